@@ -1,0 +1,185 @@
+"""The small interface between the worker's loop and whatever makes the images.
+
+Two engines implement it: `easel_worker.sdxl.engine` (the real one) and `easel_worker.fake_engine`
+(images that can be computed by hand). The loop and the step scheduler know only this module.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+"""RGB pixels, [height, width, 3]."""
+
+
+class InvalidJob(ValueError):
+    """The job does not fit the engine's capabilities. The client's fault, never the worker's."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """A prompt as token ids for the two text encoders, each of the tokenizer's max_length."""
+
+    ids: tuple[int, ...]
+    ids_2: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to make. The same job always gives the same pixels."""
+
+    prompt: Tokens
+    negative: Tokens | None
+    seed: int
+    steps: int
+    guidance: float
+    scheduler: str
+    width: int
+    height: int
+    clip_skip: int = 0
+
+    @property
+    def guided(self) -> bool:
+        """Whether the image needs classifier-free guidance (guidance_scale > 1, as in diffusers)."""
+        return self.guidance > 1.0
+
+    @property
+    def rows(self) -> int:
+        """How many rows of a denoising step the image takes."""
+        return 2 if self.guided else 1
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What the model wants when a request does not say."""
+
+    width: int
+    height: int
+    num_inference_steps: int
+    guidance_scale: float
+    scheduler: str
+    negative_prompt: str = ""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that one request may ask for."""
+
+    max_steps: int
+    max_guidance_scale: float
+    max_images: int
+
+
+@dataclass(frozen=True)
+class TokenizerInfo:
+    """Identity of a tokenizer; the digest is defined in protocol/README.md."""
+
+    digest: str
+    pad_id: int
+    max_length: int
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """Identity of the weights."""
+
+    id: str
+    digest: str
+    dtype: str
+
+
+@dataclass(frozen=True)
+class DeviceInfo:
+    """An accelerator, or the CPU."""
+
+    id: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """Memory of one device in bytes, now."""
+
+    device: int
+    bytes_in_use: int
+    bytes_limit: int
+
+
+@dataclass(frozen=True)
+class ProgramInfo:
+    """A compiled program: how long it took, and whether it came from a cache."""
+
+    name: str
+    seconds: float
+    cached: bool
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine is and can do; sent to the gateway in HELLO."""
+
+    model: ModelInfo
+    tokenizers: tuple[TokenizerInfo, ...]
+    sizes: tuple[tuple[int, int], ...]
+    rows: int
+    schedulers: tuple[str, ...]
+    defaults: Defaults
+    limits: Limits
+    devices: tuple[DeviceInfo, ...]
+    programs: tuple[ProgramInfo, ...] = field(default=())
+
+
+class Lane(Protocol):
+    """One image in flight: the engine's own state, opaque to everyone else."""
+
+    @property
+    def job(self) -> Job:
+        """What is being made."""
+
+    @property
+    def step(self) -> int:
+        """How many denoising steps are done, 0 ≤ step ≤ job.steps."""
+
+
+class Engine(Protocol):
+    """Makes images, one denoising step of several lanes at a time. Used from one thread only."""
+
+    def warm(self, report: Callable[[str], None]) -> None:
+        """Load and compile all that `start`, `step`, `finish` will need.
+
+        Args:
+            report: called with one readable line for each stage of the work.
+        """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the engine can do. Complete after `warm`."""
+
+    def start(self, job: Job) -> Lane:
+        """Encode the prompt and draw the first latents.
+
+        Raises:
+            InvalidJob: the job is outside the capabilities.
+        """
+
+    def step(self, lanes: Sequence[Lane]) -> None:
+        """Advance every lane by one denoising step, and return when the device is done.
+
+        The lanes have one size and together at most `capabilities.rows` rows. Their step counts,
+        schedulers, guidance and seeds may differ. No lane's pixels depend on its neighbours.
+        """
+
+    def finish(self, lane: Lane) -> Pixels:
+        """Decode a lane whose steps are all done into pixels [height, width, 3]."""
+
+    def preview(self, lane: Lane) -> Pixels:
+        """A small and cheap picture of a lane in the middle of its work."""
+
+    def rows_padded(self) -> int:
+        """How many rows were computed for nothing since the start, to fill compiled shapes."""
+
+    def memory(self) -> tuple[DeviceMemory, ...]:
+        """Memory in use on each device; empty where the backend does not tell."""
