@@ -1,0 +1,192 @@
+import { existsSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { isAbsolute, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+
+/** The folder that holds package.json, models/ and python-worker/. */
+export const packageRoot = fileURLToPath(new URL('..', import.meta.url))
+
+interface Option<T> {
+  env: string
+  doc: string
+  /** What `--help` and the docs call the value. */
+  value: string
+  fallback: T
+  parse: (text: string) => T
+}
+
+function text(env: string, fallback: string, doc: string): Option<string> {
+  return { env, doc, fallback, value: 'text', parse: (value) => value }
+}
+
+function optional<T>(option: Omit<Option<T>, 'fallback'>): Option<T | undefined> {
+  return { ...option, fallback: undefined }
+}
+
+function number(env: string, fallback: number, range: { min: number; max: number; integer?: boolean }, doc: string): Option<number> {
+  return { env, doc, fallback, value: range.integer ? 'integer' : 'number', parse: (value) => parseNumber(value, range) }
+}
+
+function parseNumber(value: string, { min, max, integer }: { min: number; max: number; integer?: boolean }): number {
+  const parsed = value.trim() === '' ? Number.NaN : Number(value)
+  if (!Number.isFinite(parsed) || parsed < min || parsed > max || (integer && !Number.isInteger(parsed))) {
+    throw new Error(`must be ${integer ? 'a whole number' : 'a number'} from ${min} to ${max}`)
+  }
+  return parsed
+}
+
+function oneOf<const T extends string>(env: string, values: readonly T[], fallback: T, doc: string): Option<T> {
+  const parse = (value: string) => {
+    const found = values.find((candidate) => candidate === value)
+    if (found === undefined) throw new Error(`must be one of ${values.join(', ')}`)
+    return found
+  }
+  return { env, doc, fallback, value: values.join('|'), parse }
+}
+
+const whole = { integer: true }
+const seconds = { min: 0.05, max: 86_400 }
+
+/**
+ * Every option of the gateway, in the order `--help` shows them. Each is read from its flag
+ * (`--kebab-case`), else from its environment variable, else it has the default given here.
+ */
+export const options = {
+  host: text('HOST', 'localhost', 'Address to listen on; 0.0.0.0 for every interface.'),
+  port: number('PORT', 8000, { min: 0, max: 65_535, ...whole }, 'Port to listen on; 0 takes a free one.'),
+  logLevel: oneOf('LOG_LEVEL', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'info', 'Least level that is logged.'),
+  logFormat: oneOf('LOG_FORMAT', ['json', 'pretty'], 'json', 'json for machines, pretty for a terminal.'),
+
+  model: text('MODEL', join(packageRoot, 'models/demo'), 'Folder of the model, as diffusers lays it out. The gateway reads its two tokenizers, a worker that it starts reads all of it.'),
+  worker: oneOf('WORKER', ['spawn', 'connect'], 'spawn', 'spawn: the gateway starts and restarts its workers. connect: workers are started by someone else and connect to WORKER_ENDPOINT.'),
+  workers: number('WORKERS', 1, { min: 1, max: 64, ...whole }, 'How many workers to start (WORKER=spawn). One worker drives all chips of the host.'),
+  workerEndpoint: text('WORKER_ENDPOINT', '', 'ZeroMQ address that the gateway binds for its workers: ipc://PATH, or tcp://HOST:PORT on loopback or with CURVE_SECRET_KEY. Empty: a fresh ipc socket in the temporary folder (WORKER=spawn only).'),
+  curveSecretKey: optional({ env: 'CURVE_SECRET_KEY', value: 'z85', doc: 'CURVE secret key of the gateway (40 characters of Z85); its public half is what workers are given.', parse: parseZ85 }),
+  engine: oneOf('ENGINE', ['sdxl', 'fake'], 'sdxl', 'Engine of the workers to start: sdxl, or fake (computed pictures, for tests and benchmarks).'),
+  python: optional({ env: 'PYTHON', value: 'path', doc: "Python that runs the workers to start. Default: the one of `npm run setup` (python-worker/.venv), else python3 from the PATH.", parse: (value: string) => value }),
+  workerArgs: { env: 'WORKER_ARGS', doc: 'More arguments for the workers to start, separated by spaces (see `python -m easel_worker --help`).', value: 'args', fallback: [], parse: (value) => value.split(/\s+/).filter(Boolean) } as Option<string[]>,
+
+  defaultNegativePrompt: optional({ env: 'DEFAULT_NEGATIVE_PROMPT', value: 'text', doc: "Negative prompt of requests without one. Default: the model's.", parse: (value: string) => value }),
+  defaultSteps: optional({ env: 'DEFAULT_STEPS', value: 'integer', doc: "num_inference_steps of requests without it. Default: the model's (SDXL base: 40).", parse: (value: string) => parseNumber(value, { min: 1, max: 1000, ...whole }) }),
+  defaultGuidanceScale: optional({ env: 'DEFAULT_GUIDANCE_SCALE', value: 'number', doc: "guidance_scale of requests without it. Default: the model's (SDXL base: 5.0).", parse: (value: string) => parseNumber(value, { min: 0, max: 100 }) }),
+  defaultWidth: optional({ env: 'DEFAULT_WIDTH', value: 'pixels', doc: "width of requests without it. Default: the model's (SDXL base: 1024).", parse: (value: string) => parseNumber(value, { min: 8, max: 8192, ...whole }) }),
+  defaultHeight: optional({ env: 'DEFAULT_HEIGHT', value: 'pixels', doc: "height of requests without it. Default: the model's (SDXL base: 1024).", parse: (value: string) => parseNumber(value, { min: 8, max: 8192, ...whole }) }),
+  defaultScheduler: optional({ env: 'DEFAULT_SCHEDULER', value: 'name', doc: "scheduler of requests without it. Default: the model's.", parse: (value: string) => value }),
+
+  queueLimit: number('QUEUE_LIMIT', 64, { min: 1, max: 100_000, ...whole }, 'Most requests that are accepted and not yet answered; one more is answered 429.'),
+  requestTimeout: number('REQUEST_TIMEOUT', 300, seconds, 'Seconds after which a request is stopped and answered 504.'),
+  bodyLimit: number('BODY_LIMIT', 65_536, { min: 1024, max: 104_857_600, ...whole }, 'Largest request body in bytes.'),
+  heartbeatInterval: number('HEARTBEAT_INTERVAL', 1, seconds, 'Seconds between heartbeats of a worker.'),
+  heartbeatTimeout: number('HEARTBEAT_TIMEOUT', 10, seconds, 'Seconds of silence after which a worker is taken for dead.'),
+  stepTimeout: number('STEP_TIMEOUT', 120, seconds, 'Seconds without a finished step, while rows are in use, after which a worker is taken for hung.'),
+  startTimeout: number('START_TIMEOUT', 3600, seconds, 'Seconds that a worker may take to load and compile before it says HELLO.'),
+  restartBackoff: number('RESTART_BACKOFF', 0.5, seconds, 'Seconds before a dead worker is started again; doubled at each death in a row, up to 30.'),
+  drainTimeout: number('DRAIN_TIMEOUT', 25, seconds, 'Seconds that SIGTERM leaves for running requests. Spot nodes give 25.'),
+  pngCompression: number('PNG_COMPRESSION', 4, { min: 0, max: 9, ...whole }, 'zlib level of PNG files.')
+} satisfies Record<string, Option<unknown>>
+
+type OptionValue<O> = O extends { parse: (text: string) => infer T; fallback: infer F } ? T | F : never
+type OptionValues = { -readonly [K in keyof typeof options]: OptionValue<(typeof options)[K]> }
+
+/** The gateway's settings: parsed once, checked, frozen. */
+export type Config = Readonly<OptionValues>
+
+/** The user asked for `--help` or `--version`; `text` is the answer. */
+export class HelpRequested extends Error {
+  readonly text: string
+  constructor(text: string) {
+    super('help requested')
+    this.text = text
+  }
+}
+
+/** A setting that cannot be used; the message names it and says what would do. */
+export class ConfigError extends Error {}
+
+export function flagOf(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+}
+
+function parseZ85(value: string): string {
+  if (!/^[0-9a-zA-Z.\-:+=^!/*?&<>()[\]{}@%$#]{40}$/.test(value)) throw new Error('must be 40 characters of Z85')
+  return value
+}
+
+/**
+ * Reads the settings from command line and environment.
+ *
+ * @throws ConfigError naming the option at fault; HelpRequested for `--help` and `--version`
+ */
+export function loadConfig(argv: readonly string[] = process.argv.slice(2), env: NodeJS.ProcessEnv = process.env): Config {
+  const names = Object.keys(options) as (keyof typeof options)[]
+  const flags = readFlags(argv, names)
+  const values: Record<string, unknown> = {}
+  for (const name of names) {
+    const option: Option<unknown> = options[name]
+    const flag = flags[flagOf(name)]
+    // An empty variable counts as unset: that is what a manifest with `value: ""` means.
+    const raw = flag ?? (env[option.env] === '' ? undefined : env[option.env])
+    const source = flag === undefined ? option.env : `--${flagOf(name)}`
+    values[name] = raw === undefined ? option.fallback : parseOption(option, raw, source)
+  }
+  return check(values as OptionValues)
+}
+
+function readFlags(argv: readonly string[], names: readonly string[]): Record<string, string | undefined> {
+  const known = Object.fromEntries(names.map((name) => [flagOf(name), { type: 'string' as const }]))
+  let parsed
+  try {
+    parsed = parseArgs({ args: [...argv], options: { ...known, help: { type: 'boolean', short: 'h' } } })
+  } catch (error) {
+    throw new ConfigError(`${(error as Error).message} (--help lists the options)`)
+  }
+  if (parsed.values.help) throw new HelpRequested(help())
+  return parsed.values as Record<string, string | undefined>
+}
+
+function parseOption<T>(option: Option<T>, raw: string, source: string): T {
+  try {
+    return option.parse(raw)
+  } catch (error) {
+    throw new ConfigError(`${source}=${JSON.stringify(raw)}: ${(error as Error).message}`)
+  }
+}
+
+function check(values: OptionValues): Config {
+  const model = isAbsolute(values.model) ? values.model : resolve(values.model)
+  let workerEndpoint = values.workerEndpoint
+  if (workerEndpoint === '') {
+    if (values.worker === 'connect') throw new ConfigError('WORKER=connect needs WORKER_ENDPOINT, the address that the workers connect to')
+    workerEndpoint = `ipc://${join(tmpdir(), `easel-${process.pid}.sock`)}`
+  }
+  if (!/^(ipc|tcp):\/\/.+/.test(workerEndpoint)) throw new ConfigError(`WORKER_ENDPOINT=${JSON.stringify(workerEndpoint)}: must be ipc://PATH or tcp://HOST:PORT`)
+  if (workerEndpoint.startsWith('tcp:') && values.curveSecretKey === undefined && !/^tcp:\/\/(127\.|localhost:|\[::1\])/.test(workerEndpoint)) {
+    throw new ConfigError(`WORKER_ENDPOINT=${workerEndpoint} leaves this machine, so CURVE_SECRET_KEY must be set (or use ipc:// or a loopback address)`)
+  }
+  if (values.heartbeatTimeout < 2 * values.heartbeatInterval) throw new ConfigError('HEARTBEAT_TIMEOUT must be at least twice HEARTBEAT_INTERVAL')
+  return Object.freeze({ ...values, model, workerEndpoint, python: values.python ?? defaultPython() })
+}
+
+function defaultPython(): string {
+  const own = join(packageRoot, 'python-worker/.venv/bin/python')
+  return existsSync(own) ? own : 'python3'
+}
+
+/** What `--help` prints: every option with its flag, variable, default and meaning. */
+export function help(): string {
+  const entries = Object.entries(options).map(([name, option]: [string, Option<unknown>]) => {
+    const fallback = option.fallback === undefined || option.fallback === '' || Array.isArray(option.fallback) ? '' : ` [${String(option.fallback).replace(packageRoot, '')}]`
+    return `  --${flagOf(name)} <${option.value}>\n      ${option.env}${fallback}\n      ${option.doc}`
+  })
+  return `easel: serves SDXL text-to-image over HTTP
+
+usage: easel [options]          (npm start -- [options])
+
+Each option is a flag or an environment variable; the flag wins.
+
+${entries.join('\n')}
+  -h, --help
+      Print this.
+`
+}

@@ -1,0 +1,146 @@
+/**
+ * The wire, version 1, as protocol/README.md defines it. Types and framing only: this file imports nothing.
+ */
+
+export const PROTOCOL_VERSION = 1
+
+/** Kinds of messages by name; the first byte of a message. */
+export const KINDS = {
+  HELLO: 0x01,
+  HEARTBEAT: 0x02,
+  PROGRESS: 0x03,
+  RESULT: 0x04,
+  FAILED: 0x05,
+  BYE: 0x06,
+  WELCOME: 0x81,
+  REFUSED: 0x82,
+  PING: 0x83,
+  GENERATE: 0x84,
+  CANCEL: 0x85,
+  DRAIN: 0x86
+} as const
+
+export type Kind = keyof typeof KINDS
+
+export interface TokenIds {
+  /** Ids for the first text encoder. */
+  ids: readonly number[]
+  /** Ids for the second text encoder. */
+  ids_2: readonly number[]
+}
+
+export interface Hello {
+  protocol: number
+  worker: string
+  version: string
+  pid: number
+  model: { id: string; digest: string; dtype: string }
+  tokenizers: { digest: string; pad_id: number; max_length: number }[]
+  sizes: [width: number, height: number][]
+  rows: number
+  schedulers: string[]
+  defaults: {
+    width: number
+    height: number
+    num_inference_steps: number
+    guidance_scale: number
+    scheduler: string
+    negative_prompt: string
+  }
+  limits: { max_steps: number; max_guidance_scale: number; max_images: number }
+  devices: { id: number; kind: string }[]
+  programs: { name: string; seconds: number; cached: boolean }[]
+}
+
+export interface Heartbeat {
+  session: string
+  steps_total: number
+  rows_in_use: number
+  rows_padded_total: number
+  queued: number
+  step_ms: number[]
+  memory: { device: number; bytes_in_use: number; bytes_limit: number }[]
+}
+
+export interface Progress {
+  id: string
+  image: number
+  stage: 'encoding' | 'denoising' | 'decoding'
+  step: number
+  of: number
+  preview?: { width: number; height: number }
+}
+
+export interface Timings {
+  queue_ms: number
+  encode_ms: number
+  denoise_ms: number
+  decode_ms: number
+}
+
+export interface Result {
+  id: string
+  image: number
+  seed: number
+  width: number
+  height: number
+  timings: Timings
+}
+
+export interface Failed {
+  id: string
+  code: 'invalid' | 'cancelled' | 'expired' | 'draining' | 'out_of_memory' | 'internal'
+  message: string
+}
+
+export interface Generate {
+  id: string
+  prompt: TokenIds
+  negative: TokenIds | null
+  seeds: readonly number[]
+  steps: number
+  guidance: number
+  scheduler: string
+  width: number
+  height: number
+  clip_skip?: number
+  preview_every?: number
+  timeout_ms?: number
+  trace?: string
+}
+
+/** A worker's message: the header by kind, and the binary that comes with it. */
+export type WorkerMessage =
+  | { kind: 'HELLO'; header: Hello }
+  | { kind: 'HEARTBEAT'; header: Heartbeat }
+  | { kind: 'PROGRESS'; header: Progress; pixels?: Uint8Array }
+  | { kind: 'RESULT'; header: Result; pixels: Uint8Array }
+  | { kind: 'FAILED'; header: Failed }
+  | { kind: 'BYE'; header: { reason: string } }
+
+export type GatewayMessage =
+  | { kind: 'WELCOME'; header: { session: string; heartbeat_ms: number } }
+  | { kind: 'REFUSED'; header: { code: 'protocol' | 'tokenizer'; message: string } }
+  | { kind: 'PING'; header: { session: string } }
+  | { kind: 'GENERATE'; header: Generate }
+  | { kind: 'CANCEL'; header: { id: string } }
+  | { kind: 'DRAIN'; header: { grace_ms: number } }
+
+/** Largest header that is read, in bytes. */
+export const MAX_HEADER_BYTES = 1024 * 1024
+
+/** The frames of a message to a worker (none of them has binary frames in version 1). */
+export function pack(message: GatewayMessage): Buffer[] {
+  return [Buffer.from([KINDS[message.kind], PROTOCOL_VERSION]), Buffer.from(JSON.stringify(message.header))]
+}
+
+/** Why a message was dropped. */
+export type Malformation = 'empty' | 'version' | 'kind' | 'header' | 'frames'
+
+export class MalformedMessage extends Error {
+  readonly reason: Malformation
+  constructor(reason: Malformation, message: string) {
+    super(message)
+    this.reason = reason
+  }
+}

@@ -1,0 +1,78 @@
+import { STATUS_CODES } from 'node:http'
+
+/**
+ * Every error a client can meet: its code, its HTTP status and what it means.
+ *
+ * The catalogue is the only place where a code gets a status. `retryable` errors carry `Retry-After`.
+ */
+export const catalogue = {
+  INVALID_REQUEST: { status: 400, summary: 'The request does not fit the schema.' },
+  PROMPT_TOO_LONG: { status: 400, summary: 'The prompt has more tokens than the text encoders take.' },
+  UNSUPPORTED_SIZE: { status: 400, summary: 'The model has no compiled program for this size.' },
+  UNSUPPORTED_SCHEDULER: { status: 400, summary: 'The model does not offer this scheduler.' },
+  LIMIT_EXCEEDED: { status: 400, summary: 'A number is over what this server allows.' },
+  NOT_FOUND: { status: 404, summary: 'There is no such route.' },
+  NOT_ACCEPTABLE: { status: 406, summary: 'No form that the Accept header allows can be produced.' },
+  BODY_TOO_LARGE: { status: 413, summary: 'The body is over the limit.' },
+  UNSUPPORTED_MEDIA_TYPE: { status: 415, summary: 'The body is not application/json.' },
+  QUEUE_FULL: { status: 429, summary: 'The queue is full.' },
+  CANCELLED: { status: 499, summary: 'The client left or cancelled the request.' },
+  GENERATION_FAILED: { status: 500, summary: 'The worker could not make the image.' },
+  OUT_OF_MEMORY: { status: 500, summary: 'The accelerator ran out of memory for this request.' },
+  WORKER_CRASHED: { status: 500, summary: 'The worker died twice in a row while it ran this request.' },
+  INTERNAL: { status: 500, summary: 'Something went wrong inside the server.' },
+  NOT_READY: { status: 503, summary: 'No worker is ready.' },
+  DRAINING: { status: 503, summary: 'The server is shutting down.' },
+  DEADLINE_EXCEEDED: { status: 504, summary: 'The request did not finish before its deadline.' }
+} as const satisfies Record<string, { status: number; summary: string }>
+
+export type ErrorCode = keyof typeof catalogue
+
+export interface ErrorDetails {
+  /** The request's field that is wrong. */
+  field?: string
+  /** Seconds after which a retry has a chance. */
+  retryAfter?: number
+  cause?: unknown
+}
+
+/** An error with a code from the catalogue. Its message is written for the client and holds no internals. */
+export class EaselError extends Error {
+  readonly code: ErrorCode
+  readonly field: string | undefined
+  readonly retryAfter: number | undefined
+
+  constructor(code: ErrorCode, message: string = catalogue[code].summary, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause })
+    this.name = 'EaselError'
+    this.code = code
+    this.field = details.field
+    this.retryAfter = details.retryAfter
+  }
+
+  get statusCode(): number {
+    return catalogue[this.code].status
+  }
+}
+
+/** The body of an error answer: Fastify's own shape, plus `code`, `field` and `requestId`. */
+export interface ErrorBody {
+  statusCode: number
+  code: string
+  error: string
+  message: string
+  field?: string
+  requestId: string
+}
+
+export function errorBody(error: EaselError, requestId: string): ErrorBody {
+  return {
+    statusCode: error.statusCode,
+    code: error.code,
+    // 499 (nginx's "client closed request") has no name in Node's table.
+    error: STATUS_CODES[error.statusCode] ?? 'Client Closed Request',
+    message: error.message,
+    ...(error.field === undefined ? {} : { field: error.field }),
+    requestId
+  }
+}
