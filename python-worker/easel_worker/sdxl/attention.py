@@ -1,0 +1,167 @@
+"""Attention, and the transformer that mixes an image's tokens with the prompt's.
+
+Keys and values of cross attention depend on the prompt alone, so they are made by functions of
+their own (`project_context`): a sampler may compute them once per prompt instead of at each step.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from easel_worker.sdxl import layers, params
+from easel_worker.sdxl.params import Params, ParamTree
+
+TRANSFORMER_GROUP_NORM_EPS = 1e-6
+LAYER_NORM_EPS = 1e-5
+
+BlockContext = list["KeyValue"]
+"""Keys and values for each transformer block of one `transformer`."""
+
+
+class KeyValue(NamedTuple):
+    """Keys and values, [B, tokens, heads, features] each."""
+
+    key: Array
+    value: Array
+
+
+def split_heads(x: Array, heads: int) -> Array:
+    """[B, tokens, heads · features] → [B, tokens, heads, features]."""
+    return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
+
+
+def merge_heads(x: Array) -> Array:
+    """[B, tokens, heads, features] → [B, tokens, heads · features]."""
+    return x.reshape(*x.shape[:-2], -1)
+
+
+def attend(query: Array, kv: KeyValue, *, mask: Array | None = None) -> Array:
+    """Scaled dot-product attention with a float32 softmax.
+
+    Args:
+        query: [B, tokens, heads, features].
+        kv: keys and values, of as many heads.
+        mask: [tokens, kv tokens], True where attention is allowed; None allows all.
+
+    Returns:
+        [B, tokens, heads, features].
+    """
+    exact = layers.precision(query.dtype)
+    scores = jnp.einsum(
+        "bqhd,bkhd->bhqk", query, kv.key, precision=exact, preferred_element_type=jnp.float32
+    )
+    scores = scores * query.shape[-1] ** -0.5
+    if mask is not None:
+        scores = jnp.where(mask, scores, -jnp.inf)
+    weights = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
+    return jnp.einsum("bhqk,bkhd->bqhd", weights, kv.value, precision=exact)
+
+
+def declare_attention(name: str, features: int, context: int) -> ParamTree:
+    """Multi-head attention of `features` channels to tokens of `context` channels."""
+    return {
+        "to_q": params.linear(f"{name}.to_q", features, features, ("embed", "heads"), bias=False),
+        "to_k": params.linear(f"{name}.to_k", context, features, ("context", "heads"), bias=False),
+        "to_v": params.linear(f"{name}.to_v", context, features, ("context", "heads"), bias=False),
+        "to_out": params.linear(f"{name}.to_out.0", features, features, ("heads", "embed")),
+    }
+
+
+def project_kv(tree: Params, context: Array, heads: int) -> KeyValue:
+    """Keys and values of context [B, tokens, C] for one attention layer."""
+    key = split_heads(layers.linear(tree["to_k"], context), heads)
+    value = split_heads(layers.linear(tree["to_v"], context), heads)
+    return KeyValue(key, value)
+
+
+def attention(tree: Params, x: Array, kv: KeyValue) -> Array:
+    """Attention of x [B, tokens, C] to given keys and values → [B, tokens, C]."""
+    query = split_heads(layers.linear(tree["to_q"], x), kv.key.shape[2])
+    return layers.linear(tree["to_out"], merge_heads(attend(query, kv)))
+
+
+def declare_block(name: str, features: int, context: int) -> ParamTree:
+    """One block: self attention, cross attention, gated feed-forward."""
+    return {
+        "norm1": params.norm(f"{name}.norm1", features),
+        "attn1": declare_attention(f"{name}.attn1", features, features),
+        "norm2": params.norm(f"{name}.norm2", features),
+        "attn2": declare_attention(f"{name}.attn2", features, context),
+        "norm3": params.norm(f"{name}.norm3", features),
+        "ff_in": params.linear(f"{name}.ff.net.0.proj", features, 8 * features, ("embed", "mlp")),
+        "ff_out": params.linear(f"{name}.ff.net.2", 4 * features, features, ("mlp", "embed")),
+    }
+
+
+def block(tree: Params, x: Array, kv: KeyValue) -> Array:
+    """x [B, tokens, C] → [B, tokens, C], looking at the prompt's keys and values.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/attention.py#L960
+    """
+    with jax.named_scope("self_attention"):
+        normal = layers.layer_norm(tree["norm1"], x, eps=LAYER_NORM_EPS)
+        own = project_kv(tree["attn1"], normal, kv.key.shape[2])
+        x = x + attention(tree["attn1"], normal, own)
+    with jax.named_scope("cross_attention"):
+        normal = layers.layer_norm(tree["norm2"], x, eps=LAYER_NORM_EPS)
+        x = x + attention(tree["attn2"], normal, kv)
+    with jax.named_scope("feed_forward"):
+        normal = layers.layer_norm(tree["norm3"], x, eps=LAYER_NORM_EPS)
+        return x + geglu_feed_forward(tree, normal)
+
+
+def geglu_feed_forward(tree: Params, x: Array) -> Array:
+    """A feed-forward layer whose first half is gated by the GELU of the second.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/activations.py#L93
+    """
+    value, gate = jnp.split(layers.linear(tree["ff_in"], x), 2, axis=-1)
+    return layers.linear(tree["ff_out"], value * layers.gelu(gate))
+
+
+def declare_transformer(
+    name: str, features: int, context: int, depth: int, *, linear_projection: bool
+) -> ParamTree:
+    """A stack of `depth` blocks between two projections, over an image of `features` channels."""
+    as_conv = not linear_projection
+    axes = ("embed", "embed_out")
+
+    def projection(leaf: str) -> ParamTree:
+        return params.linear(f"{name}.{leaf}", features, features, axes, stored_as_conv=as_conv)
+
+    blocks = [
+        declare_block(f"{name}.transformer_blocks.{i}", features, context) for i in range(depth)
+    ]
+    return {
+        "norm": params.norm(f"{name}.norm", features),
+        "proj_in": projection("proj_in"),
+        "blocks": blocks,
+        "proj_out": projection("proj_out"),
+    }
+
+
+def project_context(tree: Params, context: Array, heads: int) -> BlockContext:
+    """The prompt's keys and values for each block of a transformer.
+
+    Args:
+        tree: the transformer's parameters.
+        context: prompt [B, tokens, C].
+        heads: of its attention.
+    """
+    return [project_kv(block["attn2"], context, heads) for block in tree["blocks"]]
+
+
+def transformer(tree: Params, image: Array, context: BlockContext, *, groups: int) -> Array:
+    """image [B, H, W, C] → [B, H, W, C], with its pixels as tokens.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/transformers/transformer_2d.py#L324
+    """
+    x = layers.group_norm(tree["norm"], image, groups=groups, eps=TRANSFORMER_GROUP_NORM_EPS)
+    x = x.reshape(image.shape[0], -1, image.shape[-1])
+    x = layers.linear(tree["proj_in"], x)
+    for i, (block_params, kv) in enumerate(zip(tree["blocks"], context, strict=True)):
+        with jax.named_scope(f"block_{i}"):
+            x = block(block_params, x, kv)
+    return image + layers.linear(tree["proj_out"], x).reshape(image.shape)

@@ -1,0 +1,102 @@
+"""The safetensors files of one model part, single or sharded, found and read tensor by tensor."""
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+FILE_NAMES = tuple(
+    f"{stem}{ending}"
+    for ending in (
+        ".safetensors",
+        ".safetensors.index.json",
+        ".fp16.safetensors",
+        ".safetensors.index.fp16.json",
+        ".fp16.safetensors.index.json",
+    )
+    for stem in ("diffusion_pytorch_model", "model")
+)
+"""Where weights may be, best first: diffusers' and transformers' stem; full precision before the
+fp16 variant, whose index has had two spellings."""
+
+
+class WeightsError(ValueError):
+    """The weights on disk are not the weights that the configuration asks for."""
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in an open file, not read yet."""
+
+    name: str
+    file: Path
+    shape: tuple[int, ...]
+    handle: Any
+
+    def read(self) -> NDArray[Any]:
+        """A copy of the tensor in its stored dtype (bfloat16 is ml_dtypes')."""
+        array: NDArray[Any] = self.handle.get_tensor(self.name)
+        return array
+
+
+@contextmanager
+def open_tensors(folder: Path) -> Iterator[list[StoredTensor]]:
+    """All tensors of a part's folder, readable until the context is left.
+
+    Raises:
+        WeightsError: no weights, an unreadable file, or shards that their index contradicts.
+    """
+    weights = find(folder)
+    with ExitStack() as stack:
+        if weights.suffix == ".json":
+            placed = _read_index(weights)
+            files = sorted(set(placed.values()))
+            tensors = [tensor for file in files for tensor in _open(file, stack)]
+            _check_index(weights, placed, tensors)
+        else:
+            tensors = _open(weights, stack)
+        yield tensors
+
+
+def find(folder: Path) -> Path:
+    """The file, or the index of files, that holds a part's weights.
+
+    Raises:
+        WeightsError: there is none.
+    """
+    for name in FILE_NAMES:
+        if (folder / name).is_file():
+            return folder / name
+    raise WeightsError(f"{folder} holds no weights: expected one of {', '.join(FILE_NAMES)}")
+
+
+def _open(file: Path, stack: ExitStack) -> list[StoredTensor]:
+    try:
+        handle: Any = stack.enter_context(safe_open(file, framework="numpy"))
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{file} cannot be read as safetensors: {error}") from error
+    return [
+        StoredTensor(name, file, tuple(handle.get_slice(name).get_shape()), handle)
+        for name in handle.keys()  # noqa: SIM118 (the handle is no dict)
+    ]
+
+
+def _read_index(index: Path) -> dict[str, Path]:
+    """The file that each tensor is in."""
+    try:
+        weight_map: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        return {name: index.parent / file for name, file in weight_map.items()}
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise WeightsError(f"{index} is not a safetensors index: {error!r}") from error
+
+
+def _check_index(index: Path, placed: dict[str, Path], tensors: list[StoredTensor]) -> None:
+    found = {(tensor.name, tensor.file) for tensor in tensors}
+    for name, file in sorted(set(placed.items()) ^ found):
+        where = "listed but absent" if name in placed and placed[name] == file else "not listed"
+        raise WeightsError(f"{index}: tensor {name} of {file.name} is {where}")

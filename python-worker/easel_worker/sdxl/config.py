@@ -1,0 +1,83 @@
+"""What a diffusers folder says about its SDXL model, checked and frozen.
+
+Every key that could change what is computed is either honoured or refused, so a folder that loads
+computes what diffusers would compute.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from easel_worker.sdxl.config_reader import ConfigError, ConfigReader
+from easel_worker.sdxl.config_text import TextConfig, read_text_config
+from easel_worker.sdxl.config_unet import UNetConfig, read_unet_config
+from easel_worker.sdxl.config_vae import VaeConfig, read_vae_config
+
+__all__ = ["ConfigError", "SdxlConfig", "TextConfig", "UNetConfig", "VaeConfig", "load_config"]
+
+TIME_IDS = 6
+"""Original size, crop and target size: SDXL's extra conditioning."""
+
+
+@dataclass(frozen=True)
+class SdxlConfig:
+    """A whole SDXL model.
+
+    Attributes:
+        scheduler: scheduler_config.json as it is, with "_class_name".
+        force_zeros_for_empty_prompt: an empty negative prompt becomes zero embeddings.
+    """
+
+    text_encoder: TextConfig
+    text_encoder_2: TextConfig
+    unet: UNetConfig
+    vae: VaeConfig
+    scheduler: dict[str, Any]
+    force_zeros_for_empty_prompt: bool
+
+    @property
+    def vae_scale(self) -> int:
+        """Pixels per latent, along each side."""
+        return self.vae.scale
+
+
+def load_config(folder: Path) -> SdxlConfig:
+    """Read and check the configuration of a standard diffusers folder.
+
+    Raises:
+        ConfigError: a file is missing or asks for something unsupported; it names file, key, value.
+    """
+    index = ConfigReader(folder / "model_index.json")
+    index.require("_class_name", "StableDiffusionXLPipeline")
+    config = SdxlConfig(
+        text_encoder=read_text_config(folder / "text_encoder" / "config.json", projects=False),
+        text_encoder_2=read_text_config(folder / "text_encoder_2" / "config.json", projects=True),
+        unet=read_unet_config(folder / "unet" / "config.json"),
+        vae=read_vae_config(folder / "vae" / "config.json"),
+        scheduler=_scheduler(folder / "scheduler" / "scheduler_config.json"),
+        force_zeros_for_empty_prompt=index.boolean("force_zeros_for_empty_prompt", True),
+    )
+    _check_fit(folder, config)
+    return config
+
+
+def _scheduler(path: Path) -> dict[str, Any]:
+    read = ConfigReader(path)
+    read.string("_class_name")
+    return read.values
+
+
+def _check_fit(folder: Path, config: SdxlConfig) -> None:
+    """Refuse parts that do not belong together."""
+    text, text_2, unet, vae = config.text_encoder, config.text_encoder_2, config.unet, config.vae
+    added = text_2.pooled + TIME_IDS * unet.time_id_features
+    for key, value, expected, source in (
+        ("cross_attention_dim", unet.context, text.hidden + text_2.hidden, "both text encoders"),
+        ("projection_class_embeddings_input_dim", unet.added_features, added, "text_encoder_2"),
+        ("in_channels", unet.in_channels, vae.latent_channels, "the VAE"),
+        ("out_channels", unet.out_channels, vae.latent_channels, "the VAE"),
+    ):
+        if value != expected:
+            raise ConfigError(
+                f"{folder / 'unet' / 'config.json'}: {key} = {value}: {source} ask for {expected}"
+            )

@@ -1,0 +1,139 @@
+"""Reading one JSON file of a diffusers folder, strictly: errors name the file, key and value."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+
+class ConfigError(ValueError):
+    """The model folder asks for something that this worker cannot do."""
+
+
+class ConfigReader:
+    """A JSON object from a file, read key by key.
+
+    Missing keys take the default that diffusers or transformers gives them, because older
+    checkpoints lack the keys of newer library versions.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.values = _read_object(path)
+
+    def fail(self, key: str, why: str) -> NoReturn:
+        """Refuse the value of a key."""
+        raise ConfigError(f"{self.path}: {key} = {json.dumps(self.values.get(key))}: {why}")
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """A whole number ≥ 0."""
+        value = self._get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            self.fail(key, "must be a whole number, 0 or more")
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """A number."""
+        value = self._get(key, default)
+        if not _is_number(value):
+            self.fail(key, "must be a number")
+        return float(value)
+
+    def boolean(self, key: str, default: bool) -> bool:
+        """True or false."""
+        value = self._get(key, default)
+        if not isinstance(value, bool):
+            self.fail(key, "must be true or false")
+        return value
+
+    def string(self, key: str, default: str | None = None) -> str:
+        """A text."""
+        value = self._get(key, default)
+        if not isinstance(value, str):
+            self.fail(key, "must be a string")
+        return value
+
+    def strings(self, key: str, allowed: Iterable[str]) -> tuple[str, ...]:
+        """A list of texts, each of them one of `allowed`."""
+        value, known = self._get(key, None), tuple(allowed)
+        if not isinstance(value, list) or not value or any(v not in known for v in value):
+            self.fail(key, f"must be a list of {', '.join(known)}; nothing else is supported")
+        return tuple(value)
+
+    def integers(self, key: str) -> tuple[int, ...]:
+        """A list of whole numbers ≥ 1."""
+        value = self._get(key, None)
+        if not isinstance(value, list) or not value or not all(_is_count(v) for v in value):
+            self.fail(key, "must be a list of whole numbers, 1 or more")
+        return tuple(value)
+
+    def per_level(self, key: str, levels: int, default: int) -> tuple[int, ...]:
+        """A whole number ≥ 1 for each of `levels` levels, from a list or one for all."""
+        value = self._get(key, default)
+        each = [value] * levels if _is_count(value) else value
+        if not isinstance(each, list) or len(each) != levels or not all(_is_count(v) for v in each):
+            self.fail(key, f"must be a whole number, 1 or more, or a list of {levels} of them")
+        return tuple(each)
+
+    def numbers_or_none(self, key: str, length: int) -> tuple[float, ...] | None:
+        """A list of `length` numbers, or None where the key is null or absent."""
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, list) or len(value) != length or not all(map(_is_number, value)):
+            self.fail(key, f"must be null or a list of {length} numbers")
+        return tuple(float(v) for v in value)
+
+    def require(self, key: str, *supported: Any) -> None:
+        """Refuse all values but the supported ones; absent means the first of them."""
+        value = self.values.get(key, supported[0])
+        if not any(_same(value, known) for known in supported):
+            names = " or ".join(json.dumps(s) for s in supported)
+            self.fail(key, f"only {names} is supported")
+
+    def divides(self, key: str, divisors: Iterable[int], channels: tuple[int, ...]) -> None:
+        """Refuse a key whose value at some level does not divide that level's channels."""
+        for divisor, size in zip(divisors, channels, strict=True):
+            if divisor == 0 or size % divisor:
+                self.fail(key, f"must divide block_out_channels, {list(channels)}")
+
+    def only(self, known: Iterable[str]) -> None:
+        """Refuse keys that are not known: they might change what the model computes."""
+        for key in self.values:
+            if not key.startswith("_") and key not in known:
+                self.fail(key, "unknown key; remove it if it does not change what is computed")
+
+    def _get(self, key: str, default: Any) -> Any:
+        value = self.values.get(key, default)
+        if value is None:
+            value = default
+        if value is None:
+            raise ConfigError(f"{self.path}: {key} is missing")
+        return value
+
+
+def _same(value: object, known: object) -> bool:
+    """Equality that tells true from 1."""
+    return value == known and isinstance(value, bool) == isinstance(known, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"{path} is missing: the model must be a diffusers folder of SDXL"
+        ) from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold a JSON object")
+    return values

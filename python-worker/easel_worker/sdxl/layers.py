@@ -1,0 +1,107 @@
+"""The layers that all of SDXL's parts share, as pure functions over NHWC arrays.
+
+The dtype of the parameters decides the dtype of the computation. Norm statistics are always
+float32, and matrix products of float32 are exact float32 (`Precision.HIGHEST`), because a TPU
+would otherwise round their operands to bfloat16.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.typing import DTypeLike
+
+from easel_worker.sdxl.params import Params
+
+Padding = tuple[tuple[int, int], tuple[int, int]]
+"""Rows and columns of zeros: ((above, below), (left, right))."""
+
+SAME_3X3: Padding = ((1, 1), (1, 1))
+
+
+def precision(dtype: DTypeLike) -> lax.Precision:
+    """The precision of matrix products for operands of a dtype."""
+    return lax.Precision.HIGHEST if dtype == jnp.float32 else lax.Precision.DEFAULT
+
+
+def linear(params: Params, x: Array) -> Array:
+    """x [..., in] → [..., out]."""
+    y = jnp.dot(x, params["weight"], precision=precision(x.dtype))
+    bias: Array | None = params.get("bias")
+    return y if bias is None else y + bias
+
+
+def conv(params: Params, x: Array, *, stride: int = 1, padding: Padding = SAME_3X3) -> Array:
+    """x [B, H, W, in] → [B, H', W', out]."""
+    bias: Array = params["bias"]
+    y = lax.conv_general_dilated(
+        x,
+        params["weight"],
+        window_strides=(stride, stride),
+        padding=padding,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=precision(x.dtype),
+    )
+    return y + bias
+
+
+def group_norm(params: Params, x: Array, *, groups: int, eps: float) -> Array:
+    """Normalise x [B, ..., C] over all but the batch in each of `groups` runs of channels."""
+    grouped = x.astype(jnp.float32).reshape(x.shape[0], -1, groups, x.shape[-1] // groups)
+    normal = _standardise(grouped, axes=(1, 3), eps=eps).reshape(x.shape)
+    return _affine(params, normal, x.dtype)
+
+
+def layer_norm(params: Params, x: Array, *, eps: float) -> Array:
+    """Normalise x [..., C] over its channels."""
+    normal = _standardise(x.astype(jnp.float32), axes=(-1,), eps=eps)
+    return _affine(params, normal, x.dtype)
+
+
+def _standardise(x: Array, *, axes: tuple[int, ...], eps: float) -> Array:
+    """Zero mean and unit variance over `axes`. The one place that decides how moments are found."""
+    centred = x - jnp.mean(x, axis=axes, keepdims=True)
+    variance = jnp.mean(jnp.square(centred), axis=axes, keepdims=True)
+    return centred * lax.rsqrt(variance + eps)
+
+
+def _affine(params: Params, normal: Array, dtype: DTypeLike) -> Array:
+    weight: Array = params["weight"]
+    bias: Array = params["bias"]
+    return (normal * weight.astype(jnp.float32) + bias.astype(jnp.float32)).astype(dtype)
+
+
+def gelu(x: Array) -> Array:
+    """The exact GELU, by the error function (not the tanh approximation)."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+def quick_gelu(x: Array) -> Array:
+    """OpenAI CLIP's approximation of GELU.
+
+    https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/activations.py#L117
+    """
+    gate: Array = jax.nn.sigmoid(1.702 * x)
+    return x * gate
+
+
+def upsample_nearest(x: Array) -> Array:
+    """x [B, H, W, C] → [B, 2H, 2W, C], each pixel four times."""
+    batch, height, width, channels = x.shape
+    return jax.image.resize(x, (batch, 2 * height, 2 * width, channels), "nearest")
+
+
+def sinusoid(values: Array, *, features: int, flip_sin_to_cos: bool, freq_shift: float) -> Array:
+    """Sines and cosines of values [...] at geometric frequencies → [..., features], float32.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/embeddings.py#L27
+    """
+    half = features // 2
+    # On the host and in torch's order of operations: an ulp here is 1e-4 rad at timestep 1000.
+    exponent = np.float32(-math.log(10000.0)) * np.arange(half, dtype=np.float32)
+    frequencies = jnp.asarray(np.exp(exponent / np.float32(half - freq_shift)))
+    angles = values.astype(jnp.float32)[..., None] * frequencies
+    sin, cos = jnp.sin(angles), jnp.cos(angles)
+    return jnp.concatenate([cos, sin] if flip_sin_to_cos else [sin, cos], axis=-1)

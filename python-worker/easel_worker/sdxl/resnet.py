@@ -1,0 +1,79 @@
+"""Residual convolution blocks and changes of resolution, shared by the UNet and the VAE."""
+
+import jax
+from jax import Array
+
+from easel_worker.sdxl import layers, params
+from easel_worker.sdxl.params import Params, ParamTree
+
+
+def declare(name: str, inputs: int, outputs: int, time_features: int | None) -> ParamTree:
+    """A residual block from `inputs` to `outputs` channels.
+
+    Args:
+        name: its name in the checkpoint.
+        inputs: channels in.
+        outputs: channels out.
+        time_features: size of the time embedding, None where there is no time (VAE).
+    """
+    tree: ParamTree = {
+        "norm1": params.norm(f"{name}.norm1", inputs),
+        "conv1": params.conv(f"{name}.conv1", inputs, outputs, 3),
+        "norm2": params.norm(f"{name}.norm2", outputs),
+        "conv2": params.conv(f"{name}.conv2", outputs, outputs, 3),
+    }
+    if time_features is not None:
+        axes = ("time", "conv_out")
+        tree["time"] = params.linear(f"{name}.time_emb_proj", time_features, outputs, axes)
+    if inputs != outputs:
+        axes = ("conv_in", "conv_out")
+        tree["shortcut"] = params.linear(
+            f"{name}.conv_shortcut", inputs, outputs, axes, stored_as_conv=True
+        )
+    return tree
+
+
+def apply(tree: Params, x: Array, time: Array | None, *, groups: int, eps: float) -> Array:
+    """x [B, H, W, in] → [B, H, W, out].
+
+    Args:
+        tree: parameters.
+        x: image.
+        time: time embedding after its silu [B, time features], or None.
+        groups: of both norms.
+        eps: of both norms.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/resnet.py#L319
+    """
+    h = jax.nn.silu(layers.group_norm(tree["norm1"], x, groups=groups, eps=eps))
+    h = layers.conv(tree["conv1"], h)
+    if time is not None:
+        h = h + layers.linear(tree["time"], time)[:, None, None, :]
+    h = jax.nn.silu(layers.group_norm(tree["norm2"], h, groups=groups, eps=eps))
+    h = layers.conv(tree["conv2"], h)
+    shortcut = layers.linear(tree["shortcut"], x) if "shortcut" in tree else x
+    return shortcut + h
+
+
+def downsample(tree: Params, x: Array, padding: layers.Padding) -> Array:
+    """x [B, H, W, C] → half of its height and width, by a 3×3 convolution of stride 2.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/downsampling.py#L130
+    """
+    return layers.conv(tree, x, stride=2, padding=padding)
+
+
+def upsample(tree: Params, x: Array, size: tuple[int, int] | None = None) -> Array:
+    """x [B, H, W, C] → twice its height and width, nearest neighbour, then a 3×3 convolution.
+
+    Args:
+        tree: the convolution's parameters.
+        x: image.
+        size: height and width to cut to, where halving had rounded an odd one up.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/upsampling.py#L140
+    """
+    x = layers.upsample_nearest(x)
+    if size is not None:
+        x = x[:, : size[0], : size[1], :]
+    return layers.conv(tree, x)

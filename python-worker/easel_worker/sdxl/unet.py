@@ -1,0 +1,143 @@
+"""SDXL's UNet: predicts the noise (or velocity) in latents, given time, prompt and sizes."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from easel_worker.sdxl import layers, params, unet_blocks
+from easel_worker.sdxl.config_unet import UNetConfig
+from easel_worker.sdxl.params import Params, ParamTree
+from easel_worker.sdxl.unet_blocks import LevelContext
+
+
+class PromptContext(NamedTuple):
+    """The prompt's keys and values for every cross attention, by level from full resolution."""
+
+    down: list[LevelContext]
+    mid: LevelContext
+    up: list[LevelContext]
+
+
+def declare(config: UNetConfig) -> ParamTree:
+    """The UNet's parameters. Levels are listed from full resolution down, on both ways."""
+    first, time = config.channels[0], config.time_features
+    levels = range(len(config.channels))
+    return {
+        "conv_in": params.conv("conv_in", config.in_channels, first, 3),
+        "time_embedding": _declare_embedding("time_embedding", first, time),
+        "added_embedding": _declare_embedding("add_embedding", config.added_features, time),
+        "down": [unet_blocks.declare_down(config, level) for level in levels],
+        "mid": unet_blocks.declare_mid(config),
+        "up": [unet_blocks.declare_up(config, level) for level in levels],
+        "norm_out": params.norm("conv_norm_out", first),
+        "conv_out": params.conv("conv_out", first, config.out_channels, 3),
+    }
+
+
+def _declare_embedding(name: str, inputs: int, time: int) -> ParamTree:
+    return {
+        "linear_1": params.linear(f"{name}.linear_1", inputs, time, ("time_in", "time")),
+        "linear_2": params.linear(f"{name}.linear_2", time, time, ("time_in", "time")),
+    }
+
+
+def apply(  # noqa: PLR0917 (the model has this many inputs)
+    tree: Params,
+    config: UNetConfig,
+    sample: Array,
+    timestep: Array,
+    context: Array,
+    pooled: Array,
+    time_ids: Array,
+) -> Array:
+    """The model's prediction for noisy latents, in the dtype of the parameters.
+
+    Args:
+        tree: parameters.
+        config: their configuration.
+        sample: latents [B, h, w, in_channels], already scaled for the model.
+        timestep: [B], float32, in training steps (0 to 999).
+        context: prompt [B, tokens, context].
+        pooled: pooled prompt [B, text_encoder_2's projection].
+        time_ids: original height and width, crop top and left, target height and width [B, 6].
+
+    Returns:
+        [B, h, w, out_channels].
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L974
+    """
+    prompt = project_context(tree, config, context)
+    return apply_to_prompt(tree, config, sample, timestep, prompt, pooled, time_ids)
+
+
+def project_context(tree: Params, config: UNetConfig, context: Array) -> PromptContext:
+    """What of a prompt [B, tokens, context] is the same at every step: keys and values."""
+    with jax.named_scope("project_context"):
+        context = context.astype(tree["conv_in"]["weight"].dtype)
+        project = unet_blocks.project_context
+        levels = range(len(config.channels))
+        return PromptContext(
+            down=[project(tree["down"][i], context, config.heads[i]) for i in levels],
+            mid=project(tree["mid"], context, config.heads[-1]),
+            up=[project(tree["up"][i], context, config.heads[i]) for i in levels],
+        )
+
+
+def apply_to_prompt(  # noqa: PLR0917 (as apply)
+    tree: Params,
+    config: UNetConfig,
+    sample: Array,
+    timestep: Array,
+    prompt: PromptContext,
+    pooled: Array,
+    time_ids: Array,
+) -> Array:
+    """As `apply`, for a prompt that has been through `project_context`."""
+    time = jax.nn.silu(_embed_conditions(tree, config, timestep, pooled, time_ids))
+    with jax.named_scope("conv_in"):
+        x = layers.conv(tree["conv_in"], sample.astype(time.dtype))
+    skips = [x]
+    levels = range(len(config.channels))
+    for level in levels:
+        with jax.named_scope(f"down_{level}"):
+            x, more = unet_blocks.down(tree["down"][level], config, x, time, prompt.down[level])
+        skips += more
+    with jax.named_scope("mid"):
+        x = unet_blocks.mid(tree["mid"], config, x, time, prompt.mid)
+    for level in reversed(levels):
+        with jax.named_scope(f"up_{level}"):
+            x = unet_blocks.up(tree["up"][level], config, x, time, prompt.up[level], skips=skips)
+    with jax.named_scope("conv_out"):
+        x = layers.group_norm(tree["norm_out"], x, groups=config.norm_groups, eps=config.norm_eps)
+        return layers.conv(tree["conv_out"], jax.nn.silu(x))
+
+
+def _embed_conditions(
+    tree: Params, config: UNetConfig, timestep: Array, pooled: Array, time_ids: Array
+) -> Array:
+    """Time, pooled prompt and sizes as one embedding [B, time features].
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L870
+    """
+    dtype = tree["conv_in"]["weight"].dtype
+    with jax.named_scope("embed_conditions"):
+        time = _sinusoid(config, timestep, config.channels[0]).astype(dtype)
+        sizes = _sinusoid(config, time_ids, config.time_id_features).astype(dtype)
+        sizes = sizes.reshape(sizes.shape[0], -1)
+        added = jnp.concatenate([pooled.astype(dtype), sizes], axis=-1)
+        return _embed(tree["time_embedding"], time) + _embed(tree["added_embedding"], added)
+
+
+def _sinusoid(config: UNetConfig, values: Array, features: int) -> Array:
+    return layers.sinusoid(
+        values,
+        features=features,
+        flip_sin_to_cos=config.flip_sin_to_cos,
+        freq_shift=config.freq_shift,
+    )
+
+
+def _embed(tree: Params, x: Array) -> Array:
+    return layers.linear(tree["linear_2"], jax.nn.silu(layers.linear(tree["linear_1"], x)))
