@@ -1,0 +1,67 @@
+"""The picture that the fake engine makes: computable by hand in any language.
+
+`text` names the job in full; `d` is its SHA-256, 32 bytes. With every number reduced mod 2^16 where a
+product is taken, and the sum of a channel mod 2^8, channel c of the pixel (x, y) is
+
+    i     = 3·x + c
+    noise = ((i·i·(d[0] | 1) + 257·d[1]) · (y·y·(d[2] | 1) + 257·d[3] + 1) mod 65536) >> 13
+    value = (d[4 + c] + ((x·(1 + d[7 + c] mod 4)) >> 2) + ((y·(1 + d[10] mod 4)) >> 2) + noise) mod 256
+
+and at last the first 32 bytes of the picture are replaced by `d` itself, so that a test can tell at a
+glance which job a picture belongs to. Slow gradients with three bits of noise compress like a photo.
+"""
+
+import hashlib
+
+import numpy as np
+
+from easel_worker.engine import Job, Pixels, Tokens
+
+
+def canonical_text(job: Job) -> str:
+    """The job as text: eleven fields joined by `|`, lists of token ids joined by `,`.
+
+    The fields are prompt.ids, prompt.ids_2, negative.ids, negative.ids_2 (both `-` without a
+    negative prompt), seed, steps, guidance in thousandths (floor(1000·g + 0.5)), scheduler, width,
+    height, clip_skip.
+    """
+    negative = ("-", "-") if job.negative is None else _lists(job.negative)
+    fields = (
+        *_lists(job.prompt),
+        *negative,
+        job.seed,
+        job.steps,
+        int(job.guidance * 1000 + 0.5),
+        job.scheduler,
+        job.width,
+        job.height,
+        job.clip_skip,
+    )
+    return "|".join(map(str, fields))
+
+
+def picture(text: str, width: int, height: int) -> Pixels:
+    """The picture of a text, [height, width, 3]; width · 3 must be at least 32."""
+    digest = hashlib.sha256(text.encode()).digest()
+    d = [int(byte) for byte in digest]
+    x = np.arange(width, dtype=np.uint32)
+    y = np.arange(height, dtype=np.uint32)
+    i = np.arange(width * 3, dtype=np.uint32)
+    by_column = (i * i * (d[0] | 1) + 257 * d[1]).astype(np.uint16)
+    by_row = (y * y * (d[2] | 1) + 257 * d[3] + 1).astype(np.uint16)
+    slopes = np.array([1 + d[7 + c] % 4 for c in range(3)], dtype=np.uint32)
+    starts = np.array(d[4:7], dtype=np.uint32)
+    across = (starts + ((x[:, None] * slopes) >> 2)).astype(np.uint8).reshape(-1)
+    down = ((y * (1 + d[10] % 4)) >> 2).astype(np.uint8)
+
+    noise = by_row[:, None] * by_column
+    noise >>= 13
+    pixels = noise.astype(np.uint8)
+    pixels += across
+    pixels += down[:, None]
+    pixels[0, :32] = d
+    return pixels.reshape(height, width, 3)
+
+
+def _lists(tokens: Tokens) -> tuple[str, str]:
+    return ",".join(map(str, tokens.ids)), ",".join(map(str, tokens.ids_2))

@@ -1,0 +1,84 @@
+"""From a GENERATE message to the engine's jobs, and from an engine's capabilities to HELLO."""
+
+import os
+from dataclasses import asdict
+
+from easel_worker import __version__, protocol
+from easel_worker.engine import Capabilities, InvalidJob, Job, Tokens
+
+
+def hello(capabilities: Capabilities, worker: str) -> protocol.Hello:
+    """How a worker of this name introduces itself."""
+    return protocol.Hello(
+        protocol=protocol.VERSION,
+        worker=worker,
+        version=__version__,
+        pid=os.getpid(),
+        model=protocol.Model(**asdict(capabilities.model)),
+        tokenizers=tuple(protocol.Tokenizer(**asdict(t)) for t in capabilities.tokenizers),
+        sizes=capabilities.sizes,
+        rows=capabilities.rows,
+        schedulers=capabilities.schedulers,
+        defaults=protocol.Defaults(**asdict(capabilities.defaults)),
+        limits=protocol.Limits(**asdict(capabilities.limits)),
+        devices=tuple(protocol.Device(**asdict(device)) for device in capabilities.devices),
+        programs=tuple(protocol.Program(**asdict(program)) for program in capabilities.programs),
+    )
+
+
+def jobs(request: protocol.Generate, capabilities: Capabilities) -> tuple[Job, ...]:
+    """One job for each seed of the request.
+
+    Raises:
+        InvalidJob: the request does not fit the capabilities; the text says in which field.
+    """
+    _check(request, capabilities)
+    return tuple(
+        Job(
+            prompt=_tokens(request.prompt),
+            negative=None if request.negative is None else _tokens(request.negative),
+            seed=seed,
+            steps=request.steps,
+            guidance=request.guidance,
+            scheduler=request.scheduler,
+            width=request.width,
+            height=request.height,
+            clip_skip=request.clip_skip,
+        )
+        for seed in request.seeds
+    )
+
+
+def _tokens(ids: protocol.TokenIds) -> Tokens:
+    return Tokens(ids=ids.ids, ids_2=ids.ids_2)
+
+
+def _check(request: protocol.Generate, capabilities: Capabilities) -> None:
+    limits = capabilities.limits
+    if (request.width, request.height) not in capabilities.sizes:
+        known = ", ".join(f"{width}x{height}" for width, height in capabilities.sizes)
+        raise InvalidJob(f"size {request.width}x{request.height} is not one of {known}")
+    if request.scheduler not in capabilities.schedulers:
+        known = ", ".join(capabilities.schedulers)
+        raise InvalidJob(f"scheduler {request.scheduler!r} is not one of {known}")
+    _at_most("steps", request.steps, limits.max_steps)
+    _at_most("guidance", request.guidance, limits.max_guidance_scale)
+    _at_most("the number of seeds", len(request.seeds), limits.max_images)
+    if request.guidance > 1 and capabilities.rows < 2:
+        raise InvalidJob("a guided image takes two rows, this worker has one: start it with more")
+    _check_length("prompt", request.prompt, capabilities)
+    if request.negative is not None:
+        _check_length("negative", request.negative, capabilities)
+
+
+def _at_most(what: str, value: float, limit: float) -> None:
+    if value > limit:
+        raise InvalidJob(f"{what} is {value}, at most {limit} are allowed")
+
+
+def _check_length(name: str, tokens: protocol.TokenIds, capabilities: Capabilities) -> None:
+    """Each encoder takes exactly its tokenizer's length; a model with one tokenizer ignores ids_2."""
+    lists = {"ids": tokens.ids, "ids_2": tokens.ids_2}
+    for (field, ids), info in zip(lists.items(), capabilities.tokenizers, strict=False):
+        if len(ids) != info.max_length:
+            raise InvalidJob(f"{name}.{field} holds {len(ids)} tokens, not {info.max_length}")

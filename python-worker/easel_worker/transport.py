@@ -1,0 +1,273 @@
+"""The DEALER socket and the one thread that owns it.
+
+    loop ─put─▶ outbox ──▶ ┌────────────┐ ◀══▶ the gateway's ROUTER
+    loop ◀take─ mailbox ◀─ │ I/O thread │
+                           └────────────┘   session: when to say HELLO, when to beat, when to end
+
+The thread beats even while the engine computes, so that a long step is not taken for a dead worker;
+whether the steps go on is in the heartbeat.
+"""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import zmq
+
+from easel_worker.codec import BadMessage, pack, unpack
+from easel_worker.logs import Logger
+from easel_worker.mailbox import Broken, Event, Leave, Lost, Mailbox, Received, TurnedAway
+from easel_worker.outbox import Outbox
+from easel_worker.protocol import (
+    Buffer,
+    Cancel,
+    Drain,
+    FromGateway,
+    FromWorker,
+    Generate,
+    Heartbeat,
+    Hello,
+    Refused,
+)
+from easel_worker.session import Act, Beat, Begin, Deliver, End, SayHello, Session
+
+HIGH_WATER = 16
+"""Messages that ZeroMQ itself holds; the outbox holds, and bounds, the rest."""
+
+MAX_FRAME_BYTES = 4 << 20
+RECEIVE_AT_ONCE = 256
+LINGER_S = 2.0
+
+
+@dataclass(frozen=True)
+class CurveKeys:
+    """Keys of an encrypted connection, Z85."""
+
+    server_public: str
+    own_secret: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where the gateway listens, and as whom the worker comes."""
+
+    endpoint: str
+    worker: str
+    keys: CurveKeys | None = None
+
+
+class Transport:
+    """Sends and receives messages; keeps the session."""
+
+    def __init__(
+        self,
+        address: Address,
+        hello: Hello,
+        mailbox: Mailbox,
+        heartbeat: Callable[[str], Heartbeat],
+        log: Logger,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Args: `heartbeat` makes the next one for a session, on the transport's thread."""
+        self._address = address
+        self._hello = hello
+        self._mailbox = mailbox
+        self._heartbeat = heartbeat
+        self._log = log
+        self._clock = clock
+        self._session = Session(clock())
+        self._context = zmq.Context()
+        self._alarm = _Alarm(self._context)
+        self._outbox = Outbox(self._alarm.ring)
+        # HELLO and HEARTBEAT that could not be sent yet; a newer one takes the older one's place.
+        self._urgent: dict[int, list[Buffer]] = {}
+        self._bad_total = 0
+        self._bad_logged = False
+        self._closing_at: float | None = None
+        self._socket = self._open()
+        self._thread = threading.Thread(target=self._run, name="transport", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread, which connects and says HELLO."""
+        self._thread.start()
+
+    def send(self, message: FromWorker) -> None:
+        """Queue a message; waits while the outbox is full. Outside a session it goes nowhere."""
+        self._outbox.put(message)
+
+    def resume(self) -> None:
+        """Take messages again: the loop has handled a `Lost` event."""
+        self._outbox.resume()
+
+    def close(self, flush_s: float = LINGER_S) -> None:
+        """Send what is queued, for at most `flush_s` seconds, and end the thread."""
+        self._outbox.close()
+        self._closing_at = self._clock() + flush_s
+        self._alarm.ring()
+        self._thread.join()
+
+    def _open(self) -> "zmq.Socket[bytes]":
+        socket = self._context.socket(zmq.DEALER)
+        socket.setsockopt(zmq.ROUTING_ID, self._address.worker.encode())
+        socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+        # Queue only for a gateway that is there: nothing old waits for the next one.
+        socket.setsockopt(zmq.IMMEDIATE, 1)
+        socket.setsockopt(zmq.RECONNECT_IVL, 50)
+        socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        # A half-open TCP connection is closed, and so made anew.
+        socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
+        socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10000)
+        if (keys := self._address.keys) is not None:
+            secret = keys.own_secret.encode()
+            socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server_public.encode())
+            socket.setsockopt(zmq.CURVE_PUBLICKEY, zmq.curve_public(secret))
+            socket.setsockopt(zmq.CURVE_SECRETKEY, secret)
+        socket.connect(self._address.endpoint)
+        return socket
+
+    def _run(self) -> None:
+        try:
+            while not self._done():
+                self._turn()
+        except Exception as error:  # noqa: BLE001 - a thread that dies silently leaves a dead worker
+            self._mailbox.put(Broken(error))
+            self._outbox.close()
+        finally:
+            self._log.debug("transport closed", bad_messages=self._bad_total)
+            self._socket.close(linger=int(LINGER_S * 1000))
+            self._alarm.close()
+            self._context.term()
+
+    def _turn(self) -> None:
+        if self._closing_at is None:
+            self._act(self._session.tick(self._clock()))
+        blocked = self._flush()
+        wanted = zmq.POLLOUT if blocked else 0
+        if not self._mailbox.full:
+            wanted |= zmq.POLLIN
+        poller = zmq.Poller()
+        poller.register(self._alarm.bell, zmq.POLLIN)
+        poller.register(self._socket, wanted)
+        ready = dict(poller.poll(self._timeout_ms()))
+        if self._alarm.bell in ready:
+            self._alarm.silence()
+        if ready.get(self._socket, 0) & zmq.POLLIN:
+            self._receive()
+
+    def _done(self) -> bool:
+        if self._closing_at is None:
+            return False
+        return self._outbox.first() is None or self._clock() >= self._closing_at
+
+    def _timeout_ms(self) -> float:
+        due = self._session.due if self._closing_at is None else self._closing_at
+        # A full mailbox is looked at again soon: its reader does not ring.
+        limit = 0.02 if self._mailbox.full else 60.0
+        return min(max(due - self._clock(), 0.0), limit) * 1000 + 1
+
+    def _flush(self) -> bool:
+        """Send until nothing is left, or ZeroMQ takes no more: then the answer is True."""
+        try:
+            while self._urgent:
+                kind = next(iter(self._urgent))
+                self._transmit(self._urgent[kind])
+                del self._urgent[kind]
+            while (frames := self._outbox.first()) is not None:
+                self._transmit(frames)
+                self._outbox.pop()
+        except zmq.Again:
+            return True
+        return False
+
+    def _transmit(self, frames: list[Buffer]) -> None:
+        self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)
+
+    def _receive(self) -> None:
+        for _ in range(RECEIVE_AT_ONCE):
+            try:
+                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            try:
+                message = unpack(frames)
+                if not isinstance(message, FromGateway):
+                    raise BadMessage("kind", f"{type(message).__name__} is not for a worker")
+            except BadMessage as error:
+                self._count_bad(error)
+            else:
+                self._act(self._session.receive(message, self._clock()))
+
+    def _count_bad(self, error: BadMessage) -> None:
+        self._bad_total += 1
+        if not self._bad_logged:
+            self._bad_logged = True
+            self._log.warn(
+                "dropped a bad message; more of this session are only counted", err=error
+            )
+
+    def _act(self, acts: list[Act]) -> None:
+        for act in acts:
+            match act:
+                case SayHello():
+                    self._urgent[Hello.kind] = pack(self._hello)
+                case Beat(session):
+                    self._urgent[Heartbeat.kind] = pack(self._heartbeat(session))
+                case Begin(session):
+                    self._bad_logged = False
+                    self._log.info("welcomed by the gateway", session=session)
+                case End(reason):
+                    self._urgent.clear()
+                    self._outbox.cut()
+                    self._log.warn("session over, dropping its work", reason=reason)
+                    self._mailbox.put(Lost(reason))
+                case Deliver(message):
+                    self._mailbox.put(self._event(message))
+
+    def _event(self, message: Generate | Cancel | Drain | Refused) -> Event:
+        match message:
+            case Drain():
+                return Leave(message.grace_ms / 1000, "the gateway asked")
+            case Refused():
+                return TurnedAway(message.code, message.message)
+            case _:
+                return Received(message, self._clock())
+
+
+class _Alarm:
+    """Interrupts the I/O thread's poll from other threads."""
+
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
+        name = f"inproc://alarm-{id(self)}"
+        self.bell = context.socket(zmq.PAIR)
+        self._rope = context.socket(zmq.PAIR)
+        for end in (self.bell, self._rope):
+            end.setsockopt(zmq.LINGER, 0)
+        self.bell.bind(name)
+        self._rope.connect(name)
+        # The lock is also the memory fence that ZeroMQ asks of sockets used by several threads.
+        self._lock = threading.Lock()
+        self._ringing = False
+        self._closed = False
+
+    def ring(self) -> None:
+        """Wake the I/O thread; from any thread."""
+        with self._lock:
+            if not self._ringing and not self._closed:
+                self._ringing = True
+                self._rope.send(b"", zmq.NOBLOCK)
+
+    def silence(self) -> None:
+        """The I/O thread is awake."""
+        with self._lock:
+            self._ringing = False
+            with contextlib.suppress(zmq.Again):
+                self.bell.recv(zmq.NOBLOCK)
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self.bell.close()
+            self._rope.close()

@@ -1,0 +1,55 @@
+"""What a heartbeat tells: written by the loop's thread, read by the transport's."""
+
+import threading
+from collections import deque
+from collections.abc import Iterable
+
+from easel_worker.protocol import Heartbeat, Memory
+
+STEPS_REMEMBERED = 64
+
+
+class Vitals:
+    """The worker's counters and gauges. Safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._steps_total = 0
+        self._step_ms: deque[float] = deque(maxlen=STEPS_REMEMBERED)
+        self._rows_in_use = 0
+        self._rows_padded_total = 0
+        self._queued = 0
+        self._memory: tuple[Memory, ...] = ()
+
+    def stepped(self, milliseconds: float) -> None:
+        """Count one denoising step."""
+        with self._lock:
+            self._steps_total += 1
+            self._step_ms.append(round(milliseconds, 3))
+
+    def load(self, *, rows_in_use: int, queued: int, rows_padded_total: int) -> None:
+        """Set what is in use now."""
+        with self._lock:
+            self._rows_in_use = rows_in_use
+            self._queued = queued
+            self._rows_padded_total = rows_padded_total
+
+    def memory(self, devices: Iterable[Memory]) -> None:
+        """Set the devices' memory."""
+        with self._lock:
+            self._memory = tuple(devices)
+
+    def heartbeat(self, session: str) -> Heartbeat:
+        """The next heartbeat; the step durations in it are told only once."""
+        with self._lock:
+            step_ms = tuple(self._step_ms)
+            self._step_ms.clear()
+            return Heartbeat(
+                session=session,
+                steps_total=self._steps_total,
+                rows_in_use=self._rows_in_use,
+                rows_padded_total=self._rows_padded_total,
+                queued=self._queued,
+                step_ms=step_ms,
+                memory=self._memory,
+            )
