@@ -90,7 +90,7 @@ type OptionValue<O> = O extends { parse: (text: string) => infer T; fallback: in
 type OptionValues = { -readonly [K in keyof typeof options]: OptionValue<(typeof options)[K]> }
 
 /** The gateway's settings: parsed once, checked, frozen. */
-export type Config = Readonly<OptionValues>
+export type Config = Readonly<Omit<OptionValues, 'python'> & { python: string }>
 
 /** The user asked for `--help` or `--version`; `text` is the answer. */
 export class HelpRequested extends Error {

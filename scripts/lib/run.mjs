@@ -1,0 +1,63 @@
+// @ts-check
+import { spawn } from 'node:child_process'
+import { dirname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/** The folder that holds package.json. */
+export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
+
+/** A step that cannot be done; the message tells the reader what to do. */
+export class StepError extends Error {}
+
+/**
+ * Runs a command to its end with its output shown, or kept back until it fails.
+ *
+ * @param {string} command
+ * @param {readonly string[]} args
+ * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, quiet?: boolean }} [options]
+ * @returns {Promise<string>} what it printed, when quiet
+ */
+export function run(command, args, { cwd = root, env = process.env, quiet = false } = {}) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { cwd, env, stdio: quiet ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'inherit', 'inherit'] })
+    let output = ''
+    child.stdout?.on('data', (chunk) => { output += chunk })
+    child.stderr?.on('data', (chunk) => { output += chunk })
+    child.once('error', (error) => reject(new StepError(`${command}: ${error.message}`)))
+    child.once('exit', (code, signal) => {
+      if (code === 0) resolve(output)
+      else reject(new StepError(`${output}\n${[command, ...args].join(' ')} ended with ${signal ?? `status ${code}`}`))
+    })
+  })
+}
+
+/**
+ * Says what is being done and, at its end, how long it took.
+ *
+ * @template T
+ * @param {string} title
+ * @param {() => Promise<T>} work
+ * @returns {Promise<T>}
+ */
+export async function step(title, work) {
+  const start = performance.now()
+  process.stdout.write(`• ${title} …\n`)
+  const result = await work()
+  process.stdout.write(`  done in ${((performance.now() - start) / 1000).toFixed(1)} s\n`)
+  return result
+}
+
+/**
+ * Runs a script's main function: an error that it foresees becomes one readable line and status 1.
+ *
+ * @param {() => Promise<void>} main
+ */
+export async function script(main) {
+  try {
+    await main()
+  } catch (error) {
+    if (!(error instanceof StepError)) throw error
+    process.stderr.write(`\n✗ ${error.message.trim()}\n`)
+    process.exitCode = 1
+  }
+}

@@ -1,0 +1,45 @@
+import sensible from '@fastify/sensible'
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
+import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import type { Engine } from './engine/engine.js'
+import type { Metrics } from './metrics.js'
+import { errorsPlugin } from './plugins/errors.js'
+import { requestIdOf, requestIdPlugin } from './plugins/request-id.js'
+import { generateRoute } from './routes/generate.js'
+import { healthRoutes } from './routes/health.js'
+import { metricsRoute } from './routes/metrics.js'
+import type { ImageService } from './service/service.js'
+
+export interface AppParts {
+  engine: Engine
+  service: ImageService
+  metrics: Metrics
+  log: FastifyBaseLogger
+  /** bytes */
+  bodyLimit: number
+  version: string
+}
+
+/** Puts the HTTP application together. It never listens: that is main's, and a test's, to do. */
+export async function buildApp({ engine, service, metrics, log, bodyLimit, version }: AppParts): Promise<FastifyInstance> {
+  const app = Fastify({
+    loggerInstance: log,
+    bodyLimit,
+    genReqId: requestIdOf,
+    requestIdLogLabel: 'requestId',
+    // A client has this long to send its request; how long an answer may take is the service's to say.
+    requestTimeout: 30_000,
+    forceCloseConnections: 'idle',
+    // Strict: "7" is no number, and an unknown field is a mistake that the client wants to hear about.
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } }
+  }).withTypeProvider<TypeBoxTypeProvider>()
+
+  await app.register(sensible)
+  await app.register(requestIdPlugin)
+  await app.register(errorsPlugin)
+
+  await app.register(generateRoute, { service })
+  await app.register(healthRoutes, { engine, service, version })
+  await app.register(metricsRoute, { registry: metrics.registry })
+  return app
+}

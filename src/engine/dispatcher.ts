@@ -1,0 +1,230 @@
+import type { EngineObserver, Log } from './events.js'
+import { type Job, type JobProgress, type RawImage } from './job.js'
+import type { Failed, GatewayMessage, Result } from './protocol.js'
+import type { ConnectedWorker, WorkMessage } from './registry.js'
+import { Task } from './task.js'
+
+/** A task that was running at so many worker deaths in a row is taken for their cause. */
+const MAX_CRASHES = 2
+
+/** A worker is given work for this many times its rows, so that it never waits for the wire between two steps. */
+const PREFETCH = 2
+
+const GOING_AWAY = 'the server is shutting down'
+
+export interface DispatcherOptions {
+  workers: () => Iterable<ConnectedWorker>
+  send: (worker: string, message: GatewayMessage) => void
+  observer: EngineObserver
+  log: Log
+  /** Monotonic clock in ms. */
+  now: () => number
+}
+
+export interface SubmitOptions {
+  id: string
+  /** ms from now */
+  timeout: number
+  signal?: AbortSignal | undefined
+  onProgress?: ((progress: JobProgress) => void) | undefined
+}
+
+/** One try of a task at one worker. It holds the worker's rows until the worker says that they are free. */
+interface Assignment {
+  readonly task: Task
+  readonly worker: string
+  /** Images that the worker still owes. */
+  owed: number
+}
+
+/**
+ * Decides which worker runs what, and sees every accepted job to exactly one end.
+ *
+ * First come, first served; to the least loaded worker that has the size. When a worker dies, what it had is put
+ * back at the front. What was running then may have been the cause: it is tried once more, alone on a worker,
+ * so that a poisoned job can take no other down with it.
+ */
+export class Dispatcher {
+  readonly #options: DispatcherOptions
+  readonly #queue: Task[] = []
+  readonly #assignments = new Map<string, Assignment>()
+  #abandoned = false
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options
+  }
+
+  /** Jobs that wait for a worker. */
+  get queued(): number {
+    return this.#queue.length
+  }
+
+  /** Jobs that wait, in order. */
+  get waiting(): readonly Task[] {
+    return this.#queue
+  }
+
+  /** Jobs at a worker. */
+  get running(): readonly Task[] {
+    return [...this.#assignments.values()].map(({ task }) => task).filter((task) => !task.ended)
+  }
+
+  /**
+   * Takes a job and brings its images.
+   *
+   * @throws JobError when it ends in any other way; the rows it held are free by the worker's next step
+   */
+  submit(job: Job, { id, timeout, signal, onProgress }: SubmitOptions): Promise<RawImage[]> {
+    const submittedAt = this.#options.now()
+    const task = new Task({ id, job, submittedAt, deadline: submittedAt + timeout, onProgress })
+    const timer = setTimeout(() => this.#stop(task, 'expired', 'the request did not finish before its deadline'), timeout)
+    const onAbort = () => this.#stop(task, 'cancelled', 'the request was cancelled')
+    task.onEnd(() => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', onAbort)
+    })
+    if (this.#abandoned) task.fail('draining', GOING_AWAY)
+    else if (signal?.aborted) onAbort()
+    else {
+      signal?.addEventListener('abort', onAbort, { once: true })
+      this.#queue.push(task)
+      this.pump()
+    }
+    return task.finished
+  }
+
+  /** Gives waiting tasks to workers while there is room. */
+  pump(): void {
+    for (;;) {
+      const task = this.#queue[0]
+      if (task === undefined) return
+      const worker = this.#choose(task)
+      if (worker === undefined) return
+      this.#queue.shift()
+      this.#assign(task, worker)
+    }
+  }
+
+  /** Takes a worker's message about a task. */
+  receive(worker: ConnectedWorker, message: WorkMessage): void {
+    const { id } = message.header
+    const assignment = this.#assignments.get(id)
+    // Late words about a task that was given to another worker since.
+    if (assignment === undefined || assignment.worker !== worker.name) return
+    const { task } = assignment
+    if (message.kind === 'PROGRESS') {
+      const { image, stage, step, of, preview } = message.header
+      const picture = preview && message.pixels ? { preview: { ...preview, pixels: message.pixels } } : {}
+      task.progress({ image, stage, step, of, ...picture })
+    } else if (message.kind === 'RESULT') this.#result(id, assignment, message.header, message.pixels)
+    else this.#failed(id, task, message.header)
+  }
+
+  /** Puts back what a lost worker had. */
+  workerLost(name: string, blameless: boolean): void {
+    const lost = [...this.#assignments].filter(([, assignment]) => assignment.worker === name)
+    const again: Task[] = []
+    for (const [id, { task }] of lost) {
+      this.#assignments.delete(id)
+      if (task.ended) continue
+      task.crashes = task.running && !blameless ? task.crashes + 1 : 0
+      task.running = false
+      if (task.crashes >= MAX_CRASHES) task.fail('worker_crashed', 'the worker died twice in a row while it ran this request')
+      else again.push(task)
+    }
+    this.#queue.unshift(...again)
+    if (again.length > 0) this.#options.log.warn({ worker: name, requests: again.map((task) => task.id) }, `${again.length} requests of worker ${name} are tried again`)
+    this.pump()
+  }
+
+  /** Fails whatever is left, and whatever comes. */
+  abandon(): void {
+    this.#abandoned = true
+    const left = [...this.#queue.splice(0), ...this.running]
+    this.#assignments.clear()
+    for (const task of left) task.fail('draining', GOING_AWAY)
+  }
+
+  #choose(task: Task): ConnectedWorker | undefined {
+    let best: ConnectedWorker | undefined
+    let bestLoad = Infinity
+    for (const worker of this.#options.workers()) {
+      if (worker.leaving || !hasSize(worker, task.job)) continue
+      const { rows, suspect } = this.#load(worker.name)
+      const alone = suspect || task.crashes > 0
+      const fits = rows === 0 || (!alone && rows + task.rows <= PREFETCH * worker.hello.rows)
+      const load = rows / worker.hello.rows
+      if (fits && load < bestLoad) {
+        best = worker
+        bestLoad = load
+      }
+    }
+    return best
+  }
+
+  #load(name: string): { rows: number; suspect: boolean } {
+    let rows = 0
+    let suspect = false
+    for (const { task, worker } of this.#assignments.values()) {
+      if (worker !== name) continue
+      rows += task.rows
+      suspect ||= task.crashes > 0
+    }
+    return { rows, suspect }
+  }
+
+  #assign(task: Task, worker: ConnectedWorker): void {
+    const { observer, now, send } = this.#options
+    task.attempts += 1
+    if (task.attempts === 1) observer.queueWait((now() - task.submittedAt) / 1000)
+    else observer.replay()
+    // The wire wants an id that was never used, and a replay must not be mistaken for its first try.
+    const id = `${task.id}.${task.attempts}`
+    this.#assignments.set(id, { task, worker: worker.name, owed: task.job.seeds.length })
+    const { prompt, negative, seeds, steps, guidance, scheduler, width, height, clipSkip, previewEvery } = task.job
+    const timeout_ms = Math.max(1, Math.round(task.deadline - now()))
+    send(worker.name, {
+      kind: 'GENERATE',
+      header: { id, prompt, negative, seeds, steps, guidance, scheduler, width, height, clip_skip: clipSkip, preview_every: previewEvery, timeout_ms }
+    })
+  }
+
+  #result(id: string, assignment: Assignment, result: Result, pixels: Uint8Array): void {
+    const { task } = assignment
+    const { image, seed, width, height, timings } = result
+    if (seed === task.job.seeds[image] && width === task.job.width && height === task.job.height) {
+      task.image(image, { seed, width, height, pixels, timings })
+    } else task.fail('internal', 'the worker answered with another image than was asked for')
+    assignment.owed -= 1
+    if (assignment.owed === 0) this.#release(id)
+  }
+
+  #failed(id: string, task: Task, { code, message }: Failed): void {
+    this.#options.log.debug({ request: task.id, code }, `the worker ended request ${task.id}: ${message}`)
+    if (code === 'draining' && !task.ended) {
+      // The worker leaves: another one, or its successor, does it.
+      task.running = false
+      this.#queue.unshift(task)
+    } else task.fail(code, message)
+    this.#release(id)
+  }
+
+  #release(id: string): void {
+    this.#assignments.delete(id)
+    this.pump()
+  }
+
+  /** Ends a task for its client at once; the rows it holds are freed by the worker at its next step. */
+  #stop(task: Task, failure: 'cancelled' | 'expired', message: string): void {
+    const place = this.#queue.indexOf(task)
+    if (place !== -1) this.#queue.splice(place, 1)
+    task.fail(failure, message)
+    for (const [id, assignment] of this.#assignments) {
+      if (assignment.task === task) this.#options.send(assignment.worker, { kind: 'CANCEL', header: { id } })
+    }
+  }
+}
+
+function hasSize(worker: ConnectedWorker, { width, height }: Job): boolean {
+  return worker.hello.sizes.some(([w, h]) => w === width && h === height)
+}

@@ -1,0 +1,187 @@
+import { randomUUID } from 'node:crypto'
+import { createDecoder } from './codec.js'
+import { Dispatcher, type SubmitOptions } from './dispatcher.js'
+import { Estimator } from './estimate.js'
+import type { EngineObserver, Log, LossCause } from './events.js'
+import type { Job, RawImage } from './job.js'
+import type { Hello } from './protocol.js'
+import { type ConnectedWorker, WorkerRegistry } from './registry.js'
+import { openSocket, type RouterSocket } from './socket.js'
+import { Supervisor, type SupervisorOptions } from './supervisor.js'
+
+export interface EngineOptions {
+  endpoint: string
+  curveSecretKey?: string | undefined
+  /** protocol/messages.schema.json */
+  schemaFile: string
+  /** Digests of the gateway's tokenizers, in order. */
+  tokenizers: readonly string[]
+  /** ms */
+  heartbeatInterval: number
+  /** ms */
+  heartbeatTimeout: number
+  /** ms */
+  stepTimeout: number
+  /** How to run workers; undefined where someone else does. */
+  spawn?: Omit<SupervisorOptions, 'log' | 'observer' | 'onExit'> | undefined
+  log: Log
+  observer: EngineObserver
+}
+
+/** What the engine is doing, at this moment. */
+export interface EngineState {
+  readonly workers: readonly ConnectedWorker[]
+  readonly workersExpected: number
+  readonly queued: number
+  readonly running: number
+  readonly draining: boolean
+}
+
+/** A worker's death that says nothing about the jobs it ran. */
+const BLAMELESS: ReadonlySet<LossCause> = new Set(['replaced', 'left', 'session'])
+
+/** The workers and everything between them and the service: socket, registry, supervisor, dispatcher. */
+export class Engine {
+  readonly #socket: RouterSocket
+  readonly #registry: WorkerRegistry
+  readonly #dispatcher: Dispatcher
+  readonly #supervisor: Supervisor | undefined
+  readonly #estimator: Estimator
+  readonly #heartbeat: NodeJS.Timeout
+  readonly #workersExpected: number
+  /** Settles when the first worker is ready. */
+  readonly firstReady: Promise<Hello>
+  #capabilities: Hello | undefined
+  #onFirstReady!: (hello: Hello) => void
+  #draining = false
+
+  /** Binds the socket and starts the workers; it does not wait for them. */
+  static async open(options: EngineOptions): Promise<Engine> {
+    // The registry needs the socket to send, the socket needs the registry to receive.
+    let registry: WorkerRegistry | undefined
+    const socket = await openSocket({
+      endpoint: options.endpoint,
+      curveSecretKey: options.curveSecretKey,
+      onMessage: (peer, frames) => registry?.receive(peer, frames),
+      onUnreachable: (peer) => registry?.lose(peer, 'unreachable')
+    })
+    const engine = new Engine(options, socket)
+    registry = engine.#registry
+    engine.#supervisor?.start()
+    return engine
+  }
+
+  private constructor(options: EngineOptions, socket: RouterSocket) {
+    const now = () => performance.now()
+    const estimator = new Estimator()
+    const observer: EngineObserver = {
+      ...options.observer,
+      step(worker, seconds) {
+        estimator.observe(seconds)
+        options.observer.step(worker, seconds)
+      }
+    }
+    this.#estimator = estimator
+    this.#socket = socket
+    this.#registry = new WorkerRegistry({
+      process: randomUUID(),
+      heartbeatInterval: options.heartbeatInterval,
+      heartbeatTimeout: options.heartbeatTimeout,
+      stepTimeout: options.stepTimeout,
+      tokenizers: options.tokenizers,
+      decode: createDecoder(options.schemaFile),
+      send: (peer, frames) => socket.send(peer, frames),
+      log: options.log,
+      observer,
+      now,
+      onReady: (worker) => this.#onReady(worker),
+      onLost: (worker, cause) => this.#onLost(worker, cause),
+      onMessage: (worker, message) => this.#dispatcher.receive(worker, message)
+    })
+    this.#dispatcher = new Dispatcher({
+      workers: () => this.#registry.workers.values(),
+      send: (worker, message) => this.#registry.send(worker, message),
+      observer,
+      log: options.log,
+      now
+    })
+    this.firstReady = new Promise((resolve) => {
+      this.#onFirstReady = resolve
+    })
+    this.#workersExpected = options.spawn?.names.length ?? 1
+    if (options.spawn !== undefined) {
+      this.#supervisor = new Supervisor({
+        ...options.spawn,
+        log: options.log,
+        observer,
+        onExit: (name) => this.#registry.lose(name, 'exited')
+      })
+    }
+    this.#heartbeat = setInterval(() => this.#registry.tick(), options.heartbeatInterval)
+  }
+
+  /** What the workers can do; kept over a worker's death. Undefined before the first was ready. */
+  get capabilities(): Hello | undefined {
+    return this.#capabilities
+  }
+
+  get state(): EngineState {
+    return {
+      workers: [...this.#registry.workers.values()],
+      workersExpected: this.#workersExpected,
+      queued: this.#dispatcher.queued,
+      running: this.#dispatcher.running.length,
+      draining: this.#draining
+    }
+  }
+
+  /** Whether a job that is submitted now would be started without waiting for a worker to come back. */
+  get ready(): boolean {
+    return !this.#draining && this.#registry.workers.size > 0
+  }
+
+  /** Process ids of the workers that this engine started. */
+  get workerPids(): readonly number[] {
+    return this.#supervisor?.pids ?? []
+  }
+
+  /** Seconds until everything that is accepted now would be done; 0 while no step was measured. */
+  get backlogSeconds(): number {
+    const rows = [...this.#registry.workers.values()].reduce((sum, worker) => sum + worker.hello.rows, 0)
+    return this.#estimator.secondsFor([...this.#dispatcher.waiting, ...this.#dispatcher.running], rows)
+  }
+
+  /** Takes a job and brings its images. @throws JobError when it ends in any other way */
+  generate(job: Job, options: SubmitOptions): Promise<RawImage[]> {
+    return this.#dispatcher.submit(job, options)
+  }
+
+  /** Is not ready any more, but goes on with what it has; `close` ends that. Gives up at once where no worker is left. */
+  drain(): void {
+    this.#draining = true
+    if (this.#registry.workers.size === 0) this.#dispatcher.abandon()
+  }
+
+  /** Ends everything: fails what is left, ends the workers it started, closes the socket. */
+  async close(graceMs = 5000): Promise<void> {
+    this.#draining = true
+    clearInterval(this.#heartbeat)
+    this.#dispatcher.abandon()
+    await this.#supervisor?.stop(graceMs)
+    await this.#socket.close()
+  }
+
+  #onReady(worker: ConnectedWorker): void {
+    this.#capabilities = worker.hello
+    this.#onFirstReady(worker.hello)
+    this.#supervisor?.ready(worker.name)
+    this.#dispatcher.pump()
+  }
+
+  #onLost(worker: ConnectedWorker, cause: LossCause): void {
+    // A frozen or hung process may wake up again: end it before its work is given to another.
+    if (cause === 'silent' || cause === 'hung') this.#supervisor?.kill(worker.name)
+    this.#dispatcher.workerLost(worker.name, BLAMELESS.has(cause))
+    if (this.#draining) this.drain()
+  }
+}

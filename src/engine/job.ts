@@ -1,0 +1,60 @@
+import type { Progress, Timings, TokenIds } from './protocol.js'
+
+/** A request as the engine sees it: token ids and numbers, no text. Names are the wire's. */
+export interface Job {
+  readonly prompt: TokenIds
+  readonly negative: TokenIds | null
+  /** One uint32 for each image. */
+  readonly seeds: readonly number[]
+  readonly steps: number
+  readonly guidance: number
+  readonly scheduler: string
+  readonly width: number
+  readonly height: number
+  readonly clipSkip: number
+  /** Send a preview every so many steps; 0 for none. */
+  readonly previewEvery: number
+}
+
+/** An image as the worker made it. */
+export interface RawImage {
+  readonly seed: number
+  readonly width: number
+  readonly height: number
+  /** RGB, width · height · 3 bytes. */
+  readonly pixels: Uint8Array
+  readonly timings: Timings
+}
+
+/** News of a running job. */
+export interface JobProgress {
+  readonly image: number
+  readonly stage: Progress['stage']
+  readonly step: number
+  readonly of: number
+  readonly preview?: { readonly width: number; readonly height: number; readonly pixels: Uint8Array }
+}
+
+/** Why a job ended without images. The service gives each its error code. */
+export type JobFailure =
+  | 'cancelled'
+  | 'expired'
+  | 'draining'
+  | 'worker_crashed'
+  | 'out_of_memory'
+  | 'invalid'
+  | 'internal'
+
+export class JobError extends Error {
+  readonly failure: JobFailure
+  constructor(failure: JobFailure, message: string) {
+    super(message)
+    this.name = 'JobError'
+    this.failure = failure
+  }
+}
+
+/** Rows of a denoising step that one image takes: guidance needs two (guided when the scale is above 1, as in diffusers). */
+export function rowsOf(job: Pick<Job, 'guidance' | 'seeds'>): number {
+  return (job.guidance > 1 ? 2 : 1) * job.seeds.length
+}

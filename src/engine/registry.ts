@@ -1,0 +1,189 @@
+import type { EngineObserver, Log, LossCause } from './events.js'
+import { type Decode } from './codec.js'
+import {
+  type GatewayMessage,
+  type Heartbeat,
+  type Hello,
+  MalformedMessage,
+  pack,
+  type WorkerMessage
+} from './protocol.js'
+
+/** A worker that said HELLO and was welcomed. */
+export interface ConnectedWorker {
+  readonly name: string
+  readonly hello: Hello
+  /** Names this connection: one WELCOME and what follows it. */
+  readonly session: string
+  heartbeat: Heartbeat | undefined
+  /** Clock at its last message, in ms. */
+  heardAt: number
+  /** Clock when a step was last seen to finish, or when rows were last empty, in ms. */
+  progressAt: number
+  /** True after BYE or DRAIN: it gets no more work. */
+  leaving: boolean
+}
+
+export interface RegistryOptions {
+  /** Names this gateway process; each connection's session starts with it. */
+  process: string
+  /** ms */
+  heartbeatInterval: number
+  /** ms of silence that mean death */
+  heartbeatTimeout: number
+  /** ms without a step, with rows in use, that mean a hang */
+  stepTimeout: number
+  /** Digests of the gateway's own tokenizers, in order; a worker with others is refused. */
+  tokenizers: readonly string[]
+  decode: Decode
+  send: (peer: string, frames: readonly Uint8Array[]) => void
+  log: Log
+  observer: EngineObserver
+  /** Monotonic clock in ms. */
+  now: () => number
+  onReady: (worker: ConnectedWorker) => void
+  onLost: (worker: ConnectedWorker, cause: LossCause) => void
+  onMessage: (worker: ConnectedWorker, message: WorkMessage) => void
+}
+
+/** The messages that concern requests; all others end in the registry. */
+export type WorkMessage = Extract<WorkerMessage, { kind: 'PROGRESS' | 'RESULT' | 'FAILED' }>
+
+/** Peers whose garbage was logged; bounded, so that strangers cannot make it grow. */
+const MAX_KNOWN_OFFENDERS = 1000
+
+/**
+ * Knows which workers are connected and alive.
+ *
+ * Takes every message of the socket, answers the handshake and the heartbeats, and passes on what concerns
+ * requests. It says `onLost` exactly once for each `onReady`.
+ */
+export class WorkerRegistry {
+  readonly #options: RegistryOptions
+  readonly #workers = new Map<string, ConnectedWorker>()
+  readonly #offenders = new Set<string>()
+  #sessions = 0
+
+  constructor(options: RegistryOptions) {
+    this.#options = options
+  }
+
+  get workers(): ReadonlyMap<string, ConnectedWorker> {
+    return this.#workers
+  }
+
+  send(peer: string, message: GatewayMessage): void {
+    this.#options.send(peer, pack(message))
+  }
+
+  /** Takes one message from the socket. Never throws: what cannot be read is counted and logged once for each peer. */
+  receive(peer: string, frames: readonly Uint8Array[]): void {
+    let message: WorkerMessage
+    try {
+      message = this.#options.decode(frames)
+    } catch (error) {
+      if (!(error instanceof MalformedMessage)) throw error
+      this.#reject(peer, error)
+      return
+    }
+    if (message.kind === 'HELLO') this.#hello(peer, message.header)
+    else this.#known(peer, message)
+  }
+
+  /** Pings everyone and finds the dead and the hung. To be called once for each heartbeat interval. */
+  tick(): void {
+    const { heartbeatTimeout, stepTimeout, now } = this.#options
+    for (const worker of this.#workers.values()) {
+      if (now() - worker.heardAt > heartbeatTimeout) this.lose(worker.name, 'silent')
+      else if ((worker.heartbeat?.rows_in_use ?? 0) > 0 && now() - worker.progressAt > stepTimeout) this.lose(worker.name, 'hung')
+      else this.send(worker.name, { kind: 'PING', header: { session: worker.session } })
+    }
+  }
+
+  /** Forgets a worker and says so; does nothing for one that is not connected. */
+  lose(name: string, cause: LossCause): void {
+    const worker = this.#workers.get(name)
+    if (worker === undefined) return
+    this.#workers.delete(name)
+    this.#options.observer.workerLost(name, cause)
+    this.#options.log.warn({ worker: name, cause }, `worker ${name} is lost: ${cause}`)
+    this.#options.onLost(worker, cause)
+  }
+
+  #hello(peer: string, hello: Hello): void {
+    const { tokenizers, heartbeatInterval, log, observer, now } = this.#options
+    const theirs = hello.tokenizers.map((tokenizer) => tokenizer.digest)
+    if (theirs.length !== tokenizers.length || theirs.some((digest, index) => digest !== tokenizers[index])) {
+      const message = `the worker's model has other tokenizers than the gateway's MODEL folder; give both the same model`
+      log.error({ worker: peer, theirs, ours: tokenizers }, `worker ${peer} refused: ${message}`)
+      this.send(peer, { kind: 'REFUSED', header: { code: 'tokenizer', message } })
+      return
+    }
+    // Without a loss in between: a new process under the same name, or a worker that missed our last session.
+    this.lose(peer, 'replaced')
+    const at = now()
+    const session = this.#newSession()
+    const worker: ConnectedWorker = { name: peer, hello, session, heartbeat: undefined, heardAt: at, progressAt: at, leaving: false }
+    this.#workers.set(peer, worker)
+    this.send(peer, { kind: 'WELCOME', header: { session, heartbeat_ms: heartbeatInterval } })
+    observer.hello(peer, hello)
+    log.info(
+      { worker: peer, pid: hello.pid, model: hello.model, sizes: hello.sizes, rows: hello.rows, devices: hello.devices },
+      `worker ${peer} is ready: ${hello.model.id} on ${hello.devices.length} × ${hello.devices[0]?.kind ?? 'nothing'}`
+    )
+    this.#options.onReady(worker)
+  }
+
+  #known(peer: string, message: Exclude<WorkerMessage, { kind: 'HELLO' }>): void {
+    const worker = this.#workers.get(peer)
+    if (worker === undefined) {
+      if (message.kind === 'HEARTBEAT') this.#askForHello(peer)
+      return
+    }
+    worker.heardAt = this.#options.now()
+    if (message.kind === 'HEARTBEAT') this.#heartbeat(worker, message.header)
+    else if (message.kind === 'BYE') this.#bye(worker, message.header.reason)
+    else this.#options.onMessage(worker, message)
+  }
+
+  #heartbeat(worker: ConnectedWorker, heartbeat: Heartbeat): void {
+    if (heartbeat.session !== worker.session) {
+      this.lose(worker.name, 'session')
+      this.#askForHello(worker.name)
+      return
+    }
+    const moved = heartbeat.steps_total !== worker.heartbeat?.steps_total
+    const wasIdle = (worker.heartbeat?.rows_in_use ?? 0) === 0
+    if (moved || wasIdle || heartbeat.rows_in_use === 0) worker.progressAt = worker.heardAt
+    worker.heartbeat = heartbeat
+    for (const ms of heartbeat.step_ms) this.#options.observer.step(worker.name, ms / 1000)
+  }
+
+  /** A worker may have been taken for dead, or have outlived another gateway: a session that it does not know makes it say HELLO again. */
+  #askForHello(peer: string): void {
+    this.send(peer, { kind: 'PING', header: { session: this.#newSession() } })
+  }
+
+  #newSession(): string {
+    this.#sessions += 1
+    return `${this.#options.process}.${this.#sessions}`
+  }
+
+  #bye(worker: ConnectedWorker, reason: string): void {
+    this.#options.log.info({ worker: worker.name, reason }, `worker ${worker.name} says goodbye: ${reason}`)
+    worker.leaving = true
+    this.lose(worker.name, 'left')
+  }
+
+  #reject(peer: string, error: MalformedMessage): void {
+    this.#options.observer.malformed(error.reason)
+    // A routing id is the peer's own bytes: show it escaped and short.
+    const shown = JSON.stringify(peer.slice(0, 64))
+    if (error.reason === 'version') {
+      this.send(peer, { kind: 'REFUSED', header: { code: 'protocol', message: error.message } })
+    }
+    if (this.#offenders.has(peer) || this.#offenders.size >= MAX_KNOWN_OFFENDERS) return
+    this.#offenders.add(peer)
+    this.#options.log.error({ peer: shown, reason: error.reason }, `dropped a message of ${shown}: ${error.message}`)
+  }
+}

@@ -1,0 +1,76 @@
+import { unlinkSync } from 'node:fs'
+import { Router } from 'zeromq'
+
+export interface SocketOptions {
+  endpoint: string
+  curveSecretKey?: string | undefined
+  /** Called for each message, in order; must not throw. */
+  onMessage: (peer: string, frames: Uint8Array[]) => void
+  /** Called when a message cannot be delivered: the peer is gone or takes nothing any more. */
+  onUnreachable: (peer: string) => void
+}
+
+/** The gateway's ROUTER: one loop that reads it and one that writes it, as zeromq.js wants. */
+export interface RouterSocket {
+  /** Queues a message; never waits, never throws. */
+  send: (peer: string, frames: readonly Uint8Array[]) => void
+  /** Sends what is queued, then unbinds. */
+  close: () => Promise<void>
+}
+
+/** Binds the socket. @throws when the address is taken or cannot be bound */
+export async function openSocket(options: SocketOptions): Promise<RouterSocket> {
+  const router = new Router({
+    mandatory: true,
+    // A restarted worker comes back under its own name before the old connection is known to be dead.
+    handover: true,
+    // A peer whose queue is full is not waited for: it is reported as unreachable.
+    sendTimeout: 0,
+    linger: 500,
+    maxMessageSize: 256 * 1024 * 1024,
+    ...(options.curveSecretKey === undefined ? {} : { curveServer: true, curveSecretKey: options.curveSecretKey })
+  })
+  await router.bind(options.endpoint)
+
+  const outgoing: [peer: string, frames: readonly Uint8Array[]][] = []
+  let writing: Promise<void> | undefined
+  const write = async () => {
+    for (let next = outgoing.shift(); next !== undefined; next = outgoing.shift()) {
+      const [peer, frames] = next
+      try {
+        await router.send([peer, ...(frames as Buffer[])])
+      } catch {
+        options.onUnreachable(peer)
+      }
+    }
+    writing = undefined
+  }
+
+  const reading = (async () => {
+    for await (const [peer, ...frames] of router) options.onMessage(peer!.toString(), frames)
+  })()
+
+  return {
+    send(peer, frames) {
+      if (router.closed) return
+      outgoing.push([peer, frames])
+      writing ??= write()
+    },
+    async close() {
+      await writing
+      router.close()
+      // The loop ends with the socket; an error on the way out changes nothing any more.
+      await reading.catch(() => undefined)
+      removeIpcFile(options.endpoint)
+    }
+  }
+}
+
+function removeIpcFile(endpoint: string): void {
+  if (!endpoint.startsWith('ipc://')) return
+  try {
+    unlinkSync(endpoint.slice('ipc://'.length))
+  } catch {
+    // ZeroMQ has removed it already.
+  }
+}

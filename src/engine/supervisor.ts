@@ -1,0 +1,167 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
+import type { EngineObserver, Log } from './events.js'
+
+const MAX_BACKOFF_MS = 30_000
+/** A worker that was ready for this long starts its backoff anew when it dies. */
+const STABLE_MS = 60_000
+/** Exit status of a worker that the gateway refused: starting it again would change nothing. */
+const REFUSED_STATUS = 3
+
+export interface SupervisorOptions {
+  command: string
+  /** Arguments for the worker of this name. */
+  args: (name: string) => string[]
+  cwd: string
+  names: readonly string[]
+  /** ms before the first restart */
+  backoff: number
+  /** ms that a worker may take to say HELLO */
+  startTimeout: number
+  log: Log
+  observer: EngineObserver
+  /** A worker's process ended; its connection is dead even if the socket does not know yet. */
+  onExit: (name: string) => void
+}
+
+interface Child {
+  process: ChildProcess | undefined
+  deaths: number
+  restart: NodeJS.Timeout | undefined
+  overdue: NodeJS.Timeout | undefined
+  readyAt: number | undefined
+}
+
+/**
+ * Starts worker processes, joins their logs to the gateway's, and starts them again when they die.
+ *
+ * A worker's standard input stays open as long as the gateway lives: when it closes, the worker exits, so even a
+ * gateway that was killed leaves no orphan.
+ */
+export class Supervisor {
+  readonly #options: SupervisorOptions
+  readonly #children = new Map<string, Child>()
+  #stopping = false
+
+  constructor(options: SupervisorOptions) {
+    this.#options = options
+    for (const name of options.names) {
+      this.#children.set(name, { process: undefined, deaths: 0, restart: undefined, overdue: undefined, readyAt: undefined })
+    }
+  }
+
+  start(): void {
+    for (const name of this.#children.keys()) this.#spawn(name)
+  }
+
+  /** Process ids of the workers that run. */
+  get pids(): number[] {
+    return [...this.#children.values()].flatMap(({ process }) => process?.pid ?? [])
+  }
+
+  /** The worker said HELLO. */
+  ready(name: string): void {
+    const child = this.#children.get(name)
+    if (child === undefined) return
+    clearTimeout(child.overdue)
+    child.readyAt = performance.now()
+  }
+
+  /** Ends a worker that hangs; it is started again like any dead one. */
+  kill(name: string): void {
+    this.#children.get(name)?.process?.kill('SIGKILL')
+  }
+
+  /** Waits until every worker has exited; after `grace` ms those that have not are killed. */
+  async stop(grace: number): Promise<void> {
+    this.#stopping = true
+    const exits: Promise<unknown>[] = []
+    for (const child of this.#children.values()) {
+      clearTimeout(child.restart)
+      clearTimeout(child.overdue)
+      if (child.process === undefined) continue
+      const { process } = child
+      exits.push(new Promise((resolve) => process.once('exit', resolve)))
+      process.stdin?.end()
+    }
+    const kill = setTimeout(() => {
+      for (const child of this.#children.values()) child.process?.kill('SIGKILL')
+    }, grace)
+    await Promise.all(exits)
+    clearTimeout(kill)
+  }
+
+  #spawn(name: string): void {
+    const { command, args, cwd, log, startTimeout } = this.#options
+    const child = this.#children.get(name)!
+    const process = spawn(command, args(name), { cwd, stdio: ['pipe', 'pipe', 'pipe'] })
+    child.process = process
+    child.readyAt = undefined
+    const workerLog = log.child({ worker: name, pid: process.pid })
+    joinLog(process.stdout, workerLog)
+    joinLog(process.stderr, workerLog)
+    // A worker that dies while we write to it is reported by its exit.
+    process.stdin.on('error', () => undefined)
+    child.overdue = setTimeout(() => {
+      log.error({ worker: name }, `worker ${name} was not ready within ${startTimeout / 1000} s`)
+      process.kill('SIGKILL')
+    }, startTimeout)
+    let gone = false
+    const end = (how: string, status: number | null) => {
+      if (gone) return
+      gone = true
+      this.#ended(name, how, status)
+    }
+    process.once('error', (error) => end(`could not be started: ${error.message}`, null))
+    process.once('exit', (code, signal) => end(signal === null ? `exited with status ${code}` : `was killed by ${signal}`, code))
+  }
+
+  #ended(name: string, how: string, status: number | null): void {
+    const { log, observer, onExit, backoff } = this.#options
+    const child = this.#children.get(name)!
+    clearTimeout(child.overdue)
+    child.process = undefined
+    onExit(name)
+    if (this.#stopping) return
+    if (status === REFUSED_STATUS) {
+      log.error({ worker: name }, `worker ${name} was refused and is not started again`)
+      return
+    }
+    const stable = child.readyAt !== undefined && performance.now() - child.readyAt > STABLE_MS
+    child.deaths = stable ? 1 : child.deaths + 1
+    const wait = Math.min(backoff * 2 ** (child.deaths - 1), MAX_BACKOFF_MS)
+    log.error({ worker: name, deaths: child.deaths }, `worker ${name} ${how}; it is started again in ${wait / 1000} s`)
+    child.restart = setTimeout(() => {
+      observer.restart(name)
+      this.#spawn(name)
+    }, wait)
+  }
+}
+
+const LEVELS: Record<number, 'trace' | 'debug' | 'info' | 'warn' | 'error'> = { 10: 'trace', 20: 'debug', 30: 'info', 40: 'warn', 50: 'error', 60: 'error' }
+
+/** Passes a worker's log on: JSON lines as they are, anything else (a traceback, a library's print) as a warning. */
+function joinLog(stream: Readable | null, log: Log): void {
+  if (stream === null) return
+  createInterface({ input: stream }).on('line', (line) => {
+    if (line.trim() === '') return
+    const record = parseRecord(line)
+    if (record === undefined) {
+      log.warn({}, line)
+      return
+    }
+    const { level, msg, time: _time, ...fields } = record
+    log[LEVELS[level] ?? 'info'](fields, msg)
+  })
+}
+
+function parseRecord(line: string): { level: number; msg: string; time?: number } | undefined {
+  if (!line.startsWith('{')) return undefined
+  try {
+    const record = JSON.parse(line) as { level?: unknown; msg?: unknown }
+    return typeof record.level === 'number' && typeof record.msg === 'string' ? (record as { level: number; msg: string }) : undefined
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,50 @@
+/** Everything that decides an image, in the field's standard names. Sent again, it gives the same bytes. */
+export interface Recipe {
+  readonly prompt: string
+  readonly negative_prompt: string
+  readonly seed: number
+  readonly num_inference_steps: number
+  readonly guidance_scale: number
+  readonly scheduler: string
+  readonly width: number
+  readonly height: number
+  /** The model's name, and the digest of its weights. */
+  readonly model: string
+  readonly model_digest: string
+  /** Easel's release. */
+  readonly version: string
+}
+
+/** A header must stay well under the 8 KiB that common proxies take for all of them. */
+const MAX_HEADER_BYTES = 4096
+
+/**
+ * The recipe as a header's value: JSON in ASCII. Where the prompts make it too long for a header, they are left out:
+ * the client has them, and the image carries the whole.
+ */
+export function recipeHeader(recipe: Recipe): string {
+  const whole = asciiJson(recipe)
+  if (whole.length <= MAX_HEADER_BYTES) return whole
+  const { prompt: _prompt, negative_prompt: _negative, ...rest } = recipe
+  return asciiJson(rest)
+}
+
+function asciiJson(value: object): string {
+  return JSON.stringify(value).replaceAll(/[\u007f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
+/** The recipe in the form that AUTOMATIC1111's web UI writes under the PNG keyword `parameters`, which image viewers read. */
+export function parametersText(recipe: Recipe): string {
+  const settings = [
+    `Steps: ${recipe.num_inference_steps}`,
+    `Sampler: ${recipe.scheduler}`,
+    `CFG scale: ${recipe.guidance_scale}`,
+    `Seed: ${recipe.seed}`,
+    `Size: ${recipe.width}x${recipe.height}`,
+    `Model hash: ${recipe.model_digest.slice(0, 10)}`,
+    `Model: ${recipe.model}`,
+    `Version: easel ${recipe.version}`
+  ]
+  const negative = recipe.negative_prompt === '' ? [] : [`Negative prompt: ${recipe.negative_prompt}`]
+  return [recipe.prompt, ...negative, settings.join(', ')].join('\n')
+}

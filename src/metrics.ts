@@ -1,0 +1,106 @@
+import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { Engine } from './engine/engine.js'
+import type { EngineObserver } from './engine/events.js'
+import type { ConnectedWorker } from './engine/registry.js'
+import type { ServiceObserver, ImageService } from './service/service.js'
+import { OUTCOMES } from './service/ledger.js'
+
+/** Seconds: from a PNG's milliseconds to a long queue. */
+const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300]
+
+export interface Metrics {
+  registry: Registry
+  observer: EngineObserver & ServiceObserver
+  /** Adds what is read from the running parts at each scrape. To be called once. */
+  watch: (parts: { engine: Engine; service: ImageService }) => void
+}
+
+/** Creates the metrics that docs/metrics.md describes. Names and labels are stable. */
+export function createMetrics(): Metrics {
+  const registry = new Registry()
+  const registers = [registry]
+  collectDefaultMetrics({ register: registry })
+  const histogram = (name: string, help: string, labelNames: string[] = []) => new Histogram({ name, help, labelNames, buckets: SECONDS, registers })
+  const counter = (name: string, help: string, labelNames: string[] = []) => new Counter({ name, help, labelNames, registers })
+
+  const duration = histogram('easel_request_duration_seconds', 'From acceptance to the end of a request.', ['outcome'])
+  const queueWait = histogram('easel_queue_wait_seconds', 'From acceptance until a worker was given the request.')
+  const step = histogram('easel_step_duration_seconds', 'A denoising step, over all rows in it.', ['worker'])
+  const png = histogram('easel_png_duration_seconds', 'Encoding one PNG.')
+  const images = counter('easel_images_total', 'Images made.')
+  const pixels = counter('easel_pixels_total', 'Pixels made.')
+  const pngBytes = counter('easel_png_bytes_total', 'Bytes of the PNG files made.')
+  const replays = counter('easel_replays_total', 'Requests given to a worker again.')
+  const lost = counter('easel_workers_lost_total', 'Connections to workers that ended.', ['worker', 'cause'])
+  const restarts = counter('easel_worker_restarts_total', 'Worker processes started again.', ['worker'])
+  const malformed = counter('easel_malformed_messages_total', 'Messages on the worker socket that were dropped.', ['reason'])
+  const compile = new Gauge({ name: 'easel_compile_seconds', help: 'Time to compile a program, or to load it from the cache.', labelNames: ['worker', 'program', 'cached'], registers })
+
+  const observer: Metrics['observer'] = {
+    ended: (outcome, seconds) => duration.observe({ outcome }, seconds),
+    png({ seconds, bytes, width, height }) {
+      png.observe(seconds)
+      pngBytes.inc(bytes)
+      images.inc()
+      pixels.inc(width * height)
+    },
+    queueWait: (seconds) => queueWait.observe(seconds),
+    step: (worker, seconds) => step.observe({ worker }, seconds),
+    hello(worker, hello) {
+      for (const { name, seconds, cached } of hello.programs) compile.set({ worker, program: name, cached: String(cached) }, seconds)
+    },
+    replay: () => replays.inc(),
+    workerLost: (worker, cause) => lost.inc({ worker, cause }),
+    restart: (worker) => restarts.inc({ worker }),
+    malformed: (reason) => malformed.inc({ reason })
+  }
+  return { registry, observer, watch: (parts) => watch(registry, parts) }
+}
+
+/** One sample of a metric: its labels and its value. */
+type Sample = [labels: Record<string, string>, value: number]
+
+/**
+ * Numbers that someone else keeps, read at the scrape. prom-client calls every `collect` in one synchronous pass, so
+ * that what is read fits together: the conservation law holds at any scrape.
+ */
+function watch(registry: Registry, { engine, service }: { engine: Engine; service: ImageService }): void {
+  const registers = [registry]
+  const { ledger } = service
+  const gauge = (name: string, help: string, labelNames: string[], samples: () => Sample[]) =>
+    new Gauge({
+      name, help, labelNames, registers,
+      collect() {
+        this.reset()
+        for (const [labels, value] of samples()) this.set(labels, value)
+      }
+    })
+  const total = (name: string, help: string, labelNames: string[], samples: () => Sample[]) =>
+    new Counter({
+      name, help, labelNames, registers,
+      collect() {
+        this.reset()
+        for (const [labels, value] of samples()) this.inc(labels, value)
+      }
+    })
+  const single = (value: () => number) => (): Sample[] => [[{}, value()]]
+  const perWorker = (value: (worker: ConnectedWorker) => number) => (): Sample[] =>
+    engine.state.workers.map((worker) => [{ worker: worker.name }, value(worker)])
+
+  total('easel_requests_accepted_total', 'Requests accepted. Always succeeded + failed + cancelled + expired + in flight.', [], single(() => ledger.accepted))
+  total('easel_requests_total', 'Accepted requests that ended, by outcome.', ['outcome'], () => OUTCOMES.map((outcome) => [{ outcome }, ledger.ended[outcome]]))
+  gauge('easel_requests_in_flight', 'Requests accepted and not ended.', [], single(() => ledger.inFlight))
+  gauge('easel_queue_depth', 'Requests that wait for a worker.', [], single(() => engine.state.queued))
+  gauge('easel_queue_limit', 'Most requests in flight.', [], single(() => service.queueLimit))
+  gauge('easel_workers_ready', 'Workers that are connected and alive.', [], single(() => engine.state.workers.length))
+  gauge('easel_workers_expected', 'Workers there should be.', [], single(() => engine.state.workersExpected))
+
+  gauge('easel_rows', 'Rows that one step of the worker holds.', ['worker'], perWorker(({ hello }) => hello.rows))
+  gauge('easel_rows_in_use', 'Rows in use at the last heartbeat.', ['worker'], perWorker(({ heartbeat }) => heartbeat?.rows_in_use ?? 0))
+  total('easel_rows_padded_total', 'Rows computed for nothing since the worker started, to fill a compiled shape.', ['worker'], perWorker(({ heartbeat }) => heartbeat?.rows_padded_total ?? 0))
+  gauge('easel_device_memory_bytes', 'Memory in use on a device at the last heartbeat.', ['worker', 'device'], () =>
+    engine.state.workers.flatMap(({ name, heartbeat }) =>
+      (heartbeat?.memory ?? []).map(({ device, bytes_in_use }): Sample => [{ worker: name, device: String(device) }, bytes_in_use])
+    )
+  )
+}

@@ -1,0 +1,49 @@
+import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { EaselError, type ErrorCode, errorBody } from '../errors.js'
+
+/** Codes of Fastify's own errors that a client causes. */
+const FASTIFY_CODES: Record<string, ErrorCode> = {
+  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'UNSUPPORTED_MEDIA_TYPE',
+  FST_ERR_CTP_BODY_TOO_LARGE: 'BODY_TOO_LARGE',
+  FST_ERR_CTP_EMPTY_JSON_BODY: 'INVALID_REQUEST',
+  FST_ERR_CTP_INVALID_JSON_BODY: 'INVALID_REQUEST',
+  FST_ERR_CTP_INVALID_CONTENT_LENGTH: 'INVALID_REQUEST',
+  FST_ERR_VALIDATION: 'INVALID_REQUEST'
+}
+
+/** Answers every error in one form, and tells the client nothing about the inside. */
+export const errorsPlugin = fp(async (app) => {
+  app.setErrorHandler((error: FastifyError | EaselError, request, reply) => answer(toEaselError(error), request, reply))
+  app.setNotFoundHandler((request, reply) =>
+    answer(new EaselError('NOT_FOUND', `There is no ${request.method} ${request.url.split('?')[0]}`), request, reply)
+  )
+}, { name: 'errors' })
+
+function answer(error: EaselError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const level = error.statusCode >= 500 && error.retryAfter === undefined ? 'error' : 'info'
+  request.log[level]({ code: error.code, err: error.statusCode === 500 ? error : undefined }, error.message)
+  if (error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
+  return reply.code(error.statusCode).type('application/json').send(errorBody(error, request.id))
+}
+
+function toEaselError(error: FastifyError | EaselError): EaselError {
+  if (error instanceof EaselError) return error
+  if (error.validation) return invalid(error)
+  const code = FASTIFY_CODES[error.code]
+  if (code !== undefined) return new EaselError(code, error.message)
+  // Broken JSON and the like arrive as plain errors with a client's status.
+  if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) return new EaselError('INVALID_REQUEST', error.message)
+  return new EaselError('INTERNAL', undefined, { cause: error })
+}
+
+/** Names the field that does not fit the schema. */
+function invalid(error: FastifyError): EaselError {
+  const [first] = error.validation ?? []
+  const params = first?.params as { missingProperty?: string; additionalProperty?: string } | undefined
+  const field = params?.missingProperty ?? params?.additionalProperty ?? first?.instancePath.split('/')[1]
+  if (params?.additionalProperty !== undefined) {
+    return new EaselError('INVALID_REQUEST', `${params.additionalProperty} is not a field of this request`, { field: params.additionalProperty })
+  }
+  return new EaselError('INVALID_REQUEST', error.message, field === undefined || field === '' ? {} : { field })
+}

@@ -1,0 +1,70 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import type { Engine } from '../engine/engine.js'
+import { HealthResponse } from '../schemas/health.js'
+import type { ImageService } from '../service/service.js'
+
+interface HealthParts {
+  engine: Engine
+  service: ImageService
+  version: string
+}
+
+const Probe = Type.Object({ status: Type.String() })
+
+/** GET /health for people, and the probes of the kubelet: /health/live, /health/ready, /health/startup. */
+export const healthRoutes: FastifyPluginAsyncTypebox<HealthParts> = async (app, parts) => {
+  const { engine } = parts
+
+  app.get(
+    '/health',
+    { schema: { summary: 'What the service is doing', response: { 200: HealthResponse, 503: HealthResponse } } },
+    async (_request, reply) => {
+      const health = describe(parts)
+      return reply.code(health.status === 'ready' ? 200 : 503).send(health)
+    }
+  )
+
+  const probe = (path: string, summary: string, ok: () => boolean) =>
+    app.get(path, { schema: { summary, response: { 200: Probe, 503: Probe } }, logLevel: 'warn' }, async (_request, reply) =>
+      ok() ? { status: 'ok' } : reply.code(503).send({ status: statusOf(engine) })
+    )
+
+  // The event loop turns, or this would not be answered. A dead worker is the supervisor's business, not the kubelet's.
+  probe('/health/live', 'The process is alive', () => true)
+  probe('/health/ready', 'Requests are accepted', () => engine.ready)
+  probe('/health/startup', 'A worker has been ready once', () => engine.capabilities !== undefined)
+}
+
+function statusOf(engine: Engine): HealthResponse['status'] {
+  if (engine.state.draining) return 'draining'
+  if (engine.ready) return 'ready'
+  return engine.capabilities === undefined ? 'starting' : 'unavailable'
+}
+
+function describe({ engine, service, version }: HealthParts): HealthResponse {
+  const { workers, workersExpected, queued } = engine.state
+  const model = engine.capabilities
+  return {
+    status: statusOf(engine),
+    version,
+    uptime_seconds: Math.round(process.uptime()),
+    model: model?.model ?? null,
+    sizes: model?.sizes ?? [],
+    schedulers: model?.schedulers ?? [],
+    requests: { in_flight: service.ledger.inFlight, queued, limit: service.queueLimit },
+    workers: {
+      expected: workersExpected,
+      ready: workers.length,
+      list: workers.map(({ name, hello, heartbeat, heardAt }) => ({
+        name,
+        pid: hello.pid,
+        devices: hello.devices.map(({ kind }) => kind),
+        rows: hello.rows,
+        rows_in_use: heartbeat?.rows_in_use ?? 0,
+        steps_total: heartbeat?.steps_total ?? 0,
+        silent_seconds: Math.round((performance.now() - heardAt) / 100) / 10
+      }))
+    }
+  }
+}

@@ -1,0 +1,31 @@
+import { Type, type Static } from 'typebox'
+
+/** Body of GET /health. */
+export const HealthResponse = Type.Object(
+  {
+    status: Type.Union([Type.Literal('ready'), Type.Literal('starting'), Type.Literal('unavailable'), Type.Literal('draining')]),
+    version: Type.String(),
+    uptime_seconds: Type.Number(),
+    model: Type.Union([Type.Null(), Type.Object({ id: Type.String(), digest: Type.String(), dtype: Type.String() })]),
+    sizes: Type.Array(Type.Array(Type.Integer()), { description: 'Sizes as [width, height].' }),
+    schedulers: Type.Array(Type.String()),
+    requests: Type.Object({ in_flight: Type.Integer(), queued: Type.Integer(), limit: Type.Integer() }),
+    workers: Type.Object({
+      expected: Type.Integer(),
+      ready: Type.Integer(),
+      list: Type.Array(
+        Type.Object({
+          name: Type.String(),
+          pid: Type.Integer(),
+          devices: Type.Array(Type.String()),
+          rows: Type.Integer(),
+          rows_in_use: Type.Integer(),
+          steps_total: Type.Integer(),
+          silent_seconds: Type.Number({ description: 'Since its last message.' })
+        })
+      )
+    })
+  },
+  { $id: 'HealthResponse' }
+)
+export type HealthResponse = Static<typeof HealthResponse>

@@ -1,0 +1,86 @@
+import { join } from 'node:path'
+import type { FastifyInstance } from 'fastify'
+import type { Logger } from 'pino'
+import { buildApp } from './app.js'
+import { type Config, packageRoot } from './config.js'
+import { Engine, type EngineOptions } from './engine/engine.js'
+import { createMetrics } from './metrics.js'
+import { ImageService } from './service/service.js'
+import { SdxlTokenizers } from './tokenizer/index.js'
+import { readVersion } from './version.js'
+
+/** Everything that runs: the application over its engine. It does not listen yet. */
+export interface Server {
+  app: FastifyInstance
+  engine: Engine
+  service: ImageService
+  /** Stops in good order: takes nothing more, lets what runs finish within `graceMs`, then ends all of it. */
+  close: (graceMs: number) => Promise<void>
+}
+
+/** How often a draining server looks whether its last request has ended, in ms. */
+const DRAIN_POLL_MS = 20
+
+/** Builds the parts from the settings and joins them. Workers start at once and are ready later. */
+export async function createServer(config: Config, log: Logger): Promise<Server> {
+  const version = readVersion()
+  const tokenizers = await SdxlTokenizers.fromModelFolder(config.model)
+  const metrics = createMetrics()
+  const engine = await Engine.open({
+    endpoint: config.workerEndpoint,
+    curveSecretKey: config.curveSecretKey,
+    schemaFile: join(packageRoot, 'protocol/messages.schema.json'),
+    tokenizers: tokenizers.tokenizers.map(({ digest }) => digest),
+    heartbeatInterval: config.heartbeatInterval * 1000,
+    heartbeatTimeout: config.heartbeatTimeout * 1000,
+    stepTimeout: config.stepTimeout * 1000,
+    spawn: config.worker === 'spawn' ? spawnOptions(config) : undefined,
+    log,
+    observer: metrics.observer
+  })
+  const service = new ImageService({
+    engine,
+    tokenizers,
+    defaults: config,
+    queueLimit: config.queueLimit,
+    requestTimeout: config.requestTimeout * 1000,
+    pngCompression: config.pngCompression,
+    version,
+    observer: metrics.observer
+  })
+  metrics.watch({ engine, service })
+  const app = await buildApp({ engine, service, metrics, log, bodyLimit: config.bodyLimit, version })
+
+  return {
+    app,
+    engine,
+    service,
+    async close(graceMs) {
+      const end = performance.now() + graceMs
+      engine.drain()
+      while (service.ledger.inFlight > 0 && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS))
+      await engine.close()
+      await app.close()
+    }
+  }
+}
+
+function spawnOptions(config: Config): NonNullable<EngineOptions['spawn']> {
+  return {
+    command: config.python,
+    cwd: join(packageRoot, 'python-worker'),
+    names: Array.from({ length: config.workers }, (_, index) => `worker-${index}`),
+    args: (name) => [
+      '-m', 'easel_worker',
+      '--connect', config.workerEndpoint,
+      '--name', name,
+      '--engine', config.engine,
+      '--model', config.model,
+      '--log-level', config.logLevel,
+      '--exit-with-parent',
+      ...config.workerArgs
+    ],
+    backoff: config.restartBackoff * 1000,
+    startTimeout: config.startTimeout * 1000
+  }
+}
