@@ -4,7 +4,7 @@ import os
 import sys
 
 from easel_worker import engines, jobs
-from easel_worker.config import Config, load_or_exit
+from easel_worker.config import Config, load
 from easel_worker.engine import Engine
 from easel_worker.failures import is_out_of_memory
 from easel_worker.logs import Logger, capture
@@ -17,7 +17,7 @@ from easel_worker.vitals import Vitals
 
 def main() -> None:
     """Run a worker, and end the process with its status."""
-    config = load_or_exit(sys.argv[1:], os.environ)
+    config = load(sys.argv[1:], os.environ)
     log = Logger(config.log_level, worker=config.name, pid=os.getpid())
     capture(log)
     signals = Signals(log, config.drain_grace_s)
@@ -40,12 +40,12 @@ def _run(config: Config, log: Logger, signals: Signals) -> ExitStatus:
 def _serve(config: Config, engine: Engine, log: Logger, signals: Signals) -> ExitStatus:
     mailbox, vitals = Mailbox(), Vitals()
     hello = jobs.hello(engine.capabilities, config.name)
-    transport = Transport(_address(config), hello, mailbox, vitals.heartbeat, log)
+    transport = Transport(_address(config), hello, mailbox, heartbeat=vitals.heartbeat, log=log)
     signals.on_first(lambda: mailbox.put(Leave(config.drain_grace_s, "the worker got a signal")))
     log.info("ready, connecting", endpoint=config.connect, sizes=engine.capabilities.sizes)
     transport.start()
     try:
-        return Loop(engine, transport, mailbox, vitals, log).run()
+        return Loop(engine, transport, mailbox, vitals=vitals, log=log).run()
     finally:
         transport.close()
 

@@ -1,14 +1,14 @@
 """The picture that the fake engine makes: computable by hand in any language.
 
-`text` names the job in full; `d` is its SHA-256, 32 bytes. With every number reduced mod 2^16 where a
-product is taken, and the sum of a channel mod 2^8, channel c of the pixel (x, y) is
+`text` names the job in full; `d` is its SHA-256, 32 bytes. Channel c of the pixel (x, y) is
 
     i     = 3·x + c
     noise = ((i·i·(d[0] | 1) + 257·d[1]) · (y·y·(d[2] | 1) + 257·d[3] + 1) mod 65536) >> 13
-    value = (d[4 + c] + ((x·(1 + d[7 + c] mod 4)) >> 2) + ((y·(1 + d[10] mod 4)) >> 2) + noise) mod 256
+    value = d[4 + c] + ((x·(1 + d[7 + c] mod 4)) >> 2) + ((y·(1 + d[10] mod 4)) >> 2) + noise
 
-and at last the first 32 bytes of the picture are replaced by `d` itself, so that a test can tell at a
-glance which job a picture belongs to. Slow gradients with three bits of noise compress like a photo.
+of which the low 8 bits are kept. (Either factor of the product may be reduced mod 65536 first.) At
+last the first 32 bytes of the picture are replaced by `d` itself: so a test tells at a glance which
+job a picture belongs to. Slow gradients under three bits of noise compress about as a photo does.
 """
 
 import hashlib

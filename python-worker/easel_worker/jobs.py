@@ -77,7 +77,7 @@ def _at_most(what: str, value: float, limit: float) -> None:
 
 
 def _check_length(name: str, tokens: protocol.TokenIds, capabilities: Capabilities) -> None:
-    """Each encoder takes exactly its tokenizer's length; a model with one tokenizer ignores ids_2."""
+    """Each encoder takes exactly as many tokens as its tokenizer's max_length."""
     lists = {"ids": tokens.ids, "ids_2": tokens.ids_2}
     for (field, ids), info in zip(lists.items(), capabilities.tokenizers, strict=False):
         if len(ids) != info.max_length:

@@ -1,4 +1,4 @@
-"""Structured logs: one JSON object a line on stderr, in pino's form, so that the gateway joins them.
+"""Structured logs: one JSON object a line on stderr, in pino's form, so the gateway can join them.
 
 A logger is made once in `__main__` and handed down; nothing here is global but what `capture` is
 asked to redirect.

@@ -3,31 +3,29 @@
 1. GENERATE arrives in the mailbox; a request that does not fit is answered `invalid`.
 2. Its images wait in the step scheduler until there are rows.
 3. At a step boundary they get rows and are encoded, one after the other.
-4. They share steps with whatever else runs, one PROGRESS a step.
+4. They share steps with whatever else runs; one PROGRESS a step.
 5. Done images are decoded, one after the other, and sent as RESULT; then their rows are free.
 
-Between any two of the engine's calls the mailbox is read: a request that was cancelled, expired, or has
-lost its gateway leaves before the next call.
+Between any two of the engine's calls the mailbox is read: a request that was cancelled, has
+expired, or has lost its gateway leaves before the next call.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from enum import IntEnum
-from typing import Protocol
 
-from easel_worker.drain import Departure, Pace
-from easel_worker.engine import Engine, InvalidJob, Lane, Pixels
-from easel_worker.failures import failure_code, failure_text
-from easel_worker.flights import Flight, Flights
-from easel_worker.jobs import jobs
+import numpy as np
+
+from easel_worker.departure import Departure, Pace
+from easel_worker.engine import Engine, Pixels
+from easel_worker.flight import Flight
 from easel_worker.logs import Logger
 from easel_worker.mailbox import Broken, Event, Leave, Lost, Mailbox, Received, TurnedAway
 from easel_worker.protocol import (
     Bye,
     Cancel,
-    Failed,
-    FailureCode,
-    FromWorker,
     Generate,
     Memory,
     PreviewSize,
@@ -35,10 +33,10 @@ from easel_worker.protocol import (
     Result,
     Stage,
 )
+from easel_worker.requests import Link, Requests
 from easel_worker.scheduler import Scheduler, Ticket
 from easel_worker.vitals import Vitals
 
-MAX_QUEUED_IMAGES = 4096
 MEMORY_EVERY_S = 1.0
 
 
@@ -51,16 +49,6 @@ class ExitStatus(IntEnum):
     OUT_OF_MEMORY = 4
 
 
-class Link(Protocol):
-    """The way to the gateway."""
-
-    def send(self, message: FromWorker) -> None:
-        """Send, or drop if the session is over."""
-
-    def resume(self) -> None:
-        """What belonged to the lost session is dropped."""
-
-
 class Loop:
     """Runs the engine; uses it from the thread that calls `run` only."""
 
@@ -69,34 +57,36 @@ class Loop:
         engine: Engine,
         link: Link,
         mailbox: Mailbox,
+        *,
         vitals: Vitals,
         log: Logger,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """Args: `engine` is warm; `clock` is the mailbox's clock, in seconds."""
         self._engine = engine
-        self._capabilities = engine.capabilities
         self._link = link
         self._mailbox = mailbox
         self._vitals = vitals
         self._log = log
         self._clock = clock
-        self._scheduler = Scheduler(self._capabilities.rows)
-        self._flights = Flights()
+        self._scheduler = Scheduler(engine.capabilities.rows)
+        self._requests = Requests(self._scheduler, link, engine.capabilities, log)
         self._pace = Pace()
         self._departure: Departure | None = None
         self._status: ExitStatus | None = None
-        self._memory_due = 0.0
+        self._memory_due = clock()
 
     def run(self) -> ExitStatus:
         """Serve until the worker is to leave; answers the process's exit status."""
         while self._status is None:
-            self._attend(wait=not self._scheduler.busy and self._departure is None)
-            if self._status is None:
-                self._encode_admitted()
-                self._step()
+            self._attend(wait=not self._scheduler.busy)
+            for ticket in self._scheduler.admit():
+                self._encode(ticket)
+            for ticket in self._step(self._scheduler.next_step()):
+                self._decode(ticket)
         return self._status
 
-    # Events
+    # Events, between the engine's calls
 
     def _attend(self, *, wait: bool = False) -> None:
         """Handle what arrived and what time has made due; ends all that nobody waits for."""
@@ -104,211 +94,139 @@ class Loop:
         for event in self._mailbox.take(None if wait else 0):
             self._handle(event)
         for request in self._scheduler.expire(self._clock()):
-            self._fail(request, "expired", "the time for the request is over")
+            self._requests.fail(request, "expired", "the time for the request is over")
         if self._departure is not None:
             self._leave(self._departure)
 
     def _handle(self, event: Event) -> None:
         match event:
-            case Received(Generate() as request, at):
-                self._accept(request, at)
-            case Received(Cancel() as cancel):
-                self._fail(cancel.id, "cancelled", "cancelled by the gateway")
+            case Received(message=Generate() as request):
+                if self._departure is None:
+                    self._requests.accept(request, event.at)
+                else:
+                    self._requests.refuse(request, "draining", self._departure.reason)
+            case Received(message=Cancel() as cancel):
+                self._requests.fail(cancel.id, "cancelled", "cancelled by the gateway")
             case Lost():
-                for request in self._flights.ids():
-                    self._forget(request)
+                self._requests.forget_all()
                 self._link.resume()
             case Leave():
-                at = self._clock() + event.grace_s
-                if self._departure is None or at < self._departure.at:
-                    self._departure = Departure(at, event.reason)
-                    self._log.info("draining", reason=event.reason, grace_s=event.grace_s)
+                self._log.info("draining", reason=event.reason, grace_s=event.grace_s)
+                departure = Departure(self._clock() + event.grace_s, event.reason)
+                self._departure = departure.or_sooner(self._departure)
             case TurnedAway():
-                self._log.error(
-                    f"the gateway refused this worker: {event.message}", code=event.code
-                )
-                self._status = ExitStatus.REFUSED
+                self._log.error("refused by the gateway", code=event.code, reason=event.message)
+                self._stop(ExitStatus.REFUSED)
             case Broken():
                 self._log.error("the transport broke", err=event.error)
-                self._status = ExitStatus.FAILED
-
-    def _accept(self, request: Generate, at: float) -> None:
-        if request.id in self._flights:
-            self._log.warn("ignored a request whose id is in use", id=request.id)
-            return
-        if self._departure is not None:
-            self._refuse(request, "draining", self._departure.reason)
-            return
-        if len(self._flights) + len(request.seeds) > MAX_QUEUED_IMAGES:
-            self._refuse(request, "internal", f"more than {MAX_QUEUED_IMAGES} images are waiting")
-            return
-        try:
-            todo = jobs(request, self._capabilities)
-        except InvalidJob as error:
-            self._refuse(request, "invalid", str(error))
-            return
-        flights = [
-            Flight(
-                Ticket(request.id, i, (job.width, job.height), job.rows, job.steps),
-                job,
-                request,
-                at,
-            )
-            for i, job in enumerate(todo)
-        ]
-        self._flights.add(flights)
-        tickets = [flight.ticket for flight in flights]
-        if request.timeout_ms is None:
-            self._scheduler.add(tickets)
-        else:
-            self._scheduler.add(tickets, at + request.timeout_ms / 1000)
+                self._stop(ExitStatus.FAILED)
 
     def _leave(self, departure: Departure) -> None:
         """Give up what no longer fits; go when nothing is left."""
         remaining = self._scheduler.remaining()
         for request in departure.too_late(remaining, self._pace, self._clock()):
-            self._fail(request, "draining", departure.reason)
+            self._requests.fail(request, "draining", departure.reason)
         if not self._scheduler.busy and self._status is None:
             self._link.send(Bye(departure.reason))
-            self._status = ExitStatus.DRAINED
+            self._stop(ExitStatus.DRAINED)
+
+    def _stop(self, status: ExitStatus) -> None:
+        self._requests.forget_all()
+        self._status = status
 
     # Stages
 
-    def _encode_admitted(self) -> None:
-        for ticket in self._scheduler.admit():
-            self._attend()
-            if (flight := self._flights.get(ticket)) is not None:
-                self._encode(flight)
-
-    def _encode(self, flight: Flight) -> None:
+    def _encode(self, ticket: Ticket) -> None:
+        self._attend()
+        if (flight := self._requests.flight(ticket)) is None:
+            return
         flight.encode_from = self._clock()
         self._progress(flight, "encoding", 0)
-        try:
+        with self._blaming(flight):
             flight.lane = self._engine.start(flight.job)
-        except Exception as error:  # noqa: BLE001 - the engine may raise anything
-            self._fail_by(flight, error)
         flight.denoise_from = self._clock()
 
-    def _step(self) -> None:
-        """One denoising step, and the decoding of the images that it completed."""
-        step = self._scheduler.next_step()
-        flights = [flight for ticket in step if (flight := self._flights.get(ticket)) is not None]
+    def _step(self, step: tuple[Ticket, ...]) -> list[Ticket]:
+        """One denoising step of images of one size; answers those that have no steps left."""
+        flights = [flight for ticket in step if (flight := self._requests.flight(ticket))]
         if not flights:
-            return
-        for flight in self._advance(flights):
-            self._denoised(flight)
-        for ticket in self._scheduler.stepped(step):
-            self._attend()
-            if (done := self._flights.get(ticket)) is not None:
-                self._decode(done)
-
-    def _advance(self, flights: list[Flight]) -> list[Flight]:
-        """Step the images together; answers those that advanced."""
+            return []
         before = [flight.started.step for flight in flights]
         try:
-            self._timed_step([flight.started for flight in flights])
+            self._run_step(flights)
         except Exception as error:  # noqa: BLE001 - the engine may raise anything
-            if len(flights) == 1:
-                self._fail_by(flights[0], error)
-                return []
-            self._log.warn("a joint step failed; its images go on one by one", err=error)
-            return self._advance_alone(flights, before)
-        return flights
+            self._step_alone(flights, before, error)
+        for flight in flights:
+            if self._requests.flight(flight.ticket) is not None:
+                self._denoised(flight)
+        return self._scheduler.stepped(step)
 
-    def _advance_alone(self, flights: list[Flight], before: list[int]) -> list[Flight]:
-        """After a joint step failed: step each image by itself, so that only the guilty ones fail."""
-        advanced = []
+    def _step_alone(self, flights: list[Flight], before: list[int], error: Exception) -> None:
+        """A joint step failed: step its images one by one, so that only the guilty ones fail.
+
+        An image that the failed step did advance is not stepped again.
+        """
+        if len(flights) == 1:
+            self._requests.blame(flights[0], error)
+            return
+        self._log.warn("a joint step failed, its images go on one by one", err=error)
         for flight, step in zip(flights, before, strict=True):
-            try:
+            with self._blaming(flight):
                 if flight.started.step == step:
-                    self._timed_step([flight.started])
-                advanced.append(flight)
-            except Exception as error:  # noqa: BLE001 - the engine may raise anything
-                self._fail_by(flight, error)
-        return advanced
+                    self._run_step([flight])
 
-    def _timed_step(self, lanes: list[Lane]) -> None:
+    def _run_step(self, flights: list[Flight]) -> None:
         start = self._clock()
-        self._engine.step(lanes)
+        self._engine.step([flight.started for flight in flights])
         seconds = self._clock() - start
         self._vitals.stepped(seconds * 1000)
-        self._pace.stepped((lanes[0].job.width, lanes[0].job.height), seconds)
+        self._pace.stepped(flights[0].ticket.size, seconds)
 
     def _denoised(self, flight: Flight) -> None:
-        step, of, every = flight.started.step, flight.job.steps, flight.request.preview_every
-        preview = None
-        if every and step % every == 0 and step < of:
-            try:
-                preview = self._engine.preview(flight.started)
-            except Exception as error:  # noqa: BLE001 - the engine may raise anything
-                self._fail_by(flight, error)
-                return
-        self._progress(flight, "denoising", step, preview)
-
-    def _decode(self, flight: Flight) -> None:
+        """Tell how far the image is, with a preview where one is wanted."""
         flight.decode_from = self._clock()
-        self._progress(flight, "decoding", flight.job.steps)
-        try:
-            pixels = self._engine.finish(flight.started)
-        except Exception as error:  # noqa: BLE001 - the engine may raise anything
-            self._fail_by(flight, error)
-            return
-        now = self._clock()
-        self._pace.decoded(flight.ticket.size, now - flight.decode_from)
-        self._attend()
-        if self._flights.get(flight.ticket) is not None:
-            self._deliver(flight, pixels, now)
-
-    def _deliver(self, flight: Flight, pixels: Pixels, now: float) -> None:
-        self._scheduler.finished(flight.ticket)
-        self._flights.land(flight)
-        job, ticket = flight.job, flight.ticket
-        self._link.send(
-            Result(
-                id=ticket.request,
-                image=ticket.image,
-                seed=job.seed,
-                width=job.width,
-                height=job.height,
-                timings=flight.timings(now),
-                pixels=memoryview(pixels).cast("B"),
-            )
-        )
-
-    # Ends
-
-    def _fail_by(self, flight: Flight, error: Exception) -> None:
-        code, request = failure_code(error), flight.request
-        if code == "invalid":
-            self._log.info("invalid request", id=request.id, trace=request.trace, reason=str(error))
+        step, every = flight.started.step, flight.request.preview_every
+        if every and step % every == 0 and step < flight.job.steps:
+            with self._blaming(flight):
+                preview = self._engine.preview(flight.started)
+                self._progress(flight, "denoising", step, preview)
         else:
-            self._log.error("the engine failed", id=request.id, trace=request.trace, err=error)
-        self._fail(request.id, code, failure_text(error))
+            self._progress(flight, "denoising", step)
 
-    def _fail(self, request: str, code: FailureCode, message: str) -> None:
-        """End a request, unless it has ended already: then nobody waits for an answer."""
-        if self._forget(request):
-            self._link.send(Failed(request, code, message))
+    def _decode(self, ticket: Ticket) -> None:
+        self._attend()
+        if (flight := self._requests.flight(ticket)) is None:
+            return
+        start = self._clock()
+        self._progress(flight, "decoding", flight.job.steps)
+        with self._blaming(flight):
+            pixels = self._engine.finish(flight.started)
+            done = self._clock()
+            self._pace.decoded(ticket.size, done - start)
+            self._attend()
+            if self._requests.flight(ticket) is not None:
+                self._requests.land(flight, _result(flight, pixels, done))
 
-    def _forget(self, request: str) -> bool:
-        self._scheduler.cancel(request)
-        return self._flights.drop(request) is not None
-
-    def _refuse(self, request: Generate, code: FailureCode, message: str) -> None:
-        self._log.info("refused a request", id=request.id, trace=request.trace, code=code)
-        self._link.send(Failed(request.id, code, message))
+    @contextmanager
+    def _blaming(self, flight: Flight) -> Iterator[None]:
+        """Whatever goes wrong inside ends this image's request, and nothing else."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the engine may raise anything
+            self._requests.blame(flight, error)
 
     # Reports
 
     def _progress(
         self, flight: Flight, stage: Stage, step: int, preview: Pixels | None = None
     ) -> None:
-        ticket, size, pixels = flight.ticket, None, None
+        ticket = flight.ticket
+        progress = Progress(ticket.request, ticket.image, stage, step, ticket.steps)
         if preview is not None:
             height, width, _ = preview.shape
-            size, pixels = PreviewSize(width, height), memoryview(preview).cast("B")
-        of = flight.job.steps
-        self._link.send(Progress(ticket.request, ticket.image, stage, step, of, size, pixels))
+            size = PreviewSize(width, height)
+            progress = replace(progress, preview=size, pixels=_bytes(preview))
+        self._link.send(progress)
 
     def _publish(self) -> None:
         self._vitals.load(
@@ -320,3 +238,21 @@ class Loop:
             self._memory_due = self._clock() + MEMORY_EVERY_S
             devices = self._engine.memory()
             self._vitals.memory(Memory(d.device, d.bytes_in_use, d.bytes_limit) for d in devices)
+
+
+def _result(flight: Flight, pixels: Pixels, now: float) -> Result:
+    job, ticket = flight.job, flight.ticket
+    return Result(
+        id=ticket.request,
+        image=ticket.image,
+        seed=job.seed,
+        width=job.width,
+        height=job.height,
+        timings=flight.timings(now),
+        pixels=_bytes(pixels),
+    )
+
+
+def _bytes(pixels: Pixels) -> memoryview:
+    """The pixels as they lie in memory: they go to the socket without a copy."""
+    return np.ascontiguousarray(pixels).data.cast("B")

@@ -64,7 +64,7 @@ class Mailbox:
             self._arrived.notify()
 
     def take(self, timeout: float | None) -> list[Event]:
-        """All events, after waiting at most `timeout` seconds (None: as long as it takes) for one."""
+        """All events, after waiting at most `timeout` seconds (None: for ever) for the first."""
         with self._arrived:
             self._arrived.wait_for(lambda: bool(self._events), timeout)
             events = list(self._events)

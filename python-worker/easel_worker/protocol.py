@@ -43,7 +43,7 @@ Sha256 = Annotated[str, Length(64, 64)]
 
 Stage = Literal["encoding", "denoising", "decoding"]
 FailureCode = Literal["invalid", "cancelled", "expired", "draining", "out_of_memory", "internal"]
-RefusalCode = Literal["protocol", "tokenizer", "duplicate"]
+RefusalCode = Literal["protocol", "tokenizer"]
 
 BINARY = {"binary": True}
 """Marks the field that travels as a binary frame and not in the header."""

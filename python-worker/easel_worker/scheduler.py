@@ -3,13 +3,13 @@
 A step holds images of one size and at most `rows` rows; a guided image takes two rows, an unguided
 one takes one. Rows are given out at step boundaries:
 
-- Each size has its own `rows` rows. Its images get them in order of arrival and keep them until they
-  are finished or cancelled; nobody overtakes, so an image of two rows is not starved by small ones.
+- Each size has its own `rows` rows. Its images get them in order of arrival and keep them until
+  they are finished or cancelled. Nobody overtakes, so small images do not starve one of two rows.
 - The sizes that have images with rows take turns. A step takes *all* such images of its size.
 
 So the bound is: **with S sizes in use, an image that has rows advances at least once in any S
-consecutive steps** (all images with rows advance at the same pace, old or young, whatever their size),
-and an image without rows waits for nobody who came after it.
+consecutive steps** (all at the same pace, old or young, whatever their size), and an image without
+rows waits for nobody who came after it.
 """
 
 import math

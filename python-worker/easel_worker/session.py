@@ -1,6 +1,6 @@
-"""The worker's side of a connection's life, as a pure state machine: time and messages in, acts out.
+"""The worker's side of a connection's life: a pure state machine, time and messages in, acts out.
 
-Greeting: say HELLO until WELCOME or REFUSED. Live: say HEARTBEAT, and listen for PING. Whatever ends a
+Greeting: say HELLO until WELCOME or REFUSED. Live: say HEARTBEAT, and listen for PING. What ends a
 session (a PING with an unknown session, or silence) leads back to greeting.
 """
 
@@ -75,7 +75,7 @@ class Session:
         return self._hello_due if live is None else min(live.beat_due, live.silent_at)
 
     def tick(self, now: float) -> list[Act]:
-        """What time alone makes due. Call it before `receive`, so that old PINGs hide no silence."""
+        """What time alone makes due. Call it before `receive`: old PINGs must hide no silence."""
         live = self._live
         if live is None:
             return self._greet(now) if now >= self._hello_due else []
@@ -102,7 +102,7 @@ class Session:
     def _welcome(self, welcome: Welcome, now: float) -> list[Act]:
         ended: list[Act] = []
         if self._live is not None and self._live.session != welcome.session:
-            ended = self._end(f"another gateway process: session {welcome.session}")
+            ended = self._end(f"WELCOME to session {welcome.session}")
         interval_s = welcome.heartbeat_ms / 1000
         begun: list[Act] = [] if self._live is not None else [Begin(welcome.session)]
         self._live = _Live(welcome.session, interval_s, now + interval_s, now)

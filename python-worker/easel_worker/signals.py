@@ -18,7 +18,7 @@ OVERDUE_S = 5.0
 
 
 class Signals:
-    """The first signal asks to leave in time; the second one, or too long a delay, ends the process."""
+    """The first signal asks to leave; the second one, or too long a delay, ends the process."""
 
     def __init__(self, log: Logger, grace_s: float) -> None:
         """Blocks the signals. Call it on the main thread, before any other thread starts."""
@@ -30,7 +30,7 @@ class Signals:
         threading.Thread(target=self._wait, name="signals", daemon=True).start()
 
     def on_first(self, leave: Callable[[], None]) -> None:
-        """From now on the first signal calls `leave`. Before that it ends the process with status 0."""
+        """From now on the first signal calls `leave`. Before, it ends the process with status 0."""
         with self._lock:
             self._leave = leave
 

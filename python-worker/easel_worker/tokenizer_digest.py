@@ -1,4 +1,4 @@
-"""Identity of a CLIP tokenizer folder, by which the gateway knows that its token ids fit the model."""
+"""Identity of a CLIP tokenizer, by which the gateway knows that its token ids fit the model."""
 
 import hashlib
 import json

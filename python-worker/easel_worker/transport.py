@@ -8,7 +8,7 @@ The thread beats even while the engine computes, so that a long step is not take
 whether the steps go on is in the heartbeat.
 """
 
-import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import zmq
 
+from easel_worker.alarm import Alarm
 from easel_worker.codec import BadMessage, pack, unpack
 from easel_worker.logs import Logger
 from easel_worker.mailbox import Broken, Event, Leave, Lost, Mailbox, Received, TurnedAway
@@ -66,6 +67,7 @@ class Transport:
         address: Address,
         hello: Hello,
         mailbox: Mailbox,
+        *,
         heartbeat: Callable[[str], Heartbeat],
         log: Logger,
         clock: Callable[[], float] = time.monotonic,
@@ -79,7 +81,7 @@ class Transport:
         self._clock = clock
         self._session = Session(clock())
         self._context = zmq.Context()
-        self._alarm = _Alarm(self._context)
+        self._alarm = Alarm(self._context)
         self._outbox = Outbox(self._alarm.ring)
         # HELLO and HEARTBEAT that could not be sent yet; a newer one takes the older one's place.
         self._urgent: dict[int, list[Buffer]] = {}
@@ -162,11 +164,11 @@ class Transport:
             return False
         return self._outbox.first() is None or self._clock() >= self._closing_at
 
-    def _timeout_ms(self) -> float:
+    def _timeout_ms(self) -> int:
         due = self._session.due if self._closing_at is None else self._closing_at
         # A full mailbox is looked at again soon: its reader does not ring.
         limit = 0.02 if self._mailbox.full else 60.0
-        return min(max(due - self._clock(), 0.0), limit) * 1000 + 1
+        return math.ceil(min(max(due - self._clock(), 0.0), limit) * 1000)
 
     def _flush(self) -> bool:
         """Send until nothing is left, or ZeroMQ takes no more: then the answer is True."""
@@ -234,40 +236,3 @@ class Transport:
                 return TurnedAway(message.code, message.message)
             case _:
                 return Received(message, self._clock())
-
-
-class _Alarm:
-    """Interrupts the I/O thread's poll from other threads."""
-
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]") -> None:
-        name = f"inproc://alarm-{id(self)}"
-        self.bell = context.socket(zmq.PAIR)
-        self._rope = context.socket(zmq.PAIR)
-        for end in (self.bell, self._rope):
-            end.setsockopt(zmq.LINGER, 0)
-        self.bell.bind(name)
-        self._rope.connect(name)
-        # The lock is also the memory fence that ZeroMQ asks of sockets used by several threads.
-        self._lock = threading.Lock()
-        self._ringing = False
-        self._closed = False
-
-    def ring(self) -> None:
-        """Wake the I/O thread; from any thread."""
-        with self._lock:
-            if not self._ringing and not self._closed:
-                self._ringing = True
-                self._rope.send(b"", zmq.NOBLOCK)
-
-    def silence(self) -> None:
-        """The I/O thread is awake."""
-        with self._lock:
-            self._ringing = False
-            with contextlib.suppress(zmq.Again):
-                self.bell.recv(zmq.NOBLOCK)
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            self.bell.close()
-            self._rope.close()

@@ -1,0 +1,98 @@
+"""How a setting's text becomes its value. All raise ValueError, or OSError for a file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from easel_worker.fake_engine import Fault
+
+LONGEST_SOCKET_PATH = 107
+KEY_LENGTH = 40
+
+
+def positive(value: str) -> int:
+    """An integer from 1."""
+    number = int(value)
+    if number < 1:
+        raise ValueError("must be 1 or more")
+    return number
+
+
+def duration(value: str) -> float:
+    """A finite number from 0."""
+    number = float(value)
+    if not 0 <= number < float("inf"):
+        raise ValueError("must be 0 or more")
+    return number
+
+
+def switch(value: str) -> bool:
+    """On or off."""
+    known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if value.lower() not in known:
+        raise ValueError("must be true or false")
+    return known[value.lower()]
+
+
+def choice(*choices: str) -> Callable[[str], str]:
+    """One of the words."""
+
+    def parse(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return value
+
+    return parse
+
+
+def sizes(value: str) -> tuple[tuple[int, int], ...]:
+    """WIDTHxHEIGHT, joined by commas; without repetition."""
+    return tuple(dict.fromkeys(_size(text.strip()) for text in value.split(",")))
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise ValueError(f"{text!r} is not a size such as 1024x768")
+    return int(width), int(height)
+
+
+def endpoint(value: str) -> str:
+    """A ZeroMQ endpoint to connect to."""
+    scheme, _, rest = value.partition("://")
+    if scheme not in ("ipc", "tcp") or not rest:
+        raise ValueError("must be ipc://PATH or tcp://HOST:PORT")
+    if scheme == "ipc" and len(rest.encode()) > LONGEST_SOCKET_PATH:
+        raise ValueError(f"the path of a socket has at most {LONGEST_SOCKET_PATH} bytes")
+    return value
+
+
+def worker_name(value: str) -> str:
+    """A name that can be a ZeroMQ routing id."""
+    if not 1 <= len(value.encode()) <= 255 or value[0] == "\0":
+        raise ValueError("must have 1 to 255 bytes")
+    return value
+
+
+def curve_key(value: str) -> str:
+    """A CURVE key in Z85, or @FILE with one in it."""
+    key = Path(value[1:]).read_text(encoding="ascii").strip() if value.startswith("@") else value
+    if len(key) != KEY_LENGTH:
+        raise ValueError(f"must be a key of {KEY_LENGTH} characters (Z85), or @FILE with one in it")
+    return key
+
+
+def faults(value: str) -> tuple[Fault, ...]:
+    """KIND:warm or KIND:SEED@STAGE, joined by commas."""
+    return tuple(_fault(text.strip()) for text in value.split(",") if text.strip())
+
+
+def _fault(text: str) -> Fault:
+    kind, _, where = text.partition(":")
+    seed, _, stage = where.partition("@")
+    if kind not in ("raise", "oom", "invalid", "exit", "hang"):
+        raise ValueError(f"{kind!r} is no fault: raise, oom, invalid, exit or hang")
+    if where == "warm":
+        return Fault(kind, "warm")  # type: ignore[arg-type]
+    if not (seed.isdecimal() and (stage in ("encode", "decode") or stage.isdecimal())):
+        raise ValueError(f"{text!r} is not like raise:13@encode, raise:13@2 or oom:warm")
+    return Fault(kind, stage, int(seed))  # type: ignore[arg-type]
