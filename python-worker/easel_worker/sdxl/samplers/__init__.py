@@ -1,0 +1,1 @@
+"""Diffusion samplers as tables of coefficients; `easel_worker.sdxl.sampler` is the way in."""

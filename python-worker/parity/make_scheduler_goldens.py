@@ -1,0 +1,29 @@
+"""Writes tests/goldens/schedulers.npz, from diffusers' own schedulers.
+
+Run with the parity environment: .venv-torch/bin/python -m parity.make_scheduler_goldens
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from parity.diffusers_schedulers import run
+from parity.scheduler_cases import MAX_STEPS, cases
+
+TARGET = Path(__file__).parents[1] / "tests/goldens/schedulers.npz"
+
+
+def main() -> None:
+    """For each case the final samples [50, VALUES] and all timesteps in a row, of 1 to 50 steps."""
+    goldens = {}
+    for case in cases():
+        runs = [run(case, steps) for steps in range(1, MAX_STEPS + 1)]
+        goldens[f"{case.name}/timesteps"] = np.concatenate([times for times, _ in runs])
+        goldens[f"{case.name}/final"] = np.stack([final for _, final in runs])
+    TARGET.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(TARGET, **goldens)
+    print(f"{TARGET}: {len(goldens) // 2} cases, {TARGET.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()

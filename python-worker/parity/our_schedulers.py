@@ -1,0 +1,33 @@
+"""Runs our own tables on the cases of `scheduler_cases`, and compares."""
+
+import numpy as np
+
+from easel_worker.sdxl.sampler import make_table
+from easel_worker.sdxl.samplers.table import advance
+from parity.scheduler_cases import (
+    VALUES,
+    Case,
+    Floats,
+    fake_model,
+    fresh_noise,
+    initial_noise,
+)
+
+
+def run(case: Case, steps: int) -> tuple[Floats, Floats]:
+    """The timesteps [steps] and the final sample [VALUES] of a run with the fake model."""
+    table = make_table(case.config, case.scheduler, steps)
+    sample = initial_noise() * np.float32(table.initial)
+    image = np.zeros(VALUES, np.float32)
+    for step in range(steps):
+        output = fake_model(sample, float(table.timesteps[step]))
+        sample, image = advance(table.at(step), sample, output, image, fresh_noise(step))
+    return table.timesteps, sample
+
+
+def check(case: Case, steps: int, timesteps: Floats, final: Floats) -> None:
+    """Assert that our run gives diffusers' timesteps and final sample."""
+    times, sample = run(case, steps)
+    np.testing.assert_allclose(times, timesteps, rtol=1e-5, atol=2e-3)
+    difference = np.abs(sample - final).max() / np.abs(final).max()
+    assert difference < case.tolerance, f"{case.name}, {steps} steps: {difference:.1e}"

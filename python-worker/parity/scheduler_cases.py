@@ -1,0 +1,116 @@
+"""What the scheduler comparison runs: configurations, and a model and noise given by formulas.
+
+Numpy only: shared by the script that makes the goldens, the live comparison, and the tests.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+MAX_STEPS = 50
+VALUES = 6
+"""How many numbers a sample has. The updates are elementwise, so few are enough."""
+
+_SDXL = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+    "prediction_type": "epsilon",
+}
+"""SDXL base's own scheduler_config.json, in what matters."""
+
+SCHEDULERS = (
+    "euler",
+    "euler_ancestral",
+    "ddim",
+    "dpmpp_2m",
+    "euler_karras",
+    "dpmpp_2m_karras",
+)
+"""All of our names."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scheduler on a configuration, to be run with every step count."""
+
+    name: str
+    scheduler: str
+    config: dict[str, Any]
+
+    @property
+    def tolerance(self) -> float:
+        """The largest difference allowed, relative to the largest value.
+
+        Diffusers' Euler classes start from sigma = 4096 at zero terminal SNR and lose 12 of
+        float32's 24 bits there; our tables keep unit variance and do not, so they differ by that.
+        """
+        lossy = self.scheduler.startswith("euler") and self.config.get("rescale_betas_zero_snr")
+        return 4096 * 2.0**-23 if lossy else 1e-4
+
+
+def cases() -> Iterator[Case]:
+    """All cases that have goldens."""
+    for scheduler in SCHEDULERS:
+        for spacing in ("leading", "trailing", "linspace"):
+            for prediction in ("epsilon", "v_prediction"):
+                yield _case(scheduler, timestep_spacing=spacing, prediction_type=prediction)
+        yield _case(scheduler, beta_schedule="linear", beta_start=0.0001, beta_end=0.02)
+        yield _case(scheduler, beta_schedule="squaredcos_cap_v2", steps_offset=0)
+        yield _case(
+            scheduler,
+            rescale_betas_zero_snr=True,
+            timestep_spacing="trailing",
+            prediction_type="v_prediction",
+        )
+        yield _case(scheduler, rescale_betas_zero_snr=True)
+        yield _case(scheduler, trained_betas=np.geomspace(0.0005, 0.02, 500).tolist())
+        if scheduler != "euler_ancestral":
+            yield _case(scheduler, prediction_type="sample")
+    for scheduler in ("euler", "dpmpp_2m", "dpmpp_2m_karras"):
+        yield _case(scheduler, final_sigmas_type="sigma_min")
+        yield _case(scheduler, use_karras_sigmas=True, sigma_min=0.05, sigma_max=9.0)
+    yield _case("ddim", set_alpha_to_one=True)
+    yield _case("dpmpp_2m", final_sigmas_type="sigma_min", euler_at_final=True)
+    yield _case("dpmpp_2m", final_sigmas_type="sigma_min", lower_order_final=False)
+    yield _case("dpmpp_2m", solver_order=1)
+
+
+def _case(scheduler: str, **changes: Any) -> Case:
+    config = _SDXL | changes
+    if "trained_betas" in changes:
+        config["num_train_timesteps"] = len(changes["trained_betas"])
+    told = ",".join(f"{k}={'…' if isinstance(v, list) else v}" for k, v in changes.items())
+    return Case(f"{scheduler}:{told}", scheduler, config)
+
+
+def initial_noise() -> Floats:
+    """The noise that every run starts from, [VALUES]."""
+    return _wave(0)
+
+
+def fresh_noise(step: int) -> Floats:
+    """The noise that the ancestral sampler draws at a step, [VALUES]."""
+    return _wave(step + 1)
+
+
+def _wave(row: int) -> Floats:
+    angle = 12.9898 * row + 78.233 * np.arange(1, VALUES + 1, dtype=np.float64)
+    return (np.sqrt(2.0) * np.sin(angle * angle)).astype(np.float32)
+
+
+def fake_model(sample: Floats, timestep: float) -> Floats:
+    """A smooth function in place of the UNet, of a sample at unit variance; both [VALUES]."""
+    x = sample.astype(np.float64)
+    output = 0.8 * np.sin(1.5 * x + timestep / 160.0) + 0.3 * x * np.cos(timestep / 300.0)
+    return output.astype(np.float32)

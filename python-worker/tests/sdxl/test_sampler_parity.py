@@ -1,0 +1,25 @@
+"""Our tables against diffusers' schedulers: 1 to 50 steps of every case, from stored results."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from parity.our_schedulers import check
+from parity.scheduler_cases import MAX_STEPS, Case, cases
+
+GOLDEN = Path(__file__).parents[1] / "goldens/schedulers.npz"
+
+
+@pytest.mark.parametrize("case", list(cases()), ids=lambda case: case.name)
+def test_every_step_count_gives_diffusers_sample(case: Case) -> None:
+    goldens = np.load(GOLDEN)
+    finals = goldens[f"{case.name}/final"]
+    timesteps = np.split(goldens[f"{case.name}/timesteps"], np.cumsum(np.arange(1, MAX_STEPS)))
+    for steps in range(1, MAX_STEPS + 1):
+        check(case, steps, timesteps[steps - 1], finals[steps - 1])
+
+
+def test_goldens_cover_exactly_the_cases() -> None:
+    stored = {key.rsplit("/", 1)[0] for key in np.load(GOLDEN)}
+    assert stored == {case.name for case in cases()}
