@@ -90,7 +90,9 @@ def quick_gelu(x: Array) -> Array:
 def upsample_nearest(x: Array) -> Array:
     """x [B, H, W, C] → [B, 2H, 2W, C], each pixel four times."""
     batch, height, width, channels = x.shape
-    return jax.image.resize(x, (batch, 2 * height, 2 * width, channels), "nearest")
+    size = (batch, 2 * height, 2 * width, channels)
+    resized: Array = jax.image.resize(x, size, "nearest")
+    return resized
 
 
 def sinusoid(values: Array, *, features: int, flip_sin_to_cos: bool, freq_shift: float) -> Array:

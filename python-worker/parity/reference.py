@@ -1,0 +1,109 @@
+"""diffusers' and transformers' own SDXL parts, built, filled and run. Needs torch."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
+from diffusers import StableDiffusionXLPipeline as Pipeline
+from numpy.typing import NDArray
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from parity.cases import Case
+
+Arrays = Mapping[str, NDArray[Any]]
+Model = torch.nn.Module
+Fill = Callable[[str, tuple[int, ...]], NDArray[Any]]
+
+COMPONENTS = ("text_encoder", "text_encoder_2", "unet", "vae")
+
+
+def build(case: Case) -> dict[str, Model]:
+    """The four models of a case, in evaluation mode, filled as their classes do it."""
+    models: dict[str, Model] = {
+        "text_encoder": CLIPTextModel(CLIPTextConfig(**case.text_encoder)),
+        "text_encoder_2": CLIPTextModelWithProjection(CLIPTextConfig(**case.text_encoder_2)),
+        "unet": UNet2DConditionModel(**case.unet),
+        "vae": AutoencoderKL(**case.vae),
+    }
+    return {name: model.eval() for name, model in models.items()}
+
+
+def fill(model: Model, values: Fill) -> None:
+    """Replace all parameters by what `values` gives for their names and shapes."""
+    state = {
+        name: torch.from_numpy(values(name, tuple(tensor.shape)))
+        for name, tensor in model.state_dict().items()
+    }
+    model.load_state_dict(state)
+
+
+def pipeline(models: Mapping[str, Model]) -> Pipeline:
+    """The models as a pipeline that saves itself as a diffusers folder. It has no tokenizers."""
+    scheduler = EulerDiscreteScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1
+    )
+    return Pipeline(**models, scheduler=scheduler, tokenizer=None, tokenizer_2=None)
+
+
+def inputs(case: Case, seed: int) -> dict[str, NDArray[Any]]:
+    """Random inputs for all four models, in diffusers' layout."""
+    rng = np.random.default_rng(seed)
+    height, width = case.latents
+    scale = 2 ** (len(case.vae["block_out_channels"]) - 1)
+
+    def normal(*shape: int) -> NDArray[np.float32]:
+        return rng.standard_normal(shape, dtype=np.float32)
+
+    latents = (case.batch, 4, height, width)
+    pooled = case.text_encoder_2["projection_dim"]
+    return {
+        "ids": _ids(case.text_encoder, case.batch, rng),
+        "ids_2": _ids(case.text_encoder_2, case.batch, rng),
+        "sample": normal(*latents),
+        "timestep": rng.choice(np.float32([1, 7.5, 400, 999]), case.batch),
+        "context": normal(case.batch, 13, case.unet["cross_attention_dim"]),
+        "pooled": normal(case.batch, pooled),
+        "time_ids": rng.choice(np.float32([0, 64, 768, 1024]), (case.batch, 6)),
+        "latents": normal(1, 4, 6, 4),
+        "image": np.tanh(normal(1, 3, 6 * scale, 4 * scale)),
+    }
+
+
+def _ids(config: Mapping[str, Any], batch: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Start, words, end, padding; a row's text ends where it likes."""
+    tokens, start = config["max_position_embeddings"], config["bos_token_id"]
+    end = start + 1
+    ids = rng.integers(1, start, (batch, tokens))
+    ids[:, 0] = start
+    for row, length in enumerate(rng.integers(1, tokens, batch)):
+        ids[row, length] = end
+        ids[row, length + 1 :] = rng.choice([0, end])
+    return ids
+
+
+@torch.no_grad()
+def run(models: Mapping[str, Any], given: Arrays) -> dict[str, NDArray[Any]]:
+    """All outputs that we compare, in diffusers' layout."""
+    tensors = {name: torch.from_numpy(np.asarray(value)) for name, value in given.items()}
+    first = models["text_encoder"](tensors["ids"], output_hidden_states=True)
+    second = models["text_encoder_2"](tensors["ids_2"], output_hidden_states=True)
+    noise = models["unet"](
+        tensors["sample"],
+        tensors["timestep"],
+        tensors["context"],
+        added_cond_kwargs={"text_embeds": tensors["pooled"], "time_ids": tensors["time_ids"]},
+    )
+    posterior = models["vae"].encode(tensors["image"]).latent_dist
+    outputs = {
+        "text_encoder.hidden_states": torch.stack(first.hidden_states),
+        "text_encoder.pooled": first.pooler_output,
+        "text_encoder_2.hidden_states": torch.stack(second.hidden_states),
+        "text_encoder_2.pooled": second.text_embeds,
+        "unet": noise.sample,
+        "vae.decode": models["vae"].decode(tensors["latents"]).sample,
+        "vae.encode.mean": posterior.mean,
+        "vae.encode.logvar": posterior.logvar,
+    }
+    return {name: value.numpy() for name, value in outputs.items()}

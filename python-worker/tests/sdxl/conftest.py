@@ -1,0 +1,34 @@
+"""Tiny SDXL folders written from the golden files."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from parity import golden
+from parity.golden import Golden
+
+GOLDENS = Path(__file__).parent.parent / "goldens" / "sdxl"
+
+# Each way that checkpoints are laid out on disk is met by one case.
+SHARDED = {"sdxl-base-in-small", "four-levels"}
+OLDER_NAMES = {"demo"}
+
+FolderMaker = Callable[[str], tuple[Golden, Path]]
+
+
+@pytest.fixture(scope="session")
+def golden_folder(tmp_path_factory: pytest.TempPathFactory) -> FolderMaker:
+    """Gives a golden case and a diffusers folder with its model."""
+    written: dict[str, tuple[Golden, Path]] = {}
+
+    def write(name: str) -> tuple[Golden, Path]:
+        if name not in written:
+            case, folder = golden.load(GOLDENS, name), tmp_path_factory.mktemp(name)
+            golden.write_folder(
+                case, folder, sharded=name in SHARDED, older_names=name in OLDER_NAMES
+            )
+            written[name] = (case, folder)
+        return written[name]
+
+    return write
