@@ -5,22 +5,25 @@ The header's rules come from the annotations in `easel_worker.protocol`: a field
 
 import dataclasses
 import json
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 from easel_worker.headers import BadHeader, read_fields
-from easel_worker.protocol import BINARY, MAX_HEADER_BYTES, MESSAGES, VERSION, Buffer, Message
+from easel_worker.protocol import BINARY, MAX_HEADER_BYTES, VERSION, Buffer, Message
 
 BadMessageCode = Literal[
     "prefix",  # frame 0 is missing or not two bytes long
     "version",  # another version of the protocol
-    "kind",  # no such kind
+    "kind",  # no such kind, or not for this side
     "header_size",  # no header, or a longer one than MAX_HEADER_BYTES
     "header_json",  # not one JSON object in UTF-8
     "header_field",  # a field is missing, has the wrong type or is out of range
     "binary_count",  # another number of binary frames than the kind has
     "binary_size",  # a binary frame does not hold width · height · 3 bytes
 ]
+
+
+M = TypeVar("M", bound=Message)
 
 
 class BadMessage(ValueError):  # noqa: N818 - the message is bad; it is not our error
@@ -39,13 +42,16 @@ def pack(message: Message) -> list[Buffer]:
     return [prefix, header] if pixels is None else [prefix, header, pixels]
 
 
-def unpack(frames: Sequence[Buffer]) -> Message:
+def unpack(frames: Sequence[Buffer], kinds: Mapping[int, type[M]]) -> M:
     """The message in the frames.
 
+    Args:
+        kinds: which messages the reader takes: FROM_GATEWAY or FROM_WORKER.
+
     Raises:
-        BadMessage: they hold none; its `code` and text say why.
+        BadMessage: the frames hold none of these; its `code` and text say why.
     """
-    message = _message_type(frames)
+    message = _message_type(frames, kinds)
     values = _values(message, _json_object(frames))
     size = _picture_size(message, values)
     binary = frames[2:]
@@ -55,7 +61,7 @@ def unpack(frames: Sequence[Buffer]) -> Message:
         )
     if size is not None:
         values["pixels"] = _pixels(binary[0], *size)
-    return message(**values)  # type: ignore[no-any-return]
+    return message(**values)
 
 
 def plain(value: object) -> Any:
@@ -72,7 +78,7 @@ def plain(value: object) -> Any:
     }
 
 
-def _message_type(frames: Sequence[Buffer]) -> type[Any]:
+def _message_type(frames: Sequence[Buffer], kinds: Mapping[int, type[M]]) -> type[M]:
     if not frames or len(frames[0]) != 2:
         raise BadMessage("prefix", "frame 0 must be the two bytes kind and version")
     kind, version = frames[0]
@@ -80,9 +86,9 @@ def _message_type(frames: Sequence[Buffer]) -> type[Any]:
         raise BadMessage(
             "version", f"this side speaks version {VERSION}, the message has {version}"
         )
-    if kind not in MESSAGES:
-        raise BadMessage("kind", f"no message has the kind 0x{kind:02x}")
-    return MESSAGES[kind]
+    if kind not in kinds:
+        raise BadMessage("kind", f"no message to this side has the kind 0x{kind:02x}")
+    return kinds[kind]
 
 
 def _json_object(frames: Sequence[Buffer]) -> dict[str, object]:
@@ -112,7 +118,7 @@ def _no_constant(name: str) -> object:
 
 def _picture_size(message: type[Any], values: dict[str, Any]) -> tuple[int, int] | None:
     """Width and height of the binary frame that the header announces."""
-    if "pixels" not in message.__dataclass_fields__:
+    if "pixels" not in {field.name for field in dataclasses.fields(message)}:
         return None
     if "width" in values:
         return values["width"], values["height"]

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from easel_worker import options
 from easel_worker.fake_engine import Fault
-from easel_worker.logs import LEVELS
+from easel_worker.logs import LEVELS, SILENT
 
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 USAGE = 2
@@ -145,8 +145,8 @@ class Config:
         Option(
             "--log-level",
             "LOG_LEVEL",
-            options.choice(*LEVELS),
-            "the lowest level that is logged: " + ", ".join(LEVELS),
+            options.choice(*LEVELS, SILENT),
+            "the lowest level that is logged: " + ", ".join((*LEVELS, SILENT)),
         ),
     ] = "info"
 

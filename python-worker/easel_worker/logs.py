@@ -15,6 +15,8 @@ from typing import Any, TextIO
 
 LEVELS = {"trace": 10, "debug": 20, "info": 30, "warn": 40, "error": 50, "fatal": 60}
 """pino's numbers for its level names."""
+SILENT = "silent"
+"""pino's name for a level above all others."""
 
 
 class Logger:
@@ -28,7 +30,7 @@ class Logger:
         **bound: object,
     ) -> None:
         """Args: `level` is the lowest that is written; `bound` fields are part of every line."""
-        self._least = LEVELS[level]
+        self._least = (LEVELS | {SILENT: sys.maxsize})[level]
         self._stream = stream if stream is not None else sys.stderr
         self._clock = clock
         self._bound = bound

@@ -5,7 +5,7 @@ types into frames and back; the annotations here are all that it knows about a h
 """
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 VERSION = 1
 """The second byte of every message."""
@@ -286,11 +286,12 @@ FromWorker = Hello | Heartbeat | Progress | Result | Failed | Bye
 FromGateway = Welcome | Refused | Ping | Generate | Cancel | Drain
 Message = FromWorker | FromGateway
 
-MESSAGES: dict[int, type[Any]] = {
-    message.kind: message
-    for message in (
-        *(Hello, Heartbeat, Progress, Result, Failed, Bye),
-        *(Welcome, Refused, Ping, Generate, Cancel, Drain),
-    )
+FROM_WORKER: dict[int, type[FromWorker]] = {
+    message.kind: message for message in (Hello, Heartbeat, Progress, Result, Failed, Bye)
 }
-"""The message type of each kind byte."""
+"""What a gateway reads, by kind byte."""
+
+FROM_GATEWAY: dict[int, type[FromGateway]] = {
+    message.kind: message for message in (Welcome, Refused, Ping, Generate, Cancel, Drain)
+}
+"""What a worker reads, by kind byte."""

@@ -22,10 +22,10 @@ from easel_worker.logs import Logger
 from easel_worker.mailbox import Broken, Event, Leave, Lost, Mailbox, Received, TurnedAway
 from easel_worker.outbox import Outbox
 from easel_worker.protocol import (
+    FROM_GATEWAY,
     Buffer,
     Cancel,
     Drain,
-    FromGateway,
     FromWorker,
     Generate,
     Heartbeat,
@@ -194,9 +194,7 @@ class Transport:
             except zmq.Again:
                 return
             try:
-                message = unpack(frames)
-                if not isinstance(message, FromGateway):
-                    raise BadMessage("kind", f"{type(message).__name__} is not for a worker")
+                message = unpack(frames, FROM_GATEWAY)
             except BadMessage as error:
                 self._count_bad(error)
             else:

@@ -1,0 +1,223 @@
+"""Writes protocol/golden/: one file for each kind of message, and for each way to be none.
+
+    python -m tests.make_golden        (in python-worker/)
+
+A file holds `name`, `direction` (who reads it: `to-gateway` or `to-worker`), `frames` (base64), and
+either `valid: true` with `kind` and `message` (the header as it is to be understood, optional fields
+only if they are there), or `valid: false` with `error`, the code of easel_worker.codec.BadMessage.
+"""
+
+import base64
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from easel_worker import protocol as p
+from easel_worker.codec import pack, plain
+
+FOLDER = Path(__file__).parents[2] / "protocol" / "golden"
+DIGEST = "0123456789abcdef" * 4
+TOKENS = p.TokenIds(ids=(49406, 320, 736, 49407), ids_2=(49406, 320, 736, 49407, 0))
+PIXELS = bytes(range(2 * 3 * 3))
+
+Golden = dict[str, Any]
+Frames = list[bytes]
+
+HELLO = p.Hello(
+    protocol=1,
+    worker="worker-0",
+    version="0.1.0",
+    pid=4711,
+    model=p.Model("demo", DIGEST, "float32"),
+    tokenizers=(p.Tokenizer(DIGEST, 49407, 77), p.Tokenizer(DIGEST, 0, 77)),
+    sizes=((1024, 1024), (768, 512)),
+    rows=8,
+    schedulers=("euler", "ddim"),
+    defaults=p.Defaults(1024, 1024, 40, 5.0, "euler", ""),
+    limits=p.Limits(max_steps=150, max_guidance_scale=30.0, max_images=8),
+    devices=(p.Device(0, "TPU v5 lite"),),
+    programs=(p.Program("denoise-1024x1024-8", 41.5, cached=False),),
+)
+HEARTBEAT = p.Heartbeat(
+    "gateway.1", 128, 4, 2, 3, (101.5, 99.25), (p.Memory(0, 7 << 30, 16 << 30),)
+)
+TIMINGS = p.Timings(queue_ms=1.5, encode_ms=20.0, denoise_ms=4000.25, decode_ms=80.0)
+GENERATE = p.Generate(
+    id="7f3a.1",
+    prompt=TOKENS,
+    negative=TOKENS,
+    seeds=(0, 4294967295),
+    steps=40,
+    guidance=7.5,
+    scheduler="euler",
+    width=1024,
+    height=768,
+    clip_skip=1,
+    preview_every=5,
+    timeout_ms=30000.0,
+    trace="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+)
+
+GOOD_TO_GATEWAY: dict[str, p.FromWorker] = {
+    "hello": HELLO,
+    "heartbeat": HEARTBEAT,
+    "heartbeat-idle": p.Heartbeat("gateway.1", 0, 0, 0, 0, (), ()),
+    "progress": p.Progress("7f3a.1", 0, "denoising", 12, 40),
+    "progress-preview": p.Progress("7f3a.1", 1, "denoising", 15, 40, p.PreviewSize(3, 2), PIXELS),
+    "result": p.Result("7f3a.1", 1, 4294967295, 3, 2, TIMINGS, PIXELS),
+    "failed": p.Failed("7f3a.1", "invalid", "größer als erlaubt: 4096×4096"),
+    "bye": p.Bye("the worker got a signal"),
+}
+GOOD_TO_WORKER: dict[str, p.FromGateway] = {
+    "welcome": p.Welcome("gateway.1", 1000.0),
+    "refused": p.Refused("tokenizer", "other tokenizers than the gateway's model"),
+    "ping": p.Ping("gateway.1"),
+    "generate": GENERATE,
+    "generate-least": p.Generate("r", TOKENS, None, (7,), 1, 0.0, "ddim", 512, 512),
+    "cancel": p.Cancel("7f3a.1"),
+    "drain": p.Drain(20000.0),
+}
+
+
+def goldens() -> Iterator[Golden]:
+    """Every golden message, good ones first."""
+    for name, message in (GOOD_TO_GATEWAY | GOOD_TO_WORKER).items():
+        yield _good(name, message)
+    yield _with_unknown_field()
+    yield _with_integral_float()
+    for direction, message in (("to-gateway", HEARTBEAT), ("to-worker", GENERATE)):
+        yield from _bad_envelopes(direction, message)
+    yield from _bad_headers()
+    yield from _bad_binaries()
+
+
+def text_of(golden: Golden) -> str:
+    """The content of a golden's file."""
+    return json.dumps(golden, indent=2) + "\n"
+
+
+def _good(name: str, message: p.Message) -> Golden:
+    direction = "to-gateway" if message.kind in p.FROM_WORKER else "to-worker"
+    return {
+        "name": name,
+        "direction": direction,
+        "frames": _base64(_frames(message)),
+        "valid": True,
+        "kind": type(message).__name__.upper(),
+        "message": plain(message),
+    }
+
+
+def _bad(name: str, direction: str, error: str, frames: Frames) -> Golden:
+    return {
+        "name": f"bad-{name}",
+        "direction": direction,
+        "frames": _base64(frames),
+        "valid": False,
+        "error": error,
+    }
+
+
+def _with_unknown_field() -> Golden:
+    prefix, _ = _frames(HEARTBEAT)
+    header = plain(HEARTBEAT) | {"a_field_of_the_future": {"x": [1, None]}}
+    return _good("heartbeat-unknown-field", HEARTBEAT) | {
+        "frames": _base64([prefix, _json(header)])
+    }
+
+
+def _with_integral_float() -> Golden:
+    """JSON has one kind of number: 2.0 is an integer."""
+    prefix, header = _frames(GOOD_TO_GATEWAY["progress"])
+    frames = [prefix, header.replace(b'"step":12', b'"step":12.0')]
+    return _good("progress-integral-float", GOOD_TO_GATEWAY["progress"]) | {
+        "frames": _base64(frames)
+    }
+
+
+def _bad_envelopes(direction: str, message: p.Message) -> Iterator[Golden]:
+    prefix, header = _frames(message)
+    wrong_way = p.Ping("s").kind if direction == "to-gateway" else HELLO.kind
+    cases: dict[str, tuple[str, Frames]] = {
+        "no-frames": ("prefix", []),
+        "short-prefix": ("prefix", [prefix[:1], header]),
+        "long-prefix": ("prefix", [prefix + b"\0", header]),
+        "version": ("version", [bytes((prefix[0], 2)), header]),
+        "kind": ("kind", [b"\x7f\x01", header]),
+        "wrong-way": ("kind", [bytes((wrong_way, 1)), header]),
+        "no-header": ("header_size", [prefix]),
+        "truncated-header": ("header_json", [prefix, header[: len(header) // 2]]),
+        "not-json": ("header_json", [prefix, b"hello?"]),
+        "not-utf8": ("header_json", [prefix, b'{"session":"\xff"}']),
+        "not-an-object": ("header_json", [prefix, b"[" + header + b"]"]),
+        "nan": ("header_json", [prefix, b'{"session":NaN}']),
+        "too-many-binaries": ("binary_count", [prefix, header, PIXELS]),
+    }
+    for name, (error, frames) in cases.items():
+        yield _bad(f"{direction}-{name}", direction, error, frames)
+
+
+def _bad_headers() -> Iterator[Golden]:
+    cases: dict[str, tuple[p.Message, dict[str, Any]]] = {
+        "hello-no-tokenizers": (HELLO, {"tokenizers": []}),
+        "hello-size-of-three": (HELLO, {"sizes": [[1024, 1024, 3]]}),
+        "heartbeat-missing-session": (HEARTBEAT, {"session": ...}),
+        "heartbeat-negative": (HEARTBEAT, {"queued": -1}),
+        "heartbeat-boolean-for-integer": (HEARTBEAT, {"rows_in_use": True}),
+        "heartbeat-65-steps": (HEARTBEAT, {"step_ms": [1.0] * 65}),
+        "failed-unknown-code": (GOOD_TO_GATEWAY["failed"], {"code": "bored"}),
+        "generate-missing-negative": (GENERATE, {"negative": ...}),
+        "generate-string-for-integer": (GENERATE, {"steps": "40"}),
+        "generate-fraction-for-integer": (GENERATE, {"steps": 40.5}),
+        "generate-seed-of-33-bits": (GENERATE, {"seeds": [4294967296]}),
+        "generate-no-seeds": (GENERATE, {"seeds": []}),
+        "generate-null-for-optional": (GENERATE, {"timeout_ms": None}),
+        "generate-flat-prompt": (GENERATE, {"prompt": [49406, 49407]}),
+        "generate-half-prompt": (GENERATE, {"prompt": {"ids": [1]}}),
+        "cancel-empty-id": (p.Cancel("x"), {"id": ""}),
+        "welcome-no-interval": (p.Welcome("s", 1000.0), {"heartbeat_ms": 0}),
+    }
+    for name, (message, changes) in cases.items():
+        header = {k: v for k, v in (plain(message) | changes).items() if v is not ...}
+        direction = "to-gateway" if message.kind in p.FROM_WORKER else "to-worker"
+        yield _bad(name, direction, "header_field", [_frames(message)[0], _json(header)])
+
+
+def _bad_binaries() -> Iterator[Golden]:
+    result = _frames(GOOD_TO_GATEWAY["result"])
+    preview = _frames(GOOD_TO_GATEWAY["progress-preview"])
+    cases = {
+        "result-without-pixels": ("binary_count", result[:2]),
+        "result-with-two-pictures": ("binary_count", [*result, PIXELS]),
+        "result-pixels-short": ("binary_size", [*result[:2], PIXELS[:-1]]),
+        "preview-without-pixels": ("binary_count", preview[:2]),
+        "preview-pixels-long": ("binary_size", [*preview[:2], PIXELS + b"\0"]),
+    }
+    for name, (error, frames) in cases.items():
+        yield _bad(name, "to-gateway", error, frames)
+
+
+def _frames(message: p.Message) -> Frames:
+    return [bytes(frame) for frame in pack(message)]
+
+
+def _json(header: dict[str, Any]) -> bytes:
+    return json.dumps(header, separators=(",", ":")).encode()
+
+
+def _base64(frames: Frames) -> list[str]:
+    return [base64.b64encode(frame).decode() for frame in frames]
+
+
+def main() -> None:
+    """Write the files, and remove those that are no longer made."""
+    FOLDER.mkdir(exist_ok=True)
+    for old in FOLDER.glob("*.json"):
+        old.unlink()
+    for golden in goldens():
+        (FOLDER / f"{golden['name']}.json").write_text(text_of(golden), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

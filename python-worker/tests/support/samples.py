@@ -1,0 +1,59 @@
+"""Requests, jobs and capabilities to test with."""
+
+from typing import Any
+
+from easel_worker.engine import Job, Tokens
+from easel_worker.fake_image import canonical_text, picture
+from easel_worker.protocol import Generate, Result, TokenIds
+
+LENGTH = 77
+SMALL = (64, 48)
+
+
+def token_ids(first: int = 1) -> TokenIds:
+    """A prompt of the right length for both encoders."""
+    return TokenIds(
+        tuple(range(first, first + LENGTH)), tuple(range(first + 1, first + 1 + LENGTH))
+    )
+
+
+def generate(request: str, *seeds: int, **changes: Any) -> Generate:
+    """A request for one guided 64×48 image of 4 steps for each seed (default: seed 1)."""
+    fields: dict[str, Any] = {
+        "prompt": token_ids(),
+        "negative": None,
+        "steps": 4,
+        "guidance": 5.0,
+        "scheduler": "euler",
+        "width": SMALL[0],
+        "height": SMALL[1],
+    }
+    return Generate(id=request, seeds=seeds or (1,), **(fields | changes))
+
+
+def job_of(request: Generate, seed: int) -> Job:
+    """The job of one of the request's images."""
+    negative = request.negative
+    return Job(
+        prompt=Tokens(request.prompt.ids, request.prompt.ids_2),
+        negative=None if negative is None else Tokens(negative.ids, negative.ids_2),
+        seed=seed,
+        steps=request.steps,
+        guidance=request.guidance,
+        scheduler=request.scheduler,
+        width=request.width,
+        height=request.height,
+        clip_skip=request.clip_skip,
+    )
+
+
+def is_answer(result: Result, request: Generate) -> bool:
+    """Whether a result is the fake engine's picture for this request and image."""
+    seed = request.seeds[result.image]
+    expected = picture(canonical_text(job_of(request, seed)), request.width, request.height)
+    return (
+        result.id == request.id
+        and result.seed == seed
+        and (result.width, result.height) == (request.width, request.height)
+        and bytes(result.pixels) == expected.tobytes()
+    )

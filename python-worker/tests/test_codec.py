@@ -1,0 +1,163 @@
+"""Frames ⇄ messages: nothing that arrives can do more than be refused."""
+
+import json
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from easel_worker.codec import BadMessage, pack, plain, unpack
+from easel_worker.headers import BadHeader, read_fields
+from easel_worker.protocol import (
+    FROM_GATEWAY,
+    FROM_WORKER,
+    MAX_HEADER_BYTES,
+    Cancel,
+    Generate,
+    Ping,
+    Progress,
+    Result,
+    Timings,
+)
+from tests.make_golden import GENERATE, GOOD_TO_GATEWAY, GOOD_TO_WORKER
+from tests.support.samples import generate
+from tests.support.schema import VALIDATORS
+
+EVERY = FROM_GATEWAY | FROM_WORKER
+SAMPLES = [*GOOD_TO_GATEWAY.values(), *GOOD_TO_WORKER.values()]
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=70),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where in a JSON value something can be changed."""
+    inner: list[tuple[Any, ...]] = []
+    if isinstance(value, dict):
+        inner = [p for key in value for p in _paths(value[key], (*path, key))]
+    elif isinstance(value, list):
+        inner = [p for index, item in enumerate(value) for p in _paths(item, (*path, index))]
+    return [path, *inner] if path else inner
+
+
+@given(data=st.data(), sample=st.sampled_from(SAMPLES), new=json_values, delete=st.booleans())
+def test_the_types_and_the_schema_accept_the_same_headers(
+    data: st.DataObject, sample: Any, new: Any, delete: bool
+) -> None:
+    header = json.loads(json.dumps(plain(sample)))
+    *path, last = data.draw(st.sampled_from(_paths(header)))
+    owner = header
+    for key in path:
+        owner = owner[key]
+    if delete:
+        del owner[last]
+    else:
+        owner[last] = new
+    try:
+        read_fields(type(sample), header)
+        accepted = True
+    except BadHeader:
+        accepted = False
+    assert accepted == VALIDATORS[sample.kind].is_valid(header)
+
+
+@settings(max_examples=200)
+@given(frames=st.lists(st.binary(max_size=40), max_size=4))
+def test_random_frames_are_messages_or_bad(frames: list[bytes]) -> None:
+    with pytest.raises(BadMessage):
+        unpack(frames, FROM_GATEWAY)
+
+
+@given(kind=st.sampled_from(list(EVERY)), header=json_values | st.binary(max_size=60))
+def test_random_headers_are_messages_or_bad(kind: int, header: Any) -> None:
+    frame = header if isinstance(header, bytes) else json.dumps(header).encode()
+    try:
+        message = unpack([bytes((kind, 1)), frame], EVERY)
+    except BadMessage:
+        return
+    assert message.kind == kind
+
+
+@given(cut=st.integers(0, 10_000), flip=st.integers(0, 255))
+def test_damaged_frames_are_messages_or_bad(cut: int, flip: int) -> None:
+    prefix, header = (bytearray(frame) for frame in pack(GENERATE))
+    header[cut % len(header)] ^= flip
+    try:
+        assert isinstance(unpack([bytes(prefix), bytes(header)], FROM_GATEWAY), Generate)
+    except BadMessage:
+        pass
+
+
+def test_a_header_over_the_limit_is_not_read() -> None:
+    header = b'{"session":"' + b"x" * MAX_HEADER_BYTES + b'"}'
+    with pytest.raises(BadMessage) as caught:
+        unpack([b"\x83\x01", header], FROM_GATEWAY)
+    assert caught.value.code == "header_size"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 500_000,
+        b'{"session":' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"session":' + b"9" * 5000 + b"}",
+        b'{"session":1e999}',
+        b'{"session":"\\ud800"}' * 2,
+    ],
+    ids=["deep", "nested", "long-number", "infinite", "two-values"],
+)
+def test_hostile_json_is_bad(header: bytes) -> None:
+    with pytest.raises(BadMessage):
+        unpack([b"\x83\x01", header], FROM_GATEWAY)
+
+
+def test_a_number_too_large_for_a_double_is_bad() -> None:
+    header = json.dumps(plain(generate("r")) | {"guidance": 10**400}).encode()
+    with pytest.raises(BadMessage, match="guidance must be a finite number"):
+        unpack([b"\x84\x01", header], FROM_GATEWAY)
+
+
+def test_lone_surrogates_come_back_as_they_were() -> None:
+    message = unpack([b"\x85\x01", b'{"id":"\\ud800"}'], FROM_GATEWAY)
+    assert message == Cancel("\ud800")
+    assert pack(message)[1] == b'{"id":"\\ud800"}'
+
+
+def test_errors_name_the_field_and_what_was_expected() -> None:
+    header = plain(generate("r")) | {"seeds": [1, 2, -3]}
+    with pytest.raises(BadMessage) as caught:
+        unpack([b"\x84\x01", json.dumps(header).encode()], FROM_GATEWAY)
+    assert str(caught.value) == (
+        "header_field: Generate: seeds[2] must be a value of at least 0 and at most 4294967295, got -3"
+    )
+
+
+def test_absent_optional_fields_stay_absent() -> None:
+    assert "timeout_ms" not in plain(generate("r"))
+    assert plain(generate("r"))["negative"] is None
+    assert unpack(pack(generate("r")), FROM_GATEWAY) == generate("r")
+
+
+def test_pixels_are_not_copied() -> None:
+    pixels = np.zeros((2, 3, 3), np.uint8)
+    result = Result("r", 0, 1, 3, 2, Timings(0.0, 0.0, 0.0, 0.0), pixels.data.cast("B"))
+    frame = pack(result)[2]
+    pixels[:] = 7
+    assert bytes(frame) == b"\7" * 18
+
+
+def test_a_progress_without_a_preview_has_no_binary_frame() -> None:
+    assert len(pack(Progress("r", 0, "encoding", 0, 4))) == 2
+    assert sys.getsizeof(pack(Ping("s"))[1]) < 100
