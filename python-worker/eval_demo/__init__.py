@@ -1,0 +1,1 @@
+"""Does the demo model follow prompts? Measures pictures of held-out captions, without torch."""

@@ -1,0 +1,19 @@
+"""The captions of the evaluation: combinations that training never saw."""
+
+import numpy as np
+
+from demo_scenes.captions import Caption, caption
+from demo_scenes.sampling import held_out_scene
+
+SEED = 20_261
+
+
+def held_out_captions(count: int = 200) -> list[Caption]:
+    """The first `count` captions, all different: one object and two in turn. Always the same."""
+    rng = np.random.default_rng(SEED)
+    captions: dict[str, Caption] = {}
+    while len(captions) < count:
+        scene = held_out_scene(rng, pair_share=float(len(captions) % 2))
+        said = caption(scene, rng, complete=True)
+        captions.setdefault(said.text, said)
+    return list(captions.values())
