@@ -22,6 +22,7 @@ class Case:
         latents: height and width for the UNet.
         batch: rows.
         stored: dtype of the weights, as a checkpoint of this model would hold them.
+        gain: see `synthetic.weight`.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Case:
     latents: tuple[int, int]
     batch: int = 2
     stored: str = "float32"
+    gain: float = 1.0
 
 
 def text(hidden: int, layers: int, heads: int, **more: Any) -> Config:
@@ -123,7 +125,9 @@ DEMO = Case(
 
 CONV_PROJECTION = Case(
     name="conv-projection",
-    text_encoder=text(24, 2, 2, hidden_act="gelu", max_position_embeddings=20),
+    text_encoder=text(
+        24, 2, 2, hidden_act="gelu", max_position_embeddings=20, bos_token_id=499, eos_token_id=500
+    ),
     text_encoder_2=text(16, 1, 2, hidden_act="quick_gelu", projection_dim=36),
     unet=unet(
         (16, 32),
@@ -166,6 +170,7 @@ FOUR_LEVELS = Case(
     vae=vae((8, 16, 16), latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.5, 0.5, 1.0, 2.0]),
     latents=(10, 14),
     stored="float16",
+    gain=0.02,
 )
 
 CASES = (SDXL_BASE_IN_SMALL, DEMO, CONV_PROJECTION, FOUR_LEVELS)

@@ -35,6 +35,7 @@ class Golden:
     Attributes:
         stamp: versions and command that made it.
         stored: dtype of the weights.
+        gain: size of the weights, see `synthetic.weight`.
         files: the folder's JSON files by path.
         shapes: all tensors of each part.
         inputs: see `reference.inputs`.
@@ -44,6 +45,7 @@ class Golden:
     name: str
     stamp: dict[str, str]
     stored: str
+    gain: float
     files: dict[str, Any]
     shapes: dict[str, Shapes]
     inputs: Arrays
@@ -51,19 +53,24 @@ class Golden:
 
     def save(self, folder: Path) -> None:
         """Write NAME.json (to be read by people) and NAME.npz."""
-        head = {"stamp": self.stamp, "stored": self.stored, "files": self.files}
+        head: dict[str, Any] = {
+            "stamp": self.stamp,
+            "stored": self.stored,
+            "gain": self.gain,
+            "files": self.files,
+        }
         (folder / f"{self.name}.json").write_text(json.dumps(head, indent=1) + "\n")
         arrays = {f"inputs/{name}": value for name, value in self.inputs.items()}
         arrays |= {f"outputs/{name}": value for name, value in self.outputs.items()}
         for part, shapes in self.shapes.items():
             lines = [" ".join([name, *map(str, shape)]) for name, shape in shapes.items()]
             arrays[f"shapes/{part}"] = np.array(lines)
-        np.savez_compressed(folder / f"{self.name}.npz", **arrays)
+        np.savez_compressed(folder / f"{self.name}.npz", allow_pickle=False, **arrays)
 
     def weights(self, part: str) -> Arrays:
         """The part's weights, by the reference's tensor names."""
         return {
-            name: synthetic.weight(name, shape).astype(self.stored)
+            name: synthetic.weight(name, shape, self.gain).astype(self.stored)
             for name, shape in self.shapes[part].items()
         }
 
@@ -135,7 +142,7 @@ def write_single(folder: Path, stem: str, variant: str, weights: Arrays) -> None
 def write_shards(folder: Path, stem: str, variant: str, weights: Arrays) -> None:
     """Several safetensors files and their index, named as diffusers names them."""
     names = sorted(weights)
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for i in range(SHARDS):
         file = f"{stem}{variant}-{i + 1:05}-of-{SHARDS:05}.safetensors"
         own = names[i::SHARDS]

@@ -27,7 +27,7 @@ def make(case: Case) -> Golden:
     models = reference.build(case)
 
     def values(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-        return synthetic.weight(name, shape).astype(case.stored).astype(np.float32)
+        return synthetic.weight(name, shape, case.gain).astype(case.stored).astype(np.float32)
 
     for model in models.values():
         reference.fill(model, values)
@@ -39,6 +39,7 @@ def make(case: Case) -> Golden:
             "command": "python -m parity.make_goldens",
         },
         stored=case.stored,
+        gain=case.gain,
         files=config_files(models),
         shapes={part: _shapes(model) for part, model in models.items()},
         inputs=given,

@@ -72,10 +72,14 @@ def inputs(case: Case, seed: int) -> dict[str, NDArray[Any]]:
 
 
 def _ids(config: Mapping[str, Any], batch: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Start, words, end, padding; a row's text ends where it likes."""
+    """Start, words, end, padding; a row's text ends where it likes.
+
+    The end is not the highest id, unless the config is an old one that relies on that.
+    """
     tokens, start = config["max_position_embeddings"], config["bos_token_id"]
     end = start + 1
-    ids = rng.integers(1, start, (batch, tokens))
+    ids = rng.integers(1, config["vocab_size"] - 1, (batch, tokens))
+    ids[ids == end] = 1
     ids[:, 0] = start
     for row, length in enumerate(rng.integers(1, tokens, batch)):
         ids[row, length] = end
