@@ -133,6 +133,8 @@ def read_unet_config(path: Path) -> UNetConfig:
         flip_sin_to_cos=read.boolean("flip_sin_to_cos", True),
         freq_shift=read.number("freq_shift", 0),
     )
+    if config.time_id_features % 2:
+        read.fail("addition_time_embed_dim", "must be even: a sine and a cosine for each frequency")
     read.divides("norm_num_groups", (config.norm_groups,) * levels, channels)
     read.divides("attention_head_dim", config.heads, channels)
     return config

@@ -1,0 +1,64 @@
+"""SDXL base at full size, by declarations alone: nothing is allocated."""
+
+from pathlib import Path
+
+import jax.numpy as jnp
+import pytest
+
+from easel_worker.sdxl import params, text_encoder, unet, vae, weights
+from easel_worker.sdxl.config import SdxlConfig, load_config
+
+BASE = Path(__file__).parent.parent / "goldens" / "sdxl-base-config"
+
+
+@pytest.fixture(scope="module")
+def base() -> SdxlConfig:
+    """SDXL base 1.0's configuration."""
+    return load_config(BASE)
+
+
+def test_parameter_counts(base: SdxlConfig) -> None:
+    autoencoder = vae.declare(base.vae)
+    assert params.count(unet.declare(base.unet)) == 2_567_463_684
+    assert params.count(text_encoder.declare(base.text_encoder)) == 123_060_480
+    assert params.count(text_encoder.declare(base.text_encoder_2)) == 694_659_840
+    assert params.count(vae.decoder_only(autoencoder)) == 49_490_199
+    assert params.count(autoencoder) == 83_653_863
+
+
+def test_every_tensor_name_is_declared_once(base: SdxlConfig) -> None:
+    for tree in (
+        text_encoder.declare(base.text_encoder),
+        text_encoder.declare(base.text_encoder_2),
+        unet.declare(base.unet),
+        vae.declare(base.vae),
+    ):
+        names = [name for p in params.declared(tree) for name in (p.name, *p.aliases)]
+        assert len(names) == len(set(names))
+
+
+def test_abstract_unet_has_our_layouts(base: SdxlConfig) -> None:
+    tree = weights.abstract(unet.declare(base.unet), jnp.bfloat16)
+    assert tree["conv_in"]["weight"].shape == (3, 3, 4, 320)
+    block = tree["down"][2]["attentions"][0]["blocks"][9]
+    assert block["attn2"]["to_k"]["weight"].shape == (2048, 1280)
+    assert block["ff_in"]["weight"].shape == (1280, 10240)
+    assert block["ff_in"]["weight"].dtype == jnp.bfloat16
+
+
+def test_config_as_the_engine_sees_it(base: SdxlConfig) -> None:
+    assert base.vae_scale == 8
+    assert base.unet.sample_size * base.vae_scale == 1024
+    assert base.force_zeros_for_empty_prompt
+    assert base.scheduler["_class_name"] == "EulerDiscreteScheduler"
+    assert base.unet.heads == (5, 10, 20)
+    assert base.unet.down_attention == (False, True, True)
+    assert base.unet.up_attention == (False, True, True)
+    assert base.text_encoder.pooled == 768
+    assert base.text_encoder_2.pooled == 1280
+
+
+def test_force_upcast_moves_only_float16_to_float32(base: SdxlConfig) -> None:
+    assert base.vae.compute_dtype(jnp.float16) == jnp.float32
+    assert base.vae.compute_dtype(jnp.bfloat16) == jnp.bfloat16
+    assert base.vae.compute_dtype(jnp.float32) == jnp.float32

@@ -1,0 +1,265 @@
+"""Strict loading: nothing unknown, nothing missing, nothing misshapen, whatever the files' form."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+from jax.sharding import PartitionSpec
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from easel_worker.sdxl import params, weights
+from easel_worker.sdxl.params import Param, Params, ParamTree
+from easel_worker.sdxl.weights import WeightsError
+
+Arrays = dict[str, NDArray[Any]]
+
+PART = "part"
+FILE = "diffusion_pytorch_model.safetensors"
+TREE: ParamTree = {
+    "conv": params.conv("conv", 2, 3, 3),
+    "layers": [
+        params.linear("linear", 3, 4, ("embed", "heads"), former_name="dense"),
+        params.linear("point", 3, 4, ("embed", "heads"), stored_as_conv=True),
+    ],
+    "norm": params.norm("norm", 4),
+}
+
+
+@pytest.fixture
+def stored() -> Arrays:
+    """A checkpoint that fits TREE."""
+    rng = np.random.default_rng(0)
+    shapes = {p.name: p.stored for p in params.declared(TREE)}
+    return {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+
+
+def put(array: NDArray[Any], _: Param) -> jax.Array:
+    return jnp.asarray(array)
+
+
+def load(folder: Path, dtype: Any = jnp.float32) -> Params:
+    return weights.load(folder, PART, TREE, dtype, put)
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a checkpoint file and gives its model folder."""
+
+    def write(tensors: Arrays, file: str = FILE) -> Path:
+        (tmp_path / PART).mkdir(exist_ok=True)
+        save_file(tensors, tmp_path / PART / file)
+        return tmp_path
+
+    return write
+
+
+SaveFile = Callable[..., Path]
+
+
+def test_layouts(stored: Arrays, save: SaveFile) -> None:
+    loaded = load(save(stored))
+    linear, point = loaded["layers"]
+    np.testing.assert_array_equal(
+        loaded["conv"]["weight"][2, 1, 0, 2], stored["conv.weight"][2, 0, 2, 1]
+    )
+    np.testing.assert_array_equal(linear["weight"], stored["linear.weight"].T)
+    np.testing.assert_array_equal(point["weight"], stored["point.weight"][:, :, 0, 0].T)
+    np.testing.assert_array_equal(loaded["norm"]["bias"], stored["norm.bias"])
+
+
+def test_conv_layout_computes_the_same(stored: Arrays, save: SaveFile) -> None:
+    """A 3×3 convolution at one pixel, by its definition on the stored OIHW tensor."""
+    loaded = load(save(stored))
+    patch = np.random.default_rng(1).standard_normal((3, 3, 2), np.float32)
+    ours = np.einsum("hwi,hwio->o", patch, loaded["conv"]["weight"])
+    theirs = np.einsum("hwi,oihw->o", patch, stored["conv.weight"])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+
+
+@pytest.mark.parametrize("held", [np.float32, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("wanted", [jnp.float32, jnp.bfloat16])
+def test_dtypes(stored: Arrays, save: SaveFile, held: Any, wanted: Any) -> None:
+    half = {name: value.astype(held) for name, value in stored.items()}
+    loaded = load(save(half), wanted)
+    assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {jnp.dtype(wanted)}
+    expected = half["norm.weight"].astype(np.float32).astype(wanted)
+    np.testing.assert_array_equal(np.asarray(loaded["norm"]["weight"]), expected)
+
+
+def test_fp16_variant_is_found_and_full_precision_preferred(stored: Arrays, save: SaveFile) -> None:
+    other = {name: value + 1 for name, value in stored.items()}
+    folder = save(other, "diffusion_pytorch_model.fp16.safetensors")
+    np.testing.assert_array_equal(load(folder)["norm"]["bias"], other["norm.bias"])
+    save(stored)
+    np.testing.assert_array_equal(load(folder)["norm"]["bias"], stored["norm.bias"])
+
+
+def test_unknown_tensor(stored: Arrays, save: SaveFile) -> None:
+    folder = save(stored | {"lora.up": np.zeros((2, 2), np.float32)})
+    with pytest.raises(WeightsError, match=rf"{FILE}: unknown tensor lora\.up \[2, 2\]"):
+        load(folder)
+
+
+def test_missing_tensor(stored: Arrays, save: SaveFile) -> None:
+    del stored["norm.bias"]
+    folder = save(stored)
+    with pytest.raises(WeightsError, match=r"part: missing tensor norm\.bias"):
+        load(folder)
+
+
+def test_misshapen_tensor(stored: Arrays, save: SaveFile) -> None:
+    stored["linear.weight"] = np.ascontiguousarray(stored["linear.weight"].T)
+    folder = save(stored)
+    expected = rf"{FILE}: linear\.weight has shape \[3, 4\], the config asks for \[4, 3\]"
+    with pytest.raises(WeightsError, match=expected):
+        load(folder)
+
+
+def test_a_misshapen_tensor_is_not_also_missing(stored: Arrays, save: SaveFile) -> None:
+    stored["norm.bias"] = np.zeros(5, np.float32)
+    with pytest.raises(WeightsError) as caught:
+        load(save(stored))
+    assert "missing" not in str(caught.value)
+
+
+def test_all_problems_are_told_but_not_hundreds(stored: Arrays, save: SaveFile) -> None:
+    extra = {f"extra.{i}": np.zeros(1, np.float32) for i in range(30)}
+    del stored["norm.bias"]
+    with pytest.raises(WeightsError, match="and 21 more"):
+        load(save(stored | extra))
+
+
+def test_nothing_is_read_before_all_is_checked(stored: Arrays, save: SaveFile) -> None:
+    del stored["norm.bias"]
+    calls: list[str] = []
+
+    def spy(array: NDArray[Any], param: Param) -> jax.Array:
+        calls.append(param.name)
+        return jnp.asarray(array)
+
+    with pytest.raises(WeightsError):
+        weights.load(save(stored), PART, TREE, jnp.float32, spy)
+    assert calls == []
+
+
+def test_put_gets_our_layout_and_dtype_with_the_declaration(stored: Arrays, save: SaveFile) -> None:
+    seen: dict[str, tuple[Any, ...]] = {}
+
+    def spy(array: NDArray[Any], param: Param) -> jax.Array:
+        assert array.flags.c_contiguous
+        seen[param.name] = (array.shape, array.dtype, param.shape)
+        return jnp.asarray(array)
+
+    weights.load(save(stored), PART, TREE, jnp.bfloat16, spy)
+    assert seen["conv.weight"] == ((3, 3, 2, 3), jnp.bfloat16, (3, 3, 2, 3))
+    assert seen.keys() == stored.keys()
+
+
+def test_former_name(stored: Arrays, save: SaveFile) -> None:
+    stored["dense.weight"] = stored.pop("linear.weight")
+    loaded = load(save(stored))
+    np.testing.assert_array_equal(loaded["layers"][0]["weight"], stored["dense.weight"].T)
+
+
+def test_former_and_present_name_together(stored: Arrays, save: SaveFile) -> None:
+    folder = save(stored | {"dense.weight": stored["linear.weight"]})
+    with pytest.raises(WeightsError, match=r"linear\.weight is also in .* as dense\.weight"):
+        load(folder)
+
+
+def test_buffer_of_positions_is_ignored(stored: Arrays, save: SaveFile) -> None:
+    load(save(stored | {"text_model.embeddings.position_ids": np.arange(77)[None]}))
+
+
+def write_shards(folder: Path, shards: dict[str, Arrays], weight_map: dict[str, str]) -> Path:
+    (folder / PART).mkdir()
+    for file, tensors in shards.items():
+        save_file(tensors, folder / PART / file)
+    index = folder / PART / f"{FILE}.index.json"
+    index.write_text(json.dumps({"weight_map": weight_map}))
+    return folder
+
+
+def halves(stored: Arrays) -> dict[str, Arrays]:
+    names = sorted(stored)
+    return {
+        "a.safetensors": {name: stored[name] for name in names[::2]},
+        "b.safetensors": {name: stored[name] for name in names[1::2]},
+    }
+
+
+def test_shards(stored: Arrays, tmp_path: Path) -> None:
+    shards = halves(stored)
+    placed = {name: file for file, tensors in shards.items() for name in tensors}
+    loaded = load(write_shards(tmp_path, shards, placed))
+    np.testing.assert_array_equal(loaded["norm"]["bias"], stored["norm.bias"])
+    np.testing.assert_array_equal(loaded["norm"]["weight"], stored["norm.weight"])
+
+
+def test_index_lists_a_tensor_that_is_absent(stored: Arrays, tmp_path: Path) -> None:
+    shards = halves(stored)
+    placed = {name: file for file, tensors in shards.items() for name in tensors}
+    folder = write_shards(tmp_path, shards, placed | {"ghost": "b.safetensors"})
+    with pytest.raises(WeightsError, match=r"ghost of b\.safetensors is listed but absent"):
+        load(folder)
+
+
+def test_shard_holds_a_tensor_that_is_not_listed(stored: Arrays, tmp_path: Path) -> None:
+    shards = halves(stored)
+    placed = {name: file for file, tensors in shards.items() for name in tensors}
+    del placed["norm.weight"]
+    with pytest.raises(WeightsError, match=r"norm\.weight of .\.safetensors is not listed"):
+        load(write_shards(tmp_path, shards, placed))
+
+
+def test_missing_shard_is_named(stored: Arrays, tmp_path: Path) -> None:
+    folder = write_shards(tmp_path, {}, dict.fromkeys(stored, "a.safetensors"))
+    with pytest.raises(WeightsError, match=r"a\.safetensors cannot be read"):
+        load(folder)
+
+
+def test_broken_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / PART).mkdir()
+    (tmp_path / PART / FILE).write_bytes(b"not safetensors")
+    with pytest.raises(WeightsError, match=f"{FILE} cannot be read"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"weight_map": {"norm.bias": 3}}'])
+def test_broken_index_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / PART).mkdir()
+    (tmp_path / PART / f"{FILE}.index.json").write_text(text)
+    with pytest.raises(WeightsError, match=r"index\.json is not a safetensors index"):
+        load(tmp_path)
+
+
+def test_no_weights_at_all(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="holds no weights: expected one of"):
+        load(tmp_path)
+
+
+def test_init_has_the_declared_shapes_and_depends_on_names_only() -> None:
+    key = jax.random.key(3)
+    drawn = weights.init(TREE, key, jnp.bfloat16)
+    shapes = weights.abstract(TREE, jnp.bfloat16)
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), drawn) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), shapes
+    )
+    alone = weights.init({"linear": TREE["layers"][0]}, key, jnp.bfloat16)
+    np.testing.assert_array_equal(alone["linear"]["weight"], drawn["layers"][0]["weight"])
+    assert drawn["norm"]["weight"].tolist() == [1, 1, 1, 1]
+    assert drawn["norm"]["bias"].tolist() == [0, 0, 0, 0]
+
+
+def test_partition_specs_follow_the_rules() -> None:
+    specs = params.partition_specs(TREE, {"heads": "model"})
+    assert specs["layers"][0]["weight"] == PartitionSpec(None, "model")
+    assert specs["layers"][0]["bias"] == PartitionSpec("model")
+    assert specs["conv"]["weight"] == PartitionSpec(None, None, None, None)
