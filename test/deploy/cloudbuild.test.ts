@@ -1,0 +1,63 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { parse } from 'yaml'
+import { packageRoot } from '../../src/config.js'
+import { readDockerfile } from './dockerfile.js'
+
+interface Build {
+  substitutions: Record<string, string>
+  steps: { id: string; name: string; args: string[]; waitFor?: string[] }[]
+  images: string[]
+  timeout: string
+  options: { machineType: string; dynamicSubstitutions: boolean }
+}
+
+/** Substitutions that Cloud Build itself defines, of those that may be used here. */
+const BUILT_IN = ['PROJECT_ID', 'BUILD_ID', 'COMMIT_SHA']
+
+const text = readFileSync(join(packageRoot, 'cloudbuild.yaml'), 'utf8')
+const build = parse(text) as Build
+const stages = readDockerfile()
+
+describe('cloudbuild.yaml', () => {
+  it('builds the gateway and the worker, each from a target of the Dockerfile', () => {
+    const targets = build.steps.flatMap(({ args }) => valuesOf(args, '--target'))
+    expect(targets).toEqual(['gateway', 'worker'])
+    for (const target of targets) expect(stages.map(({ name }) => name)).toContain(target)
+  })
+
+  it('passes build arguments that the target has', () => {
+    for (const { id, args } of build.steps) {
+      const names = valuesOf(args, '--build-arg').map((argument) => argument.split('=')[0])
+      const declared = stages.find(({ name }) => name === id)?.args
+      expect([...(declared ?? []), 'BUILDKIT_INLINE_CACHE']).toEqual(expect.arrayContaining(names))
+    }
+  })
+
+  it('defines each substitution that it uses, and uses each that it defines', () => {
+    const used = [...text.replaceAll(/^\s*#.*$/gm, '').matchAll(/\$\{?(\w+)\}?/g)].map(([, name]) => name ?? '')
+    expect(new Set(used.filter((name) => name.startsWith('_')))).toEqual(new Set(Object.keys(build.substitutions)))
+    expect(BUILT_IN).toEqual(expect.arrayContaining(used.filter((name) => !name.startsWith('_'))))
+    expect(build.options.dynamicSubstitutions).toBe(true)
+  })
+
+  it('pushes what it builds to Artifact Registry, under a tag of its own', () => {
+    expect(new Set(build.images)).toEqual(new Set(build.steps.flatMap(({ args }) => valuesOf(args, '--tag'))))
+    for (const { id, args } of build.steps) {
+      const repository = `\${_REGION}-docker.pkg.dev/\${PROJECT_ID}/\${_REPOSITORY}/${id}`
+      expect(build.images).toContain(`${repository}:\${_TAG}`)
+      expect(build.images).toEqual(expect.arrayContaining(valuesOf(args, '--cache-from')))
+    }
+    expect(text).not.toContain(':latest')
+  })
+
+  it('bounds its time', () => {
+    expect(Number.parseInt(build.timeout, 10)).toBeLessThanOrEqual(3600)
+    expect(build.options.machineType).toMatch(/^E2_HIGHCPU_/)
+  })
+})
+
+function valuesOf(args: readonly string[], flag: string): string[] {
+  return args.filter((argument) => argument.startsWith(`${flag}=`)).map((argument) => argument.slice(flag.length + 1))
+}

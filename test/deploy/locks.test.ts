@@ -1,0 +1,38 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { packageRoot } from '../../src/config.js'
+
+const locks = ['python-worker/requirements.lock', 'python-worker/requirements-test.lock', 'python-worker/requirements-tpu.lock', 'test/deploy/requirements.lock']
+
+describe.each(locks)('%s', (file) => {
+  const text = readFileSync(join(packageRoot, file), 'utf8')
+
+  it('pins and hashes every package', () => {
+    const entries = text.split(/^(?=[a-z])/m).slice(1)
+    expect(entries.length).toBeGreaterThan(5)
+    for (const entry of entries) expect(entry).toMatch(/^[a-z0-9-]+==[^ ]+( ; .*)? \\\n {4}--hash=sha256:[0-9a-f]{64}/)
+  })
+
+  it('names no index, address or folder of the machine that made it', () => {
+    expect(text).not.toMatch(/^--|:\/\/| \//m)
+  })
+})
+
+describe('the locks of the worker', () => {
+  it.each(['requirements-test.lock', 'requirements-tpu.lock'])('%s has the versions that run', (file) => {
+    const runtime = pinsOf('requirements.lock')
+    expect(runtime.size).toBeGreaterThan(5)
+    const other = pinsOf(file)
+    for (const [name, version] of runtime) expect([name, other.get(name)]).toEqual([name, version])
+  })
+
+  it('holds the TPU runtime', () => {
+    expect([...pinsOf('requirements-tpu.lock').keys()]).toContain('libtpu')
+  })
+})
+
+function pinsOf(file: string): Map<string, string> {
+  const text = readFileSync(join(packageRoot, 'python-worker', file), 'utf8')
+  return new Map([...text.matchAll(/^([a-z0-9-]+)==([^ ]+)/gm)].map(([, name, version]) => [name ?? '', version ?? '']))
+}
