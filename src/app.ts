@@ -1,6 +1,6 @@
 import sensible from '@fastify/sensible'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import Fastify, { type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import type { Engine } from './engine/engine.js'
 import type { Metrics } from './metrics.js'
 import { errorsPlugin } from './plugins/errors.js'
@@ -26,7 +26,7 @@ export async function buildApp({ engine, service, metrics, log, bodyLimit, versi
     loggerInstance: log,
     bodyLimit,
     genReqId: requestIdOf,
-    requestIdLogLabel: 'requestId',
+    logController: new LogController({ requestIdLogLabel: 'requestId' }),
     // A client has this long to send its request; how long an answer may take is the service's to say.
     requestTimeout: 30_000,
     forceCloseConnections: 'idle',

@@ -1,0 +1,55 @@
+import { describe, expect, it } from 'vitest'
+import { ConfigError, flagOf, help, HelpRequested, loadConfig, options } from '../src/config.js'
+
+describe('loadConfig', () => {
+  it('takes the flag before the variable before the default', () => {
+    expect(loadConfig([], {}).port).toBe(8000)
+    expect(loadConfig([], { PORT: '9000' }).port).toBe(9000)
+    expect(loadConfig(['--port', '9001'], { PORT: '9000' }).port).toBe(9001)
+    expect(loadConfig(['--port=9002'], {}).port).toBe(9002)
+  })
+
+  it('is frozen, and takes an empty variable for none', () => {
+    const config = loadConfig([], { PORT: '' })
+    expect(config.port).toBe(8000)
+    expect(Object.isFrozen(config)).toBe(true)
+  })
+
+  it.each([
+    [['--port', 'x'], {}, /--port="x": must be a whole number from 0 to 65535/],
+    [[], { PORT: '70000' }, /PORT="70000"/],
+    [[], { PORT: '1.5' }, /whole number/],
+    [[], { WORKER: 'magic' }, /must be one of spawn, connect/],
+    [['--prot', '1'], {}, /--prot.*--help/],
+    [[], { WORKER: 'connect' }, /needs WORKER_ENDPOINT/],
+    [[], { WORKER_ENDPOINT: 'http://x' }, /must be ipc/],
+    [[], { WORKER_ENDPOINT: 'tcp://0.0.0.0:5555' }, /CURVE_SECRET_KEY must be set/],
+    [[], { CURVE_SECRET_KEY: 'short' }, /40 characters/],
+    [[], { HEARTBEAT_INTERVAL: '6' }, /at least twice/]
+  ])('says what is wrong with %j %j', (argv, env, message) => {
+    expect(() => loadConfig(argv, env)).toThrow(ConfigError)
+    expect(() => loadConfig(argv, env)).toThrow(message)
+  })
+
+  it('lets a worker on loopback connect without keys, and one from elsewhere with', () => {
+    expect(loadConfig([], { WORKER_ENDPOINT: 'tcp://127.0.0.1:5555' }).workerEndpoint).toBe('tcp://127.0.0.1:5555')
+    const key = 'x'.repeat(40)
+    expect(loadConfig([], { WORKER_ENDPOINT: 'tcp://0.0.0.0:5555', CURVE_SECRET_KEY: key }).curveSecretKey).toBe(key)
+  })
+})
+
+describe('--help', () => {
+  it('shows every option with its flag and variable', () => {
+    expect(() => loadConfig(['--help'], {})).toThrow(HelpRequested)
+    for (const [name, { env, doc }] of Object.entries(options)) {
+      expect(help()).toContain(`--${flagOf(name)} <`)
+      expect(help()).toContain(`      ${env}`)
+      expect(help()).toContain(doc)
+    }
+  })
+
+  it('gives no two options one variable', () => {
+    const names = Object.values(options).map(({ env }) => env)
+    expect(new Set(names).size).toBe(names.length)
+  })
+})

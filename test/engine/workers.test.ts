@@ -1,0 +1,88 @@
+import { appendFile, cp, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { loadConfig } from '../../src/config.js'
+import { generate, metric, type RunningServer, startReadyServer, startServer } from '../support/server.js'
+import { until } from '../support/wait.js'
+
+const SLOW = { WORKER_ARGS: '--fake-step-ms 20' }
+
+function running(server: RunningServer, rows: number): Promise<void> {
+  return until(`${rows} rows are in use`, () => (server.engine.state.workers[0]?.heartbeat?.rows_in_use ?? 0) >= rows)
+}
+
+describe('a worker that dies', () => {
+  it('is started again, and what it ran is answered all the same', async () => {
+    const server = await startReadyServer(SLOW)
+    const requests = [1, 2, 3].map((seed) => generate(server, { prompt: 'x', seed, num_inference_steps: 30 }))
+    await running(server, 6)
+    process.kill(server.engine.workerPids[0]!, 'SIGKILL')
+    for (const request of requests) expect((await request).status).toBe(200)
+    expect(await metric(server, 'easel_worker_restarts_total')).toBe(1)
+    expect(await metric(server, 'easel_replays_total')).toBe(3)
+    expect(await metric(server, 'easel_workers_lost_total', 'cause="exited"')).toBe(1)
+  })
+
+  it('gives the bytes after the replay that it would have given before', async () => {
+    const server = await startReadyServer(SLOW)
+    const body = { prompt: 'replayed', seed: 5, num_inference_steps: 30 }
+    const undisturbed = await (await generate(server, body)).arrayBuffer()
+    const disturbed = generate(server, body)
+    await running(server, 2)
+    process.kill(server.engine.workerPids[0]!, 'SIGKILL')
+    expect(Buffer.from(await (await disturbed).arrayBuffer()).equals(Buffer.from(undisturbed))).toBe(true)
+  })
+
+  it('twice under the same request fails that request alone', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20 --fake-faults exit:666@3' })
+    const others = [1, 2, 3].map((seed) => generate(server, { prompt: 'x', seed, num_inference_steps: 30 }))
+    await running(server, 6)
+    const poisoned = generate(server, { prompt: 'poison', seed: 666, num_inference_steps: 30 })
+    const answer = await (await poisoned).json()
+    expect(answer).toMatchObject({ statusCode: 500, code: 'WORKER_CRASHED' })
+    for (const other of others) expect((await other).status).toBe(200)
+  })
+
+  it('by freezing is found out, ended and replaced', async () => {
+    const server = await startReadyServer({ ...SLOW, HEARTBEAT_TIMEOUT: '1' })
+    const request = generate(server, { prompt: 'x', num_inference_steps: 30 })
+    await running(server, 2)
+    const pid = server.engine.workerPids[0]!
+    process.kill(pid, 'SIGSTOP')
+    expect((await request).status).toBe(200)
+    expect(server.engine.workerPids).not.toContain(pid)
+    expect(await metric(server, 'easel_workers_lost_total', 'cause="silent"')).toBe(1)
+  })
+
+  it('by hanging in a step is found out although its heart beats', async () => {
+    const server = await startReadyServer({ STEP_TIMEOUT: '1', WORKER_ARGS: '--fake-faults hang:1@2' })
+    const hanging = generate(server, { prompt: 'x', seed: 1 })
+    expect(await (await hanging).json()).toMatchObject({ code: 'WORKER_CRASHED' })
+    expect(await metric(server, 'easel_workers_lost_total', 'cause="hung"')).toBe(2)
+    await until('a worker is ready again', () => server.engine.ready)
+    expect((await generate(server, { prompt: 'x', seed: 2 })).status).toBe(200)
+  })
+
+  it('does not take the others down with it', async () => {
+    const server = await startReadyServer({ ...SLOW, WORKERS: '2' })
+    await until('both are ready', () => server.engine.state.workers.length === 2)
+    const requests = Array.from({ length: 12 }, (_, seed) => generate(server, { prompt: 'x', seed, num_inference_steps: 20 }))
+    await until('both are at it', () => server.engine.state.workers.every(({ heartbeat }) => (heartbeat?.rows_in_use ?? 0) > 0))
+    process.kill(server.engine.workerPids[0]!, 'SIGKILL')
+    for (const request of requests) expect((await request).status).toBe(200)
+  })
+})
+
+describe('a worker that cannot serve', () => {
+  it('with other tokenizers is refused with a clear log, and not started again', async () => {
+    const other = await mkdtemp(join(tmpdir(), 'easel-test-'))
+    onTestFinished(() => rm(other, { recursive: true }))
+    await cp(loadConfig([], {}).model, other, { recursive: true, filter: (path) => !path.endsWith('.safetensors') })
+    await appendFile(join(other, 'tokenizer_2/merges.txt'), 'one more</w>\n')
+    const server = await startServer({ WORKER_ARGS: `--model ${other}` })
+    await until('it is refused', () => server.logs.some(({ msg }) => msg.includes('refused: the worker\'s model has other tokenizers')))
+    await until('the supervisor gives it up', () => server.logs.some(({ msg }) => msg.includes('was refused and is not started again')))
+    expect(server.engine.ready).toBe(false)
+  })
+})

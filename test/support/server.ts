@@ -1,0 +1,83 @@
+import { randomUUID } from 'node:crypto'
+import { rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { AddressInfo } from 'node:net'
+import { pino } from 'pino'
+import { onTestFinished } from 'vitest'
+import { loadConfig } from '../../src/config.js'
+import { createServer, type Server } from '../../src/server.js'
+
+export interface RunningServer extends Server {
+  /** http://127.0.0.1:PORT */
+  url: string
+  /** Lines that were logged, newest last. */
+  logs: LogLine[]
+}
+
+export interface LogLine {
+  level: number
+  msg: string
+  [field: string]: unknown
+}
+
+const SMALL_FAKE = '--sizes 64x64,32x48 --fake-step-ms 1 --fake-encode-ms 0 --fake-decode-ms 0'
+
+/** Like `openServer`, and stops it when the test is over. */
+export async function startServer(env: NodeJS.ProcessEnv = {}): Promise<RunningServer> {
+  const { server, stop } = await openServer(env)
+  onTestFinished(stop)
+  return server
+}
+
+/**
+ * Starts the real server with a real worker process (the fake engine unless `env` says otherwise), on a free port and
+ * an own socket.
+ */
+export async function openServer(env: NodeJS.ProcessEnv = {}): Promise<{ server: RunningServer; stop: () => Promise<void> }> {
+  const socket = join(tmpdir(), `easel-test-${randomUUID()}.sock`)
+  const logs: LogLine[] = []
+  const log = pino({ level: 'debug' }, { write: (line: string) => void logs.push(JSON.parse(line) as LogLine) })
+  const config = loadConfig([], {
+    HOST: '127.0.0.1',
+    PORT: '0',
+    ENGINE: 'fake',
+    WORKER_ENDPOINT: `ipc://${socket}`,
+    HEARTBEAT_INTERVAL: '0.1',
+    RESTART_BACKOFF: '0.05',
+    ...env,
+    WORKER_ARGS: `${SMALL_FAKE} ${env['WORKER_ARGS'] ?? ''}`
+  })
+  const server = await createServer(config, log)
+  const stop = async () => {
+    await server.close(0)
+    await rm(socket, { force: true })
+  }
+  await server.app.listen({ host: config.host, port: config.port })
+  const { port } = server.app.server.address() as AddressInfo
+  return { server: { ...server, url: `http://127.0.0.1:${port}`, logs }, stop }
+}
+
+/** Starts a server for the test and waits until its first worker is ready. */
+export async function startReadyServer(env: NodeJS.ProcessEnv = {}): Promise<RunningServer> {
+  const server = await startServer(env)
+  await server.engine.firstReady
+  return server
+}
+
+/** Sends a generate request. */
+export function generate(server: RunningServer, body: object, init: RequestInit = {}): Promise<Response> {
+  return fetch(`${server.url}/generate`, {
+    method: 'POST',
+    ...init,
+    headers: { 'content-type': 'application/json', ...init.headers },
+    body: JSON.stringify(body)
+  })
+}
+
+/** The value of a metric's samples, summed over those whose labels contain `labels`. */
+export async function metric(server: RunningServer, name: string, labels = ''): Promise<number> {
+  const text = await (await fetch(`${server.url}/metrics`)).text()
+  const samples = text.split('\n').filter((line) => line.startsWith(name) && /[{ ]/.test(line[name.length] ?? '') && line.includes(labels))
+  return samples.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
+}
