@@ -41,7 +41,7 @@ def canonical_text(job: Job) -> str:
 
 
 def picture(text: str, width: int, height: int) -> Pixels:
-    """The picture of a text, [height, width, 3]; width · 3 must be at least 32."""
+    """The picture of a text, [height, width, 3]."""
     digest = hashlib.sha256(text.encode()).digest()
     d = [int(byte) for byte in digest]
     x = np.arange(width, dtype=np.uint32)
@@ -59,7 +59,7 @@ def picture(text: str, width: int, height: int) -> Pixels:
     pixels = noise.astype(np.uint8)
     pixels += across
     pixels += down[:, None]
-    pixels[0, :32] = d
+    pixels.reshape(-1)[: len(d)] = d[: pixels.size]
     return pixels.reshape(height, width, 3)
 
 

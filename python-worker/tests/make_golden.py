@@ -3,8 +3,8 @@
     python -m tests.make_golden        (in python-worker/)
 
 A file holds `name`, `direction` (who reads it: `to-gateway` or `to-worker`), `frames` (base64), and
-either `valid: true` with `kind` and `message` (the header as it is to be understood, optional fields
-only if they are there), or `valid: false` with `error`, the code of easel_worker.codec.BadMessage.
+either `valid: true` with `kind` and `message` (the header as it is to be understood), or
+`valid: false` with `error`, the code of easel_worker.codec.BadMessage.
 """
 
 import base64

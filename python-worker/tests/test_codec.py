@@ -1,7 +1,7 @@
 """Frames ⇄ messages: nothing that arrives can do more than be refused."""
 
+import contextlib
 import json
-import sys
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from easel_worker.protocol import (
     MAX_HEADER_BYTES,
     Cancel,
     Generate,
-    Ping,
     Progress,
     Result,
     Timings,
@@ -94,10 +93,8 @@ def test_random_headers_are_messages_or_bad(kind: int, header: Any) -> None:
 def test_damaged_frames_are_messages_or_bad(cut: int, flip: int) -> None:
     prefix, header = (bytearray(frame) for frame in pack(GENERATE))
     header[cut % len(header)] ^= flip
-    try:
+    with contextlib.suppress(BadMessage):
         assert isinstance(unpack([bytes(prefix), bytes(header)], FROM_GATEWAY), Generate)
-    except BadMessage:
-        pass
 
 
 def test_a_header_over_the_limit_is_not_read() -> None:
@@ -140,7 +137,8 @@ def test_errors_name_the_field_and_what_was_expected() -> None:
     with pytest.raises(BadMessage) as caught:
         unpack([b"\x84\x01", json.dumps(header).encode()], FROM_GATEWAY)
     assert str(caught.value) == (
-        "header_field: Generate: seeds[2] must be a value of at least 0 and at most 4294967295, got -3"
+        "header_field: Generate: seeds[2] must be a value "
+        "of at least 0 and at most 4294967295, got -3"
     )
 
 
@@ -160,4 +158,3 @@ def test_pixels_are_not_copied() -> None:
 
 def test_a_progress_without_a_preview_has_no_binary_frame() -> None:
     assert len(pack(Progress("r", 0, "encoding", 0, 4))) == 2
-    assert sys.getsizeof(pack(Ping("s"))[1]) < 100

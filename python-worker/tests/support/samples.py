@@ -12,9 +12,8 @@ SMALL = (64, 48)
 
 def token_ids(first: int = 1) -> TokenIds:
     """A prompt of the right length for both encoders."""
-    return TokenIds(
-        tuple(range(first, first + LENGTH)), tuple(range(first + 1, first + 1 + LENGTH))
-    )
+    ids = tuple(range(first, first + LENGTH))
+    return TokenIds(ids=ids, ids_2=ids[::-1])
 
 
 def generate(request: str, *seeds: int, **changes: Any) -> Generate:

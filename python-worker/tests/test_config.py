@@ -1,0 +1,120 @@
+"""Flags, environment, defaults: in this order."""
+
+import dataclasses
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+from easel_worker.config import Config, load
+from easel_worker.fake_engine import Fault
+
+FAKE = ["--engine", "fake"]
+KEY = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *arguments: str, **environment: str) -> str:
+    """What is written on stderr when the settings are wrong."""
+    with pytest.raises(SystemExit) as caught:
+        load(arguments, environment)
+    assert caught.value.code == 2
+    return capsys.readouterr().err
+
+
+def test_defaults() -> None:
+    config = load(FAKE, {})
+    assert (config.connect, config.rows, config.sizes) == ("ipc:///tmp/easel.sock", 8, None)
+    assert config.name.rpartition("-")[2].isdecimal()
+
+
+def test_a_flag_wins_over_the_environment_which_wins_over_the_default() -> None:
+    environment = {"ENGINE": "fake", "ROWS": "4", "DRAIN_GRACE": "7.5", "LOG_LEVEL": ""}
+    config = load(["--rows", "2"], environment)
+    assert (config.engine, config.rows, config.drain_grace_s) == ("fake", 2, 7.5)
+    assert config.log_level == "info"
+
+
+def test_values_are_parsed() -> None:
+    config = load(
+        [*FAKE, "--sizes", "1024x768, 512x512,512x512", "--model", "m", "--exit-with-parent"],
+        {"FAKE_FAULTS": "raise:13@2, oom:warm ,exit:1@decode,hang:0@encode"},
+    )
+    assert config.sizes == ((1024, 768), (512, 512))
+    assert config.model == Path("m")
+    assert config.exit_with_parent is True
+    assert config.fake_faults == (
+        Fault("raise", "2", 13),
+        Fault("oom", "warm"),
+        Fault("exit", "decode", 1),
+        Fault("hang", "encode", 0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1", True), ("true", True), ("0", False), ("no", False)]
+)
+def test_switches_in_the_environment(text: str, value: bool) -> None:
+    assert load(FAKE, {"EXIT_WITH_PARENT": text}).exit_with_parent is value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rows", "0"], "--rows: must be 1 or more"),
+        (["--rows", "many"], "--rows: invalid literal"),
+        (["--sizes", "1024"], "--sizes: '1024' is not a size"),
+        (["--sizes", "0x64"], "--sizes: '0x64' is not a size"),
+        (["--engine", "magic"], "--engine: must be one of sdxl, fake"),
+        (["--connect", "inproc://x"], "--connect: must be ipc://PATH or tcp://HOST:PORT"),
+        (["--connect", "ipc://" + "x" * 108], "at most 107 bytes"),
+        (["--fake-step-ms", "-1"], "--fake-step-ms: must be 0 or more"),
+        (["--fake-step-ms", "nan"], "--fake-step-ms: must be 0 or more"),
+        (["--fake-faults", "sneeze:1@1"], "'sneeze' is no fault"),
+        (["--fake-faults", "raise:1"], "'raise:1' is not like"),
+        (["--exit-with-parent", "maybe"], "--exit-with-parent: must be true or false"),
+        (["--engine", "sdxl"], "needs --model or MODEL"),
+        (["--curve-secret-key", "@/no/such/file"], "No such file"),
+        (["--name", ""], "--name: must have 1 to 255 bytes"),
+        (["--row", "4"], "unrecognized arguments"),
+    ],
+)
+def test_wrong_settings_are_named(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert message in refusal(capsys, *FAKE, *arguments)
+
+
+def test_a_wrong_variable_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "ROWS: must be 1 or more" in refusal(capsys, *FAKE, ROWS="0")
+
+
+def test_tcp_beyond_loopback_needs_keys(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    endpoint = [*FAKE, "--connect", "tcp://10.0.0.7:5555"]
+    assert "could be read by others" in refusal(capsys, *endpoint)
+    assert "go together" in refusal(capsys, *endpoint, "--curve-server-key", KEY)
+    secret = tmp_path / "key"
+    secret.write_text(KEY + "\n")
+    config = load([*endpoint, "--curve-server-key", KEY, "--curve-secret-key", f"@{secret}"], {})
+    assert config.curve_secret_key == KEY
+    assert "curve_secret_key" not in repr(config)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_loopback_needs_no_keys(host: str) -> None:
+    assert load([*FAKE, "--connect", f"tcp://{host}:5555"], {}).curve_secret_key is None
+
+
+def test_a_secret_is_not_shown_when_it_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "hunter2" not in refusal(capsys, *FAKE, "--curve-secret-key", "hunter2")
+
+
+def test_help_tells_every_flag_and_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        load(["--help"], {})
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    hints = get_type_hints(Config, include_extras=True)
+    for field in dataclasses.fields(Config):
+        option = hints[field.name].__metadata__[0]
+        assert option.flag in text
+        assert f"[{option.env}]" in text

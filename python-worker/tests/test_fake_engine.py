@@ -1,0 +1,107 @@
+"""The fake engine keeps to the interface, takes its time, and fails when asked to."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from easel_worker.engine import InvalidJob, Job
+from easel_worker.fake_engine import FakeEngine, FakeSettings, Fault
+from easel_worker.fake_image import canonical_text, picture
+from tests.support.samples import SMALL, generate, job_of
+
+DEMO = Path(__file__).parents[2] / "models" / "demo"
+
+
+class Exited(BaseException):
+    """The engine asked for the end of the process."""
+
+
+def engine(*faults: Fault, **settings: Any) -> tuple[FakeEngine, list[float]]:
+    """An engine that does not wait, and the times that it would have waited."""
+    slept: list[float] = []
+    return FakeEngine(FakeSettings(sizes=(SMALL,), faults=faults, **settings), slept.append), slept
+
+
+def job(seed: int = 1, **changes: Any) -> Job:
+    return job_of(generate("r", **changes), seed)
+
+
+def test_an_image_takes_its_steps_and_its_time() -> None:
+    fake, slept = engine(warm_ms=4000, encode_ms=20, step_ms=100, decode_ms=30)
+    fake.warm(lambda _: None)
+    lane = fake.start(job())
+    for _ in range(4):
+        fake.step([lane])
+    pixels = fake.finish(lane)
+    assert slept == [4.0, 0.02, 0.1, 0.1, 0.1, 0.1, 0.03]
+    assert pixels.tobytes() == picture(canonical_text(job()), *SMALL).tobytes()
+
+
+def test_lanes_of_different_jobs_share_a_step() -> None:
+    fake, slept = engine(rows=3, step_ms=100, encode_ms=0)
+    first, second = fake.start(job(1, steps=2)), fake.start(job(2, steps=9, guidance=1.0))
+    fake.step([first, second])
+    assert (first.step, second.step, slept) == (1, 1, [0.1])
+
+
+def test_a_preview_is_small_and_tells_the_step() -> None:
+    fake, _ = engine()
+    lane = fake.start(job())
+    fake.step([lane])
+    text = canonical_text(job()) + "|1"
+    assert fake.preview(lane).tobytes() == picture(text, SMALL[0] // 8, SMALL[1] // 8).tobytes()
+
+
+def test_it_holds_the_loop_to_the_interface() -> None:
+    fake, _ = engine(rows=2)
+    lane = fake.start(job(steps=1))
+    with pytest.raises(ValueError, match="one size"):
+        fake.step([fake.start(job(width=32)), lane])
+    with pytest.raises(ValueError, match="2 rows"):
+        fake.step([lane, fake.start(job())])
+    with pytest.raises(ValueError, match="after 0 of 1 steps"):
+        fake.finish(lane)
+    fake.step([lane])
+    with pytest.raises(ValueError, match="no steps left"):
+        fake.step([lane])
+
+
+def test_faults_come_at_their_stage_and_seed_only() -> None:
+    fake, _ = engine(
+        Fault("invalid", "encode", 2), Fault("raise", "2", 3), Fault("oom", "decode", 4)
+    )
+    with pytest.raises(InvalidJob):
+        fake.start(job(2))
+    three, four = fake.start(job(3, steps=2)), fake.start(job(4, steps=2))
+    fake.step([three, four])
+    with pytest.raises(RuntimeError, match="raise at 2"):
+        fake.step([three, four])
+    assert (three.step, four.step) == (1, 1)
+    fake.step([four])
+    with pytest.raises(MemoryError):
+        fake.finish(four)
+
+
+def test_faults_at_warm_need_no_seed() -> None:
+    fake, _ = engine(Fault("oom", "warm"))
+    with pytest.raises(MemoryError):
+        fake.warm(lambda _: None)
+
+
+def test_a_fault_can_end_the_process() -> None:
+    def leave(status: int) -> None:
+        raise Exited(status)
+
+    fake, _ = engine(Fault("exit", "1", 5), exit_process=leave)
+    lane = fake.start(job(5))
+    with pytest.raises(Exited, match="70"):
+        fake.step([lane])
+
+
+def test_the_tokenizers_are_the_models() -> None:
+    fake, _ = engine(model=DEMO)
+    first, second = fake.capabilities.tokenizers
+    assert (first.pad_id, second.pad_id) == (49407, 0)
+    assert first.digest == second.digest
+    assert first.digest != engine()[0].capabilities.tokenizers[0].digest

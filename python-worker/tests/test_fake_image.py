@@ -1,0 +1,52 @@
+"""The fake engine's picture is what its formula says."""
+
+import hashlib
+import zlib
+
+import numpy as np
+import pytest
+
+from easel_worker.fake_image import canonical_text, picture
+from tests.support.samples import generate, job_of, token_ids
+
+
+def by_hand(text: str, width: int, height: int) -> bytes:
+    """protocol/README.md's formula, pixel by pixel."""
+    d = hashlib.sha256(text.encode()).digest()
+    out = bytearray()
+    for y in range(height):
+        for x in range(width):
+            for c in range(3):
+                i = 3 * x + c
+                column = i * i * (d[0] | 1) + 257 * d[1]
+                row = y * y * (d[2] | 1) + 257 * d[3] + 1
+                noise = (column * row % 65536) >> 13
+                across = (x * (1 + d[7 + c] % 4)) >> 2
+                down = (y * (1 + d[10] % 4)) >> 2
+                out.append((d[4 + c] + across + down + noise) % 256)
+    out[:32] = d
+    return bytes(out)
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 48), (1100, 7), (11, 700)])
+def test_the_formula(width: int, height: int) -> None:
+    assert picture("abc", width, height).tobytes() == by_hand("abc", width, height)
+
+
+def test_the_text_names_every_field_of_the_job() -> None:
+    request = generate("a", 9, negative=token_ids(100), guidance=7.0625, clip_skip=2)
+    text = canonical_text(job_of(request, 9))
+    ids, ids_2 = ",".join(map(str, range(1, 78))), ",".join(map(str, range(77, 0, -1)))
+    no, no_2 = ",".join(map(str, range(100, 177))), ",".join(map(str, range(176, 99, -1)))
+    assert text == f"{ids}|{ids_2}|{no}|{no_2}|9|4|7063|euler|64|48|2"
+
+
+def test_no_negative_prompt_is_a_dash() -> None:
+    assert "|-|-|1|4|5000|" in canonical_text(job_of(generate("a"), 1))
+
+
+def test_a_picture_compresses_like_a_photo_and_not_like_noise() -> None:
+    raw = picture("abc", 512, 512).reshape(512, -1).astype(np.int16)
+    raw[:, 3:] -= raw[:, :-3].copy()  # PNG's Sub filter
+    ratio = len(zlib.compress(raw.astype(np.uint8).tobytes(), 6)) / raw.size
+    assert 0.3 < ratio < 0.6

@@ -1,0 +1,53 @@
+"""Requests become jobs, or are told why not; capabilities become HELLO."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from easel_worker import protocol
+from easel_worker.codec import pack, unpack
+from easel_worker.engine import Capabilities, InvalidJob
+from easel_worker.fake_engine import FakeEngine, FakeSettings
+from easel_worker.jobs import hello, jobs
+from tests.support.samples import SMALL, generate, job_of, token_ids
+
+
+def capabilities(**settings: Any) -> Capabilities:
+    return FakeEngine(FakeSettings(**{"sizes": (SMALL, (32, 32))} | settings)).capabilities
+
+
+def test_one_job_for_each_seed() -> None:
+    request = generate("a", 3, 4, negative=token_ids(500), clip_skip=1)
+    assert jobs(request, capabilities()) == (job_of(request, 3), job_of(request, 4))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"width": 63}, "size 63x48 is not one of 64x48, 32x32"),
+        ({"scheduler": "magic"}, "scheduler 'magic' is not one of euler, "),
+        ({"steps": 1001}, "steps is 1001, at most 1000 are allowed"),
+        ({"guidance": 50.5}, "guidance is 50.5, at most 50.0 are allowed"),
+        ({"seeds": tuple(range(17))}, "the number of seeds is 17, at most 16"),
+        ({"prompt": protocol.TokenIds((1,), (1,) * 77)}, "prompt.ids holds 1 tokens, not 77"),
+        ({"prompt": protocol.TokenIds((1,) * 77, (1,))}, "prompt.ids_2 holds 1 tokens, not 77"),
+        ({"negative": protocol.TokenIds((1,) * 78, (1,) * 77)}, "negative.ids holds 78 tokens"),
+    ],
+)
+def test_what_does_not_fit_is_invalid_and_says_where(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidJob, match=message):
+        jobs(replace(generate("a"), **changes), capabilities())
+
+
+def test_a_guided_image_needs_two_rows() -> None:
+    with pytest.raises(InvalidJob, match="two rows"):
+        jobs(generate("a"), capabilities(rows=1))
+    assert len(jobs(generate("a", guidance=1.0), capabilities(rows=1))) == 1
+
+
+def test_hello_tells_the_capabilities() -> None:
+    message = hello(capabilities(rows=6), "w1")
+    assert (message.worker, message.rows, message.sizes) == ("w1", 6, (SMALL, (32, 32)))
+    assert [tokenizer.pad_id for tokenizer in message.tokenizers] == [49407, 0]
+    assert unpack(pack(message), protocol.FROM_WORKER) == message
