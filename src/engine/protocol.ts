@@ -134,8 +134,8 @@ export function pack(message: GatewayMessage): Buffer[] {
   return [Buffer.from([KINDS[message.kind], PROTOCOL_VERSION]), Buffer.from(JSON.stringify(message.header))]
 }
 
-/** Why a message was dropped. */
-export type Malformation = 'empty' | 'version' | 'kind' | 'header' | 'frames'
+/** Why a message was dropped; the golden frames name the same reasons for both sides. */
+export type Malformation = 'prefix' | 'version' | 'kind' | 'header_size' | 'header_json' | 'header_field' | 'binary_count' | 'binary_size'
 
 export class MalformedMessage extends Error {
   readonly reason: Malformation

@@ -11,6 +11,8 @@ import { createServer, type Server } from '../../src/server.js'
 export interface RunningServer extends Server {
   /** http://127.0.0.1:PORT */
   url: string
+  /** Where workers connect. */
+  endpoint: string
   /** Lines that were logged, newest last. */
   logs: LogLine[]
 }
@@ -55,7 +57,7 @@ export async function openServer(env: NodeJS.ProcessEnv = {}): Promise<{ server:
   }
   await server.app.listen({ host: config.host, port: config.port })
   const { port } = server.app.server.address() as AddressInfo
-  return { server: { ...server, url: `http://127.0.0.1:${port}`, logs }, stop }
+  return { server: { ...server, url: `http://127.0.0.1:${port}`, endpoint: config.workerEndpoint, logs }, stop }
 }
 
 /** Starts a server for the test and waits until its first worker is ready. */

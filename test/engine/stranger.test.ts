@@ -1,0 +1,43 @@
+import { Dealer } from 'zeromq'
+import { expect, it } from 'vitest'
+import { KINDS, PROTOCOL_VERSION } from '../../src/engine/protocol.js'
+import { generate, metric, type RunningServer, startReadyServer } from '../support/server.js'
+import { until } from '../support/wait.js'
+
+function stranger(server: RunningServer, routingId: string): Dealer {
+  const dealer = new Dealer({ routingId, linger: 0 })
+  dealer.connect(server.endpoint)
+  return dealer
+}
+
+it('garbage from a stranger is counted, logged once, and harms nobody', async () => {
+  const server = await startReadyServer()
+  const dealer = stranger(server, 'mallory')
+  for (let index = 0; index < 50; index++) await dealer.send([Buffer.from([index, index]), 'garbage'])
+  await until('all of it is counted', async () => (await metric(server, 'easel_malformed_messages_total')) === 50)
+  expect(server.logs.filter(({ peer }) => peer === '"mallory"')).toHaveLength(1)
+  expect((await generate(server, { prompt: 'x' })).status).toBe(200)
+  dealer.close()
+})
+
+it('a worker of another protocol version is told so and not used', async () => {
+  const server = await startReadyServer()
+  const dealer = stranger(server, 'from-the-future')
+  await dealer.send([Buffer.from([KINDS.HELLO, PROTOCOL_VERSION + 1]), '{}'])
+  const [tag, header] = await dealer.receive()
+  expect([...tag!]).toEqual([KINDS.REFUSED, PROTOCOL_VERSION])
+  expect(JSON.parse(header!.toString())).toMatchObject({ code: 'protocol', message: `protocol version ${PROTOCOL_VERSION + 1}, this gateway speaks ${PROTOCOL_VERSION}` })
+  expect(server.engine.state.workers.map(({ name }) => name)).toEqual(['worker-0'])
+  dealer.close()
+})
+
+it('a heartbeat from a worker that the gateway does not know is answered with a ping, so that it says HELLO', async () => {
+  const server = await startReadyServer()
+  const dealer = stranger(server, 'forgotten')
+  const heartbeat = { session: 'old', steps_total: 0, rows_in_use: 0, rows_padded_total: 0, queued: 0, step_ms: [], memory: [] }
+  await dealer.send([Buffer.from([KINDS.HEARTBEAT, PROTOCOL_VERSION]), JSON.stringify(heartbeat)])
+  const [tag, header] = await dealer.receive()
+  expect([...tag!]).toEqual([KINDS.PING, PROTOCOL_VERSION])
+  expect((JSON.parse(header!.toString()) as { session: string }).session).not.toBe('old')
+  dealer.close()
+})
