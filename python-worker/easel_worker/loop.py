@@ -79,7 +79,7 @@ class Loop:
     def run(self) -> ExitStatus:
         """Serve until the worker is to leave; answers the process's exit status."""
         while self._status is None:
-            self._attend(wait=not self._scheduler.busy)
+            self._attend(wait=not self._scheduler.busy and self._departure is None)
             for ticket in self._scheduler.admit():
                 self._encode(ticket)
             for ticket in self._step(self._scheduler.next_step()):

@@ -1,0 +1,329 @@
+"""The life of a request in the worker, with every way to end."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from easel_worker.fake_engine import Fault
+from easel_worker.loop import ExitStatus
+from easel_worker.mailbox import Broken, Leave, Lost, TurnedAway
+from easel_worker.protocol import Bye, Cancel, FromWorker, Progress, Result
+from easel_worker.requests import MAX_IMAGES
+from tests.support.samples import SMALL, generate, is_answer
+from tests.support.stage import OTHER, Brittle, Stage, progress
+
+A = generate("a", 1)
+B = generate("b", 2)
+
+
+def stages(messages: list[FromWorker], image: int = 0) -> list[tuple[str, int]]:
+    return [(m.stage, m.step) for m in messages if isinstance(m, Progress) and m.image == image]
+
+
+def test_an_image_is_encoded_denoised_decoded_and_sent() -> None:
+    stage = Stage()
+    stage.play(A)
+    assert stages(stage.about("a")) == [
+        ("encoding", 0),
+        ("denoising", 1),
+        ("denoising", 2),
+        ("denoising", 3),
+        ("denoising", 4),
+        ("decoding", 4),
+    ]
+    assert is_answer(stage.results("a")[0], A)
+    assert isinstance(stage.about("a")[-1], Result)
+
+
+def test_timings_are_the_whole_of_the_time() -> None:
+    stage = Stage(rows=2)
+    stage.play(A, B)
+    first, second = stage.results("a")[0].timings, stage.results("b")[0].timings
+    assert (first.queue_ms, first.encode_ms, first.denoise_ms, first.decode_ms) == (0, 10, 400, 20)
+    assert (second.queue_ms, second.denoise_ms) == (430, 400)
+
+
+def test_each_seed_gets_its_image_and_steps_are_shared() -> None:
+    request = generate("a", 7, 8)
+    stage = Stage()
+    stage.play(request)
+    assert [result.seed for result in stage.results("a")] == [7, 8]
+    assert all(is_answer(result, request) for result in stage.results("a"))
+    assert stage.vitals.heartbeat("s").steps_total == 4
+
+
+def test_mixed_sizes_steps_and_guidance_all_end_right() -> None:
+    requests = [
+        generate("a", 1, 2, steps=3),
+        generate("b", 3, steps=5, guidance=1.0),
+        generate("c", 4, steps=2, width=OTHER[0], height=OTHER[1]),
+        generate("d", 5, 6, 7, steps=4, scheduler="ddim"),
+    ]
+    stage = Stage()
+    stage.play(*requests)
+    for request in requests:
+        assert len(stage.results(request.id)) == len(request.seeds)
+        assert all(is_answer(result, request) for result in stage.results(request.id))
+
+
+def test_a_later_request_joins_at_the_next_step() -> None:
+    stage = Stage()
+    stage.on(progress("a", "denoising", 1), B)
+    stage.play(A)
+    assert stage.vitals.heartbeat("s").steps_total == 5
+
+
+def test_previews_come_at_their_interval_and_not_at_the_end() -> None:
+    stage = Stage()
+    stage.play(generate("a", 1, steps=6, preview_every=2))
+    shown = [m for m in stage.about("a") if isinstance(m, Progress) and m.preview is not None]
+    assert [m.step for m in shown] == [2, 4]
+    assert all(m.pixels is not None and len(m.pixels) == 8 * 6 * 3 for m in shown)
+
+
+CANCELS = {
+    "in the queue": progress("b", "denoising", 1),
+    "while it is encoded": progress("a", "encoding"),
+    "between steps": progress("a", "denoising", 2),
+    "after its last step": progress("a", "denoising", 4),
+    "while it is decoded": progress("a", "decoding"),
+}
+
+
+@pytest.mark.parametrize("cue", CANCELS.values(), ids=CANCELS.keys())
+def test_a_cancelled_request_ends_at_once_and_harms_no_other(cue: Any) -> None:
+    stage = Stage(rows=2)
+    stage.on(cue, Cancel("a"))
+    first = (B, A) if cue is CANCELS["in the queue"] else (A, B)
+    stage.play(*first)
+    assert stage.failure("a") == "cancelled"
+    assert stage.results("a") == []
+    assert is_answer(stage.results("b")[0], B)
+    assert stage.vitals.heartbeat("s").rows_in_use == 0
+
+
+def test_a_cancelled_request_takes_no_further_step() -> None:
+    stage = Stage()
+    stage.on(progress("a", "denoising", 2), Cancel("a"))
+    stage.play(A)
+    assert stage.vitals.heartbeat("s").steps_total == 2
+
+
+def test_a_request_with_a_finished_image_can_still_be_cancelled() -> None:
+    stage = Stage(rows=2)
+    stage.on(lambda message: isinstance(message, Result), Cancel("a"))
+    stage.play(generate("a", 1, 2))
+    assert (len(stage.results("a")), stage.failure("a")) == (1, "cancelled")
+
+
+def test_cancelling_what_is_not_there_is_answered_with_silence() -> None:
+    stage = Stage()
+    stage.on(lambda message: isinstance(message, Result), Cancel("a"))
+    stage.play(Cancel("nobody"), A)
+    assert stage.failure("a") is None
+    assert stage.about("nobody") == []
+
+
+def test_a_request_expires_within_a_step() -> None:
+    stage = Stage()
+    stage.play(generate("a", 1, timeout_ms=150.0), B)
+    assert stage.failure("a") == "expired"
+    assert stages(stage.about("a"))[-1] == ("denoising", 2)
+    assert is_answer(stage.results("b")[0], B)
+
+
+def test_a_request_expires_in_the_queue() -> None:
+    stage = Stage(rows=2)
+    stage.play(B, generate("a", 1, timeout_ms=150.0))
+    assert (stage.failure("a"), stages(stage.about("a"))) == ("expired", [])
+
+
+def test_a_request_in_time_does_not_expire() -> None:
+    stage = Stage()
+    stage.play(generate("a", 1, timeout_ms=431.0))
+    assert len(stage.results("a")) == 1
+
+
+def test_when_the_session_is_lost_everything_is_dropped_in_silence() -> None:
+    stage = Stage(rows=2)
+    stage.on(progress("a", "denoising", 2), Lost("test"))
+    stage.on(progress("a", "denoising", 2), generate("c", 3))
+    stage.play(A, B)
+    assert stages(stage.about("a"))[-1] == ("denoising", 2)
+    assert (stage.failure("a"), stage.about("b"), stage.resumed) == (None, [], 1)
+    assert len(stage.results("c")) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (Fault("invalid", "encode", 1), "invalid"),
+        (Fault("raise", "encode", 1), "internal"),
+        (Fault("raise", "1", 1), "internal"),
+        (Fault("raise", "3", 1), "internal"),
+        (Fault("oom", "2", 1), "out_of_memory"),
+        (Fault("oom", "decode", 1), "out_of_memory"),
+        (Fault("raise", "decode", 1), "internal"),
+    ],
+)
+def test_only_the_guilty_request_fails(fault: Fault, code: str) -> None:
+    stage = Stage(faults=(fault,))
+    assert stage.play(A, B) == ExitStatus.DRAINED
+    assert (stage.failure("a"), stage.results("a")) == (code, [])
+    assert is_answer(stage.results("b")[0], B)
+    assert stage.vitals.heartbeat("s").rows_in_use == 0
+
+
+@pytest.mark.parametrize("advance_first", [0, 1])
+def test_when_only_joint_steps_fail_all_go_on_one_by_one(advance_first: int) -> None:
+    stage = Stage()
+    error = RuntimeError("RESOURCE_EXHAUSTED: out of HBM")
+    stage.engine = Brittle(stage.fake_engine(sizes=(SMALL,), rows=4), advance_first, error)
+    stage.play(A, B)
+    assert is_answer(stage.results("a")[0], A)
+    assert is_answer(stage.results("b")[0], B)
+
+
+def test_a_failing_preview_fails_its_request() -> None:
+    stage = Stage()
+
+    class Blind(Brittle):
+        def preview(self, lane: object) -> object:
+            raise RuntimeError("no preview")
+
+    engine = stage.fake_engine(sizes=(SMALL,), rows=4)
+    stage.engine = Blind(engine, 0, RuntimeError())  # type: ignore[assignment]
+    stage.play(generate("a", 1, preview_every=1), B)
+    assert stage.failure("a") == "internal"
+    assert len(stage.results("b")) == 1
+
+
+def test_a_request_that_does_not_fit_is_invalid() -> None:
+    stage = Stage()
+    stage.play(generate("a", 1, scheduler="magic"))
+    assert stage.failure("a") == "invalid"
+
+
+def test_an_id_in_use_is_ignored() -> None:
+    stage = Stage()
+    stage.play(A, generate("a", 9))
+    assert [result.seed for result in stage.results("a")] == [1]
+
+
+def test_a_flood_is_refused_and_not_remembered() -> None:
+    stage = Stage()
+    seeds = range(16)
+    count = MAX_IMAGES // len(seeds)
+    stage.on(progress("r0", "encoding"), Lost("enough"))
+    stage.play(*(generate(f"r{index}", *seeds) for index in range(count + 1)))
+    assert stage.failure(f"r{count - 1}") is None
+    assert stage.failure(f"r{count}") == "internal"
+
+
+def test_a_draining_worker_finishes_what_fits_and_tells_the_rest_at_once() -> None:
+    stage = Stage(rows=2)
+    stage.on(progress("a", "denoising", 2), Leave(0.5, "test"))
+    stage.on(progress("a", "denoising", 3), generate("late", 3))
+    status = stage.play(A, generate("b", 2, steps=40))
+    assert status == ExitStatus.DRAINED
+    assert is_answer(stage.results("a")[0], A)
+    assert stage.failure("b") == "draining"
+    assert stage.failure("late") == "draining"
+    assert stage.sent.index(stage.about("b")[-1]) < stage.sent.index(stage.about("a")[-1])
+    assert stage.sent[-1] == Bye("test")
+
+
+def test_a_draining_worker_leaves_in_time() -> None:
+    stage = Stage()
+    stage.on(progress("a", "denoising", 1), Leave(0.25, "test"))
+    stage.on(progress("a", "denoising", 1), Leave(100.0, "later does not help"))
+    assert stage.play(generate("a", 1, steps=3), generate("b", 2, steps=9)) == ExitStatus.DRAINED
+    assert (len(stage.results("a")), stage.failure("b")) == (1, "draining")
+    assert stage.now <= 1000.0 + 0.02 + 0.1 + 0.25 + 0.1
+
+
+def test_an_idle_worker_leaves_at_once() -> None:
+    stage = Stage()
+    assert stage.play(Leave(100.0, "test")) == ExitStatus.DRAINED
+    assert (stage.sent, stage.now) == ([Bye("test")], 1000.0)
+
+
+def test_a_refused_worker_stops() -> None:
+    stage = Stage()
+    assert stage.play(A, TurnedAway("tokenizer", "no")) == ExitStatus.REFUSED
+    assert stage.sent == []
+
+
+def test_a_broken_transport_stops_the_worker() -> None:
+    stage = Stage()
+    stage.on(progress("a", "denoising", 1), Broken(OSError("test")))
+    assert stage.play(A) == ExitStatus.FAILED
+
+
+def test_what_is_in_use_is_told() -> None:
+    stage = Stage(rows=2)
+    seen = []
+
+    def look(_: FromWorker) -> bool:
+        seen.append(stage.vitals.heartbeat("s"))
+        return False
+
+    stage.on(look, Lost("never"))
+    stage.play(A, B)
+    assert max(beat.rows_in_use for beat in seen) == 2
+    assert max(beat.queued for beat in seen) == 1
+    last = stage.vitals.heartbeat("s")
+    assert (last.rows_in_use, last.queued, last.memory[0].bytes_limit) == (0, 0, 1 << 30)
+
+
+@settings(max_examples=60)
+@given(
+    requests=st.lists(
+        st.tuples(
+            st.integers(1, 3),  # images
+            st.integers(1, 6),  # steps
+            st.sampled_from([1.0, 5.0]),  # guidance
+            st.sampled_from([SMALL, OTHER]),
+            st.none() | st.floats(1.0, 3000.0),  # timeout in ms
+            st.integers(0, 60),  # arrives after so many messages
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+    cancels=st.lists(st.tuples(st.integers(0, 7), st.integers(1, 80)), max_size=4),
+    faults=st.lists(
+        st.tuples(st.sampled_from(["encode", "1", "2", "decode"]), st.integers(0, 30)), max_size=2
+    ),
+)
+def test_any_traffic_ends_every_request_once_and_with_its_own_images(
+    requests: list[Any], cancels: list[tuple[int, int]], faults: list[tuple[str, int]]
+) -> None:
+    stage = Stage(faults=tuple(Fault("raise", where, seed) for where, seed in faults))
+    asked, seed = [], 0
+    for index, (images, steps, guidance, size, timeout, after) in enumerate(requests):
+        request = generate(
+            f"r{index}",
+            *range(seed, seed + images),
+            steps=steps,
+            guidance=guidance,
+            width=size[0],
+            height=size[1],
+            timeout_ms=timeout,
+        )
+        seed += images
+        asked.append((request, after))
+    for request, after in asked[1:]:
+        stage.on(lambda _, after=after: len(stage.sent) >= after, request)  # type: ignore[misc]
+    for index, after in cancels:
+        stage.on(lambda _, after=after: len(stage.sent) >= after, Cancel(f"r{index}"))  # type: ignore[misc]
+    assert stage.play(asked[0][0]) == ExitStatus.DRAINED
+
+    for request, _ in asked:
+        results = stage.results(request.id)
+        assert all(is_answer(result, request) for result in results)
+        if stage.failure(request.id) is None and stage.about(request.id):
+            assert sorted(result.image for result in results) == list(range(len(request.seeds)))
+    heartbeat = stage.vitals.heartbeat("s")
+    assert (heartbeat.rows_in_use, heartbeat.queued) == (0, 0)
