@@ -1,7 +1,7 @@
 """What people would call a scene: many wordings, and what each of them promises."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -58,21 +58,16 @@ def caption(scene: Scene, rng: np.random.Generator, complete: bool = False) -> C
     """A random wording for a scene; `complete` always names the background."""
     said = _single(scene, rng) if len(scene.objects) == 1 else _pair(scene, rng)
     if not complete and rng.random() < 0.06:
-        return _with_text(said, said.text, background=None)
+        return said
     ground = _pick(rng, _BACKGROUNDS).format(scene.background)
     forms = ["{0} on {1}"] * 7 + ["{0} against {1}", "on {1}, {0}", "{1} with {0}"]
     if ground.endswith(("background", "backdrop")):
         forms += ["{0}, {1}"]
-    text = _pick(rng, forms).format(said.text, ground)
-    if rng.random() < 0.12:
-        text = _pick(rng, _WORDS["prefix"]) + text
-    return _with_text(said, text, background=scene.background)
-
-
-def _with_text(said: Caption, text: str, background: str | None) -> Caption:
-    return Caption(
-        text, said.scene, background, said.size, said.position, said.relation, said.mentioned
-    )
+    form = _pick(rng, forms)
+    if form.startswith("{0}") and rng.random() < 0.15:
+        form = _pick(rng, _WORDS["prefix"]) + form
+    text = form.format(said.text, ground)
+    return replace(said, text=text, background=scene.background)
 
 
 def _single(scene: Scene, rng: np.random.Generator) -> Caption:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from training import text, unet, vae, vocabulary
-from training.export import export_trained
+from training.export import export, trained_parts
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     vae.train(options.vae_minutes)
     text.train(options.text_minutes, options.model)
     unet.train(options.unet_minutes, options.model)
-    export_trained(options.model, options.model)
+    export(trained_parts(options.model), options.model, options.model)
     print(f"{options.model} is ready: python -m training.evaluate {options.model}")
 
 

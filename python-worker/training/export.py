@@ -3,6 +3,7 @@
 import argparse
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,31 +28,43 @@ DEFAULTS = {
 }
 
 
-def export_trained(source: Path, target: Path) -> None:
-    """Exports the latest checkpoints to `target`, with the tokenizers of `source`."""
+@dataclass(frozen=True)
+class Parts:
+    """Everything of the model that has weights, and the scaling factor of its latents."""
+
+    model: UNet2DConditionModel
+    autoencoder: AutoencoderKL
+    scale: float
+    encoders: text.TextEncoders
+    vocabulary: text.Vocabulary
+
+
+def trained_parts(source: Path) -> Parts:
+    """The latest checkpoints; `source` has the tokenizers."""
     model, scale = unet.load_trained()
     words = text.load_trained(source)
-    export(model, vae.load_trained(), scale, words.encoders, words.vocabulary, source, target)
+    return Parts(model, vae.load_trained(), scale, words.encoders, words.vocabulary)
 
 
-def export(
-    model: UNet2DConditionModel,
-    autoencoder: AutoencoderKL,
-    scale: float,
-    encoders: text.TextEncoders,
-    vocabulary: text.Vocabulary,
-    source: Path,
-    target: Path,
-) -> None:
+def untrained_parts(source: Path) -> Parts:
+    """Random weights of the same make, for tests of everything but pictures."""
+    torch.manual_seed(0)
+    vocabulary = text.collect_vocabulary(text.load_tokenizer(source))
+    model = unet.build()
+    nn.init.normal_(model.conv_out.weight, std=0.02)
+    return Parts(model, vae.build(), 0.5, text.TextEncoders(vocabulary.size), vocabulary)
+
+
+def export(parts: Parts, source: Path, target: Path) -> None:
     """Writes the model folder. Our tokenizer files replace what transformers would write."""
-    autoencoder.register_to_config(scaling_factor=round(scale, 5))
+    parts.autoencoder.register_to_config(scaling_factor=round(parts.scale, 5))
     pipeline = StableDiffusionXLPipeline(
-        vae=autoencoder,
-        text_encoder=_with_clip_ids(encoders.first, vocabulary, "quick_gelu"),
-        text_encoder_2=_with_clip_ids(encoders.second, vocabulary, "gelu"),
+        vae=parts.autoencoder,
+        text_encoder=_with_clip_ids(parts.encoders.first, parts.vocabulary, "quick_gelu"),
+        text_encoder_2=_with_clip_ids(parts.encoders.second, parts.vocabulary, "gelu"),
         tokenizer=CLIPTokenizer.from_pretrained(source / "tokenizer"),
         tokenizer_2=CLIPTokenizer.from_pretrained(source / "tokenizer_2"),
-        unet=model,
+        unet=parts.model,
         scheduler=unet.scheduler(),
         force_zeros_for_empty_prompt=True,
         add_watermarker=False,
@@ -96,20 +109,11 @@ def _with_clip_ids(
     return full.eval()
 
 
-def export_random(source: Path, target: Path) -> None:
-    """An untrained model of the same make, for tests of everything but pictures."""
-    torch.manual_seed(0)
-    words = text.collect_vocabulary(text.load_tokenizer(source))
-    model = unet.build()
-    nn.init.normal_(model.conv_out.weight, std=0.02)
-    encoders = text.TextEncoders(words.size)
-    export(model, vae.build(), 0.5, encoders, words, source, target)
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("../models/demo"))
     parser.add_argument("--out", type=Path, default=Path("../models/demo"))
     parser.add_argument("--random", action="store_true", help="untrained weights")
     options = parser.parse_args()
-    (export_random if options.random else export_trained)(options.model, options.out)
+    make = untrained_parts if options.random else trained_parts
+    export(make(options.model), options.model, options.out)

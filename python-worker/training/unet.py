@@ -110,9 +110,7 @@ def _work(team: Team, minutes: float, model_folder: Path) -> None:
     torch.manual_seed(4)
     model = build().to(memory_format=torch.channels_last)
     average = copy.deepcopy(model).requires_grad_(False)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), _LEARNING_RATE, weight_decay=0.01, fused=True
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), _LEARNING_RATE, weight_decay=0.01, fused=True)
     clock = run.Clock("unet", minutes)
     autoencoder = vae.load_trained().to(memory_format=torch.channels_last)
     saved = run.load(CHECKPOINT)
