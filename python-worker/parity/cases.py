@@ -170,10 +170,19 @@ FOUR_LEVELS = Case(
     vae=vae((8, 16, 16), latents_mean=[0.1, -0.2, 0.3, 0.0], latents_std=[1.5, 0.5, 1.0, 2.0]),
     latents=(10, 14),
     stored="float16",
+)
+
+QUIET = Case(
+    name="quiet",
+    text_encoder=text(16, 1, 2, max_position_embeddings=12, hidden_act="gelu"),
+    text_encoder_2=text(16, 1, 2, max_position_embeddings=12, hidden_act="gelu"),
+    unet=unet((16, 32), "CC", [1, 2], 32, norm_eps=1e-5, **added(4, 16)),
+    vae=vae((8, 16), norm_num_groups=4),
+    latents=(6, 4),
     gain=0.02,
 )
 
-CASES = (SDXL_BASE_IN_SMALL, DEMO, CONV_PROJECTION, FOUR_LEVELS)
+CASES = (SDXL_BASE_IN_SMALL, DEMO, CONV_PROJECTION, FOUR_LEVELS, QUIET)
 
 
 def draw(seed: int) -> Case:
