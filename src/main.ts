@@ -11,7 +11,7 @@ const CLOSE_MARGIN_MS = 4000
 async function main(): Promise<void> {
   const config = readConfig()
   const log = createLog(config.logLevel, config.logFormat)
-  const server = await createServer(config, log)
+  const server = await createServer(config, log).catch(cannotStart)
   const drainMs = config.drainTimeout * 1000
   // The first signal drains; a second one exits at once.
   closeWithGrace({ delay: drainMs + CLOSE_MARGIN_MS, logger: log }, async ({ signal, err }) => {
@@ -21,7 +21,10 @@ async function main(): Promise<void> {
     log.info({}, 'stopped')
     log.flush()
   })
-  await server.app.listen({ host: config.host, port: config.port })
+  await server.app.listen({ host: config.host, port: config.port }).catch(async (error: Error) => {
+    await server.close(0)
+    cannotStart(error)
+  })
   const { port } = server.app.server.address() as AddressInfo
   const address = `http://${config.host === '0.0.0.0' ? 'localhost' : config.host}:${port}`
   log.info({ port }, `listening on ${address}; ${config.worker === 'spawn' ? 'the worker loads and compiles the model' : `waiting for a worker on ${config.workerEndpoint}`}`)
@@ -31,6 +34,12 @@ async function main(): Promise<void> {
 
 function curlLine(address: string): string {
   return `curl -o out.png -H 'content-type: application/json' -d '{"prompt":"a red circle on a blue background"}' ${address}/generate`
+}
+
+/** What stops a start is the operator's to mend: a wrong folder, an address that is taken. The message says which. */
+function cannotStart(error: Error): never {
+  process.stderr.write(`easel: cannot start: ${error.message}\n`)
+  process.exit(1)
 }
 
 function readConfig(): Config {
