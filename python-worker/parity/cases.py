@@ -4,8 +4,10 @@ Each differs from SDXL base in other ways, so that every branch of our code that
 is compared.
 """
 
+import json
 import random
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 Config = dict[str, Any]
@@ -183,6 +185,17 @@ QUIET = Case(
 )
 
 CASES = (SDXL_BASE_IN_SMALL, DEMO, CONV_PROJECTION, FOUR_LEVELS, QUIET)
+
+
+def from_folder(folder: Path, latents: tuple[int, int]) -> Case:
+    """The case of a model folder, from its config files."""
+
+    def config(part: str) -> Config:
+        values: Config = json.loads((folder / part / "config.json").read_text())
+        return {key: value for key, value in values.items() if not key.startswith("_")}
+
+    parts = ("text_encoder", "text_encoder_2", "unet", "vae")
+    return Case(folder.name, *map(config, parts), latents=latents)
 
 
 def draw(seed: int) -> Case:

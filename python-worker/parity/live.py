@@ -1,6 +1,6 @@
 """Compare our SDXL with diffusers and transformers, now, on fresh random checkpoints.
 
-    python -m parity.live [--seed N]
+    python -m parity.live [--seed N] [--model FOLDER]
 
 Prints one table; ends with 1 if anything differs more than it may.
 """
@@ -9,29 +9,54 @@ import argparse
 import secrets
 import sys
 import warnings
+from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
+
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from parity import live_components
-from parity.report import table
+from parity.report import Comparison, table
 
 PACKAGES = ("torch", "diffusers", "transformers", "jax")
 
+SOURCES = (live_components.compare,)
+"""What is compared; each takes a seed that decides all that is random."""
+
+
+def compare(seed: int, model: Path | None) -> Iterator[Comparison]:
+    """All comparisons, or those of one model folder."""
+    if model is not None:
+        yield from live_components.compare_folder(model, seed)
+        return
+    for source in SOURCES:
+        yield from source(seed)
+
 
 def main() -> int:
-    """Run all comparisons and print them."""
+    """Run the comparisons and print them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument(
-        "--seed", type=int, default=secrets.randbelow(2**31), help="repeat an earlier run"
-    )
-    seed = parser.parse_args().seed
-    print(f"seed {seed}; " + ", ".join(f"{name} {version(name)}" for name in PACKAGES))
-    comparisons = list(live_components.compare(seed))
+    parser.add_argument("--seed", type=int, help="repeat an earlier run; by default a random one")
+    parser.add_argument("--model", type=Path, help="compare this diffusers folder instead")
+    arguments = parser.parse_args()
+    seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
+    _silence_progress()
+    print(f"seed {seed}; " + ", ".join(f"{name} {version(name)}" for name in PACKAGES), flush=True)
+    comparisons = list(compare(seed, arguments.model))
     print(table(comparisons))
-    failed = sum(not c.passed for c in comparisons)
+    failed = sum(not comparison.passed for comparison in comparisons)
     print(f"{len(comparisons)} comparisons, {failed} failed")
     return 1 if failed else 0
 
 
-if __name__ == "__main__":
+def _silence_progress() -> None:
+    """Keep the libraries' progress bars and hints away from the table."""
     warnings.filterwarnings("ignore", category=FutureWarning)
+    for logging in (diffusers_logging, transformers_logging):
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+
+
+if __name__ == "__main__":
     sys.exit(main())

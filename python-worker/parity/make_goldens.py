@@ -41,7 +41,7 @@ def make(case: Case) -> Golden:
         stored=case.stored,
         gain=case.gain,
         files=config_files(models),
-        shapes={part: _shapes(model) for part, model in models.items()},
+        shapes=reference.shapes(models),
         inputs=given,
         outputs=reference.run(models, given),
     )
@@ -53,10 +53,6 @@ def config_files(models: Mapping[str, Any]) -> dict[str, Any]:
         reference.pipeline(models).save_pretrained(folder)
         paths = sorted(Path(folder).rglob("*.json"))
         return {str(p.relative_to(folder)): json.loads(p.read_text()) for p in paths}
-
-
-def _shapes(model: reference.Model) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
 def main() -> None:

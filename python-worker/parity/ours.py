@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from easel_worker.sdxl import text_encoder, unet, vae, weights
 from easel_worker.sdxl.config import SdxlConfig, load_config
-from easel_worker.sdxl.params import Param, Params
+from easel_worker.sdxl.params import Param, Params, ParamTree
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -22,17 +22,23 @@ def put(array: NDArray[Any], _: Param) -> jax.Array:
     return jnp.asarray(array)
 
 
-def load(folder: Path, dtype: DTypeLike) -> tuple[SdxlConfig, dict[str, Params]]:
-    """The configuration and parameters of all four parts."""
-    config = load_config(folder)
-    trees = {
+def declare(config: SdxlConfig) -> dict[str, ParamTree]:
+    """The declarations of all four parts."""
+    return {
         "text_encoder": text_encoder.declare(config.text_encoder),
         "text_encoder_2": text_encoder.declare(config.text_encoder_2),
         "unet": unet.declare(config.unet),
         "vae": vae.declare(config.vae),
     }
-    loaded = {part: weights.load(folder, part, tree, dtype, put) for part, tree in trees.items()}
-    return config, loaded
+
+
+def load(folder: Path, dtype: DTypeLike) -> tuple[SdxlConfig, dict[str, Params]]:
+    """The configuration and parameters of all four parts."""
+    config = load_config(folder)
+    trees = declare(config)
+    return config, {
+        part: weights.load(folder, part, tree, dtype, put) for part, tree in trees.items()
+    }
 
 
 def run(

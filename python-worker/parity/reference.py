@@ -1,6 +1,7 @@
 """diffusers' and transformers' own SDXL parts, built, filled and run. Needs torch."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,28 @@ def build(case: Case) -> dict[str, Model]:
         "vae": AutoencoderKL(**case.vae),
     }
     return {name: model.eval() for name, model in models.items()}
+
+
+def read(folder: Path) -> dict[str, Model]:
+    """The four models of a diffusers folder, in float32."""
+    full = torch.float32
+    models: dict[str, Model] = {
+        "text_encoder": CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=full),
+        "text_encoder_2": CLIPTextModelWithProjection.from_pretrained(
+            folder / "text_encoder_2", dtype=full
+        ),
+        "unet": UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=full),
+        "vae": AutoencoderKL.from_pretrained(folder / "vae", torch_dtype=full),
+    }
+    return {name: model.eval() for name, model in models.items()}
+
+
+def shapes(models: Mapping[str, Model]) -> dict[str, dict[str, tuple[int, ...]]]:
+    """The name and shape of every tensor of each model, as the libraries name them."""
+    return {
+        part: {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        for part, model in models.items()
+    }
 
 
 def fill(model: Model, values: Fill) -> None:
