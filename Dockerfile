@@ -12,8 +12,10 @@
 #   docker run --volume easel-run:/run/easel --publish 8000:8000 easel-gateway
 #
 # Needs BuildKit (cache mounts). Checked by test/deploy/: it parses, hadolint finds nothing, every
-# COPY has its source, every variable is an option that the program knows. NOT RUN so far: a build
-# with a Docker engine, and so the base images and Debian's package that it names.
+# COPY has its source, every variable is an option that the program knows. Tried once by hand outside
+# of Docker: the commands that install and build, and a picture made by the fake engine from just the
+# files that are copied, as user 10001 with the same Node. NOT RUN so far: a build with a Docker
+# engine, and so the base images, apt-get and the HEALTHCHECK's schedule.
 
 FROM node:24.21.0-bookworm-slim AS node-base
 WORKDIR /opt/easel
