@@ -150,7 +150,7 @@ def project_context(tree: Params, context: Array, heads: int) -> BlockContext:
         context: prompt [B, tokens, C].
         heads: of its attention.
     """
-    return [project_kv(block["attn2"], context, heads) for block in tree["blocks"]]
+    return [project_kv(each["attn2"], context, heads) for each in tree["blocks"]]
 
 
 def transformer(tree: Params, image: Array, context: BlockContext, *, groups: int) -> Array:

@@ -37,7 +37,7 @@ def read_text_config(path: Path, *, projects: bool) -> TextConfig:
     Raises:
         ConfigError: a value is missing or unsupported.
 
-    https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/configuration_clip.py#L26
+    https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/configuration_clip.py#L27
     """
     read = ConfigReader(path)
     read.require("model_type", "clip_text_model")

@@ -99,7 +99,7 @@ def read_unet_config(path: Path) -> UNetConfig:
     Raises:
         ConfigError: a value is missing or unsupported.
 
-    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L171
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L178
     """
     read = ConfigReader(path)
     for key, *supported in _FIXED:

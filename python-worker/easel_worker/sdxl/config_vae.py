@@ -73,7 +73,7 @@ def read_vae_config(path: Path) -> VaeConfig:
     Raises:
         ConfigError: a value is missing or unsupported.
 
-    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/autoencoders/autoencoder_kl.py#L73
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/autoencoders/autoencoder_kl.py#L78
     """
     read = ConfigReader(path)
     channels = read.integers("block_out_channels")

@@ -76,7 +76,7 @@ def apply(tree: Params, config: TextConfig, ids: Array) -> TextOutput:
         config: their configuration.
         ids: token ids [B, tokens], int32, at most `config.positions` tokens.
 
-    https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/modeling_clip.py#L470
+    https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/modeling_clip.py#L504
     """
     tokens = ids.shape[1]
     with jax.named_scope("embed"):
@@ -111,7 +111,7 @@ def _layer(tree: Params, config: TextConfig, x: Array, mask: Array) -> Array:
 def _end_of_text(config: TextConfig, ids: Array) -> Array:
     """The position of the end-of-text token in each row of ids [B, tokens] → [B].
 
-    https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/modeling_clip.py#L572
+    https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/modeling_clip.py#L552
     """
     if config.eos_token_id == LEGACY_EOS_ID:
         return jnp.argmax(ids, axis=-1)

@@ -66,7 +66,7 @@ def apply(  # noqa: PLR0917 (the model has this many inputs)
     Returns:
         [B, h, w, out_channels].
 
-    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L974
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L979
     """
     prompt = project_context(tree, config, context)
     return apply_to_prompt(tree, config, sample, timestep, prompt, pooled, time_ids)
@@ -119,7 +119,7 @@ def _embed_conditions(
 ) -> Array:
     """Time, pooled prompt and sizes as one embedding [B, time features].
 
-    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L870
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L890
     """
     dtype = tree["conv_in"]["weight"].dtype
     with jax.named_scope("embed_conditions"):

@@ -132,7 +132,7 @@ def decode(tree: Params, config: VaeConfig, latents: Array) -> Array:
     Returns:
         [B, H, W, 3], about -1 to 1, in the dtype of the parameters.
 
-    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/autoencoders/vae.py#L274
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/autoencoders/vae.py#L282
     """
     decoder = tree["decoder"]
     x = latents.astype(decoder["conv_in"]["weight"].dtype)
@@ -161,7 +161,7 @@ def encode(tree: Params, config: VaeConfig, image: Array) -> tuple[Array, Array]
     Returns:
         Mean and logarithm of the variance, [B, h, w, latent channels] each, in the VAE's own scale.
 
-    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/autoencoders/vae.py#L143
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/autoencoders/vae.py#L155
     """
     encoder = tree["encoder"]
     x = image.astype(encoder["conv_in"]["weight"].dtype)
