@@ -6,45 +6,33 @@ import { once } from 'node:events'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { root, script, StepError } from '../scripts/lib/run.mjs'
+import { readyAddress } from '../scripts/lib/gateway.mjs'
 import { build, setup } from '../scripts/lib/setup.mjs'
 
 const CLIENTS = [1, 4, 16]
 const SECONDS = Number(process.env['SECONDS_EACH'] ?? 8)
+const FAKE = '--sizes 1024x1024 --rows 64 --fake-step-ms 0 --fake-encode-ms 0 --fake-decode-ms 0'
 const HEALTH_EVERY_MS = 20
 const body = JSON.stringify({ prompt: 'a lighthouse on a cliff at dusk, oil painting', num_inference_steps: 1, guidance_scale: 5 })
 
 await script(async () => {
   await setup('runtime')
   await build()
-  const server = await startServer()
+  const server = spawn(process.execPath, [join(root, 'dist/main.js'), '--host', '127.0.0.1', '--port', '0'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, ENGINE: 'fake', LOG_FORMAT: 'json', LOG_LEVEL: 'info', WORKER_ARGS: FAKE }
+  })
   try {
-    await load(server.url, 2, 2)
+    const url = await readyAddress(server)
+    await load(url, 2, 2)
     const rows = []
-    for (const clients of CLIENTS) rows.push(await load(server.url, clients, SECONDS))
+    for (const clients of CLIENTS) rows.push(await load(url, clients, SECONDS))
     print(rows)
   } finally {
-    server.process.kill('SIGTERM')
-    await once(server.process, 'exit')
+    server.kill('SIGTERM')
+    if (server.exitCode === null) await once(server, 'exit')
   }
 })
-
-async function startServer() {
-  const child = spawn(process.execPath, [join(root, 'dist/main.js'), '--host', '127.0.0.1', '--port', '0'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...process.env, ENGINE: 'fake', LOG_FORMAT: 'json', LOG_LEVEL: 'info', WORKER_ARGS: '--sizes 1024x1024 --rows 64 --fake-step-ms 0 --fake-encode-ms 0 --fake-decode-ms 0' }
-  })
-  let text = ''
-  for await (const chunk of child.stdout) {
-    text += chunk
-    const address = text.match(/"address":"([^"]+)"/)?.[1]
-    if (address !== undefined) {
-      // Read on and throw away, or the pipe would fill.
-      child.stdout.resume()
-      return { process: child, url: address }
-    }
-  }
-  throw new StepError('the server ended before it was ready')
-}
 
 /**
  * @param {string} url
