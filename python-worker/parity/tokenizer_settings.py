@@ -1,0 +1,66 @@
+"""What tokenizer folders may say about special tokens: as SDXL's own do, and in other ways."""
+
+import random
+from collections.abc import Iterator
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+EXTRA = ["!", "hello</w>", "cat</w>"]
+NAMES = ["bos_token", "eos_token", "unk_token", "pad_token"]
+SETTINGS_PROBE = (
+    f"{START} {END} <|StartOfText|> <|ENDOFTEXT|> wow!!! a!b é!\u0301 <|ENDOFTEXT|>!! {START}{END} "
+    "cat</w> hello world"
+)
+
+Settings = dict[str, object]
+
+
+def token(content: str, normalized: bool) -> Settings:
+    """An added token's fields."""
+    flags = {"lstrip": False, "normalized": normalized, "rstrip": False, "single_word": False}
+    return {"content": content} | flags
+
+
+def folder_settings() -> Iterator[tuple[Settings, Settings]]:
+    """Yields `tokenizer_config.json` and `special_tokens_map.json`."""
+    named = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": "!"}
+    listed = {
+        "0": token("!", False) | {"special": True},
+        "49406": token(START, True) | {"special": True},
+        "49407": token(END, False) | {"special": False},
+    }
+    yield {}, {}
+    yield named, {}
+    yield {}, named
+    yield {"pad_token": "!"}, {"pad_token": END}
+    yield {"added_tokens_decoder": listed, **named, "additional_special_tokens": []}, {}
+    yield {"added_tokens_decoder": listed, **named}, {"pad_token": END}
+    yield {"added_tokens_decoder": {"49406": listed["49406"]}, **named}, {}
+    rng = random.Random(5)
+    for _ in range(35):
+        names = rng.sample(NAMES, rng.randint(0, 4))
+        yield random_config(rng, listed), random_names(rng, names, False)
+
+
+def random_config(rng: random.Random, listed: dict[str, Settings]) -> Settings:
+    """Some names, some of the listed tokens, some extra tokens."""
+    config = random_names(rng, rng.sample(NAMES, rng.randint(0, 4)), True)
+    if rng.random() < 0.4:
+        ids = rng.sample(sorted(listed), rng.randint(1, 3))
+        normalized = {"normalized": rng.random() < 0.5}
+        config["added_tokens_decoder"] = {number: listed[number] | normalized for number in ids}
+    if rng.random() < 0.3:
+        config["additional_special_tokens"] = rng.sample(EXTRA, rng.randint(0, 2))
+    return config
+
+
+def random_names(rng: random.Random, names: list[str], typed: bool) -> Settings:
+    """Each a string or an added token; `typed` as tokenizer_config.json marks them."""
+    settings: Settings = {}
+    for name in names:
+        content = START if name == "bos_token" else END
+        if name == "pad_token":
+            content = rng.choice([END, "!", "a"])
+        mark = {"__type": "AddedToken"} if typed else {}
+        fields = token(content, rng.random() < 0.5) | mark
+        settings[name] = rng.choice([content, fields])
+    return settings

@@ -1,0 +1,128 @@
+/**
+ * CLIP's tokenizer, with the ids of transformers' CLIPTokenizer.
+ * Source: https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/tokenization_clip.py#L28
+ */
+import { AddedTokenFinder } from './added-tokens.js'
+import { mergeWord } from './bpe.js'
+import { explain, readTokenizerFolder } from './folder.js'
+import { normalize, type Normalized } from './normalize.js'
+import type { TokenizerSettings } from './settings.js'
+import { SharedParts } from './shared-parts.js'
+import type { Unicode } from './unicode.js'
+import type { Vocabulary } from './vocabulary.js'
+import { words } from './words.js'
+
+export interface Encoded {
+  /** `maxLength` ids: start, the text's, end, padding. */
+  readonly ids: number[]
+  /** How many ids the whole text has, with start and end. More than `maxLength` when truncated. */
+  readonly length: number
+  readonly truncated: boolean
+  /** The part of the text that the ids hold, and the rest: together the text as it was given. */
+  readonly kept: string
+  readonly cut: string
+}
+
+/** Ids of words already met. Good for one text, so that it stays small; tokenizers of one vocabulary can share it. */
+export type WordMemo = Map<string, readonly number[]>
+
+/** A word or an added token, and where it begins in the text. */
+interface Piece {
+  readonly ids: readonly number[]
+  readonly start: number
+  /** The word in its normalized stretch; an added token has none, for it is never cut. */
+  readonly word?: { readonly stretch: Normalized, readonly from: number }
+}
+
+export class ClipTokenizer {
+  readonly padId: number
+  readonly maxLength: number
+  /** See `Vocabulary.digest`. */
+  readonly digest: string
+  readonly #vocabulary: Vocabulary
+  readonly #unicode: Unicode
+  readonly #bosId: number
+  readonly #eosId: number
+  readonly #raw: AddedTokenFinder
+  readonly #normalized: AddedTokenFinder
+
+  constructor(vocabulary: Vocabulary, settings: TokenizerSettings, unicode: Unicode) {
+    this.padId = vocabulary.id(settings.pad)
+    this.maxLength = settings.maxLength
+    this.digest = vocabulary.digest
+    this.#vocabulary = vocabulary
+    this.#unicode = unicode
+    this.#bosId = vocabulary.id(settings.bos)
+    this.#eosId = vocabulary.id(settings.eos)
+    for (const { content } of settings.added) vocabulary.id(content)
+    const contents = (normalized: boolean): string[] =>
+      settings.added.filter((token) => token.normalized === normalized).map((token) => token.content)
+    this.#raw = new AddedTokenFinder(contents(false))
+    this.#normalized = new AddedTokenFinder(contents(true))
+  }
+
+  /** @throws Error that names the file and what is wrong with it */
+  static async fromFolder(folder: string, shared = new SharedParts()): Promise<ClipTokenizer> {
+    const { files, settings } = await readTokenizerFolder(folder)
+    return explain(folder, () => new ClipTokenizer(shared.vocabulary(files), settings, shared.unicode))
+  }
+
+  encode(text: string, memo: WordMemo = new Map()): Encoded {
+    const ids = [this.#bosId]
+    const room = this.maxLength - 1
+    let length = 2
+    let end: number | undefined
+    for (const piece of this.#pieces(text, memo)) {
+      length += piece.ids.length
+      const free = room - ids.length
+      if (end === undefined && piece.ids.length > free) end = this.#cutAt(piece, free)
+      for (const id of piece.ids.slice(0, free)) ids.push(id)
+    }
+    ids.push(this.#eosId)
+    while (ids.length < this.maxLength) ids.push(this.padId)
+    return { ids, length, truncated: end !== undefined, kept: text.slice(0, end), cut: text.slice(end ?? text.length) }
+  }
+
+  *#pieces(text: string, memo: WordMemo): Generator<Piece> {
+    for (const { start, end, token } of this.#raw.split(text)) {
+      if (token === undefined) yield* this.#stretchPieces(normalize(text.slice(start, end), start, this.#unicode), memo)
+      else yield { ids: [this.#vocabulary.id(token)], start }
+    }
+  }
+
+  *#stretchPieces(stretch: Normalized, memo: WordMemo): Generator<Piece> {
+    for (const { start, end, token } of this.#normalized.split(stretch.text)) {
+      if (token !== undefined) {
+        yield { ids: [this.#vocabulary.id(token)], start: stretch.starts[start] as number }
+        continue
+      }
+      for (const [from, to] of words(stretch.text, start, end, this.#unicode)) {
+        const ids = this.#wordIds(stretch.text.slice(from, to), memo)
+        yield { ids, start: stretch.starts[from] as number, word: { stretch, from } }
+      }
+    }
+  }
+
+  #wordIds(word: string, memo: WordMemo): readonly number[] {
+    const known = memo.get(word)
+    if (known !== undefined) return known
+    const ids = mergeWord(Buffer.from(word), this.#vocabulary)
+    memo.set(word, ids)
+    return ids
+  }
+
+  /** Where the first character of the text begins that the first `kept` ids of `piece` do not hold whole. */
+  #cutAt({ ids, start, word }: Piece, kept: number): number {
+    if (word === undefined || kept === 0) return start
+    let bytes = 0
+    for (const id of ids.slice(0, kept)) bytes += this.#vocabulary.byteLength(id)
+    const { text, starts } = word.stretch
+    let unit = word.from
+    for (;;) {
+      const character = String.fromCodePoint(text.codePointAt(unit) as number)
+      bytes -= Buffer.byteLength(character)
+      if (bytes < 0) return starts[unit] as number
+      unit += character.length
+    }
+  }
+}

@@ -1,0 +1,55 @@
+/** Reading a tokenizer folder of a diffusers model. The only file of the tokenizer that touches the disk. */
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { parseSettings, type TokenizerSettings } from './settings.js'
+import type { TokenizerFiles } from './vocabulary.js'
+
+export interface TokenizerFolder {
+  readonly files: TokenizerFiles
+  readonly settings: TokenizerSettings
+}
+
+/** @throws Error that names the folder and what is wrong with it */
+export async function readTokenizerFolder(folder: string): Promise<TokenizerFolder> {
+  const [vocab, merges, config, specialTokensMap, addedTokens] = await Promise.all([
+    readRequired(folder, 'vocab.json'),
+    readRequired(folder, 'merges.txt'),
+    readOptional(folder, 'tokenizer_config.json'),
+    readOptional(folder, 'special_tokens_map.json'),
+    readOptional(folder, 'added_tokens.json')
+  ])
+  return explain(folder, () => {
+    if (addedTokens !== undefined) {
+      throw new Error('added_tokens.json is not read: list its tokens in tokenizer_config.json as added_tokens_decoder')
+    }
+    const settings = parseSettings(JSON.parse(config ?? '{}'), JSON.parse(specialTokensMap ?? '{}'))
+    return { files: { vocab, merges }, settings }
+  })
+}
+
+/** Does `build`; an error of it is made to name the folder. */
+export function explain<T>(folder: string, build: () => T): T {
+  try {
+    return build()
+  } catch (error) {
+    throw new Error(`${folder}: ${(error as Error).message}`, { cause: error })
+  }
+}
+
+async function readRequired(folder: string, name: string): Promise<string> {
+  const text = await readOptional(folder, name)
+  if (text !== undefined) return text
+  throw new Error(
+    `${join(folder, name)} is missing. A tokenizer folder needs vocab.json and merges.txt; one that was saved with ` +
+    'tokenizer.json alone has both inside, under "model"'
+  )
+}
+
+async function readOptional(folder: string, name: string): Promise<string | undefined> {
+  try {
+    return await readFile(join(folder, name), 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+}

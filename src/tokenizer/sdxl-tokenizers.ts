@@ -1,0 +1,42 @@
+/** SDXL's two tokenizers: one vocabulary, but other padding, and so other ids for a literal pad token. */
+import { join } from 'node:path'
+import { ClipTokenizer, type Encoded, type WordMemo } from './clip-tokenizer.js'
+import { SharedParts } from './shared-parts.js'
+
+export interface SdxlEncoded extends Encoded {
+  /** The second tokenizer's ids. `length` is the longer one's, `kept` and `cut` the earlier cut's. */
+  readonly ids_2: number[]
+}
+
+export class SdxlTokenizers {
+  /** In the order of the model's text encoders. */
+  readonly tokenizers: readonly [ClipTokenizer, ClipTokenizer]
+
+  constructor(first: ClipTokenizer, second: ClipTokenizer) {
+    this.tokenizers = [first, second]
+  }
+
+  /** Reads `tokenizer/` and `tokenizer_2/`. @throws Error that names the file and what is wrong with it */
+  static async fromModelFolder(folder: string): Promise<SdxlTokenizers> {
+    const shared = new SharedParts()
+    const first = await ClipTokenizer.fromFolder(join(folder, 'tokenizer'), shared)
+    const second = await ClipTokenizer.fromFolder(join(folder, 'tokenizer_2'), shared)
+    return new SdxlTokenizers(first, second)
+  }
+
+  encode(text: string): SdxlEncoded {
+    const [first, second] = this.tokenizers
+    const memo: WordMemo = new Map()
+    const one = first.encode(text, memo)
+    const two = second.encode(text, first.digest === second.digest ? memo : new Map())
+    const { kept, cut } = one.kept.length <= two.kept.length ? one : two
+    return {
+      ids: one.ids,
+      ids_2: two.ids,
+      length: Math.max(one.length, two.length),
+      truncated: one.truncated || two.truncated,
+      kept,
+      cut
+    }
+  }
+}

@@ -1,0 +1,92 @@
+/** A byte-level BPE vocabulary, as `vocab.json` and `merges.txt` hold it. */
+import { createHash } from 'node:crypto'
+import { BYTE_ALPHABET } from './byte-alphabet.js'
+
+/** Marks a token that ends a word. */
+const END_OF_WORD = '</w>'
+
+/** The contents of `vocab.json` and `merges.txt`. */
+export interface TokenizerFiles {
+  readonly vocab: string
+  readonly merges: string
+}
+
+export class Vocabulary {
+  /** SHA-256 (hex) that names tokens and merges; both ends of the wire compute it (protocol/README.md). */
+  readonly digest: string
+  readonly size: number
+  readonly #ids: ReadonlyMap<string, number>
+  readonly #tokens: readonly string[]
+  readonly #ranks = new Map<number, number>()
+  readonly #merged: number[] = []
+  readonly #inner: readonly number[]
+  readonly #final: readonly number[]
+
+  /** @throws Error that says what is wrong with the files */
+  constructor(files: TokenizerFiles) {
+    this.#tokens = parseTokens(files.vocab)
+    this.size = this.#tokens.length
+    this.#ids = new Map(this.#tokens.map((token, id) => [token, id]))
+    this.#inner = BYTE_ALPHABET.map((character) => this.id(character))
+    this.#final = BYTE_ALPHABET.map((character) => this.id(character + END_OF_WORD))
+    const merges = parseMerges(files.merges)
+    for (const merge of merges) this.#addMerge(merge)
+    const text = `${this.#tokens.join('\n')}\n\n${merges.join('\n')}`
+    this.digest = createHash('sha256').update(text).digest('hex')
+  }
+
+  /** @throws Error when the vocabulary lacks `token` */
+  id(token: string): number {
+    const id = this.#ids.get(token)
+    if (id === undefined) throw new Error(`vocab.json has no token ${JSON.stringify(token)}, which a CLIP tokenizer needs`)
+    return id
+  }
+
+  /** The id of one byte, inside a word or as its last. */
+  byteId(byte: number, last: boolean): number {
+    return (last ? this.#final : this.#inner)[byte] as number
+  }
+
+  /** The place in the list of merges of `left` followed by `right`. */
+  rank(left: number, right: number): number | undefined {
+    return this.#ranks.get(left * this.size + right)
+  }
+
+  /** What the merge of that rank makes. */
+  merged(rank: number): number {
+    return this.#merged[rank] as number
+  }
+
+  /** How many bytes of text a token that is no special one stands for. */
+  byteLength(id: number): number {
+    const token = this.#tokens[id] as string
+    return token.endsWith(END_OF_WORD) ? token.length - END_OF_WORD.length : token.length
+  }
+
+  #addMerge(merge: string): void {
+    const [left, right, ...rest] = merge.split(' ')
+    if (left === undefined || right === undefined || rest.length > 0) {
+      throw new Error(`merges.txt has the line ${JSON.stringify(merge)}, which is not two tokens`)
+    }
+    // The last of two equal lines wins, and both keep their place, as in the reference.
+    this.#ranks.set(this.id(left) * this.size + this.id(right), this.#merged.length)
+    this.#merged.push(this.id(left + right))
+  }
+}
+
+/** The tokens in order of their ids, which must be 0, 1, 2, and so on. */
+function parseTokens(json: string): string[] {
+  const tokens: string[] = []
+  for (const [token, id] of Object.entries(JSON.parse(json) as Record<string, number>)) {
+    if (!Number.isInteger(id) || id < 0) throw new Error(`vocab.json has the id ${id}, which is not a whole number`)
+    if (tokens[id] !== undefined) throw new Error(`vocab.json gives the id ${id} twice`)
+    tokens[id] = token
+  }
+  const gap = tokens.findIndex((token) => token === undefined)
+  if (gap >= 0) throw new Error(`vocab.json has no token with the id ${gap}, though it has higher ones`)
+  return tokens
+}
+
+function parseMerges(text: string): string[] {
+  return text.split(/\r?\n/).filter((line) => line !== '' && !line.startsWith('#version'))
+}

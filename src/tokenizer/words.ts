@@ -1,0 +1,56 @@
+/**
+ * Cutting normalized text into words, as the reference's two regular expressions do one after the
+ * other: contractions, runs of letters, single digits, runs of anything else. By hand, so that
+ * long runs cost no stack and the classes are the reference's own.
+ */
+import { LETTER, NUMBER, SPACE, type Unicode } from './unicode.js'
+
+const OTHER = 0
+
+/** What is a word wherever it stands. The special tokens' literals are taken apart again by the second expression. */
+const FIXED = [
+  ["'s"], ["'t"], ["'re"], ["'ve"], ["'m"], ["'ll"], ["'d"],
+  ['<|', 'startoftext', '|>'],
+  ['<|', 'endoftext', '|>']
+].map((parts) => ({ parts, whole: parts.join('') }))
+
+/** Yields start and end of each word of `text` between `from` and `to`. */
+export function* words(text: string, from: number, to: number, unicode: Unicode): Generator<[number, number]> {
+  let start = from
+  while (start < to) {
+    const kind = kindAt(text, start, unicode)
+    if (kind === SPACE) {
+      start++
+      continue
+    }
+    const parts = kind === OTHER ? fixedParts(text, start, to) : undefined
+    const lengths = parts?.map((part) => part.length) ?? [runLength(text, start, to, kind, unicode)]
+    for (const length of lengths) {
+      yield [start, start + length]
+      start += length
+    }
+  }
+}
+
+/** The contraction, or the parts of the special token's literal, that begins at `start`. */
+function fixedParts(text: string, start: number, to: number): readonly string[] | undefined {
+  const first = text.charAt(start)
+  if (first !== "'" && first !== '<') return undefined
+  return FIXED.find(({ whole }) => start + whole.length <= to && text.startsWith(whole, start))?.parts
+}
+
+function runLength(text: string, start: number, to: number, kind: number, unicode: Unicode): number {
+  let end = start + width(text, start)
+  if (kind === NUMBER) return end - start
+  while (end < to && kindAt(text, end, unicode) === kind) end += width(text, end)
+  return end - start
+}
+
+/** SPACE, LETTER, NUMBER or OTHER. */
+function kindAt(text: string, index: number, unicode: Unicode): number {
+  return unicode.flags(text.codePointAt(index) as number) & (SPACE | LETTER | NUMBER)
+}
+
+function width(text: string, index: number): number {
+  return (text.codePointAt(index) as number) > 0xff_ff ? 2 : 1
+}

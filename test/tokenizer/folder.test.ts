@@ -1,0 +1,67 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { BYTE_ALPHABET } from '../../src/tokenizer/byte-alphabet.js'
+import { ClipTokenizer, SdxlTokenizers } from '../../src/tokenizer/index.js'
+import { Vocabulary } from '../../src/tokenizer/vocabulary.js'
+import { files } from './support.js'
+
+const tokens = [...BYTE_ALPHABET, ...BYTE_ALPHABET.map((c) => `${c}</w>`), 'ab</w>', '<|startoftext|>', '<|endoftext|>']
+const vocab = JSON.stringify(Object.fromEntries(tokens.map((token, id) => [token, id])))
+const merges = '#version: 0.2\na b</w>\n'
+
+let folder: string
+beforeEach(async () => { folder = await mkdtemp(join(tmpdir(), 'tokenizer-')) })
+afterEach(() => rm(folder, { recursive: true }))
+
+async function write(contents: Record<string, string>): Promise<void> {
+  await Promise.all(Object.entries(contents).map(([name, text]) => writeFile(join(folder, name), text)))
+}
+
+describe('a tokenizer folder', () => {
+  it('may be as small as vocab.json and merges.txt', async () => {
+    await write({ 'vocab.json': vocab, 'merges.txt': merges })
+    const tokenizer = await ClipTokenizer.fromFolder(folder)
+    expect(tokenizer).toMatchObject({ padId: 514, maxLength: 77 })
+    expect(tokenizer.encode('AB a').ids.slice(0, 4)).toEqual([513, 512, tokens.indexOf('a</w>'), 514])
+  })
+
+  it('says that it has no length by a huge one', async () => {
+    await write({ 'vocab.json': vocab, 'merges.txt': merges, 'tokenizer_config.json': '{"model_max_length": 1000000000000000019884624838656}' })
+    expect((await ClipTokenizer.fromFolder(folder)).maxLength).toBe(77)
+  })
+
+  it.each([
+    ['no vocabulary', { 'merges.txt': merges, 'tokenizer.json': '{}' }, /vocab\.json is missing.*tokenizer\.json/],
+    ['no merges', { 'vocab.json': vocab }, /merges\.txt is missing/],
+    ['a vocabulary that is not JSON', { 'vocab.json': 'x', 'merges.txt': merges }, /JSON/],
+    ['a vocabulary without all bytes', { 'vocab.json': '{"a": 0}', 'merges.txt': merges }, /has no token "Ā"/],
+    ['a gap in the vocabulary', { 'vocab.json': '{"a": 0, "b": 2}', 'merges.txt': merges }, /no token with the id 1/],
+    ['an id twice', { 'vocab.json': '{"a": 0, "b": 0}', 'merges.txt': merges }, /the id 0 twice/],
+    ['an id that is none', { 'vocab.json': '{"a": "x"}', 'merges.txt': merges }, /the id x/],
+    ['a merge of three', { 'vocab.json': vocab, 'merges.txt': 'a b c' }, /"a b c", which is not two tokens/],
+    ['a merge to nothing', { 'vocab.json': vocab, 'merges.txt': 'a c</w>' }, /has no token "ac<\/w>"/],
+    ['an unknown pad', { 'vocab.json': vocab, 'merges.txt': merges, 'tokenizer_config.json': '{"pad_token": "[PAD]"}' }, /no token "\[PAD\]"/],
+    ['no pad', { 'vocab.json': vocab, 'merges.txt': merges, 'tokenizer_config.json': '{"pad_token": null}' }, /has no pad_token/],
+    ['a token that eats blanks', { 'vocab.json': vocab, 'merges.txt': merges, 'special_tokens_map.json': '{"pad_token": {"content": "!", "lstrip": true}}' }, /! has lstrip/],
+    ['added_tokens.json', { 'vocab.json': vocab, 'merges.txt': merges, 'added_tokens.json': '{"<x>": 515}' }, /added_tokens_decoder/]
+  ])('is refused with %s', async (_, contents, message) => {
+    await write(contents as Record<string, string>)
+    await expect(ClipTokenizer.fromFolder(folder)).rejects.toThrow(message)
+    await expect(ClipTokenizer.fromFolder(folder)).rejects.toThrow(folder)
+  })
+
+  it('is refused in a model without the second one', async () => {
+    await expect(SdxlTokenizers.fromModelFolder(folder)).rejects.toThrow(/tokenizer.vocab\.json is missing/)
+  })
+})
+
+it('the digest sees tokens, their order and merges, and not how the files are written', () => {
+  const { digest } = new Vocabulary({ vocab, merges })
+  const reversed = JSON.stringify(Object.fromEntries(tokens.map((token, id) => [token, id]).toReversed()), null, 2)
+  expect(new Vocabulary({ vocab: reversed, merges: 'a b</w>' }).digest).toBe(digest)
+  expect(new Vocabulary({ vocab, merges: `${merges}\r\n` }).digest).toBe(digest)
+  expect(new Vocabulary({ vocab, merges: '' }).digest).not.toBe(digest)
+  expect(new Vocabulary(files).digest).not.toBe(digest)
+})

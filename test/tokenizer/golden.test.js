@@ -1,0 +1,66 @@
+/** Equality with transformers' CLIPTokenizer; the files' makers are in python-worker/parity/. */
+import { createHash } from 'node:crypto';
+import { describe, expect, it } from 'vitest';
+import { ClipTokenizer, SdxlTokenizers } from '../../src/tokenizer/index.js';
+import { parseSettings } from '../../src/tokenizer/settings.js';
+import { modelFolder, readGolden, settings, tokenizerOf, unicode, vocabulary, wholeIds } from './support.js';
+const texts = readGolden('clip-ids.json');
+const LONGER_THAN_ANY = 8192;
+describe('ids of texts', () => {
+    it('has at least 2,000 texts, many of them with other ids in the second tokenizer', () => {
+        expect(texts.rows.length).toBeGreaterThan(2000);
+        expect(texts.rows.filter((row) => row.ids_2 !== undefined).length).toBeGreaterThan(200);
+    });
+    it.each([0, 1])('equal the reference before cutting and padding (tokenizer %i)', (which) => {
+        const tokenizer = tokenizerOf(LONGER_THAN_ANY, which);
+        const expected = (row) => (which === 1 ? row.ids_2 : undefined) ?? row.ids;
+        const other = texts.rows.filter((row) => wholeIds(tokenizer, row.text).join() !== expected(row).join());
+        expect(other).toEqual([]);
+    });
+    it('equal the reference after cutting to 77 and padding with 49407 and 0', async () => {
+        const tokenizers = await SdxlTokenizers.fromModelFolder(modelFolder);
+        const fit = (ids, pad) => Array.from({ length: 77 }, (_, i) => (i === Math.min(ids.length, 77) - 1 ? 49_407 : ids[i] ?? pad));
+        for (const { text, ids, ids_2 = ids } of texts.rows) {
+            const encoded = tokenizers.encode(text);
+            const length = Math.max(ids.length, ids_2.length);
+            expect(encoded).toMatchObject({ ids: fit(ids, 49_407), ids_2: fit(ids_2, 0), length, truncated: length > 77 });
+        }
+    });
+});
+it('treats every character of Unicode as the reference does', () => {
+    const { block, rows } = readGolden('every-character.json');
+    const tokenizer = tokenizerOf(16 * block);
+    const other = rows.flatMap((expected, index) => {
+        const probes = Array.from({ length: block }, (_, i) => index * block + i).filter(isScalar).map(probe);
+        const ids = wholeIds(tokenizer, probes.join(' ')).join();
+        const digest = createHash('sha256').update(ids).digest('hex').slice(0, 16);
+        return digest === expected ? [] : [`U+${(index * block).toString(16)}`];
+    });
+    expect(rows.length * block).toBe(0x11_00_00);
+    expect(other).toEqual([]);
+});
+it('takes special tokens from a folder as the reference does', () => {
+    const { text, rows } = readGolden('settings.json');
+    for (const { config, map, pad, ids } of rows) {
+        const tokenizer = new ClipTokenizer(vocabulary, { ...parseSettings(config, map), maxLength: 200 }, unicode);
+        expect({ config, map, pad: tokenizer.padId, ids: wholeIds(tokenizer, text) }).toEqual({ config, map, pad, ids });
+    }
+    expect(rows.length).toBeGreaterThan(30);
+});
+it('names the vocabulary by the digest that the worker computes too', () => {
+    expect(vocabulary.digest).toBe(texts.digest);
+    expect(vocabulary.digest).toBe('05f6f898f4f9c824c37b7dcacccc3d2e3ebab7b5a76de05da606127062a08e0e');
+});
+it('reads SDXL’s lengths', () => {
+    expect(settings.map(({ maxLength }) => maxLength)).toEqual([77, 77]);
+});
+function isScalar(point) {
+    return point < 0xd8_00 || point >= 0xe0_00;
+}
+/** As the maker's `probe`. */
+function probe(point) {
+    const c = String.fromCodePoint(point);
+    if (point >= 0x4_00_00 && point >> 16 !== 0xe)
+        return `a${c}1`;
+    return `a${c}b 1\u0301${c}\u0334`;
+}

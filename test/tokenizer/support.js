@@ -1,0 +1,38 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { BYTE_ALPHABET } from '../../src/tokenizer/byte-alphabet.js';
+import { ClipTokenizer } from '../../src/tokenizer/clip-tokenizer.js';
+import { readTokenizerFolder } from '../../src/tokenizer/folder.js';
+import { Unicode } from '../../src/tokenizer/unicode.js';
+import { Vocabulary } from '../../src/tokenizer/vocabulary.js';
+/** The demo model: its two tokenizer folders hold SDXL's own vocabulary. */
+export const modelFolder = fileURLToPath(new URL('../../models/demo', import.meta.url));
+export const unicode = new Unicode();
+const folders = await Promise.all(['tokenizer', 'tokenizer_2'].map((name) => readTokenizerFolder(`${modelFolder}/${name}`)));
+const [folder, folder2] = folders;
+export const { files } = folder;
+export const settings = [folder.settings, folder2.settings];
+export const vocabulary = new Vocabulary(files);
+const spelling = new Map(Object.entries(JSON.parse(files.vocab))
+    .filter(([token]) => !token.startsWith('<|'))
+    .map(([token, id]) => [id, token.replace('</w>', ' ')]));
+/** One of the two tokenizers with another length, to see the ids of a whole long text. */
+export function tokenizerOf(maxLength, which = 0) {
+    return new ClipTokenizer(vocabulary, { ...settings[which], maxLength }, unicode);
+}
+/** All ids without padding; the tokenizer must be long enough. */
+export function wholeIds(tokenizer, text) {
+    const { ids, length, truncated } = tokenizer.encode(text);
+    if (truncated)
+        throw new Error(`${length} ids do not fit ${tokenizer.maxLength}`);
+    return ids.slice(0, length);
+}
+/** The text that ids stand for, with a blank after each word; special tokens are left out. */
+export function decode(ids) {
+    const spelled = ids.map((id) => spelling.get(id) ?? '').join('');
+    const bytes = Array.from(spelled, (character) => (character === ' ' ? 0x20 : BYTE_ALPHABET.indexOf(character)));
+    return Buffer.from(bytes).toString();
+}
+export function readGolden(name) {
+    return JSON.parse(readFileSync(new URL(`golden/${name}`, import.meta.url), 'utf8'));
+}
