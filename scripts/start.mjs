@@ -11,7 +11,12 @@ await script(async () => {
   await build()
   const server = spawn(process.execPath, [join(root, 'dist/main.js'), ...args], {
     stdio: 'inherit',
-    env: { ...process.env, LOG_FORMAT: process.env['LOG_FORMAT'] || 'pretty' }
+    env: {
+      ...process.env,
+      LOG_FORMAT: process.env['LOG_FORMAT'] || 'pretty',
+      // The second start, and a restarted worker, find their programs compiled.
+      COMPILE_CACHE: process.env['COMPILE_CACHE'] || join(root, '.cache/compile')
+    }
   })
   // Ctrl-C reaches the server too, as it shares the terminal; only signals to this process alone are passed on.
   process.on('SIGINT', () => undefined)
