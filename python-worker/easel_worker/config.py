@@ -19,6 +19,7 @@ from easel_worker import options
 from easel_worker.fake_engine import Fault
 from easel_worker.logs import LEVELS, SILENT
 
+DTYPES = ("auto", "bfloat16", "float32")
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 USAGE = 2
 
@@ -85,10 +86,20 @@ class Config:
         Option(
             "--dtype",
             "DTYPE",
-            options.choice("bfloat16", "float32"),
-            "what the model computes in: bfloat16 or float32",
+            options.choice(*DTYPES),
+            "what the model computes in: auto (bfloat16; float32 on CPUs), bfloat16 or float32",
         ),
-    ] = "bfloat16"
+    ] = "auto"
+
+    vae_dtype: Annotated[
+        str,
+        Option(
+            "--vae-dtype",
+            "VAE_DTYPE",
+            options.choice(*DTYPES),
+            "what the model's VAE computes in: auto is as the rest of the model",
+        ),
+    ] = "auto"
 
     sizes: Annotated[
         tuple[tuple[int, int], ...] | None,
@@ -96,19 +107,31 @@ class Config:
             "--sizes",
             "SIZES",
             options.sizes,
-            "sizes to serve, such as 1024x1024,512x512, the usual one first (default: the model's)",
+            "sizes to serve, such as 1024x1024,512x512 (default: those that the model names)",
         ),
     ] = None
 
     rows: Annotated[
-        int,
+        int | None,
         Option(
             "--rows",
             "ROWS",
             options.positive,
-            "how many rows one denoising step holds; a guided image takes two",
+            "how many rows one denoising step holds; a guided image takes two (default: 8, for "
+            "each device)",
         ),
-    ] = 8
+    ] = None
+
+    batch_lanes: Annotated[
+        tuple[int, ...],
+        Option(
+            "--batch-lanes",
+            "BATCH_LANES",
+            options.counts,
+            "how many images a device computes in one call, such as 1,2,4, a program for each; "
+            "with others than 1 an image's last bits may depend on how many others there are",
+        ),
+    ] = (1,)
 
     compile_cache: Annotated[
         Path | None,
@@ -282,14 +305,14 @@ def _parser(known: dict[str, Option]) -> argparse.ArgumentParser:
         prog="easel-worker",
         description="Holds a model on the accelerator and makes images for an Easel gateway.",
         epilog="A flag wins over its environment variable. Exit status: 0 drained, 1 failed, "
-        "2 wrong usage, 3 refused by the gateway, 4 out of memory at start.",
+        "2 wrong usage, 3 refused by the gateway, 4 out of memory at start, 5 engine broken.",
         allow_abbrev=False,
     )
     for field in dataclasses.fields(Config):
         option = known[field.name]
         text = f"{option.help} [{option.env}]"
         if field.default not in (None, "", (), False):
-            text += f" (default: {field.default})"
+            text += f" (default: {_shown(field.default)})"
         flag: dict[str, Any] = (
             {"nargs": "?", "const": "true"} if option.parse is options.switch else {}
         )
@@ -298,6 +321,11 @@ def _parser(known: dict[str, Option]) -> argparse.ArgumentParser:
             option.flag, dest=field.name, help=text.replace("%", "%%"), metavar=metavar, **flag
         )
     return parser
+
+
+def _shown(default: object) -> str:
+    """A default as it would be written."""
+    return ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
 def _exposed(endpoint: str) -> bool:

@@ -21,17 +21,31 @@ def _fake(config: Config) -> Engine:
         encode_ms=config.fake_encode_ms,
         decode_ms=config.fake_decode_ms,
         warm_ms=config.fake_warm_ms,
-        rows=config.rows,
         faults=config.fake_faults,
         model=config.model,
     )
+    if config.rows is not None:
+        settings = dataclasses.replace(settings, rows=config.rows)
     if config.sizes is not None:
         settings = dataclasses.replace(settings, sizes=config.sizes)
     return FakeEngine(settings)
 
 
 def _sdxl(config: Config) -> Engine:
-    from easel_worker.sdxl.engine import SdxlEngine  # noqa: PLC0415 - needs jax
+    # ruff: noqa: PLC0415 - importing these takes seconds and a device
+    from easel_worker.sdxl.compilation import cache_programs_in
+    from easel_worker.sdxl.engine import SdxlEngine
+    from easel_worker.sdxl.options import Options
 
-    assert config.model is not None  # Config has checked it
-    return SdxlEngine(config.model, dtype=config.dtype, sizes=config.sizes, rows=config.rows)
+    if config.model is None:
+        raise ValueError("the sdxl engine needs a model folder")
+    if config.compile_cache is not None:
+        cache_programs_in(config.compile_cache)
+    chosen = Options(
+        dtype=config.dtype,
+        vae_dtype=config.vae_dtype,
+        sizes=config.sizes,
+        rows=config.rows,
+        batch_lanes=config.batch_lanes,
+    )
+    return SdxlEngine(config.model, chosen)

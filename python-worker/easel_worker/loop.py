@@ -38,6 +38,8 @@ from easel_worker.scheduler import Scheduler, Ticket
 from easel_worker.vitals import Vitals
 
 MEMORY_EVERY_S = 1.0
+MAX_FAILURES_IN_A_ROW = 8
+"""So many images in a row that the engine failed to make: the device is lost, a new process helps."""
 
 
 class ExitStatus(IntEnum):
@@ -47,6 +49,7 @@ class ExitStatus(IntEnum):
     FAILED = 1
     REFUSED = 3
     OUT_OF_MEMORY = 4
+    BROKEN = 5
 
 
 class Loop:
@@ -82,7 +85,7 @@ class Loop:
             self._attend(wait=not self._scheduler.busy and self._departure is None)
             for ticket in self._scheduler.admit():
                 self._encode(ticket)
-            for ticket in self._step(self._scheduler.next_step()):
+            for ticket in self._step():
                 self._decode(ticket)
         return self._status
 
@@ -95,7 +98,10 @@ class Loop:
             self._handle(event)
         for request in self._scheduler.expire(self._clock()):
             self._requests.fail(request, "expired", "the time for the request is over")
-        if self._departure is not None:
+        if self._requests.failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
+            self._log.error("the engine makes no images any more", failures=MAX_FAILURES_IN_A_ROW)
+            self._stop(ExitStatus.BROKEN)
+        elif self._departure is not None:
             self._leave(self._departure)
 
     def _handle(self, event: Event) -> None:
@@ -146,8 +152,10 @@ class Loop:
             flight.lane = self._engine.start(flight.job)
         flight.denoise_from = self._clock()
 
-    def _step(self, step: tuple[Ticket, ...]) -> list[Ticket]:
+    def _step(self) -> list[Ticket]:
         """One denoising step of images of one size; answers those that have no steps left."""
+        self._attend()
+        step = self._scheduler.next_step()
         flights = [flight for ticket in step if (flight := self._requests.flight(ticket))]
         if not flights:
             return []

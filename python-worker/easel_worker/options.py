@@ -17,6 +17,11 @@ def positive(value: str) -> int:
     return number
 
 
+def counts(value: str) -> tuple[int, ...]:
+    """Integers from 1, joined by commas."""
+    return tuple(positive(text) for text in value.split(","))
+
+
 def duration(value: str) -> float:
     """A finite number from 0."""
     number = float(value)

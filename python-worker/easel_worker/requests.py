@@ -35,6 +35,7 @@ class Requests:
         self._capabilities = capabilities
         self._log = log
         self._flights: dict[str, dict[int, Flight]] = {}
+        self.failures_in_a_row = 0
 
     def accept(self, request: Generate, arrived: float) -> None:
         """Queue the request's images, or answer why not."""
@@ -64,6 +65,7 @@ class Requests:
 
     def land(self, flight: Flight, result: Result) -> None:
         """Send an image; with its last one the request ends well."""
+        self.failures_in_a_row = 0
         self._scheduler.finished(flight.ticket)
         images = self._flights[flight.ticket.request]
         del images[flight.ticket.image]
@@ -79,6 +81,7 @@ class Requests:
     def blame(self, flight: Flight, error: Exception) -> None:
         """End the request of an image whose work raised `error`."""
         request, code = flight.request, failure_code(error)
+        self.failures_in_a_row += code == "internal"
         if code == "invalid":
             self._log.info("invalid request", id=request.id, trace=request.trace, reason=str(error))
         else:

@@ -1,11 +1,12 @@
 """Signals and the parent's death, seen even while the main thread is inside a compiler or a step.
 
 Python runs signal handlers on the main thread between two bytecodes, which may be minutes away when
-XLA compiles. So the signals are blocked everywhere, and one thread waits for them.
+XLA compiles. So a thread of its own reads the signals from the interpreter's wake-up socket.
 """
 
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable
@@ -13,39 +14,59 @@ from typing import NoReturn
 
 from easel_worker.logs import Logger
 
-TERMINATING = frozenset({signal.SIGTERM, signal.SIGINT})
+TERMINATING = (signal.SIGTERM, signal.SIGINT)
 OVERDUE_S = 5.0
 
 
 class Signals:
     """The first signal asks to leave; the second one, or too long a delay, ends the process."""
 
-    def __init__(self, log: Logger, grace_s: float) -> None:
-        """Blocks the signals. Call it on the main thread, before any other thread starts."""
+    def __init__(self, log: Logger, grace_s: float, overdue_s: float = OVERDUE_S) -> None:
+        """To be made on the main thread.
+
+        Args:
+            grace_s: how long leaving may take; `overdue_s` later the process ends with status 1.
+        """
         self._log = log
-        self._grace_s = grace_s
+        self._patience_s = grace_s + overdue_s
         self._leave: Callable[[], None] | None = None
         self._lock = threading.Lock()
-        signal.pthread_sigmask(signal.SIG_BLOCK, TERMINATING)
-        threading.Thread(target=self._wait, name="signals", daemon=True).start()
+        self._signals, self._wake_up = socket.socketpair()
+        self._wake_up.setblocking(False)
+        self._install()
+        threading.Thread(target=self._watch, name="signals", daemon=True).start()
 
     def on_first(self, leave: Callable[[], None]) -> None:
         """From now on the first signal calls `leave`. Before, it ends the process with status 0."""
+        self._install()  # what the engine loaded may have put its own handlers in place
         with self._lock:
             self._leave = leave
 
-    def _wait(self) -> None:
-        name = signal.Signals(signal.sigwait(TERMINATING)).name
+    def _install(self) -> None:
+        signal.set_wakeup_fd(self._wake_up.fileno(), warn_on_full_buffer=False)
+        for number in TERMINATING:
+            signal.signal(number, lambda *_: None)
+
+    def _watch(self) -> None:
+        name = signal.Signals(self._next()).name
         with self._lock:
             leave = self._leave
         if leave is None:
             self._exit(0, f"{name} before the worker was ready, exiting")
         self._log.info(f"{name}: leaving; a second signal exits at once")
         leave()
-        again = signal.sigtimedwait(TERMINATING, self._grace_s + OVERDUE_S)
-        if again is None:
-            self._exit(1, f"{name} was {self._grace_s + OVERDUE_S:.0f} s ago, exiting")
-        self._exit(128 + again.si_signo, "second signal, exiting at once")
+        self._signals.settimeout(self._patience_s)
+        try:
+            again = self._next()
+        except TimeoutError:
+            self._exit(1, f"still here {self._patience_s:.0f} s after {name}, exiting")
+        self._exit(128 + again, "second signal, exiting at once")
+
+    def _next(self) -> int:
+        """The number of the next terminating signal."""
+        while (number := self._signals.recv(1)[0]) not in TERMINATING:
+            pass
+        return number
 
     def _exit(self, status: int, why: str) -> NoReturn:
         self._log.warn(why)

@@ -23,7 +23,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str, **environment: 
 
 def test_defaults() -> None:
     config = load(FAKE, {})
-    assert (config.connect, config.rows, config.sizes) == ("ipc:///tmp/easel.sock", 8, None)
+    assert (config.connect, config.rows, config.sizes) == ("ipc:///tmp/easel.sock", None, None)
     assert config.name.rpartition("-")[2].isdecimal()
 
 
@@ -35,12 +35,14 @@ def test_a_flag_wins_over_the_environment_which_wins_over_the_default() -> None:
 
 
 def test_values_are_parsed() -> None:
+    flags = ["--sizes", "1024x768, 512x512,512x512", "--model", "m", "--batch-lanes", "1,4"]
     config = load(
-        [*FAKE, "--sizes", "1024x768, 512x512,512x512", "--model", "m", "--exit-with-parent"],
+        [*FAKE, "--exit-with-parent", *flags],
         {"FAKE_FAULTS": "raise:13@2, oom:warm ,exit:1@decode,hang:0@encode"},
     )
     assert config.sizes == ((1024, 768), (512, 512))
     assert config.model == Path("m")
+    assert config.batch_lanes == (1, 4)
     assert config.exit_with_parent is True
     assert config.fake_faults == (
         Fault("raise", "2", 13),

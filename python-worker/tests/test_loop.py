@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from easel_worker.fake_engine import Fault
-from easel_worker.loop import ExitStatus
+from easel_worker.loop import MAX_FAILURES_IN_A_ROW, ExitStatus
 from easel_worker.mailbox import Broken, Leave, Lost, TurnedAway
 from easel_worker.protocol import Bye, Cancel, FromWorker, Progress, Result
 from easel_worker.requests import MAX_IMAGES
@@ -99,7 +99,8 @@ def test_a_cancelled_request_ends_at_once_and_harms_no_other(cue: Any) -> None:
     first = (B, A) if cue is CANCELS["in the queue"] else (A, B)
     stage.play(*first)
     assert stage.failure("a") == "cancelled"
-    assert stage.results("a") == []
+    *_, last, _ = [None, *stage.about("a")]
+    assert last is None or cue(last), "nothing is done for a request that nobody wants"
     assert is_answer(stage.results("b")[0], B)
     assert stage.vitals.heartbeat("s").rows_in_use == 0
 
@@ -184,6 +185,22 @@ def test_when_only_joint_steps_fail_all_go_on_one_by_one(advance_first: int) -> 
     stage.play(A, B)
     assert is_answer(stage.results("a")[0], A)
     assert is_answer(stage.results("b")[0], B)
+
+
+def test_a_worker_whose_engine_only_fails_ends() -> None:
+    faults = tuple(Fault("raise", "1", seed) for seed in range(MAX_FAILURES_IN_A_ROW))
+    stage = Stage(faults=faults, rows=2)
+    requests = [generate(f"r{seed}", seed) for seed in range(MAX_FAILURES_IN_A_ROW)]
+    assert stage.play(*requests, generate("waiting", 99)) == ExitStatus.BROKEN
+    assert [stage.failure(request.id) for request in requests] == ["internal"] * len(requests)
+    assert stage.about("waiting") == []
+
+
+def test_an_image_in_between_shows_that_the_engine_works() -> None:
+    faults = tuple(Fault("raise", "1", seed) for seed in range(MAX_FAILURES_IN_A_ROW))
+    stage = Stage(faults=faults, rows=2)
+    requests = [generate(f"r{seed}", seed) for seed in range(MAX_FAILURES_IN_A_ROW)]
+    assert stage.play(*requests[1:], generate("good", 99), requests[0]) == ExitStatus.DRAINED
 
 
 def test_a_failing_preview_fails_its_request() -> None:

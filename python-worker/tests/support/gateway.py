@@ -1,0 +1,81 @@
+"""A gateway to test workers with: a real ROUTER that does what the test says."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import zmq
+
+from easel_worker.codec import pack, unpack
+from easel_worker.protocol import FROM_WORKER, FromGateway, FromWorker, Hello, Welcome
+
+PATIENCE_S = 20.0
+M = TypeVar("M", bound=FromWorker)
+
+
+class Gateway:
+    """Not safe for several threads."""
+
+    def __init__(self, socket: "zmq.Socket[bytes]", endpoint: str) -> None:
+        self._socket = socket
+        self.endpoint = endpoint
+        self.known = False
+        """Whether a worker was ever welcomed."""
+
+    def receive(self, timeout_s: float = PATIENCE_S) -> tuple[str, FromWorker]:
+        """The next message, and who sent it."""
+        if not self._socket.poll(int(max(timeout_s, 0) * 1000)):
+            raise TimeoutError("no message from a worker")
+        worker, *frames = self._socket.recv_multipart()
+        return worker.decode(), unpack(frames, FROM_WORKER)
+
+    def until(
+        self, kind: type[M], where: Callable[[M], bool] = lambda _: True
+    ) -> tuple[M, list[FromWorker]]:
+        """The first message of a kind (for which `where` holds), and all that came before it."""
+        skipped: list[FromWorker] = []
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            _, message = self.receive(end - time.monotonic())
+            if isinstance(message, kind) and where(message):
+                return message, skipped
+            skipped.append(message)
+
+    def expect(self, kind: type[M], where: Callable[[M], bool] = lambda _: True) -> M:
+        """The first message of a kind, for which `where` holds; others are ignored."""
+        return self.until(kind, where)[0]
+
+    def welcome(self, session: str = "s1", heartbeat_ms: float = 50.0) -> Hello:
+        """Wait for HELLO and welcome who said it."""
+        hello = self.expect(Hello)
+        self.send(hello.worker, Welcome(session, heartbeat_ms))
+        self.known = True
+        return hello
+
+    def send(self, worker: str, *messages: FromGateway) -> None:
+        """Send messages; the worker must be connected."""
+        for message in messages:
+            self.send_frames(worker, [bytes(frame) for frame in pack(message)])
+
+    def send_frames(self, worker: str, frames: list[bytes]) -> None:
+        """Send anything."""
+        self._socket.send_multipart([worker.encode(), *frames])
+
+
+@contextmanager
+def gateway(endpoint: str, curve_secret: bytes | None = None) -> Iterator[Gateway]:
+    """A gateway that listens at the endpoint (tcp with port `*`: at a free one)."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    socket = context.socket(zmq.ROUTER)
+    socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    socket.setsockopt(zmq.LINGER, 0)
+    if curve_secret is not None:
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, curve_secret)
+    try:
+        socket.bind(endpoint)
+        yield Gateway(socket, socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0"))
+    finally:
+        socket.close()
+        context.term()

@@ -1,0 +1,303 @@
+"""The worker as a process, over a real socket: what a gateway and an operating system see."""
+
+import base64
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+
+from easel_worker.protocol import (
+    Bye,
+    Cancel,
+    Drain,
+    Failed,
+    FromWorker,
+    Heartbeat,
+    Hello,
+    Ping,
+    Progress,
+    Refused,
+    Result,
+    Welcome,
+)
+from tests.make_golden import goldens
+from tests.support.gateway import Gateway, gateway
+from tests.support.process import ROOT, Worker, worker
+from tests.support.samples import generate, is_answer
+
+ENDLESS = 1000  # steps of 5 ms: a request that ends only if it is made to
+ARGUMENTS: tuple[str, ...] = ("--rows", "2", "--exit-with-parent", "--drain-grace", "10")
+ARGUMENTS += ("--fake-faults", "raise:666@2,hang:13@1,exit:70@2")
+GOLDENS = list(goldens())
+
+
+@pytest.fixture(name="listening")
+def _listening(tmp_path: Path) -> Iterator[Gateway]:
+    with gateway(f"ipc://{tmp_path}/gw") as listening:
+        yield listening
+
+
+@pytest.fixture(name="ready")
+def _ready(listening: Gateway, tmp_path: Path) -> Iterator[Worker]:
+    """A worker of two rows, in a session; seeds 666, 13 and 70 raise, hang and exit."""
+    with worker(listening.endpoint, tmp_path, *ARGUMENTS) as ready:
+        listening.welcome()
+        yield ready
+
+
+@pytest.fixture(name="long_lived", scope="module")
+def _long_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """The gateway of such a worker, for tests that leave it idle."""
+    folder = tmp_path_factory.mktemp("shared")
+    with (
+        gateway(f"ipc://{folder}/gw") as listening,
+        worker(listening.endpoint, folder, *ARGUMENTS) as ready,
+    ):
+        yield listening
+        assert ready.running
+
+
+@pytest.fixture(name="shared")
+def _shared(long_lived: Gateway, request: pytest.FixtureRequest) -> Gateway:
+    """The same, in a new session: nobody sent PING while other tests ran."""
+    session = request.node.name
+    if long_lived.known:
+        long_lived.send("w1", Ping(session))
+    long_lived.welcome(session)
+    long_lived.expect(Heartbeat, lambda m: m.session == session)
+    return long_lived
+
+
+def about(messages: list[FromWorker], request: str) -> list[FromWorker]:
+    return [message for message in messages if getattr(message, "id", None) == request]
+
+
+def begin(listening: Gateway, request: str, seed: int = 1) -> None:
+    """Start an endless request, and wait until it is denoised."""
+    listening.send("w1", generate(request, seed, steps=ENDLESS))
+    listening.expect(Progress, lambda m: m.id == request and m.stage == "denoising")
+
+
+def expect_answer(listening: Gateway, request: str) -> None:
+    """Ask for an image, and get the right one."""
+    asked = generate(request, 5)
+    listening.send("w1", asked)
+    assert is_answer(listening.expect(Result, lambda m: m.id == request), asked)
+
+
+def test_a_request_from_hello_to_result(listening: Gateway, tmp_path: Path) -> None:
+    with worker(listening.endpoint, tmp_path) as process:
+        hello = listening.welcome()
+        assert (hello.worker, hello.protocol, hello.sizes) == ("w1", 1, ((64, 48), (32, 32)))
+        assert listening.expect(Heartbeat).session == "s1"
+        asked = generate("a", 1, 2, preview_every=2)
+        listening.send("w1", asked)
+        first, before = listening.until(Result)
+        second, between = listening.until(Result)
+        assert is_answer(first, asked)
+        assert is_answer(second, asked)
+        shown = [m.step for m in before if isinstance(m, Progress) and m.preview is not None]
+        assert shown == [2, 2]
+        assert {m.stage for m in before + between if isinstance(m, Progress)} == {
+            "encoding",
+            "denoising",
+            "decoding",
+        }
+        beat = listening.expect(Heartbeat, lambda m: m.steps_total == 4)
+        assert (beat.rows_in_use, beat.queued) == (0, 0)
+        assert process.wait_for_log("welcomed")["session"] == "s1"
+
+
+def test_cancel_between_steps_and_in_the_queue(shared: Gateway) -> None:
+    begin(shared, "running")
+    shared.send("w1", generate("waiting"), Cancel("waiting"))
+    assert shared.expect(Failed).code == "cancelled"
+    shared.send("w1", Cancel("running"))
+    assert shared.expect(Failed, lambda m: m.id == "running").code == "cancelled"
+    shared.expect(Heartbeat, lambda m: (m.rows_in_use, m.queued) == (0, 0))
+    expect_answer(shared, "next")
+
+
+@pytest.mark.parametrize(
+    ("stage", "flag"), [("encoding", "--fake-encode-ms"), ("decoding", "--fake-decode-ms")]
+)
+def test_cancel_in_a_stage(listening: Gateway, tmp_path: Path, stage: str, flag: str) -> None:
+    with worker(listening.endpoint, tmp_path, flag, "1500"):
+        listening.welcome()
+        listening.send("w1", generate("a"))
+        listening.expect(Progress, lambda m: m.stage == stage)
+        listening.send("w1", Cancel("a"))
+        failed, before = listening.until(Failed)
+        assert (failed.id, failed.code) == ("a", "cancelled")
+        assert about(before, "a") == []
+
+
+def test_a_request_expires(shared: Gateway) -> None:
+    shared.send("w1", generate("a", 1, steps=ENDLESS, timeout_ms=60.0))
+    assert shared.expect(Failed).code == "expired"
+    expect_answer(shared, "next")
+
+
+def test_a_fault_fails_its_own_request(shared: Gateway) -> None:
+    one, other = generate("guilty", 666, guidance=1.0), generate("innocent", 2, guidance=1.0)
+    shared.send("w1", one, other)
+    failed = shared.expect(Failed)
+    assert (failed.id, failed.code) == ("guilty", "internal")
+    assert is_answer(shared.expect(Result), other)
+
+
+def test_a_hanging_step_is_seen_in_the_heartbeat(listening: Gateway, ready: Worker) -> None:
+    listening.send("w1", generate("a", 13))
+    beats = [listening.expect(Heartbeat, lambda m: m.rows_in_use == 2) for _ in range(3)]
+    assert {beat.steps_total for beat in beats} == {0}
+    assert ready.running
+
+
+def test_a_fault_can_end_the_process(listening: Gateway, ready: Worker) -> None:
+    listening.send("w1", generate("a", 70))
+    assert ready.exit_status() == 70
+
+
+def test_another_session_drops_the_work_and_says_hello(shared: Gateway) -> None:
+    begin(shared, "old")
+    shared.send("w1", generate("old and waiting"), Ping("s2"))
+    shared.expect(Hello)
+    shared.send("w1", generate("too early"), Welcome("s2", 50.0))
+    asked = generate("new", 5)
+    shared.send("w1", asked)
+    result, before = shared.until(Result)
+    assert is_answer(result, asked)
+    assert {getattr(message, "id", "new") for message in before} == {"new"}
+    assert {m.session for m in before if isinstance(m, Heartbeat)} <= {"s2"}
+
+
+def test_garbage_is_dropped_and_logged_once(listening: Gateway, ready: Worker) -> None:
+    to_us = [golden for golden in GOLDENS if golden["direction"] == "to-worker"]
+    # (A ROUTER cannot send a message without frames.)
+    bad = [golden for golden in to_us if not golden["valid"] and golden["frames"]]
+    for golden in bad:
+        listening.send_frames("w1", [base64.b64decode(frame) for frame in golden["frames"]])
+    expect_answer(listening, "after the garbage")
+    warnings = [line for line in ready.logs() if line["level"] >= 40]
+    assert [line["msg"].partition(";")[0] for line in warnings] == ["dropped a bad message"]
+    ready.signal(signal.SIGTERM)
+    assert ready.exit_status() == 0
+    assert ready.wait_for_log("transport closed")["bad_messages"] == len(bad)
+
+
+def test_drain_finishes_what_fits(listening: Gateway, ready: Worker) -> None:
+    asked = generate("short", 1, steps=40)
+    listening.send("w1", asked, generate("long", 2, steps=ENDLESS))
+    listening.expect(Progress, lambda m: m.step == 2)
+    listening.send("w1", Drain(3000.0), generate("late"))
+    _, before = listening.until(Bye)
+    failures = {m.id: m.code for m in before if isinstance(m, Failed)}
+    assert failures == {"long": "draining", "late": "draining"}
+    assert [is_answer(m, asked) for m in before if isinstance(m, Result)] == [True]
+    assert ready.exit_status() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains(listening: Gateway, ready: Worker, number: int) -> None:
+    asked = generate("a", 1, steps=40)
+    listening.send("w1", asked)
+    listening.expect(Progress, lambda m: m.step == 2)
+    ready.signal(number)
+    _, before = listening.until(Bye)
+    assert [is_answer(m, asked) for m in before if isinstance(m, Result)] == [True]
+    assert ready.exit_status() == 0
+
+
+def test_a_second_signal_ends_a_hanging_worker_at_once(listening: Gateway, ready: Worker) -> None:
+    listening.send("w1", generate("a", 13))
+    listening.expect(Heartbeat, lambda m: m.rows_in_use == 2)
+    ready.signal(signal.SIGTERM)
+    ready.wait_for_log("a second signal exits at once")
+    ready.signal(signal.SIGTERM)
+    assert ready.exit_status() == 128 + signal.SIGTERM
+
+
+def test_a_closed_stdin_ends_a_hanging_worker(listening: Gateway, ready: Worker) -> None:
+    listening.send("w1", generate("a", 13))
+    listening.expect(Heartbeat, lambda m: m.rows_in_use == 2)
+    ready.close_stdin()
+    assert ready.exit_status() == 0
+
+
+@pytest.mark.parametrize("end", ["signal", "stdin"])
+def test_a_worker_that_still_warms_up_can_be_ended(tmp_path: Path, end: str) -> None:
+    arguments = ("--fake-warm-ms", "600000", "--exit-with-parent")
+    with worker(f"ipc://{tmp_path}/gw", tmp_path, *arguments) as process:
+        process.wait_for_log("warming up")
+        if end == "signal":
+            process.signal(signal.SIGTERM)
+        else:
+            process.close_stdin()
+        assert process.exit_status() == 0
+
+
+def test_a_refused_worker_says_why_and_exits_with_3(listening: Gateway, tmp_path: Path) -> None:
+    with worker(listening.endpoint, tmp_path) as process:
+        listening.expect(Hello)
+        listening.send("w1", Refused("tokenizer", "other tokenizers"))
+        assert process.exit_status() == 3
+        line = process.wait_for_log("refused by the gateway")
+        assert (line["level"], line["code"], line["reason"]) == (
+            50,
+            "tokenizer",
+            "other tokenizers",
+        )
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "text"),
+    [("oom:warm", 4, "out of memory at start"), ("raise:warm", 1, "the engine did not start")],
+)
+def test_an_engine_that_does_not_start(tmp_path: Path, fault: str, status: int, text: str) -> None:
+    with worker(f"ipc://{tmp_path}/gw", tmp_path, "--fake-faults", fault) as process:
+        assert process.exit_status() == status
+        assert process.wait_for_log(text)["err"]["stack"]
+
+
+def test_either_side_may_start_first_and_the_gateway_may_be_started_again(tmp_path: Path) -> None:
+    endpoint = f"ipc://{tmp_path}/gw"
+    with worker(endpoint, tmp_path) as process:
+        process.wait_for_log("ready, connecting")
+        with gateway(endpoint) as first:
+            first.welcome("s1")
+            begin(first, "of the first gateway")
+        with gateway(endpoint) as second:
+            assert second.expect(Heartbeat).session == "s1"
+            second.send("w1", Ping("s2"))
+            second.welcome("s2")
+            expect_answer(second, "of the second gateway")
+
+
+def test_tcp_with_curve_keys(tmp_path: Path) -> None:
+    server_public, server_secret = zmq.curve_keypair()
+    _, worker_secret = zmq.curve_keypair()
+    secret_file = tmp_path / "key"
+    secret_file.write_bytes(worker_secret)
+    keys = ("--curve-server-key", server_public.decode(), "--curve-secret-key", f"@{secret_file}")
+    with (
+        gateway("tcp://127.0.0.1:*", server_secret) as listening,
+        worker(listening.endpoint, tmp_path, *keys),
+    ):
+        listening.welcome()
+        expect_answer(listening, "a")
+
+
+def test_the_fake_engine_needs_no_jax() -> None:
+    program = """
+import sys
+from easel_worker import engines
+from easel_worker.config import load
+import easel_worker.__main__
+engines.build(load(["--engine", "fake"], {}))
+sys.exit("jax" in sys.modules)
+"""
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
