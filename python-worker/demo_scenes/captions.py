@@ -72,22 +72,24 @@ def caption(scene: Scene, rng: np.random.Generator, complete: bool = False) -> C
 
 def _single(scene: Scene, rng: np.random.Generator) -> Caption:
     (item,) = scene.objects
-    size = item.size_word if rng.random() < 0.5 else None
-    text = _noun(item, size, rng)
-    position, where = _position(item, rng) if rng.random() < 0.4 else ((None, None), "")
-    return Caption(f"{text} {where}".strip(), scene, None, size, position)
+    text = _noun(item, item.size_word, rng)
+    position, where = _position(item, rng)
+    return Caption(f"{text} {where}".strip(), scene, None, item.size_word, position)
 
 
 def _pair(scene: Scene, rng: np.random.Generator) -> Caption:
-    order = (0, 1) if rng.random() < 0.5 else (1, 0)
-    first, second = (_noun(scene.objects[i], None, rng) for i in order)
+    """Says the relation, or puts two objects side by side in the order it mentions them."""
+    relation = scene.relation or ""
     chance = rng.random()
-    if chance < 0.15:
+    bare = relation in ("left", "right") and chance < 0.3
+    forward = relation == "left" if bare else rng.random() < 0.5
+    order = (0, 1) if forward else (1, 0)
+    first, second = (_noun(scene.objects[i], None, rng) for i in order)
+    if bare:
         text = f"{first} {_pick(rng, _WORDS['no relation'])} {second}"
         return Caption(text, scene, None, mentioned=order)
-    relation = scene.relation or ""
-    said = relation if order == (0, 1) else _OPPOSITE[relation]
-    if chance < 0.3:
+    said = relation if forward else _OPPOSITE[relation]
+    if chance < 0.45:
         sides = (_pick(rng, _WORDS[_SIDES[r]]) for r in (said, _OPPOSITE[said]))
         text = f"{first} {next(sides)} and {second} {next(sides)}"
     else:
@@ -101,18 +103,17 @@ def _noun(item: Object, size: str | None, rng: np.random.Generator) -> str:
 
 
 def _position(item: Object, rng: np.random.Generator) -> tuple[tuple[str | None, str | None], str]:
-    """What a caption says of the place, and how; says less than is true half of the time."""
+    """What a caption says of the place, and how; the middle may go without saying."""
     x, y = item.position
     if (x, y) == ("center", "center"):
+        if rng.random() < 0.7:
+            return (None, None), ""
         return (x, y), _pick(rng, _WORDS["middle"])
     x, y = (None if axis == "center" else axis for axis in (x, y))
     if x and y:
-        if rng.random() < 0.5:
-            name = f"{_pick(rng, (y, {'top': 'upper', 'bottom': 'lower'}[y]))} {x}"
-            return (x, y), _pick(rng, _WORDS["corner"]).format(name)
-        x, y = (x, None) if rng.random() < 0.5 else (None, y)
-    side = x or y
-    return (x, y), _pick(rng, _WORDS[f"side {side}"]) if side else ""
+        name = f"{_pick(rng, (y, {'top': 'upper', 'bottom': 'lower'}[y]))} {x}"
+        return (x, y), _pick(rng, _WORDS["corner"]).format(name)
+    return (x, y), _pick(rng, _WORDS[f"side {x or y}"])
 
 
 def _pick(rng: np.random.Generator, options: Sequence[str]) -> str:

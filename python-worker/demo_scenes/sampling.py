@@ -4,13 +4,16 @@ import hashlib
 
 import numpy as np
 
-from demo_scenes.scene import COLOURS, GRID, IMAGE_SIZE, RELATIONS, SHAPES, Object, Scene
+from demo_scenes.scene import COLOURS, IMAGE_SIZE, RELATIONS, SHAPES, Object, Scene
 
 HELD_OUT_SHARE = 0.12
-_MARGIN = 4  # pixels between an object and the border of the picture
-_GAP = 8  # pixels between two objects
-_SINGLE_HALVES = tuple(range(20, 45, GRID))
-_PAIR_HALVES = (16, 20, 24)
+_SIZES = {"small": (20, 24), None: (28, 32), "large": (36, 40)}
+_PAIR_HALVES = (20, 24)
+_JITTER = (-4, 0, 4)
+_MIDDLE = IMAGE_SIZE // 2
+_REACH = 60  # from the middle of the picture to the outer edge of an object, at most
+_SIDE_OFFSET = 28  # of a single object's centre, where its size leaves room
+_PAIR_OFFSET = 32  # of each centre of a pair, along the axis that sets the two apart
 
 
 def is_held_out(scene: Scene) -> bool:
@@ -43,51 +46,36 @@ def _until(rng: np.random.Generator, pair_share: float, held_out: bool) -> Scene
 
 
 def _random_single(rng: np.random.Generator) -> Scene:
-    background, colour = rng.permutation(COLOURS)[:2]
-    half = int(rng.choice(_SINGLE_HALVES))
-    low, high = _MARGIN + half, IMAGE_SIZE - _MARGIN - half
-    cx, cy = (_on_grid(rng, low, high) for _ in range(2))
-    item = Object(str(rng.choice(SHAPES)), str(colour), cx, cy, half)
-    return Scene(str(background), (item,))
+    """One object: of middling size near the middle, unless the caption will say otherwise.
+
+    What a caption leaves open varies little, so that a small model need not choose a place
+    before it can draw a shape.
+    """
+    background, colour = (str(c) for c in rng.permutation(COLOURS)[:2])
+    sizes = list(_SIZES.values())
+    half = int(rng.choice(sizes[1] if rng.random() < 0.4 else sizes[rng.choice([0, 2])]))
+    offset = min(_SIDE_OFFSET, _REACH - half)
+    sides = (0, 0) if rng.random() < 0.5 else rng.integers(-1, 2, 2)
+    cx, cy = (_MIDDLE + int(side) * offset if side else _near(rng, _MIDDLE) for side in sides)
+    return Scene(background, (Object(str(rng.choice(SHAPES)), colour, cx, cy, half),))
 
 
 def _random_pair(rng: np.random.Generator) -> Scene:
-    """Two objects apart along one axis by more than along the other."""
+    """Two objects, one at each side of the middle along one axis."""
     background, *colours = (str(c) for c in rng.permutation(COLOURS)[:3])
-    halves = [int(rng.choice(_PAIR_HALVES)) for _ in range(2)]
     relation = str(rng.choice(RELATIONS))
-    along = _apart(rng, halves)
-    across = _close(rng, halves, max_difference=along[1] - along[0] - GRID)
-    order = (0, 1) if relation in ("left", "above") else (1, 0)
+    sign = -1 if relation in ("left", "above") else 1
     objects = []
-    for which, place in enumerate(order):
-        shape = str(rng.choice(SHAPES))
-        # along[] is sorted; sizes belong to the place so that the gap stays what was drawn
-        xy = (along[place], across[place])
-        cx, cy = xy if relation in ("left", "right") else xy[::-1]
-        objects.append(Object(shape, colours[which], cx, cy, halves[place]))
+    for colour, side in zip(colours, (sign, -sign), strict=True):
+        along, across = _near(rng, _MIDDLE + side * _PAIR_OFFSET), _near(rng, _MIDDLE)
+        cx, cy = (along, across) if relation in ("left", "right") else (across, along)
+        half = int(rng.choice(_PAIR_HALVES))
+        objects.append(Object(str(rng.choice(SHAPES)), colour, cx, cy, half))
     return Scene(background, tuple(objects))
 
 
-def _apart(rng: np.random.Generator, halves: list[int]) -> tuple[int, int]:
-    first = _on_grid(
-        rng, _MARGIN + halves[0], IMAGE_SIZE - _MARGIN - 2 * halves[1] - _GAP - halves[0]
-    )
-    second = _on_grid(rng, first + halves[0] + _GAP + halves[1], IMAGE_SIZE - _MARGIN - halves[1])
-    return first, second
-
-
-def _close(rng: np.random.Generator, halves: list[int], max_difference: int) -> tuple[int, int]:
-    lows = [_MARGIN + half for half in halves]
-    highs = [IMAGE_SIZE - _MARGIN - half for half in halves]
-    first = _on_grid(rng, lows[0], highs[0])
-    reach = min(max_difference, 24)
-    second = _on_grid(rng, max(lows[1], first - reach), min(highs[1], first + reach))
-    return first, second
-
-
-def _on_grid(rng: np.random.Generator, low: int, high: int) -> int:
-    return int(rng.integers(-(-low // GRID), high // GRID + 1)) * GRID
+def _near(rng: np.random.Generator, place: int) -> int:
+    return place + int(rng.choice(_JITTER))
 
 
 def _hash_share(name: str) -> float:

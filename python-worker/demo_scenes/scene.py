@@ -20,9 +20,6 @@ COLOURS: tuple[str, ...] = tuple(PALETTE)
 SHAPES: tuple[str, ...] = ("circle", "square", "triangle")
 RELATIONS: tuple[str, ...] = ("left", "right", "above", "below")
 
-# Centres and half sizes lie on this grid: half of one latent cell of an 8x autoencoder.
-GRID = 4
-
 
 @dataclass(frozen=True, slots=True)
 class Object:

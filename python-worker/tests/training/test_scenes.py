@@ -78,6 +78,20 @@ def test_hold_out_ignores_place_size_and_order() -> None:
         assert is_held_out(moved)
 
 
+def test_what_a_caption_leaves_open_is_near_the_default() -> None:
+    rng = np.random.default_rng(8)
+    for _ in range(300):
+        said = caption(training_scene(rng, 0.5), rng)
+        first, *others = said.scene.objects
+        if not others and said.size is None:
+            assert 24 < first.half < 36
+        if not others and said.position == (None, None):
+            assert max(abs(first.cx - 64), abs(first.cy - 64)) <= 8
+        if others and said.relation is None:
+            left, right = (said.scene.objects[i] for i in said.mentioned)
+            assert left.cx < right.cx
+
+
 def test_captions_name_what_they_say() -> None:
     rng = np.random.default_rng(5)
     for _ in range(500):
@@ -90,14 +104,20 @@ def test_captions_name_what_they_say() -> None:
 
 def test_caption_wording_covers_the_plain_forms() -> None:
     rng = np.random.default_rng(6)
-    single = Scene("blue", (Object("circle", "red", 64, 64, 24),))
+    single = Scene("blue", (Object("circle", "red", 64, 64, 28),))
+    small = Scene("blue", (Object("circle", "red", 64, 64, 20),))
+    corner = Scene("blue", (Object("circle", "red", 36, 36, 28),))
     pair = Scene(
         "white", (Object("circle", "red", 32, 64, 20), Object("square", "green", 96, 64, 20))
     )
     singles = {caption(single, rng).text for _ in range(800)}
+    smalls = {caption(small, rng).text for _ in range(800)}
+    corners = {caption(corner, rng).text for _ in range(800)}
     pairs = {caption(pair, rng).text for _ in range(5000)}
     assert "a red circle on a blue background" in singles
-    assert "a small red circle on a blue background" in singles
+    assert "a small red circle on a blue background" in smalls
+    assert "a red circle in the top left corner on a blue background" in corners
+    assert "a red circle and a green square on a white background" in pairs
     assert "a red circle to the left of a green square on a white background" in pairs
     assert "a green square to the right of a red circle on a white background" in pairs
 
