@@ -2,7 +2,8 @@
 // npm test: installs what the tests need and runs every check there is. Extra arguments name the checks to run.
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { root, run, script, StepError } from './lib/run.mjs'
+import { installDeployTools } from './lib/deploy-tools.mjs'
+import { root, run, script, step, StepError } from './lib/run.mjs'
 import { build, python, setup } from './lib/setup.mjs'
 
 const reports = join(root, 'node_modules/.cache/easel-test')
@@ -26,6 +27,7 @@ await script(async () => {
   mkdirSync(reports, { recursive: true })
   await setup('test')
   await build()
+  await step('Installing kubectl and the checkers of the deployment files', installDeployTools)
   const failed = []
   let passedTests = 0
   let failedTests = 0

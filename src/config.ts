@@ -82,7 +82,7 @@ export const options = {
   stepTimeout: number('STEP_TIMEOUT', 120, seconds, 'Seconds without a finished step, while rows are in use, after which a worker is taken for hung.'),
   startTimeout: number('START_TIMEOUT', 3600, seconds, 'Seconds that a worker may take to load and compile before it says HELLO.'),
   restartBackoff: number('RESTART_BACKOFF', 0.5, seconds, 'Seconds before a dead worker is started again; doubled at each death in a row, up to 30.'),
-  drainTimeout: number('DRAIN_TIMEOUT', 25, seconds, 'Seconds that SIGTERM leaves for running requests. Spot nodes give 25.'),
+  drainTimeout: number('DRAIN_TIMEOUT', 25, seconds, 'Seconds that SIGTERM leaves for running requests. Closing takes up to 4 more; keep the sum under the time that the platform gives (GKE spot nodes: 15 by default).'),
   pngCompression: number('PNG_COMPRESSION', 4, { min: 0, max: 9, ...whole }, 'zlib level of PNG files.')
 } satisfies Record<string, Option<unknown>>
 

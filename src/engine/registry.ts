@@ -111,12 +111,18 @@ export class WorkerRegistry {
   }
 
   #hello(peer: string, hello: Hello): void {
-    const { tokenizers, heartbeatInterval, log, observer, now } = this.#options
+    const { tokenizers, log, observer, now } = this.#options
     const theirs = hello.tokenizers.map((tokenizer) => tokenizer.digest)
     if (theirs.length !== tokenizers.length || theirs.some((digest, index) => digest !== tokenizers[index])) {
       const message = `the worker's model has other tokenizers than the gateway's MODEL folder; give both the same model`
       log.error({ worker: peer, theirs, ours: tokenizers }, `worker ${peer} refused: ${message}`)
       this.send(peer, { kind: 'REFUSED', header: { code: 'tokenizer', message } })
+      return
+    }
+    const known = this.#workers.get(peer)
+    if (known?.hello.pid === hello.pid && known.heartbeat === undefined) {
+      // It asked again before our answer reached it.
+      this.#welcome(known)
       return
     }
     // Without a loss in between: a new process under the same name, or a worker that missed our last session.
@@ -125,13 +131,17 @@ export class WorkerRegistry {
     const session = this.#newSession()
     const worker: ConnectedWorker = { name: peer, hello, session, heartbeat: undefined, heardAt: at, progressAt: at, leaving: false }
     this.#workers.set(peer, worker)
-    this.send(peer, { kind: 'WELCOME', header: { session, heartbeat_ms: heartbeatInterval } })
+    this.#welcome(worker)
     observer.hello(peer, hello)
     log.info(
       { worker: peer, pid: hello.pid, model: hello.model, sizes: hello.sizes, rows: hello.rows, devices: hello.devices },
       `worker ${peer} is ready: ${hello.model.id} on ${hello.devices.length} × ${hello.devices[0]?.kind ?? 'nothing'}`
     )
     this.#options.onReady(worker)
+  }
+
+  #welcome({ name, session }: ConnectedWorker): void {
+    this.send(name, { kind: 'WELCOME', header: { session, heartbeat_ms: this.#options.heartbeatInterval } })
   }
 
   #known(peer: string, message: Exclude<WorkerMessage, { kind: 'HELLO' }>): void {

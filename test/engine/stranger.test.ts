@@ -41,3 +41,18 @@ it('a heartbeat from a worker that the gateway does not know is answered with a 
   expect((JSON.parse(header!.toString()) as { session: string }).session).not.toBe('old')
   dealer.close()
 })
+
+it('a worker that says HELLO again before it hears the answer is the same worker', async () => {
+  const server = await startReadyServer()
+  const { hello } = server.engine.state.workers[0]!
+  const dealer = stranger(server, 'eager')
+  const message = [Buffer.from([KINDS.HELLO, PROTOCOL_VERSION]), JSON.stringify({ ...hello, worker: 'eager', pid: 4711 })]
+  await dealer.send(message)
+  await dealer.send(message)
+  const answers = [await dealer.receive(), await dealer.receive()]
+  const sessions = answers.map(([tag, header]) => [tag![0], (JSON.parse(header!.toString()) as { session: string }).session])
+  expect(sessions[0]![0]).toBe(KINDS.WELCOME)
+  expect(sessions[1]).toEqual(sessions[0])
+  expect(await metric(server, 'easel_workers_lost_total')).toBe(0)
+  dealer.close()
+})

@@ -1,0 +1,52 @@
+import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
+import { writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { curveKeyPair } from 'zeromq'
+import { expect, it } from 'vitest'
+import { generate, openServer, startServer } from '../support/server.js'
+import { until } from '../support/wait.js'
+import { startWorker } from '../support/worker.js'
+
+function endpoint(): string {
+  return `ipc://${join(tmpdir(), `easel-test-${randomUUID()}.sock`)}`
+}
+
+it('serves with workers that somebody else started, before the gateway or after it', async () => {
+  const address = endpoint()
+  startWorker(address, 'early')
+  const server = await startServer({ WORKER: 'connect', WORKER_ENDPOINT: address })
+  await until('the early one is ready', () => server.engine.state.workers.length === 1)
+  expect((await generate(server, { prompt: 'x' })).status).toBe(200)
+  const late = startWorker(address, 'late')
+  await until('both are ready', () => server.engine.state.workers.length === 2)
+  late.kill('SIGTERM')
+  await once(late, 'exit')
+  await until('the late one has left', () => server.engine.state.workers.length === 1)
+  expect((await generate(server, { prompt: 'x' })).status).toBe(200)
+})
+
+it('a worker outlives its gateway and serves the next one', async () => {
+  const address = endpoint()
+  startWorker(address, 'survivor')
+  const first = await openServer({ WORKER: 'connect', WORKER_ENDPOINT: address })
+  await first.server.engine.firstReady
+  await first.stop()
+  const second = await startServer({ WORKER: 'connect', WORKER_ENDPOINT: address })
+  await second.engine.firstReady
+  expect((await generate(second, { prompt: 'x' })).status).toBe(200)
+})
+
+it('with CURVE keys takes the worker that knows them, and no other', async () => {
+  const address = endpoint()
+  const [gateway, worker] = [curveKeyPair(), curveKeyPair()]
+  const server = await startServer({ WORKER: 'connect', WORKER_ENDPOINT: address, CURVE_SECRET_KEY: gateway.secretKey })
+  const keyFile = join(tmpdir(), `easel-test-${randomUUID()}.key`)
+  await writeFile(keyFile, worker.secretKey, { mode: 0o600 })
+  startWorker(address, 'plain')
+  startWorker(address, 'known', { EASEL_CURVE_SERVER_KEY: gateway.publicKey, EASEL_CURVE_SECRET_KEY: `@${keyFile}` })
+  await server.engine.firstReady
+  expect((await generate(server, { prompt: 'x' })).status).toBe(200)
+  expect(server.engine.state.workers.map(({ name }) => name)).toEqual(['known'])
+})
