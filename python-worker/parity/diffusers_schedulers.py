@@ -1,5 +1,6 @@
 """Runs diffusers' schedulers on the cases of `scheduler_cases`. Needs torch and diffusers."""
 
+from collections.abc import Mapping
 from typing import Any
 from unittest import mock
 
@@ -18,19 +19,16 @@ _CLASSES = {
 }
 
 
-def make_scheduler(case: Case) -> Any:
-    """Diffusers' scheduler object for a case."""
-    config = dict(case.config)
-    name = case.scheduler
-    if name.endswith("_karras"):
-        name = name.removesuffix("_karras")
-        config["use_karras_sigmas"] = True
-    return _CLASSES[name].from_config(config)
+def scheduler_of(name: str, config: Mapping[str, Any]) -> Any:
+    """Diffusers' scheduler object for one of our names."""
+    plain = name.removesuffix("_karras")
+    karras = {} if name == plain else {"use_karras_sigmas": True}
+    return _CLASSES[plain].from_config({**config, **karras})
 
 
 def run(case: Case, steps: int) -> tuple[Floats, Floats]:
     """The timesteps [steps] and the final sample [VALUES] of a run with the fake model."""
-    scheduler = make_scheduler(case)
+    scheduler = scheduler_of(case.scheduler, case.config)
     scheduler.set_timesteps(steps)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)  # as the pipeline does

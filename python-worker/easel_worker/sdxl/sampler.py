@@ -14,8 +14,8 @@ from easel_worker.sdxl.samplers.config import (
     EULER,
     EULER_ANCESTRAL,
     SchedulerClass,
+    SchedulerError,
     Settings,
-    UnsupportedScheduler,
     read,
 )
 from easel_worker.sdxl.samplers.ddim import ddim
@@ -57,11 +57,11 @@ def make_table(config: SchedulerConfig, scheduler: str, steps: int) -> Table:
         steps: how many denoising steps, 1 ≤ steps ≤ the configuration's num_train_timesteps.
 
     Raises:
-        UnsupportedScheduler: the name, or the configuration for it, is not supported.
+        SchedulerError: the name, or the configuration for it, is not supported.
         ValueError: the step count is not possible.
     """
     if scheduler not in _SAMPLERS:
-        raise UnsupportedScheduler(
+        raise SchedulerError(
             f"unknown scheduler {scheduler!r}: choose one of {', '.join(_SAMPLERS)}"
         )
     sampler = _SAMPLERS[scheduler]
@@ -82,7 +82,7 @@ def default_scheduler(config: SchedulerConfig) -> str:
     """The name of the scheduler that the configuration was written for.
 
     Raises:
-        UnsupportedScheduler: it is none of ours.
+        SchedulerError: it is none of ours.
     """
     wanted = config.get("_class_name")
     for name, sampler in _SAMPLERS.items():
@@ -90,7 +90,7 @@ def default_scheduler(config: SchedulerConfig) -> str:
             sampler.settings(config)
             return name
     known = dict.fromkeys(sampler.reads.name for sampler in _SAMPLERS.values())
-    raise UnsupportedScheduler(
+    raise SchedulerError(
         f"_class_name={wanted!r} in scheduler/scheduler_config.json is not supported: "
         f"set it to one of {', '.join(known)}"
     )
@@ -99,6 +99,6 @@ def default_scheduler(config: SchedulerConfig) -> str:
 def _works(config: SchedulerConfig, name: str) -> bool:
     try:
         make_table(config, name, steps=2)
-    except UnsupportedScheduler:
+    except SchedulerError:
         return False
     return True

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 
-class UnsupportedScheduler(ValueError):
+class SchedulerError(ValueError):
     """The model's scheduler configuration asks for something that we do not implement."""
 
 
@@ -136,7 +136,7 @@ def read(config: Mapping[str, Any], cls: SchedulerClass) -> Settings:
         cls: the class that is to run, whatever `_class_name` says.
 
     Raises:
-        UnsupportedScheduler: a key that the class reads has a value that we do not implement.
+        SchedulerError: a key that the class reads has a value that we do not implement.
     """
     for key, only in cls.limits.items():
         _check(cls, key, config.get(key, only.default), only.allowed, given=key in config)
@@ -162,6 +162,6 @@ def _check(
         return
     source = "in scheduler/scheduler_config.json" if given else f"is {cls.name}'s default"
     choices = " or ".join(repr(choice) for choice in allowed)
-    raise UnsupportedScheduler(
+    raise SchedulerError(
         f"{cls.name}: {key}={value!r} {source} is not supported: set it to {choices}"
     )

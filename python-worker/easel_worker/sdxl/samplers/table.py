@@ -12,7 +12,7 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from easel_worker.sdxl.samplers.config import Settings, UnsupportedScheduler
+from easel_worker.sdxl.samplers.config import SchedulerError, Settings
 from easel_worker.sdxl.samplers.schedules import Floats
 
 
@@ -92,12 +92,12 @@ def image_prediction(settings: Settings, now: Levels) -> Mix:
     """The image that the UNet's output implies.
 
     Raises:
-        UnsupportedScheduler: an output that says nothing about the image (epsilon at alpha = 0).
+        SchedulerError: an output that says nothing about the image (epsilon at alpha = 0).
     """
     match settings.prediction_type:
         case "epsilon":
             if np.any(now.alpha == 0.0):
-                raise UnsupportedScheduler(
+                raise SchedulerError(
                     "a model that predicts epsilon cannot start without any signal: set "
                     "rescale_betas_zero_snr to false in scheduler/scheduler_config.json"
                 )

@@ -1,0 +1,147 @@
+"""SDXL behind the worker's `Engine` interface.
+
+The life of an image: `start` checks the job, encodes its prompts (or remembers them) and draws the
+first sample; each `step` sends the lanes through compiled denoising programs, a fixed number of
+lanes at a time; `finish` decodes the sample into pixels.
+
+An image depends on its job alone: by default each device computes one lane in a call, always with
+the same program, so a lane's neighbours cannot change its arithmetic.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from easel_worker.engine import Capabilities, DeviceMemory, InvalidJob, Job, Lane, Pixels
+from easel_worker.sdxl import sampler
+from easel_worker.sdxl.admission import check_job
+from easel_worker.sdxl.describe import describe
+from easel_worker.sdxl.identity import model_digest
+from easel_worker.sdxl.lanes import SdxlLane
+from easel_worker.sdxl.model import load_params
+from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.program_set import ProgramSet
+from easel_worker.sdxl.programs import Size
+from easel_worker.sdxl.runner import Runner
+from easel_worker.sdxl.samplers.table import Table
+from easel_worker.sdxl.sharding import make_mesh, replicate
+
+
+class SdxlEngine:
+    """Makes images with an SDXL model from a standard diffusers folder."""
+
+    def __init__(self, folder: Path, options: Options | None = None) -> None:
+        """Read the small files; `warm` does the slow work.
+
+        Raises:
+            ValueError: the folder or an option is not supported; the message says what to do.
+        """
+        self._folder = folder
+        self._options = options or Options()
+        self._about = describe(folder, self._options)
+        self._capabilities = self._about.capabilities
+        self._make_table = lru_cache(maxsize=256)(self._new_table)
+        self._runner: Runner | None = None
+        self._rows_padded = 0
+
+    def warm(self, report: Callable[[str], None]) -> None:
+        """See `Engine.warm`. The default size is compiled first."""
+        config, options = self._about.config, self._options
+        report(f"reading {self._folder}")
+        digest = model_digest(self._folder)
+        mesh = make_mesh(options.chosen_devices())
+        params = load_params(self._folder, config, options.chosen_dtypes(), replicate(mesh), report)
+        text = self._about.empty_text
+        compiled = ProgramSet(config, params, mesh, (len(text.ids), len(text.ids_2)), report)
+        for size in self._capabilities.sizes:
+            compiled.add_size(Size(*size), options.lane_counts())
+        self._runner = Runner(
+            config,
+            params,
+            compiled,
+            mesh,
+            empty_text=text,
+            lane_counts=options.lane_counts(),
+        )
+        self._capabilities = replace(
+            self._capabilities,
+            model=replace(self._capabilities.model, digest=digest),
+            programs=compiled.infos,
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `Engine.capabilities`."""
+        return self._capabilities
+
+    def start(self, job: Job, *, noise: NDArray[np.float32] | None = None) -> SdxlLane:
+        """See `Engine.start`.
+
+        Args:
+            job: what to make.
+            noise: unit normal noise [h, w, channels] to start from instead of the seed's, to
+                compare with other implementations.
+        """
+        about = self._about
+        check_job(job, self._capabilities, about.tokenizers, about.most_skipped)
+        return self._warm_runner.start(job, self._make_table(job.scheduler, job.steps), noise)
+
+    def step(self, lanes: Sequence[Lane]) -> None:
+        """See `Engine.step`."""
+        own = [_own(lane) for lane in lanes]
+        for lane in own:
+            if lane.step >= lane.job.steps:
+                raise ValueError(f"a lane has no step left after {lane.step}: finish it")
+            if lane.size != own[0].size:
+                raise ValueError(f"lanes of {lane.size} and {own[0].size} cannot share a step")
+        rows = sum(lane.job.rows for lane in own)
+        if rows > self._capabilities.rows:
+            raise ValueError(f"{rows} rows in a step that holds {self._capabilities.rows}")
+        if own:
+            self._rows_padded += self._warm_runner.step(own)
+
+    def finish(self, lane: Lane) -> Pixels:
+        """See `Engine.finish`."""
+        own = _own(lane)
+        if own.step != own.job.steps:
+            raise ValueError(f"step {own.step} of {own.job.steps}: the lane is not done")
+        return self._warm_runner.finish(own)
+
+    def preview(self, lane: Lane) -> Pixels:
+        """See `Engine.preview`. One pixel for each latent; grey before the first step."""
+        return self._warm_runner.preview(_own(lane))
+
+    def rows_padded(self) -> int:
+        """See `Engine.rows_padded`."""
+        return self._rows_padded
+
+    def memory(self) -> tuple[DeviceMemory, ...]:
+        """See `Engine.memory`."""
+        known = []
+        for device in self._options.chosen_devices():
+            stats = device.memory_stats() or {}
+            if "bytes_in_use" in stats and "bytes_limit" in stats:
+                known.append(DeviceMemory(device.id, stats["bytes_in_use"], stats["bytes_limit"]))
+        return tuple(known)
+
+    @property
+    def _warm_runner(self) -> Runner:
+        if self._runner is None:
+            raise RuntimeError("the engine is cold: call warm() first")
+        return self._runner
+
+    def _new_table(self, scheduler: str, steps: int) -> Table:
+        try:
+            return sampler.make_table(self._about.config.scheduler, scheduler, steps)
+        except ValueError as error:
+            raise InvalidJob(str(error)) from error
+
+
+def _own(lane: Lane) -> SdxlLane:
+    if not isinstance(lane, SdxlLane):
+        raise TypeError(f"{type(lane).__name__} is not a lane of this engine")
+    return lane

@@ -1,0 +1,38 @@
+"""Who a model is: its name, and a digest of everything that decides its images."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from easel_worker.sdxl.checkpoint import open_tensors
+
+COMPONENTS = ("text_encoder", "text_encoder_2", "unet", "vae")
+
+
+def model_id(folder: Path) -> str:
+    """The name that the model was saved under, or else its folder's."""
+    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    return str(index.get("_name_or_path") or folder.resolve().name)
+
+
+def model_digest(folder: Path) -> str:
+    """SHA-256 over the paths and contents of the configurations and weights that we load.
+
+    Weights are read in pieces, so memory does not grow with the model.
+    """
+    whole = hashlib.sha256()
+    for path in sorted(_files(folder)):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return whole.hexdigest()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    yield folder / "model_index.json"
+    yield folder / "scheduler" / "scheduler_config.json"
+    for component in COMPONENTS:
+        yield folder / component / "config.json"
+        with open_tensors(folder / component) as tensors:
+            yield from {tensor.file for tensor in tensors}

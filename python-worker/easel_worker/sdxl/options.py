@@ -1,0 +1,87 @@
+"""How to serve a model: the choices that are the operator's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from easel_worker.engine import Limits
+from easel_worker.sdxl.model import Dtypes
+from easel_worker.sdxl.programs import Size
+
+_DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+_ROWS_PER_DEVICE = 8
+"""Four guided images: few enough that each still moves, many enough that short ones get through."""
+
+
+_LIMITS = Limits(max_steps=100, max_guidance_scale=30.0, max_images=8)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Choices, with defaults for any model.
+
+    Attributes:
+        dtype: "float32", "bfloat16" or "auto": bfloat16, but float32 on CPUs.
+        vae_dtype: the same for the VAE; "auto" is what the rest computes in. (`force_upcast` in a
+            VAE's configuration is about float16, whose range it leaves. bfloat16 has float32's.)
+        sizes: what to compile for besides the model's default size; None for the sizes that the
+            model names.
+        devices: what to run on; None for all devices.
+        rows: how many rows a step takes; None for 8 for each device.
+        batch_lanes: how many lanes a device computes in one call, a program for each choice. With
+            others than 1, the last bits of an image may depend on how many others there are.
+        limits: the most that a request may ask for.
+    """
+
+    dtype: str = "auto"
+    vae_dtype: str = "auto"
+    sizes: Sequence[tuple[int, int]] | None = None
+    devices: Sequence[jax.Device] | None = None
+    rows: int | None = None
+    batch_lanes: Sequence[int] = (1,)
+    limits: Limits = _LIMITS
+
+    def __post_init__(self) -> None:
+        for name in ("dtype", "vae_dtype"):
+            value = getattr(self, name)
+            if value != "auto" and value not in _DTYPES:
+                raise ValueError(f"{name} is {value!r}: choose auto, {', '.join(_DTYPES)}")
+        if not self.batch_lanes or min(self.batch_lanes) < 1:
+            raise ValueError(f"batch_lanes is {self.batch_lanes!r}: choose counts of 1 or more")
+        if self.rows is not None and self.rows < 2:
+            raise ValueError(f"rows is {self.rows}: a guided image needs 2")
+        if self.devices is not None and not self.devices:
+            raise ValueError("devices is empty: name one, or leave it out for all")
+
+    def chosen_devices(self) -> tuple[jax.Device, ...]:
+        """The devices to run on."""
+        return tuple(jax.devices()) if self.devices is None else tuple(self.devices)
+
+    def chosen_dtypes(self) -> Dtypes:
+        """What the parts of the model compute in."""
+        on_cpu = self.chosen_devices()[0].platform == "cpu"
+        automatic = jnp.float32 if on_cpu else jnp.bfloat16
+        model = _DTYPES.get(self.dtype, automatic)
+        return Dtypes(model, _DTYPES.get(self.vae_dtype, model))
+
+    def chosen_rows(self) -> int:
+        """How many rows a step takes."""
+        return self.rows or _ROWS_PER_DEVICE * len(self.chosen_devices())
+
+    def lane_counts(self) -> tuple[int, ...]:
+        """How many lanes the denoising programs take on all devices together, ascending."""
+        devices = len(self.chosen_devices())
+        return tuple(sorted({count * devices for count in self.batch_lanes}))
+
+    def chosen_sizes(self, preferred: Sequence[Size]) -> tuple[Size, ...]:
+        """The sizes to compile for, the default first.
+
+        Args:
+            preferred: the model's, its default first.
+        """
+        others = preferred if self.sizes is None else [Size(*size) for size in self.sizes]
+        return tuple(dict.fromkeys([preferred[0], *others]))

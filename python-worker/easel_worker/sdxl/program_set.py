@@ -1,0 +1,138 @@
+"""All programs that a model needs, compiled ahead of time: one set for each size."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from easel_worker.engine import ProgramInfo
+from easel_worker.sdxl import programs
+from easel_worker.sdxl.compilation import Program, compile_ahead
+from easel_worker.sdxl.config import SdxlConfig
+from easel_worker.sdxl.model import SdxlParams
+from easel_worker.sdxl.programs import LaneInput, Prompt, Size, State, StepNumbers
+from easel_worker.sdxl.samplers.table import Coefficients
+from easel_worker.sdxl.sharding import replicated
+
+
+class DenoiseKey(NamedTuple):
+    """Which denoising program: how many lanes it takes, and whether they are guided."""
+
+    size: Size
+    lanes: int
+    guided: bool
+
+
+class ProgramSet:
+    """Compiles programs and keeps them."""
+
+    def __init__(
+        self,
+        config: SdxlConfig,
+        params: SdxlParams,
+        mesh: Mesh,
+        tokens: tuple[int, int],
+        report: Callable[[str], None],
+    ) -> None:
+        """Compile what does not depend on the size.
+
+        Args:
+            config: the model's.
+            params: its parameters, or only their shapes.
+            mesh: the devices to compile for.
+            tokens: how many ids a text has for each encoder.
+            report: called with a readable line for each program.
+        """
+        self._config = config
+        self._params = params
+        self._mesh = mesh
+        self._report = report
+        self._all: list[Program] = []
+        self._begin: dict[Size, Program] = {}
+        self._denoise: dict[DenoiseKey, Program] = {}
+        self._decode: dict[Size, Program] = {}
+        encode = partial(programs.encode, config=config)
+        texts = (_ids(tokens[0]), _ids(tokens[1]), np.int32(0))
+        self._encode = self._compile("encode", encode, params.text, *texts)
+        self._prompt: Prompt = jax.eval_shape(encode, params.text, *texts)
+
+    def add_size(self, size: Size, lane_counts: Sequence[int]) -> None:
+        """Compile all that images of a size need.
+
+        Args:
+            size: of the images.
+            lane_counts: how many lanes a denoising program takes, one program for each.
+        """
+        config = self._config
+        shape = programs.latent_shape(config, size)
+        begin = partial(programs.begin, shape=shape)
+        numbers = (np.uint32(0), np.float32(0))
+        state: State = jax.eval_shape(begin, *numbers)
+        self._begin[size] = self._compile(f"begin {size}", begin, *numbers)
+        for lanes in lane_counts:
+            for guided in (True, False):
+                self._add_denoise(DenoiseKey(size, lanes, guided), state)
+        decode = partial(programs.decode, config=config)
+        name = f"decode {size}"
+        self._decode[size] = self._compile(name, decode, self._params.vae, state.sample)
+
+    @property
+    def infos(self) -> tuple[ProgramInfo, ...]:
+        """What was compiled so far, in order."""
+        return tuple(program.info for program in self._all)
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """The sizes added so far, in order."""
+        return tuple(self._decode)
+
+    @property
+    def encode(self) -> Callable[..., Prompt]:
+        """`programs.encode` without its keywords."""
+        return self._encode.run
+
+    def begin(self, size: Size) -> Callable[..., State]:
+        """`programs.begin` without its keywords."""
+        return self._begin[size].run
+
+    def denoise(self, key: DenoiseKey) -> Callable[..., tuple[State, ...]]:
+        """`programs.denoise` without its keywords."""
+        return self._denoise[key].run
+
+    def decode(self, size: Size) -> Callable[..., jax.Array]:
+        """`programs.decode` without its keywords."""
+        return self._decode[size].run
+
+    @property
+    def prompt_shapes(self) -> Prompt:
+        """Shapes and dtypes of an encoded prompt."""
+        return self._prompt
+
+    def _add_denoise(self, key: DenoiseKey, state: State) -> None:
+        prompt = self._prompt
+        lane = LaneInput(state, prompt, prompt if key.guided else None)
+        denoise = partial(programs.denoise, config=self._config, mesh=self._mesh, size=key.size)
+        name = f"denoise {key.size} {'guided' if key.guided else 'unguided'} x{key.lanes}"
+        lanes = (lane,) * key.lanes
+        numbers = _numbers(key.lanes)
+        self._denoise[key] = self._compile(name, denoise, self._params.unet, lanes, numbers)
+
+    def _compile(self, name: str, function: Callable[..., Any], *arguments: Any) -> Program:
+        program = compile_ahead(name, function, arguments, replicated(self._mesh))
+        self._all.append(program)
+        source = " (from the cache)" if program.info.cached else ""
+        self._report(f"compiled {name} in {program.info.seconds:.1f} s{source}")
+        return program
+
+
+def _ids(tokens: int) -> Any:
+    return np.zeros(tokens, np.int32)
+
+
+def _numbers(lanes: int) -> StepNumbers:
+    floats, integers = np.zeros(lanes, np.float32), np.zeros(lanes, np.uint32)
+    coefficients = Coefficients(*[floats] * len(Coefficients._fields))
+    return StepNumbers(floats, floats, integers, integers, coefficients)

@@ -1,0 +1,202 @@
+"""What runs on the devices, as pure functions: encode, begin, denoise, decode.
+
+A *lane* is one image in flight. Its arrays are separate values, not slots of a shared buffer: the
+denoising program takes any lanes, stacks them, and gives them back one by one.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.sharding import Mesh
+from jax.typing import ArrayLike
+
+from easel_worker.sdxl import text_encoder, unet, vae
+from easel_worker.sdxl.config import SdxlConfig
+from easel_worker.sdxl.model import TextParams
+from easel_worker.sdxl.params import Params
+from easel_worker.sdxl.samplers.table import Coefficients, advance
+from easel_worker.sdxl.sharding import BY_LANE, WHOLE
+
+
+class Size(NamedTuple):
+    """An image's size in pixels."""
+
+    width: int
+    height: int
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"
+
+
+class Prompt(NamedTuple):
+    """An encoded prompt: context [tokens, features] and pooled [features]."""
+
+    context: Array
+    pooled: Array
+
+
+class State(NamedTuple):
+    """Where an image is: the sample and the image last predicted, [h, w, channels], float32."""
+
+    sample: Array
+    image: Array
+
+
+class LaneInput(NamedTuple):
+    """A lane's arrays for one step. `negative` is None without guidance."""
+
+    state: State
+    prompt: Prompt
+    negative: Prompt | None
+
+
+class StepNumbers(NamedTuple):
+    """What the host decides about a step of some lanes, [lanes] each."""
+
+    timestep: ArrayLike
+    guidance: ArrayLike
+    seed: ArrayLike
+    step: ArrayLike
+    coefficients: Coefficients
+
+
+def latent_shape(config: SdxlConfig, size: Size) -> tuple[int, int, int]:
+    """[h, w, channels] of the latents of an image."""
+    scale = config.vae_scale
+    return (size.height // scale, size.width // scale, config.vae.latent_channels)
+
+
+def encode(
+    params: TextParams, ids: Array, ids_2: Array, skip: Array, *, config: SdxlConfig
+) -> Prompt:
+    """A prompt through both text encoders.
+
+    Args:
+        params: of the encoders.
+        ids: [tokens], int32, for the first encoder.
+        ids_2: the same for the second one.
+        skip: how many layers before the last but one to take the context from.
+        config: the model's.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl.py#L405
+    """
+
+    def before_last(states: Array) -> Array:
+        layer = len(states) - 2 - skip
+        chosen: Array = lax.dynamic_index_in_dim(states[:, 0], layer, keepdims=False)
+        return chosen
+
+    with jax.named_scope("text_encoder"):
+        first = text_encoder.apply(params.first, config.text_encoder, ids[None])
+    with jax.named_scope("text_encoder_2"):
+        second = text_encoder.apply(params.second, config.text_encoder_2, ids_2[None])
+    states = [before_last(first.hidden_states), before_last(second.hidden_states)]
+    return Prompt(jnp.concatenate(states, axis=-1), second.pooled[0])
+
+
+def begin(seed: Array, initial: Array, *, shape: tuple[int, ...]) -> State:
+    """The state before the first step: `initial` times the seed's noise."""
+    return State(initial * draw_noise(seed, 0, shape=shape), jnp.zeros(shape, jnp.float32))
+
+
+def draw_noise(seed: ArrayLike, draw: ArrayLike, *, shape: tuple[int, ...]) -> Array:
+    """Unit normal noise. Draw 0 is the first sample, draw 1 + i is for step i.
+
+    It depends on the seed alone: not on other lanes, the devices, or how many there are.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), draw)
+    return jax.random.normal(key, shape, jnp.float32)
+
+
+def denoise(
+    params: Params,
+    lanes: tuple[LaneInput, ...],
+    numbers: StepNumbers,
+    *,
+    config: SdxlConfig,
+    mesh: Mesh,
+    size: Size,
+) -> tuple[State, ...]:
+    """One step of several lanes of one size, either all guided or none.
+
+    Each device computes the same number of lanes by itself, so that a lane's arithmetic is the
+    same on whichever device and among whichever lanes it is.
+
+    Args:
+        params: of the UNet, a copy on each device.
+        lanes: what to advance.
+        numbers: by how much, [lanes] each.
+        config: the model's.
+        mesh: the devices; their number divides that of the lanes.
+        size: of the images.
+
+    Returns:
+        The lanes' new states, in order.
+    """
+
+    def on_each_device(params: Params, lanes: LaneInput, numbers: StepNumbers) -> State:
+        with jax.named_scope("unet"):
+            output = _predict(params, lanes, numbers, config=config, size=size)
+        with jax.named_scope("advance"):
+            return _advance(lanes.state, output, numbers)
+
+    stacked: LaneInput = jax.tree.map(lambda *arrays: jnp.stack(arrays), *lanes)
+    states = jax.shard_map(
+        on_each_device, mesh=mesh, in_specs=(WHOLE, BY_LANE, BY_LANE), out_specs=BY_LANE
+    )(params, stacked, numbers)
+    return tuple(State(states.sample[i], states.image[i]) for i in range(len(lanes)))
+
+
+def _predict(
+    params: Params, lanes: LaneInput, numbers: StepNumbers, *, config: SdxlConfig, size: Size
+) -> Array:
+    """The UNet's output for each lane, guided where there are negative prompts, float32.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl.py#L1199
+    """
+    sample, timestep, prompt = lanes.state.sample, jnp.asarray(numbers.timestep), lanes.prompt
+    if lanes.negative is not None:
+        sample, timestep = jnp.concatenate([sample] * 2), jnp.concatenate([timestep] * 2)
+        prompt = jax.tree.map(lambda *rows: jnp.concatenate(rows), lanes.negative, prompt)
+    time_ids = _time_ids(size, rows=len(sample))
+    output = unet.apply(
+        params, config.unet, sample, timestep, prompt.context, prompt.pooled, time_ids
+    ).astype(jnp.float32)
+    if lanes.negative is None:
+        return output
+    away, towards = jnp.split(output, 2)
+    return away + _per_lane(numbers.guidance) * (towards - away)
+
+
+def _advance(state: State, output: Array, numbers: StepNumbers) -> State:
+    """The sampler's step, with fresh noise for each lane."""
+
+    def draw(seed: Array, step: Array) -> Array:
+        return draw_noise(seed, 1 + step, shape=state.sample.shape[1:])
+
+    noise = jax.vmap(draw)(jnp.asarray(numbers.seed), jnp.asarray(numbers.step))
+    at = Coefficients(*(_per_lane(column) for column in numbers.coefficients))
+    return State(*advance(at, state.sample, output, state.image, noise))
+
+
+def _time_ids(size: Size, *, rows: int) -> Array:
+    """Original size, no crop, target size: [rows, 6]."""
+    ids = (size.height, size.width, 0, 0, size.height, size.width)
+    return jnp.tile(jnp.asarray(ids, jnp.float32), (rows, 1))
+
+
+def _per_lane(numbers: ArrayLike) -> Array:
+    """[lanes] → [lanes, 1, 1, 1]."""
+    return jnp.asarray(numbers)[:, None, None, None]
+
+
+def decode(params: Params, sample: Array, *, config: SdxlConfig) -> Array:
+    """Latents [h, w, channels] → pixels [H, W, 3], uint8, rounded as diffusers does.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/image_processor.py#L143
+    """
+    latents = vae.unscale(config.vae, sample[None])
+    image = vae.decode(params, config.vae, latents)[0].astype(jnp.float32)
+    return jnp.round(jnp.clip(image * 0.5 + 0.5, 0.0, 1.0) * 255.0).astype(jnp.uint8)

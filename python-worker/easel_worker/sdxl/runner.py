@@ -1,0 +1,118 @@
+"""A loaded and compiled model at work: lanes begun, advanced, decoded."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from numpy.typing import NDArray
+
+from easel_worker.engine import Job, Pixels, Tokens
+from easel_worker.sdxl.config import SdxlConfig
+from easel_worker.sdxl.lanes import SdxlLane, plan_calls, step_numbers
+from easel_worker.sdxl.model import SdxlParams
+from easel_worker.sdxl.preview import fit_preview
+from easel_worker.sdxl.program_set import DenoiseKey, ProgramSet
+from easel_worker.sdxl.programs import Prompt, Size, State, latent_shape
+from easel_worker.sdxl.prompts import PromptCache, zero_prompt
+from easel_worker.sdxl.samplers.table import Table
+from easel_worker.sdxl.sharding import replicated
+
+
+class Runner:
+    """Everything between a valid job and its pixels."""
+
+    def __init__(
+        self,
+        config: SdxlConfig,
+        params: SdxlParams,
+        programs: ProgramSet,
+        mesh: Mesh,
+        *,
+        empty_text: Tokens,
+        lane_counts: Sequence[int],
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            config: the model's.
+            params: its parameters, on the mesh.
+            programs: compiled for all sizes and lane counts that will be asked for.
+            mesh: the devices.
+            empty_text: the ids of the empty text.
+            lane_counts: how many lanes the denoising programs take, ascending.
+        """
+        self._params = params
+        self._programs = programs
+        self._everywhere = replicated(mesh)
+        self._lane_counts = lane_counts
+        self._prompts = PromptCache(self._encode)
+        if config.force_zeros_for_empty_prompt:
+            self._no_negative = zero_prompt(programs.prompt_shapes, self._everywhere)
+        else:
+            self._no_negative = self._encode(empty_text, 0)
+        size = programs.sizes[0]
+        self._preview = fit_preview(lambda z: self._decode(z, size), latent_shape(config, size))
+
+    def start(self, job: Job, table: Table, noise: NDArray[np.float32] | None) -> SdxlLane:
+        """A lane before its first step, from the job's seed or from given noise."""
+        size = Size(job.width, job.height)
+        lane = SdxlLane(
+            job=job,
+            table=table,
+            prompt=self._prompts.encode(job.prompt, job.clip_skip),
+            negative=self._negative(job) if job.guided else None,
+            state=self._begin(size, job.seed, table.initial, noise),
+        )
+        _wait(lane.input)
+        return lane
+
+    def step(self, lanes: Sequence[SdxlLane]) -> int:
+        """Advance lanes of one size, wait for it, and tell how many rows were padding."""
+        calls = plan_calls(lanes, self._lane_counts)
+        for call in calls:
+            padded = call.padded
+            run = self._programs.denoise(DenoiseKey(lanes[0].size, len(padded), call.guided))
+            inputs = tuple(lane.input for lane in padded)
+            states = run(self._params.unet, inputs, step_numbers(padded))
+            for lane, state in zip(call.lanes, states, strict=False):  # the rest is padding
+                lane.state = state
+                lane.step += 1
+        _wait([lane.state for lane in lanes])
+        return sum(call.rows_padded for call in calls)
+
+    def finish(self, lane: SdxlLane) -> Pixels:
+        """The lane's sample as pixels."""
+        return self._decode(lane.state.sample, lane.size)
+
+    def preview(self, lane: SdxlLane) -> Pixels:
+        """The image that the lane's last step predicted, one pixel for each latent."""
+        return self._preview.picture(np.asarray(lane.state.image))
+
+    def _negative(self, job: Job) -> Prompt:
+        if job.negative is None:
+            return self._no_negative
+        # Diffusers' clip_skip is for the prompt only.
+        return self._prompts.encode(job.negative, 0)
+
+    def _encode(self, tokens: Tokens, skip: int) -> Prompt:
+        ids, ids_2 = np.array(tokens.ids, np.int32), np.array(tokens.ids_2, np.int32)
+        return self._programs.encode(self._params.text, ids, ids_2, np.int32(skip))
+
+    def _begin(
+        self, size: Size, seed: int, initial: float, noise: NDArray[np.float32] | None
+    ) -> State:
+        if noise is None:
+            return self._programs.begin(size)(np.uint32(seed), np.float32(initial))
+        sample = noise * np.float32(initial)
+        return State(*jax.device_put((sample, np.zeros_like(sample)), self._everywhere))
+
+    def _decode(self, sample: jax.Array | NDArray[np.float32], size: Size) -> Pixels:
+        return np.asarray(self._programs.decode(size)(self._params.vae, sample))
+
+
+def _wait(arrays: Any) -> None:
+    """Until the devices are done with a pytree of arrays."""
+    for array in jax.tree.leaves(arrays):
+        array.block_until_ready()

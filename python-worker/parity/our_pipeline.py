@@ -1,0 +1,34 @@
+"""Our engine on a pipeline case."""
+
+from pathlib import Path
+
+import numpy as np
+
+from easel_worker.engine import Pixels
+from easel_worker.sdxl.engine import SdxlEngine
+from easel_worker.sdxl.options import Options
+from parity.pipeline_cases import PipelineCase
+
+LIMIT = 1.0
+"""The most that a pixel may differ from diffusers', in steps of its 8 bits."""
+
+
+def run(case: PipelineCase, folder: Path) -> Pixels:
+    """The image that our engine makes in float32, [H, W, 3].
+
+    Args:
+        case: what to make.
+        folder: the model's parts; the rest of the case's files is written to it.
+    """
+    case.complete(folder)
+    engine = SdxlEngine(folder, Options(dtype="float32"))
+    engine.warm(lambda _: None)
+    lane = engine.start(case.job(), noise=case.noise())
+    for _ in range(case.steps):
+        engine.step([lane])
+    return engine.finish(lane)
+
+
+def difference(ours: Pixels, theirs: Pixels) -> float:
+    """The largest difference of a pixel."""
+    return float(np.abs(ours.astype(int) - theirs.astype(int)).max())
