@@ -4,10 +4,10 @@ Python runs signal handlers on the main thread between two bytecodes, which may 
 XLA compiles. So a thread of its own reads the signals from the interpreter's wake-up socket.
 """
 
+import contextlib
 import os
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable
 from typing import NoReturn
@@ -16,6 +16,7 @@ from easel_worker.logs import Logger
 
 TERMINATING = (signal.SIGTERM, signal.SIGINT)
 OVERDUE_S = 5.0
+STDIN = 0
 
 
 class Signals:
@@ -77,8 +78,9 @@ def exit_with_parent(log: Logger) -> None:
     """End the process as soon as standard input closes, which is when the gateway has died."""
 
     def watch() -> None:
-        while os.read(sys.stdin.fileno(), 4096):
-            pass
+        with contextlib.suppress(OSError):  # it was never open
+            while os.read(STDIN, 4096):
+                pass
         log.warn("standard input closed: the gateway is gone, exiting")
         os._exit(0)
 

@@ -39,6 +39,7 @@ HIGH_WATER = 16
 
 MAX_FRAME_BYTES = 4 << 20
 RECEIVE_AT_ONCE = 256
+SEND_AT_ONCE = 64
 LINGER_S = 2.0
 
 
@@ -138,7 +139,8 @@ class Transport:
             self._mailbox.put(Broken(error))
             self._outbox.close()
         finally:
-            self._log.debug("transport closed", bad_messages=self._bad_total)
+            left_out = self._outbox.left_out
+            self._log.debug("transport closed", bad=self._bad_total, progress_left_out=left_out)
             self._socket.close(linger=int(LINGER_S * 1000))
             self._alarm.close()
             self._context.term()
@@ -146,8 +148,7 @@ class Transport:
     def _turn(self) -> None:
         if self._closing_at is None:
             self._act(self._session.tick(self._clock()))
-        blocked = self._flush()
-        wanted = zmq.POLLOUT if blocked else 0
+        wanted = zmq.POLLOUT if self._flush() else 0
         if not self._mailbox.full:
             wanted |= zmq.POLLIN
         poller = zmq.Poller()
@@ -171,18 +172,19 @@ class Transport:
         return math.ceil(min(max(due - self._clock(), 0.0), limit) * 1000)
 
     def _flush(self) -> bool:
-        """Send until nothing is left, or ZeroMQ takes no more: then the answer is True."""
+        """Send what is there, though not so much that receiving must wait; True if there is more."""
         try:
-            while self._urgent:
-                kind = next(iter(self._urgent))
+            for kind in list(self._urgent):
                 self._transmit(self._urgent[kind])
                 del self._urgent[kind]
-            while (frames := self._outbox.first()) is not None:
+            for _ in range(SEND_AT_ONCE):
+                if (frames := self._outbox.first()) is None:
+                    return False
                 self._transmit(frames)
                 self._outbox.pop()
         except zmq.Again:
-            return True
-        return False
+            pass  # ZeroMQ takes no more for now
+        return True
 
     def _transmit(self, frames: list[Buffer]) -> None:
         self._socket.send_multipart(frames, zmq.NOBLOCK, copy=False)

@@ -186,7 +186,7 @@ def test_garbage_is_dropped_and_logged_once(listening: Gateway, ready: Worker) -
     assert [line["msg"].partition(";")[0] for line in warnings] == ["dropped a bad message"]
     ready.signal(signal.SIGTERM)
     assert ready.exit_status() == 0
-    assert ready.wait_for_log("transport closed")["bad_messages"] == len(bad)
+    assert ready.wait_for_log("transport closed")["bad"] == len(bad)
 
 
 def test_drain_finishes_what_fits(listening: Gateway, ready: Worker) -> None:
