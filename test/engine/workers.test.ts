@@ -74,6 +74,13 @@ describe('a worker that dies', () => {
   })
 })
 
+it("joins a worker's log to its own, with its level and the worker's name", async () => {
+  const server = await startReadyServer()
+  await until('the worker has said that it is welcome', () => server.logs.some(({ msg }) => msg === 'welcomed by the gateway'))
+  const line = server.logs.find(({ msg }) => msg === 'welcomed by the gateway')!
+  expect(line).toMatchObject({ level: 30, worker: 'worker-0', pid: server.engine.workerPids[0] })
+})
+
 describe('a worker that cannot serve', () => {
   it('with other tokenizers is refused with a clear log, and not started again', async () => {
     const other = await mkdtemp(join(tmpdir(), 'easel-test-'))

@@ -1,0 +1,22 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, it } from 'vitest'
+import { packageRoot } from '../src/config.js'
+import { catalogue, EaselError, errorBody, type ErrorCode } from '../src/errors.js'
+
+const codes = Object.keys(catalogue) as ErrorCode[]
+
+it('every code is in docs/errors.md with its status and meaning, and no other', () => {
+  const rows = readFileSync(join(packageRoot, 'docs/errors.md'), 'utf8').match(/^\| `.*$/gm)!
+  expect(rows.map((row) => row.split('`')[1])).toEqual(codes)
+  for (const [index, code] of codes.entries()) {
+    expect(rows[index]).toContain(`| ${catalogue[code].status} `)
+    expect(rows[index]).toContain(catalogue[code].summary)
+  }
+})
+
+it('an error body says what happened and nothing about the inside', () => {
+  const error = new EaselError('INTERNAL', undefined, { cause: new Error('secret path') })
+  expect(errorBody(error, 'r-1')).toEqual({ statusCode: 500, code: 'INTERNAL', error: 'Internal Server Error', message: catalogue.INTERNAL.summary, requestId: 'r-1' })
+  expect(JSON.stringify(errorBody(error, 'r-1'))).not.toContain('secret')
+})
