@@ -4,6 +4,7 @@ import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } 
 import type { Engine } from './engine/engine.js'
 import type { Metrics } from './metrics.js'
 import { errorsPlugin } from './plugins/errors.js'
+import { requestLogPlugin } from './plugins/request-log.js'
 import { requestIdOf, requestIdPlugin } from './plugins/request-id.js'
 import { generateRoute } from './routes/generate.js'
 import { healthRoutes } from './routes/health.js'
@@ -26,7 +27,7 @@ export async function buildApp({ engine, service, metrics, log, bodyLimit, versi
     loggerInstance: log,
     bodyLimit,
     genReqId: requestIdOf,
-    logController: new LogController({ requestIdLogLabel: 'requestId' }),
+    logController: new LogController({ requestIdLogLabel: 'requestId', disableRequestLogging: true }),
     // A client has this long to send its request; how long an answer may take is the service's to say.
     requestTimeout: 30_000,
     forceCloseConnections: 'idle',
@@ -36,6 +37,7 @@ export async function buildApp({ engine, service, metrics, log, bodyLimit, versi
 
   await app.register(sensible)
   await app.register(requestIdPlugin)
+  await app.register(requestLogPlugin)
   await app.register(errorsPlugin)
 
   await app.register(generateRoute, { service })

@@ -21,13 +21,15 @@ async function main(): Promise<void> {
     log.info({}, 'stopped')
     log.flush()
   })
-  await server.app.listen({ host: config.host, port: config.port }).catch(async (error: Error) => {
-    await server.close(0)
-    cannotStart(error)
-  })
+  const next = config.worker === 'spawn' ? 'the worker loads and compiles the model' : `waiting for a worker on ${config.workerEndpoint}`
+  await server.app
+    .listen({ host: config.host, port: config.port, listenTextResolver: (address) => `listening on ${address}; ${next}` })
+    .catch(async (error: Error) => {
+      await server.close(0)
+      cannotStart(error)
+    })
   const { port } = server.app.server.address() as AddressInfo
   const address = `http://${config.host === '0.0.0.0' ? 'localhost' : config.host}:${port}`
-  log.info({ port }, `listening on ${address}; ${config.worker === 'spawn' ? 'the worker loads and compiles the model' : `waiting for a worker on ${config.workerEndpoint}`}`)
   const { model } = await server.engine.firstReady
   log.info({ address }, `ready: ${model.id} on ${address}\n\n  ${curlLine(address)}\n`)
 }

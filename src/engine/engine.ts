@@ -167,7 +167,11 @@ export class Engine {
     this.#draining = true
     clearInterval(this.#heartbeat)
     this.#dispatcher.abandon()
-    await this.#supervisor?.stop(graceMs)
+    if (this.#supervisor !== undefined) {
+      const connected = [...this.#registry.workers.keys()]
+      for (const name of connected) this.#registry.send(name, { kind: 'DRAIN', header: { grace_ms: 0 } })
+      await this.#supervisor.stop(new Set(connected), graceMs)
+    }
     await this.#socket.close()
   }
 

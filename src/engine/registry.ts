@@ -106,7 +106,7 @@ export class WorkerRegistry {
     if (worker === undefined) return
     this.#workers.delete(name)
     this.#options.observer.workerLost(name, cause)
-    this.#options.log.warn({ worker: name, cause }, `worker ${name} is lost: ${cause}`)
+    if (cause !== 'left') this.#options.log.warn({ worker: name, cause }, `worker ${name} is lost: ${cause}`)
     this.#options.onLost(worker, cause)
   }
 

@@ -73,17 +73,21 @@ export class Supervisor {
     this.#children.get(name)?.process?.kill('SIGKILL')
   }
 
-  /** Waits until every worker has exited; after `grace` ms those that have not are killed. */
-  async stop(grace: number): Promise<void> {
+  /**
+   * Waits until every worker has exited; after `grace` ms those that have not are killed.
+   *
+   * @param asked workers that were told to leave; the others learn it by their standard input
+   */
+  async stop(asked: ReadonlySet<string>, grace: number): Promise<void> {
     this.#stopping = true
     const exits: Promise<unknown>[] = []
-    for (const child of this.#children.values()) {
+    for (const [name, child] of this.#children) {
       clearTimeout(child.restart)
       clearTimeout(child.overdue)
       if (child.process === undefined) continue
       const { process } = child
       exits.push(new Promise((resolve) => process.once('exit', resolve)))
-      process.stdin?.end()
+      if (!asked.has(name)) process.stdin?.end()
     }
     const kill = setTimeout(() => {
       for (const child of this.#children.values()) child.process?.kill('SIGKILL')

@@ -25,7 +25,7 @@ export const generateRoute: FastifyPluginAsyncTypebox<{ service: ImageService }>
     async (request, reply) => {
       const signal = clientGone(request, reply)
       const generated = await service.generate(request.body, { id: randomUUID(), signal })
-      request.log.info({ seed: generated.recipe.seed, bytes: generated.png.length, timings: generated.timings }, 'image made')
+      request.log.debug({ seed: generated.recipe.seed, bytes: generated.png.length, timings: generated.timings }, 'image made')
       return reply.type('image/png').headers(recipeHeaders(generated)).send(generated.png)
     }
   )

@@ -26,7 +26,7 @@ export const healthRoutes: FastifyPluginAsyncTypebox<HealthParts> = async (app, 
   )
 
   const probe = (path: string, summary: string, ok: () => boolean) =>
-    app.get(path, { schema: { summary, response: { 200: Probe, 503: Probe } }, logLevel: 'warn' }, async (_request, reply) =>
+    app.get(path, { schema: { summary, response: { 200: Probe, 503: Probe } } }, async (_request, reply) =>
       ok() ? { status: 'ok' } : reply.code(503).send({ status: statusOf(engine) })
     )
 

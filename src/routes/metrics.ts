@@ -3,7 +3,7 @@ import type { Registry } from 'prom-client'
 
 /** GET /metrics in Prometheus' text form. */
 export const metricsRoute: FastifyPluginAsyncTypebox<{ registry: Registry }> = async (app, { registry }) => {
-  app.get('/metrics', { logLevel: 'warn' }, async (_request, reply) =>
+  app.get('/metrics', async (_request, reply) =>
     reply.type(registry.contentType).send(await registry.metrics())
   )
 }

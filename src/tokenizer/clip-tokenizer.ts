@@ -54,11 +54,14 @@ export class ClipTokenizer {
     this.#unicode = unicode
     this.#bosId = vocabulary.id(settings.bos)
     this.#eosId = vocabulary.id(settings.eos)
-    for (const { content } of settings.added) vocabulary.id(content)
-    const contents = (normalized: boolean): string[] =>
-      settings.added.filter((token) => token.normalized === normalized).map((token) => token.content)
-    this.#raw = new AddedTokenFinder(contents(false))
-    this.#normalized = new AddedTokenFinder(contents(true))
+    const [raw, normalized] = [new Map<string, number>(), new Map<string, number>()]
+    for (const token of settings.added) {
+      const id = vocabulary.id(token.content)
+      if (token.normalized) normalized.set(normalize(token.content, 0, unicode).text, id)
+      else raw.set(token.content, id)
+    }
+    this.#raw = new AddedTokenFinder(raw)
+    this.#normalized = new AddedTokenFinder(normalized)
   }
 
   /** @throws Error that names the file and what is wrong with it */
@@ -84,16 +87,16 @@ export class ClipTokenizer {
   }
 
   *#pieces(text: string, memo: WordMemo): Generator<Piece> {
-    for (const { start, end, token } of this.#raw.split(text)) {
-      if (token === undefined) yield* this.#stretchPieces(normalize(text.slice(start, end), start, this.#unicode), memo)
-      else yield { ids: [this.#vocabulary.id(token)], start }
+    for (const { start, end, id } of this.#raw.split(text)) {
+      if (id === undefined) yield* this.#stretchPieces(normalize(text.slice(start, end), start, this.#unicode), memo)
+      else yield { ids: [id], start }
     }
   }
 
   *#stretchPieces(stretch: Normalized, memo: WordMemo): Generator<Piece> {
-    for (const { start, end, token } of this.#normalized.split(stretch.text)) {
-      if (token !== undefined) {
-        yield { ids: [this.#vocabulary.id(token)], start: stretch.starts[start] as number }
+    for (const { start, end, id } of this.#normalized.split(stretch.text)) {
+      if (id !== undefined) {
+        yield { ids: [id], start: stretch.starts[start] as number }
         continue
       }
       for (const [from, to] of words(stretch.text, start, end, this.#unicode)) {
@@ -113,7 +116,7 @@ export class ClipTokenizer {
 
   /** Where the first character of the text begins that the first `kept` ids of `piece` do not hold whole. */
   #cutAt({ ids, start, word }: Piece, kept: number): number {
-    if (word === undefined || kept === 0) return start
+    if (word === undefined) return start
     let bytes = 0
     for (const id of ids.slice(0, kept)) bytes += this.#vocabulary.byteLength(id)
     const { text, starts } = word.stretch
