@@ -8,7 +8,7 @@ EXTRA = ["!", "hello</w>", "cat</w>"]
 NAMES = ["bos_token", "eos_token", "unk_token", "pad_token"]
 SETTINGS_PROBE = (
     f"{START} {END} <|StartOfText|> <|ENDOFTEXT|> wow!!! a!b é!\u0301 <|ENDOFTEXT|>!! {START}{END} "
-    "cat</w> hello world"
+    "cat</w> hello world \u00d0\u00f0"
 )
 
 Settings = dict[str, object]
@@ -18,6 +18,11 @@ def token(content: str, normalized: bool) -> Settings:
     """An added token's fields."""
     flags = {"lstrip": False, "normalized": normalized, "rstrip": False, "single_word": False}
     return {"content": content} | flags
+
+
+def typed(content: str, normalized: bool) -> Settings:
+    """An added token as `tokenizer_config.json` writes it."""
+    return {"__type": "AddedToken"} | token(content, normalized)
 
 
 def folder_settings() -> Iterator[tuple[Settings, Settings]]:
@@ -35,6 +40,13 @@ def folder_settings() -> Iterator[tuple[Settings, Settings]]:
     yield {"added_tokens_decoder": listed, **named, "additional_special_tokens": []}, {}
     yield {"added_tokens_decoder": listed, **named}, {"pad_token": END}
     yield {"added_tokens_decoder": {"49406": listed["49406"]}, **named}, {}
+    yield {"eos_token": typed(END, True), "unk_token": END}, {"pad_token": token(END, True)}
+    yield {"eos_token": typed(END, True), "unk_token": END, "pad_token": typed(END, True)}, {}
+    yield {"added_tokens_decoder": {"140": token("\u00d0", True)}}, {}
+    yield {"added_tokens_decoder": {"140": token("\u00d0", False)}}, {}
+    bare = {"content": END}
+    yield {"eos_token": {"__type": "AddedToken"} | bare, "pad_token": "!"}, {}
+    yield {"pad_token": "!"}, {"eos_token": bare, "unk_token": bare}
     rng = random.Random(5)
     for _ in range(35):
         names = rng.sample(NAMES, rng.randint(0, 4))
@@ -53,14 +65,13 @@ def random_config(rng: random.Random, listed: dict[str, Settings]) -> Settings:
     return config
 
 
-def random_names(rng: random.Random, names: list[str], typed: bool) -> Settings:
-    """Each a string or an added token; `typed` as tokenizer_config.json marks them."""
+def random_names(rng: random.Random, names: list[str], in_config: bool) -> Settings:
+    """Each a string or an added token, as `tokenizer_config.json` or the map writes it."""
     settings: Settings = {}
     for name in names:
         content = START if name == "bos_token" else END
         if name == "pad_token":
             content = rng.choice([END, "!", "a"])
-        mark = {"__type": "AddedToken"} if typed else {}
-        fields = token(content, rng.random() < 0.5) | mark
-        settings[name] = rng.choice([content, fields])
+        make = typed if in_config else token
+        settings[name] = rng.choice([content, make(content, rng.random() < 0.5)])
     return settings
