@@ -61,15 +61,15 @@ def _random_single(rng: np.random.Generator) -> Scene:
 
 
 def _random_pair(rng: np.random.Generator) -> Scene:
-    """Two objects, one at each side of the middle along one axis."""
+    """Two objects of one size, each at its side of the middle along one axis."""
     background, *colours = (str(c) for c in rng.permutation(COLOURS)[:3])
     relation = str(rng.choice(RELATIONS))
     sign = -1 if relation in ("left", "above") else 1
+    half, across = int(rng.choice(_PAIR_HALVES)), _near(rng, _MIDDLE)
     objects = []
     for colour, side in zip(colours, (sign, -sign), strict=True):
-        along, across = _near(rng, _MIDDLE + side * _PAIR_OFFSET), _near(rng, _MIDDLE)
+        along = _MIDDLE + side * _PAIR_OFFSET
         cx, cy = (along, across) if relation in ("left", "right") else (across, along)
-        half = int(rng.choice(_PAIR_HALVES))
         objects.append(Object(str(rng.choice(SHAPES)), colour, cx, cy, half))
     return Scene(background, tuple(objects))
 

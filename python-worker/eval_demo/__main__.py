@@ -13,7 +13,7 @@ def main() -> int:
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="a running gateway")
     add_options(parser)
     options = parser.parse_args()
-    return run(from_service(options.url), options.count, options.sheet)
+    return run(from_service(options.url), options)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from eval_demo.run import add_options, run
 _BATCH = 10
 
 
-def from_diffusers(folder: Path) -> Generate:
+def from_diffusers(folder: Path, guidance: float | None = None) -> Generate:
     """Runs diffusers' own pipeline on a model folder."""
     settings = json.loads((folder / "easel.json").read_text())["defaults"]
     pipeline = StableDiffusionXLPipeline.from_pretrained(folder, torch_dtype=torch.float32)
@@ -29,7 +29,7 @@ def from_diffusers(folder: Path) -> Generate:
                 prompts[chosen],
                 generator=[torch.Generator().manual_seed(seed) for seed in seeds[chosen]],
                 num_inference_steps=settings["num_inference_steps"],
-                guidance_scale=settings["guidance_scale"],
+                guidance_scale=settings["guidance_scale"] if guidance is None else guidance,
                 width=settings["width"],
                 height=settings["height"],
                 output_type="np",
@@ -44,9 +44,10 @@ def main() -> int:
     """Runs the evaluation; the exit code is 1 when a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("../models/demo"))
+    parser.add_argument("--guidance", type=float, help="instead of the folder's default")
     add_options(parser)
     options = parser.parse_args()
-    return run(from_diffusers(options.folder), options.count, options.sheet)
+    return run(from_diffusers(options.folder, options.guidance), options)
 
 
 if __name__ == "__main__":

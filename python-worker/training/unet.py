@@ -27,7 +27,7 @@ _TIME_ID_DIM = 32
 _LEARNING_RATE = 8e-4
 _BATCH = 16
 _DROP_CAPTION = 0.1
-_EMA = 0.998
+_EMA = 0.997
 _SINGLES_ONLY_UNTIL = 0.15
 _PAIR_SHARE = 0.55
 _POOL_START, _POOL_LIMIT, _POOL_GROWTH = 1024, 20_000, 2
@@ -171,7 +171,7 @@ def _loss(model: UNet2DConditionModel, batch: Batch, alphas: torch.Tensor) -> to
     """Weighted squared error of v at stratified timesteps, more of them where noise is high."""
     size = len(batch.latents)
     quantile = (torch.arange(size) + torch.rand(size)) / size
-    timesteps = (999.999 * quantile.pow(0.6)).long()
+    timesteps = (999.999 * quantile.pow(0.5)).long()
     signal = alphas[timesteps].sqrt().view(-1, 1, 1, 1)
     spread = (1.0 - alphas[timesteps]).sqrt().view(-1, 1, 1, 1)
     noise = torch.randn_like(batch.latents)
