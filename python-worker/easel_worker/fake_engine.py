@@ -29,7 +29,7 @@ from easel_worker.engine import (
 from easel_worker.fake_image import canonical_text, picture
 from easel_worker.tokenizer_digest import tokenizer_info
 
-SCHEDULERS = ("euler", "euler_a", "ddim", "dpmpp_2m")
+SCHEDULERS = ("euler", "euler_karras", "euler_ancestral", "ddim", "dpmpp_2m", "dpmpp_2m_karras")
 PREVIEW_SCALE = 8
 
 FaultKind = Literal["raise", "oom", "invalid", "exit", "hang"]
