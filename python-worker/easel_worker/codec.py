@@ -26,7 +26,7 @@ BadMessageCode = Literal[
 M = TypeVar("M", bound=Message)
 
 
-class BadMessage(ValueError):  # noqa: N818 - the message is bad; it is not our error
+class BadMessage(ValueError):
     """The frames are no message of this protocol; `code` says in which way."""
 
     def __init__(self, code: BadMessageCode, detail: str) -> None:

@@ -43,7 +43,7 @@ class Job:
 
     @property
     def guided(self) -> bool:
-        """Whether the image needs classifier-free guidance (guidance_scale > 1, as in diffusers)."""
+        """Whether guidance is on: a guidance_scale above 1, as in diffusers."""
         return self.guidance > 1.0
 
     @property

@@ -17,7 +17,7 @@ from easel_worker.protocol import BINARY, Between, Length
 Reader = Callable[[object, str], Any]
 
 
-class BadHeader(ValueError):  # noqa: N818 - the header is bad; it is not our error
+class BadHeader(ValueError):
     """A field is missing, has the wrong type or is out of range; the text says which and how."""
 
 

@@ -39,7 +39,7 @@ from easel_worker.vitals import Vitals
 
 MEMORY_EVERY_S = 1.0
 MAX_FAILURES_IN_A_ROW = 8
-"""So many images in a row that the engine failed to make: the device is lost, a new process helps."""
+"""Images in a row that the engine failed to make: the device is lost, a new process helps."""
 
 
 class ExitStatus(IntEnum):

@@ -172,7 +172,7 @@ class Transport:
         return math.ceil(min(max(due - self._clock(), 0.0), limit) * 1000)
 
     def _flush(self) -> bool:
-        """Send what is there, though not so much that receiving must wait; True if there is more."""
+        """Send what is there, but not so much that receiving waits; True if there is more."""
         try:
             for kind in list(self._urgent):
                 self._transmit(self._urgent[kind])
