@@ -1,4 +1,4 @@
-"""Our engine on a pipeline case."""
+"""Our engine on pipeline cases."""
 
 from pathlib import Path
 
@@ -13,16 +13,21 @@ LIMIT = 1.0
 """The most that a pixel may differ from diffusers', in steps of its 8 bits."""
 
 
-def run(case: PipelineCase, folder: Path) -> Pixels:
-    """The image that our engine makes in float32, [H, W, 3].
+def engine_for(case: PipelineCase, folder: Path) -> SdxlEngine:
+    """A warm engine in float32 for all cases of the same `engine`.
 
     Args:
-        case: what to make.
+        case: one of them.
         folder: the model's parts; the rest of the case's files is written to it.
     """
     case.complete(folder)
     engine = SdxlEngine(folder, Options(dtype="float32"))
     engine.warm(lambda _: None)
+    return engine
+
+
+def run(case: PipelineCase, engine: SdxlEngine) -> Pixels:
+    """The image that our engine makes, [H, W, 3]."""
     lane = engine.start(case.job(), noise=case.noise())
     for _ in range(case.steps):
         engine.step([lane])

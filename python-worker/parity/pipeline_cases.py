@@ -64,6 +64,11 @@ class PipelineCase:
         return SDXL_SCHEDULER | self.settings
 
     @property
+    def engine(self) -> str:
+        """What an engine can be shared by: cases of which only jobs differ."""
+        return f"{self.model.name} {self.settings} {self.zeros_for_no_negative} {self.size}"
+
+    @property
     def pixels(self) -> tuple[int, int]:
         """Width and height in pixels."""
         scale = 2 ** (len(self.model.vae["block_out_channels"]) - 1)
@@ -120,6 +125,14 @@ def _vocabulary(model: Case, tokenizer: str) -> tuple[int, int]:
     return config["vocab_size"], min(c["max_position_embeddings"] for c in encoders)
 
 
+def _without_zeros(name: str, **more: Any) -> PipelineCase:
+    return PipelineCase(name, CONV, zeros_for_no_negative=False, size=(8, 12), **more)
+
+
+def _predicting_v(name: str, **more: Any) -> PipelineCase:
+    return PipelineCase(name, FOUR, settings=V_PREDICTION, **more)
+
+
 BASE, CONV, FOUR = cases.SDXL_BASE_IN_SMALL, cases.CONV_PROJECTION, cases.FOUR_LEVELS
 
 PIPELINE_CASES = (
@@ -136,9 +149,8 @@ PIPELINE_CASES = (
         clip_skip=1,
         negative="blurry",
     ),
-    PipelineCase("no-zeros-for-no-negative", CONV, zeros_for_no_negative=False, size=(8, 12)),
-    PipelineCase("dpm-single-step", CONV, scheduler="dpmpp_2m", steps=1),
-    PipelineCase("ddim-v-prediction", FOUR, scheduler="ddim", settings=V_PREDICTION),
-    PipelineCase("euler-v-prediction", FOUR, settings=V_PREDICTION, negative="red"),
-    PipelineCase("karras-half-precision-weights", FOUR, scheduler="euler_karras", steps=12),
+    _without_zeros("no-zeros-for-no-negative", scheduler="euler_karras"),
+    _without_zeros("dpm-single-step", scheduler="dpmpp_2m", steps=1),
+    _predicting_v("ddim-v-prediction", scheduler="ddim"),
+    _predicting_v("euler-v-prediction", steps=12, negative="red"),
 )

@@ -1,10 +1,12 @@
-"""Tiny SDXL folders written from the golden files."""
+"""Tiny SDXL folders written from the golden files, and four fake devices to run on."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+import jax
 import pytest
 
+from easel_worker.sdxl.compilation import cache_programs_in
 from parity import golden
 from parity.golden import Golden
 
@@ -13,6 +15,11 @@ GOLDENS = Path(__file__).parent.parent / "goldens" / "sdxl"
 # Each way that checkpoints are laid out on disk is met by one case.
 SHARDED = {"sdxl-base-in-small", "four-levels"}
 OLDER_NAMES = {"demo"}
+
+# Before jax looks for devices. What does not name its devices still runs on the first one.
+jax.config.update("jax_num_cpu_devices", 4)
+# Compiling is most of these tests' time, and a later run compiles much the same.
+cache_programs_in(Path(__file__).parents[2] / ".cache" / "test-programs")
 
 FolderMaker = Callable[[str], tuple[Golden, Path]]
 

@@ -1,25 +1,40 @@
 """Whole images by our engine against diffusers' StableDiffusionXLPipeline, from the same noise."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from parity.our_pipeline import LIMIT, difference, run
+from easel_worker.sdxl.engine import SdxlEngine
+from parity.our_pipeline import LIMIT, difference, engine_for, run
 from parity.pipeline_cases import PIPELINE_CASES, PipelineCase
 from tests.sdxl.conftest import FolderMaker
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "pipelines.npz"
 
+EngineMaker = Callable[[PipelineCase], SdxlEngine]
+
+
+@pytest.fixture(scope="module")
+def engine_of(golden_folder: FolderMaker, tmp_path_factory: pytest.TempPathFactory) -> EngineMaker:
+    """The engine for a case; compiling takes seconds, so cases share them."""
+    engines: dict[str, SdxlEngine] = {}
+
+    def make(case: PipelineCase) -> SdxlEngine:
+        if case.engine not in engines:
+            _, folder = golden_folder(case.model.name)
+            copy = shutil.copytree(folder, tmp_path_factory.mktemp("pipeline") / "model")
+            engines[case.engine] = engine_for(case, copy)
+        return engines[case.engine]
+
+    return make
+
 
 @pytest.mark.parametrize("case", PIPELINE_CASES, ids=lambda case: case.name)
-def test_image_equals_diffusers(
-    case: PipelineCase, golden_folder: FolderMaker, tmp_path: Path
-) -> None:
-    _, folder = golden_folder(case.model.name)
-    copy = shutil.copytree(folder, tmp_path / "model")
-    image = run(case, copy)
+def test_image_equals_diffusers(case: PipelineCase, engine_of: EngineMaker) -> None:
+    image = run(case, engine_of(case))
     assert difference(image, np.load(GOLDEN)[case.name]) <= LIMIT
 
 

@@ -38,10 +38,22 @@ class Settings:
 
 @dataclass(frozen=True)
 class Only:
-    """A key that we know and do not implement, but for the values that change nothing."""
+    """A key that we know and do not implement, but for the values that change nothing.
+
+    Attributes:
+        allowed: those values.
+        default: what an absent key means.
+        own_default: what it means in a file for this very class, if that is something else.
+    """
 
     allowed: tuple[Any, ...]
     default: Any
+    own_default: Any = None
+
+    def given(self, key: str, config: Mapping[str, Any], class_name: str) -> Any:
+        """The value that a configuration has."""
+        own = config.get("_class_name") == class_name and self.own_default is not None
+        return config.get(key, self.own_default if own else self.default)
 
 
 @dataclass(frozen=True)
@@ -105,8 +117,12 @@ DDIM = SchedulerClass(
     "DDIMScheduler",
     reads=frozenset({"set_alpha_to_one"}),
     defaults={"timestep_spacing": "leading"},
-    # Both bound the predicted image, for models on pixels: not linear, and wrong on latents.
-    limits={"clip_sample": Only((False,), default=True), "thresholding": _OFF},
+    # Both bound the predicted image, for models on pixels: not linear, and wrong on latents. That
+    # diffusers clips by default is no reason to, where the file was written for another class.
+    limits={
+        "clip_sample": Only((False,), default=False, own_default=True),
+        "thresholding": _OFF,
+    },
 )
 
 DPM_SOLVER_MULTISTEP = SchedulerClass(
@@ -139,7 +155,8 @@ def read(config: Mapping[str, Any], cls: SchedulerClass) -> Settings:
         SchedulerError: a key that the class reads has a value that we do not implement.
     """
     for key, only in cls.limits.items():
-        _check(cls, key, config.get(key, only.default), only.allowed, given=key in config)
+        value = only.given(key, config, cls.name)
+        _check(cls, key, value, only.allowed, given=key in config)
     values = dict(cls.defaults)
     for key in _ALL_READ | cls.reads:
         if key in config:

@@ -1,0 +1,204 @@
+"""What is read from a model folder before its weights."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from easel_worker.engine import InvalidJob, Limits, Tokens
+from easel_worker.sdxl.admission import check_job
+from easel_worker.sdxl.config import ConfigError
+from easel_worker.sdxl.describe import describe
+from easel_worker.sdxl.identity import model_digest
+from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.preferences import PreferencesError
+from easel_worker.sdxl.samplers.config import SchedulerError
+from easel_worker.sdxl.tokenizer_files import TokenizerError
+from parity import stub_tokenizer
+from parity.pipeline_cases import PIPELINE_CASES
+from tests.sdxl.conftest import FolderMaker
+
+CASE = PIPELINE_CASES[0]
+OPTIONS = Options()
+
+
+@pytest.fixture
+def folder(golden_folder: FolderMaker, tmp_path: Path) -> Path:
+    """A complete model folder of the test's own."""
+    _, parts = golden_folder(CASE.model.name)
+    copy = Path(shutil.copytree(parts, tmp_path / "tiny"))
+    CASE.complete(copy)
+    return copy
+
+
+def edit(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change a JSON file in place."""
+    values = json.loads(path.read_text())
+    change(values)
+    path.write_text(json.dumps(values))
+
+
+def test_capabilities(folder: Path) -> None:
+    about = describe(folder, OPTIONS)
+    can = about.capabilities
+    assert can.model.id == "tiny"
+    assert can.model.dtype == "float32"
+    assert can.sizes == ((64, 32),)
+    assert can.defaults.scheduler == "euler"
+    assert (can.defaults.num_inference_steps, can.defaults.guidance_scale) == (40, 5.0)
+    assert [(t.pad_id, t.max_length) for t in can.tokenizers] == [(999, 77), (0, 77)]
+    assert len({t.digest for t in can.tokenizers}) == 1  # of one vocabulary
+    assert about.empty_text == Tokens((998, *[999] * 76), (998, 999, *[0] * 75))
+    assert about.most_skipped == 1
+
+
+def test_without_easel_json_the_defaults_are_sdxl_bases(folder: Path) -> None:
+    (folder / "easel.json").unlink()
+    can = describe(folder, OPTIONS).capabilities
+    assert can.sizes == ((1024, 1024),)
+    assert (can.defaults.width, can.defaults.height) == (1024, 1024)
+
+
+def test_easel_json_sets_defaults_and_sizes(folder: Path) -> None:
+    wanted = {
+        "defaults": {"width": 32, "height": 64, "num_inference_steps": 7, "scheduler": "ddim"},
+        "sizes": [[64, 64], [32, 64]],
+    }
+    (folder / "easel.json").write_text(json.dumps(wanted))
+    can = describe(folder, OPTIONS).capabilities
+    assert can.sizes == ((32, 64), (64, 64))
+    assert (can.defaults.num_inference_steps, can.defaults.scheduler) == (7, "ddim")
+
+
+def test_sizes_of_the_operator_replace_the_models_except_the_default(folder: Path) -> None:
+    edit(folder / "easel.json", lambda values: values.update(sizes=[[128, 128]]))
+    can = describe(folder, Options(sizes=[(32, 32)])).capabilities
+    assert can.sizes == ((64, 32), (32, 32))
+
+
+def test_the_name_it_was_saved_under_is_its_id(folder: Path) -> None:
+    edit(folder / "model_index.json", lambda values: values.update(_name_or_path="org/model"))
+    assert describe(folder, OPTIONS).capabilities.model.id == "org/model"
+
+
+def test_steps_are_limited_by_the_training_timesteps(folder: Path) -> None:
+    edit(
+        folder / "scheduler" / "scheduler_config.json",
+        lambda values: values.update(num_train_timesteps=50),
+    )
+    limits = Limits(max_steps=80, max_guidance_scale=9.0, max_images=3)
+    assert describe(folder, Options(limits=limits)).capabilities.limits == replace(
+        limits, max_steps=50
+    )
+
+
+@pytest.mark.parametrize(
+    ("easel", "message"),
+    [
+        ({"default": {}}, "unknown key 'default'"),
+        ({"defaults": {"steps": 3}}, "unknown key 'steps'"),
+        ({"sizes": [64]}, "64 is no size"),
+    ],
+)
+def test_a_wrong_easel_json_is_refused(folder: Path, easel: Any, message: str) -> None:
+    (folder / "easel.json").write_text(json.dumps(easel))
+    with pytest.raises(PreferencesError, match=message):
+        describe(folder, OPTIONS)
+
+
+def test_a_size_between_latents_is_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"36x32.*multiples of 8"):
+        describe(folder, Options(sizes=[(36, 32)]))
+
+
+def test_a_default_scheduler_that_is_not_offered_is_refused(folder: Path) -> None:
+    (folder / "easel.json").write_text(json.dumps({"defaults": {"scheduler": "heun"}}))
+    with pytest.raises(ConfigError, match="'heun' is not offered: choose one of euler"):
+        describe(folder, OPTIONS)
+
+
+def test_an_unsupported_scheduler_class_is_refused(folder: Path) -> None:
+    edit(
+        folder / "scheduler" / "scheduler_config.json",
+        lambda values: values.update(_class_name="LCMScheduler"),
+    )
+    with pytest.raises(SchedulerError, match="LCMScheduler"):
+        describe(folder, OPTIONS)
+
+
+def test_a_missing_tokenizer_is_named(folder: Path) -> None:
+    (folder / "tokenizer_2" / "vocab.json").unlink()
+    with pytest.raises(TokenizerError, match=r"tokenizer_2/vocab\.json.*merges\.txt"):
+        describe(folder, OPTIONS)
+
+
+def test_a_tokenizer_larger_than_its_encoder_is_refused(folder: Path) -> None:
+    stub_tokenizer.write(folder, "tokenizer", 1001, 77)
+    with pytest.raises(ConfigError, match="1001 ids"):
+        describe(folder, OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"dtype": "float16"},
+        {"vae_dtype": "int8"},
+        {"batch_lanes": ()},
+        {"batch_lanes": (0,)},
+        {"rows": 1},
+        {"devices": ()},
+    ],
+)
+def test_wrong_options_are_named(wrong: dict[str, Any]) -> None:
+    (name,) = wrong
+    with pytest.raises(ValueError, match=name):
+        Options(**wrong)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"width": 32},
+        {"scheduler": "heun"},
+        {"steps": 0},
+        {"steps": 101},
+        {"guidance": 31.0},
+        {"guidance": -1.0},
+        {"guidance": float("nan")},
+        {"seed": -1},
+        {"seed": 2**32},
+        {"clip_skip": 2},
+        {"clip_skip": -1},
+        {"prompt": Tokens((0,) * 76, (0,) * 77)},
+        {"negative": Tokens((0,) * 77, (1000,) * 77)},
+        {"prompt": Tokens((-1,) * 77, (0,) * 77)},
+    ],
+)
+def test_jobs_that_do_not_fit_are_refused(folder: Path, change: dict[str, Any]) -> None:
+    about = describe(folder, OPTIONS)
+    (name,) = change
+    for job, fits in ((CASE.job(), True), (replace(CASE.job(), **change), False)):
+        check = (job, about.capabilities, about.tokenizers, about.most_skipped)
+        if fits:
+            check_job(*check)
+            continue
+        with pytest.raises(InvalidJob, match="size" if name == "width" else name):
+            check_job(*check)
+
+
+def test_the_digest_changes_with_weights_and_configurations_and_nothing_else(folder: Path) -> None:
+    digest = model_digest(folder)
+    (folder / "README.md").write_text("a model card")
+    assert model_digest(folder) == digest
+    weights = next((folder / "vae").glob("*.safetensors"))
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    changed = model_digest(folder)
+    assert changed != digest
+    edit(folder / "model_index.json", lambda v: v.update(force_zeros_for_empty_prompt=False))
+    assert model_digest(folder) not in {digest, changed}

@@ -1,0 +1,243 @@
+"""The SDXL engine on the smallest model: jobs in, pixels out, and nothing depends on neighbours."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from easel_worker.engine import Engine, Job, Pixels
+from easel_worker.sdxl.engine import SdxlEngine
+from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.sampler import offered
+from parity.pipeline_cases import SDXL_SCHEDULER
+from tests.sdxl.tiny_model import SIZES, job, tokens, write
+
+COMPILED = "/jax/core/compile/backend_compile_duration"
+TRACED = "/jax/core/compile/jaxpr_trace_duration"
+
+REPORTS: list[str] = []
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def engine(folder: Path) -> SdxlEngine:
+    engine = SdxlEngine(folder, Options(devices=jax.devices()[:1]))
+    engine.warm(REPORTS.append)
+    return engine
+
+
+@pytest.fixture(scope="module")
+def engine_of_four(folder: Path) -> SdxlEngine:
+    """On four fake devices; see conftest."""
+    engine = SdxlEngine(folder, Options(devices=jax.devices()[:4], sizes=[]))
+    engine.warm(lambda _: None)
+    return engine
+
+
+def make(engine: Engine, wanted: Job) -> Pixels:
+    """An image alone."""
+    lane = engine.start(wanted)
+    for _ in range(wanted.steps):
+        engine.step([lane])
+    return engine.finish(lane)
+
+
+def mixed_jobs(width: int, height: int) -> list[Job]:
+    """Jobs that differ in everything that may share a step."""
+    size = {"width": width, "height": height}
+    return [
+        job("a red circle", seed=1, **size),
+        job("a red circle", seed=2, steps=3, scheduler="euler_ancestral", **size),
+        job("a blue square", guidance=1.0, steps=5, scheduler="dpmpp_2m", **size),
+        job("green", negative=tokens("blurry"), guidance=9.0, scheduler="ddim", **size),
+        job("white", guidance=0.0, steps=1, **size),
+        job("white", clip_skip=1, steps=2, scheduler="dpmpp_2m_karras", **size),
+    ]
+
+
+def in_company(engine: Engine, jobs: list[Job], schedule: random.Random) -> list[Pixels]:
+    """All jobs together: they join at random times, and each step takes some of them."""
+    waiting, running, images = dict(enumerate(jobs)), {}, {}
+    while waiting or running:
+        for number in [n for n in waiting if schedule.random() < 0.5]:
+            running[number] = engine.start(waiting.pop(number))
+        stepping = [n for n in running if schedule.random() < 0.7][:4]
+        schedule.shuffle(stepping)
+        engine.step([running[n] for n in stepping])
+        for number in [n for n in running if running[n].step == running[n].job.steps]:
+            images[number] = engine.finish(running.pop(number))
+    return [images[number] for number in range(len(jobs))]
+
+
+@contextmanager
+def counted_compilations() -> Iterator[list[str]]:
+    """What jax traces or compiles while the context is open."""
+    seen: list[str] = []
+
+    def listen(event: str, _: float, **about: Any) -> None:
+        if event in {COMPILED, TRACED}:
+            seen.append(f"{event} {about}")
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield seen
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def test_capabilities_are_complete_after_warm(engine: SdxlEngine) -> None:
+    can = engine.capabilities
+    assert can.sizes == SIZES
+    assert can.rows == 8
+    assert len(can.model.digest) == 64
+    assert can.schedulers == offered(SDXL_SCHEDULER)
+    names = [program.name for program in can.programs]
+    assert names == [
+        "encode",
+        *(
+            name.format(size)
+            for size in ("16x8", "8x8")
+            for name in ("begin {}", "denoise {} guided x1", "denoise {} unguided x1", "decode {}")
+        ),
+    ]
+    assert all(f"compiled {name} in" in "\n".join(REPORTS) for name in names)
+
+
+def test_an_image_is_its_size_and_no_flat_colour(engine: SdxlEngine) -> None:
+    image = make(engine, job())
+    assert image.shape == (8, 16, 3)
+    assert image.dtype == np.uint8
+    assert image.std() > 10
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 2},
+        {"steps": 3},
+        {"guidance": 4.0},
+        {"guidance": 1.0},
+        {"scheduler": "euler_ancestral"},
+        {"clip_skip": 1},
+        {"prompt": tokens("a blue square")},
+        {"negative": tokens("")},
+        {"negative": tokens("a blue square")},
+    ],
+)
+def test_everything_in_a_job_matters(engine: SdxlEngine, change: dict[str, Any]) -> None:
+    assert not np.array_equal(make(engine, job()), make(engine, replace(job(), **change)))
+
+
+def test_a_guidance_of_one_or_less_ignores_the_negative_prompt(engine: SdxlEngine) -> None:
+    plain = make(engine, job(guidance=1.0))
+    assert np.array_equal(make(engine, job(guidance=1.0, negative=tokens("blurry"))), plain)
+    assert np.array_equal(make(engine, job(guidance=0.5)), plain)
+
+
+def test_nothing_compiles_after_warm(engine: SdxlEngine) -> None:
+    with counted_compilations() as seen:
+        for width, height in SIZES:
+            jobs = mixed_jobs(width, height)
+            in_company(engine, jobs, random.Random(0))
+            lane = engine.start(replace(jobs[0], seed=99, prompt=tokens("something new")))
+            engine.preview(lane)
+    assert not seen
+    with counted_compilations() as seen:
+        jax.jit(lambda x: x + 1)(1.0)
+    assert seen  # the counter counts
+
+
+@pytest.mark.parametrize(("width", "height"), SIZES)
+def test_images_do_not_depend_on_their_neighbours(
+    engine: SdxlEngine, width: int, height: int
+) -> None:
+    jobs = mixed_jobs(width, height)
+    alone = [make(engine, each) for each in jobs]
+    for seed in range(10):
+        for ours, expected in zip(
+            in_company(engine, jobs, random.Random(seed)), alone, strict=True
+        ):
+            assert np.array_equal(ours, expected)
+    assert engine.rows_padded() == 0
+
+
+def test_four_devices_make_the_same_images(engine: SdxlEngine, engine_of_four: SdxlEngine) -> None:
+    jobs = mixed_jobs(*SIZES[0])
+    alone = [make(engine, each) for each in jobs]
+    assert all(np.array_equal(make(engine_of_four, j), a) for j, a in zip(jobs, alone, strict=True))
+    for seed in range(5):
+        together = in_company(engine_of_four, jobs, random.Random(seed))
+        assert all(np.array_equal(t, a) for t, a in zip(together, alone, strict=True))
+
+
+def test_rows_computed_to_fill_four_devices_are_counted(engine_of_four: SdxlEngine) -> None:
+    before = engine_of_four.rows_padded()
+    guided, unguided = engine_of_four.start(job()), engine_of_four.start(job(guidance=1.0))
+    engine_of_four.step([guided])
+    assert engine_of_four.rows_padded() - before == 3 * 2
+    engine_of_four.step([guided, unguided])
+    assert engine_of_four.rows_padded() - before == 3 * 2 + 3 * 2 + 3
+
+
+def test_larger_batches_make_nearly_the_same_images(folder: Path, engine: SdxlEngine) -> None:
+    options = Options(devices=jax.devices()[:1], sizes=[], batch_lanes=(1, 3))
+    batched = SdxlEngine(folder, options)
+    batched.warm(lambda _: None)
+    jobs = mixed_jobs(*SIZES[0])
+    for wanted, image in zip(jobs, in_company(batched, jobs, random.Random(0)), strict=True):
+        difference = image.astype(int) - make(engine, wanted)
+        assert np.abs(difference).max() <= 1
+
+
+def test_the_preview_follows_the_predicted_image(engine: SdxlEngine) -> None:
+    lane = engine.start(job())
+    pictures = [engine.preview(lane)]
+    for _ in range(4):
+        engine.step([lane])
+        pictures.append(engine.preview(lane))
+    assert {picture.shape for picture in pictures} == {(4, 8, 3)}
+    assert len(np.unique(pictures[0].reshape(-1, 3), axis=0)) == 1  # nothing is predicted yet
+    assert len({picture.tobytes() for picture in pictures}) == 5
+    np.testing.assert_allclose(lane.state.image, lane.state.sample, rtol=1e-6)  # no noise is left
+
+
+def test_given_noise_replaces_the_seeds(engine: SdxlEngine) -> None:
+    noise = np.random.default_rng(0).standard_normal((4, 8, 4), dtype=np.float32)
+    lanes = [engine.start(job(seed=seed), noise=noise) for seed in (1, 2)]
+    assert np.array_equal(lanes[0].state.sample, lanes[1].state.sample)
+    assert np.array_equal(lanes[0].state.sample, noise)  # leading timesteps: scale 1
+
+
+def test_misuse_is_told(engine: SdxlEngine, folder: Path) -> None:
+    lane = engine.start(job(steps=1))
+    with pytest.raises(ValueError, match="not done"):
+        engine.finish(lane)
+    small = engine.start(job(width=8))
+    with pytest.raises(ValueError, match="cannot share a step"):
+        engine.step([lane, small])
+    with pytest.raises(ValueError, match="10 rows in a step that holds 8"):
+        engine.step([engine.start(job()) for _ in range(5)])
+    engine.step([lane])
+    with pytest.raises(ValueError, match="no step left"):
+        engine.step([lane])
+    with pytest.raises(RuntimeError, match="call warm"):
+        SdxlEngine(folder).start(job())
+
+
+def test_bfloat16_is_near_float32(folder: Path, engine: SdxlEngine) -> None:
+    options = Options(dtype="bfloat16", devices=jax.devices()[:1], sizes=[])
+    rough = SdxlEngine(folder, options)
+    rough.warm(lambda _: None)
+    assert rough.capabilities.model.dtype == "bfloat16"
+    difference = make(rough, job()).astype(int) - make(engine, job())
+    assert 0 < np.abs(difference).mean() < 8

@@ -1,0 +1,62 @@
+"""Which lanes share a call. Pure: no device computes anything here."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from easel_worker.engine import Job, Tokens
+from easel_worker.sdxl.lanes import SdxlLane, plan_calls, step_numbers
+from easel_worker.sdxl.programs import Prompt, State
+from easel_worker.sdxl.sampler import make_table
+
+TOKENS = Tokens((0,), (0,))
+NOTHING = np.zeros(0, np.float32)
+
+
+def lane(guidance: float, steps: int = 4, step: int = 0, seed: int = 0) -> SdxlLane:
+    job = Job(TOKENS, None, seed, steps, guidance, "euler", 8, 8)
+    prompt, state = Prompt(NOTHING, NOTHING), State(NOTHING, NOTHING)
+    return SdxlLane(job, make_table({}, "euler", steps), prompt, None, state, step)
+
+
+@given(
+    guided=st.lists(st.booleans(), max_size=20),
+    devices=st.integers(1, 4),
+    batches=st.sets(st.integers(1, 6), min_size=1),
+)
+def test_every_lane_is_in_one_call_of_a_compiled_program(
+    guided: list[bool], devices: int, batches: set[int]
+) -> None:
+    lanes = [lane(5.0 if each else 1.0) for each in guided]
+    counts = sorted(batch * devices for batch in batches)
+    calls = plan_calls(lanes, counts)
+    assert sorted(id(each) for call in calls for each in call.lanes) == sorted(map(id, lanes))
+    for call in calls:
+        assert len(call.padded) in counts
+        assert call.padded[: len(call.lanes)] == call.lanes
+        assert all(each.job.guided is call.guided for each in call.lanes)
+        assert call.padding == 0 or len(call.padded) == counts[0]
+        assert call.rows_padded == call.padding * call.lanes[0].job.rows
+
+
+def test_the_largest_filled_program_goes_first() -> None:
+    lanes = [lane(5.0) for _ in range(7)]
+    assert [len(call.lanes) for call in plan_calls(lanes, [1, 2, 4])] == [4, 2, 1]
+
+
+def test_padding_repeats_the_last_lane() -> None:
+    lanes = [lane(5.0) for _ in range(3)]
+    (call,) = plan_calls(lanes, [4])
+    assert call.padded == (*lanes, lanes[-1])
+    assert call.rows_padded == 2
+
+
+def test_each_lane_has_its_own_numbers() -> None:
+    lanes = [lane(5.0, steps=4, step=3, seed=7), lane(2.0, steps=2, step=0, seed=2**32 - 1)]
+    numbers = step_numbers(lanes)
+    assert numbers.seed.tolist() == [7, 2**32 - 1]
+    assert numbers.step.tolist() == [3, 0]
+    assert numbers.guidance.tolist() == [5.0, 2.0]
+    assert numbers.timestep.tolist() == [0.0, 999.0]
+    for column, name in zip(numbers.coefficients, numbers.coefficients._fields, strict=True):
+        assert column.tolist() == [getattr(each.table.at(each.step), name) for each in lanes]

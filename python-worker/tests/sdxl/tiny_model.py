@@ -1,0 +1,80 @@
+"""The smallest SDXL that has every part, written as a diffusers folder in a moment."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from easel_worker.engine import Job, Tokens
+from easel_worker.sdxl import text_encoder, unet, vae
+from easel_worker.sdxl.config import load_config
+from easel_worker.sdxl.params import ParamTree, declared
+from parity import cases, stub_tokenizer, synthetic
+from parity.pipeline_cases import SDXL_SCHEDULER
+
+WORDS, LENGTH = 100, 12
+"""The vocabulary, and how many ids a text has."""
+
+SIZES = ((16, 8), (8, 8))
+
+_TEXT = {"model_type": "clip_text_model", "vocab_size": WORDS, "max_position_embeddings": LENGTH}
+_FILES: dict[str, Any] = {
+    "model_index.json": {"_class_name": "StableDiffusionXLPipeline"},
+    "scheduler/scheduler_config.json": SDXL_SCHEDULER,
+    "text_encoder/config.json": cases.text(8, 2, 1, **_TEXT, eos_token_id=WORDS - 1),
+    "text_encoder_2/config.json": cases.text(8, 2, 1, **_TEXT, eos_token_id=WORDS - 1),
+    "unet/config.json": cases.unet((8, 16), "DC", [1, 2], 16, **cases.added(4, 8)),
+    "vae/config.json": cases.vae((8, 8)),
+    "easel.json": {
+        "defaults": {"width": 16, "height": 8, "num_inference_steps": 4},
+        "sizes": SIZES,
+    },
+}
+
+
+def write(folder: Path) -> Path:
+    """Write the model, its tokenizers and its easel.json."""
+    for path, content in _FILES.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(json.dumps(content))
+    for tokenizer in stub_tokenizer.PADS:
+        stub_tokenizer.write(folder, tokenizer, WORDS, LENGTH)
+    config = load_config(folder)
+    _save(folder / "text_encoder/model", text_encoder.declare(config.text_encoder))
+    _save(folder / "text_encoder_2/model", text_encoder.declare(config.text_encoder_2))
+    _save(folder / "unet/diffusion_pytorch_model", unet.declare(config.unet))
+    _save(folder / "vae/diffusion_pytorch_model", vae.declare(config.vae))
+    return folder
+
+
+def _save(stem: Path, tree: ParamTree) -> None:
+    tensors = {p.name: synthetic.weight(p.name, p.stored, gain=1.0) for p in declared(tree)}
+    save_file(
+        {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()},
+        stem.with_suffix(".safetensors"),
+    )
+
+
+def tokens(text: str) -> Tokens:
+    """A text's ids."""
+    first, second = (
+        tuple(stub_tokenizer.ids_of(text, name, WORDS, LENGTH)) for name in stub_tokenizer.PADS
+    )
+    return Tokens(first, second)
+
+
+def job(text: str = "a red circle", **changes: Any) -> Job:
+    """A job for the model: guided, four steps, unless changed."""
+    values: dict[str, Any] = {
+        "prompt": tokens(text),
+        "negative": None,
+        "seed": 1,
+        "steps": 4,
+        "guidance": 5.0,
+        "scheduler": "euler",
+        "width": 16,
+        "height": 8,
+    }
+    return Job(**(values | changes))
