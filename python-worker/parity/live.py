@@ -16,12 +16,12 @@ from pathlib import Path
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from parity import live_components
-from parity.report import Comparison, table
+from parity import live_components, live_pipeline, live_schedulers
+from parity.report import Comparison, header, row
 
 PACKAGES = ("torch", "diffusers", "transformers", "jax")
 
-SOURCES = (live_components.compare,)
+SOURCES = (live_components.compare, live_schedulers.compare, live_pipeline.compare)
 """What is compared; each takes a seed that decides all that is random."""
 
 
@@ -43,10 +43,13 @@ def main() -> int:
     seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
     _silence_progress()
     print(f"seed {seed}; " + ", ".join(f"{name} {version(name)}" for name in PACKAGES), flush=True)
-    comparisons = list(compare(seed, arguments.model))
-    print(table(comparisons))
-    failed = sum(not comparison.passed for comparison in comparisons)
-    print(f"{len(comparisons)} comparisons, {failed} failed")
+    print(header())
+    verdicts = []
+    for comparison in compare(seed, arguments.model):
+        print(row(comparison), flush=True)
+        verdicts.append(comparison.passed)
+    failed = verdicts.count(False)
+    print(f"{len(verdicts)} comparisons, {failed} failed")
     return 1 if failed else 0
 
 

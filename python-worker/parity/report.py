@@ -1,6 +1,5 @@
 """Measured differences, and the table of them."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,15 +37,22 @@ def relative_difference(ours: NDArray[Any], reference: NDArray[Any]) -> float:
     return float(np.abs(np.asarray(ours, np.float64) - reference).max() / scale)
 
 
-def table(comparisons: Iterable[Comparison]) -> str:
-    """All comparisons, one a line."""
-    rows = [("subject", "case", "measured", "limit", "")]
-    rows += [
-        (c.subject, c.case, f"{c.measured:.2e}", f"{c.limit:.1e}", "ok" if c.passed else "FAILED")
-        for c in comparisons
-    ]
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+HEADER = ("", "measured", "limit", "subject", "case")
+WIDTHS = (7, 9, 8, 29, 0)
+
+
+def header() -> str:
+    """The table's first line."""
+    return _line(HEADER)
+
+
+def row(comparison: Comparison) -> str:
+    """One comparison as a line of the table. Widths are fixed, so it can be printed at once."""
+    verdict = "ok" if comparison.passed else "FAILED"
+    measured, limit = f"{comparison.measured:.2e}", f"{comparison.limit:.1e}"
+    return _line((verdict, measured, limit, comparison.subject, comparison.case))
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    padded = (cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=True))
+    return " ".join(padded).rstrip()
