@@ -29,6 +29,7 @@ def compare(seed: int, model: Path | None) -> Iterator[Comparison]:
     """All comparisons, or those of one model folder."""
     if model is not None:
         yield from live_components.compare_folder(model, seed)
+        yield from live_pipeline.compare_folder(model, seed)
         return
     for source in SOURCES:
         yield from source(seed)

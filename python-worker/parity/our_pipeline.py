@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from easel_worker.engine import Pixels
+from easel_worker.engine import Job, Pixels
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
 from parity.pipeline_cases import PipelineCase
@@ -27,9 +28,14 @@ def engine_for(case: PipelineCase, folder: Path) -> SdxlEngine:
 
 
 def run(case: PipelineCase, engine: SdxlEngine) -> Pixels:
-    """The image that our engine makes, [H, W, 3]."""
-    lane = engine.start(case.job(), noise=case.noise())
-    for _ in range(case.steps):
+    """The image that our engine makes of a case, [H, W, 3]."""
+    return make(engine, case.job(), case.noise())
+
+
+def make(engine: SdxlEngine, job: Job, noise: NDArray[np.float32]) -> Pixels:
+    """The image that our engine makes of noise [h, w, 4], [H, W, 3]."""
+    lane = engine.start(job, noise=noise)
+    for _ in range(job.steps):
         engine.step([lane])
     return engine.finish(lane)
 
