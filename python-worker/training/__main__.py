@@ -13,7 +13,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("../models/demo"), help="output folder")
     parser.add_argument("--vae-minutes", type=float, default=30.0)
     parser.add_argument("--text-minutes", type=float, default=4.0)
-    parser.add_argument("--unet-minutes", type=float, default=80.0)
+    parser.add_argument("--unet-minutes", type=float, default=100.0)
     options = parser.parse_args()
     vocabulary.write_tokenizers(options.model)
     vae.train(options.vae_minutes)

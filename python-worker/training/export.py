@@ -21,7 +21,7 @@ DEFAULTS = {
         "width": IMAGE_SIZE,
         "height": IMAGE_SIZE,
         "num_inference_steps": 25,
-        "guidance_scale": 2.0,
+        "guidance_scale": 1.5,
         "scheduler": "euler",
     },
     "sizes": [[IMAGE_SIZE, IMAGE_SIZE]],
