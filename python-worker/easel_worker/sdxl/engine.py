@@ -19,16 +19,13 @@ from numpy.typing import NDArray
 from easel_worker.engine import Capabilities, DeviceMemory, InvalidJob, Job, Lane, Pixels
 from easel_worker.sdxl import sampler
 from easel_worker.sdxl.admission import check_job
+from easel_worker.sdxl.assembly import assemble
 from easel_worker.sdxl.describe import describe
 from easel_worker.sdxl.identity import model_digest
 from easel_worker.sdxl.lanes import SdxlLane
-from easel_worker.sdxl.model import load_params
 from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.program_set import ProgramSet
-from easel_worker.sdxl.programs import Size
 from easel_worker.sdxl.runner import Runner
 from easel_worker.sdxl.samplers.table import Table
-from easel_worker.sdxl.sharding import make_mesh, replicate
 
 
 class SdxlEngine:
@@ -50,27 +47,13 @@ class SdxlEngine:
 
     def warm(self, report: Callable[[str], None]) -> None:
         """See `Engine.warm`. The default size is compiled first."""
-        config, options = self._about.config, self._options
         report(f"reading {self._folder}")
         digest = model_digest(self._folder)
-        mesh = make_mesh(options.chosen_devices())
-        params = load_params(self._folder, config, options.chosen_dtypes(), replicate(mesh), report)
-        text = self._about.empty_text
-        compiled = ProgramSet(config, params, mesh, (len(text.ids), len(text.ids_2)), report)
-        for size in self._capabilities.sizes:
-            compiled.add_size(Size(*size), options.lane_counts())
-        self._runner = Runner(
-            config,
-            params,
-            compiled,
-            mesh,
-            empty_text=text,
-            lane_counts=options.lane_counts(),
-        )
+        self._runner = assemble(self._folder, self._about, self._options, report)
         self._capabilities = replace(
             self._capabilities,
             model=replace(self._capabilities.model, digest=digest),
-            programs=compiled.infos,
+            programs=self._runner.infos,
         )
 
     @property
@@ -112,7 +95,7 @@ class SdxlEngine:
         return self._warm_runner.finish(own)
 
     def preview(self, lane: Lane) -> Pixels:
-        """See `Engine.preview`. One pixel for each latent; grey before the first step."""
+        """See `Engine.preview`. Of no meaning before the first step."""
         return self._warm_runner.preview(_own(lane))
 
     def rows_padded(self) -> int:

@@ -54,6 +54,7 @@ class ProgramSet:
         self._begin: dict[Size, Program] = {}
         self._denoise: dict[DenoiseKey, Program] = {}
         self._decode: dict[Size, Program] = {}
+        self._preview: dict[Size, Program] = {}
         encode = partial(programs.encode, config=config)
         texts = (_ids(tokens[0]), _ids(tokens[1]), np.int32(0))
         self._encode = self._compile("encode", encode, params.text, *texts)
@@ -78,16 +79,12 @@ class ProgramSet:
         decode = partial(programs.decode, config=config)
         name = f"decode {size}"
         self._decode[size] = self._compile(name, decode, self._params.vae, state.sample)
+        self._add_preview(size, state)
 
     @property
     def infos(self) -> tuple[ProgramInfo, ...]:
         """What was compiled so far, in order."""
         return tuple(program.info for program in self._all)
-
-    @property
-    def sizes(self) -> tuple[Size, ...]:
-        """The sizes added so far, in order."""
-        return tuple(self._decode)
 
     @property
     def encode(self) -> Callable[..., Prompt]:
@@ -106,6 +103,10 @@ class ProgramSet:
         """`programs.decode` without its keywords."""
         return self._decode[size].run
 
+    def preview(self, size: Size) -> Callable[..., jax.Array]:
+        """`programs.preview` without its keywords."""
+        return self._preview[size].run
+
     @property
     def prompt_shapes(self) -> Prompt:
         """Shapes and dtypes of an encoded prompt."""
@@ -119,6 +120,15 @@ class ProgramSet:
         lanes = (lane,) * key.lanes
         numbers = _numbers(key.lanes)
         self._denoise[key] = self._compile(name, denoise, self._params.unet, lanes, numbers)
+
+    def _add_preview(self, size: Size, state: State) -> None:
+        shrink = programs.preview_shrink(self._config, size)
+        if shrink == 1:
+            self._preview[size] = self._decode[size]
+            return
+        preview = partial(programs.preview, config=self._config, shrink=shrink)
+        name = f"preview {size} 1/{shrink}"
+        self._preview[size] = self._compile(name, preview, self._params.vae, state.image)
 
     def _compile(self, name: str, function: Callable[..., Any], *arguments: Any) -> Program:
         program = compile_ahead(name, function, arguments, replicated(self._mesh))

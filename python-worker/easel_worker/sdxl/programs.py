@@ -1,4 +1,4 @@
-"""What runs on the devices, as pure functions: encode, begin, denoise, decode.
+"""What runs on the devices, as pure functions: encode, begin, denoise, decode, preview.
 
 A *lane* is one image in flight. Its arrays are separate values, not slots of a shared buffer: the
 denoising program takes any lanes, stacks them, and gives them back one by one.
@@ -18,6 +18,9 @@ from easel_worker.sdxl.model import TextParams
 from easel_worker.sdxl.params import Params
 from easel_worker.sdxl.samplers.table import Coefficients, advance
 from easel_worker.sdxl.sharding import BY_LANE, WHOLE
+
+PREVIEW_SIDE = 256
+"""Pixels of a preview's longer side, at least, where the image has them."""
 
 
 class Size(NamedTuple):
@@ -200,3 +203,26 @@ def decode(params: Params, sample: Array, *, config: SdxlConfig) -> Array:
     latents = vae.unscale(config.vae, sample[None])
     image = vae.decode(params, config.vae, latents)[0].astype(jnp.float32)
     return jnp.round(jnp.clip(image * 0.5 + 0.5, 0.0, 1.0) * 255.0).astype(jnp.uint8)
+
+
+def preview(params: Params, image: Array, *, config: SdxlConfig, shrink: int) -> Array:
+    """A predicted image [h, w, channels] as pixels, `shrink` times smaller along each side.
+
+    Shrunk latents are much like the latents of a shrunk image, and take a part of the time.
+    """
+    height, width, channels = image.shape
+    blocks = image.reshape(height // shrink, shrink, width // shrink, shrink, channels)
+    return decode(params, blocks.mean(axis=(1, 3)), config=config)
+
+
+def preview_shrink(config: SdxlConfig, size: Size) -> int:
+    """How much to shrink: by a power of two, to no less than PREVIEW_SIDE pixels."""
+    height, width, _ = latent_shape(config, size)
+    shrink = 1
+    while (
+        max(size) >= 2 * shrink * PREVIEW_SIDE
+        and height % (2 * shrink) == 0
+        and width % (2 * shrink) == 0
+    ):
+        shrink *= 2
+    return shrink

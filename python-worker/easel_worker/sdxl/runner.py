@@ -8,13 +8,12 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
-from easel_worker.engine import Job, Pixels, Tokens
+from easel_worker.engine import Job, Pixels, ProgramInfo, Tokens
 from easel_worker.sdxl.config import SdxlConfig
 from easel_worker.sdxl.lanes import SdxlLane, plan_calls, step_numbers
 from easel_worker.sdxl.model import SdxlParams
-from easel_worker.sdxl.preview import fit_preview
 from easel_worker.sdxl.program_set import DenoiseKey, ProgramSet
-from easel_worker.sdxl.programs import Prompt, Size, State, latent_shape
+from easel_worker.sdxl.programs import Prompt, Size, State
 from easel_worker.sdxl.prompts import PromptCache, zero_prompt
 from easel_worker.sdxl.samplers.table import Table
 from easel_worker.sdxl.sharding import replicated
@@ -52,8 +51,11 @@ class Runner:
             self._no_negative = zero_prompt(programs.prompt_shapes, self._everywhere)
         else:
             self._no_negative = self._encode(empty_text, 0)
-        size = programs.sizes[0]
-        self._preview = fit_preview(lambda z: self._decode(z, size), latent_shape(config, size))
+
+    @property
+    def infos(self) -> tuple[ProgramInfo, ...]:
+        """What was compiled."""
+        return self._programs.infos
 
     def start(self, job: Job, table: Table, noise: NDArray[np.float32] | None) -> SdxlLane:
         """A lane before its first step, from the job's seed or from given noise."""
@@ -84,11 +86,13 @@ class Runner:
 
     def finish(self, lane: SdxlLane) -> Pixels:
         """The lane's sample as pixels."""
-        return self._decode(lane.state.sample, lane.size)
+        decode = self._programs.decode(lane.size)
+        return np.asarray(decode(self._params.vae, lane.state.sample))
 
     def preview(self, lane: SdxlLane) -> Pixels:
-        """The image that the lane's last step predicted, one pixel for each latent."""
-        return self._preview.picture(np.asarray(lane.state.image))
+        """The image that the lane's last step predicted, smaller where that saves time."""
+        preview = self._programs.preview(lane.size)
+        return np.asarray(preview(self._params.vae, lane.state.image))
 
     def _negative(self, job: Job) -> Prompt:
         if job.negative is None:
@@ -107,9 +111,6 @@ class Runner:
             return self._programs.begin(size)(np.uint32(seed), np.float32(initial))
         sample = noise * np.float32(initial)
         return State(*jax.device_put((sample, np.zeros_like(sample)), self._everywhere))
-
-    def _decode(self, sample: jax.Array | NDArray[np.float32], size: Size) -> Pixels:
-        return np.asarray(self._programs.decode(size)(self._params.vae, sample))
 
 
 def _wait(arrays: Any) -> None:

@@ -205,10 +205,9 @@ def test_the_preview_follows_the_predicted_image(engine: SdxlEngine) -> None:
     for _ in range(4):
         engine.step([lane])
         pictures.append(engine.preview(lane))
-    assert {picture.shape for picture in pictures} == {(4, 8, 3)}
-    assert len(np.unique(pictures[0].reshape(-1, 3), axis=0)) == 1  # nothing is predicted yet
     assert len({picture.tobytes() for picture in pictures}) == 5
-    np.testing.assert_allclose(lane.state.image, lane.state.sample, rtol=1e-6)  # no noise is left
+    last = pictures[-1].astype(int) - engine.finish(lane)
+    assert np.abs(last).max() <= 1  # no noise is left to take away
 
 
 def test_given_noise_replaces_the_seeds(engine: SdxlEngine) -> None:

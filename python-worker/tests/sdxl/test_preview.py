@@ -1,32 +1,51 @@
-"""The fit of colours to latents."""
+"""Previews: how large they are, and that they show the right colours, on the demo model's VAE."""
 
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
+import pytest
 
-from easel_worker.engine import Pixels
-from easel_worker.sdxl.preview import fit_preview
+from easel_worker.sdxl import vae, weights
+from easel_worker.sdxl.config import SdxlConfig, load_config
+from easel_worker.sdxl.params import Params
+from easel_worker.sdxl.programs import Size, preview, preview_shrink
+from easel_worker.sdxl.sharding import make_mesh, replicate
 
-SHAPE = (6, 10, 4)
-MATRIX = np.array([[20, 0, 0], [0, 15, 0], [0, 0, 10], [5, 5, -5]], np.float32)
-
-
-def linear_decoder(latents: NDArray[np.float32]) -> Pixels:
-    """A decoder that is what the fit assumes, eight pixels a latent."""
-    colours = np.clip(latents @ MATRIX + 128, 0, 255).round().astype(np.uint8)
-    return colours.repeat(8, axis=0).repeat(8, axis=1)
+DEMO = Path(__file__).parents[3] / "models" / "demo"
+COLOURS = np.array([[[200, 30, 40], [30, 60, 220]], [[250, 220, 40], [20, 20, 20]]], np.uint8)
 
 
-def test_a_linear_decoder_is_found() -> None:
-    preview = fit_preview(linear_decoder, SHAPE)
-    latents = np.random.default_rng(1).standard_normal(SHAPE, dtype=np.float32)
-    picture = preview.picture(latents)
-    assert picture.shape == (6, 10, 3)
-    assert picture.dtype == np.uint8
-    exact = np.clip(latents @ MATRIX + 128, 0, 255)
-    assert np.abs(picture - exact).max() <= 2
+@pytest.fixture(scope="module")
+def demo() -> tuple[SdxlConfig, Params]:
+    config = load_config(DEMO)
+    put = replicate(make_mesh(jax.devices()[:1]))
+    return config, weights.load(DEMO, "vae", vae.declare(config.vae), jnp.float32, put)
 
 
-def test_colours_do_not_wrap() -> None:
-    preview = fit_preview(linear_decoder, SHAPE)
-    assert preview.picture(np.full(SHAPE, 100, np.float32))[..., 0].min() == 255
-    assert preview.picture(np.full(SHAPE, -100, np.float32))[..., 0].max() == 0
+def latents_of(config: SdxlConfig, params: Params, pixels: np.ndarray) -> jax.Array:
+    """What the UNet would have to predict for a picture [H, W, 3]."""
+    mean, _ = vae.encode(params, config.vae, jnp.asarray(pixels[None] / 127.5 - 1, jnp.float32))
+    zero, one = (vae.unscale(config.vae, jnp.full(4, value)) for value in (0.0, 1.0))
+    return ((mean - zero) / (one - zero))[0]
+
+
+@pytest.mark.parametrize("shrink", [1, 2, 4])
+def test_a_preview_shows_the_colours(demo: tuple[SdxlConfig, Params], shrink: int) -> None:
+    config, params = demo
+    picture = COLOURS.repeat(64, axis=0).repeat(64, axis=1)
+    latents = latents_of(config, params, picture)
+    small = np.asarray(
+        jax.jit(lambda p, z: preview(p, z, config=config, shrink=shrink))(params, latents)
+    )
+    side = 128 // shrink
+    assert small.shape == (side, side, 3)
+    centres = small[side // 4 :: side // 2, side // 4 :: side // 2]
+    assert np.abs(centres.astype(int) - COLOURS).max() <= 30
+
+
+def test_previews_of_large_images_are_small(demo: tuple[SdxlConfig, Params]) -> None:
+    config, _ = demo  # 8 pixels for each latent
+    sizes = Size(1024, 1024), Size(1152, 896), Size(512, 256), Size(1024, 520), Size(504, 504)
+    assert [preview_shrink(config, size) for size in sizes] == [4, 4, 2, 1, 1]

@@ -1,0 +1,42 @@
+"""From a model folder to a runner: load, compile. The slow part of starting."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from easel_worker.sdxl.describe import Description
+from easel_worker.sdxl.model import load_params
+from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.program_set import ProgramSet
+from easel_worker.sdxl.programs import Size
+from easel_worker.sdxl.runner import Runner
+from easel_worker.sdxl.sharding import make_mesh, replicate
+
+
+def assemble(
+    folder: Path, about: Description, options: Options, report: Callable[[str], None]
+) -> Runner:
+    """Do all that must be done once, the default size first.
+
+    Args:
+        folder: the model.
+        about: what `describe` told of it.
+        options: the operator's.
+        report: called with one readable line for each stage of the work.
+
+    Raises:
+        WeightsError: see `weights.load`.
+    """
+    config, mesh = about.config, make_mesh(options.chosen_devices())
+    params = load_params(folder, config, options.chosen_dtypes(), replicate(mesh), report)
+    text = about.empty_text
+    programs = ProgramSet(config, params, mesh, (len(text.ids), len(text.ids_2)), report)
+    for size in about.capabilities.sizes:
+        programs.add_size(Size(*size), options.lane_counts())
+    return Runner(
+        config,
+        params,
+        programs,
+        mesh,
+        empty_text=text,
+        lane_counts=options.lane_counts(),
+    )
