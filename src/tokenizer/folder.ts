@@ -11,13 +11,12 @@ export interface TokenizerFolder {
 
 /** @throws Error that names the folder and what is wrong with it */
 export async function readTokenizerFolder(folder: string): Promise<TokenizerFolder> {
-  const [vocab, merges, config, specialTokensMap, addedTokens] = await Promise.all([
-    readRequired(folder, 'vocab.json'),
-    readRequired(folder, 'merges.txt'),
-    readOptional(folder, 'tokenizer_config.json'),
-    readOptional(folder, 'special_tokens_map.json'),
-    readOptional(folder, 'added_tokens.json')
-  ])
+  // One after the other, so that of several missing files it is always the first that is named.
+  const vocab = await readRequired(folder, 'vocab.json')
+  const merges = await readRequired(folder, 'merges.txt')
+  const config = await readOptional(folder, 'tokenizer_config.json')
+  const specialTokensMap = await readOptional(folder, 'special_tokens_map.json')
+  const addedTokens = await readOptional(folder, 'added_tokens.json')
   return explain(folder, () => {
     if (addedTokens !== undefined) {
       throw new Error('added_tokens.json is not read: list its tokens in tokenizer_config.json as added_tokens_decoder')
