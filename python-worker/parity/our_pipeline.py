@@ -14,6 +14,10 @@ LIMIT = 1.0
 """The most that a pixel may differ from diffusers', in steps of its 8 bits."""
 
 
+SHARE_LIMIT = 0.01
+"""The most of all values that may differ."""
+
+
 def engine_for(case: PipelineCase, folder: Path) -> SdxlEngine:
     """A warm engine in float32 for all cases of the same `engine`.
 
@@ -43,3 +47,8 @@ def make(engine: SdxlEngine, job: Job, noise: NDArray[np.float32]) -> Pixels:
 def difference(ours: Pixels, theirs: Pixels) -> float:
     """The largest difference of a pixel."""
     return float(np.abs(ours.astype(int) - theirs.astype(int)).max())
+
+
+def share_different(ours: Pixels, theirs: Pixels) -> float:
+    """How many of the values differ at all: those that lay on the edge of rounding."""
+    return float(np.mean(ours != theirs))

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from easel_worker.sdxl.engine import SdxlEngine
-from parity.our_pipeline import LIMIT, difference, engine_for, run
+from parity.our_pipeline import (
+    LIMIT,
+    SHARE_LIMIT,
+    difference,
+    engine_for,
+    run,
+    share_different,
+)
 from parity.pipeline_cases import PIPELINE_CASES, PipelineCase
 from tests.sdxl.conftest import FolderMaker
 
@@ -34,8 +41,9 @@ def engine_of(golden_folder: FolderMaker, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize("case", PIPELINE_CASES, ids=lambda case: case.name)
 def test_image_equals_diffusers(case: PipelineCase, engine_of: EngineMaker) -> None:
-    image = run(case, engine_of(case))
-    assert difference(image, np.load(GOLDEN)[case.name]) <= LIMIT
+    image, golden = run(case, engine_of(case)), np.load(GOLDEN)[case.name]
+    assert difference(image, golden) <= LIMIT
+    assert share_different(image, golden) <= SHARE_LIMIT
 
 
 def test_goldens_cover_exactly_the_cases() -> None:
