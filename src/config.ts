@@ -92,7 +92,7 @@ type OptionValues = { -readonly [K in keyof typeof options]: OptionValue<(typeof
 /** The gateway's settings: parsed once, checked, frozen. */
 export type Config = Readonly<Omit<OptionValues, 'python'> & { python: string }>
 
-/** The user asked for `--help` or `--version`; `text` is the answer. */
+/** The user asked for `--help`; `text` is the answer. */
 export class HelpRequested extends Error {
   readonly text: string
   constructor(text: string) {
@@ -116,7 +116,7 @@ function parseZ85(value: string): string {
 /**
  * Reads the settings from command line and environment.
  *
- * @throws ConfigError naming the option at fault; HelpRequested for `--help` and `--version`
+ * @throws ConfigError naming the option at fault; HelpRequested for `--help`
  */
 export function loadConfig(argv: readonly string[] = process.argv.slice(2), env: NodeJS.ProcessEnv = process.env): Config {
   const names = Object.keys(options) as (keyof typeof options)[]

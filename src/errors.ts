@@ -12,7 +12,6 @@ export const catalogue = {
   UNSUPPORTED_SCHEDULER: { status: 400, summary: 'The model does not offer this scheduler.' },
   LIMIT_EXCEEDED: { status: 400, summary: 'A number is over what this server allows.' },
   NOT_FOUND: { status: 404, summary: 'There is no such route.' },
-  NOT_ACCEPTABLE: { status: 406, summary: 'No form that the Accept header allows can be produced.' },
   BODY_TOO_LARGE: { status: 413, summary: 'The body is over the limit.' },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, summary: 'The body is not application/json.' },
   QUEUE_FULL: { status: 429, summary: 'The queue is full.' },

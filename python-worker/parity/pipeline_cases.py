@@ -11,19 +11,9 @@ from numpy.typing import NDArray
 from easel_worker.engine import Job, Tokens
 from parity import cases, stub_tokenizer
 from parity.cases import Case
+from parity.scheduler_cases import SDXL
 
-SDXL_SCHEDULER = {
-    "_class_name": "EulerDiscreteScheduler",
-    "num_train_timesteps": 1000,
-    "beta_start": 0.00085,
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "clip_sample": False,
-    "set_alpha_to_one": False,
-    "steps_offset": 1,
-    "timestep_spacing": "leading",
-    "prediction_type": "epsilon",
-}
+SDXL_SCHEDULER = {"_class_name": "EulerDiscreteScheduler", **SDXL}
 """SDXL base's own scheduler_config.json, in what matters."""
 
 V_PREDICTION = {

@@ -16,7 +16,7 @@ MAX_STEPS = 50
 VALUES = 6
 """How many numbers a sample has. The updates are elementwise, so few are enough."""
 
-_SDXL = {
+SDXL = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -87,7 +87,7 @@ def cases() -> Iterator[Case]:
 
 
 def _case(scheduler: str, **changes: Any) -> Case:
-    config = _SDXL | changes
+    config = SDXL | changes
     if "trained_betas" in changes:
         config["num_train_timesteps"] = len(changes["trained_betas"])
     told = ",".join(f"{k}={'…' if isinstance(v, list) else v}" for k, v in changes.items())

@@ -149,7 +149,7 @@ export class Dispatcher {
     let best: ConnectedWorker | undefined
     let bestLoad = Infinity
     for (const worker of this.#options.workers()) {
-      if (worker.leaving || !hasSize(worker, task.job)) continue
+      if (!hasSize(worker, task.job)) continue
       const { rows, suspect } = this.#load(worker.name)
       const alone = suspect || task.crashes > 0
       const fits = rows === 0 || (!alone && rows + task.rows <= PREFETCH * worker.hello.rows)

@@ -14,12 +14,8 @@ export interface Load {
  * steps, and the work is counted in row-steps divided by the rows that all workers have together.
  */
 export class Estimator {
-  #stepSeconds: number | undefined
-
   /** Mean seconds of a step lately; undefined before the first. */
-  get stepSeconds(): number | undefined {
-    return this.#stepSeconds
-  }
+  #stepSeconds: number | undefined
 
   observe(seconds: number): void {
     this.#stepSeconds = this.#stepSeconds === undefined ? seconds : this.#stepSeconds + SMOOTHING * (seconds - this.#stepSeconds)

@@ -20,8 +20,6 @@ export interface ConnectedWorker {
   heardAt: number
   /** Clock when a step was last seen to finish, or when rows were last empty, in ms. */
   progressAt: number
-  /** True after BYE or DRAIN: it gets no more work. */
-  leaving: boolean
 }
 
 export interface RegistryOptions {
@@ -129,7 +127,7 @@ export class WorkerRegistry {
     this.lose(peer, 'replaced')
     const at = now()
     const session = this.#newSession()
-    const worker: ConnectedWorker = { name: peer, hello, session, heartbeat: undefined, heardAt: at, progressAt: at, leaving: false }
+    const worker: ConnectedWorker = { name: peer, hello, session, heartbeat: undefined, heardAt: at, progressAt: at }
     this.#workers.set(peer, worker)
     this.#welcome(worker)
     observer.hello(peer, hello)
@@ -181,7 +179,6 @@ export class WorkerRegistry {
 
   #bye(worker: ConnectedWorker, reason: string): void {
     this.#options.log.info({ worker: worker.name, reason }, `worker ${worker.name} says goodbye: ${reason}`)
-    worker.leaving = true
     this.lose(worker.name, 'left')
   }
 

@@ -3,14 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { loadConfig } from '../../src/config.js'
-import { generate, metric, type RunningServer, startReadyServer, startServer } from '../support/server.js'
+import { generate, idle, metric, running, startReadyServer, startServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 
 const SLOW = { WORKER_ARGS: '--fake-step-ms 20' }
-
-function running(server: RunningServer, rows: number): Promise<void> {
-  return until(`${rows} rows are in use`, () => (server.engine.state.workers[0]?.heartbeat?.rows_in_use ?? 0) >= rows)
-}
 
 describe('a worker that dies', () => {
   it('is started again, and what it ran is answered all the same', async () => {
@@ -30,7 +26,7 @@ describe('a worker that dies', () => {
     const undisturbed = await generate(server, body)
     expect(undisturbed.status).toBe(200)
     // The last heartbeat may still tell of the first request: only after an idle one does `running` mean the second.
-    await until('the rows are free', () => server.engine.state.workers[0]?.heartbeat?.rows_in_use === 0)
+    await idle(server)
     const request = generate(server, body)
     await running(server, 2)
     process.kill(server.engine.workerPids[0]!, 'SIGKILL')

@@ -6,7 +6,7 @@ import type { Recipe } from '../../src/image/recipe.js'
 import { SdxlTokenizers } from '../../src/tokenizer/index.js'
 import { loadConfig } from '../../src/config.js'
 import { fakePicture } from '../support/fake-image.js'
-import { generate, metric, openServer, type RunningServer, startReadyServer, startServer } from '../support/server.js'
+import { generate, idle, metric, openServer, running, type RunningServer, startReadyServer, startServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 
 const tokenizers = await SdxlTokenizers.fromModelFolder(loadConfig([], {}).model)
@@ -133,7 +133,7 @@ describe('POST /generate', () => {
     const response = await generate(server, { prompt: 'slow', num_inference_steps: 1000 })
     expect(response.status).toBe(504)
     expect(await response.json()).toMatchObject({ code: 'DEADLINE_EXCEEDED' })
-    await until('the rows are free', () => server.engine.state.workers[0]?.heartbeat?.rows_in_use === 0)
+    await idle(server)
     await expectLaw(server, { accepted: 1, expired: 1 })
   })
 
@@ -141,10 +141,10 @@ describe('POST /generate', () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
     const controller = new AbortController()
     const request = generate(server, { prompt: 'x', num_inference_steps: 1000 }, { signal: controller.signal })
-    await until('the worker is at it', () => (server.engine.state.workers[0]?.heartbeat?.rows_in_use ?? 0) > 0)
+    await running(server)
     controller.abort()
     await expect(request).rejects.toThrow()
-    await until('the rows are free', () => server.engine.state.workers[0]?.heartbeat?.rows_in_use === 0)
+    await idle(server)
     await expectLaw(server, { accepted: 1, cancelled: 1 })
   })
 

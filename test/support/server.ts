@@ -7,6 +7,7 @@ import { pino } from 'pino'
 import { onTestFinished } from 'vitest'
 import { loadConfig } from '../../src/config.js'
 import { createServer, type Server } from '../../src/server.js'
+import { until } from './wait.js'
 
 export interface RunningServer extends Server {
   /** http://127.0.0.1:PORT */
@@ -65,6 +66,16 @@ export async function startReadyServer(env: NodeJS.ProcessEnv = {}): Promise<Run
   const server = await startServer(env)
   await server.engine.firstReady
   return server
+}
+
+/** Waits until a heartbeat says that no rows are in use. */
+export function idle(server: RunningServer): Promise<void> {
+  return until('the rows are free', () => server.engine.state.workers[0]?.heartbeat?.rows_in_use === 0)
+}
+
+/** Waits until a heartbeat says that so many rows are in use. Before a second time, wait for `idle`. */
+export function running(server: RunningServer, rows = 1): Promise<void> {
+  return until(`${rows} rows are in use`, () => (server.engine.state.workers[0]?.heartbeat?.rows_in_use ?? 0) >= rows)
 }
 
 /** Sends a generate request. */
