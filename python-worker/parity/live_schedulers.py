@@ -4,10 +4,12 @@ import random
 from collections.abc import Iterator
 
 from parity import diffusers_schedulers, our_schedulers
-from parity.report import Comparison
-from parity.scheduler_cases import SCHEDULERS, Case, cases
+from parity.report import Comparison, relative_difference
+from parity.scheduler_cases import SCHEDULERS, TOLERANCE, Case, cases
 
 RANDOM_CASES = 20
+FLOAT32_LOSS = 4096 * 2.0**-23
+"""Half a unit in the last place of each of two numbers that are about 4096 times the result."""
 STEP_COUNTS = (1, 2, 3, 4, 14, 15, 16, 30, 50)
 
 
@@ -15,13 +17,23 @@ def compare(seed: int) -> Iterator[Comparison]:
     """Every fixed case, and a few random ones decided by the seed."""
     for case in (*cases(), *map(draw, range(seed, seed + RANDOM_CASES))):
         worst = max(difference(case, steps) for steps in STEP_COUNTS)
-        yield Comparison("scheduler", case.name, worst, case.tolerance)
+        yield Comparison("scheduler", case.name, worst, TOLERANCE)
+        if case.in_float64:
+            lost = max(diffusers_loss(case, steps) for steps in STEP_COUNTS)
+            yield Comparison("diffusers' loss in float32", case.name, lost, FLOAT32_LOSS)
 
 
 def difference(case: Case, steps: int) -> float:
     """How far our final sample is off; infinite if the timesteps differ."""
-    timesteps, final = diffusers_schedulers.run(case, steps)
+    timesteps, final = diffusers_schedulers.run(case, steps, float64=case.in_float64)
     return our_schedulers.difference(case, steps, timesteps, final)
+
+
+def diffusers_loss(case: Case, steps: int) -> float:
+    """How far diffusers' final sample in float32 is from its own in float64."""
+    _, single = diffusers_schedulers.run(case, steps)
+    _, double = diffusers_schedulers.run(case, steps, float64=True)
+    return relative_difference(single, double)
 
 
 def draw(seed: int) -> Case:

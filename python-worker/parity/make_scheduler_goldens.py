@@ -14,10 +14,14 @@ TARGET = Path(__file__).parents[1] / "tests/goldens/schedulers.npz"
 
 
 def main() -> None:
-    """For each case the final samples [50, VALUES] and all timesteps in a row, of 1 to 50 steps."""
+    """For each case the final samples [50, VALUES] and all timesteps in a row, of 1 to 50 steps.
+
+    `Case.in_float64` says for which cases diffusers computes in float64, and why.
+    """
     goldens = {}
     for case in cases():
-        runs = [run(case, steps) for steps in range(1, MAX_STEPS + 1)]
+        step_counts = range(1, MAX_STEPS + 1)
+        runs = [run(case, steps, float64=case.in_float64) for steps in step_counts]
         goldens[f"{case.name}/timesteps"] = np.concatenate([times for times, _ in runs])
         goldens[f"{case.name}/final"] = np.stack([final for _, final in runs])
     TARGET.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from parity.our_schedulers import difference
-from parity.scheduler_cases import MAX_STEPS, Case, cases
+from parity.scheduler_cases import MAX_STEPS, TOLERANCE, Case, cases
 
 GOLDEN = Path(__file__).parents[1] / "goldens/schedulers.npz"
 
@@ -20,7 +20,7 @@ def test_every_step_count_gives_diffusers_sample(case: Case) -> None:
         steps: difference(case, steps, timesteps[steps - 1], finals[steps - 1])
         for steps in range(1, MAX_STEPS + 1)
     }
-    assert max(differences.values()) <= case.tolerance, differences
+    assert max(differences.values()) <= TOLERANCE, differences
 
 
 def test_goldens_cover_exactly_the_cases() -> None:
