@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 from urllib.parse import urlsplit
 
 from easel_worker import options
-from easel_worker.fake_engine import Fault
+from easel_worker.fake_engine import Fault, StepTime
 from easel_worker.logs import LEVELS, SILENT
 
 DTYPES = ("auto", "bfloat16", "float32")
@@ -202,6 +202,17 @@ class Config:
             "fake engine: how long a denoising step takes",
         ),
     ] = 5.0
+
+    fake_step_times: Annotated[
+        tuple[tuple[tuple[int, int], StepTime], ...],
+        Option(
+            "--fake-step-times",
+            "FAKE_STEP_TIMES",
+            options.step_times,
+            "fake engine: how long a step takes by size, as WIDTHxHEIGHT=FIXED+ROW joined by "
+            "commas: a fixed part and one for each row; other sizes take --fake-step-ms",
+        ),
+    ] = ()
 
     fake_encode_ms: Annotated[
         float,

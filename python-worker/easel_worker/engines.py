@@ -18,6 +18,7 @@ def build(config: Config) -> Engine:
 def _fake(config: Config) -> Engine:
     settings = FakeSettings(
         step_ms=config.fake_step_ms,
+        step_times=dict(config.fake_step_times),
         encode_ms=config.fake_encode_ms,
         decode_ms=config.fake_decode_ms,
         warm_ms=config.fake_warm_ms,

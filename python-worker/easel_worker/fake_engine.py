@@ -6,7 +6,7 @@ images prove which request they answer, its times are settings, and its faults c
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -50,10 +50,22 @@ class Fault:
 
 
 @dataclass(frozen=True)
+class StepTime:
+    """How long a step takes, in milliseconds: a fixed part and a part for each row in it."""
+
+    fixed_ms: float
+    row_ms: float
+
+
+@dataclass(frozen=True)
 class FakeSettings:
-    """How long things take, in milliseconds, and what the engine says that it can do."""
+    """How long things take, in milliseconds, and what the engine says that it can do.
+
+    `step_times` go before `step_ms`, for the sizes that they name.
+    """
 
     step_ms: float = 5.0
+    step_times: Mapping[tuple[int, int], StepTime] = field(default_factory=dict)
     encode_ms: float = 1.0
     decode_ms: float = 1.0
     warm_ms: float = 0.0
@@ -113,9 +125,9 @@ class FakeEngine:
         return FakeLane(job)
 
     def step(self, lanes: Sequence[Lane]) -> None:
-        """Take `step_ms`, however many lanes there are; on a fault no lane has advanced."""
+        """Take a step's time; on a fault no lane has advanced."""
         self._check(lanes)
-        self._take(self._settings.step_ms)
+        self._take(self._step_ms(lanes))
         for lane in lanes:
             self._fault(str(lane.step + 1), lane.job.seed)
         for lane in lanes:
@@ -150,6 +162,13 @@ class FakeEngine:
             raise ValueError(f"a step holds {self._settings.rows} rows")
         if any(lane.step >= lane.job.steps for lane in lanes):
             raise ValueError("a lane has no steps left")
+
+    def _step_ms(self, lanes: Sequence[Lane]) -> float:
+        job = lanes[0].job
+        time = self._settings.step_times.get((job.width, job.height))
+        if time is None:
+            return self._settings.step_ms
+        return time.fixed_ms + time.row_ms * sum(lane.job.rows for lane in lanes)
 
     def _take(self, milliseconds: float) -> None:
         if milliseconds > 0:

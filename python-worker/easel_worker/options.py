@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from easel_worker.fake_engine import Fault
+from easel_worker.fake_engine import Fault, StepTime
 
 LONGEST_SOCKET_PATH = 107
 KEY_LENGTH = 40
@@ -59,6 +59,19 @@ def _size(text: str) -> tuple[int, int]:
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise ValueError(f"{text!r} is not a size such as 1024x768")
     return int(width), int(height)
+
+
+def step_times(value: str) -> tuple[tuple[tuple[int, int], StepTime], ...]:
+    """WIDTHxHEIGHT=FIXED+ROW in milliseconds, joined by commas."""
+    return tuple(_step_time(text.strip()) for text in value.split(","))
+
+
+def _step_time(text: str) -> tuple[tuple[int, int], StepTime]:
+    size, equals, times = text.partition("=")
+    fixed, plus, row = times.partition("+")
+    if not (equals and plus):
+        raise ValueError(f"{text!r} is not like 1024x1024=6+55")
+    return _size(size), StepTime(duration(fixed), duration(row))
 
 
 def endpoint(value: str) -> str:

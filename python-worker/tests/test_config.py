@@ -7,7 +7,7 @@ from typing import get_type_hints
 import pytest
 
 from easel_worker.config import Config, load
-from easel_worker.fake_engine import Fault
+from easel_worker.fake_engine import Fault, StepTime
 
 FAKE = ["--engine", "fake"]
 KEY = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
@@ -38,12 +38,19 @@ def test_values_are_parsed() -> None:
     flags = ["--sizes", "1024x768, 512x512,512x512", "--model", "m", "--batch-lanes", "1,4"]
     config = load(
         [*FAKE, "--exit-with-parent", *flags],
-        {"FAKE_FAULTS": "raise:13@2, oom:warm ,exit:1@decode,hang:0@encode"},
+        {
+            "FAKE_FAULTS": "raise:13@2, oom:warm ,exit:1@decode,hang:0@encode",
+            "FAKE_STEP_TIMES": "64x48=5+0.5, 32x32=1+0",
+        },
     )
     assert config.sizes == ((1024, 768), (512, 512))
     assert config.model == Path("m")
     assert config.batch_lanes == (1, 4)
     assert config.exit_with_parent is True
+    assert config.fake_step_times == (
+        ((64, 48), StepTime(5, 0.5)),
+        ((32, 32), StepTime(1, 0)),
+    )
     assert config.fake_faults == (
         Fault("raise", "2", 13),
         Fault("oom", "warm"),
@@ -71,6 +78,8 @@ def test_switches_in_the_environment(text: str, value: bool) -> None:
         (["--connect", "ipc://" + "x" * 108], "at most 107 bytes"),
         (["--fake-step-ms", "-1"], "--fake-step-ms: must be 0 or more"),
         (["--fake-step-ms", "nan"], "--fake-step-ms: must be 0 or more"),
+        (["--fake-step-times", "64x64=5"], "'64x64=5' is not like"),
+        (["--fake-step-times", "64x64=5+-1"], "must be 0 or more"),
         (["--fake-faults", "sneeze:1@1"], "'sneeze' is no fault"),
         (["--fake-faults", "raise:1"], "'raise:1' is not like"),
         (["--exit-with-parent", "maybe"], "--exit-with-parent: must be true or false"),

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from easel_worker.engine import InvalidJob, Job
-from easel_worker.fake_engine import FakeEngine, FakeSettings, Fault
+from easel_worker.fake_engine import FakeEngine, FakeSettings, Fault, StepTime
 from easel_worker.fake_image import canonical_text, picture
 from tests.support.samples import SMALL, generate, job_of
 
@@ -43,6 +43,15 @@ def test_lanes_of_different_jobs_share_a_step() -> None:
     first, second = fake.start(job(1, steps=2)), fake.start(job(2, steps=9, guidance=1.0))
     fake.step([first, second])
     assert (first.step, second.step, slept) == (1, 1, [0.1])
+
+
+def test_a_step_may_take_longer_with_more_rows_and_larger_sizes() -> None:
+    fake, slept = engine(step_ms=7, encode_ms=0, step_times={SMALL: StepTime(100, 10)})
+    guided, unguided = fake.start(job(1)), fake.start(job(2, guidance=1.0))
+    fake.step([guided])
+    fake.step([guided, unguided])
+    fake.step([fake.start(job(3, width=32))])
+    assert slept == [0.12, 0.13, 0.007]
 
 
 def test_a_preview_is_small_and_tells_the_step() -> None:
