@@ -2,48 +2,10 @@ import { existsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { parseArgs } from 'node:util'
+import { ConfigError, type Option, type OptionValues, helpText, number, oneOf, optional, parseNumber, readOptions, text } from './options.js'
 
 /** The folder that holds package.json, models/ and python-worker/. */
 export const packageRoot = fileURLToPath(new URL('..', import.meta.url))
-
-interface Option<T> {
-  env: string
-  doc: string
-  /** What `--help` and the docs call the value. */
-  value: string
-  fallback: T
-  parse: (text: string) => T
-}
-
-function text(env: string, fallback: string, doc: string): Option<string> {
-  return { env, doc, fallback, value: 'text', parse: (value) => value }
-}
-
-function optional<T>(option: Omit<Option<T>, 'fallback'>): Option<T | undefined> {
-  return { ...option, fallback: undefined }
-}
-
-function number(env: string, fallback: number, range: { min: number; max: number; integer?: boolean }, doc: string): Option<number> {
-  return { env, doc, fallback, value: range.integer ? 'integer' : 'number', parse: (value) => parseNumber(value, range) }
-}
-
-function parseNumber(value: string, { min, max, integer }: { min: number; max: number; integer?: boolean }): number {
-  const parsed = value.trim() === '' ? Number.NaN : Number(value)
-  if (!Number.isFinite(parsed) || parsed < min || parsed > max || (integer && !Number.isInteger(parsed))) {
-    throw new Error(`must be ${integer ? 'a whole number' : 'a number'} from ${min} to ${max}`)
-  }
-  return parsed
-}
-
-function oneOf<const T extends string>(env: string, values: readonly T[], fallback: T, doc: string): Option<T> {
-  const parse = (value: string) => {
-    const found = values.find((candidate) => candidate === value)
-    if (found === undefined) throw new Error(`must be one of ${values.join(', ')}`)
-    return found
-  }
-  return { env, doc, fallback, value: values.join('|'), parse }
-}
 
 const whole = { integer: true }
 const seconds = { min: 0.05, max: 86_400 }
@@ -86,27 +48,10 @@ export const options = {
   pngCompression: number('PNG_COMPRESSION', 4, { min: 0, max: 9, ...whole }, 'zlib level of PNG files.')
 } satisfies Record<string, Option<unknown>>
 
-type OptionValue<O> = O extends { parse: (text: string) => infer T; fallback: infer F } ? T | F : never
-type OptionValues = { -readonly [K in keyof typeof options]: OptionValue<(typeof options)[K]> }
+export { ConfigError, flagOf, HelpRequested } from './options.js'
 
 /** The gateway's settings: parsed once, checked, frozen. */
-export type Config = Readonly<Omit<OptionValues, 'python'> & { python: string }>
-
-/** The user asked for `--help`; `text` is the answer. */
-export class HelpRequested extends Error {
-  readonly text: string
-  constructor(text: string) {
-    super('help requested')
-    this.text = text
-  }
-}
-
-/** A setting that cannot be used; the message names it and says what would do. */
-export class ConfigError extends Error {}
-
-export function flagOf(name: string): string {
-  return name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
-}
+export type Config = Readonly<Omit<OptionValues<typeof options>, 'python'> & { python: string }>
 
 function parseZ85(value: string): string {
   if (!/^[0-9a-zA-Z.\-:+=^!/*?&<>()[\]{}@%$#]{40}$/.test(value)) throw new Error('must be 40 characters of Z85')
@@ -119,41 +64,10 @@ function parseZ85(value: string): string {
  * @throws ConfigError naming the option at fault; HelpRequested for `--help`
  */
 export function loadConfig(argv: readonly string[] = process.argv.slice(2), env: NodeJS.ProcessEnv = process.env): Config {
-  const names = Object.keys(options) as (keyof typeof options)[]
-  const flags = readFlags(argv, names)
-  const values: Record<string, unknown> = {}
-  for (const name of names) {
-    const option: Option<unknown> = options[name]
-    const flag = flags[flagOf(name)]
-    // An empty variable counts as unset: that is what a manifest with `value: ""` means.
-    const raw = flag ?? (env[option.env] === '' ? undefined : env[option.env])
-    const source = flag === undefined ? option.env : `--${flagOf(name)}`
-    values[name] = raw === undefined ? option.fallback : parseOption(option, raw, source)
-  }
-  return check(values as OptionValues)
+  return check(readOptions(options, argv, env, help))
 }
 
-function readFlags(argv: readonly string[], names: readonly string[]): Record<string, string | undefined> {
-  const known = Object.fromEntries(names.map((name) => [flagOf(name), { type: 'string' as const }]))
-  let parsed
-  try {
-    parsed = parseArgs({ args: [...argv], options: { ...known, help: { type: 'boolean', short: 'h' } } })
-  } catch (error) {
-    throw new ConfigError(`${(error as Error).message} (--help lists the options)`)
-  }
-  if (parsed.values.help) throw new HelpRequested(help())
-  return parsed.values as Record<string, string | undefined>
-}
-
-function parseOption<T>(option: Option<T>, raw: string, source: string): T {
-  try {
-    return option.parse(raw)
-  } catch (error) {
-    throw new ConfigError(`${source}=${JSON.stringify(raw)}: ${(error as Error).message}`)
-  }
-}
-
-function check(values: OptionValues): Config {
+function check(values: OptionValues<typeof options>): Config {
   const model = isAbsolute(values.model) ? values.model : resolve(values.model)
   let workerEndpoint = values.workerEndpoint
   if (workerEndpoint === '') {
@@ -175,18 +89,5 @@ function defaultPython(): string {
 
 /** What `--help` prints: every option with its flag, variable, default and meaning. */
 export function help(): string {
-  const entries = Object.entries(options).map(([name, option]: [string, Option<unknown>]) => {
-    const fallback = option.fallback === undefined || option.fallback === '' || Array.isArray(option.fallback) ? '' : ` [${String(option.fallback).replace(packageRoot, '')}]`
-    return `  --${flagOf(name)} <${option.value}>\n      ${option.env}${fallback}\n      ${option.doc}`
-  })
-  return `easel: serves SDXL text-to-image over HTTP
-
-usage: easel [options]          (npm start -- [options])
-
-Each option is a flag or an environment variable; the flag wins.
-
-${entries.join('\n')}
-  -h, --help
-      Print this.
-`
+  return helpText('easel: serves SDXL text-to-image over HTTP\n\nusage: easel [options]          (npm start -- [options])', options, packageRoot)
 }

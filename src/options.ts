@@ -1,0 +1,127 @@
+import { parseArgs } from 'node:util'
+
+/** A setting of a program: read from its flag (`--kebab-case`), else from its environment variable, else the default. */
+export interface Option<T> {
+  env: string
+  doc: string
+  /** What `--help` and the docs call the value. */
+  value: string
+  fallback: T
+  /** @throws Error saying what would do */
+  parse: (text: string) => T
+}
+
+export type OptionValue<O> = O extends { parse: (text: string) => infer T; fallback: infer F } ? T | F : never
+
+/** The values of a list of options, by name. */
+export type OptionValues<O> = { -readonly [K in keyof O]: OptionValue<O[K]> }
+
+/** The user asked for `--help`; `text` is the answer. */
+export class HelpRequested extends Error {
+  readonly text: string
+  constructor(text: string) {
+    super('help requested')
+    this.text = text
+  }
+}
+
+/** A setting that cannot be used; the message names it and says what would do. */
+export class ConfigError extends Error {}
+
+export function text(env: string, fallback: string, doc: string): Option<string> {
+  return { env, doc, fallback, value: 'text', parse: (value) => value }
+}
+
+export function optional<T>(option: Omit<Option<T>, 'fallback'>): Option<T | undefined> {
+  return { ...option, fallback: undefined }
+}
+
+export interface Range {
+  min: number
+  max: number
+  integer?: boolean
+}
+
+export function number(env: string, fallback: number, range: Range, doc: string): Option<number> {
+  return { env, doc, fallback, value: range.integer ? 'integer' : 'number', parse: (value) => parseNumber(value, range) }
+}
+
+export function parseNumber(value: string, { min, max, integer }: Range): number {
+  const parsed = value.trim() === '' ? Number.NaN : Number(value)
+  if (!Number.isFinite(parsed) || parsed < min || parsed > max || (integer && !Number.isInteger(parsed))) {
+    throw new Error(`must be ${integer ? 'a whole number' : 'a number'} from ${min} to ${max}`)
+  }
+  return parsed
+}
+
+export function oneOf<const T extends string>(env: string, values: readonly T[], fallback: T, doc: string): Option<T> {
+  const parse = (value: string) => {
+    const found = values.find((candidate) => candidate === value)
+    if (found === undefined) throw new Error(`must be one of ${values.join(', ')}`)
+    return found
+  }
+  return { env, doc, fallback, value: values.join('|'), parse }
+}
+
+/** The flag of an option, without its dashes. */
+export function flagOf(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+}
+
+/**
+ * Reads options from command line and environment.
+ *
+ * @throws ConfigError naming the option at fault; HelpRequested with what `help` says for `--help`
+ */
+export function readOptions<O extends Record<string, Option<unknown>>>(options: O, argv: readonly string[], env: NodeJS.ProcessEnv, help: () => string): OptionValues<O> {
+  const flags = readFlags(argv, Object.keys(options), help)
+  const values: Record<string, unknown> = {}
+  for (const [name, option] of Object.entries(options)) {
+    const flag = flags[flagOf(name)]
+    // An empty variable counts as unset: that is what a manifest with `value: ""` means.
+    const raw = flag ?? (env[option.env] === '' ? undefined : env[option.env])
+    const source = flag === undefined ? option.env : `--${flagOf(name)}`
+    values[name] = raw === undefined ? option.fallback : parseOption(option, raw, source)
+  }
+  return values as OptionValues<O>
+}
+
+function readFlags(argv: readonly string[], names: readonly string[], help: () => string): Record<string, string | undefined> {
+  const known = Object.fromEntries(names.map((name) => [flagOf(name), { type: 'string' as const }]))
+  let parsed
+  try {
+    parsed = parseArgs({ args: [...argv], options: { ...known, help: { type: 'boolean', short: 'h' } } })
+  } catch (error) {
+    throw new ConfigError(`${(error as Error).message} (--help lists the options)`)
+  }
+  if (parsed.values.help) throw new HelpRequested(help())
+  return parsed.values as Record<string, string | undefined>
+}
+
+function parseOption<T>(option: Option<T>, raw: string, source: string): T {
+  try {
+    return option.parse(raw)
+  } catch (error) {
+    throw new ConfigError(`${source}=${JSON.stringify(raw)}: ${(error as Error).message}`)
+  }
+}
+
+/**
+ * What `--help` prints: every option with its flag, variable, default and meaning, after the lines of `intro`.
+ *
+ * @param root folder that is left out of the defaults
+ */
+export function helpText(intro: string, options: Record<string, Option<unknown>>, root: string): string {
+  const entries = Object.entries(options).map(([name, option]) => {
+    const fallback = option.fallback === undefined || option.fallback === '' || Array.isArray(option.fallback) ? '' : ` [${String(option.fallback).replace(root, '')}]`
+    return `  --${flagOf(name)} <${option.value}>\n      ${option.env}${fallback}\n      ${option.doc}`
+  })
+  return `${intro}
+
+Each option is a flag or an environment variable; the flag wins.
+
+${entries.join('\n')}
+  -h, --help
+      Print this.
+`
+}
