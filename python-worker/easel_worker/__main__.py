@@ -6,13 +6,15 @@ import sys
 from easel_worker import engines, jobs
 from easel_worker.config import Config, load
 from easel_worker.engine import Engine
+from easel_worker.exit_status import ExitStatus
 from easel_worker.failures import is_out_of_memory
 from easel_worker.logs import Logger, capture
-from easel_worker.loop import ExitStatus, Loop
+from easel_worker.loop import Loop
 from easel_worker.mailbox import Leave, Mailbox
 from easel_worker.signals import Signals, exit_with_parent
 from easel_worker.transport import Address, CurveKeys, Transport
 from easel_worker.vitals import Vitals
+from easel_worker.watchdog import Watchdog
 
 
 def main() -> None:
@@ -44,9 +46,13 @@ def _serve(config: Config, engine: Engine, log: Logger, signals: Signals) -> Exi
     signals.on_first(lambda: mailbox.put(Leave(config.drain_grace_s, "the worker got a signal")))
     log.info("ready, connecting", endpoint=config.connect, sizes=engine.capabilities.sizes)
     transport.start()
+    watchdog = Watchdog(vitals, config.step_timeout_s, log)
+    if config.step_timeout_s > 0:
+        watchdog.start()
     try:
         return Loop(engine, transport, mailbox, vitals=vitals, log=log).run()
     finally:
+        watchdog.stop()
         transport.close()
 
 

@@ -153,6 +153,17 @@ class Config:
         ),
     ] = 20.0
 
+    step_timeout_s: Annotated[
+        float,
+        Option(
+            "--step-timeout",
+            "STEP_TIMEOUT",
+            options.duration,
+            "seconds without progress, while rows are in use, after which the worker takes itself "
+            "for hung and exits with 6; 0 is never",
+        ),
+    ] = 120.0
+
     exit_with_parent: Annotated[
         bool,
         Option(
@@ -316,7 +327,8 @@ def _parser(known: dict[str, Option]) -> argparse.ArgumentParser:
         prog="easel-worker",
         description="Holds a model on the accelerator and makes images for an Easel gateway.",
         epilog="A flag wins over its environment variable. Exit status: 0 drained, 1 failed, "
-        "2 wrong usage, 3 refused by the gateway, 4 out of memory at start, 5 engine broken.",
+        "2 wrong usage, 3 refused by the gateway, 4 out of memory at start, 5 engine broken, "
+        "6 hung.",
         allow_abbrev=False,
     )
     for field in dataclasses.fields(Config):

@@ -52,6 +52,10 @@ class Logger:
         """Something failed. Pass `err=exception` for its type, message and stack."""
         self.write(LEVELS["error"], msg, fields)
 
+    def fatal(self, msg: str, **fields: object) -> None:
+        """The process ends because of this."""
+        self.write(LEVELS["fatal"], msg, fields)
+
     def write(self, level: int, msg: str, fields: dict[str, object]) -> None:
         """Write one line at a numeric level, unless the level is below the logger's."""
         if level < self._least:

@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from enum import IntEnum
 
 import numpy as np
 
 from easel_worker.departure import Departure, Pace
 from easel_worker.engine import Engine, Pixels
+from easel_worker.exit_status import ExitStatus
 from easel_worker.flight import Flight
 from easel_worker.logs import Logger
 from easel_worker.mailbox import Broken, Event, Leave, Lost, Mailbox, Received, TurnedAway
@@ -42,16 +42,6 @@ MAX_FAILURES_IN_A_ROW = 8
 """Images in a row that the engine failed to make: the device is lost, a new process helps."""
 
 
-class ExitStatus(IntEnum):
-    """Why the process ended. (2 is a usage error.)"""
-
-    DRAINED = 0
-    FAILED = 1
-    REFUSED = 3
-    OUT_OF_MEMORY = 4
-    BROKEN = 5
-
-
 class Loop:
     """Runs the engine; uses it from the thread that calls `run` only."""
 
@@ -63,16 +53,20 @@ class Loop:
         *,
         vitals: Vitals,
         log: Logger,
+        scheduler: Scheduler | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Args: `engine` is warm; `clock` is the mailbox's clock, in seconds."""
+        """Args: `engine` is warm; `clock` is the mailbox's clock, in seconds.
+
+        `scheduler` is another than the worker's own: benchmarks compare policies.
+        """
         self._engine = engine
         self._link = link
         self._mailbox = mailbox
         self._vitals = vitals
         self._log = log
         self._clock = clock
-        self._scheduler = Scheduler(engine.capabilities.rows)
+        self._scheduler = scheduler or Scheduler(engine.capabilities.rows)
         self._requests = Requests(self._scheduler, link, engine.capabilities, log)
         self._pace = Pace()
         self._departure: Departure | None = None

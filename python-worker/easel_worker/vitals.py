@@ -14,6 +14,7 @@ class Vitals:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._turns = 0
         self._steps_total = 0
         self._step_ms: deque[float] = deque(maxlen=STEPS_REMEMBERED)
         self._rows_in_use = 0
@@ -28,11 +29,17 @@ class Vitals:
             self._step_ms.append(round(milliseconds, 3))
 
     def load(self, *, rows_in_use: int, queued: int, rows_padded_total: int) -> None:
-        """Set what is in use now."""
+        """Set what is in use now. The loop does so between any two of the engine's calls."""
         with self._lock:
+            self._turns += 1
             self._rows_in_use = rows_in_use
             self._queued = queued
             self._rows_padded_total = rows_padded_total
+
+    def turn(self) -> tuple[int, int]:
+        """How often `load` was called, and the rows in use: stuck if the first stands still."""
+        with self._lock:
+            return self._turns, self._rows_in_use
 
     def memory(self, devices: Iterable[Memory]) -> None:
         """Set the devices' memory."""

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from easel_worker.exit_status import ExitStatus
 from easel_worker.fake_engine import Fault
-from easel_worker.loop import MAX_FAILURES_IN_A_ROW, ExitStatus
+from easel_worker.loop import MAX_FAILURES_IN_A_ROW
 from easel_worker.mailbox import Broken, Leave, Lost, TurnedAway
 from easel_worker.protocol import Bye, Cancel, FromWorker, Progress, Result
 from easel_worker.requests import MAX_IMAGES

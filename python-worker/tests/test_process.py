@@ -157,6 +157,18 @@ def test_a_hanging_step_is_seen_in_the_heartbeat(listening: Gateway, ready: Work
     assert ready.running
 
 
+@pytest.mark.parametrize("stage", ["1", "decode"])
+def test_a_worker_that_hangs_ends_itself(listening: Gateway, tmp_path: Path, stage: str) -> None:
+    arguments = ("--step-timeout", "1", "--fake-faults", f"hang:13@{stage}")
+    with worker(listening.endpoint, tmp_path, *arguments) as process:
+        listening.welcome()
+        listening.send("w1", generate("a", 13))
+        assert process.exit_status() == 6
+        line = process.wait_for_log("the worker hangs")
+        assert (line["level"], line["rows_in_use"]) == (60, 2)
+        assert "_go_wrong" in line["stack"]
+
+
 def test_a_fault_can_end_the_process(listening: Gateway, ready: Worker) -> None:
     listening.send("w1", generate("a", 70))
     assert ready.exit_status() == 70

@@ -4,9 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from easel_worker.engine import Engine, Lane
+from easel_worker.exit_status import ExitStatus
 from easel_worker.fake_engine import FakeEngine, FakeSettings
 from easel_worker.logs import SILENT, Logger
-from easel_worker.loop import ExitStatus, Loop
+from easel_worker.loop import Loop
 from easel_worker.mailbox import Event, Leave, Mailbox, Received
 from easel_worker.protocol import Cancel, Failed, FromWorker, Generate, Progress, Result
 from easel_worker.vitals import Vitals

@@ -1,0 +1,14 @@
+"""Why the process ended, for whoever starts it again."""
+
+from enum import IntEnum
+
+
+class ExitStatus(IntEnum):
+    """The process's exit status. (2 is a usage error.)"""
+
+    DRAINED = 0
+    FAILED = 1
+    REFUSED = 3
+    OUT_OF_MEMORY = 4
+    BROKEN = 5
+    HUNG = 6
