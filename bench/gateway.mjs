@@ -3,11 +3,11 @@
 // picture in a few ms, so that tokens, ZeroMQ, PNG and HTTP are what is measured. Clients are closed loops.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { root, script, StepError } from '../scripts/lib/run.mjs'
 import { readyAddress } from '../scripts/lib/gateway.mjs'
 import { build, setup } from '../scripts/lib/setup.mjs'
+import { machine, quantile, table } from './lib/table.mjs'
 
 const CLIENTS = [1, 4, 16]
 const SECONDS = Number(process.env['SECONDS_EACH'] ?? 8)
@@ -77,23 +77,11 @@ async function probe(url, end) {
   return latencies
 }
 
-/**
- * @param {number[]} values
- * @param {number} q from 0 to 1
- */
-function quantile(values, q) {
-  const sorted = values.toSorted((a, b) => a - b)
-  return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] ?? Number.NaN
-}
-
-/** @param {Awaited<ReturnType<typeof load>>[]} rows */
-function print(rows) {
+/** @param {Awaited<ReturnType<typeof load>>[]} measured */
+function print(measured) {
   console.log(`\nGateway with the fake engine, 1024×1024, ${SECONDS} s each, clients and worker on the same machine`)
-  console.log(`Node ${process.version} on ${cpus().length} × ${cpus()[0]?.model}\n`)
-  console.log('| clients | images/s | p50 ms | p99 ms | /health p50 ms | /health p99 ms | PNG KiB |')
-  console.log('|---|---|---|---|---|---|---|')
-  for (const { clients, rate, latencies, health, png } of rows) {
-    const cells = [clients, rate.toFixed(1), ...[0.5, 0.99].map((q) => quantile(latencies, q).toFixed(1)), ...[0.5, 0.99].map((q) => quantile(health, q).toFixed(1)), (png / 1024).toFixed(0)]
-    console.log(`| ${cells.join(' | ')} |`)
-  }
+  console.log(`${machine()}\n`)
+  const ms = (/** @type {number[]} */ latencies) => [0.5, 0.99].map((q) => quantile(latencies, q).toFixed(1))
+  const rows = measured.map(({ clients, rate, latencies, health, png }) => [clients, rate.toFixed(1), ...ms(latencies), ...ms(health), (png / 1024).toFixed(0)])
+  console.log(table(['clients', 'images/s', 'p50 ms', 'p99 ms', '/health p50 ms', '/health p99 ms', 'PNG KiB'], rows))
 }

@@ -1,0 +1,99 @@
+// @ts-check
+// npm run bench:load: how long requests wait under open-loop traffic with mixed step counts and sizes, with our step
+// scheduling, with one request at a time and with whole-request batching. All three are the same gateway, wire and fake
+// engine, with the same requests at the same moments; they differ in the worker's scheduler alone
+// (python-worker/bench/policies.py). Settings: REQUESTS, SPEED, ROWS, LOADS.
+import { script } from '../scripts/lib/run.mjs'
+import { build, setup } from '../scripts/lib/setup.mjs'
+import { send, startSystem } from './lib/system.mjs'
+import { machine, quantile, table } from './lib/table.mjs'
+import { arrivals, DEVICE, deviceOptions } from './lib/workload.mjs'
+
+/** Requests at each load. */
+const REQUESTS = Number(process.env['REQUESTS'] ?? 500)
+/** How many times faster than the real device the fake one is. */
+const SPEED = Number(process.env['SPEED'] ?? 8)
+/** Rows that one step holds, where it is not one image. */
+const ROWS = Number(process.env['ROWS'] ?? 32)
+/** Parts of what one request at a time can do. */
+const LOADS = (process.env['LOADS'] ?? '0.5,0.8,0.95').split(',').map(Number)
+/** Requests that are there at once, to measure what a system can do. */
+const BACKLOG = Math.max(100, Math.round(REQUESTS / 3))
+
+/** Peers are offered the whole queue, so that they choose from all of it; ours is as it is delivered. */
+const WHOLE_QUEUE = 1_000_000
+/** @type {import('./lib/system.mjs').Policy[]} */
+const SYSTEMS = [
+  { title: 'one request at a time', policy: 'single', rows: 2, offered: WHOLE_QUEUE },
+  { title: 'whole-request batching', policy: 'batches', rows: ROWS, offered: WHOLE_QUEUE },
+  { title: 'ours: step scheduling', policy: 'steps', rows: ROWS, offered: ROWS }
+]
+
+/** @typedef {{ wait: number[], first: number[], total: number[], perSecond: number }} Measured times in ms */
+
+await script(async () => {
+  await setup('runtime')
+  await build()
+  console.log(`\n${machine()}`)
+  console.log(`Fake device: one TPU v5e chip with SDXL base as computed in bench/lib/workload.mjs, ${SPEED}× faster. Sizes ${DEVICE.map(({ stands }) => stands).join(', ')}; 4 to 40 steps; 4 of 5 guided; ${ROWS} rows a step.`)
+  const capacity = await measureAll(arrivals({ seed: 1, count: BACKLOG, perSecond: Infinity }))
+  const base = /** @type {Measured} */ (capacity[0]).perSecond
+  const rows = capacity.map((measured, index) => cells(`all ${BACKLOG} at once`, index, measured))
+  const ratios = []
+  for (const load of LOADS) {
+    const measured = await measureAll(arrivals({ seed: 2, count: REQUESTS, perSecond: load * base }))
+    rows.push(...measured.map((each, index) => cells(`${Math.round(load * 100)} %`, index, each)))
+    const [single, , ours] = measured.map(({ first }) => quantile(first, 0.99))
+    ratios.push(`${(/** @type {number} */ (single) / /** @type {number} */ (ours)).toFixed(1)}× at ${Math.round(load * 100)} %`)
+  }
+  console.log(`Load is Poisson arrivals, ${REQUESTS} requests, in % of the ${base.toFixed(2)} images/s that one request at a time makes of a backlog. Times in ms, measured (not multiplied by ${SPEED}).\n`)
+  console.log(table(['load', 'system', 'queue wait p50', 'p99', 'first step p50', 'p99', 'total p50', 'p99', 'images/s'], rows))
+  const [, batches, ours] = capacity.map(({ perSecond }) => perSecond)
+  console.log(`\nFirst-step wait p99, one request at a time against ours: ${ratios.join(', ')}.`)
+  console.log(`Images/s of a backlog, ours against whole-request batching: ${(/** @type {number} */ (ours) / /** @type {number} */ (batches)).toFixed(3)}×.`)
+})
+
+/**
+ * The same requests to every system, at the same time: what else the machine does disturbs all of them alike.
+ *
+ * @param {import('./lib/workload.mjs').Arrival[]} requests
+ */
+async function measureAll(requests) {
+  const systems = await Promise.all(SYSTEMS.map((system) => startSystem(system, deviceOptions(SPEED))))
+  try {
+    return await Promise.all(systems.map((system) => measure(system, requests)))
+  } finally {
+    await Promise.all(systems.map((system) => system.stop()))
+  }
+}
+
+/**
+ * @param {Awaited<ReturnType<typeof startSystem>>} system
+ * @param {import('./lib/workload.mjs').Arrival[]} requests
+ * @returns {Promise<Measured>}
+ */
+async function measure(system, requests) {
+  const answers = await send(system.url, requests)
+  const images = await system.images()
+  const times = answers.map(({ sent, answered }, seed) => {
+    const { begun, stepped } = /** @type {{ begun: number, stepped: number }} */ (images.get(seed))
+    return { wait: begun - sent, first: stepped - sent, total: answered - sent }
+  })
+  const elapsed = Math.max(...answers.map(({ answered }) => answered)) - Math.min(...answers.map(({ sent }) => sent))
+  return {
+    wait: times.map(({ wait }) => wait),
+    first: times.map(({ first }) => first),
+    total: times.map(({ total }) => total),
+    perSecond: (answers.length / elapsed) * 1000
+  }
+}
+
+/**
+ * @param {string} load
+ * @param {number} index of the system
+ * @param {Measured} measured
+ */
+function cells(load, index, { wait, first, total, perSecond }) {
+  const times = [wait, first, total].flatMap((values) => [quantile(values, 0.5).toFixed(0), quantile(values, 0.99).toFixed(0)])
+  return [load, SYSTEMS[index]?.title ?? '', ...times, perSecond.toFixed(2)]
+}

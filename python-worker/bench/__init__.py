@@ -1,0 +1,1 @@
+"""Benchmarks of the worker: other schedulers to compare its own with. Nothing here is installed."""

@@ -1,0 +1,57 @@
+"""A worker with another scheduler: `python -m bench --policy batches --policy-rows 8 …`.
+
+It takes the worker's own options besides its own, but no signals and no parent: it ends when its
+gateway tells it to, or when it is killed.
+"""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from bench.policies import POLICIES
+from bench.recorder import Recorder
+from easel_worker import engines, jobs
+from easel_worker.config import Config, load
+from easel_worker.exit_status import ExitStatus
+from easel_worker.logs import Logger
+from easel_worker.loop import Loop
+from easel_worker.mailbox import Mailbox
+from easel_worker.signals import exit_with_parent
+from easel_worker.transport import Address, Transport
+from easel_worker.vitals import Vitals
+
+
+def main() -> None:
+    """Run the worker, and end the process with its status."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--policy", required=True, choices=tuple(POLICIES))
+    parser.add_argument("--policy-rows", required=True, type=int, help="rows that a step holds")
+    parser.add_argument("--record", required=True, type=Path, help="a file for the images' times")
+    ours, rest = parser.parse_known_args()
+    config = load(rest, os.environ)
+    log = Logger(config.log_level, worker=config.name, pid=os.getpid())
+    if config.exit_with_parent:
+        exit_with_parent(log)
+    sys.exit(_serve(ours, config, log))
+
+
+def _serve(ours: argparse.Namespace, config: Config, log: Logger) -> ExitStatus:
+    mailbox, vitals = Mailbox(), Vitals()
+    with ours.record.open("w", buffering=1, encoding="utf-8") as lines:
+        engine = Recorder(engines.build(config), lines)
+        engine.warm(log.debug)
+        hello = jobs.hello(engine.capabilities, config.name)
+        address = Address(config.connect, config.name)
+        transport = Transport(address, hello, mailbox, heartbeat=vitals.heartbeat, log=log)
+        transport.start()
+        scheduler = POLICIES[ours.policy](ours.policy_rows)
+        try:
+            loop = Loop(engine, transport, mailbox, vitals=vitals, log=log, scheduler=scheduler)
+            return loop.run()
+        finally:
+            transport.close()
+
+
+if __name__ == "__main__":
+    main()

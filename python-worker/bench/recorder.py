@@ -1,0 +1,71 @@
+"""When each image began and had its first step: an engine that writes it down."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import IO
+
+from easel_worker.engine import Capabilities, DeviceMemory, Engine, Job, Lane, Pixels
+
+
+class Recorder:
+    """Passes everything on to an engine, and writes a JSON line for each finished image.
+
+    The line has the image's `seed`, and in milliseconds since 1970: `begun` (its encoding starts),
+    `stepped` (its first denoising step is over) and `made` (it is decoded).
+    """
+
+    def __init__(
+        self, engine: Engine, lines: IO[str], clock: Callable[[], float] = time.time
+    ) -> None:
+        """Args: `lines` is line-buffered, so that a reader sees whole lines."""
+        self._engine = engine
+        self._lines = lines
+        self._clock = clock
+        self._begun: dict[int, float] = {}
+        self._stepped: dict[int, float] = {}
+
+    def warm(self, report: Callable[[str], None]) -> None:
+        """As the engine."""
+        self._engine.warm(report)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """As the engine."""
+        return self._engine.capabilities
+
+    def start(self, job: Job) -> Lane:
+        """As the engine."""
+        self._begun[job.seed] = self._now()
+        return self._engine.start(job)
+
+    def step(self, lanes: Sequence[Lane]) -> None:
+        """As the engine."""
+        self._engine.step(lanes)
+        for lane in lanes:
+            if lane.step == 1:
+                self._stepped[lane.job.seed] = self._now()
+
+    def finish(self, lane: Lane) -> Pixels:
+        """As the engine."""
+        pixels = self._engine.finish(lane)
+        seed = lane.job.seed
+        begun, stepped = self._begun.pop(seed), self._stepped.pop(seed)
+        line = {"seed": seed, "begun": begun, "stepped": stepped, "made": self._now()}
+        self._lines.write(json.dumps(line) + "\n")
+        return pixels
+
+    def preview(self, lane: Lane) -> Pixels:
+        """As the engine."""
+        return self._engine.preview(lane)
+
+    def rows_padded(self) -> int:
+        """As the engine."""
+        return self._engine.rows_padded()
+
+    def memory(self) -> tuple[DeviceMemory, ...]:
+        """As the engine."""
+        return self._engine.memory()
+
+    def _now(self) -> float:
+        return round(self._clock() * 1000, 3)
