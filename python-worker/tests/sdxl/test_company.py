@@ -1,0 +1,58 @@
+"""An image has the bytes that it has alone, whatever joins, leaves or is lost around it.
+
+`python -m tests.soak_company` does the same for longer, and with a model on disk.
+"""
+
+from pathlib import Path
+
+import jax
+import pytest
+
+from easel_worker.sdxl.engine import SdxlEngine
+from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.sampler import offered
+from parity.pipeline_cases import SDXL_SCHEDULER
+from tests.sdxl.tiny_model import SIZES, tokens, write
+from tests.support.company import Company, Repertoire, Tally
+
+REPERTOIRE = Repertoire(
+    prompts=[tokens(text) for text in ("", "a red circle", "a blue square", "blurry")],
+    sizes=SIZES,
+    schedulers=offered(SDXL_SCHEDULER),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("company"))
+
+
+@pytest.fixture(scope="module")
+def engine(folder: Path) -> SdxlEngine:
+    return warm(folder, devices=1, rows=5)
+
+
+def warm(folder: Path, devices: int, rows: int) -> SdxlEngine:
+    engine = SdxlEngine(folder, Options(devices=jax.devices()[:devices], rows=rows))
+    engine.warm(lambda _: None)
+    return engine
+
+
+def played(company: Company, schedules: range) -> Tally:
+    for seed in schedules:
+        company.play(seed)
+    return company.tally
+
+
+def test_on_one_device(engine: SdxlEngine) -> None:
+    tally = played(Company(engine, REPERTOIRE), range(300))
+    assert tally.wrong == []
+    assert tally.images > 1000
+    assert tally.cut_short > 200
+
+
+def test_on_four_devices_wherever_a_lane_comes_to_lie(engine: SdxlEngine, folder: Path) -> None:
+    company = Company(warm(folder, devices=4, rows=16), REPERTOIRE, alone=engine)
+    tally = played(company, range(1000, 1060))
+    assert tally.wrong == []
+    assert tally.images > 200

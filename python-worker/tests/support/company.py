@@ -1,0 +1,208 @@
+"""Images in company: random traffic through the loop and a real engine, each image against itself.
+
+A schedule is decided by its seed: requests of any steps, scheduler, guidance, size and number of
+images; when each arrives; which are cancelled, expire, or are replayed because the session is lost.
+Whatever happens around it, an image must have the bytes that it has when it is made alone.
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from easel_worker.engine import Engine, Job, Lane, Pixels, Tokens
+from easel_worker.mailbox import Lost
+from easel_worker.protocol import Bye, Cancel, Generate, Result, TokenIds
+from tests.support.samples import job_of
+from tests.support.stage import Cue, Stage
+
+STEP_S = 0.1
+"""How much of the stage's time a step takes."""
+
+
+@dataclass(frozen=True)
+class LostWith(Lost):
+    """The session is lost, with the requests of these ids."""
+
+    work: tuple[str, ...]
+
+
+Happening = Generate | Cancel | LostWith
+
+
+@dataclass(frozen=True)
+class Repertoire:
+    """What a schedule's requests are drawn from. Few seeds, so that images alone are made once."""
+
+    prompts: Sequence[Tokens]
+    sizes: Sequence[tuple[int, int]]
+    schedulers: Sequence[str]
+    steps: Sequence[int] = (1, 2, 3, 4)
+    guidances: Sequence[float] = (0.0, 1.0, 1.5, 7.0)
+    seeds: Sequence[int] = (0, 7, 2**32 - 1)
+    kinds: int = 60
+    """How many kinds of requests there are: combinations of all but the seeds."""
+
+    def kinds_of_requests(self) -> list[dict[str, Any]]:
+        """The kinds, the same at every call."""
+        rng = random.Random(self.kinds)
+        return [self._kind(rng) for _ in range(self.kinds)]
+
+    def _kind(self, rng: random.Random) -> dict[str, Any]:
+        width, height = rng.choice(self.sizes)
+        negative = rng.choice([None, *self.prompts])
+        return {
+            "prompt": _ids(rng.choice(self.prompts)),
+            "negative": None if negative is None else _ids(negative),
+            "steps": rng.choice(self.steps),
+            "guidance": rng.choice(self.guidances),
+            "scheduler": rng.choice(self.schedulers),
+            "width": width,
+            "height": height,
+            "clip_skip": rng.choice([0, 0, 1]),
+            "preview_every": rng.choice([0, 0, 1]),
+        }
+
+
+@dataclass
+class Tally:
+    """What came of the schedules."""
+
+    schedules: int = 0
+    images: int = 0
+    cut_short: int = 0
+    values: int = 0
+    different: int = 0
+    largest: int = 0
+    wrong: list[str] = field(default_factory=list)
+
+
+class Company:
+    """Plays schedules and compares."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        repertoire: Repertoire,
+        alone: Engine | None = None,
+        tolerance: int = 0,
+    ) -> None:
+        """Prepare to play.
+
+        Args:
+            engine: makes the images.
+            repertoire: what to ask for.
+            alone: makes the images to compare with; the same engine if not given.
+            tolerance: how far a value of a pixel may be off.
+        """
+        self._engine = engine
+        self._alone = alone or engine
+        self._repertoire = repertoire
+        self._tolerance = tolerance
+        self._kinds = repertoire.kinds_of_requests()
+        self._known: dict[Job, Pixels] = {}
+        self.tally = Tally()
+
+    def play(self, seed: int) -> None:
+        """Play the schedule of a seed, and count what came of it in `tally`."""
+        rng = random.Random(seed)
+        stage = Stage(self._engine)
+        stage.engine = _Ticking(self._engine, stage)
+        first, *others = self._arrivals(rng)
+        disturbances = list(_disturbances(rng, [first, *others]))
+        happenings = [*others, *disturbances]
+        for after, event in happenings:
+            stage.on(_once(stage, after), event)
+        stage.play(first[1])
+        self.tally.schedules += 1
+        over = next(at for at, message in enumerate(stage.sent) if isinstance(message, Bye))
+        happened = [first[1], *(event for after, event in happenings if after <= over)]
+        self._check(stage, happened, where=f"schedule {seed}")
+
+    def _arrivals(self, rng: random.Random) -> list[tuple[int, Generate]]:
+        """Requests, each with the number of messages after which it arrives; the first at once."""
+        arrivals = []
+        for number in range(rng.randint(2, 9)):
+            seeds = tuple(rng.sample(self._repertoire.seeds, rng.randint(1, 2)))
+            patience = rng.choice([None, None, None, rng.uniform(50.0, 1500.0)])
+            kind = rng.choice(self._kinds)
+            request = Generate(f"r{number}", seeds=seeds, timeout_ms=patience, **kind)
+            arrivals.append((rng.randint(0, 25) if number else 0, request))
+        return arrivals
+
+    def _check(self, stage: Stage, happened: Sequence[Happening], where: str) -> None:
+        cancelled = {event.id for event in happened if isinstance(event, Cancel)}
+        lost = {name for event in happened if isinstance(event, LostWith) for name in event.work}
+        for request in (event for event in happened if isinstance(event, Generate)):
+            failure, results = stage.failure(request.id), stage.results(request.id)
+            allowed = {
+                "cancelled": request.id in cancelled,
+                "expired": request.timeout_ms is not None,
+                None: len(results) == len(request.seeds) or request.id in lost,
+            }
+            if not allowed.get(failure, False):
+                self.tally.wrong.append(f"{where}: {request.id} ended with {failure}")
+            self.tally.cut_short += len(results) < len(request.seeds)
+            for result in results:
+                self._compare(result, job_of(request, result.seed), where)
+
+    def _compare(self, result: Result, job: Job, where: str) -> None:
+        expected, tally = self._image_of(job), self.tally
+        ours = np.frombuffer(result.pixels, np.uint8).reshape(expected.shape)
+        difference = np.abs(ours.astype(int) - expected)
+        tally.images += 1
+        tally.values += difference.size
+        tally.different += int(np.count_nonzero(difference))
+        tally.largest = max(tally.largest, int(difference.max()))
+        if difference.max() > self._tolerance:
+            tally.wrong.append(f"{where}: {result.id}, image {result.image}, is not as it is alone")
+
+    def _image_of(self, job: Job) -> Pixels:
+        if job not in self._known:
+            lane = self._alone.start(job)
+            for _ in range(job.steps):
+                self._alone.step([lane])
+            self._known[job] = self._alone.finish(lane)
+        return self._known[job]
+
+
+def _once(stage: Stage, after: int) -> Cue:
+    """When so many messages were sent."""
+    return lambda _: len(stage.sent) >= after
+
+
+def _disturbances(
+    rng: random.Random, arrivals: Sequence[tuple[int, Generate]]
+) -> Iterator[tuple[int, Happening]]:
+    """Some requests are cancelled; in some schedules the session is lost, and all is replayed."""
+    for after, request in arrivals:
+        if rng.random() < 0.25:
+            yield after + rng.randint(0, 20), Cancel(request.id)
+    if rng.random() < 0.3:
+        at = rng.randint(1, 25)
+        work = [request for after, request in arrivals if after <= at]
+        yield at, LostWith("test", tuple(request.id for request in work))
+        for request in work:
+            yield at, replace(request, id=f"{request.id}-again")
+
+
+class _Ticking:
+    """An engine whose steps take the stage's time."""
+
+    def __init__(self, inner: Engine, stage: Stage) -> None:
+        self._inner = inner
+        self._stage = stage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def step(self, lanes: Sequence[Lane]) -> None:
+        """Step, and let time pass."""
+        self._inner.step(lanes)
+        self._stage.now += STEP_S
+
+
+def _ids(tokens: Tokens) -> TokenIds:
+    return TokenIds(tokens.ids, tokens.ids_2)
