@@ -11,7 +11,7 @@ const worker = join(root, 'python-worker')
 
 /** Every check: its name, and the command that ends with status 0 when it passes. */
 const checks = {
-  typecheck: () => run('npx', ['--no-install', 'tsc', '--noEmit']),
+  typecheck: () => run('npm', ['run', '--silent', 'typecheck']),
   lint: () => run('npx', ['--no-install', 'oxlint', '--deny-warnings', '--quiet']),
   ruff: () => run(python, ['-m', 'ruff', 'check', '--quiet', '.'], { cwd: worker }),
   format: () => run(python, ['-m', 'ruff', 'format', '--quiet', '--check', '.'], { cwd: worker }),

@@ -10,7 +10,7 @@ const MIN_PYTHON = '3.11'
 /** The worker's own Python. */
 export const python = join(root, 'python-worker/.venv/bin/python')
 
-/** @typedef {'runtime' | 'test'} Purpose */
+/** @typedef {'runtime' | 'test' | 'web'} Purpose `web` takes no Python: the page's own process makes no images */
 
 /**
  * Installs what running (or testing) takes, as the lock files say. Does nothing where nothing has changed.
@@ -20,7 +20,7 @@ export const python = join(root, 'python-worker/.venv/bin/python')
 export async function setup(purpose) {
   checkNode()
   await installNode()
-  await installPython(purpose)
+  if (purpose !== 'web') await installPython(purpose)
 }
 
 /** Compiles the gateway to dist/ unless that is up to date. */

@@ -1,7 +1,7 @@
 import fp from 'fastify-plugin'
 
 /** Probes and scrapes come every few seconds and would bury the rest. */
-const QUIET = /^\/(health|metrics)\b/
+const QUIET = /^\/(healthz?|metrics)\b/
 
 /** One line for each answered request: what was asked, the status, the time. Never a prompt. */
 export const requestLogPlugin = fp(async (app) => {

@@ -1,0 +1,42 @@
+import { packageRoot } from '../config.js'
+import { ConfigError, helpText, number, oneOf, optional, type OptionValues, readOptions, text } from '../options.js'
+
+/** Every option of the web page's own process, in the order `--help` shows them. */
+export const options = {
+  host: text('HOST', 'localhost', 'Address to listen on; 0.0.0.0 for every interface.'),
+  port: number('PORT', 5000, { min: 0, max: 65_535, integer: true }, 'Port to listen on; 0 takes a free one.'),
+  serverUrl: text('SERVER_URL', 'http://localhost:8000', 'Address of the gateway that makes the images. It may stay inside: only this process has to reach it.'),
+  apiKey: optional({ env: 'API_KEY', value: 'key', doc: "Access key of the gateway, added to what is forwarded. Whoever reaches this process then uses it. Default: the visitor's own key, if any.", parse: parseKey }),
+  logLevel: oneOf('LOG_LEVEL', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'info', 'Least level that is logged.'),
+  logFormat: oneOf('LOG_FORMAT', ['json', 'pretty'], 'json', 'json for machines, pretty for a terminal.')
+}
+
+/** The settings of the web page's own process: parsed once, checked, frozen. */
+export type WebConfig = Readonly<Omit<OptionValues<typeof options>, 'serverUrl'> & { serverUrl: URL }>
+
+/**
+ * Reads the settings from command line and environment.
+ *
+ * @throws ConfigError naming the option at fault; HelpRequested for `--help`
+ */
+export function loadWebConfig(argv: readonly string[] = process.argv.slice(2), env: NodeJS.ProcessEnv = process.env): WebConfig {
+  const values = readOptions(options, argv, env, webHelp)
+  return Object.freeze({ ...values, serverUrl: parseServerUrl(values.serverUrl) })
+}
+
+/** What `--help` prints. */
+export function webHelp(): string {
+  return helpText("easel-web: serves Easel's web page and forwards its requests to a gateway\n\nusage: easel-web [options]          (npm run start:web -- [options])", options, packageRoot)
+}
+
+function parseServerUrl(value: string): URL {
+  const url = URL.canParse(value) ? new URL(value) : undefined
+  if (url === undefined || !/^https?:$/.test(url.protocol)) throw new ConfigError(`SERVER_URL=${JSON.stringify(value)}: must be an address such as http://gateway:8000`)
+  return url
+}
+
+function parseKey(value: string): string {
+  // What an Authorization header can carry (RFC 6750, b68token).
+  if (!/^[\w.~+/-]+=*$/.test(value)) throw new Error('must be letters, digits and -._~+/')
+  return value
+}

@@ -1,0 +1,42 @@
+#!/usr/bin/env node
+import closeWithGrace from 'close-with-grace'
+import { createLog } from '../log.js'
+import { ConfigError, HelpRequested } from '../options.js'
+import { loadWebConfig, type WebConfig } from './config.js'
+import { buildWebApp } from './server.js'
+
+/** Time that streams have to end after a signal, in ms. Their requests go on in the gateway, so nothing is lost. */
+const CLOSE_MS = 5000
+
+async function main(): Promise<void> {
+  const config = readConfig()
+  const log = createLog(config.logLevel, config.logFormat)
+  const app = await buildWebApp({ ...config, log })
+  closeWithGrace({ delay: CLOSE_MS, logger: log }, async ({ signal, err }) => {
+    if (err) log.fatal({ err }, 'stopping after an error nobody caught')
+    else log.info({ signal }, `${signal}: stopping`)
+    await app.close()
+    log.flush()
+  })
+  const listenTextResolver = (address: string) => `ready: the page is on ${address}, images come from ${config.serverUrl.href}`
+  await app.listen({ host: config.host, port: config.port, listenTextResolver }).catch((error: Error) => {
+    process.stderr.write(`easel-web: cannot start: ${error.message}\n`)
+    process.exit(1)
+  })
+}
+
+function readConfig(): WebConfig {
+  try {
+    return loadWebConfig()
+  } catch (error) {
+    if (error instanceof HelpRequested) {
+      process.stdout.write(error.text)
+      process.exit(0)
+    }
+    if (!(error instanceof ConfigError)) throw error
+    process.stderr.write(`easel-web: ${error.message}\n`)
+    process.exit(2)
+  }
+}
+
+await main()

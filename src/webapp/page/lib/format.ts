@@ -1,0 +1,25 @@
+/** A wait in words: "less than a second", "8 s", "2 min 5 s", "1 h 10 min". */
+export function duration(seconds: number): string {
+  if (seconds < 1) return 'less than a second'
+  const whole = Math.round(seconds)
+  if (whole < 60) return `${whole} s`
+  if (whole < 3600) return join(Math.floor(whole / 60), 'min', whole % 60, 's')
+  return join(Math.floor(whole / 3600), 'h', Math.floor((whole % 3600) / 60), 'min')
+}
+
+function join(many: number, unit: string, few: number, smaller: string): string {
+  return few === 0 ? `${many} ${unit}` : `${many} ${unit} ${few} ${smaller}`
+}
+
+/** "1st", "2nd", "3rd", "4th", "11th" … */
+export function ordinal(position: number): string {
+  const kind = new Intl.PluralRules('en', { type: 'ordinal' }).select(position)
+  return `${position}${{ one: 'st', two: 'nd', few: 'rd', other: 'th', many: 'th', zero: 'th' }[kind]}`
+}
+
+/** A file's name for a picture, from its prompt and seed: "a-red-circle-42.png". */
+export function fileName(prompt: string, seed: number, mimeType: string): string {
+  const words = prompt.normalize('NFKD').toLowerCase().replaceAll(/[^a-z0-9]+/g, '-').slice(0, 48).replaceAll(/^-+|-+$/g, '')
+  const ending = mimeType === 'image/jpeg' ? 'jpg' : mimeType.replace('image/', '')
+  return `${words || 'picture'}-${seed}.${ending}`
+}

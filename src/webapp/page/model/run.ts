@@ -1,0 +1,143 @@
+import type { Client } from '../api/client.js'
+import { ServerError } from '../api/errors.js'
+import type { GenerateRequest, ServerEvent } from '../api/types.js'
+import { fromBase64 } from '../lib/base64.js'
+import { Emitter } from '../lib/events.js'
+import { uuid } from '../lib/random.js'
+import type { Picture } from './picture.js'
+
+export type Phase = 'asking' | 'queued' | 'painting' | 'done' | 'stopped' | 'failed'
+
+/** One picture on its way. */
+export interface Slot {
+  step: number
+  of: number
+  /** seconds */
+  eta: number | undefined
+  /** Address of its newest preview. */
+  preview: string | undefined
+  picture: Picture | undefined
+}
+
+interface Events {
+  /** Anything that is shown has changed. */
+  change: Run
+  preview: { index: number; url: string; share: number }
+  picture: { index: number; picture: Picture }
+  /** The one end of every run; with the reason when it failed. */
+  end: { error: unknown }
+}
+
+const IMAGE_TYPE = /^image\/(jpeg|png|webp)$/
+
+/** One request, from the click to its end. */
+export class Run extends Emitter<Events> {
+  readonly id = uuid()
+  readonly request: GenerateRequest
+  readonly slots: Slot[]
+  readonly #client: Client
+  readonly #abort = new AbortController()
+  readonly #start = performance.now()
+  phase: Phase = 'asking'
+  /** Place in the queue, from 1. */
+  position: number | undefined
+  /** Seconds until it is this run's turn, at most. */
+  estimate: number | undefined
+
+  constructor(client: Client, request: GenerateRequest) {
+    super()
+    this.#client = client
+    this.request = request
+    this.slots = Array.from({ length: request.num_images ?? 1 }, () => ({ step: 0, of: 0, eta: undefined, preview: undefined, picture: undefined }))
+  }
+
+  get active(): boolean {
+    return this.phase === 'asking' || this.phase === 'queued' || this.phase === 'painting'
+  }
+
+  /** What is done of all pictures, from 0 to 1. */
+  get share(): number {
+    const shares = this.slots.map(({ step, of, picture }) => (picture ? 1 : of === 0 ? 0 : step / of))
+    return shares.reduce((sum, share) => sum + share, 0) / this.slots.length
+  }
+
+  /** Seconds until the last picture is there, by the server's word. */
+  get eta(): number | undefined {
+    const known = this.slots.filter(({ picture }) => picture === undefined).flatMap(({ eta }) => eta ?? [])
+    return known.length === 0 ? undefined : Math.max(...known)
+  }
+
+  /** Runs to the end; never throws. */
+  async start(): Promise<void> {
+    let error: unknown
+    try {
+      for await (const event of this.#client.generate(this.request, { id: this.id, signal: this.#abort.signal })) this.#take(event)
+      this.#enter('done')
+    } catch (thrown) {
+      error = thrown
+      this.#enter(this.#abort.signal.aborted ? 'stopped' : 'failed')
+    }
+    this.emit('end', { error: this.phase === 'failed' ? error : undefined })
+  }
+
+  /** Stops the work here and at the server. */
+  stop(): void {
+    if (!this.active || this.#abort.signal.aborted) return
+    this.#abort.abort()
+    void this.#client.cancel(this.id)
+  }
+
+  #enter(phase: Phase): void {
+    this.phase = phase
+    this.emit('change', this)
+  }
+
+  #take(event: ServerEvent): void {
+    switch (event.type) {
+      case 'queued':
+        this.position = event.position
+        this.estimate = event.estimate_seconds
+        return this.#enter('queued')
+      case 'started':
+        return this.#enter('painting')
+      case 'progress':
+        return this.#progress(event)
+      case 'preview':
+        return this.#preview(event)
+      case 'image':
+        return this.#image(event)
+      case 'error':
+        throw new ServerError(event)
+      case 'done':
+    }
+  }
+
+  #progress({ image, step, of, eta_seconds }: ServerEvent & { type: 'progress' }): void {
+    const slot = this.slots[image]
+    if (slot === undefined) return
+    Object.assign(slot, { step, of, eta: eta_seconds })
+    this.#enter('painting')
+  }
+
+  #preview({ image, step, mime_type, data }: ServerEvent & { type: 'preview' }): void {
+    const slot = this.slots[image]
+    if (slot === undefined || slot.picture !== undefined || !IMAGE_TYPE.test(mime_type)) return
+    slot.preview = `data:${mime_type};base64,${data}`
+    this.emit('preview', { index: image, url: slot.preview, share: slot.of === 0 ? 0 : step / slot.of })
+  }
+
+  #image({ index, mime_type, data, recipe }: ServerEvent & { type: 'image' }): void {
+    const slot = this.slots[index]
+    // An image that is told of again, as after a broken stream, is the same image.
+    if (slot === undefined || slot.picture !== undefined) return
+    slot.picture = {
+      id: `${this.id}-${index}`,
+      createdAt: Date.now(),
+      blob: new Blob([fromBase64(data)], { type: IMAGE_TYPE.test(mime_type) ? mime_type : 'image/png' }),
+      recipe,
+      seconds: (performance.now() - this.#start) / 1000
+    }
+    this.emit('picture', { index, picture: slot.picture })
+    this.emit('change', this)
+  }
+}

@@ -1,0 +1,24 @@
+/** Joins each slider of the form with the number field that it moves. */
+export function joinDials(form: HTMLFormElement): void {
+  for (const slider of form.querySelectorAll<HTMLInputElement>('input[type=range][data-for]')) {
+    const field = form.elements.namedItem(slider.dataset['for']!) as HTMLInputElement
+    slider.addEventListener('input', () => {
+      field.value = slider.value
+      field.dispatchEvent(new Event('input', { bubbles: true }))
+    })
+    field.addEventListener('input', () => showOnSlider(slider, field.value))
+  }
+}
+
+/** Moves the sliders to where the fields are. */
+export function showDials(form: HTMLFormElement): void {
+  for (const slider of form.querySelectorAll<HTMLInputElement>('input[type=range][data-for]')) {
+    showOnSlider(slider, (form.elements.namedItem(slider.dataset['for']!) as HTMLInputElement).value)
+  }
+}
+
+function showOnSlider(slider: HTMLInputElement, value: string): void {
+  if (value !== '') slider.value = value
+  const [min, max] = [Number(slider.min), Number(slider.max)]
+  slider.style.setProperty('--filled', String((Number(slider.value) - min) / (max - min)))
+}

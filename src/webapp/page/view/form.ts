@@ -1,0 +1,125 @@
+import type { Health } from '../api/types.js'
+import { byId, el } from '../lib/dom.js'
+import { Emitter } from '../lib/events.js'
+import { randomSeed } from '../lib/random.js'
+import { recall, remember } from '../lib/remember.js'
+import { type Settings, sizeName } from '../model/settings.js'
+import { joinDials, showDials } from './dial.js'
+import { FieldErrors } from './field-errors.js'
+import { Sizes } from './sizes.js'
+
+const NAME = 'easel.form'
+
+type Field = HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement
+
+interface Events {
+  submit: Settings
+}
+
+/** The form: what is to be painted, and how. It remembers itself. */
+export class Form extends Emitter<Events> {
+  readonly #form = byId('form', HTMLFormElement)
+  readonly #sizes = new Sizes()
+  readonly errors = new FieldErrors(this.#form)
+  /** A size that was asked for before the model said which it has. */
+  #wantedSize = ''
+  #defaults: NonNullable<Health['defaults']> = {}
+
+  constructor() {
+    super()
+    joinDials(this.#form)
+    this.#form.addEventListener('submit', (event) => {
+      event.preventDefault()
+      this.submit()
+    })
+    this.#form.addEventListener('input', () => this.#changed())
+    byId('dice', HTMLButtonElement).addEventListener('click', () => this.write({ seed: randomSeed() }))
+    byId('fewer', HTMLButtonElement).addEventListener('click', () => this.#count(-1))
+    byId('more', HTMLButtonElement).addEventListener('click', () => this.#count(1))
+    this.write(recall<Settings>(NAME) ?? {})
+  }
+
+  get settings(): Settings {
+    return {
+      prompt: this.#field('prompt').value,
+      negative_prompt: this.#field('negative_prompt').value,
+      size: this.#sizes.value,
+      num_inference_steps: this.#number('num_inference_steps'),
+      guidance_scale: this.#number('guidance_scale'),
+      seed: this.#number('seed'),
+      num_images: this.#number('num_images'),
+      scheduler: this.#field('scheduler').value,
+      output_format: this.#field('output_format').value as 'png',
+      quality: this.#number('quality'),
+      previews: (this.#field('previews') as HTMLInputElement).checked,
+      truncate: (this.#field('truncate') as HTMLInputElement).checked
+    }
+  }
+
+  /** How many steps a picture takes, as far as is known. */
+  get steps(): number {
+    return this.#number('num_inference_steps') ?? this.#defaults.num_inference_steps ?? 25
+  }
+
+  submit(): void {
+    if (this.errors.check()) this.emit('submit', this.settings)
+  }
+
+  write(settings: Partial<Settings>): void {
+    for (const [name, value] of Object.entries(settings)) {
+      if (name === 'size') {
+        this.#wantedSize = String(value)
+        this.#sizes.value = this.#wantedSize
+        continue
+      }
+      const field = this.#form.elements.namedItem(name) as Field | null
+      if (field === null) continue
+      if (field instanceof HTMLInputElement && field.type === 'checkbox') field.checked = value === true
+      else if (field instanceof HTMLSelectElement) choose(field, String(value))
+      else field.value = String(value ?? '')
+    }
+    showDials(this.#form)
+    this.#changed()
+  }
+
+  /** Offers what the model can do. What a person chose stays. */
+  adopt({ sizes, schedulers, defaults = {}, limits }: Health): void {
+    this.#defaults = defaults
+    this.#sizes.offer(sizes, this.#wantedSize || sizeName(defaults.width ?? 0, defaults.height ?? 0))
+    const scheduler = this.#field('scheduler') as HTMLSelectElement
+    for (const name of schedulers) if (![...scheduler.options].some(({ value }) => value === name)) scheduler.append(el('option', { value: name }, name))
+    if (limits?.num_images !== undefined) (this.#field('num_images') as HTMLInputElement).max = String(limits.num_images)
+    for (const name of ['num_inference_steps', 'guidance_scale'] as const) {
+      const field = this.#field(name)
+      if (field.value === '' && defaults[name] !== undefined) field.value = String(defaults[name])
+    }
+    showDials(this.#form)
+  }
+
+  #changed(): void {
+    this.errors.clear()
+    byId('quality-field', HTMLDivElement).hidden = this.#field('output_format').value === 'png'
+    remember(NAME, { ...this.settings, size: this.#sizes.value || this.#wantedSize })
+  }
+
+  #count(by: number): void {
+    const field = this.#field('num_images') as HTMLInputElement
+    const next = (this.#number('num_images') ?? 1) + by
+    this.write({ num_images: Math.min(Math.max(next, 1), Number(field.max)) })
+  }
+
+  #field(name: string): Field {
+    return this.#form.elements.namedItem(name) as Field
+  }
+
+  #number(name: string): number | undefined {
+    const { value } = this.#field(name)
+    return value === '' ? undefined : Number(value)
+  }
+}
+
+/** Chooses an option, also one that is not (yet) offered. */
+function choose(select: HTMLSelectElement, value: string): void {
+  if (![...select.options].some((option) => option.value === value)) select.append(el('option', { value }, value))
+  select.value = value
+}

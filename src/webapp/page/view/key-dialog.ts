@@ -1,0 +1,33 @@
+import { byId } from '../lib/dom.js'
+import type { KeyRing } from '../model/keys.js'
+
+/** Asks for the access key of a server that wants one. */
+export class KeyDialog {
+  readonly #keys: KeyRing
+  readonly #dialog = byId('key-dialog', HTMLDialogElement)
+  readonly #field = byId('key', HTMLInputElement)
+  readonly #error = byId('key-error', HTMLParagraphElement)
+  readonly #open = byId('key-open', HTMLButtonElement)
+  #then: () => void = () => undefined
+
+  constructor(keys: KeyRing) {
+    this.#keys = keys
+    this.#open.hidden = keys.get() === undefined
+    this.#open.addEventListener('click', () => this.ask(() => undefined, ''))
+    byId('key-cancel', HTMLButtonElement).addEventListener('click', () => this.#dialog.close())
+    byId('key-form', HTMLFormElement).addEventListener('submit', () => {
+      keys.set(this.#field.value.trim() || undefined)
+      this.#then()
+    })
+  }
+
+  /** Opens the dialog, unless it is open. @param then what to do with the new key */
+  ask(then: () => void, message = this.#keys.get() === undefined ? '' : 'The server does not know this key.'): void {
+    this.#open.hidden = false
+    this.#error.textContent = message
+    if (this.#dialog.open) return
+    this.#then = then
+    this.#field.value = this.#keys.get() ?? ''
+    this.#dialog.showModal()
+  }
+}

@@ -1,0 +1,63 @@
+import { copyText } from '../lib/clipboard.js'
+import { curlCommand } from '../lib/curl.js'
+import { byId, el } from '../lib/dom.js'
+import { Emitter } from '../lib/events.js'
+import { duration, fileName } from '../lib/format.js'
+import { type Picture, urlOf } from '../model/picture.js'
+import { requestOf, sizeName } from '../model/settings.js'
+import type { Announcer } from './announcer.js'
+
+interface Events {
+  reuse: Picture
+  remove: Picture
+}
+
+/** The label beside the picture, as in a museum: what it is and how it was made. */
+export class Placard extends Emitter<Events> {
+  readonly #card = byId('placard', HTMLElement)
+  readonly #download = byId('download', HTMLAnchorElement)
+  readonly #announcer: Announcer
+  #picture: Picture | undefined
+
+  constructor(announcer: Announcer) {
+    super()
+    this.#announcer = announcer
+    byId('reuse', HTMLButtonElement).addEventListener('click', () => this.#picture && this.emit('reuse', this.#picture))
+    byId('remove', HTMLButtonElement).addEventListener('click', () => this.#picture && this.emit('remove', this.#picture))
+    byId('curl', HTMLButtonElement).addEventListener('click', () => void this.#copyCurl())
+  }
+
+  /** @param kept whether it is in the sketchbook, and so can be deleted */
+  show(picture: Picture | undefined, kept: boolean): void {
+    this.#picture = picture
+    this.#card.hidden = picture === undefined
+    if (picture === undefined) return
+    const { recipe, blob } = picture
+    byId('placard-prompt', HTMLParagraphElement).textContent = recipe.prompt
+    byId('placard-negative', HTMLParagraphElement).textContent = recipe.negative_prompt ? `without ${recipe.negative_prompt}` : ''
+    byId('placard-facts', HTMLParagraphElement).textContent = facts(picture)
+    byId('recipe', HTMLDListElement).replaceChildren(...Object.entries(recipe).flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, String(value))]))
+    byId('remove', HTMLButtonElement).hidden = !kept
+    this.#download.href = urlOf(picture)
+    this.#download.download = fileName(recipe.prompt, recipe.seed, blob.type)
+  }
+
+  async #copyCurl(): Promise<void> {
+    if (this.#picture === undefined) return
+    const { recipe, blob } = this.#picture
+    const command = curlCommand(new URL('generate', document.baseURI).href, requestOf(recipe, blob.type), recipe.seed)
+    this.#announcer.show((await copyText(command)) ? 'Copied: the command that makes this picture again' : 'This browser lets nothing be copied')
+  }
+}
+
+function facts({ recipe, seconds }: Picture): string {
+  return [
+    `seed ${recipe.seed}`,
+    `${recipe.num_inference_steps} steps`,
+    recipe.guidance_scale > 1 ? `guidance ${recipe.guidance_scale}` : 'unguided',
+    recipe.scheduler,
+    sizeName(recipe.width, recipe.height),
+    recipe.model,
+    ...(seconds === undefined ? [] : [`painted in ${duration(seconds)}`])
+  ].join(' · ')
+}

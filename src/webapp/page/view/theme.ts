@@ -1,0 +1,31 @@
+import { byId } from '../lib/dom.js'
+import { recall, remember } from '../lib/remember.js'
+
+const NAME = 'easel.theme'
+const THEMES = ['auto', 'light', 'dark'] as const
+type Theme = (typeof THEMES)[number]
+
+const WORDS: Readonly<Record<Theme, { text: string; label: string }>> = {
+  auto: { text: 'Auto', label: 'Theme: as the system' },
+  light: { text: 'Light', label: 'Theme: light' },
+  dark: { text: 'Dark', label: 'Theme: dark' }
+}
+
+/** Light or dark, as the system says or as a person chose. */
+export function startTheme(): void {
+  const button = byId('theme', HTMLButtonElement)
+  const text = byId('theme-text', HTMLSpanElement)
+  let theme = recall<{ theme: Theme }>(NAME)?.theme ?? 'auto'
+  const show = () => {
+    if (theme === 'auto') delete document.documentElement.dataset['theme']
+    else document.documentElement.dataset['theme'] = theme
+    text.textContent = WORDS[theme].text
+    button.setAttribute('aria-label', WORDS[theme].label)
+  }
+  button.addEventListener('click', () => {
+    theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length]!
+    remember(NAME, { theme })
+    show()
+  })
+  show()
+}
