@@ -1,3 +1,4 @@
+import accepts from '@fastify/accepts'
 import sensible from '@fastify/sensible'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
@@ -9,39 +10,48 @@ import { requestIdOf, requestIdPlugin } from './plugins/request-id.js'
 import { generateRoute } from './routes/generate.js'
 import { healthRoutes } from './routes/health.js'
 import { metricsRoute } from './routes/metrics.js'
+import { requestRoutes } from './routes/requests.js'
+import type { Defaults } from './service/resolve.js'
 import type { ImageService } from './service/service.js'
 
 export interface AppParts {
   engine: Engine
   service: ImageService
+  defaults: Defaults
   metrics: Metrics
   log: FastifyBaseLogger
   /** bytes */
   bodyLimit: number
+  /** ms that a client has to send its request */
+  receiveTimeout: number
+  /** Whether answers carry the recipe with its prompts. */
+  withRecipe: boolean
   version: string
 }
 
 /** Puts the HTTP application together. It never listens: that is main's, and a test's, to do. */
-export async function buildApp({ engine, service, metrics, log, bodyLimit, version }: AppParts): Promise<FastifyInstance> {
+export async function buildApp({ engine, service, defaults, metrics, log, bodyLimit, receiveTimeout, withRecipe, version }: AppParts): Promise<FastifyInstance> {
   const app = Fastify({
     loggerInstance: log,
     bodyLimit,
     genReqId: requestIdOf,
     logController: new LogController({ requestIdLogLabel: 'requestId', disableRequestLogging: true }),
     // A client has this long to send its request; how long an answer may take is the service's to say.
-    requestTimeout: 30_000,
+    requestTimeout: receiveTimeout,
     forceCloseConnections: 'idle',
     // Strict: "7" is no number, and an unknown field is a mistake that the client wants to hear about.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } }
   }).withTypeProvider<TypeBoxTypeProvider>()
 
   await app.register(sensible)
+  await app.register(accepts)
   await app.register(requestIdPlugin)
   await app.register(requestLogPlugin)
   await app.register(errorsPlugin)
 
-  await app.register(generateRoute, { service })
-  await app.register(healthRoutes, { engine, service, version })
+  await app.register(generateRoute, { service, withRecipe })
+  await app.register(requestRoutes, { service })
+  await app.register(healthRoutes, { engine, service, defaults, version })
   await app.register(metricsRoute, { registry: metrics.registry })
   return app
 }

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { ConfigError, type Option, type OptionValues, helpText, number, oneOf, optional, parseNumber, readOptions, text } from './options.js'
+import { ConfigError, flag, type Option, type OptionValues, helpText, number, oneOf, optional, parseNumber, readOptions, text } from './options.js'
 
 /** The folder that holds package.json, models/ and python-worker/. */
 export const packageRoot = fileURLToPath(new URL('..', import.meta.url))
@@ -37,15 +37,21 @@ export const options = {
   defaultScheduler: optional({ env: 'DEFAULT_SCHEDULER', value: 'name', doc: "scheduler of requests without it. Default: the model's.", parse: (value: string) => value }),
 
   queueLimit: number('QUEUE_LIMIT', 64, { min: 1, max: 100_000, ...whole }, 'Most requests that are accepted and not yet answered; one more is answered 429.'),
-  requestTimeout: number('REQUEST_TIMEOUT', 300, seconds, 'Seconds after which a request is stopped and answered 504.'),
+  requestTimeout: number('REQUEST_TIMEOUT', 300, seconds, 'Seconds after which a request is stopped and answered 504; a client may ask for less.'),
+  resumeWindow: number('RESUME_WINDOW', 10, { min: 0, max: 3600 }, 'Seconds that a request with an Idempotency-Key goes on for after its client has left, so that a retry can join it.'),
+  idempotencyTtl: number('IDEMPOTENCY_TTL', 600, seconds, 'Seconds that the answer to a request with an Idempotency-Key is kept for.'),
+  idempotencyBytes: number('IDEMPOTENCY_BYTES', 268_435_456, { min: 0, max: 2 ** 40, ...whole }, 'Most bytes of such answers that are kept.'),
   bodyLimit: number('BODY_LIMIT', 65_536, { min: 1024, max: 104_857_600, ...whole }, 'Largest request body in bytes.'),
+  receiveTimeout: number('RECEIVE_TIMEOUT', 30, seconds, 'Seconds that a client has to send its whole request.'),
   heartbeatInterval: number('HEARTBEAT_INTERVAL', 1, seconds, 'Seconds between heartbeats of a worker.'),
   heartbeatTimeout: number('HEARTBEAT_TIMEOUT', 10, seconds, 'Seconds of silence after which a worker is taken for dead.'),
   stepTimeout: number('STEP_TIMEOUT', 120, seconds, 'Seconds without a finished step, while rows are in use, after which a worker is taken for hung.'),
   startTimeout: number('START_TIMEOUT', 3600, seconds, 'Seconds that a worker may take to load and compile before it says HELLO.'),
   restartBackoff: number('RESTART_BACKOFF', 0.5, seconds, 'Seconds before a dead worker is started again; doubled at each death in a row, up to 30.'),
   drainTimeout: number('DRAIN_TIMEOUT', 25, seconds, 'Seconds that SIGTERM leaves for running requests. Closing takes up to 4 more; keep the sum under the time that the platform gives (GKE spot nodes: 15 by default).'),
-  pngCompression: number('PNG_COMPRESSION', 4, { min: 0, max: 9, ...whole }, 'zlib level of PNG files.')
+  pngCompression: number('PNG_COMPRESSION', 6, { min: 0, max: 9, ...whole }, 'zlib level of PNG files.'),
+  imageEncoders: optional({ env: 'IMAGE_ENCODERS', value: 'integer', doc: 'Most image files that are made at once. Default: the cores of this machine less one, which is for everything else.', parse: (value: string) => parseNumber(value, { min: 1, max: 1024, ...whole }) }),
+  embedRecipe: flag('EMBED_RECIPE', true, 'Whether images and headers carry the whole recipe, with its prompts: true or false.')
 } satisfies Record<string, Option<unknown>>
 
 export { ConfigError, flagOf, HelpRequested } from './options.js'

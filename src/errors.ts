@@ -11,9 +11,11 @@ export const catalogue = {
   UNSUPPORTED_SIZE: { status: 400, summary: 'The model has no compiled program for this size.' },
   UNSUPPORTED_SCHEDULER: { status: 400, summary: 'The model does not offer this scheduler.' },
   LIMIT_EXCEEDED: { status: 400, summary: 'A number is over what this server allows.' },
-  NOT_FOUND: { status: 404, summary: 'There is no such route.' },
+  NOT_FOUND: { status: 404, summary: 'There is no such route, or no such request in flight.' },
+  NOT_ACCEPTABLE: { status: 406, summary: 'The answer cannot take any of the forms that Accept names.' },
   BODY_TOO_LARGE: { status: 413, summary: 'The body is over the limit.' },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, summary: 'The body is not application/json.' },
+  IDEMPOTENCY_KEY_REUSED: { status: 422, summary: 'The idempotency key came before with another body.' },
   QUEUE_FULL: { status: 429, summary: 'The queue is full.' },
   CANCELLED: { status: 499, summary: 'The client left or cancelled the request.' },
   GENERATION_FAILED: { status: 500, summary: 'The worker could not make the image.' },
@@ -22,6 +24,7 @@ export const catalogue = {
   INTERNAL: { status: 500, summary: 'Something went wrong inside the server.' },
   NOT_READY: { status: 503, summary: 'No worker is ready.' },
   DRAINING: { status: 503, summary: 'The server is shutting down.' },
+  DEADLINE_UNREACHABLE: { status: 503, summary: 'The request could not be done within its time, so it was not begun.' },
   DEADLINE_EXCEEDED: { status: 504, summary: 'The request did not finish before its deadline.' }
 } as const satisfies Record<string, { status: number; summary: string }>
 

@@ -24,12 +24,14 @@ export function createMetrics(): Metrics {
   const counter = (name: string, help: string, labelNames: string[] = []) => new Counter({ name, help, labelNames, registers })
 
   const duration = histogram('easel_request_duration_seconds', 'From acceptance to the end of a request.', ['outcome'])
-  const queueWait = histogram('easel_queue_wait_seconds', 'From acceptance until a worker was given the request.')
+  const queueWait = histogram('easel_queue_wait_seconds', 'From acceptance until a worker began with the request.')
   const step = histogram('easel_step_duration_seconds', 'A denoising step, over all rows in it.', ['worker'])
-  const png = histogram('easel_png_duration_seconds', 'Encoding one PNG.')
+  const file = histogram('easel_image_encode_duration_seconds', 'Making one image file, with its wait for an encoder.', ['format'])
   const images = counter('easel_images_total', 'Images made.')
   const pixels = counter('easel_pixels_total', 'Pixels made.')
-  const pngBytes = counter('easel_png_bytes_total', 'Bytes of the PNG files made.')
+  const fileBytes = counter('easel_image_bytes_total', 'Bytes of the image files made.', ['format'])
+  const refused = counter('easel_requests_refused_total', 'Requests refused at the door, by error code.', ['code'])
+  const repeated = counter('easel_idempotent_requests_total', 'Requests answered by an earlier one with the same key: joined while it ran, or replayed after.', ['result'])
   const replays = counter('easel_replays_total', 'Requests given to a worker again.')
   const lost = counter('easel_workers_lost_total', 'Connections to workers that ended.', ['worker', 'cause'])
   const restarts = counter('easel_worker_restarts_total', 'Worker processes started again.', ['worker'])
@@ -38,12 +40,14 @@ export function createMetrics(): Metrics {
 
   const observer: Metrics['observer'] = {
     ended: (outcome, seconds) => duration.observe({ outcome }, seconds),
-    png({ seconds, bytes, width, height }) {
-      png.observe(seconds)
-      pngBytes.inc(bytes)
+    file({ seconds, format, bytes, width, height }) {
+      file.observe({ format }, seconds)
+      fileBytes.inc({ format }, bytes)
       images.inc()
       pixels.inc(width * height)
     },
+    refused: ({ code }) => refused.inc({ code }),
+    repeated: (result) => repeated.inc({ result }),
     queueWait: (seconds) => queueWait.observe(seconds),
     step: (worker, seconds) => step.observe({ worker }, seconds),
     hello(worker, hello) {
@@ -91,6 +95,7 @@ function watch(registry: Registry, { engine, service }: { engine: Engine; servic
   total('easel_requests_total', 'Accepted requests that ended, by outcome.', ['outcome'], () => OUTCOMES.map((outcome) => [{ outcome }, ledger.ended[outcome]]))
   gauge('easel_requests_in_flight', 'Requests accepted and not ended.', [], single(() => ledger.inFlight))
   gauge('easel_queue_depth', 'Requests that wait for a worker.', [], single(() => engine.state.queued))
+  gauge('easel_idempotency_keys', 'Requests that are known by their idempotency key.', [], single(() => service.keysKnown))
   gauge('easel_queue_limit', 'Most requests in flight.', [], single(() => service.queueLimit))
   gauge('easel_workers_ready', 'Workers that are connected and alive.', [], single(() => engine.state.workers.length))
   gauge('easel_workers_expected', 'Workers there should be.', [], single(() => engine.state.workersExpected))

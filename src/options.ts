@@ -54,6 +54,14 @@ export function parseNumber(value: string, { min, max, integer }: Range): number
   return parsed
 }
 
+export function flag(env: string, fallback: boolean, doc: string): Option<boolean> {
+  const parse = (value: string) => {
+    if (value !== 'true' && value !== 'false') throw new Error('must be true or false')
+    return value === 'true'
+  }
+  return { env, doc, fallback, value: 'true|false', parse }
+}
+
 export function oneOf<const T extends string>(env: string, values: readonly T[], fallback: T, doc: string): Option<T> {
   const parse = (value: string) => {
     const found = values.find((candidate) => candidate === value)

@@ -1,9 +1,11 @@
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { buildApp } from './app.js'
 import { type Config, packageRoot } from './config.js'
 import { Engine, type EngineOptions } from './engine/engine.js'
+import { ImageEncoder } from './image/encoder.js'
 import { createMetrics } from './metrics.js'
 import { ImageService } from './service/service.js'
 import { SdxlTokenizers } from './tokenizer/index.js'
@@ -41,15 +43,19 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
   const service = new ImageService({
     engine,
     tokenizers,
+    encoder: new ImageEncoder({ pngCompression: config.pngCompression, concurrency: config.imageEncoders ?? Math.max(1, availableParallelism() - 1) }),
     defaults: config,
     queueLimit: config.queueLimit,
     requestTimeout: config.requestTimeout * 1000,
-    pngCompression: config.pngCompression,
+    resumeWindow: config.resumeWindow * 1000,
+    idempotencyTtl: config.idempotencyTtl * 1000,
+    idempotencyBytes: config.idempotencyBytes,
+    embedRecipe: config.embedRecipe,
     version,
     observer: metrics.observer
   })
   metrics.watch({ engine, service })
-  const app = await buildApp({ engine, service, metrics, log, bodyLimit: config.bodyLimit, version })
+  const app = await buildApp({ engine, service, defaults: config, metrics, log, bodyLimit: config.bodyLimit, receiveTimeout: config.receiveTimeout * 1000, withRecipe: config.embedRecipe, version })
 
   return {
     app,

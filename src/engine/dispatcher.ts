@@ -1,5 +1,6 @@
+import type { Forecast } from './estimate.js'
 import type { EngineObserver, Log } from './events.js'
-import { type Job, type JobProgress, type RawImage } from './job.js'
+import { type Job, JobError, type JobListener, type RawImage, rowsOf } from './job.js'
 import type { Failed, GatewayMessage, Result } from './protocol.js'
 import type { ConnectedWorker, WorkMessage } from './registry.js'
 import { Task } from './task.js'
@@ -15,6 +16,7 @@ const GOING_AWAY = 'the server is shutting down'
 export interface DispatcherOptions {
   workers: () => Iterable<ConnectedWorker>
   send: (worker: string, message: GatewayMessage) => void
+  forecast: Forecast
   observer: EngineObserver
   log: Log
   /** Monotonic clock in ms. */
@@ -23,10 +25,11 @@ export interface DispatcherOptions {
 
 export interface SubmitOptions {
   id: string
-  /** ms from now */
+  /** ms from now, for the worker to know; the signal is what ends the job here. */
   timeout: number
+  /** Ends the job: with the JobError that is its reason, else as cancelled. */
   signal?: AbortSignal | undefined
-  onProgress?: ((progress: JobProgress) => void) | undefined
+  listener?: JobListener | undefined
 }
 
 /** One try of a task at one worker. It holds the worker's rows until the worker says that they are free. */
@@ -59,14 +62,20 @@ export class Dispatcher {
     return this.#queue.length
   }
 
-  /** Jobs that wait, in order. */
-  get waiting(): readonly Task[] {
-    return this.#queue
-  }
-
   /** Jobs at a worker. */
   get running(): readonly Task[] {
     return [...this.#assignments.values()].map(({ task }) => task).filter((task) => !task.ended)
+  }
+
+  /**
+   * Seconds from now until each of the jobs that run and wait is done, in this order, and at last until `next` would
+   * be done if it came now. Undefined as long as nothing was measured.
+   */
+  secondsUntilDone(next?: Job): number[] | undefined {
+    const loads = [...this.#inOrder(), ...(next === undefined ? [] : [{ rows: rowsOf(next), stepsLeft: next.steps }])]
+    let rows = 0
+    for (const worker of this.#options.workers()) rows += worker.hello.rows
+    return this.#options.forecast.secondsUntilDone(loads, rows)
   }
 
   /**
@@ -74,15 +83,11 @@ export class Dispatcher {
    *
    * @throws JobError when it ends in any other way; the rows it held are free by the worker's next step
    */
-  submit(job: Job, { id, timeout, signal, onProgress }: SubmitOptions): Promise<RawImage[]> {
+  submit(job: Job, { id, timeout, signal, listener }: SubmitOptions): Promise<RawImage[]> {
     const submittedAt = this.#options.now()
-    const task = new Task({ id, job, submittedAt, deadline: submittedAt + timeout, onProgress })
-    const timer = setTimeout(() => this.#stop(task, 'expired', 'the request did not finish before its deadline'), timeout)
-    const onAbort = () => this.#stop(task, 'cancelled', 'the request was cancelled')
-    task.onEnd(() => {
-      clearTimeout(timer)
-      signal?.removeEventListener('abort', onAbort)
-    })
+    const task = new Task({ id, job, submittedAt, deadline: submittedAt + timeout, listener })
+    const onAbort = () => this.#stop(task, signal?.reason)
+    task.onEnd(() => signal?.removeEventListener('abort', onAbort))
     if (this.#abandoned) task.fail('draining', GOING_AWAY)
     else if (signal?.aborted) onAbort()
     else {
@@ -95,14 +100,13 @@ export class Dispatcher {
 
   /** Gives waiting tasks to workers while there is room. */
   pump(): void {
-    for (;;) {
-      const task = this.#queue[0]
-      if (task === undefined) return
+    for (let task = this.#queue[0]; task !== undefined; task = this.#queue[0]) {
       const worker = this.#choose(task)
-      if (worker === undefined) return
+      if (worker === undefined) break
       this.#queue.shift()
       this.#assign(task, worker)
     }
+    this.#tellPlaces()
   }
 
   /** Takes a worker's message about a task. */
@@ -115,7 +119,9 @@ export class Dispatcher {
     if (message.kind === 'PROGRESS') {
       const { image, stage, step, of, preview } = message.header
       const picture = preview && message.pixels ? { preview: { ...preview, pixels: message.pixels } } : {}
+      const first = !task.started
       task.progress({ image, stage, step, of, ...picture })
+      if (first) this.#started(task)
     } else if (message.kind === 'RESULT') this.#result(id, assignment, message.header, message.pixels)
     else this.#failed(id, task, message.header)
   }
@@ -176,8 +182,7 @@ export class Dispatcher {
   #assign(task: Task, worker: ConnectedWorker): void {
     const { observer, now, send } = this.#options
     task.attempts += 1
-    if (task.attempts === 1) observer.queueWait((now() - task.submittedAt) / 1000)
-    else observer.replay()
+    if (task.attempts > 1) observer.replay()
     // The wire wants an id that was never used, and a replay must not be mistaken for its first try.
     const id = `${task.id}.${task.attempts}`
     this.#assignments.set(id, { task, worker: worker.name, owed: task.job.seeds.length })
@@ -194,6 +199,7 @@ export class Dispatcher {
     const { image, seed, width, height, timings } = result
     if (seed === task.job.seeds[image] && width === task.job.width && height === task.job.height) {
       task.image(image, { seed, width, height, pixels, timings })
+      this.#options.forecast.aroundTook((timings.encode_ms + timings.decode_ms) / 1000)
     } else task.fail('internal', 'the worker answered with another image than was asked for')
     assignment.owed -= 1
     if (assignment.owed === 0) this.#release(id)
@@ -214,13 +220,38 @@ export class Dispatcher {
     this.pump()
   }
 
+  #started(task: Task): void {
+    this.#options.observer.queueWait((this.#options.now() - task.submittedAt) / 1000)
+    this.#tellPlaces()
+  }
+
   /** Ends a task for its client at once; the rows it holds are freed by the worker at its next step. */
-  #stop(task: Task, failure: 'cancelled' | 'expired', message: string): void {
+  #stop(task: Task, reason: unknown): void {
     const place = this.#queue.indexOf(task)
     if (place !== -1) this.#queue.splice(place, 1)
-    task.fail(failure, message)
+    if (reason instanceof JobError) task.fail(reason.failure, reason.message)
+    else task.fail('cancelled', 'the request was cancelled')
     for (const [id, assignment] of this.#assignments) {
       if (assignment.task === task) this.#options.send(assignment.worker, { kind: 'CANCEL', header: { id } })
+    }
+    this.#tellPlaces()
+  }
+
+  /** Tasks in the order in which they are done: at workers, then in the queue. */
+  #inOrder(): readonly Task[] {
+    return [...this.running, ...this.#queue]
+  }
+
+  /** Tells those who asked how many wait before them. What a worker has and has not begun with waits too. */
+  #tellPlaces(): void {
+    const tasks = this.#inOrder()
+    if (!tasks.some((task) => task.wantsPlace)) return
+    const seconds = this.secondsUntilDone()
+    let ahead = 0
+    for (const [index, task] of tasks.entries()) {
+      if (task.started) continue
+      task.place(ahead, seconds?.[index])
+      ahead += 1
     }
   }
 }

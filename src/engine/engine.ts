@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { createDecoder } from './codec.js'
 import { Dispatcher, type SubmitOptions } from './dispatcher.js'
-import { Estimator } from './estimate.js'
+import { Forecast } from './estimate.js'
 import type { EngineObserver, Log, LossCause } from './events.js'
 import type { Job, RawImage } from './job.js'
 import type { Hello } from './protocol.js'
@@ -46,7 +46,7 @@ export class Engine {
   readonly #registry: WorkerRegistry
   readonly #dispatcher: Dispatcher
   readonly #supervisor: Supervisor | undefined
-  readonly #estimator: Estimator
+  readonly #forecast = new Forecast()
   readonly #heartbeat: NodeJS.Timeout
   readonly #workersExpected: number
   /** Settles when the first worker is ready. */
@@ -73,15 +73,13 @@ export class Engine {
 
   private constructor(options: EngineOptions, socket: RouterSocket) {
     const now = () => performance.now()
-    const estimator = new Estimator()
     const observer: EngineObserver = {
       ...options.observer,
-      step(worker, seconds) {
-        estimator.observe(seconds)
+      step: (worker, seconds) => {
+        this.#forecast.stepTook(seconds)
         options.observer.step(worker, seconds)
       }
     }
-    this.#estimator = estimator
     this.#socket = socket
     this.#registry = new WorkerRegistry({
       process: randomUUID(),
@@ -101,6 +99,7 @@ export class Engine {
     this.#dispatcher = new Dispatcher({
       workers: () => this.#registry.workers.values(),
       send: (worker, message) => this.#registry.send(worker, message),
+      forecast: this.#forecast,
       observer,
       log: options.log,
       now
@@ -145,10 +144,20 @@ export class Engine {
     return this.#supervisor?.pids ?? []
   }
 
-  /** Seconds until everything that is accepted now would be done; 0 while no step was measured. */
-  get backlogSeconds(): number {
-    const rows = [...this.#registry.workers.values()].reduce((sum, worker) => sum + worker.hello.rows, 0)
-    return this.#estimator.secondsFor([...this.#dispatcher.waiting, ...this.#dispatcher.running], rows)
+  /** Seconds until half of what is accepted now will be done; undefined while nothing was measured or nothing is there. */
+  get halfBacklogSeconds(): number | undefined {
+    const seconds = this.#dispatcher.secondsUntilDone()?.toSorted((a, b) => a - b)
+    return seconds?.[Math.floor(seconds.length / 2)]
+  }
+
+  /** Seconds until a job would be done if it came now; undefined while nothing was measured. */
+  secondsFor(job: Job): number | undefined {
+    return this.#dispatcher.secondsUntilDone(job)?.at(-1)
+  }
+
+  /** Seconds that so many steps, and the decoding after them, take; undefined while nothing was measured. */
+  secondsLeft(steps: number): number | undefined {
+    return this.#forecast.secondsLeft(steps)
   }
 
   /** Takes a job and brings its images. @throws JobError when it ends in any other way */

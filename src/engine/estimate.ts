@@ -1,30 +1,82 @@
-/** Weight of the latest step in the running mean. */
+/** Weight of the latest measurement in a running mean. */
 const SMOOTHING = 0.1
 
 /** What waits or runs, as far as an estimate needs it. */
 export interface Load {
   readonly rows: number
-  readonly job: { readonly steps: number }
+  /** Steps that are still to do. */
+  readonly stepsLeft: number
+}
+
+/** A mean that forgets: undefined before the first measurement. */
+export class RunningMean {
+  #value: number | undefined
+
+  get value(): number | undefined {
+    return this.#value
+  }
+
+  observe(value: number): void {
+    this.#value = this.#value === undefined ? value : this.#value + SMOOTHING * (value - this.#value)
+  }
 }
 
 /**
- * Guesses how long work takes, from how long steps took lately.
+ * Plays the queue forward: when would each load be done, in steps from now?
  *
- * A step of full rows and one of a single row cost about the same on a chip that is not full, so the mean is over
- * steps, and the work is counted in row-steps divided by the rows that all workers have together.
+ * Loads begin in order, each as soon as as many rows are free as it needs, and hold them for all their steps; a step
+ * of few rows takes as long as one of many. That is how the workers go about it, but for sizes that take turns and
+ * for images that share a request without sharing their rows' end.
+ *
+ * @param loads what runs, then what waits, in order
+ * @param rows rows of all workers together
+ * @returns for each load the step after which it is done
  */
-export class Estimator {
-  /** Mean seconds of a step lately; undefined before the first. */
-  #stepSeconds: number | undefined
+export function stepsUntilDone(loads: Iterable<Load>, rows: number): number[] {
+  /** For each row, the step after which it is free; ascending. */
+  const free: number[] = Array.from({ length: Math.max(1, rows) }, () => 0)
+  const done: number[] = []
+  for (const load of loads) {
+    const taken = Math.min(load.rows, free.length)
+    const end = free[taken - 1]! + load.stepsLeft
+    free.fill(end, 0, taken)
+    free.sort((a, b) => a - b)
+    done.push(end)
+  }
+  return done
+}
 
-  observe(seconds: number): void {
-    this.#stepSeconds = this.#stepSeconds === undefined ? seconds : this.#stepSeconds + SMOOTHING * (seconds - this.#stepSeconds)
+/**
+ * Says when work will be done, from how long steps took lately. It knows nothing until a worker has made an image.
+ */
+export class Forecast {
+  readonly #step = new RunningMean()
+  readonly #around = new RunningMean()
+
+  /** A denoising step took so many seconds. */
+  stepTook(seconds: number): void {
+    this.#step.observe(seconds)
   }
 
-  /** Seconds until the loads are all done, if nothing else comes. 0 when nothing is known yet. */
-  secondsFor(loads: Iterable<Load>, rows: number): number {
-    let rowSteps = 0
-    for (const load of loads) rowSteps += load.rows * load.job.steps
-    return ((this.#stepSeconds ?? 0) * rowSteps) / Math.max(1, rows)
+  /** Encoding the prompt and decoding the image took so many seconds together. */
+  aroundTook(seconds: number): void {
+    this.#around.observe(seconds)
+  }
+
+  /** Seconds that a step takes lately. */
+  get stepSeconds(): number | undefined {
+    return this.#step.value
+  }
+
+  /** Seconds from now until each load is done (see `stepsUntilDone`); undefined as long as nothing was measured. */
+  secondsUntilDone(loads: Iterable<Load>, rows: number): number[] | undefined {
+    const [step, around] = [this.#step.value, this.#around.value]
+    if (step === undefined || around === undefined) return undefined
+    return stepsUntilDone(loads, rows).map((steps) => steps * step + around)
+  }
+
+  /** Seconds that so many steps and what comes after them take; undefined as long as nothing was measured. */
+  secondsLeft(steps: number): number | undefined {
+    return this.secondsUntilDone([{ rows: 1, stepsLeft: steps }], 1)?.[0]
   }
 }

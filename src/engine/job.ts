@@ -35,6 +35,17 @@ export interface JobProgress {
   readonly preview?: { readonly width: number; readonly height: number; readonly pixels: Uint8Array }
 }
 
+/** What happens to a job on its way, for whoever wants to know. */
+export interface JobListener {
+  /** Its place has changed: so many jobs are ahead of it, and it will be done in so many seconds, if that is known. */
+  waiting?: (ahead: number, seconds: number | undefined) => void
+  /** A worker has begun with it. A job that is done again after a worker's death does not begin again. */
+  started?: () => void
+  progress?: (progress: JobProgress) => void
+  /** One of its images is there. */
+  image?: (index: number, image: RawImage) => void
+}
+
 /** Why a job ended without images. The service gives each its error code. */
 export type JobFailure =
   | 'cancelled'

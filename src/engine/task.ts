@@ -1,4 +1,14 @@
-import { type Job, JobError, type JobFailure, type JobProgress, type RawImage, rowsOf } from './job.js'
+import { type Job, JobError, type JobFailure, type JobListener, type JobProgress, type RawImage, rowsOf } from './job.js'
+
+export interface TaskFields {
+  id: string
+  job: Job
+  /** ms */
+  submittedAt: number
+  /** ms */
+  deadline: number
+  listener?: JobListener | undefined
+}
 
 /** A job on its way through the dispatcher. It ends exactly once, whatever happens to it. */
 export class Task {
@@ -15,22 +25,27 @@ export class Task {
   crashes = 0
   /** True from the first sign that the worker works on it, until the worker is lost. */
   running = false
+  readonly #listener: JobListener
   readonly #images: (RawImage | undefined)[]
-  readonly #onProgress: ((progress: JobProgress) => void) | undefined
+  /** Steps done of each image. */
+  readonly #steps: number[]
   readonly #resolve: (images: RawImage[]) => void
   readonly #reject: (error: JobError) => void
   readonly #cleanups: (() => void)[] = []
+  #started = false
+  #ahead: number | undefined
   #ended = false
   readonly finished: Promise<RawImage[]>
 
-  constructor(fields: { id: string; job: Job; submittedAt: number; deadline: number; onProgress?: ((progress: JobProgress) => void) | undefined }) {
-    this.id = fields.id
-    this.job = fields.job
-    this.rows = rowsOf(fields.job)
-    this.submittedAt = fields.submittedAt
-    this.deadline = fields.deadline
-    this.#onProgress = fields.onProgress
-    this.#images = fields.job.seeds.map(() => undefined)
+  constructor({ id, job, submittedAt, deadline, listener }: TaskFields) {
+    this.id = id
+    this.job = job
+    this.rows = rowsOf(job)
+    this.submittedAt = submittedAt
+    this.deadline = deadline
+    this.#listener = listener ?? {}
+    this.#images = job.seeds.map(() => undefined)
+    this.#steps = job.seeds.map(() => 0)
     const { promise, resolve, reject } = withResolvers<RawImage[]>()
     this.finished = promise
     this.#resolve = resolve
@@ -41,19 +56,51 @@ export class Task {
     return this.#ended
   }
 
+  /** Whether a worker has begun with it at least once. */
+  get started(): boolean {
+    return this.#started
+  }
+
+  /** Steps that its slowest image still needs. */
+  get stepsLeft(): number {
+    return this.running ? this.job.steps - Math.min(...this.#steps) : this.job.steps
+  }
+
+  /** Whether anyone asks for its place in the queue. */
+  get wantsPlace(): boolean {
+    return this.#listener.waiting !== undefined && !this.#started
+  }
+
   /** Runs when the task ends, in whatever way. */
   onEnd(cleanup: () => void): void {
     this.#cleanups.push(cleanup)
   }
 
+  /** Says its place, if that has changed. */
+  place(ahead: number, seconds: number | undefined): void {
+    if (this.#ahead === ahead || this.#started || this.#ended) return
+    this.#ahead = ahead
+    this.#listener.waiting?.(ahead, seconds)
+  }
+
   progress(progress: JobProgress): void {
+    if (!this.running) this.#steps.fill(0)
     this.running = true
-    if (!this.#ended) this.#onProgress?.(progress)
+    this.#steps[progress.image] = progress.step
+    if (this.#ended) return
+    if (!this.#started) {
+      this.#started = true
+      this.#listener.started?.()
+    }
+    this.#listener.progress?.(progress)
   }
 
   /** Takes one image; the last one ends the task. An image that came before (from an earlier attempt) is not taken twice. */
   image(index: number, image: RawImage): void {
-    this.#images[index] ??= image
+    if (this.#ended || this.#images[index] !== undefined) return
+    this.#images[index] = image
+    this.#steps[index] = this.job.steps
+    this.#listener.image?.(index, image)
     const images = this.#images.filter((each) => each !== undefined)
     if (images.length === this.#images.length) this.#end(() => this.#resolve(images))
   }

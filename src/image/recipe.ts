@@ -1,3 +1,5 @@
+import type { Format } from './formats.js'
+
 /** Everything that decides an image, in the field's standard names. Sent again, it gives the same bytes. */
 export interface Recipe {
   readonly prompt: string
@@ -8,6 +10,9 @@ export interface Recipe {
   readonly scheduler: string
   readonly width: number
   readonly height: number
+  readonly output_format: Format
+  /** Of JPEG and WebP. */
+  readonly quality?: number
   /** The model's name, and the digest of its weights. */
   readonly model: string
   readonly model_digest: string
@@ -29,7 +34,8 @@ export function recipeHeader(recipe: Recipe): string {
   return asciiJson(rest)
 }
 
-function asciiJson(value: object): string {
+/** JSON with every character beyond ASCII escaped, for places that take no other. */
+export function asciiJson(value: object): string {
   return JSON.stringify(value).replaceAll(/[\u007f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
 

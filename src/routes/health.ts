@@ -2,17 +2,19 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Engine } from '../engine/engine.js'
 import { HealthResponse } from '../schemas/health.js'
+import { type Defaults, defaultsOf } from '../service/resolve.js'
 import type { ImageService } from '../service/service.js'
 
 interface HealthParts {
   engine: Engine
   service: ImageService
+  defaults: Defaults
   version: string
 }
 
 const Probe = Type.Object({ status: Type.String() })
 
-/** GET /health for people, and the probes of the kubelet: /health/live, /health/ready, /health/startup. */
+/** GET /health for people, and the probes: of the kubelet (/health/live, /health/ready, /health/startup) and of KServe. */
 export const healthRoutes: FastifyPluginAsyncTypebox<HealthParts> = async (app, parts) => {
   const { engine } = parts
 
@@ -34,6 +36,9 @@ export const healthRoutes: FastifyPluginAsyncTypebox<HealthParts> = async (app, 
   probe('/health/live', 'The process is alive', () => true)
   probe('/health/ready', 'Requests are accepted', () => engine.ready)
   probe('/health/startup', 'A worker has been ready once', () => engine.capabilities !== undefined)
+  // The same two under the names of KServe's Open Inference Protocol.
+  probe('/v2/health/live', 'The process is alive (Open Inference Protocol)', () => true)
+  probe('/v2/health/ready', 'Requests are accepted (Open Inference Protocol)', () => engine.ready)
 }
 
 function statusOf(engine: Engine): HealthResponse['status'] {
@@ -42,7 +47,7 @@ function statusOf(engine: Engine): HealthResponse['status'] {
   return engine.capabilities === undefined ? 'starting' : 'unavailable'
 }
 
-function describe({ engine, service, version }: HealthParts): HealthResponse {
+function describe({ engine, service, defaults, version }: HealthParts): HealthResponse {
   const { workers, workersExpected, queued } = engine.state
   const model = engine.capabilities
   return {
@@ -52,6 +57,8 @@ function describe({ engine, service, version }: HealthParts): HealthResponse {
     model: model?.model ?? null,
     sizes: model?.sizes ?? [],
     schedulers: model?.schedulers ?? [],
+    defaults: model === undefined ? null : defaultsOf(model, defaults),
+    limits: model === undefined ? null : { num_inference_steps: model.limits.max_steps, guidance_scale: model.limits.max_guidance_scale, num_images: model.limits.max_images },
     requests: { in_flight: service.ledger.inFlight, queued, limit: service.queueLimit },
     workers: {
       expected: workersExpected,

@@ -16,9 +16,21 @@ export const GenerateRequest = Type.Object(
     width: Type.Optional(Type.Integer({ ...size, description: 'Pixels. A size that the model has compiled programs for; /health lists them.' })),
     height: Type.Optional(Type.Integer({ ...size, description: 'Pixels.' })),
     scheduler: Type.Optional(Type.String({ maxLength: 64, description: 'Sampler, for example euler or dpmpp_2m; /health lists them.' })),
+    num_images: Type.Optional(Type.Integer({ minimum: 1, maximum: 64, description: 'How many images to make; image i has the seed + i. Several come as JSON, multipart/mixed or events.' })),
+    output_format: Type.Optional(Type.Union([Type.Literal('png'), Type.Literal('jpeg'), Type.Literal('webp')], { description: 'File format. Default: the one that Accept names, else png.' })),
+    quality: Type.Optional(Type.Integer({ minimum: 1, maximum: 100, description: 'Quality of jpeg and webp; png loses nothing. Default: 90.' })),
+    timeout: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 86_400, description: "Seconds that the client will wait: a request that cannot be done by then is refused at once, one that is not is stopped and answered 504. At most the server's own limit." })),
+    preview_interval: Type.Optional(Type.Integer({ minimum: 0, maximum: 1000, description: 'Steps between previews in the event stream; 0, the default, for none.' })),
     truncate: Type.Optional(Type.Boolean({ description: 'Accept a prompt that is too long and use its first 77 tokens.' }))
   },
   { $id: 'GenerateRequest', additionalProperties: false }
 )
 
 export type GenerateRequest = Static<typeof GenerateRequest>
+
+/** Headers of POST /generate that mean something to it. */
+export const GenerateHeaders = Type.Object({
+  'idempotency-key': Type.Optional(Type.String({ pattern: '^[\\x21-\\x7e]{1,255}$', description: 'A retry with the same key and body joins the running request or gets its answer. With a key, a request goes on for a while after its client has left.' })),
+  'x-request-timeout': Type.Optional(Type.String({ pattern: '^\\d{1,6}(\\.\\d{1,6})?$', description: 'As `timeout` in the body; the lesser of the two counts.' })),
+  'last-event-id': Type.Optional(Type.String({ pattern: '^\\d{0,15}$', description: 'Events up to this id are not sent again.' }))
+})

@@ -9,6 +9,14 @@ export const HealthResponse = Type.Object(
     model: Type.Union([Type.Null(), Type.Object({ id: Type.String(), digest: Type.String(), dtype: Type.String() })]),
     sizes: Type.Array(Type.Array(Type.Integer()), { description: 'Sizes as [width, height].' }),
     schedulers: Type.Array(Type.String()),
+    defaults: Type.Union([
+      Type.Null(),
+      Type.Object(
+        { negative_prompt: Type.String(), num_inference_steps: Type.Integer(), guidance_scale: Type.Number(), width: Type.Integer(), height: Type.Integer(), scheduler: Type.String() },
+        { description: 'What requests get for the fields that they leave out.' }
+      )
+    ]),
+    limits: Type.Union([Type.Null(), Type.Object({ num_inference_steps: Type.Integer(), guidance_scale: Type.Number(), num_images: Type.Integer() }, { description: 'The most that a request may ask for.' })]),
     requests: Type.Object({ in_flight: Type.Integer(), queued: Type.Integer(), limit: Type.Integer() }),
     workers: Type.Object({
       expected: Type.Integer(),

@@ -12,8 +12,11 @@ export interface Defaults {
   readonly defaultScheduler: string | undefined
 }
 
-/** A request with every field decided. */
-export type ResolvedRequest = Required<Omit<GenerateRequest, 'truncate'>>
+/** A request with everything decided that decides its images. */
+export type ResolvedRequest = Required<Omit<GenerateRequest, 'truncate' | 'timeout' | 'preview_interval'>>
+
+/** diffusers and Pillow have no common default; this one is safe for pictures with hard edges. */
+const DEFAULT_QUALITY = 90
 
 /**
  * Fills in what the request leaves open (request, then operator, then model) and checks it against what the workers can do.
@@ -22,18 +25,23 @@ export type ResolvedRequest = Required<Omit<GenerateRequest, 'truncate'>>
  * @throws EaselError 400 with the field at fault
  */
 export function resolveRequest(request: GenerateRequest, model: Hello, defaults: Defaults, randomSeed: () => number): ResolvedRequest {
+  const otherwise = defaultsOf(model, defaults)
   const resolved: ResolvedRequest = {
     prompt: request.prompt,
-    negative_prompt: request.negative_prompt ?? defaults.defaultNegativePrompt ?? model.defaults.negative_prompt,
+    negative_prompt: request.negative_prompt ?? otherwise.negative_prompt,
     seed: request.seed ?? randomSeed(),
-    num_inference_steps: request.num_inference_steps ?? defaults.defaultSteps ?? model.defaults.num_inference_steps,
-    guidance_scale: request.guidance_scale ?? defaults.defaultGuidanceScale ?? model.defaults.guidance_scale,
-    width: request.width ?? defaults.defaultWidth ?? model.defaults.width,
-    height: request.height ?? defaults.defaultHeight ?? model.defaults.height,
-    scheduler: request.scheduler ?? defaults.defaultScheduler ?? model.defaults.scheduler
+    num_inference_steps: request.num_inference_steps ?? otherwise.num_inference_steps,
+    guidance_scale: request.guidance_scale ?? otherwise.guidance_scale,
+    width: request.width ?? otherwise.width,
+    height: request.height ?? otherwise.height,
+    scheduler: request.scheduler ?? otherwise.scheduler,
+    num_images: request.num_images ?? 1,
+    output_format: request.output_format ?? 'png',
+    quality: request.quality ?? DEFAULT_QUALITY
   }
   checkLimit('num_inference_steps', resolved.num_inference_steps, model.limits.max_steps)
   checkLimit('guidance_scale', resolved.guidance_scale, model.limits.max_guidance_scale)
+  checkLimit('num_images', resolved.num_images, model.limits.max_images)
   checkSize(resolved, model)
   if (!model.schedulers.includes(resolved.scheduler)) {
     throw new EaselError('UNSUPPORTED_SCHEDULER', `scheduler must be one of ${model.schedulers.join(', ')}`, { field: 'scheduler' })
@@ -41,7 +49,24 @@ export function resolveRequest(request: GenerateRequest, model: Hello, defaults:
   return resolved
 }
 
-function checkLimit(field: 'num_inference_steps' | 'guidance_scale', value: number, most: number): void {
+/** What a request gets for the fields that it leaves out: the operator's word, else the model's. */
+export function defaultsOf(model: Hello, defaults: Defaults): Hello['defaults'] {
+  return {
+    negative_prompt: defaults.defaultNegativePrompt ?? model.defaults.negative_prompt,
+    num_inference_steps: defaults.defaultSteps ?? model.defaults.num_inference_steps,
+    guidance_scale: defaults.defaultGuidanceScale ?? model.defaults.guidance_scale,
+    width: defaults.defaultWidth ?? model.defaults.width,
+    height: defaults.defaultHeight ?? model.defaults.height,
+    scheduler: defaults.defaultScheduler ?? model.defaults.scheduler
+  }
+}
+
+/** Image i has the seed + i, as a uint32. */
+export function seedsOf({ seed, num_images }: Pick<ResolvedRequest, 'seed' | 'num_images'>): number[] {
+  return Array.from({ length: num_images }, (_, index) => (seed + index) % 2 ** 32)
+}
+
+function checkLimit(field: 'num_inference_steps' | 'guidance_scale' | 'num_images', value: number, most: number): void {
   if (value > most) throw new EaselError('LIMIT_EXCEEDED', `${field} must be at most ${most}`, { field })
 }
 

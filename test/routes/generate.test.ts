@@ -48,7 +48,7 @@ describe('POST /generate', () => {
     expect(response.headers.get('content-type')).toBe('image/png')
     expect(response.headers.get('x-request-id')).toBe('my-id-1')
     expect(response.headers.get('easel-seed')).toBe('4294967295')
-    expect(response.headers.get('server-timing')).toMatch(/^queue;dur=[\d.]+, encode;dur=[\d.]+, denoise;dur=[\d.]+, decode;dur=[\d.]+, png;dur=[\d.]+, total;dur=[\d.]+$/)
+    expect(response.headers.get('server-timing')).toMatch(/^queue;dur=[\d.]+, encode;dur=[\d.]+, denoise;dur=[\d.]+, decode;dur=[\d.]+, file;dur=[\d.]+, total;dur=[\d.]+$/)
     const { comments } = await sharp(png).metadata()
     expect(JSON.parse(comments!.find(({ keyword }) => keyword === 'easel')!.text)).toEqual(recipe)
     expect(comments!.find(({ keyword }) => keyword === 'parameters')!.text).toBe(

@@ -1,0 +1,57 @@
+import { Readable } from 'node:stream'
+import { errorBody } from '../../errors.js'
+import type { Numbered, Run } from '../../service/run.js'
+import { imageJson } from './json.js'
+
+/** Proxies close a connection that says nothing; a comment now and then keeps it open. */
+const KEEP_ALIVE_MS = 15_000
+
+/** Headers of an event stream: no cache keeps it, and nginx does not collect it before passing it on. */
+export const EVENT_HEADERS = { 'cache-control': 'no-store', 'x-accel-buffering': 'no' }
+
+/**
+ * A run's events as a stream of server-sent events: those after `after` that are kept, and then each as it happens.
+ * The stream ends with the run. When it is closed before, `onClose` is called all the same.
+ *
+ * @see https://html.spec.whatwg.org/multipage/server-sent-events.html
+ */
+export function eventStream(run: Run, { after, withRecipe, onClose }: { after: number; withRecipe: boolean; onClose: () => void }): Readable {
+  const stream = new Readable({ read: () => undefined })
+  const keepAlive = setInterval(() => stream.push(': keep-alive\n\n'), KEEP_ALIVE_MS)
+  const unwatch = run.watch(after, (event) => {
+    stream.push(eventText(run, event, withRecipe))
+    if (event.type === 'done' || event.type === 'error') stream.push(null)
+  })
+  // All of a run that has ended may have been seen already.
+  if (run.ended && stream.readableLength === 0) stream.push(null)
+  stream.once('close', () => {
+    clearInterval(keepAlive)
+    unwatch()
+    onClose()
+  })
+  return stream
+}
+
+function eventText(run: Run, event: Numbered, withRecipe: boolean): string {
+  return `id: ${event.number}\nevent: ${event.type}\ndata: ${JSON.stringify(dataOf(run, event, withRecipe))}\n\n`
+}
+
+function dataOf(run: Run, event: Numbered, withRecipe: boolean): object {
+  const { id } = run
+  switch (event.type) {
+    case 'queued':
+      return { id, position: event.position, estimate_seconds: event.estimate_seconds }
+    case 'started':
+      return { id }
+    case 'progress':
+      return { id, image: event.image, step: event.step, of: event.of, eta_seconds: event.eta_seconds }
+    case 'preview':
+      return { id, image: event.image, step: event.step, width: event.width, height: event.height, mime_type: 'image/jpeg', data: event.jpeg.toString('base64') }
+    case 'image':
+      return { id, ...imageJson(event.image, withRecipe) }
+    case 'error':
+      return { ...errorBody(event.error, id), ...(event.error.retryAfter === undefined ? {} : { retry_after: event.error.retryAfter }) }
+    case 'done':
+      return { id, timings: event.timings, truncated: run.truncated }
+  }
+}

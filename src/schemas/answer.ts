@@ -1,0 +1,48 @@
+import { Type, type Static } from 'typebox'
+
+const Milliseconds = Type.Number({ minimum: 0 })
+
+/** Everything that decides an image; sent to POST /generate (without the model and the version) it gives the same bytes. */
+export const Recipe = Type.Object(
+  {
+    prompt: Type.String(),
+    negative_prompt: Type.String(),
+    seed: Type.Integer(),
+    num_inference_steps: Type.Integer(),
+    guidance_scale: Type.Number(),
+    scheduler: Type.String(),
+    width: Type.Integer(),
+    height: Type.Integer(),
+    output_format: Type.Union([Type.Literal('png'), Type.Literal('jpeg'), Type.Literal('webp')]),
+    quality: Type.Optional(Type.Integer()),
+    model: Type.String(),
+    model_digest: Type.String(),
+    version: Type.String()
+  },
+  { $id: 'Recipe' }
+)
+
+/** Body of an answer in JSON. */
+export const GenerateResponse = Type.Object(
+  {
+    id: Type.String({ description: "The request's id, as in x-request-id." }),
+    images: Type.Array(
+      Type.Object({
+        index: Type.Integer(),
+        seed: Type.Integer(),
+        mime_type: Type.String(),
+        width: Type.Integer(),
+        height: Type.Integer(),
+        data: Type.String({ description: 'The file in base64.' }),
+        recipe: Type.Optional(Recipe)
+      })
+    ),
+    timings: Type.Object(
+      { queue_ms: Milliseconds, encode_ms: Milliseconds, denoise_ms: Milliseconds, decode_ms: Milliseconds, file_ms: Milliseconds, total_ms: Milliseconds },
+      { description: 'Where the time went; of several images the slowest.' }
+    ),
+    truncated: Type.Array(Type.String(), { description: 'Prompts that were cut to fit.' })
+  },
+  { $id: 'GenerateResponse' }
+)
+export type GenerateResponse = Static<typeof GenerateResponse>

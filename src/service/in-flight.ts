@@ -1,0 +1,32 @@
+import type { Run } from './run.js'
+
+/** Finds runs that have not ended, by the name that their clients gave them. */
+export class RunsInFlight {
+  readonly #runs = new Map<string, Set<Run>>()
+
+  /**
+   * @param scope whose run it is: names of different callers never meet
+   * @param id need not be unique
+   */
+  add(scope: string, id: string, run: Run): void {
+    if (run.ended) return
+    const name = nameOf(scope, id)
+    const known = this.#runs.get(name)
+    if (known?.has(run)) return
+    const runs = known ?? new Set()
+    runs.add(run)
+    this.#runs.set(name, runs)
+    run.onEnd(() => {
+      runs.delete(run)
+      if (runs.size === 0) this.#runs.delete(name)
+    })
+  }
+
+  find(scope: string, id: string): readonly Run[] {
+    return [...(this.#runs.get(nameOf(scope, id)) ?? [])]
+  }
+}
+
+function nameOf(scope: string, id: string): string {
+  return JSON.stringify([scope, id])
+}

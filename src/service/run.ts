@@ -1,0 +1,185 @@
+import { JobError } from '../engine/job.js'
+import type { EaselError } from '../errors.js'
+import type { Format } from '../image/formats.js'
+import type { Recipe } from '../image/recipe.js'
+import { toEaselError } from './failures.js'
+
+/** Where the time of a request went, in ms. */
+export interface RunTimings {
+  readonly queue_ms: number
+  readonly encode_ms: number
+  readonly denoise_ms: number
+  readonly decode_ms: number
+  /** Making the file from the pixels. */
+  readonly file_ms: number
+  readonly total_ms: number
+}
+
+/** One image of a request, as a file. */
+export interface MadeImage {
+  readonly index: number
+  readonly seed: number
+  readonly format: Format
+  readonly width: number
+  readonly height: number
+  readonly bytes: Buffer
+  readonly recipe: Recipe
+}
+
+/** A request that succeeded. */
+export interface Finished {
+  readonly images: readonly MadeImage[]
+  readonly timings: RunTimings
+}
+
+export type RunEvent =
+  | { readonly type: 'queued'; readonly position: number; readonly estimate_seconds: number | null }
+  | { readonly type: 'started' }
+  | { readonly type: 'progress'; readonly image: number; readonly step: number; readonly of: number; readonly eta_seconds: number | null }
+  | { readonly type: 'preview'; readonly image: number; readonly step: number; readonly width: number; readonly height: number; readonly jpeg: Buffer }
+  | { readonly type: 'image'; readonly image: MadeImage }
+  | { readonly type: 'error'; readonly error: EaselError }
+  | { readonly type: 'done'; readonly timings: RunTimings }
+
+/** An event with its number, which only grows. */
+export type Numbered = RunEvent & { readonly number: number }
+
+export interface RunOptions {
+  /** The name that its client knows it by; not unique. */
+  id: string
+  /** ms after which it expires. */
+  timeout: number
+  /** ms that it goes on for after its last client has left; 0 stops it at once. */
+  abandonAfter: number
+  /** Names of the prompts that were cut to fit. */
+  truncated: readonly string[]
+}
+
+/** Events of which only the latest of an image is kept: an older one is of no use to anyone. */
+const SUPERSEDED: ReadonlySet<RunEvent['type']> = new Set(['queued', 'progress', 'preview'])
+
+/**
+ * An accepted request: what has happened to it, who waits for it, and its one end.
+ *
+ * Clients come and go; the run ends when it is done, when its time is over, when someone cancels it, or when its
+ * last client has left.
+ */
+export class Run {
+  readonly id: string
+  readonly truncated: readonly string[]
+  /** Settles when the run ends. */
+  readonly finished: Promise<Finished>
+  readonly #controller = new AbortController()
+  readonly #abandonAfter: number
+  readonly #watchers = new Set<(event: Numbered) => void>()
+  readonly #cleanups: ((error: EaselError | undefined) => void)[] = []
+  readonly #expiry: NodeJS.Timeout
+  #events: Numbered[] = []
+  #lastNumber = 0
+  #clients = 0
+  #abandoning: NodeJS.Timeout | undefined
+  #ended = false
+  #resolve!: (finished: Finished) => void
+  #reject!: (error: EaselError) => void
+
+  constructor({ id, timeout, abandonAfter, truncated }: RunOptions) {
+    this.id = id
+    this.truncated = truncated
+    this.#abandonAfter = abandonAfter
+    this.finished = new Promise((resolve, reject) => {
+      this.#resolve = resolve
+      this.#reject = reject
+    })
+    // A run may fail when nobody waits for it any more.
+    this.finished.catch(() => undefined)
+    this.#expiry = setTimeout(() => this.#stop('expired', 'the request did not finish before its deadline'), timeout)
+  }
+
+  /** Fires when the run is to stop; its reason is a JobError. */
+  get signal(): AbortSignal {
+    return this.#controller.signal
+  }
+
+  get ended(): boolean {
+    return this.#ended
+  }
+
+  /** Size of the files that it holds. */
+  get bytes(): number {
+    return this.#events.reduce((sum, event) => sum + (event.type === 'image' ? event.image.bytes.length : 0), 0)
+  }
+
+  /** Stops the run for all its clients. */
+  cancel(): void {
+    this.#stop('cancelled', 'the request was cancelled')
+  }
+
+  /** A client waits for the run. The function that it gets back says that it does not any more. */
+  attach(): () => void {
+    this.#clients += 1
+    clearTimeout(this.#abandoning)
+    let attached = true
+    return () => {
+      if (!attached) return
+      attached = false
+      this.#clients -= 1
+      if (this.#clients === 0) this.#abandon()
+    }
+  }
+
+  /** Tells a watcher every kept event after `after`, and then each new one, until the function it gets back is called. */
+  watch(after: number, watcher: (event: Numbered) => void): () => void {
+    for (const event of this.#events) if (event.number > after) watcher(event)
+    this.#watchers.add(watcher)
+    return () => this.#watchers.delete(watcher)
+  }
+
+  emit(event: RunEvent): void {
+    if (this.#ended) return
+    const numbered = { ...event, number: (this.#lastNumber += 1) }
+    if (SUPERSEDED.has(event.type)) this.#events = this.#events.filter((kept) => !supersedes(event, kept))
+    this.#events.push(numbered)
+    for (const watcher of this.#watchers) watcher(numbered)
+  }
+
+  /** Runs at the end, before anyone who waits hears of it. */
+  onEnd(cleanup: (error: EaselError | undefined) => void): void {
+    this.#cleanups.push(cleanup)
+  }
+
+  succeed(finished: Finished): void {
+    this.#end({ type: 'done', timings: finished.timings }, undefined)
+    this.#resolve(finished)
+  }
+
+  /** Ends the run with whatever went wrong. */
+  fail(cause: unknown): void {
+    const error = toEaselError(cause)
+    this.#end({ type: 'error', error }, error)
+    this.#reject(error)
+  }
+
+  #end(event: RunEvent, error: EaselError | undefined): void {
+    if (this.#ended) return
+    this.emit(event)
+    this.#ended = true
+    clearTimeout(this.#expiry)
+    clearTimeout(this.#abandoning)
+    for (const cleanup of this.#cleanups) cleanup(error)
+  }
+
+  #abandon(): void {
+    if (this.#ended) return
+    const stop = () => this.#stop('cancelled', 'the client left')
+    if (this.#abandonAfter === 0) stop()
+    else this.#abandoning = setTimeout(stop, this.#abandonAfter)
+  }
+
+  #stop(failure: 'cancelled' | 'expired', message: string): void {
+    if (!this.#ended) this.#controller.abort(new JobError(failure, message))
+  }
+}
+
+function supersedes(event: RunEvent, kept: RunEvent): boolean {
+  return event.type === kept.type && (!('image' in event) || event.image === (kept as typeof event).image)
+}
