@@ -7,9 +7,16 @@ one takes one. Rows are given out at step boundaries:
   they are finished or cancelled. Nobody overtakes, so small images do not starve one of two rows.
 - The sizes that have images with rows take turns. A step takes *all* such images of its size.
 
-So the bound is: **with S sizes in use, an image that has rows advances at least once in any S
-consecutive steps** (all at the same pace, old or young, whatever their size), and an image without
-rows waits for nobody who came after it.
+So the bounds are, with S sizes in use:
+
+- **An image that has rows advances once in any S consecutive steps**, old or young, whatever its
+  size, steps and guidance: N steps of its own take at most S·N steps.
+- **An image without rows waits for nobody who came after it.** If k images of its size came before
+  it, of at most N steps each, it gets rows after at most k·S·N steps. (The images that have rows
+  are done after S·N steps, all of them; so then at least one of the k is gone for good.)
+
+No arrival changes either, so no traffic starves anyone. A new size makes S larger by one, and takes
+its first turn last. All of this counts steps: how long one takes depends on its size and rows.
 """
 
 import math

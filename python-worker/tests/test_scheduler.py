@@ -1,9 +1,10 @@
 """The step scheduler: who shares a step, who waits, and for how long at most."""
 
+import itertools
 import math
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -140,6 +141,45 @@ def test_an_image_that_can_never_run_is_an_error(bad: Ticket) -> None:
     with pytest.raises(ValueError, match="image"):
         scheduler.add([ticket("b"), bad])
     assert not scheduler.busy
+
+
+STEPS = 5
+images = st.tuples(st.sampled_from(SIZES), st.integers(1, 2), st.integers(1, STEPS))
+
+
+@settings(max_examples=200)
+@given(
+    before=st.lists(images, max_size=6),
+    wanted=images,
+    after=st.lists(st.lists(images, max_size=4), max_size=60),
+    rows=st.integers(2, 5),
+)
+def test_no_arrivals_make_an_image_wait_longer_than_its_bound(
+    before: list[tuple[Size, int, int]],
+    wanted: tuple[Size, int, int],
+    after: list[list[tuple[Size, int, int]]],
+    rows: int,
+) -> None:
+    """Whatever comes after it, at every step: smaller ones, other sizes, as many as you like."""
+    scheduler, numbers = Scheduler(rows), itertools.count()
+    mine = Ticket("mine", 0, *wanted)
+    scheduler.add([Ticket(f"r{next(numbers)}", 0, *image) for image in before])
+    scheduler.add([mine])
+    steps_to_rows = len([one for one in before if one[0] == mine.size]) * len(SIZES) * STEPS
+    got_rows_at = None
+    for step in itertools.count():
+        for ticket in scheduler.admit():
+            if ticket == mine:
+                got_rows_at = step
+        assert got_rows_at is not None or step < steps_to_rows
+        assert got_rows_at is None or step <= got_rows_at + len(SIZES) * mine.steps
+        done = scheduler.stepped(scheduler.next_step())
+        for ticket in done:
+            scheduler.finished(ticket)
+        if mine in done:
+            return
+        arrivals = after[step] if step < len(after) else []
+        scheduler.add([Ticket(f"r{next(numbers)}", 0, *image) for image in arrivals])
 
 
 class AnyTraffic(RuleBasedStateMachine):
