@@ -173,9 +173,12 @@ class Loop:
             return
         self._log.warn("a joint step failed, its images go on one by one", err=error)
         for flight, step in zip(flights, before, strict=True):
+            self._attend()
+            gone = self._requests.flight(flight.ticket) is None
+            if gone or flight.started.step != step:
+                continue
             with self._blaming(flight):
-                if flight.started.step == step:
-                    self._run_step([flight])
+                self._run_step([flight])
 
     def _run_step(self, flights: list[Flight]) -> None:
         start = self._clock()
@@ -188,12 +191,14 @@ class Loop:
         """Tell how far the image is, with a preview where one is wanted."""
         flight.decode_from = self._clock()
         step, every = flight.started.step, flight.request.preview_every
-        if every and step % every == 0 and step < flight.job.steps:
+        if not every or step % every or step == flight.job.steps:
+            self._progress(flight, "denoising", step)
+            return
+        self._attend()
+        if self._requests.flight(flight.ticket) is not None:
             with self._blaming(flight):
                 preview = self._engine.preview(flight.started)
                 self._progress(flight, "denoising", step, preview)
-        else:
-            self._progress(flight, "denoising", step)
 
     def _decode(self, ticket: Ticket) -> None:
         self._attend()

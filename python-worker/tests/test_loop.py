@@ -142,6 +142,27 @@ def test_a_request_expires_in_the_queue() -> None:
     assert (stage.failure("a"), stages(stage.about("a"))) == ("expired", [])
 
 
+EXPIRIES = {
+    "before it is looked at": (0.0, None),
+    "while it is encoded": (5.0, ("encoding", 0)),
+    "in a step": (150.0, ("denoising", 2)),
+    "in its last step": (409.0, ("denoising", 4)),
+    "while it is decoded": (415.0, ("decoding", 4)),
+}
+
+
+@pytest.mark.parametrize(("timeout_ms", "last"), EXPIRIES.values(), ids=EXPIRIES.keys())
+def test_a_request_that_has_expired_gets_no_further_work(
+    timeout_ms: float, last: tuple[str, int] | None
+) -> None:
+    stage = Stage(rows=2)
+    stage.play(generate("a", 1, timeout_ms=timeout_ms), B)
+    assert (stage.failure("a"), stage.results("a")) == ("expired", [])
+    assert stages(stage.about("a"))[-1:] == ([] if last is None else [last])
+    assert is_answer(stage.results("b")[0], B)
+    assert stage.vitals.heartbeat("s").rows_in_use == 0
+
+
 def test_a_request_in_time_does_not_expire() -> None:
     stage = Stage()
     stage.play(generate("a", 1, timeout_ms=431.0))
@@ -176,6 +197,27 @@ def test_only_the_guilty_request_fails(fault: Fault, code: str) -> None:
     assert (stage.failure("a"), stage.results("a")) == (code, [])
     assert is_answer(stage.results("b")[0], B)
     assert stage.vitals.heartbeat("s").rows_in_use == 0
+
+
+def test_a_request_cancelled_while_images_go_on_one_by_one_takes_no_further_step() -> None:
+    stage = Stage()
+    stage.engine = Brittle(stage.fake_engine(sizes=(SMALL,), rows=4), 0, RuntimeError("joint"))
+    stage.engine.before_step = lambda lanes: len(lanes) == 1 and stage.cancel("b")
+    stage.play(A, B)
+    assert (stage.failure("b"), stages(stage.about("b"))) == ("cancelled", [("encoding", 0)])
+    assert stage.vitals.heartbeat("s").steps_total == 4
+    assert is_answer(stage.results("a")[0], A)
+
+
+def test_a_request_cancelled_during_anothers_preview_gets_none() -> None:
+    stage = Stage()
+    previews = [generate(name, seed, preview_every=2) for name, seed in (("a", 1), ("b", 2))]
+    shown = progress("a", "denoising", 2)
+    stage.on(shown, Cancel("b"))
+    stage.play(*previews)
+    told = stages(stage.about("b"))
+    assert (stage.failure("b"), told) == ("cancelled", [("encoding", 0), ("denoising", 1)])
+    assert is_answer(stage.results("a")[0], previews[0])
 
 
 @pytest.mark.parametrize("advance_first", [0, 1])

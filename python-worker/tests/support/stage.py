@@ -68,6 +68,10 @@ class Stage:
         """The loop's link."""
         self.resumed += 1
 
+    def cancel(self, request: str) -> None:
+        """Let a request be cancelled now."""
+        self._happen(Cancel(request))
+
     def about(self, request: str) -> list[FromWorker]:
         """What was sent about a request."""
         return [message for message in self.sent if getattr(message, "id", None) == request]
@@ -121,12 +125,14 @@ class Brittle:
         self._inner = inner
         self._advance_first = advance_first
         self._error = error
+        self.before_step: Callable[[Sequence[Lane]], object] = lambda _: None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def step(self, lanes: Sequence[Lane]) -> None:
         """Fail, if there is more than one lane."""
+        self.before_step(lanes)
         if len(lanes) == 1:
             self._inner.step(lanes)
             return
