@@ -13,6 +13,7 @@ import { metricsRoute } from './routes/metrics.js'
 import { requestRoutes } from './routes/requests.js'
 import type { Defaults } from './service/resolve.js'
 import type { ImageService } from './service/service.js'
+import { pagePlugin } from './webapp/page-plugin.js'
 
 export interface AppParts {
   engine: Engine
@@ -53,5 +54,6 @@ export async function buildApp({ engine, service, defaults, metrics, log, bodyLi
   await app.register(requestRoutes, { service })
   await app.register(healthRoutes, { engine, service, defaults, version })
   await app.register(metricsRoute, { registry: metrics.registry })
+  await app.register(pagePlugin)
   return app
 }

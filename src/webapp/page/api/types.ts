@@ -1,32 +1,15 @@
-import type { GenerateRequest as ServerRequest } from '../../../schemas/generate.js'
-import type { HealthResponse } from '../../../schemas/health.js'
+import type { GenerateResponse } from '../../../schemas/answer.js'
 
-/** What the page asks for: the server's own schema. */
-export type GenerateRequest = ServerRequest & {
-  num_images?: number
-  output_format?: 'png' | 'jpeg' | 'webp'
-  quality?: number
-  preview_interval?: number
-}
+export type { GenerateRequest } from '../../../schemas/generate.js'
+export type { HealthResponse as Health } from '../../../schemas/health.js'
 
-export type Health = Pick<HealthResponse, 'status' | 'model' | 'sizes' | 'schedulers' | 'requests'> & {
-  defaults?: Partial<Omit<GenerateRequest, 'prompt'>>
-  limits?: { num_images?: number }
-}
+type ImageJson = GenerateResponse['images'][number]
 
 /** Everything that decided a picture. */
-export interface Recipe {
-  prompt: string
-  negative_prompt: string
-  seed: number
-  num_inference_steps: number
-  guidance_scale: number
-  scheduler: string
-  width: number
-  height: number
-  model: string
-  [more: string]: unknown
-}
+export type Recipe = NonNullable<ImageJson['recipe']>
+
+/** What is known of a picture: all of its recipe, or less from a server that keeps recipes to itself. */
+export type Known = Pick<Recipe, 'prompt' | 'seed' | 'width' | 'height'> & Partial<Recipe>
 
 export interface ErrorBody {
   statusCode: number
@@ -40,10 +23,10 @@ export interface ErrorBody {
 
 /** What a generation says on its way. */
 export type ServerEvent =
-  | { type: 'queued'; position: number; estimate_seconds?: number }
+  | { type: 'queued'; position: number; estimate_seconds?: number | null }
   | { type: 'started' }
-  | { type: 'progress'; image: number; step: number; of: number; eta_seconds?: number }
+  | { type: 'progress'; image: number; step: number; of: number; eta_seconds?: number | null }
   | { type: 'preview'; image: number; step: number; mime_type: string; data: string }
-  | { type: 'image'; index: number; seed: number; mime_type: string; width: number; height: number; data: string; recipe: Recipe }
+  | ({ type: 'image' } & ImageJson)
   | ({ type: 'error' } & ErrorBody)
   | { type: 'done' }

@@ -8,10 +8,10 @@ const MIME_TYPES = { png: 'image/png', jpeg: 'image/jpeg', webp: 'image/webp' }
  *
  * @param url address of POST /generate
  */
-export function curlCommand(url: string, request: GenerateRequest, seed: number): string {
+export function curlCommand(url: string, request: GenerateRequest): string {
   const mimeType = MIME_TYPES[request.output_format ?? 'png']
   return [
-    `curl -o ${fileName(request.prompt, seed, mimeType)} ${quoted(url)}`,
+    `curl -o ${fileName(request.prompt, request.seed, mimeType)} ${quoted(url)}`,
     `  -H 'content-type: application/json' -H 'accept: ${mimeType}'`,
     `  -d ${quoted(JSON.stringify(request))}`
   ].join(' \\\n')

@@ -1,4 +1,4 @@
-import type { Recipe } from '../api/types.js'
+import type { Known } from '../api/types.js'
 
 /** A picture that this browser has. */
 export interface Picture {
@@ -6,7 +6,7 @@ export interface Picture {
   /** ms since 1970 */
   createdAt: number
   blob: Blob
-  recipe: Recipe
+  recipe: Known
   /** How long it took, from the click. Unknown for pictures that were brought here. */
   seconds?: number
 }

@@ -5,6 +5,7 @@ import { fromBase64 } from '../lib/base64.js'
 import { Emitter } from '../lib/events.js'
 import { uuid } from '../lib/random.js'
 import type { Picture } from './picture.js'
+import { knownOf } from './settings.js'
 
 export type Phase = 'asking' | 'queued' | 'painting' | 'done' | 'stopped' | 'failed'
 
@@ -96,7 +97,7 @@ export class Run extends Emitter<Events> {
     switch (event.type) {
       case 'queued':
         this.position = event.position
-        this.estimate = event.estimate_seconds
+        this.estimate = event.estimate_seconds ?? undefined
         return this.#enter('queued')
       case 'started':
         return this.#enter('painting')
@@ -115,7 +116,7 @@ export class Run extends Emitter<Events> {
   #progress({ image, step, of, eta_seconds }: ServerEvent & { type: 'progress' }): void {
     const slot = this.slots[image]
     if (slot === undefined) return
-    Object.assign(slot, { step, of, eta: eta_seconds })
+    Object.assign(slot, { step, of, eta: eta_seconds ?? undefined })
     this.#enter('painting')
   }
 
@@ -126,7 +127,7 @@ export class Run extends Emitter<Events> {
     this.emit('preview', { index: image, url: slot.preview, share: slot.of === 0 ? 0 : step / slot.of })
   }
 
-  #image({ index, mime_type, data, recipe }: ServerEvent & { type: 'image' }): void {
+  #image({ index, mime_type, data, recipe, ...image }: ServerEvent & { type: 'image' }): void {
     const slot = this.slots[index]
     // An image that is told of again, as after a broken stream, is the same image.
     if (slot === undefined || slot.picture !== undefined) return
@@ -134,7 +135,7 @@ export class Run extends Emitter<Events> {
       id: `${this.id}-${index}`,
       createdAt: Date.now(),
       blob: new Blob([fromBase64(data)], { type: IMAGE_TYPE.test(mime_type) ? mime_type : 'image/png' }),
-      recipe,
+      recipe: recipe ?? knownOf(this.request, image),
       seconds: (performance.now() - this.#start) / 1000
     }
     this.emit('picture', { index, picture: slot.picture })

@@ -1,4 +1,4 @@
-import type { GenerateRequest, Recipe } from '../api/types.js'
+import type { GenerateRequest, Known } from '../api/types.js'
 
 /** The form, as a person left it. Numbers left empty are undefined: then the server decides. */
 export interface Settings {
@@ -28,7 +28,8 @@ export function toRequest(settings: Settings, steps: number): GenerateRequest {
   const [width, height] = settings.size.split('×').map(Number)
   return {
     prompt: settings.prompt.trim(),
-    ...(settings.negative_prompt.trim() === '' ? {} : { negative_prompt: settings.negative_prompt.trim() }),
+    // Also when it is empty: the server may have one of its own for requests without.
+    negative_prompt: settings.negative_prompt.trim(),
     ...(width === undefined || height === undefined ? {} : { width, height }),
     ...given('num_inference_steps', settings.num_inference_steps),
     ...given('guidance_scale', settings.guidance_scale),
@@ -47,32 +48,19 @@ function given<K extends string>(name: K, value: number | undefined): { [P in K]
 }
 
 /** The settings that make a picture of this recipe again. */
-export function fromRecipe(recipe: Recipe): Partial<Settings> {
-  return {
-    prompt: recipe.prompt,
-    negative_prompt: recipe.negative_prompt,
-    size: sizeName(recipe.width, recipe.height),
-    num_inference_steps: recipe.num_inference_steps,
-    guidance_scale: recipe.guidance_scale,
-    seed: recipe.seed,
-    num_images: 1,
-    scheduler: recipe.scheduler
-  }
+export function fromRecipe(recipe: Known): Partial<Settings> {
+  const { prompt, negative_prompt, num_inference_steps, guidance_scale, seed, scheduler, output_format, quality } = recipe
+  const settings = { prompt, negative_prompt, size: sizeName(recipe.width, recipe.height), num_inference_steps, guidance_scale, seed, num_images: 1, scheduler, output_format, quality }
+  return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined))
 }
 
-/** The request that makes the picture of this recipe again, in the same kind of file. */
-export function requestOf(recipe: Recipe, mimeType: string): GenerateRequest {
-  const { prompt, negative_prompt, width, height, num_inference_steps, guidance_scale, seed, scheduler } = recipe
-  const format = mimeType.replace('image/', '')
-  return {
-    prompt,
-    ...(negative_prompt === '' ? {} : { negative_prompt }),
-    width,
-    height,
-    num_inference_steps,
-    guidance_scale,
-    seed,
-    scheduler,
-    ...(format === 'jpeg' || format === 'webp' ? { output_format: format } : {})
-  }
+/** The request that makes the picture of this recipe again, byte for byte. */
+export function requestOf({ model: _model, model_digest: _digest, version: _version, ...request }: Known): GenerateRequest {
+  return request
+}
+
+/** What the page knows by itself of a picture that it asked for. */
+export function knownOf(request: GenerateRequest, { seed, width, height }: Pick<Known, 'seed' | 'width' | 'height'>): Known {
+  const { num_images: _count, preview_interval: _interval, truncate: _truncate, timeout: _timeout, ...rest } = request
+  return { ...rest, seed, width, height }
 }

@@ -12,6 +12,9 @@ const NAME = 'easel.form'
 
 type Field = HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement
 
+const LIMITED = ['num_inference_steps', 'guidance_scale', 'num_images'] as const
+const DEFAULTED = ['num_inference_steps', 'guidance_scale'] as const
+
 interface Events {
   submit: Settings
 }
@@ -23,7 +26,9 @@ export class Form extends Emitter<Events> {
   readonly errors = new FieldErrors(this.#form)
   /** A size that was asked for before the model said which it has. */
   #wantedSize = ''
-  #defaults: NonNullable<Health['defaults']> = {}
+  #defaults: Health['defaults'] = null
+  /** Nobody has been here before, so that the model's defaults may fill in what is empty. */
+  #fresh: boolean
 
   constructor() {
     super()
@@ -36,7 +41,9 @@ export class Form extends Emitter<Events> {
     byId('dice', HTMLButtonElement).addEventListener('click', () => this.write({ seed: randomSeed() }))
     byId('fewer', HTMLButtonElement).addEventListener('click', () => this.#count(-1))
     byId('more', HTMLButtonElement).addEventListener('click', () => this.#count(1))
-    this.write(recall<Settings>(NAME) ?? {})
+    const remembered = recall<Settings>(NAME)
+    this.#fresh = remembered === undefined
+    this.write(remembered ?? {})
   }
 
   get settings(): Settings {
@@ -58,7 +65,7 @@ export class Form extends Emitter<Events> {
 
   /** How many steps a picture takes, as far as is known. */
   get steps(): number {
-    return this.#number('num_inference_steps') ?? this.#defaults.num_inference_steps ?? 25
+    return this.#number('num_inference_steps') ?? this.#defaults?.num_inference_steps ?? 25
   }
 
   submit(): void {
@@ -83,15 +90,19 @@ export class Form extends Emitter<Events> {
   }
 
   /** Offers what the model can do. What a person chose stays. */
-  adopt({ sizes, schedulers, defaults = {}, limits }: Health): void {
+  adopt({ sizes, schedulers, defaults, limits }: Health): void {
     this.#defaults = defaults
-    this.#sizes.offer(sizes, this.#wantedSize || sizeName(defaults.width ?? 0, defaults.height ?? 0))
+    this.#sizes.offer(sizes, this.#wantedSize || sizeName(defaults?.width ?? 0, defaults?.height ?? 0))
     const scheduler = this.#field('scheduler') as HTMLSelectElement
     for (const name of schedulers) if (![...scheduler.options].some(({ value }) => value === name)) scheduler.append(el('option', { value: name }, name))
-    if (limits?.num_images !== undefined) (this.#field('num_images') as HTMLInputElement).max = String(limits.num_images)
-    for (const name of ['num_inference_steps', 'guidance_scale'] as const) {
+    for (const name of LIMITED) if (limits !== null) (this.#field(name) as HTMLInputElement).max = String(limits[name])
+    for (const name of DEFAULTED) {
       const field = this.#field(name)
-      if (field.value === '' && defaults[name] !== undefined) field.value = String(defaults[name])
+      if (field.value === '' && defaults !== null) field.value = String(defaults[name])
+    }
+    if (this.#fresh && defaults !== null) {
+      this.#fresh = false
+      this.#field('negative_prompt').value ||= defaults.negative_prompt
     }
     showDials(this.#form)
   }

@@ -44,20 +44,23 @@ export class Placard extends Emitter<Events> {
 
   async #copyCurl(): Promise<void> {
     if (this.#picture === undefined) return
-    const { recipe, blob } = this.#picture
-    const command = curlCommand(new URL('generate', document.baseURI).href, requestOf(recipe, blob.type), recipe.seed)
+    const { recipe } = this.#picture
+    const command = curlCommand(new URL('generate', document.baseURI).href, requestOf(recipe))
     this.#announcer.show((await copyText(command)) ? 'Copied: the command that makes this picture again' : 'This browser lets nothing be copied')
   }
 }
 
 function facts({ recipe, seconds }: Picture): string {
+  const { seed, num_inference_steps: steps, guidance_scale: guidance, scheduler, model } = recipe
   return [
-    `seed ${recipe.seed}`,
-    `${recipe.num_inference_steps} steps`,
-    recipe.guidance_scale > 1 ? `guidance ${recipe.guidance_scale}` : 'unguided',
-    recipe.scheduler,
+    `seed ${seed}`,
+    steps === undefined ? undefined : `${steps} steps`,
+    guidance === undefined ? undefined : guidance > 1 ? `guidance ${guidance}` : 'unguided',
+    scheduler,
     sizeName(recipe.width, recipe.height),
-    recipe.model,
-    ...(seconds === undefined ? [] : [`painted in ${duration(seconds)}`])
-  ].join(' · ')
+    model,
+    seconds === undefined ? undefined : `painted in ${duration(seconds)}`
+  ]
+    .filter((fact) => fact !== undefined)
+    .join(' · ')
 }
