@@ -7,7 +7,7 @@ from easel_worker import engines, jobs
 from easel_worker.config import Config, load
 from easel_worker.engine import Engine
 from easel_worker.exit_status import ExitStatus
-from easel_worker.failures import is_out_of_memory
+from easel_worker.failures import did_not_start
 from easel_worker.logs import Logger, capture
 from easel_worker.loop import Loop
 from easel_worker.mailbox import Leave, Mailbox
@@ -33,9 +33,7 @@ def _run(config: Config, log: Logger, signals: Signals) -> ExitStatus:
         engine = engines.build(config)
         engine.warm(log.info)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and ends the process
-        memory = is_out_of_memory(error)
-        log.error("out of memory at start" if memory else "the engine did not start", err=error)
-        return ExitStatus.OUT_OF_MEMORY if memory else ExitStatus.FAILED
+        return did_not_start(error, log)
     return _serve(config, engine, log, signals)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from easel_worker.headers import BadHeader, read_fields
-from easel_worker.protocol import BINARY, MAX_HEADER_BYTES, VERSION, Buffer, Message
+from easel_worker.protocol import BINARY, MAX_HEADER_BYTES, VERSION, Buffer, Message, Refused
 
 BadMessageCode = Literal[
     "prefix",  # frame 0 is missing or not two bytes long
@@ -82,7 +82,8 @@ def _message_type(frames: Sequence[Buffer], kinds: Mapping[int, type[M]]) -> typ
     if not frames or len(frames[0]) != 2:
         raise BadMessage("prefix", "frame 0 must be the two bytes kind and version")
     kind, version = frames[0]
-    if version != VERSION:
+    # A gateway of another version can say that it is one: REFUSED reads the same in all versions.
+    if version != VERSION and kind != Refused.kind:
         raise BadMessage(
             "version", f"this side speaks version {VERSION}, the message has {version}"
         )

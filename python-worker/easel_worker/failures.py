@@ -1,12 +1,31 @@
-"""What an engine's exception means for the request."""
+"""What an engine's exception means: for the request, and for the worker at its start."""
 
 from easel_worker.engine import InvalidJob
+from easel_worker.exit_status import ExitStatus
+from easel_worker.logs import Logger
 from easel_worker.protocol import FailureCode
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the host or the device ran out of memory. (XLA says so in the error's text only.)"""
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
+
+
+def did_not_start(error: Exception, log: Logger) -> ExitStatus:
+    """Say in one line why the engine did not start.
+
+    A wrong model or setting is told by an error whose text says what to do. Any other is a fault of
+    the program, and comes with its stack.
+    """
+    if is_out_of_memory(error):
+        advice = "serve fewer or smaller --sizes, fewer --batch-lanes, or a smaller --dtype"
+        log.fatal(f"out of memory at start: {advice}", reason=failure_text(error))
+        return ExitStatus.OUT_OF_MEMORY
+    if isinstance(error, ValueError | OSError):
+        log.fatal(f"the engine did not start: {error}")
+    else:
+        log.fatal("the engine did not start", err=error)
+    return ExitStatus.FAILED
 
 
 def failure_code(error: Exception) -> FailureCode:

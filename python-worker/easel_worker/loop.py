@@ -39,7 +39,8 @@ from easel_worker.vitals import Vitals
 
 MEMORY_EVERY_S = 1.0
 MAX_FAILURES_IN_A_ROW = 8
-"""Images in a row that the engine failed to make: the device is lost, a new process helps."""
+"""Images in a row that the engine failed to make, for want of memory or for any other reason that
+is not the request's: the device is lost or its memory is, and a new process helps."""
 
 
 class Loop:
@@ -93,7 +94,9 @@ class Loop:
         for request in self._scheduler.expire(self._clock()):
             self._requests.fail(request, "expired", "the time for the request is over")
         if self._requests.failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
-            self._log.error("the engine makes no images any more", failures=MAX_FAILURES_IN_A_ROW)
+            self._log.fatal(
+                "the engine makes no images any more, exiting", failures=MAX_FAILURES_IN_A_ROW
+            )
             self._stop(ExitStatus.BROKEN)
         elif self._departure is not None:
             self._leave(self._departure)
@@ -115,10 +118,10 @@ class Loop:
                 departure = Departure(self._clock() + event.grace_s, event.reason)
                 self._departure = departure.or_sooner(self._departure)
             case TurnedAway():
-                self._log.error("refused by the gateway", code=event.code, reason=event.message)
+                self._log.fatal("refused by the gateway", code=event.code, reason=event.message)
                 self._stop(ExitStatus.REFUSED)
             case Broken():
-                self._log.error("the transport broke", err=event.error)
+                self._log.fatal("the transport broke", err=event.error)
                 self._stop(ExitStatus.FAILED)
 
     def _leave(self, departure: Departure) -> None:

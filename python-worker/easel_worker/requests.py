@@ -81,7 +81,7 @@ class Requests:
     def blame(self, flight: Flight, error: Exception) -> None:
         """End the request of an image whose work raised `error`."""
         request, code = flight.request, failure_code(error)
-        self.failures_in_a_row += code == "internal"
+        self.failures_in_a_row += code != "invalid"
         if code == "invalid":
             self._log.info("invalid request", id=request.id, trace=request.trace, reason=str(error))
         else:

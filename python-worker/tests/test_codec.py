@@ -18,6 +18,7 @@ from easel_worker.protocol import (
     Cancel,
     Generate,
     Progress,
+    Refused,
     Result,
     Timings,
 )
@@ -118,6 +119,14 @@ def test_a_header_over_the_limit_is_not_read() -> None:
 def test_hostile_json_is_bad(header: bytes) -> None:
     with pytest.raises(BadMessage):
         unpack([b"\x83\x01", header], FROM_GATEWAY)
+
+
+def test_a_gateway_of_another_version_can_say_so() -> None:
+    _, header = pack(Refused("protocol", "speak version 2"))
+    assert unpack([b"\x82\x02", header], FROM_GATEWAY) == Refused("protocol", "speak version 2")
+    with pytest.raises(BadMessage) as caught:
+        unpack([b"\x82\x02", header], FROM_WORKER)
+    assert caught.value.code == "kind"
 
 
 def test_a_number_too_large_for_a_double_is_bad() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from easel_worker.exit_status import ExitStatus
-from easel_worker.fake_engine import Fault
+from easel_worker.fake_engine import Fault, FaultKind
 from easel_worker.loop import MAX_FAILURES_IN_A_ROW
 from easel_worker.mailbox import Broken, Leave, Lost, TurnedAway
 from easel_worker.protocol import Bye, Cancel, FromWorker, Progress, Result
@@ -230,13 +230,22 @@ def test_when_only_joint_steps_fail_all_go_on_one_by_one(advance_first: int) -> 
     assert is_answer(stage.results("b")[0], B)
 
 
-def test_a_worker_whose_engine_only_fails_ends() -> None:
-    faults = tuple(Fault("raise", "1", seed) for seed in range(MAX_FAILURES_IN_A_ROW))
+@pytest.mark.parametrize(("kind", "code"), [("raise", "internal"), ("oom", "out_of_memory")])
+def test_a_worker_whose_engine_only_fails_ends(kind: FaultKind, code: str) -> None:
+    faults = tuple(Fault(kind, "1", seed) for seed in range(MAX_FAILURES_IN_A_ROW))
     stage = Stage(faults=faults, rows=2)
     requests = [generate(f"r{seed}", seed) for seed in range(MAX_FAILURES_IN_A_ROW)]
     assert stage.play(*requests, generate("waiting", 99)) == ExitStatus.BROKEN
-    assert [stage.failure(request.id) for request in requests] == ["internal"] * len(requests)
+    assert [stage.failure(request.id) for request in requests] == [code] * len(requests)
     assert stage.about("waiting") == []
+
+
+def test_requests_that_do_not_fit_say_nothing_about_the_engine() -> None:
+    faults = tuple(Fault("invalid", "encode", seed) for seed in range(MAX_FAILURES_IN_A_ROW))
+    stage = Stage(faults=faults, rows=2)
+    requests = [generate(f"r{seed}", seed) for seed in range(MAX_FAILURES_IN_A_ROW)]
+    assert stage.play(*requests, generate("good", 99)) == ExitStatus.DRAINED
+    assert len(stage.results("good")) == 1
 
 
 def test_an_image_in_between_shows_that_the_engine_works() -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zmq
@@ -257,22 +258,49 @@ def test_a_refused_worker_says_why_and_exits_with_3(listening: Gateway, tmp_path
         listening.expect(Hello)
         listening.send("w1", Refused("tokenizer", "other tokenizers"))
         assert process.exit_status() == 3
-        line = process.wait_for_log("refused by the gateway")
-        assert (line["level"], line["code"], line["reason"]) == (
-            50,
-            "tokenizer",
-            "other tokenizers",
-        )
+    line = fatal(process)
+    assert line["msg"] == "refused by the gateway"
+    assert (line["code"], line["reason"]) == ("tokenizer", "other tokenizers")
 
 
-@pytest.mark.parametrize(
-    ("fault", "status", "text"),
-    [("oom:warm", 4, "out of memory at start"), ("raise:warm", 1, "the engine did not start")],
-)
-def test_an_engine_that_does_not_start(tmp_path: Path, fault: str, status: int, text: str) -> None:
-    with worker(f"ipc://{tmp_path}/gw", tmp_path, "--fake-faults", fault) as process:
-        assert process.exit_status() == status
-        assert process.wait_for_log(text)["err"]["stack"]
+def test_a_worker_refused_by_a_gateway_of_another_version_exits(
+    listening: Gateway, tmp_path: Path
+) -> None:
+    with worker(listening.endpoint, tmp_path) as process:
+        listening.expect(Hello)
+        reason = '{"code":"protocol","message":"this gateway speaks version 2"}'
+        listening.send_frames("w1", [b"\x82\x02", reason.encode()])
+        assert process.exit_status() == 3
+    assert fatal(process)["reason"] == "this gateway speaks version 2"
+
+
+def fatal(process: Worker) -> dict[str, Any]:
+    """The one fatal line that a worker that ended has logged; nothing else is above a warning."""
+    (line,) = [line for line in process.logs() if line["level"] >= 50]
+    assert line["level"] == 60
+    return line
+
+
+def test_too_little_memory_at_start_is_told_in_one_line(tmp_path: Path) -> None:
+    with worker(f"ipc://{tmp_path}/gw", tmp_path, "--fake-faults", "oom:warm") as process:
+        assert process.exit_status() == 4
+    assert "out of memory at start: serve fewer" in fatal(process)["msg"]
+    assert "err" not in fatal(process)
+
+
+def test_a_wrong_model_is_told_in_one_line(tmp_path: Path) -> None:
+    arguments = ("--model", str(tmp_path / "nothing"))
+    with worker(f"ipc://{tmp_path}/gw", tmp_path, *arguments) as process:
+        assert process.exit_status() == 1
+    assert str(tmp_path / "nothing") in fatal(process)["msg"]
+    assert "err" not in fatal(process)
+
+
+def test_a_fault_at_start_is_told_with_its_stack(tmp_path: Path) -> None:
+    with worker(f"ipc://{tmp_path}/gw", tmp_path, "--fake-faults", "raise:warm") as process:
+        assert process.exit_status() == 1
+    assert fatal(process)["msg"] == "the engine did not start"
+    assert "_go_wrong" in fatal(process)["err"]["stack"]
 
 
 def test_either_side_may_start_first_and_the_gateway_may_be_started_again(tmp_path: Path) -> None:
