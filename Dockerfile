@@ -1,21 +1,22 @@
-# Easel's two images, gateway and worker:
+# Easel's images, one target each:
 #
-#   docker build --target gateway --tag easel-gateway .
-#   docker build --target worker  --tag easel-worker .
+#   gateway      HTTP in front; waits for workers
+#   worker       SDXL on Cloud TPUs (linux/amd64)
+#   worker-cpu   the same without libtpu, for any machine; a third of the size
+#   webapp       the page for people, as a process of its own
+#   all-in-one   gateway, worker-cpu and the demo model in one container
 #
-# The worker's image is for Cloud TPUs (linux/amd64); JAX_PLATFORMS=cpu makes it run on any machine.
-# A smaller one without libtpu: --build-arg WORKER_LOCK=requirements.lock
+# On a machine with Docker, the demo model:
 #
-# Side by side on one machine, with the demo model:
+#   docker build --target all-in-one --tag easel .
+#   docker run --rm --publish 8000:8000 --read-only --tmpfs /tmp easel
 #
-#   docker run --detach --volume easel-run:/run/easel --env JAX_PLATFORMS=cpu easel-worker
+# Gateway and worker apart, joined by a socket on a volume:
+#
+#   docker run --detach --volume easel-run:/run/easel easel-worker-cpu
 #   docker run --volume easel-run:/run/easel --publish 8000:8000 easel-gateway
 #
-# Needs BuildKit (cache mounts). Checked by test/deploy/: it parses, hadolint finds nothing, every
-# COPY has its source, every variable is an option that the program knows. Tried once by hand outside
-# of Docker: the commands that install and build, and a picture made by the fake engine from just the
-# files that are copied, as user 10001 with the same Node. NOT RUN so far: a build with a Docker
-# engine, and so the base images, apt-get and the HEALTHCHECK's schedule.
+# Needs BuildKit (cache mounts). docs/deploy-gke.md says how it was tried, and how large the images are.
 
 FROM node:24.21.0-bookworm-slim AS node-base
 WORKDIR /opt/easel
@@ -24,39 +25,80 @@ FROM python:3.11.18-slim-bookworm AS python-base
 WORKDIR /opt/easel/python-worker
 
 
-# --- gateway ------------------------------------------------------------------------------------
+# --- Node: packages, program, user ----------------------------------------------------------------
 
-FROM node-base AS gateway-build
+FROM node-base AS node-packages
+COPY package.json package-lock.json ./
+RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --no-audit --no-fund
+
+FROM node-base AS node-build
 COPY package.json package-lock.json ./
 RUN --mount=type=cache,target=/root/.npm npm ci --no-audit --no-fund
 COPY tsconfig.json tsconfig.build.json ./
 COPY src src
 RUN npm run build && rm -f dist/.tsbuildinfo
 
-FROM node-base AS gateway-packages
-COPY package.json package-lock.json ./
-RUN --mount=type=cache,target=/root/.npm npm ci --omit=dev --no-audit --no-fund
+FROM node-base AS node-runtime
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends tini=0.19.0-* \
+    && rm -rf /var/lib/apt/lists/* /usr/local/lib/node_modules /opt/yarn* \
+    && groupadd --gid 10001 easel \
+    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin easel \
+    && install --directory --owner=easel --group=easel /run/easel
+COPY --from=node-packages /opt/easel/node_modules node_modules
+COPY LICENSE package.json ./
+COPY --from=node-build /opt/easel/dist dist
+ENV NODE_ENV=production \
+    HOST=0.0.0.0
+ENTRYPOINT ["/usr/bin/tini", "--"]
 
-FROM node-base AS gateway
+
+# --- Python: packages, program, user --------------------------------------------------------------
+
+# An environment needs no pip of its own once it is filled.
+FROM python-base AS worker-packages
+COPY python-worker/requirements-tpu.lock ./
+RUN --mount=type=cache,target=/root/.cache/pip python -m venv /opt/venv \
+    && /opt/venv/bin/pip install --require-hashes --only-binary=:all: --requirement requirements-tpu.lock \
+    && /opt/venv/bin/pip uninstall --yes pip setuptools
+
+FROM python-base AS worker-cpu-packages
+COPY python-worker/requirements.lock ./
+RUN --mount=type=cache,target=/root/.cache/pip python -m venv /opt/venv \
+    && /opt/venv/bin/pip install --require-hashes --only-binary=:all: --requirement requirements.lock \
+    && /opt/venv/bin/pip uninstall --yes pip setuptools
+
+# Compiled once, here: at run time the file system may be read-only.
+FROM python-base AS worker-program
+COPY LICENSE /opt/easel/
+COPY models/demo /opt/easel/models/demo
+COPY python-worker/easel_worker easel_worker
+RUN python -m compileall -q easel_worker
+
+FROM python-base AS python-runtime
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends tini=0.19.0-* \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 10001 easel \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin easel \
     && install --directory --owner=easel --group=easel /run/easel
-COPY LICENSE package.json ./
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    MODEL=/opt/easel/models/demo
+ENTRYPOINT ["/usr/bin/tini", "--"]
+
+
+# --- gateway --------------------------------------------------------------------------------------
+
+FROM node-runtime AS gateway
 COPY protocol protocol
 COPY models/demo models/demo
-COPY --from=gateway-packages /opt/easel/node_modules node_modules
-COPY --from=gateway-build /opt/easel/dist dist
-ENV NODE_ENV=production \
-    HOST=0.0.0.0 \
-    PORT=8000 \
+ENV PORT=8000 \
     WORKER=connect \
     WORKER_ENDPOINT=ipc:///run/easel/worker.sock
 USER 10001:10001
 EXPOSE 8000
-ENTRYPOINT ["/usr/bin/tini", "--"]
 CMD ["node", "dist/main.js"]
 # Alive, not ready: a gateway whose worker still compiles is not to be restarted.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
@@ -70,41 +112,87 @@ LABEL org.opencontainers.image.title="Easel gateway" \
       org.opencontainers.image.revision="${REVISION}"
 
 
-# --- worker -------------------------------------------------------------------------------------
+# --- webapp ---------------------------------------------------------------------------------------
 
-FROM python-base AS worker-packages
-ARG WORKER_LOCK=requirements-tpu.lock
-COPY python-worker/requirements.lock python-worker/requirements-tpu.lock ./
-# The environment needs no pip of its own once it is filled.
-RUN --mount=type=cache,target=/root/.cache/pip python -m venv /opt/venv \
-    && /opt/venv/bin/pip install --require-hashes --only-binary=:all: --requirement "${WORKER_LOCK}" \
-    && /opt/venv/bin/pip uninstall --yes pip setuptools
-
-FROM python-base AS worker
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends tini=0.19.0-* \
-    && rm -rf /var/lib/apt/lists/* \
-    && groupadd --gid 10001 easel \
-    && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin easel \
-    && install --directory --owner=easel --group=easel /run/easel
-COPY LICENSE /opt/easel/
-COPY --from=worker-packages /opt/venv /opt/venv
-COPY models/demo /opt/easel/models/demo
-COPY python-worker/easel_worker easel_worker
-ENV PATH=/opt/venv/bin:$PATH \
-    PYTHONDONTWRITEBYTECODE=1 \
-    PYTHONUNBUFFERED=1 \
-    EASEL_CONNECT=ipc:///run/easel/worker.sock \
-    MODEL=/opt/easel/models/demo
-# Compiled once, here: at run time the file system may be read-only.
-RUN python -m compileall -q easel_worker
+FROM node-runtime AS webapp
+ENV PORT=5000
 USER 10001:10001
-ENTRYPOINT ["/usr/bin/tini", "--"]
+EXPOSE 5000
+CMD ["node", "dist/webapp/main.js"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 \
+    CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/healthz`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
+ARG VERSION=unversioned
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Easel webapp" \
+      org.opencontainers.image.description="Web page for an Easel gateway" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+
+# --- worker ---------------------------------------------------------------------------------------
+
+FROM python-runtime AS worker
+COPY --from=worker-packages /opt/venv /opt/venv
+COPY --from=worker-program /opt/easel /opt/easel
+ENV EASEL_CONNECT=ipc:///run/easel/worker.sock
+USER 10001:10001
 CMD ["python", "-m", "easel_worker"]
+# Nobody to ask: it speaks ZeroMQ to its gateway, and ends by itself when it hangs.
+HEALTHCHECK NONE
 ARG VERSION=unversioned
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Easel worker" \
       org.opencontainers.image.description="JAX worker that holds SDXL on Cloud TPUs for an Easel gateway" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+
+# --- worker-cpu -----------------------------------------------------------------------------------
+
+FROM python-runtime AS worker-cpu
+COPY --from=worker-cpu-packages /opt/venv /opt/venv
+COPY --from=worker-program /opt/easel /opt/easel
+ENV EASEL_CONNECT=ipc:///run/easel/worker.sock \
+    JAX_PLATFORMS=cpu
+USER 10001:10001
+CMD ["python", "-m", "easel_worker"]
+HEALTHCHECK NONE
+ARG VERSION=unversioned
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Easel worker-cpu" \
+      org.opencontainers.image.description="JAX worker that holds SDXL on CPUs for an Easel gateway" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+
+# --- all-in-one -----------------------------------------------------------------------------------
+
+FROM python-runtime AS all-in-one
+COPY --from=worker-cpu-packages /opt/venv /opt/venv
+COPY --from=worker-program /opt/easel /opt/easel
+COPY --from=node-base /usr/local/bin/node /usr/local/bin/node
+COPY --from=node-packages /opt/easel/node_modules /opt/easel/node_modules
+COPY package.json /opt/easel/
+COPY protocol /opt/easel/protocol
+COPY --from=node-build /opt/easel/dist /opt/easel/dist
+WORKDIR /opt/easel
+ENV NODE_ENV=production \
+    HOST=0.0.0.0 \
+    PORT=8000 \
+    PYTHON=/opt/venv/bin/python \
+    JAX_PLATFORMS=cpu
+USER 10001:10001
+EXPOSE 8000
+CMD ["node", "dist/main.js"]
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
+    CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.PORT}/health/live`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
+ARG VERSION=unversioned
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Easel all-in-one" \
+      org.opencontainers.image.description="Easel with its demo model on CPU: gateway and worker in one container" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

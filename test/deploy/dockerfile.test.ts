@@ -6,12 +6,15 @@ import { checkers } from '../../scripts/lib/deploy-tools.mjs'
 import { packageRoot } from '../../src/config.js'
 import { environmentOf, readDockerfile, type Stage } from './dockerfile.js'
 import { INSTALL_MS } from './manifests.js'
-import { gateway, type Program, unread, worker } from './programs.js'
+import { gateway, type Program, unread, webapp, worker } from './programs.js'
 
 const stages = readDockerfile()
-const targets: [string, Program, string[]][] = [
-  ['gateway', gateway, ['node', 'dist/main.js']],
-  ['worker', worker, ['python', '-m', 'easel_worker']]
+const targets: [string, Program[], string[]][] = [
+  ['gateway', [gateway], ['node', 'dist/main.js']],
+  ['webapp', [webapp], ['node', 'dist/webapp/main.js']],
+  ['worker', [worker], ['python', '-m', 'easel_worker']],
+  ['worker-cpu', [worker], ['python', '-m', 'easel_worker']],
+  ['all-in-one', [gateway, worker], ['node', 'dist/main.js']]
 ]
 
 describe('Dockerfile', () => {
@@ -37,22 +40,22 @@ describe('Dockerfile', () => {
   it('copies from stages that come before', () => {
     const early = stages.flatMap(({ copies }, index) => copies.filter(({ from }) => from !== undefined && !stages.slice(0, index).some(({ name }) => name === from)))
     expect(early).toEqual([])
-    expect(stages.flatMap(({ copies }) => copies).filter(({ from }) => from !== undefined)).toHaveLength(3)
+    expect(stages.flatMap(({ copies }) => copies).filter(({ from }) => from !== undefined).length).toBeGreaterThan(5)
   })
 })
 
-describe.each(targets)('the target %s', (name, program, command) => {
+describe.each(targets)('the target %s', (name, programs, command) => {
   const stage = stages.find((candidate) => candidate.name === name) as Stage
 
   it('sets only variables that somebody reads, to values that the program takes', () => {
     // The image's PATH leads to its own Python, which is not on this machine.
     const { PATH: _, ...environment } = environmentOf(stages, name)
-    expect(unread(Object.keys(environment), [program])).toEqual([])
-    expect(() => program.accept(environment)).not.toThrow()
+    expect(unread(Object.keys(environment), programs)).toEqual([])
+    for (const program of programs) expect(() => program.accept(environment)).not.toThrow()
   })
 
   it('runs the program under tini, as a user without rights', () => {
-    expect(JSON.parse(contentOf(stage, 'ENTRYPOINT'))).toEqual(['/usr/bin/tini', '--'])
+    expect(JSON.parse(inherited(stage, 'ENTRYPOINT'))).toEqual(['/usr/bin/tini', '--'])
     expect(JSON.parse(contentOf(stage, 'CMD'))).toEqual(command)
     expect(contentOf(stage, 'USER')).toMatch(/^[1-9]\d+:[1-9]\d+$/)
     const afterUser = stage.instructions.slice(stage.instructions.findIndex(({ keyword }) => keyword === 'USER'))
@@ -60,8 +63,9 @@ describe.each(targets)('the target %s', (name, program, command) => {
   })
 
   it('installs packages in stages that are thrown away', () => {
-    const runs = stage.instructions.filter(({ keyword }) => keyword === 'RUN').map(({ content }) => content).join('\n')
-    expect(runs).not.toMatch(/\b(npm|pip|gcc|make|build-essential)\b/)
+    const runs = lineage(stage).flatMap(({ instructions }) => instructions).filter(({ keyword }) => keyword === 'RUN').map(({ content }) => content)
+    expect(runs).toHaveLength(1)
+    expect(runs.join()).not.toMatch(/\b(npm|pip|gcc|make|build-essential)\b/)
   })
 
   it('says what it is', () => {
@@ -73,12 +77,38 @@ describe.each(targets)('the target %s', (name, program, command) => {
   })
 })
 
-describe('the target gateway', () => {
-  it('is healthy while its event loop turns, wherever it listens', () => {
-    const stage = stages.find(({ name }) => name === 'gateway') as Stage
-    expect(contentOf(stage, 'HEALTHCHECK')).toContain('http://127.0.0.1:${process.env.PORT}/health/live')
+describe('the health checks', () => {
+  it.each([['gateway', '/health/live'], ['all-in-one', '/health/live'], ['webapp', '/healthz']])('%s: is healthy while its event loop turns, wherever it listens', (name, path) => {
+    expect(contentOf(stageOf(name), 'HEALTHCHECK')).toContain(`http://127.0.0.1:\${process.env.PORT}${path}`)
+  })
+
+  it.each(['worker', 'worker-cpu'])('%s: there is none, for it speaks no HTTP', (name) => {
+    expect(contentOf(stageOf(name), 'HEALTHCHECK')).toBe('NONE')
   })
 })
+
+describe('the two workers', () => {
+  it('differ in their packages and where they look for devices, and in nothing else', () => {
+    const rest = (name: string) => stageOf(name).instructions.filter(({ keyword }) => keyword !== 'LABEL').map(({ content }) => content.replace(/-cpu|\s*\\?\s*JAX_PLATFORMS=cpu/g, ''))
+    expect(rest('worker-cpu')).toEqual(rest('worker'))
+  })
+})
+
+function stageOf(name: string): Stage {
+  const stage = stages.find((candidate) => candidate.name === name)
+  if (stage === undefined) throw new Error(`the Dockerfile has no ${name}`)
+  return stage
+}
+
+/** A stage and those of this file that it is made from. */
+function lineage(stage: Stage): Stage[] {
+  const base = stages.find(({ name }) => name === stage.base)
+  return base === undefined ? [stage] : [stage, ...lineage(base)]
+}
+
+function inherited(stage: Stage, keyword: string): string {
+  return lineage(stage).map((ancestor) => contentOf(ancestor, keyword)).find((content) => content !== '') ?? ''
+}
 
 function contentOf(stage: Stage, keyword: string): string {
   return stage.instructions.find((instruction) => instruction.keyword === keyword)?.content ?? ''

@@ -1,41 +1,28 @@
-import { spawnSync } from 'node:child_process'
-import { resolve } from 'node:path'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { checkers } from '../../scripts/lib/deploy-tools.mjs'
-import { loadConfig } from '../../src/config.js'
+import { loadConfig, packageRoot } from '../../src/config.js'
+import { loadWebConfig } from '../../src/webapp/config.js'
 import { environmentOf, readDockerfile } from './dockerfile.js'
-import { type ConfigMap, type Container, type Deployment, INSTALL_MS, type Manifest, ofKind, only, parseManifests, type PodSpec, readManifest, render, type Service, variablesOf } from './manifests.js'
+import { type ConfigMap, type Container, type Deployment, INSTALL_MS, type Manifest, named, ofKind, overlays, parseManifests, type PodSpec, render, type Service, variablesOf } from './manifests.js'
 import { violations } from './policy.js'
-import { gateway as gatewayProgram, unread, worker as workerProgram } from './programs.js'
+import { gateway as gatewayProgram, unread, webapp as webProgram, worker as workerProgram } from './programs.js'
 
-/** The minor versions whose schemas the manifests have to fit. */
-const KUBERNETES = ['1.33', '1.36']
 /** What src/main.ts takes after the drain to close sockets (CLOSE_MARGIN_MS). */
 const CLOSE_MARGIN_S = 4
 /** What GKE leaves to Pods on a spot node by default. */
 const SPOT_GRACE_S = 15
 
-describe.each(['base', 'overlays/tpu-v5e-1x1'])('k8s/%s', (folder) => {
-  let text: string
+describe.each(overlays)('k8s/overlays/%s', (folder) => {
   let manifests: Manifest[]
   let pod: PodSpec
   let gateway: Container
   let worker: Container
 
   beforeAll(async () => {
-    text = await render(folder)
-    manifests = parseManifests(text)
-    pod = only<Deployment>(manifests, 'Deployment').spec.template.spec
+    manifests = parseManifests(await render(folder))
+    pod = named<Deployment>(manifests, 'Deployment', 'easel').spec.template.spec
     ;[gateway, worker] = pod.containers as [Container, Container]
-  }, INSTALL_MS)
-
-  it.each(KUBERNETES)('is valid for Kubernetes %s', async (version) => {
-    const { python } = await checkers()
-    const args = ['-m', 'kubernetes_validate', '--strict', '--kubernetes-version', version, '-']
-    const { status, stdout, stderr } = spawnSync(python, args, { input: text, encoding: 'utf8' })
-    expect(stdout + stderr).not.toMatch(/ERROR|WARN|FATAL/)
-    expect(stdout.match(/passed/g)).toHaveLength(manifests.length)
-    expect(status).toBe(0)
   }, INSTALL_MS)
 
   it('keeps the policy', () => {
@@ -43,16 +30,18 @@ describe.each(['base', 'overlays/tpu-v5e-1x1'])('k8s/%s', (folder) => {
   })
 
   it('puts everything into one namespace that enforces the restricted profile', () => {
-    const namespace = only(manifests, 'Namespace')
+    const namespace = named(manifests, 'Namespace', 'easel')
     expect(namespace.metadata.labels).toMatchObject({ 'pod-security.kubernetes.io/enforce': 'restricted' })
     const elsewhere = manifests.filter(({ kind, metadata }) => kind !== 'Namespace' && metadata.namespace !== namespace.metadata.name)
     expect(elsewhere).toEqual([])
   })
 
-  it('runs a gateway and a worker in one Pod, from the images of that name', () => {
+  it('runs a gateway and a worker in one Pod, from images that the Dockerfile has', () => {
     expect(pod.containers.map(({ name }) => name)).toEqual(['gateway', 'worker'])
-    expect(gateway.image).toMatch(/\/gateway:[^/]+$/)
-    expect(worker.image).toMatch(/\/worker:[^/]+$/)
+    expect(imageOf(gateway)).toBe('gateway')
+    expect(imageOf(worker)).toBe(worker.resources?.limits?.['google.com/tpu'] === undefined ? 'worker-cpu' : 'worker')
+    const stages = readDockerfile().map(({ name }) => name)
+    for (const container of everyContainer(manifests)) expect(stages).toContain(imageOf(container))
   })
 
   it('joins them by one socket on a memory volume', () => {
@@ -64,49 +53,50 @@ describe.each(['base', 'overlays/tpu-v5e-1x1'])('k8s/%s', (folder) => {
   })
 
   it('leads the Service to the port that the gateway listens on', () => {
-    const port = loadConfig([], imageAndPod('gateway', gateway, manifests)).port
+    const port = loadConfig([], imageAndPod(gateway, manifests)).port
     expect(gateway.ports).toEqual([{ name: 'http', containerPort: port }])
-    expect(only<Service>(manifests, 'Service').spec).toMatchObject({ type: 'ClusterIP', ports: [{ port: 8000, targetPort: 'http' }] })
+    expect(named<Service>(manifests, 'Service', 'easel').spec).toMatchObject({ type: 'ClusterIP', ports: [{ port: 8000, targetPort: 'http' }] })
   })
 
-  it('probes the paths made for it, and gives a worker its time to compile', () => {
-    expect(gateway.startupProbe?.httpGet).toEqual({ path: '/health/startup', port: 'http' })
-    expect(gateway.readinessProbe?.httpGet).toEqual({ path: '/health/ready', port: 'http' })
-    expect(gateway.livenessProbe?.httpGet).toEqual({ path: '/health/live', port: 'http' })
+  it('gives a worker its time to compile', () => {
     const { periodSeconds = 10, failureThreshold = 3 } = gateway.startupProbe ?? {}
     expect(periodSeconds * failureThreshold).toBeGreaterThanOrEqual(loadConfig([], {}).startTimeout)
   })
 
-  it('drains within the time that the node leaves', () => {
+  it('leaves the Service, drains and closes within the time that the node leaves', () => {
+    const grace = pod.terminationGracePeriodSeconds ?? 30
+    const given = pod.nodeSelector?.['cloud.google.com/gke-spot'] === 'true' ? Math.min(SPOT_GRACE_S, grace) : grace
+    const linger = gateway.lifecycle?.preStop?.sleep?.seconds ?? 0
     const drain = Number(variablesOf(gateway, manifests)['DRAIN_TIMEOUT'])
-    const grace = pod.nodeSelector?.['cloud.google.com/gke-spot'] === 'true' ? SPOT_GRACE_S : (pod.terminationGracePeriodSeconds ?? 30)
-    expect(drain + CLOSE_MARGIN_S).toBeLessThanOrEqual(grace)
-    expect(drain + CLOSE_MARGIN_S).toBeLessThanOrEqual(pod.terminationGracePeriodSeconds ?? 30)
+    expect(linger).toBeGreaterThan(0)
+    expect(linger + drain + CLOSE_MARGIN_S).toBeLessThanOrEqual(given)
+    // Both get their SIGTERM at once: a worker that leaves early leaves the gateway without one.
+    expect(worker.lifecycle).toEqual(gateway.lifecycle)
     expect(Number(variablesOf(worker, manifests)['DRAIN_GRACE'])).toBeLessThan(drain)
   })
 
   it('sets only variables that somebody reads', () => {
-    const shared = ofKind<ConfigMap>(manifests, 'ConfigMap').flatMap(({ data }) => Object.keys(data))
+    const shared = ofKind<ConfigMap>(manifests, 'ConfigMap').filter(({ metadata }) => metadata.name.startsWith('easel-settings')).flatMap(({ data }) => Object.keys(data))
     const own = (container: Container) => (container.env ?? []).map(({ name }) => name)
+    expect(shared).not.toEqual([])
     // The settings are for both programs, each takes what it knows.
     expect(unread(shared, [gatewayProgram, workerProgram])).toEqual([])
     expect(unread(own(gateway), [gatewayProgram])).toEqual([])
     expect(unread(own(worker), [workerProgram])).toEqual([])
+    expect(pod.initContainers?.flatMap(own) ?? []).toEqual([])
   })
 
   it('sets values that both programs take', () => {
-    expect(() => gatewayProgram.accept(imageAndPod('gateway', gateway, manifests))).not.toThrow()
-    expect(() => workerProgram.accept(imageAndPod('worker', worker, manifests))).not.toThrow()
-    expect(() => workerProgram.accept({ ...imageAndPod('worker', worker, manifests), SIZES: 'large' })).toThrow('SIZES')
+    expect(() => gatewayProgram.accept(imageAndPod(gateway, manifests))).not.toThrow()
+    expect(() => workerProgram.accept(imageAndPod(worker, manifests))).not.toThrow()
   })
 
   it('has the model where both containers look for it', () => {
-    const model = imageAndPod('gateway', gateway, manifests)['MODEL'] ?? ''
-    expect(imageAndPod('worker', worker, manifests)['MODEL']).toBe(model)
+    const model = imageAndPod(gateway, manifests)['MODEL'] ?? ''
+    expect(imageAndPod(worker, manifests)['MODEL']).toBe(model)
     const without = [gateway, worker].filter((container) => {
-      const mounted = container.volumeMounts?.some(({ mountPath }) => model.startsWith(`${mountPath}/`))
-      const copied = readDockerfile().find(({ name }) => name === container.name)?.copies.some(({ target }) => resolve('/opt/easel', target) === model)
-      return !mounted && !copied
+      const mounted = container.volumeMounts?.some(({ mountPath, readOnly }) => model.startsWith(`${mountPath}/`) && readOnly)
+      return !mounted && !holds(imageOf(container), model)
     })
     expect(without).toEqual([])
   })
@@ -118,32 +108,104 @@ describe.each(['base', 'overlays/tpu-v5e-1x1'])('k8s/%s', (folder) => {
   })
 })
 
-describe('k8s/overlays/tpu-v5e-1x1', () => {
-  it('takes one v5e chip of a spot node', async () => {
-    const { spec } = only<Deployment>(parseManifests(await render('overlays/tpu-v5e-1x1')), 'Deployment')
-    const [gateway, worker] = spec.template.spec.containers
-    expect(spec.template.spec.nodeSelector).toEqual({
-      'cloud.google.com/gke-tpu-accelerator': 'tpu-v5-lite-podslice',
-      'cloud.google.com/gke-tpu-topology': '1x1',
-      'cloud.google.com/gke-spot': 'true'
-    })
-    expect(spec.template.spec.tolerations?.map(({ key }) => key)).toEqual(['google.com/tpu', 'cloud.google.com/gke-spot'])
-    expect(worker?.resources).toMatchObject({ requests: { 'google.com/tpu': 1 }, limits: { 'google.com/tpu': 1 } })
-    expect(gateway?.resources?.limits).not.toHaveProperty(['google.com/tpu'])
-    expect(spec.strategy?.rollingUpdate?.maxSurge).toBe(0)
+describe.each(overlays.filter((folder) => kustomizationOf(folder).includes('/webapp\n')))('the page of k8s/overlays/%s', (folder) => {
+  let manifests: Manifest[]
+  let webapp: Container
+
+  beforeAll(async () => {
+    manifests = parseManifests(await render(folder))
+    webapp = named<Deployment>(manifests, 'Deployment', 'easel-webapp').spec.template.spec.containers[0] as Container
+  }, INSTALL_MS)
+
+  it('is on a port of the world outside, which leads to where it listens', () => {
+    expect(named<Service>(manifests, 'Service', 'easel-webapp').spec).toMatchObject({ type: 'LoadBalancer', ports: [{ port: 8080, targetPort: 'http' }] })
+    const config = loadWebConfig([], imageAndPod(webapp, manifests))
+    expect(webapp.ports).toEqual([{ name: 'http', containerPort: config.port }])
+    expect(config.host).toBe('0.0.0.0')
   })
 
-  it('has a loader for its weights that the namespace admits', async () => {
-    const manifests = parseManifests(await render('overlays/tpu-v5e-1x1'))
-    const loader = readManifest('overlays/tpu-v5e-1x1/weights-loader.yaml')
-    expect(violations([...loader, ...ofKind(manifests, 'PersistentVolumeClaim')])).toEqual([])
-    expect(only(loader, 'Pod').metadata.namespace).toBe(only(manifests, 'Namespace').metadata.name)
+  it('finds the gateway by its Service', () => {
+    const { hostname, port } = loadWebConfig([], imageAndPod(webapp, manifests)).serverUrl
+    expect(named<Service>(manifests, 'Service', hostname).spec.ports.map((service) => String(service.port))).toContain(port)
+  })
+
+  it('sets only variables that it reads', () => {
+    expect(unread((webapp.env ?? []).map(({ name }) => name), [webProgram])).toEqual([])
   })
 })
 
+describe.each([
+  ['tpu-v5e-1x1', 'tpu-v5-lite-podslice', '1x1', 1, true],
+  ['tpu-v5e-2x4', 'tpu-v5-lite-podslice', '2x4', 8, true],
+  ['tpu-v6e-1x1', 'tpu-v6e-slice', '1x1', 1, false]
+] as const)('k8s/overlays/%s', (folder, accelerator, topology, chips, spot) => {
+  it('asks for the node and its chips', async () => {
+    const { spec } = named<Deployment>(parseManifests(await render(folder)), 'Deployment', 'easel')
+    const [gateway, worker] = spec.template.spec.containers
+    expect(spec.template.spec.nodeSelector).toEqual({
+      'cloud.google.com/gke-tpu-accelerator': accelerator,
+      'cloud.google.com/gke-tpu-topology': topology,
+      ...(spot && { 'cloud.google.com/gke-spot': 'true' })
+    })
+    expect(new Set(spec.template.spec.tolerations?.map(({ key }) => key))).toEqual(new Set(['google.com/tpu', ...(spot ? ['cloud.google.com/gke-spot'] : [])]))
+    expect(worker?.resources).toMatchObject({ requests: { 'google.com/tpu': chips }, limits: { 'google.com/tpu': chips } })
+    expect(gateway?.resources?.limits).not.toHaveProperty(['google.com/tpu'])
+    expect(spec.strategy?.rollingUpdate?.maxSurge).toBe(0)
+  }, INSTALL_MS)
+})
+
+it('a setting that a program does not take is found', () => {
+  expect(() => gatewayProgram.accept({ QUEUE_LIMIT: 'many' })).toThrow('QUEUE_LIMIT')
+  expect(() => webProgram.accept({ SERVER_URL: 'easel' })).toThrow('SERVER_URL')
+  expect(() => workerProgram.accept({ SIZES: 'large' })).toThrow('SIZES')
+})
+
+describe('k8s/components', () => {
+  const components = readdirSync(join(packageRoot, 'k8s/components'))
+
+  it('are all part of an overlay, and so checked', () => {
+    const texts = [...overlays.map(kustomizationOf), ...components.map((name) => readFileSync(join(packageRoot, 'k8s/components', name, 'kustomization.yaml'), 'utf8'))].join()
+    expect(components.filter((name) => !texts.includes(`/${name}\n`))).toEqual([])
+  })
+
+  it('leave no file lying about', () => {
+    const loose = components.flatMap((name) => {
+      const folder = join(packageRoot, 'k8s/components', name)
+      const kustomization = readFileSync(join(folder, 'kustomization.yaml'), 'utf8')
+      return readdirSync(folder).filter((file) => file !== 'kustomization.yaml' && !kustomization.includes(file)).map((file) => `${name}/${file}`)
+    })
+    expect(loose).toEqual([])
+  })
+})
+
+/** The target of the Dockerfile that a container runs. */
+function imageOf({ image }: Container): string {
+  return /(?:\/|easel-)([\w-]+):[^/]+$/.exec(image)?.[1]?.replace(/^easel-/, '') ?? image
+}
+
+function everyContainer(manifests: readonly Manifest[]): Container[] {
+  return ofKind<Deployment>(manifests, 'Deployment').flatMap(({ spec: { template } }) => template.spec.containers.concat(template.spec.initContainers ?? []))
+}
+
+function kustomizationOf(overlay: string): string {
+  const file = join(packageRoot, 'k8s/overlays', overlay, 'kustomization.yaml')
+  return existsSync(file) ? readFileSync(file, 'utf8') : ''
+}
+
+/** Whether a target's image has a path that some stage copies out of this repository. */
+function holds(target: string, path: string): boolean {
+  const stage = readDockerfile().find(({ name }) => name === target)
+  if (stage === undefined) return false
+  return holds(stage.base, path) || stage.copies.some(({ from, sources, target }) => {
+    const place = resolve('/opt/easel', target)
+    if (from === undefined) return place === path
+    return sources.some((source) => path.startsWith(place) && holds(from, resolve('/opt/easel', source) + path.slice(place.length)))
+  })
+}
+
 /** What the process in a container finds in its environment; the Pod's values win over the image's. */
-function imageAndPod(target: string, container: Container, manifests: readonly Manifest[]): Record<string, string> {
-  const image = environmentOf(readDockerfile(), target)
+function imageAndPod(container: Container, manifests: readonly Manifest[]): Record<string, string> {
+  const image = environmentOf(readDockerfile(), imageOf(container))
   // The image's PATH leads to its own Python, which is not on this machine.
   delete image['PATH']
   return { ...image, ...variablesOf(container, manifests) }

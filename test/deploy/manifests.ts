@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
 import { kubectl } from '../../scripts/lib/deploy-tools.mjs'
@@ -13,7 +13,7 @@ export const INSTALL_MS = 600_000
 export interface Manifest {
   apiVersion: string
   kind: string
-  metadata: { name: string; namespace?: string; labels?: Record<string, string> }
+  metadata: { name: string; namespace?: string; labels?: Record<string, string>; annotations?: Record<string, string> }
 }
 
 export interface SecurityContext {
@@ -44,15 +44,25 @@ export interface Container {
   resources?: { requests?: Quantities; limits?: Quantities }
   securityContext?: SecurityContext
   volumeMounts?: { name: string; mountPath: string; readOnly?: boolean }[]
+  lifecycle?: { preStop?: { sleep?: { seconds: number } } }
   startupProbe?: Probe
   readinessProbe?: Probe
   livenessProbe?: Probe
 }
 
+export interface Volume {
+  name: string
+  emptyDir?: { medium?: string; sizeLimit?: string }
+  persistentVolumeClaim?: { claimName: string }
+  configMap?: { name: string }
+  csi?: { driver: string; readOnly?: boolean; volumeAttributes?: Record<string, string> }
+  hostPath?: object
+}
+
 export interface PodSpec {
   containers: Container[]
   initContainers?: Container[]
-  volumes?: { name: string; emptyDir?: { medium?: string; sizeLimit?: string }; persistentVolumeClaim?: { claimName: string }; hostPath?: object }[]
+  volumes?: Volume[]
   securityContext?: SecurityContext
   serviceAccountName?: string
   automountServiceAccountToken?: boolean
@@ -64,12 +74,42 @@ export interface PodSpec {
   hostIPC?: boolean
 }
 
+export interface LabelSelector {
+  matchLabels: Record<string, string>
+}
+
 export interface Deployment extends Manifest {
   spec: {
-    selector: { matchLabels: Record<string, string> }
+    replicas?: number
+    selector: LabelSelector
     strategy?: { rollingUpdate?: { maxSurge?: number | string } }
-    template: { metadata: { labels: Record<string, string> }; spec: PodSpec }
+    template: { metadata: { labels: Record<string, string>; annotations?: Record<string, string> }; spec: PodSpec }
   }
+}
+
+export interface PodDisruptionBudget extends Manifest {
+  spec: { selector: LabelSelector; maxUnavailable?: number; minAvailable?: number }
+}
+
+interface NetworkRule {
+  ports?: { port: number | string; protocol?: string }[]
+  to?: { podSelector?: LabelSelector; ipBlock?: { cidr: string } }[]
+}
+
+export interface NetworkPolicy extends Manifest {
+  spec: { podSelector: LabelSelector; policyTypes: string[]; ingress?: NetworkRule[]; egress?: NetworkRule[] }
+}
+
+export interface Autoscaler extends Manifest {
+  spec: { scaleTargetRef: { kind: string; name: string }; metrics?: { pods: { metric: { name: string } } }[] }
+}
+
+export interface ScaledObject extends Autoscaler {
+  spec: Autoscaler['spec'] & { triggers: { type: string; metadata: { query?: string }; authenticationRef?: { name: string } }[] }
+}
+
+export interface PodMonitoring extends Manifest {
+  spec: { selector: LabelSelector; endpoints: { port: string; path: string }[] }
 }
 
 export interface Service extends Manifest {
@@ -80,9 +120,17 @@ export interface ConfigMap extends Manifest {
   data: Record<string, string>
 }
 
-/** The YAML that `kubectl apply -k` would send for a folder of k8s/. */
-export async function render(folder: string): Promise<string> {
-  return execFileSync(await kubectl(), ['kustomize', join(packageRoot, 'k8s', folder)], { encoding: 'utf8' })
+/** The folders of k8s/overlays: what can be applied. */
+export const overlays = readdirSync(join(packageRoot, 'k8s/overlays')).sort()
+
+const rendered = new Map<string, string>()
+
+/** The YAML that `kubectl apply -k` would send for an overlay. */
+export async function render(overlay: string): Promise<string> {
+  const folder = join(packageRoot, 'k8s/overlays', overlay)
+  const text = rendered.get(overlay) ?? execFileSync(await kubectl(), ['kustomize', folder], { encoding: 'utf8' })
+  rendered.set(overlay, text)
+  return text
 }
 
 /** The objects in a text of YAML documents. */
@@ -93,20 +141,22 @@ export function parseManifests(text: string): Manifest[] {
   })
 }
 
-export function readManifest(file: string): Manifest[] {
-  return parseManifests(readFileSync(join(packageRoot, 'k8s', file), 'utf8'))
-}
-
 /** The objects of a kind. */
 export function ofKind<T extends Manifest>(manifests: readonly Manifest[], kind: string): T[] {
   return manifests.filter((manifest) => manifest.kind === kind) as T[]
 }
 
-/** The only object of a kind. @throws when there is none, or more than one */
-export function only<T extends Manifest>(manifests: readonly Manifest[], kind: string): T {
-  const [found, ...others] = ofKind<T>(manifests, kind)
-  if (found === undefined || others.length > 0) throw new Error(`one ${kind} was expected, there are ${others.length + (found ? 1 : 0)}`)
+/** The object of a kind and name. @throws when there is none */
+export function named<T extends Manifest>(manifests: readonly Manifest[], kind: string, name: string): T {
+  const found = ofKind<T>(manifests, kind).find(({ metadata }) => metadata.name === name)
+  if (found === undefined) throw new Error(`there is no ${kind} ${name}`)
   return found
+}
+
+/** Whether a selector selects Pods with these labels. One that is empty selects all, which here is always a mistake. */
+export function selects(selector: Record<string, string>, labels: Record<string, string>): boolean {
+  const wanted = Object.entries(selector)
+  return wanted.length > 0 && wanted.every(([key, value]) => labels[key] === value)
 }
 
 /** A container's variables as the kubelet makes them: ConfigMaps first, then its own. */

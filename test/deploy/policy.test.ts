@@ -1,5 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest'
-import { type Container, type Deployment, INSTALL_MS, type Manifest, only, parseManifests, type PodSpec, render, type Service } from './manifests.js'
+import {
+  type Autoscaler, type Container, type Deployment, INSTALL_MS, type Manifest, named, type NetworkPolicy, parseManifests, type PodDisruptionBudget, type PodMonitoring,
+  type PodSpec, render, type ScaledObject, type Service
+} from './manifests.js'
 import { violations } from './policy.js'
 
 /** Ways to spoil good manifests, with what the policy is to say. A rule that finds nothing in its own case is no rule. */
@@ -23,18 +26,33 @@ const spoilt: [string, (pod: PodSpec, gateway: Container, manifests: Manifest[])
   ['has the volume more, which nothing mounts', (pod) => { pod.volumes?.push({ name: 'more', emptyDir: { sizeLimit: '1Mi' } }) }],
   ['lets run fill the node', (pod) => { for (const { emptyDir } of pod.volumes ?? []) delete emptyDir?.sizeLimit }],
   ['claims weights, which does not exist', (pod) => { pod.volumes?.push({ name: 'run', persistentVolumeClaim: { claimName: 'weights' } }) }],
-  ['does not select its own Pods', (_pod, _gateway, manifests) => { only<Deployment>(manifests, 'Deployment').spec.selector.matchLabels = { app: 'other' } }],
-  ['selects the Pods of 0 Deployments', (_pod, _gateway, manifests) => { only<Service>(manifests, 'Service').spec.selector = {} }],
-  ['leads to the port 8000, which no container names', (_pod, _gateway, manifests) => { Object.assign(only<Service>(manifests, 'Service').spec.ports[0] ?? {}, { targetPort: 8000 }) }]
+  ['mounts more, which does not exist', (pod) => { pod.volumes?.push({ name: 'run', configMap: { name: 'more' } }) }],
+  ['mounts the bucket of models, which says no place', (pod) => { pod.volumes?.push({ name: 'models', csi: { driver: 'x', volumeAttributes: { bucketName: 'BUCKET' } } }) }],
+  ['gateway takes its settings from other, which does not exist', (_, gateway) => { gateway.envFrom = [{ configMapRef: { name: 'other' } }] }],
+  ['which says no place', (_, gateway) => { gateway.image = 'REGISTRY/PROJECT/REPOSITORY/gateway:TAG' }],
+  ['gateway listens and has no readinessProbe', (_, gateway) => { delete gateway.readinessProbe }],
+  ['gateway has a livenessProbe of the port https', (_, gateway) => { gateway.livenessProbe = { httpGet: { path: '/', port: 'https' } } }],
+  ['does not select its own Pods', (_pod, _gateway, manifests) => { named<Deployment>(manifests, 'Deployment', 'easel').spec.selector.matchLabels = { app: 'other' } }],
+  ['has 0 disruption budgets', (_pod, _gateway, manifests) => { named<PodDisruptionBudget>(manifests, 'PodDisruptionBudget', 'easel').spec.selector.matchLabels = {} }],
+  ['may hold a node up for ever', (_pod, _gateway, manifests) => { named<PodDisruptionBudget>(manifests, 'PodDisruptionBudget', 'easel').spec = { selector: { matchLabels: {} }, minAvailable: 1 } }],
+  ['has no NetworkPolicy for Egress', (_pod, _gateway, manifests) => { for (const policy of manifests) if (policy.kind === 'NetworkPolicy') (policy as NetworkPolicy).spec.policyTypes = ['Ingress'] }],
+  ['NetworkPolicy easel leads to the port https', (_pod, _gateway, manifests) => { named<NetworkPolicy>(manifests, 'NetworkPolicy', 'easel').spec.ingress = [{ ports: [{ port: 'https' }] }] }],
+  ['NetworkPolicy easel-webapp leads to the port 80', (_pod, _gateway, manifests) => { for (const rule of named<NetworkPolicy>(manifests, 'NetworkPolicy', 'easel-webapp').spec.egress ?? []) rule.ports = [{ port: 80 }] }],
+  ['selects the Pods of 0 Deployments', (_pod, _gateway, manifests) => { named<Service>(manifests, 'Service', 'easel').spec.selector = {} }],
+  ['leads to the port 8000, which no container names', (_pod, _gateway, manifests) => { Object.assign(named<Service>(manifests, 'Service', 'easel').spec.ports[0] ?? {}, { targetPort: 8000 }) }],
+  ['PodMonitoring easel leads to the port admin', (_pod, _gateway, manifests) => { named<PodMonitoring>(manifests, 'PodMonitoring', 'easel').spec.endpoints = [{ port: 'admin', path: '/metrics' }] }],
+  ['scales other, which does not exist', (_pod, _gateway, manifests) => { named<Autoscaler>(manifests, 'ScaledObject', 'easel').spec.scaleTargetRef.name = 'other' }],
+  ['is overruled by spec.replicas', (_pod, _gateway, manifests) => { named<Deployment>(manifests, 'Deployment', 'easel').spec.replicas = 2 }],
+  ['identifies itself by other, which does not exist', (_pod, _gateway, manifests) => { named<ScaledObject>(manifests, 'ScaledObject', 'easel').spec.triggers.push({ type: 'cron', metadata: {}, authenticationRef: { name: 'other' } }) }]
 ]
 
 describe('the policy', () => {
   let text: string
-  beforeAll(async () => { text = await render('base') }, INSTALL_MS)
+  beforeAll(async () => { text = await render('gke-keda') }, INSTALL_MS)
 
   it.each(spoilt)('says: %s', (sentence, spoil) => {
     const manifests = parseManifests(text)
-    const pod = only<Deployment>(manifests, 'Deployment').spec.template.spec
+    const pod = named<Deployment>(manifests, 'Deployment', 'easel').spec.template.spec
     const gateway = pod.containers.find(({ name }) => name === 'gateway')
     if (gateway === undefined) throw new Error('no gateway')
     spoil(pod, gateway, manifests)

@@ -1,27 +1,26 @@
-import { type Container, type Deployment, type Manifest, ofKind, type PodSpec, type Service } from './manifests.js'
+import { type Container, type Deployment, type Manifest, ofKind, type PodSpec } from './manifests.js'
+import { strayObjects } from './policy-objects.js'
 
 /** What is wrong with a set of manifests by our own rules, one sentence each; nothing when all is well. */
 export function violations(manifests: readonly Manifest[]): string[] {
-  return [
-    ...podsOf(manifests).flatMap(({ owner, spec }) => [
-      ...unsafePod(spec),
-      ...spec.containers.concat(spec.initContainers ?? []).flatMap((container) => [...unsafeContainer(container), ...unboundContainer(container), ...unpinnedImage(container)]),
-      ...looseVolumes(spec, manifests)
-    ].map((sentence) => `${owner}: ${sentence}`)),
-    ...ofKind<Deployment>(manifests, 'Deployment').flatMap(selectsOthers),
-    ...ofKind<Service>(manifests, 'Service').flatMap((service) => leadsNowhere(service, manifests))
-  ]
+  return [...ofKind<Deployment>(manifests, 'Deployment').flatMap((deployment) => unsafe(deployment, manifests)), ...strayObjects(manifests)]
 }
 
-function podsOf(manifests: readonly Manifest[]): { owner: string; spec: PodSpec }[] {
-  return [
-    ...ofKind<Manifest & { spec: PodSpec }>(manifests, 'Pod').map(({ metadata, spec }) => ({ owner: `Pod ${metadata.name}`, spec })),
-    ...ofKind<Deployment>(manifests, 'Deployment').map(({ metadata, spec }) => ({ owner: `Deployment ${metadata.name}`, spec: spec.template.spec }))
+function unsafe({ metadata, spec }: Deployment, manifests: readonly Manifest[]): string[] {
+  const pod = spec.template.spec
+  const all = pod.containers.concat(pod.initContainers ?? [])
+  const sentences = [
+    ...unsafePod(pod),
+    ...all.flatMap((container) => [...unsafeContainer(container), ...unboundContainer(container), ...unpinnedImage(container)]),
+    ...pod.containers.flatMap(probesNothing),
+    ...looseVolumes(pod, manifests),
+    ...looseSettings(all, manifests)
   ]
+  return sentences.map((sentence) => `Deployment ${metadata.name}: ${sentence}`)
 }
 
 /** The sentences whose condition holds. */
-function found(rules: Record<string, boolean | undefined>): string[] {
+export function found(rules: Record<string, boolean | undefined>): string[] {
   return Object.keys(rules).filter((sentence) => rules[sentence])
 }
 
@@ -57,32 +56,44 @@ function unboundContainer({ name, resources }: Container): string[] {
 
 function unpinnedImage({ name, image }: Container): string[] {
   const tag = /:([^:/]+)$/.exec(image)?.[1]
-  return found({ [`${name} takes ${image}, whatever that is today`]: !image.includes('@sha256:') && (tag === undefined || tag === 'latest') })
+  return found({
+    [`${name} takes ${image}, whatever that is today`]: !image.includes('@sha256:') && (tag === undefined || tag === 'latest'),
+    [`${name} takes ${image}, which says no place: is components/place the last one?`]: /REGISTRY|PROJECT\/|REPOSITORY|:TAG$/.test(image)
+  })
+}
+
+/** Who listens is asked: whether it is there, whether to send to it, whether it has started. */
+function probesNothing({ name, ports = [], startupProbe, readinessProbe, livenessProbe }: Container): string[] {
+  const probes = { startupProbe, readinessProbe, livenessProbe }
+  const names = new Set(ports.map((port) => port.name))
+  return Object.entries(probes).flatMap(([kind, probe]) =>
+    found({
+      [`${name} listens and has no ${kind}`]: ports.length > 0 && probe === undefined,
+      [`${name} has a ${kind} of the port ${probe?.httpGet?.port}, which it does not name`]: probe !== undefined && !names.has(String(probe.httpGet?.port))
+    })
+  )
 }
 
 function looseVolumes({ containers, initContainers = [], volumes = [] }: PodSpec, manifests: readonly Manifest[]): string[] {
   const mounted = new Set(containers.concat(initContainers).flatMap(({ volumeMounts = [] }) => volumeMounts.map(({ name }) => name)))
-  const claims = new Set(ofKind(manifests, 'PersistentVolumeClaim').map(({ metadata }) => metadata.name))
+  const missing = (kind: string, name: string | undefined) => name !== undefined && !ofKind(manifests, kind).some(({ metadata }) => metadata.name === name)
   return [
     ...[...mounted].filter((name) => !volumes.some((volume) => volume.name === name)).map((name) => `mounts ${name}, which is no volume`),
-    ...volumes.filter(({ name }) => !mounted.has(name)).map(({ name }) => `has the volume ${name}, which nothing mounts`),
-    ...volumes.filter(({ emptyDir }) => emptyDir && emptyDir.sizeLimit === undefined).map(({ name }) => `lets ${name} fill the node`),
-    ...volumes.flatMap(({ persistentVolumeClaim: claim }) => (claim && !claims.has(claim.claimName) ? [`claims ${claim.claimName}, which does not exist`] : []))
+    ...volumes.flatMap(({ name, emptyDir, persistentVolumeClaim: claim, configMap, csi }) =>
+      found({
+        [`has the volume ${name}, which nothing mounts`]: !mounted.has(name),
+        [`lets ${name} fill the node`]: emptyDir && emptyDir.sizeLimit === undefined,
+        [`claims ${claim?.claimName}, which does not exist`]: missing('PersistentVolumeClaim', claim?.claimName),
+        [`mounts ${configMap?.name}, which does not exist`]: missing('ConfigMap', configMap?.name),
+        [`mounts the bucket of ${name}, which says no place: is components/place the last one?`]: csi?.volumeAttributes?.['bucketName'] === 'BUCKET'
+      })
+    )
   ]
 }
 
-function selectsOthers({ metadata, spec }: Deployment): string[] {
-  return matches(spec.selector.matchLabels, spec.template.metadata.labels) ? [] : [`Deployment ${metadata.name} does not select its own Pods`]
-}
-
-function leadsNowhere({ metadata, spec }: Service, manifests: readonly Manifest[]): string[] {
-  const targets = ofKind<Deployment>(manifests, 'Deployment').filter(({ spec: { template } }) => matches(spec.selector, template.metadata.labels))
-  if (targets.length !== 1) return [`Service ${metadata.name} selects the Pods of ${targets.length} Deployments`]
-  const names = new Set(targets.flatMap(({ spec: { template } }) => template.spec.containers).flatMap(({ ports = [] }) => ports.map(({ name }) => name)))
-  return spec.ports.filter(({ targetPort }) => !names.has(String(targetPort))).map(({ targetPort }) => `Service ${metadata.name} leads to the port ${targetPort}, which no container names`)
-}
-
-function matches(selector: Record<string, string>, labels: Record<string, string>): boolean {
-  const wanted = Object.entries(selector)
-  return wanted.length > 0 && wanted.every(([key, value]) => labels[key] === value)
+function looseSettings(containers: readonly Container[], manifests: readonly Manifest[]): string[] {
+  const maps = new Set(ofKind(manifests, 'ConfigMap').map(({ metadata }) => metadata.name))
+  return containers.flatMap(({ name, envFrom = [] }) =>
+    envFrom.flatMap(({ configMapRef }) => (maps.has(configMapRef?.name ?? '') ? [] : [`${name} takes its settings from ${configMapRef?.name}, which does not exist`]))
+  )
 }

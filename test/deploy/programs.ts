@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { loadConfig, options, packageRoot } from '../../src/config.js'
+import { loadWebConfig, options as webOptions } from '../../src/webapp/config.js'
 
 /** A program of ours as the manifests see it: the variables it reads, and whether it takes their values. */
 export interface Program {
@@ -26,6 +27,11 @@ export function unread(variables: readonly string[], programs: readonly Program[
 export const gateway: Program = {
   variables: new Set(Object.values(options).map(({ env }) => env)),
   accept: (environment) => void loadConfig([], environment)
+}
+
+export const webapp: Program = {
+  variables: new Set(Object.values(webOptions).map(({ env }) => env)),
+  accept: (environment) => void loadWebConfig([], environment)
 }
 
 /** Asks the worker's own code, in its own Python: there is no second list of its options. */
