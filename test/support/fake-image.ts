@@ -1,19 +1,12 @@
-import { createHash } from 'node:crypto'
 import type { Job } from '../../src/engine/job.js'
+import { jobDigest } from './fake-text.mjs'
 
 type FakeJob = Pick<Job, 'prompt' | 'negative' | 'steps' | 'guidance' | 'scheduler' | 'width' | 'height' | 'clipSkip'> & { seed: number }
-
-/** The text that names a job in full, as easel_worker/fake_image.py defines it. */
-export function canonicalText(job: FakeJob): string {
-  const negative = job.negative === null ? ['-', '-'] : [job.negative.ids.join(','), job.negative.ids_2.join(',')]
-  const thousandths = Math.floor(job.guidance * 1000 + 0.5)
-  return [job.prompt.ids.join(','), job.prompt.ids_2.join(','), ...negative, job.seed, job.steps, thousandths, job.scheduler, job.width, job.height, job.clipSkip].join('|')
-}
 
 /** The fake engine's picture, computed from the same definition by other code. */
 export function fakePicture(job: FakeJob): Buffer {
   const { width, height } = job
-  const d = createHash('sha256').update(canonicalText(job)).digest()
+  const d = jobDigest(job)
   const pixels = Buffer.alloc(width * height * 3)
   for (let y = 0; y < height; y++) {
     const row = (y * y * (d[2]! | 1) + 257 * d[3]! + 1) % 65536

@@ -1,0 +1,18 @@
+// @ts-check
+// npm run chaos: 2,000 requests of 64 clients to a gateway with two workers (fake engine), while workers are killed, frozen
+// and restarted and clients leave and come back. Settings: REQUESTS, CLIENTS, FAULTS, SEED. Linux only: it reads /proc.
+import { run } from '../test/chaos/run.mjs'
+import { judge, print } from '../test/chaos/verdict.mjs'
+import { script, StepError } from './lib/run.mjs'
+import { build, setup } from './lib/setup.mjs'
+
+const { REQUESTS = '2000', CLIENTS = '64', FAULTS = '16', SEED = '1' } = process.env
+
+await script(async () => {
+  await setup('runtime')
+  await build()
+  const observed = await run({ seed: Number(SEED), clients: Number(CLIENTS), requests: Number(REQUESTS), stepMs: 12, faults: Number(FAULTS), faultEveryMs: 2000 })
+  const findings = judge(observed, { memory: true })
+  print(`Chaos (seed ${SEED})`, observed, findings)
+  if (findings.some(({ ok }) => !ok)) throw new StepError('not every promise was kept')
+})

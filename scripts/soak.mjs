@@ -1,0 +1,20 @@
+// @ts-check
+// npm run soak: steady traffic with a fault now and then, to see that nothing grows. Settings: MINUTES, CLIENTS, SEED.
+// Linux only: it reads /proc.
+import { run } from '../test/chaos/run.mjs'
+import { judge, print } from '../test/chaos/verdict.mjs'
+import { script, StepError } from './lib/run.mjs'
+import { build, setup } from './lib/setup.mjs'
+
+const { MINUTES = '10', CLIENTS = '16', SEED = '1' } = process.env
+const FAULT_EVERY_MS = 90_000
+
+await script(async () => {
+  await setup('runtime')
+  await build()
+  const seconds = Number(MINUTES) * 60
+  const observed = await run({ seed: Number(SEED), clients: Number(CLIENTS), seconds, stepMs: 12, faults: Infinity, faultEveryMs: FAULT_EVERY_MS })
+  const findings = judge(observed, { memory: true })
+  print(`Soak (seed ${SEED})`, observed, findings)
+  if (findings.some(({ ok }) => !ok)) throw new StepError('not every promise was kept')
+})

@@ -1,0 +1,153 @@
+// @ts-check
+import http from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { randomNumbers } from '../../bench/lib/random.mjs'
+import { Broken, post } from './http.mjs'
+import { planRequest } from './random-requests.mjs'
+
+/** How long a client stays before it disconnects, on average, in ms. */
+const STAY_MS = 60
+/** How long it waits before it tries again, in ms. */
+const AGAIN_MS = 100
+/** How often a request with a key is left. */
+const MAX_LEAVES = 3
+
+/**
+ * What became of the requests. `broken` says what must not have happened.
+ *
+ * @typedef {{ attempts: number, ends: Record<string, number>, broken: string[] }} Tally
+ * @typedef {(png: Buffer, body: import('./random-requests.mjs').Body, seed: number) => Promise<boolean>} IsPicture
+ */
+
+/**
+ * Clients that share out the requests and send them one after the other, each as its plan says.
+ *
+ * @param {{ url: string, clients: number, more: () => number | undefined, seed: number, isPicture: IsPicture }} options more: the next request's number, until there is none
+ * @returns {Promise<Tally>}
+ */
+export async function runClients({ url, clients, more, seed, isPicture }) {
+  /** @type {Tally} */
+  const tally = { attempts: 0, ends: {}, broken: [] }
+  await Promise.all(
+    Array.from({ length: clients }, async () => {
+      const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
+      for (let index = more(); index !== undefined; index = more()) {
+        const client = new Client({ url, agent, isPicture, random: randomNumbers(seed * 1_000_003 + index), tally })
+        await client.run(index, `run-${seed}`)
+      }
+      agent.destroy()
+    })
+  )
+  return tally
+}
+
+class Client {
+  /** @param {{ url: string, agent: http.Agent, isPicture: IsPicture, random: () => number, tally: Tally }} parts */
+  constructor({ url, agent, isPicture, random, tally }) {
+    this.url = url
+    this.agent = agent
+    this.isPicture = isPicture
+    this.random = random
+    this.tally = tally
+  }
+
+  /**
+   * @param {number} index
+   * @param {string} run
+   */
+  async run(index, run) {
+    const plan = planRequest(index, run, this.random)
+    let end
+    try {
+      end = await this.carryOut(plan)
+    } catch (error) {
+      if (!(error instanceof Broken)) throw error
+      end = 'broken'
+      this.tally.broken.push(`request ${index} (${plan.manner}): ${error.message}`)
+    }
+    this.tally.ends[end] = (this.tally.ends[end] ?? 0) + 1
+  }
+
+  /**
+   * @param {import('./random-requests.mjs').Plan} plan
+   * @returns {Promise<string>} how it ended
+   */
+  async carryOut(plan) {
+    const answer = await this.ask(plan, this.leaves(plan.manner))
+    if (answer === 'left') return 'left'
+    if (plan.manner === 'invalid') return this.refused(answer, 400, 'UNSUPPORTED_SIZE')
+    if (answer.status !== 200) return this.failed(answer)
+    const seed = Number(answer.headers['easel-seed'])
+    if (plan.body.seed !== undefined && plan.body.seed !== seed) throw new Broken(`asked for seed ${plan.body.seed}, got ${seed}`)
+    if (!(await this.isPicture(answer.body, plan.body, seed))) throw new Broken('got the image of another request')
+    if (plan.manner === 'repeat') await this.repeat(plan, answer)
+    if (plan.manner === 'reuse') await this.reuse(plan)
+    return 'image'
+  }
+
+  /**
+   * Sends a request until it is answered, or left for good. What the server does not accept is sent again later.
+   *
+   * @param {import('./random-requests.mjs').Plan} plan
+   * @param {number} leaves how often the client disconnects
+   */
+  async ask({ body, key }, leaves) {
+    for (;;) {
+      this.tally.attempts += 1
+      const leaveAfter = leaves > 0 ? -Math.log(1 - this.random()) * STAY_MS : undefined
+      const answer = await post(this.url, body, { agent: this.agent, key, leaveAfter })
+      if (answer === 'left') {
+        leaves -= 1
+        if (key === undefined) return answer
+      } else if (answer.status !== 429 && answer.status !== 503) return answer
+      else {
+        this.refused(answer, answer.status, answer.status === 429 ? 'QUEUE_FULL' : 'NOT_READY')
+        if (!(Number(answer.headers['retry-after']) >= 1)) throw new Broken(`${answer.status} without Retry-After`)
+        await sleep(AGAIN_MS * (0.5 + this.random()))
+      }
+    }
+  }
+
+  /** @param {import('./random-requests.mjs').Manner} manner */
+  leaves(manner) {
+    if (manner === 'leave') return 1
+    return manner === 'retry' ? 1 + Math.floor(this.random() * MAX_LEAVES) : 0
+  }
+
+  /**
+   * @param {import('./random-requests.mjs').Plan} plan
+   * @param {import('./http.mjs').Answer} first
+   */
+  async repeat(plan, first) {
+    const again = await this.ask(plan, 0)
+    if (again === 'left' || again.status !== 200) throw new Broken(`the repeated request was answered ${again === 'left' ? again : again.status}`)
+    if (!again.body.equals(first.body)) throw new Broken('the repeated request got another image')
+  }
+
+  /** @param {import('./random-requests.mjs').Plan} plan */
+  async reuse(plan) {
+    const answer = await this.ask({ ...plan, body: { ...plan.body, seed: plan.index } }, 0)
+    if (answer === 'left') throw new Broken('left')
+    this.refused(answer, 422, 'IDEMPOTENCY_KEY_REUSED')
+  }
+
+  /**
+   * @param {import('./http.mjs').Answer} answer
+   * @param {number} status
+   * @param {string} code
+   */
+  refused(answer, status, code) {
+    const text = answer.body.toString()
+    if (answer.status !== status || JSON.parse(text).code !== code) throw new Broken(`expected ${status} ${code}, got ${answer.status} ${text.slice(0, 200)}`)
+    return code
+  }
+
+  /**
+   * The one accepted way to fail: the request was running at two worker deaths in a row.
+   *
+   * @param {import('./http.mjs').Answer} answer
+   */
+  failed(answer) {
+    return this.refused(answer, 500, 'WORKER_CRASHED')
+  }
+}

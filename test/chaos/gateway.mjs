@@ -1,0 +1,84 @@
+// @ts-check
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { readyAddress } from '../../scripts/lib/gateway.mjs'
+import { root } from '../../scripts/lib/run.mjs'
+import { processesWith } from './processes.mjs'
+import { SIZES } from './random-requests.mjs'
+
+const FATAL = 60
+/** Little room makes V8 collect its garbage during the run, and not long after it: what memory shows then is what is held. */
+const SMALL_HEAP = ['--max-old-space-size=64', '--max-semi-space-size=2']
+
+/**
+ * The built gateway as a process with two workers, quick to notice a death and quick to restart. Its temporary folder is
+ * its own, so that whatever it leaves behind is found.
+ *
+ * @param {{ stepMs: number, queueLimit: number }} options
+ */
+export async function startGateway({ stepMs, queueLimit }) {
+  const folder = await mkdtemp(join(tmpdir(), 'easel-chaos-'))
+  const child = spawn(process.execPath, [...SMALL_HEAP, join(root, 'dist/main.js')], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: {
+      ...process.env,
+      HOST: '127.0.0.1', PORT: '0', TMPDIR: folder, LOG_FORMAT: 'json', LOG_LEVEL: 'info',
+      ENGINE: 'fake', WORKERS: '2', QUEUE_LIMIT: String(queueLimit),
+      // The store of answers for retries is full soon, so that it is no growth later. It holds about 100 of them.
+      IDEMPOTENCY_BYTES: String(2 ** 20),
+      HEARTBEAT_INTERVAL: '0.1', HEARTBEAT_TIMEOUT: '1', RESTART_BACKOFF: '0.05',
+      WORKER_ARGS: `--sizes ${SIZES.map((size) => size.join('x')).join(',')} --rows 8 --fake-step-ms ${stepMs}`
+    }
+  })
+  const log = new LogWatch(child.stdout)
+  let stderr = ''
+  child.stderr.on('data', (chunk) => { stderr += chunk })
+  const url = await readyAddress(child)
+  return {
+    url,
+    pid: /** @type {number} */ (child.pid),
+    log,
+    /** Workers that run; their command lines name the socket in the folder. */
+    workers: () => processesWith(join(folder, 'easel-')),
+    /** Ends it as a platform would, and tells what is wrong with how it went. */
+    async stop() {
+      child.kill('SIGTERM')
+      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+      const orphans = processesWith(folder)
+      const files = await readdir(folder)
+      for (const pid of orphans) process.kill(pid, 'SIGKILL')
+      await rm(folder, { recursive: true })
+      return { status: child.signalCode ?? child.exitCode, orphans, files, stderr }
+    }
+  }
+}
+
+/** Reads the gateway's log for what must not be in it. */
+class LogWatch {
+  /** @param {import('node:stream').Readable} stream */
+  constructor(stream) {
+    /** @type {string[]} lines that say that something went wrong inside */
+    this.bad = []
+    let rest = ''
+    stream.on('data', (chunk) => {
+      const lines = (rest + chunk).split('\n')
+      rest = lines.pop() ?? ''
+      for (const line of lines) this.read(line)
+    })
+  }
+
+  /** @param {string} line */
+  read(line) {
+    let record
+    try {
+      record = JSON.parse(line)
+    } catch {
+      this.bad.push(line)
+      return
+    }
+    if (record.level >= FATAL || record.code === 'INTERNAL') this.bad.push(line)
+  }
+}

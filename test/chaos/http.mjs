@@ -1,0 +1,49 @@
+// @ts-check
+import http from 'node:http'
+
+/** What an attempt came to: the answer, or that the client went away first. */
+/** @typedef {{ status: number, headers: http.IncomingHttpHeaders, body: Buffer }} Answer */
+
+/** No answer may take longer, whatever happens: over it a request hangs. In ms. */
+const HANG_MS = 60_000
+
+/** Something that must never happen to a client. */
+export class Broken extends Error {}
+
+/**
+ * POST /generate on a connection of the agent's.
+ *
+ * @param {string} url
+ * @param {object} body
+ * @param {{ agent: http.Agent, key?: string | undefined, leaveAfter?: number | undefined }} options leaveAfter: ms after which the client disconnects
+ * @returns {Promise<Answer | 'left'>}
+ * @throws Broken when it gets no whole answer
+ */
+export function post(url, body, { agent, key, leaveAfter }) {
+  return new Promise((resolve, reject) => {
+    const headers = { 'content-type': 'application/json', ...(key === undefined ? {} : { 'idempotency-key': key }) }
+    const request = http.request(`${url}/generate`, { method: 'POST', agent, headers })
+    let left = false
+    const hang = setTimeout(() => request.destroy(new Broken(`no answer within ${HANG_MS / 1000} s`)), HANG_MS)
+    const leave = leaveAfter === undefined ? undefined : setTimeout(() => {
+      left = true
+      request.destroy()
+    }, leaveAfter)
+    request.on('response', (response) => {
+      /** @type {Buffer[]} */
+      const chunks = []
+      response.on('data', (chunk) => chunks.push(chunk))
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks) }))
+    })
+    request.on('error', (error) => {
+      if (!left) reject(error instanceof Broken ? error : new Broken(`the connection failed: ${error.message}`))
+    })
+    request.on('close', () => {
+      clearTimeout(hang)
+      clearTimeout(leave)
+      if (left) resolve('left')
+      else reject(new Broken('the connection was closed without a whole answer'))
+    })
+    request.end(JSON.stringify(body))
+  })
+}

@@ -1,0 +1,35 @@
+// @ts-check
+
+/** @typedef {Map<string, number>} Samples by name, labels included, as they are printed */
+
+/**
+ * @param {string} url
+ * @returns {Promise<Samples>}
+ */
+export async function scrape(url) {
+  const text = await (await fetch(`${url}/metrics`)).text()
+  const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'))
+  return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]))
+}
+
+/**
+ * The sum over a metric's labels.
+ *
+ * @param {Samples} samples
+ * @param {string} name
+ */
+export function total(samples, name) {
+  return [...samples].reduce((sum, [key, value]) => (key === name || key.startsWith(`${name}{`) ? sum + value : sum), 0)
+}
+
+/**
+ * By how much accepted differs from ended and in flight; 0 at every scrape, or the conservation law is broken.
+ *
+ * @param {Samples} samples
+ */
+export function lawGap(samples) {
+  return total(samples, 'easel_requests_accepted_total') - total(samples, 'easel_requests_total') - total(samples, 'easel_requests_in_flight')
+}
+
+/** What is back at zero when nothing is left to do. */
+export const GAUGES = ['easel_requests_in_flight', 'easel_queue_depth', 'easel_rows_in_use']

@@ -1,0 +1,110 @@
+// @ts-check
+// Traffic, faults and checks: `npm run chaos`, `npm run soak` and the chaos test are this with other numbers.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { randomNumbers } from '../../bench/lib/random.mjs'
+import { runClients } from './clients.mjs'
+import { haunt } from './faults.mjs'
+import { startGateway } from './gateway.mjs'
+import { MemoryLog } from './memory.mjs'
+import { GAUGES, lawGap, scrape, total } from './metrics.mjs'
+import { pictureChecker } from './picture.mjs'
+
+const SCRAPE_EVERY_MS = 200
+/** Gauges come back to zero with the workers' next heartbeats. */
+const CALM_MS = 20_000
+/** Part of the requests that the processes take to reach their size. */
+const WARM_UP = 0.5
+
+/**
+ * @typedef {object} Plan
+ * @property {number} seed decides the requests, and what happens when they do
+ * @property {number} clients
+ * @property {number} [requests] how many there are
+ * @property {number} [seconds] or for how long they come
+ * @property {number} stepMs of the fake engine
+ * @property {number} faults at most
+ * @property {number} faultEveryMs on average
+ *
+ * @typedef {object} Observed
+ * @property {import('./clients.mjs').Tally} tally
+ * @property {Record<string, number>} faults
+ * @property {number} scrapes
+ * @property {number} lawBroken scrapes at which the conservation law did not hold
+ * @property {import('./metrics.mjs').Samples} last metrics, when all was calm
+ * @property {{ gateway: number, workers: number, gatewayPeak: number, workersPeak: number }} memory slopes in MiB for 1,000 requests; peaks in MiB
+ * @property {number} seconds
+ * @property {readonly string[]} logged what must not be in a log
+ * @property {{ status: number | string | null, orphans: number[], files: string[], stderr: string }} end
+ */
+
+/**
+ * @param {Plan} plan
+ * @returns {Promise<Observed>}
+ */
+export async function run({ seed, clients, requests = Infinity, seconds = Infinity, stepMs, faults, faultEveryMs }) {
+  const isPicture = await pictureChecker()
+  // Room for three of four clients: there are refusals, too.
+  const gateway = await startGateway({ stepMs, queueLimit: Math.ceil(clients * 0.75) })
+  const over = new AbortController()
+  const start = performance.now()
+  let next = 0
+  const more = () => (next < requests && performance.now() - start < seconds * 1000 ? next++ : undefined)
+  const watching = watch(gateway, over.signal)
+  const haunting = haunt({ workers: gateway.workers, everyMs: faultEveryMs, most: faults, random: randomNumbers(seed), signal: over.signal })
+  const tally = await runClients({ url: gateway.url, clients, more, seed, isPicture })
+  over.abort()
+  const elapsed = (performance.now() - start) / 1000
+  const happened = await haunting
+  const { scrapes, lawBroken, gatewayMemory, workersMemory } = await watching
+  const last = await calm(gateway.url)
+  const end = await gateway.stop()
+  return {
+    tally,
+    faults: happened,
+    scrapes,
+    lawBroken,
+    last,
+    memory: { gateway: gatewayMemory.slope(next * WARM_UP), workers: workersMemory.slope(next * WARM_UP), gatewayPeak: gatewayMemory.peak, workersPeak: workersMemory.peak },
+    seconds: elapsed,
+    logged: gateway.log.bad,
+    end
+  }
+}
+
+/**
+ * Scrapes and measures until it is told to stop.
+ *
+ * @param {Awaited<ReturnType<typeof startGateway>>} gateway
+ * @param {AbortSignal} signal
+ */
+async function watch(gateway, signal) {
+  const gatewayMemory = new MemoryLog()
+  const workersMemory = new MemoryLog()
+  let scrapes = 0
+  let lawBroken = 0
+  while (!signal.aborted) {
+    const samples = await scrape(gateway.url)
+    const done = total(samples, 'easel_requests_total')
+    scrapes += 1
+    if (lawGap(samples) !== 0) lawBroken += 1
+    gatewayMemory.note([gateway.pid], done)
+    workersMemory.note(gateway.workers(), done)
+    await sleep(SCRAPE_EVERY_MS, undefined, { signal }).catch(() => undefined)
+  }
+  return { scrapes, lawBroken, gatewayMemory, workersMemory }
+}
+
+/**
+ * Waits until the gauges are at zero, or long enough.
+ *
+ * @param {string} url
+ */
+async function calm(url) {
+  const end = performance.now() + CALM_MS
+  for (;;) {
+    const samples = await scrape(url)
+    const quiet = GAUGES.every((name) => total(samples, name) === 0) && total(samples, 'easel_workers_ready') === total(samples, 'easel_workers_expected')
+    if (quiet || performance.now() > end) return samples
+    await sleep(SCRAPE_EVERY_MS)
+  }
+}

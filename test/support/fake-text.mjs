@@ -1,0 +1,36 @@
+// @ts-check
+import { createHash } from 'node:crypto'
+
+/**
+ * @typedef {{ readonly ids: readonly number[], readonly ids_2: readonly number[] }} Ids
+ * @typedef {object} FakeJob
+ * @property {Ids} prompt
+ * @property {Ids | null} negative
+ * @property {number} seed
+ * @property {number} steps
+ * @property {number} guidance
+ * @property {string} scheduler
+ * @property {number} width
+ * @property {number} height
+ * @property {number} clipSkip
+ */
+
+/**
+ * The text that names a job in full, as easel_worker/fake_image.py defines it.
+ *
+ * @param {FakeJob} job
+ */
+export function canonicalText({ prompt, negative, seed, steps, guidance, scheduler, width, height, clipSkip }) {
+  const lists = negative === null ? ['-', '-'] : [negative.ids.join(','), negative.ids_2.join(',')]
+  const thousandths = Math.floor(guidance * 1000 + 0.5)
+  return [prompt.ids.join(','), prompt.ids_2.join(','), ...lists, seed, steps, thousandths, scheduler, width, height, clipSkip].join('|')
+}
+
+/**
+ * What a fake picture begins with: 32 bytes that say which job it belongs to.
+ *
+ * @param {FakeJob} job
+ */
+export function jobDigest(job) {
+  return createHash('sha256').update(canonicalText(job)).digest()
+}
