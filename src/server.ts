@@ -23,6 +23,9 @@ export interface Server {
 /** How often a draining server looks whether its last request has ended, in ms. */
 const DRAIN_POLL_MS = 20
 
+/** How long the last answers may take to be sent when all is over, in ms. */
+const LAST_ANSWERS_MS = 2000
+
 /** Builds the parts from the settings and joins them. Workers start at once and are ready later. */
 export async function createServer(config: Config, log: Logger): Promise<Server> {
   const version = readVersion()
@@ -66,9 +69,19 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
       engine.drain()
       while (service.ledger.inFlight > 0 && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS))
       await engine.close()
-      await app.close()
+      await closeConnections(app)
     }
   }
+}
+
+/**
+ * Lets the last answers be sent, then cuts whoever is still connected: Node counts a client that connected and said
+ * nothing as busy for a minute.
+ */
+async function closeConnections(app: FastifyInstance): Promise<void> {
+  const cut = setTimeout(() => app.server.closeAllConnections(), LAST_ANSWERS_MS)
+  await app.close()
+  clearTimeout(cut)
 }
 
 function spawnOptions(config: Config): NonNullable<EngineOptions['spawn']> {

@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { connect } from 'node:net'
 import { describe, expect, it } from 'vitest'
 import { alive, type GatewayProcess, readyAddress, startProcess } from './support/process.js'
 import { until } from './support/wait.js'
@@ -67,6 +69,16 @@ describe('SIGTERM', () => {
     expect(await gateway.exit).toEqual({ code: 0, signal: null })
     expect(alive(pid)).toBe(false)
     expect(existsSync(gateway.socket)).toBe(false)
+  })
+
+  it('does not wait for a client that has connected and says nothing', async () => {
+    const gateway = start()
+    const address = await readyAddress(gateway)
+    const silent = connect(Number(new URL(address).port), '127.0.0.1').on('error', () => undefined)
+    await once(silent, 'connect')
+    gateway.child.kill('SIGTERM')
+    expect(await gateway.exit).toEqual({ code: 0, signal: null })
+    silent.destroy()
   })
 
   it('answers 503 to what does not finish in time', async () => {
