@@ -5,6 +5,7 @@ import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } 
 import type { Engine } from './engine/engine.js'
 import type { Metrics } from './metrics.js'
 import { errorsPlugin } from './plugins/errors.js'
+import { openApiPlugin } from './plugins/openapi.js'
 import { requestLogPlugin } from './plugins/request-log.js'
 import { requestIdOf, requestIdPlugin } from './plugins/request-id.js'
 import { generateRoute } from './routes/generate.js'
@@ -49,6 +50,7 @@ export async function buildApp({ engine, service, defaults, metrics, log, bodyLi
   await app.register(requestIdPlugin)
   await app.register(requestLogPlugin)
   await app.register(errorsPlugin)
+  await app.register(openApiPlugin, { version })
 
   await app.register(generateRoute, { service, withRecipe })
   await app.register(requestRoutes, { service })

@@ -1,18 +1,22 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { Readable } from 'node:stream'
 import { Type } from 'typebox'
+import { EaselError } from '../errors.js'
 import { mimeOf } from '../image/formats.js'
 import { GenerateResponse } from '../schemas/answer.js'
-import { ErrorResponse } from '../schemas/error.js'
-import { GenerateHeaders, GenerateRequest } from '../schemas/generate.js'
-import { fingerprintOf } from '../service/idempotency.js'
+import { commonHeaders, failures } from '../schemas/error.js'
+import { generateExample } from '../schemas/examples.js'
+import { ADMISSION_CODES, END_CODES, GenerateHeaders, GenerateRequest, RequestParams } from '../schemas/generate.js'
+import { ref } from '../schemas/ref.js'
 import type { Run } from '../service/run.js'
 import type { ImageService } from '../service/service.js'
-import { EVENT_HEADERS, eventStream } from './answers/events.js'
+import { EVENT_HEADERS, EVENTS_DESCRIPTION, eventStream } from './answers/events.js'
 import { chooseForm, EVENTS_TYPE, type Form, JSON_TYPE, MULTIPART_TYPE } from './answers/form.js'
-import { answerHeaders } from './answers/headers.js'
+import { answerHeaders, answerHeaderSchemas } from './answers/headers.js'
 import { jsonAnswer } from './answers/json.js'
 import { multipartAnswer } from './answers/multipart.js'
+import { attachClient, callerOf } from './caller.js'
 
 export interface GenerateParts {
   service: ImageService
@@ -20,54 +24,70 @@ export interface GenerateParts {
   withRecipe: boolean
 }
 
-const File = { schema: Type.Any() }
+const File = { schema: Type.Unsafe<Buffer>({ type: 'string', contentMediaType: 'application/octet-stream' }) }
+const Events = { schema: Type.Unsafe<Readable>({ type: 'string', description: EVENTS_DESCRIPTION }) }
 
-/** POST /generate: a prompt in, images out. */
+/** POST /generate: a prompt in, images out. GET /requests/{id}/events: the events of a request that someone else waits for. */
 export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (app, { service, withRecipe }) => {
   app.post(
     '/generate',
     {
       schema: {
+        tags: ['images'],
         summary: 'Make images',
         description: '`Accept` chooses the form of the answer: the image itself, JSON, multipart/mixed, or a stream of events as it is made.',
         headers: GenerateHeaders,
-        body: GenerateRequest,
+        body: ref(GenerateRequest),
         response: {
           200: {
             description: 'The images, with their recipes inside.',
-            content: { 'image/png': File, 'image/jpeg': File, 'image/webp': File, [JSON_TYPE]: { schema: GenerateResponse }, [MULTIPART_TYPE]: File, [EVENTS_TYPE]: File }
+            headers: { ...commonHeaders, ...answerHeaderSchemas },
+            content: {
+              'image/png': File,
+              'image/jpeg': File,
+              'image/webp': File,
+              [JSON_TYPE]: { schema: ref(GenerateResponse), example: generateExample },
+              [MULTIPART_TYPE]: File,
+              [EVENTS_TYPE]: Events
+            }
           },
-          '4xx': ErrorResponse,
-          '5xx': ErrorResponse
+          ...failures(...ADMISSION_CODES, ...END_CODES)
         }
       }
     },
     async (request, reply) => {
       const { form, format } = chooseForm(request, request.body)
       const body = format === undefined ? request.body : { ...request.body, output_format: format }
-      const key = request.headers['idempotency-key']
-      const timeout = request.headers['x-request-timeout']
-      const { run, replayed } = service.submit(body, {
-        id: request.id,
-        scope: '',
-        key: key === undefined ? undefined : { scope: '', key, fingerprint: fingerprintOf(body) },
-        timeout: timeout === undefined ? undefined : Number(timeout) * 1000
-      })
+      const { run, replayed } = service.submit(body, callerOf(request, request.headers, body))
       if (replayed) reply.header('idempotent-replayed', 'true')
-      const detach = attach(run, request, reply)
-      if (form !== 'events') return answer(run, form, reply, withRecipe)
-      const after = Number(request.headers['last-event-id'] ?? 0)
-      return reply.type(EVENTS_TYPE).headers(EVENT_HEADERS).send(eventStream(run, { after, withRecipe, onClose: detach }))
+      const detach = attachClient(run, request, reply)
+      return form === 'events' ? streamEvents(run, request, reply, detach) : answer(run, form, reply, withRecipe)
     }
   )
-}
 
-/** The client waits for the run until its connection closes. */
-function attach(run: Run, request: FastifyRequest, reply: FastifyReply): () => void {
-  const detach = run.attach()
-  reply.raw.once('close', detach)
-  if (request.raw.socket.destroyed) detach()
-  return detach
+  app.get(
+    '/requests/:id/events',
+    {
+      schema: {
+        tags: ['images'],
+        summary: 'Watch a request',
+        description: 'The events of a request in flight, from its first or from after `Last-Event-ID`, by the `x-request-id` that its client gave it.',
+        params: RequestParams,
+        headers: Type.Pick(GenerateHeaders, ['last-event-id']),
+        response: { 200: { description: 'Events until the request ends.', headers: commonHeaders, content: { [EVENTS_TYPE]: Events } }, ...failures('INVALID_REQUEST', 'NOT_FOUND') }
+      }
+    },
+    async (request, reply) => {
+      const [run] = service.find('', request.params.id)
+      if (run === undefined) throw new EaselError('NOT_FOUND', 'no request in flight has this id')
+      return streamEvents(run, request, reply, attachClient(run, request, reply))
+    }
+  )
+
+  function streamEvents(run: Run, request: FastifyRequest, reply: FastifyReply, onClose: () => void): FastifyReply {
+    const after = Number(request.headers['last-event-id'] ?? 0)
+    return reply.type(EVENTS_TYPE).headers(EVENT_HEADERS).send(eventStream(run, { after, withRecipe, onClose }))
+  }
 }
 
 async function answer(run: Run, form: Exclude<Form, 'events'>, reply: FastifyReply, withRecipe: boolean): Promise<FastifyReply> {

@@ -1,7 +1,10 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { Type } from 'typebox'
+import { Type, type TSchema } from 'typebox'
 import type { Engine } from '../engine/engine.js'
+import { commonHeaders, failures } from '../schemas/error.js'
+import { healthExample } from '../schemas/examples.js'
 import { HealthResponse } from '../schemas/health.js'
+import { ref } from '../schemas/ref.js'
 import { type Defaults, defaultsOf } from '../service/resolve.js'
 import type { ImageService } from '../service/service.js'
 
@@ -12,6 +15,11 @@ interface HealthParts {
   version: string
 }
 
+/** An answer in JSON, with what the OpenAPI document says of it. */
+function answer<T extends TSchema>(schema: T, description: string, example: object) {
+  return { description, headers: commonHeaders, content: { 'application/json': { schema, example } } }
+}
+
 const Probe = Type.Object({ status: Type.String() })
 
 /** GET /health for people, and the probes: of the kubelet (/health/live, /health/ready, /health/startup) and of KServe. */
@@ -20,7 +28,13 @@ export const healthRoutes: FastifyPluginAsyncTypebox<HealthParts> = async (app, 
 
   app.get(
     '/health',
-    { schema: { summary: 'What the service is doing', response: { 200: HealthResponse, 503: HealthResponse } } },
+    {
+      schema: {
+        tags: ['operations'],
+        summary: 'What the service is doing, and what it offers',
+        response: { 200: answer(ref(HealthResponse), 'Requests are accepted.', healthExample), 503: answer(ref(HealthResponse), 'Requests are not accepted now; `status` says why.', { ...healthExample, status: 'draining' }), ...failures() }
+      }
+    },
     async (_request, reply) => {
       const health = describe(parts)
       return reply.code(health.status === 'ready' ? 200 : 503).send(health)
@@ -28,8 +42,10 @@ export const healthRoutes: FastifyPluginAsyncTypebox<HealthParts> = async (app, 
   )
 
   const probe = (path: string, summary: string, ok: () => boolean) =>
-    app.get(path, { schema: { summary, response: { 200: Probe, 503: Probe } } }, async (_request, reply) =>
-      ok() ? { status: 'ok' } : reply.code(503).send({ status: statusOf(engine) })
+    app.get(
+      path,
+      { schema: { tags: ['operations'], summary, response: { 200: answer(Probe, 'Yes.', { status: 'ok' }), 503: answer(Probe, 'No.', { status: 'starting' }), ...failures() } } },
+      async (_request, reply) => (ok() ? { status: 'ok' } : reply.code(503).send({ status: statusOf(engine) }))
     )
 
   // The event loop turns, or this would not be answered. A dead worker is the supervisor's business, not the kubelet's.

@@ -1,9 +1,22 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { Registry } from 'prom-client'
+import { Type } from 'typebox'
+import { commonHeaders, failures } from '../schemas/error.js'
 
 /** GET /metrics in Prometheus' text form. */
 export const metricsRoute: FastifyPluginAsyncTypebox<{ registry: Registry }> = async (app, { registry }) => {
-  app.get('/metrics', async (_request, reply) =>
-    reply.type(registry.contentType).send(await registry.metrics())
+  app.get(
+    '/metrics',
+    {
+      schema: {
+        tags: ['operations'],
+        summary: 'Metrics for Prometheus',
+        response: {
+          200: { description: 'As docs/metrics.md describes them.', headers: commonHeaders, content: { 'text/plain': { schema: Type.String(), example: 'easel_requests_in_flight 0\n' } } },
+          ...failures()
+        }
+      }
+    },
+    async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics())
   )
 }

@@ -1,10 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { EaselError } from '../errors.js'
-import { ErrorResponse } from '../schemas/error.js'
+import { commonHeaders, failures } from '../schemas/error.js'
+import { RequestParams } from '../schemas/generate.js'
 import type { ImageService } from '../service/service.js'
-
-const Params = Type.Object({ id: Type.String({ minLength: 1, maxLength: 128, description: 'The x-request-id of a request in flight.' }) })
 
 /** Requests in flight, by the x-request-id that their client gave them. */
 export const requestRoutes: FastifyPluginAsyncTypebox<{ service: ImageService }> = async (app, { service }) => {
@@ -12,10 +11,11 @@ export const requestRoutes: FastifyPluginAsyncTypebox<{ service: ImageService }>
     '/requests/:id',
     {
       schema: {
+        tags: ['images'],
         summary: 'Cancel a request',
         description: 'Its rows are free by the next step. Whoever waits for its answer gets 499 CANCELLED.',
-        params: Params,
-        response: { 204: Type.Null({ description: 'It is cancelled.' }), '4xx': ErrorResponse }
+        params: RequestParams,
+        response: { 204: Type.Null({ description: 'It is cancelled.', headers: commonHeaders }), ...failures('INVALID_REQUEST', 'NOT_FOUND') }
       }
     },
     async (request, reply) => {

@@ -1,4 +1,5 @@
 import { Type, type Static } from 'typebox'
+import { ref } from './ref.js'
 
 const Milliseconds = Type.Number({ minimum: 0 })
 
@@ -34,7 +35,7 @@ export const GenerateResponse = Type.Object(
         width: Type.Integer(),
         height: Type.Integer(),
         data: Type.String({ description: 'The file in base64.' }),
-        recipe: Type.Optional(Recipe)
+        recipe: Type.Optional(ref(Recipe))
       })
     ),
     timings: Type.Object(

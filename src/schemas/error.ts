@@ -1,4 +1,6 @@
 import { Type } from 'typebox'
+import { catalogue, EaselError, errorBody, type ErrorCode } from '../errors.js'
+import { ref } from './ref.js'
 
 /** The body of every error answer. */
 export const ErrorResponse = Type.Object(
@@ -12,3 +14,37 @@ export const ErrorResponse = Type.Object(
   },
   { $id: 'ErrorResponse' }
 )
+
+/** Statuses whose answers say when to come again. */
+const RETRYABLE: ReadonlySet<number> = new Set([429, 503])
+
+const RequestId = Type.String({ description: "The request's id: the client's, or a fresh one." })
+
+/** Headers of every answer. */
+export const commonHeaders = { 'x-request-id': RequestId }
+
+/**
+ * The `response` schemas of a route for the errors that it can answer: by status, with an example for each code.
+ * Any route can also answer INTERNAL.
+ */
+export function failures(...codes: readonly ErrorCode[]) {
+  const byStatus: Record<number, ErrorCode[]> = {}
+  for (const code of [...codes, 'INTERNAL'] as const) (byStatus[catalogue[code].status] ??= []).push(code)
+  const entries = Object.entries(byStatus).map(([status, codes]) => [status, failure(Number(status), codes)] as const)
+  return Object.fromEntries(entries) as Record<ClientOrServerError, ReturnType<typeof failure>>
+}
+
+type ClientOrServerError = '4xx' | '5xx'
+
+function failure(status: number, codes: readonly ErrorCode[]) {
+  return {
+    description: codes.map((code) => `\`${code}\`: ${catalogue[code].summary}`).join(' '),
+    headers: { ...commonHeaders, ...(RETRYABLE.has(status) ? { 'retry-after': Type.Integer({ description: 'Seconds after which a retry has a chance.' }) } : {}) },
+    content: {
+      'application/json': {
+        schema: ref(ErrorResponse),
+        examples: Object.fromEntries(codes.map((code) => [code, { value: errorBody(new EaselError(code), 'c5f1c2d8-1c9e-4f3c-9c0e-2a8d8a1f6b7e') }]))
+      }
+    }
+  }
+}

@@ -1,4 +1,5 @@
 import { Type, type Static } from 'typebox'
+import type { ErrorCode } from '../errors.js'
 
 /** The longest prompt in UTF-16 units. 77 tokens are seldom over 500; more is accepted so that the answer can say where the cut is. */
 export const MAX_PROMPT_LENGTH = 4000
@@ -34,3 +35,25 @@ export const GenerateHeaders = Type.Object({
   'x-request-timeout': Type.Optional(Type.String({ pattern: '^\\d{1,6}(\\.\\d{1,6})?$', description: 'As `timeout` in the body; the lesser of the two counts.' })),
   'last-event-id': Type.Optional(Type.String({ pattern: '^\\d{0,15}$', description: 'Events up to this id are not sent again.' }))
 })
+
+export const RequestParams = Type.Object({ id: Type.String({ minLength: 1, maxLength: 128, description: 'The x-request-id of a request in flight.' }) })
+
+/** How a request for images can be refused. */
+export const ADMISSION_CODES = [
+  'INVALID_REQUEST',
+  'PROMPT_TOO_LONG',
+  'UNSUPPORTED_SIZE',
+  'UNSUPPORTED_SCHEDULER',
+  'LIMIT_EXCEEDED',
+  'NOT_ACCEPTABLE',
+  'BODY_TOO_LARGE',
+  'UNSUPPORTED_MEDIA_TYPE',
+  'IDEMPOTENCY_KEY_REUSED',
+  'QUEUE_FULL',
+  'NOT_READY',
+  'DRAINING',
+  'DEADLINE_UNREACHABLE'
+] as const satisfies readonly ErrorCode[]
+
+/** How an accepted request can end without images. */
+export const END_CODES = ['CANCELLED', 'GENERATION_FAILED', 'OUT_OF_MEMORY', 'WORKER_CRASHED', 'DEADLINE_EXCEEDED'] as const satisfies readonly ErrorCode[]

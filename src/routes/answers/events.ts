@@ -3,6 +3,14 @@ import { errorBody } from '../../errors.js'
 import type { Numbered, Run } from '../../service/run.js'
 import { imageJson } from './json.js'
 
+/** What is in the stream, for the OpenAPI document. */
+export const EVENTS_DESCRIPTION = [
+  'Server-sent events with growing ids; data is JSON.',
+  '`queued` {id, position, estimate_seconds}; `started` {id}; `progress` {id, image, step, of, eta_seconds};',
+  '`preview` {id, image, step, width, height, mime_type, data}; `image` {id, index, seed, mime_type, width, height, data, recipe};',
+  'at last `done` {id, timings, truncated}, or `error` with the body of an error answer (and retry_after).'
+].join(' ')
+
 /** Proxies close a connection that says nothing; a comment now and then keeps it open. */
 const KEEP_ALIVE_MS = 15_000
 

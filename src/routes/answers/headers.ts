@@ -1,5 +1,15 @@
+import { Type } from 'typebox'
 import { recipeHeader } from '../../image/recipe.js'
 import type { Finished, Run, RunTimings } from '../../service/run.js'
+
+/** The headers of `answerHeaders`, for the OpenAPI document. */
+export const answerHeaderSchemas = {
+  'easel-seed': Type.String({ description: 'The seed; of several images, their seeds.' }),
+  'easel-recipe': Type.String({ description: "The first image's recipe as JSON in ASCII, without its prompts where they are long." }),
+  'easel-truncated': Type.String({ description: 'Names of the prompts that were cut to fit.' }),
+  'idempotent-replayed': Type.String({ description: '`true` for the finished answer to an earlier request with the same key.' }),
+  'server-timing': Type.String({ description: 'Where the time went, in ms: queue, encode, denoise, decode, file, total.' })
+}
 
 /** What every successful answer says in its headers. */
 export function answerHeaders(run: Run, { images, timings }: Finished, withRecipe: boolean): Record<string, string> {

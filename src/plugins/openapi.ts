@@ -1,0 +1,38 @@
+import swagger from '@fastify/swagger'
+import swaggerUi from '@fastify/swagger-ui'
+import fp from 'fastify-plugin'
+import type { TSchema } from 'typebox'
+import { GenerateResponse, Recipe } from '../schemas/answer.js'
+import { ErrorResponse } from '../schemas/error.js'
+import { GenerateRequest } from '../schemas/generate.js'
+import { HealthResponse } from '../schemas/health.js'
+
+const SHARED: readonly TSchema[] = [ErrorResponse, GenerateRequest, GenerateResponse, HealthResponse, Recipe]
+
+/** Collects the schemas of all routes that come after it into one OpenAPI 3.1 document: /openapi.json, and /docs to read it. */
+export const openApiPlugin = fp<{ version: string }>(async (app, { version }) => {
+  for (const schema of SHARED) app.addSchema(schema)
+  await app.register(swagger, {
+    openapi: {
+      openapi: '3.1.0',
+      info: {
+        title: 'Easel',
+        version,
+        description: 'SDXL text-to-image over HTTP. Every answer carries `x-request-id`; every error has one form and a stable `code`.',
+        license: { name: 'Apache-2.0', identifier: 'Apache-2.0' }
+      },
+      tags: [
+        { name: 'images', description: 'Making images' },
+        { name: 'openai', description: "The OpenAI Images API, for clients that speak it" },
+        { name: 'operations', description: 'Health and metrics' }
+      ]
+    },
+    refResolver: { buildLocalReference: ({ $id }, _base, _fragment, index) => (typeof $id === 'string' ? $id : `schema-${index}`) }
+  })
+  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true, uiConfig: { tryItOutEnabled: true, docExpansion: 'list' } })
+  app.get(
+    '/openapi.json',
+    { schema: { hide: true } },
+    async (_request, reply) => reply.header('cache-control', 'no-cache').send(app.swagger())
+  )
+}, { name: 'openapi' })

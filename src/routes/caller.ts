@@ -1,0 +1,34 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { fingerprintOf } from '../service/idempotency.js'
+import type { Run } from '../service/run.js'
+import type { Caller } from '../service/service.js'
+
+/** The headers of a request for images, as `GenerateHeaders` lets them through. */
+interface CallerHeaders {
+  'idempotency-key'?: string
+  'x-request-timeout'?: string
+}
+
+/**
+ * Who asks, as the service wants to know it.
+ *
+ * @param body what the request means; the same key with another body is another request
+ */
+export function callerOf(request: FastifyRequest, headers: CallerHeaders, body: object): Caller {
+  const { 'idempotency-key': key, 'x-request-timeout': timeout } = headers
+  const scope = ''
+  return {
+    id: request.id,
+    scope,
+    key: key === undefined ? undefined : { scope, key, fingerprint: fingerprintOf(body) },
+    timeout: timeout === undefined ? undefined : Number(timeout) * 1000
+  }
+}
+
+/** The client waits for the run until its connection closes, or the function that it gets back is called. */
+export function attachClient(run: Run, request: FastifyRequest, reply: FastifyReply): () => void {
+  const detach = run.attach()
+  reply.raw.once('close', detach)
+  if (request.raw.socket.destroyed) detach()
+  return detach
+}

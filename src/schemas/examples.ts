@@ -1,0 +1,48 @@
+import type { GenerateResponse } from './answer.js'
+import type { HealthResponse } from './health.js'
+
+/** A PNG of one grey pixel. */
+const ONE_PIXEL = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=='
+
+export const generateExample: GenerateResponse = {
+  id: 'c5f1c2d8-1c9e-4f3c-9c0e-2a8d8a1f6b7e',
+  images: [
+    {
+      index: 0,
+      seed: 7,
+      mime_type: 'image/png',
+      width: 1024,
+      height: 1024,
+      data: ONE_PIXEL,
+      recipe: {
+        prompt: 'a lighthouse on a cliff at dusk, oil painting',
+        negative_prompt: '',
+        seed: 7,
+        num_inference_steps: 40,
+        guidance_scale: 5,
+        scheduler: 'euler',
+        width: 1024,
+        height: 1024,
+        output_format: 'png',
+        model: 'stable-diffusion-xl-base-1.0',
+        model_digest: '2d1c4f6a',
+        version: '0.1.0'
+      }
+    }
+  ],
+  timings: { queue_ms: 12.1, encode_ms: 9.4, denoise_ms: 3020.5, decode_ms: 101.2, file_ms: 84, total_ms: 3231.9 },
+  truncated: []
+}
+
+export const healthExample: HealthResponse = {
+  status: 'ready',
+  version: '0.1.0',
+  uptime_seconds: 3600,
+  model: { id: 'stable-diffusion-xl-base-1.0', digest: '2d1c4f6a', dtype: 'bfloat16' },
+  sizes: [[1024, 1024]],
+  schedulers: ['euler', 'ddim'],
+  defaults: { negative_prompt: '', num_inference_steps: 40, guidance_scale: 5, width: 1024, height: 1024, scheduler: 'euler' },
+  limits: { num_inference_steps: 100, guidance_scale: 50, num_images: 4 },
+  requests: { in_flight: 3, queued: 1, limit: 64 },
+  workers: { expected: 1, ready: 1, list: [{ name: 'worker-0', pid: 17, devices: ['TPU v5 lite'], rows: 4, rows_in_use: 4, steps_total: 51_234, silent_seconds: 0.2 }] }
+}

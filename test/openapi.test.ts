@@ -1,0 +1,109 @@
+import { Validator } from '@seriousme/openapi-schema-validator'
+import type { FastifyInstance } from 'fastify'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { catalogue } from '../src/errors.js'
+import { openServer, type RunningServer } from './support/server.js'
+
+interface Media {
+  schema?: object
+  example?: unknown
+  examples?: Record<string, { value: unknown }>
+}
+interface Operation {
+  summary?: string
+  tags?: string[]
+  parameters?: { name: string; in: string; description?: string }[]
+  requestBody?: { content: Record<string, Media> }
+  responses: Record<string, { description?: string; headers?: Record<string, { description?: string }>; content?: Record<string, Media> }>
+}
+
+let server: RunningServer
+let stop: () => Promise<void>
+let paths: Record<string, Record<string, Operation>>
+
+beforeAll(async () => {
+  ;({ server, stop } = await openServer())
+  ;({ paths } = (await (await fetch(`${server.url}/openapi.json`)).json()) as { paths: typeof paths })
+})
+afterAll(() => stop())
+
+/** Routes that are there for people's browsers. */
+const PAGES = /^\/(docs|assets|openapi\.json)|^\/[\w.-]*\.(html|svg|png|ico|webmanifest|txt)$|^\/$/
+
+/** Every route of the application as `METHOD /path`, as the router itself lists them. */
+function routesOf(app: FastifyInstance): string[] {
+  const parents: string[] = []
+  return app.printRoutes({ commonPrefix: false }).split('\n').flatMap((line) => {
+    const match = /^([│ ]*)[├└]── (\S+)(?: \(([A-Z, ]+)\))?/.exec(line)
+    if (match === null) return []
+    const depth = match[1]!.length / 4
+    parents.length = depth
+    parents.push(match[2]!)
+    const path = parents.join('').replaceAll(/:(\w+)/g, '{$1}')
+    const methods = (match[3] ?? '').split(', ').filter((method) => method !== '' && method !== 'HEAD' && method !== 'OPTIONS')
+    return PAGES.test(path) ? [] : methods.map((method) => `${method} ${path}`)
+  })
+}
+
+function operations(): [name: string, operation: Operation][] {
+  return Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]): [string, Operation] => [`${method.toUpperCase()} ${path}`, operation]))
+}
+
+describe('/openapi.json', () => {
+  it('is a valid OpenAPI 3.1 document', async () => {
+    const document = (await (await fetch(`${server.url}/openapi.json`)).json()) as object
+    const validator = new Validator()
+    const { valid, errors } = await validator.validate(document as Record<string, unknown>)
+    expect(errors ?? []).toEqual([])
+    expect(valid).toBe(true)
+    expect(validator.version).toBe('3.1')
+  })
+
+  it('has every route, and no other', () => {
+    const routes = routesOf(server.app)
+    expect(routes).toContain('POST /generate')
+    expect(operations().map(([name]) => name).toSorted()).toEqual(routes.toSorted())
+  })
+
+  it('says of every route what it is, what it takes and what it answers, with examples', () => {
+    for (const [name, { summary, tags, parameters = [], responses }] of operations()) {
+      expect(summary, name).toMatch(/\w/)
+      expect(tags, name).toHaveLength(1)
+      for (const parameter of parameters) expect(parameter.description, `${name} ${parameter.name}`).toMatch(/\w/)
+      const statuses = Object.keys(responses)
+      expect(statuses.some((status) => status.startsWith('2')), name).toBe(true)
+      expect(statuses, name).toContain('500')
+      for (const [status, { description, headers = {}, content = {} }] of Object.entries(responses)) {
+        const where = `${name} ${status}`
+        expect(description, where).toMatch(/\w/)
+        expect(Object.keys(headers), where).toContain('x-request-id')
+        for (const header of Object.values(headers)) expect(header.description, where).toMatch(/\w/)
+        if (status === '429') expect(Object.keys(headers), where).toContain('retry-after')
+        for (const [type, { schema, example, examples }] of Object.entries(content)) {
+          expect(schema, `${where} ${type}`).toBeDefined()
+          if (type === 'application/json') expect(example ?? Object.keys(examples ?? {})[0], `${where} has an example`).toBeDefined()
+        }
+      }
+    }
+  })
+
+  it('has every error code of the catalogue, under its status', () => {
+    const seen = new Map<string, string>()
+    for (const [, { responses }] of operations()) {
+      for (const [status, { content = {} }] of Object.entries(responses)) {
+        for (const code of Object.keys(content['application/json']?.examples ?? {})) seen.set(code, status)
+      }
+    }
+    for (const [code, { status }] of Object.entries(catalogue)) expect(seen.get(code), code).toBe(String(status))
+  })
+})
+
+describe('/docs', () => {
+  it('is a page that loads nothing from elsewhere', async () => {
+    const response = await fetch(`${server.url}/docs`)
+    expect(response.status).toBe(200)
+    expect(response.headers.get('content-type')).toMatch(/^text\/html/)
+    expect(response.headers.get('content-security-policy')).toMatch(/default-src 'self'/)
+    expect(await response.text()).not.toMatch(/(src|href)="(https?:)?\/\//)
+  })
+})
