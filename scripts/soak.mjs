@@ -14,7 +14,7 @@ await script(async () => {
   await build()
   const seconds = Number(MINUTES) * 60
   const observed = await run({ seed: Number(SEED), clients: Number(CLIENTS), seconds, stepMs: 12, faults: Infinity, faultEveryMs: FAULT_EVERY_MS })
-  const findings = judge(observed, { memory: true })
+  const findings = judge(observed, { gateway: 0.5, workers: 0.1 })
   print(`Soak (seed ${SEED})`, observed, findings)
   if (findings.some(({ ok }) => !ok)) throw new StepError('not every promise was kept')
 })

@@ -9,6 +9,8 @@ import { planRequest } from './random-requests.mjs'
 const STAY_MS = 60
 /** How long it waits before it tries again, in ms. */
 const AGAIN_MS = 100
+/** A server that takes nothing for so long is broken. In ms. */
+const GIVE_UP_MS = 60_000
 /** How often a request with a key is left. */
 const MAX_LEAVES = 3
 
@@ -92,6 +94,7 @@ class Client {
    * @param {number} leaves how often the client disconnects
    */
   async ask({ body, key }, leaves) {
+    const end = performance.now() + GIVE_UP_MS
     for (;;) {
       this.tally.attempts += 1
       const leaveAfter = leaves > 0 ? -Math.log(1 - this.random()) * STAY_MS : undefined
@@ -103,6 +106,7 @@ class Client {
       else {
         this.refused(answer, answer.status, answer.status === 429 ? 'QUEUE_FULL' : 'NOT_READY')
         if (!(Number(answer.headers['retry-after']) >= 1)) throw new Broken(`${answer.status} without Retry-After`)
+        if (performance.now() > end) throw new Broken(`answered ${answer.status} for ${GIVE_UP_MS / 1000} s`)
         await sleep(AGAIN_MS * (0.5 + this.random()))
       }
     }

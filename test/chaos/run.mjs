@@ -41,11 +41,28 @@ const WARM_UP = 0.5
  * @param {Plan} plan
  * @returns {Promise<Observed>}
  */
-export async function run({ seed, clients, requests = Infinity, seconds = Infinity, stepMs, faults, faultEveryMs }) {
+export async function run(plan) {
   const isPicture = await pictureChecker()
   // Room for three of four clients: there are refusals, too.
-  const gateway = await startGateway({ stepMs, queueLimit: Math.ceil(clients * 0.75) })
+  const gateway = await startGateway({ stepMs: plan.stepMs, queueLimit: Math.ceil(plan.clients * 0.75) })
   const over = new AbortController()
+  try {
+    const observed = await observe(plan, gateway, isPicture, over)
+    return { ...observed, logged: gateway.log.bad, end: await gateway.stop() }
+  } catch (error) {
+    over.abort()
+    await gateway.stop()
+    throw error
+  }
+}
+
+/**
+ * @param {Plan} plan
+ * @param {Awaited<ReturnType<typeof startGateway>>} gateway
+ * @param {import('./clients.mjs').IsPicture} isPicture
+ * @param {AbortController} over ends the faults and the watching
+ */
+async function observe({ seed, clients, requests = Infinity, seconds = Infinity, faults, faultEveryMs }, gateway, isPicture, over) {
   const start = performance.now()
   let next = 0
   const more = () => (next < requests && performance.now() - start < seconds * 1000 ? next++ : undefined)
@@ -54,20 +71,16 @@ export async function run({ seed, clients, requests = Infinity, seconds = Infini
   const tally = await runClients({ url: gateway.url, clients, more, seed, isPicture })
   over.abort()
   const elapsed = (performance.now() - start) / 1000
-  const happened = await haunting
   const { scrapes, lawBroken, gatewayMemory, workersMemory } = await watching
-  const last = await calm(gateway.url)
-  const end = await gateway.stop()
+  const [from, last] = [next * WARM_UP, await calm(gateway.url)]
   return {
     tally,
-    faults: happened,
+    faults: await haunting,
     scrapes,
     lawBroken,
     last,
-    memory: { gateway: gatewayMemory.slope(next * WARM_UP), workers: workersMemory.slope(next * WARM_UP), gatewayPeak: gatewayMemory.peak, workersPeak: workersMemory.peak },
-    seconds: elapsed,
-    logged: gateway.log.bad,
-    end
+    memory: { gateway: gatewayMemory.slope(from), workers: workersMemory.slope(from), gatewayPeak: gatewayMemory.peak, workersPeak: workersMemory.peak },
+    seconds: elapsed
   }
 }
 

@@ -2,19 +2,17 @@
 import { machine, table } from '../../bench/lib/table.mjs'
 import { GAUGES, lawGap, total } from './metrics.mjs'
 
-/** Growth that counts as flat, in MiB for 1,000 requests. */
-const FLAT = { gateway: 4, workers: 1 }
-
+/** @typedef {{ gateway: number, workers: number }} Flat growth that counts as none, in MiB for 1,000 requests */
 /** @typedef {{ check: string, found: string, ok: boolean }} Finding */
 
 /**
  * What was promised, and what was seen.
  *
  * @param {import('./run.mjs').Observed} observed
- * @param {{ memory: boolean }} options memory: whether the run was long enough for slopes to mean anything
+ * @param {Flat} [flat] left out where the run is too short for slopes to mean anything
  * @returns {Finding[]}
  */
-export function judge(observed, { memory }) {
+export function judge(observed, flat) {
   const { tally, lawBroken, scrapes, last, end, logged } = observed
   const count = (/** @type {string} */ name) => total(last, name)
   const crashed = tally.ends['WORKER_CRASHED'] ?? 0
@@ -25,7 +23,7 @@ export function judge(observed, { memory }) {
     { check: 'no more failed than workers were lost', found: `${crashed} of ${count('easel_workers_lost_total')}`, ok: crashed <= count('easel_workers_lost_total') },
     { check: 'gauges are back at 0', found: gauges.join(', '), ok: GAUGES.every((name) => count(name) === 0) },
     { check: 'all workers are back', found: `${count('easel_workers_ready')} of ${count('easel_workers_expected')}`, ok: count('easel_workers_ready') === count('easel_workers_expected') },
-    ...(memory ? judgeMemory(observed.memory) : []),
+    ...(flat === undefined ? [] : judgeMemory(observed.memory, flat)),
     { check: 'nothing bad in the log', found: logged.length === 0 ? 'nothing' : `${logged.length} lines, first: ${logged[0]}`, ok: logged.length === 0 },
     { check: 'exit status after SIGTERM', found: `${end.status}${end.stderr === '' ? '' : `; ${end.stderr.slice(0, 200)}`}`, ok: end.status === 0 && end.stderr === '' },
     { check: 'no process left', found: String(end.orphans.length), ok: end.orphans.length === 0 },
@@ -35,13 +33,14 @@ export function judge(observed, { memory }) {
 
 /**
  * @param {import('./run.mjs').Observed['memory']} memory
+ * @param {Flat} flat
  * @returns {Finding[]}
  */
-function judgeMemory({ gateway, workers, gatewayPeak, workersPeak }) {
+function judgeMemory({ gateway, workers, gatewayPeak, workersPeak }, flat) {
   const found = (/** @type {number} */ slope, /** @type {number} */ peak) => `${slope.toFixed(2)} MiB for 1,000 requests, peak ${peak.toFixed(0)} MiB`
   return [
-    { check: `memory of the gateway is flat (≤ ${FLAT.gateway} MiB for 1,000 requests)`, found: found(gateway, gatewayPeak), ok: gateway <= FLAT.gateway },
-    { check: `memory of the workers is flat (≤ ${FLAT.workers} MiB for 1,000 requests)`, found: found(workers, workersPeak), ok: workers <= FLAT.workers }
+    { check: `memory of the gateway is flat (≤ ${flat.gateway} MiB for 1,000 requests)`, found: found(gateway, gatewayPeak), ok: gateway <= flat.gateway },
+    { check: `memory of the workers is flat (≤ ${flat.workers} MiB for 1,000 requests)`, found: found(workers, workersPeak), ok: workers <= flat.workers }
   ]
 }
 
