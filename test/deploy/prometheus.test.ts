@@ -1,0 +1,90 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { Dealer } from 'zeromq'
+import { generate, openServer, type RunningServer, running } from '../support/server.js'
+import { until } from '../support/wait.js'
+import { INSTALL_MS } from './manifests.js'
+import { autoscaling, dashboardQueries } from './monitoring.js'
+import { type RunningPrometheus, startPrometheus } from './prometheus.js'
+
+/** Long enough for all that happens below, so that a rate of the newest minute has seen it. */
+const WINDOW = '5m'
+
+let server: RunningServer
+let prometheus: RunningPrometheus
+const ends: (() => Promise<void>)[] = []
+
+beforeAll(async () => {
+  const opened = await openServer({ WORKER_ARGS: '--fake-step-ms 20' })
+  ends.push(opened.stop)
+  ;({ server } = opened)
+  await server.engine.firstReady
+  prometheus = await startPrometheus(server.url)
+  ends.push(prometheus.stop)
+  // Twice, with a scrape between: a rate needs two samples of a series.
+  for (const round of [1, 2]) {
+    await live(round)
+    await scraped()
+  }
+}, INSTALL_MS)
+
+afterAll(async () => {
+  for (const end of ends.toReversed()) await end()
+})
+
+/** A little of everything that a gateway may live through. */
+async function live(round: number): Promise<void> {
+  const key = { headers: { 'idempotency-key': `again-${round}` } }
+  await Promise.all(Array.from({ length: 4 }, (_, seed) => generate(server, { prompt: 'x', seed, num_inference_steps: 3 })))
+  for (const _ of [1, 2]) await generate(server, { prompt: 'x', seed: 9, num_inference_steps: 3 }, key)
+  expect((await generate(server, { prompt: 'x', width: 8 })).status).toBe(400)
+  await badMessage()
+  const replayed = generate(server, { prompt: 'x', num_inference_steps: 100 })
+  await running(server)
+  process.kill(server.engine.state.workers[0]!.hello.pid, 'SIGKILL')
+  expect((await replayed).status).toBe(200)
+}
+
+async function badMessage(): Promise<void> {
+  const stranger = new Dealer({ linger: 0 })
+  stranger.connect(server.endpoint)
+  await stranger.send([Buffer.from([250, 250]), 'garbage'])
+  await until('it is counted', async () => (await (await fetch(`${server.url}/metrics`)).text()).includes('easel_malformed_messages_total{'))
+  stranger.close()
+}
+
+/** Waits for two scrapes more. */
+async function scraped(): Promise<void> {
+  const count = async () => (await prometheus.query('sum_over_time(up{job="easel"}[1h])'))[0]?.value ?? 0
+  const before = await count()
+  await until('Prometheus has scraped', async () => (await count()) >= before + 2)
+}
+
+describe('a real Prometheus', () => {
+  it('finds the gateway up', async () => {
+    expect(await prometheus.data('up == 1')).toMatchObject([{ metric: { job: 'easel', namespace: 'easel', pod: 'easel-0' } }])
+  })
+
+  it.each(dashboardQueries(WINDOW))('has data for %s', async (_, expr) => {
+    expect(await prometheus.data(expr)).not.toEqual([])
+  })
+
+  it('has data for the autoscaler', async () => {
+    const { queries, metrics } = await autoscaling()
+    for (const query of [...queries, ...metrics.map(({ name }) => name)]) expect(await prometheus.data(query)).toHaveLength(1)
+  }, INSTALL_MS)
+
+  it('sees what happened', async () => {
+    const [lost] = await prometheus.data('sum(easel_workers_lost_total{cause="exited"})')
+    const [replays] = await prometheus.data('sum(easel_replays_total)')
+    const [law] = await prometheus.data('easel_requests_accepted_total - on (pod) sum by (pod) (easel_requests_total)')
+    expect([lost?.value, law?.value]).toEqual([2, 0])
+    expect(replays?.value).toBeGreaterThanOrEqual(2)
+  })
+
+  it('evaluates every alert, and fires the one that is due', async () => {
+    await until('the alert fires', async () => (await prometheus.rules()).some(({ state }) => state === 'firing'))
+    const rules = await prometheus.rules()
+    expect(rules.filter(({ health }) => health !== 'ok')).toEqual([])
+    expect(rules.filter(({ state }) => state === 'firing').map(({ name }) => name)).toEqual(['EaselWireGarbage'])
+  })
+})
