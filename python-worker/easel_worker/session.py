@@ -1,7 +1,9 @@
 """The worker's side of a connection's life: a pure state machine, time and messages in, acts out.
 
 Greeting: say HELLO until WELCOME or REFUSED. Live: say HEARTBEAT, and listen for PING. What ends a
-session (a PING with an unknown session, or silence) leads back to greeting.
+session (a PING with an unknown session, or silence) leads back to greeting. After silence the
+connection is made anew: ZeroMQ does so by itself after a loss, but not after a protocol error, such
+as a frame over the limit.
 """
 
 from dataclasses import dataclass
@@ -16,6 +18,11 @@ SILENT_AT_LEAST_S = 10.0
 @dataclass(frozen=True)
 class SayHello:
     """Send HELLO now."""
+
+
+@dataclass(frozen=True)
+class Reconnect:
+    """Close the socket and open another one."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Begin:
     session: str
 
 
-Act = SayHello | Beat | Deliver | End | Begin
+Act = SayHello | Reconnect | Beat | Deliver | End | Begin
 
 
 @dataclass(frozen=True)
@@ -66,6 +73,7 @@ class Session:
 
     def __init__(self, now: float) -> None:
         self._hello_due = now
+        self._quiet_since = now
         self._live: _Live | None = None
 
     @property
@@ -78,9 +86,10 @@ class Session:
         """What time alone makes due. Call it before `receive`: old PINGs must hide no silence."""
         live = self._live
         if live is None:
-            return self._greet(now) if now >= self._hello_due else []
+            return self._keep_greeting(now) if now >= self._hello_due else []
         if now >= live.silent_at:
-            return [*self._end(f"no PING for {now - live.heard:.1f} s"), *self._greet(now)]
+            ended = self._end(f"no PING for {now - live.heard:.1f} s")
+            return [*ended, *self._greet_anew(now)]
         if now < live.beat_due:
             return []
         self._live = _Live(live.session, live.interval_s, now + live.interval_s, live.heard)
@@ -88,6 +97,7 @@ class Session:
 
     def receive(self, message: FromGateway, now: float) -> list[Act]:
         """What a message from the gateway leads to."""
+        self._quiet_since = now
         match message:
             case Welcome():
                 return self._welcome(message, now)
@@ -120,6 +130,14 @@ class Session:
     def _end(self, reason: str) -> list[Act]:
         self._live = None
         return [End(reason)]
+
+    def _keep_greeting(self, now: float) -> list[Act]:
+        quiet = now - self._quiet_since >= SILENT_AT_LEAST_S
+        return self._greet_anew(now) if quiet else self._greet(now)
+
+    def _greet_anew(self, now: float) -> list[Act]:
+        self._quiet_since = now
+        return [Reconnect(), *self._greet(now)]
 
     def _greet(self, now: float) -> list[Act]:
         self._hello_due = now + HELLO_EVERY_S

@@ -32,7 +32,7 @@ from easel_worker.protocol import (
     Hello,
     Refused,
 )
-from easel_worker.session import Act, Beat, Begin, Deliver, End, SayHello, Session
+from easel_worker.session import Act, Beat, Begin, Deliver, End, Reconnect, SayHello, Session
 
 HIGH_WATER = 16
 """Messages that ZeroMQ itself holds; the outbox holds, and bounds, the rest."""
@@ -217,6 +217,9 @@ class Transport:
                     self._urgent[Hello.kind] = pack(self._hello)
                 case Beat(session):
                     self._urgent[Heartbeat.kind] = pack(self._heartbeat(session))
+                case Reconnect():
+                    self._socket.close(linger=0)
+                    self._socket = self._open()
                 case Begin(session):
                     self._bad_logged = False
                     self._log.info("welcomed by the gateway", session=session)

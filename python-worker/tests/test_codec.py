@@ -23,6 +23,7 @@ from easel_worker.protocol import (
     Timings,
 )
 from tests.make_golden import GENERATE, GOOD_TO_GATEWAY, GOOD_TO_WORKER
+from tests.support.garbage import places
 from tests.support.samples import generate
 from tests.support.schema import VALIDATORS
 
@@ -42,22 +43,12 @@ json_values = st.recursive(
 )
 
 
-def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where in a JSON value something can be changed."""
-    inner: list[tuple[Any, ...]] = []
-    if isinstance(value, dict):
-        inner = [p for key in value for p in _paths(value[key], (*path, key))]
-    elif isinstance(value, list):
-        inner = [p for index, item in enumerate(value) for p in _paths(item, (*path, index))]
-    return [path, *inner] if path else inner
-
-
 @given(data=st.data(), sample=st.sampled_from(SAMPLES), new=json_values, delete=st.booleans())
 def test_the_types_and_the_schema_accept_the_same_headers(
     data: st.DataObject, sample: Any, new: Any, delete: bool
 ) -> None:
     header = json.loads(json.dumps(plain(sample)))
-    *path, last = data.draw(st.sampled_from(_paths(header)))
+    *path, last = data.draw(st.sampled_from(places(header)))
     owner = header
     for key in path:
         owner = owner[key]

@@ -3,7 +3,7 @@
 import pytest
 
 from easel_worker.protocol import Cancel, Drain, Ping, Refused, Welcome
-from easel_worker.session import Act, Beat, Begin, Deliver, End, SayHello, Session
+from easel_worker.session import Act, Beat, Begin, Deliver, End, Reconnect, SayHello, Session
 from tests.support.samples import generate
 
 WELCOME = Welcome("s1", 1000.0)
@@ -30,6 +30,13 @@ def test_it_says_hello_at_once_and_then_every_second_until_it_is_welcomed() -> N
     assert session.tick(101.0) == [SayHello()]
     assert session.receive(WELCOME, 101.1) == [Begin("s1"), Beat("s1")]
     assert session.tick(101.2) == []
+
+
+def test_while_nobody_answers_it_connects_anew_every_ten_seconds() -> None:
+    session = Session(0.0)
+    assert [now for now in range(35) if Reconnect() in session.tick(float(now))] == [10, 20, 30]
+    session.receive(Ping("a session that it does not know"), 35.0)
+    assert [now for now in range(36, 60) if Reconnect() in session.tick(float(now))] == [45, 55]
 
 
 def test_it_beats_at_the_interval_that_the_gateway_gave() -> None:
@@ -64,12 +71,12 @@ def test_silence_of_five_intervals_but_at_least_ten_seconds_ends_the_session(
     session = live(heartbeat_ms)
     session.receive(Ping("s1"), 2.0)
     assert End not in kinds(session.tick(2.0 + patience - 0.01))
-    assert kinds(session.tick(2.0 + patience)) == [End, SayHello]
+    assert kinds(session.tick(2.0 + patience)) == [End, Reconnect, SayHello]
 
 
 def test_a_worker_that_was_frozen_does_not_trust_the_pings_that_waited_for_it() -> None:
     session = live()
-    assert kinds(session.tick(60.0)) == [End, SayHello]
+    assert kinds(session.tick(60.0)) == [End, Reconnect, SayHello]
     assert session.receive(Ping("s1"), 60.0) == []
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 import zmq
 
 from easel_worker.codec import pack, unpack
-from easel_worker.protocol import FROM_WORKER, FromGateway, FromWorker, Hello, Welcome
+from easel_worker.protocol import FROM_WORKER, Cancel, FromGateway, FromWorker, Hello, Welcome
 
 PATIENCE_S = 20.0
 M = TypeVar("M", bound=FromWorker)
@@ -61,6 +61,19 @@ class Gateway:
     def send_frames(self, worker: str, frames: list[bytes]) -> None:
         """Send anything."""
         self._socket.send_multipart([worker.encode(), *frames])
+
+    def until_unreachable(self, worker: str) -> None:
+        """Wait until a worker's connection is closed; until then it is sent CANCELs of nothing."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            try:
+                self.send(worker, Cancel("nothing"))
+            except zmq.ZMQError as error:
+                if error.errno != zmq.EHOSTUNREACH:
+                    raise
+                return
+            time.sleep(0.001)
+        raise TimeoutError(f"{worker} is still connected")
 
 
 @contextmanager

@@ -1,0 +1,155 @@
+"""Garbage over a real socket: the worker drops it, remembers nothing of it, and goes on."""
+
+import io
+import itertools
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from easel_worker.fake_engine import FakeEngine, FakeSettings
+from easel_worker.jobs import hello
+from easel_worker.logs import Logger
+from easel_worker.loop import Loop
+from easel_worker.mailbox import Leave, Mailbox
+from easel_worker.protocol import Heartbeat, Ping, Result
+from easel_worker.session import SILENT_AT_LEAST_S
+from easel_worker.transport import MAX_FRAME_BYTES, Address, Transport
+from easel_worker.vitals import Vitals
+from tests.support.garbage import Frames, anything, effect, oversized
+from tests.support.gateway import Gateway, gateway
+from tests.support.samples import SMALL, generate, is_answer
+
+
+class Rig:
+    """A worker's transport and loop with a fake engine that takes no time, in this process."""
+
+    def __init__(self, listening: Gateway) -> None:
+        settings = FakeSettings(step_ms=0, encode_ms=0, decode_ms=0, sizes=(SMALL,), rows=4)
+        engine = FakeEngine(settings)
+        self._gateway = listening
+        self.ahead_s = 0.0
+        self._numbers = itertools.count()
+        self._log = io.StringIO()
+        self._mailbox, vitals, log = Mailbox(), Vitals(), Logger(stream=self._log)
+        self.transport = Transport(
+            Address(listening.endpoint, "w1"),
+            hello(engine.capabilities, "w1"),
+            self._mailbox,
+            heartbeat=vitals.heartbeat,
+            log=log,
+            clock=lambda: time.monotonic() + self.ahead_s,
+        )
+        self.loop = Loop(engine, self.transport, self._mailbox, vitals=vitals, log=log)
+        self._thread = threading.Thread(target=self.loop.run, daemon=True)
+
+    def start(self) -> None:
+        """Serve, in a session."""
+        self.transport.start()
+        self._thread.start()
+        self.begin("s1")
+
+    def begin(self, session: str) -> None:
+        """Begin a session."""
+        self._gateway.welcome(session, heartbeat_ms=5.0)
+        self._session = session
+
+    def stop(self) -> None:
+        """Leave."""
+        self._mailbox.put(Leave(0.0, "the test is over"))
+        self._thread.join()
+        self.transport.close(flush_s=0)
+
+    def send(self, garbage: list[Frames]) -> None:
+        """Send frames, but none that are a good message by which the worker would leave."""
+        for frames in garbage:
+            if effect(frames) != "obey":
+                self._gateway.send_frames("w1", frames)
+
+    def answers(self) -> None:
+        """Ask for an image and get the right one; then nothing is left to do."""
+        asked = generate(f"sound {next(self._numbers)}", 5)
+        self._gateway.send("w1", Ping(self._session), asked)
+        assert is_answer(self._gateway.expect(Result, lambda m: m.id == asked.id), asked)
+        self._gateway.expect(Heartbeat, lambda m: (m.rows_in_use, m.queued) == (0, 0))
+
+    @property
+    def dropped(self) -> int:
+        """How many messages were dropped."""
+        return self.transport._bad_total
+
+    def kept(self) -> dict[str, Any]:
+        """Whatever still waits for something, by where it waits."""
+        loop, transport = self.loop, self.transport
+        places = {
+            "requests": loop._requests._flights,
+            "waiting": loop._scheduler._waiting,
+            "running": loop._scheduler._running,
+            "deadlines": loop._scheduler._deadlines,
+            "mailbox": self._mailbox._events,
+            "outbox": [frames for frames in transport._outbox._queue if frames[0][0] != 2],
+        }
+        return {place: content for place, content in places.items() if content}
+
+    def warnings(self) -> list[dict[str, Any]]:
+        """What was logged above the level of information."""
+        lines = [json.loads(line) for line in self._log.getvalue().splitlines()]
+        return [line for line in lines if line["level"] > 30]
+
+
+@pytest.fixture(name="listening", scope="module")
+def _listening(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    with gateway(f"ipc://{tmp_path_factory.mktemp('rig')}/gw") as listening:
+        yield listening
+
+
+@pytest.fixture(name="rig", scope="module")
+def _rig(listening: Gateway) -> Iterator[Rig]:
+    rig = Rig(listening)
+    rig.start()
+    rig.answers()
+    yield rig
+    rig.stop()
+
+
+def check(rig: Rig, garbage: list[Frames]) -> None:
+    """Send garbage: it is dropped and counted, and nothing of it stays."""
+    before = rig.dropped
+    rig.send(garbage)
+    rig.answers()
+    assert rig.dropped - before == [effect(frames) for frames in garbage].count("drop")
+    assert rig.kept() == {}
+    told = [line["msg"].partition(";")[0] for line in rig.warnings()]
+    assert told.count("dropped a bad message") == (rig.dropped > 0), "once in a session"
+
+
+@settings(max_examples=300)
+@given(garbage=st.lists(anything, min_size=1, max_size=8))
+def test_garbage_is_dropped_and_counted_and_nothing_of_it_stays(
+    rig: Rig, garbage: list[Frames]
+) -> None:
+    check(rig, garbage)
+
+
+@settings(max_examples=10)
+@given(garbage=st.lists(oversized(), min_size=1, max_size=2))
+def test_headers_over_the_limit_are_dropped(rig: Rig, garbage: list[Frames]) -> None:
+    check(rig, garbage)
+
+
+def test_a_frame_that_is_larger_than_any_closes_the_connection_which_is_made_anew(
+    rig: Rig, listening: Gateway
+) -> None:
+    """ZeroMQ itself drops it, before there is a message, and would not connect again."""
+    before = rig.dropped
+    listening.send_frames("w1", [b"\x84\x01", bytes(MAX_FRAME_BYTES + 1)])
+    listening.until_unreachable("w1")
+    rig.ahead_s += SILENT_AT_LEAST_S  # as if it had heard nothing for so long
+    rig.begin("s2")
+    rig.answers()
+    assert (rig.dropped, rig.kept()) == (before, {})
