@@ -6,8 +6,9 @@ import { GenerateResponse, Recipe } from '../schemas/answer.js'
 import { ErrorResponse } from '../schemas/error.js'
 import { GenerateRequest } from '../schemas/generate.js'
 import { HealthResponse } from '../schemas/health.js'
+import { RecipeResponse } from '../schemas/recipe.js'
 
-const SHARED: readonly TSchema[] = [ErrorResponse, GenerateRequest, GenerateResponse, HealthResponse, Recipe]
+const SHARED: readonly TSchema[] = [ErrorResponse, GenerateRequest, GenerateResponse, HealthResponse, Recipe, RecipeResponse]
 
 /** Collects the schemas of all routes that come after it into one OpenAPI 3.1 document: /openapi.json, and /docs to read it. */
 export const openApiPlugin = fp<{ version: string }>(async (app, { version }) => {

@@ -4,6 +4,21 @@ import type { HealthResponse } from './health.js'
 /** A PNG of one grey pixel. */
 const ONE_PIXEL = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=='
 
+const recipe = {
+  prompt: 'a lighthouse on a cliff at dusk, oil painting',
+  negative_prompt: '',
+  seed: 7,
+  num_inference_steps: 40,
+  guidance_scale: 5,
+  scheduler: 'euler',
+  width: 1024,
+  height: 1024,
+  output_format: 'png'
+} as const
+const origin = { model: 'stable-diffusion-xl-base-1.0', model_digest: '2d1c4f6a', version: '0.1.0' }
+
+export const recipeExample = { recipe: { ...recipe, ...origin }, request: recipe, same_model: true }
+
 export const generateExample: GenerateResponse = {
   id: 'c5f1c2d8-1c9e-4f3c-9c0e-2a8d8a1f6b7e',
   images: [
@@ -14,20 +29,7 @@ export const generateExample: GenerateResponse = {
       width: 1024,
       height: 1024,
       data: ONE_PIXEL,
-      recipe: {
-        prompt: 'a lighthouse on a cliff at dusk, oil painting',
-        negative_prompt: '',
-        seed: 7,
-        num_inference_steps: 40,
-        guidance_scale: 5,
-        scheduler: 'euler',
-        width: 1024,
-        height: 1024,
-        output_format: 'png',
-        model: 'stable-diffusion-xl-base-1.0',
-        model_digest: '2d1c4f6a',
-        version: '0.1.0'
-      }
+      recipe: { ...recipe, ...origin }
     }
   ],
   timings: { queue_ms: 12.1, encode_ms: 9.4, denoise_ms: 3020.5, decode_ms: 101.2, file_ms: 84, total_ms: 3231.9 },

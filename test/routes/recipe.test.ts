@@ -1,0 +1,50 @@
+import sharp from 'sharp'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { FORMATS } from '../../src/image/formats.js'
+import { generate, openServer, type RunningServer } from '../support/server.js'
+
+let server: RunningServer
+let stop: () => Promise<void>
+
+beforeAll(async () => {
+  ;({ server, stop } = await openServer())
+  await server.engine.firstReady
+})
+afterAll(() => stop())
+
+const post = (file: Uint8Array, type: string) => fetch(`${server.url}/recipe`, { method: 'POST', headers: { 'content-type': type }, body: new Uint8Array(file) })
+
+describe('POST /recipe', () => {
+  it.each(FORMATS)('gives the request that makes a %s again, byte for byte', async (output_format) => {
+    const body = { prompt: '雪の中の赤い円 <&> "é"', negative_prompt: 'fog', num_inference_steps: 3, guidance_scale: 2.5, width: 32, height: 48, scheduler: 'ddim', output_format, ...(output_format === 'png' ? {} : { quality: 71 }) }
+    const made = await generate(server, body)
+    const file = Buffer.from(await made.arrayBuffer())
+    const response = await post(file, `image/${output_format}`)
+    expect(response.status).toBe(200)
+    const { recipe, request, same_model } = (await response.json()) as { recipe: object; request: object; same_model: boolean }
+    expect(request).toEqual({ ...body, seed: Number(made.headers.get('easel-seed')) })
+    expect(recipe).toMatchObject({ ...body, model: 'fake' })
+    expect(same_model).toBe(true)
+    const again = await generate(server, request)
+    expect(Buffer.from(await again.arrayBuffer()).equals(file)).toBe(true)
+  })
+
+  it('says when an image has no recipe, or one of somebody else', async () => {
+    const plain = sharp({ create: { width: 4, height: 4, channels: 3, background: 'red' } })
+    for (const file of [await plain.png().toBuffer(), await plain.jpeg().withXmp('<x:xmpmeta xmlns:x="adobe:ns:meta/"/>').toBuffer()]) {
+      const response = await post(file, 'image/png')
+      expect(response.status).toBe(422)
+      expect(await response.json()).toMatchObject({ code: 'NO_RECIPE' })
+    }
+  })
+
+  it.each([
+    ['what is no image', Buffer.from('hello'), 'image/png', 400, 'INVALID_REQUEST'],
+    ['nothing', Buffer.alloc(0), 'image/png', 400, 'INVALID_REQUEST'],
+    ['another media type', Buffer.from('hello'), 'text/plain', 415, 'UNSUPPORTED_MEDIA_TYPE'],
+    ['JSON', Buffer.from('{}'), 'application/json', 415, 'UNSUPPORTED_MEDIA_TYPE']
+  ])('refuses %s', async (_what, file, type, status, code) => {
+    const response = await post(file, type)
+    expect(await response.json()).toMatchObject({ statusCode: status, code })
+  })
+})
