@@ -9,6 +9,8 @@ from easel_worker.engine import TokenizerInfo
 
 END_OF_TEXT = "<|endoftext|>"
 CLIP_MAX_LENGTH = 77
+UNLIMITED = 1e9
+"""Transformers writes 10**30 for a tokenizer without a limit."""
 
 
 def digest(vocab_json: Path, merges_txt: Path) -> str:
@@ -22,24 +24,42 @@ def digest(vocab_json: Path, merges_txt: Path) -> str:
 
 
 def tokenizer_info(folder: Path) -> TokenizerInfo:
-    """Identity of the tokenizer in a diffusers `tokenizer` folder.
+    """Identity of the tokenizer in a diffusers `tokenizer` folder, as transformers reads it.
+
+    https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/tokenization_utils_base.py#L1874
 
     Raises:
         OSError: a file is missing.
-        ValueError: the padding token is not in the vocabulary.
+        ValueError: there is no padding token, or it is not in the vocabulary.
     """
-    vocab_json = folder / "vocab.json"
     settings = _read_json(folder / "tokenizer_config.json")
-    special = _read_json(folder / "special_tokens_map.json")
-    pad_token = _content(settings.get("pad_token") or special.get("pad_token") or END_OF_TEXT)
-    vocab: dict[str, int] = json.loads(vocab_json.read_text(encoding="utf-8"))
+    vocab: dict[str, int] = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    pad_token = _pad_token(folder, settings)
     if pad_token not in vocab:
         raise ValueError(f"{folder}: the padding token {pad_token!r} is not in vocab.json")
     return TokenizerInfo(
-        digest=digest(vocab_json, folder / "merges.txt"),
+        digest=digest(folder / "vocab.json", folder / "merges.txt"),
         pad_id=vocab[pad_token],
-        max_length=int(settings.get("model_max_length", CLIP_MAX_LENGTH)),
+        max_length=_max_length(settings.get("model_max_length")),
     )
+
+
+def _pad_token(folder: Path, settings: dict[str, Any]) -> str:
+    """What special_tokens_map.json says wins, unless tokenizer_config.json lists added tokens."""
+    named = {"pad_token": END_OF_TEXT} | settings
+    if "added_tokens_decoder" not in settings:
+        named |= _read_json(folder / "special_tokens_map.json")
+    token = named["pad_token"]
+    if token is None:
+        raise ValueError(f"{folder}: pad_token is null in tokenizer_config.json: name one")
+    return str(token["content"]) if isinstance(token, dict) else str(token)
+
+
+def _max_length(value: object) -> int:
+    """CLIP's for a folder that says nothing, or that there is no limit."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value >= UNLIMITED:
+        return CLIP_MAX_LENGTH
+    return int(value)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -48,8 +68,3 @@ def _read_json(path: Path) -> dict[str, Any]:
         return {}
     result: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return result
-
-
-def _content(token: str | dict[str, Any]) -> str:
-    """A special token is written as its text, or as an object with the text in `content`."""
-    return token if isinstance(token, str) else str(token["content"])

@@ -9,6 +9,12 @@ import pytest
 
 from easel_worker.tokenizer_digest import digest, tokenizer_info
 
+ROOT = Path(__file__).parents[2]
+DEMO = ROOT / "models" / "demo"
+GATEWAYS = ROOT / "test" / "tokenizer" / "golden"
+"""Made with transformers, and read by the gateway's tests too."""
+SETTINGS = json.loads((GATEWAYS / "settings.json").read_text())["rows"]
+SDXL_DIGEST = "05f6f898f4f9c824c37b7dcacccc3d2e3ebab7b5a76de05da606127062a08e0e"
 VOCAB = {"b</w>": 1, "a": 0, "é</w>": 2, "<|endoftext|>": 3, "!": 4}
 
 
@@ -28,31 +34,36 @@ def test_the_digest_is_of_tokens_by_id_then_merges(tmp_path: Path) -> None:
     assert digest(files / "vocab.json", files / "merges.txt") == expected
 
 
+def test_the_demo_models_digest_is_the_one_that_the_gateway_computes() -> None:
+    for name in ("tokenizer", "tokenizer_2"):
+        info = tokenizer_info(DEMO / name)
+        assert info.digest == json.loads((GATEWAYS / "clip-ids.json").read_text())["digest"]
+        assert info.digest == SDXL_DIGEST
+
+
+@pytest.mark.parametrize("row", SETTINGS, ids=lambda row: json.dumps([row["config"], row["map"]]))
+def test_the_padding_is_the_one_that_transformers_reads(tmp_path: Path, row: Any) -> None:
+    files = {"tokenizer_config": row["config"], "special_tokens_map": row["map"]}
+    for name in ("vocab.json", "merges.txt"):
+        (tmp_path / name).symlink_to(DEMO / "tokenizer" / name)
+    for name, content in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    assert tokenizer_info(tmp_path).pad_id == row["pad"]
+
+
 @pytest.mark.parametrize(
-    ("files", "pad_id"),
-    [
-        ({}, 3),
-        ({"tokenizer_config": {"pad_token": "!"}}, 4),
-        ({"special_tokens_map": {"pad_token": {"content": "!", "lstrip": False}}}, 4),
-        (
-            {
-                "tokenizer_config": {"pad_token": {"content": "<|endoftext|>"}},
-                "special_tokens_map": {"pad_token": "!"},
-            },
-            3,
-        ),
-    ],
+    ("settings", "length"),
+    [({}, 77), ({"model_max_length": 16}, 16), ({"model_max_length": int(1e30)}, 77)],
 )
-def test_the_padding_is_the_one_that_the_folder_says(
-    tmp_path: Path, files: dict[str, Any], pad_id: int
-) -> None:
-    info = tokenizer_info(folder(tmp_path / "t", **files))
-    assert (info.pad_id, info.max_length) == (pad_id, 77)
+def test_the_length_is_the_folders(tmp_path: Path, settings: dict[str, Any], length: int) -> None:
+    files = folder(tmp_path / "t", tokenizer_config=settings)
+    assert tokenizer_info(files).max_length == length
 
 
-def test_the_length_is_the_folders(tmp_path: Path) -> None:
-    files = folder(tmp_path / "t", tokenizer_config={"model_max_length": 16})
-    assert tokenizer_info(files).max_length == 16
+def test_no_padding_token_is_an_error(tmp_path: Path) -> None:
+    files = folder(tmp_path / "t", tokenizer_config={"pad_token": None})
+    with pytest.raises(ValueError, match="pad_token is null"):
+        tokenizer_info(files)
 
 
 def test_a_padding_token_that_is_not_in_the_vocabulary_is_an_error(tmp_path: Path) -> None:
