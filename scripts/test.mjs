@@ -2,6 +2,7 @@
 // npm test: installs what the tests need and runs every check there is. Extra arguments name the checks to run.
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { installBrowser } from './lib/browser.mjs'
 import { installDeployTools } from './lib/deploy-tools.mjs'
 import { root, run, script, step, StepError } from './lib/run.mjs'
 import { build, python, setup } from './lib/setup.mjs'
@@ -28,6 +29,7 @@ await script(async () => {
   await setup('test')
   await build()
   await step('Installing kubectl and the checkers of the deployment files', installDeployTools)
+  await installBrowser()
   const failed = []
   let passedTests = 0
   let failedTests = 0

@@ -39,6 +39,8 @@ export class Run extends Emitter<Events> {
   readonly #client: Client
   readonly #abort = new AbortController()
   readonly #start = performance.now()
+  /** When the first step was done, from which the pace is known. */
+  #first: { at: number; share: number } | undefined
   phase: Phase = 'asking'
   /** Place in the queue, from 1. */
   position: number | undefined
@@ -62,10 +64,12 @@ export class Run extends Emitter<Events> {
     return shares.reduce((sum, share) => sum + share, 0) / this.slots.length
   }
 
-  /** Seconds until the last picture is there, by the server's word. */
+  /** Seconds until the last picture is there: by the server's word, else at the pace so far. */
   get eta(): number | undefined {
     const known = this.slots.filter(({ picture }) => picture === undefined).flatMap(({ eta }) => eta ?? [])
-    return known.length === 0 ? undefined : Math.max(...known)
+    if (known.length > 0) return Math.max(...known)
+    if (this.#first === undefined || this.share <= this.#first.share) return undefined
+    return ((performance.now() - this.#first.at) / 1000 / (this.share - this.#first.share)) * (1 - this.share)
   }
 
   /** Runs to the end; never throws. */
@@ -117,6 +121,7 @@ export class Run extends Emitter<Events> {
     const slot = this.slots[image]
     if (slot === undefined) return
     Object.assign(slot, { step, of, eta: eta_seconds ?? undefined })
+    this.#first ??= { at: performance.now(), share: this.share }
     this.#enter('painting')
   }
 

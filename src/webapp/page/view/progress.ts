@@ -72,5 +72,5 @@ function painting(run: Run): string {
   const [first] = open
   if (first === undefined || first.of === 0) return 'Preparing the canvas …'
   if (run.slots.length === 1) return `Step ${first.step} of ${first.of}${eta}`
-  return `${run.slots.length - open.length} of ${run.slots.length} finished · ${Math.floor(run.share * 100)} %${eta}`
+  return `${run.slots.length - open.length} of ${run.slots.length} finished · ${Math.min(99, Math.floor(run.share * 100))} %${eta}`
 }

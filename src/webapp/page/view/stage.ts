@@ -16,6 +16,7 @@ interface Events {
 
 /** The easel: the canvas that is painted, and small ones of all pictures of the request. */
 export class Stage extends Emitter<Events> {
+  readonly #easel = byId('easel', HTMLDivElement)
   readonly #frame = byId('frame', HTMLDivElement)
   readonly #layers = byId('layers', HTMLDivElement)
   readonly #blank = byId('blank', HTMLDivElement)
@@ -35,6 +36,8 @@ export class Stage extends Emitter<Events> {
     this.#tray.hidden = run.slots.length < 2
     this.#tray.replaceChildren(...run.slots.map((_, index) => this.#thumb(index)))
     this.emit('show', undefined)
+    // On a phone the easel is above the form.
+    this.#easel.scrollIntoView({ block: 'nearest' })
     run
       .on('preview', ({ index, url, share }) => this.#preview(index, url, share))
       .on('picture', ({ index, picture }) => this.#finished(index, picture))
@@ -51,6 +54,7 @@ export class Stage extends Emitter<Events> {
       this.#tray.hidden = true
     }
     this.#put(picture)
+    this.#easel.scrollIntoView({ block: 'nearest' })
   }
 
   /** Takes the picture off the easel. */
@@ -119,12 +123,13 @@ export class Stage extends Emitter<Events> {
   #layer(url: string, alt: string, share: number): void {
     const image = el('img', { src: url, alt, className: 'layer' })
     image.style.setProperty('--blur', String(BLUR * (1 - Math.min(share, 1))))
-    this.#layers.replaceChildren(...[...this.#layers.children].slice(-1), image)
+    while (this.#layers.children.length > 1) this.#layers.firstElementChild?.remove()
     // The one below is for the eye only: there is one picture on the easel.
-    image.previousElementSibling?.setAttribute('alt', '')
+    this.#layers.firstElementChild?.setAttribute('alt', '')
+    this.#layers.append(image)
   }
 
   #shape(width: number, height: number): void {
-    this.#frame.style.setProperty('--aspect', String(width / height))
+    this.#easel.style.setProperty('--aspect', String(width / height))
   }
 }

@@ -1,0 +1,56 @@
+// @ts-check
+// The browser that the tests of the web page drive: the system's own, since no npm package brings one along.
+import { accessSync, constants } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { run, step, StepError } from './run.mjs'
+
+const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'microsoft-edge']
+const MAC = ['Google Chrome', 'Chromium', 'Microsoft Edge'].map((name) => `/Applications/${name}.app/Contents/MacOS/${name}`)
+
+/**
+ * The path of a Chromium: $CHROMIUM, else one on the PATH.
+ *
+ * @returns {string}
+ * @throws StepError that says how to get one
+ */
+export function browser() {
+  const found = find()
+  if (found !== undefined) return found
+  throw new StepError(
+    'The tests of the web page drive a Chromium, and there is none on the PATH. On Debian and Ubuntu: apt-get install chromium.\n' +
+      'On macOS any Chrome will do. CHROMIUM may hold the path of one.'
+  )
+}
+
+/** Finds a browser; on a Debian machine that belongs to CI, installs one. */
+export async function installBrowser() {
+  const ours = process.env['CI'] !== undefined && process.getuid?.() === 0 && onPath('apt-get') !== undefined
+  if (find() === undefined && ours) {
+    await step('Installing Chromium', async () => {
+      await run('apt-get', ['update', '--quiet'], { quiet: true })
+      await run('apt-get', ['install', '--yes', '--quiet', '--no-install-recommends', 'chromium', 'fonts-liberation'], { quiet: true })
+    })
+  }
+  browser()
+}
+
+function find() {
+  const given = process.env['CHROMIUM']
+  if (given) return given
+  return NAMES.map(onPath).find((path) => path !== undefined) ?? MAC.find(runs)
+}
+
+/** @param {string} name */
+function onPath(name) {
+  return (process.env['PATH'] ?? '').split(delimiter).map((folder) => join(folder, name)).find(runs)
+}
+
+/** @param {string} path */
+function runs(path) {
+  try {
+    accessSync(path, constants.X_OK)
+    return true
+  } catch {
+    return false
+  }
+}

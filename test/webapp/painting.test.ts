@@ -1,0 +1,122 @@
+import { describe, expect, it } from 'vitest'
+import { generate, idle, metric, running, startReadyServer } from '../support/server.js'
+import { until } from '../support/wait.js'
+import { useBrowser } from './support/visitor.js'
+
+const enter = useBrowser()
+
+describe('painting', () => {
+  it('shows the picture that the server makes of this request, byte for byte', async () => {
+    const server = await startReadyServer()
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.paint({ prompt: 'a lighthouse', negative_prompt: 'fog', seed: 42, num_inference_steps: 7, guidance_scale: 3 })
+    await visitor.picture.waitFor()
+
+    expect(await visitor.picture.getAttribute('alt')).toBe('a lighthouse')
+    expect(await visitor.picture.evaluate((image: HTMLImageElement) => [image.naturalWidth, image.naturalHeight])).toEqual([64, 64])
+    await visitor.sees(visitor.page.locator('#placard-facts'), /seed 42 · 7 steps · guidance 3 · \w+ · 64×64/)
+    const { name, bytes } = await visitor.download()
+    expect(name).toBe('a-lighthouse-42.png')
+    const same = await generate(server, { prompt: 'a lighthouse', negative_prompt: 'fog', seed: 42, num_inference_steps: 7, guidance_scale: 3, width: 64, height: 64 })
+    expect(bytes.equals(Buffer.from(await same.arrayBuffer()))).toBe(true)
+  })
+
+  it('shows it being painted: steps, previews that sharpen, and words for those who do not see', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 60' })
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    const heard = await hear(visitor.page)
+    await visitor.paint({ prompt: 'a slow picture', seed: 1, num_inference_steps: 24 })
+
+    await visitor.sees(visitor.progress, /Step \d+ of 24 · .*(left|nearly there)/)
+    const preview = visitor.page.locator('.frame[data-state=painting] .layer').last()
+    await preview.waitFor()
+    expect(await preview.getAttribute('src')).toMatch(/^data:image\/jpeg;base64,/)
+    const blur = () => preview.evaluate((image: HTMLElement) => Number(image.style.getPropertyValue('--blur')))
+    const first = await blur()
+    await until('a later preview is sharper', async () => (await blur()) < first)
+    expect(Number(await visitor.page.getByRole('progressbar').getAttribute('aria-valuenow'))).toBeGreaterThan(0)
+    expect(await visitor.page.title()).toMatch(/^\d+ % · Easel$/)
+
+    await visitor.picture.waitFor()
+    await visitor.sees(visitor.progress, /Finished in/)
+    expect(await visitor.page.title()).toBe('Easel')
+    expect(await heard()).toEqual(expect.arrayContaining(['Painting', '50 percent', 'The picture is finished']))
+  })
+
+  it('paints several pictures at once, with seeds that count up', async () => {
+    const server = await startReadyServer()
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.paint({ prompt: 'three of them', seed: 10, num_images: 3 })
+    await visitor.sees(visitor.progress, /Finished/)
+    const thumbs = visitor.page.locator('.thumb img')
+    expect(await thumbs.count()).toBe(3)
+    for (const index of [0, 1, 2]) {
+      await thumbs.nth(index).click()
+      await visitor.sees(visitor.page.locator('#placard-facts'), new RegExp(`seed ${10 + index} `))
+    }
+    expect(await visitor.sketches.count()).toBe(3)
+  })
+
+  it('tells the place in the queue', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20 --rows 1' })
+    const others = Array.from({ length: 5 }, (_, seed) => generate(server, { prompt: 'before', seed, num_inference_steps: 30, guidance_scale: 0 }))
+    await running(server)
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.paint({ prompt: 'third', num_inference_steps: 2, guidance_scale: 0 })
+    await visitor.sees(visitor.progress, /(1st|2nd|3rd|4th|5th) in line/)
+    await visitor.picture.waitFor()
+    await Promise.all(others)
+  })
+
+  it('is stopped by the button and by Escape, and then frees the worker', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    for (const [index, stop] of [() => visitor.button('Stop').click(), () => visitor.page.keyboard.press('Escape')].entries()) {
+      await visitor.paint({ prompt: 'never finished', num_inference_steps: 1000 })
+      await visitor.sees(visitor.progress, /Step/)
+      await stop()
+      await visitor.sees(visitor.progress, /Stopped/)
+      await idle(server)
+      await until('the request is counted as cancelled', async () => (await metric(server, 'easel_requests_total', 'outcome="cancelled"')) === index + 1)
+    }
+    expect(await visitor.button('Paint').isVisible()).toBe(true)
+    expect(await visitor.sketches.count()).toBe(0)
+  })
+
+  it('stops the work of a visitor who leaves', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.paint({ prompt: 'never seen', num_inference_steps: 1000 })
+    await visitor.sees(visitor.progress, /Step/)
+    await visitor.page.goto('about:blank')
+    await until('the request is counted as cancelled', async () => (await metric(server, 'easel_requests_total', 'outcome="cancelled"')) === 1)
+    await idle(server)
+  })
+
+  it('begins with Ctrl+Enter from anywhere in the form', async () => {
+    const server = await startReadyServer()
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.write({ prompt: 'by hand only', num_inference_steps: 3 })
+    await visitor.page.locator('#num_inference_steps').press('Control+Enter')
+    await visitor.picture.waitFor()
+    expect(await visitor.sketches.count()).toBe(1)
+  })
+})
+
+/** Collects what a screen reader would be told. */
+async function hear(page: import('playwright-core').Page): Promise<() => Promise<string[]>> {
+  const log = await page.evaluateHandle(() => {
+    const texts: string[] = []
+    const live = document.querySelector('#announce')!
+    new MutationObserver(() => texts.push(live.textContent)).observe(live, { childList: true, characterData: true, subtree: true })
+    return texts
+  })
+  return () => log.jsonValue()
+}

@@ -1,0 +1,165 @@
+import { execFile } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { openServer, type RunningServer } from '../support/server.js'
+import { until } from '../support/wait.js'
+import { useBrowser, type Visitor } from './support/visitor.js'
+
+const enter = useBrowser()
+let server: RunningServer
+let stop: () => Promise<void>
+
+beforeAll(async () => {
+  const opened = await openServer()
+  server = opened.server
+  stop = opened.stop
+  await server.engine.firstReady
+})
+afterAll(() => stop())
+
+describe('the sketchbook', () => {
+  it('keeps pictures over a reload, newest first, and deletes one or all', async () => {
+    const visitor = await withPictures('one', 'two', 'three')
+    await visitor.open()
+    await visitor.sketches.nth(2).waitFor()
+    expect(await labels(visitor)).toEqual(['three, seed 3', 'two, seed 2', 'one, seed 1'])
+
+    await visitor.sketches.nth(1).click()
+    await visitor.sees(visitor.page.locator('#placard-prompt'), /^two$/)
+    expect(await visitor.sketches.nth(1).getAttribute('aria-current')).toBe('true')
+    expect(await visitor.picture.evaluate((image: HTMLImageElement) => image.naturalWidth)).toBe(64)
+    await visitor.button('Delete', true).click()
+    await until('it is gone', async () => (await visitor.sketches.count()) === 2)
+    await visitor.open()
+    await visitor.sketches.nth(1).waitFor()
+    expect(await labels(visitor)).toEqual(['three, seed 3', 'one, seed 1'])
+
+    const clear = visitor.page.locator('.sketchbook-head').getByRole('button', { name: 'Delete all' })
+    await clear.click()
+    await visitor.button('Keep them').click()
+    expect(await visitor.sketches.count()).toBe(2)
+    await clear.click()
+    await visitor.page.getByRole('dialog').getByRole('button', { name: 'Delete all' }).click()
+    await until('all are gone', async () => (await visitor.sketches.count()) === 0)
+    await visitor.open()
+    await visitor.ready()
+    expect(await visitor.sketches.count()).toBe(0)
+  })
+
+  it('shows an older picture while another is painted, and leads back', async () => {
+    const slow = await openServer({ WORKER_ARGS: '--fake-step-ms 25' })
+    onTestFinished(slow.stop)
+    await slow.server.engine.firstReady
+    const visitor = await enter(slow.server.url)
+    await visitor.ready()
+    await visitor.paint({ prompt: 'old', num_inference_steps: 2 })
+    await visitor.picture.waitFor()
+    await visitor.paint({ prompt: 'new', num_inference_steps: 80 })
+    await visitor.sees(visitor.progress, /Step/)
+    await visitor.sketches.first().click()
+    await visitor.sees(visitor.page.locator('#placard-prompt'), /^old$/)
+    await visitor.sees(visitor.progress, /Step/)
+    await visitor.page.locator('.thumb').click()
+    await visitor.page.locator('.frame[data-state=painting]').waitFor()
+    await visitor.picture.waitFor()
+    await visitor.sees(visitor.page.locator('#placard-prompt'), /^new$/)
+    expect(await visitor.sketches.count()).toBe(2)
+  })
+
+  it('gives the settings of a picture back to the form, which make it again', async () => {
+    const visitor = await withPictures('the first')
+    await visitor.paint({ prompt: 'another', negative_prompt: 'grey', seed: 99, num_inference_steps: 5, guidance_scale: 2 })
+    await until('it is there', async () => (await visitor.sketches.count()) === 2)
+    await visitor.sketches.last().click()
+    const before = await visitor.download()
+    await visitor.button('Use these settings').click()
+    expect(await visitor.page.locator('#prompt').inputValue()).toBe('the first')
+    expect(await visitor.page.locator('#seed').inputValue()).toBe('1')
+    expect(await visitor.page.locator('#negative_prompt').inputValue()).toBe('')
+    await visitor.button('Paint').click()
+    await until('it is painted again', async () => (await visitor.sketches.count()) === 3)
+    await visitor.sees(visitor.page.locator('#placard-prompt'), /^the first$/)
+    expect((await visitor.download()).bytes.equals(before.bytes)).toBe(true)
+  })
+
+  it('copies a command that gives the same file', async () => {
+    const visitor = await withPictures("it's \"quoted\" $HOME `id` \\ ünï")
+    await visitor.context.grantPermissions(['clipboard-read', 'clipboard-write'])
+    const { name, bytes } = await visitor.download()
+    await visitor.button('Copy as curl').click()
+    await visitor.sees(visitor.page.locator('#toast'), /Copied/)
+    const command = await visitor.page.evaluate(() => navigator.clipboard.readText())
+    const folder = mkdtempSync(join(tmpdir(), 'easel-curl-'))
+    onTestFinished(() => rmSync(folder, { recursive: true }))
+    // Not the synchronous one: the server runs in this process.
+    await promisify(execFile)('sh', ['-c', command.replace('curl ', 'curl --silent --fail ')], { cwd: folder })
+    expect(readFileSync(join(folder, name)).equals(bytes)).toBe(true)
+  })
+})
+
+describe('the form', () => {
+  it('is remembered over a reload', async () => {
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.write({ prompt: 'half a thought', negative_prompt: 'noise', num_inference_steps: 9 })
+    await visitor.page.locator('.chip', { hasText: '32×48' }).click()
+    await visitor.open()
+    await visitor.ready()
+    expect(await visitor.page.locator('#prompt').inputValue()).toBe('half a thought')
+    expect(await visitor.page.locator('#num_inference_steps').inputValue()).toBe('9')
+    expect(await visitor.page.locator('.chip input:checked').inputValue()).toBe('32×48')
+    await visitor.button('Paint').click()
+    await visitor.picture.waitFor()
+    expect(await visitor.picture.evaluate((image: HTMLImageElement) => [image.naturalWidth, image.naturalHeight])).toEqual([32, 48])
+  })
+
+  it('rolls seeds, counts pictures within the limit, and moves sliders with their numbers', async () => {
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    const value = (id: string) => visitor.page.locator(id).inputValue()
+    await visitor.button('Roll a seed').click()
+    const seed = await value('#seed')
+    expect(seed).toMatch(/^\d{1,10}$/)
+    await visitor.button('Roll a seed').click()
+    expect(await value('#seed')).not.toBe(seed)
+    await visitor.button('One picture fewer').click()
+    expect(await value('#num_images')).toBe('1')
+    await visitor.button('One picture more').click()
+    expect(await value('#num_images')).toBe('2')
+    await visitor.page.getByLabel('Steps, as a slider').fill('33')
+    expect(await value('#num_inference_steps')).toBe('33')
+    await visitor.write({ guidance_scale: 7.5 })
+    expect(await visitor.page.getByLabel('Guidance, as a slider').inputValue()).toBe('7.5')
+  })
+
+  it('offers JPEG and WebP, with a quality', async () => {
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.page.locator('.fine summary').click()
+    expect(await visitor.page.locator('#quality').isVisible()).toBe(false)
+    await visitor.page.locator('#output_format').selectOption('jpeg')
+    await visitor.paint({ prompt: 'a small file', quality: 40, num_inference_steps: 2 })
+    await visitor.picture.waitFor()
+    const { name, bytes } = await visitor.download()
+    expect(name).toMatch(/^a-small-file-\d+\.jpg$/)
+    expect(bytes.subarray(0, 3)).toEqual(Buffer.from([0xff, 0xd8, 0xff]))
+  })
+})
+
+async function withPictures(...prompts: string[]): Promise<Visitor> {
+  const visitor = await enter(server.url)
+  await visitor.ready()
+  for (const [index, prompt] of prompts.entries()) {
+    await visitor.paint({ prompt, seed: index + 1, num_inference_steps: 3 })
+    await until('it is in the sketchbook', async () => (await visitor.sketches.count()) === index + 1)
+    await visitor.button('Paint').waitFor()
+  }
+  return visitor
+}
+
+function labels(visitor: Visitor): Promise<(string | null)[]> {
+  return visitor.sketches.evaluateAll((sketches) => sketches.map((sketch) => sketch.getAttribute('aria-label')))
+}
