@@ -11,6 +11,7 @@ import { requestIdOf, requestIdPlugin } from './plugins/request-id.js'
 import { generateRoute } from './routes/generate.js'
 import { healthRoutes } from './routes/health.js'
 import { metricsRoute } from './routes/metrics.js'
+import { openAiRoutes } from './routes/openai/index.js'
 import { recipeRoute } from './routes/recipe.js'
 import { requestRoutes } from './routes/requests.js'
 import type { Defaults } from './service/resolve.js'
@@ -56,6 +57,7 @@ export async function buildApp({ engine, service, defaults, metrics, log, bodyLi
   await app.register(generateRoute, { service, withRecipe })
   await app.register(requestRoutes, { service })
   await app.register(recipeRoute, { engine, version })
+  await app.register(openAiRoutes, { prefix: '/v1', engine, service, defaults, withRecipe })
   await app.register(healthRoutes, { engine, service, defaults, version })
   await app.register(metricsRoute, { registry: metrics.registry })
   await app.register(pagePlugin)

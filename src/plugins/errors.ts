@@ -1,4 +1,4 @@
-import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { EaselError, type ErrorCode, errorBody } from '../errors.js'
 
@@ -12,20 +12,25 @@ const FASTIFY_CODES: Record<string, ErrorCode> = {
   FST_ERR_VALIDATION: 'INVALID_REQUEST'
 }
 
-/** Answers every error in one form, and tells the client nothing about the inside. */
-export const errorsPlugin = fp(async (app) => {
+/** How an error is put into a body. */
+export type ErrorBodyOf = (error: EaselError, requestId: string) => object
+
+/** Answers every error of a scope in one form, and tells the client nothing about the inside. */
+export function answerErrors(app: FastifyInstance, bodyOf: ErrorBodyOf): void {
+  const answer = (error: EaselError, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+    const level = error.statusCode >= 500 && error.retryAfter === undefined ? 'error' : 'info'
+    request.log[level]({ code: error.code, err: error.statusCode === 500 ? error : undefined }, error.message)
+    if (error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
+    return reply.code(error.statusCode).type('application/json').send(bodyOf(error, request.id))
+  }
   app.setErrorHandler((error: FastifyError | EaselError, request, reply) => answer(toEaselError(error), request, reply))
   app.setNotFoundHandler((request, reply) =>
     answer(new EaselError('NOT_FOUND', `There is no ${request.method} ${request.url.split('?')[0]}`), request, reply)
   )
-}, { name: 'errors' })
-
-function answer(error: EaselError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  const level = error.statusCode >= 500 && error.retryAfter === undefined ? 'error' : 'info'
-  request.log[level]({ code: error.code, err: error.statusCode === 500 ? error : undefined }, error.message)
-  if (error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
-  return reply.code(error.statusCode).type('application/json').send(errorBody(error, request.id))
 }
+
+/** The form of every error that no other scope has its own form for. */
+export const errorsPlugin = fp(async (app) => answerErrors(app, errorBody), { name: 'errors' })
 
 function toEaselError(error: FastifyError | EaselError): EaselError {
   if (error instanceof EaselError) return error

@@ -6,9 +6,10 @@ import { GenerateResponse, Recipe } from '../schemas/answer.js'
 import { ErrorResponse } from '../schemas/error.js'
 import { GenerateRequest } from '../schemas/generate.js'
 import { HealthResponse } from '../schemas/health.js'
+import { OpenAiError, OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel } from '../schemas/openai.js'
 import { RecipeResponse } from '../schemas/recipe.js'
 
-const SHARED: readonly TSchema[] = [ErrorResponse, GenerateRequest, GenerateResponse, HealthResponse, Recipe, RecipeResponse]
+const SHARED: readonly TSchema[] = [ErrorResponse, GenerateRequest, GenerateResponse, HealthResponse, OpenAiError, OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel, Recipe, RecipeResponse]
 
 /** Collects the schemas of all routes that come after it into one OpenAPI 3.1 document: /openapi.json, and /docs to read it. */
 export const openApiPlugin = fp<{ version: string }>(async (app, { version }) => {
@@ -24,7 +25,7 @@ export const openApiPlugin = fp<{ version: string }>(async (app, { version }) =>
       },
       tags: [
         { name: 'images', description: 'Making images' },
-        { name: 'openai', description: "The OpenAI Images API, for clients that speak it" },
+        { name: 'openai', description: 'The OpenAI Images API, for clients that speak it' },
         { name: 'operations', description: 'Health and metrics' }
       ]
     },

@@ -11,7 +11,7 @@ import { ADMISSION_CODES, END_CODES, GenerateHeaders, GenerateRequest, RequestPa
 import { ref } from '../schemas/ref.js'
 import type { Run } from '../service/run.js'
 import type { ImageService } from '../service/service.js'
-import { EVENT_HEADERS, EVENTS_DESCRIPTION, eventStream } from './answers/events.js'
+import { EVENT_HEADERS, EVENTS_DESCRIPTION, eventStream, eventText } from './answers/events.js'
 import { chooseForm, EVENTS_TYPE, type Form, JSON_TYPE, MULTIPART_TYPE } from './answers/form.js'
 import { answerHeaders, answerHeaderSchemas } from './answers/headers.js'
 import { jsonAnswer } from './answers/json.js'
@@ -86,7 +86,7 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
 
   function streamEvents(run: Run, request: FastifyRequest, reply: FastifyReply, onClose: () => void): FastifyReply {
     const after = Number(request.headers['last-event-id'] ?? 0)
-    return reply.type(EVENTS_TYPE).headers(EVENT_HEADERS).send(eventStream(run, { after, withRecipe, onClose }))
+    return reply.type(EVENTS_TYPE).headers(EVENT_HEADERS).send(eventStream(run, { after, textOf: (event) => eventText(run, event, withRecipe), onClose }))
   }
 }
 

@@ -1,4 +1,4 @@
-import { Type } from 'typebox'
+import { Type, type TSchema } from 'typebox'
 import { catalogue, EaselError, errorBody, type ErrorCode } from '../errors.js'
 import { ref } from './ref.js'
 
@@ -23,28 +23,35 @@ const RequestId = Type.String({ description: "The request's id: the client's, or
 /** Headers of every answer. */
 export const commonHeaders = { 'x-request-id': RequestId }
 
+/** One form of error answers: its schema, and how an error is put into it. */
+export interface ErrorForm<T extends TSchema> {
+  schema: T
+  body: (error: EaselError, requestId: string) => object
+}
+
 /**
  * The `response` schemas of a route for the errors that it can answer: by status, with an example for each code.
  * Any route can also answer INTERNAL.
  */
 export function failures(...codes: readonly ErrorCode[]) {
+  return failuresAs({ schema: ref(ErrorResponse), body: errorBody }, codes)
+}
+
+/** As `failures`, in another form. */
+export function failuresAs<T extends TSchema>(form: ErrorForm<T>, codes: readonly ErrorCode[]) {
   const byStatus: Record<number, ErrorCode[]> = {}
   for (const code of [...codes, 'INTERNAL'] as const) (byStatus[catalogue[code].status] ??= []).push(code)
-  const entries = Object.entries(byStatus).map(([status, codes]) => [status, failure(Number(status), codes)] as const)
-  return Object.fromEntries(entries) as Record<ClientOrServerError, ReturnType<typeof failure>>
+  const entries = Object.entries(byStatus).map(([status, codes]) => [status, failure(Number(status), codes, form)] as const)
+  return Object.fromEntries(entries) as Record<ClientOrServerError, ReturnType<typeof failure<T>>>
 }
 
 type ClientOrServerError = '4xx' | '5xx'
 
-function failure(status: number, codes: readonly ErrorCode[]) {
+function failure<T extends TSchema>(status: number, codes: readonly ErrorCode[], { schema, body }: ErrorForm<T>) {
+  const examples = codes.map((code) => [code, { value: body(new EaselError(code), 'c5f1c2d8-1c9e-4f3c-9c0e-2a8d8a1f6b7e') }] as const)
   return {
     description: codes.map((code) => `\`${code}\`: ${catalogue[code].summary}`).join(' '),
     headers: { ...commonHeaders, ...(RETRYABLE.has(status) ? { 'retry-after': Type.Integer({ description: 'Seconds after which a retry has a chance.' }) } : {}) },
-    content: {
-      'application/json': {
-        schema: ref(ErrorResponse),
-        examples: Object.fromEntries(codes.map((code) => [code, { value: errorBody(new EaselError(code), 'c5f1c2d8-1c9e-4f3c-9c0e-2a8d8a1f6b7e') }]))
-      }
-    }
+    content: { 'application/json': { schema, examples: Object.fromEntries(examples) } }
   }
 }

@@ -1,5 +1,6 @@
 import type { GenerateResponse } from './answer.js'
 import type { HealthResponse } from './health.js'
+import type { OpenAiImagesResponse } from './openai.js'
 
 /** A PNG of one grey pixel. */
 const ONE_PIXEL = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=='
@@ -47,4 +48,13 @@ export const healthExample: HealthResponse = {
   limits: { num_inference_steps: 100, guidance_scale: 50, num_images: 4 },
   requests: { in_flight: 3, queued: 1, limit: 64 },
   workers: { expected: 1, ready: 1, list: [{ name: 'worker-0', pid: 17, devices: ['TPU v5 lite'], rows: 4, rows_in_use: 4, steps_total: 51_234, silent_seconds: 0.2 }] }
+}
+
+export const openAiExample: OpenAiImagesResponse = {
+  created: 1_795_384_800,
+  data: [{ b64_json: ONE_PIXEL }],
+  background: 'opaque',
+  output_format: 'png',
+  size: '1024x1024',
+  usage: { input_tokens: 12, output_tokens: 0, total_tokens: 12, input_tokens_details: { text_tokens: 12, image_tokens: 0 } }
 }

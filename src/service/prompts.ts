@@ -12,6 +12,8 @@ export interface TokenizedPrompts {
   readonly negative: TokenIds | null
   /** Names of the prompts that were cut to fit. */
   readonly truncated: readonly string[]
+  /** Tokens of both texts as they were given, with their start and end marks. */
+  readonly tokens: number
 }
 
 /**
@@ -26,15 +28,19 @@ export function tokenizePrompts(
   truncate: boolean
 ): TokenizedPrompts {
   const truncated: string[] = []
+  let tokens = 0
   const encode = (text: string, field: string): TokenIds => {
     const encoded = tokenizers.encode(text)
+    tokens += encoded.length
     if (encoded.truncated) {
       if (!truncate) throw promptTooLong(field, encoded)
       truncated.push(field)
     }
     return { ids: encoded.ids, ids_2: encoded.ids_2 }
   }
-  return { prompt: encode(prompt, 'prompt'), negative: negative_prompt === '' ? null : encode(negative_prompt, 'negative_prompt'), truncated }
+  const ids = encode(prompt, 'prompt')
+  const negative = negative_prompt === '' ? null : encode(negative_prompt, 'negative_prompt')
+  return { prompt: ids, negative, truncated, tokens }
 }
 
 function promptTooLong(field: string, { length, kept, cut }: { length: number; kept: string; cut: string }): EaselError {

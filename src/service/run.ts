@@ -53,6 +53,8 @@ export interface RunOptions {
   abandonAfter: number
   /** Names of the prompts that were cut to fit. */
   truncated: readonly string[]
+  /** Tokens of its prompts. */
+  promptTokens: number
 }
 
 /** Events of which only the latest of an image is kept: an older one is of no use to anyone. */
@@ -67,6 +69,7 @@ const SUPERSEDED: ReadonlySet<RunEvent['type']> = new Set(['queued', 'progress',
 export class Run {
   readonly id: string
   readonly truncated: readonly string[]
+  readonly promptTokens: number
   /** Settles when the run ends. */
   readonly finished: Promise<Finished>
   readonly #controller = new AbortController()
@@ -82,9 +85,10 @@ export class Run {
   #resolve!: (finished: Finished) => void
   #reject!: (error: EaselError) => void
 
-  constructor({ id, timeout, abandonAfter, truncated }: RunOptions) {
+  constructor({ id, timeout, abandonAfter, truncated, promptTokens }: RunOptions) {
     this.id = id
     this.truncated = truncated
+    this.promptTokens = promptTokens
     this.#abandonAfter = abandonAfter
     this.finished = new Promise((resolve, reject) => {
       this.#resolve = resolve

@@ -121,7 +121,7 @@ export class ImageService {
     const { engine, defaults, tokenizers, requestTimeout, resumeWindow } = this.#options
     this.#refuseUnlessReady()
     const resolved = resolveRequest(request, engine.capabilities!, defaults, () => randomInt(2 ** 32))
-    const { prompt, negative, truncated } = tokenizePrompts(resolved, tokenizers, request.truncate ?? false)
+    const { prompt, negative, truncated, tokens } = tokenizePrompts(resolved, tokenizers, request.truncate ?? false)
     const job: Job = {
       prompt,
       negative,
@@ -136,7 +136,7 @@ export class ImageService {
     }
     const timeout = Math.min(requestTimeout, (request.timeout ?? Infinity) * 1000, caller.timeout ?? Infinity)
     this.#refuseUnlessInTime(job, timeout)
-    const run = new Run({ id: caller.id, timeout, abandonAfter: caller.key === undefined ? 0 : resumeWindow, truncated })
+    const run = new Run({ id: caller.id, timeout, abandonAfter: caller.key === undefined ? 0 : resumeWindow, truncated, promptTokens: tokens })
     this.#account(run)
     this.#inFlight.add(caller.scope, caller.id, run)
     if (caller.key !== undefined) this.#keyed.remember(caller.key, run)

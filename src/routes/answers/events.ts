@@ -21,17 +21,21 @@ export const EVENT_HEADERS = { 'cache-control': 'no-store', 'x-accel-buffering':
  * A run's events as a stream of server-sent events: those after `after` that are kept, and then each as it happens.
  * The stream ends with the run. When it is closed before, `onClose` is called all the same.
  *
+ * @param textOf the text of one event, empty for one that is left out
  * @see https://html.spec.whatwg.org/multipage/server-sent-events.html
  */
-export function eventStream(run: Run, { after, withRecipe, onClose }: { after: number; withRecipe: boolean; onClose: () => void }): Readable {
+export function eventStream(run: Run, { after, textOf, onClose }: { after: number; textOf: (event: Numbered) => string; onClose: () => void }): Readable {
   const stream = new Readable({ read: () => undefined })
   const keepAlive = setInterval(() => stream.push(': keep-alive\n\n'), KEEP_ALIVE_MS)
+  let over = false
   const unwatch = run.watch(after, (event) => {
-    stream.push(eventText(run, event, withRecipe))
-    if (event.type === 'done' || event.type === 'error') stream.push(null)
+    const text = textOf(event)
+    if (text !== '') stream.push(text)
+    over = event.type === 'done' || event.type === 'error'
+    if (over) stream.push(null)
   })
-  // All of a run that has ended may have been seen already.
-  if (run.ended && stream.readableLength === 0) stream.push(null)
+  // Of a run that has ended, the end itself may have been seen already.
+  if (run.ended && !over) stream.push(null)
   stream.once('close', () => {
     clearInterval(keepAlive)
     unwatch()
@@ -40,7 +44,8 @@ export function eventStream(run: Run, { after, withRecipe, onClose }: { after: n
   return stream
 }
 
-function eventText(run: Run, event: Numbered, withRecipe: boolean): string {
+/** One of Easel's own events. */
+export function eventText(run: Run, event: Numbered, withRecipe: boolean): string {
   return `id: ${event.number}\nevent: ${event.type}\ndata: ${JSON.stringify(dataOf(run, event, withRecipe))}\n\n`
 }
 

@@ -1,0 +1,21 @@
+import { Type } from 'typebox'
+import type { EaselError } from '../../errors.js'
+import { type ErrorForm } from '../../schemas/error.js'
+import { OpenAiError } from '../../schemas/openai.js'
+import { ref } from '../../schemas/ref.js'
+
+/** Our fields by the names that this API has for them. */
+const PARAMS: Readonly<Record<string, string>> = { width: 'size', height: 'size', num_images: 'n' }
+
+/** An error as OpenAI's clients read it. */
+export function openAiError({ code, field, message, statusCode }: EaselError): OpenAiError {
+  return { error: { message, type: typeOf(statusCode), param: field === undefined ? null : (PARAMS[field] ?? field), code } }
+}
+
+function typeOf(status: number): string {
+  if (status === 401) return 'authentication_error'
+  if (status === 429) return 'rate_limit_error'
+  return status >= 500 ? 'server_error' : 'invalid_request_error'
+}
+
+export const openAiErrorForm: ErrorForm<ReturnType<typeof Type.Unsafe<OpenAiError>>> = { schema: ref(OpenAiError), body: openAiError }

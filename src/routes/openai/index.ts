@@ -1,0 +1,106 @@
+import type { Readable } from 'node:stream'
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import type { Engine } from '../../engine/engine.js'
+import { EaselError, type ErrorCode } from '../../errors.js'
+import { answerErrors } from '../../plugins/errors.js'
+import { commonHeaders, failuresAs } from '../../schemas/error.js'
+import { openAiExample } from '../../schemas/examples.js'
+import { ADMISSION_CODES, END_CODES, GenerateHeaders } from '../../schemas/generate.js'
+import { OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel } from '../../schemas/openai.js'
+import { ref } from '../../schemas/ref.js'
+import { type Defaults, defaultsOf } from '../../service/resolve.js'
+import type { ImageService } from '../../service/service.js'
+import { EVENT_HEADERS, eventStream } from '../answers/events.js'
+import { EVENTS_TYPE } from '../answers/form.js'
+import { answerHeaders, answerHeaderSchemas } from '../answers/headers.js'
+import { attachClient, callerOf } from '../caller.js'
+import { imagesResponse, streamTexts } from './answer.js'
+import { openAiError, openAiErrorForm } from './errors.js'
+import { partialImagesOf, translate } from './translate.js'
+
+interface OpenAiParts {
+  engine: Engine
+  service: ImageService
+  defaults: Defaults
+  /** Whether answers carry the recipe with its prompts. */
+  withRecipe: boolean
+}
+
+const EVENTS = '`image_generation.partial_image` and `image_generation.completed`, as that API has them.'
+const Events = { schema: Type.Unsafe<Readable>({ type: 'string', description: EVENTS }) }
+
+const failures = (...codes: readonly ErrorCode[]) => failuresAs(openAiErrorForm, codes)
+
+/** Under /v1: the part of the OpenAI API that is about making images, for clients that are written for it. */
+export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, { engine, service, defaults, withRecipe }) => {
+  answerErrors(app, openAiError)
+
+  app.post(
+    '/images/generations',
+    {
+      schema: {
+        tags: ['openai'],
+        summary: 'Make images, as the OpenAI Images API',
+        description: "What official clients send, and SDXL's own fields beside it: negative_prompt, seed, num_inference_steps, guidance_scale, scheduler.",
+        headers: GenerateHeaders,
+        body: ref(OpenAiImagesRequest),
+        response: {
+          200: {
+            description: 'The images, or with `stream` the events of their making.',
+            headers: { ...commonHeaders, ...answerHeaderSchemas },
+            content: { 'application/json': { schema: ref(OpenAiImagesResponse), example: openAiExample }, [EVENTS_TYPE]: Events }
+          },
+          ...failures(...ADMISSION_CODES, ...END_CODES)
+        }
+      }
+    },
+    async (request, reply) => {
+      const { body } = request
+      const steps = engine.capabilities === undefined ? 1 : defaultsOf(engine.capabilities, defaults).num_inference_steps
+      const translated = translate(body, steps)
+      const { run, replayed } = service.submit(translated, callerOf(request, request.headers, translated))
+      if (replayed) reply.header('idempotent-replayed', 'true')
+      const detach = attachClient(run, request, reply)
+      if (body.stream === true) {
+        const textOf = streamTexts(run, partialImagesOf(body))
+        return reply.type(EVENTS_TYPE).headers(EVENT_HEADERS).send(eventStream(run, { after: 0, textOf, onClose: detach }))
+      }
+      const finished = await run.finished
+      return reply.headers(answerHeaders(run, finished, withRecipe)).send(imagesResponse(run, finished, body))
+    }
+  )
+
+  const List = Type.Object({ object: Type.Literal('list'), data: Type.Array(ref(OpenAiModel)) })
+  const example = { id: 'stable-diffusion-xl-base-1.0', object: 'model', created: 0, owned_by: 'easel' } as const
+  const models = () => (engine.capabilities === undefined ? [] : [{ ...example, id: engine.capabilities.model.id }])
+
+  app.get(
+    '/models',
+    {
+      schema: {
+        tags: ['openai'],
+        summary: 'The model that is served',
+        response: { 200: { description: 'A list of one, or of none while no worker was ready.', headers: commonHeaders, content: { 'application/json': { schema: List, example: { object: 'list', data: [example] } } } }, ...failures() }
+      }
+    },
+    async () => ({ object: 'list' as const, data: models() })
+  )
+
+  app.get(
+    '/models/:model',
+    {
+      schema: {
+        tags: ['openai'],
+        summary: 'One model',
+        params: Type.Object({ model: Type.String({ description: 'Its id, as GET /v1/models has it.' }) }),
+        response: { 200: { description: 'The model.', headers: commonHeaders, content: { 'application/json': { schema: ref(OpenAiModel), example } } }, ...failures('NOT_FOUND') }
+      }
+    },
+    async (request) => {
+      const found = models().find(({ id }) => id === request.params.model)
+      if (found === undefined) throw new EaselError('NOT_FOUND', `there is no model ${JSON.stringify(request.params.model)}`, { field: 'model' })
+      return found
+    }
+  )
+}

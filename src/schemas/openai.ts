@@ -1,0 +1,72 @@
+import { Type, type Static, type TSchema } from 'typebox'
+import { MAX_PROMPT_LENGTH } from './generate.js'
+
+/** OpenAI's clients send null for what is not set. */
+const maybe = <T extends TSchema>(schema: T) => Type.Optional(Type.Union([schema, Type.Null()]))
+
+const Format = Type.Union([Type.Literal('png'), Type.Literal('jpeg'), Type.Literal('webp')])
+
+/**
+ * Body of POST /v1/images/generations. Fields that it does not know are ignored, as that API does.
+ *
+ * @see https://platform.openai.com/docs/api-reference/images/create
+ */
+export const OpenAiImagesRequest = Type.Object(
+  {
+    prompt: Type.String({ minLength: 1, maxLength: 8 * MAX_PROMPT_LENGTH, description: 'What the image shows. Cut to the 77 tokens that SDXL takes; `easel-truncated` says so.' }),
+    model: maybe(Type.String({ description: 'Ignored: there is one model. GET /v1/models names it.' })),
+    n: maybe(Type.Integer({ minimum: 1, maximum: 64, description: 'How many images to make.' })),
+    size: maybe(Type.String({ pattern: '^(auto|[0-9]{1,4}x[0-9]{1,4})$', description: '`WIDTHxHEIGHT`, or `auto` for the default.' })),
+    response_format: maybe(Type.Union([Type.Literal('b64_json'), Type.Literal('url')], { description: '`url` gives a data: URL, since nothing is stored. Default: b64_json.' })),
+    output_format: maybe(Format),
+    output_compression: maybe(Type.Integer({ minimum: 0, maximum: 100, description: 'Quality of jpeg and webp.' })),
+    quality: maybe(Type.String({ description: 'Accepted; num_inference_steps decides.' })),
+    stream: maybe(Type.Boolean({ description: 'Answer with events as the image is made.' })),
+    partial_images: maybe(Type.Integer({ minimum: 0, maximum: 3, description: 'How many previews the stream has for each image.' })),
+    user: maybe(Type.String()),
+    negative_prompt: maybe(Type.String({ maxLength: MAX_PROMPT_LENGTH, description: 'As in POST /generate.' })),
+    seed: maybe(Type.Integer({ minimum: 0, maximum: 4_294_967_295, description: 'As in POST /generate.' })),
+    num_inference_steps: maybe(Type.Integer({ minimum: 1, maximum: 1000, description: 'As in POST /generate.' })),
+    guidance_scale: maybe(Type.Number({ minimum: 0, maximum: 100, description: 'As in POST /generate.' })),
+    scheduler: maybe(Type.String({ maxLength: 64, description: 'As in POST /generate.' }))
+  },
+  { $id: 'OpenAiImagesRequest' }
+)
+export type OpenAiImagesRequest = Static<typeof OpenAiImagesRequest>
+
+export const OpenAiImagesResponse = Type.Object(
+  {
+    created: Type.Integer({ description: 'Seconds since 1970.' }),
+    data: Type.Array(Type.Object({ b64_json: Type.Optional(Type.String()), url: Type.Optional(Type.String()) })),
+    background: Type.Literal('opaque'),
+    output_format: Format,
+    size: Type.String(),
+    usage: Type.Object({
+      input_tokens: Type.Integer(),
+      output_tokens: Type.Integer(),
+      total_tokens: Type.Integer(),
+      input_tokens_details: Type.Object({ text_tokens: Type.Integer(), image_tokens: Type.Integer() })
+    })
+  },
+  { $id: 'OpenAiImagesResponse' }
+)
+export type OpenAiImagesResponse = Static<typeof OpenAiImagesResponse>
+
+/** @see https://platform.openai.com/docs/guides/error-codes */
+export const OpenAiError = Type.Object(
+  {
+    error: Type.Object({
+      message: Type.String(),
+      type: Type.String(),
+      param: Type.Union([Type.String(), Type.Null()]),
+      code: Type.String({ description: "Easel's error code." })
+    })
+  },
+  { $id: 'OpenAiError' }
+)
+export type OpenAiError = Static<typeof OpenAiError>
+
+export const OpenAiModel = Type.Object(
+  { id: Type.String(), object: Type.Literal('model'), created: Type.Integer(), owned_by: Type.String() },
+  { $id: 'OpenAiModel' }
+)
