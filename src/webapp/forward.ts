@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
-import { Agent, request as send } from 'undici'
+import { Agent } from 'undici'
 import { EaselError } from '../errors.js'
 
 interface Upstream {
@@ -44,11 +44,13 @@ async function forward(upstream: Upstream, agent: Agent, request: FastifyRequest
   const gone = new AbortController()
   reply.raw.once('close', () => gone.abort())
   try {
-    const answer = await send(new URL(request.url.slice(1), folder(upstream.serverUrl)), {
+    const answer = await agent.request({
+      origin: upstream.serverUrl.origin,
+      // As it came, so that the gateway reads in it what the route here has read.
+      path: upstream.serverUrl.pathname.replace(/\/$/, '') + request.url,
       method: request.method as 'GET',
       headers: requestHeaders(request, upstream.apiKey),
       body: (request.body as NodeJS.ReadableStream | undefined) === undefined ? null : request.raw,
-      dispatcher: agent,
       signal: gone.signal
     })
     return reply.code(answer.statusCode).headers(endToEnd(answer.headers)).send(answer.body)
@@ -72,9 +74,4 @@ function requestHeaders(request: FastifyRequest, apiKey: string | undefined): Re
 function endToEnd(headers: IncomingHttpHeaders): Record<string, string | string[]> {
   const passed = Object.entries(headers).filter((entry): entry is [string, string | string[]] => entry[1] !== undefined && !HOP_BY_HOP.has(entry[0]))
   return { ...Object.fromEntries(passed), 'x-content-type-options': 'nosniff' }
-}
-
-/** An address that paths can be added to. */
-function folder(url: URL): URL {
-  return url.pathname.endsWith('/') ? url : new URL(`${url.pathname}/`, url)
 }

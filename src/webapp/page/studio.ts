@@ -20,6 +20,8 @@ import { Service } from './view/service.js'
 import { Sketchbook } from './view/sketchbook.js'
 import { Stage } from './view/stage.js'
 
+const HAS_SETTINGS = 'The form has the settings of this picture'
+
 /** The page as a whole: what follows from what. */
 export class Studio {
   readonly #keys = new KeyRing()
@@ -127,7 +129,7 @@ export class Studio {
 
   #reuse(picture: Picture): void {
     this.#form.write(fromRecipe(picture.recipe))
-    this.#announcer.show('The form has the settings of this picture')
+    this.#announcer.show(HAS_SETTINGS)
     byId('prompt', HTMLTextAreaElement).focus()
   }
 
@@ -142,10 +144,10 @@ export class Studio {
     this.#notice.hide()
     if (file === undefined) return this.#announcer.show('That is no PNG, JPEG or WebP')
     try {
-      const { recipe, request } = await this.#client.recipe(file)
+      const { recipe, same_model: sameModel } = await this.#client.recipe(file)
       if (!this.#run?.active) this.#stage.show({ id: uuid(), createdAt: Date.now(), blob: file, recipe })
-      this.#form.write({ ...fromRecipe(recipe), seed: request.seed })
-      this.#announcer.show('The form has the settings of this picture')
+      this.#form.write(fromRecipe(recipe))
+      this.#announcer.show(sameModel ? HAS_SETTINGS : `${HAS_SETTINGS}. It was made by ${recipe.model} ${recipe.version}; here it will look different`)
     } catch (error) {
       const locked = error instanceof ServerError && error.body.statusCode === 401
       if (locked) this.#keyDialog.ask(() => void this.#read(file))

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { type Browser, type BrowserContext, chromium, type Locator, type Page } from 'playwright-core'
-import { afterAll, beforeAll, expect, onTestFinished } from 'vitest'
+import { afterAll, beforeAll, onTestFinished } from 'vitest'
 import { browser as browserPath } from '../../../scripts/lib/browser.mjs'
 
 type ContextOptions = NonNullable<Parameters<Browser['newContext']>[0]>
@@ -62,7 +62,7 @@ export class Visitor {
 
   /** Fails when anything went wrong that a visitor need not have seen. */
   complain(): void {
-    expect(this.#complaints).toEqual([])
+    if (this.#complaints.length > 0) throw new Error(this.#complaints.join('\n'))
   }
 
   /** Waits until the page has heard that the model is ready. */

@@ -1,6 +1,6 @@
 import { NetworkError, serverError } from './errors.js'
 import { readSse } from './sse.js'
-import type { GenerateRequest, Health, Recipe, ServerEvent } from './types.js'
+import type { GenerateRequest, Health, RecipeAnswer, ServerEvent } from './types.js'
 
 /** Where the visitor's access key is, if there is one. */
 export interface Keys {
@@ -97,10 +97,10 @@ export class Client {
    *
    * @throws ServerError with code NO_RECIPE when it carries none; NetworkError
    */
-  async recipe(picture: Blob): Promise<{ recipe: Recipe; request: GenerateRequest }> {
+  async recipe(picture: Blob): Promise<RecipeAnswer> {
     const response = await this.#send('recipe', { method: 'POST', headers: { 'content-type': picture.type }, body: picture })
     if (!response.ok) throw await serverError(response)
-    return (await response.json()) as { recipe: Recipe; request: GenerateRequest }
+    return (await response.json()) as RecipeAnswer
   }
 
   async #send(path: string, init: RequestInit & { headers?: Record<string, string> }): Promise<Response> {

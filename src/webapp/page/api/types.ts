@@ -1,7 +1,12 @@
+import type { Static } from 'typebox'
 import type { GenerateResponse } from '../../../schemas/answer.js'
+import type { RecipeResponse } from '../../../schemas/recipe.js'
 
 export type { GenerateRequest } from '../../../schemas/generate.js'
 export type { HealthResponse as Health } from '../../../schemas/health.js'
+
+/** What is read from a picture. */
+export type RecipeAnswer = Static<typeof RecipeResponse>
 
 type ImageJson = GenerateResponse['images'][number]
 

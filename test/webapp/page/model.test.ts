@@ -1,0 +1,73 @@
+import { describe, expect, it } from 'vitest'
+import { fitting, History } from '../../../src/webapp/page/model/history.js'
+import type { Picture } from '../../../src/webapp/page/model/picture.js'
+import { fromRecipe, knownOf, requestOf, type Settings, toRequest } from '../../../src/webapp/page/model/settings.js'
+import { memoryStore } from '../../../src/webapp/page/model/store.js'
+
+const settings: Settings = {
+  prompt: ' a pear ',
+  negative_prompt: '',
+  size: '64×48',
+  num_inference_steps: 24,
+  guidance_scale: undefined,
+  seed: undefined,
+  num_images: undefined,
+  scheduler: '',
+  output_format: 'png',
+  quality: 90,
+  previews: true,
+  truncate: false
+}
+
+describe('toRequest', () => {
+  it('asks for what was chosen, and leaves the rest to the server', () => {
+    expect(toRequest(settings, 24)).toEqual({ prompt: 'a pear', negative_prompt: '', width: 64, height: 48, num_inference_steps: 24, num_images: 1, output_format: 'png', preview_interval: 3 })
+    expect(toRequest({ ...settings, size: '', previews: false, truncate: true, output_format: 'webp', seed: 0 }, 24)).toEqual({
+      prompt: 'a pear', negative_prompt: '', num_inference_steps: 24, seed: 0, num_images: 1, output_format: 'webp', quality: 90, truncate: true, preview_interval: 0
+    })
+  })
+})
+
+describe('a recipe', () => {
+  const recipe = { prompt: 'p', negative_prompt: '', seed: 3, num_inference_steps: 9, guidance_scale: 2, scheduler: 'ddim', width: 8, height: 16, output_format: 'jpeg' as const, quality: 80, model: 'm', model_digest: 'd', version: 'v' }
+
+  it('becomes a request without what only describes it', () => {
+    const { model: _m, model_digest: _d, version: _v, ...request } = recipe
+    expect(requestOf(recipe)).toEqual(request)
+  })
+
+  it('becomes settings; where less is known, fewer', () => {
+    expect(fromRecipe(recipe)).toMatchObject({ size: '8×16', num_images: 1, seed: 3, output_format: 'jpeg', quality: 80 })
+    const known = knownOf({ prompt: 'p', num_images: 4, preview_interval: 2, guidance_scale: 3 }, { seed: 5, width: 8, height: 8 })
+    expect(known).toEqual({ prompt: 'p', guidance_scale: 3, seed: 5, width: 8, height: 8 })
+    expect(fromRecipe(known)).toEqual({ prompt: 'p', size: '8×8', guidance_scale: 3, seed: 5, num_images: 1 })
+  })
+})
+
+describe('the history', () => {
+  const picture = (id: string, size = 10): Picture => ({ id, createdAt: Number(id), blob: new Blob([new Uint8Array(size)]), recipe: { prompt: id, seed: 1, width: 1, height: 1 } })
+
+  it('lets the oldest go for the newest, by number and by bytes', async () => {
+    const store = memoryStore()
+    const history = new History(store, [], true, { pictures: 3, bytes: 100 })
+    for (const id of ['1', '2', '3', '4']) await history.add(picture(id))
+    expect(history.pictures.map(({ id }) => id)).toEqual(['4', '3', '2'])
+    await history.add(picture('5', 85))
+    expect(history.pictures.map(({ id }) => id)).toEqual(['5', '4'])
+    expect((await store.all()).map(({ id }) => id)).toEqual(['5', '4'])
+    await history.clear()
+    expect([history.pictures, await store.all()]).toEqual([[], []])
+  })
+
+  it('always has room for the newest', () => {
+    expect(fitting([picture('1', 500)], { pictures: 3, bytes: 100 })).toBe(1)
+    expect(fitting([], { pictures: 3, bytes: 100 })).toBe(0)
+  })
+
+  it('keeps a picture on the screen that the browser has no room for', async () => {
+    const full = { ...memoryStore(), put: () => Promise.reject(new Error('QuotaExceededError')) }
+    const history = new History(full, [], true)
+    await history.add(picture('1'))
+    expect(history.pictures).toHaveLength(1)
+  })
+})

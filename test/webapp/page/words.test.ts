@@ -1,0 +1,54 @@
+import { execFileSync } from 'node:child_process'
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { curlCommand } from '../../../src/webapp/page/lib/curl.js'
+import { duration, fileName, ordinal } from '../../../src/webapp/page/lib/format.js'
+import { randomSeed, uuid } from '../../../src/webapp/page/lib/random.js'
+
+describe('words', () => {
+  it.each([
+    [0.2, 'less than a second'],
+    [1, '1 s'],
+    [59.4, '59 s'],
+    [59.6, '1 min'],
+    [125, '2 min 5 s'],
+    [3600, '1 h'],
+    [4200, '1 h 10 min']
+  ])('says %d seconds as %s', (seconds, words) => {
+    expect(duration(seconds)).toBe(words)
+  })
+
+  it('counts as people do', () => {
+    expect([1, 2, 3, 4, 11, 12, 13, 21, 22, 103, 111].map(ordinal)).toEqual(['1st', '2nd', '3rd', '4th', '11th', '12th', '13th', '21st', '22nd', '103rd', '111th'])
+  })
+
+  it('names files by what they show', () => {
+    expect(fileName('A  red Circle, on blue!', 7, 'image/png')).toBe('a-red-circle-on-blue-7.png')
+    expect(fileName('../../etc/passwd', 7, 'image/jpeg')).toBe('etc-passwd-7.jpg')
+    expect(fileName('猫', undefined, 'image/webp')).toBe('picture.webp')
+  })
+})
+
+describe('curlCommand', () => {
+  it('reaches curl through any shell as it is meant, whatever the prompt', () => {
+    fc.assert(
+      fc.property(fc.string({ unit: 'binary', maxLength: 60 }), (prompt) => {
+        const request = { prompt, seed: 5 }
+        // The shell's own words, each ended by NUL, in place of running curl.
+        const words = execFileSync('sh', ['-c', curlCommand('http://localhost:8000/generate', request).replace(/^curl/, String.raw`printf '%s\0'`)], { encoding: 'utf8' }).split('\0')
+        expect(words[0]).toBe('-o')
+        expect(words[2]).toBe('http://localhost:8000/generate')
+        expect(JSON.parse(words.at(-2)!)).toEqual(JSON.parse(JSON.stringify(request)))
+      }),
+      { numRuns: 40 }
+    )
+  })
+})
+
+describe('random', () => {
+  it('makes UUIDs of version 4, and seeds that the server takes', () => {
+    expect(uuid()).toMatch(/^[\da-f]{8}-[\da-f]{4}-4[\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}$/)
+    expect(new Set(Array.from({ length: 100 }, uuid)).size).toBe(100)
+    for (const seed of Array.from({ length: 100 }, randomSeed)) expect(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32).toBe(true)
+  })
+})

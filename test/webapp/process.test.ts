@@ -1,0 +1,50 @@
+import { describe, expect, it } from 'vitest'
+import { ConfigError, HelpRequested } from '../../src/options.js'
+import { loadWebConfig, options, webHelp } from '../../src/webapp/config.js'
+import { startProcess } from '../support/process.js'
+import { until } from '../support/wait.js'
+
+describe('loadWebConfig', () => {
+  it('serves port 5000 and asks the gateway on this machine, unless told otherwise', () => {
+    expect(loadWebConfig([], {})).toMatchObject({ host: 'localhost', port: 5000, apiKey: undefined })
+    expect(loadWebConfig([], {}).serverUrl.href).toBe('http://localhost:8000/')
+    expect(loadWebConfig(['--port', '8080'], { SERVER_URL: 'http://gateway:80', API_KEY: 'k' })).toMatchObject({ port: 8080, apiKey: 'k' })
+  })
+
+  it.each([
+    [{ SERVER_URL: 'gateway:8000' }, /SERVER_URL="gateway:8000": must be an address/],
+    [{ SERVER_URL: 'nowhere' }, /must be an address/],
+    [{ API_KEY: 'two words' }, /API_KEY.*letters/],
+    [{ PORT: '-1' }, /PORT="-1"/]
+  ])('says what is wrong with %j', (env, message) => {
+    expect(() => loadWebConfig([], env)).toThrow(ConfigError)
+    expect(() => loadWebConfig([], env)).toThrow(message)
+  })
+
+  it('has help for every option', () => {
+    expect(() => loadWebConfig(['--help'], {})).toThrow(HelpRequested)
+    for (const { env, doc } of Object.values(options)) {
+      expect(webHelp()).toContain(`      ${env}`)
+      expect(webHelp()).toContain(doc)
+    }
+  })
+})
+
+describe('the process', () => {
+  it('says when it is ready, serves the page, and ends in good order at SIGTERM', async () => {
+    const web = startProcess('dist/webapp/main.js', [])
+    const address = /the page is on (http:\/\/[\d.]+:\d+)/
+    await until('it is ready', () => address.test(web.output()))
+    const page = await fetch(address.exec(web.output())![1]!)
+    expect(page.status).toBe(200)
+    expect(page.headers.get('content-security-policy')).toContain("default-src 'none'")
+    web.child.kill('SIGTERM')
+    expect(await web.exit).toEqual({ code: 0, signal: null })
+  })
+
+  it('names in one line what keeps it from starting', async () => {
+    const web = startProcess('dist/webapp/main.js', ['--server-url', 'nowhere'])
+    expect((await web.exit).code).toBe(2)
+    expect(web.output()).toMatch(/^easel-web: SERVER_URL="nowhere": must be an address such as http:\/\/gateway:8000\n$/)
+  })
+})
