@@ -1,40 +1,90 @@
 import accepts from '@fastify/accepts'
+import cors from '@fastify/cors'
 import sensible from '@fastify/sensible'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import type { KeyFile } from './access/key-file.js'
 import type { Engine } from './engine/engine.js'
 import type { Metrics } from './metrics.js'
+import { accessPlugin } from './plugins/access.js'
 import { errorsPlugin } from './plugins/errors.js'
 import { openApiPlugin } from './plugins/openapi.js'
 import { requestLogPlugin } from './plugins/request-log.js'
 import { requestIdOf, requestIdPlugin } from './plugins/request-id.js'
 import { generateRoute } from './routes/generate.js'
-import { healthRoutes } from './routes/health.js'
+import { healthRoute, probeRoutes } from './routes/health.js'
 import { metricsRoute } from './routes/metrics.js'
 import { openAiRoutes } from './routes/openai/index.js'
 import { recipeRoute } from './routes/recipe.js'
 import { requestRoutes } from './routes/requests.js'
+import { ErrorResponse } from './schemas/error.js'
+import { HealthResponse } from './schemas/health.js'
 import type { Defaults } from './service/resolve.js'
 import type { ImageService } from './service/service.js'
 import { pagePlugin } from './webapp/page-plugin.js'
+
+/** Headers that a page of another origin may read. */
+const EXPOSED_HEADERS = ['easel-recipe', 'easel-seed', 'easel-truncated', 'idempotent-replayed', 'retry-after', 'server-timing', 'x-request-id']
 
 export interface AppParts {
   engine: Engine
   service: ImageService
   defaults: Defaults
   metrics: Metrics
+  /** Keys that requests for images must come with; undefined for none. */
+  keys: KeyFile | undefined
   log: FastifyBaseLogger
+  logPrompts: boolean
   /** bytes */
   bodyLimit: number
   /** ms that a client has to send its request */
   receiveTimeout: number
   /** Whether answers carry the recipe with its prompts. */
   withRecipe: boolean
+  /** Origins whose pages may call the service. */
+  corsOrigins: readonly string[]
+  /** Whether probes and metrics are here, or on a port of their own (`buildAdminApp`). */
+  withAdmin: boolean
   version: string
 }
 
 /** Puts the HTTP application together. It never listens: that is main's, and a test's, to do. */
-export async function buildApp({ engine, service, defaults, metrics, log, bodyLimit, receiveTimeout, withRecipe, version }: AppParts): Promise<FastifyInstance> {
+export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
+  const { engine, service, defaults, keys, withRecipe, corsOrigins, withAdmin, version } = parts
+  const app = await createBase(parts)
+  if (corsOrigins.length > 0) await app.register(cors, { origin: [...corsOrigins], exposedHeaders: EXPOSED_HEADERS })
+  await app.register(openApiPlugin, { version })
+
+  await app.register(async (scope) => {
+    await scope.register(accessPlugin, { keys })
+    await scope.register(generateRoute, { service, withRecipe })
+    await scope.register(requestRoutes, { service })
+    await scope.register(recipeRoute, { engine, version })
+    await scope.register(openAiRoutes, { prefix: '/v1', engine, service, defaults, withRecipe })
+  })
+  await app.register(healthRoute, { engine, service, defaults, version })
+  if (withAdmin) await registerAdmin(app, parts)
+  await app.register(pagePlugin)
+  return app
+}
+
+/** The application of the second port: /health again, the probes and the metrics, and nothing for users. */
+export async function buildAdminApp(parts: AppParts): Promise<FastifyInstance> {
+  const app = await createBase(parts)
+  app.addSchema(HealthResponse)
+  app.addSchema(ErrorResponse)
+  await app.register(healthRoute, parts)
+  await registerAdmin(app, parts)
+  return app
+}
+
+async function registerAdmin(app: FastifyInstance, { engine, metrics }: AppParts): Promise<void> {
+  await app.register(probeRoutes, { engine })
+  await app.register(metricsRoute, { registry: metrics.registry })
+}
+
+/** What both applications have in common: limits, ids, logs, errors. */
+async function createBase({ log, bodyLimit, receiveTimeout, logPrompts }: AppParts): Promise<FastifyInstance> {
   const app = Fastify({
     loggerInstance: log,
     bodyLimit,
@@ -46,20 +96,10 @@ export async function buildApp({ engine, service, defaults, metrics, log, bodyLi
     // Strict: "7" is no number, and an unknown field is a mistake that the client wants to hear about.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } }
   }).withTypeProvider<TypeBoxTypeProvider>()
-
   await app.register(sensible)
   await app.register(accepts)
   await app.register(requestIdPlugin)
-  await app.register(requestLogPlugin)
+  await app.register(requestLogPlugin, { logPrompts })
   await app.register(errorsPlugin)
-  await app.register(openApiPlugin, { version })
-
-  await app.register(generateRoute, { service, withRecipe })
-  await app.register(requestRoutes, { service })
-  await app.register(recipeRoute, { engine, version })
-  await app.register(openAiRoutes, { prefix: '/v1', engine, service, defaults, withRecipe })
-  await app.register(healthRoutes, { engine, service, defaults, version })
-  await app.register(metricsRoute, { registry: metrics.registry })
-  await app.register(pagePlugin)
   return app
 }

@@ -17,7 +17,9 @@ const seconds = { min: 0.05, max: 86_400 }
 export const options = {
   host: text('HOST', 'localhost', 'Address to listen on; 0.0.0.0 for every interface.'),
   port: number('PORT', 8000, { min: 0, max: 65_535, ...whole }, 'Port to listen on; 0 takes a free one.'),
+  adminPort: optional({ env: 'ADMIN_PORT', value: 'integer', doc: 'A second port for /metrics and the probes, which are then not on the first; /health is on both. Default: none.', parse: (value: string) => parseNumber(value, { min: 0, max: 65_535, ...whole }) }),
   logLevel: oneOf('LOG_LEVEL', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'info', 'Least level that is logged.'),
+  logPrompts: flag('LOG_PROMPTS', false, 'Whether the log line of a request holds its prompts: true or false.'),
   logFormat: oneOf('LOG_FORMAT', ['json', 'pretty'], 'json', 'json for machines, pretty for a terminal.'),
 
   model: text('MODEL', join(packageRoot, 'models/demo'), 'Folder of the model, as diffusers lays it out. The gateway reads its two tokenizers, a worker that it starts reads all of it.'),
@@ -41,6 +43,8 @@ export const options = {
   resumeWindow: number('RESUME_WINDOW', 10, { min: 0, max: 3600 }, 'Seconds that a request with an Idempotency-Key goes on for after its client has left, so that a retry can join it.'),
   idempotencyTtl: number('IDEMPOTENCY_TTL', 600, seconds, 'Seconds that the answer to a request with an Idempotency-Key is kept for.'),
   idempotencyBytes: number('IDEMPOTENCY_BYTES', 268_435_456, { min: 0, max: 2 ** 40, ...whole }, 'Most bytes of such answers that are kept.'),
+  accessKeys: optional({ env: 'ACCESS_KEYS', value: 'file', doc: 'JSON file with the bearer keys that requests for images must come with, and their limits; it may change while the server runs (docs/access.md). Default: no keys.', parse: (value: string) => value }),
+  corsOrigins: { env: 'CORS_ORIGINS', doc: 'Origins whose web pages may call the service, separated by spaces. Empty: none but its own.', value: 'origins', fallback: [], parse: parseOrigins } as Option<string[]>,
   bodyLimit: number('BODY_LIMIT', 65_536, { min: 1024, max: 104_857_600, ...whole }, 'Largest request body in bytes.'),
   receiveTimeout: number('RECEIVE_TIMEOUT', 30, seconds, 'Seconds that a client has to send its whole request.'),
   heartbeatInterval: number('HEARTBEAT_INTERVAL', 1, seconds, 'Seconds between heartbeats of a worker.'),
@@ -58,6 +62,13 @@ export { ConfigError, flagOf, HelpRequested } from './options.js'
 
 /** The gateway's settings: parsed once, checked, frozen. */
 export type Config = Readonly<Omit<OptionValues<typeof options>, 'python'> & { python: string }>
+
+function parseOrigins(value: string): string[] {
+  const origins = value.split(/\s+/).filter(Boolean)
+  const wrong = origins.find((origin) => !URL.canParse(origin) || new URL(origin).origin !== origin)
+  if (wrong !== undefined) throw new Error(`${wrong} is no origin; one is like https://app.example.com`)
+  return origins
+}
 
 function parseZ85(value: string): string {
   if (!/^[0-9a-zA-Z.\-:+=^!/*?&<>()[\]{}@%$#]{40}$/.test(value)) throw new Error('must be 40 characters of Z85')

@@ -24,6 +24,7 @@ async function main(): Promise<void> {
   const next = config.worker === 'spawn' ? 'the worker loads and compiles the model' : `waiting for a worker on ${config.workerEndpoint}`
   await server.app
     .listen({ host: config.host, port: config.port, listenTextResolver: (address) => `listening on ${address}; ${next}` })
+    .then(() => server.admin?.listen({ host: config.host, port: config.adminPort!, listenTextResolver: (address) => `health and metrics on ${address}` }))
     .catch(async (error: Error) => {
       await server.close(0)
       cannotStart(error)

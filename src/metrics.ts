@@ -33,6 +33,7 @@ export function createMetrics(): Metrics {
   const pixels = counter('easel_pixels_total', 'Pixels made.')
   const fileBytes = counter('easel_image_bytes_total', 'Bytes of the image files made.', ['format'])
   const refused = counter('easel_requests_refused_total', 'Requests refused at the door, by error code.', ['code'])
+  const byKey = counter('easel_key_requests_total', 'Accepted requests that ended, by the name of their access key.', ['key', 'outcome'])
   const repeated = counter('easel_idempotent_requests_total', 'Requests answered by an earlier one with the same key: joined while it ran, or replayed after.', ['result'])
   const replays = counter('easel_replays_total', 'Requests given to a worker again.')
   const lost = counter('easel_workers_lost_total', 'Connections to workers that ended.', ['worker', 'cause'])
@@ -41,7 +42,10 @@ export function createMetrics(): Metrics {
   const compile = new Gauge({ name: 'easel_compile_seconds', help: 'Time to compile a program, or to load it from the cache.', labelNames: ['worker', 'program', 'cached'], registers })
 
   const observer: Metrics['observer'] = {
-    ended: (outcome, seconds) => duration.observe({ outcome }, seconds),
+    ended(outcome, seconds, key) {
+      duration.observe({ outcome }, seconds)
+      if (key !== '') byKey.inc({ key, outcome })
+    },
     file({ seconds, format, bytes, width, height }) {
       file.observe({ format }, seconds)
       fileBytes.inc({ format }, bytes)

@@ -2,7 +2,8 @@ import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
-import { buildApp } from './app.js'
+import { KeyFile } from './access/key-file.js'
+import { type AppParts, buildAdminApp, buildApp } from './app.js'
 import { type Config, packageRoot } from './config.js'
 import { Engine, type EngineOptions } from './engine/engine.js'
 import { ImageEncoder } from './image/encoder.js'
@@ -14,6 +15,8 @@ import { readVersion } from './version.js'
 /** Everything that runs: the application over its engine. It does not listen yet. */
 export interface Server {
   app: FastifyInstance
+  /** Health and metrics on a port of their own, where ADMIN_PORT is set. */
+  admin: FastifyInstance | undefined
   engine: Engine
   service: ImageService
   /** Stops in good order: takes nothing more, lets what runs finish within `graceMs`, then ends all of it. */
@@ -29,6 +32,7 @@ const LAST_ANSWERS_MS = 2000
 /** Builds the parts from the settings and joins them. Workers start at once and are ready later. */
 export async function createServer(config: Config, log: Logger): Promise<Server> {
   const version = readVersion()
+  const keys = config.accessKeys === undefined ? undefined : await KeyFile.open(config.accessKeys, log)
   const tokenizers = await SdxlTokenizers.fromModelFolder(config.model)
   const metrics = createMetrics()
   const engine = await Engine.open({
@@ -58,10 +62,27 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     observer: metrics.observer
   })
   metrics.watch({ engine, service })
-  const app = await buildApp({ engine, service, defaults: config, metrics, log, bodyLimit: config.bodyLimit, receiveTimeout: config.receiveTimeout * 1000, withRecipe: config.embedRecipe, version })
+  const parts: AppParts = {
+    engine,
+    service,
+    defaults: config,
+    metrics,
+    keys,
+    log,
+    logPrompts: config.logPrompts,
+    bodyLimit: config.bodyLimit,
+    receiveTimeout: config.receiveTimeout * 1000,
+    withRecipe: config.embedRecipe,
+    corsOrigins: config.corsOrigins,
+    withAdmin: config.adminPort === undefined,
+    version
+  }
+  const app = await buildApp(parts)
+  const admin = config.adminPort === undefined ? undefined : await buildAdminApp(parts)
 
   return {
     app,
+    admin,
     engine,
     service,
     async close(graceMs) {
@@ -69,7 +90,8 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
       engine.drain()
       while (service.ledger.inFlight > 0 && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS))
       await engine.close()
-      await closeConnections(app)
+      keys?.close()
+      await Promise.all([app, admin].map((each) => each && closeConnections(each)))
     }
   }
 }

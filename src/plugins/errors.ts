@@ -1,6 +1,6 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { EaselError, type ErrorCode, errorBody } from '../errors.js'
+import { catalogue, EaselError, type ErrorCode, errorBody } from '../errors.js'
 
 /** Codes of Fastify's own errors that a client causes. */
 const FASTIFY_CODES: Record<string, ErrorCode> = {
@@ -18,8 +18,11 @@ export type ErrorBodyOf = (error: EaselError, requestId: string) => object
 /** Answers every error of a scope in one form, and tells the client nothing about the inside. */
 export function answerErrors(app: FastifyInstance, bodyOf: ErrorBodyOf): void {
   const answer = (error: EaselError, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
-    const level = error.statusCode >= 500 && error.retryAfter === undefined ? 'error' : 'info'
-    request.log[level]({ code: error.code, err: error.statusCode === 500 ? error : undefined }, error.message)
+    const { code, field, statusCode } = error
+    const level = statusCode >= 500 && error.retryAfter === undefined ? 'error' : 'info'
+    // What a client is told about its own mistake may hold its own words, such as its prompt.
+    const said = statusCode >= 500 ? error.message : catalogue[code].summary
+    request.log[level]({ code, field, err: statusCode === 500 ? error : undefined }, said)
     if (error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
     return reply.code(error.statusCode).type('application/json').send(bodyOf(error, request.id))
   }

@@ -23,6 +23,8 @@ export const openApiPlugin = fp<{ version: string }>(async (app, { version }) =>
         description: 'SDXL text-to-image over HTTP. Every answer carries `x-request-id`; every error has one form and a stable `code`.',
         license: { name: 'Apache-2.0', identifier: 'Apache-2.0' }
       },
+      components: { securitySchemes: { key: { type: 'http', scheme: 'bearer', description: 'Only where the server was given keys.' } } },
+      security: [{}, { key: [] }],
       tags: [
         { name: 'images', description: 'Making images' },
         { name: 'openai', description: 'The OpenAI Images API, for clients that speak it' },

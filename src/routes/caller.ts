@@ -16,13 +16,19 @@ interface CallerHeaders {
  */
 export function callerOf(request: FastifyRequest, headers: CallerHeaders, body: object): Caller {
   const { 'idempotency-key': key, 'x-request-timeout': timeout } = headers
-  const scope = ''
+  const scope = scopeOf(request)
   return {
     id: request.id,
     scope,
     key: key === undefined ? undefined : { scope, key, fingerprint: fingerprintOf(body) },
-    timeout: timeout === undefined ? undefined : Number(timeout) * 1000
+    timeout: timeout === undefined ? undefined : Number(timeout) * 1000,
+    concurrency: request.access?.concurrentRequests
   }
+}
+
+/** Whose request it is: the name of its key, empty where no keys are asked for. */
+export function scopeOf({ access }: FastifyRequest): string {
+  return access?.name ?? ''
 }
 
 /** The client waits for the run until its connection closes, or the function that it gets back is called. */

@@ -4,6 +4,7 @@ import type { Readable } from 'node:stream'
 import { Type } from 'typebox'
 import { EaselError } from '../errors.js'
 import { mimeOf } from '../image/formats.js'
+import { COUNTED } from '../plugins/access.js'
 import { GenerateResponse } from '../schemas/answer.js'
 import { commonHeaders, failures } from '../schemas/error.js'
 import { generateExample } from '../schemas/examples.js'
@@ -16,7 +17,7 @@ import { chooseForm, EVENTS_TYPE, type Form, JSON_TYPE, MULTIPART_TYPE } from '.
 import { answerHeaders, answerHeaderSchemas } from './answers/headers.js'
 import { jsonAnswer } from './answers/json.js'
 import { multipartAnswer } from './answers/multipart.js'
-import { attachClient, callerOf } from './caller.js'
+import { attachClient, callerOf, scopeOf } from './caller.js'
 
 export interface GenerateParts {
   service: ImageService
@@ -32,6 +33,7 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
   app.post(
     '/generate',
     {
+      config: COUNTED,
       schema: {
         tags: ['images'],
         summary: 'Make images',
@@ -74,11 +76,11 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
         description: 'The events of a request in flight, from its first or from after `Last-Event-ID`, by the `x-request-id` that its client gave it.',
         params: RequestParams,
         headers: Type.Pick(GenerateHeaders, ['last-event-id']),
-        response: { 200: { description: 'Events until the request ends.', headers: commonHeaders, content: { [EVENTS_TYPE]: Events } }, ...failures('INVALID_REQUEST', 'NOT_FOUND') }
+        response: { 200: { description: 'Events until the request ends.', headers: commonHeaders, content: { [EVENTS_TYPE]: Events } }, ...failures('INVALID_REQUEST', 'UNAUTHORIZED', 'NOT_FOUND') }
       }
     },
     async (request, reply) => {
-      const [run] = service.find('', request.params.id)
+      const [run] = service.find(scopeOf(request), request.params.id)
       if (run === undefined) throw new EaselError('NOT_FOUND', 'no request in flight has this id')
       return streamEvents(run, request, reply, attachClient(run, request, reply))
     }

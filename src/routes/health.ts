@@ -22,10 +22,8 @@ function answer<T extends TSchema>(schema: T, description: string, example: obje
 
 const Probe = Type.Object({ status: Type.String() })
 
-/** GET /health for people, and the probes: of the kubelet (/health/live, /health/ready, /health/startup) and of KServe. */
-export const healthRoutes: FastifyPluginAsyncTypebox<HealthParts> = async (app, parts) => {
-  const { engine } = parts
-
+/** GET /health: for people, and for clients that want to know what they may ask for. */
+export const healthRoute: FastifyPluginAsyncTypebox<HealthParts> = async (app, parts) => {
   app.get(
     '/health',
     {
@@ -40,7 +38,10 @@ export const healthRoutes: FastifyPluginAsyncTypebox<HealthParts> = async (app, 
       return reply.code(health.status === 'ready' ? 200 : 503).send(health)
     }
   )
+}
 
+/** The probes: of the kubelet (/health/live, /health/ready, /health/startup), and of KServe (/v2/health/live, /v2/health/ready). */
+export const probeRoutes: FastifyPluginAsyncTypebox<{ engine: Engine }> = async (app, { engine }) => {
   const probe = (path: string, summary: string, ok: () => boolean) =>
     app.get(
       path,

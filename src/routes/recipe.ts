@@ -31,7 +31,7 @@ export const recipeRoute: FastifyPluginAsyncTypebox<{ engine: Engine; version: s
         body: { content: Object.fromEntries(FORMATS.map((format) => [mimeOf(format), File])) },
         response: {
           200: { description: 'The recipe, and the request.', headers: commonHeaders, content: { 'application/json': { schema: ref(RecipeResponse), example: recipeExample } } },
-          ...failures('INVALID_REQUEST', 'BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE', 'NO_RECIPE')
+          ...failures('INVALID_REQUEST', 'UNAUTHORIZED', 'BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE', 'NO_RECIPE')
         }
       }
     },

@@ -41,6 +41,7 @@ export const RequestParams = Type.Object({ id: Type.String({ minLength: 1, maxLe
 /** How a request for images can be refused. */
 export const ADMISSION_CODES = [
   'INVALID_REQUEST',
+  'UNAUTHORIZED',
   'PROMPT_TOO_LONG',
   'UNSUPPORTED_SIZE',
   'UNSUPPORTED_SCHEDULER',
@@ -50,6 +51,8 @@ export const ADMISSION_CODES = [
   'UNSUPPORTED_MEDIA_TYPE',
   'IDEMPOTENCY_KEY_REUSED',
   'QUEUE_FULL',
+  'RATE_LIMITED',
+  'CONCURRENCY_LIMITED',
   'NOT_READY',
   'DRAINING',
   'DEADLINE_UNREACHABLE'

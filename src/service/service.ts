@@ -39,7 +39,7 @@ export interface ServiceOptions {
 /** What the service tells whoever measures it. */
 export interface ServiceObserver {
   /** A request ended after so many seconds. */
-  ended: (outcome: Outcome, seconds: number) => void
+  ended: (outcome: Outcome, seconds: number, scope: string) => void
   /** An image file was made. */
   file: (image: { seconds: number; format: Format; bytes: number; width: number; height: number }) => void
   /** A request was refused at the door. */
@@ -57,6 +57,8 @@ export interface Caller {
   key?: RequestKey | undefined
   /** ms that the client will wait, beside what the body says */
   timeout?: number | undefined
+  /** Most requests of the scope that may be in flight. */
+  concurrency?: number | undefined
 }
 
 /** A request that is on its way, or was before. */
@@ -74,6 +76,7 @@ export class ImageService {
   readonly ledger = new Ledger()
   readonly #options: ServiceOptions
   readonly #inFlight = new RunsInFlight()
+  readonly #perScope = new Map<string, number>()
   readonly #keyed: IdempotencyStore
 
   constructor(options: ServiceOptions) {
@@ -120,6 +123,7 @@ export class ImageService {
   #accept(request: GenerateRequest, caller: Caller): Run {
     const { engine, defaults, tokenizers, requestTimeout, resumeWindow } = this.#options
     this.#refuseUnlessReady()
+    this.#refuseTooMany(caller)
     const resolved = resolveRequest(request, engine.capabilities!, defaults, () => randomInt(2 ** 32))
     const { prompt, negative, truncated, tokens } = tokenizePrompts(resolved, tokenizers, request.truncate ?? false)
     const job: Job = {
@@ -137,7 +141,7 @@ export class ImageService {
     const timeout = Math.min(requestTimeout, (request.timeout ?? Infinity) * 1000, caller.timeout ?? Infinity)
     this.#refuseUnlessInTime(job, timeout)
     const run = new Run({ id: caller.id, timeout, abandonAfter: caller.key === undefined ? 0 : resumeWindow, truncated, promptTokens: tokens })
-    this.#account(run)
+    this.#account(run, caller.scope)
     this.#inFlight.add(caller.scope, caller.id, run)
     if (caller.key !== undefined) this.#keyed.remember(caller.key, run)
     void this.#work(run, job, resolved, timeout)
@@ -154,6 +158,22 @@ export class ImageService {
     throw new EaselError('QUEUE_FULL', `${queueLimit} requests wait already`, { retryAfter })
   }
 
+  #refuseTooMany({ scope, concurrency = Infinity }: Caller): void {
+    if (this.#inFlightOf(scope) < concurrency) return
+    const retryAfter = Math.max(MIN_RETRY_SECONDS, Math.ceil(this.#options.engine.halfBacklogSeconds ?? 0))
+    throw new EaselError('CONCURRENCY_LIMITED', `${scope} may have ${concurrency} requests in flight`, { retryAfter })
+  }
+
+  #inFlightOf(scope: string): number {
+    return this.#perScope.get(scope) ?? 0
+  }
+
+  #leave(scope: string): void {
+    const left = this.#inFlightOf(scope) - 1
+    if (left === 0) this.#perScope.delete(scope)
+    else this.#perScope.set(scope, left)
+  }
+
   #refuseUnlessInTime(job: Job, timeout: number): void {
     const { engine } = this.#options
     const seconds = engine.secondsFor(job)
@@ -163,13 +183,15 @@ export class ImageService {
   }
 
   /** Enters the run in the ledger, and its one end. */
-  #account(run: Run): void {
+  #account(run: Run, scope: string): void {
     const entry = this.ledger.accept()
+    this.#perScope.set(scope, this.#inFlightOf(scope) + 1)
     const start = performance.now()
     run.onEnd((error) => {
       const outcome = error === undefined ? 'succeeded' : outcomeOf(error)
       entry.end(outcome)
-      this.#options.observer.ended(outcome, (performance.now() - start) / 1000)
+      this.#leave(scope)
+      this.#options.observer.ended(outcome, (performance.now() - start) / 1000, scope)
     })
   }
 

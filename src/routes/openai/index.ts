@@ -3,6 +3,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Engine } from '../../engine/engine.js'
 import { EaselError, type ErrorCode } from '../../errors.js'
+import { COUNTED } from '../../plugins/access.js'
 import { answerErrors } from '../../plugins/errors.js'
 import { commonHeaders, failuresAs } from '../../schemas/error.js'
 import { openAiExample } from '../../schemas/examples.js'
@@ -39,6 +40,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
   app.post(
     '/images/generations',
     {
+      config: COUNTED,
       schema: {
         tags: ['openai'],
         summary: 'Make images, as the OpenAI Images API',
@@ -81,7 +83,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
       schema: {
         tags: ['openai'],
         summary: 'The model that is served',
-        response: { 200: { description: 'A list of one, or of none while no worker was ready.', headers: commonHeaders, content: { 'application/json': { schema: List, example: { object: 'list', data: [example] } } } }, ...failures() }
+        response: { 200: { description: 'A list of one, or of none while no worker was ready.', headers: commonHeaders, content: { 'application/json': { schema: List, example: { object: 'list', data: [example] } } } }, ...failures('UNAUTHORIZED') }
       }
     },
     async () => ({ object: 'list' as const, data: models() })
@@ -94,7 +96,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
         tags: ['openai'],
         summary: 'One model',
         params: Type.Object({ model: Type.String({ description: 'Its id, as GET /v1/models has it.' }) }),
-        response: { 200: { description: 'The model.', headers: commonHeaders, content: { 'application/json': { schema: ref(OpenAiModel), example } } }, ...failures('NOT_FOUND') }
+        response: { 200: { description: 'The model.', headers: commonHeaders, content: { 'application/json': { schema: ref(OpenAiModel), example } } }, ...failures('UNAUTHORIZED', 'NOT_FOUND') }
       }
     },
     async (request) => {

@@ -1,0 +1,69 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { Type } from 'typebox'
+import { Value } from 'typebox/value'
+
+/** A caller that may use the service. */
+export interface AccessKey {
+  /** Shown in logs and metrics; never a secret. */
+  readonly name: string
+  /** SHA-256 of the key. */
+  readonly digest: Buffer
+  readonly requestsPerMinute: number | undefined
+  readonly concurrentRequests: number | undefined
+}
+
+const KeyFile = Type.Object(
+  {
+    keys: Type.Array(
+      Type.Object(
+        {
+          name: Type.String({ pattern: '^[\\w.-]{1,64}$' }),
+          key: Type.Optional(Type.String({ minLength: 16 })),
+          sha256: Type.Optional(Type.String({ pattern: '^[0-9a-f]{64}$' })),
+          requests_per_minute: Type.Optional(Type.Integer({ minimum: 1 })),
+          concurrent_requests: Type.Optional(Type.Integer({ minimum: 1 }))
+        },
+        { additionalProperties: false }
+      )
+    )
+  },
+  { additionalProperties: false }
+)
+
+/**
+ * Reads the text of a key file: `{"keys": [{"name", "key" or "sha256", "requests_per_minute"?, "concurrent_requests"?}]}`.
+ *
+ * @throws Error that says what is wrong, and never what a key is
+ */
+export function parseKeys(text: string): AccessKey[] {
+  let file: unknown
+  try {
+    file = JSON.parse(text)
+  } catch {
+    throw new Error('it is not JSON')
+  }
+  if (!Value.Check(KeyFile, file)) {
+    const [first] = Value.Errors(KeyFile, file)
+    throw new Error(`${first?.instancePath || 'it'}: ${first?.message}`)
+  }
+  const names = new Set<string>()
+  return file.keys.map(({ name, key, sha256, requests_per_minute, concurrent_requests }) => {
+    if (names.has(name)) throw new Error(`two keys have the name ${name}`)
+    names.add(name)
+    if ((key === undefined) === (sha256 === undefined)) throw new Error(`${name}: give either key or sha256`)
+    const digest = key === undefined ? Buffer.from(sha256!, 'hex') : digestOf(key)
+    return { name, digest, requestsPerMinute: requests_per_minute, concurrentRequests: concurrent_requests }
+  })
+}
+
+/** The key that a token is, if any. Takes as long for a wrong token as for a right one. */
+export function findKey(keys: readonly AccessKey[], token: string): AccessKey | undefined {
+  const digest = digestOf(token)
+  let found: AccessKey | undefined
+  for (const key of keys) if (timingSafeEqual(key.digest, digest)) found ??= key
+  return found
+}
+
+function digestOf(key: string): Buffer {
+  return createHash('sha256').update(key).digest()
+}

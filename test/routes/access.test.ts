@@ -1,0 +1,154 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import OpenAI from 'openai'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { generate, metric, type RunningServer, startReadyServer, startServer } from '../support/server.js'
+import { until } from '../support/wait.js'
+
+const KEYS = {
+  a: { name: 'team-a', key: 'team-a-secret-key-1' },
+  b: { name: 'team-b', key: 'team-b-secret-key-2' },
+  slow: { name: 'slow', key: 'slow-team-secret-key', requests_per_minute: 2, concurrent_requests: 1 }
+}
+
+async function keyFile(...keys: object[]): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'easel-keys-'))
+  onTestFinished(() => rm(folder, { recursive: true }))
+  const path = join(folder, 'keys.json')
+  await writeFile(path, JSON.stringify({ keys }))
+  return path
+}
+
+const bearer = ({ key }: { key: string }) => ({ authorization: `Bearer ${key}` })
+const ask = (server: RunningServer, headers: Record<string, string>, body: object = {}) => generate(server, { prompt: 'x', ...body }, { headers })
+
+describe('with access keys', () => {
+  it('images are for those who have one; health, metrics, page and documents for all', async () => {
+    const server = await startReadyServer({ ACCESS_KEYS: await keyFile(KEYS.a) })
+    expect((await ask(server, bearer(KEYS.a))).status).toBe(200)
+    const paths: [method: string, path: string][] = [['POST', '/generate'], ['POST', '/v1/images/generations'], ['GET', '/v1/models'], ['POST', '/recipe'], ['DELETE', '/requests/x'], ['GET', '/requests/x/events']]
+    for (const [method, path] of paths) {
+      for (const authorization of [undefined, 'Bearer wrong-key', 'Basic dGVhbTprZXk=', `Bearer ${KEYS.a.key}x`]) {
+        const response = await fetch(`${server.url}${path}`, { method, headers: authorization === undefined ? {} : { authorization } })
+        expect(response.status, `${method} ${path} ${authorization}`).toBe(401)
+        expect(response.headers.get('www-authenticate')).toBe('Bearer')
+        expect(JSON.stringify(await response.json())).toContain('UNAUTHORIZED')
+      }
+    }
+    for (const path of ['/health', '/health/live', '/metrics', '/openapi.json', '/docs']) expect((await fetch(`${server.url}${path}`)).status, path).toBe(200)
+  })
+
+  it('logs and metrics say whose request it was, and never the key', async () => {
+    const server = await startReadyServer({ ACCESS_KEYS: await keyFile(KEYS.a, KEYS.b) })
+    await ask(server, bearer(KEYS.a))
+    for (const _ of [1, 2]) await ask(server, bearer(KEYS.b))
+    expect(await metric(server, 'easel_key_requests_total', 'key="team-a",outcome="succeeded"')).toBe(1)
+    expect(await metric(server, 'easel_key_requests_total', 'key="team-b"')).toBe(2)
+    await until('all are logged', () => server.logs.filter(({ key }) => key === 'team-b').length >= 2)
+    for (const { key } of Object.values(KEYS)) expect(JSON.stringify(server.logs)).not.toContain(key)
+  })
+
+  it('nobody cancels, watches or repeats the request of another', async () => {
+    const server = await startReadyServer({ ACCESS_KEYS: await keyFile(KEYS.a, KEYS.b), WORKER_ARGS: '--fake-step-ms 10' })
+    const names = { 'x-request-id': 'same', 'idempotency-key': 'same' }
+    const first = ask(server, { ...bearer(KEYS.a), ...names }, { num_inference_steps: 1000 })
+    await until('it is accepted', () => server.service.ledger.accepted === 1)
+    const remove = (key: { key: string }) => fetch(`${server.url}/requests/same`, { method: 'DELETE', headers: bearer(key) })
+    expect((await fetch(`${server.url}/requests/same/events`, { headers: bearer(KEYS.b) })).status).toBe(404)
+    expect((await remove(KEYS.b)).status).toBe(404)
+    // The same idempotency key with another body is no conflict between two callers.
+    expect((await ask(server, { ...bearer(KEYS.b), 'idempotency-key': 'same' }, { num_inference_steps: 1 })).status).toBe(200)
+    expect((await remove(KEYS.a)).status).toBe(204)
+    expect((await first).status).toBe(499)
+  })
+
+  it('a key has its own rate and its own share', async () => {
+    const server = await startReadyServer({ ACCESS_KEYS: await keyFile(KEYS.a, KEYS.slow), WORKER_ARGS: '--fake-step-ms 10' })
+    const first = ask(server, { ...bearer(KEYS.slow), 'x-request-id': 'long' }, { num_inference_steps: 1000 })
+    await until('it is accepted', () => server.service.ledger.accepted === 1)
+    const second = await ask(server, bearer(KEYS.slow))
+    expect(await second.json()).toMatchObject({ statusCode: 429, code: 'CONCURRENCY_LIMITED' })
+    const third = await ask(server, bearer(KEYS.slow))
+    expect(await third.json()).toMatchObject({ statusCode: 429, code: 'RATE_LIMITED' })
+    for (const response of [second, third]) expect(Number(response.headers.get('retry-after'))).toBeGreaterThan(0)
+    const throughOpenAi = await fetch(`${server.url}/v1/images/generations`, { method: 'POST', headers: { ...bearer(KEYS.slow), 'content-type': 'application/json' }, body: '{"prompt":"x"}' })
+    expect(await throughOpenAi.json()).toMatchObject({ error: { code: 'RATE_LIMITED', type: 'rate_limit_error' } })
+    for (const _ of [1, 2, 3, 4]) expect((await ask(server, bearer(KEYS.a))).status).toBe(200)
+    // Cancelling does not count.
+    expect((await fetch(`${server.url}/requests/long`, { method: 'DELETE', headers: bearer(KEYS.slow) })).status).toBe(204)
+    expect((await first).status).toBe(499)
+  })
+
+  it('the official OpenAI client sends them', async () => {
+    const server = await startReadyServer({ ACCESS_KEYS: await keyFile(KEYS.a) })
+    const client = (apiKey: string) => new OpenAI({ baseURL: `${server.url}/v1`, apiKey, maxRetries: 0 })
+    expect((await client(KEYS.a.key).images.generate({ prompt: 'x' })).data).toHaveLength(1)
+    await expect(client('wrong').images.generate({ prompt: 'x' })).rejects.toBeInstanceOf(OpenAI.AuthenticationError)
+  })
+
+  it('a changed file is taken over, a broken one is not', async () => {
+    const path = await keyFile(KEYS.a)
+    const server = await startReadyServer({ ACCESS_KEYS: path })
+    const status = async (key: { key: string }) => (await fetch(`${server.url}/v1/models`, { headers: bearer(key) })).status
+    expect(await status(KEYS.b)).toBe(401)
+    await writeFile(path, JSON.stringify({ keys: [KEYS.b] }))
+    await until('the new key is good', async () => (await status(KEYS.b)) === 200)
+    expect(await status(KEYS.a)).toBe(401)
+    await writeFile(path, '{"keys": [')
+    await until('it is logged', () => server.logs.some(({ msg }) => msg.includes('cannot be used')))
+    expect(await status(KEYS.b)).toBe(200)
+  })
+
+  it('the server does not start with a file that is missing or wrong', async () => {
+    await expect(startServer({ ACCESS_KEYS: '/no/such/keys.json' })).rejects.toThrow('/no/such/keys.json')
+    await expect(startServer({ ACCESS_KEYS: await keyFile({ name: 'a' }) })).rejects.toThrow('either key or sha256')
+  })
+})
+
+describe('CORS', () => {
+  const from = (server: RunningServer, origin: string) => fetch(`${server.url}/v1/models`, { headers: { origin } })
+
+  it('is off unless configured', async () => {
+    const server = await startServer()
+    expect((await from(server, 'https://app.example')).headers.get('access-control-allow-origin')).toBeNull()
+  })
+
+  it('is for the origins that are named, and lets them read our headers', async () => {
+    const server = await startServer({ CORS_ORIGINS: 'https://app.example https://b.example:8443' })
+    const response = await from(server, 'https://b.example:8443')
+    expect(response.headers.get('access-control-allow-origin')).toBe('https://b.example:8443')
+    expect(response.headers.get('access-control-expose-headers')).toContain('easel-seed')
+    expect((await from(server, 'https://evil.example')).headers.get('access-control-allow-origin')).toBeNull()
+    const preflight = await fetch(`${server.url}/generate`, { method: 'OPTIONS', headers: { origin: 'https://app.example', 'access-control-request-method': 'POST' } })
+    expect(preflight.status).toBe(204)
+  })
+})
+
+describe('prompts', () => {
+  it('are not logged', async () => {
+    const server = await startReadyServer()
+    for (const body of [{ prompt: 'hushhush' }, { prompt: 'hushhush', scheduler: 'magic' }, { prompt: 'hushhush '.repeat(200) }, { prompt: 'hushhush', accept: 1 }]) await generate(server, body)
+    await until('all are logged', () => server.logs.filter(({ msg }) => msg.startsWith('POST /generate')).length === 4)
+    expect(JSON.stringify(server.logs)).not.toContain('hushhush')
+  })
+
+  it('are logged when asked for', async () => {
+    const server = await startReadyServer({ LOG_PROMPTS: 'true' })
+    await generate(server, { prompt: 'hushhush', negative_prompt: 'fog' })
+    await until('it is logged', () => server.logs.some(({ prompt, negative_prompt }) => prompt === 'hushhush' && negative_prompt === 'fog'))
+  })
+})
+
+describe('ADMIN_PORT', () => {
+  it('takes probes and metrics off the first port', async () => {
+    const server = await startReadyServer({ ADMIN_PORT: '0' })
+    await server.admin!.listen({ host: '127.0.0.1', port: 0 })
+    const { port } = server.admin!.server.address() as { port: number }
+    const status = async (base: string, path: string) => (await fetch(`${base}${path}`)).status
+    for (const path of ['/health', '/health/live', '/health/ready', '/v2/health/ready', '/metrics']) expect(await status(`http://127.0.0.1:${port}`, path), path).toBe(200)
+    for (const path of ['/health/live', '/v2/health/ready', '/metrics']) expect(await status(server.url, path), path).toBe(404)
+    expect(await status(server.url, '/health')).toBe(200)
+    expect(await status(`http://127.0.0.1:${port}`, '/v1/models')).toBe(404)
+  })
+})
