@@ -22,7 +22,7 @@ export async function buildWebApp({ serverUrl, apiKey, log }: WebParts): Promise
     forceCloseConnections: 'idle'
   })
   await app.register(requestIdPlugin)
-  await app.register(requestLogPlugin)
+  await app.register(requestLogPlugin, { logPrompts: false })
   await app.register(errorsPlugin)
   // This process alone: whether images can be made is the gateway's /health.
   app.get('/healthz', async () => ({ status: 'ok' }))

@@ -6,9 +6,9 @@ const THEMES = ['auto', 'light', 'dark'] as const
 type Theme = (typeof THEMES)[number]
 
 const WORDS: Readonly<Record<Theme, { text: string; label: string }>> = {
-  auto: { text: 'Auto', label: 'Theme: as the system' },
-  light: { text: 'Light', label: 'Theme: light' },
-  dark: { text: 'Dark', label: 'Theme: dark' }
+  auto: { text: 'Auto', label: 'Auto theme' },
+  light: { text: 'Light', label: 'Light theme' },
+  dark: { text: 'Dark', label: 'Dark theme' }
 }
 
 /** Light or dark, as the system says or as a person chose. */

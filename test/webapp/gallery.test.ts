@@ -1,0 +1,122 @@
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import axe from 'axe-core'
+import sharp from 'sharp'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { packageRoot } from '../../src/config.js'
+import { openServer, type RunningServer } from '../support/server.js'
+import { until } from '../support/wait.js'
+import { useBrowser, type Visitor } from './support/visitor.js'
+
+/**
+ * With PAGE_SCREENSHOTS=1 the demo model paints, and the pictures of the README are taken anew:
+ *
+ *     PAGE_SCREENSHOTS=1 npx vitest run test/webapp/gallery.test.ts
+ */
+const SCREENSHOTS = process.env['PAGE_SCREENSHOTS'] === '1'
+const IMAGES = join(packageRoot, 'docs/images')
+/** The demo model on a slow machine. */
+const MAKING_MS = 180_000
+
+const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true }
+const looks = [
+  ['light', {}],
+  ['dark', { colorScheme: 'dark' as const }],
+  ['phone', PHONE],
+  ['phone-dark', { ...PHONE, colorScheme: 'dark' as const }]
+] as const
+
+const enter = useBrowser()
+let server: RunningServer
+let stop: () => Promise<void>
+
+beforeAll(async () => {
+  const opened = await openServer(SCREENSHOTS ? { ENGINE: 'sdxl', WORKER_ARGS: '--sizes 128x128' } : { WORKER_ARGS: '--fake-step-ms 40' })
+  server = opened.server
+  stop = opened.stop
+  await server.engine.firstReady
+}, 300_000)
+afterAll(() => stop())
+
+describe.each(looks)('the page, %s', (look, options) => {
+  it('has no accessibility violation in any state', async () => {
+    const visitor = await enter(server.url, { ...options, reducedMotion: 'reduce' })
+    await visitor.ready()
+    await check(visitor, look, 'blank')
+
+    await visitor.paint({ prompt: 'a red circle on a blue background', seed: 3, num_images: 4 })
+    const preview = visitor.page.locator('.frame[data-state=painting] .layer').last()
+    await preview.waitFor()
+    await until('half is done', async () => Number(await visitor.page.getByRole('progressbar').getAttribute('aria-valuenow')) >= 45, MAKING_MS)
+    await check(visitor, look, 'painting')
+    await until('all are there', async () => (await visitor.sketches.count()) === 4, MAKING_MS)
+    await visitor.button('Paint').waitFor()
+    await visitor.write({ num_images: 1 })
+    for (const prompt of ['a yellow triangle on a purple background', 'a green square on a white background']) {
+      const before = await visitor.sketches.count()
+      await visitor.paint({ prompt, seed: 11 })
+      await until('it is there', async () => (await visitor.sketches.count()) === before + 1, MAKING_MS)
+      await visitor.button('Paint').waitFor()
+    }
+    await visitor.page.locator('.recipe summary').click()
+    await visitor.page.locator('.fine summary').click()
+    await check(visitor, look, 'open')
+    await visitor.page.locator('.recipe summary').click()
+    await visitor.page.locator('.fine summary').click()
+    await visitor.sketches.nth(5).click()
+    await check(visitor, look, 'done')
+
+    await visitor.page.getByRole('button', { name: 'Delete all' }).click()
+    await check(visitor, look, 'dialog')
+    await visitor.button('Keep them').click()
+    await visitor.context.setOffline(true)
+    await visitor.paint({ prompt: 'nobody there' })
+    await visitor.notice.waitFor()
+    await check(visitor, look, 'notice')
+    await visitor.write({ prompt: '' })
+    await visitor.button('Paint').click()
+    await check(visitor, look, 'field-error')
+  }, 300_000)
+
+  it('is not wider than the screen', async () => {
+    const visitor = await enter(server.url, options)
+    await visitor.ready()
+    await visitor.paint({ prompt: 'x'.repeat(300), num_inference_steps: 2 })
+    await visitor.page.locator('#placard:visible, #prompt-error:not(:empty)').first().waitFor()
+    expect(await visitor.page.evaluate(() => document.documentElement.scrollWidth <= document.documentElement.clientWidth)).toBe(true)
+  })
+})
+
+describe('the theme', () => {
+  it('is what the person chose, and stays so', async () => {
+    const visitor = await enter(server.url, { colorScheme: 'light' })
+    const background = () => visitor.page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor)
+    const light = await background()
+    await visitor.button('Auto theme').click()
+    expect(await background()).toBe(light)
+    await visitor.button('Light theme').click()
+    const dark = await background()
+    expect(dark).not.toBe(light)
+    await visitor.open()
+    expect(await background()).toBe(dark)
+    await visitor.button('Dark theme').click()
+    expect(await background()).toBe(light)
+    await visitor.page.emulateMedia({ colorScheme: 'dark' })
+    expect(await background()).toBe(dark)
+  })
+})
+
+/** Looks for violations of WCAG 2.2 AA and of good practice; and takes the picture, when asked to. */
+async function check(visitor: Visitor, look: string, state: string): Promise<void> {
+  await visitor.page.evaluate(axe.source)
+  const violations = await visitor.page.evaluate(async () => {
+    const { violations } = await (window as unknown as { axe: typeof import('axe-core') }).axe.run()
+    return violations.map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join('; ')}`)
+  })
+  expect(violations, `${look}, ${state}`).toEqual([])
+  if (!SCREENSHOTS) return
+  mkdirSync(IMAGES, { recursive: true })
+  await visitor.page.evaluate(() => window.scrollTo({ top: 0, behavior: 'instant' }))
+  const picture = await visitor.page.screenshot({ animations: 'disabled' })
+  writeFileSync(join(IMAGES, `page-${look}-${state}.png`), await sharp(picture).png({ palette: true, effort: 10 }).toBuffer())
+}
