@@ -91,6 +91,13 @@ describe.each(overlays)('k8s/overlays/%s', (folder) => {
     expect(() => workerProgram.accept(imageAndPod(worker, manifests))).not.toThrow()
   })
 
+  it('leaves the gateway a core of its own beside the encoders, and memory beside the answers that it keeps', () => {
+    const { imageEncoders, idempotencyBytes } = loadConfig([], imageAndPod(gateway, manifests))
+    const { cpu, memory } = gateway.resources?.limits ?? {}
+    expect(imageEncoders).toBe(Number(cpu) - 1)
+    expect(Number(String(memory).replace('Gi', '')) * 2 ** 30).toBeGreaterThanOrEqual(4 * idempotencyBytes)
+  })
+
   it('has the model where both containers look for it', () => {
     const model = imageAndPod(gateway, manifests)['MODEL'] ?? ''
     expect(imageAndPod(worker, manifests)['MODEL']).toBe(model)

@@ -1,0 +1,81 @@
+// @ts-check
+// Builds every image of the Dockerfile without a Docker engine, from what is committed, runs them, and prints how large
+// they are. Needs root and Debian's buildah and mmdebstrap. Not part of npm test: it takes minutes and gigabytes.
+//
+//   node scripts/images.mjs [TARGET...]
+import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { tryImages } from './lib/image-trial.mjs'
+import { root, run, script, step, StepError } from './lib/run.mjs'
+import { standInBases } from './lib/stand-in-bases.mjs'
+
+const folder = join(tmpdir(), 'easel-images')
+const context = join(folder, 'context')
+const storage = ['--root', join(folder, 'storage'), '--runroot', join(folder, 'run'), '--storage-driver', 'overlay']
+
+/** @param {readonly string[]} args */
+const buildah = (args) => run('buildah', [...storage, ...args], { quiet: true })
+
+await script(async () => {
+  const { positionals } = parseArgs({ allowPositionals: true })
+  const targets = positionals.length > 0 ? positionals : targetsOfDockerfile()
+  await needTools()
+  mkdirSync(folder, { recursive: true })
+  await standInBases(buildah, folder)
+  await checkOut()
+  const rows = []
+  for (const target of targets) {
+    await step(`Building ${target}`, () => build(target))
+    rows.push([target, ...(await sizes(target))])
+  }
+  await tryImages(buildah, targets)
+  process.stdout.write(`\n| image | on disk | to pull |\n|---|---|---|\n${rows.map((row) => `| ${row.join(' | ')} |`).join('\n')}\n`)
+  process.stdout.write(`\n${targets.length} passed, 0 failed\n`)
+})
+
+/** The stages that become images: those that say who runs them. */
+function targetsOfDockerfile() {
+  const stages = readFileSync(join(root, 'Dockerfile'), 'utf8').split(/^FROM \S+ AS /m).slice(1)
+  return stages.filter((stage) => /^USER /m.test(stage)).map((stage) => stage.split('\n')[0] ?? '')
+}
+
+async function needTools() {
+  if (process.getuid?.() !== 0) throw new StepError('This builds images by chroot, which only root may: run it with sudo')
+  for (const tool of ['buildah', 'mmdebstrap']) {
+    await run(tool, ['--version'], { quiet: true }).catch(() => {
+      throw new StepError(`${tool} is needed; on Debian: apt-get install --no-install-recommends buildah crun mmdebstrap`)
+    })
+  }
+}
+
+/** The build's context: the commit at hand, and nothing that lies about. */
+async function checkOut() {
+  rmSync(context, { recursive: true, force: true })
+  mkdirSync(context)
+  await run('git', ['archive', '--output', `${context}.tar`, 'HEAD'], { quiet: true })
+  await run('tar', ['--extract', '--file', `${context}.tar`, '--directory', context], { quiet: true })
+}
+
+/** @param {string} target */
+function build(target) {
+  const revision = ['--build-arg', 'VERSION=trial', '--build-arg', 'REVISION=trial']
+  // BuildKit's cache mounts and HEALTHCHECK are Docker's; chroot takes no privileges that a container lacks.
+  const options = ['--isolation', 'chroot', '--format', 'docker', '--layers', '--pull-never', '--target', target, '--tag', `easel-${target}`]
+  return buildah(['build', ...options, ...revision, context])
+}
+
+/**
+ * @param {string} target
+ * @returns {Promise<[string, string]>} unpacked, and compressed as a registry keeps it
+ */
+async function sizes(target) {
+  const copy = join(folder, 'push')
+  rmSync(copy, { recursive: true, force: true })
+  await buildah(['push', '--quiet', `easel-${target}`, `dir:${copy}`])
+  const packed = readdirSync(copy).reduce((sum, file) => sum + statSync(join(copy, file)).size, 0)
+  rmSync(copy, { recursive: true, force: true })
+  const [image] = JSON.parse(await buildah(['images', '--json', `easel-${target}`]))
+  return [image.size, `${Math.round(packed / 1e6)} MB`]
+}

@@ -1,0 +1,8 @@
+import { join } from 'node:path'
+import { expect, it } from 'vitest'
+import { packageRoot } from '../../src/config.js'
+import { configurationPage } from './configuration.js'
+
+it('docs/configuration.md is what the programs say', async () => {
+  await expect(configurationPage()).toMatchFileSnapshot(join(packageRoot, 'docs/configuration.md'))
+})
