@@ -4,7 +4,6 @@ import type { Readable } from 'node:stream'
 import { Type } from 'typebox'
 import { EaselError } from '../errors.js'
 import { mimeOf } from '../image/formats.js'
-import { COUNTED } from '../plugins/access.js'
 import { GenerateResponse } from '../schemas/answer.js'
 import { commonHeaders, failures } from '../schemas/error.js'
 import { generateExample } from '../schemas/examples.js'
@@ -33,7 +32,7 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
   app.post(
     '/generate',
     {
-      config: COUNTED,
+      onRequest: app.countRequest,
       schema: {
         tags: ['images'],
         summary: 'Make images',

@@ -3,7 +3,6 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Engine } from '../../engine/engine.js'
 import { EaselError, type ErrorCode } from '../../errors.js'
-import { COUNTED } from '../../plugins/access.js'
 import { answerErrors } from '../../plugins/errors.js'
 import { commonHeaders, failuresAs } from '../../schemas/error.js'
 import { openAiExample } from '../../schemas/examples.js'
@@ -40,7 +39,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
   app.post(
     '/images/generations',
     {
-      config: COUNTED,
+      onRequest: app.countRequest,
       schema: {
         tags: ['openai'],
         summary: 'Make images, as the OpenAI Images API',
