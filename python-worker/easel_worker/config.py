@@ -129,7 +129,7 @@ class Config:
             "BATCH_LANES",
             options.counts,
             "how many images a device computes in one call, such as 1,2,4, a program for each; "
-            "with others than 1 an image's last bits may depend on how many others there are",
+            "with several counts an image's last bits may depend on how many others there are",
         ),
     ] = (1,)
 
