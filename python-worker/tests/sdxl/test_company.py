@@ -65,12 +65,3 @@ def test_in_batches_of_one_fixed_count(folder: Path) -> None:
     tally = played(company, range(2000, 2040))
     assert tally.wrong == []
     assert tally.images > 100
-
-
-def test_the_comparison_sees_what_batches_of_several_counts_change(
-    engine: SdxlEngine, folder: Path
-) -> None:
-    batched = warm(folder, devices=1, rows=8, batch_lanes=(1, 3))
-    tally = played(Company(batched, REPERTOIRE, alone=engine, tolerance=1), range(3000, 3020))
-    assert tally.wrong == []
-    assert 0 < tally.different < tally.values / 100
