@@ -52,9 +52,9 @@ describe.each(overlays)('k8s/overlays/%s', (folder) => {
     expect(pod.volumes?.find(({ name }) => name === 'run')?.emptyDir?.medium).toBe('Memory')
   })
 
-  it('leads the Service to the port that the gateway listens on', () => {
-    const port = loadConfig([], imageAndPod(gateway, manifests)).port
-    expect(gateway.ports).toEqual([{ name: 'http', containerPort: port }])
+  it('leads the Service to the port that the gateway listens on, and not to the one for probes and metrics', () => {
+    const { port, adminPort } = loadConfig([], imageAndPod(gateway, manifests))
+    expect(gateway.ports).toEqual([{ name: 'http', containerPort: port }, { name: 'admin', containerPort: adminPort }])
     expect(named<Service>(manifests, 'Service', 'easel').spec).toMatchObject({ type: 'ClusterIP', ports: [{ port: 8000, targetPort: 'http' }] })
   })
 

@@ -40,7 +40,7 @@ const spoilt: [string, (pod: PodSpec, gateway: Container, manifests: Manifest[])
   ['NetworkPolicy easel-webapp leads to the port 80', (_pod, _gateway, manifests) => { for (const rule of named<NetworkPolicy>(manifests, 'NetworkPolicy', 'easel-webapp').spec.egress ?? []) rule.ports = [{ port: 80 }] }],
   ['selects the Pods of 0 Deployments', (_pod, _gateway, manifests) => { named<Service>(manifests, 'Service', 'easel').spec.selector = {} }],
   ['leads to the port 8000, which no container names', (_pod, _gateway, manifests) => { Object.assign(named<Service>(manifests, 'Service', 'easel').spec.ports[0] ?? {}, { targetPort: 8000 }) }],
-  ['PodMonitoring easel leads to the port admin', (_pod, _gateway, manifests) => { named<PodMonitoring>(manifests, 'PodMonitoring', 'easel').spec.endpoints = [{ port: 'admin', path: '/metrics' }] }],
+  ['PodMonitoring easel leads to the port metrics', (_pod, _gateway, manifests) => { named<PodMonitoring>(manifests, 'PodMonitoring', 'easel').spec.endpoints = [{ port: 'metrics', path: '/metrics' }] }],
   ['scales other, which does not exist', (_pod, _gateway, manifests) => { named<Autoscaler>(manifests, 'ScaledObject', 'easel').spec.scaleTargetRef.name = 'other' }],
   ['is overruled by spec.replicas', (_pod, _gateway, manifests) => { named<Deployment>(manifests, 'Deployment', 'easel').spec.replicas = 2 }],
   ['identifies itself by other, which does not exist', (_pod, _gateway, manifests) => { named<ScaledObject>(manifests, 'ScaledObject', 'easel').spec.triggers.push({ type: 'cron', metadata: {}, authenticationRef: { name: 'other' } }) }]

@@ -1,3 +1,4 @@
+import type { FastifyInstance } from 'fastify'
 import type { AddressInfo } from 'node:net'
 import { pino } from 'pino'
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
@@ -5,46 +6,59 @@ import { buildWebApp } from '../../src/webapp/server.js'
 import { startReadyServer } from '../support/server.js'
 import { type Container, type Deployment, INSTALL_MS, ofKind, overlays, parseManifests, type PodMonitoring, render } from './manifests.js'
 
-/** The paths that the cluster asks for, by the name of the container that has to answer. */
-const paths = new Map<string, Set<string>>()
+/** What the cluster asks for, as `port path`, by the name of the container that has to answer. */
+const asked = new Map<string, Set<string>>()
 
 beforeAll(async () => {
   for (const overlay of overlays) {
     const manifests = parseManifests(await render(overlay))
     for (const { spec } of ofKind<Deployment>(manifests, 'Deployment')) for (const container of spec.template.spec.containers) note(container)
-    for (const { spec } of ofKind<PodMonitoring>(manifests, 'PodMonitoring')) for (const { path } of spec.endpoints) paths.get('gateway')?.add(path)
+    for (const { spec } of ofKind<PodMonitoring>(manifests, 'PodMonitoring')) for (const { port, path } of spec.endpoints) asked.get('gateway')?.add(`${port} ${path}`)
   }
 }, INSTALL_MS)
 
 function note({ name, startupProbe, readinessProbe, livenessProbe }: Container): void {
-  const known = paths.get(name) ?? new Set<string>()
-  for (const probe of [startupProbe, readinessProbe, livenessProbe]) if (probe?.httpGet) known.add(probe.httpGet.path)
-  paths.set(name, known)
+  const known = asked.get(name) ?? new Set<string>()
+  for (const probe of [startupProbe, readinessProbe, livenessProbe]) if (probe?.httpGet) known.add(`${probe.httpGet.port} ${probe.httpGet.path}`)
+  asked.set(name, known)
 }
 
 describe('what the manifests ask for', () => {
-  it('is answered by a gateway with a worker', async () => {
-    const { url } = await startReadyServer()
-    const asked = [...paths.get('gateway') ?? []]
-    expect(asked).toEqual(expect.arrayContaining(['/health/startup', '/health/ready', '/health/live', '/metrics']))
-    expect(await statuses(url, asked)).toEqual(asked.map((path) => [path, 200]))
-    expect(await statuses(url, ['/health/no-such-probe'])).toEqual([['/health/no-such-probe', 404]])
+  it('is answered by a gateway with a worker, on the port that they name', async () => {
+    const { app, admin } = await startReadyServer({ ADMIN_PORT: '0' })
+    const answers = await ask('gateway', { http: app, admin: await listening(admin!) })
+    expect(Object.keys(answers)).toEqual(expect.arrayContaining(['admin /health/startup', 'admin /health/ready', 'admin /health/live', 'admin /metrics']))
+    expect(new Set(Object.values(answers))).toEqual(new Set([200]))
+    expect(await status(admin!, '/health/no-such-probe')).toBe(404)
   })
 
   it('is answered by the page', async () => {
     const app = await buildWebApp({ serverUrl: new URL('http://127.0.0.1:9'), log: pino({ level: 'silent' }) })
     onTestFinished(() => app.close())
-    await app.listen({ host: '127.0.0.1', port: 0 })
-    const asked = [...paths.get('webapp') ?? []]
-    expect(asked).not.toEqual([])
-    expect(await statuses(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`, asked)).toEqual(asked.map((path) => [path, 200]))
+    expect(Object.values(await ask('webapp', { http: await listening(app) }))).toEqual([200])
   })
 
   it('is nothing of the worker, which speaks no HTTP', () => {
-    expect([...paths.get('worker') ?? ['?']]).toEqual([])
+    expect([...asked.get('worker') ?? ['?']]).toEqual([])
   })
 })
 
-function statuses(url: string, asked: readonly string[]): Promise<[string, number][]> {
-  return Promise.all(asked.map(async (path): Promise<[string, number]> => [path, (await fetch(`${url}${path}`)).status]))
+async function listening(app: FastifyInstance): Promise<FastifyInstance> {
+  if (!app.server.listening) await app.listen({ host: '127.0.0.1', port: 0 })
+  return app
+}
+
+async function status(app: FastifyInstance, path: string): Promise<number> {
+  return (await fetch(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}${path}`)).status
+}
+
+/** The status of every answer that a container owes, by `port path`. */
+async function ask(container: string, ports: Record<string, FastifyInstance>): Promise<Record<string, number>> {
+  const all = [...asked.get(container) ?? []].map(async (question): Promise<[string, number]> => {
+    const [port = '', path = ''] = question.split(' ')
+    const app = ports[port]
+    if (app === undefined) throw new Error(`${container} has no port ${port}`)
+    return [question, await status(app, path)]
+  })
+  return Object.fromEntries(await Promise.all(all))
 }
