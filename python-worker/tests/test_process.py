@@ -225,6 +225,13 @@ def test_a_signal_drains(listening: Gateway, ready: Worker, number: int) -> None
     assert ready.exit_status() == 0
 
 
+def test_a_worker_that_found_no_gateway_leaves_at_a_signal(tmp_path: Path) -> None:
+    with worker(f"ipc://{tmp_path}/gw", tmp_path) as process:
+        process.wait_for_log("ready, connecting")
+        process.signal(signal.SIGTERM)
+        assert process.exit_status() == 0
+
+
 def test_a_second_signal_ends_a_hanging_worker_at_once(listening: Gateway, ready: Worker) -> None:
     listening.send("w1", generate("a", 13))
     listening.expect(Heartbeat, lambda m: m.rows_in_use == 2)
