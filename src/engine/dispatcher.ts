@@ -37,7 +37,7 @@ interface Assignment {
   readonly task: Task
   readonly worker: string
   /** Images that the worker still owes. */
-  owed: number
+  readonly owed: Set<number>
 }
 
 /**
@@ -185,7 +185,7 @@ export class Dispatcher {
     if (task.attempts > 1) observer.replay()
     // The wire wants an id that was never used, and a replay must not be mistaken for its first try.
     const id = `${task.id}.${task.attempts}`
-    this.#assignments.set(id, { task, worker: worker.name, owed: task.job.seeds.length })
+    this.#assignments.set(id, { task, worker: worker.name, owed: new Set(task.job.seeds.keys()) })
     const { prompt, negative, seeds, steps, guidance, scheduler, width, height, clipSkip, previewEvery } = task.job
     const timeout_ms = Math.max(1, Math.round(task.deadline - now()))
     send(worker.name, {
@@ -197,12 +197,17 @@ export class Dispatcher {
   #result(id: string, assignment: Assignment, result: Result, pixels: Uint8Array): void {
     const { task } = assignment
     const { image, seed, width, height, timings } = result
-    if (seed === task.job.seeds[image] && width === task.job.width && height === task.job.height) {
-      task.image(image, { seed, width, height, pixels, timings })
-      this.#options.forecast.aroundTook((timings.encode_ms + timings.decode_ms) / 1000)
-    } else task.fail('internal', 'the worker answered with another image than was asked for')
-    assignment.owed -= 1
-    if (assignment.owed === 0) this.#release(id)
+    if (seed !== task.job.seeds[image] || width !== task.job.width || height !== task.job.height) {
+      task.fail('internal', 'the worker answered with another image than was asked for')
+      this.#options.send(assignment.worker, { kind: 'CANCEL', header: { id } })
+      this.#release(id)
+      return
+    }
+    // The same image twice is one image.
+    if (!assignment.owed.delete(image)) return
+    task.image(image, { seed, width, height, pixels, timings })
+    this.#options.forecast.aroundTook((timings.encode_ms + timings.decode_ms) / 1000)
+    if (assignment.owed.size === 0) this.#release(id)
   }
 
   #failed(id: string, task: Task, { code, message }: Failed): void {

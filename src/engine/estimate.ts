@@ -1,6 +1,13 @@
 /** Weight of the latest measurement in a running mean. */
 const SMOOTHING = 0.1
 
+/**
+ * Without news for so long, in ms, what was measured is forgotten. Only what runs is measured, and what is expected to
+ * take too long is not run: one step that stalled would have everything refused for ever. A step that takes longer
+ * than this counts as hung (STEP_TIMEOUT), so a device at work has news before.
+ */
+const FORGOTTEN_AFTER_MS = 120_000
+
 /** What waits or runs, as far as an estimate needs it. */
 export interface Load {
   readonly rows: number
@@ -8,8 +15,8 @@ export interface Load {
   readonly stepsLeft: number
 }
 
-/** A mean that forgets: undefined before the first measurement. */
-export class RunningMean {
+/** A mean of what came lately: undefined before the first measurement. */
+class RunningMean {
   #value: number | undefined
 
   get value(): number | undefined {
@@ -33,10 +40,13 @@ export class RunningMean {
  * @returns for each load the step after which it is done
  */
 export function stepsUntilDone(loads: Iterable<Load>, rows: number): number[] {
+  const all = [...loads]
+  // More rows than all of them need change nothing.
+  const needed = all.reduce((sum, load) => sum + load.rows, 0)
   /** For each row, the step after which it is free; ascending. */
-  const free: number[] = Array.from({ length: Math.max(1, rows) }, () => 0)
+  const free: number[] = Array.from({ length: Math.max(1, Math.min(rows, needed)) }, () => 0)
   const done: number[] = []
-  for (const load of loads) {
+  for (const load of all) {
     const taken = Math.min(load.rows, free.length)
     const end = free[taken - 1]! + load.stepsLeft
     free.fill(end, 0, taken)
@@ -47,36 +57,58 @@ export function stepsUntilDone(loads: Iterable<Load>, rows: number): number[] {
 }
 
 /**
- * Says when work will be done, from how long steps took lately. It knows nothing until a worker has made an image.
+ * Says when work will be done, from how long steps took lately. It knows nothing until a worker has made an image, nor
+ * when none has been made for a while.
  */
 export class Forecast {
-  readonly #step = new RunningMean()
-  readonly #around = new RunningMean()
+  readonly #now: () => number
+  #step = new RunningMean()
+  #around = new RunningMean()
+  #measuredAt = -Infinity
+
+  /** @param now monotonic clock in ms */
+  constructor(now: () => number = () => performance.now()) {
+    this.#now = now
+  }
 
   /** A denoising step took so many seconds. */
   stepTook(seconds: number): void {
+    this.#news()
     this.#step.observe(seconds)
   }
 
   /** Encoding the prompt and decoding the image took so many seconds together. */
   aroundTook(seconds: number): void {
+    this.#news()
     this.#around.observe(seconds)
   }
 
   /** Seconds that a step takes lately. */
   get stepSeconds(): number | undefined {
-    return this.#step.value
+    return this.#stale ? undefined : this.#step.value
   }
 
   /** Seconds from now until each load is done (see `stepsUntilDone`); undefined as long as nothing was measured. */
   secondsUntilDone(loads: Iterable<Load>, rows: number): number[] | undefined {
     const [step, around] = [this.#step.value, this.#around.value]
-    if (step === undefined || around === undefined) return undefined
+    if (step === undefined || around === undefined || this.#stale) return undefined
     return stepsUntilDone(loads, rows).map((steps) => steps * step + around)
   }
 
   /** Seconds that so many steps and what comes after them take; undefined as long as nothing was measured. */
   secondsLeft(steps: number): number | undefined {
     return this.secondsUntilDone([{ rows: 1, stepsLeft: steps }], 1)?.[0]
+  }
+
+  get #stale(): boolean {
+    return this.#now() - this.#measuredAt > FORGOTTEN_AFTER_MS
+  }
+
+  #news(): void {
+    if (this.#stale) {
+      this.#step = new RunningMean()
+      this.#around = new RunningMean()
+    }
+    this.#measuredAt = this.#now()
   }
 }

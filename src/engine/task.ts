@@ -83,7 +83,9 @@ export class Task {
     this.#listener.waiting?.(ahead, seconds)
   }
 
+  /** Takes news of an image. What no worker in its right mind says is left out: numbers from the wire size nothing here. */
   progress(progress: JobProgress): void {
+    if (progress.image >= this.#steps.length || progress.step > this.job.steps) return
     if (!this.running) this.#steps.fill(0)
     this.running = true
     this.#steps[progress.image] = progress.step

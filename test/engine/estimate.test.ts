@@ -54,6 +54,24 @@ describe('Forecast', () => {
     expect(forecast.secondsLeft(10)).toBeCloseTo(1.5)
   })
 
+  it('forgets: a step that stalled, long ago, does not have requests refused for ever', () => {
+    let now = 0
+    const forecast = new Forecast(() => now)
+    forecast.stepTook(1000)
+    forecast.aroundTook(1)
+    now += 119_000
+    expect(forecast.secondsLeft(1)).toBeCloseTo(1001)
+    now += 2000
+    expect(forecast.secondsLeft(1)).toBeUndefined()
+    forecast.stepTook(2)
+    forecast.aroundTook(1)
+    expect(forecast.secondsLeft(1)).toBeCloseTo(3)
+  })
+
+  it('is not impressed by a worker that says that it has a great many rows', () => {
+    expect(stepsUntilDone([{ rows: 2, stepsLeft: 5 }], Number.MAX_SAFE_INTEGER)).toEqual([5])
+  })
+
   it('follows what steps take lately', () => {
     const forecast = new Forecast()
     forecast.aroundTook(0)

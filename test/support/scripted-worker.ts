@@ -1,0 +1,65 @@
+import { onTestFinished } from 'vitest'
+import { Dealer } from 'zeromq'
+import { type Generate, type Hello, KINDS, type Kind, PROTOCOL_VERSION } from '../../src/engine/protocol.js'
+
+/** A worker that says what a test tells it to. It answers pings by itself, and has no engine. */
+export class ScriptedWorker {
+  /** What it was told to make, oldest first. */
+  readonly jobs: Generate[] = []
+  session: string | undefined
+  readonly #hello: Hello
+  readonly #dealer: Dealer
+  #pid = 1
+  #sending: Promise<void> = Promise.resolve()
+
+  /** @param hello what it says of itself, but for its name and process id */
+  constructor(endpoint: string, name: string, hello: Hello) {
+    this.#hello = { ...hello, worker: name }
+    this.#dealer = new Dealer({ routingId: name, linger: 0 })
+    this.#dealer.connect(endpoint)
+    void this.#listen()
+    onTestFinished(() => this.#dealer.close())
+  }
+
+  /** Comes as a new process of the same name. */
+  async hello(): Promise<void> {
+    this.#pid += 1
+    this.session = undefined
+    await this.send('HELLO', { ...this.#hello, pid: this.#pid })
+  }
+
+  send(kind: Kind, header: object, ...binary: Uint8Array[]): Promise<void> {
+    return this.sendFrames([Uint8Array.of(KINDS[kind], PROTOCOL_VERSION), Buffer.from(JSON.stringify(header)), ...binary])
+  }
+
+  /** Sends any frames, after what was to be sent before. */
+  sendFrames(frames: Uint8Array[]): Promise<void> {
+    this.#sending = this.#sending.then(() => this.#dealer.send(frames as Buffer[]))
+    return this.#sending
+  }
+
+  /** Makes every image that is still wanted. To be called again for what comes later. */
+  async finish(): Promise<void> {
+    for (const { id, seeds, width, height } of this.jobs.splice(0)) {
+      for (const [image, seed] of seeds.entries()) {
+        const timings = { queue_ms: 1, encode_ms: 1, denoise_ms: 1, decode_ms: 1 }
+        await this.send('RESULT', { id, image, seed, width, height, timings }, Buffer.alloc(width * height * 3))
+      }
+    }
+  }
+
+  async #listen(): Promise<void> {
+    for await (const [tag, header] of this.#dealer) {
+      const kind = tag![0]
+      const content = JSON.parse(header!.toString()) as { session?: string }
+      if (kind === KINDS.WELCOME) this.session = content.session
+      else if (kind === KINDS.GENERATE) this.jobs.push(content as Generate)
+      else if (kind === KINDS.PING) await this.#ping(content.session!)
+    }
+  }
+
+  async #ping(session: string): Promise<void> {
+    if (session !== this.session) await this.hello()
+    else await this.send('HEARTBEAT', { session, steps_total: 0, rows_in_use: 0, rows_padded_total: 0, queued: 0, step_ms: [], memory: [] })
+  }
+}
