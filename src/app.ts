@@ -11,6 +11,7 @@ import { errorsPlugin } from './plugins/errors.js'
 import { openApiPlugin } from './plugins/openapi.js'
 import { requestLogPlugin } from './plugins/request-log.js'
 import { requestIdOf, requestIdPlugin } from './plugins/request-id.js'
+import { tracingPlugin } from './plugins/tracing.js'
 import { generateRoute } from './routes/generate.js'
 import { healthRoute, probeRoutes } from './routes/health.js'
 import { metricsRoute } from './routes/metrics.js'
@@ -21,6 +22,7 @@ import { ErrorResponse } from './schemas/error.js'
 import { HealthResponse } from './schemas/health.js'
 import type { Defaults } from './service/resolve.js'
 import type { ImageService } from './service/service.js'
+import type { Tracing } from './tracing/tracing.js'
 import { pagePlugin } from './webapp/page-plugin.js'
 
 /** Headers that a page of another origin may read. */
@@ -33,6 +35,7 @@ export interface AppParts {
   metrics: Metrics
   /** Keys that requests for images must come with; undefined for none. */
   keys: KeyFile | undefined
+  tracing: Tracing
   log: FastifyBaseLogger
   logPrompts: boolean
   /** bytes */
@@ -50,12 +53,13 @@ export interface AppParts {
 
 /** Puts the HTTP application together. It never listens: that is main's, and a test's, to do. */
 export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
-  const { engine, service, defaults, keys, withRecipe, corsOrigins, withAdmin, version } = parts
+  const { engine, service, defaults, keys, tracing, withRecipe, corsOrigins, withAdmin, version } = parts
   const app = await createBase(parts)
   if (corsOrigins.length > 0) await app.register(cors, { origin: [...corsOrigins], exposedHeaders: EXPOSED_HEADERS })
   await app.register(openApiPlugin, { version })
 
   await app.register(async (scope) => {
+    await scope.register(tracingPlugin, { tracing })
     await scope.register(accessPlugin, { keys })
     await scope.register(generateRoute, { service, withRecipe })
     await scope.register(requestRoutes, { service })

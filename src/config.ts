@@ -38,6 +38,9 @@ export const options = {
   defaultHeight: optional({ env: 'DEFAULT_HEIGHT', value: 'pixels', doc: "height of requests without it. Default: the model's (SDXL base: 1024).", parse: (value: string) => parseNumber(value, { min: 8, max: 8192, ...whole }) }),
   defaultScheduler: optional({ env: 'DEFAULT_SCHEDULER', value: 'name', doc: "scheduler of requests without it. Default: the model's.", parse: (value: string) => value }),
 
+  otlpEndpoint: optional({ env: 'OTEL_EXPORTER_OTLP_ENDPOINT', value: 'url', doc: 'OTLP/HTTP collector that traces are sent to, for example http://otel-collector:4318; the OTEL_* variables of the OpenTelemetry SDK for sampling and headers count too. Default: no traces.', parse: parseUrl }),
+  otelServiceName: text('OTEL_SERVICE_NAME', 'easel', 'Name of the service in traces.'),
+
   queueLimit: number('QUEUE_LIMIT', 64, { min: 1, max: 100_000, ...whole }, 'Most requests that are accepted and not yet answered; one more is answered 429.'),
   requestTimeout: number('REQUEST_TIMEOUT', 300, seconds, 'Seconds after which a request is stopped and answered 504; a client may ask for less.'),
   resumeWindow: number('RESUME_WINDOW', 10, { min: 0, max: 3600 }, 'Seconds that a request with an Idempotency-Key goes on for after its client has left, so that a retry can join it.'),
@@ -62,6 +65,11 @@ export { ConfigError, flagOf, HelpRequested } from './options.js'
 
 /** The gateway's settings: parsed once, checked, frozen. */
 export type Config = Readonly<Omit<OptionValues<typeof options>, 'python'> & { python: string }>
+
+function parseUrl(value: string): string {
+  if (!/^https?:\/\//.test(value) || !URL.canParse(value)) throw new Error('must be an http:// or https:// address')
+  return value
+}
 
 function parseOrigins(value: string): string[] {
   const origins = value.split(/\s+/).filter(Boolean)

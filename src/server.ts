@@ -10,6 +10,7 @@ import { ImageEncoder } from './image/encoder.js'
 import { createMetrics } from './metrics.js'
 import { ImageService } from './service/service.js'
 import { SdxlTokenizers } from './tokenizer/index.js'
+import { noTracing, type Tracing } from './tracing/tracing.js'
 import { readVersion } from './version.js'
 
 /** Everything that runs: the application over its engine. It does not listen yet. */
@@ -33,6 +34,7 @@ const LAST_ANSWERS_MS = 2000
 export async function createServer(config: Config, log: Logger): Promise<Server> {
   const version = readVersion()
   const keys = config.accessKeys === undefined ? undefined : await KeyFile.open(config.accessKeys, log)
+  const tracing = await openTracing(config, version)
   const tokenizers = await SdxlTokenizers.fromModelFolder(config.model)
   const metrics = createMetrics()
   const engine = await Engine.open({
@@ -68,6 +70,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     defaults: config,
     metrics,
     keys,
+    tracing,
     log,
     logPrompts: config.logPrompts,
     bodyLimit: config.bodyLimit,
@@ -92,8 +95,16 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
       await engine.close()
       keys?.close()
       await Promise.all([app, admin].map((each) => each && closeConnections(each)))
+      await tracing.close()
     }
   }
+}
+
+/** The exporter's packages are loaded only where they have something to do. */
+async function openTracing({ otlpEndpoint, otelServiceName }: Config, version: string): Promise<Tracing> {
+  if (otlpEndpoint === undefined) return noTracing
+  const { openTelemetry } = await import('./tracing/open-telemetry.js')
+  return openTelemetry({ endpoint: otlpEndpoint, serviceName: otelServiceName, version })
 }
 
 /**

@@ -186,11 +186,11 @@ export class Dispatcher {
     // The wire wants an id that was never used, and a replay must not be mistaken for its first try.
     const id = `${task.id}.${task.attempts}`
     this.#assignments.set(id, { task, worker: worker.name, owed: new Set(task.job.seeds.keys()) })
-    const { prompt, negative, seeds, steps, guidance, scheduler, width, height, clipSkip, previewEvery } = task.job
+    const { prompt, negative, seeds, steps, guidance, scheduler, width, height, clipSkip, previewEvery, trace } = task.job
     const timeout_ms = Math.max(1, Math.round(task.deadline - now()))
     send(worker.name, {
       kind: 'GENERATE',
-      header: { id, prompt, negative, seeds, steps, guidance, scheduler, width, height, clip_skip: clipSkip, preview_every: previewEvery, timeout_ms }
+      header: { id, prompt, negative, seeds, steps, guidance, scheduler, width, height, clip_skip: clipSkip, preview_every: previewEvery, timeout_ms, ...(trace === undefined ? {} : { trace }) }
     })
   }
 

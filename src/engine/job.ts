@@ -14,6 +14,8 @@ export interface Job {
   readonly clipSkip: number
   /** Send a preview every so many steps; 0 for none. */
   readonly previewEvery: number
+  /** W3C traceparent, for the worker's logs. */
+  readonly trace?: string | undefined
 }
 
 /** An image as the worker made it. */

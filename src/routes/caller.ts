@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { fingerprintOf } from '../service/idempotency.js'
 import type { Run } from '../service/run.js'
 import type { Caller } from '../service/service.js'
+import { formatTraceparent } from '../tracing/traceparent.js'
 
 /** The headers of a request for images, as `GenerateHeaders` lets them through. */
 interface CallerHeaders {
@@ -22,6 +23,7 @@ export function callerOf(request: FastifyRequest, headers: CallerHeaders, body: 
     scope,
     key: key === undefined ? undefined : { scope, key, fingerprint: fingerprintOf(body) },
     timeout: timeout === undefined ? undefined : Number(timeout) * 1000,
+    trace: formatTraceparent(request.span.context),
     concurrency: request.access?.concurrentRequests
   }
 }
@@ -34,6 +36,7 @@ export function scopeOf({ access }: FastifyRequest): string {
 /** The client waits for the run until its connection closes, or the function that it gets back is called. */
 export function attachClient(run: Run, request: FastifyRequest, reply: FastifyReply): () => void {
   const detach = run.attach()
+  if (!run.ended) run.finished.then(({ timings }) => request.span.stages(timings)).catch(() => undefined)
   reply.raw.once('close', detach)
   if (request.raw.socket.destroyed) detach()
   return detach

@@ -57,6 +57,8 @@ export interface Caller {
   key?: RequestKey | undefined
   /** ms that the client will wait, beside what the body says */
   timeout?: number | undefined
+  /** The place in the client's trace, as a traceparent. */
+  trace?: string | undefined
   /** Most requests of the scope that may be in flight. */
   concurrency?: number | undefined
 }
@@ -136,7 +138,8 @@ export class ImageService {
       width: resolved.width,
       height: resolved.height,
       clipSkip: 0,
-      previewEvery: request.preview_interval ?? 0
+      previewEvery: request.preview_interval ?? 0,
+      trace: caller.trace
     }
     const timeout = Math.min(requestTimeout, (request.timeout ?? Infinity) * 1000, caller.timeout ?? Infinity)
     this.#refuseUnlessInTime(job, timeout)

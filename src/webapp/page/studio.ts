@@ -54,7 +54,7 @@ export class Studio {
     this.#notice.on('retry', () => this.#form.submit())
     this.#stage.on('show', (picture) => this.#show(picture))
     this.#placard.on('reuse', (picture) => this.#reuse(picture)).on('remove', (picture) => this.#remove(picture))
-    this.#sketchbook.on('open', (picture) => this.#stage.show(picture))
+    this.#sketchbook.on('open', (picture) => this.#open(picture))
     this.#history.on('change', () => this.#placard.show(this.#shown, this.#kept(this.#shown)))
     this.#service
       .on('health', (health) => {
@@ -118,6 +118,11 @@ export class Studio {
     this.#sketchbook.mark(picture)
   }
 
+  #open(picture: Picture): void {
+    if (!this.#run?.active) this.#progress.forget()
+    this.#stage.show(picture)
+  }
+
   #kept(picture: Picture | undefined): boolean {
     return picture !== undefined && this.#history.pictures.some(({ id }) => id === picture.id)
   }
@@ -145,7 +150,7 @@ export class Studio {
     if (file === undefined) return this.#announcer.show('That is no PNG, JPEG or WebP')
     try {
       const { recipe, same_model: sameModel } = await this.#client.recipe(file)
-      if (!this.#run?.active) this.#stage.show({ id: uuid(), createdAt: Date.now(), blob: file, recipe })
+      if (!this.#run?.active) this.#open({ id: uuid(), createdAt: Date.now(), blob: file, recipe })
       this.#form.write(fromRecipe(recipe))
       this.#announcer.show(sameModel ? HAS_SETTINGS : `${HAS_SETTINGS}. It was made by ${recipe.model} ${recipe.version}; here it will look different`)
     } catch (error) {

@@ -22,6 +22,11 @@ export class Progress {
     this.#show(run)
   }
 
+  /** Says nothing any more of a run that is over. */
+  forget(): void {
+    this.#text.textContent = ''
+  }
+
   #show(run: Run): void {
     const percent = Math.floor(run.share * 100)
     this.#bar.style.setProperty('--share', String(run.active || run.phase === 'done' ? run.share : 0))
