@@ -1,5 +1,6 @@
 """config → engine → warm → connect → loop."""
 
+import faulthandler
 import os
 import sys
 
@@ -22,6 +23,7 @@ def main() -> None:
     config = load(sys.argv[1:], os.environ)
     log = Logger(config.log_level, worker=config.name, pid=os.getpid())
     capture(log)
+    faulthandler.enable()  # a crash in native code leaves the stacks behind, as plain text
     signals = Signals(log, config.drain_grace_s)
     if config.exit_with_parent:
         exit_with_parent(log)

@@ -225,6 +225,12 @@ def test_a_signal_drains(listening: Gateway, ready: Worker, number: int) -> None
     assert ready.exit_status() == 0
 
 
+def test_a_crash_in_native_code_leaves_the_stacks_behind(ready: Worker) -> None:
+    ready.signal(signal.SIGSEGV)
+    assert ready.exit_status() == -signal.SIGSEGV
+    assert "Fatal Python error: Segmentation fault" in ready.stderr()
+
+
 def test_a_worker_that_found_no_gateway_leaves_at_a_signal(tmp_path: Path) -> None:
     with worker(f"ipc://{tmp_path}/gw", tmp_path) as process:
         process.wait_for_log("ready, connecting")

@@ -40,9 +40,13 @@ class Worker:
         """Whether the process has not ended."""
         return self._process.poll() is None
 
+    def stderr(self) -> str:
+        """All that was written."""
+        return self._log_file.read_text()
+
     def logs(self) -> list[dict[str, Any]]:
         """The lines that were logged so far; every one must be JSON."""
-        return [json.loads(line) for line in self._log_file.read_text().splitlines()]
+        return [json.loads(line) for line in self.stderr().splitlines()]
 
     def wait_for_log(self, text: str) -> dict[str, Any]:
         """The first line whose message has this text, once it is there."""
@@ -52,7 +56,7 @@ class Worker:
                 if text in line["msg"]:
                     return line
             time.sleep(0.01)
-        raise TimeoutError(f"{text!r} is not in {self._log_file.read_text()}")
+        raise TimeoutError(f"{text!r} is not in {self.stderr()}")
 
 
 @contextmanager
