@@ -44,7 +44,7 @@ export class IdempotencyStore {
   readonly #ended: LRUCache<string, Entry & { bytes: number }>
 
   constructor({ ttl, maxBytes }: IdempotencyOptions) {
-    this.#ended = new LRUCache({ ttl, maxSize: maxBytes, sizeCalculation: ({ bytes }) => bytes })
+    this.#ended = new LRUCache({ ttl, ttlAutopurge: true, perf: { now: () => performance.now() }, maxSize: maxBytes, sizeCalculation: ({ bytes }) => bytes })
   }
 
   /** Keys that are remembered. */
