@@ -1,7 +1,7 @@
 // @ts-check
 // Runs built images as a cluster would: as user 10001 on a read-only root, with only /tmp and mounted folders to write to.
 import { spawn } from 'node:child_process'
-import { mkdirSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { step, StepError } from './run.mjs'
 
@@ -79,7 +79,7 @@ async function trial(buildah, body) {
     const exit = new Promise((resolve) => child.once('exit', resolve))
     if (command === undefined) exit.then((code) => gone.abort(new StepError(`${image} ended with ${code}`)))
     ends.push(async () => {
-      child.kill('SIGTERM')
+      terminate(child.pid)
       await exit
       await buildah(['umount', name])
       await buildah(['rm', name])
@@ -139,8 +139,18 @@ function enter(tree, env, workdir, command, run) {
     `exec chroot "$0" setpriv --reuid=${USER} --regid=${USER} --clear-groups --bounding-set=-all --no-new-privs env -i -C ${workdir} "$@"`
   ]
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`)
-  const isolate = ['--mount', '--pid', '--ipc', '--fork', '--kill-child=SIGTERM']
+  const isolate = ['--mount', '--pid', '--ipc', '--fork', '--kill-child']
   return spawn('unshare', [...isolate, 'sh', '-c', mounts.join('\n'), tree, ...variables, ...command], { stdio: ['ignore', 'pipe', 'pipe'] })
+}
+
+/**
+ * Tells the first process of a container to end. `unshare` itself takes no signal while it waits for it.
+ *
+ * @param {number | undefined} unshare
+ */
+function terminate(unshare) {
+  const children = existsSync(`/proc/${unshare}`) ? readFileSync(`/proc/${unshare}/task/${unshare}/children`, 'utf8') : ''
+  for (const pid of children.split(' ').filter(Boolean)) process.kill(Number(pid), 'SIGTERM')
 }
 
 /** @param {string} url */

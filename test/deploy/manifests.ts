@@ -39,7 +39,7 @@ export interface Container {
   name: string
   image: string
   ports?: { name?: string; containerPort: number }[]
-  env?: { name: string; value?: string }[]
+  env?: { name: string; value?: string; valueFrom?: { secretKeyRef?: { name: string; key: string } } }[]
   envFrom?: { configMapRef?: { name: string } }[]
   resources?: { requests?: Quantities; limits?: Quantities }
   securityContext?: SecurityContext
@@ -55,6 +55,7 @@ export interface Volume {
   emptyDir?: { medium?: string; sizeLimit?: string }
   persistentVolumeClaim?: { claimName: string }
   configMap?: { name: string }
+  secret?: { secretName: string; items?: { key: string }[] }
   csi?: { driver: string; readOnly?: boolean; volumeAttributes?: Record<string, string> }
   hostPath?: object
 }
@@ -167,6 +168,6 @@ export function variablesOf(container: Container, manifests: readonly Manifest[]
     if (map === undefined) throw new Error(`${container.name} takes its settings from ${configMapRef?.name}, which does not exist`)
     return map.data
   })
-  const own = Object.fromEntries((container.env ?? []).map(({ name, value }) => [name, value ?? '']))
+  const own = Object.fromEntries((container.env ?? []).map(({ name, value, valueFrom }) => [name, value ?? valueFrom?.secretKeyRef?.key ?? '']))
   return Object.assign({}, ...inherited, own) as Record<string, string>
 }

@@ -1,3 +1,6 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Dealer } from 'zeromq'
 import { generate, openServer, type RunningServer, running } from '../support/server.js'
@@ -9,12 +12,18 @@ import { type RunningPrometheus, startPrometheus } from './prometheus.js'
 /** Long enough for all that happens below, so that a rate of the newest minute has seen it. */
 const WINDOW = '5m'
 
+const KEY = 'a-key-for-this-test-only'
+const authorization = `Bearer ${KEY}`
+
 let server: RunningServer
 let prometheus: RunningPrometheus
 const ends: (() => Promise<void>)[] = []
 
 beforeAll(async () => {
-  const opened = await openServer({ WORKER_ARGS: '--fake-step-ms 20' })
+  const folder = await mkdtemp(join(tmpdir(), 'easel-test-'))
+  ends.push(() => rm(folder, { recursive: true }))
+  await writeFile(join(folder, 'keys.json'), JSON.stringify({ keys: [{ name: 'team', key: KEY }] }))
+  const opened = await openServer({ WORKER_ARGS: '--fake-step-ms 20', ACCESS_KEYS: join(folder, 'keys.json') })
   ends.push(opened.stop)
   ;({ server } = opened)
   await server.engine.firstReady
@@ -33,12 +42,12 @@ afterAll(async () => {
 
 /** A little of everything that a gateway may live through. */
 async function live(round: number): Promise<void> {
-  const key = { headers: { 'idempotency-key': `again-${round}` } }
-  await Promise.all(Array.from({ length: 4 }, (_, seed) => generate(server, { prompt: 'x', seed, num_inference_steps: 3 })))
-  for (const _ of [1, 2]) await generate(server, { prompt: 'x', seed: 9, num_inference_steps: 3 }, key)
-  expect((await generate(server, { prompt: 'x', width: 8 })).status).toBe(400)
+  const ask = (body: object, headers = {}) => generate(server, { prompt: 'x', ...body }, { headers: { authorization, ...headers } })
+  await Promise.all(Array.from({ length: 4 }, (_, seed) => ask({ seed, num_inference_steps: 3 })))
+  for (const _ of [1, 2]) await ask({ seed: 9, num_inference_steps: 3 }, { 'idempotency-key': `again-${round}` })
+  expect((await ask({ width: 8 })).status).toBe(400)
   await badMessage()
-  const replayed = generate(server, { prompt: 'x', num_inference_steps: 100 })
+  const replayed = ask({ num_inference_steps: 100 })
   await running(server)
   process.kill(server.engine.state.workers[0]!.hello.pid, 'SIGKILL')
   expect((await replayed).status).toBe(200)

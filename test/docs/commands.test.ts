@@ -23,7 +23,8 @@ beforeAll(async () => {
 const helps = new Map<string, string>()
 function helpOf(words: readonly string[]): string {
   const verb = words[0] ?? ''
-  const name = ['rollout', 'config'].includes(verb) ? [verb, words[1] ?? ''] : [verb]
+  const depth = verb === 'create' ? 3 : ['rollout', 'config'].includes(verb) ? 2 : 1
+  const name = words.slice(0, depth)
   const key = name.join(' ')
   const help = helps.get(key) ?? execFileSync(kubectl, [...name, '--help'], { encoding: 'utf8' }) + execFileSync(kubectl, ['options'], { encoding: 'utf8' })
   helps.set(key, help)
@@ -77,6 +78,18 @@ describe('docs/deploy-gke.md', () => {
     const subject = /ns\/(\w+)\/sa\/(\w+)$/m.exec(text)?.slice(1)
     const { metadata, spec } = named<Deployment>(manifests, 'Deployment', 'easel')
     expect(subject).toEqual([metadata.namespace, spec.template.spec.serviceAccountName])
+  })
+
+  it('makes every Secret that the manifests want, with its keys', () => {
+    const command = commandsOf('docs/deploy-gke.md', 'kubectl').find((candidate) => candidate.includes('create secret')) ?? ''
+    const made = { name: / generic (\S+)/.exec(command)?.[1], keys: [...command.matchAll(/--from-(?:file|literal)=([\w.]+)/g)].map(([, key]) => key) }
+    const deployments = ofKind<Deployment>(manifests, 'Deployment').map(({ spec }) => spec.template.spec)
+    const wanted = deployments.flatMap(({ containers, volumes = [] }) => [
+      ...containers.flatMap(({ env = [] }) => env.flatMap(({ valueFrom }) => valueFrom?.secretKeyRef ?? [])),
+      ...volumes.flatMap(({ secret }) => (secret?.items ?? []).map(({ key }) => ({ name: secret?.secretName, key })))
+    ])
+    expect(wanted.length).toBeGreaterThan(0)
+    for (const { name, key } of wanted) expect([name, made.keys]).toEqual([made.name, expect.arrayContaining([key])])
   })
 
   it('says the place in the one file that has it', async () => {
