@@ -1,0 +1,29 @@
+// @ts-check
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { join } from 'node:path'
+import { readyAddress } from '../../scripts/lib/gateway.mjs'
+import { root } from '../../scripts/lib/run.mjs'
+
+/**
+ * Our gateway as it is deployed, with a worker that has the fake engine.
+ *
+ * @param {string} workerArgs
+ * @param {NodeJS.ProcessEnv} [env]
+ */
+export async function startGateway(workerArgs, env = {}) {
+  const server = spawn(process.execPath, [join(root, 'dist/main.js'), '--host', '127.0.0.1', '--port', '0'], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, ENGINE: 'fake', LOG_FORMAT: 'json', LOG_LEVEL: 'info', WORKER_ARGS: workerArgs, ...env }
+  })
+  const stop = async () => {
+    server.kill('SIGTERM')
+    if (server.exitCode === null) await once(server, 'exit')
+  }
+  try {
+    return { url: await readyAddress(server), pid: /** @type {number} */ (server.pid), stop }
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}

@@ -1,0 +1,51 @@
+// @ts-check
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createServer } from 'node:net'
+import { join } from 'node:path'
+import { root, run, step, StepError } from '../../scripts/lib/run.mjs'
+import { freshness } from '../../scripts/lib/stamp.mjs'
+import { python } from '../../scripts/lib/setup.mjs'
+
+const LOCK = 'bench/peers/fastapi/requirements.lock'
+const VENV = '.cache/bench-peers'
+
+/** The tutorial's server, in its own environment. */
+export async function startPeer() {
+  await install()
+  const port = await freePort()
+  const server = spawn(join(root, VENV, 'bin/python'), [join(root, 'bench/peers/fastapi/server.py'), String(port)], {
+    stdio: ['ignore', 'inherit', 'inherit'],
+    env: { ...process.env, PYTHONPATH: join(root, 'python-worker') }
+  })
+  const stop = async () => {
+    server.kill('SIGTERM')
+    if (server.exitCode === null) await once(server, 'exit')
+  }
+  const url = `http://127.0.0.1:${port}`
+  while (!(await fetch(`${url}/health`).then(({ ok }) => ok, () => false))) {
+    if (server.exitCode !== null) throw new StepError(`the peer ended with status ${server.exitCode}`)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  return { url, stop }
+}
+
+async function install() {
+  const stamp = freshness(`${VENV}/.stamp`, [LOCK])
+  if (stamp.fresh) return
+  await step('Installing the server to compare with (FastAPI, uvicorn, Pillow)', async () => {
+    await run(python, ['-m', 'venv', VENV], { quiet: true })
+    await run(join(root, VENV, 'bin/python'), ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--require-hashes', '-r', LOCK], { quiet: true })
+    stamp.mark()
+  })
+}
+
+/** @returns {Promise<number>} */
+function freePort() {
+  return new Promise((resolve) => {
+    const probe = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = /** @type {import('node:net').AddressInfo} */ (probe.address())
+      probe.close(() => resolve(port))
+    })
+  })
+}
