@@ -36,7 +36,7 @@ function parseServerUrl(value: string): URL {
 }
 
 function parseKey(value: string): string {
-  // What an Authorization header can carry (RFC 6750, b68token).
-  if (!/^[\w.~+/-]+=*$/.test(value)) throw new Error('must be letters, digits and -._~+/')
+  // What an Authorization header can carry.
+  if (!/^[\x21-\x7e]+$/.test(value)) throw new Error('must be ASCII without spaces')
   return value
 }

@@ -27,9 +27,9 @@ describe('painting', () => {
     const visitor = await enter(server.url)
     await visitor.ready()
     const heard = await hear(visitor.page)
-    await visitor.paint({ prompt: 'a slow picture', seed: 1, num_inference_steps: 24 })
+    await visitor.paint({ prompt: 'a slow picture', seed: 1, num_inference_steps: 80 })
 
-    await visitor.sees(visitor.progress, /Step \d+ of 24 · .*(left|nearly there)/)
+    await visitor.sees(visitor.progress, /Step \d+ of 80 · .*(left|nearly there)/)
     const preview = visitor.page.locator('.frame[data-state=painting] .layer').last()
     await preview.waitFor()
     expect(await preview.getAttribute('src')).toMatch(/^data:image\/jpeg;base64,/)
@@ -62,12 +62,14 @@ describe('painting', () => {
 
   it('tells the place in the queue', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20 --rows 1' })
-    const others = Array.from({ length: 5 }, (_, seed) => generate(server, { prompt: 'before', seed, num_inference_steps: 30, guidance_scale: 0 }))
+    const leave = new AbortController()
+    const others = Array.from({ length: 5 }, (_, seed) => generate(server, { prompt: 'before', seed, num_inference_steps: 1000, guidance_scale: 0 }, { signal: leave.signal }).catch(() => undefined))
     await running(server)
     const visitor = await enter(server.url)
     await visitor.ready()
     await visitor.paint({ prompt: 'third', num_inference_steps: 2, guidance_scale: 0 })
     await visitor.sees(visitor.progress, /(1st|2nd|3rd|4th|5th) in line/)
+    leave.abort()
     await visitor.picture.waitFor()
     await Promise.all(others)
   })

@@ -14,7 +14,7 @@ describe('loadWebConfig', () => {
   it.each([
     [{ SERVER_URL: 'gateway:8000' }, /SERVER_URL="gateway:8000": must be an address/],
     [{ SERVER_URL: 'nowhere' }, /must be an address/],
-    [{ API_KEY: 'two words' }, /API_KEY.*letters/],
+    [{ API_KEY: 'two words' }, /API_KEY.*without spaces/],
     [{ PORT: '-1' }, /PORT="-1"/]
   ])('says what is wrong with %j', (env, message) => {
     expect(() => loadWebConfig([], env)).toThrow(ConfigError)

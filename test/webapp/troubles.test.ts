@@ -50,6 +50,17 @@ describe('troubles', () => {
     expect(await visitor.page.locator('#blank').isVisible()).toBe(true)
   })
 
+  it('says that it would take too long, where the server knows how long its steps take', async () => {
+    const server = await startReadyServer({ REQUEST_TIMEOUT: '3', WORKER_ARGS: '--fake-step-ms 50' })
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.paint({ prompt: 'quick enough', num_inference_steps: 5 })
+    await visitor.picture.waitFor()
+    await visitor.paint({ prompt: 'too slow', num_inference_steps: 900 })
+    await visitor.sees(visitor.notice, /That would take too long/)
+    await visitor.sees(visitor.notice, /Fewer steps/)
+  })
+
   it('says what is wrong at the field that is wrong, before and after asking the server', async () => {
     const server = await startReadyServer()
     const visitor = await enter(server.url)
@@ -90,8 +101,8 @@ describe('troubles', () => {
     visitor.page.on('request', (request) => {
       if (request.method() === 'POST') asked.push(request.headers()['last-event-id'])
     })
-    await visitor.paint({ prompt: 'on a bad line', seed: 5, num_inference_steps: 30 })
-    await visitor.sees(visitor.progress, /Step ([5-9]|\d\d) of/)
+    await visitor.paint({ prompt: 'on a bad line', seed: 5, num_inference_steps: 150 })
+    await visitor.sees(visitor.progress, /Step ([5-9]|\d\d+) of/)
     relay.breakAll()
     await visitor.picture.waitFor()
     await visitor.sees(visitor.page.locator('#placard-facts'), /seed 5 /)

@@ -1,6 +1,9 @@
 import { byId } from '../lib/dom.js'
 import type { KeyRing } from '../model/keys.js'
 
+/** What a header can carry; nothing forgets the key. */
+const SENDABLE = /^[\x21-\x7e]*$/
+
 /** Asks for the access key of a server that wants one. */
 export class KeyDialog {
   readonly #keys: KeyRing
@@ -15,8 +18,14 @@ export class KeyDialog {
     this.#open.hidden = keys.get() === undefined
     this.#open.addEventListener('click', () => this.ask(() => undefined, ''))
     byId('key-cancel', HTMLButtonElement).addEventListener('click', () => this.#dialog.close())
-    byId('key-form', HTMLFormElement).addEventListener('submit', () => {
-      keys.set(this.#field.value.trim() || undefined)
+    byId('key-form', HTMLFormElement).addEventListener('submit', (event) => {
+      const key = this.#field.value.trim()
+      if (!SENDABLE.test(key)) {
+        event.preventDefault()
+        this.#error.textContent = 'A key has neither spaces nor letters beyond ASCII.'
+        return
+      }
+      keys.set(key || undefined)
       this.#then()
     })
   }

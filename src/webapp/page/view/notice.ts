@@ -1,4 +1,5 @@
 import { NetworkError, ServerError } from '../api/errors.js'
+import type { ErrorCode } from '../../../errors.js'
 import type { ErrorBody } from '../api/types.js'
 import { byId, el } from '../lib/dom.js'
 import { Emitter } from '../lib/events.js'
@@ -8,10 +9,14 @@ interface Events {
   retry: undefined
 }
 
-const TITLES: Readonly<Record<string, string>> = {
+const TITLES: Readonly<Partial<Record<string, string>> & Partial<Record<ErrorCode, string>>> = {
   QUEUE_FULL: 'Every easel is taken',
+  RATE_LIMITED: 'That was a lot at once',
+  CONCURRENCY_LIMITED: 'Your easels are all taken',
+  CANCELLED: 'It was cancelled',
   NOT_READY: 'The painter is not ready yet',
   DRAINING: 'The server is being restarted',
+  DEADLINE_UNREACHABLE: 'That would take too long',
   DEADLINE_EXCEEDED: 'That took too long',
   PROMPT_TOO_LONG: 'The prompt is too long',
   NO_RECIPE: 'This picture carries no recipe'
@@ -24,6 +29,8 @@ const TITLES_OF_STATUS: Readonly<Record<number, string>> = {
   503: 'The server is not ready',
   504: 'That took too long'
 }
+
+const TOO_LONG = new Set<string>(['DEADLINE_UNREACHABLE', 'DEADLINE_EXCEEDED'] satisfies ErrorCode[])
 
 /** Says what went wrong, and when another try has a chance. */
 export class Notice extends Emitter<Events> {
@@ -85,7 +92,7 @@ function describe(error: unknown): Description {
 function describeAnswer({ code, statusCode, message, retry_after, requestId }: ErrorBody): Description {
   return {
     title: TITLES[code] ?? TITLES_OF_STATUS[statusCode] ?? 'That did not work',
-    text: statusCode === 504 ? `${message}. Fewer steps, or a smaller or single picture, take less time.` : message,
+    text: TOO_LONG.has(code) ? `${message}. Fewer steps, or a smaller or single picture, take less time.` : message,
     wait: retry_after ?? 0,
     // What an operator looks for in the log.
     id: statusCode >= 500 ? requestId : undefined

@@ -1,0 +1,86 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { buildWebApp } from '../../src/webapp/server.js'
+import { idle, startReadyServer } from '../support/server.js'
+import { useBrowser } from './support/visitor.js'
+
+const enter = useBrowser()
+const KEY = 'a-key-for-the-tests'
+
+describe('a server that wants a key', () => {
+  it('is painted with once the key is given, which this tab remembers and no other', async () => {
+    const server = await startReadyServer({ ACCESS_KEYS: await keyFile() })
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    const dialog = visitor.page.getByRole('dialog', { name: 'Access key' })
+    const give = async (key: string) => {
+      await dialog.getByLabel('Key', { exact: true }).fill(key)
+      await dialog.getByRole('button', { name: 'Use this key' }).click()
+    }
+    await visitor.paint({ prompt: 'behind a door', num_inference_steps: 2 })
+    await dialog.waitFor()
+    await give('two words')
+    await visitor.sees(dialog, /neither spaces/)
+    await give('a-key-of-somebody-else')
+    await visitor.sees(dialog, /does not know this key/)
+    await give(KEY)
+    await visitor.picture.waitFor()
+
+    await visitor.open()
+    await visitor.ready()
+    await visitor.paint({ prompt: 'again', num_inference_steps: 2 })
+    await visitor.picture.waitFor()
+    expect(await dialog.isVisible()).toBe(false)
+    expect(await visitor.page.evaluate(() => JSON.stringify({ ...localStorage }))).not.toContain(KEY)
+
+    // Forgotten, when it is taken out.
+    await visitor.button('Access key').click()
+    await give('')
+    await visitor.button('Paint').click()
+    await dialog.waitFor()
+    await dialog.getByRole('button', { name: 'Not now' }).click()
+    expect(await dialog.isVisible()).toBe(false)
+    await visitor.page.locator('#blank').waitFor()
+  })
+
+  it('is stopped with the key too', async () => {
+    const server = await startReadyServer({ ACCESS_KEYS: await keyFile(), WORKER_ARGS: '--fake-step-ms 20' })
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.page.evaluate((key) => sessionStorage.setItem('easel.key', key), KEY)
+    await visitor.open()
+    await visitor.ready()
+    await visitor.paint({ prompt: 'never finished', num_inference_steps: 1000 })
+    await visitor.sees(visitor.progress, /Step/)
+    const answer = visitor.page.waitForResponse((response) => response.request().method() === 'DELETE')
+    await visitor.page.keyboard.press('Escape')
+    expect((await answer).status()).toBe(204)
+    await visitor.sees(visitor.progress, /Stopped/)
+  })
+
+  it("is painted with without a key through the page's own process, which has one", async () => {
+    const server = await startReadyServer({ ACCESS_KEYS: await keyFile(), WORKER_ARGS: '--fake-step-ms 20' })
+    const web = await buildWebApp({ serverUrl: new URL(server.url), apiKey: KEY, log: pino({ level: 'silent' }) })
+    onTestFinished(() => web.close())
+    const visitor = await enter(await web.listen({ host: '127.0.0.1', port: 0 }))
+    await visitor.ready()
+    await visitor.paint({ prompt: 'through two servers', num_inference_steps: 10 })
+    await visitor.sees(visitor.progress, /Step/)
+    await visitor.picture.waitFor()
+    await visitor.paint({ prompt: 'stopped', num_inference_steps: 1000 })
+    await visitor.sees(visitor.progress, /Step/)
+    await visitor.button('Stop').click()
+    await idle(server)
+  })
+})
+
+async function keyFile(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'easel-keys-'))
+  onTestFinished(() => rm(folder, { recursive: true }))
+  const file = join(folder, 'keys.json')
+  await writeFile(file, JSON.stringify({ keys: [{ name: 'tests', key: KEY }] }))
+  return file
+}
