@@ -8,7 +8,6 @@ import { readDockerfile } from './dockerfile.js'
 interface Build {
   substitutions: Record<string, string>
   steps: { id: string; name: string; args: string[]; waitFor?: string[] }[]
-  images: string[]
   timeout: string
   options: { machineType: string; dynamicSubstitutions: boolean }
 }
@@ -18,20 +17,23 @@ const BUILT_IN = ['PROJECT_ID', 'BUILD_ID', 'COMMIT_SHA']
 
 const text = readFileSync(join(packageRoot, 'cloudbuild.yaml'), 'utf8')
 const build = parse(text) as Build
+/** The steps that build an image; the one before them makes their builder. */
+const steps = build.steps.filter(({ args }) => args.includes('build'))
 const stages = readDockerfile()
 
 describe('cloudbuild.yaml', () => {
   it('builds every image, each from a target of the Dockerfile', () => {
-    const targets = build.steps.flatMap(({ args }) => valuesOf(args, '--target'))
+    const targets = steps.flatMap(({ args }) => valuesOf(args, '--target'))
     expect(targets).toEqual(stages.filter(({ instructions }) => instructions.some(({ keyword }) => keyword === 'USER')).map(({ name }) => name))
-    expect(build.steps.map(({ id }) => id)).toEqual(targets)
+    expect(steps.map(({ id }) => id)).toEqual(targets)
   })
 
   it('passes build arguments that the target has', () => {
-    for (const { id, args } of build.steps) {
+    for (const { id, args } of steps) {
       const names = valuesOf(args, '--build-arg').map((argument) => argument.split('=')[0])
       const declared = stages.find(({ name }) => name === id)?.args
-      expect([...(declared ?? []), 'BUILDKIT_INLINE_CACHE']).toEqual(expect.arrayContaining(names))
+      expect(names).toEqual(['VERSION', 'REVISION'])
+      expect(declared).toEqual(names)
     }
   })
 
@@ -43,13 +45,31 @@ describe('cloudbuild.yaml', () => {
   })
 
   it('pushes what it builds to Artifact Registry, under a tag of its own', () => {
-    expect(new Set(build.images)).toEqual(new Set(build.steps.flatMap(({ args }) => valuesOf(args, '--tag'))))
-    for (const { id, args } of build.steps) {
-      const repository = `\${_REGION}-docker.pkg.dev/\${PROJECT_ID}/\${_REPOSITORY}/${id}`
-      expect(build.images).toContain(`${repository}:\${_TAG}`)
-      expect(build.images).toEqual(expect.arrayContaining(valuesOf(args, '--cache-from')))
+    const repository = '${_REGION}-docker.pkg.dev/${PROJECT_ID}/${_REPOSITORY}'
+    for (const { id, args } of steps) {
+      expect(args).toContain('--push')
+      expect(valuesOf(args, '--tag')).toEqual([`${repository}/${id}:\${_TAG}`])
     }
     expect(text).not.toContain(':latest')
+  })
+
+  it('keeps every stage for the next build, and looks for it where the last one put it', () => {
+    for (const { id, args } of steps) {
+      const [from = ''] = valuesOf(args, '--cache-from')
+      const [to = ''] = valuesOf(args, '--cache-to')
+      expect(from).toMatch(new RegExp(`^type=registry,ref=.*/cache:${id}$`))
+      expect(to.startsWith(`${from},`)).toBe(true)
+      expect(to).toContain('mode=max')
+    }
+  })
+
+  it('builds in one builder, so that shared stages are made once, and waits for that alone', () => {
+    const [first] = build.steps
+    expect(first?.args).toEqual(expect.arrayContaining(['buildx', 'create', '--driver=docker-container']))
+    for (const { args, waitFor } of steps) {
+      expect(valuesOf(args, '--builder')).toEqual(valuesOf(first?.args ?? [], '--name'))
+      expect(waitFor).toEqual([first?.id])
+    }
   })
 
   it('bounds its time', () => {
