@@ -3,6 +3,7 @@
 `python -m tests.soak_company` does the same for longer, and with a model on disk.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -21,6 +22,8 @@ REPERTOIRE = Repertoire(
     schedulers=offered(SDXL_SCHEDULER),
 )
 
+OF_ONE_SIZE = replace(REPERTOIRE, sizes=SIZES[:1])
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -29,11 +32,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> SdxlEngine:
-    return warm(folder, devices=1, rows=5)
+    return warm(folder, Options(devices=jax.devices()[:1], rows=5))
 
 
-def warm(folder: Path, devices: int, rows: int, batch_lanes: tuple[int, ...] = (1,)) -> SdxlEngine:
-    options = Options(devices=jax.devices()[:devices], rows=rows, batch_lanes=batch_lanes)
+def warm(folder: Path, options: Options) -> SdxlEngine:
     engine = SdxlEngine(folder, options)
     engine.warm(lambda _: None)
     return engine
@@ -53,7 +55,8 @@ def test_on_one_device(engine: SdxlEngine) -> None:
 
 
 def test_on_four_devices_wherever_a_lane_comes_to_lie(engine: SdxlEngine, folder: Path) -> None:
-    company = Company(warm(folder, devices=4, rows=16), REPERTOIRE, alone=engine)
+    four = Options(devices=jax.devices()[:4], rows=16, sizes=[])
+    company = Company(warm(folder, four), OF_ONE_SIZE, alone=engine)
     tally = played(company, range(1000, 1040))
     assert tally.wrong == []
     assert tally.images > 100
@@ -61,7 +64,8 @@ def test_on_four_devices_wherever_a_lane_comes_to_lie(engine: SdxlEngine, folder
 
 def test_in_batches_of_one_fixed_count(folder: Path) -> None:
     """Alone, an image is computed beside copies of itself, by the program that it always has."""
-    company = Company(warm(folder, devices=1, rows=8, batch_lanes=(3,)), REPERTOIRE)
+    three = Options(devices=jax.devices()[:1], rows=8, sizes=[], batch_lanes=(3,))
+    company = Company(warm(folder, three), OF_ONE_SIZE)
     tally = played(company, range(2000, 2040))
     assert tally.wrong == []
     assert tally.images > 100
