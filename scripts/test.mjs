@@ -29,7 +29,7 @@ await script(async () => {
   await setup('test')
   await build()
   await step('Installing kubectl and the checkers of the deployment files', installDeployTools)
-  await installBrowser()
+  if (wanted.length === 0 || wanted.includes('vitest')) await installBrowser()
   const failed = []
   let passedTests = 0
   let failedTests = 0

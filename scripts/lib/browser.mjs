@@ -27,8 +27,9 @@ export async function installBrowser() {
   const ours = process.env['CI'] !== undefined && process.getuid?.() === 0 && onPath('apt-get') !== undefined
   if (find() === undefined && ours) {
     await step('Installing Chromium', async () => {
-      await run('apt-get', ['update', '--quiet'], { quiet: true })
-      await run('apt-get', ['install', '--yes', '--quiet', '--no-install-recommends', 'chromium', 'fonts-liberation'], { quiet: true })
+      const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
+      await run('apt-get', ['update', '--quiet'], { env, quiet: true })
+      await run('apt-get', ['install', '--yes', '--quiet', '--no-install-recommends', 'chromium', 'fonts-liberation'], { env, quiet: true })
     })
   }
   browser()

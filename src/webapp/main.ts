@@ -5,17 +5,21 @@ import { ConfigError, HelpRequested } from '../options.js'
 import { loadWebConfig, type WebConfig } from './config.js'
 import { buildWebApp } from './server.js'
 
-/** Time that streams have to end after a signal, in ms. Their requests go on in the gateway, so nothing is lost. */
-const CLOSE_MS = 5000
+/** Time beyond the drain for closing sockets, in ms. */
+const CLOSE_MARGIN_MS = 2000
 
 async function main(): Promise<void> {
   const config = readConfig()
   const log = createLog(config.logLevel, config.logFormat)
   const app = await buildWebApp({ ...config, log })
-  closeWithGrace({ delay: CLOSE_MS, logger: log }, async ({ signal, err }) => {
+  const drainMs = config.drainTimeout * 1000
+  // The first signal drains; a second one exits at once.
+  closeWithGrace({ delay: drainMs + CLOSE_MARGIN_MS, logger: log }, async ({ signal, err }) => {
     if (err) log.fatal({ err }, 'stopping after an error nobody caught')
-    else log.info({ signal }, `${signal}: stopping`)
+    else log.info({ signal }, `${signal}: finishing what runs, up to ${config.drainTimeout} s`)
+    const cut = setTimeout(() => app.server.closeAllConnections(), err ? 0 : drainMs)
     await app.close()
+    clearTimeout(cut)
     log.flush()
   })
   const listenTextResolver = (address: string) => `ready: the page is on ${address}, images come from ${config.serverUrl.href}`

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { ConfigError, HelpRequested } from '../../src/options.js'
 import { loadWebConfig, options, webHelp } from '../../src/webapp/config.js'
 import { startProcess } from '../support/process.js'
+import { idle, startReadyServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 
 describe('loadWebConfig', () => {
@@ -30,16 +31,33 @@ describe('loadWebConfig', () => {
   })
 })
 
+const address = /the page is on (http:\/\/[\d.]+:\d+)/
+
 describe('the process', () => {
   it('says when it is ready, serves the page, and ends in good order at SIGTERM', async () => {
     const web = startProcess('dist/webapp/main.js', [])
-    const address = /the page is on (http:\/\/[\d.]+:\d+)/
     await until('it is ready', () => address.test(web.output()))
     const page = await fetch(address.exec(web.output())![1]!)
     expect(page.status).toBe(200)
     expect(page.headers.get('content-security-policy')).toContain("default-src 'none'")
     web.child.kill('SIGTERM')
     expect(await web.exit).toEqual({ code: 0, signal: null })
+  })
+
+  it('lets answers finish after SIGTERM, and cuts those that take too long', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
+    const web = startProcess('dist/webapp/main.js', [], { SERVER_URL: server.url, DRAIN_TIMEOUT: '2' })
+    await until('it is ready', () => address.test(web.output()))
+    const ask = (steps: number) =>
+      fetch(`${address.exec(web.output())![1]}/generate`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ prompt: 'x', num_inference_steps: steps }) })
+    const [quick, slow] = [ask(30).then((answer) => answer.status), ask(1000)]
+    const cut = slow.then(() => false, () => true)
+    await until('both run', () => server.service.ledger.inFlight === 2)
+    web.child.kill('SIGTERM')
+    expect(await quick).toBe(200)
+    expect(await cut).toBe(true)
+    expect(await web.exit).toEqual({ code: 0, signal: null })
+    await idle(server)
   })
 
   it('names in one line what keeps it from starting', async () => {

@@ -16,16 +16,14 @@ export class Sizes {
     if (input !== undefined) input.checked = true
   }
 
-  /** Offers other sizes. The chosen one stays if it is among them. */
-  offer(sizes: readonly (readonly number[])[], preferred: string): void {
+  /** Offers other sizes. The chosen one stays if it is among them, else the first of `preferred` that is. */
+  offer(sizes: readonly (readonly number[])[], ...preferred: string[]): void {
     const names = sizes.map(([width = 0, height = 0]) => sizeName(width, height))
     if (names.length === 0 || names.join() === this.#names.join()) return
     const chosen = this.value
     this.#names = names
     this.#box.replaceChildren(...sizes.map(([width = 1, height = 1]) => chip(width, height)))
-    this.value = names[0]!
-    this.value = preferred
-    this.value = chosen
+    this.value = [chosen, ...preferred].find((name) => names.includes(name)) ?? names[0]!
   }
 }
 

@@ -15,7 +15,8 @@ const WORDS: Readonly<Record<Theme, { text: string; label: string }>> = {
 export function startTheme(): void {
   const button = byId('theme', HTMLButtonElement)
   const text = byId('theme-text', HTMLSpanElement)
-  let theme = recall<{ theme: Theme }>(NAME)?.theme ?? 'auto'
+  const remembered = recall<{ theme: Theme }>(NAME)?.theme
+  let theme = THEMES.find((known) => known === remembered) ?? 'auto'
   const show = () => {
     if (theme === 'auto') delete document.documentElement.dataset['theme']
     else document.documentElement.dataset['theme'] = theme
