@@ -96,6 +96,8 @@ async function createBase({ log, bodyLimit, receiveTimeout, logPrompts }: AppPar
     logController: new LogController({ requestIdLogLabel: 'requestId', disableRequestLogging: true }),
     // A client has this long to send its request; how long an answer may take is the service's to say.
     requestTimeout: receiveTimeout,
+    // Node takes the longer one of these two for the whole request, and looks every 30 s by default.
+    http: { headersTimeout: receiveTimeout, connectionsCheckingInterval: Math.ceil(receiveTimeout / 4) },
     forceCloseConnections: 'idle',
     // Strict: "7" is no number, and an unknown field is a mistake that the client wants to hear about.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } }

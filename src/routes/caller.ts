@@ -37,7 +37,14 @@ export function scopeOf({ access }: FastifyRequest): string {
 export function attachClient(run: Run, request: FastifyRequest, reply: FastifyReply): () => void {
   const detach = run.attach()
   if (!run.ended) run.finished.then(({ timings }) => request.span.stages(timings)).catch(() => undefined)
-  reply.raw.once('close', detach)
-  if (request.raw.socket.destroyed) detach()
+  const { socket } = request.raw
+  // Of the answers that wait for their turn on a pipelined connection, only the first is told that it has closed.
+  socket.setMaxListeners(Infinity)
+  socket.once('close', detach)
+  reply.raw.once('close', () => {
+    socket.off('close', detach)
+    detach()
+  })
+  if (socket.destroyed) detach()
   return detach
 }

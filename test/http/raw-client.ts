@@ -1,0 +1,83 @@
+import net from 'node:net'
+import { onTestFinished } from 'vitest'
+import type { RunningServer } from '../support/server.js'
+
+export interface RawAnswer {
+  status: number
+  /** Names in lower case. */
+  headers: Record<string, string>
+  body: Buffer
+}
+
+/** A client that writes bytes of its own choice and reads what comes, without any manners of HTTP. */
+export class RawClient {
+  readonly socket: net.Socket
+  /** Settles when the connection is closed, by whomever. */
+  readonly closed: Promise<void>
+  #received: Buffer = Buffer.alloc(0)
+  #wake: () => void = () => undefined
+  #isClosed = false
+
+  constructor(server: RunningServer) {
+    this.socket = net.connect({ port: Number(new URL(server.url).port), host: '127.0.0.1', allowHalfOpen: true })
+    // A reset is one of the ways to be shown the door.
+    this.socket.on('error', () => undefined)
+    this.socket.on('data', (chunk) => {
+      this.#received = Buffer.concat([this.#received, chunk])
+      this.#wake()
+    })
+    this.socket.on('end', () => this.socket.end())
+    this.closed = new Promise((resolve) =>
+      this.socket.once('close', () => {
+        this.#isClosed = true
+        this.#wake()
+        resolve()
+      })
+    )
+    onTestFinished(() => void this.socket.destroy())
+  }
+
+  /** Writes bytes; resolves when they are with the kernel, or the connection is gone. */
+  write(data: string | Uint8Array): Promise<void> {
+    return new Promise((resolve) => void this.socket.write(data, () => resolve()))
+  }
+
+  /** The next whole answer; undefined when the connection is closed before one. */
+  async answer(): Promise<RawAnswer | undefined> {
+    for (;;) {
+      const taken = takeAnswer(this.#received)
+      if (taken !== undefined) {
+        this.#received = taken.rest
+        if (taken.answer.status !== 100) return taken.answer
+        continue
+      }
+      if (this.#isClosed) return undefined
+      await new Promise<void>((resolve) => (this.#wake = resolve))
+    }
+  }
+}
+
+/** Takes one answer off the front of what was received. */
+function takeAnswer(received: Buffer): { answer: RawAnswer; rest: Buffer } | undefined {
+  const end = received.indexOf('\r\n\r\n')
+  if (end === -1) return undefined
+  const [first, ...lines] = received.subarray(0, end).toString('latin1').split('\r\n')
+  const status = Number(/^HTTP\/1\.[01] (\d{3})/.exec(first!)?.[1])
+  const headers = Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 1).trim()]))
+  const from = end + 4
+  const to = from + bodyLength(headers, received.subarray(from))
+  return received.length < to ? undefined : { answer: { status, headers, body: received.subarray(from, to) }, rest: received.subarray(to) }
+}
+
+/** Bytes of a body as it is sent: chunks are not joined. */
+function bodyLength(headers: Record<string, string>, received: Buffer): number {
+  if (headers['transfer-encoding'] !== 'chunked') return Number(headers['content-length'] ?? 0)
+  const end = received.indexOf('0\r\n\r\n')
+  return end === -1 ? Infinity : end + 5
+}
+
+/** A POST /generate as bytes. */
+export function rawGenerate(body: object, headers: readonly string[] = []): string {
+  const text = JSON.stringify(body)
+  return ['POST /generate HTTP/1.1', 'host: x', 'content-type: application/json', `content-length: ${Buffer.byteLength(text)}`, ...headers, '', text].join('\r\n')
+}
