@@ -136,6 +136,13 @@ describe.each(overlays.filter((folder) => kustomizationOf(folder).includes('/web
     expect(named<Service>(manifests, 'Service', hostname).spec.ports.map((service) => String(service.port))).toContain(port)
   })
 
+  it('leaves the Service, drains and closes within its time', () => {
+    const { terminationGracePeriodSeconds: grace = 30 } = named<Deployment>(manifests, 'Deployment', 'easel-webapp').spec.template.spec
+    const linger = webapp.lifecycle?.preStop?.sleep?.seconds ?? 0
+    expect(linger).toBeGreaterThan(0)
+    expect(linger + loadWebConfig([], imageAndPod(webapp, manifests)).drainTimeout + CLOSE_MARGIN_S).toBeLessThanOrEqual(grace)
+  })
+
   it('sets only variables that it reads', () => {
     expect(unread((webapp.env ?? []).map(({ name }) => name), [webProgram])).toEqual([])
   })
