@@ -133,6 +133,28 @@ class Config:
         ),
     ] = (1,)
 
+    methods: Annotated[
+        str,
+        Option(
+            "--methods",
+            "METHODS",
+            options.choice("auto", "plain", "fast"),
+            "how the heavy parts are computed: plain JAX, fast for TPUs (kernels of our own, not "
+            "yet run on one), or auto (fast on TPUs)",
+        ),
+    ] = "auto"
+
+    artifacts: Annotated[
+        Path | None,
+        Option(
+            "--artifacts",
+            "ARTIFACTS",
+            Path,
+            "a folder of programs that easel-compile made ahead; those that do not fit are "
+            "compiled anew, and the log says why",
+        ),
+    ] = None
+
     compile_cache: Annotated[
         Path | None,
         Option(

@@ -48,5 +48,7 @@ def _sdxl(config: Config) -> Engine:
         sizes=config.sizes,
         rows=config.rows,
         batch_lanes=config.batch_lanes,
+        methods=config.methods,
+        artifacts=config.artifacts,
     )
     return SdxlEngine(config.model, chosen)

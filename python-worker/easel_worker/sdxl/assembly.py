@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from easel_worker.sdxl.artifacts import ArtifactError, UseArtifacts
+from easel_worker.sdxl.compilation import CompileHere, Compiler
 from easel_worker.sdxl.describe import Description
 from easel_worker.sdxl.model import load_params
 from easel_worker.sdxl.options import Options
@@ -29,7 +31,10 @@ def assemble(
     config, mesh = about.config, make_mesh(options.chosen_devices())
     params = load_params(folder, config, options.chosen_dtypes(), replicate(mesh), report)
     text = about.empty_text
-    programs = ProgramSet(config, params, mesh, (len(text.ids), len(text.ids_2)), report)
+    tokens = (len(text.ids), len(text.ids_2))
+    compiler = _compiler(options, report)
+    methods = options.chosen_methods()
+    programs = ProgramSet(config, params, mesh, tokens, methods=methods, compiler=compiler)
     for size in about.capabilities.sizes:
         programs.add_size(Size(*size), options.lane_counts())
     return Runner(
@@ -40,3 +45,14 @@ def assemble(
         empty_text=text,
         lane_counts=options.lane_counts(),
     )
+
+
+def _compiler(options: Options, report: Callable[[str], None]) -> Compiler:
+    """One that takes what was compiled ahead, if it was compiled for us."""
+    if options.artifacts is None:
+        return CompileHere(report)
+    try:
+        return UseArtifacts(options.artifacts, options.chosen_devices(), report)
+    except ArtifactError as error:
+        report(f"compiling anew: {error}")
+        return CompileHere(report)

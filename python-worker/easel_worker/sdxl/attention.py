@@ -4,6 +4,7 @@ Keys and values of cross attention depend on the prompt alone, so they are made 
 their own (`project_context`): a sampler may compute them once per prompt instead of at each step.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -11,6 +12,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from easel_worker.sdxl import layers, params
+from easel_worker.sdxl.kernels import attention as kernel
+from easel_worker.sdxl.methods import PLAIN, Methods
 from easel_worker.sdxl.params import Params, ParamTree
 
 TRANSFORMER_GROUP_NORM_EPS = 1e-6
@@ -37,17 +40,26 @@ def merge_heads(x: Array) -> Array:
     return x.reshape(*x.shape[:-2], -1)
 
 
-def attend(query: Array, kv: KeyValue, *, mask: Array | None = None) -> Array:
+def attend(
+    query: Array, kv: KeyValue, *, mask: Array | None = None, methods: Methods = PLAIN
+) -> Array:
     """Scaled dot-product attention with a float32 softmax.
 
     Args:
         query: [B, tokens, heads, features].
         kv: keys and values, of as many heads.
         mask: [tokens, kv tokens], True where attention is allowed; None allows all.
+        methods: how.
 
     Returns:
         [B, tokens, heads, features].
     """
+    if methods.attention_kernel and mask is None:
+        q, k, v = (merge_heads(each) for each in (query, *kv))
+        heads = query.shape[2]
+        if kernel.fits(q, k, heads):
+            attended = kernel.attend(q, k, v, heads, interpret=methods.interpret)
+            return attended.reshape(query.shape)
     exact = layers.precision(query.dtype)
     scores = jnp.einsum(
         "bqhd,bkhd->bhqk", query, kv.key, precision=exact, preferred_element_type=jnp.float32
@@ -76,10 +88,10 @@ def project_kv(tree: Params, context: Array, heads: int) -> KeyValue:
     return KeyValue(key, value)
 
 
-def attention(tree: Params, x: Array, kv: KeyValue) -> Array:
+def attention(tree: Params, x: Array, kv: KeyValue, methods: Methods = PLAIN) -> Array:
     """Attention of x [B, tokens, C] to given keys and values → [B, tokens, C]."""
     query = split_heads(layers.linear(tree["to_q"], x), kv.key.shape[2])
-    return layers.linear(tree["to_out"], merge_heads(attend(query, kv)))
+    return layers.linear(tree["to_out"], merge_heads(attend(query, kv, methods=methods)))
 
 
 def declare_block(name: str, features: int, context: int) -> ParamTree:
@@ -95,20 +107,21 @@ def declare_block(name: str, features: int, context: int) -> ParamTree:
     }
 
 
-def block(tree: Params, x: Array, kv: KeyValue) -> Array:
+def block(tree: Params, x: Array, kv: KeyValue, methods: Methods = PLAIN) -> Array:
     """x [B, tokens, C] → [B, tokens, C], looking at the prompt's keys and values.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/attention.py#L960
     """
+    norm = partial(layers.layer_norm, eps=LAYER_NORM_EPS, methods=methods)
     with jax.named_scope("self_attention"):
-        normal = layers.layer_norm(tree["norm1"], x, eps=LAYER_NORM_EPS)
+        normal = norm(tree["norm1"], x)
         own = project_kv(tree["attn1"], normal, kv.key.shape[2])
-        x = x + attention(tree["attn1"], normal, own)
+        x = x + attention(tree["attn1"], normal, own, methods)
     with jax.named_scope("cross_attention"):
-        normal = layers.layer_norm(tree["norm2"], x, eps=LAYER_NORM_EPS)
-        x = x + attention(tree["attn2"], normal, kv)
+        normal = norm(tree["norm2"], x)
+        x = x + attention(tree["attn2"], normal, kv, methods)
     with jax.named_scope("feed_forward"):
-        normal = layers.layer_norm(tree["norm3"], x, eps=LAYER_NORM_EPS)
+        normal = norm(tree["norm3"], x)
         return x + geglu_feed_forward(tree, normal)
 
 
@@ -153,15 +166,18 @@ def project_context(tree: Params, context: Array, heads: int) -> BlockContext:
     return [project_kv(each["attn2"], context, heads) for each in tree["blocks"]]
 
 
-def transformer(tree: Params, image: Array, context: BlockContext, *, groups: int) -> Array:
+def transformer(
+    tree: Params, image: Array, context: BlockContext, *, groups: int, methods: Methods = PLAIN
+) -> Array:
     """image [B, H, W, C] → [B, H, W, C], with its pixels as tokens.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/transformers/transformer_2d.py#L324
     """
-    x = layers.group_norm(tree["norm"], image, groups=groups, eps=TRANSFORMER_GROUP_NORM_EPS)
+    eps = TRANSFORMER_GROUP_NORM_EPS
+    x = layers.group_norm(tree["norm"], image, groups=groups, eps=eps, methods=methods)
     x = x.reshape(image.shape[0], -1, image.shape[-1])
     x = layers.linear(tree["proj_in"], x)
     for i, (block_params, kv) in enumerate(zip(tree["blocks"], context, strict=True)):
         with jax.named_scope(f"block_{i}"):
-            x = block(block_params, x, kv)
+            x = block(block_params, x, kv, methods)
     return image + layers.linear(tree["proj_out"], x).reshape(image.shape)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 from jax.sharding import Sharding
@@ -23,23 +23,46 @@ class Program:
     run: Callable[..., Any]
 
 
-def compile_ahead(
-    name: str, function: Callable[..., Any], arguments: tuple[Any, ...], where: Sharding
-) -> Program:
-    """Compile a function for arguments of given shapes.
+class Compiler(Protocol):
+    """Makes programs, one way or another."""
 
-    Args:
-        name: for people.
-        function: pure.
-        arguments: pytrees of arrays or of `jax.ShapeDtypeStruct`.
-        where: the sharding of all arguments and results.
-    """
-    started = time.perf_counter()
-    with _cache_hits() as hits:
-        jitted = jax.jit(function, in_shardings=where, out_shardings=where)
-        compiled = jitted.lower(*arguments).compile()
-    seconds = time.perf_counter() - started
-    return Program(ProgramInfo(name, round(seconds, 3), cached=bool(hits)), compiled)
+    def compile(
+        self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], where: Sharding
+    ) -> Program:
+        """A program for arguments of given shapes.
+
+        Args:
+            name: for people.
+            function: pure.
+            arguments: pytrees of arrays or of `jax.ShapeDtypeStruct`.
+            where: the sharding of all arguments and results.
+        """
+        ...
+
+
+def trace(function: Callable[..., Any], arguments: tuple[Any, ...], where: Sharding) -> Any:
+    """A function as jax sees it, still to be lowered and compiled."""
+    return jax.jit(function, in_shardings=where, out_shardings=where).trace(*arguments)
+
+
+class CompileHere:
+    """Compiles for the devices of this process, or finds the program in the persistent cache."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        """`report` is called with a readable line for each program."""
+        self._report = report
+
+    def compile(
+        self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], where: Sharding
+    ) -> Program:
+        """See `Compiler.compile`."""
+        started = time.perf_counter()
+        with _cache_hits() as hits:
+            compiled = trace(function, arguments, where).lower().compile()
+        info = ProgramInfo(name, round(time.perf_counter() - started, 3), cached=bool(hits))
+        source = " (from the cache)" if info.cached else ""
+        self._report(f"compiled {name} in {info.seconds:.1f} s{source}")
+        return Program(info, compiled)
 
 
 def cache_programs_in(folder: Path) -> None:

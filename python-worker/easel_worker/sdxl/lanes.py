@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from easel_worker.engine import Job
-from easel_worker.sdxl.programs import LaneInput, Prompt, Size, State, StepNumbers
+from easel_worker.sdxl.programs import Conditions, LaneInput, Size, State, StepNumbers
 from easel_worker.sdxl.samplers.table import Coefficients, Table
 
 
@@ -17,15 +17,13 @@ class SdxlLane:
     Attributes:
         job: what is being made.
         table: its scheduler's.
-        prompt: encoded.
-        negative: encoded too; None for an unguided image.
+        conditions: what its prompts say to each step.
         state: after `step` steps.
     """
 
     job: Job
     table: Table
-    prompt: Prompt
-    negative: Prompt | None
+    conditions: Conditions
     state: State
     step: int = 0
 
@@ -37,7 +35,7 @@ class SdxlLane:
     @property
     def input(self) -> LaneInput:
         """The arrays for the next step."""
-        return LaneInput(self.state, self.prompt, self.negative)
+        return LaneInput(self.state, self.conditions)
 
 
 @dataclass(frozen=True)

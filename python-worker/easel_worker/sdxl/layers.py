@@ -13,6 +13,8 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+from easel_worker.sdxl.kernels import convolution as kernel
+from easel_worker.sdxl.methods import PLAIN, Methods
 from easel_worker.sdxl.params import Params
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
@@ -33,9 +35,19 @@ def linear(params: Params, x: Array) -> Array:
     return y if bias is None else y + bias
 
 
-def conv(params: Params, x: Array, *, stride: int = 1, padding: Padding = SAME_3X3) -> Array:
+def conv(
+    params: Params,
+    x: Array,
+    *,
+    stride: int = 1,
+    padding: Padding = SAME_3X3,
+    methods: Methods = PLAIN,
+) -> Array:
     """x [B, H, W, in] → [B, H', W', out]."""
     bias: Array = params["bias"]
+    same = stride == 1 and padding == SAME_3X3
+    if methods.convolution_kernel and same and kernel.fits(x, params["weight"]):
+        return kernel.convolve(x, params["weight"], bias, None, interpret=methods.interpret)
     y = lax.conv_general_dilated(
         x,
         params["weight"],
@@ -47,24 +59,85 @@ def conv(params: Params, x: Array, *, stride: int = 1, padding: Padding = SAME_3
     return y + bias
 
 
-def group_norm(params: Params, x: Array, *, groups: int, eps: float) -> Array:
+def norm_silu_conv(
+    norm: Params,
+    params: Params,
+    x: Array,
+    *,
+    groups: int,
+    eps: float,
+    offset: Array | None = None,
+    methods: Methods = PLAIN,
+) -> Array:
+    """conv(silu(group_norm(x))) + offset, which a TPU does in one go.
+
+    Args:
+        norm: parameters of the norm.
+        params: of the convolution.
+        x: [B, H, W, in].
+        groups: of the norm.
+        eps: of the norm.
+        offset: added to all pixels of an image [B, out], or None.
+        methods: how.
+
+    Returns:
+        [B, H, W, out].
+    """
+    if methods.convolution_kernel and kernel.fits(x, params["weight"]):
+        bias: Array = params["bias"] if offset is None else params["bias"] + offset
+        affine = _group_affine(norm, x, groups=groups, eps=eps)
+        return kernel.convolve(x, params["weight"], bias, affine, interpret=methods.interpret)
+    y = conv(params, jax.nn.silu(group_norm(norm, x, groups=groups, eps=eps, methods=methods)))
+    return y if offset is None else y + offset[:, None, None, :]
+
+
+def group_norm(
+    params: Params, x: Array, *, groups: int, eps: float, methods: Methods = PLAIN
+) -> Array:
     """Normalise x [B, ..., C] over all but the batch in each of `groups` runs of channels."""
-    grouped = x.astype(jnp.float32).reshape(x.shape[0], -1, groups, x.shape[-1] // groups)
-    normal = _standardise(grouped, axes=(1, 3), eps=eps).reshape(x.shape)
+    grouped = _in_groups(x, groups)
+    normal = _standardise(grouped, axes=(1, 3), eps=eps, methods=methods).reshape(x.shape)
     return _affine(params, normal, x.dtype)
 
 
-def layer_norm(params: Params, x: Array, *, eps: float) -> Array:
+def layer_norm(params: Params, x: Array, *, eps: float, methods: Methods = PLAIN) -> Array:
     """Normalise x [..., C] over its channels."""
-    normal = _standardise(x.astype(jnp.float32), axes=(-1,), eps=eps)
+    normal = _standardise(x.astype(jnp.float32), axes=(-1,), eps=eps, methods=methods)
     return _affine(params, normal, x.dtype)
 
 
-def _standardise(x: Array, *, axes: tuple[int, ...], eps: float) -> Array:
-    """Zero mean and unit variance over `axes`. The one place that decides how moments are found."""
+def _in_groups(x: Array, groups: int) -> Array:
+    """x [B, ..., C] → [B, pixels, groups, C / groups], float32."""
+    return x.astype(jnp.float32).reshape(x.shape[0], -1, groups, x.shape[-1] // groups)
+
+
+def _standardise(x: Array, *, axes: tuple[int, ...], eps: float, methods: Methods) -> Array:
+    """Zero mean and unit variance over `axes`."""
+    if methods.one_pass_norms:
+        mean, variance = _moments(x, axes)
+        return (x - mean) * lax.rsqrt(variance + eps)
     centred = x - jnp.mean(x, axis=axes, keepdims=True)
     variance = jnp.mean(jnp.square(centred), axis=axes, keepdims=True)
     return centred * lax.rsqrt(variance + eps)
+
+
+def _moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """Mean and variance of float32 x, which is read once. Rounding may not make it negative."""
+    mean = jnp.mean(x, axis=axes, keepdims=True)
+    square = jnp.mean(jnp.square(x), axis=axes, keepdims=True)
+    return mean, jnp.maximum(square - jnp.square(mean), 0.0)
+
+
+def _group_affine(params: Params, x: Array, *, groups: int, eps: float) -> tuple[Array, Array]:
+    """A group norm of x [B, ..., C] as scale and shift of its channels, [B, C] each, float32."""
+    mean, variance = _moments(_in_groups(x, groups), (1, 3))
+    each = (x.shape[0], groups, x.shape[-1] // groups)
+
+    def by_channel(moment: Array) -> Array:
+        return jnp.broadcast_to(moment[:, 0], each).reshape(x.shape[0], -1)
+
+    scale = by_channel(lax.rsqrt(variance + eps)) * params["weight"].astype(jnp.float32)
+    return scale, params["bias"].astype(jnp.float32) - by_channel(mean) * scale
 
 
 def _affine(params: Params, normal: Array, dtype: DTypeLike) -> Array:
@@ -74,8 +147,11 @@ def _affine(params: Params, normal: Array, dtype: DTypeLike) -> Array:
 
 
 def gelu(x: Array) -> Array:
-    """The exact GELU, by the error function (not the tanh approximation)."""
-    return jax.nn.gelu(x, approximate=False)
+    """The exact GELU, by the error function (not the tanh approximation).
+
+    By `erf` as PyTorch has it: `jax.nn.gelu` takes `erfc`, which a TPU computes by long division.
+    """
+    return 0.5 * x * (1.0 + lax.erf(x * math.sqrt(0.5)))
 
 
 def quick_gelu(x: Array) -> Array:

@@ -2,12 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from easel_worker.engine import Limits
+from easel_worker.sdxl import methods
+from easel_worker.sdxl.methods import Methods
 from easel_worker.sdxl.model import Dtypes
 from easel_worker.sdxl.programs import Size
 
@@ -35,6 +38,8 @@ class Options:
         batch_lanes: how many lanes a device computes in one call, a program for each choice. With
             others than 1, the last bits of an image may depend on how many others there are.
         limits: the most that a request may ask for.
+        methods: how the heavy parts are computed: "auto", "plain" or "fast"; see `methods`.
+        artifacts: a folder of programs that were compiled ahead; see `artifacts`.
     """
 
     dtype: str = "auto"
@@ -44,12 +49,15 @@ class Options:
     rows: int | None = None
     batch_lanes: Sequence[int] = (1,)
     limits: Limits = _LIMITS
+    methods: str = "auto"
+    artifacts: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("dtype", "vae_dtype"):
             value = getattr(self, name)
             if value != "auto" and value not in _DTYPES:
                 raise ValueError(f"{name} is {value!r}: choose auto, {', '.join(_DTYPES)}")
+        methods.choose(self.methods, "cpu")
         if not self.batch_lanes or min(self.batch_lanes) < 1:
             raise ValueError(f"batch_lanes is {self.batch_lanes!r}: choose counts of 1 or more")
         if self.rows is not None and self.rows < 2:
@@ -67,6 +75,10 @@ class Options:
         automatic = jnp.float32 if on_cpu else jnp.bfloat16
         model = _DTYPES.get(self.dtype, automatic)
         return Dtypes(model, _DTYPES.get(self.vae_dtype, model))
+
+    def chosen_methods(self) -> Methods:
+        """How the heavy parts of the model are computed."""
+        return methods.choose(self.methods, self.chosen_devices()[0].platform)
 
     def chosen_rows(self) -> int:
         """How many rows a step takes."""

@@ -10,10 +10,11 @@ from jax.sharding import Mesh
 
 from easel_worker.engine import ProgramInfo
 from easel_worker.sdxl import programs
-from easel_worker.sdxl.compilation import Program, compile_ahead
+from easel_worker.sdxl.compilation import Compiler, Program
 from easel_worker.sdxl.config import SdxlConfig
+from easel_worker.sdxl.methods import Methods
 from easel_worker.sdxl.model import SdxlParams
-from easel_worker.sdxl.programs import LaneInput, Prompt, Size, State, StepNumbers
+from easel_worker.sdxl.programs import Conditions, LaneInput, Prompt, Size, State, StepNumbers
 from easel_worker.sdxl.samplers.table import Coefficients
 from easel_worker.sdxl.sharding import replicated
 
@@ -35,7 +36,9 @@ class ProgramSet:
         params: SdxlParams,
         mesh: Mesh,
         tokens: tuple[int, int],
-        report: Callable[[str], None],
+        *,
+        methods: Methods,
+        compiler: Compiler,
     ) -> None:
         """Compile what does not depend on the size.
 
@@ -44,12 +47,14 @@ class ProgramSet:
             params: its parameters, or only their shapes.
             mesh: the devices to compile for.
             tokens: how many ids a text has for each encoder.
-            report: called with a readable line for each program.
+            methods: how they compute.
+            compiler: makes each program.
         """
         self._config = config
         self._params = params
         self._mesh = mesh
-        self._report = report
+        self._methods = methods
+        self._compiler = compiler
         self._all: list[Program] = []
         self._begin: dict[Size, Program] = {}
         self._denoise: dict[DenoiseKey, Program] = {}
@@ -59,6 +64,10 @@ class ProgramSet:
         texts = (_ids(tokens[0]), _ids(tokens[1]), np.int32(0))
         self._encode = self._compile("encode", encode, params.text, *texts)
         self._prompt: Prompt = jax.eval_shape(encode, params.text, *texts)
+        self._project: dict[int, Program] = {}
+        self._conditions: dict[int, Conditions] = {}
+        for rows in (2, 1):
+            self._add_projection(rows)
 
     def add_size(self, size: Size, lane_counts: Sequence[int]) -> None:
         """Compile all that images of a size need.
@@ -76,7 +85,7 @@ class ProgramSet:
         for lanes in lane_counts:
             for guided in (True, False):
                 self._add_denoise(DenoiseKey(size, lanes, guided), state)
-        decode = partial(programs.decode, config=config)
+        decode = partial(programs.decode, config=config, methods=self._methods)
         name = f"decode {size}"
         self._decode[size] = self._compile(name, decode, self._params.vae, state.sample)
         self._add_preview(size, state)
@@ -90,6 +99,10 @@ class ProgramSet:
     def encode(self) -> Callable[..., Prompt]:
         """`programs.encode` without its keywords."""
         return self._encode.run
+
+    def project(self, rows: int) -> Callable[..., Conditions]:
+        """`programs.project` for one prompt or two, without its keywords."""
+        return self._project[rows].run
 
     def begin(self, size: Size) -> Callable[..., State]:
         """`programs.begin` without its keywords."""
@@ -112,10 +125,21 @@ class ProgramSet:
         """Shapes and dtypes of an encoded prompt."""
         return self._prompt
 
+    def _add_projection(self, rows: int) -> None:
+        project = partial(programs.project, config=self._config)
+        arguments = (self._params.unet, (self._prompt,) * rows)
+        self._project[rows] = self._compile(f"project x{rows}", project, *arguments)
+        self._conditions[rows] = jax.eval_shape(project, *arguments)
+
     def _add_denoise(self, key: DenoiseKey, state: State) -> None:
-        prompt = self._prompt
-        lane = LaneInput(state, prompt, prompt if key.guided else None)
-        denoise = partial(programs.denoise, config=self._config, mesh=self._mesh, size=key.size)
+        lane = LaneInput(state, self._conditions[2 if key.guided else 1])
+        denoise = partial(
+            programs.denoise,
+            config=self._config,
+            mesh=self._mesh,
+            size=key.size,
+            methods=self._methods,
+        )
         name = f"denoise {key.size} {'guided' if key.guided else 'unguided'} x{key.lanes}"
         lanes = (lane,) * key.lanes
         numbers = _numbers(key.lanes)
@@ -126,15 +150,15 @@ class ProgramSet:
         if shrink == 1:
             self._preview[size] = self._decode[size]
             return
-        preview = partial(programs.preview, config=self._config, shrink=shrink)
+        preview = partial(
+            programs.preview, config=self._config, shrink=shrink, methods=self._methods
+        )
         name = f"preview {size} 1/{shrink}"
         self._preview[size] = self._compile(name, preview, self._params.vae, state.image)
 
     def _compile(self, name: str, function: Callable[..., Any], *arguments: Any) -> Program:
-        program = compile_ahead(name, function, arguments, replicated(self._mesh))
+        program = self._compiler.compile(name, function, arguments, replicated(self._mesh))
         self._all.append(program)
-        source = " (from the cache)" if program.info.cached else ""
-        self._report(f"compiled {name} in {program.info.seconds:.1f} s{source}")
         return program
 
 

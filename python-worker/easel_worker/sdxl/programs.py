@@ -1,4 +1,4 @@
-"""What runs on the devices, as pure functions: encode, begin, denoise, decode, preview.
+"""What runs on the devices, as pure functions: encode, project, begin, denoise, decode, preview.
 
 A *lane* is one image in flight. Its arrays are separate values, not slots of a shared buffer: the
 denoising program takes any lanes, stacks them, and gives them back one by one.
@@ -14,10 +14,12 @@ from jax.typing import ArrayLike
 
 from easel_worker.sdxl import text_encoder, unet, vae
 from easel_worker.sdxl.config import SdxlConfig
+from easel_worker.sdxl.methods import Methods
 from easel_worker.sdxl.model import TextParams
 from easel_worker.sdxl.params import Params
 from easel_worker.sdxl.samplers.table import Coefficients, advance
 from easel_worker.sdxl.sharding import BY_LANE, WHOLE
+from easel_worker.sdxl.unet import PromptContext
 
 PREVIEW_SIDE = 256
 """Pixels of a preview's longer side, at least, where the image has them."""
@@ -47,12 +49,21 @@ class State(NamedTuple):
     image: Array
 
 
+class Conditions(NamedTuple):
+    """What steps need to know of prompts: one row, or with guidance two, the negative one first.
+
+    Keys and values of each cross attention [rows, ...], and pooled prompts [rows, features].
+    """
+
+    context: PromptContext
+    pooled: Array
+
+
 class LaneInput(NamedTuple):
-    """A lane's arrays for one step. `negative` is None without guidance."""
+    """A lane's arrays for one step."""
 
     state: State
-    prompt: Prompt
-    negative: Prompt | None
+    conditions: Conditions
 
 
 class StepNumbers(NamedTuple):
@@ -99,6 +110,19 @@ def encode(
     return Prompt(jnp.concatenate(states, axis=-1), second.pooled[0])
 
 
+def project(params: Params, prompts: tuple[Prompt, ...], *, config: SdxlConfig) -> Conditions:
+    """What is the same at all steps of an image.
+
+    Args:
+        params: of the UNet.
+        prompts: the prompt; with guidance the negative prompt before it.
+        config: the model's.
+    """
+    context = jnp.stack([prompt.context for prompt in prompts])
+    pooled = jnp.stack([prompt.pooled for prompt in prompts])
+    return Conditions(unet.project_context(params, config.unet, context), pooled)
+
+
 def begin(seed: Array, initial: Array, *, shape: tuple[int, ...]) -> State:
     """The state before the first step: `initial` times the seed's noise."""
     return State(initial * draw_noise(seed, 0, shape=shape), jnp.zeros(shape, jnp.float32))
@@ -121,6 +145,7 @@ def denoise(
     config: SdxlConfig,
     mesh: Mesh,
     size: Size,
+    methods: Methods,
 ) -> tuple[State, ...]:
     """One step of several lanes of one size, either all guided or none.
 
@@ -134,6 +159,7 @@ def denoise(
         config: the model's.
         mesh: the devices; their number divides that of the lanes.
         size: of the images.
+        methods: how it is computed.
 
     Returns:
         The lanes' new states, in order.
@@ -141,35 +167,50 @@ def denoise(
 
     def on_each_device(params: Params, lanes: LaneInput, numbers: StepNumbers) -> State:
         with jax.named_scope("unet"):
-            output = _predict(params, lanes, numbers, config=config, size=size)
+            output = _predict(params, lanes, numbers, config=config, size=size, methods=methods)
         with jax.named_scope("advance"):
             return _advance(lanes.state, output, numbers)
 
     stacked: LaneInput = jax.tree.map(lambda *arrays: jnp.stack(arrays), *lanes)
     states = jax.shard_map(
-        on_each_device, mesh=mesh, in_specs=(WHOLE, BY_LANE, BY_LANE), out_specs=BY_LANE
+        on_each_device,
+        mesh=mesh,
+        in_specs=(WHOLE, BY_LANE, BY_LANE),
+        out_specs=BY_LANE,
+        check_vma=not methods.uses_kernels,  # whose results do not say over what they vary
     )(params, stacked, numbers)
     return tuple(State(states.sample[i], states.image[i]) for i in range(len(lanes)))
 
 
 def _predict(
-    params: Params, lanes: LaneInput, numbers: StepNumbers, *, config: SdxlConfig, size: Size
+    params: Params,
+    lanes: LaneInput,
+    numbers: StepNumbers,
+    *,
+    config: SdxlConfig,
+    size: Size,
+    methods: Methods,
 ) -> Array:
-    """The UNet's output for each lane, guided where there are negative prompts, float32.
+    """The UNet's output for each lane, guided where there are two rows, float32.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl.py#L1199
     """
-    sample, timestep, prompt = lanes.state.sample, jnp.asarray(numbers.timestep), lanes.prompt
-    if lanes.negative is not None:
-        sample, timestep = jnp.concatenate([sample] * 2), jnp.concatenate([timestep] * 2)
-        prompt = jax.tree.map(lambda *rows: jnp.concatenate(rows), lanes.negative, prompt)
-    time_ids = _time_ids(size, rows=len(sample))
-    output = unet.apply(
-        params, config.unet, sample, timestep, prompt.context, prompt.pooled, time_ids
-    ).astype(jnp.float32)
-    if lanes.negative is None:
-        return output
-    away, towards = jnp.split(output, 2)
+    count, rows = lanes.conditions.pooled.shape[:2]
+    conditions = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), lanes.conditions)
+    output = unet.apply_to_prompt(
+        params,
+        config.unet,
+        jnp.repeat(lanes.state.sample, rows, axis=0),
+        jnp.repeat(jnp.asarray(numbers.timestep), rows),
+        conditions.context,
+        conditions.pooled,
+        _time_ids(size, rows=count * rows),
+        methods=methods,
+    )
+    by_lane = output.astype(jnp.float32).reshape(count, rows, *output.shape[1:])
+    if rows == 1:
+        return by_lane[:, 0]
+    away, towards = by_lane[:, 0], by_lane[:, 1]
     return away + _per_lane(numbers.guidance) * (towards - away)
 
 
@@ -195,24 +236,26 @@ def _per_lane(numbers: ArrayLike) -> Array:
     return jnp.asarray(numbers)[:, None, None, None]
 
 
-def decode(params: Params, sample: Array, *, config: SdxlConfig) -> Array:
+def decode(params: Params, sample: Array, *, config: SdxlConfig, methods: Methods) -> Array:
     """Latents [h, w, channels] → pixels [H, W, 3], uint8, rounded as diffusers does.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/image_processor.py#L143
     """
     latents = vae.unscale(config.vae, sample[None])
-    image = vae.decode(params, config.vae, latents)[0].astype(jnp.float32)
+    image = vae.decode(params, config.vae, latents, methods=methods)[0].astype(jnp.float32)
     return jnp.round(jnp.clip(image * 0.5 + 0.5, 0.0, 1.0) * 255.0).astype(jnp.uint8)
 
 
-def preview(params: Params, image: Array, *, config: SdxlConfig, shrink: int) -> Array:
+def preview(
+    params: Params, image: Array, *, config: SdxlConfig, shrink: int, methods: Methods
+) -> Array:
     """A predicted image [h, w, channels] as pixels, `shrink` times smaller along each side.
 
     Shrunk latents are much like the latents of a shrunk image, and take a part of the time.
     """
     height, width, channels = image.shape
     blocks = image.reshape(height // shrink, shrink, width // shrink, shrink, channels)
-    return decode(params, blocks.mean(axis=(1, 3)), config=config)
+    return decode(params, blocks.mean(axis=(1, 3)), config=config, methods=methods)
 
 
 def preview_shrink(config: SdxlConfig, size: Size) -> int:

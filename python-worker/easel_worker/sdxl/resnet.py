@@ -1,9 +1,12 @@
 """Residual convolution blocks and changes of resolution, shared by the UNet and the VAE."""
 
-import jax
+from functools import partial
+
 from jax import Array
 
 from easel_worker.sdxl import layers, params
+from easel_worker.sdxl.kernels import upsampling
+from easel_worker.sdxl.methods import PLAIN, Methods
 from easel_worker.sdxl.params import Params, ParamTree
 
 
@@ -33,7 +36,15 @@ def declare(name: str, inputs: int, outputs: int, time_features: int | None) -> 
     return tree
 
 
-def apply(tree: Params, x: Array, time: Array | None, *, groups: int, eps: float) -> Array:
+def apply(
+    tree: Params,
+    x: Array,
+    time: Array | None,
+    *,
+    groups: int,
+    eps: float,
+    methods: Methods = PLAIN,
+) -> Array:
     """x [B, H, W, in] → [B, H, W, out].
 
     Args:
@@ -42,15 +53,14 @@ def apply(tree: Params, x: Array, time: Array | None, *, groups: int, eps: float
         time: time embedding after its silu [B, time features], or None.
         groups: of both norms.
         eps: of both norms.
+        methods: how it is computed.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/resnet.py#L319
     """
-    h = jax.nn.silu(layers.group_norm(tree["norm1"], x, groups=groups, eps=eps))
-    h = layers.conv(tree["conv1"], h)
-    if time is not None:
-        h = h + layers.linear(tree["time"], time)[:, None, None, :]
-    h = jax.nn.silu(layers.group_norm(tree["norm2"], h, groups=groups, eps=eps))
-    h = layers.conv(tree["conv2"], h)
+    part = partial(layers.norm_silu_conv, groups=groups, eps=eps, methods=methods)
+    offset = None if time is None else layers.linear(tree["time"], time)
+    h = part(tree["norm1"], tree["conv1"], x, offset=offset)
+    h = part(tree["norm2"], tree["conv2"], h)
     shortcut = layers.linear(tree["shortcut"], x) if "shortcut" in tree else x
     return shortcut + h
 
@@ -63,17 +73,29 @@ def downsample(tree: Params, x: Array, padding: layers.Padding) -> Array:
     return layers.conv(tree, x, stride=2, padding=padding)
 
 
-def upsample(tree: Params, x: Array, size: tuple[int, int] | None = None) -> Array:
+def upsample(
+    tree: Params,
+    x: Array,
+    size: tuple[int, int] | None = None,
+    *,
+    methods: Methods = PLAIN,
+) -> Array:
     """x [B, H, W, C] → twice its height and width, nearest neighbour, then a 3×3 convolution.
 
     Args:
         tree: the convolution's parameters.
         x: image.
         size: height and width to cut to, where halving had rounded an odd one up.
+        methods: how it is computed.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/upsampling.py#L140
     """
+    doubled = (2 * x.shape[1], 2 * x.shape[2])
+    at_once = methods.convolution_kernel and size in {None, doubled}
+    if at_once and upsampling.fits(x, tree["weight"]):
+        interpret = methods.interpret
+        return upsampling.convolve_upsampled(x, tree["weight"], tree["bias"], interpret=interpret)
     x = layers.upsample_nearest(x)
     if size is not None:
         x = x[:, : size[0], : size[1], :]
-    return layers.conv(tree, x)
+    return layers.conv(tree, x, methods=methods)

@@ -60,11 +60,12 @@ class Runner:
     def start(self, job: Job, table: Table, noise: NDArray[np.float32] | None) -> SdxlLane:
         """A lane before its first step, from the job's seed or from given noise."""
         size = Size(job.width, job.height)
+        prompt = self._prompts.encode(job.prompt, job.clip_skip)
+        prompts = (self._negative(job), prompt) if job.guided else (prompt,)
         lane = SdxlLane(
             job=job,
             table=table,
-            prompt=self._prompts.encode(job.prompt, job.clip_skip),
-            negative=self._negative(job) if job.guided else None,
+            conditions=self._programs.project(len(prompts))(self._params.unet, prompts),
             state=self._begin(size, job.seed, table.initial, noise),
         )
         _wait(lane.input)

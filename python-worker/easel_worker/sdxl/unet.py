@@ -1,5 +1,6 @@
 """SDXL's UNet: predicts the noise (or velocity) in latents, given time, prompt and sizes."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ from jax import Array
 
 from easel_worker.sdxl import layers, params, unet_blocks
 from easel_worker.sdxl.config_unet import UNetConfig
+from easel_worker.sdxl.methods import PLAIN, Methods
 from easel_worker.sdxl.params import Params, ParamTree
 from easel_worker.sdxl.unet_blocks import LevelContext
 
@@ -51,6 +53,8 @@ def apply(  # noqa: PLR0917 (the model has this many inputs)
     context: Array,
     pooled: Array,
     time_ids: Array,
+    *,
+    methods: Methods = PLAIN,
 ) -> Array:
     """The model's prediction for noisy latents, in the dtype of the parameters.
 
@@ -62,6 +66,7 @@ def apply(  # noqa: PLR0917 (the model has this many inputs)
         context: prompt [B, tokens, context].
         pooled: pooled prompt [B, text_encoder_2's projection].
         time_ids: original height and width, crop top and left, target height and width [B, 6].
+        methods: how it is computed.
 
     Returns:
         [B, h, w, out_channels].
@@ -69,7 +74,9 @@ def apply(  # noqa: PLR0917 (the model has this many inputs)
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L979
     """
     prompt = project_context(tree, config, context)
-    return apply_to_prompt(tree, config, sample, timestep, prompt, pooled, time_ids)
+    return apply_to_prompt(
+        tree, config, sample, timestep, prompt, pooled, time_ids, methods=methods
+    )
 
 
 def project_context(tree: Params, config: UNetConfig, context: Array) -> PromptContext:
@@ -93,6 +100,8 @@ def apply_to_prompt(  # noqa: PLR0917 (as apply)
     prompt: PromptContext,
     pooled: Array,
     time_ids: Array,
+    *,
+    methods: Methods = PLAIN,
 ) -> Array:
     """As `apply`, for a prompt that has been through `project_context`."""
     time = jax.nn.silu(_embed_conditions(tree, config, timestep, pooled, time_ids))
@@ -100,18 +109,26 @@ def apply_to_prompt(  # noqa: PLR0917 (as apply)
         x = layers.conv(tree["conv_in"], sample.astype(time.dtype))
     skips = [x]
     levels = range(len(config.channels))
+    down = partial(unet_blocks.down, methods=methods)
+    up = partial(unet_blocks.up, methods=methods)
     for level in levels:
         with jax.named_scope(f"down_{level}"):
-            x, more = unet_blocks.down(tree["down"][level], config, x, time, prompt.down[level])
+            x, more = down(tree["down"][level], config, x, time, prompt.down[level])
         skips += more
     with jax.named_scope("mid"):
-        x = unet_blocks.mid(tree["mid"], config, x, time, prompt.mid)
+        x = unet_blocks.mid(tree["mid"], config, x, time, prompt.mid, methods=methods)
     for level in reversed(levels):
         with jax.named_scope(f"up_{level}"):
-            x = unet_blocks.up(tree["up"][level], config, x, time, prompt.up[level], skips=skips)
+            x = up(tree["up"][level], config, x, time, prompt.up[level], skips=skips)
     with jax.named_scope("conv_out"):
-        x = layers.group_norm(tree["norm_out"], x, groups=config.norm_groups, eps=config.norm_eps)
-        return layers.conv(tree["conv_out"], jax.nn.silu(x))
+        return layers.norm_silu_conv(
+            tree["norm_out"],
+            tree["conv_out"],
+            x,
+            groups=config.norm_groups,
+            eps=config.norm_eps,
+            methods=methods,
+        )
 
 
 def _embed_conditions(

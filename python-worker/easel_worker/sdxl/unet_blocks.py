@@ -10,6 +10,7 @@ from easel_worker.sdxl import attention, params, resnet
 from easel_worker.sdxl.attention import BlockContext
 from easel_worker.sdxl.config_unet import UNetConfig
 from easel_worker.sdxl.layers import SAME_3X3
+from easel_worker.sdxl.methods import PLAIN, Methods
 from easel_worker.sdxl.params import Params, ParamTree
 
 LevelContext = list[BlockContext]
@@ -85,7 +86,13 @@ def project_context(tree: Params, context: Array, heads: int) -> LevelContext:
 
 
 def down(
-    tree: Params, config: UNetConfig, x: Array, time: Array, context: LevelContext
+    tree: Params,
+    config: UNetConfig,
+    x: Array,
+    time: Array,
+    context: LevelContext,
+    *,
+    methods: Methods = PLAIN,
 ) -> tuple[Array, list[Array]]:
     """One level down: the image at the next level, and what the way up will need of this one.
 
@@ -93,9 +100,9 @@ def down(
     """
     skips = []
     for i, block in enumerate(tree["resnets"]):
-        x = _resnet(block, config, x, time, i)
+        x = _resnet(block, config, x, time, i, methods)
         if tree["attentions"]:
-            x = _transformer(tree["attentions"][i], config, x, context[i], i)
+            x = _transformer(tree["attentions"][i], config, x, context[i], i, methods)
         skips.append(x)
     if "downsample" in tree:
         x = resnet.downsample(tree["downsample"], x, SAME_3X3)
@@ -103,14 +110,22 @@ def down(
     return x, skips
 
 
-def mid(tree: Params, config: UNetConfig, x: Array, time: Array, context: LevelContext) -> Array:
+def mid(
+    tree: Params,
+    config: UNetConfig,
+    x: Array,
+    time: Array,
+    context: LevelContext,
+    *,
+    methods: Methods = PLAIN,
+) -> Array:
     """The bottom, x [B, h, w, C] → the same shape.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_blocks.py#L854
     """
-    x = _resnet(tree["resnets"][0], config, x, time, 0)
-    x = _transformer(tree["attentions"][0], config, x, context[0], 0)
-    return _resnet(tree["resnets"][1], config, x, time, 1)
+    x = _resnet(tree["resnets"][0], config, x, time, 0, methods)
+    x = _transformer(tree["attentions"][0], config, x, context[0], 0, methods)
+    return _resnet(tree["resnets"][1], config, x, time, 1, methods)
 
 
 def up(
@@ -121,6 +136,7 @@ def up(
     context: LevelContext,
     *,
     skips: list[Array],
+    methods: Methods = PLAIN,
 ) -> Array:
     """One level up. Takes its skips off the end of `skips`, the last first.
 
@@ -128,22 +144,30 @@ def up(
     """
     for i, block in enumerate(tree["resnets"]):
         x = jnp.concatenate([x, skips.pop()], axis=-1)
-        x = _resnet(block, config, x, time, i)
+        x = _resnet(block, config, x, time, i, methods)
         if tree["attentions"]:
-            x = _transformer(tree["attentions"][i], config, x, context[i], i)
+            x = _transformer(tree["attentions"][i], config, x, context[i], i, methods)
     if "upsample" in tree:
         _, height, width, _ = skips[-1].shape
-        x = resnet.upsample(tree["upsample"], x, (height, width))
+        x = resnet.upsample(tree["upsample"], x, (height, width), methods=methods)
     return x
 
 
-def _resnet(tree: Params, config: UNetConfig, x: Array, time: Array, index: int) -> Array:
+def _resnet(  # noqa: PLR0917 (all of them, in the order of all the rest)
+    tree: Params, config: UNetConfig, x: Array, time: Array, index: int, methods: Methods
+) -> Array:
+    groups, eps = config.norm_groups, config.norm_eps
     with jax.named_scope(f"resnet_{index}"):
-        return resnet.apply(tree, x, time, groups=config.norm_groups, eps=config.norm_eps)
+        return resnet.apply(tree, x, time, groups=groups, eps=eps, methods=methods)
 
 
-def _transformer(
-    tree: Params, config: UNetConfig, x: Array, context: BlockContext, index: int
+def _transformer(  # noqa: PLR0917 (as _resnet)
+    tree: Params,
+    config: UNetConfig,
+    x: Array,
+    context: BlockContext,
+    index: int,
+    methods: Methods,
 ) -> Array:
     with jax.named_scope(f"transformer_{index}"):
-        return attention.transformer(tree, x, context, groups=config.norm_groups)
+        return attention.transformer(tree, x, context, groups=config.norm_groups, methods=methods)

@@ -1,6 +1,7 @@
 """SDXL's autoencoder between pixels and latents of an eighth of their width and height."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from easel_worker.sdxl import layers, params, resnet
 from easel_worker.sdxl.attention import KeyValue, attend, merge_heads, split_heads
 from easel_worker.sdxl.config_vae import VaeConfig
 from easel_worker.sdxl.layers import Padding
+from easel_worker.sdxl.methods import PLAIN, Methods
 from easel_worker.sdxl.params import Params, ParamTree
 
 NORM_EPS = 1e-6
@@ -121,13 +123,14 @@ def unscale(config: VaeConfig, latents: Array) -> Array:
     return latents * std / config.scaling_factor + mean
 
 
-def decode(tree: Params, config: VaeConfig, latents: Array) -> Array:
+def decode(tree: Params, config: VaeConfig, latents: Array, *, methods: Methods = PLAIN) -> Array:
     """Latents → image.
 
     Args:
         tree: parameters (at least `decoder_only` of them).
         config: their configuration.
         latents: [B, h, w, latent channels], in the VAE's own scale (see `unscale`).
+        methods: how it is computed.
 
     Returns:
         [B, H, W, 3], about -1 to 1, in the dtype of the parameters.
@@ -140,14 +143,14 @@ def decode(tree: Params, config: VaeConfig, latents: Array) -> Array:
         if "post_quant" in tree:
             x = layers.linear(tree["post_quant"], x)
         x = layers.conv(decoder["conv_in"], x)
-        x = _mid(decoder["mid"], config, x)
+        x = _mid(decoder["mid"], config, x, methods)
         for i in reversed(range(len(config.channels))):
             with jax.named_scope(f"up_{i}"):
                 level = decoder["levels"][i]
-                x = _resnets(level["resnets"], config, x)
+                x = _resnets(level["resnets"], config, x, methods)
                 if "upsample" in level:
-                    x = resnet.upsample(level["upsample"], x)
-        return _head(decoder, config, x)
+                    x = resnet.upsample(level["upsample"], x, methods=methods)
+        return _head(decoder, config, x, methods)
 
 
 def encode(tree: Params, config: VaeConfig, image: Array) -> tuple[Array, Array]:
@@ -179,36 +182,46 @@ def encode(tree: Params, config: VaeConfig, image: Array) -> tuple[Array, Array]
         return mean, jnp.clip(logvar, *LOGVAR_RANGE)
 
 
-def _resnets(trees: Sequence[Params], config: VaeConfig, x: Array) -> Array:
+def _resnets(
+    trees: Sequence[Params], config: VaeConfig, x: Array, methods: Methods = PLAIN
+) -> Array:
+    part = partial(resnet.apply, groups=config.norm_groups, eps=NORM_EPS, methods=methods)
     for i, tree in enumerate(trees):
         with jax.named_scope(f"resnet_{i}"):
-            x = resnet.apply(tree, x, None, groups=config.norm_groups, eps=NORM_EPS)
+            x = part(tree, x, None)
     return x
 
 
-def _mid(tree: Params, config: VaeConfig, x: Array) -> Array:
+def _mid(tree: Params, config: VaeConfig, x: Array, methods: Methods = PLAIN) -> Array:
     with jax.named_scope("mid"):
-        x = _resnets(tree["resnets"][:1], config, x)
+        x = _resnets(tree["resnets"][:1], config, x, methods)
         if "attention" in tree:
-            x = _attention(tree["attention"], config, x)
-        return _resnets(tree["resnets"][1:], config, x)
+            x = _attention(tree["attention"], config, x, methods)
+        return _resnets(tree["resnets"][1:], config, x, methods)
 
 
-def _attention(tree: Params, config: VaeConfig, image: Array) -> Array:
+def _attention(tree: Params, config: VaeConfig, image: Array, methods: Methods) -> Array:
     """One head of attention between all pixels, image [B, H, W, C] → the same shape.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/attention_processor.py#L2705
     """
     with jax.named_scope("attention"):
-        x = layers.group_norm(tree["norm"], image, groups=config.norm_groups, eps=NORM_EPS)
+        groups = config.norm_groups
+        x = layers.group_norm(tree["norm"], image, groups=groups, eps=NORM_EPS, methods=methods)
         x = x.reshape(image.shape[0], -1, image.shape[-1])
         query, key, value = (split_heads(layers.linear(tree[n], x), 1) for n in ("q", "k", "v"))
-        x = merge_heads(attend(query, KeyValue(key, value)))
+        x = merge_heads(attend(query, KeyValue(key, value), methods=methods))
         return image + layers.linear(tree["out"], x).reshape(image.shape)
 
 
-def _head(tree: Params, config: VaeConfig, x: Array) -> Array:
+def _head(tree: Params, config: VaeConfig, x: Array, methods: Methods = PLAIN) -> Array:
     """The last norm and convolution of either half."""
     with jax.named_scope("conv_out"):
-        x = layers.group_norm(tree["norm_out"], x, groups=config.norm_groups, eps=NORM_EPS)
-        return layers.conv(tree["conv_out"], jax.nn.silu(x))
+        return layers.norm_silu_conv(
+            tree["norm_out"],
+            tree["conv_out"],
+            x,
+            groups=config.norm_groups,
+            eps=NORM_EPS,
+            methods=methods,
+        )

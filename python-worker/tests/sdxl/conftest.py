@@ -1,10 +1,11 @@
 """Tiny SDXL folders written from the golden files, and four fake devices to run on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from easel_worker.sdxl.compilation import cache_programs_in
 from parity import golden
@@ -39,3 +40,14 @@ def golden_folder(tmp_path_factory: pytest.TempPathFactory) -> FolderMaker:
         return written[name]
 
     return write
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path) -> Iterator[Path]:
+    """A cache of the test's own."""
+    shared = jax.config.jax_compilation_cache_dir
+    compilation_cache.reset_cache()
+    cache_programs_in(tmp_path)
+    yield tmp_path
+    compilation_cache.reset_cache()
+    cache_programs_in(Path(shared))

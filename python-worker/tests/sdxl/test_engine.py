@@ -103,7 +103,7 @@ def test_capabilities_are_complete_after_warm(engine: SdxlEngine) -> None:
     assert can.schedulers == offered(SDXL_SCHEDULER)
     names = [program.name for program in can.programs]
     assert names == [
-        "encode",
+        *("encode", "project x2", "project x1"),
         *(
             name.format(size)
             for size in ("16x8", "8x8")

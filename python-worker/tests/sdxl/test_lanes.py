@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from easel_worker.engine import Job, Tokens
 from easel_worker.sdxl.lanes import SdxlLane, plan_calls, step_numbers
-from easel_worker.sdxl.programs import Prompt, State
+from easel_worker.sdxl.programs import Conditions, State
 from easel_worker.sdxl.sampler import make_table
+from easel_worker.sdxl.unet import PromptContext
 
 TOKENS = Tokens((0,), (0,))
 NOTHING = np.zeros(0, np.float32)
@@ -15,8 +16,9 @@ NOTHING = np.zeros(0, np.float32)
 
 def lane(guidance: float, steps: int = 4, step: int = 0, seed: int = 0) -> SdxlLane:
     job = Job(TOKENS, None, seed, steps, guidance, "euler", 8, 8)
-    prompt, state = Prompt(NOTHING, NOTHING), State(NOTHING, NOTHING)
-    return SdxlLane(job, make_table({}, "euler", steps), prompt, None, state, step)
+    conditions = Conditions(PromptContext([], [], []), NOTHING)
+    state = State(NOTHING, NOTHING)
+    return SdxlLane(job, make_table({}, "euler", steps), conditions, state, step)
 
 
 @given(

@@ -1,0 +1,139 @@
+"""The command line of `easel-compile`."""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
+
+import jax
+
+from easel_worker import options as parse
+from easel_worker.compile import table, topology
+from easel_worker.compile.chips import Chip, chip_of
+from easel_worker.compile.configuration import Configuration, compile_all, read
+from easel_worker.compile.counting import Counted, CountingCompiler
+from easel_worker.compile.memory import residents
+from easel_worker.sdxl.artifacts import ArtifactWriter
+from easel_worker.sdxl.compilation import cache_programs_in
+from easel_worker.sdxl.fingerprint import fingerprint
+from easel_worker.sdxl.methods import CHOICES
+from easel_worker.sdxl.options import Options
+
+_FAILED = 2
+_IMAGES = 2
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compile, print, write; the exit status."""
+    chosen = _parser().parse_args(arguments)
+    with TemporaryDirectory(prefix="easel-schedules-") as schedules:
+        try:
+            return _run(chosen, Path(schedules))
+        except ValueError as error:
+            print(f"easel-compile: {error}", file=sys.stderr)
+            return _FAILED
+
+
+def _run(chosen: argparse.Namespace, schedules: Path) -> int:
+    topology.prepare(chosen.topology, schedules)
+    if chosen.write is not None:
+        _start_afresh(chosen.write / "cache")
+    devices = topology.devices(chosen.topology)
+    configuration = read(chosen.model, _options(chosen, devices), only=chosen.only_sizes)
+    chip = chip_of(devices[0].device_kind)
+    compiler = CountingCompiler(
+        chip=chip,
+        schedules=None if chosen.topology == topology.PRESENT else schedules,
+        writer=None if chosen.write is None else ArtifactWriter(chosen.write, devices),
+        wanted=re.compile(chosen.programs),
+        report=lambda line: print(line, file=sys.stderr, flush=True),
+    )
+    compile_all(configuration, compiler)
+    _print(configuration, compiler.counted, chip, chosen)
+    if chosen.json is not None:
+        programs = [_as_json(each) for each in compiler.counted]
+        report = {"fingerprint": fingerprint(devices), "note": table.NOTE, "programs": programs}
+        chosen.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+def _start_afresh(cache: Path) -> None:
+    """jax cannot serialize a CPU's program that it found in its cache."""
+    rmtree(cache, ignore_errors=True)
+    cache_programs_in(cache)
+
+
+def _print(
+    configuration: Configuration,
+    counted: list[Counted],
+    chip: Chip | None,
+    chosen: argparse.Namespace,
+) -> None:
+    print(table.programs_table(counted, chip))
+    if chip is None:
+        return
+    print(f"\n{table.kernels_table(counted)}")
+    print(f"\n{table.memory_lines(residents(configuration.params, counted), chip, _IMAGES)}")
+    for each in counted:
+        if each.count.collectives:
+            print(f"{each.name}: between chips {each.count.collectives}")
+        if chosen.instructions:
+            print(f"\n{each.name}, its longest instructions of XLA's:")
+            print(table.instructions_table(each, chip, chosen.instructions))
+    print(f"\n{table.NOTE}")
+
+
+def _as_json(counted: Counted) -> dict[str, object]:
+    return {
+        "name": counted.name,
+        "compile_seconds_measured": round(counted.compile_seconds, 2),
+        "artifact_bytes": counted.written,
+        "counted": counted.count.as_json(),
+    }
+
+
+def _options(chosen: argparse.Namespace, devices: Sequence[jax.Device]) -> Options:
+    return Options(
+        dtype=chosen.dtype,
+        vae_dtype=chosen.vae_dtype,
+        sizes=chosen.sizes,
+        devices=devices,
+        batch_lanes=chosen.batch_lanes,
+        methods=chosen.methods,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="easel-compile",
+        description="Compile a model's programs for a TPU, which need not be there, and count what "
+        "they need. Counted milliseconds compare programs; they predict no time.",
+    )
+    add = parser.add_argument
+    known = ", ".join(topology.TOPOLOGIES)
+    add("--model", type=Path, required=True, help="a diffusers folder; weights are not read")
+    add(
+        "--topology",
+        default=topology.PRESENT,
+        help=f"{known}, or {topology.PRESENT} for this machine's devices (default)",
+    )
+    add("--sizes", type=parse.sizes, help="such as 1024x1024,512x512 (default: the model's)")
+    add("--only-sizes", action="store_true", help="leave out the model's default size")
+    add("--programs", default="", help="only programs whose name this pattern finds")
+    add("--dtype", default="auto", help="auto, bfloat16 or float32")
+    add("--vae-dtype", default="auto", help="the same for the VAE")
+    add("--batch-lanes", type=parse.counts, default=(1,), help="as the worker's option")
+    add("--methods", default="auto", choices=CHOICES, help="how the heavy parts are computed")
+    add("--instructions", type=int, default=0, help="show this many of the longest instructions")
+    add("--json", type=Path, help="write all counts to this file")
+    add(
+        "--write",
+        type=Path,
+        help="write programs for a worker's --artifacts to this folder, with entries for "
+        "--compile-cache in its folder `cache`. Not yet tried on a TPU",
+    )
+    return parser

@@ -1,0 +1,84 @@
+"""Which programs to compile: those that a worker with the same options would."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from easel_worker.compile.counting import CountingCompiler
+from easel_worker.sdxl.config import SdxlConfig, load_config
+from easel_worker.sdxl.model import SdxlParams, abstract_params
+from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.preferences import read_preferences
+from easel_worker.sdxl.program_set import ProgramSet
+from easel_worker.sdxl.programs import Size
+from easel_worker.sdxl.sampler import default_scheduler
+from easel_worker.sdxl.sharding import make_mesh
+from easel_worker.sdxl.tokenizer_files import read_tokenizer
+
+_TOKENIZERS = ("tokenizer", "tokenizer_2")
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A model and how it is served, without its weights.
+
+    Attributes:
+        config: of the model.
+        params: shapes of its weights.
+        tokens: how many ids a text has, for each encoder.
+        sizes: to compile for.
+        options: the operator's.
+    """
+
+    config: SdxlConfig
+    params: SdxlParams
+    tokens: tuple[int, int]
+    sizes: tuple[Size, ...]
+    options: Options
+
+
+def read(folder: Path, options: Options, *, only: bool) -> Configuration:
+    """Read a model's small files.
+
+    Args:
+        folder: a diffusers folder; its weights are not read and its tokenizers may be missing.
+        options: as the worker's.
+        only: compile for the sizes of the options alone, without the model's default.
+
+    Raises:
+        ConfigError: see `load_config`.
+    """
+    config = load_config(folder)
+    preferences = read_preferences(folder, default_scheduler(config.scheduler))
+    sizes = options.chosen_sizes(preferences.sizes)
+    if only and options.sizes is not None:
+        sizes = tuple(Size(*size) for size in options.sizes)
+    return Configuration(
+        config=config,
+        params=abstract_params(config, options.chosen_dtypes()),
+        tokens=_tokens(folder, config),
+        sizes=sizes,
+        options=options,
+    )
+
+
+def compile_all(configuration: Configuration, compiler: CountingCompiler) -> None:
+    """Every program, with the default size first."""
+    options = configuration.options
+    programs = ProgramSet(
+        configuration.config,
+        configuration.params,
+        make_mesh(options.chosen_devices()),
+        configuration.tokens,
+        methods=options.chosen_methods(),
+        compiler=compiler,
+    )
+    for size in configuration.sizes:
+        programs.add_size(size, options.lane_counts())
+
+
+def _tokens(folder: Path, config: SdxlConfig) -> tuple[int, int]:
+    """As many as the tokenizers make; failing those, as many as the encoders have places for."""
+    if all((folder / name).is_dir() for name in _TOKENIZERS):
+        first, second = (read_tokenizer(folder / name).info.max_length for name in _TOKENIZERS)
+        return first, second
+    return config.text_encoder.positions, config.text_encoder_2.positions

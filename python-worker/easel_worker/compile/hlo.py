@@ -1,0 +1,107 @@
+"""What a TPU program's optimized HLO says about itself.
+
+The compiler writes its own estimate of cycles on most instructions. A kernel of ours (a "custom
+call") has none. Only the entry computation is read: a fusion's estimate includes its inside.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
+_CALLED = re.compile(r"calls=%([\w.\-]+)")
+_SCOPE = re.compile(r'op_name="([^"]*)"')
+_RESULT = re.compile(r"^\s*(?:ROOT )?%([\w.\-]+) = (\S+)")
+_KERNEL = 'custom_call_target="tpu_custom_call"'
+_COLLECTIVE = re.compile(
+    r" (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\("
+)
+_WINDOW = re.compile(r" convolution\(.*?window=\{size=(\d+(?:x\d+)*)")
+
+
+class Kind(Enum):
+    """What an instruction mostly does."""
+
+    DOT = "dot"
+    CONV = "conv"
+    OTHER = "other"
+    KERNEL = "kernel"
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction of the entry computation.
+
+    Attributes:
+        name: unique in the program.
+        kind: what it does.
+        cycles: as the compiler estimates them; None for a kernel.
+        result: its shape and layout.
+        scope: where in our code it comes from.
+        collective: the kind of communication between chips that it is, or None.
+    """
+
+    name: str
+    kind: Kind
+    cycles: int | None
+    result: str
+    scope: str
+    collective: str | None
+
+    @property
+    def base(self) -> str:
+        """Its name without the number that makes it unique."""
+        return re.sub(r"\.\d+$", "", self.name)
+
+
+def instructions(text: str) -> list[Instruction]:
+    """Those instructions of a program that take time, as far as the compiler says.
+
+    Args:
+        text: `compiled.as_text()`.
+    """
+    bodies = dict(_computations(text))
+    return [found for line in bodies["ENTRY"] if (found := _read(line, bodies)) is not None]
+
+
+def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Each computation's name ("ENTRY" for the entry) and its lines."""
+    name = ""
+    lines: list[str] = []
+    for line in text.splitlines():
+        if line.endswith("{") and not line.startswith(" "):
+            name, lines = line.split()[0].lstrip("%"), []
+        elif line.startswith("}") and name:
+            yield name, lines
+            name = ""
+        elif name:
+            lines.append(line)
+
+
+def _read(line: str, bodies: dict[str, list[str]]) -> Instruction | None:
+    result, cycles = _RESULT.match(line), _CYCLES.search(line)
+    communication = _COLLECTIVE.search(line)
+    is_kernel = _KERNEL in line
+    if result is None or not (cycles or communication or is_kernel):
+        return None
+    scope = _SCOPE.search(line)
+    return Instruction(
+        name=result[1],
+        kind=Kind.KERNEL if is_kernel else _kind(line, bodies),
+        cycles=None if cycles is None else int(cycles[1]),
+        result=result[2],
+        scope="" if scope is None else scope[1],
+        collective=None if communication is None else communication[1],
+    )
+
+
+def _kind(line: str, bodies: dict[str, list[str]]) -> Kind:
+    """A product of matrices is a convolution to the compiler, with no window or one of a point."""
+    called = _CALLED.search(line)
+    body = bodies.get(called[1], []) if called else []
+    products = [each for each in [line, *body] if " convolution(" in each]
+    windows = [found[1] for each in products if (found := _WINDOW.search(each))]
+    if any(size != "1" for window in windows for size in window.split("x")):
+        return Kind.CONV
+    return Kind.DOT if products else Kind.OTHER

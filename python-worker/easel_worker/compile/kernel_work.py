@@ -1,0 +1,39 @@
+"""The work of our kernels: what each declares to the compiler as its cost."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+
+class Work(NamedTuple):
+    """Of one call."""
+
+    flops: float
+    moved: float
+
+
+def kernel_work(jaxpr: Any) -> dict[str, Work]:
+    """The work of each kernel by its name, wherever in a program it is called.
+
+    Raises:
+        ValueError: a kernel declares no cost, or two of one name declare different ones.
+    """
+    work: dict[str, Work] = {}
+    for equation in _kernels(jaxpr):
+        name, cost = equation.params["name"], equation.params["cost_estimate"]
+        if cost is None:
+            raise ValueError(f"the kernel {name} declares no cost: give it a cost_estimate")
+        own = Work(cost.flops, cost.bytes_accessed)
+        if work.setdefault(name, own) != own:
+            raise ValueError(f"two kernels {name} declare different costs: name them apart")
+    return work
+
+
+def _kernels(jaxpr: Any) -> Iterator[Any]:
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "pallas_call":
+            yield equation
+        else:
+            for parameter in equation.params.values():
+                for inner in parameter if isinstance(parameter, tuple | list) else (parameter,):
+                    if hasattr(inner, "eqns"):
+                        yield from _kernels(inner)

@@ -1,0 +1,64 @@
+"""Whether a model, its programs and the images in flight fit a chip's memory."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from easel_worker.compile.counting import Counted
+from easel_worker.sdxl.model import SdxlParams
+
+
+@dataclass(frozen=True)
+class Residents:
+    """Bytes on one chip while images are made.
+
+    Attributes:
+        weights: of all parts.
+        code: of all programs.
+        image: what a guided image holds between its steps: its state, and the keys and values of
+            its prompts.
+        working: the most that one program needs while it runs, with its results.
+    """
+
+    weights: int
+    code: int
+    image: int
+    working: int
+
+    def total(self, images: int) -> int:
+        """With so many guided images in flight."""
+        return self.weights + self.code + images * self.image + self.working
+
+
+def residents(params: SdxlParams, counted: list[Counted]) -> Residents:
+    """Add up what was compiled.
+
+    Args:
+        params: shapes of all weights, of which each chip has a copy.
+        counted: the programs.
+    """
+    unet = size(params.unet)
+    images = [
+        (each.count.arguments - unet) // lanes
+        for each in counted
+        if (lanes := _guided_lanes(each.name))
+    ]
+    return Residents(
+        weights=unet + size(params.vae) + size(params.text.first) + size(params.text.second),
+        code=sum(each.count.code for each in counted),
+        image=max(images, default=0),
+        working=max((each.count.temporary + each.count.outputs for each in counted), default=0),
+    )
+
+
+def size(tree: Any) -> int:
+    """Bytes of all arrays of a tree."""
+    return sum(math.prod(a.shape) * a.dtype.itemsize for a in jax.tree.leaves(tree))
+
+
+def _guided_lanes(name: str) -> int:
+    """How many lanes a guided denoising program takes; 0 for another one."""
+    found = name.startswith("denoise") and " guided x" in name
+    return int(name.rpartition("x")[2]) if found else 0

@@ -1,0 +1,105 @@
+"""What was compiled, as tables for people."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from easel_worker.compile.chips import Chip
+from easel_worker.compile.counting import Counted
+from easel_worker.compile.hlo import Instruction, Kind
+from easel_worker.compile.memory import Residents
+
+MIB = 2**20
+NOTE = (
+    "Milliseconds are counted, not measured: the compiler's estimated cycles of XLA's own\n"
+    "instructions, and for our kernels the longer of their roofline and their final schedule.\n"
+    "They compare programs with each other and predict no time. No TPU has run these programs."
+)
+
+_HEADER = (
+    *("program", "compile s", "args MiB", "temp MiB", "code MiB", "peak MiB", "% of HBM"),
+    *("moved GB", "dot", "conv", "other", "kernels", "ms"),
+)
+
+
+def programs_table(counted: Sequence[Counted], chip: Chip | None) -> str:
+    """A line for each program."""
+    return render([_HEADER, *(_program(each, chip) for each in counted)])
+
+
+def _program(counted: Counted, chip: Chip | None) -> tuple[str, ...]:
+    count = counted.count
+    share = f"{100 * count.peak / chip.memory:.1f}" if chip else "-"
+    kernels = sum(kernel.seconds for kernel in count.kernels)
+    kinds = [count.seconds.get(kind.value, 0.0) for kind in (Kind.DOT, Kind.CONV, Kind.OTHER)]
+    times = [_ms(seconds) if chip else "-" for seconds in (*kinds, kernels, count.total)]
+    sizes = (count.arguments, count.temporary, count.code, count.peak)
+    return (
+        counted.name,
+        f"{counted.compile_seconds:.1f}",
+        *(f"{size / MIB:.1f}" for size in sizes),
+        share,
+        f"{count.moved / 1e9:.2f}",
+        *times,
+    )
+
+
+def kernels_table(counted: Sequence[Counted]) -> str:
+    """Our kernels: calls, the bound of their work, and their schedule."""
+    rows = [("program", "kernel", "calls", "roofline ms", "scheduled ms", "counted ms")]
+    for each in counted:
+        for kernel in each.count.kernels:
+            scheduled = "-" if kernel.scheduled is None else _ms(kernel.scheduled)
+            times = (_ms(kernel.bound), scheduled, _ms(kernel.seconds))
+            rows.append((each.name, kernel.name, str(kernel.calls), *times))
+    return render(rows) if len(rows) > 1 else "no kernels"
+
+
+def instructions_table(counted: Counted, chip: Chip, most: int) -> str:
+    """Where a program's time goes: its longest instructions, those alike together."""
+    alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    for each in counted.instructions:
+        if each.cycles is not None and each.kind is not Kind.KERNEL:
+            alike[_alike(each)].append(each.cycles)
+    longest = sorted(alike.items(), key=lambda item: -sum(item[1]))[:most]
+    rows = [("ms", "times", "kind", "instruction", "result", "from")]
+    for (kind, base, result, scope), cycles in longest:
+        ms = _ms(sum(cycles) / chip.clock)
+        rows.append((ms, str(len(cycles)), kind, base, result[:44], scope[-60:]))
+    return render(rows)
+
+
+def _alike(each: Instruction) -> tuple[str, ...]:
+    scope = "/".join(part.rstrip("0123456789") for part in each.scope.split("/")[1:])
+    return each.kind.value, each.base, each.result.partition("{")[0], scope
+
+
+def memory_lines(residents: Residents, chip: Chip, images: int) -> str:
+    """Whether it fits."""
+    total = residents.total(images)
+    verdict = "fits" if total <= chip.memory else "DOES NOT FIT"
+    return (
+        f"{images} guided images in flight and any one program at work on one {chip.name}: "
+        f"weights {residents.weights / MIB:.0f} + programs {residents.code / MIB:.0f} + images "
+        f"{images} × {residents.image / MIB:.0f} + working {residents.working / MIB:.0f} = "
+        f"{total / MIB:.0f} MiB of {chip.memory / MIB:.0f}: {verdict}"
+    )
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.3f}"
+
+
+def render(rows: Sequence[Sequence[str]]) -> str:
+    """Columns side by side, the first one to the left and numbers to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if _is_number(cell) or number == 0 else cell.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+        ).rstrip()
+        for number, row in enumerate(rows)
+    )
+
+
+def _is_number(cell: str) -> bool:
+    return cell.replace(".", "", 1).isdigit() or cell == "-"

@@ -1,0 +1,86 @@
+"""Devices to compile for: those of this machine, or those of a TPU that is elsewhere."""
+
+import os
+import re
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.experimental import topologies
+
+TOPOLOGIES = ("v5e:1x1", "v5e:2x2", "v5e:2x4", "v6e:1x1")
+PRESENT = "present"
+
+_ELSEWHERE = {
+    "TPU_SKIP_MDS_QUERY": "1",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+}
+"""Settings without which libtpu asks the cloud where it is, or refuses a second process."""
+
+_FLAGS = "LIBTPU_INIT_ARGS"
+
+
+class TopologyError(ValueError):
+    """The devices cannot be had; the message says what to do."""
+
+
+def prepare(topology: str, schedules: Path) -> None:
+    """Set the environment that libtpu reads. Before jax has looked for devices.
+
+    Args:
+        topology: `PRESENT`, or a TPU that is elsewhere.
+        schedules: an existing folder into which the compiler writes the final schedules of kernels.
+    """
+    if topology == PRESENT:
+        return
+    for name, value in _ELSEWHERE.items():
+        os.environ.setdefault(name, value)
+    os.environ.setdefault("TPU_ACCELERATOR_TYPE", _accelerator(topology))
+    dump = (
+        f"--xla_jf_dump_to={schedules} --xla_jf_dump_llo_text=true "
+        "--xla_jf_dump_llo_pass_label_regex=.*final_bundles.*"
+    )
+    os.environ[_FLAGS] = f"{os.environ.get(_FLAGS, '')} {dump}".strip()
+    update: Callable[[str, Any], None] = jax.config.update
+    update("jax_platforms", "cpu")
+
+
+def flags() -> str:
+    """The flags for libtpu, without those that make it write its schedules."""
+    return " ".join(f for f in os.environ.get(_FLAGS, "").split() if "dump" not in f)
+
+
+def devices(topology: str) -> list[jax.Device]:
+    """The devices of a topology, or of this machine.
+
+    Raises:
+        TopologyError: the topology is unknown, or libtpu is not installed.
+    """
+    if topology == PRESENT:
+        return list(jax.devices())
+    bounds = _bounds(topology)
+    if find_spec("libtpu") is None:
+        raise TopologyError(
+            "compiling for a TPU that is elsewhere needs libtpu: "
+            "pip install --require-hashes -r requirements-tpu.lock"
+        )
+    described = topologies.get_topology_desc(
+        platform="tpu", topology_name=topology, chips_per_host_bounds=bounds
+    )
+    return list(described.devices)
+
+
+def _bounds(topology: str) -> tuple[int, int, int]:
+    found = re.fullmatch(r"v\de:(\d+)x(\d+)", topology)
+    if found is None:
+        raise TopologyError(f"{topology!r} is no topology: choose {', '.join(TOPOLOGIES)}")
+    return int(found[1]), int(found[2]), 1
+
+
+def _accelerator(topology: str) -> str:
+    width, height, _ = _bounds(topology)
+    name = "v5litepod" if topology.startswith("v5e") else "v6e"
+    return f"{name}-{width * height}"

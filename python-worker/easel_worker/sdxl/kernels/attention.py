@@ -1,0 +1,131 @@
+"""Attention with whole rows of scores in the TPU's vector memory.
+
+SDXL's rows are short enough (4096 keys in the UNet, 16384 in the VAE) that a block of queries can
+hold its scores with every key at once. So there is no running softmax, and arrays stay
+[B, tokens, channels] as the linear layers around them want them: no transposes to heads, no padding
+of 64 channels to 128 lanes in memory.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+LANES = 128
+PAIRED_HEAD = LANES // 2
+"""Channels of a head of which two share the lanes."""
+
+_SCORES = 2**21
+"""Most scores of a block of queries: 8 MiB of float32."""
+_MOST_QUERIES = 512
+_MEMORY = 100 * 2**20
+
+
+def fits(query: Array, key: Array, heads: int) -> bool:
+    """Whether `attend` takes these arrays (see there)."""
+    tokens, channels = query.shape[1:]
+    paired = channels == heads * PAIRED_HEAD and heads % 2 == 0
+    single = heads == 1 and channels % LANES == 0
+    whole = tokens % min(_queries(key.shape[1]), tokens) == 0 and tokens % 8 == 0
+    return query.dtype == jnp.bfloat16 and (paired or single) and whole
+
+
+def attend(query: Array, key: Array, value: Array, heads: int, *, interpret: bool = False) -> Array:
+    """Scaled dot-product attention with a float32 softmax, of arrays for which `fits`.
+
+    Args:
+        query: [B, tokens, channels], bfloat16: an even number of heads of 64 channels, or one head
+            of a multiple of 128.
+        key: [B, kv tokens, channels].
+        value: as key.
+        heads: how many.
+        interpret: compute it on a CPU.
+
+    Returns:
+        [B, tokens, channels].
+    """
+    batch, tokens, channels = query.shape
+    width = LANES if heads > 1 else channels
+    rows = min(_queries(key.shape[1]), tokens)
+    block = pl.BlockSpec((1, rows, width), lambda b, h, i: (b, i, h))
+    whole = pl.BlockSpec((1, key.shape[1], width), lambda b, h, i: (b, 0, h))
+    call = pl.pallas_call(
+        _pair if heads > 1 else _single,
+        grid=(batch, channels // width, tokens // rows),
+        in_specs=[block, whole, whole],
+        out_specs=block,
+        out_shape=jax.typeof(query),
+        compiler_params=pltpu.CompilerParams(
+            dimension_semantics=("parallel", "parallel", "arbitrary"), vmem_limit_bytes=_MEMORY
+        ),
+        cost_estimate=_cost(query, key, heads),
+        interpret=interpret,
+        name=f"attention_{tokens}x{key.shape[1]}x{heads}",
+    )
+    attended: Array = call(query, key, value)
+    return attended
+
+
+def _queries(keys: int) -> int:
+    """How many queries a block has."""
+    return min(_MOST_QUERIES, max(_SCORES // keys, LANES))
+
+
+def _pair(query: Array, key: Array, value: Array, out: Array) -> None:
+    """Two heads of 64 channels, side by side in the lanes.
+
+    Each head's product is over all lanes with the other head's queries set to zero: the MXU pads 64
+    to 128 anyhow. The lanes that the values leave free are ones, so that P·V also sums P.
+    """
+    q, k, v = _scaled(query[0], PAIRED_HEAD), key[0], value[0]
+    first, first_value = _first_lanes(q.shape), _first_lanes(v.shape)
+    zero, one = jnp.zeros_like(q), jnp.ones_like(v)
+    left = _product(jnp.where(first, q, zero), k, jnp.where(first_value, v, one))
+    right = _product(jnp.where(first, zero, q), k, jnp.where(first_value, one, v))
+    sums = pltpu.roll(jnp.where(first, right, left), PAIRED_HEAD, 1)
+    out[0] = (jnp.where(first, left, right) / sums).astype(out.dtype)
+
+
+def _single(query: Array, key: Array, value: Array, out: Array) -> None:
+    """One head that fills the lanes."""
+    q = query[0]
+    weights = _weights(_scaled(q, q.shape[-1]), key[0])
+    product = jnp.dot(weights.astype(q.dtype), value[0], preferred_element_type=jnp.float32)
+    out[0] = (product / jnp.sum(weights, axis=-1, keepdims=True)).astype(out.dtype)
+
+
+def _scaled(query: Array, channels: int) -> Array:
+    scaled: Array = query.astype(jnp.float32) / math.sqrt(channels)
+    return scaled.astype(query.dtype)
+
+
+def _first_lanes(shape: tuple[int, ...]) -> Array:
+    first: Array = lax.broadcasted_iota(jnp.int32, shape, 1) < PAIRED_HEAD
+    return first
+
+
+def _weights(query: Array, key: Array) -> Array:
+    """Unnormalised weights [queries, keys], float32."""
+    by_channel = (((1,), (1,)), ((), ()))
+    scores = lax.dot_general(query, key, by_channel, preferred_element_type=jnp.float32)
+    return jnp.exp(scores - jnp.max(scores, axis=-1, keepdims=True))
+
+
+def _product(query: Array, key: Array, value: Array) -> Array:
+    weights = _weights(query, key).astype(value.dtype)
+    return jnp.dot(weights, value, preferred_element_type=jnp.float32)
+
+
+def _cost(query: Array, key: Array, heads: int) -> pl.CostEstimate:
+    """Work as the MXU does it, with 64 channels padded to 128."""
+    batch, tokens, channels = query.shape
+    keys, lanes = key.shape[1], heads * max(channels // heads, LANES)
+    moved = query.dtype.itemsize * batch * channels * (2 * tokens + 2 * keys)
+    return pl.CostEstimate(
+        flops=4 * batch * tokens * keys * lanes,
+        transcendentals=batch * heads * tokens * keys,
+        bytes_accessed=moved,
+    )

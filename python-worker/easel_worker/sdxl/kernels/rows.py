@@ -1,0 +1,104 @@
+"""What the convolutions share: going down images a few rows at a time, with the rows next to them.
+
+An image is [B, H, W, C] with its channels in the TPU's lanes and its columns in the sublanes.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import tpu as pltpu
+
+LANES = 128
+SUBLANES = 16
+"""Of bfloat16."""
+
+MEMORY = 100 * 2**20
+"""Bytes of vector memory that a kernel may take, of a v5e's 128 MiB."""
+
+_MOST_SUMS = 2**20
+"""Most float32 sums of a block for one column of the filter: 4 MiB."""
+
+
+def padded(channels: int) -> int:
+    """Channels with the lanes that they leave empty."""
+    return -(-channels // LANES) * LANES
+
+
+def block_rows(height: int, width: int, outputs: int) -> int:
+    """Rows of a block: as many as keep its sums small, and divide the height."""
+    most = max(_MOST_SUMS // (width * padded(outputs)), 1)
+    return max(rows for rows in range(1, min(most, height) + 1) if height % rows == 0)
+
+
+def image_specs(shape: tuple[int, ...], rows: int) -> list[pl.BlockSpec]:
+    """Of an image [B, H, W, C] that is given three times: a row above, `rows` rows, a row below."""
+    _, height, width, channels = shape
+
+    def above(b: int, i: int) -> tuple[int | Array, ...]:
+        return b, jnp.maximum(i * rows - 1, 0), 0, 0
+
+    def below(b: int, i: int) -> tuple[int | Array, ...]:
+        return b, jnp.minimum((i + 1) * rows, height - 1), 0, 0
+
+    return [
+        pl.BlockSpec((1, 1, width, channels), above),
+        pl.BlockSpec((1, rows, width, channels), lambda b, i: (b, i, 0, 0)),
+        pl.BlockSpec((1, 1, width, channels), below),
+    ]
+
+
+def with_neighbours(above: Array, here: Array, below: Array) -> Array:
+    """A block's rows between its neighbours: [1, W, C], [rows, W, C], [1, W, C] → one array.
+
+    Outside of the image there are zeros.
+    """
+    block, blocks = pl.program_id(1), pl.num_programs(1)
+    top = jnp.where(block == 0, jnp.zeros_like(above), above)
+    bottom = jnp.where(block == blocks - 1, jnp.zeros_like(below), below)
+    return jnp.concatenate([top, here, bottom])
+
+
+def from_left(sums: Array, width: int) -> Array:
+    """Sums [rows · width, C], each moved to the pixel on its right; zeros come in."""
+    return jnp.where(_column(sums, width) == 0, 0.0, pltpu.roll(sums, 1, 0))
+
+
+def from_right(sums: Array, width: int) -> Array:
+    """Sums [rows · width, C], each moved to the pixel on its left; zeros come in."""
+    moved = pltpu.roll(sums, sums.shape[0] - 1, 0)
+    return jnp.where(_column(sums, width) == width - 1, 0.0, moved)
+
+
+def _column(sums: Array, width: int) -> Array:
+    column: Array = lax.rem(lax.broadcasted_iota(jnp.int32, sums.shape, 0), width)
+    return column
+
+
+def compiler_params() -> pltpu.CompilerParams:
+    """Images and their blocks in any order."""
+    return pltpu.CompilerParams(
+        dimension_semantics=("parallel", "parallel"), vmem_limit_bytes=MEMORY
+    )
+
+
+def cost(x: Array, outputs: int, taps: int, pixels: int) -> pl.CostEstimate:
+    """Work as the MXU does it, with channels padded to its lanes.
+
+    Args:
+        x: the image that is read.
+        outputs: channels of the image that is written.
+        taps: products for each of its pixels.
+        pixels: how many it has.
+    """
+    inputs, weights = x.shape[-1], taps * x.shape[-1] * outputs
+    return pl.CostEstimate(
+        flops=2 * taps * pixels * padded(inputs) * padded(outputs),
+        transcendentals=x.size,
+        bytes_accessed=x.dtype.itemsize * (x.size + pixels * outputs + weights),
+    )
+
+
+def like(x: Array, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    """An array of another shape, else as x."""
+    return jax.ShapeDtypeStruct(shape, x.dtype)  # type: ignore[no-untyped-call]

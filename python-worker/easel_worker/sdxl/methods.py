@@ -1,0 +1,48 @@
+"""How the heavy parts of the model are computed: the one place that chooses.
+
+Every choice computes the same thing; speed and the last bits differ. On a CPU the plain ones keep
+float32 parity with diffusers. What is chosen for a TPU was chosen by what its compiler counts
+(bench/tpu/README.md), and has not been run on one yet: `plain` is the way back.
+"""
+
+from dataclasses import dataclass
+
+CHOICES = ("auto", "plain", "fast")
+
+
+@dataclass(frozen=True)
+class Methods:
+    """Choices, each of which applies where its shapes fit and is plain JAX elsewhere.
+
+    Attributes:
+        attention_kernel: scores stay in the TPU's vector memory (`kernels.attention`).
+        convolution_kernel: norm, silu and convolution at once (`kernels.convolution`).
+        one_pass_norms: mean and variance from sums of x and x², read once.
+        interpret: run the kernels on a CPU, to test them.
+    """
+
+    attention_kernel: bool = False
+    convolution_kernel: bool = False
+    one_pass_norms: bool = False
+    interpret: bool = False
+
+    @property
+    def uses_kernels(self) -> bool:
+        """Whether any kernel may be called."""
+        return self.attention_kernel or self.convolution_kernel
+
+
+PLAIN = Methods()
+FAST = Methods(attention_kernel=True, convolution_kernel=True, one_pass_norms=True)
+
+
+def choose(name: str, platform: str) -> Methods:
+    """The methods of a choice: `auto` is fast on TPUs and plain elsewhere.
+
+    Raises:
+        ValueError: there is no such choice.
+    """
+    if name not in CHOICES:
+        raise ValueError(f"methods is {name!r}: choose {', '.join(CHOICES)}")
+    fast = name == "fast" or (name == "auto" and platform == "tpu")
+    return FAST if fast else PLAIN

@@ -1,0 +1,77 @@
+"""Programs written to a folder and taken from it, or refused with a reason."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from easel_worker.sdxl.artifacts import MANIFEST, ArtifactError, ArtifactWriter, UseArtifacts
+from easel_worker.sdxl.compilation import Program, trace
+from easel_worker.sdxl.sharding import make_mesh, replicated
+
+DEVICES = jax.devices()[:1]
+ARGUMENTS = (np.zeros(3, np.float32), {"b": np.zeros((), np.float32)})
+
+
+def scale(x: jax.Array, rest: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return {"y": 3 * x + rest["b"]}
+
+
+def shift(x: jax.Array, rest: dict[str, jax.Array]) -> dict[str, jax.Array]:
+    return {"y": x + rest["b"]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, empty_cache: Path) -> Path:
+    """With `scale` in it. On a CPU jax cannot serialize what it found in its own cache."""
+    lowered = trace(scale, ARGUMENTS, replicated(make_mesh(DEVICES))).lower()
+    size = ArtifactWriter(tmp_path / "made", DEVICES).add("scale", lowered, lowered.compile())
+    assert size == sum(f.stat().st_size for f in (tmp_path / "made").glob("*.zlib"))
+    return tmp_path / "made"
+
+
+def use(folder: Path, function: object, said: list[str]) -> Program:
+    compiler = UseArtifacts(folder, DEVICES, said.append)
+    return compiler.compile("it", function, ARGUMENTS, replicated(make_mesh(DEVICES)))  # type: ignore[arg-type]
+
+
+def run(program: Program) -> list[float]:
+    result = program.run(np.arange(3, dtype=np.float32), {"b": np.float32(1)})
+    return [float(each) for each in result["y"]]
+
+
+def test_a_program_is_taken(folder: Path) -> None:
+    said: list[str] = []
+    program = use(folder, scale, said)
+    assert said[0].startswith(f"took it from {folder}")
+    assert program.info.cached
+    assert run(program) == [1, 4, 7]
+
+
+def test_another_program_is_compiled(folder: Path) -> None:
+    said: list[str] = []
+    assert run(use(folder, shift, said)) == [1, 2, 3]
+    assert "has no it as this model and these options want it" in said[0]
+
+
+def test_a_damaged_program_is_compiled(folder: Path) -> None:
+    (file,) = folder.glob("*.zlib")
+    file.write_bytes(file.read_bytes()[:100])
+    said: list[str] = []
+    assert run(use(folder, scale, said)) == [1, 4, 7]
+    assert f"it in {folder} cannot be used" in said[0]
+
+
+def test_programs_for_something_else_are_refused_with_what_differs(folder: Path) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["fingerprint"] |= {"jaxlib": "0.0.1", "device": "TPU v5 lite"}
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match="device is 'cpu' here and was 'TPU v5 lite'; jaxlib"):
+        UseArtifacts(folder, DEVICES, print)
+
+
+def test_a_folder_without_programs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="easel-compile --write"):
+        UseArtifacts(tmp_path, DEVICES, print)

@@ -1,0 +1,114 @@
+"""Our kernels, interpreted on the CPU, against the same in plain float32."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from easel_worker.sdxl import layers, resnet
+from easel_worker.sdxl.attention import KeyValue, attend
+from easel_worker.sdxl.kernels import attention, convolution, upsampling
+from easel_worker.sdxl.methods import FAST, PLAIN, Methods, choose
+
+INTERPRETED = Methods(
+    attention_kernel=True, convolution_kernel=True, one_pass_norms=True, interpret=True
+)
+ROUNDING = 2**-6
+"""Of bfloat16: operands and results are rounded to 2⁻⁸ of their size, and sums of them add up."""
+
+
+def random(*shape: int, seed: int = 0, scale: float = 1.0) -> jax.Array:
+    drawn = np.random.default_rng([seed, *shape]).standard_normal(shape, np.float32)
+    return jnp.asarray(scale * drawn, jnp.bfloat16)
+
+
+def exact(x: jax.Array) -> jax.Array:
+    return x.astype(jnp.float32)
+
+
+def assert_near(found: jax.Array, wanted: jax.Array) -> None:
+    assert found.dtype == jnp.bfloat16
+    np.testing.assert_allclose(exact(found), wanted, atol=ROUNDING, rtol=ROUNDING)
+
+
+@pytest.mark.parametrize(
+    ("heads", "features", "tokens", "keys"),
+    [(2, 64, 32, 32), (4, 64, 16, 77), (1, 256, 32, 32), (2, 64, 1024, 16)],
+)
+def test_attention(heads: int, features: int, tokens: int, keys: int) -> None:
+    query = random(2, tokens, heads, features, scale=3.0)
+    kv = KeyValue(*(random(2, keys, heads, features, seed=seed) for seed in (1, 2)))
+    found = attend(query, kv, methods=INTERPRETED)
+    assert_near(found, attend(exact(query), KeyValue(exact(kv.key), exact(kv.value))))
+
+
+def test_attention_does_not_overflow() -> None:
+    large = jnp.full((1, 16, 2, 64), 1e18, jnp.bfloat16)
+    out = attend(large, KeyValue(large, jnp.ones_like(large)), methods=INTERPRETED)
+    np.testing.assert_array_equal(exact(out), np.ones((1, 16, 2, 64)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "outputs"),
+    [((2, 8, 16, 128), 256), ((1, 3, 32, 128), 128), ((1, 4, 16, 128), 3), ((2, 1, 16, 320), 64)],
+)
+def test_norm_silu_conv(shape: tuple[int, ...], outputs: int) -> None:
+    channels = shape[-1]
+    x, offset = random(*shape) + 1, random(shape[0], outputs, seed=1)
+    norm = {"weight": random(channels, seed=2), "bias": random(channels, seed=3)}
+    scale = (9 * channels) ** -0.5
+    conv = {
+        "weight": random(3, 3, channels, outputs, seed=4, scale=scale),
+        "bias": random(outputs, seed=5),
+    }
+    assert convolution.fits(x, conv["weight"])
+
+    def part(x: jax.Array, trees: list[dict[str, jax.Array]], methods: Methods) -> jax.Array:
+        norm, conv, more = trees
+        return layers.norm_silu_conv(
+            norm, conv, x, groups=32, eps=1e-5, offset=more["offset"], methods=methods
+        )
+
+    trees = [norm, conv, {"offset": offset}]
+    found = part(x, trees, INTERPRETED)
+    assert_near(found, part(exact(x), jax.tree.map(exact, trees), PLAIN))
+
+
+def test_upsampling(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upsampling, "_FEWEST_PIXELS", 1)
+    x = random(2, 4, 16, 128)
+    tree = {"weight": random(3, 3, 128, 64, seed=1, scale=0.03), "bias": random(64, seed=2)}
+    assert upsampling.fits(x, tree["weight"])
+    found = resnet.upsample(tree, x, methods=INTERPRETED)
+    assert found.shape == (2, 8, 32, 64)
+    assert_near(found, resnet.upsample(jax.tree.map(exact, tree), exact(x)))
+
+
+def test_summed_weights_are_those_of_the_upsampled_image() -> None:
+    """In float32 nothing is lost: one pixel's filter, at each of its four places."""
+    weight = jnp.arange(9.0).reshape(3, 3, 1, 1)
+    sums = upsampling.sum_weights(weight)[..., 0, 0]
+    assert sums[0, 0, 0, 0] == weight[0, 0, 0, 0]
+    assert sums[0, 1, 0, 1] == weight[1:, 1:].sum()
+    assert sums[1, 0, 1, 0] == weight[:2, :2].sum()
+    np.testing.assert_array_equal(sums.sum((1, 3)), np.full((2, 2), 36.0))
+
+
+def test_what_does_not_fit_is_computed_plainly() -> None:
+    """float32, odd heads, widths that leave a register half full."""
+    query = random(1, 16, 3, 64)
+    assert not attention.fits(query.reshape(1, 16, -1), query.reshape(1, 16, -1), 3)
+    kv = KeyValue(query, query)
+    np.testing.assert_array_equal(
+        exact(attend(query, kv, methods=INTERPRETED)), exact(attend(query, kv))
+    )
+    assert not convolution.fits(random(1, 8, 8, 128), random(3, 3, 128, 128))
+    assert not convolution.fits(exact(random(1, 8, 16, 128)), random(3, 3, 128, 128))
+    assert not convolution.fits(random(1, 8, 16, 64), random(3, 3, 64, 64))
+
+
+def test_methods_by_platform() -> None:
+    assert choose("auto", "tpu") == choose("fast", "cpu") == FAST
+    assert choose("auto", "cpu") == choose("plain", "tpu") == PLAIN
+    with pytest.raises(ValueError, match="choose auto, plain, fast"):
+        choose("quick", "tpu")

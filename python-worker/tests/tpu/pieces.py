@@ -1,0 +1,76 @@
+"""Counts of two full-width pieces of SDXL on a v5e, as a process of its own.
+
+libtpu reads the environment when it is loaded, and jax looks for devices once. So this prints JSON:
+for each piece its counted milliseconds and the MiB it needs while it runs.
+"""
+
+import json
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from easel_worker.compile import topology
+from easel_worker.compile.chips import chip_of
+from easel_worker.compile.count import Count, count
+from easel_worker.sdxl import attention, resnet, weights
+from easel_worker.sdxl.attention import KeyValue
+from easel_worker.sdxl.compilation import trace
+from easel_worker.sdxl.methods import FAST
+from easel_worker.sdxl.sharding import make_mesh, replicated
+
+TOPOLOGY = "v5e:1x1"
+
+
+def array(*shape: int) -> jax.ShapeDtypeStruct:
+    """In the dtype that a TPU computes in."""
+    return jax.ShapeDtypeStruct(shape, jnp.bfloat16)
+
+
+def transformer_block() -> tuple[Any, tuple[Any, ...]]:
+    """One block of the UNet's bottom level, for a guided image of 1024×1024."""
+    tree = weights.abstract(attention.declare_block("b", 1280, 2048), jnp.bfloat16)
+    kv = KeyValue(array(2, 77, 20, 64), array(2, 77, 20, 64))
+    return partial(attention.block, methods=FAST), (tree, array(2, 1024, 1280), kv)
+
+
+def vae_block() -> tuple[Any, tuple[Any, ...]]:
+    """One residual block of the VAE's decoder, for an image of 1024×1024."""
+    tree = weights.abstract(resnet.declare("r", 512, 512, None), jnp.bfloat16)
+
+    def block(tree: Any, x: jax.Array) -> jax.Array:
+        return resnet.apply(tree, x, None, groups=32, eps=1e-6, methods=FAST)
+
+    return block, (tree, array(1, 128, 128, 512))
+
+
+def counted(function: Any, arguments: tuple[Any, ...], schedules: Path) -> Count:
+    """As its compiler counts it."""
+    devices = topology.devices(TOPOLOGY)
+    traced = trace(function, arguments, replicated(make_mesh(devices)))
+    chip = chip_of(devices[0].device_kind)
+    return count(traced.lower().compile(), traced, chip, schedules)
+
+
+def main() -> None:
+    """Count, print."""
+    found = {}
+    with TemporaryDirectory() as folder:
+        schedules = Path(folder)
+        topology.prepare(TOPOLOGY, schedules)
+        for piece in (transformer_block, vae_block):
+            one = counted(*piece(), schedules)
+            found[piece.__name__] = {
+                "ms": 1e3 * one.total,
+                "temporary_mib": one.temporary / 2**20,
+                "kernels": {kernel.name: kernel.calls for kernel in one.kernels},
+                "unscheduled": [k.name for k in one.kernels if k.scheduled is None],
+            }
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
