@@ -1,20 +1,23 @@
 // @ts-check
-// npm run soak: steady traffic with a fault now and then, to see that nothing grows. Settings: MINUTES, CLIENTS, SEED.
+// npm run soak: steady traffic with a fault now and then, to see that nothing grows. Settings: MINUTES, CLIENTS, SEED, SCHEDULES.
 // Linux only: it reads /proc.
-import { run } from '../test/chaos/run.mjs'
+import { join } from 'node:path'
+import { run as runTraffic } from '../test/chaos/run.mjs'
 import { judge, print } from '../test/chaos/verdict.mjs'
-import { script, StepError } from './lib/run.mjs'
-import { build, setup } from './lib/setup.mjs'
+import { root, run, script, StepError } from './lib/run.mjs'
+import { build, python, setup } from './lib/setup.mjs'
 
-const { MINUTES = '10', CLIENTS = '16', SEED = '1' } = process.env
+const { MINUTES = '10', CLIENTS = '16', SEED = '1', SCHEDULES = '300' } = process.env
 const FAULT_EVERY_MS = 90_000
 
 await script(async () => {
-  await setup('runtime')
+  await setup('test')
   await build()
   const seconds = Number(MINUTES) * 60
-  const observed = await run({ seed: Number(SEED), clients: Number(CLIENTS), seconds, stepMs: 12, faults: Infinity, faultEveryMs: FAULT_EVERY_MS })
+  const observed = await runTraffic({ seed: Number(SEED), clients: Number(CLIENTS), seconds, stepMs: 12, faults: Infinity, faultEveryMs: FAULT_EVERY_MS })
   const findings = judge(observed, { gateway: 0.5, workers: 0.1 })
   print(`Soak (seed ${SEED})`, observed, findings)
+  // And on the real model: the bytes of an image in company against its bytes alone.
+  await run(python, ['-m', 'tests.soak_company', '--schedules', SCHEDULES], { cwd: join(root, 'python-worker') })
   if (findings.some(({ ok }) => !ok)) throw new StepError('not every promise was kept')
 })

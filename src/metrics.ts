@@ -1,6 +1,7 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Engine } from './engine/engine.js'
 import type { EngineObserver } from './engine/events.js'
+import type { Heartbeat } from './engine/protocol.js'
 import type { ConnectedWorker } from './engine/registry.js'
 import type { ServiceObserver, ImageService } from './service/service.js'
 import { OUTCOMES } from './service/ledger.js'
@@ -67,6 +68,8 @@ export function createMetrics(): Metrics {
   return { registry, observer, watch: (parts) => watch(registry, parts) }
 }
 
+type DeviceMemory = Heartbeat['memory'][number]
+
 /** One sample of a metric: its labels and its value. */
 type Sample = [labels: Record<string, string>, value: number]
 
@@ -106,12 +109,14 @@ function watch(registry: Registry, { engine, service }: { engine: Engine; servic
   gauge('easel_workers_ready', 'Workers that are connected and alive.', [], single(() => engine.state.workers.length))
   gauge('easel_workers_expected', 'Workers there should be.', [], single(() => engine.state.workersExpected))
 
-  gauge('easel_rows', 'Rows that one step of the worker holds.', ['worker'], perWorker(({ hello }) => hello.rows))
-  gauge('easel_rows_in_use', 'Rows in use at the last heartbeat.', ['worker'], perWorker(({ heartbeat }) => heartbeat?.rows_in_use ?? 0))
+  gauge('easel_rows', 'Rows that one step of the worker holds; each size has as many of its own.', ['worker'], perWorker(({ hello }) => hello.rows))
+  total('easel_steps_total', 'Denoising steps since the worker started.', ['worker'], perWorker(({ heartbeat }) => heartbeat?.steps_total ?? 0))
+  gauge('easel_rows_in_use', 'Rows in use at the last heartbeat, over all sizes.', ['worker'], perWorker(({ heartbeat }) => heartbeat?.rows_in_use ?? 0))
   total('easel_rows_padded_total', 'Rows computed for nothing since the worker started, to fill a compiled shape.', ['worker'], perWorker(({ heartbeat }) => heartbeat?.rows_padded_total ?? 0))
-  gauge('easel_device_memory_bytes', 'Memory in use on a device at the last heartbeat.', ['worker', 'device'], () =>
+  const perDevice = (value: (memory: DeviceMemory) => number) => (): Sample[] =>
     engine.state.workers.flatMap(({ name, heartbeat }) =>
-      (heartbeat?.memory ?? []).map(({ device, bytes_in_use }): Sample => [{ worker: name, device: String(device) }, bytes_in_use])
+      (heartbeat?.memory ?? []).map((memory): Sample => [{ worker: name, device: String(memory.device) }, value(memory)])
     )
-  )
+  gauge('easel_device_memory_bytes', 'Memory in use on a device at the last heartbeat.', ['worker', 'device'], perDevice(({ bytes_in_use }) => bytes_in_use))
+  gauge('easel_device_memory_limit_bytes', 'Memory that a device has for us.', ['worker', 'device'], perDevice(({ bytes_limit }) => bytes_limit))
 }

@@ -129,6 +129,7 @@ function spawnOptions(config: Config): NonNullable<EngineOptions['spawn']> {
       '--engine', config.engine,
       '--model', config.model,
       '--log-level', config.logLevel,
+      '--step-timeout', String(config.stepTimeout),
       '--exit-with-parent',
       ...config.workerArgs
     ],

@@ -113,7 +113,7 @@ export class Engine {
         ...options.spawn,
         log: options.log,
         observer,
-        onExit: (name) => this.#registry.lose(name, 'exited')
+        onExit: (name, cause) => this.#registry.lose(name, cause)
       })
     }
     this.#heartbeat = setInterval(() => this.#registry.tick(), options.heartbeatInterval)

@@ -8,6 +8,8 @@ const MAX_BACKOFF_MS = 30_000
 const STABLE_MS = 60_000
 /** Exit status of a worker that the gateway refused: starting it again would change nothing. */
 const REFUSED_STATUS = 3
+/** Exit status of a worker whose own watchdog found it hung (easel_worker/exit_status.py). */
+const HUNG_STATUS = 6
 
 export interface SupervisorOptions {
   command: string
@@ -22,7 +24,7 @@ export interface SupervisorOptions {
   log: Log
   observer: EngineObserver
   /** A worker's process ended; its connection is dead even if the socket does not know yet. */
-  onExit: (name: string) => void
+  onExit: (name: string, cause: 'exited' | 'hung') => void
 }
 
 interface Child {
@@ -126,7 +128,7 @@ export class Supervisor {
     const child = this.#children.get(name)!
     clearTimeout(child.overdue)
     child.process = undefined
-    onExit(name)
+    onExit(name, status === HUNG_STATUS ? 'hung' : 'exited')
     if (this.#stopping) return
     if (status === REFUSED_STATUS) {
       log.error({ worker: name }, `worker ${name} was refused and is not started again`)
