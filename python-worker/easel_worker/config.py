@@ -133,6 +133,16 @@ class Config:
         ),
     ] = (1,)
 
+    split_guidance: Annotated[
+        bool,
+        Option(
+            "--split-guidance",
+            "SPLIT_GUIDANCE",
+            options.switch,
+            "two devices share a guided image, which halves its time but not the time of many",
+        ),
+    ] = False
+
     methods: Annotated[
         str,
         Option(

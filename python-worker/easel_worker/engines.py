@@ -48,6 +48,7 @@ def _sdxl(config: Config) -> Engine:
         sizes=config.sizes,
         rows=config.rows,
         batch_lanes=config.batch_lanes,
+        split_guidance=config.split_guidance,
         methods=config.methods,
         artifacts=config.artifacts,
     )

@@ -103,6 +103,7 @@ def _options(chosen: argparse.Namespace, devices: Sequence[jax.Device]) -> Optio
         sizes=chosen.sizes,
         devices=devices,
         batch_lanes=chosen.batch_lanes,
+        split_guidance=chosen.split_guidance,
         methods=chosen.methods,
     )
 
@@ -127,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--dtype", default="auto", help="auto, bfloat16 or float32")
     add("--vae-dtype", default="auto", help="the same for the VAE")
     add("--batch-lanes", type=parse.counts, default=(1,), help="as the worker's option")
+    add("--split-guidance", action="store_true", help="as the worker's option")
     add("--methods", default="auto", choices=CHOICES, help="how the heavy parts are computed")
     add("--instructions", type=int, default=0, help="show this many of the longest instructions")
     add("--json", type=Path, help="write all counts to this file")

@@ -11,7 +11,6 @@ from easel_worker.sdxl.preferences import read_preferences
 from easel_worker.sdxl.program_set import ProgramSet
 from easel_worker.sdxl.programs import Size
 from easel_worker.sdxl.sampler import default_scheduler
-from easel_worker.sdxl.sharding import make_mesh
 from easel_worker.sdxl.tokenizer_files import read_tokenizer
 
 _TOKENIZERS = ("tokenizer", "tokenizer_2")
@@ -67,7 +66,7 @@ def compile_all(configuration: Configuration, compiler: CountingCompiler) -> Non
     programs = ProgramSet(
         configuration.config,
         configuration.params,
-        make_mesh(options.chosen_devices()),
+        options.mesh(),
         configuration.tokens,
         methods=options.chosen_methods(),
         compiler=compiler,

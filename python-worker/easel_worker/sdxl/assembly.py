@@ -11,7 +11,7 @@ from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.program_set import ProgramSet
 from easel_worker.sdxl.programs import Size
 from easel_worker.sdxl.runner import Runner
-from easel_worker.sdxl.sharding import make_mesh, replicate
+from easel_worker.sdxl.sharding import replicate
 
 
 def assemble(
@@ -28,7 +28,7 @@ def assemble(
     Raises:
         WeightsError: see `weights.load`.
     """
-    config, mesh = about.config, make_mesh(options.chosen_devices())
+    config, mesh = about.config, options.mesh()
     params = load_params(folder, config, options.chosen_dtypes(), replicate(mesh), report)
     text = about.empty_text
     tokens = (len(text.ids), len(text.ids_2))

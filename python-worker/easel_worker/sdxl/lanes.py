@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,6 +39,13 @@ class SdxlLane:
         return LaneInput(self.state, self.conditions)
 
 
+class LaneCounts(NamedTuple):
+    """How many lanes the denoising programs take, ascending."""
+
+    guided: tuple[int, ...]
+    unguided: tuple[int, ...]
+
+
 @dataclass(frozen=True)
 class Call:
     """Lanes to advance together, and how many more the program has room for."""
@@ -57,20 +65,20 @@ class Call:
         return self.lanes + self.lanes[-1:] * self.padding
 
 
-def plan_calls(lanes: Sequence[SdxlLane], lane_counts: Sequence[int]) -> list[Call]:
+def plan_calls(lanes: Sequence[SdxlLane], lane_counts: LaneCounts) -> list[Call]:
     """Split lanes into calls of programs, guided and unguided ones apart, in order.
 
     Args:
         lanes: to advance, of one size.
-        lane_counts: how many lanes the programs take, ascending.
+        lane_counts: how many lanes the programs take.
     """
     calls = []
-    for guided in (True, False):
+    for guided, counts in ((True, lane_counts.guided), (False, lane_counts.unguided)):
         rest = tuple(lane for lane in lanes if lane.job.guided is guided)
         while rest:
             # The largest program that they fill; failing that the smallest, in part for nothing.
-            filled = [count for count in lane_counts if count <= len(rest)]
-            taken = filled[-1] if filled else lane_counts[0]
+            filled = [count for count in counts if count <= len(rest)]
+            taken = filled[-1] if filled else counts[0]
             padding = max(taken - len(rest), 0)
             calls.append(Call(rest[:taken], guided, padding))
             rest = rest[taken:]

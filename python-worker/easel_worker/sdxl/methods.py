@@ -26,11 +26,6 @@ class Methods:
     one_pass_norms: bool = False
     interpret: bool = False
 
-    @property
-    def uses_kernels(self) -> bool:
-        """Whether any kernel may be called."""
-        return self.attention_kernel or self.convolution_kernel
-
 
 PLAIN = Methods()
 FAST = Methods(attention_kernel=True, convolution_kernel=True, one_pass_norms=True)

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from easel_worker.engine import Limits
 from easel_worker.sdxl import methods
+from easel_worker.sdxl.lanes import LaneCounts
 from easel_worker.sdxl.methods import Methods
 from easel_worker.sdxl.model import Dtypes
 from easel_worker.sdxl.programs import Size
+from easel_worker.sdxl.sharding import make_mesh
 
 _DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -38,6 +41,8 @@ class Options:
         batch_lanes: how many lanes a device computes in one call, a program for each choice. With
             others than 1, the last bits of an image may depend on how many others there are.
         limits: the most that a request may ask for.
+        split_guidance: two devices share a guided image, which then takes about half of the time;
+            there are as many images a second as without.
         methods: how the heavy parts are computed: "auto", "plain" or "fast"; see `methods`.
         artifacts: a folder of programs that were compiled ahead; see `artifacts`.
     """
@@ -49,6 +54,7 @@ class Options:
     rows: int | None = None
     batch_lanes: Sequence[int] = (1,)
     limits: Limits = _LIMITS
+    split_guidance: bool = False
     methods: str = "auto"
     artifacts: Path | None = None
 
@@ -69,6 +75,10 @@ class Options:
         """The devices to run on."""
         return tuple(jax.devices()) if self.devices is None else tuple(self.devices)
 
+    def mesh(self) -> Mesh:
+        """The devices as arrays are split over them."""
+        return make_mesh(self.chosen_devices(), split_guidance=self.split_guidance)
+
     def chosen_dtypes(self) -> Dtypes:
         """What the parts of the model compute in."""
         on_cpu = self.chosen_devices()[0].platform == "cpu"
@@ -84,10 +94,15 @@ class Options:
         """How many rows a step takes."""
         return self.rows or _ROWS_PER_DEVICE * len(self.chosen_devices())
 
-    def lane_counts(self) -> tuple[int, ...]:
-        """How many lanes the denoising programs take on all devices together, ascending."""
+    def lane_counts(self) -> LaneCounts:
+        """How many lanes the denoising programs take on all devices together."""
         devices = len(self.chosen_devices())
-        return tuple(sorted({count * devices for count in self.batch_lanes}))
+        counts = sorted(set(self.batch_lanes))
+        shared = devices // 2 if self.split_guidance else devices
+        return LaneCounts(
+            guided=tuple(count * shared for count in counts),
+            unguided=tuple(count * devices for count in counts),
+        )
 
     def chosen_sizes(self, preferred: Sequence[Size]) -> tuple[Size, ...]:
         """The sizes to compile for, the default first.

@@ -1,6 +1,6 @@
 """All programs that a model needs, compiled ahead of time: one set for each size."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from easel_worker.engine import ProgramInfo
 from easel_worker.sdxl import programs
 from easel_worker.sdxl.compilation import Compiler, Program
 from easel_worker.sdxl.config import SdxlConfig
+from easel_worker.sdxl.lanes import LaneCounts
 from easel_worker.sdxl.methods import Methods
 from easel_worker.sdxl.model import SdxlParams
 from easel_worker.sdxl.programs import Conditions, LaneInput, Prompt, Size, State, StepNumbers
@@ -69,7 +70,7 @@ class ProgramSet:
         for rows in (2, 1):
             self._add_projection(rows)
 
-    def add_size(self, size: Size, lane_counts: Sequence[int]) -> None:
+    def add_size(self, size: Size, lane_counts: LaneCounts) -> None:
         """Compile all that images of a size need.
 
         Args:
@@ -82,9 +83,10 @@ class ProgramSet:
         numbers = (np.uint32(0), np.float32(0))
         state: State = jax.eval_shape(begin, *numbers)
         self._begin[size] = self._compile(f"begin {size}", begin, *numbers)
-        for lanes in lane_counts:
-            for guided in (True, False):
-                self._add_denoise(DenoiseKey(size, lanes, guided), state)
+        keys = [DenoiseKey(size, lanes, guided=True) for lanes in lane_counts.guided]
+        keys += [DenoiseKey(size, lanes, guided=False) for lanes in lane_counts.unguided]
+        for key in keys:
+            self._add_denoise(key, state)
         decode = partial(programs.decode, config=config, methods=self._methods)
         name = f"decode {size}"
         self._decode[size] = self._compile(name, decode, self._params.vae, state.sample)

@@ -18,8 +18,16 @@ from easel_worker.sdxl.methods import Methods
 from easel_worker.sdxl.model import TextParams
 from easel_worker.sdxl.params import Params
 from easel_worker.sdxl.samplers.table import Coefficients, advance
-from easel_worker.sdxl.sharding import BY_LANE, WHOLE
+from easel_worker.sdxl.sharding import (
+    BY_LANE,
+    BY_LANE_AND_ROW,
+    BY_LANE_EVERYWHERE,
+    PAIR,
+    WHOLE,
+)
 from easel_worker.sdxl.unet import PromptContext
+
+GUIDED_ROWS = 2
 
 PREVIEW_SIDE = 256
 """Pixels of a preview's longer side, at least, where the image has them."""
@@ -149,15 +157,15 @@ def denoise(
 ) -> tuple[State, ...]:
     """One step of several lanes of one size, either all guided or none.
 
-    Each device computes the same number of lanes by itself, so that a lane's arithmetic is the
-    same on whichever device and among whichever lanes it is.
+    Each device (or pair of devices, if the mesh has pairs) computes the same number of lanes by
+    itself, so that a lane's arithmetic is the same wherever and among whichever lanes it is.
 
     Args:
         params: of the UNet, a copy on each device.
         lanes: what to advance.
         numbers: by how much, [lanes] each.
         config: the model's.
-        mesh: the devices; their number divides that of the lanes.
+        mesh: the devices; their number (for guided lanes that of pairs) divides that of the lanes.
         size: of the images.
         methods: how it is computed.
 
@@ -165,20 +173,29 @@ def denoise(
         The lanes' new states, in order.
     """
 
-    def on_each_device(params: Params, lanes: LaneInput, numbers: StepNumbers) -> State:
+    guided = lanes[0].conditions.pooled.shape[0] == GUIDED_ROWS
+
+    def on_each_device(
+        params: Params, arrays: tuple[State, Conditions], numbers: StepNumbers
+    ) -> State:
+        lanes = LaneInput(*arrays)
         with jax.named_scope("unet"):
             output = _predict(params, lanes, numbers, config=config, size=size, methods=methods)
+            if guided:
+                output = _guide(output, numbers)
         with jax.named_scope("advance"):
-            return _advance(lanes.state, output, numbers)
+            return _advance(lanes.state, output[:, 0], numbers)
 
     stacked: LaneInput = jax.tree.map(lambda *arrays: jnp.stack(arrays), *lanes)
+    each = BY_LANE if guided else BY_LANE_EVERYWHERE
+    rows = BY_LANE_AND_ROW if guided else BY_LANE_EVERYWHERE
     states = jax.shard_map(
         on_each_device,
         mesh=mesh,
-        in_specs=(WHOLE, BY_LANE, BY_LANE),
-        out_specs=BY_LANE,
-        check_vma=not methods.uses_kernels,  # whose results do not say over what they vary
-    )(params, stacked, numbers)
+        in_specs=(WHOLE, (each, rows), each),
+        out_specs=each,
+        check_vma=False,  # kernels' results do not say over what they vary
+    )(params, (stacked.state, stacked.conditions), numbers)
     return tuple(State(states.sample[i], states.image[i]) for i in range(len(lanes)))
 
 
@@ -191,10 +208,7 @@ def _predict(
     size: Size,
     methods: Methods,
 ) -> Array:
-    """The UNet's output for each lane, guided where there are two rows, float32.
-
-    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl.py#L1199
-    """
+    """The UNet's output for those rows of each lane that are here: [lanes, rows, ...], float32."""
     count, rows = lanes.conditions.pooled.shape[:2]
     conditions = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), lanes.conditions)
     output = unet.apply_to_prompt(
@@ -207,11 +221,18 @@ def _predict(
         _time_ids(size, rows=count * rows),
         methods=methods,
     )
-    by_lane = output.astype(jnp.float32).reshape(count, rows, *output.shape[1:])
-    if rows == 1:
-        return by_lane[:, 0]
-    away, towards = by_lane[:, 0], by_lane[:, 1]
-    return away + _per_lane(numbers.guidance) * (towards - away)
+    return output.astype(jnp.float32).reshape(count, rows, *output.shape[1:])
+
+
+def _guide(output: Array, numbers: StepNumbers) -> Array:
+    """Outputs [lanes, rows, ...] of guided lanes, from both devices of a pair → [lanes, 1, ...].
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl.py#L1199
+    """
+    both = lax.all_gather(output, PAIR, axis=1, tiled=True)
+    away, towards = both[:, :1], both[:, 1:]
+    guided: Array = away + _per_lane(numbers.guidance)[..., None] * (towards - away)
+    return guided
 
 
 def _advance(state: State, output: Array, numbers: StepNumbers) -> State:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from easel_worker.engine import Job, Pixels, ProgramInfo, Tokens
 from easel_worker.sdxl.config import SdxlConfig
-from easel_worker.sdxl.lanes import SdxlLane, plan_calls, step_numbers
+from easel_worker.sdxl.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
 from easel_worker.sdxl.model import SdxlParams
 from easel_worker.sdxl.program_set import DenoiseKey, ProgramSet
 from easel_worker.sdxl.programs import Prompt, Size, State
@@ -30,7 +30,7 @@ class Runner:
         mesh: Mesh,
         *,
         empty_text: Tokens,
-        lane_counts: Sequence[int],
+        lane_counts: LaneCounts,
     ) -> None:
         """Put the parts together.
 
@@ -40,7 +40,7 @@ class Runner:
             programs: compiled for all sizes and lane counts that will be asked for.
             mesh: the devices.
             empty_text: the ids of the empty text.
-            lane_counts: how many lanes the denoising programs take, ascending.
+            lane_counts: how many lanes the denoising programs take.
         """
         self._params = params
         self._programs = programs

@@ -1,4 +1,5 @@
-"""Where arrays live: one mesh axis, `data`, over which rows are split and weights are copied."""
+"""Where arrays live. Weights are copied to every device. Lanes are split over the mesh axis `data`,
+and if wanted the two rows of a guided lane over the axis `pair`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,18 +12,37 @@ from numpy.typing import NDArray
 from easel_worker.sdxl.params import Param
 from easel_worker.sdxl.weights import Put
 
-DATA = "data"
+DATA, PAIR = "data", "pair"
 
 WHOLE = PartitionSpec()  # type: ignore[no-untyped-call]
 """Every device has a copy."""
 
 BY_LANE = PartitionSpec(DATA)  # type: ignore[no-untyped-call]
-"""The first dimension is split over the devices."""
+"""The first dimension is split over the data axis."""
+
+BY_LANE_AND_ROW = PartitionSpec(DATA, PAIR)  # type: ignore[no-untyped-call]
+"""The first dimension is split over the data axis, the second one over the pair axis."""
+
+BY_LANE_EVERYWHERE = PartitionSpec((DATA, PAIR))  # type: ignore[no-untyped-call]
+"""The first dimension is split over all devices."""
 
 
-def make_mesh(devices: Sequence[jax.Device]) -> Mesh:
-    """All devices on the data axis."""
-    return Mesh(np.asarray(devices), (DATA,))
+def make_mesh(devices: Sequence[jax.Device], *, split_guidance: bool = False) -> Mesh:
+    """A mesh of all devices.
+
+    Args:
+        devices: what to run on.
+        split_guidance: two devices share a guided lane, a row each.
+
+    Raises:
+        ValueError: they cannot go in pairs.
+    """
+    pair = 2 if split_guidance else 1
+    if len(devices) % pair:
+        raise ValueError(
+            f"split_guidance needs an even number of devices, not {len(devices)}: leave it out"
+        )
+    return Mesh(np.asarray(devices).reshape(-1, pair), (DATA, PAIR))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -1,4 +1,4 @@
-"""Tiny SDXL folders written from the golden files, and four fake devices to run on."""
+"""Tiny SDXL folders written from the golden files, and eight fake devices to run on."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ SHARDED = {"sdxl-base-in-small", "four-levels"}
 OLDER_NAMES = {"demo"}
 
 # Before jax looks for devices. What does not name its devices still runs on the first one.
-jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_num_cpu_devices", 8)
 # Compiling is most of these tests' time, and a later run compiles much the same.
 cache_programs_in(Path(__file__).parents[2] / ".cache" / "test-programs")
 

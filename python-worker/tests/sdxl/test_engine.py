@@ -180,6 +180,26 @@ def test_four_devices_make_the_same_images(engine: SdxlEngine, engine_of_four: S
         assert all(np.array_equal(t, a) for t, a in zip(together, alone, strict=True))
 
 
+def test_eight_devices_in_pairs_make_the_same_images(folder: Path, engine: SdxlEngine) -> None:
+    """Four pairs. A row is then computed alone, which may round its sums another way."""
+    options = Options(devices=jax.devices()[:8], sizes=[], split_guidance=True)
+    paired = SdxlEngine(folder, options)
+    paired.warm(lambda _: None)
+    guided, unguided = paired.start(job()), paired.start(job(guidance=1.0))
+    paired.step([guided, unguided])
+    assert paired.rows_padded() == 3 * 2 + 7
+    jobs = mixed_jobs(*SIZES[0])
+    for wanted, image in zip(jobs, in_company(paired, jobs, random.Random(0)), strict=True):
+        difference = image.astype(int) - make(engine, wanted)
+        assert np.abs(difference).max() <= 1
+
+
+def test_devices_that_cannot_go_in_pairs_are_refused(folder: Path) -> None:
+    options = Options(devices=jax.devices()[:3], split_guidance=True)
+    with pytest.raises(ValueError, match="even number of devices, not 3"):
+        options.mesh()
+
+
 def test_rows_computed_to_fill_four_devices_are_counted(engine_of_four: SdxlEngine) -> None:
     before = engine_of_four.rows_padded()
     guided, unguided = engine_of_four.start(job()), engine_of_four.start(job(guidance=1.0))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easel_worker.engine import Job, Tokens
-from easel_worker.sdxl.lanes import SdxlLane, plan_calls, step_numbers
+from easel_worker.sdxl.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
 from easel_worker.sdxl.programs import Conditions, State
 from easel_worker.sdxl.sampler import make_table
 from easel_worker.sdxl.unet import PromptContext
@@ -30,10 +30,12 @@ def test_every_lane_is_in_one_call_of_a_compiled_program(
     guided: list[bool], devices: int, batches: set[int]
 ) -> None:
     lanes = [lane(5.0 if each else 1.0) for each in guided]
-    counts = sorted(batch * devices for batch in batches)
-    calls = plan_calls(lanes, counts)
+    unguided = tuple(sorted(batch * devices for batch in batches))
+    guided_counts = tuple(sorted(batches))
+    calls = plan_calls(lanes, LaneCounts(guided_counts, unguided))
     assert sorted(id(each) for call in calls for each in call.lanes) == sorted(map(id, lanes))
     for call in calls:
+        counts = guided_counts if call.guided else unguided
         assert len(call.padded) in counts
         assert call.padded[: len(call.lanes)] == call.lanes
         assert all(each.job.guided is call.guided for each in call.lanes)
@@ -43,12 +45,12 @@ def test_every_lane_is_in_one_call_of_a_compiled_program(
 
 def test_the_largest_filled_program_goes_first() -> None:
     lanes = [lane(5.0) for _ in range(7)]
-    assert [len(call.lanes) for call in plan_calls(lanes, [1, 2, 4])] == [4, 2, 1]
+    assert [len(call.lanes) for call in plan_calls(lanes, LaneCounts((1, 2, 4), (8,)))] == [4, 2, 1]
 
 
 def test_padding_repeats_the_last_lane() -> None:
     lanes = [lane(5.0) for _ in range(3)]
-    (call,) = plan_calls(lanes, [4])
+    (call,) = plan_calls(lanes, LaneCounts((4,), (1,)))
     assert call.padded == (*lanes, lanes[-1])
     assert call.rows_padded == 2
 
