@@ -75,6 +75,18 @@ export const alertCases: AlertCase[] = [
     quiet: { [`easel_malformed_messages_total{reason="kind",${POD}}`]: '7x100' }
   },
   {
+    alert: 'EaselDeviceMemoryLow',
+    labels: { ...pod, worker: 'a', device: '3' },
+    summary: 'Device 3 of easel-0 has 98% of its memory in use',
+    fires: { [`easel_device_memory_bytes{worker="a",device="3",${POD}}`]: '98x100', [`easel_device_memory_limit_bytes{worker="a",device="3",${POD}}`]: '100x100' },
+    // A backend that does not tell its limit.
+    quiet: {
+      [`easel_device_memory_bytes{worker="a",device="3",${POD}}`]: '50x100',
+      [`easel_device_memory_limit_bytes{worker="a",device="3",${POD}}`]: '100x100',
+      [`easel_device_memory_bytes{worker="b",device="0",${POD}}`]: '50x100'
+    }
+  },
+  {
     alert: 'EaselEventLoopSlow',
     labels: pod,
     summary: 'The gateway of easel-0 is late by 500ms',

@@ -48,6 +48,11 @@ describe('a live scrape', () => {
     for (const { name, type } of metrics) expect([name, types.get(name)]).toEqual([name, type])
   }, INSTALL_MS)
 
+  it('has nothing of ours that no panel and no alert shows', () => {
+    const shown = new Set([...alerts().map(({ expr }) => expr), ...dashboardQueries('1m').map(([, expr]) => expr)].flatMap(metricsIn))
+    expect([...types.keys()].filter((name) => name.startsWith('easel_') && !shown.has(name))).toEqual([])
+  })
+
   it('has not what nobody made up', () => {
     expect(metricsIn('sum(rate(easel_no_such_total{a="b_c"}[5m])) by (some_label)')).toEqual(['easel_no_such_total'])
     expect(types.has('easel_no_such_total')).toBe(false)
