@@ -64,6 +64,20 @@ describe('the history', () => {
     expect(fitting([], { pictures: 3, bytes: 100 })).toBe(0)
   })
 
+  it('shows a picture when it is kept, and takes it from sight when it is gone', async () => {
+    const store = memoryStore()
+    const steps: string[] = []
+    const slow = (name: string, work: () => Promise<void>) => async () => {
+      await new Promise((resolve) => setImmediate(resolve))
+      await work()
+      steps.push(name)
+    }
+    const history = new History({ ...store, put: (one) => slow(`kept ${one.id}`, () => store.put(one))(), delete: (ids) => slow('deleted', () => store.delete(ids))() }, [], true)
+    history.on('change', (pictures) => steps.push(`shown ${pictures.map(({ id }) => id).join()}`))
+    await Promise.all([history.add(picture('1')), history.add(picture('2')), history.clear()])
+    expect(steps).toEqual(['kept 1', 'shown 1', 'kept 2', 'shown 2,1', 'deleted', 'shown '])
+  })
+
   it('keeps a picture on the screen that the browser has no room for', async () => {
     const full = { ...memoryStore(), put: () => Promise.reject(new Error('QuotaExceededError')) }
     const history = new History(full, [], true)

@@ -19,6 +19,8 @@ export class History extends Emitter<Events> {
   readonly #store: PictureStore
   readonly #bounds: Bounds
   #pictures: Picture[]
+  /** The change under way; it never fails. */
+  #last: Promise<void> = Promise.resolve()
   /** Whether the pictures are still there when the page is opened again. */
   readonly lasting: boolean
 
@@ -44,25 +46,39 @@ export class History extends Emitter<Events> {
     return this.#pictures
   }
 
-  async add(picture: Picture): Promise<void> {
-    this.#pictures = [picture, ...this.#pictures]
-    const dropped = this.#pictures.slice(fitting(this.#pictures, this.#bounds))
-    this.emit('change', this.#pictures)
-    await this.delete(dropped.map(({ id }) => id))
-    // A full disk is no reason to lose the picture that is on the screen.
-    await this.#store.put(picture).catch(() => undefined)
+  /** Shows the picture once it is kept, so that what is seen is still there after a reload. */
+  add(picture: Picture): Promise<void> {
+    return this.#inTurn(async () => {
+      // A full disk is no reason to lose the picture that is on the screen.
+      await this.#store.put(picture).catch(() => undefined)
+      this.#pictures = [picture, ...this.#pictures]
+      this.emit('change', this.#pictures)
+      await this.#drop(this.#pictures.slice(fitting(this.#pictures, this.#bounds)).map(({ id }) => id))
+    })
   }
 
-  async delete(ids: readonly string[]): Promise<void> {
-    if (ids.length === 0) return
-    for (const picture of this.#pictures.filter(({ id }) => ids.includes(id))) release(picture)
-    this.#pictures = this.#pictures.filter(({ id }) => !ids.includes(id))
-    this.emit('change', this.#pictures)
-    await this.#store.delete(ids).catch(() => undefined)
+  /** Takes pictures away, first from where they are kept: what is not seen any more is gone. */
+  delete(ids: readonly string[]): Promise<void> {
+    return this.#inTurn(() => this.#drop(ids))
   }
 
   clear(): Promise<void> {
-    return this.delete(this.#pictures.map(({ id }) => id))
+    return this.#inTurn(() => this.#drop(this.#pictures.map(({ id }) => id)))
+  }
+
+  async #drop(ids: readonly string[]): Promise<void> {
+    if (ids.length === 0) return
+    await this.#store.delete(ids).catch(() => undefined)
+    for (const picture of this.#pictures.filter(({ id }) => ids.includes(id))) release(picture)
+    this.#pictures = this.#pictures.filter(({ id }) => !ids.includes(id))
+    this.emit('change', this.#pictures)
+  }
+
+  /** One change after the other, in the order that they were asked for. */
+  #inTurn(change: () => Promise<void>): Promise<void> {
+    const turn = this.#last.then(change)
+    this.#last = turn.catch(() => undefined)
+    return turn
   }
 }
 
