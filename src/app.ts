@@ -7,7 +7,8 @@ import type { KeyFile } from './access/key-file.js'
 import type { Engine } from './engine/engine.js'
 import type { Metrics } from './metrics.js'
 import { accessPlugin } from './plugins/access.js'
-import { errorsPlugin } from './plugins/errors.js'
+import { answerClientError } from './plugins/client-errors.js'
+import { answerError, errorsPlugin } from './plugins/errors.js'
 import { openApiPlugin } from './plugins/openapi.js'
 import { requestLogPlugin } from './plugins/request-log.js'
 import { requestIdOf, requestIdPlugin } from './plugins/request-id.js'
@@ -99,6 +100,10 @@ async function createBase({ log, bodyLimit, receiveTimeout, logPrompts }: AppPar
     // Node takes the longer one of these two for the whole request, and looks every 30 s by default.
     http: { headersTimeout: receiveTimeout, connectionsCheckingInterval: Math.ceil(receiveTimeout / 4) },
     forceCloseConnections: 'idle',
+    clientErrorHandler: answerClientError,
+    frameworkErrors: (error, request, reply) => void answerError(error, request, reply),
+    // A request's id is at most 128 characters; a longer one is told so by the schema.
+    routerOptions: { maxParamLength: 1024 },
     // Strict: "7" is no number, and an unknown field is a mistake that the client wants to hear about.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } }
   }).withTypeProvider<TypeBoxTypeProvider>()

@@ -15,20 +15,23 @@ const FASTIFY_CODES: Record<string, ErrorCode> = {
 /** How an error is put into a body. */
 export type ErrorBodyOf = (error: EaselError, requestId: string) => object
 
-/** Answers every error of a scope in one form, and tells the client nothing about the inside. */
+/** Answers an error, and tells the client nothing about the inside. */
+export function answerError(cause: FastifyError | EaselError, request: FastifyRequest, reply: FastifyReply, bodyOf: ErrorBodyOf = errorBody): FastifyReply {
+  const error = toEaselError(cause)
+  const { code, field, statusCode } = error
+  const level = statusCode >= 500 && error.retryAfter === undefined ? 'error' : 'info'
+  // What a client is told about its own mistake may hold its own words, such as its prompt.
+  const said = statusCode >= 500 ? error.message : catalogue[code].summary
+  request.log[level]({ code, field, err: statusCode === 500 ? error : undefined }, said)
+  if (error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
+  return reply.code(error.statusCode).type('application/json').send(bodyOf(error, request.id))
+}
+
+/** Answers every error of a scope in one form. */
 export function answerErrors(app: FastifyInstance, bodyOf: ErrorBodyOf): void {
-  const answer = (error: EaselError, request: FastifyRequest, reply: FastifyReply): FastifyReply => {
-    const { code, field, statusCode } = error
-    const level = statusCode >= 500 && error.retryAfter === undefined ? 'error' : 'info'
-    // What a client is told about its own mistake may hold its own words, such as its prompt.
-    const said = statusCode >= 500 ? error.message : catalogue[code].summary
-    request.log[level]({ code, field, err: statusCode === 500 ? error : undefined }, said)
-    if (error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
-    return reply.code(error.statusCode).type('application/json').send(bodyOf(error, request.id))
-  }
-  app.setErrorHandler((error: FastifyError | EaselError, request, reply) => answer(toEaselError(error), request, reply))
+  app.setErrorHandler((error: FastifyError | EaselError, request, reply) => answerError(error, request, reply, bodyOf))
   app.setNotFoundHandler((request, reply) =>
-    answer(new EaselError('NOT_FOUND', `There is no ${request.method} ${request.url.split('?')[0]}`), request, reply)
+    answerError(new EaselError('NOT_FOUND', `There is no ${request.method} ${request.url.split('?')[0]}`), request, reply, bodyOf)
   )
 }
 

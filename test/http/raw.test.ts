@@ -25,6 +25,8 @@ function expectRefusal(answer: RawAnswer | undefined): void {
   if (answer === undefined) return
   expect(answer.status, answer.body.toString()).toBeGreaterThanOrEqual(400)
   expect(answer.status, answer.body.toString()).toBeLessThan(500)
+  // Node itself answers a request without a host, and says nothing more.
+  if (answer.headers['content-type'] !== undefined) expect(JSON.parse(answer.body.toString())).toMatchObject({ statusCode: answer.status, code: expect.any(String), requestId: expect.any(String) })
 }
 
 async function say(...parts: (string | Uint8Array)[]): Promise<RawClient> {
@@ -45,6 +47,7 @@ describe('a client that is slow', () => {
     const answer = await client.answer()
     clearInterval(drip)
     expect(answer?.status).toBe(408)
+    expect(JSON.parse(answer!.body.toString())).toMatchObject({ statusCode: 408, code: 'REQUEST_TIMEOUT', requestId: expect.any(String) })
     await client.closed
     expect(server.service.ledger.accepted).toBe(accepted)
     await expectUnharmed()
@@ -133,6 +136,7 @@ describe('what is no HTTP', () => {
     ['chunks twice', 'POST /generate HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n2\r\n{}\r\n0\r\n\r\n'],
     ['CONNECT', 'CONNECT example.org:443 HTTP/1.1\r\nhost: x\r\n\r\n'],
     ['a broken escape in the path', 'GET /requests/%ZZ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n'],
+    ['an id of 2,000 characters', `DELETE /requests/${'a'.repeat(2000)} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`],
     ['a path that climbs', 'GET /../../etc/passwd HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n']
   ])('%s is refused', async (_what, bytes) => {
     const accepted = server.service.ledger.accepted

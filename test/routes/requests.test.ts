@@ -7,6 +7,16 @@ const remove = (server: RunningServer, id: string) => fetch(`${server.url}/reque
 const slow = { prompt: 'x', num_inference_steps: 1000, guidance_scale: 1 }
 
 describe('DELETE /requests/{id}', () => {
+  it('knows the longest id that a request may have', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 10' })
+    const id = 'i'.repeat(128)
+    const cancelled = generate(server, slow, { headers: { 'x-request-id': id } })
+    await running(server)
+    expect((await remove(server, id)).status).toBe(204)
+    expect((await cancelled).status).toBe(499)
+    expect(await (await remove(server, `${id}i`)).json()).toMatchObject({ statusCode: 400, code: 'INVALID_REQUEST', field: 'id' })
+  })
+
   it('cancels a running request and one that waits, and nothing else', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--rows 1 --fake-step-ms 10' })
     const first = generate(server, slow, { headers: { 'x-request-id': 'first' } })
