@@ -46,7 +46,10 @@ class StoredTensor:
 
 @contextmanager
 def open_tensors(folder: Path) -> Iterator[list[StoredTensor]]:
-    """All tensors of a part's folder, readable until the context is left.
+    """All tensors of a part's folder, in the files' order, readable until the context is left.
+
+    Files are read, not mapped: mapped pages would count as memory of ours until the file is closed,
+    and reading in order is what disks and mounted buckets are fast at.
 
     Raises:
         WeightsError: no weights, an unreadable file, or shards that their index contradicts.
@@ -77,12 +80,12 @@ def find(folder: Path) -> Path:
 
 def _open(file: Path, stack: ExitStack) -> list[StoredTensor]:
     try:
-        handle: Any = stack.enter_context(safe_open(file, framework="numpy"))
+        handle: Any = stack.enter_context(safe_open(file, framework="numpy", backend="pread"))
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{file} cannot be read as safetensors: {error}") from error
     return [
         StoredTensor(name, file, tuple(handle.get_slice(name).get_shape()), handle)
-        for name in handle.keys()  # noqa: SIM118 (the handle is no dict)
+        for name in handle.offset_keys()
     ]
 
 

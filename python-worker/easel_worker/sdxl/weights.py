@@ -1,6 +1,7 @@
 """From declarations to arrays: loaded strictly from a checkpoint, drawn at random, or abstract."""
 
 import zlib
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,15 @@ BUFFERS = frozenset(
 
 MOST_PROBLEMS_SHOWN = 10
 
+MOST_BYTES_ON_THE_WAY = 256 * 2**20
+
 
 def load(folder: Path, component: str, tree: ParamTree, dtype: DTypeLike, put: Put) -> Params:
     """Read a part of a model: every declared tensor, and nothing but declared tensors.
 
     Names and shapes are all checked before the first tensor is read. Then one tensor at a time is
-    read, converted and placed, so the host never holds a second copy of the weights.
+    read, converted and placed, in the order of the files. The host never holds a second copy of
+    the weights, only what is still on its way to the devices.
 
     Args:
         folder: the diffusers folder.
@@ -46,17 +50,27 @@ def load(folder: Path, component: str, tree: ParamTree, dtype: DTypeLike, put: P
     """
     with open_tensors(folder / component) as tensors:
         stored = match(folder / component, tree, tensors)
+        params = {param.name: param for param in declared(tree)}
+        placed: dict[str, jax.Array] = {}
+        on_the_way: deque[jax.Array] = deque()
+        for name, tensor in stored.items():
+            array = params[name].layout.arrange(tensor.read())
+            array = np.ascontiguousarray(array, dtype=np.dtype(dtype))
+            placed[name] = put(array, params[name])
+            on_the_way.append(placed[name])
+            _wait_for_oldest(on_the_way)
+        loaded: Params = jax.tree.map(lambda param: placed[param.name], tree)
+        return loaded
 
-        def place(param: Param) -> jax.Array:
-            array = param.layout.arrange(stored[param.name].read())
-            return put(np.ascontiguousarray(array, dtype=np.dtype(dtype)), param)
 
-        params: Params = jax.tree.map(place, tree)
-        return params
+def _wait_for_oldest(on_the_way: deque[jax.Array]) -> None:
+    """Until few bytes are on the way: reading may be faster than the way to the devices."""
+    while sum(array.nbytes for array in on_the_way) > MOST_BYTES_ON_THE_WAY:
+        on_the_way.popleft().block_until_ready()
 
 
 def match(folder: Path, tree: ParamTree, tensors: list[StoredTensor]) -> dict[str, StoredTensor]:
-    """The stored tensor for each declared name.
+    """The stored tensor for each declared name, in the given order.
 
     Raises:
         WeightsError: unless stored and declared tensors are the same, name by name.

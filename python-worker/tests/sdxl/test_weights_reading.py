@@ -1,0 +1,77 @@
+"""Reading weights takes the files in order and the memory of a few tensors."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from easel_worker.sdxl import checkpoint, params, weights
+from easel_worker.sdxl.params import Param, ParamTree
+
+TREE: ParamTree = {
+    "last": params.norm("a", 4),
+    "layers": [params.linear(f"layer{i}", 8, 8, (None, None)) for i in range(12)],
+}
+FILE = "model.safetensors"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A checkpoint that fits TREE."""
+    (tmp_path / "part").mkdir()
+    declared = params.declared(TREE)
+    save_file({p.name: np.ones(p.stored, np.float32) for p in declared}, tmp_path / "part" / FILE)
+    return tmp_path
+
+
+def test_in_the_order_of_the_file(folder: Path) -> None:
+    seen: list[str] = []
+
+    def put(array: NDArray[Any], param: Param) -> jax.Array:
+        seen.append(param.name)
+        return jnp.asarray(array)
+
+    weights.load(folder, "part", TREE, jnp.float32, put)
+    with safe_open(folder / "part" / FILE, framework="numpy") as handle:
+        assert seen == list(handle.offset_keys())
+
+
+class Slow:
+    """An array whose way to the device takes until somebody waits."""
+
+    under_way = 0
+    most = 0
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+        Slow.under_way += nbytes
+        Slow.most = max(Slow.most, Slow.under_way)
+
+    def block_until_ready(self) -> None:
+        Slow.under_way -= self.nbytes
+
+
+def test_reading_waits_for_slow_devices(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    largest, few = 8 * 8 * 4, 1000
+    monkeypatch.setattr(weights, "MOST_BYTES_ON_THE_WAY", few)
+
+    def put(array: NDArray[Any], _: Param) -> Any:
+        return Slow(array.nbytes)
+
+    weights.load(folder, "part", TREE, jnp.float32, put)
+    assert few < Slow.most <= few + largest
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_files_are_not_mapped(folder: Path) -> None:
+    with checkpoint.open_tensors(folder / "part") as tensors:
+        for tensor in tensors:
+            tensor.read()
+        assert str(folder) not in Path("/proc/self/maps").read_text()
