@@ -1,0 +1,106 @@
+import { randomUUID } from 'node:crypto'
+import type { Engine } from '../engine/engine.js'
+import type { Job, JobListener, JobProgress, RawImage } from '../engine/job.js'
+import type { ImageEncoder } from '../image/encoder.js'
+import type { Format } from '../image/formats.js'
+import type { Recipe } from '../image/recipe.js'
+import type { ResolvedRequest } from './resolve.js'
+import type { MadeImage, Run, RunTimings } from './run.js'
+
+export interface MakerOptions {
+  engine: Engine
+  encoder: ImageEncoder
+  /** Whether images carry their recipe. */
+  embedRecipe: boolean
+  version: string
+  observer: MakerObserver
+}
+
+export interface MakerObserver {
+  /** An image file was made. */
+  file: (image: { seconds: number; format: Format; bytes: number; width: number; height: number }) => void
+}
+
+/** Sees an accepted request through: the engine's news become the run's events, and pixels files. */
+export class Maker {
+  readonly #options: MakerOptions
+
+  constructor(options: MakerOptions) {
+    this.#options = options
+  }
+
+  /** Brings the run to its end; never throws. */
+  async make(run: Run, job: Job, resolved: ResolvedRequest, timeout: number): Promise<void> {
+    const start = performance.now()
+    const files: Promise<{ image: MadeImage; ms: number }>[] = []
+    const listener: JobListener = {
+      waiting: (ahead, seconds) => run.emit({ type: 'queued', position: ahead, estimate_seconds: seconds ?? null }),
+      started: () => run.emit({ type: 'started' }),
+      progress: (progress) => this.#progress(run, progress),
+      image: (index, raw) => {
+        const file = this.#file(run, raw, index, resolved)
+        // Whether it can be made is asked when the last image is there; until then nobody listens.
+        file.catch(() => undefined)
+        files.push(file)
+      }
+    }
+    try {
+      const raw = await this.#options.engine.generate(job, { id: randomUUID(), timeout, signal: run.signal, listener })
+      const made = await Promise.race([Promise.all(files), stopped(run.signal)])
+      const images = made.map(({ image }) => image).sort((a, b) => a.index - b.index)
+      const file_ms = Math.max(...made.map(({ ms }) => ms))
+      run.succeed({ images, timings: { ...slowest(raw), file_ms, total_ms: performance.now() - start } })
+    } catch (error) {
+      run.fail(error)
+    }
+  }
+
+  #progress(run: Run, { image, stage, step, of, preview }: JobProgress): void {
+    if (stage === 'denoising') {
+      run.emit({ type: 'progress', image, step, of, eta_seconds: this.#options.engine.secondsLeft(of - step) ?? null })
+    }
+    if (preview === undefined) return
+    const { width, height } = preview
+    this.#options.encoder.preview(preview).then(
+      (jpeg) => run.emit({ type: 'preview', image, step, width, height, jpeg }),
+      // A preview that cannot be made is left out: the image is what was asked for.
+      () => undefined
+    )
+  }
+
+  async #file(run: Run, raw: RawImage, index: number, resolved: ResolvedRequest): Promise<{ image: MadeImage; ms: number }> {
+    const { encoder, embedRecipe, observer } = this.#options
+    const start = performance.now()
+    const { width, height, seed } = raw
+    const { output_format: format, quality } = resolved
+    const recipe = this.#recipe(resolved, seed)
+    const bytes = await encoder.encode(raw, { format, quality, recipe: embedRecipe ? recipe : undefined }, run.signal)
+    const ms = performance.now() - start
+    observer.file({ seconds: ms / 1000, format, bytes: bytes.length, width, height })
+    const image: MadeImage = { index, seed, format, width, height, bytes, recipe }
+    run.emit({ type: 'image', image })
+    return { image, ms }
+  }
+
+  #recipe(resolved: ResolvedRequest, seed: number): Recipe {
+    const { model } = this.#options.engine.capabilities!
+    const { prompt, negative_prompt, num_inference_steps, guidance_scale, scheduler, width, height, output_format, quality } = resolved
+    const lossy = output_format === 'png' ? {} : { quality }
+    const decided = { prompt, negative_prompt, seed, num_inference_steps, guidance_scale, scheduler, width, height, output_format, ...lossy }
+    return { ...decided, model: model.id, model_digest: model.digest, version: this.#options.version }
+  }
+}
+
+/** The worker's times of a request's images, which go on side by side: each that of the slowest. */
+function slowest(images: readonly RawImage[]): Omit<RunTimings, 'file_ms' | 'total_ms'> {
+  const most = (name: keyof RawImage['timings']) => Math.max(...images.map(({ timings }) => timings[name]))
+  return { queue_ms: most('queue_ms'), encode_ms: most('encode_ms'), denoise_ms: most('denoise_ms'), decode_ms: most('decode_ms') }
+}
+
+/** Rejects when the signal fires, with its reason. */
+function stopped(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason as Error)
+    else signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+  })
+}
