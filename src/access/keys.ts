@@ -18,7 +18,7 @@ const KeyFile = Type.Object(
       Type.Object(
         {
           name: Type.String({ pattern: '^[\\w.-]{1,64}$' }),
-          key: Type.Optional(Type.String({ minLength: 16 })),
+          key: Type.Optional(Type.String({ pattern: '^[\\x21-\\x7e]{16,}$' })),
           sha256: Type.Optional(Type.String({ pattern: '^[0-9a-f]{64}$' })),
           requests_per_minute: Type.Optional(Type.Integer({ minimum: 1 })),
           concurrent_requests: Type.Optional(Type.Integer({ minimum: 1 }))

@@ -57,8 +57,8 @@ export function stepsUntilDone(loads: Iterable<Load>, rows: number): number[] {
 }
 
 /**
- * Says when work will be done, from how long steps took lately. It knows nothing until a worker has made an image, nor
- * when none has been made for a while.
+ * Says when work will be done, from how long steps took lately. It knows nothing until a step was measured, nor
+ * when none was for a while.
  */
 export class Forecast {
   readonly #now: () => number
@@ -90,8 +90,10 @@ export class Forecast {
 
   /** Seconds from now until each load is done (see `stepsUntilDone`); undefined as long as nothing was measured. */
   secondsUntilDone(loads: Iterable<Load>, rows: number): number[] | undefined {
-    const [step, around] = [this.#step.value, this.#around.value]
-    if (step === undefined || around === undefined || this.#stale) return undefined
+    const step = this.#step.value
+    if (step === undefined || this.#stale) return undefined
+    // Until an image is finished its encoding and decoding count for nothing: a forecast that is a little early.
+    const around = this.#around.value ?? 0
     return stepsUntilDone(loads, rows).map((steps) => steps * step + around)
   }
 

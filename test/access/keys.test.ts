@@ -19,6 +19,7 @@ describe('parseKeys', () => {
     ['no JSON', 'name: a', /not JSON/],
     ['a list', '[]', /./],
     ['an unknown field', file({ name: 'a', key: secret, admin: true }), /keys\/0/],
+    ['a key that no header can carry', file({ name: 'a', key: 'sixteen characters and spaces' }), /keys\/0\/key/],
     ['a short key', file({ name: 'a', key: 'short' }), /keys\/0\/key/],
     ['a name that would spoil a metric', file({ name: 'a b', key: secret }), /keys\/0\/name/],
     ['two of a name', file({ name: 'a', key: secret }, { name: 'a', key: `${secret}2` }), /two keys have the name a/],
