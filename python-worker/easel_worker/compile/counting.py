@@ -14,7 +14,7 @@ from easel_worker.compile.count import Count, count
 from easel_worker.compile.hlo import Instruction, instructions
 from easel_worker.engine import ProgramInfo
 from easel_worker.sdxl.artifacts import ArtifactWriter
-from easel_worker.sdxl.compilation import Program, trace
+from easel_worker.sdxl.compilation import Program, finish, trace
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class CountingCompiler:
         started = time.perf_counter()
         traced = trace(function, arguments, where)
         lowered = traced.lower()
-        compiled = lowered.compile()
+        compiled = finish(lowered, where)
         seconds = time.perf_counter() - started
         self._report(f"compiled {name} in {seconds:.1f} s")
         self.counted.append(

@@ -12,6 +12,12 @@ from jax.sharding import Sharding
 
 from easel_worker.engine import ProgramInfo
 
+TPU_OPTIONS = (
+    # Blocks that are alike share their instructions, which makes the UNet's program much smaller.
+    ("xla_tpu_enable_deduplicated_calls", "true"),
+)
+"""For the TPU's compiler."""
+
 _CACHE_HIT = "/jax/compilation_cache/cache_hits"
 
 
@@ -45,6 +51,13 @@ def trace(function: Callable[..., Any], arguments: tuple[Any, ...], where: Shard
     return jax.jit(function, in_shardings=where, out_shardings=where).trace(*arguments)
 
 
+def finish(lowered: Any, where: Sharding) -> Any:
+    """Compile what was lowered for the devices of a sharding, with the options for them."""
+    device: jax.Device = next(iter(where.device_set))
+    on_tpu = device.platform == "tpu"
+    return lowered.compile(compiler_options=dict(TPU_OPTIONS) if on_tpu else None)
+
+
 class CompileHere:
     """Compiles for the devices of this process, or finds the program in the persistent cache."""
 
@@ -58,7 +71,7 @@ class CompileHere:
         """See `Compiler.compile`."""
         started = time.perf_counter()
         with _cache_hits() as hits:
-            compiled = trace(function, arguments, where).lower().compile()
+            compiled = finish(trace(function, arguments, where).lower(), where)
         info = ProgramInfo(name, round(time.perf_counter() - started, 3), cached=bool(hits))
         source = " (from the cache)" if info.cached else ""
         self._report(f"compiled {name} in {info.seconds:.1f} s{source}")

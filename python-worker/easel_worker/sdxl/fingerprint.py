@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import jax
 
 from easel_worker import __version__
+from easel_worker.sdxl.compilation import TPU_OPTIONS
 
 Fingerprint = dict[str, str]
 """Readable values by name."""
@@ -52,7 +53,8 @@ def _libtpu() -> str:
 
 def _flags() -> str:
     """Flags for libtpu; those for what it writes down change no program."""
-    return " ".join(f for f in os.environ.get("LIBTPU_INIT_ARGS", "").split() if "dump" not in f)
+    given = [f for f in os.environ.get("LIBTPU_INIT_ARGS", "").split() if "dump" not in f]
+    return " ".join([*given, *(f"{name}={value}" for name, value in TPU_OPTIONS)])
 
 
 def _topology(devices: Sequence[jax.Device]) -> str:

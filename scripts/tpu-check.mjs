@@ -1,0 +1,67 @@
+// @ts-check
+// npm run tpu:check: compiles SDXL base at full size for TPUs, on this machine and without one, and compares what the
+// compiler counts with the targets. Takes an hour or more on two cores. Arguments name topologies: v5e-1x1, v5e-2x2 ...
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { TARGETS, compare, ours } from '../bench/tpu/compare.mjs'
+import { root, run, script, StepError } from './lib/run.mjs'
+import { python, setup } from './lib/setup.mjs'
+
+const model = join(root, 'python-worker/tests/goldens/sdxl-base-config')
+const SIZE = ['--model', model, '--sizes', '1024x1024', '--only-sizes', '--instructions', '40']
+
+/** What to compile, by the name of its result. */
+const CHECKS = /** @type {Record<string, string[]>} */ ({
+  'v5e-1x1': ['--topology', 'v5e:1x1'],
+  'v5e-2x2': ['--topology', 'v5e:2x2', '--programs', '^denoise.* guided'],
+  'v5e-2x2-pairs': ['--topology', 'v5e:2x2', '--split-guidance', '--programs', '^denoise.* guided'],
+  'v5e-2x4': ['--topology', 'v5e:2x4', '--programs', '^denoise.* guided']
+})
+
+await script(async () => {
+  const wanted = process.argv.slice(2)
+  for (const name of wanted) if (!(name in CHECKS)) throw new StepError(`There is no ${name}; there are ${Object.keys(CHECKS).join(', ')}`)
+  await setup('test')
+  for (const [name, options] of Object.entries(CHECKS)) {
+    if (wanted.length > 0 && !wanted.includes(name)) continue
+    console.log(`\n${name}`)
+    await compile(name, options)
+  }
+  console.log()
+  compare()
+  check()
+})
+
+/**
+ * @param {string} name
+ * @param {string[]} options
+ */
+async function compile(name, options) {
+  const artifacts = mkdtempSync(join(tmpdir(), 'easel-tpu-'))
+  try {
+    const result = join(root, `bench/tpu/results/${name}.json`)
+    await run(python, ['-m', 'easel_worker.compile', ...SIZE, ...options, '--write', artifacts, '--json', result], { cwd: join(root, 'python-worker') })
+  } finally {
+    rmSync(artifacts, { recursive: true, force: true })
+  }
+}
+
+/** Says which targets are missed, and fails if any is. */
+function check() {
+  const row = ours().find(({ name }) => name.endsWith('v5e-1x1'))
+  const found = {
+    stepMs: row?.step?.ms,
+    decodeMs: row?.decode?.ms,
+    stepTemporaryMib: row?.step?.temporaryMib,
+    programMib: row?.step?.programMib
+  }
+  let missed = 0
+  for (const [name, most] of Object.entries(TARGETS)) {
+    const value = found[/** @type {keyof typeof found} */ (name)]
+    const ok = value !== undefined && value <= most
+    if (!ok) missed += 1
+    console.log(`${ok ? '✓' : '✗'} ${name}: ${value?.toFixed(1) ?? 'not counted'} of at most ${most}`)
+  }
+  if (missed > 0) process.exitCode = 1
+}
