@@ -4,6 +4,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { installBrowser } from './lib/browser.mjs'
 import { installDeployTools } from './lib/deploy-tools.mjs'
+import { schemathesis } from './lib/http-tools.mjs'
 import { root, run, script, step, StepError } from './lib/run.mjs'
 import { build, python, setup } from './lib/setup.mjs'
 
@@ -29,7 +30,10 @@ await script(async () => {
   await setup('test')
   await build()
   await step('Installing kubectl and the checkers of the deployment files', installDeployTools)
-  if (wanted.length === 0 || wanted.includes('vitest')) await installBrowser()
+  if (wanted.length === 0 || wanted.includes('vitest')) {
+    await schemathesis()
+    await installBrowser()
+  }
   const failed = []
   let passedTests = 0
   let failedTests = 0

@@ -117,8 +117,8 @@ class Config:
             "--rows",
             "ROWS",
             options.positive,
-            "how many rows one denoising step holds; a guided image takes two (default: 8, for "
-            "each device)",
+            "how many rows one denoising step holds; a guided image takes two (default: 32, "
+            "for each device)",
         ),
     ] = None
 

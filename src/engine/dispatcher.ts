@@ -156,9 +156,11 @@ export class Dispatcher {
     let bestLoad = Infinity
     for (const worker of this.#options.workers()) {
       if (!hasSize(worker, task.job)) continue
-      const { rows, suspect } = this.#load(worker.name)
+      const { rows, rowsOfSize, suspect } = this.#load(worker.name, task.job)
       const alone = suspect || task.crashes > 0
-      const fits = rows === 0 || (!alone && rows + task.rows <= PREFETCH * worker.hello.rows)
+      // Each size has rows of its own at the worker. What is too large for them all is sent when none is taken.
+      const room = rowsOfSize === 0 || rowsOfSize + task.rows <= PREFETCH * worker.hello.rows
+      const fits = rows === 0 || (!alone && room)
       const load = rows / worker.hello.rows
       if (fits && load < bestLoad) {
         best = worker
@@ -168,15 +170,18 @@ export class Dispatcher {
     return best
   }
 
-  #load(name: string): { rows: number; suspect: boolean } {
+  /** What a worker has: rows in all and of a job's size, and whether one of them may be its death. */
+  #load(name: string, { width, height }: Job): { rows: number; rowsOfSize: number; suspect: boolean } {
     let rows = 0
+    let rowsOfSize = 0
     let suspect = false
     for (const { task, worker } of this.#assignments.values()) {
       if (worker !== name) continue
       rows += task.rows
+      if (task.job.width === width && task.job.height === height) rowsOfSize += task.rows
       suspect ||= task.crashes > 0
     }
-    return { rows, suspect }
+    return { rows, rowsOfSize, suspect }
   }
 
   #assign(task: Task, worker: ConnectedWorker): void {

@@ -12,6 +12,9 @@ const FASTIFY_CODES: Record<string, ErrorCode> = {
   FST_ERR_VALIDATION: 'INVALID_REQUEST'
 }
 
+/** Answers that a sound server gives when it is asked for too much, or too soon. */
+const EXPECTED: ReadonlySet<number> = new Set([503, 504])
+
 /** How an error is put into a body. */
 export type ErrorBodyOf = (error: EaselError, requestId: string) => object
 
@@ -19,7 +22,7 @@ export type ErrorBodyOf = (error: EaselError, requestId: string) => object
 export function answerError(cause: FastifyError | EaselError, request: FastifyRequest, reply: FastifyReply, bodyOf: ErrorBodyOf = errorBody): FastifyReply {
   const error = toEaselError(cause)
   const { code, field, statusCode } = error
-  const level = statusCode >= 500 && error.retryAfter === undefined ? 'error' : 'info'
+  const level = statusCode >= 500 && !EXPECTED.has(statusCode) ? 'error' : 'info'
   // What a client is told about its own mistake may hold its own words, such as its prompt.
   const said = statusCode >= 500 ? error.message : catalogue[code].summary
   request.log[level]({ code, field, err: statusCode === 500 ? error : undefined }, said)
