@@ -29,7 +29,7 @@ await script(async () => {
   mkdirSync(reports, { recursive: true })
   await setup('test')
   await build()
-  await step('Installing kubectl and the checkers of the deployment files', installDeployTools)
+  await step('Installing kubectl, Prometheus and the checkers of the deployment files', installDeployTools)
   if (wanted.length === 0 || wanted.includes('vitest')) {
     await schemathesis()
     await installBrowser()
