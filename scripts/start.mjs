@@ -2,13 +2,14 @@
 // npm start: installs both sides, builds, and serves the embedded demo model (or what the options say).
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
+import { withLocalModel } from './lib/model.mjs'
 import { root, script } from './lib/run.mjs'
 import { build, setup } from './lib/setup.mjs'
 
 await script(async () => {
-  const args = process.argv.slice(2)
   await setup('runtime')
   await build()
+  const args = await withLocalModel(process.argv.slice(2), process.env)
   const server = spawn(process.execPath, [join(root, 'dist/main.js'), ...args], {
     stdio: 'inherit',
     env: {

@@ -22,7 +22,7 @@ export const options = {
   logPrompts: flag('LOG_PROMPTS', false, 'Whether the log line of a request holds its prompts: true or false.'),
   logFormat: oneOf('LOG_FORMAT', ['json', 'pretty'], 'json', 'json for machines, pretty for a terminal.'),
 
-  model: text('MODEL', join(packageRoot, 'models/demo'), 'Folder of the model, as diffusers lays it out. The gateway reads its two tokenizers, a worker that it starts reads all of it.'),
+  model: text('MODEL', join(packageRoot, 'models/demo'), 'Folder of the model, as diffusers lays it out. The gateway reads its two tokenizers, a worker that it starts reads all of it. `npm start` also takes org/name@revision of the Hugging Face hub, and fetches it.'),
   worker: oneOf('WORKER', ['spawn', 'connect'], 'spawn', 'spawn: the gateway starts and restarts its workers. connect: workers are started by someone else and connect to WORKER_ENDPOINT.'),
   workers: number('WORKERS', 1, { min: 1, max: 64, ...whole }, 'How many workers to start (WORKER=spawn). One worker drives all chips of the host.'),
   workerEndpoint: text('WORKER_ENDPOINT', '', 'ZeroMQ address that the gateway binds for its workers: ipc://PATH, or tcp://HOST:PORT on loopback or with CURVE_SECRET_KEY. Empty: a fresh ipc socket in the temporary folder (WORKER=spawn only).'),
@@ -94,6 +94,9 @@ export function loadConfig(argv: readonly string[] = process.argv.slice(2), env:
 
 function check(values: OptionValues<typeof options>): Config {
   const model = isAbsolute(values.model) ? values.model : resolve(values.model)
+  if (/^[\w.-]+\/[\w.-]+@[\w./-]+$/.test(values.model) && !existsSync(model)) {
+    throw new ConfigError(`MODEL=${values.model} is a model on the Hugging Face hub: fetch it with \`python -m easel_worker.fetch ${values.model} --to FOLDER\`, then set MODEL=FOLDER (npm start does both)`)
+  }
   let workerEndpoint = values.workerEndpoint
   if (workerEndpoint === '') {
     if (values.worker === 'connect') throw new ConfigError('WORKER=connect needs WORKER_ENDPOINT, the address that the workers connect to')

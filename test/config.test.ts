@@ -25,6 +25,7 @@ describe('loadConfig', () => {
     [[], { WORKER_ENDPOINT: 'http://x' }, /must be ipc/],
     [[], { WORKER_ENDPOINT: 'tcp://0.0.0.0:5555' }, /CURVE_SECRET_KEY must be set/],
     [[], { CURVE_SECRET_KEY: 'short' }, /40 characters/],
+    [[], { MODEL: 'owner/model@main' }, /easel_worker.fetch owner\/model@main --to FOLDER/],
     [[], { HEARTBEAT_INTERVAL: '6' }, /at least twice/]
   ])('says what is wrong with %j %j', (argv, env, message) => {
     expect(() => loadConfig(argv, env)).toThrow(ConfigError)

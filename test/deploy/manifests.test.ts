@@ -44,6 +44,18 @@ describe.each(overlays)('k8s/overlays/%s', (folder) => {
     for (const container of everyContainer(manifests)) expect(stages).toContain(imageOf(container))
   })
 
+  it('fetches a model, if it does, to where both of them look for it', () => {
+    const fetchers = (pod.initContainers ?? []).filter(({ name }) => name === 'fetch-weights')
+    const target = variablesOf(worker, manifests)['MODEL']
+    expect(variablesOf(gateway, manifests)['MODEL']).toBe(target)
+    for (const { command, args, volumeMounts } of fetchers) {
+      expect(command).toEqual(['python', '-m', 'easel_worker.fetch'])
+      expect(args).toEqual([expect.stringMatching(/^[\w.-]+\/[\w.-]+@[0-9a-f]{40}$/), `--to=${target}`])
+      const mounts = [volumeMounts, worker.volumeMounts, gateway.volumeMounts].map((list) => list?.find(({ mountPath }) => target?.startsWith(`${mountPath}/`))?.name)
+      expect(mounts).toEqual(['models', 'models', 'models'])
+    }
+  })
+
   it('joins them by one socket on a memory volume', () => {
     const socket = variablesOf(gateway, manifests)['WORKER_ENDPOINT'] ?? ''
     expect(variablesOf(worker, manifests)['EASEL_CONNECT']).toBe(socket)

@@ -38,6 +38,8 @@ type Quantities = Record<string, string | number>
 export interface Container {
   name: string
   image: string
+  command?: string[]
+  args?: string[]
   ports?: { name?: string; containerPort: number }[]
   env?: { name: string; value?: string; valueFrom?: { secretKeyRef?: { name: string; key: string } } }[]
   envFrom?: { configMapRef?: { name: string } }[]

@@ -1,0 +1,51 @@
+import { createHash } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, it, onTestFinished, vi } from 'vitest'
+import { withLocalModel } from '../scripts/lib/model.mjs'
+
+const COMMIT = 'a'.repeat(40)
+const FILES: Record<string, string> = Object.fromEntries([
+  ['model_index.json', '{}'],
+  ...['text_encoder', 'text_encoder_2', 'unet', 'vae'].map((part) => [`${part}/model.safetensors`, part])
+])
+
+/** A hub with the least of a model; the worker's tests try the rest. */
+async function startHub(): Promise<string> {
+  const hub = createServer((request, response) => {
+    const { pathname } = new URL(request.url ?? '/', 'http://hub')
+    if (pathname.startsWith('/api/models/owner/model/revision/')) return void response.end(JSON.stringify({ id: 'owner/model', sha: COMMIT }))
+    if (pathname === `/api/models/owner/model/tree/${COMMIT}`) return void response.end(JSON.stringify(Object.entries(FILES).map(entry)))
+    response.end(FILES[pathname.replace(`/owner/model/resolve/${COMMIT}/`, '')])
+  })
+  await new Promise<void>((resolve) => { hub.listen(0, '127.0.0.1', resolve) })
+  onTestFinished(() => new Promise<void>((resolve) => { hub.close(() => resolve()); hub.closeAllConnections() }))
+  return `http://127.0.0.1:${(hub.address() as AddressInfo).port}`
+}
+
+function entry([path, content]: [string, string]) {
+  return { type: 'file', path, size: content.length, oid: createHash('sha1').update(`blob ${content.length}\0${content}`).digest('hex') }
+}
+
+it('npm start fetches a model of the hub and serves its folder', async () => {
+  const cache = mkdtempSync(join(tmpdir(), 'easel-test-'))
+  onTestFinished(() => rmSync(cache, { recursive: true }))
+  vi.stubEnv('HF_ENDPOINT', await startHub())
+  onTestFinished(() => { vi.unstubAllEnvs() })
+  const folder = join(cache, 'owner--model@main')
+  for (const args of [['--model', 'owner/model@main', '--port', '0'], ['--model=owner/model@main']]) {
+    expect(await withLocalModel(args, {}, cache)).toEqual([...args, '--model', folder])
+  }
+  expect(await withLocalModel(['--port', '0'], { MODEL: 'owner/model@main' }, cache)).toEqual(['--port', '0', '--model', folder])
+  expect(readFileSync(join(folder, 'unet/model.safetensors'), 'utf8')).toBe('unet')
+})
+
+it.each([[[], {}], [['--model', 'models/demo'], {}], [[], { MODEL: '/models/a@b' }], [['--model', 'models/demo'], { MODEL: 'owner/model@main' }]])(
+  'leaves folders as they are: %j %j',
+  async (args, env) => {
+    expect(await withLocalModel(args, env)).toEqual(args)
+  }
+)
