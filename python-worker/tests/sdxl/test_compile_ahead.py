@@ -1,0 +1,76 @@
+"""From easel-compile to a worker: what one writes the other takes, and makes the same images."""
+
+import json
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from easel_worker.compile import table
+from easel_worker.compile.configuration import compile_all, read
+from easel_worker.compile.counting import CountingCompiler
+from easel_worker.compile.memory import residents
+from easel_worker.compile.topology import TopologyError, devices
+from easel_worker.sdxl.artifacts import MANIFEST, ArtifactWriter
+from easel_worker.sdxl.engine import SdxlEngine
+from easel_worker.sdxl.options import Options
+from tests.sdxl.tiny_model import job, write
+
+OPTIONS = {"devices": jax.devices()[:1], "sizes": []}
+
+
+def image(folder: Path, options: Options, said: list[str]) -> np.ndarray:
+    engine = SdxlEngine(folder, options)
+    engine.warm(said.append)
+    lane = engine.start(job(steps=2))
+    engine.step([lane])
+    engine.step([lane])
+    return engine.finish(lane)
+
+
+def test_a_worker_takes_what_was_compiled_ahead(tmp_path: Path, empty_cache: Path) -> None:
+    folder, made = write(tmp_path / "tiny"), tmp_path / "made"
+    options = Options(**OPTIONS)
+    configuration = read(folder, options, only=False)
+    writer = ArtifactWriter(made, options.chosen_devices())
+    compiler = CountingCompiler(None, None, writer, re.compile(""), lambda _: None)
+    compile_all(configuration, compiler)
+    names = [each.name for each in compiler.counted]
+    assert sorted(json.loads((made / MANIFEST).read_text())["programs"].values()) == sorted(names)
+
+    said: list[str] = []
+    ahead = image(folder, Options(**OPTIONS, artifacts=made), said)
+    assert [f"took {name} from {made}" for name in names] == [
+        line.rpartition(" in ")[0] for line in said if line.startswith("took")
+    ]
+    assert np.array_equal(ahead, image(folder, options, []))
+
+    said.clear()
+    other = Options(**OPTIONS, artifacts=made, dtype="bfloat16")
+    image(folder, other, said)
+    assert any("has no encode as this model and these options want it" in line for line in said)
+
+
+def test_a_folder_for_something_else_is_not_used_and_why(tmp_path: Path) -> None:
+    said: list[str] = []
+    image(write(tmp_path / "tiny"), Options(**OPTIONS, artifacts=tmp_path / "none"), said)
+    assert any(line.startswith("compiling anew") and "easel-compile" in line for line in said)
+
+
+def test_programs_are_counted_for_memory(tmp_path: Path, empty_cache: Path) -> None:
+    configuration = read(write(tmp_path / "tiny"), Options(**OPTIONS), only=False)
+    wanted = re.compile("^(denoise|decode)")
+    compiler = CountingCompiler(None, None, None, wanted, lambda _: None)
+    compile_all(configuration, compiler)
+    found = residents(configuration.params, compiler.counted)
+    assert found.weights > found.image > 0
+    assert found.total(2) - found.total(1) == found.image
+    lines = table.programs_table(compiler.counted, None).splitlines()
+    assert [line.split()[0] for line in lines] == ["program", "denoise", "denoise", "decode"]
+
+
+def test_an_unknown_topology_is_refused() -> None:
+    with pytest.raises(TopologyError, match="choose v5e:1x1"):
+        devices("v9:1x1")
