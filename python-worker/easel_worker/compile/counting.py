@@ -1,5 +1,6 @@
 """A compiler that counts what it makes, and may write it down."""
 
+import math
 import re
 import time
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 from jax.sharding import Sharding
 
 from easel_worker.compile.chips import Chip
@@ -17,6 +19,11 @@ from easel_worker.sdxl.artifacts import ArtifactWriter
 from easel_worker.sdxl.compilation import Program, finish, trace
 
 
+def size(tree: Any) -> int:
+    """Bytes of all arrays of a tree."""
+    return sum(math.prod(a.shape) * a.dtype.itemsize for a in jax.tree.leaves(tree))
+
+
 @dataclass(frozen=True)
 class Counted:
     """A program that was compiled.
@@ -25,6 +32,7 @@ class Counted:
         name: as the worker reports it.
         compile_seconds: measured, on this machine.
         count: what it will need.
+        beside_weights: bytes of what it takes besides its first argument, the weights.
         written: bytes of its artifact, or None if it was not written.
         instructions: the longest ones, for the table that says where the time goes.
     """
@@ -32,6 +40,7 @@ class Counted:
     name: str
     compile_seconds: float
     count: Count
+    beside_weights: int
     written: int | None
     instructions: tuple[Instruction, ...]
 
@@ -80,6 +89,7 @@ class CountingCompiler:
                 name=name,
                 compile_seconds=seconds,
                 count=count(compiled, traced, self._chip, self._schedules),
+                beside_weights=size(arguments[1:]),
                 written=self._writer.add(name, lowered, compiled) if self._writer else None,
                 instructions=tuple(instructions(compiled.as_text())) if self._chip else (),
             )

@@ -1,12 +1,8 @@
 """Whether a model, its programs and the images in flight fit a chip's memory."""
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
-import jax
-
-from easel_worker.compile.counting import Counted
+from easel_worker.compile.counting import Counted, size
 from easel_worker.sdxl.model import SdxlParams
 
 
@@ -39,23 +35,16 @@ def residents(params: SdxlParams, counted: list[Counted]) -> Residents:
         params: shapes of all weights, of which each chip has a copy.
         counted: the programs.
     """
-    unet = size(params.unet)
+    parts = (params.unet, params.vae, params.text.first, params.text.second)
     images = [
-        (each.count.arguments - unet) // lanes
-        for each in counted
-        if (lanes := _guided_lanes(each.name))
+        each.beside_weights // lanes for each in counted if (lanes := _guided_lanes(each.name))
     ]
     return Residents(
-        weights=unet + size(params.vae) + size(params.text.first) + size(params.text.second),
+        weights=sum(size(part) for part in parts),
         code=sum(each.count.code for each in counted),
         image=max(images, default=0),
         working=max((each.count.temporary + each.count.outputs for each in counted), default=0),
     )
-
-
-def size(tree: Any) -> int:
-    """Bytes of all arrays of a tree."""
-    return sum(math.prod(a.shape) * a.dtype.itemsize for a in jax.tree.leaves(tree))
 
 
 def _guided_lanes(name: str) -> int:
