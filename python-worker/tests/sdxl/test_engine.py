@@ -98,7 +98,7 @@ def counted_compilations() -> Iterator[list[str]]:
 def test_capabilities_are_complete_after_warm(engine: SdxlEngine) -> None:
     can = engine.capabilities
     assert can.sizes == SIZES
-    assert can.rows == 8
+    assert can.rows == 32
     assert len(can.model.digest) == 64
     assert can.schedulers == offered(SDXL_SCHEDULER)
     names = [program.name for program in can.programs]
@@ -244,8 +244,8 @@ def test_misuse_is_told(engine: SdxlEngine, folder: Path) -> None:
     small = engine.start(job(width=8))
     with pytest.raises(ValueError, match="cannot share a step"):
         engine.step([lane, small])
-    with pytest.raises(ValueError, match="10 rows in a step that holds 8"):
-        engine.step([engine.start(job()) for _ in range(5)])
+    with pytest.raises(ValueError, match="34 rows in a step that holds 32"):
+        engine.step([engine.start(job()) for _ in range(17)])
     engine.step([lane])
     with pytest.raises(ValueError, match="no step left"):
         engine.step([lane])
