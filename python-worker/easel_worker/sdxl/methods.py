@@ -5,7 +5,7 @@ float32 parity with diffusers. What is chosen for a TPU was chosen by what its c
 (bench/tpu/README.md), and has not been run on one yet: `plain` is the way back.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 CHOICES = ("auto", "plain", "fast")
 
@@ -34,10 +34,14 @@ FAST = Methods(attention_kernel=True, convolution_kernel=True, one_pass_norms=Tr
 def choose(name: str, platform: str) -> Methods:
     """The methods of a choice: `auto` is fast on TPUs and plain elsewhere.
 
+    What is fast on TPUs is slow elsewhere, where kernels have to be interpreted.
+
     Raises:
         ValueError: there is no such choice.
     """
     if name not in CHOICES:
         raise ValueError(f"methods is {name!r}: choose {', '.join(CHOICES)}")
-    fast = name == "fast" or (name == "auto" and platform == "tpu")
-    return FAST if fast else PLAIN
+    on_tpu = platform == "tpu"
+    if name == "fast" or (name == "auto" and on_tpu):
+        return replace(FAST, interpret=not on_tpu)
+    return PLAIN

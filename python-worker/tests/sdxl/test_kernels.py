@@ -1,14 +1,21 @@
 """Our kernels, interpreted on the CPU, against the same in plain float32."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easel_worker.sdxl import layers, resnet
+from easel_worker.sdxl import layers, resnet, unet, weights
 from easel_worker.sdxl.attention import KeyValue, attend
+from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.kernels import attention, convolution, upsampling
 from easel_worker.sdxl.methods import FAST, PLAIN, Methods, choose
+from easel_worker.sdxl.params import Params
+
+BASE = Path(__file__).parent.parent / "goldens" / "sdxl-base-config"
 
 INTERPRETED = Methods(
     attention_kernel=True, convolution_kernel=True, one_pass_norms=True, interpret=True
@@ -107,8 +114,41 @@ def test_what_does_not_fit_is_computed_plainly() -> None:
     assert not convolution.fits(random(1, 8, 16, 64), random(3, 3, 64, 64))
 
 
+def test_a_whole_unet_by_kernels() -> None:
+    """At bfloat16, against plain float32: as near as plain bfloat16 is."""
+    base = load_config(BASE)
+    config = replace(
+        base.unet,
+        channels=(128, 256),
+        down_attention=(False, True),
+        up_attention=(False, True),
+        layers=(1, 1),
+        transformer_layers=(1, 1),
+        heads=(2, 4),
+    )
+    tree = weights.init(unet.declare(config), jax.random.key(0), jnp.bfloat16)
+    pooled = config.added_features - 6 * config.time_id_features
+    given = [
+        random(1, 16, 16, config.in_channels),
+        jnp.asarray([500.0]),
+        random(1, 77, config.context),
+        random(1, pooled),
+        jnp.ones((1, 6)),
+    ]
+
+    def predict(tree: Params, methods: Methods) -> np.ndarray:
+        run = jax.jit(lambda tree, given: unet.apply(tree, config, *given, methods=methods))
+        return np.asarray(exact(run(tree, given)))
+
+    wanted = predict(jax.tree.map(exact, tree), PLAIN)
+    plain, kernels = (predict(tree, methods) - wanted for methods in (PLAIN, INTERPRETED))
+    assert np.abs(kernels).mean() < 1.2 * np.abs(plain).mean() < 0.1 * np.abs(wanted).mean()
+    assert not np.array_equal(kernels, plain)
+
+
 def test_methods_by_platform() -> None:
-    assert choose("auto", "tpu") == choose("fast", "cpu") == FAST
+    assert choose("auto", "tpu") == choose("fast", "tpu") == FAST
+    assert choose("fast", "cpu") == INTERPRETED
     assert choose("auto", "cpu") == choose("plain", "tpu") == PLAIN
     with pytest.raises(ValueError, match="choose auto, plain, fast"):
         choose("quick", "tpu")
