@@ -1,53 +1,116 @@
-"""From a model folder to a runner: load, compile. The slow part of starting."""
+"""From a model folder to a runner: load and compile, at the same time. The slow part of starting.
+
+Programs are compiled for the shapes of the weights, so the weights are read meanwhile.
+"""
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from jax.sharding import Sharding
+
+from easel_worker.engine import READING
 from easel_worker.sdxl.artifacts import ArtifactError, UseArtifacts
-from easel_worker.sdxl.compilation import CompileHere, Compiler
+from easel_worker.sdxl.compilation import CompileHere, Compiler, Program
 from easel_worker.sdxl.describe import Description
-from easel_worker.sdxl.model import load_params
+from easel_worker.sdxl.identity import model_digest
+from easel_worker.sdxl.model import SdxlParams, abstract_params, load_params
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.program_set import ProgramSet
 from easel_worker.sdxl.programs import Size
 from easel_worker.sdxl.runner import Runner
 from easel_worker.sdxl.sharding import replicate
+from easel_worker.timeline import Timeline
+
+Report = Callable[[str], None]
+
+
+class Assembled(NamedTuple):
+    """What a start makes: `add_size` compiles what a further size needs."""
+
+    runner: Runner
+    digest: str
+    add_size: Callable[[Size], None]
 
 
 def assemble(
-    folder: Path, about: Description, options: Options, report: Callable[[str], None]
-) -> Runner:
-    """Do all that must be done once, the default size first.
+    folder: Path, about: Description, options: Options, timeline: Timeline, report: Report
+) -> Assembled:
+    """Do all that must be done once, for the default size.
 
     Args:
         folder: the model.
         about: what `describe` told of it.
         options: the operator's.
+        timeline: is told what took how long.
         report: called with one readable line for each stage of the work.
 
     Raises:
         WeightsError: see `weights.load`.
     """
-    config, mesh = about.config, options.mesh()
-    params = load_params(folder, config, options.chosen_dtypes(), replicate(mesh), report)
+    config, mesh, dtypes = about.config, options.mesh(), options.chosen_dtypes()
+
+    def read() -> SdxlParams:
+        with timeline.span("weights"):
+            return load_params(folder, config, dtypes, replicate(mesh), report)
+
+    def digest() -> str:
+        with timeline.span("digest"):
+            return model_digest(folder)
+
+    pool = ThreadPoolExecutor(2, thread_name_prefix=READING)
+    params, digested = pool.submit(read), pool.submit(digest)
+    pool.shutdown(wait=False)
     text = about.empty_text
-    tokens = (len(text.ids), len(text.ids_2))
-    compiler = _compiler(options, report)
-    methods = options.chosen_methods()
-    programs = ProgramSet(config, params, mesh, tokens, methods=methods, compiler=compiler)
-    for size in about.capabilities.sizes:
-        programs.add_size(Size(*size), options.lane_counts())
-    return Runner(
+    programs = ProgramSet(
         config,
-        params,
+        abstract_params(config, dtypes),
+        mesh,
+        (len(text.ids), len(text.ids_2)),
+        methods=options.chosen_methods(),
+        compiler=_Attentive(_compiler(options, report), timeline, (params, digested)),
+    )
+
+    def add_size(size: Size) -> None:
+        programs.add_size(size, options.lane_counts())
+
+    add_size(Size(*about.capabilities.sizes[0]))
+    runner = Runner(
+        config,
+        params.result(),
         programs,
         mesh,
         empty_text=text,
         lane_counts=options.lane_counts(),
     )
+    return Assembled(runner, digested.result(), add_size)
 
 
-def _compiler(options: Options, report: Callable[[str], None]) -> Compiler:
+class _Attentive:
+    """Tells the time line of each program, and stops when what goes on beside it has failed."""
+
+    def __init__(
+        self, compiler: Compiler, timeline: Timeline, beside: tuple[Future[Any], ...]
+    ) -> None:
+        self._compiler = compiler
+        self._timeline = timeline
+        self._beside = beside
+
+    def compile(
+        self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], where: Sharding
+    ) -> Program:
+        """See `Compiler.compile`."""
+        for future in self._beside:
+            if future.done():
+                future.result()
+        start = self._timeline.now()
+        program = self._compiler.compile(name, function, arguments, where)
+        self._timeline.add(name, start, "cached" if program.info.cached else "compiled")
+        return program
+
+
+def _compiler(options: Options, report: Report) -> Compiler:
     """One that takes what was compiled ahead, if it was compiled for us."""
     if options.artifacts is None:
         return CompileHere(report)

@@ -8,6 +8,7 @@ An image depends on its job alone: by default each device computes one lane in a
 the same program, so a lane's neighbours cannot change its arithmetic.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -16,23 +17,39 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from easel_worker.engine import Capabilities, DeviceMemory, InvalidJob, Job, Lane, Pixels
+from easel_worker.engine import (
+    COMPILING,
+    Capabilities,
+    DeviceMemory,
+    InvalidJob,
+    Job,
+    Lane,
+    Pixels,
+)
 from easel_worker.sdxl import sampler
 from easel_worker.sdxl.admission import check_job
 from easel_worker.sdxl.assembly import assemble
 from easel_worker.sdxl.describe import describe
-from easel_worker.sdxl.identity import model_digest
 from easel_worker.sdxl.lanes import SdxlLane
 from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.programs import Size
 from easel_worker.sdxl.runner import Runner
 from easel_worker.sdxl.samplers.table import Table
+from easel_worker.timeline import FIRST_IMAGE, Timeline
 
 
 class SdxlEngine:
     """Makes images with an SDXL model from a standard diffusers folder."""
 
-    def __init__(self, folder: Path, options: Options | None = None) -> None:
+    def __init__(
+        self, folder: Path, options: Options | None = None, timeline: Timeline | None = None
+    ) -> None:
         """Read the small files; `warm` does the slow work.
+
+        Args:
+            folder: the model.
+            options: the operator's choices.
+            timeline: is told what took how long.
 
         Raises:
             ValueError: the folder or an option is not supported; the message says what to do.
@@ -44,16 +61,51 @@ class SdxlEngine:
         self._make_table = lru_cache(maxsize=256)(self._new_table)
         self._runner: Runner | None = None
         self._rows_padded = 0
+        self._timeline = timeline or Timeline()
+        self._report: Callable[[str], None] = lambda _: None
 
     def warm(self, report: Callable[[str], None]) -> None:
-        """See `Engine.warm`. The default size is compiled first."""
+        """See `Engine.warm`. With `Options.compile_behind` only the default size is ready then."""
+        self._report = report
         report(f"reading {self._folder}")
-        digest = model_digest(self._folder)
-        self._runner = assemble(self._folder, self._about, self._options, report)
+        about, timeline = self._about, self._timeline
+        runner, digest, add_size = assemble(self._folder, about, self._options, timeline, report)
+        first, *others = about.capabilities.sizes
+        self._runner = runner
         self._capabilities = replace(
             self._capabilities,
             model=replace(self._capabilities.model, digest=digest),
-            programs=self._runner.infos,
+            sizes=(first,),
+            coming=tuple(others),
+            programs=runner.infos,
+        )
+        if self._options.compile_behind:
+            threading.Thread(
+                target=self._behind, args=(others, add_size), name=COMPILING, daemon=True
+            ).start()
+        else:
+            for size in others:
+                self._add_size(size, add_size)
+
+    def _behind(self, sizes: Sequence[tuple[int, int]], add_size: Callable[[Size], None]) -> None:
+        """Compile further sizes while images are made. One that fails is not offered."""
+        for size in sizes:
+            try:
+                self._add_size(size, add_size)
+            except Exception as error:  # noqa: BLE001 - the compiler may raise anything
+                coming = tuple(other for other in self._capabilities.coming if other != size)
+                self._capabilities = replace(self._capabilities, coming=coming)
+                self._report(f"{Size(*size)} is not offered, it cannot be compiled: {error}")
+
+    def _add_size(self, size: tuple[int, int], add_size: Callable[[Size], None]) -> None:
+        add_size(Size(*size))
+        now = self._capabilities
+        # One assignment: other threads see all of it or nothing.
+        self._capabilities = replace(
+            now,
+            sizes=(*now.sizes, size),
+            coming=tuple(other for other in now.coming if other != size),
+            programs=self._warm_runner.infos,
         )
 
     @property
@@ -92,7 +144,10 @@ class SdxlEngine:
         own = _own(lane)
         if own.step != own.job.steps:
             raise ValueError(f"step {own.step} of {own.job.steps}: the lane is not done")
-        return self._warm_runner.finish(own)
+        pixels = self._warm_runner.finish(own)
+        if (first := self._timeline.once(FIRST_IMAGE)) is not None:
+            self._report(f"the first image was done {first.end:.1f} s after the process began")
+        return pixels
 
     def preview(self, lane: Lane) -> Pixels:
         """See `Engine.preview`. Of no meaning before the first step."""

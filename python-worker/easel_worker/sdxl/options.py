@@ -45,6 +45,8 @@ class Options:
             there are as many images a second as without.
         methods: how the heavy parts are computed: "auto", "plain" or "fast"; see `methods`.
         artifacts: a folder of programs that were compiled ahead; see `artifacts`.
+        compile_behind: sizes other than the default are compiled while images of it are made
+            already; without, before any.
     """
 
     dtype: str = "auto"
@@ -57,6 +59,7 @@ class Options:
     split_guidance: bool = False
     methods: str = "auto"
     artifacts: Path | None = None
+    compile_behind: bool = False
 
     def __post_init__(self) -> None:
         for name in ("dtype", "vae_dtype"):

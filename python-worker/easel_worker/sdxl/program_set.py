@@ -128,7 +128,9 @@ class ProgramSet:
         return self._prompt
 
     def _add_projection(self, rows: int) -> None:
-        project = partial(programs.project, config=self._config)
+        # All devices hold all lanes, so with several of them a lane should be small.
+        ahead = self._mesh.size == 1
+        project = partial(programs.project, config=self._config, ahead=ahead)
         arguments = (self._params.unet, (self._prompt,) * rows)
         self._project[rows] = self._compile(f"project x{rows}", project, *arguments)
         self._conditions[rows] = jax.eval_shape(project, *arguments)

@@ -60,10 +60,11 @@ class State(NamedTuple):
 class Conditions(NamedTuple):
     """What steps need to know of prompts: one row, or with guidance two, the negative one first.
 
-    Keys and values of each cross attention [rows, ...], and pooled prompts [rows, features].
+    Keys and values of each cross attention [rows, ...], or the contexts that they are made of
+    [rows, tokens, features]; and pooled prompts [rows, features].
     """
 
-    context: PromptContext
+    context: PromptContext | Array
     pooled: Array
 
 
@@ -118,16 +119,22 @@ def encode(
     return Prompt(jnp.concatenate(states, axis=-1), second.pooled[0])
 
 
-def project(params: Params, prompts: tuple[Prompt, ...], *, config: SdxlConfig) -> Conditions:
+def project(
+    params: Params, prompts: tuple[Prompt, ...], *, config: SdxlConfig, ahead: bool
+) -> Conditions:
     """What is the same at all steps of an image.
 
     Args:
         params: of the UNet.
         prompts: the prompt; with guidance the negative prompt before it.
         config: the model's.
+        ahead: make keys and values now, which at full size are 80 times as large as the contexts;
+            or leave that to each step.
     """
     context = jnp.stack([prompt.context for prompt in prompts])
     pooled = jnp.stack([prompt.pooled for prompt in prompts])
+    if not ahead:
+        return Conditions(context, pooled)
     return Conditions(unet.project_context(params, config.unet, context), pooled)
 
 
@@ -211,12 +218,14 @@ def _predict(
     """The UNet's output for those rows of each lane that are here: [lanes, rows, ...], float32."""
     count, rows = lanes.conditions.pooled.shape[:2]
     conditions = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), lanes.conditions)
+    given = conditions.context
+    projected = isinstance(given, PromptContext)
     output = unet.apply_to_prompt(
         params,
         config.unet,
         jnp.repeat(lanes.state.sample, rows, axis=0),
         jnp.repeat(jnp.asarray(numbers.timestep), rows),
-        conditions.context,
+        given if projected else unet.project_context(params, config.unet, given),
         conditions.pooled,
         _time_ids(size, rows=count * rows),
         methods=methods,
