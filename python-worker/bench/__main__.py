@@ -43,7 +43,7 @@ def _serve(ours: argparse.Namespace, config: Config, log: Logger) -> ExitStatus:
         engine.warm(log.debug)
         hello = jobs.hello(engine.capabilities, config.name)
         address = Address(config.connect, config.name)
-        transport = Transport(address, hello, mailbox, heartbeat=vitals.heartbeat, log=log)
+        transport = Transport(address, lambda: hello, mailbox, heartbeat=vitals.heartbeat, log=log)
         transport.start()
         scheduler = POLICIES[ours.policy](ours.policy_rows)
         try:

@@ -3,16 +3,20 @@
 import faulthandler
 import os
 import sys
+import threading
+from dataclasses import replace
 
 from easel_worker import engines, jobs
 from easel_worker.config import Config, load
-from easel_worker.engine import Engine
+from easel_worker.engine import COMPILING, READING, Engine
 from easel_worker.exit_status import ExitStatus
 from easel_worker.failures import did_not_start
 from easel_worker.logs import Logger, capture
 from easel_worker.loop import Loop
 from easel_worker.mailbox import Leave, Mailbox
+from easel_worker.protocol import Heartbeat, Hello
 from easel_worker.signals import Signals, exit_with_parent
+from easel_worker.timeline import Timeline
 from easel_worker.transport import Address, CurveKeys, Transport
 from easel_worker.vitals import Vitals
 from easel_worker.watchdog import Watchdog
@@ -20,6 +24,8 @@ from easel_worker.watchdog import Watchdog
 
 def main() -> None:
     """Run a worker, and end the process with its status."""
+    timeline = Timeline()
+    timeline.add("interpreter and imports", 0.0)
     config = load(sys.argv[1:], os.environ)
     log = Logger(config.log_level, worker=config.name, pid=os.getpid())
     capture(log)
@@ -27,13 +33,26 @@ def main() -> None:
     signals = Signals(log, config.drain_grace_s)
     if config.exit_with_parent:
         exit_with_parent(log)
-    sys.exit(_run(config, log, signals))
+    _exit(_run(config, log, signals, timeline))
 
 
-def _run(config: Config, log: Logger, signals: Signals) -> ExitStatus:
+def _exit(status: ExitStatus) -> None:
+    """End the process, without waiting for what is still being read or compiled."""
+    if any(thread.name.startswith((READING, COMPILING)) for thread in threading.enumerate()):
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)  # nothing else stops a thread that is inside of a compiler
+    sys.exit(status)
+
+
+def _run(config: Config, log: Logger, signals: Signals, timeline: Timeline) -> ExitStatus:
     try:
-        engine = engines.build(config)
+        with timeline.span("engine and its imports"):
+            engine = engines.build(config, timeline)
         engine.warm(log.info)
+        log.info(
+            f"ready after {timeline.now():.1f} s: {timeline.line()}", timeline=timeline.plain()
+        )
     except Exception as error:  # noqa: BLE001 - whatever it is, it is logged and ends the process
         return did_not_start(error, log)
     return _serve(config, engine, log, signals)
@@ -41,8 +60,14 @@ def _run(config: Config, log: Logger, signals: Signals) -> ExitStatus:
 
 def _serve(config: Config, engine: Engine, log: Logger, signals: Signals) -> ExitStatus:
     mailbox, vitals = Mailbox(), Vitals()
-    hello = jobs.hello(engine.capabilities, config.name)
-    transport = Transport(_address(config), hello, mailbox, heartbeat=vitals.heartbeat, log=log)
+
+    def hello() -> Hello:
+        return jobs.hello(engine.capabilities, config.name)
+
+    def heartbeat(session: str) -> Heartbeat:
+        return replace(vitals.heartbeat(session), sizes=engine.capabilities.sizes)
+
+    transport = Transport(_address(config), hello, mailbox, heartbeat=heartbeat, log=log)
     signals.on_first(lambda: mailbox.put(Leave(config.drain_grace_s, "the worker got a signal")))
     log.info("ready, connecting", endpoint=config.connect, sizes=engine.capabilities.sizes)
     transport.start()

@@ -11,6 +11,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+READING, COMPILING = "reading", "compiling"
+"""How names of an engine's threads begin that may take minutes; no exit waits for them."""
+
 Pixels = NDArray[np.uint8]
 """RGB pixels, [height, width, 3]."""
 
@@ -119,7 +122,10 @@ class ProgramInfo:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What an engine is and can do; sent to the gateway in HELLO."""
+    """What an engine is and can do; sent to the gateway in HELLO.
+
+    Sizes that are `coming` move to `sizes` one by one, while images are made already.
+    """
 
     model: ModelInfo
     tokenizers: tuple[TokenizerInfo, ...]
@@ -130,6 +136,7 @@ class Capabilities:
     limits: Limits
     devices: tuple[DeviceInfo, ...]
     programs: tuple[ProgramInfo, ...] = field(default=())
+    coming: tuple[tuple[int, int], ...] = field(default=())
 
 
 class Lane(Protocol):
@@ -148,7 +155,7 @@ class Engine(Protocol):
     """Makes images, one denoising step of several lanes at a time. Used from one thread only."""
 
     def warm(self, report: Callable[[str], None]) -> None:
-        """Load and compile all that `start`, `step`, `finish` will need.
+        """Load and compile all that `start`, `step`, `finish` will need for the default size.
 
         Args:
             report: called with one readable line for each stage of the work.
@@ -156,7 +163,7 @@ class Engine(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the engine can do. Complete after `warm`."""
+        """What the engine can do. Complete after `warm`, except that `coming` sizes come."""
 
     def start(self, job: Job) -> Lane:
         """Encode the prompt and draw the first latents.

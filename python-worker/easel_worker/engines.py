@@ -8,11 +8,12 @@ import dataclasses
 from easel_worker.config import Config
 from easel_worker.engine import Engine
 from easel_worker.fake_engine import FakeEngine, FakeSettings
+from easel_worker.timeline import Timeline
 
 
-def build(config: Config) -> Engine:
-    """An engine that still has to `warm`."""
-    return _fake(config) if config.engine == "fake" else _sdxl(config)
+def build(config: Config, timeline: Timeline | None = None) -> Engine:
+    """An engine that still has to `warm`, and tells the time line what that takes."""
+    return _fake(config) if config.engine == "fake" else _sdxl(config, timeline)
 
 
 def _fake(config: Config) -> Engine:
@@ -32,7 +33,7 @@ def _fake(config: Config) -> Engine:
     return FakeEngine(settings)
 
 
-def _sdxl(config: Config) -> Engine:
+def _sdxl(config: Config, timeline: Timeline | None) -> Engine:
     # ruff: noqa: PLC0415 - importing these takes seconds and a device
     from easel_worker.sdxl.compilation import cache_programs_in
     from easel_worker.sdxl.engine import SdxlEngine
@@ -51,5 +52,6 @@ def _sdxl(config: Config) -> Engine:
         split_guidance=config.split_guidance,
         methods=config.methods,
         artifacts=config.artifacts,
+        compile_behind=True,
     )
-    return SdxlEngine(config.model, chosen)
+    return SdxlEngine(config.model, chosen, timeline)

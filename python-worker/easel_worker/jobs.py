@@ -23,6 +23,7 @@ def hello(capabilities: Capabilities, worker: str) -> protocol.Hello:
         limits=protocol.Limits(**asdict(capabilities.limits)),
         devices=tuple(protocol.Device(**asdict(device)) for device in capabilities.devices),
         programs=tuple(protocol.Program(**asdict(program)) for program in capabilities.programs),
+        coming=capabilities.coming or None,
     )
 
 
@@ -56,6 +57,8 @@ def _tokens(ids: protocol.TokenIds) -> Tokens:
 def _check(request: protocol.Generate, capabilities: Capabilities) -> None:
     limits = capabilities.limits
     if (request.width, request.height) not in capabilities.sizes:
+        if (request.width, request.height) in capabilities.coming:
+            raise InvalidJob(f"size {request.width}x{request.height} is still being compiled")
         known = ", ".join(f"{width}x{height}" for width, height in capabilities.sizes)
         raise InvalidJob(f"size {request.width}x{request.height} is not one of {known}")
     if request.scheduler not in capabilities.schedulers:

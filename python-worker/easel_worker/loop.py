@@ -68,7 +68,7 @@ class Loop:
         self._log = log
         self._clock = clock
         self._scheduler = scheduler or Scheduler(engine.capabilities.rows)
-        self._requests = Requests(self._scheduler, link, engine.capabilities, log)
+        self._requests = Requests(self._scheduler, link, engine, log)
         self._pace = Pace()
         self._departure: Departure | None = None
         self._status: ExitStatus | None = None

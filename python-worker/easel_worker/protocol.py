@@ -158,6 +158,7 @@ class Hello:
     limits: Limits
     devices: tuple[Device, ...]
     programs: tuple[Program, ...]
+    coming: tuple[tuple[Positive, Positive], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +173,7 @@ class Heartbeat:
     queued: Count
     step_ms: Annotated[tuple[Milliseconds, ...], Length(0, 64)]
     memory: tuple[Memory, ...]
+    sizes: Annotated[tuple[tuple[Positive, Positive], ...], Length(1)] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from easel_worker.engine import Capabilities, InvalidJob
+from easel_worker.engine import Engine, InvalidJob
 from easel_worker.failures import failure_code, failure_text
 from easel_worker.flight import Flight
 from easel_worker.jobs import jobs
@@ -27,12 +27,10 @@ class Link(Protocol):
 class Requests:
     """Keeps the scheduler in step: an image is here exactly as long as it is there."""
 
-    def __init__(
-        self, scheduler: Scheduler, link: Link, capabilities: Capabilities, log: Logger
-    ) -> None:
+    def __init__(self, scheduler: Scheduler, link: Link, engine: Engine, log: Logger) -> None:
         self._scheduler = scheduler
         self._link = link
-        self._capabilities = capabilities
+        self._engine = engine
         self._log = log
         self._flights: dict[str, dict[int, Flight]] = {}
         self.failures_in_a_row = 0
@@ -46,7 +44,7 @@ class Requests:
             self.refuse(request, "internal", f"{MAX_IMAGES} images are waiting: admit fewer")
             return
         try:
-            todo = jobs(request, self._capabilities)
+            todo = jobs(request, self._engine.capabilities)
         except InvalidJob as error:
             self.refuse(request, "invalid", str(error))
             return

@@ -66,14 +66,14 @@ class Transport:
     def __init__(
         self,
         address: Address,
-        hello: Hello,
+        hello: Callable[[], Hello],
         mailbox: Mailbox,
         *,
         heartbeat: Callable[[str], Heartbeat],
         log: Logger,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Args: `heartbeat` makes the next one for a session, on the transport's thread."""
+        """Args: `hello` and `heartbeat` make the next one, on the transport's thread."""
         self._address = address
         self._hello = hello
         self._mailbox = mailbox
@@ -214,7 +214,7 @@ class Transport:
         for act in acts:
             match act:
                 case SayHello():
-                    self._urgent[Hello.kind] = pack(self._hello)
+                    self._urgent[Hello.kind] = pack(self._hello())
                 case Beat(session):
                     self._urgent[Heartbeat.kind] = pack(self._heartbeat(session))
                 case Reconnect():

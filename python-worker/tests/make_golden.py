@@ -10,6 +10,7 @@ either `valid: true` with `kind` and `message` (the header as it is to be unders
 import base64
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ GENERATE = p.Generate(
 
 GOOD_TO_GATEWAY: dict[str, p.FromWorker] = {
     "hello": HELLO,
+    "hello-coming": replace(HELLO, coming=((512, 512), (640, 384))),
     "heartbeat": HEARTBEAT,
+    "heartbeat-sizes": replace(HEARTBEAT, sizes=((1024, 1024), (768, 512), (512, 512))),
     "heartbeat-idle": p.Heartbeat("gateway.1", 0, 0, 0, 0, (), ()),
     "progress": p.Progress("7f3a.1", 0, "denoising", 12, 40),
     "progress-preview": p.Progress("7f3a.1", 1, "denoising", 15, 40, p.PreviewSize(3, 2), PIXELS),
@@ -162,6 +165,7 @@ def _bad_headers() -> Iterator[Golden]:
     cases: dict[str, tuple[p.Message, dict[str, Any]]] = {
         "hello-no-tokenizers": (HELLO, {"tokenizers": []}),
         "hello-size-of-three": (HELLO, {"sizes": [[1024, 1024, 3]]}),
+        "heartbeat-no-sizes": (HEARTBEAT, {"sizes": []}),
         "heartbeat-missing-session": (HEARTBEAT, {"session": ...}),
         "heartbeat-negative": (HEARTBEAT, {"queued": -1}),
         "heartbeat-boolean-for-integer": (HEARTBEAT, {"rows_in_use": True}),

@@ -39,7 +39,7 @@ class Rig:
         self._mailbox, vitals, log = Mailbox(), Vitals(), Logger(stream=self._log)
         self.transport = Transport(
             Address(listening.endpoint, "w1"),
-            hello(engine.capabilities, "w1"),
+            lambda: hello(engine.capabilities, "w1"),
             self._mailbox,
             heartbeat=vitals.heartbeat,
             log=log,

@@ -56,7 +56,7 @@ def transport_to(
 ) -> Transport:
     transport = Transport(
         Address(listening.endpoint, "w1"),
-        HELLO,
+        lambda: HELLO,
         mailbox,
         heartbeat=heartbeat or Vitals().heartbeat,
         log=Logger(stream=io.StringIO()),

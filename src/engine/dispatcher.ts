@@ -3,6 +3,7 @@ import type { EngineObserver, Log } from './events.js'
 import { type Job, JobError, type JobListener, type RawImage, rowsOf } from './job.js'
 import type { Failed, GatewayMessage, Result } from './protocol.js'
 import type { ConnectedWorker, WorkMessage } from './registry.js'
+import { includesSize } from './sizes.js'
 import { Task } from './task.js'
 
 /** A task that was running at so many worker deaths in a row is taken for their cause. */
@@ -100,11 +101,15 @@ export class Dispatcher {
 
   /** Gives waiting tasks to workers while there is room. */
   pump(): void {
-    for (let task = this.#queue[0]; task !== undefined; task = this.#queue[0]) {
+    let place = 0
+    while (place < this.#queue.length) {
+      const task = this.#queue[place]!
       const worker = this.#choose(task)
-      if (worker === undefined) break
-      this.#queue.shift()
-      this.#assign(task, worker)
+      if (worker !== undefined) {
+        this.#queue.splice(place, 1)
+        this.#assign(task, worker)
+      } else if (this.#someoneHasSize(task)) break
+      else place += 1 // a worker that was started again has yet to compile its size: nobody waits behind it
     }
     this.#tellPlaces()
   }
@@ -168,6 +173,10 @@ export class Dispatcher {
       }
     }
     return best
+  }
+
+  #someoneHasSize(task: Task): boolean {
+    return [...this.#options.workers()].some((worker) => hasSize(worker, task.job))
   }
 
   /** What a worker has: rows in all and of a job's size, and whether one of them may be its death. */
@@ -266,6 +275,6 @@ export class Dispatcher {
   }
 }
 
-function hasSize(worker: ConnectedWorker, { width, height }: Job): boolean {
-  return worker.hello.sizes.some(([w, h]) => w === width && h === height)
+function hasSize(worker: ConnectedWorker, job: Job): boolean {
+  return includesSize(worker.hello.sizes, job)
 }

@@ -6,6 +6,7 @@ import type { EngineObserver, Log, LossCause } from './events.js'
 import type { Job, RawImage } from './job.js'
 import type { Hello } from './protocol.js'
 import { type ConnectedWorker, WorkerRegistry } from './registry.js'
+import { together } from './sizes.js'
 import { openSocket, type RouterSocket } from './socket.js'
 import { Supervisor, type SupervisorOptions } from './supervisor.js'
 
@@ -93,6 +94,7 @@ export class Engine {
       observer,
       now,
       onReady: (worker) => this.#onReady(worker),
+      onSizes: (worker) => this.#onSizes(worker),
       onLost: (worker, cause) => this.#onLost(worker, cause),
       onMessage: (worker, message) => this.#dispatcher.receive(worker, message)
     })
@@ -185,9 +187,13 @@ export class Engine {
   }
 
   #onReady(worker: ConnectedWorker): void {
-    this.#capabilities = worker.hello
-    this.#onFirstReady(worker.hello)
     this.#supervisor?.ready(worker.name)
+    this.#onSizes(worker)
+    this.#onFirstReady(worker.hello)
+  }
+
+  #onSizes({ hello }: ConnectedWorker): void {
+    this.#capabilities = together(hello, [hello, ...[...this.#registry.workers.values()].map((worker) => worker.hello)])
     this.#dispatcher.pump()
   }
 

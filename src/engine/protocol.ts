@@ -50,6 +50,8 @@ export interface Hello {
   limits: { max_steps: number; max_guidance_scale: number; max_images: number }
   devices: { id: number; kind: string }[]
   programs: { name: string; seconds: number; cached: boolean }[]
+  /** Sizes that are still being compiled. */
+  coming?: [width: number, height: number][]
 }
 
 export interface Heartbeat {
@@ -60,6 +62,8 @@ export interface Heartbeat {
   queued: number
   step_ms: number[]
   memory: { device: number; bytes_in_use: number; bytes_limit: number }[]
+  /** As in Hello, now. */
+  sizes?: [width: number, height: number][]
 }
 
 export interface Progress {

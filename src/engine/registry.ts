@@ -8,11 +8,13 @@ import {
   pack,
   type WorkerMessage
 } from './protocol.js'
+import { withSizes } from './sizes.js'
 
 /** A worker that said HELLO and was welcomed. */
 export interface ConnectedWorker {
   readonly name: string
-  readonly hello: Hello
+  /** What it said, with the sizes that it has now. */
+  hello: Hello
   /** Names this connection: one WELCOME and what follows it. */
   readonly session: string
   heartbeat: Heartbeat | undefined
@@ -40,6 +42,8 @@ export interface RegistryOptions {
   /** Monotonic clock in ms. */
   now: () => number
   onReady: (worker: ConnectedWorker) => void
+  /** It has compiled another size. */
+  onSizes: (worker: ConnectedWorker) => void
   onLost: (worker: ConnectedWorker, cause: LossCause) => void
   onMessage: (worker: ConnectedWorker, message: WorkMessage) => void
 }
@@ -165,6 +169,14 @@ export class WorkerRegistry {
     if (moved || wasIdle || heartbeat.rows_in_use === 0) worker.progressAt = worker.heardAt
     worker.heartbeat = heartbeat
     for (const ms of heartbeat.step_ms) this.#options.observer.step(worker.name, ms / 1000)
+    if (heartbeat.sizes !== undefined && heartbeat.sizes.length !== worker.hello.sizes.length) this.#sizes(worker, heartbeat.sizes)
+  }
+
+  /** A worker says HELLO as soon as it has one size, and compiles the others behind it. */
+  #sizes(worker: ConnectedWorker, sizes: Hello['sizes']): void {
+    worker.hello = withSizes(worker.hello, sizes)
+    this.#options.log.info({ worker: worker.name, sizes }, `worker ${worker.name} has ${sizes.length} sizes now`)
+    this.#options.onSizes(worker)
   }
 
   /** A worker may have been taken for dead, or have outlived another gateway: a session that it does not know makes it say HELLO again. */

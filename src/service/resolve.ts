@@ -1,6 +1,8 @@
 import { EaselError } from '../errors.js'
 import type { Hello } from '../engine/protocol.js'
+import { includesSize } from '../engine/sizes.js'
 import type { GenerateRequest } from '../schemas/generate.js'
+import { NOT_READY_RETRY_SECONDS } from './failures.js'
 
 /** The operator's defaults, which go before the model's. */
 export interface Defaults {
@@ -22,7 +24,7 @@ const DEFAULT_QUALITY = 90
  * Fills in what the request leaves open (request, then operator, then model) and checks it against what the workers can do.
  *
  * @param randomSeed called when the request has no seed; gives a uint32
- * @throws EaselError 400 with the field at fault
+ * @throws EaselError 400 with the field at fault; 503 for a size that is still being compiled
  */
 export function resolveRequest(request: GenerateRequest, model: Hello, defaults: Defaults, randomSeed: () => number): ResolvedRequest {
   const otherwise = defaultsOf(model, defaults)
@@ -70,9 +72,12 @@ function checkLimit(field: 'num_inference_steps' | 'guidance_scale' | 'num_image
   if (value > most) throw new EaselError('LIMIT_EXCEEDED', `${field} must be at most ${most}`, { field })
 }
 
-function checkSize({ width, height }: ResolvedRequest, { sizes }: Hello): void {
-  if (sizes.some(([w, h]) => w === width && h === height)) return
+function checkSize({ width, height }: ResolvedRequest, { sizes, coming = [] }: Hello): void {
+  if (includesSize(sizes, { width, height })) return
   const offered = sizes.map(([w, h]) => `${w}x${h}`).join(', ')
   const field = sizes.some(([w]) => w === width) ? 'height' : 'width'
+  if (includesSize(coming, { width, height })) {
+    throw new EaselError('NOT_READY', `${width}x${height} is still being compiled; ready are ${offered}`, { field, retryAfter: NOT_READY_RETRY_SECONDS })
+  }
   throw new EaselError('UNSUPPORTED_SIZE', `${width}x${height} is not offered; width x height must be one of ${offered}`, { field })
 }

@@ -1,0 +1,177 @@
+"""Starting: weights are read while programs are compiled, and further sizes come behind."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from easel_worker.engine import COMPILING, InvalidJob
+from easel_worker.jobs import hello, jobs
+from easel_worker.protocol import Generate, TokenIds
+from easel_worker.sdxl import assembly
+from easel_worker.sdxl.checkpoint import WeightsError
+from easel_worker.sdxl.compilation import CompileHere
+from easel_worker.sdxl.engine import SdxlEngine
+from easel_worker.sdxl.options import Options
+from easel_worker.timeline import Timeline
+from tests.sdxl.tiny_model import SIZES, job, tokens, write
+
+PATIENCE_S = 60.0
+FIRST, SECOND = SIZES
+
+Compile = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("tiny"))
+
+
+def cold(folder: Path, timeline: Timeline | None = None) -> SdxlEngine:
+    options = Options(devices=jax.devices()[:1], compile_behind=True)
+    return SdxlEngine(folder, options, timeline)
+
+
+@pytest.fixture
+def hold_second(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Keeps the second size from being compiled until it is set."""
+    go_on, compile_it = threading.Event(), CompileHere.compile
+
+    def wait(self: CompileHere, name: str, *rest: Any) -> Any:
+        if name == f"begin {SECOND[0]}x{SECOND[1]}":
+            assert go_on.wait(PATIENCE_S)
+        return compile_it(self, name, *rest)
+
+    monkeypatch.setattr(CompileHere, "compile", wait)
+    return go_on
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    """No test meets what another one still compiles."""
+    yield
+    until(lambda: not any(thread.name == COMPILING for thread in threading.enumerate()))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def image(engine: SdxlEngine, size: tuple[int, int]) -> Any:
+    lane = engine.start(job(steps=1, width=size[0], height=size[1]))
+    engine.step([lane])
+    return engine.finish(lane)
+
+
+def test_images_of_the_first_size_are_made_while_the_second_is_compiled(
+    folder: Path, hold_second: threading.Event
+) -> None:
+    engine = cold(folder)
+    engine.warm(lambda _: None)
+    assert (engine.capabilities.sizes, engine.capabilities.coming) == ((FIRST,), (SECOND,))
+    before = image(engine, FIRST)
+    with pytest.raises(InvalidJob, match="8x8 is not served: use 16x8"):
+        engine.start(job(width=8, height=8))
+    hold_second.set()
+    until(lambda: engine.capabilities.sizes == (FIRST, SECOND))
+    assert engine.capabilities.coming == ()
+    assert "decode 8x8" in [program.name for program in engine.capabilities.programs]
+    np.testing.assert_array_equal(image(engine, FIRST), before)
+    assert image(engine, SECOND).shape == (8, 8, 3)
+
+
+def test_hello_tells_what_is_coming_and_refuses_it_until_then(
+    folder: Path, hold_second: threading.Event
+) -> None:
+    engine = cold(folder)
+    engine.warm(lambda _: None)
+    told = hello(engine.capabilities, "w")
+    assert (told.sizes, told.coming) == ((FIRST,), (SECOND,))
+    ids = TokenIds(tokens("x").ids, tokens("x").ids_2)
+    request = Generate("r", ids, None, (1,), 1, 1.0, "euler", *SECOND)
+    with pytest.raises(InvalidJob, match="8x8 is still being compiled"):
+        jobs(request, engine.capabilities)
+    hold_second.set()
+    until(lambda: not engine.capabilities.coming)
+    assert hello(engine.capabilities, "w").coming is None
+    assert len(jobs(request, engine.capabilities)) == 1
+
+
+def test_a_size_that_cannot_be_compiled_is_not_offered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_it = CompileHere.compile
+
+    def fail(self: CompileHere, name: str, *rest: Any) -> Any:
+        if name == "decode 8x8":
+            raise RuntimeError("RESOURCE_EXHAUSTED: too large")
+        return compile_it(self, name, *rest)
+
+    monkeypatch.setattr(CompileHere, "compile", fail)
+    said: list[str] = []
+    engine = cold(folder)
+    engine.warm(said.append)
+    until(lambda: not engine.capabilities.coming)
+    assert engine.capabilities.sizes == (FIRST,)
+    until(lambda: said[-1].startswith("8x8 is not offered, it cannot be compiled: RESOURCE_EX"))
+
+
+def test_weights_are_read_while_programs_are_compiled(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiling, load, compile_it = threading.Event(), assembly.load_params, CompileHere.compile
+
+    def late(*arguments: Any) -> Any:
+        assert compiling.wait(PATIENCE_S)
+        return load(*arguments)
+
+    def tell(self: CompileHere, *arguments: Any) -> Any:
+        compiling.set()
+        return compile_it(self, *arguments)
+
+    monkeypatch.setattr(assembly, "load_params", late)
+    monkeypatch.setattr(CompileHere, "compile", tell)
+    timeline = Timeline()
+    cold(folder, timeline).warm(lambda _: None)
+    names = [span.name for span in timeline.spans]
+    assert {"weights", "digest", "encode", "denoise 16x8 guided x1", "decode 16x8"} <= set(names)
+
+
+def test_wrong_weights_end_the_start_before_all_is_compiled(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compile_it = CompileHere.compile
+    compiled: list[str] = []
+
+    def wrong(*_: Any) -> Any:
+        raise WeightsError("unet: missing tensor x")
+
+    def tell(self: CompileHere, name: str, *rest: Any) -> Any:
+        compiled.append(name)
+        until(lambda: not any(thread.name == "reading_0" for thread in threading.enumerate()))
+        return compile_it(self, name, *rest)
+
+    monkeypatch.setattr(assembly, "load_params", wrong)
+    monkeypatch.setattr(CompileHere, "compile", tell)
+    with pytest.raises(WeightsError, match="missing tensor x"):
+        cold(folder).warm(lambda _: None)
+    assert compiled in ([], ["encode"])
+
+
+def test_the_first_image_is_on_the_time_line_once(folder: Path) -> None:
+    said: list[str] = []
+    timeline = Timeline()
+    engine = cold(folder, timeline)
+    engine.warm(said.append)
+    image(engine, FIRST)
+    image(engine, FIRST)
+    assert [span.name for span in timeline.spans].count("first image") == 1
+    assert len([line for line in said if line.startswith("the first image was done")]) == 1

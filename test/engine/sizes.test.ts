@@ -1,0 +1,86 @@
+import { expect, it } from 'vitest'
+import type { Hello } from '../../src/engine/protocol.js'
+import { together, withSizes } from '../../src/engine/sizes.js'
+import { ScriptedWorker } from '../support/scripted-worker.js'
+import { generate, startServer, type RunningServer } from '../support/server.js'
+import { until } from '../support/wait.js'
+import { startWorker } from '../support/worker.js'
+
+const SMALL: Hello['sizes'] = [[64, 64]]
+const WIDE: Hello['sizes'] = [[128, 64]]
+const BOTH = [...SMALL, ...WIDE]
+
+/** A server whose one worker has the small size, while the wide one is compiled. */
+async function serverOfOne(): Promise<{ server: RunningServer; worker: ScriptedWorker }> {
+  const server = await startServer({ WORKER: 'connect' })
+  const model = startWorker(server.endpoint, 'model')
+  await server.engine.firstReady
+  const worker = new ScriptedWorker(server.endpoint, 'young', server.engine.state.workers[0]!.hello)
+  model.kill('SIGTERM')
+  await until('only the young one is left', () => server.engine.state.workers.length === 0)
+  await comes(worker, { sizes: SMALL, coming: WIDE })
+  return { server, worker }
+}
+
+async function comes(worker: ScriptedWorker, changes: Partial<Hello>): Promise<void> {
+  await worker.hello(changes)
+  await until('it is welcome', () => worker.session !== undefined)
+}
+
+function says(worker: ScriptedWorker, sizes: Hello['sizes']): Promise<void> {
+  return worker.send('HEARTBEAT', { session: worker.session, steps_total: 0, rows_in_use: 0, rows_padded_total: 0, queued: 0, step_ms: [], memory: [], sizes })
+}
+
+const image = (server: RunningServer, width: number) => generate(server, { prompt: 'x', width, height: 64, guidance_scale: 0 })
+const widths = (worker: ScriptedWorker) => worker.jobs.map(({ width }) => width)
+
+it('a size that is still being compiled is refused with 503 until the worker says that it is there', async () => {
+  const { server, worker } = await serverOfOne()
+  const refused = await image(server, 128)
+  expect(refused.status).toBe(503)
+  expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
+  expect(await refused.json()).toMatchObject({ code: 'NOT_READY', message: '128x64 is still being compiled; ready are 64x64' })
+  expect((await image(server, 256)).status).toBe(400)
+
+  await says(worker, BOTH)
+  await until('the gateway knows', () => server.engine.capabilities?.sizes.length === 2)
+  const wanted = image(server, 128)
+  await until('it has the job', () => worker.jobs.length === 1)
+  await worker.finish()
+  expect((await wanted).status).toBe(200)
+})
+
+it('work of a size that a restarted worker has yet to compile waits, and nobody behind it does', async () => {
+  const { server, worker } = await serverOfOne()
+  await says(worker, BOTH)
+  await until('the gateway knows', () => server.engine.capabilities?.sizes.length === 2)
+  const wide = image(server, 128)
+  await until('it has the first', () => worker.jobs.length === 1)
+  const small = image(server, 64)
+  await until('it has both', () => worker.jobs.length === 2)
+
+  worker.jobs.length = 0
+  await comes(worker, { sizes: SMALL, coming: WIDE })
+  await until('it has what it can make', () => worker.jobs.length > 0)
+  expect(widths(worker)).toEqual([64])
+  await worker.finish()
+  expect((await small).status).toBe(200)
+
+  await says(worker, BOTH)
+  await until('it has the other', () => worker.jobs.length > 0)
+  expect(widths(worker)).toEqual([128])
+  await worker.finish()
+  expect((await wide).status).toBe(200)
+})
+
+const hello = (sizes: Hello['sizes'], coming?: Hello['sizes']) => ({ sizes, ...(coming && { coming }) }) as Hello
+
+it('what is there is not coming', () => {
+  expect(withSizes(hello(SMALL, WIDE), BOTH)).toEqual(hello(BOTH, []))
+  expect(withSizes(hello(SMALL), SMALL)).toEqual(hello(SMALL, []))
+})
+
+it('workers offer together what each of them has', () => {
+  expect(together(hello(SMALL, WIDE), [hello(SMALL, WIDE), hello(BOTH)])).toEqual(hello(BOTH, []))
+  expect(together(hello(SMALL, WIDE), [hello(SMALL, WIDE)])).toEqual(hello(SMALL, WIDE))
+})
