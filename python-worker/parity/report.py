@@ -37,6 +37,14 @@ def relative_difference(ours: NDArray[Any], reference: NDArray[Any]) -> float:
     return float(np.abs(np.asarray(ours, np.float64) - reference).max() / scale)
 
 
+def relative_rms(ours: NDArray[Any], reference: NDArray[Any]) -> float:
+    """The difference's root mean square as a part of the reference's; inf if shapes differ."""
+    if ours.shape != reference.shape:
+        return float("inf")
+    difference = np.asarray(ours, np.float64) - reference
+    return float(np.linalg.norm(difference) / np.linalg.norm(reference))
+
+
 HEADER = ("", "measured", "limit", "subject", "case")
 WIDTHS = (7, 9, 8, 29, 0)
 

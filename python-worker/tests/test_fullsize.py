@@ -1,0 +1,59 @@
+"""The full-size checkpoint's writer, on small parts: what it writes is what the worker takes."""
+
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from easel_worker.sdxl import checkpoint, params, weights
+from easel_worker.sdxl.params import ParamTree, declared
+from fullsize.checkpoint import CONFIGS, split, write, write_part
+from parity import synthetic
+from parity.ours import put
+
+STEM = "diffusion_pytorch_model"
+TREE: ParamTree = {f"l{i}": params.linear(f"l{i}", 8, 8, (None, None)) for i in range(5)}
+
+
+def test_shards_are_filled_and_hold_all_in_order() -> None:
+    shards = list(split(declared(TREE), 300))
+    assert [param for shard in shards for param in shard] == declared(TREE)
+    sizes = [sum(2 * param.size for param in shard) for shard in shards]
+    assert max(sizes) <= 300
+    assert all(
+        size + 2 * shard[0].size > 300 for size, shard in zip(sizes, shards[1:], strict=False)
+    )
+
+
+def test_what_is_larger_than_a_shard_has_one_of_its_own() -> None:
+    assert [len(shard) for shard in split(declared(TREE), 1)] == [1] * 10
+
+
+@pytest.mark.parametrize(
+    ("shard_bytes", "file"),
+    [(300, f"{STEM}.safetensors.index.fp16.json"), (10**6, f"{STEM}.fp16.safetensors")],
+)
+def test_the_worker_reads_it(tmp_path: Path, shard_bytes: int, file: str) -> None:
+    (tmp_path / "unet").mkdir()
+    write_part(tmp_path / "unet", STEM, declared(TREE), shard_bytes)
+    assert checkpoint.find(tmp_path / "unet").name == file
+    loaded = weights.load(tmp_path, "unet", TREE, jnp.float32, put)
+    expected = synthetic.weight("l3.weight", (8, 8), gain=1.0).astype(np.float16)
+    np.testing.assert_array_equal(loaded["l3"]["weight"], expected.T)
+
+
+def test_the_index_says_how_much_there_is(tmp_path: Path) -> None:
+    write_part(tmp_path, STEM, declared(TREE), 300)
+    index = json.loads((tmp_path / f"{STEM}.safetensors.index.fp16.json").read_text())
+    assert index["metadata"] == {"total_size": 2 * params.count(TREE)}
+    assert {path.name for path in tmp_path.glob("*.safetensors")} == set(
+        index["weight_map"].values()
+    )
+
+
+def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert (CONFIGS / "model_index.json").exists()
