@@ -28,7 +28,7 @@ export const catalogue = {
   OUT_OF_MEMORY: { status: 500, summary: 'The accelerator ran out of memory for this request.' },
   WORKER_CRASHED: { status: 500, summary: 'The worker died twice in a row while it ran this request.' },
   INTERNAL: { status: 500, summary: 'Something went wrong inside the server.' },
-  NOT_READY: { status: 503, summary: 'No worker is ready.' },
+  NOT_READY: { status: 503, summary: 'No worker is ready, or none for this size yet.' },
   DRAINING: { status: 503, summary: 'The server is shutting down.' },
   DEADLINE_UNREACHABLE: { status: 503, summary: 'The request could not be done within its time, so it was not begun.' },
   DEADLINE_EXCEEDED: { status: 504, summary: 'The request did not finish before its deadline.' }
