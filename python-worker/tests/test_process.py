@@ -151,6 +151,17 @@ def test_a_fault_fails_its_own_request(shared: Gateway) -> None:
     assert is_answer(shared.expect(Result), other)
 
 
+def test_a_start_logs_its_time_line(ready: Worker) -> None:
+    line = ready.wait_for_log("ready after")
+    names = [span["name"] for span in line["timeline"]]
+    assert names == ["interpreter and imports", "engine and its imports"]
+    assert all(0 <= span["start"] <= span["end"] for span in line["timeline"])
+
+
+def test_heartbeats_tell_the_sizes(shared: Gateway) -> None:
+    assert shared.expect(Heartbeat).sizes == ((64, 48), (32, 32))
+
+
 def test_a_hanging_step_is_seen_in_the_heartbeat(listening: Gateway, ready: Worker) -> None:
     listening.send("w1", generate("a", 13))
     beats = [listening.expect(Heartbeat, lambda m: m.rows_in_use == 2) for _ in range(3)]
