@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { installBrowser } from './lib/browser.mjs'
 import { installDeployTools } from './lib/deploy-tools.mjs'
 import { schemathesis } from './lib/http-tools.mjs'
+import { libtpu } from './lib/libtpu.mjs'
 import { root, run, script, step, StepError } from './lib/run.mjs'
 import { build, python, setup } from './lib/setup.mjs'
 
@@ -30,6 +31,7 @@ await script(async () => {
   await setup('test')
   await build()
   await step('Installing kubectl, Prometheus and the checkers of the deployment files', installDeployTools)
+  if (wanted.length === 0 || wanted.includes('pytest')) await libtpu()
   if (wanted.length === 0 || wanted.includes('vitest')) {
     await schemathesis()
     await installBrowser()

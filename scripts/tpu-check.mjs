@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { TARGETS, compare, ours } from '../bench/tpu/compare.mjs'
+import { libtpu } from './lib/libtpu.mjs'
 import { root, run, script, StepError } from './lib/run.mjs'
 import { python, setup } from './lib/setup.mjs'
 
@@ -23,10 +24,12 @@ await script(async () => {
   const wanted = process.argv.slice(2)
   for (const name of wanted) if (!(name in CHECKS)) throw new StepError(`There is no ${name}; there are ${Object.keys(CHECKS).join(', ')}`)
   await setup('test')
+  const folder = await libtpu()
+  if (folder === undefined) throw new StepError("The TPU's compiler exists for Linux on x86 only")
   for (const [name, options] of Object.entries(CHECKS)) {
     if (wanted.length > 0 && !wanted.includes(name)) continue
     console.log(`\n${name}`)
-    await compile(name, options)
+    await compile(name, options, folder)
   }
   console.log()
   compare()
@@ -36,12 +39,13 @@ await script(async () => {
 /**
  * @param {string} name
  * @param {string[]} options
+ * @param {string} libtpu folder of the package
  */
-async function compile(name, options) {
+async function compile(name, options, libtpu) {
   const artifacts = mkdtempSync(join(tmpdir(), 'easel-tpu-'))
   try {
     const result = join(root, `bench/tpu/results/${name}.json`)
-    await run(python, ['-m', 'easel_worker.compile', ...SIZE, ...options, '--write', artifacts, '--json', result], { cwd: join(root, 'python-worker') })
+    await run(python, ['-m', 'easel_worker.compile', ...SIZE, ...options, '--write', artifacts, '--json', result], { cwd: join(root, 'python-worker'), env: { ...process.env, PYTHONPATH: libtpu } })
   } finally {
     rmSync(artifacts, { recursive: true, force: true })
   }

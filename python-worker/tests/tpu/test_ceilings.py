@@ -25,12 +25,12 @@ Counted = dict[str, dict[str, float]]
 
 
 @pytest.fixture(scope="module")
-def counted() -> Counted:
+def counted(libtpu: str) -> Counted:
     """By a process of its own, as libtpu wants it."""
     run = subprocess.run(
         [sys.executable, "-m", "tests.tpu.pieces"],
         cwd=WORKER,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": libtpu},
         capture_output=True,
         text=True,
         check=False,
