@@ -10,7 +10,7 @@ describe.each(locks)('%s', (file) => {
 
   it('pins and hashes every package', () => {
     const entries = text.split(/^(?=[a-z])/m).slice(1)
-    expect(entries.length).toBeGreaterThan(5)
+    expect(entries.length).toBeGreaterThan(0)
     for (const entry of entries) expect(entry).toMatch(/^[a-z0-9-]+==[^ ]+( ; .*)? \\\n {4}--hash=sha256:[0-9a-f]{64}/)
   })
 
