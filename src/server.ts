@@ -52,7 +52,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
   const service = new ImageService({
     engine,
     tokenizers,
-    encoder: new ImageEncoder({ pngCompression: config.pngCompression, concurrency: config.imageEncoders ?? Math.max(1, availableParallelism() - 1) }),
+    encoder: new ImageEncoder({ pngCompression: config.pngCompression, concurrency: config.imageEncoders ?? availableParallelism() }),
     defaults: config,
     queueLimit: config.queueLimit,
     requestTimeout: config.requestTimeout * 1000,
