@@ -49,8 +49,9 @@ export function stepsUntilDone(loads: Iterable<Load>, rows: number): number[] {
   for (const load of all) {
     const taken = Math.min(load.rows, free.length)
     const end = free[taken - 1]! + load.stepsLeft
-    free.fill(end, 0, taken)
-    free.sort((a, b) => a - b)
+    free.splice(0, taken)
+    const later = free.findIndex((step) => step > end)
+    free.splice(later === -1 ? free.length : later, 0, ...Array.from({ length: taken }, () => end))
     done.push(end)
   }
   return done
@@ -81,11 +82,6 @@ export class Forecast {
   aroundTook(seconds: number): void {
     this.#news()
     this.#around.observe(seconds)
-  }
-
-  /** Seconds that a step takes lately. */
-  get stepSeconds(): number | undefined {
-    return this.#stale ? undefined : this.#step.value
   }
 
   /** Seconds from now until each load is done (see `stepsUntilDone`); undefined as long as nothing was measured. */

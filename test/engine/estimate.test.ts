@@ -77,7 +77,7 @@ describe('Forecast', () => {
     forecast.aroundTook(0)
     forecast.stepTook(1)
     for (let i = 0; i < 100; i++) forecast.stepTook(3)
-    expect(forecast.stepSeconds).toBeCloseTo(3, 3)
+    expect(forecast.secondsLeft(1)).toBeCloseTo(3, 3)
     expect(forecast.secondsUntilDone([{ rows: 1, stepsLeft: 2 }, { rows: 1, stepsLeft: 1 }], 1)).toEqual([expect.closeTo(6, 2), expect.closeTo(9, 2)])
   })
 })
