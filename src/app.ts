@@ -13,13 +13,14 @@ import { openApiPlugin } from './plugins/openapi.js'
 import { requestLogPlugin } from './plugins/request-log.js'
 import { requestIdOf, requestIdPlugin } from './plugins/request-id.js'
 import { tracingPlugin } from './plugins/tracing.js'
+import { answerHeaderSchemas } from './routes/answers/headers.js'
 import { generateRoute } from './routes/generate.js'
 import { healthRoute, probeRoutes } from './routes/health.js'
 import { metricsRoute } from './routes/metrics.js'
 import { openAiRoutes } from './routes/openai/index.js'
 import { recipeRoute } from './routes/recipe.js'
 import { requestRoutes } from './routes/requests.js'
-import { ErrorResponse } from './schemas/error.js'
+import { commonHeaders, ErrorResponse } from './schemas/error.js'
 import { HealthResponse } from './schemas/health.js'
 import type { Defaults } from './service/resolve.js'
 import type { ImageService } from './service/service.js'
@@ -27,7 +28,7 @@ import type { Tracing } from './tracing/tracing.js'
 import { pagePlugin } from './webapp/page-plugin.js'
 
 /** Headers that a page of another origin may read. */
-const EXPOSED_HEADERS = ['easel-recipe', 'easel-seed', 'easel-truncated', 'idempotent-replayed', 'retry-after', 'server-timing', 'x-request-id']
+const EXPOSED_HEADERS = [...Object.keys({ ...commonHeaders, ...answerHeaderSchemas }), 'retry-after']
 
 export interface AppParts {
   engine: Engine

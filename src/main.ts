@@ -1,25 +1,27 @@
 #!/usr/bin/env node
-import closeWithGrace from 'close-with-grace'
 import type { AddressInfo } from 'node:net'
-import { type Config, ConfigError, HelpRequested, loadConfig } from './config.js'
+import { loadConfig } from './config.js'
 import { createLog } from './log.js'
+import { cannotStart, closeOnSignal, settingsOrExit } from './process.js'
 import { createServer } from './server.js'
 
 /** Time beyond the drain for closing sockets and processes, in ms. */
 const CLOSE_MARGIN_MS = 4000
 
+const PROGRAM = 'easel'
+
 async function main(): Promise<void> {
-  const config = readConfig()
+  const config = settingsOrExit(PROGRAM, loadConfig)
   const log = createLog(config.logLevel, config.logFormat)
-  const server = await createServer(config, log).catch(cannotStart)
-  const drainMs = config.drainTimeout * 1000
-  // The first signal drains; a second one exits at once.
-  closeWithGrace({ delay: drainMs + CLOSE_MARGIN_MS, logger: log }, async ({ signal, err }) => {
-    if (err) log.fatal({ err }, 'stopping after an error nobody caught')
-    else log.info({ signal }, `${signal}: finishing what runs, up to ${config.drainTimeout} s`)
-    await server.close(err ? 0 : drainMs)
-    log.info({}, 'stopped')
-    log.flush()
+  const server = await createServer(config, log).catch((error: Error) => cannotStart(PROGRAM, error))
+  closeOnSignal({
+    log,
+    drainTimeout: config.drainTimeout,
+    margin: CLOSE_MARGIN_MS,
+    async close(graceMs) {
+      await server.close(graceMs)
+      log.info({}, 'stopped')
+    }
   })
   const next = config.worker === 'spawn' ? 'the worker loads and compiles the model' : `waiting for a worker on ${config.workerEndpoint}`
   await server.app
@@ -27,7 +29,7 @@ async function main(): Promise<void> {
     .then(() => server.admin?.listen({ host: config.host, port: config.adminPort!, listenTextResolver: (address) => `health and metrics on ${address}` }))
     .catch(async (error: Error) => {
       await server.close(0)
-      cannotStart(error)
+      cannotStart(PROGRAM, error)
     })
   const { port } = server.app.server.address() as AddressInfo
   const address = `http://${config.host === '0.0.0.0' ? 'localhost' : config.host}:${port}`
@@ -37,26 +39,6 @@ async function main(): Promise<void> {
 
 function curlLine(address: string): string {
   return `curl -o out.png -H 'content-type: application/json' -d '{"prompt":"a red circle on a blue background"}' ${address}/generate`
-}
-
-/** What stops a start is the operator's to mend: a wrong folder, an address that is taken. The message says which. */
-function cannotStart(error: Error): never {
-  process.stderr.write(`easel: cannot start: ${error.message}\n`)
-  process.exit(1)
-}
-
-function readConfig(): Config {
-  try {
-    return loadConfig()
-  } catch (error) {
-    if (error instanceof HelpRequested) {
-      process.stdout.write(error.text)
-      process.exit(0)
-    }
-    if (!(error instanceof ConfigError)) throw error
-    process.stderr.write(`easel: ${error.message}\n`)
-    process.exit(2)
-  }
 }
 
 await main()

@@ -8,6 +8,7 @@ import { type Config, packageRoot } from './config.js'
 import { Engine, type EngineOptions } from './engine/engine.js'
 import { ImageEncoder } from './image/encoder.js'
 import { createMetrics } from './metrics.js'
+import { closeWithin } from './process.js'
 import { ImageService } from './service/service.js'
 import { SdxlTokenizers } from './tokenizer/index.js'
 import { noTracing, type Tracing } from './tracing/tracing.js'
@@ -94,7 +95,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
       while (service.ledger.inFlight > 0 && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS))
       await engine.close()
       keys?.close()
-      await Promise.all([app, admin].map((each) => each && closeConnections(each)))
+      await Promise.all([app, admin].map((each) => each && closeWithin(each, LAST_ANSWERS_MS)))
       await tracing.close()
     }
   }
@@ -105,16 +106,6 @@ async function openTracing({ otlpEndpoint, otelServiceName }: Config, version: s
   if (otlpEndpoint === undefined) return noTracing
   const { openTelemetry } = await import('./tracing/open-telemetry.js')
   return openTelemetry({ endpoint: otlpEndpoint, serviceName: otelServiceName, version })
-}
-
-/**
- * Lets the last answers be sent, then cuts whoever is still connected: Node counts a client that connected and said
- * nothing as busy for a minute.
- */
-async function closeConnections(app: FastifyInstance): Promise<void> {
-  const cut = setTimeout(() => app.server.closeAllConnections(), LAST_ANSWERS_MS)
-  await app.close()
-  clearTimeout(cut)
 }
 
 function spawnOptions(config: Config): NonNullable<EngineOptions['spawn']> {

@@ -35,7 +35,6 @@ export interface EngineState {
   readonly workersExpected: number
   readonly queued: number
   readonly running: number
-  readonly draining: boolean
 }
 
 /** A worker's death that says nothing about the jobs it ran. */
@@ -131,9 +130,12 @@ export class Engine {
       workers: [...this.#registry.workers.values()],
       workersExpected: this.#workersExpected,
       queued: this.#dispatcher.queued,
-      running: this.#dispatcher.running.length,
-      draining: this.#draining
+      running: this.#dispatcher.running.length
     }
+  }
+
+  get draining(): boolean {
+    return this.#draining
   }
 
   /** Whether a job that is submitted now would be started without waiting for a worker to come back. */

@@ -1,10 +1,11 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { Type, type TSchema } from 'typebox'
+import { Type } from 'typebox'
 import type { Engine } from '../engine/engine.js'
-import { commonHeaders, failures } from '../schemas/error.js'
+import { failures } from '../schemas/error.js'
 import { healthExample } from '../schemas/examples.js'
 import { HealthResponse } from '../schemas/health.js'
 import { ref } from '../schemas/ref.js'
+import { success } from '../schemas/success.js'
 import { type Defaults, defaultsOf } from '../service/resolve.js'
 import type { ImageService } from '../service/service.js'
 
@@ -13,11 +14,6 @@ interface HealthParts {
   service: ImageService
   defaults: Defaults
   version: string
-}
-
-/** An answer in JSON, with what the OpenAPI document says of it. */
-function answer<T extends TSchema>(schema: T, description: string, example: object) {
-  return { description, headers: commonHeaders, content: { 'application/json': { schema, example } } }
 }
 
 const Probe = Type.Object({ status: Type.String() })
@@ -30,7 +26,7 @@ export const healthRoute: FastifyPluginAsyncTypebox<HealthParts> = async (app, p
       schema: {
         tags: ['operations'],
         summary: 'What the service is doing, and what it offers',
-        response: { 200: answer(ref(HealthResponse), 'Requests are accepted.', healthExample), 503: answer(ref(HealthResponse), 'Requests are not accepted now; `status` says why.', { ...healthExample, status: 'draining' }), ...failures() }
+        response: { 200: success(ref(HealthResponse), 'Requests are accepted.', healthExample), 503: success(ref(HealthResponse), 'Requests are not accepted now; `status` says why.', { ...healthExample, status: 'draining' }), ...failures() }
       }
     },
     async (_request, reply) => {
@@ -45,7 +41,7 @@ export const probeRoutes: FastifyPluginAsyncTypebox<{ engine: Engine }> = async 
   const probe = (path: string, summary: string, ok: () => boolean) =>
     app.get(
       path,
-      { schema: { tags: ['operations'], summary, response: { 200: answer(Probe, 'Yes.', { status: 'ok' }), 503: answer(Probe, 'No.', { status: 'starting' }), ...failures() } } },
+      { schema: { tags: ['operations'], summary, response: { 200: success(Probe, 'Yes.', { status: 'ok' }), 503: success(Probe, 'No.', { status: 'starting' }), ...failures() } } },
       async (_request, reply) => (ok() ? { status: 'ok' } : reply.code(503).send({ status: statusOf(engine) }))
     )
 
@@ -59,7 +55,7 @@ export const probeRoutes: FastifyPluginAsyncTypebox<{ engine: Engine }> = async 
 }
 
 function statusOf(engine: Engine): HealthResponse['status'] {
-  if (engine.state.draining) return 'draining'
+  if (engine.draining) return 'draining'
   if (engine.ready) return 'ready'
   return engine.capabilities === undefined ? 'starting' : 'unavailable'
 }

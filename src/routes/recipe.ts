@@ -6,10 +6,11 @@ import { EaselError } from '../errors.js'
 import { FORMATS, mimeOf } from '../image/formats.js'
 import { readRecipe } from '../image/read-recipe.js'
 import { Recipe } from '../schemas/answer.js'
-import { commonHeaders, failures } from '../schemas/error.js'
+import { failures } from '../schemas/error.js'
 import { recipeExample } from '../schemas/examples.js'
 import { RecipeResponse } from '../schemas/recipe.js'
 import { ref } from '../schemas/ref.js'
+import { success } from '../schemas/success.js'
 
 /** Room for a PNG of the largest size. */
 const MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -30,7 +31,7 @@ export const recipeRoute: FastifyPluginAsyncTypebox<{ engine: Engine; version: s
         description: 'Takes a PNG, JPEG or WebP file that Easel made, and gives the body for POST /generate that makes the same bytes again.',
         body: { content: Object.fromEntries(FORMATS.map((format) => [mimeOf(format), File])) },
         response: {
-          200: { description: 'The recipe, and the request.', headers: commonHeaders, content: { 'application/json': { schema: ref(RecipeResponse), example: recipeExample } } },
+          200: success(ref(RecipeResponse), 'The recipe, and the request.', recipeExample),
           ...failures('INVALID_REQUEST', 'UNAUTHORIZED', 'BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE', 'NO_RECIPE')
         }
       }

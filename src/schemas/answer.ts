@@ -1,4 +1,5 @@
 import { Type, type Static } from 'typebox'
+import { OutputFormat } from './format.js'
 import { ref } from './ref.js'
 
 const Milliseconds = Type.Number({ minimum: 0 })
@@ -14,7 +15,7 @@ export const Recipe = Type.Object(
     scheduler: Type.String(),
     width: Type.Integer(),
     height: Type.Integer(),
-    output_format: Type.Union([Type.Literal('png'), Type.Literal('jpeg'), Type.Literal('webp')]),
+    output_format: OutputFormat,
     quality: Type.Optional(Type.Integer()),
     model: Type.String(),
     model_digest: Type.String(),

@@ -1,5 +1,7 @@
 import { Type, type Static } from 'typebox'
 import type { ErrorCode } from '../errors.js'
+import type { Format } from '../image/formats.js'
+import { OutputFormat } from './format.js'
 
 /** The longest prompt in UTF-16 units. 77 tokens are seldom over 500; more is accepted so that the answer can say where the cut is. */
 export const MAX_PROMPT_LENGTH = 4000
@@ -18,7 +20,7 @@ export const GenerateRequest = Type.Object(
     height: Type.Optional(Type.Integer({ ...size, description: 'Pixels.' })),
     scheduler: Type.Optional(Type.String({ maxLength: 64, description: 'Sampler, for example euler or dpmpp_2m; /health lists them.' })),
     num_images: Type.Optional(Type.Integer({ minimum: 1, maximum: 64, description: 'How many images to make; image i has the seed + i. Several come as JSON, multipart/mixed or events.' })),
-    output_format: Type.Optional(Type.Union([Type.Literal('png'), Type.Literal('jpeg'), Type.Literal('webp')], { description: 'File format. Default: the one that Accept names, else png.' })),
+    output_format: Type.Optional(Type.Unsafe<Format>({ ...OutputFormat, description: 'File format. Default: the one that Accept names, else png.' })),
     quality: Type.Optional(Type.Integer({ minimum: 1, maximum: 100, description: 'Quality of jpeg and webp; png loses nothing. Default: 90.' })),
     timeout: Type.Optional(Type.Number({ exclusiveMinimum: 0, maximum: 86_400, description: "Seconds that the client will wait: a request that cannot be done by then is refused at once, one that is not is stopped and answered 504. At most the server's own limit." })),
     preview_interval: Type.Optional(Type.Integer({ minimum: 0, maximum: 1000, description: 'Steps between previews in the event stream; 0, the default, for none.' })),

@@ -1,10 +1,9 @@
 import { Type, type Static, type TSchema } from 'typebox'
+import { OutputFormat } from './format.js'
 import { MAX_PROMPT_LENGTH } from './generate.js'
 
 /** OpenAI's clients send null for what is not set. */
 const maybe = <T extends TSchema>(schema: T) => Type.Optional(Type.Union([schema, Type.Null()]))
-
-const Format = Type.Union([Type.Literal('png'), Type.Literal('jpeg'), Type.Literal('webp')])
 
 /**
  * Body of POST /v1/images/generations. Fields that it does not know are ignored, as that API does.
@@ -18,7 +17,7 @@ export const OpenAiImagesRequest = Type.Object(
     n: maybe(Type.Integer({ minimum: 1, maximum: 64, description: 'How many images to make.' })),
     size: maybe(Type.String({ pattern: '^(auto|[0-9]{1,4}x[0-9]{1,4})$', description: '`WIDTHxHEIGHT`, or `auto` for the default.' })),
     response_format: maybe(Type.Union([Type.Literal('b64_json'), Type.Literal('url')], { description: '`url` gives a data: URL, since nothing is stored. Default: b64_json.' })),
-    output_format: maybe(Format),
+    output_format: maybe(OutputFormat),
     output_compression: maybe(Type.Integer({ minimum: 0, maximum: 100, description: 'Quality of jpeg and webp.' })),
     quality: maybe(Type.String({ description: 'Accepted; num_inference_steps decides.' })),
     stream: maybe(Type.Boolean({ description: 'Answer with events as the image is made.' })),
@@ -39,7 +38,7 @@ export const OpenAiImagesResponse = Type.Object(
     created: Type.Integer({ description: 'Seconds since 1970.' }),
     data: Type.Array(Type.Object({ b64_json: Type.Optional(Type.String()), url: Type.Optional(Type.String()) })),
     background: Type.Literal('opaque'),
-    output_format: Format,
+    output_format: OutputFormat,
     size: Type.String(),
     usage: Type.Object({
       input_tokens: Type.Integer(),

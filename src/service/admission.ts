@@ -27,7 +27,7 @@ export class Admission {
   /** @throws EaselError DRAINING or NOT_READY */
   refuseUnlessReady(): void {
     const { engine } = this.#options
-    if (engine.state.draining) throw new EaselError('DRAINING', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
+    if (engine.draining) throw new EaselError('DRAINING', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
     if (!engine.ready) throw new EaselError('NOT_READY', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
   }
 

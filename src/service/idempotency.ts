@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache'
 import { stringify } from 'safe-stable-stringify'
 import { EaselError, type ErrorCode } from '../errors.js'
 import type { Run } from './run.js'
+import { scoped } from './scoped.js'
 
 export interface IdempotencyOptions {
   /** ms that a finished answer is kept for */
@@ -58,7 +59,7 @@ export class IdempotencyStore {
    * @throws EaselError IDEMPOTENCY_KEY_REUSED when the key came with another body
    */
   find({ scope, key, fingerprint }: RequestKey): Run | undefined {
-    const name = nameOf(scope, key)
+    const name = scoped(scope, key)
     const entry = this.#running.get(name) ?? this.#ended.get(name)
     if (entry !== undefined && entry.fingerprint !== fingerprint) throw new EaselError('IDEMPOTENCY_KEY_REUSED', undefined, { field: 'idempotency-key' })
     return entry?.run
@@ -66,7 +67,7 @@ export class IdempotencyStore {
 
   /** Remembers a run under a key that `find` has no run for. */
   remember({ scope, key, fingerprint }: RequestKey, run: Run): void {
-    const name = nameOf(scope, key)
+    const name = scoped(scope, key)
     const entry = { fingerprint, run }
     this.#running.set(name, entry)
     run.onEnd((error) => {
@@ -80,8 +81,4 @@ export class IdempotencyStore {
 /** The same for two bodies that mean the same request, whatever the order of their fields. */
 export function fingerprintOf(body: object): string {
   return createHash('sha256').update(stringify(body)).digest('base64url')
-}
-
-function nameOf(scope: string, key: string): string {
-  return JSON.stringify([scope, key])
 }

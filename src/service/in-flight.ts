@@ -1,4 +1,5 @@
 import type { Run } from './run.js'
+import { scoped } from './scoped.js'
 
 /** Finds runs that have not ended, by the name that their clients gave them. */
 export class RunsInFlight {
@@ -10,7 +11,7 @@ export class RunsInFlight {
    */
   add(scope: string, id: string, run: Run): void {
     if (run.ended) return
-    const name = nameOf(scope, id)
+    const name = scoped(scope, id)
     const known = this.#runs.get(name)
     if (known?.has(run)) return
     const runs = known ?? new Set()
@@ -23,10 +24,6 @@ export class RunsInFlight {
   }
 
   find(scope: string, id: string): readonly Run[] {
-    return [...(this.#runs.get(nameOf(scope, id)) ?? [])]
+    return [...(this.#runs.get(scoped(scope, id)) ?? [])]
   }
-}
-
-function nameOf(scope: string, id: string): string {
-  return JSON.stringify([scope, id])
 }

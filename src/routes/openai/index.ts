@@ -9,6 +9,7 @@ import { openAiExample } from '../../schemas/examples.js'
 import { ADMISSION_CODES, END_CODES, GenerateHeaders } from '../../schemas/generate.js'
 import { OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel } from '../../schemas/openai.js'
 import { ref } from '../../schemas/ref.js'
+import { success } from '../../schemas/success.js'
 import { type Defaults, defaultsOf } from '../../service/resolve.js'
 import type { ImageService } from '../../service/service.js'
 import { EVENT_HEADERS, eventStream } from '../answers/events.js'
@@ -82,7 +83,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
       schema: {
         tags: ['openai'],
         summary: 'The model that is served',
-        response: { 200: { description: 'A list of one, or of none while no worker was ready.', headers: commonHeaders, content: { 'application/json': { schema: List, example: { object: 'list', data: [example] } } } }, ...failures('UNAUTHORIZED') }
+        response: { 200: success(List, 'A list of one, or of none while no worker was ready.', { object: 'list', data: [example] }), ...failures('UNAUTHORIZED') }
       }
     },
     async () => ({ object: 'list' as const, data: models() })
@@ -95,7 +96,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
         tags: ['openai'],
         summary: 'One model',
         params: Type.Object({ model: Type.String({ description: 'Its id, as GET /v1/models has it.' }) }),
-        response: { 200: { description: 'The model.', headers: commonHeaders, content: { 'application/json': { schema: ref(OpenAiModel), example } } }, ...failures('UNAUTHORIZED', 'NOT_FOUND') }
+        response: { 200: success(ref(OpenAiModel), 'The model.', example), ...failures('UNAUTHORIZED', 'NOT_FOUND') }
       }
     },
     async (request) => {
