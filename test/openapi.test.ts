@@ -1,8 +1,8 @@
 import { Validator } from '@seriousme/openapi-schema-validator'
 import type { FastifyInstance } from 'fastify'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it } from 'vitest'
 import { catalogue } from '../src/errors.js'
-import { openServer, type RunningServer } from './support/server.js'
+import { type RunningServer, shareServer } from './support/server.js'
 
 interface Media {
   schema?: object
@@ -18,14 +18,12 @@ interface Operation {
 }
 
 let server: RunningServer
-let stop: () => Promise<void>
 let paths: Record<string, Record<string, Operation>>
 
+shareServer((ready) => (server = ready))
 beforeAll(async () => {
-  ;({ server, stop } = await openServer())
-  ;({ paths } = (await (await fetch(`${server.url}/openapi.json`)).json()) as { paths: typeof paths })
+  ({ paths } = (await (await fetch(`${server.url}/openapi.json`)).json()) as { paths: typeof paths })
 })
-afterAll(() => stop())
 
 /** Routes that are there for people's browsers. */
 const PAGES = /^\/(docs|assets|openapi\.json)|^\/[\w.-]*\.(html|svg|png|ico|webmanifest|txt)$|^\/$/

@@ -1,17 +1,12 @@
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { openServer, type RunningServer } from '../support/server.js'
+import { describe, expect, it } from 'vitest'
+import { type RunningServer, shareServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 import { type RawAnswer, RawClient, rawGenerate } from './raw-client.js'
 
 let server: RunningServer
-let stop: () => Promise<void>
 
-beforeAll(async () => {
-  ;({ server, stop } = await openServer({ RECEIVE_TIMEOUT: '0.5', BODY_LIMIT: '4096', WORKER_ARGS: '--fake-step-ms 5' }))
-  await server.engine.firstReady
-})
-afterAll(() => stop())
+shareServer((ready) => (server = ready), { RECEIVE_TIMEOUT: '0.5', BODY_LIMIT: '4096', WORKER_ARGS: '--fake-step-ms 5' })
 
 /** Whatever happened to one client, the others are served; and nothing went wrong inside. */
 async function expectUnharmed(): Promise<void> {

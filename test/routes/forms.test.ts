@@ -1,16 +1,11 @@
 import sharp from 'sharp'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { GenerateResponse } from '../../src/schemas/answer.js'
-import { generate, openServer, type RunningServer } from '../support/server.js'
+import { generate, openServer, type RunningServer, shareServer } from '../support/server.js'
 
 let server: RunningServer
-let stop: () => Promise<void>
 
-beforeAll(async () => {
-  ;({ server, stop } = await openServer())
-  await server.engine.firstReady
-})
-afterAll(() => stop())
+shareServer((ready) => (server = ready))
 
 const ask = (body: object, accept?: string) => generate(server, { prompt: 'x', ...body }, accept === undefined ? {} : { headers: { accept } })
 

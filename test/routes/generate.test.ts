@@ -1,12 +1,12 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import sharp from 'sharp'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, describe, expect, it } from 'vitest'
 import type { Recipe } from '../../src/image/recipe.js'
 import { SdxlTokenizers } from '../../src/tokenizer/index.js'
 import { loadConfig } from '../../src/config.js'
 import { fakePicture } from '../support/fake-image.js'
-import { generate, idle, metric, openServer, running, type RunningServer, startReadyServer, startServer } from '../support/server.js'
+import { generate, idle, metric, running, type RunningServer, shareServer, startReadyServer, startServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 
 const tokenizers = await SdxlTokenizers.fromModelFolder(loadConfig([], {}).model)
@@ -173,17 +173,9 @@ describe('POST /generate', () => {
 
 describe('a bad request', () => {
   let server: RunningServer
-  let stop: () => Promise<void>
 
-  beforeAll(async () => {
-    ;({ server, stop } = await openServer())
-    await server.engine.firstReady
-  })
-
-  afterAll(async () => {
-    await expectLaw(server, { accepted: 0 })
-    await stop()
-  })
+  shareServer((ready) => (server = ready))
+  afterAll(() => expectLaw(server, { accepted: 0 }))
 
   it.each([
     ['no prompt', {}, 'INVALID_REQUEST', 'prompt'],

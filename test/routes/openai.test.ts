@@ -1,19 +1,16 @@
 import OpenAI from 'openai'
 import sharp from 'sharp'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { generate, idle, openServer, type RunningServer, startServer } from '../support/server.js'
+import { describe, expect, it } from 'vitest'
+import { generate, idle, type RunningServer, shareServer, startServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 
 let server: RunningServer
-let stop: () => Promise<void>
 let client: OpenAI
 
-beforeAll(async () => {
-  ;({ server, stop } = await openServer({ WORKER_ARGS: '--fake-step-ms 5 --fake-faults raise:13@2' }))
-  await server.engine.firstReady
-  client = clientOf(server)
-})
-afterAll(() => stop())
+shareServer((ready) => {
+  server = ready
+  client = clientOf(ready)
+}, { WORKER_ARGS: '--fake-step-ms 5 --fake-faults raise:13@2' })
 
 function clientOf({ url }: RunningServer): OpenAI {
   return new OpenAI({ baseURL: `${url}/v1`, apiKey: 'none', maxRetries: 0 })

@@ -1,16 +1,11 @@
 import sharp from 'sharp'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { FORMATS } from '../../src/image/formats.js'
-import { generate, openServer, type RunningServer } from '../support/server.js'
+import { generate, type RunningServer, shareServer } from '../support/server.js'
 
 let server: RunningServer
-let stop: () => Promise<void>
 
-beforeAll(async () => {
-  ;({ server, stop } = await openServer())
-  await server.engine.firstReady
-})
-afterAll(() => stop())
+shareServer((ready) => (server = ready))
 
 const post = (file: Uint8Array, type: string) => fetch(`${server.url}/recipe`, { method: 'POST', headers: { 'content-type': type }, body: new Uint8Array(file) })
 

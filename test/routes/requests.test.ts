@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { allEvents } from '../support/events.js'
-import { generate, idle, metric, openServer, type RunningServer, running, startReadyServer } from '../support/server.js'
+import { generate, idle, metric, running, type RunningServer, shareServer, startReadyServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 
 const remove = (server: RunningServer, id: string) => fetch(`${server.url}/requests/${id}`, { method: 'DELETE' })
@@ -87,12 +87,7 @@ describe('DELETE /requests/{id}', () => {
 
 describe('Idempotency-Key', () => {
   let server: RunningServer
-  let stop: () => Promise<void>
-  beforeAll(async () => {
-    ;({ server, stop } = await openServer({ WORKER_ARGS: '--fake-step-ms 10', RESUME_WINDOW: '20' }))
-    await server.engine.firstReady
-  })
-  afterAll(() => stop())
+  shareServer((ready) => (server = ready), { WORKER_ARGS: '--fake-step-ms 10', RESUME_WINDOW: '20' })
 
   const keyed = (key: string, body: object, init: RequestInit = {}) => generate(server, { prompt: 'x', ...body }, { ...init, headers: { 'idempotency-key': key } })
   const bytes = async (response: Response) => {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { AddressInfo } from 'node:net'
 import { pino } from 'pino'
-import { onTestFinished } from 'vitest'
+import { beforeAll, onTestFinished } from 'vitest'
 import { loadConfig } from '../../src/config.js'
 import { createServer, type Server } from '../../src/server.js'
 import { until } from './wait.js'
@@ -59,6 +59,21 @@ export async function openServer(env: NodeJS.ProcessEnv = {}): Promise<{ server:
   await server.app.listen({ host: config.host, port: config.port })
   const { port } = server.app.server.address() as AddressInfo
   return { server: { ...server, url: `http://127.0.0.1:${port}`, endpoint: config.workerEndpoint, logs }, stop }
+}
+
+/**
+ * Starts one server for all tests of the file, or of the `describe` that it is called in, and stops it after the last.
+ *
+ * @param assign is given the server when its first worker is ready
+ * @param timeout ms that the start may take
+ */
+export function shareServer(assign: (server: RunningServer) => void, env: NodeJS.ProcessEnv = {}, timeout?: number): void {
+  beforeAll(async () => {
+    const { server, stop } = await openServer(env)
+    await server.engine.firstReady
+    assign(server)
+    return stop
+  }, timeout)
 }
 
 /** Starts a server for the test and waits until its first worker is ready. */

@@ -2,9 +2,9 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import axe from 'axe-core'
 import sharp from 'sharp'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { packageRoot } from '../../src/config.js'
-import { openServer, type RunningServer } from '../support/server.js'
+import { type RunningServer, shareServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 import { useBrowser, type Visitor } from './support/visitor.js'
 
@@ -30,15 +30,8 @@ const looks = [
 
 const enter = useBrowser()
 let server: RunningServer
-let stop: () => Promise<void>
 
-beforeAll(async () => {
-  const opened = await openServer(SCREENSHOTS ? { ENGINE: 'sdxl', WORKER_ARGS: '--sizes 128x128' } : { WORKER_ARGS: '--fake-step-ms 40' })
-  server = opened.server
-  stop = opened.stop
-  await server.engine.firstReady
-}, 300_000)
-afterAll(() => stop())
+shareServer((ready) => (server = ready), SCREENSHOTS ? { ENGINE: 'sdxl', WORKER_ARGS: '--sizes 128x128' } : { WORKER_ARGS: '--fake-step-ms 40' }, 300_000)
 
 describe.each(looks)('the page, %s', (look, options) => {
   it('has no accessibility violation in any state', async () => {

@@ -1,21 +1,14 @@
 import { Buffer } from 'node:buffer'
 import sharp from 'sharp'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { generate, openServer, type RunningServer } from '../support/server.js'
+import { describe, expect, it } from 'vitest'
+import { generate, type RunningServer, shareServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 import { useBrowser, type Visitor } from './support/visitor.js'
 
 const enter = useBrowser()
 let server: RunningServer
-let stop: () => Promise<void>
 
-beforeAll(async () => {
-  const opened = await openServer()
-  server = opened.server
-  stop = opened.stop
-  await server.engine.firstReady
-})
-afterAll(() => stop())
+shareServer((ready) => (server = ready))
 
 describe('a picture that is brought to the page', () => {
   it.each(['png', 'jpeg', 'webp'])('fills in the form from its recipe, which makes it again: %s', async (format) => {

@@ -3,22 +3,15 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import { openServer, type RunningServer } from '../support/server.js'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { openServer, type RunningServer, shareServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 import { useBrowser, type Visitor } from './support/visitor.js'
 
 const enter = useBrowser()
 let server: RunningServer
-let stop: () => Promise<void>
 
-beforeAll(async () => {
-  const opened = await openServer()
-  server = opened.server
-  stop = opened.stop
-  await server.engine.firstReady
-})
-afterAll(() => stop())
+shareServer((ready) => (server = ready))
 
 describe('the sketchbook', () => {
   it('keeps pictures over a reload, newest first, and deletes one or all', async () => {
