@@ -44,7 +44,7 @@ interface Assignment {
 /**
  * Decides which worker runs what, and sees every accepted job to exactly one end.
  *
- * First come, first served; to the least loaded worker that has the size. When a worker dies, what it had is put
+ * First come, first served within a size; to the least loaded worker that has it. When a worker dies, what it had is put
  * back at the front. What was running then may have been the cause: it is tried once more, alone on a worker,
  * so that a poisoned job can take no other down with it.
  */
@@ -99,17 +99,26 @@ export class Dispatcher {
     return task.finished
   }
 
-  /** Gives waiting tasks to workers while there is room. */
+  /**
+   * Gives waiting tasks to workers while there is room: first come, first served within a size. A size that is full, or
+   * that a worker which was started again has yet to compile, holds up no other, as each has rows of its own.
+   */
   pump(): void {
+    const full = new Set<string>()
     let place = 0
     while (place < this.#queue.length) {
       const task = this.#queue[place]!
-      const worker = this.#choose(task)
+      const size = `${task.job.width}x${task.job.height}`
+      const worker = full.has(size) ? undefined : this.#choose(task)
       if (worker !== undefined) {
         this.#queue.splice(place, 1)
         this.#assign(task, worker)
-      } else if (this.#someoneHasSize(task)) break
-      else place += 1 // a worker that was started again has yet to compile its size: nobody waits behind it
+        continue
+      }
+      // A suspect waits until a worker is empty: whoever overtook it would keep it waiting.
+      if (task.crashes > 0 && this.#someoneHasSize(task)) break
+      full.add(size)
+      place += 1
     }
     this.#tellPlaces()
   }
