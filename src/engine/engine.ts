@@ -40,6 +40,9 @@ export interface EngineState {
 /** A worker's death that says nothing about the jobs it ran. */
 const BLAMELESS: ReadonlySet<LossCause> = new Set(['replaced', 'left', 'session'])
 
+/** How long the news of a process's end may take, in ms. */
+const EXIT_NEWS_MS = 500
+
 /** The workers and everything between them and the service: socket, registry, supervisor, dispatcher. */
 export class Engine {
   readonly #socket: RouterSocket
@@ -58,15 +61,14 @@ export class Engine {
   /** Binds the socket and starts the workers; it does not wait for them. */
   static async open(options: EngineOptions): Promise<Engine> {
     // The registry needs the socket to send, the socket needs the registry to receive.
-    let registry: WorkerRegistry | undefined
+    let engine: Engine | undefined
     const socket = await openSocket({
       endpoint: options.endpoint,
       curveSecretKey: options.curveSecretKey,
-      onMessage: (peer, frames) => registry?.receive(peer, frames),
-      onUnreachable: (peer) => registry?.lose(peer, 'unreachable')
+      onMessage: (peer, frames) => engine && engine.#registry.receive(peer, frames),
+      onUnreachable: (peer) => engine && engine.#unreachable(peer)
     })
-    const engine = new Engine(options, socket)
-    registry = engine.#registry
+    engine = new Engine(options, socket)
     engine.#supervisor?.start()
     return engine
   }
@@ -186,6 +188,16 @@ export class Engine {
       await this.#supervisor.stop(new Set(connected), graceMs)
     }
     await this.#socket.close()
+  }
+
+  /** A worker of ours that has died says so by its exit, which tells more; only one that goes on living is lost for this. */
+  #unreachable(name: string): void {
+    const session = this.#registry.workers.get(name)?.session
+    const lose = () => {
+      if (this.#registry.workers.get(name)?.session === session) this.#registry.lose(name, 'unreachable')
+    }
+    if (this.#supervisor === undefined) lose()
+    else setTimeout(lose, EXIT_NEWS_MS).unref()
   }
 
   #onReady(worker: ConnectedWorker): void {

@@ -66,6 +66,13 @@ describe('a worker that dies', () => {
     expect((await generate(server, { prompt: 'x', seed: 2 })).status).toBe(200)
   })
 
+  it('by hanging, and finding that out by itself, counts as hung too', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--fake-faults hang:1@2 --step-timeout 0.5' })
+    expect(await (await generate(server, { prompt: 'x', seed: 1 })).json()).toMatchObject({ code: 'WORKER_CRASHED' })
+    expect(await metric(server, 'easel_workers_lost_total', 'cause="hung"')).toBe(2)
+    expect(await metric(server, 'easel_workers_lost_total')).toBe(2)
+  })
+
   it('does not take the others down with it', async () => {
     const server = await startReadyServer({ ...SLOW, WORKERS: '2' })
     await until('both are ready', () => server.engine.state.workers.length === 2)

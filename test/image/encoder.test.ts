@@ -61,6 +61,15 @@ describe('ImageEncoder', () => {
     expect({ comments, xmp, exif }).toEqual({ comments: undefined, xmp: undefined, exif: undefined })
   })
 
+  it('makes a PNG of a picture with grain that is much smaller than its pixels', async () => {
+    const pixels = Uint8Array.from({ length: 128 * 128 * 3 }, (_, i) => (i >> 6) + (((i * i) >> 5) & 3))
+    const encoder = new ImageEncoder({ pngCompression: 7, concurrency: 1 })
+    const file = await encoder.encode({ width: 128, height: 128, pixels }, { format: 'png', quality: 90, recipe: undefined })
+    const unfiltered = await sharp(pixels, { raw: { width: 128, height: 128, channels: 3 } }).png({ compressionLevel: 7 }).toBuffer()
+    expect(file.length).toBeLessThan(unfiltered.length)
+    expect(file.length).toBeLessThan(pixels.length / 2)
+  })
+
   it('gives a higher quality more bytes', async () => {
     const encoder = new ImageEncoder({ pngCompression: 1, concurrency: 1 })
     const noise = Uint8Array.from({ length: 64 * 64 * 3 }, (_, i) => (i * i * 31) >> 3)

@@ -42,6 +42,8 @@ describe('IdempotencyStore', () => {
     vi.advanceTimersByTime(999)
     expect(store.find(keyOf('k'))).toBe(run)
     vi.advanceTimersByTime(2)
+    // Let go of by itself, and not only when somebody asks.
+    expect(store.size).toBe(0)
     expect(store.find(keyOf('k'))).toBeUndefined()
   })
 
