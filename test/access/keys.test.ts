@@ -30,6 +30,14 @@ describe('parseKeys', () => {
     expect(() => parseKeys(text)).not.toThrow(secret)
   })
 
+  it('finds no key for a token that is nearly one, in its text or by chance in its digest', () => {
+    const keys = parseKeys(file({ name: 'a', key: secret }))
+    const near = [secret.slice(1), secret.slice(0, -1), `${secret} `, secret.toUpperCase()]
+    // So many that of a digest compared in part, were it two bytes, some would agree.
+    const others = Array.from({ length: 300_000 }, (_, index) => String(index))
+    expect([...near, ...others].filter((token) => findKey(keys, token) !== undefined)).toEqual([])
+  })
+
   it('finds no key for any other token', () => {
     const keys = parseKeys(file({ name: 'a', key: secret }))
     fc.assert(

@@ -20,6 +20,16 @@ describe('a worker that dies', () => {
     expect(await metric(server, 'easel_workers_lost_total', 'cause="exited"')).toBe(1)
   })
 
+  it('has exited, also when a ping to it fails before its exit is seen', async () => {
+    const server = await startReadyServer(SLOW)
+    process.kill(server.engine.workerPids[0]!, 'SIGKILL')
+    // The event loop is held until a heartbeat is due: its ping then comes before the news of the exit.
+    const end = performance.now() + 300
+    while (performance.now() < end);
+    await until('the loss is counted', async () => (await metric(server, 'easel_workers_lost_total')) === 1)
+    expect(await metric(server, 'easel_workers_lost_total', 'cause="exited"')).toBe(1)
+  })
+
   it('gives the bytes after the replay that it would have given before', async () => {
     const server = await startReadyServer(SLOW)
     const body = { prompt: 'replayed', seed: 5, num_inference_steps: 30 }

@@ -11,6 +11,7 @@ interface Span {
   name: string
   startTimeUnixNano: string
   endTimeUnixNano: string
+  status: { code?: number }
   attributes: { key: string; value: { stringValue?: string; intValue?: number } }[]
 }
 
@@ -52,6 +53,17 @@ it('a request is a span in its client\'s trace, with its stages in it', async ()
   expect(inOrder.map(({ name }) => name)).toEqual(['queue', 'encode', 'denoise', 'decode', 'file'])
   for (const stage of stages) expect(stage.traceId).toBe(traceId)
   expect(JSON.stringify(collector.spans)).not.toContain('hushhush')
+})
+
+it('a request that the server could not serve is an error, one that was wrong is not', async () => {
+  const collector = await startCollector()
+  const server = await startReadyServer({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint, WORKER_ARGS: '--fake-faults raise:1@1' })
+  await generate(server, { prompt: 'x', seed: 1 })
+  await generate(server, { prompt: 'x', scheduler: 'magic' })
+  await server.close(0)
+  const codes = collector.spans.filter(({ name }) => name === 'POST /generate').map(({ attributes, status }) => [attributes.find(({ key }) => key === 'http.response.status_code')!.value.intValue, status.code])
+  // 2 is ERROR, 0 is UNSET: https://opentelemetry.io/docs/specs/otel/trace/api/#set-status
+  expect(codes).toEqual([[500, 2], [400, 0]])
 })
 
 it('a client that leaves ends its span', async () => {
