@@ -101,6 +101,28 @@ class Config:
         ),
     ] = "auto"
 
+    quantization: Annotated[
+        str,
+        Option(
+            "--quantization",
+            "QUANTIZATION",
+            options.choice("none", "int8"),
+            "int8 computes the UNet's linear layers in 8 bits, which changes images a little; "
+            "it needs a calibration",
+        ),
+    ] = "none"
+
+    calibration: Annotated[
+        Path | None,
+        Option(
+            "--calibration",
+            "CALIBRATION",
+            Path,
+            "the calibration for int8, as `npm run calibrate` makes it (default: the file "
+            "int8_calibration.safetensors in the model's folder)",
+        ),
+    ] = None
+
     sizes: Annotated[
         tuple[tuple[int, int], ...] | None,
         Option(

@@ -46,6 +46,8 @@ def _sdxl(config: Config, timeline: Timeline | None) -> Engine:
     chosen = Options(
         dtype=config.dtype,
         vae_dtype=config.vae_dtype,
+        quantization=config.quantization,
+        calibration=config.calibration,
         sizes=config.sizes,
         rows=config.rows,
         batch_lanes=config.batch_lanes,

@@ -14,6 +14,7 @@ class Chip:
     Attributes:
         name: as topologies are named.
         flops: bfloat16 operations a second.
+        int8: operations on 8-bit integers a second.
         bandwidth: of its memory, bytes a second.
         memory: bytes.
         clock: cycles a second, of which the compiler's estimates are counted. For v6e we take
@@ -22,6 +23,7 @@ class Chip:
 
     name: str
     flops: float
+    int8: float
     bandwidth: float
     memory: int
     clock: float
@@ -30,8 +32,8 @@ class Chip:
 _V5E_CLOCK = 1.5e9
 
 CHIPS = {
-    "v5e": Chip("v5e", 197e12, 819e9, 16 * 10**9, _V5E_CLOCK),
-    "v6e": Chip("v6e", 918e12, 1640e9, 32 * 10**9, _V5E_CLOCK),
+    "v5e": Chip("v5e", 197e12, 394e12, 819e9, 16 * 10**9, _V5E_CLOCK),
+    "v6e": Chip("v6e", 918e12, 1836e12, 1640e9, 32 * 10**9, _V5E_CLOCK),
 }
 
 _KINDS = {"TPU v5 lite": "v5e", "TPU v5e": "v5e", "TPU v6 lite": "v6e", "TPU v6e": "v6e"}
@@ -44,6 +46,13 @@ def chip_of(device_kind: str) -> Chip | None:
     return None if name is None else CHIPS[name]
 
 
-def roofline(chip: Chip, flops: float, bytes_moved: float) -> float:
-    """The least seconds that work can take: the longer of computing and moving."""
-    return max(flops / chip.flops, bytes_moved / chip.bandwidth)
+def roofline(chip: Chip, flops: float, bytes_moved: float, *, int8: bool = False) -> float:
+    """The least seconds that work can take: the longer of computing and moving.
+
+    Args:
+        chip: what does it.
+        flops: operations.
+        bytes_moved: to and from its memory.
+        int8: whether the operations are on 8-bit integers.
+    """
+    return max(flops / (chip.int8 if int8 else chip.flops), bytes_moved / chip.bandwidth)

@@ -21,7 +21,7 @@ from easel_worker.sdxl.artifacts import ArtifactWriter
 from easel_worker.sdxl.compilation import cache_programs_in
 from easel_worker.sdxl.fingerprint import fingerprint
 from easel_worker.sdxl.methods import CHOICES
-from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.options import QUANTIZATIONS, Options
 
 _FAILED = 2
 _IMAGES = 2
@@ -100,6 +100,7 @@ def _options(chosen: argparse.Namespace, devices: Sequence[jax.Device]) -> Optio
     return Options(
         dtype=chosen.dtype,
         vae_dtype=chosen.vae_dtype,
+        quantization=chosen.quantization,
         sizes=chosen.sizes,
         devices=devices,
         batch_lanes=chosen.batch_lanes,
@@ -127,6 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--programs", default="", help="only programs whose name this pattern finds")
     add("--dtype", default="auto", help="auto, bfloat16 or float32")
     add("--vae-dtype", default="auto", help="the same for the VAE")
+    add("--quantization", default="none", choices=QUANTIZATIONS, help="as the worker's option")
     add("--batch-lanes", type=parse.counts, default=(1,), help="as the worker's option")
     add("--split-guidance", action="store_true", help="as the worker's option")
     add("--methods", default="auto", choices=CHOICES, help="how the heavy parts are computed")

@@ -112,7 +112,7 @@ def _kernels(
         KernelCount(
             name=name,
             calls=times,
-            bound=times * roofline(chip, work[name].flops, work[name].moved),
+            bound=times * roofline(chip, *work[name][:2], int8=work[name].int8),
             scheduled=times * cycles[name] / chip.clock if name in cycles else None,
         )
         for name, times in sorted(calls.items())

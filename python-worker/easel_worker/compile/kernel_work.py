@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 
 
 class Work(NamedTuple):
-    """Of one call."""
+    """Of one call; `int8` is whether it multiplies 8-bit integers."""
 
     flops: float
     moved: float
+    int8: bool
 
 
 def kernel_work(jaxpr: Any) -> dict[str, Work]:
@@ -22,7 +23,8 @@ def kernel_work(jaxpr: Any) -> dict[str, Work]:
         name, cost = equation.params["name"], equation.params["cost_estimate"]
         if cost is None:
             raise ValueError(f"the kernel {name} declares no cost: give it a cost_estimate")
-        own = Work(cost.flops, cost.bytes_accessed)
+        int8 = any(operand.aval.dtype == "int8" for operand in equation.invars)
+        own = Work(cost.flops, cost.bytes_accessed, int8)
         if work.setdefault(name, own) != own:
             raise ValueError(f"two kernels {name} declare different costs: name them apart")
     return work

@@ -48,16 +48,20 @@ def assemble(
 
     Raises:
         WeightsError: see `weights.load`.
+        CalibrationError: see `calibration.read`.
     """
     config, mesh, dtypes = about.config, options.mesh(), options.chosen_dtypes()
+    calibration_file = options.calibration_file(folder)
 
     def read() -> SdxlParams:
         with timeline.span("weights"):
-            return load_params(folder, config, dtypes, replicate(mesh), report)
+            return load_params(
+                folder, config, dtypes, replicate(mesh), report, calibration_file=calibration_file
+            )
 
     def digest() -> str:
         with timeline.span("digest"):
-            return model_digest(folder)
+            return model_digest(folder, calibration_file)
 
     pool = ThreadPoolExecutor(2, thread_name_prefix=READING)
     params, digested = pool.submit(read), pool.submit(digest)

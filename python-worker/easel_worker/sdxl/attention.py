@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from easel_worker.sdxl import layers, params
+from easel_worker.sdxl import layers, params, token_layers
 from easel_worker.sdxl.kernels import attention as kernel
 from easel_worker.sdxl.methods import PLAIN, Methods
 from easel_worker.sdxl.params import Params, ParamTree
@@ -88,12 +88,6 @@ def project_kv(tree: Params, context: Array, heads: int) -> KeyValue:
     return KeyValue(key, value)
 
 
-def attention(tree: Params, x: Array, kv: KeyValue, methods: Methods = PLAIN) -> Array:
-    """Attention of x [B, tokens, C] to given keys and values → [B, tokens, C]."""
-    query = split_heads(layers.linear(tree["to_q"], x), kv.key.shape[2])
-    return layers.linear(tree["to_out"], merge_heads(attend(query, kv, methods=methods)))
-
-
 def declare_block(name: str, features: int, context: int) -> ParamTree:
     """One block: self attention, cross attention, gated feed-forward."""
     return {
@@ -112,26 +106,23 @@ def block(tree: Params, x: Array, kv: KeyValue, methods: Methods = PLAIN) -> Arr
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/attention.py#L960
     """
-    norm = partial(layers.layer_norm, eps=LAYER_NORM_EPS, methods=methods)
+    heads = kv.key.shape[2]
+    normed = partial(token_layers.normed, eps=LAYER_NORM_EPS, methods=methods)
     with jax.named_scope("self_attention"):
-        normal = norm(tree["norm1"], x)
-        own = project_kv(tree["attn1"], normal, kv.key.shape[2])
-        x = x + attention(tree["attn1"], normal, own, methods)
+        own = tree["attn1"]
+        key, value, query = (
+            split_heads(each, heads)
+            for each in normed(tree["norm1"], [own["to_k"], own["to_v"], own["to_q"]], x)
+        )
+        attended = merge_heads(attend(query, KeyValue(key, value), methods=methods))
+        x = token_layers.added(own["to_out"], attended, x, methods)
     with jax.named_scope("cross_attention"):
-        normal = norm(tree["norm2"], x)
-        x = x + attention(tree["attn2"], normal, kv, methods)
+        cross = tree["attn2"]
+        [query] = normed(tree["norm2"], [cross["to_q"]], x)
+        attended = merge_heads(attend(split_heads(query, heads), kv, methods=methods))
+        x = token_layers.added(cross["to_out"], attended, x, methods)
     with jax.named_scope("feed_forward"):
-        normal = norm(tree["norm3"], x)
-        return x + geglu_feed_forward(tree, normal)
-
-
-def geglu_feed_forward(tree: Params, x: Array) -> Array:
-    """A feed-forward layer whose first half is gated by the GELU of the second.
-
-    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/activations.py#L93
-    """
-    value, gate = jnp.split(layers.linear(tree["ff_in"], x), 2, axis=-1)
-    return layers.linear(tree["ff_out"], value * layers.gelu(gate))
+        return token_layers.feed_forward(tree, x, eps=LAYER_NORM_EPS, methods=methods)
 
 
 def declare_transformer(

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from easel_worker.engine import Capabilities, DeviceInfo, Limits, ModelInfo, Tokens
-from easel_worker.sdxl import sampler
+from easel_worker.sdxl import calibration, sampler, unet
 from easel_worker.sdxl.config import ConfigError, SdxlConfig, load_config
 from easel_worker.sdxl.identity import model_id
+from easel_worker.sdxl.model import Dtypes
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.preferences import Preferences, read_preferences
 from easel_worker.sdxl.tokenizer_files import TokenizerFiles, read_tokenizer
@@ -49,6 +50,8 @@ def describe(folder: Path, options: Options) -> Description:
     config = load_config(folder)
     tokenizers = read_tokenizer(folder / "tokenizer"), read_tokenizer(folder / "tokenizer_2")
     _check_tokenizers(folder, config, tokenizers)
+    if (file := options.calibration_file(folder)) is not None:
+        calibration.read(file, unet.declare(config.unet))
     preferences = _preferences(folder, config)
     sizes = options.chosen_sizes(preferences.sizes)
     for width, height in sizes:
@@ -59,7 +62,7 @@ def describe(folder: Path, options: Options) -> Description:
     trained = int(config.scheduler.get("num_train_timesteps", 1000))
     most = options.limits
     capabilities = Capabilities(
-        model=ModelInfo(model_id(folder), "", np.dtype(options.chosen_dtypes().model).name),
+        model=ModelInfo(model_id(folder), "", _dtype_name(options.chosen_dtypes())),
         tokenizers=tuple(files.info for files in tokenizers),
         sizes=tuple((size.width, size.height) for size in sizes),
         rows=options.chosen_rows(),
@@ -69,6 +72,11 @@ def describe(folder: Path, options: Options) -> Description:
         devices=tuple(DeviceInfo(d.id, d.device_kind) for d in options.chosen_devices()),
     )
     return Description(config, tokenizers, capabilities)
+
+
+def _dtype_name(dtypes: Dtypes) -> str:
+    name = np.dtype(dtypes.model).name
+    return f"{name}+int8" if dtypes.int8 else name
 
 
 def _preferences(folder: Path, config: SdxlConfig) -> Preferences:

@@ -16,17 +16,26 @@ def model_id(folder: Path) -> str:
     return str(index.get("_name_or_path") or folder.resolve().name)
 
 
-def model_digest(folder: Path) -> str:
+def model_digest(folder: Path, calibration_file: Path | None = None) -> str:
     """SHA-256 over the paths and contents of the configurations and weights that we load.
 
     Weights are read in pieces, so memory does not grow with the model.
+
+    Args:
+        folder: the model.
+        calibration_file: by which it is quantised, or None where it is not.
     """
     whole = hashlib.sha256()
     for path in sorted(_files(folder)):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        whole.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+        whole.update(f"{path.relative_to(folder).as_posix()} {_digest(path)}\n".encode())
+    if calibration_file is not None:
+        whole.update(f"int8 {_digest(calibration_file)}\n".encode())
     return whole.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _files(folder: Path) -> Iterator[Path]:

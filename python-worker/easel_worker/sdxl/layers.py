@@ -13,6 +13,7 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import DTypeLike
 
+from easel_worker.sdxl import int8
 from easel_worker.sdxl.kernels import convolution as kernel
 from easel_worker.sdxl.methods import PLAIN, Methods
 from easel_worker.sdxl.params import Params
@@ -29,7 +30,14 @@ def precision(dtype: DTypeLike) -> lax.Precision:
 
 
 def linear(params: Params, x: Array) -> Array:
-    """x [..., in] → [..., out]."""
+    """x [..., in] → [..., out].
+
+    A `watch` among the parameters is shown the input while a program is traced (`calibrate`).
+    """
+    if "watch" in params:
+        params["watch"](x)
+    if int8.is_int8(params):
+        return int8.linear(params, x)
     y = jnp.dot(x, params["weight"], precision=precision(x.dtype))
     bias: Array | None = params.get("bias")
     return y if bias is None else y + bias

@@ -17,18 +17,23 @@ class Methods:
     Attributes:
         attention_kernel: scores stay in the TPU's vector memory (`kernels.attention`).
         convolution_kernel: norm, silu and convolution at once (`kernels.convolution`).
+        linear_kernel: norm, rounding and products of quantised layers at once
+            (`kernels.int8_linear`, `kernels.int8_feed_forward`).
         one_pass_norms: mean and variance from sums of x and x², read once.
         interpret: run the kernels on a CPU, to test them.
     """
 
     attention_kernel: bool = False
     convolution_kernel: bool = False
+    linear_kernel: bool = False
     one_pass_norms: bool = False
     interpret: bool = False
 
 
 PLAIN = Methods()
-FAST = Methods(attention_kernel=True, convolution_kernel=True, one_pass_norms=True)
+FAST = Methods(
+    attention_kernel=True, convolution_kernel=True, linear_kernel=True, one_pass_norms=True
+)
 
 
 def choose(name: str, platform: str) -> Methods:

@@ -1,13 +1,15 @@
 """A whole SDXL model in memory: its configuration and the parameters of all its parts."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from easel_worker.sdxl import text_encoder, unet, vae, weights
+from easel_worker.sdxl import calibration, int8, text_encoder, unet, vae, weights
 from easel_worker.sdxl.config import SdxlConfig
 from easel_worker.sdxl.params import Params, ParamTree, count
 from easel_worker.sdxl.weights import Put
@@ -26,6 +28,8 @@ class Dtypes:
 
     model: DTypeLike
     vae: DTypeLike
+    int8: bool = False
+    """Whether the UNet's linear layers are quantised; see `int8`."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,13 @@ class SdxlParams:
 
 
 def load_params(
-    folder: Path, config: SdxlConfig, dtypes: Dtypes, put: Put, report: Callable[[str], None]
+    folder: Path,
+    config: SdxlConfig,
+    dtypes: Dtypes,
+    put: Put,
+    report: Callable[[str], None],
+    *,
+    calibration_file: Path | None = None,
 ) -> SdxlParams:
     """Read all weights of a diffusers folder.
 
@@ -48,9 +58,11 @@ def load_params(
         dtypes: to convert the weights to.
         put: places each array on the devices.
         report: called with a readable line before each part.
+        calibration_file: for int8; None for the folder's own.
 
     Raises:
         WeightsError: see `weights.load`.
+        CalibrationError: see `calibration.read`.
     """
 
     def load(component: str, tree: ParamTree, dtype: DTypeLike) -> Params:
@@ -58,7 +70,10 @@ def load_params(
         return weights.load(folder, component, tree, dtype, put)
 
     trees = _declarations(config)
-    return SdxlParams(
+    largest = None
+    if dtypes.int8:  # before the weights, whose reading takes minutes
+        largest = calibration.read(calibration_file or folder / calibration.FILE, trees.unet)
+    loaded = SdxlParams(
         text=TextParams(
             load("text_encoder", trees.text.first, dtypes.model),
             load("text_encoder_2", trees.text.second, dtypes.model),
@@ -66,6 +81,10 @@ def load_params(
         unet=load("unet", trees.unet, dtypes.model),
         vae=vae.decoder_only(load("vae", trees.vae, dtypes.vae)),
     )
+    if largest is None:
+        return loaded
+    report("quantising the linear layers of the unet to int8")
+    return replace(loaded, unet=int8.quantise(loaded.unet, largest))
 
 
 def abstract_params(config: SdxlConfig, dtypes: Dtypes) -> SdxlParams:
@@ -75,13 +94,20 @@ def abstract_params(config: SdxlConfig, dtypes: Dtypes) -> SdxlParams:
         return weights.abstract(tree, dtype)
 
     trees = _declarations(config)
-    return SdxlParams(
+    whole = SdxlParams(
         text=TextParams(
             abstract(trees.text.first, dtypes.model), abstract(trees.text.second, dtypes.model)
         ),
         unet=abstract(trees.unet, dtypes.model),
         vae=abstract(vae.decoder_only(trees.vae), dtypes.vae),
     )
+    if not dtypes.int8:
+        return whole
+    largest = [
+        jax.ShapeDtypeStruct(shape, jnp.float32)  # type: ignore[no-untyped-call]
+        for shape in calibration.shapes(trees.unet).values()
+    ]
+    return replace(whole, unet=jax.eval_shape(int8.quantise, whole.unet, largest))
 
 
 def _declarations(config: SdxlConfig) -> SdxlParams:

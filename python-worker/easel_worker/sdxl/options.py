@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from easel_worker.engine import Limits
-from easel_worker.sdxl import methods
+from easel_worker.sdxl import calibration, methods
 from easel_worker.sdxl.lanes import LaneCounts
 from easel_worker.sdxl.methods import Methods
 from easel_worker.sdxl.model import Dtypes
@@ -18,6 +18,8 @@ from easel_worker.sdxl.programs import Size
 from easel_worker.sdxl.sharding import make_mesh
 
 _DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
+
+QUANTIZATIONS = ("none", "int8")
 
 _ROWS_PER_DEVICE = 32
 """Sixteen guided images: at 80 % load hardly one waits for its first step (docs/adr/0005)."""
@@ -34,6 +36,8 @@ class Options:
         dtype: "float32", "bfloat16" or "auto": bfloat16, but float32 on CPUs.
         vae_dtype: the same for the VAE; "auto" is what the rest computes in. (`force_upcast` in a
             VAE's configuration is about float16, whose range it leaves. bfloat16 has float32's.)
+        quantization: "none", or "int8": the UNet's linear layers in 8 bits, see `int8`.
+        calibration: the file that int8 needs; None for the model's own.
         sizes: what to compile for besides the model's default size; None for the sizes that the
             model names.
         devices: what to run on; None for all devices.
@@ -51,6 +55,8 @@ class Options:
 
     dtype: str = "auto"
     vae_dtype: str = "auto"
+    quantization: str = "none"
+    calibration: Path | None = None
     sizes: Sequence[tuple[int, int]] | None = None
     devices: Sequence[jax.Device] | None = None
     rows: int | None = None
@@ -66,6 +72,9 @@ class Options:
             value = getattr(self, name)
             if value != "auto" and value not in _DTYPES:
                 raise ValueError(f"{name} is {value!r}: choose auto, {', '.join(_DTYPES)}")
+        if self.quantization not in QUANTIZATIONS:
+            known = ", ".join(QUANTIZATIONS)
+            raise ValueError(f"quantization is {self.quantization!r}: choose {known}")
         methods.choose(self.methods, "cpu")
         if not self.batch_lanes or min(self.batch_lanes) < 1:
             raise ValueError(f"batch_lanes is {self.batch_lanes!r}: choose counts of 1 or more")
@@ -87,7 +96,13 @@ class Options:
         on_cpu = self.chosen_devices()[0].platform == "cpu"
         automatic = jnp.float32 if on_cpu else jnp.bfloat16
         model = _DTYPES.get(self.dtype, automatic)
-        return Dtypes(model, _DTYPES.get(self.vae_dtype, model))
+        return Dtypes(model, _DTYPES.get(self.vae_dtype, model), int8=self.quantization == "int8")
+
+    def calibration_file(self, folder: Path) -> Path | None:
+        """Where the model in a folder has its calibration; None where it is not quantised."""
+        if self.quantization == "none":
+            return None
+        return self.calibration or folder / calibration.FILE
 
     def chosen_methods(self) -> Methods:
         """How the heavy parts of the model are computed."""

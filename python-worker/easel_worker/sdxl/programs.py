@@ -227,7 +227,7 @@ def _predict(
         jnp.repeat(jnp.asarray(numbers.timestep), rows),
         given if projected else unet.project_context(params, config.unet, given),
         conditions.pooled,
-        _time_ids(size, rows=count * rows),
+        time_ids(size, rows=count * rows),
         methods=methods,
     )
     return output.astype(jnp.float32).reshape(count, rows, *output.shape[1:])
@@ -255,7 +255,7 @@ def _advance(state: State, output: Array, numbers: StepNumbers) -> State:
     return State(*advance(at, state.sample, output, state.image, noise))
 
 
-def _time_ids(size: Size, *, rows: int) -> Array:
+def time_ids(size: Size, *, rows: int) -> Array:
     """Original size, no crop, target size: [rows, 6]."""
     ids = (size.height, size.width, 0, 0, size.height, size.width)
     return jnp.tile(jnp.asarray(ids, jnp.float32), (rows, 1))

@@ -1,6 +1,7 @@
 """Our kernels, interpreted on the CPU, against the same in plain float32."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -8,18 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easel_worker.sdxl import layers, resnet, unet, weights
+from easel_worker.sdxl import attention as attend_block
+from easel_worker.sdxl import int8, layers, resnet, token_layers, unet, weights
 from easel_worker.sdxl.attention import KeyValue, attend
 from easel_worker.sdxl.config import load_config
-from easel_worker.sdxl.kernels import attention, convolution, upsampling
+from easel_worker.sdxl.kernels import (
+    attention,
+    convolution,
+    int8_feed_forward,
+    int8_linear,
+    upsampling,
+)
 from easel_worker.sdxl.methods import FAST, PLAIN, Methods, choose
 from easel_worker.sdxl.params import Params
 
 BASE = Path(__file__).parent.parent / "goldens" / "sdxl-base-config"
 
-INTERPRETED = Methods(
-    attention_kernel=True, convolution_kernel=True, one_pass_norms=True, interpret=True
-)
+INTERPRETED = replace(FAST, interpret=True)
 ROUNDING = 2**-6
 """Of bfloat16: operands and results are rounded to 2⁻⁸ of their size, and sums of them add up."""
 
@@ -99,6 +105,69 @@ def test_summed_weights_are_those_of_the_upsampled_image() -> None:
     assert sums[0, 1, 0, 1] == weight[1:, 1:].sum()
     assert sums[1, 0, 1, 0] == weight[:2, :2].sum()
     np.testing.assert_array_equal(sums.sum((1, 3)), np.full((2, 2), 36.0))
+
+
+def int8_block(channels: int) -> Params:
+    """A transformer block with quantised layers, and the vectors of its norms at random."""
+    tree = weights.init(
+        attend_block.declare_block("b", channels, 64), jax.random.key(0), jnp.bfloat16
+    )
+    for i, norm in enumerate(("norm1", "norm2", "norm3")):
+        tree[norm] = {
+            "weight": 1 + random(channels, seed=i, scale=0.1),
+            "bias": random(channels, seed=10 + i, scale=0.1),
+        }
+    whole = {"down": [], "up": [], "mid": {"attentions": [{"blocks": [tree]}]}}
+    sizes = [4.0 * np.ones(each[0]["weight"].shape[0]) for each in int8.shared_inputs(whole)]
+    block: Params = int8.quantise(whole, sizes)["mid"]["attentions"][0]["blocks"][0]
+    return block
+
+
+def assert_within_steps(found: jax.Array, wanted: jax.Array) -> None:
+    """The same but where a value lay on the edge of rounding to 8 bits."""
+    off = np.abs(np.asarray(exact(found) - wanted))
+    scale = float(np.abs(np.asarray(wanted)).mean())
+    assert off.mean() < 0.02 * scale
+    assert off.max() < 0.2 * scale + ROUNDING
+
+
+def test_int8_layers_with_norm_or_sum() -> None:
+    block = int8_block(128)
+    x = random(2, 64, 128)
+    layers_ = [block["attn1"][name] for name in ("to_k", "to_v", "to_q")]
+    assert int8_linear.fits(x, layers_)
+    normed = partial(token_layers.normed, block["norm1"], layers_, eps=1e-5)
+    for found, wanted in zip(normed(x, methods=INTERPRETED), normed(exact(x)), strict=True):
+        assert_within_steps(found, wanted)
+
+    out, more = block["attn1"]["to_out"], random(2, 64, 128, seed=1)
+    found = token_layers.added(out, x, more, INTERPRETED)
+    assert_within_steps(found, token_layers.added(out, exact(x), exact(more)))
+
+
+def test_int8_feed_forward() -> None:
+    block, x = int8_block(128), random(2, 64, 128)
+    assert int8_feed_forward.fits(x, block)
+    feed_forward = partial(token_layers.feed_forward, block, eps=1e-5)
+    found = feed_forward(x, methods=INTERPRETED)
+    assert_within_steps(found, feed_forward(exact(x)))
+
+
+def test_gelu_by_tanh_is_as_near_as_8_bits_need() -> None:
+    x = jnp.linspace(-8.0, 8.0, 4001)
+    assert float(jnp.max(jnp.abs(int8_feed_forward.gelu(x) - layers.gelu(x)))) < 6e-4
+
+
+def test_int8_layers_that_do_not_fit_are_computed_plainly() -> None:
+    block = int8_block(128)
+    few = random(1, 24, 128)
+    assert not int8_linear.fits(few, [block["attn1"]["to_out"]])
+    assert not int8_feed_forward.fits(exact(random(2, 64, 128)), block)
+    feed_forward = partial(token_layers.feed_forward, block, few, eps=1e-5)
+    plain = replace(INTERPRETED, linear_kernel=False)
+    np.testing.assert_array_equal(
+        exact(feed_forward(methods=INTERPRETED)), exact(feed_forward(methods=plain))
+    )
 
 
 def test_what_does_not_fit_is_computed_plainly() -> None:

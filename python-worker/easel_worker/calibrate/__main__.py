@@ -1,0 +1,50 @@
+"""The command line. Prompts come as token ids: the gateway's tokenizers make them."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import jax
+
+from easel_worker import options as parse
+from easel_worker.calibrate.images import calibrate
+from easel_worker.engine import Tokens
+from easel_worker.sdxl import calibration
+from easel_worker.sdxl.options import Options
+
+
+def main() -> None:
+    """Make images, write the file; exit with 1 and one line if that cannot be done."""
+    parser = argparse.ArgumentParser(
+        prog="easel-calibrate",
+        description="Makes images with a model and writes how large the inputs of its linear "
+        "layers were, which --quantization int8 needs. `npm run calibrate` tokenizes prompts for "
+        "it. At full size it wants an accelerator.",
+    )
+    parser.add_argument("--model", type=Path, required=True, help="a diffusers folder")
+    parser.add_argument(
+        "--tokens", type=Path, required=True, help='prompts: JSON, a list of {"ids", "ids_2"}'
+    )
+    parser.add_argument("--to", type=Path, help=f"file (default: {calibration.FILE} of the model)")
+    parser.add_argument("--steps", type=parse.positive, help="of each image (default: the model's)")
+    parser.add_argument("--dtype", default="auto", help="auto, bfloat16 or float32")
+    chosen = parser.parse_args()
+    try:
+        read = json.loads(chosen.tokens.read_text(encoding="utf-8"))
+        texts = [Tokens(tuple(each["ids"]), tuple(each["ids_2"])) for each in read]
+        options = Options(dtype=chosen.dtype, devices=jax.devices()[:1])
+        largest = calibrate(chosen.model, texts, options, chosen.steps, _say)
+        file = chosen.to or chosen.model / calibration.FILE
+        calibration.write(file, largest)
+    except (ValueError, KeyError, OSError) as error:
+        sys.exit(f"easel-calibrate: {error}")
+    _say(f"wrote {file}")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

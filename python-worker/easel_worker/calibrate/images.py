@@ -1,0 +1,128 @@
+"""The images of a calibration: made as the service makes them, with a watched UNet."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from numpy.typing import NDArray
+
+from easel_worker.calibrate.watched import Watched, watched_unet
+from easel_worker.engine import Tokens
+from easel_worker.sdxl import programs, sampler
+from easel_worker.sdxl.describe import Description, describe
+from easel_worker.sdxl.model import SdxlParams, load_params
+from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.programs import Prompt, Size
+from easel_worker.sdxl.samplers.table import Table, advance
+from easel_worker.sdxl.sharding import replicate
+
+Report = Callable[[str], None]
+
+
+class Calibration:
+    """Makes images and remembers the largest inputs of all of them."""
+
+    def __init__(self, folder: Path, options: Options, report: Report) -> None:
+        """Load a model.
+
+        Args:
+            folder: the model.
+            options: `dtype` and `devices` matter; the first device is used.
+            report: called with readable lines.
+
+        Raises:
+            ValueError: the model is not supported, or its weights do not fit.
+        """
+        about = describe(folder, options)
+        put = replicate(options.mesh())
+        self._about: Description = about
+        self._params: SdxlParams = load_params(
+            folder, about.config, options.chosen_dtypes(), put, report
+        )
+        self._unet = watched_unet(about.config.unet)
+        self._encode = jax.jit(partial(programs.encode, config=about.config))
+        self._largest: dict[str, NDArray[np.float32]] = {}
+
+    @property
+    def largest(self) -> dict[str, NDArray[np.float32]]:
+        """Of all images so far: the largest absolute value by channel, for each input."""
+        return self._largest
+
+    def add(self, text: Tokens, seed: int, steps: int | None = None) -> None:
+        """Make a guided image with the model's defaults.
+
+        Args:
+            text: its prompt.
+            seed: of its noise.
+            steps: how many; None for the model's default.
+        """
+        defaults, config = self._about.capabilities.defaults, self._about.config
+        table = sampler.make_table(
+            config.scheduler, defaults.scheduler, steps or defaults.num_inference_steps
+        )
+        size = Size(defaults.width, defaults.height)
+        shape = programs.latent_shape(config, size)
+        prompts = [self._negative(text), self._prompt(text)]
+        given = (
+            jnp.stack([prompt.context for prompt in prompts]),
+            jnp.stack([prompt.pooled for prompt in prompts]),
+            programs.time_ids(size, rows=len(prompts)),
+        )
+        state = programs.begin(jnp.uint32(seed), jnp.float32(table.initial), shape=shape)
+        sample, image = state.sample, state.image
+        for step in range(len(table.timesteps)):
+            seen = self._predict(sample, table, step, given)
+            self._remember(seen.largest)
+            away, towards = seen.output
+            output = away + defaults.guidance_scale * (towards - away)
+            noise = programs.draw_noise(seed, 1 + step, shape=shape)
+            sample, image = advance(table.at(step), sample, output, image, noise)
+
+    def _predict(
+        self, sample: Array, table: Table, step: int, given: tuple[Array, Array, Array]
+    ) -> Watched:
+        both = jnp.stack([sample, sample])
+        return self._unet(self._params.unet, both, jnp.full(2, table.timesteps[step]), *given)
+
+    def _remember(self, seen: dict[str, Array]) -> None:
+        for name, sizes in seen.items():
+            known = self._largest.get(name)
+            now = np.asarray(sizes)
+            self._largest[name] = now if known is None else np.maximum(known, now)
+
+    def _negative(self, text: Tokens) -> Prompt:
+        if not self._about.config.force_zeros_for_empty_prompt:
+            return self._prompt(self._about.empty_text)
+        zeros: Prompt = jax.tree.map(jnp.zeros_like, self._prompt(text))
+        return zeros
+
+    def _prompt(self, text: Tokens) -> Prompt:
+        ids, ids_2 = (np.array(each, np.int32) for each in (text.ids, text.ids_2))
+        prompt: Prompt = self._encode(self._params.text, ids, ids_2, np.int32(0))
+        return prompt
+
+
+def calibrate(
+    folder: Path, texts: Sequence[Tokens], options: Options, steps: int | None, report: Report
+) -> dict[str, NDArray[np.float32]]:
+    """The largest inputs over an image of each text; image i has the seed i.
+
+    Args:
+        folder: the model.
+        texts: prompts.
+        options: see `Calibration`.
+        steps: of each image; None for the model's default.
+        report: called with readable lines.
+
+    Raises:
+        ValueError: see `Calibration`.
+    """
+    calibration = Calibration(folder, options, report)
+    for seed, text in enumerate(texts):
+        calibration.add(text, seed, steps)
+        report(f"image {seed + 1} of {len(texts)}")
+    return calibration.largest

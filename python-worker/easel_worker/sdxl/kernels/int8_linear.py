@@ -1,0 +1,104 @@
+"""Linear layers in 8 bits that share an input: layer norm, rounding, products, sum, at once."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.experimental import pallas as pl
+
+from easel_worker.sdxl.kernels import integers
+from easel_worker.sdxl.params import Params
+
+
+def fits(x: Array, layers: Sequence[Params]) -> bool:
+    """Whether `project` takes these arrays (see there)."""
+    return integers.fits(x, tuple(layer["int8"].shape[1] for layer in layers))
+
+
+def project(
+    x: Array,
+    layers: Sequence[Params],
+    *,
+    norm: Params | None = None,
+    eps: float = 0.0,
+    residual: Array | None = None,
+    interpret: bool = False,
+) -> list[Array]:
+    """Each layer's output for x, which is normalised first if there is a norm.
+
+    Args:
+        x: [..., in], bfloat16, its tokens and channels multiples of 128.
+        layers: quantised (`int8.quantise`), with one gain for all of them.
+        norm: of the tokens, or None.
+        eps: of the norm.
+        residual: added to the output of the one layer, [..., out]; or None.
+        interpret: compute it on a CPU.
+
+    Returns:
+        [..., out] for each layer, bfloat16.
+    """
+    channels = x.shape[-1]
+    tokens = x.size // channels
+    vectors = [integers.vector(layers[0]["gain"])]
+    if norm is not None:
+        vectors += integers.norm_vectors(norm)
+    weights = [layer["int8"] for layer in layers]
+    steps = [integers.vector(layer["step"]) for layer in layers]
+    outputs = [weight.shape[1] for weight in weights]
+    zero = [jnp.zeros(each, jnp.float32) for each in outputs]
+    biases = [
+        integers.vector(layer.get("bias", none)) for layer, none in zip(layers, zero, strict=True)
+    ]
+    added = [] if residual is None else [residual.reshape(tokens, -1)]
+    whole = [*vectors, *weights, *steps, *biases]
+    kinds = ("int8", *(["norm"] if norm is not None else []), *(["add"] if added else []))
+    call = pl.pallas_call(
+        partial(_kernel, count=len(layers), eps=eps, norm=norm is not None),
+        grid=(tokens // integers.TOKENS,),
+        in_specs=[
+            integers.tokens_spec(channels),
+            *(integers.whole_spec(each) for each in whole),
+            *(integers.tokens_spec(outputs[0]) for _ in added),
+        ],
+        out_specs=[integers.tokens_spec(each) for each in outputs],
+        out_shape=[jax.ShapeDtypeStruct((tokens, each), x.dtype) for each in outputs],  # type: ignore[no-untyped-call]
+        compiler_params=integers.compiler_params(),
+        cost_estimate=_cost(tokens, channels, outputs, residual),
+        interpret=interpret,
+        name="_".join((*kinds, f"{tokens}x{channels}x{'x'.join(map(str, outputs))}")),
+    )
+    results: list[Array] = call(x.reshape(tokens, channels), *whole, *added)
+    return [result.reshape(*x.shape[:-1], -1) for result in results]
+
+
+def _kernel(x: Array, gain: Array, *rest: Array, count: int, eps: float, norm: bool) -> None:
+    vectors, rest = rest[: 2 * norm], rest[2 * norm :]
+    weights, steps, biases = (rest[i * count : (i + 1) * count] for i in range(3))
+    *added, first = rest[3 * count : len(rest) - count + 1]
+    outs = (first, *rest[len(rest) - count + 1 :])
+    values = x[...].astype(jnp.float32)
+    if norm:
+        weight, bias = vectors
+        values = integers.normalised(values, weight[...], bias[...], gain[...], eps)
+    else:
+        values *= gain[...]
+    rounded = integers.to_int8(values)
+    for layer, step, shift, out in zip(weights, steps, biases, outs, strict=True):
+        y = integers.product(rounded, layer[...], step[...]) + shift[...]
+        for more in added:
+            y += more[...].astype(jnp.float32)
+        out[...] = y.astype(out.dtype)
+
+
+def _cost(
+    tokens: int, channels: int, outputs: Sequence[int], residual: Array | None
+) -> pl.CostEstimate:
+    written = 2 * tokens * sum(outputs)
+    weights = channels * sum(outputs)
+    return pl.CostEstimate(
+        flops=2 * tokens * weights,
+        transcendentals=0,
+        bytes_accessed=2 * tokens * channels + weights + written * (1 if residual is None else 2),
+    )

@@ -1,0 +1,217 @@
+"""Quantised linear layers: how far they may be off, what is quantised, and whole images by them."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from easel_worker.calibrate.images import calibrate
+from easel_worker.calibrate.watched import watched_unet
+from easel_worker.engine import Pixels
+from easel_worker.sdxl import calibration, int8, layers, unet, weights
+from easel_worker.sdxl.calibration import CalibrationError
+from easel_worker.sdxl.config import load_config
+from easel_worker.sdxl.engine import SdxlEngine
+from easel_worker.sdxl.model import Dtypes, abstract_params, load_params
+from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.params import Params
+from easel_worker.sdxl.sharding import replicate
+from tests.sdxl import tiny_model
+
+DEMO = Path(__file__).parents[3] / "models" / "demo"
+INPUTS, OUTPUTS = 24, 8
+
+
+def one_layer(weight: np.ndarray, largest: np.ndarray, **more: jax.Array) -> Params:
+    """A layer alone in a UNet, quantised."""
+    layer = {"weight": jnp.asarray(weight), **more}
+    [made] = int8._quantise([layer], largest)
+    return made
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32 - 1), st.floats(0.0, 3.0))
+def test_a_layer_is_off_by_half_a_step_of_each_factor(seed: int, spread: float) -> None:
+    """However different the channels' sizes are."""
+    rng = np.random.default_rng(seed)
+    sizes = np.exp(spread * rng.standard_normal(INPUTS)).astype(np.float32)
+    x = rng.uniform(-1, 1, (5, INPUTS)).astype(np.float32) * sizes
+    weight = rng.standard_normal((INPUTS, OUTPUTS), np.float32)
+    bias = rng.standard_normal(OUTPUTS).astype(np.float32)
+    layer = one_layer(weight, sizes, bias=jnp.asarray(bias))
+    y = np.asarray(layers.linear(layer, jnp.asarray(x)), np.float64)
+
+    gain, step = np.float64(layer["gain"]), np.float64(layer["step"])
+    whole = np.float64(layer["int8"])
+    # x = (n ± ½) / gain and w = (m ± ½) · step · gain, so each product is off by no more than
+    from_weights = 0.5 * np.abs(x * gain).sum(1, keepdims=True)
+    from_inputs = 0.5 * np.abs(whole).sum(0)
+    most = (from_weights + from_inputs + 0.25 * INPUTS) * step
+    off = np.abs(y - (np.float64(x) @ weight + bias))
+    assert np.all(off <= 1.01 * most + 1e-5)
+    assert np.all(np.abs(x * gain) <= int8.LARGEST * 1.001)
+    assert np.abs(whole).max() == int8.LARGEST
+
+
+def test_what_is_out_of_range_goes_to_its_end() -> None:
+    layer = one_layer(np.eye(4, dtype=np.float32), np.ones(4, np.float32))
+    y = layers.linear(layer, jnp.asarray([[1.0, -1.0, 50.0, -50.0]]))
+    np.testing.assert_allclose(y, [[1.0, -1.0, 1.0, -1.0]], rtol=1e-2)
+
+
+def test_a_channel_that_never_moved_does_no_harm() -> None:
+    sizes = np.array([1.0, 0.0, 0.0], np.float32)
+    layer = one_layer(np.ones((3, 2), np.float32), sizes)
+    y = np.asarray(layers.linear(layer, jnp.asarray([[0.5, 0.0, 0.0]])))
+    np.testing.assert_allclose(y, 0.5, atol=0.01)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model with its calibration."""
+    folder = tiny_model.write(tmp_path_factory.mktemp("tiny"))
+    texts = [tiny_model.tokens("a red circle")]
+    options = Options(devices=jax.devices()[:1])
+    said: list[str] = []
+    largest = calibrate(folder, texts, options, 3, said.append)
+    assert said[-1] == "image 1 of 1"
+    calibration.write(folder / calibration.FILE, largest)
+    return folder
+
+
+def image(folder: Path, **changes: Any) -> tuple[Pixels, SdxlEngine]:
+    options = Options(devices=jax.devices()[:1], sizes=[], **changes)
+    engine = SdxlEngine(folder, options)
+    engine.warm(lambda _: None)
+    lane = engine.start(tiny_model.job())
+    for _ in range(lane.job.steps):
+        engine.step([lane])
+    return engine.finish(lane), engine
+
+
+def test_an_image_is_another_and_says_what_made_it(folder: Path) -> None:
+    (plain, exact), (pixels, engine) = image(folder), image(folder, quantization="int8")
+    # Weights at random make much of little: how near images are is asked of the demo model.
+    assert 0 < np.abs(pixels.astype(int) - plain.astype(int)).mean() < 20
+    model, other = engine.capabilities.model, exact.capabilities.model
+    assert (model.dtype, other.dtype) == ("float32+int8", "float32")
+    assert model.digest != other.digest
+
+
+def test_the_demo_model_with_its_own_calibration_says_nearly_the_same() -> None:
+    config = load_config(DEMO)
+    put = replicate(Options(devices=jax.devices()[:1]).mesh())
+    plain, quantised = (
+        load_params(
+            DEMO,
+            config,
+            Dtypes(jnp.float32, jnp.float32, int8=quantise),
+            put,
+            lambda _: None,
+            calibration_file=DEMO / calibration.FILE,
+        ).unet
+        for quantise in (False, True)
+    )
+    rng = np.random.default_rng(0)
+    pooled = config.unet.added_features - 6 * config.unet.time_id_features
+    given = (
+        jnp.asarray(rng.standard_normal((1, 16, 16, 4), np.float32)),
+        jnp.asarray([500.0]),
+        jnp.asarray(rng.standard_normal((1, 77, config.unet.context), np.float32)),
+        jnp.asarray(rng.standard_normal((1, pooled), np.float32)),
+        jnp.full((1, 6), 128.0),
+    )
+    run = jax.jit(lambda tree: unet.apply(tree, config.unet, *given))
+    wanted = np.asarray(run(plain))
+    off = np.asarray(run(quantised)) - wanted
+    assert 0 < np.sqrt(np.mean(off**2)) < 0.02 * np.sqrt(np.mean(wanted**2))
+
+
+def test_several_devices_make_the_image_that_one_makes(folder: Path) -> None:
+    def make(count: int) -> Pixels:
+        options = Options(devices=jax.devices()[:count], sizes=[], quantization="int8")
+        engine = SdxlEngine(folder, options)
+        engine.warm(lambda _: None)
+        lane = engine.start(tiny_model.job(steps=2))
+        engine.step([lane])
+        engine.step([lane])
+        return engine.finish(lane)
+
+    np.testing.assert_array_equal(make(2), make(1))
+
+
+def test_programs_are_compiled_for_the_parameters_that_are_loaded(folder: Path) -> None:
+    config, dtypes = load_config(folder), Dtypes(jnp.bfloat16, jnp.bfloat16, int8=True)
+    put = replicate(Options(devices=jax.devices()[:1]).mesh())
+    file = folder / calibration.FILE
+    loaded = load_params(folder, config, dtypes, put, lambda _: None, calibration_file=file)
+    expected = abstract_params(config, dtypes)
+
+    def about(tree: Any) -> Any:
+        return jax.tree.map(lambda array: (array.shape, array.dtype), tree)
+
+    assert about(loaded.unet) == about(expected.unet)
+    kinds = [array.dtype for array in jax.tree.leaves(loaded.unet)]
+    quantised = sum(map(len, int8.shared_inputs(unet.declare(config.unet))))
+    assert kinds.count(jnp.dtype("int8")) == quantised > 0
+
+
+def test_a_watched_unet_sees_the_largest_input_of_each_layer(folder: Path) -> None:
+    config = load_config(folder).unet
+    tree = weights.init(unet.declare(config), jax.random.key(0), jnp.float32)
+    rng = np.random.default_rng(0)
+    pooled = config.added_features - 6 * config.time_id_features
+    given = [
+        jnp.asarray(rng.standard_normal(shape, np.float32))
+        for shape in (
+            (1, 4, 4, config.in_channels),
+            (1,),
+            (1, 5, config.context),
+            (1, pooled),
+            (1, 6),
+        )
+    ]
+    seen = watched_unet(config)(tree, *given)
+    output = jax.jit(lambda *given: unet.apply(tree, config, *given))(*given)
+    np.testing.assert_allclose(seen.output, output, atol=1e-5)
+    assert {name: size.shape for name, size in seen.largest.items()} == calibration.shapes(
+        unet.declare(config)
+    )
+    name = next(name for name in seen.largest if name.endswith("attn1.to_q"))
+    first = next(int8.shared_inputs(tree))
+    assert seen.largest[name].shape == first[0]["weight"].shape[:1]
+    # A layer norm's output has unit variance: its largest value is above that and bounded.
+    assert 1.0 < float(jnp.max(seen.largest[name])) < 10.0
+
+
+def test_a_missing_calibration_is_asked_for_before_anything_is_read(tmp_path: Path) -> None:
+    folder = tiny_model.write(tmp_path)
+    with pytest.raises(CalibrationError, match="npm run calibrate"):
+        SdxlEngine(folder, Options(quantization="int8"))
+
+
+def test_a_calibration_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+    names = calibration.shapes(unet.declare(load_config(folder).unet))
+    sizes = {name: np.ones(shape, np.float32) for name, shape in names.items()}
+    first = next(iter(names))
+    for wrong in (
+        sizes | {first: np.ones(3, np.float32)},
+        sizes | {"another": np.ones(1, np.float32)},
+        {name: size for name, size in sizes.items() if name != first},
+    ):
+        calibration.write(tmp_path / "wrong", wrong)
+        with pytest.raises(CalibrationError, match="made for another model"):
+            SdxlEngine(folder, Options(quantization="int8", calibration=tmp_path / "wrong"))
+    (tmp_path / "no").write_text("no safetensors")
+    with pytest.raises(CalibrationError, match="cannot be read"):
+        SdxlEngine(folder, Options(quantization="int8", calibration=tmp_path / "no"))
+
+
+def test_an_unknown_quantization_is_refused() -> None:
+    with pytest.raises(ValueError, match="choose none, int8"):
+        Options(quantization="int4")

@@ -1,0 +1,54 @@
+// @ts-check
+// npm run calibrate -- --model FOLDER [--prompts FILE] [--steps N] [--to FILE]: finds out how large a model's activations are,
+// which QUANTIZATION=int8 needs, and writes it beside the model. Prompts are read from FILE, one a line; else from the model's
+// calibration_prompts.txt, else those in this folder. At full size it wants an accelerator.
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { root, run, script, StepError } from './lib/run.mjs'
+import { build, python, setup } from './lib/setup.mjs'
+
+const PROMPTS = 'calibration_prompts.txt'
+
+await script(async () => {
+  const { model, prompts, rest } = options()
+  await setup('runtime')
+  await build()
+  const folder = mkdtempSync(join(tmpdir(), 'easel-calibrate-'))
+  try {
+    const tokens = join(folder, 'tokens.json')
+    writeFileSync(tokens, JSON.stringify(await tokenize(model, prompts)))
+    await run(python, ['-m', 'easel_worker.calibrate', '--model', model, '--tokens', tokens, ...rest], { cwd: join(root, 'python-worker') })
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+})
+
+function options() {
+  try {
+    const { values } = parseArgs({ options: { model: { type: 'string' }, prompts: { type: 'string' }, steps: { type: 'string' }, to: { type: 'string' } } })
+    const model = resolve(values.model ?? join(root, 'models/demo'))
+    const own = join(model, PROMPTS)
+    const prompts = values.prompts ?? (existsSync(own) ? own : join(root, 'scripts', PROMPTS))
+    const rest = [...(values.steps ? ['--steps', values.steps] : []), ...(values.to ? ['--to', resolve(values.to)] : [])]
+    return { model, prompts, rest }
+  } catch (error) {
+    throw new StepError(`${/** @type {Error} */ (error).message}; usage: npm run calibrate -- [--model FOLDER] [--prompts FILE] [--steps N] [--to FILE]`)
+  }
+}
+
+/**
+ * @param {string} model folder with two tokenizers
+ * @param {string} file prompts, one a line
+ */
+async function tokenize(model, file) {
+  const { SdxlTokenizers } = await import('../dist/tokenizer/index.js')
+  const tokenizers = await SdxlTokenizers.fromModelFolder(model).catch((/** @type {Error} */ error) => { throw new StepError(error.message) })
+  const lines = readFileSync(file, 'utf8').split('\n').map((line) => line.trim()).filter(Boolean)
+  if (lines.length === 0) throw new StepError(`${file} holds no prompts, one a line`)
+  return lines.map((line) => {
+    const { ids, ids_2 } = tokenizers.encode(line)
+    return { ids, ids_2 }
+  })
+}
