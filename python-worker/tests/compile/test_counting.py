@@ -10,7 +10,7 @@ from easel_worker.compile.chips import CHIPS, chip_of, roofline
 from easel_worker.compile.hlo import Kind, instructions
 from easel_worker.compile.kernel_work import kernel_work
 from easel_worker.compile.schedule import kernel_cycles, scheduled_cycles
-from easel_worker.sdxl.kernels import attention, convolution
+from easel_worker.sdxl.kernels import attention, convolution, int8_linear
 from easel_worker.sdxl.sharding import make_mesh
 
 PROGRAM = """HloModule jit_f, is_scheduled=true
@@ -85,11 +85,26 @@ def test_kernels_declare_their_work_wherever_they_are_called() -> None:
     work = kernel_work(jax.jit(inside).trace(x, q).jaxpr)
     assert work["conv_16x16x128x128"].flops == 2 * 9 * 256 * 128 * 128
     assert work["attention_256x256x2"].flops == 4 * 256 * 256 * 2 * 128  # 64 padded to 128
+    assert not any(each.int8 for each in work.values())
+
+
+def test_kernels_on_8_bits_are_known_by_their_operands() -> None:
+    layer = {
+        "int8": jnp.zeros((128, 256), jnp.int8),
+        "gain": jnp.ones(128),
+        "step": jnp.ones(256),
+    }
+    x = jnp.zeros((1, 256, 128), jnp.bfloat16)
+    traced = jax.jit(lambda x: int8_linear.project(x, [layer])).trace(x)
+    [work] = kernel_work(traced.jaxpr).values()
+    assert work.int8
+    assert work.flops == 2 * 256 * 128 * 256
 
 
 def test_roofline_is_the_longer_of_computing_and_moving() -> None:
     chip = CHIPS["v5e"]
     assert roofline(chip, 197e12, 0) == pytest.approx(1.0)
     assert roofline(chip, 197e9, 819e9) == pytest.approx(1.0)
+    assert roofline(chip, 197e12, 0, int8=True) == pytest.approx(0.5)
     assert chip_of("TPU v5 lite") is chip
     assert chip_of("cpu") is None

@@ -1,4 +1,4 @@
-"""Counts of two full-width pieces of SDXL on a v5e, as a process of its own.
+"""Counts of three full-width pieces of SDXL on a v5e, as a process of its own.
 
 libtpu reads the environment when it is loaded, and jax looks for devices once. So this prints JSON:
 for each piece its counted milliseconds and the MiB it needs while it runs.
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from easel_worker.compile import topology
 from easel_worker.compile.chips import chip_of
 from easel_worker.compile.count import Count, count
-from easel_worker.sdxl import attention, resnet, weights
+from easel_worker.sdxl import attention, int8, resnet, weights
 from easel_worker.sdxl.attention import KeyValue
 from easel_worker.sdxl.compilation import trace
 from easel_worker.sdxl.methods import FAST
@@ -35,6 +35,15 @@ def transformer_block() -> tuple[Any, tuple[Any, ...]]:
     tree = weights.abstract(attention.declare_block("b", 1280, 2048), jnp.bfloat16)
     kv = KeyValue(array(2, 77, 20, 64), array(2, 77, 20, 64))
     return partial(attention.block, methods=FAST), (tree, array(2, 1024, 1280), kv)
+
+
+def int8_block() -> tuple[Any, tuple[Any, ...]]:
+    """The same block with its linear layers in 8 bits."""
+    block, (tree, *given) = transformer_block()
+    whole = {"down": [], "up": [], "mid": {"attentions": [{"blocks": [tree]}]}}
+    sizes = [array(each[0]["weight"].shape[0]) for each in int8.shared_inputs(whole)]
+    quantised = jax.eval_shape(int8.quantise, whole, sizes)
+    return block, (quantised["mid"]["attentions"][0]["blocks"][0], *given)
 
 
 def vae_block() -> tuple[Any, tuple[Any, ...]]:
@@ -61,7 +70,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         schedules = Path(folder)
         topology.prepare(TOPOLOGY, schedules)
-        for piece in (transformer_block, vae_block):
+        for piece in (transformer_block, int8_block, vae_block):
             one = counted(*piece(), schedules)
             found[piece.__name__] = {
                 "ms": 1e3 * one.total,
