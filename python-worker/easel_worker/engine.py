@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 READING, COMPILING = "reading", "compiling"
 """How names of an engine's threads begin that may take minutes; no exit waits for them."""
 
+GUIDANCE_INTERVAL = "guidance_interval"
+"""The feature of an engine that guides only `Job.guided_steps`."""
+
 Pixels = NDArray[np.uint8]
 """RGB pixels, [height, width, 3]."""
 
@@ -32,7 +35,10 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Job:
-    """One image to make. The same job always gives the same pixels."""
+    """One image to make. The same job always gives the same pixels.
+
+    `guidance_start` and `guidance_end` are shares of the steps, 0 to 1: see `guided_steps`.
+    """
 
     prompt: Tokens
     negative: Tokens | None
@@ -43,15 +49,30 @@ class Job:
     width: int
     height: int
     clip_skip: int = 0
+    guidance_start: float = 0.0
+    guidance_end: float = 1.0
+
+    @property
+    def guided_steps(self) -> range:
+        """The steps, from 0, that are guided: with a guidance_scale above 1, the interval's.
+
+        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/guiders/classifier_free_guidance.py#L140
+        """
+        first, end = int(self.guidance_start * self.steps), int(self.guidance_end * self.steps)
+        return range(first, end) if self.guidance > 1.0 else range(0)
 
     @property
     def guided(self) -> bool:
-        """Whether guidance is on: a guidance_scale above 1, as in diffusers."""
-        return self.guidance > 1.0
+        """Whether any step is guided."""
+        return bool(self.guided_steps)
+
+    def rows_at(self, step: int) -> int:
+        """How many rows of a denoising step (from 0) the image takes."""
+        return 2 if step in self.guided_steps else 1
 
     @property
     def rows(self) -> int:
-        """How many rows of a denoising step the image takes."""
+        """The most rows that any of its steps takes; it holds them from its first to its last."""
         return 2 if self.guided else 1
 
 
@@ -124,7 +145,8 @@ class ProgramInfo:
 class Capabilities:
     """What an engine is and can do; sent to the gateway in HELLO.
 
-    Sizes that are `coming` move to `sizes` one by one, while images are made already.
+    Sizes that are `coming` move to `sizes` one by one, while images are made already. `features`
+    are those that not every engine has: `GUIDANCE_INTERVAL`.
     """
 
     model: ModelInfo
@@ -137,6 +159,7 @@ class Capabilities:
     devices: tuple[DeviceInfo, ...]
     programs: tuple[ProgramInfo, ...] = field(default=())
     coming: tuple[tuple[int, int], ...] = field(default=())
+    features: tuple[str, ...] = field(default=())
 
 
 class Lane(Protocol):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from easel_worker.engine import (
+    GUIDANCE_INTERVAL,
     Capabilities,
     Defaults,
     DeviceInfo,
@@ -116,6 +117,7 @@ class FakeEngine:
             limits=Limits(max_steps=1000, max_guidance_scale=50.0, max_images=16),
             devices=(DeviceInfo(0, "fake"),),
             programs=(ProgramInfo("fake", self._settings.warm_ms / 1000, cached=False),),
+            features=(GUIDANCE_INTERVAL,),
         )
 
     def start(self, job: Job) -> FakeLane:
@@ -168,7 +170,7 @@ class FakeEngine:
         time = self._settings.step_times.get((job.width, job.height))
         if time is None:
             return self._settings.step_ms
-        return time.fixed_ms + time.row_ms * sum(lane.job.rows for lane in lanes)
+        return time.fixed_ms + time.row_ms * sum(lane.job.rows_at(lane.step) for lane in lanes)
 
     def _take(self, milliseconds: float) -> None:
         if milliseconds > 0:

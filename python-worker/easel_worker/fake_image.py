@@ -23,7 +23,8 @@ def canonical_text(job: Job) -> str:
 
     The fields are prompt.ids, prompt.ids_2, negative.ids, negative.ids_2 (both `-` without a
     negative prompt), seed, steps, guidance in thousandths (floor(1000·g + 0.5)), scheduler, width,
-    height, clip_skip.
+    height, clip_skip. What saves operations follows where any of it is on: guidance_start and
+    guidance_end in thousandths.
     """
     negative = ("-", "-") if job.negative is None else _lists(job.negative)
     fields = (
@@ -31,11 +32,12 @@ def canonical_text(job: Job) -> str:
         *negative,
         job.seed,
         job.steps,
-        int(job.guidance * 1000 + 0.5),
+        _thousandths(job.guidance),
         job.scheduler,
         job.width,
         job.height,
         job.clip_skip,
+        *_savings(job),
     )
     return "|".join(map(str, fields))
 
@@ -61,6 +63,15 @@ def picture(text: str, width: int, height: int) -> Pixels:
     pixels += down[:, None]
     pixels.reshape(-1)[: len(d)] = d[: pixels.size]
     return pixels.reshape(height, width, 3)
+
+
+def _savings(job: Job) -> tuple[int, ...]:
+    savings = _thousandths(job.guidance_start), _thousandths(job.guidance_end)
+    return () if savings == (0, 1000) else savings
+
+
+def _thousandths(value: float) -> int:
+    return int(value * 1000 + 0.5)
 
 
 def _lists(tokens: Tokens) -> tuple[str, str]:

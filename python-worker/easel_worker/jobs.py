@@ -1,10 +1,11 @@
 """From a GENERATE message to the engine's jobs, and from an engine's capabilities to HELLO."""
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from typing import Any
 
 from easel_worker import __version__, protocol
-from easel_worker.engine import Capabilities, InvalidJob, Job, Tokens
+from easel_worker.engine import GUIDANCE_INTERVAL, Capabilities, InvalidJob, Job, Tokens
 
 
 def hello(capabilities: Capabilities, worker: str) -> protocol.Hello:
@@ -24,6 +25,7 @@ def hello(capabilities: Capabilities, worker: str) -> protocol.Hello:
         devices=tuple(protocol.Device(**asdict(device)) for device in capabilities.devices),
         programs=tuple(protocol.Program(**asdict(program)) for program in capabilities.programs),
         coming=capabilities.coming or None,
+        features=capabilities.features or None,
     )
 
 
@@ -34,20 +36,26 @@ def jobs(request: protocol.Generate, capabilities: Capabilities) -> tuple[Job, .
         InvalidJob: the request does not fit the capabilities; the text says in which field.
     """
     _check(request, capabilities)
-    return tuple(
-        Job(
-            prompt=_tokens(request.prompt),
-            negative=None if request.negative is None else _tokens(request.negative),
-            seed=seed,
-            steps=request.steps,
-            guidance=request.guidance,
-            scheduler=request.scheduler,
-            width=request.width,
-            height=request.height,
-            clip_skip=request.clip_skip,
-        )
-        for seed in request.seeds
+    job = Job(
+        prompt=_tokens(request.prompt),
+        negative=None if request.negative is None else _tokens(request.negative),
+        seed=request.seeds[0],
+        steps=request.steps,
+        guidance=request.guidance,
+        scheduler=request.scheduler,
+        width=request.width,
+        height=request.height,
+        clip_skip=request.clip_skip,
+        **_given(request, "guidance_start", "guidance_end"),
     )
+    _check_guidance(job, capabilities)
+    return tuple(replace(job, seed=seed) for seed in request.seeds)
+
+
+def _given(request: protocol.Generate, *names: str) -> dict[str, Any]:
+    """Those fields that the request has. The others are as in `Job`."""
+    values = {name: getattr(request, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _tokens(ids: protocol.TokenIds) -> Tokens:
@@ -67,11 +75,19 @@ def _check(request: protocol.Generate, capabilities: Capabilities) -> None:
     _at_most("steps", request.steps, limits.max_steps)
     _at_most("guidance", request.guidance, limits.max_guidance_scale)
     _at_most("the number of seeds", len(request.seeds), limits.max_images)
-    if request.guidance > 1 and capabilities.rows < 2:
-        raise InvalidJob("a guided image takes two rows, this worker has one: start it with more")
     _check_length("prompt", request.prompt, capabilities)
     if request.negative is not None:
         _check_length("negative", request.negative, capabilities)
+
+
+def _check_guidance(job: Job, capabilities: Capabilities) -> None:
+    start, end = job.guidance_start, job.guidance_end
+    if start > end:
+        raise InvalidJob(f"guidance_start is {start}, after guidance_end, which is {end}")
+    if (start, end) != (0, 1) and GUIDANCE_INTERVAL not in capabilities.features:
+        raise InvalidJob("this worker guides all steps: leave out guidance_start and guidance_end")
+    if job.rows > capabilities.rows:
+        raise InvalidJob("a guided image takes two rows, this worker has one: start it with more")
 
 
 def _at_most(what: str, value: float, limit: float) -> None:

@@ -39,6 +39,7 @@ Uint32 = Annotated[int, Between(0, 2**32 - 1)]
 Milliseconds = Annotated[float, Between(0)]
 Interval = Annotated[float, Between(1)]
 Guidance = Annotated[float, Between(0)]
+Share = Annotated[float, Between(0, 1)]
 Sha256 = Annotated[str, Length(64, 64)]
 
 Stage = Literal["encoding", "denoising", "decoding"]
@@ -159,6 +160,7 @@ class Hello:
     devices: tuple[Device, ...]
     programs: tuple[Program, ...]
     coming: tuple[tuple[Positive, Positive], ...] | None = None
+    features: tuple[Name, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +268,8 @@ class Generate:
     preview_every: Count = 0
     timeout_ms: Milliseconds | None = None
     trace: str | None = None
+    guidance_start: Share | None = None
+    guidance_end: Share | None = None
 
 
 @dataclass(frozen=True, slots=True)

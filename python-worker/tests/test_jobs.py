@@ -40,6 +40,32 @@ def test_what_does_not_fit_is_invalid_and_says_where(changes: dict[str, Any], me
         jobs(replace(generate("a"), **changes), capabilities())
 
 
+def test_an_interval_of_guidance_becomes_the_jobs() -> None:
+    request = generate("a", 3, 4, guidance_start=0.25, guidance_end=0.75)
+    made = jobs(request, capabilities())
+    assert made == (job_of(request, 3), job_of(request, 4))
+    assert made[0].guided_steps == range(1, 3)
+
+
+def test_an_interval_that_ends_before_it_starts_is_invalid() -> None:
+    with pytest.raises(
+        InvalidJob, match=r"guidance_start is 0\.5, after guidance_end, which is 0\.4"
+    ):
+        jobs(generate("a", guidance_start=0.5, guidance_end=0.4), capabilities())
+
+
+def test_an_engine_that_guides_all_steps_refuses_an_interval() -> None:
+    old = replace(capabilities(), features=())
+    with pytest.raises(InvalidJob, match="leave out guidance_start and guidance_end"):
+        jobs(generate("a", guidance_end=0.5), old)
+    assert jobs(generate("a", guidance_start=0.0, guidance_end=1.0), old)
+
+
+def test_an_image_of_which_no_step_is_guided_needs_one_row() -> None:
+    request = generate("a", guidance_start=0.5, guidance_end=0.5)
+    assert [job.rows for job in jobs(request, capabilities(rows=1))] == [1]
+
+
 def test_a_guided_image_needs_two_rows() -> None:
     with pytest.raises(InvalidJob, match="two rows"):
         jobs(generate("a"), capabilities(rows=1))

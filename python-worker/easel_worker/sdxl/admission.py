@@ -34,6 +34,9 @@ def check_job(
         raise InvalidJob(f"steps must be 1 to {limits.max_steps}, not {job.steps}")
     if not (math.isfinite(job.guidance) and 0 <= job.guidance <= limits.max_guidance_scale):
         raise InvalidJob(f"guidance must be 0 to {limits.max_guidance_scale}, not {job.guidance}")
+    if not 0 <= job.guidance_start <= job.guidance_end <= 1:
+        interval = f"{job.guidance_start} to {job.guidance_end}"
+        raise InvalidJob(f"guidance_start to guidance_end must be within 0 to 1, not {interval}")
     if not 0 <= job.seed < 2**32:
         raise InvalidJob(f"seed must be 0 to {2**32 - 1}, not {job.seed}")
     if not 0 <= job.clip_skip <= most_skipped:

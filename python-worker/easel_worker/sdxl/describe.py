@@ -5,7 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from easel_worker.engine import Capabilities, DeviceInfo, Limits, ModelInfo, Tokens
+from easel_worker.engine import (
+    GUIDANCE_INTERVAL,
+    Capabilities,
+    DeviceInfo,
+    Limits,
+    ModelInfo,
+    Tokens,
+)
 from easel_worker.sdxl import calibration, sampler, unet
 from easel_worker.sdxl.config import ConfigError, SdxlConfig, load_config
 from easel_worker.sdxl.identity import model_id
@@ -70,6 +77,7 @@ def describe(folder: Path, options: Options) -> Description:
         defaults=preferences.defaults,
         limits=Limits(min(most.max_steps, trained), most.max_guidance_scale, most.max_images),
         devices=tuple(DeviceInfo(d.id, d.device_kind) for d in options.chosen_devices()),
+        features=(GUIDANCE_INTERVAL,),
     )
     return Description(config, tokenizers, capabilities)
 

@@ -1,7 +1,7 @@
 """Lanes on the host: what an image in flight consists of, and which lanes share a call."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from easel_worker.engine import Job
 from easel_worker.sdxl.programs import Conditions, LaneInput, Size, State, StepNumbers
 from easel_worker.sdxl.samplers.table import Coefficients, Table
+from easel_worker.sdxl.step_plan import PlannedStep, plan_steps
 
 
 @dataclass(eq=False)
@@ -18,8 +19,11 @@ class SdxlLane:
     Attributes:
         job: what is being made.
         table: its scheduler's.
-        conditions: what its prompts say to each step.
+        conditions: what its prompts say to each step; of a guided image, to each guided step.
         state: after `step` steps.
+        alone: what the prompt alone says to the steps of a guided image that are not guided; None
+            where all of them are.
+        plan: how each of its steps is made.
     """
 
     job: Job
@@ -27,6 +31,11 @@ class SdxlLane:
     conditions: Conditions
     state: State
     step: int = 0
+    alone: Conditions | None = None
+    plan: tuple[PlannedStep, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.plan = plan_steps(self.job)
 
     @property
     def size(self) -> Size:
@@ -36,7 +45,16 @@ class SdxlLane:
     @property
     def input(self) -> LaneInput:
         """The arrays for the next step."""
-        return LaneInput(self.state, self.conditions)
+        alone = self.job.guided and not self.next.guided
+        conditions = self.alone if alone else self.conditions
+        if conditions is None:
+            raise RuntimeError("a step without guidance was not planned when the lane was started")
+        return LaneInput(self.state, conditions)
+
+    @property
+    def next(self) -> PlannedStep:
+        """How the next step is made."""
+        return self.plan[self.step]
 
 
 class LaneCounts(NamedTuple):
@@ -66,7 +84,7 @@ class Call:
 
 
 def plan_calls(lanes: Sequence[SdxlLane], lane_counts: LaneCounts) -> list[Call]:
-    """Split lanes into calls of programs, guided and unguided ones apart, in order.
+    """Split lanes into calls of programs, those apart whose next step is guided or not, in order.
 
     Args:
         lanes: to advance, of one size.
@@ -74,7 +92,7 @@ def plan_calls(lanes: Sequence[SdxlLane], lane_counts: LaneCounts) -> list[Call]
     """
     calls = []
     for guided, counts in ((True, lane_counts.guided), (False, lane_counts.unguided)):
-        rest = tuple(lane for lane in lanes if lane.job.guided is guided)
+        rest = tuple(lane for lane in lanes if lane.next.guided is guided)
         while rest:
             # The largest program that they fill; failing that the smallest, in part for nothing.
             filled = [count for count in counts if count <= len(rest)]

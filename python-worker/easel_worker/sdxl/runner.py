@@ -13,7 +13,7 @@ from easel_worker.sdxl.config import SdxlConfig
 from easel_worker.sdxl.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
 from easel_worker.sdxl.model import SdxlParams
 from easel_worker.sdxl.program_set import DenoiseKey, ProgramSet
-from easel_worker.sdxl.programs import Prompt, Size, State
+from easel_worker.sdxl.programs import Conditions, Prompt, Size, State
 from easel_worker.sdxl.prompts import PromptCache, zero_prompt
 from easel_worker.sdxl.samplers.table import Table
 from easel_worker.sdxl.sharding import replicated
@@ -61,14 +61,16 @@ class Runner:
         """A lane before its first step, from the job's seed or from given noise."""
         size = Size(job.width, job.height)
         prompt = self._prompts.encode(job.prompt, job.clip_skip)
-        prompts = (self._negative(job), prompt) if job.guided else (prompt,)
+        both = (self._negative(job), prompt) if job.guided else (prompt,)
         lane = SdxlLane(
             job=job,
             table=table,
-            conditions=self._programs.project(len(prompts))(self._params.unet, prompts),
+            conditions=self._project(both),
             state=self._begin(size, job.seed, table.initial, noise),
         )
-        _wait(lane.input)
+        if job.guided and not all(step.guided for step in lane.plan):
+            lane.alone = self._project((prompt,))
+        _wait((lane.state, lane.conditions, lane.alone))
         return lane
 
     def step(self, lanes: Sequence[SdxlLane]) -> int:
@@ -94,6 +96,9 @@ class Runner:
         """The image that the lane's last step predicted, smaller where that saves time."""
         preview = self._programs.preview(lane.size)
         return np.asarray(preview(self._params.vae, lane.state.image))
+
+    def _project(self, prompts: tuple[Prompt, ...]) -> Conditions:
+        return self._programs.project(len(prompts))(self._params.unet, prompts)
 
     def _negative(self, job: Job) -> Prompt:
         if job.negative is None:

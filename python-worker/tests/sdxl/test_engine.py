@@ -62,6 +62,7 @@ def mixed_jobs(width: int, height: int) -> list[Job]:
         job("green", negative=tokens("blurry"), guidance=9.0, scheduler="ddim", **size),
         job("white", guidance=0.0, steps=1, **size),
         job("white", clip_skip=1, steps=2, scheduler="dpmpp_2m_karras", **size),
+        job("a red circle", seed=3, guidance_start=0.25, guidance_end=0.75, **size),
     ]
 
 
@@ -129,6 +130,8 @@ def test_an_image_is_its_size_and_no_flat_colour(engine: SdxlEngine) -> None:
         {"guidance": 1.0},
         {"scheduler": "euler_ancestral"},
         {"clip_skip": 1},
+        {"guidance_start": 0.25},
+        {"guidance_end": 0.75},
         {"prompt": tokens("a blue square")},
         {"negative": tokens("")},
         {"negative": tokens("a blue square")},
@@ -142,6 +145,26 @@ def test_a_guidance_of_one_or_less_ignores_the_negative_prompt(engine: SdxlEngin
     plain = make(engine, job(guidance=1.0))
     assert np.array_equal(make(engine, job(guidance=1.0, negative=tokens("blurry"))), plain)
     assert np.array_equal(make(engine, job(guidance=0.5)), plain)
+
+
+def test_outside_the_interval_a_step_is_that_of_the_prompt_alone(engine: SdxlEngine) -> None:
+    wanted = job(steps=6, guidance_start=0.5, guidance_end=0.84, negative=tokens("blurry"))
+    assert wanted.guided_steps == range(3, 5)
+    # The same from lanes that are of one kind from their first step to their last.
+    unguided, guided = replace(wanted, guidance=1.0), replace(wanted, guidance_start=0.0)
+    by_hand = engine.start(unguided)
+    for step in range(6):
+        lane = engine.start(replace(guided, guidance_end=1.0) if step in (3, 4) else unguided)
+        lane.state, lane.step = by_hand.state, step
+        engine.step([lane])
+        by_hand = lane
+    assert np.array_equal(make(engine, wanted), engine.finish(by_hand))
+
+
+def test_an_empty_interval_is_an_image_without_guidance(engine: SdxlEngine) -> None:
+    plain = make(engine, job(guidance=1.0))
+    assert np.array_equal(make(engine, job(guidance_start=0.5, guidance_end=0.5)), plain)
+    assert np.array_equal(make(engine, job(guidance_end=0.0)), plain)
 
 
 def test_nothing_compiles_after_warm(engine: SdxlEngine) -> None:

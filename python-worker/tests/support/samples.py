@@ -8,6 +8,7 @@ from easel_worker.protocol import Generate, Result, TokenIds
 
 LENGTH = 77
 SMALL = (64, 48)
+WHOLE = (0.0, 1.0)
 
 
 def token_ids(first: int = 1) -> TokenIds:
@@ -33,6 +34,10 @@ def generate(request: str, *seeds: int, **changes: Any) -> Generate:
 def job_of(request: Generate, seed: int) -> Job:
     """The job of one of the request's images."""
     negative = request.negative
+    interval = request.guidance_start, request.guidance_end
+    start, end = (
+        given if value is None else value for value, given in zip(interval, WHOLE, strict=True)
+    )
     return Job(
         prompt=Tokens(request.prompt.ids, request.prompt.ids_2),
         negative=None if negative is None else Tokens(negative.ids, negative.ids_2),
@@ -43,6 +48,8 @@ def job_of(request: Generate, seed: int) -> Job:
         width=request.width,
         height=request.height,
         clip_skip=request.clip_skip,
+        guidance_start=start,
+        guidance_end=end,
     )
 
 
