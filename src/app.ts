@@ -65,7 +65,7 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
     await scope.register(accessPlugin, { keys })
     await scope.register(generateRoute, { service, withRecipe })
     await scope.register(requestRoutes, { service })
-    await scope.register(recipeRoute, { engine, version })
+    await scope.register(recipeRoute, { engine, defaults, version })
     await scope.register(openAiRoutes, { prefix: '/v1', engine, service, defaults, withRecipe })
   })
   await app.register(healthRoute, { engine, service, defaults, version })

@@ -37,6 +37,8 @@ export const options = {
   defaultWidth: optional({ env: 'DEFAULT_WIDTH', value: 'pixels', doc: "width of requests without it. Default: the model's (SDXL base: 1024).", parse: (value: string) => parseNumber(value, { min: 8, max: 8192, ...whole }) }),
   defaultHeight: optional({ env: 'DEFAULT_HEIGHT', value: 'pixels', doc: "height of requests without it. Default: the model's (SDXL base: 1024).", parse: (value: string) => parseNumber(value, { min: 8, max: 8192, ...whole }) }),
   defaultScheduler: optional({ env: 'DEFAULT_SCHEDULER', value: 'name', doc: "scheduler of requests without it. Default: the model's.", parse: (value: string) => value }),
+  defaultGuidanceStart: number('DEFAULT_GUIDANCE_START', 0, { min: 0, max: 1 }, 'guidance_start of requests without it: the share of the steps before which guidance is left out.'),
+  defaultGuidanceEnd: number('DEFAULT_GUIDANCE_END', 1, { min: 0, max: 1 }, 'guidance_end of requests without it: the share of the steps after which guidance is left out.'),
 
   otlpEndpoint: optional({ env: 'OTEL_EXPORTER_OTLP_ENDPOINT', value: 'url', doc: 'OTLP/HTTP collector that traces are sent to, for example http://otel-collector:4318; the OTEL_* variables of the OpenTelemetry SDK for sampling and headers count too. Default: no traces.', parse: parseUrl }),
   otelServiceName: text('OTEL_SERVICE_NAME', 'easel', 'Name of the service in traces.'),
@@ -106,6 +108,7 @@ function check(values: OptionValues<typeof options>): Config {
   if (workerEndpoint.startsWith('tcp:') && values.curveSecretKey === undefined && !/^tcp:\/\/(127\.|localhost:|\[::1\])/.test(workerEndpoint)) {
     throw new ConfigError(`WORKER_ENDPOINT=${workerEndpoint} leaves this machine, so CURVE_SECRET_KEY must be set (or use ipc:// or a loopback address)`)
   }
+  if (values.defaultGuidanceStart > values.defaultGuidanceEnd) throw new ConfigError('DEFAULT_GUIDANCE_START must be at most DEFAULT_GUIDANCE_END')
   if (values.heartbeatTimeout < 2 * values.heartbeatInterval) throw new ConfigError('HEARTBEAT_TIMEOUT must be at least twice HEARTBEAT_INTERVAL')
   return Object.freeze({ ...values, model, workerEndpoint, python: values.python ?? defaultPython() })
 }

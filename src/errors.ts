@@ -10,6 +10,7 @@ export const catalogue = {
   PROMPT_TOO_LONG: { status: 400, summary: 'The prompt has more tokens than the text encoders take.' },
   UNSUPPORTED_SIZE: { status: 400, summary: 'The model has no compiled program for this size.' },
   UNSUPPORTED_SCHEDULER: { status: 400, summary: 'The model does not offer this scheduler.' },
+  UNSUPPORTED_FEATURE: { status: 400, summary: 'The workers cannot do what this field asks for.' },
   LIMIT_EXCEEDED: { status: 400, summary: 'A number is over what this server allows.' },
   UNAUTHORIZED: { status: 401, summary: 'The request has no key, or one that is not known.' },
   NOT_FOUND: { status: 404, summary: 'There is no such route, or no such request in flight.' },

@@ -26,7 +26,8 @@ describe('loadConfig', () => {
     [[], { WORKER_ENDPOINT: 'tcp://0.0.0.0:5555' }, /CURVE_SECRET_KEY must be set/],
     [[], { CURVE_SECRET_KEY: 'short' }, /40 characters/],
     [[], { MODEL: 'owner/model@main' }, /easel_worker.fetch owner\/model@main --to FOLDER/],
-    [[], { HEARTBEAT_INTERVAL: '6' }, /at least twice/]
+    [[], { HEARTBEAT_INTERVAL: '6' }, /at least twice/],
+    [[], { DEFAULT_GUIDANCE_START: '0.5', DEFAULT_GUIDANCE_END: '0.4' }, /DEFAULT_GUIDANCE_START must be at most/]
   ])('says what is wrong with %j %j', (argv, env, message) => {
     expect(() => loadConfig(argv, env)).toThrow(ConfigError)
     expect(() => loadConfig(argv, env)).toThrow(message)

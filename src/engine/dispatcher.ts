@@ -1,9 +1,9 @@
+import { canMake } from './abilities.js'
 import type { Forecast } from './estimate.js'
 import type { EngineObserver, Log } from './events.js'
 import { type Job, JobError, type JobListener, type RawImage, rowsOf } from './job.js'
 import type { Failed, GatewayMessage, Result } from './protocol.js'
 import type { ConnectedWorker, WorkMessage } from './registry.js'
-import { includesSize } from './sizes.js'
 import { Task } from './task.js'
 
 /** A task that was running at so many worker deaths in a row is taken for their cause. */
@@ -100,8 +100,9 @@ export class Dispatcher {
   }
 
   /**
-   * Gives waiting tasks to workers while there is room: first come, first served within a size. A size that is full, or
-   * that a worker which was started again has yet to compile, holds up no other, as each has rows of its own.
+   * Gives waiting tasks to workers while there is room: first come, first served within a size. A size that is full holds
+   * up no other, as each has rows of its own; nor does what no worker can make now, as one that was started again has yet
+   * to compile it.
    */
   pump(): void {
     const full = new Set<string>()
@@ -115,9 +116,11 @@ export class Dispatcher {
         this.#assign(task, worker)
         continue
       }
-      // A suspect waits until a worker is empty: whoever overtook it would keep it waiting.
-      if (task.crashes > 0 && this.#someoneHasSize(task)) break
-      full.add(size)
+      if (this.#someoneCanMake(task)) {
+        // A suspect waits until a worker is empty: whoever overtook it would keep it waiting.
+        if (task.crashes > 0) break
+        full.add(size)
+      }
       place += 1
     }
     this.#tellPlaces()
@@ -169,7 +172,7 @@ export class Dispatcher {
     let best: ConnectedWorker | undefined
     let bestLoad = Infinity
     for (const worker of this.#options.workers()) {
-      if (!hasSize(worker, task.job)) continue
+      if (!canMake(worker.hello, task.job)) continue
       const { rows, rowsOfSize, suspect } = this.#load(worker.name, task.job)
       const alone = suspect || task.crashes > 0
       // Each size has rows of its own at the worker. What is too large for them all is sent when none is taken.
@@ -184,8 +187,8 @@ export class Dispatcher {
     return best
   }
 
-  #someoneHasSize(task: Task): boolean {
-    return [...this.#options.workers()].some((worker) => hasSize(worker, task.job))
+  #someoneCanMake(task: Task): boolean {
+    return [...this.#options.workers()].some(({ hello }) => canMake(hello, task.job))
   }
 
   /** What a worker has: rows in all and of a job's size, and whether one of them may be its death. */
@@ -209,11 +212,13 @@ export class Dispatcher {
     // The wire wants an id that was never used, and a replay must not be mistaken for its first try.
     const id = `${task.id}.${task.attempts}`
     this.#assignments.set(id, { task, worker: worker.name, owed: new Set(task.job.seeds.keys()) })
-    const { prompt, negative, seeds, steps, guidance, scheduler, width, height, clipSkip, previewEvery, trace } = task.job
+    const { prompt, negative, seeds, steps, guidance, scheduler, width, height, clipSkip, previewEvery, guidanceStart, guidanceEnd, trace } = task.job
     const timeout_ms = Math.max(1, Math.round(task.deadline - now()))
+    // Defaults are left out: older workers do not know these fields, and `canMake` keeps other values from them.
+    const savings = { ...(guidanceStart === 0 ? {} : { guidance_start: guidanceStart }), ...(guidanceEnd === 1 ? {} : { guidance_end: guidanceEnd }) }
     send(worker.name, {
       kind: 'GENERATE',
-      header: { id, prompt, negative, seeds, steps, guidance, scheduler, width, height, clip_skip: clipSkip, preview_every: previewEvery, timeout_ms, ...(trace === undefined ? {} : { trace }) }
+      header: { id, prompt, negative, seeds, steps, guidance, scheduler, width, height, clip_skip: clipSkip, preview_every: previewEvery, timeout_ms, ...savings, ...(trace === undefined ? {} : { trace }) }
     })
   }
 
@@ -282,8 +287,4 @@ export class Dispatcher {
       ahead += 1
     }
   }
-}
-
-function hasSize(worker: ConnectedWorker, job: Job): boolean {
-  return includesSize(worker.hello.sizes, job)
 }

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { abilitiesOf } from './abilities.js'
 import { createDecoder } from './codec.js'
 import { Dispatcher, type SubmitOptions } from './dispatcher.js'
 import { Forecast } from './estimate.js'
@@ -207,7 +208,8 @@ export class Engine {
   }
 
   #onSizes({ hello }: ConnectedWorker): void {
-    this.#capabilities = together(hello, [hello, ...[...this.#registry.workers.values()].map((worker) => worker.hello)])
+    const all = [hello, ...[...this.#registry.workers.values()].map((worker) => worker.hello)]
+    this.#capabilities = { ...together(hello, all), ...abilitiesOf(all) }
     this.#dispatcher.pump()
   }
 

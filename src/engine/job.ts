@@ -14,6 +14,9 @@ export interface Job {
   readonly clipSkip: number
   /** Send a preview every so many steps; 0 for none. */
   readonly previewEvery: number
+  /** Shares of the steps, 0 to 1, between which guidance is on. */
+  readonly guidanceStart: number
+  readonly guidanceEnd: number
   /** W3C traceparent, for the worker's logs. */
   readonly trace?: string | undefined
 }
@@ -67,7 +70,13 @@ export class JobError extends Error {
   }
 }
 
-/** Rows of a denoising step that one image takes: guidance needs two (guided when the scale is above 1, as in diffusers). */
-export function rowsOf(job: Pick<Job, 'guidance' | 'seeds'>): number {
-  return (job.guidance > 1 ? 2 : 1) * job.seeds.length
+/**
+ * Rows of a denoising step that a job's images take at most: guidance needs two. Guided are the steps of the interval, when
+ * the scale is above 1, as in diffusers.
+ *
+ * @see https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/guiders/classifier_free_guidance.py#L140
+ */
+export function rowsOf({ guidance, guidanceStart, guidanceEnd, steps, seeds }: Pick<Job, 'guidance' | 'guidanceStart' | 'guidanceEnd' | 'steps' | 'seeds'>): number {
+  const guided = guidance > 1 && Math.trunc(guidanceStart * steps) < Math.trunc(guidanceEnd * steps)
+  return (guided ? 2 : 1) * seeds.length
 }

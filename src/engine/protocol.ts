@@ -52,6 +52,8 @@ export interface Hello {
   programs: { name: string; seconds: number; cached: boolean }[]
   /** Sizes that are still being compiled. */
   coming?: [width: number, height: number][]
+  /** What not every worker can do. */
+  features?: string[]
 }
 
 export interface Heartbeat {
@@ -111,6 +113,8 @@ export interface Generate {
   preview_every?: number
   timeout_ms?: number
   trace?: string
+  guidance_start?: number
+  guidance_end?: number
 }
 
 /** A worker's message: the header by kind, and the binary that comes with it. */

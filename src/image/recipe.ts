@@ -13,6 +13,9 @@ export interface Recipe {
   readonly output_format: Format
   /** Of JPEG and WebP. */
   readonly quality?: number
+  /** Where not all steps are guided, or the server's own defaults say so. */
+  readonly guidance_start?: number
+  readonly guidance_end?: number
   /** The model's name, and the digest of its weights. */
   readonly model: string
   readonly model_digest: string
@@ -45,6 +48,8 @@ export function parametersText(recipe: Recipe): string {
     `Steps: ${recipe.num_inference_steps}`,
     `Sampler: ${recipe.scheduler}`,
     `CFG scale: ${recipe.guidance_scale}`,
+    ...setting('CFG start', recipe.guidance_start),
+    ...setting('CFG end', recipe.guidance_end),
     `Seed: ${recipe.seed}`,
     `Size: ${recipe.width}x${recipe.height}`,
     `Model hash: ${recipe.model_digest.slice(0, 10)}`,
@@ -53,4 +58,8 @@ export function parametersText(recipe: Recipe): string {
   ]
   const negative = recipe.negative_prompt === '' ? [] : [`Negative prompt: ${recipe.negative_prompt}`]
   return [recipe.prompt, ...negative, settings.join(', ')].join('\n')
+}
+
+function setting(name: string, value: number | undefined): string[] {
+  return value === undefined ? [] : [`${name}: ${value}`]
 }

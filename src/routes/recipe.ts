@@ -11,6 +11,8 @@ import { recipeExample } from '../schemas/examples.js'
 import { RecipeResponse } from '../schemas/recipe.js'
 import { ref } from '../schemas/ref.js'
 import { success } from '../schemas/success.js'
+import type { Defaults } from '../service/resolve.js'
+import { NOTHING_SAVED, statedSavings } from '../service/savings.js'
 
 /** Room for a PNG of the largest size. */
 const MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -18,7 +20,7 @@ const MAX_FILE_BYTES = 64 * 1024 * 1024
 const File = { schema: Type.Unsafe<Buffer>({ description: 'The bytes of the file.' }) }
 
 /** POST /recipe: an image that Easel made in, the request that makes it again out. */
-export const recipeRoute: FastifyPluginAsyncTypebox<{ engine: Engine; version: string }> = async (app, { engine, version }) => {
+export const recipeRoute: FastifyPluginAsyncTypebox<{ engine: Engine; defaults: Defaults; version: string }> = async (app, { engine, defaults, version }) => {
   app.addContentTypeParser(FORMATS.map(mimeOf), { parseAs: 'buffer', bodyLimit: MAX_FILE_BYTES }, (_request, body, done) => done(null, body))
 
   app.post(
@@ -42,7 +44,8 @@ export const recipeRoute: FastifyPluginAsyncTypebox<{ engine: Engine; version: s
       if (!Value.Check(Recipe, recipe)) throw new EaselError('NO_RECIPE')
       const { model, model_digest, version: release, ...body } = recipe
       const { model: ours } = engine.capabilities ?? {}
-      return { recipe, request: body, same_model: model === ours?.id && model_digest === ours.digest && release === version }
+      // What the recipe does not name was not saved; where the operator would have it saved, the request must say so.
+      return { recipe, request: { ...statedSavings(NOTHING_SAVED, defaults), ...body }, same_model: model === ours?.id && model_digest === ours.digest && release === version }
     }
   )
 }

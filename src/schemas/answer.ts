@@ -17,6 +17,8 @@ export const Recipe = Type.Object(
     height: Type.Integer(),
     output_format: OutputFormat,
     quality: Type.Optional(Type.Integer()),
+    guidance_start: Type.Optional(Type.Number()),
+    guidance_end: Type.Optional(Type.Number()),
     model: Type.String(),
     model_digest: Type.String(),
     version: Type.String()

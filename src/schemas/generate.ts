@@ -7,6 +7,7 @@ import { OutputFormat } from './format.js'
 export const MAX_PROMPT_LENGTH = 4000
 
 const size = { minimum: 8, maximum: 8192 }
+const share = { minimum: 0, maximum: 1 }
 
 /** Body of POST /generate, in diffusers' names. What the model supports is checked after the schema, against the worker's word. */
 export const GenerateRequest = Type.Object(
@@ -16,6 +17,8 @@ export const GenerateRequest = Type.Object(
     seed: Type.Optional(Type.Integer({ minimum: 0, maximum: 4_294_967_295, description: 'Decides the noise. The same request with the same seed gives the same image. Random when left out, and always returned.' })),
     num_inference_steps: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, description: 'Denoising steps.' })),
     guidance_scale: Type.Optional(Type.Number({ minimum: 0, maximum: 100, description: 'Classifier-free guidance; 1 or less turns it off.' })),
+    guidance_start: Type.Optional(Type.Number({ ...share, description: 'Share of the steps before which guidance is left out, so that they cost half.' })),
+    guidance_end: Type.Optional(Type.Number({ ...share, description: 'Share of the steps after which guidance is left out; at least guidance_start. Of N steps, counted from 0, those from ⌊guidance_start·N⌋ to before ⌊guidance_end·N⌋ are guided.' })),
     width: Type.Optional(Type.Integer({ ...size, description: 'Pixels. A size that the model has compiled programs for; /health lists them.' })),
     height: Type.Optional(Type.Integer({ ...size, description: 'Pixels.' })),
     scheduler: Type.Optional(Type.String({ maxLength: 64, description: 'Sampler, for example euler or dpmpp_2m; /health lists them.' })),
@@ -47,6 +50,7 @@ export const ADMISSION_CODES = [
   'PROMPT_TOO_LONG',
   'UNSUPPORTED_SIZE',
   'UNSUPPORTED_SCHEDULER',
+  'UNSUPPORTED_FEATURE',
   'LIMIT_EXCEEDED',
   'NOT_ACCEPTABLE',
   'REQUEST_TIMEOUT',

@@ -9,10 +9,11 @@ export const HealthResponse = Type.Object(
     model: Type.Union([Type.Null(), Type.Object({ id: Type.String(), digest: Type.String(), dtype: Type.String() })]),
     sizes: Type.Array(Type.Array(Type.Integer()), { description: 'Sizes as [width, height].' }),
     schedulers: Type.Array(Type.String()),
+    features: Type.Array(Type.String(), { description: 'What not every worker can do: `guidance_interval` takes guidance_start and guidance_end.' }),
     defaults: Type.Union([
       Type.Null(),
       Type.Object(
-        { negative_prompt: Type.String(), num_inference_steps: Type.Integer(), guidance_scale: Type.Number(), width: Type.Integer(), height: Type.Integer(), scheduler: Type.String() },
+        { negative_prompt: Type.String(), num_inference_steps: Type.Integer(), guidance_scale: Type.Number(), width: Type.Integer(), height: Type.Integer(), scheduler: Type.String(), guidance_start: Type.Number(), guidance_end: Type.Number() },
         { description: 'What requests get for the fields that they leave out.' }
       )
     ]),

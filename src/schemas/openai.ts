@@ -27,6 +27,8 @@ export const OpenAiImagesRequest = Type.Object(
     seed: maybe(Type.Integer({ minimum: 0, maximum: 4_294_967_295, description: 'As in POST /generate.' })),
     num_inference_steps: maybe(Type.Integer({ minimum: 1, maximum: 1000, description: 'As in POST /generate.' })),
     guidance_scale: maybe(Type.Number({ minimum: 0, maximum: 100, description: 'As in POST /generate.' })),
+    guidance_start: maybe(Type.Number({ minimum: 0, maximum: 1, description: 'As in POST /generate.' })),
+    guidance_end: maybe(Type.Number({ minimum: 0, maximum: 1, description: 'As in POST /generate.' })),
     scheduler: maybe(Type.String({ maxLength: 64, description: 'As in POST /generate.' }))
   },
   { $id: 'OpenAiImagesRequest' }

@@ -4,12 +4,14 @@ import type { Job, JobListener, JobProgress, RawImage } from '../engine/job.js'
 import type { ImageEncoder } from '../image/encoder.js'
 import type { Format } from '../image/formats.js'
 import type { Recipe } from '../image/recipe.js'
-import type { ResolvedRequest } from './resolve.js'
+import type { Defaults, ResolvedRequest } from './resolve.js'
 import type { MadeImage, Run, RunTimings } from './run.js'
+import { statedSavings } from './savings.js'
 
 export interface MakerOptions {
   engine: Engine
   encoder: ImageEncoder
+  defaults: Defaults
   /** Whether images carry their recipe. */
   embedRecipe: boolean
   version: string
@@ -86,7 +88,7 @@ export class Maker {
     const { model } = this.#options.engine.capabilities!
     const { prompt, negative_prompt, num_inference_steps, guidance_scale, scheduler, width, height, output_format, quality } = resolved
     const lossy = output_format === 'png' ? {} : { quality }
-    const decided = { prompt, negative_prompt, seed, num_inference_steps, guidance_scale, scheduler, width, height, output_format, ...lossy }
+    const decided = { prompt, negative_prompt, seed, num_inference_steps, guidance_scale, scheduler, width, height, output_format, ...lossy, ...statedSavings(resolved, this.#options.defaults) }
     return { ...decided, model: model.id, model_digest: model.digest, version: this.#options.version }
   }
 }

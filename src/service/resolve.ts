@@ -3,9 +3,10 @@ import type { Hello } from '../engine/protocol.js'
 import { includesSize } from '../engine/sizes.js'
 import type { GenerateRequest } from '../schemas/generate.js'
 import { NOT_READY_RETRY_SECONDS } from './failures.js'
+import { resolveSavings, type SavingsDefaults } from './savings.js'
 
 /** The operator's defaults, which go before the model's. */
-export interface Defaults {
+export interface Defaults extends SavingsDefaults {
   readonly defaultNegativePrompt: string | undefined
   readonly defaultSteps: number | undefined
   readonly defaultGuidanceScale: number | undefined
@@ -39,7 +40,8 @@ export function resolveRequest(request: GenerateRequest, model: Hello, defaults:
     scheduler: request.scheduler ?? otherwise.scheduler,
     num_images: request.num_images ?? 1,
     output_format: request.output_format ?? 'png',
-    quality: request.quality ?? DEFAULT_QUALITY
+    quality: request.quality ?? DEFAULT_QUALITY,
+    ...resolveSavings(request, model, defaults)
   }
   checkLimit('num_inference_steps', resolved.num_inference_steps, model.limits.max_steps)
   checkLimit('guidance_scale', resolved.guidance_scale, model.limits.max_guidance_scale)

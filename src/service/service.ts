@@ -10,13 +10,12 @@ import { RunsInFlight } from './in-flight.js'
 import { Ledger, type Outcome } from './ledger.js'
 import { Maker, type MakerObserver, type MakerOptions } from './maker.js'
 import { tokenizePrompts } from './prompts.js'
-import { type Defaults, resolveRequest, seedsOf } from './resolve.js'
+import { resolveRequest, seedsOf } from './resolve.js'
 import { Run } from './run.js'
 import { Shares } from './shares.js'
 
 export interface ServiceOptions extends MakerOptions {
   tokenizers: SdxlTokenizers
-  defaults: Defaults
   /** Most requests that are accepted and not yet answered. */
   queueLimit: number
   /** ms that a request may take at most, whatever its client says */
@@ -132,6 +131,8 @@ export class ImageService {
       height: resolved.height,
       clipSkip: 0,
       previewEvery: request.preview_interval ?? 0,
+      guidanceStart: resolved.guidance_start,
+      guidanceEnd: resolved.guidance_end,
       trace: caller.trace
     }
     const timeout = Math.min(requestTimeout, (request.timeout ?? Infinity) * 1000, caller.timeout ?? Infinity)

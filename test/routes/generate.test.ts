@@ -26,7 +26,9 @@ function expectedPicture(recipe: Recipe): Buffer {
     scheduler: recipe.scheduler,
     width: recipe.width,
     height: recipe.height,
-    clipSkip: 0
+    clipSkip: 0,
+    guidanceStart: recipe.guidance_start ?? 0,
+    guidanceEnd: recipe.guidance_end ?? 1
   })
 }
 
@@ -71,6 +73,19 @@ describe('POST /generate', () => {
     const { recipe, pixels } = await imageOf(await generate(server, { prompt: 'a fox' }))
     expect(recipe).toMatchObject({ negative_prompt: 'blur', num_inference_steps: 2, guidance_scale: 1, width: 32, height: 48, scheduler: 'ddim' })
     expect(pixels.equals(expectedPicture(recipe))).toBe(true)
+  })
+
+  it('guides an interval of the steps: the request says which, else the operator', async () => {
+    const server = await startReadyServer({ DEFAULT_GUIDANCE_END: '0.8' })
+    const asked = await imageOf(await generate(server, { prompt: 'a fox', guidance_start: 0.2, guidance_end: 1 }))
+    expect(asked.recipe).toMatchObject({ guidance_start: 0.2, guidance_end: 1 })
+    expect(asked.pixels.equals(expectedPicture(asked.recipe))).toBe(true)
+    const operators = await imageOf(await generate(server, { prompt: 'a fox' }))
+    expect(operators.recipe).toMatchObject({ guidance_end: 0.8 })
+    expect(operators.recipe).not.toHaveProperty('guidance_start')
+    expect(operators.pixels.equals(expectedPicture(operators.recipe))).toBe(true)
+    const health = (await (await fetch(`${server.url}/health`)).json()) as object
+    expect(health).toMatchObject({ features: ['guidance_interval'], defaults: { guidance_start: 0, guidance_end: 0.8 } })
   })
 
   it('gives the same bytes for the same request and seed', async () => {
@@ -187,6 +202,9 @@ describe('a bad request', () => {
     ['a size without programs', { prompt: 'x', width: 64, height: 48 }, 'UNSUPPORTED_SIZE', 'height'],
     ['an unknown scheduler', { prompt: 'x', scheduler: 'magic' }, 'UNSUPPORTED_SCHEDULER', 'scheduler'],
     ['too much guidance', { prompt: 'x', guidance_scale: 51 }, 'LIMIT_EXCEEDED', 'guidance_scale'],
+    ['guidance past the end', { prompt: 'x', guidance_end: 1.5 }, 'INVALID_REQUEST', 'guidance_end'],
+    ['guidance that ends before it starts', { prompt: 'x', guidance_start: 0.5, guidance_end: 0.4 }, 'INVALID_REQUEST', 'guidance_end'],
+    ['guidance that starts after its end', { prompt: 'x', guidance_start: 1.1 }, 'INVALID_REQUEST', 'guidance_start'],
     ['a long negative prompt', { prompt: 'x', negative_prompt: 'red '.repeat(80) }, 'PROMPT_TOO_LONG', 'negative_prompt']
   ])('with %s is refused with a code and the field', async (_what, body, code, field) => {
     const response = await generate(server, body)

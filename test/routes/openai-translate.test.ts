@@ -19,6 +19,11 @@ describe('translate', () => {
     )
   })
 
+  it("hands on SDXL's own fields", () => {
+    const own = { negative_prompt: 'fog', seed: 1, num_inference_steps: 2, guidance_scale: 3, guidance_start: 0.1, guidance_end: 0.9, scheduler: 'ddim' }
+    expect(translate({ prompt: 'x', ...own }, 25)).toEqual({ prompt: 'x', ...own, truncate: true })
+  })
+
   it('asks for none without a stream, and leaves out what is null', () => {
     expect(translate({ prompt: 'x', partial_images: 3, n: null, size: 'auto', seed: null }, 25)).toEqual({ prompt: 'x', truncate: true })
   })

@@ -1,7 +1,7 @@
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
 import { FORMATS } from '../../src/image/formats.js'
-import { generate, type RunningServer, shareServer } from '../support/server.js'
+import { generate, type RunningServer, shareServer, startReadyServer } from '../support/server.js'
 
 let server: RunningServer
 
@@ -22,6 +22,29 @@ describe('POST /recipe', () => {
     expect(same_model).toBe(true)
     const again = await generate(server, request)
     expect(Buffer.from(await again.arrayBuffer()).equals(file)).toBe(true)
+  })
+
+  it('gives what saves operations, as the image has it', async () => {
+    const body = { prompt: 'a fox', guidance_start: 0.2, guidance_end: 0.75, seed: 5 }
+    const file = Buffer.from(await (await generate(server, body)).arrayBuffer())
+    const { comments } = await sharp(file).metadata()
+    expect(comments!.find(({ keyword }) => keyword === 'parameters')!.text).toContain('CFG scale: 5, CFG start: 0.2, CFG end: 0.75, Seed: 5')
+    const { request } = (await (await post(file, 'image/png')).json()) as { request: object }
+    expect(request).toMatchObject(body)
+    expect(Buffer.from(await (await generate(server, request)).arrayBuffer()).equals(file)).toBe(true)
+  })
+
+  it('says that nothing is to be saved where the operator would have it saved', async () => {
+    const saving = await startReadyServer({ DEFAULT_GUIDANCE_END: '0.5' })
+    const file = Buffer.from(await (await generate(server, { prompt: 'a fox', seed: 5 })).arrayBuffer())
+    const answer = await fetch(`${saving.url}/recipe`, { method: 'POST', headers: { 'content-type': 'image/png' }, body: new Uint8Array(file) })
+    const { recipe, request } = (await answer.json()) as { recipe: object; request: object }
+    expect(recipe).not.toHaveProperty('guidance_end')
+    expect(request).toMatchObject({ guidance_end: 1 })
+    const again = await generate(saving, request)
+    expect(JSON.parse(again.headers.get('easel-recipe')!)).toMatchObject({ guidance_end: 1 })
+    const pixels = async (png: Buffer) => sharp(png).removeAlpha().raw().toBuffer()
+    expect((await pixels(Buffer.from(await again.arrayBuffer()))).equals(await pixels(file))).toBe(true)
   })
 
   it('says when an image has no recipe, or one of somebody else', async () => {

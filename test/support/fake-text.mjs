@@ -13,6 +13,8 @@ import { createHash } from 'node:crypto'
  * @property {number} width
  * @property {number} height
  * @property {number} clipSkip
+ * @property {number} [guidanceStart]
+ * @property {number} [guidanceEnd]
  */
 
 /**
@@ -20,10 +22,16 @@ import { createHash } from 'node:crypto'
  *
  * @param {FakeJob} job
  */
-export function canonicalText({ prompt, negative, seed, steps, guidance, scheduler, width, height, clipSkip }) {
+export function canonicalText({ prompt, negative, seed, steps, guidance, scheduler, width, height, clipSkip, guidanceStart = 0, guidanceEnd = 1 }) {
   const lists = negative === null ? ['-', '-'] : [negative.ids.join(','), negative.ids_2.join(',')]
-  const thousandths = Math.floor(guidance * 1000 + 0.5)
-  return [prompt.ids.join(','), prompt.ids_2.join(','), ...lists, seed, steps, thousandths, scheduler, width, height, clipSkip].join('|')
+  const savings = [thousandths(guidanceStart), thousandths(guidanceEnd)]
+  const named = savings.join() === '0,1000' ? [] : savings
+  return [prompt.ids.join(','), prompt.ids_2.join(','), ...lists, seed, steps, thousandths(guidance), scheduler, width, height, clipSkip, ...named].join('|')
+}
+
+/** @param {number} value */
+function thousandths(value) {
+  return Math.floor(value * 1000 + 0.5)
 }
 
 /**

@@ -21,6 +21,8 @@ export function translate(request: OpenAiImagesRequest, defaultSteps: number): G
     seed: request.seed,
     num_inference_steps: request.num_inference_steps,
     guidance_scale: request.guidance_scale,
+    guidance_start: request.guidance_start,
+    guidance_end: request.guidance_end,
     scheduler: request.scheduler,
     num_images: request.n,
     width,

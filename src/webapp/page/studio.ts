@@ -149,9 +149,9 @@ export class Studio {
     this.#notice.hide()
     if (file === undefined) return this.#announcer.show('That is no PNG, JPEG or WebP')
     try {
-      const { recipe, same_model: sameModel } = await this.#client.recipe(file)
+      const { recipe, request, same_model: sameModel } = await this.#client.recipe(file)
       if (!this.#run?.active) this.#open({ id: uuid(), createdAt: Date.now(), blob: file, recipe })
-      this.#form.write(fromRecipe(recipe))
+      this.#form.write(fromRecipe({ ...recipe, ...request }))
       this.#announcer.show(sameModel ? HAS_SETTINGS : `${HAS_SETTINGS}. It was made by ${recipe.model} ${recipe.version}; here it will look different`)
     } catch (error) {
       const locked = error instanceof ServerError && error.body.statusCode === 401

@@ -36,6 +36,14 @@ describe('a recipe', () => {
     expect(requestOf(recipe)).toEqual(request)
   })
 
+  it('brings its interval of guidance, and clears one that was there where it has none', () => {
+    const part = fromRecipe({ ...recipe, guidance_start: 0.2, guidance_end: 0.8 })
+    expect(toRequest({ ...settings, ...part }, 9)).toMatchObject({ guidance_start: 0.2, guidance_end: 0.8 })
+    const whole = toRequest({ ...settings, ...part, ...fromRecipe(recipe) }, 9)
+    expect(whole).not.toHaveProperty('guidance_start')
+    expect(whole).not.toHaveProperty('guidance_end')
+  })
+
   it('becomes settings; where less is known, fewer', () => {
     expect(fromRecipe(recipe)).toMatchObject({ size: '8×16', num_images: 1, seed: 3, output_format: 'jpeg', quality: 80 })
     const known = knownOf({ prompt: 'p', num_images: 4, preview_interval: 2, guidance_scale: 3 }, { seed: 5, width: 8, height: 8 })

@@ -7,6 +7,8 @@ export interface Settings {
   size: string
   num_inference_steps: number | undefined
   guidance_scale: number | undefined
+  guidance_start?: number | undefined
+  guidance_end?: number | undefined
   seed: number | undefined
   num_images: number | undefined
   scheduler: string
@@ -33,6 +35,8 @@ export function toRequest(settings: Settings, steps: number): GenerateRequest {
     ...(width === undefined || height === undefined ? {} : { width, height }),
     ...given('num_inference_steps', settings.num_inference_steps),
     ...given('guidance_scale', settings.guidance_scale),
+    ...given('guidance_start', settings.guidance_start),
+    ...given('guidance_end', settings.guidance_end),
     ...given('seed', settings.seed),
     ...(settings.scheduler === '' ? {} : { scheduler: settings.scheduler }),
     num_images: settings.num_images ?? 1,
@@ -51,7 +55,9 @@ function given<K extends string>(name: K, value: number | undefined): { [P in K]
 export function fromRecipe(recipe: Known): Partial<Settings> {
   const { prompt, negative_prompt, num_inference_steps, guidance_scale, seed, scheduler, output_format, quality } = recipe
   const settings = { prompt, negative_prompt, size: sizeName(recipe.width, recipe.height), num_inference_steps, guidance_scale, seed, num_images: 1, scheduler, output_format, quality }
-  return Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined))
+  const known = Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined))
+  // A recipe names these only where they save something: what is in the form must not stay.
+  return { ...known, guidance_start: recipe.guidance_start, guidance_end: recipe.guidance_end }
 }
 
 /** The request that makes the picture of this recipe again, byte for byte. */

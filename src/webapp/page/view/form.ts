@@ -53,6 +53,8 @@ export class Form extends Emitter<Events> {
       size: this.#sizes.value,
       num_inference_steps: this.#number('num_inference_steps'),
       guidance_scale: this.#number('guidance_scale'),
+      guidance_start: this.#number('guidance_start'),
+      guidance_end: this.#number('guidance_end'),
       seed: this.#number('seed'),
       num_images: this.#number('num_images'),
       scheduler: this.#field('scheduler').value,

@@ -1,0 +1,28 @@
+import type { Job } from './job.js'
+import type { Hello } from './protocol.js'
+import { includesSize } from './sizes.js'
+
+/** The feature of a worker that guides only an interval of the steps. */
+export const GUIDANCE_INTERVAL = 'guidance_interval'
+
+/** What of a job not every worker can do. */
+type Needs = Pick<Job, 'width' | 'height' | 'guidanceStart' | 'guidanceEnd'>
+
+/** Whether the worker that said this can do it. One that does not know a field would ignore it, and make another image. */
+export function canMake(hello: Hello, job: Needs): boolean {
+  return includesSize(hello.sizes, job) && (guidesAllSteps(job) || guidesIntervals(hello))
+}
+
+export function guidesIntervals({ features = [] }: Pick<Hello, 'features'>): boolean {
+  return features.includes(GUIDANCE_INTERVAL)
+}
+
+/** What several workers can do together beyond their sizes. */
+export function abilitiesOf(all: readonly Hello[]): Pick<Hello, 'features'> {
+  const features = [...new Set(all.flatMap(({ features = [] }) => features))]
+  return features.length === 0 ? {} : { features }
+}
+
+function guidesAllSteps({ guidanceStart, guidanceEnd }: Needs): boolean {
+  return guidanceStart === 0 && guidanceEnd === 1
+}

@@ -1,0 +1,66 @@
+import { expect, it } from 'vitest'
+import { abilitiesOf, canMake } from '../../src/engine/abilities.js'
+import type { Hello } from '../../src/engine/protocol.js'
+import { ScriptedWorker } from '../support/scripted-worker.js'
+import { generate, startServer } from '../support/server.js'
+import { until } from '../support/wait.js'
+import { startWorker } from '../support/worker.js'
+
+const sizes: Hello['sizes'] = [[64, 64]]
+const old = { sizes } as Hello
+const able = { sizes, features: ['guidance_interval'] } as Hello
+const job = { width: 64, height: 64, guidanceStart: 0, guidanceEnd: 1 }
+
+it('what a worker does not know is kept from it, and so is another size', () => {
+  for (const hello of [old, able]) {
+    expect(canMake(hello, job)).toBe(true)
+    expect(canMake(hello, { ...job, width: 32 })).toBe(false)
+    expect(canMake(hello, { ...job, guidanceEnd: 0.5 })).toBe(hello === able)
+    expect(canMake(hello, { ...job, guidanceStart: 0.5 })).toBe(hello === able)
+  }
+})
+
+it('workers can do together what each of them can', () => {
+  expect(abilitiesOf([old, able, able])).toEqual({ features: ['guidance_interval'] })
+  expect(abilitiesOf([old])).toEqual({})
+})
+
+it('of an old and a new worker only the new one is sent an interval, and the old one has the rest meanwhile', async () => {
+  const server = await startServer({ WORKER: 'connect' })
+  const model = startWorker(server.endpoint, 'model')
+  await server.engine.firstReady
+  const { features: _, ...hello } = server.engine.state.workers[0]!.hello
+  const before = new ScriptedWorker(server.endpoint, 'old', hello)
+  await before.hello()
+  model.kill('SIGTERM')
+  await until('only the old one is left', () => server.engine.state.workers.map(({ name }) => name).join() === 'old')
+  await before.hello()
+  await until('it is welcome', () => before.session !== undefined)
+  const part = { prompt: 'x', guidance_end: 0.5 }
+  await until('the gateway knows', async () => (await generate(server, part)).status === 400)
+  expect(await (await generate(server, part)).json()).toMatchObject({ code: 'UNSUPPORTED_FEATURE', field: 'guidance_end' })
+
+  const after = new ScriptedWorker(server.endpoint, 'new', { ...hello, features: ['guidance_interval'] })
+  await after.hello()
+  await until('it is welcome', () => after.session !== undefined)
+  const wanted = generate(server, part)
+  await until('the new one has it', () => after.jobs.length === 1)
+  expect(after.jobs[0]).toMatchObject({ guidance_end: 0.5 })
+  expect(after.jobs[0]).not.toHaveProperty('guidance_start')
+
+  // The new one is rolled back: what only it could do waits, and what comes after that does not.
+  after.jobs.length = 0
+  await after.hello({ features: [] })
+  await until('it is welcome', () => after.session !== undefined)
+  const whole = generate(server, { prompt: 'x' })
+  await until('one of them has the other', () => before.jobs.length + after.jobs.length === 1)
+  expect([...before.jobs, ...after.jobs][0]).not.toHaveProperty('guidance_end')
+  await before.finish()
+  await after.finish()
+  expect((await whole).status).toBe(200)
+
+  await after.hello()
+  await until('it has it again', () => after.jobs.length === 1)
+  await after.finish()
+  expect((await wanted).status).toBe(200)
+})
