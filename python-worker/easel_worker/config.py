@@ -165,6 +165,17 @@ class Config:
         ),
     ] = False
 
+    max_cache_interval: Annotated[
+        int,
+        Option(
+            "--max-cache-interval",
+            "MAX_CACHE_INTERVAL",
+            options.positive,
+            "the most that a request's cache_interval may be; above 1 more programs are compiled, "
+            "and an image in flight holds more memory",
+        ),
+    ] = 1
+
     methods: Annotated[
         str,
         Option(

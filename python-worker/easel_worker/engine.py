@@ -37,7 +37,8 @@ class Tokens:
 class Job:
     """One image to make. The same job always gives the same pixels.
 
-    `guidance_start` and `guidance_end` are shares of the steps, 0 to 1: see `guided_steps`.
+    `guidance_start` and `guidance_end` are shares of the steps, 0 to 1: see `guided_steps`. With a
+    `cache_interval` above 1 only every so manieth step computes all of the model.
     """
 
     prompt: Tokens
@@ -51,6 +52,7 @@ class Job:
     clip_skip: int = 0
     guidance_start: float = 0.0
     guidance_end: float = 1.0
+    cache_interval: int = 1
 
     @property
     def guided_steps(self) -> range:
@@ -95,6 +97,7 @@ class Limits:
     max_steps: int
     max_guidance_scale: float
     max_images: int
+    max_cache_interval: int = 1
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ def _fake(config: Config) -> Engine:
         warm_ms=config.fake_warm_ms,
         faults=config.fake_faults,
         model=config.model,
+        max_cache_interval=config.max_cache_interval,
     )
     if config.rows is not None:
         settings = dataclasses.replace(settings, rows=config.rows)
@@ -53,6 +54,7 @@ def _sdxl(config: Config, timeline: Timeline | None) -> Engine:
         batch_lanes=config.batch_lanes,
         split_guidance=config.split_guidance,
         methods=config.methods,
+        max_cache_interval=config.max_cache_interval,
         artifacts=config.artifacts,
         compile_behind=True,
     )

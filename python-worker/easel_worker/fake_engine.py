@@ -74,6 +74,7 @@ class FakeSettings:
     rows: int = 8
     faults: tuple[Fault, ...] = ()
     model: Path | None = None
+    max_cache_interval: int = 1
     exit_process: Callable[[int], object] = field(default=os._exit)
 
 
@@ -114,7 +115,12 @@ class FakeEngine:
             rows=self._settings.rows,
             schedulers=SCHEDULERS,
             defaults=Defaults(width, height, 20, 5.0, "euler"),
-            limits=Limits(max_steps=1000, max_guidance_scale=50.0, max_images=16),
+            limits=Limits(
+                max_steps=1000,
+                max_guidance_scale=50.0,
+                max_images=16,
+                max_cache_interval=self._settings.max_cache_interval,
+            ),
             devices=(DeviceInfo(0, "fake"),),
             programs=(ProgramInfo("fake", self._settings.warm_ms / 1000, cached=False),),
             features=(GUIDANCE_INTERVAL,),

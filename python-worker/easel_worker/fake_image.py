@@ -24,7 +24,7 @@ def canonical_text(job: Job) -> str:
     The fields are prompt.ids, prompt.ids_2, negative.ids, negative.ids_2 (both `-` without a
     negative prompt), seed, steps, guidance in thousandths (floor(1000·g + 0.5)), scheduler, width,
     height, clip_skip. What saves operations follows where any of it is on: guidance_start and
-    guidance_end in thousandths.
+    guidance_end in thousandths, cache_interval.
     """
     negative = ("-", "-") if job.negative is None else _lists(job.negative)
     fields = (
@@ -66,8 +66,9 @@ def picture(text: str, width: int, height: int) -> Pixels:
 
 
 def _savings(job: Job) -> tuple[int, ...]:
-    savings = _thousandths(job.guidance_start), _thousandths(job.guidance_end)
-    return () if savings == (0, 1000) else savings
+    interval = _thousandths(job.guidance_start), _thousandths(job.guidance_end)
+    savings = (*interval, job.cache_interval)
+    return () if savings == (0, 1000, 1) else savings
 
 
 def _thousandths(value: float) -> int:

@@ -46,9 +46,10 @@ def jobs(request: protocol.Generate, capabilities: Capabilities) -> tuple[Job, .
         width=request.width,
         height=request.height,
         clip_skip=request.clip_skip,
-        **_given(request, "guidance_start", "guidance_end"),
+        **_given(request, "guidance_start", "guidance_end", "cache_interval"),
     )
     _check_guidance(job, capabilities)
+    _at_most("cache_interval", job.cache_interval, capabilities.limits.max_cache_interval)
     return tuple(replace(job, seed=seed) for seed in request.seeds)
 
 

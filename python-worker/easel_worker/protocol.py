@@ -87,6 +87,7 @@ class Limits:
     max_steps: Positive
     max_guidance_scale: Guidance
     max_images: Positive
+    max_cache_interval: Positive | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +271,7 @@ class Generate:
     trace: str | None = None
     guidance_start: Share | None = None
     guidance_end: Share | None = None
+    cache_interval: Positive | None = None
 
 
 @dataclass(frozen=True, slots=True)

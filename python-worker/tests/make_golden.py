@@ -63,6 +63,7 @@ GENERATE = p.Generate(
 GOOD_TO_GATEWAY: dict[str, p.FromWorker] = {
     "hello": HELLO,
     "hello-coming": replace(HELLO, coming=((512, 512), (640, 384))),
+    "hello-caching": replace(HELLO, limits=replace(HELLO.limits, max_cache_interval=5)),
     "hello-features": replace(HELLO, features=("guidance_interval", "a_feature_of_the_future")),
     "heartbeat": HEARTBEAT,
     "heartbeat-sizes": replace(HEARTBEAT, sizes=((1024, 1024), (768, 512), (512, 512))),
@@ -80,6 +81,7 @@ GOOD_TO_WORKER: dict[str, p.FromGateway] = {
     "generate": GENERATE,
     "generate-least": p.Generate("r", TOKENS, None, (7,), 1, 0.0, "ddim", 512, 512),
     "generate-guidance-interval": replace(GENERATE, guidance_start=0.2, guidance_end=1.0),
+    "generate-cache-interval": replace(GENERATE, cache_interval=3),
     "cancel": p.Cancel("7f3a.1"),
     "drain": p.Drain(20000.0),
 }
@@ -182,6 +184,7 @@ def _bad_headers() -> Iterator[Golden]:
         "generate-flat-prompt": (GENERATE, {"prompt": [49406, 49407]}),
         "generate-half-prompt": (GENERATE, {"prompt": {"ids": [1]}}),
         "generate-guidance-past-the-end": (GENERATE, {"guidance_end": 1.01}),
+        "generate-cache-interval-of-none": (GENERATE, {"cache_interval": 0}),
         "cancel-empty-id": (p.Cancel("x"), {"id": ""}),
         "welcome-no-interval": (p.Welcome("s", 1000.0), {"heartbeat_ms": 0}),
     }

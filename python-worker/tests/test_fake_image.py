@@ -41,12 +41,14 @@ def test_the_text_names_every_field_of_the_job() -> None:
     assert text == f"{ids}|{ids_2}|{no}|{no_2}|9|4|7063|euler|64|48|2"
 
 
-def test_an_interval_of_guidance_is_named_where_there_is_one() -> None:
+def test_what_saves_operations_is_named_where_there_is_any() -> None:
     plain = canonical_text(job_of(generate("a"), 1))
     full = generate("a", guidance_start=0.0, guidance_end=1.0)
     assert canonical_text(job_of(full, 1)) == plain
+    cached = generate("a", cache_interval=3)
+    assert canonical_text(job_of(cached, 1)) == f"{plain}|0|1000|3"
     part = generate("a", guidance_start=0.2, guidance_end=0.8125)
-    assert canonical_text(job_of(part, 1)) == f"{plain}|200|813"
+    assert canonical_text(job_of(part, 1)) == f"{plain}|200|813|1"
 
 
 def test_no_negative_prompt_is_a_dash() -> None:

@@ -28,6 +28,7 @@ def test_one_job_for_each_seed() -> None:
         ({"width": 63}, "size 63x48 is not one of 64x48, 32x32"),
         ({"scheduler": "magic"}, "scheduler 'magic' is not one of euler, "),
         ({"steps": 1001}, "steps is 1001, at most 1000 are allowed"),
+        ({"cache_interval": 2}, "cache_interval is 2, at most 1 are allowed"),
         ({"guidance": 50.5}, "guidance is 50.5, at most 50.0 are allowed"),
         ({"seeds": tuple(range(17))}, "the number of seeds is 17, at most 16"),
         ({"prompt": protocol.TokenIds((1,), (1,) * 77)}, "prompt.ids holds 1 tokens, not 77"),
@@ -45,6 +46,14 @@ def test_an_interval_of_guidance_becomes_the_jobs() -> None:
     made = jobs(request, capabilities())
     assert made == (job_of(request, 3), job_of(request, 4))
     assert made[0].guided_steps == range(1, 3)
+
+
+def test_a_cache_interval_becomes_the_jobs_up_to_the_limit() -> None:
+    able = capabilities(max_cache_interval=3)
+    assert jobs(generate("a", 3, cache_interval=3), able)[0].cache_interval == 3
+    with pytest.raises(InvalidJob, match="cache_interval is 4, at most 3 are allowed"):
+        jobs(generate("a", cache_interval=4), able)
+    assert hello(able, "w1").limits.max_cache_interval == 3
 
 
 def test_an_interval_that_ends_before_it_starts_is_invalid() -> None:

@@ -106,6 +106,7 @@ def _options(chosen: argparse.Namespace, devices: Sequence[jax.Device]) -> Optio
         batch_lanes=chosen.batch_lanes,
         split_guidance=chosen.split_guidance,
         methods=chosen.methods,
+        max_cache_interval=chosen.max_cache_interval,
     )
 
 
@@ -131,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--quantization", default="none", choices=QUANTIZATIONS, help="as the worker's option")
     add("--batch-lanes", type=parse.counts, default=(1,), help="as the worker's option")
     add("--split-guidance", action="store_true", help="as the worker's option")
+    add("--max-cache-interval", type=parse.positive, default=1, help="as the worker's option")
     add("--methods", default="auto", choices=CHOICES, help="how the heavy parts are computed")
     add("--instructions", type=int, default=0, help="show this many of the longest instructions")
     add("--json", type=Path, help="write all counts to this file")

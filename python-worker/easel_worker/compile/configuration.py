@@ -70,6 +70,7 @@ def compile_all(configuration: Configuration, compiler: CountingCompiler) -> Non
         configuration.tokens,
         methods=options.chosen_methods(),
         compiler=compiler,
+        caching=options.caching,
     )
     for size in configuration.sizes:
         programs.add_size(size, options.lane_counts())

@@ -1,5 +1,6 @@
 """Whether a model, its programs and the images in flight fit a chip's memory."""
 
+import re
 from dataclasses import dataclass
 
 from easel_worker.compile.counting import Counted, size
@@ -13,8 +14,8 @@ class Residents:
     Attributes:
         weights: of all parts.
         code: of all programs.
-        image: what a guided image holds between its steps: its state, and the keys and values of
-            its prompts.
+        image: what a guided image holds between its steps: its state, the keys and values of its
+            prompts, and the deep feature where steps may be cached.
         working: the most that one program needs while it runs, with its results.
     """
 
@@ -49,5 +50,5 @@ def residents(params: SdxlParams, counted: list[Counted]) -> Residents:
 
 def _guided_lanes(name: str) -> int:
     """How many lanes a guided denoising program takes; 0 for another one."""
-    found = name.startswith("denoise") and " guided x" in name
-    return int(name.rpartition("x")[2]) if found else 0
+    found = re.search(r"^denoise .* guided(?: cached)? x(\d+)$", name)
+    return int(found[1]) if found else 0

@@ -37,6 +37,9 @@ def check_job(
     if not 0 <= job.guidance_start <= job.guidance_end <= 1:
         interval = f"{job.guidance_start} to {job.guidance_end}"
         raise InvalidJob(f"guidance_start to guidance_end must be within 0 to 1, not {interval}")
+    if not 1 <= job.cache_interval <= limits.max_cache_interval:
+        most = limits.max_cache_interval
+        raise InvalidJob(f"cache_interval must be 1 to {most}, not {job.cache_interval}")
     if not 0 <= job.seed < 2**32:
         raise InvalidJob(f"seed must be 0 to {2**32 - 1}, not {job.seed}")
     if not 0 <= job.clip_skip <= most_skipped:

@@ -74,6 +74,7 @@ def assemble(
         (len(text.ids), len(text.ids_2)),
         methods=options.chosen_methods(),
         compiler=_Attentive(_compiler(options, report), timeline, (params, digested)),
+        caching=options.caching,
     )
 
     def add_size(size: Size) -> None:

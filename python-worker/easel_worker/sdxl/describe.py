@@ -66,6 +66,11 @@ def describe(folder: Path, options: Options) -> Description:
             raise ConfigError(
                 f"size {width}x{height}: width and height must be multiples of {config.vae_scale}"
             )
+    if options.caching and len(config.unet.channels) == 1:
+        raise ConfigError(
+            f"{folder}: its UNet has one level, so nothing lies below it that could be kept: leave "
+            "max_cache_interval at 1"
+        )
     trained = int(config.scheduler.get("num_train_timesteps", 1000))
     most = options.limits
     capabilities = Capabilities(
@@ -75,7 +80,12 @@ def describe(folder: Path, options: Options) -> Description:
         rows=options.chosen_rows(),
         schedulers=sampler.offered(config.scheduler),
         defaults=preferences.defaults,
-        limits=Limits(min(most.max_steps, trained), most.max_guidance_scale, most.max_images),
+        limits=Limits(
+            min(most.max_steps, trained),
+            most.max_guidance_scale,
+            most.max_images,
+            options.max_cache_interval,
+        ),
         devices=tuple(DeviceInfo(d.id, d.device_kind) for d in options.chosen_devices()),
         features=(GUIDANCE_INTERVAL,),
     )

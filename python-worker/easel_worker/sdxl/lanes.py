@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from jax import Array
 
 from easel_worker.engine import Job
-from easel_worker.sdxl.programs import Conditions, LaneInput, Size, State, StepNumbers
+from easel_worker.sdxl.programs import Conditions, Kept, LaneInput, Size, State, StepNumbers
 from easel_worker.sdxl.samplers.table import Coefficients, Table
 from easel_worker.sdxl.step_plan import PlannedStep, plan_steps
 
@@ -23,6 +24,7 @@ class SdxlLane:
         state: after `step` steps.
         alone: what the prompt alone says to the steps of a guided image that are not guided; None
             where all of them are.
+        deep: the deep feature of the last whole step, as long as a step to come needs it.
         plan: how each of its steps is made.
     """
 
@@ -32,6 +34,7 @@ class SdxlLane:
     state: State
     step: int = 0
     alone: Conditions | None = None
+    deep: Array | None = None
     plan: tuple[PlannedStep, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -49,12 +52,26 @@ class SdxlLane:
         conditions = self.alone if alone else self.conditions
         if conditions is None:
             raise RuntimeError("a step without guidance was not planned when the lane was started")
-        return LaneInput(self.state, conditions)
+        if not self.next.cached:
+            return LaneInput(self.state, conditions)
+        if self.deep is None:
+            raise RuntimeError("a cached step was planned before a whole one")
+        return LaneInput(self.state, conditions, self.deep)
 
     @property
     def next(self) -> PlannedStep:
         """How the next step is made."""
         return self.plan[self.step]
+
+    def advance(self, made: State | Kept) -> None:
+        """Take what the next step made, and let go of what no step to come needs."""
+        if isinstance(made, Kept):
+            self.state, self.deep = made
+        else:
+            self.state = made
+        self.step += 1
+        if self.step == len(self.plan) or not self.next.cached:
+            self.deep = None
 
 
 class LaneCounts(NamedTuple):
@@ -71,6 +88,7 @@ class Call:
     lanes: tuple[SdxlLane, ...]
     guided: bool
     padding: int
+    cached: bool = False
 
     @property
     def rows_padded(self) -> int:
@@ -84,21 +102,22 @@ class Call:
 
 
 def plan_calls(lanes: Sequence[SdxlLane], lane_counts: LaneCounts) -> list[Call]:
-    """Split lanes into calls of programs, those apart whose next step is guided or not, in order.
+    """Split lanes into calls of programs by how their next step is made, else in order.
 
     Args:
         lanes: to advance, of one size.
         lane_counts: how many lanes the programs take.
     """
     calls = []
-    for guided, counts in ((True, lane_counts.guided), (False, lane_counts.unguided)):
-        rest = tuple(lane for lane in lanes if lane.next.guided is guided)
+    for guided, cached in ((True, False), (False, False), (True, True), (False, True)):
+        counts = lane_counts.guided if guided else lane_counts.unguided
+        rest = tuple(lane for lane in lanes if lane.next == PlannedStep(guided, cached))
         while rest:
             # The largest program that they fill; failing that the smallest, in part for nothing.
             filled = [count for count in counts if count <= len(rest)]
             taken = filled[-1] if filled else counts[0]
             padding = max(taken - len(rest), 0)
-            calls.append(Call(rest[:taken], guided, padding))
+            calls.append(Call(rest[:taken], guided, padding, cached))
             rest = rest[taken:]
     return calls
 

@@ -49,6 +49,8 @@ class Options:
             there are as many images a second as without.
         methods: how the heavy parts are computed: "auto", "plain" or "fast"; see `methods`.
         artifacts: a folder of programs that were compiled ahead; see `artifacts`.
+        max_cache_interval: the most that a request's cache_interval may be. Above 1 there are more
+            programs, and whole steps also give their deep feature.
         compile_behind: sizes other than the default are compiled while images of it are made
             already; without, before any.
     """
@@ -65,6 +67,7 @@ class Options:
     split_guidance: bool = False
     methods: str = "auto"
     artifacts: Path | None = None
+    max_cache_interval: int = 1
     compile_behind: bool = False
 
     def __post_init__(self) -> None:
@@ -80,6 +83,8 @@ class Options:
             raise ValueError(f"batch_lanes is {self.batch_lanes!r}: choose counts of 1 or more")
         if self.rows is not None and self.rows < 2:
             raise ValueError(f"rows is {self.rows}: a guided image needs 2")
+        if self.max_cache_interval < 1:
+            raise ValueError(f"max_cache_interval is {self.max_cache_interval}: 1 is off")
         if self.devices is not None and not self.devices:
             raise ValueError("devices is empty: name one, or leave it out for all")
 
@@ -107,6 +112,11 @@ class Options:
     def chosen_methods(self) -> Methods:
         """How the heavy parts of the model are computed."""
         return methods.choose(self.methods, self.chosen_devices()[0].platform)
+
+    @property
+    def caching(self) -> bool:
+        """Whether steps can be computed over the deep feature of earlier ones."""
+        return self.max_cache_interval > 1
 
     def chosen_rows(self) -> int:
         """How many rows a step takes."""

@@ -15,17 +15,31 @@ from easel_worker.sdxl.config import SdxlConfig
 from easel_worker.sdxl.lanes import LaneCounts
 from easel_worker.sdxl.methods import Methods
 from easel_worker.sdxl.model import SdxlParams
-from easel_worker.sdxl.programs import Conditions, LaneInput, Prompt, Size, State, StepNumbers
+from easel_worker.sdxl.programs import (
+    Conditions,
+    Kept,
+    LaneInput,
+    Prompt,
+    Size,
+    State,
+    StepNumbers,
+)
 from easel_worker.sdxl.samplers.table import Coefficients
 from easel_worker.sdxl.sharding import replicated
 
 
 class DenoiseKey(NamedTuple):
-    """Which denoising program: how many lanes it takes, and whether they are guided."""
+    """Which denoising program: how many lanes it takes, whether they are guided, and whether it is
+    of the top level alone, over a deep feature that was kept."""
 
     size: Size
     lanes: int
     guided: bool
+    cached: bool = False
+
+    def __str__(self) -> str:
+        cached = " cached" if self.cached else ""
+        return f"{self.size} {'guided' if self.guided else 'unguided'}{cached} x{self.lanes}"
 
 
 class ProgramSet:
@@ -40,6 +54,7 @@ class ProgramSet:
         *,
         methods: Methods,
         compiler: Compiler,
+        caching: bool = False,
     ) -> None:
         """Compile what does not depend on the size.
 
@@ -50,12 +65,15 @@ class ProgramSet:
             tokens: how many ids a text has for each encoder.
             methods: how they compute.
             compiler: makes each program.
+            caching: whole steps keep their deep feature, and there are programs for steps that use
+                it.
         """
         self._config = config
         self._params = params
         self._mesh = mesh
         self._methods = methods
         self._compiler = compiler
+        self._caching = caching
         self._all: list[Program] = []
         self._begin: dict[Size, Program] = {}
         self._denoise: dict[DenoiseKey, Program] = {}
@@ -110,8 +128,8 @@ class ProgramSet:
         """`programs.begin` without its keywords."""
         return self._begin[size].run
 
-    def denoise(self, key: DenoiseKey) -> Callable[..., tuple[State, ...]]:
-        """`programs.denoise` without its keywords."""
+    def denoise(self, key: DenoiseKey) -> Callable[..., tuple[State | Kept, ...]]:
+        """`programs.denoise` without its keywords; of whole steps if caching, `denoise_keeping`."""
         return self._denoise[key].run
 
     def decode(self, size: Size) -> Callable[..., jax.Array]:
@@ -137,17 +155,29 @@ class ProgramSet:
 
     def _add_denoise(self, key: DenoiseKey, state: State) -> None:
         lane = LaneInput(state, self._conditions[2 if key.guided else 1])
-        denoise = partial(
-            programs.denoise,
-            config=self._config,
-            mesh=self._mesh,
-            size=key.size,
-            methods=self._methods,
-        )
-        name = f"denoise {key.size} {'guided' if key.guided else 'unguided'} x{key.lanes}"
-        lanes = (lane,) * key.lanes
-        numbers = _numbers(key.lanes)
-        self._denoise[key] = self._compile(name, denoise, self._params.unet, lanes, numbers)
+        parts: dict[str, Any] = {
+            "config": self._config,
+            "mesh": self._mesh,
+            "size": key.size,
+            "methods": self._methods,
+        }
+        denoise = partial(programs.denoise, **parts)
+        if not self._caching:
+            self._compile_denoise(key, denoise, lane)
+            return
+        keeping = partial(programs.denoise_keeping, **parts)
+        arguments = self._compile_denoise(key, keeping, lane)
+        kept: tuple[Kept, ...] = jax.eval_shape(keeping, *arguments)
+        cached = key._replace(cached=True)
+        self._compile_denoise(cached, denoise, lane._replace(deep=kept[0].deep))
+
+    def _compile_denoise(
+        self, key: DenoiseKey, denoise: Callable[..., Any], lane: LaneInput
+    ) -> tuple[Any, ...]:
+        """Gives the shapes of the arguments."""
+        arguments = (self._params.unet, (lane,) * key.lanes, _numbers(key.lanes))
+        self._denoise[key] = self._compile(f"denoise {key}", denoise, *arguments)
+        return arguments
 
     def _add_preview(self, size: Size, state: State) -> None:
         shrink = programs.preview_shrink(self._config, size)

@@ -69,10 +69,22 @@ class Conditions(NamedTuple):
 
 
 class LaneInput(NamedTuple):
-    """A lane's arrays for one step."""
+    """A lane's arrays for one step.
+
+    With the deep feature of an earlier step, [rows, h, w, channels], only the UNet's top level is
+    computed; see `unet.apply_top`.
+    """
 
     state: State
     conditions: Conditions
+    deep: Array | None = None
+
+
+class Kept(NamedTuple):
+    """A lane after a whole step: its state, and the deep feature of its rows, as in `LaneInput`."""
+
+    state: State
+    deep: Array
 
 
 class StepNumbers(NamedTuple):
@@ -169,7 +181,7 @@ def denoise(
 
     Args:
         params: of the UNet, a copy on each device.
-        lanes: what to advance.
+        lanes: what to advance, all with a deep feature or none.
         numbers: by how much, [lanes] each.
         config: the model's.
         mesh: the devices; their number (for guided lanes that of pairs) divides that of the lanes.
@@ -179,31 +191,72 @@ def denoise(
     Returns:
         The lanes' new states, in order.
     """
+    states, _ = _step(
+        params, lanes, numbers, config=config, mesh=mesh, size=size, methods=methods, keep=False
+    )
+    return tuple(State(states.sample[i], states.image[i]) for i in range(len(lanes)))
 
+
+def denoise_keeping(
+    params: Params,
+    lanes: tuple[LaneInput, ...],
+    numbers: StepNumbers,
+    *,
+    config: SdxlConfig,
+    mesh: Mesh,
+    size: Size,
+    methods: Methods,
+) -> tuple[Kept, ...]:
+    """As `denoise` of lanes without a deep feature, which it gives for the steps to come."""
+    states, deep = _step(
+        params, lanes, numbers, config=config, mesh=mesh, size=size, methods=methods, keep=True
+    )
+    assert deep is not None
+    return tuple(Kept(State(states.sample[i], states.image[i]), deep[i]) for i in range(len(lanes)))
+
+
+def _step(
+    params: Params,
+    lanes: tuple[LaneInput, ...],
+    numbers: StepNumbers,
+    *,
+    config: SdxlConfig,
+    mesh: Mesh,
+    size: Size,
+    methods: Methods,
+    keep: bool,
+) -> tuple[State, Array | None]:
+    """The lanes' states [lanes, ...], and where it is to be kept their deep feature [lanes, ...].
+
+    The feature is split over the devices as the conditions are.
+    """
     guided = lanes[0].conditions.pooled.shape[0] == GUIDED_ROWS
 
     def on_each_device(
-        params: Params, arrays: tuple[State, Conditions], numbers: StepNumbers
-    ) -> State:
+        params: Params, arrays: tuple[State, Conditions, Array | None], numbers: StepNumbers
+    ) -> tuple[State, Array | None]:
         lanes = LaneInput(*arrays)
         with jax.named_scope("unet"):
-            output = _predict(params, lanes, numbers, config=config, size=size, methods=methods)
+            output, deep = _predict(
+                params, lanes, numbers, config=config, size=size, methods=methods
+            )
             if guided:
                 output = _guide(output, numbers)
         with jax.named_scope("advance"):
-            return _advance(lanes.state, output[:, 0], numbers)
+            state = _advance(lanes.state, output[:, 0], numbers)
+        return state, deep if keep else None
 
     stacked: LaneInput = jax.tree.map(lambda *arrays: jnp.stack(arrays), *lanes)
     each = BY_LANE if guided else BY_LANE_EVERYWHERE
     rows = BY_LANE_AND_ROW if guided else BY_LANE_EVERYWHERE
-    states = jax.shard_map(
+    stepped: tuple[State, Array | None] = jax.shard_map(
         on_each_device,
         mesh=mesh,
-        in_specs=(WHOLE, (each, rows), each),
-        out_specs=each,
+        in_specs=(WHOLE, (each, rows, rows), each),
+        out_specs=(each, rows),
         check_vma=False,  # kernels' results do not say over what they vary
-    )(params, (stacked.state, stacked.conditions), numbers)
-    return tuple(State(states.sample[i], states.image[i]) for i in range(len(lanes)))
+    )(params, (stacked.state, stacked.conditions, stacked.deep), numbers)
+    return stepped
 
 
 def _predict(
@@ -214,13 +267,16 @@ def _predict(
     config: SdxlConfig,
     size: Size,
     methods: Methods,
-) -> Array:
-    """The UNet's output for those rows of each lane that are here: [lanes, rows, ...], float32."""
+) -> tuple[Array, Array | None]:
+    """The UNet's output for those rows of each lane that are here: [lanes, rows, ...], float32.
+
+    With the deep feature [lanes, rows, h, w, channels] of a whole step.
+    """
     count, rows = lanes.conditions.pooled.shape[:2]
     conditions = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), lanes.conditions)
     given = conditions.context
     projected = isinstance(given, PromptContext)
-    output = unet.apply_to_prompt(
+    arguments = (
         params,
         config.unet,
         jnp.repeat(lanes.state.sample, rows, axis=0),
@@ -228,9 +284,17 @@ def _predict(
         given if projected else unet.project_context(params, config.unet, given),
         conditions.pooled,
         time_ids(size, rows=count * rows),
-        methods=methods,
     )
-    return output.astype(jnp.float32).reshape(count, rows, *output.shape[1:])
+
+    def by_lane(array: Array) -> Array:
+        return array.reshape(count, rows, *array.shape[1:])
+
+    if lanes.deep is None:
+        whole = unet.apply_whole(*arguments, methods=methods)
+        return by_lane(whole.output.astype(jnp.float32)), by_lane(whole.deep)
+    deep = lanes.deep.reshape(-1, *lanes.deep.shape[2:])
+    output = unet.apply_top(*arguments, deep=deep, methods=methods)
+    return by_lane(output.astype(jnp.float32)), None
 
 
 def _guide(output: Array, numbers: StepNumbers) -> Array:

@@ -78,12 +78,12 @@ class Runner:
         calls = plan_calls(lanes, self._lane_counts)
         for call in calls:
             padded = call.padded
-            run = self._programs.denoise(DenoiseKey(lanes[0].size, len(padded), call.guided))
+            key = DenoiseKey(lanes[0].size, len(padded), call.guided, call.cached)
             inputs = tuple(lane.input for lane in padded)
-            states = run(self._params.unet, inputs, step_numbers(padded))
-            for lane, state in zip(call.lanes, states, strict=False):  # the rest is padding
-                lane.state = state
-                lane.step += 1
+            run = self._programs.denoise(key)
+            made = run(self._params.unet, inputs, step_numbers(padded))
+            for lane, each in zip(call.lanes, made, strict=False):  # the rest is padding
+                lane.advance(each)
         _wait([lane.state for lane in lanes])
         return sum(call.rows_padded for call in calls)
 

@@ -14,6 +14,17 @@ from easel_worker.sdxl.params import Params, ParamTree
 from easel_worker.sdxl.unet_blocks import LevelContext
 
 
+class Whole(NamedTuple):
+    """What the whole UNet makes: the output, and the deep feature.
+
+    The deep feature is what the top level gets from below on its way up, after the upsampling
+    [B, h, w, channels below]. `apply_top` takes it instead of all that is below.
+    """
+
+    output: Array
+    deep: Array
+
+
 class PromptContext(NamedTuple):
     """The prompt's keys and values for every cross attention, by level from full resolution."""
 
@@ -104,9 +115,25 @@ def apply_to_prompt(  # noqa: PLR0917 (as apply)
     methods: Methods = PLAIN,
 ) -> Array:
     """As `apply`, for a prompt that has been through `project_context`."""
+    return apply_whole(
+        tree, config, sample, timestep, prompt, pooled, time_ids, methods=methods
+    ).output
+
+
+def apply_whole(  # noqa: PLR0917 (as apply)
+    tree: Params,
+    config: UNetConfig,
+    sample: Array,
+    timestep: Array,
+    prompt: PromptContext,
+    pooled: Array,
+    time_ids: Array,
+    *,
+    methods: Methods = PLAIN,
+) -> Whole:
+    """As `apply_to_prompt`, with the deep feature."""
     time = jax.nn.silu(_embed_conditions(tree, config, timestep, pooled, time_ids))
-    with jax.named_scope("conv_in"):
-        x = layers.conv(tree["conv_in"], sample.astype(time.dtype))
+    x = _conv_in(tree, sample, time)
     skips = [x]
     levels = range(len(config.channels))
     down = partial(unet_blocks.down, methods=methods)
@@ -118,8 +145,49 @@ def apply_to_prompt(  # noqa: PLR0917 (as apply)
     with jax.named_scope("mid"):
         x = unet_blocks.mid(tree["mid"], config, x, time, prompt.mid, methods=methods)
     for level in reversed(levels):
+        deep = x  # at last, of the top level
         with jax.named_scope(f"up_{level}"):
             x = up(tree["up"][level], config, x, time, prompt.up[level], skips=skips)
+    return Whole(_conv_out(tree, config, x, methods), deep)
+
+
+def apply_top(  # noqa: PLR0917 (as apply)
+    tree: Params,
+    config: UNetConfig,
+    sample: Array,
+    timestep: Array,
+    prompt: PromptContext,
+    pooled: Array,
+    time_ids: Array,
+    *,
+    deep: Array,
+    methods: Methods = PLAIN,
+) -> Array:
+    """As `apply_to_prompt`, but only the level of full resolution, over an earlier deep feature.
+
+    This is DeepCache with `cache_branch_id` 2, as far as SDXL's two layers a level are concerned.
+
+    https://github.com/horseee/DeepCache/blob/d0c7bffcea29a612ee7d40bea4a28e74fad69edd/DeepCache/extension/deepcache.py#L24
+    """
+    time = jax.nn.silu(_embed_conditions(tree, config, timestep, pooled, time_ids))
+    x = _conv_in(tree, sample, time)
+    # What the downsampling would make goes to the levels below.
+    level = {name: part for name, part in tree["down"][0].items() if name != "downsample"}
+    with jax.named_scope("down_0"):
+        _, more = unet_blocks.down(level, config, x, time, prompt.down[0], methods=methods)
+    with jax.named_scope("up_0"):
+        x = unet_blocks.up(
+            tree["up"][0], config, deep, time, prompt.up[0], skips=[x, *more], methods=methods
+        )
+    return _conv_out(tree, config, x, methods)
+
+
+def _conv_in(tree: Params, sample: Array, time: Array) -> Array:
+    with jax.named_scope("conv_in"):
+        return layers.conv(tree["conv_in"], sample.astype(time.dtype))
+
+
+def _conv_out(tree: Params, config: UNetConfig, x: Array, methods: Methods) -> Array:
     with jax.named_scope("conv_out"):
         return layers.norm_silu_conv(
             tree["norm_out"],

@@ -24,6 +24,20 @@ REPERTOIRE = Repertoire(
 
 OF_ONE_SIZE = replace(REPERTOIRE, sizes=SIZES[:1])
 
+SAVING = replace(
+    OF_ONE_SIZE,
+    steps=(2, 5, 7),
+    guidances=(1.0, 7.0, 7.0),
+    savings=(
+        {},
+        {"cache_interval": 2},
+        {"cache_interval": 3},
+        {"guidance_start": 0.25, "guidance_end": 0.75},
+        {"guidance_end": 0.5, "cache_interval": 2},
+        {"guidance_start": 0.3, "guidance_end": 0.8, "cache_interval": 3},
+    ),
+)
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -52,6 +66,15 @@ def test_on_one_device(engine: SdxlEngine) -> None:
     assert tally.wrong == []
     assert tally.images > 700
     assert tally.cut_short > 150
+
+
+def test_with_fewer_operations(folder: Path) -> None:
+    """Steps with guidance and without, whole and cached, change places in every lane."""
+    saving = Options(devices=jax.devices()[:1], rows=5, sizes=[], max_cache_interval=3)
+    company = Company(warm(folder, saving), SAVING)
+    tally = played(company, range(3000, 3060))
+    assert tally.wrong == []
+    assert tally.images > 200
 
 
 def test_on_four_devices_wherever_a_lane_comes_to_lie(engine: SdxlEngine, folder: Path) -> None:

@@ -42,6 +42,8 @@ class Repertoire:
     steps: Sequence[int] = (1, 2, 3, 4)
     guidances: Sequence[float] = (0.0, 1.0, 1.5, 7.0)
     seeds: Sequence[int] = (0, 7, 2**32 - 1)
+    savings: Sequence[dict[str, Any]] = ({},)
+    """Fields of requests that leave operations out."""
     kinds: int = 60
     """How many kinds of requests there are: combinations of all but the seeds."""
 
@@ -63,7 +65,11 @@ class Repertoire:
             "height": height,
             "clip_skip": rng.choice([0, 0, 1]),
             "preview_every": rng.choice([0, 0, 1]),
+            **self._saved(rng),
         }
+
+    def _saved(self, rng: random.Random) -> dict[str, Any]:
+        return rng.choice(self.savings) if len(self.savings) > 1 else self.savings[0]
 
 
 @dataclass

@@ -50,6 +50,7 @@ def job_of(request: Generate, seed: int) -> Job:
         clip_skip=request.clip_skip,
         guidance_start=start,
         guidance_end=end,
+        cache_interval=request.cache_interval or 1,
     )
 
 
