@@ -43,7 +43,8 @@ function options() {
  * @param {string} file prompts, one a line
  */
 async function tokenize(model, file) {
-  const { SdxlTokenizers } = await import('../dist/tokenizer/index.js')
+  // By a name that is made up here: what is built is not there when types are checked.
+  const { SdxlTokenizers } = /** @type {typeof import('../src/tokenizer/index.js')} */ (await import(new URL('../dist/tokenizer/index.js', import.meta.url).href))
   const tokenizers = await SdxlTokenizers.fromModelFolder(model).catch((/** @type {Error} */ error) => { throw new StepError(error.message) })
   const lines = readFileSync(file, 'utf8').split('\n').map((line) => line.trim()).filter(Boolean)
   if (lines.length === 0) throw new StepError(`${file} holds no prompts, one a line`)

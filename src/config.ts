@@ -39,6 +39,7 @@ export const options = {
   defaultScheduler: optional({ env: 'DEFAULT_SCHEDULER', value: 'name', doc: "scheduler of requests without it. Default: the model's.", parse: (value: string) => value }),
   defaultGuidanceStart: number('DEFAULT_GUIDANCE_START', 0, { min: 0, max: 1 }, 'guidance_start of requests without it: the share of the steps before which guidance is left out.'),
   defaultGuidanceEnd: number('DEFAULT_GUIDANCE_END', 1, { min: 0, max: 1 }, 'guidance_end of requests without it: the share of the steps after which guidance is left out.'),
+  defaultCacheInterval: number('DEFAULT_CACHE_INTERVAL', 1, { min: 1, max: 1000, ...whole }, 'cache_interval of requests without it: only every so manieth step computes all of the model. Above 1 the workers must allow it (their MAX_CACHE_INTERVAL).'),
 
   otlpEndpoint: optional({ env: 'OTEL_EXPORTER_OTLP_ENDPOINT', value: 'url', doc: 'OTLP/HTTP collector that traces are sent to, for example http://otel-collector:4318; the OTEL_* variables of the OpenTelemetry SDK for sampling and headers count too. Default: no traces.', parse: parseUrl }),
   otelServiceName: text('OTEL_SERVICE_NAME', 'easel', 'Name of the service in traces.'),

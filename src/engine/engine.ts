@@ -208,7 +208,7 @@ export class Engine {
   }
 
   #onSizes({ hello }: ConnectedWorker): void {
-    const all = [hello, ...[...this.#registry.workers.values()].map((worker) => worker.hello)]
+    const all: [Hello, ...Hello[]] = [hello, ...[...this.#registry.workers.values()].map((worker) => worker.hello)]
     this.#capabilities = { ...together(hello, all), ...abilitiesOf(all) }
     this.#dispatcher.pump()
   }

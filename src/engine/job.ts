@@ -17,6 +17,8 @@ export interface Job {
   /** Shares of the steps, 0 to 1, between which guidance is on. */
   readonly guidanceStart: number
   readonly guidanceEnd: number
+  /** Only every so manieth step computes all of the model; 1 is every step. */
+  readonly cacheInterval: number
   /** W3C traceparent, for the worker's logs. */
   readonly trace?: string | undefined
 }

@@ -47,7 +47,7 @@ export interface Hello {
     scheduler: string
     negative_prompt: string
   }
-  limits: { max_steps: number; max_guidance_scale: number; max_images: number }
+  limits: { max_steps: number; max_guidance_scale: number; max_images: number; max_cache_interval?: number }
   devices: { id: number; kind: string }[]
   programs: { name: string; seconds: number; cached: boolean }[]
   /** Sizes that are still being compiled. */
@@ -115,6 +115,7 @@ export interface Generate {
   trace?: string
   guidance_start?: number
   guidance_end?: number
+  cache_interval?: number
 }
 
 /** A worker's message: the header by kind, and the binary that comes with it. */

@@ -16,6 +16,7 @@ export interface Recipe {
   /** Where not all steps are guided, or the server's own defaults say so. */
   readonly guidance_start?: number
   readonly guidance_end?: number
+  readonly cache_interval?: number
   /** The model's name, and the digest of its weights. */
   readonly model: string
   readonly model_digest: string
@@ -50,6 +51,7 @@ export function parametersText(recipe: Recipe): string {
     `CFG scale: ${recipe.guidance_scale}`,
     ...setting('CFG start', recipe.guidance_start),
     ...setting('CFG end', recipe.guidance_end),
+    ...setting('Cache interval', recipe.cache_interval),
     `Seed: ${recipe.seed}`,
     `Size: ${recipe.width}x${recipe.height}`,
     `Model hash: ${recipe.model_digest.slice(0, 10)}`,

@@ -7,6 +7,7 @@ import { HealthResponse } from '../schemas/health.js'
 import { ref } from '../schemas/ref.js'
 import { success } from '../schemas/success.js'
 import { type Defaults, defaultsOf } from '../service/resolve.js'
+import { mostCached } from '../engine/abilities.js'
 import { defaultSavings } from '../service/savings.js'
 import type { ImageService } from '../service/service.js'
 
@@ -73,7 +74,7 @@ function describe({ engine, service, defaults, version }: HealthParts): HealthRe
     schedulers: model?.schedulers ?? [],
     features: model?.features ?? [],
     defaults: model === undefined ? null : { ...defaultsOf(model, defaults), ...defaultSavings(defaults) },
-    limits: model === undefined ? null : { num_inference_steps: model.limits.max_steps, guidance_scale: model.limits.max_guidance_scale, num_images: model.limits.max_images },
+    limits: model === undefined ? null : { num_inference_steps: model.limits.max_steps, guidance_scale: model.limits.max_guidance_scale, num_images: model.limits.max_images, cache_interval: mostCached(model) },
     requests: { in_flight: service.ledger.inFlight, queued, limit: service.queueLimit },
     workers: {
       expected: workersExpected,

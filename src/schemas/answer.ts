@@ -19,6 +19,7 @@ export const Recipe = Type.Object(
     quality: Type.Optional(Type.Integer()),
     guidance_start: Type.Optional(Type.Number()),
     guidance_end: Type.Optional(Type.Number()),
+    cache_interval: Type.Optional(Type.Integer()),
     model: Type.String(),
     model_digest: Type.String(),
     version: Type.String()

@@ -45,8 +45,8 @@ export const healthExample: HealthResponse = {
   sizes: [[1024, 1024]],
   schedulers: ['euler', 'ddim'],
   features: ['guidance_interval'],
-  defaults: { negative_prompt: '', num_inference_steps: 40, guidance_scale: 5, width: 1024, height: 1024, scheduler: 'euler', guidance_start: 0, guidance_end: 1 },
-  limits: { num_inference_steps: 100, guidance_scale: 50, num_images: 4 },
+  defaults: { negative_prompt: '', num_inference_steps: 40, guidance_scale: 5, width: 1024, height: 1024, scheduler: 'euler', guidance_start: 0, guidance_end: 1, cache_interval: 1 },
+  limits: { num_inference_steps: 100, guidance_scale: 50, num_images: 4, cache_interval: 3 },
   requests: { in_flight: 3, queued: 1, limit: 64 },
   workers: { expected: 1, ready: 1, list: [{ name: 'worker-0', pid: 17, devices: ['TPU v5 lite'], rows: 4, rows_in_use: 4, steps_total: 51_234, silent_seconds: 0.2 }] }
 }

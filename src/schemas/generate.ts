@@ -19,6 +19,7 @@ export const GenerateRequest = Type.Object(
     guidance_scale: Type.Optional(Type.Number({ minimum: 0, maximum: 100, description: 'Classifier-free guidance; 1 or less turns it off.' })),
     guidance_start: Type.Optional(Type.Number({ ...share, description: 'Share of the steps before which guidance is left out, so that they cost half.' })),
     guidance_end: Type.Optional(Type.Number({ ...share, description: 'Share of the steps after which guidance is left out; at least guidance_start. Of N steps, counted from 0, those from ⌊guidance_start·N⌋ to before ⌊guidance_end·N⌋ are guided.' })),
+    cache_interval: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, description: 'Only every so manieth step computes all of the model, the others its top level over what the last whole one found below (DeepCache). At most the limit in GET /health.' })),
     width: Type.Optional(Type.Integer({ ...size, description: 'Pixels. A size that the model has compiled programs for; /health lists them.' })),
     height: Type.Optional(Type.Integer({ ...size, description: 'Pixels.' })),
     scheduler: Type.Optional(Type.String({ maxLength: 64, description: 'Sampler, for example euler or dpmpp_2m; /health lists them.' })),

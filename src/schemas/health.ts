@@ -13,11 +13,11 @@ export const HealthResponse = Type.Object(
     defaults: Type.Union([
       Type.Null(),
       Type.Object(
-        { negative_prompt: Type.String(), num_inference_steps: Type.Integer(), guidance_scale: Type.Number(), width: Type.Integer(), height: Type.Integer(), scheduler: Type.String(), guidance_start: Type.Number(), guidance_end: Type.Number() },
+        { negative_prompt: Type.String(), num_inference_steps: Type.Integer(), guidance_scale: Type.Number(), width: Type.Integer(), height: Type.Integer(), scheduler: Type.String(), guidance_start: Type.Number(), guidance_end: Type.Number(), cache_interval: Type.Integer() },
         { description: 'What requests get for the fields that they leave out.' }
       )
     ]),
-    limits: Type.Union([Type.Null(), Type.Object({ num_inference_steps: Type.Integer(), guidance_scale: Type.Number(), num_images: Type.Integer() }, { description: 'The most that a request may ask for.' })]),
+    limits: Type.Union([Type.Null(), Type.Object({ num_inference_steps: Type.Integer(), guidance_scale: Type.Number(), num_images: Type.Integer(), cache_interval: Type.Integer() }, { description: 'The most that a request may ask for.' })]),
     requests: Type.Object({ in_flight: Type.Integer(), queued: Type.Integer(), limit: Type.Integer() }),
     workers: Type.Object({
       expected: Type.Integer(),

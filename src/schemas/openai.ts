@@ -29,6 +29,7 @@ export const OpenAiImagesRequest = Type.Object(
     guidance_scale: maybe(Type.Number({ minimum: 0, maximum: 100, description: 'As in POST /generate.' })),
     guidance_start: maybe(Type.Number({ minimum: 0, maximum: 1, description: 'As in POST /generate.' })),
     guidance_end: maybe(Type.Number({ minimum: 0, maximum: 1, description: 'As in POST /generate.' })),
+    cache_interval: maybe(Type.Integer({ minimum: 1, maximum: 1000, description: 'As in POST /generate.' })),
     scheduler: maybe(Type.String({ maxLength: 64, description: 'As in POST /generate.' }))
   },
   { $id: 'OpenAiImagesRequest' }

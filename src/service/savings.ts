@@ -1,4 +1,4 @@
-import { guidesIntervals } from '../engine/abilities.js'
+import { guidesIntervals, mostCached } from '../engine/abilities.js'
 import type { Hello } from '../engine/protocol.js'
 import { EaselError } from '../errors.js'
 
@@ -6,20 +6,22 @@ import { EaselError } from '../errors.js'
 export interface Savings {
   readonly guidance_start: number
   readonly guidance_end: number
+  readonly cache_interval: number
 }
 
 /** Every operation is done: what a request gets that says nothing, where the operator says nothing. */
-export const NOTHING_SAVED: Savings = { guidance_start: 0, guidance_end: 1 }
+export const NOTHING_SAVED: Savings = { guidance_start: 0, guidance_end: 1, cache_interval: 1 }
 
 /** The operator's word for requests that say nothing. */
 export interface SavingsDefaults {
   readonly defaultGuidanceStart: number
   readonly defaultGuidanceEnd: number
+  readonly defaultCacheInterval: number
 }
 
 /** What a request gets for the fields that it leaves out. */
-export function defaultSavings({ defaultGuidanceStart, defaultGuidanceEnd }: SavingsDefaults): Savings {
-  return { guidance_start: defaultGuidanceStart, guidance_end: defaultGuidanceEnd }
+export function defaultSavings({ defaultGuidanceStart, defaultGuidanceEnd, defaultCacheInterval }: SavingsDefaults): Savings {
+  return { guidance_start: defaultGuidanceStart, guidance_end: defaultGuidanceEnd, cache_interval: defaultCacheInterval }
 }
 
 /**
@@ -39,7 +41,14 @@ export function resolveSavings(request: Partial<Savings>, model: Hello, defaults
   if (field !== undefined && !guidesIntervals(model)) {
     throw new EaselError('UNSUPPORTED_FEATURE', `${field} must be ${NOTHING_SAVED[field]}: the workers guide all steps`, { field })
   }
-  return { guidance_start: start, guidance_end: end }
+  return { guidance_start: start, guidance_end: end, cache_interval: checkCached(request.cache_interval ?? otherwise.cache_interval, model) }
+}
+
+function checkCached(interval: number, model: Hello): number {
+  const most = mostCached(model)
+  if (interval <= most) return interval
+  if (most === 1) throw new EaselError('UNSUPPORTED_FEATURE', 'cache_interval must be 1: the workers compute all of each step', { field: 'cache_interval' })
+  throw new EaselError('LIMIT_EXCEEDED', `cache_interval must be at most ${most}`, { field: 'cache_interval' })
 }
 
 /**

@@ -133,6 +133,7 @@ export class ImageService {
       previewEvery: request.preview_interval ?? 0,
       guidanceStart: resolved.guidance_start,
       guidanceEnd: resolved.guidance_end,
+      cacheInterval: resolved.cache_interval,
       trace: caller.trace
     }
     const timeout = Math.min(requestTimeout, (request.timeout ?? Infinity) * 1000, caller.timeout ?? Infinity)

@@ -7,22 +7,28 @@ import { until } from '../support/wait.js'
 import { startWorker } from '../support/worker.js'
 
 const sizes: Hello['sizes'] = [[64, 64]]
-const old = { sizes } as Hello
-const able = { sizes, features: ['guidance_interval'] } as Hello
-const job = { width: 64, height: 64, guidanceStart: 0, guidanceEnd: 1 }
+const limits = { max_steps: 9, max_guidance_scale: 9, max_images: 9 }
+const old = { sizes, limits } as Hello
+const able = { sizes, limits, features: ['guidance_interval'] } as Hello
+const caching = { sizes, limits: { ...limits, max_cache_interval: 3 } } as Hello
+const job = { width: 64, height: 64, guidanceStart: 0, guidanceEnd: 1, cacheInterval: 1 }
 
 it('what a worker does not know is kept from it, and so is another size', () => {
-  for (const hello of [old, able]) {
+  for (const hello of [old, able, caching]) {
     expect(canMake(hello, job)).toBe(true)
     expect(canMake(hello, { ...job, width: 32 })).toBe(false)
     expect(canMake(hello, { ...job, guidanceEnd: 0.5 })).toBe(hello === able)
     expect(canMake(hello, { ...job, guidanceStart: 0.5 })).toBe(hello === able)
+    expect(canMake(hello, { ...job, cacheInterval: 3 })).toBe(hello === caching)
+    expect(canMake(hello, { ...job, cacheInterval: 4 })).toBe(false)
   }
 })
 
 it('workers can do together what each of them can', () => {
-  expect(abilitiesOf([old, able, able])).toEqual({ features: ['guidance_interval'] })
-  expect(abilitiesOf([old])).toEqual({})
+  expect(abilitiesOf([old, able, able])).toEqual({ limits, features: ['guidance_interval'] })
+  expect(abilitiesOf([old])).toEqual({ limits })
+  expect(abilitiesOf([old, caching])).toEqual({ limits: caching.limits })
+  expect(abilitiesOf([caching, old])).toEqual({ limits: caching.limits })
 })
 
 it('of an old and a new worker only the new one is sent an interval, and the old one has the rest meanwhile', async () => {

@@ -28,7 +28,8 @@ function expectedPicture(recipe: Recipe): Buffer {
     height: recipe.height,
     clipSkip: 0,
     guidanceStart: recipe.guidance_start ?? 0,
-    guidanceEnd: recipe.guidance_end ?? 1
+    guidanceEnd: recipe.guidance_end ?? 1,
+    cacheInterval: recipe.cache_interval ?? 1
   })
 }
 
@@ -86,6 +87,19 @@ describe('POST /generate', () => {
     expect(operators.pixels.equals(expectedPicture(operators.recipe))).toBe(true)
     const health = (await (await fetch(`${server.url}/health`)).json()) as object
     expect(health).toMatchObject({ features: ['guidance_interval'], defaults: { guidance_start: 0, guidance_end: 0.8 } })
+  })
+
+  it('computes all of the model in every so manieth step only, up to what the workers allow', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--max-cache-interval 4', DEFAULT_CACHE_INTERVAL: '2' })
+    const asked = await imageOf(await generate(server, { prompt: 'a fox', cache_interval: 3 }))
+    expect(asked.recipe).toMatchObject({ cache_interval: 3 })
+    expect(asked.pixels.equals(expectedPicture(asked.recipe))).toBe(true)
+    const operators = await imageOf(await generate(server, { prompt: 'a fox' }))
+    expect(operators.recipe).toMatchObject({ cache_interval: 2 })
+    expect(operators.pixels.equals(expectedPicture(operators.recipe))).toBe(true)
+    expect(await (await generate(server, { prompt: 'a fox', cache_interval: 5 })).json()).toMatchObject({ statusCode: 400, code: 'LIMIT_EXCEEDED', field: 'cache_interval' })
+    const health = (await (await fetch(`${server.url}/health`)).json()) as object
+    expect(health).toMatchObject({ defaults: { cache_interval: 2 }, limits: { cache_interval: 4 } })
   })
 
   it('gives the same bytes for the same request and seed', async () => {
@@ -202,6 +216,8 @@ describe('a bad request', () => {
     ['a size without programs', { prompt: 'x', width: 64, height: 48 }, 'UNSUPPORTED_SIZE', 'height'],
     ['an unknown scheduler', { prompt: 'x', scheduler: 'magic' }, 'UNSUPPORTED_SCHEDULER', 'scheduler'],
     ['too much guidance', { prompt: 'x', guidance_scale: 51 }, 'LIMIT_EXCEEDED', 'guidance_scale'],
+    ['a cache interval of none', { prompt: 'x', cache_interval: 0 }, 'INVALID_REQUEST', 'cache_interval'],
+    ['a cache interval that no worker has programs for', { prompt: 'x', cache_interval: 2 }, 'UNSUPPORTED_FEATURE', 'cache_interval'],
     ['guidance past the end', { prompt: 'x', guidance_end: 1.5 }, 'INVALID_REQUEST', 'guidance_end'],
     ['guidance that ends before it starts', { prompt: 'x', guidance_start: 0.5, guidance_end: 0.4 }, 'INVALID_REQUEST', 'guidance_end'],
     ['guidance that starts after its end', { prompt: 'x', guidance_start: 1.1 }, 'INVALID_REQUEST', 'guidance_start'],

@@ -20,7 +20,7 @@ describe('translate', () => {
   })
 
   it("hands on SDXL's own fields", () => {
-    const own = { negative_prompt: 'fog', seed: 1, num_inference_steps: 2, guidance_scale: 3, guidance_start: 0.1, guidance_end: 0.9, scheduler: 'ddim' }
+    const own = { negative_prompt: 'fog', seed: 1, num_inference_steps: 2, guidance_scale: 3, guidance_start: 0.1, guidance_end: 0.9, cache_interval: 2, scheduler: 'ddim' }
     expect(translate({ prompt: 'x', ...own }, 25)).toEqual({ prompt: 'x', ...own, truncate: true })
   })
 

@@ -5,7 +5,7 @@ import { generate, type RunningServer, shareServer, startReadyServer } from '../
 
 let server: RunningServer
 
-shareServer((ready) => (server = ready))
+shareServer((ready) => (server = ready), { WORKER_ARGS: '--max-cache-interval 4' })
 
 const post = (file: Uint8Array, type: string) => fetch(`${server.url}/recipe`, { method: 'POST', headers: { 'content-type': type }, body: new Uint8Array(file) })
 
@@ -25,10 +25,10 @@ describe('POST /recipe', () => {
   })
 
   it('gives what saves operations, as the image has it', async () => {
-    const body = { prompt: 'a fox', guidance_start: 0.2, guidance_end: 0.75, seed: 5 }
+    const body = { prompt: 'a fox', guidance_start: 0.2, guidance_end: 0.75, cache_interval: 2, seed: 5 }
     const file = Buffer.from(await (await generate(server, body)).arrayBuffer())
     const { comments } = await sharp(file).metadata()
-    expect(comments!.find(({ keyword }) => keyword === 'parameters')!.text).toContain('CFG scale: 5, CFG start: 0.2, CFG end: 0.75, Seed: 5')
+    expect(comments!.find(({ keyword }) => keyword === 'parameters')!.text).toContain('CFG scale: 5, CFG start: 0.2, CFG end: 0.75, Cache interval: 2, Seed: 5')
     const { request } = (await (await post(file, 'image/png')).json()) as { request: object }
     expect(request).toMatchObject(body)
     expect(Buffer.from(await (await generate(server, request)).arrayBuffer()).equals(file)).toBe(true)

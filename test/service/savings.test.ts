@@ -4,19 +4,21 @@ import { rowsOf } from '../../src/engine/job.js'
 import type { Hello } from '../../src/engine/protocol.js'
 import { NOTHING_SAVED, resolveSavings, type Savings, type SavingsDefaults, statedSavings } from '../../src/service/savings.js'
 
-const able = { features: ['guidance_interval'] } as Hello
-const old = {} as Hello
-const plain: SavingsDefaults = { defaultGuidanceStart: 0, defaultGuidanceEnd: 1 }
+const limits = { max_steps: 9, max_guidance_scale: 9, max_images: 9 }
+const able = { features: ['guidance_interval'], limits: { ...limits, max_cache_interval: 9 } } as Hello
+const old = { limits } as Hello
+const plain: SavingsDefaults = { defaultGuidanceStart: 0, defaultGuidanceEnd: 1, defaultCacheInterval: 1 }
 
 const share = fc.oneof(fc.constantFrom(0, 1), fc.double({ min: 0, max: 1, noNaN: true }))
 const interval = fc.tuple(share, share).map(([one, other]) => [Math.min(one, other), Math.max(one, other)] as const)
-const savings: fc.Arbitrary<Savings> = interval.map(([guidance_start, guidance_end]) => ({ guidance_start, guidance_end }))
-const operators: fc.Arbitrary<SavingsDefaults> = interval.map(([defaultGuidanceStart, defaultGuidanceEnd]) => ({ defaultGuidanceStart, defaultGuidanceEnd }))
+const cached = fc.integer({ min: 1, max: 9 })
+const savings: fc.Arbitrary<Savings> = fc.tuple(interval, cached).map(([[guidance_start, guidance_end], cache_interval]) => ({ guidance_start, guidance_end, cache_interval }))
+const operators: fc.Arbitrary<SavingsDefaults> = savings.map((s) => ({ defaultGuidanceStart: s.guidance_start, defaultGuidanceEnd: s.guidance_end, defaultCacheInterval: s.cache_interval }))
 
 describe('what is saved', () => {
   it("is the request's word, else the operator's, else nothing", () => {
     expect(resolveSavings({}, able, plain)).toEqual(NOTHING_SAVED)
-    expect(resolveSavings({}, able, { ...plain, defaultGuidanceEnd: 0.5 })).toEqual({ guidance_start: 0, guidance_end: 0.5 })
+    expect(resolveSavings({}, able, { ...plain, defaultGuidanceEnd: 0.5 })).toEqual({ ...NOTHING_SAVED, guidance_end: 0.5 })
     expect(resolveSavings({ guidance_end: 1 }, able, { ...plain, defaultGuidanceEnd: 0.5 })).toEqual(NOTHING_SAVED)
   })
 
@@ -25,7 +27,7 @@ describe('what is saved', () => {
       fc.property(savings, operators, (saved, defaults) => {
         const stated = statedSavings(saved, defaults)
         expect(resolveSavings(stated, able, defaults)).toEqual(saved)
-        if (defaults.defaultGuidanceStart === 0 && defaults.defaultGuidanceEnd === 1) expect(resolveSavings(stated, able, plain)).toEqual(saved)
+        if (defaults.defaultGuidanceStart === 0 && defaults.defaultGuidanceEnd === 1 && defaults.defaultCacheInterval === 1) expect(resolveSavings(stated, able, plain)).toEqual(saved)
       })
     )
     expect(statedSavings(NOTHING_SAVED, plain)).toEqual({})
@@ -40,11 +42,17 @@ describe('what is saved', () => {
 
   it.each([
     ['guidance_start', { guidance_start: 0.5 }],
-    ['guidance_end', { guidance_end: 0.5 }]
+    ['guidance_end', { guidance_end: 0.5 }],
+    ['cache_interval', { cache_interval: 2 }]
   ])('is refused with %s where the workers cannot do it', (field, request) => {
     expect(() => resolveSavings(request, old, plain)).toThrow(expect.objectContaining({ code: 'UNSUPPORTED_FEATURE', field }))
     expect(resolveSavings({ guidance_start: 0, guidance_end: 1 }, old, plain)).toEqual(NOTHING_SAVED)
   })
+})
+
+it('no step may be cached longer than the workers allow', () => {
+  expect(resolveSavings({ cache_interval: 9 }, able, plain)).toEqual({ ...NOTHING_SAVED, cache_interval: 9 })
+  expect(() => resolveSavings({ cache_interval: 10 }, able, plain)).toThrow(expect.objectContaining({ code: 'LIMIT_EXCEEDED', field: 'cache_interval' }))
 })
 
 describe('the rows of an image', () => {

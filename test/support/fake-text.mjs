@@ -15,6 +15,7 @@ import { createHash } from 'node:crypto'
  * @property {number} clipSkip
  * @property {number} [guidanceStart]
  * @property {number} [guidanceEnd]
+ * @property {number} [cacheInterval]
  */
 
 /**
@@ -22,10 +23,10 @@ import { createHash } from 'node:crypto'
  *
  * @param {FakeJob} job
  */
-export function canonicalText({ prompt, negative, seed, steps, guidance, scheduler, width, height, clipSkip, guidanceStart = 0, guidanceEnd = 1 }) {
+export function canonicalText({ prompt, negative, seed, steps, guidance, scheduler, width, height, clipSkip, guidanceStart = 0, guidanceEnd = 1, cacheInterval = 1 }) {
   const lists = negative === null ? ['-', '-'] : [negative.ids.join(','), negative.ids_2.join(',')]
-  const savings = [thousandths(guidanceStart), thousandths(guidanceEnd)]
-  const named = savings.join() === '0,1000' ? [] : savings
+  const savings = [thousandths(guidanceStart), thousandths(guidanceEnd), cacheInterval]
+  const named = savings.join() === '0,1000,1' ? [] : savings
   return [prompt.ids.join(','), prompt.ids_2.join(','), ...lists, seed, steps, thousandths(guidance), scheduler, width, height, clipSkip, ...named].join('|')
 }
 

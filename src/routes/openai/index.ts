@@ -44,7 +44,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
       schema: {
         tags: ['openai'],
         summary: 'Make images, as the OpenAI Images API',
-        description: "What official clients send, and SDXL's own fields beside it: negative_prompt, seed, num_inference_steps, guidance_scale, guidance_start, guidance_end, scheduler.",
+        description: "What official clients send, and SDXL's own fields beside it: negative_prompt, seed, num_inference_steps, guidance_scale, guidance_start, guidance_end, cache_interval, scheduler.",
         headers: GenerateHeaders,
         body: ref(OpenAiImagesRequest),
         response: {

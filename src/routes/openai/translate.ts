@@ -23,6 +23,7 @@ export function translate(request: OpenAiImagesRequest, defaultSteps: number): G
     guidance_scale: request.guidance_scale,
     guidance_start: request.guidance_start,
     guidance_end: request.guidance_end,
+    cache_interval: request.cache_interval,
     scheduler: request.scheduler,
     num_images: request.n,
     width,

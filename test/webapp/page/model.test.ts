@@ -37,11 +37,12 @@ describe('a recipe', () => {
   })
 
   it('brings its interval of guidance, and clears one that was there where it has none', () => {
-    const part = fromRecipe({ ...recipe, guidance_start: 0.2, guidance_end: 0.8 })
-    expect(toRequest({ ...settings, ...part }, 9)).toMatchObject({ guidance_start: 0.2, guidance_end: 0.8 })
+    const part = fromRecipe({ ...recipe, guidance_start: 0.2, guidance_end: 0.8, cache_interval: 2 })
+    expect(toRequest({ ...settings, ...part }, 9)).toMatchObject({ guidance_start: 0.2, guidance_end: 0.8, cache_interval: 2 })
     const whole = toRequest({ ...settings, ...part, ...fromRecipe(recipe) }, 9)
     expect(whole).not.toHaveProperty('guidance_start')
     expect(whole).not.toHaveProperty('guidance_end')
+    expect(whole).not.toHaveProperty('cache_interval')
   })
 
   it('becomes settings; where less is known, fewer', () => {

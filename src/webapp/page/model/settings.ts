@@ -9,6 +9,7 @@ export interface Settings {
   guidance_scale: number | undefined
   guidance_start?: number | undefined
   guidance_end?: number | undefined
+  cache_interval?: number | undefined
   seed: number | undefined
   num_images: number | undefined
   scheduler: string
@@ -37,6 +38,7 @@ export function toRequest(settings: Settings, steps: number): GenerateRequest {
     ...given('guidance_scale', settings.guidance_scale),
     ...given('guidance_start', settings.guidance_start),
     ...given('guidance_end', settings.guidance_end),
+    ...given('cache_interval', settings.cache_interval),
     ...given('seed', settings.seed),
     ...(settings.scheduler === '' ? {} : { scheduler: settings.scheduler }),
     num_images: settings.num_images ?? 1,
@@ -57,7 +59,7 @@ export function fromRecipe(recipe: Known): Partial<Settings> {
   const settings = { prompt, negative_prompt, size: sizeName(recipe.width, recipe.height), num_inference_steps, guidance_scale, seed, num_images: 1, scheduler, output_format, quality }
   const known = Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined))
   // A recipe names these only where they save something: what is in the form must not stay.
-  return { ...known, guidance_start: recipe.guidance_start, guidance_end: recipe.guidance_end }
+  return { ...known, guidance_start: recipe.guidance_start, guidance_end: recipe.guidance_end, cache_interval: recipe.cache_interval }
 }
 
 /** The request that makes the picture of this recipe again, byte for byte. */

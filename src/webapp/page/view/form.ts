@@ -12,7 +12,7 @@ const NAME = 'easel.form'
 
 type Field = HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement
 
-const LIMITED = ['num_inference_steps', 'guidance_scale', 'num_images'] as const
+const LIMITED = ['num_inference_steps', 'guidance_scale', 'num_images', 'cache_interval'] as const
 const DEFAULTED = ['num_inference_steps', 'guidance_scale'] as const
 
 interface Events {
@@ -55,6 +55,7 @@ export class Form extends Emitter<Events> {
       guidance_scale: this.#number('guidance_scale'),
       guidance_start: this.#number('guidance_start'),
       guidance_end: this.#number('guidance_end'),
+      cache_interval: this.#number('cache_interval'),
       seed: this.#number('seed'),
       num_images: this.#number('num_images'),
       scheduler: this.#field('scheduler').value,
