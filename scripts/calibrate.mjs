@@ -8,17 +8,19 @@ import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { root, run, script, StepError } from './lib/run.mjs'
 import { build, python, setup } from './lib/setup.mjs'
+import { tokenize } from './lib/tokenize.mjs'
 
 const PROMPTS = 'calibration_prompts.txt'
 
 await script(async () => {
   const { model, prompts, rest } = options()
+  if (!existsSync(prompts)) throw new StepError(`${prompts} is missing: --prompts names a file with one prompt a line`)
   await setup('runtime')
   await build()
   const folder = mkdtempSync(join(tmpdir(), 'easel-calibrate-'))
   try {
     const tokens = join(folder, 'tokens.json')
-    writeFileSync(tokens, JSON.stringify(await tokenize(model, prompts)))
+    writeFileSync(tokens, JSON.stringify(await tokenize(model, read(prompts))))
     await run(python, ['-m', 'easel_worker.calibrate', '--model', model, '--tokens', tokens, ...rest], { cwd: join(root, 'python-worker') })
   } finally {
     rmSync(folder, { recursive: true, force: true })
@@ -38,18 +40,9 @@ function options() {
   }
 }
 
-/**
- * @param {string} model folder with two tokenizers
- * @param {string} file prompts, one a line
- */
-async function tokenize(model, file) {
-  // By a name that is made up here: what is built is not there when types are checked.
-  const { SdxlTokenizers } = /** @type {typeof import('../src/tokenizer/index.js')} */ (await import(new URL('../dist/tokenizer/index.js', import.meta.url).href))
-  const tokenizers = await SdxlTokenizers.fromModelFolder(model).catch((/** @type {Error} */ error) => { throw new StepError(error.message) })
+/** @param {string} file prompts, one a line */
+function read(file) {
   const lines = readFileSync(file, 'utf8').split('\n').map((line) => line.trim()).filter(Boolean)
   if (lines.length === 0) throw new StepError(`${file} holds no prompts, one a line`)
-  return lines.map((line) => {
-    const { ids, ids_2 } = tokenizers.encode(line)
-    return { ids, ids_2 }
-  })
+  return lines
 }

@@ -17,7 +17,11 @@ const CHECKS = /** @type {Record<string, string[]>} */ ({
   'v5e-1x1': ['--topology', 'v5e:1x1'],
   'v5e-2x2': ['--topology', 'v5e:2x2', '--programs', '^denoise.* guided'],
   'v5e-2x2-pairs': ['--topology', 'v5e:2x2', '--split-guidance', '--programs', '^denoise.* guided'],
-  'v5e-2x4': ['--topology', 'v5e:2x4', '--programs', '^denoise.* guided']
+  'v5e-2x4': ['--topology', 'v5e:2x4', '--programs', '^denoise.* guided'],
+  'v6e-1x1': ['--topology', 'v6e:1x1', '--programs', '^denoise.* guided|^decode'],
+  'v5e-1x1-plain': ['--topology', 'v5e:1x1', '--methods', 'plain', '--programs', '^denoise.* guided|^decode'],
+  'v5e-1x1-int8': ['--topology', 'v5e:1x1', '--quantization', 'int8', '--programs', '^denoise.* guided'],
+  'v5e-1x1-cached': ['--topology', 'v5e:1x1', '--max-cache-interval', '3', '--programs', '^denoise.* guided cached']
 })
 
 await script(async () => {
@@ -53,9 +57,10 @@ async function compile(name, options, libtpu) {
 
 /** Says which targets are missed, and fails if any is. */
 function check() {
-  const row = ours().find(({ name }) => name.endsWith('v5e-1x1'))
+  const row = ours().find(({ result }) => result === 'v5e-1x1')
   const found = {
     stepMs: row?.step?.ms,
+    int8StepMs: ours().find(({ result }) => result === 'v5e-1x1-int8')?.step?.ms,
     decodeMs: row?.decode?.ms,
     stepTemporaryMib: row?.step?.temporaryMib,
     programMib: row?.step?.programMib

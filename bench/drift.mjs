@@ -1,0 +1,31 @@
+// @ts-check
+// npm run bench:drift: how far images drift when operations are left out or rounded: the demo model's images of held-out
+// captions, plainly and by each variant of python-worker/bench/drift.py. COUNT says how many captions.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { root, run, script, step } from '../scripts/lib/run.mjs'
+import { build, python, setup } from '../scripts/lib/setup.mjs'
+import { tokenize } from '../scripts/lib/tokenize.mjs'
+import { machine } from './lib/table.mjs'
+
+const COUNT = process.env['COUNT'] ?? '60'
+const cwd = join(root, 'python-worker')
+const model = join(root, 'models/demo')
+
+await script(async () => {
+  // The judge of the pictures is one of the tests' packages.
+  await setup('test')
+  await build()
+  const folder = mkdtempSync(join(tmpdir(), 'easel-drift-'))
+  try {
+    /** @type {string[]} */
+    const captions = JSON.parse(await run(python, ['-m', 'bench.drift', '--count', COUNT, '--captions'], { cwd, quiet: true }))
+    const tokens = join(folder, 'tokens.json')
+    writeFileSync(tokens, JSON.stringify(await tokenize(model, captions)))
+    const printed = await step(`Making ${COUNT} pictures by each variant`, () => run(python, ['-m', 'bench.drift', '--count', COUNT, '--tokens', tokens], { cwd, quiet: true }))
+    console.log(`\nThe demo model, 25 steps, guidance 1.5, ${COUNT} held-out captions\n${machine()}\n\n${printed}`)
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+})

@@ -1,0 +1,143 @@
+"""How far images drift when operations are left out or rounded: `npm run bench:drift`.
+
+The same captions and seeds through the same engine, plainly and by each variant. What is printed:
+the signal-to-noise ratio of a variant's images to the plain ones, and how many of the pictures'
+promises a judge finds kept (eval_demo).
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from demo_scenes.captions import Caption
+from easel_worker.engine import Job, Pixels, Tokens
+from easel_worker.sdxl.engine import SdxlEngine
+from easel_worker.sdxl.options import Options
+from eval_demo.held_out import held_out_captions
+from eval_demo.report import Report, evaluate
+
+DEMO = Path(__file__).parents[2] / "models" / "demo"
+JUDGED = ("background", "colour", "shape", "relation")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to make the images: an engine's options, and what is asked of it."""
+
+    name: str
+    options: Options = field(default_factory=lambda: Options(devices=jax.devices()[:1]))
+    asked: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Made:
+    """Images, and the seconds that one takes."""
+
+    images: Sequence[Pixels]
+    seconds: float
+
+
+def variants() -> list[Variant]:
+    """The plain one first."""
+    plain = Variant("plain")
+    caching = replace(plain.options, max_cache_interval=5)
+
+    def options(**changes: Any) -> Options:
+        return replace(plain.options, **changes)
+
+    return [
+        plain,
+        Variant("bfloat16", options(dtype="bfloat16")),
+        Variant("int8", options(quantization="int8")),
+        Variant("guidance 0 to 0.6", asked={"guidance_end": 0.6}),
+        Variant("guidance 0.2 to 0.8", asked={"guidance_start": 0.2, "guidance_end": 0.8}),
+        Variant("cache_interval 2", caching, {"cache_interval": 2}),
+        Variant("cache_interval 3", caching, {"cache_interval": 3}),
+        Variant("cache_interval 5", caching, {"cache_interval": 5}),
+        Variant(
+            "guidance 0 to 0.6, cache_interval 2",
+            caching,
+            {"guidance_end": 0.6, "cache_interval": 2},
+        ),
+    ]
+
+
+def psnr(ours: Pixels, wanted: Pixels) -> float:
+    """Peak signal-to-noise ratio of 8-bit images, in dB; infinite for equal ones."""
+    error = float(np.mean(np.square(ours.astype(np.float64) - wanted)))
+    return float("inf") if error == 0.0 else 10.0 * float(np.log10(255.0**2 / error))
+
+
+def make(variant: Variant, texts: Sequence[Tokens]) -> Made:
+    """An image of each text, the n-th with seed n, one after the other."""
+    engine = SdxlEngine(DEMO, variant.options)
+    engine.warm(lambda _: None)
+    defaults = engine.capabilities.defaults
+    images = []
+    started = time.perf_counter()
+    for seed, text in enumerate(texts):
+        lane = engine.start(
+            Job(
+                prompt=text,
+                negative=None,
+                seed=seed,
+                steps=defaults.num_inference_steps,
+                guidance=defaults.guidance_scale,
+                scheduler=defaults.scheduler,
+                width=defaults.width,
+                height=defaults.height,
+                **variant.asked,
+            )
+        )
+        for _ in range(lane.job.steps):
+            engine.step([lane])
+        images.append(engine.finish(lane))
+    return Made(images, (time.perf_counter() - started) / len(texts))
+
+
+def row(name: str, made: Made, plain: Made, captions: Sequence[Caption]) -> str:
+    """A line of the table."""
+    ratios = [psnr(a, b) for a, b in zip(made.images, plain.images, strict=True)]
+    mean = "–" if made is plain else f"{np.mean(ratios):.1f}"
+    least = "–" if made is plain else f"{np.min(ratios):.1f}"
+    report = evaluate(lambda *_: list(made.images), captions)
+    cells = [mean, least, *(_share(report, each) for each in JUDGED), f"{made.seconds:.2f}"]
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def _share(report: Report, attribute: str) -> str:
+    right, judged = report.counts(attribute)
+    return f"{100 * right / judged:.1f}"
+
+
+def main() -> None:
+    """Print the captions, or the table."""
+    parser = argparse.ArgumentParser(prog="bench.drift", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--count", type=int, required=True, help="how many captions")
+    parser.add_argument("--captions", action="store_true", help="print them as JSON and end")
+    parser.add_argument("--tokens", type=Path, help='their ids: JSON, a list of {"ids", "ids_2"}')
+    chosen = parser.parse_args()
+    captions = held_out_captions(chosen.count)
+    if chosen.captions:
+        print(json.dumps([caption.text for caption in captions]))
+        return
+    read = json.loads(chosen.tokens.read_text(encoding="utf-8"))
+    texts = [Tokens(tuple(each["ids"]), tuple(each["ids_2"])) for each in read]
+    header = ["", "PSNR dB mean", "least", *(f"{each} %" for each in JUDGED), "s an image"]
+    print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}")
+    plain: Made | None = None
+    for variant in variants():
+        made = make(variant, texts)
+        plain = plain or made
+        print(row(variant.name, made, plain, captions), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""The measure of drift, by hand, and that every variant is one that the engine takes."""
+
+import math
+
+import numpy as np
+import pytest
+
+from bench.drift import psnr, variants
+
+
+def test_psnr_is_that_of_the_definition() -> None:
+    black = np.zeros((2, 2, 3), np.uint8)
+    assert math.isinf(psnr(black, black))
+    assert psnr(black, np.full_like(black, 255)) == pytest.approx(0.0)
+    one = black.copy()
+    one[0, 0, 0] = 1
+    assert psnr(one, black) == pytest.approx(10 * math.log10(255**2 * 12))
+
+
+def test_the_first_variant_leaves_nothing_out_and_each_other_something() -> None:
+    plain, *others = variants()
+    assert not plain.asked
+    assert len({each.name for each in [plain, *others]}) == len(others) + 1
+    for other in others:
+        assert other.asked or other.options != plain.options
+        interval = other.asked.get("cache_interval", 1)
+        assert interval <= other.options.max_cache_interval
