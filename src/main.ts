@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import type { AddressInfo } from 'node:net'
 import { loadConfig } from './config.js'
+import { makeRoomForPictures } from './heap.js'
 import { createLog } from './log.js'
 import { cannotStart, closeOnSignal, settingsOrExit } from './process.js'
 import { createServer } from './server.js'
@@ -11,6 +12,7 @@ const CLOSE_MARGIN_MS = 4000
 const PROGRAM = 'easel'
 
 async function main(): Promise<void> {
+  makeRoomForPictures()
   const config = settingsOrExit(PROGRAM, loadConfig)
   const log = createLog(config.logLevel, config.logFormat)
   const server = await createServer(config, log).catch((error: Error) => cannotStart(PROGRAM, error))
