@@ -101,6 +101,18 @@ class Config:
         ),
     ] = "auto"
 
+    vae_tile: Annotated[
+        int,
+        Option(
+            "--vae-tile",
+            "VAE_TILE",
+            options.count,
+            "decode images in overlapping tiles of so many pixels a side, as diffusers' "
+            "enable_tiling does: less memory at once, and a picture that is nearly the same; "
+            "0 decodes all at once",
+        ),
+    ] = 0
+
     quantization: Annotated[
         str,
         Option(

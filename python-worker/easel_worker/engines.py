@@ -47,6 +47,7 @@ def _sdxl(config: Config, timeline: Timeline | None) -> Engine:
     chosen = Options(
         dtype=config.dtype,
         vae_dtype=config.vae_dtype,
+        vae_tile=config.vae_tile,
         quantization=config.quantization,
         calibration=config.calibration,
         sizes=config.sizes,

@@ -17,6 +17,14 @@ def positive(value: str) -> int:
     return number
 
 
+def count(value: str) -> int:
+    """An integer from 0."""
+    number = int(value)
+    if number < 0:
+        raise ValueError("must be 0 or more")
+    return number
+
+
 def counts(value: str) -> tuple[int, ...]:
     """Integers from 1, joined by commas."""
     return tuple(positive(text) for text in value.split(","))

@@ -9,7 +9,7 @@ import torch
 
 from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.params import ParamTree, declared
-from parity import cases, ours, reference
+from parity import cases, ours, reference, tiles
 from parity.cases import CASES, Case
 from parity.report import Comparison, relative_difference
 
@@ -50,10 +50,17 @@ def compare_outputs(case: Case, models: Models, folder: Path, seed: int) -> Iter
     """Run the reference's models and ours, loaded from the folder, on the same inputs."""
     given = reference.inputs(case, seed)
     expected = reference.run(models, given)
-    outputs = ours.run(*ours.load(folder, jnp.float32), given)
+    config, params = ours.load(folder, jnp.float32)
+    outputs = ours.run(config, params, given)
     for name, value in expected.items():
         measured = relative_difference(outputs[name], value)
         yield Comparison(name, case.name, measured, FLOAT32_LIMIT)
+    latents = tiles.latents(seed)
+    measured = relative_difference(
+        ours.decode_in_tiles(config, params["vae"], latents, tiles.TILE),
+        reference.decode_in_tiles(models["vae"], latents, tiles.TILE),
+    )
+    yield Comparison("vae.decode in tiles", case.name, measured, FLOAT32_LIMIT)
 
 
 def compare_names(folder: Path) -> Iterator[Comparison]:

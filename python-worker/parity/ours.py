@@ -1,6 +1,7 @@
 """Our SDXL, loaded from a diffusers folder and run on inputs in diffusers' layout. No torch."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from numpy.typing import NDArray
 
-from easel_worker.sdxl import text_encoder, unet, vae, weights
+from easel_worker.sdxl import text_encoder, unet, vae, vae_tiles, weights
 from easel_worker.sdxl.config import SdxlConfig, load_config
 from easel_worker.sdxl.params import Param, Params, ParamTree
 
@@ -63,6 +64,14 @@ def run(
         "vae.encode.logvar": _nchw(logvar),
     }
     return {name: np.asarray(value, np.float32) for name, value in outputs.items()}
+
+
+def decode_in_tiles(
+    config: SdxlConfig, params: Params, latents: NDArray[np.float32], tile: int
+) -> NDArray[np.float32]:
+    """What `parity.reference.decode_in_tiles` gives."""
+    run = _jit(partial(vae_tiles.decode, tile=tile))
+    return np.asarray(_nchw(run(params, config.vae, _nhwc(latents))), np.float32)
 
 
 def _jit(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -111,6 +111,19 @@ def _ids(config: Mapping[str, Any], batch: int, rng: np.random.Generator) -> NDA
 
 
 @torch.no_grad()
+def decode_in_tiles(vae: Any, latents: NDArray[np.float32], tile: int) -> NDArray[np.float32]:
+    """What diffusers' tiled decoding gives, in its layout, for tiles of so many latents a side."""
+    scale = 2 ** (len(vae.config.block_out_channels) - 1)
+    before = vae.tile_latent_min_size, vae.tile_sample_min_size
+    vae.enable_tiling()
+    vae.tile_latent_min_size, vae.tile_sample_min_size = tile, tile * scale
+    image = vae.decode(torch.from_numpy(latents)).sample.numpy()
+    vae.disable_tiling()
+    vae.tile_latent_min_size, vae.tile_sample_min_size = before
+    return np.asarray(image)
+
+
+@torch.no_grad()
 def run(models: Mapping[str, Any], given: Arrays) -> dict[str, NDArray[Any]]:
     """All outputs that we compare, in diffusers' layout."""
     tensors = {name: torch.from_numpy(np.asarray(value)) for name, value in given.items()}

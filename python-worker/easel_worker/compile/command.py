@@ -100,6 +100,7 @@ def _options(chosen: argparse.Namespace, devices: Sequence[jax.Device]) -> Optio
     return Options(
         dtype=chosen.dtype,
         vae_dtype=chosen.vae_dtype,
+        vae_tile=chosen.vae_tile,
         quantization=chosen.quantization,
         sizes=chosen.sizes,
         devices=devices,
@@ -129,6 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--programs", default="", help="only programs whose name this pattern finds")
     add("--dtype", default="auto", help="auto, bfloat16 or float32")
     add("--vae-dtype", default="auto", help="the same for the VAE")
+    add("--vae-tile", type=parse.count, default=0, help="as the worker's option")
     add("--quantization", default="none", choices=QUANTIZATIONS, help="as the worker's option")
     add("--batch-lanes", type=parse.counts, default=(1,), help="as the worker's option")
     add("--split-guidance", action="store_true", help="as the worker's option")

@@ -71,6 +71,7 @@ def compile_all(configuration: Configuration, compiler: CountingCompiler) -> Non
         methods=options.chosen_methods(),
         compiler=compiler,
         caching=options.caching,
+        vae_tile=options.vae_tile_latents(configuration.config.vae_scale),
     )
     for size in configuration.sizes:
         programs.add_size(size, options.lane_counts())

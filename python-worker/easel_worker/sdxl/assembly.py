@@ -75,6 +75,7 @@ def assemble(
         methods=options.chosen_methods(),
         compiler=_Attentive(_compiler(options, report), timeline, (params, digested)),
         caching=options.caching,
+        vae_tile=options.vae_tile_latents(config.vae_scale),
     )
 
     def add_size(size: Size) -> None:

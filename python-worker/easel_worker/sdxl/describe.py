@@ -57,6 +57,7 @@ def describe(folder: Path, options: Options) -> Description:
     config = load_config(folder)
     tokenizers = read_tokenizer(folder / "tokenizer"), read_tokenizer(folder / "tokenizer_2")
     _check_tokenizers(folder, config, tokenizers)
+    options.vae_tile_latents(config.vae_scale)
     if (file := options.calibration_file(folder)) is not None:
         calibration.read(file, unet.declare(config.unet))
     preferences = _preferences(folder, config)

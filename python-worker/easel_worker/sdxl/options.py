@@ -38,6 +38,7 @@ class Options:
             VAE's configuration is about float16, whose range it leaves. bfloat16 has float32's.)
         quantization: "none", or "int8": the UNet's linear layers in 8 bits, see `int8`.
         calibration: the file that int8 needs; None for the model's own.
+        vae_tile: pixels along the sides of tiles to decode images in; 0 for all at once.
         sizes: what to compile for besides the model's default size; None for the sizes that the
             model names.
         devices: what to run on; None for all devices.
@@ -57,6 +58,7 @@ class Options:
 
     dtype: str = "auto"
     vae_dtype: str = "auto"
+    vae_tile: int = 0
     quantization: str = "none"
     calibration: Path | None = None
     sizes: Sequence[tuple[int, int]] | None = None
@@ -102,6 +104,18 @@ class Options:
         automatic = jnp.float32 if on_cpu else jnp.bfloat16
         model = _DTYPES.get(self.dtype, automatic)
         return Dtypes(model, _DTYPES.get(self.vae_dtype, model), int8=self.quantization == "int8")
+
+    def vae_tile_latents(self, scale: int) -> int | None:
+        """Latents along a tile's sides, for so many pixels a latent; None for no tiles.
+
+        Raises:
+            ValueError: tiles do not end between latents, or are too small to overlap.
+        """
+        if self.vae_tile == 0:
+            return None
+        if self.vae_tile % (4 * scale):
+            raise ValueError(f"vae_tile is {self.vae_tile}: it must be a multiple of {4 * scale}")
+        return self.vae_tile // scale
 
     def calibration_file(self, folder: Path) -> Path | None:
         """Where the model in a folder has its calibration; None where it is not quantised."""

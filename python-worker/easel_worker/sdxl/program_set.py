@@ -55,6 +55,7 @@ class ProgramSet:
         methods: Methods,
         compiler: Compiler,
         caching: bool = False,
+        vae_tile: int | None = None,
     ) -> None:
         """Compile what does not depend on the size.
 
@@ -67,6 +68,7 @@ class ProgramSet:
             compiler: makes each program.
             caching: whole steps keep their deep feature, and there are programs for steps that use
                 it.
+            vae_tile: latents along a tile's sides, to decode in tiles; None for all at once.
         """
         self._config = config
         self._params = params
@@ -74,6 +76,7 @@ class ProgramSet:
         self._methods = methods
         self._compiler = compiler
         self._caching = caching
+        self._vae_tile = vae_tile
         self._all: list[Program] = []
         self._begin: dict[Size, Program] = {}
         self._denoise: dict[DenoiseKey, Program] = {}
@@ -105,7 +108,7 @@ class ProgramSet:
         keys += [DenoiseKey(size, lanes, guided=False) for lanes in lane_counts.unguided]
         for key in keys:
             self._add_denoise(key, state)
-        decode = partial(programs.decode, config=config, methods=self._methods)
+        decode = partial(programs.decode, config=config, methods=self._methods, tile=self._vae_tile)
         name = f"decode {size}"
         self._decode[size] = self._compile(name, decode, self._params.vae, state.sample)
         self._add_preview(size, state)

@@ -4,6 +4,7 @@ A *lane* is one image in flight. Its arrays are separate values, not slots of a 
 denoising program takes any lanes, stacks them, and gives them back one by one.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -12,7 +13,7 @@ from jax import Array, lax
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from easel_worker.sdxl import text_encoder, unet, vae
+from easel_worker.sdxl import text_encoder, unet, vae, vae_tiles
 from easel_worker.sdxl.config import SdxlConfig
 from easel_worker.sdxl.methods import Methods
 from easel_worker.sdxl.model import TextParams
@@ -330,13 +331,28 @@ def _per_lane(numbers: ArrayLike) -> Array:
     return jnp.asarray(numbers)[:, None, None, None]
 
 
-def decode(params: Params, sample: Array, *, config: SdxlConfig, methods: Methods) -> Array:
+def decode(
+    params: Params,
+    sample: Array,
+    *,
+    config: SdxlConfig,
+    methods: Methods,
+    tile: int | None = None,
+) -> Array:
     """Latents [h, w, channels] → pixels [H, W, 3], uint8, rounded as diffusers does.
+
+    Args:
+        params: of the VAE's decoder.
+        sample: latents as the UNet sees them.
+        config: the model's.
+        methods: how it is computed.
+        tile: decode tiles of so many latents a side, see `vae_tiles`; None for all at once.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/image_processor.py#L143
     """
     latents = vae.unscale(config.vae, sample[None])
-    image = vae.decode(params, config.vae, latents, methods=methods)[0].astype(jnp.float32)
+    whole = vae.decode if tile is None else partial(vae_tiles.decode, tile=tile)
+    image = whole(params, config.vae, latents, methods=methods)[0].astype(jnp.float32)
     return jnp.round(jnp.clip(image * 0.5 + 0.5, 0.0, 1.0) * 255.0).astype(jnp.uint8)
 
 

@@ -1,0 +1,79 @@
+"""Decoding in tiles, against diffusers (tests/goldens/vae-tiles.npz) and through the engine."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from easel_worker.sdxl import vae, vae_tiles
+from easel_worker.sdxl.engine import SdxlEngine
+from easel_worker.sdxl.options import Options
+from parity import ours, tiles
+from parity.golden import Golden
+from parity.report import relative_difference
+from tests.sdxl import tiny_model
+
+FolderMaker = Callable[[str], tuple[Golden, Path]]
+GOLDEN = Path(__file__).parent.parent / "goldens" / tiles.FILE
+FLOAT32_LIMIT = 1e-4
+
+
+def test_tiles_are_diffusers(golden_folder: FolderMaker) -> None:
+    _, folder = golden_folder(tiles.CASE)
+    config, params = ours.load(folder, jnp.float32)
+    with np.load(GOLDEN) as golden:
+        latents, image = golden["latents"], golden["image"]
+    found = ours.decode_in_tiles(config, params["vae"], latents, tiles.TILE)
+    assert relative_difference(found, image) <= FLOAT32_LIMIT
+    whole = ours.decode_in_tiles(config, params["vae"], latents, max(tiles.LATENTS))
+    assert relative_difference(whole, image) > FLOAT32_LIMIT
+
+
+def test_an_image_of_one_tile_is_decoded_whole(golden_folder: FolderMaker) -> None:
+    _, folder = golden_folder(tiles.CASE)
+    config, params = ours.load(folder, jnp.float32)
+    latents = jnp.asarray(tiles.latents(1)[:, :, :8, :8].transpose(0, 2, 3, 1))
+    np.testing.assert_array_equal(
+        vae_tiles.decode(params["vae"], config.vae, latents, tile=8),
+        vae.decode(params["vae"], config.vae, latents),
+    )
+
+
+def test_tiles_take_less_memory(golden_folder: FolderMaker) -> None:
+    _, folder = golden_folder(tiles.CASE)
+    config, params = ours.load(folder, jnp.float32)
+    latents = jax.ShapeDtypeStruct((1, 64, 64, 4), jnp.float32)  # type: ignore[no-untyped-call]
+
+    def temporary(tile: int) -> int:
+        run = jax.jit(lambda x: vae_tiles.decode(params["vae"], config.vae, x, tile=tile))
+        memory = run.lower(latents).compile().memory_analysis()
+        assert memory is not None
+        return int(memory.temp_size_in_bytes)
+
+    assert temporary(16) < 0.5 * temporary(64)
+
+
+def test_the_engine_decodes_in_tiles_where_that_is_asked_for(tmp_path: Path) -> None:
+    folder = tiny_model.write(tmp_path)
+
+    def image(tile: int) -> np.ndarray:
+        options = Options(devices=jax.devices()[:1], sizes=[], vae_tile=tile)
+        engine = SdxlEngine(folder, options)
+        engine.warm(lambda _: None)
+        lane = engine.start(tiny_model.job(steps=1))
+        engine.step([lane])
+        return engine.finish(lane)
+
+    whole, large, small = image(0), image(16), image(8)
+    np.testing.assert_array_equal(whole, large)
+    assert whole.shape == small.shape
+    assert not np.array_equal(whole, small)
+
+
+@pytest.mark.parametrize("tile", [4, 12])
+def test_tiles_that_latents_do_not_fit_are_refused(tmp_path: Path, tile: int) -> None:
+    with pytest.raises(ValueError, match="must be a multiple of 8"):
+        SdxlEngine(tiny_model.write(tmp_path), Options(vae_tile=tile))
