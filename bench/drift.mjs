@@ -9,7 +9,7 @@ import { build, python, setup } from '../scripts/lib/setup.mjs'
 import { tokenize } from '../scripts/lib/tokenize.mjs'
 import { machine } from './lib/table.mjs'
 
-const COUNT = process.env['COUNT'] ?? '60'
+const COUNT = process.env['COUNT'] ?? '40'
 const cwd = join(root, 'python-worker')
 const model = join(root, 'models/demo')
 
