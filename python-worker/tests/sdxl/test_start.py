@@ -129,9 +129,9 @@ def test_weights_are_read_while_programs_are_compiled(
 ) -> None:
     compiling, load, compile_it = threading.Event(), assembly.load_params, CompileHere.compile
 
-    def late(*arguments: Any) -> Any:
+    def late(*arguments: Any, **more: Any) -> Any:
         assert compiling.wait(PATIENCE_S)
-        return load(*arguments)
+        return load(*arguments, **more)
 
     def tell(self: CompileHere, *arguments: Any) -> Any:
         compiling.set()
@@ -151,7 +151,7 @@ def test_wrong_weights_end_the_start_before_all_is_compiled(
     compile_it = CompileHere.compile
     compiled: list[str] = []
 
-    def wrong(*_: Any) -> Any:
+    def wrong(*_: Any, **__: Any) -> Any:
         raise WeightsError("unet: missing tensor x")
 
     def tell(self: CompileHere, name: str, *rest: Any) -> Any:
