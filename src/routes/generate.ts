@@ -1,6 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { Readable } from 'node:stream'
 import { Type } from 'typebox'
 import { EaselError } from '../errors.js'
 import { mimeOf } from '../image/formats.js'
@@ -11,7 +10,7 @@ import { ADMISSION_CODES, END_CODES, GenerateHeaders, GenerateRequest, RequestPa
 import { ref } from '../schemas/ref.js'
 import type { Run } from '../service/run.js'
 import type { ImageService } from '../service/service.js'
-import { EVENT_HEADERS, EVENTS_DESCRIPTION, eventStream, eventText } from './answers/events.js'
+import { EVENT_HEADERS, EVENTS_DESCRIPTION, eventsSchema, eventStream, eventText } from './answers/events.js'
 import { chooseForm, EVENTS_TYPE, type Form, JSON_TYPE, MULTIPART_TYPE } from './answers/form.js'
 import { answerHeaders, answerHeaderSchemas } from './answers/headers.js'
 import { jsonAnswer } from './answers/json.js'
@@ -25,7 +24,7 @@ export interface GenerateParts {
 }
 
 const File = { schema: Type.Unsafe<Buffer>({ type: 'string', contentMediaType: 'application/octet-stream' }) }
-const Events = { schema: Type.Unsafe<Readable>({ type: 'string', description: EVENTS_DESCRIPTION }) }
+const Events = { schema: eventsSchema(EVENTS_DESCRIPTION) }
 
 /** POST /generate: a prompt in, images out. GET /requests/{id}/events: the events of a request that someone else waits for. */
 export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (app, { service, withRecipe }) => {

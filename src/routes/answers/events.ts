@@ -1,4 +1,5 @@
 import { Readable } from 'node:stream'
+import { type TUnsafe, Type } from 'typebox'
 import { errorBody } from '../../errors.js'
 import type { Numbered, Run } from '../../service/run.js'
 import { imageJson } from './json.js'
@@ -10,6 +11,11 @@ export const EVENTS_DESCRIPTION = [
   '`preview` {id, image, step, width, height, mime_type, data}; `image` {id, index, seed, mime_type, width, height, data, recipe};',
   'at last `done` {id, timings, truncated}, or `error` with the body of an error answer (and retry_after).'
 ].join(' ')
+
+/** A stream's schema has no type: some readers of OpenAPI 3.1 hold each event to it, others the text of all of them. */
+export function eventsSchema(description: string): TUnsafe<Readable> {
+  return Type.Unsafe<Readable>({ description })
+}
 
 /** Proxies close a connection that says nothing; a comment now and then keeps it open. */
 const KEEP_ALIVE_MS = 15_000

@@ -1,4 +1,3 @@
-import type { Readable } from 'node:stream'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Engine } from '../../engine/engine.js'
@@ -12,7 +11,7 @@ import { ref } from '../../schemas/ref.js'
 import { success } from '../../schemas/success.js'
 import { type Defaults, defaultsOf } from '../../service/resolve.js'
 import type { ImageService } from '../../service/service.js'
-import { EVENT_HEADERS, eventStream } from '../answers/events.js'
+import { EVENT_HEADERS, eventsSchema, eventStream } from '../answers/events.js'
 import { EVENTS_TYPE } from '../answers/form.js'
 import { answerHeaders, answerHeaderSchemas } from '../answers/headers.js'
 import { attachClient, callerOf } from '../caller.js'
@@ -29,7 +28,7 @@ interface OpenAiParts {
 }
 
 const EVENTS = '`image_generation.partial_image` and `image_generation.completed`, as that API has them.'
-const Events = { schema: Type.Unsafe<Readable>({ type: 'string', description: EVENTS }) }
+const Events = { schema: eventsSchema(EVENTS) }
 
 const failures = (...codes: readonly ErrorCode[]) => failuresAs(openAiErrorForm, codes)
 
