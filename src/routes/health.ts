@@ -71,6 +71,7 @@ function describe({ engine, service, defaults, version }: HealthParts): HealthRe
     uptime_seconds: Math.round(process.uptime()),
     model: model?.model ?? null,
     sizes: model?.sizes ?? [],
+    coming: model?.coming ?? [],
     schedulers: model?.schedulers ?? [],
     features: model?.features ?? [],
     defaults: model === undefined ? null : { ...defaultsOf(model, defaults), ...defaultSavings(defaults) },

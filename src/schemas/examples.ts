@@ -43,6 +43,7 @@ export const healthExample: HealthResponse = {
   uptime_seconds: 3600,
   model: { id: 'stable-diffusion-xl-base-1.0', digest: '2d1c4f6a', dtype: 'bfloat16' },
   sizes: [[1024, 1024]],
+  coming: [[1152, 896]],
   schedulers: ['euler', 'ddim'],
   features: ['guidance_interval'],
   defaults: { negative_prompt: '', num_inference_steps: 40, guidance_scale: 5, width: 1024, height: 1024, scheduler: 'euler', guidance_start: 0, guidance_end: 1, cache_interval: 1 },

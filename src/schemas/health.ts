@@ -8,6 +8,7 @@ export const HealthResponse = Type.Object(
     uptime_seconds: Type.Number(),
     model: Type.Union([Type.Null(), Type.Object({ id: Type.String(), digest: Type.String(), dtype: Type.String() })]),
     sizes: Type.Array(Type.Array(Type.Integer()), { description: 'Sizes as [width, height].' }),
+    coming: Type.Array(Type.Array(Type.Integer()), { description: 'Sizes that are still being compiled. Each moves to `sizes`, or is gone if it cannot be compiled.' }),
     schedulers: Type.Array(Type.String()),
     features: Type.Array(Type.String(), { description: 'What not every worker can do: `guidance_interval` takes guidance_start and guidance_end.' }),
     defaults: Type.Union([

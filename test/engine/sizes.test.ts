@@ -50,6 +50,15 @@ it('a size that is still being compiled is refused with 503 until the worker say
   expect((await wanted).status).toBe(200)
 })
 
+it('/health shows what is still being compiled, and for how long', async () => {
+  const { server, worker } = await serverOfOne()
+  const health = async () => (await (await fetch(`${server.url}/health`)).json()) as object
+  expect(await health()).toMatchObject({ status: 'ready', sizes: SMALL, coming: WIDE })
+  await says(worker, BOTH)
+  await until('the gateway knows', () => server.engine.capabilities?.sizes.length === 2)
+  expect(await health()).toMatchObject({ sizes: BOTH, coming: [] })
+})
+
 it('work of a size that a restarted worker has yet to compile waits, and nobody behind it does', async () => {
   const { server, worker } = await serverOfOne()
   await says(worker, BOTH)

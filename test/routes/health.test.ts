@@ -15,7 +15,7 @@ it('tells a starting server from a ready one', async () => {
   expect(await status(`${server.url}/v2/health/ready`)).toBe(503)
   const starting = await fetch(`${server.url}/health`)
   expect(starting.status).toBe(503)
-  expect(await starting.json()).toMatchObject({ status: 'starting', model: null, workers: { expected: 1, ready: 0 } })
+  expect(await starting.json()).toMatchObject({ status: 'starting', model: null, sizes: [], coming: [], workers: { expected: 1, ready: 0 } })
   await server.engine.firstReady
   expect(await status(`${server.url}/health/ready`)).toBe(200)
   expect(await status(`${server.url}/health/startup`)).toBe(200)
