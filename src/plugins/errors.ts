@@ -1,6 +1,7 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { catalogue, EaselError, type ErrorCode, errorBody } from '../errors.js'
+import { noteMethods } from './methods.js'
 
 /** Codes of Fastify's own errors that a client causes. */
 const FASTIFY_CODES: Record<string, ErrorCode> = {
@@ -30,16 +31,31 @@ export function answerError(cause: FastifyError | EaselError, request: FastifyRe
   return reply.code(error.statusCode).type('application/json').send(bodyOf(error, request.id))
 }
 
-/** Answers every error of a scope in one form. */
+/** Answers every error of a scope in one form. Needs `noteMethods` before. */
 export function answerErrors(app: FastifyInstance, bodyOf: ErrorBodyOf): void {
-  app.setErrorHandler((error: FastifyError | EaselError, request, reply) => answerError(error, request, reply, bodyOf))
-  app.setNotFoundHandler((request, reply) =>
-    answerError(new EaselError('NOT_FOUND', `There is no ${request.method} ${request.url.split('?')[0]}`), request, reply, bodyOf)
+  const answerUnknown = (request: FastifyRequest, reply: FastifyReply) => {
+    const [path = ''] = request.url.split('?')
+    const methods = app.methodsOf(path)
+    // A route that is there may itself find nothing, as one for files does.
+    if (methods.length === 0 || methods.includes(request.method)) return answerError(new EaselError('NOT_FOUND', `There is no ${request.method} ${path}`), request, reply, bodyOf)
+    const allowed = methods.join(', ')
+    return answerError(new EaselError('METHOD_NOT_ALLOWED', `There is no ${request.method} ${path}, only ${allowed}`), request, reply.header('allow', allowed), bodyOf)
+  }
+  app.setNotFoundHandler(answerUnknown)
+  app.setErrorHandler((error: FastifyError | EaselError, request, reply) =>
+    // Fastify reads a body even where there is no route; what is wrong with that is not what the client has to know.
+    request.is404 && String(error.code).startsWith('FST_ERR_') ? answerUnknown(request, reply) : answerError(error, request, reply, bodyOf)
   )
 }
 
-/** The form of every error that no other scope has its own form for. */
-export const errorsPlugin = fp(async (app) => answerErrors(app, errorBody), { name: 'errors' })
+/** The form of every error that no other scope has its own form for. Comes before the routes. */
+export const errorsPlugin = fp(
+  async (app) => {
+    noteMethods(app)
+    answerErrors(app, errorBody)
+  },
+  { name: 'errors' }
+)
 
 function toEaselError(error: FastifyError | EaselError): EaselError {
   if (error instanceof EaselError) return error

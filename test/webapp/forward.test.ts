@@ -78,19 +78,19 @@ describe("the page's own process", () => {
     ['GET', '/metrics'],
     ['GET', '/health/live'],
     ['POST', '/v1/images/generations'],
-    ['GET', '/generate'],
-    ['DELETE', '/generate'],
-    ['GET', '/requests/some-id'],
+    ['GET', '/generate', 405, 'METHOD_NOT_ALLOWED'],
+    ['DELETE', '/generate', 405, 'METHOD_NOT_ALLOWED'],
+    ['GET', '/requests/some-id', 405, 'METHOD_NOT_ALLOWED'],
     ['GET', '//metrics'],
     ['DELETE', '/requests/..%2F..%2Fmetrics/x'],
     ['GET', '/assets/../../package.json'],
     ['GET', '/assets/..%2f..%2fpackage.json']
-  ])('forwards nothing else: %s %s', async (method, path) => {
+  ])('forwards nothing else: %s %s', async (method, path, status = 404, code = 'NOT_FOUND') => {
     const { heard, url } = await startUpstream()
     const app = await buildWeb(url)
     const answer = await app.inject({ method: method as 'GET', url: path })
-    expect(answer.statusCode).toBe(404)
-    expect(answer.json()).toMatchObject({ code: 'NOT_FOUND' })
+    expect(answer.statusCode).toBe(status)
+    expect(answer.json()).toMatchObject({ code })
     expect(heard).toEqual([])
   })
 
