@@ -1,6 +1,7 @@
 """What a compiled program will need, as its compiler counts it. Nothing here is measured."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ class Count:
         outputs: bytes of results.
         temporary: bytes that it needs while it runs.
         code: bytes of instructions.
-        moved: bytes that it reads and writes, as far as the compiler sees into it.
+        moved: bytes that it reads and writes, as far as the compiler sees, which is not inside of
+            kernels, and one turn of a loop.
         seconds: of XLA's own instructions by kind, from estimated cycles.
         kernels: ours, for which the compiler estimates nothing.
         collectives: how many communications between chips there are, by kind.
@@ -91,7 +93,7 @@ def count(compiled: Any, traced: Any, chip: Chip | None, schedules: Path | None)
         moved=int(costs.get("bytes accessed", 0)),
         seconds=_seconds(found, chip) if chip else {},
         kernels=_kernels(found, kernel_work(traced.jaxpr), chip, schedules) if chip else (),
-        collectives=dict(Counter(each.collective for each in found if each.collective)),
+        collectives=dict(_times((each.collective, each.times) for each in found)),
     )
 
 
@@ -99,14 +101,23 @@ def _seconds(found: list[Instruction], chip: Chip) -> dict[str, float]:
     seconds = {kind.value: 0.0 for kind in Kind if kind is not Kind.KERNEL}
     for each in found:
         if each.cycles is not None and each.kind is not Kind.KERNEL:
-            seconds[each.kind.value] += each.cycles / chip.clock
+            seconds[each.kind.value] += each.times * each.cycles / chip.clock
     return seconds
+
+
+def _times(names: Iterable[tuple[str | None, int]]) -> Counter[str]:
+    """How often each name is there, all in all."""
+    total: Counter[str] = Counter()
+    for name, times in names:
+        if name is not None:
+            total[name] += times
+    return total
 
 
 def _kernels(
     found: list[Instruction], work: dict[str, Work], chip: Chip, schedules: Path | None
 ) -> tuple[KernelCount, ...]:
-    calls = Counter(each.base for each in found if each.kind is Kind.KERNEL)
+    calls = _times((each.base, each.times) for each in found if each.kind is Kind.KERNEL)
     cycles = kernel_cycles(schedules, set(calls)) if schedules else {}
     return tuple(
         KernelCount(

@@ -1,12 +1,13 @@
 """What a TPU program's optimized HLO says about itself.
 
 The compiler writes its own estimate of cycles on most instructions. A kernel of ours (a "custom
-call") has none. Only the entry computation is read: a fusion's estimate includes its inside.
+call") has none. Read are the entry computation, since a fusion's estimate includes its inside, and
+the bodies of loops, for which the compiler estimates nothing.
 """
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
@@ -17,6 +18,8 @@ _KERNEL = 'custom_call_target="tpu_custom_call"'
 _COLLECTIVE = re.compile(
     r" (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\("
 )
+_LOOP = re.compile(r" while\(.*condition=%([\w.\-]+), body=%([\w.\-]+)")
+_CONSTANT = re.compile(r" s32\[\]\S* constant\((\d+)\)")
 _WINDOW = re.compile(r" convolution\(.*?window=\{size=(\d+(?:x\d+)*)")
 
 
@@ -31,7 +34,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction of the entry computation.
+    """One instruction of the entry computation, or of a loop.
 
     Attributes:
         name: unique in the program.
@@ -40,6 +43,7 @@ class Instruction:
         result: its shape and layout.
         scope: where in our code it comes from.
         collective: the kind of communication between chips that it is, or None.
+        times: how often it runs: the turns of the loops that it is in.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Instruction:
     result: str
     scope: str
     collective: str | None
+    times: int = 1
 
     @property
     def base(self) -> str:
@@ -61,8 +66,24 @@ def instructions(text: str) -> list[Instruction]:
     Args:
         text: `compiled.as_text()`.
     """
-    bodies = dict(_computations(text))
-    return [found for line in bodies["ENTRY"] if (found := _read(line, bodies)) is not None]
+    return list(_instructions("ENTRY", dict(_computations(text))))
+
+
+def _instructions(computation: str, bodies: dict[str, list[str]]) -> Iterator[Instruction]:
+    for line in bodies[computation]:
+        if loop := _LOOP.search(line):
+            turns = _turns(bodies[loop[1]])
+            for inner in _instructions(loop[2], bodies):
+                yield replace(inner, times=inner.times * turns)
+        elif (found := _read(line, bodies)) is not None:
+            yield found
+
+
+def _turns(condition: list[str]) -> int:
+    """Of a loop as `lax.map` makes it: from 0 until less than a constant. Others count once."""
+    limits = [int(found[1]) for line in condition if (found := _CONSTANT.search(line))]
+    counts = any("direction=LT" in line for line in condition)
+    return limits[0] if counts and len(limits) == 1 else 1
 
 
 def _computations(text: str) -> Iterator[tuple[str, list[str]]]:

@@ -59,7 +59,7 @@ def instructions_table(counted: Counted, chip: Chip, most: int) -> str:
     alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for each in counted.instructions:
         if each.cycles is not None and each.kind is not Kind.KERNEL:
-            alike[_alike(each)].append(each.cycles)
+            alike[_alike(each)] += [each.cycles] * each.times
     longest = sorted(alike.items(), key=lambda item: -sum(item[1]))[:most]
     rows = [("ms", "times", "kind", "instruction", "result", "from")]
     for (kind, base, result, scope), cycles in longest:

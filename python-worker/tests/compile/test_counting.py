@@ -25,6 +25,18 @@ PROGRAM = """HloModule jit_f, is_scheduled=true
   ROOT %convolution.2 = bf16[1,8,8,8]{3,2,1,0} convolution(%p1, %p1), window={size=3x3 pad=1_1x1_1}
 }
 
+%body.1 (p2: (s32[], bf16[8,8])) -> (s32[], bf16[8,8]) {
+  %p2 = (s32[], bf16[8,8]{1,0}) parameter(0)
+  %mine.13 = bf16[8,8]{1,0} custom-call(%p2), custom_call_target="tpu_custom_call"
+  ROOT %inside.1 = (s32[], bf16[8,8]{1,0}) fusion(%mine.13), backend_config={"estimated_cycles":"7"}
+}
+
+%condition.1 (p3: (s32[], bf16[8,8])) -> pred[] {
+  %p3 = (s32[], bf16[8,8]{1,0}) parameter(0)
+  %limit.1 = s32[]{:T(128)} constant(4)
+  ROOT %less.1 = pred[]{:T(512)} compare(%p3, %limit.1), direction=LT
+}
+
 ENTRY %main (x: bf16[8,8]) -> bf16[8,8] {
   %x = bf16[8,8]{1,0} parameter(0)
   %fusion.7 = bf16[8,8]{1,0} fusion(%x), calls=%fused.1, metadata={op_name="jit(f)/a/dot"}, \
@@ -33,6 +45,7 @@ backend_config={"window_config":{"estimated_cycles":"300"}}
 "window_config":{"estimated_cycles":"500"}}
   %mine.12 = bf16[8,8]{1,0} custom-call(%x), custom_call_target="tpu_custom_call"
   %all-gather-start.1 = bf16[8,8]{1,0} all-gather-start(%x), replica_groups={{0,1}}
+  %loop.1 = (s32[], bf16[8,8]{1,0}) while(%x), condition=%condition.1, body=%body.1
   %bitcast.3 = bf16[64]{0} bitcast(%x)
   ROOT %add.3 = bf16[8,8]{1,0} add(%x, %x), backend_config={"estimated_cycles":"40"}
 }
@@ -51,13 +64,24 @@ LB: loop body
 
 def test_instructions_by_kind() -> None:
     found = {each.name: each for each in instructions(PROGRAM)}
-    assert set(found) == {"fusion.7", "fusion.8", "mine.12", "all-gather-start.1", "add.3"}
+    assert set(found) == {
+        *("fusion.7", "fusion.8", "mine.12", "all-gather-start.1", "add.3"),
+        *("mine.13", "inside.1"),
+    }
     kinds = [found[name].kind for name in ("fusion.7", "fusion.8", "mine.12", "add.3")]
     assert kinds == [Kind.DOT, Kind.CONV, Kind.KERNEL, Kind.OTHER]
     assert [found[name].cycles for name in ("fusion.7", "mine.12")] == [300, None]
     assert found["fusion.7"].scope == "jit(f)/a/dot"
     assert found["mine.12"].base == "mine"
     assert found["all-gather-start.1"].collective == "all-gather"
+
+
+def test_what_is_in_a_loop_runs_at_each_of_its_turns() -> None:
+    found = {each.name: each for each in instructions(PROGRAM)}
+    assert [found[name].times for name in ("inside.1", "mine.13", "mine.12")] == [4, 4, 1]
+    assert found["inside.1"].cycles == 7
+    unknown = PROGRAM.replace("direction=LT", "direction=NE")
+    assert {each.times for each in instructions(unknown)} == {1}
 
 
 def test_a_schedule_counts_each_turn_of_its_loop() -> None:
