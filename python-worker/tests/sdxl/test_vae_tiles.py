@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easel_worker.sdxl import vae, vae_tiles
+from easel_worker.sdxl import vae, vae_tiles, weights
+from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
 from parity import ours, tiles
@@ -54,6 +55,21 @@ def test_tiles_take_less_memory(golden_folder: FolderMaker) -> None:
         return int(memory.temp_size_in_bytes)
 
     assert temporary(16) < 0.5 * temporary(64)
+
+
+def test_tiles_take_less_memory_at_full_size() -> None:
+    """Of SDXL base, a compiler made room for all tiles at once, as it did not of a small model."""
+    config = load_config(GOLDEN.parent / "sdxl-base-config").vae
+    tree = weights.abstract(vae.decoder_only(vae.declare(config)), jnp.float32)
+    latents = jax.ShapeDtypeStruct((1, 64, 64, 4), jnp.float32)  # type: ignore[no-untyped-call]
+
+    def temporary(tile: int) -> int:
+        run = jax.jit(lambda tree, x: vae_tiles.decode(tree, config, x, tile=tile))
+        memory = run.lower(tree, latents).compile().memory_analysis()
+        assert memory is not None
+        return int(memory.temp_size_in_bytes)
+
+    assert temporary(32) < 0.5 * temporary(64)
 
 
 def test_the_engine_decodes_in_tiles_where_that_is_asked_for(tmp_path: Path) -> None:
