@@ -52,13 +52,16 @@ class Calibration:
         """Of all images so far: the largest absolute value by channel, for each input."""
         return self._largest
 
-    def add(self, text: Tokens, seed: int, steps: int | None = None) -> None:
+    def add(self, text: Tokens, seed: int, steps: int | None = None) -> Array:
         """Make a guided image with the model's defaults.
 
         Args:
             text: its prompt.
             seed: of its noise.
             steps: how many; None for the model's default.
+
+        Returns:
+            The image's latents [h, w, channels], which are those of a worker's image.
         """
         defaults, config = self._about.capabilities.defaults, self._about.config
         table = sampler.make_table(
@@ -81,6 +84,7 @@ class Calibration:
             output = away + defaults.guidance_scale * (towards - away)
             noise = programs.draw_noise(seed, 1 + step, shape=shape)
             sample, image = advance(table.at(step), sample, output, image, noise)
+        return sample
 
     def _predict(
         self, sample: Array, table: Table, step: int, given: tuple[Array, Array, Array]

@@ -48,20 +48,17 @@ def assemble(
 
     Raises:
         WeightsError: see `weights.load`.
-        CalibrationError: see `calibration.read`.
     """
     config, mesh, dtypes = about.config, options.mesh(), options.chosen_dtypes()
-    calibration_file = options.calibration_file(folder)
 
     def read() -> SdxlParams:
         with timeline.span("weights"):
-            return load_params(
-                folder, config, dtypes, replicate(mesh), report, calibration_file=calibration_file
-            )
+            put = replicate(mesh)
+            return load_params(folder, config, dtypes, put, report, largest=about.largest)
 
     def digest() -> str:
         with timeline.span("digest"):
-            return model_digest(folder, calibration_file)
+            return model_digest(folder, options.calibration_file(folder))
 
     pool = ThreadPoolExecutor(2, thread_name_prefix=READING)
     params, digested = pool.submit(read), pool.submit(digest)

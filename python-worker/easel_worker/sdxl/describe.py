@@ -30,11 +30,13 @@ class Description:
         config: of its parts.
         tokenizers: the first and the second.
         capabilities: all but the weights' digest and the programs, which come with time.
+        largest: the calibration of a model to quantise, else None.
     """
 
     config: SdxlConfig
     tokenizers: tuple[TokenizerFiles, TokenizerFiles]
     capabilities: Capabilities
+    largest: tuple[calibration.Largest, ...] | None
 
     @property
     def empty_text(self) -> Tokens:
@@ -58,8 +60,8 @@ def describe(folder: Path, options: Options) -> Description:
     tokenizers = read_tokenizer(folder / "tokenizer"), read_tokenizer(folder / "tokenizer_2")
     _check_tokenizers(folder, config, tokenizers)
     options.vae_tile_latents(config.vae_scale)
-    if (file := options.calibration_file(folder)) is not None:
-        calibration.read(file, unet.declare(config.unet))
+    file = options.calibration_file(folder)
+    largest = None if file is None else tuple(calibration.read(file, unet.declare(config.unet)))
     preferences = _preferences(folder, config)
     sizes = options.chosen_sizes(preferences.sizes)
     for width, height in sizes:
@@ -90,7 +92,7 @@ def describe(folder: Path, options: Options) -> Description:
         devices=tuple(DeviceInfo(d.id, d.device_kind) for d in options.chosen_devices()),
         features=(GUIDANCE_INTERVAL,),
     )
-    return Description(config, tokenizers, capabilities)
+    return Description(config, tokenizers, capabilities, largest)
 
 
 def _dtype_name(dtypes: Dtypes) -> str:

@@ -1,6 +1,6 @@
 """A whole SDXL model in memory: its configuration and the parameters of all its parts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from easel_worker.sdxl import calibration, int8, text_encoder, unet, vae, weights
+from easel_worker.sdxl.calibration import Largest
 from easel_worker.sdxl.config import SdxlConfig
 from easel_worker.sdxl.params import Params, ParamTree, count
 from easel_worker.sdxl.weights import Put
@@ -48,7 +49,7 @@ def load_params(
     put: Put,
     report: Callable[[str], None],
     *,
-    calibration_file: Path | None = None,
+    largest: Sequence[Largest] | None = None,
 ) -> SdxlParams:
     """Read all weights of a diffusers folder.
 
@@ -58,11 +59,10 @@ def load_params(
         dtypes: to convert the weights to.
         put: places each array on the devices.
         report: called with a readable line before each part.
-        calibration_file: for int8; None for the folder's own.
+        largest: the calibration of a model to quantise, as `calibration.read` gives it.
 
     Raises:
         WeightsError: see `weights.load`.
-        CalibrationError: see `calibration.read`.
     """
 
     def load(component: str, tree: ParamTree, dtype: DTypeLike) -> Params:
@@ -70,9 +70,6 @@ def load_params(
         return weights.load(folder, component, tree, dtype, put)
 
     trees = _declarations(config)
-    largest = None
-    if dtypes.int8:  # before the weights, whose reading takes minutes
-        largest = calibration.read(calibration_file or folder / calibration.FILE, trees.unet)
     loaded = SdxlParams(
         text=TextParams(
             load("text_encoder", trees.text.first, dtypes.model),

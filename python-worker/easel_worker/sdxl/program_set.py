@@ -168,7 +168,7 @@ class ProgramSet:
         if not self._caching:
             self._compile_denoise(key, denoise, lane)
             return
-        keeping = partial(programs.denoise_keeping, **parts)
+        keeping = partial(denoise, keep=True)
         arguments = self._compile_denoise(key, keeping, lane)
         kept: tuple[Kept, ...] = jax.eval_shape(keeping, *arguments)
         cached = key._replace(cached=True)

@@ -174,7 +174,8 @@ def denoise(
     mesh: Mesh,
     size: Size,
     methods: Methods,
-) -> tuple[State, ...]:
+    keep: bool = False,
+) -> tuple[State | Kept, ...]:
     """One step of several lanes of one size, either all guided or none.
 
     Each device (or pair of devices, if the mesh has pairs) computes the same number of lanes by
@@ -188,48 +189,11 @@ def denoise(
         mesh: the devices; their number (for guided lanes that of pairs) divides that of the lanes.
         size: of the images.
         methods: how it is computed.
+        keep: give the deep feature, too, of lanes that have none: for steps to come. It is split
+            over the devices as the conditions are.
 
     Returns:
         The lanes' new states, in order.
-    """
-    states, _ = _step(
-        params, lanes, numbers, config=config, mesh=mesh, size=size, methods=methods, keep=False
-    )
-    return tuple(State(states.sample[i], states.image[i]) for i in range(len(lanes)))
-
-
-def denoise_keeping(
-    params: Params,
-    lanes: tuple[LaneInput, ...],
-    numbers: StepNumbers,
-    *,
-    config: SdxlConfig,
-    mesh: Mesh,
-    size: Size,
-    methods: Methods,
-) -> tuple[Kept, ...]:
-    """As `denoise` of lanes without a deep feature, which it gives for the steps to come."""
-    states, deep = _step(
-        params, lanes, numbers, config=config, mesh=mesh, size=size, methods=methods, keep=True
-    )
-    assert deep is not None
-    return tuple(Kept(State(states.sample[i], states.image[i]), deep[i]) for i in range(len(lanes)))
-
-
-def _step(
-    params: Params,
-    lanes: tuple[LaneInput, ...],
-    numbers: StepNumbers,
-    *,
-    config: SdxlConfig,
-    mesh: Mesh,
-    size: Size,
-    methods: Methods,
-    keep: bool,
-) -> tuple[State, Array | None]:
-    """The lanes' states [lanes, ...], and where it is to be kept their deep feature [lanes, ...].
-
-    The feature is split over the devices as the conditions are.
     """
     guided = lanes[0].conditions.pooled.shape[0] == GUIDED_ROWS
 
@@ -250,14 +214,17 @@ def _step(
     stacked: LaneInput = jax.tree.map(lambda *arrays: jnp.stack(arrays), *lanes)
     each = BY_LANE if guided else BY_LANE_EVERYWHERE
     rows = BY_LANE_AND_ROW if guided else BY_LANE_EVERYWHERE
-    stepped: tuple[State, Array | None] = jax.shard_map(
+    states, deep = jax.shard_map(
         on_each_device,
         mesh=mesh,
         in_specs=(WHOLE, (each, rows, rows), each),
         out_specs=(each, rows),
         check_vma=False,  # kernels' results do not say over what they vary
     )(params, (stacked.state, stacked.conditions, stacked.deep), numbers)
-    return stepped
+    made = [State(states.sample[i], states.image[i]) for i in range(len(lanes))]
+    if deep is None:
+        return tuple(made)
+    return tuple(Kept(state, deep[i]) for i, state in enumerate(made))
 
 
 def _predict(

@@ -85,9 +85,9 @@ def apply(  # noqa: PLR0917 (the model has this many inputs)
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L979
     """
     prompt = project_context(tree, config, context)
-    return apply_to_prompt(
+    return apply_whole(
         tree, config, sample, timestep, prompt, pooled, time_ids, methods=methods
-    )
+    ).output
 
 
 def project_context(tree: Params, config: UNetConfig, context: Array) -> PromptContext:
@@ -103,23 +103,6 @@ def project_context(tree: Params, config: UNetConfig, context: Array) -> PromptC
         )
 
 
-def apply_to_prompt(  # noqa: PLR0917 (as apply)
-    tree: Params,
-    config: UNetConfig,
-    sample: Array,
-    timestep: Array,
-    prompt: PromptContext,
-    pooled: Array,
-    time_ids: Array,
-    *,
-    methods: Methods = PLAIN,
-) -> Array:
-    """As `apply`, for a prompt that has been through `project_context`."""
-    return apply_whole(
-        tree, config, sample, timestep, prompt, pooled, time_ids, methods=methods
-    ).output
-
-
 def apply_whole(  # noqa: PLR0917 (as apply)
     tree: Params,
     config: UNetConfig,
@@ -131,7 +114,7 @@ def apply_whole(  # noqa: PLR0917 (as apply)
     *,
     methods: Methods = PLAIN,
 ) -> Whole:
-    """As `apply_to_prompt`, with the deep feature."""
+    """As `apply`, for a prompt that has been through `project_context`; with the deep feature."""
     time = jax.nn.silu(_embed_conditions(tree, config, timestep, pooled, time_ids))
     x = _conv_in(tree, sample, time)
     skips = [x]
@@ -163,7 +146,7 @@ def apply_top(  # noqa: PLR0917 (as apply)
     deep: Array,
     methods: Methods = PLAIN,
 ) -> Array:
-    """As `apply_to_prompt`, but only the level of full resolution, over an earlier deep feature.
+    """As `apply_whole`, but only the level of full resolution, over an earlier deep feature.
 
     This is DeepCache with `cache_branch_id` 2, as far as SDXL's two layers a level are concerned.
 

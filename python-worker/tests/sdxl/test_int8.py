@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from easel_worker.calibrate.images import calibrate
+from easel_worker.calibrate.images import Calibration, calibrate
 from easel_worker.calibrate.watched import watched_unet
 from easel_worker.engine import Pixels
 from easel_worker.sdxl import calibration, int8, layers, unet, weights
@@ -106,6 +106,7 @@ def test_an_image_is_another_and_says_what_made_it(folder: Path) -> None:
 def test_the_demo_model_with_its_own_calibration_says_nearly_the_same() -> None:
     config = load_config(DEMO)
     put = replicate(Options(devices=jax.devices()[:1]).mesh())
+    largest = calibration.read(DEMO / calibration.FILE, unet.declare(config.unet))
     plain, quantised = (
         load_params(
             DEMO,
@@ -113,7 +114,7 @@ def test_the_demo_model_with_its_own_calibration_says_nearly_the_same() -> None:
             Dtypes(jnp.float32, jnp.float32, int8=quantise),
             put,
             lambda _: None,
-            calibration_file=DEMO / calibration.FILE,
+            largest=largest if quantise else None,
         ).unet
         for quantise in (False, True)
     )
@@ -148,8 +149,8 @@ def test_several_devices_make_the_image_that_one_makes(folder: Path) -> None:
 def test_programs_are_compiled_for_the_parameters_that_are_loaded(folder: Path) -> None:
     config, dtypes = load_config(folder), Dtypes(jnp.bfloat16, jnp.bfloat16, int8=True)
     put = replicate(Options(devices=jax.devices()[:1]).mesh())
-    file = folder / calibration.FILE
-    loaded = load_params(folder, config, dtypes, put, lambda _: None, calibration_file=file)
+    largest = calibration.read(folder / calibration.FILE, unet.declare(config.unet))
+    loaded = load_params(folder, config, dtypes, put, lambda _: None, largest=largest)
     expected = abstract_params(config, dtypes)
 
     def about(tree: Any) -> Any:
@@ -187,6 +188,36 @@ def test_a_watched_unet_sees_the_largest_input_of_each_layer(folder: Path) -> No
     assert seen.largest[name].shape == first[0]["weight"].shape[:1]
     # A layer norm's output has unit variance: its largest value is above that and bounded.
     assert 1.0 < float(jnp.max(seen.largest[name])) < 10.0
+
+
+def test_a_calibration_makes_the_images_that_a_worker_makes(folder: Path) -> None:
+    options = Options(devices=jax.devices()[:1], sizes=[])
+    engine = SdxlEngine(folder, options)
+    engine.warm(lambda _: None)
+    defaults = engine.capabilities.defaults
+    assert defaults.guidance_scale > 1
+    lane = engine.start(tiny_model.job(seed=5, guidance=defaults.guidance_scale))
+    for _ in range(lane.job.steps):
+        engine.step([lane])
+    made = Calibration(folder, options, lambda _: None).add(lane.job.prompt, 5, lane.job.steps)
+    np.testing.assert_allclose(made, lane.state.sample, atol=1e-4)
+
+
+def test_a_calibration_keeps_the_largest_of_all_images(folder: Path) -> None:
+    options = Options(devices=jax.devices()[:1])
+    texts = [tiny_model.tokens(text) for text in ("a red circle", "a blue square")]
+
+    def largest(*seeds: int) -> dict[str, np.ndarray]:
+        calibration_ = Calibration(folder, options, lambda _: None)
+        for seed in seeds:
+            calibration_.add(texts[seed], seed, 2)
+        return calibration_.largest
+
+    first, second = largest(0), largest(1)
+    for order in ((0, 1), (1, 0)):
+        for name, both in largest(*order).items():
+            np.testing.assert_array_equal(both, np.maximum(first[name], second[name]))
+    assert any(not np.array_equal(first[name], second[name]) for name in first)
 
 
 def test_a_missing_calibration_is_asked_for_before_anything_is_read(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_summed_weights_are_those_of_the_upsampled_image() -> None:
 
 
 def int8_block(channels: int) -> Params:
-    """A transformer block with quantised layers, and the vectors of its norms at random."""
+    """A transformer block with quantised layers; biases and norms at random, too."""
     tree = weights.init(
         attend_block.declare_block("b", channels, 64), jax.random.key(0), jnp.bfloat16
     )
@@ -117,6 +117,8 @@ def int8_block(channels: int) -> Params:
             "weight": 1 + random(channels, seed=i, scale=0.1),
             "bias": random(channels, seed=10 + i, scale=0.1),
         }
+    for layer in (tree["attn1"]["to_out"], tree["attn2"]["to_out"], tree["ff_in"], tree["ff_out"]):
+        layer["bias"] = random(*layer["bias"].shape, seed=20)
     whole = {"down": [], "up": [], "mid": {"attentions": [{"blocks": [tree]}]}}
     sizes = [4.0 * np.ones(each[0]["weight"].shape[0]) for each in int8.shared_inputs(whole)]
     block: Params = int8.quantise(whole, sizes)["mid"]["attentions"][0]["blocks"][0]

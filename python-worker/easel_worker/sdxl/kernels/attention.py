@@ -14,14 +14,14 @@ from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-LANES = 128
+from easel_worker.sdxl.kernels.chip import LANES, MEMORY
+
 PAIRED_HEAD = LANES // 2
 """Channels of a head of which two share the lanes."""
 
 _SCORES = 2**21
 """Most scores of a block of queries: 8 MiB of float32."""
 _MOST_QUERIES = 512
-_MEMORY = 100 * 2**20
 
 
 def fits(query: Array, key: Array, heads: int) -> bool:
@@ -59,7 +59,7 @@ def attend(query: Array, key: Array, value: Array, heads: int, *, interpret: boo
         out_specs=block,
         out_shape=jax.typeof(query),
         compiler_params=pltpu.CompilerParams(
-            dimension_semantics=("parallel", "parallel", "arbitrary"), vmem_limit_bytes=_MEMORY
+            dimension_semantics=("parallel", "parallel", "arbitrary"), vmem_limit_bytes=MEMORY
         ),
         cost_estimate=_cost(query, key, heads),
         interpret=interpret,

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.experimental import pallas as pl
 
+from easel_worker.sdxl.kernels import chip
 from easel_worker.sdxl.kernels import rows as by_rows
 
 _FILTER = 3
@@ -64,7 +65,7 @@ def convolve(
             *(pl.BlockSpec((1, 1, inputs), lambda b, i: (b, 0, 0)) for _ in scales),
         ],
         out_specs=pl.BlockSpec((1, rows, width, outputs), lambda b, i: (b, i, 0, 0)),
-        out_shape=by_rows.like(x, (batch, height, width, outputs)),
+        out_shape=chip.like(x, (batch, height, width, outputs)),
         compiler_params=by_rows.compiler_params(),
         cost_estimate=by_rows.cost(x, outputs, _FILTER**2, batch * height * width),
         interpret=interpret,

@@ -3,12 +3,11 @@
 import math
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.experimental import pallas as pl
 
-from easel_worker.sdxl.kernels import integers
+from easel_worker.sdxl.kernels import chip, integers
 from easel_worker.sdxl.params import Params
 
 _MOST_WEIGHTS = 40 * 2**20
@@ -60,7 +59,7 @@ def feed_forward(x: Array, block: Params, *, eps: float, interpret: bool = False
         grid=(tokens // integers.TOKENS,),
         in_specs=[integers.tokens_spec(channels), *(integers.whole_spec(each) for each in whole)],
         out_specs=integers.tokens_spec(channels),
-        out_shape=jax.ShapeDtypeStruct((tokens, channels), x.dtype),  # type: ignore[no-untyped-call]
+        out_shape=chip.like(x, (tokens, channels)),
         compiler_params=integers.compiler_params(),
         cost_estimate=pl.CostEstimate(
             flops=2 * tokens * weights,

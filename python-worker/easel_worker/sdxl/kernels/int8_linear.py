@@ -3,12 +3,11 @@
 from collections.abc import Sequence
 from functools import partial
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.experimental import pallas as pl
 
-from easel_worker.sdxl.kernels import integers
+from easel_worker.sdxl.kernels import chip, integers
 from easel_worker.sdxl.params import Params
 
 
@@ -63,7 +62,7 @@ def project(
             *(integers.tokens_spec(outputs[0]) for _ in added),
         ],
         out_specs=[integers.tokens_spec(each) for each in outputs],
-        out_shape=[jax.ShapeDtypeStruct((tokens, each), x.dtype) for each in outputs],  # type: ignore[no-untyped-call]
+        out_shape=[chip.like(x, (tokens, each)) for each in outputs],
         compiler_params=integers.compiler_params(),
         cost_estimate=_cost(tokens, channels, outputs, residual),
         interpret=interpret,

@@ -9,13 +9,12 @@ from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
+from easel_worker.sdxl.kernels import chip
 from easel_worker.sdxl.params import Params
 
 TOKENS = 128
 """Of a block; by what the TPU's compiler schedules (bench/tpu/README.md)."""
 
-LANES = 128
-_MEMORY = 100 * 2**20
 _ROUNDING = 1.5 * 2**23
 """Added to a float32 it leaves the nearest integer in the lowest bits."""
 
@@ -23,7 +22,7 @@ _ROUNDING = 1.5 * 2**23
 def fits(x: Array, channels: tuple[int, ...]) -> bool:
     """Whether tokens x [..., in] come in whole blocks, and layers of `channels` in whole lanes."""
     tokens = x.size // x.shape[-1]
-    whole = all(each % LANES == 0 for each in (x.shape[-1], *channels))
+    whole = all(each % chip.LANES == 0 for each in (x.shape[-1], *channels))
     return x.dtype == jnp.bfloat16 and tokens % TOKENS == 0 and whole
 
 
@@ -69,4 +68,4 @@ def whole_spec(array: Array) -> pl.BlockSpec:
 
 def compiler_params() -> pltpu.CompilerParams:
     """Blocks in any order."""
-    return pltpu.CompilerParams(dimension_semantics=("parallel",), vmem_limit_bytes=_MEMORY)
+    return pltpu.CompilerParams(dimension_semantics=("parallel",), vmem_limit_bytes=chip.MEMORY)

@@ -3,18 +3,15 @@
 An image is [B, H, W, C] with its channels in the TPU's lanes and its columns in the sublanes.
 """
 
-import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-LANES = 128
+from easel_worker.sdxl.kernels import chip
+
 SUBLANES = 16
 """Of bfloat16."""
-
-MEMORY = 100 * 2**20
-"""Bytes of vector memory that a kernel may take, of a v5e's 128 MiB."""
 
 _MOST_SUMS = 2**20
 """Most float32 sums of a block for one column of the filter: 4 MiB."""
@@ -22,7 +19,7 @@ _MOST_SUMS = 2**20
 
 def padded(channels: int) -> int:
     """Channels with the lanes that they leave empty."""
-    return -(-channels // LANES) * LANES
+    return -(-channels // chip.LANES) * chip.LANES
 
 
 def block_rows(height: int, width: int, outputs: int) -> int:
@@ -78,7 +75,7 @@ def _column(sums: Array, width: int) -> Array:
 def compiler_params() -> pltpu.CompilerParams:
     """Images and their blocks in any order."""
     return pltpu.CompilerParams(
-        dimension_semantics=("parallel", "parallel"), vmem_limit_bytes=MEMORY
+        dimension_semantics=("parallel", "parallel"), vmem_limit_bytes=chip.MEMORY
     )
 
 
@@ -97,8 +94,3 @@ def cost(x: Array, outputs: int, taps: int, pixels: int) -> pl.CostEstimate:
         transcendentals=x.size,
         bytes_accessed=x.dtype.itemsize * (x.size + pixels * outputs + weights),
     )
-
-
-def like(x: Array, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    """An array of another shape, else as x."""
-    return jax.ShapeDtypeStruct(shape, x.dtype)  # type: ignore[no-untyped-call]

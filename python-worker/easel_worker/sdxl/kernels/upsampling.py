@@ -11,7 +11,7 @@ from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from easel_worker.sdxl.kernels import convolution
+from easel_worker.sdxl.kernels import chip, convolution
 from easel_worker.sdxl.kernels import rows as by_rows
 
 _TAPS = 16
@@ -50,7 +50,7 @@ def convolve_upsampled(x: Array, weight: Array, bias: Array, *, interpret: bool 
             pl.BlockSpec((1, outputs), lambda b, i: (0, 0)),
         ],
         out_specs=pl.BlockSpec((1, rows, 2, 2 * width, outputs), lambda b, i: (b, i, 0, 0, 0)),
-        out_shape=by_rows.like(x, (batch, height, 2, 2 * width, outputs)),
+        out_shape=chip.like(x, (batch, height, 2, 2 * width, outputs)),
         compiler_params=by_rows.compiler_params(),
         cost_estimate=by_rows.cost(x, outputs, _TAPS, batch * height * width),
         interpret=interpret,
