@@ -22,6 +22,20 @@ describe('painting', () => {
     expect(bytes.equals(Buffer.from(await same.arrayBuffer()))).toBe(true)
   })
 
+  it('leaves out what the visitor allows to be left out', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--max-cache-interval 4' })
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.page.locator('.fine summary').click()
+    const fields = { prompt: 'in a hurry', seed: 42, num_inference_steps: 8, guidance_start: 0.25, guidance_end: 0.75, cache_interval: 2 }
+    await visitor.paint(fields)
+    await visitor.picture.waitFor()
+    const { bytes } = await visitor.download()
+    const same = await generate(server, { ...fields, width: 64, height: 64 })
+    expect(JSON.parse(same.headers.get('easel-recipe')!)).toMatchObject(fields)
+    expect(bytes.equals(Buffer.from(await same.arrayBuffer()))).toBe(true)
+  })
+
   it('shows it being painted: steps, previews that sharpen, and words for those who do not see', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 60' })
     const visitor = await enter(server.url)
