@@ -367,11 +367,28 @@ def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
     """
     known = _options()
     parser = _parser(known)
-    flags = vars(parser.parse_args(arguments))
+    flags = vars(parser.parse_args(_joined(known, arguments)))
     try:
         return Config(**_values(known, flags, environment))
     except ConfigError as error:
         parser.exit(USAGE, f"{parser.prog}: {error}\n")
+
+
+def _joined(known: dict[str, Option], arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--flag value` as `--flag=value` where the value begins with `-`.
+
+    argparse takes such a value for a flag; a CURVE key may well begin so.
+    """
+    flags = {option.flag for option in known.values()} | {"-h", "--help"}
+    takers = {option.flag for option in known.values() if option.parse is not options.switch}
+    joined: list[str] = []
+    for argument in arguments:
+        value = argument.startswith("-") and argument.partition("=")[0] not in flags
+        if value and joined and joined[-1] in takers:
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
 
 
 def _values(

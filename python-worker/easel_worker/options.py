@@ -1,5 +1,6 @@
 """How a setting's text becomes its value. All raise ValueError, or OSError for a file."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,7 @@ from easel_worker.fake_engine import Fault, StepTime
 
 LONGEST_SOCKET_PATH = 107
 KEY_LENGTH = 40
+CURVE_KEY = re.compile(rf"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{{}}@%$#]{{{KEY_LENGTH}}}")
 
 
 def positive(value: str) -> int:
@@ -100,9 +102,16 @@ def worker_name(value: str) -> str:
 
 
 def curve_key(value: str) -> str:
-    """A CURVE key in Z85, or @FILE with one in it."""
-    key = Path(value[1:]).read_text(encoding="ascii").strip() if value.startswith("@") else value
-    if len(key) != KEY_LENGTH:
+    """A CURVE key in Z85, or @FILE with one in it.
+
+    A key may begin with @ itself: what has the form of a key is one, unless it is an absolute path
+    or there is such a file.
+    """
+    file = Path(value[1:])
+    is_key = CURVE_KEY.fullmatch(value) and not file.is_absolute() and not file.is_file()
+    is_file = value.startswith("@") and not is_key
+    key = file.read_text(encoding="ascii").strip() if is_file else value
+    if not CURVE_KEY.fullmatch(key):
         raise ValueError(f"must be a key of {KEY_LENGTH} characters (Z85), or @FILE with one in it")
     return key
 

@@ -10,6 +10,7 @@ from easel_worker.config import Config, load
 from easel_worker.fake_engine import Fault, StepTime
 
 FAKE = ["--engine", "fake"]
+Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
 KEY = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
 
 
@@ -85,6 +86,11 @@ def test_switches_in_the_environment(text: str, value: bool) -> None:
         (["--exit-with-parent", "maybe"], "--exit-with-parent: must be true or false"),
         (["--engine", "sdxl"], "needs --model or MODEL"),
         (["--curve-secret-key", "@/no/such/file"], "No such file"),
+        (["--curve-server-key", KEY[:-1]], "must be a key of 40 characters"),
+        (["--curve-server-key", KEY[:-1] + "~"], "must be a key of 40 characters"),
+        (["--curve-secret-key", ("@/" + KEY)[:40]], "No such file"),
+        (["--curve-server-key", "--name", "a"], "expected one argument"),
+        (["--connect", "-h", "a"], "expected one argument"),
         (["--name", ""], "--name: must have 1 to 255 bytes"),
         (["--row", "4"], "unrecognized arguments"),
     ],
@@ -108,6 +114,28 @@ def test_tcp_beyond_loopback_needs_keys(capsys: pytest.CaptureFixture[str], tmp_
     config = load([*endpoint, "--curve-server-key", KEY, "--curve-secret-key", f"@{secret}"], {})
     assert config.curve_secret_key == KEY
     assert "curve_secret_key" not in repr(config)
+
+
+@pytest.mark.parametrize("first", Z85)
+def test_a_key_may_begin_with_any_of_its_characters(first: str, tmp_path: Path) -> None:
+    key = first + KEY[1:]
+    secret = tmp_path / "key"
+    secret.write_text(key)
+    given = ["--curve-server-key", key, "--curve-secret-key", f"@{secret}"]
+    config = load([*FAKE, *given], {})
+    assert (config.curve_server_key, config.curve_secret_key) == (key, key)
+    environment = {"EASEL_CURVE_SERVER_KEY": key, "EASEL_CURVE_SECRET_KEY": key}
+    assert load(FAKE, environment).curve_server_key == key
+
+
+def test_a_file_wins_over_a_key_of_the_same_form(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "k" * 39
+    Path(name).write_text(KEY)
+    keys = ["--curve-server-key", f"@{name}", "--curve-secret-key", f"@{name}"]
+    assert load([*FAKE, *keys], {}).curve_server_key == KEY
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
