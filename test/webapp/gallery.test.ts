@@ -44,13 +44,13 @@ describe.each(looks)('the page, %s', (look, options) => {
     await preview.waitFor()
     await until('some of it is done', async () => Number(await visitor.page.getByRole('progressbar').getAttribute('aria-valuenow')) >= 20, MAKING_MS)
     await check(visitor, look, 'painting')
-    await until('all are there', async () => (await visitor.sketches.count()) === 4, MAKING_MS)
+    await visitor.keeps(4, MAKING_MS)
     await visitor.button('Paint').waitFor()
     await visitor.write({ num_images: 1 })
     for (const prompt of ['a yellow triangle on a purple background', 'a green square on a white background']) {
       const before = await visitor.sketches.count()
       await visitor.paint({ prompt, seed: 11, ...steps(4) })
-      await until('it is there', async () => (await visitor.sketches.count()) === before + 1, MAKING_MS)
+      await visitor.keeps(before + 1, MAKING_MS)
       await visitor.button('Paint').waitFor()
     }
     await visitor.page.locator('.recipe summary').click()

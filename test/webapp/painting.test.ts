@@ -71,7 +71,7 @@ describe('painting', () => {
       await thumbs.nth(index).click()
       await visitor.sees(visitor.page.locator('#placard-facts'), new RegExp(`seed ${10 + index} `))
     }
-    expect(await visitor.sketches.count()).toBe(3)
+    await visitor.keeps(3)
   })
 
   it('tells the place in the queue', async () => {
@@ -122,7 +122,7 @@ describe('painting', () => {
     await visitor.write({ prompt: 'by hand only', num_inference_steps: 3 })
     await visitor.page.locator('#num_inference_steps').press('Control+Enter')
     await visitor.picture.waitFor()
-    expect(await visitor.sketches.count()).toBe(1)
+    await visitor.keeps(1)
   })
 })
 

@@ -2,7 +2,6 @@ import { Buffer } from 'node:buffer'
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
 import { generate, type RunningServer, shareServer } from '../support/server.js'
-import { until } from '../support/wait.js'
 import { useBrowser, type Visitor } from './support/visitor.js'
 
 const enter = useBrowser()
@@ -21,7 +20,7 @@ describe('a picture that is brought to the page', () => {
     expect(await visitor.page.locator('.chip input:checked').inputValue()).toBe('32×48')
     expect(await visitor.page.locator('#scheduler').inputValue()).toBe('ddim')
     await visitor.button('Paint').click()
-    await until('it is painted', async () => (await visitor.sketches.count()) === 1)
+    await visitor.keeps(1)
     expect((await visitor.download()).bytes.equals(file)).toBe(true)
   })
 

@@ -5,7 +5,6 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { openServer, type RunningServer, shareServer } from '../support/server.js'
-import { until } from '../support/wait.js'
 import { useBrowser, type Visitor } from './support/visitor.js'
 
 const enter = useBrowser()
@@ -25,7 +24,7 @@ describe('the sketchbook', () => {
     expect(await visitor.sketches.nth(1).getAttribute('aria-current')).toBe('true')
     expect(await visitor.picture.evaluate((image: HTMLImageElement) => image.naturalWidth)).toBe(64)
     await visitor.button('Delete', true).click()
-    await until('it is gone', async () => (await visitor.sketches.count()) === 2)
+    await visitor.keeps(2)
     await visitor.open()
     await visitor.sketches.nth(1).waitFor()
     expect(await labels(visitor)).toEqual(['three, seed 3', 'one, seed 1'])
@@ -33,10 +32,10 @@ describe('the sketchbook', () => {
     const clear = visitor.page.locator('.sketchbook-head').getByRole('button', { name: 'Delete all' })
     await clear.click()
     await visitor.button('Keep them').click()
-    expect(await visitor.sketches.count()).toBe(2)
+    await visitor.keeps(2)
     await clear.click()
     await visitor.page.getByRole('dialog').getByRole('button', { name: 'Delete all' }).click()
-    await until('all are gone', async () => (await visitor.sketches.count()) === 0)
+    await visitor.keeps(0)
     await visitor.open()
     await visitor.ready()
     expect(await visitor.sketches.count()).toBe(0)
@@ -60,13 +59,13 @@ describe('the sketchbook', () => {
     expect(await visitor.page.locator('#placard').isVisible()).toBe(false)
     await visitor.button('Stop').click()
     await visitor.page.locator('#blank').waitFor()
-    expect(await visitor.sketches.count()).toBe(1)
+    await visitor.keeps(1)
   })
 
   it('gives the settings of a picture back to the form, which make it again', async () => {
     const visitor = await withPictures('the first')
     await visitor.paint({ prompt: 'another', negative_prompt: 'grey', seed: 99, num_inference_steps: 5, guidance_scale: 2 })
-    await until('it is there', async () => (await visitor.sketches.count()) === 2)
+    await visitor.keeps(2)
     await visitor.sketches.last().click()
     const before = await visitor.download()
     await visitor.button('Use these settings').click()
@@ -74,7 +73,7 @@ describe('the sketchbook', () => {
     expect(await visitor.page.locator('#seed').inputValue()).toBe('1')
     expect(await visitor.page.locator('#negative_prompt').inputValue()).toBe('')
     await visitor.button('Paint').click()
-    await until('it is painted again', async () => (await visitor.sketches.count()) === 3)
+    await visitor.keeps(3)
     await visitor.sees(visitor.page.locator('#placard-prompt'), /^the first$/)
     expect((await visitor.download()).bytes.equals(before.bytes)).toBe(true)
   })
@@ -148,7 +147,7 @@ async function withPictures(...prompts: string[]): Promise<Visitor> {
   await visitor.ready()
   for (const [index, prompt] of prompts.entries()) {
     await visitor.paint({ prompt, seed: index + 1, num_inference_steps: 3 })
-    await until('it is in the sketchbook', async () => (await visitor.sketches.count()) === index + 1)
+    await visitor.keeps(index + 1)
     await visitor.button('Paint').waitFor()
   }
   return visitor

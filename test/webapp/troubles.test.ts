@@ -107,7 +107,7 @@ describe('troubles', () => {
     await visitor.picture.waitFor()
     await visitor.sees(visitor.page.locator('#placard-facts'), /seed 5 /)
     expect(await visitor.notice.count()).toBe(0)
-    expect(await visitor.sketches.count()).toBe(1)
+    await visitor.keeps(1)
     expect(asked).toEqual([undefined, expect.stringMatching(/^[1-9]\d*$/)])
     // One request, not two: the second connection joined it.
     expect(await metric(server, 'easel_requests_accepted_total')).toBe(1)

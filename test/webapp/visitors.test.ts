@@ -1,6 +1,5 @@
 import { describe, expect, it } from 'vitest'
 import { generate, startReadyServer } from '../support/server.js'
-import { until } from '../support/wait.js'
 import { useBrowser } from './support/visitor.js'
 
 const enter = useBrowser()
@@ -15,7 +14,7 @@ describe('two visitors at once', () => {
         for (let round = 0; round < 3; round++) {
           const seed = 100 * who + 10 * round
           await visitor.paint({ prompt: `${prompt} ${round}`, seed, num_images: 2, num_inference_steps: 6 + round })
-          await until('both are there', async () => (await visitor.sketches.count()) === 2 * (round + 1))
+          await visitor.keeps(2 * (round + 1))
           await visitor.button('Paint').waitFor()
         }
       })

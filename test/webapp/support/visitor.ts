@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { type Browser, type BrowserContext, chromium, type Locator, type Page } from 'playwright-core'
 import { afterAll, beforeAll, onTestFinished } from 'vitest'
 import { browser as browserPath } from '../../../scripts/lib/browser.mjs'
+import { until } from '../../support/wait.js'
 
 type ContextOptions = NonNullable<Parameters<Browser['newContext']>[0]>
 
@@ -96,6 +97,11 @@ export class Visitor {
   /** The pictures in the sketchbook, newest first. */
   get sketches(): Locator {
     return this.page.locator('.sketch')
+  }
+
+  /** Waits until the sketchbook holds just so many: a picture is in it a moment after it is on the easel. */
+  async keeps(count: number, timeout?: number): Promise<void> {
+    await until(`${count} pictures are in the sketchbook`, async () => (await this.sketches.count()) === count, timeout)
   }
 
   button(name: string | RegExp, exact = false): Locator {
