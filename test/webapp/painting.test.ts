@@ -115,6 +115,31 @@ describe('painting', () => {
     await idle(server)
   })
 
+  it('shows sizes that are still being prepared, which cannot be chosen until they are there', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--sizes 64x64,96x64' })
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    let coming: unknown = [[96, 64]]
+    await visitor.page.route('**/health', async (route) => {
+      const response = await route.fetch()
+      const health = (await response.json()) as { sizes: number[][] }
+      await route.fulfill({ response, json: coming === undefined ? health : { ...health, sizes: [[64, 64]], coming } })
+    })
+    const askAgain = () => visitor.page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')))
+    const wide = visitor.page.getByRole('radio', { name: /^96×64/ })
+    await askAgain()
+    await until('the size is not offered any more', () => wide.isDisabled())
+    expect(await visitor.page.locator('.chip').allTextContents()).toEqual(['64×64', '96×64, still being prepared'])
+    coming = undefined
+    await askAgain()
+    await until('the size is offered', () => wide.isEnabled())
+    expect(await visitor.page.locator('.chip').allTextContents()).toEqual(['64×64', '96×64'])
+    expect(await visitor.page.locator('.chip input:checked').inputValue()).toBe('64×64')
+    await wide.check()
+    await visitor.paint({ prompt: 'wide', num_inference_steps: 2 })
+    await visitor.sees(visitor.page.locator('#placard-facts'), /96 ?× ?64/)
+  })
+
   it('begins with Ctrl+Enter from anywhere in the form', async () => {
     const server = await startReadyServer()
     const visitor = await enter(server.url)
