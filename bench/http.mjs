@@ -6,8 +6,9 @@ import { readFile } from 'node:fs/promises'
 import { script } from '../scripts/lib/run.mjs'
 import { build, setup } from '../scripts/lib/setup.mjs'
 import { startGateway } from './lib/gateway.mjs'
-import { load, post } from './lib/http-load.mjs'
+import { load } from './lib/http-load.mjs'
 import { startPeer } from './lib/peer.mjs'
+import { smallImage } from './lib/small-image.mjs'
 import { machine, quantile, table } from './lib/table.mjs'
 
 const CLIENTS = [1, 4, 16, 64]
@@ -16,9 +17,6 @@ const FAKE = '--rows 64 --fake-step-ms 0 --fake-encode-ms 0 --fake-decode-ms 0'
 const prompt = 'a lighthouse on a cliff at dusk, oil painting'
 const large = { prompt, num_inference_steps: 1, guidance_scale: 5, width: 1024, height: 1024 }
 const small = { ...large, width: 128, height: 128 }
-const SMALL_IMAGES = 300
-/** The first ones compile and connect. */
-const WARM_UP = 20
 const STREAMS = 64
 /** A core's ticks are too coarse for less. */
 const IDLE_SECONDS = 30
@@ -32,7 +30,8 @@ await script(async () => {
   const rows = [...(await compare('Easel', easel)), ...(await compare('FastAPI + Pillow', startPeer))]
   console.log(`\n1024×1024, ${SECONDS} s each, clients on the same machine\n${machine()}\n`)
   console.log(table(['server', 'clients', 'images/s', 'p50 ms', 'p99 ms', '/health p99 ms', 'PNG ms p50', 'PNG KiB'], rows))
-  console.log(`\n${await overhead()}\n${await idleStreams()}`)
+  console.log(`\n${await smallImage(small, { 'Easel': () => startGateway(`--sizes 128x128 ${FAKE}`), 'FastAPI + Pillow': startPeer })}`)
+  console.log(`\n${await idleStreams()}`)
 })
 
 /**
@@ -50,29 +49,6 @@ async function compare(name, start) {
       rows.push([name, clients, rate.toFixed(1), ...ms, (bytes / 1024).toFixed(0)])
     }
     return rows
-  } finally {
-    await stop()
-  }
-}
-
-/** What a client waits for beyond the worker's own time. */
-async function overhead() {
-  const { url, stop } = await startGateway(`--sizes 128x128 ${FAKE}`)
-  try {
-    /** @type {number[]} */
-    const added = []
-    /** @type {number[]} */
-    const files = []
-    for (let seed = 0; seed < SMALL_IMAGES; seed++) {
-      const start = performance.now()
-      const { timings } = await post(url, { ...small, seed })
-      const { queue = 0, encode = 0, denoise = 0, decode = 0, file = Number.NaN } = timings
-      files.push(file)
-      added.push(performance.now() - start - queue - encode - denoise - decode)
-    }
-    const warm = added.slice(WARM_UP)
-    const file = quantile(files.slice(WARM_UP), 0.5)
-    return `128×128, one client: ${quantile(warm, 0.5).toFixed(2)} ms p50, ${quantile(warm, 0.99).toFixed(2)} ms p99 beyond the worker's own time (tokens, ZeroMQ both ways, PNG, HTTP both ways), over ${warm.length} images; the PNG file is ${file.toFixed(2)} ms p50 of it`
   } finally {
     await stop()
   }

@@ -60,7 +60,7 @@ export const options = {
   restartBackoff: number('RESTART_BACKOFF', 0.5, seconds, 'Seconds before a dead worker is started again; doubled at each death in a row, up to 30.'),
   drainTimeout: number('DRAIN_TIMEOUT', 25, seconds, 'Seconds that SIGTERM leaves for running requests. Closing takes up to 4 more; keep the sum under the time that the platform gives (GKE spot nodes: 15 by default).'),
   pngCompression: number('PNG_COMPRESSION', 7, { min: 0, max: 9, ...whole }, 'zlib level of PNG files.'),
-  imageEncoders: optional({ env: 'IMAGE_ENCODERS', value: 'integer', doc: 'Most image files that are made at once. Default: as many as this machine has cores.', parse: (value: string) => parseNumber(value, { min: 1, max: 1024, ...whole }) }),
+  imageEncoders: optional({ env: 'IMAGE_ENCODERS', value: 'integer', doc: 'Most image files that are made at once. Default: one more than this machine has cores, so that none is idle until the next picture is handed out. More than 4 take as many threads of Node, by UV_THREADPOOL_SIZE.', parse: (value: string) => parseNumber(value, { min: 1, max: 1024, ...whole }) }),
   embedRecipe: flag('EMBED_RECIPE', true, 'Whether images and headers carry the whole recipe, with its prompts: true or false.')
 } satisfies Record<string, Option<unknown>>
 

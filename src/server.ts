@@ -53,7 +53,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
   const service = new ImageService({
     engine,
     tokenizers,
-    encoder: new ImageEncoder({ pngCompression: config.pngCompression, concurrency: config.imageEncoders ?? availableParallelism() }),
+    encoder: new ImageEncoder({ pngCompression: config.pngCompression, concurrency: config.imageEncoders ?? availableParallelism() + 1 }),
     defaults: config,
     queueLimit: config.queueLimit,
     requestTimeout: config.requestTimeout * 1000,

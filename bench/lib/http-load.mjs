@@ -61,13 +61,13 @@ export async function load(url, { clients, seconds, body }) {
 /**
  * @param {string} url
  * @param {object} body
- * @returns {Promise<{ size: number, timings: Record<string, number> }>}
+ * @returns {Promise<{ size: number, timings: Record<string, number>, chunks: Buffer[] }>}
  */
 export async function post(url, body) {
   const { status, headers, chunks, size } = await ask(`${url}/generate`, JSON.stringify(body))
   if (status !== 200) throw new StepError(`status ${status}: ${Buffer.concat(chunks)}`)
   const entries = String(headers['server-timing'] ?? '').split(', ').map((entry) => entry.split(';dur='))
-  return { size, timings: Object.fromEntries(entries.map(([name, ms]) => [name, Number(ms)])) }
+  return { size, chunks, timings: Object.fromEntries(entries.map(([name, ms]) => [name, Number(ms)])) }
 }
 
 /**

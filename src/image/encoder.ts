@@ -35,8 +35,8 @@ const FULL_COLOUR_QUALITY = 90
 /**
  * Makes files from pixels, on libuv's threads and never on the event loop.
  *
- * As many at once as `concurrency`: with more than there are cores, the event loop waits for the kernel to give it a
- * turn, and `/health` with it.
+ * As many at once as `concurrency`: with many more than there are cores, the event loop waits for the kernel to give it
+ * a turn, and `/health` with it.
  */
 export class ImageEncoder {
   readonly #limit: ReturnType<typeof pLimit>

@@ -1,0 +1,114 @@
+// @ts-check
+// What a small image's way costs at least: each of its parts with nothing around it, alone on this machine.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import sharp from 'sharp'
+import { Router } from 'zeromq'
+import { root } from '../../scripts/lib/run.mjs'
+import { python } from '../../scripts/lib/setup.mjs'
+import { post } from './http-load.mjs'
+import { quantile } from './table.mjs'
+
+/** About what goes to a worker for an image, in bytes. */
+const JOB_BYTES = 1000
+/** The gateway's default. */
+const PNG_COMPRESSION = 7
+
+/**
+ * @typedef {object} Repeats
+ * @property {number} warmUp what is done before it counts
+ * @property {number} count
+ */
+
+/**
+ * @param {Buffer} png
+ * @param {object} body what is sent for it
+ * @param {Repeats} repeats
+ * @returns {Promise<{ http: number, wire: number, file: number }>} ms, p50
+ */
+export async function bareParts(png, body, repeats) {
+  const folder = await mkdtemp(join(tmpdir(), 'easel-bench-'))
+  try {
+    const path = join(folder, 'image.png')
+    await writeFile(path, png)
+    const { data, info } = await sharp(png).removeAlpha().raw().toBuffer({ resolveWithObject: true })
+    return {
+      http: await bareHttp(path, body, repeats),
+      wire: await bareWire(`ipc://${folder}/socket`, data.length, repeats),
+      file: await bareFile(data, info, repeats)
+    }
+  } finally {
+    await rm(folder, { recursive: true })
+  }
+}
+
+/**
+ * @param {string} path
+ * @param {object} body
+ * @param {Repeats} repeats
+ */
+async function bareHttp(path, body, repeats) {
+  const server = spawn(process.execPath, [join(root, 'bench/bare/http.mjs'), path], { stdio: ['ignore', 'pipe', 'inherit'] })
+  try {
+    const [address] = await once(server.stdout, 'data')
+    return await middle(() => post(String(address).trim(), body), repeats)
+  } finally {
+    server.kill()
+    await once(server, 'exit')
+  }
+}
+
+/**
+ * @param {string} endpoint
+ * @param {number} bytes
+ * @param {Repeats} repeats
+ */
+async function bareWire(endpoint, bytes, repeats) {
+  const router = new Router()
+  await router.bind(endpoint)
+  const worker = spawn(python, [join(root, 'bench/bare/worker.py'), endpoint, String(bytes)], { stdio: ['ignore', 'inherit', 'inherit'] })
+  try {
+    const [name] = await router.receive()
+    const job = Buffer.alloc(JOB_BYTES)
+    return await middle(async () => {
+      await router.send([name ?? '', job])
+      await router.receive()
+    }, repeats)
+  } finally {
+    worker.kill()
+    await once(worker, 'exit')
+    router.close()
+  }
+}
+
+/**
+ * Our own encoder, in a process that does nothing else.
+ *
+ * @param {Buffer} pixels
+ * @param {import('sharp').OutputInfo} info
+ * @param {Repeats} repeats
+ */
+async function bareFile(pixels, { width, height }, repeats) {
+  const { ImageEncoder } = /** @type {typeof import('../../src/image/encoder.js')} */ (await import(pathToFileURL(join(root, 'dist/image/encoder.js')).href))
+  const encoder = new ImageEncoder({ pngCompression: PNG_COMPRESSION, concurrency: 1 })
+  return middle(() => encoder.encode({ width, height, pixels }, { format: 'png', quality: 100, recipe: undefined }), repeats)
+}
+
+/**
+ * @param {() => Promise<unknown>} work
+ * @param {Repeats} repeats
+ */
+async function middle(work, { warmUp, count }) {
+  /** @type {number[]} */
+  const times = []
+  for (let index = 0; index < warmUp + count; index++) {
+    const start = performance.now()
+    await work()
+    times.push(performance.now() - start)
+  }
+  return quantile(times.slice(warmUp), 0.5)
+}

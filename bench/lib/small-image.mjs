@@ -1,0 +1,68 @@
+// @ts-check
+// What a server adds to a small image, part by part, beside the same parts with nothing around them.
+import { bareParts } from './bare.mjs'
+import { post } from './http-load.mjs'
+import { quantile, table } from './table.mjs'
+
+/** The first ones connect, and show V8 what to compile: a server that has been up for a minute has done it. */
+const REPEATS = { warmUp: 600, count: 1000 }
+
+/**
+ * @typedef {() => Promise<{ url: string, stop: () => Promise<void> }>} Start
+ */
+
+/**
+ * One client, one image after the other. Times are p50 in ms of what lies beyond the worker's own time, in which the picture
+ * is drawn.
+ *
+ * @param {object} body the request, but for its seed
+ * @param {Record<string, Start>} servers
+ */
+export async function smallImage(body, servers) {
+  /** @type {Buffer} */
+  let png = Buffer.alloc(0)
+  const rows = []
+  for (const [name, start] of Object.entries(servers)) {
+    const { added, parts, file } = await measure(body, start)
+    if (png.length === 0) png = file
+    rows.push([name, ...[...parts, added[0], added[1]].map(shown), (file.length / 1024).toFixed(1)])
+  }
+  const { http, wire, file } = await bareParts(png, body, REPEATS)
+  rows.push(["Easel's parts, each with nothing around it", ...[http, wire, file, http + wire + file].map(shown), '', (png.length / 1024).toFixed(1)])
+  const head = ['server', 'HTTP, checks, tokens', 'ZeroMQ, dispatch', 'PNG', 'all p50', 'all p99', 'PNG KiB']
+  return `A small image, one client, ms beyond the worker's own time, over ${REPEATS.count} images\n\n${table(head, rows)}`
+}
+
+/**
+ * @param {object} body
+ * @param {Start} start
+ */
+async function measure(body, start) {
+  const { url, stop } = await start()
+  try {
+    const seen = []
+    let file = Buffer.alloc(0)
+    for (let seed = 0; seed < REPEATS.warmUp + REPEATS.count; seed++) {
+      const sent = performance.now()
+      const { timings, chunks } = await post(url, { ...body, seed })
+      const { queue = 0, encode = 0, denoise = 0, decode = 0, file: fileMs = Number.NaN, total } = timings
+      const all = performance.now() - sent
+      const worker = queue + encode + denoise + decode
+      // A server without workers has no total: nothing lies between its handler and the picture.
+      const served = total ?? worker + fileMs
+      seen.push({ http: all - served, wire: total === undefined ? Number.NaN : served - worker - fileMs, file: fileMs, added: all - worker })
+      file = Buffer.concat(chunks)
+    }
+    const warm = seen.slice(REPEATS.warmUp)
+    const middle = (/** @type {'http' | 'wire' | 'file'} */ part) => quantile(warm.map((each) => each[part]), 0.5)
+    const added = warm.map((each) => each.added)
+    return { parts: [middle('http'), middle('wire'), middle('file')], added: [quantile(added, 0.5), quantile(added, 0.99)], file }
+  } finally {
+    await stop()
+  }
+}
+
+/** @param {number | undefined} ms */
+function shown(ms = Number.NaN) {
+  return Number.isNaN(ms) ? '–' : ms.toFixed(1)
+}
