@@ -12,6 +12,9 @@ import { build, python, setup } from './lib/setup.mjs'
 const reports = join(root, 'node_modules/.cache/easel-test')
 const worker = join(root, 'python-worker')
 
+/** These wait for processes and compilers half of the time, so they run at the same time. */
+const LONG = new Set(['pytest', 'vitest'])
+
 /** Every check: its name, and the command that ends with status 0 when it passes. */
 const checks = {
   typecheck: () => run('npm', ['run', '--silent', 'typecheck']),
@@ -19,7 +22,7 @@ const checks = {
   ruff: () => run(python, ['-m', 'ruff', 'check', '--quiet', '.'], { cwd: worker }),
   format: () => run(python, ['-m', 'ruff', 'format', '--quiet', '--check', '.'], { cwd: worker }),
   mypy: () => run(python, ['-m', 'mypy', '--no-error-summary'], { cwd: worker }),
-  pytest: () => run(python, ['-m', 'pytest', `--junitxml=${join(reports, 'pytest.xml')}`], { cwd: worker }),
+  pytest: () => run(python, ['-m', 'pytest', `--junitxml=${join(reports, 'pytest.xml')}`], { cwd: worker, label: 'pytest' }),
   vitest: () => run('npx', ['--no-install', 'vitest', 'run', '--reporter=default', '--reporter=json', `--outputFile=${join(reports, 'vitest.json')}`])
 }
 
@@ -36,14 +39,14 @@ await script(async () => {
     await schemathesis()
     await installBrowser()
   }
+  /** @type {string[]} */
   const failed = []
   let passedTests = 0
   let failedTests = 0
-  for (const [name, check] of Object.entries(checks)) {
-    if (wanted.length > 0 && !wanted.includes(name)) continue
+  const perform = async (/** @type {keyof typeof checks} */ name) => {
     process.stdout.write(`• ${name}\n`)
     const start = performance.now()
-    const ok = await check().then(() => true, (error) => {
+    const ok = await checks[name]().then(() => true, (error) => {
       if (!(error instanceof StepError)) throw error
       return false
     })
@@ -53,6 +56,9 @@ await script(async () => {
     if (!ok) failed.push(name)
     process.stdout.write(`  ${ok ? '✓' : '✗'} ${name} (${((performance.now() - start) / 1000).toFixed(1)} s)\n`)
   }
+  const asked = /** @type {(keyof typeof checks)[]} */ (Object.keys(checks)).filter((name) => wanted.length === 0 || wanted.includes(name))
+  for (const name of asked.filter((each) => !LONG.has(each))) await perform(name)
+  await Promise.all(asked.filter((each) => LONG.has(each)).map(perform))
   process.stdout.write(failed.length === 0 ? '\nAll checks pass.\n' : `\nFailed: ${failed.join(', ')}\n`)
   process.stdout.write(`${passedTests} passed, ${failedTests} failed\n`)
   if (failed.length > 0) process.exitCode = 1

@@ -1,6 +1,7 @@
 // @ts-check
 import { spawn } from 'node:child_process'
 import { dirname } from 'node:path'
+import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
 /** The folder that holds package.json. */
@@ -14,17 +15,22 @@ export class StepError extends Error {}
  *
  * @param {string} command
  * @param {readonly string[]} args
- * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, quiet?: boolean }} [options]
+ * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, quiet?: boolean, label?: string }} [options] `label` stands before each
+ *   line that is shown, for a command that runs beside another
  * @returns {Promise<string>} what it printed, when quiet
  */
-export function run(command, args, { cwd = root, env = process.env, quiet = false } = {}) {
+export function run(command, args, { cwd = root, env = process.env, quiet = false, label } = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd, env, stdio: quiet ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'inherit', 'inherit'] })
+    const piped = quiet || label !== undefined
+    const child = spawn(command, args, { cwd, env, stdio: piped ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'inherit', 'inherit'] })
     let output = ''
-    child.stdout?.on('data', (chunk) => { output += chunk })
-    child.stderr?.on('data', (chunk) => { output += chunk })
+    for (const stream of piped ? [child.stdout, child.stderr] : []) {
+      if (stream === null) continue
+      if (label === undefined) stream.on('data', (chunk) => { output += chunk })
+      else createInterface(stream).on('line', (line) => process.stdout.write(`${label} │ ${line}\n`))
+    }
     child.once('error', (error) => reject(new StepError(`${command}: ${error.message}`)))
-    child.once('exit', (code, signal) => {
+    child.once('close', (code, signal) => {
       if (code === 0) resolve(output)
       else reject(new StepError(`${output}\n${[command, ...args].join(' ')} ended with ${signal ?? `status ${code}`}`))
     })
