@@ -9,12 +9,14 @@ export class ScriptedWorker {
   session: string | undefined
   readonly #hello: Hello
   readonly #dealer: Dealer
-  #pid = 1
+  /** What it said last. */
+  #said: Hello
   #sending: Promise<void> = Promise.resolve()
 
   /** @param hello what it says of itself, but for its name and process id */
   constructor(endpoint: string, name: string, hello: Hello) {
-    this.#hello = { ...hello, worker: name }
+    this.#hello = { ...hello, worker: name, pid: 1 }
+    this.#said = this.#hello
     this.#dealer = new Dealer({ routingId: name, linger: 0 })
     this.#dealer.connect(endpoint)
     // A ping that came just before the end of the test finds the socket closed.
@@ -24,9 +26,8 @@ export class ScriptedWorker {
 
   /** Comes as a new process of the same name, with something else to say of itself if wanted. */
   async hello(changes: Partial<Hello> = {}): Promise<void> {
-    this.#pid += 1
-    this.session = undefined
-    await this.send('HELLO', { ...this.#hello, ...changes, pid: this.#pid })
+    this.#said = { ...this.#hello, ...changes, pid: this.#said.pid + 1 }
+    await this.#sayHello()
   }
 
   send(kind: Kind, header: object, ...binary: Uint8Array[]): Promise<void> {
@@ -59,8 +60,15 @@ export class ScriptedWorker {
     }
   }
 
+  async #sayHello(): Promise<void> {
+    this.session = undefined
+    await this.send('HELLO', this.#said)
+  }
+
   async #ping(session: string): Promise<void> {
-    if (session !== this.session) await this.hello()
+    // From before its HELLO, whose answer is on its way.
+    if (this.session === undefined) return
+    if (session !== this.session) await this.#sayHello()
     else await this.send('HEARTBEAT', { session, steps_total: 0, rows_in_use: 0, rows_padded_total: 0, queued: 0, step_ms: [], memory: [] })
   }
 }
