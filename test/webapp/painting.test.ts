@@ -115,29 +115,44 @@ describe('painting', () => {
     await idle(server)
   })
 
-  it('shows sizes that are still being prepared, which cannot be chosen until they are there', async () => {
-    const server = await startReadyServer({ WORKER_ARGS: '--sizes 64x64,96x64' })
+  it('shows sizes that are still being prepared, and chooses a wanted one when it is there', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--sizes 64x64,32x48,96x64' })
     const visitor = await enter(server.url)
     await visitor.ready()
-    let coming: unknown = [[96, 64]]
+    let coming: unknown
     await visitor.page.route('**/health', async (route) => {
       const response = await route.fetch()
       const health = (await response.json()) as { sizes: number[][] }
-      await route.fulfill({ response, json: coming === undefined ? health : { ...health, sizes: [[64, 64]], coming } })
+      await route.fulfill({ response, json: coming === undefined ? health : { ...health, sizes: [[64, 64], [32, 48]], coming } })
     })
-    const askAgain = () => visitor.page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')))
-    const wide = visitor.page.getByRole('radio', { name: /^96×64/ })
-    await askAgain()
-    await until('the size is not offered any more', () => wide.isDisabled())
-    expect(await visitor.page.locator('.chip').allTextContents()).toEqual(['64×64', '96×64, still being prepared'])
-    coming = undefined
-    await askAgain()
-    await until('the size is offered', () => wide.isEnabled())
-    expect(await visitor.page.locator('.chip').allTextContents()).toEqual(['64×64', '96×64'])
-    expect(await visitor.page.locator('.chip input:checked').inputValue()).toBe('64×64')
-    await wide.check()
-    await visitor.paint({ prompt: 'wide', num_inference_steps: 2 })
-    await visitor.sees(visitor.page.locator('#placard-facts'), /96 ?× ?64/)
+    const [tall, wide] = ['32×48', '96×64'].map((name) => visitor.page.getByRole('radio', { name: new RegExp(`^${name}`) }))
+    const names = () => visitor.page.locator('.chip').allTextContents()
+    const chosen = () => visitor.page.locator('.chip input:checked').inputValue()
+    const change = async (next: unknown) => {
+      coming = next
+      await visitor.page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')))
+      await until('the page has heard of it', async () => (await wide!.isDisabled()) === (next !== undefined))
+    }
+    await wide!.check()
+    await change([[96, 64]])
+    expect(await names()).toEqual(['64×64', '32×48', '96×64, still being prepared'])
+    expect(await chosen()).toBe('64×64')
+    await change(undefined)
+    expect(await names()).toEqual(['64×64', '32×48', '96×64'])
+    expect(await chosen()).toBe('96×64')
+
+    await change([[96, 64]])
+    await tall!.check()
+    await change(undefined)
+    expect(await chosen()).toBe('32×48')
+
+    await change([[96, 64]])
+    const picture = await generate(server, { prompt: 'wide', width: 96, height: 64, seed: 3, num_inference_steps: 2 })
+    await visitor.page.locator('#file').setInputFiles({ name: 'wide.png', mimeType: 'image/png', buffer: Buffer.from(await picture.arrayBuffer()) })
+    await visitor.sees(visitor.page.locator('#placard-prompt'), /^wide$/)
+    expect(await chosen()).toBe('32×48')
+    await change(undefined)
+    expect(await chosen()).toBe('96×64')
   })
 
   it('begins with Ctrl+Enter from anywhere in the form', async () => {

@@ -3,7 +3,7 @@ import { byId, el } from '../lib/dom.js'
 import { Emitter } from '../lib/events.js'
 import { randomSeed } from '../lib/random.js'
 import { recall, remember } from '../lib/remember.js'
-import { type Settings, sizeName } from '../model/settings.js'
+import type { Settings } from '../model/settings.js'
 import { joinDials, showDials } from './dial.js'
 import { FieldErrors } from './field-errors.js'
 import { Sizes } from './sizes.js'
@@ -24,8 +24,6 @@ export class Form extends Emitter<Events> {
   readonly #form = byId('form', HTMLFormElement)
   readonly #sizes = new Sizes()
   readonly errors = new FieldErrors(this.#form)
-  /** A size that was asked for before the model said which it has. */
-  #wantedSize = ''
   #defaults: Health['defaults'] = null
   /** Nobody has been here before, so that the model's defaults may fill in what is empty. */
   #fresh: boolean
@@ -78,8 +76,7 @@ export class Form extends Emitter<Events> {
   write(settings: Partial<Settings>): void {
     for (const [name, value] of Object.entries(settings)) {
       if (name === 'size') {
-        this.#wantedSize = String(value)
-        this.#sizes.value = this.#wantedSize
+        this.#sizes.value = String(value)
         continue
       }
       const field = this.#form.elements.namedItem(name) as Field | null
@@ -95,7 +92,7 @@ export class Form extends Emitter<Events> {
   /** Offers what the model can do. What a person chose stays. */
   adopt({ sizes, coming = [], schedulers, defaults, limits }: Health): void {
     this.#defaults = defaults
-    this.#sizes.offer(sizes, coming, this.#wantedSize, sizeName(defaults?.width ?? 0, defaults?.height ?? 0))
+    this.#sizes.offer(sizes, coming, [defaults?.width ?? 0, defaults?.height ?? 0])
     const scheduler = this.#field('scheduler') as HTMLSelectElement
     for (const name of schedulers) if (![...scheduler.options].some(({ value }) => value === name)) scheduler.append(el('option', { value: name }, name))
     for (const name of LIMITED) if (limits !== null) (this.#field(name) as HTMLInputElement).max = String(limits[name])
@@ -113,7 +110,7 @@ export class Form extends Emitter<Events> {
   #changed(): void {
     this.errors.clear()
     byId('quality-field', HTMLDivElement).hidden = this.#field('output_format').value === 'png'
-    remember(NAME, { ...this.settings, size: this.#sizes.value || this.#wantedSize })
+    remember(NAME, { ...this.settings, size: this.#sizes.wanted })
   }
 
   #count(by: number): void {

@@ -5,29 +5,41 @@ import { sizeName } from '../model/settings.js'
 export class Sizes {
   readonly #box = byId('sizes', HTMLDivElement)
   #offered = ''
+  /** A size that was asked for and is not there, or not yet; until a person chooses another. */
+  #missed = ''
 
+  constructor() {
+    this.#box.addEventListener('change', () => (this.#missed = ''))
+  }
+
+  /** The chosen size; empty before there is any. */
   get value(): string {
     return this.#box.querySelector<HTMLInputElement>('input:checked')?.value ?? ''
   }
 
-  /** Chooses a size, if the model has it. */
+  /** Chooses a size: at once, or when it is there. */
   set value(name: string) {
     const input = [...this.#box.querySelectorAll<HTMLInputElement>('input:enabled')].find(({ value }) => value === name)
     if (input !== undefined) input.checked = true
+    this.#missed = input === undefined ? name : ''
   }
 
-  /**
-   * Offers other sizes, and shows those that are coming. The chosen one stays if it is among them, else the first of
-   * `preferred` that is.
-   */
-  offer(sizes: readonly Size[], coming: readonly Size[], ...preferred: string[]): void {
+  /** What a person would choose, were it there. */
+  get wanted(): string {
+    return this.#missed || this.value
+  }
+
+  /** Offers other sizes, and shows those that are coming. The wanted one is chosen if it is there, else the chosen one stays. */
+  offer(sizes: readonly Size[], coming: readonly Size[], preset: Size): void {
     const offered = JSON.stringify([sizes, coming])
     if (sizes.length === 0 || offered === this.#offered) return
-    const chosen = this.value
+    const wanted = this.wanted
+    const preferred = [wanted, this.value, nameOf(preset)]
     this.#offered = offered
     this.#box.replaceChildren(...sizes.map((size) => chip(size, true)), ...coming.map((size) => chip(size, false)))
     const names = sizes.map(nameOf)
-    this.value = [chosen, ...preferred].find((name) => names.includes(name)) ?? names[0]!
+    this.value = preferred.find((name) => names.includes(name)) ?? names[0]!
+    if (wanted !== this.value) this.#missed = wanted
   }
 }
 
