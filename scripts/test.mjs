@@ -12,7 +12,7 @@ import { build, python, setup } from './lib/setup.mjs'
 const reports = join(root, 'node_modules/.cache/easel-test')
 const worker = join(root, 'python-worker')
 
-/** These wait for processes and compilers half of the time, so they run at the same time. */
+/** These leave a part of the machine idle, each another, so they run at the same time. */
 const LONG = new Set(['pytest', 'vitest'])
 
 /** Every check: its name, and the command that ends with status 0 when it passes. */

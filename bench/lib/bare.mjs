@@ -15,8 +15,6 @@ import { quantile } from './table.mjs'
 
 /** About what goes to a worker for an image, in bytes. */
 const JOB_BYTES = 1000
-/** The gateway's default. */
-const PNG_COMPRESSION = 7
 
 /**
  * @typedef {object} Repeats
@@ -86,15 +84,17 @@ async function bareWire(endpoint, bytes, repeats) {
 }
 
 /**
- * Our own encoder, in a process that does nothing else.
+ * Our own encoder with the gateway's settings, in a process that does nothing else.
  *
  * @param {Buffer} pixels
  * @param {import('sharp').OutputInfo} info
  * @param {Repeats} repeats
  */
 async function bareFile(pixels, { width, height }, repeats) {
-  const { ImageEncoder } = /** @type {typeof import('../../src/image/encoder.js')} */ (await import(pathToFileURL(join(root, 'dist/image/encoder.js')).href))
-  const encoder = new ImageEncoder({ pngCompression: PNG_COMPRESSION, concurrency: 1 })
+  const built = (/** @type {string} */ path) => import(pathToFileURL(join(root, 'dist', path)).href)
+  const { ImageEncoder } = /** @type {typeof import('../../src/image/encoder.js')} */ (await built('image/encoder.js'))
+  const { loadConfig } = /** @type {typeof import('../../src/config.js')} */ (await built('config.js'))
+  const encoder = new ImageEncoder({ pngCompression: loadConfig([]).pngCompression, concurrency: 1 })
   return middle(() => encoder.encode({ width, height, pixels }, { format: 'png', quality: 100, recipe: undefined }), repeats)
 }
 

@@ -19,16 +19,18 @@ const REPEATS = { warmUp: 600, count: 1000 }
  * @param {Record<string, Start>} servers
  */
 export async function smallImage(body, servers) {
-  /** @type {Buffer} */
-  let png = Buffer.alloc(0)
+  /** @type {Buffer | undefined} */
+  let png
   const rows = []
   for (const [name, start] of Object.entries(servers)) {
-    const { added, parts, file } = await measure(body, start)
-    if (png.length === 0) png = file
-    rows.push([name, ...[...parts, added[0], added[1]].map(shown), (file.length / 1024).toFixed(1)])
+    const { times, file } = await measure(body, start)
+    png ??= file
+    rows.push([name, ...times.map(shown), (file.length / 1024).toFixed(1)])
   }
-  const { http, wire, file } = await bareParts(png, body, REPEATS)
-  rows.push(["Easel's parts, each with nothing around it", ...[http, wire, file, http + wire + file].map(shown), '', (png.length / 1024).toFixed(1)])
+  if (png !== undefined) {
+    const { http, wire, file } = await bareParts(png, body, REPEATS)
+    rows.push(['the parts of the first, each with nothing around it', ...[http, wire, file, http + wire + file].map(shown), '', (png.length / 1024).toFixed(1)])
+  }
   const head = ['server', 'HTTP, checks, tokens', 'ZeroMQ, dispatch', 'PNG', 'all p50', 'all p99', 'PNG KiB']
   return `A small image, one client, ms beyond the worker's own time, over ${REPEATS.count} images\n\n${table(head, rows)}`
 }
@@ -56,13 +58,13 @@ async function measure(body, start) {
     const warm = seen.slice(REPEATS.warmUp)
     const middle = (/** @type {'http' | 'wire' | 'file'} */ part) => quantile(warm.map((each) => each[part]), 0.5)
     const added = warm.map((each) => each.added)
-    return { parts: [middle('http'), middle('wire'), middle('file')], added: [quantile(added, 0.5), quantile(added, 0.99)], file }
+    return { times: [middle('http'), middle('wire'), middle('file'), quantile(added, 0.5), quantile(added, 0.99)], file }
   } finally {
     await stop()
   }
 }
 
-/** @param {number | undefined} ms */
-function shown(ms = Number.NaN) {
+/** @param {number} ms */
+function shown(ms) {
   return Number.isNaN(ms) ? '–' : ms.toFixed(1)
 }

@@ -108,8 +108,9 @@ def curve_key(value: str) -> str:
     or there is such a file.
     """
     file = Path(value[1:])
-    is_key = CURVE_KEY.fullmatch(value) and not file.is_absolute() and not file.is_file()
-    is_file = value.startswith("@") and not is_key
+    is_file = value.startswith("@") and (
+        not CURVE_KEY.fullmatch(value) or file.is_absolute() or file.is_file()
+    )
     key = file.read_text(encoding="ascii").strip() if is_file else value
     if not CURVE_KEY.fullmatch(key):
         raise ValueError(f"must be a key of {KEY_LENGTH} characters (Z85), or @FILE with one in it")

@@ -24,7 +24,7 @@ export function run(command, args, { cwd = root, env = process.env, quiet = fals
     const piped = quiet || label !== undefined
     const child = spawn(command, args, { cwd, env, stdio: piped ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'inherit', 'inherit'] })
     let output = ''
-    for (const stream of piped ? [child.stdout, child.stderr] : []) {
+    for (const stream of [child.stdout, child.stderr]) {
       if (stream === null) continue
       if (label === undefined) stream.on('data', (chunk) => { output += chunk })
       else createInterface(stream).on('line', (line) => process.stdout.write(`${label} │ ${line}\n`))

@@ -32,7 +32,7 @@ describe('the sketchbook', () => {
     const clear = visitor.page.locator('.sketchbook-head').getByRole('button', { name: 'Delete all' })
     await clear.click()
     await visitor.button('Keep them').click()
-    await visitor.keeps(2)
+    expect(await visitor.sketches.count()).toBe(2)
     await clear.click()
     await visitor.page.getByRole('dialog').getByRole('button', { name: 'Delete all' }).click()
     await visitor.keeps(0)
@@ -59,7 +59,7 @@ describe('the sketchbook', () => {
     expect(await visitor.page.locator('#placard').isVisible()).toBe(false)
     await visitor.button('Stop').click()
     await visitor.page.locator('#blank').waitFor()
-    await visitor.keeps(1)
+    expect(await visitor.sketches.count()).toBe(1)
   })
 
   it('gives the settings of a picture back to the form, which make it again', async () => {

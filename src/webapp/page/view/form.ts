@@ -90,9 +90,10 @@ export class Form extends Emitter<Events> {
   }
 
   /** Offers what the model can do. What a person chose stays. */
-  adopt({ sizes, coming = [], schedulers, defaults, limits }: Health): void {
+  adopt({ sizes, coming, schedulers, defaults, limits }: Health): void {
     this.#defaults = defaults
-    this.#sizes.offer(sizes, coming, [defaults?.width ?? 0, defaults?.height ?? 0])
+    // An older server does not say what is coming.
+    this.#sizes.offer(sizes, coming ?? [], [defaults?.width ?? 0, defaults?.height ?? 0])
     const scheduler = this.#field('scheduler') as HTMLSelectElement
     for (const name of schedulers) if (![...scheduler.options].some(({ value }) => value === name)) scheduler.append(el('option', { value: name }, name))
     for (const name of LIMITED) if (limits !== null) (this.#field(name) as HTMLInputElement).max = String(limits[name])
