@@ -5,6 +5,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import type { KeyFile } from './access/key-file.js'
 import type { Engine } from './engine/engine.js'
+import type { MemoryBudget } from './memory.js'
 import type { Metrics } from './metrics.js'
 import { accessPlugin } from './plugins/access.js'
 import { answerClientError } from './plugins/client-errors.js'
@@ -13,6 +14,7 @@ import { openApiPlugin } from './plugins/openapi.js'
 import { requestLogPlugin } from './plugins/request-log.js'
 import { requestIdOf, requestIdPlugin } from './plugins/request-id.js'
 import { tracingPlugin } from './plugins/tracing.js'
+import { uploadsPlugin } from './plugins/uploads.js'
 import { answerHeaderSchemas } from './routes/answers/headers.js'
 import { generateRoute } from './routes/generate.js'
 import { healthRoute, probeRoutes } from './routes/health.js'
@@ -24,6 +26,7 @@ import { commonHeaders, ErrorResponse } from './schemas/error.js'
 import { HealthResponse } from './schemas/health.js'
 import type { Defaults } from './service/resolve.js'
 import type { ImageService } from './service/service.js'
+import { cutSlowReaders } from './slow-readers.js'
 import type { Tracing } from './tracing/tracing.js'
 import { pagePlugin } from './webapp/page-plugin.js'
 
@@ -44,6 +47,9 @@ export interface AppParts {
   bodyLimit: number
   /** ms that a client has to send its request */
   receiveTimeout: number
+  /** ms in which a client must read a part of its answer (`cutSlowReaders`) */
+  sendTimeout: number
+  memory: MemoryBudget
   /** Whether answers carry the recipe with its prompts. */
   withRecipe: boolean
   /** Origins whose pages may call the service. */
@@ -90,7 +96,7 @@ async function registerAdmin(app: FastifyInstance, { engine, metrics }: AppParts
 }
 
 /** What both applications have in common: limits, ids, logs, errors. */
-async function createBase({ log, bodyLimit, receiveTimeout, logPrompts }: AppParts): Promise<FastifyInstance> {
+async function createBase({ log, bodyLimit, receiveTimeout, sendTimeout, logPrompts, memory, metrics }: AppParts): Promise<FastifyInstance> {
   const app = Fastify({
     loggerInstance: log,
     bodyLimit,
@@ -108,6 +114,11 @@ async function createBase({ log, bodyLimit, receiveTimeout, logPrompts }: AppPar
     // Strict: "7" is no number, and an unknown field is a mistake that the client wants to hear about.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } }
   }).withTypeProvider<TypeBoxTypeProvider>()
+  cutSlowReaders(app.server, sendTimeout, (remote) => {
+    metrics.slowReader()
+    log.info({ remote }, 'cut a client off that did not read its answer (SEND_TIMEOUT)')
+  })
+  await app.register(uploadsPlugin, { memory })
   await app.register(sensible)
   await app.register(accepts)
   await app.register(requestIdPlugin)

@@ -1,13 +1,16 @@
 import { existsSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { tmpdir, totalmem } from 'node:os'
 import { isAbsolute, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { budgetWithin, MemoryBudget, type Part } from './memory.js'
 import { ConfigError, flag, type Option, type OptionValues, helpText, number, oneOf, optional, parseNumber, readOptions, text } from './options.js'
 
 /** The folder that holds package.json, models/ and python-worker/. */
 export const packageRoot = fileURLToPath(new URL('..', import.meta.url))
 
 const whole = { integer: true }
+/** Less has no room for two images of 1024x1024. In bytes. */
+const LEAST_BUDGET = 16 * 2 ** 20
 const seconds = { min: 0.05, max: 86_400 }
 
 /**
@@ -48,11 +51,13 @@ export const options = {
   requestTimeout: number('REQUEST_TIMEOUT', 300, seconds, 'Seconds after which a request is stopped and answered 504; a client may ask for less.'),
   resumeWindow: number('RESUME_WINDOW', 10, { min: 0, max: 3600 }, 'Seconds that a request with an Idempotency-Key goes on for after its client has left, so that a retry can join it.'),
   idempotencyTtl: number('IDEMPOTENCY_TTL', 600, seconds, 'Seconds that the answer to a request with an Idempotency-Key is kept for.'),
-  idempotencyBytes: number('IDEMPOTENCY_BYTES', 268_435_456, { min: 0, max: 2 ** 40, ...whole }, 'Most bytes of such answers that are kept.'),
+  memoryBudget: optional({ env: 'MEMORY_BUDGET', value: 'bytes', doc: 'Most bytes that the gateway holds for its clients: an eighth of them for request bodies, a quarter for answers to retries, the rest for pixels, files and answers that are being read. More is refused with 503 MEMORY_FULL. Default: half of what the memory limit of the container (else the memory of the machine) leaves beside 160 MiB, at most 2 GiB.', parse: (value: string) => parseNumber(value, { min: LEAST_BUDGET, max: 2 ** 40, ...whole }) }),
+  idempotencyBytes: optional({ env: 'IDEMPOTENCY_BYTES', value: 'bytes', doc: 'Most bytes of such answers that are kept. Default: a quarter of MEMORY_BUDGET, which is the most.', parse: (value: string) => parseNumber(value, { min: 0, max: 2 ** 40, ...whole }) }),
   accessKeys: optional({ env: 'ACCESS_KEYS', value: 'file', doc: 'JSON file with the bearer keys that requests for images must come with, and their limits; it may change while the server runs (docs/access.md). Default: no keys.', parse: (value: string) => value }),
   corsOrigins: { env: 'CORS_ORIGINS', doc: 'Origins whose web pages may call the service, separated by spaces. Empty: none but its own.', value: 'origins', fallback: [], parse: parseOrigins } as Option<string[]>,
   bodyLimit: number('BODY_LIMIT', 65_536, { min: 1024, max: 104_857_600, ...whole }, 'Largest request body in bytes.'),
   receiveTimeout: number('RECEIVE_TIMEOUT', 30, seconds, 'Seconds that a client has to send its whole request.'),
+  sendTimeout: number('SEND_TIMEOUT', 30, seconds, 'Seconds in which a client must read 1 MiB of its answer, or all that is left of it; one that does not is cut off.'),
   heartbeatInterval: number('HEARTBEAT_INTERVAL', 1, seconds, 'Seconds between heartbeats of a worker.'),
   heartbeatTimeout: number('HEARTBEAT_TIMEOUT', 10, seconds, 'Seconds of silence after which a worker is taken for dead.'),
   stepTimeout: number('STEP_TIMEOUT', 120, seconds, 'Seconds without a finished step, while rows are in use, after which a worker is taken for hung.'),
@@ -67,7 +72,7 @@ export const options = {
 export { ConfigError, flagOf, HelpRequested } from './options.js'
 
 /** The gateway's settings: parsed once, checked, frozen. */
-export type Config = Readonly<Omit<OptionValues<typeof options>, 'python'> & { python: string }>
+export type Config = Readonly<Omit<OptionValues<typeof options>, 'python' | 'memoryBudget'> & { python: string; memoryBudget: number }>
 
 function parseUrl(value: string): string {
   if (!/^https?:\/\//.test(value) || !URL.canParse(value)) throw new Error('must be an http:// or https:// address')
@@ -111,7 +116,21 @@ function check(values: OptionValues<typeof options>): Config {
   }
   if (values.defaultGuidanceStart > values.defaultGuidanceEnd) throw new ConfigError('DEFAULT_GUIDANCE_START must be at most DEFAULT_GUIDANCE_END')
   if (values.heartbeatTimeout < 2 * values.heartbeatInterval) throw new ConfigError('HEARTBEAT_TIMEOUT must be at least twice HEARTBEAT_INTERVAL')
-  return Object.freeze({ ...values, model, workerEndpoint, python: values.python ?? defaultPython() })
+  return Object.freeze({ ...values, model, workerEndpoint, memoryBudget: checkMemory(values), python: values.python ?? defaultPython() })
+}
+
+/** The memory budget, given or by what the process may use, once the settings that have a share in it fit. */
+function checkMemory({ memoryBudget, idempotencyBytes, bodyLimit }: OptionValues<typeof options>): number {
+  // Where no container limits the process, Node says 0 or a number beyond all memory.
+  const limit = process.constrainedMemory()
+  const total = memoryBudget ?? budgetWithin(limit > 0 ? Math.min(limit, totalmem()) : totalmem())
+  const budget = new MemoryBudget(total)
+  const check = (env: string, value: number | undefined, part: Part) => {
+    if (value !== undefined && value > budget.most(part)) throw new ConfigError(`${env}=${value} must be at most ${budget.most(part)}, the share of MEMORY_BUDGET=${total} that is for ${part}; give MEMORY_BUDGET more, or ${env} less`)
+  }
+  check('IDEMPOTENCY_BYTES', idempotencyBytes, 'replays')
+  check('BODY_LIMIT', bodyLimit, 'uploads')
+  return total
 }
 
 function defaultPython(): string {

@@ -32,6 +32,7 @@ export const catalogue = {
   INTERNAL: { status: 500, summary: 'Something went wrong inside the server.' },
   NOT_READY: { status: 503, summary: 'No worker is ready, or none for this size yet.' },
   DRAINING: { status: 503, summary: 'The server is shutting down.' },
+  MEMORY_FULL: { status: 503, summary: 'The server holds as many bytes for its clients as it may.' },
   DEADLINE_UNREACHABLE: { status: 503, summary: 'The request could not be done within its time, so it was not begun.' },
   DEADLINE_EXCEEDED: { status: 504, summary: 'The request did not finish before its deadline.' }
 } as const satisfies Record<string, { status: number; summary: string }>

@@ -2,6 +2,7 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 import type { Engine } from './engine/engine.js'
 import type { EngineObserver } from './engine/events.js'
 import type { Heartbeat } from './engine/protocol.js'
+import { type MemoryBudget, PARTS } from './memory.js'
 import type { ConnectedWorker } from './engine/registry.js'
 import type { ServiceObserver, ImageService } from './service/service.js'
 import { OUTCOMES } from './service/ledger.js'
@@ -13,7 +14,15 @@ export interface Metrics {
   registry: Registry
   observer: EngineObserver & ServiceObserver
   /** Adds what is read from the running parts at each scrape. To be called once. */
-  watch: (parts: { engine: Engine; service: ImageService }) => void
+  watch: (parts: Watched) => void
+  /** A client that did not read its answer was cut off. */
+  slowReader: () => void
+}
+
+interface Watched {
+  engine: Engine
+  service: ImageService
+  memory: MemoryBudget
 }
 
 /** Creates the metrics that docs/metrics.md describes. Names and labels are stable. */
@@ -40,6 +49,7 @@ export function createMetrics(): Metrics {
   const lost = counter('easel_workers_lost_total', 'Connections to workers that ended.', ['worker', 'cause'])
   const restarts = counter('easel_worker_restarts_total', 'Worker processes started again.', ['worker'])
   const malformed = counter('easel_malformed_messages_total', 'Messages on the worker socket that were dropped.', ['reason'])
+  const slow = counter('easel_slow_readers_total', 'Clients that were cut off because they did not read their answers.')
   const compile = new Gauge({ name: 'easel_compile_seconds', help: 'Time to compile a program, or to load it from the cache.', labelNames: ['worker', 'program', 'cached'], registers })
 
   const observer: Metrics['observer'] = {
@@ -65,7 +75,7 @@ export function createMetrics(): Metrics {
     restart: (worker) => restarts.inc({ worker }),
     malformed: (reason) => malformed.inc({ reason })
   }
-  return { registry, observer, watch: (parts) => watch(registry, parts) }
+  return { registry, observer, watch: (parts) => watch(registry, parts), slowReader: () => slow.inc() }
 }
 
 type DeviceMemory = Heartbeat['memory'][number]
@@ -77,7 +87,7 @@ type Sample = [labels: Record<string, string>, value: number]
  * Numbers that someone else keeps, read at the scrape. prom-client calls every `collect` in one synchronous pass, so
  * that what is read fits together: the conservation law holds at any scrape.
  */
-function watch(registry: Registry, { engine, service }: { engine: Engine; service: ImageService }): void {
+function watch(registry: Registry, { engine, service, memory }: Watched): void {
   const registers = [registry]
   const { ledger } = service
   const gauge = (name: string, help: string, labelNames: string[], samples: () => Sample[]) =>
@@ -105,6 +115,9 @@ function watch(registry: Registry, { engine, service }: { engine: Engine; servic
   gauge('easel_requests_in_flight', 'Requests accepted and not ended.', [], single(() => ledger.inFlight))
   gauge('easel_queue_depth', 'Requests that wait for a worker.', [], single(() => engine.state.queued))
   gauge('easel_idempotency_keys', 'Requests that are known by their idempotency key.', [], single(() => service.keysKnown))
+  gauge('easel_clients', 'Clients that wait for a request, read its answer, or watch it.', [], single(() => service.clients))
+  gauge('easel_memory_bytes', 'Bytes held for clients, by what they are.', ['part'], () => PARTS.map((part) => [{ part }, memory.used(part)]))
+  gauge('easel_memory_limit_bytes', 'Most bytes that a part may hold; pixels, files and answers share one limit.', ['part'], () => PARTS.map((part) => [{ part }, memory.most(part)]))
   gauge('easel_queue_limit', 'Most requests in flight.', [], single(() => service.queueLimit))
   gauge('easel_workers_ready', 'Workers that are connected and alive.', [], single(() => engine.state.workers.length))
   gauge('easel_workers_expected', 'Workers there should be.', [], single(() => engine.state.workersExpected))

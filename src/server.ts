@@ -7,6 +7,7 @@ import { type AppParts, buildAdminApp, buildApp } from './app.js'
 import { type Config, packageRoot } from './config.js'
 import { Engine, type EngineOptions } from './engine/engine.js'
 import { ImageEncoder } from './image/encoder.js'
+import { MemoryBudget } from './memory.js'
 import { createMetrics } from './metrics.js'
 import { closeWithin } from './process.js'
 import { ImageService } from './service/service.js'
@@ -38,6 +39,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
   const tracing = await openTracing(config, version)
   const tokenizers = await SdxlTokenizers.fromModelFolder(config.model)
   const metrics = createMetrics()
+  const memory = new MemoryBudget(config.memoryBudget)
   const engine = await Engine.open({
     endpoint: config.workerEndpoint,
     curveSecretKey: config.curveSecretKey,
@@ -50,8 +52,10 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     log,
     observer: metrics.observer
   })
+  memory.onRoom(() => engine.resume())
   const service = new ImageService({
     engine,
+    memory,
     tokenizers,
     encoder: new ImageEncoder({ pngCompression: config.pngCompression, concurrency: config.imageEncoders ?? availableParallelism() + 1 }),
     defaults: config,
@@ -59,12 +63,12 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     requestTimeout: config.requestTimeout * 1000,
     resumeWindow: config.resumeWindow * 1000,
     idempotencyTtl: config.idempotencyTtl * 1000,
-    idempotencyBytes: config.idempotencyBytes,
+    idempotencyBytes: config.idempotencyBytes ?? memory.most('replays'),
     embedRecipe: config.embedRecipe,
     version,
     observer: metrics.observer
   })
-  metrics.watch({ engine, service })
+  metrics.watch({ engine, service, memory })
   const parts: AppParts = {
     engine,
     service,
@@ -76,6 +80,8 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     logPrompts: config.logPrompts,
     bodyLimit: config.bodyLimit,
     receiveTimeout: config.receiveTimeout * 1000,
+    sendTimeout: config.sendTimeout * 1000,
+    memory,
     withRecipe: config.embedRecipe,
     corsOrigins: config.corsOrigins,
     withAdmin: config.adminPort === undefined,

@@ -112,6 +112,8 @@ export class Dispatcher {
       const size = `${task.job.width}x${task.job.height}`
       const worker = full.has(size) ? undefined : this.#choose(task)
       if (worker !== undefined) {
+        // A worker is only given what there is memory for here. Whoever overtook a large task would keep it waiting.
+        if (!task.reserve()) break
         this.#queue.splice(place, 1)
         this.#assign(task, worker)
         continue

@@ -172,6 +172,11 @@ export class Engine {
     return this.#dispatcher.submit(job, options)
   }
 
+  /** Gives out work again that waited for memory. */
+  resume(): void {
+    this.#dispatcher.pump()
+  }
+
   /** Is not ready any more, but goes on with what it has; `close` ends that. Gives up at once where no worker is left. */
   drain(): void {
     this.#draining = true

@@ -44,6 +44,11 @@ export interface JobProgress {
 
 /** What happens to a job on its way, for whoever wants to know. */
 export interface JobListener {
+  /**
+   * Takes memory for the images before a worker begins with them; false where there is none now. `Engine.resume` says
+   * that there may be.
+   */
+  reserve?: () => boolean
   /** Its place has changed: so many jobs are ahead of it, and it will be done in so many seconds, if that is known. */
   waiting?: (ahead: number, seconds: number | undefined) => void
   /** A worker has begun with it. A job that is done again after a worker's death does not begin again. */

@@ -71,6 +71,11 @@ export class Task {
     return this.#listener.waiting !== undefined && !this.#started
   }
 
+  /** Takes what the task needs here before a worker may begin with it; false where that is not to be had now. */
+  reserve(): boolean {
+    return this.#listener.reserve?.() ?? true
+  }
+
   /** Runs when the task ends, in whatever way. */
   onEnd(cleanup: () => void): void {
     this.#cleanups.push(cleanup)

@@ -33,9 +33,8 @@ export function scopeOf({ access }: FastifyRequest): string {
   return access?.name ?? ''
 }
 
-/** The client waits for the run until its connection closes, or the function that it gets back is called. */
-export function attachClient(run: Run, request: FastifyRequest, reply: FastifyReply): () => void {
-  const detach = run.attach()
+/** Calls `detach` once the client has its whole answer, or its connection is closed before. */
+export function whenDone(run: Run, request: FastifyRequest, reply: FastifyReply, detach: () => void): void {
   if (!run.ended) run.finished.then(({ timings }) => request.span.stages(timings)).catch(() => undefined)
   const { socket } = request.raw
   // Of the answers that wait for their turn on a pipelined connection, only the first is told that it has closed.
@@ -46,5 +45,4 @@ export function attachClient(run: Run, request: FastifyRequest, reply: FastifyRe
     detach()
   })
   if (socket.destroyed) detach()
-  return detach
 }

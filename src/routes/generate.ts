@@ -10,12 +10,13 @@ import { ADMISSION_CODES, END_CODES, GenerateHeaders, GenerateRequest, RequestPa
 import { ref } from '../schemas/ref.js'
 import type { Run } from '../service/run.js'
 import type { ImageService } from '../service/service.js'
-import { EVENT_HEADERS, EVENTS_DESCRIPTION, eventsSchema, eventStream, eventText } from './answers/events.js'
+import { sendPieces } from './answers/body.js'
+import { EVENT_HEADERS, EVENTS_DESCRIPTION, eventsSchema, EventStream, eventTexts } from './answers/events.js'
 import { chooseForm, EVENTS_TYPE, type Form, JSON_TYPE, MULTIPART_TYPE } from './answers/form.js'
 import { answerHeaders, answerHeaderSchemas } from './answers/headers.js'
 import { jsonAnswer } from './answers/json.js'
 import { multipartAnswer } from './answers/multipart.js'
-import { attachClient, callerOf, scopeOf } from './caller.js'
+import { callerOf, scopeOf, whenDone } from './caller.js'
 
 export interface GenerateParts {
   service: ImageService
@@ -28,6 +29,8 @@ const Events = { schema: eventsSchema(EVENTS_DESCRIPTION) }
 
 /** POST /generate: a prompt in, images out. GET /requests/{id}/events: the events of a request that someone else waits for. */
 export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (app, { service, withRecipe }) => {
+  const textsOf = eventTexts(withRecipe)
+
   app.post(
     '/generate',
     {
@@ -58,10 +61,10 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
     async (request, reply) => {
       const { form, format } = chooseForm(request, request.body)
       const body = format === undefined ? request.body : { ...request.body, output_format: format }
-      const { run, replayed } = service.submit(body, callerOf(request, request.headers, body))
+      const { run, replayed, detach } = service.submit(body, callerOf(request, request.headers, body))
+      whenDone(run, request, reply, detach)
       if (replayed) reply.header('idempotent-replayed', 'true')
-      const detach = attachClient(run, request, reply)
-      return form === 'events' ? streamEvents(run, request, reply, detach) : answer(run, form, reply, withRecipe)
+      return form === 'events' ? streamEvents(run, request, reply) : answer(run, form, reply, withRecipe)
     }
   )
 
@@ -74,30 +77,31 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
         description: 'The events of a request in flight, from its first or from after `Last-Event-ID`, by the `x-request-id` that its client gave it.',
         params: RequestParams,
         headers: Type.Pick(GenerateHeaders, ['last-event-id']),
-        response: { 200: { description: 'Events until the request ends.', headers: commonHeaders, content: { [EVENTS_TYPE]: Events } }, ...failures('INVALID_REQUEST', 'UNAUTHORIZED', 'NOT_FOUND') }
+        response: { 200: { description: 'Events until the request ends.', headers: commonHeaders, content: { [EVENTS_TYPE]: Events } }, ...failures('INVALID_REQUEST', 'UNAUTHORIZED', 'NOT_FOUND', 'CONCURRENCY_LIMITED', 'MEMORY_FULL') }
       }
     },
     async (request, reply) => {
       const [run] = service.find(scopeOf(request), request.params.id)
       if (run === undefined) throw new EaselError('NOT_FOUND', 'no request in flight has this id')
-      return streamEvents(run, request, reply, attachClient(run, request, reply))
+      whenDone(run, request, reply, service.watch(run))
+      return streamEvents(run, request, reply)
     }
   )
 
-  function streamEvents(run: Run, request: FastifyRequest, reply: FastifyReply, onClose: () => void): FastifyReply {
+  function streamEvents(run: Run, request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const after = Number(request.headers['last-event-id'] ?? 0)
-    return reply.type(EVENTS_TYPE).headers(EVENT_HEADERS).send(eventStream(run, { after, textOf: (event) => eventText(run, event, withRecipe), onClose }))
+    return reply.type(EVENTS_TYPE).headers(EVENT_HEADERS).send(new EventStream(run, { after, piecesOf: textsOf(run) }))
   }
 }
 
 async function answer(run: Run, form: Exclude<Form, 'events'>, reply: FastifyReply, withRecipe: boolean): Promise<FastifyReply> {
   const finished = await run.finished
   reply.headers(answerHeaders(run, finished, withRecipe))
-  if (form === 'json') return reply.send(jsonAnswer(run, finished, withRecipe))
+  if (form === 'json') return sendPieces(reply, JSON_TYPE, jsonAnswer(run, finished, withRecipe))
   if (form === 'multipart') {
-    const { type, body } = multipartAnswer(finished, withRecipe)
-    return reply.type(type).send(body)
+    const { type, pieces } = multipartAnswer(finished, withRecipe)
+    return sendPieces(reply, type, pieces)
   }
   const [image] = finished.images
-  return reply.type(mimeOf(image!.format)).send(image!.bytes)
+  return sendPieces(reply, mimeOf(image!.format), [image!.bytes])
 }

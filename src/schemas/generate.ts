@@ -64,6 +64,7 @@ export const ADMISSION_CODES = [
   'CONCURRENCY_LIMITED',
   'NOT_READY',
   'DRAINING',
+  'MEMORY_FULL',
   'DEADLINE_UNREACHABLE'
 ] as const satisfies readonly ErrorCode[]
 

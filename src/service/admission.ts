@@ -1,8 +1,11 @@
 import type { Engine } from '../engine/engine.js'
 import type { Job } from '../engine/job.js'
 import { EaselError } from '../errors.js'
-import { NOT_READY_RETRY_SECONDS } from './failures.js'
+import type { MemoryBudget } from '../memory.js'
+import { MEMORY_RETRY_SECONDS, NOT_READY_RETRY_SECONDS } from './failures.js'
 import type { Ledger } from './ledger.js'
+import type { Run } from './run.js'
+import { CLIENT_BYTES, pixelBytesOf } from './run-memory.js'
 import type { Shares } from './shares.js'
 
 /** Least `Retry-After`, in seconds. */
@@ -12,6 +15,7 @@ export interface AdmissionOptions {
   engine: Engine
   ledger: Ledger
   shares: Shares
+  memory: MemoryBudget
   /** Most requests that are accepted and not yet answered. */
   queueLimit: number
 }
@@ -36,9 +40,42 @@ export class Admission {
    * @throws EaselError QUEUE_FULL or CONCURRENCY_LIMITED
    */
   refuseWhenFull(scope: string, most: number): void {
-    const { ledger, shares, queueLimit } = this.#options
+    const { ledger, queueLimit } = this.#options
     if (ledger.inFlight >= queueLimit) throw new EaselError('QUEUE_FULL', `${queueLimit} requests wait already`, { retryAfter: this.#retryAfter() })
-    if (shares.of(scope) >= most) throw new EaselError('CONCURRENCY_LIMITED', `${scope} may have ${most} requests in flight`, { retryAfter: this.#retryAfter() })
+    this.refuseShare(scope, most)
+  }
+
+  /**
+   * @param most requests of the scope that may be under way, each until its answer is read
+   * @throws EaselError CONCURRENCY_LIMITED
+   */
+  refuseShare(scope: string, most: number): void {
+    if (this.#options.shares.of(scope) < most) return
+    throw new EaselError('CONCURRENCY_LIMITED', `${scope} may have ${most} requests in flight, and each counts until its answer is read`, { retryAfter: this.#retryAfter() })
+  }
+
+  /**
+   * Asks whether there would be room for the images if all that is in the making were done: what clients leave unread
+   * makes no room by itself.
+   *
+   * @throws EaselError LIMIT_EXCEEDED or MEMORY_FULL
+   */
+  refuseUnlessRoom({ width, height, seeds }: Pick<Job, 'width' | 'height' | 'seeds'>): void {
+    const { memory } = this.#options
+    const needed = pixelBytesOf({ width, height, images: seeds.length }) + CLIENT_BYTES
+    const most = memory.most('pixels')
+    if (needed > most) {
+      const images = Math.floor((most - CLIENT_BYTES) / pixelBytesOf({ width, height, images: 1 }))
+      throw new EaselError('LIMIT_EXCEEDED', `num_images must be at most ${images} at ${width}x${height}: this server has no memory for more at once (MEMORY_BUDGET)`, { field: 'num_images' })
+    }
+    if (memory.used('answers') + needed > most) throw memoryFull()
+  }
+
+  /** @throws EaselError MEMORY_FULL when there is no room for another client of the run */
+  refuseUnlessReadable(run: Run): void {
+    const { memory } = this.#options
+    const files = run.ended && run.clients === 0 ? run.bytes : 0
+    if (memory.used('answers') + files + CLIENT_BYTES > memory.most('answers')) throw memoryFull()
   }
 
   /**
@@ -56,6 +93,10 @@ export class Admission {
   #retryAfter(): number {
     return atLeast(this.#options.engine.halfBacklogSeconds ?? 0)
   }
+}
+
+function memoryFull(): EaselError {
+  return new EaselError('MEMORY_FULL', undefined, { retryAfter: MEMORY_RETRY_SECONDS })
 }
 
 function atLeast(seconds: number): number {

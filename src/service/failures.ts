@@ -5,6 +5,9 @@ import type { Outcome } from './ledger.js'
 /** `Retry-After` while no worker is ready or the server goes away: about a restart or a rollout's probe period. */
 export const NOT_READY_RETRY_SECONDS = 5
 
+/** `Retry-After` while the memory is spent: what is in the making, or being read, has mostly gone by then. */
+export const MEMORY_RETRY_SECONDS = 5
+
 /** How each end of a job is told to the client. */
 const FAILURE_CODES: Record<JobError['failure'], ErrorCode> = {
   cancelled: 'CANCELLED',

@@ -42,10 +42,17 @@ const TRANSIENT: ReadonlySet<ErrorCode> = new Set(['CANCELLED', 'DEADLINE_EXCEED
  */
 export class IdempotencyStore {
   readonly #running = new Map<string, Entry>()
-  readonly #ended: LRUCache<string, Entry & { bytes: number }>
+  readonly #ended: LRUCache<string, Entry & { bytes: number; letGo: () => void }>
 
   constructor({ ttl, maxBytes }: IdempotencyOptions) {
-    this.#ended = new LRUCache({ ttl, ttlAutopurge: true, perf: { now: () => performance.now() }, maxSize: maxBytes, sizeCalculation: ({ bytes }) => bytes })
+    this.#ended = new LRUCache({
+      ttl,
+      ttlAutopurge: true,
+      perf: { now: () => performance.now() },
+      maxSize: maxBytes,
+      sizeCalculation: ({ bytes }) => bytes,
+      dispose: ({ letGo }) => letGo()
+    })
   }
 
   /** Keys that are remembered. */
@@ -73,7 +80,9 @@ export class IdempotencyStore {
     run.onEnd((error) => {
       this.#running.delete(name)
       if (error !== undefined && TRANSIENT.has(error.code)) return
-      this.#ended.set(name, { ...entry, bytes: ENTRY_BYTES + run.bytes })
+      const bytes = ENTRY_BYTES + run.bytes
+      // The cache does not say that it has no room for an answer as large as this.
+      if (bytes <= this.#ended.maxSize) this.#ended.set(name, { ...entry, bytes, letGo: run.keep() })
     })
   }
 }

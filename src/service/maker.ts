@@ -4,13 +4,16 @@ import type { Job, JobListener, JobProgress, RawImage } from '../engine/job.js'
 import type { ImageEncoder } from '../image/encoder.js'
 import type { Format } from '../image/formats.js'
 import type { Recipe } from '../image/recipe.js'
+import type { MemoryBudget } from '../memory.js'
 import type { Defaults, ResolvedRequest } from './resolve.js'
 import type { MadeImage, Run, RunTimings } from './run.js'
+import type { RunMemory } from './run-memory.js'
 import { statedSavings } from './savings.js'
 
 export interface MakerOptions {
   engine: Engine
   encoder: ImageEncoder
+  memory: MemoryBudget
   defaults: Defaults
   /** Whether images carry their recipe. */
   embedRecipe: boolean
@@ -23,6 +26,16 @@ export interface MakerObserver {
   file: (image: { seconds: number; format: Format; bytes: number; width: number; height: number }) => void
 }
 
+/** An accepted request, and all that its making needs. */
+export interface Making {
+  run: Run
+  job: Job
+  resolved: ResolvedRequest
+  /** ms */
+  timeout: number
+  memory: RunMemory
+}
+
 /** Sees an accepted request through: the engine's news become the run's events, and pixels files. */
 export class Maker {
   readonly #options: MakerOptions
@@ -32,15 +45,17 @@ export class Maker {
   }
 
   /** Brings the run to its end; never throws. */
-  async make(run: Run, job: Job, resolved: ResolvedRequest, timeout: number): Promise<void> {
+  async make({ run, job, resolved, timeout, memory }: Making): Promise<void> {
     const start = performance.now()
     const files: Promise<{ image: MadeImage; ms: number }>[] = []
     const listener: JobListener = {
+      reserve: () => memory.reserve(),
       waiting: (ahead, seconds) => run.emit({ type: 'queued', position: ahead, estimate_seconds: seconds ?? null }),
       started: () => run.emit({ type: 'started' }),
       progress: (progress) => this.#progress(run, progress),
       image: (index, raw) => {
-        const file = this.#file(run, raw, index, resolved)
+        memory.arrived()
+        const file = this.#file(run, raw, index, resolved).finally(() => memory.encoded())
         // Whether it can be made is asked when the last image is there; until then nobody listens.
         file.catch(() => undefined)
         files.push(file)
@@ -62,12 +77,15 @@ export class Maker {
       run.emit({ type: 'progress', image, step, of, eta_seconds: this.#options.engine.secondsLeft(of - step) ?? null })
     }
     if (preview === undefined) return
-    const { width, height } = preview
-    this.#options.encoder.preview(preview).then(
-      (jpeg) => run.emit({ type: 'preview', image, step, width, height, jpeg }),
-      // A preview that cannot be made is left out: the image is what was asked for.
-      () => undefined
-    )
+    const { width, height, pixels } = preview
+    // A preview that there is no memory for, or that cannot be made, is left out: the image is what was asked for.
+    const hold = this.#options.memory.tryHold('pixels', pixels.length)
+    if (hold === undefined) return
+    this.#options.encoder
+      .preview(preview)
+      .then((jpeg) => run.emit({ type: 'preview', image, step, width, height, jpeg }))
+      .catch(() => undefined)
+      .finally(() => hold.release())
   }
 
   async #file(run: Run, raw: RawImage, index: number, resolved: ResolvedRequest): Promise<{ image: MadeImage; ms: number }> {

@@ -74,12 +74,15 @@ export class Run {
   readonly finished: Promise<Finished>
   readonly #controller = new AbortController()
   readonly #abandonAfter: number
-  readonly #watchers = new Set<(event: Numbered) => void>()
+  readonly #watchers = new Set<() => void>()
+  readonly #changes: (() => void)[] = []
   readonly #cleanups: ((error: EaselError | undefined) => void)[] = []
   readonly #expiry: NodeJS.Timeout
   #events: Numbered[] = []
   #lastNumber = 0
   #clients = 0
+  #requests = 0
+  #keepers = 0
   #abandoning: NodeJS.Timeout | undefined
   #ended = false
   #resolve!: (finished: Finished) => void
@@ -113,27 +116,67 @@ export class Run {
     return this.#events.reduce((sum, event) => sum + (event.type === 'image' ? event.image.bytes.length : 0), 0)
   }
 
+  /** Clients that wait for it, read its answer, or watch it. */
+  get clients(): number {
+    return this.#clients
+  }
+
+  /** Whether its answer is kept for clients that may come. */
+  get kept(): boolean {
+    return this.#keepers > 0
+  }
+
+  /** Requests that are under way for its sake: the run itself, and each client until it has read its answer. */
+  get weight(): number {
+    return Math.max(this.#requests, this.#ended ? 0 : 1)
+  }
+
+  /** Is called at once, and whenever clients or keepers have come or gone, or the run has ended. */
+  onChange(listener: () => void): void {
+    this.#changes.push(listener)
+    listener()
+  }
+
+  /** Keeps the answer for clients that may come, until the function that it gives back is called. */
+  keep(): () => void {
+    this.#keepers += 1
+    this.#changed()
+    return once(() => {
+      this.#keepers -= 1
+      this.#changed()
+    })
+  }
+
   /** Stops the run for all its clients. */
   cancel(): void {
     this.#stop('cancelled', 'the request was cancelled')
   }
 
-  /** A client waits for the run. The function that it gets back says that it does not any more. */
-  attach(): () => void {
+  /**
+   * A client waits for the run, until the function that it gives back is called: when it has read the answer, or left.
+   *
+   * @param asks whether it asked for the images, or only watches
+   */
+  attach(asks = true): () => void {
     this.#clients += 1
+    if (asks) this.#requests += 1
     clearTimeout(this.#abandoning)
-    let attached = true
-    return () => {
-      if (!attached) return
-      attached = false
+    this.#changed()
+    return once(() => {
       this.#clients -= 1
+      if (asks) this.#requests -= 1
+      this.#changed()
       if (this.#clients === 0) this.#abandon()
-    }
+    })
   }
 
-  /** Tells a watcher every kept event after `after`, and then each new one, until the function it gets back is called. */
-  watch(after: number, watcher: (event: Numbered) => void): () => void {
-    for (const event of this.#events) if (event.number > after) watcher(event)
+  /** The first kept event after a number: whoever reads slowly misses those that newer ones have superseded. */
+  eventAfter(number: number): Numbered | undefined {
+    return this.#events.find((event) => event.number > number)
+  }
+
+  /** Calls `watcher` at each new event, until the function that it gives back is called. */
+  watch(watcher: () => void): () => void {
     this.#watchers.add(watcher)
     return () => this.#watchers.delete(watcher)
   }
@@ -143,7 +186,7 @@ export class Run {
     const numbered = { ...event, number: (this.#lastNumber += 1) }
     if (SUPERSEDED.has(event.type)) this.#events = this.#events.filter((kept) => !supersedes(event, kept))
     this.#events.push(numbered)
-    for (const watcher of this.#watchers) watcher(numbered)
+    for (const watcher of this.#watchers) watcher()
   }
 
   /** Runs at the end, before anyone who waits hears of it. */
@@ -170,6 +213,11 @@ export class Run {
     clearTimeout(this.#expiry)
     clearTimeout(this.#abandoning)
     for (const cleanup of this.#cleanups) cleanup(error)
+    this.#changed()
+  }
+
+  #changed(): void {
+    for (const listener of this.#changes) listener()
   }
 
   #abandon(): void {
@@ -181,6 +229,15 @@ export class Run {
 
   #stop(failure: 'cancelled' | 'expired', message: string): void {
     if (!this.#ended) this.#controller.abort(new JobError(failure, message))
+  }
+}
+
+function once(act: () => void): () => void {
+  let done = false
+  return () => {
+    if (done) return
+    done = true
+    act()
   }
 }
 

@@ -1,10 +1,11 @@
 import { randomInt } from 'node:crypto'
 import type { Job } from '../engine/job.js'
-import type { EaselError } from '../errors.js'
+import { EaselError } from '../errors.js'
+import type { MemoryBudget } from '../memory.js'
 import type { GenerateRequest } from '../schemas/generate.js'
 import type { SdxlTokenizers } from '../tokenizer/index.js'
 import { Admission } from './admission.js'
-import { outcomeOf, toEaselError } from './failures.js'
+import { MEMORY_RETRY_SECONDS, outcomeOf, toEaselError } from './failures.js'
 import { IdempotencyStore, type RequestKey } from './idempotency.js'
 import { RunsInFlight } from './in-flight.js'
 import { Ledger, type Outcome } from './ledger.js'
@@ -12,10 +13,12 @@ import { Maker, type MakerObserver, type MakerOptions } from './maker.js'
 import { tokenizePrompts } from './prompts.js'
 import { resolveRequest, seedsOf } from './resolve.js'
 import { Run } from './run.js'
+import { RunMemory } from './run-memory.js'
 import { Shares } from './shares.js'
 
 export interface ServiceOptions extends MakerOptions {
   tokenizers: SdxlTokenizers
+  memory: MemoryBudget
   /** Most requests that are accepted and not yet answered. */
   queueLimit: number
   /** ms that a request may take at most, whatever its client says */
@@ -54,12 +57,17 @@ export interface Caller {
   concurrency?: number | undefined
 }
 
-/** A request that is on its way, or was before. */
+/** A request that is on its way, or was before, and a client that waits for it. */
 export interface Submitted {
   run: Run
   /** True for the answer to an earlier request with the same key. */
   replayed: boolean
+  /** To be called when the client has read its answer, or has left. */
+  detach: () => void
 }
+
+/** Most clients of one run: those that joined it, and those that watch it. */
+const MAX_CLIENTS = 32
 
 /** From a request in words to files: checks, admission, tokens, the engine, the encoder. Knows no HTTP. */
 export class ImageService {
@@ -70,11 +78,12 @@ export class ImageService {
   readonly #admission: Admission
   readonly #maker: Maker
   readonly #keyed: IdempotencyStore
+  #clients = 0
 
   constructor(options: ServiceOptions) {
     this.#options = options
     this.#keyed = new IdempotencyStore({ ttl: options.idempotencyTtl, maxBytes: options.idempotencyBytes })
-    this.#admission = new Admission({ engine: options.engine, ledger: this.ledger, shares: this.#shares, queueLimit: options.queueLimit })
+    this.#admission = new Admission({ engine: options.engine, ledger: this.ledger, shares: this.#shares, memory: options.memory, queueLimit: options.queueLimit })
     this.#maker = new Maker(options)
   }
 
@@ -87,26 +96,43 @@ export class ImageService {
     return this.#keyed.size
   }
 
+  /** Clients that wait for a run, read its answer, or watch it. */
+  get clients(): number {
+    return this.#clients
+  }
+
   /**
-   * Accepts a request, or joins the one that has its key. The run goes on by itself from here; whoever waits for it
-   * attaches to it at once.
+   * Accepts a request, or joins the one that has its key, and attaches the client to it. The run goes on by itself from here.
    *
    * @throws EaselError when it is not accepted; nothing is held then
    */
   submit(request: GenerateRequest, caller: Caller): Submitted {
     try {
       const known = caller.key && this.#keyed.find(caller.key)
-      if (known !== undefined) {
-        this.#inFlight.add(caller.scope, caller.id, known)
-        this.#options.observer.repeated(known.ended ? 'replayed' : 'joined')
-        return { run: known, replayed: known.ended }
+      if (known === undefined) {
+        const run = this.#accept(request, caller)
+        return { run, replayed: false, detach: this.#attach(run, true) }
       }
-      return { run: this.#accept(request, caller), replayed: false }
+      this.#admission.refuseShare(caller.scope, known.clients === 0 && !known.ended ? Infinity : (caller.concurrency ?? Infinity))
+      const detach = this.#join(known, true)
+      this.#inFlight.add(caller.scope, caller.id, known)
+      this.#options.observer.repeated(known.ended ? 'replayed' : 'joined')
+      return { run: known, replayed: known.ended, detach }
     } catch (error) {
       const refusal = toEaselError(error)
       this.#options.observer.refused(refusal)
       throw refusal
     }
+  }
+
+  /**
+   * Lets a client watch a run that it may see.
+   *
+   * @returns what to call when the client has left
+   * @throws EaselError when the run has as many clients as it may, or there is no memory for another
+   */
+  watch(run: Run): () => void {
+    return this.#join(run, false)
   }
 
   /** Runs in flight that a caller knows by this name. */
@@ -138,23 +164,42 @@ export class ImageService {
     }
     const timeout = Math.min(requestTimeout, (request.timeout ?? Infinity) * 1000, caller.timeout ?? Infinity)
     this.#admission.refuseUnlessInTime(job, timeout)
+    this.#admission.refuseUnlessRoom(job)
     const run = new Run({ id: caller.id, timeout, abandonAfter: caller.key === undefined ? 0 : resumeWindow, truncated, promptTokens: tokens })
     this.#account(run, caller.scope)
+    const memory = new RunMemory(this.#options.memory, run, { width: job.width, height: job.height, images: job.seeds.length })
     this.#inFlight.add(caller.scope, caller.id, run)
     if (caller.key !== undefined) this.#keyed.remember(caller.key, run)
-    void this.#maker.make(run, job, resolved, timeout)
+    void this.#maker.make({ run, job, resolved, timeout, memory })
     return run
+  }
+
+  #join(run: Run, asks: boolean): () => void {
+    if (run.clients >= MAX_CLIENTS) throw new EaselError('CONCURRENCY_LIMITED', `${MAX_CLIENTS} clients wait for this request already`, { retryAfter: MEMORY_RETRY_SECONDS })
+    this.#admission.refuseUnlessReadable(run)
+    return this.#attach(run, asks)
+  }
+
+  #attach(run: Run, asks: boolean): () => void {
+    this.#clients += 1
+    const detach = run.attach(asks)
+    let attached = true
+    return () => {
+      if (!attached) return
+      attached = false
+      this.#clients -= 1
+      detach()
+    }
   }
 
   /** Enters the run in the ledger, and its one end. */
   #account(run: Run, scope: string): void {
     const entry = this.ledger.accept()
-    this.#shares.enter(scope)
+    this.#shares.add(scope, run)
     const start = performance.now()
     run.onEnd((error) => {
       const outcome = error === undefined ? 'succeeded' : outcomeOf(error)
       entry.end(outcome)
-      this.#shares.leave(scope)
       this.#options.observer.ended(outcome, (performance.now() - start) / 1000, scope)
     })
   }

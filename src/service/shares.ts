@@ -1,18 +1,26 @@
-/** How many requests each caller has in flight. */
+import type { Run } from './run.js'
+
+/** How many requests each caller has under way: until a request has ended, and until its answers are read. */
 export class Shares {
-  readonly #inFlight = new Map<string, number>()
+  readonly #underWay = new Map<string, number>()
 
   of(scope: string): number {
-    return this.#inFlight.get(scope) ?? 0
+    return this.#underWay.get(scope) ?? 0
   }
 
-  enter(scope: string): void {
-    this.#inFlight.set(scope, this.of(scope) + 1)
+  /** Counts a run for its caller from now on. */
+  add(scope: string, run: Run): void {
+    let counted = 0
+    run.onChange(() => {
+      const { weight } = run
+      this.#change(scope, weight - counted)
+      counted = weight
+    })
   }
 
-  leave(scope: string): void {
-    const left = this.of(scope) - 1
-    if (left === 0) this.#inFlight.delete(scope)
-    else this.#inFlight.set(scope, left)
+  #change(scope: string, by: number): void {
+    const left = this.of(scope) + by
+    if (left === 0) this.#underWay.delete(scope)
+    else this.#underWay.set(scope, left)
   }
 }

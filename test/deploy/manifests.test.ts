@@ -1,6 +1,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { budgetWithin, MemoryBudget } from '../../src/memory.js'
 import { loadConfig, packageRoot } from '../../src/config.js'
 import { loadWebConfig } from '../../src/webapp/config.js'
 import { environmentOf, readDockerfile } from './dockerfile.js'
@@ -103,11 +104,14 @@ describe.each(overlays)('k8s/overlays/%s', (folder) => {
     expect(() => workerProgram.accept(imageAndPod(worker, manifests))).not.toThrow()
   })
 
-  it('leaves the gateway a core of its own beside the encoders, and memory beside the answers that it keeps', () => {
-    const { imageEncoders, idempotencyBytes } = loadConfig([], imageAndPod(gateway, manifests))
+  it('leaves the gateway a core of its own beside the encoders, and memory for what it makes', () => {
+    const env = imageAndPod(gateway, manifests)
     const { cpu, memory } = gateway.resources?.limits ?? {}
-    expect(imageEncoders).toBe(Number(cpu) - 1)
-    expect(Number(String(memory).replace('Gi', '')) * 2 ** 30).toBeGreaterThanOrEqual(4 * idempotencyBytes)
+    expect(loadConfig([], env).imageEncoders).toBe(Number(cpu) - 1)
+    // The budget follows the container's limit, so nobody has to set it; it has room for 64 images of 1024x1024.
+    expect(env).not.toHaveProperty('MEMORY_BUDGET')
+    const budget = new MemoryBudget(budgetWithin(Number(String(memory).replace('Gi', '')) * 2 ** 30))
+    expect(budget.most('pixels')).toBeGreaterThanOrEqual(64 * 3 * 1024 * 1024)
   })
 
   it('has the model where both containers look for it', () => {

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { eventStream, eventText } from '../../src/routes/answers/events.js'
-import { Run } from '../../src/service/run.js'
+import { EventStream, eventTexts } from '../../src/routes/answers/events.js'
+import { type MadeImage, Run } from '../../src/service/run.js'
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] }))
 afterEach(() => void vi.useRealTimers())
@@ -9,11 +9,13 @@ const newRun = () => new Run({ id: 'r', timeout: 1e6, abandonAfter: 0, truncated
 const timings = { queue_ms: 0, encode_ms: 0, denoise_ms: 0, decode_ms: 0, file_ms: 0, total_ms: 0 }
 
 function open(run: Run, after = 0) {
-  const onClose = vi.fn<() => void>()
-  const stream = eventStream(run, { after, textOf: (event) => eventText(run, event, true), onClose })
+  const stream = new EventStream(run, { after, piecesOf: eventTexts(true)(run) })
   const text = () => String(stream.read() ?? '')
-  return { stream, onClose, text }
+  return { stream, text }
 }
+
+const progress = (step: number) => ({ type: 'progress', image: 0, step, of: 999, eta_seconds: null }) as const
+const imageOf = (bytes: Buffer) => ({ type: 'image', image: { index: 0, seed: 1, format: 'png', width: 1, height: 1, bytes, recipe: {} } as unknown as MadeImage }) as const
 
 describe('eventStream', () => {
   it('says something now and then, so that no proxy closes it', () => {
@@ -25,24 +27,23 @@ describe('eventStream', () => {
 
   it('ends with the run, and leaves no timer behind', async () => {
     const run = newRun()
-    const { stream, onClose, text } = open(run)
+    const { stream, text } = open(run)
     run.emit({ type: 'started' })
     run.succeed({ images: [], timings })
     expect(text()).toMatch(/^id: 1\nevent: started\ndata: \{"id":"r"\}\n\nid: 2\nevent: done\ndata: /)
     stream.resume()
     await new Promise((resolve) => stream.once('close', resolve))
-    expect(onClose).toHaveBeenCalledOnce()
     expect(vi.getTimerCount()).toBe(0)
   })
 
-  it('that is closed before says so once, and hears no more', async () => {
+  it('that is closed before hears no more', async () => {
     const run = newRun()
-    const { stream, onClose } = open(run)
+    const { stream } = open(run)
     stream.destroy()
     await new Promise((resolve) => stream.once('close', resolve))
     run.emit({ type: 'started' })
-    expect(onClose).toHaveBeenCalledOnce()
     expect(stream.readableLength).toBe(0)
+    expect(vi.getTimerCount()).toBe(1)
     run.succeed({ images: [], timings })
   })
 
@@ -53,5 +54,37 @@ describe('eventStream', () => {
     stream.resume()
     await new Promise((resolve) => stream.once('end', resolve))
     stream.destroy()
+  })
+
+  it('holds next to nothing for a reader who does not read, and gives one who comes back what still matters', () => {
+    const run = newRun()
+    const { stream, text } = open(run)
+    const file = Buffer.alloc(5_000_000, 'x')
+    run.emit(imageOf(file))
+    for (let step = 1; step <= 500; step++) run.emit(progress(step))
+    expect(stream.readableLength).toBeLessThan(200_000)
+    run.succeed({ images: [], timings })
+    let all = ''
+    for (let part = text(); part !== ''; part = text()) all += part
+    const events = all.split('\n\n').slice(0, -1)
+    expect(events.map((event) => /event: (\w+)/.exec(event)![1])).toEqual(['image', 'progress', 'done'])
+    expect(events[1]).toContain('"step":500')
+    const { data } = JSON.parse(events[0]!.slice(events[0]!.indexOf('{'))) as { data: string }
+    expect(Buffer.from(data, 'base64').equals(file)).toBe(true)
+  })
+
+  it('puts an event into words once, however many watch', () => {
+    const run = newRun()
+    const toJSON = vi.fn<() => object>(() => ({}))
+    const textsOf = eventTexts(true)
+    const streams = Array.from({ length: 20 }, () => new EventStream(run, { after: 0, piecesOf: textsOf(run) }))
+    const event = imageOf(Buffer.from('file'))
+    run.emit({ ...event, image: { ...event.image, recipe: { toJSON } as never } })
+    for (const stream of streams) {
+      expect(String(stream.read())).toContain('"data":"ZmlsZQ=="')
+      stream.destroy()
+    }
+    expect(toJSON).toHaveBeenCalledOnce()
+    run.succeed({ images: [], timings })
   })
 })

@@ -11,7 +11,15 @@ const finished = { images: [], timings: { queue_ms: 0, encode_ms: 0, denoise_ms:
 
 function seenBy(run: Run, after = 0): { number: number; type: string }[] {
   const events: { number: number; type: string }[] = []
-  run.watch(after, ({ number, type }) => events.push({ number, type }))
+  let last = after
+  const read = () => {
+    for (let event = run.eventAfter(last); event !== undefined; event = run.eventAfter(last)) {
+      last = event.number
+      events.push({ number: event.number, type: event.type })
+    }
+  }
+  run.watch(read)
+  read()
   return events
 }
 
@@ -64,6 +72,31 @@ describe('a run', () => {
     run.attach()
     vi.advanceTimersByTime(499)
     expect(run.signal.aborted).toBe(false)
+  })
+
+  it('counts for its caller until it has ended and its last client has read the answer, and watchers do not count', () => {
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom('ask', 'watch', 'leave', 'end'), { maxLength: 20 }), (acts) => {
+        // A run with clients that is told to stop by their leaving ends by `end` alone here.
+        const run = new Run({ ...options, abandonAfter: 1e6 })
+        const asking: (() => void)[] = []
+        let ended = false
+        let heard = 0
+        run.onChange(() => (heard = run.weight))
+        for (const act of acts) {
+          if (act === 'ask') asking.push(run.attach())
+          else if (act === 'watch') run.attach(false)
+          else if (act === 'leave') asking.pop()?.()
+          else {
+            ended = true
+            run.succeed(finished)
+          }
+          expect(run.weight).toBe(Math.max(asking.length, ended ? 0 : 1))
+          expect(heard).toBe(run.weight)
+        }
+        run.succeed(finished)
+      })
+    )
   })
 
   it('tells a latecomer what still matters, and everyone the rest, in order', () => {

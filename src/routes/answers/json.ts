@@ -1,15 +1,18 @@
 import { mimeOf } from '../../image/formats.js'
 import type { Finished, MadeImage, Run } from '../../service/run.js'
-import type { GenerateResponse } from '../../schemas/answer.js'
+import { joined, jsonWithFile, type Piece } from './body.js'
 
-type ImageJson = GenerateResponse['images'][number]
-
-/** All images of a request in one JSON document. */
-export function jsonAnswer(run: Run, { images, timings }: Finished, withRecipe: boolean): GenerateResponse {
-  return { id: run.id, images: images.map((image) => imageJson(image, withRecipe)), timings, truncated: [...run.truncated] }
+/** All images of a request in one JSON document: a `GenerateResponse`. */
+export function jsonAnswer(run: Run, { images, timings }: Finished, withRecipe: boolean): Piece[] {
+  const rest = JSON.stringify({ timings, truncated: run.truncated }).slice(1)
+  return [`{"id":${JSON.stringify(run.id)},"images":[`, ...joined(images.map((image) => imageJson(image, withRecipe)), ','), `],${rest}`]
 }
 
-/** One image: its bytes in base64, and what it is. */
-export function imageJson({ index, seed, format, width, height, bytes, recipe }: MadeImage, withRecipe: boolean): ImageJson {
-  return { index, seed, mime_type: mimeOf(format), width, height, data: bytes.toString('base64'), ...(withRecipe ? { recipe } : {}) }
+/**
+ * One image: what it is, and its bytes in base64.
+ *
+ * @param more fields that come first
+ */
+export function imageJson({ index, seed, format, width, height, bytes, recipe }: MadeImage, withRecipe: boolean, more: object = {}): Piece[] {
+  return jsonWithFile({ ...more, index, seed, mime_type: mimeOf(format), width, height, ...(withRecipe ? { recipe } : {}) }, 'data', bytes)
 }

@@ -2,16 +2,17 @@ import { randomUUID } from 'node:crypto'
 import { recipeHeader } from '../../image/recipe.js'
 import { mimeOf } from '../../image/formats.js'
 import type { Finished, MadeImage } from '../../service/run.js'
+import type { Piece } from './body.js'
 
 /**
  * All images as the parts of one multipart/mixed body, in order.
  *
  * @see https://www.rfc-editor.org/rfc/rfc2046#section-5.1.3
  */
-export function multipartAnswer({ images }: Finished, withRecipe: boolean): { type: string; body: Buffer } {
+export function multipartAnswer({ images }: Finished, withRecipe: boolean): { type: string; pieces: Piece[] } {
   const boundary = `easel-${randomUUID()}`
-  const parts = images.flatMap((image) => [Buffer.from(partHead(image, boundary, withRecipe)), image.bytes, Buffer.from('\r\n')])
-  return { type: `multipart/mixed; boundary=${boundary}`, body: Buffer.concat([...parts, Buffer.from(`--${boundary}--\r\n`)]) }
+  const parts = images.flatMap((image) => [partHead(image, boundary, withRecipe), image.bytes, '\r\n'])
+  return { type: `multipart/mixed; boundary=${boundary}`, pieces: [...parts, `--${boundary}--\r\n`] }
 }
 
 function partHead({ index, seed, format, bytes, recipe }: MadeImage, boundary: string, withRecipe: boolean): string {

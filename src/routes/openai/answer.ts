@@ -1,17 +1,17 @@
 import { mimeOf } from '../../image/formats.js'
 import type { OpenAiImagesRequest, OpenAiImagesResponse } from '../../schemas/openai.js'
-import type { Finished, MadeImage, Numbered, Run } from '../../service/run.js'
+import type { Finished, MadeImage, Run } from '../../service/run.js'
+import { joined, jsonWithFile, type Piece } from '../answers/body.js'
+import type { PiecesOf } from '../answers/events.js'
 import { openAiError } from './errors.js'
 
-/** The finished request as one JSON document. */
-export function imagesResponse(run: Run, { images }: Finished, { response_format }: OpenAiImagesRequest): OpenAiImagesResponse {
+/** The finished request as one JSON document: an `OpenAiImagesResponse`. */
+export function imagesResponse(run: Run, { images }: Finished, { response_format }: OpenAiImagesRequest): Piece[] {
   const [first] = images
-  return {
-    created: secondsNow(),
-    data: images.map((image) => (response_format === 'url' ? { url: dataUrl(image) } : { b64_json: image.bytes.toString('base64') })),
-    ...looks(first!),
-    usage: usageOf(run)
-  }
+  const fileOf = ({ format, bytes }: MadeImage) =>
+    response_format === 'url' ? jsonWithFile({}, 'url', bytes, `data:${mimeOf(format)};base64,`) : jsonWithFile({}, 'b64_json', bytes)
+  const rest = JSON.stringify({ ...looks(first!), usage: usageOf(run) }).slice(1)
+  return [`{"created":${secondsNow()},"data":[`, ...joined(images.map(fileOf), ','), `],${rest}`]
 }
 
 /**
@@ -19,25 +19,24 @@ export function imagesResponse(run: Run, { images }: Finished, { response_format
  *
  * @see https://platform.openai.com/docs/api-reference/images-streaming
  */
-export function streamTexts(run: Run, partialImages: number): (event: Numbered) => string {
+export function streamPieces(run: Run, partialImages: number): PiecesOf {
   const previews = new Map<number, number>()
   return (event) => {
     if (event.type === 'preview') {
       const index = previews.get(event.image) ?? 0
       previews.set(event.image, index + 1)
-      if (index >= partialImages) return ''
+      if (index >= partialImages) return []
       const { width, height, jpeg } = event
-      return text({ type: 'image_generation.partial_image', b64_json: jpeg.toString('base64'), partial_image_index: index, ...looks({ width, height, format: 'jpeg' }) })
+      return piecesOf({ type: 'image_generation.partial_image', partial_image_index: index, ...looks({ width, height, format: 'jpeg' }) }, jpeg)
     }
-    if (event.type === 'image') {
-      return text({ type: 'image_generation.completed', b64_json: event.image.bytes.toString('base64'), ...looks(event.image), usage: usageOf(run) })
-    }
-    return event.type === 'error' ? text({ type: 'error', ...openAiError(event.error) }) : ''
+    if (event.type === 'image') return piecesOf({ type: 'image_generation.completed', ...looks(event.image), usage: usageOf(run) }, event.image.bytes)
+    return event.type === 'error' ? piecesOf({ type: 'error', ...openAiError(event.error) }) : []
   }
 }
 
-function text(event: { type: string; [field: string]: unknown }): string {
-  return `event: ${event.type}\ndata: ${JSON.stringify({ created_at: secondsNow(), quality: 'auto', ...event })}\n\n`
+function piecesOf(event: { type: string; [field: string]: unknown }, file?: Buffer): Piece[] {
+  const data = { created_at: secondsNow(), quality: 'auto', ...event }
+  return [`event: ${event.type}\ndata: `, ...(file === undefined ? [JSON.stringify(data)] : jsonWithFile(data, 'b64_json', file)), '\n\n']
 }
 
 function looks({ width, height, format }: Pick<MadeImage, 'width' | 'height' | 'format'>) {
@@ -47,10 +46,6 @@ function looks({ width, height, format }: Pick<MadeImage, 'width' | 'height' | '
 /** Prompts are counted in CLIP's tokens; a diffusion model has none of images. */
 function usageOf({ promptTokens }: Run): OpenAiImagesResponse['usage'] {
   return { input_tokens: promptTokens, output_tokens: 0, total_tokens: promptTokens, input_tokens_details: { text_tokens: promptTokens, image_tokens: 0 } }
-}
-
-function dataUrl({ format, bytes }: MadeImage): string {
-  return `data:${mimeOf(format)};base64,${bytes.toString('base64')}`
 }
 
 function secondsNow(): number {

@@ -11,11 +11,12 @@ import { ref } from '../../schemas/ref.js'
 import { success } from '../../schemas/success.js'
 import { type Defaults, defaultsOf } from '../../service/resolve.js'
 import type { ImageService } from '../../service/service.js'
-import { EVENT_HEADERS, eventsSchema, eventStream } from '../answers/events.js'
-import { EVENTS_TYPE } from '../answers/form.js'
+import { sendPieces } from '../answers/body.js'
+import { EVENT_HEADERS, eventsSchema, EventStream } from '../answers/events.js'
+import { EVENTS_TYPE, JSON_TYPE } from '../answers/form.js'
 import { answerHeaders, answerHeaderSchemas } from '../answers/headers.js'
-import { attachClient, callerOf } from '../caller.js'
-import { imagesResponse, streamTexts } from './answer.js'
+import { callerOf, whenDone } from '../caller.js'
+import { imagesResponse, streamPieces } from './answer.js'
 import { openAiError, openAiErrorForm } from './errors.js'
 import { partialImagesOf, translate } from './translate.js'
 
@@ -60,15 +61,15 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
       const { body } = request
       const steps = engine.capabilities === undefined ? 1 : defaultsOf(engine.capabilities, defaults).num_inference_steps
       const translated = translate(body, steps)
-      const { run, replayed } = service.submit(translated, callerOf(request, request.headers, translated))
+      const { run, replayed, detach } = service.submit(translated, callerOf(request, request.headers, translated))
+      whenDone(run, request, reply, detach)
       if (replayed) reply.header('idempotent-replayed', 'true')
-      const detach = attachClient(run, request, reply)
       if (body.stream === true) {
-        const textOf = streamTexts(run, partialImagesOf(body))
-        return reply.type(EVENTS_TYPE).headers(EVENT_HEADERS).send(eventStream(run, { after: 0, textOf, onClose: detach }))
+        const piecesOf = streamPieces(run, partialImagesOf(body))
+        return reply.type(EVENTS_TYPE).headers(EVENT_HEADERS).send(new EventStream(run, { after: 0, piecesOf }))
       }
       const finished = await run.finished
-      return reply.headers(answerHeaders(run, finished, withRecipe)).send(imagesResponse(run, finished, body))
+      return sendPieces(reply.headers(answerHeaders(run, finished, withRecipe)), JSON_TYPE, imagesResponse(run, finished, body))
     }
   )
 

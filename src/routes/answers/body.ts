@@ -1,0 +1,51 @@
+import { Readable } from 'node:stream'
+import type { FastifyReply } from 'fastify'
+
+/** A part of an answer: a text, bytes as they are, or bytes in base64. */
+export type Piece = string | Buffer | { readonly base64: Buffer }
+
+/** A piece is sent in slices of so many bytes, of which base64 makes four thirds: a multiple of three. */
+const SLICE_BYTES = 48 * 1024
+
+/** Up to this size an answer is sent at once. */
+const SMALL_BYTES = 256 * 1024
+
+/**
+ * Sends the pieces one after the other, made as the client reads them: an answer of any length takes the memory of a
+ * few slices beside the files in it, which all answers with the same images share.
+ */
+export function sendPieces(reply: FastifyReply, type: string, pieces: readonly Piece[]): FastifyReply {
+  const bytes = pieces.reduce((sum, piece) => sum + bytesOf(piece), 0)
+  reply.type(type).header('content-length', bytes)
+  if (bytes <= SMALL_BYTES) return reply.send(Buffer.concat([...slicesOf(pieces)]))
+  return reply.send(Readable.from(slicesOf(pieces), { objectMode: false, highWaterMark: SLICE_BYTES }))
+}
+
+/** The bytes of the pieces, in order and in small slices. */
+export function* slicesOf(pieces: Iterable<Piece>): Generator<Buffer> {
+  for (const piece of pieces) {
+    if (typeof piece === 'string') yield Buffer.from(piece)
+    else if (Buffer.isBuffer(piece)) yield* cut(piece)
+    else for (const slice of cut(piece.base64)) yield Buffer.from(slice.toString('base64'), 'latin1')
+  }
+}
+
+function* cut(bytes: Buffer): Generator<Buffer> {
+  for (let at = 0; at < bytes.length; at += SLICE_BYTES) yield bytes.subarray(at, at + SLICE_BYTES)
+}
+
+function bytesOf(piece: Piece): number {
+  if (typeof piece === 'string') return Buffer.byteLength(piece)
+  return Buffer.isBuffer(piece) ? piece.length : Math.ceil(piece.base64.length / 3) * 4
+}
+
+/** An object in JSON, with a last field that is a file in base64 after `prefix`. */
+export function jsonWithFile(object: object, field: string, file: Buffer, prefix = ''): Piece[] {
+  const fields = JSON.stringify(object).slice(0, -1)
+  return [`${fields}${fields === '{' ? '' : ','}"${field}":"${prefix}`, { base64: file }, '"}']
+}
+
+/** Lists of pieces with a separator in between. */
+export function joined(lists: readonly (readonly Piece[])[], separator: string): Piece[] {
+  return lists.flatMap((list, index) => (index === 0 ? list : [separator, ...list]))
+}
