@@ -1,10 +1,14 @@
+import type { IncomingMessage } from 'node:http'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import type { Engine } from '../engine/engine.js'
 import { EaselError } from '../errors.js'
+import { ByteReader } from '../image/byte-reader.js'
+import { parseFlatObject } from '../image/flat-json.js'
 import { FORMATS, mimeOf } from '../image/formats.js'
-import { readRecipe } from '../image/read-recipe.js'
+import { MAX_RECIPE_BYTES, NotAnImage, recipeTextIn } from '../image/metadata.js'
 import { Recipe } from '../schemas/answer.js'
 import { failures } from '../schemas/error.js'
 import { recipeExample } from '../schemas/examples.js'
@@ -14,33 +18,50 @@ import { success } from '../schemas/success.js'
 import type { Defaults } from '../service/resolve.js'
 import { NOTHING_SAVED, statedSavings } from '../service/savings.js'
 
-/** Room for a PNG of the largest size. */
-const MAX_FILE_BYTES = 64 * 1024 * 1024
+/** Room for a PNG of the largest size. It is read as it comes, and not kept. */
+export const MAX_FILE_BYTES = 64 * 1024 * 1024
 
-const File = { schema: Type.Unsafe<Buffer>({ description: 'The bytes of the file.' }) }
+const TYPES = FORMATS.map(mimeOf)
+const File = { schema: Type.Unsafe<unknown>({ description: 'The bytes of the file.' }) }
+
+/** What is kept of a file. */
+class RecipeText {
+  readonly text: string | undefined
+
+  constructor(text: string | undefined) {
+    this.text = text
+  }
+}
 
 /** POST /recipe: an image that Easel made in, the request that makes it again out. */
 export const recipeRoute: FastifyPluginAsyncTypebox<{ engine: Engine; defaults: Defaults; version: string }> = async (app, { engine, defaults, version }) => {
-  app.addContentTypeParser(FORMATS.map(mimeOf), { parseAs: 'buffer', bodyLimit: MAX_FILE_BYTES }, (_request, body, done) => done(null, body))
+  app.addContentTypeParser(TYPES, async (request: FastifyRequest, payload: IncomingMessage) => {
+    if (Number(request.headers['content-length'] ?? 0) > MAX_FILE_BYTES) throw tooLarge()
+    return readFile(payload)
+  })
 
   app.post(
     '/recipe',
     {
+      onRequest: app.countRequest,
       bodyLimit: MAX_FILE_BYTES,
+      config: { keepsBytes: MAX_RECIPE_BYTES },
       schema: {
         tags: ['images'],
         summary: 'Read the recipe of an image',
         description: 'Takes a PNG, JPEG or WebP file that Easel made, and gives the body for POST /generate that makes the same bytes again.',
-        body: { content: Object.fromEntries(FORMATS.map((format) => [mimeOf(format), File])) },
+        body: { content: Object.fromEntries(TYPES.map((type) => [type, File])) },
         response: {
           200: success(ref(RecipeResponse), 'The recipe, and the request.', recipeExample),
-          ...failures('INVALID_REQUEST', 'UNAUTHORIZED', 'BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE', 'NO_RECIPE')
+          ...failures('INVALID_REQUEST', 'UNAUTHORIZED', 'REQUEST_TIMEOUT', 'BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE', 'NO_RECIPE', 'RATE_LIMITED', 'MEMORY_FULL')
         }
       }
     },
     async (request) => {
-      if (!Buffer.isBuffer(request.body)) throw new EaselError('UNSUPPORTED_MEDIA_TYPE', `the body must be one of ${FORMATS.map(mimeOf).join(', ')}`)
-      const recipe = await readRecipe(request.body).catch(notAnImage)
+      // JSON has a parser too, and no body at all comes without a type.
+      if (!(request.body instanceof RecipeText)) throw new EaselError('UNSUPPORTED_MEDIA_TYPE', `the body must be one of ${TYPES.join(', ')}`)
+      const { text } = request.body
+      const recipe = text === undefined ? undefined : parseFlatObject(text)
       if (!Value.Check(Recipe, recipe)) throw new EaselError('NO_RECIPE')
       const { model, model_digest, version: release, ...body } = recipe
       const { model: ours } = engine.capabilities ?? {}
@@ -50,6 +71,30 @@ export const recipeRoute: FastifyPluginAsyncTypebox<{ engine: Engine; defaults: 
   )
 }
 
-function notAnImage(cause: unknown): never {
-  throw new EaselError('INVALID_REQUEST', 'the body is not an image that can be read', { cause })
+/** Reads a file to its end and keeps its recipe alone. */
+async function readFile(payload: IncomingMessage): Promise<RecipeText> {
+  const file = new ByteReader(limited(payload))
+  try {
+    const text = await recipeTextIn(file)
+    // A client that is answered before it has sent all may take that for a broken connection.
+    await file.drain()
+    return new RecipeText(text)
+  } catch (error) {
+    if (error instanceof NotAnImage) throw new EaselError('INVALID_REQUEST', error.message)
+    throw payload.errored === null ? error : new EaselError('CANCELLED', 'the client left while it sent the file', { cause: error })
+  }
+}
+
+async function* limited(payload: IncomingMessage): AsyncGenerator<Buffer> {
+  let bytes = 0
+  // A destroyed request could not be answered any more.
+  for await (const chunk of payload.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    bytes += chunk.length
+    if (bytes > MAX_FILE_BYTES) throw tooLarge()
+    yield chunk
+  }
+}
+
+function tooLarge(): EaselError {
+  return new EaselError('BODY_TOO_LARGE', `a file may have at most ${MAX_FILE_BYTES} bytes`)
 }

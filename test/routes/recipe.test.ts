@@ -1,7 +1,10 @@
 import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
 import { FORMATS } from '../../src/image/formats.js'
-import { generate, type RunningServer, shareServer, startReadyServer } from '../support/server.js'
+import { MAX_FILE_BYTES } from '../../src/routes/recipe.js'
+import { nested, pngWithText, webpWithXmp } from '../support/image-files.js'
+import { generate, metric, type RunningServer, shareServer, startReadyServer } from '../support/server.js'
+import { until } from '../support/wait.js'
 
 let server: RunningServer
 
@@ -59,10 +62,36 @@ describe('POST /recipe', () => {
   it.each([
     ['what is no image', Buffer.from('hello'), 'image/png', 400, 'INVALID_REQUEST'],
     ['nothing', Buffer.alloc(0), 'image/png', 400, 'INVALID_REQUEST'],
+    ['an SVG that calls itself a PNG', Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'), 'image/png', 400, 'INVALID_REQUEST'],
+    ['a recipe that grows to 56 MB', pngWithText(nested(8_000_000)), 'image/png', 422, 'NO_RECIPE'],
+    ['a recipe in JSON', Buffer.from('{"text":"{}"}'), 'application/json', 415, 'UNSUPPORTED_MEDIA_TYPE'],
     ['another media type', Buffer.from('hello'), 'text/plain', 415, 'UNSUPPORTED_MEDIA_TYPE'],
     ['JSON', Buffer.from('{}'), 'application/json', 415, 'UNSUPPORTED_MEDIA_TYPE']
   ])('refuses %s', async (_what, file, type, status, code) => {
     const response = await post(file, type)
     expect(await response.json()).toMatchObject({ statusCode: status, code })
+  })
+
+  it('takes no file over the limit, whether or not it says how long it is', async () => {
+    const file = webpWithXmp(Buffer.alloc(MAX_FILE_BYTES))
+    const declared = await post(file, 'image/webp').catch(() => undefined)
+    // The server answers and closes before it has read all: the client may see either.
+    if (declared !== undefined) expect(await declared.json()).toMatchObject({ statusCode: 413, code: 'BODY_TOO_LARGE' })
+    const refused = await metric(server, 'easel_requests_accepted_total')
+    const chunked = await fetch(`${server.url}/recipe`, { method: 'POST', duplex: 'half', headers: { 'content-type': 'image/webp' }, body: new Blob([new Uint8Array(file)]).stream() } as RequestInit).catch(() => undefined)
+    if (chunked !== undefined) expect(await chunked.json()).toMatchObject({ statusCode: 413, code: 'BODY_TOO_LARGE' })
+    expect(await metric(server, 'easel_requests_accepted_total')).toBe(refused)
+    await until('both are logged', () => server.logs.filter(({ code }) => code === 'BODY_TOO_LARGE').length === 2)
+  })
+
+  it('is no fault of the server when the client leaves in the middle', async () => {
+    const controller = new AbortController()
+    const body = new ReadableStream({ start: (stream) => stream.enqueue(pngWithText('{}')) })
+    const sent = fetch(`${server.url}/recipe`, { method: 'POST', duplex: 'half', headers: { 'content-type': 'image/png' }, body, signal: controller.signal } as RequestInit)
+    await until('it is being read', async () => (await metric(server, 'easel_memory_bytes', 'part="uploads"')) > 0)
+    controller.abort()
+    await expect(sent).rejects.toThrow()
+    await until('it is logged', () => server.logs.some(({ code }) => code === 'CANCELLED'))
+    expect(server.logs.filter(({ level }) => level >= 50)).toEqual([])
   })
 })

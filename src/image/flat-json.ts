@@ -1,0 +1,45 @@
+/** A recipe has a dozen fields. */
+const MAX_FIELDS = 64
+
+/**
+ * Parses a JSON object whose values are texts, numbers, booleans or null; undefined for anything else.
+ *
+ * Its form is checked first, in one pass over the text: what is nested, or has more fields than a recipe, would take
+ * much longer to parse than to read.
+ */
+export function parseFlatObject(text: string): Record<string, unknown> | undefined {
+  if (!isFlat(text)) return undefined
+  try {
+    return JSON.parse(text) as Record<string, unknown>
+  } catch {
+    return undefined
+  }
+}
+
+const [QUOTE, COMMA, BRACKET, BACKSLASH, BRACE] = [...'",[\\{'].map((letter) => letter.charCodeAt(0))
+
+function isFlat(text: string): boolean {
+  let braces = 0
+  let fields = 1
+  for (let at = 0; at < text.length; at++) {
+    const letter = text.charCodeAt(at)
+    if (letter === QUOTE) {
+      at = endOfText(text, at)
+      if (at === -1) return false
+    } else if (letter === BRACKET) return false
+    else if (letter === BRACE) braces += 1
+    else if (letter === COMMA) fields += 1
+    if (braces > 1 || fields > MAX_FIELDS) return false
+  }
+  return braces === 1
+}
+
+/** Where the text that begins with the quote at `start` has its closing quote; -1 where it has none. */
+function endOfText(text: string, start: number): number {
+  for (let at = start + 1; at < text.length; at++) {
+    const letter = text.charCodeAt(at)
+    if (letter === BACKSLASH) at += 1
+    else if (letter === QUOTE) return at
+  }
+  return -1
+}

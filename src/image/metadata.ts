@@ -1,0 +1,130 @@
+import { promisify } from 'node:util'
+import { inflate } from 'node:zlib'
+import type { ByteReader } from './byte-reader.js'
+import type { Format } from './formats.js'
+import { recipeTextOf } from './xmp.js'
+
+/**
+ * The longest recipe that is read from a file, in bytes, compressed or not. Our own stay under half of it: two prompts of
+ * 36,000 characters together, of which each takes at most six bytes.
+ */
+export const MAX_RECIPE_BYTES = 512 * 1024
+
+/** Most chunks, or segments, of a file that are looked at. Our own files have their recipe in the first few, or in the last of four. */
+const MAX_CHUNKS = 5000
+
+/** What makes a file one of a format: these bytes at these places. */
+const SIGNATURES: Readonly<Record<Format, readonly (readonly [at: number, bytes: Buffer])[]>> = {
+  png: [[0, Buffer.from('\x89PNG\r\n\x1a\n', 'latin1')]],
+  jpeg: [[0, Buffer.from('\xff\xd8\xff', 'latin1')]],
+  webp: [[0, Buffer.from('RIFF')], [8, Buffer.from('WEBP')]]
+}
+
+/** So many first bytes tell the format. */
+const SIGNATURE_BYTES = 12
+
+/** The format of a file by its first bytes, whatever it calls itself; undefined for none of ours. */
+export function formatOf(start: Buffer): Format | undefined {
+  const formats = Object.keys(SIGNATURES) as Format[]
+  return formats.find((format) => SIGNATURES[format].every(([at, bytes]) => start.subarray(at, at + bytes.length).equals(bytes)))
+}
+
+/** A file that is none of ours. */
+export class NotAnImage extends Error {}
+
+/**
+ * The JSON text that `ImageEncoder` wrote into a PNG, JPEG or WebP file; undefined where there is none, or one that is
+ * longer than ours ever are. No pixel is decoded, and no more than `MAX_RECIPE_BYTES` of the file are held at once.
+ *
+ * @throws NotAnImage for a file of another kind
+ */
+export async function recipeTextIn(file: ByteReader): Promise<string | undefined> {
+  const start = await file.peek(SIGNATURE_BYTES)
+  const format = start && formatOf(start)
+  if (format === undefined) throw new NotAnImage('the body is not a PNG, JPEG or WebP file')
+  return READERS[format](file)
+}
+
+const READERS: Readonly<Record<Format, (file: ByteReader) => Promise<string | undefined>>> = { png: textInPng, jpeg: xmpInJpeg, webp: xmpInWebp }
+
+/** @see https://www.w3.org/TR/png-3/#5Chunk-layout */
+async function textInPng(file: ByteReader): Promise<string | undefined> {
+  await file.skip(8)
+  for (let chunk = 0; chunk < MAX_CHUNKS; chunk++) {
+    const head = await file.take(8)
+    if (head === undefined) return undefined
+    const length = head.readUInt32BE(0)
+    const type = head.toString('latin1', 4)
+    if (type === 'IEND') return undefined
+    if (type !== 'iTXt' || length > MAX_RECIPE_BYTES) {
+      if (!(await file.skip(length + 4))) return undefined
+      continue
+    }
+    const data = await file.take(length)
+    if (data === undefined) return undefined
+    if (data.subarray(0, KEYWORD.length).equals(KEYWORD)) return internationalText(data.subarray(KEYWORD.length))
+    if (!(await file.skip(4))) return undefined
+  }
+  return undefined
+}
+
+const KEYWORD = Buffer.from('easel\0')
+
+/** @see https://www.w3.org/TR/png-3/#11iTXt */
+async function internationalText(data: Buffer): Promise<string | undefined> {
+  const compressed = data[0] === 1
+  // Compression flag and method, language tag, translated keyword.
+  const language = data.indexOf(0, 2)
+  const keyword = language === -1 ? -1 : data.indexOf(0, language + 1)
+  if (keyword === -1) return undefined
+  const text = data.subarray(keyword + 1)
+  if (!compressed) return text.toString()
+  try {
+    return (await promisify(inflate)(text, { maxOutputLength: MAX_RECIPE_BYTES })).toString()
+  } catch {
+    // Broken, or longer than any of ours.
+    return undefined
+  }
+}
+
+const XMP_NAMESPACE = Buffer.from('http://ns.adobe.com/xap/1.0/\0', 'latin1')
+const START_OF_SCAN = 0xda
+const END_OF_IMAGE = 0xd9
+const APP1 = 0xe1
+
+/** @see https://www.w3.org/Graphics/JPEG/itu-t81.pdf (B.1.1) */
+async function xmpInJpeg(file: ByteReader): Promise<string | undefined> {
+  await file.skip(2)
+  for (let segment = 0; segment < MAX_CHUNKS; segment++) {
+    const head = await file.take(4)
+    if (head === undefined || head[0] !== 0xff) return undefined
+    const marker = head[1]!
+    const length = head.readUInt16BE(2) - 2
+    if (marker === START_OF_SCAN || marker === END_OF_IMAGE || length < 0) return undefined
+    if (marker !== APP1) {
+      if (!(await file.skip(length))) return undefined
+      continue
+    }
+    const data = await file.take(length)
+    if (data === undefined) return undefined
+    if (data.subarray(0, XMP_NAMESPACE.length).equals(XMP_NAMESPACE)) return recipeTextOf(data.toString('utf8', XMP_NAMESPACE.length))
+  }
+  return undefined
+}
+
+/** @see https://developers.google.com/speed/webp/docs/riff_container */
+async function xmpInWebp(file: ByteReader): Promise<string | undefined> {
+  await file.skip(12)
+  for (let chunk = 0; chunk < MAX_CHUNKS; chunk++) {
+    const head = await file.take(8)
+    if (head === undefined) return undefined
+    const length = head.readUInt32LE(4)
+    if (head.toString('latin1', 0, 4) === 'XMP ' && length <= MAX_RECIPE_BYTES) {
+      const data = await file.take(length)
+      return data && recipeTextOf(data.toString())
+    }
+    // Chunks begin at even places.
+    if (!(await file.skip(length + (length % 2)))) return undefined
+  }
+  return undefined
+}
