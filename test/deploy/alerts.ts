@@ -46,6 +46,14 @@ export const alertCases: AlertCase[] = [
     quiet: { [`easel_requests_total{outcome="expired",${POD}}`]: '0+1x100', [`easel_requests_total{outcome="succeeded",${POD}}`]: '0+49x100' }
   },
   {
+    alert: 'EaselMemoryFull',
+    labels: pod,
+    summary: 'easel-0 has no memory for more images',
+    fires: memory({ pixels: 40, files: 30, answers: 25, replays: 0 }),
+    // What is kept for retries has room of its own.
+    quiet: memory({ pixels: 40, files: 30, answers: 10, replays: 40 })
+  },
+  {
     alert: 'EaselQueueFull',
     labels: pod,
     summary: 'easel-0 is about to refuse requests',
@@ -114,4 +122,12 @@ function law(accepted: string, succeeded: string): Record<string, string> {
     [`easel_requests_total{outcome="failed",${POD}}`]: '0x100',
     [`easel_requests_in_flight{${POD}}`]: '2x100'
   }
+}
+
+function memory(used: Record<string, number>): Record<string, string> {
+  const parts = Object.entries(used).flatMap(([part, bytes]) => [
+    [`easel_memory_bytes{part="${part}",${POD}}`, `${bytes}x100`],
+    [`easel_memory_limit_bytes{part="${part}",${POD}}`, part === 'replays' ? '40x100' : '100x100']
+  ])
+  return Object.fromEntries(parts) as Record<string, string>
 }
