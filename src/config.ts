@@ -69,7 +69,7 @@ export const options = {
   embedRecipe: flag('EMBED_RECIPE', true, 'Whether images and headers carry the whole recipe, with its prompts: true or false.')
 } satisfies Record<string, Option<unknown>>
 
-export { ConfigError, flagOf, HelpRequested } from './options.js'
+export { ConfigError, flagOf, HelpRequested, VersionRequested } from './options.js'
 
 /** The gateway's settings: parsed once, checked, frozen. */
 export type Config = Readonly<Omit<OptionValues<typeof options>, 'python' | 'memoryBudget'> & { python: string; memoryBudget: number }>
@@ -94,7 +94,7 @@ function parseZ85(value: string): string {
 /**
  * Reads the settings from command line and environment.
  *
- * @throws ConfigError naming the option at fault; HelpRequested for `--help`
+ * @throws ConfigError naming the option at fault; HelpRequested for `--help`; VersionRequested for `--version`
  */
 export function loadConfig(argv: readonly string[] = process.argv.slice(2), env: NodeJS.ProcessEnv = process.env): Config {
   return check(readOptions(options, argv, env, help))
@@ -140,5 +140,5 @@ function defaultPython(): string {
 
 /** What `--help` prints: every option with its flag, variable, default and meaning. */
 export function help(): string {
-  return helpText('easel: serves SDXL text-to-image over HTTP\n\nusage: easel [options]          (npm start -- [options])', options, packageRoot)
+  return helpText('easel: serves SDXL text-to-image over HTTP\n\nusage: easel [options]          (npm start -- [options])\n\nWorkers that it starts read variables of their own, such as SIZES, ROWS and DTYPE: docs/configuration.md.', options, packageRoot)
 }

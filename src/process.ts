@@ -1,15 +1,20 @@
 import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
-import { ConfigError, HelpRequested } from './options.js'
+import { ConfigError, HelpRequested, VersionRequested } from './options.js'
+import { readVersion } from './version.js'
 
-/** Loads a program's settings, or ends it: with its help when that was asked for, else with a line that names the setting at fault. */
+/** Loads a program's settings, or ends it: with its help or version when that was asked for, else with a line that names the setting at fault. */
 export function settingsOrExit<T>(program: string, load: () => T): T {
   try {
     return load()
   } catch (error) {
     if (error instanceof HelpRequested) {
       process.stdout.write(error.text)
+      process.exit(0)
+    }
+    if (error instanceof VersionRequested) {
+      process.stdout.write(`${program} ${readVersion()}\n`)
       process.exit(0)
     }
     if (!(error instanceof ConfigError)) throw error

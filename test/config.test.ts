@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { ConfigError, flagOf, help, HelpRequested, loadConfig, options } from '../src/config.js'
+import { ConfigError, flagOf, help, HelpRequested, loadConfig, options, VersionRequested } from '../src/config.js'
 
 describe('loadConfig', () => {
   it('takes the flag before the variable before the default', () => {
@@ -13,6 +13,28 @@ describe('loadConfig', () => {
     const config = loadConfig([], { PORT: '' })
     expect(config.port).toBe(8000)
     expect(Object.isFrozen(config)).toBe(true)
+  })
+
+  it.each(Object.entries(options))('takes a value of %s that begins with a dash', (name, { env }) => {
+    for (const value of ['-1', '--rows 8', '--port=x', '--help', '--']) {
+      const outcome = (argv: string[], variables: NodeJS.ProcessEnv) => {
+        try {
+          return loadConfig(argv, variables)
+        } catch (error) {
+          // The same complaint about the same value, but for where it was given.
+          return (error as Error).message.replace(/^\S+?=/, '')
+        }
+      }
+      expect(outcome([`--${flagOf(name)}`, value], {})).toEqual(outcome([], { [env]: value }))
+    }
+  })
+
+  it('takes the arguments of workers as --help shows them', () => {
+    expect(loadConfig(['--worker-args', '--fake-step-ms 200', '--port', '1'], {})).toMatchObject({ workerArgs: ['--fake-step-ms', '200'], port: 1 })
+  })
+
+  it('says that a value is missing', () => {
+    expect(() => loadConfig(['--worker-args'], {})).toThrow(/--worker-args/)
   })
 
   it.each([
@@ -48,6 +70,11 @@ describe('--help', () => {
       expect(help()).toContain(`      ${env}`)
       expect(help()).toContain(doc)
     }
+  })
+
+  it('leaves the version to the program', () => {
+    expect(() => loadConfig(['--version'], {})).toThrow(VersionRequested)
+    expect(help()).toContain('--version\n')
   })
 
   it('gives no two options one variable', () => {
