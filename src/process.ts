@@ -23,6 +23,18 @@ export function settingsOrExit<T>(program: string, load: () => T): T {
   }
 }
 
+/** Why an address cannot be listened on: the setting at fault, and what to do. */
+export function cannotListen(program: string, error: NodeJS.ErrnoException, { host, port, portName }: { host: string; port: number; portName: string }): never {
+  const where = `${portName}=${port} on ${host}`
+  const why: Record<string, string> = {
+    EADDRINUSE: `${where} is in use by another process; end it, or choose another ${portName}`,
+    EACCES: `${where} may not be opened by this user; choose a ${portName} from 1024 up`,
+    EADDRNOTAVAIL: `HOST=${host} is no address of this machine; localhost and 0.0.0.0 always are`,
+    ENOTFOUND: `HOST=${host} is no name that this machine knows; localhost and 0.0.0.0 always will do`
+  }
+  cannotStart(program, new Error(why[error.code ?? ''] ?? error.message))
+}
+
 /** What stops a start is the operator's to mend: a wrong folder, an address that is taken. The message says which. */
 export function cannotStart(program: string, error: Error): never {
   process.stderr.write(`${program}: cannot start: ${error.message}\n`)

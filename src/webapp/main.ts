@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import { createLog } from '../log.js'
-import { cannotStart, closeOnSignal, closeWithin, settingsOrExit } from '../process.js'
+import { cannotListen, closeOnSignal, closeWithin, settingsOrExit } from '../process.js'
 import { loadWebConfig } from './config.js'
 import { buildWebApp } from './server.js'
 
@@ -15,7 +15,7 @@ async function main(): Promise<void> {
   const app = await buildWebApp({ ...config, log })
   closeOnSignal({ log, drainTimeout: config.drainTimeout, margin: CLOSE_MARGIN_MS, close: (graceMs) => closeWithin(app, graceMs) })
   const listenTextResolver = (address: string) => `ready: the page is on ${address}, images come from ${config.serverUrl.href}`
-  await app.listen({ host: config.host, port: config.port, listenTextResolver }).catch((error: Error) => cannotStart(PROGRAM, error))
+  await app.listen({ host: config.host, port: config.port, listenTextResolver }).catch((error: Error) => cannotListen(PROGRAM, error, { host: config.host, port: config.port, portName: 'PORT' }))
 }
 
 await main()
