@@ -51,15 +51,43 @@ export interface Closing {
   close: (graceMs: number) => Promise<void>
 }
 
-/** Closes the program in good order at the first signal, or after an error nobody caught; a second signal ends it at once. */
+/** The signals that ask a program to end. */
+const ENDING = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'] as const
+
+/**
+ * Signals within so many ms are one wish. A terminal and some supervisors signal the whole process group, npm passes on to
+ * its child what it is sent itself, and so one Ctrl-C or one `kill` arrives twice.
+ */
+const ONE_WISH_MS = 1000
+
+/**
+ * Closes the program in good order at the first signal, or after an error nobody caught. A second signal ends it at once,
+ * unless it comes together with the first.
+ */
 export function closeOnSignal({ log, drainTimeout, margin, close }: Closing): void {
   const drainMs = drainTimeout * 1000
-  closeWithGrace({ delay: drainMs + margin, logger: log }, async ({ signal, err }) => {
-    if (err) log.fatal({ err }, 'stopping after an error nobody caught')
-    else log.info({ signal }, `${signal}: finishing what runs, up to ${drainTimeout} s`)
+  /** When it was told to close. */
+  let asked: number | undefined
+  const closing = closeWithGrace({ delay: drainMs + margin, logger: log, skip: [...ENDING] }, async ({ err }) => {
+    if (err) {
+      log.fatal({ err }, 'stopping after an error nobody caught')
+      asked ??= -Infinity
+    }
     await close(err ? 0 : drainMs)
     log.flush()
   })
+  for (const name of ENDING) {
+    process.on(name, (signal) => {
+      if (asked !== undefined) {
+        if (performance.now() - asked < ONE_WISH_MS) return
+        log.error({ signal }, `second ${signal}, exiting`)
+        process.exit(1)
+      }
+      asked = performance.now()
+      log.info({ signal }, `${signal}: finishing what runs, up to ${drainTimeout} s; a second signal exits at once`)
+      void closing.close()
+    })
+  }
 }
 
 /**
