@@ -1,4 +1,7 @@
-import { describe, expect, it } from 'vitest'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
 import { ConfigError, flagOf, help, HelpRequested, loadConfig, options, VersionRequested } from '../src/config.js'
 
 describe('loadConfig', () => {
@@ -59,6 +62,36 @@ describe('loadConfig', () => {
     expect(loadConfig([], { WORKER_ENDPOINT: 'tcp://127.0.0.1:5555' }).workerEndpoint).toBe('tcp://127.0.0.1:5555')
     const key = 'x'.repeat(40)
     expect(loadConfig([], { WORKER_ENDPOINT: 'tcp://0.0.0.0:5555', CURVE_SECRET_KEY: key }).curveSecretKey).toBe(key)
+  })
+})
+
+describe('MODEL', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'easel-test-'))
+  mkdirSync(join(folder, 'cache/snapshots/0123/unet'), { recursive: true })
+  for (const file of ['all.safetensors', 'cache/snapshots/0123/model_index.json']) writeFileSync(join(folder, file), '')
+  mkdirSync(join(folder, 'empty'))
+  afterAll(() => rmSync(folder, { recursive: true }))
+
+  it.each([
+    ['/no/such/folder', 'there is no folder /no/such/folder. MODEL is a folder as diffusers'],
+    ['owner/model', 'easel_worker.fetch owner/model --to FOLDER'],
+    ['https://huggingface.co/owner/model', 'write owner/model with `npm start`'],
+    ['https://huggingface.co/owner/model/tree/fp16', 'write owner/model@fp16'],
+    ['gs://bucket/model', 'is an address'],
+    [join(folder, 'all.safetensors'), 'from_single_file'],
+    [join(folder, 'cache/snapshots/0123/model_index.json'), `name its folder, ${folder}/cache/snapshots/0123`],
+    [join(folder, 'empty'), 'has no model_index.json, so it is no model'],
+    [join(folder, 'cache'), `has no model_index.json, but ${folder}/cache/snapshots/0123 has: name that`]
+  ])('says what is wrong with %s', (model, message) => {
+    expect(() => loadConfig([], { MODEL: model })).toThrow(ConfigError)
+    expect(() => loadConfig([], { MODEL: model })).toThrow(`MODEL=${model}: `)
+    expect(() => loadConfig([], { MODEL: model })).toThrow(message)
+  })
+
+  it('needs tokenizers only where no model is loaded', () => {
+    const model = join(folder, 'empty')
+    expect(loadConfig([], { MODEL: model, ENGINE: 'fake' }).model).toBe(model)
+    expect(loadConfig([], { MODEL: model, WORKER: 'connect', WORKER_ENDPOINT: 'ipc:///run/x' }).model).toBe(model)
   })
 })
 
