@@ -18,14 +18,18 @@ const children = new Set()
 let stopping
 /** When it came. */
 let since = 0
+/** @type {((pid: number) => void) | undefined} */
+let noteStart
+/** Whether this process ends what it has started. */
+let managing = false
 
 /**
  * Starts a process that ends with this script, like `spawn`.
  *
  * It leads a process group of its own. So a signal reaches it once, passed on by this script, and so do the processes that it
- * starts: pip, npm and vitest do not end all of theirs.
+ * starts: pip, npm and vitest do not end all of theirs. (In a process that does not call `endWithChildren` it is `spawn`.)
  */
-export const start = /** @type {typeof spawn} */ (/** @type {unknown} */ (startDetached))
+export const startChild = /** @type {typeof spawn} */ (/** @type {unknown} */ (startDetached))
 
 /**
  * @param {string} command
@@ -34,11 +38,19 @@ export const start = /** @type {typeof spawn} */ (/** @type {unknown} */ (startD
  */
 function startDetached(command, args, options) {
   if (stopping !== undefined) throw new Error(`${command} is not started any more after ${stopping}`)
-  const child = spawn(command, args, { ...options, detached: true })
+  const child = spawn(command, args, { ...options, detached: managing })
   children.add(child)
+  if (child.pid !== undefined) noteStart?.(child.pid)
   child.once('exit', () => children.delete(child))
   child.once('error', () => children.delete(child))
   return child
+}
+
+/**
+ * @param {((pid: number) => void) | undefined} note is told of every process from its start on
+ */
+export function recordStarts(note) {
+  noteStart = note
 }
 
 /**
@@ -46,6 +58,7 @@ function startDetached(command, args, options) {
  * it comes together with the first, kills them.
  */
 export function endWithChildren() {
+  managing = true
   for (const signal of ENDING) process.on(signal, onSignal)
   // Of a script that fails by itself nothing is left either.
   process.once('exit', () => signalAll('SIGTERM'))
@@ -74,22 +87,31 @@ function onSignal(signal) {
 /** @param {NodeJS.Signals} signal */
 async function end(signal) {
   process.exitCode = 128 + constants.signals[signal]
-  const ends = [...children].map((child) => once(child, 'exit'))
+  const started = [...children]
+  const ends = started.map((child) => once(child, 'exit'))
   signalAll(signal)
   const patience = setTimeout(() => signalAll('SIGKILL'), PATIENCE_MS)
   await Promise.all(ends)
   clearTimeout(patience)
+  // What they had started, and what took no notice.
+  for (const child of started) signalGroup(child, 'SIGKILL')
   // What the script still does has its time, as long as it does something.
   setTimeout(() => process.exit(), CLEAN_UP_MS).unref()
 }
 
 /** @param {NodeJS.Signals} signal */
 function signalAll(signal) {
-  for (const { pid } of children) {
-    try {
-      if (pid !== undefined) process.kill(-pid, signal)
-    } catch (error) {
-      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ESRCH') throw error
-    }
+  for (const child of children) signalGroup(child, signal)
+}
+
+/**
+ * @param {import('node:child_process').ChildProcess} leader
+ * @param {NodeJS.Signals} signal
+ */
+function signalGroup({ pid }, signal) {
+  try {
+    if (pid !== undefined) process.kill(-pid, signal)
+  } catch {
+    // Nothing is left of the group.
   }
 }
