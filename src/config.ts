@@ -55,7 +55,7 @@ export const options = {
   idempotencyBytes: optional({ env: 'IDEMPOTENCY_BYTES', value: 'bytes', doc: 'Most bytes of such answers that are kept. Default: a quarter of MEMORY_BUDGET, which is the most.', parse: (value: string) => parseNumber(value, { min: 0, max: 2 ** 40, ...whole }) }),
   accessKeys: optional({ env: 'ACCESS_KEYS', value: 'file', doc: 'JSON file with the bearer keys that requests for images must come with, and their limits; it may change while the server runs (docs/access.md). Default: no keys.', parse: (value: string) => value }),
   corsOrigins: { env: 'CORS_ORIGINS', doc: 'Origins whose web pages may call the service, separated by spaces. Empty: none but its own.', value: 'origins', fallback: [], parse: parseOrigins } as Option<string[]>,
-  bodyLimit: number('BODY_LIMIT', 65_536, { min: 1024, max: 104_857_600, ...whole }, 'Largest request body in bytes.'),
+  bodyLimit: number('BODY_LIMIT', 524_288, { min: 1024, max: 104_857_600, ...whole }, 'Largest request body in bytes. The longest prompts, however they are escaped, take 384 KB.'),
   receiveTimeout: number('RECEIVE_TIMEOUT', 30, seconds, 'Seconds that a client has to send its whole request.'),
   sendTimeout: number('SEND_TIMEOUT', 30, seconds, 'Seconds in which a client must read 1 MiB of its answer, or all that is left of it; one that does not is cut off.'),
   heartbeatInterval: number('HEARTBEAT_INTERVAL', 1, seconds, 'Seconds between heartbeats of a worker.'),

@@ -2,11 +2,12 @@ import { promisify } from 'node:util'
 import { inflate } from 'node:zlib'
 import type { ByteReader } from './byte-reader.js'
 import type { Format } from './formats.js'
+import { EXTENSION_HEAD, EXTENSION_MARK, HAS_EXTENDED, XMP_MARK } from './jpeg.js'
 import { recipeTextOf } from './xmp.js'
 
 /**
- * The longest recipe that is read from a file, in bytes, compressed or not. Our own stay under half of it: two prompts of
- * 36,000 characters together, of which each takes at most six bytes.
+ * The longest recipe that is read from a file, in bytes, compressed or not. Our own stay under it: two prompts of 32,000
+ * UTF-16 units each, of which each takes at most six bytes, are 384 KB.
  */
 export const MAX_RECIPE_BYTES = 512 * 1024
 
@@ -62,7 +63,7 @@ async function textInPng(file: ByteReader): Promise<string | undefined> {
     }
     const data = await file.take(length)
     if (data === undefined) return undefined
-    if (data.subarray(0, KEYWORD.length).equals(KEYWORD)) return internationalText(data.subarray(KEYWORD.length))
+    if (startsWith(data, KEYWORD)) return internationalText(data.subarray(KEYWORD.length))
     if (!(await file.skip(4))) return undefined
   }
   return undefined
@@ -87,7 +88,6 @@ async function internationalText(data: Buffer): Promise<string | undefined> {
   }
 }
 
-const XMP_NAMESPACE = Buffer.from('http://ns.adobe.com/xap/1.0/\0', 'latin1')
 const START_OF_SCAN = 0xda
 const END_OF_IMAGE = 0xd9
 const APP1 = 0xe1
@@ -95,6 +95,7 @@ const APP1 = 0xe1
 /** @see https://www.w3.org/Graphics/JPEG/itu-t81.pdf (B.1.1) */
 async function xmpInJpeg(file: ByteReader): Promise<string | undefined> {
   await file.skip(2)
+  let extended: ExtendedXmp | undefined
   for (let segment = 0; segment < MAX_CHUNKS; segment++) {
     const head = await file.take(4)
     if (head === undefined || head[0] !== 0xff) return undefined
@@ -107,9 +108,46 @@ async function xmpInJpeg(file: ByteReader): Promise<string | undefined> {
     }
     const data = await file.take(length)
     if (data === undefined) return undefined
-    if (data.subarray(0, XMP_NAMESPACE.length).equals(XMP_NAMESPACE)) return recipeTextOf(data.toString('utf8', XMP_NAMESPACE.length))
+    if (startsWith(data, XMP_MARK)) {
+      const xmp = data.toString('utf8', XMP_MARK.length)
+      const digest = extensionOf(xmp)
+      if (digest === undefined) return recipeTextOf(xmp)
+      extended = new ExtendedXmp(digest)
+    } else if (startsWith(data, EXTENSION_MARK) && extended !== undefined) {
+      const whole = extended.add(data)
+      if (whole !== undefined) return recipeTextOf(whole)
+    }
   }
   return undefined
+}
+
+function startsWith(data: Buffer, mark: Buffer): boolean {
+  return data.subarray(0, mark.length).equals(mark)
+}
+
+function extensionOf(xmp: string): string | undefined {
+  return new RegExp(`${HAS_EXTENDED}="([0-9A-F]{32})"`).exec(xmp)?.[1]
+}
+
+/** Puts the parts of an extended XMP packet together, which come in order. */
+class ExtendedXmp {
+  readonly #digest: string
+  readonly #parts: Buffer[] = []
+  #bytes = 0
+
+  constructor(digest: string) {
+    this.#digest = digest
+  }
+
+  /** Takes a segment; gives the packet back once it is whole. */
+  add(data: Buffer): string | undefined {
+    if (data.length < EXTENSION_HEAD || data.toString('latin1', EXTENSION_MARK.length, EXTENSION_MARK.length + 32) !== this.#digest) return undefined
+    const total = data.readUInt32BE(EXTENSION_HEAD - 8)
+    if (data.readUInt32BE(EXTENSION_HEAD - 4) !== this.#bytes || total > MAX_RECIPE_BYTES || this.#bytes + data.length - EXTENSION_HEAD > total) return undefined
+    this.#parts.push(data.subarray(EXTENSION_HEAD))
+    this.#bytes += data.length - EXTENSION_HEAD
+    return this.#bytes === total ? Buffer.concat(this.#parts).toString() : undefined
+  }
 }
 
 /** @see https://developers.google.com/speed/webp/docs/riff_container */

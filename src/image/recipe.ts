@@ -17,6 +17,8 @@ export interface Recipe {
   readonly guidance_start?: number
   readonly guidance_end?: number
   readonly cache_interval?: number
+  /** Where a prompt was cut to fit: it stands here whole, and is cut again. */
+  readonly truncate?: true
   /** The model's name, and the digest of its weights. */
   readonly model: string
   readonly model_digest: string

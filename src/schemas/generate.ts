@@ -3,8 +3,8 @@ import type { ErrorCode } from '../errors.js'
 import type { Format } from '../image/formats.js'
 import { OutputFormat } from './format.js'
 
-/** The longest prompt in UTF-16 units. 77 tokens are seldom over 500; more is accepted so that the answer can say where the cut is. */
-export const MAX_PROMPT_LENGTH = 4000
+/** The longest prompt in UTF-16 units, as in OpenAI's API. 77 tokens are seldom over 500; more is accepted to be cut, or to be told where it would be. */
+export const MAX_PROMPT_LENGTH = 32_000
 
 const size = { minimum: 8, maximum: 8192 }
 const share = { minimum: 0, maximum: 1 }

@@ -12,7 +12,7 @@ const maybe = <T extends TSchema>(schema: T) => Type.Optional(Type.Union([schema
  */
 export const OpenAiImagesRequest = Type.Object(
   {
-    prompt: Type.String({ minLength: 1, maxLength: 8 * MAX_PROMPT_LENGTH, description: 'What the image shows. Cut to the 77 tokens that SDXL takes; `easel-truncated` says so.' }),
+    prompt: Type.String({ minLength: 1, maxLength: MAX_PROMPT_LENGTH, description: 'What the image shows. Cut to the 77 tokens that SDXL takes; `easel-truncated` says so.' }),
     model: maybe(Type.String({ description: 'Ignored: there is one model. GET /v1/models names it.' })),
     n: maybe(Type.Integer({ minimum: 1, maximum: 64, description: 'How many images to make.' })),
     size: maybe(Type.String({ pattern: '^(auto|[0-9]{1,4}x[0-9]{1,4})$', description: '`WIDTHxHEIGHT`, or `auto` for the default.' })),

@@ -2,6 +2,7 @@ import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
 import { FORMATS } from '../../src/image/formats.js'
 import { MAX_FILE_BYTES } from '../../src/routes/recipe.js'
+import { MAX_PROMPT_LENGTH } from '../../src/schemas/generate.js'
 import { nested, pngWithText, webpWithXmp } from '../support/image-files.js'
 import { generate, metric, type RunningServer, shareServer, startReadyServer } from '../support/server.js'
 import { until } from '../support/wait.js'
@@ -25,6 +26,31 @@ describe('POST /recipe', () => {
     expect(same_model).toBe(true)
     const again = await generate(server, request)
     expect(Buffer.from(await again.arrayBuffer()).equals(file)).toBe(true)
+  })
+
+  describe.each(FORMATS)('of a %s whose prompt was cut', (output_format) => {
+    const letters = ['雪 ', 'word ', '\u0001" ', '&<> ', '🦊 ']
+
+    it.each(letters)('gives a request that makes it again: of %j', async (letter) => {
+      const prompt = letter.repeat(MAX_PROMPT_LENGTH / letter.length).trim()
+      const made = await generate(server, { prompt, negative_prompt: prompt, truncate: true, output_format, num_inference_steps: 1, width: 32, height: 48 })
+      expect(made.headers.get('easel-truncated')).toBe('prompt, negative_prompt')
+      const file = Buffer.from(await made.arrayBuffer())
+      const { request } = (await (await post(file, `image/${output_format}`)).json()) as { request: object }
+      const again = await generate(server, request)
+      expect(again.status).toBe(200)
+      expect(Buffer.from(await again.arrayBuffer()).equals(file)).toBe(true)
+    })
+
+    it('gives a request that makes what /v1 made', async () => {
+      const prompt = '雪山 '.repeat(5000)
+      const made = await fetch(`${server.url}/v1/images/generations`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ prompt, output_format, size: '32x48', num_inference_steps: 1 }) })
+      const { data } = (await made.json()) as { data: { b64_json: string }[] }
+      const file = Buffer.from(data[0]!.b64_json, 'base64')
+      const { request } = (await (await post(file, `image/${output_format}`)).json()) as { request: object }
+      const again = await generate(server, request)
+      expect(Buffer.from(await again.arrayBuffer()).equals(file)).toBe(true)
+    })
   })
 
   it('gives what saves operations, as the image has it', async () => {
