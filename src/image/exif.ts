@@ -1,4 +1,5 @@
-import { parametersText, type Recipe } from './recipe.js'
+import { parametersText } from './parameters.js'
+import type { Recipe } from './recipe.js'
 
 /** Types of fields, as TIFF numbers them. */
 const ASCII = 2

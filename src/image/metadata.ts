@@ -33,43 +33,60 @@ export function formatOf(start: Buffer): Format | undefined {
 /** A file that is none of ours. */
 export class NotAnImage extends Error {}
 
+/** What a file says about its making. */
+export interface Description {
+  readonly format: Format
+  /** The JSON text that `ImageEncoder` wrote. */
+  readonly easel?: string | undefined
+  /** Of a PNG without it, what AUTOMATIC1111's web UI and others write. */
+  readonly parameters?: string | undefined
+}
+
 /**
- * The JSON text that `ImageEncoder` wrote into a PNG, JPEG or WebP file; undefined where there is none, or one that is
- * longer than ours ever are. No pixel is decoded, and no more than `MAX_RECIPE_BYTES` of the file are held at once.
+ * What a PNG, JPEG or WebP file says about its making, but for what is longer than ours ever is. No pixel is decoded, and
+ * no more than `MAX_RECIPE_BYTES` of the file are held at once.
  *
  * @throws NotAnImage for a file of another kind
  */
-export async function recipeTextIn(file: ByteReader): Promise<string | undefined> {
+export async function descriptionIn(file: ByteReader): Promise<Description> {
   const start = await file.peek(SIGNATURE_BYTES)
   const format = start && formatOf(start)
   if (format === undefined) throw new NotAnImage('the body is not a PNG, JPEG or WebP file')
-  return READERS[format](file)
+  if (format === 'png') return { format, ...(await textsInPng(file)) }
+  return { format, easel: await (format === 'jpeg' ? xmpInJpeg(file) : xmpInWebp(file)) }
 }
 
-const READERS: Readonly<Record<Format, (file: ByteReader) => Promise<string | undefined>>> = { png: textInPng, jpeg: xmpInJpeg, webp: xmpInWebp }
-
 /** @see https://www.w3.org/TR/png-3/#5Chunk-layout */
-async function textInPng(file: ByteReader): Promise<string | undefined> {
+async function textsInPng(file: ByteReader): Promise<Pick<Description, 'easel' | 'parameters'>> {
   await file.skip(8)
+  let parameters: string | undefined
   for (let chunk = 0; chunk < MAX_CHUNKS; chunk++) {
     const head = await file.take(8)
-    if (head === undefined) return undefined
+    if (head === undefined) break
     const length = head.readUInt32BE(0)
     const type = head.toString('latin1', 4)
-    if (type === 'IEND') return undefined
-    if (type !== 'iTXt' || length > MAX_RECIPE_BYTES) {
-      if (!(await file.skip(length + 4))) return undefined
+    if (type === 'IEND') break
+    if ((type !== 'iTXt' && type !== 'tEXt') || length > MAX_RECIPE_BYTES) {
+      if (!(await file.skip(length + 4))) break
       continue
     }
     const data = await file.take(length)
-    if (data === undefined) return undefined
-    if (startsWith(data, KEYWORD)) return internationalText(data.subarray(KEYWORD.length))
-    if (!(await file.skip(4))) return undefined
+    if (data === undefined) break
+    const textOf = type === 'iTXt' ? internationalText : latinText
+    if (startsWith(data, EASEL)) return { easel: await textOf(data.subarray(EASEL.length)) }
+    if (startsWith(data, PARAMETERS)) parameters ??= await textOf(data.subarray(PARAMETERS.length))
+    if (!(await file.skip(4))) break
   }
-  return undefined
+  return { parameters }
 }
 
-const KEYWORD = Buffer.from('easel\0')
+const EASEL = Buffer.from('easel\0')
+const PARAMETERS = Buffer.from('parameters\0')
+
+/** @see https://www.w3.org/TR/png-3/#11tEXt */
+async function latinText(data: Buffer): Promise<string> {
+  return data.toString('latin1')
+}
 
 /** @see https://www.w3.org/TR/png-3/#11iTXt */
 async function internationalText(data: Buffer): Promise<string | undefined> {

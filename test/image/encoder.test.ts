@@ -3,7 +3,8 @@ import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
 import { ImageEncoder } from '../../src/image/encoder.js'
 import { FORMATS } from '../../src/image/formats.js'
-import { parametersText, type Recipe, recipeHeader } from '../../src/image/recipe.js'
+import { parametersText } from '../../src/image/parameters.js'
+import { type Recipe, recipeHeader } from '../../src/image/recipe.js'
 import { recipeTextOf } from '../../src/image/xmp.js'
 
 const recipes: fc.Arbitrary<Recipe> = fc.record({

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { ByteReader } from '../../src/image/byte-reader.js'
 import { ImageEncoder } from '../../src/image/encoder.js'
 import { FORMATS } from '../../src/image/formats.js'
-import { MAX_RECIPE_BYTES, NotAnImage, recipeTextIn } from '../../src/image/metadata.js'
+import { descriptionIn, MAX_RECIPE_BYTES, NotAnImage } from '../../src/image/metadata.js'
 import type { Recipe } from '../../src/image/recipe.js'
 import { MAX_PROMPT_LENGTH } from '../../src/schemas/generate.js'
 import { nested, pngChunk, pngWith, pngWithText, webpWithXmp } from '../support/image-files.js'
@@ -26,9 +26,9 @@ function streamOf(file: Buffer, sizes: readonly number[] = [65_536]): { reader: 
   return { reader: new ByteReader(chunks()), read: () => at }
 }
 
-const textIn = (file: Buffer, sizes?: readonly number[]) => recipeTextIn(streamOf(file, sizes).reader)
+const textIn = async (file: Buffer, sizes?: readonly number[]) => (await descriptionIn(streamOf(file, sizes).reader)).easel
 
-describe('recipeTextIn', () => {
+describe('descriptionIn', () => {
   it.each(FORMATS)('finds what the encoder wrote into a %s, however the file comes in pieces', async (format) => {
     const pixels = Buffer.alloc(16 * 8 * 3, 7)
     const file = await encoder.encode({ pixels, width: 16, height: 8 }, { format, quality: 80, recipe: { ...recipe, output_format: format } })
@@ -75,7 +75,7 @@ describe('recipeTextIn', () => {
   it('gives up on a file of countless chunks', async () => {
     const tiny = Buffer.concat(Array.from({ length: 100_000 }, () => pngChunk('tEXt', Buffer.from('a'))))
     const { reader, read } = streamOf(pngWith(tiny))
-    expect(await recipeTextIn(reader)).toBeUndefined()
+    expect(await descriptionIn(reader)).toEqual({ format: 'png' })
     expect(read()).toBeLessThan(200_000)
   })
 
