@@ -33,6 +33,9 @@ import { pagePlugin } from './webapp/page-plugin.js'
 /** Headers that a page of another origin may read. */
 const EXPOSED_HEADERS = [...Object.keys({ ...commonHeaders, ...answerHeaderSchemas }), 'retry-after']
 
+/** Methods of our routes. The plugin's own list has no DELETE, by which a page cancels. */
+const METHODS = ['GET', 'HEAD', 'POST', 'DELETE']
+
 export interface AppParts {
   engine: Engine
   service: ImageService
@@ -54,6 +57,8 @@ export interface AppParts {
   withRecipe: boolean
   /** Origins whose pages may call the service. */
   corsOrigins: readonly string[]
+  /** Whether /v1 takes a size that is not offered for the nearest one. */
+  snapSizes: boolean
   /** Whether probes and metrics are here, or on a port of their own (`buildAdminApp`). */
   withAdmin: boolean
   version: string
@@ -61,9 +66,9 @@ export interface AppParts {
 
 /** Puts the HTTP application together. It never listens: that is main's, and a test's, to do. */
 export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
-  const { engine, service, defaults, keys, tracing, withRecipe, corsOrigins, withAdmin, version } = parts
+  const { engine, service, defaults, keys, tracing, withRecipe, corsOrigins, snapSizes, withAdmin, version } = parts
   const app = await createBase(parts)
-  if (corsOrigins.length > 0) await app.register(cors, { origin: [...corsOrigins], exposedHeaders: EXPOSED_HEADERS })
+  if (corsOrigins.length > 0) await app.register(cors, { origin: [...corsOrigins], methods: METHODS, exposedHeaders: EXPOSED_HEADERS })
   await app.register(openApiPlugin, { version })
 
   await app.register(async (scope) => {
@@ -72,7 +77,7 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
     await scope.register(generateRoute, { service, withRecipe })
     await scope.register(requestRoutes, { service })
     await scope.register(recipeRoute, { engine, defaults, version })
-    await scope.register(openAiRoutes, { prefix: '/v1', engine, service, defaults, withRecipe })
+    await scope.register(openAiRoutes, { prefix: '/v1', engine, service, defaults, withRecipe, snapSizes })
   })
   await app.register(healthRoute, { engine, service, defaults, version })
   if (withAdmin) await registerAdmin(app, parts)

@@ -84,6 +84,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     memory,
     withRecipe: config.embedRecipe,
     corsOrigins: config.corsOrigins,
+    snapSizes: config.snapSizes,
     withAdmin: config.adminPort === undefined,
     version
   }

@@ -12,6 +12,9 @@ export type Form = 'image' | 'json' | 'multipart' | 'events'
 
 const FORMS: Readonly<Record<string, Form>> = { [JSON_TYPE]: 'json', [MULTIPART_TYPE]: 'multipart', [EVENTS_TYPE]: 'events' }
 
+/** A parameter of a media type in Accept, other than its weight. */
+const PARAMETER = /; *(?!q=)[\w.+-]+=("[^"]*"|[^;,"]*)/gi
+
 /**
  * Chooses the form of the answer by `Accept`: a single image as itself, anything as JSON, multipart or events.
  * Where the client takes whatever there is, one image comes as itself and several as JSON.
@@ -23,6 +26,8 @@ export function chooseForm(request: FastifyRequest, { num_images = 1, output_for
   const formats = output_format === undefined ? FORMATS : [output_format]
   const images = num_images === 1 ? formats.map(mimeOf) : []
   const offers = [...images, JSON_TYPE, MULTIPART_TYPE, EVENTS_TYPE]
+  // A charset and the like say how something is to be written, not what: nothing that we offer has any.
+  request.raw.headers.accept = request.headers.accept?.replaceAll(PARAMETER, '')
   const chosen = request.accepts().type(offers)
   if (typeof chosen !== 'string') throw new EaselError('NOT_ACCEPTABLE', `Accept must allow one of ${offers.join(', ')}${num_images > 1 ? ' for several images' : ''}`, { field: 'accept' })
   const format = FORMATS.find((each) => mimeOf(each) === chosen)

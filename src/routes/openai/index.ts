@@ -18,7 +18,7 @@ import { answerHeaders, answerHeaderSchemas } from '../answers/headers.js'
 import { callerOf, whenDone } from '../caller.js'
 import { imagesResponse, streamPieces } from './answer.js'
 import { openAiError, openAiErrorForm } from './errors.js'
-import { partialImagesOf, translate } from './translate.js'
+import { partialImagesOf, responseFormatOf, translate } from './translate.js'
 
 interface OpenAiParts {
   engine: Engine
@@ -26,6 +26,8 @@ interface OpenAiParts {
   defaults: Defaults
   /** Whether answers carry the recipe with its prompts. */
   withRecipe: boolean
+  /** Whether a size that is not offered is taken for the nearest one. */
+  snapSizes: boolean
 }
 
 const EVENTS = '`image_generation.partial_image` and `image_generation.completed`, as that API has them.'
@@ -34,7 +36,7 @@ const Events = { schema: eventsSchema(EVENTS) }
 const failures = (...codes: readonly ErrorCode[]) => failuresAs(openAiErrorForm, codes)
 
 /** Under /v1: the part of the OpenAI API that is about making images, for clients that are written for it. */
-export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, { engine, service, defaults, withRecipe }) => {
+export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, { engine, service, defaults, withRecipe, snapSizes }) => {
   answerErrors(app, openAiError)
 
   app.post(
@@ -60,7 +62,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
     async (request, reply) => {
       const { body } = request
       const steps = engine.capabilities === undefined ? 1 : defaultsOf(engine.capabilities, defaults).num_inference_steps
-      const translated = translate(body, steps)
+      const translated = translate(body, { steps, snapTo: snapSizes ? (engine.capabilities?.sizes ?? []) : [] })
       const { run, replayed, detach } = service.submit(translated, callerOf(request, request.headers, translated))
       whenDone(run, request, reply, detach)
       if (replayed) reply.header('idempotent-replayed', 'true')
@@ -69,7 +71,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
         return reply.type(EVENTS_TYPE).headers(EVENT_HEADERS).send(new EventStream(run, { after: 0, piecesOf }))
       }
       const finished = await run.finished
-      return sendPieces(reply.headers(answerHeaders(run, finished, withRecipe)), JSON_TYPE, imagesResponse(run, finished, body))
+      return sendPieces(reply.headers(answerHeaders(run, finished, withRecipe)), JSON_TYPE, imagesResponse(run, finished, responseFormatOf(body)))
     }
   )
 
