@@ -3,6 +3,8 @@
 Whoever reads a log may stand still (a full pipe), be gone (a broken one) or have no room (a full
 disk). So `put` only queues a line. The thread writes it; a line that finds no room in the queue, or
 that cannot be written, is dropped and counted, and once writing works again one line says how many.
+A process that is killed, or crashes in native code, may take the lines of its last milliseconds
+along; `easel_worker.ending` is for those that end themselves.
 
 What this cannot protect: `faulthandler` and native libraries (XLA's own log) write to the same
 descriptor by themselves, since their last words must not depend on a thread of Python's. While
