@@ -1,6 +1,5 @@
 import net from 'node:net'
 import { onTestFinished } from 'vitest'
-import type { RunningServer } from '../support/server.js'
 
 export interface RawAnswer {
   status: number
@@ -18,7 +17,8 @@ export class RawClient {
   #wake: () => void = () => undefined
   #isClosed = false
 
-  constructor(server: RunningServer) {
+  /** @param server http://127.0.0.1:PORT */
+  constructor(server: { url: string }) {
     this.socket = net.connect({ port: Number(new URL(server.url).port), host: '127.0.0.1', allowHalfOpen: true })
     // A reset is one of the ways to be shown the door.
     this.socket.on('error', () => undefined)
