@@ -2,16 +2,13 @@ import accepts from '@fastify/accepts'
 import cors from '@fastify/cors'
 import sensible from '@fastify/sensible'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import type { KeyFile } from './access/key-file.js'
 import type { Engine } from './engine/engine.js'
 import type { Metrics } from './metrics.js'
 import { accessPlugin } from './plugins/access.js'
-import { answerClientError } from './plugins/client-errors.js'
-import { answerError, errorsPlugin } from './plugins/errors.js'
+import { type BaseOptions, createBase } from './plugins/base.js'
 import { openApiPlugin } from './plugins/openapi.js'
-import { requestLogPlugin } from './plugins/request-log.js'
-import { requestIdOf, requestIdPlugin } from './plugins/request-id.js'
 import { tracingPlugin } from './plugins/tracing.js'
 import { answerHeaderSchemas } from './routes/answers/headers.js'
 import { generateRoute } from './routes/generate.js'
@@ -30,7 +27,7 @@ import { pagePlugin } from './webapp/page-plugin.js'
 /** Headers that a page of another origin may read. */
 const EXPOSED_HEADERS = [...Object.keys({ ...commonHeaders, ...answerHeaderSchemas }), 'retry-after']
 
-export interface AppParts {
+export interface AppParts extends BaseOptions {
   engine: Engine
   service: ImageService
   defaults: Defaults
@@ -38,12 +35,6 @@ export interface AppParts {
   /** Keys that requests for images must come with; undefined for none. */
   keys: KeyFile | undefined
   tracing: Tracing
-  log: FastifyBaseLogger
-  logPrompts: boolean
-  /** bytes */
-  bodyLimit: number
-  /** ms that a client has to send its request */
-  receiveTimeout: number
   /** Whether answers carry the recipe with its prompts. */
   withRecipe: boolean
   /** Origins whose pages may call the service. */
@@ -56,7 +47,7 @@ export interface AppParts {
 /** Puts the HTTP application together. It never listens: that is main's, and a test's, to do. */
 export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
   const { engine, service, defaults, keys, tracing, withRecipe, corsOrigins, withAdmin, version } = parts
-  const app = await createBase(parts)
+  const app = await createApp(parts)
   if (corsOrigins.length > 0) await app.register(cors, { origin: [...corsOrigins], exposedHeaders: EXPOSED_HEADERS })
   await app.register(openApiPlugin, { version })
 
@@ -76,7 +67,7 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
 
 /** The application of the second port: /health again, the probes and the metrics, and nothing for users. */
 export async function buildAdminApp(parts: AppParts): Promise<FastifyInstance> {
-  const app = await createBase(parts)
+  const app = await createApp(parts)
   app.addSchema(HealthResponse)
   app.addSchema(ErrorResponse)
   await app.register(healthRoute, parts)
@@ -89,29 +80,10 @@ async function registerAdmin(app: FastifyInstance, { engine, metrics }: AppParts
   await app.register(metricsRoute, { registry: metrics.registry })
 }
 
-/** What both applications have in common: limits, ids, logs, errors. */
-async function createBase({ log, bodyLimit, receiveTimeout, logPrompts }: AppParts): Promise<FastifyInstance> {
-  const app = Fastify({
-    loggerInstance: log,
-    bodyLimit,
-    genReqId: requestIdOf,
-    logController: new LogController({ requestIdLogLabel: 'requestId', disableRequestLogging: true }),
-    // A client has this long to send its request; how long an answer may take is the service's to say.
-    requestTimeout: receiveTimeout,
-    // Node takes the longer one of these two for the whole request, and looks every 30 s by default.
-    http: { headersTimeout: receiveTimeout, connectionsCheckingInterval: Math.ceil(receiveTimeout / 4) },
-    forceCloseConnections: 'idle',
-    clientErrorHandler: answerClientError,
-    frameworkErrors: (error, request, reply) => void answerError(error, request, reply),
-    // A request's id is at most 128 characters; a longer one is told so by the schema.
-    routerOptions: { maxParamLength: 1024 },
-    // Strict: "7" is no number, and an unknown field is a mistake that the client wants to hear about.
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } }
-  }).withTypeProvider<TypeBoxTypeProvider>()
+/** What both applications have in common. */
+async function createApp(parts: AppParts): Promise<FastifyInstance> {
+  const app = (await createBase(parts)).withTypeProvider<TypeBoxTypeProvider>()
   await app.register(sensible)
   await app.register(accepts)
-  await app.register(requestIdPlugin)
-  await app.register(requestLogPlugin, { logPrompts })
-  await app.register(errorsPlugin)
   return app
 }

@@ -5,6 +5,8 @@ import type { Logger } from 'pino'
 import { KeyFile } from './access/key-file.js'
 import { type AppParts, buildAdminApp, buildApp } from './app.js'
 import { type Config, packageRoot } from './config.js'
+import { Connections } from './connections.js'
+import { connectionRoom } from './descriptors.js'
 import { Engine, type EngineOptions } from './engine/engine.js'
 import { ImageEncoder } from './image/encoder.js'
 import { createMetrics } from './metrics.js'
@@ -31,6 +33,13 @@ const DRAIN_POLL_MS = 20
 /** How long the last answers may take to be sent when all is over, in ms. */
 const LAST_ANSWERS_MS = 2000
 
+/** Descriptors that are not for the first port's connections: our own, files, and what each worker takes (three pipes, its socket, and more while it starts). */
+const OWN_DESCRIPTORS = 64
+const WORKER_DESCRIPTORS = 8
+
+/** Connections to the port of probes and metrics. */
+const ADMIN_CONNECTIONS = 64
+
 /** Builds the parts from the settings and joins them. Workers start at once and are ready later. */
 export async function createServer(config: Config, log: Logger): Promise<Server> {
   const version = readVersion()
@@ -38,6 +47,8 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
   const tracing = await openTracing(config, version)
   const tokenizers = await SdxlTokenizers.fromModelFolder(config.model)
   const metrics = createMetrics()
+  const reserve = OWN_DESCRIPTORS + WORKER_DESCRIPTORS * config.workers + (config.adminPort === undefined ? 0 : ADMIN_CONNECTIONS)
+  const connections = new Connections(connectionRoom(config.maxConnections, reserve, log))
   const engine = await Engine.open({
     endpoint: config.workerEndpoint,
     curveSecretKey: config.curveSecretKey,
@@ -64,7 +75,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     version,
     observer: metrics.observer
   })
-  metrics.watch({ engine, service })
+  metrics.watch({ engine, service, connections })
   const parts: AppParts = {
     engine,
     service,
@@ -76,13 +87,14 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     logPrompts: config.logPrompts,
     bodyLimit: config.bodyLimit,
     receiveTimeout: config.receiveTimeout * 1000,
+    connections,
     withRecipe: config.embedRecipe,
     corsOrigins: config.corsOrigins,
     withAdmin: config.adminPort === undefined,
     version
   }
   const app = await buildApp(parts)
-  const admin = config.adminPort === undefined ? undefined : await buildAdminApp(parts)
+  const admin = config.adminPort === undefined ? undefined : await buildAdminApp({ ...parts, connections: new Connections(ADMIN_CONNECTIONS) })
 
   return {
     app,
