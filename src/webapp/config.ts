@@ -10,8 +10,10 @@ export const options = {
   serverUrl: text('SERVER_URL', 'http://localhost:8000', 'Address of the gateway that makes the images. It may stay inside: only this process has to reach it.'),
   apiKey: optional({ env: 'API_KEY', value: 'key', doc: "Access key of the gateway, added to what is forwarded. Whoever reaches this process then uses it. Default: the visitor's own key, if any.", parse: parseKey }),
   maxConnections: number('MAX_CONNECTIONS', 1024, { min: 1, max: 1_000_000, integer: true }, "Most visitors' connections at a time. At one more, the one that has been idle the longest is closed; only when all have a request under way, the new one. Less where the limit of descriptors (ulimit -n) is low."),
+  maxRequests: number('MAX_REQUESTS', 128, { min: 1, max: 100_000, integer: true }, 'Most requests for images and recipes that are passed on at a time; one more is answered 429.'),
   bodyLimit: number('BODY_LIMIT', 65_536, { min: 1024, max: 104_857_600, integer: true }, "Largest request for images in bytes; not over the gateway's own BODY_LIMIT. (A file for its recipe: 64 MiB.)"),
   receiveTimeout: number('RECEIVE_TIMEOUT', 30, seconds, 'Seconds that a visitor has to send a whole request.'),
+  sendTimeout: number('SEND_TIMEOUT', 60, seconds, 'Seconds after which a visitor is cut who takes nothing of an answer that waits for it.'),
   drainTimeout: number('DRAIN_TIMEOUT', 20, seconds, 'Seconds that SIGTERM leaves for answers that are under way; with 2 more for closing, less than the 30 that Kubernetes gives. A page whose stream is cut takes it up again elsewhere.'),
   logLevel: oneOf('LOG_LEVEL', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'info', 'Least level that is logged.'),
   logFormat: oneOf('LOG_FORMAT', ['json', 'pretty'], 'json', 'json for machines, pretty for a terminal.')

@@ -2,8 +2,9 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { Connections } from '../connections.js'
 import { connectionRoom } from '../descriptors.js'
 import { createBase } from '../plugins/base.js'
+import { writeDeadlinePlugin } from '../plugins/write-deadline.js'
 import type { WebConfig } from './config.js'
-import { forwardPlugin } from './forward.js'
+import { forwardPlugin, SHORT_REQUESTS } from './forward.js'
 import { pagePlugin } from './page-plugin.js'
 
 /** Descriptors that are neither for visitors nor for what is passed on to the gateway. */
@@ -15,9 +16,10 @@ const OWN_DESCRIPTORS = 32
  * @throws Error when the limit of descriptors leaves none for visitors
  */
 export async function buildWebApp(config: WebConfig, log: FastifyBaseLogger): Promise<FastifyInstance> {
-  const { bodyLimit, maxConnections, receiveTimeout } = config
-  const connections = new Connections(connectionRoom(maxConnections, OWN_DESCRIPTORS, log))
+  const { bodyLimit, maxRequests, maxConnections, receiveTimeout, sendTimeout } = config
+  const connections = new Connections(connectionRoom(maxConnections, OWN_DESCRIPTORS + SHORT_REQUESTS + maxRequests, log))
   const app = await createBase({ log, logPrompts: false, bodyLimit, receiveTimeout: receiveTimeout * 1000, connections })
+  await app.register(writeDeadlinePlugin, { timeout: sendTimeout * 1000 })
   // This process alone: whether images can be made is the gateway's /health.
   app.get('/healthz', async () => ({ status: 'ok' }))
   await app.register(forwardPlugin, config)

@@ -73,6 +73,12 @@ describe('with 256 descriptors and 260 idle connections', () => {
     await flood(url, 260)
     for (const path of ['/healthz', '/health', '/']) expect((await fetch(`${url}${path}`)).status).toBe(200)
   })
+
+  it('a process that could hold none says what to do', async () => {
+    const web = startProcess('dist/webapp/main.js', [], { MAX_REQUESTS: '1000' }, 256)
+    expect((await web.exit).code).toBe(1)
+    expect(web.output()).toMatch(/^easel-web: cannot start: this process may open 256 descriptors, and needs \d+ beside those of connections: raise the limit \(ulimit -n\)\n$/)
+  })
 })
 
 /** The pid of the first worker that is ready. */
