@@ -17,9 +17,10 @@ export class RawClient {
   #wake: () => void = () => undefined
   #isClosed = false
 
-  /** @param server http://127.0.0.1:PORT */
+  /** @param server `url`: http://ADDRESS:PORT */
   constructor(server: { url: string }) {
-    this.socket = net.connect({ port: Number(new URL(server.url).port), host: '127.0.0.1', allowHalfOpen: true })
+    const { hostname, port } = new URL(server.url)
+    this.socket = net.connect({ port: Number(port), host: hostname, allowHalfOpen: true })
     // A reset is one of the ways to be shown the door.
     this.socket.on('error', () => undefined)
     this.socket.on('data', (chunk) => {
