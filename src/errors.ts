@@ -19,6 +19,7 @@ export const catalogue = {
   REQUEST_TIMEOUT: { status: 408, summary: 'The request did not come whole within its time.' },
   BODY_TOO_LARGE: { status: 413, summary: 'The body is over the limit.' },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, summary: 'The body has another media type than the route takes.' },
+  EXPECTATION_FAILED: { status: 417, summary: 'The server does not do what Expect asks for.' },
   IDEMPOTENCY_KEY_REUSED: { status: 422, summary: 'The idempotency key came before with another body.' },
   NO_RECIPE: { status: 422, summary: 'The image does not carry a recipe of Easel.' },
   QUEUE_FULL: { status: 429, summary: 'The queue is full.' },

@@ -2,6 +2,7 @@
 import type { AddressInfo } from 'node:net'
 import { loadConfig } from './config.js'
 import { makeRoomForPictures } from './heap.js'
+import { addressesOf, listen } from './listen.js'
 import { createLog } from './log.js'
 import { cannotStart, closeOnSignal, settingsOrExit } from './process.js'
 import { createServer } from './server.js'
@@ -26,9 +27,9 @@ async function main(): Promise<void> {
     }
   })
   const next = config.worker === 'spawn' ? 'the worker loads and compiles the model' : `waiting for a worker on ${config.workerEndpoint}`
-  await server.app
-    .listen({ host: config.host, port: config.port, listenTextResolver: (address) => `listening on ${address}; ${next}` })
-    .then(() => server.admin?.listen({ host: config.host, port: config.adminPort!, listenTextResolver: (address) => `health and metrics on ${address}` }))
+  const addresses = await addressesOf(config.host)
+  await listen(server.app, { addresses, port: config.port, listenTextResolver: (address) => `listening on ${address}; ${next}` })
+    .then(() => server.admin && listen(server.admin, { addresses, port: config.adminPort!, listenTextResolver: (address) => `health and metrics on ${address}` }))
     .catch(async (error: Error) => {
       await server.close(0)
       cannotStart(PROGRAM, error)

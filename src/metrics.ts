@@ -1,4 +1,5 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { Connections } from './connections.js'
 import type { Engine } from './engine/engine.js'
 import type { EngineObserver } from './engine/events.js'
 import type { Heartbeat } from './engine/protocol.js'
@@ -10,19 +11,21 @@ import { OUTCOMES } from './service/ledger.js'
 /** Seconds: from a PNG's milliseconds to a long queue. */
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300]
 
+interface WatchedParts {
+  engine: Engine
+  service: ImageService
+  /** Those of the first port. */
+  connections: Connections
+  memory: MemoryBudget
+}
+
 export interface Metrics {
   registry: Registry
   observer: EngineObserver & ServiceObserver
   /** Adds what is read from the running parts at each scrape. To be called once. */
-  watch: (parts: Watched) => void
+  watch: (parts: WatchedParts) => void
   /** A client that did not read its answer was cut off. */
   slowReader: () => void
-}
-
-interface Watched {
-  engine: Engine
-  service: ImageService
-  memory: MemoryBudget
 }
 
 /** Creates the metrics that docs/metrics.md describes. Names and labels are stable. */
@@ -87,7 +90,7 @@ type Sample = [labels: Record<string, string>, value: number]
  * Numbers that someone else keeps, read at the scrape. prom-client calls every `collect` in one synchronous pass, so
  * that what is read fits together: the conservation law holds at any scrape.
  */
-function watch(registry: Registry, { engine, service, memory }: Watched): void {
+function watch(registry: Registry, { engine, service, memory, connections }: WatchedParts): void {
   const registers = [registry]
   const { ledger } = service
   const gauge = (name: string, help: string, labelNames: string[], samples: () => Sample[]) =>
@@ -121,6 +124,10 @@ function watch(registry: Registry, { engine, service, memory }: Watched): void {
   gauge('easel_queue_limit', 'Most requests in flight.', [], single(() => service.queueLimit))
   gauge('easel_workers_ready', 'Workers that are connected and alive.', [], single(() => engine.state.workers.length))
   gauge('easel_workers_expected', 'Workers there should be.', [], single(() => engine.state.workersExpected))
+
+  gauge('easel_connections', 'HTTP connections, by whether a request is under way.', ['state'], () => [[{ state: 'idle' }, connections.idle], [{ state: 'busy' }, connections.busy]])
+  gauge('easel_connections_limit', 'Most HTTP connections at a time.', [], single(() => connections.limit))
+  total('easel_connections_closed_total', 'HTTP connections closed for want of room: idle ones for newer ones, or new ones because all were busy (full).', ['reason'], () => [[{ reason: 'idle' }, connections.closed.idle], [{ reason: 'full' }, connections.closed.full]])
 
   gauge('easel_rows', 'Rows that one step of the worker holds; each size has as many of its own.', ['worker'], perWorker(({ hello }) => hello.rows))
   total('easel_steps_total', 'Denoising steps since the worker started.', ['worker'], perWorker(({ heartbeat }) => heartbeat?.steps_total ?? 0))

@@ -36,6 +36,8 @@ class Kept {
 
 /** POST /recipe: an image that Easel made in, the request that makes it again out. */
 export const recipeRoute: FastifyPluginAsyncTypebox<{ engine: Engine; defaults: Defaults; version: string }> = async (app, { engine, defaults, version }) => {
+  // Without the parser of JSON, which would read a file of any size at once.
+  app.removeAllContentTypeParsers()
   app.addContentTypeParser(TYPES, async (request: FastifyRequest, payload: IncomingMessage) => {
     if (Number(request.headers['content-length'] ?? 0) > MAX_FILE_BYTES) throw tooLarge()
     return readFile(payload)
@@ -86,6 +88,8 @@ async function readFile(payload: IncomingMessage): Promise<Kept> {
   } catch (error) {
     if (error instanceof NotAnImage) throw new EaselError('INVALID_REQUEST', error.message)
     throw payload.errored === null ? error : new EaselError('CANCELLED', 'the client left while it sent the file', { cause: error })
+  } finally {
+    await file.end()
   }
 }
 

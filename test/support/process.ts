@@ -17,10 +17,16 @@ export interface GatewayProcess {
   socket: string
 }
 
-/** Starts a gateway as a process of its own, and ends it when the test is over. */
-export function startProcess(script: string, args: string[], env: NodeJS.ProcessEnv = {}): GatewayProcess {
+/**
+ * Starts a gateway as a process of its own, and ends it when the test is over.
+ *
+ * @param descriptors how many it may have open; as many as this process, when left out
+ */
+export function startProcess(script: string, args: string[], env: NodeJS.ProcessEnv = {}, descriptors?: number): GatewayProcess {
   const socket = join(tmpdir(), `easel-test-${randomUUID()}.sock`)
-  const child = spawn(process.execPath, [join(packageRoot, script), ...args], {
+  const command = [process.execPath, join(packageRoot, script), ...args]
+  const limited = descriptors === undefined ? command : ['sh', '-c', 'ulimit -n "$0"; exec "$@"', String(descriptors), ...command]
+  const child = spawn(limited[0]!, limited.slice(1), {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, HOST: '127.0.0.1', PORT: '0', WORKER_ENDPOINT: `ipc://${socket}`, ...env }
   })

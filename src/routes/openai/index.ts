@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Engine } from '../../engine/engine.js'
 import { EaselError, type ErrorCode } from '../../errors.js'
+import { excerpt } from '../../excerpt.js'
 import { answerErrors } from '../../plugins/errors.js'
 import { commonHeaders, failuresAs } from '../../schemas/error.js'
 import { openAiExample } from '../../schemas/examples.js'
@@ -103,7 +104,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
     },
     async (request) => {
       const found = models().find(({ id }) => id === request.params.model)
-      if (found === undefined) throw new EaselError('NOT_FOUND', `there is no model ${JSON.stringify(request.params.model)}`, { field: 'model' })
+      if (found === undefined) throw new EaselError('NOT_FOUND', `there is no model ${JSON.stringify(excerpt(request.params.model))}`, { field: 'model' })
       return found
     }
   )
