@@ -9,6 +9,7 @@ import type { MemoryBudget } from './memory.js'
 import type { Metrics } from './metrics.js'
 import { accessPlugin } from './plugins/access.js'
 import { type BaseOptions, createBase } from './plugins/base.js'
+import { jsonBodyPlugin } from './plugins/json-body.js'
 import { openApiPlugin } from './plugins/openapi.js'
 import { tracingPlugin } from './plugins/tracing.js'
 import { uploadsPlugin } from './plugins/uploads.js'
@@ -92,6 +93,7 @@ async function registerAdmin(app: FastifyInstance, { engine, metrics }: AppParts
 async function createApp(parts: AppParts): Promise<FastifyInstance> {
   const app = (await createBase(parts)).withTypeProvider<TypeBoxTypeProvider>()
   await app.register(uploadsPlugin, { memory: parts.memory })
+  await app.register(jsonBodyPlugin)
   await app.register(sensible)
   await app.register(accepts)
   return app

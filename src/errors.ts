@@ -45,6 +45,8 @@ export interface ErrorDetails {
   field?: string
   /** Seconds after which a retry has a chance. */
   retryAfter?: number
+  /** Whether it is how an accepted request ended, and no refusal. */
+  ofAccepted?: boolean
   cause?: unknown
 }
 
@@ -53,6 +55,7 @@ export class EaselError extends Error {
   readonly code: ErrorCode
   readonly field: string | undefined
   readonly retryAfter: number | undefined
+  readonly ofAccepted: boolean
 
   constructor(code: ErrorCode, message: string = catalogue[code].summary, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause })
@@ -60,6 +63,7 @@ export class EaselError extends Error {
     this.code = code
     this.field = details.field
     this.retryAfter = details.retryAfter
+    this.ofAccepted = details.ofAccepted ?? false
   }
 
   get statusCode(): number {

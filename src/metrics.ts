@@ -3,6 +3,7 @@ import type { Connections } from './connections.js'
 import type { Engine } from './engine/engine.js'
 import type { EngineObserver } from './engine/events.js'
 import type { Heartbeat } from './engine/protocol.js'
+import type { ErrorCode } from './errors.js'
 import { type MemoryBudget, PARTS } from './memory.js'
 import type { ConnectedWorker } from './engine/registry.js'
 import type { ServiceObserver, ImageService } from './service/service.js'
@@ -26,6 +27,8 @@ export interface Metrics {
   watch: (parts: WatchedParts) => void
   /** A client that did not read its answer was cut off. */
   slowReader: () => void
+  /** A request was refused. */
+  refused: (code: ErrorCode) => void
 }
 
 /** Creates the metrics that docs/metrics.md describes. Names and labels are stable. */
@@ -45,7 +48,7 @@ export function createMetrics(): Metrics {
   const images = counter('easel_images_total', 'Images made.')
   const pixels = counter('easel_pixels_total', 'Pixels made.')
   const fileBytes = counter('easel_image_bytes_total', 'Bytes of the image files made.', ['format'])
-  const refused = counter('easel_requests_refused_total', 'Requests refused at the door, by error code.', ['code'])
+  const refused = counter('easel_requests_refused_total', 'Requests that were refused, by error code.', ['code'])
   const byKey = counter('easel_key_requests_total', 'Accepted requests that ended, by the name of their access key.', ['key', 'outcome'])
   const repeated = counter('easel_idempotent_requests_total', 'Requests answered by an earlier one with the same key: joined while it ran, or replayed after.', ['result'])
   const replays = counter('easel_replays_total', 'Requests given to a worker again.')
@@ -66,7 +69,6 @@ export function createMetrics(): Metrics {
       images.inc()
       pixels.inc(width * height)
     },
-    refused: ({ code }) => refused.inc({ code }),
     repeated: (result) => repeated.inc({ result }),
     queueWait: (seconds) => queueWait.observe(seconds),
     step: (worker, seconds) => step.observe({ worker }, seconds),
@@ -78,7 +80,7 @@ export function createMetrics(): Metrics {
     restart: (worker) => restarts.inc({ worker }),
     malformed: (reason) => malformed.inc({ reason })
   }
-  return { registry, observer, watch: (parts) => watch(registry, parts), slowReader: () => slow.inc() }
+  return { registry, observer, watch: (parts) => watch(registry, parts), slowReader: () => slow.inc(), refused: (code) => refused.inc({ code }) }
 }
 
 type DeviceMemory = Heartbeat['memory'][number]

@@ -93,6 +93,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     receiveTimeout: config.receiveTimeout * 1000,
     sendTimeout: config.sendTimeout * 1000,
     onSlowReader: metrics.slowReader,
+    onRefused: metrics.refused,
     memory,
     connections,
     withRecipe: config.embedRecipe,

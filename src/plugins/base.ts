@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
 import type { Connections } from '../connections.js'
+import type { ErrorCode } from '../errors.js'
 import { lingerAfterEarlyAnswers } from '../lingering.js'
 import { cutSlowReaders } from '../slow-readers.js'
 import { answerClientError, refuseTunnel } from './client-errors.js'
@@ -19,12 +20,14 @@ export interface BaseOptions {
   sendTimeout: number
   /** Is told of each client that is cut off because it does not read. */
   onSlowReader?: () => void
+  /** Is told of each request that is refused. */
+  onRefused?: (code: ErrorCode) => void
   logPrompts: boolean
   connections: Connections
 }
 
 /** What all our HTTP applications have in common: limits, ids, logs, errors. It has no routes. */
-export async function createBase({ log, bodyLimit, receiveTimeout, sendTimeout, onSlowReader, logPrompts, connections }: BaseOptions): Promise<FastifyInstance> {
+export async function createBase({ log, bodyLimit, receiveTimeout, sendTimeout, onSlowReader, onRefused = () => undefined, logPrompts, connections }: BaseOptions): Promise<FastifyInstance> {
   const app = Fastify({
     loggerInstance: log,
     bodyLimit,
@@ -42,10 +45,10 @@ export async function createBase({ log, bodyLimit, receiveTimeout, sendTimeout, 
     forceCloseConnections: 'idle',
     // httpRulesPlugin does it.
     return503OnClosing: false,
-    clientErrorHandler: (error, socket) => answerClientError(error, socket, connections.due(socket)),
+    clientErrorHandler: (error, socket) => answerClientError(error, socket, { due: connections.due(socket), onRefused }),
     frameworkErrors: (error, request, reply) => void answerError(error, request, reply, errorFormOf(app, request.url)),
     // A request's id is at most 128 characters; a longer one is told so by the schema.
-    routerOptions: { maxParamLength: 1024 },
+    routerOptions: { maxParamLength: 1024, ignoreTrailingSlash: true },
     // Strict: "7" is no number, and an unknown field is a mistake that the client wants to hear about.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } }
   })
@@ -63,7 +66,7 @@ export async function createBase({ log, bodyLimit, receiveTimeout, sendTimeout, 
   app.removeContentTypeParser('text/plain')
   await app.register(requestIdPlugin)
   await app.register(requestLogPlugin, { logPrompts })
-  await app.register(errorsPlugin)
+  await app.register(errorsPlugin, { onRefused })
   await app.register(httpRulesPlugin)
   return app
 }

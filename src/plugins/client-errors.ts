@@ -13,13 +13,15 @@ const NODE_CODES: Record<string, ErrorCode> = {
 /**
  * Answers in the one form of errors what never becomes a whole request: no HTTP, too large headers, too slow a client. Closes the connection.
  *
- * @param due the responses that the connection waits for
+ * @param due the responses that the connection waits for; onRefused is told the code of what is answered
  */
-export function answerClientError(error: ConnectionError, socket: Socket, due: ReadonlySet<ServerResponse>): void {
+export function answerClientError(error: ConnectionError, socket: Socket, { due, onRefused }: { due: ReadonlySet<ServerResponse>; onRefused: (code: ErrorCode) => void }): void {
   if (error.code === 'ECONNRESET' || socket.destroyed) return
   if (socket.writable && canAnswer(due)) {
     const code = NODE_CODES[error.code]
-    socket.write(rawAnswer(new EaselError(code ?? 'INVALID_REQUEST', code === undefined ? 'The bytes are no HTTP request.' : undefined)))
+    const refusal = new EaselError(code ?? 'INVALID_REQUEST', code === undefined ? 'The bytes are no HTTP request.' : undefined)
+    onRefused(refusal.code)
+    socket.write(rawAnswer(refusal))
   }
   socket.destroy(error)
 }

@@ -2,12 +2,15 @@ import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from
 import fp from 'fastify-plugin'
 import { catalogue, EaselError, type ErrorCode, errorBody } from '../errors.js'
 import { excerpt } from '../excerpt.js'
+import { fieldLike } from '../schemas/suggest.js'
 import { noteMethods } from './methods.js'
 
 declare module 'fastify' {
   interface FastifyInstance {
     /** The form of errors below each prefix, the longest last. */
     errorForms: Map<string, ErrorBodyOf>
+    /** Is told the code of each request that is refused. */
+    onRefused: (code: ErrorCode) => void
   }
 }
 
@@ -32,14 +35,15 @@ export type ErrorBodyOf = (error: EaselError, requestId: string) => object
 
 /** Answers an error, and tells the client nothing about the inside. */
 export function answerError(cause: FastifyError | EaselError, request: FastifyRequest, reply: FastifyReply, bodyOf: ErrorBodyOf = errorBody): FastifyReply {
-  const error = toEaselError(cause)
+  const error = toEaselError(cause, request)
   const { code, statusCode } = error
+  if (!error.ofAccepted && code !== 'INTERNAL') request.server.onRefused(code)
   // A key that no schema knows is the client's own word, and may be its prompt.
   const field = isUnknownField(cause) ? undefined : error.field
   const level = statusCode >= 500 && !EXPECTED.has(statusCode) ? 'error' : 'info'
   // What a client is told about its own mistake may hold its own words, such as its prompt.
   const said = statusCode >= 500 ? error.message : catalogue[code].summary
-  request.log[level]({ code, field, err: statusCode === 500 ? error : undefined }, said)
+  request.log[level]({ code, field, err: statusCode === 500 ? error : undefined }, field === undefined ? said : `${said} (${field})`)
   // What is refused before it has a route has gone through no hook.
   reply.header('x-request-id', request.id)
   if (error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
@@ -66,9 +70,10 @@ export function answerErrors(app: FastifyInstance, bodyOf: ErrorBodyOf): void {
 }
 
 /** The form of every error that no other scope has its own form for. Comes before the routes. */
-export const errorsPlugin = fp(
-  async (app) => {
+export const errorsPlugin = fp<{ onRefused: (code: ErrorCode) => void }>(
+  async (app, { onRefused }) => {
     noteMethods(app)
+    app.decorate('onRefused', onRefused)
     app.decorate('errorForms', new Map())
     answerErrors(app, errorBody)
   },
@@ -80,14 +85,21 @@ export function errorFormOf({ errorForms }: FastifyInstance, path: string): Erro
   return [...errorForms].findLast(([prefix]) => path.startsWith(`${prefix}/`))?.[1]
 }
 
-function toEaselError(error: FastifyError | EaselError): EaselError {
+function toEaselError(error: FastifyError | EaselError, request: FastifyRequest): EaselError {
   if (error instanceof EaselError) return error
   if (error.validation) return invalid(error)
   const code = FASTIFY_CODES[error.code]
+  if (code === 'UNSUPPORTED_MEDIA_TYPE') return new EaselError(code, `content-type must be ${mediaTypesOf(request).join(' or ')}`, { field: 'content-type' })
   if (code !== undefined) return new EaselError(code, excerpt(error.message, MESSAGE_LENGTH))
   // Broken JSON and the like arrive as plain errors with a client's status.
   if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) return new EaselError('INVALID_REQUEST', excerpt(error.message, MESSAGE_LENGTH))
   return new EaselError('INTERNAL', undefined, { cause: error })
+}
+
+/** The media types that a route takes. */
+function mediaTypesOf({ routeOptions }: FastifyRequest): string[] {
+  const body = routeOptions.schema?.body as { content?: Record<string, unknown> } | undefined
+  return Object.keys(body?.content ?? { 'application/json': {} })
 }
 
 /** Names the field that does not fit the schema. One that the schema does not know is shown cut and escaped. */
@@ -96,7 +108,8 @@ function invalid(error: FastifyError): EaselError {
   const params = first?.params as { missingProperty?: string; additionalProperty?: string } | undefined
   if (params?.additionalProperty !== undefined) {
     const field = excerpt(params.additionalProperty)
-    return new EaselError('INVALID_REQUEST', `${JSON.stringify(field)} is not a field of this request`, { field })
+    const meant = fieldLike(params.additionalProperty)
+    return new EaselError('INVALID_REQUEST', `${JSON.stringify(field)} is not a field of this request${meant === undefined ? '' : `; did you mean ${meant}?`}`, { field })
   }
   const field = params?.missingProperty ?? first?.instancePath.split('/')[1]
   return new EaselError('INVALID_REQUEST', excerpt(error.message, MESSAGE_LENGTH), field === undefined || field === '' ? {} : { field })

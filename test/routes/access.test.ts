@@ -100,6 +100,13 @@ describe('with access keys', () => {
     expect(await status(KEYS.b)).toBe(200)
   })
 
+  it('a file with a byte order mark is JSON', async () => {
+    const path = await keyFile()
+    await writeFile(path, `\ufeff${JSON.stringify({ keys: [KEYS.a] })}`)
+    const server = await startReadyServer({ ACCESS_KEYS: path })
+    expect((await ask(server, bearer(KEYS.a))).status).toBe(200)
+  })
+
   it('the server does not start with a file that is missing or wrong', async () => {
     await expect(startServer({ ACCESS_KEYS: '/no/such/keys.json' })).rejects.toThrow('/no/such/keys.json')
     await expect(startServer({ ACCESS_KEYS: await keyFile({ name: 'a' }) })).rejects.toThrow('either key or sha256')
