@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { createInterface } from 'node:readline'
-import type { Readable } from 'node:stream'
 import type { EngineObserver, Log } from './events.js'
+import { joinLog } from './join-log.js'
 
 const MAX_BACKOFF_MS = 30_000
 /** A worker that was ready for this long starts its backoff anew when it dies. */
@@ -101,14 +100,21 @@ export class Supervisor {
   #spawn(name: string): void {
     const { command, args, cwd, log, startTimeout } = this.#options
     const child = this.#children.get(name)!
-    const process = spawn(command, args(name), { cwd, stdio: ['pipe', 'pipe', 'pipe'] })
-    child.process = process
     child.readyAt = undefined
+    let process: ChildProcess
+    try {
+      process = spawn(command, args(name), { cwd, stdio: ['pipe', 'pipe', 'pipe'] })
+    } catch (error) {
+      // Some failures are thrown (no memory, arguments that are too long), others are events.
+      this.#ended(name, `could not be started: ${(error as Error).message}`, null)
+      return
+    }
+    child.process = process
     const workerLog = log.child({ worker: name, pid: process.pid })
-    joinLog(process.stdout, workerLog)
-    joinLog(process.stderr, workerLog)
+    // Without file descriptors left there are no streams, whatever their types say; the event 'error' follows.
+    for (const output of [process.stdout, process.stderr]) if (output) joinLog(output, workerLog)
     // A worker that dies while we write to it is reported by its exit.
-    process.stdin.on('error', () => undefined)
+    process.stdin?.on('error', () => undefined)
     child.overdue = setTimeout(() => {
       log.error({ worker: name }, `worker ${name} was not ready within ${startTimeout / 1000} s`)
       process.kill('SIGKILL')
@@ -142,32 +148,5 @@ export class Supervisor {
       observer.restart(name)
       this.#spawn(name)
     }, wait)
-  }
-}
-
-const LEVELS: Record<number, 'trace' | 'debug' | 'info' | 'warn' | 'error'> = { 10: 'trace', 20: 'debug', 30: 'info', 40: 'warn', 50: 'error', 60: 'error' }
-
-/** Passes a worker's log on: JSON lines as they are, anything else (a traceback, a library's print) as a warning. */
-function joinLog(stream: Readable | null, log: Log): void {
-  if (stream === null) return
-  createInterface({ input: stream }).on('line', (line) => {
-    if (line.trim() === '') return
-    const record = parseRecord(line)
-    if (record === undefined) {
-      log.warn({}, line)
-      return
-    }
-    const { level, msg, time: _time, ...fields } = record
-    log[LEVELS[level] ?? 'info'](fields, msg)
-  })
-}
-
-function parseRecord(line: string): { level: number; msg: string; time?: number } | undefined {
-  if (!line.startsWith('{')) return undefined
-  try {
-    const record = JSON.parse(line) as { level?: unknown; msg?: unknown }
-    return typeof record.level === 'number' && typeof record.msg === 'string' ? (record as { level: number; msg: string }) : undefined
-  } catch {
-    return undefined
   }
 }
