@@ -62,7 +62,7 @@ export const options = {
   sendTimeout: number('SEND_TIMEOUT', 30, seconds, 'Seconds in which a client must read 1 MiB of its answer, or all that is left of it; one that does not is cut off.'),
   maxConnections: number('MAX_CONNECTIONS', 1024, { min: 1, max: 1_000_000, ...whole }, 'Most HTTP connections at a time. At one more, the one that has been idle the longest is closed; only when all have a request under way, the new one. Less where the limit of descriptors (ulimit -n) would leave workers too few. The port of ADMIN_PORT has 64 of its own.'),
   heartbeatInterval: number('HEARTBEAT_INTERVAL', 1, seconds, 'Seconds between heartbeats of a worker.'),
-  heartbeatTimeout: number('HEARTBEAT_TIMEOUT', 10, seconds, 'Seconds of silence after which a worker is taken for dead.'),
+  heartbeatTimeout: number('HEARTBEAT_TIMEOUT', 10, seconds, 'Seconds of silence after which a worker is taken for dead. Here and in STEP_TIMEOUT and START_TIMEOUT, time in which the gateway itself stood still does not count, and a worker may have up to two HEARTBEAT_INTERVALs more.'),
   stepTimeout: number('STEP_TIMEOUT', 120, seconds, 'Seconds without a finished step, while rows are in use, after which a worker is taken for hung.'),
   startTimeout: number('START_TIMEOUT', 3600, seconds, 'Seconds that a worker may take to load and compile before it says HELLO.'),
   restartBackoff: number('RESTART_BACKOFF', 0.5, seconds, 'Seconds before a dead worker is started again; doubled at each death in a row, up to 30.'),
