@@ -1,6 +1,7 @@
 import type { EngineObserver, Log, LossCause } from './events.js'
 import { type Decode } from './codec.js'
 import { allRead, type Looks } from './looks.js'
+import { nameOf, sameModel } from './models.js'
 import {
   type GatewayMessage,
   type Heartbeat,
@@ -77,6 +78,8 @@ export class WorkerRegistry {
   readonly #options: RegistryOptions
   readonly #workers = new Map<string, ConnectedWorker>()
   readonly #offenders = new Set<string>()
+  /** The model of the workers that are connected, or were last. */
+  #model: Hello['model'] | undefined
   #sessions = 0
 
   constructor(options: RegistryOptions) {
@@ -101,10 +104,9 @@ export class WorkerRegistry {
       this.#reject(peer, error)
       return
     }
-    const name = message.kind === 'HELLO' ? message.header.worker : peer
-    if (name !== peer || peer.startsWith(UNNAMED)) this.#stranger(peer, message)
-    else if (message.kind === 'HELLO') this.#hello(peer, message.header)
-    else this.#known(peer, message)
+    if (message.kind !== 'HELLO') this.#known(peer, message)
+    else if (message.header.worker === peer) this.#hello(peer, message.header)
+    else this.#stranger(peer, message.header)
   }
 
   /** Pings everyone and finds the dead and the hung. To be called once for each look. */
@@ -147,12 +149,14 @@ export class WorkerRegistry {
   }
 
   #hello(peer: string, hello: Hello): void {
-    const { tokenizers, log, observer, looks, now } = this.#options
-    const theirs = hello.tokenizers.map((tokenizer) => tokenizer.digest)
-    if (theirs.length !== tokenizers.length || theirs.some((digest, index) => digest !== tokenizers[index])) {
-      const message = `the worker's model has other tokenizers than the gateway's MODEL folder; give both the same model`
-      log.error({ worker: peer, theirs, ours: tokenizers }, `worker ${peer} refused: ${message}`)
-      this.send(peer, { kind: 'REFUSED', header: { code: 'tokenizer', message } })
+    const { log, observer, looks, now } = this.#options
+    const refusal = this.#refusal(peer, hello)
+    if (refusal !== undefined) {
+      // Its connection has taken the name: what the worker before it had is to be done by others.
+      this.lose(peer, 'replaced')
+      const { code, message, ...fields } = refusal
+      log.error({ worker: peer, ...fields }, `worker ${peer} refused: ${message}`)
+      this.send(peer, { kind: 'REFUSED', header: { code, message } })
       return
     }
     const known = this.#workers.get(peer)
@@ -167,6 +171,7 @@ export class WorkerRegistry {
     const worker: ConnectedWorker = { name: peer, hello, session, heartbeat: undefined, heardAt: now(), heardLook: looks.now, progressLook: looks.now, unreachableLook: undefined }
     this.#workers.set(peer, worker)
     this.#welcome(worker)
+    this.#learnModel(hello.model)
     observer.hello(peer, hello)
     log.info(
       { worker: peer, pid: hello.pid, model: hello.model, sizes: hello.sizes, rows: hello.rows, devices: hello.devices },
@@ -175,10 +180,30 @@ export class WorkerRegistry {
     this.#options.onReady(worker)
   }
 
+  /** Why a worker is not taken. Workers of two models would make different images of the same request. */
+  #refusal(peer: string, { tokenizers, model: theirs }: Hello): { code: 'tokenizer' | 'model'; message: string; theirs: unknown; ours: unknown } | undefined {
+    const digests = tokenizers.map(({ digest }) => digest)
+    const ours = this.#options.tokenizers
+    if (digests.length !== ours.length || digests.some((digest, index) => digest !== ours[index])) {
+      return { code: 'tokenizer', message: `the worker's model has other tokenizers than the gateway's MODEL folder; give both the same model`, theirs: digests, ours }
+    }
+    const other = [...this.#workers.values()].find(({ name, hello }) => name !== peer && !sameModel(hello.model, theirs))
+    if (other === undefined) return undefined
+    const { model } = other.hello
+    return { code: 'model', message: `the worker has the model ${nameOf(theirs)}, and worker ${other.name} has ${nameOf(model)}; restart all workers on the same weights`, theirs, ours: model }
+  }
+
+  #learnModel(model: Hello['model']): void {
+    const before = this.#model
+    this.#model = model
+    if (before === undefined || sameModel(before, model)) return
+    this.#options.log.warn({ before, model }, `the model has changed from ${nameOf(before)} to ${nameOf(model)}`)
+  }
+
   /** Mostly what a worker said over a connection that it has left for another since: ZeroMQ has given the old one a new name. */
-  #stranger(peer: string, { kind }: WorkerMessage): void {
+  #stranger(peer: string, { worker }: Hello): void {
     this.#options.observer.malformed('unknown_peer')
-    this.#options.log.debug({ peer: shown(peer), kind }, `dropped a ${kind} of ${shown(peer)}: its connection does not have a worker's name`)
+    this.#options.log.debug({ peer: shown(peer) }, `dropped the HELLO of a worker ${shown(worker)} over a connection of the name ${shown(peer)}`)
   }
 
   #welcome({ name, session }: ConnectedWorker): void {
@@ -188,7 +213,7 @@ export class WorkerRegistry {
   #known(peer: string, message: Exclude<WorkerMessage, { kind: 'HELLO' }>): void {
     const worker = this.#workers.get(peer)
     if (worker === undefined) {
-      if (message.kind === 'HEARTBEAT') this.#askForHello(peer)
+      if (message.kind === 'HEARTBEAT' && !peer.startsWith(UNNAMED)) this.#askForHello(peer)
       return
     }
     worker.heardAt = this.#options.now()

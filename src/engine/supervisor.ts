@@ -153,7 +153,7 @@ export class Supervisor {
     onExit(name, status === HUNG_STATUS ? 'hung' : 'exited')
     if (this.#stopping) return
     if (status === REFUSED_STATUS) {
-      log.error({ worker: name }, `worker ${name} was refused and is not started again`)
+      log.error({ worker: name }, `worker ${name} was refused and is not started again; mend what its refusal names, then restart the gateway`)
       return
     }
     const stable = child.readyAt !== undefined && performance.now() - child.readyAt > STABLE_MS

@@ -142,25 +142,29 @@ describe('a HELLO over a connection of another name', () => {
     const { hello } = server.engine.state.workers[0]!
     await say(connectAs(server), 'HELLO', { ...hello, worker: 'phantom', pid: 4711 })
     await say(connectAs(server, 'mallory'), 'HELLO', { ...hello, worker: 'worker-0', pid: 4712 })
-    await say(connectAs(server), 'HEARTBEAT', { session: 'x', steps_total: 0, rows_in_use: 0, rows_padded_total: 0, queued: 0, step_ms: [], memory: [] })
-    await expectNobodyElse(server, 3)
+    await expectNobodyElse(server, 2)
   })
 
   it('registers nobody when a newer connection has taken the name over', async () => {
     const server = await startReadyServer()
     const { hello } = server.engine.state.workers[0]!
-    const message = { ...hello, worker: 'moved', pid: 4711 }
-    // The gateway reads nothing before both connections have said their word, and the first is closed.
-    const old = connectAs(server, 'moved')
-    await say(old, 'HELLO', message)
-    hold(300)
-    old.close()
-    const fresh = connectAs(server, 'moved')
-    await say(fresh, 'HELLO', message)
-    hold(300)
-    await until('the worker is there', () => server.engine.state.workers.some(({ name }) => name === 'moved'))
-    await until('its word over the old connection is dropped', async () => (await metric(server, 'easel_malformed_messages_total', 'unknown_peer')) > 0)
-    expect(server.engine.state.workers.map(({ name }) => name).sort()).toEqual(['moved', 'worker-0'])
+    const names = ['worker-0']
+    // Which of the two words ZeroMQ hands over first is its own affair: mostly the one that has lost its name.
+    await until('a word over an old connection is dropped', async () => {
+      const name = `moved-${names.length}`
+      // The gateway reads nothing before both connections have said their word, and the first is closed.
+      const old = connectAs(server, name)
+      await say(old, 'HELLO', { ...hello, worker: name, pid: 4711 })
+      hold(300)
+      old.close()
+      await say(connectAs(server, name), 'HELLO', { ...hello, worker: name, pid: 4711 })
+      hold(300)
+      names.push(name)
+      await until('the worker is there', () => server.engine.state.workers.some((worker) => worker.name === name))
+      expect(server.engine.state.workers.map((worker) => worker.name).sort()).toEqual(names.toSorted())
+      return (await metric(server, 'easel_malformed_messages_total', 'unknown_peer')) > 0
+    })
+    expect(server.engine.state.workers.map((worker) => worker.name).sort()).toEqual(names.toSorted())
   })
 })
 
@@ -170,7 +174,7 @@ async function expectNobodyElse(server: RunningServer, dropped: number): Promise
   expect(await metric(server, 'easel_workers_lost_total')).toBe(0)
   const labels = (await (await fetch(`${server.url}/metrics`)).text()).match(/worker="[^"]*"/g) ?? []
   expect(new Set(labels)).toEqual(new Set(['worker="worker-0"']))
-  expect(server.logs.filter(({ msg, level }) => msg.includes('does not have a worker\'s name') && level === 20)).toHaveLength(dropped)
+  expect(server.logs.filter(({ msg, level }) => msg.startsWith('dropped the HELLO of a worker') && level === 20)).toHaveLength(dropped)
 }
 
 function connectAs(server: RunningServer, routingId?: string): Dealer {

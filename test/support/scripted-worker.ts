@@ -7,6 +7,8 @@ export class ScriptedWorker {
   /** What it was told to make, oldest first. */
   readonly jobs: Generate[] = []
   session: string | undefined
+  /** Why it was turned away. */
+  refused: { code: string; message: string } | undefined
   readonly #hello: Hello
   readonly #endpoint: string
   #dealer: Dealer
@@ -69,6 +71,7 @@ export class ScriptedWorker {
       const kind = tag![0]
       const content = JSON.parse(header!.toString()) as { session?: string }
       if (kind === KINDS.WELCOME) this.session = content.session
+      else if (kind === KINDS.REFUSED) this.refused = content as { code: string; message: string }
       else if (kind === KINDS.GENERATE) this.jobs.push(content as Generate)
       else if (kind === KINDS.PING) await this.#ping(content.session!)
     }
