@@ -1,3 +1,4 @@
+import type { Logger } from 'pino'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Connections } from './connections.js'
 import type { Engine } from './engine/engine.js'
@@ -6,6 +7,7 @@ import type { Heartbeat } from './engine/protocol.js'
 import type { ErrorCode } from './errors.js'
 import { type MemoryBudget, PARTS } from './memory.js'
 import type { ConnectedWorker } from './engine/registry.js'
+import { linesDropped } from './log.js'
 import type { ServiceObserver, ImageService } from './service/service.js'
 import { OUTCOMES } from './service/ledger.js'
 
@@ -18,6 +20,7 @@ interface WatchedParts {
   /** Those of the first port. */
   connections: Connections
   memory: MemoryBudget
+  log: Logger
 }
 
 export interface Metrics {
@@ -92,7 +95,7 @@ type Sample = [labels: Record<string, string>, value: number]
  * Numbers that someone else keeps, read at the scrape. prom-client calls every `collect` in one synchronous pass, so
  * that what is read fits together: the conservation law holds at any scrape.
  */
-function watch(registry: Registry, { engine, service, memory, connections }: WatchedParts): void {
+function watch(registry: Registry, { engine, service, memory, connections, log }: WatchedParts): void {
   const registers = [registry]
   const { ledger } = service
   const gauge = (name: string, help: string, labelNames: string[], samples: () => Sample[]) =>
@@ -125,6 +128,7 @@ function watch(registry: Registry, { engine, service, memory, connections }: Wat
   gauge('easel_memory_limit_bytes', 'Most bytes that a part may hold; pixels, files and answers share one limit.', ['part'], () => PARTS.map((part) => [{ part }, memory.most(part)]))
   gauge('easel_queue_limit', 'Most requests in flight.', [], single(() => service.queueLimit))
   gauge('easel_workers_ready', 'Workers that are connected and alive.', [], single(() => engine.state.workers.length))
+  total('easel_log_lines_dropped_total', 'Log lines that could not be written.', [], single(() => linesDropped(log)))
   gauge('easel_workers_expected', 'Workers there should be.', [], single(() => engine.state.workersExpected))
 
   gauge('easel_connections', 'HTTP connections, by whether a request is under way.', ['state'], () => [[{ state: 'idle' }, connections.idle], [{ state: 'busy' }, connections.busy]])

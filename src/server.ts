@@ -79,7 +79,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     version,
     observer: metrics.observer
   })
-  metrics.watch({ engine, service, memory, connections })
+  metrics.watch({ engine, service, memory, connections, log })
   const parts: AppParts = {
     engine,
     service,

@@ -52,7 +52,7 @@ describe('a flood of connections', () => {
 
 describe('with 256 descriptors and 260 idle connections', () => {
   it('a worker that dies is started again, and makes images', async () => {
-    const gateway = startProcess('dist/main.js', [], { ENGINE: 'fake', WORKER_ARGS: SMALL, RESTART_BACKOFF: '0.05' }, 256)
+    const gateway = startProcess('dist/main.js', [], { ENGINE: 'fake', WORKER_ARGS: SMALL, RESTART_BACKOFF: '0.05' }, { first: 'ulimit -n 256' })
     const url = await readyAddress(gateway)
     await flood(url, 260)
     const first = await workerOf(url)
@@ -66,7 +66,7 @@ describe('with 256 descriptors and 260 idle connections', () => {
 
   it("the page's process answers, and reaches its gateway", async () => {
     const server = await startReadyServer()
-    const web = startProcess('dist/webapp/main.js', [], { SERVER_URL: server.url }, 256)
+    const web = startProcess('dist/webapp/main.js', [], { SERVER_URL: server.url }, { first: 'ulimit -n 256' })
     const address = /the page is on (http:\/\/[\d.]+:\d+)/
     await until('it is ready', () => address.test(web.output()))
     const url = address.exec(web.output())![1]!
@@ -75,7 +75,7 @@ describe('with 256 descriptors and 260 idle connections', () => {
   })
 
   it('a process that could hold none says what to do', async () => {
-    const web = startProcess('dist/webapp/main.js', [], { MAX_REQUESTS: '1000' }, 256)
+    const web = startProcess('dist/webapp/main.js', [], { MAX_REQUESTS: '1000' }, { first: 'ulimit -n 256' })
     expect((await web.exit).code).toBe(1)
     expect(web.output()).toMatch(/^easel-web: cannot start: this process may open 256 descriptors, and needs \d+ beside those of connections: raise the limit \(ulimit -n\)\n$/)
   })
