@@ -6,8 +6,8 @@ import { until } from '../support/wait.js'
 let server: RunningServer
 shareServer((ready) => (server = ready))
 
-const send = (path: string, body: Uint8Array | string, headers: Record<string, string> = {}, method = 'POST') =>
-  fetch(`${server.url}${path}`, { method, headers: { 'content-type': 'application/json', ...headers }, body: typeof body === 'string' ? body : new Uint8Array(body) })
+const send = (path: string, body: Uint8Array | string, headers: Record<string, string> = {}) =>
+  fetch(`${server.url}${path}`, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: typeof body === 'string' ? body : new Uint8Array(body) })
 const json = Buffer.from(JSON.stringify({ prompt: 'é' }))
 
 describe.each(['/generate', '/v1/images/generations'])('a body of %s', (path) => {
