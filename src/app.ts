@@ -58,7 +58,7 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
   const { engine, service, defaults, keys, tracing, withRecipe, corsOrigins, snapSizes, withAdmin, version } = parts
   const app = await createApp(parts)
   if (corsOrigins.length > 0) await app.register(cors, { origin: [...corsOrigins], methods: METHODS, exposedHeaders: EXPOSED_HEADERS })
-  await app.register(openApiPlugin, { version })
+  await app.register(openApiPlugin, { version, engine })
 
   await app.register(async (scope) => {
     await scope.register(tracingPlugin, { tracing })

@@ -18,12 +18,14 @@ import { ref } from '../schemas/ref.js'
 import { success } from '../schemas/success.js'
 import type { Defaults } from '../service/resolve.js'
 import { NOTHING_SAVED, statedSavings } from '../service/savings.js'
+import { BYTES_TYPE } from './answers/form.js'
 
 /** Room for a PNG of the largest size. It is read as it comes, and not kept. */
 export const MAX_FILE_BYTES = 64 * 1024 * 1024
 
-const TYPES = FORMATS.map(mimeOf)
-const File = { schema: Type.Unsafe<unknown>({ description: 'The bytes of the file.' }) }
+/** A file's own bytes say what it is; clients that do not know may send it as bytes. */
+const TYPES = [BYTES_TYPE, ...FORMATS.map(mimeOf)]
+const File = { schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary', description: 'The bytes of the file.' }) }
 
 /** What is kept of a file. */
 class Kept {
@@ -49,8 +51,11 @@ export const recipeRoute: FastifyPluginAsyncTypebox<{ engine: Engine; defaults: 
       onRequest: app.countRequest,
       bodyLimit: MAX_FILE_BYTES,
       config: { keepsBytes: MAX_RECIPE_BYTES },
+      // The schema describes the bytes that are sent; what is kept of them is no string.
+      validatorCompiler: () => () => true,
       schema: {
         tags: ['images'],
+        operationId: 'readRecipe',
         summary: 'Read the recipe of an image',
         description: 'Takes a PNG, JPEG or WebP file that Easel made, and gives the body for POST /generate that makes the same bytes again. Of a PNG with the parameters of AUTOMATIC1111, it gives a body that is as near as can be.',
         body: { content: Object.fromEntries(TYPES.map((type) => [type, File])) },

@@ -17,6 +17,7 @@ export const requestRoutes: FastifyPluginAsyncTypebox<{ service: ImageService }>
     {
       schema: {
         tags: ['images'],
+        operationId: 'cancelRequest',
         summary: 'Cancel a request',
         description: 'Its rows are free by the next step. Whoever waits for its answer gets 499 CANCELLED.',
         params: RequestParams,

@@ -30,7 +30,7 @@ export const GenerateRequest = Type.Object(
     preview_interval: Type.Optional(Type.Integer({ minimum: 0, maximum: 1000, description: 'Steps between previews in the event stream; 0, the default, for none.' })),
     truncate: Type.Optional(Type.Boolean({ description: 'Accept a prompt that is too long and use its first 77 tokens.' }))
   },
-  { $id: 'GenerateRequest', additionalProperties: false }
+  { $id: 'GenerateRequest', additionalProperties: false, examples: [{ prompt: 'a red circle on a blue background', seed: 7 }] }
 )
 
 export type GenerateRequest = Static<typeof GenerateRequest>

@@ -37,7 +37,7 @@ export const OpenAiImagesRequest = Type.Object(
     cache_interval: maybe(Type.Integer({ minimum: 1, maximum: 1000, description: 'As in POST /generate.' })),
     scheduler: maybe(Type.String({ maxLength: 64, description: 'As in POST /generate.' }))
   },
-  { $id: 'OpenAiImagesRequest' }
+  { $id: 'OpenAiImagesRequest', examples: [{ prompt: 'a red circle on a blue background', n: 1 }] }
 )
 export type OpenAiImagesRequest = Static<typeof OpenAiImagesRequest>
 

@@ -46,6 +46,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
       onRequest: app.countRequest,
       schema: {
         tags: ['openai'],
+        operationId: 'createImage',
         summary: 'Make images, as the OpenAI Images API',
         description: "What official clients send, and SDXL's own fields beside it: negative_prompt, seed, num_inference_steps, guidance_scale, guidance_start, guidance_end, cache_interval, scheduler.",
         headers: GenerateHeaders,
@@ -85,6 +86,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
     {
       schema: {
         tags: ['openai'],
+        operationId: 'listModels',
         summary: 'The model that is served',
         response: { 200: success(List, 'A list of one, or of none while no worker was ready.', { object: 'list', data: [example] }), ...failures('UNAUTHORIZED') }
       }
@@ -97,6 +99,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
     {
       schema: {
         tags: ['openai'],
+        operationId: 'retrieveModel',
         summary: 'One model',
         params: Type.Object({ model: Type.String({ description: 'Its id, as GET /v1/models has it.' }) }),
         response: { 200: success(ref(OpenAiModel), 'The model.', example), ...failures('UNAUTHORIZED', 'NOT_FOUND') }
