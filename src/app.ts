@@ -47,6 +47,8 @@ export interface AppParts {
   bodyLimit: number
   /** ms that a client has to send its request */
   receiveTimeout: number
+  /** ms that a connection stays open without a request */
+  keepAliveTimeout: number
   /** ms in which a client must read a part of its answer (`cutSlowReaders`) */
   sendTimeout: number
   memory: MemoryBudget
@@ -96,7 +98,7 @@ async function registerAdmin(app: FastifyInstance, { engine, metrics }: AppParts
 }
 
 /** What both applications have in common: limits, ids, logs, errors. */
-async function createBase({ log, bodyLimit, receiveTimeout, sendTimeout, logPrompts, memory, metrics }: AppParts): Promise<FastifyInstance> {
+async function createBase({ log, bodyLimit, receiveTimeout, keepAliveTimeout, sendTimeout, logPrompts, memory, metrics }: AppParts): Promise<FastifyInstance> {
   const app = Fastify({
     loggerInstance: log,
     bodyLimit,
@@ -104,6 +106,7 @@ async function createBase({ log, bodyLimit, receiveTimeout, sendTimeout, logProm
     logController: new LogController({ requestIdLogLabel: 'requestId', disableRequestLogging: true }),
     // A client has this long to send its request; how long an answer may take is the service's to say.
     requestTimeout: receiveTimeout,
+    keepAliveTimeout,
     // Node takes the longer one of these two for the whole request, and looks every 30 s by default.
     http: { headersTimeout: receiveTimeout, connectionsCheckingInterval: Math.ceil(receiveTimeout / 4) },
     forceCloseConnections: 'idle',

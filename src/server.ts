@@ -80,6 +80,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     logPrompts: config.logPrompts,
     bodyLimit: config.bodyLimit,
     receiveTimeout: config.receiveTimeout * 1000,
+    keepAliveTimeout: config.keepAliveTimeout * 1000,
     sendTimeout: config.sendTimeout * 1000,
     memory,
     withRecipe: config.embedRecipe,

@@ -7,6 +7,7 @@ export const options = {
   port: number('PORT', 5000, { min: 0, max: 65_535, integer: true }, 'Port to listen on; 0 takes a free one.'),
   serverUrl: text('SERVER_URL', 'http://localhost:8000', 'Address of the gateway that makes the images. It may stay inside: only this process has to reach it.'),
   apiKey: optional({ env: 'API_KEY', value: 'key', doc: "Access key of the gateway, added to what is forwarded. Whoever reaches this process then uses it. Default: the visitor's own key, if any.", parse: parseKey }),
+  keepAliveTimeout: number('KEEP_ALIVE_TIMEOUT', 620, { min: 0.05, max: 86_400 }, "Seconds that a visitor's connection stays open without a request. More than the balancer in front keeps its own (Google's: 600 s), or it sends a request into a connection that closes, and answers 502."),
   drainTimeout: number('DRAIN_TIMEOUT', 20, { min: 0.05, max: 86_400 }, 'Seconds that SIGTERM leaves for answers that are under way; with 2 more for closing, less than the 30 that Kubernetes gives. A page whose stream is cut takes it up again elsewhere.'),
   logLevel: oneOf('LOG_LEVEL', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'info', 'Least level that is logged.'),
   logFormat: oneOf('LOG_FORMAT', ['json', 'pretty'], 'json', 'json for machines, pretty for a terminal.')
