@@ -27,7 +27,7 @@ export const options = {
 
   model: text('MODEL', join(packageRoot, 'models/demo'), 'Folder of the model, as diffusers lays it out. The gateway reads its two tokenizers, a worker that it starts reads all of it. `npm start` also takes org/name@revision of the Hugging Face hub, and fetches it.'),
   worker: oneOf('WORKER', ['spawn', 'connect'], 'spawn', 'spawn: the gateway starts and restarts its workers. connect: workers are started by someone else and connect to WORKER_ENDPOINT.'),
-  workers: number('WORKERS', 1, { min: 1, max: 64, ...whole }, 'How many workers to start (WORKER=spawn). One worker drives all chips of the host.'),
+  workers: number('WORKERS', 1, { min: 1, max: 64, ...whole }, 'How many workers there should be: to start (WORKER=spawn), or that others start (WORKER=connect, where it is only for metrics and alerts). One worker drives all chips of the host.'),
   workerEndpoint: text('WORKER_ENDPOINT', '', 'ZeroMQ address that the gateway binds for its workers: ipc://PATH, or tcp://HOST:PORT on loopback or with CURVE_SECRET_KEY. Empty: a fresh ipc socket in the temporary folder (WORKER=spawn only).'),
   curveSecretKey: optional({ env: 'CURVE_SECRET_KEY', value: 'z85', doc: 'CURVE secret key of the gateway (40 characters of Z85); its public half is what workers are given.', parse: parseZ85 }),
   engine: oneOf('ENGINE', ['sdxl', 'fake'], 'sdxl', 'Engine of the workers to start: sdxl, or fake (computed pictures, for tests and benchmarks).'),

@@ -95,7 +95,10 @@ function watch(registry: Registry, { engine, service, memory }: Watched): void {
       name, help, labelNames, registers,
       collect() {
         this.reset()
-        for (const [labels, value] of samples()) this.set(labels, value)
+        const all = samples()
+        // Without labels, reset leaves a sample of 0, which would be a claim.
+        if (all.length === 0 && labelNames.length === 0) this.remove()
+        for (const [labels, value] of all) this.set(labels, value)
       }
     })
   const total = (name: string, help: string, labelNames: string[], samples: () => Sample[]) =>
@@ -114,13 +117,17 @@ function watch(registry: Registry, { engine, service, memory }: Watched): void {
   total('easel_requests_total', 'Accepted requests that ended, by outcome.', ['outcome'], () => OUTCOMES.map((outcome) => [{ outcome }, ledger.ended[outcome]]))
   gauge('easel_requests_in_flight', 'Requests accepted and not ended.', [], single(() => ledger.inFlight))
   gauge('easel_queue_depth', 'Requests that wait for a worker.', [], single(() => engine.state.queued))
+  gauge('easel_backlog_seconds', 'Seconds until the workers have done all that is accepted; no sample while no step was measured lately.', [], () => {
+    const seconds = engine.backlogSeconds
+    return seconds === undefined ? [] : [[{}, seconds]]
+  })
   gauge('easel_idempotency_keys', 'Requests that are known by their idempotency key.', [], single(() => service.keysKnown))
   gauge('easel_clients', 'Clients that wait for a request, read its answer, or watch it.', [], single(() => service.clients))
   gauge('easel_memory_bytes', 'Bytes held for clients, by what they are.', ['part'], () => PARTS.map((part) => [{ part }, memory.used(part)]))
   gauge('easel_memory_limit_bytes', 'Most bytes that a part may hold; pixels, files and answers share one limit.', ['part'], () => PARTS.map((part) => [{ part }, memory.most(part)]))
   gauge('easel_queue_limit', 'Most requests in flight.', [], single(() => service.queueLimit))
   gauge('easel_workers_ready', 'Workers that are connected and alive.', [], single(() => engine.state.workers.length))
-  gauge('easel_workers_expected', 'Workers there should be.', [], single(() => engine.state.workersExpected))
+  gauge('easel_workers_expected', 'Workers there should be (WORKERS).', [], single(() => engine.state.workersExpected))
 
   gauge('easel_rows', 'Rows that one step of the worker holds; each size has as many of its own.', ['worker'], perWorker(({ hello }) => hello.rows))
   total('easel_steps_total', 'Denoising steps since the worker started.', ['worker'], perWorker(({ heartbeat }) => heartbeat?.steps_total ?? 0))

@@ -48,6 +48,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     heartbeatInterval: config.heartbeatInterval * 1000,
     heartbeatTimeout: config.heartbeatTimeout * 1000,
     stepTimeout: config.stepTimeout * 1000,
+    workersExpected: config.workers,
     spawn: config.worker === 'spawn' ? spawnOptions(config) : undefined,
     log,
     observer: metrics.observer

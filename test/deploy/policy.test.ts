@@ -43,6 +43,9 @@ const spoilt: [string, (pod: PodSpec, gateway: Container, manifests: Manifest[])
   ['PodMonitoring easel leads to the port metrics', (_pod, _gateway, manifests) => { named<PodMonitoring>(manifests, 'PodMonitoring', 'easel').spec.endpoints = [{ port: 'metrics', path: '/metrics' }] }],
   ['scales other, which does not exist', (_pod, _gateway, manifests) => { named<Autoscaler>(manifests, 'ScaledObject', 'easel').spec.scaleTargetRef.name = 'other' }],
   ['is overruled by spec.replicas', (_pod, _gateway, manifests) => { named<Deployment>(manifests, 'Deployment', 'easel').spec.replicas = 2 }],
+  ['asks for more than its own cluster and namespace: sum(easel_queue_depth)', (_pod, _gateway, manifests) => { named<ScaledObject>(manifests, 'ScaledObject', 'easel').spec.triggers.push({ type: 'prometheus', metadata: { query: 'sum(easel_queue_depth)' } }) }],
+  ['asks for more than its own cluster and namespace', (_pod, _gateway, manifests) => { named<ScaledObject>(manifests, 'ScaledObject', 'easel').spec.triggers.push({ type: 'prometheus', metadata: { query: 'sum(easel_queue_depth{namespace="easel"})' } }) }],
+  ['asks for more than its own cluster and namespace', (_pod, _gateway, manifests) => { named<ScaledObject>(manifests, 'ScaledObject', 'easel').spec.triggers.push({ type: 'prometheus', metadata: { query: 'sum(easel_queue_depth{cluster="CLUSTER",namespace="easel"})' } }) }],
   ['identifies itself by other, which does not exist', (_pod, _gateway, manifests) => { named<ScaledObject>(manifests, 'ScaledObject', 'easel').spec.triggers.push({ type: 'cron', metadata: {}, authenticationRef: { name: 'other' } }) }]
 ]
 

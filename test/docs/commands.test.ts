@@ -104,6 +104,7 @@ describe('docs/deploy-gke.md', () => {
       registry: 'europe-west4-docker.pkg.dev',
       project: 'my-project',
       repository: 'easel',
+      cluster: 'easel',
       tag: '12345678',
       bucket: 'my-project-easel'
     })
