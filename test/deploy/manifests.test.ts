@@ -76,6 +76,13 @@ describe.each(overlays)('k8s/overlays/%s', (folder) => {
     expect(periodSeconds * failureThreshold).toBeGreaterThanOrEqual(loadConfig([], {}).startTimeout)
   })
 
+  it('does not give a rollout up while a start may still succeed', () => {
+    const { periodSeconds = 10, failureThreshold = 3 } = gateway.startupProbe ?? {}
+    const { progressDeadlineSeconds = 600 } = named<Deployment>(manifests, 'Deployment', 'easel').spec
+    // Before the probe begins: a node, the images, the weights.
+    expect(progressDeadlineSeconds).toBeGreaterThanOrEqual(periodSeconds * failureThreshold + 1800)
+  })
+
   it('leaves the Service, drains and closes within the time that the node leaves', () => {
     const grace = pod.terminationGracePeriodSeconds ?? 30
     const given = pod.nodeSelector?.['cloud.google.com/gke-spot'] === 'true' ? Math.min(SPOT_GRACE_S, grace) : grace

@@ -84,6 +84,7 @@ export interface LabelSelector {
 export interface Deployment extends Manifest {
   spec: {
     replicas?: number
+    progressDeadlineSeconds?: number
     selector: LabelSelector
     strategy?: { rollingUpdate?: { maxSurge?: number | string } }
     template: { metadata: { labels: Record<string, string>; annotations?: Record<string, string> }; spec: PodSpec }
@@ -108,7 +109,7 @@ export interface Autoscaler extends Manifest {
 }
 
 export interface ScaledObject extends Autoscaler {
-  spec: Autoscaler['spec'] & { triggers: { type: string; metadata: { query?: string }; authenticationRef?: { name: string } }[] }
+  spec: Autoscaler['spec'] & { triggers: { type: string; metadata: { query?: string; [name: string]: string | undefined }; authenticationRef?: { name: string } }[] }
 }
 
 export interface PodMonitoring extends Manifest {
