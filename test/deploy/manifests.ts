@@ -120,6 +120,35 @@ export interface Service extends Manifest {
   spec: { type?: string; selector: Record<string, string>; ports: { name?: string; port: number; targetPort?: string | number }[] }
 }
 
+export interface PersistentVolumeClaim extends Manifest {
+  spec: { storageClassName?: string }
+}
+
+export interface StorageClass extends Manifest {
+  parameters?: Record<string, string>
+}
+
+export interface Gateway extends Manifest {
+  spec: { gatewayClassName: string; listeners: { name: string; port: number; protocol: string }[] }
+}
+
+interface RouteRule {
+  filters?: { type: string; requestRedirect?: { scheme?: string } }[]
+  backendRefs?: { name: string; port?: number }[]
+}
+
+export interface HttpRoute extends Manifest {
+  spec: { parentRefs: { name: string; sectionName?: string }[]; hostnames?: string[]; rules: RouteRule[] }
+}
+
+interface ServicePolicy<Settings> extends Manifest {
+  spec: { default: Settings; targetRef: { group: string; kind: string; name: string } }
+}
+
+export type BackendPolicy = ServicePolicy<{ timeoutSec?: number; connectionDraining?: { drainingTimeoutSec: number } }>
+
+export type HealthCheckPolicy = ServicePolicy<{ config?: { httpHealthCheck?: { portSpecification?: string; requestPath?: string } } }>
+
 export interface ConfigMap extends Manifest {
   data: Record<string, string>
 }

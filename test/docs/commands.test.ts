@@ -106,7 +106,8 @@ describe('docs/deploy-gke.md', () => {
       repository: 'easel',
       cluster: 'easel',
       tag: '12345678',
-      bucket: 'my-project-easel'
+      bucket: 'my-project-easel',
+      host: 'easel.example.com'
     })
   })
 
