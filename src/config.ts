@@ -28,7 +28,7 @@ export const options = {
 
   model: text('MODEL', join(packageRoot, 'models/demo'), 'Folder of the model, as diffusers lays it out. The gateway reads its two tokenizers, a worker that it starts reads all of it. `npm start` also takes org/name@revision of the Hugging Face hub, and fetches it.'),
   worker: oneOf('WORKER', ['spawn', 'connect'], 'spawn', 'spawn: the gateway starts and restarts its workers. connect: workers are started by someone else and connect to WORKER_ENDPOINT.'),
-  workers: number('WORKERS', 1, { min: 1, max: 64, ...whole }, 'How many workers to start (WORKER=spawn). One worker drives all chips of the host.'),
+  workers: number('WORKERS', 1, { min: 1, max: 64, ...whole }, 'How many workers there should be: to start (WORKER=spawn), or that others start (WORKER=connect, where it is only for metrics and alerts). One worker drives all chips of the host.'),
   workerEndpoint: text('WORKER_ENDPOINT', '', 'ZeroMQ address that the gateway binds for its workers: ipc://PATH, or tcp://HOST:PORT on loopback or with CURVE_SECRET_KEY. A socket file has mode 0600, so workers run as the gateway\'s user; one that a killed gateway left behind is replaced, nothing else is. Empty: a fresh ipc socket in the temporary folder (WORKER=spawn only).'),
   curveSecretKey: optional({ env: 'CURVE_SECRET_KEY', value: 'z85', doc: 'CURVE secret key of the gateway (40 characters of Z85); its public half is what workers are given.', parse: parseZ85 }),
   engine: oneOf('ENGINE', ['sdxl', 'fake'], 'sdxl', 'Engine of the workers to start: sdxl, or fake (computed pictures, for tests and benchmarks).'),
@@ -59,6 +59,7 @@ export const options = {
   corsOrigins: { env: 'CORS_ORIGINS', doc: 'Origins whose web pages may call the service, separated by spaces. Empty: none but its own.', value: 'origins', fallback: [], parse: parseOrigins } as Option<string[]>,
   bodyLimit: number('BODY_LIMIT', 524_288, { min: 1024, max: 104_857_600, ...whole }, 'Largest request body in bytes. The longest prompts, however they are escaped, take 384 KB.'),
   receiveTimeout: number('RECEIVE_TIMEOUT', 30, seconds, 'Seconds that a client has to send its whole request.'),
+  keepAliveTimeout: number('KEEP_ALIVE_TIMEOUT', 620, seconds, "Seconds that a connection stays open without a request. More than the balancer in front keeps its own (Google's: 600 s), or it sends a request into a connection that closes, and answers 502."),
   sendTimeout: number('SEND_TIMEOUT', 30, seconds, 'Seconds in which a client must read 1 MiB of its answer, or all that is left of it; one that does not is cut off.'),
   maxConnections: number('MAX_CONNECTIONS', 1024, { min: 1, max: 1_000_000, ...whole }, 'Most HTTP connections at a time. At one more, the one that has been idle the longest is closed; only when all have a request under way, the new one. Less where the limit of descriptors (ulimit -n) would leave workers too few. The port of ADMIN_PORT has 64 of its own.'),
   heartbeatInterval: number('HEARTBEAT_INTERVAL', 1, seconds, 'Seconds between heartbeats of a worker.'),

@@ -103,7 +103,10 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
       name, help, labelNames, registers,
       collect() {
         this.reset()
-        for (const [labels, value] of samples()) this.set(labels, value)
+        const all = samples()
+        // Without labels, reset leaves a sample of 0, which would be a claim.
+        if (all.length === 0 && labelNames.length === 0) this.remove()
+        for (const [labels, value] of all) this.set(labels, value)
       }
     })
   const total = (name: string, help: string, labelNames: string[], samples: () => Sample[]) =>
@@ -122,6 +125,10 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
   total('easel_requests_total', 'Accepted requests that ended, by outcome.', ['outcome'], () => OUTCOMES.map((outcome) => [{ outcome }, ledger.ended[outcome]]))
   gauge('easel_requests_in_flight', 'Requests accepted and not ended.', [], single(() => ledger.inFlight))
   gauge('easel_queue_depth', 'Requests that wait for a worker.', [], single(() => engine.state.queued))
+  gauge('easel_backlog_seconds', 'Seconds until the workers have done all that is accepted; no sample while no step was measured lately.', [], () => {
+    const seconds = engine.backlogSeconds
+    return seconds === undefined ? [] : [[{}, seconds]]
+  })
   gauge('easel_idempotency_keys', 'Requests that are known by their idempotency key.', [], single(() => service.keysKnown))
   gauge('easel_clients', 'Clients that wait for a request, read its answer, or watch it.', [], single(() => service.clients))
   gauge('easel_memory_bytes', 'Bytes held for clients, by what they are.', ['part'], () => PARTS.map((part) => [{ part }, memory.used(part)]))
@@ -129,7 +136,7 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
   gauge('easel_queue_limit', 'Most requests in flight.', [], single(() => service.queueLimit))
   gauge('easel_workers_ready', 'Workers that are connected and alive.', [], single(() => engine.state.workers.length))
   total('easel_log_lines_dropped_total', 'Log lines that could not be written.', [], single(() => linesDropped(log)))
-  gauge('easel_workers_expected', 'Workers there should be.', [], single(() => engine.state.workersExpected))
+  gauge('easel_workers_expected', 'Workers there should be (WORKERS).', [], single(() => engine.state.workersExpected))
 
   gauge('easel_connections', 'HTTP connections, by whether a request is under way.', ['state'], () => [[{ state: 'idle' }, connections.idle], [{ state: 'busy' }, connections.busy]])
   gauge('easel_connections_limit', 'Most HTTP connections at a time.', [], single(() => connections.limit))

@@ -59,6 +59,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     heartbeatInterval: config.heartbeatInterval * 1000,
     heartbeatTimeout: config.heartbeatTimeout * 1000,
     stepTimeout: config.stepTimeout * 1000,
+    workersExpected: config.workers,
     spawn: config.worker === 'spawn' ? spawnOptions(config) : undefined,
     log,
     observer: metrics.observer
@@ -91,6 +92,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     logPrompts: config.logPrompts,
     bodyLimit: config.bodyLimit,
     receiveTimeout: config.receiveTimeout * 1000,
+    keepAliveTimeout: config.keepAliveTimeout * 1000,
     sendTimeout: config.sendTimeout * 1000,
     onSlowReader: metrics.slowReader,
     onRefused: metrics.refused,

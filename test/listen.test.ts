@@ -9,7 +9,7 @@ import { until } from './support/wait.js'
 
 it('every address has the same limit of connections and the same form of errors, until the application closes', async () => {
   const connections = new Connections(3)
-  const app = await createBase({ log: pino({ level: 'silent' }), bodyLimit: 1024, receiveTimeout: 30_000, sendTimeout: 30_000, logPrompts: false, connections })
+  const app = await createBase({ log: pino({ level: 'silent' }), bodyLimit: 1024, receiveTimeout: 30_000, keepAliveTimeout: 30_000, sendTimeout: 30_000, logPrompts: false, connections })
   app.get('/', async () => 'there')
   const said: string[] = []
   await listen(app, {
@@ -43,7 +43,7 @@ it('every address has the same limit of connections and the same form of errors,
 
 it('an address that is taken is left out, unless it is the first', async () => {
   const open = async (addresses: string[], port: number) => {
-    const app = await createBase({ log: pino({ level: 'silent' }), bodyLimit: 1024, receiveTimeout: 30_000, sendTimeout: 30_000, logPrompts: false, connections: new Connections(3) })
+    const app = await createBase({ log: pino({ level: 'silent' }), bodyLimit: 1024, receiveTimeout: 30_000, keepAliveTimeout: 30_000, sendTimeout: 30_000, logPrompts: false, connections: new Connections(3) })
     onTestFinished(() => app.close())
     await listen(app, { addresses, port, listenTextResolver: String })
     return (app.server.address() as AddressInfo).port

@@ -25,6 +25,8 @@ export interface EngineOptions {
   heartbeatTimeout: number
   /** ms */
   stepTimeout: number
+  /** How many workers there should be. */
+  workersExpected: number
   /** How to run workers; undefined where someone else does. */
   spawn?: Omit<SupervisorOptions, 'looks' | 'log' | 'observer' | 'onExit'> | undefined
   log: Log
@@ -111,7 +113,7 @@ export class Engine {
     this.firstReady = new Promise((resolve) => {
       this.#onFirstReady = resolve
     })
-    this.#workersExpected = options.spawn?.names.length ?? 1
+    this.#workersExpected = options.workersExpected
     if (options.spawn !== undefined) {
       this.#supervisor = new Supervisor({
         ...options.spawn,
@@ -160,6 +162,13 @@ export class Engine {
   get halfBacklogSeconds(): number | undefined {
     const seconds = this.#dispatcher.secondsUntilDone()?.toSorted((a, b) => a - b)
     return seconds?.[Math.floor(seconds.length / 2)]
+  }
+
+  /** Seconds until all that runs and waits is done; undefined while nothing was measured, or without a worker. */
+  get backlogSeconds(): number | undefined {
+    const { workers, queued, running } = this.state
+    if (queued + running === 0) return 0
+    return workers.length === 0 ? undefined : this.#dispatcher.secondsUntilDone()?.reduce((latest, seconds) => Math.max(latest, seconds), 0)
   }
 
   /** Seconds until a job would be done if it came now; undefined while nothing was measured. */

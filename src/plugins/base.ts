@@ -16,6 +16,8 @@ export interface BaseOptions {
   bodyLimit: number
   /** ms that a client has to send its request */
   receiveTimeout: number
+  /** ms that a connection stays open without a request */
+  keepAliveTimeout: number
   /** ms in which a client must read a part of its answer (`cutSlowReaders`) */
   sendTimeout: number
   /** Is told of each client that is cut off because it does not read. */
@@ -27,7 +29,7 @@ export interface BaseOptions {
 }
 
 /** What all our HTTP applications have in common: limits, ids, logs, errors. It has no routes. */
-export async function createBase({ log, bodyLimit, receiveTimeout, sendTimeout, onSlowReader, onRefused = () => undefined, logPrompts, connections }: BaseOptions): Promise<FastifyInstance> {
+export async function createBase({ log, bodyLimit, receiveTimeout, keepAliveTimeout, sendTimeout, onSlowReader, onRefused = () => undefined, logPrompts, connections }: BaseOptions): Promise<FastifyInstance> {
   const app = Fastify({
     loggerInstance: log,
     bodyLimit,
@@ -35,6 +37,7 @@ export async function createBase({ log, bodyLimit, receiveTimeout, sendTimeout, 
     logController: new LogController({ requestIdLogLabel: 'requestId', disableRequestLogging: true }),
     // A client has this long to send its request; how long an answer may take is the service's to say.
     requestTimeout: receiveTimeout,
+    keepAliveTimeout,
     http: {
       // Node takes the longer one of these two for the whole request, and looks every 30 s by default.
       headersTimeout: receiveTimeout,

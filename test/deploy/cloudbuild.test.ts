@@ -56,6 +56,17 @@ describe('cloudbuild.yaml', () => {
     expect(text).not.toContain(':latest')
   })
 
+  it('says of every image what is in it and how it was made', () => {
+    for (const { args } of steps) expect(args).toEqual(expect.arrayContaining(['--sbom=true', '--provenance=mode=max', '--push']))
+    // Cloud Build pushes these from Docker's store, which would leave the attestations behind.
+    expect(build).not.toHaveProperty('images')
+  })
+
+  it('builds with a Docker of an exact release', () => {
+    for (const { name } of build.steps.filter(({ args }) => args.includes('buildx'))) expect(name).toMatch(/^docker:\d+\.\d+\.\d+-cli(@sha256:[0-9a-f]{64})?$/)
+    expect(build.steps.filter(({ args }) => args.includes('buildx'))).toHaveLength(steps.length + 1)
+  })
+
   it('keeps every stage for the next build, and looks for it where the last one put it', () => {
     for (const { id, args } of steps) {
       const [from = ''] = valuesOf(args, '--cache-from')
