@@ -1,0 +1,12 @@
+import { describe, expect, it } from 'vitest'
+import { ATTACKS, overall } from './run.mjs'
+
+// `npm run abuse` has all attacks, and holds /health and the times of answers to their limits, too.
+describe.each(Object.keys(ATTACKS).filter((name) => name !== 'everything'))('under attack: %s', (name) => {
+  it('every limit holds, the law holds, and neither gateway nor worker is lost', async () => {
+    const outcomes = await ATTACKS[name]!({ short: true })
+    const rows = [...outcomes.flatMap(({ rows }) => rows), ...overall(outcomes)]
+    for (const { attack, limit, found } of rows) console.log(`${attack} | ${limit} | ${found}`)
+    expect(rows.filter(({ attack, held }) => held === false && !attack.startsWith('/health'))).toEqual([])
+  }, 120_000)
+})
