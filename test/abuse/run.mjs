@@ -3,8 +3,15 @@
 import { machine, quantile, table } from '../../bench/lib/table.mjs'
 import { amount } from './lib/attack.mjs'
 import { HEALTH_MS } from './lib/limits.mjs'
+import { descriptorAttacks } from './descriptors.mjs'
+import { errorAttacks } from './errors.mjs'
 import { everythingAttacks } from './everything.mjs'
+import { frozenAttacks } from './frozen.mjs'
+import { ipcAttacks } from './ipc.mjs'
 import { loadAttacks } from './load.mjs'
+import { logAttacks } from './logs.mjs'
+import { modelAttacks } from './models.mjs'
+import { orphanAttacks } from './orphans.mjs'
 import { recipeAttacks } from './recipe.mjs'
 import { unreadAttacks } from './unread.mjs'
 import { uploadAttacks } from './uploads.mjs'
@@ -24,7 +31,14 @@ export const ATTACKS = {
   unread: unreadAttacks,
   uploads: uploadAttacks,
   load: loadAttacks,
+  orphans: orphanAttacks,
+  logs: logAttacks,
+  frozen: frozenAttacks,
+  descriptors: descriptorAttacks,
+  models: modelAttacks,
   watchers: watcherAttacks,
+  ipc: ipcAttacks,
+  errors: errorAttacks,
   everything: everythingAttacks
 }
 
@@ -60,6 +74,7 @@ export function holds({ held, inTime }) {
  */
 export function overall(outcomes) {
   const watched = outcomes.flatMap((outcome) => outcome.watched)
+  if (watched.length === 0) return []
   const limit = `p99 ≤ ${HEALTH_MS} ms`
   const times = watched.flatMap(({ probed }) => [...probed.kept, ...probed.fresh])
   const scrapes = watched.reduce((sum, { probed }) => sum + probed.scrapes, 0)

@@ -25,6 +25,7 @@ export const FAST = '--sizes 1024x1024,64x64 --rows 64 --fake-step-ms 0 --fake-e
  * @property {Record<string, string>} [env] settings
  * @property {string} [fake] options of the fake engine
  * @property {number} [memoryMib] limit of memory for the gateway alone; its worker is then started beside it
+ * @property {readonly string[]} [node] options of Node
  * @property {boolean} [connect] its worker is started beside it, as in k8s/base, and not by the gateway
  * @property {string} [shell] commands of the shell that becomes the gateway, such as `ulimit -n 256`
  * @property {import('node:child_process').StdioOptions} [stdio] where its output goes; without it, it is kept in `log`
@@ -63,7 +64,7 @@ export async function removeFolder(folder) {
  * @param {Start} [options]
  * @throws StepError when it does not become ready
  */
-export async function startGateway({ env = {}, fake = FAST, memoryMib, connect = memoryMib !== undefined, shell, stdio, workerStdio, waits = true } = {}) {
+export async function startGateway({ env = {}, fake = FAST, memoryMib, node = [], connect = memoryMib !== undefined, shell, stdio, workerStdio, waits = true } = {}) {
   const folder = await ownFolder()
   const group = memoryMib === undefined ? undefined : memoryGroup(memoryMib)
   const endpoint = env['WORKER_ENDPOINT'] ?? `ipc://${join(folder, 'easel-worker.sock')}`
@@ -74,7 +75,7 @@ export async function startGateway({ env = {}, fake = FAST, memoryMib, connect =
   }
   const before = [group && `echo $$ > ${group.procs}`, shell].filter(Boolean)
   // The shell becomes the gateway, so its process id is the gateway's.
-  const child = spawn('sh', ['-c', [...before, 'exec "$0" "$@"'].join(' && '), process.execPath, join(root, 'dist/main.js'), '--worker-endpoint', endpoint], {
+  const child = spawn('sh', ['-c', [...before, 'exec "$0" "$@"'].join(' && '), process.execPath, ...node, join(root, 'dist/main.js'), '--worker-endpoint', endpoint], {
     stdio: stdio ?? ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, ...settings }
   })
@@ -95,9 +96,10 @@ export async function startGateway({ env = {}, fake = FAST, memoryMib, connect =
     /** Workers that run: their command lines name the socket. */
     workers: () => processesWith(endpoint.slice('ipc://'.length)).filter((each) => each !== pid),
     rss: () => residentMib(pid) ?? 0,
-    /** Takes its address from the kernel, as its output may lead nowhere. @param {number} [most] ms */
+    /** Whether it listens, within so many ms: its log says where, or the kernel does. @param {number} [most] */
     async listening(most = START_MS) {
-      await waitFor(() => ended() || (gateway.port = listeningPort(pid) ?? 0) !== 0, most)
+      const port = () => (log === undefined ? listeningPort(pid) : Number(/"listening on http:\/\/[\d.]+:(\d+)/.exec(log.text)?.[1] ?? 0)) ?? 0
+      await waitFor(() => ended() || (gateway.port = port()) !== 0, most)
       gateway.url = `http://127.0.0.1:${gateway.port}`
       return gateway.port !== 0
     },
