@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { amount, attacked } from './lib/attack.mjs'
 import { FAST } from './lib/gateway.mjs'
 import { ask, generate, SMALL } from './lib/http.mjs'
+import { LEFT_MIB } from './lib/limits.mjs'
 import { waitFor } from './lib/proc.mjs'
 import { generateBytes, idle, leaveAll } from './lib/raw.mjs'
 import { askForEight, everyOne, memory } from './load.mjs'
@@ -19,6 +20,8 @@ import { openWatchers } from './watchers.mjs'
 const SECONDS = 20
 /** How long after all of it an ordinary request may take to be answered, with all its tries, in ms. */
 const CALM_MS = 30_000
+/** A pause between two rounds of those who were shown the door, in ms. */
+const ROUND_MS = 2000
 const READERS = 10
 const ID = 'the-watched-one'
 const JSON_ANSWER = { accept: 'application/json' }
@@ -43,7 +46,8 @@ function inMemory(memoryMib) {
       memory(gateway, memoryMib, what),
       everyOne(`${what}: those who read`, answers),
       { attack: `${what}: an ordinary request afterwards`, limit: `200 within ${CALM_MS / 1000} s`, found: gateway.ended() ? 'the gateway is gone' : after === undefined ? 'none' : `200 after ${amount(after / 1000)} s`, held: !gateway.ended() && after !== undefined },
-      await memoryBack(gateway, restMib, what)
+      // What is freed in pieces stays with the process; half of a container must be there for what comes next.
+      await memoryBack(gateway, restMib, what, Math.max(restMib + LEFT_MIB, memoryMib / 2))
     ]
   })
 }
@@ -100,6 +104,6 @@ async function holding(more, open) {
     const clients = await open()
     await waitFor(() => !more() || 2 * clients.filter(({ isClosed }) => isClosed).length > clients.length, SECONDS * 1000)
     await leaveAll(clients)
-    await sleep(500)
+    await sleep(ROUND_MS)
   }
 }

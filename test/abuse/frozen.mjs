@@ -13,15 +13,15 @@ import { stall, STALLABLE } from './lib/stall.mjs'
 const FREEZE_MS = 11_500
 /** ms: a worker has connected anew twice by then. */
 const STALL_MS = 22_000
-/** Quick to judge: the same in a second and a half. */
-const QUICK = { env: { HEARTBEAT_INTERVAL: '0.2', HEARTBEAT_TIMEOUT: '1' }, ms: 1500 }
+/** A gateway that is quick to judge, and a freeze that is long for it. */
+const QUICK = { env: { HEARTBEAT_INTERVAL: '0.2', HEARTBEAT_TIMEOUT: '2' }, ms: 2500 }
 const FAKE = '--sizes 64x64 --fake-step-ms 100'
 /** Time for whatever comes of a freeze to come, in ms. */
 const AFTER_MS = 2000
 
 /** @param {{ short?: boolean }} [options] */
 export function frozenAttacks({ short = false } = {}) {
-  const quick = twice(QUICK.ms, 60, QUICK.env)
+  const quick = twice(QUICK.ms, 80, QUICK.env)
   return Promise.all(short ? [quick] : [quick, twice(FREEZE_MS, 130, {}), stalled()])
 }
 

@@ -23,6 +23,9 @@ const REFUSALS = [400, 413, 415, 422]
 const BY_TYPE = [400, 415]
 const KEY = 'a-key-of-the-abuse-run'
 const A_MINUTE = 5
+/** How many send files without a pause, and for how long. */
+const CLIENTS = 8
+const PAUSELESS_MS = 5000
 
 /** @type {Buffer | undefined} */
 let made
@@ -41,7 +44,10 @@ export async function recipeAttacks({ short = false } = {}) {
     return rows
   })]
   for (const file of await largeFiles(short)) outcomes.push(await attacked(`recipe: ${file.what}`, {}, async ({ gateway }) => [await one(gateway, file)]))
-  if (!short) outcomes.push(await attacked('recipe: 16 files at once', {}, async ({ gateway }) => [await together(gateway, 16)]))
+  if (!short) {
+    outcomes.push(await attacked('recipe: 16 files at once', {}, async ({ gateway }) => [await together(gateway, 16)]))
+    outcomes.push(await attacked('recipe: files without a pause', {}, async ({ gateway }) => [await withoutPause(gateway)]))
+  }
   outcomes.push(await rateLimit())
   return outcomes
 }
@@ -72,7 +78,7 @@ async function largeFiles(short) {
     { what: 'SVG of 31 MB under image/png', type: 'image/png', body: svg(31 * MB), statuses: BY_TYPE },
     { what: 'PNG of 48 KB that inflates to 50 MB of nested JSON', type: 'image/png', body: bomb(), statuses: REFUSALS }
   ]
-  return short ? files : [...files, { what: 'WebP of 60 MB, JSON in its XMP', type: 'image/webp', body: await webpWithXmp(nestedJson(60 * MB)), statuses: REFUSALS }]
+  return short ? files : [...files, { what: 'PNG with 1,000 chunks that inflate to 50 MB each', type: 'image/png', body: pngBomb(nestedJson(50 * MB), 1000), statuses: REFUSALS }, { what: 'WebP of 60 MB, JSON in its XMP', type: 'image/webp', body: await webpWithXmp(nestedJson(60 * MB)), statuses: REFUSALS }]
 }
 
 /**
@@ -120,6 +126,35 @@ async function together(gateway, count) {
     attack: `/recipe: ${count} such PNGs at once`,
     limit: `each refused within ${amount(ANSWER_MS)} ms, RSS ≤ ${PEAK_MIB} MiB`,
     found: `${tally(answers.map(({ status }) => status))}; the last after ${amount(slowest)} ms, ${peak === undefined ? 'the gateway is gone' : `${amount(peak)} MiB`}`,
+    held: answers.every((answer) => REFUSALS.includes(answer.status) || refused(answer)) && peak !== undefined && peak <= PEAK_MIB,
+    inTime: slowest <= ANSWER_MS
+  }
+}
+
+/**
+ * Files whose texts are as long as somebody may find out that they can be, one after the other from each of some clients.
+ *
+ * @param {import('./lib/gateway.mjs').Gateway} gateway
+ * @returns {Promise<Row>}
+ */
+async function withoutPause(gateway) {
+  const texts = [0.06, 0.25, 0.5, 1].map((size) => nestedJson(size * MB))
+  const files = [...texts.map((text) => ({ type: 'image/png', body: pngBomb(text) })), ...(await Promise.all(texts.map(async (text) => ({ type: 'image/webp', body: await webpWithXmp(text) }))))]
+  const end = performance.now() + PAUSELESS_MS
+  /** @type {import('./lib/http.mjs').Answer[]} */
+  const answers = []
+  await Promise.all(Array.from({ length: CLIENTS }, async (_, client) => {
+    for (let turn = client; performance.now() < end && !gateway.ended(); turn++) {
+      const { type, body } = /** @type {typeof files[number]} */ (files[turn % files.length])
+      answers.push(await ask(`${gateway.url}/recipe`, { headers: { 'content-type': type }, body, most: PATIENCE_MS }))
+    }
+  }))
+  const peak = peakMib(gateway.pid)
+  const slowest = Math.max(...answers.map(({ ms }) => ms))
+  return {
+    attack: `/recipe: ${CLIENTS} clients, ${PAUSELESS_MS / 1000} s, texts of 60 KB to 1 MB of nested JSON`,
+    limit: `each refused within ${amount(ANSWER_MS)} ms, RSS ≤ ${PEAK_MIB} MiB`,
+    found: `${tally(answers.map(({ status }) => status))}; the slowest ${amount(slowest)} ms, ${peak === undefined ? 'the gateway is gone' : `${amount(peak)} MiB`}`,
     held: answers.every((answer) => REFUSALS.includes(answer.status) || refused(answer)) && peak !== undefined && peak <= PEAK_MIB,
     inTime: slowest <= ANSWER_MS
   }

@@ -17,6 +17,8 @@ import { generateBytes, leaveAll, RawClient } from './lib/raw.mjs'
 
 /** How long the making of all answers may take, in ms. */
 const MAKING_MS = 45_000
+/** How long memory may take to come back, in ms. */
+const BACK_MS = 10_000
 /** A connection on which nothing comes for so long is taken for one that stands, in ms. */
 const QUIET_MS = 500
 const KEY = 'a-key-of-the-abuse-run'
@@ -103,16 +105,22 @@ async function cut(what, clients) {
  * @param {Gateway} gateway
  * @param {number} restMib
  * @param {string} what
+ * @param {number} [limit] MiB
  * @returns {Promise<Row>}
  */
-export async function memoryBack(gateway, restMib, what) {
-  const limit = restMib + LEFT_MIB
+export async function memoryBack(gateway, restMib, what, limit = restMib + LEFT_MIB) {
   await waitFor(async () => {
     await generate(gateway.url, { ...LARGE, num_images: 1 }, { most: 20_000 })
     return gateway.ended() || gateway.rss() <= limit
-  }, 10_000)
+  }, BACK_MS)
   const found = gateway.ended() ? undefined : gateway.rss()
-  return atMost(`${what}: memory afterwards`, { found, limit, unit: 'MiB RSS', note: `${amount(restMib)} MiB before` })
+  return atMost(`${what}: memory afterwards`, { found, limit, unit: 'MiB RSS', note: `${amount(restMib)} MiB before${await ownCount(gateway)}` })
+}
+
+/** What the gateway itself says that it holds for its clients. @param {Gateway} gateway */
+async function ownCount({ url }) {
+  const samples = await scrape(url).catch(() => new Map())
+  return has('MEMORY_BUDGET') ? `, ${amount(total(samples, 'easel_memory_bytes') / 2 ** 20)} MiB held by its own count` : ''
 }
 
 /** One image set, asked for again and again under its key by those who read nothing. @param {number} count */

@@ -1,6 +1,7 @@
 // @ts-check
 // Attack 3: clients that send much, slowly, and never finish.
 import { amount, attacked, atMost } from './lib/attack.mjs'
+import { pngStart } from './lib/files.mjs'
 import { generate, SMALL, tally } from './lib/http.mjs'
 import { PEAK_MIB, RECEIVE_TIMEOUT_S, SLACK_S } from './lib/limits.mjs'
 import { peakMib, waitFor } from './lib/proc.mjs'
@@ -8,13 +9,13 @@ import { head, leaveAll, RawClient } from './lib/raw.mjs'
 import { memoryBack } from './unread.mjs'
 
 /** @typedef {import('./lib/attack.mjs').Row} Row */
-/** @typedef {{ what: string, count: number, path: string, type: string, bytes: number, withheld: number }} Uploads bytes: each says that it will send */
+/** @typedef {{ what: string, count: number, path: string, type: string, starts: readonly Buffer[], bytes: number, withheld: number }} Uploads starts: what they begin with, in turns; bytes: each says that it will send so many */
 
 const MB = 1e6
-const FILES = { what: 'uploads of 60 MB to /recipe, the last MB withheld', path: '/recipe', type: 'image/png', bytes: 60 * MB, withheld: MB }
+const FILES = { what: 'uploads of 60 MB to /recipe, the last MB withheld', path: '/recipe', type: 'image/png', starts: [pngStart('IDAT', 60 * MB), pngStart('iTXt', 60 * MB)], bytes: 60 * MB, withheld: MB }
 /** JSON of a gateway that takes as much as its operator allows. */
 const BODY_LIMIT = 2 ** 20
-const BODIES = { what: 'bodies of 1 MiB to /generate, the last byte withheld', path: '/generate', type: 'application/json', bytes: BODY_LIMIT, withheld: 1 }
+const BODIES = { what: 'bodies of 1 MiB to /generate, the last byte withheld', path: '/generate', type: 'application/json', starts: [Buffer.from('{')], bytes: BODY_LIMIT, withheld: 1 }
 /** How long clients may take to send what they send, in ms. */
 const SENDING_MS = 20_000
 
@@ -31,11 +32,13 @@ export async function uploadAttacks({ short = false } = {}) {
  * @param {number} port
  * @param {Uploads} uploads
  */
-export async function openUploads(port, { count, path, type, bytes, withheld }) {
+export async function openUploads(port, { count, path, type, starts, bytes, withheld }) {
   const clients = Array.from({ length: count }, () => new RawClient(port, { reads: true }))
-  const sent = clients.map(async (client) => {
+  const sent = clients.map(async (client, index) => {
+    const start = /** @type {Buffer} */ (starts[index % starts.length])
     await client.write(head(path, { 'content-type': type, 'content-length': bytes }))
-    await client.fill(bytes - withheld)
+    await client.write(start)
+    await client.fill(bytes - start.length - withheld)
   })
   // Whoever is answered before, or is not listened to any more, need not go on.
   await Promise.race([Promise.all(sent), waitFor(() => clients.every(({ status, isClosed }) => status !== 0 || isClosed), SENDING_MS)])

@@ -2,8 +2,8 @@
 import { generate, SMALL } from './http.mjs'
 import { startGateway } from './gateway.mjs'
 import { BUDGET_MIB, GUARD_MIB, RECEIVE_TIMEOUT_S, SEND_TIMEOUT_S } from './limits.mjs'
+import { giveWay, PRIORITY } from './priority.mjs'
 import { Prober } from './prober.mjs'
-import { total } from '../../chaos/metrics.mjs'
 
 /**
  * One line of the table.
@@ -34,6 +34,17 @@ import { total } from '../../chaos/metrics.mjs'
 /** Settings that make a run short, and that are the same for every attack. */
 const SETTINGS = { MEMORY_BUDGET: String(BUDGET_MIB * 2 ** 20), SEND_TIMEOUT: String(SEND_TIMEOUT_S), RECEIVE_TIMEOUT: String(RECEIVE_TIMEOUT_S), PNG_COMPRESSION: '1' }
 
+/** Causes of a worker's loss that the gateway decides, or that end its process; by the others a worker leaves or comes back. */
+const TAKEN_FOR_DEAD = ['silent', 'hung', 'exited']
+
+/**
+ * @param {import('../../chaos/metrics.mjs').Samples} samples
+ * @param {string} cause
+ */
+function lostTo(samples, cause) {
+  return [...samples].reduce((sum, [key, value]) => (key.startsWith('easel_workers_lost_total{') && key.includes(`cause="${cause}"`) ? sum + value : sum), 0)
+}
+
 /**
  * Starts a gateway, attacks it while the prober asks it how it is, and ends it.
  *
@@ -54,7 +65,7 @@ export async function attacked(name, { kills = 0, headers = {}, ...start }, atta
     const prober = new Prober({ url: gateway.url, pid: gateway.pid, guardMib: GUARD_MIB })
     const { rows, probed } = await probedWhile(prober, () => attack({ gateway, prober, restMib: gateway.rss() }))
     const died = gateway.ended() ? `it ended with ${gateway.status()}` : undefined
-    const workersLost = Math.max(0, total(probed.last, 'easel_workers_lost_total') - kills)
+    const workersLost = Math.max(0, TAKEN_FOR_DEAD.reduce((sum, cause) => sum + lostTo(probed.last, cause), 0) - kills)
     return { rows, watched: [{ name, probed, died: probed.guarded ? `it took more than ${GUARD_MIB} MiB` : died, workersLost }] }
   } finally {
     await gateway.stop()
@@ -68,10 +79,14 @@ export async function attacked(name, { kills = 0, headers = {}, ...start }, atta
 async function probedWhile(prober, attack) {
   try {
     await prober.asks
+    giveWay(PRIORITY.attacker)
     return { rows: await attack(), probed: await prober.stop() }
   } catch (error) {
     await prober.stop()
     throw error
+  } finally {
+    // What is started next starts as usual.
+    giveWay(PRIORITY.usual)
   }
 }
 

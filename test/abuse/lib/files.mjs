@@ -35,10 +35,24 @@ export function wideJson(bytes) {
  * A PNG whose text chunk `easel` inflates to what is given.
  *
  * @param {Buffer} text
+ * @param {number} [times] how often it has the chunk
  */
-export function pngBomb(text) {
+export function pngBomb(text, times = 1) {
   const head = Buffer.from('easel\0\u0001\0\0\0', 'latin1')
-  return Buffer.concat([PNG_SIGNATURE, IHDR, chunk('iTXt', Buffer.concat([head, deflateSync(text, { level: 9 })])), IDAT, IEND])
+  const one = chunk('iTXt', Buffer.concat([head, deflateSync(text, { level: 9 })]))
+  return Buffer.concat([PNG_SIGNATURE, IHDR, Buffer.alloc(one.length * times, one), IDAT, IEND])
+}
+
+/**
+ * The beginning of a PNG of so many bytes: all that is still to come is the data of one chunk.
+ *
+ * @param {'IDAT' | 'iTXt'} type
+ * @param {number} bytes
+ */
+export function pngStart(type, bytes) {
+  const length = Buffer.alloc(4)
+  length.writeUInt32BE(bytes - PNG_SIGNATURE.length - IHDR.length - 12 - IEND.length)
+  return Buffer.concat([PNG_SIGNATURE, IHDR, length, Buffer.from(type === 'iTXt' ? 'iTXteasel\0\0\0\0\0' : type, 'latin1')])
 }
 
 /**

@@ -11,7 +11,7 @@ export const BUDGET_MIB = 256
 export const PEAK_MIB = 640
 
 /** Most memory beyond that of a fresh gateway which may still be in use when an attack is over, in MiB. */
-export const LEFT_MIB = 200
+export const LEFT_MIB = 256
 
 /** Seconds that a client may leave its answer unread, where the gateway knows SEND_TIMEOUT. Its default is longer. */
 export const SEND_TIMEOUT_S = 3

@@ -3,6 +3,7 @@
 import { Agent, get } from 'node:http'
 import { lawGap, scrape } from '../../chaos/metrics.mjs'
 import { residentMib } from '../../chaos/processes.mjs'
+import { giveWay, PRIORITY } from './priority.mjs'
 import { peakMib, signal } from './proc.mjs'
 
 const TICK_MS = 50
@@ -14,6 +15,7 @@ const PATIENCE_MS = 15_000
 
 const [url = '', ...numbers] = process.argv.slice(2)
 const [pid = 0, guardMib = 0] = numbers.map(Number)
+giveWay(PRIORITY.prober)
 const kept = new Agent({ keepAlive: true, maxSockets: 1 })
 
 /** @type {import('./prober.mjs').Probed} */

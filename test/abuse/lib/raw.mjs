@@ -5,6 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 
 /** As much of an answer is kept as its head and an error's body take, in bytes. */
 const MOST = 65_536
+/** How an answer ends that does not say its length. */
+const LAST_CHUNK = '0\r\n\r\n'
 const PIECE = Buffer.alloc(2 ** 20, 0x20)
 
 /** A connection that is written to as it pleases, and that reads only when it is told to. */
@@ -13,6 +15,8 @@ export class RawClient {
   received = 0
   /** How they begin. */
   start = Buffer.alloc(0)
+  /** The last of them, as far as it matters. */
+  #end = ''
   /** Whether the connection is gone, by whomever. */
   isClosed = false
   /** When it went, on the clock of `performance`. @type {number | undefined} */
@@ -42,17 +46,18 @@ export class RawClient {
     return Number(/^HTTP\/1\.1 (\d{3})/.exec(this.start.toString('latin1'))?.[1] ?? 0)
   }
 
-  /** Whether all of an answer that says its length has come. */
+  /** Whether all of an answer has come. */
   get whole() {
     const text = this.start.toString('latin1')
     const head = text.indexOf('\r\n\r\n')
     const length = /^content-length: (\d+)/im.exec(text.slice(0, head))?.[1]
     if (head === -1) return false
-    return length === undefined ? text.includes('0\r\n\r\n') : this.received >= head + 4 + Number(length)
+    return length === undefined ? this.#end === LAST_CHUNK : this.received >= head + 4 + Number(length)
   }
 
   read() {
     this.socket.on('data', (chunk) => {
+      this.#end = (this.#end + chunk.toString('latin1', Math.max(0, chunk.length - LAST_CHUNK.length))).slice(-LAST_CHUNK.length)
       if (this.start.length < MOST) this.start = Buffer.concat([this.start, chunk.subarray(0, MOST - this.start.length)])
       this.received += chunk.length
     })
@@ -64,6 +69,7 @@ export class RawClient {
     const first = new Promise((resolve) => this.socket.once('data', (chunk) => {
       this.socket.pause()
       this.start = chunk.subarray(0, MOST)
+      this.#end = chunk.toString('latin1', Math.max(0, chunk.length - LAST_CHUNK.length))
       this.received += chunk.length
       resolve(undefined)
     }))
