@@ -2,17 +2,15 @@ import accepts from '@fastify/accepts'
 import cors from '@fastify/cors'
 import sensible from '@fastify/sensible'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
-import Fastify, { LogController, type FastifyBaseLogger, type FastifyInstance } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import type { KeyFile } from './access/key-file.js'
 import type { Engine } from './engine/engine.js'
 import type { MemoryBudget } from './memory.js'
 import type { Metrics } from './metrics.js'
 import { accessPlugin } from './plugins/access.js'
-import { answerClientError } from './plugins/client-errors.js'
-import { answerError, errorsPlugin } from './plugins/errors.js'
+import { type BaseOptions, createBase } from './plugins/base.js'
+import { jsonBodyPlugin } from './plugins/json-body.js'
 import { openApiPlugin } from './plugins/openapi.js'
-import { requestLogPlugin } from './plugins/request-log.js'
-import { requestIdOf, requestIdPlugin } from './plugins/request-id.js'
 import { tracingPlugin } from './plugins/tracing.js'
 import { uploadsPlugin } from './plugins/uploads.js'
 import { answerHeaderSchemas } from './routes/answers/headers.js'
@@ -26,14 +24,16 @@ import { commonHeaders, ErrorResponse } from './schemas/error.js'
 import { HealthResponse } from './schemas/health.js'
 import type { Defaults } from './service/resolve.js'
 import type { ImageService } from './service/service.js'
-import { cutSlowReaders } from './slow-readers.js'
 import type { Tracing } from './tracing/tracing.js'
 import { pagePlugin } from './webapp/page-plugin.js'
 
 /** Headers that a page of another origin may read. */
 const EXPOSED_HEADERS = [...Object.keys({ ...commonHeaders, ...answerHeaderSchemas }), 'retry-after']
 
-export interface AppParts {
+/** Methods of our routes. The plugin's own list has no DELETE, by which a page cancels. */
+const METHODS = ['GET', 'HEAD', 'POST', 'DELETE']
+
+export interface AppParts extends BaseOptions {
   engine: Engine
   service: ImageService
   defaults: Defaults
@@ -41,19 +41,13 @@ export interface AppParts {
   /** Keys that requests for images must come with; undefined for none. */
   keys: KeyFile | undefined
   tracing: Tracing
-  log: FastifyBaseLogger
-  logPrompts: boolean
-  /** bytes */
-  bodyLimit: number
-  /** ms that a client has to send its request */
-  receiveTimeout: number
-  /** ms in which a client must read a part of its answer (`cutSlowReaders`) */
-  sendTimeout: number
   memory: MemoryBudget
   /** Whether answers carry the recipe with its prompts. */
   withRecipe: boolean
   /** Origins whose pages may call the service. */
   corsOrigins: readonly string[]
+  /** Whether /v1 takes a size that is not offered for the nearest one. */
+  snapSizes: boolean
   /** Whether probes and metrics are here, or on a port of their own (`buildAdminApp`). */
   withAdmin: boolean
   version: string
@@ -61,10 +55,10 @@ export interface AppParts {
 
 /** Puts the HTTP application together. It never listens: that is main's, and a test's, to do. */
 export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
-  const { engine, service, defaults, keys, tracing, withRecipe, corsOrigins, withAdmin, version } = parts
-  const app = await createBase(parts)
-  if (corsOrigins.length > 0) await app.register(cors, { origin: [...corsOrigins], exposedHeaders: EXPOSED_HEADERS })
-  await app.register(openApiPlugin, { version })
+  const { engine, service, defaults, keys, tracing, withRecipe, corsOrigins, snapSizes, withAdmin, version } = parts
+  const app = await createApp(parts)
+  if (corsOrigins.length > 0) await app.register(cors, { origin: [...corsOrigins], methods: METHODS, exposedHeaders: EXPOSED_HEADERS })
+  await app.register(openApiPlugin, { version, engine })
 
   await app.register(async (scope) => {
     await scope.register(tracingPlugin, { tracing })
@@ -72,7 +66,7 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
     await scope.register(generateRoute, { service, withRecipe })
     await scope.register(requestRoutes, { service })
     await scope.register(recipeRoute, { engine, defaults, version })
-    await scope.register(openAiRoutes, { prefix: '/v1', engine, service, defaults, withRecipe })
+    await scope.register(openAiRoutes, { prefix: '/v1', engine, service, defaults, withRecipe, snapSizes })
   })
   await app.register(healthRoute, { engine, service, defaults, version })
   if (withAdmin) await registerAdmin(app, parts)
@@ -82,7 +76,7 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
 
 /** The application of the second port: /health again, the probes and the metrics, and nothing for users. */
 export async function buildAdminApp(parts: AppParts): Promise<FastifyInstance> {
-  const app = await createBase(parts)
+  const app = await createApp(parts)
   app.addSchema(HealthResponse)
   app.addSchema(ErrorResponse)
   await app.register(healthRoute, parts)
@@ -95,34 +89,12 @@ async function registerAdmin(app: FastifyInstance, { engine, metrics }: AppParts
   await app.register(metricsRoute, { registry: metrics.registry })
 }
 
-/** What both applications have in common: limits, ids, logs, errors. */
-async function createBase({ log, bodyLimit, receiveTimeout, sendTimeout, logPrompts, memory, metrics }: AppParts): Promise<FastifyInstance> {
-  const app = Fastify({
-    loggerInstance: log,
-    bodyLimit,
-    genReqId: requestIdOf,
-    logController: new LogController({ requestIdLogLabel: 'requestId', disableRequestLogging: true }),
-    // A client has this long to send its request; how long an answer may take is the service's to say.
-    requestTimeout: receiveTimeout,
-    // Node takes the longer one of these two for the whole request, and looks every 30 s by default.
-    http: { headersTimeout: receiveTimeout, connectionsCheckingInterval: Math.ceil(receiveTimeout / 4) },
-    forceCloseConnections: 'idle',
-    clientErrorHandler: answerClientError,
-    frameworkErrors: (error, request, reply) => void answerError(error, request, reply),
-    // A request's id is at most 128 characters; a longer one is told so by the schema.
-    routerOptions: { maxParamLength: 1024 },
-    // Strict: "7" is no number, and an unknown field is a mistake that the client wants to hear about.
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } }
-  }).withTypeProvider<TypeBoxTypeProvider>()
-  cutSlowReaders(app.server, sendTimeout, (remote) => {
-    metrics.slowReader()
-    log.info({ remote }, 'cut a client off that did not read its answer (SEND_TIMEOUT)')
-  })
-  await app.register(uploadsPlugin, { memory })
+/** What both applications have in common. */
+async function createApp(parts: AppParts): Promise<FastifyInstance> {
+  const app = (await createBase(parts)).withTypeProvider<TypeBoxTypeProvider>()
+  await app.register(uploadsPlugin, { memory: parts.memory })
+  await app.register(jsonBodyPlugin)
   await app.register(sensible)
   await app.register(accepts)
-  await app.register(requestIdPlugin)
-  await app.register(requestLogPlugin, { logPrompts })
-  await app.register(errorsPlugin)
   return app
 }

@@ -1,10 +1,11 @@
 import { existsSync } from 'node:fs'
 import { tmpdir, totalmem } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { budgetWithin, MemoryBudget, type Part } from './memory.js'
 import { modelFolder } from './model-folder.js'
 import { ConfigError, flag, type Option, type OptionValues, helpText, number, oneOf, optional, parseNumber, readOptions, text } from './options.js'
+import { freshSocketPath } from './socket-path.js'
 
 /** The folder that holds package.json, models/ and python-worker/. */
 export const packageRoot = fileURLToPath(new URL('..', import.meta.url))
@@ -28,8 +29,8 @@ export const options = {
 
   model: text('MODEL', join(packageRoot, 'models/demo'), 'Folder of the model, as diffusers lays it out. The gateway reads its two tokenizers, a worker that it starts reads all of it. `npm start` also takes org/name or org/name@revision of the Hugging Face hub, and fetches it into .cache/models.'),
   worker: oneOf('WORKER', ['spawn', 'connect'], 'spawn', 'spawn: the gateway starts and restarts its workers. connect: workers are started by someone else and connect to WORKER_ENDPOINT.'),
-  workers: number('WORKERS', 1, { min: 1, max: 64, ...whole }, 'How many workers to start (WORKER=spawn). One worker drives all chips of the host.'),
-  workerEndpoint: text('WORKER_ENDPOINT', '', 'ZeroMQ address that the gateway binds for its workers: ipc://PATH, or tcp://HOST:PORT on loopback or with CURVE_SECRET_KEY. Empty: a fresh ipc socket in the temporary folder (WORKER=spawn only).'),
+  workers: number('WORKERS', 1, { min: 1, max: 64, ...whole }, 'How many workers there should be: to start (WORKER=spawn), or that others start (WORKER=connect, where it is only for metrics and alerts). One worker drives all chips of the host.'),
+  workerEndpoint: text('WORKER_ENDPOINT', '', 'ZeroMQ address that the gateway binds for its workers: ipc://PATH, or tcp://HOST:PORT on loopback or with CURVE_SECRET_KEY. A socket file has mode 0600, so workers run as the gateway\'s user; one that a killed gateway left behind is replaced, nothing else is. Empty: a fresh ipc socket in the temporary folder (WORKER=spawn only).'),
   curveSecretKey: optional({ env: 'CURVE_SECRET_KEY', value: 'z85', doc: 'CURVE secret key of the gateway (40 characters of Z85); its public half is what workers are given.', parse: parseZ85 }),
   engine: oneOf('ENGINE', ['sdxl', 'fake'], 'sdxl', 'Engine of the workers to start: sdxl, or fake (computed pictures, for tests and benchmarks).'),
   python: optional({ env: 'PYTHON', value: 'path', doc: "Python that runs the workers to start. Default: the one of `npm run setup` (python-worker/.venv), else python3 from the PATH.", parse: (value: string) => value }),
@@ -55,12 +56,15 @@ export const options = {
   memoryBudget: optional({ env: 'MEMORY_BUDGET', value: 'bytes', doc: 'Most bytes that the gateway holds for its clients: an eighth of them for request bodies, a quarter for answers to retries, the rest for pixels, files and answers that are being read. More is refused with 503 MEMORY_FULL. Default: half of what the memory limit of the container (else the memory of the machine) leaves beside 160 MiB, at most 2 GiB.', parse: (value: string) => parseNumber(value, { min: LEAST_BUDGET, max: 2 ** 40, ...whole }) }),
   idempotencyBytes: optional({ env: 'IDEMPOTENCY_BYTES', value: 'bytes', doc: 'Most bytes of such answers that are kept. Default: a quarter of MEMORY_BUDGET, which is the most.', parse: (value: string) => parseNumber(value, { min: 0, max: 2 ** 40, ...whole }) }),
   accessKeys: optional({ env: 'ACCESS_KEYS', value: 'file', doc: 'JSON file with the bearer keys that requests for images must come with, and their limits; it may change while the server runs (docs/access.md). Default: no keys.', parse: (value: string) => value }),
+  snapSizes: flag('SNAP_SIZES', false, 'Whether /v1 takes a size that is not offered for the nearest one that is, where it would refuse it: true or false.'),
   corsOrigins: { env: 'CORS_ORIGINS', doc: 'Origins whose web pages may call the service, separated by spaces. Empty: none but its own.', value: 'origins', fallback: [], parse: parseOrigins } as Option<string[]>,
-  bodyLimit: number('BODY_LIMIT', 65_536, { min: 1024, max: 104_857_600, ...whole }, 'Largest request body in bytes.'),
+  bodyLimit: number('BODY_LIMIT', 524_288, { min: 1024, max: 104_857_600, ...whole }, 'Largest request body in bytes. The longest prompts, however they are escaped, take 384 KB.'),
   receiveTimeout: number('RECEIVE_TIMEOUT', 30, seconds, 'Seconds that a client has to send its whole request.'),
+  keepAliveTimeout: number('KEEP_ALIVE_TIMEOUT', 620, seconds, "Seconds that a connection stays open without a request. More than the balancer in front keeps its own (Google's: 600 s), or it sends a request into a connection that closes, and answers 502."),
   sendTimeout: number('SEND_TIMEOUT', 30, seconds, 'Seconds in which a client must read 1 MiB of its answer, or all that is left of it; one that does not is cut off.'),
+  maxConnections: number('MAX_CONNECTIONS', 1024, { min: 1, max: 1_000_000, ...whole }, 'Most HTTP connections at a time. At one more, the one that has been idle the longest is closed; only when all have a request under way, the new one. Less where the limit of descriptors (ulimit -n) would leave workers too few. The port of ADMIN_PORT has 64 of its own.'),
   heartbeatInterval: number('HEARTBEAT_INTERVAL', 1, seconds, 'Seconds between heartbeats of a worker.'),
-  heartbeatTimeout: number('HEARTBEAT_TIMEOUT', 10, seconds, 'Seconds of silence after which a worker is taken for dead.'),
+  heartbeatTimeout: number('HEARTBEAT_TIMEOUT', 10, seconds, 'Seconds of silence after which a worker is taken for dead. Here and in STEP_TIMEOUT and START_TIMEOUT, time in which the gateway itself stood still does not count, and a worker may have up to two HEARTBEAT_INTERVALs more.'),
   stepTimeout: number('STEP_TIMEOUT', 120, seconds, 'Seconds without a finished step, while rows are in use, after which a worker is taken for hung.'),
   startTimeout: number('START_TIMEOUT', 3600, seconds, 'Seconds that a worker may take to load and compile before it says HELLO.'),
   restartBackoff: number('RESTART_BACKOFF', 0.5, seconds, 'Seconds before a dead worker is started again; doubled at each death in a row, up to 30.'),
@@ -106,9 +110,10 @@ function check(values: OptionValues<typeof options>): Config {
   let workerEndpoint = values.workerEndpoint
   if (workerEndpoint === '') {
     if (values.worker === 'connect') throw new ConfigError('WORKER=connect needs WORKER_ENDPOINT, the address that the workers connect to')
-    workerEndpoint = `ipc://${join(tmpdir(), `easel-${process.pid}.sock`)}`
+    workerEndpoint = `ipc://${freshSocketPath(tmpdir())}`
   }
   if (!/^(ipc|tcp):\/\/.+/.test(workerEndpoint)) throw new ConfigError(`WORKER_ENDPOINT=${JSON.stringify(workerEndpoint)}: must be ipc://PATH or tcp://HOST:PORT`)
+  if (workerEndpoint.startsWith('ipc://')) workerEndpoint = `ipc://${ipcPath(workerEndpoint.slice('ipc://'.length))}`
   if (workerEndpoint.startsWith('tcp:') && values.curveSecretKey === undefined && !/^tcp:\/\/(127\.|localhost:|\[::1\])/.test(workerEndpoint)) {
     throw new ConfigError(`WORKER_ENDPOINT=${workerEndpoint} leaves this machine, so CURVE_SECRET_KEY must be set (or use ipc:// or a loopback address)`)
   }
@@ -137,6 +142,12 @@ function checkMemory({ memoryBudget, idempotencyBytes, bodyLimit }: OptionValues
   check('IDEMPOTENCY_BYTES', idempotencyBytes, 'replays')
   check('BODY_LIMIT', bodyLimit, 'uploads')
   return total
+}
+
+/** Absolute: a worker that the gateway starts runs in another folder. */
+function ipcPath(path: string): string {
+  if (path.startsWith('@')) throw new ConfigError(`WORKER_ENDPOINT=ipc://${path}: an abstract socket has no owner and no mode, so any user of this machine could connect; give the path of a file`)
+  return resolve(path)
 }
 
 function defaultPython(): string {

@@ -19,6 +19,7 @@ export const catalogue = {
   REQUEST_TIMEOUT: { status: 408, summary: 'The request did not come whole within its time.' },
   BODY_TOO_LARGE: { status: 413, summary: 'The body is over the limit.' },
   UNSUPPORTED_MEDIA_TYPE: { status: 415, summary: 'The body has another media type than the route takes.' },
+  EXPECTATION_FAILED: { status: 417, summary: 'The server does not do what Expect asks for.' },
   IDEMPOTENCY_KEY_REUSED: { status: 422, summary: 'The idempotency key came before with another body.' },
   NO_RECIPE: { status: 422, summary: 'The image does not carry a recipe of Easel.' },
   QUEUE_FULL: { status: 429, summary: 'The queue is full.' },
@@ -44,6 +45,8 @@ export interface ErrorDetails {
   field?: string
   /** Seconds after which a retry has a chance. */
   retryAfter?: number
+  /** Whether it is how an accepted request ended, and no refusal. */
+  ofAccepted?: boolean
   cause?: unknown
 }
 
@@ -52,6 +55,7 @@ export class EaselError extends Error {
   readonly code: ErrorCode
   readonly field: string | undefined
   readonly retryAfter: number | undefined
+  readonly ofAccepted: boolean
 
   constructor(code: ErrorCode, message: string = catalogue[code].summary, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause })
@@ -59,6 +63,7 @@ export class EaselError extends Error {
     this.code = code
     this.field = details.field
     this.retryAfter = details.retryAfter
+    this.ofAccepted = details.ofAccepted ?? false
   }
 
   get statusCode(): number {

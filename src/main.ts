@@ -2,6 +2,7 @@
 import type { AddressInfo } from 'node:net'
 import { loadConfig } from './config.js'
 import { makeRoomForPictures } from './heap.js'
+import { addressesOf, listen } from './listen.js'
 import { createLog } from './log.js'
 import { cannotListen, cannotStart, closeOnSignal, settingsOrExit } from './process.js'
 import { createServer } from './server.js'
@@ -32,13 +33,10 @@ async function main(): Promise<void> {
     await server.close(0)
     cannotListen(PROGRAM, error, { host: config.host, port, portName })
   }
-  await server.app
-    .listen({ host: config.host, port: config.port, listenTextResolver: (address) => `listening on ${address}; ${next}` })
-    .catch(onFailure('PORT', config.port))
+  const addresses = await addressesOf(config.host)
+  await listen(server.app, { addresses, port: config.port, listenTextResolver: (address) => `listening on ${address}; ${next}` }).catch(onFailure('PORT', config.port))
   if (server.admin !== undefined && config.adminPort !== undefined) {
-    await server.admin
-      .listen({ host: config.host, port: config.adminPort, listenTextResolver: (address) => `health and metrics on ${address}` })
-      .catch(onFailure('ADMIN_PORT', config.adminPort))
+    await listen(server.admin, { addresses, port: config.adminPort, listenTextResolver: (address) => `health and metrics on ${address}` }).catch(onFailure('ADMIN_PORT', config.adminPort))
   }
   const { port } = server.app.server.address() as AddressInfo
   const address = `http://${config.host === '0.0.0.0' ? 'localhost' : config.host}:${port}`

@@ -1,28 +1,37 @@
+import type { Logger } from 'pino'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
+import type { Connections } from './connections.js'
 import type { Engine } from './engine/engine.js'
 import type { EngineObserver } from './engine/events.js'
 import type { Heartbeat } from './engine/protocol.js'
+import type { ErrorCode } from './errors.js'
 import { type MemoryBudget, PARTS } from './memory.js'
 import type { ConnectedWorker } from './engine/registry.js'
+import { linesDropped } from './log.js'
 import type { ServiceObserver, ImageService } from './service/service.js'
 import { OUTCOMES } from './service/ledger.js'
 
 /** Seconds: from a PNG's milliseconds to a long queue. */
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300]
 
+interface WatchedParts {
+  engine: Engine
+  service: ImageService
+  /** Those of the first port. */
+  connections: Connections
+  memory: MemoryBudget
+  log: Logger
+}
+
 export interface Metrics {
   registry: Registry
   observer: EngineObserver & ServiceObserver
   /** Adds what is read from the running parts at each scrape. To be called once. */
-  watch: (parts: Watched) => void
+  watch: (parts: WatchedParts) => void
   /** A client that did not read its answer was cut off. */
   slowReader: () => void
-}
-
-interface Watched {
-  engine: Engine
-  service: ImageService
-  memory: MemoryBudget
+  /** A request was refused. */
+  refused: (code: ErrorCode) => void
 }
 
 /** Creates the metrics that docs/metrics.md describes. Names and labels are stable. */
@@ -42,7 +51,7 @@ export function createMetrics(): Metrics {
   const images = counter('easel_images_total', 'Images made.')
   const pixels = counter('easel_pixels_total', 'Pixels made.')
   const fileBytes = counter('easel_image_bytes_total', 'Bytes of the image files made.', ['format'])
-  const refused = counter('easel_requests_refused_total', 'Requests refused at the door, by error code.', ['code'])
+  const refused = counter('easel_requests_refused_total', 'Requests that were refused, by error code.', ['code'])
   const byKey = counter('easel_key_requests_total', 'Accepted requests that ended, by the name of their access key.', ['key', 'outcome'])
   const repeated = counter('easel_idempotent_requests_total', 'Requests answered by an earlier one with the same key: joined while it ran, or replayed after.', ['result'])
   const replays = counter('easel_replays_total', 'Requests given to a worker again.')
@@ -63,7 +72,6 @@ export function createMetrics(): Metrics {
       images.inc()
       pixels.inc(width * height)
     },
-    refused: ({ code }) => refused.inc({ code }),
     repeated: (result) => repeated.inc({ result }),
     queueWait: (seconds) => queueWait.observe(seconds),
     step: (worker, seconds) => step.observe({ worker }, seconds),
@@ -75,7 +83,7 @@ export function createMetrics(): Metrics {
     restart: (worker) => restarts.inc({ worker }),
     malformed: (reason) => malformed.inc({ reason })
   }
-  return { registry, observer, watch: (parts) => watch(registry, parts), slowReader: () => slow.inc() }
+  return { registry, observer, watch: (parts) => watch(registry, parts), slowReader: () => slow.inc(), refused: (code) => refused.inc({ code }) }
 }
 
 type DeviceMemory = Heartbeat['memory'][number]
@@ -87,7 +95,7 @@ type Sample = [labels: Record<string, string>, value: number]
  * Numbers that someone else keeps, read at the scrape. prom-client calls every `collect` in one synchronous pass, so
  * that what is read fits together: the conservation law holds at any scrape.
  */
-function watch(registry: Registry, { engine, service, memory }: Watched): void {
+function watch(registry: Registry, { engine, service, memory, connections, log }: WatchedParts): void {
   const registers = [registry]
   const { ledger } = service
   const gauge = (name: string, help: string, labelNames: string[], samples: () => Sample[]) =>
@@ -95,7 +103,10 @@ function watch(registry: Registry, { engine, service, memory }: Watched): void {
       name, help, labelNames, registers,
       collect() {
         this.reset()
-        for (const [labels, value] of samples()) this.set(labels, value)
+        const all = samples()
+        // Without labels, reset leaves a sample of 0, which would be a claim.
+        if (all.length === 0 && labelNames.length === 0) this.remove()
+        for (const [labels, value] of all) this.set(labels, value)
       }
     })
   const total = (name: string, help: string, labelNames: string[], samples: () => Sample[]) =>
@@ -114,13 +125,22 @@ function watch(registry: Registry, { engine, service, memory }: Watched): void {
   total('easel_requests_total', 'Accepted requests that ended, by outcome.', ['outcome'], () => OUTCOMES.map((outcome) => [{ outcome }, ledger.ended[outcome]]))
   gauge('easel_requests_in_flight', 'Requests accepted and not ended.', [], single(() => ledger.inFlight))
   gauge('easel_queue_depth', 'Requests that wait for a worker.', [], single(() => engine.state.queued))
+  gauge('easel_backlog_seconds', 'Seconds until the workers have done all that is accepted; no sample while no step was measured lately.', [], () => {
+    const seconds = engine.backlogSeconds
+    return seconds === undefined ? [] : [[{}, seconds]]
+  })
   gauge('easel_idempotency_keys', 'Requests that are known by their idempotency key.', [], single(() => service.keysKnown))
   gauge('easel_clients', 'Clients that wait for a request, read its answer, or watch it.', [], single(() => service.clients))
   gauge('easel_memory_bytes', 'Bytes held for clients, by what they are.', ['part'], () => PARTS.map((part) => [{ part }, memory.used(part)]))
   gauge('easel_memory_limit_bytes', 'Most bytes that a part may hold; pixels, files and answers share one limit.', ['part'], () => PARTS.map((part) => [{ part }, memory.most(part)]))
   gauge('easel_queue_limit', 'Most requests in flight.', [], single(() => service.queueLimit))
   gauge('easel_workers_ready', 'Workers that are connected and alive.', [], single(() => engine.state.workers.length))
-  gauge('easel_workers_expected', 'Workers there should be.', [], single(() => engine.state.workersExpected))
+  total('easel_log_lines_dropped_total', 'Log lines that could not be written.', [], single(() => linesDropped(log)))
+  gauge('easel_workers_expected', 'Workers there should be (WORKERS).', [], single(() => engine.state.workersExpected))
+
+  gauge('easel_connections', 'HTTP connections, by whether a request is under way.', ['state'], () => [[{ state: 'idle' }, connections.idle], [{ state: 'busy' }, connections.busy]])
+  gauge('easel_connections_limit', 'Most HTTP connections at a time.', [], single(() => connections.limit))
+  total('easel_connections_closed_total', 'HTTP connections closed for want of room: idle ones for newer ones, or new ones because all were busy (full).', ['reason'], () => [[{ reason: 'idle' }, connections.closed.idle], [{ reason: 'full' }, connections.closed.full]])
 
   gauge('easel_rows', 'Rows that one step of the worker holds; each size has as many of its own.', ['worker'], perWorker(({ hello }) => hello.rows))
   total('easel_steps_total', 'Denoising steps since the worker started.', ['worker'], perWorker(({ heartbeat }) => heartbeat?.steps_total ?? 0))

@@ -1,8 +1,12 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { ConfigError, HelpRequested, VersionRequested } from './options.js'
 import { readVersion } from './version.js'
+
+/** How long the last log lines may take to be written, in ms: nobody may be reading them. */
+const LAST_LINES_MS = 500
 
 /** Loads a program's settings, or ends it: with its help or version when that was asked for, else with a line that names the setting at fault. */
 export function settingsOrExit<T>(program: string, load: () => T): T {
@@ -74,7 +78,7 @@ export function closeOnSignal({ log, drainTimeout, margin, close }: Closing): vo
       asked ??= -Infinity
     }
     await close(err ? 0 : drainMs)
-    log.flush()
+    await Promise.race([new Promise<void>((resolve) => log.flush(() => resolve())), sleep(LAST_LINES_MS)])
   })
   for (const name of ENDING) {
     process.on(name, (signal) => {

@@ -5,6 +5,8 @@ import type { Logger } from 'pino'
 import { KeyFile } from './access/key-file.js'
 import { type AppParts, buildAdminApp, buildApp } from './app.js'
 import { type Config, packageRoot } from './config.js'
+import { Connections } from './connections.js'
+import { connectionRoom } from './descriptors.js'
 import { Engine, type EngineOptions } from './engine/engine.js'
 import { ImageEncoder } from './image/encoder.js'
 import { MemoryBudget } from './memory.js'
@@ -32,6 +34,13 @@ const DRAIN_POLL_MS = 20
 /** How long the last answers may take to be sent when all is over, in ms. */
 const LAST_ANSWERS_MS = 2000
 
+/** Descriptors that are not for the first port's connections: our own, files, and what each worker takes (three pipes, its socket, and more while it starts). */
+const OWN_DESCRIPTORS = 64
+const WORKER_DESCRIPTORS = 8
+
+/** Connections to the port of probes and metrics. */
+const ADMIN_CONNECTIONS = 64
+
 /** Builds the parts from the settings and joins them. Workers start at once and are ready later. */
 export async function createServer(config: Config, log: Logger): Promise<Server> {
   const version = readVersion()
@@ -40,6 +49,8 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
   const tokenizers = await SdxlTokenizers.fromModelFolder(config.model)
   const metrics = createMetrics()
   const memory = new MemoryBudget(config.memoryBudget)
+  const reserve = OWN_DESCRIPTORS + WORKER_DESCRIPTORS * config.workers + (config.adminPort === undefined ? 0 : ADMIN_CONNECTIONS)
+  const connections = new Connections(connectionRoom(config.maxConnections, reserve, log))
   const engine = await Engine.open({
     endpoint: config.workerEndpoint,
     curveSecretKey: config.curveSecretKey,
@@ -48,6 +59,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     heartbeatInterval: config.heartbeatInterval * 1000,
     heartbeatTimeout: config.heartbeatTimeout * 1000,
     stepTimeout: config.stepTimeout * 1000,
+    workersExpected: config.workers,
     spawn: config.worker === 'spawn' ? spawnOptions(config) : undefined,
     log,
     observer: metrics.observer
@@ -68,7 +80,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     version,
     observer: metrics.observer
   })
-  metrics.watch({ engine, service, memory })
+  metrics.watch({ engine, service, memory, connections, log })
   const parts: AppParts = {
     engine,
     service,
@@ -80,15 +92,20 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     logPrompts: config.logPrompts,
     bodyLimit: config.bodyLimit,
     receiveTimeout: config.receiveTimeout * 1000,
+    keepAliveTimeout: config.keepAliveTimeout * 1000,
     sendTimeout: config.sendTimeout * 1000,
+    onSlowReader: metrics.slowReader,
+    onRefused: metrics.refused,
     memory,
+    connections,
     withRecipe: config.embedRecipe,
     corsOrigins: config.corsOrigins,
+    snapSizes: config.snapSizes,
     withAdmin: config.adminPort === undefined,
     version
   }
   const app = await buildApp(parts)
-  const admin = config.adminPort === undefined ? undefined : await buildAdminApp(parts)
+  const admin = config.adminPort === undefined ? undefined : await buildAdminApp({ ...parts, connections: new Connections(ADMIN_CONNECTIONS) })
 
   return {
     app,

@@ -1,6 +1,6 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { ConfigError, flagOf, help, HelpRequested, loadConfig, options, VersionRequested } from '../src/config.js'
 
@@ -48,6 +48,7 @@ describe('loadConfig', () => {
     [['--prot', '1'], {}, /--prot.*--help/],
     [[], { WORKER: 'connect' }, /needs WORKER_ENDPOINT/],
     [[], { WORKER_ENDPOINT: 'http://x' }, /must be ipc/],
+    [[], { WORKER_ENDPOINT: 'ipc://@worker' }, /WORKER_ENDPOINT=ipc:\/\/@worker: an abstract socket has no owner/],
     [[], { WORKER_ENDPOINT: 'tcp://0.0.0.0:5555' }, /CURVE_SECRET_KEY must be set/],
     [[], { CURVE_SECRET_KEY: 'short' }, /40 characters/],
     [[], { MODEL: 'owner/model@main' }, /easel_worker.fetch owner\/model@main --to FOLDER/],
@@ -56,6 +57,13 @@ describe('loadConfig', () => {
   ])('says what is wrong with %j %j', (argv, env, message) => {
     expect(() => loadConfig(argv, env)).toThrow(ConfigError)
     expect(() => loadConfig(argv, env)).toThrow(message)
+  })
+
+  it("gives a worker's socket its absolute path, or one that no other gateway has", () => {
+    expect(loadConfig([], { WORKER_ENDPOINT: 'ipc://worker.sock' }).workerEndpoint).toBe(`ipc://${resolve('worker.sock')}`)
+    const [first, second] = [loadConfig([], {}), loadConfig([], {})].map(({ workerEndpoint }) => workerEndpoint)
+    expect(first).toMatch(/^ipc:\/\/\/.*\/easel-[0-9a-f]{12}\.sock$/)
+    expect(second).not.toBe(first)
   })
 
   it('lets a worker on loopback connect without keys, and one from elsewhere with', () => {

@@ -105,3 +105,35 @@ describe('/docs', () => {
     expect(await response.text()).not.toMatch(/(src|href)="(https?:)?\/\//)
   })
 })
+
+describe('for generators of clients', () => {
+  it('every operation has a name of its own', () => {
+    const names = Object.values(paths).flatMap((methods) => Object.values(methods).map((operation) => (operation as { operationId?: string }).operationId))
+    expect(names).not.toContain(undefined)
+    expect(new Set(names).size).toBe(names.length)
+  })
+
+  it('the first answer of POST /generate is bytes, and can be asked for', async () => {
+    const content = paths['/generate']!['post']!.responses['200']!.content!
+    expect(Object.keys(content)[0]).toBe('application/octet-stream')
+    expect(content['application/octet-stream']!.schema).toEqual({ type: 'string', format: 'binary' })
+    const answer = await fetch(`${server.url}/generate`, { method: 'POST', headers: { 'content-type': 'application/json', accept: 'application/octet-stream' }, body: '{"prompt":"x"}' })
+    expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'image/png'])
+    const recipe = await fetch(`${server.url}/recipe`, { method: 'POST', headers: { 'content-type': 'application/octet-stream' }, body: await answer.arrayBuffer() })
+    expect(recipe.status).toBe(200)
+  })
+
+  it('no request is wider than what the workers take', async () => {
+    const { components } = (await (await fetch(`${server.url}/openapi.json`)).json()) as { components: { schemas: Record<string, { properties: Record<string, { maximum?: number; enum?: unknown[] }> }> } }
+    const { limits, schedulers } = server.engine.capabilities!
+    for (const [schema, images] of [['GenerateRequest', 'num_images'], ['OpenAiImagesRequest', 'n']] as const) {
+      const { properties } = components.schemas[schema]!
+      expect(properties['num_inference_steps']!.maximum).toBe(Math.min(1000, limits.max_steps))
+      expect(properties['guidance_scale']!.maximum).toBe(limits.max_guidance_scale)
+      expect(properties[images]!.maximum).toBe(limits.max_images)
+      expect(properties['scheduler']!.enum).toEqual(expect.arrayContaining(schedulers))
+    }
+    const body = { prompt: 'x', num_inference_steps: components.schemas['GenerateRequest']!.properties['num_inference_steps']!.maximum! + 1 }
+    expect((await fetch(`${server.url}/generate`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })).status).toBe(400)
+  })
+})

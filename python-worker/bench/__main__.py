@@ -17,7 +17,7 @@ from easel_worker.exit_status import ExitStatus
 from easel_worker.logs import Logger
 from easel_worker.loop import Loop
 from easel_worker.mailbox import Mailbox
-from easel_worker.signals import exit_with_parent
+from easel_worker.parent import exit_with_parent
 from easel_worker.transport import Address, Transport
 from easel_worker.vitals import Vitals
 
@@ -32,7 +32,7 @@ def main() -> None:
     config = load(rest, os.environ)
     log = Logger(config.log_level, worker=config.name, pid=os.getpid())
     if config.exit_with_parent:
-        exit_with_parent(log)
+        exit_with_parent()
     sys.exit(_serve(ours, config, log))
 
 

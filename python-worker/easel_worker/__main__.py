@@ -3,19 +3,22 @@
 import faulthandler
 import os
 import sys
-import threading
 from dataclasses import replace
 
 from easel_worker import engines, jobs
+from easel_worker.captured import capture
 from easel_worker.config import Config, load
-from easel_worker.engine import COMPILING, READING, Engine
+from easel_worker.ending import end_process
+from easel_worker.engine import Engine
 from easel_worker.exit_status import ExitStatus
 from easel_worker.failures import did_not_start
-from easel_worker.logs import Logger, capture
+from easel_worker.log_writer import STDERR
+from easel_worker.logs import Logger
 from easel_worker.loop import Loop
 from easel_worker.mailbox import Leave, Mailbox
+from easel_worker.parent import exit_with_parent
 from easel_worker.protocol import Heartbeat, Hello
-from easel_worker.signals import Signals, exit_with_parent
+from easel_worker.signals import Signals
 from easel_worker.timeline import Timeline
 from easel_worker.transport import Address, CurveKeys, Transport
 from easel_worker.vitals import Vitals
@@ -24,25 +27,34 @@ from easel_worker.watchdog import Watchdog
 
 def main() -> None:
     """Run a worker, and end the process with its status."""
+    _open_standard_descriptors()
     timeline = Timeline()
     timeline.add("interpreter and imports", 0.0)
     config = load(sys.argv[1:], os.environ)
+    if config.exit_with_parent:
+        exit_with_parent()
     log = Logger(config.log_level, worker=config.name, pid=os.getpid())
     capture(log)
-    faulthandler.enable()  # a crash in native code leaves the stacks behind, as plain text
+    # A crash in native code leaves the stacks behind, as plain text.
+    faulthandler.enable(file=STDERR)
     signals = Signals(log, config.drain_grace_s)
-    if config.exit_with_parent:
-        exit_with_parent(log)
-    _exit(_run(config, log, signals, timeline))
+    status = ExitStatus.FAILED
+    try:
+        status = _run(config, log, signals, timeline)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it ends the process
+        log.fatal("the worker failed", err=error)
+    finally:
+        end_process(status, log)
 
 
-def _exit(status: ExitStatus) -> None:
-    """End the process, without waiting for what is still being read or compiled."""
-    if any(thread.name.startswith((READING, COMPILING)) for thread in threading.enumerate()):
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)  # nothing else stops a thread that is inside of a compiler
-    sys.exit(status)
+def _open_standard_descriptors() -> None:
+    """Open /dev/null in the place of each standard descriptor that is closed.
+
+    The next socket or file would get its number otherwise, and so the log's lines.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= STDERR:
+        pass
+    os.close(descriptor)
 
 
 def _run(config: Config, log: Logger, signals: Signals, timeline: Timeline) -> ExitStatus:

@@ -247,7 +247,8 @@ class Config:
             "--exit-with-parent",
             "EXIT_WITH_PARENT",
             options.switch,
-            "exit when standard input closes: for a worker that the gateway starts",
+            "exit when standard input closes, and on Linux when the process that started it dies: "
+            "for a worker that the gateway starts",
         ),
     ] = False
 

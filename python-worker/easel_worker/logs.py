@@ -1,22 +1,33 @@
 """Structured logs: one JSON object a line on stderr, in pino's form, so the gateway can join them.
 
 A logger is made once in `__main__` and handed down; nothing here is global but what `capture` is
-asked to redirect.
+asked to redirect. A call to a logger neither waits nor raises, whatever becomes of the line: acts
+do not depend on the lines that announce them.
 """
 
 import json
-import logging
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any, Protocol
+
+from easel_worker.log_writer import LogWriter
 
 LEVELS = {"trace": 10, "debug": 20, "info": 30, "warn": 40, "error": 50, "fatal": 60}
 """pino's numbers for its level names."""
 SILENT = "silent"
 """pino's name for a level above all others."""
+
+
+class Sink(Protocol):
+    """Where lines go."""
+
+    def put(self, line: bytes) -> None:
+        """Take a line, which ends with a newline, without waiting."""
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait at most `timeout_s` seconds until all lines are where they go; whether they are."""
 
 
 class Logger:
@@ -25,16 +36,20 @@ class Logger:
     def __init__(
         self,
         level: str = "info",
-        stream: TextIO | None = None,
+        sink: Sink | None = None,
         clock: Callable[[], float] = time.time,
         **bound: object,
     ) -> None:
-        """Args: `level` is the lowest that is written; `bound` fields are part of every line."""
+        """Args:
+
+        level: the lowest that is written.
+        sink: stderr, if it is None.
+        bound: fields of every line.
+        """
         self._least = (LEVELS | {SILENT: sys.maxsize})[level]
-        self._stream = stream if stream is not None else sys.stderr
         self._clock = clock
         self._bound = bound
-        self._lock = threading.Lock()
+        self._sink = sink if sink is not None else LogWriter(self._lost_line)
 
     def debug(self, msg: str, **fields: object) -> None:
         """For whoever looks for a fault."""
@@ -60,37 +75,26 @@ class Logger:
         """Write one line at a numeric level, unless the level is below the logger's."""
         if level < self._least:
             return
+        try:
+            line = self._line(level, msg, fields)
+        except Exception as error:  # noqa: BLE001 - a value's __str__ may raise anything
+            why = f"fields left out, {type(error).__name__} while they were written"
+            line = self._line(level, msg, {"fields": why})
+        self._sink.put(line)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait at most `timeout_s` seconds until all lines are written; whether they are."""
+        return self._sink.flush(timeout_s)
+
+    def _line(self, level: int, msg: str, fields: dict[str, object]) -> bytes:
         line: dict[str, object] = {"level": level, "time": int(self._clock() * 1000), "msg": msg}
         line |= self._bound
         line |= {key: _jsonable(value) for key, value in fields.items() if value is not None}
-        text = json.dumps(line, default=str)
-        with self._lock:
-            self._stream.write(text + "\n")
-            self._stream.flush()
+        return (json.dumps(line, default=str) + "\n").encode()
 
-
-def capture(log: Logger) -> None:
-    """Send what libraries log or warn, and what no one caught, through `log` as well."""
-    logging.captureWarnings(True)
-    logging.basicConfig(handlers=[_Bridge(log)], level=logging.WARNING, force=True)
-    sys.excepthook = lambda _type, error, _trace: log.error("uncaught exception", err=error)
-    threading.excepthook = lambda args: log.error(
-        "uncaught exception in a thread",
-        err=args.exc_value,
-        thread=args.thread.name if args.thread else None,
-    )
-
-
-class _Bridge(logging.Handler):
-    """The standard library's logging, written by our logger."""
-
-    def __init__(self, log: Logger) -> None:
-        super().__init__()
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        level = min(max(record.levelno, 10), 50) + 10  # DEBUG 10 → 20 … CRITICAL 50 → 60
-        self._log.write(level, record.getMessage(), {"logger": record.name})
+    def _lost_line(self, count: int) -> bytes:
+        what = f"{count} log lines were lost: standard error took no more, or could not be written"
+        return self._line(LEVELS["warn"], what, {"lost": count})
 
 
 def _jsonable(value: object) -> Any:

@@ -94,10 +94,10 @@ class Loop:
         for request in self._scheduler.expire(self._clock()):
             self._requests.fail(request, "expired", "the time for the request is over")
         if self._requests.failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
+            self._stop(ExitStatus.BROKEN)
             self._log.fatal(
                 "the engine makes no images any more, exiting", failures=MAX_FAILURES_IN_A_ROW
             )
-            self._stop(ExitStatus.BROKEN)
         elif self._departure is not None:
             self._leave(self._departure)
 
@@ -114,15 +114,15 @@ class Loop:
                 self._requests.forget_all()
                 self._link.resume()
             case Leave():
-                self._log.info("draining", reason=event.reason, grace_s=event.grace_s)
                 departure = Departure(self._clock() + event.grace_s, event.reason)
                 self._departure = departure.or_sooner(self._departure)
+                self._log.info("draining", reason=event.reason, grace_s=event.grace_s)
             case TurnedAway():
-                self._log.fatal("refused by the gateway", code=event.code, reason=event.message)
                 self._stop(ExitStatus.REFUSED)
+                self._log.fatal("refused by the gateway", code=event.code, reason=event.message)
             case Broken():
-                self._log.fatal("the transport broke", err=event.error)
                 self._stop(ExitStatus.FAILED)
+                self._log.fatal("the transport broke", err=event.error)
 
     def _leave(self, departure: Departure) -> None:
         """Give up what no longer fits; go when nothing is left."""

@@ -44,7 +44,8 @@ Sha256 = Annotated[str, Length(64, 64)]
 
 Stage = Literal["encoding", "denoising", "decoding"]
 FailureCode = Literal["invalid", "cancelled", "expired", "draining", "out_of_memory", "internal"]
-RefusalCode = Literal["protocol", "tokenizer"]
+RefusalCode = Name
+"""`protocol`, `tokenizer`, `model`, or one that a later gateway has: the worker leaves at any."""
 
 BINARY = {"binary": True}
 """Marks the field that travels as a binary frame and not in the header."""

@@ -54,8 +54,8 @@ class Requests:
 
     def refuse(self, request: Generate, code: FailureCode, message: str) -> None:
         """Answer a request that was never accepted."""
-        self._log.info("refused a request", id=request.id, trace=request.trace, code=code)
         self._link.send(Failed(request.id, code, message))
+        self._log.info("refused a request", id=request.id, trace=request.trace, code=code)
 
     def flight(self, ticket: Ticket) -> Flight | None:
         """The image, or None if its request has ended."""
@@ -80,11 +80,11 @@ class Requests:
         """End the request of an image whose work raised `error`."""
         request, code = flight.request, failure_code(error)
         self.failures_in_a_row += code != "invalid"
+        self.fail(request.id, code, failure_text(error))
         if code == "invalid":
             self._log.info("invalid request", id=request.id, trace=request.trace, reason=str(error))
         else:
             self._log.error("the engine failed", id=request.id, trace=request.trace, err=error)
-        self.fail(request.id, code, failure_text(error))
 
     def forget_all(self) -> None:
         """Nobody waits for anything any more."""

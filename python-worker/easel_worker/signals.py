@@ -1,22 +1,20 @@
-"""Signals and the parent's death, seen even while the main thread is inside a compiler or a step.
+"""Signals, seen even while the main thread is inside a compiler or a step.
 
 Python runs signal handlers on the main thread between two bytecodes, which may be minutes away when
 XLA compiles. So a thread of its own reads the signals from the interpreter's wake-up socket.
 """
 
-import contextlib
-import os
 import signal
 import socket
 import threading
 from collections.abc import Callable
 from typing import NoReturn
 
+from easel_worker.ending import end_process
 from easel_worker.logs import Logger
 
 TERMINATING = (signal.SIGTERM, signal.SIGINT)
 OVERDUE_S = 5.0
-STDIN = 0
 
 
 class Signals:
@@ -54,8 +52,8 @@ class Signals:
             leave = self._leave
         if leave is None:
             self._exit(0, f"{name} before the worker was ready, exiting")
-        self._log.info(f"{name}: leaving; a second signal exits at once")
         leave()
+        self._log.info(f"{name}: leaving; a second signal exits at once")
         self._signals.settimeout(self._patience_s)
         try:
             again = self._next()
@@ -71,17 +69,4 @@ class Signals:
 
     def _exit(self, status: int, why: str) -> NoReturn:
         self._log.warn(why)
-        os._exit(status)
-
-
-def exit_with_parent(log: Logger) -> None:
-    """End the process as soon as standard input closes, which is when the gateway has died."""
-
-    def watch() -> None:
-        with contextlib.suppress(OSError):  # it was never open
-            while os.read(STDIN, 4096):
-                pass
-        log.warn("standard input closed: the gateway is gone, exiting")
-        os._exit(0)
-
-    threading.Thread(target=watch, name="parent", daemon=True).start()
+        end_process(status, self._log)

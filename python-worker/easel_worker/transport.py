@@ -139,11 +139,11 @@ class Transport:
             self._mailbox.put(Broken(error))
             self._outbox.close()
         finally:
-            left_out = self._outbox.left_out
-            self._log.debug("transport closed", bad=self._bad_total, progress_left_out=left_out)
             self._socket.close(linger=int(LINGER_S * 1000))
             self._alarm.close()
             self._context.term()
+            left_out = self._outbox.left_out
+            self._log.debug("transport closed", bad=self._bad_total, progress_left_out=left_out)
 
     def _turn(self) -> None:
         if self._closing_at is None:
@@ -226,8 +226,8 @@ class Transport:
                 case End(reason):
                     self._urgent.clear()
                     self._outbox.cut()
-                    self._log.warn("session over, dropping its work", reason=reason)
                     self._mailbox.put(Lost(reason))
+                    self._log.warn("session over, dropping its work", reason=reason)
                 case Deliver(message):
                     self._mailbox.put(self._event(message))
 

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Callable
 
 from easel_worker.exit_status import ExitStatus
+from easel_worker.log_writer import FLUSH_S, STDERR
 from easel_worker.logs import Logger
 from easel_worker.vitals import Vitals
 
@@ -78,16 +79,20 @@ class Watchdog:
         """Be ready for a hang in which no thread of Python's runs, for want of the global lock.
 
         Heartbeats stop then too. A thread of C writes the stacks as plain text; the status is 1.
+        It also ends a worker whose watchdog does not come to its end.
         """
-        faulthandler.dump_traceback_later(self._limit_s, exit=True)
+        faulthandler.dump_traceback_later(self._limit_s, exit=True, file=STDERR)
 
     def _bark(self, rows: int) -> None:
-        frame = sys._current_frames().get(self._watched)
-        stack = "".join(traceback.format_stack(frame)) if frame else "the loop's thread has ended"
-        self._log.fatal(
-            f"the worker hangs: no progress for {self._limit_s:g} s with rows in use; exiting, to "
-            "be started again (--step-timeout sets the limit)",
-            rows_in_use=rows,
-            stack=stack,
-        )
-        self._exit(ExitStatus.HUNG)
+        try:
+            frame = sys._current_frames().get(self._watched)
+            stack = "".join(traceback.format_stack(frame)) if frame else "the loop's thread ended"
+            self._log.fatal(
+                f"the worker hangs: no progress for {self._limit_s:g} s with rows in use; exiting, "
+                "to be started again (--step-timeout sets the limit)",
+                rows_in_use=rows,
+                stack=stack,
+            )
+            self._log.flush(FLUSH_S)
+        finally:
+            self._exit(ExitStatus.HUNG)

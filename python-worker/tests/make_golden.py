@@ -77,6 +77,8 @@ GOOD_TO_GATEWAY: dict[str, p.FromWorker] = {
 GOOD_TO_WORKER: dict[str, p.FromGateway] = {
     "welcome": p.Welcome("gateway.1", 1000.0),
     "refused": p.Refused("tokenizer", "other tokenizers than the gateway's model"),
+    "refused-model": p.Refused("model", "a worker of another model"),
+    "refused-for-a-reason-of-the-future": p.Refused("a_code_of_the_future", "no"),
     "ping": p.Ping("gateway.1"),
     "generate": GENERATE,
     "generate-least": p.Generate("r", TOKENS, None, (7,), 1, 0.0, "ddim", 512, 512),
@@ -187,6 +189,7 @@ def _bad_headers() -> Iterator[Golden]:
         "generate-cache-interval-of-none": (GENERATE, {"cache_interval": 0}),
         "cancel-empty-id": (p.Cancel("x"), {"id": ""}),
         "welcome-no-interval": (p.Welcome("s", 1000.0), {"heartbeat_ms": 0}),
+        "refused-without-a-code": (p.Refused("model", "no"), {"code": ...}),
     }
     for name, (message, changes) in cases.items():
         header = {k: v for k, v in (plain(message) | changes).items() if v is not ...}

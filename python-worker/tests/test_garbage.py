@@ -1,8 +1,6 @@
 """Garbage over a real socket: the worker drops it, remembers nothing of it, and goes on."""
 
-import io
 import itertools
-import json
 import threading
 import time
 from collections.abc import Iterator
@@ -23,6 +21,7 @@ from easel_worker.transport import MAX_FRAME_BYTES, Address, Transport
 from easel_worker.vitals import Vitals
 from tests.support.garbage import Frames, anything, effect, oversized
 from tests.support.gateway import Gateway, gateway
+from tests.support.lines import Lines
 from tests.support.samples import SMALL, generate, is_answer
 
 
@@ -35,8 +34,8 @@ class Rig:
         self._gateway = listening
         self.ahead_s = 0.0
         self._numbers = itertools.count()
-        self._log = io.StringIO()
-        self._mailbox, vitals, log = Mailbox(), Vitals(), Logger(stream=self._log)
+        self._log = Lines()
+        self._mailbox, vitals, log = Mailbox(), Vitals(), Logger(sink=self._log)
         self.transport = Transport(
             Address(listening.endpoint, "w1"),
             lambda: hello(engine.capabilities, "w1"),
@@ -98,8 +97,7 @@ class Rig:
 
     def warnings(self) -> list[dict[str, Any]]:
         """What was logged above the level of information."""
-        lines = [json.loads(line) for line in self._log.getvalue().splitlines()]
-        return [line for line in lines if line["level"] > 30]
+        return [line for line in self._log.read() if line["level"] > 30]
 
 
 @pytest.fixture(name="listening", scope="module")

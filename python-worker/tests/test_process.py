@@ -277,14 +277,17 @@ def test_a_worker_that_still_warms_up_can_be_ended(tmp_path: Path, end: str) -> 
         assert process.exit_status() == 0
 
 
-def test_a_refused_worker_says_why_and_exits_with_3(listening: Gateway, tmp_path: Path) -> None:
+@pytest.mark.parametrize("code", ["tokenizer", "model", "a_code_of_the_future"])
+def test_a_refused_worker_says_why_and_exits_with_3(
+    listening: Gateway, tmp_path: Path, code: str
+) -> None:
     with worker(listening.endpoint, tmp_path) as process:
         listening.expect(Hello)
-        listening.send("w1", Refused("tokenizer", "other tokenizers"))
+        listening.send("w1", Refused(code, "not as it should be"))
         assert process.exit_status() == 3
     line = fatal(process)
     assert line["msg"] == "refused by the gateway"
-    assert (line["code"], line["reason"]) == ("tokenizer", "other tokenizers")
+    assert (line["code"], line["reason"]) == (code, "not as it should be")
 
 
 def test_a_worker_refused_by_a_gateway_of_another_version_exits(

@@ -1,6 +1,5 @@
 """The socket and its thread, against a real ROUTER."""
 
-import io
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from easel_worker.protocol import (
 from easel_worker.transport import Address, Transport
 from easel_worker.vitals import Vitals
 from tests.support.gateway import PATIENCE_S, Gateway, gateway
+from tests.support.lines import Lines
 from tests.support.samples import generate
 
 MANY = 500  # fewer than a ROUTER holds for a peer before it blocks
@@ -59,7 +59,7 @@ def transport_to(
         lambda: HELLO,
         mailbox,
         heartbeat=heartbeat or Vitals().heartbeat,
-        log=Logger(stream=io.StringIO()),
+        log=Logger(sink=Lines()),
         clock=clock,
     )
     transport.start()

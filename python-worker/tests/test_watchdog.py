@@ -1,11 +1,10 @@
 """A worker that hangs is ended. (tests/test_process.py does it to a whole worker.)"""
 
-import io
-import json
 import subprocess
 import sys
 import threading
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,6 +12,7 @@ from easel_worker.exit_status import ExitStatus
 from easel_worker.logs import Logger
 from easel_worker.vitals import Vitals
 from easel_worker.watchdog import LOOKS, Watchdog
+from tests.support.lines import Lines
 from tests.support.process import ROOT
 
 
@@ -22,8 +22,8 @@ class Kennel:
     def __init__(self) -> None:
         self.vitals = Vitals()
         self.statuses: list[int] = []
-        self.log = io.StringIO()
-        self.watchdog = Watchdog(self.vitals, 60.0, Logger(stream=self.log), self.statuses.append)
+        self.log = Lines()
+        self.watchdog = Watchdog(self.vitals, 60.0, Logger(sink=self.log), self.statuses.append)
 
     def turn(self, rows: int) -> None:
         self.vitals.load(rows_in_use=rows, queued=0, rows_padded_total=0)
@@ -40,10 +40,30 @@ def test_it_ends_a_process_whose_loop_stands_still_with_rows_in_use() -> None:
     assert kennel.statuses == []
     kennel.look(1)
     assert kennel.statuses == [ExitStatus.HUNG]
-    line = json.loads(kennel.log.getvalue())
+    (line,) = kennel.log.read()
     assert (line["level"], line["rows_in_use"]) == (60, 4)
     assert "no progress for 60 s" in line["msg"]
     assert __name__.rpartition(".")[2] in line["stack"]
+
+
+class StuckLines(Lines):
+    """Lines that go nowhere."""
+
+    def put(self, line: bytes) -> None:
+        """Fail, as no sink should."""
+        raise OSError(28, "No space left on device")
+
+
+def test_it_ends_the_process_whatever_becomes_of_the_log() -> None:
+    statuses: list[int] = []
+    vitals = Vitals()
+    watchdog = Watchdog(vitals, 60.0, Logger(sink=StuckLines()), statuses.append)
+    vitals.load(rows_in_use=4, queued=0, rows_padded_total=0)
+    for _ in range(LOOKS):
+        watchdog.look()
+    with pytest.raises(OSError, match="No space"):
+        watchdog.look()
+    assert statuses == [ExitStatus.HUNG]
 
 
 @given(turns=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3 * LOOKS)), max_size=8))

@@ -16,7 +16,7 @@ export class KeyFile {
   /** @throws Error that names the file when it cannot be used */
   static async open(path: string, log: Log): Promise<KeyFile> {
     try {
-      const text = await readFile(path, 'utf8')
+      const text = await readText(path)
       return new KeyFile(path, log, text, parseKeys(text))
     } catch (error) {
       throw new Error(`the key file ${path} cannot be used: ${(error as Error).message}`, { cause: error })
@@ -42,7 +42,7 @@ export class KeyFile {
 
   /** Takes over a changed file; one that cannot be used changes nothing and is logged once. */
   async #reload(): Promise<void> {
-    const text = await readFile(this.#path, 'utf8').catch(() => this.#text)
+    const text = await readText(this.#path).catch(() => this.#text)
     if (text === this.#text) return
     this.#text = text
     try {
@@ -52,4 +52,9 @@ export class KeyFile {
       this.#log.error({ file: this.#path }, `the changed key file cannot be used, the keys before it stay: ${(error as Error).message}`)
     }
   }
+}
+
+/** Editors on Windows begin a file with a byte order mark, which is no JSON. */
+async function readText(path: string): Promise<string> {
+  return (await readFile(path, 'utf8')).replace(/^\uFEFF/, '')
 }

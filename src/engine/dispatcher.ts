@@ -2,7 +2,8 @@ import { canMake } from './abilities.js'
 import type { Forecast } from './estimate.js'
 import type { EngineObserver, Log } from './events.js'
 import { type Job, JobError, type JobListener, type RawImage, rowsOf } from './job.js'
-import type { Failed, GatewayMessage, Result } from './protocol.js'
+import { sameModel } from './models.js'
+import type { Failed, GatewayMessage, Hello, Result } from './protocol.js'
 import type { ConnectedWorker, WorkMessage } from './registry.js'
 import { Task } from './task.js'
 
@@ -13,6 +14,9 @@ const MAX_CRASHES = 2
 const PREFETCH = 2
 
 const GOING_AWAY = 'the server is shutting down'
+
+/** Images of one request are all of one model. */
+const MODEL_CHANGED = 'the model changed while the request ran; send it again'
 
 export interface DispatcherOptions {
   workers: () => Iterable<ConnectedWorker>
@@ -141,7 +145,7 @@ export class Dispatcher {
       const first = !task.started
       task.progress({ image, stage, step, of, ...picture })
       if (first) this.#started(task)
-    } else if (message.kind === 'RESULT') this.#result(id, assignment, message.header, message.pixels)
+    } else if (message.kind === 'RESULT') this.#result(id, assignment, message.header, message.pixels, worker.hello.model)
     else this.#failed(id, task, message.header)
   }
 
@@ -209,6 +213,10 @@ export class Dispatcher {
 
   #assign(task: Task, worker: ConnectedWorker): void {
     const { observer, now, send } = this.#options
+    if (task.model !== undefined && !sameModel(task.model, worker.hello.model)) {
+      task.fail('internal', MODEL_CHANGED)
+      return
+    }
     task.attempts += 1
     if (task.attempts > 1) observer.replay()
     // The wire wants an id that was never used, and a replay must not be mistaken for its first try.
@@ -228,7 +236,7 @@ export class Dispatcher {
     })
   }
 
-  #result(id: string, assignment: Assignment, result: Result, pixels: Uint8Array): void {
+  #result(id: string, assignment: Assignment, result: Result, pixels: Uint8Array, model: Hello['model']): void {
     const { task } = assignment
     const { image, seed, width, height, timings } = result
     if (seed !== task.job.seeds[image] || width !== task.job.width || height !== task.job.height) {
@@ -239,7 +247,7 @@ export class Dispatcher {
     }
     // The same image twice is one image.
     if (!assignment.owed.delete(image)) return
-    task.image(image, { seed, width, height, pixels, timings })
+    task.image(image, { seed, width, height, pixels, timings, model })
     this.#options.forecast.aroundTook((timings.encode_ms + timings.decode_ms) / 1000)
     if (assignment.owed.size === 0) this.#release(id)
   }

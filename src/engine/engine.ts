@@ -5,6 +5,7 @@ import { Dispatcher, type SubmitOptions } from './dispatcher.js'
 import { Forecast } from './estimate.js'
 import type { EngineObserver, Log, LossCause } from './events.js'
 import type { Job, RawImage } from './job.js'
+import { Looks } from './looks.js'
 import type { Hello } from './protocol.js'
 import { type ConnectedWorker, WorkerRegistry } from './registry.js'
 import { together } from './sizes.js'
@@ -24,8 +25,10 @@ export interface EngineOptions {
   heartbeatTimeout: number
   /** ms */
   stepTimeout: number
+  /** How many workers there should be. */
+  workersExpected: number
   /** How to run workers; undefined where someone else does. */
-  spawn?: Omit<SupervisorOptions, 'log' | 'observer' | 'onExit'> | undefined
+  spawn?: Omit<SupervisorOptions, 'looks' | 'log' | 'observer' | 'onExit'> | undefined
   log: Log
   observer: EngineObserver
 }
@@ -40,9 +43,6 @@ export interface EngineState {
 
 /** A worker's death that says nothing about the jobs it ran. */
 const BLAMELESS: ReadonlySet<LossCause> = new Set(['replaced', 'left', 'session'])
-
-/** How long the news of a process's end may take, in ms. */
-const EXIT_NEWS_MS = 500
 
 /** The workers and everything between them and the service: socket, registry, supervisor, dispatcher. */
 export class Engine {
@@ -67,7 +67,7 @@ export class Engine {
       endpoint: options.endpoint,
       curveSecretKey: options.curveSecretKey,
       onMessage: (peer, frames) => engine && engine.#registry.receive(peer, frames),
-      onUnreachable: (peer) => engine && engine.#unreachable(peer)
+      onUnreachable: (peer) => engine && engine.#registry.unreachable(peer)
     })
     engine = new Engine(options, socket)
     engine.#supervisor?.start()
@@ -76,6 +76,7 @@ export class Engine {
 
   private constructor(options: EngineOptions, socket: RouterSocket) {
     const now = () => performance.now()
+    const looks = new Looks(options.heartbeatInterval)
     const observer: EngineObserver = {
       ...options.observer,
       step: (worker, seconds) => {
@@ -87,6 +88,7 @@ export class Engine {
     this.#registry = new WorkerRegistry({
       process: randomUUID(),
       heartbeatInterval: options.heartbeatInterval,
+      looks,
       heartbeatTimeout: options.heartbeatTimeout,
       stepTimeout: options.stepTimeout,
       tokenizers: options.tokenizers,
@@ -111,16 +113,21 @@ export class Engine {
     this.firstReady = new Promise((resolve) => {
       this.#onFirstReady = resolve
     })
-    this.#workersExpected = options.spawn?.names.length ?? 1
+    this.#workersExpected = options.workersExpected
     if (options.spawn !== undefined) {
       this.#supervisor = new Supervisor({
         ...options.spawn,
+        looks,
         log: options.log,
         observer,
         onExit: (name, cause) => this.#registry.lose(name, cause)
       })
     }
-    this.#heartbeat = setInterval(() => this.#registry.tick(), options.heartbeatInterval)
+    this.#heartbeat = setInterval(() => {
+      looks.next()
+      this.#registry.tick()
+      this.#supervisor?.tick()
+    }, options.heartbeatInterval)
   }
 
   /** What the workers can do; kept over a worker's death. Undefined before the first was ready. */
@@ -155,6 +162,13 @@ export class Engine {
   get halfBacklogSeconds(): number | undefined {
     const seconds = this.#dispatcher.secondsUntilDone()?.toSorted((a, b) => a - b)
     return seconds?.[Math.floor(seconds.length / 2)]
+  }
+
+  /** Seconds until all that runs and waits is done; undefined while nothing was measured, or without a worker. */
+  get backlogSeconds(): number | undefined {
+    const { workers, queued, running } = this.state
+    if (queued + running === 0) return 0
+    return workers.length === 0 ? undefined : this.#dispatcher.secondsUntilDone()?.reduce((latest, seconds) => Math.max(latest, seconds), 0)
   }
 
   /** Seconds until a job would be done if it came now; undefined while nothing was measured. */
@@ -194,16 +208,6 @@ export class Engine {
       await this.#supervisor.stop(new Set(connected), graceMs)
     }
     await this.#socket.close()
-  }
-
-  /** A worker of ours that has died says so by its exit, which tells more; only one that goes on living is lost for this. */
-  #unreachable(name: string): void {
-    const session = this.#registry.workers.get(name)?.session
-    const lose = () => {
-      if (this.#registry.workers.get(name)?.session === session) this.#registry.lose(name, 'unreachable')
-    }
-    if (this.#supervisor === undefined) lose()
-    else setTimeout(lose, EXIT_NEWS_MS).unref()
   }
 
   #onReady(worker: ConnectedWorker): void {

@@ -1,4 +1,4 @@
-import type { Progress, Timings, TokenIds } from './protocol.js'
+import type { Hello, Progress, Timings, TokenIds } from './protocol.js'
 
 /** A request as the engine sees it: token ids and numbers, no text. Names are the wire's. */
 export interface Job {
@@ -31,6 +31,8 @@ export interface RawImage {
   /** RGB, width · height · 3 bytes. */
   readonly pixels: Uint8Array
   readonly timings: Timings
+  /** That of the worker that made it. */
+  readonly model: Hello['model']
 }
 
 /** News of a running job. */

@@ -129,7 +129,7 @@ export type WorkerMessage =
 
 export type GatewayMessage =
   | { kind: 'WELCOME'; header: { session: string; heartbeat_ms: number } }
-  | { kind: 'REFUSED'; header: { code: 'protocol' | 'tokenizer'; message: string } }
+  | { kind: 'REFUSED'; header: { code: 'protocol' | 'tokenizer' | 'model'; message: string } }
   | { kind: 'PING'; header: { session: string } }
   | { kind: 'GENERATE'; header: Generate }
   | { kind: 'CANCEL'; header: { id: string } }

@@ -1,5 +1,7 @@
 import type { EngineObserver, Log, LossCause } from './events.js'
 import { type Decode } from './codec.js'
+import { allRead, type Looks } from './looks.js'
+import { nameOf, sameModel } from './models.js'
 import {
   type GatewayMessage,
   type Heartbeat,
@@ -18,10 +20,14 @@ export interface ConnectedWorker {
   /** Names this connection: one WELCOME and what follows it. */
   readonly session: string
   heartbeat: Heartbeat | undefined
-  /** Clock at its last message, in ms. */
+  /** Clock at its last message, in ms. For show: whether it is silent, looks decide. */
   heardAt: number
-  /** Clock when a step was last seen to finish, or when rows were last empty, in ms. */
-  progressAt: number
+  /** Look at its last message. */
+  heardLook: number
+  /** Look when a step was last seen to finish, or when rows were last empty. */
+  progressLook: number
+  /** Look when a message could first not be delivered to it. */
+  unreachableLook: number | undefined
 }
 
 export interface RegistryOptions {
@@ -29,6 +35,8 @@ export interface RegistryOptions {
   process: string
   /** ms */
   heartbeatInterval: number
+  /** Counted on before each `tick`. */
+  looks: Looks
   /** ms of silence that mean death */
   heartbeatTimeout: number
   /** ms without a step, with rows in use, that mean a hang */
@@ -51,6 +59,12 @@ export interface RegistryOptions {
 /** The messages that concern requests; all others end in the registry. */
 export type WorkMessage = Extract<WorkerMessage, { kind: 'PROGRESS' | 'RESULT' | 'FAILED' }>
 
+/** How long other news of a worker that cannot be reached may take (its process's exit, its HELLO over another connection), in ms. */
+const OTHER_NEWS_MS = 500
+
+/** ZeroMQ's own names begin with it: of peers without a name, and of a connection whose name a newer one has taken over. */
+const UNNAMED = '\0'
+
 /** Peers whose garbage was logged; bounded, so that strangers cannot make it grow. */
 const MAX_KNOWN_OFFENDERS = 1000
 
@@ -64,6 +78,8 @@ export class WorkerRegistry {
   readonly #options: RegistryOptions
   readonly #workers = new Map<string, ConnectedWorker>()
   readonly #offenders = new Set<string>()
+  /** The model of the workers that are connected, or were last. */
+  #model: Hello['model'] | undefined
   #sessions = 0
 
   constructor(options: RegistryOptions) {
@@ -88,18 +104,23 @@ export class WorkerRegistry {
       this.#reject(peer, error)
       return
     }
-    if (message.kind === 'HELLO') this.#hello(peer, message.header)
-    else this.#known(peer, message)
+    if (message.kind !== 'HELLO') this.#known(peer, message)
+    else if (message.header.worker === peer) this.#hello(peer, message.header)
+    else this.#stranger(peer, message.header)
   }
 
-  /** Pings everyone and finds the dead and the hung. To be called once for each heartbeat interval. */
+  /** Pings everyone and finds the dead and the hung. To be called once for each look. */
   tick(): void {
-    const { heartbeatTimeout, stepTimeout, now } = this.#options
     for (const worker of this.#workers.values()) {
-      if (now() - worker.heardAt > heartbeatTimeout) this.lose(worker.name, 'silent')
-      else if ((worker.heartbeat?.rows_in_use ?? 0) > 0 && now() - worker.progressAt > stepTimeout) this.lose(worker.name, 'hung')
+      if (this.#fault(worker) !== undefined) void this.#judge(worker)
       else this.send(worker.name, { kind: 'PING', header: { session: worker.session } })
     }
+  }
+
+  /** A message to a worker could not be delivered. It is lost unless there is other news of it soon. */
+  unreachable(name: string): void {
+    const worker = this.#workers.get(name)
+    if (worker !== undefined) worker.unreachableLook ??= this.#options.looks.now
   }
 
   /** Forgets a worker and says so; does nothing for one that is not connected. */
@@ -112,13 +133,30 @@ export class WorkerRegistry {
     this.#options.onLost(worker, cause)
   }
 
+  #fault({ heartbeat, heardLook, progressLook, unreachableLook }: ConnectedWorker): LossCause | undefined {
+    const { looks, heartbeatTimeout, stepTimeout } = this.#options
+    if (looks.over(heardLook, heartbeatTimeout)) return 'silent'
+    if ((heartbeat?.rows_in_use ?? 0) > 0 && looks.over(progressLook, stepTimeout)) return 'hung'
+    if (unreachableLook !== undefined && looks.over(unreachableLook, OTHER_NEWS_MS)) return 'unreachable'
+    return undefined
+  }
+
+  /** What speaks for the worker may lie unread, as when the gateway has just stood still. */
+  async #judge(worker: ConnectedWorker): Promise<void> {
+    await allRead()
+    const fault = this.#fault(worker)
+    if (fault !== undefined && this.#workers.get(worker.name) === worker) this.lose(worker.name, fault)
+  }
+
   #hello(peer: string, hello: Hello): void {
-    const { tokenizers, log, observer, now } = this.#options
-    const theirs = hello.tokenizers.map((tokenizer) => tokenizer.digest)
-    if (theirs.length !== tokenizers.length || theirs.some((digest, index) => digest !== tokenizers[index])) {
-      const message = `the worker's model has other tokenizers than the gateway's MODEL folder; give both the same model`
-      log.error({ worker: peer, theirs, ours: tokenizers }, `worker ${peer} refused: ${message}`)
-      this.send(peer, { kind: 'REFUSED', header: { code: 'tokenizer', message } })
+    const { log, observer, looks, now } = this.#options
+    const refusal = this.#refusal(peer, hello)
+    if (refusal !== undefined) {
+      // Its connection has taken the name: what the worker before it had is to be done by others.
+      this.lose(peer, 'replaced')
+      const { code, message, ...fields } = refusal
+      log.error({ worker: peer, ...fields }, `worker ${peer} refused: ${message}`)
+      this.send(peer, { kind: 'REFUSED', header: { code, message } })
       return
     }
     const known = this.#workers.get(peer)
@@ -129,17 +167,43 @@ export class WorkerRegistry {
     }
     // Without a loss in between: a new process under the same name, or a worker that missed our last session.
     this.lose(peer, 'replaced')
-    const at = now()
     const session = this.#newSession()
-    const worker: ConnectedWorker = { name: peer, hello, session, heartbeat: undefined, heardAt: at, progressAt: at }
+    const worker: ConnectedWorker = { name: peer, hello, session, heartbeat: undefined, heardAt: now(), heardLook: looks.now, progressLook: looks.now, unreachableLook: undefined }
     this.#workers.set(peer, worker)
     this.#welcome(worker)
+    this.#learnModel(hello.model)
     observer.hello(peer, hello)
     log.info(
       { worker: peer, pid: hello.pid, model: hello.model, sizes: hello.sizes, rows: hello.rows, devices: hello.devices },
       `worker ${peer} is ready: ${hello.model.id} on ${hello.devices.length} × ${hello.devices[0]?.kind ?? 'nothing'}`
     )
     this.#options.onReady(worker)
+  }
+
+  /** Why a worker is not taken. Workers of two models would make different images of the same request. */
+  #refusal(peer: string, { tokenizers, model: theirs }: Hello): { code: 'tokenizer' | 'model'; message: string; theirs: unknown; ours: unknown } | undefined {
+    const digests = tokenizers.map(({ digest }) => digest)
+    const ours = this.#options.tokenizers
+    if (digests.length !== ours.length || digests.some((digest, index) => digest !== ours[index])) {
+      return { code: 'tokenizer', message: `the worker's model has other tokenizers than the gateway's MODEL folder; give both the same model`, theirs: digests, ours }
+    }
+    const other = [...this.#workers.values()].find(({ name, hello }) => name !== peer && !sameModel(hello.model, theirs))
+    if (other === undefined) return undefined
+    const { model } = other.hello
+    return { code: 'model', message: `the worker has the model ${nameOf(theirs)}, and worker ${other.name} has ${nameOf(model)}; restart all workers on the same weights`, theirs, ours: model }
+  }
+
+  #learnModel(model: Hello['model']): void {
+    const before = this.#model
+    this.#model = model
+    if (before === undefined || sameModel(before, model)) return
+    this.#options.log.warn({ before, model }, `the model has changed from ${nameOf(before)} to ${nameOf(model)}`)
+  }
+
+  /** Mostly what a worker said over a connection that it has left for another since: ZeroMQ has given the old one a new name. */
+  #stranger(peer: string, { worker }: Hello): void {
+    this.#options.observer.malformed('unknown_peer')
+    this.#options.log.debug({ peer: shown(peer) }, `dropped the HELLO of a worker ${shown(worker)} over a connection of the name ${shown(peer)}`)
   }
 
   #welcome({ name, session }: ConnectedWorker): void {
@@ -149,10 +213,11 @@ export class WorkerRegistry {
   #known(peer: string, message: Exclude<WorkerMessage, { kind: 'HELLO' }>): void {
     const worker = this.#workers.get(peer)
     if (worker === undefined) {
-      if (message.kind === 'HEARTBEAT') this.#askForHello(peer)
+      if (message.kind === 'HEARTBEAT' && !peer.startsWith(UNNAMED)) this.#askForHello(peer)
       return
     }
     worker.heardAt = this.#options.now()
+    worker.heardLook = this.#options.looks.now
     if (message.kind === 'HEARTBEAT') this.#heartbeat(worker, message.header)
     else if (message.kind === 'BYE') this.#bye(worker, message.header.reason)
     else this.#options.onMessage(worker, message)
@@ -166,7 +231,7 @@ export class WorkerRegistry {
     }
     const moved = heartbeat.steps_total !== worker.heartbeat?.steps_total
     const wasIdle = (worker.heartbeat?.rows_in_use ?? 0) === 0
-    if (moved || wasIdle || heartbeat.rows_in_use === 0) worker.progressAt = worker.heardAt
+    if (moved || wasIdle || heartbeat.rows_in_use === 0) worker.progressLook = worker.heardLook
     worker.heartbeat = heartbeat
     for (const ms of heartbeat.step_ms) this.#options.observer.step(worker.name, ms / 1000)
     if (heartbeat.sizes !== undefined && heartbeat.sizes.length !== worker.hello.sizes.length) this.#sizes(worker, heartbeat.sizes)
@@ -196,13 +261,16 @@ export class WorkerRegistry {
 
   #reject(peer: string, error: MalformedMessage): void {
     this.#options.observer.malformed(error.reason)
-    // A routing id is the peer's own bytes: show it escaped and short.
-    const shown = JSON.stringify(peer.slice(0, 64))
     if (error.reason === 'version') {
       this.send(peer, { kind: 'REFUSED', header: { code: 'protocol', message: error.message } })
     }
     if (this.#offenders.has(peer) || this.#offenders.size >= MAX_KNOWN_OFFENDERS) return
     this.#offenders.add(peer)
-    this.#options.log.error({ peer: shown, reason: error.reason }, `dropped a message of ${shown}: ${error.message}`)
+    this.#options.log.error({ peer: shown(peer), reason: error.reason }, `dropped a message of ${shown(peer)}: ${error.message}`)
   }
+}
+
+/** A routing id is the peer's own bytes: it is shown escaped and short. */
+function shown(peer: string): string {
+  return JSON.stringify(peer.slice(0, 64))
 }

@@ -1,5 +1,7 @@
-import { unlinkSync } from 'node:fs'
 import { Router } from 'zeromq'
+import { bindIpcFile, type IpcFile } from './ipc-file.js'
+
+const IPC = 'ipc://'
 
 export interface SocketOptions {
   endpoint: string
@@ -18,7 +20,7 @@ export interface RouterSocket {
   close: () => Promise<void>
 }
 
-/** Binds the socket. @throws when the address is taken or cannot be bound */
+/** Binds the socket. @throws Error that names WORKER_ENDPOINT when the address is taken or cannot be bound */
 export async function openSocket(options: SocketOptions): Promise<RouterSocket> {
   const router = new Router({
     mandatory: true,
@@ -30,7 +32,13 @@ export async function openSocket(options: SocketOptions): Promise<RouterSocket> 
     maxMessageSize: 256 * 1024 * 1024,
     ...(options.curveSecretKey === undefined ? {} : { curveServer: true, curveSecretKey: options.curveSecretKey })
   })
-  await router.bind(options.endpoint)
+  let file: IpcFile | undefined
+  try {
+    file = await bind(router, options.endpoint)
+  } catch (error) {
+    router.close()
+    throw error
+  }
 
   const outgoing: [peer: string, frames: readonly Uint8Array[]][] = []
   let writing: Promise<void> | undefined
@@ -61,16 +69,15 @@ export async function openSocket(options: SocketOptions): Promise<RouterSocket> 
       router.close()
       // The loop ends with the socket; an error on the way out changes nothing any more.
       await reading.catch(() => undefined)
-      removeIpcFile(options.endpoint)
+      await file?.release()
     }
   }
 }
 
-function removeIpcFile(endpoint: string): void {
-  if (!endpoint.startsWith('ipc://')) return
-  try {
-    unlinkSync(endpoint.slice('ipc://'.length))
-  } catch {
-    // ZeroMQ has removed it already.
-  }
+async function bind(router: Router, endpoint: string): Promise<IpcFile | undefined> {
+  if (endpoint.startsWith(IPC)) return bindIpcFile(endpoint.slice(IPC.length), (path) => router.bindSync(`${IPC}${path}`))
+  await router.bind(endpoint).catch((error: Error) => {
+    throw new Error(`WORKER_ENDPOINT=${endpoint} cannot be bound: ${error.message}`, { cause: error })
+  })
+  return undefined
 }

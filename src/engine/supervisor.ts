@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import { createInterface } from 'node:readline'
-import type { Readable } from 'node:stream'
 import type { EngineObserver, Log } from './events.js'
+import { joinLog } from './join-log.js'
+import { allRead, type Looks } from './looks.js'
 
 const MAX_BACKOFF_MS = 30_000
 /** A worker that was ready for this long starts its backoff anew when it dies. */
@@ -21,6 +21,8 @@ export interface SupervisorOptions {
   backoff: number
   /** ms that a worker may take to say HELLO */
   startTimeout: number
+  /** Counted on before each `tick`. */
+  looks: Looks
   log: Log
   observer: EngineObserver
   /** A worker's process ended; its connection is dead even if the socket does not know yet. */
@@ -31,7 +33,8 @@ interface Child {
   process: ChildProcess | undefined
   deaths: number
   restart: NodeJS.Timeout | undefined
-  overdue: NodeJS.Timeout | undefined
+  /** Look when the process was started. */
+  startedLook: number
   readyAt: number | undefined
 }
 
@@ -49,7 +52,7 @@ export class Supervisor {
   constructor(options: SupervisorOptions) {
     this.#options = options
     for (const name of options.names) {
-      this.#children.set(name, { process: undefined, deaths: 0, restart: undefined, overdue: undefined, readyAt: undefined })
+      this.#children.set(name, { process: undefined, deaths: 0, restart: undefined, startedLook: 0, readyAt: undefined })
     }
   }
 
@@ -65,9 +68,12 @@ export class Supervisor {
   /** The worker said HELLO. */
   ready(name: string): void {
     const child = this.#children.get(name)
-    if (child === undefined) return
-    clearTimeout(child.overdue)
-    child.readyAt = performance.now()
+    if (child !== undefined) child.readyAt = performance.now()
+  }
+
+  /** Ends workers that have taken too long to say HELLO. To be called once for each look. */
+  tick(): void {
+    for (const [name, child] of this.#children) if (this.#overdue(child)) void this.#giveUp(name, child)
   }
 
   /** Ends a worker that hangs; it is started again like any dead one. */
@@ -85,7 +91,6 @@ export class Supervisor {
     const exits: Promise<unknown>[] = []
     for (const [name, child] of this.#children) {
       clearTimeout(child.restart)
-      clearTimeout(child.overdue)
       if (child.process === undefined) continue
       const { process } = child
       exits.push(new Promise((resolve) => process.once('exit', resolve)))
@@ -99,20 +104,24 @@ export class Supervisor {
   }
 
   #spawn(name: string): void {
-    const { command, args, cwd, log, startTimeout } = this.#options
+    const { command, args, cwd, looks, log } = this.#options
     const child = this.#children.get(name)!
-    const process = spawn(command, args(name), { cwd, stdio: ['pipe', 'pipe', 'pipe'] })
-    child.process = process
     child.readyAt = undefined
+    child.startedLook = looks.now
+    let process: ChildProcess
+    try {
+      process = spawn(command, args(name), { cwd, stdio: ['pipe', 'pipe', 'pipe'] })
+    } catch (error) {
+      // Some failures are thrown (no memory, arguments that are too long), others are events.
+      this.#ended(name, `could not be started: ${(error as Error).message}`, null)
+      return
+    }
+    child.process = process
     const workerLog = log.child({ worker: name, pid: process.pid })
-    joinLog(process.stdout, workerLog)
-    joinLog(process.stderr, workerLog)
+    // Without file descriptors left there are no streams, whatever their types say; the event 'error' follows.
+    for (const output of [process.stdout, process.stderr]) if (output) joinLog(output, workerLog)
     // A worker that dies while we write to it is reported by its exit.
-    process.stdin.on('error', () => undefined)
-    child.overdue = setTimeout(() => {
-      log.error({ worker: name }, `worker ${name} was not ready within ${startTimeout / 1000} s`)
-      process.kill('SIGKILL')
-    }, startTimeout)
+    process.stdin?.on('error', () => undefined)
     let gone = false
     const end = (how: string, status: number | null) => {
       if (gone) return
@@ -123,15 +132,28 @@ export class Supervisor {
     process.once('exit', (code, signal) => end(signal === null ? `exited with status ${code}` : `was killed by ${signal}`, code))
   }
 
+  #overdue({ process, readyAt, startedLook }: Child): boolean {
+    const { looks, startTimeout } = this.#options
+    return process !== undefined && readyAt === undefined && !this.#stopping && looks.over(startedLook, startTimeout)
+  }
+
+  /** Its HELLO may lie unread, as when the gateway has just stood still. */
+  async #giveUp(name: string, child: Child): Promise<void> {
+    const { process } = child
+    await allRead()
+    if (child.process !== process || !this.#overdue(child)) return
+    process?.kill('SIGKILL')
+    this.#options.log.error({ worker: name }, `worker ${name} was not ready within ${this.#options.startTimeout / 1000} s`)
+  }
+
   #ended(name: string, how: string, status: number | null): void {
     const { log, observer, onExit, backoff } = this.#options
     const child = this.#children.get(name)!
-    clearTimeout(child.overdue)
     child.process = undefined
     onExit(name, status === HUNG_STATUS ? 'hung' : 'exited')
     if (this.#stopping) return
     if (status === REFUSED_STATUS) {
-      log.error({ worker: name }, `worker ${name} was refused and is not started again`)
+      log.error({ worker: name }, `worker ${name} was refused and is not started again; mend what its refusal names, then restart the gateway`)
       return
     }
     const stable = child.readyAt !== undefined && performance.now() - child.readyAt > STABLE_MS
@@ -142,32 +164,5 @@ export class Supervisor {
       observer.restart(name)
       this.#spawn(name)
     }, wait)
-  }
-}
-
-const LEVELS: Record<number, 'trace' | 'debug' | 'info' | 'warn' | 'error'> = { 10: 'trace', 20: 'debug', 30: 'info', 40: 'warn', 50: 'error', 60: 'error' }
-
-/** Passes a worker's log on: JSON lines as they are, anything else (a traceback, a library's print) as a warning. */
-function joinLog(stream: Readable | null, log: Log): void {
-  if (stream === null) return
-  createInterface({ input: stream }).on('line', (line) => {
-    if (line.trim() === '') return
-    const record = parseRecord(line)
-    if (record === undefined) {
-      log.warn({}, line)
-      return
-    }
-    const { level, msg, time: _time, ...fields } = record
-    log[LEVELS[level] ?? 'info'](fields, msg)
-  })
-}
-
-function parseRecord(line: string): { level: number; msg: string; time?: number } | undefined {
-  if (!line.startsWith('{')) return undefined
-  try {
-    const record = JSON.parse(line) as { level?: unknown; msg?: unknown }
-    return typeof record.level === 'number' && typeof record.msg === 'string' ? (record as { level: number; msg: string }) : undefined
-  } catch {
-    return undefined
   }
 }

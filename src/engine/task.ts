@@ -33,6 +33,7 @@ export class Task {
   readonly #reject: (error: JobError) => void
   readonly #cleanups: (() => void)[] = []
   #started = false
+  #model: RawImage['model'] | undefined
   #ahead: number | undefined
   #ended = false
   readonly finished: Promise<RawImage[]>
@@ -50,6 +51,11 @@ export class Task {
     this.finished = promise
     this.#resolve = resolve
     this.#reject = reject
+  }
+
+  /** The model that made the images that are there. */
+  get model(): RawImage['model'] | undefined {
+    return this.#model
   }
 
   get ended(): boolean {
@@ -106,6 +112,7 @@ export class Task {
   image(index: number, image: RawImage): void {
     if (this.#ended || this.#images[index] !== undefined) return
     this.#images[index] = image
+    this.#model = image.model
     this.#steps[index] = this.job.steps
     this.#listener.image?.(index, image)
     const images = this.#images.filter((each) => each !== undefined)

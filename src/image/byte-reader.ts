@@ -44,6 +44,11 @@ export class ByteReader {
     while (await this.#more());
   }
 
+  /** Lets go of the stream, wherever it is. */
+  async end(): Promise<void> {
+    await this.#chunks.return?.()
+  }
+
   async #more(): Promise<boolean> {
     const { value, done } = await this.#chunks.next()
     this.#rest = done === true ? Buffer.alloc(0) : value

@@ -1,8 +1,12 @@
 import pLimit from 'p-limit'
 import sharp, { type Sharp } from 'sharp'
+import { exifOf } from './exif.js'
 import type { Format } from './formats.js'
-import { withText } from './png-text.js'
-import { parametersText, type Recipe } from './recipe.js'
+import { jpegWith } from './jpeg.js'
+import { parametersText } from './parameters.js'
+import { pngWith } from './png.js'
+import type { Recipe } from './recipe.js'
+import { webpWith } from './webp.js'
 import { xmpOf } from './xmp.js'
 
 export interface Picture {
@@ -71,20 +75,19 @@ export class ImageEncoder {
       // Filters chosen row by row: without them a picture with grain is hardly smaller than its pixels.
       .png({ compressionLevel: this.#pngCompression, adaptiveFiltering: true })
       .toBuffer()
-    return recipe === undefined ? png : withText(png, { parameters: parametersText(recipe), easel: JSON.stringify(recipe) })
+    return pngWith(png, recipe === undefined ? {} : { parameters: parametersText(recipe), easel: JSON.stringify(recipe) })
   }
 }
 
-function lossy(picture: Picture, { format, quality, recipe }: FileSettings): Promise<Buffer> {
-  const image = recipe === undefined ? open(picture) : withRecipe(open(picture), recipe)
+/** The recipe stands where viewers look for it (EXIF), and whole (XMP). */
+async function lossy(picture: Picture, { format, quality, recipe }: FileSettings): Promise<Buffer> {
   // From here on the eye would see coarse colour at the edges sooner than the quality.
   const chromaSubsampling = quality >= FULL_COLOUR_QUALITY ? '4:4:4' : '4:2:0'
-  return (format === 'jpeg' ? image.jpeg({ quality, chromaSubsampling }) : image.webp({ quality })).toBuffer()
-}
-
-/** The recipe where viewers look for it (EXIF, which libvips writes in ASCII) and whole (XMP). */
-function withRecipe(image: Sharp, recipe: Recipe): Sharp {
-  return image.withExif({ IFD0: { Software: `easel ${recipe.version}` }, IFD2: { UserComment: parametersText(recipe) } }).withXmp(xmpOf(recipe))
+  const image = open(picture)
+  const file = await (format === 'jpeg' ? image.jpeg({ quality, chromaSubsampling }) : image.webp({ quality })).toBuffer()
+  if (recipe === undefined) return file
+  const metadata = { exif: exifOf(recipe), xmp: xmpOf(recipe) }
+  return format === 'jpeg' ? jpegWith(file, metadata) : webpWith(file, { ...metadata, width: picture.width, height: picture.height })
 }
 
 function open({ pixels, width, height }: Picture): Sharp {

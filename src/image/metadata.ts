@@ -2,11 +2,12 @@ import { promisify } from 'node:util'
 import { inflate } from 'node:zlib'
 import type { ByteReader } from './byte-reader.js'
 import type { Format } from './formats.js'
+import { EXTENSION_HEAD, EXTENSION_MARK, HAS_EXTENDED, XMP_MARK } from './jpeg.js'
 import { recipeTextOf } from './xmp.js'
 
 /**
- * The longest recipe that is read from a file, in bytes, compressed or not. Our own stay under half of it: two prompts of
- * 36,000 characters together, of which each takes at most six bytes.
+ * The longest recipe that is read from a file, in bytes, compressed or not. Our own stay under it: two prompts of 32,000
+ * UTF-16 units each, of which each takes at most six bytes, are 384 KB.
  */
 export const MAX_RECIPE_BYTES = 512 * 1024
 
@@ -32,43 +33,60 @@ export function formatOf(start: Buffer): Format | undefined {
 /** A file that is none of ours. */
 export class NotAnImage extends Error {}
 
+/** What a file says about its making. */
+export interface Description {
+  readonly format: Format
+  /** The JSON text that `ImageEncoder` wrote. */
+  readonly easel?: string | undefined
+  /** Of a PNG without it, what AUTOMATIC1111's web UI and others write. */
+  readonly parameters?: string | undefined
+}
+
 /**
- * The JSON text that `ImageEncoder` wrote into a PNG, JPEG or WebP file; undefined where there is none, or one that is
- * longer than ours ever are. No pixel is decoded, and no more than `MAX_RECIPE_BYTES` of the file are held at once.
+ * What a PNG, JPEG or WebP file says about its making, but for what is longer than ours ever is. No pixel is decoded, and
+ * no more than `MAX_RECIPE_BYTES` of the file are held at once.
  *
  * @throws NotAnImage for a file of another kind
  */
-export async function recipeTextIn(file: ByteReader): Promise<string | undefined> {
+export async function descriptionIn(file: ByteReader): Promise<Description> {
   const start = await file.peek(SIGNATURE_BYTES)
   const format = start && formatOf(start)
   if (format === undefined) throw new NotAnImage('the body is not a PNG, JPEG or WebP file')
-  return READERS[format](file)
+  if (format === 'png') return { format, ...(await textsInPng(file)) }
+  return { format, easel: await (format === 'jpeg' ? xmpInJpeg(file) : xmpInWebp(file)) }
 }
 
-const READERS: Readonly<Record<Format, (file: ByteReader) => Promise<string | undefined>>> = { png: textInPng, jpeg: xmpInJpeg, webp: xmpInWebp }
-
 /** @see https://www.w3.org/TR/png-3/#5Chunk-layout */
-async function textInPng(file: ByteReader): Promise<string | undefined> {
+async function textsInPng(file: ByteReader): Promise<Pick<Description, 'easel' | 'parameters'>> {
   await file.skip(8)
+  let parameters: string | undefined
   for (let chunk = 0; chunk < MAX_CHUNKS; chunk++) {
     const head = await file.take(8)
-    if (head === undefined) return undefined
+    if (head === undefined) break
     const length = head.readUInt32BE(0)
     const type = head.toString('latin1', 4)
-    if (type === 'IEND') return undefined
-    if (type !== 'iTXt' || length > MAX_RECIPE_BYTES) {
-      if (!(await file.skip(length + 4))) return undefined
+    if (type === 'IEND') break
+    if ((type !== 'iTXt' && type !== 'tEXt') || length > MAX_RECIPE_BYTES) {
+      if (!(await file.skip(length + 4))) break
       continue
     }
     const data = await file.take(length)
-    if (data === undefined) return undefined
-    if (data.subarray(0, KEYWORD.length).equals(KEYWORD)) return internationalText(data.subarray(KEYWORD.length))
-    if (!(await file.skip(4))) return undefined
+    if (data === undefined) break
+    const textOf = type === 'iTXt' ? internationalText : latinText
+    if (startsWith(data, EASEL)) return { easel: await textOf(data.subarray(EASEL.length)) }
+    if (startsWith(data, PARAMETERS)) parameters ??= await textOf(data.subarray(PARAMETERS.length))
+    if (!(await file.skip(4))) break
   }
-  return undefined
+  return { parameters }
 }
 
-const KEYWORD = Buffer.from('easel\0')
+const EASEL = Buffer.from('easel\0')
+const PARAMETERS = Buffer.from('parameters\0')
+
+/** @see https://www.w3.org/TR/png-3/#11tEXt */
+async function latinText(data: Buffer): Promise<string> {
+  return data.toString('latin1')
+}
 
 /** @see https://www.w3.org/TR/png-3/#11iTXt */
 async function internationalText(data: Buffer): Promise<string | undefined> {
@@ -87,7 +105,6 @@ async function internationalText(data: Buffer): Promise<string | undefined> {
   }
 }
 
-const XMP_NAMESPACE = Buffer.from('http://ns.adobe.com/xap/1.0/\0', 'latin1')
 const START_OF_SCAN = 0xda
 const END_OF_IMAGE = 0xd9
 const APP1 = 0xe1
@@ -95,6 +112,7 @@ const APP1 = 0xe1
 /** @see https://www.w3.org/Graphics/JPEG/itu-t81.pdf (B.1.1) */
 async function xmpInJpeg(file: ByteReader): Promise<string | undefined> {
   await file.skip(2)
+  let extended: ExtendedXmp | undefined
   for (let segment = 0; segment < MAX_CHUNKS; segment++) {
     const head = await file.take(4)
     if (head === undefined || head[0] !== 0xff) return undefined
@@ -107,9 +125,46 @@ async function xmpInJpeg(file: ByteReader): Promise<string | undefined> {
     }
     const data = await file.take(length)
     if (data === undefined) return undefined
-    if (data.subarray(0, XMP_NAMESPACE.length).equals(XMP_NAMESPACE)) return recipeTextOf(data.toString('utf8', XMP_NAMESPACE.length))
+    if (startsWith(data, XMP_MARK)) {
+      const xmp = data.toString('utf8', XMP_MARK.length)
+      const digest = extensionOf(xmp)
+      if (digest === undefined) return recipeTextOf(xmp)
+      extended = new ExtendedXmp(digest)
+    } else if (startsWith(data, EXTENSION_MARK) && extended !== undefined) {
+      const whole = extended.add(data)
+      if (whole !== undefined) return recipeTextOf(whole)
+    }
   }
   return undefined
+}
+
+function startsWith(data: Buffer, mark: Buffer): boolean {
+  return data.subarray(0, mark.length).equals(mark)
+}
+
+function extensionOf(xmp: string): string | undefined {
+  return new RegExp(`${HAS_EXTENDED}="([0-9A-F]{32})"`).exec(xmp)?.[1]
+}
+
+/** Puts the parts of an extended XMP packet together, which come in order. */
+class ExtendedXmp {
+  readonly #digest: string
+  readonly #parts: Buffer[] = []
+  #bytes = 0
+
+  constructor(digest: string) {
+    this.#digest = digest
+  }
+
+  /** Takes a segment; gives the packet back once it is whole. */
+  add(data: Buffer): string | undefined {
+    if (data.length < EXTENSION_HEAD || data.toString('latin1', EXTENSION_MARK.length, EXTENSION_MARK.length + 32) !== this.#digest) return undefined
+    const total = data.readUInt32BE(EXTENSION_HEAD - 8)
+    if (data.readUInt32BE(EXTENSION_HEAD - 4) !== this.#bytes || total > MAX_RECIPE_BYTES || this.#bytes + data.length - EXTENSION_HEAD > total) return undefined
+    this.#parts.push(data.subarray(EXTENSION_HEAD))
+    this.#bytes += data.length - EXTENSION_HEAD
+    return this.#bytes === total ? Buffer.concat(this.#parts).toString() : undefined
+  }
 }
 
 /** @see https://developers.google.com/speed/webp/docs/riff_container */

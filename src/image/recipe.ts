@@ -17,6 +17,8 @@ export interface Recipe {
   readonly guidance_start?: number
   readonly guidance_end?: number
   readonly cache_interval?: number
+  /** Where a prompt was cut to fit: it stands here whole, and is cut again. */
+  readonly truncate?: true
   /** The model's name, and the digest of its weights. */
   readonly model: string
   readonly model_digest: string
@@ -41,27 +43,4 @@ export function recipeHeader(recipe: Recipe): string {
 /** JSON with every character beyond ASCII escaped, for places that take no other. */
 export function asciiJson(value: object): string {
   return JSON.stringify(value).replaceAll(/[\u007f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
-}
-
-/** The recipe in the form that AUTOMATIC1111's web UI writes under the PNG keyword `parameters`, which image viewers read. */
-export function parametersText(recipe: Recipe): string {
-  const settings = [
-    `Steps: ${recipe.num_inference_steps}`,
-    `Sampler: ${recipe.scheduler}`,
-    `CFG scale: ${recipe.guidance_scale}`,
-    ...setting('CFG start', recipe.guidance_start),
-    ...setting('CFG end', recipe.guidance_end),
-    ...setting('Cache interval', recipe.cache_interval),
-    `Seed: ${recipe.seed}`,
-    `Size: ${recipe.width}x${recipe.height}`,
-    `Model hash: ${recipe.model_digest.slice(0, 10)}`,
-    `Model: ${recipe.model}`,
-    `Version: easel ${recipe.version}`
-  ]
-  const negative = recipe.negative_prompt === '' ? [] : [`Negative prompt: ${recipe.negative_prompt}`]
-  return [recipe.prompt, ...negative, settings.join(', ')].join('\n')
-}
-
-function setting(name: string, value: number | undefined): string[] {
-  return value === undefined ? [] : [`${name}: ${value}`]
 }

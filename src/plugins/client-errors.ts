@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { STATUS_CODES } from 'node:http'
+import { type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import type { ConnectionError } from 'fastify'
 import { EaselError, type ErrorCode, errorBody } from '../errors.js'
@@ -10,17 +10,48 @@ const NODE_CODES: Record<string, ErrorCode> = {
   HPE_HEADER_OVERFLOW: 'HEADERS_TOO_LARGE'
 }
 
-/** Answers in the one form of errors what never becomes a request: no HTTP, too large headers, too slow a client. */
-export function answerClientError(error: ConnectionError, socket: Socket): void {
+/**
+ * Answers in the one form of errors what never becomes a whole request: no HTTP, too large headers, too slow a client. Closes the connection.
+ *
+ * @param due the responses that the connection waits for; onRefused is told the code of what is answered
+ */
+export function answerClientError(error: ConnectionError, socket: Socket, { due, onRefused }: { due: ReadonlySet<ServerResponse>; onRefused: (code: ErrorCode) => void }): void {
   if (error.code === 'ECONNRESET' || socket.destroyed) return
-  const refusal = new EaselError(NODE_CODES[error.code] ?? 'INVALID_REQUEST', NODE_CODES[error.code] === undefined ? 'The bytes are no HTTP request.' : undefined)
-  const body = JSON.stringify(errorBody(refusal, randomUUID()))
+  if (socket.writable && canAnswer(due)) {
+    const code = NODE_CODES[error.code]
+    const refusal = new EaselError(code ?? 'INVALID_REQUEST', code === undefined ? 'The bytes are no HTTP request.' : undefined)
+    onRefused(refusal.code)
+    socket.write(rawAnswer(refusal))
+  }
+  socket.destroy(error)
+}
+
+/** Answers CONNECT, which Node hands over as a bare socket. Closes the connection. */
+export function refuseTunnel(socket: Socket): void {
+  socket.on('error', () => undefined)
+  if (socket.writable) socket.write(rawAnswer(new EaselError('INVALID_REQUEST', 'This server is no proxy: it opens no tunnels.')))
+  socket.destroy()
+}
+
+/**
+ * Where an earlier request still waits, its client would read this answer as that request's, or as a part of its body. The one
+ * that has not come whole is the one that the error is about.
+ */
+function canAnswer(due: ReadonlySet<ServerResponse>): boolean {
+  const [first] = due
+  return first === undefined || (due.size === 1 && !first.headersSent && !first.req.complete)
+}
+
+function rawAnswer(refusal: EaselError): string {
+  const id = randomUUID()
+  const body = JSON.stringify(errorBody(refusal, id))
   const head = [
     `HTTP/1.1 ${refusal.statusCode} ${STATUS_CODES[refusal.statusCode]}`,
-    'content-type: application/json',
+    `x-request-id: ${id}`,
+    'content-type: application/json; charset=utf-8',
     `content-length: ${Buffer.byteLength(body)}`,
+    `date: ${new Date().toUTCString()}`,
     'connection: close'
   ]
-  if (socket.writable) socket.write(`${head.join('\r\n')}\r\n\r\n${body}`)
-  socket.destroy(error)
+  return `${head.join('\r\n')}\r\n\r\n${body}`
 }

@@ -1,7 +1,21 @@
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { catalogue, EaselError, type ErrorCode, errorBody } from '../errors.js'
+import { excerpt } from '../excerpt.js'
+import { fieldLike } from '../schemas/suggest.js'
 import { noteMethods } from './methods.js'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The form of errors below each prefix, the longest last. */
+    errorForms: Map<string, ErrorBodyOf>
+    /** Is told the code of each request that is refused. */
+    onRefused: (code: ErrorCode) => void
+  }
+}
+
+/** Most characters of a path, or of a message that is not ours, that an error repeats. */
+const MESSAGE_LENGTH = 256
 
 /** Codes of Fastify's own errors that a client causes. */
 const FASTIFY_CODES: Record<string, ErrorCode> = {
@@ -21,25 +35,32 @@ export type ErrorBodyOf = (error: EaselError, requestId: string) => object
 
 /** Answers an error, and tells the client nothing about the inside. */
 export function answerError(cause: FastifyError | EaselError, request: FastifyRequest, reply: FastifyReply, bodyOf: ErrorBodyOf = errorBody): FastifyReply {
-  const error = toEaselError(cause)
-  const { code, field, statusCode } = error
+  const error = toEaselError(cause, request)
+  const { code, statusCode } = error
+  if (!error.ofAccepted && code !== 'INTERNAL') request.server.onRefused(code)
+  // A key that no schema knows is the client's own word, and may be its prompt.
+  const field = isUnknownField(cause) ? undefined : error.field
   const level = statusCode >= 500 && !EXPECTED.has(statusCode) ? 'error' : 'info'
   // What a client is told about its own mistake may hold its own words, such as its prompt.
   const said = statusCode >= 500 ? error.message : catalogue[code].summary
-  request.log[level]({ code, field, err: statusCode === 500 ? error : undefined }, said)
+  request.log[level]({ code, field, err: statusCode === 500 ? error : undefined }, field === undefined ? said : `${said} (${field})`)
+  // What is refused before it has a route has gone through no hook.
+  reply.header('x-request-id', request.id)
   if (error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
   return reply.code(error.statusCode).type('application/json').send(bodyOf(error, request.id))
 }
 
 /** Answers every error of a scope in one form. Needs `noteMethods` before. */
 export function answerErrors(app: FastifyInstance, bodyOf: ErrorBodyOf): void {
+  app.errorForms.set(app.prefix, bodyOf)
   const answerUnknown = (request: FastifyRequest, reply: FastifyReply) => {
     const [path = ''] = request.url.split('?')
+    const asked = `${request.method} ${excerpt(path, MESSAGE_LENGTH)}`
     const methods = app.methodsOf(path)
     // A route that is there may itself find nothing, as one for files does.
-    if (methods.length === 0 || methods.includes(request.method)) return answerError(new EaselError('NOT_FOUND', `There is no ${request.method} ${path}`), request, reply, bodyOf)
+    if (methods.length === 0 || methods.includes(request.method)) return answerError(new EaselError('NOT_FOUND', `There is no ${asked}`), request, reply, bodyOf)
     const allowed = methods.join(', ')
-    return answerError(new EaselError('METHOD_NOT_ALLOWED', `There is no ${request.method} ${path}, only ${allowed}`), request, reply.header('allow', allowed), bodyOf)
+    return answerError(new EaselError('METHOD_NOT_ALLOWED', `There is no ${asked}, only ${allowed}`), request, reply.header('allow', allowed), bodyOf)
   }
   app.setNotFoundHandler(answerUnknown)
   app.setErrorHandler((error: FastifyError | EaselError, request, reply) =>
@@ -49,31 +70,51 @@ export function answerErrors(app: FastifyInstance, bodyOf: ErrorBodyOf): void {
 }
 
 /** The form of every error that no other scope has its own form for. Comes before the routes. */
-export const errorsPlugin = fp(
-  async (app) => {
+export const errorsPlugin = fp<{ onRefused: (code: ErrorCode) => void }>(
+  async (app, { onRefused }) => {
     noteMethods(app)
+    app.decorate('onRefused', onRefused)
+    app.decorate('errorForms', new Map())
     answerErrors(app, errorBody)
   },
   { name: 'errors' }
 )
 
-function toEaselError(error: FastifyError | EaselError): EaselError {
+/** The form of errors at a path that never came to a route. */
+export function errorFormOf({ errorForms }: FastifyInstance, path: string): ErrorBodyOf | undefined {
+  return [...errorForms].findLast(([prefix]) => path.startsWith(`${prefix}/`))?.[1]
+}
+
+function toEaselError(error: FastifyError | EaselError, request: FastifyRequest): EaselError {
   if (error instanceof EaselError) return error
   if (error.validation) return invalid(error)
   const code = FASTIFY_CODES[error.code]
-  if (code !== undefined) return new EaselError(code, error.message)
+  if (code === 'UNSUPPORTED_MEDIA_TYPE') return new EaselError(code, `content-type must be ${mediaTypesOf(request).join(' or ')}`, { field: 'content-type' })
+  if (code !== undefined) return new EaselError(code, excerpt(error.message, MESSAGE_LENGTH))
   // Broken JSON and the like arrive as plain errors with a client's status.
-  if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) return new EaselError('INVALID_REQUEST', error.message)
+  if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) return new EaselError('INVALID_REQUEST', excerpt(error.message, MESSAGE_LENGTH))
   return new EaselError('INTERNAL', undefined, { cause: error })
 }
 
-/** Names the field that does not fit the schema. */
+/** The media types that a route takes. */
+function mediaTypesOf({ routeOptions }: FastifyRequest): string[] {
+  const body = routeOptions.schema?.body as { content?: Record<string, unknown> } | undefined
+  return Object.keys(body?.content ?? { 'application/json': {} })
+}
+
+/** Names the field that does not fit the schema. One that the schema does not know is shown cut and escaped. */
 function invalid(error: FastifyError): EaselError {
   const [first] = error.validation ?? []
   const params = first?.params as { missingProperty?: string; additionalProperty?: string } | undefined
-  const field = params?.missingProperty ?? params?.additionalProperty ?? first?.instancePath.split('/')[1]
   if (params?.additionalProperty !== undefined) {
-    return new EaselError('INVALID_REQUEST', `${params.additionalProperty} is not a field of this request`, { field: params.additionalProperty })
+    const field = excerpt(params.additionalProperty)
+    const meant = fieldLike(params.additionalProperty)
+    return new EaselError('INVALID_REQUEST', `${JSON.stringify(field)} is not a field of this request${meant === undefined ? '' : `; did you mean ${meant}?`}`, { field })
   }
-  return new EaselError('INVALID_REQUEST', error.message, field === undefined || field === '' ? {} : { field })
+  const field = params?.missingProperty ?? first?.instancePath.split('/')[1]
+  return new EaselError('INVALID_REQUEST', excerpt(error.message, MESSAGE_LENGTH), field === undefined || field === '' ? {} : { field })
+}
+
+function isUnknownField(error: FastifyError | EaselError): boolean {
+  return 'validation' in error && error.validation?.[0]?.keyword === 'additionalProperties'
 }

@@ -24,7 +24,8 @@ export function noteMethods(app: FastifyInstance): void {
     for (const name of [method].flat()) route.methods.add(name)
   })
   app.decorate('methodsOf', (path) => {
-    const methods = [...known.values()].filter(({ pattern }) => pattern.test(path)).flatMap(({ methods }) => [...methods])
+    const bare = path.length > 1 ? path.replace(/\/$/, '') : path
+    const methods = [...known.values()].filter(({ pattern }) => pattern.test(bare)).flatMap(({ methods }) => [...methods])
     return [...new Set(methods)].toSorted()
   })
 }

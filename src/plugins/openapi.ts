@@ -1,18 +1,26 @@
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import fp from 'fastify-plugin'
+import type { Engine } from '../engine/engine.js'
 import type { TSchema } from 'typebox'
 import { GenerateResponse, Recipe } from '../schemas/answer.js'
 import { ErrorResponse } from '../schemas/error.js'
 import { GenerateRequest } from '../schemas/generate.js'
 import { HealthResponse } from '../schemas/health.js'
 import { OpenAiError, OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel } from '../schemas/openai.js'
+import { asOffered } from '../schemas/offered.js'
 import { RecipeResponse } from '../schemas/recipe.js'
 
 const SHARED: readonly TSchema[] = [ErrorResponse, GenerateRequest, GenerateResponse, HealthResponse, OpenAiError, OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel, Recipe, RecipeResponse]
 
+/**
+ * The page with the documents is its own files; React sets its styles. Swagger UI's own policy also has every request made
+ * over https, which a service inside a cluster does not speak.
+ */
+const CONTENT_SECURITY_POLICY = "default-src 'self'; base-uri 'self'; frame-ancestors 'self'; img-src 'self' data: blob:; object-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'"
+
 /** Collects the schemas of all routes that come after it into one OpenAPI 3.1 document: /openapi.json, and /docs to read it. */
-export const openApiPlugin = fp<{ version: string }>(async (app, { version }) => {
+export const openApiPlugin = fp<{ version: string; engine: Engine }>(async (app, { version, engine }) => {
   for (const schema of SHARED) app.addSchema(schema)
   await app.register(swagger, {
     openapi: {
@@ -33,10 +41,18 @@ export const openApiPlugin = fp<{ version: string }>(async (app, { version }) =>
     },
     refResolver: { buildLocalReference: ({ $id }, _base, _fragment, index) => (typeof $id === 'string' ? $id : `schema-${index}`) }
   })
-  await app.register(swaggerUi, { routePrefix: '/docs', staticCSP: true, uiConfig: { tryItOutEnabled: true, docExpansion: 'list' } })
+  await app.register(swaggerUi, {
+    routePrefix: '/docs',
+    // Relative, so that the page works behind a prefix that a proxy takes off.
+    indexPrefix: '.',
+    staticCSP: CONTENT_SECURITY_POLICY,
+    uiConfig: { tryItOutEnabled: true, docExpansion: 'list' },
+    transformSpecificationClone: false,
+    transformSpecification: (document) => ({ ...asOffered(document, engine.capabilities), servers: [{ url: '..' }] })
+  })
   app.get(
     '/openapi.json',
     { schema: { hide: true } },
-    async (_request, reply) => reply.header('cache-control', 'no-cache').send(app.swagger())
+    async (_request, reply) => reply.header('cache-control', 'no-cache').send(asOffered(app.swagger(), engine.capabilities))
   )
 }, { name: 'openapi' })

@@ -1,4 +1,5 @@
 import fp from 'fastify-plugin'
+import { excerpt } from '../excerpt.js'
 import { parseTraceparent } from '../tracing/traceparent.js'
 import type { RequestSpan, Tracing } from '../tracing/tracing.js'
 
@@ -12,6 +13,9 @@ declare module 'fastify' {
 /** Status of a request whose client has left, as nginx has it. */
 const LEFT = 499
 
+/** Most characters of a path that a span holds. */
+const PATH_LENGTH = 256
+
 /** Gives every request of the scope a span in its client's trace, and its log lines the trace's id. */
 export const tracingPlugin = fp<{ tracing: Tracing }>(async (app, { tracing }) => {
   app.decorateRequest('span')
@@ -22,7 +26,7 @@ export const tracingPlugin = fp<{ tracing: Tracing }>(async (app, { tracing }) =
     request.span = tracing.start(`${request.method} ${route}`, parseTraceparent(typeof traceparent === 'string' ? traceparent : undefined), {
       'http.request.method': request.method,
       'http.route': route,
-      'url.path': request.url.split('?')[0]!,
+      'url.path': excerpt(request.url.split('?')[0]!, PATH_LENGTH),
       'easel.request_id': request.id
     })
     const { traceId, spanId } = request.span.context

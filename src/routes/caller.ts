@@ -1,4 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { GenerateRequest } from '../schemas/generate.js'
 import { fingerprintOf } from '../service/idempotency.js'
 import type { Run } from '../service/run.js'
 import type { Caller } from '../service/service.js'
@@ -13,19 +14,24 @@ interface CallerHeaders {
 /**
  * Who asks, as the service wants to know it.
  *
- * @param body what the request means; the same key with another body is another request
+ * @param body what the request means; the same key with another picture is another request
  */
-export function callerOf(request: FastifyRequest, headers: CallerHeaders, body: object): Caller {
+export function callerOf(request: FastifyRequest, headers: CallerHeaders, body: GenerateRequest): Caller {
   const { 'idempotency-key': key, 'x-request-timeout': timeout } = headers
   const scope = scopeOf(request)
   return {
     id: request.id,
     scope,
-    key: key === undefined ? undefined : { scope, key, fingerprint: fingerprintOf(body) },
+    key: key === undefined ? undefined : { scope, key, fingerprint: fingerprintOf(pictureOf(body)) },
     timeout: timeout === undefined ? undefined : Number(timeout) * 1000,
     trace: formatTraceparent(request.span.context),
     concurrency: request.access?.concurrentRequests
   }
+}
+
+/** What of a request decides its pictures: not how long the client waits, nor in which form the answer comes. */
+function pictureOf({ timeout: _timeout, preview_interval: _previews, truncate: _truncate, output_format = 'png', ...rest }: GenerateRequest): object {
+  return { ...rest, output_format }
 }
 
 /** Whose request it is: the name of its key, empty where no keys are asked for. */

@@ -12,7 +12,7 @@ import type { Run } from '../service/run.js'
 import type { ImageService } from '../service/service.js'
 import { sendPieces } from './answers/body.js'
 import { EVENT_HEADERS, EVENTS_DESCRIPTION, eventsSchema, EventStream, eventTexts } from './answers/events.js'
-import { chooseForm, EVENTS_TYPE, type Form, JSON_TYPE, MULTIPART_TYPE } from './answers/form.js'
+import { BYTES_TYPE, chooseForm, EVENTS_TYPE, type Form, JSON_TYPE, MULTIPART_TYPE } from './answers/form.js'
 import { answerHeaders, answerHeaderSchemas } from './answers/headers.js'
 import { jsonAnswer } from './answers/json.js'
 import { multipartAnswer } from './answers/multipart.js'
@@ -24,7 +24,8 @@ export interface GenerateParts {
   withRecipe: boolean
 }
 
-const File = { schema: Type.Unsafe<Buffer>({ type: 'string', contentMediaType: 'application/octet-stream' }) }
+/** Generators of clients know bytes by this format, which OpenAPI 3.1 no longer needs and still allows. */
+const File = { schema: Type.Unsafe<Buffer>({ type: 'string', format: 'binary' }) }
 const Events = { schema: eventsSchema(EVENTS_DESCRIPTION) }
 
 /** POST /generate: a prompt in, images out. GET /requests/{id}/events: the events of a request that someone else waits for. */
@@ -37,6 +38,7 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
       onRequest: app.countRequest,
       schema: {
         tags: ['images'],
+        operationId: 'generate',
         summary: 'Make images',
         description: '`Accept` chooses the form of the answer: the image itself, JSON, multipart/mixed, or a stream of events as it is made.',
         headers: GenerateHeaders,
@@ -46,6 +48,8 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
             description: 'The images, with their recipes inside.',
             headers: { ...commonHeaders, ...answerHeaderSchemas },
             content: {
+              // The first is what clients are generated for that name no form: the image, as bytes.
+              [BYTES_TYPE]: File,
               'image/png': File,
               'image/jpeg': File,
               'image/webp': File,
@@ -73,6 +77,7 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
     {
       schema: {
         tags: ['images'],
+        operationId: 'watchRequest',
         summary: 'Watch a request',
         description: 'The events of a request in flight, from its first or from after `Last-Event-ID`, by the `x-request-id` that its client gave it.',
         params: RequestParams,

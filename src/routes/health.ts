@@ -27,6 +27,7 @@ export const healthRoute: FastifyPluginAsyncTypebox<HealthParts> = async (app, p
     {
       schema: {
         tags: ['operations'],
+        operationId: 'getHealth',
         summary: 'What the service is doing, and what it offers',
         response: { 200: success(ref(HealthResponse), 'Requests are accepted.', healthExample), 503: success(ref(HealthResponse), 'Requests are not accepted now; `status` says why.', { ...healthExample, status: 'draining' }), ...failures() }
       }
@@ -40,20 +41,20 @@ export const healthRoute: FastifyPluginAsyncTypebox<HealthParts> = async (app, p
 
 /** The probes: of the kubelet (/health/live, /health/ready, /health/startup), and of KServe (/v2/health/live, /v2/health/ready). */
 export const probeRoutes: FastifyPluginAsyncTypebox<{ engine: Engine }> = async (app, { engine }) => {
-  const probe = (path: string, summary: string, ok: () => boolean) =>
+  const probe = (path: string, operationId: string, summary: string, ok: () => boolean) =>
     app.get(
       path,
-      { schema: { tags: ['operations'], summary, response: { 200: success(Probe, 'Yes.', { status: 'ok' }), 503: success(Probe, 'No.', { status: 'starting' }), ...failures() } } },
+      { schema: { tags: ['operations'], operationId, summary, response: { 200: success(Probe, 'Yes.', { status: 'ok' }), 503: success(Probe, 'No.', { status: 'starting' }), ...failures() } } },
       async (_request, reply) => (ok() ? { status: 'ok' } : reply.code(503).send({ status: statusOf(engine) }))
     )
 
   // The event loop turns, or this would not be answered. A dead worker is the supervisor's business, not the kubelet's.
-  probe('/health/live', 'The process is alive', () => true)
-  probe('/health/ready', 'Requests are accepted', () => engine.ready)
-  probe('/health/startup', 'A worker has been ready once', () => engine.capabilities !== undefined)
+  probe('/health/live', 'isAlive', 'The process is alive', () => true)
+  probe('/health/ready', 'isReady', 'Requests are accepted', () => engine.ready)
+  probe('/health/startup', 'hasStarted', 'A worker has been ready once', () => engine.capabilities !== undefined)
   // The same two under the names of KServe's Open Inference Protocol.
-  probe('/v2/health/live', 'The process is alive (Open Inference Protocol)', () => true)
-  probe('/v2/health/ready', 'Requests are accepted (Open Inference Protocol)', () => engine.ready)
+  probe('/v2/health/live', 'serverLive', 'The process is alive (Open Inference Protocol)', () => true)
+  probe('/v2/health/ready', 'serverReady', 'Requests are accepted (Open Inference Protocol)', () => engine.ready)
 }
 
 function statusOf(engine: Engine): HealthResponse['status'] {

@@ -10,6 +10,7 @@ export const metricsRoute: FastifyPluginAsyncTypebox<{ registry: Registry }> = a
     {
       schema: {
         tags: ['operations'],
+        operationId: 'getMetrics',
         summary: 'Metrics for Prometheus',
         response: {
           200: { description: 'As docs/metrics.md describes them.', headers: commonHeaders, content: { 'text/plain': { schema: Type.String(), example: 'easel_requests_in_flight 0\n' } } },

@@ -8,7 +8,8 @@ import { EaselError } from '../errors.js'
 import { ByteReader } from '../image/byte-reader.js'
 import { parseFlatObject } from '../image/flat-json.js'
 import { FORMATS, mimeOf } from '../image/formats.js'
-import { MAX_RECIPE_BYTES, NotAnImage, recipeTextIn } from '../image/metadata.js'
+import { type Description, descriptionIn, MAX_RECIPE_BYTES, NotAnImage } from '../image/metadata.js'
+import { recipeOfParameters } from '../image/parameters.js'
 import { Recipe } from '../schemas/answer.js'
 import { failures } from '../schemas/error.js'
 import { recipeExample } from '../schemas/examples.js'
@@ -17,24 +18,28 @@ import { ref } from '../schemas/ref.js'
 import { success } from '../schemas/success.js'
 import type { Defaults } from '../service/resolve.js'
 import { NOTHING_SAVED, statedSavings } from '../service/savings.js'
+import { BYTES_TYPE } from './answers/form.js'
 
 /** Room for a PNG of the largest size. It is read as it comes, and not kept. */
 export const MAX_FILE_BYTES = 64 * 1024 * 1024
 
-const TYPES = FORMATS.map(mimeOf)
-const File = { schema: Type.Unsafe<unknown>({ description: 'The bytes of the file.' }) }
+/** A file's own bytes say what it is; clients that do not know may send it as bytes. */
+const TYPES = [BYTES_TYPE, ...FORMATS.map(mimeOf)]
+const File = { schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary', description: 'The bytes of the file.' }) }
 
 /** What is kept of a file. */
-class RecipeText {
-  readonly text: string | undefined
+class Kept {
+  readonly description: Description
 
-  constructor(text: string | undefined) {
-    this.text = text
+  constructor(description: Description) {
+    this.description = description
   }
 }
 
 /** POST /recipe: an image that Easel made in, the request that makes it again out. */
 export const recipeRoute: FastifyPluginAsyncTypebox<{ engine: Engine; defaults: Defaults; version: string }> = async (app, { engine, defaults, version }) => {
+  // Without the parser of JSON, which would read a file of any size at once.
+  app.removeAllContentTypeParsers()
   app.addContentTypeParser(TYPES, async (request: FastifyRequest, payload: IncomingMessage) => {
     if (Number(request.headers['content-length'] ?? 0) > MAX_FILE_BYTES) throw tooLarge()
     return readFile(payload)
@@ -46,10 +51,13 @@ export const recipeRoute: FastifyPluginAsyncTypebox<{ engine: Engine; defaults: 
       onRequest: app.countRequest,
       bodyLimit: MAX_FILE_BYTES,
       config: { keepsBytes: MAX_RECIPE_BYTES },
+      // The schema describes the bytes that are sent; what is kept of them is no string.
+      validatorCompiler: () => () => true,
       schema: {
         tags: ['images'],
+        operationId: 'readRecipe',
         summary: 'Read the recipe of an image',
-        description: 'Takes a PNG, JPEG or WebP file that Easel made, and gives the body for POST /generate that makes the same bytes again.',
+        description: 'Takes a PNG, JPEG or WebP file that Easel made, and gives the body for POST /generate that makes the same bytes again. Of a PNG with the parameters of AUTOMATIC1111, it gives a body that is as near as can be.',
         body: { content: Object.fromEntries(TYPES.map((type) => [type, File])) },
         response: {
           200: success(ref(RecipeResponse), 'The recipe, and the request.', recipeExample),
@@ -59,29 +67,34 @@ export const recipeRoute: FastifyPluginAsyncTypebox<{ engine: Engine; defaults: 
     },
     async (request) => {
       // JSON has a parser too, and no body at all comes without a type.
-      if (!(request.body instanceof RecipeText)) throw new EaselError('UNSUPPORTED_MEDIA_TYPE', `the body must be one of ${TYPES.join(', ')}`)
-      const { text } = request.body
-      const recipe = text === undefined ? undefined : parseFlatObject(text)
+      if (!(request.body instanceof Kept)) throw new EaselError('UNSUPPORTED_MEDIA_TYPE', `the body must be one of ${TYPES.join(', ')}`)
+      const { easel, parameters, format } = request.body.description
+      const recipe = easel === undefined ? recipeOfParameters(parameters ?? '', format) : parseFlatObject(easel)
       if (!Value.Check(Recipe, recipe)) throw new EaselError('NO_RECIPE')
-      const { model, model_digest, version: release, ...body } = recipe
-      const { model: ours } = engine.capabilities ?? {}
+      const { model, model_digest, version: release, scheduler, ...body } = recipe
+      const { model: ours, schedulers = [] } = engine.capabilities ?? {}
       // What the recipe does not name was not saved; where the operator would have it saved, the request must say so.
-      return { recipe, request: { ...statedSavings(NOTHING_SAVED, defaults), ...body }, same_model: model === ours?.id && model_digest === ours.digest && release === version }
+      const decided = { ...statedSavings(NOTHING_SAVED, defaults), ...body }
+      // Of another program's samplers those that we do not have are left to the default.
+      const known = easel !== undefined || schedulers.includes(scheduler) ? { scheduler } : {}
+      return { recipe, request: { ...decided, ...known }, same_model: model === ours?.id && model_digest === ours.digest && release === version }
     }
   )
 }
 
 /** Reads a file to its end and keeps its recipe alone. */
-async function readFile(payload: IncomingMessage): Promise<RecipeText> {
+async function readFile(payload: IncomingMessage): Promise<Kept> {
   const file = new ByteReader(limited(payload))
   try {
-    const text = await recipeTextIn(file)
+    const description = await descriptionIn(file)
     // A client that is answered before it has sent all may take that for a broken connection.
     await file.drain()
-    return new RecipeText(text)
+    return new Kept(description)
   } catch (error) {
     if (error instanceof NotAnImage) throw new EaselError('INVALID_REQUEST', error.message)
     throw payload.errored === null ? error : new EaselError('CANCELLED', 'the client left while it sent the file', { cause: error })
+  } finally {
+    await file.end()
   }
 }
 

@@ -8,11 +8,16 @@ import { scopeOf } from './caller.js'
 
 /** Requests in flight, by the x-request-id that their client gave them. */
 export const requestRoutes: FastifyPluginAsyncTypebox<{ service: ImageService }> = async (app, { service }) => {
+  // It has no body: clients that name a type all the same, or send something, mean the same.
+  app.removeAllContentTypeParsers()
+  app.addContentTypeParser('*', (_request, _payload, done) => done(null))
+
   app.delete(
     '/requests/:id',
     {
       schema: {
         tags: ['images'],
+        operationId: 'cancelRequest',
         summary: 'Cancel a request',
         description: 'Its rows are free by the next step. Whoever waits for its answer gets 499 CANCELLED.',
         params: RequestParams,

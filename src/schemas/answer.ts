@@ -20,6 +20,7 @@ export const Recipe = Type.Object(
     guidance_start: Type.Optional(Type.Number()),
     guidance_end: Type.Optional(Type.Number()),
     cache_interval: Type.Optional(Type.Integer()),
+    truncate: Type.Optional(Type.Literal(true, { description: 'A prompt was cut to fit.' })),
     model: Type.String(),
     model_digest: Type.String(),
     version: Type.String()

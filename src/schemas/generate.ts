@@ -3,8 +3,8 @@ import type { ErrorCode } from '../errors.js'
 import type { Format } from '../image/formats.js'
 import { OutputFormat } from './format.js'
 
-/** The longest prompt in UTF-16 units. 77 tokens are seldom over 500; more is accepted so that the answer can say where the cut is. */
-export const MAX_PROMPT_LENGTH = 4000
+/** The longest prompt in UTF-16 units, as in OpenAI's API. 77 tokens are seldom over 500; more is accepted to be cut, or to be told where it would be. */
+export const MAX_PROMPT_LENGTH = 32_000
 
 const size = { minimum: 8, maximum: 8192 }
 const share = { minimum: 0, maximum: 1 }
@@ -30,7 +30,7 @@ export const GenerateRequest = Type.Object(
     preview_interval: Type.Optional(Type.Integer({ minimum: 0, maximum: 1000, description: 'Steps between previews in the event stream; 0, the default, for none.' })),
     truncate: Type.Optional(Type.Boolean({ description: 'Accept a prompt that is too long and use its first 77 tokens.' }))
   },
-  { $id: 'GenerateRequest', additionalProperties: false }
+  { $id: 'GenerateRequest', additionalProperties: false, examples: [{ prompt: 'a red circle on a blue background', seed: 7 }] }
 )
 
 export type GenerateRequest = Static<typeof GenerateRequest>
@@ -57,6 +57,7 @@ export const ADMISSION_CODES = [
   'REQUEST_TIMEOUT',
   'BODY_TOO_LARGE',
   'UNSUPPORTED_MEDIA_TYPE',
+  'EXPECTATION_FAILED',
   'IDEMPOTENCY_KEY_REUSED',
   'HEADERS_TOO_LARGE',
   'QUEUE_FULL',

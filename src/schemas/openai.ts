@@ -1,9 +1,14 @@
-import { Type, type Static, type TSchema } from 'typebox'
+import { Type, type Static, type TSchema, type TUnsafe } from 'typebox'
+import { FORMATS } from '../image/formats.js'
 import { OutputFormat } from './format.js'
 import { MAX_PROMPT_LENGTH } from './generate.js'
 
-/** OpenAI's clients send null for what is not set. */
-const maybe = <T extends TSchema>(schema: T) => Type.Optional(Type.Union([schema, Type.Null()]))
+/** OpenAI's clients send null for what is not set. Of a union of types an error would have a clause for each. */
+const maybe = <T extends TSchema & { type: string; enum?: readonly unknown[] }>({ type, enum: values, ...rest }: T) =>
+  Type.Optional(Type.Unsafe<Static<T> | null>({ ...rest, type: [type, 'null'], ...(values === undefined ? {} : { enum: [...values, null] }) }))
+
+/** A text that is one of a few. */
+const oneOf = <const V extends string>(values: readonly V[], description: string) => Type.Unsafe<V>({ type: 'string', enum: [...values], description }) as TUnsafe<V> & { type: 'string' }
 
 /**
  * Body of POST /v1/images/generations. Fields that it does not know are ignored, as that API does.
@@ -12,19 +17,19 @@ const maybe = <T extends TSchema>(schema: T) => Type.Optional(Type.Union([schema
  */
 export const OpenAiImagesRequest = Type.Object(
   {
-    prompt: Type.String({ minLength: 1, maxLength: 8 * MAX_PROMPT_LENGTH, description: 'What the image shows. Cut to the 77 tokens that SDXL takes; `easel-truncated` says so.' }),
-    model: maybe(Type.String({ description: 'Ignored: there is one model. GET /v1/models names it.' })),
+    prompt: Type.String({ minLength: 1, maxLength: MAX_PROMPT_LENGTH, description: 'What the image shows. Cut to the 77 tokens that SDXL takes; `easel-truncated` says so.' }),
+    model: maybe(Type.String({ description: 'Decides only the default of response_format: there is one model. GET /v1/models names it.' })),
     n: maybe(Type.Integer({ minimum: 1, maximum: 64, description: 'How many images to make.' })),
-    size: maybe(Type.String({ pattern: '^(auto|[0-9]{1,4}x[0-9]{1,4})$', description: '`WIDTHxHEIGHT`, or `auto` for the default.' })),
-    response_format: maybe(Type.Union([Type.Literal('b64_json'), Type.Literal('url')], { description: '`url` gives a data: URL, since nothing is stored. Default: b64_json.' })),
-    output_format: maybe(OutputFormat),
+    size: maybe(Type.String({ pattern: '^(auto|[0-9]{1,4}x[0-9]{1,4})$', description: '`WIDTHxHEIGHT`, or `auto` for the default. Where the server is set to (SNAP_SIZES), a size that it does not offer gives the nearest one.' })),
+    response_format: maybe(oneOf(['b64_json', 'url'], "`url` gives a data: URL, since nothing is stored. Default: `url` for the models dall-e-2 and dall-e-3, as that API has it, else b64_json.")),
+    output_format: maybe(oneOf([...FORMATS, 'jpg'], 'File format; jpg is jpeg.')),
     output_compression: maybe(Type.Integer({ minimum: 0, maximum: 100, description: 'Quality of jpeg and webp.' })),
     quality: maybe(Type.String({ description: 'Accepted; num_inference_steps decides.' })),
     stream: maybe(Type.Boolean({ description: 'Answer with events as the image is made.' })),
     partial_images: maybe(Type.Integer({ minimum: 0, maximum: 3, description: 'How many previews the stream has for each image.' })),
     user: maybe(Type.String()),
     negative_prompt: maybe(Type.String({ maxLength: MAX_PROMPT_LENGTH, description: 'As in POST /generate.' })),
-    seed: maybe(Type.Integer({ minimum: 0, maximum: 4_294_967_295, description: 'As in POST /generate.' })),
+    seed: maybe(Type.Integer({ minimum: -1, maximum: 4_294_967_295, description: 'As in POST /generate; -1 is a random one.' })),
     num_inference_steps: maybe(Type.Integer({ minimum: 1, maximum: 1000, description: 'As in POST /generate.' })),
     guidance_scale: maybe(Type.Number({ minimum: 0, maximum: 100, description: 'As in POST /generate.' })),
     guidance_start: maybe(Type.Number({ minimum: 0, maximum: 1, description: 'As in POST /generate.' })),
@@ -32,7 +37,7 @@ export const OpenAiImagesRequest = Type.Object(
     cache_interval: maybe(Type.Integer({ minimum: 1, maximum: 1000, description: 'As in POST /generate.' })),
     scheduler: maybe(Type.String({ maxLength: 64, description: 'As in POST /generate.' }))
   },
-  { $id: 'OpenAiImagesRequest' }
+  { $id: 'OpenAiImagesRequest', examples: [{ prompt: 'a red circle on a blue background', n: 1 }] }
 )
 export type OpenAiImagesRequest = Static<typeof OpenAiImagesRequest>
 

@@ -83,10 +83,14 @@ export class Admission {
    * @throws EaselError DEADLINE_UNREACHABLE
    */
   refuseUnlessInTime(job: Job, timeout: number): void {
-    const seconds = this.#options.engine.secondsFor(job)
+    const { engine } = this.#options
+    const seconds = engine.secondsFor(job)
     if (seconds === undefined || seconds * 1000 <= timeout) return
-    const message = `it would be done in about ${seconds.toFixed(1)} s, and its time is ${(timeout / 1000).toFixed(1)} s`
-    throw new EaselError('DEADLINE_UNREACHABLE', message, { field: 'timeout', retryAfter: atLeast(seconds - timeout / 1000) })
+    const given = `its time is ${(timeout / 1000).toFixed(1)} s`
+    const alone = engine.secondsLeft(job.steps)
+    // Nothing is gained by coming again with the same time.
+    if (alone !== undefined && alone * 1000 > timeout) throw new EaselError('DEADLINE_UNREACHABLE', `it takes about ${alone.toFixed(1)} s even alone, and ${given}; allow more time, or ask for fewer steps`, { field: 'timeout' })
+    throw new EaselError('DEADLINE_UNREACHABLE', `it would be done in about ${seconds.toFixed(1)} s, and ${given}`, { field: 'timeout', retryAfter: atLeast(seconds - timeout / 1000) })
   }
 
   /** By then half of those that wait have gone: whoever was refused meanwhile does not come back all at once. */

@@ -19,12 +19,12 @@ const FAILURE_CODES: Record<JobError['failure'], ErrorCode> = {
   internal: 'GENERATION_FAILED'
 }
 
-/** Whatever went wrong with a request, as an error of the catalogue. */
+/** Whatever went wrong with an accepted request, as an error of the catalogue. */
 export function toEaselError(error: unknown): EaselError {
   if (error instanceof EaselError) return error
-  if (!(error instanceof JobError)) return new EaselError('INTERNAL', undefined, { cause: error })
+  if (!(error instanceof JobError)) return new EaselError('INTERNAL', undefined, { cause: error, ofAccepted: true })
   const retry = error.failure === 'draining' ? { retryAfter: NOT_READY_RETRY_SECONDS } : {}
-  return new EaselError(FAILURE_CODES[error.failure], error.message, { cause: error, ...retry })
+  return new EaselError(FAILURE_CODES[error.failure], error.message, { cause: error, ofAccepted: true, ...retry })
 }
 
 export function outcomeOf(error: EaselError): Outcome {

@@ -93,7 +93,7 @@ export class Maker {
     const start = performance.now()
     const { width, height, seed } = raw
     const { output_format: format, quality } = resolved
-    const recipe = this.#recipe(resolved, seed)
+    const recipe = this.#recipe(resolved, raw, run.truncated.length > 0)
     const bytes = await encoder.encode(raw, { format, quality, recipe: embedRecipe ? recipe : undefined }, run.signal)
     const ms = performance.now() - start
     observer.file({ seconds: ms / 1000, format, bytes: bytes.length, width, height })
@@ -102,11 +102,10 @@ export class Maker {
     return { image, ms }
   }
 
-  #recipe(resolved: ResolvedRequest, seed: number): Recipe {
-    const { model } = this.#options.engine.capabilities!
+  #recipe(resolved: ResolvedRequest, { seed, model }: RawImage, cut: boolean): Recipe {
     const { prompt, negative_prompt, num_inference_steps, guidance_scale, scheduler, width, height, output_format, quality } = resolved
     const lossy = output_format === 'png' ? {} : { quality }
-    const decided = { prompt, negative_prompt, seed, num_inference_steps, guidance_scale, scheduler, width, height, output_format, ...lossy, ...statedSavings(resolved, this.#options.defaults) }
+    const decided = { prompt, negative_prompt, seed, num_inference_steps, guidance_scale, scheduler, width, height, output_format, ...lossy, ...(cut ? { truncate: true as const } : {}), ...statedSavings(resolved, this.#options.defaults) }
     return { ...decided, model: model.id, model_digest: model.digest, version: this.#options.version }
   }
 }

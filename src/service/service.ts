@@ -5,7 +5,7 @@ import type { MemoryBudget } from '../memory.js'
 import type { GenerateRequest } from '../schemas/generate.js'
 import type { SdxlTokenizers } from '../tokenizer/index.js'
 import { Admission } from './admission.js'
-import { MEMORY_RETRY_SECONDS, outcomeOf, toEaselError } from './failures.js'
+import { MEMORY_RETRY_SECONDS, outcomeOf } from './failures.js'
 import { IdempotencyStore, type RequestKey } from './idempotency.js'
 import { RunsInFlight } from './in-flight.js'
 import { Ledger, type Outcome } from './ledger.js'
@@ -36,8 +36,6 @@ export interface ServiceOptions extends MakerOptions {
 export interface ServiceObserver extends MakerObserver {
   /** A request ended after so many seconds. */
   ended: (outcome: Outcome, seconds: number, scope: string) => void
-  /** A request was refused at the door. */
-  refused: (error: EaselError) => void
   /** A keyed request was answered by a run that was there already. */
   repeated: (how: 'joined' | 'replayed') => void
 }
@@ -107,22 +105,16 @@ export class ImageService {
    * @throws EaselError when it is not accepted; nothing is held then
    */
   submit(request: GenerateRequest, caller: Caller): Submitted {
-    try {
-      const known = caller.key && this.#keyed.find(caller.key)
-      if (known === undefined) {
-        const run = this.#accept(request, caller)
-        return { run, replayed: false, detach: this.#attach(run, true) }
-      }
-      this.#admission.refuseShare(caller.scope, known.clients === 0 && !known.ended ? Infinity : (caller.concurrency ?? Infinity))
-      const detach = this.#join(known, true)
-      this.#inFlight.add(caller.scope, caller.id, known)
-      this.#options.observer.repeated(known.ended ? 'replayed' : 'joined')
-      return { run: known, replayed: known.ended, detach }
-    } catch (error) {
-      const refusal = toEaselError(error)
-      this.#options.observer.refused(refusal)
-      throw refusal
+    const known = caller.key && this.#keyed.find(caller.key)
+    if (known === undefined) {
+      const run = this.#accept(request, caller)
+      return { run, replayed: false, detach: this.#attach(run, true) }
     }
+    this.#admission.refuseShare(caller.scope, known.clients === 0 && !known.ended ? Infinity : (caller.concurrency ?? Infinity))
+    const detach = this.#join(known, true)
+    this.#inFlight.add(caller.scope, caller.id, known)
+    this.#options.observer.repeated(known.ended ? 'replayed' : 'joined')
+    return { run: known, replayed: known.ended, detach }
   }
 
   /**

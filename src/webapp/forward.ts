@@ -2,45 +2,65 @@ import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { Agent } from 'undici'
 import { EaselError } from '../errors.js'
+import { boundedBody } from './bounded-body.js'
+import type { WebConfig } from './config.js'
 
-interface Upstream {
-  serverUrl: URL
-  /** Sent in place of the visitor's own key. */
-  apiKey?: string | undefined
-}
+type Upstream = Pick<WebConfig, 'serverUrl' | 'apiKey' | 'bodyLimit' | 'maxRequests'>
+
+/** Room for what the gateway itself takes at most: a PNG of the largest size. */
+const MAX_FILE_BYTES = 64 * 1024 * 1024
 
 /** All that a visitor can ask of the gateway through this process. */
 const ROUTES = [
-  ['GET', '/health'],
-  ['POST', '/generate'],
-  ['POST', '/recipe'],
-  ['DELETE', '/requests/:id']
+  { method: 'GET', url: '/health' },
+  { method: 'HEAD', url: '/health' },
+  { method: 'POST', url: '/generate' },
+  { method: 'POST', url: '/recipe', limit: MAX_FILE_BYTES },
+  { method: 'DELETE', url: '/requests/:id' }
 ] as const
 
-const REQUEST_HEADERS = ['accept', 'authorization', 'content-length', 'content-type', 'idempotency-key', 'last-event-id', 'traceparent']
+/** More requests than `maxRequests` that may be passed on when they are short ones: when all is full, visitors can still see that, and cancel. */
+export const SHORT_REQUESTS = 32
+
+const REQUEST_HEADERS = ['accept', 'authorization', 'content-encoding', 'content-length', 'content-type', 'idempotency-key', 'last-event-id', 'traceparent', 'x-request-timeout']
 
 /** Those that are about one connection, not about the answer. @see https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1 */
 const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'proxy-authenticate', 'te', 'trailer', 'transfer-encoding', 'upgrade'])
 
 const CONNECT_TIMEOUT_MS = 5000
+
+/** ms that the gateway may take to begin the answer to a short request. */
+const SHORT_TIMEOUT_MS = 10_000
+
 const RETRY_AFTER_SECONDS = 5
 
 /** Forwards the page's requests to the gateway: bodies as they come, answers as they are made, and that a visitor has left. */
 export const forwardPlugin: FastifyPluginAsync<Upstream> = async (app, upstream) => {
-  // How long an answer may take is the gateway's to say: it ends every request at its deadline.
-  const agent = new Agent({ connect: { timeout: CONNECT_TIMEOUT_MS }, headersTimeout: 0, bodyTimeout: 0 })
+  const { bodyLimit, maxRequests } = upstream
+  // How long an image may take is the gateway's to say: it ends every request at its deadline.
+  const agent = new Agent({ connect: { timeout: CONNECT_TIMEOUT_MS }, connections: maxRequests + SHORT_REQUESTS, headersTimeout: 0, bodyTimeout: 0 })
   app.addHook('onClose', async () => agent.destroy())
 
   // Bodies are not read here, only passed on.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, body, done) => done(null, body))
 
-  for (const [method, url] of ROUTES) {
-    app.route({ method, url, exposeHeadRoute: false, handler: (request, reply) => forward(upstream, agent, request, reply) })
+  let underWay = 0
+  app.addHook('onRequest', async ({ method }, { raw }) => {
+    if (underWay >= maxRequests + (method === 'POST' ? 0 : SHORT_REQUESTS)) {
+      throw new EaselError('QUEUE_FULL', `${underWay} requests are under way already`, { retryAfter: RETRY_AFTER_SECONDS })
+    }
+    underWay++
+    raw.once('close', () => underWay--)
+  })
+
+  for (const { method, url, ...own } of ROUTES) {
+    const { limit } = { limit: bodyLimit, ...own }
+    app.route({ method, url, exposeHeadRoute: false, handler: (request, reply) => forward({ upstream, agent, limit }, request, reply) })
   }
 }
 
-async function forward(upstream: Upstream, agent: Agent, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+async function forward({ upstream, agent, limit }: { upstream: Upstream; agent: Agent; limit: number }, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
   const gone = new AbortController()
   reply.raw.once('close', () => gone.abort())
   try {
@@ -50,12 +70,18 @@ async function forward(upstream: Upstream, agent: Agent, request: FastifyRequest
       path: upstream.serverUrl.pathname.replace(/\/$/, '') + request.url,
       method: request.method as 'GET',
       headers: requestHeaders(request, upstream.apiKey),
-      body: (request.body as NodeJS.ReadableStream | undefined) === undefined ? null : request.raw,
+      headersTimeout: request.method === 'POST' ? 0 : SHORT_TIMEOUT_MS,
+      body: (request.body as NodeJS.ReadableStream | undefined) === undefined ? null : boundedBody(request.raw, limit),
       signal: gone.signal
     })
     return reply.code(answer.statusCode).headers(endToEnd(answer.headers)).send(answer.body)
   } catch (error) {
     if (gone.signal.aborted) throw new EaselError('CANCELLED')
+    if (error instanceof EaselError) {
+      // What is left of the body is not waited for.
+      reply.header('connection', 'close')
+      throw error
+    }
     request.log.warn({ err: error }, `cannot reach ${upstream.serverUrl.origin}`)
     throw new EaselError('NOT_READY', 'The image service cannot be reached at the moment', { retryAfter: RETRY_AFTER_SECONDS, cause: error })
   }

@@ -6,6 +6,7 @@ export interface AlertCase {
   summary: string
   fires: Record<string, string>
   quiet: Record<string, string>
+  alsoQuiet?: Record<string, string>[]
 }
 
 const POD = 'namespace="easel",pod="easel-0"'
@@ -22,6 +23,23 @@ export const alertCases: AlertCase[] = [
     fires: { [`up{job="easel",${POD}}`]: '1x80 0x20' },
     // One scrape that fails is none.
     quiet: { [`up{job="easel",${POD}}`]: '1x88 0 1x10', 'up{job="other",namespace="easel",pod="other-0"}': '0x100' }
+  },
+  {
+    alert: 'EaselAbsent',
+    labels: { job: 'easel' },
+    summary: 'There is no gateway at all',
+    fires: { [`up{job="easel",${POD}}`]: '1x60 _x40', 'up{job="other",namespace="easel",pod="other-0"}': '1x100' },
+    // A Pod that is there and does not answer is EaselDown's; one that is replaced is away for a moment.
+    quiet: { [`up{job="easel",${POD}}`]: '0x80', 'up{job="easel",namespace="easel",pod="easel-1"}': '_x85 1x20' }
+  },
+  {
+    alert: 'EaselRefusing',
+    labels: { namespace: 'easel' },
+    summary: '95% of requests are refused',
+    fires: { ...refused({ NOT_READY: '0+10x100', QUEUE_FULL: '0+9x100' }), [`easel_requests_accepted_total{${POD}}`]: '0+1x100' },
+    // A full queue that still takes some, callers without a key, and a handful while nobody else asks.
+    quiet: { ...refused({ QUEUE_FULL: '0+4x100', UNAUTHORIZED: '0+90x100', INVALID_REQUEST: '0+90x100' }), [`easel_requests_accepted_total{${POD}}`]: '0+1x100' },
+    alsoQuiet: [{ ...refused({ NOT_READY: '0x85 1 2 3 4 5 6 7 8 8x100' }), [`easel_requests_accepted_total{${POD}}`]: '0x100' }]
   },
   {
     alert: 'EaselNoWorker',
@@ -122,6 +140,10 @@ function law(accepted: string, succeeded: string): Record<string, string> {
     [`easel_requests_total{outcome="failed",${POD}}`]: '0x100',
     [`easel_requests_in_flight{${POD}}`]: '2x100'
   }
+}
+
+function refused(byCode: Record<string, string>): Record<string, string> {
+  return Object.fromEntries(Object.entries(byCode).map(([code, values]) => [`easel_requests_refused_total{code="${code}",${POD}}`, values]))
 }
 
 function memory(used: Record<string, number>): Record<string, string> {

@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
@@ -7,7 +8,7 @@ import { readDockerfile } from './dockerfile.js'
 
 interface Build {
   substitutions: Record<string, string>
-  steps: { id: string; name: string; args: string[]; waitFor?: string[] }[]
+  steps: { id: string; name: string; args: string[]; entrypoint?: string; allowFailure?: boolean; allowExitCodes?: number[]; waitFor?: string[] }[]
   timeout: string
   options: { machineType: string; dynamicSubstitutions: boolean }
 }
@@ -19,6 +20,8 @@ const text = readFileSync(join(packageRoot, 'cloudbuild.yaml'), 'utf8')
 const build = parse(text) as Build
 /** The steps that build an image; the one before them makes their builder. */
 const steps = build.steps.filter(({ args }) => args.includes('build'))
+const builder = build.steps.find(({ args }) => args.includes('create'))
+const audits = build.steps.filter(({ id }) => id.startsWith('audit-'))
 const stages = readDockerfile()
 
 describe('cloudbuild.yaml', () => {
@@ -53,6 +56,17 @@ describe('cloudbuild.yaml', () => {
     expect(text).not.toContain(':latest')
   })
 
+  it('says of every image what is in it and how it was made', () => {
+    for (const { args } of steps) expect(args).toEqual(expect.arrayContaining(['--sbom=true', '--provenance=mode=max', '--push']))
+    // Cloud Build pushes these from Docker's store, which would leave the attestations behind.
+    expect(build).not.toHaveProperty('images')
+  })
+
+  it('builds with a Docker of an exact release', () => {
+    for (const { name } of build.steps.filter(({ args }) => args.includes('buildx'))) expect(name).toMatch(/^docker:\d+\.\d+\.\d+-cli(@sha256:[0-9a-f]{64})?$/)
+    expect(build.steps.filter(({ args }) => args.includes('buildx'))).toHaveLength(steps.length + 1)
+  })
+
   it('keeps every stage for the next build, and looks for it where the last one put it', () => {
     for (const { id, args } of steps) {
       const [from = ''] = valuesOf(args, '--cache-from')
@@ -64,12 +78,37 @@ describe('cloudbuild.yaml', () => {
   })
 
   it('builds in one builder, so that shared stages are made once, and waits for that alone', () => {
-    const [first] = build.steps
-    expect(first?.args).toEqual(expect.arrayContaining(['buildx', 'create', '--driver=docker-container']))
+    expect(builder?.args).toEqual(expect.arrayContaining(['buildx', 'create', '--driver=docker-container']))
     for (const { args, waitFor } of steps) {
-      expect(valuesOf(args, '--builder')).toEqual(valuesOf(first?.args ?? [], '--name'))
-      expect(waitFor).toEqual([first?.id])
+      expect(valuesOf(args, '--builder')).toEqual(valuesOf(builder?.args ?? [], '--name'))
+      expect(waitFor).toEqual([builder?.id])
     }
+  })
+
+  it('builds nothing before both audits have found nothing', () => {
+    expect(audits.map(({ id }) => id)).toEqual(['audit-npm', 'audit-pip'])
+    expect(builder?.waitFor).toEqual(audits.map(({ id }) => id))
+    for (const { waitFor, allowFailure, allowExitCodes } of audits) expect([waitFor, allowFailure, allowExitCodes]).toEqual([['-'], undefined, undefined])
+    // A step may only wait for one that stands before it.
+    for (const [index, { waitFor = [] }] of build.steps.entries()) expect([...build.steps.slice(0, index).map(({ id }) => id), '-']).toEqual(expect.arrayContaining(waitFor))
+    expect(new Set(build.steps.map(({ id }) => id)).size).toBe(audits.length + 1 + steps.length)
+  })
+
+  it('audits with the tools, and of the packages, that the images are made with', () => {
+    const [npm, pip] = audits
+    const bases = Object.fromEntries(stages.map(({ name, base }) => [name, base]))
+    expect([npm?.name, pip?.name]).toEqual([bases['node-base'], bases['python-base']])
+    expect([npm?.entrypoint, npm?.args]).toEqual(['npm', ['audit', '--omit=dev', '--audit-level=high']])
+    const [flags, script = ''] = pip?.args ?? []
+    expect([pip?.entrypoint, flags]).toEqual(['bash', '-euc'])
+    expect(spawnSync('bash', ['-n'], { input: script, encoding: 'utf8' }).stderr).toBe('')
+    const [, install = '', audit = ''] = script.trim().split('\n')
+    expect(install).toContain('--require-hashes')
+    expect(audit).toMatch(/pip-audit --strict .*--require-hashes/)
+    const audited = [...audit.matchAll(/--requirement (\S+)/g)].map(([, file = '']) => file)
+    const shipped = stages.flatMap(({ copies }) => copies.flatMap(({ sources }) => sources)).filter((file) => file.endsWith('.lock'))
+    expect(audited.toSorted()).toEqual([...new Set(shipped)].toSorted())
+    for (const [, file = ''] of script.matchAll(/--requirement (\S+)/g)) expect(existsSync(join(packageRoot, file))).toBe(true)
   })
 
   it('bounds its time', () => {

@@ -28,7 +28,7 @@ describe('Dockerfile', () => {
   it('starts from images of exact releases', () => {
     const bases = stages.map(({ base }) => base).filter((base) => !stages.some(({ name }) => name === base))
     expect(bases).toHaveLength(2)
-    for (const base of bases) expect(base).toMatch(/^(node|python):\d+\.\d+\.\d+-[a-z-]+$/)
+    for (const base of bases) expect(base).toMatch(/^(node|python):\d+\.\d+\.\d+-[a-z-]+(@sha256:[0-9a-f]{64})?$/)
   })
 
   it('copies only what is there, and lets nothing else into the build', () => {

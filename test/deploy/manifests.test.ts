@@ -5,7 +5,7 @@ import { budgetWithin, MemoryBudget } from '../../src/memory.js'
 import { loadConfig, packageRoot } from '../../src/config.js'
 import { loadWebConfig } from '../../src/webapp/config.js'
 import { environmentOf, readDockerfile } from './dockerfile.js'
-import { type ConfigMap, type Container, type Deployment, INSTALL_MS, type Manifest, named, ofKind, overlays, parseManifests, type PodSpec, render, type Service, variablesOf } from './manifests.js'
+import { type BackendPolicy, type ConfigMap, type Container, type Deployment, type HttpRoute, INSTALL_MS, type Manifest, named, ofKind, overlays, parseManifests, type PodSpec, render, type Service, variablesOf } from './manifests.js'
 import { violations } from './policy.js'
 import { gateway as gatewayProgram, unread, webapp as webProgram, worker as workerProgram } from './programs.js'
 
@@ -33,7 +33,7 @@ describe.each(overlays)('k8s/overlays/%s', (folder) => {
   it('puts everything into one namespace that enforces the restricted profile', () => {
     const namespace = named(manifests, 'Namespace', 'easel')
     expect(namespace.metadata.labels).toMatchObject({ 'pod-security.kubernetes.io/enforce': 'restricted' })
-    const elsewhere = manifests.filter(({ kind, metadata }) => kind !== 'Namespace' && metadata.namespace !== namespace.metadata.name)
+    const elsewhere = manifests.filter(({ kind, metadata }) => !['Namespace', 'StorageClass'].includes(kind) && metadata.namespace !== namespace.metadata.name)
     expect(elsewhere).toEqual([])
   })
 
@@ -74,6 +74,13 @@ describe.each(overlays)('k8s/overlays/%s', (folder) => {
   it('gives a worker its time to compile', () => {
     const { periodSeconds = 10, failureThreshold = 3 } = gateway.startupProbe ?? {}
     expect(periodSeconds * failureThreshold).toBeGreaterThanOrEqual(loadConfig([], {}).startTimeout)
+  })
+
+  it('does not give a rollout up while a start may still succeed', () => {
+    const { periodSeconds = 10, failureThreshold = 3 } = gateway.startupProbe ?? {}
+    const { progressDeadlineSeconds = 600 } = named<Deployment>(manifests, 'Deployment', 'easel').spec
+    // Before the probe begins: a node, the images, the weights.
+    expect(progressDeadlineSeconds).toBeGreaterThanOrEqual(periodSeconds * failureThreshold + 1800)
   })
 
   it('leaves the Service, drains and closes within the time that the node leaves', () => {
@@ -141,7 +148,8 @@ describe.each(overlays.filter((folder) => kustomizationOf(folder).includes('/web
   }, INSTALL_MS)
 
   it('is on a port of the world outside, which leads to where it listens', () => {
-    expect(named<Service>(manifests, 'Service', 'easel-webapp').spec).toMatchObject({ type: 'LoadBalancer', ports: [{ port: 8080, targetPort: 'http' }] })
+    const type = ofKind(manifests, 'Gateway').length > 0 ? 'ClusterIP' : 'LoadBalancer'
+    expect(named<Service>(manifests, 'Service', 'easel-webapp').spec).toMatchObject({ type, ports: [{ port: 8080, targetPort: 'http' }] })
     const config = loadWebConfig([], imageAndPod(webapp, manifests))
     expect(webapp.ports).toEqual([{ name: 'http', containerPort: config.port }])
     expect(config.host).toBe('0.0.0.0')
@@ -161,6 +169,27 @@ describe.each(overlays.filter((folder) => kustomizationOf(folder).includes('/web
 
   it('sets only variables that it reads', () => {
     expect(unread((webapp.env ?? []).map(({ name }) => name), [webProgram])).toEqual([])
+  })
+})
+
+describe('the Google load balancer of k8s/overlays/gke-https', () => {
+  let manifests: Manifest[]
+  beforeAll(async () => { manifests = parseManifests(await render('gke-https')) }, INSTALL_MS)
+
+  it('lets an answer take as long as the gateway does', () => {
+    const { timeoutSec = 30 } = named<BackendPolicy>(manifests, 'GCPBackendPolicy', 'easel-webapp').spec.default
+    const { requestTimeout, receiveTimeout } = loadConfig([], imageAndPod(named<Deployment>(manifests, 'Deployment', 'easel').spec.template.spec.containers[0]!, manifests))
+    expect(timeoutSec).toBeGreaterThanOrEqual(requestTimeout + receiveTimeout)
+  })
+
+  it('lets a page that leaves finish its answers', () => {
+    const { terminationGracePeriodSeconds = 30 } = named<Deployment>(manifests, 'Deployment', 'easel-webapp').spec.template.spec
+    expect(named<BackendPolicy>(manifests, 'GCPBackendPolicy', 'easel-webapp').spec.default.connectionDraining?.drainingTimeoutSec).toBeGreaterThanOrEqual(terminationGracePeriodSeconds)
+  })
+
+  it('sends plain HTTP on to HTTPS', () => {
+    const { rules } = named<HttpRoute>(manifests, 'HTTPRoute', 'easel-webapp-to-https').spec
+    expect(rules).toEqual([{ filters: [{ type: 'RequestRedirect', requestRedirect: { scheme: 'https' } }] }])
   })
 })
 

@@ -84,6 +84,7 @@ export interface LabelSelector {
 export interface Deployment extends Manifest {
   spec: {
     replicas?: number
+    progressDeadlineSeconds?: number
     selector: LabelSelector
     strategy?: { rollingUpdate?: { maxSurge?: number | string } }
     template: { metadata: { labels: Record<string, string>; annotations?: Record<string, string> }; spec: PodSpec }
@@ -108,7 +109,7 @@ export interface Autoscaler extends Manifest {
 }
 
 export interface ScaledObject extends Autoscaler {
-  spec: Autoscaler['spec'] & { triggers: { type: string; metadata: { query?: string }; authenticationRef?: { name: string } }[] }
+  spec: Autoscaler['spec'] & { triggers: { type: string; metadata: { query?: string; [name: string]: string | undefined }; authenticationRef?: { name: string } }[] }
 }
 
 export interface PodMonitoring extends Manifest {
@@ -118,6 +119,35 @@ export interface PodMonitoring extends Manifest {
 export interface Service extends Manifest {
   spec: { type?: string; selector: Record<string, string>; ports: { name?: string; port: number; targetPort?: string | number }[] }
 }
+
+export interface PersistentVolumeClaim extends Manifest {
+  spec: { storageClassName?: string }
+}
+
+export interface StorageClass extends Manifest {
+  parameters?: Record<string, string>
+}
+
+export interface Gateway extends Manifest {
+  spec: { gatewayClassName: string; listeners: { name: string; port: number; protocol: string }[] }
+}
+
+interface RouteRule {
+  filters?: { type: string; requestRedirect?: { scheme?: string } }[]
+  backendRefs?: { name: string; port?: number }[]
+}
+
+export interface HttpRoute extends Manifest {
+  spec: { parentRefs: { name: string; sectionName?: string }[]; hostnames?: string[]; rules: RouteRule[] }
+}
+
+interface ServicePolicy<Settings> extends Manifest {
+  spec: { default: Settings; targetRef: { group: string; kind: string; name: string } }
+}
+
+export type BackendPolicy = ServicePolicy<{ timeoutSec?: number; connectionDraining?: { drainingTimeoutSec: number } }>
+
+export type HealthCheckPolicy = ServicePolicy<{ config?: { httpHealthCheck?: { portSpecification?: string; requestPath?: string } } }>
 
 export interface ConfigMap extends Manifest {
   data: Record<string, string>

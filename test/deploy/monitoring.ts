@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'yaml'
 import { packageRoot } from '../../src/config.js'
-import { type Autoscaler, ofKind, overlays, parseManifests, render, type ScaledObject } from './manifests.js'
+import { type Autoscaler, type Manifest, ofKind, overlays, parseManifests, render, type ScaledObject } from './manifests.js'
 
 const folder = join(packageRoot, 'k8s/components/monitoring')
 
@@ -14,9 +14,19 @@ export interface Rule {
   annotations: Record<string, string>
 }
 
+interface RuleGroup {
+  name: string
+  rules: Rule[]
+}
+
+/** The object that Managed Prometheus reads rules from. */
+export interface Rules extends Manifest {
+  spec: { groups: RuleGroup[] }
+}
+
 /** The groups of rules, as a file of Prometheus' own has them. */
-export function ruleGroups(): { name: string; rules: Rule[] }[] {
-  return (parse(readFileSync(join(folder, 'rules.yaml'), 'utf8')) as { spec: { groups: { name: string; rules: Rule[] }[] } }).spec.groups
+export function ruleGroups(): RuleGroup[] {
+  return ['rules.yaml', 'absent.yaml'].flatMap((file) => (parse(readFileSync(join(folder, file), 'utf8')) as Rules).spec.groups)
 }
 
 export function alerts(): Rule[] {

@@ -13,7 +13,7 @@ export function strayObjects(manifests: readonly Manifest[]): string[] {
     ...ofKind<PodDisruptionBudget>(manifests, 'PodDisruptionBudget').flatMap((budget) => name(budget, holdsUp(budget))),
     ...ofKind<NetworkPolicy>(manifests, 'NetworkPolicy').flatMap((policy) => name(policy, opensNothing(policy, deployments))),
     ...autoscalers(manifests).flatMap((scaler) => name(scaler, scalesNothing(scaler, deployments))),
-    ...ofKind<ScaledObject>(manifests, 'ScaledObject').flatMap((scaler) => name(scaler, asksNobody(scaler, manifests)))
+    ...ofKind<ScaledObject>(manifests, 'ScaledObject').flatMap((scaler) => name(scaler, [...asksNobody(scaler, manifests), ...countsOthers(scaler)]))
   ]
 }
 
@@ -76,4 +76,13 @@ function asksNobody({ spec }: ScaledObject, manifests: readonly Manifest[]): str
   const known = new Set(ofKind(manifests, 'TriggerAuthentication').map(({ metadata }) => metadata.name))
   const wanted = spec.triggers.flatMap(({ authenticationRef }) => (authenticationRef ? [authenticationRef.name] : []))
   return wanted.filter((name) => !known.has(name)).map((name) => `identifies itself by ${name}, which does not exist`)
+}
+
+/** Managed Prometheus answers for a whole project: a query that names no cluster or namespace adds up those of others. */
+function countsOthers({ metadata, spec }: ScaledObject): string[] {
+  const queries = spec.triggers.flatMap(({ metadata: { query } }) => query ?? [])
+  return queries.filter((query) => {
+    const selectors = [...query.matchAll(/\b[a-z]+_[a-z_]+(\{[^}]*\})?/g)].map(([, selector = '']) => selector)
+    return selectors.some((selector) => !/\bcluster="(?!CLUSTER")[^"]+"/.test(selector) || !selector.includes(`namespace="${metadata.namespace}"`))
+  }).map((query) => `asks for more than its own cluster and namespace: ${query}`)
 }

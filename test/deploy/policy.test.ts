@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest'
 import {
-  type Autoscaler, type Container, type Deployment, INSTALL_MS, type Manifest, named, type NetworkPolicy, parseManifests, type PodDisruptionBudget, type PodMonitoring,
-  type PodSpec, render, type ScaledObject, type Service
+  type Autoscaler, type BackendPolicy, type Container, type Deployment, type HttpRoute, INSTALL_MS, type Manifest, named, type NetworkPolicy, parseManifests,
+  type PersistentVolumeClaim, type PodDisruptionBudget, type PodMonitoring, type PodSpec, render, type ScaledObject, type Service, type StorageClass
 } from './manifests.js'
 import { violations } from './policy.js'
 
@@ -43,15 +43,34 @@ const spoilt: [string, (pod: PodSpec, gateway: Container, manifests: Manifest[])
   ['PodMonitoring easel leads to the port metrics', (_pod, _gateway, manifests) => { named<PodMonitoring>(manifests, 'PodMonitoring', 'easel').spec.endpoints = [{ port: 'metrics', path: '/metrics' }] }],
   ['scales other, which does not exist', (_pod, _gateway, manifests) => { named<Autoscaler>(manifests, 'ScaledObject', 'easel').spec.scaleTargetRef.name = 'other' }],
   ['is overruled by spec.replicas', (_pod, _gateway, manifests) => { named<Deployment>(manifests, 'Deployment', 'easel').spec.replicas = 2 }],
+  ['asks for more than its own cluster and namespace: sum(easel_queue_depth)', (_pod, _gateway, manifests) => { named<ScaledObject>(manifests, 'ScaledObject', 'easel').spec.triggers.push({ type: 'prometheus', metadata: { query: 'sum(easel_queue_depth)' } }) }],
+  ['asks for more than its own cluster and namespace', (_pod, _gateway, manifests) => { named<ScaledObject>(manifests, 'ScaledObject', 'easel').spec.triggers.push({ type: 'prometheus', metadata: { query: 'sum(easel_queue_depth{namespace="easel"})' } }) }],
+  ['asks for more than its own cluster and namespace', (_pod, _gateway, manifests) => { named<ScaledObject>(manifests, 'ScaledObject', 'easel').spec.triggers.push({ type: 'prometheus', metadata: { query: 'sum(easel_queue_depth{cluster="CLUSTER",namespace="easel"})' } }) }],
   ['identifies itself by other, which does not exist', (_pod, _gateway, manifests) => { named<ScaledObject>(manifests, 'ScaledObject', 'easel').spec.triggers.push({ type: 'cron', metadata: {}, authenticationRef: { name: 'other' } }) }]
 ]
 
-describe('the policy', () => {
-  let text: string
-  beforeAll(async () => { text = await render('gke-keda') }, INSTALL_MS)
+/** The same for the way in from the world, and for a volume on v6e. */
+const spoiltElsewhere: ['gke-https' | 'tpu-v6e-1x1', ...(typeof spoilt)[number]][] = [
+  ['gke-https', 'has the listener http, which no route is for', (_pod, _gateway, manifests) => { named<HttpRoute>(manifests, 'HTTPRoute', 'easel-webapp-to-https').spec.parentRefs = [{ name: 'easel', sectionName: 'https' }] }],
+  ['gke-https', 'serves plain HTTP at http', (_pod, _gateway, manifests) => { named<HttpRoute>(manifests, 'HTTPRoute', 'easel-webapp').spec.parentRefs.push({ name: 'easel', sectionName: 'http' }) }],
+  ['gke-https', 'is for any name there is', (_pod, _gateway, manifests) => { delete named<HttpRoute>(manifests, 'HTTPRoute', 'easel-webapp').spec.hostnames }],
+  ['gke-https', 'is for a name that says no place', (_pod, _gateway, manifests) => { named<HttpRoute>(manifests, 'HTTPRoute', 'easel-webapp').spec.hostnames = ['HOST'] }],
+  ['gke-https', 'hangs on other/https, which does not exist', (_pod, _gateway, manifests) => { named<HttpRoute>(manifests, 'HTTPRoute', 'easel-webapp').spec.parentRefs = [{ name: 'other', sectionName: 'https' }] }],
+  ['gke-https', 'leads to easel-webapp:80, which does not exist', (_pod, _gateway, manifests) => { named<HttpRoute>(manifests, 'HTTPRoute', 'easel-webapp').spec.rules = [{ backendRefs: [{ name: 'easel-webapp', port: 80 }] }] }],
+  ['gke-https', 'which is open to the world beside it', (_pod, _gateway, manifests) => { named<Service>(manifests, 'Service', 'easel-webapp').spec.type = 'LoadBalancer' }],
+  ['gke-https', 'leads to easel, whose answers the balancer cuts after 30 s', (_pod, _gateway, manifests) => { named<HttpRoute>(manifests, 'HTTPRoute', 'easel-webapp').spec.rules = [{ backendRefs: [{ name: 'easel', port: 8000 }] }] }],
+  ['gke-https', 'leads to easel, whose health nobody asks for', (_pod, _gateway, manifests) => { named<HttpRoute>(manifests, 'HTTPRoute', 'easel-webapp').spec.rules = [{ backendRefs: [{ name: 'easel', port: 8000 }] }] }],
+  ['gke-https', 'GCPBackendPolicy easel-webapp is about other, which does not exist', (_pod, _gateway, manifests) => { named<BackendPolicy>(manifests, 'GCPBackendPolicy', 'easel-webapp').spec.targetRef.name = 'other' }],
+  ['tpu-v6e-1x1', 'claims easel-models on a disk that its node cannot attach', (_pod, _gateway, manifests) => { delete named<PersistentVolumeClaim>(manifests, 'PersistentVolumeClaim', 'easel-models').spec.storageClassName }],
+  ['tpu-v6e-1x1', 'claims easel-models on a disk that its node cannot attach', (_pod, _gateway, manifests) => { named<StorageClass>(manifests, 'StorageClass', 'easel-hyperdisk-balanced').parameters = { type: 'pd-balanced' } }]
+]
 
-  it.each(spoilt)('says: %s', (sentence, spoil) => {
-    const manifests = parseManifests(text)
+describe('the policy', () => {
+  const texts = new Map<string, string>()
+  beforeAll(async () => { for (const overlay of ['gke-keda', 'gke-https', 'tpu-v6e-1x1']) texts.set(overlay, await render(overlay)) }, INSTALL_MS)
+
+  it.each([...spoilt.map((row) => ['gke-keda', ...row] as const), ...spoiltElsewhere])('%s: says: %s', (overlay, sentence, spoil) => {
+    const manifests = parseManifests(texts.get(overlay) ?? '')
     const pod = named<Deployment>(manifests, 'Deployment', 'easel').spec.template.spec
     const gateway = pod.containers.find(({ name }) => name === 'gateway')
     if (gateway === undefined) throw new Error('no gateway')
@@ -59,7 +78,7 @@ describe('the policy', () => {
     expect(violations(manifests)).toContainEqual(expect.stringContaining(sentence))
   })
 
-  it('has nothing to say of good manifests', () => {
-    expect(violations(parseManifests(text))).toEqual([])
+  it.each(['gke-keda', 'gke-https', 'tpu-v6e-1x1'])('%s: has nothing to say of good manifests', (overlay) => {
+    expect(violations(parseManifests(texts.get(overlay) ?? ''))).toEqual([])
   })
 })

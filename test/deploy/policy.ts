@@ -1,9 +1,11 @@
-import { type Container, type Deployment, type Manifest, ofKind, type PodSpec } from './manifests.js'
+import { type Container, type Deployment, type Manifest, ofKind, type PersistentVolumeClaim, type PodSpec, type StorageClass } from './manifests.js'
+import { strayRoutes } from './policy-front-door.js'
 import { strayObjects } from './policy-objects.js'
+import { found } from './policy-rules.js'
 
 /** What is wrong with a set of manifests by our own rules, one sentence each; nothing when all is well. */
 export function violations(manifests: readonly Manifest[]): string[] {
-  return [...ofKind<Deployment>(manifests, 'Deployment').flatMap((deployment) => unsafe(deployment, manifests)), ...strayObjects(manifests)]
+  return [...ofKind<Deployment>(manifests, 'Deployment').flatMap((deployment) => unsafe(deployment, manifests)), ...strayObjects(manifests), ...strayRoutes(manifests)]
 }
 
 function unsafe({ metadata, spec }: Deployment, manifests: readonly Manifest[]): string[] {
@@ -14,14 +16,10 @@ function unsafe({ metadata, spec }: Deployment, manifests: readonly Manifest[]):
     ...all.flatMap((container) => [...unsafeContainer(container), ...unboundContainer(container), ...unpinnedImage(container)]),
     ...pod.containers.flatMap(probesNothing),
     ...looseVolumes(pod, manifests),
+    ...wrongDisks(pod, manifests),
     ...looseSettings(all, manifests)
   ]
   return sentences.map((sentence) => `Deployment ${metadata.name}: ${sentence}`)
-}
-
-/** The sentences whose condition holds. */
-export function found(rules: Record<string, boolean | undefined>): string[] {
-  return Object.keys(rules).filter((sentence) => rules[sentence])
 }
 
 function unsafePod({ securityContext, ...spec }: PodSpec): string[] {
@@ -89,6 +87,15 @@ function looseVolumes({ containers, initContainers = [], volumes = [] }: PodSpec
       })
     )
   ]
+}
+
+/** TPU v6e nodes attach Hyperdisk and no Persistent Disk, which is what a cluster's default class makes. */
+function wrongDisks({ nodeSelector = {}, volumes = [] }: PodSpec, manifests: readonly Manifest[]): string[] {
+  if (nodeSelector['cloud.google.com/gke-tpu-accelerator'] !== 'tpu-v6e-slice') return []
+  const claimed = volumes.flatMap(({ persistentVolumeClaim: claim }) => ofKind<PersistentVolumeClaim>(manifests, 'PersistentVolumeClaim').filter(({ metadata }) => metadata.name === claim?.claimName))
+  const classes = ofKind<StorageClass>(manifests, 'StorageClass')
+  const type = (claim: PersistentVolumeClaim) => classes.find(({ metadata }) => metadata.name === claim.spec.storageClassName)?.parameters?.['type']
+  return claimed.filter((claim) => !type(claim)?.startsWith('hyperdisk-')).map(({ metadata }) => `claims ${metadata.name} on a disk that its node cannot attach`)
 }
 
 function looseSettings(containers: readonly Container[], manifests: readonly Manifest[]): string[] {

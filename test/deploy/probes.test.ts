@@ -1,10 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import type { AddressInfo } from 'node:net'
-import { pino } from 'pino'
-import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import { buildWebApp } from '../../src/webapp/server.js'
+import { beforeAll, describe, expect, it } from 'vitest'
 import { startReadyServer } from '../support/server.js'
-import { type Container, type Deployment, INSTALL_MS, ofKind, overlays, parseManifests, type PodMonitoring, render } from './manifests.js'
+import { startWeb } from '../support/web.js'
+import { type Container, type Deployment, type HealthCheckPolicy, INSTALL_MS, ofKind, overlays, parseManifests, type PodMonitoring, render } from './manifests.js'
 
 /** What the cluster asks for, as `port path`, by the name of the container that has to answer. */
 const asked = new Map<string, Set<string>>()
@@ -14,6 +13,8 @@ beforeAll(async () => {
     const manifests = parseManifests(await render(overlay))
     for (const { spec } of ofKind<Deployment>(manifests, 'Deployment')) for (const container of spec.template.spec.containers) note(container)
     for (const { spec } of ofKind<PodMonitoring>(manifests, 'PodMonitoring')) for (const { port, path } of spec.endpoints) asked.get('gateway')?.add(`${port} ${path}`)
+    // The balancer asks the port that it sends to.
+    for (const { spec } of ofKind<HealthCheckPolicy>(manifests, 'HealthCheckPolicy')) asked.get('webapp')?.add(`http ${spec.default.config?.httpHealthCheck?.requestPath}`)
   }
 }, INSTALL_MS)
 
@@ -33,8 +34,7 @@ describe('what the manifests ask for', () => {
   })
 
   it('is answered by the page', async () => {
-    const app = await buildWebApp({ serverUrl: new URL('http://127.0.0.1:9'), log: pino({ level: 'silent' }) })
-    onTestFinished(() => app.close())
+    const { app } = await startWeb('http://127.0.0.1:9')
     expect(Object.values(await ask('webapp', { http: await listening(app) }))).toEqual([200])
   })
 

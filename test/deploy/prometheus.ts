@@ -25,7 +25,7 @@ export interface RunningPrometheus {
 /** Starts Prometheus with our alerts, on a free port; it scrapes a gateway as if it were the Pod easel-0. */
 export async function startPrometheus(url: string): Promise<RunningPrometheus> {
   const folder = mkdtempSync(join(tmpdir(), 'easel-test-'))
-  const target = { targets: [new URL(url).host], labels: { namespace: 'easel', pod: 'easel-0' } }
+  const target = { targets: [new URL(url).host], labels: { cluster: 'easel', namespace: 'easel', pod: 'easel-0' } }
   writeFileSync(join(folder, 'rules.yaml'), stringify({ groups: ruleGroups().map((group) => ({ ...group, interval: '500ms' })) }))
   writeFileSync(join(folder, 'prometheus.yaml'), stringify({
     global: { scrape_interval: '500ms', scrape_timeout: '500ms', evaluation_interval: '500ms' },

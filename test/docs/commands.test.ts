@@ -1,22 +1,20 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import { parse } from 'yaml'
+import { beforeAll, describe, expect, it } from 'vitest'
 import { kubectl as installKubectl } from '../../scripts/lib/deploy-tools.mjs'
 import { packageRoot } from '../../src/config.js'
 import { type Deployment, INSTALL_MS, type Manifest, named, ofKind, parseManifests, render, type Service } from '../deploy/manifests.js'
 import { commandsOf, shellBlocks } from './shell.js'
 
 const pages = ['docs/deploy-gke.md', 'docs/operations.md']
-const KINDS: Record<string, string> = { deployment: 'Deployment', service: 'Service', hpa: 'HorizontalPodAutoscaler', scaledobject: 'ScaledObject' }
+const KINDS: Record<string, string> = { deployment: 'Deployment', service: 'Service', gateway: 'Gateway', hpa: 'HorizontalPodAutoscaler', scaledobject: 'ScaledObject' }
 
 let kubectl: string
 let manifests: Manifest[]
 beforeAll(async () => {
   kubectl = await installKubectl()
-  manifests = [...parseManifests(await render('gke')), ...parseManifests(await render('gke-keda'))]
+  manifests = (await Promise.all(['gke', 'gke-keda', 'gke-https'].map(render))).flatMap(parseManifests)
 }, INSTALL_MS)
 
 /** What kubectl's own help says of a command. */
@@ -53,7 +51,7 @@ describe.each(pages)('%s', (page) => {
   it('names files, objects and containers that exist', () => {
     for (const command of commandsOf(page, 'kubectl')) {
       for (const [, path = ''] of command.matchAll(/ -[kf] (\S+)/g)) if (!path.startsWith('https:')) expect(existsSync(join(packageRoot, path))).toBe(true)
-      for (const [, kind = '', name = ''] of command.matchAll(/\b(deployment|service|hpa|scaledobject)[/ ]([a-z]+[\w-]*)/g)) expect(() => named(manifests, KINDS[kind] ?? '', name)).not.toThrow()
+      for (const [, kind = '', name = ''] of command.matchAll(/\b(deployment|service|gateway|hpa|scaledobject)[/ ]([a-z]+[\w-]*)/g)) expect(() => named(manifests, KINDS[kind] ?? '', name)).not.toThrow()
       for (const [, container = ''] of command.matchAll(/ logs .* -c (\w+)/g)) {
         expect(named<Deployment>(manifests, 'Deployment', 'easel').spec.template.spec.containers.map(({ name }) => name)).toContain(container)
       }
@@ -92,28 +90,11 @@ describe('docs/deploy-gke.md', () => {
     for (const { name, key } of wanted) expect([name, made.keys]).toEqual([made.name, expect.arrayContaining([key])])
   })
 
-  it('says the place in the one file that has it', async () => {
-    const folder = mkdtempSync(join(tmpdir(), 'easel-test-'))
-    onTestFinished(() => rmSync(folder, { recursive: true }))
-    const file = 'k8s/components/place/place.yaml'
-    mkdirSync(join(folder, 'k8s/components/place'), { recursive: true })
-    copyFileSync(join(packageRoot, file), join(folder, file))
-    const block = shellBlocks('docs/deploy-gke.md').find((candidate) => candidate.includes('sed -i')) ?? ''
-    execFileSync('bash', ['--norc', '-eu', '-c', block], { cwd: folder, env: { PATH: process.env['PATH'], REGION: 'europe-west4', PROJECT: 'my-project', TAG: '12345678' } })
-    expect((parse(readFileSync(join(folder, file), 'utf8')) as { data: object }).data).toEqual({
-      registry: 'europe-west4-docker.pkg.dev',
-      project: 'my-project',
-      repository: 'easel',
-      tag: '12345678',
-      bucket: 'my-project-easel'
-    })
-  })
-
   it('fetches what weights-hub fetches, from the same commit', () => {
     const args = ofKind<Deployment>(manifestsOfHub, 'Deployment').flatMap(({ spec }) => spec.template.spec.initContainers ?? []).flatMap(({ args: given = [] }) => given)
     const revision = args.map((arg) => /@([0-9a-f]{40})$/.exec(arg)?.[1]).find(Boolean)
     expect(revision).toBeDefined()
-    expect(text).toContain(`--revision ${revision}`)
+    expect(text).toContain(`stabilityai/stable-diffusion-xl-base-1.0@${revision} --to=sdxl-base`)
   })
 })
 

@@ -1,6 +1,5 @@
 import net from 'node:net'
 import { onTestFinished } from 'vitest'
-import type { RunningServer } from '../support/server.js'
 
 export interface RawAnswer {
   status: number
@@ -18,8 +17,10 @@ export class RawClient {
   #wake: () => void = () => undefined
   #isClosed = false
 
-  constructor(server: RunningServer) {
-    this.socket = net.connect({ port: Number(new URL(server.url).port), host: '127.0.0.1', allowHalfOpen: true })
+  /** @param server `url`: http://ADDRESS:PORT */
+  constructor(server: { url: string }) {
+    const { hostname, port } = new URL(server.url)
+    this.socket = net.connect({ port: Number(port), host: hostname, allowHalfOpen: true })
     // A reset is one of the ways to be shown the door.
     this.socket.on('error', () => undefined)
     this.socket.on('data', (chunk) => {

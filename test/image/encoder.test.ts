@@ -3,7 +3,8 @@ import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
 import { ImageEncoder } from '../../src/image/encoder.js'
 import { FORMATS } from '../../src/image/formats.js'
-import { parametersText, type Recipe, recipeHeader } from '../../src/image/recipe.js'
+import { parametersText } from '../../src/image/parameters.js'
+import { type Recipe, recipeHeader } from '../../src/image/recipe.js'
 import { recipeTextOf } from '../../src/image/xmp.js'
 
 const recipes: fc.Arbitrary<Recipe> = fc.record({
@@ -40,7 +41,7 @@ describe('ImageEncoder', () => {
     )
   })
 
-  it.each(['jpeg', 'webp'] as const)('puts the whole recipe into the XMP of a %s, and what ASCII holds of it into its EXIF', async (format) => {
+  it.each(['jpeg', 'webp'] as const)('puts the whole recipe into the XMP of a %s, and what viewers show into its EXIF, in every script', async (format) => {
     const encoder = new ImageEncoder({ pngCompression: 1, concurrency: 1 })
     await fc.assert(
       fc.asyncProperty(recipes, pixels, fc.integer({ min: 1, max: 100 }), async (recipe, pixels, quality) => {
@@ -49,6 +50,8 @@ describe('ImageEncoder', () => {
         expect({ format: made, width, height }).toEqual({ format, width: 3, height: 2 })
         expect(JSON.parse(recipeTextOf(xmp!.toString())!)).toEqual(JSON.parse(JSON.stringify(recipe)))
         expect(exif!.toString('latin1')).toContain('easel 0.1.0')
+        const comment = exif!.subarray(exif!.indexOf('UNICODE\0') + 8)
+        expect(Buffer.from(comment.subarray(0, comment.length - (comment.length % 2))).swap16().toString('utf16le').startsWith(parametersText(recipe))).toBe(true)
       }),
       { numRuns: 30 }
     )
@@ -59,6 +62,15 @@ describe('ImageEncoder', () => {
     const file = await encoder.encode({ ...size, pixels: new Uint8Array(18) }, { format, quality: 90, recipe: undefined })
     const { comments, xmp, exif } = await sharp(file).metadata()
     expect({ comments, xmp, exif }).toEqual({ comments: undefined, xmp: undefined, exif: undefined })
+  })
+
+  it('says that the colours are sRGB, and chooses no resolution', async () => {
+    const encoder = new ImageEncoder({ pngCompression: 1, concurrency: 1 })
+    const file = await encoder.encode({ ...size, pixels: new Uint8Array(18) }, { format: 'png', quality: 90, recipe: undefined })
+    const chunks: string[] = []
+    for (let at = 8; at < file.length; at += 12 + file.readUInt32BE(at)) chunks.push(file.toString('latin1', at + 4, at + 8))
+    expect(chunks).toEqual(['IHDR', 'sRGB', 'IDAT', 'IEND'])
+    expect((await sharp(file).metadata()).space).toBe('srgb')
   })
 
   it('makes a PNG of a picture with grain that is much smaller than its pixels', async () => {

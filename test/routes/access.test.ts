@@ -100,6 +100,13 @@ describe('with access keys', () => {
     expect(await status(KEYS.b)).toBe(200)
   })
 
+  it('a file with a byte order mark is JSON', async () => {
+    const path = await keyFile()
+    await writeFile(path, `\ufeff${JSON.stringify({ keys: [KEYS.a] })}`)
+    const server = await startReadyServer({ ACCESS_KEYS: path })
+    expect((await ask(server, bearer(KEYS.a))).status).toBe(200)
+  })
+
   it('the server does not start with a file that is missing or wrong', async () => {
     await expect(startServer({ ACCESS_KEYS: '/no/such/keys.json' })).rejects.toThrow('/no/such/keys.json')
     await expect(startServer({ ACCESS_KEYS: await keyFile({ name: 'a' }) })).rejects.toThrow('either key or sha256')
@@ -120,8 +127,17 @@ describe('CORS', () => {
     expect(response.headers.get('access-control-allow-origin')).toBe('https://b.example:8443')
     expect(response.headers.get('access-control-expose-headers')).toContain('easel-seed')
     expect((await from(server, 'https://evil.example')).headers.get('access-control-allow-origin')).toBeNull()
-    const preflight = await fetch(`${server.url}/generate`, { method: 'OPTIONS', headers: { origin: 'https://app.example', 'access-control-request-method': 'POST' } })
-    expect(preflight.status).toBe(204)
+    // Every method of every route that a page can call.
+    const { paths } = (await (await fetch(`${server.url}/openapi.json`)).json()) as { paths: Record<string, object> }
+    for (const [path, methods] of Object.entries(paths)) {
+      for (const method of Object.keys(methods)) {
+        const headers = { origin: 'https://app.example', 'access-control-request-method': method.toUpperCase(), 'access-control-request-headers': 'authorization,content-type,idempotency-key' }
+        const preflight = await fetch(`${server.url}${path.replace(/\{\w+\}/, 'x')}`, { method: 'OPTIONS', headers })
+        expect(preflight.status).toBe(204)
+        expect(preflight.headers.get('access-control-allow-methods')?.split(/, */), `${method} ${path}`).toContain(method.toUpperCase())
+        expect(preflight.headers.get('access-control-allow-headers')).toContain('idempotency-key')
+      }
+    }
   })
 })
 

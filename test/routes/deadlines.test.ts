@@ -29,13 +29,27 @@ describe('a deadline', () => {
     expect(response.status).toBe(504)
   })
 
-  it('that cannot be met is refused at once, and says when to come again', async () => {
+  it('that cannot be met for what is before it is refused at once, and says when to come again', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20 --rows 1' })
+    await measure(server)
+    const controller = new AbortController()
+    const before = generate(server, { prompt: 'x', num_inference_steps: 1000, guidance_scale: 1 }, { signal: controller.signal })
+    await until('it is accepted', () => server.service.ledger.accepted === 2)
+    const response = await generate(server, { prompt: 'x', num_inference_steps: 2, guidance_scale: 1, timeout: 2 })
+    expect(response.status).toBe(503)
+    expect(await response.json()).toMatchObject({ code: 'DEADLINE_UNREACHABLE', field: 'timeout', message: expect.stringMatching(/done in about \d/) })
+    expect(Number(response.headers.get('retry-after'))).toBeGreaterThan(10)
+    controller.abort()
+    await expect(before).rejects.toThrow()
+  })
+
+  it('that could not be met even alone is refused at once, and not asked to come again', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
     await measure(server)
     const response = await generate(server, { prompt: 'x', num_inference_steps: 1000, timeout: 2 })
     expect(response.status).toBe(503)
-    expect(await response.json()).toMatchObject({ code: 'DEADLINE_UNREACHABLE', field: 'timeout', message: expect.stringMatching(/done in about \d/) })
-    expect(Number(response.headers.get('retry-after'))).toBeGreaterThan(10)
+    expect(await response.json()).toMatchObject({ code: 'DEADLINE_UNREACHABLE', field: 'timeout', message: expect.stringMatching(/^it takes about \d.* even alone/) })
+    expect(response.headers.get('retry-after')).toBeNull()
     expect(server.service.ledger.accepted).toBe(1)
     expect((await generate(server, { prompt: 'x', num_inference_steps: 2, timeout: 30 })).status).toBe(200)
   })

@@ -20,7 +20,10 @@ describe('the form of an answer', () => {
     [{ output_format: 'jpeg' }, 'application/json', 'application/json'],
     [{ num_images: 2 }, '*/*', 'application/json'],
     [{ num_images: 2 }, 'multipart/mixed', 'multipart/mixed'],
-    [{}, 'text/event-stream', 'text/event-stream']
+    [{}, 'text/event-stream', 'text/event-stream'],
+    [{}, 'application/json; charset=utf-8', 'application/json'],
+    [{}, 'application/json;charset="utf-8";q=0.9, image/png;level=1;q=0.2', 'application/json'],
+    [{}, 'text/html, image/webp; q=0.1', 'image/webp']
   ])('of %j with Accept %s is %s', async (body, accept, type) => {
     const response = await ask(body, accept)
     expect(response.status).toBe(200)

@@ -55,7 +55,7 @@ describe('POST /generate', () => {
     const { comments } = await sharp(png).metadata()
     expect(JSON.parse(comments!.find(({ keyword }) => keyword === 'easel')!.text)).toEqual(recipe)
     expect(comments!.find(({ keyword }) => keyword === 'parameters')!.text).toBe(
-      `a lighthouse\nNegative prompt: fog\nSteps: 3, Sampler: ddim, CFG scale: 2.5, Seed: 4294967295, Size: 32x48, Model hash: ${recipe.model_digest.slice(0, 10)}, Model: fake, Version: easel ${recipe.version}`
+      `a lighthouse\nNegative prompt: fog\nSteps: 3, Sampler: DDIM, CFG scale: 2.5, Seed: 4294967295, Size: 32x48, Model hash: ${recipe.model_digest.slice(0, 10)}, Model: fake, Version: easel ${recipe.version}`
     )
   })
 
@@ -231,7 +231,7 @@ describe('a bad request', () => {
     ['broken JSON', '{"prompt":', 'application/json', 400, 'INVALID_REQUEST'],
     ['an empty body', '', 'application/json', 400, 'INVALID_REQUEST'],
     ['another media type', 'prompt=x', 'application/x-www-form-urlencoded', 415, 'UNSUPPORTED_MEDIA_TYPE'],
-    ['a giant body', `{"prompt":"${'x'.repeat(70_000)}"}`, 'application/json', 413, 'BODY_TOO_LARGE']
+    ['a giant body', `{"prompt":"${'x'.repeat(530_000)}"}`, 'application/json', 413, 'BODY_TOO_LARGE']
   ])('with %s is refused', async (_what, body, type, status, code) => {
     const response = await fetch(`${server.url}/generate`, { method: 'POST', headers: { 'content-type': type }, body })
     expect(response.status).toBe(status)

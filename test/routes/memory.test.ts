@@ -129,7 +129,7 @@ describe('images in the making', () => {
 describe('request bodies', () => {
   it('have a sum, and a small one finds room all the same', async () => {
     // 2 MiB for bodies: 32 of the longest.
-    const server = await startReadyServer({ MEMORY_BUDGET: String(16 * MIB) })
+    const server = await startReadyServer({ MEMORY_BUDGET: String(16 * MIB), BODY_LIMIT: '65536' })
     const json = ['Content-Type: application/json']
     const slow = Array.from({ length: 32 }, (_, index) => upload(server, '/generate', [...json, index % 2 === 0 ? 'Content-Length: 65536' : 'Transfer-Encoding: chunked'], Buffer.from('1\r\n{')))
     await until('all count', async () => (await used(server, 'uploads')) === 2 * MIB)

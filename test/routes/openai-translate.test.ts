@@ -1,9 +1,12 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { translate } from '../../src/routes/openai/translate.js'
+import { responseFormatOf, translate as translateTo } from '../../src/routes/openai/translate.js'
+import type { OpenAiImagesRequest } from '../../src/schemas/openai.js'
 
 const partials = fc.integer({ min: 1, max: 3 })
 const steps = fc.integer({ min: 1, max: 100 })
+
+const translate = (request: OpenAiImagesRequest, steps: number) => translateTo(request, { steps, snapTo: [] })
 
 describe('translate', () => {
   it('spreads previews evenly over the steps, and never asks for more than there may be', () => {
@@ -26,5 +29,35 @@ describe('translate', () => {
 
   it('asks for none without a stream, and leaves out what is null', () => {
     expect(translate({ prompt: 'x', partial_images: 3, n: null, size: 'auto', seed: null }, 25)).toEqual({ prompt: 'x', truncate: true })
+  })
+
+  it('knows a random seed and a jpg', () => {
+    expect(translate({ prompt: 'x', seed: -1, output_format: 'jpg' }, 25)).toEqual({ prompt: 'x', output_format: 'jpeg', truncate: true })
+  })
+
+  it('takes the nearest of the sizes that it is given, and any as it is of none', () => {
+    const snapTo = [[1024, 1024], [832, 1216], [1216, 832]] as const
+    const sizeFor = (size: string, sizes: readonly (readonly [number, number])[]) => {
+      const { width, height } = translateTo({ prompt: 'x', size }, { steps: 25, snapTo: sizes })
+      return [width, height]
+    }
+    expect(sizeFor('1024x1792', snapTo)).toEqual([832, 1216])
+    expect(sizeFor('1792x1024', snapTo)).toEqual([1216, 832])
+    expect(sizeFor('512x512', snapTo)).toEqual([1024, 1024])
+    expect(sizeFor('512x512', [])).toEqual([512, 512])
+    fc.assert(fc.property(fc.constantFrom(...snapTo), (size) => void expect(sizeFor(size.join('x'), snapTo)).toEqual([...size])))
+  })
+})
+
+describe('responseFormatOf', () => {
+  it.each([
+    ['dall-e-2', undefined, 'url'],
+    ['dall-e-3', null, 'url'],
+    ['dall-e-3', 'b64_json', 'b64_json'],
+    ['gpt-image-1', undefined, 'b64_json'],
+    [undefined, 'url', 'url'],
+    [null, undefined, 'b64_json']
+  ] as const)('of the model %s, asked for %s, is %s', (model, response_format, format) => {
+    expect(responseFormatOf({ prompt: 'x', model, response_format } as OpenAiImagesRequest)).toBe(format)
   })
 })

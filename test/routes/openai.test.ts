@@ -47,6 +47,13 @@ describe('the official OpenAI client', () => {
     expect((await sharp(image).metadata()).format).toBe('jpeg')
   })
 
+  it('gets URLs from the models that have them by default, and the nearest size where that is allowed', async () => {
+    expect((await ask({ prompt: 'x', model: 'dall-e-3' })).data![0]!.url).toMatch(/^data:image\/png;base64,/)
+    const snapping = await startServer({ SNAP_SIZES: 'true' })
+    await snapping.engine.firstReady
+    expect((await clientOf(snapping).images.generate({ prompt: 'x', size: '1024x1792' })).size).toBe('32x48')
+  })
+
   it('streams previews and the image', async () => {
     const stream = await client.images.generate({ prompt: 'x', stream: true, partial_images: 2, n: 1 })
     const events: OpenAI.ImageGenStreamEvent[] = []
@@ -74,7 +81,10 @@ describe('the official OpenAI client', () => {
     expect(await errorOf({ size: '999x999' })).toBeInstanceOf(OpenAI.BadRequestError)
     expect(await errorOf({ size: '999x999' })).toMatchObject({ status: 400, code: 'UNSUPPORTED_SIZE', param: 'size', type: 'invalid_request_error' })
     expect(await errorOf({ prompt: '' })).toMatchObject({ status: 400, code: 'INVALID_REQUEST', param: 'prompt' })
-    expect(await errorOf({ n: 60 })).toMatchObject({ status: 400, code: 'LIMIT_EXCEEDED', param: 'n' })
+    expect(await errorOf({ n: 60 })).toMatchObject({ status: 400, code: 'LIMIT_EXCEEDED', param: 'n', message: expect.stringMatching(/^400 n must be at most 16$/) })
+    const { message } = (await errorOf({ n: 'three' })) as Error
+    expect(message).toContain('n must be integer')
+    expect(message).not.toContain('anyOf')
     expect(await errorOf({ seed: 13 })).toMatchObject({ status: 500, code: 'GENERATION_FAILED', type: 'server_error' })
   })
 

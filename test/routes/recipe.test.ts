@@ -2,7 +2,8 @@ import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
 import { FORMATS } from '../../src/image/formats.js'
 import { MAX_FILE_BYTES } from '../../src/routes/recipe.js'
-import { nested, pngWithText, webpWithXmp } from '../support/image-files.js'
+import { MAX_PROMPT_LENGTH } from '../../src/schemas/generate.js'
+import { nested, pngChunk, pngWith, pngWithText, webpWithXmp } from '../support/image-files.js'
 import { generate, metric, type RunningServer, shareServer, startReadyServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 
@@ -27,6 +28,31 @@ describe('POST /recipe', () => {
     expect(Buffer.from(await again.arrayBuffer()).equals(file)).toBe(true)
   })
 
+  describe.each(FORMATS)('of a %s whose prompt was cut', (output_format) => {
+    const letters = ['雪 ', 'word ', '\u0001" ', '&<> ', '🦊 ']
+
+    it.each(letters)('gives a request that makes it again: of %j', async (letter) => {
+      const prompt = letter.repeat(MAX_PROMPT_LENGTH / letter.length).trim()
+      const made = await generate(server, { prompt, negative_prompt: prompt, truncate: true, output_format, num_inference_steps: 1, width: 32, height: 48 })
+      expect(made.headers.get('easel-truncated')).toBe('prompt, negative_prompt')
+      const file = Buffer.from(await made.arrayBuffer())
+      const { request } = (await (await post(file, `image/${output_format}`)).json()) as { request: object }
+      const again = await generate(server, request)
+      expect(again.status).toBe(200)
+      expect(Buffer.from(await again.arrayBuffer()).equals(file)).toBe(true)
+    })
+
+    it('gives a request that makes what /v1 made', async () => {
+      const prompt = '雪山 '.repeat(5000)
+      const made = await fetch(`${server.url}/v1/images/generations`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ prompt, output_format, size: '32x48', num_inference_steps: 1 }) })
+      const { data } = (await made.json()) as { data: { b64_json: string }[] }
+      const file = Buffer.from(data[0]!.b64_json, 'base64')
+      const { request } = (await (await post(file, `image/${output_format}`)).json()) as { request: object }
+      const again = await generate(server, request)
+      expect(Buffer.from(await again.arrayBuffer()).equals(file)).toBe(true)
+    })
+  })
+
   it('gives what saves operations, as the image has it', async () => {
     const body = { prompt: 'a fox', guidance_start: 0.2, guidance_end: 0.75, cache_interval: 2, seed: 5 }
     const file = Buffer.from(await (await generate(server, body)).arrayBuffer())
@@ -48,6 +74,20 @@ describe('POST /recipe', () => {
     expect(JSON.parse(again.headers.get('easel-recipe')!)).toMatchObject({ guidance_end: 1 })
     const pixels = async (png: Buffer) => sharp(png).removeAlpha().raw().toBuffer()
     expect((await pixels(Buffer.from(await again.arrayBuffer()))).equals(await pixels(file))).toBe(true)
+  })
+
+  it('makes of the parameters of another program a request that can be sent', async () => {
+    const parameters = (sampler: string) => pngWith(pngChunk('tEXt', Buffer.from(`parameters\0a f\xf6x ${'long '.repeat(100)}\nNegative prompt: fog\nSteps: 2, Sampler: ${sampler}, CFG scale: 7, Seed: 5, Size: 32x48, Model hash: 31e35c80fc, Model: other, Version: v1.10.1`, 'latin1')))
+    for (const [sampler, scheduler] of [['Euler a', 'euler_ancestral'], ['Restart', undefined]]) {
+      const response = await post(parameters(sampler!), 'image/png')
+      const { request, recipe, same_model } = (await response.json()) as { request: object; recipe: object; same_model: boolean }
+      expect(request).toMatchObject({ prompt: expect.stringMatching(/^a föx long/), negative_prompt: 'fog', seed: 5, num_inference_steps: 2, width: 32, height: 48, truncate: true })
+      expect((request as { scheduler?: string }).scheduler).toBe(scheduler)
+      expect(recipe).toMatchObject({ model: 'other', scheduler: scheduler ?? sampler })
+      expect(same_model).toBe(false)
+      expect((await generate(server, request)).status).toBe(200)
+    }
+    expect((await post(pngWith(pngChunk('tEXt', Buffer.from('parameters\0Steps: many'))), 'image/png')).status).toBe(422)
   })
 
   it('says when an image has no recipe, or one of somebody else', async () => {

@@ -119,6 +119,15 @@ describe('Idempotency-Key', () => {
     expect(await bytes(second)).toBe(await bytes(first))
   })
 
+  it('does not mind how the answer is to come, nor how long the client waits', async () => {
+    const first = await keyed('forms', { seed: 3 })
+    const image = await bytes(first)
+    const json = await generate(server, { prompt: 'x', seed: 3, timeout: 250, preview_interval: 2, truncate: true, output_format: 'png' }, { headers: { 'idempotency-key': 'forms', accept: 'application/json; charset=utf-8', 'x-request-timeout': '200' } })
+    expect(json.headers.get('idempotent-replayed')).toBe('true')
+    expect(((await json.json()) as { images: { data: string }[] }).images[0]!.data).toBe(image)
+    expect((await generate(server, { prompt: 'x', seed: 3 }, { headers: { 'idempotency-key': 'forms', accept: 'image/webp' } })).status).toBe(422)
+  })
+
   it('with another body is refused', async () => {
     await bytes(await keyed('reused', { seed: 1 }))
     const response = await keyed('reused', { seed: 2 })

@@ -1,5 +1,5 @@
 import { crc32, deflateSync } from 'node:zlib'
-import { withText } from '../../src/image/png-text.js'
+import { pngWith as withTexts } from '../../src/image/png.js'
 
 /** A PNG of one pixel with these chunks after its header. */
 export function pngWith(...chunks: readonly Buffer[]): Buffer {
@@ -10,7 +10,7 @@ export function pngWith(...chunks: readonly Buffer[]): Buffer {
 
 /** A PNG of one pixel whose iTXt chunk `easel` holds a text, compressed where it is long. */
 export function pngWithText(text: string): Buffer {
-  return withText(pngWith(), { easel: text })
+  return withTexts(pngWith(), { easel: text })
 }
 
 export function pngChunk(type: string, data: Buffer): Buffer {

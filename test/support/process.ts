@@ -17,16 +17,23 @@ export interface GatewayProcess {
   socket: string
 }
 
+export interface Surroundings {
+  /** Shell commands that its process runs first: `umask 000`, `ulimit -n 64`, `exec >/dev/full`. */
+  first?: string
+  /** What its standard output is; a pipe that the test reads when not given. */
+  stdout?: number | 'ignore'
+}
+
 /** Starts a gateway as a process of its own, and ends it when the test is over. */
-export function startProcess(script: string, args: string[], env: NodeJS.ProcessEnv = {}): GatewayProcess {
+export function startProcess(script: string, args: string[], env: NodeJS.ProcessEnv = {}, { first = ':', stdout }: Surroundings = {}): GatewayProcess {
   const socket = join(tmpdir(), `easel-test-${randomUUID()}.sock`)
-  const child = spawn(process.execPath, [join(packageRoot, script), ...args], {
-    stdio: ['ignore', 'pipe', 'pipe'],
+  const child = spawn('/bin/sh', ['-c', `${first}; exec "$0" "$@"`, process.execPath, join(packageRoot, script), ...args], {
+    stdio: ['ignore', stdout ?? 'pipe', 'pipe'],
     env: { ...process.env, HOST: '127.0.0.1', PORT: '0', WORKER_ENDPOINT: `ipc://${socket}`, ...env }
   })
   let output = ''
-  child.stdout.on('data', (chunk) => (output += chunk))
-  child.stderr.on('data', (chunk) => (output += chunk))
+  child.stdout?.on('data', (chunk) => (output += chunk))
+  child.stderr!.on('data', (chunk) => (output += chunk))
   const exit = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) =>
     child.once('exit', (code, signal) => resolve({ code, signal }))
   )

@@ -7,8 +7,11 @@ export class ScriptedWorker {
   /** What it was told to make, oldest first. */
   readonly jobs: Generate[] = []
   session: string | undefined
+  /** Why it was turned away. */
+  refused: { code: string; message: string } | undefined
   readonly #hello: Hello
-  readonly #dealer: Dealer
+  readonly #endpoint: string
+  #dealer: Dealer
   /** What it said last. */
   #said: Hello
   #sending: Promise<void> = Promise.resolve()
@@ -17,15 +20,28 @@ export class ScriptedWorker {
   constructor(endpoint: string, name: string, hello: Hello) {
     this.#hello = { ...hello, worker: name, pid: 1 }
     this.#said = this.#hello
-    this.#dealer = new Dealer({ routingId: name, linger: 0 })
-    this.#dealer.connect(endpoint)
-    // A ping that came just before the end of the test finds the socket closed.
-    this.#listen().catch((error: unknown) => { if (!this.#dealer.closed) throw error })
+    this.#endpoint = endpoint
+    this.#dealer = this.#connect()
     onTestFinished(() => this.#dealer.close())
+  }
+
+  #connect(): Dealer {
+    const dealer = new Dealer({ routingId: this.#hello.worker, linger: 0 })
+    dealer.connect(this.#endpoint)
+    // A ping that came just before the end of the test finds the socket closed.
+    this.#listen(dealer).catch((error: unknown) => { if (!dealer.closed) throw error })
+    return dealer
+  }
+
+  /** Closes its connection, once what it was to send is sent. The next `hello` makes another one. */
+  async leave(): Promise<void> {
+    await this.#sending
+    this.#dealer.close()
   }
 
   /** Comes as a new process of the same name, with something else to say of itself if wanted. */
   async hello(changes: Partial<Hello> = {}): Promise<void> {
+    if (this.#dealer.closed) this.#dealer = this.#connect()
     this.#said = { ...this.#hello, ...changes, pid: this.#said.pid + 1 }
     await this.#sayHello()
   }
@@ -50,11 +66,12 @@ export class ScriptedWorker {
     }
   }
 
-  async #listen(): Promise<void> {
-    for await (const [tag, header] of this.#dealer) {
+  async #listen(dealer: Dealer): Promise<void> {
+    for await (const [tag, header] of dealer) {
       const kind = tag![0]
       const content = JSON.parse(header!.toString()) as { session?: string }
       if (kind === KINDS.WELCOME) this.session = content.session
+      else if (kind === KINDS.REFUSED) this.refused = content as { code: string; message: string }
       else if (kind === KINDS.GENERATE) this.jobs.push(content as Generate)
       else if (kind === KINDS.PING) await this.#ping(content.session!)
     }

@@ -1,10 +1,9 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { pino } from 'pino'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { buildWebApp } from '../../src/webapp/server.js'
 import { idle, startReadyServer } from '../support/server.js'
+import { startWeb } from '../support/web.js'
 import { useBrowser } from './support/visitor.js'
 
 const enter = useBrowser()
@@ -63,9 +62,8 @@ describe('a server that wants a key', () => {
 
   it("is painted with without a key through the page's own process, which has one", async () => {
     const server = await startReadyServer({ ACCESS_KEYS: await keyFile(), WORKER_ARGS: '--fake-step-ms 20' })
-    const web = await buildWebApp({ serverUrl: new URL(server.url), apiKey: KEY, log: pino({ level: 'silent' }) })
-    onTestFinished(() => web.close())
-    const visitor = await enter(await web.listen({ host: '127.0.0.1', port: 0 }))
+    const web = await startWeb(server.url, { API_KEY: KEY })
+    const visitor = await enter(web.url)
     await visitor.ready()
     await visitor.paint({ prompt: 'through two servers', num_inference_steps: 10 })
     await visitor.sees(visitor.progress, /Step/)

@@ -1,19 +1,18 @@
 import { once } from 'node:events'
 import { type IncomingMessage, request as httpRequest } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import Fastify, { type FastifyInstance } from 'fastify'
-import { pino } from 'pino'
+import Fastify from 'fastify'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { buildWebApp } from '../../src/webapp/server.js'
 import { idle, metric, running, startReadyServer } from '../support/server.js'
 import { until } from '../support/wait.js'
+import { buildWeb, startWeb } from '../support/web.js'
 
 const body = (fields: object) => ({ method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(fields) })
 
 describe("the page's own process", () => {
   it('passes requests to the gateway, and images, events and errors back', async () => {
     const server = await startReadyServer()
-    const web = await startWeb(server.url)
+    const { url: web } = await startWeb(server.url)
     const request = body({ prompt: 'through the web app', seed: 3, num_inference_steps: 3 })
     const [direct, forwarded] = await Promise.all([fetch(`${server.url}/generate`, request), fetch(`${web}/generate`, request)])
     expect(forwarded.headers.get('easel-seed')).toBe('3')
@@ -36,7 +35,7 @@ describe("the page's own process", () => {
 
   it('passes events on as they happen', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
-    const web = await startWeb(server.url)
+    const { url: web } = await startWeb(server.url)
     const gone = new AbortController()
     const request = body({ prompt: 'never finished', num_inference_steps: 1000 })
     const answer = await fetch(`${web}/generate`, { ...request, headers: { ...request.headers, accept: 'text/event-stream' }, signal: gone.signal })
@@ -52,7 +51,7 @@ describe("the page's own process", () => {
 
   it.each(['image/png', 'text/event-stream'])('tells the gateway when the visitor leaves: %s', async (accept) => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
-    const web = await startWeb(server.url)
+    const { url: web } = await startWeb(server.url)
     const gone = new AbortController()
     const request = body({ prompt: 'never seen', num_inference_steps: 1000 })
     const answer = fetch(`${web}/generate`, { ...request, headers: { ...request.headers, accept }, signal: gone.signal }).then((response) => response.text())
@@ -65,7 +64,7 @@ describe("the page's own process", () => {
 
   it('cancels by id', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
-    const web = await startWeb(server.url)
+    const { url: web } = await startWeb(server.url)
     const request = body({ prompt: 'cancelled', num_inference_steps: 1000 })
     const answer = fetch(`${web}/generate`, { ...request, headers: { ...request.headers, 'x-request-id': 'my-own-id' } })
     await running(server)
@@ -87,7 +86,8 @@ describe("the page's own process", () => {
     ['GET', '/assets/..%2f..%2fpackage.json']
   ])('forwards nothing else: %s %s', async (method, path, status = 404, code = 'NOT_FOUND') => {
     const { heard, url } = await startUpstream()
-    const app = await buildWeb(url)
+    const { app, stop } = await buildWeb(url)
+    onTestFinished(stop)
     const answer = await app.inject({ method: method as 'GET', url: path })
     expect(answer.statusCode).toBe(status)
     expect(answer.json()).toMatchObject({ code })
@@ -97,8 +97,8 @@ describe("the page's own process", () => {
   it('takes the place of the visitor with its own key, and passes only the headers that matter', async () => {
     const { heard, url } = await startUpstream()
     const headers = { authorization: 'Bearer visitor', cookie: 'secret=1', 'idempotency-key': 'k', 'x-request-id': 'abc', connection: 'keep-alive' }
-    await fetch(`${await startWeb(url)}/health`, { headers })
-    await fetch(`${await startWeb(url, 'own-key')}/health`, { headers })
+    await fetch(`${(await startWeb(url)).url}/health`, { headers })
+    await fetch(`${(await startWeb(url, { API_KEY: 'own-key' })).url}/health`, { headers })
     expect(heard.map(({ authorization }) => authorization)).toEqual(['Bearer visitor', 'Bearer own-key'])
     for (const request of heard) {
       expect(request).toMatchObject({ 'idempotency-key': 'k', 'x-request-id': 'abc', 'x-forwarded-for': '127.0.0.1' })
@@ -108,7 +108,7 @@ describe("the page's own process", () => {
 
   it('passes paths on as they come, after the one of the address', async () => {
     const { paths, url } = await startUpstream()
-    const web = await startWeb(`${url}/inside/easel/`)
+    const { url: web } = await startWeb(`${url}/inside/easel/`)
     await fetch(`${web}/health`)
     // As fetch would mend the path, this asks with node:http.
     const answer = once(httpRequest(web, { method: 'DELETE', path: '/requests/%2e%2e' }).end(), 'response')
@@ -117,7 +117,7 @@ describe("the page's own process", () => {
   })
 
   it('answers 503 with a time to retry when the gateway cannot be reached, and is healthy itself', async () => {
-    const web = await startWeb('http://127.0.0.1:9')
+    const { url: web } = await startWeb('http://127.0.0.1:9')
     const answer = await fetch(`${web}/generate`, body({ prompt: 'x' }))
     expect(answer.status).toBe(503)
     expect(Number(answer.headers.get('retry-after'))).toBeGreaterThan(0)
@@ -125,19 +125,6 @@ describe("the page's own process", () => {
     expect(await (await fetch(`${web}/healthz`)).json()).toEqual({ status: 'ok' })
   })
 })
-
-async function buildWeb(serverUrl: string, apiKey?: string): Promise<FastifyInstance> {
-  const app = await buildWebApp({ serverUrl: new URL(serverUrl), apiKey, log: pino({ level: 'silent' }) })
-  onTestFinished(() => app.close())
-  return app
-}
-
-/** Starts the process's application on a free port. @returns its address */
-async function startWeb(serverUrl: string, apiKey?: string): Promise<string> {
-  const app = await buildWeb(serverUrl, apiKey)
-  await app.listen({ host: '127.0.0.1', port: 0 })
-  return `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`
-}
 
 /** A server that answers everything and writes down what it was asked. */
 async function startUpstream(): Promise<{ url: string; heard: Record<string, unknown>[]; paths: string[] }> {

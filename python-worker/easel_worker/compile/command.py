@@ -33,7 +33,7 @@ def main(arguments: Sequence[str]) -> int:
     with TemporaryDirectory(prefix="easel-schedules-") as schedules:
         try:
             return _run(chosen, Path(schedules))
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             print(f"easel-compile: {error}", file=sys.stderr)
             return _FAILED
 

@@ -8,7 +8,6 @@ Loading a program runs what is in it. Use only folders that you have made.
 """
 
 import json
-import pickle
 import time
 import zlib
 from collections.abc import Callable, Sequence
@@ -22,10 +21,10 @@ from jax.sharding import Sharding
 from easel_worker.engine import ProgramInfo
 from easel_worker.sdxl.compilation import CompileHere, Program, trace
 from easel_worker.sdxl.fingerprint import Fingerprint, differences, digest, fingerprint
+from easel_worker.sdxl.whole_file import write_whole
 
 MANIFEST = "manifest.json"
 _ENDING = ".zlib"
-_UNUSABLE = (OSError, RuntimeError, ValueError, EOFError, pickle.PickleError, zlib.error)
 
 
 class ArtifactWriter:
@@ -43,11 +42,11 @@ class ArtifactWriter:
         key = digest(lowered.as_text())
         serialized, _, _ = serialize_executable.serialize(compiled)
         payload = zlib.compress(serialized, level=1)
-        (self._folder / f"{key}{_ENDING}").write_bytes(payload)
+        write_whole(self._folder / f"{key}{_ENDING}", payload)
         self._programs[key] = name
         manifest = {"fingerprint": self._fingerprint, "programs": self._programs}
         text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-        (self._folder / MANIFEST).write_text(text, encoding="utf-8")
+        write_whole(self._folder / MANIFEST, text.encode())
         return len(payload)
 
 
@@ -84,7 +83,7 @@ class UseArtifacts:
             return self._otherwise.compile(name, function, arguments, where)
         try:
             run = _load(self._folder / f"{key}{_ENDING}", lowered, self._devices)
-        except _UNUSABLE as error:
+        except Exception as error:  # noqa: BLE001 - what is unpickled may raise anything
             self._report(f"{name} in {self._folder} cannot be used: {error}")
             return self._otherwise.compile(name, function, arguments, where)
         info = ProgramInfo(name, round(time.perf_counter() - started, 3), cached=True)

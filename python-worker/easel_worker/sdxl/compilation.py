@@ -11,6 +11,7 @@ import jax
 from jax.sharding import Sharding
 
 from easel_worker.engine import ProgramInfo
+from easel_worker.sdxl.program_cache import keep_programs_in
 
 TPU_OPTIONS = (
     # Blocks that are alike share their instructions, which makes the UNet's program much smaller.
@@ -79,13 +80,13 @@ class CompileHere:
 
 
 def cache_programs_in(folder: Path) -> None:
-    """Keep compiled programs on disk, for this process and later ones.
+    """Keep compiled programs on disk, for this process and later ones; a warning if that fails.
 
     Changes jax's global configuration, so it belongs to the start of a process.
     """
-    update: Callable[[str, Any], None] = jax.config.update
-    update("jax_compilation_cache_dir", str(folder))
+    keep_programs_in(folder)
     # Small programs too: the many of them make up much of the time to start.
+    update: Callable[[str, Any], None] = jax.config.update
     update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 

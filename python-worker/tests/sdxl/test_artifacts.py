@@ -1,6 +1,9 @@
 """Programs written to a folder and taken from it, or refused with a reason."""
 
 import json
+import pickle
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
@@ -10,6 +13,7 @@ import pytest
 from easel_worker.sdxl.artifacts import MANIFEST, ArtifactError, ArtifactWriter, UseArtifacts
 from easel_worker.sdxl.compilation import Program, trace
 from easel_worker.sdxl.sharding import make_mesh, replicated
+from tests.support.disk import full_disk
 
 DEVICES = jax.devices()[:1]
 ARGUMENTS = (np.zeros(3, np.float32), {"b": np.zeros((), np.float32)})
@@ -56,12 +60,47 @@ def test_another_program_is_compiled(folder: Path) -> None:
     assert "has no it as this model and these options want it" in said[0]
 
 
-def test_a_damaged_program_is_compiled(folder: Path) -> None:
+DAMAGED = {
+    "cut": lambda data: data[:100],
+    "empty": lambda _: b"",
+    "no pickle": lambda _: zlib.compress(b"c"),
+    "a pickle of what is not there": lambda _: zlib.compress(b"cnowhere\nnothing\n."),
+    "a pickle of something else": lambda _: zlib.compress(pickle.dumps(1)),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_program_is_compiled(folder: Path, damage: Callable[[bytes], bytes]) -> None:
     (file,) = folder.glob("*.zlib")
-    file.write_bytes(file.read_bytes()[:100])
+    file.write_bytes(damage(file.read_bytes()))
     said: list[str] = []
     assert run(use(folder, scale, said)) == [1, 4, 7]
     assert f"it in {folder} cannot be used" in said[0]
+
+
+def test_a_program_that_is_gone_is_compiled(folder: Path) -> None:
+    (file,) = folder.glob("*.zlib")
+    file.unlink()
+    said: list[str] = []
+    assert run(use(folder, scale, said)) == [1, 4, 7]
+    assert f"it in {folder} cannot be used" in said[0]
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_without_room_nothing_is_written_and_what_was_there_stays(folder: Path) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    lowered = trace(shift, ARGUMENTS, replicated(make_mesh(DEVICES))).lower()
+    compiled = lowered.compile()
+    with full_disk(), pytest.raises(OSError, match="too large"):
+        ArtifactWriter(folder, DEVICES).add("shift", lowered, compiled)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("manifest", [b"", b"[]", b'{"fingerprint": {}, "programs"', b"\xff"])
+def test_a_damaged_manifest_is_refused(folder: Path, manifest: bytes) -> None:
+    (folder / MANIFEST).write_bytes(manifest)
+    with pytest.raises(ArtifactError, match="easel-compile --write"):
+        UseArtifacts(folder, DEVICES, print)
 
 
 def test_programs_for_something_else_are_refused_with_what_differs(folder: Path) -> None:

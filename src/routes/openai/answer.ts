@@ -1,15 +1,15 @@
 import { mimeOf } from '../../image/formats.js'
-import type { OpenAiImagesRequest, OpenAiImagesResponse } from '../../schemas/openai.js'
+import type { OpenAiImagesResponse } from '../../schemas/openai.js'
 import type { Finished, MadeImage, Run } from '../../service/run.js'
 import { joined, jsonWithFile, type Piece } from '../answers/body.js'
 import type { PiecesOf } from '../answers/events.js'
 import { openAiError } from './errors.js'
 
 /** The finished request as one JSON document: an `OpenAiImagesResponse`. */
-export function imagesResponse(run: Run, { images }: Finished, { response_format }: OpenAiImagesRequest): Piece[] {
+export function imagesResponse(run: Run, { images }: Finished, format: 'b64_json' | 'url'): Piece[] {
   const [first] = images
-  const fileOf = ({ format, bytes }: MadeImage) =>
-    response_format === 'url' ? jsonWithFile({}, 'url', bytes, `data:${mimeOf(format)};base64,`) : jsonWithFile({}, 'b64_json', bytes)
+  const fileOf = ({ format: fileFormat, bytes }: MadeImage) =>
+    format === 'url' ? jsonWithFile({}, 'url', bytes, `data:${mimeOf(fileFormat)};base64,`) : jsonWithFile({}, 'b64_json', bytes)
   const rest = JSON.stringify({ ...looks(first!), usage: usageOf(run) }).slice(1)
   return [`{"created":${secondsNow()},"data":[`, ...joined(images.map(fileOf), ','), `],${rest}`]
 }

@@ -7,9 +7,12 @@ import { ref } from '../../schemas/ref.js'
 /** Our fields by the names that this API has for them. */
 const PARAMS: Readonly<Record<string, string>> = { width: 'size', height: 'size', num_images: 'n' }
 
-/** An error as OpenAI's clients read it. */
+/** An error as OpenAI's clients read it, in the names that they know. */
 export function openAiError({ code, field, message, statusCode }: EaselError): OpenAiError {
-  return { error: { message, type: typeOf(statusCode), param: field === undefined ? null : (PARAMS[field] ?? field), code } }
+  const param = field === undefined ? null : (PARAMS[field] ?? field)
+  // Our messages name a field at their beginning.
+  const named = field !== undefined && param !== null && message.startsWith(`${field} `) ? `${param}${message.slice(field.length)}` : message
+  return { error: { message: named, type: typeOf(statusCode), param, code } }
 }
 
 function typeOf(status: number): string {

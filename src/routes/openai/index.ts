@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Engine } from '../../engine/engine.js'
 import { EaselError, type ErrorCode } from '../../errors.js'
+import { excerpt } from '../../excerpt.js'
 import { answerErrors } from '../../plugins/errors.js'
 import { commonHeaders, failuresAs } from '../../schemas/error.js'
 import { openAiExample } from '../../schemas/examples.js'
@@ -18,7 +19,7 @@ import { answerHeaders, answerHeaderSchemas } from '../answers/headers.js'
 import { callerOf, whenDone } from '../caller.js'
 import { imagesResponse, streamPieces } from './answer.js'
 import { openAiError, openAiErrorForm } from './errors.js'
-import { partialImagesOf, translate } from './translate.js'
+import { partialImagesOf, responseFormatOf, translate } from './translate.js'
 
 interface OpenAiParts {
   engine: Engine
@@ -26,6 +27,8 @@ interface OpenAiParts {
   defaults: Defaults
   /** Whether answers carry the recipe with its prompts. */
   withRecipe: boolean
+  /** Whether a size that is not offered is taken for the nearest one. */
+  snapSizes: boolean
 }
 
 const EVENTS = '`image_generation.partial_image` and `image_generation.completed`, as that API has them.'
@@ -34,7 +37,7 @@ const Events = { schema: eventsSchema(EVENTS) }
 const failures = (...codes: readonly ErrorCode[]) => failuresAs(openAiErrorForm, codes)
 
 /** Under /v1: the part of the OpenAI API that is about making images, for clients that are written for it. */
-export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, { engine, service, defaults, withRecipe }) => {
+export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, { engine, service, defaults, withRecipe, snapSizes }) => {
   answerErrors(app, openAiError)
 
   app.post(
@@ -43,6 +46,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
       onRequest: app.countRequest,
       schema: {
         tags: ['openai'],
+        operationId: 'createImage',
         summary: 'Make images, as the OpenAI Images API',
         description: "What official clients send, and SDXL's own fields beside it: negative_prompt, seed, num_inference_steps, guidance_scale, guidance_start, guidance_end, cache_interval, scheduler.",
         headers: GenerateHeaders,
@@ -60,7 +64,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
     async (request, reply) => {
       const { body } = request
       const steps = engine.capabilities === undefined ? 1 : defaultsOf(engine.capabilities, defaults).num_inference_steps
-      const translated = translate(body, steps)
+      const translated = translate(body, { steps, snapTo: snapSizes ? (engine.capabilities?.sizes ?? []) : [] })
       const { run, replayed, detach } = service.submit(translated, callerOf(request, request.headers, translated))
       whenDone(run, request, reply, detach)
       if (replayed) reply.header('idempotent-replayed', 'true')
@@ -69,7 +73,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
         return reply.type(EVENTS_TYPE).headers(EVENT_HEADERS).send(new EventStream(run, { after: 0, piecesOf }))
       }
       const finished = await run.finished
-      return sendPieces(reply.headers(answerHeaders(run, finished, withRecipe)), JSON_TYPE, imagesResponse(run, finished, body))
+      return sendPieces(reply.headers(answerHeaders(run, finished, withRecipe)), JSON_TYPE, imagesResponse(run, finished, responseFormatOf(body)))
     }
   )
 
@@ -82,6 +86,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
     {
       schema: {
         tags: ['openai'],
+        operationId: 'listModels',
         summary: 'The model that is served',
         response: { 200: success(List, 'A list of one, or of none while no worker was ready.', { object: 'list', data: [example] }), ...failures('UNAUTHORIZED') }
       }
@@ -94,6 +99,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
     {
       schema: {
         tags: ['openai'],
+        operationId: 'retrieveModel',
         summary: 'One model',
         params: Type.Object({ model: Type.String({ description: 'Its id, as GET /v1/models has it.' }) }),
         response: { 200: success(ref(OpenAiModel), 'The model.', example), ...failures('UNAUTHORIZED', 'NOT_FOUND') }
@@ -101,7 +107,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
     },
     async (request) => {
       const found = models().find(({ id }) => id === request.params.model)
-      if (found === undefined) throw new EaselError('NOT_FOUND', `there is no model ${JSON.stringify(request.params.model)}`, { field: 'model' })
+      if (found === undefined) throw new EaselError('NOT_FOUND', `there is no model ${JSON.stringify(excerpt(request.params.model))}`, { field: 'model' })
       return found
     }
   )

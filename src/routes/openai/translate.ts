@@ -6,19 +6,32 @@ export function partialImagesOf({ stream, partial_images }: OpenAiImagesRequest)
   return stream === true ? (partial_images ?? 0) : 0
 }
 
-/**
- * An OpenAI request in our own terms.
- *
- * @param defaultSteps steps of a request that does not say how many
- */
-export function translate(request: OpenAiImagesRequest, defaultSteps: number): GenerateRequest {
-  const [width, height] = sizeOf(request.size)
+/** The models whose images OpenAI gives as URLs unless told otherwise; wrappers written for them read nothing else. */
+const URL_MODELS: ReadonlySet<string> = new Set(['dall-e-2', 'dall-e-3'])
+
+/** How the images are to come. */
+export function responseFormatOf({ response_format, model }: OpenAiImagesRequest): 'b64_json' | 'url' {
+  return response_format ?? (URL_MODELS.has(model ?? '') ? 'url' : 'b64_json')
+}
+
+export interface Translation {
+  /** Steps of a request that does not say how many. */
+  steps: number
+  /** Sizes of which the nearest is taken for one that is not among them; empty to take each as it is. */
+  snapTo: readonly Size[]
+}
+
+type Size = readonly [width: number, height: number]
+
+/** An OpenAI request in our own terms. */
+export function translate(request: OpenAiImagesRequest, { steps: defaultSteps, snapTo }: Translation): GenerateRequest {
+  const [width, height] = sizeOf(request.size, snapTo)
   const partials = partialImagesOf(request)
   const steps = request.num_inference_steps ?? defaultSteps
   return withoutNulls({
     prompt: request.prompt,
     negative_prompt: request.negative_prompt,
-    seed: request.seed,
+    seed: request.seed === -1 ? undefined : request.seed,
     num_inference_steps: request.num_inference_steps,
     guidance_scale: request.guidance_scale,
     guidance_start: request.guidance_start,
@@ -28,7 +41,7 @@ export function translate(request: OpenAiImagesRequest, defaultSteps: number): G
     num_images: request.n,
     width,
     height,
-    output_format: request.output_format,
+    output_format: request.output_format === 'jpg' ? 'jpeg' : request.output_format,
     quality: request.output_compression == null ? undefined : Math.max(1, request.output_compression),
     preview_interval: partials === 0 ? undefined : Math.max(1, Math.ceil(steps / (partials + 1))),
     // A client of this API knows of no limit of 77 tokens.
@@ -36,10 +49,17 @@ export function translate(request: OpenAiImagesRequest, defaultSteps: number): G
   })
 }
 
-function sizeOf(size: string | null | undefined): [width: number | undefined, height: number | undefined] {
+function sizeOf(size: string | null | undefined, snapTo: readonly Size[]): Size | [undefined, undefined] {
   if (size == null || size === 'auto') return [undefined, undefined]
   const [width, height] = size.split('x').map(Number)
-  return [width, height]
+  return nearest([width!, height!], snapTo)
+}
+
+/** The size whose shape is the nearest; of like shapes the one whose area is. */
+function nearest(wanted: Size, sizes: readonly Size[]): Size {
+  const factor = (a: number, b: number) => Math.abs(Math.log(a / b))
+  const distance = ([width, height]: Size) => factor(width / height, wanted[0] / wanted[1]) + factor(width * height, wanted[0] * wanted[1]) / 4
+  return sizes.toSorted((a, b) => distance(a) - distance(b))[0] ?? wanted
 }
 
 type Nullable<T> = { [K in keyof T]: T[K] | null | undefined }

@@ -6,16 +6,27 @@ const AFTER_IHDR = SIGNATURE_BYTES + 4 + 4 + 13 + 4
 /** From this length on, compressing a text pays. */
 const COMPRESS_FROM = 1024
 
+/** Says that the colours are sRGB, to be shown as they are (perceptual). */
+const SRGB = chunk('sRGB', Buffer.from([0]))
+
 /**
- * Writes texts into a PNG as iTXt chunks (UTF-8), straight after its header. sharp cannot write them.
+ * Writes into a PNG, straight after its header, that its colours are sRGB, and texts as iTXt chunks (UTF-8). sharp writes
+ * neither; it writes a resolution of 25.4 dpi that nobody chose, which is left out.
  *
- * @param png a PNG file
+ * @param png a PNG file, as sharp makes it
  * @param texts keyword (1 to 79 Latin-1 characters) to text
+ * @see https://www.w3.org/TR/png-3/#11sRGB
  * @see https://www.w3.org/TR/png-3/#11iTXt
  */
-export function withText(png: Buffer, texts: Readonly<Record<string, string>>): Buffer {
+export function pngWith(png: Buffer, texts: Readonly<Record<string, string>>): Buffer {
   const chunks = Object.entries(texts).map(([keyword, text]) => internationalText(keyword, text))
-  return Buffer.concat([png.subarray(0, AFTER_IHDR), ...chunks, png.subarray(AFTER_IHDR)])
+  return Buffer.concat([png.subarray(0, AFTER_IHDR), SRGB, ...chunks, png.subarray(afterResolution(png))])
+}
+
+/** Where the chunks after the header begin, without the resolution where that is the first. */
+function afterResolution(png: Buffer): number {
+  const resolution = png.toString('latin1', AFTER_IHDR + 4, AFTER_IHDR + 8) === 'pHYs'
+  return resolution ? AFTER_IHDR + 12 + png.readUInt32BE(AFTER_IHDR) : AFTER_IHDR
 }
 
 function internationalText(keyword: string, text: string): Buffer {

@@ -1,0 +1,111 @@
+import type { Format } from './formats.js'
+import type { Recipe } from './recipe.js'
+
+/** Samplers by the names that AUTOMATIC1111's web UI gives them; it writes the schedule of the noise apart. */
+const SAMPLERS: Readonly<Record<string, { sampler: string; schedule?: string }>> = {
+  euler: { sampler: 'Euler' },
+  euler_karras: { sampler: 'Euler', schedule: 'Karras' },
+  euler_ancestral: { sampler: 'Euler a' },
+  ddim: { sampler: 'DDIM' },
+  dpmpp_2m: { sampler: 'DPM++ 2M' },
+  dpmpp_2m_karras: { sampler: 'DPM++ 2M', schedule: 'Karras' }
+}
+
+/** The recipe in the form that AUTOMATIC1111's web UI writes under the PNG keyword `parameters`, which image viewers read. */
+export function parametersText(recipe: Recipe): string {
+  const { sampler, schedule } = SAMPLERS[recipe.scheduler] ?? { sampler: recipe.scheduler }
+  const settings = [
+    `Steps: ${recipe.num_inference_steps}`,
+    `Sampler: ${sampler}`,
+    ...setting('Schedule type', schedule),
+    `CFG scale: ${recipe.guidance_scale}`,
+    ...setting('CFG start', recipe.guidance_start),
+    ...setting('CFG end', recipe.guidance_end),
+    ...setting('Cache interval', recipe.cache_interval),
+    `Seed: ${recipe.seed}`,
+    `Size: ${recipe.width}x${recipe.height}`,
+    `Model hash: ${recipe.model_digest.slice(0, 10)}`,
+    `Model: ${recipe.model}`,
+    `Version: easel ${recipe.version}`
+  ]
+  const negative = recipe.negative_prompt === '' ? [] : [`Negative prompt: ${recipe.negative_prompt}`]
+  return [recipe.prompt, ...negative, settings.join(', ')].join('\n')
+}
+
+function setting(name: string, value: number | string | undefined): string[] {
+  return value === undefined ? [] : [`${name}: ${value}`]
+}
+
+/** More is no description of a picture. In UTF-16 units. */
+const MAX_TEXT = 65_536
+
+const NEGATIVE = 'Negative prompt: '
+
+/**
+ * The recipe in such a text, as far as AUTOMATIC1111's and Easel's settings mean the same; undefined in any other text.
+ * Prompts are cut to what the model takes, as there is no limit where the text comes from.
+ *
+ * @param format of the file that has the text
+ */
+export function recipeOfParameters(text: string, format: Format): Recipe | undefined {
+  if (text.length > MAX_TEXT) return undefined
+  const lines = text.split('\n')
+  const last = lines.findLastIndex((line) => line.startsWith('Steps: '))
+  if (last === -1) return undefined
+  const settings = settingsIn(lines[last]!)
+  const [width, height] = (settings['Size'] ?? '').split('x').map(Number)
+  const from = lines.findIndex((line) => line.startsWith(NEGATIVE))
+  const negative = from === -1 || from > last ? last : from
+  return {
+    prompt: lines.slice(0, negative).join('\n'),
+    negative_prompt: lines.slice(negative, last).join('\n').slice(NEGATIVE.length),
+    seed: Number(settings['Seed']),
+    num_inference_steps: Number(settings['Steps']),
+    guidance_scale: Number(settings['CFG scale']),
+    scheduler: schedulerOf(settings['Sampler'] ?? '', settings['Schedule type'] ?? ''),
+    width: width!,
+    height: height!,
+    output_format: format,
+    truncate: true,
+    model: settings['Model'] ?? '',
+    model_digest: settings['Model hash'] ?? '',
+    version: settings['Version'] ?? ''
+  }
+}
+
+/** Before the schedule stood apart it was part of the sampler's name. */
+function schedulerOf(sampler: string, schedule: string): string {
+  const karras = schedule === 'Karras' || sampler.endsWith(' Karras')
+  const name = sampler.replace(/ Karras$/, '')
+  const found = Object.entries(SAMPLERS).find(([, known]) => known.sampler === name && (known.schedule === 'Karras') === karras)
+  return found?.[0] ?? sampler
+}
+
+/**
+ * The settings of a line like `Steps: 20, Size: 64x32, Hires prompt: "a, b"`: a value stands in quotes where it has a comma.
+ * It takes time in proportion to the line, whatever the line; a regular expression would not.
+ */
+function settingsIn(line: string): Readonly<Record<string, string>> {
+  const settings: Record<string, string> = {}
+  for (let at = 0, colon = line.indexOf(':'); colon !== -1; colon = line.indexOf(':', at)) {
+    const name = line.slice(at, colon).split(',').at(-1)!.trim()
+    const start = colon + 1 + (line[colon + 1] === ' ' ? 1 : 0)
+    const end = line[start] === '"' ? endOfQuoted(line, start) : endOfPlain(line, start)
+    settings[name] = line.slice(start, end).trim()
+    at = endOfPlain(line, end) + 1
+  }
+  return settings
+}
+
+function endOfPlain(line: string, start: number): number {
+  const comma = line.indexOf(',', start)
+  return comma === -1 ? line.length : comma
+}
+
+function endOfQuoted(line: string, start: number): number {
+  for (let at = start + 1; at < line.length; at++) {
+    if (line[at] === '\\') at += 1
+    else if (line[at] === '"') return at + 1
+  }
+  return line.length
+}

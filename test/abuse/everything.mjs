@@ -1,0 +1,109 @@
+// @ts-check
+// Attack 13: all of the others that take memory at the same time, in as much of it as a container has.
+import { setTimeout as sleep } from 'node:timers/promises'
+import { amount, attacked } from './lib/attack.mjs'
+import { FAST } from './lib/gateway.mjs'
+import { ask, generate, SMALL } from './lib/http.mjs'
+import { LEFT_MIB } from './lib/limits.mjs'
+import { waitFor } from './lib/proc.mjs'
+import { generateBytes, idle, leaveAll } from './lib/raw.mjs'
+import { askForEight, everyOne, memory } from './load.mjs'
+import { bomb } from './recipe.mjs'
+import { LARGE, memoryBack, openUnread } from './unread.mjs'
+import { files, openUploads } from './uploads.mjs'
+import { openWatchers } from './watchers.mjs'
+
+/** @typedef {import('./lib/attack.mjs').Row} Row */
+/** @typedef {import('./lib/raw.mjs').RawClient} RawClient */
+/** @typedef {import('./lib/gateway.mjs').Gateway} Gateway */
+
+const SECONDS = 20
+/** How long after all of it an ordinary request may take to be answered, with all its tries, in ms. */
+const CALM_MS = 30_000
+/** A pause between two rounds of those who were shown the door, in ms. */
+const ROUND_MS = 2000
+const READERS = 10
+const ID = 'the-watched-one'
+const JSON_ANSWER = { accept: 'application/json' }
+const EIGHT = { ...LARGE, num_images: 8 }
+/** Outlives the attack, but for its cancellation. */
+const WATCHED = { ...LARGE, num_images: 1, num_inference_steps: 1000, preview_interval: 1 }
+const FAKE = FAST.replace('--fake-step-ms 0', '--fake-step-ms 50')
+
+export async function everythingAttacks() {
+  return [await inMemory(1024), await inMemory(512)]
+}
+
+/** @param {number} memoryMib */
+function inMemory(memoryMib) {
+  const what = `everything at once in ${amount(memoryMib)} MiB`
+  return attacked(what, { memoryMib, fake: FAKE }, async ({ gateway, restMib }) => {
+    const end = performance.now() + SECONDS * 1000
+    const more = () => performance.now() < end && !gateway.ended()
+    const answers = await assault(gateway, more)
+    const after = await waitFor(async () => (await generate(gateway.url, SMALL, { most: CALM_MS / 3 })).status === 200 || gateway.ended(), CALM_MS)
+    return [
+      memory(gateway, memoryMib, what),
+      everyOne(`${what}: those who read`, answers),
+      { attack: `${what}: an ordinary request afterwards`, limit: `200 within ${CALM_MS / 1000} s`, found: gateway.ended() ? 'the gateway is gone' : after === undefined ? 'none' : `200 after ${amount(after / 1000)} s`, held: !gateway.ended() && after !== undefined },
+      // What is freed in pieces stays with the process; half of a container must be there for what comes next.
+      await memoryBack(gateway, restMib, what, Math.max(restMib + LEFT_MIB, memoryMib / 2))
+    ]
+  })
+}
+
+/**
+ * Everything, as long as there is to be more of it.
+ *
+ * @param {Gateway} gateway
+ * @param {() => boolean} more
+ * @returns what those who read their answers got
+ */
+async function assault(gateway, more) {
+  const { url, port } = gateway
+  /** @type {import('./lib/http.mjs').Answer[]} */
+  const answers = []
+  const watched = generate(url, WATCHED, { headers: { 'x-request-id': ID }, most: 2 * SECONDS * 1000 })
+  const idlers = await idle(port, 500)
+  const attackers = [
+    again(more, () => ask(`${url}/recipe`, { headers: { 'content-type': 'image/png' }, body: bomb(), most: SECONDS * 1000 })),
+    holding(more, () => openUploads(port, { ...files, count: 16 })),
+    holding(more, () => openUnread(port, generateBytes(EIGHT, JSON_ANSWER), 12)),
+    holding(more, () => openUnread(port, generateBytes({ ...EIGHT, seed: 1 }, { ...JSON_ANSWER, 'idempotency-key': 'the-same-again' }), 20)),
+    holding(more, () => openWatchers(port, ID, 200)),
+    ...Array.from({ length: READERS }, (_, reader) => again(more, async (turn) => answers.push(await askForEight(url, 1000 * reader + turn))))
+  ]
+  await Promise.all(attackers)
+  await ask(`${url}/requests/${ID}`, { method: 'DELETE' })
+  await watched
+  await leaveAll(idlers)
+  return answers
+}
+
+/**
+ * Does something again and again, with a pause that keeps a refused client from taking all of the machine.
+ *
+ * @param {() => boolean} more
+ * @param {(turn: number) => Promise<unknown>} act
+ */
+async function again(more, act) {
+  for (let turn = 0; more(); turn++) {
+    await act(turn)
+    await sleep(200)
+  }
+}
+
+/**
+ * Opens connections that stay until the end; when half of them were shown the door, others come in their place.
+ *
+ * @param {() => boolean} more
+ * @param {() => Promise<RawClient[]>} open
+ */
+async function holding(more, open) {
+  while (more()) {
+    const clients = await open()
+    await waitFor(() => !more() || 2 * clients.filter(({ isClosed }) => isClosed).length > clients.length, SECONDS * 1000)
+    await leaveAll(clients)
+    await sleep(ROUND_MS)
+  }
+}

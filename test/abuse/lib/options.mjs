@@ -1,0 +1,17 @@
+// @ts-check
+import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
+import { root } from '../../../scripts/lib/run.mjs'
+
+/** @type {string | undefined} */
+let help
+
+/**
+ * Whether the built gateway has an option. One that has not is attacked all the same, and held to the same limits.
+ *
+ * @param {string} name of its environment variable
+ */
+export function has(name) {
+  help ??= execFileSync(process.execPath, [join(root, 'dist/main.js'), '--help'], { encoding: 'utf8' })
+  return new RegExp(String.raw`\b${name}\b`).test(help)
+}

@@ -1,0 +1,72 @@
+// @ts-check
+import { Dealer } from 'zeromq'
+
+const VERSION = 1
+/** Of protocol/README.md, as far as this worker speaks it. */
+const KINDS = { HELLO: 0x01, HEARTBEAT: 0x02, RESULT: 0x04, WELCOME: 0x81, REFUSED: 0x82, PING: 0x83, GENERATE: 0x84 }
+
+/** A worker that says of itself what it is told to, and makes black images. */
+export class OtherWorker {
+  /** What the gateway said to its HELLO. @type {'WELCOME' | 'REFUSED' | undefined} */
+  answer
+  /** The seeds of the images that it made. @type {Set<number>} */
+  made = new Set()
+  #dealer
+  #hello
+
+  /**
+   * @param {string} endpoint
+   * @param {{ name: string, digest: string, tokenizers: readonly string[] }} self digest: of its model
+   */
+  constructor(endpoint, { name, digest, tokenizers }) {
+    this.#hello = {
+      protocol: VERSION, worker: name, version: '0', pid: process.pid,
+      model: { id: 'fake', digest, dtype: 'uint8' },
+      tokenizers: tokenizers.map((each, index) => ({ digest: each, pad_id: index === 0 ? 49_407 : 0, max_length: 77 })),
+      sizes: [[64, 64]], rows: 8, features: ['guidance_interval'],
+      schedulers: ['euler', 'euler_karras', 'euler_ancestral', 'ddim', 'dpmpp_2m', 'dpmpp_2m_karras'],
+      defaults: { width: 64, height: 64, num_inference_steps: 20, guidance_scale: 5, scheduler: 'euler', negative_prompt: '' },
+      limits: { max_steps: 1000, max_guidance_scale: 50, max_images: 16, max_cache_interval: 1 },
+      devices: [{ id: 0, kind: 'other' }], programs: []
+    }
+    this.#dealer = new Dealer({ routingId: name, linger: 0 })
+    this.#dealer.connect(endpoint)
+    this.#listen().catch((error) => { if (!this.#dealer.closed) throw error })
+  }
+
+  hello() {
+    return this.#send('HELLO', this.#hello)
+  }
+
+  close() {
+    this.#dealer.close()
+  }
+
+  /**
+   * @param {'HELLO' | 'HEARTBEAT' | 'RESULT'} kind
+   * @param {object} header
+   * @param {Buffer[]} binary
+   */
+  #send(kind, header, ...binary) {
+    return this.#dealer.send([Buffer.from([KINDS[kind], VERSION]), Buffer.from(JSON.stringify(header)), ...binary])
+  }
+
+  async #listen() {
+    for await (const [tag, header] of this.#dealer) {
+      const kind = tag?.[0]
+      const content = JSON.parse(String(header))
+      if (kind === KINDS.WELCOME) this.answer = 'WELCOME'
+      else if (kind === KINDS.REFUSED) this.answer = 'REFUSED'
+      else if (kind === KINDS.PING) await this.#send('HEARTBEAT', { session: content.session, steps_total: 0, rows_in_use: 0, rows_padded_total: 0, queued: 0, step_ms: [], memory: [] })
+      else if (kind === KINDS.GENERATE) await this.#make(content)
+    }
+  }
+
+  /** @param {{ id: string, seeds: number[], width: number, height: number }} job */
+  async #make({ id, seeds, width, height }) {
+    for (const [image, seed] of seeds.entries()) {
+      this.made.add(seed)
+      await this.#send('RESULT', { id, image, seed, width, height, timings: { queue_ms: 1, encode_ms: 1, denoise_ms: 1, decode_ms: 1 } }, Buffer.alloc(width * height * 3))
+    }
+  }
+}

@@ -1,0 +1,95 @@
+// @ts-check
+// The prober's own process: `prober-process.mjs URL PID GUARD_MIB`. It ends with the process that started it.
+import { Agent, get } from 'node:http'
+import { lawGap, scrape } from '../../chaos/metrics.mjs'
+import { residentMib } from '../../chaos/processes.mjs'
+import { giveWay, PRIORITY } from './priority.mjs'
+import { peakMib, signal } from './proc.mjs'
+
+const TICK_MS = 50
+/** In turns: a question over the kept connection, one over a fresh one. */
+const TURNS = /** @type {const} */ (['kept', 'fresh'])
+const SCRAPE_EVERY = 6
+/** How long a question that was asked before the end may take to be answered, in ms. */
+const PATIENCE_MS = 15_000
+
+const [url = '', ...numbers] = process.argv.slice(2)
+const [pid = 0, guardMib = 0] = numbers.map(Number)
+giveWay(PRIORITY.prober)
+const kept = new Agent({ keepAlive: true, maxSockets: 1 })
+
+/** @type {import('./prober.mjs').Probed} */
+const probed = { kept: [], fresh: [], late: [], scrapes: 0, gaps: [], last: new Map(), peakMib: 0, guarded: false }
+/** @type {Set<Promise<void>>} */
+const open = new Set()
+let paused = false
+let scraping = false
+
+/** @param {'kept' | 'fresh'} way */
+async function ask(way) {
+  const start = performance.now()
+  const answered = await new Promise((resolve) => {
+    const request = get(`${url}/health`, { agent: way === 'kept' ? kept : false, timeout: PATIENCE_MS }, (answer) => {
+      answer.resume()
+      answer.once('close', () => resolve(answer.complete))
+    })
+    request.once('timeout', () => request.destroy())
+    request.once('error', () => resolve(false))
+  })
+  probed[way].push(answered ? performance.now() - start : Number.POSITIVE_INFINITY)
+}
+
+async function note() {
+  if (scraping) return
+  scraping = true
+  try {
+    probed.last = await scrape(url)
+    probed.scrapes += 1
+    const gap = lawGap(probed.last)
+    if (gap !== 0) probed.gaps.push(gap)
+  } catch {
+    // That it gives no answer is for /health to show.
+  }
+  scraping = false
+}
+
+function measure() {
+  probed.peakMib = Math.max(probed.peakMib, peakMib(pid) ?? 0)
+  if ((residentMib(pid) ?? 0) <= guardMib) return
+  probed.guarded = true
+  signal(pid, 'SIGKILL')
+}
+
+/** @param {Promise<void>} question */
+function keep(question) {
+  open.add(question)
+  void question.finally(() => open.delete(question))
+}
+
+// Connected before the attack begins.
+keep(ask('kept').finally(() => process.send?.('asks')))
+
+let ticks = 0
+let due = performance.now()
+const clock = setInterval(() => {
+  probed.late.push(Math.max(0, performance.now() - due - TICK_MS))
+  due = performance.now()
+  measure()
+  if (paused) return
+  keep(ask(/** @type {'kept' | 'fresh'} */ (TURNS[ticks % TURNS.length])))
+  if (ticks % SCRAPE_EVERY === 0) keep(note())
+  ticks += 1
+}, TICK_MS)
+
+process.on('message', async (message) => {
+  if (message !== 'stop') {
+    paused = message === 'pause'
+    return
+  }
+  clearInterval(clock)
+  await Promise.all(open)
+  await note()
+  measure()
+  process.send?.(probed)
+})
+process.once('disconnect', () => process.exit())

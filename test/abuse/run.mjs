@@ -1,0 +1,116 @@
+// @ts-check
+// The list of attacks, and the table of what they came to. `npm run abuse` runs all of it, the test the cheap ones.
+import { machine, quantile, table } from '../../bench/lib/table.mjs'
+import { amount } from './lib/attack.mjs'
+import { HEALTH_MS } from './lib/limits.mjs'
+import { descriptorAttacks } from './descriptors.mjs'
+import { errorAttacks } from './errors.mjs'
+import { everythingAttacks } from './everything.mjs'
+import { frozenAttacks } from './frozen.mjs'
+import { ipcAttacks } from './ipc.mjs'
+import { loadAttacks } from './load.mjs'
+import { logAttacks } from './logs.mjs'
+import { modelAttacks } from './models.mjs'
+import { orphanAttacks } from './orphans.mjs'
+import { recipeAttacks } from './recipe.mjs'
+import { unreadAttacks } from './unread.mjs'
+import { uploadAttacks } from './uploads.mjs'
+import { watcherAttacks } from './watchers.mjs'
+
+/** @typedef {import('./lib/attack.mjs').Row} Row */
+/** @typedef {import('./lib/attack.mjs').Outcome} Outcome */
+/** A 99th percentile of fewer answers than this is the slowest of them. */
+const ENOUGH = 100
+
+/** @typedef {(options: { short?: boolean }) => Promise<Outcome[]>} Attack */
+
+/**
+ * By the names that select them. `npm test` leaves out `everything`, which needs a cgroup and a minute.
+ *
+ * @type {Record<string, Attack>}
+ */
+export const ATTACKS = {
+  recipe: recipeAttacks,
+  unread: unreadAttacks,
+  uploads: uploadAttacks,
+  load: loadAttacks,
+  orphans: orphanAttacks,
+  logs: logAttacks,
+  frozen: frozenAttacks,
+  descriptors: descriptorAttacks,
+  models: modelAttacks,
+  watchers: watcherAttacks,
+  ipc: ipcAttacks,
+  errors: errorAttacks,
+  everything: everythingAttacks
+}
+
+/** These stop gateways and wait: they run at the same time, before the others. */
+const WAITING = new Set(['orphans', 'frozen'])
+
+/**
+ * Runs attacks, one after the other where they take a machine's time.
+ *
+ * @param {readonly string[]} names
+ * @param {(text: string) => void} say is told how far it has come
+ */
+export async function run(names, say) {
+  const perform = async (/** @type {string} */ name) => {
+    const start = performance.now()
+    const outcomes = await /** @type {Attack} */ (ATTACKS[name])({})
+    const broken = outcomes.flatMap(({ rows }) => rows).filter((row) => !holds(row)).length
+    say(`${name}: ${broken === 0 ? 'held' : `${broken} did not hold`} (${((performance.now() - start) / 1000).toFixed(1)} s)`)
+    return outcomes
+  }
+  const outcomes = (await Promise.all(names.filter((name) => WAITING.has(name)).map(perform))).flat()
+  for (const name of names.filter((each) => !WAITING.has(each))) outcomes.push(...(await perform(name)))
+  return outcomes
+}
+
+/** Whether a line is as it should be, or could not be shown here. @param {Row} row */
+export function holds({ held, inTime }) {
+  return held !== false && inTime !== false
+}
+
+/**
+ * What holds during all attacks: the last lines of the table.
+ *
+ * @param {readonly Outcome[]} outcomes
+ * @returns {Row[]}
+ */
+export function overall(outcomes) {
+  const watched = outcomes.flatMap((outcome) => outcome.watched)
+  if (watched.length === 0) return []
+  const limit = `p99 ≤ ${HEALTH_MS} ms`
+  const times = watched.flatMap(({ probed }) => [...probed.kept, ...probed.fresh])
+  const scrapes = watched.reduce((sum, { probed }) => sum + probed.scrapes, 0)
+  const gaps = watched.flatMap(({ probed }) => probed.gaps)
+  const dead = watched.filter(({ died }) => died !== undefined)
+  const lost = watched.filter(({ workersLost }) => workersLost > 0)
+  const peak = Math.max(...watched.map(({ probed }) => probed.peakMib))
+  const late = watched.flatMap(({ probed }) => probed.late)
+  return [
+    ...watched.map(({ name, probed: { kept, fresh } }) => ({ attack: `/health during: ${name}`, limit, ...health([...kept, ...fresh]) })),
+    { attack: `/health during all of it (the prober itself was late by ${amount(quantile(late, 0.99))} ms at p99)`, limit, ...health(times) },
+    { attack: 'accepted = ended + in flight, at every scrape', limit: 'gap 0', found: gaps.length === 0 ? `0 at ${scrapes} scrapes` : `${gaps.length} of ${scrapes} scrapes, ${gaps[0]} first`, held: gaps.length === 0 && scrapes > 0 },
+    { attack: 'gateways that ended before they were told to', limit: `0 of ${watched.length}`, found: dead.length === 0 ? '0' : `${dead.length}: ${dead.map(({ name, died }) => `${name} (${died})`).join('; ')}`, held: dead.length === 0 },
+    { attack: 'healthy workers that a gateway lost or killed', limit: '0', found: lost.length === 0 ? '0' : lost.map(({ name, workersLost }) => `${workersLost} (${name})`).join('; '), held: lost.length === 0 },
+    { attack: 'most memory of a gateway (VmHWM)', limit: 'see above', found: `${amount(peak)} MiB`, held: true }
+  ]
+}
+
+/** @param {readonly number[]} times ms */
+function health(times) {
+  const [p50, p99, most] = [0.5, 0.99, 1].map((q) => quantile(times, q))
+  const shown = (/** @type {number | undefined} */ ms) => (ms === undefined || !Number.isFinite(ms) ? 'no answer' : `${amount(ms)} ms`)
+  const few = times.length < ENOUGH
+  return { found: `${shown(p99)} (p50 ${shown(p50)}, most ${shown(most)}, ${times.length} asked${few ? ': too few to judge alone' : ''})`, held: p99 !== undefined && (p99 <= HEALTH_MS || (few && Number.isFinite(p99))) }
+}
+
+/** @param {readonly Row[]} rows */
+export function print(rows) {
+  const cell = (/** @type {string} */ text) => text.replaceAll('|', String.raw`\|`).replaceAll('\n', ' ')
+  const held = (/** @type {Row} */ row) => (row.held === undefined ? 'not shown' : holds(row) ? 'yes' : 'NO')
+  console.log(`\nUnder attack; ${machine()}\n`)
+  console.log(table(['attack', 'limit', 'found', 'held'], rows.map((row) => [cell(row.attack), cell(row.limit), cell(row.found), held(row)])))
+}

@@ -1,0 +1,28 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { connectionLimit, descriptorLimit } from '../src/descriptors.js'
+
+describe('descriptorLimit', () => {
+  it('is the soft limit that the kernel says', () => {
+    const folder = mkdtempSync(join(tmpdir(), 'easel-test-'))
+    onTestFinished(() => rmSync(folder, { recursive: true }))
+    const file = join(folder, 'limits')
+    writeFileSync(file, 'Limit                     Soft Limit           Hard Limit           Units     \nMax open files            256                  4096                 files     \n')
+    expect(descriptorLimit(file)).toBe(256)
+  })
+
+  it('is unknown where the system has no such file', () => {
+    expect(descriptorLimit('/nowhere/limits')).toBeUndefined()
+  })
+})
+
+describe('connectionLimit', () => {
+  it('is what is wanted, or what is left, or a word that says what to do', () => {
+    expect(connectionLimit({ wanted: 1024, descriptors: undefined, reserve: 72 })).toBe(1024)
+    expect(connectionLimit({ wanted: 1024, descriptors: 20_000, reserve: 72 })).toBe(1024)
+    expect(connectionLimit({ wanted: 1024, descriptors: 256, reserve: 72 })).toBe(184)
+    expect(() => connectionLimit({ wanted: 1024, descriptors: 64, reserve: 72 })).toThrow('may open 64 descriptors, and needs 72 beside those of connections: raise the limit (ulimit -n)')
+  })
+})

@@ -1,0 +1,75 @@
+import { readdirSync, readlinkSync } from 'node:fs'
+import { describe, it, onTestFinished } from 'vitest'
+import { alive, type GatewayProcess, readyAddress, startProcess } from '../support/process.js'
+import { until } from '../support/wait.js'
+
+/** ms within which a worker is gone when its gateway is. */
+const BOUND = 3000
+
+interface Started {
+  gateway: GatewayProcess
+  worker: number
+}
+
+/** Starts a gateway, and waits until its worker is ready. */
+async function start(): Promise<Started> {
+  const gateway = startProcess('dist/main.js', [], {
+    ENGINE: 'fake',
+    WORKER_ARGS: '--sizes 64x64',
+    HEARTBEAT_INTERVAL: '0.1',
+    LOG_LEVEL: 'debug'
+  })
+  const address = await readyAddress(gateway)
+  const { workers } = (await (await fetch(`${address}/health`)).json()) as { workers: { list: { pid: number }[] } }
+  const worker = workers.list[0]!.pid
+  onTestFinished(() => {
+    if (alive(worker)) process.kill(worker, 'SIGKILL')
+  })
+  return { gateway, worker }
+}
+
+async function kill({ gateway }: Started): Promise<void> {
+  gateway.child.kill('SIGKILL')
+  await gateway.exit
+}
+
+/** The sockets that a process has open, by their inodes. */
+function sockets(pid: number): Set<string> {
+  const folder = `/proc/${pid}/fd`
+  const links = readdirSync(folder).map((name) => {
+    try {
+      return readlinkSync(`${folder}/${name}`)
+    } catch {
+      return '' // closed in between
+    }
+  })
+  return new Set(links.filter((link) => link.startsWith('socket:')))
+}
+
+describe('a gateway that is killed with -9 leaves no worker behind', () => {
+  it('that serves', async () => {
+    const started = await start()
+    await kill(started)
+    await until('the worker is gone', () => !alive(started.worker), BOUND)
+  })
+
+  it('that has dropped its session, as the gateway stood still before', async () => {
+    const started = await start()
+    const before = sockets(started.worker)
+    started.gateway.child.kill('SIGSTOP')
+    // After 10 s of silence a worker closes its socket and opens another: the first sign that others can see.
+    await until('the worker has connected anew', () => {
+      const now = sockets(started.worker)
+      return [...before].some((socket) => !now.has(socket))
+    })
+    await kill(started)
+    await until('the worker is gone', () => !alive(started.worker), BOUND)
+  })
+
+  it('that stands still itself, as inside a compiler that lets no thread of Python run', async () => {
+    const started = await start()
+    process.kill(started.worker, 'SIGSTOP')
+    await kill(started)
+    await until('the worker is gone', () => !alive(started.worker), BOUND)
+  })
+})

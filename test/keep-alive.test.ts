@@ -1,0 +1,76 @@
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { loadConfig } from '../src/config.js'
+import { loadWebConfig } from '../src/webapp/config.js'
+import { startProcess } from './support/process.js'
+import { startServer } from './support/server.js'
+import { until } from './support/wait.js'
+
+/** What a Google load balancer keeps a connection to a backend for, in seconds; nobody can change it. */
+const GOOGLE_KEEPS_S = 600
+
+/** A connection that has asked once and read the whole answer. */
+async function askOnce(address: string, path: string): Promise<Asked> {
+  const { hostname, port } = new URL(address)
+  const socket = connect(Number(port), hostname)
+  onTestFinished(() => void socket.destroy())
+  const asked: Asked = { socket, closed: false, read: '', ask: () => void socket.write(`GET ${path} HTTP/1.1\r\nhost: ${hostname}\r\n\r\n`) }
+  socket.on('data', (chunk) => (asked.read += chunk))
+  socket.on('error', () => undefined)
+  void once(socket, 'close').then(() => (asked.closed = true))
+  asked.ask()
+  await until('it is answered', () => answers(asked) === 1)
+  return asked
+}
+
+interface Asked {
+  socket: Socket
+  closed: boolean
+  read: string
+  /** Asks again on the same connection. */
+  ask: () => void
+}
+
+function answers({ read }: Asked): number {
+  return read.match(/HTTP\/1\.1 200 /g)?.length ?? 0
+}
+
+/** One address where connections may be idle for a moment, and one where they may be for a minute. */
+type Pair = [short: string, long: string, path: string]
+
+async function gateways(): Promise<Pair> {
+  const [short, long] = await Promise.all(['0.2', '60'].map((timeout) => startServer({ KEEP_ALIVE_TIMEOUT: timeout })))
+  return [short!.url, long!.url, '/health/live']
+}
+
+async function probes(): Promise<Pair> {
+  const pair = await Promise.all(['0.2', '60'].map(async (timeout) => (await startServer({ KEEP_ALIVE_TIMEOUT: timeout, ADMIN_PORT: '0' })).admin!.listen({ host: '127.0.0.1', port: 0 })))
+  return [pair[0]!, pair[1]!, '/metrics']
+}
+
+async function pages(): Promise<Pair> {
+  const address = /the page is on (http:\/\/[\d.]+:\d+)/
+  const pair = ['0.2', '60'].map((timeout) => startProcess('dist/webapp/main.js', [], { KEEP_ALIVE_TIMEOUT: timeout }))
+  await until('both are ready', () => pair.every((web) => address.test(web.output())))
+  const [short = '', long = ''] = pair.map((web) => address.exec(web.output())?.[1] ?? '')
+  return [short, long, '/healthz']
+}
+
+describe('KEEP_ALIVE_TIMEOUT', () => {
+  it.each([['gateway', gateways], ["gateway's port for probes", probes], ['page', pages]])('%s: closes a connection that was idle for longer, and keeps one that was not', async (_, start) => {
+    const [short, long, path] = await start()
+    const kept = await askOnce(long, path)
+    const closed = await askOnce(short, path)
+    await until('the one is closed', () => closed.closed)
+    // It was idle for as long as the one that has been closed by now.
+    expect(kept.closed).toBe(false)
+    kept.ask()
+    await until('the other is answered again', () => answers(kept) === 2)
+    expect(kept.read).toMatch(/^keep-alive: timeout=60\r$/im)
+  })
+
+  it.each([['gateway', loadConfig([], {})], ['page', loadWebConfig([], {})]])('%s: is longer than a Google load balancer keeps its connections, unless told otherwise', (_, { keepAliveTimeout }) => {
+    expect(keepAliveTimeout).toBeGreaterThan(GOOGLE_KEEPS_S)
+  })
+})

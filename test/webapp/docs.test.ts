@@ -1,0 +1,42 @@
+import { createServer, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { expect, it, onTestFinished } from 'vitest'
+import { type RunningServer, shareServer } from '../support/server.js'
+import { useBrowser } from './support/visitor.js'
+
+let server: RunningServer
+shareServer((ready) => (server = ready))
+const visit = useBrowser()
+
+/** A proxy that takes the prefix /easel off. */
+async function behindPrefix(target: string): Promise<string> {
+  const proxy = createServer((incoming, outgoing) => {
+    const url = new URL(target)
+    const forward = request({ host: url.hostname, port: url.port, path: incoming.url!.replace(/^\/easel/, ''), method: incoming.method, headers: incoming.headers }, (answer) => {
+      outgoing.writeHead(answer.statusCode!, answer.headers)
+      answer.pipe(outgoing)
+    })
+    incoming.pipe(forward)
+  })
+  proxy.listen(0, '127.0.0.1')
+  await new Promise((resolve) => proxy.once('listening', resolve))
+  onTestFinished(() => {
+    proxy.closeAllConnections()
+    proxy.close()
+  })
+  return `http://127.0.0.1:${(proxy.address() as AddressInfo).port}/easel`
+}
+
+it.each([
+  ['as it is', async (url: string) => url],
+  ['behind a prefix that a proxy takes off', behindPrefix]
+])('/docs makes an image at the press of Execute, %s, and the browser has nothing to complain of', async (_where, through) => {
+  const url = await through(server.url)
+  // Whatever the browser complains of fails the test at its end.
+  const { page } = await visit(`${url}/docs`)
+  await page.locator('#operations-images-generate .opblock-summary-control').click()
+  await page.locator('#operations-images-generate .execute').click()
+  const status = page.locator('#operations-images-generate .live-responses-table tbody .response-col_status').first()
+  await status.waitFor()
+  expect(await status.textContent()).toContain('200')
+})
