@@ -22,7 +22,7 @@ describe('loadConfig', () => {
     for (const value of ['-1', '--rows 8', '--port=x', '--help', '--']) {
       const outcome = (argv: string[], variables: NodeJS.ProcessEnv) => {
         try {
-          return loadConfig(argv, variables)
+          return loadConfig(argv, { WORKER_ENDPOINT: 'ipc:///run/x', ...variables })
         } catch (error) {
           // The same complaint about the same value, but for where it was given.
           return (error as Error).message.replace(/^\S+?=/, '')
