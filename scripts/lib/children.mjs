@@ -7,13 +7,19 @@ import { constants } from 'node:os'
 const ENDING = /** @type {const} */ (['SIGHUP', 'SIGINT', 'SIGTERM'])
 /** A terminal signals the whole group, and npm passes on what it is sent itself: one Ctrl-C arrives twice. */
 const ONE_WISH_MS = 1000
-/** How long what was started may take to end, before it is killed. */
+/** How long what was started may take to end, before it is killed: a gateway finishes what runs. */
 const PATIENCE_MS = 30_000
+/** The same where nothing is lost: npm takes 7 s to put back what the next install removes. */
+const LITTLE_PATIENCE_MS = 1000
 /** How long the script itself may take to clean up after that. */
 const CLEAN_UP_MS = 5000
 
-/** @type {Set<import('node:child_process').ChildProcess>} */
+/** @typedef {import('node:child_process').ChildProcess} Child */
+
+/** @type {Set<Child>} */
 const children = new Set()
+/** @type {WeakSet<Child>} those that are not waited for long */
+const disposable = new WeakSet()
 /** @type {NodeJS.Signals | undefined} the signal that ends this script */
 let stopping
 /** When it came. */
@@ -44,6 +50,15 @@ function startDetached(command, args, options) {
   child.once('exit', () => children.delete(child))
   child.once('error', () => children.delete(child))
   return child
+}
+
+/**
+ * What was started may be killed soon after a signal: it leaves nothing that anybody keeps.
+ *
+ * @param {Child} child
+ */
+export function dispose(child) {
+  disposable.add(child)
 }
 
 /**
@@ -90,22 +105,28 @@ async function end(signal) {
   const started = [...children]
   const ends = started.map((child) => once(child, 'exit'))
   signalAll(signal)
-  const patience = setTimeout(() => signalAll('SIGKILL'), PATIENCE_MS)
+  const patience = [
+    setTimeout(() => signalAll('SIGKILL', (child) => disposable.has(child)), LITTLE_PATIENCE_MS),
+    setTimeout(() => signalAll('SIGKILL'), PATIENCE_MS)
+  ]
   await Promise.all(ends)
-  clearTimeout(patience)
+  for (const timer of patience) clearTimeout(timer)
   // What they had started, and what took no notice.
   for (const child of started) signalGroup(child, 'SIGKILL')
   // What the script still does has its time, as long as it does something.
   setTimeout(() => process.exit(), CLEAN_UP_MS).unref()
 }
 
-/** @param {NodeJS.Signals} signal */
-function signalAll(signal) {
-  for (const child of children) signalGroup(child, signal)
+/**
+ * @param {NodeJS.Signals} signal
+ * @param {(child: Child) => boolean} [whom]
+ */
+function signalAll(signal, whom = () => true) {
+  for (const child of [...children].filter(whom)) signalGroup(child, signal)
 }
 
 /**
- * @param {import('node:child_process').ChildProcess} leader
+ * @param {Child} leader
  * @param {NodeJS.Signals} signal
  */
 function signalGroup({ pid }, signal) {

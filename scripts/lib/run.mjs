@@ -2,7 +2,7 @@
 import { dirname } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { endWithChildren, startChild, stopped } from './children.mjs'
+import { dispose, endWithChildren, startChild, stopped } from './children.mjs'
 import { endWithNpm } from './parent.mjs'
 
 /** The folder that holds package.json. */
@@ -12,7 +12,8 @@ export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
 export class StepError extends Error {}
 
 /**
- * Runs a command to its end with its output shown, or kept back until it fails.
+ * Runs a command to its end with its output shown, or kept back until it fails. One that is quiet is short, or installs: a
+ * signal ends it soon.
  *
  * @param {string} command
  * @param {readonly string[]} args
@@ -24,6 +25,7 @@ export function run(command, args, { cwd = root, env = process.env, quiet = fals
   return new Promise((resolve, reject) => {
     const piped = quiet || label !== undefined
     const child = startChild(command, args, { cwd, env, stdio: piped ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'inherit', 'inherit'] })
+    if (quiet) dispose(child)
     let output = ''
     for (const stream of [child.stdout, child.stderr]) {
       if (stream === null) continue

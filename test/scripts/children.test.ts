@@ -8,8 +8,8 @@ import { addProgram, type Command, freshTree, start, type Tree } from './tree.js
 let tree: Tree
 beforeAll(() => {
   tree = freshTree()
-  // As npm does: what installs has children of its own, and one that does not end by itself.
-  addProgram(tree, 'npm', 'sleep 3600 & echo "installing $$ $!"; wait')
+  // As npm does: what installs has children of its own, one that does not end by itself, and takes its time.
+  addProgram(tree, 'npm', "trap '' INT TERM HUP; sleep 3600 & wait")
   // A program that starts a script as npm does, and knows nothing of signals.
   writeFileSync(join(tree.root, 'as-npm.sh'), 'node scripts/setup.mjs & echo "script $!"; wait\n')
 })
