@@ -1,12 +1,12 @@
 // @ts-check
 // npm run bench:start: how long a start takes, and where the time goes: the demo model (or MODEL) through the real gateway,
 // once with an empty cache of compiled programs and once with the one that this left behind. Each makes one image.
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { startChild } from '../scripts/lib/children.mjs'
 import { root, script, StepError } from '../scripts/lib/run.mjs'
 import { build, setup } from '../scripts/lib/setup.mjs'
 import { post } from './lib/http-load.mjs'
@@ -44,7 +44,7 @@ await script(async () => {
  * @returns {Promise<Start>}
  */
 async function start(cache) {
-  const server = spawn(process.execPath, [join(root, 'dist/main.js'), '--host', '127.0.0.1', '--port', '0'], {
+  const server = startChild(process.execPath, [join(root, 'dist/main.js'), '--host', '127.0.0.1', '--port', '0'], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, LOG_FORMAT: 'json', LOG_LEVEL: 'info', COMPILE_CACHE: cache }
   })

@@ -8,7 +8,6 @@ import { build, setup } from '../scripts/lib/setup.mjs'
 import { startGateway } from './lib/gateway.mjs'
 import { load } from './lib/http-load.mjs'
 import { startPeer } from './lib/peer.mjs'
-import { smallImage } from './lib/small-image.mjs'
 import { machine, quantile, table } from './lib/table.mjs'
 
 const CLIENTS = [1, 4, 16, 64]
@@ -26,6 +25,8 @@ const TICKS = 100
 await script(async () => {
   await setup('runtime')
   await build()
+  // It imports packages.
+  const { smallImage } = await import('./lib/small-image.mjs')
   const easel = () => startGateway(`--sizes 1024x1024 ${FAKE}`, { QUEUE_LIMIT: '1000' })
   const rows = [...(await compare('Easel', easel)), ...(await compare('FastAPI + Pillow', startPeer))]
   console.log(`\n1024×1024, ${SECONDS} s each, clients on the same machine\n${machine()}\n`)

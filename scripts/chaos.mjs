@@ -1,8 +1,6 @@
 // @ts-check
 // npm run chaos: 2,000 requests of 64 clients to a gateway with two workers (fake engine), while workers are killed, frozen
 // and restarted and clients leave and come back. Settings: REQUESTS, CLIENTS, FAULTS, SEED. Linux only: it reads /proc.
-import { run } from '../test/chaos/run.mjs'
-import { judge, print } from '../test/chaos/verdict.mjs'
 import { script, StepError } from './lib/run.mjs'
 import { build, setup } from './lib/setup.mjs'
 
@@ -11,6 +9,9 @@ const { REQUESTS = '2000', CLIENTS = '64', FAULTS = '16', SEED = '1' } = process
 await script(async () => {
   await setup('runtime')
   await build()
+  // It imports packages.
+  const { run } = await import('../test/chaos/run.mjs')
+  const { judge, print } = await import('../test/chaos/verdict.mjs')
   const observed = await run({ seed: Number(SEED), clients: Number(CLIENTS), requests: Number(REQUESTS), stepMs: 12, faults: Number(FAULTS), faultEveryMs: 2000 })
   const findings = judge(observed, { gateway: 4, workers: 1 })
   print(`Chaos (seed ${SEED})`, observed, findings)

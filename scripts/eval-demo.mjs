@@ -1,9 +1,9 @@
 // @ts-check
 // npm run eval:demo: how well the embedded demo model follows prompts it was never trained on, through the real gateway.
 // Prints the table and writes a contact sheet; further arguments go to `python -m eval_demo`.
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
+import { startChild } from './lib/children.mjs'
 import { root, run, script } from './lib/run.mjs'
 import { readyAddress } from './lib/gateway.mjs'
 import { build, python, setup } from './lib/setup.mjs'
@@ -11,7 +11,7 @@ import { build, python, setup } from './lib/setup.mjs'
 await script(async () => {
   await setup('test')
   await build()
-  const server = spawn(process.execPath, [join(root, 'dist/main.js'), '--host', '127.0.0.1', '--port', '0'], {
+  const server = startChild(process.execPath, [join(root, 'dist/main.js'), '--host', '127.0.0.1', '--port', '0'], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, LOG_FORMAT: 'json', LOG_LEVEL: 'info' }
   })

@@ -2,11 +2,11 @@
 // npm run fullsize: SDXL base at full size, on CPU. Writes a random checkpoint where it is missing (7 GB), loads it, compares
 // one UNet forward and one VAE decode with diffusers, and makes one image through the real gateway. Linux only: it reads
 // /proc. FULLSIZE_DIR says where the checkpoint is kept. Takes 12 GB of memory.
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, readFileSync } from 'node:fs'
 import { setPriority, tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { startChild } from './lib/children.mjs'
 import { machine, table } from '../bench/lib/table.mjs'
 import { readyAddress } from './lib/gateway.mjs'
 import { root, run, script, step, StepError } from './lib/run.mjs'
@@ -78,7 +78,7 @@ async function inTurn(values, work) {
 /** One guided image of two steps from the gateway as it is deployed. */
 async function picture() {
   const start = performance.now()
-  const server = spawn(process.execPath, [join(root, 'dist/main.js'), '--host', '127.0.0.1', '--port', '0', '--model', model], {
+  const server = startChild(process.execPath, [join(root, 'dist/main.js'), '--host', '127.0.0.1', '--port', '0', '--model', model], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...env, DTYPE: 'bfloat16', COMPILE_CACHE: join(folder, 'programs'), LOG_FORMAT: 'json', LOG_LEVEL: 'info', REQUEST_TIMEOUT: '3600', STEP_TIMEOUT: '3600', START_TIMEOUT: '7200' }
   })

@@ -2,8 +2,6 @@
 // npm run soak: steady traffic with a fault now and then, to see that nothing grows. Settings: MINUTES, CLIENTS, SEED, SCHEDULES.
 // Linux only: it reads /proc.
 import { join } from 'node:path'
-import { run as runTraffic } from '../test/chaos/run.mjs'
-import { judge, print } from '../test/chaos/verdict.mjs'
 import { root, run, script, StepError } from './lib/run.mjs'
 import { build, python, setup } from './lib/setup.mjs'
 
@@ -13,6 +11,9 @@ const FAULT_EVERY_MS = 90_000
 await script(async () => {
   await setup('test')
   await build()
+  // It imports packages.
+  const { run: runTraffic } = await import('../test/chaos/run.mjs')
+  const { judge, print } = await import('../test/chaos/verdict.mjs')
   const seconds = Number(MINUTES) * 60
   const observed = await runTraffic({ seed: Number(SEED), clients: Number(CLIENTS), seconds, stepMs: 12, faults: Infinity, faultEveryMs: FAULT_EVERY_MS })
   const findings = judge(observed, { gateway: 0.5, workers: 0.1 })

@@ -1,5 +1,5 @@
 // @ts-check
-// npm test: installs what the tests need and runs every check there is. Extra arguments name the checks to run.
+// npm test: installs what the checks need and runs every one there is. Extra arguments name the checks to run.
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { installBrowser } from './lib/browser.mjs'
@@ -7,46 +7,68 @@ import { installDeployTools } from './lib/deploy-tools.mjs'
 import { schemathesis } from './lib/http-tools.mjs'
 import { libtpu } from './lib/libtpu.mjs'
 import { root, run, script, step, StepError } from './lib/run.mjs'
-import { build, python, setup } from './lib/setup.mjs'
+import { build, installNode, installPython, python } from './lib/setup.mjs'
 
-const reports = join(root, 'node_modules/.cache/easel-test')
+const reports = join(root, '.cache/test-reports')
 const worker = join(root, 'python-worker')
+const npx = (/** @type {readonly string[]} */ ...args) => run('npx', ['--no-install', ...args])
+const inWorker = (/** @type {readonly string[]} */ ...args) => run(python, ['-m', ...args], { cwd: worker })
 
 /** These leave a part of the machine idle, each another, so they run at the same time. */
 const LONG = new Set(['pytest', 'vitest'])
 
-/** Every check: its name, and the command that ends with status 0 when it passes. */
+/**
+ * What a check may need. Each is installed once, in this order.
+ *
+ * @type {Record<string, () => Promise<unknown>>}
+ */
+const installs = {
+  node: installNode,
+  python: () => installPython('test'),
+  dist: build,
+  kubectl: () => step('Installing kubectl, Prometheus and the checkers of the deployment files', installDeployTools),
+  libtpu,
+  schemathesis,
+  browser: installBrowser
+}
+
+/**
+ * Every check: what it needs, and the commands that end with status 0 when it passes.
+ *
+ * @type {Record<string, { needs: string[], run: () => Promise<unknown> }>}
+ */
 const checks = {
-  typecheck: () => run('npm', ['run', '--silent', 'typecheck']),
-  lint: () => run('npx', ['--no-install', 'oxlint', '--deny-warnings', '--quiet']),
-  ruff: () => run(python, ['-m', 'ruff', 'check', '--quiet', '.'], { cwd: worker }),
-  format: () => run(python, ['-m', 'ruff', 'format', '--quiet', '--check', '.'], { cwd: worker }),
-  mypy: () => run(python, ['-m', 'mypy', '--no-error-summary'], { cwd: worker }),
-  pytest: () => run(python, ['-m', 'pytest', `--junitxml=${join(reports, 'pytest.xml')}`], { cwd: worker, label: 'pytest' }),
-  vitest: () => run('npx', ['--no-install', 'vitest', 'run', '--reporter=default', '--reporter=json', `--outputFile=${join(reports, 'vitest.json')}`])
+  typecheck: { needs: ['node'], run: async () => { for (const args of [['--noEmit'], ['-p', 'src/webapp/page'], ['-p', 'test/webapp']]) await npx('tsc', ...args) } },
+  lint: { needs: ['node'], run: () => npx('oxlint', '--deny-warnings', '--quiet') },
+  ruff: { needs: ['python'], run: () => inWorker('ruff', 'check', '--quiet', '.') },
+  format: { needs: ['python'], run: () => inWorker('ruff', 'format', '--quiet', '--check', '.') },
+  mypy: { needs: ['python'], run: () => inWorker('mypy', '--no-error-summary') },
+  pytest: {
+    needs: ['python', 'libtpu'],
+    run: () => run(python, ['-m', 'pytest', `--junitxml=${join(reports, 'pytest.xml')}`], { cwd: worker, label: 'pytest' })
+  },
+  vitest: {
+    needs: ['node', 'python', 'dist', 'kubectl', 'schemathesis', 'browser'],
+    run: () => npx('vitest', 'run', '--reporter=default', '--reporter=json', `--outputFile=${join(reports, 'vitest.json')}`)
+  }
 }
 
 await script(async () => {
   const wanted = process.argv.slice(2)
   for (const name of wanted) if (!(name in checks)) throw new StepError(`There is no check ${name}; there are ${Object.keys(checks).join(', ')}`)
+  const asked = Object.entries(checks).filter(([name]) => wanted.length === 0 || wanted.includes(name))
+  const needed = new Set(asked.flatMap(([, { needs }]) => needs))
+  for (const [name, install] of Object.entries(installs)) if (needed.has(name)) await install()
   rmSync(reports, { recursive: true, force: true })
   mkdirSync(reports, { recursive: true })
-  await setup('test')
-  await build()
-  await step('Installing kubectl, Prometheus and the checkers of the deployment files', installDeployTools)
-  if (wanted.length === 0 || wanted.includes('pytest')) await libtpu()
-  if (wanted.length === 0 || wanted.includes('vitest')) {
-    await schemathesis()
-    await installBrowser()
-  }
   /** @type {string[]} */
   const failed = []
   let passedTests = 0
   let failedTests = 0
-  const perform = async (/** @type {keyof typeof checks} */ name) => {
+  const perform = async (/** @type {typeof asked[number]} */ [name, check]) => {
     process.stdout.write(`• ${name}\n`)
     const start = performance.now()
-    const ok = await checks[name]().then(() => true, (error) => {
+    const ok = await check.run().then(() => true, (error) => {
       if (!(error instanceof StepError)) throw error
       return false
     })
@@ -56,9 +78,8 @@ await script(async () => {
     if (!ok) failed.push(name)
     process.stdout.write(`  ${ok ? '✓' : '✗'} ${name} (${((performance.now() - start) / 1000).toFixed(1)} s)\n`)
   }
-  const asked = /** @type {(keyof typeof checks)[]} */ (Object.keys(checks)).filter((name) => wanted.length === 0 || wanted.includes(name))
-  for (const name of asked.filter((each) => !LONG.has(each))) await perform(name)
-  await Promise.all(asked.filter((each) => LONG.has(each)).map(perform))
+  for (const each of asked.filter(([name]) => !LONG.has(name))) await perform(each)
+  await Promise.all(asked.filter(([name]) => LONG.has(name)).map(perform))
   process.stdout.write(failed.length === 0 ? '\nAll checks pass.\n' : `\nFailed: ${failed.join(', ')}\n`)
   process.stdout.write(`${passedTests} passed, ${failedTests} failed\n`)
   if (failed.length > 0) process.exitCode = 1

@@ -1,8 +1,9 @@
 import { existsSync } from 'node:fs'
 import { tmpdir, totalmem } from 'node:os'
-import { isAbsolute, join, resolve } from 'node:path'
+import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { budgetWithin, MemoryBudget, type Part } from './memory.js'
+import { modelFolder } from './model-folder.js'
 import { ConfigError, flag, type Option, type OptionValues, helpText, number, oneOf, optional, parseNumber, readOptions, text } from './options.js'
 import { freshSocketPath } from './socket-path.js'
 
@@ -26,7 +27,7 @@ export const options = {
   logPrompts: flag('LOG_PROMPTS', false, 'Whether the log line of a request holds its prompts: true or false.'),
   logFormat: oneOf('LOG_FORMAT', ['json', 'pretty'], 'json', 'json for machines, pretty for a terminal.'),
 
-  model: text('MODEL', join(packageRoot, 'models/demo'), 'Folder of the model, as diffusers lays it out. The gateway reads its two tokenizers, a worker that it starts reads all of it. `npm start` also takes org/name@revision of the Hugging Face hub, and fetches it.'),
+  model: text('MODEL', join(packageRoot, 'models/demo'), 'Folder of the model, as diffusers lays it out. The gateway reads its two tokenizers, a worker that it starts reads all of it. `npm start` also takes org/name or org/name@revision of the Hugging Face hub, and fetches it into .cache/models.'),
   worker: oneOf('WORKER', ['spawn', 'connect'], 'spawn', 'spawn: the gateway starts and restarts its workers. connect: workers are started by someone else and connect to WORKER_ENDPOINT.'),
   workers: number('WORKERS', 1, { min: 1, max: 64, ...whole }, 'How many workers there should be: to start (WORKER=spawn), or that others start (WORKER=connect, where it is only for metrics and alerts). One worker drives all chips of the host.'),
   workerEndpoint: text('WORKER_ENDPOINT', '', 'ZeroMQ address that the gateway binds for its workers: ipc://PATH, or tcp://HOST:PORT on loopback or with CURVE_SECRET_KEY. A socket file has mode 0600, so workers run as the gateway\'s user; one that a killed gateway left behind is replaced, nothing else is. Empty: a fresh ipc socket in the temporary folder (WORKER=spawn only).'),
@@ -73,7 +74,7 @@ export const options = {
   embedRecipe: flag('EMBED_RECIPE', true, 'Whether images and headers carry the whole recipe, with its prompts: true or false.')
 } satisfies Record<string, Option<unknown>>
 
-export { ConfigError, flagOf, HelpRequested } from './options.js'
+export { ConfigError, flagOf, HelpRequested, VersionRequested } from './options.js'
 
 /** The gateway's settings: parsed once, checked, frozen. */
 export type Config = Readonly<Omit<OptionValues<typeof options>, 'python' | 'memoryBudget'> & { python: string; memoryBudget: number }>
@@ -98,17 +99,14 @@ function parseZ85(value: string): string {
 /**
  * Reads the settings from command line and environment.
  *
- * @throws ConfigError naming the option at fault; HelpRequested for `--help`
+ * @throws ConfigError naming the option at fault; HelpRequested for `--help`; VersionRequested for `--version`
  */
 export function loadConfig(argv: readonly string[] = process.argv.slice(2), env: NodeJS.ProcessEnv = process.env): Config {
   return check(readOptions(options, argv, env, help))
 }
 
 function check(values: OptionValues<typeof options>): Config {
-  const model = isAbsolute(values.model) ? values.model : resolve(values.model)
-  if (/^[\w.-]+\/[\w.-]+@[\w./-]+$/.test(values.model) && !existsSync(model)) {
-    throw new ConfigError(`MODEL=${values.model} is a model on the Hugging Face hub: fetch it with \`python -m easel_worker.fetch ${values.model} --to FOLDER\`, then set MODEL=FOLDER (npm start does both)`)
-  }
+  const model = checkModel(values)
   let workerEndpoint = values.workerEndpoint
   if (workerEndpoint === '') {
     if (values.worker === 'connect') throw new ConfigError('WORKER=connect needs WORKER_ENDPOINT, the address that the workers connect to')
@@ -122,6 +120,14 @@ function check(values: OptionValues<typeof options>): Config {
   if (values.defaultGuidanceStart > values.defaultGuidanceEnd) throw new ConfigError('DEFAULT_GUIDANCE_START must be at most DEFAULT_GUIDANCE_END')
   if (values.heartbeatTimeout < 2 * values.heartbeatInterval) throw new ConfigError('HEARTBEAT_TIMEOUT must be at least twice HEARTBEAT_INTERVAL')
   return Object.freeze({ ...values, model, workerEndpoint, memoryBudget: checkMemory(values), python: values.python ?? defaultPython() })
+}
+
+function checkModel({ model, worker, engine }: OptionValues<typeof options>): string {
+  try {
+    return modelFolder(model, worker === 'spawn' && engine === 'sdxl')
+  } catch (error) {
+    throw new ConfigError(`MODEL=${model}: ${(error as Error).message}`)
+  }
 }
 
 /** The memory budget, given or by what the process may use, once the settings that have a share in it fit. */
@@ -151,5 +157,5 @@ function defaultPython(): string {
 
 /** What `--help` prints: every option with its flag, variable, default and meaning. */
 export function help(): string {
-  return helpText('easel: serves SDXL text-to-image over HTTP\n\nusage: easel [options]          (npm start -- [options])', options, packageRoot)
+  return helpText('easel: serves SDXL text-to-image over HTTP\n\nusage: easel [options]          (npm start -- [options])\n\nWorkers that it starts read variables of their own, such as SIZES, ROWS and DTYPE: docs/configuration.md.', options, packageRoot)
 }

@@ -4,7 +4,7 @@ import { loadConfig } from './config.js'
 import { makeRoomForPictures } from './heap.js'
 import { addressesOf, listen } from './listen.js'
 import { createLog } from './log.js'
-import { cannotStart, closeOnSignal, settingsOrExit } from './process.js'
+import { cannotListen, cannotStart, closeOnSignal, settingsOrExit } from './process.js'
 import { createServer } from './server.js'
 
 /** Time beyond the drain for closing sockets and processes, in ms. */
@@ -27,13 +27,17 @@ async function main(): Promise<void> {
     }
   })
   const next = config.worker === 'spawn' ? 'the worker loads and compiles the model' : `waiting for a worker on ${config.workerEndpoint}`
+  const onFailure = (portName: string, port: number) => async (error: Error) => {
+    // The one line that follows says it all; a worker that was started for nothing has nothing to add.
+    log.level = 'silent'
+    await server.close(0)
+    cannotListen(PROGRAM, error, { host: config.host, port, portName })
+  }
   const addresses = await addressesOf(config.host)
-  await listen(server.app, { addresses, port: config.port, listenTextResolver: (address) => `listening on ${address}; ${next}` })
-    .then(() => server.admin && listen(server.admin, { addresses, port: config.adminPort!, listenTextResolver: (address) => `health and metrics on ${address}` }))
-    .catch(async (error: Error) => {
-      await server.close(0)
-      cannotStart(PROGRAM, error)
-    })
+  await listen(server.app, { addresses, port: config.port, listenTextResolver: (address) => `listening on ${address}; ${next}` }).catch(onFailure('PORT', config.port))
+  if (server.admin !== undefined && config.adminPort !== undefined) {
+    await listen(server.admin, { addresses, port: config.adminPort, listenTextResolver: (address) => `health and metrics on ${address}` }).catch(onFailure('ADMIN_PORT', config.adminPort))
+  }
   const { port } = server.app.server.address() as AddressInfo
   const address = `http://${config.host === '0.0.0.0' ? 'localhost' : config.host}:${port}`
   const { model } = await server.engine.firstReady

@@ -25,6 +25,9 @@ export class HelpRequested extends Error {
   }
 }
 
+/** The user asked for `--version`. */
+export class VersionRequested extends Error {}
+
 /** A setting that cannot be used; the message names it and says what would do. */
 export class ConfigError extends Error {}
 
@@ -79,7 +82,7 @@ export function flagOf(name: string): string {
 /**
  * Reads options from command line and environment.
  *
- * @throws ConfigError naming the option at fault; HelpRequested with what `help` says for `--help`
+ * @throws ConfigError naming the option at fault; HelpRequested with what `help` says for `--help`; VersionRequested
  */
 export function readOptions<O extends Record<string, Option<unknown>>>(options: O, argv: readonly string[], env: NodeJS.ProcessEnv, help: () => string): OptionValues<O> {
   const flags = readFlags(argv, Object.keys(options), help)
@@ -98,12 +101,29 @@ function readFlags(argv: readonly string[], names: readonly string[], help: () =
   const known = Object.fromEntries(names.map((name) => [flagOf(name), { type: 'string' as const }]))
   let parsed
   try {
-    parsed = parseArgs({ args: [...argv], options: { ...known, help: { type: 'boolean', short: 'h' } } })
+    parsed = parseArgs({ args: withJoinedValues(argv, names.map(flagOf)), options: { ...known, help: { type: 'boolean', short: 'h' }, version: { type: 'boolean' } } })
   } catch (error) {
     throw new ConfigError(`${(error as Error).message} (--help lists the options)`)
   }
   if (parsed.values.help) throw new HelpRequested(help())
+  if (parsed.values.version) throw new VersionRequested()
   return parsed.values as Record<string, string | undefined>
+}
+
+/**
+ * `--flag value` as `--flag=value`: what follows a flag is its value, whatever it begins with. parseArgs refuses one that
+ * begins with a dash, and `--worker-args '--rows 8'` has such a value.
+ */
+function withJoinedValues(argv: readonly string[], flags: readonly string[]): string[] {
+  const taking = new Set(flags.map((flag) => `--${flag}`))
+  const joined: string[] = []
+  for (let index = 0; index < argv.length; index++) {
+    const argument = argv[index]!
+    const value = taking.has(argument) ? argv[index + 1] : undefined
+    joined.push(value === undefined ? argument : `${argument}=${value}`)
+    if (value !== undefined) index += 1
+  }
+  return joined
 }
 
 function parseOption<T>(option: Option<T>, raw: string, source: string): T {
@@ -131,5 +151,7 @@ Each option is a flag or an environment variable; the flag wins.
 ${entries.join('\n')}
   -h, --help
       Print this.
+  --version
+      Print the version.
 `
 }

@@ -1,6 +1,8 @@
-import { resolve } from 'node:path'
-import { describe, expect, it } from 'vitest'
-import { ConfigError, flagOf, help, HelpRequested, loadConfig, options } from '../src/config.js'
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { ConfigError, flagOf, help, HelpRequested, loadConfig, options, VersionRequested } from '../src/config.js'
 
 describe('loadConfig', () => {
   it('takes the flag before the variable before the default', () => {
@@ -14,6 +16,28 @@ describe('loadConfig', () => {
     const config = loadConfig([], { PORT: '' })
     expect(config.port).toBe(8000)
     expect(Object.isFrozen(config)).toBe(true)
+  })
+
+  it.each(Object.entries(options))('takes a value of %s that begins with a dash', (name, { env }) => {
+    for (const value of ['-1', '--rows 8', '--port=x', '--help', '--']) {
+      const outcome = (argv: string[], variables: NodeJS.ProcessEnv) => {
+        try {
+          return loadConfig(argv, { WORKER_ENDPOINT: 'ipc:///run/x', ...variables })
+        } catch (error) {
+          // The same complaint about the same value, but for where it was given.
+          return (error as Error).message.replace(/^\S+?=/, '')
+        }
+      }
+      expect(outcome([`--${flagOf(name)}`, value], {})).toEqual(outcome([], { [env]: value }))
+    }
+  })
+
+  it('takes the arguments of workers as --help shows them', () => {
+    expect(loadConfig(['--worker-args', '--fake-step-ms 200', '--port', '1'], {})).toMatchObject({ workerArgs: ['--fake-step-ms', '200'], port: 1 })
+  })
+
+  it('says that a value is missing', () => {
+    expect(() => loadConfig(['--worker-args'], {})).toThrow(/--worker-args/)
   })
 
   it.each([
@@ -49,6 +73,36 @@ describe('loadConfig', () => {
   })
 })
 
+describe('MODEL', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'easel-test-'))
+  mkdirSync(join(folder, 'cache/snapshots/0123/unet'), { recursive: true })
+  for (const file of ['all.safetensors', 'cache/snapshots/0123/model_index.json']) writeFileSync(join(folder, file), '')
+  mkdirSync(join(folder, 'empty'))
+  afterAll(() => rmSync(folder, { recursive: true }))
+
+  it.each([
+    ['/no/such/folder', 'there is no folder /no/such/folder. MODEL is a folder as diffusers'],
+    ['owner/model', 'easel_worker.fetch owner/model --to FOLDER'],
+    ['https://huggingface.co/owner/model', 'write owner/model with `npm start`'],
+    ['https://huggingface.co/owner/model/tree/fp16', 'write owner/model@fp16'],
+    ['gs://bucket/model', 'is an address'],
+    [join(folder, 'all.safetensors'), 'from_single_file'],
+    [join(folder, 'cache/snapshots/0123/model_index.json'), `name its folder, ${folder}/cache/snapshots/0123`],
+    [join(folder, 'empty'), 'has no model_index.json, so it is no model'],
+    [join(folder, 'cache'), `has no model_index.json, but ${folder}/cache/snapshots/0123 has: name that`]
+  ])('says what is wrong with %s', (model, message) => {
+    expect(() => loadConfig([], { MODEL: model })).toThrow(ConfigError)
+    expect(() => loadConfig([], { MODEL: model })).toThrow(`MODEL=${model}: `)
+    expect(() => loadConfig([], { MODEL: model })).toThrow(message)
+  })
+
+  it('needs tokenizers only where no model is loaded', () => {
+    const model = join(folder, 'empty')
+    expect(loadConfig([], { MODEL: model, ENGINE: 'fake' }).model).toBe(model)
+    expect(loadConfig([], { MODEL: model, WORKER: 'connect', WORKER_ENDPOINT: 'ipc:///run/x' }).model).toBe(model)
+  })
+})
+
 describe('--help', () => {
   it('shows every option with its flag and variable', () => {
     expect(() => loadConfig(['--help'], {})).toThrow(HelpRequested)
@@ -57,6 +111,11 @@ describe('--help', () => {
       expect(help()).toContain(`      ${env}`)
       expect(help()).toContain(doc)
     }
+  })
+
+  it('leaves the version to the program', () => {
+    expect(() => loadConfig(['--version'], {})).toThrow(VersionRequested)
+    expect(help()).toContain('--version\n')
   })
 
   it('gives no two options one variable', () => {

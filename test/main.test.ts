@@ -1,7 +1,8 @@
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
-import { connect } from 'node:net'
-import { describe, expect, it } from 'vitest'
+import { type AddressInfo, connect, createServer } from 'node:net'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { readVersion } from '../src/version.js'
 import { alive, type GatewayProcess, readyAddress, startProcess } from './support/process.js'
 import { until } from './support/wait.js'
 
@@ -38,11 +39,32 @@ describe('the command', () => {
     expect(gateway.output()).toBe('easel: PORT="eighty": must be a whole number from 0 to 65535\n')
   })
 
+  it('says its version with --version', async () => {
+    const gateway = start({}, ['--version'])
+    expect(await gateway.exit).toEqual({ code: 0, signal: null })
+    expect(gateway.output()).toBe(`easel ${readVersion()}\n`)
+  })
+
+  it.each(['PORT', 'ADMIN_PORT'])('says in one line that %s is in use, with status 1', async (name) => {
+    const taken = createServer().listen(0, '127.0.0.1')
+    onTestFinished(() => void taken.close())
+    await once(taken, 'listening')
+    const { port } = taken.address() as AddressInfo
+    const gateway = start({ [name]: String(port), LOG_LEVEL: 'warn' })
+    expect(await gateway.exit).toEqual({ code: 1, signal: null })
+    expect(gateway.output()).toBe(`easel: cannot start: ${name}=${port} on 127.0.0.1 is in use by another process; end it, or choose another ${name}\n`)
+  })
+
+  it('says that HOST is no address of this machine', async () => {
+    const gateway = start({ HOST: '192.0.2.1' })
+    expect(await gateway.exit).toEqual({ code: 1, signal: null })
+    expect(gateway.output()).toBe('easel: cannot start: HOST=192.0.2.1 is no address of this machine; localhost and 0.0.0.0 always are\n')
+  })
+
   it('says what is missing when the model folder is wrong', async () => {
     const gateway = start({ MODEL: '/no/such/folder' })
-    expect((await gateway.exit).code).toBe(1)
-    expect(gateway.output()).toMatch(/\/no\/such\/folder/)
-    expect(gateway.output()).not.toMatch(/\n {4}at /)
+    expect((await gateway.exit).code).toBe(2)
+    expect(gateway.output()).toMatch(/^easel: MODEL=\/no\/such\/folder: there is no folder [^\n]*\n$/)
   })
 
   it('prints its address and a curl line when it is ready', async () => {
@@ -93,16 +115,31 @@ describe('SIGTERM', () => {
     expect(await gateway.exit).toEqual({ code: 0, signal: null })
   })
 
-  it('a second time ends it at once', async () => {
+  it('twice at once is once: a group and npm both pass it on', async () => {
     const gateway = start()
     const address = await readyAddress(gateway)
-    const [{ pid }] = (await health(address)).workers.list as [{ pid: number }]
-    request(address, 1000).catch(() => undefined)
+    const running = request(address, 100)
     await until('it runs', async () => (await health(address)).requests.in_flight === 1)
     gateway.child.kill('SIGTERM')
     await until('it drains', () => gateway.output().includes('finishing what runs'))
     gateway.child.kill('SIGTERM')
-    expect((await gateway.exit).code).not.toBe(0)
+    expect((await running).status).toBe(200)
+    expect(await gateway.exit).toEqual({ code: 0, signal: null })
+    expect(gateway.output().match(/finishing what runs/g)).toHaveLength(1)
+  })
+
+  it('again, later, ends it at once', async () => {
+    const gateway = start({ DRAIN_TIMEOUT: '3600' })
+    const address = await readyAddress(gateway)
+    const [{ pid }] = (await health(address)).workers.list as [{ pid: number }]
+    request(address, 1000).catch(() => undefined)
+    await until('it runs', async () => (await health(address)).requests.in_flight === 1)
+    await until('it has ended', () => {
+      gateway.child.kill('SIGTERM')
+      return gateway.child.exitCode !== null
+    })
+    expect(gateway.child.exitCode).not.toBe(0)
+    expect(gateway.output()).toMatch(/second SIGTERM, exiting/)
     await until('the worker is gone too', () => !alive(pid))
   })
 })

@@ -43,6 +43,28 @@ it('npm start fetches a model of the hub and serves its folder', async () => {
   expect(readFileSync(join(folder, 'unet/model.safetensors'), 'utf8')).toBe('unet')
 })
 
+it('npm start takes a name without a revision, says the commit, and asks nobody the next time', async () => {
+  const cache = mkdtempSync(join(tmpdir(), 'easel-test-'))
+  onTestFinished(() => rmSync(cache, { recursive: true }))
+  onTestFinished(() => { vi.unstubAllEnvs() })
+  vi.stubEnv('HF_ENDPOINT', await startHub())
+  const folder = join(cache, 'owner--model@main')
+  expect(await withLocalModel([], { MODEL: 'owner/model' }, cache)).toEqual(['--model', folder])
+  expect(JSON.parse(readFileSync(join(folder, 'source.json'), 'utf8'))).toMatchObject({ repository: 'owner/model', commit: COMMIT })
+  vi.stubEnv('HF_ENDPOINT', 'http://127.0.0.1:1')
+  expect(await withLocalModel(['--model', 'owner/model'], {}, cache)).toEqual(['--model', 'owner/model', '--model', folder])
+})
+
+it('npm start says that a name is neither a folder nor a model that can be fetched', async () => {
+  vi.stubEnv('HF_ENDPOINT', 'http://127.0.0.1:1')
+  onTestFinished(() => { vi.unstubAllEnvs() })
+  await expect(withLocalModel(['--model', 'models/dmeo'], {}, tmpdir())).rejects.toThrow(/^MODEL=models\/dmeo could not be fetched .* none at \/.*\/models\/dmeo$/)
+})
+
+it.each<[args: string[]]>([[['--worker-args', '--model x/y', '--port', '1']], [['--default-negative-prompt', '--model', '--port', '1']], [['--model', 'x/y', '--model', 'models/demo']]])('reads the last --model, and no value as one: %j', async (args) => {
+  expect(await withLocalModel(args, {})).toEqual(args)
+})
+
 it.each([[[], {}], [['--model', 'models/demo'], {}], [[], { MODEL: '/models/a@b' }], [['--model', 'models/demo'], { MODEL: 'owner/model@main' }]])(
   'leaves folders as they are: %j %j',
   async (args, env) => {

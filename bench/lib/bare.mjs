@@ -1,6 +1,5 @@
 // @ts-check
 // What a small image's way costs at least: each of its parts with nothing around it, alone on this machine.
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -8,6 +7,7 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import sharp from 'sharp'
 import { Router } from 'zeromq'
+import { startChild } from '../../scripts/lib/children.mjs'
 import { root } from '../../scripts/lib/run.mjs'
 import { python } from '../../scripts/lib/setup.mjs'
 import { post } from './http-load.mjs'
@@ -50,7 +50,7 @@ export async function bareParts(png, body, repeats) {
  * @param {Repeats} repeats
  */
 async function bareHttp(path, body, repeats) {
-  const server = spawn(process.execPath, [join(root, 'bench/bare/http.mjs'), path], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const server = startChild(process.execPath, [join(root, 'bench/bare/http.mjs'), path], { stdio: ['ignore', 'pipe', 'inherit'] })
   try {
     const [address] = await once(server.stdout, 'data')
     return await middle(() => post(String(address).trim(), body), repeats)
@@ -68,7 +68,7 @@ async function bareHttp(path, body, repeats) {
 async function bareWire(endpoint, bytes, repeats) {
   const router = new Router()
   await router.bind(endpoint)
-  const worker = spawn(python, [join(root, 'bench/bare/worker.py'), endpoint, String(bytes)], { stdio: ['ignore', 'inherit', 'inherit'] })
+  const worker = startChild(python, [join(root, 'bench/bare/worker.py'), endpoint, String(bytes)], { stdio: ['ignore', 'inherit', 'inherit'] })
   try {
     const [name] = await router.receive()
     const job = Buffer.alloc(JOB_BYTES)

@@ -1,7 +1,7 @@
 // @ts-check
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
+import { startChild } from '../../scripts/lib/children.mjs'
 import { readyAddress } from '../../scripts/lib/gateway.mjs'
 import { root } from '../../scripts/lib/run.mjs'
 
@@ -12,7 +12,7 @@ import { root } from '../../scripts/lib/run.mjs'
  * @param {NodeJS.ProcessEnv} [env]
  */
 export async function startGateway(workerArgs, env = {}) {
-  const server = spawn(process.execPath, [join(root, 'dist/main.js'), '--host', '127.0.0.1', '--port', '0'], {
+  const server = startChild(process.execPath, [join(root, 'dist/main.js'), '--host', '127.0.0.1', '--port', '0'], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, ENGINE: 'fake', LOG_FORMAT: 'json', LOG_LEVEL: 'info', WORKER_ARGS: workerArgs, ...env }
   })

@@ -1,9 +1,10 @@
 // @ts-check
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { root, run, step, StepError } from '../../scripts/lib/run.mjs'
+import { startChild } from '../../scripts/lib/children.mjs'
+import { fillVenv, installing } from '../../scripts/lib/installing.mjs'
+import { root, StepError } from '../../scripts/lib/run.mjs'
 import { freshness } from '../../scripts/lib/stamp.mjs'
 import { python } from '../../scripts/lib/setup.mjs'
 
@@ -14,7 +15,7 @@ const VENV = '.cache/bench-peers'
 export async function startPeer() {
   await install()
   const port = await freePort()
-  const server = spawn(join(root, VENV, 'bin/python'), [join(root, 'bench/peers/fastapi/server.py'), String(port)], {
+  const server = startChild(join(root, VENV, 'bin/python'), [join(root, 'bench/peers/fastapi/server.py'), String(port)], {
     stdio: ['ignore', 'inherit', 'inherit'],
     env: { ...process.env, PYTHONPATH: join(root, 'python-worker') }
   })
@@ -31,13 +32,9 @@ export async function startPeer() {
 }
 
 async function install() {
-  const stamp = freshness(`${VENV}/.stamp`, [LOCK])
-  if (stamp.fresh) return
-  await step('Installing the server to compare with (FastAPI, uvicorn, Pillow)', async () => {
-    await run(python, ['-m', 'venv', VENV], { quiet: true })
-    await run(join(root, VENV, 'bin/python'), ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--require-hashes', '-r', LOCK], { quiet: true })
-    stamp.mark()
-  })
+  await freshness(`${VENV}/.stamp`, [LOCK]).make((whole) =>
+    installing('Installing the server to compare with (FastAPI, uvicorn, Pillow)', VENV, () => fillVenv(VENV, python, whole, [['--require-hashes', '-r', LOCK]]))
+  )
 }
 
 /** @returns {Promise<number>} */

@@ -1,9 +1,9 @@
 // @ts-check
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { startChild } from '../../scripts/lib/children.mjs'
 import { readyAddress } from '../../scripts/lib/gateway.mjs'
 import { root, StepError } from '../../scripts/lib/run.mjs'
 import { python } from '../../scripts/lib/setup.mjs'
@@ -26,11 +26,11 @@ export async function startSystem({ policy, rows, offered }, workerOptions) {
   const folder = await mkdtemp(join(tmpdir(), 'easel-bench-'))
   const endpoint = `ipc://${join(folder, 'worker.sock')}`
   const record = join(folder, 'images.jsonl')
-  const server = spawn(process.execPath, [join(root, 'dist/main.js'), '--host', '127.0.0.1', '--port', '0'], {
+  const server = startChild(process.execPath, [join(root, 'dist/main.js'), '--host', '127.0.0.1', '--port', '0'], {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, WORKER: 'connect', WORKER_ENDPOINT: endpoint, LOG_FORMAT: 'json', LOG_LEVEL: 'info', QUEUE_LIMIT: '100000', REQUEST_TIMEOUT: '86400' }
   })
-  const worker = spawn(
+  const worker = startChild(
     python,
     ['-m', 'bench', '--policy', policy, '--policy-rows', String(rows), '--record', record, '--engine', 'fake', '--model', join(root, 'models/demo'), '--rows', String(offered), '--connect', endpoint, '--name', policy, '--log-level', 'error', '--exit-with-parent', ...workerOptions],
     { cwd: join(root, 'python-worker'), stdio: ['pipe', 'inherit', 'inherit'] }

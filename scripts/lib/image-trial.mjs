@@ -1,8 +1,8 @@
 // @ts-check
 // Runs built images as a cluster would: as user 10001 on a read-only root, with only /tmp and mounted folders to write to.
-import { spawn } from 'node:child_process'
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
+import { startChild } from './children.mjs'
 import { step, StepError } from './run.mjs'
 
 const USER = 10_001
@@ -140,7 +140,7 @@ function enter(tree, env, workdir, command, run) {
   ]
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`)
   const isolate = ['--mount', '--pid', '--ipc', '--fork', '--kill-child']
-  return spawn('unshare', [...isolate, 'sh', '-c', mounts.join('\n'), tree, ...variables, ...command], { stdio: ['ignore', 'pipe', 'pipe'] })
+  return startChild('unshare', [...isolate, 'sh', '-c', mounts.join('\n'), tree, ...variables, ...command], { stdio: ['ignore', 'pipe', 'pipe'] })
 }
 
 /**

@@ -1,8 +1,9 @@
 // @ts-check
-import { spawn } from 'node:child_process'
 import { dirname } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { endWithChildren, startChild, stopped } from './children.mjs'
+import { endWithNpm } from './parent.mjs'
 
 /** The folder that holds package.json. */
 export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
@@ -22,7 +23,7 @@ export class StepError extends Error {}
 export function run(command, args, { cwd = root, env = process.env, quiet = false, label } = {}) {
   return new Promise((resolve, reject) => {
     const piped = quiet || label !== undefined
-    const child = spawn(command, args, { cwd, env, stdio: piped ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'inherit', 'inherit'] })
+    const child = startChild(command, args, { cwd, env, stdio: piped ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'inherit', 'inherit'] })
     let output = ''
     for (const stream of [child.stdout, child.stderr]) {
       if (stream === null) continue
@@ -54,15 +55,30 @@ export async function step(title, work) {
 }
 
 /**
- * Runs a script's main function: an error that it foresees becomes one readable line and status 1.
+ * Whether the disk takes nothing more, or not from this user. The message has the path.
+ *
+ * @param {unknown} error
+ * @returns {error is Error}
+ */
+function isOfTheDisk(error) {
+  return error instanceof Error && 'code' in error && ['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES'].includes(String(error.code))
+}
+
+/**
+ * Runs a script's main function: an error that it foresees becomes one readable line and status 1. A signal, or the end of the
+ * npm that runs it, ends what it has started first, then the script.
  *
  * @param {() => Promise<void>} main
  */
 export async function script(main) {
+  endWithChildren()
+  endWithNpm()
   try {
     await main()
   } catch (error) {
-    if (!(error instanceof StepError)) throw error
+    // What was started has failed because it was told to end.
+    if (stopped()) return
+    if (!(error instanceof StepError || isOfTheDisk(error))) throw error
     process.stderr.write(`\n✗ ${error.message.trim()}\n`)
     process.exitCode = 1
   }

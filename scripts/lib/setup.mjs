@@ -1,14 +1,16 @@
 // @ts-check
-import { existsSync, rmSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { root, run, step, StepError } from './run.mjs'
+import { empty, fillVenv, installing, remove } from './installing.mjs'
+import { root, run, StepError } from './run.mjs'
 import { freshness } from './stamp.mjs'
 
 const MIN_NODE = '20.19'
 const MIN_PYTHON = '3.11'
 
+const VENV = 'python-worker/.venv'
 /** The worker's own Python. */
-export const python = join(root, 'python-worker/.venv/bin/python')
+export const python = join(root, VENV, 'bin/python')
 
 /** @typedef {'runtime' | 'test' | 'web'} Purpose `web` takes no Python: the page's own process makes no images */
 
@@ -18,61 +20,60 @@ export const python = join(root, 'python-worker/.venv/bin/python')
  * @param {Purpose} purpose
  */
 export async function setup(purpose) {
-  checkNode()
   await installNode()
   if (purpose !== 'web') await installPython(purpose)
 }
 
 /** Compiles the gateway to dist/ unless that is up to date. */
 export async function build() {
-  const stamp = freshness('dist/.stamp', ['src', 'tsconfig.json', 'tsconfig.build.json', 'package-lock.json'])
-  if (stamp.fresh) return
-  await step('Building the gateway', async () => {
-    rmSync(join(root, 'dist'), { recursive: true, force: true })
-    await run('npm', ['run', '--silent', 'build'])
-    stamp.mark()
-  })
+  await freshness('dist/.stamp', ['src', 'tsconfig.json', 'tsconfig.build.json', 'package-lock.json']).make(() =>
+    installing('Building the gateway', 'dist', async () => {
+      await remove(join(root, 'dist'))
+      await run('npm', ['run', '--silent', 'build'])
+    })
+  )
+}
+
+/** Installs the Node packages. */
+export async function installNode() {
+  checkNode()
+  await freshness('node_modules/.easel-stamp', ['package-lock.json'], process.version).make(() =>
+    installing('Installing the Node packages (250 MB on disk)', 'node_modules', async () => {
+      // npm would do it too, but it stumbles over what an interrupted install has left: ENOTEMPTY.
+      await empty(join(root, 'node_modules'))
+      const said = await run('npm', ['ci', '--loglevel=warn', '--no-audit', '--no-fund'], { quiet: true })
+      // On a full disk npm cuts files short, warns, and ends with status 0.
+      const cut = /^.*TAR_ENTRY_ERROR.*$/m.exec(said)?.[0]
+      if (cut !== undefined) throw new StepError(`npm has not unpacked all files:\n${cut}`)
+    })
+  )
+}
+
+/**
+ * Installs the worker's Python packages.
+ *
+ * @param {'runtime' | 'test'} purpose
+ */
+export async function installPython(purpose) {
+  const version = await pythonVersion()
+  const stampOf = (/** @type {string} */ name, /** @type {string} */ lock) => freshness(`${VENV}/.stamp-${name}`, [`python-worker/${lock}`], version.text)
+  const stamps = { runtime: stampOf('runtime', 'requirements.lock'), test: stampOf('test', 'requirements-test.lock') }
+  // What the tests need holds all that running needs. A Python that was removed leaves a link to nothing.
+  if (stamps.test.isFresh() && existsSync(python)) return
+  if (!existsSync(python)) for (const stamp of Object.values(stamps)) stamp.remove()
+  await stamps[purpose].make((hadOwn) =>
+    installing('Installing the Python packages (JAX and more, about 700 MB on disk)', VENV, async () => {
+      const whole = hadOwn || Object.values(stamps).some((stamp) => stamp.exists())
+      for (const stamp of Object.values(stamps)) stamp.remove()
+      const lock = purpose === 'test' ? 'requirements-test.lock' : 'requirements.lock'
+      await fillVenv(VENV, version.command, whole, [['--require-hashes', '-r', `python-worker/${lock}`]])
+    })
+  )
 }
 
 function checkNode() {
   if (atLeast(process.versions.node, MIN_NODE)) return
   throw new StepError(`Easel needs Node ${MIN_NODE} or newer, this is ${process.versions.node}. See https://nodejs.org`)
-}
-
-async function installNode() {
-  const stamp = freshness('node_modules/.easel-stamp', ['package-lock.json'], process.version)
-  if (stamp.fresh) return
-  await step('Installing the Node packages', async () => {
-    await run('npm', ['ci', '--loglevel=error', '--no-audit', '--no-fund'], { quiet: true })
-    stamp.mark()
-  })
-}
-
-/** @param {Purpose} purpose */
-async function installPython(purpose) {
-  const lock = purpose === 'test' ? 'requirements-test.lock' : 'requirements.lock'
-  const version = await pythonVersion()
-  const test = freshness('python-worker/.venv/.stamp-test', ['python-worker/requirements-test.lock'], version.text)
-  // What the tests need holds all that running needs.
-  if (test.fresh) return
-  const stamp = purpose === 'test' ? test : freshness('python-worker/.venv/.stamp-runtime', ['python-worker/requirements.lock'], version.text)
-  if (stamp.fresh) return
-  await step(`Installing the Python packages (JAX and more, about 700 MB on disk)`, async () => {
-    if (!existsSync(python)) await createVenv(version.command)
-    const install = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--require-hashes']
-    await run(python, [...install, '-r', `python-worker/${lock}`], { quiet: true })
-    stamp.mark()
-  })
-}
-
-/** @param {string} command */
-async function createVenv(command) {
-  try {
-    await run(command, ['-m', 'venv', 'python-worker/.venv'], { quiet: true })
-  } catch (error) {
-    rmSync(join(root, 'python-worker/.venv'), { recursive: true, force: true })
-    throw new StepError(`${/** @type {Error} */ (error).message}\nThe worker needs Python's venv module; on Debian and Ubuntu: apt-get install python3-venv`)
-  }
 }
 
 /** The Python to build on: $PYTHON, else the newest on the PATH that will do. */

@@ -1,11 +1,13 @@
 // @ts-check
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { alone } from './lock.mjs'
 import { root } from './run.mjs'
 
 /**
- * Whether something was made from just these inputs; the hash of the inputs is kept in a stamp file beside it.
+ * Whether something was made from just these inputs; the hash of the inputs is kept in a stamp file beside it. The stamp is
+ * removed before anything changes and written last: what was interrupted has none.
  *
  * @param {string} stamp path of the stamp file, from the root
  * @param {readonly string[]} inputs files and folders, from the root
@@ -13,16 +15,40 @@ import { root } from './run.mjs'
  */
 export function freshness(stamp, inputs, salt = '') {
   const path = join(root, stamp)
-  const hash = createHash('sha256').update(salt)
-  for (const file of inputs.flatMap(filesOf)) hash.update(file).update('\0').update(readFileSync(join(root, file)))
-  const digest = hash.digest('hex')
+  const isFresh = () => existsSync(path) && readFileSync(path, 'utf8') === digestOf(inputs, salt)
   return {
-    fresh: existsSync(path) && readFileSync(path, 'utf8') === digest,
-    mark() {
-      mkdirSync(dirname(path), { recursive: true })
-      writeFileSync(path, digest)
+    isFresh,
+    exists: () => existsSync(path),
+    remove: () => rmSync(path, { force: true }),
+
+    /**
+     * Makes it anew, unless it is fresh. No other command makes something meanwhile.
+     *
+     * @param {(whole: boolean) => Promise<unknown>} work is told whether something was there that was finished, of other inputs
+     */
+    async make(work) {
+      if (isFresh()) return
+      await alone(root, async () => {
+        if (isFresh()) return
+        const digest = digestOf(inputs, salt)
+        const whole = existsSync(path)
+        rmSync(path, { force: true })
+        await work(whole)
+        mkdirSync(dirname(path), { recursive: true })
+        writeFileSync(path, digest)
+      })
     }
   }
+}
+
+/**
+ * @param {readonly string[]} inputs
+ * @param {string} salt
+ */
+function digestOf(inputs, salt) {
+  const hash = createHash('sha256').update(salt)
+  for (const file of inputs.flatMap(filesOf)) hash.update(file).update('\0').update(readFileSync(join(root, file)))
+  return hash.digest('hex')
 }
 
 /**

@@ -1,32 +1,33 @@
 // @ts-check
 // Tools that only tests need, kept in .cache/ so that they are fetched once.
 import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
-import { root, run, step } from './run.mjs'
+import { installing, remove } from './installing.mjs'
+import { alone } from './lock.mjs'
+import { root, run } from './run.mjs'
 import { python } from './setup.mjs'
 
-const cache = join(root, '.cache/tools')
+const CACHE = '.cache/tools'
 
 /**
- * Makes a folder of the cache unless it is there. It appears complete or not at all, also when two processes make it at once.
+ * Makes a folder of the cache unless it is there. It appears complete or not at all.
  *
  * @param {string} name
  * @param {string} title
  * @param {(folder: string) => Promise<void>} make
  */
 export async function cached(name, title, make) {
-  const target = join(cache, name)
+  const target = join(root, CACHE, name)
   if (existsSync(target)) return target
-  mkdirSync(cache, { recursive: true })
-  const fresh = mkdtempSync(`${target}.`)
-  try {
-    await step(title, () => make(fresh))
+  await alone(root, async () => {
+    if (existsSync(target)) return
+    const fresh = `${target}.unfinished`
+    await remove(fresh)
+    mkdirSync(fresh, { recursive: true })
+    await installing(title, CACHE, () => make(fresh))
     renameSync(fresh, target)
-  } catch (error) {
-    rmSync(fresh, { recursive: true, force: true })
-    if (!existsSync(target)) throw error
-  }
+  })
   return target
 }
 

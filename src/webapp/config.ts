@@ -26,7 +26,7 @@ export type WebConfig = Readonly<Omit<OptionValues<typeof options>, 'serverUrl'>
 /**
  * Reads the settings from command line and environment.
  *
- * @throws ConfigError naming the option at fault; HelpRequested for `--help`
+ * @throws ConfigError naming the option at fault; HelpRequested for `--help`; VersionRequested for `--version`
  */
 export function loadWebConfig(argv: readonly string[] = process.argv.slice(2), env: NodeJS.ProcessEnv = process.env): WebConfig {
   const values = readOptions(options, argv, env, webHelp)

@@ -1,9 +1,9 @@
 // @ts-check
-import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { startChild } from '../../scripts/lib/children.mjs'
 import { readyAddress } from '../../scripts/lib/gateway.mjs'
 import { root } from '../../scripts/lib/run.mjs'
 import { processesWith } from './processes.mjs'
@@ -21,7 +21,7 @@ const SMALL_HEAP = ['--max-old-space-size=64', '--max-semi-space-size=2']
  */
 export async function startGateway({ stepMs, queueLimit }) {
   const folder = await mkdtemp(join(tmpdir(), 'easel-chaos-'))
-  const child = spawn(process.execPath, [...SMALL_HEAP, join(root, 'dist/main.js')], {
+  const child = startChild(process.execPath, [...SMALL_HEAP, join(root, 'dist/main.js')], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       ...process.env,

@@ -9,7 +9,8 @@ The hub's own variables hold here, such as HF_ENDPOINT, HF_TOKEN and HTTPS_PROXY
 
 import json
 import re
-from collections.abc import Callable, Collection
+import shutil
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,9 @@ from easel_worker.sdxl.fetch_progress import ProgressLines
 
 VARIANT = "fp16"
 """Weights are fetched in this precision where the model has it: half of the bytes."""
+
+BRANCH = "main"
+"""What is fetched where no revision is named."""
 
 SOURCE = "source.json"
 """Beside the files: what was fetched."""
@@ -53,18 +57,19 @@ class HubModel:
 
     @classmethod
     def parse(cls, text: str) -> "HubModel":
-        """From `org/name@revision`.
+        """From `org/name` or `org/name@revision`.
 
         Raises:
             HubError: it is not of this form.
         """
-        found = re.fullmatch(r"([\w.-]+/[\w.-]+)@([\w./-]+)", text)
+        found = re.fullmatch(r"(\w[\w.-]*/\w[\w.-]*)(?:@([\w./-]+))?", text)
         if found is None:
             raise HubError(
-                f"{text!r} is no model on the hub: write org/name@revision, the revision being a "
-                "commit (or a tag or branch, which may mean another model tomorrow)"
+                f"{text!r} is no model on the hub: write org/name, or org/name@revision, the "
+                "revision being a commit (or a tag or branch, which may mean another model "
+                "tomorrow)"
             )
-        return cls(found[1], found[2])
+        return cls(found[1], found[2] or BRANCH)
 
 
 def fetch(model: HubModel, target: Path, report: Report, endpoint: str | None = None) -> None:
@@ -81,8 +86,7 @@ def fetch(model: HubModel, target: Path, report: Report, endpoint: str | None = 
             that the hub lists. Other errors come from the hub's client.
     """
     if target.exists():
-        _check_same(model, target)
-        report(f"{target} is there already")
+        report(f"{target} is there already{_checked(model, target)}")
         return
     api = HfApi(endpoint=endpoint)
     commit = api.model_info(model.repository, revision=model.revision).sha
@@ -91,7 +95,10 @@ def fetch(model: HubModel, target: Path, report: Report, endpoint: str | None = 
     files = [listed[path] for path in choose(listed)]
     total = sum(file.size for file in files)
     report(f"{len(files)} files, {total / 1e9:.2f} GB, of {model.repository} at {commit}")
+    if commit != model.revision:
+        report(f"{model.repository}@{commit} stays this one; {model.revision} may not")
     unfinished = target.with_name(f"{target.name}.partial")
+    _check_room(unfinished, files)
     for file in files:
         url = hf_hub_url(model.repository, file.path, revision=commit, endpoint=endpoint)
         _download(url, unfinished / file.path, file.size, partial(ProgressLines, report, file.path))
@@ -122,15 +129,33 @@ def _weights(part: str, paths: Collection[str]) -> list[str]:
     return [f"{part}/{name}" for name in chosen]
 
 
-def _check_same(model: HubModel, target: Path) -> None:
-    """Raise unless the folder was fetched from this model, or put there by hand."""
+def _checked(model: HubModel, target: Path) -> str:
+    """What a folder says of its source, which is this model; nothing if it was put there by hand.
+
+    Raises:
+        HubError: it is another model.
+    """
     record = target / SOURCE
     if not record.exists():
-        return
+        return ""
     found = json.loads(record.read_text())
     revisions = (found.get("revision"), found.get("commit"))
     if found.get("repository") != model.repository or model.revision not in revisions:
         raise HubError(f"{target} holds {found}: choose another folder, or remove it")
+    return f", {model.repository} at {found['commit']}"
+
+
+def _check_room(folder: Path, files: Sequence[RepoFile]) -> None:
+    """Raise unless the disk has room for what is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / file.path for file in files]
+    there = sum(path.stat().st_size for path in paths if path.exists())
+    missing, free = sum(file.size for file in files) - there, shutil.disk_usage(folder).free
+    if missing > free:
+        raise HubError(
+            f"{missing / 1e9:.2f} GB are missing, and the disk of {folder.parent} has "
+            f"{free / 1e9:.2f} GB free: make room and start again"
+        )
 
 
 def _download(url: str, path: Path, size: int, bar: Any) -> None:

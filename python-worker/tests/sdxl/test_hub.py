@@ -1,5 +1,6 @@
 """Fetching a model from a hub that speaks the Hugging Face hub's endpoints."""
 
+import errno
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ import pytest
 
 from easel_worker.sdxl import hub
 from easel_worker.sdxl.engine import SdxlEngine
+from easel_worker.sdxl.fetch_errors import explain
 from easel_worker.sdxl.fetch_progress import LINE_EVERY_S, ProgressLines
 from easel_worker.sdxl.hub import HubError, HubModel
 from easel_worker.sdxl.options import Options
@@ -65,10 +67,13 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def start_command(server: Hub, target: Path, model: str) -> "subprocess.Popen[str]":
+def start_command(
+    server: Hub, target: Path, model: str, **variables: str
+) -> "subprocess.Popen[str]":
+    home = str(target.parent / "home")
     return subprocess.Popen(
         [sys.executable, "-m", "easel_worker.fetch", model, "--to", str(target)],
-        env=os.environ | {"HF_ENDPOINT": server.url, "HF_HOME": str(target.parent / "home")},
+        env=os.environ | {"HF_ENDPOINT": server.url, "HF_HOME": home} | variables,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -103,13 +108,29 @@ def test_a_branch_is_fetched_from_one_commit(server: Hub, tmp_path: Path) -> Non
     assert all(f"/resolve/{COMMIT}/" in path for path in contents)
 
 
+def test_the_commit_of_a_branch_is_said(server: Hub, tmp_path: Path) -> None:
+    lines = fetch(server, tmp_path / "sdxl", HubModel(REPOSITORY, BRANCH))
+    assert lines[1] == f"{REPOSITORY}@{COMMIT} stays this one; {BRANCH} may not"
+
+
 @pytest.mark.parametrize("revision", [BRANCH, COMMIT])
 def test_nobody_is_asked_for_what_is_there(server: Hub, tmp_path: Path, revision: str) -> None:
     target = tmp_path / "sdxl"
     fetch(server, target, HubModel(REPOSITORY, BRANCH))
     server.asked.clear()
-    assert fetch(server, target, HubModel(REPOSITORY, revision)) == [f"{target} is there already"]
+    lines = fetch(server, target, HubModel(REPOSITORY, revision))
+    assert lines == [f"{target} is there already, {REPOSITORY} at {COMMIT}"]
     assert server.asked == []
+
+
+def test_a_disk_without_room_is_seen_at_once(
+    server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(HubError, match=f"the disk of {tmp_path} has 0.00 GB free"):
+        fetch(server, tmp_path / "sdxl")
+    assert not any("/resolve/" in path for path in server.asked)
 
 
 @pytest.mark.parametrize("other", [HubModel(REPOSITORY, "v2"), HubModel("owner/other", COMMIT)])
@@ -175,8 +196,10 @@ def test_other_bytes_than_listed_are_thrown_away(
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        (f"owner/other@{COMMIT}", r"easel-fetch: 404 .*/owner/other/.*\n"),
-        ("owner/model", r"easel-fetch: 'owner/model' is no model .*org/name@revision.*\n"),
+        (f"owner/other@{COMMIT}", r"http://\S+ has no model owner/other, .*HF_TOKEN"),
+        ("owner/other", r"http://\S+ has no model owner/other, .*HF_TOKEN"),
+        ("model", r"'model' is no model on the hub: write org/name, or org/name@revision.*"),
+        ("../models/demo", r"'../models/demo' is no model on the hub: .*"),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_line(
@@ -185,7 +208,35 @@ def test_what_cannot_be_done_is_said_in_one_line(
     command = start_command(server, tmp_path / "sdxl", name)
     output, _ = command.communicate()
     assert command.returncode == 1
-    assert re.fullmatch(expected, output), output
+    assert re.fullmatch(f"easel-fetch: {expected}\n", output), output
+
+
+def test_a_name_without_a_revision_is_of_the_branch_main(server: Hub, tmp_path: Path) -> None:
+    command = start_command(server, tmp_path / "sdxl", REPOSITORY)
+    output, _ = command.communicate()
+    assert command.returncode == 0, output
+    assert f"of {REPOSITORY} at {COMMIT}\n" in output
+    assert HubModel.parse(REPOSITORY) == HubModel(REPOSITORY, BRANCH)
+
+
+@pytest.mark.parametrize(
+    ("offline", "reason"), [("0", "Connection refused"), ("1", "HF_HUB_OFFLINE is set")]
+)
+def test_a_hub_out_of_reach(tmp_path: Path, offline: str, reason: str) -> None:
+    with serving({}) as server:
+        pass  # its port is free again, and nobody listens
+    command = start_command(server, tmp_path / "sdxl", REPOSITORY, HF_HUB_OFFLINE=offline)
+    output, _ = command.communicate()
+    assert command.returncode == 1
+    assert output.startswith(f"easel-fetch: cannot reach {server.url} ({reason}): ")
+    assert f"`python -m easel_worker.fetch {REPOSITORY}@{BRANCH} --to FOLDER`" in output
+    assert output.count("\n") == 1
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_that_fills_up(tmp_path: Path, number: int) -> None:
+    text = explain(OSError(number, os.strerror(number)), MODEL, tmp_path / "sdxl")
+    assert text.startswith(f"the disk of {tmp_path} is full: ")
 
 
 SHARDS = [f"unet/diffusion_pytorch_model.fp16-0000{i}-of-00002.safetensors" for i in (1, 2)]

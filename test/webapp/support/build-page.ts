@@ -4,7 +4,5 @@ import { freshness } from '../../../scripts/lib/stamp.mjs'
 /** Before any test: builds the page, unless dist/ has the page of just these sources. */
 export default async function buildPage(): Promise<void> {
   const stamp = freshness('dist/page.stamp', ['src/webapp/page', 'src/schemas', 'package-lock.json'])
-  if (stamp.fresh) return
-  await build({ root: 'src/webapp/page', logLevel: 'warn' })
-  stamp.mark()
+  await stamp.make(() => build({ root: 'src/webapp/page', logLevel: 'warn' }))
 }
