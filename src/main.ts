@@ -39,9 +39,15 @@ async function main(): Promise<void> {
     await listen(server.admin, { addresses, port: config.adminPort, listenTextResolver: (address) => `health and metrics on ${address}` }).catch(onFailure('ADMIN_PORT', config.adminPort))
   }
   const { port } = server.app.server.address() as AddressInfo
-  const address = `http://${config.host === '0.0.0.0' ? 'localhost' : config.host}:${port}`
+  const address = `http://${visitable(config.host)}:${port}`
   const { model } = await server.engine.firstReady
   log.info({ address }, `ready: ${model.id} on ${address}\n\n  ${curlLine(address)}\n`)
+}
+
+/** A host by which this machine itself is reached: every interface has no address of its own, and IPv6 stands in brackets. */
+function visitable(host: string): string {
+  if (host === '0.0.0.0' || host === '::') return 'localhost'
+  return host.includes(':') ? `[${host}]` : host
 }
 
 function curlLine(address: string): string {
