@@ -17,7 +17,7 @@ from easel_worker.sdxl.identity import model_digest
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.preferences import PreferencesError
 from easel_worker.sdxl.samplers.config import SchedulerError
-from easel_worker.sdxl.tokenizer_files import TokenizerError
+from easel_worker.text_file import TextFileError
 from parity import stub_tokenizer
 from parity.pipeline_cases import PIPELINE_CASES
 from tests.sdxl.conftest import FolderMaker
@@ -132,7 +132,7 @@ def test_an_unsupported_scheduler_class_is_refused(folder: Path) -> None:
 
 def test_a_missing_tokenizer_is_named(folder: Path) -> None:
     (folder / "tokenizer_2" / "vocab.json").unlink()
-    with pytest.raises(TokenizerError, match=r"tokenizer_2/vocab\.json.*merges\.txt"):
+    with pytest.raises(TextFileError, match=r"tokenizer_2/vocab\.json.*merges\.txt"):
         describe(folder, OPTIONS)
 
 
