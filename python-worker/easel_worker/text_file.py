@@ -28,8 +28,12 @@ def read_text(path: Path) -> str:
         raise TextFileError(f"{path} is not UTF-8: save it as UTF-8") from error
 
 
-def read_object(path: Path) -> dict[str, Any]:
+def read_object(path: Path, *, plain_numbers: bool = False) -> dict[str, Any]:
     """The JSON object in a file.
+
+    Args:
+        path: the file.
+        plain_numbers: refuse NaN and Infinity, as the gateway does. diffusers writes them.
 
     Raises:
         OSError: the file cannot be read.
@@ -37,7 +41,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """
     text = read_text(path)
     try:
-        value = json.loads(text, parse_constant=_no_number)
+        value = json.loads(text, parse_constant=_refuse if plain_numbers else None)
     except (ValueError, RecursionError) as error:
         raise TextFileError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(value, dict):
@@ -45,5 +49,5 @@ def read_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def _no_number(name: str) -> NoReturn:
+def _refuse(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")

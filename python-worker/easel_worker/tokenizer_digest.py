@@ -35,7 +35,7 @@ def read_vocabulary(vocab_json: Path) -> dict[str, int]:
         TextFileError: an id is not a number, is there twice, or is left out.
     """
     tokens: dict[int, str] = {}
-    for token, number in read_object(vocab_json).items():
+    for token, number in read_object(vocab_json, plain_numbers=True).items():
         if isinstance(number, bool) or not isinstance(number, int) or number < 0:
             shown = json.dumps(number)
             raise TextFileError(f"{vocab_json} has the id {shown}, which is not a whole number")
@@ -137,6 +137,6 @@ def _max_length(folder: Path, value: object) -> int:
 def _read_optional(path: Path) -> dict[str, Any]:
     """The file's object, or an empty one: both files are optional in a diffusers folder."""
     try:
-        return read_object(path)
+        return read_object(path, plain_numbers=True)
     except FileNotFoundError:
         return {}

@@ -25,7 +25,7 @@ export interface EngineOptions {
   /** ms */
   stepTimeout: number
   /** How to run workers; undefined where someone else does. */
-  spawn?: Omit<SupervisorOptions, 'log' | 'observer' | 'onExit'> | undefined
+  spawn?: Omit<SupervisorOptions, 'log' | 'observer' | 'onExit' | 'onHopeless'> | undefined
   log: Log
   observer: EngineObserver
 }
@@ -53,7 +53,7 @@ export class Engine {
   readonly #forecast = new Forecast()
   readonly #heartbeat: NodeJS.Timeout
   readonly #workersExpected: number
-  /** Settles when the first worker is ready. */
+  /** Settles when the first worker is ready; rejects with WorkerCannotStart when it will never be. */
   readonly firstReady: Promise<Hello>
   #capabilities: Hello | undefined
   #onFirstReady!: (hello: Hello) => void
@@ -108,16 +108,21 @@ export class Engine {
       log: options.log,
       now
     })
-    this.firstReady = new Promise((resolve) => {
+    let onHopeless!: (error: Error) => void
+    this.firstReady = new Promise((resolve, reject) => {
       this.#onFirstReady = resolve
+      onHopeless = reject
     })
+    // Whoever waits for it hears of it; nobody has to wait.
+    this.firstReady.catch(() => undefined)
     this.#workersExpected = options.spawn?.names.length ?? 1
     if (options.spawn !== undefined) {
       this.#supervisor = new Supervisor({
         ...options.spawn,
         log: options.log,
         observer,
-        onExit: (name, cause) => this.#registry.lose(name, cause)
+        onExit: (name, cause) => this.#registry.lose(name, cause),
+        onHopeless
       })
     }
     this.#heartbeat = setInterval(() => this.#registry.tick(), options.heartbeatInterval)

@@ -8,6 +8,12 @@ const MAX_BACKOFF_MS = 30_000
 const STABLE_MS = 60_000
 /** Exit status of a worker that the gateway refused: starting it again would change nothing. */
 const REFUSED_STATUS = 3
+/** Exit statuses of a worker that would end in the same way again: a setting is wrong, it was refused, the model is wrong (easel_worker/exit_status.py). */
+const UNCHANGING: ReadonlySet<number | null> = new Set([2, REFUSED_STATUS, 7])
+/** The program cannot be run, whoever tries. */
+const NO_PROGRAM: ReadonlySet<string | undefined> = new Set(['ENOENT', 'EACCES', 'ENOTDIR', 'ENOEXEC'])
+/** How long the last lines of a dead worker's log may take to be read, in ms. */
+const LAST_WORDS_MS = 1000
 /** Exit status of a worker whose own watchdog found it hung (easel_worker/exit_status.py). */
 const HUNG_STATUS = 6
 
@@ -25,6 +31,20 @@ export interface SupervisorOptions {
   observer: EngineObserver
   /** A worker's process ended; its connection is dead even if the socket does not know yet. */
   onExit: (name: string, cause: 'exited' | 'hung') => void
+  /** No worker was ever ready, and this one cannot become it, however often it is started: it is not started again. */
+  onHopeless: (error: WorkerCannotStart) => void
+}
+
+/** A worker ended for a reason that will not change. The message has the last line of its log. */
+export class WorkerCannotStart extends Error {
+  /** Its exit status; 1 where there is none. */
+  readonly status: number
+
+  constructor(name: string, how: string, lastLine: string | undefined, status: number | null) {
+    super(`worker ${name} ${how}${lastLine === undefined ? '' : `: ${lastLine}`}`)
+    this.name = 'WorkerCannotStart'
+    this.status = status ?? 1
+  }
 }
 
 interface Child {
@@ -33,6 +53,8 @@ interface Child {
   restart: NodeJS.Timeout | undefined
   overdue: NodeJS.Timeout | undefined
   readyAt: number | undefined
+  /** The last line of its log that says what is wrong. */
+  lastWords: () => string | undefined
 }
 
 /**
@@ -45,11 +67,13 @@ export class Supervisor {
   readonly #options: SupervisorOptions
   readonly #children = new Map<string, Child>()
   #stopping = false
+  /** Whether a worker was ready once. */
+  #proven = false
 
   constructor(options: SupervisorOptions) {
     this.#options = options
     for (const name of options.names) {
-      this.#children.set(name, { process: undefined, deaths: 0, restart: undefined, overdue: undefined, readyAt: undefined })
+      this.#children.set(name, { process: undefined, deaths: 0, restart: undefined, overdue: undefined, readyAt: undefined, lastWords: () => undefined })
     }
   }
 
@@ -68,6 +92,7 @@ export class Supervisor {
     if (child === undefined) return
     clearTimeout(child.overdue)
     child.readyAt = performance.now()
+    this.#proven = true
   }
 
   /** Ends a worker that hangs; it is started again like any dead one. */
@@ -104,7 +129,8 @@ export class Supervisor {
     const process = spawn(command, args(name), { cwd, stdio: ['pipe', 'pipe', 'pipe'] })
     child.process = process
     child.readyAt = undefined
-    const workerLog = log.child({ worker: name, pid: process.pid })
+    const { log: workerLog, lastWords } = remembering(log.child({ worker: name, pid: process.pid }))
+    child.lastWords = lastWords
     joinLog(process.stdout, workerLog)
     joinLog(process.stderr, workerLog)
     // A worker that dies while we write to it is reported by its exit.
@@ -114,26 +140,28 @@ export class Supervisor {
       process.kill('SIGKILL')
     }, startTimeout)
     let gone = false
-    const end = (how: string, status: number | null) => {
+    const end = (how: string, status: number | null, unchanging: boolean) => {
       if (gone) return
       gone = true
-      this.#ended(name, how, status)
+      this.#ended(name, how, status, unchanging)
     }
-    process.once('error', (error) => end(`could not be started: ${error.message}`, null))
-    process.once('exit', (code, signal) => end(signal === null ? `exited with status ${code}` : `was killed by ${signal}`, code))
+    process.once('error', (error: NodeJS.ErrnoException) => end(`could not be started: ${error.message}`, null, NO_PROGRAM.has(error.code)))
+    process.once('exit', (code, signal) => end(signal === null ? `exited with status ${code}` : `was killed by ${signal}`, code, UNCHANGING.has(code)))
   }
 
-  #ended(name: string, how: string, status: number | null): void {
+  #ended(name: string, how: string, status: number | null, unchanging: boolean): void {
     const { log, observer, onExit, backoff } = this.#options
     const child = this.#children.get(name)!
     clearTimeout(child.overdue)
+    const { process } = child
     child.process = undefined
     onExit(name, status === HUNG_STATUS ? 'hung' : 'exited')
     if (this.#stopping) return
-    if (status === REFUSED_STATUS) {
-      log.error({ worker: name }, `worker ${name} was refused and is not started again`)
-      return
-    }
+    const hopeless = unchanging && !this.#proven
+    if (status === REFUSED_STATUS) log.error({ worker: name }, `worker ${name} was refused and is not started again`)
+    else if (hopeless) log.error({ worker: name }, `worker ${name} ${how} and is not started again: it would end in the same way`)
+    if (hopeless) void this.#giveUp(name, how, status, process)
+    if (hopeless || status === REFUSED_STATUS) return
     const stable = child.readyAt !== undefined && performance.now() - child.readyAt > STABLE_MS
     child.deaths = stable ? 1 : child.deaths + 1
     const wait = Math.min(backoff * 2 ** (child.deaths - 1), MAX_BACKOFF_MS)
@@ -142,6 +170,37 @@ export class Supervisor {
       observer.restart(name)
       this.#spawn(name)
     }, wait)
+  }
+
+  /** Its last lines may be unread yet; a process of its own that it left behind may keep them from ever ending. */
+  async #giveUp(name: string, how: string, status: number | null, process: ChildProcess | undefined): Promise<void> {
+    const streams = [process?.stdout, process?.stderr].filter((stream) => stream != null && !stream.closed)
+    const read = Promise.all(streams.map((stream) => new Promise((resolve) => stream!.once('close', resolve))))
+    await Promise.race([read, new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS).unref())])
+    this.#options.onHopeless(new WorkerCannotStart(name, how, this.#children.get(name)!.lastWords(), status))
+  }
+}
+
+/** A log that remembers the last error that went through it, or failing that the last warning. */
+function remembering(log: Log): { log: Log; lastWords: () => string | undefined } {
+  let warning: string | undefined
+  let error: string | undefined
+  return {
+    lastWords: () => error ?? warning,
+    log: {
+      trace: (fields, message) => log.trace(fields, message),
+      debug: (fields, message) => log.debug(fields, message),
+      info: (fields, message) => log.info(fields, message),
+      warn: (fields, message) => {
+        warning = message
+        log.warn(fields, message)
+      },
+      error: (fields, message) => {
+        error = message
+        log.error(fields, message)
+      },
+      child: (fields) => log.child(fields)
+    }
   }
 }
 
