@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { loadConfig } from './config.js'
 import { makeRoomForPictures } from './heap.js'
 import { addressesOf, listen } from './listen.js'
+import type { WorkerCannotStart } from './engine/supervisor.js'
 import { createLog } from './log.js'
 import { cannotListen, cannotStart, closeOnSignal, settingsOrExit } from './process.js'
 import { createServer } from './server.js'
@@ -40,7 +41,10 @@ async function main(): Promise<void> {
   }
   const { port } = server.app.server.address() as AddressInfo
   const address = `http://${visitable(config.host)}:${port}`
-  const { model } = await server.engine.firstReady
+  const { model } = await server.engine.firstReady.catch(async (error: WorkerCannotStart) => {
+    await server.close(0)
+    cannotStart(PROGRAM, error, error.status)
+  })
   log.info({ address }, `ready: ${model.id} on ${address}\n\n  ${curlLine(address)}\n`)
 }
 
