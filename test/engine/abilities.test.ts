@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest'
 import { abilitiesOf, canMake } from '../../src/engine/abilities.js'
 import type { Hello } from '../../src/engine/protocol.js'
+import { reconnect } from '../support/reconnect.js'
 import { ScriptedWorker } from '../support/scripted-worker.js'
 import { generate, startServer } from '../support/server.js'
 import { until } from '../support/wait.js'
@@ -40,15 +41,12 @@ it('of an old and a new worker only the new one is sent an interval, and the old
   await before.hello()
   model.kill('SIGTERM')
   await until('only the old one is left', () => server.engine.state.workers.map(({ name }) => name).join() === 'old')
-  await before.hello()
-  await until('it is welcome', () => before.session !== undefined)
+  await reconnect(server, 'old', before)
   const part = { prompt: 'x', guidance_end: 0.5 }
-  await until('the gateway knows', async () => (await generate(server, part)).status === 400)
   expect(await (await generate(server, part)).json()).toMatchObject({ code: 'UNSUPPORTED_FEATURE', field: 'guidance_end' })
 
   const after = new ScriptedWorker(server.endpoint, 'new', { ...hello, features: ['guidance_interval'] })
-  await after.hello()
-  await until('it is welcome', () => after.session !== undefined)
+  await reconnect(server, 'new', after)
   const wanted = generate(server, part)
   await until('the new one has it', () => after.jobs.length === 1)
   expect(after.jobs[0]).toMatchObject({ guidance_end: 0.5 })
@@ -56,8 +54,7 @@ it('of an old and a new worker only the new one is sent an interval, and the old
 
   // The new one is rolled back: what only it could do waits, and what comes after that does not.
   after.jobs.length = 0
-  await after.hello({ features: [] })
-  await until('it is welcome', () => after.session !== undefined)
+  await reconnect(server, 'new', after, { features: [] })
   const whole = generate(server, { prompt: 'x' })
   await until('one of them has the other', () => before.jobs.length + after.jobs.length === 1)
   expect([...before.jobs, ...after.jobs][0]).not.toHaveProperty('guidance_end')

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { packageRoot } from '../../src/config.js'
 import { createDecoder } from '../../src/engine/codec.js'
 import { type Kind, KINDS, MAX_HEADER_BYTES, PROTOCOL_VERSION } from '../../src/engine/protocol.js'
+import { reconnect } from '../support/reconnect.js'
 import { ScriptedWorker } from '../support/scripted-worker.js'
 import { generate, metric, type RunningServer, startReadyServer, startServer } from '../support/server.js'
 import { until } from '../support/wait.js'
@@ -133,8 +134,7 @@ it('a worker that talks nonsense ends no more than its own requests, and those o
   await until('only the mad one will be asked', () => server.engine.state.workers.length === 0)
   await fc.assert(
     fc.asyncProperty(fc.array(fc.oneof(nonsense, garbage), { maxLength: 12 }), fc.constantFrom(1, 2), async (words, num_images) => {
-      await worker.hello()
-      await until('it is welcome', () => worker.session !== undefined)
+      await reconnect(server, 'mad', worker)
       const answer = generate(server, { prompt: 'x', seed: 7, num_images, width: 64, height: 64, guidance_scale: 0 }, { headers: { accept: 'application/json' } })
       let status: number | undefined
       void answer.then((response) => (status = response.status))

@@ -1,6 +1,7 @@
 import { expect, it } from 'vitest'
 import type { Hello } from '../../src/engine/protocol.js'
 import { together, withSizes } from '../../src/engine/sizes.js'
+import { reconnect } from '../support/reconnect.js'
 import { ScriptedWorker } from '../support/scripted-worker.js'
 import { generate, startServer, type RunningServer } from '../support/server.js'
 import { until } from '../support/wait.js'
@@ -18,13 +19,8 @@ async function serverOfOne(): Promise<{ server: RunningServer; worker: ScriptedW
   const worker = new ScriptedWorker(server.endpoint, 'young', server.engine.state.workers[0]!.hello)
   model.kill('SIGTERM')
   await until('only the young one is left', () => server.engine.state.workers.length === 0)
-  await comes(worker, { sizes: SMALL, coming: WIDE })
+  await reconnect(server, 'young', worker, { sizes: SMALL, coming: WIDE })
   return { server, worker }
-}
-
-async function comes(worker: ScriptedWorker, changes: Partial<Hello>): Promise<void> {
-  await worker.hello(changes)
-  await until('it is welcome', () => worker.session !== undefined)
 }
 
 function says(worker: ScriptedWorker, sizes: Hello['sizes']): Promise<void> {
@@ -69,7 +65,7 @@ it('work of a size that a restarted worker has yet to compile waits, and nobody 
   await until('it has both', () => worker.jobs.length === 2)
 
   worker.jobs.length = 0
-  await comes(worker, { sizes: SMALL, coming: WIDE })
+  await reconnect(server, 'young', worker, { sizes: SMALL, coming: WIDE })
   await until('it has what it can make', () => worker.jobs.length > 0)
   expect(widths(worker)).toEqual([64])
   await worker.finish()
