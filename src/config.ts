@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs'
-import { tmpdir, totalmem } from 'node:os'
+import { totalmem } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { budgetWithin, MemoryBudget, type Part } from './memory.js'
 import { modelFolder } from './model-folder.js'
 import { ConfigError, flag, type Option, type OptionValues, helpText, number, oneOf, optional, parseNumber, readOptions, text } from './options.js'
-import { freshSocketPath } from './socket-path.js'
+import { workerEndpoint } from './worker-endpoint.js'
 
 /** The folder that holds package.json, models/ and python-worker/. */
 export const packageRoot = fileURLToPath(new URL('..', import.meta.url))
@@ -107,19 +107,17 @@ export function loadConfig(argv: readonly string[] = process.argv.slice(2), env:
 
 function check(values: OptionValues<typeof options>): Config {
   const model = checkModel(values)
-  let workerEndpoint = values.workerEndpoint
-  if (workerEndpoint === '') {
-    if (values.worker === 'connect') throw new ConfigError('WORKER=connect needs WORKER_ENDPOINT, the address that the workers connect to')
-    workerEndpoint = `ipc://${freshSocketPath(tmpdir())}`
-  }
-  if (!/^(ipc|tcp):\/\/.+/.test(workerEndpoint)) throw new ConfigError(`WORKER_ENDPOINT=${JSON.stringify(workerEndpoint)}: must be ipc://PATH or tcp://HOST:PORT`)
-  if (workerEndpoint.startsWith('ipc://')) workerEndpoint = `ipc://${ipcPath(workerEndpoint.slice('ipc://'.length))}`
-  if (workerEndpoint.startsWith('tcp:') && values.curveSecretKey === undefined && !/^tcp:\/\/(127\.|localhost:|\[::1\])/.test(workerEndpoint)) {
-    throw new ConfigError(`WORKER_ENDPOINT=${workerEndpoint} leaves this machine, so CURVE_SECRET_KEY must be set (or use ipc:// or a loopback address)`)
-  }
   if (values.defaultGuidanceStart > values.defaultGuidanceEnd) throw new ConfigError('DEFAULT_GUIDANCE_START must be at most DEFAULT_GUIDANCE_END')
   if (values.heartbeatTimeout < 2 * values.heartbeatInterval) throw new ConfigError('HEARTBEAT_TIMEOUT must be at least twice HEARTBEAT_INTERVAL')
-  return Object.freeze({ ...values, model, workerEndpoint, memoryBudget: checkMemory(values), python: values.python ?? defaultPython() })
+  return Object.freeze({ ...values, model, workerEndpoint: checkEndpoint(values), memoryBudget: checkMemory(values), python: pythonPath(values.python) })
+}
+
+function checkEndpoint({ workerEndpoint: given, worker, curveSecretKey }: OptionValues<typeof options>): string {
+  try {
+    return workerEndpoint(given, { spawns: worker === 'spawn', hasKeys: curveSecretKey !== undefined })
+  } catch (error) {
+    throw new ConfigError(`WORKER_ENDPOINT${given === '' ? '' : `=${given}`}: ${(error as Error).message}`)
+  }
 }
 
 function checkModel({ model, worker, engine }: OptionValues<typeof options>): string {
@@ -144,10 +142,10 @@ function checkMemory({ memoryBudget, idempotencyBytes, bodyLimit }: OptionValues
   return total
 }
 
-/** Absolute: a worker that the gateway starts runs in another folder. */
-function ipcPath(path: string): string {
-  if (path.startsWith('@')) throw new ConfigError(`WORKER_ENDPOINT=ipc://${path}: an abstract socket has no owner and no mode, so any user of this machine could connect; give the path of a file`)
-  return resolve(path)
+/** A path is made absolute, since workers run in another folder; a bare name is looked up on the PATH. */
+function pythonPath(given: string | undefined): string {
+  if (given === undefined) return defaultPython()
+  return given.includes('/') ? resolve(given) : given
 }
 
 function defaultPython(): string {

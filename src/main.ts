@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import { loadConfig } from './config.js'
 import { makeRoomForPictures } from './heap.js'
 import { addressesOf, listen } from './listen.js'
+import type { WorkerCannotStart } from './engine/supervisor.js'
 import { createLog } from './log.js'
 import { cannotListen, cannotStart, closeOnSignal, settingsOrExit } from './process.js'
 import { createServer } from './server.js'
@@ -39,9 +40,18 @@ async function main(): Promise<void> {
     await listen(server.admin, { addresses, port: config.adminPort, listenTextResolver: (address) => `health and metrics on ${address}` }).catch(onFailure('ADMIN_PORT', config.adminPort))
   }
   const { port } = server.app.server.address() as AddressInfo
-  const address = `http://${config.host === '0.0.0.0' ? 'localhost' : config.host}:${port}`
-  const { model } = await server.engine.firstReady
+  const address = `http://${visitable(config.host)}:${port}`
+  const { model } = await server.engine.firstReady.catch(async (error: WorkerCannotStart) => {
+    await server.close(0)
+    cannotStart(PROGRAM, error, error.status)
+  })
   log.info({ address }, `ready: ${model.id} on ${address}\n\n  ${curlLine(address)}\n`)
+}
+
+/** A host by which this machine itself is reached: every interface has no address of its own, and IPv6 stands in brackets. */
+function visitable(host: string): string {
+  if (host === '0.0.0.0' || host === '::') return 'localhost'
+  return host.includes(':') ? `[${host}]` : host
 }
 
 function curlLine(address: string): string {

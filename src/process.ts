@@ -40,9 +40,9 @@ export function cannotListen(program: string, error: NodeJS.ErrnoException, { ho
 }
 
 /** What stops a start is the operator's to mend: a wrong folder, an address that is taken. The message says which. */
-export function cannotStart(program: string, error: Error): never {
+export function cannotStart(program: string, error: Error, status = 1): never {
   process.stderr.write(`${program}: cannot start: ${error.message}\n`)
-  process.exit(1)
+  process.exit(status)
 }
 
 export interface Closing {

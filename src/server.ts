@@ -12,6 +12,7 @@ import { ImageEncoder } from './image/encoder.js'
 import { MemoryBudget } from './memory.js'
 import { createMetrics } from './metrics.js'
 import { closeWithin } from './process.js'
+import { problemWithDefaults } from './service/defaults.js'
 import { ImageService } from './service/service.js'
 import { SdxlTokenizers } from './tokenizer/index.js'
 import { noTracing, type Tracing } from './tracing/tracing.js'
@@ -61,6 +62,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     stepTimeout: config.stepTimeout * 1000,
     workersExpected: config.workers,
     spawn: config.worker === 'spawn' ? spawnOptions(config) : undefined,
+    check: (model) => problemWithDefaults(model, config, tokenizers),
     log,
     observer: metrics.observer
   })

@@ -46,10 +46,16 @@ describe('loadConfig', () => {
     [[], { PORT: '1.5' }, /whole number/],
     [[], { WORKER: 'magic' }, /must be one of spawn, connect/],
     [['--prot', '1'], {}, /--prot.*--help/],
-    [[], { WORKER: 'connect' }, /needs WORKER_ENDPOINT/],
+    [[], { WORKER: 'connect' }, /^WORKER_ENDPOINT: WORKER=connect needs it/],
     [[], { WORKER_ENDPOINT: 'http://x' }, /must be ipc/],
     [[], { WORKER_ENDPOINT: 'ipc://@worker' }, /WORKER_ENDPOINT=ipc:\/\/@worker: an abstract socket has no owner/],
     [[], { WORKER_ENDPOINT: 'tcp://0.0.0.0:5555' }, /CURVE_SECRET_KEY must be set/],
+    [[], { WORKER_ENDPOINT: 'tcp://127.0.0.1:*' }, /WORKER_ENDPOINT=tcp:\/\/127.0.0.1:\*: must be ipc:\/\/PATH or tcp:\/\/HOST:PORT, with a port/],
+    [[], { WORKER_ENDPOINT: 'tcp://127.0.0.1:0' }, /a port from 1/],
+    [[], { WORKER_ENDPOINT: 'tcp://127.0.0.1' }, /a port from 1/],
+    [[], { WORKER_ENDPOINT: 'tcp://::1:5555' }, /in brackets/],
+    [[], { WORKER_ENDPOINT: 'ipc://' }, /must be ipc/],
+    [[], { WORKER_ENDPOINT: 'tcp://[::]:5555' }, /CURVE_SECRET_KEY must be set/],
     [[], { CURVE_SECRET_KEY: 'short' }, /40 characters/],
     [[], { MODEL: 'owner/model@main' }, /easel_worker.fetch owner\/model@main --to FOLDER/],
     [[], { HEARTBEAT_INTERVAL: '6' }, /at least twice/],
@@ -64,6 +70,11 @@ describe('loadConfig', () => {
     const [first, second] = [loadConfig([], {}), loadConfig([], {})].map(({ workerEndpoint }) => workerEndpoint)
     expect(first).toMatch(/^ipc:\/\/\/.*\/easel-[0-9a-f]{12}\.sock$/)
     expect(second).not.toBe(first)
+  })
+
+  it('makes a path of PYTHON absolute, and leaves a name to the PATH', () => {
+    expect(loadConfig([], { PYTHON: 'venv/bin/python' }).python).toBe(resolve('venv/bin/python'))
+    expect(loadConfig([], { PYTHON: 'python3.12' }).python).toBe('python3.12')
   })
 
   it('lets a worker on loopback connect without keys, and one from elsewhere with', () => {

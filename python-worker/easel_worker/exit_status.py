@@ -12,3 +12,5 @@ class ExitStatus(IntEnum):
     OUT_OF_MEMORY = 4
     BROKEN = 5
     HUNG = 6
+    WRONG = 7
+    """The model or a setting is wrong: another start would end in the same way."""

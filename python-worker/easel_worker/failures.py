@@ -11,17 +11,31 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
+_WILL_NOT_CHANGE = (
+    ValueError,
+    ImportError,
+    FileNotFoundError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
+"""What a wrong model, setting or installation raises. Other errors of the system may pass."""
+
+
 def did_not_start(error: Exception, log: Logger) -> ExitStatus:
     """Say in one line why the engine did not start.
 
     A wrong model or setting is told by an error whose text says what to do. Any other is a fault of
-    the program, and comes with its stack.
+    the program or of the machine, and comes with its stack: another start may help.
     """
     if is_out_of_memory(error):
         advice = "serve fewer or smaller --sizes, fewer --batch-lanes, or a smaller --dtype"
         log.fatal(f"out of memory at start: {advice}", reason=failure_text(error))
         return ExitStatus.OUT_OF_MEMORY
-    if isinstance(error, ValueError | OSError):
+    if isinstance(error, _WILL_NOT_CHANGE):
+        log.fatal(f"the engine did not start: {error}")
+        return ExitStatus.WRONG
+    if isinstance(error, OSError):
         log.fatal(f"the engine did not start: {error}")
     else:
         log.fatal("the engine did not start", err=error)

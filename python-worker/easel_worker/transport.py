@@ -118,6 +118,8 @@ class Transport:
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
         # Queue only for a gateway that is there: nothing old waits for the next one.
         socket.setsockopt(zmq.IMMEDIATE, 1)
+        if "[" in self._address.endpoint:
+            socket.setsockopt(zmq.IPV6, 1)
         socket.setsockopt(zmq.RECONNECT_IVL, 50)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         # A half-open TCP connection is closed, and so made anew.

@@ -14,6 +14,7 @@ import tokenizers
 import transformers
 from transformers import CLIPTokenizer
 
+from parity import tokenizer_folders
 from parity.tokenizer_settings import SETTINGS_PROBE, folder_settings
 from parity.tokenizer_texts import texts
 
@@ -81,6 +82,25 @@ def settings_goldens() -> list[Golden]:
     return goldens
 
 
+def folder_goldens() -> list[Golden]:
+    """The cases of `tokenizer_folders`, each with `reference`: `{pad, ids}` of the probe text, or
+    null for a folder that transformers refuses."""
+    goldens: list[Golden] = []
+    with TemporaryDirectory() as name:
+        for case in tokenizer_folders.cases():
+            tokenizer_folders.write(Path(name), case["files"])
+            found: Golden | None
+            try:
+                tokenizer = CLIPTokenizer.from_pretrained(name, local_files_only=True)
+            except Exception:  # noqa: BLE001 - tokenizers raises the bare class
+                found = None
+            else:
+                read = tokenizer(tokenizer_folders.PROBE).input_ids
+                found = {"pad": tokenizer.pad_token_id, "ids": read}
+            goldens.append({**case, "reference": found})
+    return goldens
+
+
 def vocabulary_digest(folder: Path) -> str:
     """As `protocol/README.md` defines it."""
     vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
@@ -110,6 +130,8 @@ def main() -> None:
     write("clip-ids.json", {"reference": reference, "digest": digest}, goldens)
     write("every-character.json", {"reference": reference, "block": BLOCK}, sweep(first))
     write("settings.json", {"reference": reference, "text": SETTINGS_PROBE}, settings_goldens())
+    base = {"base": tokenizer_folders.base(), "text": tokenizer_folders.PROBE}
+    write("folders.json", {"reference": reference, **base}, folder_goldens())
     print(f"{len(goldens)} texts, digest {digest}")
 
 

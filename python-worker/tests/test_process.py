@@ -318,7 +318,7 @@ def test_too_little_memory_at_start_is_told_in_one_line(tmp_path: Path) -> None:
 def test_a_wrong_model_is_told_in_one_line(tmp_path: Path) -> None:
     arguments = ("--model", str(tmp_path / "nothing"))
     with worker(f"ipc://{tmp_path}/gw", tmp_path, *arguments) as process:
-        assert process.exit_status() == 1
+        assert process.exit_status() == 7
     assert str(tmp_path / "nothing") in fatal(process)["msg"]
     assert "err" not in fatal(process)
 

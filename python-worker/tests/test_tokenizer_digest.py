@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ DEMO = ROOT / "models" / "demo"
 GATEWAYS = ROOT / "test" / "tokenizer" / "golden"
 """Made with transformers, and read by the gateway's tests too."""
 SETTINGS = json.loads((GATEWAYS / "settings.json").read_text())["rows"]
+FOLDERS = json.loads((GATEWAYS / "folders.json").read_text())
 SDXL_DIGEST = "05f6f898f4f9c824c37b7dcacccc3d2e3ebab7b5a76de05da606127062a08e0e"
 VOCAB = {"b</w>": 1, "a": 0, "é</w>": 2, "<|endoftext|>": 3, "!": 4}
 
@@ -68,5 +70,44 @@ def test_no_padding_token_is_an_error(tmp_path: Path) -> None:
 
 def test_a_padding_token_that_is_not_in_the_vocabulary_is_an_error(tmp_path: Path) -> None:
     files = folder(tmp_path / "t", tokenizer_config={"pad_token": "[PAD]"})
-    with pytest.raises(ValueError, match=r"'\[PAD\]' is not in vocab.json"):
+    with pytest.raises(ValueError, match=r'vocab.json has no token "\[PAD\]"'):
         tokenizer_info(files)
+
+
+def write_case(path: Path, files: dict[str, Any]) -> Path:
+    """See parity/tokenizer_folders.py for what a case's fields mean."""
+    path.mkdir()
+    for name, text in FOLDERS["base"].items():
+        change = files.get(name, {})
+        if change is None:
+            continue
+        body = change.get("text", text).replace("\n", change.get("line_end", "\n"))
+        whole = change.get("before", "") + body + change.get("after", "")
+        raw = whole.encode() + bytes.fromhex(change.get("after_hex", ""))
+        (path / name).write_bytes(raw)
+    return path
+
+
+@pytest.mark.parametrize("case", FOLDERS["rows"], ids=lambda case: case["name"])
+def test_a_folder_reads_the_same_here_in_the_gateway_and_in_transformers(
+    tmp_path: Path, case: Any
+) -> None:
+    base, files = write_case(tmp_path / "base", {}), write_case(tmp_path / "case", case["files"])
+    if case["reads"]:
+        assert tokenizer_info(files) == tokenizer_info(base)
+        assert tokenizer_info(files).pad_id == (case["reference"] or {"pad": 0})["pad"]
+    else:
+        with pytest.raises(ValueError, match=re.escape(case["says"])):
+            tokenizer_info(files)
+
+
+def test_transformers_reads_no_folder_that_is_refused_here_without_need() -> None:
+    """Those that it reads otherwise than they look, and whose reading is surely a mistake."""
+    refused = [c["name"] for c in FOLDERS["rows"] if not c["reads"] and c["reference"]]
+    assert refused == [
+        "a lone CR as line end",
+        "NaN in tokenizer_config.json",
+        "a pad token that is not in the vocabulary",
+        "a pad token without its text",
+        "no room for a text",
+    ]

@@ -28,7 +28,9 @@ export interface EngineOptions {
   /** How many workers there should be. */
   workersExpected: number
   /** How to run workers; undefined where someone else does. */
-  spawn?: Omit<SupervisorOptions, 'looks' | 'log' | 'observer' | 'onExit'> | undefined
+  spawn?: Omit<SupervisorOptions, 'looks' | 'log' | 'observer' | 'onExit' | 'onHopeless'> | undefined
+  /** Why what the workers can do is not enough to serve with, in one line; undefined when it is. Asked whenever that changes. */
+  check?: ((capabilities: Hello) => string | undefined) | undefined
   log: Log
   observer: EngineObserver
 }
@@ -53,9 +55,12 @@ export class Engine {
   readonly #forecast = new Forecast()
   readonly #heartbeat: NodeJS.Timeout
   readonly #workersExpected: number
-  /** Settles when the first worker is ready. */
+  /** Settles when the first worker is ready and nothing else stands in the way; rejects with WorkerCannotStart when it will never be. */
   readonly firstReady: Promise<Hello>
+  readonly #check: (capabilities: Hello) => string | undefined
+  readonly #log: Log
   #capabilities: Hello | undefined
+  #problem: string | undefined
   #onFirstReady!: (hello: Hello) => void
   #draining = false
 
@@ -85,6 +90,8 @@ export class Engine {
       }
     }
     this.#socket = socket
+    this.#check = options.check ?? (() => undefined)
+    this.#log = options.log
     this.#registry = new WorkerRegistry({
       process: randomUUID(),
       heartbeatInterval: options.heartbeatInterval,
@@ -110,9 +117,13 @@ export class Engine {
       log: options.log,
       now
     })
-    this.firstReady = new Promise((resolve) => {
+    let onHopeless!: (error: Error) => void
+    this.firstReady = new Promise((resolve, reject) => {
       this.#onFirstReady = resolve
+      onHopeless = reject
     })
+    // Whoever waits for it hears of it; nobody has to wait.
+    this.firstReady.catch(() => undefined)
     this.#workersExpected = options.workersExpected
     if (options.spawn !== undefined) {
       this.#supervisor = new Supervisor({
@@ -120,7 +131,8 @@ export class Engine {
         looks,
         log: options.log,
         observer,
-        onExit: (name, cause) => this.#registry.lose(name, cause)
+        onExit: (name, cause) => this.#registry.lose(name, cause),
+        onHopeless
       })
     }
     this.#heartbeat = setInterval(() => {
@@ -150,7 +162,12 @@ export class Engine {
 
   /** Whether a job that is submitted now would be started without waiting for a worker to come back. */
   get ready(): boolean {
-    return !this.#draining && this.#registry.workers.size > 0
+    return !this.#draining && this.#problem === undefined && this.#registry.workers.size > 0
+  }
+
+  /** Why nothing can be served although workers are there, in one line. */
+  get problem(): string | undefined {
+    return this.#problem
   }
 
   /** Process ids of the workers that this engine started. */
@@ -213,13 +230,21 @@ export class Engine {
   #onReady(worker: ConnectedWorker): void {
     this.#supervisor?.ready(worker.name)
     this.#onSizes(worker)
-    this.#onFirstReady(worker.hello)
   }
 
   #onSizes({ hello }: ConnectedWorker): void {
     const all: [Hello, ...Hello[]] = [hello, ...[...this.#registry.workers.values()].map((worker) => worker.hello)]
-    this.#capabilities = { ...together(hello, all), ...abilitiesOf(all) }
+    const capabilities = { ...together(hello, all), ...abilitiesOf(all) }
+    this.#capabilities = capabilities
+    this.#learn(this.#check(capabilities))
+    if (this.#problem === undefined) this.#onFirstReady(hello)
     this.#dispatcher.pump()
+  }
+
+  #learn(problem: string | undefined): void {
+    if (problem !== undefined && problem !== this.#problem) this.#log.error({ problem }, `not ready: ${problem}`)
+    if (problem === undefined && this.#problem !== undefined) this.#log.info({}, 'what the workers can do is enough now')
+    this.#problem = problem
   }
 
   #onLost(worker: ConnectedWorker, cause: LossCause): void {

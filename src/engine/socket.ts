@@ -30,6 +30,8 @@ export async function openSocket(options: SocketOptions): Promise<RouterSocket> 
     sendTimeout: 0,
     linger: 500,
     maxMessageSize: 256 * 1024 * 1024,
+    // Without it an address in brackets is "No such device"; with it IPv4 is served all the same.
+    ipv6: options.endpoint.includes('['),
     ...(options.curveSecretKey === undefined ? {} : { curveServer: true, curveSecretKey: options.curveSecretKey })
   })
   let file: IpcFile | undefined

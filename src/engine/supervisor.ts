@@ -8,6 +8,12 @@ const MAX_BACKOFF_MS = 30_000
 const STABLE_MS = 60_000
 /** Exit status of a worker that the gateway refused: starting it again would change nothing. */
 const REFUSED_STATUS = 3
+/** Exit statuses of a worker that would end in the same way again: a setting is wrong, it was refused, the model is wrong (easel_worker/exit_status.py). */
+const UNCHANGING: ReadonlySet<number | null> = new Set([2, REFUSED_STATUS, 7])
+/** The program cannot be run, whoever tries. */
+const NO_PROGRAM: ReadonlySet<string | undefined> = new Set(['ENOENT', 'EACCES', 'ENOTDIR', 'ENOEXEC'])
+/** How long the last lines of a dead worker's log may take to be read, in ms. */
+const LAST_WORDS_MS = 1000
 /** Exit status of a worker whose own watchdog found it hung (easel_worker/exit_status.py). */
 const HUNG_STATUS = 6
 
@@ -27,6 +33,20 @@ export interface SupervisorOptions {
   observer: EngineObserver
   /** A worker's process ended; its connection is dead even if the socket does not know yet. */
   onExit: (name: string, cause: 'exited' | 'hung') => void
+  /** No worker was ever ready, and this one cannot become it, however often it is started: it is not started again. */
+  onHopeless: (error: WorkerCannotStart) => void
+}
+
+/** A worker ended for a reason that will not change. The message has the last line of its log. */
+export class WorkerCannotStart extends Error {
+  /** Its exit status; 1 where there is none. */
+  readonly status: number
+
+  constructor(name: string, how: string, lastLine: string | undefined, status: number | null) {
+    super(`worker ${name} ${how}${lastLine === undefined ? '' : `: ${lastLine}`}`)
+    this.name = 'WorkerCannotStart'
+    this.status = status ?? 1
+  }
 }
 
 interface Child {
@@ -36,6 +56,8 @@ interface Child {
   /** Look when the process was started. */
   startedLook: number
   readyAt: number | undefined
+  /** The last line of its log that says what is wrong. */
+  lastWords: () => string | undefined
 }
 
 /**
@@ -48,11 +70,13 @@ export class Supervisor {
   readonly #options: SupervisorOptions
   readonly #children = new Map<string, Child>()
   #stopping = false
+  /** Whether a worker was ready once. */
+  #proven = false
 
   constructor(options: SupervisorOptions) {
     this.#options = options
     for (const name of options.names) {
-      this.#children.set(name, { process: undefined, deaths: 0, restart: undefined, startedLook: 0, readyAt: undefined })
+      this.#children.set(name, { process: undefined, deaths: 0, restart: undefined, startedLook: 0, readyAt: undefined, lastWords: () => undefined })
     }
   }
 
@@ -68,12 +92,14 @@ export class Supervisor {
   /** The worker said HELLO. */
   ready(name: string): void {
     const child = this.#children.get(name)
-    if (child !== undefined) child.readyAt = performance.now()
+    if (child === undefined) return
+    child.readyAt = performance.now()
+    this.#proven = true
   }
 
   /** Ends workers that have taken too long to say HELLO. To be called once for each look. */
   tick(): void {
-    for (const [name, child] of this.#children) if (this.#overdue(child)) void this.#giveUp(name, child)
+    for (const [name, child] of this.#children) if (this.#overdue(child)) void this.#endOverdue(name, child)
   }
 
   /** Ends a worker that hangs; it is started again like any dead one. */
@@ -113,23 +139,24 @@ export class Supervisor {
       process = spawn(command, args(name), { cwd, stdio: ['pipe', 'pipe', 'pipe'] })
     } catch (error) {
       // Some failures are thrown (no memory, arguments that are too long), others are events.
-      this.#ended(name, `could not be started: ${(error as Error).message}`, null)
+      this.#ended(name, `could not be started: ${(error as Error).message}`, null, false)
       return
     }
     child.process = process
-    const workerLog = log.child({ worker: name, pid: process.pid })
+    const { log: workerLog, lastWords } = remembering(log.child({ worker: name, pid: process.pid }))
+    child.lastWords = lastWords
     // Without file descriptors left there are no streams, whatever their types say; the event 'error' follows.
     for (const output of [process.stdout, process.stderr]) if (output) joinLog(output, workerLog)
     // A worker that dies while we write to it is reported by its exit.
     process.stdin?.on('error', () => undefined)
     let gone = false
-    const end = (how: string, status: number | null) => {
+    const end = (how: string, status: number | null, unchanging: boolean) => {
       if (gone) return
       gone = true
-      this.#ended(name, how, status)
+      this.#ended(name, how, status, unchanging)
     }
-    process.once('error', (error) => end(`could not be started: ${error.message}`, null))
-    process.once('exit', (code, signal) => end(signal === null ? `exited with status ${code}` : `was killed by ${signal}`, code))
+    process.once('error', (error: NodeJS.ErrnoException) => end(`could not be started: ${error.message}`, null, NO_PROGRAM.has(error.code)))
+    process.once('exit', (code, signal) => end(signal === null ? `exited with status ${code}` : `was killed by ${signal}`, code, UNCHANGING.has(code)))
   }
 
   #overdue({ process, readyAt, startedLook }: Child): boolean {
@@ -138,7 +165,7 @@ export class Supervisor {
   }
 
   /** Its HELLO may lie unread, as when the gateway has just stood still. */
-  async #giveUp(name: string, child: Child): Promise<void> {
+  async #endOverdue(name: string, child: Child): Promise<void> {
     const { process } = child
     await allRead()
     if (child.process !== process || !this.#overdue(child)) return
@@ -146,16 +173,18 @@ export class Supervisor {
     this.#options.log.error({ worker: name }, `worker ${name} was not ready within ${this.#options.startTimeout / 1000} s`)
   }
 
-  #ended(name: string, how: string, status: number | null): void {
+  #ended(name: string, how: string, status: number | null, unchanging: boolean): void {
     const { log, observer, onExit, backoff } = this.#options
     const child = this.#children.get(name)!
+    const { process } = child
     child.process = undefined
     onExit(name, status === HUNG_STATUS ? 'hung' : 'exited')
     if (this.#stopping) return
-    if (status === REFUSED_STATUS) {
-      log.error({ worker: name }, `worker ${name} was refused and is not started again; mend what its refusal names, then restart the gateway`)
-      return
-    }
+    const hopeless = unchanging && !this.#proven
+    if (status === REFUSED_STATUS) log.error({ worker: name }, `worker ${name} was refused and is not started again; mend what its refusal names, then restart the gateway`)
+    else if (hopeless) log.error({ worker: name }, `worker ${name} ${how} and is not started again: it would end in the same way`)
+    if (hopeless) void this.#giveUp(name, how, status, process)
+    if (hopeless || status === REFUSED_STATUS) return
     const stable = child.readyAt !== undefined && performance.now() - child.readyAt > STABLE_MS
     child.deaths = stable ? 1 : child.deaths + 1
     const wait = Math.min(backoff * 2 ** (child.deaths - 1), MAX_BACKOFF_MS)
@@ -164,5 +193,36 @@ export class Supervisor {
       observer.restart(name)
       this.#spawn(name)
     }, wait)
+  }
+
+  /** Its last lines may be unread yet; a process of its own that it left behind may keep them from ever ending. */
+  async #giveUp(name: string, how: string, status: number | null, process: ChildProcess | undefined): Promise<void> {
+    const streams = [process?.stdout, process?.stderr].filter((stream) => stream != null && !stream.closed)
+    const read = Promise.all(streams.map((stream) => new Promise((resolve) => stream!.once('close', resolve))))
+    await Promise.race([read, new Promise((resolve) => setTimeout(resolve, LAST_WORDS_MS).unref())])
+    this.#options.onHopeless(new WorkerCannotStart(name, how, this.#children.get(name)!.lastWords(), status))
+  }
+}
+
+/** A log that remembers the last error that went through it, or failing that the last warning. */
+function remembering(log: Log): { log: Log; lastWords: () => string | undefined } {
+  let warning: string | undefined
+  let error: string | undefined
+  return {
+    lastWords: () => error ?? warning,
+    log: {
+      trace: (fields, message) => log.trace(fields, message),
+      debug: (fields, message) => log.debug(fields, message),
+      info: (fields, message) => log.info(fields, message),
+      warn: (fields, message) => {
+        warning = message
+        log.warn(fields, message)
+      },
+      error: (fields, message) => {
+        error = message
+        log.error(fields, message)
+      },
+      child: (fields) => log.child(fields)
+    }
   }
 }

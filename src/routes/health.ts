@@ -29,7 +29,7 @@ export const healthRoute: FastifyPluginAsyncTypebox<HealthParts> = async (app, p
         tags: ['operations'],
         operationId: 'getHealth',
         summary: 'What the service is doing, and what it offers',
-        response: { 200: success(ref(HealthResponse), 'Requests are accepted.', healthExample), 503: success(ref(HealthResponse), 'Requests are not accepted now; `status` says why.', { ...healthExample, status: 'draining' }), ...failures() }
+        response: { 200: success(ref(HealthResponse), 'Requests are accepted.', healthExample), 503: success(ref(HealthResponse), 'Requests are not accepted now; `status` and `problem` say why.', { ...healthExample, status: 'draining' }), ...failures() }
       }
     },
     async (_request, reply) => {
@@ -68,6 +68,7 @@ function describe({ engine, service, defaults, version }: HealthParts): HealthRe
   const model = engine.capabilities
   return {
     status: statusOf(engine),
+    problem: engine.problem ?? null,
     version,
     uptime_seconds: Math.round(process.uptime()),
     model: model?.model ?? null,

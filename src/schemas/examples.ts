@@ -39,6 +39,7 @@ export const generateExample: GenerateResponse = {
 
 export const healthExample: HealthResponse = {
   status: 'ready',
+  problem: null,
   version: '0.1.0',
   uptime_seconds: 3600,
   model: { id: 'stable-diffusion-xl-base-1.0', digest: '2d1c4f6a', dtype: 'bfloat16' },

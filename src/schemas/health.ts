@@ -4,6 +4,7 @@ import { Type, type Static } from 'typebox'
 export const HealthResponse = Type.Object(
   {
     status: Type.Union([Type.Literal('ready'), Type.Literal('starting'), Type.Literal('unavailable'), Type.Literal('draining')]),
+    problem: Type.Union([Type.Null(), Type.String()], { description: 'Why nothing is served although workers are there: a default that the model cannot do, by the name of the setting.' }),
     version: Type.String(),
     uptime_seconds: Type.Number(),
     model: Type.Union([Type.Null(), Type.Object({ id: Type.String(), digest: Type.String(), dtype: Type.String() })]),

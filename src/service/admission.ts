@@ -32,6 +32,7 @@ export class Admission {
   refuseUnlessReady(): void {
     const { engine } = this.#options
     if (engine.draining) throw new EaselError('DRAINING', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
+    if (engine.problem !== undefined) throw new EaselError('NOT_READY', "the server's defaults do not fit its model; /health says which", { retryAfter: NOT_READY_RETRY_SECONDS })
     if (!engine.ready) throw new EaselError('NOT_READY', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
   }
 

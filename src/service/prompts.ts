@@ -1,6 +1,6 @@
 import type { TokenIds } from '../engine/protocol.js'
 import { EaselError } from '../errors.js'
-import type { SdxlTokenizers } from '../tokenizer/index.js'
+import type { SdxlEncoded, SdxlTokenizers } from '../tokenizer/index.js'
 
 /** What is shown of the text on either side of a cut, in UTF-16 units. */
 const SHOWN_BEFORE = 30
@@ -43,12 +43,15 @@ export function tokenizePrompts(
   return { prompt: ids, negative, truncated, tokens }
 }
 
-function promptTooLong(field: string, { length, kept, cut }: { length: number; kept: string; cut: string }): EaselError {
+function promptTooLong(field: string, encoded: Cut): EaselError {
+  return new EaselError('PROMPT_TOO_LONG', `${field} ${describeCut(encoded)}. Shorten it, or send "truncate": true`, { field })
+}
+
+type Cut = Pick<SdxlEncoded, 'length' | 'kept' | 'cut'>
+
+/** How long a text is, and where it would be cut. */
+export function describeCut({ length, kept, cut }: Cut): string {
   const tail = JSON.stringify(kept.slice(-SHOWN_BEFORE))
   const head = JSON.stringify(cut.slice(0, SHOWN_AFTER))
-  return new EaselError(
-    'PROMPT_TOO_LONG',
-    `${field} has ${length} tokens, with its start and end marks; the model takes 77. It would be cut after ${tail}, before ${head}. Shorten it, or send "truncate": true`,
-    { field }
-  )
+  return `has ${length} tokens, with its start and end marks; the model takes 77. It would be cut after ${tail}, before ${head}`
 }

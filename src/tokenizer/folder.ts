@@ -2,6 +2,7 @@
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseSettings, type TokenizerSettings } from './settings.js'
+import { decodeText, parseObject } from './text-file.js'
 import type { TokenizerFiles } from './vocabulary.js'
 
 export interface TokenizerFolder {
@@ -21,7 +22,10 @@ export async function readTokenizerFolder(folder: string): Promise<TokenizerFold
     if (addedTokens !== undefined) {
       throw new Error('added_tokens.json is not read: list its tokens in tokenizer_config.json as added_tokens_decoder')
     }
-    const settings = parseSettings(JSON.parse(config ?? '{}'), JSON.parse(specialTokensMap ?? '{}'))
+    const settings = parseSettings(
+      parseObject('tokenizer_config.json', config ?? '{}'),
+      parseObject('special_tokens_map.json', specialTokensMap ?? '{}')
+    )
     return { files: { vocab, merges }, settings }
   })
 }
@@ -45,10 +49,10 @@ async function readRequired(folder: string, name: string): Promise<string> {
 }
 
 async function readOptional(folder: string, name: string): Promise<string | undefined> {
-  try {
-    return await readFile(join(folder, name), 'utf8')
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
-    throw error
-  }
+  const path = join(folder, name)
+  const bytes = await readFile(path).catch((error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined
+    throw new Error(`${path} cannot be read: ${error.message}`, { cause: error })
+  })
+  return bytes === undefined ? undefined : decodeText(path, bytes)
 }

@@ -78,6 +78,7 @@ function isToken(value: unknown): value is Json {
 function contentOf(named: Json, name: string): string {
   const value = named[name] as Value | null | undefined
   if (value === null || value === undefined) throw new Error(`tokenizer_config.json has no ${name}`)
+  if (isToken(value) && typeof value['content'] !== 'string') throw new Error(`${name} has no content in tokenizer_config.json or special_tokens_map.json`)
   return spelling(value)
 }
 
@@ -85,6 +86,9 @@ function spelling(value: Value): string {
   return isToken(value) ? String(value['content']) : value
 }
 
+/** How many ids, with the two that mark start and end. */
 function parseMaxLength(value: unknown): number {
-  return typeof value === 'number' && value < UNLIMITED ? value : CLIP_POSITIONS
+  if (typeof value !== 'number' || value >= UNLIMITED) return CLIP_POSITIONS
+  if (!Number.isInteger(value) || value < 2) throw new Error(`tokenizer_config.json: model_max_length must be a whole number, 2 or more, not ${value}`)
+  return value
 }

@@ -1,9 +1,13 @@
 /** A byte-level BPE vocabulary, as `vocab.json` and `merges.txt` hold it. */
 import { createHash } from 'node:crypto'
 import { BYTE_ALPHABET } from './byte-alphabet.js'
+import { parseObject } from './text-file.js'
 
 /** Marks a token that ends a word. */
 const END_OF_WORD = '</w>'
+
+/** Half of a surrogate pair, which UTF-8 does not have. */
+const HALF_PAIR = /\p{Surrogate}/u
 
 /** The contents of `vocab.json` and `merges.txt`. */
 export interface TokenizerFiles {
@@ -77,8 +81,9 @@ export class Vocabulary {
 /** The tokens in order of their ids, which must be 0, 1, 2, and so on. */
 function parseTokens(json: string): string[] {
   const tokens: string[] = []
-  for (const [token, id] of Object.entries(JSON.parse(json) as Record<string, number>)) {
-    if (!Number.isInteger(id) || id < 0) throw new Error(`vocab.json has the id ${id}, which is not a whole number`)
+  for (const [token, id] of Object.entries(parseObject('vocab.json', json))) {
+    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0) throw new Error(`vocab.json has the id ${JSON.stringify(id)}, which is not a whole number`)
+    if (HALF_PAIR.test(token)) throw new Error(`vocab.json has a token that is not Unicode: ${JSON.stringify(token)}`)
     if (tokens[id] !== undefined) throw new Error(`vocab.json gives the id ${id} twice`)
     tokens[id] = token
   }
@@ -87,6 +92,9 @@ function parseTokens(json: string): string[] {
   return tokens
 }
 
+/** Lines end with LF or CRLF, as for transformers. Of a file with CR alone it would take all for one comment. */
 function parseMerges(text: string): string[] {
-  return text.split(/\r?\n/).filter((line) => line !== '' && !line.startsWith('#version'))
+  const lines = text.split(/\r?\n/)
+  if (lines.some((line) => line.includes('\r'))) throw new Error('merges.txt has a CR without an LF: save it with LF or CRLF line ends')
+  return lines.filter((line) => line !== '' && !line.startsWith('#version'))
 }

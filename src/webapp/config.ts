@@ -13,7 +13,7 @@ export const options = {
   maxRequests: number('MAX_REQUESTS', 128, { min: 1, max: 100_000, integer: true }, 'Most requests for images and recipes that are passed on at a time; one more is answered 429.'),
   bodyLimit: number('BODY_LIMIT', 524_288, { min: 1024, max: 104_857_600, integer: true }, "Largest request for images in bytes; not over the gateway's own BODY_LIMIT. (A file for its recipe: 64 MiB.)"),
   receiveTimeout: number('RECEIVE_TIMEOUT', 30, seconds, 'Seconds that a visitor has to send a whole request.'),
-  keepAliveTimeout: number('KEEP_ALIVE_TIMEOUT', 620, { min: 0.05, max: 86_400 }, "Seconds that a visitor's connection stays open without a request. More than the balancer in front keeps its own (Google's: 600 s), or it sends a request into a connection that closes, and answers 502."),
+  keepAliveTimeout: number('KEEP_ALIVE_TIMEOUT', 620, seconds, "Seconds that a visitor's connection stays open without a request. More than the balancer in front keeps its own (Google's: 600 s), or it sends a request into a connection that closes, and answers 502."),
   sendTimeout: number('SEND_TIMEOUT', 30, seconds, 'Seconds in which a visitor must read 1 MiB of an answer, or all that is left of it; one that does not is cut off.'),
   drainTimeout: number('DRAIN_TIMEOUT', 20, seconds, 'Seconds that SIGTERM leaves for answers that are under way; with 2 more for closing, less than the 30 that Kubernetes gives. A page whose stream is cut takes it up again elsewhere.'),
   logLevel: oneOf('LOG_LEVEL', ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], 'info', 'Least level that is logged.'),

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
 import { writeFile } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { curveKeyPair } from 'zeromq'
@@ -8,6 +9,16 @@ import { expect, it } from 'vitest'
 import { generate, openServer, startServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 import { startWorker } from '../support/worker.js'
+
+/** A port that was free a moment ago. */
+async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  await once(server, 'close')
+  return port
+}
 
 function endpoint(): string {
   return `ipc://${join(tmpdir(), `easel-test-${randomUUID()}.sock`)}`
@@ -24,6 +35,14 @@ it('serves with workers that somebody else started, before the gateway or after 
   late.kill('SIGTERM')
   await once(late, 'exit')
   await until('the late one has left', () => server.engine.state.workers.length === 1)
+  expect((await generate(server, { prompt: 'x' })).status).toBe(200)
+})
+
+it.each(['127.0.0.1', '[::1]', 'localhost'])('serves with a worker over tcp://%s', async (host) => {
+  const address = `tcp://${host}:${await freePort()}`
+  const server = await startServer({ WORKER: 'connect', WORKER_ENDPOINT: address })
+  startWorker(address, 'near')
+  await server.engine.firstReady
   expect((await generate(server, { prompt: 'x' })).status).toBe(200)
 })
 

@@ -39,7 +39,7 @@ describe('a tokenizer folder', () => {
     ['a vocabulary without all bytes', { 'vocab.json': '{"a": 0}', 'merges.txt': merges }, /has no token "Ā"/],
     ['a gap in the vocabulary', { 'vocab.json': '{"a": 0, "b": 2}', 'merges.txt': merges }, /no token with the id 1/],
     ['an id twice', { 'vocab.json': '{"a": 0, "b": 0}', 'merges.txt': merges }, /the id 0 twice/],
-    ['an id that is none', { 'vocab.json': '{"a": "x"}', 'merges.txt': merges }, /the id x/],
+    ['an id that is none', { 'vocab.json': '{"a": "x"}', 'merges.txt': merges }, /the id "x"/],
     ['a merge of three', { 'vocab.json': vocab, 'merges.txt': 'a b c' }, /"a b c", which is not two tokens/],
     ['a merge to nothing', { 'vocab.json': vocab, 'merges.txt': 'a c</w>' }, /has no token "ac<\/w>"/],
     ['an unknown pad', { 'vocab.json': vocab, 'merges.txt': merges, 'tokenizer_config.json': '{"pad_token": "[PAD]"}' }, /no token "\[PAD\]"/],

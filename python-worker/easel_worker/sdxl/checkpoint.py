@@ -1,6 +1,5 @@
 """The safetensors files of one model part, single or sharded, found and read tensor by tensor."""
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -9,6 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
+
+from easel_worker.text_file import read_object
 
 FILE_NAMES = tuple(
     f"{stem}{ending}"
@@ -92,7 +93,7 @@ def _open(file: Path, stack: ExitStack) -> list[StoredTensor]:
 def _read_index(index: Path) -> dict[str, Path]:
     """The file that each tensor is in."""
     try:
-        weight_map: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        weight_map: dict[str, str] = read_object(index)["weight_map"]
         return {name: index.parent / file for name, file in weight_map.items()}
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise WeightsError(f"{index} is not a safetensors index: {error!r}") from error

@@ -18,6 +18,15 @@ __all__ = ["ConfigError", "SdxlConfig", "TextConfig", "UNetConfig", "VaeConfig",
 TIME_IDS = 6
 """Original size, crop and target size: SDXL's extra conditioning."""
 
+_SWITCHES = (
+    "rescale_betas_zero_snr",
+    "use_karras_sigmas",
+    "set_alpha_to_one",
+    "lower_order_final",
+    "euler_at_final",
+)
+"""Keys of scheduler_config.json that are true or false."""
+
 
 @dataclass(frozen=True)
 class SdxlConfig:
@@ -62,8 +71,22 @@ def load_config(folder: Path) -> SdxlConfig:
 
 
 def _scheduler(path: Path) -> dict[str, Any]:
+    """The file as it is. What its words mean depends on the scheduler, but not their kinds."""
     read = ConfigReader(path)
     read.string("_class_name")
+    for key in ("num_train_timesteps", "beta_start", "beta_end", "steps_offset"):
+        if key in read.values and read.values[key] is None:
+            read.fail(key, "must be a number")
+    if read.integer("num_train_timesteps", 1000) < 1:
+        read.fail("num_train_timesteps", "must be a whole number, 1 or more")
+    read.integer("steps_offset", 0)
+    for key in ("beta_start", "beta_end", "sigma_min", "sigma_max"):
+        read.number(key, 0.0)
+    for key in _SWITCHES:
+        read.boolean(key, False)
+    betas = read.values.get("trained_betas")
+    if betas is not None:
+        read.numbers_or_none("trained_betas", len(betas) if isinstance(betas, list) else 0)
     return read.values
 
 

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
+from easel_worker.text_file import TextFileError, read_object
+
 
 class ConfigError(ValueError):
     """The model folder asks for something that this worker cannot do."""
@@ -127,13 +129,10 @@ def _is_count(value: object) -> bool:
 
 def _read_object(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
     except FileNotFoundError as error:
         raise ConfigError(
             f"{path} is missing: the model must be a diffusers folder of SDXL"
         ) from error
-    except ValueError as error:
-        raise ConfigError(f"{path} is not valid JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path} must hold a JSON object")
-    return values
+    except TextFileError as error:
+        raise ConfigError(str(error)) from error

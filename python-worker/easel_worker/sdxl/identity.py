@@ -1,18 +1,18 @@
 """Who a model is: its name, and a digest of everything that decides its images."""
 
 import hashlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from easel_worker.sdxl.checkpoint import open_tensors
+from easel_worker.text_file import read_object
 
 COMPONENTS = ("text_encoder", "text_encoder_2", "unet", "vae")
 
 
 def model_id(folder: Path) -> str:
     """The name that the model was saved under, or else its folder's."""
-    index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    index = read_object(folder / "model_index.json")
     return str(index.get("_name_or_path") or folder.resolve().name)
 
 

@@ -3,19 +3,15 @@
 Turning text into ids is the gateway's work.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from easel_worker.engine import TokenizerInfo
-from easel_worker.tokenizer_digest import tokenizer_info
+from easel_worker.text_file import TextFileError
+from easel_worker.tokenizer_digest import read_vocabulary, tokenizer_info
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 """What CLIP puts before and after a text."""
-
-
-class TokenizerError(ValueError):
-    """The tokenizer's files are absent or not as CLIP's."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +33,16 @@ def read_tokenizer(folder: Path) -> TokenizerFiles:
     """Read the files of a CLIP tokenizer.
 
     Raises:
-        TokenizerError: a file is missing, or says what no CLIP tokenizer does.
+        TextFileError: a file is missing or not as it should be, or is not CLIP's.
     """
-    try:
-        info = tokenizer_info(folder)
-        vocabulary: dict[str, int] = json.loads((folder / "vocab.json").read_text("utf-8"))
-    except OSError as error:
-        raise TokenizerError(
-            f"{error.filename} cannot be read: a model folder needs vocab.json, merges.txt and "
-            "tokenizer_config.json in tokenizer/ and tokenizer_2/"
-        ) from error
+    info = tokenizer_info(folder)
+    vocabulary = read_vocabulary(folder / "vocab.json")
     for token in (START, END):
         if token not in vocabulary:
-            raise TokenizerError(f"{folder / 'vocab.json'} has no {token}: it is not CLIP's")
+            raise TextFileError(f"{folder / 'vocab.json'} has no {token}: it is not CLIP's")
     pads = [info.pad_id] * (info.max_length - 2)
     return TokenizerFiles(
         info=info,
         empty=(vocabulary[START], vocabulary[END], *pads),
-        size=max(vocabulary.values()) + 1,
+        size=len(vocabulary),
     )

@@ -52,6 +52,15 @@ def change(file: Path, **values: Any) -> None:
         ("unet/config.json", "transformer_layers_per_block", [[1, 1], 2, 10]),
         ("unet/config.json", "use_linear_projection", "yes"),
         ("unet/config.json", "invented_tomorrow", "on"),
+        ("scheduler/scheduler_config.json", "num_train_timesteps", "1000"),
+        ("scheduler/scheduler_config.json", "num_train_timesteps", 0),
+        ("scheduler/scheduler_config.json", "num_train_timesteps", None),
+        ("scheduler/scheduler_config.json", "beta_start", "x"),
+        ("scheduler/scheduler_config.json", "sigma_min", "x"),
+        ("scheduler/scheduler_config.json", "steps_offset", "1"),
+        ("scheduler/scheduler_config.json", "rescale_betas_zero_snr", "yes"),
+        ("scheduler/scheduler_config.json", "trained_betas", "x"),
+        ("scheduler/scheduler_config.json", "trained_betas", ["x"]),
         ("vae/config.json", "latents_std", [1.0, 1.0]),
         ("vae/config.json", "shift_factor", 0.1),
         ("vae/config.json", "scaling_factor", "0.13"),
@@ -113,3 +122,10 @@ def test_equal_configs_are_one_static_argument_of_jit(folder: Path) -> None:
     for part in ("text_encoder", "text_encoder_2", "unet", "vae"):
         assert hash(getattr(first, part)) == hash(getattr(second, part))
     assert first == second
+
+
+def test_a_number_that_diffusers_writes_and_json_does_not_have_is_read(folder: Path) -> None:
+    file = folder / "scheduler" / "scheduler_config.json"
+    change(file, lambda_min_clipped=float("-inf"))
+    assert "-Infinity" in file.read_text()
+    assert load_config(folder).scheduler["lambda_min_clipped"] == float("-inf")

@@ -17,7 +17,7 @@ from easel_worker.sdxl.identity import model_digest
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.preferences import PreferencesError
 from easel_worker.sdxl.samplers.config import SchedulerError
-from easel_worker.sdxl.tokenizer_files import TokenizerError
+from easel_worker.text_file import TextFileError
 from parity import stub_tokenizer
 from parity.pipeline_cases import PIPELINE_CASES
 from tests.sdxl.conftest import FolderMaker
@@ -99,14 +99,58 @@ def test_steps_are_limited_by_the_training_timesteps(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("easel", "message"),
     [
-        ({"default": {}}, "unknown key 'default'"),
-        ({"defaults": {"steps": 3}}, "unknown key 'steps'"),
-        ({"sizes": [64]}, "64 is no size"),
+        ('{"defaults": {},}', "is not valid JSON: .* line 1 column 1[67]"),
+        ("[]", "must hold a JSON object"),
+        ("", "is not valid JSON"),
+        ('{"default": {}}', "default = {}: unknown key; known are defaults, sizes"),
+        ('{"defaults": []}', r"defaults = \[\]: must be an object"),
+        ('{"defaults": {"steps": 3}}', r"defaults\.steps = 3: unknown key; .*num_inference_steps"),
+        (
+            '{"defaults": {"num_inference_steps": "25"}}',
+            r'defaults\.num_inference_steps = "25": must be a whole number, 1 or more',
+        ),
+        ('{"defaults": {"num_inference_steps": 2.5}}', "= 2.5: must be a whole number"),
+        ('{"defaults": {"num_inference_steps": true}}', "= true: must be a whole number"),
+        ('{"defaults": {"width": 0}}', r"defaults\.width = 0: must be a whole number, 1 or more"),
+        ('{"defaults": {"guidance_scale": "5"}}', 'guidance_scale = "5": must be a number'),
+        ('{"defaults": {"guidance_scale": -1}}', "guidance_scale = -1: must be a number, 0 or"),
+        ('{"defaults": {"guidance_scale": NaN}}', "guidance_scale = NaN: must be a number"),
+        ('{"defaults": {"scheduler": null}}', "scheduler = null: must be a text"),
+        ('{"defaults": {"negative_prompt": 1}}', "negative_prompt = 1: must be a text in quotes"),
+        ('{"sizes": {}}', "sizes = {}: must be a list"),
+        ('{"sizes": [64]}', r"sizes\[0\] = 64: must be \[width, height\]"),
+        ('{"sizes": [[64, 64], [64, "64"]]}', r'sizes\[1\] = \[64, "64"\]: must be two'),
     ],
 )
-def test_a_wrong_easel_json_is_refused(folder: Path, easel: Any, message: str) -> None:
-    (folder / "easel.json").write_text(json.dumps(easel))
-    with pytest.raises(PreferencesError, match=message):
+def test_a_wrong_easel_json_is_refused(folder: Path, easel: str, message: str) -> None:
+    (folder / "easel.json").write_text(easel)
+    with pytest.raises(PreferencesError, match=rf"easel\.json.*{message}"):
+        describe(folder, OPTIONS)
+
+
+def test_an_easel_json_with_a_byte_order_mark_is_read(folder: Path) -> None:
+    path = folder / "easel.json"
+    path.write_text("\ufeff" + path.read_text().replace("\n", "\r\n"), newline="")
+    before = (folder / "easel.json").read_bytes()
+    assert before.startswith(b"\xef\xbb\xbf")
+    describe(folder, OPTIONS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model_index.json",
+        "scheduler/scheduler_config.json",
+        "text_encoder/config.json",
+        "text_encoder_2/config.json",
+        "unet/config.json",
+        "vae/config.json",
+        "tokenizer/tokenizer_config.json",
+    ],
+)
+def test_each_file_of_json_is_named_when_it_is_none(folder: Path, name: str) -> None:
+    (folder / name).write_text("{,}")
+    with pytest.raises(ValueError, match=rf"{name} is not valid JSON: .*line 1 column 2"):
         describe(folder, OPTIONS)
 
 
@@ -132,7 +176,7 @@ def test_an_unsupported_scheduler_class_is_refused(folder: Path) -> None:
 
 def test_a_missing_tokenizer_is_named(folder: Path) -> None:
     (folder / "tokenizer_2" / "vocab.json").unlink()
-    with pytest.raises(TokenizerError, match=r"tokenizer_2/vocab\.json.*merges\.txt"):
+    with pytest.raises(TextFileError, match=r"tokenizer_2/vocab\.json.*merges\.txt"):
         describe(folder, OPTIONS)
 
 

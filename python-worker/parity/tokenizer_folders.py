@@ -1,0 +1,191 @@
+"""Tokenizer folders whose files are written in other ways than usual, for `folders.json`.
+
+A case changes files of a small base folder. Per file: None takes it away; else `text` replaces it,
+`line_end` replaces its "\n", `before` and `after` are put around it, and `after_hex` is put behind
+it as bytes, in this order. `reads` is whether Easel reads the folder, and then as it reads the base
+folder; `says` is what it says otherwise, the file's name with it.
+"""
+
+import json
+from pathlib import Path
+from typing import TypedDict
+
+START, END = "<|startoftext|>", "<|endoftext|>"
+PROBE = "ab a b AB"
+BOM = "\ufeff"
+
+
+class Change(TypedDict, total=False):
+    """How one file differs from the base folder's."""
+
+    text: str
+    line_end: str
+    before: str
+    after: str
+    after_hex: str
+
+
+class Case(TypedDict, total=False):
+    """A folder, and what Easel makes of it."""
+
+    name: str
+    files: dict[str, Change | None]
+    reads: bool
+    says: str
+
+
+def base() -> dict[str, str]:
+    """The files of the base folder, by name."""
+    letters = [chr(byte) for byte in [*range(33, 127), *range(161, 173), *range(174, 256)]]
+    letters += [chr(256 + i) for i in range(256 - len(letters))]
+    tokens = [*letters, *(f"{c}</w>" for c in letters), "ab</w>", "ab", START, END]
+    config = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": "!"}
+    return {
+        "vocab.json": json.dumps({t: i for i, t in enumerate(tokens)}, indent=0) + "\n",
+        "merges.txt": "#version: 0.2\na b</w>\na b\n",
+        "tokenizer_config.json": json.dumps(config | {"model_max_length": 77}, indent=2) + "\n",
+        "special_tokens_map.json": json.dumps(config, indent=2) + "\n",
+    }
+
+
+def cases() -> list[Case]:
+    """All folders. Those that Easel reads are the base folder to it, however they are written."""
+    names = list(base())
+    crlf: dict[str, Change | None] = {name: {"line_end": "\r\n"} for name in names}
+    marked: dict[str, Change | None] = {name: {"before": BOM} for name in names}
+    read: list[Case] = [
+        {"name": "as usual", "files": {}},
+        {"name": "CRLF in all files", "files": crlf},
+        {"name": "a BOM in all files", "files": marked},
+        {
+            "name": "a BOM and CRLF in all files",
+            "files": {name: {"before": BOM, "line_end": "\r\n"} for name in names},
+        },
+        *({"name": f"CRLF in {name}", "files": {name: {"line_end": "\r\n"}}} for name in names),
+        *({"name": f"a BOM in {name}", "files": {name: {"before": BOM}}} for name in names),
+        {"name": "blank lines at the end", "files": {"merges.txt": {"after": "\n\n"}}},
+        {"name": "blank CRLF lines at the end", "files": {"merges.txt": {"after": "\r\n\r\n"}}},
+        {"name": "blank lines at the start", "files": {"merges.txt": {"before": "\n\n"}}},
+        {
+            "name": "no line end at the end",
+            "files": {"merges.txt": {"text": "#version: 0.2\na b</w>\na b"}},
+        },
+        {"name": "no version line", "files": {"merges.txt": {"text": "a b</w>\na b\n"}}},
+        {
+            "name": "a version line in the middle",
+            "files": {"merges.txt": {"text": "a b</w>\n#version: 0.2\na b\n"}},
+        },
+        {"name": "blanks around", "files": {"vocab.json": {"before": " \n", "after": "\t"}}},
+        {"name": "no special_tokens_map.json", "files": {"special_tokens_map.json": None}},
+    ]
+    refused: list[Case] = [
+        {
+            "name": "merges.txt in Latin-1",
+            "files": {"merges.txt": {"after_hex": "e920610a"}},
+            "says": "merges.txt is not UTF-8",
+        },
+        {
+            "name": "vocab.json in Latin-1",
+            "files": {"vocab.json": {"after_hex": "e9"}},
+            "says": "vocab.json is not UTF-8",
+        },
+        {
+            "name": "vocab.json in UTF-16",
+            "files": {"vocab.json": {"text": "", "after_hex": "fffe7b007d00"}},
+            "says": "vocab.json is not UTF-8",
+        },
+        {
+            "name": "a lone CR as line end",
+            "files": {"merges.txt": {"line_end": "\r"}},
+            "says": "merges.txt has a CR without an LF",
+        },
+        {
+            "name": "a CR inside a CRLF line",
+            "files": {"merges.txt": {"text": "a b</w>\r\r\na b\r\n"}},
+            "says": "merges.txt has a CR without an LF",
+        },
+        {
+            "name": "a blank at the end of a line",
+            "files": {"merges.txt": {"text": "a b</w> \na b\n"}},
+            "says": "merges.txt has the line",
+        },
+        {
+            "name": "a trailing comma in vocab.json",
+            "files": {"vocab.json": {"text": '{"a": 0,}'}},
+            "says": "vocab.json is not valid JSON",
+        },
+        {
+            "name": "a trailing comma in tokenizer_config.json",
+            "files": {"tokenizer_config.json": {"text": '{"pad_token": "!",}'}},
+            "says": "tokenizer_config.json is not valid JSON",
+        },
+        {
+            "name": "NaN in tokenizer_config.json",
+            "files": {"tokenizer_config.json": {"text": '{"model_max_length": NaN}'}},
+            "says": "tokenizer_config.json is not valid JSON",
+        },
+        {
+            "name": "a list in vocab.json",
+            "files": {"vocab.json": {"text": "[]"}},
+            "says": "vocab.json must hold a JSON object",
+        },
+        {
+            "name": "null in special_tokens_map.json",
+            "files": {"special_tokens_map.json": {"text": "null"}},
+            "says": "special_tokens_map.json must hold a JSON object",
+        },
+        {
+            "name": "an id twice",
+            "files": {"vocab.json": {"text": '{"a": 0, "b": 0}'}},
+            "says": "vocab.json gives the id 0 twice",
+        },
+        {
+            "name": "a gap between ids",
+            "files": {"vocab.json": {"text": '{"a": 0, "b": 2}'}},
+            "says": "vocab.json has no token with the id 1",
+        },
+        {
+            "name": "an id in quotes",
+            "files": {"vocab.json": {"text": '{"a": "0"}'}},
+            "says": "vocab.json has the id",
+        },
+        {
+            "name": "half a surrogate pair in a token",
+            "files": {"vocab.json": {"text": '{"\\ud800": 0}'}},
+            "says": "vocab.json has a token that is not Unicode",
+        },
+        {
+            "name": "a pad token that is not in the vocabulary",
+            "files": {"special_tokens_map.json": {"text": '{"pad_token": "[PAD]"}'}},
+            "says": 'vocab.json has no token "[PAD]"',
+        },
+        {
+            "name": "a pad token without its text",
+            "files": {"special_tokens_map.json": {"text": '{"pad_token": {"special": true}}'}},
+            "says": "pad_token has no content",
+        },
+        {
+            "name": "no room for a text",
+            "files": {"tokenizer_config.json": {"text": '{"model_max_length": 1}'}},
+            "says": "tokenizer_config.json: model_max_length",
+        },
+        {"name": "no vocab.json", "files": {"vocab.json": None}, "says": "vocab.json is missing"},
+        {"name": "no merges.txt", "files": {"merges.txt": None}, "says": "merges.txt is missing"},
+    ]
+    return [
+        *({**case, "reads": True} for case in read),
+        *({**case, "reads": False} for case in refused),
+    ]
+
+
+def write(folder: Path, files: dict[str, Change | None]) -> None:
+    """Make the folder of a case."""
+    for name, text in base().items():
+        change = files.get(name, Change())
+        (folder / name).unlink(missing_ok=True)
+        if change is None:
+            continue
+        body = change.get("text", text).replace("\n", change.get("line_end", "\n"))
+        around = change.get("before", "") + body + change.get("after", "")
+        raw = around.encode() + bytes.fromhex(change.get("after_hex", ""))
+        (folder / name).write_bytes(raw)

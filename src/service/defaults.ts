@@ -1,0 +1,51 @@
+import type { Hello } from '../engine/protocol.js'
+import { EaselError } from '../errors.js'
+import type { SdxlTokenizers } from '../tokenizer/index.js'
+import { describeCut } from './prompts.js'
+import { defaultsOf, type Defaults, resolveRequest } from './resolve.js'
+import { defaultSavings } from './savings.js'
+
+type Field = keyof Hello['defaults'] | 'guidance_start' | 'guidance_end' | 'cache_interval'
+
+/** The operator's setting for each field, and its key in the configuration. */
+const SETTINGS: Record<Field, { env: string; key: keyof Defaults }> = {
+  negative_prompt: { env: 'DEFAULT_NEGATIVE_PROMPT', key: 'defaultNegativePrompt' },
+  num_inference_steps: { env: 'DEFAULT_STEPS', key: 'defaultSteps' },
+  guidance_scale: { env: 'DEFAULT_GUIDANCE_SCALE', key: 'defaultGuidanceScale' },
+  width: { env: 'DEFAULT_WIDTH', key: 'defaultWidth' },
+  height: { env: 'DEFAULT_HEIGHT', key: 'defaultHeight' },
+  scheduler: { env: 'DEFAULT_SCHEDULER', key: 'defaultScheduler' },
+  guidance_start: { env: 'DEFAULT_GUIDANCE_START', key: 'defaultGuidanceStart' },
+  guidance_end: { env: 'DEFAULT_GUIDANCE_END', key: 'defaultGuidanceEnd' },
+  cache_interval: { env: 'DEFAULT_CACHE_INTERVAL', key: 'defaultCacheInterval' }
+}
+
+/** What the check asks for: the least that a request can say. */
+const PLAIN = { prompt: 'x' }
+
+/**
+ * Why a request that says nothing but its prompt would be refused: one line that names the setting, or the key of the model
+ * folder's easel.json, and says what would do. Undefined when it would be made.
+ */
+export function problemWithDefaults(model: Hello, defaults: Defaults, tokenizers: SdxlTokenizers): string | undefined {
+  const problem = (field: Field, why: string) => `${whoSaidIt(field, model, defaults)}: ${why}`
+  try {
+    const { negative_prompt } = resolveRequest(PLAIN, model, defaults, () => 0)
+    const encoded = tokenizers.encode(negative_prompt)
+    return encoded.truncated ? problem('negative_prompt', `it ${describeCut(encoded)}. Shorten it`) : undefined
+  } catch (error) {
+    // A size that is still being compiled will be there.
+    if (!(error instanceof EaselError) || error.code === 'NOT_READY') return undefined
+    return problem(error.field as Field, error.message)
+  }
+}
+
+/** Characters of a value that are shown. */
+const SHOWN = 60
+
+function whoSaidIt(field: Field, model: Hello, defaults: Defaults): string {
+  const value = { ...defaultsOf(model, defaults), ...defaultSavings(defaults) }[field]
+  const shown = typeof value === 'string' ? JSON.stringify(value.length > SHOWN ? `${value.slice(0, SHOWN)}…` : value) : value
+  const { env, key } = SETTINGS[field]
+  return defaults[key] === undefined ? `"${field}": ${shown} in "defaults" of the model's easel.json` : `${env}=${shown}`
+}

@@ -1,0 +1,21 @@
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, it } from 'vitest'
+import { packageRoot } from '../src/config.js'
+
+/** Clones what is committed, as Git for Windows does by default, and compares each file with what was committed. */
+it('a clone with core.autocrlf has the bytes that were committed', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'clone-'))
+  const git = (args: string[], input = ''): string[] => execFileSync('git', args, { cwd: folder, encoding: 'utf8', input, maxBuffer: 1 << 26, stdio: ['pipe', 'pipe', 'ignore'] }).trim().split('\n')
+  try {
+    git(['clone', '--quiet', '--config', 'core.autocrlf=true', packageRoot, '.'])
+    const committed = git(['ls-files', '--stage']).map((line) => /^\d+ (\w+) \d\t(.*)$/.exec(line)!.slice(1))
+    expect(committed.length).toBeGreaterThan(500)
+    const here = git(['hash-object', '--no-filters', '--stdin-paths'], committed.map(([, path]) => path).join('\n'))
+    expect(committed.filter(([hash], index) => hash !== here[index]).map(([, path]) => path)).toEqual([])
+  } finally {
+    rmSync(folder, { recursive: true, force: true })
+  }
+})

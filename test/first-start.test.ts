@@ -1,0 +1,76 @@
+import { chmod, cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished } from 'vitest'
+import { loadConfig, packageRoot } from '../src/config.js'
+import { type GatewayProcess, readyAddress, startProcess } from './support/process.js'
+import { until } from './support/wait.js'
+
+const FAKE = { ENGINE: 'fake', WORKER_ARGS: '--sizes 64x64', HEARTBEAT_INTERVAL: '0.1', RESTART_BACKOFF: '0.05' }
+
+function start(env: NodeJS.ProcessEnv): GatewayProcess {
+  return startProcess('dist/main.js', [], { ...FAKE, ...env })
+}
+
+async function temporaryFolder(): Promise<string> {
+  const folder = await mkdtemp(join(tmpdir(), 'first-start-'))
+  onTestFinished(() => rm(folder, { recursive: true, force: true }))
+  return folder
+}
+
+/** What the gateway itself says at its end; all else is its log. */
+function lastLine(gateway: GatewayProcess): string | undefined {
+  return gateway.output().split('\n').find((line) => line.startsWith('easel: '))
+}
+
+describe('a worker that cannot start, for a reason that will not change, ends the gateway', () => {
+  it('with the line that names a wrong model folder, and the status of the worker', async () => {
+    const model = await temporaryFolder()
+    await cp(join(packageRoot, 'models/demo'), model, { recursive: true, filter: (path) => !path.includes('/unet') })
+    const gateway = start({ ENGINE: 'sdxl', WORKER_ARGS: '', MODEL: model })
+    expect(await gateway.exit).toEqual({ code: 7, signal: null })
+    expect(lastLine(gateway)).toBe(`easel: cannot start: worker worker-0 exited with status 7: the engine did not start: ${model}/unet/config.json is missing: the model must be a diffusers folder of SDXL`)
+    expect(gateway.output()).not.toContain('it is started again')
+  })
+
+  it('with the key of easel.json', async () => {
+    const model = await temporaryFolder()
+    await cp(join(packageRoot, 'models/demo'), model, { recursive: true })
+    await writeFile(join(model, 'easel.json'), '{"defaults": {"num_inference_steps": "25"}}')
+    const gateway = start({ ENGINE: 'sdxl', WORKER_ARGS: '', MODEL: model })
+    expect((await gateway.exit).code).toBe(7)
+    expect(lastLine(gateway)).toContain(`${model}/easel.json: defaults.num_inference_steps = "25": must be a whole number, 1 or more`)
+  })
+
+  it('with the setting of the worker that is wrong, as soon as the first of several says so', async () => {
+    const gateway = start({ WORKER_ARGS: '--rows none', WORKERS: '2' })
+    expect((await gateway.exit).code).toBe(2)
+    expect(lastLine(gateway)).toMatch(/cannot start: worker worker-\d exited with status 2: .*--rows/)
+  })
+
+  it('with the program that is not there', async () => {
+    const gateway = start({ PYTHON: '/no/such/python' })
+    expect((await gateway.exit).code).toBe(1)
+    expect(lastLine(gateway)).toMatch(/worker worker-0 could not be started: .*\/no\/such\/python/)
+  })
+})
+
+describe('a worker that cannot start is started again', () => {
+  it('when the reason may pass', async () => {
+    const gateway = start({ WORKER_ARGS: '--fake-faults raise:warm' })
+    await until('it was started again', () => gateway.output().split('exited with status 1; it is started again').length > 2)
+    expect(gateway.child.exitCode).toBeNull()
+  })
+
+  it('when it was ready before: a service that runs does not end for a folder that is being changed', async () => {
+    const script = join(await temporaryFolder(), 'python')
+    const { python } = loadConfig([], {})
+    await writeFile(script, `#!/bin/sh\nif [ -e "$0.once" ]; then echo changed >&2; exit 7; fi\ntouch "$0.once"\nexec "${python}" "$@"\n`)
+    await chmod(script, 0o755)
+    const gateway = start({ PYTHON: script })
+    const health = (await (await fetch(`${await readyAddress(gateway)}/health`)).json()) as { workers: { list: { pid: number }[] } }
+    process.kill(health.workers.list[0]!.pid, 'SIGKILL')
+    await until('it was started again', () => gateway.output().split('exited with status 7; it is started again').length > 2)
+    expect(gateway.child.exitCode).toBeNull()
+  })
+})
