@@ -16,7 +16,7 @@ Made from \`src/config.ts\`, \`src/webapp/config.ts\` and \`python -m easel_work
 
 ## Gateway
 
-\`npm start -- --help\` prints the same.
+\`npm start -- --help\` prints the same, and what the workers that it starts read. It reads this page, since nothing need be installed for it.
 
 ${table(Object.entries(options).map(rowOf))}
 
