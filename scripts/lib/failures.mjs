@@ -28,7 +28,7 @@ export function explain(title, output, folder, freeBytes = roomFor) {
   const line = (/** @type {RegExp} */ pattern) => output.split('\n').find((each) => pattern.test(each))?.trim()
   const free = freeBytes(folder)
   if (FULL.test(output) || free < NO_ROOM) {
-    const where = free < NO_ROOM ? `the disk of ${folder} is full (${(free / MB).toFixed(0)} MB are free)` : 'the disk of the temporary folder (TMPDIR) or of a cache is full'
+    const where = free < NO_ROOM ? `the disk of ${folder} is full (${(free / MB).toFixed(0)} MB are free)` : `the disk of ${folder}, of the temporary folder (TMPDIR) or of a cache was full`
     return `${title}: ${where}. Make room and start again.\n${line(FULL) ?? ''}`
   }
   if (UNTRUSTED.test(output)) {

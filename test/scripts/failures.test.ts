@@ -12,15 +12,15 @@ const PRINTED: [what: string, output: string, first: RegExp, line: string][] = [
   ],
   ['npm without a registry', 'npm error code ECONNREFUSED\nnpm error syscall connect\n', /^Installing: the registry cannot be reached/, 'npm error code ECONNREFUSED'],
   ['npm behind a proxy', 'npm error code SELF_SIGNED_CERT_IN_CHAIN\nnpm error errno SELF_SIGNED_CERT_IN_CHAIN\n', /certificate is not trusted here.*NODE_EXTRA_CA_CERTS/, 'npm error code SELF_SIGNED_CERT_IN_CHAIN'],
-  ['npm on a full disk', 'npm error code ENOSPC\nnpm error syscall write\n', /^Installing: the disk of .* is full/, 'npm error code ENOSPC'],
-  ['npm that warns of a full disk', 'npm has not unpacked all files:\nnpm warn tar TAR_ENTRY_ERROR ENOSPC: no space left on device, write', /^Installing: the disk of .* is full/, 'npm warn tar TAR_ENTRY_ERROR ENOSPC: no space left on device, write'],
+  ['npm on a full disk', 'npm error code ENOSPC\nnpm error syscall write\n', /^Installing: the disk of .* (is|was) full/, 'npm error code ENOSPC'],
+  ['npm that warns of a full disk', 'npm has not unpacked all files:\nnpm warn tar TAR_ENTRY_ERROR ENOSPC: no space left on device, write', /^Installing: the disk of .* (is|was) full/, 'npm warn tar TAR_ENTRY_ERROR ENOSPC: no space left on device, write'],
   [
     'pip without a name server',
     "WARNING: Retrying (Retry(total=0, connect=None, read=None, redirect=None, status=None)) after connection broken by 'NewConnectionError('<pip._vendor.urllib3.connection.HTTPSConnection object at 0x7fde0bdb8a90>: Failed to establish a new connection: [Errno -2] Name or service not known')': /simple/six/\nERROR: Could not find a version that satisfies the requirement six (from versions: none)\n",
     /^Installing: the registry cannot be reached/,
     'WARNING: Retrying'
   ],
-  ['pip on a full disk', 'ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n', /^Installing: the disk of .* is full/, 'ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device'],
+  ['pip on a full disk', 'ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n', /^Installing: the disk of .* (is|was) full/, 'ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device'],
   [
     "a Python without Debian's python3-venv",
     'The virtual environment was not created successfully because ensurepip is not\navailable.  On Debian/Ubuntu systems, you need to install the python3-venv\npackage using the following command.\n',
