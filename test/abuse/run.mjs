@@ -45,8 +45,8 @@ export const ATTACKS = {
   everything: everythingAttacks
 }
 
-/** These stop gateways and wait: they run at the same time, before the others. */
-const WAITING = new Set(['orphans', 'frozen'])
+/** These wait more than they work: they run at the same time, before the others. */
+export const WAITING = new Set(['orphans', 'frozen', 'logs'])
 
 /**
  * Runs attacks, one after the other where they take a machine's time.

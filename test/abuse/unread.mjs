@@ -91,8 +91,9 @@ async function inFlight(gateway) {
  */
 async function cut(what, clients) {
   const limit = SEND_TIMEOUT_S + SLACK_S
-  await sleep(limit * 1000)
+  // An answer that begins later has later its end.
   const open = clients.filter(({ status }) => status === 200)
+  await sleep(limit * 1000)
   await Promise.all(open.map((client) => client.drain(QUIET_MS)))
   const whole = open.filter((client) => client.whole || !client.isClosed).length
   const known = has('SEND_TIMEOUT') ? `SEND_TIMEOUT is ${SEND_TIMEOUT_S} s` : 'there is no SEND_TIMEOUT'
