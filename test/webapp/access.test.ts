@@ -75,10 +75,28 @@ describe('a server that wants a key', () => {
   })
 })
 
-async function keyFile(): Promise<string> {
+describe('a key with a limit', () => {
+  it('is told of it in words that do not name the key', async () => {
+    const server = await startReadyServer({ ACCESS_KEYS: await keyFile({ requests_per_minute: 1 }) })
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.page.evaluate((key) => sessionStorage.setItem('easel.key', key), KEY)
+    await visitor.open()
+    await visitor.ready()
+    await visitor.paint({ prompt: 'the first', num_inference_steps: 2 })
+    await visitor.picture.waitFor()
+    await visitor.rests()
+    await visitor.paint({ prompt: 'the second', num_inference_steps: 2 })
+    await visitor.sees(visitor.notice, /That was a lot at once/)
+    await visitor.sees(visitor.notice, /Your key has asked as often as it may for now\./)
+    expect(await visitor.notice.innerText()).not.toMatch(/tests|times a minute/)
+  })
+})
+
+async function keyFile(limits: object = {}): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'easel-keys-'))
   onTestFinished(() => rm(folder, { recursive: true }))
   const file = join(folder, 'keys.json')
-  await writeFile(file, JSON.stringify({ keys: [{ name: 'tests', key: KEY }] }))
+  await writeFile(file, JSON.stringify({ keys: [{ name: 'tests', key: KEY, ...limits }] }))
   return file
 }

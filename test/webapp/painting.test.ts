@@ -100,7 +100,7 @@ describe('painting', () => {
       await idle(server)
       await until('the request is counted as cancelled', async () => (await metric(server, 'easel_requests_total', 'outcome="cancelled"')) === index + 1)
     }
-    expect(await visitor.button('Paint').isVisible()).toBe(true)
+    expect(await visitor.button('Stop').isVisible()).toBe(false)
     expect(await visitor.sketches.count()).toBe(0)
   })
 

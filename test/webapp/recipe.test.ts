@@ -24,6 +24,17 @@ describe('a picture that is brought to the page', () => {
     expect((await visitor.download()).bytes.equals(file)).toBe(true)
   })
 
+  it('brings that its prompt was cut, which makes it again', async () => {
+    const file = await picture({ prompt: 'long '.repeat(90).trim(), truncate: true, seed: 5, num_inference_steps: 3 })
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.page.locator('#file').setInputFiles({ name: 'x.png', mimeType: 'image/png', buffer: file })
+    await visitor.sees(visitor.page.locator('#placard-facts'), /prompt cut to fit/)
+    await visitor.button('Paint').click()
+    await visitor.keeps(1)
+    expect((await visitor.download()).bytes.equals(file)).toBe(true)
+  })
+
   it('is dropped anywhere', async () => {
     const file = await picture({ prompt: 'dropped', seed: 8, num_inference_steps: 3 })
     const visitor = await enter(server.url)

@@ -21,7 +21,7 @@ describe('the sketchbook', () => {
 
     await visitor.sketches.nth(1).click()
     await visitor.sees(visitor.page.locator('#placard-prompt'), /^two$/)
-    expect(await visitor.sketches.nth(1).getAttribute('aria-current')).toBe('true')
+    expect(await visitor.sketches.nth(1).getAttribute('aria-selected')).toBe('true')
     expect(await visitor.picture.evaluate((image: HTMLImageElement) => image.naturalWidth)).toBe(64)
     await visitor.button('Delete', true).click()
     await visitor.keeps(2)
@@ -39,6 +39,94 @@ describe('the sketchbook', () => {
     await visitor.open()
     await visitor.ready()
     expect(await visitor.sketches.count()).toBe(0)
+  })
+
+  it('shows the picture beside one that is deleted, and brings it back', async () => {
+    const visitor = await withPictures('one', 'two', 'three')
+    const title = visitor.page.locator('#placard-prompt')
+    const remove = visitor.button('Delete', true)
+    await visitor.sketches.nth(1).click()
+    await visitor.sees(title, /^two$/)
+    await remove.focus()
+    await visitor.page.keyboard.press('Enter')
+    await visitor.sees(title, /^one$/)
+    await visitor.keeps(2)
+    expect(await remove.evaluate((button) => button === document.activeElement)).toBe(true)
+    await visitor.button('Undo').click()
+    await visitor.sees(title, /^two$/)
+    expect(await labels(visitor)).toEqual(['three, seed 3', 'two, seed 2', 'one, seed 1'])
+
+    // The last one has none after it, and the only one has none beside it.
+    await visitor.sketches.nth(2).click()
+    await visitor.sees(title, /^one$/)
+    for (const [left, prompt] of [[2, 'two'], [1, 'three']] as const) {
+      await remove.click()
+      await visitor.sees(title, new RegExp(`^${prompt}$`))
+      await visitor.keeps(left)
+    }
+    await remove.focus()
+    await visitor.page.keyboard.press('Enter')
+    await visitor.page.locator('#blank').waitFor()
+    await visitor.keeps(0)
+    expect(await visitor.button('Undo').evaluate((button) => button === document.activeElement)).toBe(true)
+    await visitor.page.locator('#theme').focus()
+    await visitor.page.keyboard.press('Control+z')
+    await visitor.sees(title, /^three$/)
+    expect(await visitor.picture.evaluate((image: HTMLImageElement) => image.naturalWidth)).toBe(64)
+    await visitor.open()
+    await visitor.keeps(1)
+    expect(await labels(visitor)).toEqual(['three, seed 3'])
+  })
+
+  it('has the pictures of a request in the order of the tray, which loses one that is deleted', async () => {
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.paint({ prompt: 'before', seed: 90, num_inference_steps: 3 })
+    await visitor.keeps(1)
+    await visitor.rests()
+    await visitor.paint({ prompt: 'four', seed: 10, num_images: 4, num_inference_steps: 3 })
+    await visitor.keeps(5)
+    const sources = (selector: string) => visitor.page.locator(selector).evaluateAll((images) => images.map((image) => (image as HTMLImageElement).src))
+    expect((await labels(visitor)).slice(0, 4)).toEqual([10, 11, 12, 13].map((seed) => `four, seed ${seed}`))
+    expect((await sources('.sketch img')).slice(0, 4)).toEqual(await sources('.thumb img'))
+
+    await visitor.sketches.nth(1).click()
+    await visitor.page.locator('.thumb:nth-child(2)[aria-selected=true]').waitFor()
+    await visitor.button('Delete', true).click()
+    await visitor.page.locator('.thumb:nth-child(3)[aria-selected=true]').waitFor()
+    expect(await visitor.page.locator('.thumb:visible').count()).toBe(3)
+    await visitor.button('Undo').click()
+    await visitor.page.locator('.thumb:nth-child(2)[aria-selected=true]').waitFor()
+    expect((await sources('.sketch img')).slice(0, 4)).toEqual(await sources('.thumb img'))
+  })
+
+  it('is one stop of the Tab key, with arrow keys inside', async () => {
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.paint({ prompt: 'many', seed: 20, num_images: 16, num_inference_steps: 2 })
+    await visitor.keeps(16)
+    await visitor.rests()
+    const { keyboard } = visitor.page
+    const here = () => visitor.page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.id)
+    for (const [list, before, first] of [['.tray', '#remove', 'Picture 1'], ['.sketches', '#clear', 'many, seed 20']] as const) {
+      expect(await visitor.page.locator(`${list} [tabindex="0"]`).count()).toBe(1)
+      await visitor.page.locator(before).focus()
+      await keyboard.press('Tab')
+      expect(await here()).toBe(first)
+    }
+    const columns = await visitor.sketches.evaluateAll((all) => all.filter((one) => (one as HTMLElement).offsetTop === (all[0] as HTMLElement).offsetTop).length)
+    expect(columns).toBeLessThan(16)
+    const seeds: [string, number][] = [['ArrowRight', 21], ['ArrowLeft', 20], ['ArrowLeft', 20], ['ArrowDown', 20 + columns], ['ArrowUp', 20], ['End', 35], ['ArrowRight', 35], ['Home', 20], ['ArrowRight', 21]]
+    for (const [key, seed] of seeds) {
+      await keyboard.press(key)
+      expect(await here(), key).toBe(`many, seed ${seed}`)
+    }
+    await keyboard.press('Enter')
+    await visitor.sees(visitor.page.locator('#placard-facts'), /seed 21 /)
+    // Coming back, it begins where it was left.
+    await keyboard.press('Shift+Tab')
+    await keyboard.press('Tab')
+    expect(await here()).toBe('many, seed 21')
   })
 
   it('shows an older picture while another is painted, and leads back', async () => {
@@ -148,7 +236,7 @@ async function withPictures(...prompts: string[]): Promise<Visitor> {
   for (const [index, prompt] of prompts.entries()) {
     await visitor.paint({ prompt, seed: index + 1, num_inference_steps: 3 })
     await visitor.keeps(index + 1)
-    await visitor.button('Paint').waitFor()
+    await visitor.rests()
   }
   return visitor
 }

@@ -1,7 +1,7 @@
 import { createServer, connect, type Socket } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { generate, metric, running, startReadyServer, startServer } from '../support/server.js'
+import { generate, metric, running, startReadyServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 import { useBrowser, type Visitor } from './support/visitor.js'
 
@@ -29,15 +29,6 @@ describe('troubles', () => {
     await retry.click()
     await visitor.picture.waitFor()
     expect(await visitor.notice.count()).toBe(0)
-  })
-
-  it('says that the model is still loading, and tries again when it may be ready', async () => {
-    const server = await startServer({ WORKER_ARGS: '--fake-warm-ms 600000' })
-    const visitor = await enter(server.url)
-    await visitor.sees(visitor.page.locator('#service'), /Loading the model/)
-    await visitor.paint({ prompt: 'too early' })
-    await visitor.sees(visitor.notice, /The painter is not ready yet/)
-    await visitor.sees(visitor.button(/^Try again/), /Try again in \d+/)
   })
 
   it('says that it took too long', async () => {
@@ -69,15 +60,106 @@ describe('troubles', () => {
     await visitor.sees(visitor.page.locator('#prompt-error'), /Say what the picture shows/)
     await visitor.paint({ prompt: 'fine', num_inference_steps: 0 })
     await visitor.sees(visitor.page.locator('#num_inference_steps-error'), /whole number from 1 to 1000/)
-    await visitor.paint({ prompt: 'long '.repeat(90), num_inference_steps: 3 })
-    await visitor.sees(visitor.page.locator('#prompt-error'), /tokens/)
-    expect(await visitor.page.locator('#prompt').getAttribute('aria-invalid')).toBe('true')
-    expect(await visitor.page.evaluate(() => document.activeElement?.id)).toBe('prompt')
+    await visitor.write({ num_inference_steps: 3 })
+    expect(await visitor.page.locator('#num_inference_steps-error').textContent()).toBe('')
+  })
 
+  it('marks every field that is wrong, by the limits of the server, and leads to the first', async () => {
+    const server = await startReadyServer()
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    const { limits } = (await (await fetch(`${server.url}/health`)).json()) as { limits: Record<string, number> }
+    const asked: string[] = []
+    visitor.page.on('request', (request) => request.method() === 'POST' && asked.push(request.url()))
     await visitor.page.locator('.fine summary').click()
-    await visitor.page.getByLabel('Cut a prompt that is too long').check()
+    await visitor.write({ guidance_start: 0.8, guidance_end: 0.3 })
+    await visitor.page.locator('.fine summary').click()
+    await visitor.paint({ prompt: 'x'.repeat(32_001), seed: 2 ** 32, ...Object.fromEntries(['num_inference_steps', 'guidance_scale', 'num_images'].map((name) => [name, limits[name]! + 1])) })
+    const wrong = { prompt: /32,001 characters; at most 32,000/, num_inference_steps: /from 1 to 1000/, guidance_scale: /from 0 to 50/, seed: /to 4294967295/, num_images: /from 1 to 16/, guidance_end: /before it starts, which is at 0.8/ }
+    for (const [name, words] of Object.entries(wrong)) {
+      await visitor.sees(visitor.page.locator(`#${name}-error`), words)
+      expect(await visitor.page.locator(`#${name}`).getAttribute('aria-invalid')).toBe('true')
+    }
+    expect(await visitor.page.locator('[aria-invalid=true]').count()).toBe(Object.keys(wrong).length)
+    expect(await focused(visitor)).toBe('prompt')
+    await visitor.sees(visitor.page.locator('#announce'), /6 fields need another look/)
+
+    // What is mended is not marked any more; the rest still is.
+    await visitor.write({ prompt: 'short' })
+    expect(await visitor.page.locator('#prompt').getAttribute('aria-invalid')).toBe(null)
+    expect(await visitor.page.locator('[aria-invalid=true]').count()).toBe(5)
+    await visitor.write({ num_inference_steps: 2, guidance_scale: 2, seed: 1, num_images: 1, guidance_start: 0.2 })
+    expect(await visitor.page.locator('[aria-invalid=true]').count()).toBe(0)
+    expect(asked).toEqual([])
     await visitor.button('Paint').click()
     await visitor.picture.waitFor()
+  })
+
+  it('offers only what this server can do, and marks what it cannot', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--max-cache-interval 1' })
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.page.locator('.fine summary').click()
+    expect(await visitor.page.locator('#guidance_start').isVisible()).toBe(true)
+    expect(await visitor.page.locator('#cache_interval').isVisible()).toBe(false)
+
+    // As from a picture that was made elsewhere.
+    await visitor.page.evaluate(() => localStorage.setItem('easel.form', JSON.stringify({ prompt: 'p', scheduler: 'unipc', cache_interval: 3 })))
+    await visitor.open()
+    await visitor.ready()
+    await visitor.button('Paint').click()
+    await visitor.sees(visitor.page.locator('#scheduler-error'), /does not offer unipc/)
+    await visitor.sees(visitor.page.locator('#cache_interval-error'), /from 1 to 1/)
+    expect(await focused(visitor)).toBe('scheduler')
+    await visitor.page.locator('#scheduler').selectOption('ddim')
+    await visitor.write({ cache_interval: '' })
+    await visitor.button('Paint').click()
+    await visitor.picture.waitFor()
+  })
+
+  it.each(['prompt', 'negative_prompt'])('says how long a %s is, in words of its own, and offers to cut it there', async (field) => {
+    const server = await startReadyServer()
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.paint({ prompt: 'short', num_inference_steps: 3, [field]: `${'long '.repeat(90)}end` })
+    const error = visitor.page.locator(`#${field}-error`)
+    await visitor.sees(error, /^This has 93 tokens, and the model reads 77: up to “….*long”\.$/)
+    expect(await visitor.page.locator(`#${field}`).getAttribute('aria-invalid')).toBe('true')
+    expect(await focused(visitor)).toBe(field)
+    await visitor.page.keyboard.press('Tab')
+    expect(await visitor.page.evaluate(() => document.activeElement?.textContent)).toBe('Paint with its beginning')
+    await visitor.page.keyboard.press('Enter')
+    await visitor.picture.waitFor()
+    await visitor.sees(visitor.page.locator('#placard-facts'), /prompt cut to fit/)
+    // It stays so, where it can be seen.
+    expect(await visitor.page.getByLabel('Cut a prompt that is too long').isVisible()).toBe(true)
+    expect(await visitor.page.getByLabel('Cut a prompt that is too long').isChecked()).toBe(true)
+    expect(await visitor.button('Paint with its beginning').count()).toBe(0)
+  })
+
+  it('tells visitors nothing of exceptions', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--fake-faults raise:1@1' })
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.paint({ prompt: 'faulty', seed: 1, num_inference_steps: 2 })
+    await visitor.sees(visitor.notice, /The model could not make this picture\./)
+    const words = await visitor.notice.innerText()
+    expect(words).not.toMatch(/Error|fault/)
+    expect(words).toMatch(/Request [\da-f-]{36}/)
+  })
+
+  it('shows what went wrong also where the easel is out of sight', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20 --fake-faults raise:1@60' })
+    const visitor = await enter(server.url, { viewport: { width: 390, height: 600 } })
+    await visitor.ready()
+    await visitor.paint({ prompt: 'faulty', seed: 1, num_inference_steps: 100 })
+    await visitor.sees(visitor.progress, /Step/)
+    await visitor.page.locator('#sketchbook-title').scrollIntoViewIfNeeded()
+    await visitor.notice.waitFor()
+    await until('the notice is in sight', async () => {
+      const { y, height } = (await visitor.notice.boundingBox())!
+      return y >= 0 && y + height <= 600
+    })
   })
 
   it('says that the server cannot be reached, and finds it again', async () => {
@@ -90,6 +172,18 @@ describe('troubles', () => {
     await visitor.context.setOffline(false)
     await visitor.button('Try again').click()
     await visitor.picture.waitFor()
+  })
+
+  it('asks again by itself when the server is restarted', async () => {
+    const server = await startReadyServer()
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    const error = { statusCode: 503, code: 'DRAINING', error: 'Service Unavailable', message: 'The server is shutting down.', requestId: 'x', retry_after: 1 }
+    await visitor.page.route('**/generate', (route) => route.fulfill({ contentType: 'text/event-stream', body: `id: 1\nevent: error\ndata: ${JSON.stringify(error)}\n\n` }), { times: 1 })
+    await visitor.paint({ prompt: 'on the way', num_inference_steps: 2 })
+    await visitor.sees(visitor.notice, /The server is being restarted/)
+    await visitor.picture.waitFor()
+    expect(await visitor.notice.count()).toBe(0)
   })
 
   it('takes up a stream that breaks, where it broke', async () => {
@@ -113,6 +207,10 @@ describe('troubles', () => {
     expect(await metric(server, 'easel_requests_accepted_total')).toBe(1)
   })
 })
+
+function focused(visitor: Visitor): Promise<string | undefined> {
+  return visitor.page.evaluate(() => document.activeElement?.id)
+}
 
 /** Lets the time of the page pass until the button can be pressed. */
 async function countDown(visitor: Visitor): Promise<void> {

@@ -15,7 +15,7 @@ describe('two visitors at once', () => {
           const seed = 100 * who + 10 * round
           await visitor.paint({ prompt: `${prompt} ${round}`, seed, num_images: 2, num_inference_steps: 6 + round })
           await visitor.keeps(2 * (round + 1))
-          await visitor.button('Paint').waitFor()
+          await visitor.rests()
         }
       })
     )

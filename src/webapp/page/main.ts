@@ -5,8 +5,8 @@ import { startTheme } from './view/theme.js'
 startTheme()
 const studio = new Studio(await History.open())
 
-// On a phone the focus would call up the keyboard.
-if (matchMedia('(hover: hover)').matches) document.getElementById('prompt')?.focus()
+// On a phone the focus would call up the keyboard. Where the easel is above the form, it stays in sight.
+if (matchMedia('(hover: hover)').matches) document.getElementById('prompt')?.focus({ preventScroll: true })
 
 document.addEventListener('keydown', (event) => {
   if (document.querySelector('dialog[open]') !== null) return
@@ -15,4 +15,6 @@ document.addEventListener('keydown', (event) => {
     studio.submit()
   }
   if (event.key === 'Escape') studio.stop()
+  // In a field it takes back what was written.
+  if (event.key === 'z' && (event.ctrlKey || event.metaKey) && !(event.target instanceof HTMLElement && event.target.matches('input, textarea')) && studio.undo()) event.preventDefault()
 })

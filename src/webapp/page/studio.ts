@@ -1,24 +1,28 @@
 import { Client } from './api/client.js'
 import { ServerError } from './api/errors.js'
-import type { GenerateRequest } from './api/types.js'
+import type { Health } from './api/types.js'
 import { byId } from './lib/dom.js'
 import { uuid } from './lib/random.js'
+import { count } from './lib/text.js'
 import type { History } from './model/history.js'
 import { KeyRing } from './model/keys.js'
 import type { Picture } from './model/picture.js'
+import { type Entry, MOST_WAITING, Queue } from './model/queue.js'
 import { Run } from './model/run.js'
 import { fromRecipe, type Settings, toRequest } from './model/settings.js'
 import { Announcer } from './view/announcer.js'
+import { Blank } from './view/blank.js'
 import { startDrop } from './view/drop.js'
-import { showExamples } from './view/examples.js'
 import { Form } from './view/form.js'
 import { KeyDialog } from './view/key-dialog.js'
 import { Notice } from './view/notice.js'
 import { Placard } from './view/placard.js'
 import { Progress } from './view/progress.js'
-import { Service } from './view/service.js'
+import { QueueList } from './view/queue-list.js'
+import { PREPARING, Service } from './view/service.js'
 import { Sketchbook } from './view/sketchbook.js'
 import { Stage } from './view/stage.js'
+import { describeField, passes } from './view/words.js'
 
 const HAS_SETTINGS = 'The form has the settings of this picture'
 
@@ -26,21 +30,27 @@ const HAS_SETTINGS = 'The form has the settings of this picture'
 export class Studio {
   readonly #keys = new KeyRing()
   readonly #client = new Client(this.#keys)
+  readonly #queue = new Queue()
+  readonly #queueList = new QueueList()
   readonly #announcer = new Announcer()
   readonly #form = new Form()
   readonly #stage = new Stage()
+  readonly #blank = new Blank()
   readonly #progress = new Progress(this.#announcer)
   readonly #placard = new Placard(this.#announcer)
   readonly #notice = new Notice()
   readonly #keyDialog = new KeyDialog(this.#keys)
   readonly #service = new Service(this.#client)
+  readonly #paintText = byId('generate-text', HTMLSpanElement)
   readonly #paintButton = byId('generate', HTMLButtonElement)
   readonly #stopButton = byId('cancel', HTMLButtonElement)
   readonly #history: History
   readonly #sketchbook: Sketchbook
   #run: Run | undefined
   #shown: Picture | undefined
-  #model: string | undefined
+  #status: Health['status'] | undefined
+  /** What "Try again" asks for; nothing when it was not a request that failed. */
+  #failed: Entry | undefined
 
   constructor(history: History) {
     this.#history = history
@@ -50,21 +60,16 @@ export class Studio {
   }
 
   #wire(): void {
-    this.#form.on('submit', (settings) => this.paint(settings))
-    this.#notice.on('retry', () => this.#form.submit())
+    this.#form.on('submit', (settings) => this.#ask(settings)).on('wrong', (fields) => this.#announcer.say(`${count(fields, 'field needs', 'fields need')} another look`))
+    this.#queue.on('begin', ({ entry, byHand }) => this.#paint(entry, byHand)).on('change', () => this.#queued())
+    this.#queueList.on('cancel', (id) => this.#queue.cancel(id))
+    this.#notice.on('retry', ({ byHand }) => this.#again(byHand)).on('dismiss', () => this.#queue.release('trouble'))
+    this.#blank.on('take', (prompt) => this.#begin(prompt))
     this.#stage.on('show', (picture) => this.#show(picture))
     this.#placard.on('reuse', (picture) => this.#reuse(picture)).on('remove', (picture) => this.#remove(picture))
-    this.#sketchbook.on('open', (picture) => this.#open(picture))
+    this.#sketchbook.on('open', (picture) => this.#open(picture)).on('clear', () => this.#clear())
     this.#history.on('change', () => this.#placard.show(this.#shown, this.#kept(this.#shown)))
-    this.#service
-      .on('health', (health) => {
-        this.#form.adopt(health)
-        const model = health.model?.id
-        if (model === undefined || model === this.#model) return
-        this.#model = model
-        showExamples(model, (prompt) => this.#begin(prompt))
-      })
-      .on('locked', () => this.#keyDialog.ask(() => void this.#service.ask()))
+    this.#service.on('health', ({ health, since }) => this.#heard(health, since)).on('locked', () => this.#keyDialog.ask(() => void this.#service.ask()))
     this.#stopButton.addEventListener('click', () => this.stop())
     startDrop((file) => void this.#read(file))
     // Nobody would see the picture: the server need not finish it.
@@ -72,44 +77,100 @@ export class Studio {
   }
 
   submit(): void {
-    if (!this.#run?.active) this.#form.submit()
+    this.#form.submit()
   }
 
   stop(): void {
     this.#run?.stop()
   }
 
-  paint(settings: Settings): void {
-    if (this.#run?.active) return
+  /** Takes back what can be taken back. @returns whether there was anything */
+  undo(): boolean {
+    return this.#announcer.undo()
+  }
+
+  #heard(health: Health, since: number): void {
+    const { status } = health
+    const preparing = PREPARING.has(status)
+    this.#form.adopt(health)
+    this.#blank.show(health, since, Date.now())
+    if (!this.#run?.active) this.#progress.prepare(preparing)
+    if (preparing) this.#queue.hold('model')
+    else this.#queue.release('model')
+    if (status === 'ready' && this.#status !== undefined && PREPARING.has(this.#status)) this.#announcer.show('The model is ready')
+    this.#status = status
+  }
+
+  /** Asks for a picture: now, or when those before it are done. */
+  #ask(settings: Settings): void {
     this.#notice.hide()
-    const run = new Run(this.#client, toRequest(settings, this.#form.steps))
+    if (!this.#queue.add(toRequest(settings, this.#form.steps))) return this.#announcer.show(`${MOST_WAITING} requests wait already`)
+    const { length } = this.#queue.waiting
+    if (length > 0) this.#announcer.say(`${count(length, 'request waits', 'requests wait')}`)
+  }
+
+  #queued(): void {
+    this.#queueList.show(this.#queue)
+    this.#buttons()
+  }
+
+  #again(byHand: boolean): void {
+    if (this.#failed !== undefined) this.#queue.again(this.#failed, byHand)
+    this.#failed = undefined
+  }
+
+  #paint(entry: Entry, byHand: boolean): void {
+    const run = new Run(this.#client, entry.request)
     this.#run = run
     run
       .on('picture', ({ picture }) => void this.#history.add(picture))
       .on('change', () => this.#buttons())
-      .on('end', ({ error }) => this.#ended(run.request, error))
-    this.#stage.begin(run)
+      .on('end', ({ error }) => this.#ended(entry, error))
+    this.#stage.begin(run, byHand)
     this.#progress.begin(run)
-    this.#buttons()
     void run.start()
   }
 
-  #ended(request: GenerateRequest, error: unknown): void {
-    if (error === undefined) return
-    const { statusCode, field, message } = error instanceof ServerError ? error.body : {}
-    if (statusCode === 401) return this.#keyDialog.ask(() => this.#form.submit())
-    const atField = statusCode === 400 && field !== undefined && this.#form.errors.show(field, message ?? '')
-    if (!atField) this.#notice.show(error, { retry: statusCode !== 400 })
-    else this.#announcer.say(`${field}: ${message} (${request.prompt.length} characters)`)
+  #ended(entry: Entry, error: unknown): void {
+    if (error !== undefined) this.#explain(entry, error)
+    this.#queue.finished()
+  }
+
+  /** Says why it failed, at the field that is wrong where it is still in the form; and holds what waits where it would fail too. */
+  #explain(entry: Entry, error: unknown): void {
+    this.#failed = entry
+    const body = error instanceof ServerError ? error.body : undefined
+    if (body?.statusCode === 401) {
+      this.#queue.hold('trouble')
+      return this.#keyDialog.ask(() => this.#again(true))
+    }
+    const passing = passes(error)
+    if (passing) this.#queue.hold('trouble')
+    const inForm = JSON.stringify(toRequest(this.#form.settings, this.#form.steps)) === JSON.stringify(entry.request)
+    if (inForm && body?.statusCode === 400 && body.field !== undefined) {
+      const words = describeField(body)
+      const offer = body.code === 'PROMPT_TOO_LONG' ? { text: 'Paint with its beginning', act: () => this.#truncate() } : undefined
+      if (this.#form.errors.show(body.field, words, offer)) return this.#announcer.say(words)
+    }
+    // Whoever has more waiting has gone to do something else. A server that is restarted has ended this without need.
+    const auto = passing && (this.#queue.waiting.length > 0 || body?.code === 'DRAINING')
+    this.#notice.show(error, { retry: body?.statusCode !== 400, auto, about: inForm ? '' : entry.request.prompt })
+  }
+
+  /** Paints with as much of the prompt as the model reads; and shows where that is set, as it stays so. */
+  #truncate(): void {
+    this.#form.write({ truncate: true })
+    this.#form.reveal('truncate')
+    this.#form.submit()
   }
 
   #buttons(): void {
     const active = this.#run?.active ?? false
-    const hadFocus = document.activeElement === (active ? this.#paintButton : this.#stopButton)
-    this.#paintButton.hidden = active
+    const hadFocus = document.activeElement === this.#stopButton
+    this.#paintText.textContent = active || this.#queue.waiting.length > 0 ? 'Paint next' : 'Paint'
     this.#stopButton.hidden = !active
-    // A button that goes away hands the focus to the one in its place.
-    if (hadFocus) (active ? this.#stopButton : this.#paintButton).focus()
+    // A button that goes away hands the focus to the one beside it.
+    if (hadFocus && !active) this.#paintButton.focus()
   }
 
   #show(picture: Picture | undefined): void {
@@ -138,15 +199,34 @@ export class Studio {
     byId('prompt', HTMLTextAreaElement).focus()
   }
 
+  /** Deletes a picture, shows the one beside it, and offers the way back. */
   #remove(picture: Picture): void {
-    this.#stage.clear()
+    const beside = neighbour(this.#history.pictures, picture)
+    this.#stage.mark(picture, true)
+    if (beside === undefined) this.#stage.clear()
+    else this.#open(beside)
     void this.#history.delete([picture.id])
-    this.#announcer.show('Deleted')
+    this.#announcer.show('Deleted', () => void this.#restore(picture))
+    if (beside === undefined) this.#announcer.focusUndo()
+  }
+
+  async #restore(picture: Picture): Promise<void> {
+    await this.#history.add(picture)
+    this.#stage.mark(picture, false)
+    this.#open(picture)
+  }
+
+  #clear(): void {
+    if (this.#kept(this.#shown) && !this.#run?.active) {
+      this.#stage.clear()
+      this.#progress.forget()
+    }
+    void this.#history.clear()
   }
 
   /** Reads the recipe of a picture that was brought here. */
   async #read(file: File | undefined): Promise<void> {
-    this.#notice.hide()
+    if (!this.#queue.holds.has('trouble')) this.#notice.hide()
     if (file === undefined) return this.#announcer.show('That is no PNG, JPEG or WebP')
     try {
       const { recipe, request, same_model: sameModel } = await this.#client.recipe(file)
@@ -159,4 +239,10 @@ export class Studio {
       else this.#notice.show(error, { retry: false })
     }
   }
+}
+
+/** The picture after this one; before it, where it is the last. */
+function neighbour(pictures: readonly Picture[], picture: Picture): Picture | undefined {
+  const index = pictures.findIndex(({ id }) => id === picture.id)
+  return pictures[index + 1] ?? pictures[index - 1]
 }

@@ -1,6 +1,7 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { fitting, History } from '../../../src/webapp/page/model/history.js'
-import type { Picture } from '../../../src/webapp/page/model/picture.js'
+import { inOrder, type Picture, pictureId } from '../../../src/webapp/page/model/picture.js'
 import { fromRecipe, knownOf, requestOf, type Settings, toRequest } from '../../../src/webapp/page/model/settings.js'
 import { memoryStore } from '../../../src/webapp/page/model/store.js'
 
@@ -22,6 +23,7 @@ const settings: Settings = {
 describe('toRequest', () => {
   it('asks for what was chosen, and leaves the rest to the server', () => {
     expect(toRequest(settings, 24)).toEqual({ prompt: 'a pear', negative_prompt: '', width: 64, height: 48, num_inference_steps: 24, num_images: 1, output_format: 'png', preview_interval: 3 })
+    expect(toRequest({ ...settings, negative_prompt: undefined }, 24)).not.toHaveProperty('negative_prompt')
     expect(toRequest({ ...settings, size: '', previews: false, truncate: true, output_format: 'webp', seed: 0 }, 24)).toEqual({
       prompt: 'a pear', negative_prompt: '', num_inference_steps: 24, seed: 0, num_images: 1, output_format: 'webp', quality: 90, truncate: true, preview_interval: 0
     })
@@ -45,11 +47,20 @@ describe('a recipe', () => {
     expect(whole).not.toHaveProperty('cache_interval')
   })
 
+  it('brings that its prompt was cut, and clears it where it was not', () => {
+    const cut = { ...recipe, truncate: true as const }
+    expect(toRequest({ ...settings, ...fromRecipe(cut) }, 9)).toMatchObject({ truncate: true })
+    expect(toRequest({ ...settings, ...fromRecipe(cut), ...fromRecipe(recipe) }, 9)).not.toHaveProperty('truncate')
+    expect(requestOf(cut)).toMatchObject({ truncate: true })
+    // From a server that keeps recipes to itself.
+    expect(knownOf({ prompt: 'p', truncate: true }, { seed: 5, width: 8, height: 8 })).toMatchObject({ truncate: true })
+  })
+
   it('becomes settings; where less is known, fewer', () => {
     expect(fromRecipe(recipe)).toMatchObject({ size: '8×16', num_images: 1, seed: 3, output_format: 'jpeg', quality: 80 })
     const known = knownOf({ prompt: 'p', num_images: 4, preview_interval: 2, guidance_scale: 3 }, { seed: 5, width: 8, height: 8 })
     expect(known).toEqual({ prompt: 'p', guidance_scale: 3, seed: 5, width: 8, height: 8 })
-    expect(fromRecipe(known)).toEqual({ prompt: 'p', size: '8×8', guidance_scale: 3, seed: 5, num_images: 1 })
+    expect(fromRecipe(known)).toEqual({ prompt: 'p', size: '8×8', guidance_scale: 3, seed: 5, num_images: 1, truncate: false })
   })
 })
 
@@ -66,6 +77,32 @@ describe('the history', () => {
     expect((await store.all()).map(({ id }) => id)).toEqual(['5', '4'])
     await history.clear()
     expect([history.pictures, await store.all()]).toEqual([[], []])
+  })
+
+  it('shows the newest request first, and its pictures in their own order, whichever was finished first', async () => {
+    const store = memoryStore()
+    const history = new History(store, [], true)
+    const made = (run: string, index: number, createdAt: number): Picture => ({ ...picture('0'), id: pictureId(run, index), createdAt })
+    for (const [run, index, at] of [['b', 1, 10], ['b', 0, 11], ['a', 10, 20], ['a', 2, 21], ['a', 0, 20]] as const) await history.add(made(run, index, at))
+    const order = ['a-0', 'a-2', 'a-10', 'b-0', 'b-1']
+    expect(history.pictures.map(({ id }) => id)).toEqual(order)
+    expect(new History(store, await store.all(), true).pictures.map(({ id }) => id)).toEqual(order)
+    // One that was deleted comes back to its place.
+    await history.delete(['a-2'])
+    await history.add(made('a', 2, 21))
+    expect(history.pictures.map(({ id }) => id)).toEqual(order)
+  })
+
+  it('has an order that does not depend on the one before', () => {
+    const pictures = fc.uniqueArray(fc.record({ run: fc.constantFrom('a', 'b-1', '1'), index: fc.nat(12), at: fc.nat(5) }), { selector: ({ run, index }) => `${run} ${index}` })
+    fc.assert(
+      fc.property(pictures, fc.infiniteStream(fc.nat()), (parts, keys) => {
+        const given = parts.map(({ run, index, at }): Picture => ({ ...picture('0'), id: pictureId(run, index), createdAt: at }))
+        const mixed = given.map((one) => ({ one, key: keys.next().value as number })).sort((a, b) => a.key - b.key).map(({ one }) => one)
+        expect(inOrder(mixed)).toEqual(inOrder(given))
+        expect(inOrder(given)).toHaveLength(given.length)
+      })
+    )
   })
 
   it('always has room for the newest', () => {

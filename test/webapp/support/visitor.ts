@@ -104,6 +104,11 @@ export class Visitor {
     await until(`${count} pictures are in the sketchbook`, async () => (await this.sketches.count()) === count, timeout)
   }
 
+  /** Waits until nothing is being painted. */
+  async rests(): Promise<void> {
+    await this.button('Stop').waitFor({ state: 'hidden' })
+  }
+
   button(name: string | RegExp, exact = false): Locator {
     return this.page.getByRole('button', { name, exact })
   }

@@ -16,3 +16,13 @@ export function el<K extends keyof HTMLElementTagNameMap>(tag: K, props: Props<H
   element.append(...children)
   return element
 }
+
+/** Gives an element these children. It moves only what has changed: an element that is moved loses the focus. */
+export function placeChildren(parent: Element, children: readonly Element[]): void {
+  const wanted = new Set(children)
+  for (const child of Array.from(parent.children)) if (!wanted.has(child)) child.remove()
+  for (const [index, child] of children.entries()) {
+    const there = parent.children[index]
+    if (there !== child) parent.insertBefore(child, there ?? null)
+  }
+}

@@ -1,5 +1,5 @@
 import { Emitter } from '../lib/events.js'
-import { type Picture, release } from './picture.js'
+import { inOrder, type Picture, release } from './picture.js'
 import { memoryStore, openStore, type PictureStore } from './store.js'
 
 export interface Bounds {
@@ -10,7 +10,7 @@ export interface Bounds {
 const BOUNDS: Bounds = { pictures: 200, bytes: 400 * 2 ** 20 }
 
 interface Events {
-  /** All pictures, newest first. */
+  /** All pictures, as `inOrder` says. */
   change: readonly Picture[]
 }
 
@@ -27,7 +27,7 @@ export class History extends Emitter<Events> {
   constructor(store: PictureStore, pictures: Picture[], lasting: boolean, bounds: Bounds = BOUNDS) {
     super()
     this.#store = store
-    this.#pictures = pictures
+    this.#pictures = inOrder(pictures)
     this.lasting = lasting
     this.#bounds = bounds
   }
@@ -51,7 +51,7 @@ export class History extends Emitter<Events> {
     return this.#inTurn(async () => {
       // A full disk is no reason to lose the picture that is on the screen.
       await this.#store.put(picture).catch(() => undefined)
-      this.#pictures = [picture, ...this.#pictures]
+      this.#pictures = inOrder([picture, ...this.#pictures])
       this.emit('change', this.#pictures)
       await this.#drop(this.#pictures.slice(fitting(this.#pictures, this.#bounds)).map(({ id }) => id))
     })

@@ -4,7 +4,7 @@ import type { GenerateRequest, ServerEvent } from '../api/types.js'
 import { fromBase64 } from '../lib/base64.js'
 import { Emitter } from '../lib/events.js'
 import { uuid } from '../lib/random.js'
-import type { Picture } from './picture.js'
+import { type Picture, pictureId } from './picture.js'
 import { knownOf } from './settings.js'
 
 export type Phase = 'asking' | 'queued' | 'painting' | 'done' | 'stopped' | 'failed'
@@ -137,7 +137,7 @@ export class Run extends Emitter<Events> {
     // An image that is told of again, as after a broken stream, is the same image.
     if (slot === undefined || slot.picture !== undefined) return
     slot.picture = {
-      id: `${this.id}-${index}`,
+      id: pictureId(this.id, index),
       createdAt: Date.now(),
       blob: new Blob([fromBase64(data)], { type: IMAGE_TYPE.test(mime_type) ? mime_type : 'image/png' }),
       recipe: recipe ?? knownOf(this.request, image),

@@ -3,7 +3,8 @@ import type { GenerateRequest, Known } from '../api/types.js'
 /** The form, as a person left it. Numbers left empty are undefined: then the server decides. */
 export interface Settings {
   prompt: string
-  negative_prompt: string
+  /** undefined before the server has said which one it has for requests without. */
+  negative_prompt: string | undefined
   size: string
   num_inference_steps: number | undefined
   guidance_scale: number | undefined
@@ -32,7 +33,7 @@ export function toRequest(settings: Settings, steps: number): GenerateRequest {
   return {
     prompt: settings.prompt.trim(),
     // Also when it is empty: the server may have one of its own for requests without.
-    negative_prompt: settings.negative_prompt.trim(),
+    ...(settings.negative_prompt === undefined ? {} : { negative_prompt: settings.negative_prompt.trim() }),
     ...(width === undefined || height === undefined ? {} : { width, height }),
     ...given('num_inference_steps', settings.num_inference_steps),
     ...given('guidance_scale', settings.guidance_scale),
@@ -54,12 +55,12 @@ function given<K extends string>(name: K, value: number | undefined): { [P in K]
 }
 
 /** The settings that make a picture of this recipe again. */
-export function fromRecipe(recipe: Known): Partial<Settings> {
+export function fromRecipe(recipe: Omit<Known, 'truncate'> & Pick<GenerateRequest, 'truncate'>): Partial<Settings> {
   const { prompt, negative_prompt, num_inference_steps, guidance_scale, seed, scheduler, output_format, quality } = recipe
   const settings = { prompt, negative_prompt, size: sizeName(recipe.width, recipe.height), num_inference_steps, guidance_scale, seed, num_images: 1, scheduler, output_format, quality }
   const known = Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined))
-  // A recipe names these only where they save something: what is in the form must not stay.
-  return { ...known, guidance_start: recipe.guidance_start, guidance_end: recipe.guidance_end, cache_interval: recipe.cache_interval }
+  // A recipe leaves these out where they were off: what is in the form must not stay.
+  return { ...known, guidance_start: recipe.guidance_start, guidance_end: recipe.guidance_end, cache_interval: recipe.cache_interval, truncate: recipe.truncate ?? false }
 }
 
 /** The request that makes the picture of this recipe again, byte for byte. */
@@ -69,6 +70,6 @@ export function requestOf({ model: _model, model_digest: _digest, version: _vers
 
 /** What the page knows by itself of a picture that it asked for. */
 export function knownOf(request: GenerateRequest, { seed, width, height }: Pick<Known, 'seed' | 'width' | 'height'>): Known {
-  const { num_images: _count, preview_interval: _interval, truncate: _truncate, timeout: _timeout, ...rest } = request
-  return { ...rest, seed, width, height }
+  const { num_images: _count, preview_interval: _interval, truncate, timeout: _timeout, ...rest } = request
+  return { ...rest, ...(truncate === true ? { truncate } : {}), seed, width, height }
 }

@@ -6,19 +6,22 @@ export function joinDials(form: HTMLFormElement): void {
       field.value = slider.value
       field.dispatchEvent(new Event('input', { bubbles: true }))
     })
-    field.addEventListener('input', () => showOnSlider(slider, field.value))
+    field.addEventListener('input', () => showOnSlider(slider, field))
   }
 }
 
 /** Moves the sliders to where the fields are. */
 export function showDials(form: HTMLFormElement): void {
   for (const slider of form.querySelectorAll<HTMLInputElement>('input[type=range][data-for]')) {
-    showOnSlider(slider, (form.elements.namedItem(slider.dataset['for']!) as HTMLInputElement).value)
+    showOnSlider(slider, form.elements.namedItem(slider.dataset['for']!) as HTMLInputElement)
   }
 }
 
-function showOnSlider(slider: HTMLInputElement, value: string): void {
-  if (value !== '') slider.value = value
+/** A slider covers what people use, and never more than its field allows. */
+function showOnSlider(slider: HTMLInputElement, field: HTMLInputElement): void {
+  slider.max = String(Math.min(Number(slider.dataset['most']), Number(field.max)))
+  slider.toggleAttribute('data-empty', field.value === '')
+  slider.value = field.value === '' ? slider.min : field.value
   const [min, max] = [Number(slider.min), Number(slider.max)]
   slider.style.setProperty('--filled', String((Number(slider.value) - min) / (max - min)))
 }

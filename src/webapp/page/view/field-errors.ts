@@ -1,3 +1,11 @@
+import { el } from '../lib/dom.js'
+
+/** A way out, offered beside what is wrong. */
+export interface Offer {
+  text: string
+  act: () => void
+}
+
 /** What is wrong with which field, said beside it. */
 export class FieldErrors {
   readonly #form: HTMLFormElement
@@ -6,40 +14,84 @@ export class FieldErrors {
     this.#form = form
   }
 
-  /** Looks at every field, and leads to the first that is wrong. @returns whether all are right */
-  check(): boolean {
+  /** Marks every field that is wrong, and leads to the first. @returns how many are wrong */
+  check(): number {
     this.clear()
-    for (const field of this.#form.elements) {
-      const message = problem(field)
-      if (message !== undefined) return this.show((field as HTMLInputElement).name, message) && false
-    }
-    return true
+    const wrong = [...this.#form.elements].flatMap((field) => {
+      const message = problem(field, this.#form)
+      return message === undefined ? [] : { field: field as HTMLInputElement, message }
+    })
+    for (const { field, message } of wrong) this.#mark(field.name, message)
+    if (wrong[0] !== undefined) this.#target(wrong[0].field.name)?.focus()
+    return wrong.length
   }
 
-  /** Says what is wrong with a field. @returns whether the form has such a field */
-  show(name: string, message: string): boolean {
-    // A size is chosen whole.
-    const field = document.getElementById(name === 'height' ? 'width' : name) ?? this.#form.querySelector<HTMLElement>('.sizes input')
-    const line = document.getElementById(`${name === 'height' ? 'width' : name}-error`)
-    if (line === null || field === null) return false
+  /** Says what is wrong with a field, and leads to it. @returns whether the form has such a field */
+  show(name: string, message: string, offer?: Offer): boolean {
+    const field = this.#mark(name, message, offer)
+    field?.focus()
+    return field !== undefined
+  }
+
+  /** Takes back what was said of these fields; without names, of all. */
+  clear(names?: readonly string[]): void {
+    for (const line of this.#form.querySelectorAll('.field-error:not(:empty)')) {
+      const name = line.id.replace(/-error$/, '')
+      if (names !== undefined && !names.map(lineOf).includes(name)) continue
+      line.textContent = ''
+      if (line.nextElementSibling?.classList.contains('offer')) line.nextElementSibling.remove()
+      this.#target(name)?.removeAttribute('aria-invalid')
+    }
+  }
+
+  #mark(name: string, message: string, offer?: Offer): HTMLElement | undefined {
+    const field = this.#target(name)
+    const line = document.getElementById(`${lineOf(name)}-error`)
+    if (line === null || field === undefined) return undefined
+    this.clear([name])
     line.textContent = message
+    if (offer !== undefined) {
+      const button = el('button', { type: 'button', className: 'offer' }, offer.text)
+      button.addEventListener('click', offer.act)
+      line.after(button)
+    }
     field.setAttribute('aria-invalid', 'true')
+    field.closest('[data-optional][hidden]')?.removeAttribute('hidden')
     const details = field.closest('details')
     if (details !== null) details.open = true
-    field.focus()
-    return true
+    return field
   }
 
-  clear(): void {
-    for (const line of this.#form.querySelectorAll('.field-error')) line.textContent = ''
-    for (const field of this.#form.querySelectorAll('[aria-invalid]')) field.removeAttribute('aria-invalid')
+  #target(name: string): HTMLElement | undefined {
+    const line = lineOf(name)
+    return document.getElementById(line) ?? (line === 'width' ? this.#form.querySelector<HTMLElement>('.sizes input') : null) ?? undefined
   }
 }
 
-function problem(field: Element): string | undefined {
-  if (field instanceof HTMLTextAreaElement && field.name === 'prompt' && field.value.trim() === '') return 'Say what the picture shows.'
-  if (!(field instanceof HTMLInputElement) || field.type !== 'number' || field.validity.valid) return undefined
-  if (field.closest('[hidden]') !== null) return undefined
-  const whole = field.step === '1' ? 'a whole number' : 'a number'
-  return `Give ${whole} from ${field.min} to ${field.max}.`
+/** A size is chosen whole. */
+function lineOf(name: string): string {
+  return name === 'height' || name === 'size' ? 'width' : name
+}
+
+function problem(field: Element, form: HTMLFormElement): string | undefined {
+  if (field instanceof HTMLTextAreaElement) return problemOfText(field)
+  if (field instanceof HTMLSelectElement) return field.selectedOptions[0]?.dataset['missing'] === undefined ? undefined : `This server does not offer ${field.value}.`
+  if (!(field instanceof HTMLInputElement) || field.type !== 'number' || field.closest('#quality-field[hidden]') !== null) return undefined
+  if (field.validity.valid) return field.name === 'guidance_end' ? problemOfInterval(form) : undefined
+  return `Give ${field.step === '1' ? 'a whole number' : 'a number'} from ${field.min} to ${field.max}.`
+}
+
+function problemOfText({ name, value, dataset }: HTMLTextAreaElement): string | undefined {
+  if (name === 'prompt' && value.trim() === '') return 'Say what the picture shows.'
+  const most = Number(dataset['most'])
+  const { length } = value.trim()
+  return length > most ? `These are ${length.toLocaleString('en')} characters; at most ${most.toLocaleString('en')} are read.` : undefined
+}
+
+function problemOfInterval(form: HTMLFormElement): string | undefined {
+  const [start, end] = ['guidance_start', 'guidance_end'].map((name) => {
+    const { value, dataset } = form.elements.namedItem(name) as HTMLInputElement
+    return Number(value === '' ? dataset['preset'] : value)
+  })
+  return start! > end! ? `Guidance cannot end before it starts, which is at ${start}.` : undefined
 }

@@ -15,8 +15,13 @@ type Field = HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement
 const LIMITED = ['num_inference_steps', 'guidance_scale', 'num_images', 'cache_interval'] as const
 const DEFAULTED = ['num_inference_steps', 'guidance_scale'] as const
 
+/** Fields of what not every server can do. */
+const OPTIONAL = ['guidance_start', 'guidance_end', 'cache_interval'] as const
+
 interface Events {
   submit: Settings
+  /** So many fields are wrong, and marked. */
+  wrong: number
 }
 
 /** The form: what is to be painted, and how. It remembers itself. */
@@ -25,7 +30,7 @@ export class Form extends Emitter<Events> {
   readonly #sizes = new Sizes()
   readonly errors = new FieldErrors(this.#form)
   #defaults: Health['defaults'] = null
-  /** Nobody has been here before, so that the model's defaults may fill in what is empty. */
+  /** The server has not yet said which negative prompt it has for requests without, which then fills in an empty one. */
   #fresh: boolean
 
   constructor() {
@@ -35,19 +40,19 @@ export class Form extends Emitter<Events> {
       event.preventDefault()
       this.submit()
     })
-    this.#form.addEventListener('input', () => this.#changed())
+    this.#form.addEventListener('input', ({ target }) => this.#changed([(target as Field).name]))
     byId('dice', HTMLButtonElement).addEventListener('click', () => this.write({ seed: randomSeed() }))
     byId('fewer', HTMLButtonElement).addEventListener('click', () => this.#count(-1))
     byId('more', HTMLButtonElement).addEventListener('click', () => this.#count(1))
     const remembered = recall<Settings>(NAME)
-    this.#fresh = remembered === undefined
+    this.#fresh = remembered?.negative_prompt === undefined
     this.write(remembered ?? {})
   }
 
   get settings(): Settings {
     return {
       prompt: this.#field('prompt').value,
-      negative_prompt: this.#field('negative_prompt').value,
+      negative_prompt: this.#fresh && this.#field('negative_prompt').value === '' ? undefined : this.#field('negative_prompt').value,
       size: this.#sizes.value,
       num_inference_steps: this.#number('num_inference_steps'),
       guidance_scale: this.#number('guidance_scale'),
@@ -70,7 +75,9 @@ export class Form extends Emitter<Events> {
   }
 
   submit(): void {
-    if (this.errors.check()) this.emit('submit', this.settings)
+    const wrong = this.errors.check()
+    if (wrong === 0) this.emit('submit', this.settings)
+    else this.emit('wrong', wrong)
   }
 
   write(settings: Partial<Settings>): void {
@@ -86,16 +93,21 @@ export class Form extends Emitter<Events> {
       else field.value = String(value ?? '')
     }
     showDials(this.#form)
-    this.#changed()
+    this.#changed(Object.keys(settings))
+  }
+
+  /** Brings a field into sight that may be folded away. */
+  reveal(name: string): void {
+    const details = this.#field(name).closest('details')
+    if (details !== null) details.open = true
   }
 
   /** Offers what the model can do. What a person chose stays. */
-  adopt({ sizes, coming, schedulers, defaults, limits }: Health): void {
+  adopt({ sizes, coming, schedulers, features, defaults, limits }: Health): void {
     this.#defaults = defaults
     // An older server does not say what is coming.
     this.#sizes.offer(sizes, coming ?? [], [defaults?.width ?? 0, defaults?.height ?? 0])
-    const scheduler = this.#field('scheduler') as HTMLSelectElement
-    for (const name of schedulers) if (![...scheduler.options].some(({ value }) => value === name)) scheduler.append(el('option', { value: name }, name))
+    if (schedulers.length > 0) offerOptions(this.#field('scheduler') as HTMLSelectElement, schedulers)
     for (const name of LIMITED) if (limits !== null) (this.#field(name) as HTMLInputElement).max = String(limits[name])
     for (const name of DEFAULTED) {
       const field = this.#field(name)
@@ -105,11 +117,22 @@ export class Form extends Emitter<Events> {
       this.#fresh = false
       this.#field('negative_prompt').value ||= defaults.negative_prompt
     }
+    if (defaults !== null && limits !== null) this.#optional({ ...defaults, guidance: features.includes('guidance_interval'), cache: limits.cache_interval > 1 })
     showDials(this.#form)
   }
 
-  #changed(): void {
-    this.errors.clear()
+  /** Shows the fields of what this server can do. One that is filled in stays, or nobody could empty it. */
+  #optional({ guidance, cache, ...defaults }: Record<(typeof OPTIONAL)[number], number> & { guidance: boolean; cache: boolean }): void {
+    for (const name of OPTIONAL) {
+      const field = this.#field(name)
+      field.dataset['preset'] = String(defaults[name])
+      field.closest<HTMLElement>('[data-optional]')!.hidden = !(name === 'cache_interval' ? cache : guidance) && field.value === ''
+    }
+  }
+
+  #changed(names: readonly string[]): void {
+    // Where guidance begins and where it ends are right or wrong together.
+    this.errors.clear(names.some((name) => /^guidance_(start|end)$/.test(name)) ? [...names, 'guidance_start', 'guidance_end'] : names)
     byId('quality-field', HTMLDivElement).hidden = this.#field('output_format').value === 'png'
     remember(NAME, { ...this.settings, size: this.#sizes.wanted })
   }
@@ -132,6 +155,17 @@ export class Form extends Emitter<Events> {
 
 /** Chooses an option, also one that is not (yet) offered. */
 function choose(select: HTMLSelectElement, value: string): void {
-  if (![...select.options].some((option) => option.value === value)) select.append(el('option', { value }, value))
+  if (![...select.options].some((option) => option.value === value)) select.append(el('option', { value, dataset: { missing: '' } }, value))
   select.value = value
+}
+
+/** Offers these after the default. One that is chosen and is not among them stays, and is marked as missing. */
+function offerOptions(select: HTMLSelectElement, names: readonly string[]): void {
+  const known = new Set([...select.options].map(({ value }) => value))
+  for (const name of names) if (!known.has(name)) select.append(el('option', { value: name }, name))
+  for (const option of [...select.options].slice(1)) {
+    if (names.includes(option.value)) delete option.dataset['missing']
+    else if (option.selected) option.dataset['missing'] = ''
+    else option.remove()
+  }
 }

@@ -15,6 +15,9 @@ interface Events {
 /** The label beside the picture, as in a museum: what it is and how it was made. */
 export class Placard extends Emitter<Events> {
   readonly #card = byId('placard', HTMLElement)
+  readonly #actions = byId('actions', HTMLDivElement)
+  readonly #prompt = byId('placard-prompt', HTMLParagraphElement)
+  readonly #more = byId('placard-more', HTMLButtonElement)
   readonly #download = byId('download', HTMLAnchorElement)
   readonly #announcer: Announcer
   #picture: Picture | undefined
@@ -25,21 +28,39 @@ export class Placard extends Emitter<Events> {
     byId('reuse', HTMLButtonElement).addEventListener('click', () => this.#picture && this.emit('reuse', this.#picture))
     byId('remove', HTMLButtonElement).addEventListener('click', () => this.#picture && this.emit('remove', this.#picture))
     byId('curl', HTMLButtonElement).addEventListener('click', () => void this.#copyCurl())
+    this.#more.addEventListener('click', () => this.#unfold(this.#more.ariaExpanded !== 'true'))
+    // Whether a prompt has more lines than are shown depends on the width too.
+    new ResizeObserver(() => this.#offerMore()).observe(this.#prompt)
   }
 
   /** @param kept whether it is in the sketchbook, and so can be deleted */
   show(picture: Picture | undefined, kept: boolean): void {
+    const same = picture === this.#picture
     this.#picture = picture
     this.#card.hidden = picture === undefined
+    this.#actions.hidden = picture === undefined
     if (picture === undefined) return
-    const { recipe, blob } = picture
-    byId('placard-prompt', HTMLParagraphElement).textContent = recipe.prompt
-    byId('placard-negative', HTMLParagraphElement).textContent = recipe.negative_prompt ? `without ${recipe.negative_prompt}` : ''
-    byId('placard-facts', HTMLParagraphElement).textContent = facts(picture)
-    byId('recipe', HTMLDListElement).replaceChildren(...Object.entries(recipe).flatMap(([name, value]) => [el('dt', {}, name), el('dd', {}, String(value))]))
     byId('remove', HTMLButtonElement).hidden = !kept
+    if (same) return
+    const { recipe, blob } = picture
+    this.#prompt.textContent = recipe.prompt
+    this.#unfold(false)
+    byId('placard-negative', HTMLParagraphElement).hidden = !recipe.negative_prompt
+    byId('placard-negative-text', HTMLElement).textContent = recipe.negative_prompt ?? ''
+    byId('placard-facts', HTMLParagraphElement).textContent = facts(picture)
+    byId('recipe', HTMLDListElement).replaceChildren(...Object.entries(recipe).flatMap(([name, value]) => [el('dt', {}, name), el('dd', { dir: 'auto' }, String(value))]))
     this.#download.href = urlOf(picture)
     this.#download.download = fileName(recipe.prompt, recipe.seed, blob.type)
+  }
+
+  #unfold(all: boolean): void {
+    this.#more.ariaExpanded = String(all)
+    this.#more.textContent = all ? 'Show less' : 'Show all'
+    this.#offerMore()
+  }
+
+  #offerMore(): void {
+    this.#more.hidden = this.#more.ariaExpanded !== 'true' && this.#prompt.scrollHeight <= this.#prompt.clientHeight + 1
   }
 
   async #copyCurl(): Promise<void> {
@@ -58,6 +79,7 @@ function facts({ recipe, seconds }: Picture): string {
     guidance === undefined ? undefined : guidance > 1 ? `guidance ${guidance}` : 'unguided',
     scheduler,
     sizeName(recipe.width, recipe.height),
+    recipe.truncate === true ? 'prompt cut to fit' : undefined,
     model,
     seconds === undefined ? undefined : `painted in ${duration(seconds)}`
   ]

@@ -27,6 +27,20 @@ export class Progress {
     this.#text.textContent = ''
   }
 
+  /** Shows that the model is being prepared, or that it is not any more, while nothing is painted. */
+  prepare(preparing: boolean): void {
+    const { phase } = this.#bar.dataset
+    if (preparing === (phase === 'preparing')) return
+    if (preparing) {
+      this.#bar.dataset['phase'] = 'preparing'
+      this.#bar.setAttribute('aria-valuetext', 'The model is being prepared')
+    } else {
+      delete this.#bar.dataset['phase']
+      this.#bar.removeAttribute('aria-valuetext')
+    }
+    document.title = preparing ? `Preparing · ${TITLE}` : TITLE
+  }
+
   #show(run: Run): void {
     const percent = Math.floor(run.share * 100)
     this.#bar.style.setProperty('--share', String(run.active || run.phase === 'done' ? run.share : 0))

@@ -3,36 +3,46 @@ import { ServerError } from '../api/errors.js'
 import type { Health } from '../api/types.js'
 import { byId } from '../lib/dom.js'
 import { Emitter } from '../lib/events.js'
+import { duration } from '../lib/format.js'
+import { Since } from '../model/since.js'
 
 interface Events {
-  health: Health
+  /** How the server is; `since`: ms since 1970 that it has been so. */
+  health: { health: Health; since: number }
   /** The server wants an access key. */
   locked: undefined
 }
 
 const READY_MS = 20_000
 const WAITING_MS = 2000
+/** While nobody looks, but somebody may wait in another tab. */
+const HIDDEN_MS = 10_000
+
+const MINUTE = 60
+
+/** States in which there is no model for now, and will be one. */
+export const PREPARING: ReadonlySet<string> = new Set<Health['status']>(['starting', 'unavailable'])
 
 const STATES: Readonly<Record<Health['status'], string>> = {
   ready: 'Ready',
-  starting: 'Loading the model …',
+  starting: 'Preparing the model …',
   unavailable: 'The painter is away for a moment',
   draining: 'Being restarted'
 }
 
-/** How the server is, asked again and again while the page is looked at. */
+/** How the server is, asked again and again while the page is looked at, or waits for the server to be ready. */
 export class Service extends Emitter<Events> {
   readonly #line = byId('service', HTMLParagraphElement)
   readonly #text = byId('service-text', HTMLSpanElement)
   readonly #client: Client
+  readonly #since = new Since()
   #timer: ReturnType<typeof setTimeout> | undefined
 
   constructor(client: Client) {
     super()
     this.#client = client
     document.addEventListener('visibilitychange', () => {
-      if (document.hidden) clearTimeout(this.#timer)
-      else void this.ask()
+      if (!document.hidden) void this.ask()
     })
   }
 
@@ -40,14 +50,16 @@ export class Service extends Emitter<Events> {
     clearTimeout(this.#timer)
     const state = await this.#once()
     clearTimeout(this.#timer)
-    if (!document.hidden) this.#timer = setTimeout(() => void this.ask(), state === 'ready' ? READY_MS : WAITING_MS)
+    if (document.hidden && !PREPARING.has(state)) return
+    this.#timer = setTimeout(() => void this.ask(), state === 'ready' ? READY_MS : document.hidden ? HIDDEN_MS : WAITING_MS)
   }
 
   async #once(): Promise<string> {
     try {
       const health = await this.#client.health()
-      this.emit('health', health)
-      return this.#show(health.status, describe(health))
+      const since = this.#since.note(health, Date.now())
+      this.emit('health', { health, since })
+      return this.#show(health.status, describe(health, (Date.now() - since) / 1000))
     } catch (error) {
       if (!(error instanceof ServerError) || error.body.statusCode !== 401) return this.#show('unreachable', 'The server cannot be reached')
       this.emit('locked', undefined)
@@ -62,8 +74,9 @@ export class Service extends Emitter<Events> {
   }
 }
 
-function describe({ status, model, requests }: Health): string {
+/** @param seconds that it has been so */
+function describe({ status, model, requests, workers }: Health, seconds: number): string {
+  if (PREPARING.has(status)) return `${STATES[status]}${seconds < MINUTE ? '' : ` ${duration(Math.floor(seconds / MINUTE) * MINUTE)}`}`
   if (status !== 'ready') return STATES[status] ?? status
-  const waiting = requests.queued > 0 ? ` · ${requests.queued} in line` : ''
-  return `${STATES.ready} · ${model?.id ?? 'no model'}${waiting}`
+  return [STATES.ready, model?.id ?? 'no model', ...(requests.queued > 0 ? [`${requests.queued} in line`] : []), ...(workers.ready < workers.expected ? [`${workers.ready} of ${workers.expected} workers`] : [])].join(' · ')
 }

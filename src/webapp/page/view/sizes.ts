@@ -1,9 +1,11 @@
 import { byId, el } from '../lib/dom.js'
+import { count } from '../lib/text.js'
 import { sizeName } from '../model/settings.js'
 
 /** The sizes to choose from, each drawn in its shape. */
 export class Sizes {
   readonly #box = byId('sizes', HTMLDivElement)
+  readonly #note = byId('sizes-note', HTMLParagraphElement)
   #offered = ''
   /** A size that was asked for and is not there, or not yet; until a person chooses another. */
   #missed = ''
@@ -37,6 +39,8 @@ export class Sizes {
     const preferred = [wanted, this.value, nameOf(preset)]
     this.#offered = offered
     this.#box.replaceChildren(...sizes.map((size) => chip(size, true)), ...coming.map((size) => chip(size, false)))
+    this.#note.hidden = coming.length === 0
+    this.#note.textContent = `${count(coming.length, 'more size is', 'more sizes are')} being prepared.`
     const names = sizes.map(nameOf)
     this.value = preferred.find((name) => names.includes(name)) ?? names[0]!
     if (wanted !== this.value) this.#missed = wanted

@@ -1,19 +1,27 @@
-import { byId, el } from '../lib/dom.js'
+import { byId, el, placeChildren } from '../lib/dom.js'
 import { Emitter } from '../lib/events.js'
+import { short } from '../lib/text.js'
 import type { History } from '../model/history.js'
 import { type Picture, urlOf } from '../model/picture.js'
+import { Roving } from './roving.js'
+
+/** As much of a prompt as a screen reader should have to say. */
+const SAID = 160
 
 interface Events {
   open: Picture
+  /** All of them are to be deleted. */
+  clear: undefined
 }
 
 /** The pictures that were made in this browser. */
 export class Sketchbook extends Emitter<Events> {
-  readonly #list = byId('sketches', HTMLUListElement)
+  readonly #list = byId('sketches', HTMLDivElement)
   readonly #note = byId('sketchbook-note', HTMLParagraphElement)
   readonly #clear = byId('clear', HTMLButtonElement)
+  readonly #roving = new Roving(this.#list)
   readonly #history: History
-  #items = new Map<string, HTMLLIElement>()
+  #sketches = new Map<string, HTMLButtonElement>()
   #current: string | undefined
 
   constructor(history: History) {
@@ -26,7 +34,7 @@ export class Sketchbook extends Emitter<Events> {
       dialog.showModal()
     })
     dialog.addEventListener('close', () => {
-      if (dialog.returnValue === 'delete') void history.clear()
+      if (dialog.returnValue === 'delete') this.emit('clear', undefined)
     })
     this.#show()
   }
@@ -34,32 +42,26 @@ export class Sketchbook extends Emitter<Events> {
   /** Marks the picture that is on the easel. */
   mark(picture: Picture | undefined): void {
     this.#current = picture?.id
-    for (const [id, item] of this.#items) mark(item, id === this.#current)
+    for (const [id, sketch] of this.#sketches) sketch.ariaSelected = String(id === this.#current)
+    this.#roving.refresh()
   }
 
   #show(): void {
     const { pictures, lasting } = this.#history
     // What is shown already is kept: its image is decoded and may have the focus.
-    this.#items = new Map(pictures.map((picture) => [picture.id, this.#items.get(picture.id) ?? this.#item(picture)]))
-    const items = [...this.#items.values()]
-    if (items.length !== this.#list.children.length || items.some((item, index) => item !== this.#list.children[index])) this.#list.replaceChildren(...items)
+    this.#sketches = new Map(pictures.map((picture) => [picture.id, this.#sketches.get(picture.id) ?? this.#sketch(picture)]))
+    placeChildren(this.#list, [...this.#sketches.values()])
+    this.#list.hidden = pictures.length === 0
     this.#clear.hidden = pictures.length === 0
     this.#note.textContent = pictures.length === 0 ? 'What you paint is kept here, in this browser only.' : lasting ? 'In this browser only.' : 'This browser keeps nothing: gone when the page is closed.'
+    this.#roving.refresh()
   }
 
-  #item(picture: Picture): HTMLLIElement {
+  #sketch(picture: Picture): HTMLButtonElement {
     const { prompt, seed, width, height } = picture.recipe
     const image = el('img', { src: urlOf(picture), alt: '', loading: 'lazy', decoding: 'async', width, height })
-    const open = el('button', { type: 'button', className: 'sketch', title: prompt, aria: { label: `${prompt}, seed ${seed}` } }, image)
-    open.addEventListener('click', () => this.emit('open', picture))
-    const item = el('li', {}, open)
-    mark(item, picture.id === this.#current)
-    return item
+    const sketch = el('button', { type: 'button', role: 'option', className: 'sketch', title: short(prompt, SAID), ariaSelected: String(picture.id === this.#current), aria: { label: `${short(prompt, SAID)}, seed ${seed}` } }, image)
+    sketch.addEventListener('click', () => this.emit('open', picture))
+    return sketch
   }
-}
-
-function mark(item: HTMLLIElement, current: boolean): void {
-  const button = item.firstElementChild
-  if (current) button?.setAttribute('aria-current', 'true')
-  else button?.removeAttribute('aria-current')
 }

@@ -1,13 +1,18 @@
 import { byId, el } from '../lib/dom.js'
 import { Emitter } from '../lib/events.js'
+import { short } from '../lib/text.js'
 import { type Picture, urlOf } from '../model/picture.js'
 import type { Run } from '../model/run.js'
+import { Roving } from './roving.js'
 
 /** How blurred the first preview is, in hundredths of the canvas. It sharpens to none. */
 const BLUR = 2.2
 
 /** In place of an index: the easel holds a picture that is not of the run. */
 const ASIDE = -1
+
+/** As much of a prompt as a screen reader should have to say. */
+const SAID = 300
 
 interface Events {
   /** A picture is on the easel; or a run's that is not there yet. */
@@ -16,50 +21,71 @@ interface Events {
 
 /** The easel: the canvas that is painted, and small ones of all pictures of the request. */
 export class Stage extends Emitter<Events> {
+  readonly #stage = byId('stage', HTMLElement)
   readonly #easel = byId('easel', HTMLDivElement)
   readonly #frame = byId('frame', HTMLDivElement)
   readonly #layers = byId('layers', HTMLDivElement)
   readonly #blank = byId('blank', HTMLDivElement)
   readonly #tray = byId('tray', HTMLDivElement)
+  readonly #roving = new Roving(this.#tray)
   #run: Run | undefined
   #index = 0
+  /** The easel holds a picture that somebody chose, and not the run's. */
+  #aside = false
 
-  /** Puts up the canvases of a new run. */
-  begin(run: Run): void {
+  constructor() {
+    super()
+    // What comes and goes under a canvas that is in sight must not move it: the browser may hold fast to nothing below.
+    new IntersectionObserver(([entry]) => seen(entry!.isIntersecting), { threshold: 0.5 }).observe(this.#frame)
+  }
+
+  /**
+   * Puts up the canvases of a new run.
+   *
+   * @param byHand whether somebody has asked for it just now. A run that begins by itself leaves alone what is being looked at
+   */
+  begin(run: Run, byHand: boolean): void {
     this.#run = run
-    this.#index = 0
-    const { width, height } = run.request
-    this.#shape(width ?? 1, height ?? 1)
-    this.#layers.replaceChildren()
-    this.#blank.hidden = true
-    this.#frame.dataset['state'] = 'painting'
-    this.#tray.hidden = run.slots.length < 2
     this.#tray.replaceChildren(...run.slots.map((_, index) => this.#thumb(index)))
-    this.emit('show', undefined)
+    if (this.#aside && !byHand) this.#turnAside()
+    else {
+      this.#tray.hidden = run.slots.length < 2
+      this.#select(0)
+    }
     // On a phone the easel is above the form.
-    this.#easel.scrollIntoView({ block: 'nearest' })
+    if (byHand) this.#scrollThere()
     run
       .on('preview', ({ index, url, share }) => this.#preview(index, url, share))
       .on('picture', ({ index, picture }) => this.#finished(index, picture))
       .on('end', () => this.#ended(run))
   }
 
-  /** Shows a picture that is there. What is being painted meanwhile goes on in the tray, and can be had back from it. */
+  /** Shows a picture that is there. */
   show(picture: Picture): void {
-    if (this.#run?.active) {
-      this.#press(ASIDE)
-      this.#tray.hidden = false
-    } else {
-      this.#run = undefined
-      this.#tray.hidden = true
+    const index = this.#run?.slots.findIndex((slot) => slot.picture?.id === picture.id) ?? -1
+    if (index !== -1) this.#select(index)
+    else {
+      this.#turnAside()
+      this.#put(picture)
     }
-    this.#put(picture)
-    this.#easel.scrollIntoView({ block: 'nearest' })
+    this.#scrollThere()
+  }
+
+  /** A picture was deleted, or is back: it goes from the tray, or comes back to it. */
+  mark(picture: Picture, deleted: boolean): void {
+    const index = this.#run?.slots.findIndex((slot) => slot.picture?.id === picture.id) ?? -1
+    const thumb = this.#tray.children[index]
+    if (!(thumb instanceof HTMLElement)) return
+    thumb.hidden = deleted
+    // Its address was of the deleted one.
+    if (!deleted) this.#thumbImage(index, urlOf(picture))
+    this.#roving.refresh()
   }
 
   /** Takes the picture off the easel. */
   clear(): void {
     this.#run = undefined
+    this.#aside = false
     this.#tray.hidden = true
     this.#layers.replaceChildren()
     this.#blank.hidden = false
@@ -67,22 +93,39 @@ export class Stage extends Emitter<Events> {
     this.emit('show', undefined)
   }
 
+  #scrollThere(): void {
+    // It is under way, and will be in sight.
+    seen(true)
+    this.#easel.scrollIntoView({ block: 'nearest' })
+  }
+
   #thumb(index: number): HTMLButtonElement {
-    const thumb = el('button', { type: 'button', className: 'thumb', aria: { label: `Picture ${index + 1}`, pressed: String(index === 0) } })
+    const thumb = el('button', { type: 'button', role: 'option', className: 'thumb', aria: { label: `Picture ${index + 1}`, selected: 'false' } })
     thumb.addEventListener('click', () => this.#select(index))
     return thumb
   }
 
-  #press(index: number): void {
+  /** Makes way for a picture that is not of the run. What is being painted goes on in the tray, and can be had back from it. */
+  #turnAside(): void {
+    this.#aside = true
+    if (this.#run?.active !== true) this.#run = undefined
+    this.#mark(ASIDE)
+    this.#tray.hidden = this.#run === undefined
+  }
+
+  #mark(index: number): void {
     this.#index = index
-    for (const [i, thumb] of [...this.#tray.children].entries()) thumb.setAttribute('aria-pressed', String(i === index))
+    for (const [i, thumb] of [...this.#tray.children].entries()) thumb.setAttribute('aria-selected', String(i === index))
+    this.#roving.refresh()
   }
 
   #select(index: number): void {
-    this.#press(index)
+    this.#aside = false
+    this.#mark(index)
     const slot = this.#run?.slots[index]
     if (slot?.picture !== undefined) return this.#put(slot.picture)
     this.#shape(this.#run?.request.width ?? 1, this.#run?.request.height ?? 1)
+    this.#blank.hidden = true
     this.#frame.dataset['state'] = 'painting'
     this.#layers.replaceChildren()
     this.emit('show', undefined)
@@ -115,7 +158,7 @@ export class Stage extends Emitter<Events> {
     this.#shape(picture.recipe.width, picture.recipe.height)
     this.#blank.hidden = true
     this.#frame.dataset['state'] = 'done'
-    this.#layer(urlOf(picture), picture.recipe.prompt || 'A picture without a prompt', 1)
+    this.#layer(urlOf(picture), short(picture.recipe.prompt, SAID) || 'A picture without a prompt', 1)
     this.emit('show', picture)
   }
 
@@ -130,6 +173,11 @@ export class Stage extends Emitter<Events> {
   }
 
   #shape(width: number, height: number): void {
-    this.#easel.style.setProperty('--aspect', String(width / height))
+    this.#stage.style.setProperty('--aspect', String(width / height))
   }
+}
+
+/** Tells the styles whether the canvas is in sight. */
+function seen(inSight: boolean): void {
+  document.documentElement.dataset['easel'] = inSight ? 'seen' : 'away'
 }

@@ -1,0 +1,132 @@
+import { describe, expect, it } from 'vitest'
+import { generate, idle, metric, running, startReadyServer } from '../support/server.js'
+import { until } from '../support/wait.js'
+import { useBrowser, type Visitor } from './support/visitor.js'
+
+const enter = useBrowser()
+
+describe('asking for the next picture while one is painted', () => {
+  it('lets it wait, shows it, and paints one after the other', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 10' })
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.paint({ prompt: 'first', seed: 1, num_inference_steps: 150 })
+    await visitor.sees(visitor.progress, /Step/)
+    await visitor.paint({ prompt: 'second', seed: 2, num_images: 2, num_inference_steps: 3 })
+    await visitor.paint({ prompt: 'الثالث', seed: 3, num_images: 1 })
+    expect(await waiting(visitor)).toEqual(['second2 × 64×64', 'الثالث64×64'])
+    await visitor.sees(visitor.page.locator('#next-head'), /^2 waiting$/)
+    expect(await visitor.page.locator('.next-prompt').last().evaluate((prompt) => getComputedStyle(prompt).direction)).toBe('rtl')
+    // The server has one of them at a time: the others would take connections that the page needs.
+    expect(server.service.ledger.inFlight).toBe(1)
+    await visitor.keeps(4)
+    await visitor.rests()
+    expect(await waiting(visitor)).toEqual([])
+    expect(await labels(visitor)).toEqual(['الثالث, seed 3', 'second, seed 2', 'second, seed 3', 'first, seed 1'])
+  })
+
+  it('cancels each of them, by keyboard too', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.paint({ prompt: 'never finished', num_inference_steps: 1000 })
+    await visitor.sees(visitor.progress, /Step/)
+    for (const prompt of ['one', 'two', 'three']) await visitor.paint({ prompt, num_inference_steps: 2 })
+    await visitor.button('Cancel two').click()
+    expect(await waiting(visitor)).toEqual(['one64×64', 'three64×64'])
+    expect(await here(visitor)).toBe('Cancel three')
+    await visitor.page.keyboard.press('Enter')
+    expect(await here(visitor)).toBe('Cancel one')
+    await visitor.page.keyboard.press('Enter')
+    expect(await visitor.page.locator('#next').isVisible()).toBe(false)
+    expect(await here(visitor)).toBe('generate')
+    await visitor.button('Stop').click()
+    await visitor.sees(visitor.progress, /Stopped/)
+    await idle(server)
+    expect(await visitor.sketches.count()).toBe(0)
+    expect(await metric(server, 'easel_requests_accepted_total')).toBe(1)
+  })
+
+  it('goes on with the next when one is stopped, and when one fails', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 10 --fake-faults raise:7@1' })
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.paint({ prompt: 'stopped', seed: 1, num_inference_steps: 1000 })
+    await visitor.sees(visitor.progress, /Step/)
+    await visitor.paint({ prompt: 'fails', seed: 7, num_inference_steps: 3 })
+    await visitor.paint({ prompt: 'is painted', seed: 3 })
+    await visitor.page.keyboard.press('Escape')
+    await visitor.keeps(1)
+    expect(await labels(visitor)).toEqual(['is painted, seed 3'])
+    // The form has another prompt by now, so that the notice says which one it was.
+    await visitor.sees(visitor.notice, /That did not work\s*fails/)
+    await visitor.button('Dismiss').click()
+    expect(await visitor.notice.count()).toBe(0)
+  })
+
+  it('leaves the picture that is looked at on the easel when the next begins', async () => {
+    const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 10' })
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.paint({ prompt: 'looked at', seed: 1, num_inference_steps: 3 })
+    await visitor.keeps(1)
+    await visitor.rests()
+    await visitor.paint({ prompt: 'second', num_inference_steps: 200 })
+    await visitor.sees(visitor.progress, /Step/)
+    await visitor.paint({ prompt: 'third', num_inference_steps: 300 })
+    await visitor.sketches.first().click()
+    await visitor.sees(visitor.page.locator('#placard-prompt'), /^looked at$/)
+    await visitor.keeps(2)
+    await visitor.sees(visitor.progress, /Step \d+ of 300/)
+    expect(await visitor.page.locator('#placard-prompt').textContent()).toBe('looked at')
+    await visitor.page.locator('.thumb').click()
+    await visitor.page.locator('.frame[data-state=painting]').waitFor()
+    await visitor.button('Stop').click()
+  })
+
+  it('waits for a full queue at the server, and then goes on by itself', async () => {
+    const server = await startReadyServer({ QUEUE_LIMIT: '1', WORKER_ARGS: '--fake-step-ms 10' })
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.page.clock.install()
+    const busy = new AbortController()
+    const other = generate(server, { prompt: 'somebody else', num_inference_steps: 1000 }, { signal: busy.signal }).catch(() => undefined)
+    await running(server)
+    // The first is held back on its way to the server, so that the second waits behind it.
+    let send = () => {}
+    const sent = new Promise<void>((resolve) => (send = resolve))
+    await visitor.page.route('**/generate', async (route) => {
+      await sent
+      await route.continue()
+    })
+    await visitor.paint({ prompt: 'first', num_inference_steps: 2 })
+    await visitor.paint({ prompt: 'second' })
+    send()
+    await visitor.sees(visitor.notice, /Every easel is taken/)
+    expect(await visitor.notice.innerText()).not.toMatch(/\d requests?/)
+    await visitor.sees(visitor.button(/^Try again/), /Try again in/)
+    expect(await waiting(visitor)).toEqual(['second64×64'])
+    busy.abort()
+    await other
+    await until('the server has room', () => server.service.ledger.inFlight === 0)
+    await until('both are painted', async () => {
+      await visitor.page.clock.fastForward('01:00')
+      return (await visitor.sketches.count()) === 2
+    })
+    expect((await labels(visitor)).map((label) => label?.split(',')[0])).toEqual(['second', 'first'])
+    expect(await visitor.notice.count()).toBe(0)
+  })
+})
+
+/** What is shown as waiting. */
+function waiting(visitor: Visitor): Promise<string[]> {
+  return visitor.page.locator('.next-list li').evaluateAll((rows) => rows.map((row) => [...row.children].slice(0, 2).map((part) => part.textContent).join('')))
+}
+
+function labels(visitor: Visitor): Promise<(string | null)[]> {
+  return visitor.sketches.evaluateAll((sketches) => sketches.map((sketch) => sketch.getAttribute('aria-label')))
+}
+
+function here(visitor: Visitor): Promise<string | undefined> {
+  return visitor.page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.id)
+}
