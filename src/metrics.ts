@@ -146,6 +146,9 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
   total('easel_steps_total', 'Denoising steps since the worker started.', ['worker'], perWorker(({ heartbeat }) => heartbeat?.steps_total ?? 0))
   gauge('easel_rows_in_use', 'Rows in use at the last heartbeat, over all sizes.', ['worker'], perWorker(({ heartbeat }) => heartbeat?.rows_in_use ?? 0))
   total('easel_rows_padded_total', 'Rows computed for nothing since the worker started, to fill a compiled shape.', ['worker'], perWorker(({ heartbeat }) => heartbeat?.rows_padded_total ?? 0))
+  total('easel_not_finite_total', 'Images since the worker started that failed because their numbers were NaN or infinite, by the stage that made them so.', ['worker', 'stage'], () =>
+    engine.state.workers.flatMap(({ name, heartbeat }) => Object.entries(heartbeat?.not_finite ?? {}).map(([stage, count]): Sample => [{ worker: name, stage }, count]))
+  )
   const perDevice = (value: (memory: DeviceMemory) => number) => (): Sample[] =>
     engine.state.workers.flatMap(({ name, heartbeat }) =>
       (heartbeat?.memory ?? []).map((memory): Sample => [{ worker: name, device: String(memory.device) }, value(memory)])

@@ -1,4 +1,4 @@
-import { chmod, cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { chmod, cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
@@ -16,6 +16,16 @@ async function temporaryFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'first-start-'))
   onTestFinished(() => rm(folder, { recursive: true, force: true }))
   return folder
+}
+
+/** Makes a tensor of a safetensors file all ones, bit by bit, which is NaN in every format. */
+async function damage(path: string, tensor: string): Promise<void> {
+  const bytes = await readFile(path)
+  const start = 8 + Number(bytes.readBigUInt64LE(0))
+  const header = JSON.parse(bytes.toString('utf8', 8, start)) as Record<string, { data_offsets: [number, number] }>
+  const [from, to] = header[tensor]!.data_offsets
+  bytes.fill(0xff, start + from, start + to)
+  await writeFile(path, bytes)
 }
 
 /** What the gateway itself says at its end; all else is its log. */
@@ -41,6 +51,15 @@ describe('a worker that cannot start, for a reason that will not change, ends th
     expect((await gateway.exit).code).toBe(7)
     expect(lastLine(gateway)).toContain(`${model}/easel.json: defaults.num_inference_steps = "25": must be a whole number, 1 or more`)
   })
+
+  it('with the part of the model whose numbers are not finite', async () => {
+    const model = await temporaryFolder()
+    await cp(join(packageRoot, 'models/demo'), model, { recursive: true })
+    await damage(join(model, 'unet/diffusion_pytorch_model.safetensors'), 'conv_out.bias')
+    const gateway = start({ ENGINE: 'sdxl', WORKER_ARGS: '', MODEL: model, COMPILE_CACHE: join(packageRoot, '.cache/compile') })
+    expect((await gateway.exit).code).toBe(7)
+    expect(lastLine(gateway)).toMatch(/the model's unet computes numbers that are not finite \(NaN or infinite\) in float32 at 128x128: its weights are damaged/)
+  }, 300_000)
 
   it('with the setting of the worker that is wrong, as soon as the first of several says so', async () => {
     const gateway = start({ WORKER_ARGS: '--rows none', WORKERS: '2' })

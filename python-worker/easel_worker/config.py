@@ -340,7 +340,7 @@ class Config:
             "FAKE_FAULTS",
             options.faults,
             "fake engine: faults by seed, as KIND:SEED@STAGE or KIND:warm, joined by commas; KIND "
-            "is raise, oom, invalid, exit or hang; STAGE is encode, decode or a step from 1",
+            "is raise, oom, invalid, exit, hang or nan; STAGE is encode, decode or a step from 1",
         ),
     ] = ()
 

@@ -6,7 +6,7 @@ Two engines implement it: `easel_worker.sdxl.engine` (the real one) and `easel_w
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,23 @@ Pixels = NDArray[np.uint8]
 
 class InvalidJob(ValueError):
     """The job does not fit the engine's capabilities. The client's fault, never the worker's."""
+
+
+NotFiniteStage = Literal["text_encoder", "denoise", "decode"]
+
+
+class NotFinite(ArithmeticError):
+    """An image's numbers became NaN or infinite, so there is no picture. The text says where.
+
+    Attributes:
+        stage: the part of the work, for counting.
+        where: the same in words, with the step.
+    """
+
+    def __init__(self, stage: NotFiniteStage, where: str) -> None:
+        super().__init__(f"numbers that are not finite (NaN or infinite) came out of {where}")
+        self.stage = stage
+        self.where = where
 
 
 @dataclass(frozen=True)
@@ -176,6 +193,10 @@ class Lane(Protocol):
     def step(self) -> int:
         """How many denoising steps are done, 0 ≤ step ≤ job.steps."""
 
+    @property
+    def not_finite(self) -> NotFinite | None:
+        """Set once it is known that a step made numbers that are not finite."""
+
 
 class Engine(Protocol):
     """Makes images, one denoising step of several lanes at a time. Used from one thread only."""
@@ -185,6 +206,9 @@ class Engine(Protocol):
 
         Args:
             report: called with one readable line for each stage of the work.
+
+        Raises:
+            ValueError: the model or a setting is wrong, or what it computes is not finite.
         """
 
     @property
@@ -196,6 +220,7 @@ class Engine(Protocol):
 
         Raises:
             InvalidJob: the job is outside the capabilities.
+            NotFinite: a text encoder's output is not finite.
         """
 
     def step(self, lanes: Sequence[Lane]) -> None:
@@ -203,13 +228,24 @@ class Engine(Protocol):
 
         The lanes have one size and together at most `capabilities.rows` rows. Their step counts,
         schedulers, guidance and seeds may differ. No lane's pixels depend on its neighbours.
+
+        A lane whose last step made numbers that are not finite is left where it is, and says so by
+        `Lane.not_finite`; the others are advanced. That may be known one step late only.
         """
 
     def finish(self, lane: Lane) -> Pixels:
-        """Decode a lane whose steps are all done into pixels [height, width, 3]."""
+        """Decode a lane whose steps are all done into pixels [height, width, 3].
 
-    def preview(self, lane: Lane) -> Pixels:
-        """A small and cheap picture of a lane in the middle of its work."""
+        Raises:
+            NotFinite: the last step or the decoder made numbers that are not finite.
+        """
+
+    def preview(self, lane: Lane) -> Pixels | None:
+        """A small and cheap picture of a lane in the middle of its work; None if it is not finite.
+
+        Raises:
+            NotFinite: the last step made numbers that are not finite.
+        """
 
     def rows_padded(self) -> int:
         """How many rows were computed for nothing since the start, to fill compiled shapes."""

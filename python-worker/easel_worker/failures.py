@@ -1,6 +1,6 @@
 """What an engine's exception means: for the request, and for the worker at its start."""
 
-from easel_worker.engine import InvalidJob
+from easel_worker.engine import InvalidJob, NotFinite
 from easel_worker.exit_status import ExitStatus
 from easel_worker.logs import Logger
 from easel_worker.protocol import FailureCode
@@ -52,4 +52,5 @@ def failure_code(error: Exception) -> FailureCode:
 def failure_text(error: Exception) -> str:
     """One line for the gateway's log; the stack stays in the worker's."""
     text = str(error).partition("\n")[0][:300]
-    return text if isinstance(error, InvalidJob) else f"{type(error).__name__}: {text}"
+    ours = isinstance(error, InvalidJob | NotFinite)
+    return text if ours else f"{type(error).__name__}: {text}"

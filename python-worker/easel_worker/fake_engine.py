@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NoReturn
 
 from easel_worker.engine import (
     GUIDANCE_INTERVAL,
@@ -23,6 +23,7 @@ from easel_worker.engine import (
     Lane,
     Limits,
     ModelInfo,
+    NotFinite,
     Pixels,
     ProgramInfo,
     TokenizerInfo,
@@ -33,7 +34,7 @@ from easel_worker.tokenizer_digest import tokenizer_info
 SCHEDULERS = ("euler", "euler_karras", "euler_ancestral", "ddim", "dpmpp_2m", "dpmpp_2m_karras")
 PREVIEW_SCALE = 8
 
-FaultKind = Literal["raise", "oom", "invalid", "exit", "hang"]
+FaultKind = Literal["raise", "oom", "invalid", "exit", "hang", "nan"]
 FAULT_EXIT_STATUS = 70
 
 
@@ -80,10 +81,20 @@ class FakeSettings:
 
 @dataclass
 class FakeLane:
-    """An image in the making; only the count of its steps changes."""
+    """An image in the making; only the count of its steps changes.
+
+    `unread` is what is not known yet of its last step, as with the real engine.
+    """
 
     job: Job
     step: int = 0
+    not_finite: NotFinite | None = None
+    unread: NotFinite | None = None
+
+    def settle(self) -> bool:
+        """Learn of the last step; answers whether its numbers are finite."""
+        self.not_finite, self.unread = self.not_finite or self.unread, None
+        return self.not_finite is None
 
 
 class FakeEngine:
@@ -133,24 +144,29 @@ class FakeEngine:
         return FakeLane(job)
 
     def step(self, lanes: Sequence[Lane]) -> None:
-        """Take a step's time; on a fault no lane has advanced."""
+        """Take a step's time; on a fault no lane has advanced, but for NaN, which is one's own."""
         self._check(lanes)
-        self._take(self._step_ms(lanes))
-        for lane in lanes:
-            self._fault(str(lane.step + 1), lane.job.seed)
-        for lane in lanes:
-            _own(lane).step += 1
+        stepping = [own for own in map(_own, lanes) if own.settle()]
+        if not stepping:
+            return
+        self._take(self._step_ms(stepping))
+        unread = [self._step_fault(lane) for lane in stepping]
+        for lane, error in zip(stepping, unread, strict=True):
+            lane.step += 1
+            lane.unread = error
 
     def finish(self, lane: Lane) -> Pixels:
         """Take `decode_ms` and draw the picture."""
         if lane.step != lane.job.steps:
             raise ValueError(f"finished after {lane.step} of {lane.job.steps} steps")
+        self._settle(lane)
         self._take(self._settings.decode_ms)
         self._fault("decode", lane.job.seed)
         return picture(canonical_text(lane.job), lane.job.width, lane.job.height)
 
     def preview(self, lane: Lane) -> Pixels:
         """The picture of the job's text with `|` and the step behind it, an eighth of the size."""
+        self._settle(lane)
         text = f"{canonical_text(lane.job)}|{lane.step}"
         return picture(text, lane.job.width // PREVIEW_SCALE, lane.job.height // PREVIEW_SCALE)
 
@@ -161,6 +177,20 @@ class FakeEngine:
     def memory(self) -> tuple[DeviceMemory, ...]:
         """A made-up device with a constant use."""
         return (DeviceMemory(device=0, bytes_in_use=1 << 20, bytes_limit=1 << 30),)
+
+    def _step_fault(self, lane: FakeLane) -> NotFinite | None:
+        """What the next step makes of the lane, where the numbers are at fault; others raise."""
+        try:
+            self._fault(str(lane.step + 1), lane.job.seed)
+        except NotFinite as error:
+            return NotFinite(error.stage, f"step {lane.step + 1} of {lane.job.steps}")
+        return None
+
+    def _settle(self, lane: Lane) -> None:
+        own = _own(lane)
+        own.settle()
+        if own.not_finite is not None:
+            raise own.not_finite
 
     def _check(self, lanes: Sequence[Lane]) -> None:
         """Hold the loop to its side of the interface."""
@@ -192,6 +222,8 @@ class FakeEngine:
         what = f"a fault was asked for: {fault.kind} at {fault.stage}"
         if fault.kind == "invalid":
             raise InvalidJob(what)
+        if fault.kind == "nan":
+            _not_finite(fault.stage)
         if fault.kind == "oom":
             raise MemoryError(what)
         if fault.kind == "exit":
@@ -199,6 +231,16 @@ class FakeEngine:
         while fault.kind == "hang":
             self._sleep(3600)
         raise RuntimeError(what)
+
+
+def _not_finite(stage: str) -> NoReturn:
+    if stage == "warm":
+        raise ValueError("the model's unet computes numbers that are not finite (NaN or infinite)")
+    if stage == "encode":
+        raise NotFinite("text_encoder", "text_encoder")
+    if stage == "decode":
+        raise NotFinite("decode", "the decoder")
+    raise NotFinite("denoise", f"step {stage}")
 
 
 def _own(lane: Lane) -> FakeLane:

@@ -68,7 +68,7 @@ class Loop:
         self._log = log
         self._clock = clock
         self._scheduler = scheduler or Scheduler(engine.capabilities.rows)
-        self._requests = Requests(self._scheduler, link, engine, log)
+        self._requests = Requests(self._scheduler, link, engine, vitals, log)
         self._pace = Pace()
         self._departure: Departure | None = None
         self._status: ExitStatus | None = None
@@ -186,12 +186,20 @@ class Loop:
     def _run_step(self, flights: list[Flight]) -> None:
         start = self._clock()
         self._engine.step([flight.started for flight in flights])
+        if all(flight.started.not_finite for flight in flights):
+            return  # nothing was computed
         seconds = self._clock() - start
         self._vitals.stepped(seconds * 1000)
         self._pace.stepped(flights[0].ticket.size, seconds)
 
     def _denoised(self, flight: Flight) -> None:
-        """Tell how far the image is, with a preview where one is wanted."""
+        """Tell how far the image is, with a preview where one is wanted.
+
+        An image whose numbers are not finite ends here, and its neighbours go on.
+        """
+        if (error := flight.started.not_finite) is not None:
+            self._requests.blame(flight, error)
+            return
         flight.decode_from = self._clock()
         step, every = flight.started.step, flight.request.preview_every
         if not every or step % every or step == flight.job.steps:

@@ -3,8 +3,9 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
-from easel_worker.fake_engine import Fault, StepTime
+from easel_worker.fake_engine import Fault, FaultKind, StepTime
 
 LONGEST_SOCKET_PATH = 107
 KEY_LENGTH = 40
@@ -125,8 +126,8 @@ def faults(value: str) -> tuple[Fault, ...]:
 def _fault(text: str) -> Fault:
     kind, _, where = text.partition(":")
     seed, _, stage = where.partition("@")
-    if kind not in ("raise", "oom", "invalid", "exit", "hang"):
-        raise ValueError(f"{kind!r} is no fault: raise, oom, invalid, exit or hang")
+    if kind not in get_args(FaultKind):
+        raise ValueError(f"{kind!r} is no fault: {', '.join(get_args(FaultKind))}")
     if where == "warm":
         return Fault(kind, "warm")  # type: ignore[arg-type]
     if not (seed.isdecimal() and (stage in ("encode", "decode") or stage.isdecimal())):

@@ -118,6 +118,15 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True)
+class NotFiniteTotals:
+    """Images that failed because their numbers were not finite, by where that was seen first."""
+
+    text_encoder: Count
+    denoise: Count
+    decode: Count
+
+
+@dataclass(frozen=True, slots=True)
 class PreviewSize:
     """Size of the picture in a PROGRESS message's binary frame."""
 
@@ -178,6 +187,7 @@ class Heartbeat:
     step_ms: Annotated[tuple[Milliseconds, ...], Length(0, 64)]
     memory: tuple[Memory, ...]
     sizes: Annotated[tuple[tuple[Positive, Positive], ...], Length(1)] | None = None
+    not_finite: NotFiniteTotals | None = None
 
 
 @dataclass(frozen=True, slots=True)

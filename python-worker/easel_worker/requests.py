@@ -2,13 +2,14 @@
 
 from typing import Protocol
 
-from easel_worker.engine import Engine, InvalidJob
+from easel_worker.engine import Engine, InvalidJob, NotFinite
 from easel_worker.failures import failure_code, failure_text
 from easel_worker.flight import Flight
 from easel_worker.jobs import jobs
 from easel_worker.logs import Logger
 from easel_worker.protocol import Failed, FailureCode, FromWorker, Generate, Result
 from easel_worker.scheduler import Scheduler, Ticket
+from easel_worker.vitals import Vitals
 
 MAX_IMAGES = 4096
 """The gateway admits; this only keeps a broken one from filling the memory."""
@@ -27,10 +28,13 @@ class Link(Protocol):
 class Requests:
     """Keeps the scheduler in step: an image is here exactly as long as it is there."""
 
-    def __init__(self, scheduler: Scheduler, link: Link, engine: Engine, log: Logger) -> None:
+    def __init__(
+        self, scheduler: Scheduler, link: Link, engine: Engine, vitals: Vitals, log: Logger
+    ) -> None:
         self._scheduler = scheduler
         self._link = link
         self._engine = engine
+        self._vitals = vitals
         self._log = log
         self._flights: dict[str, dict[int, Flight]] = {}
         self.failures_in_a_row = 0
@@ -81,7 +85,16 @@ class Requests:
         request, code = flight.request, failure_code(error)
         self.failures_in_a_row += code != "invalid"
         self.fail(request.id, code, failure_text(error))
-        if code == "invalid":
+        if isinstance(error, NotFinite):
+            self._vitals.not_finite(error.stage)
+            self._log.error(
+                f"an image failed: {error}",
+                id=request.id,
+                trace=request.trace,
+                image=flight.ticket.image,
+                stage=error.stage,
+            )
+        elif code == "invalid":
             self._log.info("invalid request", id=request.id, trace=request.trace, reason=str(error))
         else:
             self._log.error("the engine failed", id=request.id, trace=request.trace, err=error)

@@ -3,8 +3,10 @@
 import threading
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 
-from easel_worker.protocol import Heartbeat, Memory
+from easel_worker.engine import NotFiniteStage
+from easel_worker.protocol import Heartbeat, Memory, NotFiniteTotals
 
 STEPS_REMEMBERED = 64
 
@@ -21,12 +23,19 @@ class Vitals:
         self._rows_padded_total = 0
         self._queued = 0
         self._memory: tuple[Memory, ...] = ()
+        self._not_finite = NotFiniteTotals(0, 0, 0)
 
     def stepped(self, milliseconds: float) -> None:
         """Count one denoising step."""
         with self._lock:
             self._steps_total += 1
             self._step_ms.append(round(milliseconds, 3))
+
+    def not_finite(self, stage: NotFiniteStage) -> None:
+        """Count an image that failed because its numbers were not finite."""
+        with self._lock:
+            before = getattr(self._not_finite, stage)
+            self._not_finite = replace(self._not_finite, **{stage: before + 1})
 
     def load(self, *, rows_in_use: int, queued: int, rows_padded_total: int) -> None:
         """Set what is in use now. The loop does so between any two of the engine's calls."""
@@ -59,4 +68,5 @@ class Vitals:
                 queued=self._queued,
                 step_ms=step_ms,
                 memory=self._memory,
+                not_finite=self._not_finite,
             )

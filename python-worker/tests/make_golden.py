@@ -67,6 +67,7 @@ GOOD_TO_GATEWAY: dict[str, p.FromWorker] = {
     "hello-features": replace(HELLO, features=("guidance_interval", "a_feature_of_the_future")),
     "heartbeat": HEARTBEAT,
     "heartbeat-sizes": replace(HEARTBEAT, sizes=((1024, 1024), (768, 512), (512, 512))),
+    "heartbeat-not-finite": replace(HEARTBEAT, not_finite=p.NotFiniteTotals(1, 20, 0)),
     "heartbeat-idle": p.Heartbeat("gateway.1", 0, 0, 0, 0, (), ()),
     "progress": p.Progress("7f3a.1", 0, "denoising", 12, 40),
     "progress-preview": p.Progress("7f3a.1", 1, "denoising", 15, 40, p.PreviewSize(3, 2), PIXELS),
@@ -172,6 +173,10 @@ def _bad_headers() -> Iterator[Golden]:
         "hello-no-tokenizers": (HELLO, {"tokenizers": []}),
         "hello-size-of-three": (HELLO, {"sizes": [[1024, 1024, 3]]}),
         "heartbeat-no-sizes": (HEARTBEAT, {"sizes": []}),
+        "heartbeat-not-finite-without-decode": (
+            HEARTBEAT,
+            {"not_finite": {"text_encoder": 1, "denoise": 0}},
+        ),
         "heartbeat-missing-session": (HEARTBEAT, {"session": ...}),
         "heartbeat-negative": (HEARTBEAT, {"queued": -1}),
         "heartbeat-boolean-for-integer": (HEARTBEAT, {"rows_in_use": True}),

@@ -1,5 +1,6 @@
 """The life of a request in the worker, with every way to end."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,15 @@ from easel_worker.exit_status import ExitStatus
 from easel_worker.fake_engine import Fault, FaultKind
 from easel_worker.loop import MAX_FAILURES_IN_A_ROW
 from easel_worker.mailbox import Broken, Leave, Lost, TurnedAway
-from easel_worker.protocol import Bye, Cancel, FromWorker, Progress, Result
+from easel_worker.protocol import (
+    Bye,
+    Cancel,
+    Failed,
+    FromWorker,
+    NotFiniteTotals,
+    Progress,
+    Result,
+)
 from easel_worker.requests import MAX_IMAGES
 from tests.support.samples import SMALL, generate, is_answer
 from tests.support.stage import OTHER, Brittle, Stage, progress
@@ -238,6 +247,46 @@ def test_a_worker_whose_engine_only_fails_ends(kind: FaultKind, code: str) -> No
     assert stage.play(*requests, generate("waiting", 99)) == ExitStatus.BROKEN
     assert [stage.failure(request.id) for request in requests] == [code] * len(requests)
     assert stage.about("waiting") == []
+
+
+@pytest.mark.parametrize(
+    ("stage_name", "counted", "said"),
+    [
+        ("encode", "text_encoder", "text_encoder"),
+        ("1", "denoise", "step 1 of 4"),
+        ("3", "denoise", "step 3 of 4"),
+        ("4", "denoise", "step 4 of 4"),
+        ("decode", "decode", "the decoder"),
+    ],
+)
+def test_an_image_that_is_not_finite_fails_alone_by_its_stage(
+    stage_name: str, counted: str, said: str
+) -> None:
+    stage = Stage(faults=(Fault("nan", stage_name, 1),))
+    bad = generate("a", 1, preview_every=1)
+    stage.play(bad, B)
+    assert stage.failure("a") == "internal"
+    (failed,) = [m for m in stage.about("a") if isinstance(m, Failed)]
+    assert failed.message == f"numbers that are not finite (NaN or infinite) came out of {said}"
+    shown = [m.step for m in stage.about("a") if isinstance(m, Progress) and m.preview]
+    assert stage_name not in map(str, shown)
+    assert is_answer(stage.results("b")[0], B)
+    totals = stage.vitals.heartbeat("s").not_finite
+    assert totals == replace(NotFiniteTotals(0, 0, 0), **{counted: 1})
+
+
+def test_nothing_is_computed_for_an_image_that_is_not_finite() -> None:
+    stage = Stage(faults=(Fault("nan", "1", 1),))
+    stage.play(generate("a", 1, steps=9))
+    assert stage.vitals.heartbeat("s").steps_total == 1
+
+
+def test_a_worker_whose_images_are_all_not_finite_ends() -> None:
+    faults = tuple(Fault("nan", "2", seed) for seed in range(MAX_FAILURES_IN_A_ROW))
+    stage = Stage(faults=faults)
+    requests = [generate(f"r{seed}", seed) for seed in range(MAX_FAILURES_IN_A_ROW)]
+    assert stage.play(*requests) == ExitStatus.BROKEN
+    assert [stage.failure(request.id) for request in requests] == ["internal"] * len(requests)
 
 
 def test_requests_that_do_not_fit_say_nothing_about_the_engine() -> None:

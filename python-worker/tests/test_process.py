@@ -19,6 +19,7 @@ from easel_worker.protocol import (
     FromWorker,
     Heartbeat,
     Hello,
+    NotFiniteTotals,
     Ping,
     Progress,
     Refused,
@@ -328,6 +329,27 @@ def test_a_fault_at_start_is_told_with_its_stack(tmp_path: Path) -> None:
         assert process.exit_status() == 1
     assert fatal(process)["msg"] == "the engine did not start"
     assert "_go_wrong" in fatal(process)["err"]["stack"]
+
+
+def test_a_model_that_computes_no_numbers_is_told_at_the_start(tmp_path: Path) -> None:
+    with worker(f"ipc://{tmp_path}/gw", tmp_path, "--fake-faults", "nan:warm") as process:
+        assert process.exit_status() == 7
+    assert "unet computes numbers that are not finite" in fatal(process)["msg"]
+
+
+def test_an_image_that_is_not_finite_is_logged_once_and_counted(
+    listening: Gateway, tmp_path: Path
+) -> None:
+    with worker(listening.endpoint, tmp_path, "--fake-faults", "nan:13@2") as process:
+        listening.welcome()
+        listening.send("w1", generate("a", 13), generate("b", 5))
+        assert listening.expect(Failed).message.endswith("came out of step 2 of 4")
+        listening.expect(Result, lambda m: m.id == "b")
+        listening.expect(Heartbeat, lambda m: m.not_finite == NotFiniteTotals(0, 1, 0))
+        lines = [line for line in process.logs() if "not finite" in line["msg"]]
+        assert [(line["level"], line["stage"], line["image"]) for line in lines] == [
+            (50, "denoise", 0)
+        ]
 
 
 def test_either_side_may_start_first_and_the_gateway_may_be_started_again(tmp_path: Path) -> None:

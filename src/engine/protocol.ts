@@ -66,6 +66,8 @@ export interface Heartbeat {
   memory: { device: number; bytes_in_use: number; bytes_limit: number }[]
   /** As in Hello, now. */
   sizes?: [width: number, height: number][]
+  /** Images that failed because their numbers were not finite, by where that was seen first. */
+  not_finite?: { text_encoder: number; denoise: number; decode: number }
 }
 
 export interface Progress {

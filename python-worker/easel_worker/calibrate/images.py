@@ -16,7 +16,7 @@ from easel_worker.sdxl import programs, sampler
 from easel_worker.sdxl.describe import Description, describe
 from easel_worker.sdxl.model import SdxlParams, load_params
 from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.programs import Prompt, Size
+from easel_worker.sdxl.programs import Encoded, Prompt, Size
 from easel_worker.sdxl.samplers.table import Table, advance
 from easel_worker.sdxl.sharding import replicate
 
@@ -106,8 +106,8 @@ class Calibration:
 
     def _prompt(self, text: Tokens) -> Prompt:
         ids, ids_2 = (np.array(each, np.int32) for each in (text.ids, text.ids_2))
-        prompt: Prompt = self._encode(self._params.text, ids, ids_2, np.int32(0))
-        return prompt
+        encoded: Encoded = self._encode(self._params.text, ids, ids_2, np.int32(0))
+        return encoded.prompt
 
 
 def calibrate(

@@ -35,6 +35,7 @@ from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.programs import Size
 from easel_worker.sdxl.runner import Runner
 from easel_worker.sdxl.samplers.table import Table
+from easel_worker.sdxl.trial import try_size
 from easel_worker.timeline import FIRST_IMAGE, Timeline
 
 
@@ -71,6 +72,8 @@ class SdxlEngine:
         about, timeline = self._about, self._timeline
         runner, digest, add_size = assemble(self._folder, about, self._options, timeline, report)
         first, *others = about.capabilities.sizes
+        with timeline.span("trial image"):
+            try_size(runner, about, self._options, Size(*first))
         self._runner = runner
         self._capabilities = replace(
             self._capabilities,
@@ -95,10 +98,11 @@ class SdxlEngine:
             except Exception as error:  # noqa: BLE001 - the compiler may raise anything
                 coming = tuple(other for other in self._capabilities.coming if other != size)
                 self._capabilities = replace(self._capabilities, coming=coming)
-                self._report(f"{Size(*size)} is not offered, it cannot be compiled: {error}")
+                self._report(f"{Size(*size)} is not offered: {error}")
 
     def _add_size(self, size: tuple[int, int], add_size: Callable[[Size], None]) -> None:
         add_size(Size(*size))
+        try_size(self._warm_runner, self._about, self._options, Size(*size))
         now = self._capabilities
         # One assignment: other threads see all of it or nothing.
         self._capabilities = replace(
@@ -149,7 +153,7 @@ class SdxlEngine:
             self._report(f"the first image was done {first.end:.1f} s after the process began")
         return pixels
 
-    def preview(self, lane: Lane) -> Pixels:
+    def preview(self, lane: Lane) -> Pixels | None:
         """See `Engine.preview`. Of no meaning before the first step."""
         return self._warm_runner.preview(_own(lane))
 

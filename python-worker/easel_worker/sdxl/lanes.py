@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jax import Array
 
-from easel_worker.engine import Job
+from easel_worker.engine import Job, NotFinite
 from easel_worker.sdxl.programs import Conditions, Kept, LaneInput, Size, State, StepNumbers
 from easel_worker.sdxl.samplers.table import Coefficients, Table
 from easel_worker.sdxl.step_plan import PlannedStep, plan_steps
@@ -26,6 +26,9 @@ class SdxlLane:
             where all of them are.
         deep: the deep feature of the last whole step, as long as a step to come needs it.
         plan: how each of its steps is made.
+        not_finite: set once a step is known to have made numbers that are not finite.
+        unread: what the last step's program says of its lanes, and this lane's place among them,
+            until it is read.
     """
 
     job: Job
@@ -36,6 +39,8 @@ class SdxlLane:
     alone: Conditions | None = None
     deep: Array | None = None
     plan: tuple[PlannedStep, ...] = field(init=False)
+    not_finite: NotFinite | None = None
+    unread: "tuple[Array, int] | None" = None
 
     def __post_init__(self) -> None:
         self.plan = plan_steps(self.job)
@@ -63,8 +68,15 @@ class SdxlLane:
         """How the next step is made."""
         return self.plan[self.step]
 
-    def advance(self, made: State | Kept) -> None:
-        """Take what the next step made, and let go of what no step to come needs."""
+    def advance(self, made: State | Kept, finite: Array, place: int) -> None:
+        """Take what the next step made, and let go of what no step to come needs.
+
+        Args:
+            made: of this lane.
+            finite: of each lane of the call, whether its numbers are; see `settle`.
+            place: of this lane in the call.
+        """
+        self.unread = (finite, place)
         if isinstance(made, Kept):
             self.state, self.deep = made
         else:
@@ -72,6 +84,18 @@ class SdxlLane:
         self.step += 1
         if self.step == len(self.plan) or not self.next.cached:
             self.deep = None
+
+    def settle(self) -> bool:
+        """Read what the last step's program said of this lane: whether its numbers are finite.
+
+        Read when the next step begins and not at once: what the device said is here by then, and
+        nobody has to wait for it.
+        """
+        if self.unread is not None:
+            (finite, place), self.unread = self.unread, None
+            if not np.asarray(finite)[place]:
+                self.not_finite = NotFinite("denoise", f"step {self.step} of {self.job.steps}")
+        return self.not_finite is None
 
 
 class LaneCounts(NamedTuple):

@@ -17,12 +17,14 @@ from easel_worker.sdxl.methods import Methods
 from easel_worker.sdxl.model import SdxlParams
 from easel_worker.sdxl.programs import (
     Conditions,
-    Kept,
+    Decoded,
+    Encoded,
     LaneInput,
     Prompt,
     Size,
     State,
     StepNumbers,
+    Stepped,
 )
 from easel_worker.sdxl.samplers.table import Coefficients
 from easel_worker.sdxl.sharding import replicated
@@ -85,7 +87,8 @@ class ProgramSet:
         encode = partial(programs.encode, config=config)
         texts = (_ids(tokens[0]), _ids(tokens[1]), np.int32(0))
         self._encode = self._compile("encode", encode, params.text, *texts)
-        self._prompt: Prompt = jax.eval_shape(encode, params.text, *texts)
+        encoded: Encoded = jax.eval_shape(encode, params.text, *texts)
+        self._prompt = encoded.prompt
         self._project: dict[int, Program] = {}
         self._conditions: dict[int, Conditions] = {}
         for rows in (2, 1):
@@ -119,7 +122,7 @@ class ProgramSet:
         return tuple(program.info for program in self._all)
 
     @property
-    def encode(self) -> Callable[..., Prompt]:
+    def encode(self) -> Callable[..., Encoded]:
         """`programs.encode` without its keywords."""
         return self._encode.run
 
@@ -131,15 +134,15 @@ class ProgramSet:
         """`programs.begin` without its keywords."""
         return self._begin[size].run
 
-    def denoise(self, key: DenoiseKey) -> Callable[..., tuple[State | Kept, ...]]:
+    def denoise(self, key: DenoiseKey) -> Callable[..., Stepped]:
         """`programs.denoise` without its keywords; of whole steps if caching, `denoise_keeping`."""
         return self._denoise[key].run
 
-    def decode(self, size: Size) -> Callable[..., jax.Array]:
+    def decode(self, size: Size) -> Callable[..., Decoded]:
         """`programs.decode` without its keywords."""
         return self._decode[size].run
 
-    def preview(self, size: Size) -> Callable[..., jax.Array]:
+    def preview(self, size: Size) -> Callable[..., Decoded]:
         """`programs.preview` without its keywords."""
         return self._preview[size].run
 
@@ -170,9 +173,10 @@ class ProgramSet:
             return
         keeping = partial(denoise, keep=True)
         arguments = self._compile_denoise(key, keeping, lane)
-        kept: tuple[Kept, ...] = jax.eval_shape(keeping, *arguments)
+        stepped: Stepped = jax.eval_shape(keeping, *arguments)
+        kept: Any = stepped.lanes[0]
         cached = key._replace(cached=True)
-        self._compile_denoise(cached, denoise, lane._replace(deep=kept[0].deep))
+        self._compile_denoise(cached, denoise, lane._replace(deep=kept.deep))
 
     def _compile_denoise(
         self, key: DenoiseKey, denoise: Callable[..., Any], lane: LaneInput

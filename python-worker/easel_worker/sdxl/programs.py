@@ -4,6 +4,7 @@ A *lane* is one image in flight. Its arrays are separate values, not slots of a 
 denoising program takes any lanes, stacks them, and gives them back one by one.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -30,6 +31,9 @@ from easel_worker.sdxl.unet import PromptContext
 
 GUIDED_ROWS = 2
 
+_NO_PIXEL = 256
+"""Stands for a number that is not finite among those of pixels."""
+
 PREVIEW_SIDE = 256
 """Pixels of a preview's longer side, at least, where the image has them."""
 
@@ -49,6 +53,13 @@ class Prompt(NamedTuple):
 
     context: Array
     pooled: Array
+
+
+class Encoded(NamedTuple):
+    """A prompt, and for each text encoder whether all of its output is finite: [2], bool."""
+
+    prompt: Prompt
+    finite: ArrayLike
 
 
 class State(NamedTuple):
@@ -88,6 +99,20 @@ class Kept(NamedTuple):
     deep: Array
 
 
+class Stepped(NamedTuple):
+    """Lanes after a step, in order, and for each whether all its numbers are finite: bool."""
+
+    lanes: "tuple[State | Kept, ...]"
+    finite: Array
+
+
+class Decoded(NamedTuple):
+    """Pixels, uint8, and whether all numbers that they were made of are finite: bool."""
+
+    pixels: Array
+    finite: Array
+
+
 class StepNumbers(NamedTuple):
     """What the host decides about a step of some lanes, [lanes] each."""
 
@@ -106,7 +131,7 @@ def latent_shape(config: SdxlConfig, size: Size) -> tuple[int, int, int]:
 
 def encode(
     params: TextParams, ids: Array, ids_2: Array, skip: Array, *, config: SdxlConfig
-) -> Prompt:
+) -> Encoded:
     """A prompt through both text encoders.
 
     Args:
@@ -129,7 +154,9 @@ def encode(
     with jax.named_scope("text_encoder_2"):
         second = text_encoder.apply(params.second, config.text_encoder_2, ids_2[None])
     states = [before_last(first.hidden_states), before_last(second.hidden_states)]
-    return Prompt(jnp.concatenate(states, axis=-1), second.pooled[0])
+    finite = [_finite(states[0]), _finite(states[1]) & _finite(second.pooled)]
+    prompt = Prompt(jnp.concatenate(states, axis=-1), second.pooled[0])
+    return Encoded(prompt, jnp.stack(finite))
 
 
 def project(
@@ -175,7 +202,7 @@ def denoise(
     size: Size,
     methods: Methods,
     keep: bool = False,
-) -> tuple[State | Kept, ...]:
+) -> Stepped:
     """One step of several lanes of one size, either all guided or none.
 
     Each device (or pair of devices, if the mesh has pairs) computes the same number of lanes by
@@ -193,13 +220,13 @@ def denoise(
             over the devices as the conditions are.
 
     Returns:
-        The lanes' new states, in order.
+        The lanes' new states.
     """
     guided = lanes[0].conditions.pooled.shape[0] == GUIDED_ROWS
 
     def on_each_device(
         params: Params, arrays: tuple[State, Conditions, Array | None], numbers: StepNumbers
-    ) -> tuple[State, Array | None]:
+    ) -> tuple[State, Array, Array | None]:
         lanes = LaneInput(*arrays)
         with jax.named_scope("unet"):
             output, deep = _predict(
@@ -209,22 +236,27 @@ def denoise(
                 output = _guide(output, numbers)
         with jax.named_scope("advance"):
             state = _advance(lanes.state, output[:, 0], numbers)
-        return state, deep if keep else None
+        with jax.named_scope("finite"):
+            # Looking at a state must not change how it is computed.
+            barrier: Callable[[State], State] = lax.optimization_barrier
+            made = barrier(state)
+            finite = _finite(made.sample, lanes=True) & _finite(made.image, lanes=True)
+        return made, finite, deep if keep else None
 
     stacked: LaneInput = jax.tree.map(lambda *arrays: jnp.stack(arrays), *lanes)
     each = BY_LANE if guided else BY_LANE_EVERYWHERE
     rows = BY_LANE_AND_ROW if guided else BY_LANE_EVERYWHERE
-    states, deep = jax.shard_map(
+    states, finite, deep = jax.shard_map(
         on_each_device,
         mesh=mesh,
         in_specs=(WHOLE, (each, rows, rows), each),
-        out_specs=(each, rows),
+        out_specs=(each, each, rows),
         check_vma=False,  # kernels' results do not say over what they vary
     )(params, (stacked.state, stacked.conditions, stacked.deep), numbers)
     made = [State(states.sample[i], states.image[i]) for i in range(len(lanes))]
     if deep is None:
-        return tuple(made)
-    return tuple(Kept(state, deep[i]) for i, state in enumerate(made))
+        return Stepped(tuple(made), finite)
+    return Stepped(tuple(Kept(state, deep[i]) for i, state in enumerate(made)), finite)
 
 
 def _predict(
@@ -293,6 +325,11 @@ def time_ids(size: Size, *, rows: int) -> Array:
     return jnp.tile(jnp.asarray(ids, jnp.float32), (rows, 1))
 
 
+def _finite(array: Array, *, lanes: bool = False) -> Array:
+    """Whether no number is NaN or infinite: of all of an array, or of each lane [lanes, ...]."""
+    return jnp.all(jnp.isfinite(array), axis=tuple(range(1 if lanes else 0, array.ndim)))
+
+
 def _per_lane(numbers: ArrayLike) -> Array:
     """[lanes] → [lanes, 1, 1, 1]."""
     return jnp.asarray(numbers)[:, None, None, None]
@@ -305,7 +342,7 @@ def decode(
     config: SdxlConfig,
     methods: Methods,
     tile: int | None = None,
-) -> Array:
+) -> Decoded:
     """Latents [h, w, channels] → pixels [H, W, 3], uint8, rounded as diffusers does.
 
     Args:
@@ -320,12 +357,17 @@ def decode(
     latents = vae.unscale(config.vae, sample[None])
     whole = vae.decode if tile is None else partial(vae_tiles.decode, tile=tile)
     image = whole(params, config.vae, latents, methods=methods)[0].astype(jnp.float32)
-    return jnp.round(jnp.clip(image * 0.5 + 0.5, 0.0, 1.0) * 255.0).astype(jnp.uint8)
+    pixels = jnp.round(jnp.clip(image * 0.5 + 0.5, 0.0, 1.0) * 255.0)
+    # The decoder's output is read once: a TPU pads its 3 channels to 128, and a second time would
+    # take longer than all the rest of this.
+    barrier: Callable[[Array], Array] = lax.optimization_barrier
+    marked = barrier(jnp.where(jnp.isfinite(image), pixels, _NO_PIXEL).astype(jnp.int16))
+    return Decoded(marked.astype(jnp.uint8), jnp.all(marked != _NO_PIXEL))
 
 
 def preview(
     params: Params, image: Array, *, config: SdxlConfig, shrink: int, methods: Methods
-) -> Array:
+) -> Decoded:
     """A predicted image [h, w, channels] as pixels, `shrink` times smaller along each side.
 
     Shrunk latents are much like the latents of a shrunk image, and take a part of the time.

@@ -7,12 +7,12 @@ import jax
 import numpy as np
 
 from easel_worker.engine import Tokens
-from easel_worker.sdxl.programs import Prompt
+from easel_worker.sdxl.programs import Encoded, Prompt
 
 REMEMBERED = 64
 """Encoded prompts kept on the devices: at SDXL's full size 0.3 MB each in bfloat16."""
 
-Encode = Callable[[Tokens, int], Prompt]
+Encode = Callable[[Tokens, int], Encoded]
 """Tokens, and how many layers to skip."""
 
 
@@ -23,9 +23,9 @@ class PromptCache:
         """Remember up to `capacity` results of `encode`."""
         self._encode = encode
         self._capacity = capacity
-        self._known: OrderedDict[tuple[Tokens, int], Prompt] = OrderedDict()
+        self._known: OrderedDict[tuple[Tokens, int], Encoded] = OrderedDict()
 
-    def encode(self, tokens: Tokens, skip: int) -> Prompt:
+    def encode(self, tokens: Tokens, skip: int) -> Encoded:
         """The encoded prompt, from memory where possible."""
         key = (tokens, skip)
         if key not in self._known:

@@ -8,15 +8,17 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
-from easel_worker.engine import Job, Pixels, ProgramInfo, Tokens
+from easel_worker.engine import Job, NotFinite, Pixels, ProgramInfo, Tokens
 from easel_worker.sdxl.config import SdxlConfig
 from easel_worker.sdxl.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
 from easel_worker.sdxl.model import SdxlParams
 from easel_worker.sdxl.program_set import DenoiseKey, ProgramSet
-from easel_worker.sdxl.programs import Conditions, Prompt, Size, State
+from easel_worker.sdxl.programs import Conditions, Decoded, Encoded, Prompt, Size, State
 from easel_worker.sdxl.prompts import PromptCache, zero_prompt
 from easel_worker.sdxl.samplers.table import Table
 from easel_worker.sdxl.sharding import replicated
+
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 
 
 class Runner:
@@ -48,7 +50,8 @@ class Runner:
         self._lane_counts = lane_counts
         self._prompts = PromptCache(self._encode)
         if config.force_zeros_for_empty_prompt:
-            self._no_negative = zero_prompt(programs.prompt_shapes, self._everywhere)
+            zeros = zero_prompt(programs.prompt_shapes, self._everywhere)
+            self._no_negative = Encoded(zeros, np.array([True, True]))
         else:
             self._no_negative = self._encode(empty_text, 0)
 
@@ -59,54 +62,105 @@ class Runner:
 
     def start(self, job: Job, table: Table, noise: NDArray[np.float32] | None) -> SdxlLane:
         """A lane before its first step, from the job's seed or from given noise."""
+        prompts = [self._prompts.encode(job.prompt, job.clip_skip)]
+        if job.guided:
+            # Diffusers' clip_skip is for the prompt only.
+            negative = job.negative and self._prompts.encode(job.negative, 0)
+            prompts.insert(0, negative or self._no_negative)
+        return self._start(job, table, noise, prompts)
+
+    def try_job(self, job: Job, table: Table) -> None:
+        """Make an image without a negative prompt, and throw it away.
+
+        Safe beside another thread that makes images.
+
+        Raises:
+            NotFinite: its numbers are not finite.
+        """
+        prompts = [self._encode(job.prompt, job.clip_skip)]
+        lane = self._start(job, table, None, [self._no_negative, *prompts][not job.guided :])
+        for _ in range(job.steps):
+            self.step([lane])
+        self.finish(lane)
+
+    def _start(
+        self,
+        job: Job,
+        table: Table,
+        noise: NDArray[np.float32] | None,
+        prompts: Sequence[Encoded],
+    ) -> SdxlLane:
+        """From its prompt; of a guided image with the negative one before it."""
         size = Size(job.width, job.height)
-        prompt = self._prompts.encode(job.prompt, job.clip_skip)
-        both = (self._negative(job), prompt) if job.guided else (prompt,)
         lane = SdxlLane(
             job=job,
             table=table,
-            conditions=self._project(both),
+            conditions=self._project(prompts),
             state=self._begin(size, job.seed, table.initial, noise),
         )
         if job.guided and not all(step.guided for step in lane.plan):
-            lane.alone = self._project((prompt,))
+            lane.alone = self._project(prompts[-1:])
         _wait((lane.state, lane.conditions, lane.alone))
+        for prompt in prompts:
+            for name, finite in zip(TEXT_ENCODERS, np.asarray(prompt.finite), strict=True):
+                if not finite:
+                    raise NotFinite("text_encoder", name)
         return lane
 
     def step(self, lanes: Sequence[SdxlLane]) -> int:
-        """Advance lanes of one size, wait for it, and tell how many rows were padding."""
+        """Advance lanes of one size, wait for it, and tell how many rows were padding.
+
+        Those that are known not to be finite are left where they are.
+        """
+        lanes = [lane for lane in lanes if lane.settle()]
         calls = plan_calls(lanes, self._lane_counts)
         for call in calls:
             padded = call.padded
             key = DenoiseKey(lanes[0].size, len(padded), call.guided, call.cached)
             inputs = tuple(lane.input for lane in padded)
             run = self._programs.denoise(key)
-            made = run(self._params.unet, inputs, step_numbers(padded))
-            for lane, each in zip(call.lanes, made, strict=False):  # the rest is padding
-                lane.advance(each)
+            made, finite = run(self._params.unet, inputs, step_numbers(padded))
+            finite.copy_to_host_async()
+            for place, lane in enumerate(call.lanes):  # the rest is padding
+                lane.advance(made[place], finite, place)
         _wait([lane.state for lane in lanes])
         return sum(call.rows_padded for call in calls)
 
     def finish(self, lane: SdxlLane) -> Pixels:
-        """The lane's sample as pixels."""
+        """The lane's sample as pixels.
+
+        Raises:
+            NotFinite: they or the last step's numbers are not finite.
+        """
+        self._settle(lane)
         decode = self._programs.decode(lane.size)
-        return np.asarray(decode(self._params.vae, lane.state.sample))
+        pixels = _read(decode(self._params.vae, lane.state.sample))
+        if pixels is None:
+            raise NotFinite("decode", "the decoder")
+        return pixels
 
-    def preview(self, lane: SdxlLane) -> Pixels:
-        """The image that the lane's last step predicted, smaller where that saves time."""
+    def preview(self, lane: SdxlLane) -> Pixels | None:
+        """The image that the lane's last step predicted, smaller where that saves time.
+
+        None where its pixels are not finite, which those of the image may be all the same.
+
+        Raises:
+            NotFinite: the last step's numbers are not finite.
+        """
+        self._settle(lane)
         preview = self._programs.preview(lane.size)
-        return np.asarray(preview(self._params.vae, lane.state.image))
+        return _read(preview(self._params.vae, lane.state.image))
 
-    def _project(self, prompts: tuple[Prompt, ...]) -> Conditions:
-        return self._programs.project(len(prompts))(self._params.unet, prompts)
+    def _settle(self, lane: SdxlLane) -> None:
+        lane.settle()
+        if lane.not_finite is not None:
+            raise lane.not_finite
 
-    def _negative(self, job: Job) -> Prompt:
-        if job.negative is None:
-            return self._no_negative
-        # Diffusers' clip_skip is for the prompt only.
-        return self._prompts.encode(job.negative, 0)
+    def _project(self, prompts: Sequence[Encoded]) -> Conditions:
+        given: tuple[Prompt, ...] = tuple(prompt.prompt for prompt in prompts)
+        return self._programs.project(len(given))(self._params.unet, given)
 
-    def _encode(self, tokens: Tokens, skip: int) -> Prompt:
+    def _encode(self, tokens: Tokens, skip: int) -> Encoded:
         ids, ids_2 = np.array(tokens.ids, np.int32), np.array(tokens.ids_2, np.int32)
         return self._programs.encode(self._params.text, ids, ids_2, np.int32(skip))
 
@@ -117,6 +171,13 @@ class Runner:
             return self._programs.begin(size)(np.uint32(seed), np.float32(initial))
         sample = noise * np.float32(initial)
         return State(*jax.device_put((sample, np.zeros_like(sample)), self._everywhere))
+
+
+def _read(decoded: Decoded) -> Pixels | None:
+    """Pixels from the devices; None where they are not finite."""
+    decoded.finite.copy_to_host_async()
+    pixels = np.asarray(decoded.pixels)
+    return pixels if np.asarray(decoded.finite) else None
 
 
 def _wait(arrays: Any) -> None:

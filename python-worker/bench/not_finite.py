@@ -1,0 +1,102 @@
+"""What it costs to look for numbers that are not finite: with the check and without, paired.
+
+    python -m bench.not_finite --model ../models/demo --rounds 200          (in python-worker/)
+
+Without: the same function, of which the compiler drops the check because nobody uses its result.
+A round runs both, in turns, so that whatever else the machine does meets both alike.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from easel_worker.engine import Tokens
+from easel_worker.sdxl import programs, sampler
+from easel_worker.sdxl.describe import Description, describe
+from easel_worker.sdxl.model import SdxlParams, load_params
+from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.programs import LaneInput, Size, StepNumbers
+from easel_worker.sdxl.sharding import replicate
+
+Function = Callable[..., Any]
+GUIDANCE = 5.0
+
+
+def main() -> None:
+    """Print a line for each program."""
+    parser = argparse.ArgumentParser(prog="bench.not_finite", description=__doc__)
+    parser.add_argument("--model", required=True, type=Path, help="a diffusers folder")
+    parser.add_argument("--rounds", default=200, type=int, help="how often each program runs")
+    chosen = parser.parse_args()
+    options = Options(devices=jax.devices()[:1])
+    about = describe(chosen.model, options)
+    dtypes, put = options.chosen_dtypes(), replicate(options.mesh())
+    params = load_params(chosen.model, about.config, dtypes, put, lambda _: None)
+    for name, function, part, arguments in _cases(about, params, options):
+        pair = [jax.jit(function), jax.jit(lambda *a, f=function, p=part: p(f(*a)))]
+        times = _in_turns(pair, arguments, chosen.rounds)
+        checked, plain = (statistics.median(each) * 1000 for each in times)
+        differences = [1000 * (a - b) for a, b in zip(*times, strict=True)]
+        print(
+            f"{name}: {checked:.3f} ms with the check, {plain:.3f} ms without; "
+            f"median of the paired differences {statistics.median(differences):+.4f} ms"
+        )
+
+
+def _cases(
+    about: Description, params: SdxlParams, options: Options
+) -> list[tuple[str, Function, Function, tuple[Any, ...]]]:
+    """Name, function, what of its result is left without the check, and arguments."""
+    config, defaults = about.config, about.capabilities.defaults
+    size, methods = Size(defaults.width, defaults.height), options.chosen_methods()
+    text = Tokens(about.empty_text.ids, about.empty_text.ids_2)
+    ids = np.array(text.ids, np.int32), np.array(text.ids_2, np.int32), np.int32(0)
+    encode = partial(programs.encode, config=config)
+    prompt = jax.jit(encode)(params.text, *ids).prompt
+    project = partial(programs.project, config=config, ahead=True)
+    conditions = jax.jit(project)(params.unet, (prompt, prompt))
+    state = programs.begin(np.uint32(1), np.float32(1), shape=programs.latent_shape(config, size))
+    table = sampler.make_table(config.scheduler, defaults.scheduler, 4)
+    numbers = StepNumbers(
+        np.array([table.timesteps[0]]),
+        np.array([GUIDANCE], np.float32),
+        np.array([1], np.uint32),
+        np.array([0], np.uint32),
+        jax.tree.map(lambda column: np.array([column], np.float32), table.at(0)),
+    )
+    denoise = partial(
+        programs.denoise, config=config, mesh=options.mesh(), size=size, methods=methods
+    )
+    decode = partial(programs.decode, config=config, methods=methods)
+    lane = LaneInput(state, conditions)
+    return [
+        ("encode", encode, lambda made: made.prompt, (params.text, *ids)),
+        (f"guided step {size}", denoise, lambda made: made.lanes, (params.unet, (lane,), numbers)),
+        (f"decode {size}", decode, lambda made: made.pixels, (params.vae, state.sample)),
+    ]
+
+
+def _in_turns(
+    pair: Sequence[Function], arguments: tuple[Any, ...], rounds: int
+) -> list[list[float]]:
+    """Seconds of each run of each function; what comes first changes from round to round."""
+    for run in pair:
+        jax.block_until_ready(run(*arguments))
+    times: list[list[float]] = [[] for _ in pair]
+    for number in range(rounds):
+        for which in (0, 1) if number % 2 else (1, 0):
+            start = time.perf_counter()
+            jax.block_until_ready(pair[which](*arguments))
+            times[which].append(time.perf_counter() - start)
+    return times
+
+
+if __name__ == "__main__":
+    main()
