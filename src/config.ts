@@ -3,7 +3,7 @@ import { totalmem } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { budgetWithin, MemoryBudget, type Part } from './memory.js'
-import { modelFolder } from './model-folder.js'
+import { addressError, folderError } from './model-folder.js'
 import { ConfigError, flag, type Option, type OptionValues, helpText, number, oneOf, optional, parseNumber, readOptions, text } from './options.js'
 import { workerEndpoint } from './worker-endpoint.js'
 
@@ -106,7 +106,7 @@ export function loadConfig(argv: readonly string[] = process.argv.slice(2), env:
 }
 
 function check(values: OptionValues<typeof options>): Config {
-  const model = checkModel(values)
+  const model = parseModel(values.model)
   if (values.defaultGuidanceStart > values.defaultGuidanceEnd) throw new ConfigError('DEFAULT_GUIDANCE_START must be at most DEFAULT_GUIDANCE_END')
   if (values.heartbeatTimeout < 2 * values.heartbeatInterval) throw new ConfigError('HEARTBEAT_TIMEOUT must be at least twice HEARTBEAT_INTERVAL')
   return Object.freeze({ ...values, model, workerEndpoint: checkEndpoint(values), memoryBudget: checkMemory(values), python: pythonPath(values.python) })
@@ -120,12 +120,21 @@ function checkEndpoint({ workerEndpoint: given, worker, curveSecretKey }: Option
   }
 }
 
-function checkModel({ model, worker, engine }: OptionValues<typeof options>): string {
-  try {
-    return modelFolder(model, worker === 'spawn' && engine === 'sdxl')
-  } catch (error) {
-    throw new ConfigError(`MODEL=${model}: ${(error as Error).message}`)
-  }
+function parseModel(value: string): string {
+  const wrong = addressError(value)
+  if (wrong !== undefined) throw new ConfigError(`MODEL=${value}: ${wrong}`)
+  return resolve(value)
+}
+
+/**
+ * The settings, once the folder of the model is there. Apart from `loadConfig`: what a manifest says is on another machine.
+ *
+ * @throws ConfigError that says what is there instead, and what to give
+ */
+export function requireModel(config: Config): Config {
+  const wrong = folderError(config.model, config.worker === 'spawn' && config.engine === 'sdxl')
+  if (wrong !== undefined) throw new ConfigError(`MODEL=${config.model}: ${wrong}`)
+  return config
 }
 
 /** The memory budget, given or by what the process may use, once the settings that have a share in it fit. */

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import type { AddressInfo } from 'node:net'
-import { loadConfig } from './config.js'
+import { loadConfig, requireModel } from './config.js'
 import { makeRoomForPictures } from './heap.js'
 import { addressesOf, listen } from './listen.js'
 import type { WorkerCannotStart } from './engine/supervisor.js'
@@ -15,7 +15,7 @@ const PROGRAM = 'easel'
 
 async function main(): Promise<void> {
   makeRoomForPictures()
-  const config = settingsOrExit(PROGRAM, loadConfig)
+  const config = settingsOrExit(PROGRAM, () => requireModel(loadConfig()))
   const log = createLog(config.logLevel, config.logFormat)
   const server = await createServer(config, log).catch((error: Error) => cannotStart(PROGRAM, error))
   closeOnSignal({

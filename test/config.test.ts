@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { ConfigError, flagOf, help, HelpRequested, loadConfig, options, VersionRequested } from '../src/config.js'
+import { ConfigError, flagOf, help, HelpRequested, loadConfig, options, requireModel, VersionRequested } from '../src/config.js'
 
 describe('loadConfig', () => {
   it('takes the flag before the variable before the default', () => {
@@ -57,7 +57,6 @@ describe('loadConfig', () => {
     [[], { WORKER_ENDPOINT: 'ipc://' }, /must be ipc/],
     [[], { WORKER_ENDPOINT: 'tcp://[::]:5555' }, /CURVE_SECRET_KEY must be set/],
     [[], { CURVE_SECRET_KEY: 'short' }, /40 characters/],
-    [[], { MODEL: 'owner/model@main' }, /easel_worker.fetch owner\/model@main --to FOLDER/],
     [[], { HEARTBEAT_INTERVAL: '6' }, /at least twice/],
     [[], { DEFAULT_GUIDANCE_START: '0.5', DEFAULT_GUIDANCE_END: '0.4' }, /DEFAULT_GUIDANCE_START must be at most/]
   ])('says what is wrong with %j %j', (argv, env, message) => {
@@ -91,26 +90,33 @@ describe('MODEL', () => {
   mkdirSync(join(folder, 'empty'))
   afterAll(() => rmSync(folder, { recursive: true }))
 
+  const load = (env: NodeJS.ProcessEnv) => requireModel(loadConfig([], env))
+
   it.each([
-    ['/no/such/folder', 'there is no folder /no/such/folder. MODEL is a folder as diffusers'],
-    ['owner/model', 'easel_worker.fetch owner/model --to FOLDER'],
+    ['/no/such/folder', 'there is no such folder. MODEL is a folder as diffusers'],
+    ['owner/model', '`python -m easel_worker.fetch owner/model --to FOLDER`'],
+    ['owner/model@main', '`python -m easel_worker.fetch owner/model@main --to FOLDER`'],
     ['https://huggingface.co/owner/model', 'write owner/model with `npm start`'],
     ['https://huggingface.co/owner/model/tree/fp16', 'write owner/model@fp16'],
-    ['gs://bucket/model', 'is an address'],
+    ['gs://bucket/model', 'it is an address'],
     [join(folder, 'all.safetensors'), 'from_single_file'],
     [join(folder, 'cache/snapshots/0123/model_index.json'), `name its folder, ${folder}/cache/snapshots/0123`],
-    [join(folder, 'empty'), 'has no model_index.json, so it is no model'],
-    [join(folder, 'cache'), `has no model_index.json, but ${folder}/cache/snapshots/0123 has: name that`]
+    [join(folder, 'empty'), 'it has no model_index.json, so it is no model'],
+    [join(folder, 'cache'), `it has no model_index.json, but ${folder}/cache/snapshots/0123 has: name that`]
   ])('says what is wrong with %s', (model, message) => {
-    expect(() => loadConfig([], { MODEL: model })).toThrow(ConfigError)
-    expect(() => loadConfig([], { MODEL: model })).toThrow(`MODEL=${model}: `)
-    expect(() => loadConfig([], { MODEL: model })).toThrow(message)
+    expect(() => load({ MODEL: model })).toThrow(ConfigError)
+    expect(() => load({ MODEL: model })).toThrow(/^MODEL=/)
+    expect(() => load({ MODEL: model })).toThrow(message)
   })
 
   it('needs tokenizers only where no model is loaded', () => {
     const model = join(folder, 'empty')
-    expect(loadConfig([], { MODEL: model, ENGINE: 'fake' }).model).toBe(model)
-    expect(loadConfig([], { MODEL: model, WORKER: 'connect', WORKER_ENDPOINT: 'ipc:///run/x' }).model).toBe(model)
+    expect(load({ MODEL: model, ENGINE: 'fake' }).model).toBe(model)
+    expect(load({ MODEL: model, WORKER: 'connect', WORKER_ENDPOINT: 'ipc:///run/x' }).model).toBe(model)
+  })
+
+  it('of another machine can be read, as in a manifest', () => {
+    expect(loadConfig([], { MODEL: '/models/elsewhere' }).model).toBe('/models/elsewhere')
   })
 })
 

@@ -64,7 +64,7 @@ describe('the command', () => {
   it('says what is missing when the model folder is wrong', async () => {
     const gateway = start({ MODEL: '/no/such/folder' })
     expect((await gateway.exit).code).toBe(2)
-    expect(gateway.output()).toMatch(/^easel: MODEL=\/no\/such\/folder: there is no folder [^\n]*\n$/)
+    expect(gateway.output()).toMatch(/^easel: MODEL=\/no\/such\/folder: there is no such folder[^\n]*\n$/)
   })
 
   it('prints its address and a curl line when it is ready', async () => {
