@@ -136,7 +136,8 @@ export class Supervisor {
     child.startedLook = looks.now
     let process: ChildProcess
     try {
-      process = spawn(command, args(name), { cwd, stdio: ['pipe', 'pipe', 'pipe'] })
+      // In a group of its own: a Ctrl-C in a terminal is for the gateway, which lets the worker finish what runs.
+      process = spawn(command, args(name), { cwd, detached: true, stdio: ['pipe', 'pipe', 'pipe'] })
     } catch (error) {
       // Some failures are thrown (no memory, arguments that are too long), others are events.
       this.#ended(name, `could not be started: ${(error as Error).message}`, null, false)

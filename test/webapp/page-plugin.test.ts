@@ -60,7 +60,7 @@ describe('the built page', () => {
 async function serve(root?: string) {
   const app = Fastify()
   onTestFinished(() => app.close())
-  await app.register(errorsPlugin)
+  await app.register(errorsPlugin, { onRefused: () => undefined })
   await app.register(pagePlugin, root === undefined ? {} : { root })
   return app
 }
