@@ -1,31 +1,19 @@
-"""Leaving in time: which images still fit before a worker must go."""
+"""Leaving in time: which requests are finished before a worker must go.
+
+Were the rows shared by all until the end, requests that came together would all be nearly done
+then, and none finished. So as many as fit are kept, those with the least left to do first; the
+others are told at once, and their clients can go elsewhere.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from easel_worker.pace import Pace
 from easel_worker.scheduler import Size, Ticket
 
-_WEIGHT = 0.3  # of the newest measurement
-
-
-class Pace:
-    """How long a step and a decoding of each size take, from what was measured."""
-
-    def __init__(self) -> None:
-        self._step_s: dict[Size, float] = {}
-        self._decode_s: dict[Size, float] = {}
-
-    def stepped(self, size: Size, seconds: float) -> None:
-        """Remember how long a step took."""
-        _blend(self._step_s, size, seconds)
-
-    def decoded(self, size: Size, seconds: float) -> None:
-        """Remember how long a decoding took."""
-        _blend(self._decode_s, size, seconds)
-
-    def at_least_s(self, size: Size, steps: int) -> float:
-        """The time an image needs if nothing else runs; 0 for a size that was never measured."""
-        return self._step_s.get(size, 0.0) * steps + self._decode_s.get(size, 0.0)
+FIRST_MARGIN = 1.1
+"""What is kept at first must fit with this much to spare: images that share their steps end
+together, so being late by a little would lose all of them."""
 
 
 @dataclass(frozen=True)
@@ -40,20 +28,26 @@ class Departure:
         return self if other is None or self.at < other.at else other
 
     def too_late(
-        self, images: Iterable[tuple[Ticket, int]], pace: Pace, now: float
+        self, images: Iterable[tuple[Ticket, int]], pace: Pace, now: float, margin: float = 1.0
     ) -> dict[str, None]:
-        """The requests, in order, with an image that cannot be done in time even when alone.
+        """The requests, in order, that are not finished in time beside those that are kept.
 
-        They are told at once, and not only when the time is over: their clients can go elsewhere.
+        Args:
+            images: all that are left, and the steps that each still needs.
+            pace: what was measured.
+            now: in seconds of the clock of `at`.
+            margin: how many times its time a set of requests must fit into what is left.
         """
         left = self.at - now
-        return {
-            ticket.request: None
-            for ticket, steps in images
-            if left <= 0 or pace.at_least_s(ticket.size, steps) > left
-        }
-
-
-def _blend(averages: dict[Size, float], size: Size, seconds: float) -> None:
-    before = averages.get(size, seconds)
-    averages[size] = before + _WEIGHT * (seconds - before)
+        requests: dict[str, list[tuple[Size, int, int]]] = {}
+        for ticket, steps in images:
+            requests.setdefault(ticket.request, []).append((ticket.size, ticket.rows, steps))
+        kept: list[tuple[Size, int, int]] = []
+        dropped: set[str] = set()
+        for request in sorted(requests, key=lambda name: pace.all_done_s(requests[name])):
+            together = [*kept, *requests[request]]
+            if left > 0 and pace.all_done_s(together) * margin <= left:
+                kept = together
+            else:
+                dropped.add(request)
+        return dict.fromkeys(request for request in requests if request in dropped)

@@ -17,12 +17,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from easel_worker.departure import Departure, Pace
+from easel_worker.departure import FIRST_MARGIN, Departure
 from easel_worker.engine import Engine, Pixels
 from easel_worker.exit_status import ExitStatus
 from easel_worker.flight import Flight
 from easel_worker.logs import Logger
 from easel_worker.mailbox import Broken, Event, Leave, Lost, Mailbox, Received, TurnedAway
+from easel_worker.pace import Pace
 from easel_worker.protocol import (
     Bye,
     Cancel,
@@ -71,6 +72,7 @@ class Loop:
         self._requests = Requests(self._scheduler, link, engine, vitals, log)
         self._pace = Pace()
         self._departure: Departure | None = None
+        self._margin = 1.0
         self._status: ExitStatus | None = None
         self._memory_due = clock()
 
@@ -116,6 +118,7 @@ class Loop:
             case Leave():
                 departure = Departure(self._clock() + event.grace_s, event.reason)
                 self._departure = departure.or_sooner(self._departure)
+                self._margin = FIRST_MARGIN
                 self._log.info("draining", reason=event.reason, grace_s=event.grace_s)
             case TurnedAway():
                 self._stop(ExitStatus.REFUSED)
@@ -127,7 +130,8 @@ class Loop:
     def _leave(self, departure: Departure) -> None:
         """Give up what no longer fits; go when nothing is left."""
         remaining = self._scheduler.remaining()
-        for request in departure.too_late(remaining, self._pace, self._clock()):
+        margin, self._margin = self._margin, 1.0
+        for request in departure.too_late(remaining, self._pace, self._clock(), margin):
             self._requests.fail(request, "draining", departure.reason)
         if not self._scheduler.busy and self._status is None:
             self._link.send(Bye(departure.reason))
@@ -190,7 +194,8 @@ class Loop:
             return  # nothing was computed
         seconds = self._clock() - start
         self._vitals.stepped(seconds * 1000)
-        self._pace.stepped(flights[0].ticket.size, seconds)
+        rows = sum(flight.ticket.rows for flight in flights)
+        self._pace.stepped(flights[0].ticket.size, rows, seconds)
 
     def _denoised(self, flight: Flight) -> None:
         """Tell how far the image is, with a preview where one is wanted.

@@ -1,8 +1,13 @@
 """Which images still fit before the worker leaves."""
 
-import pytest
+from collections.abc import Callable
 
-from easel_worker.departure import Departure, Pace
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from easel_worker.departure import Departure
+from easel_worker.pace import Pace
 from easel_worker.scheduler import Ticket
 
 SIZE = (1024, 1024)
@@ -14,7 +19,7 @@ def ticket(request: str) -> Ticket:
 
 def measured(step_s: float, decode_s: float = 0.0) -> Pace:
     pace = Pace()
-    pace.stepped(SIZE, step_s)
+    pace.stepped(SIZE, 2, step_s)
     pace.decoded(SIZE, decode_s)
     return pace
 
@@ -42,8 +47,8 @@ def test_when_the_time_is_over_all_are_too_late() -> None:
 def test_pace_follows_what_is_measured() -> None:
     pace = measured(1.0)
     for _ in range(30):
-        pace.stepped(SIZE, 0.5)
-    assert pace.at_least_s(SIZE, 10) == pytest.approx(5.0, rel=1e-3)
+        pace.stepped(SIZE, 2, 0.5)
+    assert pace.all_done_s([(SIZE, 2, 10)]) == pytest.approx(5.0, rel=1e-3)
 
 
 def test_a_later_departure_does_not_give_more_time() -> None:
@@ -51,3 +56,72 @@ def test_a_later_departure_does_not_give_more_time() -> None:
     assert soon.or_sooner(None) is soon
     assert late.or_sooner(soon) is soon
     assert soon.or_sooner(late) is soon
+
+
+def v5e(rows: int) -> float:
+    """Seconds of a step on a chip that rows fill."""
+    return 0.006 + 0.055 * rows
+
+
+def learned(cost: Callable[[int], float], *rows: int) -> Pace:
+    pace = Pace()
+    for count in rows:
+        pace.stepped(SIZE, count, cost(count))
+    return pace
+
+
+def played(cost: Callable[[int], float], steps: list[int], left: float) -> int:
+    """How many images of two rows are done when they share every step until the time is over."""
+    done, now = 0, 0.0
+    waiting = sorted(steps)
+    for step in range(1, max(steps, default=0) + 1):
+        active = sum(1 for needed in waiting if needed >= step)
+        now += cost(2 * active)
+        if now > left:
+            break
+        done += sum(1 for needed in waiting if needed == step)
+    return done
+
+
+def test_twelve_that_came_together_are_not_all_nearly_done_in_the_end() -> None:
+    images = [(ticket(str(number)), 30) for number in range(12)]
+    late = Departure(9.0, "").too_late(images, learned(v5e, 24), now=0.0, margin=1.1)
+    kept = 12 - len(late)
+    assert kept == 2
+    assert played(v5e, [30] * 12, 9.0) == 0
+    assert played(v5e, [30] * kept, 9.0) == kept
+
+
+@given(
+    st.lists(st.integers(1, 40), min_size=1, max_size=16),
+    st.floats(0.1, 30.0),
+    st.floats(0.0, 0.2),
+    st.floats(0.0, 0.1),
+)
+def test_no_fewer_are_finished_than_if_all_shared_the_steps(
+    steps: list[int], left: float, fixed_s: float, row_s: float
+) -> None:
+    def cost(rows: int) -> float:
+        return fixed_s + row_s * rows
+
+    images = [(ticket(str(number)), count) for number, count in enumerate(steps)]
+    late = Departure(left, "").too_late(images, learned(cost, 2, 4, 32), now=0.0)
+    kept = [count for number, count in enumerate(steps) if str(number) not in late]
+    finished = played(cost, kept, left * (1 + 1e-6))
+    assert finished == len(kept)
+    assert finished >= played(cost, steps, left * (1 - 1e-6))
+
+
+def test_images_of_one_request_are_kept_or_given_up_together() -> None:
+    pair = [(Ticket("pair", image, SIZE, 2, 40), 10) for image in (0, 1)]
+    late = Departure(8.0, "").too_late([*pair, (ticket("one"), 12)], learned(v5e, 2, 4), now=0.0)
+    assert not late
+    late = Departure(2.0, "").too_late([*pair, (ticket("one"), 12)], learned(v5e, 2, 4), now=0.0)
+    assert list(late) == ["pair"]
+
+
+@pytest.mark.parametrize("rows", [1, 8, 100])
+def test_a_step_never_measured_is_fitted(rows: int) -> None:
+    assert learned(v5e, 2, 24).step_s(SIZE, rows) == pytest.approx(v5e(rows))
+    assert learned(lambda _: 0.5, 2, 24).step_s(SIZE, rows) == pytest.approx(0.5)
+    assert learned(lambda _: 0.5, 4).step_s(SIZE, rows) == pytest.approx(0.125 * rows)

@@ -1,0 +1,72 @@
+"""How long steps and decodings take, from what was measured."""
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+from typing import TypeVar
+
+from easel_worker.scheduler import Size
+
+_WEIGHT = 0.3  # of the newest measurement
+
+_Key = TypeVar("_Key", bound=Hashable)
+
+
+class Pace:
+    """Seconds of a step of so many rows, and of a decoding, of each size."""
+
+    def __init__(self) -> None:
+        self._step_s: dict[Size, dict[int, float]] = {}
+        self._decode_s: dict[Size, float] = {}
+
+    def stepped(self, size: Size, rows: int, seconds: float) -> None:
+        """Remember how long a step of so many rows took."""
+        _blend(self._step_s.setdefault(size, {}), rows, seconds)
+
+    def decoded(self, size: Size, seconds: float) -> None:
+        """Remember how long a decoding took."""
+        _blend(self._decode_s, size, seconds)
+
+    def step_s(self, size: Size, rows: int) -> float:
+        """A step's time: a fixed part and one for each row, as they fit what was measured.
+
+        Where steps of one number of rows alone were measured, rows are taken to cost all of it. 0
+        for a size that was never measured.
+        """
+        known = self._step_s.get(size, {})
+        if rows in known or not known:
+            return known.get(rows, 0.0)
+        if len(known) == 1:
+            [(measured_rows, seconds)] = known.items()
+            return seconds * rows / measured_rows
+        mean_rows = sum(known) / len(known)
+        mean_s = sum(known.values()) / len(known)
+        covariance = sum((r - mean_rows) * (s - mean_s) for r, s in known.items())
+        row_s = max(0.0, covariance / sum((r - mean_rows) ** 2 for r in known))
+        # The fixed part cannot be less than nothing: then rows cost all of it.
+        row_s = min(row_s, mean_s / mean_rows)
+        return mean_s + row_s * (rows - mean_rows)
+
+    def all_done_s(self, images: Iterable[tuple[Size, int, int]]) -> float:
+        """The time until all images are done that share their steps, and nothing else runs.
+
+        Args:
+            images: the size, the rows and the steps left of each.
+        """
+        total = 0.0
+        by_size: dict[Size, list[tuple[int, int]]] = defaultdict(list)
+        for size, rows, steps in images:
+            by_size[size].append((steps, rows))
+            total += self._decode_s.get(size, 0.0)
+        for size, sharing in by_size.items():
+            done, rows_left = 0, sum(rows for _, rows in sharing)
+            for steps, rows in sorted(sharing):
+                if steps > done:
+                    total += (steps - done) * self.step_s(size, rows_left)
+                    done = steps
+                rows_left -= rows
+        return total
+
+
+def _blend(averages: dict[_Key, float], key: _Key, seconds: float) -> None:
+    before = averages.get(key, seconds)
+    averages[key] = before + _WEIGHT * (seconds - before)
