@@ -13,7 +13,7 @@ const share = { minimum: 0, maximum: 1 }
 export const GenerateRequest = Type.Object(
   {
     prompt: Type.String({ minLength: 1, maxLength: MAX_PROMPT_LENGTH, description: 'What the image shows.', examples: ['a red circle on a blue background'] }),
-    negative_prompt: Type.Optional(Type.String({ maxLength: MAX_PROMPT_LENGTH, description: 'What the image is to stay away from. Used when guidance_scale > 1.' })),
+    negative_prompt: Type.Optional(Type.String({ maxLength: MAX_PROMPT_LENGTH, description: "What the image is to stay away from. Used when guidance_scale > 1. An empty text is the same as none, diffusers' `negative_prompt=None`: zero embeddings where the model has force_zeros_for_empty_prompt, as SDXL base does." })),
     seed: Type.Optional(Type.Integer({ minimum: 0, maximum: 4_294_967_295, description: 'Decides the noise. The same request with the same seed gives the same image. Random when left out, and always returned.' })),
     num_inference_steps: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000, description: 'Denoising steps.' })),
     guidance_scale: Type.Optional(Type.Number({ minimum: 0, maximum: 100, description: 'Classifier-free guidance; 1 or less turns it off.' })),
