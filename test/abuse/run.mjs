@@ -46,7 +46,7 @@ export const ATTACKS = {
 }
 
 /** These wait more than they work: they run at the same time, before the others. */
-export const WAITING = new Set(['orphans', 'frozen', 'logs'])
+export const WAITING = new Set(['orphans', 'frozen'])
 
 /**
  * Runs attacks, one after the other where they take a machine's time.
