@@ -45,6 +45,9 @@ describe('the sketchbook', () => {
     const visitor = await withPictures('one', 'two', 'three')
     const title = visitor.page.locator('#placard-prompt')
     const remove = visitor.button('Delete', true)
+    // The way back is offered for as long as this test takes.
+    await visitor.page.clock.install()
+    await visitor.page.clock.pauseAt(Date.now() + 60_000)
     await visitor.sketches.nth(1).click()
     await visitor.sees(title, /^two$/)
     await remove.focus()
