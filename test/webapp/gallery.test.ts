@@ -39,14 +39,20 @@ describe.each(looks)('the page, %s', (look, options) => {
     await visitor.ready()
     await check(visitor, look, 'blank')
 
+    const release = await visitor.hold()
+    await visitor.paint({ prompt: 'a pear on its way' })
+    await visitor.paint({ prompt: 'a pear that waits' })
+    await check(visitor, look, 'queue')
+    await visitor.button('Cancel a pear that waits').click()
+    await visitor.button('Stop').click()
+    await visitor.rests()
+    await release()
+
     await visitor.paint({ prompt: 'a red circle on a blue background', seed: 3, num_images: 4, ...steps(60) })
     const preview = visitor.page.locator('.frame[data-state=painting] .layer').last()
     await preview.waitFor()
     await until('some of it is done', async () => Number(await visitor.page.getByRole('progressbar').getAttribute('aria-valuenow')) >= 20, MAKING_MS)
     await check(visitor, look, 'painting')
-    await visitor.paint({ prompt: 'a pear that waits' })
-    await check(visitor, look, 'queue')
-    await visitor.button('Cancel a pear that waits').click()
     await visitor.keeps(4, MAKING_MS)
     await visitor.rests()
     await visitor.write({ num_images: 1 })
@@ -66,6 +72,8 @@ describe.each(looks)('the page, %s', (look, options) => {
 
     await visitor.button('Delete', true).click()
     await visitor.keeps(5)
+    // With the focus on it, it stays.
+    await visitor.button('Undo').focus()
     await check(visitor, look, 'deleted')
     await visitor.button('Undo').click()
     await visitor.keeps(6)

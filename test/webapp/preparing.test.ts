@@ -1,6 +1,7 @@
 import axe from 'axe-core'
 import { describe, expect, it } from 'vitest'
 import { startReadyServer, startServer } from '../support/server.js'
+import { until } from '../support/wait.js'
 import { useBrowser } from './support/visitor.js'
 
 const enter = useBrowser()
@@ -75,7 +76,7 @@ describe('while the model is compiled', () => {
     expect(await visitor.page.locator('.example').count()).toBe(0)
     away = false
     await ask()
-    await visitor.sees(visitor.page.locator('#toast'), /The model is ready/)
+    await until('those who do not see have heard of it', async () => (await visitor.page.locator('#announce').textContent()) === 'The model is ready')
     await visitor.page.locator('.example').first().click()
     await visitor.button('Paint').click()
     await visitor.picture.waitFor()

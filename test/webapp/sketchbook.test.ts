@@ -45,6 +45,9 @@ describe('the sketchbook', () => {
     const visitor = await withPictures('one', 'two', 'three')
     const title = visitor.page.locator('#placard-prompt')
     const remove = visitor.button('Delete', true)
+    // The way back is offered for as long as this test takes.
+    await visitor.page.clock.install()
+    await visitor.page.clock.pauseAt(Date.now() + 60_000)
     await visitor.sketches.nth(1).click()
     await visitor.sees(title, /^two$/)
     await remove.focus()
@@ -145,6 +148,15 @@ describe('the sketchbook', () => {
     await visitor.page.locator('.thumb').click()
     await visitor.page.locator('.frame[data-state=painting]').waitFor()
     expect(await visitor.page.locator('#placard').isVisible()).toBe(false)
+
+    // Where none is beside one that is deleted, what is painted is back on the easel.
+    await visitor.sketches.first().click()
+    await visitor.button('Delete', true).click()
+    await visitor.page.locator('.frame[data-state=painting]').waitFor()
+    expect(await visitor.page.locator('#placard').isVisible()).toBe(false)
+    await visitor.button('Undo').click()
+    await visitor.sees(visitor.page.locator('#placard-prompt'), /^old$/)
+    await visitor.page.locator('.thumb').click()
     await visitor.button('Stop').click()
     await visitor.page.locator('#blank').waitFor()
     expect(await visitor.sketches.count()).toBe(1)

@@ -149,12 +149,13 @@ describe('troubles', () => {
   })
 
   it('shows what went wrong also where the easel is out of sight', async () => {
-    const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20 --fake-faults raise:1@60' })
+    const server = await startReadyServer({ WORKER_ARGS: '--fake-faults raise:1@1' })
     const visitor = await enter(server.url, { viewport: { width: 390, height: 600 } })
     await visitor.ready()
-    await visitor.paint({ prompt: 'faulty', seed: 1, num_inference_steps: 100 })
-    await visitor.sees(visitor.progress, /Step/)
+    const release = await visitor.hold()
+    await visitor.paint({ prompt: 'faulty', seed: 1, num_inference_steps: 2 })
     await visitor.page.locator('#sketchbook-title').scrollIntoViewIfNeeded()
+    await release()
     await visitor.notice.waitFor()
     await until('the notice is in sight', async () => {
       const { y, height } = (await visitor.notice.boundingBox())!

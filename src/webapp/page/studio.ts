@@ -217,10 +217,8 @@ export class Studio {
   }
 
   #clear(): void {
-    if (this.#kept(this.#shown) && !this.#run?.active) {
-      this.#stage.clear()
-      this.#progress.forget()
-    }
+    if (this.#kept(this.#shown)) this.#stage.clear()
+    if (!this.#run?.active) this.#progress.forget()
     void this.#history.clear()
   }
 

@@ -81,6 +81,21 @@ export class Visitor {
     await this.page.getByRole('button', { name: 'Paint' }).click()
   }
 
+  /** Keeps requests for pictures on their way to the server, so that they are under way for as long as a test wants. @returns what lets them go */
+  async hold(): Promise<() => Promise<void>> {
+    let release = () => {}
+    const released = new Promise<void>((resolve) => (release = resolve))
+    await this.page.route('**/generate', async (route) => {
+      await released
+      // The page may have stopped it meanwhile.
+      await route.continue().catch(() => undefined)
+    })
+    return async () => {
+      release()
+      await this.page.unroute('**/generate')
+    }
+  }
+
   /** The picture on the easel, once one is finished. */
   get picture(): Locator {
     return this.page.locator('.frame[data-state=done] .layer').last()

@@ -82,8 +82,10 @@ export class Stage extends Emitter<Events> {
     this.#roving.refresh()
   }
 
-  /** Takes the picture off the easel. */
+  /** Takes the picture off the easel, which goes back to what is being painted, if anything is. */
   clear(): void {
+    const open = this.#run?.active === true ? this.#run.slots.findIndex((slot) => slot.picture === undefined) : -1
+    if (open !== -1) return this.#select(open)
     this.#run = undefined
     this.#aside = false
     this.#tray.hidden = true
