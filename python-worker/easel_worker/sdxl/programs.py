@@ -31,9 +31,6 @@ from easel_worker.sdxl.unet import PromptContext
 
 GUIDED_ROWS = 2
 
-_NO_PIXEL = 256
-"""Stands for a number that is not finite among those of pixels."""
-
 PREVIEW_SIDE = 256
 """Pixels of a preview's longer side, at least, where the image has them."""
 
@@ -357,12 +354,8 @@ def decode(
     latents = vae.unscale(config.vae, sample[None])
     whole = vae.decode if tile is None else partial(vae_tiles.decode, tile=tile)
     image = whole(params, config.vae, latents, methods=methods)[0].astype(jnp.float32)
-    pixels = jnp.round(jnp.clip(image * 0.5 + 0.5, 0.0, 1.0) * 255.0)
-    # The decoder's output is read once: a TPU pads its 3 channels to 128, and a second time would
-    # take longer than all the rest of this.
-    barrier: Callable[[Array], Array] = lax.optimization_barrier
-    marked = barrier(jnp.where(jnp.isfinite(image), pixels, _NO_PIXEL).astype(jnp.int16))
-    return Decoded(marked.astype(jnp.uint8), jnp.all(marked != _NO_PIXEL))
+    pixels = jnp.round(jnp.clip(image * 0.5 + 0.5, 0.0, 1.0) * 255.0).astype(jnp.uint8)
+    return Decoded(pixels, _finite(image))
 
 
 def preview(
