@@ -5,6 +5,7 @@ import { closeSync, constants, mkdirSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { root } from '../../scripts/lib/run.mjs'
+import { atEnd } from './lib/cleanup.mjs'
 import { ownFolder, removeFolder, startGateway } from './lib/gateway.mjs'
 import { ask, generate, SMALL } from './lib/http.mjs'
 import { listeningPort, lives, signal, waitFor } from './lib/proc.mjs'
@@ -43,9 +44,10 @@ const SINKS = {
     const disk = join(folder, 'disk')
     mkdirSync(disk)
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'easel-abuse', disk], { stdio: 'ignore' })
+    const unmount = atEnd(() => execFileSync('umount', ['--lazy', disk]))
     const fd = openSync(join(disk, 'log'), 'a')
     fill(fd)
-    return { fd, done: () => { closeSync(fd); execFileSync('umount', ['--lazy', disk]) } }
+    return { fd, done: () => { closeSync(fd); unmount() } }
   }
 }
 
@@ -77,7 +79,7 @@ async function withSink(name, attack) {
     if (!/mount/.test(/** @type {Error} */ (error).message)) throw error
     return { attack: `the gateway's output goes to ${name}`, limit: '', found: 'not shown: mounting a small disk takes root', held: undefined }
   } finally {
-    await removeFolder(folder)
+    removeFolder(folder)
   }
 }
 
