@@ -3,12 +3,11 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { closeSync, constants, mkdirSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { root } from '../../scripts/lib/run.mjs'
 import { atEnd } from './lib/cleanup.mjs'
 import { ownFolder, removeFolder, startGateway } from './lib/gateway.mjs'
 import { ask, generate, SMALL } from './lib/http.mjs'
-import { listeningPort, lives, signal, waitFor } from './lib/proc.mjs'
+import { listeningPort, signal, waitFor } from './lib/proc.mjs'
 
 /** @typedef {import('./lib/attack.mjs').Row} Row */
 /** @typedef {import('./lib/attack.mjs').Outcome} Outcome */
@@ -152,9 +151,7 @@ async function pageWith(name, sink) {
 async function ending(pid, ended, status) {
   if (ended()) return `had ended with ${status()}`
   signal(pid, 'SIGTERM')
-  await waitFor(() => ended() || !lives(pid), END_MS)
-  // The news of its end comes a moment after it.
-  await sleep(50)
+  await waitFor(ended, END_MS)
   if (ended()) return `exit ${status()}`
   signal(pid, 'SIGKILL')
   return `does not end within ${END_MS / 1000} s`
