@@ -17,8 +17,6 @@ const POOL_OF: Readonly<Record<Part, Pool>> = { uploads: 'uploads', pixels: 'ima
 
 /** Bytes that somebody holds. They count until `release`. */
 export interface Hold {
-  readonly part: Part
-  readonly bytes: number
   /** Holds another number of bytes from now on, whether or not there is room for it: they are there already. */
   resize: (bytes: number) => void
   release: () => void
@@ -78,14 +76,7 @@ export class MemoryBudget {
       if (less) this.#tell()
     }
     resize(bytes)
-    return {
-      part,
-      get bytes() {
-        return held
-      },
-      resize,
-      release: () => resize(0)
-    }
+    return { resize, release: () => resize(0) }
   }
 
   /** Calls `listener` soon after bytes were given back. */

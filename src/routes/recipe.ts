@@ -3,6 +3,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
+import { boundedBody } from '../bounded-body.js'
 import type { Engine } from '../engine/engine.js'
 import { EaselError } from '../errors.js'
 import { ByteReader } from '../image/byte-reader.js'
@@ -40,10 +41,7 @@ class Kept {
 export const recipeRoute: FastifyPluginAsyncTypebox<{ engine: Engine; defaults: Defaults; version: string }> = async (app, { engine, defaults, version }) => {
   // Without the parser of JSON, which would read a file of any size at once.
   app.removeAllContentTypeParsers()
-  app.addContentTypeParser(TYPES, async (request: FastifyRequest, payload: IncomingMessage) => {
-    if (Number(request.headers['content-length'] ?? 0) > MAX_FILE_BYTES) throw tooLarge()
-    return readFile(payload)
-  })
+  app.addContentTypeParser(TYPES, (_request: FastifyRequest, payload: IncomingMessage) => readFile(payload))
 
   app.post(
     '/recipe',
@@ -84,7 +82,7 @@ export const recipeRoute: FastifyPluginAsyncTypebox<{ engine: Engine; defaults: 
 
 /** Reads a file to its end and keeps its recipe alone. */
 async function readFile(payload: IncomingMessage): Promise<Kept> {
-  const file = new ByteReader(limited(payload))
+  const file = new ByteReader(boundedBody(payload, MAX_FILE_BYTES))
   try {
     const description = await descriptionIn(file)
     // A client that is answered before it has sent all may take that for a broken connection.
@@ -92,22 +90,9 @@ async function readFile(payload: IncomingMessage): Promise<Kept> {
     return new Kept(description)
   } catch (error) {
     if (error instanceof NotAnImage) throw new EaselError('INVALID_REQUEST', error.message)
-    throw payload.errored === null ? error : new EaselError('CANCELLED', 'the client left while it sent the file', { cause: error })
+    const left = payload.destroyed && !payload.complete
+    throw left && !(error instanceof EaselError) ? new EaselError('CANCELLED', 'the client left while it sent the file', { cause: error }) : error
   } finally {
     await file.end()
   }
-}
-
-async function* limited(payload: IncomingMessage): AsyncGenerator<Buffer> {
-  let bytes = 0
-  // A destroyed request could not be answered any more.
-  for await (const chunk of payload.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
-    bytes += chunk.length
-    if (bytes > MAX_FILE_BYTES) throw tooLarge()
-    yield chunk
-  }
-}
-
-function tooLarge(): EaselError {
-  return new EaselError('BODY_TOO_LARGE', `a file may have at most ${MAX_FILE_BYTES} bytes`)
 }

@@ -3,6 +3,7 @@ import type { EaselError } from '../errors.js'
 import type { Format } from '../image/formats.js'
 import type { Recipe } from '../image/recipe.js'
 import { toEaselError } from './failures.js'
+import { once } from './once.js'
 
 /** Where the time of a request went, in ms. */
 export interface RunTimings {
@@ -229,15 +230,6 @@ export class Run {
 
   #stop(failure: 'cancelled' | 'expired', message: string): void {
     if (!this.#ended) this.#controller.abort(new JobError(failure, message))
-  }
-}
-
-function once(act: () => void): () => void {
-  let done = false
-  return () => {
-    if (done) return
-    done = true
-    act()
   }
 }
 

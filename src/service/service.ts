@@ -10,6 +10,7 @@ import { IdempotencyStore, type RequestKey } from './idempotency.js'
 import { RunsInFlight } from './in-flight.js'
 import { Ledger, type Outcome } from './ledger.js'
 import { Maker, type MakerObserver, type MakerOptions } from './maker.js'
+import { once } from './once.js'
 import { tokenizePrompts } from './prompts.js'
 import { resolveRequest, seedsOf } from './resolve.js'
 import { Run } from './run.js'
@@ -175,13 +176,10 @@ export class ImageService {
   #attach(run: Run, asks: boolean): () => void {
     this.#clients += 1
     const detach = run.attach(asks)
-    let attached = true
-    return () => {
-      if (!attached) return
-      attached = false
+    return once(() => {
       this.#clients -= 1
       detach()
-    }
+    })
   }
 
   /** Enters the run in the ledger, and its one end. */

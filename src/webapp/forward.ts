@@ -1,8 +1,8 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { Agent } from 'undici'
+import { boundedBody } from '../bounded-body.js'
 import { EaselError } from '../errors.js'
-import { boundedBody } from './bounded-body.js'
 import type { WebConfig } from './config.js'
 
 type Upstream = Pick<WebConfig, 'serverUrl' | 'apiKey' | 'bodyLimit' | 'maxRequests'>

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { type Readable, Transform } from 'node:stream'
-import { EaselError } from '../errors.js'
+import { EaselError } from './errors.js'
 
 /**
  * A request's body as it comes, in a stream that fails as soon as there is more than `limit` bytes of it.
