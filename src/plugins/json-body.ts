@@ -24,6 +24,8 @@ export const jsonBodyPlugin = fp(async (app) => {
   const parseText = app.getDefaultJsonParser('error', 'error')
   app.removeContentTypeParser('application/json')
   app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+    // A client that has left holds nothing any more.
+    if (!request.raw.destroyed) request.upload?.resize(body.length)
     let text
     try {
       text = decode(request, body)

@@ -141,6 +141,18 @@ describe('request bodies', () => {
     await until('nothing is held', async () => (await used(server, 'uploads')) === 0)
   })
 
+  it('without a declared length count as the longest only until they are there', async () => {
+    const server = await startReadyServer({ MEMORY_BUDGET: String(16 * MIB), BODY_LIMIT: '65536', WORKER_ARGS: '--fake-step-ms 10' })
+    // Twice as many as could be held at the length that they may have.
+    const json = '{"prompt":"x","num_inference_steps":1000}'
+    const chunked = Buffer.from(`${json.length.toString(16)}\r\n${json}\r\n0\r\n\r\n`)
+    const clients = Array.from({ length: 60 }, () => upload(server, '/generate', ['Content-Type: application/json', 'Transfer-Encoding: chunked'], chunked))
+    await until('all are accepted', () => server.service.ledger.accepted === clients.length)
+    expect(await used(server, 'uploads')).toBe(clients.length * json.length)
+    for (const { socket } of clients) socket.destroy()
+    await until('nothing is held', async () => (await used(server, 'uploads')) === 0)
+  })
+
   it('of files are not kept', async () => {
     const server = await startReadyServer({ MEMORY_BUDGET: String(32 * MIB) })
     const file = Buffer.concat([pngWith(), Buffer.alloc(60 * MIB)])
