@@ -39,7 +39,7 @@ export class Visitor {
     this.page = page
     this.context = page.context()
     this.#url = url
-    page.setDefaultTimeout(20_000)
+    page.setDefaultTimeout(120_000)
     page.on('pageerror', (error) => this.#complaints.push(`error in the page: ${error.stack}`))
     // A breach of the Content-Security-Policy is told of on the console too.
     page.on('console', (message) => {
