@@ -28,7 +28,7 @@ async function inFolder(attack) {
   try {
     return await attack(join(folder, 'workers.sock'))
   } finally {
-    await removeFolder(folder)
+    removeFolder(folder)
   }
 }
 

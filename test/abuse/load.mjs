@@ -11,7 +11,7 @@ import { peakMib } from './lib/proc.mjs'
 const EIGHT = { prompt: 'a lighthouse', num_inference_steps: 1, width: 1024, height: 1024, num_images: 8 }
 const CLIENTS = 40
 /** How long a client waits, in ms. */
-const PATIENCE_MS = 150_000
+const PATIENCE_MS = 100_000
 /** PNG files as they are made by default: the pictures come faster than the files. */
 const COMPRESSION = '7'
 

@@ -3,11 +3,11 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { closeSync, constants, mkdirSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { root } from '../../scripts/lib/run.mjs'
+import { atEnd } from './lib/cleanup.mjs'
 import { ownFolder, removeFolder, startGateway } from './lib/gateway.mjs'
 import { ask, generate, SMALL } from './lib/http.mjs'
-import { listeningPort, lives, signal, waitFor } from './lib/proc.mjs'
+import { listeningPort, signal, waitFor } from './lib/proc.mjs'
 
 /** @typedef {import('./lib/attack.mjs').Row} Row */
 /** @typedef {import('./lib/attack.mjs').Outcome} Outcome */
@@ -43,9 +43,10 @@ const SINKS = {
     const disk = join(folder, 'disk')
     mkdirSync(disk)
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'easel-abuse', disk], { stdio: 'ignore' })
+    const unmount = atEnd(() => execFileSync('umount', ['--lazy', disk]))
     const fd = openSync(join(disk, 'log'), 'a')
     fill(fd)
-    return { fd, done: () => { closeSync(fd); execFileSync('umount', ['--lazy', disk]) } }
+    return { fd, done: () => { closeSync(fd); unmount() } }
   }
 }
 
@@ -77,7 +78,7 @@ async function withSink(name, attack) {
     if (!/mount/.test(/** @type {Error} */ (error).message)) throw error
     return { attack: `the gateway's output goes to ${name}`, limit: '', found: 'not shown: mounting a small disk takes root', held: undefined }
   } finally {
-    await removeFolder(folder)
+    removeFolder(folder)
   }
 }
 
@@ -150,9 +151,7 @@ async function pageWith(name, sink) {
 async function ending(pid, ended, status) {
   if (ended()) return `had ended with ${status()}`
   signal(pid, 'SIGTERM')
-  await waitFor(() => ended() || !lives(pid), END_MS)
-  // The news of its end comes a moment after it.
-  await sleep(50)
+  await waitFor(ended, END_MS)
   if (ended()) return `exit ${status()}`
   signal(pid, 'SIGKILL')
   return `does not end within ${END_MS / 1000} s`

@@ -181,6 +181,6 @@ async function rateLimit() {
       }]
     })
   } finally {
-    await removeFolder(folder)
+    removeFolder(folder)
   }
 }

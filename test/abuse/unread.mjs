@@ -164,6 +164,6 @@ async function oneAtATime() {
       }]
     })
   } finally {
-    await removeFolder(folder)
+    removeFolder(folder)
   }
 }

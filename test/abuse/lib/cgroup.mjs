@@ -2,7 +2,8 @@
 // Groups of the kernel with a limit of memory. They take root, and Linux with cgroup v1 or v2.
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { atEnd } from './cleanup.mjs'
+import { signal } from './proc.mjs'
 
 const V1 = '/sys/fs/cgroup/memory'
 const V2 = '/sys/fs/cgroup'
@@ -14,7 +15,7 @@ const TRIES = 50
  * @property {string} procs the file that takes the ids of its processes
  * @property {() => number} kills how many of its processes the kernel has ended for want of memory
  * @property {() => number} peak the most memory that it had in use, in MiB; NaN where the kernel does not tell
- * @property {() => Promise<void>} remove
+ * @property {() => void} remove ends what is still in it
  */
 
 let made = 0
@@ -57,16 +58,17 @@ function group(folder, limits, files) {
     procs: join(folder, 'cgroup.procs'),
     kills: () => Number(/^oom_kill (\d+)$/m.exec(readFileSync(join(folder, files.kills), 'utf8'))?.[1] ?? 0),
     peak: () => (existsSync(join(folder, files.peak)) ? Number(readFileSync(join(folder, files.peak), 'utf8')) / 2 ** 20 : Number.NaN),
-    async remove() {
+    remove: atEnd(() => {
       for (let left = TRIES; ; left--) {
+        for (const pid of readFileSync(join(folder, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean)) signal(Number(pid), 'SIGKILL')
         try {
           rmdirSync(folder)
           return
         } catch (error) {
           if (left === 0) throw error
-          await sleep(20)
+          Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20)
         }
       }
-    }
+    })
   }
 }

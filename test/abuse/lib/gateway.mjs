@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { rmSync } from 'node:fs'
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -10,6 +10,7 @@ import { root, StepError } from '../../../scripts/lib/run.mjs'
 import { python } from '../../../scripts/lib/setup.mjs'
 import { processesWith, residentMib } from '../../chaos/processes.mjs'
 import { memoryGroup } from './cgroup.mjs'
+import { atEnd } from './cleanup.mjs'
 import { Log } from './log.mjs'
 import { listeningPort, signal, waitFor } from './proc.mjs'
 
@@ -35,26 +36,22 @@ export const FAST = '--sizes 1024x1024,64x64 --rows 64 --fake-step-ms 0 --fake-e
  * @typedef {Awaited<ReturnType<typeof startGateway>>} Gateway
  */
 
-/** Folders of what runs now, so that nothing stays behind when the run is broken off. */
-const folders = new Set()
-process.once('exit', () => {
-  for (const folder of folders) {
-    for (const pid of processesWith(folder)) signal(pid, 'SIGKILL')
-    rmSync(folder, { recursive: true, force: true })
-  }
-})
+/** @type {Map<string, () => void>} */
+const folders = new Map()
 
 /** A folder of its own for what an attack starts: its path is in the command line of all of it. */
 export async function ownFolder() {
   const folder = await mkdtemp(join(tmpdir(), 'easel-abuse-'))
-  folders.add(folder)
+  folders.set(folder, atEnd(() => {
+    for (const pid of processesWith(folder)) signal(pid, 'SIGKILL')
+    rmSync(folder, { recursive: true, force: true })
+  }))
   return folder
 }
 
-/** @param {string} folder of `ownFolder` */
-export async function removeFolder(folder) {
-  for (const pid of processesWith(folder)) signal(pid, 'SIGKILL')
-  await rm(folder, { recursive: true, force: true })
+/** @param {string} folder of `ownFolder`; what runs in it is ended */
+export function removeFolder(folder) {
+  folders.get(folder)?.()
   folders.delete(folder)
 }
 
@@ -121,8 +118,8 @@ export async function startGateway({ env = {}, fake = FAST, memoryMib, node = []
         await once(worker, 'exit')
       }
       const files = await readdir(folder)
-      await removeFolder(folder)
-      await group?.remove()
+      removeFolder(folder)
+      group?.remove()
       return { status, files }
     }
   }
