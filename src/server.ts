@@ -32,6 +32,9 @@ export interface Server {
 /** How often a draining server looks whether its last request has ended, in ms. */
 const DRAIN_POLL_MS = 20
 
+/** What a drain leaves for making files of the last images, in ms. */
+const LAST_FILES_MS = 500
+
 /** How long the last answers may take to be sent when all is over, in ms. */
 const LAST_ANSWERS_MS = 2000
 
@@ -116,7 +119,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     service,
     async close(graceMs) {
       const end = performance.now() + graceMs
-      engine.drain()
+      engine.drain(Math.max(graceMs - LAST_FILES_MS, graceMs / 2))
       while (service.ledger.inFlight > 0 && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS))
       await engine.close()
       keys?.close()

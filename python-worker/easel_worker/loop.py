@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from easel_worker.departure import FIRST_MARGIN, Departure
+from easel_worker.departure import Departure
 from easel_worker.engine import Engine, Pixels
 from easel_worker.exit_status import ExitStatus
 from easel_worker.flight import Flight
@@ -72,7 +72,6 @@ class Loop:
         self._requests = Requests(self._scheduler, link, engine, vitals, log)
         self._pace = Pace()
         self._departure: Departure | None = None
-        self._margin = 1.0
         self._status: ExitStatus | None = None
         self._memory_due = clock()
 
@@ -88,8 +87,13 @@ class Loop:
 
     # Events, between the engine's calls
 
-    def _attend(self, *, wait: bool = False) -> None:
-        """Handle what arrived and what time has made due; ends all that nobody waits for."""
+    def _attend(self, *, wait: bool = False, done: bool = False) -> None:
+        """Handle what arrived and what time has made due; ends all that nobody waits for.
+
+        Args:
+            wait: until something arrives.
+            done: there is a picture that is still to be sent: a departure gives up nothing now.
+        """
         self._publish()
         for event in self._mailbox.take(None if wait else 0):
             self._handle(event)
@@ -100,7 +104,7 @@ class Loop:
             self._log.fatal(
                 "the engine makes no images any more, exiting", failures=MAX_FAILURES_IN_A_ROW
             )
-        elif self._departure is not None:
+        elif self._departure is not None and not done:
             self._leave(self._departure)
 
     def _handle(self, event: Event) -> None:
@@ -118,7 +122,6 @@ class Loop:
             case Leave():
                 departure = Departure(self._clock() + event.grace_s, event.reason)
                 self._departure = departure.or_sooner(self._departure)
-                self._margin = FIRST_MARGIN
                 self._log.info("draining", reason=event.reason, grace_s=event.grace_s)
             case TurnedAway():
                 self._stop(ExitStatus.REFUSED)
@@ -130,8 +133,8 @@ class Loop:
     def _leave(self, departure: Departure) -> None:
         """Give up what no longer fits; go when nothing is left."""
         remaining = self._scheduler.remaining()
-        margin, self._margin = self._margin, 1.0
-        for request in departure.too_late(remaining, self._pace, self._clock(), margin):
+        rows = self._engine.capabilities.rows
+        for request in departure.too_late(remaining, self._pace, self._clock(), rows=rows):
             self._requests.fail(request, "draining", departure.reason)
         if not self._scheduler.busy and self._status is None:
             self._link.send(Bye(departure.reason))
@@ -207,7 +210,8 @@ class Loop:
             return
         flight.decode_from = self._clock()
         step, every = flight.started.step, flight.request.preview_every
-        if not every or step % every or step == flight.job.steps:
+        leaving = self._departure is not None  # then there is no time for previews
+        if leaving or not every or step % every or step == flight.job.steps:
             self._progress(flight, "denoising", step)
             return
         self._attend()
@@ -226,7 +230,7 @@ class Loop:
             pixels = self._engine.finish(flight.started)
             done = self._clock()
             self._pace.decoded(ticket.size, done - start)
-            self._attend()
+            self._attend(done=True)
             if self._requests.flight(ticket) is not None:
                 self._requests.land(flight, _result(flight, pixels, done))
 

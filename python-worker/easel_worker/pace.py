@@ -1,7 +1,6 @@
 """How long steps and decodings take, from what was measured."""
 
-from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from typing import TypeVar
 
 from easel_worker.scheduler import Size
@@ -46,25 +45,9 @@ class Pace:
         row_s = min(row_s, mean_s / mean_rows)
         return mean_s + row_s * (rows - mean_rows)
 
-    def all_done_s(self, images: Iterable[tuple[Size, int, int]]) -> float:
-        """The time until all images are done that share their steps, and nothing else runs.
-
-        Args:
-            images: the size, the rows and the steps left of each.
-        """
-        total = 0.0
-        by_size: dict[Size, list[tuple[int, int]]] = defaultdict(list)
-        for size, rows, steps in images:
-            by_size[size].append((steps, rows))
-            total += self._decode_s.get(size, 0.0)
-        for size, sharing in by_size.items():
-            done, rows_left = 0, sum(rows for _, rows in sharing)
-            for steps, rows in sorted(sharing):
-                if steps > done:
-                    total += (steps - done) * self.step_s(size, rows_left)
-                    done = steps
-                rows_left -= rows
-        return total
+    def decode_s(self, size: Size) -> float:
+        """A decoding's time; 0 for a size that was never measured."""
+        return self._decode_s.get(size, 0.0)
 
 
 def _blend(averages: dict[_Key, float], key: _Key, seconds: float) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from easel_worker.exit_status import ExitStatus
-from easel_worker.fake_engine import Fault, FaultKind
+from easel_worker.fake_engine import Fault, FaultKind, StepTime
 from easel_worker.loop import MAX_FAILURES_IN_A_ROW
 from easel_worker.mailbox import Broken, Leave, Lost, TurnedAway
 from easel_worker.protocol import (
@@ -351,6 +351,36 @@ def test_a_draining_worker_finishes_what_fits_and_tells_the_rest_at_once() -> No
     assert stage.failure("late") == "draining"
     assert stage.sent.index(stage.about("b")[-1]) < stage.sent.index(stage.about("a")[-1])
     assert stage.sent[-1] == Bye("test")
+
+
+def test_a_draining_worker_finishes_some_where_sharing_would_finish_none() -> None:
+    """A v5e: 97 ms a guided image and step, 75 ms a decoding; 24 rows, 9 s of grace."""
+    times = {SMALL: StepTime(0.0, 48.5)}
+    stage = Stage(rows=24, step_times=times, encode_ms=3.0, decode_ms=75.0)
+    requests = [generate(f"r{number}", number, steps=40) for number in range(12)]
+    stage.on(progress("r11", "denoising", 1), Leave(9.0, "test"))
+    assert stage.play(*requests) == ExitStatus.DRAINED
+    finished = [request.id for request in requests if stage.results(request.id)]
+    lost = [request.id for request in requests if stage.failure(request.id) == "draining"]
+    assert (finished, lost) == (["r0", "r1"], [f"r{number}" for number in range(2, 12)])
+    assert stage.now <= 1000.0 + 12 * 0.003 + 12 * 0.097 + 9.0
+    told = [stage.sent.index(stage.about(name)[-1]) for name in ("r11", "r0")]
+    assert told == sorted(told)
+
+
+def test_a_picture_that_is_there_is_sent_although_the_time_is_over() -> None:
+    stage = Stage(decode_ms=500.0)
+    stage.on(progress("a", "decoding"), Leave(0.4, "test"))
+    stage.play(A)
+    assert is_answer(stage.results("a")[0], A)
+
+
+def test_a_draining_worker_makes_no_previews() -> None:
+    stage = Stage()
+    stage.on(progress("a", "denoising", 1), Leave(9.0, "test"))
+    stage.play(generate("a", 1, preview_every=1))
+    shown = [m.step for m in stage.about("a") if isinstance(m, Progress) and m.preview]
+    assert (shown, len(stage.results("a"))) == ([1], 1)
 
 
 def test_a_draining_worker_leaves_in_time() -> None:

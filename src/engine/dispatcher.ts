@@ -56,10 +56,18 @@ export class Dispatcher {
   readonly #options: DispatcherOptions
   readonly #queue: Task[] = []
   readonly #assignments = new Map<string, Assignment>()
+  /** Workers that take no more work, by name, until they are gone. */
+  readonly #leaving = new Set<string>()
+  #draining = false
   #abandoned = false
 
   constructor(options: DispatcherOptions) {
     this.#options = options
+  }
+
+  /** Whether there is a worker that takes work. */
+  get available(): boolean {
+    return !this.#staying().next().done
   }
 
   /** Jobs that wait for a worker. */
@@ -129,7 +137,32 @@ export class Dispatcher {
       }
       place += 1
     }
+    // Nobody is to come any more: whoever waits can go elsewhere at once.
+    if (this.#draining && !this.available) for (const task of this.#queue.splice(0)) task.fail('draining', GOING_AWAY)
     this.#tellPlaces()
+  }
+
+  /** Waits for no worker that is not there. */
+  drain(): void {
+    this.#draining = true
+    this.pump()
+  }
+
+  /**
+   * Gives all that waits to the workers and tells them to leave: they know their pace, and choose what can be finished.
+   *
+   * @param graceMs how long they may take
+   */
+  sendAway(graceMs: number): void {
+    for (const task of this.#queue.splice(0)) {
+      const worker = this.#choose(task, true)
+      if (worker !== undefined && task.reserve()) this.#assign(task, worker)
+      else this.#queue.push(task)
+    }
+    for (const { name } of this.#staying()) {
+      this.#leaving.add(name)
+      this.#options.send(name, { kind: 'DRAIN', header: { grace_ms: Math.round(graceMs) } })
+    }
   }
 
   /** Takes a worker's message about a task. */
@@ -146,11 +179,12 @@ export class Dispatcher {
       task.progress({ image, stage, step, of, ...picture })
       if (first) this.#started(task)
     } else if (message.kind === 'RESULT') this.#result(id, assignment, message.header, message.pixels, worker.hello.model)
-    else this.#failed(id, task, message.header)
+    else this.#failed(id, assignment, message.header)
   }
 
   /** Puts back what a lost worker had. */
   workerLost(name: string, blameless: boolean): void {
+    this.#leaving.delete(name)
     const lost = [...this.#assignments].filter(([, assignment]) => assignment.worker === name)
     const again: Task[] = []
     for (const [id, { task }] of lost) {
@@ -174,15 +208,20 @@ export class Dispatcher {
     for (const task of left) task.fail('draining', GOING_AWAY)
   }
 
-  #choose(task: Task): ConnectedWorker | undefined {
+  *#staying(): Generator<ConnectedWorker, void, undefined> {
+    for (const worker of this.#options.workers()) if (!this.#leaving.has(worker.name)) yield worker
+  }
+
+  /** @param everything whether a worker is given more than keeps it busy */
+  #choose(task: Task, everything = false): ConnectedWorker | undefined {
     let best: ConnectedWorker | undefined
     let bestLoad = Infinity
-    for (const worker of this.#options.workers()) {
+    for (const worker of this.#staying()) {
       if (!canMake(worker.hello, task.job)) continue
       const { rows, rowsOfSize, suspect } = this.#load(worker.name, task.job)
       const alone = suspect || task.crashes > 0
       // Each size has rows of its own at the worker. What is too large for them all is sent when none is taken.
-      const room = rowsOfSize === 0 || rowsOfSize + task.rows <= PREFETCH * worker.hello.rows
+      const room = everything || rowsOfSize === 0 || rowsOfSize + task.rows <= PREFETCH * worker.hello.rows
       const fits = rows === 0 || (!alone && room)
       const load = rows / worker.hello.rows
       if (fits && load < bestLoad) {
@@ -194,7 +233,7 @@ export class Dispatcher {
   }
 
   #someoneCanMake(task: Task): boolean {
-    return [...this.#options.workers()].some(({ hello }) => canMake(hello, task.job))
+    return [...this.#staying()].some(({ hello }) => canMake(hello, task.job))
   }
 
   /** What a worker has: rows in all and of a job's size, and whether one of them may be its death. */
@@ -252,8 +291,9 @@ export class Dispatcher {
     if (assignment.owed.size === 0) this.#release(id)
   }
 
-  #failed(id: string, task: Task, { code, message }: Failed): void {
+  #failed(id: string, { task, worker }: Assignment, { code, message }: Failed): void {
     this.#options.log.debug({ request: task.id, code }, `the worker ended request ${task.id}: ${message}`)
+    if (code === 'draining') this.#leaving.add(worker)
     if (code === 'draining' && !task.ended) {
       // The worker leaves: another one, or its successor, does it.
       task.running = false

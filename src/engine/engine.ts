@@ -162,7 +162,7 @@ export class Engine {
 
   /** Whether a job that is submitted now would be started without waiting for a worker to come back. */
   get ready(): boolean {
-    return !this.#draining && this.#problem === undefined && this.#registry.workers.size > 0
+    return !this.#draining && this.#problem === undefined && this.#dispatcher.available
   }
 
   /** Why nothing can be served although workers are there, in one line. */
@@ -208,10 +208,19 @@ export class Engine {
     this.#dispatcher.pump()
   }
 
-  /** Is not ready any more, but goes on with what it has; `close` ends that. Gives up at once where no worker is left. */
-  drain(): void {
+  /**
+   * Is not ready any more, but finishes what can be finished; `close` ends that. Gives up at once where no worker is left.
+   *
+   * @param graceMs how long that may take. Workers of ours leave then and are told so; those of somebody else may have
+   * another gateway after this one, and are not
+   */
+  drain(graceMs: number): void {
     this.#draining = true
-    if (this.#registry.workers.size === 0) this.#dispatcher.abandon()
+    if (this.#supervisor !== undefined) {
+      this.#supervisor.retire()
+      this.#dispatcher.sendAway(graceMs)
+    }
+    this.#dispatcher.drain()
   }
 
   /** Ends everything: fails what is left, ends the workers it started, closes the socket. */
@@ -251,6 +260,5 @@ export class Engine {
     // A frozen or hung process may wake up again: end it before its work is given to another.
     if (cause === 'silent' || cause === 'hung') this.#supervisor?.kill(worker.name)
     this.#dispatcher.workerLost(worker.name, BLAMELESS.has(cause))
-    if (this.#draining) this.drain()
   }
 }

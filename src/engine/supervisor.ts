@@ -107,16 +107,21 @@ export class Supervisor {
     this.#children.get(name)?.process?.kill('SIGKILL')
   }
 
+  /** Starts no worker any more. */
+  retire(): void {
+    this.#stopping = true
+    for (const child of this.#children.values()) clearTimeout(child.restart)
+  }
+
   /**
    * Waits until every worker has exited; after `grace` ms those that have not are killed.
    *
    * @param asked workers that were told to leave; the others learn it by their standard input
    */
   async stop(asked: ReadonlySet<string>, grace: number): Promise<void> {
-    this.#stopping = true
+    this.retire()
     const exits: Promise<unknown>[] = []
     for (const [name, child] of this.#children) {
-      clearTimeout(child.restart)
       if (child.process === undefined) continue
       const { process } = child
       exits.push(new Promise((resolve) => process.once('exit', resolve)))

@@ -65,10 +65,11 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
     async (request, reply) => {
       const { form, format } = chooseForm(request, request.body)
       const body = format === undefined ? request.body : { ...request.body, output_format: format }
-      const { run, replayed, detach } = service.submit(body, callerOf(request, request.headers, body))
+      const { run, fresh, replayed, detach } = service.submit(body, callerOf(request, request.headers, body))
       whenDone(run, request, reply, detach)
       if (replayed) reply.header('idempotent-replayed', 'true')
-      return form === 'events' ? streamEvents(run, request, reply) : answer(run, form, reply, withRecipe)
+      // Ids of another server's events say nothing about a run that begins here: none of it has been seen.
+      return form === 'events' ? streamEvents(run, fresh ? 0 : lastSeen(request), reply) : answer(run, form, reply, withRecipe)
     }
   )
 
@@ -89,14 +90,17 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
       const [run] = service.find(scopeOf(request), request.params.id)
       if (run === undefined) throw new EaselError('NOT_FOUND', 'no request in flight has this id')
       whenDone(run, request, reply, service.watch(run))
-      return streamEvents(run, request, reply)
+      return streamEvents(run, lastSeen(request), reply)
     }
   )
 
-  function streamEvents(run: Run, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-    const after = Number(request.headers['last-event-id'] ?? 0)
+  function streamEvents(run: Run, after: number, reply: FastifyReply): FastifyReply {
     return reply.type(EVENTS_TYPE).headers(EVENT_HEADERS).send(new EventStream(run, { after, piecesOf: textsOf(run) }))
   }
+}
+
+function lastSeen(request: FastifyRequest): number {
+  return Number(request.headers['last-event-id'] ?? 0)
 }
 
 async function answer(run: Run, form: Exclude<Form, 'events'>, reply: FastifyReply, withRecipe: boolean): Promise<FastifyReply> {

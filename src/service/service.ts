@@ -59,6 +59,8 @@ export interface Caller {
 /** A request that is on its way, or was before, and a client that waits for it. */
 export interface Submitted {
   run: Run
+  /** Whether the run begins with this request; or the client has joined it. */
+  fresh: boolean
   /** True for the answer to an earlier request with the same key. */
   replayed: boolean
   /** To be called when the client has read its answer, or has left. */
@@ -109,13 +111,13 @@ export class ImageService {
     const known = caller.key && this.#keyed.find(caller.key)
     if (known === undefined) {
       const run = this.#accept(request, caller)
-      return { run, replayed: false, detach: this.#attach(run, true) }
+      return { run, fresh: true, replayed: false, detach: this.#attach(run, true) }
     }
     this.#admission.refuseShare(caller.scope, known.clients === 0 && !known.ended ? Infinity : (caller.concurrency ?? Infinity))
     const detach = this.#join(known, true)
     this.#inFlight.add(caller.scope, caller.id, known)
     this.#options.observer.repeated(known.ended ? 'replayed' : 'joined')
-    return { run: known, replayed: known.ended, detach }
+    return { run: known, fresh: false, replayed: known.ended, detach }
   }
 
   /**

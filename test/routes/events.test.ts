@@ -9,7 +9,7 @@ const stream = (server: RunningServer, body: object, headers: Record<string, str
 
 describe('the event stream', () => {
   it('tells of the queue, the steps, previews, the image and the end, in order and numbered', async () => {
-    const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 5' })
+    const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 50' })
     const id = 'stream-1'
     const response = await stream(server, { seed: 5, num_inference_steps: 6, preview_interval: 2 }, { 'x-request-id': id })
     expect(response.headers.get('cache-control')).toBe('no-store')

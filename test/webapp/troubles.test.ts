@@ -175,13 +175,22 @@ describe('troubles', () => {
     await visitor.picture.waitFor()
   })
 
-  it('asks again by itself when the server is restarted', async () => {
+  it('goes on by itself when the server is restarted, and says nothing of it', async () => {
     const server = await startReadyServer()
     const visitor = await enter(server.url)
     await visitor.ready()
-    const error = { statusCode: 503, code: 'DRAINING', error: 'Service Unavailable', message: 'The server is shutting down.', requestId: 'x', retry_after: 1 }
-    await visitor.page.route('**/generate', (route) => route.fulfill({ contentType: 'text/event-stream', body: `id: 1\nevent: error\ndata: ${JSON.stringify(error)}\n\n` }), { times: 1 })
+    await drainTimes(visitor, 1)
     await visitor.paint({ prompt: 'on the way', num_inference_steps: 2 })
+    await visitor.picture.waitFor()
+    expect(await visitor.notice.count()).toBe(0)
+  })
+
+  it('says so when one server after the other is restarted, and asks again by itself', async () => {
+    const server = await startReadyServer()
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await drainTimes(visitor, 6)
+    await visitor.paint({ prompt: 'on a long way', num_inference_steps: 2 })
     await visitor.sees(visitor.notice, /The server is being restarted/)
     await visitor.picture.waitFor()
     expect(await visitor.notice.count()).toBe(0)
@@ -208,6 +217,13 @@ describe('troubles', () => {
     expect(await metric(server, 'easel_requests_accepted_total')).toBe(1)
   })
 })
+
+/** The next requests reach servers that go away. */
+async function drainTimes(visitor: Visitor, times: number): Promise<void> {
+  const error = { statusCode: 503, code: 'DRAINING', error: 'Service Unavailable', message: 'The server is shutting down.', requestId: 'x', retry_after: 1 }
+  const body = `id: 1\nevent: error\nretry: 1000\ndata: ${JSON.stringify(error)}\n\n`
+  await visitor.page.route('**/generate', (route) => route.fulfill({ contentType: 'text/event-stream', body }), { times })
+}
 
 function focused(visitor: Visitor): Promise<string | undefined> {
   return visitor.page.evaluate(() => document.activeElement?.id)

@@ -10,7 +10,8 @@ export const EVENTS_DESCRIPTION = [
   'Server-sent events with growing ids; data is JSON.',
   '`queued` {id, position, estimate_seconds}; `started` {id}; `progress` {id, image, step, of, eta_seconds};',
   '`preview` {id, image, step, width, height, mime_type, data}; `image` {id, index, seed, mime_type, width, height, data, recipe};',
-  'at last `done` {id, timings, truncated}, or `error` with the body of an error answer (and retry_after).'
+  'at last `done` {id, timings, truncated}, or `error` with the body of an error answer (and retry_after).',
+  'After an `error` with the code DRAINING ask again with the same `Idempotency-Key`: another server, or the next one here, makes the same images.'
 ].join(' ')
 
 /** A stream's schema has no type: some readers of OpenAPI 3.1 hold each event to it, others the text of all of them. */
@@ -103,10 +104,15 @@ export class EventStream extends Readable {
 export function eventTexts(withRecipe: boolean): (run: Run) => PiecesOf {
   const known = new WeakMap<Numbered, readonly Piece[]>()
   return (run) => (event) => {
-    const pieces = known.get(event) ?? [`id: ${event.number}\nevent: ${event.type}\ndata: `, ...dataOf(run, event, withRecipe), '\n\n']
+    const pieces = known.get(event) ?? [`id: ${event.number}\nevent: ${event.type}\n${retryOf(event)}data: `, ...dataOf(run, event, withRecipe), '\n\n']
     known.set(event, pieces)
     return pieces
   }
+}
+
+/** When a reader may connect again: a stream that ends by a drain goes on at another server, under the same key. */
+function retryOf(event: Numbered): string {
+  return event.type === 'error' && event.error.retryAfter !== undefined ? `retry: ${event.error.retryAfter * 1000}\n` : ''
 }
 
 function dataOf(run: Run, event: Numbered, withRecipe: boolean): Piece[] {

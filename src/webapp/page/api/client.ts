@@ -1,4 +1,4 @@
-import { NetworkError, serverError } from './errors.js'
+import { NetworkError, ServerError, serverError } from './errors.js'
 import { readSse } from './sse.js'
 import type { GenerateRequest, Health, RecipeAnswer, ServerEvent } from './types.js'
 
@@ -15,6 +15,15 @@ export interface Ticket {
 
 /** Waits before another try to take up a broken stream, in ms. */
 const RESUME_AFTER_MS = [250, 1000, 2000, 4000]
+
+/** The longest of these waits, whatever a server says. */
+const MOST_WAIT_MS = 10_000
+
+/** A server with one of these cannot make the pictures, and another one can. */
+const GOING = new Set(['DRAINING', 'NOT_READY'])
+
+/** How often a request goes on at another server. */
+const MAX_MOVES = 5
 
 const EVENTS = new Set(['queued', 'started', 'progress', 'preview', 'image', 'error', 'done'])
 
@@ -37,34 +46,45 @@ export class Client {
   }
 
   /**
-   * Makes pictures, and tells of it on the way. A stream that breaks is taken up where it broke.
+   * Makes pictures, and tells of it on the way. A stream that breaks is taken up where it broke, and one that ends because
+   * its server goes away is begun anew at the next one.
    *
    * @throws ServerError before the request is accepted; NetworkError; what `signal` was aborted with
    */
   async *generate(request: GenerateRequest, ticket: Ticket): AsyncGenerator<ServerEvent, void, undefined> {
+    let accepted = false
     let lastEventId = ''
+    let moves = 0
     for (let breaks = 0; ; breaks++) {
-      const response = await this.#openStream(request, ticket, lastEventId).catch((error: unknown) => {
-        // At the first try the server may not even know of the request, so that there is nothing to take up.
-        if (lastEventId === '' || !(error instanceof NetworkError)) throw error
-        return undefined
-      })
-      if (response !== undefined) {
-        try {
-          for await (const message of readSse(response)) {
-            lastEventId = message.id
-            breaks = 0
-            const event = readEvent(message.event, message.data)
-            if (event !== undefined) yield event
-            if (event?.type === 'done' || event?.type === 'error') return
+      let trouble: ServerError | NetworkError | undefined
+      try {
+        const response = await this.#openStream(request, ticket, lastEventId)
+        accepted = true
+        for await (const message of readSse(response)) {
+          lastEventId = message.id
+          breaks = 0
+          const event = readEvent(message.event, message.data)
+          if (event?.type === 'error' && GOING.has(event.code) && moves < MAX_MOVES) {
+            // What was seen of this run is over: the next server begins with its first event.
+            trouble = new ServerError(event)
+            lastEventId = ''
+            moves += 1
+            break
           }
-        } catch (error) {
-          if (ticket.signal.aborted) throw error
+          if (event !== undefined) yield event
+          if (event?.type === 'done' || event?.type === 'error') return
         }
+      } catch (error) {
+        if (ticket.signal.aborted) throw error
+        // At the first try the server may not even know of the request, so that there is nothing to take up.
+        const passes = error instanceof ServerError ? GOING.has(error.body.code) : true
+        if (!accepted || !passes) throw error
+        trouble = error instanceof ServerError || error instanceof NetworkError ? error : undefined
       }
       const wait = RESUME_AFTER_MS[breaks]
-      if (wait === undefined || lastEventId === '') throw new NetworkError('the stream broke off')
-      await pause(wait, ticket.signal)
+      if (wait === undefined) throw trouble ?? new NetworkError('the stream broke off')
+      const refused = trouble instanceof ServerError && breaks > 0 ? (trouble.body.retry_after ?? 0) * 1000 : 0
+      await pause(Math.min(Math.max(wait, refused), MOST_WAIT_MS), ticket.signal)
     }
   }
 

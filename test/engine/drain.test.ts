@@ -1,0 +1,55 @@
+import { once } from 'node:events'
+import { expect, it } from 'vitest'
+import { generate, metric, running, startReadyServer, startServer } from '../support/server.js'
+import { until } from '../support/wait.js'
+import { startWorker } from '../support/worker.js'
+
+it('a drain finishes what can be finished, where sharing the rows to the end would finish nothing', async () => {
+  // Twelve guided images: 240 ms a step that they share, 9.6 s in all; 0.8 s for one alone.
+  const server = await startReadyServer({ WORKER_ARGS: '--rows 24 --fake-step-times 64x64=0+10' })
+  const requests = Array.from({ length: 12 }, (_, seed) => generate(server, { prompt: 'x', seed, num_inference_steps: 40 }))
+  await running(server, 24)
+  await until('all of them are denoised', () => server.engine.state.running === 12 && (server.engine.state.workers[0]?.heartbeat?.steps_total ?? 0) > 1)
+  const closed = server.close(4000)
+  const answers = await Promise.all(requests)
+  await closed
+  const finished = answers.filter(({ status }) => status === 200)
+  const refused = answers.filter(({ status }) => status === 503)
+  expect(finished.length).toBeGreaterThan(0)
+  expect(finished.length + refused.length).toBe(12)
+  for (const answer of refused) {
+    expect(answer.headers.get('retry-after')).not.toBeNull()
+    expect(await answer.json()).toMatchObject({ code: 'DRAINING' })
+  }
+})
+
+it('what waits in the gateway has its chance too: a short request overtakes those that cannot be finished', async () => {
+  const server = await startReadyServer({ WORKER_ARGS: '--rows 2 --fake-step-times 64x64=0+10' })
+  const long = Array.from({ length: 5 }, (_, seed) => generate(server, { prompt: 'x', seed, num_inference_steps: 900 }))
+  await running(server, 2)
+  await until('some wait in the gateway', () => server.engine.state.queued > 0)
+  const short = generate(server, { prompt: 'x', num_inference_steps: 2 })
+  await until('the short one has come', () => server.service.ledger.inFlight === 6)
+  const closed = server.close(4000)
+  expect((await short).status).toBe(200)
+  for (const answer of long) expect((await answer).status).toBe(503)
+  await closed
+})
+
+it('a worker that leaves is given nothing more, and what it gave up waits for another', async () => {
+  const server = await startServer({ WORKER: 'connect' })
+  const first = startWorker(server.endpoint, 'first', { FAKE_STEP_MS: '20', DRAIN_GRACE: '20' })
+  await server.engine.firstReady
+  const begun = generate(server, { prompt: 'x', num_inference_steps: 100 })
+  await running(server)
+  first.kill('SIGTERM')
+  // It may not be known yet that the worker leaves: then it is sent there once, and comes back.
+  const later = generate(server, { prompt: 'y', num_inference_steps: 1 })
+  await until('it is known that the worker leaves', () => !server.engine.ready)
+  expect((await generate(server, { prompt: 'z' })).status).toBe(503)
+  startWorker(server.endpoint, 'second')
+  expect((await later).status).toBe(200)
+  expect((await begun).status).toBe(200)
+  if (first.exitCode === null) await once(first, 'exit')
+  expect(await metric(server, 'easel_replays_total')).toBeLessThanOrEqual(1)
+})
