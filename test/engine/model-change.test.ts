@@ -75,6 +75,8 @@ describe('a new model', () => {
     const first = await joins('first', BEFORE)
     if (name !== 'first') {
       await first.send('BYE', { reason: 'test' })
+      // As a process that ends. A ping that it still answered would make it a worker again.
+      await first.leave()
       await until('it has left', () => names().length === 0)
     }
     const next = name === 'first' ? first : await joins(name, AFTER)

@@ -86,6 +86,25 @@ describe('answers that nobody reads', () => {
     expect((await generate(server, large, { headers: { ...headers, 'idempotency-key': 'k' } })).headers.get('idempotent-replayed')).toBe('true')
   })
 
+  it('leave no room for an answer that is kept, until they are read', async () => {
+    const server = await startReadyServer({ ...LARGE, MEMORY_BUDGET: String(58 * MIB), SEND_TIMEOUT: '60' })
+    const key = { 'idempotency-key': 'k', accept: 'application/json' }
+    const replay = () => generate(server, large, { headers: key })
+    await (await replay()).arrayBuffer()
+    // Twice 11 MB and once half of it, of 38 that there are for images.
+    const leave = []
+    for (const [index, num_images] of [8, 8, 4].entries()) {
+      leave.push(askUnread(server, { ...large, num_images }))
+      await until('it waits to be read', () => server.service.ledger.ended.succeeded === index + 2)
+    }
+    const refused = await replay()
+    expect([refused.status, Number(refused.headers.get('retry-after')) > 0]).toEqual([503, true])
+    expect(await refused.json()).toMatchObject({ code: 'MEMORY_FULL' })
+    for (const each of leave) each()
+    await until('they have left', () => server.service.clients === 0)
+    expect((await replay()).headers.get('idempotent-replayed')).toBe('true')
+  })
+
   it('to the same idempotency key share their bytes', async () => {
     const server = await startReadyServer({ ...LARGE, SEND_TIMEOUT: '60' })
     const key = { 'idempotency-key': 'k' }
