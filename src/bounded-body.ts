@@ -14,7 +14,8 @@ export function boundedBody(request: IncomingMessage, limit: number): Readable {
     transform(chunk: Buffer, _encoding, done) {
       bytes += chunk.length
       if (bytes > limit) done(tooLarge(limit))
-      else done(null, chunk)
+      // One chunk a turn of the event loop: libuv reads as long as there is something to read, and meanwhile nobody else is served.
+      else setImmediate(done, null, chunk)
     }
   })
   // Not the request: it still has to be answered.

@@ -62,9 +62,9 @@ function inMemory(memoryMib) {
  * @param {string} what
  * @returns {Promise<Row>}
  */
-async function ownCountBack({ url }, memoryMib, what) {
+async function ownCountBack({ adminUrl }, memoryMib, what) {
   const limit = memoryMib / 8
-  const samples = has('MEMORY_BUDGET') ? await scrape(url).catch(() => undefined) : undefined
+  const samples = has('MEMORY_BUDGET') ? await scrape(adminUrl).catch(() => undefined) : undefined
   const found = samples && total(samples, 'easel_memory_bytes') / 2 ** 20
   return atMost(`${what}: held for clients afterwards, by easel_memory_bytes`, { found, limit, unit: 'MiB' })
 }

@@ -62,7 +62,7 @@ function stalled() {
     prober.resume()
     await sleep(AFTER_MS)
     const ready = await waitFor(async () => (await generate(gateway.url, SMALL)).status === 200, 10_000)
-    const samples = await scrape(gateway.url)
+    const samples = await scrape(gateway.adminUrl)
     const names = new Set([...samples.keys()].flatMap((sample) => /worker="([^"]*)"/.exec(sample)?.[1] ?? []))
     const phantoms = [...names].filter((name) => name !== 'worker-0')
     return [{ attack: `${attack}: workers in /metrics that nobody has named`, limit: '0', found: `${phantoms.length} ${phantoms.map((name) => JSON.stringify(name)).join(' ')}`.trim(), held: phantoms.length === 0 && ready !== undefined }]

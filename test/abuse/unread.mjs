@@ -79,7 +79,7 @@ async function made(gateway, clients) {
 
 /** @param {Gateway} gateway */
 async function inFlight(gateway) {
-  return scrape(gateway.url).then((samples) => total(samples, 'easel_requests_in_flight'), () => 0)
+  return scrape(gateway.adminUrl).then((samples) => total(samples, 'easel_requests_in_flight'), () => 0)
 }
 
 /**
@@ -119,8 +119,8 @@ export async function memoryBack(gateway, restMib, what, limit = restMib + LEFT_
 }
 
 /** What the gateway itself says that it holds for its clients. @param {Gateway} gateway */
-async function ownCount({ url }) {
-  const samples = await scrape(url).catch(() => new Map())
+async function ownCount({ adminUrl }) {
+  const samples = await scrape(adminUrl).catch(() => new Map())
   return has('MEMORY_BUDGET') ? `, ${amount(total(samples, 'easel_memory_bytes') / 2 ** 20)} MiB held by its own count` : ''
 }
 

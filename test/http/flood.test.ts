@@ -50,6 +50,24 @@ describe('a flood of connections', () => {
   })
 })
 
+describe('a burst of connections', () => {
+  it('keeps no probe waiting that comes after it', async () => {
+    const server = await startReadyServer({ ADMIN_PORT: '0' })
+    const { port } = new URL(await server.admin!.listen({ host: '127.0.0.1', port: 0 }))
+    let answered = 0
+    const ask = (at: string) =>
+      new Promise<number>((resolve) => {
+        const socket = connect(Number(at), '127.0.0.1', () => socket.write('GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n'))
+        socket.resume().once('close', () => resolve(++answered))
+      })
+    const burst = Array.from({ length: 300 }, () => ask(new URL(server.url).port))
+    const place = await ask(port)
+    // On the port of the burst it would be the last, as one connection is taken in each turn of the event loop.
+    expect(place).toBeLessThan(150)
+    await Promise.all(burst)
+  })
+})
+
 describe('with 256 descriptors and 260 idle connections', () => {
   it('a worker that dies is started again, and makes images', async () => {
     const gateway = startProcess('dist/main.js', [], { ENGINE: 'fake', WORKER_ARGS: SMALL, RESTART_BACKOFF: '0.05' }, { first: 'ulimit -n 256' })

@@ -62,7 +62,7 @@ export async function attacked(name, { kills = 0, headers = {}, ...start }, atta
   try {
     // What it loads for its first image is no part of any attack.
     await generate(gateway.url, SMALL, { headers })
-    const prober = new Prober({ url: gateway.url, pid: gateway.pid, guardMib: GUARD_MIB })
+    const prober = new Prober({ url: gateway.url, adminUrl: gateway.adminUrl, pid: gateway.pid, guardMib: GUARD_MIB })
     const { rows, probed } = await probedWhile(prober, () => attack({ gateway, prober, restMib: gateway.rss() }))
     const died = gateway.ended() ? `it ended with ${gateway.status()}` : undefined
     const workersLost = Math.max(0, TAKEN_FOR_DEAD.reduce((sum, cause) => sum + lostTo(probed.last, cause), 0) - kills)

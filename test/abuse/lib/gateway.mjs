@@ -65,7 +65,10 @@ export async function startGateway({ env = {}, fake = FAST, memoryMib, node = []
   const folder = await ownFolder()
   const group = memoryMib === undefined ? undefined : memoryGroup(memoryMib)
   const endpoint = env['WORKER_ENDPOINT'] ?? `ipc://${join(folder, 'easel-worker.sock')}`
+  // Where its log is not read, nobody would know the second port.
+  const admin = stdio === undefined
   const settings = {
+    ...(admin && { ADMIN_PORT: '0' }),
     HOST: '127.0.0.1', PORT: '0', TMPDIR: folder, LOG_FORMAT: 'json', LOG_LEVEL: 'info', ENGINE: 'fake', WORKER: connect ? 'connect' : 'spawn', RESTART_BACKOFF: '0.05',
     WORKER_ARGS: fake,
     ...env
@@ -83,7 +86,7 @@ export async function startGateway({ env = {}, fake = FAST, memoryMib, node = []
   const ended = () => child.exitCode !== null || child.signalCode !== null
   const exit = new Promise((resolve) => child.once('exit', resolve))
   const gateway = {
-    url: '', port: 0, pid, child, folder, endpoint, log, errors, group, worker,
+    url: '', adminUrl: '', port: 0, pid, child, folder, endpoint, log, errors, group, worker,
     /** Whether it has ended, by whatever. */
     ended,
     /** Settles when it has. */
@@ -98,11 +101,13 @@ export async function startGateway({ env = {}, fake = FAST, memoryMib, node = []
       const port = () => (log === undefined ? listeningPort(pid) : Number(/"listening on http:\/\/[\d.]+:(\d+)/.exec(log.text)?.[1] ?? 0)) ?? 0
       await waitFor(() => ended() || (gateway.port = port()) !== 0, most)
       gateway.url = `http://127.0.0.1:${gateway.port}`
-      return gateway.port !== 0
+      const adminUrl = () => (admin ? /health and metrics on (http:\/\/[\d.:]+)/.exec(log?.text ?? '')?.[1] : gateway.url) ?? ''
+      await waitFor(() => ended() || (gateway.adminUrl = adminUrl()) !== '', most)
+      return gateway.port !== 0 && gateway.adminUrl !== ''
     },
     /** Whether it says that it is ready, within so many ms. @param {number} [most] */
     async ready(most = START_MS) {
-      return (await waitFor(async () => ended() || (gateway.port !== 0 && (await isReady(gateway.url))), most)) !== undefined && !ended()
+      return (await waitFor(async () => ended() || (gateway.adminUrl !== '' && (await isReady(gateway.adminUrl))), most)) !== undefined && !ended()
     },
     /** Ends it as a platform would, and tells how that went. */
     async stop() {

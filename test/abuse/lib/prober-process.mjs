@@ -1,5 +1,5 @@
 // @ts-check
-// The prober's own process: `prober-process.mjs URL PID GUARD_MIB`. It ends with the process that started it.
+// The prober's own process: `prober-process.mjs URL ADMIN_URL PID GUARD_MIB`. It ends with the process that started it.
 import { Agent, get } from 'node:http'
 import { lawGap, scrape } from '../../chaos/metrics.mjs'
 import { residentMib } from '../../chaos/processes.mjs'
@@ -7,43 +7,50 @@ import { giveWay, PRIORITY } from './priority.mjs'
 import { peakMib, signal } from './proc.mjs'
 
 const TICK_MS = 50
-/** In turns: a question over the kept connection, one over a fresh one. */
-const TURNS = /** @type {const} */ (['kept', 'fresh'])
 const SCRAPE_EVERY = 6
 /** How long a question that was asked before the end may take to be answered, in ms. */
 const PATIENCE_MS = 15_000
 
-const [url = '', ...numbers] = process.argv.slice(2)
+const [url = '', adminUrl = '', ...numbers] = process.argv.slice(2)
 const [pid = 0, guardMib = 0] = numbers.map(Number)
 giveWay(PRIORITY.prober)
-const kept = new Agent({ keepAlive: true, maxSockets: 1 })
+const keepAlive = () => new Agent({ keepAlive: true, maxSockets: 1 })
+
+/** Asked in turns, one at each tick. @type {readonly { list: 'admin' | 'kept' | 'fresh', at: string, agent: Agent | false }[]} */
+const WAYS = [
+  { list: 'kept', at: url, agent: keepAlive() },
+  { list: 'admin', at: adminUrl, agent: keepAlive() },
+  { list: 'fresh', at: url, agent: false },
+  { list: 'admin', at: adminUrl, agent: false }
+]
 
 /** @type {import('./prober.mjs').Probed} */
-const probed = { kept: [], fresh: [], late: [], scrapes: 0, gaps: [], last: new Map(), peakMib: 0, guarded: false }
+const probed = { admin: [], kept: [], fresh: [], late: [], scrapes: 0, gaps: [], last: new Map(), peakMib: 0, guarded: false }
 /** @type {Set<Promise<void>>} */
 const open = new Set()
 let paused = false
 let scraping = false
 
-/** @param {'kept' | 'fresh'} way */
-async function ask(way) {
+/** @param {number} turn */
+async function ask(turn) {
+  const { list, at, agent } = /** @type {(typeof WAYS)[number]} */ (WAYS[turn % WAYS.length])
   const start = performance.now()
   const answered = await new Promise((resolve) => {
-    const request = get(`${url}/health`, { agent: way === 'kept' ? kept : false, timeout: PATIENCE_MS }, (answer) => {
+    const request = get(`${at}/health`, { agent, timeout: PATIENCE_MS }, (answer) => {
       answer.resume()
       answer.once('close', () => resolve(answer.complete))
     })
     request.once('timeout', () => request.destroy())
     request.once('error', () => resolve(false))
   })
-  probed[way].push(answered ? performance.now() - start : Number.POSITIVE_INFINITY)
+  probed[list].push(answered ? performance.now() - start : Number.POSITIVE_INFINITY)
 }
 
 async function note() {
   if (scraping) return
   scraping = true
   try {
-    probed.last = await scrape(url)
+    probed.last = await scrape(adminUrl)
     probed.scrapes += 1
     const gap = lawGap(probed.last)
     if (gap !== 0) probed.gaps.push(gap)
@@ -67,7 +74,7 @@ function keep(question) {
 }
 
 // Connected before the attack begins.
-keep(ask('kept').finally(() => process.send?.('asks')))
+keep(ask(0).finally(() => process.send?.('asks')))
 
 let ticks = 0
 let due = performance.now()
@@ -76,7 +83,7 @@ const clock = setInterval(() => {
   due = performance.now()
   measure()
   if (paused) return
-  keep(ask(/** @type {'kept' | 'fresh'} */ (TURNS[ticks % TURNS.length])))
+  keep(ask(ticks))
   if (ticks % SCRAPE_EVERY === 0) keep(note())
   ticks += 1
 }, TICK_MS)

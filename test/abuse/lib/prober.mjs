@@ -7,8 +7,9 @@ import { fileURLToPath } from 'node:url'
  * What the prober saw. Times are ms; Infinity stands for a question that got no answer.
  *
  * @typedef {object} Probed
- * @property {number[]} kept how long /health took over one kept-alive connection
- * @property {number[]} fresh the same, each over a connection of its own
+ * @property {number[]} admin how long /health took on the port of ADMIN_PORT, as the kubelet asks it, over connections new and kept
+ * @property {number[]} kept the same on the port for clients, over one kept-alive connection
+ * @property {number[]} fresh the same there, each over a connection of its own
  * @property {number[]} late by how much the prober itself was late
  * @property {number} scrapes of /metrics
  * @property {number[]} gaps what lacked at the scrapes at which the conservation law did not hold
@@ -26,9 +27,9 @@ const PROGRAM = fileURLToPath(new URL('prober-process.mjs', import.meta.url))
 export class Prober {
   #process
 
-  /** @param {{ url: string, pid: number, guardMib: number }} target */
-  constructor({ url, pid, guardMib }) {
-    this.#process = fork(PROGRAM, [url, String(pid), String(guardMib)], { serialization: 'advanced' })
+  /** @param {{ url: string, adminUrl: string, pid: number, guardMib: number }} target */
+  constructor({ url, adminUrl, pid, guardMib }) {
+    this.#process = fork(PROGRAM, [url, adminUrl, String(pid), String(guardMib)], { serialization: 'advanced' })
     /** Settles when it asks. */
     this.asks = once(this.#process, 'message')
   }
