@@ -16,13 +16,15 @@ const [pid = 0, guardMib = 0] = numbers.map(Number)
 giveWay(PRIORITY.prober)
 const keepAlive = () => new Agent({ keepAlive: true, maxSockets: 1 })
 
-/** Asked in turns, one at each tick. @type {readonly { list: 'admin' | 'kept' | 'fresh', at: string, agent: Agent | false }[]} */
-const WAYS = [
-  { list: 'kept', at: url, agent: keepAlive() },
-  { list: 'admin', at: adminUrl, agent: keepAlive() },
-  { list: 'fresh', at: url, agent: false },
-  { list: 'admin', at: adminUrl, agent: false }
-]
+/**
+ * Ways to ask, in turns: at each tick the next one of either list.
+ *
+ * @typedef {{ list: 'admin' | 'kept' | 'fresh', at: string, agent: Agent | false }} Way
+ * @type {readonly [Way, Way]}
+ */
+const AS_PROBES = [{ list: 'admin', at: adminUrl, agent: keepAlive() }, { list: 'admin', at: adminUrl, agent: false }]
+/** @type {readonly [Way, Way]} */
+const AS_CLIENTS = [{ list: 'kept', at: url, agent: keepAlive() }, { list: 'fresh', at: url, agent: false }]
 
 /** @type {import('./prober.mjs').Probed} */
 const probed = { admin: [], kept: [], fresh: [], late: [], scrapes: 0, gaps: [], last: new Map(), peakMib: 0, guarded: false }
@@ -31,9 +33,8 @@ const open = new Set()
 let paused = false
 let scraping = false
 
-/** @param {number} turn */
-async function ask(turn) {
-  const { list, at, agent } = /** @type {(typeof WAYS)[number]} */ (WAYS[turn % WAYS.length])
+/** @param {Way} way */
+async function ask({ list, at, agent }) {
   const start = performance.now()
   const answered = await new Promise((resolve) => {
     const request = get(`${at}/health`, { agent, timeout: PATIENCE_MS }, (answer) => {
@@ -74,7 +75,7 @@ function keep(question) {
 }
 
 // Connected before the attack begins.
-keep(ask(0).finally(() => process.send?.('asks')))
+keep(ask(AS_PROBES[0]).finally(() => process.send?.('asks')))
 
 let ticks = 0
 let due = performance.now()
@@ -83,7 +84,7 @@ const clock = setInterval(() => {
   due = performance.now()
   measure()
   if (paused) return
-  keep(ask(ticks))
+  for (const ways of [AS_PROBES, AS_CLIENTS]) keep(ask(ticks % 2 === 0 ? ways[0] : ways[1]))
   if (ticks % SCRAPE_EVERY === 0) keep(note())
   ticks += 1
 }, TICK_MS)
