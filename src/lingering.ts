@@ -1,5 +1,6 @@
-import type { IncomingMessage, Server } from 'node:http'
+import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { Turns } from './turns.js'
 
 /** How long a client may go on sending a body that nobody wants, after its answer, in ms. */
 const LINGER_MS = 2000
@@ -12,17 +13,42 @@ const LINGER_MS = 2000
  */
 export function lingerAfterEarlyAnswers(server: Server): void {
   const latest = new WeakMap<Socket, IncomingMessage>()
-  server.prependListener('request', (request: IncomingMessage) => void latest.set(request.socket, request))
+  const drop = inTurns()
+  server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
+    latest.set(request.socket, request)
+    // Before Node's own listener, which reads the rest as fast as it comes.
+    response.prependListener('finish', () => {
+      if (!request.complete) drop(request)
+    })
+  })
   server.on('connection', (socket: Socket) => {
     const destroySoon = socket.destroySoon.bind(socket)
     socket.destroySoon = () => {
       const request = latest.get(socket)
       if (request === undefined || request.complete) return destroySoon()
-      // Node reads what is left of a request itself only where nobody has begun to.
-      request.once('end', destroySoon).resume()
+      request.once('end', destroySoon)
       const timer = setTimeout(() => socket.destroy(), LINGER_MS)
       socket.once('close', () => clearTimeout(timer))
       socket.end()
     }
   })
+}
+
+/**
+ * Reads bodies that nobody wants, and drops them: a chunk of one of them in each turn of the event loop. Of hundreds that
+ * are refused at once, all that they send would make a turn as long as it takes to copy it.
+ *
+ * @returns takes a body of which the end is still to come
+ */
+export function inTurns(): (body: IncomingMessage) => void {
+  const turns = new Turns(1)
+  return (body) => {
+    body.on('data', () => {
+      body.pause()
+      turns.run(() => body.resume())
+    })
+    // From here on Node takes it for one that somebody reads.
+    body.read(0)
+    body.resume()
+  }
 }

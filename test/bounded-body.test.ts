@@ -2,20 +2,15 @@ import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
 import { expect, it } from 'vitest'
 import { boundedBody } from '../src/bounded-body.js'
+import { countTurns } from './support/turns.js'
 
 it('takes one chunk in a turn of the event loop, so that others are served between two', async () => {
   const chunks = Array.from({ length: 50 }, () => Buffer.alloc(64 * 1024))
   const request = Object.assign(Readable.from(chunks, { objectMode: false }), { headers: {}, complete: true }) as unknown as IncomingMessage
-  let turns = 0
-  let counting: NodeJS.Immediate
-  const count = () => {
-    turns += 1
-    counting = setImmediate(count)
-  }
-  count()
+  const counted = countTurns()
   let bytes = 0
   for await (const chunk of boundedBody(request, 2 ** 30)) bytes += (chunk as Buffer).length
-  clearImmediate(counting!)
+  counted.stop()
   expect(bytes).toBe(chunks.length * 64 * 1024)
-  expect(turns).toBeGreaterThanOrEqual(chunks.length)
+  expect(counted.turns).toBeGreaterThanOrEqual(chunks.length)
 })

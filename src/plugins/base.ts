@@ -6,6 +6,7 @@ import { lingerAfterEarlyAnswers } from '../lingering.js'
 import { cutSlowReaders } from '../slow-readers.js'
 import { answerClientError, refuseTunnel } from './client-errors.js'
 import { answerError, errorFormOf, errorsPlugin } from './errors.js'
+import { fairTurnsPlugin } from './fair-turns.js'
 import { httpRulesPlugin } from './http-rules.js'
 import { requestIdOf, requestIdPlugin } from './request-id.js'
 import { requestLogPlugin } from './request-log.js'
@@ -67,6 +68,7 @@ export async function createBase({ log, bodyLimit, receiveTimeout, keepAliveTime
   server.on('connect', (_request, socket) => refuseTunnel(socket as Socket))
   // Of Fastify's two own parsers, so that a body of any type that a route does not name is answered 415.
   app.removeContentTypeParser('text/plain')
+  await app.register(fairTurnsPlugin)
   await app.register(requestIdPlugin)
   await app.register(requestLogPlugin, { logPrompts })
   await app.register(errorsPlugin, { onRefused })

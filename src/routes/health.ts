@@ -25,6 +25,7 @@ export const healthRoute: FastifyPluginAsyncTypebox<HealthParts> = async (app, p
   app.get(
     '/health',
     {
+      config: { atOnce: true },
       schema: {
         tags: ['operations'],
         operationId: 'getHealth',
@@ -44,7 +45,7 @@ export const probeRoutes: FastifyPluginAsyncTypebox<{ engine: Engine }> = async 
   const probe = (path: string, operationId: string, summary: string, ok: () => boolean) =>
     app.get(
       path,
-      { schema: { tags: ['operations'], operationId, summary, response: { 200: success(Probe, 'Yes.', { status: 'ok' }), 503: success(Probe, 'No.', { status: 'starting' }), ...failures() } } },
+      { config: { atOnce: true }, schema: { tags: ['operations'], operationId, summary, response: { 200: success(Probe, 'Yes.', { status: 'ok' }), 503: success(Probe, 'No.', { status: 'starting' }), ...failures() } } },
       async (_request, reply) => (ok() ? { status: 'ok' } : reply.code(503).send({ status: statusOf(engine) }))
     )
 

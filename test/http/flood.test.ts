@@ -66,6 +66,27 @@ describe('a burst of connections', () => {
     expect(place).toBeLessThan(150)
     await Promise.all(burst)
   })
+
+  it('with requests at the same moment keeps no /health waiting that comes after them', async () => {
+    const server = await startReadyServer()
+    let answered = 0
+    const keepOpen = async () => {
+      const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
+      onTestFinished(() => void socket.destroy())
+      await new Promise((resolve) => socket.once('connect', resolve))
+      return (path: string) => {
+        socket.write(`GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`)
+        return new Promise<number>((resolve) => socket.once('data', () => resolve(++answered)))
+      }
+    }
+    const askers = await Promise.all(Array.from({ length: 300 }, keepOpen))
+    const askHealth = await keepOpen()
+    await askHealth('/health')
+    answered = 0
+    const burst = askers.map((ask) => ask('/requests/nobody'))
+    expect(await askHealth('/health')).toBeLessThan(150)
+    await Promise.all(burst)
+  })
 })
 
 describe('with 256 descriptors and 260 idle connections', () => {

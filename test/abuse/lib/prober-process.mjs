@@ -75,7 +75,7 @@ function keep(question) {
 }
 
 // Connected before the attack begins.
-keep(ask(AS_PROBES[0]).finally(() => process.send?.('asks')))
+keep(Promise.all([ask(AS_PROBES[0]), ask(AS_CLIENTS[0])]).then(() => void process.send?.('asks')))
 
 let ticks = 0
 let due = performance.now()

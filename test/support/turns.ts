@@ -1,0 +1,17 @@
+export interface CountedTurns {
+  /** So far. */
+  turns: number
+  stop: () => void
+}
+
+/** Counts turns of the event loop from now on. It comes first in each, as it was first in the one before. */
+export function countTurns(): CountedTurns {
+  const counted = { turns: 0, stop: () => clearImmediate(next) }
+  let next: NodeJS.Immediate
+  const count = () => {
+    counted.turns += 1
+    next = setImmediate(count)
+  }
+  next = setImmediate(count)
+  return counted
+}
