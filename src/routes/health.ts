@@ -18,6 +18,9 @@ interface HealthParts {
   version: string
 }
 
+/** Relative, for a service behind a prefix. @see https://www.rfc-editor.org/rfc/rfc8631 */
+const DOCUMENTS = '<docs>; rel="service-doc", <openapi.json>; rel="service-desc"'
+
 const Probe = Type.Object({ status: Type.String() })
 
 /** GET /health: for people, and for clients that want to know what they may ask for. */
@@ -35,6 +38,7 @@ export const healthRoute: FastifyPluginAsyncTypebox<HealthParts> = async (app, p
     },
     async (_request, reply) => {
       const health = describe(parts)
+      if (app.hasPlugin('openapi')) reply.header('link', DOCUMENTS)
       return reply.code(health.status === 'ready' ? 200 : 503).send(health)
     }
   )

@@ -24,6 +24,9 @@ export const SHORT_REQUESTS = 32
 
 const REQUEST_HEADERS = ['accept', 'authorization', 'content-encoding', 'content-length', 'content-type', 'idempotency-key', 'last-event-id', 'traceparent', 'x-request-timeout']
 
+/** Links to what the gateway has and this process does not. */
+const NOT_PASSED = new Set(['link'])
+
 /** Those that are about one connection, not about the answer. @see https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1 */
 const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'proxy-authenticate', 'te', 'trailer', 'transfer-encoding', 'upgrade'])
 
@@ -98,6 +101,6 @@ function requestHeaders(request: FastifyRequest, apiKey: string | undefined): Re
 }
 
 function endToEnd(headers: IncomingHttpHeaders): Record<string, string | string[]> {
-  const passed = Object.entries(headers).filter((entry): entry is [string, string | string[]] => entry[1] !== undefined && !HOP_BY_HOP.has(entry[0]))
+  const passed = Object.entries(headers).filter((entry): entry is [string, string | string[]] => entry[1] !== undefined && !HOP_BY_HOP.has(entry[0]) && !NOT_PASSED.has(entry[0]))
   return { ...Object.fromEntries(passed), 'x-content-type-options': 'nosniff' }
 }

@@ -2,6 +2,7 @@ import { createServer, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { expect, it, onTestFinished } from 'vitest'
 import { type RunningServer, shareServer } from '../support/server.js'
+import { startWeb } from '../support/web.js'
 import { useBrowser } from './support/visitor.js'
 
 let server: RunningServer
@@ -27,10 +28,25 @@ async function behindPrefix(target: string): Promise<string> {
   return `http://127.0.0.1:${(proxy.address() as AddressInfo).port}/easel`
 }
 
-it.each([
+const WAYS = [
   ['as it is', async (url: string) => url],
   ['behind a prefix that a proxy takes off', behindPrefix]
-])('/docs makes an image at the press of Execute, %s, and the browser has nothing to complain of', async (_where, through) => {
+] as const
+
+it.each(WAYS)('the page leads to /docs, %s', async (_where, through) => {
+  const { page } = await visit(`${await through(server.url)}/`)
+  await page.locator('#documents').click()
+  await page.locator('#operations-images-generate').waitFor()
+})
+
+it("the page's own process has no /docs, and leads to none", async () => {
+  const web = await startWeb(server.url)
+  const { page } = await visit(`${web.url}/`)
+  await page.locator('#service[data-state=ready]').waitFor()
+  expect(await page.locator('#documents').isVisible()).toBe(false)
+})
+
+it.each(WAYS)('/docs makes an image at the press of Execute, %s, and the browser has nothing to complain of', async (_where, through) => {
   const url = await through(server.url)
   // Whatever the browser complains of fails the test at its end.
   const { page } = await visit(`${url}/docs`)

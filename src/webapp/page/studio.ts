@@ -12,6 +12,7 @@ import { Run } from './model/run.js'
 import { fromRecipe, type Settings, toRequest } from './model/settings.js'
 import { Announcer } from './view/announcer.js'
 import { Blank } from './view/blank.js'
+import { DocumentsLink } from './view/documents-link.js'
 import { startDrop } from './view/drop.js'
 import { Form } from './view/form.js'
 import { KeyDialog } from './view/key-dialog.js'
@@ -41,6 +42,7 @@ export class Studio {
   readonly #notice = new Notice()
   readonly #keyDialog = new KeyDialog(this.#keys)
   readonly #service = new Service(this.#client)
+  readonly #documentsLink = new DocumentsLink()
   readonly #paintText = byId('generate-text', HTMLSpanElement)
   readonly #paintButton = byId('generate', HTMLButtonElement)
   readonly #stopButton = byId('cancel', HTMLButtonElement)
@@ -69,7 +71,7 @@ export class Studio {
     this.#placard.on('reuse', (picture) => this.#reuse(picture)).on('remove', (picture) => this.#remove(picture))
     this.#sketchbook.on('open', (picture) => this.#open(picture)).on('clear', () => this.#clear())
     this.#history.on('change', () => this.#placard.show(this.#shown, this.#kept(this.#shown)))
-    this.#service.on('health', ({ health, since }) => this.#heard(health, since)).on('locked', () => this.#keyDialog.ask(() => void this.#service.ask()))
+    this.#service.on('health', ({ health, since }) => this.#heard(health, since)).on('documents', (documents) => this.#documentsLink.show(documents)).on('locked', () => this.#keyDialog.ask(() => void this.#service.ask()))
     this.#stopButton.addEventListener('click', () => this.stop())
     startDrop((file) => void this.#read(file))
     // Nobody would see the picture: the server need not finish it.

@@ -35,14 +35,18 @@ export class Client {
     this.#keys = keys
   }
 
-  /** @throws NetworkError */
-  async health(): Promise<Health> {
+  /**
+   * How the server is, and where its documents are, if it has any.
+   *
+   * @throws NetworkError
+   */
+  async health(): Promise<{ health: Health; documents: URL | undefined }> {
     const response = await this.#send('health', {})
     // The server says that it is not ready with status 503 and the same body.
     if (!response.ok && response.status !== 503) throw await serverError(response)
     const health = (await response.json().catch(() => undefined)) as Health | undefined
     if (health?.sizes === undefined) throw new NetworkError(`health answered ${response.status}`)
-    return health
+    return { health, documents: documentsOf(response) }
   }
 
   /**
@@ -148,4 +152,10 @@ function pause(ms: number, signal: AbortSignal): Promise<void> {
       reject(signal.reason as Error)
     }, { once: true })
   })
+}
+
+/** @see https://www.rfc-editor.org/rfc/rfc8631 */
+function documentsOf({ headers, url }: Response): URL | undefined {
+  const target = /<([^>]*)>\s*;\s*rel="service-doc"/.exec(headers.get('link') ?? '')?.[1]
+  return target === undefined ? undefined : new URL(target, url)
 }

@@ -9,6 +9,8 @@ import { Since } from '../model/since.js'
 interface Events {
   /** How the server is; `since`: ms since 1970 that it has been so. */
   health: { health: Health; since: number }
+  /** Where its documents are. */
+  documents: URL | undefined
   /** The server wants an access key. */
   locked: undefined
 }
@@ -56,7 +58,8 @@ export class Service extends Emitter<Events> {
 
   async #once(): Promise<string> {
     try {
-      const health = await this.#client.health()
+      const { health, documents } = await this.#client.health()
+      this.emit('documents', documents)
       const since = this.#since.note(health, Date.now())
       this.emit('health', { health, since })
       return this.#show(health.status, describe(health, (Date.now() - since) / 1000))
