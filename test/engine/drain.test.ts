@@ -5,18 +5,19 @@ import { until } from '../support/wait.js'
 import { startWorker } from '../support/worker.js'
 
 it('a drain finishes what can be finished, where sharing the rows to the end would finish nothing', async () => {
-  // Twelve guided images: 240 ms a step that they share, 9.6 s in all; 0.8 s for one alone.
-  const server = await startReadyServer({ WORKER_ARGS: '--rows 24 --fake-step-times 64x64=0+10' })
-  const requests = Array.from({ length: 12 }, (_, seed) => generate(server, { prompt: 'x', seed, num_inference_steps: 40 }))
-  await running(server, 24)
-  await until('all of them are denoised', () => server.engine.state.running === 12 && (server.engine.state.workers[0]?.heartbeat?.steps_total ?? 0) > 1)
-  const closed = server.close(4000)
+  // Guided images: 480 ms a step that all of them share, 19.2 s in all; 0.8 s for one alone, of the 10 s that there are.
+  const IMAGES = 24
+  const server = await startReadyServer({ WORKER_ARGS: '--rows 48 --fake-step-times 64x64=0+10' })
+  const requests = Array.from({ length: IMAGES }, (_, seed) => generate(server, { prompt: 'x', seed, num_inference_steps: 40 }))
+  await running(server, 2 * IMAGES)
+  await until('all of them are denoised', () => server.engine.state.running === IMAGES && (server.engine.state.workers[0]?.heartbeat?.steps_total ?? 0) > 1)
+  const closed = server.close(10_000)
   const answers = await Promise.all(requests)
   await closed
   const finished = answers.filter(({ status }) => status === 200)
   const refused = answers.filter(({ status }) => status === 503)
   expect(finished.length).toBeGreaterThan(0)
-  expect(finished.length + refused.length).toBe(12)
+  expect(finished.length + refused.length).toBe(IMAGES)
   for (const answer of refused) {
     expect(answer.headers.get('retry-after')).not.toBeNull()
     expect(await answer.json()).toMatchObject({ code: 'DRAINING' })
@@ -30,7 +31,7 @@ it('what waits in the gateway has its chance too: a short request overtakes thos
   await until('some wait in the gateway', () => server.engine.state.queued > 0)
   const short = generate(server, { prompt: 'x', num_inference_steps: 2 })
   await until('the short one has come', () => server.service.ledger.inFlight === 6)
-  const closed = server.close(4000)
+  const closed = server.close(10_000)
   expect((await short).status).toBe(200)
   for (const answer of long) expect((await answer).status).toBe(503)
   await closed
