@@ -3,7 +3,9 @@ import { totalmem } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { budgetWithin, MemoryBudget, type Part } from './memory.js'
+import type { Defaults } from './parameters.js'
 import { addressError, folderError } from './model-folder.js'
+import { defaultOptions, defaultsIn } from './default-options.js'
 import { ConfigError, flag, type Option, type OptionValues, helpText, number, oneOf, optional, parseNumber, readOptions, text } from './options.js'
 import { workerEndpoint } from './worker-endpoint.js'
 
@@ -36,15 +38,7 @@ export const options = {
   python: optional({ env: 'PYTHON', value: 'path', doc: "Python that runs the workers to start. Default: the one of `npm run setup` (python-worker/.venv), else python3 from the PATH.", parse: (value: string) => value }),
   workerArgs: { env: 'WORKER_ARGS', doc: 'More arguments for the workers to start, separated by spaces (see `python -m easel_worker --help`).', value: 'args', fallback: [], parse: (value) => value.split(/\s+/).filter(Boolean) } as Option<string[]>,
 
-  defaultNegativePrompt: optional({ env: 'DEFAULT_NEGATIVE_PROMPT', value: 'text', doc: "Negative prompt of requests without one. Default: the model's.", parse: (value: string) => value }),
-  defaultSteps: optional({ env: 'DEFAULT_STEPS', value: 'integer', doc: "num_inference_steps of requests without it. Default: the model's (SDXL base: 40).", parse: (value: string) => parseNumber(value, { min: 1, max: 1000, ...whole }) }),
-  defaultGuidanceScale: optional({ env: 'DEFAULT_GUIDANCE_SCALE', value: 'number', doc: "guidance_scale of requests without it. Default: the model's (SDXL base: 5.0).", parse: (value: string) => parseNumber(value, { min: 0, max: 100 }) }),
-  defaultWidth: optional({ env: 'DEFAULT_WIDTH', value: 'pixels', doc: "width of requests without it. Default: the model's (SDXL base: 1024).", parse: (value: string) => parseNumber(value, { min: 8, max: 8192, ...whole }) }),
-  defaultHeight: optional({ env: 'DEFAULT_HEIGHT', value: 'pixels', doc: "height of requests without it. Default: the model's (SDXL base: 1024).", parse: (value: string) => parseNumber(value, { min: 8, max: 8192, ...whole }) }),
-  defaultScheduler: optional({ env: 'DEFAULT_SCHEDULER', value: 'name', doc: "scheduler of requests without it. Default: the model's.", parse: (value: string) => value }),
-  defaultGuidanceStart: number('DEFAULT_GUIDANCE_START', 0, { min: 0, max: 1 }, 'guidance_start of requests without it: the share of the steps before which guidance is left out.'),
-  defaultGuidanceEnd: number('DEFAULT_GUIDANCE_END', 1, { min: 0, max: 1 }, 'guidance_end of requests without it: the share of the steps after which guidance is left out.'),
-  defaultCacheInterval: number('DEFAULT_CACHE_INTERVAL', 1, { min: 1, max: 1000, ...whole }, 'cache_interval of requests without it: only every so manieth step computes all of the model. Above 1 the workers must allow it (their MAX_CACHE_INTERVAL).'),
+  ...defaultOptions,
 
   otlpEndpoint: optional({ env: 'OTEL_EXPORTER_OTLP_ENDPOINT', value: 'url', doc: 'OTLP/HTTP collector that traces are sent to, for example http://otel-collector:4318; the OTEL_* variables of the OpenTelemetry SDK for sampling and headers count too. Default: no traces.', parse: parseUrl }),
   otelServiceName: text('OTEL_SERVICE_NAME', 'easel', 'Name of the service in traces.'),
@@ -77,7 +71,7 @@ export const options = {
 export { ConfigError, flagOf, HelpRequested, VersionRequested } from './options.js'
 
 /** The gateway's settings: parsed once, checked, frozen. */
-export type Config = Readonly<Omit<OptionValues<typeof options>, 'python' | 'memoryBudget'> & { python: string; memoryBudget: number }>
+export type Config = Readonly<Omit<OptionValues<typeof options>, 'python' | 'memoryBudget' | keyof typeof defaultOptions> & { python: string; memoryBudget: number; defaults: Defaults }>
 
 function parseUrl(value: string): string {
   if (!/^https?:\/\//.test(value) || !URL.canParse(value)) throw new Error('must be an http:// or https:// address')
@@ -109,7 +103,7 @@ function check(values: OptionValues<typeof options>): Config {
   const model = parseModel(values.model)
   if (values.defaultGuidanceStart > values.defaultGuidanceEnd) throw new ConfigError('DEFAULT_GUIDANCE_START must be at most DEFAULT_GUIDANCE_END')
   if (values.heartbeatTimeout < 2 * values.heartbeatInterval) throw new ConfigError('HEARTBEAT_TIMEOUT must be at least twice HEARTBEAT_INTERVAL')
-  return Object.freeze({ ...values, model, workerEndpoint: checkEndpoint(values), memoryBudget: checkMemory(values), python: pythonPath(values.python) })
+  return Object.freeze({ ...values, defaults: defaultsIn(values), model, workerEndpoint: checkEndpoint(values), memoryBudget: checkMemory(values), python: pythonPath(values.python) })
 }
 
 function checkEndpoint({ workerEndpoint: given, worker, curveSecretKey }: OptionValues<typeof options>): string {

@@ -74,6 +74,11 @@ export function oneOf<const T extends string>(env: string, values: readonly T[],
   return { env, doc, fallback, value: values.join('|'), parse }
 }
 
+/** The environment variable of an option whose name is made from it. */
+export function envOf(name: string): string {
+  return name.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()
+}
+
 /** The flag of an option, without its dashes. */
 export function flagOf(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)

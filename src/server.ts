@@ -65,7 +65,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     stepTimeout: config.stepTimeout * 1000,
     workersExpected: config.workers,
     spawn: config.worker === 'spawn' ? spawnOptions(config) : undefined,
-    check: (model) => problemWithDefaults(model, config, tokenizers),
+    check: (model) => problemWithDefaults(model, config.defaults, tokenizers),
     log,
     observer: metrics.observer
   })
@@ -75,7 +75,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     memory,
     tokenizers,
     encoder: new ImageEncoder({ pngCompression: config.pngCompression, concurrency: config.imageEncoders ?? availableParallelism() + 1 }),
-    defaults: config,
+    defaults: config.defaults,
     queueLimit: config.queueLimit,
     requestTimeout: config.requestTimeout * 1000,
     resumeWindow: config.resumeWindow * 1000,
@@ -89,7 +89,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
   const parts: AppParts = {
     engine,
     service,
-    defaults: config,
+    defaults: config.defaults,
     metrics,
     keys,
     tracing,

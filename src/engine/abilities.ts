@@ -1,35 +1,36 @@
+import { type Parameter, parametersWith } from '../parameters.js'
 import type { Job } from './job.js'
 import type { Hello } from './protocol.js'
 import { includesSize } from './sizes.js'
 
-/** The feature of a worker that guides only an interval of the steps. */
-export const GUIDANCE_INTERVAL = 'guidance_interval'
+type Abilities = Pick<Hello, 'features' | 'limits'>
 
-/** What of a job not every worker can do. */
-type Needs = Pick<Job, 'width' | 'height' | 'guidanceStart' | 'guidanceEnd' | 'cacheInterval'>
+/** Limits that all workers of a model have alike. The others are what a worker allows beyond the neutral value. */
+const COMMON_LIMITS: ReadonlySet<string> = new Set(['max_steps', 'max_guidance_scale', 'max_images'])
 
-/** Whether the worker that said this can do it. One that does not know a field would ignore it, and make another image. */
-export function canMake(hello: Hello, job: Needs): boolean {
-  return includesSize(hello.sizes, job) && (guidesAllSteps(job) || guidesIntervals(hello)) && job.cacheInterval <= mostCached(hello)
+/** Parameters that not every worker knows. One that does not would ignore them, and make another image. */
+const OPTIONAL = parametersWith('neutral')
+
+/** Whether the worker that said this can do it. */
+export function canMake(hello: Hello, job: Pick<Job, 'width' | 'height'> & Partial<Job>): boolean {
+  return includesSize(hello.sizes, job) && OPTIONAL.every((parameter) => allows(hello, parameter, (job as Record<string, unknown>)[parameter.wire ?? ''] as number | undefined))
 }
 
-export function guidesIntervals({ features = [] }: Pick<Hello, 'features'>): boolean {
-  return features.includes(GUIDANCE_INTERVAL)
-}
-
-/** The largest cache_interval that a worker takes; 1 is none. */
-export function mostCached({ limits }: Pick<Hello, 'limits'>): number {
-  return limits.max_cache_interval ?? 1
+/** Whether workers take this value of a parameter; undefined is its neutral one. */
+export function allows({ features = [], limits }: Abilities, { neutral, feature, limit }: Parameter, value: number | undefined = neutral): boolean {
+  if (value === neutral || value === undefined) return true
+  return (feature === undefined || features.includes(feature)) && value <= (limit?.(limits) ?? Infinity)
 }
 
 /** What several workers can do together beyond their sizes. */
-export function abilitiesOf(all: readonly [Hello, ...Hello[]]): Pick<Hello, 'features' | 'limits'> {
+export function abilitiesOf(all: readonly [Hello, ...Hello[]]): Abilities {
   const features = [...new Set(all.flatMap(({ features = [] }) => features))]
-  const cached = Math.max(...all.map(mostCached))
-  const { max_cache_interval: _, ...limits } = all[0].limits
-  return { ...(features.length === 0 ? {} : { features }), limits: cached === 1 ? limits : { ...limits, max_cache_interval: cached } }
-}
-
-function guidesAllSteps({ guidanceStart, guidanceEnd }: Needs): boolean {
-  return guidanceStart === 0 && guidanceEnd === 1
+  const limits: Record<string, number> = {}
+  for (const hello of all) {
+    for (const [name, most] of Object.entries(hello.limits) as [string, number][]) {
+      if (COMMON_LIMITS.has(name)) limits[name] ??= most
+      else limits[name] = Math.max(most, limits[name] ?? 0)
+    }
+  }
+  return { ...(features.length === 0 ? {} : { features }), limits: limits as unknown as Hello['limits'] }
 }

@@ -261,18 +261,8 @@ export class Dispatcher {
     // The wire wants an id that was never used, and a replay must not be mistaken for its first try.
     const id = `${task.id}.${task.attempts}`
     this.#assignments.set(id, { task, worker: worker.name, owed: new Set(task.job.seeds.keys()) })
-    const { prompt, negative, seeds, steps, guidance, scheduler, width, height, clipSkip, previewEvery, guidanceStart, guidanceEnd, cacheInterval, trace } = task.job
     const timeout_ms = Math.max(1, Math.round(task.deadline - now()))
-    // Defaults are left out: older workers do not know these fields, and `canMake` keeps other values from them.
-    const savings = {
-      ...(guidanceStart === 0 ? {} : { guidance_start: guidanceStart }),
-      ...(guidanceEnd === 1 ? {} : { guidance_end: guidanceEnd }),
-      ...(cacheInterval === 1 ? {} : { cache_interval: cacheInterval })
-    }
-    send(worker.name, {
-      kind: 'GENERATE',
-      header: { id, prompt, negative, seeds, steps, guidance, scheduler, width, height, clip_skip: clipSkip, preview_every: previewEvery, timeout_ms, ...savings, ...(trace === undefined ? {} : { trace }) }
-    })
+    send(worker.name, { kind: 'GENERATE', header: { ...task.job, id, timeout_ms } })
   }
 
   #result(id: string, assignment: Assignment, result: Result, pixels: Uint8Array, model: Hello['model']): void {

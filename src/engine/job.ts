@@ -1,27 +1,7 @@
-import type { Hello, Progress, Timings, TokenIds } from './protocol.js'
+import type { Generate, Hello, Progress, Timings } from './protocol.js'
 
-/** A request as the engine sees it: token ids and numbers, no text. Names are the wire's. */
-export interface Job {
-  readonly prompt: TokenIds
-  readonly negative: TokenIds | null
-  /** One uint32 for each image. */
-  readonly seeds: readonly number[]
-  readonly steps: number
-  readonly guidance: number
-  readonly scheduler: string
-  readonly width: number
-  readonly height: number
-  readonly clipSkip: number
-  /** Send a preview every so many steps; 0 for none. */
-  readonly previewEvery: number
-  /** Shares of the steps, 0 to 1, between which guidance is on. */
-  readonly guidanceStart: number
-  readonly guidanceEnd: number
-  /** Only every so manieth step computes all of the model; 1 is every step. */
-  readonly cacheInterval: number
-  /** W3C traceparent, for the worker's logs. */
-  readonly trace?: string | undefined
-}
+/** A request as the engine sees it: token ids and numbers, no text. What a GENERATE message says, but for one try's own. */
+export type Job = Omit<Generate, 'id' | 'timeout_ms'>
 
 /** An image as the worker made it. */
 export interface RawImage {
@@ -85,7 +65,7 @@ export class JobError extends Error {
  *
  * @see https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/guiders/classifier_free_guidance.py#L140
  */
-export function rowsOf({ guidance, guidanceStart, guidanceEnd, steps, seeds }: Pick<Job, 'guidance' | 'guidanceStart' | 'guidanceEnd' | 'steps' | 'seeds'>): number {
-  const guided = guidance > 1 && Math.trunc(guidanceStart * steps) < Math.trunc(guidanceEnd * steps)
+export function rowsOf({ guidance, guidance_start = 0, guidance_end = 1, steps, seeds }: Pick<Job, 'guidance' | 'guidance_start' | 'guidance_end' | 'steps' | 'seeds'>): number {
+  const guided = guidance > 1 && Math.trunc(guidance_start * steps) < Math.trunc(guidance_end * steps)
   return (guided ? 2 : 1) * seeds.length
 }

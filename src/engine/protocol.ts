@@ -1,6 +1,6 @@
-/**
- * The wire, version 1, as protocol/README.md defines it. Types and framing only: this file imports nothing.
- */
+import type { ModelLimits } from '../parameters.js'
+
+/** The wire, version 1, as protocol/README.md defines it. Types and framing only. */
 
 export const PROTOCOL_VERSION = 1
 
@@ -47,7 +47,7 @@ export interface Hello {
     scheduler: string
     negative_prompt: string
   }
-  limits: { max_steps: number; max_guidance_scale: number; max_images: number; max_cache_interval?: number }
+  limits: ModelLimits
   devices: { id: number; kind: string }[]
   programs: { name: string; seconds: number; cached: boolean }[]
   /** Sizes that are still being compiled. */
@@ -102,22 +102,25 @@ export interface Failed {
 }
 
 export interface Generate {
-  id: string
-  prompt: TokenIds
-  negative: TokenIds | null
-  seeds: readonly number[]
-  steps: number
-  guidance: number
-  scheduler: string
-  width: number
-  height: number
-  clip_skip?: number
-  preview_every?: number
-  timeout_ms?: number
-  trace?: string
-  guidance_start?: number
-  guidance_end?: number
-  cache_interval?: number
+  readonly id: string
+  readonly prompt: TokenIds
+  readonly negative: TokenIds | null
+  /** One uint32 for each image. */
+  readonly seeds: readonly number[]
+  readonly steps: number
+  readonly guidance: number
+  readonly scheduler: string
+  readonly width: number
+  readonly height: number
+  readonly clip_skip?: number
+  /** Send a preview every so many steps; 0 for none. */
+  readonly preview_every?: number
+  readonly timeout_ms?: number
+  /** W3C traceparent, for the worker's logs. */
+  readonly trace?: string
+  readonly guidance_start?: number
+  readonly guidance_end?: number
+  readonly cache_interval?: number
 }
 
 /** A worker's message: the header by kind, and the binary that comes with it. */

@@ -1,4 +1,5 @@
 import type { Format } from './formats.js'
+import { parametersWith } from '../parameters.js'
 import type { Recipe } from './recipe.js'
 
 /** Samplers by the names that AUTOMATIC1111's web UI gives them; it writes the schedule of the noise apart. */
@@ -19,9 +20,7 @@ export function parametersText(recipe: Recipe): string {
     `Sampler: ${sampler}`,
     ...setting('Schedule type', schedule),
     `CFG scale: ${recipe.guidance_scale}`,
-    ...setting('CFG start', recipe.guidance_start),
-    ...setting('CFG end', recipe.guidance_end),
-    ...setting('Cache interval', recipe.cache_interval),
+    ...parametersWith('label').flatMap(({ name, label }) => setting(label, recipe[name])),
     `Seed: ${recipe.seed}`,
     `Size: ${recipe.width}x${recipe.height}`,
     `Model hash: ${recipe.model_digest.slice(0, 10)}`,

@@ -1,29 +1,33 @@
-import type { Format } from './formats.js'
+import { Type, type Static, type TOptional, type TSchema, type TUnsafe } from 'typebox'
+import { bare, type NamesWith, type Parameter, type parameters, parametersWith } from '../parameters.js'
 
-/** Everything that decides an image, in the field's standard names. Sent again, it gives the same bytes. */
-export interface Recipe {
-  readonly prompt: string
-  readonly negative_prompt: string
-  readonly seed: number
-  readonly num_inference_steps: number
-  readonly guidance_scale: number
-  readonly scheduler: string
-  readonly width: number
-  readonly height: number
-  readonly output_format: Format
-  /** Of JPEG and WebP. */
-  readonly quality?: number
-  /** Where not all steps are guided, or the server's own defaults say so. */
-  readonly guidance_start?: number
-  readonly guidance_end?: number
-  readonly cache_interval?: number
-  /** Where a prompt was cut to fit: it stands here whole, and is cut again. */
-  readonly truncate?: true
-  /** The model's name, and the digest of its weights. */
-  readonly model: string
-  readonly model_digest: string
-  /** Easel's release. */
-  readonly version: string
+type Table = typeof parameters
+type RecipeName = NamesWith<'recipe'>
+type RecipeProperties = {
+  [N in RecipeName]: Table[N]['recipe'] extends 'always'
+    ? TUnsafe<Static<Table[N]['schema']>>
+    : TOptional<Table[N]['recipe'] extends 'where decided' ? TUnsafe<Static<Table[N]['schema']>> : Extract<Table[N]['recipe'], TSchema>>
+}
+
+const recipeProperties = Object.fromEntries(parametersWith('recipe').map(({ name, schema, recipe }) => [name, propertyOf(schema, recipe)])) as RecipeProperties
+
+/** Everything that decides an image, in the field's standard names; sent to POST /generate (without the model and the version) it gives the same bytes. */
+export const Recipe = Type.Object(
+  {
+    ...recipeProperties,
+    /** Its name. */
+    model: Type.String(),
+    /** The digest of its weights. */
+    model_digest: Type.String(),
+    /** Easel's release. */
+    version: Type.String()
+  },
+  { $id: 'Recipe' }
+)
+export type Recipe = Static<typeof Recipe>
+
+function propertyOf(schema: TSchema, recipe: NonNullable<Parameter['recipe']>): TSchema {
+  return recipe === 'always' ? bare(schema) : Type.Optional(recipe === 'where decided' ? bare(schema) : recipe)
 }
 
 /** A header must stay well under the 8 KiB that common proxies take for all of them. */

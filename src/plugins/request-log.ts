@@ -1,6 +1,6 @@
 import fp from 'fastify-plugin'
 import { excerpt } from '../excerpt.js'
-import { MAX_PROMPT_LENGTH } from '../schemas/generate.js'
+import { MAX_PROMPT_LENGTH } from '../parameters.js'
 
 /** Most characters of a path that a line holds, and holds twice. */
 const PATH_LENGTH = 256

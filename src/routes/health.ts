@@ -1,14 +1,14 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import type { Engine } from '../engine/engine.js'
+import type { Defaults } from '../parameters.js'
 import { failures } from '../schemas/error.js'
 import { healthExample } from '../schemas/examples.js'
 import { HealthResponse } from '../schemas/health.js'
 import { ref } from '../schemas/ref.js'
+import { limitsOf } from '../schemas/offered.js'
 import { success } from '../schemas/success.js'
-import { type Defaults, defaultsOf } from '../service/resolve.js'
-import { mostCached } from '../engine/abilities.js'
-import { defaultSavings } from '../service/savings.js'
+import { defaultsOf } from '../service/decisions.js'
 import type { ImageService } from '../service/service.js'
 
 interface HealthParts {
@@ -81,8 +81,8 @@ function describe({ engine, service, defaults, version }: HealthParts): HealthRe
     coming: model?.coming ?? [],
     schedulers: model?.schedulers ?? [],
     features: model?.features ?? [],
-    defaults: model === undefined ? null : { ...defaultsOf(model, defaults), ...defaultSavings(defaults) },
-    limits: model === undefined ? null : { num_inference_steps: model.limits.max_steps, guidance_scale: model.limits.max_guidance_scale, num_images: model.limits.max_images, cache_interval: mostCached(model) },
+    defaults: model === undefined ? null : defaultsOf(model, defaults),
+    limits: model === undefined ? null : limitsOf(model.limits),
     requests: { in_flight: service.ledger.inFlight, queued, limit: service.queueLimit },
     workers: {
       expected: workersExpected,

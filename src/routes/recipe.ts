@@ -11,14 +11,14 @@ import { parseFlatObject } from '../image/flat-json.js'
 import { FORMATS, mimeOf } from '../image/formats.js'
 import { type Description, descriptionIn, MAX_RECIPE_BYTES, NotAnImage } from '../image/metadata.js'
 import { recipeOfParameters } from '../image/parameters.js'
-import { Recipe } from '../schemas/answer.js'
+import { Recipe } from '../image/recipe.js'
+import { type Defaults, NEUTRAL } from '../parameters.js'
 import { failures } from '../schemas/error.js'
 import { recipeExample } from '../schemas/examples.js'
 import { RecipeResponse } from '../schemas/recipe.js'
 import { ref } from '../schemas/ref.js'
 import { success } from '../schemas/success.js'
-import type { Defaults } from '../service/resolve.js'
-import { NOTHING_SAVED, statedSavings } from '../service/savings.js'
+import { statedOf } from '../service/decisions.js'
 import { BYTES_TYPE } from './answers/form.js'
 
 /** Room for a PNG of the largest size. It is read as it comes, and not kept. */
@@ -71,8 +71,8 @@ export const recipeRoute: FastifyPluginAsyncTypebox<{ engine: Engine; defaults: 
       if (!Value.Check(Recipe, recipe)) throw new EaselError('NO_RECIPE')
       const { model, model_digest, version: release, scheduler, ...body } = recipe
       const { model: ours, schedulers = [] } = engine.capabilities ?? {}
-      // What the recipe does not name was not saved; where the operator would have it saved, the request must say so.
-      const decided = { ...statedSavings(NOTHING_SAVED, defaults), ...body }
+      // What the recipe does not name was neutral; where the operator's default is not, the request must say so.
+      const decided = { ...statedOf(NEUTRAL, defaults), ...body }
       // Of another program's samplers those that we do not have are left to the default.
       const known = easel !== undefined || schedulers.includes(scheduler) ? { scheduler } : {}
       return { recipe, request: { ...decided, ...known }, same_model: model === ours?.id && model_digest === ours.digest && release === version }

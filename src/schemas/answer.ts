@@ -1,32 +1,8 @@
 import { Type, type Static } from 'typebox'
-import { OutputFormat } from './format.js'
+import { Recipe } from '../image/recipe.js'
 import { ref } from './ref.js'
 
 const Milliseconds = Type.Number({ minimum: 0 })
-
-/** Everything that decides an image; sent to POST /generate (without the model and the version) it gives the same bytes. */
-export const Recipe = Type.Object(
-  {
-    prompt: Type.String(),
-    negative_prompt: Type.String(),
-    seed: Type.Integer(),
-    num_inference_steps: Type.Integer(),
-    guidance_scale: Type.Number(),
-    scheduler: Type.String(),
-    width: Type.Integer(),
-    height: Type.Integer(),
-    output_format: OutputFormat,
-    quality: Type.Optional(Type.Integer()),
-    guidance_start: Type.Optional(Type.Number()),
-    guidance_end: Type.Optional(Type.Number()),
-    cache_interval: Type.Optional(Type.Integer()),
-    truncate: Type.Optional(Type.Literal(true, { description: 'A prompt was cut to fit.' })),
-    model: Type.String(),
-    model_digest: Type.String(),
-    version: Type.String()
-  },
-  { $id: 'Recipe' }
-)
 
 /** Body of an answer in JSON. */
 export const GenerateResponse = Type.Object(

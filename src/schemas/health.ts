@@ -1,4 +1,5 @@
 import { Type, type Static } from 'typebox'
+import { bareProperties, parametersWith } from '../parameters.js'
 
 /** Body of GET /health. */
 export const HealthResponse = Type.Object(
@@ -15,11 +16,11 @@ export const HealthResponse = Type.Object(
     defaults: Type.Union([
       Type.Null(),
       Type.Object(
-        { negative_prompt: Type.String(), num_inference_steps: Type.Integer(), guidance_scale: Type.Number(), width: Type.Integer(), height: Type.Integer(), scheduler: Type.String(), guidance_start: Type.Number(), guidance_end: Type.Number(), cache_interval: Type.Integer() },
+        bareProperties(parametersWith('setting')),
         { description: 'What requests get for the fields that they leave out.' }
       )
     ]),
-    limits: Type.Union([Type.Null(), Type.Object({ num_inference_steps: Type.Integer(), guidance_scale: Type.Number(), num_images: Type.Integer(), cache_interval: Type.Integer() }, { description: 'The most that a request may ask for.' })]),
+    limits: Type.Union([Type.Null(), Type.Object(bareProperties(parametersWith('limit')), { description: 'The most that a request may ask for.' })]),
     requests: Type.Object({ in_flight: Type.Integer(), queued: Type.Integer(), limit: Type.Integer() }),
     workers: Type.Object({
       expected: Type.Integer(),

@@ -1,16 +1,20 @@
+import { type ModelLimits, type NamesWith, parametersWith } from '../parameters.js'
+
 /** What the workers offer, as far as it narrows a request. */
 export interface Offered {
   readonly schedulers: readonly string[]
-  readonly limits: { readonly max_steps: number; readonly max_guidance_scale: number; readonly max_images: number; readonly max_cache_interval?: number }
+  readonly limits: ModelLimits
+}
+
+/** The most that a request may ask for. */
+export function limitsOf(limits: ModelLimits): { [N in NamesWith<'limit'>]: number } {
+  return Object.fromEntries(parametersWith('limit').map(({ name, limit }) => [name, limit(limits)])) as ReturnType<typeof limitsOf>
 }
 
 type Schema = Record<string, unknown>
 interface Document {
   components?: { schemas?: Record<string, { properties?: Record<string, Schema> }> }
 }
-
-/** The names that the number of images has. */
-const IMAGES = ['num_images', 'n']
 
 /**
  * An OpenAPI document whose requests are no wider than what the workers take: a client that is made of it, or held to it, is
@@ -20,12 +24,9 @@ export function asOffered<D extends object>(document: D, offered: Offered | unde
   if (offered === undefined) return document
   const { limits, schedulers } = offered
   const narrowed = structuredClone(document)
-  const maxima: Record<string, number> = {
-    num_inference_steps: limits.max_steps,
-    guidance_scale: limits.max_guidance_scale,
-    cache_interval: limits.max_cache_interval ?? 1,
-    ...Object.fromEntries(IMAGES.map((name) => [name, limits.max_images]))
-  }
+  const most = limitsOf(limits)
+  // /v1 has another name for one of them.
+  const maxima: Record<string, number> = { ...most, n: most.num_images }
   for (const schema of ['GenerateRequest', 'OpenAiImagesRequest']) {
     const properties = (narrowed as Document).components?.schemas?.[schema]?.properties ?? {}
     for (const [name, maximum] of Object.entries(maxima)) {

@@ -1,7 +1,7 @@
-import { Type, type Static, type TSchema, type TUnsafe } from 'typebox'
+import { Type, type Static, type TOptional, type TSchema, type TUnsafe } from 'typebox'
 import { FORMATS } from '../image/formats.js'
 import { OutputFormat } from './format.js'
-import { MAX_PROMPT_LENGTH } from './generate.js'
+import { MAX_PROMPT_LENGTH, type NamesWith, parametersWith, type ValueOf } from '../parameters.js'
 
 /** OpenAI's clients send null for what is not set. Of a union of types an error would have a clause for each. */
 const maybe = <T extends TSchema & { type: string; enum?: readonly unknown[] }>({ type, enum: values, ...rest }: T) =>
@@ -9,6 +9,13 @@ const maybe = <T extends TSchema & { type: string; enum?: readonly unknown[] }>(
 
 /** A text that is one of a few. */
 const oneOf = <const V extends string>(values: readonly V[], description: string) => Type.Unsafe<V>({ type: 'string', enum: [...values], description }) as TUnsafe<V> & { type: 'string' }
+
+/** SDXL's own parameters that it takes too. */
+export const EXTRAS = parametersWith('openai')
+
+const extras = Object.fromEntries(
+  EXTRAS.map(({ name, schema, openai }) => [name, maybe((openai === true ? { ...schema, description: 'As in POST /generate.' } : openai) as TSchema & { type: string })])
+) as { [N in NamesWith<'openai'>]: TOptional<TUnsafe<ValueOf<N> | null>> }
 
 /**
  * Body of POST /v1/images/generations. Fields that it does not know are ignored, as that API does.
@@ -28,14 +35,7 @@ export const OpenAiImagesRequest = Type.Object(
     stream: maybe(Type.Boolean({ description: 'Answer with events as the image is made.' })),
     partial_images: maybe(Type.Integer({ minimum: 0, maximum: 3, description: 'How many previews the stream has for each image.' })),
     user: maybe(Type.String()),
-    negative_prompt: maybe(Type.String({ maxLength: MAX_PROMPT_LENGTH, description: 'As in POST /generate.' })),
-    seed: maybe(Type.Integer({ minimum: -1, maximum: 4_294_967_295, description: 'As in POST /generate; -1 is a random one.' })),
-    num_inference_steps: maybe(Type.Integer({ minimum: 1, maximum: 1000, description: 'As in POST /generate.' })),
-    guidance_scale: maybe(Type.Number({ minimum: 0, maximum: 100, description: 'As in POST /generate.' })),
-    guidance_start: maybe(Type.Number({ minimum: 0, maximum: 1, description: 'As in POST /generate.' })),
-    guidance_end: maybe(Type.Number({ minimum: 0, maximum: 1, description: 'As in POST /generate.' })),
-    cache_interval: maybe(Type.Integer({ minimum: 1, maximum: 1000, description: 'As in POST /generate.' })),
-    scheduler: maybe(Type.String({ maxLength: 64, description: 'As in POST /generate.' }))
+    ...extras
   },
   { $id: 'OpenAiImagesRequest', examples: [{ prompt: 'a red circle on a blue background', n: 1 }] }
 )

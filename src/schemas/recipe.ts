@@ -1,5 +1,5 @@
 import { Type } from 'typebox'
-import { Recipe } from './answer.js'
+import { Recipe } from '../image/recipe.js'
 import { GenerateRequest } from './generate.js'
 import { ref } from './ref.js'
 

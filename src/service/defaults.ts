@@ -1,24 +1,13 @@
 import type { Hello } from '../engine/protocol.js'
 import { EaselError } from '../errors.js'
+import { type Defaults, type NamesWith, parameters } from '../parameters.js'
+import { envOf } from '../options.js'
 import type { SdxlTokenizers } from '../tokenizer/index.js'
 import { describeCut } from './prompts.js'
-import { defaultsOf, type Defaults, resolveRequest } from './resolve.js'
-import { defaultSavings } from './savings.js'
+import { defaultsOf } from './decisions.js'
+import { resolveRequest } from './resolve.js'
 
-type Field = keyof Hello['defaults'] | 'guidance_start' | 'guidance_end' | 'cache_interval'
-
-/** The operator's setting for each field, and its key in the configuration. */
-const SETTINGS: Record<Field, { env: string; key: keyof Defaults }> = {
-  negative_prompt: { env: 'DEFAULT_NEGATIVE_PROMPT', key: 'defaultNegativePrompt' },
-  num_inference_steps: { env: 'DEFAULT_STEPS', key: 'defaultSteps' },
-  guidance_scale: { env: 'DEFAULT_GUIDANCE_SCALE', key: 'defaultGuidanceScale' },
-  width: { env: 'DEFAULT_WIDTH', key: 'defaultWidth' },
-  height: { env: 'DEFAULT_HEIGHT', key: 'defaultHeight' },
-  scheduler: { env: 'DEFAULT_SCHEDULER', key: 'defaultScheduler' },
-  guidance_start: { env: 'DEFAULT_GUIDANCE_START', key: 'defaultGuidanceStart' },
-  guidance_end: { env: 'DEFAULT_GUIDANCE_END', key: 'defaultGuidanceEnd' },
-  cache_interval: { env: 'DEFAULT_CACHE_INTERVAL', key: 'defaultCacheInterval' }
-}
+type Field = NamesWith<'setting'>
 
 /** What the check asks for: the least that a request can say. */
 const PLAIN = { prompt: 'x' }
@@ -44,8 +33,7 @@ export function problemWithDefaults(model: Hello, defaults: Defaults, tokenizers
 const SHOWN = 60
 
 function whoSaidIt(field: Field, model: Hello, defaults: Defaults): string {
-  const value = { ...defaultsOf(model, defaults), ...defaultSavings(defaults) }[field]
+  const value = defaultsOf(model, defaults)[field]
   const shown = typeof value === 'string' ? JSON.stringify(value.length > SHOWN ? `${value.slice(0, SHOWN)}…` : value) : value
-  const { env, key } = SETTINGS[field]
-  return defaults[key] === undefined ? `"${field}": ${shown} in "defaults" of the model's easel.json` : `${env}=${shown}`
+  return defaults[field] === undefined ? `"${field}": ${shown} in "defaults" of the model's easel.json` : `${envOf(parameters[field].setting.key)}=${shown}`
 }

@@ -5,10 +5,10 @@ import type { ImageEncoder } from '../image/encoder.js'
 import type { Format } from '../image/formats.js'
 import type { Recipe } from '../image/recipe.js'
 import type { MemoryBudget } from '../memory.js'
-import type { Defaults, ResolvedRequest } from './resolve.js'
+import type { Defaults } from '../parameters.js'
+import { type Decided, recipeOf } from './decisions.js'
 import type { MadeImage, Run, RunTimings } from './run.js'
 import type { RunMemory } from './run-memory.js'
-import { statedSavings } from './savings.js'
 
 export interface MakerOptions {
   engine: Engine
@@ -30,7 +30,7 @@ export interface MakerObserver {
 export interface Making {
   run: Run
   job: Job
-  resolved: ResolvedRequest
+  resolved: Decided
   /** ms */
   timeout: number
   memory: RunMemory
@@ -88,25 +88,19 @@ export class Maker {
       .finally(() => hold.release())
   }
 
-  async #file(run: Run, raw: RawImage, index: number, resolved: ResolvedRequest): Promise<{ image: MadeImage; ms: number }> {
-    const { encoder, embedRecipe, observer } = this.#options
+  async #file(run: Run, raw: RawImage, index: number, resolved: Decided): Promise<{ image: MadeImage; ms: number }> {
+    const { encoder, embedRecipe, defaults, version, observer } = this.#options
     const start = performance.now()
     const { width, height, seed } = raw
     const { output_format: format, quality } = resolved
-    const recipe = this.#recipe(resolved, raw, run.truncated.length > 0)
+    const { id, digest } = raw.model
+    const recipe: Recipe = { ...recipeOf({ ...resolved, seed }, defaults, run.truncated.length > 0), model: id, model_digest: digest, version }
     const bytes = await encoder.encode(raw, { format, quality, recipe: embedRecipe ? recipe : undefined }, run.signal)
     const ms = performance.now() - start
     observer.file({ seconds: ms / 1000, format, bytes: bytes.length, width, height })
     const image: MadeImage = { index, seed, format, width, height, bytes, recipe }
     run.emit({ type: 'image', image })
     return { image, ms }
-  }
-
-  #recipe(resolved: ResolvedRequest, { seed, model }: RawImage, cut: boolean): Recipe {
-    const { prompt, negative_prompt, num_inference_steps, guidance_scale, scheduler, width, height, output_format, quality } = resolved
-    const lossy = output_format === 'png' ? {} : { quality }
-    const decided = { prompt, negative_prompt, seed, num_inference_steps, guidance_scale, scheduler, width, height, output_format, ...lossy, ...(cut ? { truncate: true as const } : {}), ...statedSavings(resolved, this.#options.defaults) }
-    return { ...decided, model: model.id, model_digest: model.digest, version: this.#options.version }
   }
 }
 

@@ -5,6 +5,7 @@ import type { MemoryBudget } from '../memory.js'
 import type { GenerateRequest } from '../schemas/generate.js'
 import type { SdxlTokenizers } from '../tokenizer/index.js'
 import { Admission } from './admission.js'
+import { wireOf } from './decisions.js'
 import { MEMORY_RETRY_SECONDS, outcomeOf } from './failures.js'
 import { IdempotencyStore, type RequestKey } from './idempotency.js'
 import { RunsInFlight } from './in-flight.js'
@@ -141,22 +142,7 @@ export class ImageService {
     this.#admission.refuseWhenFull(caller.scope, caller.concurrency ?? Infinity)
     const resolved = resolveRequest(request, engine.capabilities!, defaults, () => randomInt(2 ** 32))
     const { prompt, negative, truncated, tokens } = tokenizePrompts(resolved, tokenizers, request.truncate ?? false)
-    const job: Job = {
-      prompt,
-      negative,
-      seeds: seedsOf(resolved),
-      steps: resolved.num_inference_steps,
-      guidance: resolved.guidance_scale,
-      scheduler: resolved.scheduler,
-      width: resolved.width,
-      height: resolved.height,
-      clipSkip: 0,
-      previewEvery: request.preview_interval ?? 0,
-      guidanceStart: resolved.guidance_start,
-      guidanceEnd: resolved.guidance_end,
-      cacheInterval: resolved.cache_interval,
-      trace: caller.trace
-    }
+    const job: Job = { prompt, negative, seeds: seedsOf(resolved), ...wireOf(resolved), clip_skip: 0, preview_every: request.preview_interval ?? 0, ...(caller.trace === undefined ? {} : { trace: caller.trace }) }
     const timeout = Math.min(requestTimeout, (request.timeout ?? Infinity) * 1000, caller.timeout ?? Infinity)
     this.#admission.refuseUnlessInTime(job, timeout)
     this.#admission.refuseUnlessRoom(job)

@@ -16,7 +16,7 @@ export async function pictureChecker() {
   return async (png, body, seed) => {
     const { prompt, negative_prompt = '', num_inference_steps: steps, guidance_scale: guidance, scheduler, width, height } = body
     const negative = negative_prompt === '' ? null : tokenizers.encode(negative_prompt)
-    const digest = jobDigest({ prompt: tokenizers.encode(prompt), negative, seed, steps, guidance, scheduler, width, height, clipSkip: 0 })
+    const digest = jobDigest({ prompt: tokenizers.encode(prompt), negative, seed, steps, guidance, scheduler, width, height, clip_skip: 0 })
     const { data, info } = await sharp(png).raw().toBuffer({ resolveWithObject: true })
     return info.width === width && info.height === height && data.subarray(0, digest.length).equals(digest)
   }

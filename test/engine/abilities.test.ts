@@ -12,16 +12,16 @@ const limits = { max_steps: 9, max_guidance_scale: 9, max_images: 9 }
 const old = { sizes, limits } as Hello
 const able = { sizes, limits, features: ['guidance_interval'] } as Hello
 const caching = { sizes, limits: { ...limits, max_cache_interval: 3 } } as Hello
-const job = { width: 64, height: 64, guidanceStart: 0, guidanceEnd: 1, cacheInterval: 1 }
+const job = { width: 64, height: 64, guidance_start: 0, guidance_end: 1, cache_interval: 1 }
 
 it('what a worker does not know is kept from it, and so is another size', () => {
   for (const hello of [old, able, caching]) {
     expect(canMake(hello, job)).toBe(true)
     expect(canMake(hello, { ...job, width: 32 })).toBe(false)
-    expect(canMake(hello, { ...job, guidanceEnd: 0.5 })).toBe(hello === able)
-    expect(canMake(hello, { ...job, guidanceStart: 0.5 })).toBe(hello === able)
-    expect(canMake(hello, { ...job, cacheInterval: 3 })).toBe(hello === caching)
-    expect(canMake(hello, { ...job, cacheInterval: 4 })).toBe(false)
+    expect(canMake(hello, { ...job, guidance_end: 0.5 })).toBe(hello === able)
+    expect(canMake(hello, { ...job, guidance_start: 0.5 })).toBe(hello === able)
+    expect(canMake(hello, { ...job, cache_interval: 3 })).toBe(hello === caching)
+    expect(canMake(hello, { ...job, cache_interval: 4 })).toBe(false)
   }
 })
 

@@ -6,7 +6,7 @@ import { ImageEncoder } from '../../src/image/encoder.js'
 import { FORMATS } from '../../src/image/formats.js'
 import { descriptionIn, MAX_RECIPE_BYTES, NotAnImage } from '../../src/image/metadata.js'
 import type { Recipe } from '../../src/image/recipe.js'
-import { MAX_PROMPT_LENGTH } from '../../src/schemas/generate.js'
+import { MAX_PROMPT_LENGTH } from '../../src/parameters.js'
 import { nested, pngChunk, pngWith, pngWithText, webpWithXmp } from '../support/image-files.js'
 
 const recipe: Recipe = { prompt: '雪 <&> "é"', negative_prompt: '', seed: 1, num_inference_steps: 2, guidance_scale: 3, scheduler: 'euler', width: 16, height: 8, output_format: 'png', model: 'm', model_digest: 'd', version: '1' }

@@ -26,10 +26,10 @@ function expectedPicture(recipe: Recipe): Buffer {
     scheduler: recipe.scheduler,
     width: recipe.width,
     height: recipe.height,
-    clipSkip: 0,
-    guidanceStart: recipe.guidance_start ?? 0,
-    guidanceEnd: recipe.guidance_end ?? 1,
-    cacheInterval: recipe.cache_interval ?? 1
+    clip_skip: 0,
+    guidance_start: recipe.guidance_start ?? 0,
+    guidance_end: recipe.guidance_end ?? 1,
+    cache_interval: recipe.cache_interval ?? 1
   })
 }
 

@@ -29,7 +29,7 @@ const model: Hello = {
 }
 
 function problem(env: NodeJS.ProcessEnv, changes: Partial<Hello> = {}): string | undefined {
-  return problemWithDefaults({ ...model, ...changes }, loadConfig([], env), tokenizers)
+  return problemWithDefaults({ ...model, ...changes }, loadConfig([], env).defaults, tokenizers)
 }
 
 describe('defaults that the model cannot do', () => {

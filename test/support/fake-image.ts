@@ -1,7 +1,7 @@
 import type { Job } from '../../src/engine/job.js'
 import { jobDigest } from './fake-text.mjs'
 
-type FakeJob = Pick<Job, 'prompt' | 'negative' | 'steps' | 'guidance' | 'scheduler' | 'width' | 'height' | 'clipSkip'> & Partial<Pick<Job, 'guidanceStart' | 'guidanceEnd' | 'cacheInterval'>> & { seed: number }
+type FakeJob = Pick<Job, 'prompt' | 'negative' | 'steps' | 'guidance' | 'scheduler' | 'width' | 'height' | 'clip_skip'> & Partial<Pick<Job, 'guidance_start' | 'guidance_end' | 'cache_interval'>> & { seed: number }
 
 /** The fake engine's picture, computed from the same definition by other code. */
 export function fakePicture(job: FakeJob): Buffer {

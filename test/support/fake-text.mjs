@@ -12,10 +12,10 @@ import { createHash } from 'node:crypto'
  * @property {string} scheduler
  * @property {number} width
  * @property {number} height
- * @property {number} clipSkip
- * @property {number} [guidanceStart]
- * @property {number} [guidanceEnd]
- * @property {number} [cacheInterval]
+ * @property {number} [clip_skip]
+ * @property {number} [guidance_start]
+ * @property {number} [guidance_end]
+ * @property {number} [cache_interval]
  */
 
 /**
@@ -23,11 +23,11 @@ import { createHash } from 'node:crypto'
  *
  * @param {FakeJob} job
  */
-export function canonicalText({ prompt, negative, seed, steps, guidance, scheduler, width, height, clipSkip, guidanceStart = 0, guidanceEnd = 1, cacheInterval = 1 }) {
+export function canonicalText({ prompt, negative, seed, steps, guidance, scheduler, width, height, clip_skip = 0, guidance_start = 0, guidance_end = 1, cache_interval = 1 }) {
   const lists = negative === null ? ['-', '-'] : [negative.ids.join(','), negative.ids_2.join(',')]
-  const savings = [thousandths(guidanceStart), thousandths(guidanceEnd), cacheInterval]
+  const savings = [thousandths(guidance_start), thousandths(guidance_end), cache_interval]
   const named = savings.join() === '0,1000,1' ? [] : savings
-  return [prompt.ids.join(','), prompt.ids_2.join(','), ...lists, seed, steps, thousandths(guidance), scheduler, width, height, clipSkip, ...named].join('|')
+  return [prompt.ids.join(','), prompt.ids_2.join(','), ...lists, seed, steps, thousandths(guidance), scheduler, width, height, clip_skip, ...named].join('|')
 }
 
 /** @param {number} value */

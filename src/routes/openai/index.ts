@@ -3,14 +3,15 @@ import { Type } from 'typebox'
 import type { Engine } from '../../engine/engine.js'
 import { EaselError, type ErrorCode } from '../../errors.js'
 import { excerpt } from '../../excerpt.js'
+import type { Defaults } from '../../parameters.js'
 import { answerErrors } from '../../plugins/errors.js'
 import { commonHeaders, failuresAs } from '../../schemas/error.js'
 import { openAiExample } from '../../schemas/examples.js'
 import { ADMISSION_CODES, END_CODES, GenerateHeaders } from '../../schemas/generate.js'
-import { OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel } from '../../schemas/openai.js'
+import { EXTRAS, OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel } from '../../schemas/openai.js'
 import { ref } from '../../schemas/ref.js'
 import { success } from '../../schemas/success.js'
-import { type Defaults, defaultsOf } from '../../service/resolve.js'
+import { defaultsOf } from '../../service/decisions.js'
 import type { ImageService } from '../../service/service.js'
 import { sendPieces } from '../answers/body.js'
 import { EVENT_HEADERS, eventsSchema, EventStream } from '../answers/events.js'
@@ -48,7 +49,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
         tags: ['openai'],
         operationId: 'createImage',
         summary: 'Make images, as the OpenAI Images API',
-        description: "What official clients send, and SDXL's own fields beside it: negative_prompt, seed, num_inference_steps, guidance_scale, guidance_start, guidance_end, cache_interval, scheduler.",
+        description: `What official clients send, and SDXL's own fields beside it: ${EXTRAS.map(({ name }) => name).join(', ')}.`,
         headers: GenerateHeaders,
         body: ref(OpenAiImagesRequest),
         response: {

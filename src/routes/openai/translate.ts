@@ -1,5 +1,5 @@
 import type { GenerateRequest } from '../../schemas/generate.js'
-import type { OpenAiImagesRequest } from '../../schemas/openai.js'
+import { EXTRAS, type OpenAiImagesRequest } from '../../schemas/openai.js'
 
 /** `partial_images` of a request that streams, 0 of one that does not. */
 export function partialImagesOf({ stream, partial_images }: OpenAiImagesRequest): number {
@@ -30,14 +30,8 @@ export function translate(request: OpenAiImagesRequest, { steps: defaultSteps, s
   const steps = request.num_inference_steps ?? defaultSteps
   return withoutNulls({
     prompt: request.prompt,
-    negative_prompt: request.negative_prompt,
-    seed: request.seed === -1 ? undefined : request.seed,
-    num_inference_steps: request.num_inference_steps,
-    guidance_scale: request.guidance_scale,
-    guidance_start: request.guidance_start,
-    guidance_end: request.guidance_end,
-    cache_interval: request.cache_interval,
-    scheduler: request.scheduler,
+    ...Object.fromEntries(EXTRAS.map(({ name }) => [name, request[name]])),
+    ...(request.seed === -1 ? { seed: undefined } : {}),
     num_images: request.n,
     width,
     height,

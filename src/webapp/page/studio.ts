@@ -196,7 +196,7 @@ export class Studio {
   }
 
   #reuse(picture: Picture): void {
-    this.#form.write(fromRecipe(picture.recipe))
+    this.#form.write(fromRecipe(picture.recipe, this.#form.refinements))
     this.#announcer.show(HAS_SETTINGS)
     byId('prompt', HTMLTextAreaElement).focus()
   }
@@ -231,7 +231,7 @@ export class Studio {
     try {
       const { recipe, request, same_model: sameModel } = await this.#client.recipe(file)
       if (!this.#run?.active) this.#open({ id: uuid(), createdAt: Date.now(), blob: file, recipe })
-      this.#form.write(fromRecipe({ ...recipe, ...request }))
+      this.#form.write(fromRecipe({ ...recipe, ...request }, this.#form.refinements))
       this.#announcer.show(sameModel ? HAS_SETTINGS : `${HAS_SETTINGS}. It was made by ${recipe.model} ${recipe.version}; here it will look different`)
     } catch (error) {
       const locked = error instanceof ServerError && error.body.statusCode === 401

@@ -20,6 +20,8 @@ const settings: Settings = {
   truncate: false
 }
 
+const REFINEMENTS = ['guidance_start', 'guidance_end', 'cache_interval'] as const
+
 describe('toRequest', () => {
   it('asks for what was chosen, and leaves the rest to the server', () => {
     expect(toRequest(settings, 24)).toEqual({ prompt: 'a pear', negative_prompt: '', width: 64, height: 48, num_inference_steps: 24, num_images: 1, output_format: 'png', preview_interval: 3 })
@@ -39,9 +41,9 @@ describe('a recipe', () => {
   })
 
   it('brings its interval of guidance, and clears one that was there where it has none', () => {
-    const part = fromRecipe({ ...recipe, guidance_start: 0.2, guidance_end: 0.8, cache_interval: 2 })
+    const part = fromRecipe({ ...recipe, guidance_start: 0.2, guidance_end: 0.8, cache_interval: 2 }, REFINEMENTS)
     expect(toRequest({ ...settings, ...part }, 9)).toMatchObject({ guidance_start: 0.2, guidance_end: 0.8, cache_interval: 2 })
-    const whole = toRequest({ ...settings, ...part, ...fromRecipe(recipe) }, 9)
+    const whole = toRequest({ ...settings, ...part, ...fromRecipe(recipe, REFINEMENTS) }, 9)
     expect(whole).not.toHaveProperty('guidance_start')
     expect(whole).not.toHaveProperty('guidance_end')
     expect(whole).not.toHaveProperty('cache_interval')
@@ -49,18 +51,18 @@ describe('a recipe', () => {
 
   it('brings that its prompt was cut, and clears it where it was not', () => {
     const cut = { ...recipe, truncate: true as const }
-    expect(toRequest({ ...settings, ...fromRecipe(cut) }, 9)).toMatchObject({ truncate: true })
-    expect(toRequest({ ...settings, ...fromRecipe(cut), ...fromRecipe(recipe) }, 9)).not.toHaveProperty('truncate')
+    expect(toRequest({ ...settings, ...fromRecipe(cut, []) }, 9)).toMatchObject({ truncate: true })
+    expect(toRequest({ ...settings, ...fromRecipe(cut, []), ...fromRecipe(recipe, REFINEMENTS) }, 9)).not.toHaveProperty('truncate')
     expect(requestOf(cut)).toMatchObject({ truncate: true })
     // From a server that keeps recipes to itself.
     expect(knownOf({ prompt: 'p', truncate: true }, { seed: 5, width: 8, height: 8 })).toMatchObject({ truncate: true })
   })
 
   it('becomes settings; where less is known, fewer', () => {
-    expect(fromRecipe(recipe)).toMatchObject({ size: '8×16', num_images: 1, seed: 3, output_format: 'jpeg', quality: 80 })
+    expect(fromRecipe(recipe, [])).toMatchObject({ size: '8×16', num_images: 1, seed: 3, output_format: 'jpeg', quality: 80 })
     const known = knownOf({ prompt: 'p', num_images: 4, preview_interval: 2, guidance_scale: 3 }, { seed: 5, width: 8, height: 8 })
     expect(known).toEqual({ prompt: 'p', guidance_scale: 3, seed: 5, width: 8, height: 8 })
-    expect(fromRecipe(known)).toEqual({ prompt: 'p', size: '8×8', guidance_scale: 3, seed: 5, num_images: 1, truncate: false })
+    expect(fromRecipe(known, [])).toEqual({ prompt: 'p', size: '8×8', guidance_scale: 3, seed: 5, num_images: 1, truncate: false })
   })
 })
 

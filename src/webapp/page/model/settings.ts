@@ -1,21 +1,16 @@
 import type { GenerateRequest, Known } from '../api/types.js'
 
-/** The form, as a person left it. Numbers left empty are undefined: then the server decides. */
-export interface Settings {
+/** The parameters of a request that are numbers. One that is left empty in the form is undefined: then the server decides. */
+export type Numbers = { [N in keyof GenerateRequest as NonNullable<GenerateRequest[N]> extends number ? N : never]?: number | undefined }
+
+/** The form, as a person left it. */
+export interface Settings extends Omit<Numbers, 'width' | 'height' | 'timeout' | 'preview_interval'> {
   prompt: string
   /** undefined before the server has said which one it has for requests without. */
   negative_prompt: string | undefined
   size: string
-  num_inference_steps: number | undefined
-  guidance_scale: number | undefined
-  guidance_start?: number | undefined
-  guidance_end?: number | undefined
-  cache_interval?: number | undefined
-  seed: number | undefined
-  num_images: number | undefined
   scheduler: string
   output_format: 'png' | 'jpeg' | 'webp'
-  quality: number | undefined
   previews: boolean
   truncate: boolean
 }
@@ -28,39 +23,38 @@ export function sizeName(width: number, height: number): string {
 }
 
 /** The request that these settings ask for. */
-export function toRequest(settings: Settings, steps: number): GenerateRequest {
-  const [width, height] = settings.size.split('×').map(Number)
+export function toRequest({ prompt, negative_prompt, size, scheduler, output_format, previews, truncate, num_images, quality, ...numbers }: Settings, steps: number): GenerateRequest {
+  const [width, height] = size.split('×').map(Number)
   return {
-    prompt: settings.prompt.trim(),
+    prompt: prompt.trim(),
     // Also when it is empty: the server may have one of its own for requests without.
-    ...(settings.negative_prompt === undefined ? {} : { negative_prompt: settings.negative_prompt.trim() }),
+    ...(negative_prompt === undefined ? {} : { negative_prompt: negative_prompt.trim() }),
     ...(width === undefined || height === undefined ? {} : { width, height }),
-    ...given('num_inference_steps', settings.num_inference_steps),
-    ...given('guidance_scale', settings.guidance_scale),
-    ...given('guidance_start', settings.guidance_start),
-    ...given('guidance_end', settings.guidance_end),
-    ...given('cache_interval', settings.cache_interval),
-    ...given('seed', settings.seed),
-    ...(settings.scheduler === '' ? {} : { scheduler: settings.scheduler }),
-    num_images: settings.num_images ?? 1,
-    output_format: settings.output_format,
-    ...(settings.output_format === 'png' ? {} : given('quality', settings.quality)),
-    ...(settings.truncate ? { truncate: true } : {}),
-    preview_interval: settings.previews ? Math.max(1, Math.round(steps / PREVIEWS)) : 0
+    ...given(numbers),
+    ...(scheduler === '' ? {} : { scheduler }),
+    num_images: num_images ?? 1,
+    output_format,
+    ...(output_format === 'png' ? {} : given({ quality })),
+    ...(truncate ? { truncate: true } : {}),
+    preview_interval: previews ? Math.max(1, Math.round(steps / PREVIEWS)) : 0
   }
 }
 
-function given<K extends string>(name: K, value: number | undefined): { [P in K]?: number } {
-  return value === undefined ? {} : ({ [name]: value } as { [P in K]: number })
+type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> }
+
+function given<T extends object>(values: T): Given<T> {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined)) as Given<T>
 }
 
-/** The settings that make a picture of this recipe again. */
-export function fromRecipe(recipe: Omit<Known, 'truncate'> & Pick<GenerateRequest, 'truncate'>): Partial<Settings> {
-  const { prompt, negative_prompt, num_inference_steps, guidance_scale, seed, scheduler, output_format, quality } = recipe
-  const settings = { prompt, negative_prompt, size: sizeName(recipe.width, recipe.height), num_inference_steps, guidance_scale, seed, num_images: 1, scheduler, output_format, quality }
-  const known = Object.fromEntries(Object.entries(settings).filter(([, value]) => value !== undefined))
-  // A recipe leaves these out where they were off: what is in the form must not stay.
-  return { ...known, guidance_start: recipe.guidance_start, guidance_end: recipe.guidance_end, cache_interval: recipe.cache_interval, truncate: recipe.truncate ?? false }
+/**
+ * The settings that make a picture of this recipe again.
+ *
+ * @param refinements parameters that a recipe leaves out where they do nothing: what is in the form must not stay
+ */
+export function fromRecipe(recipe: Omit<Known, 'truncate'> & Pick<GenerateRequest, 'truncate'>, refinements: readonly (keyof Numbers)[]): Partial<Settings> {
+  const { width, height, model: _model, model_digest: _digest, version: _version, truncate = false, ...rest } = recipe
+  const { timeout: _timeout, preview_interval: _interval, ...settings } = rest as typeof rest & Pick<GenerateRequest, 'timeout' | 'preview_interval'>
+  return { ...Object.fromEntries(refinements.map((name) => [name, undefined])), ...given({ ...settings, num_images: 1 }), size: sizeName(width, height), truncate }
 }
 
 /** The request that makes the picture of this recipe again, byte for byte. */

@@ -3,7 +3,7 @@ import { byId, el } from '../lib/dom.js'
 import { Emitter } from '../lib/events.js'
 import { randomSeed } from '../lib/random.js'
 import { recall, remember } from '../lib/remember.js'
-import type { Settings } from '../model/settings.js'
+import type { Numbers, Settings } from '../model/settings.js'
 import { joinDials, showDials } from './dial.js'
 import { FieldErrors } from './field-errors.js'
 import { Sizes } from './sizes.js'
@@ -12,11 +12,7 @@ const NAME = 'easel.form'
 
 type Field = HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement
 
-const LIMITED = ['num_inference_steps', 'guidance_scale', 'num_images', 'cache_interval'] as const
 const DEFAULTED = ['num_inference_steps', 'guidance_scale'] as const
-
-/** Fields of what not every server can do. */
-const OPTIONAL = ['guidance_start', 'guidance_end', 'cache_interval'] as const
 
 interface Events {
   submit: Settings
@@ -54,16 +50,9 @@ export class Form extends Emitter<Events> {
       prompt: this.#field('prompt').value,
       negative_prompt: this.#fresh && this.#field('negative_prompt').value === '' ? undefined : this.#field('negative_prompt').value,
       size: this.#sizes.value,
-      num_inference_steps: this.#number('num_inference_steps'),
-      guidance_scale: this.#number('guidance_scale'),
-      guidance_start: this.#number('guidance_start'),
-      guidance_end: this.#number('guidance_end'),
-      cache_interval: this.#number('cache_interval'),
-      seed: this.#number('seed'),
-      num_images: this.#number('num_images'),
+      ...this.#numbers(),
       scheduler: this.#field('scheduler').value,
       output_format: this.#field('output_format').value as 'png',
-      quality: this.#number('quality'),
       previews: (this.#field('previews') as HTMLInputElement).checked,
       truncate: (this.#field('truncate') as HTMLInputElement).checked
     }
@@ -108,7 +97,7 @@ export class Form extends Emitter<Events> {
     // An older server does not say what is coming.
     this.#sizes.offer(sizes, coming ?? [], [defaults?.width ?? 0, defaults?.height ?? 0])
     if (schedulers.length > 0) offerOptions(this.#field('scheduler') as HTMLSelectElement, schedulers)
-    for (const name of LIMITED) if (limits !== null) (this.#field(name) as HTMLInputElement).max = String(limits[name])
+    for (const [name, most] of Object.entries(limits ?? {})) if (this.#has(name)) (this.#field(name) as HTMLInputElement).max = String(most)
     for (const name of DEFAULTED) {
       const field = this.#field(name)
       if (field.value === '' && defaults !== null) field.value = String(defaults[name])
@@ -117,17 +106,27 @@ export class Form extends Emitter<Events> {
       this.#fresh = false
       this.#field('negative_prompt').value ||= defaults.negative_prompt
     }
-    if (defaults !== null && limits !== null) this.#optional({ ...defaults, guidance: features.includes('guidance_interval'), cache: limits.cache_interval > 1 })
+    if (defaults !== null) this.#offerRefinements(features, defaults)
     showDials(this.#form)
   }
 
+  /** The parameters that not every server has, by their fields. */
+  get refinements(): (keyof Numbers)[] {
+    return this.#refinements().map(({ name }) => name as keyof Numbers)
+  }
+
   /** Shows the fields of what this server can do. One that is filled in stays, or nobody could empty it. */
-  #optional({ guidance, cache, ...defaults }: Record<(typeof OPTIONAL)[number], number> & { guidance: boolean; cache: boolean }): void {
-    for (const name of OPTIONAL) {
-      const field = this.#field(name)
-      field.dataset['preset'] = String(defaults[name])
-      field.closest<HTMLElement>('[data-optional]')!.hidden = !(name === 'cache_interval' ? cache : guidance) && field.value === ''
+  #offerRefinements(features: readonly string[], defaults: Record<string, unknown>): void {
+    for (const field of this.#refinements()) {
+      const place = field.closest<HTMLElement>('[data-optional]')!
+      const feature = place.dataset['feature']
+      field.dataset['preset'] = String(defaults[field.name])
+      place.hidden = !(feature === undefined ? Number(field.max) > Number(field.min) : features.includes(feature)) && field.value === ''
     }
+  }
+
+  #refinements(): HTMLInputElement[] {
+    return [...this.#form.querySelectorAll<HTMLInputElement>('[data-optional] input')]
   }
 
   #changed(names: readonly string[]): void {
@@ -145,6 +144,15 @@ export class Form extends Emitter<Events> {
 
   #field(name: string): Field {
     return this.#form.elements.namedItem(name) as Field
+  }
+
+  #has(name: string): boolean {
+    return this.#form.elements.namedItem(name) !== null
+  }
+
+  #numbers(): Numbers {
+    const fields = this.#form.querySelectorAll<HTMLInputElement>('input[type=number][name]')
+    return Object.fromEntries([...fields].map(({ name }) => [name, this.#number(name)]))
   }
 
   #number(name: string): number | undefined {
