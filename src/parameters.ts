@@ -4,14 +4,6 @@ import { OutputFormat } from './schemas/format.js'
 /** The longest prompt in UTF-16 units, as in OpenAI's API. 77 tokens are seldom over 500; more is accepted to be cut, or to be told where it would be. */
 export const MAX_PROMPT_LENGTH = 32_000
 
-/** What a model takes at most, as its workers say it. */
-export interface ModelLimits {
-  readonly max_steps: number
-  readonly max_guidance_scale: number
-  readonly max_images: number
-  readonly max_cache_interval?: number
-}
-
 /** One parameter of a request for images, and all that there is to say of it. */
 export interface Parameter {
   /** Its form in POST /generate. */
@@ -27,8 +19,8 @@ export interface Parameter {
   readonly neutral?: number
   /** The operator's default, read from the option `key`. Without `neutral` the model has a default too, under the same name in HELLO. */
   readonly setting?: { readonly key: string; readonly value?: string; readonly doc: string }
-  /** The largest value that the model takes. */
-  readonly limit?: (limits: ModelLimits) => number
+  /** The name of the largest value that the model takes, among the limits in HELLO. Missing there, it is `neutral`. */
+  readonly limit?: string
   /** The worker's feature that other values than `neutral` need. */
   readonly feature?: string
   /** Why only `neutral` is allowed where the limit or the feature is missing. */
@@ -71,7 +63,7 @@ export const parameters = {
   num_inference_steps: {
     schema: Type.Integer({ minimum: 1, maximum: 1000, description: 'Denoising steps.' }),
     setting: { key: 'defaultSteps', doc: "num_inference_steps of requests without it. Default: the model's (SDXL base: 40)." },
-    limit: ({ max_steps }) => max_steps,
+    limit: 'max_steps',
     recipe: 'always',
     openai: true,
     wire: 'steps'
@@ -79,7 +71,7 @@ export const parameters = {
   guidance_scale: {
     schema: Type.Number({ minimum: 0, maximum: 100, description: 'Classifier-free guidance; 1 or less turns it off.' }),
     setting: { key: 'defaultGuidanceScale', doc: "guidance_scale of requests without it. Default: the model's (SDXL base: 5.0)." },
-    limit: ({ max_guidance_scale }) => max_guidance_scale,
+    limit: 'max_guidance_scale',
     recipe: 'always',
     openai: true,
     wire: 'guidance'
@@ -144,7 +136,7 @@ export const parameters = {
     schema: Type.Integer({ minimum: 1, maximum: 1000, description: 'Only every so manieth step computes all of the model, the others its top level over what the last whole one found below (DeepCache). At most the limit in GET /health.' }),
     neutral: 1,
     setting: { key: 'defaultCacheInterval', doc: 'cache_interval of requests without it: only every so manieth step computes all of the model. Above 1 the workers must allow it (their MAX_CACHE_INTERVAL).' },
-    limit: ({ max_cache_interval = 1 }) => max_cache_interval,
+    limit: 'max_cache_interval',
     unable: 'the workers compute all of each step',
     recipe: 'where decided',
     label: 'Cache interval',
@@ -154,7 +146,7 @@ export const parameters = {
   num_images: {
     schema: Type.Integer({ minimum: 1, maximum: 64, description: 'How many images to make; image i has the seed + i. Several come as JSON, multipart/mixed or events.' }),
     fallback: 1,
-    limit: ({ max_images }) => max_images
+    limit: 'max_images'
   },
   timeout: {
     schema: Type.Number({ exclusiveMinimum: 0, maximum: 86_400, description: "Seconds that the client will wait: a request that cannot be done by then is refused at once, one that is not is stopped and answered 504. At most the server's own limit." })
@@ -177,6 +169,20 @@ export type ValueOf<N extends ParameterName> = Static<Table[N]['schema']>
 export function parametersWith<Field extends keyof Parameter>(field: Field): (Parameter & { [F in Field]-?: NonNullable<Parameter[F]> } & { readonly name: NamesWith<Field> })[] {
   const entries = Object.entries(parameters) as unknown as [NamesWith<Field>, Parameter][]
   return entries.filter(([, parameter]) => parameter[field] !== undefined).map(([name, parameter]) => ({ ...parameter, name }) as never)
+}
+
+type Limited = NamesWith<'limit'>
+
+/** What a model takes at most, as its workers say it. Older workers do not know the optional ones. */
+export type ModelLimits = {
+  readonly [N in Limited as Table[N] extends { neutral: number } ? never : Table[N]['limit']]: number
+} & {
+  readonly [N in Limited as Table[N] extends { neutral: number } ? Table[N]['limit'] : never]?: number
+}
+
+/** The largest value of a parameter that the model takes; Infinity for none. */
+export function mostOf({ limit, neutral = Infinity }: Parameter, limits: ModelLimits): number {
+  return limit === undefined ? Infinity : ((limits as Partial<Record<string, number>>)[limit] ?? neutral)
 }
 
 /** The operator's defaults, which go before the model's; undefined for none. */

@@ -58,7 +58,6 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
   const engine = await Engine.open({
     endpoint: config.workerEndpoint,
     curveSecretKey: config.curveSecretKey,
-    schemaFile: join(packageRoot, 'protocol/messages.schema.json'),
     tokenizers: tokenizers.tokenizers.map(({ digest }) => digest),
     heartbeatInterval: config.heartbeatInterval * 1000,
     heartbeatTimeout: config.heartbeatTimeout * 1000,

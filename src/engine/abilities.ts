@@ -1,15 +1,15 @@
-import { type Parameter, parametersWith } from '../parameters.js'
+import { mostOf, type Parameter, parametersWith } from '../parameters.js'
 import type { Job } from './job.js'
 import type { Hello } from './protocol.js'
 import { includesSize } from './sizes.js'
 
 type Abilities = Pick<Hello, 'features' | 'limits'>
 
-/** Limits that all workers of a model have alike. The others are what a worker allows beyond the neutral value. */
-const COMMON_LIMITS: ReadonlySet<string> = new Set(['max_steps', 'max_guidance_scale', 'max_images'])
-
 /** Parameters that not every worker knows. One that does not would ignore them, and make another image. */
 const OPTIONAL = parametersWith('neutral')
+
+/** Limits of those. The other limits all workers of a model have alike. */
+const OPTIONAL_LIMITS: ReadonlySet<string | undefined> = new Set(OPTIONAL.map(({ limit }) => limit))
 
 /** Whether the worker that said this can do it. */
 export function canMake(hello: Hello, job: Pick<Job, 'width' | 'height'> & Partial<Job>): boolean {
@@ -17,9 +17,10 @@ export function canMake(hello: Hello, job: Pick<Job, 'width' | 'height'> & Parti
 }
 
 /** Whether workers take this value of a parameter; undefined is its neutral one. */
-export function allows({ features = [], limits }: Abilities, { neutral, feature, limit }: Parameter, value: number | undefined = neutral): boolean {
+export function allows({ features = [], limits }: Abilities, parameter: Parameter, value: number | undefined): boolean {
+  const { neutral, feature } = parameter
   if (value === neutral || value === undefined) return true
-  return (feature === undefined || features.includes(feature)) && value <= (limit?.(limits) ?? Infinity)
+  return (feature === undefined || features.includes(feature)) && value <= mostOf(parameter, limits)
 }
 
 /** What several workers can do together beyond their sizes. */
@@ -28,8 +29,7 @@ export function abilitiesOf(all: readonly [Hello, ...Hello[]]): Abilities {
   const limits: Record<string, number> = {}
   for (const hello of all) {
     for (const [name, most] of Object.entries(hello.limits) as [string, number][]) {
-      if (COMMON_LIMITS.has(name)) limits[name] ??= most
-      else limits[name] = Math.max(most, limits[name] ?? 0)
+      limits[name] = OPTIONAL_LIMITS.has(name) ? Math.max(most, limits[name] ?? 0) : (limits[name] ?? most)
     }
   }
   return { ...(features.length === 0 ? {} : { features }), limits: limits as unknown as Hello['limits'] }

@@ -1,6 +1,6 @@
-import { readFileSync } from 'node:fs'
 import { Ajv2020, type ValidateFunction } from 'ajv/dist/2020.js'
 import {
+  HEADERS,
   type Kind,
   KINDS,
   MAX_HEADER_BYTES,
@@ -15,20 +15,11 @@ type WorkerKind = (typeof WORKER_KINDS)[number]
 /** Turns the frames of a worker's message into the message, or throws MalformedMessage. */
 export type Decode = (frames: readonly Uint8Array[]) => WorkerMessage
 
-/**
- * Builds the decoder from the wire's own JSON Schema, so that the schema is the contract and not a copy of it.
- *
- * @param schemaFile protocol/messages.schema.json, with one definition for each kind
- */
-export function createDecoder(schemaFile: string): Decode {
+/** Builds the decoder from the forms of the headers. */
+export function createDecoder(): Decode {
   const ajv = new Ajv2020({ allowUnionTypes: true })
-  ajv.addSchema(JSON.parse(readFileSync(schemaFile, 'utf8')) as object, 'wire')
   const validators = new Map<number, { kind: WorkerKind; validate: ValidateFunction }>()
-  for (const kind of WORKER_KINDS) {
-    const validate = ajv.getSchema(`wire#/$defs/${kind}`)
-    if (validate === undefined) throw new Error(`${schemaFile} does not define ${kind}`)
-    validators.set(KINDS[kind], { kind, validate })
-  }
+  for (const kind of WORKER_KINDS) validators.set(KINDS[kind], { kind, validate: ajv.compile(HEADERS[kind]) })
   return (frames) => {
     const [tag, headerFrame, ...binary] = frames
     if (tag === undefined || tag.length !== 2) throw new MalformedMessage('prefix', 'the first frame is not kind and version')

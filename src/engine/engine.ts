@@ -15,8 +15,6 @@ import { Supervisor, type SupervisorOptions } from './supervisor.js'
 export interface EngineOptions {
   endpoint: string
   curveSecretKey?: string | undefined
-  /** protocol/messages.schema.json */
-  schemaFile: string
   /** Digests of the gateway's tokenizers, in order. */
   tokenizers: readonly string[]
   /** ms */
@@ -99,7 +97,7 @@ export class Engine {
       heartbeatTimeout: options.heartbeatTimeout,
       stepTimeout: options.stepTimeout,
       tokenizers: options.tokenizers,
-      decode: createDecoder(options.schemaFile),
+      decode: createDecoder(),
       send: (peer, frames) => socket.send(peer, frames),
       log: options.log,
       observer,

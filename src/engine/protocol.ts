@@ -1,6 +1,10 @@
-import type { ModelLimits } from '../parameters.js'
+import { Type, type Static, type TObject, type TOptional, type TSchema, type TUnsafe } from 'typebox'
+import { bare, type ModelLimits, type NamesWith, type Parameter, type parameters, parametersWith } from '../parameters.js'
 
-/** The wire, version 1, as protocol/README.md defines it. Types and framing only. */
+/**
+ * The wire, version 1. protocol/README.md says what the fields mean; protocol/messages.schema.json is made from this file
+ * (`npx vitest run test/engine/wire-schema.test.ts --update`). Fields that are not named here are ignored.
+ */
 
 export const PROTOCOL_VERSION = 1
 
@@ -22,123 +26,145 @@ export const KINDS = {
 
 export type Kind = keyof typeof KINDS
 
-export interface TokenIds {
-  /** Ids for the first text encoder. */
-  ids: readonly number[]
-  /** Ids for the second text encoder. */
-  ids_2: readonly number[]
+const Id = Type.String({ minLength: 1, maxLength: 200 })
+const Name = Type.String({ minLength: 1, maxLength: 255 })
+const Count = Type.Integer({ minimum: 0 })
+const Positive = Type.Integer({ minimum: 1 })
+const Uint32 = Type.Integer({ minimum: 0, maximum: 4_294_967_295 })
+const Guidance = Type.Number({ minimum: 0 })
+const Milliseconds = Type.Number({ minimum: 0 })
+const Sha256 = Type.String({ minLength: 64, maxLength: 64 })
+
+const oneOf = <const V extends string>(...values: readonly V[]) => Type.Unsafe<V>({ enum: values })
+const listOf = <S extends TSchema>(items: S, limits: { minItems?: number; maxItems?: number; description?: string } = {}) => Type.Unsafe<Static<S>[]>({ ...limits, type: 'array', items })
+const sizes = (description: string, minItems = 0) =>
+  Type.Unsafe<[width: number, height: number][]>({ description, type: 'array', minItems, items: { type: 'array', items: Positive, minItems: 2, maxItems: 2 } })
+
+const TokenIds = Type.Object({ ids: listOf(Uint32, { minItems: 1 }), ids_2: listOf(Uint32, { minItems: 1 }) }, { description: 'A prompt for both text encoders' })
+export type TokenIds = Static<typeof TokenIds>
+
+const Timings = Type.Object({ queue_ms: Milliseconds, encode_ms: Milliseconds, denoise_ms: Milliseconds, decode_ms: Milliseconds })
+export type Timings = Static<typeof Timings>
+
+type Refined = NamesWith<'neutral'>
+type Table = typeof parameters
+
+/** A number's form, without the most that the model itself limits. */
+function wireForm({ schema, limit }: Parameter): TSchema {
+  const { minimum, maximum } = schema as { minimum?: number; maximum?: number }
+  return { ...bare(schema), ...(minimum === undefined ? {} : { minimum }), ...(limit !== undefined || maximum === undefined ? {} : { maximum }) }
 }
 
-export interface Hello {
-  protocol: number
-  worker: string
-  version: string
-  pid: number
-  model: { id: string; digest: string; dtype: string }
-  tokenizers: { digest: string; pad_id: number; max_length: number }[]
-  sizes: [width: number, height: number][]
-  rows: number
-  schedulers: string[]
-  defaults: {
-    width: number
-    height: number
-    num_inference_steps: number
-    guidance_scale: number
-    scheduler: string
-    negative_prompt: string
-  }
-  limits: ModelLimits
-  devices: { id: number; kind: string }[]
-  programs: { name: string; seconds: number; cached: boolean }[]
-  /** Sizes that are still being compiled. */
-  coming?: [width: number, height: number][]
-  /** What not every worker can do. */
-  features?: string[]
+/** Fields of GENERATE that are left out where they are neutral. */
+const refinements = Object.fromEntries(parametersWith('neutral').map(({ wire, ...parameter }) => [wire, Type.Optional(wireForm(parameter))])) as {
+  [N in Refined as Table[N]['wire']]: TOptional<TUnsafe<number>>
 }
 
-export interface Heartbeat {
-  session: string
-  steps_total: number
-  rows_in_use: number
-  rows_padded_total: number
-  queued: number
-  step_ms: number[]
-  memory: { device: number; bytes_in_use: number; bytes_limit: number }[]
-  /** As in Hello, now. */
-  sizes?: [width: number, height: number][]
-  /** Images that failed because their numbers were not finite, by where that was seen first. */
-  not_finite?: { text_encoder: number; denoise: number; decode: number }
-}
+const Limits = Type.Object(Object.fromEntries(parametersWith('limit').map(({ limit, ...parameter }) => [limit, parameter.neutral === undefined ? wireForm({ ...parameter, limit }) : Type.Optional(wireForm({ ...parameter, limit }))])))
 
-export interface Progress {
-  id: string
-  image: number
-  stage: 'encoding' | 'denoising' | 'decoding'
-  step: number
-  of: number
-  preview?: { width: number; height: number }
-}
+const HELLO = Type.Object(
+  {
+    protocol: Count,
+    worker: Name,
+    version: Name,
+    pid: Count,
+    model: Type.Object({ id: Name, digest: Sha256, dtype: Name }),
+    tokenizers: listOf(Type.Object({ digest: Sha256, pad_id: Count, max_length: Positive }), { minItems: 1 }),
+    sizes: sizes('List of [width, height] that can be made now', 1),
+    rows: Positive,
+    schedulers: listOf(Name, { minItems: 1 }),
+    defaults: Type.Object({ width: Positive, height: Positive, num_inference_steps: Positive, guidance_scale: Guidance, scheduler: Name, negative_prompt: Type.String() }),
+    limits: Limits as unknown as TUnsafe<ModelLimits>,
+    devices: listOf(Type.Object({ id: Count, kind: Type.String() })),
+    programs: listOf(Type.Object({ name: Type.String(), seconds: Type.Number({ minimum: 0 }), cached: Type.Boolean() })),
+    coming: Type.Optional(sizes('List of [width, height] that are still being compiled')),
+    features: Type.Optional(listOf(Name, { description: 'What the worker can do that not every worker can' }))
+  },
+  { description: '0x01, worker to gateway: who the worker is and what it can do' }
+)
+export type Hello = Static<typeof HELLO>
 
-export interface Timings {
-  queue_ms: number
-  encode_ms: number
-  denoise_ms: number
-  decode_ms: number
-}
+const HEARTBEAT = Type.Object(
+  {
+    session: Id,
+    steps_total: Count,
+    rows_in_use: Count,
+    rows_padded_total: Count,
+    queued: Count,
+    step_ms: listOf(Milliseconds, { maxItems: 64 }),
+    memory: listOf(Type.Object({ device: Count, bytes_in_use: Count, bytes_limit: Count })),
+    sizes: Type.Optional(sizes("As HELLO's sizes, now", 1)),
+    not_finite: Type.Optional(Type.Object({ text_encoder: Count, denoise: Count, decode: Count }, { description: 'Images that failed because their numbers were not finite, by where that was seen first' }))
+  },
+  { description: '0x02, worker to gateway: alive, and this is how much has been done' }
+)
+export type Heartbeat = Static<typeof HEARTBEAT>
 
-export interface Result {
-  id: string
-  image: number
-  seed: number
-  width: number
-  height: number
-  timings: Timings
-}
+const PROGRESS = Type.Object(
+  { id: Id, image: Count, stage: oneOf('encoding', 'denoising', 'decoding'), step: Count, of: Positive, preview: Type.Optional(Type.Object({ width: Positive, height: Positive })) },
+  { description: '0x03, worker to gateway: an image came further; one binary frame if there is a preview' }
+)
+export type Progress = Static<typeof PROGRESS>
 
-export interface Failed {
-  id: string
-  code: 'invalid' | 'cancelled' | 'expired' | 'draining' | 'out_of_memory' | 'internal'
-  message: string
-}
+const RESULT = Type.Object(
+  { id: Id, image: Count, seed: Uint32, width: Positive, height: Positive, timings: Timings },
+  { description: '0x04, worker to gateway: one image is done; one binary frame' }
+)
+export type Result = Static<typeof RESULT>
 
-export interface Generate {
-  readonly id: string
-  readonly prompt: TokenIds
-  readonly negative: TokenIds | null
-  /** One uint32 for each image. */
-  readonly seeds: readonly number[]
-  readonly steps: number
-  readonly guidance: number
-  readonly scheduler: string
-  readonly width: number
-  readonly height: number
-  readonly clip_skip?: number
-  /** Send a preview every so many steps; 0 for none. */
-  readonly preview_every?: number
-  readonly timeout_ms?: number
-  /** W3C traceparent, for the worker's logs. */
-  readonly trace?: string
-  readonly guidance_start?: number
-  readonly guidance_end?: number
-  readonly cache_interval?: number
-}
+const FAILED = Type.Object(
+  { id: Id, code: oneOf('invalid', 'cancelled', 'expired', 'draining', 'out_of_memory', 'internal'), message: Type.String() },
+  { description: '0x05, worker to gateway: the request ends without (all of) its images' }
+)
+export type Failed = Static<typeof FAILED>
+
+const BYE = Type.Object({ reason: Type.String() }, { description: '0x06, worker to gateway: the worker leaves and takes no more work' })
+
+const WELCOME = Type.Object({ session: Id, heartbeat_ms: Type.Number({ minimum: 1 }) }, { description: '0x81, gateway to worker: you are in' })
+
+const REFUSED = Type.Object(
+  { code: Type.Unsafe<'protocol' | 'tokenizer' | 'model'>({ ...Name, description: 'protocol, tokenizer or model; a worker leaves at any other, too' }), message: Type.String() },
+  { description: '0x82, gateway to worker: you do not fit' }
+)
+
+const PING = Type.Object({ session: Id }, { description: '0x83, gateway to worker: I am here' })
+
+const GENERATE = Type.Object(
+  {
+    id: Id,
+    prompt: TokenIds,
+    negative: Type.Union([TokenIds, Type.Null()]),
+    seeds: listOf(Uint32, { minItems: 1 }),
+    steps: Positive,
+    guidance: Guidance,
+    scheduler: Name,
+    width: Positive,
+    height: Positive,
+    clip_skip: Type.Optional(Count),
+    preview_every: Type.Optional(Count),
+    timeout_ms: Type.Optional(Milliseconds),
+    trace: Type.Optional(Type.String()),
+    ...refinements
+  },
+  { description: '0x84, gateway to worker: make one image for each seed' }
+)
+export type Generate = Readonly<Static<typeof GENERATE>>
+
+const CANCEL = Type.Object({ id: Id }, { description: '0x85, gateway to worker: nobody wants this request any more' })
+
+const DRAIN = Type.Object({ grace_ms: Milliseconds }, { description: '0x86, gateway to worker: finish what fits in the time, then leave' })
+
+/** The form of each kind's header. */
+export const HEADERS = { HELLO, HEARTBEAT, PROGRESS, RESULT, FAILED, BYE, WELCOME, REFUSED, PING, GENERATE, CANCEL, DRAIN } as const satisfies Record<Kind, TObject>
+
+type Headers = { [K in Kind]: Static<(typeof HEADERS)[K]> }
 
 /** A worker's message: the header by kind, and the binary that comes with it. */
-export type WorkerMessage =
-  | { kind: 'HELLO'; header: Hello }
-  | { kind: 'HEARTBEAT'; header: Heartbeat }
-  | { kind: 'PROGRESS'; header: Progress; pixels?: Uint8Array }
-  | { kind: 'RESULT'; header: Result; pixels: Uint8Array }
-  | { kind: 'FAILED'; header: Failed }
-  | { kind: 'BYE'; header: { reason: string } }
+export type WorkerMessage = MessageOf<'HELLO' | 'HEARTBEAT' | 'FAILED' | 'BYE'> | (MessageOf<'PROGRESS'> & { pixels?: Uint8Array }) | (MessageOf<'RESULT'> & { pixels: Uint8Array })
 
-export type GatewayMessage =
-  | { kind: 'WELCOME'; header: { session: string; heartbeat_ms: number } }
-  | { kind: 'REFUSED'; header: { code: 'protocol' | 'tokenizer' | 'model'; message: string } }
-  | { kind: 'PING'; header: { session: string } }
-  | { kind: 'GENERATE'; header: Generate }
-  | { kind: 'CANCEL'; header: { id: string } }
-  | { kind: 'DRAIN'; header: { grace_ms: number } }
+export type GatewayMessage = MessageOf<'WELCOME' | 'REFUSED' | 'PING' | 'GENERATE' | 'CANCEL' | 'DRAIN'>
+
+type MessageOf<K extends Kind> = { [N in K]: { kind: N; header: Headers[N] } }[K]
 
 /** Largest header that is read, in bytes. */
 export const MAX_HEADER_BYTES = 1024 * 1024

@@ -1,4 +1,4 @@
-import { type ModelLimits, type NamesWith, parametersWith } from '../parameters.js'
+import { type ModelLimits, mostOf, type NamesWith, parametersWith } from '../parameters.js'
 
 /** What the workers offer, as far as it narrows a request. */
 export interface Offered {
@@ -8,7 +8,7 @@ export interface Offered {
 
 /** The most that a request may ask for. */
 export function limitsOf(limits: ModelLimits): { [N in NamesWith<'limit'>]: number } {
-  return Object.fromEntries(parametersWith('limit').map(({ name, limit }) => [name, limit(limits)])) as ReturnType<typeof limitsOf>
+  return Object.fromEntries(parametersWith('limit').map(({ name, ...parameter }) => [name, mostOf(parameter, limits)])) as ReturnType<typeof limitsOf>
 }
 
 type Schema = Record<string, unknown>

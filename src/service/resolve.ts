@@ -2,7 +2,7 @@ import { allows } from '../engine/abilities.js'
 import type { Hello } from '../engine/protocol.js'
 import { includesSize } from '../engine/sizes.js'
 import { EaselError } from '../errors.js'
-import { type Defaults, parametersWith } from '../parameters.js'
+import { type Defaults, mostOf, parametersWith } from '../parameters.js'
 import type { GenerateRequest } from '../schemas/generate.js'
 import { decide, type Decided } from './decisions.js'
 import { NOT_READY_RETRY_SECONDS } from './failures.js'
@@ -41,14 +41,14 @@ function checkInterval({ guidance_start: start, guidance_end: end }: Decided, re
 function checkNeutral(decided: Decided, model: Hello): void {
   for (const { name, ...parameter } of parametersWith('neutral')) {
     const { neutral, limit, unable } = parameter
-    const known = limit === undefined ? allows(model, parameter, decided[name]) : limit(model.limits) > neutral
+    const known = limit === undefined ? allows(model, parameter, decided[name]) : mostOf(parameter, model.limits) > neutral
     if (decided[name] !== neutral && !known) throw new EaselError('UNSUPPORTED_FEATURE', `${name} must be ${neutral}: ${unable}`, { field: name })
   }
 }
 
 function checkLimits(decided: Decided, model: Hello): void {
-  for (const { name, limit } of parametersWith('limit')) {
-    const most = limit(model.limits)
+  for (const { name, ...parameter } of parametersWith('limit')) {
+    const most = mostOf(parameter, model.limits)
     if (decided[name] > most) throw new EaselError('LIMIT_EXCEEDED', `${name} must be at most ${most}`, { field: name })
   }
 }

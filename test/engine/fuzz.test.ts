@@ -2,8 +2,6 @@ import net from 'node:net'
 import fc from 'fast-check'
 import { Dealer } from 'zeromq'
 import { expect, it, onTestFinished } from 'vitest'
-import { join } from 'node:path'
-import { packageRoot } from '../../src/config.js'
 import { createDecoder } from '../../src/engine/codec.js'
 import { type Kind, KINDS, MAX_HEADER_BYTES, PROTOCOL_VERSION } from '../../src/engine/protocol.js'
 import { reconnect } from '../support/reconnect.js'
@@ -12,7 +10,7 @@ import { generate, metric, type RunningServer, startReadyServer, startServer } f
 import { until } from '../support/wait.js'
 import { startWorker } from '../support/worker.js'
 
-const decode = createDecoder(join(packageRoot, 'protocol/messages.schema.json'))
+const decode = createDecoder()
 
 const anyKind = fc.constantFrom(...Object.values(KINDS))
 const tag = fc.oneof(
