@@ -16,7 +16,7 @@ from typing import Annotated, Any, NamedTuple, get_type_hints
 from urllib.parse import urlsplit
 
 from easel_worker import options
-from easel_worker.fake_engine import Fault, StepTime
+from easel_worker.fake.engine import Fault, StepTime
 from easel_worker.logs import LEVELS, SILENT
 
 DTYPES = ("auto", "bfloat16", "float32")

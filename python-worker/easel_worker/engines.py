@@ -7,7 +7,7 @@ import dataclasses
 
 from easel_worker.config import Config
 from easel_worker.engine import Engine
-from easel_worker.fake_engine import FakeEngine, FakeSettings
+from easel_worker.fake.engine import FakeEngine, FakeSettings
 from easel_worker.timeline import Timeline
 
 

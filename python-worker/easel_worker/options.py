@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from easel_worker.fake_engine import Fault, FaultKind, StepTime
+from easel_worker.fake.engine import Fault, FaultKind, StepTime
 
 LONGEST_SOCKET_PATH = 107
 KEY_LENGTH = 40

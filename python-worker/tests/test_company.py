@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from easel_worker.engine import Lane, Pixels
-from easel_worker.fake_engine import SCHEDULERS, FakeEngine, FakeSettings
+from easel_worker.fake.engine import SCHEDULERS, FakeEngine, FakeSettings
 from tests.support.company import Company, Repertoire
 from tests.support.samples import SMALL, generate, job_of
 

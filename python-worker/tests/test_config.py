@@ -7,7 +7,7 @@ from typing import get_type_hints
 import pytest
 
 from easel_worker.config import Config, load
-from easel_worker.fake_engine import Fault, StepTime
+from easel_worker.fake.engine import Fault, StepTime
 
 FAKE = ["--engine", "fake"]
 Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from easel_worker.engine import InvalidJob, Job
-from easel_worker.fake_engine import FakeEngine, FakeSettings, Fault, StepTime
-from easel_worker.fake_image import canonical_text, picture
+from easel_worker.fake.engine import FakeEngine, FakeSettings, Fault, StepTime
+from easel_worker.fake.image import canonical_text, picture
 from tests.support.samples import SMALL, generate, job_of
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"

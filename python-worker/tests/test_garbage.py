@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from easel_worker.fake_engine import FakeEngine, FakeSettings
+from easel_worker.fake.engine import FakeEngine, FakeSettings
 from easel_worker.jobs import hello
 from easel_worker.logs import Logger
 from easel_worker.loop import Loop

@@ -8,7 +8,7 @@ import pytest
 from easel_worker import protocol
 from easel_worker.codec import pack, unpack
 from easel_worker.engine import Capabilities, InvalidJob
-from easel_worker.fake_engine import FakeEngine, FakeSettings
+from easel_worker.fake.engine import FakeEngine, FakeSettings
 from easel_worker.jobs import hello, jobs
 from tests.support.samples import SMALL, generate, job_of, token_ids
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from easel_worker.exit_status import ExitStatus
-from easel_worker.fake_engine import Fault, FaultKind, StepTime
+from easel_worker.fake.engine import Fault, FaultKind, StepTime
 from easel_worker.loop import MAX_FAILURES_IN_A_ROW
 from easel_worker.mailbox import Broken, Leave, Lost, TurnedAway
 from easel_worker.protocol import (

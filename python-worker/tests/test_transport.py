@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from easel_worker.fake_engine import FakeEngine, FakeSettings
+from easel_worker.fake.engine import FakeEngine, FakeSettings
 from easel_worker.jobs import hello
 from easel_worker.logs import Logger
 from easel_worker.mailbox import Broken, Event, Leave, Lost, Mailbox, Received, TurnedAway

@@ -5,7 +5,7 @@ import json
 from itertools import count
 
 from bench.recorder import Recorder
-from easel_worker.fake_engine import FakeEngine, FakeSettings
+from easel_worker.fake.engine import FakeEngine, FakeSettings
 from tests.support.samples import SMALL, generate, job_of
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from easel_worker.engine import Engine, Lane
 from easel_worker.exit_status import ExitStatus
-from easel_worker.fake_engine import FakeEngine, FakeSettings
+from easel_worker.fake.engine import FakeEngine, FakeSettings
 from easel_worker.logs import SILENT, Logger
 from easel_worker.loop import Loop
 from easel_worker.mailbox import Event, Leave, Mailbox, Received

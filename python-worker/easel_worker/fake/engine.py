@@ -1,4 +1,4 @@
-"""An engine without a model: it takes its time and makes `fake_image` pictures.
+"""An engine without a model: it takes its time and makes `image` pictures.
 
 It is first-class: the gateway's tests, the load benchmarks and the chaos runs use it, because its
 images prove which request they answer, its times are settings, and its faults come when asked for.
@@ -28,7 +28,7 @@ from easel_worker.engine import (
     ProgramInfo,
     TokenizerInfo,
 )
-from easel_worker.fake_image import canonical_text, picture
+from easel_worker.fake.image import canonical_text, picture
 from easel_worker.tokenizer_digest import tokenizer_info
 
 SCHEDULERS = ("euler", "euler_karras", "euler_ancestral", "ddim", "dpmpp_2m", "dpmpp_2m_karras")
