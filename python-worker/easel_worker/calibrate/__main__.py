@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jax
 
-from easel_worker import options as parse
+from easel_worker import parse
 from easel_worker.calibrate.images import calibrate
 from easel_worker.engine import Tokens
 from easel_worker.sdxl import calibration

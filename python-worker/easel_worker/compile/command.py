@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 import jax
 
-from easel_worker import options as parse
+from easel_worker import parse
 from easel_worker.compile import table, topology
 from easel_worker.compile.chips import Chip, chip_of
 from easel_worker.compile.configuration import Configuration, compile_all, read

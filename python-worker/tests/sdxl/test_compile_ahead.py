@@ -13,6 +13,7 @@ from easel_worker.compile.configuration import compile_all, read
 from easel_worker.compile.counting import CountingCompiler
 from easel_worker.compile.memory import residents
 from easel_worker.compile.topology import TopologyError, devices
+from easel_worker.sdxl import resolve
 from easel_worker.sdxl.artifacts import MANIFEST, ArtifactWriter
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
@@ -34,7 +35,7 @@ def test_a_worker_takes_what_was_compiled_ahead(tmp_path: Path, empty_cache: Pat
     folder, made = write(tmp_path / "tiny"), tmp_path / "made"
     options = Options(**OPTIONS)
     configuration = read(folder, options, only=False)
-    writer = ArtifactWriter(made, options.chosen_devices())
+    writer = ArtifactWriter(made, resolve.devices(options))
     compiler = CountingCompiler(None, None, writer, re.compile(""), lambda _: None)
     compile_all(configuration, compiler)
     names = [each.name for each in compiler.counted]

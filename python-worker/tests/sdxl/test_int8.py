@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from easel_worker.calibrate.images import Calibration, calibrate
 from easel_worker.calibrate.watched import watched_unet
 from easel_worker.engine import Pixels
-from easel_worker.sdxl import calibration, int8, layers, unet, weights
+from easel_worker.sdxl import calibration, int8, layers, resolve, unet, weights
 from easel_worker.sdxl.calibration import CalibrationError
 from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.engine import SdxlEngine
@@ -105,7 +105,7 @@ def test_an_image_is_another_and_says_what_made_it(folder: Path) -> None:
 
 def test_the_demo_model_with_its_own_calibration_says_nearly_the_same() -> None:
     config = load_config(DEMO)
-    put = replicate(Options(devices=jax.devices()[:1]).mesh())
+    put = replicate(resolve.mesh(Options(devices=jax.devices()[:1])))
     largest = calibration.read(DEMO / calibration.FILE, unet.declare(config.unet))
     plain, quantised = (
         load_params(
@@ -148,7 +148,7 @@ def test_several_devices_make_the_image_that_one_makes(folder: Path) -> None:
 
 def test_programs_are_compiled_for_the_parameters_that_are_loaded(folder: Path) -> None:
     config, dtypes = load_config(folder), Dtypes(jnp.bfloat16, jnp.bfloat16, int8=True)
-    put = replicate(Options(devices=jax.devices()[:1]).mesh())
+    put = replicate(resolve.mesh(Options(devices=jax.devices()[:1])))
     largest = calibration.read(folder / calibration.FILE, unet.declare(config.unet))
     loaded = load_params(folder, config, dtypes, put, lambda _: None, largest=largest)
     expected = abstract_params(config, dtypes)
