@@ -1,5 +1,6 @@
 """Quantised linear layers: how far they may be off, what is quantised, and whole images by them."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from easel_worker.calibrate.__main__ import main
 from easel_worker.calibrate.images import Calibration, calibrate
 from easel_worker.calibrate.watched import watched_unet
 from easel_worker.engine import Pixels
@@ -246,3 +248,18 @@ def test_a_calibration_of_another_model_is_refused(folder: Path, tmp_path: Path)
 def test_an_unknown_quantization_is_refused() -> None:
     with pytest.raises(ValueError, match="choose none, int8"):
         Options(quantization="int4")
+
+
+def test_the_command_takes_the_workers_dtype(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = tmp_path / "tokens.json"
+    tokens.write_text("[]")
+    command = ["easel-calibrate", "--model", str(folder), "--tokens", str(tokens)]
+    monkeypatch.setattr(sys, "argv", [*command, "--dtype", "float16"])
+    with pytest.raises(SystemExit, match="--dtype: must be one of auto, bfloat16, float32"):
+        main()
+    made = tmp_path / "made"
+    monkeypatch.setattr(sys, "argv", [*command, "--dtype", "bfloat16", "--to", str(made)])
+    main()
+    assert made.is_file()
