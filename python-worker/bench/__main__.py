@@ -11,8 +11,9 @@ from pathlib import Path
 
 from bench.policies import POLICIES
 from bench.recorder import Recorder
-from easel_worker import engines, jobs
+from easel_worker import jobs
 from easel_worker.config import Config, load
+from easel_worker.engines import ENGINES
 from easel_worker.exit_status import ExitStatus
 from easel_worker.logs import Logger
 from easel_worker.loop import Loop
@@ -39,7 +40,8 @@ def main() -> None:
 def _serve(ours: argparse.Namespace, config: Config, log: Logger) -> ExitStatus:
     mailbox, vitals = Mailbox(), Vitals()
     with ours.record.open("w", buffering=1, encoding="utf-8") as lines:
-        engine = Recorder(engines.build(config), lines)
+        build = ENGINES[config.engine].build
+        engine = Recorder(build(config.model, config.options, None), lines)
         engine.warm(log.debug)
         hello = jobs.hello(engine.capabilities, config.name)
         address = Address(config.connect, config.name)

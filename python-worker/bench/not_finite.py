@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from easel_worker.engine import Tokens
-from easel_worker.sdxl import programs, sampler
+from easel_worker.sdxl import programs, resolve, sampler
 from easel_worker.sdxl.describe import Description, describe
 from easel_worker.sdxl.model import SdxlParams, load_params
 from easel_worker.sdxl.options import Options
@@ -37,7 +37,7 @@ def main() -> None:
     chosen = parser.parse_args()
     options = Options(devices=jax.devices()[:1])
     about = describe(chosen.model, options)
-    dtypes, put = options.chosen_dtypes(), replicate(options.mesh())
+    dtypes, put = resolve.dtypes(options), replicate(resolve.mesh(options))
     params = load_params(chosen.model, about.config, dtypes, put, lambda _: None)
     for name, function, part, arguments in _cases(about, params, options):
         pair = [jax.jit(function), jax.jit(lambda *a, f=function, p=part: p(f(*a)))]
@@ -55,7 +55,7 @@ def _cases(
 ) -> list[tuple[str, Function, Function, tuple[Any, ...]]]:
     """Name, function, what of its result is left without the check, and arguments."""
     config, defaults = about.config, about.capabilities.defaults
-    size, methods = Size(defaults.width, defaults.height), options.chosen_methods()
+    size, methods = Size(defaults.width, defaults.height), resolve.methods(options)
     text = Tokens(about.empty_text.ids, about.empty_text.ids_2)
     ids = np.array(text.ids, np.int32), np.array(text.ids_2, np.int32), np.int32(0)
     encode = partial(programs.encode, config=config)
@@ -72,7 +72,7 @@ def _cases(
         jax.tree.map(lambda column: np.array([column], np.float32), table.at(0)),
     )
     denoise = partial(
-        programs.denoise, config=config, mesh=options.mesh(), size=size, methods=methods
+        programs.denoise, config=config, mesh=resolve.mesh(options), size=size, methods=methods
     )
     decode = partial(programs.decode, config=config, methods=methods)
     lane = LaneInput(state, conditions)

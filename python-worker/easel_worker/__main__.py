@@ -5,11 +5,12 @@ import os
 import sys
 from dataclasses import replace
 
-from easel_worker import engines, jobs
+from easel_worker import jobs
 from easel_worker.captured import capture
 from easel_worker.config import Config, load
 from easel_worker.ending import end_process
 from easel_worker.engine import Engine
+from easel_worker.engines import ENGINES
 from easel_worker.exit_status import ExitStatus
 from easel_worker.failures import did_not_start
 from easel_worker.log_writer import STDERR
@@ -60,7 +61,7 @@ def _open_standard_descriptors() -> None:
 def _run(config: Config, log: Logger, signals: Signals, timeline: Timeline) -> ExitStatus:
     try:
         with timeline.span("engine and its imports"):
-            engine = engines.build(config, timeline)
+            engine = ENGINES[config.engine].build(config.model, config.options, timeline)
         engine.warm(log.info)
         log.info(
             f"ready after {timeline.now():.1f} s: {timeline.line()}", timeline=timeline.plain()

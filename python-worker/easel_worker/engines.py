@@ -1,62 +1,49 @@
-"""Which engine a configuration asks for: the one place that knows them all.
+"""The engines that there are: the one place that knows them all.
 
-The real engine is imported only when it is asked for, so that the fake one needs no jax.
+An engine is a package with its options and a function that builds it, and a line here. Importing
+them takes no jax: what needs it is imported by the function.
 """
 
-import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from easel_worker.config import Config
 from easel_worker.engine import Engine
-from easel_worker.fake_engine import FakeEngine, FakeSettings
+from easel_worker.fake.engine import build as build_fake
+from easel_worker.fake.options import Options as FakeOptions
+from easel_worker.sdxl.build import build as build_sdxl
+from easel_worker.sdxl.options import Options as SdxlOptions
 from easel_worker.timeline import Timeline
 
+Build = Callable[[Path | None, Any, Timeline | None], Engine]
+"""Makes an engine, that still has to `warm`, of a model's folder and options.
 
-def build(config: Config, timeline: Timeline | None = None) -> Engine:
-    """An engine that still has to `warm`, and tells the time line what that takes."""
-    return _fake(config) if config.engine == "fake" else _sdxl(config, timeline)
-
-
-def _fake(config: Config) -> Engine:
-    settings = FakeSettings(
-        step_ms=config.fake_step_ms,
-        step_times=dict(config.fake_step_times),
-        encode_ms=config.fake_encode_ms,
-        decode_ms=config.fake_decode_ms,
-        warm_ms=config.fake_warm_ms,
-        faults=config.fake_faults,
-        model=config.model,
-        max_cache_interval=config.max_cache_interval,
-    )
-    if config.rows is not None:
-        settings = dataclasses.replace(settings, rows=config.rows)
-    if config.sizes is not None:
-        settings = dataclasses.replace(settings, sizes=config.sizes)
-    return FakeEngine(settings)
+It tells the time line what that takes, and raises ValueError or OSError if it cannot be."""
 
 
-def _sdxl(config: Config, timeline: Timeline | None) -> Engine:
-    # ruff: noqa: PLC0415 - importing these takes seconds and a device
-    from easel_worker.sdxl.compilation import cache_programs_in
-    from easel_worker.sdxl.engine import SdxlEngine
-    from easel_worker.sdxl.options import Options
+class Registered(NamedTuple):
+    """An engine.
 
-    if config.model is None:
-        raise ValueError("the sdxl engine needs a model folder")
-    if config.compile_cache is not None:
-        cache_programs_in(config.compile_cache)
-    chosen = Options(
-        dtype=config.dtype,
-        vae_dtype=config.vae_dtype,
-        vae_tile=config.vae_tile,
-        quantization=config.quantization,
-        calibration=config.calibration,
-        sizes=config.sizes,
-        rows=config.rows,
-        batch_lanes=config.batch_lanes,
-        split_guidance=config.split_guidance,
-        methods=config.methods,
-        max_cache_interval=config.max_cache_interval,
-        artifacts=config.artifacts,
-        compile_behind=True,
-    )
-    return SdxlEngine(config.model, chosen, timeline)
+    Attributes:
+        options: a dataclass, see `options`; its constructor raises ValueError for values that do
+            not go together.
+        build: takes what `options` makes.
+        about: what it does, for the help: continues "NAME …".
+        needs_model: whether it cannot do without a model's folder.
+    """
+
+    options: type
+    build: Build
+    about: str
+    needs_model: bool
+
+
+ENGINES: Mapping[str, Registered] = {
+    "sdxl": Registered(SdxlOptions, build_sdxl, "makes images", needs_model=True),
+    "fake": Registered(
+        FakeOptions,
+        build_fake,
+        "makes pictures that tests can compute, without a model",
+        needs_model=False,
+    ),
+}

@@ -1,135 +1,141 @@
-"""How a setting's text becomes its value. All raise ValueError, or OSError for a file."""
+"""How settings are declared, read and shown.
 
-import re
-from collections.abc import Callable
-from pathlib import Path
-from typing import get_args
+A setting is a field of a dataclass, annotated with an `Option`. Its flag and its environment
+variable follow from the field's name: `vae_tile` is `--vae-tile` and `VAE_TILE`. A flag wins over
+the variable, which wins over the field's default.
+"""
 
-from easel_worker.fake_engine import Fault, FaultKind, StepTime
+import dataclasses
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, get_origin
 
-LONGEST_SOCKET_PATH = 107
-KEY_LENGTH = 40
-CURVE_KEY = re.compile(rf"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{{}}@%$#]{{{KEY_LENGTH}}}")
-
-
-def positive(value: str) -> int:
-    """An integer from 1."""
-    number = int(value)
-    if number < 1:
-        raise ValueError("must be 1 or more")
-    return number
+from easel_worker import parse
 
 
-def count(value: str) -> int:
-    """An integer from 0."""
-    number = int(value)
-    if number < 0:
-        raise ValueError("must be 0 or more")
-    return number
+class ConfigError(ValueError):
+    """A setting is wrong; the text names the flag or the variable, and says what to do."""
 
 
-def counts(value: str) -> tuple[int, ...]:
-    """Integers from 1, joined by commas."""
-    return tuple(positive(text) for text in value.split(","))
+class Option(NamedTuple):
+    """What the annotation of a field says.
 
-
-def duration(value: str) -> float:
-    """A finite number from 0."""
-    number = float(value)
-    if not 0 <= number < float("inf"):
-        raise ValueError("must be 0 or more")
-    return number
-
-
-def switch(value: str) -> bool:
-    """On or off."""
-    known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-    if value.lower() not in known:
-        raise ValueError("must be true or false")
-    return known[value.lower()]
-
-
-def choice(*choices: str) -> Callable[[str], str]:
-    """One of the words."""
-
-    def parse(value: str) -> str:
-        if value not in choices:
-            raise ValueError(f"must be one of {', '.join(choices)}")
-        return value
-
-    return parse
-
-
-def sizes(value: str) -> tuple[tuple[int, int], ...]:
-    """WIDTHxHEIGHT, joined by commas; without repetition."""
-    return tuple(dict.fromkeys(_size(text.strip()) for text in value.split(",")))
-
-
-def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise ValueError(f"{text!r} is not a size such as 1024x768")
-    return int(width), int(height)
-
-
-def step_times(value: str) -> tuple[tuple[tuple[int, int], StepTime], ...]:
-    """WIDTHxHEIGHT=FIXED+ROW in milliseconds, joined by commas."""
-    return tuple(_step_time(text.strip()) for text in value.split(","))
-
-
-def _step_time(text: str) -> tuple[tuple[int, int], StepTime]:
-    size, equals, times = text.partition("=")
-    fixed, plus, row = times.partition("+")
-    if not (equals and plus):
-        raise ValueError(f"{text!r} is not like 1024x1024=6+55")
-    return _size(size), StepTime(duration(fixed), duration(row))
-
-
-def endpoint(value: str) -> str:
-    """A ZeroMQ endpoint to connect to."""
-    scheme, _, rest = value.partition("://")
-    if scheme not in ("ipc", "tcp") or not rest:
-        raise ValueError("must be ipc://PATH or tcp://HOST:PORT")
-    if scheme == "ipc" and len(rest.encode()) > LONGEST_SOCKET_PATH:
-        raise ValueError(f"the path of a socket has at most {LONGEST_SOCKET_PATH} bytes")
-    return value
-
-
-def worker_name(value: str) -> str:
-    """A name that can be a ZeroMQ routing id."""
-    if not 1 <= len(value.encode()) <= 255 or value[0] == "\0":
-        raise ValueError("must have 1 to 255 bytes")
-    return value
-
-
-def curve_key(value: str) -> str:
-    """A CURVE key in Z85, or @FILE with one in it.
-
-    A key may begin with @ itself: what has the form of a key is one, unless it is an absolute path
-    or there is such a file.
+    Attributes:
+        parse: makes the value of a text; raises ValueError, or OSError for a file.
+        help: one sentence without its full stop.
+        flag: where it does not follow from the field's name.
+        env: the same for the environment variable.
     """
-    file = Path(value[1:])
-    is_file = value.startswith("@") and (
-        not CURVE_KEY.fullmatch(value) or file.is_absolute() or file.is_file()
+
+    parse: Callable[[str], Any]
+    help: str
+    flag: str | None = None
+    env: str | None = None
+
+
+class Setting(NamedTuple):
+    """An option of a field, with all of its names."""
+
+    field: str
+    flag: str
+    env: str
+    parse: Callable[[str], Any]
+    help: str
+    default: Any
+
+
+def declared(kind: type, *names: str) -> tuple[Setting, ...]:
+    """The settings among the fields of a dataclass; of some of them, the names in this order.
+
+    Raises:
+        KeyError: no setting has such a name.
+    """
+    settings = {
+        field.name: _setting(field)
+        for field in dataclasses.fields(kind)
+        if get_origin(field.type) is Annotated
+    }
+    return tuple(settings[name] for name in names or settings)
+
+
+def add_flags(
+    parser: ArgumentParser, settings: Iterable[Setting], *, variables: bool = False
+) -> None:
+    """Make a parser take the flags, for `values_of`; with `variables`, its help names those too."""
+    for each in settings:
+        variable = f" [{each.env}]" if variables else ""
+        text = f"{each.help}{variable}{_shown(each.default)}".replace("%", "%%")
+        switch: dict[str, Any] = {"nargs": "?", "const": "true"} if _is_switch(each) else {}
+        metavar = "BOOL" if switch else each.flag.rpartition("-")[2].upper()
+        parser.add_argument(each.flag, dest=each.flag, help=text, metavar=metavar, **switch)
+
+
+def joined(settings: Iterable[Setting], arguments: Sequence[str]) -> list[str]:
+    """The arguments with `--flag value` as `--flag=value` where the value begins with `-`.
+
+    argparse takes such a value for a flag; a CURVE key may well begin so.
+    """
+    takes_value = {each.flag: not _is_switch(each) for each in settings}
+    flags = takes_value.keys() | {"-h", "--help"}
+    found: list[str] = []
+    for argument in arguments:
+        value = argument.startswith("-") and argument.partition("=")[0] not in flags
+        if value and found and takes_value.get(found[-1], False):
+            found[-1] += f"={argument}"
+        else:
+            found.append(argument)
+    return found
+
+
+def values_of(
+    settings: Iterable[Setting], flags: Mapping[str, Any], environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """The values that were given, by field.
+
+    Args:
+        settings: what to read.
+        flags: what a parser of `add_flags` has found: `vars` of it.
+        environment: variables; one that is set to nothing counts as not set.
+
+    Raises:
+        ConfigError: a value is wrong.
+    """
+    values = {}
+    for each in settings:
+        if (flag := flags[each.flag]) is not None:
+            values[each.field] = _value(each, each.flag, flag)
+        elif variable := environment.get(each.env):
+            values[each.field] = _value(each, each.env, variable)
+    return values
+
+
+def _setting(field: "dataclasses.Field[Any]") -> Setting:
+    annotation: Any = field.type
+    (option,) = annotation.__metadata__
+    return Setting(
+        field=field.name,
+        flag=option.flag or f"--{field.name.replace('_', '-')}",
+        env=option.env or field.name.upper(),
+        parse=option.parse,
+        help=option.help,
+        default=field.default,
     )
-    key = file.read_text(encoding="ascii").strip() if is_file else value
-    if not CURVE_KEY.fullmatch(key):
-        raise ValueError(f"must be a key of {KEY_LENGTH} characters (Z85), or @FILE with one in it")
-    return key
 
 
-def faults(value: str) -> tuple[Fault, ...]:
-    """KIND:warm or KIND:SEED@STAGE, joined by commas."""
-    return tuple(_fault(text.strip()) for text in value.split(",") if text.strip())
+def _value(setting: Setting, source: str, text: str) -> Any:
+    try:
+        return setting.parse(text)
+    except (ValueError, OSError) as error:
+        raise ConfigError(f"{source}: {error}") from error
 
 
-def _fault(text: str) -> Fault:
-    kind, _, where = text.partition(":")
-    seed, _, stage = where.partition("@")
-    if kind not in get_args(FaultKind):
-        raise ValueError(f"{kind!r} is no fault: {', '.join(get_args(FaultKind))}")
-    if where == "warm":
-        return Fault(kind, "warm")  # type: ignore[arg-type]
-    if not (seed.isdecimal() and (stage in ("encode", "decode") or stage.isdecimal())):
-        raise ValueError(f"{text!r} is not like raise:13@encode, raise:13@2 or oom:warm")
-    return Fault(kind, stage, int(seed))  # type: ignore[arg-type]
+def _is_switch(setting: Setting) -> bool:
+    return setting.parse is parse.switch
+
+
+def _shown(default: object) -> str:
+    """What the help says of a default; nothing where it is nothing."""
+    if default in (dataclasses.MISSING, None, "", (), False):
+        return ""
+    text = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return f" (default: {text})"

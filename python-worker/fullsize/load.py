@@ -12,6 +12,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from easel_worker.sdxl import resolve
 from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.model import Dtypes, load_params
 from easel_worker.sdxl.options import Options
@@ -24,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     folder = parser.parse_args().model
-    dtypes, put = Dtypes(jnp.bfloat16, jnp.bfloat16), replicate(Options().mesh())
+    dtypes, put = Dtypes(jnp.bfloat16, jnp.bfloat16), replicate(resolve.mesh(Options()))
     started = time.perf_counter()
     params = load_params(folder, load_config(folder), dtypes, put, _say)
     arrays = jax.tree.leaves((params.text, params.unet, params.vae))

@@ -4,11 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from easel_worker.engine import Lane, Pixels
-from easel_worker.fake_engine import SCHEDULERS, FakeEngine, FakeSettings
+from easel_worker.fake.engine import SCHEDULERS, FakeEngine
+from easel_worker.fake.options import Options
 from tests.support.company import Company, Repertoire
 from tests.support.samples import SMALL, generate, job_of
 
-ENGINE = FakeEngine(FakeSettings(step_ms=0, encode_ms=0, decode_ms=0, sizes=(SMALL,), rows=4))
+AT_ONCE = {"fake_step_ms": 0, "fake_encode_ms": 0, "fake_decode_ms": 0}
+ENGINE = FakeEngine(Options(**AT_ONCE, sizes=(SMALL,), rows=4))
 REPERTOIRE = Repertoire([job_of(generate("a"), 1).prompt], (SMALL,), SCHEDULERS)
 
 

@@ -1,13 +1,16 @@
 """Flags, environment, defaults: in this order."""
 
-import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
-from typing import get_type_hints
+from typing import Annotated
 
 import pytest
 
+from easel_worker import parse
 from easel_worker.config import Config, load
-from easel_worker.fake_engine import Fault, StepTime
+from easel_worker.engines import ENGINES
+from easel_worker.fake.options import Fault, StepTime
+from easel_worker.options import Option, declared
 
 FAKE = ["--engine", "fake"]
 Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
@@ -24,19 +27,20 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str, **environment: 
 
 def test_defaults() -> None:
     config = load(FAKE, {})
-    assert (config.connect, config.rows, config.sizes) == ("ipc:///tmp/easel.sock", None, None)
+    assert config.connect == "ipc:///tmp/easel.sock"
+    assert (config.options.rows, config.options.sizes) == (8, ((1024, 1024), (512, 512)))
     assert config.name.rpartition("-")[2].isdecimal()
 
 
 def test_a_flag_wins_over_the_environment_which_wins_over_the_default() -> None:
     environment = {"ENGINE": "fake", "ROWS": "4", "DRAIN_GRACE": "7.5", "LOG_LEVEL": ""}
     config = load(["--rows", "2"], environment)
-    assert (config.engine, config.rows, config.drain_grace_s) == ("fake", 2, 7.5)
+    assert (config.engine, config.options.rows, config.drain_grace_s) == ("fake", 2, 7.5)
     assert config.log_level == "info"
 
 
 def test_values_are_parsed() -> None:
-    flags = ["--sizes", "1024x768, 512x512,512x512", "--model", "m", "--batch-lanes", "1,4"]
+    flags = ["--sizes", "1024x768, 512x512,512x512", "--model", "m"]
     config = load(
         [*FAKE, "--exit-with-parent", *flags],
         {
@@ -44,20 +48,46 @@ def test_values_are_parsed() -> None:
             "FAKE_STEP_TIMES": "64x48=5+0.5, 32x32=1+0",
         },
     )
-    assert config.sizes == ((1024, 768), (512, 512))
+    assert config.options.sizes == ((1024, 768), (512, 512))
     assert config.model == Path("m")
-    assert config.batch_lanes == (1, 4)
     assert config.exit_with_parent is True
-    assert config.fake_step_times == (
+    assert config.options.fake_step_times == (
         ((64, 48), StepTime(5, 0.5)),
         ((32, 32), StepTime(1, 0)),
     )
-    assert config.fake_faults == (
+    assert config.options.fake_faults == (
         Fault("raise", "2", 13),
         Fault("oom", "warm"),
         Fault("exit", "decode", 1),
         Fault("hang", "encode", 0),
     )
+
+
+def test_an_engine_gets_its_own_options() -> None:
+    flags = ["--batch-lanes", "1,4", "--fake-step-ms", "7", "--rows", "3", "--split-guidance"]
+    sdxl = load(["--engine", "sdxl", "--model", "m", *flags], {"VAE_TILE": "512"}).options
+    assert (sdxl.batch_lanes, sdxl.rows, sdxl.vae_tile) == ((1, 4), 3, 512)
+    assert sdxl.split_guidance is True
+    fake = load([*FAKE, *flags], {"VAE_TILE": "512"}).options
+    assert (fake.fake_step_ms, fake.rows) == (7, 3)
+
+
+def test_another_engine_is_a_package_and_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @dataclass(frozen=True)
+    class Options:
+        dtype: Annotated[str, Option(parse.choice("float8"), "as it computes")] = "float8"
+        big_steps: Annotated[int, Option(parse.positive, "a thing of its own")] = 3
+
+        def __post_init__(self) -> None:
+            if self.big_steps == 4:
+                raise ValueError("big_steps is 4")
+
+    monkeypatch.setitem(ENGINES, "fake", ENGINES["fake"]._replace(options=Options))
+    assert load(FAKE, {"DTYPE": "float8", "BIG_STEPS": "2"}).options == Options("float8", 2)
+    assert "--dtype: must be one of float8" in refusal(capsys, *FAKE, "--dtype", "float32")
+    assert "easel-worker: big_steps is 4" in refusal(capsys, *FAKE, "--big-steps", "4")
 
 
 @pytest.mark.parametrize(
@@ -85,6 +115,9 @@ def test_switches_in_the_environment(text: str, value: bool) -> None:
         (["--fake-faults", "raise:1"], "'raise:1' is not like"),
         (["--exit-with-parent", "maybe"], "--exit-with-parent: must be true or false"),
         (["--engine", "sdxl"], "needs --model or MODEL"),
+        (["--dtype", "float16"], "--dtype: must be one of auto, bfloat16, float32"),
+        (["--vae-tile", "-1"], "--vae-tile: must be 0 or more"),
+        (["--engine", "sdxl", "--model", "m", "--fake-step-ms", "-1"], "--fake-step-ms: must be"),
         (["--curve-secret-key", "@/no/such/file"], "No such file"),
         (["--curve-server-key", KEY[:-1]], "must be a key of 40 characters"),
         (["--curve-server-key", KEY[:-1] + "~"], "must be a key of 40 characters"),
@@ -152,8 +185,7 @@ def test_help_tells_every_flag_and_variable(capsys: pytest.CaptureFixture[str]) 
         load(["--help"], {})
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    hints = get_type_hints(Config, include_extras=True)
-    for field in dataclasses.fields(Config):
-        option = hints[field.name].__metadata__[0]
-        assert option.flag in text
-        assert f"[{option.env}]" in text
+    for kind in (Config, *(engine.options for engine in ENGINES.values())):
+        for setting in declared(kind):
+            assert setting.flag in text
+            assert f"[{setting.env}]" in text

@@ -5,23 +5,36 @@ from pathlib import Path
 import pytest
 
 from easel_worker.config import load
-from easel_worker.engines import build
+from easel_worker.engine import Engine
+from easel_worker.engines import ENGINES
+
+DEMO = Path(__file__).parents[2] / "models" / "demo"
+
+
+def build(*arguments: str) -> Engine:
+    config = load(arguments, {})
+    return ENGINES[config.engine].build(config.model, config.options, None)
 
 
 def test_the_fake_engine_as_it_is_asked_for() -> None:
     flags = ["--engine", "fake", "--sizes", "64x48,32x32", "--rows", "3"]
-    engine = build(load([*flags, "--fake-faults", "raise:warm"], {}))
+    engine = build(*flags, "--fake-faults", "raise:warm")
     assert (engine.capabilities.sizes, engine.capabilities.rows) == (((64, 48), (32, 32)), 3)
     with pytest.raises(RuntimeError, match="a fault was asked for"):
         engine.warm(lambda _: None)
 
 
 def test_the_fake_engines_own_sizes_and_rows() -> None:
-    engine = build(load(["--engine", "fake"], {}))
+    engine = build("--engine", "fake")
     assert engine.capabilities.sizes == ((1024, 1024), (512, 512))
     assert engine.capabilities.rows == 8
 
 
 def test_the_real_engine_needs_a_model_that_is_there(tmp_path: Path) -> None:
     with pytest.raises((ValueError, OSError), match=str(tmp_path)):
-        build(load(["--engine", "sdxl", "--model", str(tmp_path / "no-model")], {}))
+        build("--engine", "sdxl", "--model", str(tmp_path / "no-model"))
+
+
+def test_too_few_rows_for_the_real_engine_are_told_by_the_engine() -> None:
+    with pytest.raises(ValueError, match="a guided image needs 2"):
+        build("--engine", "sdxl", "--model", str(DEMO), "--rows", "1")

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from easel_worker.engine import InvalidJob, Job
-from easel_worker.fake_engine import FakeEngine, FakeSettings, Fault, StepTime
-from easel_worker.fake_image import canonical_text, picture
+from easel_worker.fake.engine import FakeEngine
+from easel_worker.fake.image import canonical_text, picture
+from easel_worker.fake.options import Fault, Options, StepTime
 from tests.support.samples import SMALL, generate, job_of
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
@@ -17,10 +18,11 @@ class Exited(BaseException):
     """The engine asked for the end of the process."""
 
 
-def engine(*faults: Fault, **settings: Any) -> tuple[FakeEngine, list[float]]:
+def engine(*faults: Fault, **options: Any) -> tuple[FakeEngine, list[float]]:
     """An engine that does not wait, and the times that it would have waited."""
     slept: list[float] = []
-    return FakeEngine(FakeSettings(sizes=(SMALL,), faults=faults, **settings), slept.append), slept
+    chosen = Options(sizes=(SMALL,), fake_faults=faults, **options)
+    return FakeEngine(chosen, sleep=slept.append), slept
 
 
 def job(seed: int = 1, **changes: Any) -> Job:
@@ -28,7 +30,7 @@ def job(seed: int = 1, **changes: Any) -> Job:
 
 
 def test_an_image_takes_its_steps_and_its_time() -> None:
-    fake, slept = engine(warm_ms=4000, encode_ms=20, step_ms=100, decode_ms=30)
+    fake, slept = engine(fake_warm_ms=4000, fake_encode_ms=20, fake_step_ms=100, fake_decode_ms=30)
     fake.warm(lambda _: None)
     lane = fake.start(job())
     for _ in range(4):
@@ -39,14 +41,16 @@ def test_an_image_takes_its_steps_and_its_time() -> None:
 
 
 def test_lanes_of_different_jobs_share_a_step() -> None:
-    fake, slept = engine(rows=3, step_ms=100, encode_ms=0)
+    fake, slept = engine(rows=3, fake_step_ms=100, fake_encode_ms=0)
     first, second = fake.start(job(1, steps=2)), fake.start(job(2, steps=9, guidance=1.0))
     fake.step([first, second])
     assert (first.step, second.step, slept) == (1, 1, [0.1])
 
 
 def test_a_step_may_take_longer_with_more_rows_and_larger_sizes() -> None:
-    fake, slept = engine(step_ms=7, encode_ms=0, step_times={SMALL: StepTime(100, 10)})
+    fake, slept = engine(
+        fake_step_ms=7, fake_encode_ms=0, fake_step_times=((SMALL, StepTime(100, 10)),)
+    )
     guided, unguided = fake.start(job(1)), fake.start(job(2, guidance=1.0))
     fake.step([guided])
     fake.step([guided, unguided])
@@ -102,14 +106,14 @@ def test_a_fault_can_end_the_process() -> None:
     def leave(status: int) -> None:
         raise Exited(status)
 
-    fake, _ = engine(Fault("exit", "1", 5), exit_process=leave)
+    fake = FakeEngine(Options(fake_faults=(Fault("exit", "1", 5),)), exit_process=leave)
     lane = fake.start(job(5))
     with pytest.raises(Exited, match="70"):
         fake.step([lane])
 
 
 def test_the_tokenizers_are_the_models() -> None:
-    fake, _ = engine(model=DEMO)
+    fake = FakeEngine(Options(), DEMO)
     first, second = fake.capabilities.tokenizers
     assert (first.pad_id, second.pad_id) == (49407, 0)
     assert first.digest == second.digest

@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 import pytest
 
-from easel_worker.fake_image import canonical_text, picture
+from easel_worker.fake.image import canonical_text, picture
 from tests.support.samples import generate, job_of, token_ids
 
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from easel_worker.fake_engine import FakeEngine, FakeSettings
+from easel_worker.fake.engine import FakeEngine
+from easel_worker.fake.options import Options
 from easel_worker.jobs import hello
 from easel_worker.logs import Logger
 from easel_worker.loop import Loop
@@ -29,8 +30,8 @@ class Rig:
     """A worker's transport and loop with a fake engine that takes no time, in this process."""
 
     def __init__(self, listening: Gateway) -> None:
-        settings = FakeSettings(step_ms=0, encode_ms=0, decode_ms=0, sizes=(SMALL,), rows=4)
-        engine = FakeEngine(settings)
+        at_once = {"fake_step_ms": 0, "fake_encode_ms": 0, "fake_decode_ms": 0}
+        engine = FakeEngine(Options(**at_once, sizes=(SMALL,), rows=4))
         self._gateway = listening
         self.ahead_s = 0.0
         self._numbers = itertools.count()

@@ -8,13 +8,14 @@ import pytest
 from easel_worker import protocol
 from easel_worker.codec import pack, unpack
 from easel_worker.engine import Capabilities, InvalidJob
-from easel_worker.fake_engine import FakeEngine, FakeSettings
+from easel_worker.fake.engine import FakeEngine
+from easel_worker.fake.options import Options
 from easel_worker.jobs import hello, jobs
 from tests.support.samples import SMALL, generate, job_of, token_ids
 
 
-def capabilities(**settings: Any) -> Capabilities:
-    return FakeEngine(FakeSettings(**{"sizes": (SMALL, (32, 32))} | settings)).capabilities
+def capabilities(**options: Any) -> Capabilities:
+    return FakeEngine(Options(**{"sizes": (SMALL, (32, 32))} | options)).capabilities
 
 
 def test_one_job_for_each_seed() -> None:

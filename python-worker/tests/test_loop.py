@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from easel_worker.exit_status import ExitStatus
-from easel_worker.fake_engine import Fault, FaultKind, StepTime
+from easel_worker.fake.options import Fault, FaultKind, StepTime
 from easel_worker.loop import MAX_FAILURES_IN_A_ROW
 from easel_worker.mailbox import Broken, Leave, Lost, TurnedAway
 from easel_worker.protocol import (
@@ -201,7 +201,7 @@ def test_when_the_session_is_lost_everything_is_dropped_in_silence() -> None:
     ],
 )
 def test_only_the_guilty_request_fails(fault: Fault, code: str) -> None:
-    stage = Stage(faults=(fault,))
+    stage = Stage(fake_faults=(fault,))
     assert stage.play(A, B) == ExitStatus.DRAINED
     assert (stage.failure("a"), stage.results("a")) == (code, [])
     assert is_answer(stage.results("b")[0], B)
@@ -242,7 +242,7 @@ def test_when_only_joint_steps_fail_all_go_on_one_by_one(advance_first: int) -> 
 @pytest.mark.parametrize(("kind", "code"), [("raise", "internal"), ("oom", "out_of_memory")])
 def test_a_worker_whose_engine_only_fails_ends(kind: FaultKind, code: str) -> None:
     faults = tuple(Fault(kind, "1", seed) for seed in range(MAX_FAILURES_IN_A_ROW))
-    stage = Stage(faults=faults, rows=2)
+    stage = Stage(fake_faults=faults, rows=2)
     requests = [generate(f"r{seed}", seed) for seed in range(MAX_FAILURES_IN_A_ROW)]
     assert stage.play(*requests, generate("waiting", 99)) == ExitStatus.BROKEN
     assert [stage.failure(request.id) for request in requests] == [code] * len(requests)
@@ -262,7 +262,7 @@ def test_a_worker_whose_engine_only_fails_ends(kind: FaultKind, code: str) -> No
 def test_an_image_that_is_not_finite_fails_alone_by_its_stage(
     stage_name: str, counted: str, said: str
 ) -> None:
-    stage = Stage(faults=(Fault("nan", stage_name, 1),))
+    stage = Stage(fake_faults=(Fault("nan", stage_name, 1),))
     bad = generate("a", 1, preview_every=1)
     stage.play(bad, B)
     assert stage.failure("a") == "internal"
@@ -276,14 +276,14 @@ def test_an_image_that_is_not_finite_fails_alone_by_its_stage(
 
 
 def test_nothing_is_computed_for_an_image_that_is_not_finite() -> None:
-    stage = Stage(faults=(Fault("nan", "1", 1),))
+    stage = Stage(fake_faults=(Fault("nan", "1", 1),))
     stage.play(generate("a", 1, steps=9))
     assert stage.vitals.heartbeat("s").steps_total == 1
 
 
 def test_a_worker_whose_images_are_all_not_finite_ends() -> None:
     faults = tuple(Fault("nan", "2", seed) for seed in range(MAX_FAILURES_IN_A_ROW))
-    stage = Stage(faults=faults)
+    stage = Stage(fake_faults=faults)
     requests = [generate(f"r{seed}", seed) for seed in range(MAX_FAILURES_IN_A_ROW)]
     assert stage.play(*requests) == ExitStatus.BROKEN
     assert [stage.failure(request.id) for request in requests] == ["internal"] * len(requests)
@@ -291,7 +291,7 @@ def test_a_worker_whose_images_are_all_not_finite_ends() -> None:
 
 def test_requests_that_do_not_fit_say_nothing_about_the_engine() -> None:
     faults = tuple(Fault("invalid", "encode", seed) for seed in range(MAX_FAILURES_IN_A_ROW))
-    stage = Stage(faults=faults, rows=2)
+    stage = Stage(fake_faults=faults, rows=2)
     requests = [generate(f"r{seed}", seed) for seed in range(MAX_FAILURES_IN_A_ROW)]
     assert stage.play(*requests, generate("good", 99)) == ExitStatus.DRAINED
     assert len(stage.results("good")) == 1
@@ -299,7 +299,7 @@ def test_requests_that_do_not_fit_say_nothing_about_the_engine() -> None:
 
 def test_an_image_in_between_shows_that_the_engine_works() -> None:
     faults = tuple(Fault("raise", "1", seed) for seed in range(MAX_FAILURES_IN_A_ROW))
-    stage = Stage(faults=faults, rows=2)
+    stage = Stage(fake_faults=faults, rows=2)
     requests = [generate(f"r{seed}", seed) for seed in range(MAX_FAILURES_IN_A_ROW)]
     assert stage.play(*requests[1:], generate("good", 99), requests[0]) == ExitStatus.DRAINED
 
@@ -355,8 +355,8 @@ def test_a_draining_worker_finishes_what_fits_and_tells_the_rest_at_once() -> No
 
 def test_a_draining_worker_finishes_some_where_sharing_would_finish_none() -> None:
     """A v5e: 97 ms a guided image and step, 75 ms a decoding; 24 rows, 9 s of grace."""
-    times = {SMALL: StepTime(0.0, 48.5)}
-    stage = Stage(rows=24, step_times=times, encode_ms=3.0, decode_ms=75.0)
+    times = ((SMALL, StepTime(0.0, 48.5)),)
+    stage = Stage(rows=24, fake_step_times=times, fake_encode_ms=3.0, fake_decode_ms=75.0)
     requests = [generate(f"r{number}", number, steps=40) for number in range(12)]
     stage.on(progress("r11", "denoising", 1), Leave(9.0, "test"))
     assert stage.play(*requests) == ExitStatus.DRAINED
@@ -369,7 +369,7 @@ def test_a_draining_worker_finishes_some_where_sharing_would_finish_none() -> No
 
 
 def test_a_picture_that_is_there_is_sent_although_the_time_is_over() -> None:
-    stage = Stage(decode_ms=500.0)
+    stage = Stage(fake_decode_ms=500.0)
     stage.on(progress("a", "decoding"), Leave(0.4, "test"))
     stage.play(A)
     assert is_answer(stage.results("a")[0], A)
@@ -448,7 +448,7 @@ def test_what_is_in_use_is_told() -> None:
 def test_any_traffic_ends_every_request_once_and_with_its_own_images(
     requests: list[Any], cancels: list[tuple[int, int]], faults: list[tuple[str, int]]
 ) -> None:
-    stage = Stage(faults=tuple(Fault("raise", where, seed) for where, seed in faults))
+    stage = Stage(fake_faults=tuple(Fault("raise", where, seed) for where, seed in faults))
     asked, seed = [], 0
     for index, (images, steps, guidance, size, timeout, after) in enumerate(requests):
         request = generate(

@@ -380,13 +380,14 @@ def test_tcp_with_curve_keys(tmp_path: Path) -> None:
         expect_answer(listening, "a")
 
 
-def test_the_fake_engine_needs_no_jax() -> None:
+def test_neither_settings_nor_the_fake_engine_need_jax() -> None:
     program = """
 import sys
-from easel_worker import engines
 from easel_worker.config import load
+from easel_worker.engines import ENGINES
 import easel_worker.__main__
-engines.build(load(["--engine", "fake"], {}))
+ENGINES["fake"].build(None, load(["--engine", "fake"], {}).options, None)
+load(["--engine", "sdxl", "--model", "m"], {})
 sys.exit("jax" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from easel_worker.fake_engine import FakeEngine, FakeSettings
+from easel_worker.fake.engine import FakeEngine
+from easel_worker.fake.options import Options
 from easel_worker.jobs import hello
 from easel_worker.logs import Logger
 from easel_worker.mailbox import Broken, Event, Leave, Lost, Mailbox, Received, TurnedAway
@@ -28,7 +29,7 @@ from tests.support.lines import Lines
 from tests.support.samples import generate
 
 MANY = 500  # fewer than a ROUTER holds for a peer before it blocks
-HELLO = hello(FakeEngine(FakeSettings()).capabilities, "w1")
+HELLO = hello(FakeEngine(Options()).capabilities, "w1")
 
 
 @pytest.fixture(name="listening")

@@ -125,9 +125,9 @@ it('a real worker that comes back with other weights leaves with its refusal in 
   const program = `
 import os, runpy, sys
 from hashlib import sha256
-from easel_worker import fake_engine
+from easel_worker.fake import engine
 if os.path.exists(${JSON.stringify(changed)}):
-    fake_engine.sha256 = lambda data: sha256(data + b" changed")
+    engine.sha256 = lambda data: sha256(data + b" changed")
 runpy.run_module("easel_worker", run_name="__main__", alter_sys=True)
 `
   await writeFile(`${python}.py`, program)

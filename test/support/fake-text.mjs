@@ -19,7 +19,7 @@ import { createHash } from 'node:crypto'
  */
 
 /**
- * The text that names a job in full, as easel_worker/fake_image.py defines it.
+ * The text that names a job in full, as easel_worker/fake/image.py defines it.
  *
  * @param {FakeJob} job
  */

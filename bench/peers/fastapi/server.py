@@ -13,7 +13,7 @@ import sys
 import time
 
 import uvicorn
-from easel_worker.fake_image import picture
+from easel_worker.fake.image import picture
 from fastapi import FastAPI, Request, Response
 from PIL import Image
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import jax
 
-from easel_worker import options as parse
+from easel_worker import parse
 from easel_worker.calibrate.images import calibrate
 from easel_worker.engine import Tokens
+from easel_worker.options import add_flags, declared, values_of
 from easel_worker.sdxl import calibration
 from easel_worker.sdxl.options import Options
 
@@ -28,12 +29,14 @@ def main() -> None:
     )
     parser.add_argument("--to", type=Path, help=f"file (default: {calibration.FILE} of the model)")
     parser.add_argument("--steps", type=parse.positive, help="of each image (default: the model's)")
-    parser.add_argument("--dtype", default="auto", help="auto, bfloat16 or float32")
+    settings = declared(Options, "dtype")
+    add_flags(parser, settings)
     chosen = parser.parse_args()
     try:
         read = json.loads(chosen.tokens.read_text(encoding="utf-8"))
         texts = [Tokens(tuple(each["ids"]), tuple(each["ids_2"])) for each in read]
-        options = Options(dtype=chosen.dtype, devices=jax.devices()[:1])
+        given = values_of(settings, vars(chosen), environment={})
+        options = Options(**given, devices=jax.devices()[:1])
         largest = calibrate(chosen.model, texts, options, chosen.steps, _say)
         file = chosen.to or chosen.model / calibration.FILE
         calibration.write(file, largest)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from easel_worker.calibrate.watched import Watched, watched_unet
 from easel_worker.engine import Tokens
-from easel_worker.sdxl import programs, sampler
+from easel_worker.sdxl import programs, resolve, sampler
 from easel_worker.sdxl.describe import Description, describe
 from easel_worker.sdxl.model import SdxlParams, load_params
 from easel_worker.sdxl.options import Options
@@ -38,10 +38,10 @@ class Calibration:
             ValueError: the model is not supported, or its weights do not fit.
         """
         about = describe(folder, options)
-        put = replicate(options.mesh())
+        put = replicate(resolve.mesh(options))
         self._about: Description = about
         self._params: SdxlParams = load_params(
-            folder, about.config, options.chosen_dtypes(), put, report
+            folder, about.config, resolve.dtypes(options), put, report
         )
         self._unet = watched_unet(about.config.unet)
         self._encode = jax.jit(partial(programs.encode, config=about.config))

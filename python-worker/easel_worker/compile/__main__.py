@@ -2,7 +2,13 @@
 
 import sys
 
-from easel_worker.compile.command import main
+from easel_worker.compile import command
+
+
+def main() -> None:
+    """Run the command; ends the process with its status."""
+    sys.exit(command.main(sys.argv[1:]))
+
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

@@ -9,19 +9,16 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 
-import jax
-
-from easel_worker import options as parse
 from easel_worker.compile import table, topology
 from easel_worker.compile.chips import Chip, chip_of
 from easel_worker.compile.configuration import Configuration, compile_all, read
 from easel_worker.compile.counting import Counted, CountingCompiler
 from easel_worker.compile.memory import residents
+from easel_worker.options import Setting, add_flags, declared, values_of
 from easel_worker.sdxl.artifacts import ArtifactWriter
 from easel_worker.sdxl.compilation import cache_programs_in
 from easel_worker.sdxl.fingerprint import fingerprint
-from easel_worker.sdxl.methods import CHOICES
-from easel_worker.sdxl.options import QUANTIZATIONS, Options
+from easel_worker.sdxl.options import Options
 
 _FAILED = 2
 _IMAGES = 2
@@ -39,11 +36,13 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(chosen: argparse.Namespace, schedules: Path) -> int:
+    given = values_of(_settings(), vars(chosen), environment={})
     topology.prepare(chosen.topology, schedules)
     if chosen.write is not None:
         _start_afresh(chosen.write / "cache")
     devices = topology.devices(chosen.topology)
-    configuration = read(chosen.model, _options(chosen, devices), only=chosen.only_sizes)
+    options = Options(**given, devices=devices)
+    configuration = read(chosen.model, options, only=chosen.only_sizes)
     chip = chip_of(devices[0].device_kind)
     compiler = CountingCompiler(
         chip=chip,
@@ -96,18 +95,19 @@ def _as_json(counted: Counted) -> dict[str, object]:
     }
 
 
-def _options(chosen: argparse.Namespace, devices: Sequence[jax.Device]) -> Options:
-    return Options(
-        dtype=chosen.dtype,
-        vae_dtype=chosen.vae_dtype,
-        vae_tile=chosen.vae_tile,
-        quantization=chosen.quantization,
-        sizes=chosen.sizes,
-        devices=devices,
-        batch_lanes=chosen.batch_lanes,
-        split_guidance=chosen.split_guidance,
-        methods=chosen.methods,
-        max_cache_interval=chosen.max_cache_interval,
+def _settings() -> tuple[Setting, ...]:
+    """The options of the worker that programs depend on."""
+    return declared(
+        Options,
+        "sizes",
+        "dtype",
+        "vae_dtype",
+        "vae_tile",
+        "quantization",
+        "batch_lanes",
+        "split_guidance",
+        "max_cache_interval",
+        "methods",
     )
 
 
@@ -125,17 +125,8 @@ def _parser() -> argparse.ArgumentParser:
         default=topology.PRESENT,
         help=f"{known}, or {topology.PRESENT} for this machine's devices (default)",
     )
-    add("--sizes", type=parse.sizes, help="such as 1024x1024,512x512 (default: the model's)")
     add("--only-sizes", action="store_true", help="leave out the model's default size")
     add("--programs", default="", help="only programs whose name this pattern finds")
-    add("--dtype", default="auto", help="auto, bfloat16 or float32")
-    add("--vae-dtype", default="auto", help="the same for the VAE")
-    add("--vae-tile", type=parse.count, default=0, help="as the worker's option")
-    add("--quantization", default="none", choices=QUANTIZATIONS, help="as the worker's option")
-    add("--batch-lanes", type=parse.counts, default=(1,), help="as the worker's option")
-    add("--split-guidance", action="store_true", help="as the worker's option")
-    add("--max-cache-interval", type=parse.positive, default=1, help="as the worker's option")
-    add("--methods", default="auto", choices=CHOICES, help="how the heavy parts are computed")
     add("--instructions", type=int, default=0, help="show this many of the longest instructions")
     add("--json", type=Path, help="write all counts to this file")
     add(
@@ -144,4 +135,5 @@ def _parser() -> argparse.ArgumentParser:
         help="write programs for a worker's --artifacts to this folder, with entries for "
         "--compile-cache in its folder `cache`. Not yet tried on a TPU",
     )
+    add_flags(parser, _settings())
     return parser

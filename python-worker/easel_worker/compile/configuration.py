@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easel_worker.compile.counting import CountingCompiler
+from easel_worker.sdxl import resolve
 from easel_worker.sdxl.config import SdxlConfig, load_config
 from easel_worker.sdxl.model import SdxlParams, abstract_params
 from easel_worker.sdxl.options import Options
@@ -48,12 +49,12 @@ def read(folder: Path, options: Options, *, only: bool) -> Configuration:
     """
     config = load_config(folder)
     preferences = read_preferences(folder, default_scheduler(config.scheduler))
-    sizes = options.chosen_sizes(preferences.sizes)
+    sizes = resolve.sizes(options, preferences.sizes)
     if only and options.sizes is not None:
         sizes = tuple(Size(*size) for size in options.sizes)
     return Configuration(
         config=config,
-        params=abstract_params(config, options.chosen_dtypes()),
+        params=abstract_params(config, resolve.dtypes(options)),
         tokens=_tokens(folder, config),
         sizes=sizes,
         options=options,
@@ -66,15 +67,15 @@ def compile_all(configuration: Configuration, compiler: CountingCompiler) -> Non
     programs = ProgramSet(
         configuration.config,
         configuration.params,
-        options.mesh(),
+        resolve.mesh(options),
         configuration.tokens,
-        methods=options.chosen_methods(),
+        methods=resolve.methods(options),
         compiler=compiler,
         caching=options.caching,
-        vae_tile=options.vae_tile_latents(configuration.config.vae_scale),
+        vae_tile=resolve.vae_tile(options, configuration.config.vae_scale),
     )
     for size in configuration.sizes:
-        programs.add_size(size, options.lane_counts())
+        programs.add_size(size, resolve.lane_counts(options))
 
 
 def _tokens(folder: Path, config: SdxlConfig) -> tuple[int, int]:

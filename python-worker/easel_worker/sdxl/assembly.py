@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from jax.sharding import Sharding
 
 from easel_worker.engine import READING
+from easel_worker.sdxl import resolve
 from easel_worker.sdxl.artifacts import ArtifactError, UseArtifacts
 from easel_worker.sdxl.compilation import CompileHere, Compiler, Program
 from easel_worker.sdxl.describe import Description
@@ -49,7 +50,7 @@ def assemble(
     Raises:
         WeightsError: see `weights.load`.
     """
-    config, mesh, dtypes = about.config, options.mesh(), options.chosen_dtypes()
+    config, mesh, dtypes = about.config, resolve.mesh(options), resolve.dtypes(options)
 
     def read() -> SdxlParams:
         with timeline.span("weights"):
@@ -58,7 +59,7 @@ def assemble(
 
     def digest() -> str:
         with timeline.span("digest"):
-            return model_digest(folder, options.calibration_file(folder))
+            return model_digest(folder, resolve.calibration_file(options, folder))
 
     pool = ThreadPoolExecutor(2, thread_name_prefix=READING)
     params, digested = pool.submit(read), pool.submit(digest)
@@ -69,14 +70,14 @@ def assemble(
         abstract_params(config, dtypes),
         mesh,
         (len(text.ids), len(text.ids_2)),
-        methods=options.chosen_methods(),
+        methods=resolve.methods(options),
         compiler=_Attentive(_compiler(options, report), timeline, (params, digested)),
         caching=options.caching,
-        vae_tile=options.vae_tile_latents(config.vae_scale),
+        vae_tile=resolve.vae_tile(options, config.vae_scale),
     )
 
     def add_size(size: Size) -> None:
-        programs.add_size(size, options.lane_counts())
+        programs.add_size(size, resolve.lane_counts(options))
 
     add_size(Size(*about.capabilities.sizes[0]))
     runner = Runner(
@@ -85,7 +86,7 @@ def assemble(
         programs,
         mesh,
         empty_text=text,
-        lane_counts=options.lane_counts(),
+        lane_counts=resolve.lane_counts(options),
     )
     return Assembled(runner, digested.result(), add_size)
 
@@ -118,7 +119,7 @@ def _compiler(options: Options, report: Report) -> Compiler:
     if options.artifacts is None:
         return CompileHere(report)
     try:
-        return UseArtifacts(options.artifacts, options.chosen_devices(), report)
+        return UseArtifacts(options.artifacts, resolve.devices(options), report)
     except ArtifactError as error:
         report(f"compiling anew: {error}")
         return CompileHere(report)

@@ -13,7 +13,7 @@ from easel_worker.engine import (
     ModelInfo,
     Tokens,
 )
-from easel_worker.sdxl import calibration, sampler, unet
+from easel_worker.sdxl import calibration, resolve, sampler, unet
 from easel_worker.sdxl.config import ConfigError, SdxlConfig, load_config
 from easel_worker.sdxl.identity import model_id
 from easel_worker.sdxl.model import Dtypes
@@ -59,11 +59,11 @@ def describe(folder: Path, options: Options) -> Description:
     config = load_config(folder)
     tokenizers = read_tokenizer(folder / "tokenizer"), read_tokenizer(folder / "tokenizer_2")
     _check_tokenizers(folder, config, tokenizers)
-    options.vae_tile_latents(config.vae_scale)
-    file = options.calibration_file(folder)
+    resolve.vae_tile(options, config.vae_scale)
+    file = resolve.calibration_file(options, folder)
     largest = None if file is None else tuple(calibration.read(file, unet.declare(config.unet)))
     preferences = _preferences(folder, config)
-    sizes = options.chosen_sizes(preferences.sizes)
+    sizes = resolve.sizes(options, preferences.sizes)
     for width, height in sizes:
         if min(width, height) < 1 or width % config.vae_scale or height % config.vae_scale:
             raise ConfigError(
@@ -77,10 +77,10 @@ def describe(folder: Path, options: Options) -> Description:
     trained = int(config.scheduler.get("num_train_timesteps", 1000))
     most = options.limits
     capabilities = Capabilities(
-        model=ModelInfo(model_id(folder), "", _dtype_name(options.chosen_dtypes())),
+        model=ModelInfo(model_id(folder), "", _dtype_name(resolve.dtypes(options))),
         tokenizers=tuple(files.info for files in tokenizers),
         sizes=tuple((size.width, size.height) for size in sizes),
-        rows=options.chosen_rows(),
+        rows=resolve.rows(options),
         schedulers=sampler.offered(config.scheduler),
         defaults=preferences.defaults,
         limits=Limits(
@@ -89,7 +89,7 @@ def describe(folder: Path, options: Options) -> Description:
             most.max_images,
             options.max_cache_interval,
         ),
-        devices=tuple(DeviceInfo(d.id, d.device_kind) for d in options.chosen_devices()),
+        devices=tuple(DeviceInfo(d.id, d.device_kind) for d in resolve.devices(options)),
         features=(GUIDANCE_INTERVAL,),
     )
     return Description(config, tokenizers, capabilities, largest)

@@ -26,7 +26,7 @@ from easel_worker.engine import (
     Lane,
     Pixels,
 )
-from easel_worker.sdxl import sampler
+from easel_worker.sdxl import resolve, sampler
 from easel_worker.sdxl.admission import check_job
 from easel_worker.sdxl.assembly import assemble
 from easel_worker.sdxl.describe import describe
@@ -164,7 +164,7 @@ class SdxlEngine:
     def memory(self) -> tuple[DeviceMemory, ...]:
         """See `Engine.memory`."""
         known = []
-        for device in self._options.chosen_devices():
+        for device in resolve.devices(self._options):
             stats = device.memory_stats() or {}
             if "bytes_in_use" in stats and "bytes_limit" in stats:
                 known.append(DeviceMemory(device.id, stats["bytes_in_use"], stats["bytes_limit"]))

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from easel_worker.engine import Job, NotFinite
-from easel_worker.sdxl import sampler
+from easel_worker.sdxl import resolve, sampler
 from easel_worker.sdxl.describe import Description
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.programs import Size
@@ -53,7 +53,7 @@ def try_size(runner: Runner, about: Description, options: Options, size: Size) -
 
 
 def _what_to_do(error: NotFinite, options: Options, size: Size) -> str:
-    dtypes = options.chosen_dtypes()
+    dtypes = resolve.dtypes(options)
     part = {"denoise": "unet", "decode": "vae"}.get(error.stage, error.where)
     dtype: Any = dtypes.vae if error.stage == "decode" else dtypes.model
     name = np.dtype(dtype).name

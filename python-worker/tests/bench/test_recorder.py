@@ -5,13 +5,14 @@ import json
 from itertools import count
 
 from bench.recorder import Recorder
-from easel_worker.fake_engine import FakeEngine, FakeSettings
+from easel_worker.fake.engine import FakeEngine
+from easel_worker.fake.options import Options
 from tests.support.samples import SMALL, generate, job_of
 
 
 def test_it_writes_when_an_image_began_and_had_its_first_step() -> None:
     lines = io.StringIO()
-    fake = FakeEngine(FakeSettings(sizes=(SMALL,)), lambda _: None)
+    fake = FakeEngine(Options(sizes=(SMALL,)), sleep=lambda _: None)
     recorder = Recorder(fake, lines, clock=map(float, count()).__next__)
     early, late = (job_of(generate("r", steps=steps), seed) for seed, steps in ((1, 3), (2, 1)))
     first = recorder.start(early)  # 0 s

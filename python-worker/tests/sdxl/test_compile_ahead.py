@@ -8,11 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from easel_worker.compile import table
+from easel_worker.compile import command, table
 from easel_worker.compile.configuration import compile_all, read
 from easel_worker.compile.counting import CountingCompiler
 from easel_worker.compile.memory import residents
 from easel_worker.compile.topology import TopologyError, devices
+from easel_worker.sdxl import resolve
 from easel_worker.sdxl.artifacts import MANIFEST, ArtifactWriter
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
@@ -34,7 +35,7 @@ def test_a_worker_takes_what_was_compiled_ahead(tmp_path: Path, empty_cache: Pat
     folder, made = write(tmp_path / "tiny"), tmp_path / "made"
     options = Options(**OPTIONS)
     configuration = read(folder, options, only=False)
-    writer = ArtifactWriter(made, options.chosen_devices())
+    writer = ArtifactWriter(made, resolve.devices(options))
     compiler = CountingCompiler(None, None, writer, re.compile(""), lambda _: None)
     compile_all(configuration, compiler)
     names = [each.name for each in compiler.counted]
@@ -78,3 +79,17 @@ def test_programs_are_counted_for_memory(tmp_path: Path, empty_cache: Path) -> N
 def test_an_unknown_topology_is_refused() -> None:
     with pytest.raises(TopologyError, match="choose v5e:1x1"):
         devices("v9:1x1")
+
+
+def test_the_command_takes_the_workers_options(
+    tmp_path: Path, empty_cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = ["--model", str(write(tmp_path / "tiny")), "--programs", "^begin"]
+    counts = tmp_path / "counts.json"
+    chosen = ["--sizes", "8x8", "--only-sizes", "--dtype", "bfloat16", "--split-guidance"]
+    assert command.main([*model, *chosen, "--json", str(counts)]) == 0
+    assert [each["name"] for each in json.loads(counts.read_text())["programs"]] == ["begin 8x8"]
+    capsys.readouterr()
+    assert command.main([*model, "--vae-dtype", "float16"]) == 2
+    wrong = "easel-compile: --vae-dtype: must be one of auto, bfloat16, float32\n"
+    assert capsys.readouterr().err == wrong

@@ -193,7 +193,6 @@ def test_a_tokenizer_larger_than_its_encoder_is_refused(folder: Path) -> None:
         {"vae_dtype": "int8"},
         {"batch_lanes": ()},
         {"batch_lanes": (0,)},
-        {"rows": 1},
         {"devices": ()},
     ],
 )
@@ -201,6 +200,11 @@ def test_wrong_options_are_named(wrong: dict[str, Any]) -> None:
     (name,) = wrong
     with pytest.raises(ValueError, match=name):
         Options(**wrong)
+
+
+def test_a_step_must_hold_a_guided_image(folder: Path) -> None:
+    with pytest.raises(ValueError, match="rows is 1"):
+        describe(folder, Options(rows=1))
 
 
 @pytest.mark.parametrize(

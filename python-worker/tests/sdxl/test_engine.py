@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from easel_worker.engine import Engine, Job, Pixels
+from easel_worker.sdxl import resolve
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.sampler import offered
@@ -220,7 +221,7 @@ def test_eight_devices_in_pairs_make_the_same_images(folder: Path, engine: SdxlE
 def test_devices_that_cannot_go_in_pairs_are_refused(folder: Path) -> None:
     options = Options(devices=jax.devices()[:3], split_guidance=True)
     with pytest.raises(ValueError, match="even number of devices, not 3"):
-        options.mesh()
+        resolve.mesh(options)
 
 
 def test_rows_computed_to_fill_four_devices_are_counted(engine_of_four: SdxlEngine) -> None:

@@ -1,5 +1,6 @@
 """Quantised linear layers: how far they may be off, what is quantised, and whole images by them."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from easel_worker.calibrate.__main__ import main
 from easel_worker.calibrate.images import Calibration, calibrate
 from easel_worker.calibrate.watched import watched_unet
 from easel_worker.engine import Pixels
-from easel_worker.sdxl import calibration, int8, layers, unet, weights
+from easel_worker.sdxl import calibration, int8, layers, resolve, unet, weights
 from easel_worker.sdxl.calibration import CalibrationError
 from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.engine import SdxlEngine
@@ -105,7 +107,7 @@ def test_an_image_is_another_and_says_what_made_it(folder: Path) -> None:
 
 def test_the_demo_model_with_its_own_calibration_says_nearly_the_same() -> None:
     config = load_config(DEMO)
-    put = replicate(Options(devices=jax.devices()[:1]).mesh())
+    put = replicate(resolve.mesh(Options(devices=jax.devices()[:1])))
     largest = calibration.read(DEMO / calibration.FILE, unet.declare(config.unet))
     plain, quantised = (
         load_params(
@@ -148,7 +150,7 @@ def test_several_devices_make_the_image_that_one_makes(folder: Path) -> None:
 
 def test_programs_are_compiled_for_the_parameters_that_are_loaded(folder: Path) -> None:
     config, dtypes = load_config(folder), Dtypes(jnp.bfloat16, jnp.bfloat16, int8=True)
-    put = replicate(Options(devices=jax.devices()[:1]).mesh())
+    put = replicate(resolve.mesh(Options(devices=jax.devices()[:1])))
     largest = calibration.read(folder / calibration.FILE, unet.declare(config.unet))
     loaded = load_params(folder, config, dtypes, put, lambda _: None, largest=largest)
     expected = abstract_params(config, dtypes)
@@ -246,3 +248,18 @@ def test_a_calibration_of_another_model_is_refused(folder: Path, tmp_path: Path)
 def test_an_unknown_quantization_is_refused() -> None:
     with pytest.raises(ValueError, match="choose none, int8"):
         Options(quantization="int4")
+
+
+def test_the_command_takes_the_workers_dtype(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = tmp_path / "tokens.json"
+    tokens.write_text("[]")
+    command = ["easel-calibrate", "--model", str(folder), "--tokens", str(tokens)]
+    monkeypatch.setattr(sys, "argv", [*command, "--dtype", "float16"])
+    with pytest.raises(SystemExit, match="--dtype: must be one of auto, bfloat16, float32"):
+        main()
+    made = tmp_path / "made"
+    monkeypatch.setattr(sys, "argv", [*command, "--dtype", "bfloat16", "--to", str(made)])
+    main()
+    assert made.is_file()

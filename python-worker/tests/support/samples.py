@@ -3,7 +3,7 @@
 from typing import Any
 
 from easel_worker.engine import Job, Tokens
-from easel_worker.fake_image import canonical_text, picture
+from easel_worker.fake.image import canonical_text, picture
 from easel_worker.protocol import Generate, Result, TokenIds
 
 LENGTH = 77

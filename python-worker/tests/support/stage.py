@@ -5,7 +5,8 @@ from typing import Any
 
 from easel_worker.engine import Engine, Lane
 from easel_worker.exit_status import ExitStatus
-from easel_worker.fake_engine import FakeEngine, FakeSettings
+from easel_worker.fake.engine import FakeEngine
+from easel_worker.fake.options import Options
 from easel_worker.logs import SILENT, Logger
 from easel_worker.loop import Loop
 from easel_worker.mailbox import Event, Leave, Mailbox, Received
@@ -22,21 +23,21 @@ Cue = Callable[[FromWorker], bool]
 class Stage:
     """Runs a loop until it has nothing left to do, and keeps what it sent."""
 
-    def __init__(self, engine: Engine | None = None, **settings: Any) -> None:
-        """Args: `settings` are the fake engine's; a step takes 100 ms of the stage's own time."""
+    def __init__(self, engine: Engine | None = None, **options: Any) -> None:
+        """Args: `options` are the fake engine's; a step takes 100 ms of the stage's own time."""
         self.now = 1000.0
         self.sent: list[FromWorker] = []
         self.resumed = 0
         self.vitals = Vitals()
         self._cues: list[tuple[Cue, Event | Generate | Cancel]] = []
-        known: dict[str, Any] = {"step_ms": STEP_MS, "encode_ms": 10.0, "decode_ms": 20.0}
-        known |= {"sizes": (SMALL, OTHER), "rows": 4} | settings
+        known: dict[str, Any] = {"fake_step_ms": STEP_MS, "fake_encode_ms": 10.0}
+        known |= {"fake_decode_ms": 20.0, "sizes": (SMALL, OTHER), "rows": 4} | options
         self.engine = engine if engine is not None else self.fake_engine(**known)
         self._mailbox = _StageMailbox()
 
-    def fake_engine(self, **settings: Any) -> FakeEngine:
+    def fake_engine(self, **options: Any) -> FakeEngine:
         """A fake engine whose time is the stage's."""
-        return FakeEngine(FakeSettings(**settings), self._sleep)
+        return FakeEngine(Options(**options), sleep=self._sleep)
 
     def on(self, cue: Cue, event: Event | Generate | Cancel) -> None:
         """Let something happen, once, right after the first message that `cue` accepts is sent."""

@@ -1,4 +1,4 @@
-"""An engine without a model: it takes its time and makes `fake_image` pictures.
+"""An engine without a model: it takes its time and makes `image` pictures.
 
 It is first-class: the gateway's tests, the load benchmarks and the chaos runs use it, because its
 images prove which request they answer, its times are settings, and its faults come when asked for.
@@ -6,11 +6,11 @@ images prove which request they answer, its times are settings, and its faults c
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 from easel_worker.engine import (
     GUIDANCE_INTERVAL,
@@ -28,55 +28,15 @@ from easel_worker.engine import (
     ProgramInfo,
     TokenizerInfo,
 )
-from easel_worker.fake_image import canonical_text, picture
+from easel_worker.fake.image import canonical_text, picture
+from easel_worker.fake.options import Fault, Options
+from easel_worker.timeline import Timeline
 from easel_worker.tokenizer_digest import tokenizer_info
 
 SCHEDULERS = ("euler", "euler_karras", "euler_ancestral", "ddim", "dpmpp_2m", "dpmpp_2m_karras")
 PREVIEW_SCALE = 8
 
-FaultKind = Literal["raise", "oom", "invalid", "exit", "hang", "nan"]
 FAULT_EXIT_STATUS = 70
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Something that goes wrong on purpose.
-
-    `stage` is `warm`, `encode`, `decode`, or the number of the denoising step, from 1. `seed` says
-    which image has the fault; None at `warm`, which has no image.
-    """
-
-    kind: FaultKind
-    stage: str
-    seed: int | None = None
-
-
-@dataclass(frozen=True)
-class StepTime:
-    """How long a step takes, in milliseconds: a fixed part and a part for each row in it."""
-
-    fixed_ms: float
-    row_ms: float
-
-
-@dataclass(frozen=True)
-class FakeSettings:
-    """How long things take, in milliseconds, and what the engine says that it can do.
-
-    `step_times` go before `step_ms`, for the sizes that they name.
-    """
-
-    step_ms: float = 5.0
-    step_times: Mapping[tuple[int, int], StepTime] = field(default_factory=dict)
-    encode_ms: float = 1.0
-    decode_ms: float = 1.0
-    warm_ms: float = 0.0
-    sizes: tuple[tuple[int, int], ...] = ((1024, 1024), (512, 512))
-    rows: int = 8
-    faults: tuple[Fault, ...] = ()
-    model: Path | None = None
-    max_cache_interval: int = 1
-    exit_process: Callable[[int], object] = field(default=os._exit)
 
 
 @dataclass
@@ -101,45 +61,58 @@ class FakeEngine:
     """See `easel_worker.engine.Engine` for what the methods promise."""
 
     def __init__(
-        self, settings: FakeSettings, sleep: Callable[[float], object] = time.sleep
+        self,
+        options: Options,
+        model: Path | None = None,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
+        exit_process: Callable[[int], object] = os._exit,
     ) -> None:
-        """Args: `sleep` waits so many seconds; tests pass one that does not."""
-        self._settings = settings
+        """Args:
+
+        options: the operator's.
+        model: a folder whose tokenizers' identity the engine takes.
+        sleep: waits so many seconds; tests pass one that does not.
+        exit_process: ends the process with a status.
+        """
+        self._options = options
+        self._step_times = dict(options.fake_step_times)
         self._sleep = sleep
-        self._tokenizers = _tokenizers(settings.model)
+        self._exit_process = exit_process
+        self._tokenizers = _tokenizers(model)
 
     def warm(self, report: Callable[[str], None]) -> None:
-        """Take `warm_ms`."""
+        """Take `fake_warm_ms`."""
         report("fake engine: warming up")
-        self._take(self._settings.warm_ms)
+        self._take(self._options.fake_warm_ms)
         self._fault("warm", None)
         report("fake engine: warm")
 
     @property
     def capabilities(self) -> Capabilities:
-        """As the settings say."""
-        width, height = self._settings.sizes[0]
+        """As the options say."""
+        width, height = self._options.sizes[0]
         return Capabilities(
             model=ModelInfo(id="fake", digest=sha256(b"fake engine 1").hexdigest(), dtype="uint8"),
             tokenizers=self._tokenizers,
-            sizes=self._settings.sizes,
-            rows=self._settings.rows,
+            sizes=self._options.sizes,
+            rows=self._options.rows,
             schedulers=SCHEDULERS,
             defaults=Defaults(width, height, 20, 5.0, "euler"),
             limits=Limits(
                 max_steps=1000,
                 max_guidance_scale=50.0,
                 max_images=16,
-                max_cache_interval=self._settings.max_cache_interval,
+                max_cache_interval=self._options.max_cache_interval,
             ),
             devices=(DeviceInfo(0, "fake"),),
-            programs=(ProgramInfo("fake", self._settings.warm_ms / 1000, cached=False),),
+            programs=(ProgramInfo("fake", self._options.fake_warm_ms / 1000, cached=False),),
             features=(GUIDANCE_INTERVAL,),
         )
 
     def start(self, job: Job) -> FakeLane:
-        """Take `encode_ms`."""
-        self._take(self._settings.encode_ms)
+        """Take `fake_encode_ms`."""
+        self._take(self._options.fake_encode_ms)
         self._fault("encode", job.seed)
         return FakeLane(job)
 
@@ -156,11 +129,11 @@ class FakeEngine:
             lane.unread = error
 
     def finish(self, lane: Lane) -> Pixels:
-        """Take `decode_ms` and draw the picture."""
+        """Take `fake_decode_ms` and draw the picture."""
         if lane.step != lane.job.steps:
             raise ValueError(f"finished after {lane.step} of {lane.job.steps} steps")
         self._settle(lane)
-        self._take(self._settings.decode_ms)
+        self._take(self._options.fake_decode_ms)
         self._fault("decode", lane.job.seed)
         return picture(canonical_text(lane.job), lane.job.width, lane.job.height)
 
@@ -196,16 +169,16 @@ class FakeEngine:
         """Hold the loop to its side of the interface."""
         if len({(lane.job.width, lane.job.height) for lane in lanes}) != 1:
             raise ValueError("the lanes of a step must have one size")
-        if sum(lane.job.rows for lane in lanes) > self._settings.rows:
-            raise ValueError(f"a step holds {self._settings.rows} rows")
+        if sum(lane.job.rows for lane in lanes) > self._options.rows:
+            raise ValueError(f"a step holds {self._options.rows} rows")
         if any(lane.step >= lane.job.steps for lane in lanes):
             raise ValueError("a lane has no steps left")
 
     def _step_ms(self, lanes: Sequence[Lane]) -> float:
         job = lanes[0].job
-        time = self._settings.step_times.get((job.width, job.height))
+        time = self._step_times.get((job.width, job.height))
         if time is None:
-            return self._settings.step_ms
+            return self._options.fake_step_ms
         return time.fixed_ms + time.row_ms * sum(lane.job.rows_at(lane.step) for lane in lanes)
 
     def _take(self, milliseconds: float) -> None:
@@ -214,7 +187,7 @@ class FakeEngine:
 
     def _fault(self, stage: str, seed: int | None) -> None:
         """Do what a fault for this stage and seed says, if there is one."""
-        for fault in self._settings.faults:
+        for fault in self._options.fake_faults:
             if (fault.stage, fault.seed) == (stage, seed):
                 self._go_wrong(fault)
 
@@ -227,10 +200,15 @@ class FakeEngine:
         if fault.kind == "oom":
             raise MemoryError(what)
         if fault.kind == "exit":
-            self._settings.exit_process(FAULT_EXIT_STATUS)
+            self._exit_process(FAULT_EXIT_STATUS)
         while fault.kind == "hang":
             self._sleep(3600)
         raise RuntimeError(what)
+
+
+def build(model: Path | None, options: Options, _timeline: Timeline | None) -> FakeEngine:
+    """See `engines.Build`."""
+    return FakeEngine(options, model)
 
 
 def _not_finite(stage: str) -> NoReturn:

@@ -1,0 +1,107 @@
+"""How the fake engine is told what to say, how long to take and what to get wrong."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal, get_args
+
+from easel_worker import parse
+from easel_worker.engine_options import MAX_CACHE_INTERVAL, ROWS, SIZES
+from easel_worker.options import Option
+
+FaultKind = Literal["raise", "oom", "invalid", "exit", "hang", "nan"]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something that goes wrong on purpose.
+
+    `stage` is `warm`, `encode`, `decode`, or the number of the denoising step, from 1. `seed` says
+    which image has the fault; None at `warm`, which has no image.
+    """
+
+    kind: FaultKind
+    stage: str
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """How long a step takes, in milliseconds: a fixed part and a part for each row in it."""
+
+    fixed_ms: float
+    row_ms: float
+
+
+def faults(value: str) -> tuple[Fault, ...]:
+    """KIND:warm or KIND:SEED@STAGE, joined by commas. Raises ValueError."""
+    return tuple(_fault(text.strip()) for text in value.split(",") if text.strip())
+
+
+def _fault(text: str) -> Fault:
+    kind, _, where = text.partition(":")
+    seed, _, stage = where.partition("@")
+    if kind not in get_args(FaultKind):
+        raise ValueError(f"{kind!r} is no fault: {', '.join(get_args(FaultKind))}")
+    if where == "warm":
+        return Fault(kind, "warm")  # type: ignore[arg-type]
+    if not (seed.isdecimal() and (stage in ("encode", "decode") or stage.isdecimal())):
+        raise ValueError(f"{text!r} is not like raise:13@encode, raise:13@2 or oom:warm")
+    return Fault(kind, stage, int(seed))  # type: ignore[arg-type]
+
+
+def step_times(value: str) -> tuple[tuple[tuple[int, int], StepTime], ...]:
+    """WIDTHxHEIGHT=FIXED+ROW in milliseconds, joined by commas. Raises ValueError."""
+    return tuple(_step_time(text.strip()) for text in value.split(","))
+
+
+def _step_time(text: str) -> tuple[tuple[int, int], StepTime]:
+    size, equals, times = text.partition("=")
+    fixed, plus, row = times.partition("+")
+    if not (equals and plus):
+        raise ValueError(f"{text!r} is not like 1024x1024=6+55")
+    return parse.size(size), StepTime(parse.duration(fixed), parse.duration(row))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the engine says that it can do, how long things take in milliseconds, and its faults."""
+
+    sizes: Annotated[tuple[tuple[int, int], ...], SIZES] = ((1024, 1024), (512, 512))
+
+    rows: Annotated[int, ROWS] = 8
+
+    max_cache_interval: Annotated[int, MAX_CACHE_INTERVAL] = 1
+
+    fake_step_ms: Annotated[
+        float, Option(parse.duration, "fake engine: how long a denoising step takes")
+    ] = 5.0
+
+    fake_step_times: Annotated[
+        tuple[tuple[tuple[int, int], StepTime], ...],
+        Option(
+            step_times,
+            "fake engine: how long a step takes by size, as WIDTHxHEIGHT=FIXED+ROW joined by "
+            "commas: a fixed part and one for each row; other sizes take --fake-step-ms",
+        ),
+    ] = ()
+
+    fake_encode_ms: Annotated[
+        float, Option(parse.duration, "fake engine: how long encoding a prompt takes")
+    ] = 1.0
+
+    fake_decode_ms: Annotated[
+        float, Option(parse.duration, "fake engine: how long decoding an image takes")
+    ] = 1.0
+
+    fake_warm_ms: Annotated[
+        float,
+        Option(parse.duration, "fake engine: how long loading takes before the worker is ready"),
+    ] = 0.0
+
+    fake_faults: Annotated[
+        tuple[Fault, ...],
+        Option(
+            faults,
+            "fake engine: faults by seed, as KIND:SEED@STAGE or KIND:warm, joined by commas; KIND "
+            "is raise, oom, invalid, exit, hang or nan; STAGE is encode, decode or a step from 1",
+        ),
+    ] = ()

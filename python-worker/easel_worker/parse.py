@@ -1,0 +1,103 @@
+"""How a setting's text becomes its value. All raise ValueError, or OSError for a file."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+LONGEST_SOCKET_PATH = 107
+KEY_LENGTH = 40
+CURVE_KEY = re.compile(rf"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{{}}@%$#]{{{KEY_LENGTH}}}")
+
+
+def positive(value: str) -> int:
+    """An integer from 1."""
+    number = int(value)
+    if number < 1:
+        raise ValueError("must be 1 or more")
+    return number
+
+
+def count(value: str) -> int:
+    """An integer from 0."""
+    number = int(value)
+    if number < 0:
+        raise ValueError("must be 0 or more")
+    return number
+
+
+def counts(value: str) -> tuple[int, ...]:
+    """Integers from 1, joined by commas."""
+    return tuple(positive(text) for text in value.split(","))
+
+
+def duration(value: str) -> float:
+    """A finite number from 0."""
+    number = float(value)
+    if not 0 <= number < float("inf"):
+        raise ValueError("must be 0 or more")
+    return number
+
+
+def switch(value: str) -> bool:
+    """On or off."""
+    known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if value.lower() not in known:
+        raise ValueError("must be true or false")
+    return known[value.lower()]
+
+
+def choice(*choices: str) -> Callable[[str], str]:
+    """One of the words."""
+
+    def parse(value: str) -> str:
+        if value not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return value
+
+    return parse
+
+
+def sizes(value: str) -> tuple[tuple[int, int], ...]:
+    """WIDTHxHEIGHT, joined by commas; without repetition."""
+    return tuple(dict.fromkeys(size(text.strip()) for text in value.split(",")))
+
+
+def size(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT in pixels."""
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise ValueError(f"{text!r} is not a size such as 1024x768")
+    return int(width), int(height)
+
+
+def endpoint(value: str) -> str:
+    """A ZeroMQ endpoint to connect to."""
+    scheme, _, rest = value.partition("://")
+    if scheme not in ("ipc", "tcp") or not rest:
+        raise ValueError("must be ipc://PATH or tcp://HOST:PORT")
+    if scheme == "ipc" and len(rest.encode()) > LONGEST_SOCKET_PATH:
+        raise ValueError(f"the path of a socket has at most {LONGEST_SOCKET_PATH} bytes")
+    return value
+
+
+def worker_name(value: str) -> str:
+    """A name that can be a ZeroMQ routing id."""
+    if not 1 <= len(value.encode()) <= 255 or value[0] == "\0":
+        raise ValueError("must have 1 to 255 bytes")
+    return value
+
+
+def curve_key(value: str) -> str:
+    """A CURVE key in Z85, or @FILE with one in it.
+
+    A key may begin with @ itself: what has the form of a key is one, unless it is an absolute path
+    or there is such a file.
+    """
+    file = Path(value[1:])
+    is_file = value.startswith("@") and (
+        not CURVE_KEY.fullmatch(value) or file.is_absolute() or file.is_file()
+    )
+    key = file.read_text(encoding="ascii").strip() if is_file else value
+    if not CURVE_KEY.fullmatch(key):
+        raise ValueError(f"must be a key of {KEY_LENGTH} characters (Z85), or @FILE with one in it")
+    return key

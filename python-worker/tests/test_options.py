@@ -1,0 +1,67 @@
+"""A declaration makes a flag, a variable, a value and a line of help."""
+
+from argparse import ArgumentParser
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import pytest
+
+from easel_worker import parse
+from easel_worker.options import ConfigError, Option, add_flags, declared, joined, values_of
+
+
+@dataclass
+class Kind:
+    """Some settings."""
+
+    big_lanes: Annotated[tuple[int, ...], Option(parse.counts, "100 % lanes")] = (1, 2)
+    wait_s: Annotated[float, Option(parse.duration, "seconds", flag="--wait", env="PAUSE")] = 0.0
+    loud: Annotated[bool, Option(parse.switch, "make noise")] = False
+    not_a_setting: int = 3
+
+
+def given(*arguments: str, **environment: str) -> dict[str, Any]:
+    parser = ArgumentParser()
+    settings = declared(Kind)
+    add_flags(parser, settings)
+    return values_of(settings, vars(parser.parse_args(joined(settings, arguments))), environment)
+
+
+def test_names_follow_from_the_field_unless_they_are_given() -> None:
+    names = [(each.field, each.flag, each.env) for each in declared(Kind)]
+    assert names == [
+        ("big_lanes", "--big-lanes", "BIG_LANES"),
+        ("wait_s", "--wait", "PAUSE"),
+        ("loud", "--loud", "LOUD"),
+    ]
+
+
+def test_some_settings_in_an_order() -> None:
+    assert [each.field for each in declared(Kind, "loud", "big_lanes")] == ["loud", "big_lanes"]
+    with pytest.raises(KeyError):
+        declared(Kind, "not_a_setting")
+
+
+def test_only_what_is_given_has_a_value() -> None:
+    assert given(LOUD="") == {}
+    assert given("--loud", "--wait", "2", PAUSE="3", BIG_LANES="4") == {
+        "big_lanes": (4,),
+        "wait_s": 2.0,
+        "loud": True,
+    }
+
+
+def test_what_is_wrong_is_named_by_where_it_came_from() -> None:
+    with pytest.raises(ConfigError, match=r"^--wait: must be 0 or more$"):
+        given("--wait", "-1", PAUSE="x")
+    with pytest.raises(ConfigError, match=r"^PAUSE: could not convert"):
+        given(PAUSE="x")
+
+
+def test_the_help_names_variables_where_they_are_read() -> None:
+    without, with_them = ArgumentParser(), ArgumentParser()
+    add_flags(without, declared(Kind))
+    add_flags(with_them, declared(Kind), variables=True)
+    assert "100 % lanes (default: 1,2)" in without.format_help()
+    assert "100 % lanes [BIG_LANES] (default: 1,2)" in with_them.format_help()
+    assert "--loud [BOOL]" in without.format_help()
