@@ -4,10 +4,8 @@ import sensible from '@fastify/sensible'
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox'
 import type { FastifyInstance } from 'fastify'
 import type { KeyFile } from './access/key-file.js'
-import type { Engine } from './engine/engine.js'
 import type { MemoryBudget } from './memory.js'
 import type { Metrics } from './metrics.js'
-import type { Defaults } from './parameters.js'
 import { accessPlugin } from './plugins/access.js'
 import { type BaseOptions, createBase } from './plugins/base.js'
 import { jsonBodyPlugin } from './plugins/json-body.js'
@@ -34,9 +32,7 @@ const EXPOSED_HEADERS = [...Object.keys({ ...commonHeaders, ...answerHeaderSchem
 const METHODS = ['GET', 'HEAD', 'POST', 'DELETE']
 
 export interface AppParts extends BaseOptions {
-  engine: Engine
   service: ImageService
-  defaults: Defaults
   metrics: Metrics
   /** Keys that requests for images must come with; undefined for none. */
   keys: KeyFile | undefined
@@ -50,25 +46,24 @@ export interface AppParts extends BaseOptions {
   snapSizes: boolean
   /** Whether probes and metrics are here, or on a port of their own (`buildAdminApp`). */
   withAdmin: boolean
-  version: string
 }
 
 /** Puts the HTTP application together. It never listens: that is main's, and a test's, to do. */
 export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
-  const { engine, service, defaults, keys, tracing, withRecipe, corsOrigins, snapSizes, withAdmin, version } = parts
+  const { service, keys, tracing, withRecipe, corsOrigins, snapSizes, withAdmin } = parts
   const app = await createApp(parts)
   if (corsOrigins.length > 0) await app.register(cors, { origin: [...corsOrigins], methods: METHODS, exposedHeaders: EXPOSED_HEADERS })
-  await app.register(openApiPlugin, { version, engine })
+  await app.register(openApiPlugin, { service })
 
   await app.register(async (scope) => {
     await scope.register(tracingPlugin, { tracing })
     await scope.register(accessPlugin, { keys })
     await scope.register(generateRoute, { service, withRecipe })
     await scope.register(requestRoutes, { service })
-    await scope.register(recipeRoute, { engine, defaults, version })
-    await scope.register(openAiRoutes, { prefix: '/v1', engine, service, defaults, withRecipe, snapSizes })
+    await scope.register(recipeRoute, { service })
+    await scope.register(openAiRoutes, { prefix: '/v1', service, withRecipe, snapSizes })
   })
-  await app.register(healthRoute, { engine, service, defaults, version })
+  await app.register(healthRoute, { service })
   if (withAdmin) await registerAdmin(app, parts)
   await app.register(pagePlugin)
   return app
@@ -84,8 +79,8 @@ export async function buildAdminApp(parts: AppParts): Promise<FastifyInstance> {
   return app
 }
 
-async function registerAdmin(app: FastifyInstance, { engine, metrics }: AppParts): Promise<void> {
-  await app.register(probeRoutes, { engine })
+async function registerAdmin(app: FastifyInstance, { service, metrics }: AppParts): Promise<void> {
+  await app.register(probeRoutes, { service })
   await app.register(metricsRoute, { registry: metrics.registry })
 }
 

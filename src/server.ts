@@ -86,9 +86,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
   })
   metrics.watch({ engine, service, memory, connections, log })
   const parts: AppParts = {
-    engine,
     service,
-    defaults: config.defaults,
     metrics,
     keys,
     tracing,
@@ -105,8 +103,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     withRecipe: config.embedRecipe,
     corsOrigins: config.corsOrigins,
     snapSizes: config.snapSizes,
-    withAdmin: config.adminPort === undefined,
-    version
+    withAdmin: config.adminPort === undefined
   }
   const app = await buildApp(parts)
   const admin = config.adminPort === undefined ? undefined : await buildAdminApp({ ...parts, connections: new Connections(ADMIN_CONNECTIONS) })

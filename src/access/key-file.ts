@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import type { Log } from '../engine/events.js'
+import type { Log } from '../logger.js'
 import { type AccessKey, findKey, parseKeys } from './keys.js'
 
 /** How often the file is looked at, in ms. Kubernetes takes longer to bring a changed Secret to a Pod. */

@@ -5,6 +5,9 @@ import { includesSize } from './sizes.js'
 
 type Abilities = Pick<Hello, 'features' | 'limits'>
 
+/** What workers say of what they can do. */
+export type Capabilities = Pick<Hello, 'model' | 'sizes' | 'coming' | 'schedulers' | 'defaults'> & Abilities
+
 /** Parameters that not every worker knows. One that does not would ignore them, and make another image. */
 const OPTIONAL = parametersWith('neutral')
 

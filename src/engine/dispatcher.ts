@@ -1,6 +1,7 @@
 import { canMake } from './abilities.js'
 import type { Forecast } from './estimate.js'
-import type { EngineObserver, Log } from './events.js'
+import type { Log } from '../logger.js'
+import type { EngineObserver } from './events.js'
 import { type Job, JobError, type JobListener, type RawImage, rowsOf } from './job.js'
 import { sameModel } from './models.js'
 import type { Failed, GatewayMessage, Hello, Result } from './protocol.js'

@@ -19,13 +19,3 @@ export interface EngineObserver {
 }
 
 export type LossCause = 'exited' | 'silent' | 'hung' | 'unreachable' | 'replaced' | 'left' | 'session'
-
-/** The part of pino that the engine uses. */
-export interface Log {
-  trace: (fields: object, message?: string) => void
-  debug: (fields: object, message?: string) => void
-  info: (fields: object, message?: string) => void
-  warn: (fields: object, message?: string) => void
-  error: (fields: object, message?: string) => void
-  child: (fields: Record<string, unknown>) => Log
-}

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream'
-import type { Log } from './events.js'
+import type { Log } from '../logger.js'
 
 /** A longer line is cut: a worker that prints one without end must not fill the gateway's memory. In bytes. */
 export const MAX_LINE_BYTES = 65_536

@@ -1,4 +1,5 @@
-import type { EngineObserver, Log, LossCause } from './events.js'
+import type { Log } from '../logger.js'
+import type { EngineObserver, LossCause } from './events.js'
 import { type Decode } from './codec.js'
 import { allRead, type Looks } from './looks.js'
 import { nameOf, sameModel } from './models.js'

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
-import type { EngineObserver, Log } from './events.js'
+import type { Log } from '../logger.js'
+import type { EngineObserver } from './events.js'
 import { joinLog } from './join-log.js'
 import { allRead, type Looks } from './looks.js'
 

@@ -1,7 +1,6 @@
 import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import fp from 'fastify-plugin'
-import type { Engine } from '../engine/engine.js'
 import type { TSchema } from 'typebox'
 import { Recipe } from '../image/recipe.js'
 import { GenerateResponse } from '../schemas/answer.js'
@@ -11,6 +10,7 @@ import { HealthResponse } from '../schemas/health.js'
 import { OpenAiError, OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel } from '../schemas/openai.js'
 import { asOffered } from '../schemas/offered.js'
 import { RecipeResponse } from '../schemas/recipe.js'
+import type { ImageService } from '../service/service.js'
 
 const SHARED: readonly TSchema[] = [ErrorResponse, GenerateRequest, GenerateResponse, HealthResponse, OpenAiError, OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel, Recipe, RecipeResponse]
 
@@ -21,14 +21,14 @@ const SHARED: readonly TSchema[] = [ErrorResponse, GenerateRequest, GenerateResp
 const CONTENT_SECURITY_POLICY = "default-src 'self'; base-uri 'self'; frame-ancestors 'self'; img-src 'self' data: blob:; object-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'"
 
 /** Collects the schemas of all routes that come after it into one OpenAPI 3.1 document: /openapi.json, and /docs to read it. */
-export const openApiPlugin = fp<{ version: string; engine: Engine }>(async (app, { version, engine }) => {
+export const openApiPlugin = fp<{ service: ImageService }>(async (app, { service }) => {
   for (const schema of SHARED) app.addSchema(schema)
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
       info: {
         title: 'Easel',
-        version,
+        version: service.version,
         description: 'SDXL text-to-image over HTTP. Every answer carries `x-request-id`; every error has one form and a stable `code`.',
         license: { name: 'Apache-2.0', identifier: 'Apache-2.0' }
       },
@@ -49,11 +49,11 @@ export const openApiPlugin = fp<{ version: string; engine: Engine }>(async (app,
     staticCSP: CONTENT_SECURITY_POLICY,
     uiConfig: { tryItOutEnabled: true, docExpansion: 'list' },
     transformSpecificationClone: false,
-    transformSpecification: (document) => ({ ...asOffered(document, engine.capabilities), servers: [{ url: '..' }] })
+    transformSpecification: (document) => ({ ...asOffered(document, service.offer), servers: [{ url: '..' }] })
   })
   app.get(
     '/openapi.json',
     { schema: { hide: true } },
-    async (_request, reply) => reply.header('cache-control', 'no-cache').send(asOffered(app.swagger(), engine.capabilities))
+    async (_request, reply) => reply.header('cache-control', 'no-cache').send(asOffered(app.swagger(), service.offer))
   )
 }, { name: 'openapi' })

@@ -4,7 +4,6 @@ import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { boundedBody } from '../bounded-body.js'
-import type { Engine } from '../engine/engine.js'
 import { EaselError } from '../errors.js'
 import { ByteReader } from '../image/byte-reader.js'
 import { parseFlatObject } from '../image/flat-json.js'
@@ -12,13 +11,12 @@ import { FORMATS, mimeOf } from '../image/formats.js'
 import { type Description, descriptionIn, MAX_RECIPE_BYTES, NotAnImage } from '../image/metadata.js'
 import { recipeOfParameters } from '../image/parameters.js'
 import { Recipe } from '../image/recipe.js'
-import { type Defaults, NEUTRAL } from '../parameters.js'
 import { failures } from '../schemas/error.js'
 import { recipeExample } from '../schemas/examples.js'
 import { RecipeResponse } from '../schemas/recipe.js'
 import { ref } from '../schemas/ref.js'
 import { success } from '../schemas/success.js'
-import { statedOf } from '../service/decisions.js'
+import type { ImageService } from '../service/service.js'
 import { BYTES_TYPE } from './answers/form.js'
 
 /** Room for a PNG of the largest size. It is read as it comes, and not kept. */
@@ -38,7 +36,7 @@ class Kept {
 }
 
 /** POST /recipe: an image that Easel made in, the request that makes it again out. */
-export const recipeRoute: FastifyPluginAsyncTypebox<{ engine: Engine; defaults: Defaults; version: string }> = async (app, { engine, defaults, version }) => {
+export const recipeRoute: FastifyPluginAsyncTypebox<{ service: ImageService }> = async (app, { service }) => {
   // Without the parser of JSON, which would read a file of any size at once.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser(TYPES, (_request: FastifyRequest, payload: IncomingMessage) => readFile(payload))
@@ -70,12 +68,12 @@ export const recipeRoute: FastifyPluginAsyncTypebox<{ engine: Engine; defaults: 
       const recipe = easel === undefined ? recipeOfParameters(parameters ?? '', format) : parseFlatObject(easel)
       if (!Value.Check(Recipe, recipe)) throw new EaselError('NO_RECIPE')
       const { model, model_digest, version: release, scheduler, ...body } = recipe
-      const { model: ours, schedulers = [] } = engine.capabilities ?? {}
+      const { model: ours, schedulers = [], neutral = {} } = service.offer ?? {}
       // What the recipe does not name was neutral; where the operator's default is not, the request must say so.
-      const decided = { ...statedOf(NEUTRAL, defaults), ...body }
+      const decided = { ...neutral, ...body }
       // Of another program's samplers those that we do not have are left to the default.
       const known = easel !== undefined || schedulers.includes(scheduler) ? { scheduler } : {}
-      return { recipe, request: { ...decided, ...known }, same_model: model === ours?.id && model_digest === ours.digest && release === version }
+      return { recipe, request: { ...decided, ...known }, same_model: model === ours?.id && model_digest === ours.digest && release === service.version }
     }
   )
 }

@@ -1,7 +1,6 @@
 import { NEUTRAL } from '../parameters.js'
 import type { GenerateResponse } from './answer.js'
 import type { HealthResponse } from './health.js'
-import { limitsOf } from './offered.js'
 import type { OpenAiImagesResponse } from './openai.js'
 
 /** A PNG of one grey pixel. */
@@ -50,7 +49,7 @@ export const healthExample: HealthResponse = {
   schedulers: ['euler', 'ddim'],
   features: ['guidance_interval'],
   defaults: { negative_prompt: '', num_inference_steps: 40, guidance_scale: 5, width: 1024, height: 1024, scheduler: 'euler', ...NEUTRAL },
-  limits: limitsOf({ max_steps: 100, max_guidance_scale: 50, max_images: 4, max_cache_interval: 3 }),
+  limits: { num_inference_steps: 100, guidance_scale: 50, num_images: 4, cache_interval: 3 },
   requests: { in_flight: 3, queued: 1, limit: 64 },
   workers: { expected: 1, ready: 1, list: [{ name: 'worker-0', pid: 17, devices: ['TPU v5 lite'], rows: 4, rows_in_use: 4, steps_total: 51_234, silent_seconds: 0.2 }] }
 }

@@ -1,14 +1,7 @@
-import { type ModelLimits, mostOf, type NamesWith, parametersWith } from '../parameters.js'
-
-/** What the workers offer, as far as it narrows a request. */
+/** What is offered, as far as it narrows a request. */
 export interface Offered {
   readonly schedulers: readonly string[]
-  readonly limits: ModelLimits
-}
-
-/** The most that a request may ask for. */
-export function limitsOf(limits: ModelLimits): { [N in NamesWith<'limit'>]: number } {
-  return Object.fromEntries(parametersWith('limit').map(({ name, ...parameter }) => [name, mostOf(parameter, limits)])) as ReturnType<typeof limitsOf>
+  readonly limits: Readonly<Record<string, number>>
 }
 
 type Schema = Record<string, unknown>
@@ -24,9 +17,8 @@ export function asOffered<D extends object>(document: D, offered: Offered | unde
   if (offered === undefined) return document
   const { limits, schedulers } = offered
   const narrowed = structuredClone(document)
-  const most = limitsOf(limits)
   // /v1 has another name for one of them.
-  const maxima: Record<string, number> = { ...most, n: most.num_images }
+  const maxima: Record<string, number> = { ...limits, n: limits['num_images'] ?? Infinity }
   for (const schema of ['GenerateRequest', 'OpenAiImagesRequest']) {
     const properties = (narrowed as Document).components?.schemas?.[schema]?.properties ?? {}
     for (const [name, maximum] of Object.entries(maxima)) {

@@ -1,4 +1,4 @@
-import type { Hello } from '../engine/protocol.js'
+import type { Capabilities } from '../engine/abilities.js'
 import type { Job } from '../engine/job.js'
 import type { Recipe } from '../image/recipe.js'
 import { type Defaults, type NamesWith, type NEUTRAL, type Parameter, parametersWith, type ValueOf } from '../parameters.js'
@@ -12,13 +12,13 @@ const FALLBACKS = Object.fromEntries(parametersWith('fallback').map(({ name, fal
 export type Decided = Required<Omit<GenerateRequest, 'truncate' | 'timeout' | 'preview_interval'>>
 
 /** What a request gets for the parameters that it leaves out: the operator's word, else the model's, else the neutral value. */
-export function defaultsOf(model: Hello, defaults: Defaults): { [N in NamesWith<'setting'>]: ValueOf<N> } {
+export function defaultsOf(model: Capabilities, defaults: Defaults): { [N in NamesWith<'setting'>]: ValueOf<N> } {
   const own = model.defaults as Partial<Record<string, unknown>>
   return Object.fromEntries(parametersWith('setting').map(({ name, neutral }) => [name, defaults[name] ?? own[name] ?? neutral])) as ReturnType<typeof defaultsOf>
 }
 
 /** Fills in what a request leaves open. @param randomSeed gives a uint32 */
-export function decide(request: GenerateRequest, model: Hello, defaults: Defaults, randomSeed: () => number): Decided {
+export function decide(request: GenerateRequest, model: Capabilities, defaults: Defaults, randomSeed: () => number): Decided {
   const { truncate: _truncate, timeout: _timeout, preview_interval: _interval, ...given } = request
   const said = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as typeof given
   return { ...FALLBACKS, ...defaultsOf(model, defaults), seed: said.seed ?? randomSeed(), ...said }

@@ -1,5 +1,4 @@
-import { allows } from '../engine/abilities.js'
-import type { Hello } from '../engine/protocol.js'
+import { allows, type Capabilities } from '../engine/abilities.js'
 import { includesSize } from '../engine/sizes.js'
 import { EaselError } from '../errors.js'
 import { type Defaults, mostOf, parametersWith } from '../parameters.js'
@@ -13,7 +12,7 @@ import { NOT_READY_RETRY_SECONDS } from './failures.js'
  * @param randomSeed called when the request has no seed; gives a uint32
  * @throws EaselError 400 with the field at fault; 503 for a size that is still being compiled
  */
-export function resolveRequest(request: GenerateRequest, model: Hello, defaults: Defaults, randomSeed: () => number): Decided {
+export function resolveRequest(request: GenerateRequest, model: Capabilities, defaults: Defaults, randomSeed: () => number): Decided {
   const decided = decide(request, model, defaults, randomSeed)
   checkInterval(decided, request)
   checkNeutral(decided, model)
@@ -38,7 +37,7 @@ function checkInterval({ guidance_start: start, guidance_end: end }: Decided, re
 }
 
 /** Parameters that the workers do not know must have their neutral value. */
-function checkNeutral(decided: Decided, model: Hello): void {
+function checkNeutral(decided: Decided, model: Capabilities): void {
   for (const { name, ...parameter } of parametersWith('neutral')) {
     const { neutral, limit, unable } = parameter
     const known = limit === undefined ? allows(model, parameter, decided[name]) : mostOf(parameter, model.limits) > neutral
@@ -46,14 +45,14 @@ function checkNeutral(decided: Decided, model: Hello): void {
   }
 }
 
-function checkLimits(decided: Decided, model: Hello): void {
+function checkLimits(decided: Decided, model: Capabilities): void {
   for (const { name, ...parameter } of parametersWith('limit')) {
     const most = mostOf(parameter, model.limits)
     if (decided[name] > most) throw new EaselError('LIMIT_EXCEEDED', `${name} must be at most ${most}`, { field: name })
   }
 }
 
-function checkSize({ width, height }: Decided, { sizes, coming = [] }: Hello): void {
+function checkSize({ width, height }: Decided, { sizes, coming = [] }: Capabilities): void {
   if (includesSize(sizes, { width, height })) return
   const offered = sizes.map(([w, h]) => `${w}x${h}`).join(', ')
   const field = sizes.some(([w]) => w === width) ? 'height' : 'width'

@@ -11,12 +11,14 @@ import { IdempotencyStore, type RequestKey } from './idempotency.js'
 import { RunsInFlight } from './in-flight.js'
 import { Ledger, type Outcome } from './ledger.js'
 import { Maker, type MakerObserver, type MakerOptions } from './maker.js'
+import { type Offer, offerOf } from './offer.js'
 import { once } from './once.js'
 import { tokenizePrompts } from './prompts.js'
 import { resolveRequest, seedsOf } from './resolve.js'
 import { Run } from './run.js'
 import { RunMemory } from './run-memory.js'
 import { Shares } from './shares.js'
+import { type ServiceStatus, statusOf } from './status.js'
 
 export interface ServiceOptions extends MakerOptions {
   tokenizers: SdxlTokenizers
@@ -87,6 +89,21 @@ export class ImageService {
     this.#keyed = new IdempotencyStore({ ttl: options.idempotencyTtl, maxBytes: options.idempotencyBytes })
     this.#admission = new Admission({ engine: options.engine, ledger: this.ledger, shares: this.#shares, memory: options.memory, queueLimit: options.queueLimit })
     this.#maker = new Maker(options)
+  }
+
+  /** What clients may ask for; undefined before the first worker was ready. */
+  get offer(): Offer | undefined {
+    return offerOf(this.#options.engine, this.#options.defaults)
+  }
+
+  /** How the service is. */
+  get status(): ServiceStatus {
+    return statusOf(this.#options.engine)
+  }
+
+  /** The release. */
+  get version(): string {
+    return this.#options.version
   }
 
   get queueLimit(): number {

@@ -1,9 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import type { Engine } from '../../engine/engine.js'
 import { EaselError, type ErrorCode } from '../../errors.js'
 import { excerpt } from '../../excerpt.js'
-import type { Defaults } from '../../parameters.js'
 import { answerErrors } from '../../plugins/errors.js'
 import { commonHeaders, failuresAs } from '../../schemas/error.js'
 import { openAiExample } from '../../schemas/examples.js'
@@ -11,7 +9,6 @@ import { ADMISSION_CODES, END_CODES, GenerateHeaders } from '../../schemas/gener
 import { EXTRAS, OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel } from '../../schemas/openai.js'
 import { ref } from '../../schemas/ref.js'
 import { success } from '../../schemas/success.js'
-import { defaultsOf } from '../../service/decisions.js'
 import type { ImageService } from '../../service/service.js'
 import { sendPieces } from '../answers/body.js'
 import { EVENT_HEADERS, eventsSchema, EventStream } from '../answers/events.js'
@@ -23,9 +20,7 @@ import { openAiError, openAiErrorForm } from './errors.js'
 import { partialImagesOf, responseFormatOf, translate } from './translate.js'
 
 interface OpenAiParts {
-  engine: Engine
   service: ImageService
-  defaults: Defaults
   /** Whether answers carry the recipe with its prompts. */
   withRecipe: boolean
   /** Whether a size that is not offered is taken for the nearest one. */
@@ -38,7 +33,7 @@ const Events = { schema: eventsSchema(EVENTS) }
 const failures = (...codes: readonly ErrorCode[]) => failuresAs(openAiErrorForm, codes)
 
 /** Under /v1: the part of the OpenAI API that is about making images, for clients that are written for it. */
-export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, { engine, service, defaults, withRecipe, snapSizes }) => {
+export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, { service, withRecipe, snapSizes }) => {
   answerErrors(app, openAiError)
 
   app.post(
@@ -64,8 +59,8 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
     },
     async (request, reply) => {
       const { body } = request
-      const steps = engine.capabilities === undefined ? 1 : defaultsOf(engine.capabilities, defaults).num_inference_steps
-      const translated = translate(body, { steps, snapTo: snapSizes ? (engine.capabilities?.sizes ?? []) : [] })
+      const { offer } = service
+      const translated = translate(body, { steps: offer?.defaults.num_inference_steps ?? 1, snapTo: snapSizes ? (offer?.sizes ?? []) : [] })
       const { run, replayed, detach } = service.submit(translated, callerOf(request, request.headers, translated))
       whenDone(run, request, reply, detach)
       if (replayed) reply.header('idempotent-replayed', 'true')
@@ -80,7 +75,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
 
   const List = Type.Object({ object: Type.Literal('list'), data: Type.Array(ref(OpenAiModel)) })
   const example = { id: 'stable-diffusion-xl-base-1.0', object: 'model', created: 0, owned_by: 'easel' } as const
-  const models = () => (engine.capabilities === undefined ? [] : [{ ...example, id: engine.capabilities.model.id }])
+  const models = () => (service.offer === undefined ? [] : [{ ...example, id: service.offer.model.id }])
 
   app.get(
     '/models',

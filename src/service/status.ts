@@ -1,0 +1,35 @@
+import type { Engine } from '../engine/engine.js'
+
+/** How the service is. */
+export interface ServiceStatus {
+  readonly status: 'ready' | 'starting' | 'unavailable' | 'draining'
+  /** Why nothing is served although workers are there, in one line. */
+  readonly problem: string | null
+  /** Requests that wait for a worker. */
+  readonly queued: number
+  readonly workers: {
+    readonly expected: number
+    readonly ready: number
+    readonly list: { name: string; pid: number; devices: string[]; rows: number; rows_in_use: number; steps_total: number; silent_seconds: number }[]
+  }
+}
+
+export function statusOf(engine: Engine): ServiceStatus {
+  const { workers, workersExpected, queued } = engine.state
+  const list = workers.map(({ name, hello, heartbeat, heardAt }) => ({
+    name,
+    pid: hello.pid,
+    devices: hello.devices.map(({ kind }) => kind),
+    rows: hello.rows,
+    rows_in_use: heartbeat?.rows_in_use ?? 0,
+    steps_total: heartbeat?.steps_total ?? 0,
+    silent_seconds: Math.round((performance.now() - heardAt) / 100) / 10
+  }))
+  return { status: wordFor(engine), problem: engine.problem ?? null, queued, workers: { expected: workersExpected, ready: workers.length, list } }
+}
+
+function wordFor({ draining, ready, capabilities }: Engine): ServiceStatus['status'] {
+  if (draining) return 'draining'
+  if (ready) return 'ready'
+  return capabilities === undefined ? 'starting' : 'unavailable'
+}
