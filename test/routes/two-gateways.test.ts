@@ -50,9 +50,8 @@ describe('two gateways', () => {
   })
 })
 
-it.each(['queue full', 'cannot finish before its deadline', 'DELETE /requests/{id}', 'Idempotency-Key', 'a key over its rate'])('README.md says that its promise of %s is of one Pod', async (promise) => {
-  const readme = await readFile(join(packageRoot, 'README.md'), 'utf8')
-  const promises = readme.slice(readme.indexOf('## What we promise'), readme.indexOf('## Use it')).split('\n')
+it.each(['queue full', 'cannot finish before its deadline', 'DELETE /requests/{id}', 'Idempotency-Key', 'a key over its rate'])('docs/promises.md says that its promise of %s is of one Pod', async (promise) => {
+  const promises = (await readFile(join(packageRoot, 'docs/promises.md'), 'utf8')).split('\n')
   const situation = promises.filter((line) => line.startsWith('|')).map((line) => line.split('|')[1] ?? '').find((cell) => cell.includes(promise))
   expect(situation).toContain('(one Pod)')
 })

@@ -1,0 +1,39 @@
+import { type Parameter, parameters } from '../../src/parameters.js'
+import { envOf } from '../../src/options.js'
+
+const HEAD = `# Parameters of a request
+
+Made from \`src/parameters.ts\` by \`npx vitest run test/docs --update\`; a test fails when it is stale. Names and meanings are diffusers'. What a running server offers
+(sizes, schedulers, limits, defaults) is in its \`GET /health\`, and as a JSON Schema in its \`/openapi.json\`.
+
+A parameter that a request leaves out is the operator's setting, else the model's default, else what stands here. Those marked ● decide the image and stand in its recipe; those marked
+\`/v1\` are also taken by the OpenAI Images API, under the same name.
+
+| parameter | values | default | | meaning |
+|---|---|---|---|---|`
+
+/** docs/parameters.md, as the table says. */
+export function parametersPage(): string {
+  const rows = Object.entries(parameters as Record<string, Parameter>).map(([name, parameter]) => {
+    const { schema, recipe, openai } = parameter
+    const marks = [...(recipe === undefined ? [] : ['●']), ...(openai === undefined ? [] : ['`/v1`'])].join(' ')
+    const { description } = schema as { description?: string }
+    return `| \`${name}\` | ${valuesOf(schema)} | ${defaultOf(parameter)} | ${marks} | ${(description ?? '').replaceAll('|', String.raw`\|`)} |`
+  })
+  return `${HEAD}\n${rows.join('\n')}\n`
+}
+
+function valuesOf(schema: object): string {
+  const { type, enum: values, minimum, exclusiveMinimum, maximum, maxLength } = schema as { type: string; enum?: readonly string[]; minimum?: number; exclusiveMinimum?: number; maximum?: number; maxLength?: number }
+  if (values !== undefined) return values.map((value) => `\`${value}\``).join(', ')
+  if (type === 'boolean') return 'true or false'
+  if (type === 'string') return `text, at most ${maxLength} characters`
+  const from = minimum ?? `more than ${exclusiveMinimum}`
+  return `${type === 'integer' ? 'whole number' : 'number'}, ${from} to ${maximum}`
+}
+
+function defaultOf({ required, fallback, neutral, setting }: Parameter): string {
+  if (required === true) return 'required'
+  if (setting !== undefined) return `\`${envOf(setting.key)}\`, else ${neutral ?? "the model's"}`
+  return fallback === undefined ? '' : `\`${fallback}\``
+}
