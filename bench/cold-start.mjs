@@ -25,14 +25,24 @@ await script(async () => {
   const cache = await mkdtemp(join(tmpdir(), 'easel-start-'))
   try {
     const [first, second] = [await start(cache), await start(cache)]
-    const seconds = (/** @type {Span | undefined} */ span) => (span === undefined ? '' : `${span.start.toFixed(2)}–${span.end.toFixed(2)} ${span.note}`.trim())
-    const rows = first.spans.map((span) => [span.name, seconds(span), seconds(second.spans.find(({ name }) => name === span.name))])
+    const seconds = (/** @type {Span | undefined} */ span) =>
+      span === undefined ? '' : `${span.start.toFixed(2)}–${span.end.toFixed(2)} ${span.note}`.trim()
+    const rows = first.spans.map((span) => [
+      span.name,
+      seconds(span),
+      seconds(second.spans.find(({ name }) => name === span.name))
+    ])
     console.log(`\nStart of the worker, seconds since its process began\n${machine()}\n`)
-    console.log(table(['', 'empty cache', 'second start'], [
-      ...rows,
-      ['**ready**', first.ready.toFixed(2), second.ready.toFixed(2)],
-      ['first image', first.image.toFixed(2), second.image.toFixed(2)]
-    ]))
+    console.log(
+      table(
+        ['', 'empty cache', 'second start'],
+        [
+          ...rows,
+          ['**ready**', first.ready.toFixed(2), second.ready.toFixed(2)],
+          ['first image', first.image.toFixed(2), second.image.toFixed(2)]
+        ]
+      )
+    )
     console.log(`\nready ${(first.ready / second.ready).toFixed(1)} times as fast from the cache`)
   } finally {
     await rm(cache, { recursive: true })
@@ -48,7 +58,9 @@ async function start(cache) {
     stdio: ['ignore', 'pipe', 'inherit'],
     env: { ...process.env, LOG_FORMAT: 'json', LOG_LEVEL: 'info', COMPILE_CACHE: cache }
   })
-  const gone = once(server, 'exit').then(() => { throw new StepError('the server ended before its first image') })
+  const gone = once(server, 'exit').then(() => {
+    throw new StepError('the server ended before its first image')
+  })
   gone.catch(() => undefined)
   try {
     return await Promise.race([measured(server), gone])
@@ -68,7 +80,10 @@ async function measured(server) {
   for await (const text of createInterface({ input: /** @type {import('node:stream').Readable} */ (server.stdout) })) {
     const line = JSON.parse(text)
     if (line.timeline !== undefined) spans = line.timeline
-    if (line.address !== undefined) post(line.address, { prompt: 'a red circle on a blue background', seed: 1 }).catch((error) => server.emit('error', error))
+    if (line.address !== undefined)
+      post(line.address, { prompt: 'a red circle on a blue background', seed: 1 }).catch((error) =>
+        server.emit('error', error)
+      )
     const image = FIRST_IMAGE.exec(line.msg)?.[1]
     if (image !== undefined) return { spans, ready: Math.max(...spans.map(({ end }) => end)), image: Number(image) }
   }

@@ -20,10 +20,14 @@ await script(async () => {
   const folder = mkdtempSync(join(tmpdir(), 'easel-drift-'))
   try {
     /** @type {string[]} */
-    const captions = JSON.parse(await run(python, ['-m', 'bench.drift', '--count', COUNT, '--captions'], { cwd, quiet: true }))
+    const captions = JSON.parse(
+      await run(python, ['-m', 'bench.drift', '--count', COUNT, '--captions'], { cwd, quiet: true })
+    )
     const tokens = join(folder, 'tokens.json')
     writeFileSync(tokens, JSON.stringify(await tokenize(model, captions)))
-    const printed = await step(`Making ${COUNT} pictures by each variant`, () => run(python, ['-m', 'bench.drift', '--count', COUNT, '--tokens', tokens], { cwd, quiet: true }))
+    const printed = await step(`Making ${COUNT} pictures by each variant`, () =>
+      run(python, ['-m', 'bench.drift', '--count', COUNT, '--tokens', tokens], { cwd, quiet: true })
+    )
     console.log(`\nThe demo model, 25 steps, guidance 1.5, ${COUNT} held-out captions\n${machine()}\n\n${printed}`)
   } finally {
     rmSync(folder, { recursive: true, force: true })

@@ -20,8 +20,12 @@ await script(async () => {
     await load(url, { clients: 2, seconds: 2, body })
     const seen = []
     for (const clients of CLIENTS) seen.push(await load(url, { clients, seconds: SECONDS, body }))
-    console.log(`\nGateway with the fake engine, 1024×1024, ${SECONDS} s each, clients and worker on the same machine\n${machine()}\n`)
-    console.log(table(['clients', 'images/s', 'p50 ms', 'p99 ms', '/health p50 ms', '/health p99 ms', 'PNG KiB'], seen.map(row)))
+    console.log(
+      `\nGateway with the fake engine, 1024×1024, ${SECONDS} s each, clients and worker on the same machine\n${machine()}\n`
+    )
+    console.log(
+      table(['clients', 'images/s', 'p50 ms', 'p99 ms', '/health p50 ms', '/health p99 ms', 'PNG KiB'], seen.map(row))
+    )
   } finally {
     await stop()
   }
@@ -29,6 +33,8 @@ await script(async () => {
 
 /** @param {import('./lib/http-load.mjs').Seen} seen */
 function row({ clients, rate, latencies, health, bytes }) {
-  const ms = [latencies, health].flatMap((values) => [quantile(values, 0.5), quantile(values, 0.99)]).map((value) => value.toFixed(1))
+  const ms = [latencies, health]
+    .flatMap((values) => [quantile(values, 0.5), quantile(values, 0.99)])
+    .map((value) => value.toFixed(1))
   return [clients, rate.toFixed(1), ...ms, (bytes / 1024).toFixed(0)]
 }

@@ -30,8 +30,12 @@ await script(async () => {
   const easel = () => startGateway(`--sizes 1024x1024 ${FAKE}`, { QUEUE_LIMIT: '1000' })
   const rows = [...(await compare('Easel', easel)), ...(await compare('FastAPI + Pillow', startPeer))]
   console.log(`\n1024×1024, ${SECONDS} s each, clients on the same machine\n${machine()}\n`)
-  console.log(table(['server', 'clients', 'images/s', 'p50 ms', 'p99 ms', '/health p99 ms', 'PNG ms p50', 'PNG KiB'], rows))
-  console.log(`\n${await smallImage(small, { 'Easel': () => startGateway(`--sizes 128x128 ${FAKE}`), 'FastAPI + Pillow': startPeer })}`)
+  console.log(
+    table(['server', 'clients', 'images/s', 'p50 ms', 'p99 ms', '/health p99 ms', 'PNG ms p50', 'PNG KiB'], rows)
+  )
+  console.log(
+    `\n${await smallImage(small, { Easel: () => startGateway(`--sizes 128x128 ${FAKE}`), 'FastAPI + Pillow': startPeer })}`
+  )
   console.log(`\n${await idleStreams()}`)
 })
 
@@ -46,7 +50,12 @@ async function compare(name, start) {
     const rows = []
     for (const clients of CLIENTS) {
       const { rate, latencies, files, health, bytes } = await load(url, { clients, seconds: SECONDS, body: large })
-      const ms = [quantile(latencies, 0.5), quantile(latencies, 0.99), quantile(health, 0.99), quantile(files, 0.5)].map((value) => value.toFixed(1))
+      const ms = [
+        quantile(latencies, 0.5),
+        quantile(latencies, 0.99),
+        quantile(health, 0.99),
+        quantile(files, 0.5)
+      ].map((value) => value.toFixed(1))
       rows.push([name, clients, rate.toFixed(1), ...ms, (bytes / 1024).toFixed(0)])
     }
     return rows
@@ -61,7 +70,8 @@ async function idleStreams() {
   const controller = new AbortController()
   try {
     const headers = { 'content-type': 'application/json', accept: 'text/event-stream' }
-    const open = () => fetch(`${url}/generate`, { method: 'POST', headers, body: JSON.stringify(small), signal: controller.signal })
+    const open = () =>
+      fetch(`${url}/generate`, { method: 'POST', headers, body: JSON.stringify(small), signal: controller.signal })
     await Promise.all(Array.from({ length: STREAMS }, open))
     await new Promise((resolve) => setTimeout(resolve, 1000))
     const before = await cpuSeconds(pid)

@@ -35,7 +35,9 @@ await script(async () => {
   await setup('runtime')
   await build()
   console.log(`\n${machine()}`)
-  console.log(`Fake device: one TPU v5e chip with SDXL base as computed in bench/lib/workload.mjs, ${SPEED}× faster. Sizes ${DEVICE.map(({ stands }) => stands).join(', ')}; 4 to 40 steps; 4 of 5 guided; ${ROWS} rows a step.`)
+  console.log(
+    `Fake device: one TPU v5e chip with SDXL base as computed in bench/lib/workload.mjs, ${SPEED}× faster. Sizes ${DEVICE.map(({ stands }) => stands).join(', ')}; 4 to 40 steps; 4 of 5 guided; ${ROWS} rows a step.`
+  )
   const capacity = await measureAll(arrivals({ seed: 1, count: BACKLOG, perSecond: Infinity }))
   const base = /** @type {Measured} */ (capacity[0]).perSecond
   const rows = capacity.map((measured, index) => cells(`all ${BACKLOG} at once`, index, measured))
@@ -43,14 +45,18 @@ await script(async () => {
   for (const load of LOADS) {
     const measured = await measureAll(arrivals({ seed: 2, count: REQUESTS, perSecond: load * base }))
     rows.push(...measured.map((each, index) => cells(`${Math.round(load * 100)} %`, index, each)))
-    const [single, , ours] = measured.map(({ first }) => quantile(first, 0.99))
-    ratios.push(`${(/** @type {number} */ (single) / /** @type {number} */ (ours)).toFixed(1)}× at ${Math.round(load * 100)} %`)
+    const [single = NaN, , ours = NaN] = measured.map(({ first }) => quantile(first, 0.99))
+    ratios.push(`${(single / ours).toFixed(1)}× at ${Math.round(load * 100)} %`)
   }
-  console.log(`Load is Poisson arrivals, ${REQUESTS} requests, in % of the ${base.toFixed(2)} images/s that one request at a time makes of a backlog. Times in ms, measured (not multiplied by ${SPEED}).\n`)
-  console.log(table(['load', 'system', 'queue wait p50', 'p99', 'first step p50', 'p99', 'total p50', 'p99', 'images/s'], rows))
-  const [, batches, ours] = capacity.map(({ perSecond }) => perSecond)
+  console.log(
+    `Load is Poisson arrivals, ${REQUESTS} requests, in % of the ${base.toFixed(2)} images/s that one request at a time makes of a backlog. Times in ms, measured (not multiplied by ${SPEED}).\n`
+  )
+  console.log(
+    table(['load', 'system', 'queue wait p50', 'p99', 'first step p50', 'p99', 'total p50', 'p99', 'images/s'], rows)
+  )
+  const [, batches = NaN, ours = NaN] = capacity.map(({ perSecond }) => perSecond)
   console.log(`\nFirst-step wait p99, one request at a time against ours: ${ratios.join(', ')}.`)
-  console.log(`Images/s of a backlog, ours against whole-request batching: ${(/** @type {number} */ (ours) / /** @type {number} */ (batches)).toFixed(3)}×.`)
+  console.log(`Images/s of a backlog, ours against whole-request batching: ${(ours / batches).toFixed(3)}×.`)
 })
 
 /**
@@ -94,6 +100,9 @@ async function measure(system, requests) {
  * @param {Measured} measured
  */
 function cells(load, index, { wait, first, total, perSecond }) {
-  const times = [wait, first, total].flatMap((values) => [quantile(values, 0.5).toFixed(0), quantile(values, 0.99).toFixed(0)])
+  const times = [wait, first, total].flatMap((values) => [
+    quantile(values, 0.5).toFixed(0),
+    quantile(values, 0.99).toFixed(0)
+  ])
   return [load, SYSTEMS[index]?.title ?? '', ...times, perSecond.toFixed(2)]
 }

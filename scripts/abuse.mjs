@@ -11,7 +11,9 @@ await script(async () => {
   await build()
   // It imports packages.
   const { ATTACKS, holds, overall, print, run } = await import('../test/abuse/run.mjs')
-  for (const name of wanted) if (!(name in ATTACKS)) throw new StepError(`There is no attack ${name}; there are ${Object.keys(ATTACKS).join(', ')}`)
+  for (const name of wanted)
+    if (!(name in ATTACKS))
+      throw new StepError(`There is no attack ${name}; there are ${Object.keys(ATTACKS).join(', ')}`)
   const outcomes = await run(wanted.length === 0 ? Object.keys(ATTACKS) : wanted, (text) => console.log(`• ${text}`))
   const rows = [...outcomes.flatMap((outcome) => outcome.rows), ...overall(outcomes)]
   print(rows)

@@ -21,7 +21,9 @@ await script(async () => {
   try {
     const tokens = join(folder, 'tokens.json')
     writeFileSync(tokens, JSON.stringify(await tokenize(model, read(prompts))))
-    await run(python, ['-m', 'easel_worker.calibrate', '--model', model, '--tokens', tokens, ...rest], { cwd: join(root, 'python-worker') })
+    await run(python, ['-m', 'easel_worker.calibrate', '--model', model, '--tokens', tokens, ...rest], {
+      cwd: join(root, 'python-worker')
+    })
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -29,20 +31,35 @@ await script(async () => {
 
 function options() {
   try {
-    const { values } = parseArgs({ options: { model: { type: 'string' }, prompts: { type: 'string' }, steps: { type: 'string' }, to: { type: 'string' } } })
+    const { values } = parseArgs({
+      options: {
+        model: { type: 'string' },
+        prompts: { type: 'string' },
+        steps: { type: 'string' },
+        to: { type: 'string' }
+      }
+    })
     const model = resolve(values.model ?? join(root, 'models/demo'))
     const own = join(model, PROMPTS)
     const prompts = values.prompts ?? (existsSync(own) ? own : join(root, 'scripts', PROMPTS))
-    const rest = [...(values.steps ? ['--steps', values.steps] : []), ...(values.to ? ['--to', resolve(values.to)] : [])]
+    const rest = [
+      ...(values.steps ? ['--steps', values.steps] : []),
+      ...(values.to ? ['--to', resolve(values.to)] : [])
+    ]
     return { model, prompts, rest }
   } catch (error) {
-    throw new StepError(`${/** @type {Error} */ (error).message}; usage: npm run calibrate -- [--model FOLDER] [--prompts FILE] [--steps N] [--to FILE]`)
+    throw new StepError(
+      `${/** @type {Error} */ (error).message}; usage: npm run calibrate -- [--model FOLDER] [--prompts FILE] [--steps N] [--to FILE]`
+    )
   }
 }
 
 /** @param {string} file prompts, one a line */
 function read(file) {
-  const lines = readFileSync(file, 'utf8').split('\n').map((line) => line.trim()).filter(Boolean)
+  const lines = readFileSync(file, 'utf8')
+    .split('\n')
+    .map((line) => line.trim())
+    .filter(Boolean)
   if (lines.length === 0) throw new StepError(`${file} holds no prompts, one a line`)
   return lines
 }

@@ -12,7 +12,14 @@ await script(async () => {
   // It imports packages.
   const { run } = await import('../test/chaos/run.mjs')
   const { judge, print } = await import('../test/chaos/verdict.mjs')
-  const observed = await run({ seed: Number(SEED), clients: Number(CLIENTS), requests: Number(REQUESTS), stepMs: 12, faults: Number(FAULTS), faultEveryMs: 2000 })
+  const observed = await run({
+    seed: Number(SEED),
+    clients: Number(CLIENTS),
+    requests: Number(REQUESTS),
+    stepMs: 12,
+    faults: Number(FAULTS),
+    faultEveryMs: 2000
+  })
   const findings = judge(observed, { gateway: 4, workers: 1 })
   print(`Chaos (seed ${SEED})`, observed, findings)
   if (findings.some(({ ok }) => !ok)) throw new StepError('not every promise was kept')

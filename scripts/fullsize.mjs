@@ -21,7 +21,12 @@ const NEEDED_GB = 12
 /** The most memory that loading may take, as a part of the weights' size. */
 const MOST = 1.3
 
-const COMPARED = [['unet', 'bfloat16'], ['unet', 'float32'], ['vae', 'bfloat16'], ['vae', 'float32']]
+const COMPARED = [
+  ['unet', 'bfloat16'],
+  ['unet', 'float32'],
+  ['vae', 'bfloat16'],
+  ['vae', 'float32']
+]
 
 const env = {
   ...process.env,
@@ -36,21 +41,30 @@ await script(async () => {
   await build()
   const torch = await torchPython()
   mkdirSync(folder, { recursive: true })
-  await step(`Writing ${model}, unless it is there`, () => run(python, ['-m', 'fullsize.checkpoint', model], { cwd, env }))
+  await step(`Writing ${model}, unless it is there`, () =>
+    run(python, ['-m', 'fullsize.checkpoint', model], { cwd, env })
+  )
   checkMemory()
   const load = await step('Loading it in bfloat16', () => json(['-m', 'fullsize.load', model]))
   const reference = join(folder, 'diffusers.npz')
-  await step('Asking diffusers, in float32', () => run(torch, ['-m', 'fullsize.theirs', model, reference], { cwd, env, quiet: true }))
-  const compared = await step('Comparing', () => inTurn(COMPARED, (part) => json(['-m', 'fullsize.ours', model, reference, ...part])))
+  await step('Asking diffusers, in float32', () =>
+    run(torch, ['-m', 'fullsize.theirs', model, reference], { cwd, env, quiet: true })
+  )
+  const compared = await step('Comparing', () =>
+    inTurn(COMPARED, (part) => json(['-m', 'fullsize.ours', model, reference, ...part]))
+  )
   const image = await step(`Making a picture of ${SIDE}×${SIDE} through the gateway`, picture)
   print(load, compared, image)
-  if (load.load_peak_bytes > MOST * load.weights_bytes) throw new StepError(`loading took more than ${MOST} times the weights' memory`)
-  if (compared.some(({ measured, limit }) => !(measured <= limit))) throw new StepError('not every output is as near to diffusers as it must be')
+  if (load.load_peak_bytes > MOST * load.weights_bytes)
+    throw new StepError(`loading took more than ${MOST} times the weights' memory`)
+  if (compared.some(({ measured, limit }) => !(measured <= limit)))
+    throw new StepError('not every output is as near to diffusers as it must be')
 })
 
 function checkMemory() {
   const free = Number(/^MemAvailable:\s+(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]) / 1e6
-  if (free < NEEDED_GB) throw new StepError(`${free.toFixed(1)} GB of memory are free, and the UNet in float32 needs ${NEEDED_GB}`)
+  if (free < NEEDED_GB)
+    throw new StepError(`${free.toFixed(1)} GB of memory are free, and the UNet in float32 needs ${NEEDED_GB}`)
 }
 
 /**
@@ -61,7 +75,12 @@ function checkMemory() {
  */
 async function json(args) {
   const output = await run(python, args, { cwd, env, quiet: true })
-  return JSON.parse(output.trim().split('\n').findLast((line) => line.startsWith('{')) ?? '')
+  return JSON.parse(
+    output
+      .trim()
+      .split('\n')
+      .findLast((line) => line.startsWith('{')) ?? ''
+  )
 }
 
 /**
@@ -78,10 +97,23 @@ async function inTurn(values, work) {
 /** One guided image of two steps from the gateway as it is deployed. */
 async function picture() {
   const start = performance.now()
-  const server = startChild(process.execPath, [join(root, 'dist/main.js'), '--host', '127.0.0.1', '--port', '0', '--model', model], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...env, DTYPE: 'bfloat16', COMPILE_CACHE: join(folder, 'programs'), LOG_FORMAT: 'json', LOG_LEVEL: 'info', REQUEST_TIMEOUT: '3600', STEP_TIMEOUT: '3600', START_TIMEOUT: '7200' }
-  })
+  const server = startChild(
+    process.execPath,
+    [join(root, 'dist/main.js'), '--host', '127.0.0.1', '--port', '0', '--model', model],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: {
+        ...env,
+        DTYPE: 'bfloat16',
+        COMPILE_CACHE: join(folder, 'programs'),
+        LOG_FORMAT: 'json',
+        LOG_LEVEL: 'info',
+        REQUEST_TIMEOUT: '3600',
+        STEP_TIMEOUT: '3600',
+        START_TIMEOUT: '7200'
+      }
+    }
+  )
   try {
     const url = await readyAddress(server)
     const ready = performance.now()
@@ -89,14 +121,26 @@ async function picture() {
     const response = await fetch(`${url}/generate`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ prompt: 'a lighthouse on a cliff at dusk', seed: 1, width: SIDE, height: SIDE, num_inference_steps: 2, guidance_scale: 5 }),
+      body: JSON.stringify({
+        prompt: 'a lighthouse on a cliff at dusk',
+        seed: 1,
+        width: SIDE,
+        height: SIDE,
+        num_inference_steps: 2,
+        guidance_scale: 5
+      }),
       signal: AbortSignal.timeout(3_600_000)
     })
     const file = Buffer.from(await response.arrayBuffer())
     if (response.status !== 200) throw new StepError(`status ${response.status}: ${file}`)
     const size = [file.readUInt32BE(16), file.readUInt32BE(20)]
     if (size.some((side) => side !== SIDE)) throw new StepError(`the picture is ${size.join('×')}`)
-    return { startS: (ready - start) / 1000, imageS: (performance.now() - ready) / 1000, timing: response.headers.get('server-timing') ?? '', peakBytes: peakOf(worker) }
+    return {
+      startS: (ready - start) / 1000,
+      imageS: (performance.now() - ready) / 1000,
+      timing: response.headers.get('server-timing') ?? '',
+      peakBytes: peakOf(worker)
+    }
   } finally {
     server.kill('SIGTERM')
     if (server.exitCode === null) await once(server, 'exit')
@@ -117,10 +161,28 @@ function print(load, compared, image) {
   const gb = (/** @type {number} */ bytes) => (bytes / 1e9).toFixed(2)
   const { weights_bytes: weights, load_s: loadS, load_peak_bytes: loadPeak } = load
   const rows = [
-    ['load all in bfloat16', loadS.toFixed(1), gb(weights), gb(loadPeak), `${(loadPeak / weights).toFixed(2)} × the weights (at most ${MOST})`],
-    ...compared.map((c) => [`${c.part} in ${c.dtype}, load and run`, (c.load_s + c.run_s).toFixed(1), gb(c.weights_bytes), gb(c.peak_bytes), `relative rms to diffusers ${c.measured.toExponential(1)} (at most ${c.limit.toExponential(0)})`]),
+    [
+      'load all in bfloat16',
+      loadS.toFixed(1),
+      gb(weights),
+      gb(loadPeak),
+      `${(loadPeak / weights).toFixed(2)} × the weights (at most ${MOST})`
+    ],
+    ...compared.map((c) => [
+      `${c.part} in ${c.dtype}, load and run`,
+      (c.load_s + c.run_s).toFixed(1),
+      gb(c.weights_bytes),
+      gb(c.peak_bytes),
+      `relative rms to diffusers ${c.measured.toExponential(1)} (at most ${c.limit.toExponential(0)})`
+    ]),
     ['worker: start to ready', image.startS.toFixed(1), gb(weights), '', ''],
-    [`worker: image of ${SIDE}×${SIDE}, 2 guided steps`, image.imageS.toFixed(1), gb(weights), gb(image.peakBytes), image.timing]
+    [
+      `worker: image of ${SIDE}×${SIDE}, 2 guided steps`,
+      image.imageS.toFixed(1),
+      gb(weights),
+      gb(image.peakBytes),
+      image.timing
+    ]
   ]
   console.log(`\nSDXL base at full size, random weights\n${machine()}\n`)
   console.log(table(['what', 'seconds', 'weights GB', 'peak GB', ''], rows))

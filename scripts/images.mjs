@@ -31,21 +31,28 @@ await script(async () => {
     rows.push([target, ...(await sizes(target))])
   }
   await tryImages(buildah, targets)
-  process.stdout.write(`\n| image | on disk | to pull |\n|---|---|---|\n${rows.map((row) => `| ${row.join(' | ')} |`).join('\n')}\n`)
+  process.stdout.write(
+    `\n| image | on disk | to pull |\n|---|---|---|\n${rows.map((row) => `| ${row.join(' | ')} |`).join('\n')}\n`
+  )
   process.stdout.write(`\n${targets.length} passed, 0 failed\n`)
 })
 
 /** The stages that become images: those that say who runs them. */
 function targetsOfDockerfile() {
-  const stages = readFileSync(join(root, 'Dockerfile'), 'utf8').split(/^FROM \S+ AS /m).slice(1)
+  const stages = readFileSync(join(root, 'Dockerfile'), 'utf8')
+    .split(/^FROM \S+ AS /m)
+    .slice(1)
   return stages.filter((stage) => /^USER /m.test(stage)).map((stage) => stage.split('\n')[0] ?? '')
 }
 
 async function needTools() {
-  if (process.getuid?.() !== 0) throw new StepError('This builds images by chroot, which only root may: run it with sudo')
+  if (process.getuid?.() !== 0)
+    throw new StepError('This builds images by chroot, which only root may: run it with sudo')
   for (const tool of ['buildah', 'mmdebstrap']) {
     await run(tool, ['--version'], { quiet: true }).catch(() => {
-      throw new StepError(`${tool} is needed; on Debian: apt-get install --no-install-recommends buildah crun mmdebstrap`)
+      throw new StepError(
+        `${tool} is needed; on Debian: apt-get install --no-install-recommends buildah crun mmdebstrap`
+      )
     })
   }
 }
@@ -62,7 +69,18 @@ async function checkOut() {
 function build(target) {
   const revision = ['--build-arg', 'VERSION=trial', '--build-arg', 'REVISION=trial']
   // BuildKit's cache mounts and HEALTHCHECK are Docker's; chroot takes no privileges that a container lacks.
-  const options = ['--isolation', 'chroot', '--format', 'docker', '--layers', '--pull-never', '--target', target, '--tag', `easel-${target}`]
+  const options = [
+    '--isolation',
+    'chroot',
+    '--format',
+    'docker',
+    '--layers',
+    '--pull-never',
+    '--target',
+    target,
+    '--tag',
+    `easel-${target}`
+  ]
   return buildah(['build', ...options, ...revision, context])
 }
 

@@ -39,7 +39,9 @@ function ask(image, [program = '', ...args], read = (output) => output) {
   try {
     output = execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })
   } catch (error) {
-    return fail(`${program} does not tell the digest of ${image}: ${/** @type {Error} */ (error).message.split('\n')[0]}`)
+    return fail(
+      `${program} does not tell the digest of ${image}: ${/** @type {Error} */ (error).message.split('\n')[0]}`
+    )
   }
   const digest = read(output).trim()
   if (!DIGEST.test(digest)) fail(`${program} says ${JSON.stringify(digest)} for ${image}, which is no digest`)
@@ -51,25 +53,58 @@ function ask(image, [program = '', ...args], read = (output) => output) {
 function pinPlace(tag) {
   const text = readFileSync(PLACE, 'utf8')
   /** @param {string} key */
-  const value = (key) => new RegExp(`^  ${key}: '?([^'\\s]+)'?$`, 'm').exec(text)?.[1] ?? fail(`${PLACE} says no ${key}`)
+  const value = (key) =>
+    new RegExp(`^  ${key}: '?([^'\\s]+)'?$`, 'm').exec(text)?.[1] ?? fail(`${PLACE} says no ${key}`)
   const repository = `${value('registry')}/${value('project')}/${value('repository')}`
   // All are asked before any is written.
   const pinned = IMAGES.map((name) => {
     const image = `${repository}/${name}:${tag ?? value(name).split('@')[0]}`
-    const digest = ask(image, ['gcloud', 'artifacts', 'docker', 'images', 'describe', image, '--format=value(image_summary.digest)'])
+    const digest = ask(image, [
+      'gcloud',
+      'artifacts',
+      'docker',
+      'images',
+      'describe',
+      image,
+      '--format=value(image_summary.digest)'
+    ])
     return [name, `${image.split(':').at(-1)}@${digest}`]
   })
   // In quotes: a tag such as 1234567 is a number to YAML.
-  writeFileSync(PLACE, pinned.reduce((all, [name, reference]) => all.replace(new RegExp(`^  ${name}: .*$`, 'm'), `  ${name}: '${reference}'`), text))
+  writeFileSync(
+    PLACE,
+    pinned.reduce(
+      (all, [name, reference]) => all.replace(new RegExp(`^  ${name}: .*$`, 'm'), `  ${name}: '${reference}'`),
+      text
+    )
+  )
 }
 
 function pinBases() {
   const texts = BASES.map((file) => readFileSync(file, 'utf8'))
-  const bases = new Set(texts.flatMap((text) => [...text.matchAll(/^(?:FROM|\s+name:) ((?:node|python|docker):[\w.-]+)/gm)].map(([, base = '']) => base)))
+  const bases = new Set(
+    texts.flatMap((text) =>
+      [...text.matchAll(/^(?:FROM|\s+name:) ((?:node|python|docker):[\w.-]+)/gm)].map(([, base = '']) => base)
+    )
+  )
   if (bases.size === 0) fail(`${BASES.join(' and ')} use no image of node, python or docker`)
-  const digests = [...bases].map((base) => [base, ask(base, ['docker', 'buildx', 'imagetools', 'inspect', base, '--format', '{{json .Manifest}}'], (output) => JSON.parse(output).digest)])
+  const digests = [...bases].map((base) => [
+    base,
+    ask(
+      base,
+      ['docker', 'buildx', 'imagetools', 'inspect', base, '--format', '{{json .Manifest}}'],
+      (output) => JSON.parse(output).digest
+    )
+  ])
   for (const [index, file] of BASES.entries()) {
-    writeFileSync(file, digests.reduce((all, [base, digest]) => all.replaceAll(new RegExp(`(?<=\\s)${base}(@sha256:[0-9a-f]{64})?(?=\\s)`, 'g'), `${base}@${digest}`), texts[index] ?? ''))
+    writeFileSync(
+      file,
+      digests.reduce(
+        (all, [base, digest]) =>
+          all.replaceAll(new RegExp(`(?<=\\s)${base}(@sha256:[0-9a-f]{64})?(?=\\s)`, 'g'), `${base}@${digest}`),
+        texts[index] ?? ''
+      )
+    )
   }
 }
 

@@ -15,7 +15,14 @@ await script(async () => {
   const { run: runTraffic } = await import('../test/chaos/run.mjs')
   const { judge, print } = await import('../test/chaos/verdict.mjs')
   const seconds = Number(MINUTES) * 60
-  const observed = await runTraffic({ seed: Number(SEED), clients: Number(CLIENTS), seconds, stepMs: 12, faults: Infinity, faultEveryMs: FAULT_EVERY_MS })
+  const observed = await runTraffic({
+    seed: Number(SEED),
+    clients: Number(CLIENTS),
+    seconds,
+    stepMs: 12,
+    faults: Infinity,
+    faultEveryMs: FAULT_EVERY_MS
+  })
   const findings = judge(observed, { gateway: 0.5, workers: 0.1 })
   print(`Soak (seed ${SEED})`, observed, findings)
   // And on the real model: the bytes of an image in company against its bytes alone.

@@ -38,24 +38,38 @@ const installs = {
  * @type {Record<string, { needs: string[], run: () => Promise<unknown> }>}
  */
 const checks = {
-  typecheck: { needs: ['node'], run: async () => { for (const args of [['--noEmit'], ['-p', 'src/webapp/page'], ['-p', 'test/webapp']]) await npx('tsc', ...args) } },
+  typecheck: {
+    needs: ['node'],
+    run: async () => {
+      for (const args of [['--noEmit'], ['-p', 'src/webapp/page'], ['-p', 'test/webapp']]) await npx('tsc', ...args)
+    }
+  },
   lint: { needs: ['node'], run: () => npx('oxlint', '--deny-warnings', '--quiet') },
   ruff: { needs: ['python'], run: () => inWorker('ruff', 'check', '--quiet', '.') },
-  format: { needs: ['python'], run: () => inWorker('ruff', 'format', '--quiet', '--check', '.') },
+  format: {
+    needs: ['node', 'python'],
+    run: async () => {
+      await npx('prettier', '--check', '--log-level', 'warn', '.')
+      await inWorker('ruff', 'format', '--quiet', '--check', '.')
+    }
+  },
   mypy: { needs: ['python'], run: () => inWorker('mypy', '--no-error-summary') },
   pytest: {
     needs: ['python', 'libtpu'],
-    run: () => run(python, ['-m', 'pytest', `--junitxml=${join(reports, 'pytest.xml')}`], { cwd: worker, label: 'pytest' })
+    run: () =>
+      run(python, ['-m', 'pytest', `--junitxml=${join(reports, 'pytest.xml')}`], { cwd: worker, label: 'pytest' })
   },
   vitest: {
     needs: ['node', 'python', 'dist', 'kubectl', 'schemathesis', 'browser'],
-    run: () => npx('vitest', 'run', '--reporter=default', '--reporter=json', `--outputFile=${join(reports, 'vitest.json')}`)
+    run: () =>
+      npx('vitest', 'run', '--reporter=default', '--reporter=json', `--outputFile=${join(reports, 'vitest.json')}`)
   }
 }
 
 await script(async () => {
   const wanted = process.argv.slice(2)
-  for (const name of wanted) if (!(name in checks)) throw new StepError(`There is no check ${name}; there are ${Object.keys(checks).join(', ')}`)
+  for (const name of wanted)
+    if (!(name in checks)) throw new StepError(`There is no check ${name}; there are ${Object.keys(checks).join(', ')}`)
   const asked = Object.entries(checks).filter(([name]) => wanted.length === 0 || wanted.includes(name))
   const needed = new Set(asked.flatMap(([, { needs }]) => needs))
   for (const [name, install] of Object.entries(installs)) if (needed.has(name)) await install()
@@ -68,10 +82,13 @@ await script(async () => {
   const perform = async (/** @type {typeof asked[number]} */ [name, check]) => {
     process.stdout.write(`• ${name}\n`)
     const start = performance.now()
-    const ok = await check.run().then(() => true, (error) => {
-      if (!(error instanceof StepError)) throw error
-      return false
-    })
+    const ok = await check.run().then(
+      () => true,
+      (error) => {
+        if (!(error instanceof StepError)) throw error
+        return false
+      }
+    )
     const { passed, broken } = count(name, ok)
     passedTests += passed
     failedTests += broken
@@ -101,7 +118,8 @@ function count(name, ok) {
   if (name === 'pytest') {
     if (!existsSync(join(reports, 'pytest.xml'))) return { passed: 0, broken: 1 }
     const suite = readFileSync(join(reports, 'pytest.xml'), 'utf8').match(/<testsuite [^>]*>/)?.[0] ?? ''
-    const number = (/** @type {string} */ attribute) => Number(suite.match(new RegExp(`${attribute}="(\\d+)"`))?.[1] ?? 0)
+    const number = (/** @type {string} */ attribute) =>
+      Number(suite.match(new RegExp(`${attribute}="(\\d+)"`))?.[1] ?? 0)
     const broken = number('failures') + number('errors')
     return { passed: number('tests') - broken - number('skipped'), broken: ok ? broken : Math.max(1, broken) }
   }

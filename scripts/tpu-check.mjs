@@ -26,7 +26,8 @@ const CHECKS = /** @type {Record<string, string[]>} */ ({
 
 await script(async () => {
   const wanted = process.argv.slice(2)
-  for (const name of wanted) if (!(name in CHECKS)) throw new StepError(`There is no ${name}; there are ${Object.keys(CHECKS).join(', ')}`)
+  for (const name of wanted)
+    if (!(name in CHECKS)) throw new StepError(`There is no ${name}; there are ${Object.keys(CHECKS).join(', ')}`)
   await setup('test')
   const folder = await libtpu()
   if (folder === undefined) throw new StepError("The TPU's compiler exists for Linux on x86 only")
@@ -49,7 +50,10 @@ async function compile(name, options, libtpu) {
   const artifacts = mkdtempSync(join(tmpdir(), 'easel-tpu-'))
   try {
     const result = join(root, `bench/tpu/results/${name}.json`)
-    await run(python, ['-m', 'easel_worker.compile', ...SIZE, ...options, '--write', artifacts, '--json', result], { cwd: join(root, 'python-worker'), env: { ...process.env, PYTHONPATH: libtpu } })
+    await run(python, ['-m', 'easel_worker.compile', ...SIZE, ...options, '--write', artifacts, '--json', result], {
+      cwd: join(root, 'python-worker'),
+      env: { ...process.env, PYTHONPATH: libtpu }
+    })
   } finally {
     rmSync(artifacts, { recursive: true, force: true })
   }

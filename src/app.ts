@@ -52,7 +52,8 @@ export interface AppParts extends BaseOptions {
 export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
   const { service, keys, tracing, withRecipe, corsOrigins, snapSizes, withAdmin } = parts
   const app = await createApp(parts)
-  if (corsOrigins.length > 0) await app.register(cors, { origin: [...corsOrigins], methods: METHODS, exposedHeaders: EXPOSED_HEADERS })
+  if (corsOrigins.length > 0)
+    await app.register(cors, { origin: [...corsOrigins], methods: METHODS, exposedHeaders: EXPOSED_HEADERS })
   await app.register(openApiPlugin, { service })
 
   await app.register(async (scope) => {

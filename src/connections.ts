@@ -27,7 +27,9 @@ export class Connections {
   watch(server: Server): void {
     server.on('connection', (socket: Socket) => this.#open(socket))
     // Before the server's own listener, which may answer at once.
-    server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => this.#begin(request.socket, response))
+    server.prependListener('request', (request: IncomingMessage, response: ServerResponse) =>
+      this.#begin(request.socket, response)
+    )
   }
 
   get idle(): number {

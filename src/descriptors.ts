@@ -30,14 +30,25 @@ export interface Room {
 export function connectionLimit({ wanted, descriptors, reserve }: Room): number {
   if (descriptors === undefined) return wanted
   const left = descriptors - reserve
-  if (left < 1) throw new Error(`this process may open ${descriptors} descriptors, and needs ${reserve} beside those of connections: raise the limit (ulimit -n)`)
+  if (left < 1)
+    throw new Error(
+      `this process may open ${descriptors} descriptors, and needs ${reserve} beside those of connections: raise the limit (ulimit -n)`
+    )
   return Math.min(wanted, left)
 }
 
 /** `connectionLimit` of this process, with a warning when it is less than what was wanted. */
-export function connectionRoom(wanted: number, reserve: number, log: { warn: (fields: object, line: string) => void }): number {
+export function connectionRoom(
+  wanted: number,
+  reserve: number,
+  log: { warn: (fields: object, line: string) => void }
+): number {
   const descriptors = descriptorLimit()
   const limit = connectionLimit({ wanted, descriptors, reserve })
-  if (limit < wanted) log.warn({ wanted, limit, descriptors, reserve }, `MAX_CONNECTIONS is ${limit} instead of ${wanted}: this process may open ${descriptors} descriptors (ulimit -n), and ${reserve} are kept for workers and files`)
+  if (limit < wanted)
+    log.warn(
+      { wanted, limit, descriptors, reserve },
+      `MAX_CONNECTIONS is ${limit} instead of ${wanted}: this process may open ${descriptors} descriptors (ulimit -n), and ${reserve} are kept for workers and files`
+    )
   return limit
 }

@@ -14,7 +14,10 @@ export const catalogue = {
   LIMIT_EXCEEDED: { status: 400, summary: 'A number is over what this server allows.' },
   UNAUTHORIZED: { status: 401, summary: 'The request has no key, or one that is not known.' },
   NOT_FOUND: { status: 404, summary: 'There is no such route, or no such request in flight.' },
-  METHOD_NOT_ALLOWED: { status: 405, summary: 'There is such a route, but not for this method; `Allow` says for which.' },
+  METHOD_NOT_ALLOWED: {
+    status: 405,
+    summary: 'There is such a route, but not for this method; `Allow` says for which.'
+  },
   NOT_ACCEPTABLE: { status: 406, summary: 'The answer cannot take any of the forms that Accept names.' },
   REQUEST_TIMEOUT: { status: 408, summary: 'The request did not come whole within its time.' },
   BODY_TOO_LARGE: { status: 413, summary: 'The body is over the limit.' },

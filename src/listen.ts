@@ -27,7 +27,10 @@ export async function listen(app: FastifyInstance, { addresses, port, listenText
   await app.listen({ host: first!, port, listenTextResolver })
   const taken = (app.server.address() as AddressInfo).port
   for (const host of others) {
-    const door = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => void app.server.emit('connection', socket))
+    const door = createServer(
+      { allowHalfOpen: true, noDelay: true },
+      (socket) => void app.server.emit('connection', socket)
+    )
     const opened = await new Promise<boolean>((resolve) => {
       door.once('error', () => resolve(false))
       door.listen({ host, port: taken }, () => resolve(true))

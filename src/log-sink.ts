@@ -68,7 +68,8 @@ export class LogSink {
 
   /** Writes what waits as far as that takes no waiting. To be called when the process exits. */
   end(): void {
-    if (this.#queue.length > 0) this.#output.writeAtExit(Buffer.concat(this.#queue.map(({ bytes }) => bytes)), this.#writing.length > 0)
+    if (this.#queue.length > 0)
+      this.#output.writeAtExit(Buffer.concat(this.#queue.map(({ bytes }) => bytes)), this.#writing.length > 0)
     this.#queue = []
   }
 

@@ -8,7 +8,14 @@ import { LogSink } from './log-sink.js'
  * reader that is gone or stuck) is never anybody else's trouble: lines are dropped and counted.
  */
 export function createLog(level: string, format: 'json' | 'pretty'): Logger {
-  const shape = format === 'json' ? (line: string) => line : pretty.prettyFactory({ ignore: 'pid,hostname,reqId,requestId,worker', translateTime: 'SYS:HH:MM:ss', hideObject: true })
+  const shape =
+    format === 'json'
+      ? (line: string) => line
+      : pretty.prettyFactory({
+          ignore: 'pid,hostname,reqId,requestId,worker',
+          translateTime: 'SYS:HH:MM:ss',
+          hideObject: true
+        })
   const sink = new LogSink(standardOutput(), (lost) => shape(lossLine(lost)), shape)
   process.once('exit', () => sink.end())
   return pino({ level }, sink)
@@ -22,6 +29,9 @@ export function linesDropped(log: Logger): number {
 
 function lossLine(lost: number): string {
   let line = ''
-  pino({ level: 'warn' }, { write: (text) => void (line = text) }).warn({ lost_lines: lost }, `${lost} log lines were lost: they could not be written`)
+  pino({ level: 'warn' }, { write: (text) => void (line = text) }).warn(
+    { lost_lines: lost },
+    `${lost} log lines were lost: they could not be written`
+  )
   return line
 }

@@ -27,7 +27,10 @@ async function main(): Promise<void> {
       log.info({}, 'stopped')
     }
   })
-  const next = config.worker === 'spawn' ? 'the worker loads and compiles the model' : `waiting for a worker on ${config.workerEndpoint}`
+  const next =
+    config.worker === 'spawn'
+      ? 'the worker loads and compiles the model'
+      : `waiting for a worker on ${config.workerEndpoint}`
   const onFailure = (portName: string, port: number) => async (error: Error) => {
     // The one line that follows says it all; a worker that was started for nothing has nothing to add.
     log.level = 'silent'
@@ -35,9 +38,17 @@ async function main(): Promise<void> {
     cannotListen(PROGRAM, error, { host: config.host, port, portName })
   }
   const addresses = await addressesOf(config.host)
-  await listen(server.app, { addresses, port: config.port, listenTextResolver: (address) => `listening on ${address}; ${next}` }).catch(onFailure('PORT', config.port))
+  await listen(server.app, {
+    addresses,
+    port: config.port,
+    listenTextResolver: (address) => `listening on ${address}; ${next}`
+  }).catch(onFailure('PORT', config.port))
   if (server.admin !== undefined && config.adminPort !== undefined) {
-    await listen(server.admin, { addresses, port: config.adminPort, listenTextResolver: (address) => `health and metrics on ${address}` }).catch(onFailure('ADMIN_PORT', config.adminPort))
+    await listen(server.admin, {
+      addresses,
+      port: config.adminPort,
+      listenTextResolver: (address) => `health and metrics on ${address}`
+    }).catch(onFailure('ADMIN_PORT', config.adminPort))
   }
   const { port } = server.app.server.address() as AddressInfo
   const address = `http://${visitable(config.host)}:${port}`

@@ -13,7 +13,13 @@ const POOLS = {
 } as const
 type Pool = keyof typeof POOLS
 
-const POOL_OF: Readonly<Record<Part, Pool>> = { uploads: 'uploads', pixels: 'images', files: 'images', answers: 'images', replays: 'replays' }
+const POOL_OF: Readonly<Record<Part, Pool>> = {
+  uploads: 'uploads',
+  pixels: 'images',
+  files: 'images',
+  answers: 'images',
+  replays: 'replays'
+}
 
 /** Bytes that somebody holds. They count until `release`. */
 export interface Hold {

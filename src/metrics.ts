@@ -41,25 +41,45 @@ export function createMetrics(): Metrics {
   collectDefaultMetrics({ register: registry })
   // Gauges with a counter's name, which promtool rightly refuses; the same by type is there without `_total`.
   for (const kind of ['handles', 'requests', 'resources']) registry.removeSingleMetric(`nodejs_active_${kind}_total`)
-  const histogram = (name: string, help: string, labelNames: string[] = []) => new Histogram({ name, help, labelNames, buckets: SECONDS, registers })
-  const counter = (name: string, help: string, labelNames: string[] = []) => new Counter({ name, help, labelNames, registers })
+  const histogram = (name: string, help: string, labelNames: string[] = []) =>
+    new Histogram({ name, help, labelNames, buckets: SECONDS, registers })
+  const counter = (name: string, help: string, labelNames: string[] = []) =>
+    new Counter({ name, help, labelNames, registers })
 
   const duration = histogram('easel_request_duration_seconds', 'From acceptance to the end of a request.', ['outcome'])
   const queueWait = histogram('easel_queue_wait_seconds', 'From acceptance until a worker began with the request.')
   const step = histogram('easel_step_duration_seconds', 'A denoising step, over all rows in it.', ['worker'])
-  const file = histogram('easel_image_encode_duration_seconds', 'Making one image file, with its wait for an encoder.', ['format'])
+  const file = histogram(
+    'easel_image_encode_duration_seconds',
+    'Making one image file, with its wait for an encoder.',
+    ['format']
+  )
   const images = counter('easel_images_total', 'Images made.')
   const pixels = counter('easel_pixels_total', 'Pixels made.')
   const fileBytes = counter('easel_image_bytes_total', 'Bytes of the image files made.', ['format'])
   const refused = counter('easel_requests_refused_total', 'Requests that were refused, by error code.', ['code'])
-  const byKey = counter('easel_key_requests_total', 'Accepted requests that ended, by the name of their access key.', ['key', 'outcome'])
-  const repeated = counter('easel_idempotent_requests_total', 'Requests answered by an earlier one with the same key: joined while it ran, or replayed after.', ['result'])
+  const byKey = counter('easel_key_requests_total', 'Accepted requests that ended, by the name of their access key.', [
+    'key',
+    'outcome'
+  ])
+  const repeated = counter(
+    'easel_idempotent_requests_total',
+    'Requests answered by an earlier one with the same key: joined while it ran, or replayed after.',
+    ['result']
+  )
   const replays = counter('easel_replays_total', 'Requests given to a worker again.')
   const lost = counter('easel_workers_lost_total', 'Connections to workers that ended.', ['worker', 'cause'])
   const restarts = counter('easel_worker_restarts_total', 'Worker processes started again.', ['worker'])
-  const malformed = counter('easel_malformed_messages_total', 'Messages on the worker socket that were dropped.', ['reason'])
+  const malformed = counter('easel_malformed_messages_total', 'Messages on the worker socket that were dropped.', [
+    'reason'
+  ])
   const slow = counter('easel_slow_readers_total', 'Clients that were cut off because they did not read their answers.')
-  const compile = new Gauge({ name: 'easel_compile_seconds', help: 'Time to compile a program, or to load it from the cache.', labelNames: ['worker', 'program', 'cached'], registers })
+  const compile = new Gauge({
+    name: 'easel_compile_seconds',
+    help: 'Time to compile a program, or to load it from the cache.',
+    labelNames: ['worker', 'program', 'cached'],
+    registers
+  })
 
   const observer: Metrics['observer'] = {
     ended(outcome, seconds, key) {
@@ -76,14 +96,21 @@ export function createMetrics(): Metrics {
     queueWait: (seconds) => queueWait.observe(seconds),
     step: (worker, seconds) => step.observe({ worker }, seconds),
     hello(worker, hello) {
-      for (const { name, seconds, cached } of hello.programs) compile.set({ worker, program: name, cached: String(cached) }, seconds)
+      for (const { name, seconds, cached } of hello.programs)
+        compile.set({ worker, program: name, cached: String(cached) }, seconds)
     },
     replay: () => replays.inc(),
     workerLost: (worker, cause) => lost.inc({ worker, cause }),
     restart: (worker) => restarts.inc({ worker }),
     malformed: (reason) => malformed.inc({ reason })
   }
-  return { registry, observer, watch: (parts) => watch(registry, parts), slowReader: () => slow.inc(), refused: (code) => refused.inc({ code }) }
+  return {
+    registry,
+    observer,
+    watch: (parts) => watch(registry, parts),
+    slowReader: () => slow.inc(),
+    refused: (code) => refused.inc({ code })
+  }
 }
 
 type DeviceMemory = Heartbeat['memory'][number]
@@ -100,7 +127,10 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
   const { ledger } = service
   const gauge = (name: string, help: string, labelNames: string[], samples: () => Sample[]) =>
     new Gauge({
-      name, help, labelNames, registers,
+      name,
+      help,
+      labelNames,
+      registers,
       collect() {
         this.reset()
         const all = samples()
@@ -111,7 +141,10 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
     })
   const total = (name: string, help: string, labelNames: string[], samples: () => Sample[]) =>
     new Counter({
-      name, help, labelNames, registers,
+      name,
+      help,
+      labelNames,
+      registers,
       collect() {
         this.reset()
         for (const [labels, value] of samples()) this.inc(labels, value)
@@ -121,38 +154,152 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
   const perWorker = (value: (worker: ConnectedWorker) => number) => (): Sample[] =>
     engine.state.workers.map((worker) => [{ worker: worker.name }, value(worker)])
 
-  total('easel_requests_accepted_total', 'Requests accepted. Always succeeded + failed + cancelled + expired + in flight.', [], single(() => ledger.accepted))
-  total('easel_requests_total', 'Accepted requests that ended, by outcome.', ['outcome'], () => OUTCOMES.map((outcome) => [{ outcome }, ledger.ended[outcome]]))
-  gauge('easel_requests_in_flight', 'Requests accepted and not ended.', [], single(() => ledger.inFlight))
-  gauge('easel_queue_depth', 'Requests that wait for a worker.', [], single(() => engine.state.queued))
-  gauge('easel_backlog_seconds', 'Seconds until the workers have done all that is accepted; no sample while no step was measured lately.', [], () => {
-    const seconds = engine.backlogSeconds
-    return seconds === undefined ? [] : [[{}, seconds]]
-  })
-  gauge('easel_idempotency_keys', 'Requests that are known by their idempotency key.', [], single(() => service.keysKnown))
-  gauge('easel_clients', 'Clients that wait for a request, read its answer, or watch it.', [], single(() => service.clients))
-  gauge('easel_memory_bytes', 'Bytes held for clients, by what they are.', ['part'], () => PARTS.map((part) => [{ part }, memory.used(part)]))
-  gauge('easel_memory_limit_bytes', 'Most bytes that a part may hold; pixels, files and answers share one limit.', ['part'], () => PARTS.map((part) => [{ part }, memory.most(part)]))
-  gauge('easel_queue_limit', 'Most requests in flight.', [], single(() => service.queueLimit))
-  gauge('easel_workers_ready', 'Workers that are connected and alive.', [], single(() => engine.state.workers.length))
-  total('easel_log_lines_dropped_total', 'Log lines that could not be written.', [], single(() => linesDropped(log)))
-  gauge('easel_workers_expected', 'Workers there should be (WORKERS).', [], single(() => engine.state.workersExpected))
+  total(
+    'easel_requests_accepted_total',
+    'Requests accepted. Always succeeded + failed + cancelled + expired + in flight.',
+    [],
+    single(() => ledger.accepted)
+  )
+  total('easel_requests_total', 'Accepted requests that ended, by outcome.', ['outcome'], () =>
+    OUTCOMES.map((outcome) => [{ outcome }, ledger.ended[outcome]])
+  )
+  gauge(
+    'easel_requests_in_flight',
+    'Requests accepted and not ended.',
+    [],
+    single(() => ledger.inFlight)
+  )
+  gauge(
+    'easel_queue_depth',
+    'Requests that wait for a worker.',
+    [],
+    single(() => engine.state.queued)
+  )
+  gauge(
+    'easel_backlog_seconds',
+    'Seconds until the workers have done all that is accepted; no sample while no step was measured lately.',
+    [],
+    () => {
+      const seconds = engine.backlogSeconds
+      return seconds === undefined ? [] : [[{}, seconds]]
+    }
+  )
+  gauge(
+    'easel_idempotency_keys',
+    'Requests that are known by their idempotency key.',
+    [],
+    single(() => service.keysKnown)
+  )
+  gauge(
+    'easel_clients',
+    'Clients that wait for a request, read its answer, or watch it.',
+    [],
+    single(() => service.clients)
+  )
+  gauge('easel_memory_bytes', 'Bytes held for clients, by what they are.', ['part'], () =>
+    PARTS.map((part) => [{ part }, memory.used(part)])
+  )
+  gauge(
+    'easel_memory_limit_bytes',
+    'Most bytes that a part may hold; pixels, files and answers share one limit.',
+    ['part'],
+    () => PARTS.map((part) => [{ part }, memory.most(part)])
+  )
+  gauge(
+    'easel_queue_limit',
+    'Most requests in flight.',
+    [],
+    single(() => service.queueLimit)
+  )
+  gauge(
+    'easel_workers_ready',
+    'Workers that are connected and alive.',
+    [],
+    single(() => engine.state.workers.length)
+  )
+  total(
+    'easel_log_lines_dropped_total',
+    'Log lines that could not be written.',
+    [],
+    single(() => linesDropped(log))
+  )
+  gauge(
+    'easel_workers_expected',
+    'Workers there should be (WORKERS).',
+    [],
+    single(() => engine.state.workersExpected)
+  )
 
-  gauge('easel_connections', 'HTTP connections, by whether a request is under way.', ['state'], () => [[{ state: 'idle' }, connections.idle], [{ state: 'busy' }, connections.busy]])
-  gauge('easel_connections_limit', 'Most HTTP connections at a time.', [], single(() => connections.limit))
-  total('easel_connections_closed_total', 'HTTP connections closed for want of room: idle ones for newer ones, or new ones because all were busy (full).', ['reason'], () => [[{ reason: 'idle' }, connections.closed.idle], [{ reason: 'full' }, connections.closed.full]])
+  gauge('easel_connections', 'HTTP connections, by whether a request is under way.', ['state'], () => [
+    [{ state: 'idle' }, connections.idle],
+    [{ state: 'busy' }, connections.busy]
+  ])
+  gauge(
+    'easel_connections_limit',
+    'Most HTTP connections at a time.',
+    [],
+    single(() => connections.limit)
+  )
+  total(
+    'easel_connections_closed_total',
+    'HTTP connections closed for want of room: idle ones for newer ones, or new ones because all were busy (full).',
+    ['reason'],
+    () => [
+      [{ reason: 'idle' }, connections.closed.idle],
+      [{ reason: 'full' }, connections.closed.full]
+    ]
+  )
 
-  gauge('easel_rows', 'Rows that one step of the worker holds; each size has as many of its own.', ['worker'], perWorker(({ hello }) => hello.rows))
-  total('easel_steps_total', 'Denoising steps since the worker started.', ['worker'], perWorker(({ heartbeat }) => heartbeat?.steps_total ?? 0))
-  gauge('easel_rows_in_use', 'Rows in use at the last heartbeat, over all sizes.', ['worker'], perWorker(({ heartbeat }) => heartbeat?.rows_in_use ?? 0))
-  total('easel_rows_padded_total', 'Rows computed for nothing since the worker started, to fill a compiled shape.', ['worker'], perWorker(({ heartbeat }) => heartbeat?.rows_padded_total ?? 0))
-  total('easel_not_finite_total', 'Images since the worker started that failed because their numbers were NaN or infinite, by the stage that made them so.', ['worker', 'stage'], () =>
-    engine.state.workers.flatMap(({ name, heartbeat }) => Object.entries(heartbeat?.not_finite ?? {}).map(([stage, count]): Sample => [{ worker: name, stage }, count]))
+  gauge(
+    'easel_rows',
+    'Rows that one step of the worker holds; each size has as many of its own.',
+    ['worker'],
+    perWorker(({ hello }) => hello.rows)
+  )
+  total(
+    'easel_steps_total',
+    'Denoising steps since the worker started.',
+    ['worker'],
+    perWorker(({ heartbeat }) => heartbeat?.steps_total ?? 0)
+  )
+  gauge(
+    'easel_rows_in_use',
+    'Rows in use at the last heartbeat, over all sizes.',
+    ['worker'],
+    perWorker(({ heartbeat }) => heartbeat?.rows_in_use ?? 0)
+  )
+  total(
+    'easel_rows_padded_total',
+    'Rows computed for nothing since the worker started, to fill a compiled shape.',
+    ['worker'],
+    perWorker(({ heartbeat }) => heartbeat?.rows_padded_total ?? 0)
+  )
+  total(
+    'easel_not_finite_total',
+    'Images since the worker started that failed because their numbers were NaN or infinite, by the stage that made them so.',
+    ['worker', 'stage'],
+    () =>
+      engine.state.workers.flatMap(({ name, heartbeat }) =>
+        Object.entries(heartbeat?.not_finite ?? {}).map(([stage, count]): Sample => [{ worker: name, stage }, count])
+      )
   )
   const perDevice = (value: (memory: DeviceMemory) => number) => (): Sample[] =>
     engine.state.workers.flatMap(({ name, heartbeat }) =>
-      (heartbeat?.memory ?? []).map((memory): Sample => [{ worker: name, device: String(memory.device) }, value(memory)])
+      (heartbeat?.memory ?? []).map((memory): Sample => [
+        { worker: name, device: String(memory.device) },
+        value(memory)
+      ])
     )
-  gauge('easel_device_memory_bytes', 'Memory in use on a device at the last heartbeat.', ['worker', 'device'], perDevice(({ bytes_in_use }) => bytes_in_use))
-  gauge('easel_device_memory_limit_bytes', 'Memory that a device has for us.', ['worker', 'device'], perDevice(({ bytes_limit }) => bytes_limit))
+  gauge(
+    'easel_device_memory_bytes',
+    'Memory in use on a device at the last heartbeat.',
+    ['worker', 'device'],
+    perDevice(({ bytes_in_use }) => bytes_in_use)
+  )
+  gauge(
+    'easel_device_memory_limit_bytes',
+    'Memory that a device has for us.',
+    ['worker', 'device'],
+    perDevice(({ bytes_limit }) => bytes_limit)
+  )
 }

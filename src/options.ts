@@ -46,7 +46,13 @@ export interface Range {
 }
 
 export function number(env: string, fallback: number, range: Range, doc: string): Option<number> {
-  return { env, doc, fallback, value: range.integer ? 'integer' : 'number', parse: (value) => parseNumber(value, range) }
+  return {
+    env,
+    doc,
+    fallback,
+    value: range.integer ? 'integer' : 'number',
+    parse: (value) => parseNumber(value, range)
+  }
 }
 
 export function parseNumber(value: string, { min, max, integer }: Range): number {
@@ -89,7 +95,12 @@ export function flagOf(name: string): string {
  *
  * @throws ConfigError naming the option at fault; HelpRequested with what `help` says for `--help`; VersionRequested
  */
-export function readOptions<O extends Record<string, Option<unknown>>>(options: O, argv: readonly string[], env: NodeJS.ProcessEnv, help: () => string): OptionValues<O> {
+export function readOptions<O extends Record<string, Option<unknown>>>(
+  options: O,
+  argv: readonly string[],
+  env: NodeJS.ProcessEnv,
+  help: () => string
+): OptionValues<O> {
   const flags = readFlags(argv, Object.keys(options), help)
   const values: Record<string, unknown> = {}
   for (const [name, option] of Object.entries(options)) {
@@ -102,11 +113,18 @@ export function readOptions<O extends Record<string, Option<unknown>>>(options: 
   return values as OptionValues<O>
 }
 
-function readFlags(argv: readonly string[], names: readonly string[], help: () => string): Record<string, string | undefined> {
+function readFlags(
+  argv: readonly string[],
+  names: readonly string[],
+  help: () => string
+): Record<string, string | undefined> {
   const known = Object.fromEntries(names.map((name) => [flagOf(name), { type: 'string' as const }]))
   let parsed
   try {
-    parsed = parseArgs({ args: withJoinedValues(argv, names.map(flagOf)), options: { ...known, help: { type: 'boolean', short: 'h' }, version: { type: 'boolean' } } })
+    parsed = parseArgs({
+      args: withJoinedValues(argv, names.map(flagOf)),
+      options: { ...known, help: { type: 'boolean', short: 'h' }, version: { type: 'boolean' } }
+    })
   } catch (error) {
     throw new ConfigError(`${(error as Error).message} (--help lists the options)`)
   }
@@ -146,7 +164,10 @@ function parseOption<T>(option: Option<T>, raw: string, source: string): T {
  */
 export function helpText(intro: string, options: Record<string, Option<unknown>>, root: string): string {
   const entries = Object.entries(options).map(([name, option]) => {
-    const fallback = option.fallback === undefined || option.fallback === '' || Array.isArray(option.fallback) ? '' : ` [${String(option.fallback).replace(root, '')}]`
+    const fallback =
+      option.fallback === undefined || option.fallback === '' || Array.isArray(option.fallback)
+        ? ''
+        : ` [${String(option.fallback).replace(root, '')}]`
     return `  --${flagOf(name)} <${option.value}>\n      ${option.env}${fallback}\n      ${option.doc}`
   })
   return `${intro}

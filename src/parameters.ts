@@ -45,24 +45,45 @@ const share = { minimum: 0, maximum: 1 }
  */
 export const parameters = {
   prompt: {
-    schema: Type.String({ minLength: 1, maxLength: MAX_PROMPT_LENGTH, description: 'What the image shows.', examples: ['a red circle on a blue background'] }),
+    schema: Type.String({
+      minLength: 1,
+      maxLength: MAX_PROMPT_LENGTH,
+      description: 'What the image shows.',
+      examples: ['a red circle on a blue background']
+    }),
     required: true,
     recipe: 'always'
   },
   negative_prompt: {
-    schema: Type.String({ maxLength: MAX_PROMPT_LENGTH, description: "What the image is to stay away from. Used when guidance_scale > 1. An empty text is the same as none, diffusers' `negative_prompt=None`: zero embeddings where the model has force_zeros_for_empty_prompt, as SDXL base does." }),
+    schema: Type.String({
+      maxLength: MAX_PROMPT_LENGTH,
+      description:
+        "What the image is to stay away from. Used when guidance_scale > 1. An empty text is the same as none, diffusers' `negative_prompt=None`: zero embeddings where the model has force_zeros_for_empty_prompt, as SDXL base does."
+    }),
     setting: { key: 'defaultNegativePrompt', doc: "Negative prompt of requests without one. Default: the model's." },
     recipe: 'always',
     openai: true
   },
   seed: {
-    schema: Type.Integer({ minimum: 0, maximum: 4_294_967_295, description: 'Decides the noise. The same request with the same seed gives the same image. Random when left out, and always returned.' }),
+    schema: Type.Integer({
+      minimum: 0,
+      maximum: 4_294_967_295,
+      description:
+        'Decides the noise. The same request with the same seed gives the same image. Random when left out, and always returned.'
+    }),
     recipe: 'always',
-    openai: Type.Integer({ minimum: -1, maximum: 4_294_967_295, description: 'As in POST /generate; -1 is a random one.' })
+    openai: Type.Integer({
+      minimum: -1,
+      maximum: 4_294_967_295,
+      description: 'As in POST /generate; -1 is a random one.'
+    })
   },
   num_inference_steps: {
     schema: Type.Integer({ minimum: 1, maximum: 1000, description: 'Denoising steps.' }),
-    setting: { key: 'defaultSteps', doc: "num_inference_steps of requests without it. Default: the model's (SDXL base: 40)." },
+    setting: {
+      key: 'defaultSteps',
+      doc: "num_inference_steps of requests without it. Default: the model's (SDXL base: 40)."
+    },
     limit: 'max_steps',
     recipe: 'always',
     openai: true,
@@ -70,7 +91,10 @@ export const parameters = {
   },
   guidance_scale: {
     schema: Type.Number({ minimum: 0, maximum: 100, description: 'Classifier-free guidance; 1 or less turns it off.' }),
-    setting: { key: 'defaultGuidanceScale', doc: "guidance_scale of requests without it. Default: the model's (SDXL base: 5.0)." },
+    setting: {
+      key: 'defaultGuidanceScale',
+      doc: "guidance_scale of requests without it. Default: the model's (SDXL base: 5.0)."
+    },
     limit: 'max_guidance_scale',
     recipe: 'always',
     openai: true,
@@ -84,24 +108,42 @@ export const parameters = {
     wire: 'scheduler'
   },
   width: {
-    schema: Type.Integer({ ...size, description: 'Pixels. A size that the model has compiled programs for; /health lists them.' }),
-    setting: { key: 'defaultWidth', value: 'pixels', doc: "width of requests without it. Default: the model's (SDXL base: 1024)." },
+    schema: Type.Integer({
+      ...size,
+      description: 'Pixels. A size that the model has compiled programs for; /health lists them.'
+    }),
+    setting: {
+      key: 'defaultWidth',
+      value: 'pixels',
+      doc: "width of requests without it. Default: the model's (SDXL base: 1024)."
+    },
     recipe: 'always',
     wire: 'width'
   },
   height: {
     schema: Type.Integer({ ...size, description: 'Pixels.' }),
-    setting: { key: 'defaultHeight', value: 'pixels', doc: "height of requests without it. Default: the model's (SDXL base: 1024)." },
+    setting: {
+      key: 'defaultHeight',
+      value: 'pixels',
+      doc: "height of requests without it. Default: the model's (SDXL base: 1024)."
+    },
     recipe: 'always',
     wire: 'height'
   },
   output_format: {
-    schema: Type.Unsafe<Static<typeof OutputFormat>>({ ...OutputFormat, description: 'File format. Default: the one that Accept names, else png.' }),
+    schema: Type.Unsafe<Static<typeof OutputFormat>>({
+      ...OutputFormat,
+      description: 'File format. Default: the one that Accept names, else png.'
+    }),
     fallback: 'png',
     recipe: 'always'
   },
   quality: {
-    schema: Type.Integer({ minimum: 1, maximum: 100, description: 'Quality of jpeg and webp; png loses nothing. Default: 90.' }),
+    schema: Type.Integer({
+      minimum: 1,
+      maximum: 100,
+      description: 'Quality of jpeg and webp; png loses nothing. Default: 90.'
+    }),
     // diffusers and Pillow have no common default; this one is safe for pictures with hard edges.
     fallback: 90,
     recipe: 'where decided'
@@ -111,9 +153,15 @@ export const parameters = {
     recipe: Type.Literal(true, { description: 'A prompt was cut to fit.' })
   },
   guidance_start: {
-    schema: Type.Number({ ...share, description: 'Share of the steps before which guidance is left out, so that they cost half.' }),
+    schema: Type.Number({
+      ...share,
+      description: 'Share of the steps before which guidance is left out, so that they cost half.'
+    }),
     neutral: 0,
-    setting: { key: 'defaultGuidanceStart', doc: 'guidance_start of requests without it: the share of the steps before which guidance is left out.' },
+    setting: {
+      key: 'defaultGuidanceStart',
+      doc: 'guidance_start of requests without it: the share of the steps before which guidance is left out.'
+    },
     feature: 'guidance_interval',
     unable: 'the workers guide all steps',
     recipe: 'where decided',
@@ -122,9 +170,16 @@ export const parameters = {
     wire: 'guidance_start'
   },
   guidance_end: {
-    schema: Type.Number({ ...share, description: 'Share of the steps after which guidance is left out; at least guidance_start. Of N steps, counted from 0, those from ⌊guidance_start·N⌋ to before ⌊guidance_end·N⌋ are guided.' }),
+    schema: Type.Number({
+      ...share,
+      description:
+        'Share of the steps after which guidance is left out; at least guidance_start. Of N steps, counted from 0, those from ⌊guidance_start·N⌋ to before ⌊guidance_end·N⌋ are guided.'
+    }),
     neutral: 1,
-    setting: { key: 'defaultGuidanceEnd', doc: 'guidance_end of requests without it: the share of the steps after which guidance is left out.' },
+    setting: {
+      key: 'defaultGuidanceEnd',
+      doc: 'guidance_end of requests without it: the share of the steps after which guidance is left out.'
+    },
     feature: 'guidance_interval',
     unable: 'the workers guide all steps',
     recipe: 'where decided',
@@ -133,9 +188,17 @@ export const parameters = {
     wire: 'guidance_end'
   },
   cache_interval: {
-    schema: Type.Integer({ minimum: 1, maximum: 1000, description: 'Only every so manieth step computes all of the model, the others its top level over what the last whole one found below (DeepCache). At most the limit in GET /health.' }),
+    schema: Type.Integer({
+      minimum: 1,
+      maximum: 1000,
+      description:
+        'Only every so manieth step computes all of the model, the others its top level over what the last whole one found below (DeepCache). At most the limit in GET /health.'
+    }),
     neutral: 1,
-    setting: { key: 'defaultCacheInterval', doc: 'cache_interval of requests without it: only every so manieth step computes all of the model. Above 1 the workers must allow it (their MAX_CACHE_INTERVAL).' },
+    setting: {
+      key: 'defaultCacheInterval',
+      doc: 'cache_interval of requests without it: only every so manieth step computes all of the model. Above 1 the workers must allow it (their MAX_CACHE_INTERVAL).'
+    },
     limit: 'max_cache_interval',
     unable: 'the workers compute all of each step',
     recipe: 'where decided',
@@ -144,15 +207,28 @@ export const parameters = {
     wire: 'cache_interval'
   },
   num_images: {
-    schema: Type.Integer({ minimum: 1, maximum: 64, description: 'How many images to make; image i has the seed + i. Several come as JSON, multipart/mixed or events.' }),
+    schema: Type.Integer({
+      minimum: 1,
+      maximum: 64,
+      description: 'How many images to make; image i has the seed + i. Several come as JSON, multipart/mixed or events.'
+    }),
     fallback: 1,
     limit: 'max_images'
   },
   timeout: {
-    schema: Type.Number({ exclusiveMinimum: 0, maximum: 86_400, description: "Seconds that the client will wait: a request that cannot be done by then is refused at once, one that is not is stopped and answered 504. At most the server's own limit." })
+    schema: Type.Number({
+      exclusiveMinimum: 0,
+      maximum: 86_400,
+      description:
+        "Seconds that the client will wait: a request that cannot be done by then is refused at once, one that is not is stopped and answered 504. At most the server's own limit."
+    })
   },
   preview_interval: {
-    schema: Type.Integer({ minimum: 0, maximum: 1000, description: 'Steps between previews in the event stream; 0, the default, for none.' })
+    schema: Type.Integer({
+      minimum: 0,
+      maximum: 1000,
+      description: 'Steps between previews in the event stream; 0, the default, for none.'
+    })
   }
 } as const satisfies Record<string, Parameter>
 
@@ -160,15 +236,21 @@ type Table = typeof parameters
 export type ParameterName = keyof Table
 
 /** The names of the parameters of which the table says `Field`. */
-export type NamesWith<Field extends keyof Parameter> = { [N in ParameterName]: Table[N] extends Record<Field, unknown> ? N : never }[ParameterName]
+export type NamesWith<Field extends keyof Parameter> = {
+  [N in ParameterName]: Table[N] extends Record<Field, unknown> ? N : never
+}[ParameterName]
 
 /** The value of a parameter in a request. */
 export type ValueOf<N extends ParameterName> = Static<Table[N]['schema']>
 
 /** The names and entries of the parameters of which the table says `field`, in its order. */
-export function parametersWith<Field extends keyof Parameter>(field: Field): (Parameter & { [F in Field]-?: NonNullable<Parameter[F]> } & { readonly name: NamesWith<Field> })[] {
+export function parametersWith<Field extends keyof Parameter>(
+  field: Field
+): (Parameter & { [F in Field]-?: NonNullable<Parameter[F]> } & { readonly name: NamesWith<Field> })[] {
   const entries = Object.entries(parameters) as unknown as [NamesWith<Field>, Parameter][]
-  return entries.filter(([, parameter]) => parameter[field] !== undefined).map(([name, parameter]) => ({ ...parameter, name }) as never)
+  return entries
+    .filter(([, parameter]) => parameter[field] !== undefined)
+    .map(([name, parameter]) => ({ ...parameter, name }) as never)
 }
 
 type Limited = NamesWith<'limit'>
@@ -189,14 +271,20 @@ export function mostOf({ limit, neutral = Infinity }: Parameter, limits: ModelLi
 export type Defaults = { readonly [N in NamesWith<'setting'>]: ValueOf<N> | undefined }
 
 /** The values with which the parameters that have such a value do nothing. */
-export const NEUTRAL = Object.fromEntries(parametersWith('neutral').map(({ name, neutral }) => [name, neutral])) as { readonly [N in NamesWith<'neutral'>]: ValueOf<N> }
+export const NEUTRAL = Object.fromEntries(parametersWith('neutral').map(({ name, neutral }) => [name, neutral])) as {
+  readonly [N in NamesWith<'neutral'>]: ValueOf<N>
+}
 
 /** The properties of a request. */
-export type RequestProperties = { [N in ParameterName]: Table[N] extends { required: true } ? Table[N]['schema'] : TOptional<Table[N]['schema']> }
+export type RequestProperties = {
+  [N in ParameterName]: Table[N] extends { required: true } ? Table[N]['schema'] : TOptional<Table[N]['schema']>
+}
 
 export function requestProperties(): RequestProperties {
   const entries = Object.entries(parameters) as [ParameterName, Parameter][]
-  return Object.fromEntries(entries.map(([name, { schema, required }]) => [name, required === true ? schema : Type.Optional(schema)])) as RequestProperties
+  return Object.fromEntries(
+    entries.map(([name, { schema, required }]) => [name, required === true ? schema : Type.Optional(schema)])
+  ) as RequestProperties
 }
 
 /** A value's form alone: what the server itself says is within its limits. */
@@ -206,6 +294,8 @@ export function bare<S extends TSchema>(schema: S): TUnsafe<Static<S>> {
 }
 
 /** The bare properties of an object that has all of these parameters. */
-export function bareProperties<N extends ParameterName>(list: readonly (Parameter & { readonly name: N })[]): { [K in N]: TUnsafe<ValueOf<K>> } {
+export function bareProperties<N extends ParameterName>(
+  list: readonly (Parameter & { readonly name: N })[]
+): { [K in N]: TUnsafe<ValueOf<K>> } {
   return Object.fromEntries(list.map(({ name, schema }) => [name, bare(schema)])) as { [K in N]: TUnsafe<ValueOf<K>> }
 }

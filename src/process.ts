@@ -28,7 +28,11 @@ export function settingsOrExit<T>(program: string, load: () => T): T {
 }
 
 /** Why an address cannot be listened on: the setting at fault, and what to do. */
-export function cannotListen(program: string, error: NodeJS.ErrnoException, { host, port, portName }: { host: string; port: number; portName: string }): never {
+export function cannotListen(
+  program: string,
+  error: NodeJS.ErrnoException,
+  { host, port, portName }: { host: string; port: number; portName: string }
+): never {
   const where = `${portName}=${port} on ${host}`
   const why: Record<string, string> = {
     EADDRINUSE: `${where} is in use by another process; end it, or choose another ${portName}`,

@@ -53,7 +53,8 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
   const tokenizers = await SdxlTokenizers.fromModelFolder(config.model)
   const metrics = createMetrics()
   const memory = new MemoryBudget(config.memoryBudget)
-  const reserve = OWN_DESCRIPTORS + WORKER_DESCRIPTORS * config.workers + (config.adminPort === undefined ? 0 : ADMIN_CONNECTIONS)
+  const reserve =
+    OWN_DESCRIPTORS + WORKER_DESCRIPTORS * config.workers + (config.adminPort === undefined ? 0 : ADMIN_CONNECTIONS)
   const connections = new Connections(connectionRoom(config.maxConnections, reserve, log))
   const engine = await Engine.open({
     endpoint: config.workerEndpoint,
@@ -73,7 +74,10 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     engine,
     memory,
     tokenizers,
-    encoder: new ImageEncoder({ pngCompression: config.pngCompression, concurrency: config.imageEncoders ?? availableParallelism() + 1 }),
+    encoder: new ImageEncoder({
+      pngCompression: config.pngCompression,
+      concurrency: config.imageEncoders ?? availableParallelism() + 1
+    }),
     defaults: config.defaults,
     queueLimit: config.queueLimit,
     requestTimeout: config.requestTimeout * 1000,
@@ -106,7 +110,10 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     withAdmin: config.adminPort === undefined
   }
   const app = await buildApp(parts)
-  const admin = config.adminPort === undefined ? undefined : await buildAdminApp({ ...parts, connections: new Connections(ADMIN_CONNECTIONS) })
+  const admin =
+    config.adminPort === undefined
+      ? undefined
+      : await buildAdminApp({ ...parts, connections: new Connections(ADMIN_CONNECTIONS) })
 
   return {
     app,
@@ -116,7 +123,8 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
     async close(graceMs) {
       const end = performance.now() + graceMs
       engine.drain(Math.max(graceMs - LAST_FILES_MS, graceMs / 2))
-      while (service.ledger.inFlight > 0 && performance.now() < end) await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS))
+      while (service.ledger.inFlight > 0 && performance.now() < end)
+        await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS))
       await engine.close()
       keys?.close()
       await Promise.all([app, admin].map((each) => each && closeWithin(each, LAST_ANSWERS_MS)))
@@ -138,13 +146,20 @@ function spawnOptions(config: Config): NonNullable<EngineOptions['spawn']> {
     cwd: join(packageRoot, 'python-worker'),
     names: Array.from({ length: config.workers }, (_, index) => `worker-${index}`),
     args: (name) => [
-      '-m', 'easel_worker',
-      '--connect', config.workerEndpoint,
-      '--name', name,
-      '--engine', config.engine,
-      '--model', config.model,
-      '--log-level', config.logLevel,
-      '--step-timeout', String(config.stepTimeout),
+      '-m',
+      'easel_worker',
+      '--connect',
+      config.workerEndpoint,
+      '--name',
+      name,
+      '--engine',
+      config.engine,
+      '--model',
+      config.model,
+      '--log-level',
+      config.logLevel,
+      '--step-timeout',
+      String(config.stepTimeout),
       '--exit-with-parent',
       ...config.workerArgs
     ],

@@ -18,14 +18,22 @@ export function workerEndpoint(endpoint: string, { spawns, hasKeys }: { spawns: 
     if (!spawns) throw new Error('WORKER=connect needs it: the address that the workers connect to')
     return `ipc://${freshSocketPath(tmpdir())}`
   }
-  if (endpoint.startsWith('ipc://') && endpoint.length > 'ipc://'.length) return `ipc://${socketPath(endpoint.slice('ipc://'.length))}`
+  if (endpoint.startsWith('ipc://') && endpoint.length > 'ipc://'.length)
+    return `ipc://${socketPath(endpoint.slice('ipc://'.length))}`
   const [, host, port] = TCP.exec(endpoint) ?? []
-  if (host === undefined || Number(port) < 1 || Number(port) > MOST_PORT) throw new Error('must be ipc://PATH or tcp://HOST:PORT, with a port from 1 to 65535 that workers can be told; an IPv6 address stands in brackets')
-  if (!LOOPBACK.test(host) && !hasKeys) throw new Error('it leaves this machine, so CURVE_SECRET_KEY must be set (or use ipc:// or a loopback address)')
+  if (host === undefined || Number(port) < 1 || Number(port) > MOST_PORT)
+    throw new Error(
+      'must be ipc://PATH or tcp://HOST:PORT, with a port from 1 to 65535 that workers can be told; an IPv6 address stands in brackets'
+    )
+  if (!LOOPBACK.test(host) && !hasKeys)
+    throw new Error('it leaves this machine, so CURVE_SECRET_KEY must be set (or use ipc:// or a loopback address)')
   return endpoint
 }
 
 function socketPath(path: string): string {
-  if (path.startsWith('@')) throw new Error('an abstract socket has no owner and no mode, so any user of this machine could connect; give the path of a file')
+  if (path.startsWith('@'))
+    throw new Error(
+      'an abstract socket has no owner and no mode, so any user of this machine could connect; give the path of a file'
+    )
   return resolve(path)
 }

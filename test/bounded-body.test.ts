@@ -6,7 +6,10 @@ import { countTurns } from './support/turns.js'
 
 it('takes one chunk in a turn of the event loop, so that others are served between two', async () => {
   const chunks = Array.from({ length: 50 }, () => Buffer.alloc(64 * 1024))
-  const request = Object.assign(Readable.from(chunks, { objectMode: false }), { headers: {}, complete: true }) as unknown as IncomingMessage
+  const request = Object.assign(Readable.from(chunks, { objectMode: false }), {
+    headers: {},
+    complete: true
+  }) as unknown as IncomingMessage
   const counted = countTurns()
   let bytes = 0
   for await (const chunk of boundedBody(request, 2 ** 30)) bytes += (chunk as Buffer).length

@@ -8,7 +8,16 @@ import { packageRoot } from '../src/config.js'
 /** Clones what is committed, as Git for Windows does by default, and compares each file with what was committed. */
 it('a clone with core.autocrlf has the bytes that were committed', () => {
   const folder = mkdtempSync(join(tmpdir(), 'clone-'))
-  const git = (args: string[], input = ''): string[] => execFileSync('git', args, { cwd: folder, encoding: 'utf8', input, maxBuffer: 1 << 26, stdio: ['pipe', 'pipe', 'ignore'] }).trim().split('\n')
+  const git = (args: string[], input = ''): string[] =>
+    execFileSync('git', args, {
+      cwd: folder,
+      encoding: 'utf8',
+      input,
+      maxBuffer: 1 << 26,
+      stdio: ['pipe', 'pipe', 'ignore']
+    })
+      .trim()
+      .split('\n')
   try {
     git(['clone', '--quiet', '--config', 'core.autocrlf=true', packageRoot, '.'])
     const committed = git(['ls-files', '--stage']).map((line) => /^\d+ (\w+) \d\t(.*)$/.exec(line)!.slice(1))

@@ -2,7 +2,16 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { ConfigError, flagOf, help, HelpRequested, loadConfig, options, requireModel, VersionRequested } from '../src/config.js'
+import {
+  ConfigError,
+  flagOf,
+  help,
+  HelpRequested,
+  loadConfig,
+  options,
+  requireModel,
+  VersionRequested
+} from '../src/config.js'
 
 describe('loadConfig', () => {
   it('takes the flag before the variable before the default', () => {
@@ -33,7 +42,10 @@ describe('loadConfig', () => {
   })
 
   it('takes the arguments of workers as --help shows them', () => {
-    expect(loadConfig(['--worker-args', '--fake-step-ms 200', '--port', '1'], {})).toMatchObject({ workerArgs: ['--fake-step-ms', '200'], port: 1 })
+    expect(loadConfig(['--worker-args', '--fake-step-ms 200', '--port', '1'], {})).toMatchObject({
+      workerArgs: ['--fake-step-ms', '200'],
+      port: 1
+    })
   })
 
   it('says that a value is missing', () => {
@@ -50,7 +62,11 @@ describe('loadConfig', () => {
     [[], { WORKER_ENDPOINT: 'http://x' }, /must be ipc/],
     [[], { WORKER_ENDPOINT: 'ipc://@worker' }, /WORKER_ENDPOINT=ipc:\/\/@worker: an abstract socket has no owner/],
     [[], { WORKER_ENDPOINT: 'tcp://0.0.0.0:5555' }, /CURVE_SECRET_KEY must be set/],
-    [[], { WORKER_ENDPOINT: 'tcp://127.0.0.1:*' }, /WORKER_ENDPOINT=tcp:\/\/127.0.0.1:\*: must be ipc:\/\/PATH or tcp:\/\/HOST:PORT, with a port/],
+    [
+      [],
+      { WORKER_ENDPOINT: 'tcp://127.0.0.1:*' },
+      /WORKER_ENDPOINT=tcp:\/\/127.0.0.1:\*: must be ipc:\/\/PATH or tcp:\/\/HOST:PORT, with a port/
+    ],
     [[], { WORKER_ENDPOINT: 'tcp://127.0.0.1:0' }, /a port from 1/],
     [[], { WORKER_ENDPOINT: 'tcp://127.0.0.1' }, /a port from 1/],
     [[], { WORKER_ENDPOINT: 'tcp://::1:5555' }, /in brackets/],
@@ -65,7 +81,9 @@ describe('loadConfig', () => {
   })
 
   it("gives a worker's socket its absolute path, or one that no other gateway has", () => {
-    expect(loadConfig([], { WORKER_ENDPOINT: 'ipc://worker.sock' }).workerEndpoint).toBe(`ipc://${resolve('worker.sock')}`)
+    expect(loadConfig([], { WORKER_ENDPOINT: 'ipc://worker.sock' }).workerEndpoint).toBe(
+      `ipc://${resolve('worker.sock')}`
+    )
     const [first, second] = [loadConfig([], {}), loadConfig([], {})].map(({ workerEndpoint }) => workerEndpoint)
     expect(first).toMatch(/^ipc:\/\/\/.*\/easel-[0-9a-f]{12}\.sock$/)
     expect(second).not.toBe(first)

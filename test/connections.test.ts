@@ -78,7 +78,9 @@ describe('one connection more', () => {
     const busy = await connect()
     await busy.write(GET)
     await until('it is busy', () => connections.busy === 1)
-    await (await connect()).closed
+    await (
+      await connect()
+    ).closed
     expect(connections.closed).toEqual({ idle: 0, full: 1 })
     responses[0]!.end('there')
     expect((await busy.answer())?.status).toBe(200)

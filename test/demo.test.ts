@@ -24,27 +24,37 @@ interface Health {
   workers: { list: { pid: number; rows_in_use: number; steps_total: number }[] }
 }
 
-it('npm start, ten prompts at once, and a worker that dies in between: ten right pictures', { timeout: 2 * START_MS }, async () => {
-  const gateway = startProcess('scripts/start.mjs', [], { HEARTBEAT_INTERVAL: '0.2', RESTART_BACKOFF: '0.1' })
-  const address = await readyAddress(gateway, START_MS)
-  const health = async () => (await fetch(`${address}/health`)).json() as Promise<Health>
-  const requests = PROMPTS.map(async ([, , prompt], seed) =>
-    fetch(`${address}/generate`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ prompt, seed }) })
-  )
-  let first: number | undefined
-  await until('the worker is in the middle of it', async () => {
-    const [worker] = (await health()).workers.list
-    first = worker?.pid
-    return (worker?.rows_in_use ?? 0) > 0 && worker!.steps_total > 5
-  })
-  process.kill(first!, 'SIGKILL')
-  for (const [index, request] of requests.entries()) {
-    const [object, background, prompt] = PROMPTS[index]!
-    const response = await request
-    expect(response.status, prompt).toBe(200)
-    const { data, info } = await sharp(Buffer.from(await response.arrayBuffer())).raw().toBuffer({ resolveWithObject: true })
-    expect([info.width, info.height], prompt).toEqual([128, 128])
-    expect(coloursOf(data, info.width, info.height), prompt).toEqual({ object, background })
+it(
+  'npm start, ten prompts at once, and a worker that dies in between: ten right pictures',
+  { timeout: 2 * START_MS },
+  async () => {
+    const gateway = startProcess('scripts/start.mjs', [], { HEARTBEAT_INTERVAL: '0.2', RESTART_BACKOFF: '0.1' })
+    const address = await readyAddress(gateway, START_MS)
+    const health = async () => (await fetch(`${address}/health`)).json() as Promise<Health>
+    const requests = PROMPTS.map(async ([, , prompt], seed) =>
+      fetch(`${address}/generate`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ prompt, seed })
+      })
+    )
+    let first: number | undefined
+    await until('the worker is in the middle of it', async () => {
+      const [worker] = (await health()).workers.list
+      first = worker?.pid
+      return (worker?.rows_in_use ?? 0) > 0 && worker!.steps_total > 5
+    })
+    process.kill(first!, 'SIGKILL')
+    for (const [index, request] of requests.entries()) {
+      const [object, background, prompt] = PROMPTS[index]!
+      const response = await request
+      expect(response.status, prompt).toBe(200)
+      const { data, info } = await sharp(Buffer.from(await response.arrayBuffer()))
+        .raw()
+        .toBuffer({ resolveWithObject: true })
+      expect([info.width, info.height], prompt).toEqual([128, 128])
+      expect(coloursOf(data, info.width, info.height), prompt).toEqual({ object, background })
+    }
+    expect((await health()).workers.list[0]!.pid).not.toBe(first)
   }
-  expect((await health()).workers.list[0]!.pid).not.toBe(first)
-})
+)

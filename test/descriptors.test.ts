@@ -9,7 +9,10 @@ describe('descriptorLimit', () => {
     const folder = mkdtempSync(join(tmpdir(), 'easel-test-'))
     onTestFinished(() => rmSync(folder, { recursive: true }))
     const file = join(folder, 'limits')
-    writeFileSync(file, 'Limit                     Soft Limit           Hard Limit           Units     \nMax open files            256                  4096                 files     \n')
+    writeFileSync(
+      file,
+      'Limit                     Soft Limit           Hard Limit           Units     \nMax open files            256                  4096                 files     \n'
+    )
     expect(descriptorLimit(file)).toBe(256)
   })
 
@@ -23,6 +26,8 @@ describe('connectionLimit', () => {
     expect(connectionLimit({ wanted: 1024, descriptors: undefined, reserve: 72 })).toBe(1024)
     expect(connectionLimit({ wanted: 1024, descriptors: 20_000, reserve: 72 })).toBe(1024)
     expect(connectionLimit({ wanted: 1024, descriptors: 256, reserve: 72 })).toBe(184)
-    expect(() => connectionLimit({ wanted: 1024, descriptors: 64, reserve: 72 })).toThrow('may open 64 descriptors, and needs 72 beside those of connections: raise the limit (ulimit -n)')
+    expect(() => connectionLimit({ wanted: 1024, descriptors: 64, reserve: 72 })).toThrow(
+      'may open 64 descriptors, and needs 72 beside those of connections: raise the limit (ulimit -n)'
+    )
   })
 })

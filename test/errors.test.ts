@@ -17,6 +17,12 @@ it('every code is in docs/errors.md with its status and meaning, and no other', 
 
 it('an error body says what happened and nothing about the inside', () => {
   const error = new EaselError('INTERNAL', undefined, { cause: new Error('secret path') })
-  expect(errorBody(error, 'r-1')).toEqual({ statusCode: 500, code: 'INTERNAL', error: 'Internal Server Error', message: catalogue.INTERNAL.summary, requestId: 'r-1' })
+  expect(errorBody(error, 'r-1')).toEqual({
+    statusCode: 500,
+    code: 'INTERNAL',
+    error: 'Internal Server Error',
+    message: catalogue.INTERNAL.summary,
+    requestId: 'r-1'
+  })
   expect(JSON.stringify(errorBody(error, 'r-1'))).not.toContain('secret')
 })

@@ -4,7 +4,8 @@ import { excerpt } from '../src/excerpt.js'
 
 describe('excerpt', () => {
   it('leaves short plain words as they are', () => {
-    for (const words of ['', 'prompt', 'ein Wort mit Ärmeln, 猫 and 🐈', 'a'.repeat(64)]) expect(excerpt(words)).toBe(words)
+    for (const words of ['', 'prompt', 'ein Wort mit Ärmeln, 猫 and 🐈', 'a'.repeat(64)])
+      expect(excerpt(words)).toBe(words)
   })
 
   it('cuts what is long, between characters', () => {
@@ -14,7 +15,9 @@ describe('excerpt', () => {
   })
 
   it('writes what cannot be seen', () => {
-    expect(excerpt('a\n\u{1b}[31m\u{202e}b\u{2028}\u{d800}')).toBe(String.raw`a\u{a}\u{1b}[31m\u{202e}b\u{2028}\u{d800}`)
+    expect(excerpt('a\n\u{1b}[31m\u{202e}b\u{2028}\u{d800}')).toBe(
+      String.raw`a\u{a}\u{1b}[31m\u{202e}b\u{2028}\u{d800}`
+    )
   })
 
   it('is short, well formed and on one line, whatever the words', () => {

@@ -30,7 +30,10 @@ async function damage(path: string, tensor: string): Promise<void> {
 
 /** What the gateway itself says at its end; all else is its log. */
 function lastLine(gateway: GatewayProcess): string | undefined {
-  return gateway.output().split('\n').find((line) => line.startsWith('easel: '))
+  return gateway
+    .output()
+    .split('\n')
+    .find((line) => line.startsWith('easel: '))
 }
 
 describe('a worker that cannot start, for a reason that will not change, ends the gateway', () => {
@@ -39,7 +42,9 @@ describe('a worker that cannot start, for a reason that will not change, ends th
     await cp(join(packageRoot, 'models/demo'), model, { recursive: true, filter: (path) => !path.includes('/unet') })
     const gateway = start({ ENGINE: 'sdxl', WORKER_ARGS: '', MODEL: model })
     expect(await gateway.exit).toEqual({ code: 7, signal: null })
-    expect(lastLine(gateway)).toBe(`easel: cannot start: worker worker-0 exited with status 7: the engine did not start: ${model}/unet/config.json is missing: the model must be a diffusers folder of SDXL`)
+    expect(lastLine(gateway)).toBe(
+      `easel: cannot start: worker worker-0 exited with status 7: the engine did not start: ${model}/unet/config.json is missing: the model must be a diffusers folder of SDXL`
+    )
     expect(gateway.output()).not.toContain('it is started again')
   })
 
@@ -49,16 +54,25 @@ describe('a worker that cannot start, for a reason that will not change, ends th
     await writeFile(join(model, 'easel.json'), '{"defaults": {"num_inference_steps": "25"}}')
     const gateway = start({ ENGINE: 'sdxl', WORKER_ARGS: '', MODEL: model })
     expect((await gateway.exit).code).toBe(7)
-    expect(lastLine(gateway)).toContain(`${model}/easel.json: defaults.num_inference_steps = "25": must be a whole number, 1 or more`)
+    expect(lastLine(gateway)).toContain(
+      `${model}/easel.json: defaults.num_inference_steps = "25": must be a whole number, 1 or more`
+    )
   })
 
   it('with the part of the model whose numbers are not finite', async () => {
     const model = await temporaryFolder()
     await cp(join(packageRoot, 'models/demo'), model, { recursive: true })
     await damage(join(model, 'unet/diffusion_pytorch_model.safetensors'), 'conv_out.bias')
-    const gateway = start({ ENGINE: 'sdxl', WORKER_ARGS: '', MODEL: model, COMPILE_CACHE: join(packageRoot, '.cache/compile') })
+    const gateway = start({
+      ENGINE: 'sdxl',
+      WORKER_ARGS: '',
+      MODEL: model,
+      COMPILE_CACHE: join(packageRoot, '.cache/compile')
+    })
     expect((await gateway.exit).code).toBe(7)
-    expect(lastLine(gateway)).toMatch(/the model's unet computes numbers that are not finite \(NaN or infinite\) in float32 at 128x128: its weights are damaged/)
+    expect(lastLine(gateway)).toMatch(
+      /the model's unet computes numbers that are not finite \(NaN or infinite\) in float32 at 128x128: its weights are damaged/
+    )
   }, 300_000)
 
   it('with the setting of the worker that is wrong, as soon as the first of several says so', async () => {
@@ -77,19 +91,30 @@ describe('a worker that cannot start, for a reason that will not change, ends th
 describe('a worker that cannot start is started again', () => {
   it('when the reason may pass', async () => {
     const gateway = start({ WORKER_ARGS: '--fake-faults raise:warm' })
-    await until('it was started again', () => gateway.output().split('exited with status 1; it is started again').length > 2)
+    await until(
+      'it was started again',
+      () => gateway.output().split('exited with status 1; it is started again').length > 2
+    )
     expect(gateway.child.exitCode).toBeNull()
   })
 
   it('when it was ready before: a service that runs does not end for a folder that is being changed', async () => {
     const script = join(await temporaryFolder(), 'python')
     const { python } = loadConfig([], {})
-    await writeFile(script, `#!/bin/sh\nif [ -e "$0.once" ]; then echo changed >&2; exit 7; fi\ntouch "$0.once"\nexec "${python}" "$@"\n`)
+    await writeFile(
+      script,
+      `#!/bin/sh\nif [ -e "$0.once" ]; then echo changed >&2; exit 7; fi\ntouch "$0.once"\nexec "${python}" "$@"\n`
+    )
     await chmod(script, 0o755)
     const gateway = start({ PYTHON: script })
-    const health = (await (await fetch(`${await readyAddress(gateway)}/health`)).json()) as { workers: { list: { pid: number }[] } }
+    const health = (await (await fetch(`${await readyAddress(gateway)}/health`)).json()) as {
+      workers: { list: { pid: number }[] }
+    }
     process.kill(health.workers.list[0]!.pid, 'SIGKILL')
-    await until('it was started again', () => gateway.output().split('exited with status 7; it is started again').length > 2)
+    await until(
+      'it was started again',
+      () => gateway.output().split('exited with status 7; it is started again').length > 2
+    )
     expect(gateway.child.exitCode).toBeNull()
   })
 })

@@ -15,7 +15,12 @@ async function askOnce(address: string, path: string): Promise<Asked> {
   const { hostname, port } = new URL(address)
   const socket = connect(Number(port), hostname)
   onTestFinished(() => void socket.destroy())
-  const asked: Asked = { socket, closed: false, read: '', ask: () => void socket.write(`GET ${path} HTTP/1.1\r\nhost: ${hostname}\r\n\r\n`) }
+  const asked: Asked = {
+    socket,
+    closed: false,
+    read: '',
+    ask: () => void socket.write(`GET ${path} HTTP/1.1\r\nhost: ${hostname}\r\n\r\n`)
+  }
   socket.on('data', (chunk) => (asked.read += chunk))
   socket.on('error', () => undefined)
   void once(socket, 'close').then(() => (asked.closed = true))
@@ -45,7 +50,14 @@ async function gateways(): Promise<Pair> {
 }
 
 async function probes(): Promise<Pair> {
-  const pair = await Promise.all(['0.2', '60'].map(async (timeout) => (await startServer({ KEEP_ALIVE_TIMEOUT: timeout, ADMIN_PORT: '0' })).admin!.listen({ host: '127.0.0.1', port: 0 })))
+  const pair = await Promise.all(
+    ['0.2', '60'].map(async (timeout) =>
+      (await startServer({ KEEP_ALIVE_TIMEOUT: timeout, ADMIN_PORT: '0' })).admin!.listen({
+        host: '127.0.0.1',
+        port: 0
+      })
+    )
+  )
   return [pair[0]!, pair[1]!, '/metrics']
 }
 
@@ -58,7 +70,11 @@ async function pages(): Promise<Pair> {
 }
 
 describe('KEEP_ALIVE_TIMEOUT', () => {
-  it.each([['gateway', gateways], ["gateway's port for probes", probes], ['page', pages]])('%s: closes a connection that was idle for longer, and keeps one that was not', async (_, start) => {
+  it.each([
+    ['gateway', gateways],
+    ["gateway's port for probes", probes],
+    ['page', pages]
+  ])('%s: closes a connection that was idle for longer, and keeps one that was not', async (_, start) => {
     const [short, long, path] = await start()
     const kept = await askOnce(long, path)
     const closed = await askOnce(short, path)
@@ -70,7 +86,13 @@ describe('KEEP_ALIVE_TIMEOUT', () => {
     expect(kept.read).toMatch(/^keep-alive: timeout=60\r$/im)
   })
 
-  it.each([['gateway', loadConfig([], {})], ['page', loadWebConfig([], {})]])('%s: is longer than a Google load balancer keeps its connections, unless told otherwise', (_, { keepAliveTimeout }) => {
-    expect(keepAliveTimeout).toBeGreaterThan(GOOGLE_KEEPS_S)
-  })
+  it.each([
+    ['gateway', loadConfig([], {})],
+    ['page', loadWebConfig([], {})]
+  ])(
+    '%s: is longer than a Google load balancer keeps its connections, unless told otherwise',
+    (_, { keepAliveTimeout }) => {
+      expect(keepAliveTimeout).toBeGreaterThan(GOOGLE_KEEPS_S)
+    }
+  )
 })

@@ -6,7 +6,14 @@ import { countTurns } from './support/turns.js'
 
 it('drops what nobody wants a chunk in a turn of the event loop, whoever sends it', async () => {
   const [BODIES, CHUNKS] = [10, 20]
-  const bodies = Array.from({ length: BODIES }, () => Readable.from(Array.from({ length: CHUNKS }, () => Buffer.alloc(64 * 1024)), { objectMode: false }) as unknown as IncomingMessage)
+  const bodies = Array.from(
+    { length: BODIES },
+    () =>
+      Readable.from(
+        Array.from({ length: CHUNKS }, () => Buffer.alloc(64 * 1024)),
+        { objectMode: false }
+      ) as unknown as IncomingMessage
+  )
   const counted = countTurns()
   const drop = inTurns()
   const ends = bodies.map((body) => new Promise((resolve) => body.once('end', resolve)))

@@ -9,7 +9,15 @@ import { until } from './support/wait.js'
 
 it('every address has the same limit of connections and the same form of errors, until the application closes', async () => {
   const connections = new Connections(3)
-  const app = await createBase({ log: pino({ level: 'silent' }), bodyLimit: 1024, receiveTimeout: 30_000, keepAliveTimeout: 30_000, sendTimeout: 30_000, logPrompts: false, connections })
+  const app = await createBase({
+    log: pino({ level: 'silent' }),
+    bodyLimit: 1024,
+    receiveTimeout: 30_000,
+    keepAliveTimeout: 30_000,
+    sendTimeout: 30_000,
+    logPrompts: false,
+    connections
+  })
   app.get('/', async () => 'there')
   const said: string[] = []
   await listen(app, {
@@ -24,7 +32,9 @@ it('every address has the same limit of connections and the same form of errors,
   const { port } = app.server.address() as AddressInfo
   expect(said).toEqual([`http://127.0.0.1:${port}`, `http://127.0.0.2:${port}`])
 
-  const silent = ['127.0.0.1', '127.0.0.2', '127.0.0.2', '127.0.0.2'].map((host) => new RawClient({ url: `http://${host}:${port}` }))
+  const silent = ['127.0.0.1', '127.0.0.2', '127.0.0.2', '127.0.0.2'].map(
+    (host) => new RawClient({ url: `http://${host}:${port}` })
+  )
   await until('one had to go', () => connections.closed.idle === 1)
   expect(connections.idle).toBe(3)
   const client = new RawClient({ url: `http://127.0.0.2:${port}` })
@@ -38,12 +48,21 @@ it('every address has the same limit of connections and the same form of errors,
   for (const each of silent) each.socket.destroy()
   await until('they are gone', () => connections.idle === 0)
   await app.close()
-  for (const { url } of [{ url: `http://127.0.0.1:${port}` }, { url: `http://127.0.0.2:${port}` }]) await expect(fetch(url)).rejects.toThrow()
+  for (const { url } of [{ url: `http://127.0.0.1:${port}` }, { url: `http://127.0.0.2:${port}` }])
+    await expect(fetch(url)).rejects.toThrow()
 })
 
 it('an address that is taken is left out, unless it is the first', async () => {
   const open = async (addresses: string[], port: number) => {
-    const app = await createBase({ log: pino({ level: 'silent' }), bodyLimit: 1024, receiveTimeout: 30_000, keepAliveTimeout: 30_000, sendTimeout: 30_000, logPrompts: false, connections: new Connections(3) })
+    const app = await createBase({
+      log: pino({ level: 'silent' }),
+      bodyLimit: 1024,
+      receiveTimeout: 30_000,
+      keepAliveTimeout: 30_000,
+      sendTimeout: 30_000,
+      logPrompts: false,
+      connections: new Connections(3)
+    })
     onTestFinished(() => app.close())
     await listen(app, { addresses, port, listenTextResolver: String })
     return (app.server.address() as AddressInfo).port

@@ -49,7 +49,12 @@ type Event = { line: number } | { end: number | undefined }
 
 it('writes lines whole and in order, and accounts for every one that is lost', () => {
   const event: fc.Arbitrary<Event> = fc.oneof(
-    { weight: 3, arbitrary: fc.oneof(fc.integer({ min: 1, max: 200 }), fc.integer({ min: 30_000, max: 400_000 })).map((line) => ({ line })) },
+    {
+      weight: 3,
+      arbitrary: fc
+        .oneof(fc.integer({ min: 1, max: 200 }), fc.integer({ min: 30_000, max: 400_000 }))
+        .map((line) => ({ line }))
+    },
     { weight: 2, arbitrary: fc.constant({ end: undefined }) },
     { weight: 1, arbitrary: fc.nat().map((end) => ({ end })) }
   )
@@ -67,7 +72,9 @@ it('writes lines whole and in order, and accounts for every one that is lost', (
       while (output.pending > 0) output.end()
       say(1)
       while (output.pending > 0) output.end()
-      const numbers = output.whole.filter((line) => !line.startsWith('<lost')).map((line) => Number(/^<(\d+) /.exec(line)![1]))
+      const numbers = output.whole
+        .filter((line) => !line.startsWith('<lost'))
+        .map((line) => Number(/^<(\d+) /.exec(line)![1]))
       expect(numbers).toEqual(numbers.toSorted((a, b) => a - b))
       expect(new Set(numbers).size).toBe(numbers.length)
       expect(sink.dropped).toBe(said - numbers.length)

@@ -52,13 +52,17 @@ describe('the command', () => {
     const { port } = taken.address() as AddressInfo
     const gateway = start({ [name]: String(port), LOG_LEVEL: 'warn' })
     expect(await gateway.exit).toEqual({ code: 1, signal: null })
-    expect(gateway.output()).toBe(`easel: cannot start: ${name}=${port} on 127.0.0.1 is in use by another process; end it, or choose another ${name}\n`)
+    expect(gateway.output()).toBe(
+      `easel: cannot start: ${name}=${port} on 127.0.0.1 is in use by another process; end it, or choose another ${name}\n`
+    )
   })
 
   it('says that HOST is no address of this machine', async () => {
     const gateway = start({ HOST: '192.0.2.1' })
     expect(await gateway.exit).toEqual({ code: 1, signal: null })
-    expect(gateway.output()).toBe('easel: cannot start: HOST=192.0.2.1 is no address of this machine; localhost and 0.0.0.0 always are\n')
+    expect(gateway.output()).toBe(
+      'easel: cannot start: HOST=192.0.2.1 is no address of this machine; localhost and 0.0.0.0 always are\n'
+    )
   })
 
   it('says what is missing when the model folder is wrong', async () => {

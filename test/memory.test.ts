@@ -6,12 +6,17 @@ const MIB = 2 ** 20
 
 describe('MemoryBudget', () => {
   it('counts what is held, and never gives more than a pool has', () => {
-    const act = fc.record({ part: fc.constantFrom(...PARTS), bytes: fc.integer({ min: 0, max: 400 }), release: fc.boolean() })
+    const act = fc.record({
+      part: fc.constantFrom(...PARTS),
+      bytes: fc.integer({ min: 0, max: 400 }),
+      release: fc.boolean()
+    })
     fc.assert(
       fc.property(fc.array(act, { maxLength: 60 }), (acts) => {
         const memory = new MemoryBudget(1000)
         const held: { part: Part; bytes: number; release: () => void }[] = []
-        const sum = (...parts: Part[]) => held.reduce((total, { part, bytes }) => (parts.includes(part) ? total + bytes : total), 0)
+        const sum = (...parts: Part[]) =>
+          held.reduce((total, { part, bytes }) => (parts.includes(part) ? total + bytes : total), 0)
         for (const { part, bytes, release } of acts) {
           const room = memory.room(part)
           const hold = memory.tryHold(part, bytes)

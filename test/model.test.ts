@@ -17,57 +17,99 @@ const FILES: Record<string, string> = Object.fromEntries([
 async function startHub(): Promise<string> {
   const hub = createServer((request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://hub')
-    if (pathname.startsWith('/api/models/owner/model/revision/')) return void response.end(JSON.stringify({ id: 'owner/model', sha: COMMIT }))
-    if (pathname === `/api/models/owner/model/tree/${COMMIT}`) return void response.end(JSON.stringify(Object.entries(FILES).map(entry)))
+    if (pathname.startsWith('/api/models/owner/model/revision/'))
+      return void response.end(JSON.stringify({ id: 'owner/model', sha: COMMIT }))
+    if (pathname === `/api/models/owner/model/tree/${COMMIT}`)
+      return void response.end(JSON.stringify(Object.entries(FILES).map(entry)))
     response.end(FILES[pathname.replace(`/owner/model/resolve/${COMMIT}/`, '')])
   })
-  await new Promise<void>((resolve) => { hub.listen(0, '127.0.0.1', resolve) })
-  onTestFinished(() => new Promise<void>((resolve) => { hub.close(() => resolve()); hub.closeAllConnections() }))
+  await new Promise<void>((resolve) => {
+    hub.listen(0, '127.0.0.1', resolve)
+  })
+  onTestFinished(
+    () =>
+      new Promise<void>((resolve) => {
+        hub.close(() => resolve())
+        hub.closeAllConnections()
+      })
+  )
   return `http://127.0.0.1:${(hub.address() as AddressInfo).port}`
 }
 
 function entry([path, content]: [string, string]) {
-  return { type: 'file', path, size: content.length, oid: createHash('sha1').update(`blob ${content.length}\0${content}`).digest('hex') }
+  return {
+    type: 'file',
+    path,
+    size: content.length,
+    oid: createHash('sha1').update(`blob ${content.length}\0${content}`).digest('hex')
+  }
 }
 
 it('npm start fetches a model of the hub and serves its folder', async () => {
   const cache = mkdtempSync(join(tmpdir(), 'easel-test-'))
   onTestFinished(() => rmSync(cache, { recursive: true }))
   vi.stubEnv('HF_ENDPOINT', await startHub())
-  onTestFinished(() => { vi.unstubAllEnvs() })
+  onTestFinished(() => {
+    vi.unstubAllEnvs()
+  })
   const folder = join(cache, 'owner--model@main')
   for (const args of [['--model', 'owner/model@main', '--port', '0'], ['--model=owner/model@main']]) {
     expect(await withLocalModel(args, {}, cache)).toEqual([...args, '--model', folder])
   }
-  expect(await withLocalModel(['--port', '0'], { MODEL: 'owner/model@main' }, cache)).toEqual(['--port', '0', '--model', folder])
+  expect(await withLocalModel(['--port', '0'], { MODEL: 'owner/model@main' }, cache)).toEqual([
+    '--port',
+    '0',
+    '--model',
+    folder
+  ])
   expect(readFileSync(join(folder, 'unet/model.safetensors'), 'utf8')).toBe('unet')
 })
 
 it('npm start takes a name without a revision, says the commit, and asks nobody the next time', async () => {
   const cache = mkdtempSync(join(tmpdir(), 'easel-test-'))
   onTestFinished(() => rmSync(cache, { recursive: true }))
-  onTestFinished(() => { vi.unstubAllEnvs() })
+  onTestFinished(() => {
+    vi.unstubAllEnvs()
+  })
   vi.stubEnv('HF_ENDPOINT', await startHub())
   const folder = join(cache, 'owner--model@main')
   expect(await withLocalModel([], { MODEL: 'owner/model' }, cache)).toEqual(['--model', folder])
-  expect(JSON.parse(readFileSync(join(folder, 'source.json'), 'utf8'))).toMatchObject({ repository: 'owner/model', commit: COMMIT })
+  expect(JSON.parse(readFileSync(join(folder, 'source.json'), 'utf8'))).toMatchObject({
+    repository: 'owner/model',
+    commit: COMMIT
+  })
   vi.stubEnv('HF_ENDPOINT', 'http://127.0.0.1:1')
-  expect(await withLocalModel(['--model', 'owner/model'], {}, cache)).toEqual(['--model', 'owner/model', '--model', folder])
+  expect(await withLocalModel(['--model', 'owner/model'], {}, cache)).toEqual([
+    '--model',
+    'owner/model',
+    '--model',
+    folder
+  ])
 })
 
 it('npm start says that a name is neither a folder nor a model that can be fetched', async () => {
   vi.stubEnv('HF_ENDPOINT', 'http://127.0.0.1:1')
-  onTestFinished(() => { vi.unstubAllEnvs() })
-  await expect(withLocalModel(['--model', 'models/dmeo'], {}, tmpdir())).rejects.toThrow(/^MODEL=models\/dmeo could not be fetched .* none at \/.*\/models\/dmeo$/)
+  onTestFinished(() => {
+    vi.unstubAllEnvs()
+  })
+  await expect(withLocalModel(['--model', 'models/dmeo'], {}, tmpdir())).rejects.toThrow(
+    /^MODEL=models\/dmeo could not be fetched .* none at \/.*\/models\/dmeo$/
+  )
 })
 
-it.each<[args: string[]]>([[['--worker-args', '--model x/y', '--port', '1']], [['--default-negative-prompt', '--model', '--port', '1']], [['--model', 'x/y', '--model', 'models/demo']]])('reads the last --model, and no value as one: %j', async (args) => {
+it.each<[args: string[]]>([
+  [['--worker-args', '--model x/y', '--port', '1']],
+  [['--default-negative-prompt', '--model', '--port', '1']],
+  [['--model', 'x/y', '--model', 'models/demo']]
+])('reads the last --model, and no value as one: %j', async (args) => {
   expect(await withLocalModel(args, {})).toEqual(args)
 })
 
-it.each([[[], {}], [['--model', 'models/demo'], {}], [[], { MODEL: '/models/a@b' }], [['--model', 'models/demo'], { MODEL: 'owner/model@main' }]])(
-  'leaves folders as they are: %j %j',
-  async (args, env) => {
-    expect(await withLocalModel(args, env)).toEqual(args)
-  }
-)
+it.each([
+  [[], {}],
+  [['--model', 'models/demo'], {}],
+  [[], { MODEL: '/models/a@b' }],
+  [['--model', 'models/demo'], { MODEL: 'owner/model@main' }]
+])('leaves folders as they are: %j %j', async (args, env) => {
+  expect(await withLocalModel(args, env)).toEqual(args)
+})

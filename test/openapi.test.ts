@@ -14,7 +14,10 @@ interface Operation {
   tags?: string[]
   parameters?: { name: string; in: string; description?: string }[]
   requestBody?: { content: Record<string, Media> }
-  responses: Record<string, { description?: string; headers?: Record<string, { description?: string }>; content?: Record<string, Media> }>
+  responses: Record<
+    string,
+    { description?: string; headers?: Record<string, { description?: string }>; content?: Record<string, Media> }
+  >
 }
 
 let server: RunningServer
@@ -22,7 +25,7 @@ let paths: Record<string, Record<string, Operation>>
 
 shareServer((ready) => (server = ready))
 beforeAll(async () => {
-  ({ paths } = (await (await fetch(`${server.url}/openapi.json`)).json()) as { paths: typeof paths })
+  ;({ paths } = (await (await fetch(`${server.url}/openapi.json`)).json()) as { paths: typeof paths })
 })
 
 /** Routes that are there for people's browsers. */
@@ -31,20 +34,30 @@ const PAGES = /^\/(docs|assets|openapi\.json)|^\/[\w.-]*\.(html|svg|png|ico|webm
 /** Every route of the application as `METHOD /path`, as the router itself lists them. */
 function routesOf(app: FastifyInstance): string[] {
   const parents: string[] = []
-  return app.printRoutes({ commonPrefix: false }).split('\n').flatMap((line) => {
-    const match = /^([│ ]*)[├└]── (\S+)(?: \(([A-Z, ]+)\))?/.exec(line)
-    if (match === null) return []
-    const depth = match[1]!.length / 4
-    parents.length = depth
-    parents.push(match[2]!)
-    const path = parents.join('').replaceAll(/:(\w+)/g, '{$1}')
-    const methods = (match[3] ?? '').split(', ').filter((method) => method !== '' && method !== 'HEAD' && method !== 'OPTIONS')
-    return PAGES.test(path) ? [] : methods.map((method) => `${method} ${path}`)
-  })
+  return app
+    .printRoutes({ commonPrefix: false })
+    .split('\n')
+    .flatMap((line) => {
+      const match = /^([│ ]*)[├└]── (\S+)(?: \(([A-Z, ]+)\))?/.exec(line)
+      if (match === null) return []
+      const depth = match[1]!.length / 4
+      parents.length = depth
+      parents.push(match[2]!)
+      const path = parents.join('').replaceAll(/:(\w+)/g, '{$1}')
+      const methods = (match[3] ?? '')
+        .split(', ')
+        .filter((method) => method !== '' && method !== 'HEAD' && method !== 'OPTIONS')
+      return PAGES.test(path) ? [] : methods.map((method) => `${method} ${path}`)
+    })
 }
 
 function operations(): [name: string, operation: Operation][] {
-  return Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, operation]): [string, Operation] => [`${method.toUpperCase()} ${path}`, operation]))
+  return Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]): [string, Operation] => [
+      `${method.toUpperCase()} ${path}`,
+      operation
+    ])
+  )
 }
 
 describe('/openapi.json', () => {
@@ -60,7 +73,11 @@ describe('/openapi.json', () => {
   it('has every route, and no other', () => {
     const routes = routesOf(server.app)
     expect(routes).toContain('POST /generate')
-    expect(operations().map(([name]) => name).toSorted()).toEqual(routes.toSorted())
+    expect(
+      operations()
+        .map(([name]) => name)
+        .toSorted()
+    ).toEqual(routes.toSorted())
   })
 
   it('says of every route what it is, what it takes and what it answers, with examples', () => {
@@ -69,7 +86,10 @@ describe('/openapi.json', () => {
       expect(tags, name).toHaveLength(1)
       for (const parameter of parameters) expect(parameter.description, `${name} ${parameter.name}`).toMatch(/\w/)
       const statuses = Object.keys(responses)
-      expect(statuses.some((status) => status.startsWith('2')), name).toBe(true)
+      expect(
+        statuses.some((status) => status.startsWith('2')),
+        name
+      ).toBe(true)
       expect(statuses, name).toContain('500')
       for (const [status, { description, headers = {}, content = {} }] of Object.entries(responses)) {
         const where = `${name} ${status}`
@@ -79,7 +99,8 @@ describe('/openapi.json', () => {
         if (status === '429') expect(Object.keys(headers), where).toContain('retry-after')
         for (const [type, { schema, example, examples }] of Object.entries(content)) {
           expect(schema, `${where} ${type}`).toBeDefined()
-          if (type === 'application/json') expect(example ?? Object.keys(examples ?? {})[0], `${where} has an example`).toBeDefined()
+          if (type === 'application/json')
+            expect(example ?? Object.keys(examples ?? {})[0], `${where} has an example`).toBeDefined()
         }
       }
     }
@@ -108,7 +129,9 @@ describe('/docs', () => {
 
 describe('for generators of clients', () => {
   it('every operation has a name of its own', () => {
-    const names = Object.values(paths).flatMap((methods) => Object.values(methods).map((operation) => (operation as { operationId?: string }).operationId))
+    const names = Object.values(paths).flatMap((methods) =>
+      Object.values(methods).map((operation) => (operation as { operationId?: string }).operationId)
+    )
     expect(names).not.toContain(undefined)
     expect(new Set(names).size).toBe(names.length)
   })
@@ -117,23 +140,47 @@ describe('for generators of clients', () => {
     const content = paths['/generate']!['post']!.responses['200']!.content!
     expect(Object.keys(content)[0]).toBe('application/octet-stream')
     expect(content['application/octet-stream']!.schema).toEqual({ type: 'string', format: 'binary' })
-    const answer = await fetch(`${server.url}/generate`, { method: 'POST', headers: { 'content-type': 'application/json', accept: 'application/octet-stream' }, body: '{"prompt":"x"}' })
+    const answer = await fetch(`${server.url}/generate`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', accept: 'application/octet-stream' },
+      body: '{"prompt":"x"}'
+    })
     expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'image/png'])
-    const recipe = await fetch(`${server.url}/recipe`, { method: 'POST', headers: { 'content-type': 'application/octet-stream' }, body: await answer.arrayBuffer() })
+    const recipe = await fetch(`${server.url}/recipe`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/octet-stream' },
+      body: await answer.arrayBuffer()
+    })
     expect(recipe.status).toBe(200)
   })
 
   it('no request is wider than what the workers take', async () => {
-    const { components } = (await (await fetch(`${server.url}/openapi.json`)).json()) as { components: { schemas: Record<string, { properties: Record<string, { maximum?: number; enum?: unknown[] }> }> } }
+    const { components } = (await (await fetch(`${server.url}/openapi.json`)).json()) as {
+      components: { schemas: Record<string, { properties: Record<string, { maximum?: number; enum?: unknown[] }> }> }
+    }
     const { limits, schedulers } = server.engine.capabilities!
-    for (const [schema, images] of [['GenerateRequest', 'num_images'], ['OpenAiImagesRequest', 'n']] as const) {
+    for (const [schema, images] of [
+      ['GenerateRequest', 'num_images'],
+      ['OpenAiImagesRequest', 'n']
+    ] as const) {
       const { properties } = components.schemas[schema]!
       expect(properties['num_inference_steps']!.maximum).toBe(Math.min(1000, limits.max_steps))
       expect(properties['guidance_scale']!.maximum).toBe(limits.max_guidance_scale)
       expect(properties[images]!.maximum).toBe(limits.max_images)
       expect(properties['scheduler']!.enum).toEqual(expect.arrayContaining(schedulers))
     }
-    const body = { prompt: 'x', num_inference_steps: components.schemas['GenerateRequest']!.properties['num_inference_steps']!.maximum! + 1 }
-    expect((await fetch(`${server.url}/generate`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })).status).toBe(400)
+    const body = {
+      prompt: 'x',
+      num_inference_steps: components.schemas['GenerateRequest']!.properties['num_inference_steps']!.maximum! + 1
+    }
+    expect(
+      (
+        await fetch(`${server.url}/generate`, {
+          method: 'POST',
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify(body)
+        })
+      ).status
+    ).toBe(400)
   })
 })

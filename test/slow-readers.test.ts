@@ -11,7 +11,13 @@ const SLICE = Buffer.alloc(64 * 1024)
 /** Answers with so many slices, each as the client has read those before; tells how many clients were cut off. */
 async function serve(slices: number, timeout: number): Promise<{ url: string; cut: () => number }> {
   let cut = 0
-  const server: Server = createServer((_request, response) => void Readable.from(Array.from({ length: slices }, () => SLICE), { objectMode: false }).pipe(response))
+  const server: Server = createServer(
+    (_request, response) =>
+      void Readable.from(
+        Array.from({ length: slices }, () => SLICE),
+        { objectMode: false }
+      ).pipe(response)
+  )
   cutSlowReaders(server, timeout, () => (cut += 1))
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -43,7 +49,8 @@ it('lets a client go on that reads slowly, but enough', async () => {
   for await (const chunk of response) {
     const before = read
     read += (chunk as Buffer).length
-    if (Math.floor(before / LEAST_BYTES) !== Math.floor(read / LEAST_BYTES)) await new Promise((resolve) => setTimeout(resolve, 50))
+    if (Math.floor(before / LEAST_BYTES) !== Math.floor(read / LEAST_BYTES))
+      await new Promise((resolve) => setTimeout(resolve, 50))
   }
   expect(read).toBe(slices * SLICE.length)
   expect(cut()).toBe(0)

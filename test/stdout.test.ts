@@ -10,7 +10,12 @@ import { until } from './support/wait.js'
 const CRASH_ON_SIGNAL = `--import=data:text/javascript,${encodeURIComponent("process.on('SIGUSR2', () => { throw new Error('crash') })")}`
 
 function start(script: string, stdout: number, env: NodeJS.ProcessEnv = {}): GatewayProcess {
-  const fake = { ENGINE: 'fake', WORKER_ARGS: '--sizes 64x64 --fake-step-ms 1', HEARTBEAT_INTERVAL: '0.1', LOG_LEVEL: 'debug' }
+  const fake = {
+    ENGINE: 'fake',
+    WORKER_ARGS: '--sizes 64x64 --fake-step-ms 1',
+    HEARTBEAT_INTERVAL: '0.1',
+    LOG_LEVEL: 'debug'
+  }
   return startProcess(script, [], { ...fake, NODE_OPTIONS: CRASH_ON_SIGNAL, ...env }, { stdout })
 }
 
@@ -25,7 +30,11 @@ async function addressOf({ child, output }: GatewayProcess): Promise<string> {
 }
 
 async function post(url: string): Promise<number> {
-  const response = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"prompt":"x","num_inference_steps":2}' })
+  const response = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"prompt":"x","num_inference_steps":2}'
+  })
   await response.arrayBuffer()
   return response.status
 }
@@ -62,7 +71,12 @@ describe('with logs that cannot be written', () => {
     const address = await addressOf(gateway)
     await until('its worker is ready', async () => (await fetch(`${address}/health`)).status === 200)
     post(`${address}/generate`).catch(() => undefined)
-    await until('it runs', async () => ((await (await fetch(`${address}/health`)).json()) as { requests: { in_flight: number } }).requests.in_flight === 1)
+    await until(
+      'it runs',
+      async () =>
+        ((await (await fetch(`${address}/health`)).json()) as { requests: { in_flight: number } }).requests
+          .in_flight === 1
+    )
     gateway.child.kill('SIGTERM')
     await until('it drains', async () => (await fetch(`${address}/health`)).status === 503)
     // Those of the first second belong to the first.
@@ -70,7 +84,11 @@ describe('with logs that cannot be written', () => {
     expect(await gateway.exit).toEqual({ code: 1, signal: null })
   })
 
-  it.each(['dist/main.js', 'dist/webapp/main.js'].flatMap((script) => states.map(([state, open]) => ({ script, state, open }))))('a crash ends it: $script, $state', async ({ script, open }) => {
+  it.each(
+    ['dist/main.js', 'dist/webapp/main.js'].flatMap((script) =>
+      states.map(([state, open]) => ({ script, state, open }))
+    )
+  )('a crash ends it: $script, $state', async ({ script, open }) => {
     const gateway = start(script, open())
     await addressOf(gateway)
     gateway.child.kill('SIGUSR2')
@@ -100,7 +118,12 @@ it('says in one line how much was lost when somebody reads again', async () => {
   await until('the last of them have been dropped', async () => (await dropped(address)) > 2000)
   const before = await dropped(address)
   let text = ''
-  const lines = () => text.slice(text.indexOf('{')).split('\n').slice(0, -1).map((line) => JSON.parse(line) as { lost_lines?: number; msg: string })
+  const lines = () =>
+    text
+      .slice(text.indexOf('{'))
+      .split('\n')
+      .slice(0, -1)
+      .map((line) => JSON.parse(line) as { lost_lines?: number; msg: string })
   await until('the loss is told', () => {
     text += readAll(reader)
     return text.includes('"lost_lines"')

@@ -50,7 +50,9 @@ export async function bareParts(png, body, repeats) {
  * @param {Repeats} repeats
  */
 async function bareHttp(path, body, repeats) {
-  const server = startChild(process.execPath, [join(root, 'bench/bare/http.mjs'), path], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const server = startChild(process.execPath, [join(root, 'bench/bare/http.mjs'), path], {
+    stdio: ['ignore', 'pipe', 'inherit']
+  })
   try {
     const [address] = await once(server.stdout, 'data')
     return await middle(() => post(String(address).trim(), body), repeats)
@@ -68,7 +70,9 @@ async function bareHttp(path, body, repeats) {
 async function bareWire(endpoint, bytes, repeats) {
   const router = new Router()
   await router.bind(endpoint)
-  const worker = startChild(python, [join(root, 'bench/bare/worker.py'), endpoint, String(bytes)], { stdio: ['ignore', 'inherit', 'inherit'] })
+  const worker = startChild(python, [join(root, 'bench/bare/worker.py'), endpoint, String(bytes)], {
+    stdio: ['ignore', 'inherit', 'inherit']
+  })
   try {
     const [name] = await router.receive()
     const job = Buffer.alloc(JOB_BYTES)
@@ -95,7 +99,10 @@ async function bareFile(pixels, { width, height }, repeats) {
   const { ImageEncoder } = /** @type {typeof import('../../src/image/encoder.js')} */ (await built('image/encoder.js'))
   const { loadConfig } = /** @type {typeof import('../../src/config.js')} */ (await built('config.js'))
   const encoder = new ImageEncoder({ pngCompression: loadConfig([]).pngCompression, concurrency: 1 })
-  return middle(() => encoder.encode({ width, height, pixels }, { format: 'png', quality: 100, recipe: undefined }), repeats)
+  return middle(
+    () => encoder.encode({ width, height, pixels }, { format: 'png', quality: 100, recipe: undefined }),
+    repeats
+  )
 }
 
 /**

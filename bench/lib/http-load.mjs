@@ -55,7 +55,14 @@ export async function load(url, { clients, seconds, body }) {
   const health = probe(url, end)
   await Promise.all(Array.from({ length: clients }, client))
   const elapsed = (performance.now() - start) / 1000
-  return { clients, rate: latencies.length / elapsed, latencies, files, health: await health, bytes: bytes / latencies.length }
+  return {
+    clients,
+    rate: latencies.length / elapsed,
+    latencies,
+    files,
+    health: await health,
+    bytes: bytes / latencies.length
+  }
 }
 
 /**
@@ -66,7 +73,9 @@ export async function load(url, { clients, seconds, body }) {
 export async function post(url, body) {
   const { status, headers, chunks, size } = await ask(`${url}/generate`, JSON.stringify(body))
   if (status !== 200) throw new StepError(`status ${status}: ${Buffer.concat(chunks)}`)
-  const entries = String(headers['server-timing'] ?? '').split(', ').map((entry) => entry.split(';dur='))
+  const entries = String(headers['server-timing'] ?? '')
+    .split(', ')
+    .map((entry) => entry.split(';dur='))
   return { size, chunks, timings: Object.fromEntries(entries.map(([name, ms]) => [name, Number(ms)])) }
 }
 
@@ -78,7 +87,8 @@ export async function post(url, body) {
  * @returns {Promise<{ status: number | undefined, headers: import('node:http').IncomingHttpHeaders, chunks: Buffer[], size: number }>}
  */
 function ask(url, json) {
-  const headers = json === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(json) }
+  const headers =
+    json === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(json) }
   return new Promise((resolve, reject) => {
     const sent = request(url, { agent, headers, method: json === undefined ? 'GET' : 'POST' }, (answer) => {
       /** @type {Buffer[]} */

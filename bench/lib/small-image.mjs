@@ -29,7 +29,12 @@ export async function smallImage(body, servers) {
   }
   if (png !== undefined) {
     const { http, wire, file } = await bareParts(png, body, REPEATS)
-    rows.push(['the parts of the first, each with nothing around it', ...[http, wire, file, http + wire + file].map(shown), '', (png.length / 1024).toFixed(1)])
+    rows.push([
+      'the parts of the first, each with nothing around it',
+      ...[http, wire, file, http + wire + file].map(shown),
+      '',
+      (png.length / 1024).toFixed(1)
+    ])
   }
   const head = ['server', 'HTTP, checks, tokens', 'ZeroMQ, dispatch', 'PNG', 'all p50', 'all p99', 'PNG KiB']
   return `A small image, one client, ms beyond the worker's own time, over ${REPEATS.count} images\n\n${table(head, rows)}`
@@ -52,13 +57,25 @@ async function measure(body, start) {
       const worker = queue + encode + denoise + decode
       // A server without workers has no total: nothing lies between its handler and the picture.
       const served = total ?? worker + fileMs
-      seen.push({ http: all - served, wire: total === undefined ? Number.NaN : served - worker - fileMs, file: fileMs, added: all - worker })
+      seen.push({
+        http: all - served,
+        wire: total === undefined ? Number.NaN : served - worker - fileMs,
+        file: fileMs,
+        added: all - worker
+      })
       file = Buffer.concat(chunks)
     }
     const warm = seen.slice(REPEATS.warmUp)
-    const middle = (/** @type {'http' | 'wire' | 'file'} */ part) => quantile(warm.map((each) => each[part]), 0.5)
+    const middle = (/** @type {'http' | 'wire' | 'file'} */ part) =>
+      quantile(
+        warm.map((each) => each[part]),
+        0.5
+      )
     const added = warm.map((each) => each.added)
-    return { times: [middle('http'), middle('wire'), middle('file'), quantile(added, 0.5), quantile(added, 0.99)], file }
+    return {
+      times: [middle('http'), middle('wire'), middle('file'), quantile(added, 0.5), quantile(added, 0.99)],
+      file
+    }
   } finally {
     await stop()
   }

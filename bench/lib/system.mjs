@@ -28,11 +28,42 @@ export async function startSystem({ policy, rows, offered }, workerOptions) {
   const record = join(folder, 'images.jsonl')
   const server = startChild(process.execPath, [join(root, 'dist/main.js'), '--host', '127.0.0.1', '--port', '0'], {
     stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...process.env, WORKER: 'connect', WORKER_ENDPOINT: endpoint, LOG_FORMAT: 'json', LOG_LEVEL: 'info', QUEUE_LIMIT: '100000', REQUEST_TIMEOUT: '86400' }
+    env: {
+      ...process.env,
+      WORKER: 'connect',
+      WORKER_ENDPOINT: endpoint,
+      LOG_FORMAT: 'json',
+      LOG_LEVEL: 'info',
+      QUEUE_LIMIT: '100000',
+      REQUEST_TIMEOUT: '86400'
+    }
   })
   const worker = startChild(
     python,
-    ['-m', 'bench', '--policy', policy, '--policy-rows', String(rows), '--record', record, '--engine', 'fake', '--model', join(root, 'models/demo'), '--rows', String(offered), '--connect', endpoint, '--name', policy, '--log-level', 'error', '--exit-with-parent', ...workerOptions],
+    [
+      '-m',
+      'bench',
+      '--policy',
+      policy,
+      '--policy-rows',
+      String(rows),
+      '--record',
+      record,
+      '--engine',
+      'fake',
+      '--model',
+      join(root, 'models/demo'),
+      '--rows',
+      String(offered),
+      '--connect',
+      endpoint,
+      '--name',
+      policy,
+      '--log-level',
+      'error',
+      '--exit-with-parent',
+      ...workerOptions
+    ],
     { cwd: join(root, 'python-worker'), stdio: ['pipe', 'inherit', 'inherit'] }
   )
   const stop = async () => {
@@ -71,7 +102,11 @@ export async function send(url, arrivals) {
       const wait = start + at - performance.now()
       if (wait > 0) await new Promise((resolve) => setTimeout(resolve, wait))
       const sent = now()
-      const response = await fetch(`${url}/generate`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) })
+      const response = await fetch(`${url}/generate`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify(body)
+      })
       const image = await response.arrayBuffer()
       if (response.status !== 200) throw new StepError(`status ${response.status}: ${Buffer.from(image)}`)
       return { sent, answered: now() }

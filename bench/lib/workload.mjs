@@ -36,7 +36,17 @@ export function arrivals({ seed, count, perSecond }) {
     const { width, height } = pickSize(random())
     const num_inference_steps = STEPS.least + Math.floor(random() * (STEPS.most - STEPS.least + 1))
     const guidance_scale = random() < GUIDED ? 5 : 0
-    return { at, body: { prompt: 'a lighthouse on a cliff at dusk', seed: index, num_inference_steps, guidance_scale, width, height } }
+    return {
+      at,
+      body: {
+        prompt: 'a lighthouse on a cliff at dusk',
+        seed: index,
+        num_inference_steps,
+        guidance_scale,
+        width,
+        height
+      }
+    }
   })
 }
 
@@ -59,9 +69,13 @@ export function deviceOptions(speed) {
   const ms = (/** @type {number} */ real) => (real / speed).toFixed(3)
   const times = DEVICE.map(({ width, height, fixedMs, rowMs }) => `${width}x${height}=${ms(fixedMs)}+${ms(rowMs)}`)
   return [
-    '--sizes', DEVICE.map(({ width, height }) => `${width}x${height}`).join(','),
-    '--fake-step-times', times.join(','),
-    '--fake-encode-ms', ms(ENCODE_MS),
-    '--fake-decode-ms', ms(DECODE_MS)
+    '--sizes',
+    DEVICE.map(({ width, height }) => `${width}x${height}`).join(','),
+    '--fake-step-times',
+    times.join(','),
+    '--fake-encode-ms',
+    ms(ENCODE_MS),
+    '--fake-decode-ms',
+    ms(DECODE_MS)
   ]
 }

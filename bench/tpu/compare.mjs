@@ -19,14 +19,31 @@ export const ours = () => ourRows(join(folder, 'results'))
 
 /** @param {readonly import('./rows.mjs').Row[]} rows */
 function print(rows) {
-  const header = ['computed, not measured', 'images', 'step ms', 'temp MiB', 'moved GB', 'decode ms', 'temp MiB', ...STEPS.map((steps) => `${steps} steps s`)]
-  console.log(table(header, rows.map((row) => [
-    row.name,
-    String(row.step?.images ?? 1),
-    fixed(row.step?.ms, 1), fixed(row.step?.temporaryMib, 0), fixed(row.step?.movedGb, 1),
-    fixed(row.decode?.ms, 1), fixed(row.decode?.temporaryMib, 0),
-    ...STEPS.map((steps) => fixed(imageSeconds(row, rows, steps), 2))
-  ])))
+  const header = [
+    'computed, not measured',
+    'images',
+    'step ms',
+    'temp MiB',
+    'moved GB',
+    'decode ms',
+    'temp MiB',
+    ...STEPS.map((steps) => `${steps} steps s`)
+  ]
+  console.log(
+    table(
+      header,
+      rows.map((row) => [
+        row.name,
+        String(row.step?.images ?? 1),
+        fixed(row.step?.ms, 1),
+        fixed(row.step?.temporaryMib, 0),
+        fixed(row.step?.movedGb, 1),
+        fixed(row.decode?.ms, 1),
+        fixed(row.decode?.temporaryMib, 0),
+        ...STEPS.map((steps) => fixed(imageSeconds(row, rows, steps), 2))
+      ])
+    )
+  )
 }
 
 /**
@@ -42,7 +59,9 @@ export function compare() {
   /** @type {{ rows: import('./rows.mjs').Row[], note: string }} */
   const others = JSON.parse(readFileSync(join(folder, 'others.json'), 'utf8'))
   print([...others.rows, ...ours(), ...rooflines()])
-  console.log(`\nOthers: ${others.note}\nOurs: the same, and for kernels the longer of roofline and schedule; "images" share a step on all chips together. Images by seconds: steps and a decode; with cache_interval 3 one step of three is whole.`)
+  console.log(
+    `\nOthers: ${others.note}\nOurs: the same, and for kernels the longer of roofline and schedule; "images" share a step on all chips together. Images by seconds: steps and a decode; with cache_interval 3 one step of three is whole.`
+  )
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href) compare()

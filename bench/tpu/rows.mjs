@@ -37,14 +37,18 @@ const CACHE_INTERVAL = 3
  * @returns {Row[]} ours, as the last checks counted them
  */
 export function ourRows(folder) {
-  const found = readdirSync(folder).filter((file) => file.endsWith('.json')).map((file) => file.slice(0, -'.json'.length))
+  const found = readdirSync(folder)
+    .filter((file) => file.endsWith('.json'))
+    .map((file) => file.slice(0, -'.json'.length))
   const order = Object.keys(NAMES)
   const place = (/** @type {string} */ result) => (order.includes(result) ? order.indexOf(result) : order.length)
-  return found.toSorted((a, b) => place(a) - place(b)).map((result) => {
-    /** @type {{ programs: Program[] }} */
-    const { programs } = JSON.parse(readFileSync(join(folder, `${result}.json`), 'utf8'))
-    return rowOf(result, programs)
-  })
+  return found
+    .toSorted((a, b) => place(a) - place(b))
+    .map((result) => {
+      /** @type {{ programs: Program[] }} */
+      const { programs } = JSON.parse(readFileSync(join(folder, `${result}.json`), 'utf8'))
+      return rowOf(result, programs)
+    })
 }
 
 /**
@@ -55,7 +59,12 @@ export function ourRows(folder) {
 export function rowOf(result, programs) {
   const step = programs.find(({ name }) => name.startsWith('denoise 1024x1024 guided'))
   const decode = programs.find(({ name }) => name === 'decode 1024x1024')
-  return { name: NAMES[result] ?? `Easel, ${result}`, result, ...(step && { step: part(step) }), ...(decode && { decode: part(decode) }) }
+  return {
+    name: NAMES[result] ?? `Easel, ${result}`,
+    result,
+    ...(step && { step: part(step) }),
+    ...(decode && { decode: part(decode) })
+  }
 }
 
 /** @param {Program} program */

@@ -5,7 +5,9 @@ import { delimiter, join } from 'node:path'
 import { run, step, StepError } from './run.mjs'
 
 const NAMES = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable', 'microsoft-edge']
-const MAC = ['Google Chrome', 'Chromium', 'Microsoft Edge'].map((name) => `/Applications/${name}.app/Contents/MacOS/${name}`)
+const MAC = ['Google Chrome', 'Chromium', 'Microsoft Edge'].map(
+  (name) => `/Applications/${name}.app/Contents/MacOS/${name}`
+)
 
 /**
  * The path of a Chromium: $CHROMIUM, else one on the PATH.
@@ -29,7 +31,10 @@ export async function installBrowser() {
     await step('Installing Chromium', async () => {
       const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' }
       await run('apt-get', ['update', '--quiet'], { env, quiet: true })
-      await run('apt-get', ['install', '--yes', '--quiet', '--no-install-recommends', 'chromium', 'fonts-liberation'], { env, quiet: true })
+      await run('apt-get', ['install', '--yes', '--quiet', '--no-install-recommends', 'chromium', 'fonts-liberation'], {
+        env,
+        quiet: true
+      })
     })
   }
   browser()
@@ -43,7 +48,10 @@ function find() {
 
 /** @param {string} name */
 function onPath(name) {
-  return (process.env['PATH'] ?? '').split(delimiter).map((folder) => join(folder, name)).find(runs)
+  return (process.env['PATH'] ?? '')
+    .split(delimiter)
+    .map((folder) => join(folder, name))
+    .find(runs)
 }
 
 /** @param {string} path */

@@ -2,7 +2,11 @@
 // How many chips a load takes, computed from the arithmetic that SDXL base needs and what a chip can do at most.
 
 /** TFLOP of one forward of SDXL base, batch 1, by the side of a square image. A multiply-add counts as two. */
-const UNET_TFLOP = new Map([[1024, 6.761], [768, 3.64], [512, 1.59]])
+const UNET_TFLOP = new Map([
+  [1024, 6.761],
+  [768, 3.64],
+  [512, 1.59]
+])
 /** At 1024; the decoder's work goes with the pixels. */
 const DECODER_TFLOP = 10.47
 /** Both text encoders, of one prompt. */
@@ -44,7 +48,7 @@ export function meanWait(utilization, chips) {
   const offered = utilization * chips
   let term = 1
   let sum = 1
-  for (let busy = 1; busy < chips; busy++) sum += (term *= offered / busy)
+  for (let busy = 1; busy < chips; busy++) sum += term *= offered / busy
   const all = (term * offered) / chips / (1 - utilization)
-  return (all / (sum + all)) / (chips * (1 - utilization)) / 2
+  return all / (sum + all) / (chips * (1 - utilization)) / 2
 }

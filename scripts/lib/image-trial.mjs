@@ -19,30 +19,44 @@ const PROMPT = JSON.stringify({ prompt: 'a red circle on a blue background', num
  */
 export async function tryImages(buildah, targets) {
   if (targets.includes('all-in-one')) {
-    await step('Trying all-in-one', () => trial(buildah, async (start, port) => {
-      await start({ image: 'all-in-one', env: { PORT: port } })
-      await picture(`http://127.0.0.1:${port}`)
-      await start.health('all-in-one', { PORT: port })
-    }))
+    await step('Trying all-in-one', () =>
+      trial(buildah, async (start, port) => {
+        await start({ image: 'all-in-one', env: { PORT: port } })
+        await picture(`http://127.0.0.1:${port}`)
+        await start.health('all-in-one', { PORT: port })
+      })
+    )
   }
   if (['gateway', 'worker-cpu', 'webapp'].every((target) => targets.includes(target))) {
-    await step('Trying gateway, worker-cpu and webapp', () => trial(buildah, async (start, port, otherPort, socket) => {
-      await start({ image: 'gateway', env: { PORT: port }, run: socket })
-      await start({ image: 'worker-cpu', run: socket })
-      await start({ image: 'webapp', env: { PORT: otherPort, SERVER_URL: `http://127.0.0.1:${port}` } })
-      await picture(`http://127.0.0.1:${port}`)
-      await until('the page answers', async () => (await fetch(`http://127.0.0.1:${otherPort}/healthz`)).ok)
-      const page = await fetch(`http://127.0.0.1:${otherPort}/`)
-      if (!page.ok) throw new StepError(`the page answers ${page.status}: ${await page.text()}`)
-      await start.health('gateway', { PORT: port })
-      await start.health('webapp', { PORT: otherPort })
-    }))
+    await step('Trying gateway, worker-cpu and webapp', () =>
+      trial(buildah, async (start, port, otherPort, socket) => {
+        await start({ image: 'gateway', env: { PORT: port }, run: socket })
+        await start({ image: 'worker-cpu', run: socket })
+        await start({ image: 'webapp', env: { PORT: otherPort, SERVER_URL: `http://127.0.0.1:${port}` } })
+        await picture(`http://127.0.0.1:${port}`)
+        await until('the page answers', async () => (await fetch(`http://127.0.0.1:${otherPort}/healthz`)).ok)
+        const page = await fetch(`http://127.0.0.1:${otherPort}/`)
+        if (!page.ok) throw new StepError(`the page answers ${page.status}: ${await page.text()}`)
+        await start.health('gateway', { PORT: port })
+        await start.health('webapp', { PORT: otherPort })
+      })
+    )
   }
   // No chip here: what can be seen is that its packages load, and that it says what it lacks.
   if (targets.includes('worker')) {
-    await step('Trying worker', () => trial(buildah, async (start) => {
-      await start.once({ image: 'worker', command: ['python', '-c', 'import importlib.metadata as m, easel_worker.sdxl.engine; print(m.version("libtpu"))'], env: { JAX_PLATFORMS: 'cpu' } })
-    }))
+    await step('Trying worker', () =>
+      trial(buildah, async (start) => {
+        await start.once({
+          image: 'worker',
+          command: [
+            'python',
+            '-c',
+            'import importlib.metadata as m, easel_worker.sdxl.engine; print(m.version("libtpu"))'
+          ],
+          env: { JAX_PLATFORMS: 'cpu' }
+        })
+      })
+    )
   }
 }
 
@@ -70,11 +84,18 @@ async function trial(buildah, body) {
     const { OCIv1, Docker } = JSON.parse(await buildah(['inspect', name]))
     const healthcheck = Docker?.config?.Healthcheck?.Test ?? []
     const { Env, Entrypoint, Cmd, WorkingDir } = OCIv1.config
-    const variables = { ...Object.fromEntries(Env.map((/** @type {string} */ line) => line.split(/=(.*)/s).slice(0, 2))), ...env }
+    const variables = {
+      ...Object.fromEntries(Env.map((/** @type {string} */ line) => line.split(/=(.*)/s).slice(0, 2))),
+      ...env
+    }
     const child = enter(tree, variables, WorkingDir, [...Entrypoint, ...(command ?? Cmd)], run)
     let output = ''
-    child.stdout.on('data', (chunk) => { output += chunk })
-    child.stderr.on('data', (chunk) => { output += chunk })
+    child.stdout.on('data', (chunk) => {
+      output += chunk
+    })
+    child.stderr.on('data', (chunk) => {
+      output += chunk
+    })
     /** @type {Promise<number | null>} */
     const exit = new Promise((resolve) => child.once('exit', resolve))
     if (command === undefined) exit.then((code) => gone.abort(new StepError(`${image} ended with ${code}`)))
@@ -83,15 +104,18 @@ async function trial(buildah, body) {
       await exit
       await buildah(['umount', name])
       await buildah(['rm', name])
-      if (command === undefined && child.exitCode !== 0) throw new StepError(`${image} ended with ${child.exitCode} after SIGTERM:\n${output}`)
+      if (command === undefined && child.exitCode !== 0)
+        throw new StepError(`${image} ended with ${child.exitCode} after SIGTERM:\n${output}`)
     })
     return { child, exit, healthcheck, tree, variables, WorkingDir, output: () => output, image }
   }
   /** @type {Map<string, Awaited<ReturnType<typeof open>>>} */
   const running = new Map()
-  const start = /** @type {Start} */ (async (container) => {
-    running.set(container.image, await open(container))
-  })
+  const start = /** @type {Start} */ (
+    async (container) => {
+      running.set(container.image, await open(container))
+    }
+  )
   start.once = async (container) => {
     const { exit, output } = await open(container)
     if ((await exit) !== 0) throw new StepError(`${container.image} failed:\n${output()}`)
@@ -100,7 +124,8 @@ async function trial(buildah, body) {
     const container = running.get(image)
     if (container === undefined) throw new StepError(`${image} does not run`)
     const { healthcheck, tree, variables, WorkingDir } = container
-    if (healthcheck[0] !== 'CMD') throw new StepError(`${image} has lost its HEALTHCHECK: ${JSON.stringify(healthcheck)}`)
+    if (healthcheck[0] !== 'CMD')
+      throw new StepError(`${image} has lost its HEALTHCHECK: ${JSON.stringify(healthcheck)}`)
     const probe = enter(tree, variables, WorkingDir, healthcheck.slice(1))
     const code = await new Promise((resolve) => probe.once('exit', resolve))
     if (code !== 0) throw new StepError(`the HEALTHCHECK of ${image} ended with ${code}`)
@@ -140,7 +165,9 @@ function enter(tree, env, workdir, command, run) {
   ]
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`)
   const isolate = ['--mount', '--pid', '--ipc', '--fork', '--kill-child']
-  return startChild('unshare', [...isolate, 'sh', '-c', mounts.join('\n'), tree, ...variables, ...command], { stdio: ['ignore', 'pipe', 'pipe'] })
+  return startChild('unshare', [...isolate, 'sh', '-c', mounts.join('\n'), tree, ...variables, ...command], {
+    stdio: ['ignore', 'pipe', 'pipe']
+  })
 }
 
 /**
@@ -149,16 +176,23 @@ function enter(tree, env, workdir, command, run) {
  * @param {number | undefined} unshare
  */
 function terminate(unshare) {
-  const children = existsSync(`/proc/${unshare}`) ? readFileSync(`/proc/${unshare}/task/${unshare}/children`, 'utf8') : ''
+  const children = existsSync(`/proc/${unshare}`)
+    ? readFileSync(`/proc/${unshare}/task/${unshare}/children`, 'utf8')
+    : ''
   for (const pid of children.split(' ').filter(Boolean)) process.kill(Number(pid), 'SIGTERM')
 }
 
 /** @param {string} url */
 async function picture(url) {
   await until('the service is ready', async () => (await fetch(`${url}/health/ready`)).ok)
-  const answer = await fetch(`${url}/generate`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: PROMPT })
+  const answer = await fetch(`${url}/generate`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: PROMPT
+  })
   const bytes = Buffer.from(await answer.arrayBuffer())
-  if (!answer.ok || bytes.subarray(1, 4).toString() !== 'PNG') throw new StepError(`no picture, but ${answer.status}: ${bytes.toString().slice(0, 500)}`)
+  if (!answer.ok || bytes.subarray(1, 4).toString() !== 'PNG')
+    throw new StepError(`no picture, but ${answer.status}: ${bytes.toString().slice(0, 500)}`)
 }
 
 /**

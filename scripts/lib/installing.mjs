@@ -37,7 +37,8 @@ export async function fillVenv(folder, base, whole, installs) {
     await remove(join(root, folder))
     await run(base, ['-m', 'venv', join(root, folder)], { quiet: true })
   }
-  for (const args of installs) await run(own, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...args], { quiet: true })
+  for (const args of installs)
+    await run(own, ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', ...args], { quiet: true })
 }
 
 /**

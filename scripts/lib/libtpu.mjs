@@ -15,9 +15,22 @@ const LOCK = 'python-worker/requirements-libtpu.lock'
  */
 export async function libtpu() {
   if (process.platform !== 'linux' || process.arch !== 'x64') return undefined
-  const lock = createHash('sha256').update(readFileSync(join(root, LOCK))).digest('hex').slice(0, 12)
+  const lock = createHash('sha256')
+    .update(readFileSync(join(root, LOCK)))
+    .digest('hex')
+    .slice(0, 12)
   return cached(`libtpu-${lock}`, "Fetching the TPU's compiler (200 MB, 700 MB on disk)", async (folder) => {
-    const install = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--require-hashes', '--no-deps', '--target', folder]
+    const install = [
+      '-m',
+      'pip',
+      'install',
+      '--quiet',
+      '--disable-pip-version-check',
+      '--require-hashes',
+      '--no-deps',
+      '--target',
+      folder
+    ]
     await run(python, [...install, '-r', LOCK], { quiet: true })
   })
 }

@@ -48,7 +48,8 @@ async function acquire(file) {
       takeAway(file, found)
       continue
     }
-    if (!said && holder !== undefined) process.stdout.write(`• Waiting for another command that installs or builds (process ${holder.pid}) …\n`)
+    if (!said && holder !== undefined)
+      process.stdout.write(`• Waiting for another command that installs or builds (process ${holder.pid}) …\n`)
     said ||= holder !== undefined
     await sleep(LOOK_EVERY_MS)
   }
@@ -105,7 +106,8 @@ function lives({ pid, identity }) {
  */
 function identityOf(pid) {
   try {
-    if (process.platform !== 'linux') return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).trim()
+    if (process.platform !== 'linux')
+      return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).trim()
     // The name, in brackets, may hold spaces. State 3rd, start in ticks since the machine's start 22nd.
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
     return fields[0] === 'Z' ? '' : `${fields[19]} ${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()}`

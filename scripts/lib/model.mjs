@@ -23,10 +23,14 @@ export async function withLocalModel(args, env, cache = join(root, '.cache/model
   const named = model.includes('@') ? model : `${model}@${BRANCH}`
   const folder = join(cache, named.replaceAll('/', '--'))
   await step(`Fetching ${named}`, async () => {
-    await run(python, ['-m', 'easel_worker.fetch', named, '--to', folder], { cwd: join(root, 'python-worker') }).catch((error) => {
-      if (!(error instanceof StepError)) throw error
-      throw new StepError(`MODEL=${model} could not be fetched from the Hugging Face hub, as said above; if a folder is meant: there is none at ${resolve(model)}`)
-    })
+    await run(python, ['-m', 'easel_worker.fetch', named, '--to', folder], { cwd: join(root, 'python-worker') }).catch(
+      (error) => {
+        if (!(error instanceof StepError)) throw error
+        throw new StepError(
+          `MODEL=${model} could not be fetched from the Hugging Face hub, as said above; if a folder is meant: there is none at ${resolve(model)}`
+        )
+      }
+    )
   })
   return [...args, '--model', folder] // the last one counts
 }

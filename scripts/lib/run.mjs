@@ -24,12 +24,19 @@ export class StepError extends Error {}
 export function run(command, args, { cwd = root, env = process.env, quiet = false, label } = {}) {
   return new Promise((resolve, reject) => {
     const piped = quiet || label !== undefined
-    const child = startChild(command, args, { cwd, env, stdio: piped ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'inherit', 'inherit'] })
+    const child = startChild(command, args, {
+      cwd,
+      env,
+      stdio: piped ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'inherit', 'inherit']
+    })
     if (quiet) dispose(child)
     let output = ''
     for (const stream of [child.stdout, child.stderr]) {
       if (stream === null) continue
-      if (label === undefined) stream.on('data', (chunk) => { output += chunk })
+      if (label === undefined)
+        stream.on('data', (chunk) => {
+          output += chunk
+        })
       else createInterface(stream).on('line', (line) => process.stdout.write(`${label} │ ${line}\n`))
     }
     child.once('error', (error) => reject(new StepError(`${command}: ${error.message}`)))
@@ -63,7 +70,9 @@ export async function step(title, work) {
  * @returns {error is Error}
  */
 function isOfTheDisk(error) {
-  return error instanceof Error && 'code' in error && ['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES'].includes(String(error.code))
+  return (
+    error instanceof Error && 'code' in error && ['ENOSPC', 'EDQUOT', 'EROFS', 'EACCES'].includes(String(error.code))
+  )
 }
 
 /**

@@ -56,7 +56,8 @@ export async function installNode() {
  */
 export async function installPython(purpose) {
   const version = await pythonVersion()
-  const stampOf = (/** @type {string} */ name, /** @type {string} */ lock) => freshness(`${VENV}/.stamp-${name}`, [`python-worker/${lock}`], version.text)
+  const stampOf = (/** @type {string} */ name, /** @type {string} */ lock) =>
+    freshness(`${VENV}/.stamp-${name}`, [`python-worker/${lock}`], version.text)
   const stamps = { runtime: stampOf('runtime', 'requirements.lock'), test: stampOf('test', 'requirements-test.lock') }
   // What the tests need holds all that running needs. A Python that was removed leaves a link to nothing.
   if (stamps.test.isFresh() && existsSync(python)) return
@@ -78,12 +79,18 @@ function checkNode() {
 
 /** The Python to build on: $PYTHON, else the newest on the PATH that will do. */
 async function pythonVersion() {
-  const candidates = process.env['PYTHON'] ? [process.env['PYTHON']] : ['python3', 'python3.13', 'python3.12', 'python3.11', 'python']
+  const candidates = process.env['PYTHON']
+    ? [process.env['PYTHON']]
+    : ['python3', 'python3.13', 'python3.12', 'python3.11', 'python']
   for (const command of candidates) {
-    const text = await run(command, ['-c', 'import sys; print("%d.%d.%d" % sys.version_info[:3])'], { quiet: true }).catch(() => '')
+    const text = await run(command, ['-c', 'import sys; print("%d.%d.%d" % sys.version_info[:3])'], {
+      quiet: true
+    }).catch(() => '')
     if (atLeast(text, MIN_PYTHON)) return { command, text: text.trim() }
   }
-  throw new StepError(`The worker needs Python ${MIN_PYTHON} or newer, and none of ${candidates.join(', ')} is one. Install it, or point PYTHON at one.`)
+  throw new StepError(
+    `The worker needs Python ${MIN_PYTHON} or newer, and none of ${candidates.join(', ')} is one. Install it, or point PYTHON at one.`
+  )
 }
 
 /**

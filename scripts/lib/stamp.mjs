@@ -47,7 +47,11 @@ export function freshness(stamp, inputs, salt = '') {
  */
 function digestOf(inputs, salt) {
   const hash = createHash('sha256').update(salt)
-  for (const file of inputs.flatMap(filesOf)) hash.update(file).update('\0').update(readFileSync(join(root, file)))
+  for (const file of inputs.flatMap(filesOf))
+    hash
+      .update(file)
+      .update('\0')
+      .update(readFileSync(join(root, file)))
   return hash.digest('hex')
 }
 
@@ -57,5 +61,7 @@ function digestOf(inputs, salt) {
  */
 function filesOf(path) {
   if (!statSync(join(root, path)).isDirectory()) return [path]
-  return readdirSync(join(root, path)).sort().flatMap((name) => filesOf(join(path, name)))
+  return readdirSync(join(root, path))
+    .sort()
+    .flatMap((name) => filesOf(join(path, name)))
 }

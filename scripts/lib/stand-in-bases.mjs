@@ -17,7 +17,11 @@ const CERTIFICATES = 'etc/ssl/certs/ca-certificates.crt'
  * @returns {Promise<string[]>} the names
  */
 export async function standInBases(buildah, folder) {
-  const bases = [...readFileSync(join(root, 'Dockerfile'), 'utf8').matchAll(/^FROM ((node|python):(\d+\.\d+\.\d+)-slim-(\w+)|(node):(\S+?)-(\w+)-slim) /gm)]
+  const bases = [
+    ...readFileSync(join(root, 'Dockerfile'), 'utf8').matchAll(
+      /^FROM ((node|python):(\d+\.\d+\.\d+)-slim-(\w+)|(node):(\S+?)-(\w+)-slim) /gm
+    )
+  ]
   const names = []
   for (const [, name = '', , , pythonRelease, node, nodeVersion, nodeRelease] of bases) {
     names.push(name)
@@ -49,7 +53,9 @@ export async function standInBases(buildah, folder) {
 async function debian(release, tree, packages) {
   const include = ['ca-certificates', 'libstdc++6', ...packages].join(',')
   const sources = `deb http://deb.debian.org/debian ${release} main`
-  await run('mmdebstrap', ['--quiet', '--variant=minbase', `--include=${include}`, release, tree, sources], { quiet: true })
+  await run('mmdebstrap', ['--quiet', '--variant=minbase', `--include=${include}`, release, tree, sources], {
+    quiet: true
+  })
 }
 
 /** @param {string} tree */

@@ -13,7 +13,9 @@ export async function tokenize(model, prompts) {
   // By a name that is made up here: what is built is not there when types are checked.
   const built = pathToFileURL(join(root, 'dist/tokenizer/index.js')).href
   const { SdxlTokenizers } = /** @type {typeof import('../../src/tokenizer/index.js')} */ (await import(built))
-  const tokenizers = await SdxlTokenizers.fromModelFolder(model).catch((/** @type {Error} */ error) => { throw new StepError(error.message) })
+  const tokenizers = await SdxlTokenizers.fromModelFolder(model).catch((/** @type {Error} */ error) => {
+    throw new StepError(error.message)
+  })
   return prompts.map((prompt) => {
     const { ids, ids_2 } = tokenizers.encode(prompt)
     return { ids, ids_2 }

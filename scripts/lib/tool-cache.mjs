@@ -40,10 +40,21 @@ export async function cached(name, title, make) {
  * @returns {Promise<string>} the environment's Python
  */
 export async function pythonTools(name, lockFile, title) {
-  const lock = createHash('sha256').update(readFileSync(join(root, lockFile))).digest('hex').slice(0, 12)
+  const lock = createHash('sha256')
+    .update(readFileSync(join(root, lockFile)))
+    .digest('hex')
+    .slice(0, 12)
   const folder = await cached(`${name}-${lock}`, title, async (folder) => {
     await run(python, ['-m', 'venv', folder], { quiet: true })
-    const install = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--require-hashes', '--only-binary=:all:']
+    const install = [
+      '-m',
+      'pip',
+      'install',
+      '--quiet',
+      '--disable-pip-version-check',
+      '--require-hashes',
+      '--only-binary=:all:'
+    ]
     await run(join(folder, 'bin/python'), [...install, '-r', lockFile], { quiet: true })
   })
   return join(folder, 'bin/python')

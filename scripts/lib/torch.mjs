@@ -18,7 +18,10 @@ const LOCK = 'python-worker/requirements.lock'
 export async function torchPython() {
   await freshness(`${VENV}/.stamp`, [REQUIREMENTS, LOCK]).make((whole) =>
     installing('Installing torch, diffusers and transformers (about 2 GB on disk)', VENV, () =>
-      fillVenv(VENV, python, whole, [['--require-hashes', '-r', LOCK], ['-r', REQUIREMENTS]])
+      fillVenv(VENV, python, whole, [
+        ['--require-hashes', '-r', LOCK],
+        ['-r', REQUIREMENTS]
+      ])
     )
   )
   return join(root, VENV, 'bin/python')

@@ -47,9 +47,15 @@ export class KeyFile {
     this.#text = text
     try {
       this.#keys = parseKeys(text)
-      this.#log.info({ keys: this.#keys.map(({ name }) => name) }, `the key file has changed: ${this.#keys.length} keys`)
+      this.#log.info(
+        { keys: this.#keys.map(({ name }) => name) },
+        `the key file has changed: ${this.#keys.length} keys`
+      )
     } catch (error) {
-      this.#log.error({ file: this.#path }, `the changed key file cannot be used, the keys before it stay: ${(error as Error).message}`)
+      this.#log.error(
+        { file: this.#path },
+        `the changed key file cannot be used, the keys before it stay: ${(error as Error).message}`
+      )
     }
   }
 }

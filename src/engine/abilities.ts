@@ -16,7 +16,12 @@ const OPTIONAL_LIMITS: ReadonlySet<string | undefined> = new Set(OPTIONAL.map(({
 
 /** Whether the worker that said this can do it. */
 export function canMake(hello: Hello, job: Pick<Job, 'width' | 'height'> & Partial<Job>): boolean {
-  return includesSize(hello.sizes, job) && OPTIONAL.every((parameter) => allows(hello, parameter, (job as Record<string, unknown>)[parameter.wire ?? ''] as number | undefined))
+  return (
+    includesSize(hello.sizes, job) &&
+    OPTIONAL.every((parameter) =>
+      allows(hello, parameter, (job as Record<string, unknown>)[parameter.wire ?? ''] as number | undefined)
+    )
+  )
 }
 
 /** Whether workers take this value of a parameter; undefined is its neutral one. */

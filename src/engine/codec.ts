@@ -22,7 +22,8 @@ export function createDecoder(): Decode {
   for (const kind of WORKER_KINDS) validators.set(KINDS[kind], { kind, validate: ajv.compile(HEADERS[kind]) })
   return (frames) => {
     const [tag, headerFrame, ...binary] = frames
-    if (tag === undefined || tag.length !== 2) throw new MalformedMessage('prefix', 'the first frame is not kind and version')
+    if (tag === undefined || tag.length !== 2)
+      throw new MalformedMessage('prefix', 'the first frame is not kind and version')
     if (tag[1] !== PROTOCOL_VERSION) {
       throw new MalformedMessage('version', `protocol version ${tag[1]}, this gateway speaks ${PROTOCOL_VERSION}`)
     }
@@ -30,7 +31,10 @@ export function createDecoder(): Decode {
     if (known === undefined) throw new MalformedMessage('kind', `kind 0x${tag[0]!.toString(16)} is not a worker's`)
     const header = parseHeader(headerFrame)
     if (!known.validate(header)) {
-      throw new MalformedMessage('header_field', `${known.kind}: ${ajv.errorsText(known.validate.errors, { dataVar: 'header' })}`)
+      throw new MalformedMessage(
+        'header_field',
+        `${known.kind}: ${ajv.errorsText(known.validate.errors, { dataVar: 'header' })}`
+      )
     }
     return withBinary(known.kind, header, binary)
   }
@@ -45,17 +49,21 @@ function parseHeader(frame: Uint8Array | undefined): object {
   } catch (error) {
     throw new MalformedMessage('header_json', `not JSON in UTF-8: ${(error as Error).message}`)
   }
-  if (typeof header !== 'object' || header === null || Array.isArray(header)) throw new MalformedMessage('header_json', 'the header is not an object')
+  if (typeof header !== 'object' || header === null || Array.isArray(header))
+    throw new MalformedMessage('header_json', 'the header is not an object')
   return header
 }
 
 function withBinary(kind: WorkerKind, header: any, binary: readonly Uint8Array[]): WorkerMessage {
-  const picture: { width: number; height: number } | undefined = kind === 'RESULT' ? header : kind === 'PROGRESS' ? header.preview : undefined
+  const picture: { width: number; height: number } | undefined =
+    kind === 'RESULT' ? header : kind === 'PROGRESS' ? header.preview : undefined
   const expected = picture === undefined ? 0 : 1
-  if (binary.length !== expected) throw new MalformedMessage('binary_count', `${kind} with ${binary.length} binary frames, expected ${expected}`)
+  if (binary.length !== expected)
+    throw new MalformedMessage('binary_count', `${kind} with ${binary.length} binary frames, expected ${expected}`)
   if (picture === undefined) return { kind, header } as WorkerMessage
   const pixels = binary[0]!
   const bytes = picture.width * picture.height * 3
-  if (pixels.length !== bytes) throw new MalformedMessage('binary_size', `${kind} with ${pixels.length} bytes of pixels, expected ${bytes}`)
+  if (pixels.length !== bytes)
+    throw new MalformedMessage('binary_size', `${kind} with ${pixels.length} bytes of pixels, expected ${bytes}`)
   return { kind, header, pixels } as WorkerMessage
 }

@@ -179,7 +179,8 @@ export class Dispatcher {
       const first = !task.started
       task.progress({ image, stage, step, of, ...picture })
       if (first) this.#started(task)
-    } else if (message.kind === 'RESULT') this.#result(id, assignment, message.header, message.pixels, worker.hello.model)
+    } else if (message.kind === 'RESULT')
+      this.#result(id, assignment, message.header, message.pixels, worker.hello.model)
     else this.#failed(id, assignment, message.header)
   }
 
@@ -193,11 +194,16 @@ export class Dispatcher {
       if (task.ended) continue
       task.crashes = task.running && !blameless ? task.crashes + 1 : 0
       task.running = false
-      if (task.crashes >= MAX_CRASHES) task.fail('worker_crashed', 'the worker died twice in a row while it ran this request')
+      if (task.crashes >= MAX_CRASHES)
+        task.fail('worker_crashed', 'the worker died twice in a row while it ran this request')
       else again.push(task)
     }
     this.#queue.unshift(...again)
-    if (again.length > 0) this.#options.log.warn({ worker: name, requests: again.map((task) => task.id) }, `${again.length} requests of worker ${name} are tried again`)
+    if (again.length > 0)
+      this.#options.log.warn(
+        { worker: name, requests: again.map((task) => task.id) },
+        `${again.length} requests of worker ${name} are tried again`
+      )
     this.pump()
   }
 

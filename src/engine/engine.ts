@@ -184,7 +184,9 @@ export class Engine {
   get backlogSeconds(): number | undefined {
     const { workers, queued, running } = this.state
     if (queued + running === 0) return 0
-    return workers.length === 0 ? undefined : this.#dispatcher.secondsUntilDone()?.reduce((latest, seconds) => Math.max(latest, seconds), 0)
+    return workers.length === 0
+      ? undefined
+      : this.#dispatcher.secondsUntilDone()?.reduce((latest, seconds) => Math.max(latest, seconds), 0)
   }
 
   /** Seconds until a job would be done if it came now; undefined while nothing was measured. */
@@ -251,7 +253,8 @@ export class Engine {
 
   #learn(problem: string | undefined): void {
     if (problem !== undefined && problem !== this.#problem) this.#log.error({ problem }, `not ready: ${problem}`)
-    if (problem === undefined && this.#problem !== undefined) this.#log.info({}, 'what the workers can do is enough now')
+    if (problem === undefined && this.#problem !== undefined)
+      this.#log.info({}, 'what the workers can do is enough now')
     this.#problem = problem
   }
 

@@ -33,10 +33,15 @@ export async function bindIpcFile(path: string, bind: (path: string) => void): P
     throw new Error(`WORKER_ENDPOINT=ipc://${path}: ${why}`, { cause })
   }
   const bytes = Buffer.byteLength(path)
-  if (bytes > MAX_PATH_BYTES) fail(`the path has ${bytes} bytes, and that of a socket may have ${MAX_PATH_BYTES}; choose a shorter one`)
-  const folder = await realpath(dirname(path)).catch((error: Error) => fail(`the folder ${dirname(path)} cannot be used: ${error.message}`, error))
+  if (bytes > MAX_PATH_BYTES)
+    fail(`the path has ${bytes} bytes, and that of a socket may have ${MAX_PATH_BYTES}; choose a shorter one`)
+  const folder = await realpath(dirname(path)).catch((error: Error) =>
+    fail(`the folder ${dirname(path)} cannot be used: ${error.message}`, error)
+  )
   const unlock = await lockPath(join(folder, basename(path))).catch((error: Error) =>
-    error instanceof LockHeld ? fail('another gateway has this socket; stop that one, or choose another path', error) : fail(error.message, error)
+    error instanceof LockHeld
+      ? fail('another gateway has this socket; stop that one, or choose another path', error)
+      : fail(error.message, error)
   )
   try {
     const before = await replaceable(path, fail)
@@ -67,16 +72,24 @@ export async function bindIpcFile(path: string, bind: (path: string) => void): P
 async function replaceable(path: string, fail: (why: string, cause?: unknown) => never): Promise<Stats | undefined> {
   const stats = look(path)
   if (stats === undefined) return undefined
-  if (!stats.isSocket()) fail(`${path} exists and is no socket; it is left as it is. Choose another path, or move it away`)
-  const state = await probe(path).catch((error: Error) => fail(`whether another gateway has this socket cannot be found out: ${error.message}`, error))
+  if (!stats.isSocket())
+    fail(`${path} exists and is no socket; it is left as it is. Choose another path, or move it away`)
+  const state = await probe(path).catch((error: Error) =>
+    fail(`whether another gateway has this socket cannot be found out: ${error.message}`, error)
+  )
   if (state === 'living') fail('another gateway has this socket; stop that one, or choose another path')
   return state === 'gone' ? undefined : stats
 }
 
-function bindFresh(folder: string, bind: (path: string) => void, fail: (why: string, cause?: unknown) => never): { path: string; stats: Stats } {
+function bindFresh(
+  folder: string,
+  bind: (path: string) => void,
+  fail: (why: string, cause?: unknown) => never
+): { path: string; stats: Stats } {
   const fresh = freshSocketPath(folder)
   const bytes = Buffer.byteLength(fresh)
-  if (bytes > MAX_PATH_BYTES) fail(`its folder has too long a path: a socket there takes ${bytes} bytes, and may have ${MAX_PATH_BYTES}`)
+  if (bytes > MAX_PATH_BYTES)
+    fail(`its folder has too long a path: a socket there takes ${bytes} bytes, and may have ${MAX_PATH_BYTES}`)
   // The umask is the process's: it is set for no longer than this synchronous call.
   const umask = process.umask(GROUP_AND_OTHERS)
   try {
@@ -96,7 +109,8 @@ async function removeLeftovers(folder: string): Promise<void> {
   for (const name of names.filter(isFreshSocketName)) {
     const path = join(folder, name)
     const stats = await lstat(path).catch(() => undefined)
-    const left = stats?.isSocket() === true && stats.uid === process.getuid?.() && Date.now() - stats.mtimeMs > SETTLED_MS
+    const left =
+      stats?.isSocket() === true && stats.uid === process.getuid?.() && Date.now() - stats.mtimeMs > SETTLED_MS
     if (left && (await probe(path).catch(() => undefined)) === 'stale') remove(path, stats)
   }
 }

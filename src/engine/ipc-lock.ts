@@ -22,7 +22,8 @@ export async function lockPath(path: string): Promise<() => Promise<void>> {
   try {
     await once(server, 'listening')
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') throw new LockHeld(`${path} is locked by another process`)
+    if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE')
+      throw new LockHeld(`${path} is locked by another process`)
     throw error
   }
   // Nobody has to connect to it: a connection that cannot be accepted is no loss.

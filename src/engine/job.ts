@@ -42,13 +42,7 @@ export interface JobListener {
 
 /** Why a job ended without images. The service gives each its error code. */
 export type JobFailure =
-  | 'cancelled'
-  | 'expired'
-  | 'draining'
-  | 'worker_crashed'
-  | 'out_of_memory'
-  | 'invalid'
-  | 'internal'
+  'cancelled' | 'expired' | 'draining' | 'worker_crashed' | 'out_of_memory' | 'invalid' | 'internal'
 
 export class JobError extends Error {
   readonly failure: JobFailure
@@ -65,7 +59,13 @@ export class JobError extends Error {
  *
  * @see https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/guiders/classifier_free_guidance.py#L140
  */
-export function rowsOf({ guidance, guidance_start = 0, guidance_end = 1, steps, seeds }: Pick<Job, 'guidance' | 'guidance_start' | 'guidance_end' | 'steps' | 'seeds'>): number {
+export function rowsOf({
+  guidance,
+  guidance_start = 0,
+  guidance_end = 1,
+  steps,
+  seeds
+}: Pick<Job, 'guidance' | 'guidance_start' | 'guidance_end' | 'steps' | 'seeds'>): number {
   const guided = guidance > 1 && Math.trunc(guidance_start * steps) < Math.trunc(guidance_end * steps)
   return (guided ? 2 : 1) * seeds.length
 }

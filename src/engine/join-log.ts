@@ -5,7 +5,14 @@ import type { Log } from '../logger.js'
 export const MAX_LINE_BYTES = 65_536
 
 const NEWLINE = 0x0a
-const LEVELS: Record<number, 'trace' | 'debug' | 'info' | 'warn' | 'error'> = { 10: 'trace', 20: 'debug', 30: 'info', 40: 'warn', 50: 'error', 60: 'error' }
+const LEVELS: Record<number, 'trace' | 'debug' | 'info' | 'warn' | 'error'> = {
+  10: 'trace',
+  20: 'debug',
+  30: 'info',
+  40: 'warn',
+  50: 'error',
+  60: 'error'
+}
 
 /** Passes a worker's log on: JSON lines as they are, anything else (a traceback, a library's print) as a warning. */
 export function joinLog(stream: Readable, log: Log): void {
@@ -31,7 +38,9 @@ function parseRecord(line: string): { level: number; msg: string; time?: number 
   if (!line.startsWith('{')) return undefined
   try {
     const record = JSON.parse(line) as { level?: unknown; msg?: unknown }
-    return typeof record.level === 'number' && typeof record.msg === 'string' ? (record as { level: number; msg: string }) : undefined
+    return typeof record.level === 'number' && typeof record.msg === 'string'
+      ? (record as { level: number; msg: string })
+      : undefined
   } catch {
     return undefined
   }

@@ -1,5 +1,12 @@
 import { Type, type Static, type TObject, type TOptional, type TSchema, type TUnsafe } from 'typebox'
-import { bare, type ModelLimits, type NamesWith, type Parameter, type parameters, parametersWith } from '../parameters.js'
+import {
+  bare,
+  type ModelLimits,
+  type NamesWith,
+  type Parameter,
+  type parameters,
+  parametersWith
+} from '../parameters.js'
 
 /**
  * The wire, version 1. protocol/README.md says what the fields mean; protocol/messages.schema.json is made from this file
@@ -36,14 +43,30 @@ const Milliseconds = Type.Number({ minimum: 0 })
 const Sha256 = Type.String({ minLength: 64, maxLength: 64 })
 
 const oneOf = <const V extends string>(...values: readonly V[]) => Type.Unsafe<V>({ enum: values })
-const listOf = <S extends TSchema>(items: S, limits: { minItems?: number; maxItems?: number; description?: string } = {}) => Type.Unsafe<Static<S>[]>({ ...limits, type: 'array', items })
+const listOf = <S extends TSchema>(
+  items: S,
+  limits: { minItems?: number; maxItems?: number; description?: string } = {}
+) => Type.Unsafe<Static<S>[]>({ ...limits, type: 'array', items })
 const sizes = (description: string, minItems = 0) =>
-  Type.Unsafe<[width: number, height: number][]>({ description, type: 'array', minItems, items: { type: 'array', items: Positive, minItems: 2, maxItems: 2 } })
+  Type.Unsafe<[width: number, height: number][]>({
+    description,
+    type: 'array',
+    minItems,
+    items: { type: 'array', items: Positive, minItems: 2, maxItems: 2 }
+  })
 
-const TokenIds = Type.Object({ ids: listOf(Uint32, { minItems: 1 }), ids_2: listOf(Uint32, { minItems: 1 }) }, { description: 'A prompt for both text encoders' })
+const TokenIds = Type.Object(
+  { ids: listOf(Uint32, { minItems: 1 }), ids_2: listOf(Uint32, { minItems: 1 }) },
+  { description: 'A prompt for both text encoders' }
+)
 export type TokenIds = Static<typeof TokenIds>
 
-const Timings = Type.Object({ queue_ms: Milliseconds, encode_ms: Milliseconds, denoise_ms: Milliseconds, decode_ms: Milliseconds })
+const Timings = Type.Object({
+  queue_ms: Milliseconds,
+  encode_ms: Milliseconds,
+  denoise_ms: Milliseconds,
+  decode_ms: Milliseconds
+})
 export type Timings = Static<typeof Timings>
 
 type Refined = NamesWith<'neutral'>
@@ -52,15 +75,30 @@ type Table = typeof parameters
 /** A number's form, without the most that the model itself limits. */
 function wireForm({ schema, limit }: Parameter): TSchema {
   const { minimum, maximum } = schema as { minimum?: number; maximum?: number }
-  return { ...bare(schema), ...(minimum === undefined ? {} : { minimum }), ...(limit !== undefined || maximum === undefined ? {} : { maximum }) }
+  return {
+    ...bare(schema),
+    ...(minimum === undefined ? {} : { minimum }),
+    ...(limit !== undefined || maximum === undefined ? {} : { maximum })
+  }
 }
 
 /** Fields of GENERATE that are left out where they are neutral. */
-const refinements = Object.fromEntries(parametersWith('neutral').map(({ wire, ...parameter }) => [wire, Type.Optional(wireForm(parameter))])) as {
+const refinements = Object.fromEntries(
+  parametersWith('neutral').map(({ wire, ...parameter }) => [wire, Type.Optional(wireForm(parameter))])
+) as {
   [N in Refined as Table[N]['wire']]: TOptional<TUnsafe<number>>
 }
 
-const Limits = Type.Object(Object.fromEntries(parametersWith('limit').map(({ limit, ...parameter }) => [limit, parameter.neutral === undefined ? wireForm({ ...parameter, limit }) : Type.Optional(wireForm({ ...parameter, limit }))])))
+const Limits = Type.Object(
+  Object.fromEntries(
+    parametersWith('limit').map(({ limit, ...parameter }) => [
+      limit,
+      parameter.neutral === undefined
+        ? wireForm({ ...parameter, limit })
+        : Type.Optional(wireForm({ ...parameter, limit }))
+    ])
+  )
+)
 
 const HELLO = Type.Object(
   {
@@ -73,10 +111,19 @@ const HELLO = Type.Object(
     sizes: sizes('List of [width, height] that can be made now', 1),
     rows: Positive,
     schedulers: listOf(Name, { minItems: 1 }),
-    defaults: Type.Object({ width: Positive, height: Positive, num_inference_steps: Positive, guidance_scale: Guidance, scheduler: Name, negative_prompt: Type.String() }),
+    defaults: Type.Object({
+      width: Positive,
+      height: Positive,
+      num_inference_steps: Positive,
+      guidance_scale: Guidance,
+      scheduler: Name,
+      negative_prompt: Type.String()
+    }),
     limits: Limits as unknown as TUnsafe<ModelLimits>,
     devices: listOf(Type.Object({ id: Count, kind: Type.String() })),
-    programs: listOf(Type.Object({ name: Type.String(), seconds: Type.Number({ minimum: 0 }), cached: Type.Boolean() })),
+    programs: listOf(
+      Type.Object({ name: Type.String(), seconds: Type.Number({ minimum: 0 }), cached: Type.Boolean() })
+    ),
     coming: Type.Optional(sizes('List of [width, height] that are still being compiled')),
     features: Type.Optional(listOf(Name, { description: 'What the worker can do that not every worker can' }))
   },
@@ -94,14 +141,26 @@ const HEARTBEAT = Type.Object(
     step_ms: listOf(Milliseconds, { maxItems: 64 }),
     memory: listOf(Type.Object({ device: Count, bytes_in_use: Count, bytes_limit: Count })),
     sizes: Type.Optional(sizes("As HELLO's sizes, now", 1)),
-    not_finite: Type.Optional(Type.Object({ text_encoder: Count, denoise: Count, decode: Count }, { description: 'Images that failed because their numbers were not finite, by where that was seen first' }))
+    not_finite: Type.Optional(
+      Type.Object(
+        { text_encoder: Count, denoise: Count, decode: Count },
+        { description: 'Images that failed because their numbers were not finite, by where that was seen first' }
+      )
+    )
   },
   { description: '0x02, worker to gateway: alive, and this is how much has been done' }
 )
 export type Heartbeat = Static<typeof HEARTBEAT>
 
 const PROGRESS = Type.Object(
-  { id: Id, image: Count, stage: oneOf('encoding', 'denoising', 'decoding'), step: Count, of: Positive, preview: Type.Optional(Type.Object({ width: Positive, height: Positive })) },
+  {
+    id: Id,
+    image: Count,
+    stage: oneOf('encoding', 'denoising', 'decoding'),
+    step: Count,
+    of: Positive,
+    preview: Type.Optional(Type.Object({ width: Positive, height: Positive }))
+  },
   { description: '0x03, worker to gateway: an image came further; one binary frame if there is a preview' }
 )
 export type Progress = Static<typeof PROGRESS>
@@ -113,17 +172,33 @@ const RESULT = Type.Object(
 export type Result = Static<typeof RESULT>
 
 const FAILED = Type.Object(
-  { id: Id, code: oneOf('invalid', 'cancelled', 'expired', 'draining', 'out_of_memory', 'internal'), message: Type.String() },
+  {
+    id: Id,
+    code: oneOf('invalid', 'cancelled', 'expired', 'draining', 'out_of_memory', 'internal'),
+    message: Type.String()
+  },
   { description: '0x05, worker to gateway: the request ends without (all of) its images' }
 )
 export type Failed = Static<typeof FAILED>
 
-const BYE = Type.Object({ reason: Type.String() }, { description: '0x06, worker to gateway: the worker leaves and takes no more work' })
+const BYE = Type.Object(
+  { reason: Type.String() },
+  { description: '0x06, worker to gateway: the worker leaves and takes no more work' }
+)
 
-const WELCOME = Type.Object({ session: Id, heartbeat_ms: Type.Number({ minimum: 1 }) }, { description: '0x81, gateway to worker: you are in' })
+const WELCOME = Type.Object(
+  { session: Id, heartbeat_ms: Type.Number({ minimum: 1 }) },
+  { description: '0x81, gateway to worker: you are in' }
+)
 
 const REFUSED = Type.Object(
-  { code: Type.Unsafe<'protocol' | 'tokenizer' | 'model'>({ ...Name, description: 'protocol, tokenizer or model; a worker leaves at any other, too' }), message: Type.String() },
+  {
+    code: Type.Unsafe<'protocol' | 'tokenizer' | 'model'>({
+      ...Name,
+      description: 'protocol, tokenizer or model; a worker leaves at any other, too'
+    }),
+    message: Type.String()
+  },
   { description: '0x82, gateway to worker: you do not fit' }
 )
 
@@ -152,15 +227,34 @@ export type Generate = Readonly<Static<typeof GENERATE>>
 
 const CANCEL = Type.Object({ id: Id }, { description: '0x85, gateway to worker: nobody wants this request any more' })
 
-const DRAIN = Type.Object({ grace_ms: Milliseconds }, { description: '0x86, gateway to worker: finish what fits in the time, then leave' })
+const DRAIN = Type.Object(
+  { grace_ms: Milliseconds },
+  { description: '0x86, gateway to worker: finish what fits in the time, then leave' }
+)
 
 /** The form of each kind's header. */
-export const HEADERS = { HELLO, HEARTBEAT, PROGRESS, RESULT, FAILED, BYE, WELCOME, REFUSED, PING, GENERATE, CANCEL, DRAIN } as const satisfies Record<Kind, TObject>
+export const HEADERS = {
+  HELLO,
+  HEARTBEAT,
+  PROGRESS,
+  RESULT,
+  FAILED,
+  BYE,
+  WELCOME,
+  REFUSED,
+  PING,
+  GENERATE,
+  CANCEL,
+  DRAIN
+} as const satisfies Record<Kind, TObject>
 
 type Headers = { [K in Kind]: Static<(typeof HEADERS)[K]> }
 
 /** A worker's message: the header by kind, and the binary that comes with it. */
-export type WorkerMessage = MessageOf<'HELLO' | 'HEARTBEAT' | 'FAILED' | 'BYE'> | (MessageOf<'PROGRESS'> & { pixels?: Uint8Array }) | (MessageOf<'RESULT'> & { pixels: Uint8Array })
+export type WorkerMessage =
+  | MessageOf<'HELLO' | 'HEARTBEAT' | 'FAILED' | 'BYE'>
+  | (MessageOf<'PROGRESS'> & { pixels?: Uint8Array })
+  | (MessageOf<'RESULT'> & { pixels: Uint8Array })
 
 export type GatewayMessage = MessageOf<'WELCOME' | 'REFUSED' | 'PING' | 'GENERATE' | 'CANCEL' | 'DRAIN'>
 
@@ -175,7 +269,8 @@ export function pack(message: GatewayMessage): Buffer[] {
 }
 
 /** Why a message was dropped; the golden frames name the same reasons for both sides. */
-export type Malformation = 'prefix' | 'version' | 'kind' | 'header_size' | 'header_json' | 'header_field' | 'binary_count' | 'binary_size'
+export type Malformation =
+  'prefix' | 'version' | 'kind' | 'header_size' | 'header_json' | 'header_field' | 'binary_count' | 'binary_size'
 
 export class MalformedMessage extends Error {
   readonly reason: Malformation

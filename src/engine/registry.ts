@@ -169,29 +169,60 @@ export class WorkerRegistry {
     // Without a loss in between: a new process under the same name, or a worker that missed our last session.
     this.lose(peer, 'replaced')
     const session = this.#newSession()
-    const worker: ConnectedWorker = { name: peer, hello, session, heartbeat: undefined, heardAt: now(), heardLook: looks.now, progressLook: looks.now, unreachableLook: undefined }
+    const worker: ConnectedWorker = {
+      name: peer,
+      hello,
+      session,
+      heartbeat: undefined,
+      heardAt: now(),
+      heardLook: looks.now,
+      progressLook: looks.now,
+      unreachableLook: undefined
+    }
     this.#workers.set(peer, worker)
     this.#welcome(worker)
     this.#learnModel(hello.model)
     observer.hello(peer, hello)
     log.info(
-      { worker: peer, pid: hello.pid, model: hello.model, sizes: hello.sizes, rows: hello.rows, devices: hello.devices },
+      {
+        worker: peer,
+        pid: hello.pid,
+        model: hello.model,
+        sizes: hello.sizes,
+        rows: hello.rows,
+        devices: hello.devices
+      },
       `worker ${peer} is ready: ${hello.model.id} on ${hello.devices.length} × ${hello.devices[0]?.kind ?? 'nothing'}`
     )
     this.#options.onReady(worker)
   }
 
   /** Why a worker is not taken. Workers of two models would make different images of the same request. */
-  #refusal(peer: string, { tokenizers, model: theirs }: Hello): { code: 'tokenizer' | 'model'; message: string; theirs: unknown; ours: unknown } | undefined {
+  #refusal(
+    peer: string,
+    { tokenizers, model: theirs }: Hello
+  ): { code: 'tokenizer' | 'model'; message: string; theirs: unknown; ours: unknown } | undefined {
     const digests = tokenizers.map(({ digest }) => digest)
     const ours = this.#options.tokenizers
     if (digests.length !== ours.length || digests.some((digest, index) => digest !== ours[index])) {
-      return { code: 'tokenizer', message: `the worker's model has other tokenizers than the gateway's MODEL folder; give both the same model`, theirs: digests, ours }
+      return {
+        code: 'tokenizer',
+        message: `the worker's model has other tokenizers than the gateway's MODEL folder; give both the same model`,
+        theirs: digests,
+        ours
+      }
     }
-    const other = [...this.#workers.values()].find(({ name, hello }) => name !== peer && !sameModel(hello.model, theirs))
+    const other = [...this.#workers.values()].find(
+      ({ name, hello }) => name !== peer && !sameModel(hello.model, theirs)
+    )
     if (other === undefined) return undefined
     const { model } = other.hello
-    return { code: 'model', message: `the worker has the model ${nameOf(theirs)}, and worker ${other.name} has ${nameOf(model)}; restart all workers on the same weights`, theirs, ours: model }
+    return {
+      code: 'model',
+      message: `the worker has the model ${nameOf(theirs)}, and worker ${other.name} has ${nameOf(model)}; restart all workers on the same weights`,
+      theirs,
+      ours: model
+    }
   }
 
   #learnModel(model: Hello['model']): void {
@@ -204,7 +235,10 @@ export class WorkerRegistry {
   /** Mostly what a worker said over a connection that it has left for another since: ZeroMQ has given the old one a new name. */
   #stranger(peer: string, { worker }: Hello): void {
     this.#options.observer.malformed('unknown_peer')
-    this.#options.log.debug({ peer: shown(peer) }, `dropped the HELLO of a worker ${shown(worker)} over a connection of the name ${shown(peer)}`)
+    this.#options.log.debug(
+      { peer: shown(peer) },
+      `dropped the HELLO of a worker ${shown(worker)} over a connection of the name ${shown(peer)}`
+    )
   }
 
   #welcome({ name, session }: ConnectedWorker): void {
@@ -235,7 +269,8 @@ export class WorkerRegistry {
     if (moved || wasIdle || heartbeat.rows_in_use === 0) worker.progressLook = worker.heardLook
     worker.heartbeat = heartbeat
     for (const ms of heartbeat.step_ms) this.#options.observer.step(worker.name, ms / 1000)
-    if (heartbeat.sizes !== undefined && heartbeat.sizes.length !== worker.hello.sizes.length) this.#sizes(worker, heartbeat.sizes)
+    if (heartbeat.sizes !== undefined && heartbeat.sizes.length !== worker.hello.sizes.length)
+      this.#sizes(worker, heartbeat.sizes)
   }
 
   /** A worker says HELLO as soon as it has one size, and compiles the others behind it. */
@@ -267,7 +302,10 @@ export class WorkerRegistry {
     }
     if (this.#offenders.has(peer) || this.#offenders.size >= MAX_KNOWN_OFFENDERS) return
     this.#offenders.add(peer)
-    this.#options.log.error({ peer: shown(peer), reason: error.reason }, `dropped a message of ${shown(peer)}: ${error.message}`)
+    this.#options.log.error(
+      { peer: shown(peer), reason: error.reason },
+      `dropped a message of ${shown(peer)}: ${error.message}`
+    )
   }
 }
 

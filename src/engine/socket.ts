@@ -77,7 +77,8 @@ export async function openSocket(options: SocketOptions): Promise<RouterSocket> 
 }
 
 async function bind(router: Router, endpoint: string): Promise<IpcFile | undefined> {
-  if (endpoint.startsWith(IPC)) return bindIpcFile(endpoint.slice(IPC.length), (path) => router.bindSync(`${IPC}${path}`))
+  if (endpoint.startsWith(IPC))
+    return bindIpcFile(endpoint.slice(IPC.length), (path) => router.bindSync(`${IPC}${path}`))
   await router.bind(endpoint).catch((error: Error) => {
     throw new Error(`WORKER_ENDPOINT=${endpoint} cannot be bound: ${error.message}`, { cause: error })
   })

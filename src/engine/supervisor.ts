@@ -77,7 +77,14 @@ export class Supervisor {
   constructor(options: SupervisorOptions) {
     this.#options = options
     for (const name of options.names) {
-      this.#children.set(name, { process: undefined, deaths: 0, restart: undefined, startedLook: 0, readyAt: undefined, lastWords: () => undefined })
+      this.#children.set(name, {
+        process: undefined,
+        deaths: 0,
+        restart: undefined,
+        startedLook: 0,
+        readyAt: undefined,
+        lastWords: () => undefined
+      })
     }
   }
 
@@ -162,8 +169,12 @@ export class Supervisor {
       gone = true
       this.#ended(name, how, status, unchanging)
     }
-    process.once('error', (error: NodeJS.ErrnoException) => end(`could not be started: ${error.message}`, null, NO_PROGRAM.has(error.code)))
-    process.once('exit', (code, signal) => end(signal === null ? `exited with status ${code}` : `was killed by ${signal}`, code, UNCHANGING.has(code)))
+    process.once('error', (error: NodeJS.ErrnoException) =>
+      end(`could not be started: ${error.message}`, null, NO_PROGRAM.has(error.code))
+    )
+    process.once('exit', (code, signal) =>
+      end(signal === null ? `exited with status ${code}` : `was killed by ${signal}`, code, UNCHANGING.has(code))
+    )
   }
 
   #overdue({ process, readyAt, startedLook }: Child): boolean {
@@ -177,7 +188,10 @@ export class Supervisor {
     await allRead()
     if (child.process !== process || !this.#overdue(child)) return
     process?.kill('SIGKILL')
-    this.#options.log.error({ worker: name }, `worker ${name} was not ready within ${this.#options.startTimeout / 1000} s`)
+    this.#options.log.error(
+      { worker: name },
+      `worker ${name} was not ready within ${this.#options.startTimeout / 1000} s`
+    )
   }
 
   #ended(name: string, how: string, status: number | null, unchanging: boolean): void {
@@ -188,8 +202,13 @@ export class Supervisor {
     onExit(name, status === HUNG_STATUS ? 'hung' : 'exited')
     if (this.#stopping) return
     const hopeless = unchanging && !this.#proven
-    if (status === REFUSED_STATUS) log.error({ worker: name }, `worker ${name} was refused and is not started again; mend what its refusal names, then restart the gateway`)
-    else if (hopeless) log.error({ worker: name }, `worker ${name} ${how} and is not started again: it would end in the same way`)
+    if (status === REFUSED_STATUS)
+      log.error(
+        { worker: name },
+        `worker ${name} was refused and is not started again; mend what its refusal names, then restart the gateway`
+      )
+    else if (hopeless)
+      log.error({ worker: name }, `worker ${name} ${how} and is not started again: it would end in the same way`)
     if (hopeless) void this.#giveUp(name, how, status, process)
     if (hopeless || status === REFUSED_STATUS) return
     const stable = child.readyAt !== undefined && performance.now() - child.readyAt > STABLE_MS

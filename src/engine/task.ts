@@ -1,4 +1,12 @@
-import { type Job, JobError, type JobFailure, type JobListener, type JobProgress, type RawImage, rowsOf } from './job.js'
+import {
+  type Job,
+  JobError,
+  type JobFailure,
+  type JobListener,
+  type JobProgress,
+  type RawImage,
+  rowsOf
+} from './job.js'
 
 export interface TaskFields {
   id: string

@@ -75,7 +75,10 @@ export class ImageEncoder {
       // Filters chosen row by row: without them a picture with grain is hardly smaller than its pixels.
       .png({ compressionLevel: this.#pngCompression, adaptiveFiltering: true })
       .toBuffer()
-    return pngWith(png, recipe === undefined ? {} : { parameters: parametersText(recipe), easel: JSON.stringify(recipe) })
+    return pngWith(
+      png,
+      recipe === undefined ? {} : { parameters: parametersText(recipe), easel: JSON.stringify(recipe) }
+    )
   }
 }
 
@@ -84,10 +87,14 @@ async function lossy(picture: Picture, { format, quality, recipe }: FileSettings
   // From here on the eye would see coarse colour at the edges sooner than the quality.
   const chromaSubsampling = quality >= FULL_COLOUR_QUALITY ? '4:4:4' : '4:2:0'
   const image = open(picture)
-  const file = await (format === 'jpeg' ? image.jpeg({ quality, chromaSubsampling }) : image.webp({ quality })).toBuffer()
+  const file = await (
+    format === 'jpeg' ? image.jpeg({ quality, chromaSubsampling }) : image.webp({ quality })
+  ).toBuffer()
   if (recipe === undefined) return file
   const metadata = { exif: exifOf(recipe), xmp: xmpOf(recipe) }
-  return format === 'jpeg' ? jpegWith(file, metadata) : webpWith(file, { ...metadata, width: picture.width, height: picture.height })
+  return format === 'jpeg'
+    ? jpegWith(file, metadata)
+    : webpWith(file, { ...metadata, width: picture.width, height: picture.height })
 }
 
 function open({ pixels, width, height }: Picture): Sharp {

@@ -33,7 +33,11 @@ export function exifOf(recipe: Recipe): Buffer {
   const first = [text(0x0131, program), { tag: 0x8769, type: LONG, count: 1, value: Buffer.alloc(4) }]
   const second = header.length + bytesOf(first)
   first[1]!.value.writeUInt32BE(second)
-  const details = [undefinedField(0x9000, Buffer.from('0232')), undefinedField(0x9286, comment), { tag: 0xa001, type: SHORT, count: 1, value: Buffer.from([0, 1, 0, 0]) }]
+  const details = [
+    undefinedField(0x9000, Buffer.from('0232')),
+    undefinedField(0x9286, comment),
+    { tag: 0xa001, type: SHORT, count: 1, value: Buffer.from([0, 1, 0, 0]) }
+  ]
   return Buffer.concat([header, directory(first, header.length), directory(details, second)])
 }
 

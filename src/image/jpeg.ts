@@ -25,7 +25,12 @@ export const HAS_EXTENDED = 'xmpNote:HasExtendedXMP'
  */
 export function jpegWith(jpeg: Buffer, { exif, xmp }: { exif: Buffer; xmp: string }): Buffer {
   const head = jpeg[3] === APP0 ? 4 + jpeg.readUInt16BE(4) : 2
-  return Buffer.concat([jpeg.subarray(0, head), segment(EXIF_MARK, exif), ...xmpSegments(Buffer.from(xmp)), jpeg.subarray(head)])
+  return Buffer.concat([
+    jpeg.subarray(0, head),
+    segment(EXIF_MARK, exif),
+    ...xmpSegments(Buffer.from(xmp)),
+    jpeg.subarray(head)
+  ])
 }
 
 function xmpSegments(packet: Buffer): Buffer[] {

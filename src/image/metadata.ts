@@ -18,7 +18,10 @@ const MAX_CHUNKS = 5000
 const SIGNATURES: Readonly<Record<Format, readonly (readonly [at: number, bytes: Buffer])[]>> = {
   png: [[0, Buffer.from('\x89PNG\r\n\x1a\n', 'latin1')]],
   jpeg: [[0, Buffer.from('\xff\xd8\xff', 'latin1')]],
-  webp: [[0, Buffer.from('RIFF')], [8, Buffer.from('WEBP')]]
+  webp: [
+    [0, Buffer.from('RIFF')],
+    [8, Buffer.from('WEBP')]
+  ]
 }
 
 /** So many first bytes tell the format. */
@@ -27,7 +30,9 @@ const SIGNATURE_BYTES = 12
 /** The format of a file by its first bytes, whatever it calls itself; undefined for none of ours. */
 export function formatOf(start: Buffer): Format | undefined {
   const formats = Object.keys(SIGNATURES) as Format[]
-  return formats.find((format) => SIGNATURES[format].every(([at, bytes]) => start.subarray(at, at + bytes.length).equals(bytes)))
+  return formats.find((format) =>
+    SIGNATURES[format].every(([at, bytes]) => start.subarray(at, at + bytes.length).equals(bytes))
+  )
 }
 
 /** A file that is none of ours. */
@@ -158,9 +163,18 @@ class ExtendedXmp {
 
   /** Takes a segment; gives the packet back once it is whole. */
   add(data: Buffer): string | undefined {
-    if (data.length < EXTENSION_HEAD || data.toString('latin1', EXTENSION_MARK.length, EXTENSION_MARK.length + 32) !== this.#digest) return undefined
+    if (
+      data.length < EXTENSION_HEAD ||
+      data.toString('latin1', EXTENSION_MARK.length, EXTENSION_MARK.length + 32) !== this.#digest
+    )
+      return undefined
     const total = data.readUInt32BE(EXTENSION_HEAD - 8)
-    if (data.readUInt32BE(EXTENSION_HEAD - 4) !== this.#bytes || total > MAX_RECIPE_BYTES || this.#bytes + data.length - EXTENSION_HEAD > total) return undefined
+    if (
+      data.readUInt32BE(EXTENSION_HEAD - 4) !== this.#bytes ||
+      total > MAX_RECIPE_BYTES ||
+      this.#bytes + data.length - EXTENSION_HEAD > total
+    )
+      return undefined
     this.#parts.push(data.subarray(EXTENSION_HEAD))
     this.#bytes += data.length - EXTENSION_HEAD
     return this.#bytes === total ? Buffer.concat(this.#parts).toString() : undefined

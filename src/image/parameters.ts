@@ -76,7 +76,9 @@ export function recipeOfParameters(text: string, format: Format): Recipe | undef
 function schedulerOf(sampler: string, schedule: string): string {
   const karras = schedule === 'Karras' || sampler.endsWith(' Karras')
   const name = sampler.replace(/ Karras$/, '')
-  const found = Object.entries(SAMPLERS).find(([, known]) => known.sampler === name && (known.schedule === 'Karras') === karras)
+  const found = Object.entries(SAMPLERS).find(
+    ([, known]) => known.sampler === name && (known.schedule === 'Karras') === karras
+  )
   return found?.[0] ?? sampler
 }
 

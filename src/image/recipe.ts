@@ -6,10 +6,16 @@ type RecipeName = NamesWith<'recipe'>
 type RecipeProperties = {
   [N in RecipeName]: Table[N]['recipe'] extends 'always'
     ? TUnsafe<Static<Table[N]['schema']>>
-    : TOptional<Table[N]['recipe'] extends 'where decided' ? TUnsafe<Static<Table[N]['schema']>> : Extract<Table[N]['recipe'], TSchema>>
+    : TOptional<
+        Table[N]['recipe'] extends 'where decided'
+          ? TUnsafe<Static<Table[N]['schema']>>
+          : Extract<Table[N]['recipe'], TSchema>
+      >
 }
 
-const recipeProperties = Object.fromEntries(parametersWith('recipe').map(({ name, schema, recipe }) => [name, propertyOf(schema, recipe)])) as RecipeProperties
+const recipeProperties = Object.fromEntries(
+  parametersWith('recipe').map(({ name, schema, recipe }) => [name, propertyOf(schema, recipe)])
+) as RecipeProperties
 
 /** Everything that decides an image, in the field's standard names; sent to POST /generate (without the model and the version) it gives the same bytes. */
 export const Recipe = Type.Object(
@@ -46,5 +52,8 @@ export function recipeHeader(recipe: Recipe): string {
 
 /** JSON with every character beyond ASCII escaped, for places that take no other. */
 export function asciiJson(value: object): string {
-  return JSON.stringify(value).replaceAll(/[\u007f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return JSON.stringify(value).replaceAll(
+    /[\u007f-\uffff]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`
+  )
 }

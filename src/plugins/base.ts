@@ -30,7 +30,17 @@ export interface BaseOptions {
 }
 
 /** What all our HTTP applications have in common: limits, ids, logs, errors. It has no routes. */
-export async function createBase({ log, bodyLimit, receiveTimeout, keepAliveTimeout, sendTimeout, onSlowReader, onRefused = () => undefined, logPrompts, connections }: BaseOptions): Promise<FastifyInstance> {
+export async function createBase({
+  log,
+  bodyLimit,
+  receiveTimeout,
+  keepAliveTimeout,
+  sendTimeout,
+  onSlowReader,
+  onRefused = () => undefined,
+  logPrompts,
+  connections
+}: BaseOptions): Promise<FastifyInstance> {
   const app = Fastify({
     loggerInstance: log,
     bodyLimit,
@@ -49,7 +59,8 @@ export async function createBase({ log, bodyLimit, receiveTimeout, keepAliveTime
     forceCloseConnections: 'idle',
     // httpRulesPlugin does it.
     return503OnClosing: false,
-    clientErrorHandler: (error, socket) => answerClientError(error, socket, { due: connections.due(socket), onRefused }),
+    clientErrorHandler: (error, socket) =>
+      answerClientError(error, socket, { due: connections.due(socket), onRefused }),
     frameworkErrors: (error, request, reply) => void answerError(error, request, reply, errorFormOf(app, request.url)),
     // A request's id is at most 128 characters; a longer one is told so by the schema.
     routerOptions: { maxParamLength: 1024, ignoreTrailingSlash: true },

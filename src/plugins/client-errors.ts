@@ -15,11 +15,18 @@ const NODE_CODES: Record<string, ErrorCode> = {
  *
  * @param due the responses that the connection waits for; onRefused is told the code of what is answered
  */
-export function answerClientError(error: ConnectionError, socket: Socket, { due, onRefused }: { due: ReadonlySet<ServerResponse>; onRefused: (code: ErrorCode) => void }): void {
+export function answerClientError(
+  error: ConnectionError,
+  socket: Socket,
+  { due, onRefused }: { due: ReadonlySet<ServerResponse>; onRefused: (code: ErrorCode) => void }
+): void {
   if (error.code === 'ECONNRESET' || socket.destroyed) return
   if (socket.writable && canAnswer(due)) {
     const code = NODE_CODES[error.code]
-    const refusal = new EaselError(code ?? 'INVALID_REQUEST', code === undefined ? 'The bytes are no HTTP request.' : undefined)
+    const refusal = new EaselError(
+      code ?? 'INVALID_REQUEST',
+      code === undefined ? 'The bytes are no HTTP request.' : undefined
+    )
     onRefused(refusal.code)
     socket.write(rawAnswer(refusal))
   }
@@ -29,7 +36,8 @@ export function answerClientError(error: ConnectionError, socket: Socket, { due,
 /** Answers CONNECT, which Node hands over as a bare socket. Closes the connection. */
 export function refuseTunnel(socket: Socket): void {
   socket.on('error', () => undefined)
-  if (socket.writable) socket.write(rawAnswer(new EaselError('INVALID_REQUEST', 'This server is no proxy: it opens no tunnels.')))
+  if (socket.writable)
+    socket.write(rawAnswer(new EaselError('INVALID_REQUEST', 'This server is no proxy: it opens no tunnels.')))
   socket.destroy()
 }
 

@@ -34,7 +34,12 @@ const EXPECTED: ReadonlySet<number> = new Set([503, 504])
 export type ErrorBodyOf = (error: EaselError, requestId: string) => object
 
 /** Answers an error, and tells the client nothing about the inside. */
-export function answerError(cause: FastifyError | EaselError, request: FastifyRequest, reply: FastifyReply, bodyOf: ErrorBodyOf = errorBody): FastifyReply {
+export function answerError(
+  cause: FastifyError | EaselError,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  bodyOf: ErrorBodyOf = errorBody
+): FastifyReply {
   const error = toEaselError(cause, request)
   const { code, statusCode } = error
   if (!error.ofAccepted && code !== 'INTERNAL') request.server.onRefused(code)
@@ -43,7 +48,10 @@ export function answerError(cause: FastifyError | EaselError, request: FastifyRe
   const level = statusCode >= 500 && !EXPECTED.has(statusCode) ? 'error' : 'info'
   // What a client is told about its own mistake may hold its own words, such as its prompt.
   const said = statusCode >= 500 ? error.message : catalogue[code].summary
-  request.log[level]({ code, field, err: statusCode === 500 ? error : undefined }, field === undefined ? said : `${said} (${field})`)
+  request.log[level](
+    { code, field, err: statusCode === 500 ? error : undefined },
+    field === undefined ? said : `${said} (${field})`
+  )
   // What is refused before it has a route has gone through no hook.
   reply.header('x-request-id', request.id)
   if (error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
@@ -58,14 +66,22 @@ export function answerErrors(app: FastifyInstance, bodyOf: ErrorBodyOf): void {
     const asked = `${request.method} ${excerpt(path, MESSAGE_LENGTH)}`
     const methods = app.methodsOf(path)
     // A route that is there may itself find nothing, as one for files does.
-    if (methods.length === 0 || methods.includes(request.method)) return answerError(new EaselError('NOT_FOUND', `There is no ${asked}`), request, reply, bodyOf)
+    if (methods.length === 0 || methods.includes(request.method))
+      return answerError(new EaselError('NOT_FOUND', `There is no ${asked}`), request, reply, bodyOf)
     const allowed = methods.join(', ')
-    return answerError(new EaselError('METHOD_NOT_ALLOWED', `There is no ${asked}, only ${allowed}`), request, reply.header('allow', allowed), bodyOf)
+    return answerError(
+      new EaselError('METHOD_NOT_ALLOWED', `There is no ${asked}, only ${allowed}`),
+      request,
+      reply.header('allow', allowed),
+      bodyOf
+    )
   }
   app.setNotFoundHandler(answerUnknown)
   app.setErrorHandler((error: FastifyError | EaselError, request, reply) =>
     // Fastify reads a body even where there is no route; what is wrong with that is not what the client has to know.
-    request.is404 && String(error.code).startsWith('FST_ERR_') ? answerUnknown(request, reply) : answerError(error, request, reply, bodyOf)
+    request.is404 && String(error.code).startsWith('FST_ERR_')
+      ? answerUnknown(request, reply)
+      : answerError(error, request, reply, bodyOf)
   )
 }
 
@@ -89,10 +105,12 @@ function toEaselError(error: FastifyError | EaselError, request: FastifyRequest)
   if (error instanceof EaselError) return error
   if (error.validation) return invalid(error)
   const code = FASTIFY_CODES[error.code]
-  if (code === 'UNSUPPORTED_MEDIA_TYPE') return new EaselError(code, `content-type must be ${mediaTypesOf(request).join(' or ')}`, { field: 'content-type' })
+  if (code === 'UNSUPPORTED_MEDIA_TYPE')
+    return new EaselError(code, `content-type must be ${mediaTypesOf(request).join(' or ')}`, { field: 'content-type' })
   if (code !== undefined) return new EaselError(code, excerpt(error.message, MESSAGE_LENGTH))
   // Broken JSON and the like arrive as plain errors with a client's status.
-  if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500) return new EaselError('INVALID_REQUEST', excerpt(error.message, MESSAGE_LENGTH))
+  if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500)
+    return new EaselError('INVALID_REQUEST', excerpt(error.message, MESSAGE_LENGTH))
   return new EaselError('INTERNAL', undefined, { cause: error })
 }
 
@@ -109,10 +127,18 @@ function invalid(error: FastifyError): EaselError {
   if (params?.additionalProperty !== undefined) {
     const field = excerpt(params.additionalProperty)
     const meant = fieldLike(params.additionalProperty)
-    return new EaselError('INVALID_REQUEST', `${JSON.stringify(field)} is not a field of this request${meant === undefined ? '' : `; did you mean ${meant}?`}`, { field })
+    return new EaselError(
+      'INVALID_REQUEST',
+      `${JSON.stringify(field)} is not a field of this request${meant === undefined ? '' : `; did you mean ${meant}?`}`,
+      { field }
+    )
   }
   const field = params?.missingProperty ?? first?.instancePath.split('/')[1]
-  return new EaselError('INVALID_REQUEST', excerpt(error.message, MESSAGE_LENGTH), field === undefined || field === '' ? {} : { field })
+  return new EaselError(
+    'INVALID_REQUEST',
+    excerpt(error.message, MESSAGE_LENGTH),
+    field === undefined || field === '' ? {} : { field }
+  )
 }
 
 function isUnknownField(error: FastifyError | EaselError): boolean {

@@ -12,10 +12,13 @@ declare module 'fastify' {
 const REQUESTS_IN_A_TURN = 8
 
 /** Begins a burst of requests a few at a time, so that who asks how the server is, on this port or another, is served in between. */
-export const fairTurnsPlugin = fp(async (app) => {
-  const turns = new Turns(REQUESTS_IN_A_TURN)
-  app.addHook('onRequest', (request, _reply, done) => {
-    if (request.routeOptions.config.atOnce === true) done()
-    else turns.run(done)
-  })
-}, { name: 'fair-turns' })
+export const fairTurnsPlugin = fp(
+  async (app) => {
+    const turns = new Turns(REQUESTS_IN_A_TURN)
+    app.addHook('onRequest', (request, _reply, done) => {
+      if (request.routeOptions.config.atOnce === true) done()
+      else turns.run(done)
+    })
+  },
+  { name: 'fair-turns' }
+)

@@ -25,12 +25,18 @@ export function noteMethods(app: FastifyInstance): void {
   })
   app.decorate('methodsOf', (path) => {
     const bare = path.length > 1 ? path.replace(/\/$/, '') : path
-    const methods = [...known.values()].filter(({ pattern }) => pattern.test(bare)).flatMap(({ methods }) => [...methods])
+    const methods = [...known.values()]
+      .filter(({ pattern }) => pattern.test(bare))
+      .flatMap(({ methods }) => [...methods])
     return [...new Set(methods)].toSorted()
   })
 }
 
 function patternOf(url: string): RegExp {
-  const parts = url.split(/(:\w+|\*)/).map((part) => (part.startsWith(':') ? '[^/]+' : part === '*' ? '.*' : part.replaceAll(/[\\^$.+?()[\]{}|]/g, String.raw`\$&`)))
+  const parts = url
+    .split(/(:\w+|\*)/)
+    .map((part) =>
+      part.startsWith(':') ? '[^/]+' : part === '*' ? '.*' : part.replaceAll(/[\\^$.+?()[\]{}|]/g, String.raw`\$&`)
+    )
   return new RegExp(`^${parts.join('')}$`)
 }

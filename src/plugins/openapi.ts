@@ -12,48 +12,68 @@ import { asOffered } from '../schemas/offered.js'
 import { RecipeResponse } from '../schemas/recipe.js'
 import type { ImageService } from '../service/service.js'
 
-const SHARED: readonly TSchema[] = [ErrorResponse, GenerateRequest, GenerateResponse, HealthResponse, OpenAiError, OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel, Recipe, RecipeResponse]
+const SHARED: readonly TSchema[] = [
+  ErrorResponse,
+  GenerateRequest,
+  GenerateResponse,
+  HealthResponse,
+  OpenAiError,
+  OpenAiImagesRequest,
+  OpenAiImagesResponse,
+  OpenAiModel,
+  Recipe,
+  RecipeResponse
+]
 
 /**
  * The page with the documents is its own files; React sets its styles. Swagger UI's own policy also has every request made
  * over https, which a service inside a cluster does not speak.
  */
-const CONTENT_SECURITY_POLICY = "default-src 'self'; base-uri 'self'; frame-ancestors 'self'; img-src 'self' data: blob:; object-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'"
+const CONTENT_SECURITY_POLICY =
+  "default-src 'self'; base-uri 'self'; frame-ancestors 'self'; img-src 'self' data: blob:; object-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'"
 
 /** Collects the schemas of all routes that come after it into one OpenAPI 3.1 document: /openapi.json, and /docs to read it. */
-export const openApiPlugin = fp<{ service: ImageService }>(async (app, { service }) => {
-  for (const schema of SHARED) app.addSchema(schema)
-  await app.register(swagger, {
-    openapi: {
-      openapi: '3.1.0',
-      info: {
-        title: 'Easel',
-        version: service.version,
-        description: 'SDXL text-to-image over HTTP. Every answer carries `x-request-id`; every error has one form and a stable `code`.',
-        license: { name: 'Apache-2.0', identifier: 'Apache-2.0' }
+export const openApiPlugin = fp<{ service: ImageService }>(
+  async (app, { service }) => {
+    for (const schema of SHARED) app.addSchema(schema)
+    await app.register(swagger, {
+      openapi: {
+        openapi: '3.1.0',
+        info: {
+          title: 'Easel',
+          version: service.version,
+          description:
+            'SDXL text-to-image over HTTP. Every answer carries `x-request-id`; every error has one form and a stable `code`.',
+          license: { name: 'Apache-2.0', identifier: 'Apache-2.0' }
+        },
+        components: {
+          securitySchemes: {
+            key: { type: 'http', scheme: 'bearer', description: 'Only where the server was given keys.' }
+          }
+        },
+        security: [{}, { key: [] }],
+        tags: [
+          { name: 'images', description: 'Making images' },
+          { name: 'openai', description: 'The OpenAI Images API, for clients that speak it' },
+          { name: 'operations', description: 'Health and metrics' }
+        ]
       },
-      components: { securitySchemes: { key: { type: 'http', scheme: 'bearer', description: 'Only where the server was given keys.' } } },
-      security: [{}, { key: [] }],
-      tags: [
-        { name: 'images', description: 'Making images' },
-        { name: 'openai', description: 'The OpenAI Images API, for clients that speak it' },
-        { name: 'operations', description: 'Health and metrics' }
-      ]
-    },
-    refResolver: { buildLocalReference: ({ $id }, _base, _fragment, index) => (typeof $id === 'string' ? $id : `schema-${index}`) }
-  })
-  await app.register(swaggerUi, {
-    routePrefix: '/docs',
-    // Relative, so that the page works behind a prefix that a proxy takes off.
-    indexPrefix: '.',
-    staticCSP: CONTENT_SECURITY_POLICY,
-    uiConfig: { tryItOutEnabled: true, docExpansion: 'list' },
-    transformSpecificationClone: false,
-    transformSpecification: (document) => ({ ...asOffered(document, service.offer), servers: [{ url: '..' }] })
-  })
-  app.get(
-    '/openapi.json',
-    { schema: { hide: true } },
-    async (_request, reply) => reply.header('cache-control', 'no-cache').send(asOffered(app.swagger(), service.offer))
-  )
-}, { name: 'openapi' })
+      refResolver: {
+        buildLocalReference: ({ $id }, _base, _fragment, index) => (typeof $id === 'string' ? $id : `schema-${index}`)
+      }
+    })
+    await app.register(swaggerUi, {
+      routePrefix: '/docs',
+      // Relative, so that the page works behind a prefix that a proxy takes off.
+      indexPrefix: '.',
+      staticCSP: CONTENT_SECURITY_POLICY,
+      uiConfig: { tryItOutEnabled: true, docExpansion: 'list' },
+      transformSpecificationClone: false,
+      transformSpecification: (document) => ({ ...asOffered(document, service.offer), servers: [{ url: '..' }] })
+    })
+    app.get('/openapi.json', { schema: { hide: true } }, async (_request, reply) =>
+      reply.header('cache-control', 'no-cache').send(asOffered(app.swagger(), service.offer))
+    )
+  },
+  { name: 'openapi' }
+)

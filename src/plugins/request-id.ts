@@ -12,8 +12,11 @@ export function requestIdOf(request: IncomingMessage): string {
 }
 
 /** Returns the request's id with every answer. */
-export const requestIdPlugin = fp(async (app) => {
-  app.addHook('onRequest', async (request, reply) => {
-    reply.header('x-request-id', request.id)
-  })
-}, { name: 'request-id' })
+export const requestIdPlugin = fp(
+  async (app) => {
+    app.addHook('onRequest', async (request, reply) => {
+      reply.header('x-request-id', request.id)
+    })
+  },
+  { name: 'request-id' }
+)

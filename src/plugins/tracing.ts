@@ -17,24 +17,31 @@ const LEFT = 499
 const PATH_LENGTH = 256
 
 /** Gives every request of the scope a span in its client's trace, and its log lines the trace's id. */
-export const tracingPlugin = fp<{ tracing: Tracing }>(async (app, { tracing }) => {
-  app.decorateRequest('span')
+export const tracingPlugin = fp<{ tracing: Tracing }>(
+  async (app, { tracing }) => {
+    app.decorateRequest('span')
 
-  app.addHook('onRequest', async (request, reply) => {
-    const { traceparent } = request.headers
-    const route = request.routeOptions.url ?? ''
-    request.span = tracing.start(`${request.method} ${route}`, parseTraceparent(typeof traceparent === 'string' ? traceparent : undefined), {
-      'http.request.method': request.method,
-      'http.route': route,
-      'url.path': excerpt(request.url.split('?')[0]!, PATH_LENGTH),
-      'easel.request_id': request.id
+    app.addHook('onRequest', async (request, reply) => {
+      const { traceparent } = request.headers
+      const route = request.routeOptions.url ?? ''
+      request.span = tracing.start(
+        `${request.method} ${route}`,
+        parseTraceparent(typeof traceparent === 'string' ? traceparent : undefined),
+        {
+          'http.request.method': request.method,
+          'http.route': route,
+          'url.path': excerpt(request.url.split('?')[0]!, PATH_LENGTH),
+          'easel.request_id': request.id
+        }
+      )
+      const { traceId, spanId } = request.span.context
+      request.log = request.log.child({ trace_id: traceId, span_id: spanId })
+      // Also the end of a client that leaves before it is answered.
+      reply.raw.once('close', () => {
+        const status = reply.raw.writableFinished ? reply.statusCode : LEFT
+        request.span.end(status, request.access === null ? {} : { 'easel.key': request.access.name })
+      })
     })
-    const { traceId, spanId } = request.span.context
-    request.log = request.log.child({ trace_id: traceId, span_id: spanId })
-    // Also the end of a client that leaves before it is answered.
-    reply.raw.once('close', () => {
-      const status = reply.raw.writableFinished ? reply.statusCode : LEFT
-      request.span.end(status, request.access === null ? {} : { 'easel.key': request.access.name })
-    })
-  })
-}, { name: 'tracing' })
+  },
+  { name: 'tracing' }
+)

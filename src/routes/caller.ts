@@ -30,7 +30,13 @@ export function callerOf(request: FastifyRequest, headers: CallerHeaders, body: 
 }
 
 /** What of a request decides its pictures: not how long the client waits, nor in which form the answer comes. */
-function pictureOf({ timeout: _timeout, preview_interval: _previews, truncate: _truncate, output_format = 'png', ...rest }: GenerateRequest): object {
+function pictureOf({
+  timeout: _timeout,
+  preview_interval: _previews,
+  truncate: _truncate,
+  output_format = 'png',
+  ...rest
+}: GenerateRequest): object {
   return { ...rest, output_format }
 }
 

@@ -40,7 +40,8 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
         tags: ['images'],
         operationId: 'generate',
         summary: 'Make images',
-        description: '`Accept` chooses the form of the answer: the image itself, JSON, multipart/mixed, or a stream of events as it is made.',
+        description:
+          '`Accept` chooses the form of the answer: the image itself, JSON, multipart/mixed, or a stream of events as it is made.',
         headers: GenerateHeaders,
         body: ref(GenerateRequest),
         response: {
@@ -69,7 +70,9 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
       whenDone(run, request, reply, detach)
       if (replayed) reply.header('idempotent-replayed', 'true')
       // Ids of another server's events say nothing about a run that begins here: none of it has been seen.
-      return form === 'events' ? streamEvents(run, fresh ? 0 : lastSeen(request), reply) : answer(run, form, reply, withRecipe)
+      return form === 'events'
+        ? streamEvents(run, fresh ? 0 : lastSeen(request), reply)
+        : answer(run, form, reply, withRecipe)
     }
   )
 
@@ -80,10 +83,18 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
         tags: ['images'],
         operationId: 'watchRequest',
         summary: 'Watch a request',
-        description: 'The events of a request in flight, from its first or from after `Last-Event-ID`, by the `x-request-id` that its client gave it.',
+        description:
+          'The events of a request in flight, from its first or from after `Last-Event-ID`, by the `x-request-id` that its client gave it.',
         params: RequestParams,
         headers: Type.Pick(GenerateHeaders, ['last-event-id']),
-        response: { 200: { description: 'Events until the request ends.', headers: commonHeaders, content: { [EVENTS_TYPE]: Events } }, ...failures('INVALID_REQUEST', 'UNAUTHORIZED', 'NOT_FOUND', 'CONCURRENCY_LIMITED', 'MEMORY_FULL') }
+        response: {
+          200: {
+            description: 'Events until the request ends.',
+            headers: commonHeaders,
+            content: { [EVENTS_TYPE]: Events }
+          },
+          ...failures('INVALID_REQUEST', 'UNAUTHORIZED', 'NOT_FOUND', 'CONCURRENCY_LIMITED', 'MEMORY_FULL')
+        }
       }
     },
     async (request, reply) => {
@@ -95,7 +106,10 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
   )
 
   function streamEvents(run: Run, after: number, reply: FastifyReply): FastifyReply {
-    return reply.type(EVENTS_TYPE).headers(EVENT_HEADERS).send(new EventStream(run, { after, piecesOf: textsOf(run) }))
+    return reply
+      .type(EVENTS_TYPE)
+      .headers(EVENT_HEADERS)
+      .send(new EventStream(run, { after, piecesOf: textsOf(run) }))
   }
 }
 
@@ -103,7 +117,12 @@ function lastSeen(request: FastifyRequest): number {
   return Number(request.headers['last-event-id'] ?? 0)
 }
 
-async function answer(run: Run, form: Exclude<Form, 'events'>, reply: FastifyReply, withRecipe: boolean): Promise<FastifyReply> {
+async function answer(
+  run: Run,
+  form: Exclude<Form, 'events'>,
+  reply: FastifyReply,
+  withRecipe: boolean
+): Promise<FastifyReply> {
   const finished = await run.finished
   reply.headers(answerHeaders(run, finished, withRecipe))
   if (form === 'json') return sendPieces(reply, JSON_TYPE, jsonAnswer(run, finished, withRecipe))

@@ -26,7 +26,14 @@ export const healthRoute: FastifyPluginAsyncTypebox<HealthParts> = async (app, {
         tags: ['operations'],
         operationId: 'getHealth',
         summary: 'What the service is doing, and what it offers',
-        response: { 200: success(ref(HealthResponse), 'Requests are accepted.', healthExample), 503: success(ref(HealthResponse), 'Requests are not accepted now; `status` and `problem` say why.', { ...healthExample, status: 'draining' }), ...failures() }
+        response: {
+          200: success(ref(HealthResponse), 'Requests are accepted.', healthExample),
+          503: success(ref(HealthResponse), 'Requests are not accepted now; `status` and `problem` say why.', {
+            ...healthExample,
+            status: 'draining'
+          }),
+          ...failures()
+        }
       }
     },
     async (_request, reply) => {
@@ -42,7 +49,19 @@ export const probeRoutes: FastifyPluginAsyncTypebox<HealthParts> = async (app, {
   const probe = (path: string, operationId: string, summary: string, ok: () => boolean) =>
     app.get(
       path,
-      { config: { atOnce: true }, schema: { tags: ['operations'], operationId, summary, response: { 200: success(Probe, 'Yes.', { status: 'ok' }), 503: success(Probe, 'No.', { status: 'starting' }), ...failures() } } },
+      {
+        config: { atOnce: true },
+        schema: {
+          tags: ['operations'],
+          operationId,
+          summary,
+          response: {
+            200: success(Probe, 'Yes.', { status: 'ok' }),
+            503: success(Probe, 'No.', { status: 'starting' }),
+            ...failures()
+          }
+        }
+      },
       async (_request, reply) => (ok() ? { status: 'ok' } : reply.code(503).send({ status: service.status.status }))
     )
 
@@ -52,7 +71,12 @@ export const probeRoutes: FastifyPluginAsyncTypebox<HealthParts> = async (app, {
   probe('/health/startup', 'hasStarted', 'A worker has been ready once', () => service.offer !== undefined)
   // The same two under the names of KServe's Open Inference Protocol.
   probe('/v2/health/live', 'serverLive', 'The process is alive (Open Inference Protocol)', () => true)
-  probe('/v2/health/ready', 'serverReady', 'Requests are accepted (Open Inference Protocol)', () => service.status.status === 'ready')
+  probe(
+    '/v2/health/ready',
+    'serverReady',
+    'Requests are accepted (Open Inference Protocol)',
+    () => service.status.status === 'ready'
+  )
 }
 
 function describe(service: ImageService): HealthResponse {

@@ -13,7 +13,11 @@ export const metricsRoute: FastifyPluginAsyncTypebox<{ registry: Registry }> = a
         operationId: 'getMetrics',
         summary: 'Metrics for Prometheus',
         response: {
-          200: { description: 'As docs/metrics.md describes them.', headers: commonHeaders, content: { 'text/plain': { schema: Type.String(), example: 'easel_requests_in_flight 0\n' } } },
+          200: {
+            description: 'As docs/metrics.md describes them.',
+            headers: commonHeaders,
+            content: { 'text/plain': { schema: Type.String(), example: 'easel_requests_in_flight 0\n' } }
+          },
           ...failures()
         }
       }

@@ -24,7 +24,9 @@ export const MAX_FILE_BYTES = 64 * 1024 * 1024
 
 /** A file's own bytes say what it is; clients that do not know may send it as bytes. */
 const TYPES = [BYTES_TYPE, ...FORMATS.map(mimeOf)]
-const File = { schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary', description: 'The bytes of the file.' }) }
+const File = {
+  schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary', description: 'The bytes of the file.' })
+}
 
 /** What is kept of a file. */
 class Kept {
@@ -53,17 +55,28 @@ export const recipeRoute: FastifyPluginAsyncTypebox<{ service: ImageService }> =
         tags: ['images'],
         operationId: 'readRecipe',
         summary: 'Read the recipe of an image',
-        description: 'Takes a PNG, JPEG or WebP file that Easel made, and gives the body for POST /generate that makes the same bytes again. Of a PNG with the parameters of AUTOMATIC1111, it gives a body that is as near as can be.',
+        description:
+          'Takes a PNG, JPEG or WebP file that Easel made, and gives the body for POST /generate that makes the same bytes again. Of a PNG with the parameters of AUTOMATIC1111, it gives a body that is as near as can be.',
         body: { content: Object.fromEntries(TYPES.map((type) => [type, File])) },
         response: {
           200: success(ref(RecipeResponse), 'The recipe, and the request.', recipeExample),
-          ...failures('INVALID_REQUEST', 'UNAUTHORIZED', 'REQUEST_TIMEOUT', 'BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE', 'NO_RECIPE', 'RATE_LIMITED', 'MEMORY_FULL')
+          ...failures(
+            'INVALID_REQUEST',
+            'UNAUTHORIZED',
+            'REQUEST_TIMEOUT',
+            'BODY_TOO_LARGE',
+            'UNSUPPORTED_MEDIA_TYPE',
+            'NO_RECIPE',
+            'RATE_LIMITED',
+            'MEMORY_FULL'
+          )
         }
       }
     },
     async (request) => {
       // JSON has a parser too, and no body at all comes without a type.
-      if (!(request.body instanceof Kept)) throw new EaselError('UNSUPPORTED_MEDIA_TYPE', `the body must be one of ${TYPES.join(', ')}`)
+      if (!(request.body instanceof Kept))
+        throw new EaselError('UNSUPPORTED_MEDIA_TYPE', `the body must be one of ${TYPES.join(', ')}`)
       const { easel, parameters, format } = request.body.description
       const recipe = easel === undefined ? recipeOfParameters(parameters ?? '', format) : parseFlatObject(easel)
       if (!Value.Check(Recipe, recipe)) throw new EaselError('NO_RECIPE')
@@ -73,7 +86,11 @@ export const recipeRoute: FastifyPluginAsyncTypebox<{ service: ImageService }> =
       const decided = { ...neutral, ...body }
       // Of another program's samplers those that we do not have are left to the default.
       const known = easel !== undefined || schedulers.includes(scheduler) ? { scheduler } : {}
-      return { recipe, request: { ...decided, ...known }, same_model: model === ours?.id && model_digest === ours.digest && release === service.version }
+      return {
+        recipe,
+        request: { ...decided, ...known },
+        same_model: model === ours?.id && model_digest === ours.digest && release === service.version
+      }
     }
   )
 }
@@ -89,7 +106,9 @@ async function readFile(payload: IncomingMessage): Promise<Kept> {
   } catch (error) {
     if (error instanceof NotAnImage) throw new EaselError('INVALID_REQUEST', error.message)
     const left = payload.destroyed && !payload.complete
-    throw left && !(error instanceof EaselError) ? new EaselError('CANCELLED', 'the client left while it sent the file', { cause: error }) : error
+    throw left && !(error instanceof EaselError)
+      ? new EaselError('CANCELLED', 'the client left while it sent the file', { cause: error })
+      : error
   } finally {
     await file.end()
   }

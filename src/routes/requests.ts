@@ -21,7 +21,10 @@ export const requestRoutes: FastifyPluginAsyncTypebox<{ service: ImageService }>
         summary: 'Cancel a request',
         description: 'Its rows are free by the next step. Whoever waits for its answer gets 499 CANCELLED.',
         params: RequestParams,
-        response: { 204: Type.Null({ description: 'It is cancelled.', headers: commonHeaders }), ...failures('INVALID_REQUEST', 'UNAUTHORIZED', 'NOT_FOUND') }
+        response: {
+          204: Type.Null({ description: 'It is cancelled.', headers: commonHeaders }),
+          ...failures('INVALID_REQUEST', 'UNAUTHORIZED', 'NOT_FOUND')
+        }
       }
     },
     async (request, reply) => {

@@ -20,7 +20,14 @@ export const GenerateResponse = Type.Object(
       })
     ),
     timings: Type.Object(
-      { queue_ms: Milliseconds, encode_ms: Milliseconds, denoise_ms: Milliseconds, decode_ms: Milliseconds, file_ms: Milliseconds, total_ms: Milliseconds },
+      {
+        queue_ms: Milliseconds,
+        encode_ms: Milliseconds,
+        denoise_ms: Milliseconds,
+        decode_ms: Milliseconds,
+        file_ms: Milliseconds,
+        total_ms: Milliseconds
+      },
       { description: 'Where the time went; of several images the slowest.' }
     ),
     truncated: Type.Array(Type.String(), { description: 'Prompts that were cut to fit.' })

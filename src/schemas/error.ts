@@ -40,20 +40,28 @@ export function failures(...codes: readonly ErrorCode[]) {
 /** As `failures`, in another form. */
 export function failuresAs<T extends TSchema>(form: ErrorForm<T>, codes: readonly ErrorCode[]) {
   const byStatus: Record<number, ErrorCode[]> = {}
-  for (const code of [...codes, 'METHOD_NOT_ALLOWED', 'INTERNAL'] as const) (byStatus[catalogue[code].status] ??= []).push(code)
-  const entries = Object.entries(byStatus).map(([status, codes]) => [status, failure(Number(status), codes, form)] as const)
+  for (const code of [...codes, 'METHOD_NOT_ALLOWED', 'INTERNAL'] as const)
+    (byStatus[catalogue[code].status] ??= []).push(code)
+  const entries = Object.entries(byStatus).map(
+    ([status, codes]) => [status, failure(Number(status), codes, form)] as const
+  )
   return Object.fromEntries(entries) as Record<ClientOrServerError, ReturnType<typeof failure<T>>>
 }
 
 type ClientOrServerError = '4xx' | '5xx'
 
 function headersOf(status: number) {
-  if (RETRYABLE.has(status)) return { 'retry-after': Type.Integer({ description: 'Seconds after which a retry has a chance.' }) }
-  return status === catalogue.METHOD_NOT_ALLOWED.status ? { allow: Type.String({ description: 'The methods that there are.' }) } : {}
+  if (RETRYABLE.has(status))
+    return { 'retry-after': Type.Integer({ description: 'Seconds after which a retry has a chance.' }) }
+  return status === catalogue.METHOD_NOT_ALLOWED.status
+    ? { allow: Type.String({ description: 'The methods that there are.' }) }
+    : {}
 }
 
 function failure<T extends TSchema>(status: number, codes: readonly ErrorCode[], { schema, body }: ErrorForm<T>) {
-  const examples = codes.map((code) => [code, { value: body(new EaselError(code), 'c5f1c2d8-1c9e-4f3c-9c0e-2a8d8a1f6b7e') }] as const)
+  const examples = codes.map(
+    (code) => [code, { value: body(new EaselError(code), 'c5f1c2d8-1c9e-4f3c-9c0e-2a8d8a1f6b7e') }] as const
+  )
   return {
     description: codes.map((code) => `\`${code}\`: ${catalogue[code].summary}`).join(' '),
     headers: { ...commonHeaders, ...headersOf(status) },

@@ -48,10 +48,32 @@ export const healthExample: HealthResponse = {
   coming: [[1152, 896]],
   schedulers: ['euler', 'ddim'],
   features: ['guidance_interval'],
-  defaults: { negative_prompt: '', num_inference_steps: 40, guidance_scale: 5, width: 1024, height: 1024, scheduler: 'euler', ...NEUTRAL },
+  defaults: {
+    negative_prompt: '',
+    num_inference_steps: 40,
+    guidance_scale: 5,
+    width: 1024,
+    height: 1024,
+    scheduler: 'euler',
+    ...NEUTRAL
+  },
   limits: { num_inference_steps: 100, guidance_scale: 50, num_images: 4, cache_interval: 3 },
   requests: { in_flight: 3, queued: 1, limit: 64 },
-  workers: { expected: 1, ready: 1, list: [{ name: 'worker-0', pid: 17, devices: ['TPU v5 lite'], rows: 4, rows_in_use: 4, steps_total: 51_234, silent_seconds: 0.2 }] }
+  workers: {
+    expected: 1,
+    ready: 1,
+    list: [
+      {
+        name: 'worker-0',
+        pid: 17,
+        devices: ['TPU v5 lite'],
+        rows: 4,
+        rows_in_use: 4,
+        steps_total: 51_234,
+        silent_seconds: 0.2
+      }
+    ]
+  }
 }
 
 export const openAiExample: OpenAiImagesResponse = {
@@ -60,5 +82,10 @@ export const openAiExample: OpenAiImagesResponse = {
   background: 'opaque',
   output_format: 'png',
   size: '1024x1024',
-  usage: { input_tokens: 12, output_tokens: 0, total_tokens: 12, input_tokens_details: { text_tokens: 12, image_tokens: 0 } }
+  usage: {
+    input_tokens: 12,
+    output_tokens: 0,
+    total_tokens: 12,
+    input_tokens_details: { text_tokens: 12, image_tokens: 0 }
+  }
 }

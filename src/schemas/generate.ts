@@ -3,21 +3,37 @@ import type { ErrorCode } from '../errors.js'
 import { requestProperties } from '../parameters.js'
 
 /** Body of POST /generate, in diffusers' names. What the model supports is checked after the schema, against the worker's word. */
-export const GenerateRequest = Type.Object(
-  requestProperties(),
-  { $id: 'GenerateRequest', additionalProperties: false, examples: [{ prompt: 'a red circle on a blue background', seed: 7 }] }
-)
+export const GenerateRequest = Type.Object(requestProperties(), {
+  $id: 'GenerateRequest',
+  additionalProperties: false,
+  examples: [{ prompt: 'a red circle on a blue background', seed: 7 }]
+})
 
 export type GenerateRequest = Static<typeof GenerateRequest>
 
 /** Headers of POST /generate that mean something to it. */
 export const GenerateHeaders = Type.Object({
-  'idempotency-key': Type.Optional(Type.String({ pattern: '^[\\x21-\\x7e]{1,255}$', description: 'A retry with the same key and body joins the running request or gets its answer. With a key, a request goes on for a while after its client has left.' })),
-  'x-request-timeout': Type.Optional(Type.String({ pattern: '^\\d{1,6}(\\.\\d{1,6})?$', description: 'As `timeout` in the body; the lesser of the two counts.' })),
-  'last-event-id': Type.Optional(Type.String({ pattern: '^\\d{0,15}$', description: 'Events up to this id are not sent again.' }))
+  'idempotency-key': Type.Optional(
+    Type.String({
+      pattern: '^[\\x21-\\x7e]{1,255}$',
+      description:
+        'A retry with the same key and body joins the running request or gets its answer. With a key, a request goes on for a while after its client has left.'
+    })
+  ),
+  'x-request-timeout': Type.Optional(
+    Type.String({
+      pattern: '^\\d{1,6}(\\.\\d{1,6})?$',
+      description: 'As `timeout` in the body; the lesser of the two counts.'
+    })
+  ),
+  'last-event-id': Type.Optional(
+    Type.String({ pattern: '^\\d{0,15}$', description: 'Events up to this id are not sent again.' })
+  )
 })
 
-export const RequestParams = Type.Object({ id: Type.String({ minLength: 1, maxLength: 128, description: 'The x-request-id of a request in flight.' }) })
+export const RequestParams = Type.Object({
+  id: Type.String({ minLength: 1, maxLength: 128, description: 'The x-request-id of a request in flight.' })
+})
 
 /** How a request for images can be refused. */
 export const ADMISSION_CODES = [
@@ -45,4 +61,10 @@ export const ADMISSION_CODES = [
 ] as const satisfies readonly ErrorCode[]
 
 /** How an accepted request can end without images. */
-export const END_CODES = ['CANCELLED', 'GENERATION_FAILED', 'OUT_OF_MEMORY', 'WORKER_CRASHED', 'DEADLINE_EXCEEDED'] as const satisfies readonly ErrorCode[]
+export const END_CODES = [
+  'CANCELLED',
+  'GENERATION_FAILED',
+  'OUT_OF_MEMORY',
+  'WORKER_CRASHED',
+  'DEADLINE_EXCEEDED'
+] as const satisfies readonly ErrorCode[]

@@ -4,23 +4,37 @@ import { bareProperties, parametersWith } from '../parameters.js'
 /** Body of GET /health. */
 export const HealthResponse = Type.Object(
   {
-    status: Type.Union([Type.Literal('ready'), Type.Literal('starting'), Type.Literal('unavailable'), Type.Literal('draining')]),
-    problem: Type.Union([Type.Null(), Type.String()], { description: 'Why nothing is served although workers are there: a default that the model cannot do, by the name of the setting.' }),
+    status: Type.Union([
+      Type.Literal('ready'),
+      Type.Literal('starting'),
+      Type.Literal('unavailable'),
+      Type.Literal('draining')
+    ]),
+    problem: Type.Union([Type.Null(), Type.String()], {
+      description:
+        'Why nothing is served although workers are there: a default that the model cannot do, by the name of the setting.'
+    }),
     version: Type.String(),
     uptime_seconds: Type.Number(),
     model: Type.Union([Type.Null(), Type.Object({ id: Type.String(), digest: Type.String(), dtype: Type.String() })]),
     sizes: Type.Array(Type.Array(Type.Integer()), { description: 'Sizes as [width, height].' }),
-    coming: Type.Array(Type.Array(Type.Integer()), { description: 'Sizes that are still being compiled. Each moves to `sizes`, or is gone if it cannot be compiled.' }),
+    coming: Type.Array(Type.Array(Type.Integer()), {
+      description: 'Sizes that are still being compiled. Each moves to `sizes`, or is gone if it cannot be compiled.'
+    }),
     schedulers: Type.Array(Type.String()),
-    features: Type.Array(Type.String(), { description: 'What not every worker can do: `guidance_interval` takes guidance_start and guidance_end.' }),
+    features: Type.Array(Type.String(), {
+      description: 'What not every worker can do: `guidance_interval` takes guidance_start and guidance_end.'
+    }),
     defaults: Type.Union([
       Type.Null(),
-      Type.Object(
-        bareProperties(parametersWith('setting')),
-        { description: 'What requests get for the fields that they leave out.' }
-      )
+      Type.Object(bareProperties(parametersWith('setting')), {
+        description: 'What requests get for the fields that they leave out.'
+      })
     ]),
-    limits: Type.Union([Type.Null(), Type.Object(bareProperties(parametersWith('limit')), { description: 'The most that a request may ask for.' })]),
+    limits: Type.Union([
+      Type.Null(),
+      Type.Object(bareProperties(parametersWith('limit')), { description: 'The most that a request may ask for.' })
+    ]),
     requests: Type.Object({ in_flight: Type.Integer(), queued: Type.Integer(), limit: Type.Integer() }),
     workers: Type.Object({
       expected: Type.Integer(),

@@ -26,7 +26,8 @@ export function asOffered<D extends object>(document: D, offered: Offered | unde
       if (property !== undefined) property['maximum'] = Math.min(maximum, Number(property['maximum'] ?? Infinity))
     }
     const scheduler = properties['scheduler']
-    if (scheduler !== undefined) scheduler['enum'] = Array.isArray(scheduler['type']) ? [...schedulers, null] : [...schedulers]
+    if (scheduler !== undefined)
+      scheduler['enum'] = Array.isArray(scheduler['type']) ? [...schedulers, null] : [...schedulers]
   }
   return narrowed
 }

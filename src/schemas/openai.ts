@@ -5,16 +5,28 @@ import { MAX_PROMPT_LENGTH, type NamesWith, parametersWith, type ValueOf } from 
 
 /** OpenAI's clients send null for what is not set. Of a union of types an error would have a clause for each. */
 const maybe = <T extends TSchema & { type: string; enum?: readonly unknown[] }>({ type, enum: values, ...rest }: T) =>
-  Type.Optional(Type.Unsafe<Static<T> | null>({ ...rest, type: [type, 'null'], ...(values === undefined ? {} : { enum: [...values, null] }) }))
+  Type.Optional(
+    Type.Unsafe<Static<T> | null>({
+      ...rest,
+      type: [type, 'null'],
+      ...(values === undefined ? {} : { enum: [...values, null] })
+    })
+  )
 
 /** A text that is one of a few. */
-const oneOf = <const V extends string>(values: readonly V[], description: string) => Type.Unsafe<V>({ type: 'string', enum: [...values], description }) as TUnsafe<V> & { type: 'string' }
+const oneOf = <const V extends string>(values: readonly V[], description: string) =>
+  Type.Unsafe<V>({ type: 'string', enum: [...values], description }) as TUnsafe<V> & { type: 'string' }
 
 /** SDXL's own parameters that it takes too. */
 export const EXTRAS = parametersWith('openai')
 
 const extras = Object.fromEntries(
-  EXTRAS.map(({ name, schema, openai }) => [name, maybe((openai === true ? { ...schema, description: 'As in POST /generate.' } : openai) as TSchema & { type: string })])
+  EXTRAS.map(({ name, schema, openai }) => [
+    name,
+    maybe(
+      (openai === true ? { ...schema, description: 'As in POST /generate.' } : openai) as TSchema & { type: string }
+    )
+  ])
 ) as { [N in NamesWith<'openai'>]: TOptional<TUnsafe<ValueOf<N> | null>> }
 
 /**
@@ -24,16 +36,37 @@ const extras = Object.fromEntries(
  */
 export const OpenAiImagesRequest = Type.Object(
   {
-    prompt: Type.String({ minLength: 1, maxLength: MAX_PROMPT_LENGTH, description: 'What the image shows. Cut to the 77 tokens that SDXL takes; `easel-truncated` says so.' }),
-    model: maybe(Type.String({ description: 'Decides only the default of response_format: there is one model. GET /v1/models names it.' })),
+    prompt: Type.String({
+      minLength: 1,
+      maxLength: MAX_PROMPT_LENGTH,
+      description: 'What the image shows. Cut to the 77 tokens that SDXL takes; `easel-truncated` says so.'
+    }),
+    model: maybe(
+      Type.String({
+        description: 'Decides only the default of response_format: there is one model. GET /v1/models names it.'
+      })
+    ),
     n: maybe(Type.Integer({ minimum: 1, maximum: 64, description: 'How many images to make.' })),
-    size: maybe(Type.String({ pattern: '^(auto|[0-9]{1,4}x[0-9]{1,4})$', description: '`WIDTHxHEIGHT`, or `auto` for the default. Where the server is set to (SNAP_SIZES), a size that it does not offer gives the nearest one.' })),
-    response_format: maybe(oneOf(['b64_json', 'url'], "`url` gives a data: URL, since nothing is stored. Default: `url` for the models dall-e-2 and dall-e-3, as that API has it, else b64_json.")),
+    size: maybe(
+      Type.String({
+        pattern: '^(auto|[0-9]{1,4}x[0-9]{1,4})$',
+        description:
+          '`WIDTHxHEIGHT`, or `auto` for the default. Where the server is set to (SNAP_SIZES), a size that it does not offer gives the nearest one.'
+      })
+    ),
+    response_format: maybe(
+      oneOf(
+        ['b64_json', 'url'],
+        '`url` gives a data: URL, since nothing is stored. Default: `url` for the models dall-e-2 and dall-e-3, as that API has it, else b64_json.'
+      )
+    ),
     output_format: maybe(oneOf([...FORMATS, 'jpg'], 'File format; jpg is jpeg.')),
     output_compression: maybe(Type.Integer({ minimum: 0, maximum: 100, description: 'Quality of jpeg and webp.' })),
     quality: maybe(Type.String({ description: 'Accepted; num_inference_steps decides.' })),
     stream: maybe(Type.Boolean({ description: 'Answer with events as the image is made.' })),
-    partial_images: maybe(Type.Integer({ minimum: 0, maximum: 3, description: 'How many previews the stream has for each image.' })),
+    partial_images: maybe(
+      Type.Integer({ minimum: 0, maximum: 3, description: 'How many previews the stream has for each image.' })
+    ),
     user: maybe(Type.String()),
     ...extras
   },

@@ -8,7 +8,10 @@ export const RecipeResponse = Type.Object(
   {
     recipe: ref(Recipe),
     request: ref(GenerateRequest),
-    same_model: Type.Boolean({ description: 'Whether this server has the model and the release that made the image; only then are the same bytes promised.' })
+    same_model: Type.Boolean({
+      description:
+        'Whether this server has the model and the release that made the image; only then are the same bytes promised.'
+    })
   },
   { $id: 'RecipeResponse' }
 )

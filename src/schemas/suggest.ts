@@ -36,9 +36,14 @@ const MAX_LENGTH = 40
 /** The field of POST /generate that somebody may have meant by another name; undefined where none is like it. */
 export function fieldLike(name: string): string | undefined {
   if (name.length > MAX_LENGTH) return undefined
-  const lower = name.replaceAll(/([a-z])([A-Z])/g, '$1_$2').replaceAll('-', '_').toLowerCase()
+  const lower = name
+    .replaceAll(/([a-z])([A-Z])/g, '$1_$2')
+    .replaceAll('-', '_')
+    .toLowerCase()
   if (Object.hasOwn(ALIASES, lower)) return ALIASES[lower]
-  const [best] = FIELDS.map((field) => ({ field, distance: distanceOf(lower, field) })).toSorted((a, b) => a.distance - b.distance)
+  const [best] = FIELDS.map((field) => ({ field, distance: distanceOf(lower, field) })).toSorted(
+    (a, b) => a.distance - b.distance
+  )
   return best !== undefined && best.distance <= MAX_DISTANCE ? best.field : undefined
 }
 
@@ -47,7 +52,8 @@ function distanceOf(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index)
   for (const [i, letter] of [...a].entries()) {
     const next = [i + 1]
-    for (const [j, other] of [...b].entries()) next.push(Math.min(next[j]! + 1, row[j + 1]! + 1, row[j]! + (letter === other ? 0 : 1)))
+    for (const [j, other] of [...b].entries())
+      next.push(Math.min(next[j]! + 1, row[j + 1]! + 1, row[j]! + (letter === other ? 0 : 1)))
     row = next
   }
   return row.at(-1)!

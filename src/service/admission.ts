@@ -32,7 +32,10 @@ export class Admission {
   refuseUnlessReady(): void {
     const { engine } = this.#options
     if (engine.draining) throw new EaselError('DRAINING', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
-    if (engine.problem !== undefined) throw new EaselError('NOT_READY', "the server's defaults do not fit its model; /health says which", { retryAfter: NOT_READY_RETRY_SECONDS })
+    if (engine.problem !== undefined)
+      throw new EaselError('NOT_READY', "the server's defaults do not fit its model; /health says which", {
+        retryAfter: NOT_READY_RETRY_SECONDS
+      })
     if (!engine.ready) throw new EaselError('NOT_READY', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
   }
 
@@ -42,7 +45,8 @@ export class Admission {
    */
   refuseWhenFull(scope: string, most: number): void {
     const { ledger, queueLimit } = this.#options
-    if (ledger.inFlight >= queueLimit) throw new EaselError('QUEUE_FULL', `${queueLimit} requests wait already`, { retryAfter: this.#retryAfter() })
+    if (ledger.inFlight >= queueLimit)
+      throw new EaselError('QUEUE_FULL', `${queueLimit} requests wait already`, { retryAfter: this.#retryAfter() })
     this.refuseShare(scope, most)
   }
 
@@ -52,7 +56,11 @@ export class Admission {
    */
   refuseShare(scope: string, most: number): void {
     if (this.#options.shares.of(scope) < most) return
-    throw new EaselError('CONCURRENCY_LIMITED', `${scope} may have ${most} requests in flight, and each counts until its answer is read`, { retryAfter: this.#retryAfter() })
+    throw new EaselError(
+      'CONCURRENCY_LIMITED',
+      `${scope} may have ${most} requests in flight, and each counts until its answer is read`,
+      { retryAfter: this.#retryAfter() }
+    )
   }
 
   /**
@@ -67,7 +75,11 @@ export class Admission {
     const most = memory.most('pixels')
     if (needed > most) {
       const images = Math.floor((most - CLIENT_BYTES) / pixelBytesOf({ width, height, images: 1 }))
-      throw new EaselError('LIMIT_EXCEEDED', `num_images must be at most ${images} at ${width}x${height}: this server has no memory for more at once (MEMORY_BUDGET)`, { field: 'num_images' })
+      throw new EaselError(
+        'LIMIT_EXCEEDED',
+        `num_images must be at most ${images} at ${width}x${height}: this server has no memory for more at once (MEMORY_BUDGET)`,
+        { field: 'num_images' }
+      )
     }
     if (memory.used('answers') + needed > most) throw memoryFull()
   }
@@ -90,8 +102,16 @@ export class Admission {
     const given = `its time is ${(timeout / 1000).toFixed(1)} s`
     const alone = engine.secondsLeft(job.steps)
     // Nothing is gained by coming again with the same time.
-    if (alone !== undefined && alone * 1000 > timeout) throw new EaselError('DEADLINE_UNREACHABLE', `it takes about ${alone.toFixed(1)} s even alone, and ${given}; allow more time, or ask for fewer steps`, { field: 'timeout' })
-    throw new EaselError('DEADLINE_UNREACHABLE', `it would be done in about ${seconds.toFixed(1)} s, and ${given}`, { field: 'timeout', retryAfter: atLeast(seconds - timeout / 1000) })
+    if (alone !== undefined && alone * 1000 > timeout)
+      throw new EaselError(
+        'DEADLINE_UNREACHABLE',
+        `it takes about ${alone.toFixed(1)} s even alone, and ${given}; allow more time, or ask for fewer steps`,
+        { field: 'timeout' }
+      )
+    throw new EaselError('DEADLINE_UNREACHABLE', `it would be done in about ${seconds.toFixed(1)} s, and ${given}`, {
+      field: 'timeout',
+      retryAfter: atLeast(seconds - timeout / 1000)
+    })
   }
 
   /** By then half of those that wait have gone: whoever was refused meanwhile does not come back all at once. */

@@ -1,12 +1,21 @@
 import type { Capabilities } from '../engine/abilities.js'
 import type { Job } from '../engine/job.js'
 import type { Recipe } from '../image/recipe.js'
-import { type Defaults, type NamesWith, type NEUTRAL, type Parameter, parametersWith, type ValueOf } from '../parameters.js'
+import {
+  type Defaults,
+  type NamesWith,
+  type NEUTRAL,
+  type Parameter,
+  parametersWith,
+  type ValueOf
+} from '../parameters.js'
 import type { GenerateRequest } from '../schemas/generate.js'
 
 type Neutral = typeof NEUTRAL
 
-const FALLBACKS = Object.fromEntries(parametersWith('fallback').map(({ name, fallback }) => [name, fallback])) as { [N in NamesWith<'fallback'>]: ValueOf<N> }
+const FALLBACKS = Object.fromEntries(parametersWith('fallback').map(({ name, fallback }) => [name, fallback])) as {
+  [N in NamesWith<'fallback'>]: ValueOf<N>
+}
 
 /** A request with everything decided that decides its images. */
 export type Decided = Required<Omit<GenerateRequest, 'truncate' | 'timeout' | 'preview_interval'>>
@@ -14,11 +23,18 @@ export type Decided = Required<Omit<GenerateRequest, 'truncate' | 'timeout' | 'p
 /** What a request gets for the parameters that it leaves out: the operator's word, else the model's, else the neutral value. */
 export function defaultsOf(model: Capabilities, defaults: Defaults): { [N in NamesWith<'setting'>]: ValueOf<N> } {
   const own = model.defaults as Partial<Record<string, unknown>>
-  return Object.fromEntries(parametersWith('setting').map(({ name, neutral }) => [name, defaults[name] ?? own[name] ?? neutral])) as ReturnType<typeof defaultsOf>
+  return Object.fromEntries(
+    parametersWith('setting').map(({ name, neutral }) => [name, defaults[name] ?? own[name] ?? neutral])
+  ) as ReturnType<typeof defaultsOf>
 }
 
 /** Fills in what a request leaves open. @param randomSeed gives a uint32 */
-export function decide(request: GenerateRequest, model: Capabilities, defaults: Defaults, randomSeed: () => number): Decided {
+export function decide(
+  request: GenerateRequest,
+  model: Capabilities,
+  defaults: Defaults,
+  randomSeed: () => number
+): Decided {
   const { truncate: _truncate, timeout: _timeout, preview_interval: _interval, ...given } = request
   const said = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as typeof given
   return { ...FALLBACKS, ...defaultsOf(model, defaults), seed: said.seed ?? randomSeed(), ...said }
@@ -29,21 +45,35 @@ export function decide(request: GenerateRequest, model: Capabilities, defaults: 
  * that the operator's defaults would decide otherwise.
  */
 export function statedOf(values: Neutral, defaults: Defaults): Partial<Neutral> {
-  const stated = parametersWith('neutral').filter(({ name, neutral }) => values[name] !== neutral || (defaults[name] ?? neutral) !== neutral)
+  const stated = parametersWith('neutral').filter(
+    ({ name, neutral }) => values[name] !== neutral || (defaults[name] ?? neutral) !== neutral
+  )
   return Object.fromEntries(stated.map(({ name }) => [name, values[name]]))
 }
 
 /** The part of a recipe that a request decides. @param cut whether a prompt was cut to fit */
-export function recipeOf(decided: Decided, defaults: Defaults, cut: boolean): Omit<Recipe, 'model' | 'model_digest' | 'version'> {
+export function recipeOf(
+  decided: Decided,
+  defaults: Defaults,
+  cut: boolean
+): Omit<Recipe, 'model' | 'model_digest' | 'version'> {
   const stated = statedOf(decided, defaults)
   const { output_format: format, quality } = decided
-  const values: Record<string, unknown> = { ...decided, quality: format === 'png' ? undefined : quality, truncate: cut ? true : undefined }
-  const entries = parametersWith('recipe').map(({ name, neutral }) => [name, neutral === undefined ? values[name] : stated[name as keyof Neutral]] as const)
+  const values: Record<string, unknown> = {
+    ...decided,
+    quality: format === 'png' ? undefined : quality,
+    truncate: cut ? true : undefined
+  }
+  const entries = parametersWith('recipe').map(
+    ({ name, neutral }) => [name, neutral === undefined ? values[name] : stated[name as keyof Neutral]] as const
+  )
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined)) as ReturnType<typeof recipeOf>
 }
 
 /** The part of a GENERATE message that a request decides in numbers. Neutral values are left out: older workers do not know them. */
 export function wireOf(decided: Decided): Pick<Job, 'steps' | 'guidance' | 'scheduler' | 'width' | 'height'> {
-  const sent = parametersWith('wire').filter(({ name, neutral }: Parameter & { name: NamesWith<'wire'> }) => decided[name] !== neutral)
+  const sent = parametersWith('wire').filter(
+    ({ name, neutral }: Parameter & { name: NamesWith<'wire'> }) => decided[name] !== neutral
+  )
   return Object.fromEntries(sent.map(({ name, wire }) => [wire, decided[name]])) as ReturnType<typeof wireOf>
 }

@@ -16,7 +16,11 @@ const PLAIN = { prompt: 'x' }
  * Why a request that says nothing but its prompt would be refused: one line that names the setting, or the key of the model
  * folder's easel.json, and says what would do. Undefined when it would be made.
  */
-export function problemWithDefaults(model: Capabilities, defaults: Defaults, tokenizers: SdxlTokenizers): string | undefined {
+export function problemWithDefaults(
+  model: Capabilities,
+  defaults: Defaults,
+  tokenizers: SdxlTokenizers
+): string | undefined {
   const problem = (field: Field, why: string) => `${whoSaidIt(field, model, defaults)}: ${why}`
   try {
     const { negative_prompt } = resolveRequest(PLAIN, model, defaults, () => 0)
@@ -34,6 +38,9 @@ const SHOWN = 60
 
 function whoSaidIt(field: Field, model: Capabilities, defaults: Defaults): string {
   const value = defaultsOf(model, defaults)[field]
-  const shown = typeof value === 'string' ? JSON.stringify(value.length > SHOWN ? `${value.slice(0, SHOWN)}…` : value) : value
-  return defaults[field] === undefined ? `"${field}": ${shown} in "defaults" of the model's easel.json` : `${envOf(parameters[field].setting.key)}=${shown}`
+  const shown =
+    typeof value === 'string' ? JSON.stringify(value.length > SHOWN ? `${value.slice(0, SHOWN)}…` : value) : value
+  return defaults[field] === undefined
+    ? `"${field}": ${shown} in "defaults" of the model's easel.json`
+    : `${envOf(parameters[field].setting.key)}=${shown}`
 }

@@ -68,7 +68,8 @@ export class IdempotencyStore {
   find({ scope, key, fingerprint }: RequestKey): Run | undefined {
     const name = scoped(scope, key)
     const entry = this.#running.get(name) ?? this.#ended.get(name)
-    if (entry !== undefined && entry.fingerprint !== fingerprint) throw new EaselError('IDEMPOTENCY_KEY_REUSED', undefined, { field: 'idempotency-key' })
+    if (entry !== undefined && entry.fingerprint !== fingerprint)
+      throw new EaselError('IDEMPOTENCY_KEY_REUSED', undefined, { field: 'idempotency-key' })
     return entry?.run
   }
 

@@ -94,7 +94,12 @@ export class Maker {
     const { width, height, seed } = raw
     const { output_format: format, quality } = resolved
     const { id, digest } = raw.model
-    const recipe: Recipe = { ...recipeOf({ ...resolved, seed }, defaults, run.truncated.length > 0), model: id, model_digest: digest, version }
+    const recipe: Recipe = {
+      ...recipeOf({ ...resolved, seed }, defaults, run.truncated.length > 0),
+      model: id,
+      model_digest: digest,
+      version
+    }
     const bytes = await encoder.encode(raw, { format, quality, recipe: embedRecipe ? recipe : undefined }, run.signal)
     const ms = performance.now() - start
     observer.file({ seconds: ms / 1000, format, bytes: bytes.length, width, height })
@@ -107,7 +112,12 @@ export class Maker {
 /** The worker's times of a request's images, which go on side by side: each that of the slowest. */
 function slowest(images: readonly RawImage[]): Omit<RunTimings, 'file_ms' | 'total_ms'> {
   const most = (name: keyof RawImage['timings']) => Math.max(...images.map(({ timings }) => timings[name]))
-  return { queue_ms: most('queue_ms'), encode_ms: most('encode_ms'), denoise_ms: most('denoise_ms'), decode_ms: most('decode_ms') }
+  return {
+    queue_ms: most('queue_ms'),
+    encode_ms: most('encode_ms'),
+    denoise_ms: most('denoise_ms'),
+    decode_ms: most('decode_ms')
+  }
 }
 
 /** Rejects when the signal fires, with its reason. */

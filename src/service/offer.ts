@@ -23,6 +23,17 @@ export interface Offer {
 export function offerOf({ capabilities }: Pick<Engine, 'capabilities'>, defaults: Defaults): Offer | undefined {
   if (capabilities === undefined) return undefined
   const { model, sizes, coming = [], schedulers, features = [], limits } = capabilities
-  const most = Object.fromEntries(parametersWith('limit').map(({ name, ...parameter }) => [name, mostOf(parameter, limits)])) as Offer['limits']
-  return { model, sizes, coming, schedulers, features, defaults: defaultsOf(capabilities, defaults), limits: most, neutral: statedOf(NEUTRAL, defaults) }
+  const most = Object.fromEntries(
+    parametersWith('limit').map(({ name, ...parameter }) => [name, mostOf(parameter, limits)])
+  ) as Offer['limits']
+  return {
+    model,
+    sizes,
+    coming,
+    schedulers,
+    features,
+    defaults: defaultsOf(capabilities, defaults),
+    limits: most,
+    neutral: statedOf(NEUTRAL, defaults)
+  }
 }

@@ -44,7 +44,9 @@ export function tokenizePrompts(
 }
 
 function promptTooLong(field: string, encoded: Cut): EaselError {
-  return new EaselError('PROMPT_TOO_LONG', `${field} ${describeCut(encoded)}. Shorten it, or send "truncate": true`, { field })
+  return new EaselError('PROMPT_TOO_LONG', `${field} ${describeCut(encoded)}. Shorten it, or send "truncate": true`, {
+    field
+  })
 }
 
 type Cut = Pick<SdxlEncoded, 'length' | 'kept' | 'cut'>

@@ -12,14 +12,21 @@ import { NOT_READY_RETRY_SECONDS } from './failures.js'
  * @param randomSeed called when the request has no seed; gives a uint32
  * @throws EaselError 400 with the field at fault; 503 for a size that is still being compiled
  */
-export function resolveRequest(request: GenerateRequest, model: Capabilities, defaults: Defaults, randomSeed: () => number): Decided {
+export function resolveRequest(
+  request: GenerateRequest,
+  model: Capabilities,
+  defaults: Defaults,
+  randomSeed: () => number
+): Decided {
   const decided = decide(request, model, defaults, randomSeed)
   checkInterval(decided, request)
   checkNeutral(decided, model)
   checkLimits(decided, model)
   checkSize(decided, model)
   if (!model.schedulers.includes(decided.scheduler)) {
-    throw new EaselError('UNSUPPORTED_SCHEDULER', `scheduler must be one of ${model.schedulers.join(', ')}`, { field: 'scheduler' })
+    throw new EaselError('UNSUPPORTED_SCHEDULER', `scheduler must be one of ${model.schedulers.join(', ')}`, {
+      field: 'scheduler'
+    })
   }
   return decided
 }
@@ -32,16 +39,23 @@ export function seedsOf({ seed, num_images }: Pick<Decided, 'seed' | 'num_images
 /** The field at fault is the one that the request says. */
 function checkInterval({ guidance_start: start, guidance_end: end }: Decided, request: GenerateRequest): void {
   if (start <= end) return
-  if (request.guidance_end === undefined) throw new EaselError('INVALID_REQUEST', `guidance_start must be at most guidance_end, which is ${end}`, { field: 'guidance_start' })
-  throw new EaselError('INVALID_REQUEST', `guidance_end must be at least guidance_start, which is ${start}`, { field: 'guidance_end' })
+  if (request.guidance_end === undefined)
+    throw new EaselError('INVALID_REQUEST', `guidance_start must be at most guidance_end, which is ${end}`, {
+      field: 'guidance_start'
+    })
+  throw new EaselError('INVALID_REQUEST', `guidance_end must be at least guidance_start, which is ${start}`, {
+    field: 'guidance_end'
+  })
 }
 
 /** Parameters that the workers do not know must have their neutral value. */
 function checkNeutral(decided: Decided, model: Capabilities): void {
   for (const { name, ...parameter } of parametersWith('neutral')) {
     const { neutral, limit, unable } = parameter
-    const known = limit === undefined ? allows(model, parameter, decided[name]) : mostOf(parameter, model.limits) > neutral
-    if (decided[name] !== neutral && !known) throw new EaselError('UNSUPPORTED_FEATURE', `${name} must be ${neutral}: ${unable}`, { field: name })
+    const known =
+      limit === undefined ? allows(model, parameter, decided[name]) : mostOf(parameter, model.limits) > neutral
+    if (decided[name] !== neutral && !known)
+      throw new EaselError('UNSUPPORTED_FEATURE', `${name} must be ${neutral}: ${unable}`, { field: name })
   }
 }
 
@@ -57,7 +71,14 @@ function checkSize({ width, height }: Decided, { sizes, coming = [] }: Capabilit
   const offered = sizes.map(([w, h]) => `${w}x${h}`).join(', ')
   const field = sizes.some(([w]) => w === width) ? 'height' : 'width'
   if (includesSize(coming, { width, height })) {
-    throw new EaselError('NOT_READY', `${width}x${height} is still being compiled; ready are ${offered}`, { field, retryAfter: NOT_READY_RETRY_SECONDS })
+    throw new EaselError('NOT_READY', `${width}x${height} is still being compiled; ready are ${offered}`, {
+      field,
+      retryAfter: NOT_READY_RETRY_SECONDS
+    })
   }
-  throw new EaselError('UNSUPPORTED_SIZE', `${width}x${height} is not offered; width x height must be one of ${offered}`, { field })
+  throw new EaselError(
+    'UNSUPPORTED_SIZE',
+    `${width}x${height} is not offered; width x height must be one of ${offered}`,
+    { field }
+  )
 }

@@ -36,8 +36,21 @@ export interface Finished {
 export type RunEvent =
   | { readonly type: 'queued'; readonly position: number; readonly estimate_seconds: number | null }
   | { readonly type: 'started' }
-  | { readonly type: 'progress'; readonly image: number; readonly step: number; readonly of: number; readonly eta_seconds: number | null }
-  | { readonly type: 'preview'; readonly image: number; readonly step: number; readonly width: number; readonly height: number; readonly jpeg: Buffer }
+  | {
+      readonly type: 'progress'
+      readonly image: number
+      readonly step: number
+      readonly of: number
+      readonly eta_seconds: number | null
+    }
+  | {
+      readonly type: 'preview'
+      readonly image: number
+      readonly step: number
+      readonly width: number
+      readonly height: number
+      readonly jpeg: Buffer
+    }
   | { readonly type: 'image'; readonly image: MadeImage }
   | { readonly type: 'error'; readonly error: EaselError }
   | { readonly type: 'done'; readonly timings: RunTimings }

@@ -87,7 +87,13 @@ export class ImageService {
   constructor(options: ServiceOptions) {
     this.#options = options
     this.#keyed = new IdempotencyStore({ ttl: options.idempotencyTtl, maxBytes: options.idempotencyBytes })
-    this.#admission = new Admission({ engine: options.engine, ledger: this.ledger, shares: this.#shares, memory: options.memory, queueLimit: options.queueLimit })
+    this.#admission = new Admission({
+      engine: options.engine,
+      ledger: this.ledger,
+      shares: this.#shares,
+      memory: options.memory,
+      queueLimit: options.queueLimit
+    })
     this.#maker = new Maker(options)
   }
 
@@ -131,7 +137,10 @@ export class ImageService {
       const run = this.#accept(request, caller)
       return { run, fresh: true, replayed: false, detach: this.#attach(run, true) }
     }
-    this.#admission.refuseShare(caller.scope, known.clients === 0 && !known.ended ? Infinity : (caller.concurrency ?? Infinity))
+    this.#admission.refuseShare(
+      caller.scope,
+      known.clients === 0 && !known.ended ? Infinity : (caller.concurrency ?? Infinity)
+    )
     const detach = this.#join(known, true)
     this.#inFlight.add(caller.scope, caller.id, known)
     this.#options.observer.repeated(known.ended ? 'replayed' : 'joined')
@@ -159,13 +168,31 @@ export class ImageService {
     this.#admission.refuseWhenFull(caller.scope, caller.concurrency ?? Infinity)
     const resolved = resolveRequest(request, engine.capabilities!, defaults, () => randomInt(2 ** 32))
     const { prompt, negative, truncated, tokens } = tokenizePrompts(resolved, tokenizers, request.truncate ?? false)
-    const job: Job = { prompt, negative, seeds: seedsOf(resolved), ...wireOf(resolved), clip_skip: 0, preview_every: request.preview_interval ?? 0, ...(caller.trace === undefined ? {} : { trace: caller.trace }) }
+    const job: Job = {
+      prompt,
+      negative,
+      seeds: seedsOf(resolved),
+      ...wireOf(resolved),
+      clip_skip: 0,
+      preview_every: request.preview_interval ?? 0,
+      ...(caller.trace === undefined ? {} : { trace: caller.trace })
+    }
     const timeout = Math.min(requestTimeout, (request.timeout ?? Infinity) * 1000, caller.timeout ?? Infinity)
     this.#admission.refuseUnlessInTime(job, timeout)
     this.#admission.refuseUnlessRoom(job)
-    const run = new Run({ id: caller.id, timeout, abandonAfter: caller.key === undefined ? 0 : resumeWindow, truncated, promptTokens: tokens })
+    const run = new Run({
+      id: caller.id,
+      timeout,
+      abandonAfter: caller.key === undefined ? 0 : resumeWindow,
+      truncated,
+      promptTokens: tokens
+    })
     this.#account(run, caller.scope)
-    const memory = new RunMemory(this.#options.memory, run, { width: job.width, height: job.height, images: job.seeds.length })
+    const memory = new RunMemory(this.#options.memory, run, {
+      width: job.width,
+      height: job.height,
+      images: job.seeds.length
+    })
     this.#inFlight.add(caller.scope, caller.id, run)
     if (caller.key !== undefined) this.#keyed.remember(caller.key, run)
     void this.#maker.make({ run, job, resolved, timeout, memory })
@@ -173,7 +200,10 @@ export class ImageService {
   }
 
   #join(run: Run, asks: boolean): () => void {
-    if (run.clients >= MAX_CLIENTS) throw new EaselError('CONCURRENCY_LIMITED', `${MAX_CLIENTS} clients wait for this request already`, { retryAfter: MEMORY_RETRY_SECONDS })
+    if (run.clients >= MAX_CLIENTS)
+      throw new EaselError('CONCURRENCY_LIMITED', `${MAX_CLIENTS} clients wait for this request already`, {
+        retryAfter: MEMORY_RETRY_SECONDS
+      })
     this.#admission.refuseUnlessReadable(run)
     return this.#attach(run, asks)
   }

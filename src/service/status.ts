@@ -10,7 +10,15 @@ export interface ServiceStatus {
   readonly workers: {
     readonly expected: number
     readonly ready: number
-    readonly list: { name: string; pid: number; devices: string[]; rows: number; rows_in_use: number; steps_total: number; silent_seconds: number }[]
+    readonly list: {
+      name: string
+      pid: number
+      devices: string[]
+      rows: number
+      rows_in_use: number
+      steps_total: number
+      silent_seconds: number
+    }[]
   }
 }
 
@@ -25,7 +33,12 @@ export function statusOf(engine: Engine): ServiceStatus {
     steps_total: heartbeat?.steps_total ?? 0,
     silent_seconds: Math.round((performance.now() - heardAt) / 100) / 10
   }))
-  return { status: wordFor(engine), problem: engine.problem ?? null, queued, workers: { expected: workersExpected, ready: workers.length, list } }
+  return {
+    status: wordFor(engine),
+    problem: engine.problem ?? null,
+    queued,
+    workers: { expected: workersExpected, ready: workers.length, list }
+  }
 }
 
 function wordFor({ draining, ready, capabilities }: Engine): ServiceStatus['status'] {

@@ -31,7 +31,7 @@ interface Piece {
   readonly ids: readonly number[]
   readonly start: number
   /** The word in its normalized stretch; an added token has none, for it is never cut. */
-  readonly word?: { readonly stretch: Normalized, readonly from: number }
+  readonly word?: { readonly stretch: Normalized; readonly from: number }
 }
 
 export class ClipTokenizer {

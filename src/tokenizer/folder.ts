@@ -44,7 +44,7 @@ async function readRequired(folder: string, name: string): Promise<string> {
   if (text !== undefined) return text
   throw new Error(
     `${join(folder, name)} is missing. A tokenizer folder needs vocab.json and merges.txt; one that was saved with ` +
-    'tokenizer.json alone has both inside, under "model"'
+      'tokenizer.json alone has both inside, under "model"'
   )
 }
 

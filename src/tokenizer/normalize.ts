@@ -59,7 +59,7 @@ function normalizeCluster(source: string, start: number, end: number, unicode: U
 function compose(points: readonly string[], unicode: Unicode): string {
   if (points.length === 1) return (points[0] as string).normalize('NFC')
   const ordered: string[] = []
-  let marks: { text: string, combiningClass: number }[] = []
+  let marks: { text: string; combiningClass: number }[] = []
   const flush = (): void => {
     marks.sort((a, b) => a.combiningClass - b.combiningClass)
     for (const mark of marks) ordered.push(mark.text)

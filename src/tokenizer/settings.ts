@@ -55,7 +55,8 @@ function addedTokens(listed: readonly Json[], named: Json): AddedToken[] {
   for (const value of [...NAMES.map((name) => named[name] as Value | null | undefined), ...extra]) {
     if (value === null || value === undefined || known.has(spelling(value))) continue
     // A token that comes again as it came before is not added again, so it does not count as later.
-    const identity = JSON.stringify(isToken(value) ? toAddedToken(value) : value) + String(isToken(value) && value['special'])
+    const identity =
+      JSON.stringify(isToken(value) ? toAddedToken(value) : value) + String(isToken(value) && value['special'])
     if (!seen.has(identity)) added.set(spelling(value), toAddedToken(value))
     seen.add(identity)
   }
@@ -65,7 +66,8 @@ function addedTokens(listed: readonly Json[], named: Json): AddedToken[] {
 function toAddedToken(value: Value): AddedToken {
   if (!isToken(value)) return { content: value, normalized: false }
   for (const flag of ['lstrip', 'rstrip', 'single_word']) {
-    if (value[flag] === true) throw new Error(`the special token ${spelling(value)} has ${flag}, which this tokenizer does not know`)
+    if (value[flag] === true)
+      throw new Error(`the special token ${spelling(value)} has ${flag}, which this tokenizer does not know`)
   }
   const normalized = value['normalized'] ?? value['special'] !== true
   return { content: spelling(value), normalized: normalized === true }
@@ -78,7 +80,8 @@ function isToken(value: unknown): value is Json {
 function contentOf(named: Json, name: string): string {
   const value = named[name] as Value | null | undefined
   if (value === null || value === undefined) throw new Error(`tokenizer_config.json has no ${name}`)
-  if (isToken(value) && typeof value['content'] !== 'string') throw new Error(`${name} has no content in tokenizer_config.json or special_tokens_map.json`)
+  if (isToken(value) && typeof value['content'] !== 'string')
+    throw new Error(`${name} has no content in tokenizer_config.json or special_tokens_map.json`)
   return spelling(value)
 }
 
@@ -89,6 +92,7 @@ function spelling(value: Value): string {
 /** How many ids, with the two that mark start and end. */
 function parseMaxLength(value: unknown): number {
   if (typeof value !== 'number' || value >= UNLIMITED) return CLIP_POSITIONS
-  if (!Number.isInteger(value) || value < 2) throw new Error(`tokenizer_config.json: model_max_length must be a whole number, 2 or more, not ${value}`)
+  if (!Number.isInteger(value) || value < 2)
+    throw new Error(`tokenizer_config.json: model_max_length must be a whole number, 2 or more, not ${value}`)
   return value
 }

@@ -4,7 +4,7 @@ import { Vocabulary, type TokenizerFiles } from './vocabulary.js'
 
 export class SharedParts {
   readonly unicode = new Unicode()
-  readonly #known: { readonly files: TokenizerFiles, readonly vocabulary: Vocabulary }[] = []
+  readonly #known: { readonly files: TokenizerFiles; readonly vocabulary: Vocabulary }[] = []
 
   /** The vocabulary of these files, parsed once for equal contents. */
   vocabulary(files: TokenizerFiles): Vocabulary {

@@ -20,6 +20,7 @@ export function parseObject(name: string, text: string): Readonly<Record<string,
   } catch (error) {
     throw new Error(`${name} is not valid JSON: ${(error as Error).message}`, { cause: error })
   }
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw new Error(`${name} must hold a JSON object`)
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw new Error(`${name} must hold a JSON object`)
   return value as Readonly<Record<string, unknown>>
 }

@@ -42,7 +42,8 @@ export class Vocabulary {
   /** @throws Error when the vocabulary lacks `token` */
   id(token: string): number {
     const id = this.#ids.get(token)
-    if (id === undefined) throw new Error(`vocab.json has no token ${JSON.stringify(token)}, which a CLIP tokenizer needs`)
+    if (id === undefined)
+      throw new Error(`vocab.json has no token ${JSON.stringify(token)}, which a CLIP tokenizer needs`)
     return id
   }
 
@@ -82,7 +83,8 @@ export class Vocabulary {
 function parseTokens(json: string): string[] {
   const tokens: string[] = []
   for (const [token, id] of Object.entries(parseObject('vocab.json', json))) {
-    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0) throw new Error(`vocab.json has the id ${JSON.stringify(id)}, which is not a whole number`)
+    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0)
+      throw new Error(`vocab.json has the id ${JSON.stringify(id)}, which is not a whole number`)
     if (HALF_PAIR.test(token)) throw new Error(`vocab.json has a token that is not Unicode: ${JSON.stringify(token)}`)
     if (tokens[id] !== undefined) throw new Error(`vocab.json gives the id ${id} twice`)
     tokens[id] = token
@@ -95,6 +97,7 @@ function parseTokens(json: string): string[] {
 /** Lines end with LF or CRLF, as for transformers. Of a file with CR alone it would take all for one comment. */
 function parseMerges(text: string): string[] {
   const lines = text.split(/\r?\n/)
-  if (lines.some((line) => line.includes('\r'))) throw new Error('merges.txt has a CR without an LF: save it with LF or CRLF line ends')
+  if (lines.some((line) => line.includes('\r')))
+    throw new Error('merges.txt has a CR without an LF: save it with LF or CRLF line ends')
   return lines.filter((line) => line !== '' && !line.startsWith('#version'))
 }

@@ -9,7 +9,13 @@ const OTHER = 0
 
 /** What is a word wherever it stands. The special tokens' literals are taken apart again by the second expression. */
 const FIXED = [
-  ["'s"], ["'t"], ["'re"], ["'ve"], ["'m"], ["'ll"], ["'d"],
+  ["'s"],
+  ["'t"],
+  ["'re"],
+  ["'ve"],
+  ["'m"],
+  ["'ll"],
+  ["'d"],
   ['<|', 'startoftext', '|>'],
   ['<|', 'endoftext', '|>']
 ].map((parts) => ({ parts, whole: parts.join('') }))

@@ -1,4 +1,12 @@
-import { type Attributes, ROOT_CONTEXT, type Span, SpanKind, SpanStatusCode, trace, TraceFlags } from '@opentelemetry/api'
+import {
+  type Attributes,
+  ROOT_CONTEXT,
+  type Span,
+  SpanKind,
+  SpanStatusCode,
+  trace,
+  TraceFlags
+} from '@opentelemetry/api'
 import { OTLPTraceExporter } from '@opentelemetry/exporter-trace-otlp-http'
 import { defaultResource, resourceFromAttributes } from '@opentelemetry/resources'
 import { BatchSpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace'
@@ -25,7 +33,9 @@ const STAGES = ['queue', 'encode', 'denoise', 'decode', 'file'] as const
 export function openTelemetry({ endpoint, serviceName, version }: OpenTelemetryOptions): Tracing {
   const exporter = new OTLPTraceExporter({ url: `${endpoint.replace(/\/$/, '')}/v1/traces` })
   const provider = new TracerProvider({
-    resource: defaultResource().merge(resourceFromAttributes({ 'service.name': serviceName, 'service.version': version })),
+    resource: defaultResource().merge(
+      resourceFromAttributes({ 'service.name': serviceName, 'service.version': version })
+    ),
     spanProcessors: [new BatchSpanProcessor({ exporter })]
   })
   const tracer = provider.getTracer('easel', version)
@@ -42,7 +52,11 @@ export function openTelemetry({ endpoint, serviceName, version }: OpenTelemetryO
 
   return {
     start(name, parent, attributes): RequestSpan {
-      const span = tracer.startSpan(name, { kind: SpanKind.SERVER, attributes }, parent === undefined ? ROOT_CONTEXT : remote(parent))
+      const span = tracer.startSpan(
+        name,
+        { kind: SpanKind.SERVER, attributes },
+        parent === undefined ? ROOT_CONTEXT : remote(parent)
+      )
       const { traceId, spanId, traceFlags } = span.spanContext()
       let ended = false
       return {
@@ -62,5 +76,10 @@ export function openTelemetry({ endpoint, serviceName, version }: OpenTelemetryO
 }
 
 function remote({ traceId, spanId, sampled }: TraceContext) {
-  return trace.setSpanContext(ROOT_CONTEXT, { traceId, spanId, traceFlags: sampled ? TraceFlags.SAMPLED : TraceFlags.NONE, isRemote: true })
+  return trace.setSpanContext(ROOT_CONTEXT, {
+    traceId,
+    spanId,
+    traceFlags: sampled ? TraceFlags.SAMPLED : TraceFlags.NONE,
+    isRemote: true
+  })
 }

@@ -31,5 +31,7 @@ export function formatTraceparent({ traceId, spanId, sampled }: TraceContext): s
 /** A new span's place: in its parent's trace, or in a trace of its own that nobody samples. */
 export function childOf(parent: TraceContext | undefined): TraceContext {
   const spanId = randomBytes(8).toString('hex')
-  return parent === undefined ? { traceId: randomBytes(16).toString('hex'), spanId, sampled: false } : { ...parent, spanId }
+  return parent === undefined
+    ? { traceId: randomBytes(16).toString('hex'), spanId, sampled: false }
+    : { ...parent, spanId }
 }

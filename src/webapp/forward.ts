@@ -22,13 +22,31 @@ const ROUTES = [
 /** More requests than `maxRequests` that may be passed on when they are short ones: when all is full, visitors can still see that, and cancel. */
 export const SHORT_REQUESTS = 32
 
-const REQUEST_HEADERS = ['accept', 'authorization', 'content-encoding', 'content-length', 'content-type', 'idempotency-key', 'last-event-id', 'traceparent', 'x-request-timeout']
+const REQUEST_HEADERS = [
+  'accept',
+  'authorization',
+  'content-encoding',
+  'content-length',
+  'content-type',
+  'idempotency-key',
+  'last-event-id',
+  'traceparent',
+  'x-request-timeout'
+]
 
 /** Links to what the gateway has and this process does not. */
 const NOT_PASSED = new Set(['link'])
 
 /** Those that are about one connection, not about the answer. @see https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1 */
-const HOP_BY_HOP = new Set(['connection', 'keep-alive', 'proxy-authenticate', 'te', 'trailer', 'transfer-encoding', 'upgrade'])
+const HOP_BY_HOP = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-authenticate',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade'
+])
 
 const CONNECT_TIMEOUT_MS = 5000
 
@@ -41,7 +59,12 @@ const RETRY_AFTER_SECONDS = 5
 export const forwardPlugin: FastifyPluginAsync<Upstream> = async (app, upstream) => {
   const { bodyLimit, maxRequests } = upstream
   // How long an image may take is the gateway's to say: it ends every request at its deadline.
-  const agent = new Agent({ connect: { timeout: CONNECT_TIMEOUT_MS }, connections: maxRequests + SHORT_REQUESTS, headersTimeout: 0, bodyTimeout: 0 })
+  const agent = new Agent({
+    connect: { timeout: CONNECT_TIMEOUT_MS },
+    connections: maxRequests + SHORT_REQUESTS,
+    headersTimeout: 0,
+    bodyTimeout: 0
+  })
   app.addHook('onClose', async () => agent.destroy())
 
   // Bodies are not read here, only passed on.
@@ -51,7 +74,9 @@ export const forwardPlugin: FastifyPluginAsync<Upstream> = async (app, upstream)
   let underWay = 0
   app.addHook('onRequest', async ({ method }, { raw }) => {
     if (underWay >= maxRequests + (method === 'POST' ? 0 : SHORT_REQUESTS)) {
-      throw new EaselError('QUEUE_FULL', `${underWay} requests are under way already`, { retryAfter: RETRY_AFTER_SECONDS })
+      throw new EaselError('QUEUE_FULL', `${underWay} requests are under way already`, {
+        retryAfter: RETRY_AFTER_SECONDS
+      })
     }
     underWay++
     raw.once('close', () => underWay--)
@@ -59,11 +84,20 @@ export const forwardPlugin: FastifyPluginAsync<Upstream> = async (app, upstream)
 
   for (const { method, url, ...own } of ROUTES) {
     const { limit } = { limit: bodyLimit, ...own }
-    app.route({ method, url, exposeHeadRoute: false, handler: (request, reply) => forward({ upstream, agent, limit }, request, reply) })
+    app.route({
+      method,
+      url,
+      exposeHeadRoute: false,
+      handler: (request, reply) => forward({ upstream, agent, limit }, request, reply)
+    })
   }
 }
 
-async function forward({ upstream, agent, limit }: { upstream: Upstream; agent: Agent; limit: number }, request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+async function forward(
+  { upstream, agent, limit }: { upstream: Upstream; agent: Agent; limit: number },
+  request: FastifyRequest,
+  reply: FastifyReply
+): Promise<FastifyReply> {
   const gone = new AbortController()
   reply.raw.once('close', () => gone.abort())
   try {
@@ -86,7 +120,10 @@ async function forward({ upstream, agent, limit }: { upstream: Upstream; agent: 
       throw error
     }
     request.log.warn({ err: error }, `cannot reach ${upstream.serverUrl.origin}`)
-    throw new EaselError('NOT_READY', 'The image service cannot be reached at the moment', { retryAfter: RETRY_AFTER_SECONDS, cause: error })
+    throw new EaselError('NOT_READY', 'The image service cannot be reached at the moment', {
+      retryAfter: RETRY_AFTER_SECONDS,
+      cause: error
+    })
   }
 }
 
@@ -101,6 +138,9 @@ function requestHeaders(request: FastifyRequest, apiKey: string | undefined): Re
 }
 
 function endToEnd(headers: IncomingHttpHeaders): Record<string, string | string[]> {
-  const passed = Object.entries(headers).filter((entry): entry is [string, string | string[]] => entry[1] !== undefined && !HOP_BY_HOP.has(entry[0]) && !NOT_PASSED.has(entry[0]))
+  const passed = Object.entries(headers).filter(
+    (entry): entry is [string, string | string[]] =>
+      entry[1] !== undefined && !HOP_BY_HOP.has(entry[0]) && !NOT_PASSED.has(entry[0])
+  )
   return { ...Object.fromEntries(passed), 'x-content-type-options': 'nosniff' }
 }

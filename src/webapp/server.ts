@@ -16,8 +16,18 @@ const OWN_DESCRIPTORS = 32
  */
 export async function buildWebApp(config: WebConfig, log: FastifyBaseLogger): Promise<FastifyInstance> {
   const { bodyLimit, maxRequests, maxConnections, receiveTimeout, keepAliveTimeout, sendTimeout } = config
-  const connections = new Connections(connectionRoom(maxConnections, OWN_DESCRIPTORS + SHORT_REQUESTS + maxRequests, log))
-  const app = await createBase({ log, logPrompts: false, bodyLimit, receiveTimeout: receiveTimeout * 1000, keepAliveTimeout: keepAliveTimeout * 1000, sendTimeout: sendTimeout * 1000, connections })
+  const connections = new Connections(
+    connectionRoom(maxConnections, OWN_DESCRIPTORS + SHORT_REQUESTS + maxRequests, log)
+  )
+  const app = await createBase({
+    log,
+    logPrompts: false,
+    bodyLimit,
+    receiveTimeout: receiveTimeout * 1000,
+    keepAliveTimeout: keepAliveTimeout * 1000,
+    sendTimeout: sendTimeout * 1000,
+    connections
+  })
   // This process alone: whether images can be made is the gateway's /health.
   app.get('/healthz', { config: { atOnce: true } }, async () => ({ status: 'ok' }))
   await app.register(forwardPlugin, config)

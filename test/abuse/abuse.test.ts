@@ -12,6 +12,14 @@ async function underAttack(name: string): Promise<void> {
   expect(rows.filter((row) => row.held === false && !isHealth(row))).toEqual([])
 }
 
-it.concurrent.each(names.filter((name) => WAITING.has(name)))('under attack (%s) every limit holds, and neither gateway nor worker is lost', underAttack, 120_000)
+it.concurrent.each(names.filter((name) => WAITING.has(name)))(
+  'under attack (%s) every limit holds, and neither gateway nor worker is lost',
+  underAttack,
+  120_000
+)
 
-it.each(names.filter((name) => !WAITING.has(name)))('under attack (%s) every limit holds, and neither gateway nor worker is lost', underAttack, 120_000)
+it.each(names.filter((name) => !WAITING.has(name)))(
+  'under attack (%s) every limit holds, and neither gateway nor worker is lost',
+  underAttack,
+  120_000
+)

@@ -20,18 +20,40 @@ const FAKE = '--sizes 64x64 --fake-step-ms 0'
 
 /** @param {{ short?: boolean }} [options] */
 export async function descriptorAttacks({ short = false } = {}) {
-  const few = await attacked(`${FEW} descriptors`, { fake: FAKE, shell: `ulimit -n ${FEW}`, kills: 1 }, async ({ gateway }) => {
-    const crowd = await idle(gateway.port, FEW + 4)
-    const [before] = gateway.workers()
-    if (before !== undefined) signal(before, 'SIGKILL')
-    const back = await waitFor(async () => gateway.ended() || (gateway.workers().some((pid) => pid !== before) && (await fresh(gateway.url)) === 200), BACK_MS)
-    const health = await ask(`${gateway.url}/health`, { most: ANSWER_MS })
-    await leaveAll(crowd)
-    return [
-      { attack: `ulimit -n ${FEW}, ${FEW + 4} idle connections, its worker killed: an image`, limit: `200 within ${BACK_MS / 1000} s`, found: gateway.ended() ? `the gateway ended with ${gateway.status()}` : back === undefined ? 'none' : `200 after ${amount(back)} ms`, held: !gateway.ended() && back !== undefined },
-      { attack: `ulimit -n ${FEW}, ${FEW + 4} idle connections: /health over a fresh connection`, limit: '200', found: String(health.status || health.body), held: health.status === 200 }
-    ]
-  })
+  const few = await attacked(
+    `${FEW} descriptors`,
+    { fake: FAKE, shell: `ulimit -n ${FEW}`, kills: 1 },
+    async ({ gateway }) => {
+      const crowd = await idle(gateway.port, FEW + 4)
+      const [before] = gateway.workers()
+      if (before !== undefined) signal(before, 'SIGKILL')
+      const back = await waitFor(
+        async () =>
+          gateway.ended() || (gateway.workers().some((pid) => pid !== before) && (await fresh(gateway.url)) === 200),
+        BACK_MS
+      )
+      const health = await ask(`${gateway.url}/health`, { most: ANSWER_MS })
+      await leaveAll(crowd)
+      return [
+        {
+          attack: `ulimit -n ${FEW}, ${FEW + 4} idle connections, its worker killed: an image`,
+          limit: `200 within ${BACK_MS / 1000} s`,
+          found: gateway.ended()
+            ? `the gateway ended with ${gateway.status()}`
+            : back === undefined
+              ? 'none'
+              : `200 after ${amount(back)} ms`,
+          held: !gateway.ended() && back !== undefined
+        },
+        {
+          attack: `ulimit -n ${FEW}, ${FEW + 4} idle connections: /health over a fresh connection`,
+          limit: '200',
+          found: String(health.status || health.body),
+          held: health.status === 200
+        }
+      ]
+    }
+  )
   return short ? [few] : [few, await many()]
 }
 
@@ -56,8 +78,18 @@ function many() {
     const what = `${amount(count)} idle connections${count < MANY ? ` (this process may not open ${amount(MANY)})` : ''}`
     /** @type {Row[]} */
     const rows = [
-      { attack: `${what}: memory`, limit: `≤ ${LEFT_MIB} MiB more RSS`, found: `${amount(grown)} MiB (${amount(open)} were left open)`, held: !gateway.ended() && grown <= LEFT_MIB },
-      { attack: `${what}: /health over a fresh and a kept connection, and an image`, limit: `200 within ${ANSWER_MS / 1000} s each`, found: [health.status, kept.status, image].map((status) => status || 'no answer').join(', '), held: [health.status, kept.status, image].every((status) => status === 200) }
+      {
+        attack: `${what}: memory`,
+        limit: `≤ ${LEFT_MIB} MiB more RSS`,
+        found: `${amount(grown)} MiB (${amount(open)} were left open)`,
+        held: !gateway.ended() && grown <= LEFT_MIB
+      },
+      {
+        attack: `${what}: /health over a fresh and a kept connection, and an image`,
+        limit: `200 within ${ANSWER_MS / 1000} s each`,
+        found: [health.status, kept.status, image].map((status) => status || 'no answer').join(', '),
+        held: [health.status, kept.status, image].every((status) => status === 200)
+      }
     ]
     return rows
   })
@@ -65,7 +97,9 @@ function many() {
 
 /** How many files this process may open. */
 function descriptorLimit() {
-  const report = /** @type {{ userLimits: { open_files: { soft: number | 'unlimited' } } }} */ (process.report.getReport())
+  const report = /** @type {{ userLimits: { open_files: { soft: number | 'unlimited' } } }} */ (
+    process.report.getReport()
+  )
   const { soft } = report.userLimits.open_files
   return soft === 'unlimited' ? Number.POSITIVE_INFINITY : Number(soft)
 }

@@ -23,27 +23,47 @@ const FAKE = '--sizes 64x64 --fake-step-ms 0'
 const BAD = [
   { what: 'GET /%ff', bytes: head('/%ff', {}, 'GET'), status: 400, code: 'INVALID_REQUEST' },
   { what: 'no Host', bytes: 'GET /health HTTP/1.1\r\n\r\n', status: 400, code: 'INVALID_REQUEST' },
-  { what: 'Expect: the-unexpected', bytes: head('/generate', { expect: 'the-unexpected', 'content-length': 0 }), status: 417, code: 'EXPECTATION_FAILED' },
-  { what: 'text/plain', bytes: `${head('/generate', { 'content-type': 'text/plain', 'content-length': 1 })}x`, status: 415, code: 'UNSUPPORTED_MEDIA_TYPE' },
+  {
+    what: 'Expect: the-unexpected',
+    bytes: head('/generate', { expect: 'the-unexpected', 'content-length': 0 }),
+    status: 417,
+    code: 'EXPECTATION_FAILED'
+  },
+  {
+    what: 'text/plain',
+    bytes: `${head('/generate', { 'content-type': 'text/plain', 'content-length': 1 })}x`,
+    status: 415,
+    code: 'UNSUPPORTED_MEDIA_TYPE'
+  },
   { what: 'no HTTP at all', bytes: 'what is this\r\n\r\n', status: 400, code: 'INVALID_REQUEST' },
-  { what: 'headers of 100 KB', bytes: head('/health', { 'x-long': 'x'.repeat(100_000) }, 'GET'), status: 431, code: 'HEADERS_TOO_LARGE' },
+  {
+    what: 'headers of 100 KB',
+    bytes: head('/health', { 'x-long': 'x'.repeat(100_000) }, 'GET'),
+    status: 431,
+    code: 'HEADERS_TOO_LARGE'
+  },
   { what: 'an unknown path', bytes: head('/nowhere', {}, 'GET'), status: 404, code: 'NOT_FOUND' }
 ]
 
 export async function errorAttacks() {
-  return [await attacked('mistaken requests', { fake: FAKE, env: { LOG_LEVEL: 'debug' } }, async ({ gateway }) => {
-    const page = await startPage(gateway.url)
-    try {
-      const processes = [{ name: 'gateway', port: gateway.port, log: /** @type {Log} */ (gateway.log) }, { name: 'page', port: page.port, log: page.log }]
-      /** @type {Row[]} */
-      const rows = []
-      for (const bad of BAD) rows.push(await oneForm(bad, processes))
-      for (const { name, port, log } of processes) rows.push(await unknownKey(name, port, log))
-      return rows
-    } finally {
-      await page.stop()
-    }
-  })]
+  return [
+    await attacked('mistaken requests', { fake: FAKE, env: { LOG_LEVEL: 'debug' } }, async ({ gateway }) => {
+      const page = await startPage(gateway.url)
+      try {
+        const processes = [
+          { name: 'gateway', port: gateway.port, log: /** @type {Log} */ (gateway.log) },
+          { name: 'page', port: page.port, log: page.log }
+        ]
+        /** @type {Row[]} */
+        const rows = []
+        for (const bad of BAD) rows.push(await oneForm(bad, processes))
+        for (const { name, port, log } of processes) rows.push(await unknownKey(name, port, log))
+        return rows
+      } finally {
+        await page.stop()
+      }
+    })
+  ]
 }
 
 /**
@@ -58,9 +78,16 @@ async function oneForm({ what, bytes, status, code }, processes) {
     const seen = await answerTo(port, bytes)
     const right = seen.status === status && seen.code === code && seen.id !== undefined && seen.id === seen.idHeader
     held &&= right
-    found.push(`${name} ${seen.status || 'no answer'}${right ? '' : ` (${seen.code ?? 'no code'}, ${seen.id === undefined ? 'no id' : seen.idHeader === seen.id ? 'id' : 'id, but not in x-request-id'})`}`)
+    found.push(
+      `${name} ${seen.status || 'no answer'}${right ? '' : ` (${seen.code ?? 'no code'}, ${seen.id === undefined ? 'no id' : seen.idHeader === seen.id ? 'id' : 'id, but not in x-request-id'})`}`
+    )
   }
-  return { attack: `error form: ${what}`, limit: `${status}, code ${code}, id in body and header`, found: found.join(', '), held }
+  return {
+    attack: `error form: ${what}`,
+    limit: `${status}, code ${code}, id in body and header`,
+    found: found.join(', '),
+    held
+  }
 }
 
 /**
@@ -97,7 +124,10 @@ function parsed(text) {
  */
 async function unknownKey(name, port, log) {
   const before = log.text.length
-  const { status, body } = await ask(`http://127.0.0.1:${port}/generate`, { headers: { 'content-type': 'application/json' }, body: UNKNOWN_KEY })
+  const { status, body } = await ask(`http://127.0.0.1:${port}/generate`, {
+    headers: { 'content-type': 'application/json' },
+    body: UNKNOWN_KEY
+  })
   // Its line is there when the line of the request after it is.
   await ask(`http://127.0.0.1:${port}/after-the-unknown-key`)
   await waitFor(() => log.text.includes('/after-the-unknown-key'), ANSWER_MS)
@@ -123,7 +153,8 @@ async function startPage(serverUrl) {
   const port = () => Number(/http:\/\/[\w.]+:(\d+)/.exec(log.text.replaceAll(serverUrl, ''))?.[1] ?? 0)
   await waitFor(() => port() !== 0 || child.exitCode !== null, 20_000)
   return {
-    port: port(), log,
+    port: port(),
+    log,
     stop() {
       child.kill('SIGTERM')
       return exit

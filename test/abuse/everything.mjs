@@ -42,11 +42,23 @@ function inMemory(memoryMib) {
     const end = performance.now() + SECONDS * 1000
     const more = () => performance.now() < end && !gateway.ended()
     const answers = await assault(gateway, more)
-    const after = await waitFor(async () => (await generate(gateway.url, SMALL, { most: CALM_MS / 3 })).status === 200 || gateway.ended(), CALM_MS)
+    const after = await waitFor(
+      async () => (await generate(gateway.url, SMALL, { most: CALM_MS / 3 })).status === 200 || gateway.ended(),
+      CALM_MS
+    )
     return [
       memory(gateway, memoryMib, what),
       everyOne(`${what}: those who read`, answers),
-      { attack: `${what}: an ordinary request afterwards`, limit: `200 within ${CALM_MS / 1000} s`, found: gateway.ended() ? 'the gateway is gone' : after === undefined ? 'none' : `200 after ${amount(after / 1000)} s`, held: !gateway.ended() && after !== undefined },
+      {
+        attack: `${what}: an ordinary request afterwards`,
+        limit: `200 within ${CALM_MS / 1000} s`,
+        found: gateway.ended()
+          ? 'the gateway is gone'
+          : after === undefined
+            ? 'none'
+            : `200 after ${amount(after / 1000)} s`,
+        held: !gateway.ended() && after !== undefined
+      },
       // The C library does not give back all that is freed; a fifth of the container must be free all the same.
       await memoryBack(gateway, restMib, what, 0.8 * memoryMib),
       await ownCountBack(gateway, memoryMib, what)
@@ -83,12 +95,22 @@ async function assault(gateway, more) {
   const watched = generate(url, WATCHED, { headers: { 'x-request-id': ID }, most: 2 * SECONDS * 1000 })
   const idlers = await idle(port, 500)
   const attackers = [
-    again(more, () => ask(`${url}/recipe`, { headers: { 'content-type': 'image/png' }, body: bomb(), most: SECONDS * 1000 })),
+    again(more, () =>
+      ask(`${url}/recipe`, { headers: { 'content-type': 'image/png' }, body: bomb(), most: SECONDS * 1000 })
+    ),
     holding(more, () => openUploads(port, { ...files, count: 16 })),
     holding(more, () => openUnread(port, generateBytes(EIGHT, JSON_ANSWER), 12)),
-    holding(more, () => openUnread(port, generateBytes({ ...EIGHT, seed: 1 }, { ...JSON_ANSWER, 'idempotency-key': 'the-same-again' }), 20)),
+    holding(more, () =>
+      openUnread(
+        port,
+        generateBytes({ ...EIGHT, seed: 1 }, { ...JSON_ANSWER, 'idempotency-key': 'the-same-again' }),
+        20
+      )
+    ),
     holding(more, () => openWatchers(port, ID, 200)),
-    ...Array.from({ length: READERS }, (_, reader) => again(more, async (turn) => answers.push(await askForEight(url, 1000 * reader + turn))))
+    ...Array.from({ length: READERS }, (_, reader) =>
+      again(more, async (turn) => answers.push(await askForEight(url, 1000 * reader + turn)))
+    )
   ]
   await Promise.all(attackers)
   await ask(`${url}/requests/${ID}`, { method: 'DELETE' })
@@ -119,7 +141,10 @@ async function again(more, act) {
 async function holding(more, open) {
   while (more()) {
     const clients = await open()
-    await waitFor(() => !more() || 2 * clients.filter(({ isClosed }) => isClosed).length > clients.length, SECONDS * 1000)
+    await waitFor(
+      () => !more() || 2 * clients.filter(({ isClosed }) => isClosed).length > clients.length,
+      SECONDS * 1000
+    )
     await leaveAll(clients)
     await sleep(ROUND_MS)
   }

@@ -46,8 +46,18 @@ function twice(ms, steps, env) {
     const after = gateway.workers()
     /** @type {Row[]} */
     const rows = [
-      { attack: `${attack}: its healthy worker`, limit: '0 killed', found: before.join() === after.join() ? '0' : `worker ${before.join()} is ${after.join() || 'gone'} now`, held: before.length === 1 && before.join() === after.join() },
-      { attack: `${attack}: the request that it was making`, limit: '200', found: `${status} ${status === 200 ? '' : body.toString('utf8', 0, 120)}`, held: status === 200 }
+      {
+        attack: `${attack}: its healthy worker`,
+        limit: '0 killed',
+        found: before.join() === after.join() ? '0' : `worker ${before.join()} is ${after.join() || 'gone'} now`,
+        held: before.length === 1 && before.join() === after.join()
+      },
+      {
+        attack: `${attack}: the request that it was making`,
+        limit: '200',
+        found: `${status} ${status === 200 ? '' : body.toString('utf8', 0, 120)}`,
+        held: status === 200
+      }
     ]
     return rows
   })
@@ -65,7 +75,14 @@ function stalled() {
     const samples = await scrape(gateway.adminUrl)
     const names = new Set([...samples.keys()].flatMap((sample) => /worker="([^"]*)"/.exec(sample)?.[1] ?? []))
     const phantoms = [...names].filter((name) => name !== 'worker-0')
-    return [{ attack: `${attack}: workers in /metrics that nobody has named`, limit: '0', found: `${phantoms.length} ${phantoms.map((name) => JSON.stringify(name)).join(' ')}`.trim(), held: phantoms.length === 0 && ready !== undefined }]
+    return [
+      {
+        attack: `${attack}: workers in /metrics that nobody has named`,
+        limit: '0',
+        found: `${phantoms.length} ${phantoms.map((name) => JSON.stringify(name)).join(' ')}`.trim(),
+        held: phantoms.length === 0 && ready !== undefined
+      }
+    ]
   })
 }
 

@@ -18,7 +18,13 @@ const FAKE = '--sizes 64x64 --fake-step-ms 0'
 
 /** @returns {Promise<Outcome[]>} */
 export async function ipcAttacks() {
-  const rows = [await inFolder(regularFile), await inFolder(link), await inFolder(living), await inFolder(umask), await inFolder(stale)]
+  const rows = [
+    await inFolder(regularFile),
+    await inFolder(link),
+    await inFolder(living),
+    await inFolder(umask),
+    await inFolder(stale)
+  ]
   return [{ rows, watched: [] }]
 }
 
@@ -34,12 +40,21 @@ async function inFolder(attack) {
 
 /** @param {string} path */
 function on(path, { shell = '' } = {}) {
-  return startGateway({ fake: FAKE, env: { WORKER_ENDPOINT: `ipc://${path}` }, waits: false, ...(shell === '' ? {} : { shell }) })
+  return startGateway({
+    fake: FAKE,
+    env: { WORKER_ENDPOINT: `ipc://${path}` },
+    waits: false,
+    ...(shell === '' ? {} : { shell })
+  })
 }
 
 /** Whether a gateway makes an image. @param {Gateway} gateway */
 async function serves(gateway) {
-  return (await gateway.listening(SERVE_MS)) && (await gateway.ready(SERVE_MS)) && (await generate(gateway.url, SMALL)).status === 200
+  return (
+    (await gateway.listening(SERVE_MS)) &&
+    (await gateway.ready(SERVE_MS)) &&
+    (await generate(gateway.url, SMALL)).status === 200
+  )
 }
 
 /** How a start went that should not succeed. @param {Gateway} gateway @param {string} path */
@@ -47,7 +62,12 @@ async function refusal(gateway, path) {
   await gateway.listening(END_MS)
   if (gateway.port === 0) await gateway.exit
   const named = `${gateway.log?.text}${gateway.errors?.text}`.includes(path)
-  return { text: gateway.ended() ? `exit ${gateway.status()}, ${named ? 'the file is named' : 'the file is not named'}` : 'it started', right: gateway.ended() && gateway.status() === 1 && named }
+  return {
+    text: gateway.ended()
+      ? `exit ${gateway.status()}, ${named ? 'the file is named' : 'the file is not named'}`
+      : 'it started',
+    right: gateway.ended() && gateway.status() === 1 && named
+  }
 }
 
 /** @param {string} path @returns {Promise<Row>} */
@@ -57,7 +77,12 @@ async function regularFile(path) {
   try {
     const { text, right } = await refusal(gateway, path)
     const intact = existsSync(path) && statSync(path).isFile() && readFileSync(path, 'utf8') === CONTENT
-    return { attack: 'ipc:// path of a regular file', limit: '0 bytes lost, exit 1', found: `${text}; ${intact ? 'it is as it was' : 'the file is lost'}`, held: right && intact }
+    return {
+      attack: 'ipc:// path of a regular file',
+      limit: '0 bytes lost, exit 1',
+      found: `${text}; ${intact ? 'it is as it was' : 'the file is lost'}`,
+      held: right && intact
+    }
   } finally {
     await gateway.stop()
   }
@@ -71,8 +96,14 @@ async function link(path) {
   const gateway = await on(path)
   try {
     const { text, right } = await refusal(gateway, path)
-    const intact = lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true && readFileSync(target, 'utf8') === CONTENT
-    return { attack: 'ipc:// path of a symbolic link', limit: '0 removed, exit 1', found: `${text}; ${intact ? 'it is as it was' : 'the link is lost'}`, held: right && intact }
+    const intact =
+      lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() === true && readFileSync(target, 'utf8') === CONTENT
+    return {
+      attack: 'ipc:// path of a symbolic link',
+      limit: '0 removed, exit 1',
+      found: `${text}; ${intact ? 'it is as it was' : 'the link is lost'}`,
+      held: right && intact
+    }
   } finally {
     await gateway.stop()
   }
@@ -91,9 +122,19 @@ async function living(path) {
     // A worker that comes now finds the way to the first.
     const before = first.workers()
     for (const pid of before) signal(pid, 'SIGKILL')
-    const back = await waitFor(async () => first.ended() || (first.workers().some((pid) => !before.includes(pid)) && (await generate(first.url, SMALL)).status === 200), SERVE_MS)
+    const back = await waitFor(
+      async () =>
+        first.ended() ||
+        (first.workers().some((pid) => !before.includes(pid)) && (await generate(first.url, SMALL)).status === 200),
+      SERVE_MS
+    )
     const whole = same && back !== undefined && !first.ended()
-    return { attack: "ipc:// path of a living gateway's socket", limit: 'the second exits with 1, the first keeps its socket', found: `the second: ${text}; the first ${whole ? 'has its socket' : 'has lost its socket'}`, held: right && whole }
+    return {
+      attack: "ipc:// path of a living gateway's socket",
+      limit: 'the second exits with 1, the first keeps its socket',
+      found: `the second: ${text}; the first ${whole ? 'has its socket' : 'has lost its socket'}`,
+      held: right && whole
+    }
   } finally {
     await first.stop()
   }
@@ -105,7 +146,12 @@ async function umask(path) {
   try {
     const served = await serves(gateway)
     const mode = (statSync(path).mode & 0o777).toString(8).padStart(4, '0')
-    return { attack: 'ipc:// socket under umask 000', limit: 'mode 0600', found: `mode ${mode}`, held: served && mode === '0600' }
+    return {
+      attack: 'ipc:// socket under umask 000',
+      limit: 'mode 0600',
+      found: `mode ${mode}`,
+      held: served && mode === '0600'
+    }
   } finally {
     await gateway.stop()
   }
@@ -123,7 +169,12 @@ async function stale(path) {
     const served = await serves(second)
     const { status } = await second.stop()
     const clean = !existsSync(path)
-    return { attack: 'ipc:// socket that a kill -9 left behind', limit: 'taken over, 0 files left at the end', found: `${left ? 'left behind' : 'gone'}; the next gateway ${served ? 'serves' : 'does not serve'}, exit ${status}; ${clean ? 'no file left' : 'the file is left'}`, held: served && status === 0 && clean }
+    return {
+      attack: 'ipc:// socket that a kill -9 left behind',
+      limit: 'taken over, 0 files left at the end',
+      found: `${left ? 'left behind' : 'gone'}; the next gateway ${served ? 'serves' : 'does not serve'}, exit ${status}; ${clean ? 'no file left' : 'the file is left'}`,
+      held: served && status === 0 && clean
+    }
   } finally {
     await first.stop()
   }

@@ -27,10 +27,19 @@ export async function loadAttacks({ short = false } = {}) {
  */
 function inMemory(memoryMib, clients) {
   const where = memoryMib === undefined ? '' : ` in ${amount(memoryMib)} MiB`
-  return attacked(`well-behaved load${where}`, { ...(memoryMib === undefined ? {} : { memoryMib }), env: { PNG_COMPRESSION: COMPRESSION } }, async ({ gateway }) => {
-    const answers = await Promise.all(Array.from({ length: clients }, (_, index) => askForEight(gateway.url, 100 * index)))
-    return [everyOne(`${clients} clients × 8 images of 1024², all reading${where}`, answers), memory(gateway, memoryMib, `${clients} clients × 8 images${where}`)]
-  })
+  return attacked(
+    `well-behaved load${where}`,
+    { ...(memoryMib === undefined ? {} : { memoryMib }), env: { PNG_COMPRESSION: COMPRESSION } },
+    async ({ gateway }) => {
+      const answers = await Promise.all(
+        Array.from({ length: clients }, (_, index) => askForEight(gateway.url, 100 * index))
+      )
+      return [
+        everyOne(`${clients} clients × 8 images of 1024², all reading${where}`, answers),
+        memory(gateway, memoryMib, `${clients} clients × 8 images${where}`)
+      ]
+    }
+  )
 }
 
 /**
@@ -62,7 +71,12 @@ export function everyOne(attack, answers) {
 
 /** Whether an answer has all its images. @param {Answer} answer */
 function complete({ status, body }) {
-  return status === 200 && body.subarray(0, 6).toString() === '{"id":' && body.at(-1) === 0x7d && body.toString('latin1').split('"mime_type"').length === EIGHT.num_images + 1
+  return (
+    status === 200 &&
+    body.subarray(0, 6).toString() === '{"id":' &&
+    body.at(-1) === 0x7d &&
+    body.toString('latin1').split('"mime_type"').length === EIGHT.num_images + 1
+  )
 }
 
 /**
@@ -75,9 +89,21 @@ export function memory(gateway, memoryMib, what) {
   const peak = peakMib(gateway.pid)
   const shown = peak === undefined ? 'it is gone' : `${amount(peak)} MiB RSS`
   const attack = `${what}: memory`
-  if (memoryMib === undefined) return { attack, limit: `≤ ${PEAK_MIB} MiB RSS`, found: shown, held: peak !== undefined && peak <= PEAK_MIB }
+  if (memoryMib === undefined)
+    return { attack, limit: `≤ ${PEAK_MIB} MiB RSS`, found: shown, held: peak !== undefined && peak <= PEAK_MIB }
   const { group } = gateway
-  if (group === undefined) return { attack, limit: `${amount(memoryMib)} MiB`, found: `not shown: no cgroup; ${shown} of ${amount(GUARD_MIB)} MiB that a run allows`, held: peak === undefined ? false : undefined }
+  if (group === undefined)
+    return {
+      attack,
+      limit: `${amount(memoryMib)} MiB`,
+      found: `not shown: no cgroup; ${shown} of ${amount(GUARD_MIB)} MiB that a run allows`,
+      held: peak === undefined ? false : undefined
+    }
   const kills = group.kills()
-  return { attack, limit: `${amount(memoryMib)} MiB, 0 OOM kills`, found: `${kills} OOM kills, ${shown}`, held: kills === 0 && peak !== undefined }
+  return {
+    attack,
+    limit: `${amount(memoryMib)} MiB, 0 OOM kills`,
+    found: `${kills} OOM kills, ${shown}`,
+    held: kills === 0 && peak !== undefined
+  }
 }

@@ -37,7 +37,12 @@ const SINKS = {
     const { reader, writer } = pipe(folder)
     fill(writer)
     const fd = blocking(folder)
-    return { fd, done: () => { for (const each of [fd, reader, writer]) closeSync(each) } }
+    return {
+      fd,
+      done: () => {
+        for (const each of [fd, reader, writer]) closeSync(each)
+      }
+    }
   },
   'a full disk': (folder) => {
     const disk = join(folder, 'disk')
@@ -46,18 +51,29 @@ const SINKS = {
     const unmount = atEnd(() => execFileSync('umount', ['--lazy', disk]))
     const fd = openSync(join(disk, 'log'), 'a')
     fill(fd)
-    return { fd, done: () => { closeSync(fd); unmount() } }
+    return {
+      fd,
+      done: () => {
+        closeSync(fd)
+        unmount()
+      }
+    }
   }
 }
 
 /** @param {{ short?: boolean }} [options] @returns {Promise<Outcome[]>} */
 export async function logAttacks({ short = false } = {}) {
   const names = short ? ['/dev/full', 'a closed pipe'] : Object.keys(SINKS)
-  const attacks = [...names.map((name) => () => withSink(name, gatewayWith)), () => withSink('/dev/full', workerWith), () => withSink('/dev/full', pageWith)]
+  const attacks = [
+    ...names.map((name) => () => withSink(name, gatewayWith)),
+    () => withSink('/dev/full', workerWith),
+    () => withSink('/dev/full', pageWith)
+  ]
   /** @type {Row[]} */
   const rows = []
   // Two at a time: they wait more than they work.
-  for (let next = 0; next < attacks.length; next += 2) rows.push(...(await Promise.all(attacks.slice(next, next + 2).map((attack) => attack()))))
+  for (let next = 0; next < attacks.length; next += 2)
+    rows.push(...(await Promise.all(attacks.slice(next, next + 2).map((attack) => attack()))))
   return [{ rows, watched: [] }]
 }
 
@@ -76,7 +92,12 @@ async function withSink(name, attack) {
     }
   } catch (error) {
     if (!/mount/.test(/** @type {Error} */ (error).message)) throw error
-    return { attack: `the gateway's output goes to ${name}`, limit: '', found: 'not shown: mounting a small disk takes root', held: undefined }
+    return {
+      attack: `the gateway's output goes to ${name}`,
+      limit: '',
+      found: 'not shown: mounting a small disk takes root',
+      held: undefined
+    }
   } finally {
     removeFolder(folder)
   }
@@ -98,7 +119,12 @@ async function gatewayWith(name, sink) {
       const { status } = await ask(`${gateway.url}/health`, { most: ANSWER_MS })
       if (status !== 200) found.push(`/health: ${status || 'no answer'}`)
     }
-    return verdict(`the gateway's output goes to ${name}`, `${REQUESTS} images`, found, await ending(gateway.pid, gateway.ended, gateway.status))
+    return verdict(
+      `the gateway's output goes to ${name}`,
+      `${REQUESTS} images`,
+      found,
+      await ending(gateway.pid, gateway.ended, gateway.status)
+    )
   } finally {
     await gateway.stop()
   }
@@ -106,7 +132,12 @@ async function gatewayWith(name, sink) {
 
 /** A worker that somebody else starts, as in a container of its own. @param {string} name @param {Sink} sink @returns {Promise<Row>} */
 async function workerWith(name, sink) {
-  const gateway = await startGateway({ fake: FAKE, connect: true, waits: false, workerStdio: ['pipe', sink.fd, sink.fd] })
+  const gateway = await startGateway({
+    fake: FAKE,
+    connect: true,
+    waits: false,
+    workerStdio: ['pipe', sink.fd, sink.fd]
+  })
   try {
     sink.started?.()
     const found = []
@@ -117,7 +148,12 @@ async function workerWith(name, sink) {
       if (status !== 200) found.push(`image: ${status || 'no answer'}`)
     }
     const ended = () => worker === undefined || worker.exitCode !== null || worker.signalCode !== null
-    return verdict(`a worker's output goes to ${name}`, 'an image', found, await ending(worker?.pid ?? 0, ended, () => worker?.signalCode ?? worker?.exitCode ?? 'none'))
+    return verdict(
+      `a worker's output goes to ${name}`,
+      'an image',
+      found,
+      await ending(worker?.pid ?? 0, ended, () => worker?.signalCode ?? worker?.exitCode ?? 'none')
+    )
   } finally {
     await gateway.stop()
   }
@@ -126,16 +162,27 @@ async function workerWith(name, sink) {
 /** The page's process. @param {string} name @param {Sink} sink @returns {Promise<Row>} */
 async function pageWith(name, sink) {
   const env = { ...process.env, HOST: '127.0.0.1', PORT: '0', SERVER_URL: 'http://127.0.0.1:9', LOG_FORMAT: 'json' }
-  const child = spawn(process.execPath, [join(root, 'dist/webapp/main.js')], { stdio: ['ignore', sink.fd, sink.fd], env })
+  const child = spawn(process.execPath, [join(root, 'dist/webapp/main.js')], {
+    stdio: ['ignore', sink.fd, sink.fd],
+    env
+  })
   const pid = /** @type {number} */ (child.pid)
   const ended = () => child.exitCode !== null || child.signalCode !== null
   try {
     sink.started?.()
     const found = []
     const port = await waitFor(() => ended() || listeningPort(pid) !== undefined, START_MS)
-    const answer = port === undefined || ended() ? undefined : await ask(`http://127.0.0.1:${listeningPort(pid)}/healthz`, { most: ANSWER_MS })
+    const answer =
+      port === undefined || ended()
+        ? undefined
+        : await ask(`http://127.0.0.1:${listeningPort(pid)}/healthz`, { most: ANSWER_MS })
     if (answer?.status !== 200) found.push(`/healthz: ${answer?.status || 'no answer'}`)
-    return verdict(`the page's process writes to ${name}`, '/healthz', found, await ending(pid, ended, () => child.signalCode ?? child.exitCode))
+    return verdict(
+      `the page's process writes to ${name}`,
+      '/healthz',
+      found,
+      await ending(pid, ended, () => child.signalCode ?? child.exitCode)
+    )
   } finally {
     child.kill('SIGKILL')
   }
@@ -165,7 +212,12 @@ async function ending(pid, ended, status) {
  * @returns {Row}
  */
 function verdict(attack, asked, found, end) {
-  return { attack, limit: `${asked} within ${ANSWER_MS / 1000} s each, exit 0 within ${END_MS / 1000} s of SIGTERM`, found: `${found.length === 0 ? 'all answered' : found.join(', ')}; ${end}`, held: found.length === 0 && end === 'exit 0' }
+  return {
+    attack,
+    limit: `${asked} within ${ANSWER_MS / 1000} s each, exit 0 within ${END_MS / 1000} s of SIGTERM`,
+    found: `${found.length === 0 ? 'all answered' : found.join(', ')}; ${end}`,
+    held: found.length === 0 && end === 'exit 0'
+  }
 }
 
 /** @param {number} fd @returns {Sink} */
@@ -187,7 +239,7 @@ function blocking(folder) {
 
 /** Writes until there is no more room. @param {number} fd */
 function fill(fd) {
-  for (let size = 4096; size >= 1; ) {
+  for (let size = 4096; size >= 1;) {
     try {
       writeSync(fd, Buffer.alloc(size, '\n'))
     } catch {

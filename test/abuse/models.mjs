@@ -17,24 +17,47 @@ const REQUESTS = 12
 const FAKE = '--sizes 64x64 --rows 2 --fake-step-ms 50'
 
 export async function modelAttacks() {
-  return [await attacked('a worker of another model', { fake: FAKE, connect: true }, async ({ gateway }) => {
-    const other = new OtherWorker(gateway.endpoint, { name: 'other-model', digest: OTHERS, tokenizers: await tokenizers() })
-    try {
-      await other.hello()
-      await waitFor(() => other.answer !== undefined, HELLO_MS)
-      const answers = await Promise.all(Array.from({ length: REQUESTS }, (_, seed) => generate(gateway.url, { ...SMALL, seed })))
-      const makers = answers.filter(({ status }) => status === 200).map(({ headers }) => ({ digest: JSON.parse(String(headers['easel-recipe'])).model_digest, seed: Number(headers['easel-seed']) }))
-      const wrong = makers.filter(({ digest, seed }) => (digest === OTHERS) !== other.made.has(seed)).length
-      /** @type {Row[]} */
-      const rows = [
-        { attack: 'a worker of another model beside the first', limit: '0 images made by it, REFUSED', found: `${other.answer ?? 'no answer'}, ${other.made.size} images (${tally(answers.map(({ status }) => status))})`, held: other.answer === 'REFUSED' && other.made.size === 0 && makers.length === REQUESTS },
-        { attack: 'recipes that name the digest of a worker which did not make the image', limit: `0 of ${REQUESTS}`, found: String(wrong), held: wrong === 0 && makers.length > 0 }
-      ]
-      return rows
-    } finally {
-      other.close()
-    }
-  })]
+  return [
+    await attacked('a worker of another model', { fake: FAKE, connect: true }, async ({ gateway }) => {
+      const other = new OtherWorker(gateway.endpoint, {
+        name: 'other-model',
+        digest: OTHERS,
+        tokenizers: await tokenizers()
+      })
+      try {
+        await other.hello()
+        await waitFor(() => other.answer !== undefined, HELLO_MS)
+        const answers = await Promise.all(
+          Array.from({ length: REQUESTS }, (_, seed) => generate(gateway.url, { ...SMALL, seed }))
+        )
+        const makers = answers
+          .filter(({ status }) => status === 200)
+          .map(({ headers }) => ({
+            digest: JSON.parse(String(headers['easel-recipe'])).model_digest,
+            seed: Number(headers['easel-seed'])
+          }))
+        const wrong = makers.filter(({ digest, seed }) => (digest === OTHERS) !== other.made.has(seed)).length
+        /** @type {Row[]} */
+        const rows = [
+          {
+            attack: 'a worker of another model beside the first',
+            limit: '0 images made by it, REFUSED',
+            found: `${other.answer ?? 'no answer'}, ${other.made.size} images (${tally(answers.map(({ status }) => status))})`,
+            held: other.answer === 'REFUSED' && other.made.size === 0 && makers.length === REQUESTS
+          },
+          {
+            attack: 'recipes that name the digest of a worker which did not make the image',
+            limit: `0 of ${REQUESTS}`,
+            found: String(wrong),
+            held: wrong === 0 && makers.length > 0
+          }
+        ]
+        return rows
+      } finally {
+        other.close()
+      }
+    })
+  ]
 }
 
 /** Digests of the tokenizers of the gateway's model: with others a worker is refused in any case. @returns {Promise<string[]>} */

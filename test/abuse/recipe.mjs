@@ -38,15 +38,20 @@ export function bomb() {
 
 /** @param {{ short?: boolean }} [options] */
 export async function recipeAttacks({ short = false } = {}) {
-  const outcomes = [await attacked('recipe: harmless at first sight', {}, async ({ gateway }) => {
-    const rows = [await ownImages(gateway.url)]
-    for (const file of await smallFiles(short)) rows.push(await one(gateway, file))
-    return rows
-  })]
-  for (const file of await largeFiles(short)) outcomes.push(await attacked(`recipe: ${file.what}`, {}, async ({ gateway }) => [await one(gateway, file)]))
+  const outcomes = [
+    await attacked('recipe: harmless at first sight', {}, async ({ gateway }) => {
+      const rows = [await ownImages(gateway.url)]
+      for (const file of await smallFiles(short)) rows.push(await one(gateway, file))
+      return rows
+    })
+  ]
+  for (const file of await largeFiles(short))
+    outcomes.push(await attacked(`recipe: ${file.what}`, {}, async ({ gateway }) => [await one(gateway, file)]))
   if (!short) {
     outcomes.push(await attacked('recipe: 16 files at once', {}, async ({ gateway }) => [await together(gateway, 16)]))
-    outcomes.push(await attacked('recipe: files without a pause', {}, async ({ gateway }) => [await withoutPause(gateway)]))
+    outcomes.push(
+      await attacked('recipe: files without a pause', {}, async ({ gateway }) => [await withoutPause(gateway)])
+    )
   }
   outcomes.push(await rateLimit())
   return outcomes
@@ -57,13 +62,30 @@ export async function recipeAttacks({ short = false } = {}) {
  * @returns {Promise<Bad[]>}
  */
 async function smallFiles(short) {
-  const others = await Promise.all(/** @type {const} */ (['gif', 'tiff', 'avif']).map(async (format) => ({ what: `${format.toUpperCase()} under image/png`, type: 'image/png', body: await other(format), statuses: BY_TYPE })))
+  const others = await Promise.all(
+    /** @type {const} */ (['gif', 'tiff', 'avif']).map(async (format) => ({
+      what: `${format.toUpperCase()} under image/png`,
+      type: 'image/png',
+      body: await other(format),
+      statuses: BY_TYPE
+    }))
+  )
   if (short) return others
   return [
     ...others,
     { what: 'PNG with a million tiny chunks', type: 'image/png', body: pngOfChunks(1e6), statuses: REFUSALS },
-    { what: 'JPEG of 60 MB, JSON in its XMP', type: 'image/jpeg', body: await jpegWithXmp(nestedJson(60 * MB)), statuses: REFUSALS },
-    { what: 'PNG of 97 KB that inflates to 50 MB of JSON fields', type: 'image/png', body: pngBomb(wideJson(50 * MB)), statuses: REFUSALS }
+    {
+      what: 'JPEG of 60 MB, JSON in its XMP',
+      type: 'image/jpeg',
+      body: await jpegWithXmp(nestedJson(60 * MB)),
+      statuses: REFUSALS
+    },
+    {
+      what: 'PNG of 97 KB that inflates to 50 MB of JSON fields',
+      type: 'image/png',
+      body: pngBomb(wideJson(50 * MB)),
+      statuses: REFUSALS
+    }
   ]
 }
 
@@ -78,7 +100,23 @@ async function largeFiles(short) {
     { what: 'SVG of 31 MB under image/png', type: 'image/png', body: svg(31 * MB), statuses: BY_TYPE },
     { what: 'PNG of 48 KB that inflates to 50 MB of nested JSON', type: 'image/png', body: bomb(), statuses: REFUSALS }
   ]
-  return short ? files : [...files, { what: 'PNG with 1,000 chunks that inflate to 50 MB each', type: 'image/png', body: pngBomb(nestedJson(50 * MB), 1000), statuses: REFUSALS }, { what: 'WebP of 60 MB, JSON in its XMP', type: 'image/webp', body: await webpWithXmp(nestedJson(60 * MB)), statuses: REFUSALS }]
+  return short
+    ? files
+    : [
+        ...files,
+        {
+          what: 'PNG with 1,000 chunks that inflate to 50 MB each',
+          type: 'image/png',
+          body: pngBomb(nestedJson(50 * MB), 1000),
+          statuses: REFUSALS
+        },
+        {
+          what: 'WebP of 60 MB, JSON in its XMP',
+          type: 'image/webp',
+          body: await webpWithXmp(nestedJson(60 * MB)),
+          statuses: REFUSALS
+        }
+      ]
 }
 
 /**
@@ -94,7 +132,12 @@ async function ownImages(url) {
     const recipe = await ask(`${url}/recipe`, { headers: { 'content-type': `image/${format}` }, body: image.body })
     read.push(`${format} ${recipe.status}`)
   }
-  return { attack: "/recipe: the gateway's own images", limit: '200 each', found: read.join(', '), held: read.every((each) => each.endsWith(' 200')) }
+  return {
+    attack: "/recipe: the gateway's own images",
+    limit: '200 each',
+    found: read.join(', '),
+    held: read.every((each) => each.endsWith(' 200'))
+  }
 }
 
 /**
@@ -106,10 +149,20 @@ async function one(gateway, { what, type, body, statuses }) {
   const attack = `/recipe: ${what}`
   const limit = `${statuses.join('/')} within ${amount(ANSWER_MS)} ms, RSS ≤ ${PEAK_MIB} MiB`
   forgetPeak(gateway.pid)
-  const { status, ms, body: text } = await ask(`${gateway.url}/recipe`, { headers: { 'content-type': type }, body, most: PATIENCE_MS })
+  const {
+    status,
+    ms,
+    body: text
+  } = await ask(`${gateway.url}/recipe`, { headers: { 'content-type': type }, body, most: PATIENCE_MS })
   const peak = peakMib(gateway.pid)
   const found = `${status === 0 ? text : status} after ${amount(ms)} ms, ${peak === undefined ? 'the gateway is gone' : `${amount(peak)} MiB`}`
-  return { attack, limit, found, held: statuses.includes(status) && peak !== undefined && peak <= PEAK_MIB, inTime: ms <= ANSWER_MS }
+  return {
+    attack,
+    limit,
+    found,
+    held: statuses.includes(status) && peak !== undefined && peak <= PEAK_MIB,
+    inTime: ms <= ANSWER_MS
+  }
 }
 
 /**
@@ -119,14 +172,21 @@ async function one(gateway, { what, type, body, statuses }) {
  */
 async function together(gateway, count) {
   const body = bomb()
-  const answers = await Promise.all(Array.from({ length: count }, () => ask(`${gateway.url}/recipe`, { headers: { 'content-type': 'image/png' }, body, most: PATIENCE_MS })))
+  const answers = await Promise.all(
+    Array.from({ length: count }, () =>
+      ask(`${gateway.url}/recipe`, { headers: { 'content-type': 'image/png' }, body, most: PATIENCE_MS })
+    )
+  )
   const peak = peakMib(gateway.pid)
   const slowest = Math.max(...answers.map(({ ms }) => ms))
   return {
     attack: `/recipe: ${count} such PNGs at once`,
     limit: `each refused within ${amount(ANSWER_MS)} ms, RSS ≤ ${PEAK_MIB} MiB`,
     found: `${tally(answers.map(({ status }) => status))}; the last after ${amount(slowest)} ms, ${peak === undefined ? 'the gateway is gone' : `${amount(peak)} MiB`}`,
-    held: answers.every((answer) => REFUSALS.includes(answer.status) || refused(answer)) && peak !== undefined && peak <= PEAK_MIB,
+    held:
+      answers.every((answer) => REFUSALS.includes(answer.status) || refused(answer)) &&
+      peak !== undefined &&
+      peak <= PEAK_MIB,
     inTime: slowest <= ANSWER_MS
   }
 }
@@ -139,23 +199,31 @@ async function together(gateway, count) {
  */
 async function withoutPause(gateway) {
   const texts = [0.06, 0.25, 0.5, 1].map((size) => nestedJson(size * MB))
-  const files = [...texts.map((text) => ({ type: 'image/png', body: pngBomb(text) })), ...(await Promise.all(texts.map(async (text) => ({ type: 'image/webp', body: await webpWithXmp(text) }))))]
+  const files = [
+    ...texts.map((text) => ({ type: 'image/png', body: pngBomb(text) })),
+    ...(await Promise.all(texts.map(async (text) => ({ type: 'image/webp', body: await webpWithXmp(text) }))))
+  ]
   const end = performance.now() + PAUSELESS_MS
   /** @type {import('./lib/http.mjs').Answer[]} */
   const answers = []
-  await Promise.all(Array.from({ length: CLIENTS }, async (_, client) => {
-    for (let turn = client; performance.now() < end && !gateway.ended(); turn++) {
-      const { type, body } = /** @type {typeof files[number]} */ (files[turn % files.length])
-      answers.push(await ask(`${gateway.url}/recipe`, { headers: { 'content-type': type }, body, most: PATIENCE_MS }))
-    }
-  }))
+  await Promise.all(
+    Array.from({ length: CLIENTS }, async (_, client) => {
+      for (let turn = client; performance.now() < end && !gateway.ended(); turn++) {
+        const { type, body } = /** @type {typeof files[number]} */ (files[turn % files.length])
+        answers.push(await ask(`${gateway.url}/recipe`, { headers: { 'content-type': type }, body, most: PATIENCE_MS }))
+      }
+    })
+  )
   const peak = peakMib(gateway.pid)
   const slowest = Math.max(...answers.map(({ ms }) => ms))
   return {
     attack: `/recipe: ${CLIENTS} clients, ${PAUSELESS_MS / 1000} s, texts of 60 KB to 1 MB of nested JSON`,
     limit: `each refused within ${amount(ANSWER_MS)} ms, RSS ≤ ${PEAK_MIB} MiB`,
     found: `${tally(answers.map(({ status }) => status))}; the slowest ${amount(slowest)} ms, ${peak === undefined ? 'the gateway is gone' : `${amount(peak)} MiB`}`,
-    held: answers.every((answer) => REFUSALS.includes(answer.status) || refused(answer)) && peak !== undefined && peak <= PEAK_MIB,
+    held:
+      answers.every((answer) => REFUSALS.includes(answer.status) || refused(answer)) &&
+      peak !== undefined &&
+      peak <= PEAK_MIB,
     inTime: slowest <= ANSWER_MS
   }
 }
@@ -167,19 +235,28 @@ async function rateLimit() {
   await writeFile(file, JSON.stringify({ keys: [{ name: 'abuser', key: KEY, requests_per_minute: A_MINUTE }] }))
   const headers = { authorization: `Bearer ${KEY}` }
   try {
-    return await attacked('recipe: beyond the rate of a key', { env: { ACCESS_KEYS: file }, headers }, async ({ gateway }) => {
-      const body = await other('gif')
-      const answers = []
-      for (let count = 0; count < 4 * A_MINUTE; count++) answers.push(await ask(`${gateway.url}/recipe`, { headers: { 'content-type': 'image/png', ...headers }, body }))
-      const through = answers.filter((answer) => !refused(answer)).length
-      return [{
-        attack: `/recipe: ${answers.length} files of a key that may ask ${A_MINUTE} times a minute`,
-        // The minute may change once in between.
-        limit: `≤ ${2 * A_MINUTE} files looked at, the others 429`,
-        found: tally(answers.map(({ status }) => status)),
-        held: through <= 2 * A_MINUTE
-      }]
-    })
+    return await attacked(
+      'recipe: beyond the rate of a key',
+      { env: { ACCESS_KEYS: file }, headers },
+      async ({ gateway }) => {
+        const body = await other('gif')
+        const answers = []
+        for (let count = 0; count < 4 * A_MINUTE; count++)
+          answers.push(
+            await ask(`${gateway.url}/recipe`, { headers: { 'content-type': 'image/png', ...headers }, body })
+          )
+        const through = answers.filter((answer) => !refused(answer)).length
+        return [
+          {
+            attack: `/recipe: ${answers.length} files of a key that may ask ${A_MINUTE} times a minute`,
+            // The minute may change once in between.
+            limit: `≤ ${2 * A_MINUTE} files looked at, the others 429`,
+            found: tally(answers.map(({ status }) => status)),
+            held: through <= 2 * A_MINUTE
+          }
+        ]
+      }
+    )
   } finally {
     removeFolder(folder)
   }

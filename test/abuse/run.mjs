@@ -59,7 +59,9 @@ export async function run(names, say) {
     const start = performance.now()
     const outcomes = await /** @type {Attack} */ (ATTACKS[name])({})
     const broken = outcomes.flatMap(({ rows }) => rows).filter((row) => !holds(row)).length
-    say(`${name}: ${broken === 0 ? 'held' : `${broken} did not hold`} (${((performance.now() - start) / 1000).toFixed(1)} s)`)
+    say(
+      `${name}: ${broken === 0 ? 'held' : `${broken} did not hold`} (${((performance.now() - start) / 1000).toFixed(1)} s)`
+    )
     return outcomes
   }
   const outcomes = (await Promise.all(names.filter((name) => WAITING.has(name)).map(perform))).flat()
@@ -90,12 +92,41 @@ export function overall(outcomes) {
   const late = watched.flatMap(({ probed }) => probed.late)
   return [
     ...watched.map(({ name, probed }) => ({ attack: `/health during: ${name}`, limit, ...health(probed.admin) })),
-    { attack: `/health during all of it (the prober itself was late by ${amount(quantile(late, 0.99))} ms at p99)`, limit, ...health(watched.flatMap(({ probed }) => probed.admin)) },
-    { attack: '/health during all of it on the port for clients, over a kept connection', limit, ...health(watched.flatMap(({ probed }) => probed.kept)) },
-    { attack: '/health during all of it on the port for clients, over new connections', limit: 'none: they wait behind who came before', ...health(watched.flatMap(({ probed }) => probed.fresh)), held: true },
-    { attack: 'accepted = ended + in flight, at every scrape', limit: 'gap 0', found: gaps.length === 0 ? `0 at ${scrapes} scrapes` : `${gaps.length} of ${scrapes} scrapes, ${gaps[0]} first`, held: gaps.length === 0 && scrapes > 0 },
-    { attack: 'gateways that ended before they were told to', limit: `0 of ${watched.length}`, found: dead.length === 0 ? '0' : `${dead.length}: ${dead.map(({ name, died }) => `${name} (${died})`).join('; ')}`, held: dead.length === 0 },
-    { attack: 'healthy workers that a gateway lost or killed', limit: '0', found: lost.length === 0 ? '0' : lost.map(({ name, workersLost }) => `${workersLost} (${name})`).join('; '), held: lost.length === 0 },
+    {
+      attack: `/health during all of it (the prober itself was late by ${amount(quantile(late, 0.99))} ms at p99)`,
+      limit,
+      ...health(watched.flatMap(({ probed }) => probed.admin))
+    },
+    {
+      attack: '/health during all of it on the port for clients, over a kept connection',
+      limit,
+      ...health(watched.flatMap(({ probed }) => probed.kept))
+    },
+    {
+      attack: '/health during all of it on the port for clients, over new connections',
+      limit: 'none: they wait behind who came before',
+      ...health(watched.flatMap(({ probed }) => probed.fresh)),
+      held: true
+    },
+    {
+      attack: 'accepted = ended + in flight, at every scrape',
+      limit: 'gap 0',
+      found: gaps.length === 0 ? `0 at ${scrapes} scrapes` : `${gaps.length} of ${scrapes} scrapes, ${gaps[0]} first`,
+      held: gaps.length === 0 && scrapes > 0
+    },
+    {
+      attack: 'gateways that ended before they were told to',
+      limit: `0 of ${watched.length}`,
+      found:
+        dead.length === 0 ? '0' : `${dead.length}: ${dead.map(({ name, died }) => `${name} (${died})`).join('; ')}`,
+      held: dead.length === 0
+    },
+    {
+      attack: 'healthy workers that a gateway lost or killed',
+      limit: '0',
+      found: lost.length === 0 ? '0' : lost.map(({ name, workersLost }) => `${workersLost} (${name})`).join('; '),
+      held: lost.length === 0
+    },
     { attack: 'most memory of a gateway (VmHWM)', limit: 'see above', found: `${amount(peak)} MiB`, held: true }
   ]
 }
@@ -103,9 +134,13 @@ export function overall(outcomes) {
 /** @param {readonly number[]} times ms */
 function health(times) {
   const [p50, p99, most] = [0.5, 0.99, 1].map((q) => quantile(times, q))
-  const shown = (/** @type {number | undefined} */ ms) => (ms === undefined || !Number.isFinite(ms) ? 'no answer' : `${amount(ms)} ms`)
+  const shown = (/** @type {number | undefined} */ ms) =>
+    ms === undefined || !Number.isFinite(ms) ? 'no answer' : `${amount(ms)} ms`
   const few = times.length < ENOUGH
-  return { found: `${shown(p99)} (p50 ${shown(p50)}, most ${shown(most)}, ${times.length} asked${few ? ': too few to judge alone' : ''})`, held: p99 !== undefined && (p99 <= HEALTH_MS || (few && Number.isFinite(p99))) }
+  return {
+    found: `${shown(p99)} (p50 ${shown(p50)}, most ${shown(most)}, ${times.length} asked${few ? ': too few to judge alone' : ''})`,
+    held: p99 !== undefined && (p99 <= HEALTH_MS || (few && Number.isFinite(p99)))
+  }
 }
 
 /** @param {readonly Row[]} rows */
@@ -113,5 +148,10 @@ export function print(rows) {
   const cell = (/** @type {string} */ text) => text.replaceAll('|', String.raw`\|`).replaceAll('\n', ' ')
   const held = (/** @type {Row} */ row) => (row.held === undefined ? 'not shown' : holds(row) ? 'yes' : 'NO')
   console.log(`\nUnder attack; ${machine()}\n`)
-  console.log(table(['attack', 'limit', 'found', 'held'], rows.map((row) => [cell(row.attack), cell(row.limit), cell(row.found), held(row)])))
+  console.log(
+    table(
+      ['attack', 'limit', 'found', 'held'],
+      rows.map((row) => [cell(row.attack), cell(row.limit), cell(row.found), held(row)])
+    )
+  )
 }

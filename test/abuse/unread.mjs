@@ -32,8 +32,16 @@ const EVENTS = { accept: 'text/event-stream' }
 export async function unreadAttacks({ short = false } = {}) {
   const outcomes = [await replays(short ? 8 : 20), await oneAtATime()]
   if (short) return outcomes
-  const answers = await attacked('unread answers', {}, (under) => unread(under, { what: 'JSON answers of 16 images', count: 12, request: generateBytes(LARGE, JSON_ANSWER) }))
-  const streams = await attacked('unread event streams', {}, (under) => unread(under, { what: 'event streams of 8 images with previews', count: 12, request: generateBytes({ ...LARGE, num_images: 8, num_inference_steps: 20, preview_interval: 1 }, EVENTS) }))
+  const answers = await attacked('unread answers', {}, (under) =>
+    unread(under, { what: 'JSON answers of 16 images', count: 12, request: generateBytes(LARGE, JSON_ANSWER) })
+  )
+  const streams = await attacked('unread event streams', {}, (under) =>
+    unread(under, {
+      what: 'event streams of 8 images with previews',
+      count: 12,
+      request: generateBytes({ ...LARGE, num_images: 8, num_inference_steps: 20, preview_interval: 1 }, EVENTS)
+    })
+  )
   return [answers, streams, ...outcomes]
 }
 
@@ -62,11 +70,13 @@ async function unread({ gateway, restMib }, { what, count, request }) {
   const peak = peakMib(gateway.pid)
   const statuses = clients.map(({ status }) => status)
   /** @type {Row[]} */
-  const rows = [{
-    ...atMost(`${count} unread ${what}`, { found: peak, limit: PEAK_MIB, unit: 'MiB RSS', note: tally(statuses) }),
-    // Refusing all of them would be no art.
-    held: peak !== undefined && peak <= PEAK_MIB && statuses.includes(200)
-  }]
+  const rows = [
+    {
+      ...atMost(`${count} unread ${what}`, { found: peak, limit: PEAK_MIB, unit: 'MiB RSS', note: tally(statuses) }),
+      // Refusing all of them would be no art.
+      held: peak !== undefined && peak <= PEAK_MIB && statuses.includes(200)
+    }
+  ]
   rows.push(await cut(what, clients), await memoryBack(gateway, restMib, what))
   await leaveAll(clients)
   return rows
@@ -74,12 +84,20 @@ async function unread({ gateway, restMib }, { what, count, request }) {
 
 /** Waits until every client has an answer's beginning and nothing more is made. @param {Gateway} gateway @param {readonly RawClient[]} clients */
 async function made(gateway, clients) {
-  await waitFor(async () => gateway.ended() || (clients.every(({ status, isClosed }) => status !== 0 || isClosed) && (await inFlight(gateway)) === 0), MAKING_MS)
+  await waitFor(
+    async () =>
+      gateway.ended() ||
+      (clients.every(({ status, isClosed }) => status !== 0 || isClosed) && (await inFlight(gateway)) === 0),
+    MAKING_MS
+  )
 }
 
 /** @param {Gateway} gateway */
 async function inFlight(gateway) {
-  return scrape(gateway.adminUrl).then((samples) => total(samples, 'easel_requests_in_flight'), () => 0)
+  return scrape(gateway.adminUrl).then(
+    (samples) => total(samples, 'easel_requests_in_flight'),
+    () => 0
+  )
 }
 
 /**
@@ -97,7 +115,12 @@ async function cut(what, clients) {
   await Promise.all(open.map((client) => client.drain(QUIET_MS)))
   const whole = open.filter((client) => client.whole || !client.isClosed).length
   const known = has('SEND_TIMEOUT') ? `SEND_TIMEOUT is ${SEND_TIMEOUT_S} s` : 'there is no SEND_TIMEOUT'
-  return { attack: `${what}: cut when nobody reads them`, limit: `all within ${limit} s`, found: `${open.length - whole} of ${open.length} (${known})`, held: whole === 0 }
+  return {
+    attack: `${what}: cut when nobody reads them`,
+    limit: `all within ${limit} s`,
+    found: `${open.length - whole} of ${open.length} (${known})`,
+    held: whole === 0
+  }
 }
 
 /**
@@ -115,13 +138,20 @@ export async function memoryBack(gateway, restMib, what, limit = restMib + LEFT_
     return gateway.ended() || gateway.rss() <= limit
   }, BACK_MS)
   const found = gateway.ended() ? undefined : gateway.rss()
-  return atMost(`${what}: memory afterwards`, { found, limit, unit: 'MiB RSS', note: `${amount(restMib)} MiB before${await ownCount(gateway)}` })
+  return atMost(`${what}: memory afterwards`, {
+    found,
+    limit,
+    unit: 'MiB RSS',
+    note: `${amount(restMib)} MiB before${await ownCount(gateway)}`
+  })
 }
 
 /** What the gateway itself says that it holds for its clients. @param {Gateway} gateway */
 async function ownCount({ adminUrl }) {
   const samples = await scrape(adminUrl).catch(() => new Map())
-  return has('MEMORY_BUDGET') ? `, ${amount(total(samples, 'easel_memory_bytes') / 2 ** 20)} MiB held by its own count` : ''
+  return has('MEMORY_BUDGET')
+    ? `, ${amount(total(samples, 'easel_memory_bytes') / 2 ** 20)} MiB held by its own count`
+    : ''
 }
 
 /** One image set, asked for again and again under its key by those who read nothing. @param {number} count */
@@ -133,10 +163,18 @@ function replays(count) {
     await made(gateway, clients)
     const statuses = clients.map(({ status }) => status)
     const what = `unread replays of one answer of ${amount(first.body.length / 2 ** 20)} MiB`
-    const row = atMost(`${count} ${what}`, { found: peakMib(gateway.pid), limit: PEAK_MIB, unit: 'MiB RSS', note: tally(statuses) })
+    const row = atMost(`${count} ${what}`, {
+      found: peakMib(gateway.pid),
+      limit: PEAK_MIB,
+      unit: 'MiB RSS',
+      note: tally(statuses)
+    })
     await leaveAll(clients)
     // The answer itself is kept for its key.
-    return [{ ...row, held: row.held === true && first.status === 200 }, await memoryBack(gateway, restMib + first.body.length / 2 ** 20, 'replays')]
+    return [
+      { ...row, held: row.held === true && first.status === 200 },
+      await memoryBack(gateway, restMib + first.body.length / 2 ** 20, 'replays')
+    ]
   })
 }
 
@@ -147,22 +185,31 @@ async function oneAtATime() {
   await writeFile(file, JSON.stringify({ keys: [{ name: 'abuser', key: KEY, concurrent_requests: 1 }] }))
   const headers = { authorization: `Bearer ${KEY}` }
   try {
-    return await attacked('an unread answer and a key with one request at a time', { env: { ACCESS_KEYS: file }, headers }, async ({ gateway }) => {
-      const [client] = await openUnread(gateway.port, generateBytes(LARGE, { ...JSON_ANSWER, ...headers }), 1)
-      if (client === undefined) throw new Error('no client')
-      await waitFor(() => client.status !== 0 || client.isClosed, MAKING_MS)
-      const second = await generate(gateway.url, SMALL, { headers })
-      await client.drain(QUIET_MS)
-      await client.leave()
-      // The moment at which the gateway hears of it is not ours to see.
-      const after = await waitFor(async () => (await generate(gateway.url, SMALL, { headers })).status === 200, SLACK_S * 1000)
-      return [{
-        attack: 'a second request of a key that may have one, whose first answer is unread',
-        limit: '1 at a time: 429, and 200 when it is read',
-        found: `first ${client.status}, second ${second.status}, then ${after === undefined ? 'no 200' : '200'}`,
-        held: client.status === 200 && second.status === 429 && after !== undefined
-      }]
-    })
+    return await attacked(
+      'an unread answer and a key with one request at a time',
+      { env: { ACCESS_KEYS: file }, headers },
+      async ({ gateway }) => {
+        const [client] = await openUnread(gateway.port, generateBytes(LARGE, { ...JSON_ANSWER, ...headers }), 1)
+        if (client === undefined) throw new Error('no client')
+        await waitFor(() => client.status !== 0 || client.isClosed, MAKING_MS)
+        const second = await generate(gateway.url, SMALL, { headers })
+        await client.drain(QUIET_MS)
+        await client.leave()
+        // The moment at which the gateway hears of it is not ours to see.
+        const after = await waitFor(
+          async () => (await generate(gateway.url, SMALL, { headers })).status === 200,
+          SLACK_S * 1000
+        )
+        return [
+          {
+            attack: 'a second request of a key that may have one, whose first answer is unread',
+            limit: '1 at a time: 429, and 200 when it is read',
+            found: `first ${client.status}, second ${second.status}, then ${after === undefined ? 'no 200' : '200'}`,
+            held: client.status === 200 && second.status === 429 && after !== undefined
+          }
+        ]
+      }
+    )
   } finally {
     removeFolder(folder)
   }

@@ -12,17 +12,36 @@ import { memoryBack } from './unread.mjs'
 /** @typedef {{ what: string, count: number, path: string, type: string, starts: readonly Buffer[], bytes: number, withheld: number }} Uploads starts: what they begin with, in turns; bytes: each says that it will send so many */
 
 const MB = 1e6
-const FILES = { what: 'uploads of 60 MB to /recipe, the last MB withheld', path: '/recipe', type: 'image/png', starts: [pngStart('IDAT', 60 * MB), pngStart('iTXt', 60 * MB)], bytes: 60 * MB, withheld: MB }
+const FILES = {
+  what: 'uploads of 60 MB to /recipe, the last MB withheld',
+  path: '/recipe',
+  type: 'image/png',
+  starts: [pngStart('IDAT', 60 * MB), pngStart('iTXt', 60 * MB)],
+  bytes: 60 * MB,
+  withheld: MB
+}
 /** JSON of a gateway that takes as much as its operator allows. */
 const BODY_LIMIT = 2 ** 20
-const BODIES = { what: 'bodies of 1 MiB to /generate, the last byte withheld', path: '/generate', type: 'application/json', starts: [Buffer.from('{')], bytes: BODY_LIMIT, withheld: 1 }
+const BODIES = {
+  what: 'bodies of 1 MiB to /generate, the last byte withheld',
+  path: '/generate',
+  type: 'application/json',
+  starts: [Buffer.from('{')],
+  bytes: BODY_LIMIT,
+  withheld: 1
+}
 /** How long clients may take to send what they send, in ms. */
 const SENDING_MS = 20_000
 
 /** @param {{ short?: boolean }} [options] */
 export async function uploadAttacks({ short = false } = {}) {
   const outcomes = [await attacked('slow uploads of files', {}, (under) => slow(under, { ...FILES, count: 16 }))]
-  if (!short) outcomes.push(await attacked('slow uploads of bodies', { env: { BODY_LIMIT: String(BODY_LIMIT) } }, (under) => slow(under, { ...BODIES, count: 500 })))
+  if (!short)
+    outcomes.push(
+      await attacked('slow uploads of bodies', { env: { BODY_LIMIT: String(BODY_LIMIT) } }, (under) =>
+        slow(under, { ...BODIES, count: 500 })
+      )
+    )
   return outcomes
 }
 
@@ -41,7 +60,10 @@ export async function openUploads(port, { count, path, type, starts, bytes, with
     await client.fill(bytes - start.length - withheld)
   })
   // Whoever is answered before, or is not listened to any more, need not go on.
-  await Promise.race([Promise.all(sent), waitFor(() => clients.every(({ status, isClosed }) => status !== 0 || isClosed), SENDING_MS)])
+  await Promise.race([
+    Promise.all(sent),
+    waitFor(() => clients.every(({ status, isClosed }) => status !== 0 || isClosed), SENDING_MS)
+  ])
   return clients
 }
 
@@ -62,9 +84,24 @@ async function slow({ gateway, restMib }, uploads) {
   const open = clients.filter(({ isClosed }) => !isClosed).length
   const last = Math.max(...clients.map(({ closedAt = performance.now() }) => closedAt - start)) / 1000
   const rows = [
-    atMost(`${uploads.count} ${uploads.what}`, { found: peakMib(gateway.pid), limit: PEAK_MIB, unit: 'MiB RSS', note: tally(clients.map(({ status }) => status)) }),
-    { attack: `${uploads.count} ${uploads.what}: an ordinary request meanwhile`, limit: '200', found: String(ordinary.status || ordinary.body), held: ordinary.status === 200 },
-    { attack: `${uploads.count} ${uploads.what}: how long they are kept`, limit: `≤ ${limit} s (RECEIVE_TIMEOUT is ${RECEIVE_TIMEOUT_S} s)`, found: open > 0 ? `${open} are still open` : `${amount(last)} s`, held: open === 0 }
+    atMost(`${uploads.count} ${uploads.what}`, {
+      found: peakMib(gateway.pid),
+      limit: PEAK_MIB,
+      unit: 'MiB RSS',
+      note: tally(clients.map(({ status }) => status))
+    }),
+    {
+      attack: `${uploads.count} ${uploads.what}: an ordinary request meanwhile`,
+      limit: '200',
+      found: String(ordinary.status || ordinary.body),
+      held: ordinary.status === 200
+    },
+    {
+      attack: `${uploads.count} ${uploads.what}: how long they are kept`,
+      limit: `≤ ${limit} s (RECEIVE_TIMEOUT is ${RECEIVE_TIMEOUT_S} s)`,
+      found: open > 0 ? `${open} are still open` : `${amount(last)} s`,
+      held: open === 0
+    }
   ]
   await leaveAll(clients)
   return [...rows, await memoryBack(gateway, restMib, uploads.what)]

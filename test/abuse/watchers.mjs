@@ -12,7 +12,14 @@ import { memoryBack } from './unread.mjs'
 
 const ID = 'the-watched-one'
 /** Long enough that all watchers are there before it ends: two seconds of previews, then two images. */
-const WATCHED = { prompt: 'a lighthouse', num_inference_steps: 40, width: 1024, height: 1024, num_images: 2, preview_interval: 1 }
+const WATCHED = {
+  prompt: 'a lighthouse',
+  num_inference_steps: 40,
+  width: 1024,
+  height: 1024,
+  num_images: 2,
+  preview_interval: 1
+}
 const FAKE = FAST.replace('--fake-step-ms 0', '--fake-step-ms 50')
 const PATIENCE_MS = 60_000
 
@@ -20,22 +27,37 @@ const PATIENCE_MS = 60_000
 export async function watcherAttacks({ short = false } = {}) {
   const outcomes = []
   for (const count of short ? [200] : [200, 500]) {
-    outcomes.push(await attacked(`${count} unread watchers`, { fake: FAKE }, async ({ gateway, restMib }) => {
-      // Its own client reads: it has its answer, however many others watch.
-      const answer = generate(gateway.url, WATCHED, { headers: { 'x-request-id': ID, accept: 'application/json' }, most: PATIENCE_MS })
-      const watchers = await openWatchers(gateway.port, ID, count)
-      const { status, body } = await answer
-      const statuses = watchers.map((watcher) => watcher.status)
-      const memory = atMost(`${count} unread watchers of one request`, { found: peakMib(gateway.pid), limit: PEAK_MIB, unit: 'MiB RSS', note: tally(statuses) })
-      /** @type {Row[]} */
-      const rows = [
-        // Refusing all of them would be no art.
-        { ...memory, held: memory.held && statuses.includes(200) },
-        { attack: `${count} unread watchers: who asked for the images`, limit: '200', found: String(status || body), held: status === 200 }
-      ]
-      await leaveAll(watchers)
-      return [...rows, await memoryBack(gateway, restMib, `${count} unread watchers`)]
-    }))
+    outcomes.push(
+      await attacked(`${count} unread watchers`, { fake: FAKE }, async ({ gateway, restMib }) => {
+        // Its own client reads: it has its answer, however many others watch.
+        const answer = generate(gateway.url, WATCHED, {
+          headers: { 'x-request-id': ID, accept: 'application/json' },
+          most: PATIENCE_MS
+        })
+        const watchers = await openWatchers(gateway.port, ID, count)
+        const { status, body } = await answer
+        const statuses = watchers.map((watcher) => watcher.status)
+        const memory = atMost(`${count} unread watchers of one request`, {
+          found: peakMib(gateway.pid),
+          limit: PEAK_MIB,
+          unit: 'MiB RSS',
+          note: tally(statuses)
+        })
+        /** @type {Row[]} */
+        const rows = [
+          // Refusing all of them would be no art.
+          { ...memory, held: memory.held && statuses.includes(200) },
+          {
+            attack: `${count} unread watchers: who asked for the images`,
+            limit: '200',
+            found: String(status || body),
+            held: status === 200
+          }
+        ]
+        await leaveAll(watchers)
+        return [...rows, await memoryBack(gateway, restMib, `${count} unread watchers`)]
+      })
+    )
   }
   return outcomes
 }
@@ -49,7 +71,9 @@ export async function watcherAttacks({ short = false } = {}) {
  */
 export async function openWatchers(port, id, count) {
   const watchers = Array.from({ length: count }, () => new RawClient(port))
-  await Promise.all(watchers.map((watcher) => watcher.write(head(`/requests/${id}/events`, { accept: 'text/event-stream' }, 'GET'))))
+  await Promise.all(
+    watchers.map((watcher) => watcher.write(head(`/requests/${id}/events`, { accept: 'text/event-stream' }, 'GET')))
+  )
   void Promise.all(watchers.map((watcher) => watcher.readStart(PATIENCE_MS)))
   await waitFor(() => watchers.every(({ status, isClosed }) => status !== 0 || isClosed), PATIENCE_MS / 6)
   return watchers

@@ -9,8 +9,18 @@ const secret = 'correct-horse-battery'
 describe('parseKeys', () => {
   it('takes keys in clear or as their SHA-256, with limits', () => {
     const sha256 = createHash('sha256').update(secret).digest('hex')
-    const keys = parseKeys(file({ name: 'a', key: 'another-long-secret', requests_per_minute: 60, concurrent_requests: 4 }, { name: 'b', sha256 }))
-    expect(keys.map(({ name, requestsPerMinute, concurrentRequests }) => [name, requestsPerMinute, concurrentRequests])).toEqual([['a', 60, 4], ['b', undefined, undefined]])
+    const keys = parseKeys(
+      file(
+        { name: 'a', key: 'another-long-secret', requests_per_minute: 60, concurrent_requests: 4 },
+        { name: 'b', sha256 }
+      )
+    )
+    expect(
+      keys.map(({ name, requestsPerMinute, concurrentRequests }) => [name, requestsPerMinute, concurrentRequests])
+    ).toEqual([
+      ['a', 60, 4],
+      ['b', undefined, undefined]
+    ])
     expect(findKey(keys, secret)?.name).toBe('b')
     expect(findKey(keys, 'another-long-secret')?.name).toBe('a')
   })

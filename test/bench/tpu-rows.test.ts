@@ -3,10 +3,18 @@ import { imageSeconds, ourRows, rooflines, rowOf } from '../../bench/tpu/rows.mj
 
 const counted = (total: number) => ({ total, temporary: 2 ** 20, moved: 1e9 })
 const step = (name: string, seconds: number) => ({ name, artifact_bytes: 2 ** 21, counted: counted(seconds) })
-const usual = rowOf('v5e-1x1', [step('encode', 1), step('denoise 1024x1024 guided x1', 0.1), step('decode 1024x1024', 0.05)])
+const usual = rowOf('v5e-1x1', [
+  step('encode', 1),
+  step('denoise 1024x1024 guided x1', 0.1),
+  step('decode 1024x1024', 0.05)
+])
 
 it('a result becomes a row, with what it holds', () => {
-  expect(usual).toMatchObject({ name: 'Easel, v5e:1x1', step: { ms: 100, temporaryMib: 1, movedGb: 1, programMib: 2, images: 1 }, decode: { ms: 50 } })
+  expect(usual).toMatchObject({
+    name: 'Easel, v5e:1x1',
+    step: { ms: 100, temporaryMib: 1, movedGb: 1, programMib: 2, images: 1 },
+    decode: { ms: 50 }
+  })
   const eight = rowOf('v5e-2x4', [step('denoise 1024x1024 guided x8', 0.2)])
   expect(eight.step?.images).toBe(8)
   expect(eight.decode).toBeUndefined()

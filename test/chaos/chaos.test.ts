@@ -7,6 +7,9 @@ it('workers die, freeze and leave, clients disconnect and come back: every reque
   const observed = await run({ seed: 20, clients: 24, requests: 300, stepMs: 12, faults: 4, faultEveryMs: 1200 })
   const broken = judge(observed).filter(({ ok }) => !ok)
   expect(broken).toEqual([])
-  expect(Object.values(observed.faults).reduce((sum, count) => sum + count), 'faults').toBeGreaterThan(0)
+  expect(
+    Object.values(observed.faults).reduce((sum, count) => sum + count),
+    'faults'
+  ).toBeGreaterThan(0)
   expect(observed.tally.ends['image'], 'images').toBeGreaterThan(150)
 }, 180_000)

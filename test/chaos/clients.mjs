@@ -80,7 +80,8 @@ class Client {
     if (plan.manner === 'invalid') return this.refused(answer, 400, 'UNSUPPORTED_SIZE')
     if (answer.status !== 200) return this.failed(answer)
     const seed = Number(answer.headers['easel-seed'])
-    if (plan.body.seed !== undefined && plan.body.seed !== seed) throw new Broken(`asked for seed ${plan.body.seed}, got ${seed}`)
+    if (plan.body.seed !== undefined && plan.body.seed !== seed)
+      throw new Broken(`asked for seed ${plan.body.seed}, got ${seed}`)
     if (!(await this.isPicture(answer.body, plan.body, seed))) throw new Broken('got the image of another request')
     if (plan.manner === 'repeat') await this.repeat(plan, answer)
     if (plan.manner === 'reuse') await this.reuse(plan)
@@ -124,7 +125,8 @@ class Client {
    */
   async repeat(plan, first) {
     const again = await this.ask(plan, 0)
-    if (again === 'left' || again.status !== 200) throw new Broken(`the repeated request was answered ${again === 'left' ? again : again.status}`)
+    if (again === 'left' || again.status !== 200)
+      throw new Broken(`the repeated request was answered ${again === 'left' ? again : again.status}`)
     if (!again.body.equals(first.body)) throw new Broken('the repeated request got another image')
   }
 
@@ -142,7 +144,8 @@ class Client {
    */
   refused(answer, status, code) {
     const text = answer.body.toString()
-    if (answer.status !== status || JSON.parse(text).code !== code) throw new Broken(`expected ${status} ${code}, got ${answer.status} ${text.slice(0, 200)}`)
+    if (answer.status !== status || JSON.parse(text).code !== code)
+      throw new Broken(`expected ${status} ${code}, got ${answer.status} ${text.slice(0, 200)}`)
     return code
   }
 

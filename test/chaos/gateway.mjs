@@ -25,17 +25,27 @@ export async function startGateway({ stepMs, queueLimit }) {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
       ...process.env,
-      HOST: '127.0.0.1', PORT: '0', TMPDIR: folder, LOG_FORMAT: 'json', LOG_LEVEL: 'info',
-      ENGINE: 'fake', WORKERS: '2', QUEUE_LIMIT: String(queueLimit),
+      HOST: '127.0.0.1',
+      PORT: '0',
+      TMPDIR: folder,
+      LOG_FORMAT: 'json',
+      LOG_LEVEL: 'info',
+      ENGINE: 'fake',
+      WORKERS: '2',
+      QUEUE_LIMIT: String(queueLimit),
       // The store of answers for retries is full soon, so that it is no growth later. It holds about 100 of them.
       IDEMPOTENCY_BYTES: String(2 ** 20),
-      HEARTBEAT_INTERVAL: '0.1', HEARTBEAT_TIMEOUT: '1', RESTART_BACKOFF: '0.05',
+      HEARTBEAT_INTERVAL: '0.1',
+      HEARTBEAT_TIMEOUT: '1',
+      RESTART_BACKOFF: '0.05',
       WORKER_ARGS: `--sizes ${SIZES.map((size) => size.join('x')).join(',')} --rows 8 --fake-step-ms ${stepMs}`
     }
   })
   const log = new LogWatch(child.stdout)
   let stderr = ''
-  child.stderr.on('data', (chunk) => { stderr += chunk })
+  child.stderr.on('data', (chunk) => {
+    stderr += chunk
+  })
   const url = await readyAddress(child)
   return {
     url,

@@ -25,15 +25,20 @@ export function post(url, body, { agent, key, leaveAfter }) {
     const request = http.request(`${url}/generate`, { method: 'POST', agent, headers })
     let left = false
     const hang = setTimeout(() => request.destroy(new Broken(`no answer within ${HANG_MS / 1000} s`)), HANG_MS)
-    const leave = leaveAfter === undefined ? undefined : setTimeout(() => {
-      left = true
-      request.destroy()
-    }, leaveAfter)
+    const leave =
+      leaveAfter === undefined
+        ? undefined
+        : setTimeout(() => {
+            left = true
+            request.destroy()
+          }, leaveAfter)
     request.on('response', (response) => {
       /** @type {Buffer[]} */
       const chunks = []
       response.on('data', (chunk) => chunks.push(chunk))
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks) }))
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks) })
+      )
     })
     request.on('error', (error) => {
       if (!left) reject(error instanceof Broken ? error : new Broken(`the connection failed: ${error.message}`))

@@ -34,7 +34,10 @@ export class MemoryLog {
     let covariance = 0
     let variance = 0
     for (const pid of new Set(this.samples.map((sample) => sample.pid))) {
-      const samples = this.samples.filter((sample) => sample.pid === pid).slice(START).filter((sample) => sample.at >= from)
+      const samples = this.samples
+        .filter((sample) => sample.pid === pid)
+        .slice(START)
+        .filter((sample) => sample.at >= from)
       if (samples.length === 0) continue
       const at = mean(samples.map((sample) => sample.at))
       const mib = mean(samples.map((sample) => sample.mib))

@@ -9,7 +9,9 @@
 export async function scrape(url) {
   const text = await (await fetch(`${url}/metrics`)).text()
   const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'))
-  return new Map(lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))]))
+  return new Map(
+    lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ') + 1))])
+  )
 }
 
 /**
@@ -28,7 +30,11 @@ export function total(samples, name) {
  * @param {Samples} samples
  */
 export function lawGap(samples) {
-  return total(samples, 'easel_requests_accepted_total') - total(samples, 'easel_requests_total') - total(samples, 'easel_requests_in_flight')
+  return (
+    total(samples, 'easel_requests_accepted_total') -
+    total(samples, 'easel_requests_total') -
+    total(samples, 'easel_requests_in_flight')
+  )
 }
 
 /** What is back at zero when nothing is left to do. */

@@ -14,9 +14,27 @@ export async function pictureChecker() {
   const { SdxlTokenizers } = await import(pathToFileURL(join(root, 'dist/tokenizer/index.js')).href)
   const tokenizers = await SdxlTokenizers.fromModelFolder(join(root, 'models/demo'))
   return async (png, body, seed) => {
-    const { prompt, negative_prompt = '', num_inference_steps: steps, guidance_scale: guidance, scheduler, width, height } = body
+    const {
+      prompt,
+      negative_prompt = '',
+      num_inference_steps: steps,
+      guidance_scale: guidance,
+      scheduler,
+      width,
+      height
+    } = body
     const negative = negative_prompt === '' ? null : tokenizers.encode(negative_prompt)
-    const digest = jobDigest({ prompt: tokenizers.encode(prompt), negative, seed, steps, guidance, scheduler, width, height, clip_skip: 0 })
+    const digest = jobDigest({
+      prompt: tokenizers.encode(prompt),
+      negative,
+      seed,
+      steps,
+      guidance,
+      scheduler,
+      width,
+      height,
+      clip_skip: 0
+    })
     const { data, info } = await sharp(png).raw().toBuffer({ resolveWithObject: true })
     return info.width === width && info.height === height && data.subarray(0, digest.length).equals(digest)
   }

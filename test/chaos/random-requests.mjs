@@ -1,7 +1,10 @@
 // @ts-check
 
 /** Sizes that the gateway of a chaos run serves. */
-export const SIZES = [[64, 64], [32, 48]]
+export const SIZES = [
+  [64, 64],
+  [32, 48]
+]
 const WORDS = ['red', 'circle', 'lighthouse', 'dusk', 'oil', 'painting', 'cliff', 'blue', 'tiny', 'robot']
 
 /**
@@ -20,7 +23,14 @@ const WORDS = ['red', 'circle', 'lighthouse', 'dusk', 'oil', 'painting', 'cliff'
  */
 
 /** @type {readonly [Manner, number][]} shares, which sum up to 1 */
-const MANNERS = [['wait', 0.4], ['leave', 0.15], ['retry', 0.25], ['repeat', 0.1], ['reuse', 0.05], ['invalid', 0.05]]
+const MANNERS = [
+  ['wait', 0.4],
+  ['leave', 0.15],
+  ['retry', 0.25],
+  ['repeat', 0.1],
+  ['reuse', 0.05],
+  ['invalid', 0.05]
+]
 
 /**
  * @param {number} index

@@ -62,12 +62,23 @@ export async function run(plan) {
  * @param {import('./clients.mjs').IsPicture} isPicture
  * @param {AbortController} over ends the faults and the watching
  */
-async function observe({ seed, clients, requests = Infinity, seconds = Infinity, faults, faultEveryMs }, gateway, isPicture, over) {
+async function observe(
+  { seed, clients, requests = Infinity, seconds = Infinity, faults, faultEveryMs },
+  gateway,
+  isPicture,
+  over
+) {
   const start = performance.now()
   let next = 0
   const more = () => (next < requests && performance.now() - start < seconds * 1000 ? next++ : undefined)
   const watching = watch(gateway, over.signal)
-  const haunting = haunt({ workers: gateway.workers, everyMs: faultEveryMs, most: faults, random: randomNumbers(seed), signal: over.signal })
+  const haunting = haunt({
+    workers: gateway.workers,
+    everyMs: faultEveryMs,
+    most: faults,
+    random: randomNumbers(seed),
+    signal: over.signal
+  })
   const tally = await runClients({ url: gateway.url, clients, more, seed, isPicture })
   over.abort()
   const elapsed = (performance.now() - start) / 1000
@@ -79,7 +90,12 @@ async function observe({ seed, clients, requests = Infinity, seconds = Infinity,
     scrapes,
     lawBroken,
     last,
-    memory: { gateway: gatewayMemory.slope(from), workers: workersMemory.slope(from), gatewayPeak: gatewayMemory.peak, workersPeak: workersMemory.peak },
+    memory: {
+      gateway: gatewayMemory.slope(from),
+      workers: workersMemory.slope(from),
+      gatewayPeak: gatewayMemory.peak,
+      workersPeak: workersMemory.peak
+    },
     seconds: elapsed
   }
 }
@@ -116,7 +132,9 @@ async function calm(url) {
   const end = performance.now() + CALM_MS
   for (;;) {
     const samples = await scrape(url)
-    const quiet = GAUGES.every((name) => total(samples, name) === 0) && total(samples, 'easel_workers_ready') === total(samples, 'easel_workers_expected')
+    const quiet =
+      GAUGES.every((name) => total(samples, name) === 0) &&
+      total(samples, 'easel_workers_ready') === total(samples, 'easel_workers_expected')
     if (quiet || performance.now() > end) return samples
     await sleep(SCRAPE_EVERY_MS)
   }

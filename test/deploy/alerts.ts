@@ -36,10 +36,18 @@ export const alertCases: AlertCase[] = [
     alert: 'EaselRefusing',
     labels: { namespace: 'easel' },
     summary: '95% of requests are refused',
-    fires: { ...refused({ NOT_READY: '0+10x100', QUEUE_FULL: '0+9x100' }), [`easel_requests_accepted_total{${POD}}`]: '0+1x100' },
+    fires: {
+      ...refused({ NOT_READY: '0+10x100', QUEUE_FULL: '0+9x100' }),
+      [`easel_requests_accepted_total{${POD}}`]: '0+1x100'
+    },
     // A full queue that still takes some, callers without a key, and a handful while nobody else asks.
-    quiet: { ...refused({ QUEUE_FULL: '0+4x100', UNAUTHORIZED: '0+90x100', INVALID_REQUEST: '0+90x100' }), [`easel_requests_accepted_total{${POD}}`]: '0+1x100' },
-    alsoQuiet: [{ ...refused({ NOT_READY: '0x85 1 2 3 4 5 6 7 8 8x100' }), [`easel_requests_accepted_total{${POD}}`]: '0x100' }]
+    quiet: {
+      ...refused({ QUEUE_FULL: '0+4x100', UNAUTHORIZED: '0+90x100', INVALID_REQUEST: '0+90x100' }),
+      [`easel_requests_accepted_total{${POD}}`]: '0+1x100'
+    },
+    alsoQuiet: [
+      { ...refused({ NOT_READY: '0x85 1 2 3 4 5 6 7 8 8x100' }), [`easel_requests_accepted_total{${POD}}`]: '0x100' }
+    ]
   },
   {
     alert: 'EaselNoWorker',
@@ -53,15 +61,27 @@ export const alertCases: AlertCase[] = [
     alert: 'EaselRequestsFailing',
     labels: { namespace: 'easel' },
     summary: '5% of requests fail',
-    fires: { [`easel_requests_total{outcome="failed",${POD}}`]: '0+1x100', [`easel_requests_total{outcome="succeeded",${POD}}`]: '0+19x100' },
-    quiet: { [`easel_requests_total{outcome="failed",${POD}}`]: '0+1x100', [`easel_requests_total{outcome="succeeded",${POD}}`]: '0+99x100' }
+    fires: {
+      [`easel_requests_total{outcome="failed",${POD}}`]: '0+1x100',
+      [`easel_requests_total{outcome="succeeded",${POD}}`]: '0+19x100'
+    },
+    quiet: {
+      [`easel_requests_total{outcome="failed",${POD}}`]: '0+1x100',
+      [`easel_requests_total{outcome="succeeded",${POD}}`]: '0+99x100'
+    }
   },
   {
     alert: 'EaselRequestsExpiring',
     labels: { namespace: 'easel' },
     summary: '10% of requests miss their deadline',
-    fires: { [`easel_requests_total{outcome="expired",${POD}}`]: '0+1x100', [`easel_requests_total{outcome="succeeded",${POD}}`]: '0+9x100' },
-    quiet: { [`easel_requests_total{outcome="expired",${POD}}`]: '0+1x100', [`easel_requests_total{outcome="succeeded",${POD}}`]: '0+49x100' }
+    fires: {
+      [`easel_requests_total{outcome="expired",${POD}}`]: '0+1x100',
+      [`easel_requests_total{outcome="succeeded",${POD}}`]: '0+9x100'
+    },
+    quiet: {
+      [`easel_requests_total{outcome="expired",${POD}}`]: '0+1x100',
+      [`easel_requests_total{outcome="succeeded",${POD}}`]: '0+49x100'
+    }
   },
   {
     alert: 'EaselMemoryFull',
@@ -91,7 +111,10 @@ export const alertCases: AlertCase[] = [
     summary: 'Workers keep dying (exited)',
     fires: { [`easel_workers_lost_total{worker="a",cause="exited",${POD}}`]: '0+1x100' },
     // A worker that was told to go, and two deaths in an hour and a half.
-    quiet: { [`easel_workers_lost_total{worker="a",cause="left",${POD}}`]: '0+1x100', [`easel_workers_lost_total{worker="a",cause="exited",${POD}}`]: '0x70 1x10 2x20' }
+    quiet: {
+      [`easel_workers_lost_total{worker="a",cause="left",${POD}}`]: '0+1x100',
+      [`easel_workers_lost_total{worker="a",cause="exited",${POD}}`]: '0x70 1x10 2x20'
+    }
   },
   {
     alert: 'EaselWireGarbage',
@@ -104,7 +127,10 @@ export const alertCases: AlertCase[] = [
     alert: 'EaselDeviceMemoryLow',
     labels: { ...pod, worker: 'a', device: '3' },
     summary: 'Device 3 of easel-0 has 98% of its memory in use',
-    fires: { [`easel_device_memory_bytes{worker="a",device="3",${POD}}`]: '98x100', [`easel_device_memory_limit_bytes{worker="a",device="3",${POD}}`]: '100x100' },
+    fires: {
+      [`easel_device_memory_bytes{worker="a",device="3",${POD}}`]: '98x100',
+      [`easel_device_memory_limit_bytes{worker="a",device="3",${POD}}`]: '100x100'
+    },
     // A backend that does not tell its limit.
     quiet: {
       [`easel_device_memory_bytes{worker="a",device="3",${POD}}`]: '50x100',
@@ -129,7 +155,9 @@ export const alertCases: AlertCase[] = [
 ]
 
 function buckets(byBound: Record<string, string>): Record<string, string> {
-  return Object.fromEntries(Object.entries(byBound).map(([le, values]) => [`easel_queue_wait_seconds_bucket{le="${le}",${POD}}`, values]))
+  return Object.fromEntries(
+    Object.entries(byBound).map(([le, values]) => [`easel_queue_wait_seconds_bucket{le="${le}",${POD}}`, values])
+  )
 }
 
 /** Requests accepted, against those that succeeded; two more are always in flight. */
@@ -143,7 +171,9 @@ function law(accepted: string, succeeded: string): Record<string, string> {
 }
 
 function refused(byCode: Record<string, string>): Record<string, string> {
-  return Object.fromEntries(Object.entries(byCode).map(([code, values]) => [`easel_requests_refused_total{code="${code}",${POD}}`, values]))
+  return Object.fromEntries(
+    Object.entries(byCode).map(([code, values]) => [`easel_requests_refused_total{code="${code}",${POD}}`, values])
+  )
 }
 
 function memory(used: Record<string, number>): Record<string, string> {

@@ -8,7 +8,15 @@ import { readDockerfile } from './dockerfile.js'
 
 interface Build {
   substitutions: Record<string, string>
-  steps: { id: string; name: string; args: string[]; entrypoint?: string; allowFailure?: boolean; allowExitCodes?: number[]; waitFor?: string[] }[]
+  steps: {
+    id: string
+    name: string
+    args: string[]
+    entrypoint?: string
+    allowFailure?: boolean
+    allowExitCodes?: number[]
+    waitFor?: string[]
+  }[]
   timeout: string
   options: { machineType: string; dynamicSubstitutions: boolean }
 }
@@ -27,7 +35,11 @@ const stages = readDockerfile()
 describe('cloudbuild.yaml', () => {
   it('builds every image, each from a target of the Dockerfile', () => {
     const targets = steps.flatMap(({ args }) => valuesOf(args, '--target'))
-    expect(targets).toEqual(stages.filter(({ instructions }) => instructions.some(({ keyword }) => keyword === 'USER')).map(({ name }) => name))
+    expect(targets).toEqual(
+      stages
+        .filter(({ instructions }) => instructions.some(({ keyword }) => keyword === 'USER'))
+        .map(({ name }) => name)
+    )
     expect(steps.map(({ id }) => id)).toEqual(targets)
   })
 
@@ -57,13 +69,15 @@ describe('cloudbuild.yaml', () => {
   })
 
   it('says of every image what is in it and how it was made', () => {
-    for (const { args } of steps) expect(args).toEqual(expect.arrayContaining(['--sbom=true', '--provenance=mode=max', '--push']))
+    for (const { args } of steps)
+      expect(args).toEqual(expect.arrayContaining(['--sbom=true', '--provenance=mode=max', '--push']))
     // Cloud Build pushes these from Docker's store, which would leave the attestations behind.
     expect(build).not.toHaveProperty('images')
   })
 
   it('builds with a Docker of an exact release', () => {
-    for (const { name } of build.steps.filter(({ args }) => args.includes('buildx'))) expect(name).toMatch(/^docker:\d+\.\d+\.\d+-cli(@sha256:[0-9a-f]{64})?$/)
+    for (const { name } of build.steps.filter(({ args }) => args.includes('buildx')))
+      expect(name).toMatch(/^docker:\d+\.\d+\.\d+-cli(@sha256:[0-9a-f]{64})?$/)
     expect(build.steps.filter(({ args }) => args.includes('buildx'))).toHaveLength(steps.length + 1)
   })
 
@@ -88,9 +102,11 @@ describe('cloudbuild.yaml', () => {
   it('builds nothing before both audits have found nothing', () => {
     expect(audits.map(({ id }) => id)).toEqual(['audit-npm', 'audit-pip'])
     expect(builder?.waitFor).toEqual(audits.map(({ id }) => id))
-    for (const { waitFor, allowFailure, allowExitCodes } of audits) expect([waitFor, allowFailure, allowExitCodes]).toEqual([['-'], undefined, undefined])
+    for (const { waitFor, allowFailure, allowExitCodes } of audits)
+      expect([waitFor, allowFailure, allowExitCodes]).toEqual([['-'], undefined, undefined])
     // A step may only wait for one that stands before it.
-    for (const [index, { waitFor = [] }] of build.steps.entries()) expect([...build.steps.slice(0, index).map(({ id }) => id), '-']).toEqual(expect.arrayContaining(waitFor))
+    for (const [index, { waitFor = [] }] of build.steps.entries())
+      expect([...build.steps.slice(0, index).map(({ id }) => id), '-']).toEqual(expect.arrayContaining(waitFor))
     expect(new Set(build.steps.map(({ id }) => id)).size).toBe(audits.length + 1 + steps.length)
   })
 
@@ -106,9 +122,12 @@ describe('cloudbuild.yaml', () => {
     expect(install).toContain('--require-hashes')
     expect(audit).toMatch(/pip-audit --strict .*--require-hashes/)
     const audited = [...audit.matchAll(/--requirement (\S+)/g)].map(([, file = '']) => file)
-    const shipped = stages.flatMap(({ copies }) => copies.flatMap(({ sources }) => sources)).filter((file) => file.endsWith('.lock'))
+    const shipped = stages
+      .flatMap(({ copies }) => copies.flatMap(({ sources }) => sources))
+      .filter((file) => file.endsWith('.lock'))
     expect(audited.toSorted()).toEqual([...new Set(shipped)].toSorted())
-    for (const [, file = ''] of script.matchAll(/--requirement (\S+)/g)) expect(existsSync(join(packageRoot, file))).toBe(true)
+    for (const [, file = ''] of script.matchAll(/--requirement (\S+)/g))
+      expect(existsSync(join(packageRoot, file))).toBe(true)
   })
 
   it('bounds its time', () => {

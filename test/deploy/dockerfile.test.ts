@@ -18,12 +18,16 @@ const targets: [string, Program[], string[]][] = [
 ]
 
 describe('Dockerfile', () => {
-  it('leaves hadolint nothing to say', async () => {
-    const { hadolint } = await checkers()
-    const { status, stdout, stderr } = spawnSync(hadolint, [join(packageRoot, 'Dockerfile')], { encoding: 'utf8' })
-    expect(stdout + stderr).toBe('')
-    expect(status).toBe(0)
-  }, INSTALL_MS)
+  it(
+    'leaves hadolint nothing to say',
+    async () => {
+      const { hadolint } = await checkers()
+      const { status, stdout, stderr } = spawnSync(hadolint, [join(packageRoot, 'Dockerfile')], { encoding: 'utf8' })
+      expect(stdout + stderr).toBe('')
+      expect(status).toBe(0)
+    },
+    INSTALL_MS
+  )
 
   it('starts from images of exact releases', () => {
     const bases = stages.map(({ base }) => base).filter((base) => !stages.some(({ name }) => name === base))
@@ -32,13 +36,17 @@ describe('Dockerfile', () => {
   })
 
   it('copies only what is there, and lets nothing else into the build', () => {
-    const sources = stages.flatMap(({ copies }) => copies.filter(({ from }) => from === undefined)).flatMap((copy) => copy.sources)
+    const sources = stages
+      .flatMap(({ copies }) => copies.filter(({ from }) => from === undefined))
+      .flatMap((copy) => copy.sources)
     expect(sources.filter((source) => !existsSync(join(packageRoot, source)))).toEqual([])
     expect(new Set(readContext())).toEqual(new Set(sources))
   })
 
   it('copies from stages that come before', () => {
-    const early = stages.flatMap(({ copies }, index) => copies.filter(({ from }) => from !== undefined && !stages.slice(0, index).some(({ name }) => name === from)))
+    const early = stages.flatMap(({ copies }, index) =>
+      copies.filter(({ from }) => from !== undefined && !stages.slice(0, index).some(({ name }) => name === from))
+    )
     expect(early).toEqual([])
     expect(stages.flatMap(({ copies }) => copies).filter(({ from }) => from !== undefined).length).toBeGreaterThan(5)
   })
@@ -63,7 +71,10 @@ describe.each(targets)('the target %s', (name, programs, command) => {
   })
 
   it('installs packages in stages that are thrown away', () => {
-    const runs = lineage(stage).flatMap(({ instructions }) => instructions).filter(({ keyword }) => keyword === 'RUN').map(({ content }) => content)
+    const runs = lineage(stage)
+      .flatMap(({ instructions }) => instructions)
+      .filter(({ keyword }) => keyword === 'RUN')
+      .map(({ content }) => content)
     expect(runs).toHaveLength(1)
     expect(runs.join()).not.toMatch(/\b(npm|pip|gcc|make|build-essential)\b/)
   })
@@ -78,8 +89,14 @@ describe.each(targets)('the target %s', (name, programs, command) => {
 })
 
 describe('the health checks', () => {
-  it.each([['gateway', '/health/live'], ['all-in-one', '/health/live'], ['webapp', '/healthz']])('%s: is healthy while its event loop turns, wherever it listens', (name, path) => {
-    expect(contentOf(stageOf(name), 'HEALTHCHECK')).toMatch(new RegExp(`http://127\\.0\\.0\\.1:.*process\\.env\\.PORT\\}${path}`))
+  it.each([
+    ['gateway', '/health/live'],
+    ['all-in-one', '/health/live'],
+    ['webapp', '/healthz']
+  ])('%s: is healthy while its event loop turns, wherever it listens', (name, path) => {
+    expect(contentOf(stageOf(name), 'HEALTHCHECK')).toMatch(
+      new RegExp(`http://127\\.0\\.0\\.1:.*process\\.env\\.PORT\\}${path}`)
+    )
   })
 
   it.each(['worker', 'worker-cpu'])('%s: there is none, for it speaks no HTTP', (name) => {
@@ -89,7 +106,10 @@ describe('the health checks', () => {
 
 describe('the two workers', () => {
   it('differ in their packages and where they look for devices, and in nothing else', () => {
-    const rest = (name: string) => stageOf(name).instructions.filter(({ keyword }) => keyword !== 'LABEL').map(({ content }) => content.replace(/-cpu|\s*\\?\s*JAX_PLATFORMS=cpu/g, ''))
+    const rest = (name: string) =>
+      stageOf(name)
+        .instructions.filter(({ keyword }) => keyword !== 'LABEL')
+        .map(({ content }) => content.replace(/-cpu|\s*\\?\s*JAX_PLATFORMS=cpu/g, ''))
     expect(rest('worker-cpu')).toEqual(rest('worker'))
   })
 })
@@ -107,7 +127,11 @@ function lineage(stage: Stage): Stage[] {
 }
 
 function inherited(stage: Stage, keyword: string): string {
-  return lineage(stage).map((ancestor) => contentOf(ancestor, keyword)).find((content) => content !== '') ?? ''
+  return (
+    lineage(stage)
+      .map((ancestor) => contentOf(ancestor, keyword))
+      .find((content) => content !== '') ?? ''
+  )
 }
 
 function contentOf(stage: Stage, keyword: string): string {

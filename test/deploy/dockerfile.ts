@@ -1,4 +1,9 @@
-import { type Copy as CopyInstruction, DockerfileParser, type Instruction, type PropertyInstruction } from 'dockerfile-ast'
+import {
+  type Copy as CopyInstruction,
+  DockerfileParser,
+  type Instruction,
+  type PropertyInstruction
+} from 'dockerfile-ast'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { packageRoot } from '../../src/config.js'
@@ -24,7 +29,9 @@ export interface Stage {
 /** Reads the Dockerfile at the root of the repository, stage by stage. */
 export function readDockerfile(): Stage[] {
   const stages: Stage[] = []
-  for (const instruction of DockerfileParser.parse(readFileSync(join(packageRoot, 'Dockerfile'), 'utf8')).getInstructions()) {
+  for (const instruction of DockerfileParser.parse(
+    readFileSync(join(packageRoot, 'Dockerfile'), 'utf8')
+  ).getInstructions()) {
     if (instruction.getKeyword() === 'FROM') stages.push(startStage(instruction))
     else addTo(stages.at(-1), instruction)
   }

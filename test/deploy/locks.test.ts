@@ -3,7 +3,15 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { packageRoot } from '../../src/config.js'
 
-const locks = ['scripts/audit/requirements.lock', 'python-worker/requirements.lock', 'python-worker/requirements-test.lock', 'python-worker/requirements-tpu.lock', 'python-worker/requirements-libtpu.lock', 'test/deploy/requirements.lock', 'test/http/requirements.lock']
+const locks = [
+  'scripts/audit/requirements.lock',
+  'python-worker/requirements.lock',
+  'python-worker/requirements-test.lock',
+  'python-worker/requirements-tpu.lock',
+  'python-worker/requirements-libtpu.lock',
+  'test/deploy/requirements.lock',
+  'test/http/requirements.lock'
+]
 
 describe.each(locks)('%s', (file) => {
   const text = readFileSync(join(packageRoot, file), 'utf8')

@@ -5,7 +5,23 @@ import { budgetWithin, MemoryBudget } from '../../src/memory.js'
 import { loadConfig, packageRoot } from '../../src/config.js'
 import { loadWebConfig } from '../../src/webapp/config.js'
 import { environmentOf, readDockerfile } from './dockerfile.js'
-import { type BackendPolicy, type ConfigMap, type Container, type Deployment, type HttpRoute, INSTALL_MS, type Manifest, named, ofKind, overlays, parseManifests, type PodSpec, render, type Service, variablesOf } from './manifests.js'
+import {
+  type BackendPolicy,
+  type ConfigMap,
+  type Container,
+  type Deployment,
+  type HttpRoute,
+  INSTALL_MS,
+  type Manifest,
+  named,
+  ofKind,
+  overlays,
+  parseManifests,
+  type PodSpec,
+  render,
+  type Service,
+  variablesOf
+} from './manifests.js'
 import { violations } from './policy.js'
 import { gateway as gatewayProgram, unread, webapp as webProgram, worker as workerProgram } from './programs.js'
 
@@ -33,7 +49,10 @@ describe.each(overlays)('k8s/overlays/%s', (folder) => {
   it('puts everything into one namespace that enforces the restricted profile', () => {
     const namespace = named(manifests, 'Namespace', 'easel')
     expect(namespace.metadata.labels).toMatchObject({ 'pod-security.kubernetes.io/enforce': 'restricted' })
-    const elsewhere = manifests.filter(({ kind, metadata }) => !['Namespace', 'StorageClass'].includes(kind) && metadata.namespace !== namespace.metadata.name)
+    const elsewhere = manifests.filter(
+      ({ kind, metadata }) =>
+        !['Namespace', 'StorageClass'].includes(kind) && metadata.namespace !== namespace.metadata.name
+    )
     expect(elsewhere).toEqual([])
   })
 
@@ -52,7 +71,9 @@ describe.each(overlays)('k8s/overlays/%s', (folder) => {
     for (const { command, args, volumeMounts } of fetchers) {
       expect(command).toEqual(['python', '-m', 'easel_worker.fetch'])
       expect(args).toEqual([expect.stringMatching(/^[\w.-]+\/[\w.-]+@[0-9a-f]{40}$/), `--to=${target}`])
-      const mounts = [volumeMounts, worker.volumeMounts, gateway.volumeMounts].map((list) => list?.find(({ mountPath }) => target?.startsWith(`${mountPath}/`))?.name)
+      const mounts = [volumeMounts, worker.volumeMounts, gateway.volumeMounts].map(
+        (list) => list?.find(({ mountPath }) => target?.startsWith(`${mountPath}/`))?.name
+      )
       expect(mounts).toEqual(['models', 'models', 'models'])
     }
   })
@@ -60,15 +81,23 @@ describe.each(overlays)('k8s/overlays/%s', (folder) => {
   it('joins them by one socket on a memory volume', () => {
     const socket = variablesOf(gateway, manifests)['WORKER_ENDPOINT'] ?? ''
     expect(variablesOf(worker, manifests)['EASEL_CONNECT']).toBe(socket)
-    const volumes = [gateway, worker].map((container) => container.volumeMounts?.find(({ mountPath }) => socket.startsWith(`ipc://${mountPath}/`))?.name)
+    const volumes = [gateway, worker].map(
+      (container) => container.volumeMounts?.find(({ mountPath }) => socket.startsWith(`ipc://${mountPath}/`))?.name
+    )
     expect(volumes).toEqual(['run', 'run'])
     expect(pod.volumes?.find(({ name }) => name === 'run')?.emptyDir?.medium).toBe('Memory')
   })
 
   it('leads the Service to the port that the gateway listens on, and not to the one for probes and metrics', () => {
     const { port, adminPort } = loadConfig([], imageAndPod(gateway, manifests))
-    expect(gateway.ports).toEqual([{ name: 'http', containerPort: port }, { name: 'admin', containerPort: adminPort }])
-    expect(named<Service>(manifests, 'Service', 'easel').spec).toMatchObject({ type: 'ClusterIP', ports: [{ port: 8000, targetPort: 'http' }] })
+    expect(gateway.ports).toEqual([
+      { name: 'http', containerPort: port },
+      { name: 'admin', containerPort: adminPort }
+    ])
+    expect(named<Service>(manifests, 'Service', 'easel').spec).toMatchObject({
+      type: 'ClusterIP',
+      ports: [{ port: 8000, targetPort: 'http' }]
+    })
   })
 
   it('gives a worker its time to compile', () => {
@@ -96,7 +125,9 @@ describe.each(overlays)('k8s/overlays/%s', (folder) => {
   })
 
   it('sets only variables that somebody reads', () => {
-    const shared = ofKind<ConfigMap>(manifests, 'ConfigMap').filter(({ metadata }) => metadata.name.startsWith('easel-settings')).flatMap(({ data }) => Object.keys(data))
+    const shared = ofKind<ConfigMap>(manifests, 'ConfigMap')
+      .filter(({ metadata }) => metadata.name.startsWith('easel-settings'))
+      .flatMap(({ data }) => Object.keys(data))
     const own = (container: Container) => (container.env ?? []).map(({ name }) => name)
     expect(shared).not.toEqual([])
     // The settings are for both programs, each takes what it knows.
@@ -125,7 +156,9 @@ describe.each(overlays)('k8s/overlays/%s', (folder) => {
     const model = imageAndPod(gateway, manifests)['MODEL'] ?? ''
     expect(imageAndPod(worker, manifests)['MODEL']).toBe(model)
     const without = [gateway, worker].filter((container) => {
-      const mounted = container.volumeMounts?.some(({ mountPath, readOnly }) => model.startsWith(`${mountPath}/`) && readOnly)
+      const mounted = container.volumeMounts?.some(
+        ({ mountPath, readOnly }) => model.startsWith(`${mountPath}/`) && readOnly
+      )
       return !mounted && !holds(imageOf(container), model)
     })
     expect(without).toEqual([])
@@ -134,57 +167,83 @@ describe.each(overlays)('k8s/overlays/%s', (folder) => {
   it('lets them write where they are told to', () => {
     const cache = variablesOf(worker, manifests)['COMPILE_CACHE'] ?? ''
     expect(worker.volumeMounts).toContainEqual({ name: 'compile-cache', mountPath: cache })
-    for (const container of [gateway, worker]) expect(container.volumeMounts?.map(({ mountPath }) => mountPath)).toContain('/tmp')
+    for (const container of [gateway, worker])
+      expect(container.volumeMounts?.map(({ mountPath }) => mountPath)).toContain('/tmp')
   })
 })
 
-describe.each(overlays.filter((folder) => kustomizationOf(folder).includes('/webapp\n')))('the page of k8s/overlays/%s', (folder) => {
-  let manifests: Manifest[]
-  let webapp: Container
+describe.each(overlays.filter((folder) => kustomizationOf(folder).includes('/webapp\n')))(
+  'the page of k8s/overlays/%s',
+  (folder) => {
+    let manifests: Manifest[]
+    let webapp: Container
 
-  beforeAll(async () => {
-    manifests = parseManifests(await render(folder))
-    webapp = named<Deployment>(manifests, 'Deployment', 'easel-webapp').spec.template.spec.containers[0] as Container
-  }, INSTALL_MS)
+    beforeAll(async () => {
+      manifests = parseManifests(await render(folder))
+      webapp = named<Deployment>(manifests, 'Deployment', 'easel-webapp').spec.template.spec.containers[0] as Container
+    }, INSTALL_MS)
 
-  it('is on a port of the world outside, which leads to where it listens', () => {
-    const type = ofKind(manifests, 'Gateway').length > 0 ? 'ClusterIP' : 'LoadBalancer'
-    expect(named<Service>(manifests, 'Service', 'easel-webapp').spec).toMatchObject({ type, ports: [{ port: 8080, targetPort: 'http' }] })
-    const config = loadWebConfig([], imageAndPod(webapp, manifests))
-    expect(webapp.ports).toEqual([{ name: 'http', containerPort: config.port }])
-    expect(config.host).toBe('0.0.0.0')
-  })
+    it('is on a port of the world outside, which leads to where it listens', () => {
+      const type = ofKind(manifests, 'Gateway').length > 0 ? 'ClusterIP' : 'LoadBalancer'
+      expect(named<Service>(manifests, 'Service', 'easel-webapp').spec).toMatchObject({
+        type,
+        ports: [{ port: 8080, targetPort: 'http' }]
+      })
+      const config = loadWebConfig([], imageAndPod(webapp, manifests))
+      expect(webapp.ports).toEqual([{ name: 'http', containerPort: config.port }])
+      expect(config.host).toBe('0.0.0.0')
+    })
 
-  it('finds the gateway by its Service', () => {
-    const { hostname, port } = loadWebConfig([], imageAndPod(webapp, manifests)).serverUrl
-    expect(named<Service>(manifests, 'Service', hostname).spec.ports.map((service) => String(service.port))).toContain(port)
-  })
+    it('finds the gateway by its Service', () => {
+      const { hostname, port } = loadWebConfig([], imageAndPod(webapp, manifests)).serverUrl
+      expect(
+        named<Service>(manifests, 'Service', hostname).spec.ports.map((service) => String(service.port))
+      ).toContain(port)
+    })
 
-  it('leaves the Service, drains and closes within its time', () => {
-    const { terminationGracePeriodSeconds: grace = 30 } = named<Deployment>(manifests, 'Deployment', 'easel-webapp').spec.template.spec
-    const linger = webapp.lifecycle?.preStop?.sleep?.seconds ?? 0
-    expect(linger).toBeGreaterThan(0)
-    expect(linger + loadWebConfig([], imageAndPod(webapp, manifests)).drainTimeout + CLOSE_MARGIN_S).toBeLessThanOrEqual(grace)
-  })
+    it('leaves the Service, drains and closes within its time', () => {
+      const { terminationGracePeriodSeconds: grace = 30 } = named<Deployment>(manifests, 'Deployment', 'easel-webapp')
+        .spec.template.spec
+      const linger = webapp.lifecycle?.preStop?.sleep?.seconds ?? 0
+      expect(linger).toBeGreaterThan(0)
+      expect(
+        linger + loadWebConfig([], imageAndPod(webapp, manifests)).drainTimeout + CLOSE_MARGIN_S
+      ).toBeLessThanOrEqual(grace)
+    })
 
-  it('sets only variables that it reads', () => {
-    expect(unread((webapp.env ?? []).map(({ name }) => name), [webProgram])).toEqual([])
-  })
-})
+    it('sets only variables that it reads', () => {
+      expect(
+        unread(
+          (webapp.env ?? []).map(({ name }) => name),
+          [webProgram]
+        )
+      ).toEqual([])
+    })
+  }
+)
 
 describe('the Google load balancer of k8s/overlays/gke-https', () => {
   let manifests: Manifest[]
-  beforeAll(async () => { manifests = parseManifests(await render('gke-https')) }, INSTALL_MS)
+  beforeAll(async () => {
+    manifests = parseManifests(await render('gke-https'))
+  }, INSTALL_MS)
 
   it('lets an answer take as long as the gateway does', () => {
     const { timeoutSec = 30 } = named<BackendPolicy>(manifests, 'GCPBackendPolicy', 'easel-webapp').spec.default
-    const { requestTimeout, receiveTimeout } = loadConfig([], imageAndPod(named<Deployment>(manifests, 'Deployment', 'easel').spec.template.spec.containers[0]!, manifests))
+    const { requestTimeout, receiveTimeout } = loadConfig(
+      [],
+      imageAndPod(named<Deployment>(manifests, 'Deployment', 'easel').spec.template.spec.containers[0]!, manifests)
+    )
     expect(timeoutSec).toBeGreaterThanOrEqual(requestTimeout + receiveTimeout)
   })
 
   it('lets a page that leaves finish its answers', () => {
-    const { terminationGracePeriodSeconds = 30 } = named<Deployment>(manifests, 'Deployment', 'easel-webapp').spec.template.spec
-    expect(named<BackendPolicy>(manifests, 'GCPBackendPolicy', 'easel-webapp').spec.default.connectionDraining?.drainingTimeoutSec).toBeGreaterThanOrEqual(terminationGracePeriodSeconds)
+    const { terminationGracePeriodSeconds = 30 } = named<Deployment>(manifests, 'Deployment', 'easel-webapp').spec
+      .template.spec
+    expect(
+      named<BackendPolicy>(manifests, 'GCPBackendPolicy', 'easel-webapp').spec.default.connectionDraining
+        ?.drainingTimeoutSec
+    ).toBeGreaterThanOrEqual(terminationGracePeriodSeconds)
   })
 
   it('sends plain HTTP on to HTTPS', () => {
@@ -198,19 +257,28 @@ describe.each([
   ['tpu-v5e-2x4', 'tpu-v5-lite-podslice', '2x4', 8, true],
   ['tpu-v6e-1x1', 'tpu-v6e-slice', '1x1', 1, false]
 ] as const)('k8s/overlays/%s', (folder, accelerator, topology, chips, spot) => {
-  it('asks for the node and its chips', async () => {
-    const { spec } = named<Deployment>(parseManifests(await render(folder)), 'Deployment', 'easel')
-    const [gateway, worker] = spec.template.spec.containers
-    expect(spec.template.spec.nodeSelector).toEqual({
-      'cloud.google.com/gke-tpu-accelerator': accelerator,
-      'cloud.google.com/gke-tpu-topology': topology,
-      ...(spot && { 'cloud.google.com/gke-spot': 'true' })
-    })
-    expect(new Set(spec.template.spec.tolerations?.map(({ key }) => key))).toEqual(new Set(['google.com/tpu', ...(spot ? ['cloud.google.com/gke-spot'] : [])]))
-    expect(worker?.resources).toMatchObject({ requests: { 'google.com/tpu': chips }, limits: { 'google.com/tpu': chips } })
-    expect(gateway?.resources?.limits).not.toHaveProperty(['google.com/tpu'])
-    expect(spec.strategy?.rollingUpdate?.maxSurge).toBe(0)
-  }, INSTALL_MS)
+  it(
+    'asks for the node and its chips',
+    async () => {
+      const { spec } = named<Deployment>(parseManifests(await render(folder)), 'Deployment', 'easel')
+      const [gateway, worker] = spec.template.spec.containers
+      expect(spec.template.spec.nodeSelector).toEqual({
+        'cloud.google.com/gke-tpu-accelerator': accelerator,
+        'cloud.google.com/gke-tpu-topology': topology,
+        ...(spot && { 'cloud.google.com/gke-spot': 'true' })
+      })
+      expect(new Set(spec.template.spec.tolerations?.map(({ key }) => key))).toEqual(
+        new Set(['google.com/tpu', ...(spot ? ['cloud.google.com/gke-spot'] : [])])
+      )
+      expect(worker?.resources).toMatchObject({
+        requests: { 'google.com/tpu': chips },
+        limits: { 'google.com/tpu': chips }
+      })
+      expect(gateway?.resources?.limits).not.toHaveProperty(['google.com/tpu'])
+      expect(spec.strategy?.rollingUpdate?.maxSurge).toBe(0)
+    },
+    INSTALL_MS
+  )
 })
 
 it('a setting that a program does not take is found', () => {
@@ -223,7 +291,10 @@ describe('k8s/components', () => {
   const components = readdirSync(join(packageRoot, 'k8s/components'))
 
   it('are all part of an overlay, and so checked', () => {
-    const texts = [...overlays.map(kustomizationOf), ...components.map((name) => readFileSync(join(packageRoot, 'k8s/components', name, 'kustomization.yaml'), 'utf8'))].join()
+    const texts = [
+      ...overlays.map(kustomizationOf),
+      ...components.map((name) => readFileSync(join(packageRoot, 'k8s/components', name, 'kustomization.yaml'), 'utf8'))
+    ].join()
     expect(components.filter((name) => !texts.includes(`/${name}\n`))).toEqual([])
   })
 
@@ -231,7 +302,9 @@ describe('k8s/components', () => {
     const loose = components.flatMap((name) => {
       const folder = join(packageRoot, 'k8s/components', name)
       const kustomization = readFileSync(join(folder, 'kustomization.yaml'), 'utf8')
-      return readdirSync(folder).filter((file) => file !== 'kustomization.yaml' && !kustomization.includes(file)).map((file) => `${name}/${file}`)
+      return readdirSync(folder)
+        .filter((file) => file !== 'kustomization.yaml' && !kustomization.includes(file))
+        .map((file) => `${name}/${file}`)
     })
     expect(loose).toEqual([])
   })
@@ -243,7 +316,9 @@ function imageOf({ image }: Container): string {
 }
 
 function everyContainer(manifests: readonly Manifest[]): Container[] {
-  return ofKind<Deployment>(manifests, 'Deployment').flatMap(({ spec: { template } }) => template.spec.containers.concat(template.spec.initContainers ?? []))
+  return ofKind<Deployment>(manifests, 'Deployment').flatMap(({ spec: { template } }) =>
+    template.spec.containers.concat(template.spec.initContainers ?? [])
+  )
 }
 
 function kustomizationOf(overlay: string): string {
@@ -255,11 +330,16 @@ function kustomizationOf(overlay: string): string {
 function holds(target: string, path: string): boolean {
   const stage = readDockerfile().find(({ name }) => name === target)
   if (stage === undefined) return false
-  return holds(stage.base, path) || stage.copies.some(({ from, sources, target }) => {
-    const place = resolve('/opt/easel', target)
-    if (from === undefined) return place === path
-    return sources.some((source) => path.startsWith(place) && holds(from, resolve('/opt/easel', source) + path.slice(place.length)))
-  })
+  return (
+    holds(stage.base, path) ||
+    stage.copies.some(({ from, sources, target }) => {
+      const place = resolve('/opt/easel', target)
+      if (from === undefined) return place === path
+      return sources.some(
+        (source) => path.startsWith(place) && holds(from, resolve('/opt/easel', source) + path.slice(place.length))
+      )
+    })
+  )
 }
 
 /** What the process in a container finds in its environment; the Pod's values win over the image's. */

@@ -109,7 +109,13 @@ export interface Autoscaler extends Manifest {
 }
 
 export interface ScaledObject extends Autoscaler {
-  spec: Autoscaler['spec'] & { triggers: { type: string; metadata: { query?: string; [name: string]: string | undefined }; authenticationRef?: { name: string } }[] }
+  spec: Autoscaler['spec'] & {
+    triggers: {
+      type: string
+      metadata: { query?: string; [name: string]: string | undefined }
+      authenticationRef?: { name: string }
+    }[]
+  }
 }
 
 export interface PodMonitoring extends Manifest {
@@ -117,7 +123,11 @@ export interface PodMonitoring extends Manifest {
 }
 
 export interface Service extends Manifest {
-  spec: { type?: string; selector: Record<string, string>; ports: { name?: string; port: number; targetPort?: string | number }[] }
+  spec: {
+    type?: string
+    selector: Record<string, string>
+    ports: { name?: string; port: number; targetPort?: string | number }[]
+  }
 }
 
 export interface PersistentVolumeClaim extends Manifest {
@@ -147,7 +157,9 @@ interface ServicePolicy<Settings> extends Manifest {
 
 export type BackendPolicy = ServicePolicy<{ timeoutSec?: number; connectionDraining?: { drainingTimeoutSec: number } }>
 
-export type HealthCheckPolicy = ServicePolicy<{ config?: { httpHealthCheck?: { portSpecification?: string; requestPath?: string } } }>
+export type HealthCheckPolicy = ServicePolicy<{
+  config?: { httpHealthCheck?: { portSpecification?: string; requestPath?: string } }
+}>
 
 export interface ConfigMap extends Manifest {
   data: Record<string, string>
@@ -197,9 +209,12 @@ export function variablesOf(container: Container, manifests: readonly Manifest[]
   const maps = ofKind<ConfigMap>(manifests, 'ConfigMap')
   const inherited = (container.envFrom ?? []).map(({ configMapRef }) => {
     const map = maps.find(({ metadata }) => metadata.name === configMapRef?.name)
-    if (map === undefined) throw new Error(`${container.name} takes its settings from ${configMapRef?.name}, which does not exist`)
+    if (map === undefined)
+      throw new Error(`${container.name} takes its settings from ${configMapRef?.name}, which does not exist`)
     return map.data
   })
-  const own = Object.fromEntries((container.env ?? []).map(({ name, value, valueFrom }) => [name, value ?? valueFrom?.secretKeyRef?.key ?? '']))
+  const own = Object.fromEntries(
+    (container.env ?? []).map(({ name, value, valueFrom }) => [name, value ?? valueFrom?.secretKeyRef?.key ?? ''])
+  )
   return Object.assign({}, ...inherited, own) as Record<string, string>
 }

@@ -2,7 +2,15 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parse } from 'yaml'
 import { packageRoot } from '../../src/config.js'
-import { type Autoscaler, type Manifest, ofKind, overlays, parseManifests, render, type ScaledObject } from './manifests.js'
+import {
+  type Autoscaler,
+  type Manifest,
+  ofKind,
+  overlays,
+  parseManifests,
+  render,
+  type ScaledObject
+} from './manifests.js'
 
 const folder = join(packageRoot, 'k8s/components/monitoring')
 
@@ -26,7 +34,9 @@ export interface Rules extends Manifest {
 
 /** The groups of rules, as a file of Prometheus' own has them. */
 export function ruleGroups(): RuleGroup[] {
-  return ['rules.yaml', 'absent.yaml'].flatMap((file) => (parse(readFileSync(join(folder, file), 'utf8')) as Rules).spec.groups)
+  return ['rules.yaml', 'absent.yaml'].flatMap(
+    (file) => (parse(readFileSync(join(folder, file), 'utf8')) as Rules).spec.groups
+  )
 }
 
 export function alerts(): Rule[] {
@@ -49,15 +59,22 @@ export function panels(): Panel[] {
 /** Every query of the dashboard, by `panel: legend`, with Grafana's variables filled in. */
 export function dashboardQueries(window: string): [string, string][] {
   return panels().flatMap(({ title, targets = [] }) =>
-    targets.map(({ expr, legendFormat }): [string, string] => [`${title}: ${legendFormat}`, expr.replaceAll(/\$(namespace|pod)\b/g, '.*').replaceAll('$__rate_interval', window)])
+    targets.map(({ expr, legendFormat }): [string, string] => [
+      `${title}: ${legendFormat}`,
+      expr.replaceAll(/\$(namespace|pod)\b/g, '.*').replaceAll('$__rate_interval', window)
+    ])
   )
 }
 
 /** What the autoscalers look at: queries for KEDA, names for the adapter. */
 export async function autoscaling(): Promise<{ queries: string[]; metrics: { name: string; type: string }[] }> {
   const manifests = (await Promise.all(overlays.map(render))).flatMap(parseManifests)
-  const queries = ofKind<ScaledObject>(manifests, 'ScaledObject').flatMap(({ spec }) => spec.triggers.flatMap(({ metadata }) => metadata.query ?? []))
-  const names = ofKind<Autoscaler>(manifests, 'HorizontalPodAutoscaler').flatMap(({ spec }) => (spec.metrics ?? []).map(({ pods }) => pods.metric.name))
+  const queries = ofKind<ScaledObject>(manifests, 'ScaledObject').flatMap(({ spec }) =>
+    spec.triggers.flatMap(({ metadata }) => metadata.query ?? [])
+  )
+  const names = ofKind<Autoscaler>(manifests, 'HorizontalPodAutoscaler').flatMap(({ spec }) =>
+    (spec.metrics ?? []).map(({ pods }) => pods.metric.name)
+  )
   const metrics = names.map((name) => {
     const [, metric = '', type = ''] = /^prometheus\.googleapis\.com\|(\w+)\|(\w+)$/.exec(name) ?? []
     return { name: metric, type }
@@ -67,6 +84,11 @@ export async function autoscaling(): Promise<{ queries: string[]; metrics: { nam
 
 /** The metrics that a query names; what is only a function or a label of PromQL is none. */
 export function metricsIn(query: string): string[] {
-  const bare = query.replaceAll(/"[^"]*"/g, '').replaceAll(/\b(by|on|without)\s*\([^)]*\)/g, '').replaceAll(/\{[^}]*\}/g, '')
-  return [...new Set(bare.match(/\b[a-z]\w*_\w+\b/g) ?? [])].filter((name) => name !== 'histogram_quantile').map((name) => name.replace(/_(bucket|sum|count)$/, ''))
+  const bare = query
+    .replaceAll(/"[^"]*"/g, '')
+    .replaceAll(/\b(by|on|without)\s*\([^)]*\)/g, '')
+    .replaceAll(/\{[^}]*\}/g, '')
+  return [...new Set(bare.match(/\b[a-z]\w*_\w+\b/g) ?? [])]
+    .filter((name) => name !== 'histogram_quantile')
+    .map((name) => name.replace(/_(bucket|sum|count)$/, ''))
 }

@@ -12,10 +12,15 @@ const digestOf = (letter: string) => `sha256:${letter.repeat(64)}`
 const LETTERS: Record<string, string> = { gateway: 'a', worker: 'b', webapp: 'c' }
 
 /** A copy of what the script writes to, and stand-ins for the programs that ask registries: they answer as told, and write down what they were asked. */
-function copy(programs: Record<string, string>): { folder: string; pin: (...args: string[]) => { status: number | null; output: string }; asked: () => string[] } {
+function copy(programs: Record<string, string>): {
+  folder: string
+  pin: (...args: string[]) => { status: number | null; output: string }
+  asked: () => string[]
+} {
   const folder = mkdtempSync(join(tmpdir(), 'easel-test-'))
   onTestFinished(() => rmSync(folder, { recursive: true }))
-  for (const path of ['k8s', 'Dockerfile', 'cloudbuild.yaml']) cpSync(join(packageRoot, path), join(folder, path), { recursive: true })
+  for (const path of ['k8s', 'Dockerfile', 'cloudbuild.yaml'])
+    cpSync(join(packageRoot, path), join(folder, path), { recursive: true })
   const bin = join(folder, 'bin')
   mkdirSync(bin)
   for (const [name, script] of Object.entries(programs)) {
@@ -25,7 +30,11 @@ function copy(programs: Record<string, string>): { folder: string; pin: (...args
   return {
     folder,
     pin(...args) {
-      const { status, stdout, stderr } = spawnSync(process.execPath, [join(packageRoot, 'scripts/pin-images.mjs'), ...args], { cwd: folder, encoding: 'utf8', env: { PATH: `${bin}:/usr/bin:/bin` } })
+      const { status, stdout, stderr } = spawnSync(
+        process.execPath,
+        [join(packageRoot, 'scripts/pin-images.mjs'), ...args],
+        { cwd: folder, encoding: 'utf8', env: { PATH: `${bin}:/usr/bin:/bin` } }
+      )
       return { status, output: stdout + stderr }
     },
     asked: () => readFileSync(join(folder, 'asked'), 'utf8').trim().split('\n')
@@ -33,29 +42,50 @@ function copy(programs: Record<string, string>): { folder: string; pin: (...args
 }
 
 /** Answers for an image what its name says, for the tag that it was asked for. */
-const GCLOUD = `case "$5" in ${Object.entries(LETTERS).map(([name, letter]) => `*/${name}:*) echo ${digestOf(letter)};;`).join(' ')} esac`
+const GCLOUD = `case "$5" in ${Object.entries(LETTERS)
+  .map(([name, letter]) => `*/${name}:*) echo ${digestOf(letter)};;`)
+  .join(' ')} esac`
 
 async function imagesOf(folder: string, overlay: string): Promise<string[]> {
-  const manifests = parseManifests(execFileSync(await kubectl(), ['kustomize', join(folder, 'k8s/overlays', overlay)], { encoding: 'utf8' }))
+  const manifests = parseManifests(
+    execFileSync(await kubectl(), ['kustomize', join(folder, 'k8s/overlays', overlay)], { encoding: 'utf8' })
+  )
   expect(violations(manifests)).toEqual([])
-  return ofKind<Deployment>(manifests, 'Deployment').flatMap(({ spec: { template: { spec } } }) => [...spec.containers, ...(spec.initContainers ?? [])]).map(({ image }) => image)
+  return ofKind<Deployment>(manifests, 'Deployment')
+    .flatMap(
+      ({
+        spec: {
+          template: { spec }
+        }
+      }) => [...spec.containers, ...(spec.initContainers ?? [])]
+    )
+    .map(({ image }) => image)
 }
 
 describe('scripts/pin-images.mjs', () => {
-  it('has every image of every overlay on GKE pulled by the digest that the registry tells', async () => {
-    const { folder, pin, asked } = copy({ gcloud: GCLOUD })
-    expect(pin('abc1234')).toMatchObject({ status: 0 })
-    const repository = 'us-central1-docker.pkg.dev/PROJECT_ID/easel'
-    expect(asked()).toEqual(Object.keys(LETTERS).map((name) => `gcloud artifacts docker images describe ${repository}/${name}:abc1234 --format=value(image_summary.digest)`))
-    for (const overlay of overlays.filter((name) => name !== 'cpu-demo')) {
-      const images = await imagesOf(folder, overlay)
-      expect(images.length).toBeGreaterThan(1)
-      for (const image of images) {
-        const [, name = ''] = /\/([a-z]+):abc1234@/.exec(image) ?? []
-        expect(image).toBe(`${repository}/${name}:abc1234@${digestOf(LETTERS[name] ?? '?')}`)
+  it(
+    'has every image of every overlay on GKE pulled by the digest that the registry tells',
+    async () => {
+      const { folder, pin, asked } = copy({ gcloud: GCLOUD })
+      expect(pin('abc1234')).toMatchObject({ status: 0 })
+      const repository = 'us-central1-docker.pkg.dev/PROJECT_ID/easel'
+      expect(asked()).toEqual(
+        Object.keys(LETTERS).map(
+          (name) =>
+            `gcloud artifacts docker images describe ${repository}/${name}:abc1234 --format=value(image_summary.digest)`
+        )
+      )
+      for (const overlay of overlays.filter((name) => name !== 'cpu-demo')) {
+        const images = await imagesOf(folder, overlay)
+        expect(images.length).toBeGreaterThan(1)
+        for (const image of images) {
+          const [, name = ''] = /\/([a-z]+):abc1234@/.exec(image) ?? []
+          expect(image).toBe(`${repository}/${name}:abc1234@${digestOf(LETTERS[name] ?? '?')}`)
+        }
       }
-    }
-  }, INSTALL_MS)
+    },
+    INSTALL_MS
+  )
 
   it('asks again for the tag that is there, and takes a digest for no part of it', () => {
     const { folder, pin, asked } = copy({ gcloud: GCLOUD })
@@ -67,22 +97,33 @@ describe('scripts/pin-images.mjs', () => {
   })
 
   it.each([
-    ['an image that is not there', 'exit 1', 'gcloud does not tell the digest of us-central1-docker.pkg.dev/PROJECT_ID/easel/gateway:abc1234'],
+    [
+      'an image that is not there',
+      'exit 1',
+      'gcloud does not tell the digest of us-central1-docker.pkg.dev/PROJECT_ID/easel/gateway:abc1234'
+    ],
     ['an answer that is no digest', 'echo latest', 'gcloud says "latest" for']
   ])('leaves everything as it was at %s', (_, script, message) => {
     const { folder, pin } = copy({ gcloud: script })
     const { status, output } = pin('abc1234')
     expect([status, output]).toEqual([1, expect.stringContaining(message)])
-    expect(readFileSync(join(folder, 'k8s/components/place/place.yaml'), 'utf8')).toBe(readFileSync(join(packageRoot, 'k8s/components/place/place.yaml'), 'utf8'))
+    expect(readFileSync(join(folder, 'k8s/components/place/place.yaml'), 'utf8')).toBe(
+      readFileSync(join(packageRoot, 'k8s/components/place/place.yaml'), 'utf8')
+    )
   })
 
   it('pins what the images themselves start from, wherever that is named', () => {
-    const { folder, pin, asked } = copy({ docker: `case "$4" in node:*) echo '{"digest":"${digestOf('d')}"}';; python:*) echo '{"digest":"${digestOf('e')}"}';; docker:*) echo '{"digest":"${digestOf('f')}"}';; esac` })
+    const { folder, pin, asked } = copy({
+      docker: `case "$4" in node:*) echo '{"digest":"${digestOf('d')}"}';; python:*) echo '{"digest":"${digestOf('e')}"}';; docker:*) echo '{"digest":"${digestOf('f')}"}';; esac`
+    })
     const read = (file: string) => readFileSync(join(folder, file), 'utf8')
     expect(pin('--bases')).toMatchObject({ status: 0 })
     expect(asked()).toHaveLength(3)
     const bases = [...read('Dockerfile').matchAll(/^FROM (\S+) AS (\S+)-base$/gm)].map(([, base = '']) => base)
-    expect(bases).toEqual([expect.stringMatching(/^node:[\d.]+-[a-z-]+@sha256:d{64}$/), expect.stringMatching(/^python:[\d.]+-[a-z-]+@sha256:e{64}$/)])
+    expect(bases).toEqual([
+      expect.stringMatching(/^node:[\d.]+-[a-z-]+@sha256:d{64}$/),
+      expect.stringMatching(/^python:[\d.]+-[a-z-]+@sha256:e{64}$/)
+    ])
     const steps = [...read('cloudbuild.yaml').matchAll(/name: (\S+)/g)].map(([, name = '']) => name)
     expect(steps.length).toBeGreaterThan(5)
     expect(steps.filter((name) => !bases.includes(name) && !/^docker:[\d.]+-cli@sha256:f{64}$/.test(name))).toEqual([])

@@ -1,19 +1,35 @@
 import {
-  type Autoscaler, type Deployment, type Manifest, type NetworkPolicy, ofKind, type PodDisruptionBudget, type PodMonitoring, selects, type ScaledObject, type Service
+  type Autoscaler,
+  type Deployment,
+  type Manifest,
+  type NetworkPolicy,
+  ofKind,
+  type PodDisruptionBudget,
+  type PodMonitoring,
+  selects,
+  type ScaledObject,
+  type Service
 } from './manifests.js'
 
 /** What is wrong with the objects around the Deployments: that they lead nowhere, or that one is missing. */
 export function strayObjects(manifests: readonly Manifest[]): string[] {
   const deployments = ofKind<Deployment>(manifests, 'Deployment')
-  const name = (object: Manifest, sentences: string[]) => sentences.map((sentence) => `${object.kind} ${object.metadata.name} ${sentence}`)
+  const name = (object: Manifest, sentences: string[]) =>
+    sentences.map((sentence) => `${object.kind} ${object.metadata.name} ${sentence}`)
   return [
     ...deployments.flatMap((deployment) => name(deployment, unguarded(deployment, manifests))),
     ...ofKind<Service>(manifests, 'Service').flatMap((service) => name(service, leadsNowhere(service, deployments))),
-    ...ofKind<PodMonitoring>(manifests, 'PodMonitoring').flatMap((monitoring) => name(monitoring, scrapesNothing(monitoring, deployments))),
+    ...ofKind<PodMonitoring>(manifests, 'PodMonitoring').flatMap((monitoring) =>
+      name(monitoring, scrapesNothing(monitoring, deployments))
+    ),
     ...ofKind<PodDisruptionBudget>(manifests, 'PodDisruptionBudget').flatMap((budget) => name(budget, holdsUp(budget))),
-    ...ofKind<NetworkPolicy>(manifests, 'NetworkPolicy').flatMap((policy) => name(policy, opensNothing(policy, deployments))),
+    ...ofKind<NetworkPolicy>(manifests, 'NetworkPolicy').flatMap((policy) =>
+      name(policy, opensNothing(policy, deployments))
+    ),
     ...autoscalers(manifests).flatMap((scaler) => name(scaler, scalesNothing(scaler, deployments))),
-    ...ofKind<ScaledObject>(manifests, 'ScaledObject').flatMap((scaler) => name(scaler, [...asksNobody(scaler, manifests), ...countsOthers(scaler)]))
+    ...ofKind<ScaledObject>(manifests, 'ScaledObject').flatMap((scaler) =>
+      name(scaler, [...asksNobody(scaler, manifests), ...countsOthers(scaler)])
+    )
   ]
 }
 
@@ -23,12 +39,18 @@ function autoscalers(manifests: readonly Manifest[]): Autoscaler[] {
 
 function unguarded({ spec }: Deployment, manifests: readonly Manifest[]): string[] {
   const { labels } = spec.template.metadata
-  const policies = ofKind<NetworkPolicy>(manifests, 'NetworkPolicy').filter(({ spec: { podSelector } }) => selects(podSelector.matchLabels, labels))
-  const budgets = ofKind<PodDisruptionBudget>(manifests, 'PodDisruptionBudget').filter(({ spec: { selector } }) => selects(selector.matchLabels, labels))
+  const policies = ofKind<NetworkPolicy>(manifests, 'NetworkPolicy').filter(({ spec: { podSelector } }) =>
+    selects(podSelector.matchLabels, labels)
+  )
+  const budgets = ofKind<PodDisruptionBudget>(manifests, 'PodDisruptionBudget').filter(({ spec: { selector } }) =>
+    selects(selector.matchLabels, labels)
+  )
   return [
     ...(selects(spec.selector.matchLabels, labels) ? [] : ['does not select its own Pods']),
     ...(budgets.length === 1 ? [] : [`has ${budgets.length} disruption budgets`]),
-    ...['Ingress', 'Egress'].filter((type) => !policies.some(({ spec: { policyTypes } }) => policyTypes.includes(type))).map((type) => `has no NetworkPolicy for ${type}`)
+    ...['Ingress', 'Egress']
+      .filter((type) => !policies.some(({ spec: { policyTypes } }) => policyTypes.includes(type)))
+      .map((type) => `has no NetworkPolicy for ${type}`)
   ]
 }
 
@@ -36,21 +58,39 @@ function unguarded({ spec }: Deployment, manifests: readonly Manifest[]): string
 function portsOf(selector: Record<string, string>, deployments: readonly Deployment[]): Set<string> | string {
   const targets = deployments.filter(({ spec: { template } }) => selects(selector, template.metadata.labels))
   if (targets.length !== 1) return `selects the Pods of ${targets.length} Deployments`
-  return new Set(targets.flatMap(({ spec: { template } }) => template.spec.containers).flatMap(({ ports = [] }) => ports.map(({ name }) => String(name))))
+  return new Set(
+    targets
+      .flatMap(({ spec: { template } }) => template.spec.containers)
+      .flatMap(({ ports = [] }) => ports.map(({ name }) => String(name)))
+  )
 }
 
-function unknownPorts(selector: Record<string, string>, deployments: readonly Deployment[], wanted: readonly (string | number | undefined)[]): string[] {
+function unknownPorts(
+  selector: Record<string, string>,
+  deployments: readonly Deployment[],
+  wanted: readonly (string | number | undefined)[]
+): string[] {
   const known = portsOf(selector, deployments)
   if (typeof known === 'string') return [known]
-  return wanted.filter((port) => !known.has(String(port))).map((port) => `leads to the port ${port}, which no container names`)
+  return wanted
+    .filter((port) => !known.has(String(port)))
+    .map((port) => `leads to the port ${port}, which no container names`)
 }
 
 function leadsNowhere({ spec }: Service, deployments: readonly Deployment[]): string[] {
-  return unknownPorts(spec.selector, deployments, spec.ports.map(({ targetPort }) => targetPort))
+  return unknownPorts(
+    spec.selector,
+    deployments,
+    spec.ports.map(({ targetPort }) => targetPort)
+  )
 }
 
 function scrapesNothing({ spec }: PodMonitoring, deployments: readonly Deployment[]): string[] {
-  return unknownPorts(spec.selector.matchLabels, deployments, spec.endpoints.map(({ port }) => port))
+  return unknownPorts(
+    spec.selector.matchLabels,
+    deployments,
+    spec.endpoints.map(({ port }) => port)
+  )
 }
 
 /** A budget that lets no Pod go holds up every upgrade of a node. */
@@ -61,13 +101,23 @@ function holdsUp({ spec }: PodDisruptionBudget): string[] {
 function opensNothing({ spec }: NetworkPolicy, deployments: readonly Deployment[]): string[] {
   const own = (spec.ingress ?? []).flatMap(({ ports = [] }) => ports.map(({ port }) => port))
   const theirs = (spec.egress ?? []).flatMap(({ to = [], ports = [] }) =>
-    to.flatMap(({ podSelector }) => (podSelector ? unknownPorts(podSelector.matchLabels, deployments, ports.map(({ port }) => port)) : []))
+    to.flatMap(({ podSelector }) =>
+      podSelector
+        ? unknownPorts(
+            podSelector.matchLabels,
+            deployments,
+            ports.map(({ port }) => port)
+          )
+        : []
+    )
   )
   return [...unknownPorts(spec.podSelector.matchLabels, deployments, own), ...theirs]
 }
 
 function scalesNothing({ spec }: Autoscaler, deployments: readonly Deployment[]): string[] {
-  const target = deployments.find(({ kind, metadata }) => kind === spec.scaleTargetRef.kind && metadata.name === spec.scaleTargetRef.name)
+  const target = deployments.find(
+    ({ kind, metadata }) => kind === spec.scaleTargetRef.kind && metadata.name === spec.scaleTargetRef.name
+  )
   if (target === undefined) return [`scales ${spec.scaleTargetRef.name}, which does not exist`]
   return target.spec.replicas === undefined ? [] : ['is overruled by spec.replicas at every apply']
 }
@@ -81,8 +131,13 @@ function asksNobody({ spec }: ScaledObject, manifests: readonly Manifest[]): str
 /** Managed Prometheus answers for a whole project: a query that names no cluster or namespace adds up those of others. */
 function countsOthers({ metadata, spec }: ScaledObject): string[] {
   const queries = spec.triggers.flatMap(({ metadata: { query } }) => query ?? [])
-  return queries.filter((query) => {
-    const selectors = [...query.matchAll(/\b[a-z]+_[a-z_]+(\{[^}]*\})?/g)].map(([, selector = '']) => selector)
-    return selectors.some((selector) => !/\bcluster="(?!CLUSTER")[^"]+"/.test(selector) || !selector.includes(`namespace="${metadata.namespace}"`))
-  }).map((query) => `asks for more than its own cluster and namespace: ${query}`)
+  return queries
+    .filter((query) => {
+      const selectors = [...query.matchAll(/\b[a-z]+_[a-z_]+(\{[^}]*\})?/g)].map(([, selector = '']) => selector)
+      return selectors.some(
+        (selector) =>
+          !/\bcluster="(?!CLUSTER")[^"]+"/.test(selector) || !selector.includes(`namespace="${metadata.namespace}"`)
+      )
+    })
+    .map((query) => `asks for more than its own cluster and namespace: ${query}`)
 }

@@ -1,11 +1,23 @@
-import { type Container, type Deployment, type Manifest, ofKind, type PersistentVolumeClaim, type PodSpec, type StorageClass } from './manifests.js'
+import {
+  type Container,
+  type Deployment,
+  type Manifest,
+  ofKind,
+  type PersistentVolumeClaim,
+  type PodSpec,
+  type StorageClass
+} from './manifests.js'
 import { strayRoutes } from './policy-front-door.js'
 import { strayObjects } from './policy-objects.js'
 import { found } from './policy-rules.js'
 
 /** What is wrong with a set of manifests by our own rules, one sentence each; nothing when all is well. */
 export function violations(manifests: readonly Manifest[]): string[] {
-  return [...ofKind<Deployment>(manifests, 'Deployment').flatMap((deployment) => unsafe(deployment, manifests)), ...strayObjects(manifests), ...strayRoutes(manifests)]
+  return [
+    ...ofKind<Deployment>(manifests, 'Deployment').flatMap((deployment) => unsafe(deployment, manifests)),
+    ...strayObjects(manifests),
+    ...strayRoutes(manifests)
+  ]
 }
 
 function unsafe({ metadata, spec }: Deployment, manifests: readonly Manifest[]): string[] {
@@ -13,7 +25,11 @@ function unsafe({ metadata, spec }: Deployment, manifests: readonly Manifest[]):
   const all = pod.containers.concat(pod.initContainers ?? [])
   const sentences = [
     ...unsafePod(pod),
-    ...all.flatMap((container) => [...unsafeContainer(container), ...unboundContainer(container), ...unpinnedImage(container)]),
+    ...all.flatMap((container) => [
+      ...unsafeContainer(container),
+      ...unboundContainer(container),
+      ...unpinnedImage(container)
+    ]),
     ...pod.containers.flatMap(probesNothing),
     ...looseVolumes(pod, manifests),
     ...wrongDisks(pod, manifests),
@@ -26,7 +42,10 @@ function unsafePod({ securityContext, ...spec }: PodSpec): string[] {
   return found({
     'shares a namespace with its node': spec.hostNetwork || spec.hostPID || spec.hostIPC,
     'mounts a path of its node': spec.volumes?.some(({ hostPath }) => hostPath !== undefined),
-    'may run as root': securityContext?.runAsNonRoot !== true || securityContext.runAsUser === undefined || securityContext.runAsUser === 0,
+    'may run as root':
+      securityContext?.runAsNonRoot !== true ||
+      securityContext.runAsUser === undefined ||
+      securityContext.runAsUser === 0,
     'has no seccomp profile': securityContext?.seccompProfile?.type !== 'RuntimeDefault',
     'gets a token of the cluster': spec.automountServiceAccountToken !== false
   })
@@ -39,7 +58,8 @@ function unsafeContainer({ name, securityContext = {} }: Container): string[] {
     [`${name} may gain privileges`]: securityContext.allowPrivilegeEscalation !== false,
     [`${name} can write to its root file system`]: securityContext.readOnlyRootFilesystem !== true,
     [`${name} keeps capabilities`]: !capabilities?.drop?.includes('ALL') || (capabilities.add ?? []).length > 0,
-    [`${name} undoes the Pod's user or seccomp profile`]: 'runAsUser' in securityContext || 'runAsNonRoot' in securityContext || 'seccompProfile' in securityContext
+    [`${name} undoes the Pod's user or seccomp profile`]:
+      'runAsUser' in securityContext || 'runAsNonRoot' in securityContext || 'seccompProfile' in securityContext
   })
 }
 
@@ -48,15 +68,18 @@ function unboundContainer({ name, resources }: Container): string[] {
   return found({
     [`${name} requests no CPU or memory`]: requests['cpu'] === undefined || requests['memory'] === undefined,
     [`${name} has no limit of CPU or memory`]: limits['cpu'] === undefined || limits['memory'] === undefined,
-    [`${name} requests another number of TPU chips than its limit`]: requests['google.com/tpu'] !== limits['google.com/tpu']
+    [`${name} requests another number of TPU chips than its limit`]:
+      requests['google.com/tpu'] !== limits['google.com/tpu']
   })
 }
 
 function unpinnedImage({ name, image }: Container): string[] {
   const tag = /:([^:/]+)$/.exec(image)?.[1]
   return found({
-    [`${name} takes ${image}, whatever that is today`]: !image.includes('@sha256:') && (tag === undefined || tag === 'latest'),
-    [`${name} takes ${image}, which says no place: is components/place the last one?`]: /REGISTRY|PROJECT\/|REPOSITORY|:TAG$/.test(image)
+    [`${name} takes ${image}, whatever that is today`]:
+      !image.includes('@sha256:') && (tag === undefined || tag === 'latest'),
+    [`${name} takes ${image}, which says no place: is components/place the last one?`]:
+      /REGISTRY|PROJECT\/|REPOSITORY|:TAG$/.test(image)
   })
 }
 
@@ -67,23 +90,33 @@ function probesNothing({ name, ports = [], startupProbe, readinessProbe, livenes
   return Object.entries(probes).flatMap(([kind, probe]) =>
     found({
       [`${name} listens and has no ${kind}`]: ports.length > 0 && probe === undefined,
-      [`${name} has a ${kind} of the port ${probe?.httpGet?.port}, which it does not name`]: probe !== undefined && !names.has(String(probe.httpGet?.port))
+      [`${name} has a ${kind} of the port ${probe?.httpGet?.port}, which it does not name`]:
+        probe !== undefined && !names.has(String(probe.httpGet?.port))
     })
   )
 }
 
-function looseVolumes({ containers, initContainers = [], volumes = [] }: PodSpec, manifests: readonly Manifest[]): string[] {
-  const mounted = new Set(containers.concat(initContainers).flatMap(({ volumeMounts = [] }) => volumeMounts.map(({ name }) => name)))
-  const missing = (kind: string, name: string | undefined) => name !== undefined && !ofKind(manifests, kind).some(({ metadata }) => metadata.name === name)
+function looseVolumes(
+  { containers, initContainers = [], volumes = [] }: PodSpec,
+  manifests: readonly Manifest[]
+): string[] {
+  const mounted = new Set(
+    containers.concat(initContainers).flatMap(({ volumeMounts = [] }) => volumeMounts.map(({ name }) => name))
+  )
+  const missing = (kind: string, name: string | undefined) =>
+    name !== undefined && !ofKind(manifests, kind).some(({ metadata }) => metadata.name === name)
   return [
-    ...[...mounted].filter((name) => !volumes.some((volume) => volume.name === name)).map((name) => `mounts ${name}, which is no volume`),
+    ...[...mounted]
+      .filter((name) => !volumes.some((volume) => volume.name === name))
+      .map((name) => `mounts ${name}, which is no volume`),
     ...volumes.flatMap(({ name, emptyDir, persistentVolumeClaim: claim, configMap, csi }) =>
       found({
         [`has the volume ${name}, which nothing mounts`]: !mounted.has(name),
         [`lets ${name} fill the node`]: emptyDir && emptyDir.sizeLimit === undefined,
         [`claims ${claim?.claimName}, which does not exist`]: missing('PersistentVolumeClaim', claim?.claimName),
         [`mounts ${configMap?.name}, which does not exist`]: missing('ConfigMap', configMap?.name),
-        [`mounts the bucket of ${name}, which says no place: is components/place the last one?`]: csi?.volumeAttributes?.['bucketName'] === 'BUCKET'
+        [`mounts the bucket of ${name}, which says no place: is components/place the last one?`]:
+          csi?.volumeAttributes?.['bucketName'] === 'BUCKET'
       })
     )
   ]
@@ -92,15 +125,26 @@ function looseVolumes({ containers, initContainers = [], volumes = [] }: PodSpec
 /** TPU v6e nodes attach Hyperdisk and no Persistent Disk, which is what a cluster's default class makes. */
 function wrongDisks({ nodeSelector = {}, volumes = [] }: PodSpec, manifests: readonly Manifest[]): string[] {
   if (nodeSelector['cloud.google.com/gke-tpu-accelerator'] !== 'tpu-v6e-slice') return []
-  const claimed = volumes.flatMap(({ persistentVolumeClaim: claim }) => ofKind<PersistentVolumeClaim>(manifests, 'PersistentVolumeClaim').filter(({ metadata }) => metadata.name === claim?.claimName))
+  const claimed = volumes.flatMap(({ persistentVolumeClaim: claim }) =>
+    ofKind<PersistentVolumeClaim>(manifests, 'PersistentVolumeClaim').filter(
+      ({ metadata }) => metadata.name === claim?.claimName
+    )
+  )
   const classes = ofKind<StorageClass>(manifests, 'StorageClass')
-  const type = (claim: PersistentVolumeClaim) => classes.find(({ metadata }) => metadata.name === claim.spec.storageClassName)?.parameters?.['type']
-  return claimed.filter((claim) => !type(claim)?.startsWith('hyperdisk-')).map(({ metadata }) => `claims ${metadata.name} on a disk that its node cannot attach`)
+  const type = (claim: PersistentVolumeClaim) =>
+    classes.find(({ metadata }) => metadata.name === claim.spec.storageClassName)?.parameters?.['type']
+  return claimed
+    .filter((claim) => !type(claim)?.startsWith('hyperdisk-'))
+    .map(({ metadata }) => `claims ${metadata.name} on a disk that its node cannot attach`)
 }
 
 function looseSettings(containers: readonly Container[], manifests: readonly Manifest[]): string[] {
   const maps = new Set(ofKind(manifests, 'ConfigMap').map(({ metadata }) => metadata.name))
   return containers.flatMap(({ name, envFrom = [] }) =>
-    envFrom.flatMap(({ configMapRef }) => (maps.has(configMapRef?.name ?? '') ? [] : [`${name} takes its settings from ${configMapRef?.name}, which does not exist`]))
+    envFrom.flatMap(({ configMapRef }) =>
+      maps.has(configMapRef?.name ?? '')
+        ? []
+        : [`${name} takes its settings from ${configMapRef?.name}, which does not exist`]
+    )
   )
 }

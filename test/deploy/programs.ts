@@ -36,8 +36,11 @@ export const webapp: Program = {
 
 /** Asks the worker's own code, in its own Python: there is no second list of its options. */
 export const worker: Program = {
-  variables: new Set(runWorker(['-m', 'easel_worker', '--help'], { COLUMNS: '1000' }).match(/(?<=\[)[A-Z][A-Z0-9_]+(?=\])/g)),
-  accept: (environment) => void runWorker(['-c', 'import os; from easel_worker.config import load; load([], os.environ)'], environment)
+  variables: new Set(
+    runWorker(['-m', 'easel_worker', '--help'], { COLUMNS: '1000' }).match(/(?<=\[)[A-Z][A-Z0-9_]+(?=\])/g)
+  ),
+  accept: (environment) =>
+    void runWorker(['-c', 'import os; from easel_worker.config import load; load([], os.environ)'], environment)
 }
 
 function runWorker(args: readonly string[], env: Record<string, string>): string {

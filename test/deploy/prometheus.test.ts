@@ -42,7 +42,8 @@ afterAll(async () => {
 
 /** A little of everything that a gateway may live through. */
 async function live(round: number): Promise<void> {
-  const ask = (body: object, headers = {}) => generate(server, { prompt: 'x', ...body }, { headers: { authorization, ...headers } })
+  const ask = (body: object, headers = {}) =>
+    generate(server, { prompt: 'x', ...body }, { headers: { authorization, ...headers } })
   await Promise.all(Array.from({ length: 4 }, (_, seed) => ask({ seed, num_inference_steps: 3 })))
   for (const _ of [1, 2]) await ask({ seed: 9, num_inference_steps: 3 }, { 'idempotency-key': `again-${round}` })
   expect((await ask({ width: 8 })).status).toBe(400)
@@ -73,17 +74,24 @@ async function scraped(): Promise<void> {
 
 describe('a real Prometheus', () => {
   it('finds the gateway up', async () => {
-    expect(await prometheus.data('up == 1')).toMatchObject([{ metric: { job: 'easel', namespace: 'easel', pod: 'easel-0' } }])
+    expect(await prometheus.data('up == 1')).toMatchObject([
+      { metric: { job: 'easel', namespace: 'easel', pod: 'easel-0' } }
+    ])
   })
 
   it.each(dashboardQueries(WINDOW))('has data for %s', async (_, expr) => {
     expect(await prometheus.data(expr)).not.toEqual([])
   })
 
-  it('has data for the autoscaler', async () => {
-    const { queries, metrics } = await autoscaling()
-    for (const query of [...queries, ...metrics.map(({ name }) => name)]) expect(await prometheus.data(query)).toHaveLength(1)
-  }, INSTALL_MS)
+  it(
+    'has data for the autoscaler',
+    async () => {
+      const { queries, metrics } = await autoscaling()
+      for (const query of [...queries, ...metrics.map(({ name }) => name)])
+        expect(await prometheus.data(query)).toHaveLength(1)
+    },
+    INSTALL_MS
+  )
 
   it('sees what happened', async () => {
     const [lost] = await prometheus.data('sum(easel_workers_lost_total{cause="exited"})')

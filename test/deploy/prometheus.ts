@@ -26,14 +26,29 @@ export interface RunningPrometheus {
 export async function startPrometheus(url: string): Promise<RunningPrometheus> {
   const folder = mkdtempSync(join(tmpdir(), 'easel-test-'))
   const target = { targets: [new URL(url).host], labels: { cluster: 'easel', namespace: 'easel', pod: 'easel-0' } }
-  writeFileSync(join(folder, 'rules.yaml'), stringify({ groups: ruleGroups().map((group) => ({ ...group, interval: '500ms' })) }))
-  writeFileSync(join(folder, 'prometheus.yaml'), stringify({
-    global: { scrape_interval: '500ms', scrape_timeout: '500ms', evaluation_interval: '500ms' },
-    rule_files: ['rules.yaml'],
-    scrape_configs: [{ job_name: 'easel', static_configs: [target] }]
-  }))
+  writeFileSync(
+    join(folder, 'rules.yaml'),
+    stringify({ groups: ruleGroups().map((group) => ({ ...group, interval: '500ms' })) })
+  )
+  writeFileSync(
+    join(folder, 'prometheus.yaml'),
+    stringify({
+      global: { scrape_interval: '500ms', scrape_timeout: '500ms', evaluation_interval: '500ms' },
+      rule_files: ['rules.yaml'],
+      scrape_configs: [{ job_name: 'easel', static_configs: [target] }]
+    })
+  )
   const { prometheus: program } = await prometheus()
-  const args = ['--config.file', 'prometheus.yaml', '--storage.tsdb.path', 'data', '--web.listen-address', '127.0.0.1:0', '--log.format', 'json']
+  const args = [
+    '--config.file',
+    'prometheus.yaml',
+    '--storage.tsdb.path',
+    'data',
+    '--web.listen-address',
+    '127.0.0.1:0',
+    '--log.format',
+    'json'
+  ]
   const child = spawn(program, args, { cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] })
   let log = ''
   child.stderr.on('data', (chunk) => (log += chunk))
@@ -51,7 +66,9 @@ export async function startPrometheus(url: string): Promise<RunningPrometheus> {
     return answer.data
   }
   async function query(expr: string): Promise<Sample[]> {
-    const { result } = await ask<{ result: { metric: Record<string, string>; value: [number, string] }[] }>(`query?query=${encodeURIComponent(expr)}`)
+    const { result } = await ask<{ result: { metric: Record<string, string>; value: [number, string] }[] }>(
+      `query?query=${encodeURIComponent(expr)}`
+    )
     return result.map(({ metric, value: [, value] }) => ({ metric, value: Number(value) }))
   }
   return {

@@ -33,13 +33,20 @@ function run(...args: string[]): { status: number | null; output: string } {
 }
 
 /** Whether an alert fires on some series, by promtool. */
-function tryAlert(alert: string, series: Record<string, string>, expected: object[]): { status: number | null; output: string } {
+function tryAlert(
+  alert: string,
+  series: Record<string, string>,
+  expected: object[]
+): { status: number | null; output: string } {
   const test = {
     interval: '1m',
     input_series: Object.entries(series).map(([name, values]) => ({ series: name, values })),
     alert_rule_test: [{ eval_time: `${AT_MINUTES}m`, alertname: alert, exp_alerts: expected }]
   }
-  writeFileSync(join(folder, `${alert}.yaml`), stringify({ rule_files: ['short-rules.yaml'], evaluation_interval: '1m', tests: [test] }))
+  writeFileSync(
+    join(folder, `${alert}.yaml`),
+    stringify({ rule_files: ['short-rules.yaml'], evaluation_interval: '1m', tests: [test] })
+  )
   return run('test', 'rules', `${alert}.yaml`)
 }
 
@@ -51,12 +58,18 @@ describe('the alerts', () => {
   })
 
   it('have each a case below', () => {
-    expect(alertCases.map(({ alert }) => alert).sort()).toEqual(alerts().map(({ alert }) => alert).sort())
+    expect(alertCases.map(({ alert }) => alert).sort()).toEqual(
+      alerts()
+        .map(({ alert }) => alert)
+        .sort()
+    )
   })
 
   it.each(alertCases)('$alert fires when it should', ({ alert, labels, summary, fires }) => {
     const { severity } = alerts().find((rule) => rule.alert === alert)?.labels ?? {}
-    const { status, output } = tryAlert(alert, fires, [{ exp_labels: { ...labels, severity }, exp_annotations: { summary } }])
+    const { status, output } = tryAlert(alert, fires, [
+      { exp_labels: { ...labels, severity }, exp_annotations: { summary } }
+    ])
     expect(output).toContain('SUCCESS')
     expect(status).toBe(0)
   })
@@ -73,7 +86,10 @@ describe('the alerts', () => {
     const { expr = '' } = alerts().find(({ alert }) => alert === 'EaselRefusing') ?? {}
     const counted = [...expr.matchAll(/code=~"([^"]+)"/g)].map(([, codes = '']) => codes.split('|').sort())
     // Of 503, and the one of 429 that says nothing about the caller.
-    const own = Object.entries(catalogue).filter(([code, { status }]) => status === 503 || code === 'QUEUE_FULL').map(([code]) => code).sort()
+    const own = Object.entries(catalogue)
+      .filter(([code, { status }]) => status === 503 || code === 'QUEUE_FULL')
+      .map(([code]) => code)
+      .sort()
     expect(counted).toEqual([own, own, own])
   })
 
@@ -82,7 +98,9 @@ describe('the alerts', () => {
     expect(annotations['description']).toBeTruthy()
     const [file = '', anchor] = (annotations['runbook'] ?? '').split('#')
     expect(existsSync(join(packageRoot, file))).toBe(true)
-    const headings = readFileSync(join(packageRoot, file), 'utf8').match(/^#+ .*$/gm)?.map((line) => line.replace(/^#+ /, ''))
+    const headings = readFileSync(join(packageRoot, file), 'utf8')
+      .match(/^#+ .*$/gm)
+      ?.map((line) => line.replace(/^#+ /, ''))
     expect(headings).toContain(alert)
     expect(anchor).toBe(alert.toLowerCase())
   })
@@ -101,9 +119,18 @@ describe('EaselAbsent, where KEDA takes all Pods away outside of working hours',
     const manifests = parseManifests(await render('gke-keda'))
     const [group] = named<Rules>(manifests, 'Rules', 'easel-absent').spec.groups
     writeFileSync(join(folder, 'keda-rules.yaml'), stringify({ groups: [group] }))
-    const expected = fires ? [{ exp_labels: { job: 'easel', severity: 'page' }, exp_annotations: group?.rules[0]?.annotations }] : []
-    const test = { interval: '1m', input_series: [{ series: 'up{job="other"}', values: '1x8000' }], alert_rule_test: [{ eval_time: `${minute}m`, alertname: 'EaselAbsent', exp_alerts: expected }] }
-    writeFileSync(join(folder, 'keda.yaml'), stringify({ rule_files: ['keda-rules.yaml'], evaluation_interval: '1m', tests: [test] }))
+    const expected = fires
+      ? [{ exp_labels: { job: 'easel', severity: 'page' }, exp_annotations: group?.rules[0]?.annotations }]
+      : []
+    const test = {
+      interval: '1m',
+      input_series: [{ series: 'up{job="other"}', values: '1x8000' }],
+      alert_rule_test: [{ eval_time: `${minute}m`, alertname: 'EaselAbsent', exp_alerts: expected }]
+    }
+    writeFileSync(
+      join(folder, 'keda.yaml'),
+      stringify({ rule_files: ['keda-rules.yaml'], evaluation_interval: '1m', tests: [test] })
+    )
     const { status, output } = run('test', 'rules', 'keda.yaml')
     expect(output).toContain('SUCCESS')
     expect(status).toBe(0)
@@ -113,7 +140,13 @@ describe('EaselAbsent, where KEDA takes all Pods away outside of working hours',
     const manifests = parseManifests(await render('gke-keda'))
     const expr = named<Rules>(manifests, 'Rules', 'easel-absent').spec.groups[0]?.rules[0]?.expr ?? ''
     const [, from, to, first, last] = /hour\(\) >= (\d+) < (\d+)[^]*day_of_week\(\) >= (\d) <= (\d)/.exec(expr) ?? []
-    const cron = named<ScaledObject>(manifests, 'ScaledObject', 'easel').spec.triggers.find(({ type }) => type === 'cron')?.metadata
-    expect(cron).toMatchObject({ timezone: 'Etc/UTC', start: `0 ${from} * * ${first}-${last}`, end: `0 ${to} * * ${first}-${last}` })
+    const cron = named<ScaledObject>(manifests, 'ScaledObject', 'easel').spec.triggers.find(
+      ({ type }) => type === 'cron'
+    )?.metadata
+    expect(cron).toMatchObject({
+      timezone: 'Etc/UTC',
+      start: `0 ${from} * * ${first}-${last}`,
+      end: `0 ${to} * * ${first}-${last}`
+    })
   })
 })

@@ -16,16 +16,20 @@ beforeAll(async () => {
 const isCustom = ({ apiVersion, kind }: Manifest) => `${apiVersion}/${kind}` in customResources
 
 describe.each(KUBERNETES)('Kubernetes %s', (version) => {
-  it('takes every object of every overlay', async () => {
-    const { python } = await checkers()
-    const own = manifests.filter((manifest) => !isCustom(manifest))
-    const input = own.map((manifest) => JSON.stringify(manifest)).join('\n---\n')
-    const args = ['-m', 'kubernetes_validate', '--strict', '--kubernetes-version', version, '-']
-    const { status, stdout, stderr } = spawnSync(python, args, { input, encoding: 'utf8' })
-    expect(stdout + stderr).not.toMatch(/ERROR|WARN|FATAL/)
-    expect(stdout.match(/passed/g)).toHaveLength(own.length)
-    expect(status).toBe(0)
-  }, INSTALL_MS)
+  it(
+    'takes every object of every overlay',
+    async () => {
+      const { python } = await checkers()
+      const own = manifests.filter((manifest) => !isCustom(manifest))
+      const input = own.map((manifest) => JSON.stringify(manifest)).join('\n---\n')
+      const args = ['-m', 'kubernetes_validate', '--strict', '--kubernetes-version', version, '-']
+      const { status, stdout, stderr } = spawnSync(python, args, { input, encoding: 'utf8' })
+      expect(stdout + stderr).not.toMatch(/ERROR|WARN|FATAL/)
+      expect(stdout.match(/passed/g)).toHaveLength(own.length)
+      expect(status).toBe(0)
+    },
+    INSTALL_MS
+  )
 })
 
 describe('the custom resources', () => {

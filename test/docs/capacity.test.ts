@@ -14,7 +14,7 @@ describe('docs/capacity.md', () => {
 })
 
 describe('the computation', () => {
-  it('is the roofline: work over the chip\'s peak', () => {
+  it("is the roofline: work over the chip's peak", () => {
     // 40 forwards of 6.761, two prompts of 0.111, one decoding of 10.47: 281.1 TFLOP.
     expect(secondsPerImage({ steps: 20 })).toBeCloseTo(281.132 / 197, 6)
     expect(secondsPerImage({ steps: 20, guided: false })).toBeCloseTo((135.22 + 0.111 + 10.47) / 197, 6)
@@ -24,7 +24,8 @@ describe('the computation', () => {
 
   it('gives one server the wait that is known for it', () => {
     // Pollaczek and Khinchine, for times that are all equal: u / (2 (1 - u)).
-    for (const utilization of [0.3, 0.7, 0.9]) expect(meanWait(utilization, 1)).toBeCloseTo(utilization / (2 * (1 - utilization)), 9)
+    for (const utilization of [0.3, 0.7, 0.9])
+      expect(meanWait(utilization, 1)).toBeCloseTo(utilization / (2 * (1 - utilization)), 9)
     expect(meanWait(0.7, 2)).toBeLessThan(meanWait(0.7, 1) / 2)
   })
 

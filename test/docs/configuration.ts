@@ -40,7 +40,10 @@ ${table(Object.entries(webOptions).map(rowOf))}
 type Row = [variable: string, flag: string, fallback: string, doc: string]
 
 function table(rows: readonly Row[]): string {
-  const lines = rows.map(([variable, flag, fallback, doc]) => `| \`${variable}\` | \`${flag}\` | ${fallback === '' ? '' : `\`${fallback}\``} | ${doc.replaceAll('|', '\\|')} |`)
+  const lines = rows.map(
+    ([variable, flag, fallback, doc]) =>
+      `| \`${variable}\` | \`${flag}\` | ${fallback === '' ? '' : `\`${fallback}\``} | ${doc.replaceAll('|', '\\|')} |`
+  )
   return ['| variable | flag | default | meaning |', '|---|---|---|---|', ...lines].join('\n')
 }
 
@@ -53,7 +56,11 @@ function rowOf([name, option]: [string, Option<unknown>]): Row {
 /** The worker's options as its `--help` shows them, on lines wide enough for each. */
 function workerRows(): Row[] {
   const { python } = loadConfig([], {})
-  const help = execFileSync(python, ['-m', 'easel_worker', '--help'], { cwd: join(packageRoot, 'python-worker'), env: { COLUMNS: '1000' }, encoding: 'utf8' })
+  const help = execFileSync(python, ['-m', 'easel_worker', '--help'], {
+    cwd: join(packageRoot, 'python-worker'),
+    env: { COLUMNS: '1000' },
+    encoding: 'utf8'
+  })
   return [...help.matchAll(/^ {2}(--[\w-]+) (\[?\w+\]?)\s+(.*)$/gm)].map(([, flag = '', value = '', text = '']) => {
     const [, doc = '', variable = '', fallback = ''] = /^(.*) \[([A-Z_0-9]+)\](?: \(default: (.*)\))?$/.exec(text) ?? []
     if (variable === '') throw new Error(`--help says no variable for ${flag}`)

@@ -3,7 +3,18 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
 import { packageRoot } from '../../src/config.js'
-import { type Deployment, type Gateway, INSTALL_MS, type Manifest, named, ofKind, overlays, parseManifests, type PodSpec, render } from '../deploy/manifests.js'
+import {
+  type Deployment,
+  type Gateway,
+  INSTALL_MS,
+  type Manifest,
+  named,
+  ofKind,
+  overlays,
+  parseManifests,
+  type PodSpec,
+  render
+} from '../deploy/manifests.js'
 import { startHub } from '../support/hub.js'
 import { type Call, parseCall, serviceFor } from './gcloud.js'
 import { commandsOf } from './shell.js'
@@ -14,17 +25,33 @@ const COMMIT = '462165984030d82259a11f4367a4eed129e94a7b'
 
 /** What is read of SDXL base, and so what has to be in the bucket. */
 const READ = [
-  'model_index.json', 'scheduler/scheduler_config.json',
-  ...['tokenizer', 'tokenizer_2'].flatMap((part) => ['merges.txt', 'special_tokens_map.json', 'tokenizer_config.json', 'vocab.json'].map((file) => `${part}/${file}`)),
+  'model_index.json',
+  'scheduler/scheduler_config.json',
+  ...['tokenizer', 'tokenizer_2'].flatMap((part) =>
+    ['merges.txt', 'special_tokens_map.json', 'tokenizer_config.json', 'vocab.json'].map((file) => `${part}/${file}`)
+  ),
   ...['text_encoder', 'text_encoder_2', 'unet', 'vae'].map((part) => `${part}/config.json`),
   ...['text_encoder', 'text_encoder_2'].map((part) => `${part}/model.fp16.safetensors`),
   ...['unet', 'vae'].map((part) => `${part}/diffusion_pytorch_model.fp16.safetensors`)
 ]
 /** What else its repository on the hub has. */
 const NOT_READ = [
-  '.gitattributes', 'LICENSE.md', 'README.md', 'pipeline.png', 'sd_xl_base_1.0.safetensors', 'sd_xl_base_1.0_0.9vae.safetensors', 'sd_xl_offset_example-lora_1.0.safetensors',
-  ...['text_encoder', 'text_encoder_2'].flatMap((part) => ['flax_model.msgpack', 'model.onnx', 'model.safetensors', 'openvino_model.bin'].map((file) => `${part}/${file}`)),
-  'unet/diffusion_pytorch_model.safetensors', 'vae/diffusion_pytorch_model.safetensors', 'vae_1_0/config.json', 'vae_1_0/diffusion_pytorch_model.fp16.safetensors', 'vae_decoder/config.json', 'vae_encoder/model.onnx'
+  '.gitattributes',
+  'LICENSE.md',
+  'README.md',
+  'pipeline.png',
+  'sd_xl_base_1.0.safetensors',
+  'sd_xl_base_1.0_0.9vae.safetensors',
+  'sd_xl_offset_example-lora_1.0.safetensors',
+  ...['text_encoder', 'text_encoder_2'].flatMap((part) =>
+    ['flax_model.msgpack', 'model.onnx', 'model.safetensors', 'openvino_model.bin'].map((file) => `${part}/${file}`)
+  ),
+  'unet/diffusion_pytorch_model.safetensors',
+  'vae/diffusion_pytorch_model.safetensors',
+  'vae_1_0/config.json',
+  'vae_1_0/diffusion_pytorch_model.fp16.safetensors',
+  'vae_decoder/config.json',
+  'vae_encoder/model.onnx'
 ]
 
 let walked: Walk
@@ -35,7 +62,9 @@ beforeAll(async () => {
   walked = await walk(PAGE, { HF_ENDPOINT: hub.url })
   await hub.stop()
   // What stands in the text is for the reader's eyes, with variables; a call is a call all the same.
-  const inText = commandsOf(PAGE, 'gcloud').filter((command) => command.startsWith('gcloud compute tpus')).map((command) => command.split(' '))
+  const inText = commandsOf(PAGE, 'gcloud')
+    .filter((command) => command.startsWith('gcloud compute tpus'))
+    .map((command) => command.split(' '))
   calls = [...walked.calls, ...inText].filter(([program]) => program === 'gcloud').map(([, ...argv]) => parseCall(argv))
 }, INSTALL_MS)
 afterAll(() => walked.remove())
@@ -45,11 +74,17 @@ const flag = (call: Call, name: string) => call.flags.get(name) ?? ''
 
 /** Roles by member and by what they are for, such as `projects your-project`. */
 function grants(): { member: string; role: string; on: string }[] {
-  return calls.filter(({ command }) => command.endsWith('add-iam-policy-binding')).map((call) => ({ member: flag(call, '--member'), role: flag(call, '--role'), on: call.names[0] ?? '' }))
+  return calls
+    .filter(({ command }) => command.endsWith('add-iam-policy-binding'))
+    .map((call) => ({ member: flag(call, '--member'), role: flag(call, '--role'), on: call.names[0] ?? '' }))
 }
 
 const account = (name: string) => `serviceAccount:${name}@your-project.iam.gserviceaccount.com`
-const rolesOf = (member: string) => grants().filter((grant) => grant.member === member).map(({ role, on }) => `${role} on ${on}`).sort()
+const rolesOf = (member: string) =>
+  grants()
+    .filter((grant) => grant.member === member)
+    .map(({ role, on }) => `${role} on ${on}`)
+    .sort()
 
 describe(`following ${PAGE}`, () => {
   it('meets no command that fails and no variable that nothing has set', () => {
@@ -58,9 +93,13 @@ describe(`following ${PAGE}`, () => {
   })
 
   it('uses no command or flag of gcloud that does not exist', () => {
-    expect(() => parseCall(['container', 'clusters', 'create', 'easel', '--zones=a'])).toThrow('container clusters create has no --zones')
+    expect(() => parseCall(['container', 'clusters', 'create', 'easel', '--zones=a'])).toThrow(
+      'container clusters create has no --zones'
+    )
     expect(() => parseCall(['container', 'cluster', 'create'])).toThrow('no command')
-    for (const page of ['docs/operations.md', 'docs/security.md', 'docs/capacity.md']) for (const command of commandsOf(page, 'gcloud')) expect(() => parseCall(command.split(' ').slice(1))).not.toThrow()
+    for (const page of ['docs/operations.md', 'docs/security.md', 'docs/capacity.md'])
+      for (const command of commandsOf(page, 'gcloud'))
+        expect(() => parseCall(command.split(' ').slice(1))).not.toThrow()
   })
 
   it('enables every service before it is used', () => {
@@ -71,13 +110,22 @@ describe(`following ${PAGE}`, () => {
       expect([call.command, needed === undefined || enabled.has(needed)]).toEqual([call.command, true])
     }
     // Nodes with TPUs need this one, and so does whoever asks which zone has them. Managed Prometheus is asked through that one.
-    expect([...enabled]).toEqual(expect.arrayContaining([serviceFor(of('compute tpus accelerator-types list')[0]!), 'monitoring.googleapis.com']))
+    expect([...enabled]).toEqual(
+      expect.arrayContaining([serviceFor(of('compute tpus accelerator-types list')[0]!), 'monitoring.googleapis.com'])
+    )
   })
 
   it('keeps the add-ons that --addons would turn off, and adds those that the manifests need', () => {
     const [cluster] = of('container clusters create')
-    expect(flag(cluster!, '--addons').split(',').sort()).toEqual(['GcePersistentDiskCsiDriver', 'GcsFuseCsiDriver', 'HorizontalPodAutoscaling', 'HttpLoadBalancing'])
-    expect([...cluster!.flags.keys()]).toEqual(expect.arrayContaining(['--enable-dataplane-v2', '--workload-pool', '--gateway-api']))
+    expect(flag(cluster!, '--addons').split(',').sort()).toEqual([
+      'GcePersistentDiskCsiDriver',
+      'GcsFuseCsiDriver',
+      'HorizontalPodAutoscaling',
+      'HttpLoadBalancing'
+    ])
+    expect([...cluster!.flags.keys()]).toEqual(
+      expect.arrayContaining(['--enable-dataplane-v2', '--workload-pool', '--gateway-api'])
+    )
     expect(flag(cluster!, '--workload-pool')).toBe('your-project.svc.id.goog')
   })
 
@@ -85,41 +133,69 @@ describe(`following ${PAGE}`, () => {
     const about = calls.filter(({ command }) => command.startsWith('container '))
     expect(new Set(about.map((call) => flag(call, '--location')))).toEqual(new Set(['us-central1']))
     const made = [...of('container clusters create'), ...of('container node-pools create')]
-    for (const call of made) expect([call.names, flag(call, '--node-locations')]).toEqual([call.names, expect.stringMatching(/^us-central1-[a-z]$/)])
-    expect(new Set(of('container node-pools create').map((call) => flag(call, '--node-locations'))).size).toBeGreaterThan(1)
+    for (const call of made)
+      expect([call.names, flag(call, '--node-locations')]).toEqual([
+        call.names,
+        expect.stringMatching(/^us-central1-[a-z]$/)
+      ])
+    expect(
+      new Set(of('container node-pools create').map((call) => flag(call, '--node-locations'))).size
+    ).toBeGreaterThan(1)
     // The manifests name it, to tell its metrics from others'.
-    const place = parse(readFileSync(join(walked.folder, 'k8s/components/place/place.yaml'), 'utf8')) as { data: Record<string, string> }
-    expect(new Set(of('container node-pools create').map((call) => flag(call, '--cluster')))).toEqual(new Set([place.data['cluster']]))
+    const place = parse(readFileSync(join(walked.folder, 'k8s/components/place/place.yaml'), 'utf8')) as {
+      data: Record<string, string>
+    }
+    expect(new Set(of('container node-pools create').map((call) => flag(call, '--cluster')))).toEqual(
+      new Set([place.data['cluster']])
+    )
     expect(of('container clusters create')[0]?.names).toEqual([place.data['cluster']])
   })
 
   it('runs nodes and builds as accounts that may do what they have to, and no more', () => {
     expect(of('iam service-accounts create').map(({ names }) => names[0])).toEqual(['easel-nodes', 'easel-build'])
-    expect(rolesOf(account('easel-nodes'))).toEqual(['roles/artifactregistry.reader on easel', 'roles/container.defaultNodeServiceAccount on your-project'])
-    expect(rolesOf(account('easel-build'))).toEqual(['roles/artifactregistry.writer on easel', 'roles/logging.logWriter on your-project', 'roles/storage.objectViewer on gs://your-project-easel-build'])
-    for (const call of [...of('container clusters create'), ...of('container node-pools create')]) expect(`serviceAccount:${flag(call, '--service-account')}`).toBe(account('easel-nodes'))
+    expect(rolesOf(account('easel-nodes'))).toEqual([
+      'roles/artifactregistry.reader on easel',
+      'roles/container.defaultNodeServiceAccount on your-project'
+    ])
+    expect(rolesOf(account('easel-build'))).toEqual([
+      'roles/artifactregistry.writer on easel',
+      'roles/logging.logWriter on your-project',
+      'roles/storage.objectViewer on gs://your-project-easel-build'
+    ])
+    for (const call of [...of('container clusters create'), ...of('container node-pools create')])
+      expect(`serviceAccount:${flag(call, '--service-account')}`).toBe(account('easel-nodes'))
     const [build] = of('builds submit')
-    expect(`serviceAccount:${flag(build!, '--service-account').replace('projects/your-project/serviceAccounts/', '')}`).toBe(account('easel-build'))
+    expect(
+      `serviceAccount:${flag(build!, '--service-account').replace('projects/your-project/serviceAccounts/', '')}`
+    ).toBe(account('easel-build'))
     expect(flag(build!, '--gcs-source-staging-dir')).toMatch(/^gs:\/\/your-project-easel-build\//)
   })
 
-  it("lets the Pods into the bucket as themselves, and the adapter into the metrics", () => {
+  it('lets the Pods into the bucket as themselves, and the adapter into the metrics', () => {
     const pool = `principal://iam.googleapis.com/projects/${PROJECT_NUMBER}/locations/global/workloadIdentityPools/your-project.svc.id.goog`
-    expect(rolesOf(`${pool}/subject/ns/easel/sa/easel`)).toEqual(['roles/storage.objectUser on gs://your-project-easel'])
-    expect(rolesOf(`${pool}/subject/ns/custom-metrics/sa/custom-metrics-stackdriver-adapter`)).toEqual(['roles/monitoring.viewer on your-project'])
+    expect(rolesOf(`${pool}/subject/ns/easel/sa/easel`)).toEqual([
+      'roles/storage.objectUser on gs://your-project-easel'
+    ])
+    expect(rolesOf(`${pool}/subject/ns/custom-metrics/sa/custom-metrics-stackdriver-adapter`)).toEqual([
+      'roles/monitoring.viewer on your-project'
+    ])
     // What the commands above and below leave is nothing.
     expect(new Set(grants().map(({ member }) => member)).size).toBe(4)
   })
 
   it('fetches into the bucket what gateway and worker read, and nothing else', () => {
     const folder = join(walked.folder, 'sdxl-base')
-    const there = readdirSync(folder, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
+    const there = readdirSync(folder, { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1))
     expect(there.sort()).toEqual([...READ, 'source.json'].sort())
     expect(of('storage cp')[0]?.names).toEqual(['sdxl-base', 'gs://your-project-easel/models/'])
   })
 
   it('says the place in the one file that has it, with the digests that the registry told', () => {
-    const { data } = parse(readFileSync(join(walked.folder, 'k8s/components/place/place.yaml'), 'utf8')) as { data: Record<string, string> }
+    const { data } = parse(readFileSync(join(walked.folder, 'k8s/components/place/place.yaml'), 'utf8')) as {
+      data: Record<string, string>
+    }
     expect(data).toEqual({
       registry: 'us-central1-docker.pkg.dev',
       project: 'your-project',
@@ -134,13 +210,31 @@ describe(`following ${PAGE}`, () => {
   })
 
   it('gives back every role, and deletes all that it has made', () => {
-    const removed = of('projects remove-iam-policy-binding').map((call) => `${flag(call, '--member')} ${flag(call, '--role')}`)
-    const given = of('projects add-iam-policy-binding').map((call) => `${flag(call, '--member')} ${flag(call, '--role')}`)
+    const removed = of('projects remove-iam-policy-binding').map(
+      (call) => `${flag(call, '--member')} ${flag(call, '--role')}`
+    )
+    const given = of('projects add-iam-policy-binding').map(
+      (call) => `${flag(call, '--member')} ${flag(call, '--role')}`
+    )
     expect(removed.sort()).toEqual(given.sort())
-    const made = calls.filter(({ command, names }) => command.endsWith(' create') && !command.includes('node-pools') && names.length > 0)
-    const gone = new Set(calls.filter(({ command }) => command.endsWith(' delete') || command === 'storage rm').flatMap(({ command, names }) => names.map((name) => `${command.replace(/ (delete|rm)$/, '')} ${name.split('@')[0]}`)))
+    const made = calls.filter(
+      ({ command, names }) => command.endsWith(' create') && !command.includes('node-pools') && names.length > 0
+    )
+    const gone = new Set(
+      calls
+        .filter(({ command }) => command.endsWith(' delete') || command === 'storage rm')
+        .flatMap(({ command, names }) =>
+          names.map((name) => `${command.replace(/ (delete|rm)$/, '')} ${name.split('@')[0]}`)
+        )
+    )
     expect(made.length).toBeGreaterThan(8)
-    expect(made.map(({ command, names }) => `${command.replace(/ create$/, '').replace('storage buckets', 'storage')} ${names[0]}`).filter((name) => !gone.has(name))).toEqual([])
+    expect(
+      made
+        .map(
+          ({ command, names }) => `${command.replace(/ create$/, '').replace('storage buckets', 'storage')} ${names[0]}`
+        )
+        .filter((name) => !gone.has(name))
+    ).toEqual([])
   })
 })
 
@@ -156,16 +250,30 @@ describe(`the pools of ${PAGE}`, () => {
     return named<Deployment>(parseManifests(await render(overlay)), 'Deployment', 'easel').spec.template.spec
   }
 
-  it.each(overlays.filter((name) => name !== 'cpu-demo'))('%s finds its nodes', async (overlay) => {
-    const { nodeSelector = {} } = await podOf(overlay)
-    const wanted = [nodeSelector['cloud.google.com/gke-tpu-accelerator'], nodeSelector['cloud.google.com/gke-tpu-topology'], nodeSelector['cloud.google.com/gke-spot'] === 'true']
-    const pools = of('container node-pools create').map((call) => [...LABELS[flag(call, '--machine-type')] ?? [], call.flags.has('--spot')])
-    expect(pools).toContainEqual(wanted)
-    // The table says the same machine.
-    const [machine] = Object.entries(LABELS).find(([, labels]) => labels[0] === wanted[0] && labels[1] === wanted[1]) ?? []
-    const rows = readFileSync(join(packageRoot, PAGE), 'utf8').split('\n').filter((line) => line.startsWith('|') && line.includes(`\`${overlay}\``))
-    expect(rows).toEqual([expect.stringContaining(`\`${machine}\``)])
-  }, INSTALL_MS)
+  it.each(overlays.filter((name) => name !== 'cpu-demo'))(
+    '%s finds its nodes',
+    async (overlay) => {
+      const { nodeSelector = {} } = await podOf(overlay)
+      const wanted = [
+        nodeSelector['cloud.google.com/gke-tpu-accelerator'],
+        nodeSelector['cloud.google.com/gke-tpu-topology'],
+        nodeSelector['cloud.google.com/gke-spot'] === 'true'
+      ]
+      const pools = of('container node-pools create').map((call) => [
+        ...(LABELS[flag(call, '--machine-type')] ?? []),
+        call.flags.has('--spot')
+      ])
+      expect(pools).toContainEqual(wanted)
+      // The table says the same machine.
+      const [machine] =
+        Object.entries(LABELS).find(([, labels]) => labels[0] === wanted[0] && labels[1] === wanted[1]) ?? []
+      const rows = readFileSync(join(packageRoot, PAGE), 'utf8')
+        .split('\n')
+        .filter((line) => line.startsWith('|') && line.includes(`\`${overlay}\``))
+      expect(rows).toEqual([expect.stringContaining(`\`${machine}\``)])
+    },
+    INSTALL_MS
+  )
 
   it('are of machines without Persistent Disk only where the disk is said', () => {
     const v6e = of('container node-pools create').filter((call) => flag(call, '--machine-type').startsWith('ct6e-'))
@@ -175,16 +283,24 @@ describe(`the pools of ${PAGE}`, () => {
 
 describe(`the name and the certificate of ${PAGE}`, () => {
   let manifests: Manifest[]
-  beforeAll(async () => { manifests = parseManifests(await render('gke-https')) }, INSTALL_MS)
+  beforeAll(async () => {
+    manifests = parseManifests(await render('gke-https'))
+  }, INSTALL_MS)
 
   it('are those that the Gateway asks for', () => {
     const gateway = named<Gateway & { spec: { addresses: { value: string }[] } }>(manifests, 'Gateway', 'easel')
-    expect(of('compute addresses create').map(({ names }) => names[0])).toEqual(gateway.spec.addresses.map(({ value }) => value))
+    expect(of('compute addresses create').map(({ names }) => names[0])).toEqual(
+      gateway.spec.addresses.map(({ value }) => value)
+    )
     const [map] = of('certificate-manager maps create')
     expect(map?.names).toEqual([gateway.metadata.annotations?.['networking.gke.io/certmap']])
     const [certificate] = of('certificate-manager certificates create')
     const [entry] = of('certificate-manager maps entries create')
-    expect([flag(entry!, '--map'), flag(entry!, '--certificates'), flag(entry!, '--hostname')]).toEqual([map?.names[0], certificate?.names[0], flag(certificate!, '--domains')])
+    expect([flag(entry!, '--map'), flag(entry!, '--certificates'), flag(entry!, '--hostname')]).toEqual([
+      map?.names[0],
+      certificate?.names[0],
+      flag(certificate!, '--domains')
+    ])
     expect(ofKind(manifests, 'Gateway')).toHaveLength(1)
   })
 })

@@ -3,7 +3,16 @@
 
 const MEMBER = ['--member', '--role'] as const
 const POOL = [
-  '--location', '--node-locations', '--machine-type', '--num-nodes', '--service-account', '--spot', '--disk-type', '--enable-autoscaling', '--total-min-nodes', '--total-max-nodes'
+  '--location',
+  '--node-locations',
+  '--machine-type',
+  '--num-nodes',
+  '--service-account',
+  '--spot',
+  '--disk-type',
+  '--enable-autoscaling',
+  '--total-min-nodes',
+  '--total-max-nodes'
 ] as const
 
 const FLAGS: Record<string, readonly string[]> = {
@@ -26,7 +35,14 @@ const FLAGS: Record<string, readonly string[]> = {
   'compute machine-types list': ['--filter', '--zones'],
   'compute tpus accelerator-types list': ['--zone'],
   'config set': [],
-  'container clusters create': ['--addons', '--enable-dataplane-v2', '--gateway-api', '--release-channel', '--workload-pool', ...POOL],
+  'container clusters create': [
+    '--addons',
+    '--enable-dataplane-v2',
+    '--gateway-api',
+    '--release-channel',
+    '--workload-pool',
+    ...POOL
+  ],
   'container clusters delete': ['--location'],
   'container clusters get-credentials': ['--location'],
   'container node-pools create': ['--cluster', ...POOL],
@@ -69,10 +85,19 @@ export interface Call {
 
 /** @param argv the arguments of gcloud @throws Error naming what the command does not have */
 export function parseCall(argv: readonly string[]): Call {
-  const command = Object.keys(FLAGS).filter((name) => argv.join(' ').startsWith(`${name} `) || argv.join(' ') === name).sort((a, b) => b.length - a.length)[0]
+  const command = Object.keys(FLAGS)
+    .filter((name) => argv.join(' ').startsWith(`${name} `) || argv.join(' ') === name)
+    .sort((a, b) => b.length - a.length)[0]
   if (command === undefined) throw new Error(`gcloud ${argv.join(' ')}: no command that is known`)
   const rest = argv.slice(command.split(' ').length)
-  const flags = new Map(rest.filter((word) => word.startsWith('--')).map((word): [string, string] => [word.split('=', 1)[0] ?? '', word.includes('=') ? word.slice(word.indexOf('=') + 1) : '']))
+  const flags = new Map(
+    rest
+      .filter((word) => word.startsWith('--'))
+      .map((word): [string, string] => [
+        word.split('=', 1)[0] ?? '',
+        word.includes('=') ? word.slice(word.indexOf('=') + 1) : ''
+      ])
+  )
   const unknown = [...flags.keys()].filter((flag) => !EVERYWHERE.has(flag) && !FLAGS[command]?.includes(flag))
   if (unknown.length > 0) throw new Error(`gcloud ${command} has no ${unknown.join(', ')} that is known`)
   return { command, names: rest.filter((word) => !word.startsWith('-')), flags }

@@ -8,12 +8,23 @@ const pages = execFileSync('git', ['ls-files', '*.md'], { cwd: packageRoot, enco
 
 /** Anchors as GitHub makes them of headings. */
 function anchorsOf(page: string): string[] {
-  const headings = readFileSync(join(packageRoot, page), 'utf8').replaceAll(/^```[\s\S]*?^```$/gm, '').match(/^#+ .*$/gm) ?? []
-  return headings.map((line) => line.replace(/^#+ /, '').toLowerCase().replaceAll(/[^\w\- ]/g, '').replaceAll(' ', '-'))
+  const headings =
+    readFileSync(join(packageRoot, page), 'utf8')
+      .replaceAll(/^```[\s\S]*?^```$/gm, '')
+      .match(/^#+ .*$/gm) ?? []
+  return headings.map((line) =>
+    line
+      .replace(/^#+ /, '')
+      .toLowerCase()
+      .replaceAll(/[^\w\- ]/g, '')
+      .replaceAll(' ', '-')
+  )
 }
 
 it.each(pages)('%s: every link leads somewhere', (page) => {
-  const links = [...readFileSync(join(packageRoot, page), 'utf8').matchAll(/\]\(([^)\s]+)\)/g)].map(([, link = '']) => link).filter((link) => !/^[a-z]+:/.test(link))
+  const links = [...readFileSync(join(packageRoot, page), 'utf8').matchAll(/\]\(([^)\s]+)\)/g)]
+    .map(([, link = '']) => link)
+    .filter((link) => !/^[a-z]+:/.test(link))
   const dead = links.filter((link) => {
     const [path = '', anchor] = link.split('#')
     const target = path === '' ? page : join(dirname(page), decodeURI(path))

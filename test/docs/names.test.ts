@@ -14,7 +14,11 @@ const known = new Set([...settings, ...codes, ...Object.values({ ...options, ...
 describe.each(['operations', 'deploy-gke', 'security', 'capacity'])('docs/%s.md', (page) => {
   it('names settings and errors that exist', () => {
     // Words in capitals between backticks; ${…} and what follows $ are the reader's own variables.
-    const named = [...read(`docs/${page}.md`).replaceAll(/^```[\s\S]*?^```$/gm, '').matchAll(/`([^`\n]+)`/g)].flatMap(([, code = '']) => [...code.matchAll(/(?<![$\w/{])[A-Z][A-Z]+(?:_[A-Z]+)+\b/g)].map(([word]) => word))
+    const named = [
+      ...read(`docs/${page}.md`)
+        .replaceAll(/^```[\s\S]*?^```$/gm, '')
+        .matchAll(/`([^`\n]+)`/g)
+    ].flatMap(([, code = '']) => [...code.matchAll(/(?<![$\w/{])[A-Z][A-Z]+(?:_[A-Z]+)+\b/g)].map(([word]) => word))
     expect(named).not.toEqual([])
     expect(named.filter((word) => !known.has(word))).toEqual([])
   })
@@ -22,7 +26,9 @@ describe.each(['operations', 'deploy-gke', 'security', 'capacity'])('docs/%s.md'
 
 describe('docs/operations.md', () => {
   it('says what each exit status of the worker means', () => {
-    const statuses = [...read('python-worker/easel_worker/exit_status.py').matchAll(/^ {4}[A-Z_]+ = (\d+)$/gm)].map(([, status]) => status)
+    const statuses = [...read('python-worker/easel_worker/exit_status.py').matchAll(/^ {4}[A-Z_]+ = (\d+)$/gm)].map(
+      ([, status]) => status
+    )
     const said = [...read('docs/operations.md').matchAll(/^\| (\d+) \|/gm)].map(([, status]) => status)
     expect(statuses.length).toBeGreaterThan(3)
     // 2 is argparse's own, for wrong usage.

@@ -24,7 +24,21 @@ export function parametersPage(): string {
 }
 
 function valuesOf(schema: object): string {
-  const { type, enum: values, minimum, exclusiveMinimum, maximum, maxLength } = schema as { type: string; enum?: readonly string[]; minimum?: number; exclusiveMinimum?: number; maximum?: number; maxLength?: number }
+  const {
+    type,
+    enum: values,
+    minimum,
+    exclusiveMinimum,
+    maximum,
+    maxLength
+  } = schema as {
+    type: string
+    enum?: readonly string[]
+    minimum?: number
+    exclusiveMinimum?: number
+    maximum?: number
+    maxLength?: number
+  }
   if (values !== undefined) return values.map((value) => `\`${value}\``).join(', ')
   if (type === 'boolean') return 'true or false'
   if (type === 'string') return `text, at most ${maxLength} characters`

@@ -58,7 +58,9 @@ export async function walk(page: string, env: Record<string, string>): Promise<W
   cpSync(join(packageRoot, 'k8s'), join(folder, 'k8s'), { recursive: true })
   for (const path of ['python-worker', 'scripts']) symlinkSync(join(packageRoot, path), join(folder, path))
   // What installs into a folder outside of this one is not for a stand-in's world.
-  const script = shellBlocks(page).filter((block) => !block.includes('/tmp/')).join('\n')
+  const script = shellBlocks(page)
+    .filter((block) => !block.includes('/tmp/'))
+    .join('\n')
   const child = spawn('bash', ['--norc', '-euo', 'pipefail', '-c', `${script}\nwait`], {
     cwd: folder,
     env: { PATH: [bin, dirname(process.execPath), '/usr/bin', '/bin'].join(delimiter), HOME: folder, ...env },
@@ -69,7 +71,10 @@ export async function walk(page: string, env: Record<string, string>): Promise<W
   child.stderr.on('data', (chunk) => (output += chunk))
   const status = await new Promise<number | null>((resolve) => child.once('close', resolve))
   return {
-    calls: readFileSync(calls, 'utf8').split('\u001e').filter(Boolean).map((call) => call.split('\u001f').slice(0, -1)),
+    calls: readFileSync(calls, 'utf8')
+      .split('\u001e')
+      .filter(Boolean)
+      .map((call) => call.split('\u001f').slice(0, -1)),
     folder,
     status,
     output,

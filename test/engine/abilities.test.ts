@@ -43,7 +43,10 @@ it('of an old and a new worker only the new one is sent an interval, and the old
   await until('only the old one is left', () => server.engine.state.workers.map(({ name }) => name).join() === 'old')
   await reconnect(server, 'old', before)
   const part = { prompt: 'x', guidance_end: 0.5 }
-  expect(await (await generate(server, part)).json()).toMatchObject({ code: 'UNSUPPORTED_FEATURE', field: 'guidance_end' })
+  expect(await (await generate(server, part)).json()).toMatchObject({
+    code: 'UNSUPPORTED_FEATURE',
+    field: 'guidance_end'
+  })
 
   const after = new ScriptedWorker(server.endpoint, 'new', { ...hello, features: ['guidance_interval'] })
   await reconnect(server, 'new', after)

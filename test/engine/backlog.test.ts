@@ -2,7 +2,15 @@ import { randomUUID } from 'node:crypto'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { generate, idle, metric, type RunningServer, running, startReadyServer, startServer } from '../support/server.js'
+import {
+  generate,
+  idle,
+  metric,
+  type RunningServer,
+  running,
+  startReadyServer,
+  startServer
+} from '../support/server.js'
 import { until } from '../support/wait.js'
 import { startWorker } from '../support/worker.js'
 
@@ -15,10 +23,15 @@ async function sample(server: RunningServer, name: string): Promise<number | und
 }
 
 it('easel_backlog_seconds is how long the workers need for what runs and waits', async () => {
-  const server = await startReadyServer({ WORKER_ARGS: `--fake-step-ms ${STEP_S * 1000} --rows 1`, DEFAULT_GUIDANCE_SCALE: '1' })
+  const server = await startReadyServer({
+    WORKER_ARGS: `--fake-step-ms ${STEP_S * 1000} --rows 1`,
+    DEFAULT_GUIDANCE_SCALE: '1'
+  })
   expect(await sample(server, 'easel_backlog_seconds')).toBe(0)
   const leave = new AbortController()
-  const asked = [1, 2, 3].map(() => generate(server, { prompt: 'x', num_inference_steps: 500 }, { signal: leave.signal }).catch(() => undefined))
+  const asked = [1, 2, 3].map(() =>
+    generate(server, { prompt: 'x', num_inference_steps: 500 }, { signal: leave.signal }).catch(() => undefined)
+  )
   await until('all are accepted', () => server.service.ledger.inFlight === 3)
   await until('steps were measured', async () => ((await sample(server, 'easel_backlog_seconds')) ?? 0) > 0)
   // Three one after the other, by one row. A busy machine makes steps longer, never shorter.
@@ -32,7 +45,9 @@ it('easel_backlog_seconds is how long the workers need for what runs and waits',
 it('easel_backlog_seconds is no sample, and not 0, while work waits and no step was measured', async () => {
   const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 60000' })
   const leave = new AbortController()
-  const asked = generate(server, { prompt: 'x', num_inference_steps: 500 }, { signal: leave.signal }).catch(() => undefined)
+  const asked = generate(server, { prompt: 'x', num_inference_steps: 500 }, { signal: leave.signal }).catch(
+    () => undefined
+  )
   await running(server)
   expect(await metric(server, 'easel_requests_in_flight')).toBe(1)
   expect(await sample(server, 'easel_backlog_seconds')).toBeUndefined()

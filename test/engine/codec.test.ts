@@ -60,10 +60,13 @@ describe('any frames', () => {
 
   it('give a message or a MalformedMessage, and nothing else', () => {
     fc.assert(
-      fc.property(fc.oneof(fc.array(frame), fc.tuple(tag, fc.oneof(frame, header)), fc.tuple(tag, header, frame)), (frames) => {
-        const error = capture(() => decode(frames))
-        expect(error === undefined || error instanceof MalformedMessage).toBe(true)
-      }),
+      fc.property(
+        fc.oneof(fc.array(frame), fc.tuple(tag, fc.oneof(frame, header)), fc.tuple(tag, header, frame)),
+        (frames) => {
+          const error = capture(() => decode(frames))
+          expect(error === undefined || error instanceof MalformedMessage).toBe(true)
+        }
+      ),
       { numRuns: 2000 }
     )
   })
@@ -71,13 +74,19 @@ describe('any frames', () => {
   it('of a good message with a bit turned give a message or a MalformedMessage', () => {
     const good = incoming.filter(({ valid }) => valid).map(framesOf)
     fc.assert(
-      fc.property(fc.constantFrom(...good), fc.nat(), fc.nat(), fc.integer({ min: 1, max: 255 }), (frames, which, where, change) => {
-        const damaged = frames.map((bytes) => Buffer.from(bytes))
-        const target = damaged[which % damaged.length]!
-        target[where % target.length]! ^= change
-        const error = capture(() => decode(damaged))
-        expect(error === undefined || error instanceof MalformedMessage).toBe(true)
-      }),
+      fc.property(
+        fc.constantFrom(...good),
+        fc.nat(),
+        fc.nat(),
+        fc.integer({ min: 1, max: 255 }),
+        (frames, which, where, change) => {
+          const damaged = frames.map((bytes) => Buffer.from(bytes))
+          const target = damaged[which % damaged.length]!
+          target[where % target.length]! ^= change
+          const error = capture(() => decode(damaged))
+          expect(error === undefined || error instanceof MalformedMessage).toBe(true)
+        }
+      ),
       { numRuns: 2000 }
     )
   })

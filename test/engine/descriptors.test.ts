@@ -4,16 +4,28 @@ import { readyAddress, startProcess } from '../support/process.js'
 import { until } from '../support/wait.js'
 
 it('a worker that cannot be started for want of file descriptors is started when there are some', async () => {
-  const gateway = startProcess('dist/main.js', [], { ENGINE: 'fake', WORKER_ARGS: '--sizes 64x64 --fake-step-ms 1', HEARTBEAT_INTERVAL: '0.1', RESTART_BACKOFF: '0.05' })
+  const gateway = startProcess('dist/main.js', [], {
+    ENGINE: 'fake',
+    WORKER_ARGS: '--sizes 64x64 --fake-step-ms 1',
+    HEARTBEAT_INTERVAL: '0.1',
+    RESTART_BACKOFF: '0.05'
+  })
   const address = await readyAddress(gateway)
   const { workers } = (await (await fetch(`${address}/health`)).json()) as { workers: { list: { pid: number }[] } }
   // What is open stays open; nothing more can be.
   limit(gateway.child.pid!, 4)
   process.kill(workers.list[0]!.pid, 'SIGKILL')
-  await until('it has tried in vain, and again', () => (gateway.output().match(/could not be started: spawn .* EMFILE; it is started again in/g) ?? []).length > 1)
+  await until(
+    'it has tried in vain, and again',
+    () => (gateway.output().match(/could not be started: spawn .* EMFILE; it is started again in/g) ?? []).length > 1
+  )
   limit(gateway.child.pid!, 1024)
   await until('a worker is back', async () => (await fetch(`${address}/health`)).status === 200)
-  const answer = await fetch(`${address}/generate`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"prompt":"x","num_inference_steps":2}' })
+  const answer = await fetch(`${address}/generate`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"prompt":"x","num_inference_steps":2}'
+  })
   expect(answer.status).toBe(200)
   await answer.arrayBuffer()
   gateway.child.kill('SIGTERM')

@@ -8,9 +8,14 @@ it('a drain finishes what can be finished, where sharing the rows to the end wou
   // Guided images: 480 ms a step that all of them share, 19.2 s in all; 0.8 s for one alone, of the 10 s that there are.
   const IMAGES = 24
   const server = await startReadyServer({ WORKER_ARGS: '--rows 48 --fake-step-times 64x64=0+10' })
-  const requests = Array.from({ length: IMAGES }, (_, seed) => generate(server, { prompt: 'x', seed, num_inference_steps: 40 }))
+  const requests = Array.from({ length: IMAGES }, (_, seed) =>
+    generate(server, { prompt: 'x', seed, num_inference_steps: 40 })
+  )
   await running(server, 2 * IMAGES)
-  await until('all of them are denoised', () => server.engine.state.running === IMAGES && (server.engine.state.workers[0]?.heartbeat?.steps_total ?? 0) > 1)
+  await until(
+    'all of them are denoised',
+    () => server.engine.state.running === IMAGES && (server.engine.state.workers[0]?.heartbeat?.steps_total ?? 0) > 1
+  )
   const closed = server.close(10_000)
   const answers = await Promise.all(requests)
   await closed

@@ -3,7 +3,10 @@ import { describe, expect, it } from 'vitest'
 import { Forecast, type Load, stepsUntilDone } from '../../src/engine/estimate.js'
 
 const rows = fc.integer({ min: 1, max: 16 })
-const loads = fc.array(fc.record({ rows: fc.integer({ min: 1, max: 4 }), stepsLeft: fc.integer({ min: 0, max: 50 }) }), { maxLength: 30 })
+const loads = fc.array(
+  fc.record({ rows: fc.integer({ min: 1, max: 4 }), stepsLeft: fc.integer({ min: 0, max: 50 }) }),
+  { maxLength: 30 }
+)
 
 /** The same, played step by step: slow and plain. */
 function played(loads: readonly Load[], rows: number): number[] {
@@ -25,9 +28,11 @@ function played(loads: readonly Load[], rows: number): number[] {
 
 describe('stepsUntilDone', () => {
   it('says what playing every step says', () => {
-    fc.assert(fc.property(loads, rows, (loads, rows) => {
-      expect(stepsUntilDone(loads, rows)).toEqual(played(loads, rows))
-    }))
+    fc.assert(
+      fc.property(loads, rows, (loads, rows) => {
+        expect(stepsUntilDone(loads, rows)).toEqual(played(loads, rows))
+      })
+    )
   })
 
   it('never says less than a load needs by itself, nor more than all need one after the other', () => {
@@ -78,6 +83,14 @@ describe('Forecast', () => {
     forecast.stepTook(1)
     for (let i = 0; i < 100; i++) forecast.stepTook(3)
     expect(forecast.secondsLeft(1)).toBeCloseTo(3, 3)
-    expect(forecast.secondsUntilDone([{ rows: 1, stepsLeft: 2 }, { rows: 1, stepsLeft: 1 }], 1)).toEqual([expect.closeTo(6, 2), expect.closeTo(9, 2)])
+    expect(
+      forecast.secondsUntilDone(
+        [
+          { rows: 1, stepsLeft: 2 },
+          { rows: 1, stepsLeft: 1 }
+        ],
+        1
+      )
+    ).toEqual([expect.closeTo(6, 2), expect.closeTo(9, 2)])
   })
 })

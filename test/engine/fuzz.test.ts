@@ -23,7 +23,9 @@ const header = fc.oneof(
   fc.uint8Array({ maxLength: 40 }),
   fc.constant(Buffer.alloc(MAX_HEADER_BYTES + 1, '{'))
 )
-const binary = fc.array(fc.oneof(fc.uint8Array({ maxLength: 64 }), fc.constant(Buffer.alloc(100_000))), { maxLength: 3 })
+const binary = fc.array(fc.oneof(fc.uint8Array({ maxLength: 64 }), fc.constant(Buffer.alloc(100_000))), {
+  maxLength: 3
+})
 /** Frames of every wrong sort: empty, cut off, too many, too large, of no kind, of another version. */
 const garbage = fc
   .oneof(
@@ -57,7 +59,10 @@ it('any garbage from any stranger is counted, logged once for each of them, and 
       dealer.connect(server.endpoint)
       for (const frames of messages) await dealer.send(frames as Buffer[])
       count += messages.length
-      await until('all of it is counted', async () => (await metric(server, 'easel_malformed_messages_total')) === count)
+      await until(
+        'all of it is counted',
+        async () => (await metric(server, 'easel_malformed_messages_total')) === count
+      )
       dealer.close()
       expect(loggedFor(server, name)).toBe(1)
     }),
@@ -77,7 +82,10 @@ it('bytes that are not even ZeroMQ harm nobody', async () => {
     fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 200 }), fc.boolean(), async (bytes, greeting) => {
       const peer = socket()
       // A real greeting lets the garbage in one door further.
-      if (greeting) peer.write(Buffer.concat([Buffer.from([0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0]), Buffer.from('NULL'.padEnd(52, '\0'))]))
+      if (greeting)
+        peer.write(
+          Buffer.concat([Buffer.from([0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0]), Buffer.from('NULL'.padEnd(52, '\0'))])
+        )
       await new Promise<void>((resolve) => peer.write(bytes, () => resolve()))
       peer.destroy()
     }),
@@ -110,17 +118,39 @@ const pixelsOf = (width: number, height: number, other: number | undefined) => o
 /** What a worker that has lost its mind says: words of the wire that are wrong here and now. */
 const nonsense: fc.Arbitrary<Word> = fc.oneof(
   progress.map((header) => ({ kind: 'PROGRESS' as const, header })),
-  fc.record({ header: progress, ...picture }).map(({ header, width, height, pixels }) => ({ kind: 'PROGRESS' as const, header: { ...header, preview: { width, height } }, pixels: pixelsOf(width, height, pixels) })),
-  fc.record({ id, image: number, seed: fc.constantFrom(7, 8), timings, ...picture }).map(({ pixels, ...header }) => ({ kind: 'RESULT' as const, header, pixels: pixelsOf(header.width, header.height, pixels) })),
+  fc.record({ header: progress, ...picture }).map(({ header, width, height, pixels }) => ({
+    kind: 'PROGRESS' as const,
+    header: { ...header, preview: { width, height } },
+    pixels: pixelsOf(width, height, pixels)
+  })),
+  fc.record({ id, image: number, seed: fc.constantFrom(7, 8), timings, ...picture }).map(({ pixels, ...header }) => ({
+    kind: 'RESULT' as const,
+    header,
+    pixels: pixelsOf(header.width, header.height, pixels)
+  })),
   fc.record({ id, code, message: fc.string() }).map((header) => ({ kind: 'FAILED' as const, header })),
-  fc.record({ session: fc.constantFrom('mine', 'mine', 'other'), steps_total: number, rows_in_use: number, rows_padded_total: number, queued: number, step_ms: fc.array(ms, { maxLength: 5 }), memory: fc.constant([]) }).map((header) => ({ kind: 'HEARTBEAT' as const, header })),
+  fc
+    .record({
+      session: fc.constantFrom('mine', 'mine', 'other'),
+      steps_total: number,
+      rows_in_use: number,
+      rows_padded_total: number,
+      queued: number,
+      step_ms: fc.array(ms, { maxLength: 5 }),
+      memory: fc.constant([])
+    })
+    .map((header) => ({ kind: 'HEARTBEAT' as const, header })),
   fc.constant({ kind: 'HELLO' as const, header: {} }),
   fc.string().map((reason) => ({ kind: 'BYE' as const, header: { reason } }))
 )
 
 function firstImage(side: number): Word {
   const timings = { queue_ms: 0, encode_ms: 0, denoise_ms: 0, decode_ms: 0 }
-  return { kind: 'RESULT', header: { id: 'mine', image: 0, seed: 7, width: side, height: side, timings }, pixels: side * side * 3 }
+  return {
+    kind: 'RESULT',
+    header: { id: 'mine', image: 0, seed: 7, width: side, height: side, timings },
+    pixels: side * side * 3
+  }
 }
 
 it('a worker that talks nonsense ends no more than its own requests, and those once', async () => {
@@ -131,33 +161,48 @@ it('a worker that talks nonsense ends no more than its own requests, and those o
   model.kill('SIGTERM')
   await until('only the mad one will be asked', () => server.engine.state.workers.length === 0)
   await fc.assert(
-    fc.asyncProperty(fc.array(fc.oneof(nonsense, garbage), { maxLength: 12 }), fc.constantFrom(1, 2), async (words, num_images) => {
-      await reconnect(server, 'mad', worker)
-      const answer = generate(server, { prompt: 'x', seed: 7, num_images, width: 64, height: 64, guidance_scale: 0 }, { headers: { accept: 'application/json' } })
-      let status: number | undefined
-      void answer.then((response) => (status = response.status))
-      await until('it has the job', () => {
-        if (status !== undefined) throw new Error(`answered ${status}`)
-        return worker.jobs.length > 0
-      })
-      const job = worker.jobs[0]!.id
-      for (const word of words) {
-        if (Array.isArray(word)) await worker.sendFrames(word)
-        else if (word.kind === 'HELLO') await worker.hello()
-        else await worker.send(word.kind, meant(word.header, job, worker.session), ...(word.pixels === undefined ? [] : [Buffer.alloc(word.pixels)]))
+    fc.asyncProperty(
+      fc.array(fc.oneof(nonsense, garbage), { maxLength: 12 }),
+      fc.constantFrom(1, 2),
+      async (words, num_images) => {
+        await reconnect(server, 'mad', worker)
+        const answer = generate(
+          server,
+          { prompt: 'x', seed: 7, num_images, width: 64, height: 64, guidance_scale: 0 },
+          { headers: { accept: 'application/json' } }
+        )
+        let status: number | undefined
+        void answer.then((response) => (status = response.status))
+        await until('it has the job', () => {
+          if (status !== undefined) throw new Error(`answered ${status}`)
+          return worker.jobs.length > 0
+        })
+        const job = worker.jobs[0]!.id
+        for (const word of words) {
+          if (Array.isArray(word)) await worker.sendFrames(word)
+          else if (word.kind === 'HELLO') await worker.hello()
+          else
+            await worker.send(
+              word.kind,
+              meant(word.header, job, worker.session),
+              ...(word.pixels === undefined ? [] : [Buffer.alloc(word.pixels)])
+            )
+        }
+        let neighbours: number | undefined
+        void patient(server, { prompt: 'y', seed: 70, width: 64, height: 64 }).then(
+          (response) => (neighbours = response.status)
+        )
+        await until('both requests have their end', async () => {
+          // Gone, or with one foot out of the door: what says that it drains gets nothing until it comes as a new process.
+          if (!server.engine.ready) await worker.hello()
+          await worker.finish()
+          return status !== undefined && neighbours !== undefined
+        })
+        expect(neighbours).toBe(200)
+        expect([200, 400, 499, 500, 504]).toContain(status)
+        expect(server.service.ledger.inFlight).toBe(0)
       }
-      let neighbours: number | undefined
-      void patient(server, { prompt: 'y', seed: 70, width: 64, height: 64 }).then((response) => (neighbours = response.status))
-      await until('both requests have their end', async () => {
-        // Gone, or with one foot out of the door: what says that it drains gets nothing until it comes as a new process.
-        if (!server.engine.ready) await worker.hello()
-        await worker.finish()
-        return status !== undefined && neighbours !== undefined
-      })
-      expect(neighbours).toBe(200)
-      expect([200, 400, 499, 500, 504]).toContain(status)
-      expect(server.service.ledger.inFlight).toBe(0)
-    }),
+    ),
     {
       numRuns: 100,
       examples: [

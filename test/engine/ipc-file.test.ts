@@ -1,5 +1,18 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, symlinkSync, unlinkSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  unlinkSync,
+  utimesSync,
+  writeFileSync
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -19,7 +32,12 @@ beforeEach(() => {
 
 function start(file: string, surroundings: Surroundings = {}, env: NodeJS.ProcessEnv = {}): GatewayProcess {
   const fake = { ENGINE: 'fake', WORKER_ARGS: '--sizes 64x64 --fake-step-ms 1', HEARTBEAT_INTERVAL: '0.1' }
-  return startProcess('dist/main.js', [], { ...fake, WORKER_ENDPOINT: file === '' ? '' : `ipc://${file}`, ...env }, surroundings)
+  return startProcess(
+    'dist/main.js',
+    [],
+    { ...fake, WORKER_ENDPOINT: file === '' ? '' : `ipc://${file}`, ...env },
+    surroundings
+  )
 }
 
 async function expectRefusal(gateway: GatewayProcess, file: string, why: RegExp): Promise<void> {
@@ -30,7 +48,11 @@ async function expectRefusal(gateway: GatewayProcess, file: string, why: RegExp)
 }
 
 async function generate(address: string): Promise<number> {
-  const response = await fetch(`${address}/generate`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ prompt: 'x', num_inference_steps: 2 }) })
+  const response = await fetch(`${address}/generate`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ prompt: 'x', num_inference_steps: 2 })
+  })
   await response.arrayBuffer()
   return response.status
 }
@@ -63,7 +85,11 @@ describe('a path where something is', () => {
     const alias = join(folder, 'alias')
     symlinkSync(folder, alias)
     await expectRefusal(start(path), path, /another gateway has this socket/)
-    await expectRefusal(start(join(alias, 'worker.sock')), join(alias, 'worker.sock'), /another gateway has this socket/)
+    await expectRefusal(
+      start(join(alias, 'worker.sock')),
+      join(alias, 'worker.sock'),
+      /another gateway has this socket/
+    )
     unlinkSync(path)
     await expectRefusal(start(path), path, /another gateway has this socket/)
     expect(await generate(address)).toBe(200)
@@ -91,7 +117,11 @@ describe('a path where something is', () => {
   it('goes to one of several gateways that start at once', async () => {
     await killed(start(path))
     const gateways = [start(path), start(path), start(path)]
-    const ready = await Promise.all(gateways.map((gateway) => Promise.race([readyAddress(gateway).catch(() => undefined), gateway.exit.then(() => undefined)])))
+    const ready = await Promise.all(
+      gateways.map((gateway) =>
+        Promise.race([readyAddress(gateway).catch(() => undefined), gateway.exit.then(() => undefined)])
+      )
+    )
     const winners = ready.filter((address) => address !== undefined)
     expect(winners).toHaveLength(1)
     expect(await generate(winners[0]!)).toBe(200)
@@ -126,11 +156,17 @@ describe('who may connect', () => {
 
 /** What another user's attempt to connect comes to. Only root can try it; for others the kernel's rule for the mode stands in. */
 function asNobody({ child }: GatewayProcess, socket: string): string {
-  if (process.getuid!() !== 0) return (lstatSync(socket).mode & 0o022) === 0 && child.exitCode === null ? 'EACCES' : 'connected'
+  if (process.getuid!() !== 0)
+    return (lstatSync(socket).mode & 0o022) === 0 && child.exitCode === null ? 'EACCES' : 'connected'
   // The folder itself is closed to others, which would hide what the file does.
   spawnSync('chmod', ['755', folder])
   const script = `require('net').connect(process.argv[1]).on('connect', () => { console.log('connected'); process.exit() }).on('error', (error) => console.log(error.code))`
-  return spawnSync(process.execPath, ['-e', script, socket], { uid: NOBODY, gid: NOBODY, cwd: '/', encoding: 'utf8' }).stdout.trim()
+  return spawnSync(process.execPath, ['-e', script, socket], {
+    uid: NOBODY,
+    gid: NOBODY,
+    cwd: '/',
+    encoding: 'utf8'
+  }).stdout.trim()
 }
 
 describe('a path that cannot be', () => {
@@ -141,7 +177,11 @@ describe('a path that cannot be', () => {
 
   it('counts the bytes of one that is too long', async () => {
     const file = join(folder, 'ü'.repeat(60))
-    await expectRefusal(start(file), file, new RegExp(`the path has ${Buffer.byteLength(file)} bytes, and that of a socket may have \\d+`))
+    await expectRefusal(
+      start(file),
+      file,
+      new RegExp(`the path has ${Buffer.byteLength(file)} bytes, and that of a socket may have \\d+`)
+    )
   })
 
   it('takes one of just as many bytes as fit', async () => {
@@ -155,7 +195,14 @@ describe('the default path', () => {
     const paths = new Set(Array.from({ length: 100 }, () => freshSocketPath(folder)))
     expect(paths.size).toBe(100)
     for (const each of paths) expect(isFreshSocketName(each.slice(folder.length + 1))).toBe(true)
-    expect(['easel-1.sock', 'easel-test-000000000000.sock', 'easel-000000000000.sock.bak', 'x-easel-000000000000.sock'].filter(isFreshSocketName)).toEqual([])
+    expect(
+      [
+        'easel-1.sock',
+        'easel-test-000000000000.sock',
+        'easel-000000000000.sock.bak',
+        'x-easel-000000000000.sock'
+      ].filter(isFreshSocketName)
+    ).toEqual([])
   })
 
   it('is cleared of what killed gateways left behind, and of nothing else', async () => {
@@ -185,6 +232,10 @@ describe('the default path', () => {
 
 /** Leaves a socket behind that nobody listens on, as a killed process does. */
 async function leave(socket: string): Promise<void> {
-  spawnSync(process.execPath, ['-e', `require('net').createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))`, socket])
+  spawnSync(process.execPath, [
+    '-e',
+    `require('net').createServer().listen(process.argv[1], () => process.kill(process.pid, 'SIGKILL'))`,
+    socket
+  ])
   expect(lstatSync(socket).isSocket()).toBe(true)
 }

@@ -14,8 +14,18 @@ type Said = [level: string, fields: object, message: string | undefined]
 async function joined(chunks: Uint8Array[]): Promise<Said[]> {
   const said: Said[] = []
   const say = (level: string) => (fields: object, message?: string) => void said.push([level, fields, message])
-  const log: Log = { trace: say('trace'), debug: say('debug'), info: say('info'), warn: say('warn'), error: say('error'), child: () => log }
-  const stream = Readable.from(chunks.map((chunk) => Buffer.from(chunk)), { objectMode: true })
+  const log: Log = {
+    trace: say('trace'),
+    debug: say('debug'),
+    info: say('info'),
+    warn: say('warn'),
+    error: say('error'),
+    child: () => log
+  }
+  const stream = Readable.from(
+    chunks.map((chunk) => Buffer.from(chunk)),
+    { objectMode: true }
+  )
   const end = new Promise((resolve) => stream.once('end', resolve))
   joinLog(stream, log)
   await end
@@ -28,15 +38,24 @@ function cut(bytes: Buffer, places: number[]): Buffer[] {
 }
 
 it('finds the same lines however they are cut into chunks', async () => {
-  const line = fc.oneof(fc.string({ unit: 'grapheme' }).map((text) => text.replaceAll('\n', ' ')), fc.constantFrom('{"level":20,"msg":"a record","time":1,"field":7}', '{"level":60,"msg":"the end"}', '{"msg":"no level"}'))
+  const line = fc.oneof(
+    fc.string({ unit: 'grapheme' }).map((text) => text.replaceAll('\n', ' ')),
+    fc.constantFrom(
+      '{"level":20,"msg":"a record","time":1,"field":7}',
+      '{"level":60,"msg":"the end"}',
+      '{"msg":"no level"}'
+    )
+  )
   await fc.assert(
     fc.asyncProperty(fc.array(line), fc.array(fc.nat(), { maxLength: 8 }), async (lines, places) => {
       const text = Buffer.from(lines.map((each) => `${each}\n`).join(''))
-      const expected = lines.filter((each) => each.trim() !== '').map((each): Said => {
-        if (each.includes('a record')) return ['debug', { field: 7 }, 'a record']
-        if (each.includes('the end')) return ['error', {}, 'the end']
-        return ['warn', {}, each]
-      })
+      const expected = lines
+        .filter((each) => each.trim() !== '')
+        .map((each): Said => {
+          if (each.includes('a record')) return ['debug', { field: 7 }, 'a record']
+          if (each.includes('the end')) return ['error', {}, 'the end']
+          return ['warn', {}, each]
+        })
       expect(await joined(cut(text, places))).toEqual(expected)
     })
   )

@@ -30,7 +30,11 @@ async function joins(name: string, model: Hello['model']): Promise<ScriptedWorke
 }
 
 function ask(num_images = 1): Promise<Response> {
-  return generate(server, { prompt: 'x', width: 64, height: 64, num_images, num_inference_steps: 2 }, { headers: { accept: 'application/json' } })
+  return generate(
+    server,
+    { prompt: 'x', width: 64, height: 64, num_images, num_inference_steps: 2 },
+    { headers: { accept: 'application/json' } }
+  )
 }
 
 async function digestsOf(answer: Promise<Response>): Promise<(string | undefined)[]> {
@@ -41,7 +45,11 @@ async function digestsOf(answer: Promise<Response>): Promise<(string | undefined
 const names = () => server.engine.state.workers.map(({ name }) => name)
 
 describe('a worker of another model than the others', () => {
-  it.each([['digest', AFTER], ['id', { ...BEFORE, id: 'sculptor' }], ['dtype', { ...BEFORE, dtype: 'float32' }]])('is refused for its %s, in words that say what to do', async (_, other) => {
+  it.each([
+    ['digest', AFTER],
+    ['id', { ...BEFORE, id: 'sculptor' }],
+    ['dtype', { ...BEFORE, dtype: 'float32' }]
+  ])('is refused for its %s, in words that say what to do', async (_, other) => {
     const first = await joins('first', BEFORE)
     const second = await joins('second', other)
     expect(second.refused).toEqual({
@@ -49,7 +57,11 @@ describe('a worker of another model than the others', () => {
       message: `the worker has the model ${other.id} (${other.digest.slice(0, 12)}, ${other.dtype}), and worker first has painter (aaaaaaaaaaaa, bfloat16); restart all workers on the same weights`
     })
     expect(names()).toEqual(['first'])
-    expect(server.logs.find(({ msg }) => msg.startsWith('worker second refused: '))).toMatchObject({ level: 50, theirs: other, ours: BEFORE })
+    expect(server.logs.find(({ msg }) => msg.startsWith('worker second refused: '))).toMatchObject({
+      level: 50,
+      theirs: other,
+      ours: BEFORE
+    })
     const answer = ask()
     await until('the first has the job', () => first.jobs.length > 0)
     await first.finish()
@@ -71,7 +83,10 @@ describe('a worker of another model than the others', () => {
 })
 
 describe('a new model', () => {
-  it.each([['in the place of the only worker', 'first'], ['after the last worker has left', 'second']])('is taken %s, with a warning, and is what recipes say', async (_, name) => {
+  it.each([
+    ['in the place of the only worker', 'first'],
+    ['after the last worker has left', 'second']
+  ])('is taken %s, with a warning, and is what recipes say', async (_, name) => {
     const first = await joins('first', BEFORE)
     if (name !== 'first') {
       await first.send('BYE', { reason: 'test' })
@@ -82,7 +97,12 @@ describe('a new model', () => {
     const next = name === 'first' ? first : await joins(name, AFTER)
     if (name === 'first') await first.hello({ model: AFTER })
     await until('it is there', () => server.engine.state.workers[0]?.hello.model.digest === AFTER.digest)
-    expect(server.logs.filter(({ msg }) => msg === 'the model has changed from painter (aaaaaaaaaaaa, bfloat16) to painter (bbbbbbbbbbbb, bfloat16)')).toMatchObject([{ level: 40, before: BEFORE, model: AFTER }])
+    expect(
+      server.logs.filter(
+        ({ msg }) =>
+          msg === 'the model has changed from painter (aaaaaaaaaaaa, bfloat16) to painter (bbbbbbbbbbbb, bfloat16)'
+      )
+    ).toMatchObject([{ level: 40, before: BEFORE, model: AFTER }])
     const answer = ask()
     await until('it has the job', () => next.jobs.length > 0)
     await next.finish()
@@ -106,12 +126,19 @@ describe('a new model', () => {
     await until('it has the job', () => first.jobs.length > 0)
     const { id, seeds } = first.jobs.shift()!
     const timings = { queue_ms: 0, encode_ms: 0, denoise_ms: 0, decode_ms: 0 }
-    await first.send('RESULT', { id, image: 0, seed: seeds[0], width: 64, height: 64, timings }, Buffer.alloc(64 * 64 * 3))
+    await first.send(
+      'RESULT',
+      { id, image: 0, seed: seeds[0], width: 64, height: 64, timings },
+      Buffer.alloc(64 * 64 * 3)
+    )
     await until('its file is made', async () => (await metric(server, 'easel_images_total')) === 1)
     await first.hello({ model: AFTER })
     const response = await answer
     expect(response.status).toBe(500)
-    expect(await response.json()).toMatchObject({ code: 'GENERATION_FAILED', message: 'the model changed while the request ran; send it again' })
+    expect(await response.json()).toMatchObject({
+      code: 'GENERATION_FAILED',
+      message: 'the model changed while the request ran; send it again'
+    })
     expect(first.jobs).toEqual([])
     expect(server.engine.state).toMatchObject({ queued: 0, running: 0 })
   })
@@ -131,14 +158,26 @@ if os.path.exists(${JSON.stringify(changed)}):
 runpy.run_module("easel_worker", run_name="__main__", alter_sys=True)
 `
   await writeFile(`${python}.py`, program)
-  await writeFile(python, `#!/bin/sh\nshift 2\nPYTHONPATH=. exec ${loadConfig([], {}).python} ${python}.py "$@"\n`, { mode: 0o755 })
+  await writeFile(python, `#!/bin/sh\nshift 2\nPYTHONPATH=. exec ${loadConfig([], {}).python} ${python}.py "$@"\n`, {
+    mode: 0o755
+  })
   const pair = await startServer({ WORKERS: '2', PYTHON: python })
   await until('both are ready', () => pair.engine.state.workers.length === 2)
   await writeFile(changed, '')
   const [pid, other] = pair.engine.workerPids
   process.kill(pid!, 'SIGKILL')
-  await until('it is given up', () => pair.logs.some(({ msg }) => msg.startsWith('worker worker-0 was refused and is not started again; mend what its refusal names')))
+  await until('it is given up', () =>
+    pair.logs.some(({ msg }) =>
+      msg.startsWith('worker worker-0 was refused and is not started again; mend what its refusal names')
+    )
+  )
   expect(pair.engine.workerPids).toEqual([other])
-  expect(pair.logs.some(({ level, msg }) => level === 50 && /^worker worker-0 refused: the worker has the model fake \(.*restart all workers on the same weights$/.test(msg))).toBe(true)
+  expect(
+    pair.logs.some(
+      ({ level, msg }) =>
+        level === 50 &&
+        /^worker worker-0 refused: the worker has the model fake \(.*restart all workers on the same weights$/.test(msg)
+    )
+  ).toBe(true)
   expect((await generate(pair, { prompt: 'x', num_inference_steps: 2 })).status).toBe(200)
 })

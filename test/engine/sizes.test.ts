@@ -24,10 +24,20 @@ async function serverOfOne(): Promise<{ server: RunningServer; worker: ScriptedW
 }
 
 function says(worker: ScriptedWorker, sizes: Hello['sizes']): Promise<void> {
-  return worker.send('HEARTBEAT', { session: worker.session, steps_total: 0, rows_in_use: 0, rows_padded_total: 0, queued: 0, step_ms: [], memory: [], sizes })
+  return worker.send('HEARTBEAT', {
+    session: worker.session,
+    steps_total: 0,
+    rows_in_use: 0,
+    rows_padded_total: 0,
+    queued: 0,
+    step_ms: [],
+    memory: [],
+    sizes
+  })
 }
 
-const image = (server: RunningServer, width: number) => generate(server, { prompt: 'x', width, height: 64, guidance_scale: 0 })
+const image = (server: RunningServer, width: number) =>
+  generate(server, { prompt: 'x', width, height: 64, guidance_scale: 0 })
 const widths = (worker: ScriptedWorker) => worker.jobs.map(({ width }) => width)
 
 it('a size that is still being compiled is refused with 503 until the worker says that it is there', async () => {
@@ -35,7 +45,10 @@ it('a size that is still being compiled is refused with 503 until the worker say
   const refused = await image(server, 128)
   expect(refused.status).toBe(503)
   expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
-  expect(await refused.json()).toMatchObject({ code: 'NOT_READY', message: '128x64 is still being compiled; ready are 64x64' })
+  expect(await refused.json()).toMatchObject({
+    code: 'NOT_READY',
+    message: '128x64 is still being compiled; ready are 64x64'
+  })
   expect((await image(server, 256)).status).toBe(400)
 
   await says(worker, BOTH)

@@ -16,18 +16,23 @@ import { startWorker } from '../support/worker.js'
 describe('looks', () => {
   it('are over no sooner than the time is, and at most two intervals later', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 5000 }), fc.integer({ min: 1, max: 100_000 }), fc.nat({ max: 999 }), (interval, limit, phase) => {
-        const looks = new Looks(interval)
-        // The time since the look before it, in thousandths of an interval, is not seen.
-        const from = (phase / 1000) * interval
-        let elapsed = -from
-        while (!looks.over(0, limit)) {
-          looks.next()
-          elapsed += interval
+      fc.property(
+        fc.integer({ min: 1, max: 5000 }),
+        fc.integer({ min: 1, max: 100_000 }),
+        fc.nat({ max: 999 }),
+        (interval, limit, phase) => {
+          const looks = new Looks(interval)
+          // The time since the look before it, in thousandths of an interval, is not seen.
+          const from = (phase / 1000) * interval
+          let elapsed = -from
+          while (!looks.over(0, limit)) {
+            looks.next()
+            elapsed += interval
+          }
+          expect(elapsed).toBeGreaterThanOrEqual(limit)
+          expect(elapsed).toBeLessThan(limit + 2 * interval)
         }
-        expect(elapsed).toBeGreaterThanOrEqual(limit)
-        expect(elapsed).toBeLessThan(limit + 2 * interval)
-      }),
+      ),
       { numRuns: 200 }
     )
   })
@@ -52,25 +57,46 @@ async function pause(gateway: GatewayProcess, ms: number): Promise<void> {
 
 async function samples(address: string, name: string): Promise<number[]> {
   const text = await (await fetch(`${address}/metrics`)).text()
-  return text.split('\n').filter((line) => line.startsWith(name)).map((line) => Number(line.split(' ').at(-1)))
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith(name))
+    .map((line) => Number(line.split(' ').at(-1)))
 }
 
 describe('a gateway that stood still', () => {
   it('does not take its worker for silent or hung, again and again', async () => {
-    const gateway = startProcess('dist/main.js', [], { ENGINE: 'fake', WORKER_ARGS: '--sizes 64x64 --fake-step-ms 50 --step-timeout 60', HEARTBEAT_INTERVAL: '0.1', HEARTBEAT_TIMEOUT: '0.5', STEP_TIMEOUT: '0.5' })
+    const gateway = startProcess('dist/main.js', [], {
+      ENGINE: 'fake',
+      WORKER_ARGS: '--sizes 64x64 --fake-step-ms 50 --step-timeout 60',
+      HEARTBEAT_INTERVAL: '0.1',
+      HEARTBEAT_TIMEOUT: '0.5',
+      STEP_TIMEOUT: '0.5'
+    })
     const address = await readyAddress(gateway)
-    const answer = fetch(`${address}/generate`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"prompt":"x","num_inference_steps":100}' })
+    const answer = fetch(`${address}/generate`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: '{"prompt":"x","num_inference_steps":100}'
+    })
     await until('it runs', async () => (await samples(address, 'easel_rows_in_use'))[0]! > 0)
     for (let stall = 0; stall < 3; stall++) {
       await pause(gateway, 1000)
       await samples(address, 'easel_rows')
     }
     expect((await answer).status).toBe(200)
-    for (const name of ['easel_workers_lost_total{', 'easel_worker_restarts_total{', 'easel_replays_total ']) expect((await samples(address, name)).filter((value) => value > 0), name).toEqual([])
+    for (const name of ['easel_workers_lost_total{', 'easel_worker_restarts_total{', 'easel_replays_total '])
+      expect(
+        (await samples(address, name)).filter((value) => value > 0),
+        name
+      ).toEqual([])
   })
 
   it('does not take its worker for silent or hung after its event loop was held', async () => {
-    const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 50 --step-timeout 60', HEARTBEAT_TIMEOUT: '0.5', STEP_TIMEOUT: '0.5' })
+    const server = await startReadyServer({
+      WORKER_ARGS: '--fake-step-ms 50 --step-timeout 60',
+      HEARTBEAT_TIMEOUT: '0.5',
+      STEP_TIMEOUT: '0.5'
+    })
     const answer = generate(server, { prompt: 'x', num_inference_steps: 60 })
     await running(server)
     for (let stall = 0; stall < 3; stall++) {
@@ -104,9 +130,14 @@ describe('a gateway that stood still', () => {
       const { id } = worker.jobs.splice(0)[0]!
       await worker.send('PROGRESS', { id, image: 0, stage: 'denoising', step: 1, of: 2 })
       await worker.sendFrames([Buffer.from('what comes after its progress')])
-      await until('its progress is read', async () => (await metric(server, 'easel_malformed_messages_total', 'prefix')) === move + 1)
+      await until(
+        'its progress is read',
+        async () => (await metric(server, 'easel_malformed_messages_total', 'prefix')) === move + 1
+      )
       await worker.leave()
-      await until('a message to it fails', () => server.engine.state.workers.every(({ unreachableLook }) => unreachableLook !== undefined))
+      await until('a message to it fails', () =>
+        server.engine.state.workers.every(({ unreachableLook }) => unreachableLook !== undefined)
+      )
       await worker.hello()
     }
     await until('it has the job', () => worker.jobs.length > 0)
@@ -169,12 +200,17 @@ describe('a HELLO over a connection of another name', () => {
 })
 
 async function expectNobodyElse(server: RunningServer, dropped: number): Promise<void> {
-  await until('all are dropped', async () => (await metric(server, 'easel_malformed_messages_total', 'reason="unknown_peer"')) === dropped)
+  await until(
+    'all are dropped',
+    async () => (await metric(server, 'easel_malformed_messages_total', 'reason="unknown_peer"')) === dropped
+  )
   expect(server.engine.state.workers.map(({ name }) => name)).toEqual(['worker-0'])
   expect(await metric(server, 'easel_workers_lost_total')).toBe(0)
   const labels = (await (await fetch(`${server.url}/metrics`)).text()).match(/worker="[^"]*"/g) ?? []
   expect(new Set(labels)).toEqual(new Set(['worker="worker-0"']))
-  expect(server.logs.filter(({ msg, level }) => msg.startsWith('dropped the HELLO of a worker') && level === 20)).toHaveLength(dropped)
+  expect(
+    server.logs.filter(({ msg, level }) => msg.startsWith('dropped the HELLO of a worker') && level === 20)
+  ).toHaveLength(dropped)
 }
 
 function connectAs(server: RunningServer, routingId?: string): Dealer {

@@ -26,7 +26,10 @@ it('a worker of another protocol version is told so and not used', async () => {
   await dealer.send([Buffer.from([KINDS.HELLO, PROTOCOL_VERSION + 1]), '{}'])
   const [tag, header] = await dealer.receive()
   expect([...tag!]).toEqual([KINDS.REFUSED, PROTOCOL_VERSION])
-  expect(JSON.parse(header!.toString())).toMatchObject({ code: 'protocol', message: `protocol version ${PROTOCOL_VERSION + 1}, this gateway speaks ${PROTOCOL_VERSION}` })
+  expect(JSON.parse(header!.toString())).toMatchObject({
+    code: 'protocol',
+    message: `protocol version ${PROTOCOL_VERSION + 1}, this gateway speaks ${PROTOCOL_VERSION}`
+  })
   expect(server.engine.state.workers.map(({ name }) => name)).toEqual(['worker-0'])
   dealer.close()
 })
@@ -34,7 +37,15 @@ it('a worker of another protocol version is told so and not used', async () => {
 it('a heartbeat from a worker that the gateway does not know is answered with a ping, so that it says HELLO', async () => {
   const server = await startReadyServer()
   const dealer = stranger(server, 'forgotten')
-  const heartbeat = { session: 'old', steps_total: 0, rows_in_use: 0, rows_padded_total: 0, queued: 0, step_ms: [], memory: [] }
+  const heartbeat = {
+    session: 'old',
+    steps_total: 0,
+    rows_in_use: 0,
+    rows_padded_total: 0,
+    queued: 0,
+    step_ms: [],
+    memory: []
+  }
   await dealer.send([Buffer.from([KINDS.HEARTBEAT, PROTOCOL_VERSION]), JSON.stringify(heartbeat)])
   const [tag, header] = await dealer.receive()
   expect([...tag!]).toEqual([KINDS.PING, PROTOCOL_VERSION])
@@ -46,11 +57,17 @@ it('a worker that says HELLO again before it hears the answer is the same worker
   const server = await startReadyServer()
   const { hello } = server.engine.state.workers[0]!
   const dealer = stranger(server, 'eager')
-  const message = [Buffer.from([KINDS.HELLO, PROTOCOL_VERSION]), JSON.stringify({ ...hello, worker: 'eager', pid: 4711 })]
+  const message = [
+    Buffer.from([KINDS.HELLO, PROTOCOL_VERSION]),
+    JSON.stringify({ ...hello, worker: 'eager', pid: 4711 })
+  ]
   await dealer.send(message)
   await dealer.send(message)
   const answers = [await dealer.receive(), await dealer.receive()]
-  const sessions = answers.map(([tag, header]) => [tag![0], (JSON.parse(header!.toString()) as { session: string }).session])
+  const sessions = answers.map(([tag, header]) => [
+    tag![0],
+    (JSON.parse(header!.toString()) as { session: string }).session
+  ])
   expect(sessions[0]![0]).toBe(KINDS.WELCOME)
   expect(sessions[1]).toEqual(sessions[0])
   expect(await metric(server, 'easel_workers_lost_total')).toBe(0)

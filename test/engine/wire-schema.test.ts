@@ -6,10 +6,13 @@ import { HEADERS } from '../../src/engine/protocol.js'
 const SCHEMA = {
   $schema: 'https://json-schema.org/draft/2020-12/schema',
   title: "Easel's wire, version 1: the header of each kind of message",
-  description: 'Made from src/engine/protocol.ts. protocol/README.md says what the fields mean. Fields that are not named here are ignored.',
+  description:
+    'Made from src/engine/protocol.ts. protocol/README.md says what the fields mean. Fields that are not named here are ignored.',
   $defs: HEADERS
 }
 
 it('protocol/messages.schema.json is what the gateway reads and sends', async () => {
-  await expect(`${JSON.stringify(SCHEMA, undefined, 2)}\n`).toMatchFileSnapshot(join(packageRoot, 'protocol/messages.schema.json'))
+  await expect(`${JSON.stringify(SCHEMA, undefined, 2)}\n`).toMatchFileSnapshot(
+    join(packageRoot, 'protocol/messages.schema.json')
+  )
 })

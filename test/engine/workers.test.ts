@@ -86,8 +86,12 @@ describe('a worker that dies', () => {
   it('does not take the others down with it', async () => {
     const server = await startReadyServer({ ...SLOW, WORKERS: '2' })
     await until('both are ready', () => server.engine.state.workers.length === 2)
-    const requests = Array.from({ length: 12 }, (_, seed) => generate(server, { prompt: 'x', seed, num_inference_steps: 20 }))
-    await until('both are at it', () => server.engine.state.workers.every(({ heartbeat }) => (heartbeat?.rows_in_use ?? 0) > 0))
+    const requests = Array.from({ length: 12 }, (_, seed) =>
+      generate(server, { prompt: 'x', seed, num_inference_steps: 20 })
+    )
+    await until('both are at it', () =>
+      server.engine.state.workers.every(({ heartbeat }) => (heartbeat?.rows_in_use ?? 0) > 0)
+    )
     process.kill(server.engine.workerPids[0]!, 'SIGKILL')
     for (const request of requests) expect((await request).status).toBe(200)
   })
@@ -95,7 +99,9 @@ describe('a worker that dies', () => {
 
 it("joins a worker's log to its own, with its level and the worker's name", async () => {
   const server = await startReadyServer()
-  await until('the worker has said that it is welcome', () => server.logs.some(({ msg }) => msg === 'welcomed by the gateway'))
+  await until('the worker has said that it is welcome', () =>
+    server.logs.some(({ msg }) => msg === 'welcomed by the gateway')
+  )
   const line = server.logs.find(({ msg }) => msg === 'welcomed by the gateway')!
   expect(line).toMatchObject({ level: 30, worker: 'worker-0', pid: server.engine.workerPids[0] })
 })
@@ -107,8 +113,12 @@ describe('a worker that cannot serve', () => {
     await cp(loadConfig([], {}).model, other, { recursive: true, filter: (path) => !path.endsWith('.safetensors') })
     await appendFile(join(other, 'tokenizer_2/merges.txt'), 'one more</w>\n')
     const server = await startServer({ WORKER_ARGS: `--model ${other}` })
-    await until('it is refused', () => server.logs.some(({ msg }) => msg.includes('refused: the worker\'s model has other tokenizers')))
-    await until('the supervisor gives it up', () => server.logs.some(({ msg }) => msg.includes('was refused and is not started again')))
+    await until('it is refused', () =>
+      server.logs.some(({ msg }) => msg.includes("refused: the worker's model has other tokenizers"))
+    )
+    await until('the supervisor gives it up', () =>
+      server.logs.some(({ msg }) => msg.includes('was refused and is not started again'))
+    )
     expect(server.engine.ready).toBe(false)
   })
 })

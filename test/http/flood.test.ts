@@ -29,7 +29,10 @@ describe('a flood of connections', () => {
   ])('%s locks nobody out', async (_what, words) => {
     const server = await startReadyServer({ MAX_CONNECTIONS: '20' })
     const sockets = await flood(server.url, 60, words)
-    await until('those over the limit are closed', () => sockets.filter(({ destroyed, readableEnded }) => destroyed || readableEnded).length >= 40)
+    await until(
+      'those over the limit are closed',
+      () => sockets.filter(({ destroyed, readableEnded }) => destroyed || readableEnded).length >= 40
+    )
     expect((await fetch(`${server.url}/health`)).status).toBe(200)
     expect(await metric(server, 'easel_connections_closed_total', 'reason="idle"')).toBeGreaterThanOrEqual(41)
     expect(await metric(server, 'easel_connections_closed_total', 'reason="full"')).toBe(0)
@@ -41,7 +44,12 @@ describe('a flood of connections', () => {
   it('leaves the port of probes alone', async () => {
     const server = await startReadyServer({ MAX_CONNECTIONS: '2', ADMIN_PORT: '0', WORKER_ARGS: '--fake-step-ms 10' })
     const address = await server.admin!.listen({ host: '127.0.0.1', port: 0 })
-    const ask = () => fetch(`${server.url}/generate`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"prompt":"x","num_inference_steps":100}' })
+    const ask = () =>
+      fetch(`${server.url}/generate`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: '{"prompt":"x","num_inference_steps":100}'
+      })
     const both = [ask(), ask()]
     await until('both places are taken', () => server.service.ledger.inFlight === 2)
     await expect(fetch(`${server.url}/health`)).rejects.toThrow()
@@ -57,7 +65,9 @@ describe('a burst of connections', () => {
     let answered = 0
     const ask = (at: string) =>
       new Promise<number>((resolve) => {
-        const socket = connect(Number(at), '127.0.0.1', () => socket.write('GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n'))
+        const socket = connect(Number(at), '127.0.0.1', () =>
+          socket.write('GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n')
+        )
         socket.resume().once('close', () => resolve(++answered))
       })
     const burst = Array.from({ length: 300 }, () => ask(new URL(server.url).port))
@@ -91,14 +101,23 @@ describe('a burst of connections', () => {
 
 describe('with 256 descriptors and 260 idle connections', () => {
   it('a worker that dies is started again, and makes images', async () => {
-    const gateway = startProcess('dist/main.js', [], { ENGINE: 'fake', WORKER_ARGS: SMALL, RESTART_BACKOFF: '0.05' }, { first: 'ulimit -n 256' })
+    const gateway = startProcess(
+      'dist/main.js',
+      [],
+      { ENGINE: 'fake', WORKER_ARGS: SMALL, RESTART_BACKOFF: '0.05' },
+      { first: 'ulimit -n 256' }
+    )
     const url = await readyAddress(gateway)
     await flood(url, 260)
     const first = await workerOf(url)
     process.kill(first!, 'SIGKILL')
     await until('it is gone', () => !alive(first!))
     await until('another is ready', async () => ![undefined, first].includes(await workerOf(url)))
-    const answer = await fetch(`${url}/generate`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"prompt":"x"}' })
+    const answer = await fetch(`${url}/generate`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: '{"prompt":"x"}'
+    })
     expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'image/png'])
     expect(gateway.output().match(/MAX_CONNECTIONS is 184 instead of 1024/g)).toHaveLength(1)
   }, 60_000)
@@ -116,7 +135,9 @@ describe('with 256 descriptors and 260 idle connections', () => {
   it('a process that could hold none says what to do', async () => {
     const web = startProcess('dist/webapp/main.js', [], { MAX_REQUESTS: '1000' }, { first: 'ulimit -n 256' })
     expect((await web.exit).code).toBe(1)
-    expect(web.output()).toMatch(/^easel-web: cannot start: this process may open 256 descriptors, and needs \d+ beside those of connections: raise the limit \(ulimit -n\)\n$/)
+    expect(web.output()).toMatch(
+      /^easel-web: cannot start: this process may open 256 descriptors, and needs \d+ beside those of connections: raise the limit \(ulimit -n\)\n$/
+    )
   })
 })
 

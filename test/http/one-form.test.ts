@@ -15,7 +15,12 @@ let server: RunningServer
 const sides = {} as Record<'gateway' | 'admin' | 'page', Side>
 
 beforeAll(async () => {
-  const opened = await openServer({ RECEIVE_TIMEOUT: '0.5', BODY_LIMIT: '65536', ADMIN_PORT: '0', WORKER_ARGS: '--fake-step-ms 5' })
+  const opened = await openServer({
+    RECEIVE_TIMEOUT: '0.5',
+    BODY_LIMIT: '65536',
+    ADMIN_PORT: '0',
+    WORKER_ARGS: '--fake-step-ms 5'
+  })
   ;({ server } = opened)
   await server.engine.firstReady
   await server.admin!.listen({ host: '127.0.0.1', port: 0 })
@@ -39,10 +44,19 @@ async function ask(side: Side, bytes: string): Promise<{ answer: RawAnswer | und
 function expectForm(answer: RawAnswer | undefined, status: number, code: string): Record<string, unknown> {
   expect(answer?.status).toBe(status)
   const { headers, body } = answer!
-  expect(headers).toMatchObject({ 'content-type': 'application/json; charset=utf-8', 'x-request-id': expect.stringMatching(/./) })
+  expect(headers).toMatchObject({
+    'content-type': 'application/json; charset=utf-8',
+    'x-request-id': expect.stringMatching(/./)
+  })
   expect(Date.parse(headers['date']!)).not.toBeNaN()
   const said = JSON.parse(body.toString()) as Record<string, unknown>
-  expect(said).toMatchObject({ statusCode: status, code, error: expect.any(String), message: expect.any(String), requestId: headers['x-request-id'] })
+  expect(said).toMatchObject({
+    statusCode: status,
+    code,
+    error: expect.any(String),
+    message: expect.any(String),
+    requestId: headers['x-request-id']
+  })
   return said
 }
 
@@ -53,16 +67,31 @@ describe.each(['gateway', 'admin', 'page'] as const)('%s: the one form of errors
     ['no host', 'GET /health HTTP/1.1\r\n\r\n', 400, 'INVALID_REQUEST'],
     ['no host where there is nothing', 'GET /nothing HTTP/1.1\r\n\r\n', 400, 'INVALID_REQUEST'],
     ['two hosts', 'GET /health HTTP/1.1\r\nhost: x\r\nHost: y\r\n\r\n', 400, 'INVALID_REQUEST'],
-    ['an expectation that nobody meets', 'POST /generate HTTP/1.1\r\nhost: x\r\nexpect: miracles\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n', 417, 'EXPECTATION_FAILED'],
+    [
+      'an expectation that nobody meets',
+      'POST /generate HTTP/1.1\r\nhost: x\r\nexpect: miracles\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n',
+      417,
+      'EXPECTATION_FAILED'
+    ],
     ['a path that is no UTF-8', 'GET /%ff HTTP/1.1\r\nhost: x\r\n\r\n', 400, 'INVALID_REQUEST'],
     ['a broken escape', 'GET /%zz HTTP/1.1\r\nhost: x\r\n\r\n', 400, 'INVALID_REQUEST'],
     ['a path that is not there', 'GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n', 404, 'NOT_FOUND'],
     ['a path without a slash', 'OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n', 404, 'NOT_FOUND'],
     ['another method', 'PUT /health HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n', 405, 'METHOD_NOT_ALLOWED'],
     ['no HTTP', 'hello\r\n\r\n', 400, 'INVALID_REQUEST'],
-    ['a coding that is not there', 'GET /health HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n', 400, 'INVALID_REQUEST'],
+    [
+      'a coding that is not there',
+      'GET /health HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n',
+      400,
+      'INVALID_REQUEST'
+    ],
     ['CONNECT', 'CONNECT example.org:443 HTTP/1.1\r\nhost: x\r\n\r\n', 400, 'INVALID_REQUEST'],
-    ['headers of 100 KB', `GET /health HTTP/1.1\r\nhost: x\r\nx-big: ${'a'.repeat(100_000)}\r\n\r\n`, 431, 'HEADERS_TOO_LARGE'],
+    [
+      'headers of 100 KB',
+      `GET /health HTTP/1.1\r\nhost: x\r\nx-big: ${'a'.repeat(100_000)}\r\n\r\n`,
+      431,
+      'HEADERS_TOO_LARGE'
+    ],
     ['half a request', 'GET /health HTTP/1.1\r\nhost: x\r\n', 408, 'REQUEST_TIMEOUT']
   ])('%s', async (_what, bytes, status, code) => {
     const { answer } = await ask(sides[name], bytes)
@@ -70,7 +99,10 @@ describe.each(['gateway', 'admin', 'page'] as const)('%s: the one form of errors
   })
 
   it('closes what it cannot go on with, and keeps the rest open', async () => {
-    for (const bytes of ['GET /health HTTP/1.1\r\n\r\n', 'POST /generate HTTP/1.1\r\nhost: x\r\nexpect: miracles\r\ncontent-length: 9\r\n\r\n']) {
+    for (const bytes of [
+      'GET /health HTTP/1.1\r\n\r\n',
+      'POST /generate HTTP/1.1\r\nhost: x\r\nexpect: miracles\r\ncontent-length: 9\r\n\r\n'
+    ]) {
       const { answer, client } = await ask(sides[name], bytes)
       expect(answer?.headers['connection']).toBe('close')
       await client.closed
@@ -132,13 +164,22 @@ const post = (path: string, type: string, body: string) =>
   `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: ${type}\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`
 
 describe.each(['gateway', 'page'] as const)('%s: requests for images', (name) => {
-  it.each(['text/plain', 'text/plain; charset=utf-8', 'text/html', 'application/x-www-form-urlencoded', 'application/octet-stream', 'image/png', 'multipart/form-data; boundary=x', 'application/json-patch+json', 'nonsense', 'a/b/c', LONG])(
-    'are refused as %.40s',
-    async (type) => {
-      const { answer } = await ask(sides[name], post('/generate', type, '{"prompt":"x"}'))
-      expectForm(answer, 415, 'UNSUPPORTED_MEDIA_TYPE')
-    }
-  )
+  it.each([
+    'text/plain',
+    'text/plain; charset=utf-8',
+    'text/html',
+    'application/x-www-form-urlencoded',
+    'application/octet-stream',
+    'image/png',
+    'multipart/form-data; boundary=x',
+    'application/json-patch+json',
+    'nonsense',
+    'a/b/c',
+    LONG
+  ])('are refused as %.40s', async (type) => {
+    const { answer } = await ask(sides[name], post('/generate', type, '{"prompt":"x"}'))
+    expectForm(answer, 415, 'UNSUPPORTED_MEDIA_TYPE')
+  })
 
   it('are refused without a type', async () => {
     const { answer } = await ask(sides[name], 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}')
@@ -148,7 +189,9 @@ describe.each(['gateway', 'page'] as const)('%s: requests for images', (name) =>
   it('that begin when they are told to are still told to', async () => {
     const client = new RawClient(sides[name])
     const body = '{"prompt":"x","num_inference_steps":2}'
-    await client.write(`POST /generate HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`)
+    await client.write(
+      `POST /generate HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n`
+    )
     await client.write(body)
     expect((await client.answer())?.status).toBe(200)
   })
@@ -158,7 +201,10 @@ describe.each(['gateway', 'page'] as const)('%s: requests for images', (name) =>
     ['an ANSI sequence', '\u{1b}[31mred'],
     ['text that runs from right to left', '\u{202e}gnp.txet']
   ])('with %s as a key are answered with a part of it, which no log has', async (_what, key) => {
-    const { answer } = await ask(sides[name], post('/generate', 'application/json', JSON.stringify({ prompt: 'x', [key]: 1 })))
+    const { answer } = await ask(
+      sides[name],
+      post('/generate', 'application/json', JSON.stringify({ prompt: 'x', [key]: 1 }))
+    )
     const said = expectForm(answer, 400, 'INVALID_REQUEST')
     expect(answer!.body.length).toBeLessThan(500)
     expect((said['field'] as string).length).toBeLessThanOrEqual(65)
@@ -170,7 +216,10 @@ describe.each(['gateway', 'page'] as const)('%s: requests for images', (name) =>
   })
 
   it('with a field that is known but wrong are logged by its name', async () => {
-    const { answer } = await ask(sides[name], post('/generate', 'application/json', JSON.stringify({ prompt: 'x', seed: 'secret' })))
+    const { answer } = await ask(
+      sides[name],
+      post('/generate', 'application/json', JSON.stringify({ prompt: 'x', seed: 'secret' }))
+    )
     expect(expectForm(answer, 400, 'INVALID_REQUEST')['field']).toBe('seed')
     if (name === 'gateway') expect(server.logs.filter(({ field }) => field === 'seed').length).toBeGreaterThan(0)
   })
@@ -187,14 +236,18 @@ describe('gateway: what only it has', () => {
   it.each(['text/plain', 'text/html'])('/recipe and the OpenAI API take no %s either', async (type) => {
     const { answer } = await ask(server, post('/v1/images/generations', type, '{"prompt":"x"}'))
     expect(answer?.status).toBe(415)
-    expect(JSON.parse(answer!.body.toString())).toMatchObject({ error: { code: 'UNSUPPORTED_MEDIA_TYPE', type: 'invalid_request_error' } })
+    expect(JSON.parse(answer!.body.toString())).toMatchObject({
+      error: { code: 'UNSUPPORTED_MEDIA_TYPE', type: 'invalid_request_error' }
+    })
     expectForm((await ask(server, post('/recipe', type, 'x'))).answer, 415, 'UNSUPPORTED_MEDIA_TYPE')
   })
 
   it('a path under /v1 that is no UTF-8 is answered as that API does', async () => {
     const { answer } = await ask(server, 'GET /v1/models/%ff HTTP/1.1\r\nhost: x\r\n\r\n')
     expect(answer?.headers['x-request-id']).toMatch(/./)
-    expect(JSON.parse(answer!.body.toString())).toMatchObject({ error: { code: 'INVALID_REQUEST', type: 'invalid_request_error' } })
+    expect(JSON.parse(answer!.body.toString())).toMatchObject({
+      error: { code: 'INVALID_REQUEST', type: 'invalid_request_error' }
+    })
   })
 
   it('a model that is not there is named in part', async () => {
@@ -218,5 +271,6 @@ describe('gateway: what only it has', () => {
 })
 
 it('nothing went wrong inside', () => {
-  for (const { logs } of Object.values(sides)) expect(logs.filter(({ level, code }) => level >= 50 || code === 'INTERNAL')).toEqual([])
+  for (const { logs } of Object.values(sides))
+    expect(logs.filter(({ level, code }) => level >= 50 || code === 'INTERNAL')).toEqual([])
 })

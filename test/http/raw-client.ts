@@ -64,10 +64,14 @@ function takeAnswer(received: Buffer): { answer: RawAnswer; rest: Buffer } | und
   if (end === -1) return undefined
   const [first, ...lines] = received.subarray(0, end).toString('latin1').split('\r\n')
   const status = Number(/^HTTP\/1\.[01] (\d{3})/.exec(first!)?.[1])
-  const headers = Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 1).trim()]))
+  const headers = Object.fromEntries(
+    lines.map((line) => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 1).trim()])
+  )
   const from = end + 4
   const to = from + bodyLength(headers, received.subarray(from))
-  return received.length < to ? undefined : { answer: { status, headers, body: received.subarray(from, to) }, rest: received.subarray(to) }
+  return received.length < to
+    ? undefined
+    : { answer: { status, headers, body: received.subarray(from, to) }, rest: received.subarray(to) }
 }
 
 /** Bytes of a body as it is sent: chunks are not joined. */
@@ -80,5 +84,13 @@ function bodyLength(headers: Record<string, string>, received: Buffer): number {
 /** A POST /generate as bytes. */
 export function rawGenerate(body: object, headers: readonly string[] = []): string {
   const text = JSON.stringify(body)
-  return ['POST /generate HTTP/1.1', 'host: x', 'content-type: application/json', `content-length: ${Buffer.byteLength(text)}`, ...headers, '', text].join('\r\n')
+  return [
+    'POST /generate HTTP/1.1',
+    'host: x',
+    'content-type: application/json',
+    `content-length: ${Buffer.byteLength(text)}`,
+    ...headers,
+    '',
+    text
+  ].join('\r\n')
 }

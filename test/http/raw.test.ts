@@ -6,7 +6,11 @@ import { type RawAnswer, RawClient, rawGenerate } from './raw-client.js'
 
 let server: RunningServer
 
-shareServer((ready) => (server = ready), { RECEIVE_TIMEOUT: '0.5', BODY_LIMIT: '4096', WORKER_ARGS: '--fake-step-ms 5' })
+shareServer((ready) => (server = ready), {
+  RECEIVE_TIMEOUT: '0.5',
+  BODY_LIMIT: '4096',
+  WORKER_ARGS: '--fake-step-ms 5'
+})
 
 /** Whatever happened to one client, the others are served; and nothing went wrong inside. */
 async function expectUnharmed(): Promise<void> {
@@ -20,7 +24,11 @@ function expectRefusal(answer: RawAnswer | undefined): void {
   if (answer === undefined) return
   expect(answer.status, answer.body.toString()).toBeGreaterThanOrEqual(400)
   expect(answer.status, answer.body.toString()).toBeLessThan(500)
-  expect(JSON.parse(answer.body.toString())).toMatchObject({ statusCode: answer.status, code: expect.any(String), requestId: expect.any(String) })
+  expect(JSON.parse(answer.body.toString())).toMatchObject({
+    statusCode: answer.status,
+    code: expect.any(String),
+    requestId: expect.any(String)
+  })
 }
 
 async function say(...parts: (string | Uint8Array)[]): Promise<RawClient> {
@@ -32,8 +40,14 @@ async function say(...parts: (string | Uint8Array)[]): Promise<RawClient> {
 describe('a client that is slow', () => {
   it.each([
     ['with its headers', 'GET /health HTTP/1.1\r\nhost: x\r\nx-slow: '],
-    ['with its body', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 4000\r\n\r\n{"prompt":'],
-    ['with its chunks', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{"\r\n']
+    [
+      'with its body',
+      'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 4000\r\n\r\n{"prompt":'
+    ],
+    [
+      'with its chunks',
+      'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{"\r\n'
+    ]
   ])('%s is shown the door when its time is over, however steadily it drips', async (_what, start) => {
     const accepted = server.service.ledger.accepted
     const client = await say(start)
@@ -41,7 +55,11 @@ describe('a client that is slow', () => {
     const answer = await client.answer()
     clearInterval(drip)
     expect(answer?.status).toBe(408)
-    expect(JSON.parse(answer!.body.toString())).toMatchObject({ statusCode: 408, code: 'REQUEST_TIMEOUT', requestId: expect.any(String) })
+    expect(JSON.parse(answer!.body.toString())).toMatchObject({
+      statusCode: 408,
+      code: 'REQUEST_TIMEOUT',
+      requestId: expect.any(String)
+    })
     await client.closed
     expect(server.service.ledger.accepted).toBe(accepted)
     await expectUnharmed()
@@ -71,9 +89,21 @@ describe('too much', () => {
     ['a header of 100 KB', `GET /health HTTP/1.1\r\nhost: x\r\nx-big: ${'a'.repeat(100_000)}\r\n\r\n`, 431],
     ['10,000 headers', `GET /health HTTP/1.1\r\nhost: x\r\n${'x-a: b\r\n'.repeat(10_000)}\r\n`, 431],
     ['a path of 100 KB', `GET /${'a'.repeat(100_000)} HTTP/1.1\r\nhost: x\r\n\r\n`, 431],
-    ['a body that says that it is over the limit', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000000000000\r\n\r\n{', 413],
-    ['a body in chunks that is over the limit', `POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n${`400\r\n${' '.repeat(1024)}\r\n`.repeat(20)}`, 413],
-    ['a chunk extension of 100 KB', `POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1;${'a'.repeat(100_000)}\r\n{\r\n`, 400]
+    [
+      'a body that says that it is over the limit',
+      'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000000000000\r\n\r\n{',
+      413
+    ],
+    [
+      'a body in chunks that is over the limit',
+      `POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n${`400\r\n${' '.repeat(1024)}\r\n`.repeat(20)}`,
+      413
+    ],
+    [
+      'a chunk extension of 100 KB',
+      `POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1;${'a'.repeat(100_000)}\r\n{\r\n`,
+      400
+    ]
   ])('%s is refused before it has all come', async (_what, bytes, status) => {
     const client = await say(bytes)
     expect((await client.answer())?.status).toBe(status)
@@ -86,14 +116,19 @@ describe('pipelined requests', () => {
   it('are answered all of them, in order, each with its own image', async () => {
     const seeds = Array.from({ length: 12 }, (_, index) => index)
     // The first ones take longest.
-    const client = await say(seeds.map((seed) => rawGenerate({ prompt: 'piped', seed, num_inference_steps: 24 - 2 * seed })).join(''))
-    for (const seed of seeds) expect(await client.answer()).toMatchObject({ status: 200, headers: { 'easel-seed': String(seed) } })
+    const client = await say(
+      seeds.map((seed) => rawGenerate({ prompt: 'piped', seed, num_inference_steps: 24 - 2 * seed })).join('')
+    )
+    for (const seed of seeds)
+      expect(await client.answer()).toMatchObject({ status: 200, headers: { 'easel-seed': String(seed) } })
   })
 
   it('are all cancelled when their client leaves', async () => {
     const { cancelled } = server.service.ledger.ended
     const accepted = server.service.ledger.accepted
-    const client = await say(Array.from({ length: 5 }, () => rawGenerate({ prompt: 'piped', num_inference_steps: 1000 })).join(''))
+    const client = await say(
+      Array.from({ length: 5 }, () => rawGenerate({ prompt: 'piped', num_inference_steps: 1000 })).join('')
+    )
     await until('they run', () => server.service.ledger.accepted === accepted + 5)
     client.socket.destroy()
     await until('they are cancelled', () => server.service.ledger.ended.cancelled === cancelled + 5)
@@ -121,16 +156,34 @@ describe('what is no HTTP', () => {
     ['a folded header', 'GET /health HTTP/1.1\r\nhost: x\r\n folded\r\n\r\n'],
     ['a bare line feed', 'POST /generate HTTP/1.1\nhost: x\ncontent-length: 2\n\n{}'],
     ['two lengths', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}'],
-    ['a length and chunks', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n'],
+    [
+      'a length and chunks',
+      'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n'
+    ],
     ['a length below zero', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n'],
     ['a length in words', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: two\r\n\r\n{}'],
-    ['a chunk size that is no number', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n{}\r\n0\r\n\r\n'],
-    ['a chunk size without end', `POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n${'f'.repeat(50)}\r\n{}\r\n0\r\n\r\n`],
-    ['a chunk longer than it says', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{}{}{}\r\n0\r\n\r\n'],
-    ['chunks twice', 'POST /generate HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n2\r\n{}\r\n0\r\n\r\n'],
+    [
+      'a chunk size that is no number',
+      'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n{}\r\n0\r\n\r\n'
+    ],
+    [
+      'a chunk size without end',
+      `POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n${'f'.repeat(50)}\r\n{}\r\n0\r\n\r\n`
+    ],
+    [
+      'a chunk longer than it says',
+      'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{}{}{}\r\n0\r\n\r\n'
+    ],
+    [
+      'chunks twice',
+      'POST /generate HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n2\r\n{}\r\n0\r\n\r\n'
+    ],
     ['CONNECT', 'CONNECT example.org:443 HTTP/1.1\r\nhost: x\r\n\r\n'],
     ['a broken escape in the path', 'GET /requests/%ZZ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n'],
-    ['an id of 2,000 characters', `DELETE /requests/${'a'.repeat(2000)} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`],
+    [
+      'an id of 2,000 characters',
+      `DELETE /requests/${'a'.repeat(2000)} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`
+    ],
     ['a path that climbs', 'GET /../../etc/passwd HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n']
   ])('%s is refused', async (_what, bytes) => {
     const accepted = server.service.ledger.accepted
@@ -142,14 +195,33 @@ describe('what is no HTTP', () => {
   })
 
   it('is refused whatever it is', async () => {
-    const line = fc.constantFrom('GET /health HTTP/1.1\r\n', 'POST /generate HTTP/1.1\r\n', 'host: x\r\n', 'content-length: 5\r\n', 'transfer-encoding: chunked\r\n', 'content-type: application/json\r\n', '\r\n', '0\r\n', 'ffffffff\r\n', ':\r\n', '{}')
-    const bytes = fc.array(fc.oneof(line.map((text) => Buffer.from(text)), fc.uint8Array({ maxLength: 20 })), { minLength: 1, maxLength: 10 })
+    const line = fc.constantFrom(
+      'GET /health HTTP/1.1\r\n',
+      'POST /generate HTTP/1.1\r\n',
+      'host: x\r\n',
+      'content-length: 5\r\n',
+      'transfer-encoding: chunked\r\n',
+      'content-type: application/json\r\n',
+      '\r\n',
+      '0\r\n',
+      'ffffffff\r\n',
+      ':\r\n',
+      '{}'
+    )
+    const bytes = fc.array(
+      fc.oneof(
+        line.map((text) => Buffer.from(text)),
+        fc.uint8Array({ maxLength: 20 })
+      ),
+      { minLength: 1, maxLength: 10 }
+    )
     await fc.assert(
       fc.asyncProperty(bytes, async (parts) => {
         const client = await say(Buffer.concat(parts))
         client.socket.end()
         await client.closed
-        for (let answer = await client.answer(); answer !== undefined; answer = await client.answer()) expect(answer.status).toBeLessThan(500)
+        for (let answer = await client.answer(); answer !== undefined; answer = await client.answer())
+          expect(answer.status).toBeLessThan(500)
       }),
       { numRuns: 300 }
     )
@@ -160,9 +232,18 @@ describe('what is no HTTP', () => {
 describe('a client that goes away in the middle', () => {
   it.each([
     ['of its headers', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-'],
-    ['of its body', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"prompt":"x"'],
-    ['of a chunk', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nff\r\n{"prompt":'],
-    ['of an upload that it was to be told to begin', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n']
+    [
+      'of its body',
+      'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{"prompt":"x"'
+    ],
+    [
+      'of a chunk',
+      'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nff\r\n{"prompt":'
+    ],
+    [
+      'of an upload that it was to be told to begin',
+      'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n'
+    ]
   ])('%s leaves nothing behind', async (_what, bytes) => {
     const accepted = server.service.ledger.accepted
     for (const leave of ['destroy', 'end', 'resetAndDestroy'] as const) {
@@ -177,13 +258,17 @@ describe('a client that goes away in the middle', () => {
 })
 
 function connections(): Promise<number> {
-  return new Promise((resolve, reject) => server.app.server.getConnections((error, count) => (error ? reject(error) : resolve(count))))
+  return new Promise((resolve, reject) =>
+    server.app.server.getConnections((error, count) => (error ? reject(error) : resolve(count)))
+  )
 }
 
 describe('expectations', () => {
   it('100-continue is met', async () => {
     const client = new RawClient(server)
-    const [head, body] = rawGenerate({ prompt: 'x', num_inference_steps: 2 }, ['expect: 100-continue']).split('\r\n\r\n')
+    const [head, body] = rawGenerate({ prompt: 'x', num_inference_steps: 2 }, ['expect: 100-continue']).split(
+      '\r\n\r\n'
+    )
     await client.write(`${head}\r\n\r\n`)
     await client.write(body!)
     expect((await client.answer())?.status).toBe(200)

@@ -23,7 +23,18 @@ it('whatever is sent, the answer is one that /openapi.json describes, and soon',
   const folder = await mkdtemp(join(tmpdir(), 'easel-test-'))
   onTestFinished(() => rm(folder, { recursive: true }))
   const args = ['--config-file', join(packageRoot, 'test/http/schemathesis.toml'), 'run', `${server.url}/openapi.json`]
-  const how = ['--phases', 'examples,coverage,fuzzing', '--max-examples', '25', '--seed', '1', '--request-timeout', String(HANG_S), '--continue-on-failure', '--no-color']
+  const how = [
+    '--phases',
+    'examples,coverage,fuzzing',
+    '--max-examples',
+    '25',
+    '--seed',
+    '1',
+    '--request-timeout',
+    String(HANG_S),
+    '--continue-on-failure',
+    '--no-color'
+  ]
   const { code, output } = await run(python, ['-m', 'schemathesis.cli', ...args, ...how], folder)
   expect(code, output).toBe(0)
   expect(output).toMatch(/[1-9]\d\d+ generated/)

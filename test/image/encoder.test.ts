@@ -41,34 +41,49 @@ describe('ImageEncoder', () => {
     )
   })
 
-  it.each(['jpeg', 'webp'] as const)('puts the whole recipe into the XMP of a %s, and what viewers show into its EXIF, in every script', async (format) => {
-    const encoder = new ImageEncoder({ pngCompression: 1, concurrency: 1 })
-    await fc.assert(
-      fc.asyncProperty(recipes, pixels, fc.integer({ min: 1, max: 100 }), async (recipe, pixels, quality) => {
-        const file = await encoder.encode({ ...size, pixels }, { format, quality, recipe })
-        const { format: made, width, height, xmp, exif } = await sharp(file).metadata()
-        expect({ format: made, width, height }).toEqual({ format, width: 3, height: 2 })
-        expect(JSON.parse(recipeTextOf(xmp!.toString())!)).toEqual(JSON.parse(JSON.stringify(recipe)))
-        expect(exif!.toString('latin1')).toContain('easel 0.1.0')
-        const comment = exif!.subarray(exif!.indexOf('UNICODE\0') + 8)
-        expect(Buffer.from(comment.subarray(0, comment.length - (comment.length % 2))).swap16().toString('utf16le').startsWith(parametersText(recipe))).toBe(true)
-      }),
-      { numRuns: 30 }
-    )
-  })
+  it.each(['jpeg', 'webp'] as const)(
+    'puts the whole recipe into the XMP of a %s, and what viewers show into its EXIF, in every script',
+    async (format) => {
+      const encoder = new ImageEncoder({ pngCompression: 1, concurrency: 1 })
+      await fc.assert(
+        fc.asyncProperty(recipes, pixels, fc.integer({ min: 1, max: 100 }), async (recipe, pixels, quality) => {
+          const file = await encoder.encode({ ...size, pixels }, { format, quality, recipe })
+          const { format: made, width, height, xmp, exif } = await sharp(file).metadata()
+          expect({ format: made, width, height }).toEqual({ format, width: 3, height: 2 })
+          expect(JSON.parse(recipeTextOf(xmp!.toString())!)).toEqual(JSON.parse(JSON.stringify(recipe)))
+          expect(exif!.toString('latin1')).toContain('easel 0.1.0')
+          const comment = exif!.subarray(exif!.indexOf('UNICODE\0') + 8)
+          expect(
+            Buffer.from(comment.subarray(0, comment.length - (comment.length % 2)))
+              .swap16()
+              .toString('utf16le')
+              .startsWith(parametersText(recipe))
+          ).toBe(true)
+        }),
+        { numRuns: 30 }
+      )
+    }
+  )
 
   it.each(FORMATS)('writes nothing about the picture into a %s when there is no recipe', async (format) => {
     const encoder = new ImageEncoder({ pngCompression: 1, concurrency: 1 })
-    const file = await encoder.encode({ ...size, pixels: new Uint8Array(18) }, { format, quality: 90, recipe: undefined })
+    const file = await encoder.encode(
+      { ...size, pixels: new Uint8Array(18) },
+      { format, quality: 90, recipe: undefined }
+    )
     const { comments, xmp, exif } = await sharp(file).metadata()
     expect({ comments, xmp, exif }).toEqual({ comments: undefined, xmp: undefined, exif: undefined })
   })
 
   it('says that the colours are sRGB, and chooses no resolution', async () => {
     const encoder = new ImageEncoder({ pngCompression: 1, concurrency: 1 })
-    const file = await encoder.encode({ ...size, pixels: new Uint8Array(18) }, { format: 'png', quality: 90, recipe: undefined })
+    const file = await encoder.encode(
+      { ...size, pixels: new Uint8Array(18) },
+      { format: 'png', quality: 90, recipe: undefined }
+    )
     const chunks: string[] = []
-    for (let at = 8; at < file.length; at += 12 + file.readUInt32BE(at)) chunks.push(file.toString('latin1', at + 4, at + 8))
+    for (let at = 8; at < file.length; at += 12 + file.readUInt32BE(at))
+      chunks.push(file.toString('latin1', at + 4, at + 8))
     expect(chunks).toEqual(['IHDR', 'sRGB', 'IDAT', 'IEND'])
     expect((await sharp(file).metadata()).space).toBe('srgb')
   })
@@ -76,8 +91,13 @@ describe('ImageEncoder', () => {
   it('makes a PNG of a picture with grain that is much smaller than its pixels', async () => {
     const pixels = Uint8Array.from({ length: 128 * 128 * 3 }, (_, i) => (i >> 6) + (((i * i) >> 5) & 3))
     const encoder = new ImageEncoder({ pngCompression: 7, concurrency: 1 })
-    const file = await encoder.encode({ width: 128, height: 128, pixels }, { format: 'png', quality: 90, recipe: undefined })
-    const unfiltered = await sharp(pixels, { raw: { width: 128, height: 128, channels: 3 } }).png({ compressionLevel: 7 }).toBuffer()
+    const file = await encoder.encode(
+      { width: 128, height: 128, pixels },
+      { format: 'png', quality: 90, recipe: undefined }
+    )
+    const unfiltered = await sharp(pixels, { raw: { width: 128, height: 128, channels: 3 } })
+      .png({ compressionLevel: 7 })
+      .toBuffer()
     expect(file.length).toBeLessThan(unfiltered.length)
     expect(file.length).toBeLessThan(pixels.length / 2)
   })
@@ -87,7 +107,8 @@ describe('ImageEncoder', () => {
     const noise = Uint8Array.from({ length: 64 * 64 * 3 }, (_, i) => (i * i * 31) >> 3)
     const bytes = async (format: 'jpeg' | 'webp', quality: number) =>
       (await encoder.encode({ width: 64, height: 64, pixels: noise }, { format, quality, recipe: undefined })).length
-    for (const format of ['jpeg', 'webp'] as const) expect(await bytes(format, 95)).toBeGreaterThan(await bytes(format, 30))
+    for (const format of ['jpeg', 'webp'] as const)
+      expect(await bytes(format, 95)).toBeGreaterThan(await bytes(format, 30))
   })
 
   it('does not begin with a file that nobody wants any more', async () => {

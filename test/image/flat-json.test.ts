@@ -2,7 +2,17 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { parseFlatObject } from '../../src/image/flat-json.js'
 
-const flat = fc.dictionary(fc.string(), fc.oneof(fc.string(), fc.integer(), fc.double({ noNaN: true, noDefaultInfinity: true }), fc.boolean(), fc.constant(null)), { maxKeys: 60 })
+const flat = fc.dictionary(
+  fc.string(),
+  fc.oneof(
+    fc.string(),
+    fc.integer(),
+    fc.double({ noNaN: true, noDefaultInfinity: true }),
+    fc.boolean(),
+    fc.constant(null)
+  ),
+  { maxKeys: 60 }
+)
 
 describe('parseFlatObject', () => {
   it('reads any flat object, as JSON.parse does', () => {
@@ -17,19 +27,22 @@ describe('parseFlatObject', () => {
   it('reads nothing else', () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.string(), (value, key) => {
-        for (const other of [[value], { [key]: { a: value } }, { [key]: [value] }, 'text', 7, null]) expect(parseFlatObject(JSON.stringify(other))).toBeUndefined()
+        for (const other of [[value], { [key]: { a: value } }, { [key]: [value] }, 'text', 7, null])
+          expect(parseFlatObject(JSON.stringify(other))).toBeUndefined()
       })
     )
   })
 
   it('takes no text that is not JSON, and any quotes and braces inside of one that is', () => {
-    for (const text of ['', '{', '{}{}', '{"a":"}', '{"a":1,}', '{"a":\\"1"}', 'easel {"a":1} "']) expect(parseFlatObject(text)).toBeUndefined()
+    for (const text of ['', '{', '{}{}', '{"a":"}', '{"a":1,}', '{"a":\\"1"}', 'easel {"a":1} "'])
+      expect(parseFlatObject(text)).toBeUndefined()
     fc.assert(fc.property(fc.string(), (text) => void parseFlatObject(text)))
     expect(parseFlatObject('{"a":"[{\\"],\\\\"}')).toEqual({ a: '[{"],\\' })
   })
 
   it('takes no more fields than a recipe could have', () => {
-    const fields = (count: number) => JSON.stringify(Object.fromEntries(Array.from({ length: count }, (_, index) => [`f${index}`, index])))
+    const fields = (count: number) =>
+      JSON.stringify(Object.fromEntries(Array.from({ length: count }, (_, index) => [`f${index}`, index])))
     expect(parseFlatObject(fields(64))).toBeDefined()
     expect(parseFlatObject(fields(65))).toBeUndefined()
   })

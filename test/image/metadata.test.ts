@@ -9,7 +9,20 @@ import type { Recipe } from '../../src/image/recipe.js'
 import { MAX_PROMPT_LENGTH } from '../../src/parameters.js'
 import { nested, pngChunk, pngWith, pngWithText, webpWithXmp } from '../support/image-files.js'
 
-const recipe: Recipe = { prompt: '雪 <&> "é"', negative_prompt: '', seed: 1, num_inference_steps: 2, guidance_scale: 3, scheduler: 'euler', width: 16, height: 8, output_format: 'png', model: 'm', model_digest: 'd', version: '1' }
+const recipe: Recipe = {
+  prompt: '雪 <&> "é"',
+  negative_prompt: '',
+  seed: 1,
+  num_inference_steps: 2,
+  guidance_scale: 3,
+  scheduler: 'euler',
+  width: 16,
+  height: 8,
+  output_format: 'png',
+  model: 'm',
+  model_digest: 'd',
+  version: '1'
+}
 const encoder = new ImageEncoder({ pngCompression: 6, concurrency: 1 })
 
 /** A file as a stream of chunks, of these sizes in turn; says how many bytes were read of it. */
@@ -26,12 +39,16 @@ function streamOf(file: Buffer, sizes: readonly number[] = [65_536]): { reader: 
   return { reader: new ByteReader(chunks()), read: () => at }
 }
 
-const textIn = async (file: Buffer, sizes?: readonly number[]) => (await descriptionIn(streamOf(file, sizes).reader)).easel
+const textIn = async (file: Buffer, sizes?: readonly number[]) =>
+  (await descriptionIn(streamOf(file, sizes).reader)).easel
 
 describe('descriptionIn', () => {
   it.each(FORMATS)('finds what the encoder wrote into a %s, however the file comes in pieces', async (format) => {
     const pixels = Buffer.alloc(16 * 8 * 3, 7)
-    const file = await encoder.encode({ pixels, width: 16, height: 8 }, { format, quality: 80, recipe: { ...recipe, output_format: format } })
+    const file = await encoder.encode(
+      { pixels, width: 16, height: 8 },
+      { format, quality: 80, recipe: { ...recipe, output_format: format } }
+    )
     await fc.assert(
       fc.asyncProperty(fc.array(fc.integer({ min: 1, max: 100 }), { minLength: 1, maxLength: 8 }), async (sizes) => {
         expect(JSON.parse((await textIn(file, sizes))!)).toEqual({ ...recipe, output_format: format })
@@ -43,8 +60,15 @@ describe('descriptionIn', () => {
   it.each(FORMATS)('finds the longest prompts that a request may have in a %s', async (format) => {
     // In the order of how many bytes each takes in JSON, in XML and in UTF-8.
     for (const letter of ['\u0001', '&', '雪', '"']) {
-      const long = { ...recipe, prompt: letter.repeat(MAX_PROMPT_LENGTH), negative_prompt: letter.repeat(MAX_PROMPT_LENGTH) }
-      const file = await encoder.encode({ pixels: Buffer.alloc(3), width: 1, height: 1 }, { format, quality: 80, recipe: long })
+      const long = {
+        ...recipe,
+        prompt: letter.repeat(MAX_PROMPT_LENGTH),
+        negative_prompt: letter.repeat(MAX_PROMPT_LENGTH)
+      }
+      const file = await encoder.encode(
+        { pixels: Buffer.alloc(3), width: 1, height: 1 },
+        { format, quality: 80, recipe: long }
+      )
       expect(JSON.parse((await textIn(file))!)).toEqual(long)
       expect(await sharp(file).raw().toBuffer()).toHaveLength(3)
     }
@@ -69,7 +93,11 @@ describe('descriptionIn', () => {
     expect(bomb.length).toBeLessThan(100_000)
     expect(await textIn(bomb)).toBeUndefined()
     expect(await textIn(webpWithXmp(Buffer.alloc(MAX_RECIPE_BYTES + 1, '{')))).toBeUndefined()
-    expect(await textIn(pngWith(pngChunk('iTXt', Buffer.concat([Buffer.from('easel\0\0\0\0\0'), Buffer.alloc(MAX_RECIPE_BYTES, '{')]))))).toBeUndefined()
+    expect(
+      await textIn(
+        pngWith(pngChunk('iTXt', Buffer.concat([Buffer.from('easel\0\0\0\0\0'), Buffer.alloc(MAX_RECIPE_BYTES, '{')])))
+      )
+    ).toBeUndefined()
   })
 
   it('gives up on a file of countless chunks', async () => {
@@ -80,8 +108,15 @@ describe('descriptionIn', () => {
   })
 
   it('ends on any bytes, and never throws on what begins like an image', async () => {
-    const start = fc.constantFrom(Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'), Buffer.from('\xff\xd8\xff\xe1', 'latin1'), Buffer.from('RIFF\0\0\0\0WEBP', 'latin1'))
-    const bytes = fc.oneof(fc.uint8Array({ maxLength: 200 }), fc.string({ maxLength: 50 }).map((text) => Buffer.from(`\0\0\0\u0020iTXteasel\0${text}`)))
+    const start = fc.constantFrom(
+      Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'),
+      Buffer.from('\xff\xd8\xff\xe1', 'latin1'),
+      Buffer.from('RIFF\0\0\0\0WEBP', 'latin1')
+    )
+    const bytes = fc.oneof(
+      fc.uint8Array({ maxLength: 200 }),
+      fc.string({ maxLength: 50 }).map((text) => Buffer.from(`\0\0\0\u0020iTXteasel\0${text}`))
+    )
     await fc.assert(
       fc.asyncProperty(start, bytes, async (signature, rest) => {
         const text = await textIn(Buffer.concat([signature, rest, Buffer.alloc(12)]))

@@ -7,34 +7,92 @@ const SCHEDULERS = ['euler', 'euler_karras', 'euler_ancestral', 'ddim', 'dpmpp_2
 
 describe('the parameters of AUTOMATIC1111', () => {
   it('are written with the names that it gives its samplers', () => {
-    const recipe: Recipe = { prompt: 'a fox', negative_prompt: 'fog', seed: 5, num_inference_steps: 20, guidance_scale: 7, scheduler: 'dpmpp_2m_karras', width: 64, height: 32, output_format: 'png', model: 'm', model_digest: '0123456789abcdef', version: '1' }
-    expect(parametersText(recipe)).toBe('a fox\nNegative prompt: fog\nSteps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 5, Size: 64x32, Model hash: 0123456789, Model: m, Version: easel 1')
+    const recipe: Recipe = {
+      prompt: 'a fox',
+      negative_prompt: 'fog',
+      seed: 5,
+      num_inference_steps: 20,
+      guidance_scale: 7,
+      scheduler: 'dpmpp_2m_karras',
+      width: 64,
+      height: 32,
+      output_format: 'png',
+      model: 'm',
+      model_digest: '0123456789abcdef',
+      version: '1'
+    }
+    expect(parametersText(recipe)).toBe(
+      'a fox\nNegative prompt: fog\nSteps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 5, Size: 64x32, Model hash: 0123456789, Model: m, Version: easel 1'
+    )
     expect(parametersText({ ...recipe, scheduler: 'euler_ancestral' })).toContain('Sampler: Euler a, CFG')
   })
 
   it('are read as it writes them, whether the schedule stands apart or in the name', () => {
-    const text = (sampler: string) => `masterpiece, (a fox:1.2)\nin the snow\nNegative prompt: blurry,\nlow quality\nSteps: 28, ${sampler}, CFG scale: 5.5, Seed: 3456789012, Size: 832x1216, Model hash: 31e35c80fc, Model: sd_xl_base_1.0, Hires prompt: "a, b: c", Version: v1.10.1`
-    const expected = { prompt: 'masterpiece, (a fox:1.2)\nin the snow', negative_prompt: 'blurry,\nlow quality', seed: 3_456_789_012, num_inference_steps: 28, guidance_scale: 5.5, width: 832, height: 1216, output_format: 'png', truncate: true, model: 'sd_xl_base_1.0', model_digest: '31e35c80fc', version: 'v1.10.1' }
-    expect(recipeOfParameters(text('Sampler: DPM++ 2M, Schedule type: Karras'), 'png')).toEqual({ ...expected, scheduler: 'dpmpp_2m_karras' })
-    expect(recipeOfParameters(text('Sampler: DPM++ 2M Karras'), 'png')).toEqual({ ...expected, scheduler: 'dpmpp_2m_karras' })
-    expect(recipeOfParameters(text('Sampler: Euler a, Schedule type: Automatic'), 'png')).toEqual({ ...expected, scheduler: 'euler_ancestral' })
+    const text = (sampler: string) =>
+      `masterpiece, (a fox:1.2)\nin the snow\nNegative prompt: blurry,\nlow quality\nSteps: 28, ${sampler}, CFG scale: 5.5, Seed: 3456789012, Size: 832x1216, Model hash: 31e35c80fc, Model: sd_xl_base_1.0, Hires prompt: "a, b: c", Version: v1.10.1`
+    const expected = {
+      prompt: 'masterpiece, (a fox:1.2)\nin the snow',
+      negative_prompt: 'blurry,\nlow quality',
+      seed: 3_456_789_012,
+      num_inference_steps: 28,
+      guidance_scale: 5.5,
+      width: 832,
+      height: 1216,
+      output_format: 'png',
+      truncate: true,
+      model: 'sd_xl_base_1.0',
+      model_digest: '31e35c80fc',
+      version: 'v1.10.1'
+    }
+    expect(recipeOfParameters(text('Sampler: DPM++ 2M, Schedule type: Karras'), 'png')).toEqual({
+      ...expected,
+      scheduler: 'dpmpp_2m_karras'
+    })
+    expect(recipeOfParameters(text('Sampler: DPM++ 2M Karras'), 'png')).toEqual({
+      ...expected,
+      scheduler: 'dpmpp_2m_karras'
+    })
+    expect(recipeOfParameters(text('Sampler: Euler a, Schedule type: Automatic'), 'png')).toEqual({
+      ...expected,
+      scheduler: 'euler_ancestral'
+    })
     expect(recipeOfParameters(text('Sampler: UniPC'), 'png')).toEqual({ ...expected, scheduler: 'UniPC' })
     expect(recipeOfParameters('a fox', 'png')).toBeUndefined()
   })
 
   it('that we wrote are read back', () => {
     const line = fc.string({ unit: 'grapheme' }).filter((text) => !/\n|\r|^Steps: |^Negative prompt: /.test(text))
-    const recipes = fc.record({ prompt: line, negative_prompt: line, seed: fc.nat(), num_inference_steps: fc.integer({ min: 1, max: 99 }), guidance_scale: fc.double({ min: 0, max: 20, noNaN: true }), scheduler: fc.constantFrom(...SCHEDULERS), width: fc.nat(), height: fc.nat(), output_format: fc.constant('png' as const), model: fc.constant('m'), model_digest: fc.constant('0123456789'), version: fc.constant('1') })
+    const recipes = fc.record({
+      prompt: line,
+      negative_prompt: line,
+      seed: fc.nat(),
+      num_inference_steps: fc.integer({ min: 1, max: 99 }),
+      guidance_scale: fc.double({ min: 0, max: 20, noNaN: true }),
+      scheduler: fc.constantFrom(...SCHEDULERS),
+      width: fc.nat(),
+      height: fc.nat(),
+      output_format: fc.constant('png' as const),
+      model: fc.constant('m'),
+      model_digest: fc.constant('0123456789'),
+      version: fc.constant('1')
+    })
     fc.assert(
       fc.property(recipes, (recipe) => {
-        expect(recipeOfParameters(parametersText(recipe), 'png')).toEqual({ ...recipe, guidance_scale: recipe.guidance_scale + 0, truncate: true, version: 'easel 1' })
+        expect(recipeOfParameters(parametersText(recipe), 'png')).toEqual({
+          ...recipe,
+          guidance_scale: recipe.guidance_scale + 0,
+          truncate: true,
+          version: 'easel 1'
+        })
       })
     )
   })
 
   it('end on any text, in time that grows no faster than the text', () => {
     fc.assert(fc.property(fc.string(), (text) => void recipeOfParameters(`Steps: ${text}`, 'png')))
-    for (const text of ['a ', '"', '\\', 'a: "', ' ', 'a:', ',', ':', ', a'].map((part) => part.repeat(30_000 / part.length))) {
+    for (const text of ['a ', '"', '\\', 'a: "', ' ', 'a:', ',', ':', ', a'].map((part) =>
+      part.repeat(30_000 / part.length)
+    )) {
       expect(recipeOfParameters(`Steps: 1, ${text}`, 'png')).toBeDefined()
       expect(recipeOfParameters(`${text}\nNegative prompt: ${text}\nSteps: 1`, 'png')).toBeDefined()
     }

@@ -21,22 +21,34 @@ async function keyFile(...keys: object[]): Promise<string> {
 }
 
 const bearer = ({ key }: { key: string }) => ({ authorization: `Bearer ${key}` })
-const ask = (server: RunningServer, headers: Record<string, string>, body: object = {}) => generate(server, { prompt: 'x', ...body }, { headers })
+const ask = (server: RunningServer, headers: Record<string, string>, body: object = {}) =>
+  generate(server, { prompt: 'x', ...body }, { headers })
 
 describe('with access keys', () => {
   it('images are for those who have one; health, metrics, page and documents for all', async () => {
     const server = await startReadyServer({ ACCESS_KEYS: await keyFile(KEYS.a) })
     expect((await ask(server, bearer(KEYS.a))).status).toBe(200)
-    const paths: [method: string, path: string][] = [['POST', '/generate'], ['POST', '/v1/images/generations'], ['GET', '/v1/models'], ['POST', '/recipe'], ['DELETE', '/requests/x'], ['GET', '/requests/x/events']]
+    const paths: [method: string, path: string][] = [
+      ['POST', '/generate'],
+      ['POST', '/v1/images/generations'],
+      ['GET', '/v1/models'],
+      ['POST', '/recipe'],
+      ['DELETE', '/requests/x'],
+      ['GET', '/requests/x/events']
+    ]
     for (const [method, path] of paths) {
       for (const authorization of [undefined, 'Bearer wrong-key', 'Basic dGVhbTprZXk=', `Bearer ${KEYS.a.key}x`]) {
-        const response = await fetch(`${server.url}${path}`, { method, headers: authorization === undefined ? {} : { authorization } })
+        const response = await fetch(`${server.url}${path}`, {
+          method,
+          headers: authorization === undefined ? {} : { authorization }
+        })
         expect(response.status, `${method} ${path} ${authorization}`).toBe(401)
         expect(response.headers.get('www-authenticate')).toBe('Bearer')
         expect(JSON.stringify(await response.json())).toContain('UNAUTHORIZED')
       }
     }
-    for (const path of ['/health', '/health/live', '/metrics', '/openapi.json', '/docs']) expect((await fetch(`${server.url}${path}`)).status, path).toBe(200)
+    for (const path of ['/health', '/health/live', '/metrics', '/openapi.json', '/docs'])
+      expect((await fetch(`${server.url}${path}`)).status, path).toBe(200)
   })
 
   it('logs and metrics say whose request it was, and never the key', async () => {
@@ -50,21 +62,30 @@ describe('with access keys', () => {
   })
 
   it('nobody cancels, watches or repeats the request of another', async () => {
-    const server = await startReadyServer({ ACCESS_KEYS: await keyFile(KEYS.a, KEYS.b), WORKER_ARGS: '--fake-step-ms 10' })
+    const server = await startReadyServer({
+      ACCESS_KEYS: await keyFile(KEYS.a, KEYS.b),
+      WORKER_ARGS: '--fake-step-ms 10'
+    })
     const names = { 'x-request-id': 'same', 'idempotency-key': 'same' }
     const first = ask(server, { ...bearer(KEYS.a), ...names }, { num_inference_steps: 1000 })
     await until('it is accepted', () => server.service.ledger.accepted === 1)
-    const remove = (key: { key: string }) => fetch(`${server.url}/requests/same`, { method: 'DELETE', headers: bearer(key) })
+    const remove = (key: { key: string }) =>
+      fetch(`${server.url}/requests/same`, { method: 'DELETE', headers: bearer(key) })
     expect((await fetch(`${server.url}/requests/same/events`, { headers: bearer(KEYS.b) })).status).toBe(404)
     expect((await remove(KEYS.b)).status).toBe(404)
     // The same idempotency key with another body is no conflict between two callers.
-    expect((await ask(server, { ...bearer(KEYS.b), 'idempotency-key': 'same' }, { num_inference_steps: 1 })).status).toBe(200)
+    expect(
+      (await ask(server, { ...bearer(KEYS.b), 'idempotency-key': 'same' }, { num_inference_steps: 1 })).status
+    ).toBe(200)
     expect((await remove(KEYS.a)).status).toBe(204)
     expect((await first).status).toBe(499)
   })
 
   it('a key has its own rate and its own share', async () => {
-    const server = await startReadyServer({ ACCESS_KEYS: await keyFile(KEYS.a, KEYS.slow), WORKER_ARGS: '--fake-step-ms 10' })
+    const server = await startReadyServer({
+      ACCESS_KEYS: await keyFile(KEYS.a, KEYS.slow),
+      WORKER_ARGS: '--fake-step-ms 10'
+    })
     const first = ask(server, { ...bearer(KEYS.slow), 'x-request-id': 'long' }, { num_inference_steps: 1000 })
     await until('it is accepted', () => server.service.ledger.accepted === 1)
     const second = await ask(server, bearer(KEYS.slow))
@@ -72,11 +93,17 @@ describe('with access keys', () => {
     const third = await ask(server, bearer(KEYS.slow))
     expect(await third.json()).toMatchObject({ statusCode: 429, code: 'RATE_LIMITED' })
     for (const response of [second, third]) expect(Number(response.headers.get('retry-after'))).toBeGreaterThan(0)
-    const throughOpenAi = await fetch(`${server.url}/v1/images/generations`, { method: 'POST', headers: { ...bearer(KEYS.slow), 'content-type': 'application/json' }, body: '{"prompt":"x"}' })
+    const throughOpenAi = await fetch(`${server.url}/v1/images/generations`, {
+      method: 'POST',
+      headers: { ...bearer(KEYS.slow), 'content-type': 'application/json' },
+      body: '{"prompt":"x"}'
+    })
     expect(await throughOpenAi.json()).toMatchObject({ error: { code: 'RATE_LIMITED', type: 'rate_limit_error' } })
     for (const _ of [1, 2, 3, 4]) expect((await ask(server, bearer(KEYS.a))).status).toBe(200)
     // Cancelling does not count.
-    expect((await fetch(`${server.url}/requests/long`, { method: 'DELETE', headers: bearer(KEYS.slow) })).status).toBe(204)
+    expect((await fetch(`${server.url}/requests/long`, { method: 'DELETE', headers: bearer(KEYS.slow) })).status).toBe(
+      204
+    )
     expect((await first).status).toBe(499)
   })
 
@@ -90,7 +117,8 @@ describe('with access keys', () => {
   it('a changed file is taken over, a broken one is not', async () => {
     const path = await keyFile(KEYS.a)
     const server = await startReadyServer({ ACCESS_KEYS: path })
-    const status = async (key: { key: string }) => (await fetch(`${server.url}/v1/models`, { headers: bearer(key) })).status
+    const status = async (key: { key: string }) =>
+      (await fetch(`${server.url}/v1/models`, { headers: bearer(key) })).status
     expect(await status(KEYS.b)).toBe(401)
     await writeFile(path, JSON.stringify({ keys: [KEYS.b] }))
     await until('the new key is good', async () => (await status(KEYS.b)) === 200)
@@ -131,10 +159,16 @@ describe('CORS', () => {
     const { paths } = (await (await fetch(`${server.url}/openapi.json`)).json()) as { paths: Record<string, object> }
     for (const [path, methods] of Object.entries(paths)) {
       for (const method of Object.keys(methods)) {
-        const headers = { origin: 'https://app.example', 'access-control-request-method': method.toUpperCase(), 'access-control-request-headers': 'authorization,content-type,idempotency-key' }
+        const headers = {
+          origin: 'https://app.example',
+          'access-control-request-method': method.toUpperCase(),
+          'access-control-request-headers': 'authorization,content-type,idempotency-key'
+        }
         const preflight = await fetch(`${server.url}${path.replace(/\{\w+\}/, 'x')}`, { method: 'OPTIONS', headers })
         expect(preflight.status).toBe(204)
-        expect(preflight.headers.get('access-control-allow-methods')?.split(/, */), `${method} ${path}`).toContain(method.toUpperCase())
+        expect(preflight.headers.get('access-control-allow-methods')?.split(/, */), `${method} ${path}`).toContain(
+          method.toUpperCase()
+        )
         expect(preflight.headers.get('access-control-allow-headers')).toContain('idempotency-key')
       }
     }
@@ -144,7 +178,13 @@ describe('CORS', () => {
 describe('prompts', () => {
   it('are not logged', async () => {
     const server = await startReadyServer()
-    for (const body of [{ prompt: 'hushhush' }, { prompt: 'hushhush', scheduler: 'magic' }, { prompt: 'hushhush '.repeat(200) }, { prompt: 'hushhush', accept: 1 }]) await generate(server, body)
+    for (const body of [
+      { prompt: 'hushhush' },
+      { prompt: 'hushhush', scheduler: 'magic' },
+      { prompt: 'hushhush '.repeat(200) },
+      { prompt: 'hushhush', accept: 1 }
+    ])
+      await generate(server, body)
     await until('all are logged', () => server.logs.filter(({ msg }) => msg.startsWith('POST /generate')).length === 4)
     expect(JSON.stringify(server.logs)).not.toContain('hushhush')
   })
@@ -152,7 +192,9 @@ describe('prompts', () => {
   it('are logged when asked for', async () => {
     const server = await startReadyServer({ LOG_PROMPTS: 'true' })
     await generate(server, { prompt: 'hushhush', negative_prompt: 'fog' })
-    await until('it is logged', () => server.logs.some(({ prompt, negative_prompt }) => prompt === 'hushhush' && negative_prompt === 'fog'))
+    await until('it is logged', () =>
+      server.logs.some(({ prompt, negative_prompt }) => prompt === 'hushhush' && negative_prompt === 'fog')
+    )
   })
 })
 
@@ -162,8 +204,10 @@ describe('ADMIN_PORT', () => {
     await server.admin!.listen({ host: '127.0.0.1', port: 0 })
     const { port } = server.admin!.server.address() as { port: number }
     const status = async (base: string, path: string) => (await fetch(`${base}${path}`)).status
-    for (const path of ['/health', '/health/live', '/health/ready', '/v2/health/ready', '/metrics']) expect(await status(`http://127.0.0.1:${port}`, path), path).toBe(200)
-    for (const path of ['/health/live', '/v2/health/ready', '/metrics']) expect(await status(server.url, path), path).toBe(404)
+    for (const path of ['/health', '/health/live', '/health/ready', '/v2/health/ready', '/metrics'])
+      expect(await status(`http://127.0.0.1:${port}`, path), path).toBe(200)
+    for (const path of ['/health/live', '/v2/health/ready', '/metrics'])
+      expect(await status(server.url, path), path).toBe(404)
     expect(await status(server.url, '/health')).toBe(200)
     expect(await status(`http://127.0.0.1:${port}`, '/v1/models')).toBe(404)
   })

@@ -7,13 +7,23 @@ let server: RunningServer
 shareServer((ready) => (server = ready))
 
 const send = (path: string, body: Uint8Array | string, headers: Record<string, string> = {}) =>
-  fetch(`${server.url}${path}`, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body: typeof body === 'string' ? body : new Uint8Array(body) })
+  fetch(`${server.url}${path}`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json', ...headers },
+    body: typeof body === 'string' ? body : new Uint8Array(body)
+  })
 const json = Buffer.from(JSON.stringify({ prompt: 'é' }))
 
 describe.each(['/generate', '/v1/images/generations'])('a body of %s', (path) => {
   it.each([
     ['in Latin-1', Buffer.from('{"prompt":"\xe9"}', 'latin1'), {}, 400, 'UTF-8'],
-    ['cut in the middle of a letter', Buffer.concat([Buffer.from('{"prompt":"'), Buffer.from('é').subarray(0, 1), Buffer.from('"}')]), {}, 400, 'UTF-8'],
+    [
+      'cut in the middle of a letter',
+      Buffer.concat([Buffer.from('{"prompt":"'), Buffer.from('é').subarray(0, 1), Buffer.from('"}')]),
+      {},
+      400,
+      'UTF-8'
+    ],
     ['of another charset', json, { 'content-type': 'application/json; charset=iso-8859-1' }, 415, 'UTF-8'],
     ['that is compressed', gzipSync(json), { 'content-encoding': 'gzip' }, 415, 'identity'],
     ['that is empty', Buffer.alloc(0), {}, 400, 'empty'],
@@ -37,11 +47,20 @@ describe.each(['/generate', '/v1/images/generations'])('a body of %s', (path) =>
 })
 
 describe('DELETE /requests/{id}', () => {
-  it.each([['application/json', ''], ['application/json', '{'], ['text/plain', 'hello'], ['no type', 'hello']])('of type %s with the body %j cancels all the same', async (type, body) => {
+  it.each([
+    ['application/json', ''],
+    ['application/json', '{'],
+    ['text/plain', 'hello'],
+    ['no type', 'hello']
+  ])('of type %s with the body %j cancels all the same', async (type, body) => {
     const slow = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 10' })
     const cancelled = generate(slow, { prompt: 'x', num_inference_steps: 1000 }, { headers: { 'x-request-id': 'it' } })
     await until('it is accepted', () => slow.service.ledger.accepted === 1)
-    const response = await fetch(`${slow.url}/requests/it`, { method: 'DELETE', headers: type === 'no type' ? {} : { 'content-type': type }, body: body === '' ? null : body })
+    const response = await fetch(`${slow.url}/requests/it`, {
+      method: 'DELETE',
+      headers: type === 'no type' ? {} : { 'content-type': type },
+      body: body === '' ? null : body
+    })
     expect(response.status).toBe(204)
     expect((await cancelled).status).toBe(499)
   })
@@ -60,12 +79,21 @@ describe('a field by another name', () => {
   ])('%s is told that it is %s', async (name, field) => {
     const response = await generate(server, { prompt: 'x', [name]: 1 })
     expect(response.status).toBe(400)
-    expect(await response.json()).toMatchObject({ code: 'INVALID_REQUEST', field: name, message: `"${name}" is not a field of this request; did you mean ${field}?` })
+    expect(await response.json()).toMatchObject({
+      code: 'INVALID_REQUEST',
+      field: name,
+      message: `"${name}" is not a field of this request; did you mean ${field}?`
+    })
   })
 
-  it.each(['lora_scale_of_something_else', 'x'.repeat(60_000), '__proto__x'])('like none of ours is only refused', async (name) => {
-    expect(((await (await generate(server, { prompt: 'x', [name]: 1 })).json()) as { message: string }).message).not.toContain('did you mean')
-  })
+  it.each(['lora_scale_of_something_else', 'x'.repeat(60_000), '__proto__x'])(
+    'like none of ours is only refused',
+    async (name) => {
+      expect(
+        ((await (await generate(server, { prompt: 'x', [name]: 1 })).json()) as { message: string }).message
+      ).not.toContain('did you mean')
+    }
+  )
 })
 
 describe('refusals', () => {
@@ -90,7 +118,11 @@ describe('refusals', () => {
 
   it('say in the log which field was wrong', async () => {
     await generate(server, { prompt: 'x', seed: 'one' }, { headers: { 'x-request-id': 'wrong-seed' } })
-    await until('it is logged', () => server.logs.some(({ requestId, field, msg }) => requestId === 'wrong-seed' && field === 'seed' && msg.endsWith('(seed)')))
+    await until('it is logged', () =>
+      server.logs.some(
+        ({ requestId, field, msg }) => requestId === 'wrong-seed' && field === 'seed' && msg.endsWith('(seed)')
+      )
+    )
   })
 })
 

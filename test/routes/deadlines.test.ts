@@ -23,7 +23,7 @@ describe('a deadline', () => {
     expect(server.service.ledger.ended).toMatchObject({ expired: 1 })
   })
 
-  it('is never later than the server\'s own', async () => {
+  it("is never later than the server's own", async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20', REQUEST_TIMEOUT: '0.2' })
     const response = await generate(server, { prompt: 'x', num_inference_steps: 1000, timeout: 600 })
     expect(response.status).toBe(504)
@@ -33,11 +33,19 @@ describe('a deadline', () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20 --rows 1' })
     await measure(server)
     const controller = new AbortController()
-    const before = generate(server, { prompt: 'x', num_inference_steps: 1000, guidance_scale: 1 }, { signal: controller.signal })
+    const before = generate(
+      server,
+      { prompt: 'x', num_inference_steps: 1000, guidance_scale: 1 },
+      { signal: controller.signal }
+    )
     await until('it is accepted', () => server.service.ledger.accepted === 2)
     const response = await generate(server, { prompt: 'x', num_inference_steps: 2, guidance_scale: 1, timeout: 2 })
     expect(response.status).toBe(503)
-    expect(await response.json()).toMatchObject({ code: 'DEADLINE_UNREACHABLE', field: 'timeout', message: expect.stringMatching(/done in about \d/) })
+    expect(await response.json()).toMatchObject({
+      code: 'DEADLINE_UNREACHABLE',
+      field: 'timeout',
+      message: expect.stringMatching(/done in about \d/)
+    })
     expect(Number(response.headers.get('retry-after'))).toBeGreaterThan(10)
     controller.abort()
     await expect(before).rejects.toThrow()
@@ -48,7 +56,11 @@ describe('a deadline', () => {
     await measure(server)
     const response = await generate(server, { prompt: 'x', num_inference_steps: 1000, timeout: 2 })
     expect(response.status).toBe(503)
-    expect(await response.json()).toMatchObject({ code: 'DEADLINE_UNREACHABLE', field: 'timeout', message: expect.stringMatching(/^it takes about \d.* even alone/) })
+    expect(await response.json()).toMatchObject({
+      code: 'DEADLINE_UNREACHABLE',
+      field: 'timeout',
+      message: expect.stringMatching(/^it takes about \d.* even alone/)
+    })
     expect(response.headers.get('retry-after')).toBeNull()
     expect(server.service.ledger.accepted).toBe(1)
     expect((await generate(server, { prompt: 'x', num_inference_steps: 2, timeout: 30 })).status).toBe(200)
@@ -57,17 +69,26 @@ describe('a deadline', () => {
   it('counts the queue that is ahead', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--rows 1 --fake-step-ms 10' })
     await measure(server)
-    const long = generate(server, { prompt: 'x', num_inference_steps: 900, guidance_scale: 1, timeout: 100 }, { headers: { 'x-request-id': 'long' } })
+    const long = generate(
+      server,
+      { prompt: 'x', num_inference_steps: 900, guidance_scale: 1, timeout: 100 },
+      { headers: { 'x-request-id': 'long' } }
+    )
     await until('it is accepted', () => server.service.ledger.accepted === 2)
     const behind = await generate(server, { prompt: 'x', num_inference_steps: 1, guidance_scale: 1, timeout: 3 })
     expect(await behind.json()).toMatchObject({ statusCode: 503, code: 'DEADLINE_UNREACHABLE' })
     await fetch(`${server.url}/requests/long`, { method: 'DELETE' })
     expect((await long).status).toBe(499)
     await idle(server)
-    expect((await generate(server, { prompt: 'x', num_inference_steps: 1, guidance_scale: 1, timeout: 3 })).status).toBe(200)
+    expect(
+      (await generate(server, { prompt: 'x', num_inference_steps: 1, guidance_scale: 1, timeout: 3 })).status
+    ).toBe(200)
   })
 
-  it.each([['timeout', { timeout: 0 }, {}], ['x-request-timeout', {}, { 'x-request-timeout': 'soon' }]])('of nonsense in %s is a bad request', async (field, body, headers) => {
+  it.each([
+    ['timeout', { timeout: 0 }, {}],
+    ['x-request-timeout', {}, { 'x-request-timeout': 'soon' }]
+  ])('of nonsense in %s is a bad request', async (field, body, headers) => {
     const server = await startReadyServer()
     const response = await generate(server, { prompt: 'x', ...body }, { headers })
     expect(response.status).toBe(400)

@@ -15,7 +15,11 @@ function open(run: Run, after = 0) {
 }
 
 const progress = (step: number) => ({ type: 'progress', image: 0, step, of: 999, eta_seconds: null }) as const
-const imageOf = (bytes: Buffer) => ({ type: 'image', image: { index: 0, seed: 1, format: 'png', width: 1, height: 1, bytes, recipe: {} } as unknown as MadeImage }) as const
+const imageOf = (bytes: Buffer) =>
+  ({
+    type: 'image',
+    image: { index: 0, seed: 1, format: 'png', width: 1, height: 1, bytes, recipe: {} } as unknown as MadeImage
+  }) as const
 
 describe('eventStream', () => {
   it('says something now and then, so that no proxy closes it', () => {

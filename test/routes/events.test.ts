@@ -5,13 +5,21 @@ import { generate, idle, type RunningServer, running, startReadyServer } from '.
 import { until } from '../support/wait.js'
 
 const stream = (server: RunningServer, body: object, headers: Record<string, string> = {}, signal?: AbortSignal) =>
-  generate(server, { prompt: 'x', ...body }, { headers: { accept: 'text/event-stream', ...headers }, signal: signal ?? null })
+  generate(
+    server,
+    { prompt: 'x', ...body },
+    { headers: { accept: 'text/event-stream', ...headers }, signal: signal ?? null }
+  )
 
 describe('the event stream', () => {
   it('tells of the queue, the steps, previews, the image and the end, in order and numbered', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 50' })
     const id = 'stream-1'
-    const response = await stream(server, { seed: 5, num_inference_steps: 6, preview_interval: 2 }, { 'x-request-id': id })
+    const response = await stream(
+      server,
+      { seed: 5, num_inference_steps: 6, preview_interval: 2 },
+      { 'x-request-id': id }
+    )
     expect(response.headers.get('cache-control')).toBe('no-store')
     const events = await allEvents(response)
     expect(events.map((event) => event.id)).toEqual(events.map((event) => event.id).toSorted((a, b) => a - b))
@@ -27,7 +35,11 @@ describe('the event stream', () => {
     expect(previews.length).toBeGreaterThan(0)
     for (const { data } of previews) {
       const { format, width, height } = await sharp(Buffer.from(data['data'] as string, 'base64')).metadata()
-      expect({ mime_type: `image/${format}`, width, height }).toEqual({ mime_type: data['mime_type'], width: data['width'], height: data['height'] })
+      expect({ mime_type: `image/${format}`, width, height }).toEqual({
+        mime_type: data['mime_type'],
+        width: data['width'],
+        height: data['height']
+      })
       expect((data['step'] as number) % 2).toBe(0)
     }
     const image = events.find(({ event }) => event === 'image')!.data
@@ -55,7 +67,10 @@ describe('the event stream', () => {
     const response = await stream(server, { seed: 1 }, { 'x-request-id': 'bad-luck' })
     expect(response.status).toBe(200)
     const last = (await allEvents(response)).at(-1)!
-    expect(last).toMatchObject({ event: 'error', data: { statusCode: 500, code: 'GENERATION_FAILED', requestId: 'bad-luck' } })
+    expect(last).toMatchObject({
+      event: 'error',
+      data: { statusCode: 500, code: 'GENERATION_FAILED', requestId: 'bad-luck' }
+    })
   })
 
   it('is a plain error when the request is not accepted', async () => {
@@ -93,8 +108,15 @@ describe('the event stream', () => {
     expect(server.service.ledger).toMatchObject({ accepted: 1, ended: { succeeded: 1 } })
     // And once more, after the end: what was kept comes again at once, in the order in which the files were made.
     const again = await allEvents(await stream(server, body, headers))
-    expect(again.filter(({ event }) => event === 'image').map(({ data }) => Number(data['seed'])).sort((a, b) => a - b)).toEqual([9, 10])
+    expect(
+      again
+        .filter(({ event }) => event === 'image')
+        .map(({ data }) => Number(data['seed']))
+        .sort((a, b) => a - b)
+    ).toEqual([9, 10])
     expect(again.at(-1)!.event).toBe('done')
-    expect(await allEvents(await stream(server, body, { ...headers, 'last-event-id': String(again.at(-1)!.id) }))).toEqual([])
+    expect(
+      await allEvents(await stream(server, body, { ...headers, 'last-event-id': String(again.at(-1)!.id) }))
+    ).toEqual([])
   })
 })

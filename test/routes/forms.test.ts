@@ -7,7 +7,8 @@ let server: RunningServer
 
 shareServer((ready) => (server = ready))
 
-const ask = (body: object, accept?: string) => generate(server, { prompt: 'x', ...body }, accept === undefined ? {} : { headers: { accept } })
+const ask = (body: object, accept?: string) =>
+  generate(server, { prompt: 'x', ...body }, accept === undefined ? {} : { headers: { accept } })
 
 describe('the form of an answer', () => {
   it.each([
@@ -53,7 +54,11 @@ describe('several images', () => {
     expect(id).toBe(response.headers.get('x-request-id'))
     expect(truncated).toEqual([])
     expect(timings.total_ms).toBeGreaterThan(0)
-    expect(images.map(({ index, seed }) => [index, seed])).toEqual([[0, 4_294_967_294], [1, 4_294_967_295], [2, 0]])
+    expect(images.map(({ index, seed }) => [index, seed])).toEqual([
+      [0, 4_294_967_294],
+      [1, 4_294_967_295],
+      [2, 0]
+    ])
     expect(response.headers.get('easel-seed')).toBe('4294967294, 4294967295, 0')
     for (const { seed, data, recipe } of images) {
       const alone = await ask({ ...body, seed, num_images: 1 })
@@ -67,7 +72,9 @@ describe('several images', () => {
     const json = (await (await ask(body, 'application/json')).json()) as GenerateResponse
     const response = await ask(body, 'multipart/mixed')
     const boundary = /boundary=(\S+)/.exec(response.headers.get('content-type')!)![1]!
-    const parts = Buffer.from(await response.arrayBuffer()).toString('latin1').split(`--${boundary}`)
+    const parts = Buffer.from(await response.arrayBuffer())
+      .toString('latin1')
+      .split(`--${boundary}`)
     expect(parts.at(-1)).toBe('--\r\n')
     for (const [index, image] of json.images.entries()) {
       const [head, ...rest] = parts[index + 1]!.split('\r\n\r\n')
@@ -89,7 +96,14 @@ describe('with EMBED_RECIPE=false', () => {
     const { server, stop } = await openServer({ EMBED_RECIPE: 'false' })
     try {
       await server.engine.firstReady
-      for (const accept of ['image/png', 'image/jpeg', 'image/webp', 'application/json', 'multipart/mixed', 'text/event-stream']) {
+      for (const accept of [
+        'image/png',
+        'image/jpeg',
+        'image/webp',
+        'application/json',
+        'multipart/mixed',
+        'text/event-stream'
+      ]) {
         const response = await generate(server, { prompt: 'hushhush', seed: 3 }, { headers: { accept } })
         const body = Buffer.from(await response.arrayBuffer())
         expect(response.status).toBe(200)

@@ -6,7 +6,16 @@ import type { Recipe } from '../../src/image/recipe.js'
 import { SdxlTokenizers } from '../../src/tokenizer/index.js'
 import { loadConfig } from '../../src/config.js'
 import { fakePicture } from '../support/fake-image.js'
-import { generate, idle, metric, running, type RunningServer, shareServer, startReadyServer, startServer } from '../support/server.js'
+import {
+  generate,
+  idle,
+  metric,
+  running,
+  type RunningServer,
+  shareServer,
+  startReadyServer,
+  startServer
+} from '../support/server.js'
 import { until } from '../support/wait.js'
 
 const tokenizers = await SdxlTokenizers.fromModelFolder(loadConfig([], {}).model)
@@ -43,7 +52,16 @@ async function imageOf(response: Response): Promise<{ pixels: Buffer; recipe: Re
 describe('POST /generate', () => {
   it('makes the image that the request describes, and says how', async () => {
     const server = await startReadyServer()
-    const body = { prompt: 'a lighthouse', negative_prompt: 'fog', seed: 4_294_967_295, num_inference_steps: 3, guidance_scale: 2.5, width: 32, height: 48, scheduler: 'ddim' }
+    const body = {
+      prompt: 'a lighthouse',
+      negative_prompt: 'fog',
+      seed: 4_294_967_295,
+      num_inference_steps: 3,
+      guidance_scale: 2.5,
+      width: 32,
+      height: 48,
+      scheduler: 'ddim'
+    }
     const response = await generate(server, body, { headers: { 'x-request-id': 'my-id-1' } })
     const { pixels, recipe, png } = await imageOf(response)
     expect(recipe).toMatchObject(body)
@@ -51,7 +69,9 @@ describe('POST /generate', () => {
     expect(response.headers.get('content-type')).toBe('image/png')
     expect(response.headers.get('x-request-id')).toBe('my-id-1')
     expect(response.headers.get('easel-seed')).toBe('4294967295')
-    expect(response.headers.get('server-timing')).toMatch(/^queue;dur=[\d.]+, encode;dur=[\d.]+, denoise;dur=[\d.]+, decode;dur=[\d.]+, file;dur=[\d.]+, total;dur=[\d.]+$/)
+    expect(response.headers.get('server-timing')).toMatch(
+      /^queue;dur=[\d.]+, encode;dur=[\d.]+, denoise;dur=[\d.]+, decode;dur=[\d.]+, file;dur=[\d.]+, total;dur=[\d.]+$/
+    )
     const { comments } = await sharp(png).metadata()
     expect(JSON.parse(comments!.find(({ keyword }) => keyword === 'easel')!.text)).toEqual(recipe)
     expect(comments!.find(({ keyword }) => keyword === 'parameters')!.text).toBe(
@@ -59,20 +79,41 @@ describe('POST /generate', () => {
     )
   })
 
-  it('takes a prompt alone, fills in the model\'s defaults, and draws a new seed each time', async () => {
+  it("takes a prompt alone, fills in the model's defaults, and draws a new seed each time", async () => {
     const server = await startReadyServer()
     const images = await Promise.all([1, 2, 3].map(async () => imageOf(await generate(server, { prompt: 'a fox' }))))
     for (const { pixels, recipe } of images) {
-      expect(recipe).toMatchObject({ negative_prompt: '', num_inference_steps: 20, guidance_scale: 5, width: 64, height: 64, scheduler: 'euler' })
+      expect(recipe).toMatchObject({
+        negative_prompt: '',
+        num_inference_steps: 20,
+        guidance_scale: 5,
+        width: 64,
+        height: 64,
+        scheduler: 'euler'
+      })
       expect(pixels.equals(expectedPicture(recipe))).toBe(true)
     }
     expect(new Set(images.map(({ recipe }) => recipe.seed)).size).toBe(3)
   })
 
   it("puts the operator's defaults before the model's", async () => {
-    const server = await startReadyServer({ DEFAULT_STEPS: '2', DEFAULT_GUIDANCE_SCALE: '1', DEFAULT_WIDTH: '32', DEFAULT_HEIGHT: '48', DEFAULT_SCHEDULER: 'ddim', DEFAULT_NEGATIVE_PROMPT: 'blur' })
+    const server = await startReadyServer({
+      DEFAULT_STEPS: '2',
+      DEFAULT_GUIDANCE_SCALE: '1',
+      DEFAULT_WIDTH: '32',
+      DEFAULT_HEIGHT: '48',
+      DEFAULT_SCHEDULER: 'ddim',
+      DEFAULT_NEGATIVE_PROMPT: 'blur'
+    })
     const { recipe, pixels } = await imageOf(await generate(server, { prompt: 'a fox' }))
-    expect(recipe).toMatchObject({ negative_prompt: 'blur', num_inference_steps: 2, guidance_scale: 1, width: 32, height: 48, scheduler: 'ddim' })
+    expect(recipe).toMatchObject({
+      negative_prompt: 'blur',
+      num_inference_steps: 2,
+      guidance_scale: 1,
+      width: 32,
+      height: 48,
+      scheduler: 'ddim'
+    })
     expect(pixels.equals(expectedPicture(recipe))).toBe(true)
   })
 
@@ -86,7 +127,10 @@ describe('POST /generate', () => {
     expect(operators.recipe).not.toHaveProperty('guidance_start')
     expect(operators.pixels.equals(expectedPicture(operators.recipe))).toBe(true)
     const health = (await (await fetch(`${server.url}/health`)).json()) as object
-    expect(health).toMatchObject({ features: ['guidance_interval'], defaults: { guidance_start: 0, guidance_end: 0.8 } })
+    expect(health).toMatchObject({
+      features: ['guidance_interval'],
+      defaults: { guidance_start: 0, guidance_end: 0.8 }
+    })
   })
 
   it('computes all of the model in every so manieth step only, up to what the workers allow', async () => {
@@ -97,7 +141,11 @@ describe('POST /generate', () => {
     const operators = await imageOf(await generate(server, { prompt: 'a fox' }))
     expect(operators.recipe).toMatchObject({ cache_interval: 2 })
     expect(operators.pixels.equals(expectedPicture(operators.recipe))).toBe(true)
-    expect(await (await generate(server, { prompt: 'a fox', cache_interval: 5 })).json()).toMatchObject({ statusCode: 400, code: 'LIMIT_EXCEEDED', field: 'cache_interval' })
+    expect(await (await generate(server, { prompt: 'a fox', cache_interval: 5 })).json()).toMatchObject({
+      statusCode: 400,
+      code: 'LIMIT_EXCEEDED',
+      field: 'cache_interval'
+    })
     const health = (await (await fetch(`${server.url}/health`)).json()) as object
     expect(health).toMatchObject({ defaults: { cache_interval: 2 }, limits: { cache_interval: 4 } })
   })
@@ -105,7 +153,9 @@ describe('POST /generate', () => {
   it('gives the same bytes for the same request and seed', async () => {
     const server = await startReadyServer()
     const body = { prompt: 'twice the same', seed: 7 }
-    const [one, two] = await Promise.all([generate(server, body), generate(server, body)].map(async (response) => (await imageOf(await response)).png))
+    const [one, two] = await Promise.all(
+      [generate(server, body), generate(server, body)].map(async (response) => (await imageOf(await response)).png)
+    )
     expect(one!.equals(two!)).toBe(true)
   })
 
@@ -113,7 +163,13 @@ describe('POST /generate', () => {
     const server = await startReadyServer()
     await Promise.all(
       Array.from({ length: 40 }, async (_, index) => {
-        const { pixels, recipe } = await imageOf(await generate(server, { prompt: `client ${index}`, num_inference_steps: 1 + (index % 7), guidance_scale: index % 3 }))
+        const { pixels, recipe } = await imageOf(
+          await generate(server, {
+            prompt: `client ${index}`,
+            num_inference_steps: 1 + (index % 7),
+            guidance_scale: index % 3
+          })
+        )
         expect(recipe.prompt).toBe(`client ${index}`)
         expect(pixels.equals(expectedPicture(recipe))).toBe(true)
       })
@@ -126,7 +182,11 @@ describe('POST /generate', () => {
     const prompt = `${'red '.repeat(75)}green blue`
     const refused = await generate(server, { prompt })
     expect(refused.status).toBe(400)
-    expect(await refused.json()).toMatchObject({ code: 'PROMPT_TOO_LONG', field: 'prompt', message: expect.stringMatching(/79 tokens.*before "\s?green blue"/) })
+    expect(await refused.json()).toMatchObject({
+      code: 'PROMPT_TOO_LONG',
+      field: 'prompt',
+      message: expect.stringMatching(/79 tokens.*before "\s?green blue"/)
+    })
     const response = await generate(server, { prompt, truncate: true })
     const { pixels, recipe } = await imageOf(response)
     expect(response.headers.get('easel-truncated')).toBe('prompt')
@@ -182,7 +242,9 @@ describe('POST /generate', () => {
     const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
     await once(socket, 'connect')
     const body = JSON.stringify({ prompt: 'x', num_inference_steps: 1000 })
-    socket.write(`POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`)
+    socket.write(
+      `POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`
+    )
     await until('it is accepted', () => server.service.ledger.accepted === 1)
     socket.resetAndDestroy()
     await until('it is cancelled', () => server.service.ledger.ended.cancelled === 1)
@@ -217,14 +279,35 @@ describe('a bad request', () => {
     ['an unknown scheduler', { prompt: 'x', scheduler: 'magic' }, 'UNSUPPORTED_SCHEDULER', 'scheduler'],
     ['too much guidance', { prompt: 'x', guidance_scale: 51 }, 'LIMIT_EXCEEDED', 'guidance_scale'],
     ['a cache interval of none', { prompt: 'x', cache_interval: 0 }, 'INVALID_REQUEST', 'cache_interval'],
-    ['a cache interval that no worker has programs for', { prompt: 'x', cache_interval: 2 }, 'UNSUPPORTED_FEATURE', 'cache_interval'],
+    [
+      'a cache interval that no worker has programs for',
+      { prompt: 'x', cache_interval: 2 },
+      'UNSUPPORTED_FEATURE',
+      'cache_interval'
+    ],
     ['guidance past the end', { prompt: 'x', guidance_end: 1.5 }, 'INVALID_REQUEST', 'guidance_end'],
-    ['guidance that ends before it starts', { prompt: 'x', guidance_start: 0.5, guidance_end: 0.4 }, 'INVALID_REQUEST', 'guidance_end'],
+    [
+      'guidance that ends before it starts',
+      { prompt: 'x', guidance_start: 0.5, guidance_end: 0.4 },
+      'INVALID_REQUEST',
+      'guidance_end'
+    ],
     ['guidance that starts after its end', { prompt: 'x', guidance_start: 1.1 }, 'INVALID_REQUEST', 'guidance_start'],
-    ['a long negative prompt', { prompt: 'x', negative_prompt: 'red '.repeat(80) }, 'PROMPT_TOO_LONG', 'negative_prompt']
+    [
+      'a long negative prompt',
+      { prompt: 'x', negative_prompt: 'red '.repeat(80) },
+      'PROMPT_TOO_LONG',
+      'negative_prompt'
+    ]
   ])('with %s is refused with a code and the field', async (_what, body, code, field) => {
     const response = await generate(server, body)
-    expect(await response.json()).toMatchObject({ statusCode: 400, code, field, error: 'Bad Request', requestId: response.headers.get('x-request-id') })
+    expect(await response.json()).toMatchObject({
+      statusCode: 400,
+      code,
+      field,
+      error: 'Bad Request',
+      requestId: response.headers.get('x-request-id')
+    })
   })
 
   it.each([
@@ -240,7 +323,10 @@ describe('a bad request', () => {
 })
 
 /** Checks the conservation law on /metrics, and how the requests ended. */
-async function expectLaw(server: RunningServer, expected: { accepted: number; succeeded?: number; failed?: number; cancelled?: number; expired?: number }): Promise<void> {
+async function expectLaw(
+  server: RunningServer,
+  expected: { accepted: number; succeeded?: number; failed?: number; cancelled?: number; expired?: number }
+): Promise<void> {
   await until('nothing is in flight', () => server.service.ledger.inFlight === 0)
   const { accepted, ...outcomes } = { succeeded: 0, failed: 0, cancelled: 0, expired: 0, ...expected }
   expect(await metric(server, 'easel_requests_accepted_total')).toBe(accepted)

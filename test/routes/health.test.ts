@@ -15,22 +15,43 @@ it('tells a starting server from a ready one', async () => {
   expect(await status(`${server.url}/v2/health/ready`)).toBe(503)
   const starting = await fetch(`${server.url}/health`)
   expect(starting.status).toBe(503)
-  expect(await starting.json()).toMatchObject({ status: 'starting', model: null, sizes: [], coming: [], workers: { expected: 1, ready: 0 } })
+  expect(await starting.json()).toMatchObject({
+    status: 'starting',
+    model: null,
+    sizes: [],
+    coming: [],
+    workers: { expected: 1, ready: 0 }
+  })
   await server.engine.firstReady
   expect(await status(`${server.url}/health/ready`)).toBe(200)
   expect(await status(`${server.url}/health/startup`)).toBe(200)
   expect(await status(`${server.url}/v2/health/ready`)).toBe(200)
   const ready = await fetch(`${server.url}/health`)
   expect(ready.status).toBe(200)
-  expect(await ready.json()).toMatchObject({ status: 'ready', model: { id: 'fake' }, sizes: [[64, 64], [32, 48]], workers: { ready: 1 } })
+  expect(await ready.json()).toMatchObject({
+    status: 'ready',
+    model: { id: 'fake' },
+    sizes: [
+      [64, 64],
+      [32, 48]
+    ],
+    workers: { ready: 1 }
+  })
 })
 
 it('shows the work while images are made', async () => {
   const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
   const requests = [1, 2].map(() => generate(server, { prompt: 'x', num_inference_steps: 40 }))
   await until('four rows are in use', async () => {
-    const health = (await (await fetch(`${server.url}/health`)).json()) as { workers: { list: { rows_in_use: number; steps_total: number }[] }; requests: { in_flight: number } }
-    return health.requests.in_flight === 2 && health.workers.list[0]?.rows_in_use === 4 && health.workers.list[0].steps_total > 0
+    const health = (await (await fetch(`${server.url}/health`)).json()) as {
+      workers: { list: { rows_in_use: number; steps_total: number }[] }
+      requests: { in_flight: number }
+    }
+    return (
+      health.requests.in_flight === 2 &&
+      health.workers.list[0]?.rows_in_use === 4 &&
+      health.workers.list[0].steps_total > 0
+    )
   })
   await Promise.all(requests)
 })

@@ -13,12 +13,24 @@ import { until } from '../support/wait.js'
 const MIB = 2 ** 20
 
 /** Eight images of 1024x1024 as JSON: 25 MB of pixels, 11 MB of files, more than a kernel takes of an answer that nobody reads. */
-const large = { prompt: 'x', width: 1024, height: 1024, num_images: 8, num_inference_steps: 1, guidance_scale: 1, seed: 1 }
+const large = {
+  prompt: 'x',
+  width: 1024,
+  height: 1024,
+  num_images: 8,
+  num_inference_steps: 1,
+  guidance_scale: 1,
+  seed: 1
+}
 const LARGE = { WORKER_ARGS: '--sizes 1024x1024,64x64 --rows 16' }
 
 /** Asks for images as JSON and reads nothing of the answer. Gives back what the client does to leave. */
 function askUnread(server: RunningServer, body: object, headers: http.OutgoingHttpHeaders = {}): () => void {
-  const request = http.request(`${server.url}/generate`, { method: 'POST', agent: false, headers: { 'content-type': 'application/json', accept: 'application/json', ...headers } })
+  const request = http.request(`${server.url}/generate`, {
+    method: 'POST',
+    agent: false,
+    headers: { 'content-type': 'application/json', accept: 'application/json', ...headers }
+  })
   request.on('response', (response) => response.pause().on('error', () => undefined))
   request.on('error', () => undefined)
   request.end(JSON.stringify(body))
@@ -30,7 +42,12 @@ function askUnread(server: RunningServer, body: object, headers: http.OutgoingHt
 const used = (server: RunningServer, part: string) => metric(server, 'easel_memory_bytes', `part="${part}"`)
 
 /** Sends the head of a request, and so much of its body. */
-function upload(server: RunningServer, path: string, head: readonly string[], body: Buffer): { socket: net.Socket; answer: () => string } {
+function upload(
+  server: RunningServer,
+  path: string,
+  head: readonly string[],
+  body: Buffer
+): { socket: net.Socket; answer: () => string } {
   const { port, hostname } = new URL(server.url)
   const socket = net.connect(Number(port), hostname)
   let answer = ''
@@ -45,7 +62,10 @@ describe('answers that nobody reads', () => {
   it('count until they are read or their client leaves, and leave no room for more than there is', async () => {
     const server = await startReadyServer({ ...LARGE, MEMORY_BUDGET: String(64 * MIB), SEND_TIMEOUT: '60' })
     const leave = [1, 2].map(() => askUnread(server, large))
-    await until('both wait to be read', async () => server.service.ledger.inFlight === 0 && server.service.ledger.ended.succeeded === 2)
+    await until(
+      'both wait to be read',
+      async () => server.service.ledger.inFlight === 0 && server.service.ledger.ended.succeeded === 2
+    )
     expect(await metric(server, 'easel_clients')).toBe(2)
     expect(await used(server, 'pixels')).toBe(0)
     expect(await used(server, 'answers')).toBeGreaterThan(15 * MIB)
@@ -83,7 +103,11 @@ describe('answers that nobody reads', () => {
     }
     leave()
     await until('it has left', () => server.service.clients === 0)
-    expect((await generate(server, large, { headers: { ...headers, 'idempotency-key': 'k' } })).headers.get('idempotent-replayed')).toBe('true')
+    expect(
+      (await generate(server, large, { headers: { ...headers, 'idempotency-key': 'k' } })).headers.get(
+        'idempotent-replayed'
+      )
+    ).toBe('true')
   })
 
   it('leave no room for an answer that is kept, until they are read', async () => {
@@ -113,7 +137,7 @@ describe('answers that nobody reads', () => {
     const kept = await used(server, 'replays')
     for (let client = 0; client < 20; client++) askUnread(server, large, key)
     await until('all are answered', () => server.service.clients === 20)
-    expect(await used(server, 'answers')).toBeLessThan(kept + 20 * MIB / 4)
+    expect(await used(server, 'answers')).toBeLessThan(kept + (20 * MIB) / 4)
     expect(await used(server, 'replays')).toBe(0)
   })
 })
@@ -121,7 +145,10 @@ describe('answers that nobody reads', () => {
 describe('images in the making', () => {
   it('are given to the worker as far as there is memory for their pixels, and all are made', async () => {
     // Room for 10 MiB of pixels: three requests of 3 MiB.
-    const server = await startReadyServer({ MEMORY_BUDGET: String(16 * MIB), WORKER_ARGS: '--sizes 1024x1024 --rows 32' })
+    const server = await startReadyServer({
+      MEMORY_BUDGET: String(16 * MIB),
+      WORKER_ARGS: '--sizes 1024x1024 --rows 32'
+    })
     const worker = new ScriptedWorker(server.endpoint, 'scripted', server.engine.state.workers[0]!.hello)
     await worker.hello()
     await until('it is connected', () => server.engine.state.workers.length === 2)
@@ -141,7 +168,11 @@ describe('images in the making', () => {
     const server = await startReadyServer({ MEMORY_BUDGET: String(16 * MIB), WORKER_ARGS: '--sizes 1024x1024' })
     const response = await generate(server, large)
     expect(response.status).toBe(400)
-    expect(await response.json()).toMatchObject({ code: 'LIMIT_EXCEEDED', field: 'num_images', message: expect.stringContaining('at most 3 at 1024x1024') })
+    expect(await response.json()).toMatchObject({
+      code: 'LIMIT_EXCEEDED',
+      field: 'num_images',
+      message: expect.stringContaining('at most 3 at 1024x1024')
+    })
   })
 })
 
@@ -150,7 +181,14 @@ describe('request bodies', () => {
     // 2 MiB for bodies: 32 of the longest.
     const server = await startReadyServer({ MEMORY_BUDGET: String(16 * MIB), BODY_LIMIT: '65536' })
     const json = ['Content-Type: application/json']
-    const slow = Array.from({ length: 32 }, (_, index) => upload(server, '/generate', [...json, index % 2 === 0 ? 'Content-Length: 65536' : 'Transfer-Encoding: chunked'], Buffer.from('1\r\n{')))
+    const slow = Array.from({ length: 32 }, (_, index) =>
+      upload(
+        server,
+        '/generate',
+        [...json, index % 2 === 0 ? 'Content-Length: 65536' : 'Transfer-Encoding: chunked'],
+        Buffer.from('1\r\n{')
+      )
+    )
     await until('all count', async () => (await used(server, 'uploads')) === 2 * MIB)
     const more = upload(server, '/generate', [...json, 'Content-Length: 65536'], Buffer.alloc(100))
     await until('it is answered', () => more.answer().includes('MEMORY_FULL'))
@@ -161,11 +199,17 @@ describe('request bodies', () => {
   })
 
   it('without a declared length count as the longest only until they are there', async () => {
-    const server = await startReadyServer({ MEMORY_BUDGET: String(16 * MIB), BODY_LIMIT: '65536', WORKER_ARGS: '--fake-step-ms 10' })
+    const server = await startReadyServer({
+      MEMORY_BUDGET: String(16 * MIB),
+      BODY_LIMIT: '65536',
+      WORKER_ARGS: '--fake-step-ms 10'
+    })
     // Twice as many as could be held at the length that they may have.
     const json = '{"prompt":"x","num_inference_steps":1000}'
     const chunked = Buffer.from(`${json.length.toString(16)}\r\n${json}\r\n0\r\n\r\n`)
-    const clients = Array.from({ length: 60 }, () => upload(server, '/generate', ['Content-Type: application/json', 'Transfer-Encoding: chunked'], chunked))
+    const clients = Array.from({ length: 60 }, () =>
+      upload(server, '/generate', ['Content-Type: application/json', 'Transfer-Encoding: chunked'], chunked)
+    )
     await until('all are accepted', () => server.service.ledger.accepted === clients.length)
     expect(await used(server, 'uploads')).toBe(clients.length * json.length)
     for (const { socket } of clients) socket.destroy()
@@ -176,8 +220,14 @@ describe('request bodies', () => {
     const server = await startReadyServer({ MEMORY_BUDGET: String(32 * MIB) })
     const file = Buffer.concat([pngWith(), Buffer.alloc(60 * MIB)])
     const before = process.memoryUsage().arrayBuffers
-    const slow = Array.from({ length: 8 }, () => upload(server, '/recipe', ['Content-Type: image/png', `Content-Length: ${MAX_FILE_BYTES}`], file))
-    await until('all have sent what they send', () => slow.every(({ socket }) => socket.bytesWritten > file.length && socket.writableLength === 0), 60_000)
+    const slow = Array.from({ length: 8 }, () =>
+      upload(server, '/recipe', ['Content-Type: image/png', `Content-Length: ${MAX_FILE_BYTES}`], file)
+    )
+    await until(
+      'all have sent what they send',
+      () => slow.every(({ socket }) => socket.bytesWritten > file.length && socket.writableLength === 0),
+      60_000
+    )
     expect(await used(server, 'uploads')).toBeLessThanOrEqual(8 * 512 * 1024)
     // Half of what was sent is more than chunks that wait to be collected ever are.
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(240 * MIB)
@@ -188,7 +238,11 @@ describe('clients of one request', () => {
   it('are so many at most', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 10' })
     const controller = new AbortController()
-    const first = generate(server, { prompt: 'x', num_inference_steps: 1000 }, { headers: { 'x-request-id': 'watched' }, signal: controller.signal })
+    const first = generate(
+      server,
+      { prompt: 'x', num_inference_steps: 1000 },
+      { headers: { 'x-request-id': 'watched' }, signal: controller.signal }
+    )
     await until('it is accepted', () => server.service.ledger.accepted === 1)
     const watch = () => fetch(`${server.url}/requests/watched/events`, { signal: controller.signal })
     const watchers = await Promise.all(Array.from({ length: 40 }, watch))

@@ -23,7 +23,12 @@ describe('a path that is there, by another method', () => {
     expect(answer.headers.get('allow')).toBe(allow)
     expect(answer.headers.get('x-request-id')).toMatch(/./)
     const bare = path.split('?')[0]
-    expect(await answer.json()).toMatchObject({ statusCode: 405, code: 'METHOD_NOT_ALLOWED', error: 'Method Not Allowed', message: `There is no ${method} ${bare}, only ${allow}` })
+    expect(await answer.json()).toMatchObject({
+      statusCode: 405,
+      code: 'METHOD_NOT_ALLOWED',
+      error: 'Method Not Allowed',
+      message: `There is no ${method} ${bare}, only ${allow}`
+    })
   })
 
   it.each([
@@ -49,13 +54,16 @@ describe('a path that is there, by another method', () => {
   })
 })
 
-it.each(['/nothing', '/generatex', '/requests', '/requests/a/b', '/healthXlive'])('%s is no path, by whichever method', async (path) => {
-  for (const method of ['GET', 'POST', 'DELETE']) {
-    const answer = await ask(method, path)
-    expect([answer.status, answer.headers.get('allow')]).toEqual([404, null])
-    expect(await answer.json()).toMatchObject({ code: 'NOT_FOUND' })
+it.each(['/nothing', '/generatex', '/requests', '/requests/a/b', '/healthXlive'])(
+  '%s is no path, by whichever method',
+  async (path) => {
+    for (const method of ['GET', 'POST', 'DELETE']) {
+      const answer = await ask(method, path)
+      expect([answer.status, answer.headers.get('allow')]).toEqual([404, null])
+      expect(await answer.json()).toMatchObject({ code: 'NOT_FOUND' })
+    }
   }
-})
+)
 
 it('a route for files that has no such file is as one that is not there', async () => {
   const answer = await ask('GET', '/docs/static/nothing.js')
@@ -66,5 +74,12 @@ it('that pages of other origins may ask makes no path a known one', async () => 
   const open = await startServer({ CORS_ORIGINS: 'https://example.org' })
   expect((await fetch(`${open.url}/nothing`)).status).toBe(404)
   expect((await fetch(`${open.url}/generate`)).headers.get('allow')).toBe('POST')
-  expect((await fetch(`${open.url}/generate`, { method: 'OPTIONS', headers: { origin: 'https://example.org', 'access-control-request-method': 'POST' } })).status).toBe(204)
+  expect(
+    (
+      await fetch(`${open.url}/generate`, {
+        method: 'OPTIONS',
+        headers: { origin: 'https://example.org', 'access-control-request-method': 'POST' }
+      })
+    ).status
+  ).toBe(204)
 })

@@ -13,30 +13,53 @@ describe('translate', () => {
     fc.assert(
       fc.property(partials, steps, (partial_images, steps) => {
         const { preview_interval = 0 } = translate({ prompt: 'x', stream: true, partial_images }, steps)
-        const made = Array.from({ length: steps - 1 }, (_, index) => index + 1).filter((step) => step % preview_interval === 0)
+        const made = Array.from({ length: steps - 1 }, (_, index) => index + 1).filter(
+          (step) => step % preview_interval === 0
+        )
         expect(made.length).toBeLessThanOrEqual(partial_images)
         // The last one is in the last part of the steps, where the picture is nearly there.
         if (steps > (partial_images + 1) ** 2) expect(made).toHaveLength(partial_images)
-        if (steps > (partial_images + 1) ** 2) expect(made.at(-1)!).toBeGreaterThanOrEqual((steps * partial_images) / (partial_images + 1))
+        if (steps > (partial_images + 1) ** 2)
+          expect(made.at(-1)!).toBeGreaterThanOrEqual((steps * partial_images) / (partial_images + 1))
       })
     )
   })
 
   it("hands on SDXL's own fields", () => {
-    const own = { negative_prompt: 'fog', seed: 1, num_inference_steps: 2, guidance_scale: 3, guidance_start: 0.1, guidance_end: 0.9, cache_interval: 2, scheduler: 'ddim' }
+    const own = {
+      negative_prompt: 'fog',
+      seed: 1,
+      num_inference_steps: 2,
+      guidance_scale: 3,
+      guidance_start: 0.1,
+      guidance_end: 0.9,
+      cache_interval: 2,
+      scheduler: 'ddim'
+    }
     expect(translate({ prompt: 'x', ...own }, 25)).toEqual({ prompt: 'x', ...own, truncate: true })
   })
 
   it('asks for none without a stream, and leaves out what is null', () => {
-    expect(translate({ prompt: 'x', partial_images: 3, n: null, size: 'auto', seed: null }, 25)).toEqual({ prompt: 'x', truncate: true })
+    expect(translate({ prompt: 'x', partial_images: 3, n: null, size: 'auto', seed: null }, 25)).toEqual({
+      prompt: 'x',
+      truncate: true
+    })
   })
 
   it('knows a random seed and a jpg', () => {
-    expect(translate({ prompt: 'x', seed: -1, output_format: 'jpg' }, 25)).toEqual({ prompt: 'x', output_format: 'jpeg', truncate: true })
+    expect(translate({ prompt: 'x', seed: -1, output_format: 'jpg' }, 25)).toEqual({
+      prompt: 'x',
+      output_format: 'jpeg',
+      truncate: true
+    })
   })
 
   it('takes the nearest of the sizes that it is given, and any as it is of none', () => {
-    const snapTo = [[1024, 1024], [832, 1216], [1216, 832]] as const
+    const snapTo = [
+      [1024, 1024],
+      [832, 1216],
+      [1216, 832]
+    ] as const
     const sizeFor = (size: string, sizes: readonly (readonly [number, number])[]) => {
       const { width, height } = translateTo({ prompt: 'x', size }, { steps: 25, snapTo: sizes })
       return [width, height]
@@ -45,7 +68,9 @@ describe('translate', () => {
     expect(sizeFor('1792x1024', snapTo)).toEqual([1216, 832])
     expect(sizeFor('512x512', snapTo)).toEqual([1024, 1024])
     expect(sizeFor('512x512', [])).toEqual([512, 512])
-    fc.assert(fc.property(fc.constantFrom(...snapTo), (size) => void expect(sizeFor(size.join('x'), snapTo)).toEqual([...size])))
+    fc.assert(
+      fc.property(fc.constantFrom(...snapTo), (size) => void expect(sizeFor(size.join('x'), snapTo)).toEqual([...size]))
+    )
   })
 })
 

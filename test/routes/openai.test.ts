@@ -7,23 +7,38 @@ import { until } from '../support/wait.js'
 let server: RunningServer
 let client: OpenAI
 
-shareServer((ready) => {
-  server = ready
-  client = clientOf(ready)
-}, { WORKER_ARGS: '--fake-step-ms 5 --fake-faults raise:13@2' })
+shareServer(
+  (ready) => {
+    server = ready
+    client = clientOf(ready)
+  },
+  { WORKER_ARGS: '--fake-step-ms 5 --fake-faults raise:13@2' }
+)
 
 function clientOf({ url }: RunningServer): OpenAI {
   return new OpenAI({ baseURL: `${url}/v1`, apiKey: 'none', maxRetries: 0 })
 }
 
 /** SDXL's own fields, which the client's types do not know and its wire carries all the same. */
-type Extra = { negative_prompt?: string; seed?: number; num_inference_steps?: number; guidance_scale?: number; scheduler?: string }
+type Extra = {
+  negative_prompt?: string
+  seed?: number
+  num_inference_steps?: number
+  guidance_scale?: number
+  scheduler?: string
+}
 
 const ask = (params: OpenAI.ImageGenerateParamsNonStreaming & Extra) => client.images.generate(params)
 
 describe('the official OpenAI client', () => {
   it('makes images', async () => {
-    const { data, created, size, output_format, usage } = await ask({ prompt: 'a lighthouse', model: 'gpt-image-1', n: 2, user: 'someone', quality: 'high' })
+    const { data, created, size, output_format, usage } = await ask({
+      prompt: 'a lighthouse',
+      model: 'gpt-image-1',
+      n: 2,
+      user: 'someone',
+      quality: 'high'
+    })
     expect(Math.abs(created - Date.now() / 1000)).toBeLessThan(60)
     expect({ size, output_format }).toEqual({ size: '64x64', output_format: 'png' })
     expect(usage!.input_tokens).toBe(4)
@@ -35,8 +50,20 @@ describe('the official OpenAI client', () => {
   })
 
   it('gets the same image as POST /generate with the same fields', async () => {
-    const extra = { prompt: 'a lighthouse', negative_prompt: 'fog', seed: 7, num_inference_steps: 4, guidance_scale: 2.5, scheduler: 'ddim' }
-    const { data } = await ask({ ...extra, size: '32x48' as '1024x1024', output_format: 'webp', output_compression: 60 })
+    const extra = {
+      prompt: 'a lighthouse',
+      negative_prompt: 'fog',
+      seed: 7,
+      num_inference_steps: 4,
+      guidance_scale: 2.5,
+      scheduler: 'ddim'
+    }
+    const { data } = await ask({
+      ...extra,
+      size: '32x48' as '1024x1024',
+      output_format: 'webp',
+      output_compression: 60
+    })
     const ours = await generate(server, { ...extra, width: 32, height: 48, output_format: 'webp', quality: 60 })
     expect(data![0]!.b64_json).toBe(Buffer.from(await ours.arrayBuffer()).toString('base64'))
   })
@@ -60,7 +87,8 @@ describe('the official OpenAI client', () => {
     for await (const event of stream) events.push(event)
     const partial = events.filter((event) => event.type === 'image_generation.partial_image')
     expect(partial.map(({ partial_image_index }) => partial_image_index)).toEqual([0, 1])
-    for (const { b64_json, output_format } of partial) expect((await sharp(Buffer.from(b64_json, 'base64')).metadata()).format).toBe(output_format)
+    for (const { b64_json, output_format } of partial)
+      expect((await sharp(Buffer.from(b64_json, 'base64')).metadata()).format).toBe(output_format)
     const last = events.at(-1)!
     if (last.type !== 'image_generation.completed') throw new Error(`the last event is ${last.type}`)
     expect(events).toHaveLength(3)
@@ -70,18 +98,37 @@ describe('the official OpenAI client', () => {
 
   it('that leaves a stream stops the work', async () => {
     const cancelled = server.service.ledger.ended.cancelled
-    const stream = await client.images.generate({ prompt: 'x', stream: true, partial_images: 3, num_inference_steps: 900 } as OpenAI.ImageGenerateParamsStreaming)
+    const stream = await client.images.generate({
+      prompt: 'x',
+      stream: true,
+      partial_images: 3,
+      num_inference_steps: 900
+    } as OpenAI.ImageGenerateParamsStreaming)
     for await (const event of stream) if (event.type === 'image_generation.partial_image') break
     await until('it is cancelled', () => server.service.ledger.ended.cancelled === cancelled + 1)
     await idle(server)
   })
 
   it('reads our errors as its own', async () => {
-    const errorOf = (params: object) => ask({ prompt: 'x', ...params }).then(() => undefined, (error: unknown) => error)
+    const errorOf = (params: object) =>
+      ask({ prompt: 'x', ...params }).then(
+        () => undefined,
+        (error: unknown) => error
+      )
     expect(await errorOf({ size: '999x999' })).toBeInstanceOf(OpenAI.BadRequestError)
-    expect(await errorOf({ size: '999x999' })).toMatchObject({ status: 400, code: 'UNSUPPORTED_SIZE', param: 'size', type: 'invalid_request_error' })
+    expect(await errorOf({ size: '999x999' })).toMatchObject({
+      status: 400,
+      code: 'UNSUPPORTED_SIZE',
+      param: 'size',
+      type: 'invalid_request_error'
+    })
     expect(await errorOf({ prompt: '' })).toMatchObject({ status: 400, code: 'INVALID_REQUEST', param: 'prompt' })
-    expect(await errorOf({ n: 60 })).toMatchObject({ status: 400, code: 'LIMIT_EXCEEDED', param: 'n', message: expect.stringMatching(/^400 n must be at most 16$/) })
+    expect(await errorOf({ n: 60 })).toMatchObject({
+      status: 400,
+      code: 'LIMIT_EXCEEDED',
+      param: 'n',
+      message: expect.stringMatching(/^400 n must be at most 16$/)
+    })
     const { message } = (await errorOf({ n: 'three' })) as Error
     expect(message).toContain('n must be integer')
     expect(message).not.toContain('anyOf')
@@ -89,7 +136,11 @@ describe('the official OpenAI client', () => {
   })
 
   it('reads an error in a stream', async () => {
-    const stream = await client.images.generate({ prompt: 'x', stream: true, seed: 13 } as OpenAI.ImageGenerateParamsStreaming)
+    const stream = await client.images.generate({
+      prompt: 'x',
+      stream: true,
+      seed: 13
+    } as OpenAI.ImageGenerateParamsStreaming)
     const read = async () => {
       for await (const _event of stream);
     }
@@ -120,7 +171,11 @@ describe('the official OpenAI client', () => {
   })
 
   it('is told in its own form that a route is missing', async () => {
-    const response = await fetch(`${server.url}/v1/chat/completions`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{}' })
+    const response = await fetch(`${server.url}/v1/chat/completions`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: '{}'
+    })
     expect(response.status).toBe(404)
     expect(await response.json()).toMatchObject({ error: { code: 'NOT_FOUND', type: 'invalid_request_error' } })
   })

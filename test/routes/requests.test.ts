@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import { allEvents } from '../support/events.js'
-import { generate, idle, metric, running, type RunningServer, shareServer, startReadyServer } from '../support/server.js'
+import {
+  generate,
+  idle,
+  metric,
+  running,
+  type RunningServer,
+  shareServer,
+  startReadyServer
+} from '../support/server.js'
 import { until } from '../support/wait.js'
 
 const remove = (server: RunningServer, id: string) => fetch(`${server.url}/requests/${id}`, { method: 'DELETE' })
@@ -14,7 +22,11 @@ describe('DELETE /requests/{id}', () => {
     await running(server)
     expect((await remove(server, id)).status).toBe(204)
     expect((await cancelled).status).toBe(499)
-    expect(await (await remove(server, `${id}i`)).json()).toMatchObject({ statusCode: 400, code: 'INVALID_REQUEST', field: 'id' })
+    expect(await (await remove(server, `${id}i`)).json()).toMatchObject({
+      statusCode: 400,
+      code: 'INVALID_REQUEST',
+      field: 'id'
+    })
   })
 
   it('cancels a running request and one that waits, and nothing else', async () => {
@@ -39,7 +51,10 @@ describe('DELETE /requests/{id}', () => {
     const response = generate(server, slow, { headers: { 'x-request-id': 'watched', accept: 'text/event-stream' } })
     await running(server)
     await remove(server, 'watched')
-    expect((await allEvents(await response)).at(-1)).toMatchObject({ event: 'error', data: { statusCode: 499, code: 'CANCELLED' } })
+    expect((await allEvents(await response)).at(-1)).toMatchObject({
+      event: 'error',
+      data: { statusCode: 499, code: 'CANCELLED' }
+    })
   })
 
   it('knows no request that has ended, or never was', async () => {
@@ -62,7 +77,11 @@ describe('DELETE /requests/{id}', () => {
 
   it.each(['encode', 'decode'])('cancels while the worker is in %s', async (stage) => {
     const server = await startReadyServer({ WORKER_ARGS: `--fake-${stage}-ms 400 --fake-step-ms 1` })
-    const response = generate(server, { prompt: 'x', num_inference_steps: 2 }, { headers: { 'x-request-id': 'here', accept: 'text/event-stream' } })
+    const response = generate(
+      server,
+      { prompt: 'x', num_inference_steps: 2 },
+      { headers: { 'x-request-id': 'here', accept: 'text/event-stream' } }
+    )
     await running(server)
     expect((await remove(server, 'here')).status).toBe(204)
     expect((await allEvents(await response)).at(-1)!.event).toBe('error')
@@ -73,11 +92,20 @@ describe('DELETE /requests/{id}', () => {
   })
 
   it('cancels while the file is made', async () => {
-    const server = await startReadyServer({ WORKER_ARGS: '--sizes 2048x2048 --rows 16', IMAGE_ENCODERS: '1', PNG_COMPRESSION: '9' })
+    const server = await startReadyServer({
+      WORKER_ARGS: '--sizes 2048x2048 --rows 16',
+      IMAGE_ENCODERS: '1',
+      PNG_COMPRESSION: '9'
+    })
     const names = ['a', 'b', 'c', 'd']
-    const all = names.map((id, seed) => generate(server, { prompt: 'x', seed, num_inference_steps: 1 }, { headers: { 'x-request-id': id } }))
+    const all = names.map((id, seed) =>
+      generate(server, { prompt: 'x', seed, num_inference_steps: 1 }, { headers: { 'x-request-id': id } })
+    )
     // All pixels are there; one file is in the making, three wait for their turn.
-    await until('the worker has done its part', () => server.engine.state.running === 0 && server.service.ledger.inFlight === 4)
+    await until(
+      'the worker has done its part',
+      () => server.engine.state.running === 0 && server.service.ledger.inFlight === 4
+    )
     expect((await remove(server, 'd')).status).toBe(204)
     expect((await all[3]!).status).toBe(499)
     for (const response of all.slice(0, 3)) expect((await response).status).toBe(200)
@@ -89,7 +117,8 @@ describe('Idempotency-Key', () => {
   let server: RunningServer
   shareServer((ready) => (server = ready), { WORKER_ARGS: '--fake-step-ms 10', RESUME_WINDOW: '20' })
 
-  const keyed = (key: string, body: object, init: RequestInit = {}) => generate(server, { prompt: 'x', ...body }, { ...init, headers: { 'idempotency-key': key } })
+  const keyed = (key: string, body: object, init: RequestInit = {}) =>
+    generate(server, { prompt: 'x', ...body }, { ...init, headers: { 'idempotency-key': key } })
   const bytes = async (response: Response) => {
     expect(response.status).toBe(200)
     return Buffer.from(await response.arrayBuffer()).toString('base64')
@@ -114,18 +143,38 @@ describe('Idempotency-Key', () => {
   })
 
   it('does not mind the order of the fields', async () => {
-    const first = await generate(server, { prompt: 'x', width: 64, height: 64 }, { headers: { 'idempotency-key': 'order' } })
-    const second = await generate(server, { height: 64, width: 64, prompt: 'x' }, { headers: { 'idempotency-key': 'order' } })
+    const first = await generate(
+      server,
+      { prompt: 'x', width: 64, height: 64 },
+      { headers: { 'idempotency-key': 'order' } }
+    )
+    const second = await generate(
+      server,
+      { height: 64, width: 64, prompt: 'x' },
+      { headers: { 'idempotency-key': 'order' } }
+    )
     expect(await bytes(second)).toBe(await bytes(first))
   })
 
   it('does not mind how the answer is to come, nor how long the client waits', async () => {
     const first = await keyed('forms', { seed: 3 })
     const image = await bytes(first)
-    const json = await generate(server, { prompt: 'x', seed: 3, timeout: 250, preview_interval: 2, truncate: true, output_format: 'png' }, { headers: { 'idempotency-key': 'forms', accept: 'application/json; charset=utf-8', 'x-request-timeout': '200' } })
+    const json = await generate(
+      server,
+      { prompt: 'x', seed: 3, timeout: 250, preview_interval: 2, truncate: true, output_format: 'png' },
+      { headers: { 'idempotency-key': 'forms', accept: 'application/json; charset=utf-8', 'x-request-timeout': '200' } }
+    )
     expect(json.headers.get('idempotent-replayed')).toBe('true')
     expect(((await json.json()) as { images: { data: string }[] }).images[0]!.data).toBe(image)
-    expect((await generate(server, { prompt: 'x', seed: 3 }, { headers: { 'idempotency-key': 'forms', accept: 'image/webp' } })).status).toBe(422)
+    expect(
+      (
+        await generate(
+          server,
+          { prompt: 'x', seed: 3 },
+          { headers: { 'idempotency-key': 'forms', accept: 'image/webp' } }
+        )
+      ).status
+    ).toBe(422)
   })
 
   it('with another body is refused', async () => {
@@ -156,7 +205,11 @@ describe('Idempotency-Key', () => {
   })
 
   it.each(['', 'with space', 'x'.repeat(256), 'ü'])('%j is no key', async (key) => {
-    const response = await fetch(`${server.url}/generate`, { method: 'POST', headers: { 'content-type': 'application/json', 'idempotency-key': Buffer.from(key).toString('latin1') }, body: '{"prompt":"x"}' })
+    const response = await fetch(`${server.url}/generate`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', 'idempotency-key': Buffer.from(key).toString('latin1') },
+      body: '{"prompt":"x"}'
+    })
     expect(response.status).toBe(400)
     expect(await response.json()).toMatchObject({ code: 'INVALID_REQUEST', field: 'idempotency-key' })
   })
@@ -189,7 +242,9 @@ describe('Idempotency-Key at its limits', () => {
     await running(server)
     process.kill(server.engine.workerPids[0]!, 'SIGKILL')
     const second = generate(server, body, { headers })
-    const images = await Promise.all([first, second].map(async (response) => Buffer.from(await (await response).arrayBuffer()).toString('base64')))
+    const images = await Promise.all(
+      [first, second].map(async (response) => Buffer.from(await (await response).arrayBuffer()).toString('base64'))
+    )
     expect(images[0]).toBe(images[1])
     expect(server.service.ledger).toMatchObject({ accepted: 1, ended: { succeeded: 1 } })
   })

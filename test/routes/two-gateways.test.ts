@@ -20,12 +20,20 @@ async function pods(env: NodeJS.ProcessEnv = {}): Promise<[RunningServer, Runnin
 describe('two gateways', () => {
   it('do not know the idempotency keys of each other', async () => {
     const [one, other] = await pods()
-    const ask = (server: RunningServer, prompt = 'x') => generate(server, { prompt, seed: 1 }, { headers: { 'idempotency-key': 'same' } })
+    const ask = (server: RunningServer, prompt = 'x') =>
+      generate(server, { prompt, seed: 1 }, { headers: { 'idempotency-key': 'same' } })
     const [first, again, elsewhere] = [await ask(one), await ask(one), await ask(other)]
-    expect([first, again, elsewhere].map(({ headers }) => headers.get('idempotent-replayed'))).toEqual([null, 'true', null])
+    expect([first, again, elsewhere].map(({ headers }) => headers.get('idempotent-replayed'))).toEqual([
+      null,
+      'true',
+      null
+    ])
     // With a seed it is the same image all the same.
     expect(Buffer.from(await elsewhere.arrayBuffer())).toEqual(Buffer.from(await first.arrayBuffer()))
-    expect([(await ask(one, 'y')).status, (await generate(other, { prompt: 'y' }, { headers: { 'idempotency-key': 'another' } })).status]).toEqual([422, 200])
+    expect([
+      (await ask(one, 'y')).status,
+      (await generate(other, { prompt: 'y' }, { headers: { 'idempotency-key': 'another' } })).status
+    ]).toEqual([422, 200])
   })
 
   it('do not cancel or tell the requests of each other', async () => {
@@ -43,15 +51,28 @@ describe('two gateways', () => {
   it('count the limits of a key each by itself', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'easel-test-'))
     onTestFinished(() => rm(folder, { recursive: true }))
-    await writeFile(join(folder, 'keys.json'), JSON.stringify({ keys: [{ name: 'team', key: KEY, requests_per_minute: 1 }] }))
+    await writeFile(
+      join(folder, 'keys.json'),
+      JSON.stringify({ keys: [{ name: 'team', key: KEY, requests_per_minute: 1 }] })
+    )
     const [one, other] = await pods({ ACCESS_KEYS: join(folder, 'keys.json') })
-    const ask = async (server: RunningServer) => (await generate(server, { prompt: 'x' }, { headers: { authorization } })).status
+    const ask = async (server: RunningServer) =>
+      (await generate(server, { prompt: 'x' }, { headers: { authorization } })).status
     expect([await ask(one), await ask(one), await ask(other)]).toEqual([200, 429, 200])
   })
 })
 
-it.each(['queue full', 'cannot finish before its deadline', 'DELETE /requests/{id}', 'Idempotency-Key', 'a key over its rate'])('docs/promises.md says that its promise of %s is of one Pod', async (promise) => {
+it.each([
+  'queue full',
+  'cannot finish before its deadline',
+  'DELETE /requests/{id}',
+  'Idempotency-Key',
+  'a key over its rate'
+])('docs/promises.md says that its promise of %s is of one Pod', async (promise) => {
   const promises = (await readFile(join(packageRoot, 'docs/promises.md'), 'utf8')).split('\n')
-  const situation = promises.filter((line) => line.startsWith('|')).map((line) => line.split('|')[1] ?? '').find((cell) => cell.includes(promise))
+  const situation = promises
+    .filter((line) => line.startsWith('|'))
+    .map((line) => line.split('|')[1] ?? '')
+    .find((cell) => cell.includes(promise))
   expect(situation).toContain('(one Pod)')
 })

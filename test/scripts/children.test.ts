@@ -19,8 +19,16 @@ afterAll(() => tree.remove())
 function installing(command: Command): number[] {
   const lock = join(tree.root, '.cache/install.lock')
   try {
-    const [, npm] = readFileSync(lock, 'utf8').trim().split('\n').map((line) => Number(line.split(' ')[0]))
-    return npm === undefined ? [] : [npm, ...readFileSync(`/proc/${npm}/task/${npm}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number)]
+    const [, npm] = readFileSync(lock, 'utf8')
+      .trim()
+      .split('\n')
+      .map((line) => Number(line.split(' ')[0]))
+    return npm === undefined
+      ? []
+      : [
+          npm,
+          ...readFileSync(`/proc/${npm}/task/${npm}/children`, 'utf8').trim().split(' ').filter(Boolean).map(Number)
+        ]
   } catch {
     if (command.child.exitCode !== null) throw new Error(`it ended: ${command.output()}`)
     return []
@@ -64,11 +72,14 @@ it.each([
   ['exec node scripts/not-watch.mjs', ''],
   ['', '']
 ])('watches its parent where npm runs just this script: %j', async (script, said) => {
-  writeFileSync(join(tree.root, 'scripts/watch.mjs'), `
+  writeFileSync(
+    join(tree.root, 'scripts/watch.mjs'),
+    `
 import { endWithNpm } from './lib/parent.mjs'
 globalThis.setInterval = () => ({ unref: () => process.stdout.write('watching\\n') })
 endWithNpm()
-`)
+`
+  )
   const command = start(tree, 'exec node scripts/watch.mjs', { npm_lifecycle_script: script })
   expect([await command.end, command.output()]).toEqual([0, said])
 })

@@ -6,7 +6,9 @@ import { readVersion } from '../../src/version.js'
 import { until } from '../support/wait.js'
 import { addProgram, freshTree, start, type Tree } from './tree.js'
 
-const { scripts } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as { scripts: Record<string, string> }
+const { scripts } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')) as {
+  scripts: Record<string, string>
+}
 
 let tree: Tree
 beforeAll(() => {
@@ -22,16 +24,24 @@ const INSTALLS = /^• (Installing|Making|Waiting)/m
 const SAID = /^✗ |npm run setup/m
 
 describe('in a fresh clone', () => {
-  it.each(Object.entries(scripts))('npm run %s says what it installs, or what is missing, before it needs a package', async (_, script) => {
-    const command = start(tree, script)
-    let status: number | string | null | undefined
-    void command.end.then((end) => { status = end })
-    await until(`it installs something or ends; it said ${command.output()}`, () => status !== undefined || INSTALLS.test(command.output()))
-    command.kill('SIGTERM')
-    await command.end
-    expect(command.output()).not.toMatch(/ERR_MODULE_NOT_FOUND|Cannot find (package|module)|: not found/)
-    if (status !== 0 && status !== undefined) expect(command.output()).toMatch(SAID)
-  })
+  it.each(Object.entries(scripts))(
+    'npm run %s says what it installs, or what is missing, before it needs a package',
+    async (_, script) => {
+      const command = start(tree, script)
+      let status: number | string | null | undefined
+      void command.end.then((end) => {
+        status = end
+      })
+      await until(
+        `it installs something or ends; it said ${command.output()}`,
+        () => status !== undefined || INSTALLS.test(command.output())
+      )
+      command.kill('SIGTERM')
+      await command.end
+      expect(command.output()).not.toMatch(/ERR_MODULE_NOT_FOUND|Cannot find (package|module)|: not found/)
+      if (status !== 0 && status !== undefined) expect(command.output()).toMatch(SAID)
+    }
+  )
 
   it.each([
     ['start', '--help', /^easel: serves[\s\S]*\n {2}--port <integer>\n/],

@@ -27,9 +27,15 @@ function writeWheel(file: string): string {
     'tiny/part.py': 'VALUE = 7',
     'tiny-1.0.dist-info/METADATA': 'Metadata-Version: 2.1\nName: tiny\nVersion: 1.0\n',
     'tiny-1.0.dist-info/WHEEL': 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n',
-    'tiny-1.0.dist-info/RECORD': 'tiny/__init__.py,,\ntiny/part.py,,\ntiny-1.0.dist-info/METADATA,,\ntiny-1.0.dist-info/WHEEL,,\ntiny-1.0.dist-info/RECORD,,\n'
+    'tiny-1.0.dist-info/RECORD':
+      'tiny/__init__.py,,\ntiny/part.py,,\ntiny-1.0.dist-info/METADATA,,\ntiny-1.0.dist-info/WHEEL,,\ntiny-1.0.dist-info/RECORD,,\n'
   }
-  execFileSync(python, ['-c', 'import json, sys, zipfile\nwith zipfile.ZipFile(sys.argv[1], "w") as file:\n  for name, text in json.loads(sys.argv[2]).items(): file.writestr(name, text)', file, JSON.stringify(content)])
+  execFileSync(python, [
+    '-c',
+    'import json, sys, zipfile\nwith zipfile.ZipFile(sys.argv[1], "w") as file:\n  for name, text in json.loads(sys.argv[2]).items(): file.writestr(name, text)',
+    file,
+    JSON.stringify(content)
+  ])
   return createHash('sha256').update(readFileSync(file)).digest('hex')
 }
 
@@ -37,8 +43,14 @@ describe('an install of Python packages', () => {
   beforeAll(() => {
     const wheel = join(tree.root, 'tiny-1.0-py3-none-any.whl')
     const sha256 = writeWheel(wheel)
-    writeFileSync(join(tree.root, 'python-worker/requirements.lock'), `tiny @ file://${wheel} --hash=sha256:${sha256}\n`)
-    writeFileSync(join(tree.root, 'install.mjs'), "import { script } from './scripts/lib/run.mjs'\nimport { installPython } from './scripts/lib/setup.mjs'\nawait script(() => installPython('runtime'))\n")
+    writeFileSync(
+      join(tree.root, 'python-worker/requirements.lock'),
+      `tiny @ file://${wheel} --hash=sha256:${sha256}\n`
+    )
+    writeFileSync(
+      join(tree.root, 'install.mjs'),
+      "import { script } from './scripts/lib/run.mjs'\nimport { installPython } from './scripts/lib/setup.mjs'\nawait script(() => installPython('runtime'))\n"
+    )
   })
 
   async function install(): Promise<string> {
@@ -46,27 +58,40 @@ describe('an install of Python packages', () => {
     expect([await command.end, command.output()]).toEqual([0, expect.any(String)])
     return command.output()
   }
-  const works = () => execFileSync(join(tree.root, VENV, 'bin/python'), ['-c', 'import tiny; print(tiny.VALUE)'], { encoding: 'utf8' })
+  const works = () =>
+    execFileSync(join(tree.root, VENV, 'bin/python'), ['-c', 'import tiny; print(tiny.VALUE)'], { encoding: 'utf8' })
 
-  it.each<NodeJS.Signals>(['SIGINT', 'SIGKILL'])('that %s interrupts as soon as there is a Python is made anew', { timeout: INSTALL_MS }, async (signal) => {
-    rmSync(join(tree.root, VENV), { recursive: true, force: true })
-    const command = start(tree, 'exec node install.mjs')
-    await until('there is a Python, without pip', () => existsSync(join(tree.root, VENV, 'bin/python')), INSTALL_MS)
-    command.kill(signal)
-    expect(await command.end).not.toBe(0)
-    await install()
-    expect(works()).toBe('7\n')
-  })
+  it.each<NodeJS.Signals>(['SIGINT', 'SIGKILL'])(
+    'that %s interrupts as soon as there is a Python is made anew',
+    { timeout: INSTALL_MS },
+    async (signal) => {
+      rmSync(join(tree.root, VENV), { recursive: true, force: true })
+      const command = start(tree, 'exec node install.mjs')
+      await until('there is a Python, without pip', () => existsSync(join(tree.root, VENV, 'bin/python')), INSTALL_MS)
+      command.kill(signal)
+      expect(await command.end).not.toBe(0)
+      await install()
+      expect(works()).toBe('7\n')
+    }
+  )
 
-  it('that pip was interrupted in is made anew, though pip takes the package for installed', { timeout: INSTALL_MS }, async () => {
-    expect(await install()).toBe('')
-    const [part = ''] = execFileSync(join(tree.root, VENV, 'bin/python'), ['-c', 'import tiny.part; print(tiny.part.__file__)'], { encoding: 'utf8' }).split('\n')
-    rmSync(part)
-    rmSync(join(dirname(part), '__pycache__'), { recursive: true, force: true })
-    rmSync(join(tree.root, VENV, '.stamp-runtime'))
-    await install()
-    expect(works()).toBe('7\n')
-  })
+  it(
+    'that pip was interrupted in is made anew, though pip takes the package for installed',
+    { timeout: INSTALL_MS },
+    async () => {
+      expect(await install()).toBe('')
+      const [part = ''] = execFileSync(
+        join(tree.root, VENV, 'bin/python'),
+        ['-c', 'import tiny.part; print(tiny.part.__file__)'],
+        { encoding: 'utf8' }
+      ).split('\n')
+      rmSync(part)
+      rmSync(join(dirname(part), '__pycache__'), { recursive: true, force: true })
+      rmSync(join(tree.root, VENV, '.stamp-runtime'))
+      await install()
+      expect(works()).toBe('7\n')
+    }
+  )
 
   it('of another list is made on top of a whole one', { timeout: INSTALL_MS }, async () => {
     writeFileSync(join(tree.root, VENV, 'kept'), '')
@@ -81,7 +106,11 @@ describe('an install of Node packages', () => {
   const stamp = () => existsSync(join(tree.root, 'node_modules/.easel-stamp'))
 
   it('that npm calls done on a full disk, with files cut short, has failed', async () => {
-    addProgram(tree, 'npm', 'mkdir -p node_modules/left; echo "npm warn tar TAR_ENTRY_ERROR ENOSPC: no space left on device, write" >&2; echo "added 195 packages in 42s"')
+    addProgram(
+      tree,
+      'npm',
+      'mkdir -p node_modules/left; echo "npm warn tar TAR_ENTRY_ERROR ENOSPC: no space left on device, write" >&2; echo "added 195 packages in 42s"'
+    )
     const command = start(tree, 'exec node scripts/web.mjs')
     expect(await command.end).toBe(1)
     expect(command.output()).toMatch(/^✗ Installing the Node packages .*: the disk of .* (is|was) full/m)
@@ -106,26 +135,34 @@ describe('a stamp', () => {
   it('is gone while the thing is made, so that what was interrupted is not taken for the old one either', async () => {
     await stamp('old').make(() => Promise.resolve())
     expect(stamp('old').isFresh()).toBe(true)
-    await expect(stamp('new').make(() => {
-      expect(stamp('old').exists()).toBe(false)
-      return Promise.reject(new Error('interrupted'))
-    })).rejects.toThrow('interrupted')
+    await expect(
+      stamp('new').make(() => {
+        expect(stamp('old').exists()).toBe(false)
+        return Promise.reject(new Error('interrupted'))
+      })
+    ).rejects.toThrow('interrupted')
     expect([stamp('old').isFresh(), stamp('new').isFresh()]).toEqual([false, false])
   })
 
   it('says what was whole before', async () => {
     const seen: boolean[] = []
-    const look = (whole: boolean) => { seen.push(whole); return Promise.resolve() }
+    const look = (whole: boolean) => {
+      seen.push(whole)
+      return Promise.resolve()
+    }
     for (const salt of ['a', 'b', 'b', 'c']) await stamp(salt).make(look)
     expect(seen).toEqual([false, true, true])
   })
 })
 
 describe('commands at the same time', () => {
-  const log = () => (existsSync(join(tree.root, 'log')) ? readFileSync(join(tree.root, 'log'), 'utf8').trim().split('\n') : [])
+  const log = () =>
+    existsSync(join(tree.root, 'log')) ? readFileSync(join(tree.root, 'log'), 'utf8').trim().split('\n') : []
   beforeAll(() => {
     // Does what its arguments say while it is alone; starts a process that outlives it, if told to.
-    writeFileSync(join(tree.root, 'alone.mjs'), `
+    writeFileSync(
+      join(tree.root, 'alone.mjs'),
+      `
 import { appendFileSync, existsSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { alone } from './scripts/lib/lock.mjs'
@@ -138,7 +175,8 @@ await script(() => alone(root, async () => {
   if (what === 'hang') await run('sh', ['-c', 'echo "child $$ $$" >> log; exec sleep 3600'])
   say('ends')
 }))
-`)
+`
+    )
   })
 
   it('take turns, and say whom they wait for', async () => {
@@ -146,18 +184,31 @@ await script(() => alone(root, async () => {
     const first = start(tree, 'exec node alone.mjs first wait')
     await until('the first has begun', () => log().length === 1)
     const second = start(tree, 'exec node alone.mjs second')
-    await until('the second waits', () => second.output().includes(`Waiting for another command that installs or builds (process ${first.child.pid})`))
+    await until('the second waits', () =>
+      second.output().includes(`Waiting for another command that installs or builds (process ${first.child.pid})`)
+    )
     writeFileSync(join(tree.root, 'go-first'), '')
     expect([await first.end, await second.end]).toEqual([0, 0])
-    expect(log().map((line) => line.replace(/ \d+$/, ''))).toEqual(['first begins', 'first ends', 'second begins', 'second ends'])
+    expect(log().map((line) => line.replace(/ \d+$/, ''))).toEqual([
+      'first begins',
+      'first ends',
+      'second begins',
+      'second ends'
+    ])
   })
 
   it('do not wait for one that was killed, and end first what that one had started', async () => {
     rmSync(join(tree.root, 'log'), { force: true })
     const first = start(tree, 'exec node alone.mjs first hang')
     await until('it has started something', () => log().some((line) => line.startsWith('child')))
-    const child = Number(log().find((line) => line.startsWith('child'))?.split(' ')[1])
-    onTestFinished(() => { if (alive(child)) process.kill(child, 'SIGKILL') })
+    const child = Number(
+      log()
+        .find((line) => line.startsWith('child'))
+        ?.split(' ')[1]
+    )
+    onTestFinished(() => {
+      if (alive(child)) process.kill(child, 'SIGKILL')
+    })
     process.kill(first.child.pid!, 'SIGKILL')
     await until('it is gone', () => first.child.signalCode !== null)
     expect(alive(child)).toBe(true)
@@ -167,7 +218,10 @@ await script(() => alone(root, async () => {
     expect(log().at(-1)).toMatch(/^second ends/)
   })
 
-  it.each([['an empty lock', '', true], ['a lock of a process with the number of another', `${process.pid} earlier boot\n`, false]])('do not wait for %s', async (_, text, old) => {
+  it.each([
+    ['an empty lock', '', true],
+    ['a lock of a process with the number of another', `${process.pid} earlier boot\n`, false]
+  ])('do not wait for %s', async (_, text, old) => {
     mkdirSync(join(tree.root, '.cache'), { recursive: true })
     const file = join(tree.root, '.cache/install.lock')
     writeFileSync(file, text)

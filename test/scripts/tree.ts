@@ -47,10 +47,20 @@ export interface Command {
 /** Runs a shell command in the tree, as the leader of a process group. */
 export function start(tree: Tree, command: string, env: NodeJS.ProcessEnv = {}): Command {
   const path = [tree.bin, dirname(process.execPath), process.env['PATH']].join(delimiter)
-  const child = spawn('/bin/sh', ['-c', command], { cwd: tree.root, detached: true, stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, PATH: path, ...env } })
+  const child = spawn('/bin/sh', ['-c', command], {
+    cwd: tree.root,
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { ...process.env, PATH: path, ...env }
+  })
   let output = ''
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => { output += chunk })
-  const end = new Promise<number | string | null>((resolve) => { child.once('close', (code, signal) => resolve(code ?? signal)) })
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (chunk) => {
+      output += chunk
+    })
+  const end = new Promise<number | string | null>((resolve) => {
+    child.once('close', (code, signal) => resolve(code ?? signal))
+  })
   const kill = (signal: NodeJS.Signals) => {
     try {
       process.kill(-child.pid!, signal)

@@ -12,7 +12,14 @@ const limits = { max_steps: 9, max_guidance_scale: 9, max_images: 9 }
 const model = {
   sizes: [[64, 64]],
   schedulers: ['euler'],
-  defaults: { width: 64, height: 64, num_inference_steps: 4, guidance_scale: 5, scheduler: 'euler', negative_prompt: 'grey' },
+  defaults: {
+    width: 64,
+    height: 64,
+    num_inference_steps: 4,
+    guidance_scale: 5,
+    scheduler: 'euler',
+    negative_prompt: 'grey'
+  },
   limits
 } as unknown as Hello
 const able = { ...model, features: ['guidance_interval'], limits: { ...limits, max_cache_interval: 9 } }
@@ -23,23 +30,41 @@ type Refinements = { -readonly [N in keyof typeof NEUTRAL]: number }
 const share = fc.oneof(fc.constantFrom(0, 1), fc.double({ min: 0, max: 1, noNaN: true }))
 const interval = fc.tuple(share, share).map(([one, other]) => [Math.min(one, other), Math.max(one, other)] as const)
 const cached = fc.integer({ min: 1, max: 9 })
-const refinements: fc.Arbitrary<Refinements> = fc.tuple(interval, cached).map(([[guidance_start, guidance_end], cache_interval]) => ({ guidance_start, guidance_end, cache_interval }))
+const refinements: fc.Arbitrary<Refinements> = fc
+  .tuple(interval, cached)
+  .map(([[guidance_start, guidance_end], cache_interval]) => ({ guidance_start, guidance_end, cache_interval }))
 
-const resolve = (request: Partial<GenerateRequest>, defaults: Defaults = plain, hello: Hello = able) => resolveRequest({ prompt: 'x', ...request }, hello, defaults, () => 7)
-const refined = (decided: Decided) => Object.fromEntries(parametersWith('neutral').map(({ name }) => [name, decided[name]]))
+const resolve = (request: Partial<GenerateRequest>, defaults: Defaults = plain, hello: Hello = able) =>
+  resolveRequest({ prompt: 'x', ...request }, hello, defaults, () => 7)
+const refined = (decided: Decided) =>
+  Object.fromEntries(parametersWith('neutral').map(({ name }) => [name, decided[name]]))
 
 describe('what a request leaves open', () => {
   it("is the operator's word, else the model's, else the neutral value", () => {
-    expect(resolve({})).toEqual({ prompt: 'x', ...model.defaults, ...NEUTRAL, seed: 7, num_images: 1, output_format: 'png', quality: 90 })
+    expect(resolve({})).toEqual({
+      prompt: 'x',
+      ...model.defaults,
+      ...NEUTRAL,
+      seed: 7,
+      num_images: 1,
+      output_format: 'png',
+      quality: 90
+    })
     const said = { ...plain, num_inference_steps: 8, guidance_end: 0.5 }
     expect(defaultsOf(able, said)).toEqual({ ...model.defaults, ...NEUTRAL, num_inference_steps: 8, guidance_end: 0.5 })
     expect(resolve({}, said)).toMatchObject({ num_inference_steps: 8, guidance_end: 0.5 })
-    expect(resolve({ num_inference_steps: 3, guidance_end: 1, negative_prompt: '' }, said)).toMatchObject({ num_inference_steps: 3, guidance_end: 1, negative_prompt: '' })
+    expect(resolve({ num_inference_steps: 3, guidance_end: 1, negative_prompt: '' }, said)).toMatchObject({
+      num_inference_steps: 3,
+      guidance_end: 1,
+      negative_prompt: ''
+    })
   })
 
   it.each(parametersWith('limit').map(({ name }) => name))('may not be more than the model allows: %s', (name) => {
     expect(resolve({ [name]: 9 })[name]).toBe(9)
-    expect(() => resolve({ [name]: 10 })).toThrow(expect.objectContaining({ code: 'LIMIT_EXCEEDED', field: name, message: `${name} must be at most 9` }))
+    expect(() => resolve({ [name]: 10 })).toThrow(
+      expect.objectContaining({ code: 'LIMIT_EXCEEDED', field: name, message: `${name} must be at most 9` })
+    )
   })
 })
 
@@ -64,26 +89,59 @@ describe('a parameter with a neutral value', () => {
     expect(() => resolve(request, defaults)).toThrow(expect.objectContaining({ code: 'INVALID_REQUEST', field }))
   })
 
-  it.each(parametersWith('neutral').map(({ name, neutral }) => [name, neutral] as const))('is refused where the workers cannot do it: %s', (field, neutral) => {
-    const { minimum, maximum } = parameters[field].schema as { minimum?: number; maximum?: number }
-    const other = maximum === neutral ? minimum : maximum
-    expect(() => resolve({ [field]: other }, plain, model)).toThrow(expect.objectContaining({ code: 'UNSUPPORTED_FEATURE', field }))
-    expect(refined(resolve({ [field]: neutral }, plain, model))).toEqual(NEUTRAL)
-  })
+  it.each(parametersWith('neutral').map(({ name, neutral }) => [name, neutral] as const))(
+    'is refused where the workers cannot do it: %s',
+    (field, neutral) => {
+      const { minimum, maximum } = parameters[field].schema as { minimum?: number; maximum?: number }
+      const other = maximum === neutral ? minimum : maximum
+      expect(() => resolve({ [field]: other }, plain, model)).toThrow(
+        expect.objectContaining({ code: 'UNSUPPORTED_FEATURE', field })
+      )
+      expect(refined(resolve({ [field]: neutral }, plain, model))).toEqual(NEUTRAL)
+    }
+  )
 })
 
 describe('what is passed on of a request', () => {
   it('to a worker leaves out what is neutral', () => {
     expect(wireOf(resolve({}))).toEqual({ steps: 4, guidance: 5, scheduler: 'euler', width: 64, height: 64 })
-    expect(wireOf(resolve({ guidance_start: 0.25, cache_interval: 3 }))).toEqual({ steps: 4, guidance: 5, scheduler: 'euler', width: 64, height: 64, guidance_start: 0.25, cache_interval: 3 })
+    expect(wireOf(resolve({ guidance_start: 0.25, cache_interval: 3 }))).toEqual({
+      steps: 4,
+      guidance: 5,
+      scheduler: 'euler',
+      width: 64,
+      height: 64,
+      guidance_start: 0.25,
+      cache_interval: 3
+    })
   })
 
   it('in a recipe makes the same request again, and keeps its order', () => {
     const lossy = resolve({ output_format: 'webp', quality: 50, cache_interval: 3 })
     const recipe = recipeOf(lossy, plain, true)
-    expect(Object.entries(recipe)).toEqual(Object.entries({ prompt: 'x', negative_prompt: 'grey', seed: 7, num_inference_steps: 4, guidance_scale: 5, scheduler: 'euler', width: 64, height: 64, output_format: 'webp', quality: 50, truncate: true, cache_interval: 3 }))
+    expect(Object.entries(recipe)).toEqual(
+      Object.entries({
+        prompt: 'x',
+        negative_prompt: 'grey',
+        seed: 7,
+        num_inference_steps: 4,
+        guidance_scale: 5,
+        scheduler: 'euler',
+        width: 64,
+        height: 64,
+        output_format: 'webp',
+        quality: 50,
+        truncate: true,
+        cache_interval: 3
+      })
+    )
     expect(resolve(recipe)).toEqual(lossy)
-    expect(recipeOf(resolve({}), plain, false)).toEqual({ prompt: 'x', ...model.defaults, seed: 7, output_format: 'png' })
+    expect(recipeOf(resolve({}), plain, false)).toEqual({
+      prompt: 'x',
+      ...model.defaults,
+      seed: 7,
+      output_format: 'png'
+    })
   })
 })
 

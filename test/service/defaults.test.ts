@@ -18,11 +18,21 @@ const model: Hello = {
   pid: 1,
   model: { id: 'm', digest: '', dtype: '' },
   tokenizers: [],
-  sizes: [[1024, 1024], [768, 1344]],
+  sizes: [
+    [1024, 1024],
+    [768, 1344]
+  ],
   coming: [[512, 512]],
   rows: 8,
   schedulers: ['euler', 'ddim'],
-  defaults: { width: 1024, height: 1024, num_inference_steps: 25, guidance_scale: 5, scheduler: 'euler', negative_prompt: '' },
+  defaults: {
+    width: 1024,
+    height: 1024,
+    num_inference_steps: 25,
+    guidance_scale: 5,
+    scheduler: 'euler',
+    negative_prompt: ''
+  },
   limits: { max_steps: 150, max_guidance_scale: 30, max_images: 4 },
   devices: [],
   programs: []
@@ -35,14 +45,29 @@ function problem(env: NodeJS.ProcessEnv, changes: Partial<Hello> = {}): string |
 describe('defaults that the model cannot do', () => {
   it.each([
     [{ DEFAULT_SCHEDULER: 'Euler' }, 'DEFAULT_SCHEDULER="Euler": scheduler must be one of euler, ddim'],
-    [{ DEFAULT_WIDTH: '100' }, 'DEFAULT_WIDTH=100: 100x1024 is not offered; width x height must be one of 1024x1024, 768x1344'],
-    [{ DEFAULT_HEIGHT: '1344' }, 'DEFAULT_HEIGHT=1344: 1024x1344 is not offered; width x height must be one of 1024x1024, 768x1344'],
+    [
+      { DEFAULT_WIDTH: '100' },
+      'DEFAULT_WIDTH=100: 100x1024 is not offered; width x height must be one of 1024x1024, 768x1344'
+    ],
+    [
+      { DEFAULT_HEIGHT: '1344' },
+      'DEFAULT_HEIGHT=1344: 1024x1344 is not offered; width x height must be one of 1024x1024, 768x1344'
+    ],
     [{ DEFAULT_STEPS: '151' }, 'DEFAULT_STEPS=151: num_inference_steps must be at most 150'],
     [{ DEFAULT_GUIDANCE_SCALE: '31' }, 'DEFAULT_GUIDANCE_SCALE=31: guidance_scale must be at most 30'],
-    [{ DEFAULT_CACHE_INTERVAL: '3' }, 'DEFAULT_CACHE_INTERVAL=3: cache_interval must be 1: the workers compute all of each step'],
-    [{ DEFAULT_GUIDANCE_START: '0.2' }, 'DEFAULT_GUIDANCE_START=0.2: guidance_start must be 0: the workers guide all steps'],
+    [
+      { DEFAULT_CACHE_INTERVAL: '3' },
+      'DEFAULT_CACHE_INTERVAL=3: cache_interval must be 1: the workers compute all of each step'
+    ],
+    [
+      { DEFAULT_GUIDANCE_START: '0.2' },
+      'DEFAULT_GUIDANCE_START=0.2: guidance_start must be 0: the workers guide all steps'
+    ],
     [{ DEFAULT_GUIDANCE_END: '0.8' }, 'DEFAULT_GUIDANCE_END=0.8: guidance_end must be 1: the workers guide all steps'],
-    [{ DEFAULT_NEGATIVE_PROMPT: LONG }, /^DEFAULT_NEGATIVE_PROMPT="blurry, .{52}…": it has 82 tokens, .*the model takes 77\. It would be cut after ".*", before ".*"\. Shorten it$/]
+    [
+      { DEFAULT_NEGATIVE_PROMPT: LONG },
+      /^DEFAULT_NEGATIVE_PROMPT="blurry, .{52}…": it has 82 tokens, .*the model takes 77\. It would be cut after ".*", before ".*"\. Shorten it$/
+    ]
   ])('are told by the setting: %j', (env, line) => {
     const said = problem(env)
     if (typeof line === 'string') expect(said).toBe(line)
@@ -50,10 +75,22 @@ describe('defaults that the model cannot do', () => {
   })
 
   it.each([
-    [{ num_inference_steps: 500 }, `"num_inference_steps": 500 in "defaults" of the model's easel.json: num_inference_steps must be at most 150`],
-    [{ guidance_scale: 99 }, `"guidance_scale": 99 in "defaults" of the model's easel.json: guidance_scale must be at most 30`],
-    [{ scheduler: 'heun' }, `"scheduler": "heun" in "defaults" of the model's easel.json: scheduler must be one of euler, ddim`],
-    [{ negative_prompt: LONG }, /^"negative_prompt": "blurry, .*…" in "defaults" of the model's easel\.json: it has 82 tokens/]
+    [
+      { num_inference_steps: 500 },
+      `"num_inference_steps": 500 in "defaults" of the model's easel.json: num_inference_steps must be at most 150`
+    ],
+    [
+      { guidance_scale: 99 },
+      `"guidance_scale": 99 in "defaults" of the model's easel.json: guidance_scale must be at most 30`
+    ],
+    [
+      { scheduler: 'heun' },
+      `"scheduler": "heun" in "defaults" of the model's easel.json: scheduler must be one of euler, ddim`
+    ],
+    [
+      { negative_prompt: LONG },
+      /^"negative_prompt": "blurry, .*…" in "defaults" of the model's easel\.json: it has 82 tokens/
+    ]
   ])("are told by the key of the model's file: %j", (defaults, line) => {
     const said = problem({}, { defaults: { ...model.defaults, ...defaults } })
     if (typeof line === 'string') expect(said).toBe(line)
@@ -62,9 +99,16 @@ describe('defaults that the model cannot do', () => {
 
   it('are none where all fits, the operator mends what the model says, or a size is still being compiled', () => {
     expect(problem({})).toBeUndefined()
-    expect(problem({ DEFAULT_STEPS: '150' }, { defaults: { ...model.defaults, num_inference_steps: 500 } })).toBeUndefined()
+    expect(
+      problem({ DEFAULT_STEPS: '150' }, { defaults: { ...model.defaults, num_inference_steps: 500 } })
+    ).toBeUndefined()
     expect(problem({ DEFAULT_WIDTH: '512', DEFAULT_HEIGHT: '512' })).toBeUndefined()
-    expect(problem({ DEFAULT_CACHE_INTERVAL: '3', DEFAULT_GUIDANCE_END: '0.8' }, { features: ['guidance_interval'], limits: { ...model.limits, max_cache_interval: 3 } })).toBeUndefined()
+    expect(
+      problem(
+        { DEFAULT_CACHE_INTERVAL: '3', DEFAULT_GUIDANCE_END: '0.8' },
+        { features: ['guidance_interval'], limits: { ...model.limits, max_cache_interval: 3 } }
+      )
+    ).toBeUndefined()
   })
 })
 
@@ -76,7 +120,11 @@ it('a server with such a default is not ready and says why, until a worker comes
   expect(health.status).toBe(503)
   expect(await health.json()).toMatchObject({ status: 'unavailable', problem: line, workers: { ready: 1 } })
   expect((await fetch(`${server.url}/health/ready`)).status).toBe(503)
-  const refused = await fetch(`${server.url}/generate`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"prompt":"x"}' })
+  const refused = await fetch(`${server.url}/generate`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"prompt":"x"}'
+  })
   expect(refused.status).toBe(503)
   expect(refused.headers.get('retry-after')).not.toBeNull()
   expect(await refused.json()).toMatchObject({ code: 'NOT_READY' })
@@ -87,6 +135,10 @@ it('a server with such a default is not ready and says why, until a worker comes
   const ready = await fetch(`${server.url}/health`)
   expect(ready.status).toBe(200)
   expect(await ready.json()).toMatchObject({ status: 'ready', problem: null, workers: { ready: 2 } })
-  const answer = await fetch(`${server.url}/generate`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"prompt":"x","width":64,"height":64}' })
+  const answer = await fetch(`${server.url}/generate`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: '{"prompt":"x","width":64,"height":64}'
+  })
   expect(answer.status).toBe(200)
 })

@@ -81,7 +81,9 @@ describe('IdempotencyStore', () => {
         }
         const kept = sizes.map((_, index) => store.find(keyOf(String(index))) !== undefined)
         expect(kept.toSorted((a, b) => Number(a) - Number(b))).toEqual(kept)
-        expect(sizes.filter((_, index) => kept[index]).reduce((sum, size) => sum + size, 0)).toBeLessThanOrEqual(100_000)
+        expect(sizes.filter((_, index) => kept[index]).reduce((sum, size) => sum + size, 0)).toBeLessThanOrEqual(
+          100_000
+        )
         if (sizes.length > 0) expect(kept.at(-1)).toBe(true)
       })
     )

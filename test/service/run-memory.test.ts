@@ -10,7 +10,8 @@ afterEach(() => void vi.useRealTimers())
 
 const timings = { queue_ms: 0, encode_ms: 0, denoise_ms: 0, decode_ms: 0, file_ms: 0, total_ms: 0 }
 const newRun = () => new Run({ id: 'r', timeout: 1e6, abandonAfter: 1e5, truncated: [], promptTokens: 3 })
-const makeFile = (run: Run, bytes: number) => run.emit({ type: 'image', image: { bytes: Buffer.alloc(bytes) } as unknown as MadeImage })
+const makeFile = (run: Run, bytes: number) =>
+  run.emit({ type: 'image', image: { bytes: Buffer.alloc(bytes) } as unknown as MadeImage })
 const size = { width: 10, height: 10, images: 2 }
 
 function used(memory: MemoryBudget): Record<string, number> {
@@ -81,37 +82,43 @@ describe('RunMemory', () => {
 
   it('gives everything back, whatever happens in whatever order', () => {
     fc.assert(
-      fc.property(fc.array(fc.constantFrom('attach', 'watch', 'leave', 'keep', 'letGo', 'reserve', 'image', 'file', 'fail', 'succeed'), { maxLength: 40 }), (acts) => {
-        const memory = new MemoryBudget(1e9)
-        const run = newRun()
-        const runMemory = new RunMemory(memory, run, size)
-        const leaves: (() => void)[] = []
-        const keeps: (() => void)[] = []
-        let [reserved, arrived, encoded] = [false, 0, 0]
-        const file = () => {
-          encoded += 1
-          makeFile(run, 40)
-          runMemory.encoded()
+      fc.property(
+        fc.array(
+          fc.constantFrom('attach', 'watch', 'leave', 'keep', 'letGo', 'reserve', 'image', 'file', 'fail', 'succeed'),
+          { maxLength: 40 }
+        ),
+        (acts) => {
+          const memory = new MemoryBudget(1e9)
+          const run = newRun()
+          const runMemory = new RunMemory(memory, run, size)
+          const leaves: (() => void)[] = []
+          const keeps: (() => void)[] = []
+          let [reserved, arrived, encoded] = [false, 0, 0]
+          const file = () => {
+            encoded += 1
+            makeFile(run, 40)
+            runMemory.encoded()
+          }
+          for (const act of acts) {
+            if (act === 'attach' || act === 'watch') leaves.push(run.attach(act === 'attach'))
+            else if (act === 'leave') leaves.shift()?.()
+            else if (act === 'keep') keeps.push(run.keep())
+            else if (act === 'letGo') keeps.shift()?.()
+            else if (act === 'reserve') reserved = run.ended || runMemory.reserve()
+            else if (act === 'image' && reserved && arrived < 2 && !run.ended) {
+              arrived += 1
+              runMemory.arrived()
+            } else if (act === 'file' && encoded < arrived) file()
+            else if (act === 'fail') run.fail(new EaselError('CANCELLED'))
+            else if (act === 'succeed') run.succeed({ images: [], timings })
+            for (const part of PARTS) expect(memory.used(part)).toBeGreaterThanOrEqual(0)
+          }
+          run.fail(new EaselError('CANCELLED'))
+          for (let left = arrived - encoded; left > 0; left--) file()
+          for (const end of [...leaves, ...keeps]) end()
+          expect(used(memory)).toEqual({})
         }
-        for (const act of acts) {
-          if (act === 'attach' || act === 'watch') leaves.push(run.attach(act === 'attach'))
-          else if (act === 'leave') leaves.shift()?.()
-          else if (act === 'keep') keeps.push(run.keep())
-          else if (act === 'letGo') keeps.shift()?.()
-          else if (act === 'reserve') reserved = run.ended || runMemory.reserve()
-          else if (act === 'image' && reserved && arrived < 2 && !run.ended) {
-            arrived += 1
-            runMemory.arrived()
-          } else if (act === 'file' && encoded < arrived) file()
-          else if (act === 'fail') run.fail(new EaselError('CANCELLED'))
-          else if (act === 'succeed') run.succeed({ images: [], timings })
-          for (const part of PARTS) expect(memory.used(part)).toBeGreaterThanOrEqual(0)
-        }
-        run.fail(new EaselError('CANCELLED'))
-        for (let left = arrived - encoded; left > 0; left--) file()
-        for (const end of [...leaves, ...keeps]) end()
-        expect(used(memory)).toEqual({})
-      })
+      )
     )
   })
 })

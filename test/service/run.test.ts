@@ -7,7 +7,10 @@ beforeEach(() => void vi.useFakeTimers())
 afterEach(() => void vi.useRealTimers())
 
 const options: RunOptions = { id: 'r', timeout: 1000, abandonAfter: 0, truncated: [], promptTokens: 3 }
-const finished = { images: [], timings: { queue_ms: 0, encode_ms: 0, denoise_ms: 0, decode_ms: 0, file_ms: 0, total_ms: 0 } } satisfies Finished
+const finished = {
+  images: [],
+  timings: { queue_ms: 0, encode_ms: 0, denoise_ms: 0, decode_ms: 0, file_ms: 0, total_ms: 0 }
+} satisfies Finished
 
 function seenBy(run: Run, after = 0): { number: number; type: string }[] {
   const events: { number: number; type: string }[] = []
@@ -26,24 +29,29 @@ function seenBy(run: Run, after = 0): { number: number; type: string }[] {
 describe('a run', () => {
   it('ends once, however often it is told to, and says so once', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(fc.constantFrom('succeed', 'fail', 'cancel', 'wait'), { minLength: 1, maxLength: 8 }), async (ends) => {
-        const run = new Run(options)
-        const outcomes: (string | undefined)[] = []
-        run.onEnd((error) => outcomes.push(error?.code))
-        const events = seenBy(run)
-        run.signal.addEventListener('abort', () => run.fail(run.signal.reason))
-        for (const end of ends) {
-          if (end === 'succeed') run.succeed(finished)
-          else if (end === 'fail') run.fail(new EaselError('OUT_OF_MEMORY'))
-          else if (end === 'cancel') run.cancel()
-          else vi.advanceTimersByTime(1001)
+      fc.asyncProperty(
+        fc.array(fc.constantFrom('succeed', 'fail', 'cancel', 'wait'), { minLength: 1, maxLength: 8 }),
+        async (ends) => {
+          const run = new Run(options)
+          const outcomes: (string | undefined)[] = []
+          run.onEnd((error) => outcomes.push(error?.code))
+          const events = seenBy(run)
+          run.signal.addEventListener('abort', () => run.fail(run.signal.reason))
+          for (const end of ends) {
+            if (end === 'succeed') run.succeed(finished)
+            else if (end === 'fail') run.fail(new EaselError('OUT_OF_MEMORY'))
+            else if (end === 'cancel') run.cancel()
+            else vi.advanceTimersByTime(1001)
+          }
+          const first = { succeed: undefined, fail: 'OUT_OF_MEMORY', cancel: 'CANCELLED', wait: 'DEADLINE_EXCEEDED' }[
+            ends[0]!
+          ]
+          expect(outcomes).toEqual([first])
+          expect(events.map(({ type }) => type)).toEqual([first === undefined ? 'done' : 'error'])
+          await expect(run.finished.catch(({ code }: EaselError) => code)).resolves.toEqual(first ?? finished)
+          expect(vi.getTimerCount()).toBe(0)
         }
-        const first = { succeed: undefined, fail: 'OUT_OF_MEMORY', cancel: 'CANCELLED', wait: 'DEADLINE_EXCEEDED' }[ends[0]!]
-        expect(outcomes).toEqual([first])
-        expect(events.map(({ type }) => type)).toEqual([first === undefined ? 'done' : 'error'])
-        await expect(run.finished.catch(({ code }: EaselError) => code)).resolves.toEqual(first ?? finished)
-        expect(vi.getTimerCount()).toBe(0)
-      })
+      )
     )
   })
 
@@ -100,13 +108,24 @@ describe('a run', () => {
   })
 
   it('tells a latecomer what still matters, and everyone the rest, in order', () => {
-    const progress = (image: number, step: number): RunEvent => ({ type: 'progress', image, step, of: 9, eta_seconds: null })
+    const progress = (image: number, step: number): RunEvent => ({
+      type: 'progress',
+      image,
+      step,
+      of: 9,
+      eta_seconds: null
+    })
     const run = new Run(options)
     const early = seenBy(run)
     run.emit({ type: 'queued', position: 1, estimate_seconds: null })
     run.emit({ type: 'queued', position: 0, estimate_seconds: null })
     run.emit({ type: 'started' })
-    for (const [image, step] of [[0, 1], [1, 1], [0, 2]] as const) run.emit(progress(image, step))
+    for (const [image, step] of [
+      [0, 1],
+      [1, 1],
+      [0, 2]
+    ] as const)
+      run.emit(progress(image, step))
     const late = seenBy(run)
     const resumed = seenBy(run, 4)
     run.emit(progress(1, 2))

@@ -27,7 +27,8 @@ export function coloursOf(pixels: Uint8Array, width: number, height: number): { 
 }
 
 function nearest(pixel: Uint8Array): string {
-  const distance = ([r, g, b]: readonly [number, number, number]) => (pixel[0]! - r) ** 2 + (pixel[1]! - g) ** 2 + (pixel[2]! - b) ** 2
+  const distance = ([r, g, b]: readonly [number, number, number]) =>
+    (pixel[0]! - r) ** 2 + (pixel[1]! - g) ** 2 + (pixel[2]! - b) ** 2
   return Object.entries(PALETTE).reduce((best, entry) => (distance(entry[1]) < distance(best[1]) ? entry : best))[0]
 }
 

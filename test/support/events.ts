@@ -16,9 +16,15 @@ export async function* eventsOf(response: Response): AsyncGenerator<ServerEvent>
     const blocks = text.split('\n\n')
     text = blocks.pop()!
     for (const block of blocks) {
-      const fields = Object.fromEntries(block.split('\n').map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 2)]))
+      const fields = Object.fromEntries(
+        block.split('\n').map((line) => [line.slice(0, line.indexOf(':')), line.slice(line.indexOf(':') + 2)])
+      )
       if (fields['event'] === undefined) continue
-      yield { id: Number(fields['id']), event: fields['event'], data: JSON.parse(fields['data']!) as Record<string, unknown> }
+      yield {
+        id: Number(fields['id']),
+        event: fields['event'],
+        data: JSON.parse(fields['data']!) as Record<string, unknown>
+      }
     }
   }
 }

@@ -1,7 +1,11 @@
 import type { Job } from '../../src/engine/job.js'
 import { jobDigest } from './fake-text.mjs'
 
-type FakeJob = Pick<Job, 'prompt' | 'negative' | 'steps' | 'guidance' | 'scheduler' | 'width' | 'height' | 'clip_skip'> & Partial<Pick<Job, 'guidance_start' | 'guidance_end' | 'cache_interval'>> & { seed: number }
+type FakeJob = Pick<
+  Job,
+  'prompt' | 'negative' | 'steps' | 'guidance' | 'scheduler' | 'width' | 'height' | 'clip_skip'
+> &
+  Partial<Pick<Job, 'guidance_start' | 'guidance_end' | 'cache_interval'>> & { seed: number }
 
 /** The fake engine's picture, computed from the same definition by other code. */
 export function fakePicture(job: FakeJob): Buffer {
@@ -15,7 +19,8 @@ export function fakePicture(job: FakeJob): Buffer {
         const i = 3 * x + c
         const column = (i * i * (d[0]! | 1) + 257 * d[1]!) % 65536
         const noise = ((column * row) % 65536) >> 13
-        pixels[(y * width + x) * 3 + c] = (d[4 + c]! + ((x * (1 + (d[7 + c]! % 4))) >> 2) + ((y * (1 + (d[10]! % 4))) >> 2) + noise) & 255
+        pixels[(y * width + x) * 3 + c] =
+          (d[4 + c]! + ((x * (1 + (d[7 + c]! % 4))) >> 2) + ((y * (1 + (d[10]! % 4))) >> 2) + noise) & 255
       }
     }
   }

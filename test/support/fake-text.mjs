@@ -23,11 +23,36 @@ import { createHash } from 'node:crypto'
  *
  * @param {FakeJob} job
  */
-export function canonicalText({ prompt, negative, seed, steps, guidance, scheduler, width, height, clip_skip = 0, guidance_start = 0, guidance_end = 1, cache_interval = 1 }) {
+export function canonicalText({
+  prompt,
+  negative,
+  seed,
+  steps,
+  guidance,
+  scheduler,
+  width,
+  height,
+  clip_skip = 0,
+  guidance_start = 0,
+  guidance_end = 1,
+  cache_interval = 1
+}) {
   const lists = negative === null ? ['-', '-'] : [negative.ids.join(','), negative.ids_2.join(',')]
   const savings = [thousandths(guidance_start), thousandths(guidance_end), cache_interval]
   const named = savings.join() === '0,1000,1' ? [] : savings
-  return [prompt.ids.join(','), prompt.ids_2.join(','), ...lists, seed, steps, thousandths(guidance), scheduler, width, height, clip_skip, ...named].join('|')
+  return [
+    prompt.ids.join(','),
+    prompt.ids_2.join(','),
+    ...lists,
+    seed,
+    steps,
+    thousandths(guidance),
+    scheduler,
+    width,
+    height,
+    clip_skip,
+    ...named
+  ].join('|')
 }
 
 /** @param {number} value */

@@ -12,22 +12,39 @@ interface HubModel {
 }
 
 /** Starts a hub that has one model, with the endpoints of the Hugging Face hub that our fetch asks. @returns its address, for HF_ENDPOINT */
-export async function startHub({ repository, commit, files }: HubModel): Promise<{ url: string; stop: () => Promise<void> }> {
+export async function startHub({
+  repository,
+  commit,
+  files
+}: HubModel): Promise<{ url: string; stop: () => Promise<void> }> {
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://hub')
-    if (pathname.startsWith(`/api/models/${repository}/revision/`)) return void response.end(JSON.stringify({ id: repository, sha: commit }))
-    if (pathname === `/api/models/${repository}/tree/${commit}`) return void response.end(JSON.stringify(Object.entries(files).map(entry)))
+    if (pathname.startsWith(`/api/models/${repository}/revision/`))
+      return void response.end(JSON.stringify({ id: repository, sha: commit }))
+    if (pathname === `/api/models/${repository}/tree/${commit}`)
+      return void response.end(JSON.stringify(Object.entries(files).map(entry)))
     const content = files[pathname.replace(`/${repository}/resolve/${commit}/`, '')]
     if (content === undefined) response.statusCode = 404
     response.end(content)
   })
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve)
+  })
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    stop: () => new Promise((resolve) => { server.close(() => resolve()); server.closeAllConnections() })
+    stop: () =>
+      new Promise((resolve) => {
+        server.close(() => resolve())
+        server.closeAllConnections()
+      })
   }
 }
 
 function entry([path, content]: [string, string]) {
-  return { type: 'file', path, size: content.length, oid: createHash('sha1').update(`blob ${content.length}\0${content}`).digest('hex') }
+  return {
+    type: 'file',
+    path,
+    size: content.length,
+    oid: createHash('sha1').update(`blob ${content.length}\0${content}`).digest('hex')
+  }
 }

@@ -5,7 +5,13 @@ import { pngWith as withTexts } from '../../src/image/png.js'
 export function pngWith(...chunks: readonly Buffer[]): Buffer {
   const signature = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1')
   const header = pngChunk('IHDR', Buffer.from([0, 0, 0, 1, 0, 0, 0, 1, 8, 2, 0, 0, 0]))
-  return Buffer.concat([signature, header, ...chunks, pngChunk('IDAT', deflateSync(Buffer.from([0, 1, 2, 3]))), pngChunk('IEND', Buffer.alloc(0))])
+  return Buffer.concat([
+    signature,
+    header,
+    ...chunks,
+    pngChunk('IDAT', deflateSync(Buffer.from([0, 1, 2, 3]))),
+    pngChunk('IEND', Buffer.alloc(0))
+  ])
 }
 
 /** A PNG of one pixel whose iTXt chunk `easel` holds a text, compressed where it is long. */

@@ -25,12 +25,21 @@ export interface Surroundings {
 }
 
 /** Starts a gateway as a process of its own, and ends it when the test is over. */
-export function startProcess(script: string, args: string[], env: NodeJS.ProcessEnv = {}, { first = ':', stdout }: Surroundings = {}): GatewayProcess {
+export function startProcess(
+  script: string,
+  args: string[],
+  env: NodeJS.ProcessEnv = {},
+  { first = ':', stdout }: Surroundings = {}
+): GatewayProcess {
   const socket = join(tmpdir(), `easel-test-${randomUUID()}.sock`)
-  const child = spawn('/bin/sh', ['-c', `${first}; exec "$0" "$@"`, process.execPath, join(packageRoot, script), ...args], {
-    stdio: ['ignore', stdout ?? 'pipe', 'pipe'],
-    env: { ...process.env, HOST: '127.0.0.1', PORT: '0', WORKER_ENDPOINT: `ipc://${socket}`, ...env }
-  })
+  const child = spawn(
+    '/bin/sh',
+    ['-c', `${first}; exec "$0" "$@"`, process.execPath, join(packageRoot, script), ...args],
+    {
+      stdio: ['ignore', stdout ?? 'pipe', 'pipe'],
+      env: { ...process.env, HOST: '127.0.0.1', PORT: '0', WORKER_ENDPOINT: `ipc://${socket}`, ...env }
+    }
+  )
   let output = ''
   child.stdout?.on('data', (chunk) => (output += chunk))
   child.stderr!.on('data', (chunk) => (output += chunk))
@@ -49,10 +58,14 @@ export function startProcess(script: string, args: string[], env: NodeJS.Process
 /** The address that a gateway process prints when it is ready. */
 export async function readyAddress(gateway: GatewayProcess, timeout = 60_000): Promise<string> {
   const pattern = /ready: .* on (http:\/\/[\w.:]+)/
-  await until(`the gateway is ready; it printed:\n${gateway.output()}`, () => {
-    if (gateway.child.exitCode !== null) throw new Error(`the gateway ended:\n${gateway.output()}`)
-    return pattern.test(gateway.output())
-  }, timeout)
+  await until(
+    `the gateway is ready; it printed:\n${gateway.output()}`,
+    () => {
+      if (gateway.child.exitCode !== null) throw new Error(`the gateway ended:\n${gateway.output()}`)
+      return pattern.test(gateway.output())
+    },
+    timeout
+  )
   return pattern.exec(gateway.output())![1]!
 }
 

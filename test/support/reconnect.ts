@@ -9,9 +9,17 @@ import { until } from './wait.js'
  * That the worker was welcomed is not enough: on a busy machine the answer to an earlier HELLO may come only now, and what the
  * gateway does next it does for the worker as it was before.
  */
-export async function reconnect(server: RunningServer, name: string, worker: ScriptedWorker, changes: Partial<Hello> = {}): Promise<void> {
+export async function reconnect(
+  server: RunningServer,
+  name: string,
+  worker: ScriptedWorker,
+  changes: Partial<Hello> = {}
+): Promise<void> {
   const session = () => server.engine.state.workers.find((connected) => connected.name === name)?.session
   const before = session()
   await worker.hello(changes)
-  await until(`the gateway and ${name} know of each other`, () => worker.session !== undefined && worker.session === session() && session() !== before)
+  await until(
+    `the gateway and ${name} know of each other`,
+    () => worker.session !== undefined && worker.session === session() && session() !== before
+  )
 }

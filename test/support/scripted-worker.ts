@@ -29,7 +29,9 @@ export class ScriptedWorker {
     const dealer = new Dealer({ routingId: this.#hello.worker, linger: 0 })
     dealer.connect(this.#endpoint)
     // A ping that came just before the end of the test finds the socket closed.
-    this.#listen(dealer).catch((error: unknown) => { if (!dealer.closed) throw error })
+    this.#listen(dealer).catch((error: unknown) => {
+      if (!dealer.closed) throw error
+    })
     return dealer
   }
 
@@ -47,7 +49,11 @@ export class ScriptedWorker {
   }
 
   send(kind: Kind, header: object, ...binary: Uint8Array[]): Promise<void> {
-    return this.sendFrames([Uint8Array.of(KINDS[kind], PROTOCOL_VERSION), Buffer.from(JSON.stringify(header)), ...binary])
+    return this.sendFrames([
+      Uint8Array.of(KINDS[kind], PROTOCOL_VERSION),
+      Buffer.from(JSON.stringify(header)),
+      ...binary
+    ])
   }
 
   /** Sends any frames, after what was to be sent before. */
@@ -86,6 +92,15 @@ export class ScriptedWorker {
     // From before its HELLO, whose answer is on its way.
     if (this.session === undefined) return
     if (session !== this.session) await this.#sayHello()
-    else await this.send('HEARTBEAT', { session, steps_total: 0, rows_in_use: 0, rows_padded_total: 0, queued: 0, step_ms: [], memory: [] })
+    else
+      await this.send('HEARTBEAT', {
+        session,
+        steps_total: 0,
+        rows_in_use: 0,
+        rows_padded_total: 0,
+        queued: 0,
+        step_ms: [],
+        memory: []
+      })
   }
 }

@@ -37,7 +37,9 @@ export async function startServer(env: NodeJS.ProcessEnv = {}): Promise<RunningS
  * Starts the real server with a real worker process (the fake engine unless `env` says otherwise), on a free port and
  * an own socket.
  */
-export async function openServer(env: NodeJS.ProcessEnv = {}): Promise<{ server: RunningServer; stop: () => Promise<void> }> {
+export async function openServer(
+  env: NodeJS.ProcessEnv = {}
+): Promise<{ server: RunningServer; stop: () => Promise<void> }> {
   const socket = join(tmpdir(), `easel-test-${randomUUID()}.sock`)
   const logs: LogLine[] = []
   const log = pino({ level: 'debug' }, { write: (line: string) => void logs.push(JSON.parse(line) as LogLine) })
@@ -67,7 +69,11 @@ export async function openServer(env: NodeJS.ProcessEnv = {}): Promise<{ server:
  * @param assign is given the server when its first worker is ready
  * @param timeout ms that the start may take
  */
-export function shareServer(assign: (server: RunningServer) => void, env: NodeJS.ProcessEnv = {}, timeout?: number): void {
+export function shareServer(
+  assign: (server: RunningServer) => void,
+  env: NodeJS.ProcessEnv = {},
+  timeout?: number
+): void {
   beforeAll(async () => {
     const { server, stop } = await openServer(env)
     await server.engine.firstReady
@@ -106,6 +112,8 @@ export function generate(server: RunningServer, body: object, init: RequestInit 
 /** The value of a metric's samples, summed over those whose labels contain `labels`. */
 export async function metric(server: RunningServer, name: string, labels = ''): Promise<number> {
   const text = await (await fetch(`${server.url}/metrics`)).text()
-  const samples = text.split('\n').filter((line) => line.startsWith(name) && /[{ ]/.test(line[name.length] ?? '') && line.includes(labels))
+  const samples = text
+    .split('\n')
+    .filter((line) => line.startsWith(name) && /[{ ]/.test(line[name.length] ?? '') && line.includes(labels))
   return samples.reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
 }

@@ -6,7 +6,20 @@ import { loadConfig, packageRoot } from '../../src/config.js'
 /** Starts a worker as somebody else would (fake engine, small), not as the gateway's child; ends it with the test. */
 export function startWorker(endpoint: string, name: string, env: NodeJS.ProcessEnv = {}): ChildProcess {
   const { python, model } = loadConfig([], {})
-  const args = ['--connect', endpoint, '--name', name, '--engine', 'fake', '--model', model, '--sizes', '64x64', '--fake-step-ms', '10']
+  const args = [
+    '--connect',
+    endpoint,
+    '--name',
+    name,
+    '--engine',
+    'fake',
+    '--model',
+    model,
+    '--sizes',
+    '64x64',
+    '--fake-step-ms',
+    '10'
+  ]
   const child = spawn(python, ['-m', 'easel_worker', ...args], {
     cwd: join(packageRoot, 'python-worker'),
     stdio: 'ignore',

@@ -22,16 +22,21 @@ it('merges as the definition says', () => {
     fc.string({ unit: 'grapheme', minLength: 1 }).map((text) => Buffer.from(text)),
     fc.uint8Array({ minLength: 1, maxLength: 60 })
   )
-  fc.assert(fc.property(bytes, (word) => {
-    expect(mergeWord(word, vocabulary)).toEqual(mergeByDefinition(word))
-  }), { numRuns: 1000 })
+  fc.assert(
+    fc.property(bytes, (word) => {
+      expect(mergeWord(word, vocabulary)).toEqual(mergeByDefinition(word))
+    }),
+    { numRuns: 1000 }
+  )
 })
 
 it('takes the smallest number from the heap first', () => {
-  fc.assert(fc.property(fc.array(fc.integer()), (numbers) => {
-    const heap = new MinHeap()
-    for (const number of numbers) heap.push(number)
-    expect(numbers.map(() => heap.pop())).toEqual(numbers.toSorted((a, b) => a - b))
-    expect(heap.pop()).toBeUndefined()
-  }))
+  fc.assert(
+    fc.property(fc.array(fc.integer()), (numbers) => {
+      const heap = new MinHeap()
+      for (const number of numbers) heap.push(number)
+      expect(numbers.map(() => heap.pop())).toEqual(numbers.toSorted((a, b) => a - b))
+      expect(heap.pop()).toBeUndefined()
+    })
+  )
 })

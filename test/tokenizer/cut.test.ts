@@ -43,37 +43,63 @@ describe('where a prompt is cut', () => {
   const anyText = fc.oneof(
     fc.string({ unit: 'binary' }),
     fc.string({ unit: 'grapheme', maxLength: 60 }),
-    fc.array(fc.constantFrom('a', 'É', 'e\u0301', '!', ' ', '1', "'s", '<|endoftext|>', '<|StartOfText|>', '\ud800', 'İ', '👨‍👩‍👧', '\u0f73', 'Σ'), { maxLength: 60 }).map((parts) => parts.join(''))
+    fc
+      .array(
+        fc.constantFrom(
+          'a',
+          'É',
+          'e\u0301',
+          '!',
+          ' ',
+          '1',
+          "'s",
+          '<|endoftext|>',
+          '<|StartOfText|>',
+          '\ud800',
+          'İ',
+          '👨‍👩‍👧',
+          '\u0f73',
+          'Σ'
+        ),
+        { maxLength: 60 }
+      )
+      .map((parts) => parts.join(''))
   )
 
   it('splits the text in two without loss, and only when it must', () => {
-    fc.assert(fc.property(anyText, fc.integer({ min: 2, max: 40 }), (text, maxLength) => {
-      const { kept, cut, truncated, length, ids } = tokenizerOf(maxLength).encode(text)
-      expect(kept + cut).toBe(text)
-      expect(truncated).toBe(length > maxLength)
-      expect(cut !== '').toBe(truncated)
-      expect(ids.length).toBe(maxLength)
-    }))
+    fc.assert(
+      fc.property(anyText, fc.integer({ min: 2, max: 40 }), (text, maxLength) => {
+        const { kept, cut, truncated, length, ids } = tokenizerOf(maxLength).encode(text)
+        expect(kept + cut).toBe(text)
+        expect(truncated).toBe(length > maxLength)
+        expect(cut !== '').toBe(truncated)
+        expect(ids.length).toBe(maxLength)
+      })
+    )
   })
 
   it('keeps a prefix of the whole text’s ids', () => {
     const whole = tokenizerOf(5000)
-    fc.assert(fc.property(anyText, fc.integer({ min: 2, max: 40 }), (text, maxLength) => {
-      const all = wholeIds(whole, text)
-      const { ids, length } = tokenizerOf(maxLength).encode(text)
-      expect(length).toBe(all.length)
-      const held = Math.min(length, maxLength) - 1
-      expect(ids.slice(0, held)).toEqual(all.slice(0, held))
-      expect(ids[held]).toBe(49_407)
-    }))
+    fc.assert(
+      fc.property(anyText, fc.integer({ min: 2, max: 40 }), (text, maxLength) => {
+        const all = wholeIds(whole, text)
+        const { ids, length } = tokenizerOf(maxLength).encode(text)
+        expect(length).toBe(all.length)
+        const held = Math.min(length, maxLength) - 1
+        expect(ids.slice(0, held)).toEqual(all.slice(0, held))
+        expect(ids[held]).toBe(49_407)
+      })
+    )
   })
 
   it('grows what is kept with the room', () => {
-    fc.assert(fc.property(anyText, fc.integer({ min: 2, max: 40 }), (text, maxLength) => {
-      const less = tokenizerOf(maxLength).encode(text)
-      const more = tokenizerOf(maxLength + 1).encode(text)
-      expect(more.kept.startsWith(less.kept)).toBe(true)
-    }))
+    fc.assert(
+      fc.property(anyText, fc.integer({ min: 2, max: 40 }), (text, maxLength) => {
+        const less = tokenizerOf(maxLength).encode(text)
+        const more = tokenizerOf(maxLength + 1).encode(text)
+        expect(more.kept.startsWith(less.kept)).toBe(true)
+      })
+    )
   })
 })
 

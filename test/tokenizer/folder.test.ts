@@ -12,7 +12,9 @@ const vocab = JSON.stringify(Object.fromEntries(tokens.map((token, id) => [token
 const merges = '#version: 0.2\na b</w>\n'
 
 let folder: string
-beforeEach(async () => { folder = await mkdtemp(join(tmpdir(), 'tokenizer-')) })
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'tokenizer-'))
+})
 afterEach(() => rm(folder, { recursive: true }))
 
 async function write(contents: Record<string, string>): Promise<void> {
@@ -28,7 +30,11 @@ describe('a tokenizer folder', () => {
   })
 
   it('says that it has no length by a huge one', async () => {
-    await write({ 'vocab.json': vocab, 'merges.txt': merges, 'tokenizer_config.json': '{"model_max_length": 1000000000000000019884624838656}' })
+    await write({
+      'vocab.json': vocab,
+      'merges.txt': merges,
+      'tokenizer_config.json': '{"model_max_length": 1000000000000000019884624838656}'
+    })
     expect((await ClipTokenizer.fromFolder(folder)).maxLength).toBe(77)
   })
 
@@ -42,10 +48,30 @@ describe('a tokenizer folder', () => {
     ['an id that is none', { 'vocab.json': '{"a": "x"}', 'merges.txt': merges }, /the id "x"/],
     ['a merge of three', { 'vocab.json': vocab, 'merges.txt': 'a b c' }, /"a b c", which is not two tokens/],
     ['a merge to nothing', { 'vocab.json': vocab, 'merges.txt': 'a c</w>' }, /has no token "ac<\/w>"/],
-    ['an unknown pad', { 'vocab.json': vocab, 'merges.txt': merges, 'tokenizer_config.json': '{"pad_token": "[PAD]"}' }, /no token "\[PAD\]"/],
-    ['no pad', { 'vocab.json': vocab, 'merges.txt': merges, 'tokenizer_config.json': '{"pad_token": null}' }, /has no pad_token/],
-    ['a token that eats blanks', { 'vocab.json': vocab, 'merges.txt': merges, 'special_tokens_map.json': '{"pad_token": {"content": "!", "lstrip": true}}' }, /! has lstrip/],
-    ['added_tokens.json', { 'vocab.json': vocab, 'merges.txt': merges, 'added_tokens.json': '{"<x>": 515}' }, /added_tokens_decoder/]
+    [
+      'an unknown pad',
+      { 'vocab.json': vocab, 'merges.txt': merges, 'tokenizer_config.json': '{"pad_token": "[PAD]"}' },
+      /no token "\[PAD\]"/
+    ],
+    [
+      'no pad',
+      { 'vocab.json': vocab, 'merges.txt': merges, 'tokenizer_config.json': '{"pad_token": null}' },
+      /has no pad_token/
+    ],
+    [
+      'a token that eats blanks',
+      {
+        'vocab.json': vocab,
+        'merges.txt': merges,
+        'special_tokens_map.json': '{"pad_token": {"content": "!", "lstrip": true}}'
+      },
+      /! has lstrip/
+    ],
+    [
+      'added_tokens.json',
+      { 'vocab.json': vocab, 'merges.txt': merges, 'added_tokens.json': '{"<x>": 515}' },
+      /added_tokens_decoder/
+    ]
   ])('is refused with %s', async (_, contents, message) => {
     await write(contents as Record<string, string>)
     await expect(ClipTokenizer.fromFolder(folder)).rejects.toThrow(message)

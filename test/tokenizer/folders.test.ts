@@ -6,13 +6,27 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import { ClipTokenizer } from '../../src/tokenizer/index.js'
 import { readGolden } from './support.js'
 
-interface Change { text?: string, line_end?: string, before?: string, after?: string, after_hex?: string }
-interface Case { name: string, files: Record<string, Change | null>, reads: boolean, says?: string, reference: { pad: number, ids: number[] } | null }
+interface Change {
+  text?: string
+  line_end?: string
+  before?: string
+  after?: string
+  after_hex?: string
+}
+interface Case {
+  name: string
+  files: Record<string, Change | null>
+  reads: boolean
+  says?: string
+  reference: { pad: number; ids: number[] } | null
+}
 
-const golden = readGolden<{ base: Record<string, string>, text: string, rows: Case[] }>('folders.json')
+const golden = readGolden<{ base: Record<string, string>; text: string; rows: Case[] }>('folders.json')
 
 let folder: string
-beforeEach(async () => { folder = await mkdtemp(join(tmpdir(), 'tokenizer-')) })
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'tokenizer-'))
+})
 afterEach(() => rm(folder, { recursive: true }))
 
 async function write(files: Case['files']): Promise<void> {
@@ -28,17 +42,20 @@ async function write(files: Case['files']): Promise<void> {
   }
 }
 
-it.each(golden.rows)('reads a folder as the worker and transformers do: $name', async ({ files, reads, says, reference }) => {
-  await write({})
-  const { digest, padId, maxLength } = await ClipTokenizer.fromFolder(folder)
-  await write(files)
-  if (!reads) {
-    await expect(ClipTokenizer.fromFolder(folder)).rejects.toThrow(says)
-    await expect(ClipTokenizer.fromFolder(folder)).rejects.toThrow(folder)
-    return
+it.each(golden.rows)(
+  'reads a folder as the worker and transformers do: $name',
+  async ({ files, reads, says, reference }) => {
+    await write({})
+    const { digest, padId, maxLength } = await ClipTokenizer.fromFolder(folder)
+    await write(files)
+    if (!reads) {
+      await expect(ClipTokenizer.fromFolder(folder)).rejects.toThrow(says)
+      await expect(ClipTokenizer.fromFolder(folder)).rejects.toThrow(folder)
+      return
+    }
+    const tokenizer = await ClipTokenizer.fromFolder(folder)
+    expect(tokenizer).toMatchObject({ digest, padId, maxLength })
+    const { ids, length } = tokenizer.encode(golden.text)
+    if (reference !== null) expect({ pad: tokenizer.padId, ids: ids.slice(0, length) }).toEqual(reference)
   }
-  const tokenizer = await ClipTokenizer.fromFolder(folder)
-  expect(tokenizer).toMatchObject({ digest, padId, maxLength })
-  const { ids, length } = tokenizer.encode(golden.text)
-  if (reference !== null) expect({ pad: tokenizer.padId, ids: ids.slice(0, length) }).toEqual(reference)
-})
+)

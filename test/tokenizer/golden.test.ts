@@ -5,10 +5,19 @@ import { ClipTokenizer, SdxlTokenizers } from '../../src/tokenizer/index.js'
 import { parseSettings } from '../../src/tokenizer/settings.js'
 import { modelFolder, readGolden, settings, tokenizerOf, unicode, vocabulary, wholeIds } from './support.js'
 
-interface TextGolden { text: string, ids: number[], ids_2?: number[] }
-interface SettingsGolden { config: Record<string, unknown>, map: Record<string, unknown>, pad: number, ids: number[] }
+interface TextGolden {
+  text: string
+  ids: number[]
+  ids_2?: number[]
+}
+interface SettingsGolden {
+  config: Record<string, unknown>
+  map: Record<string, unknown>
+  pad: number
+  ids: number[]
+}
 
-const texts = readGolden<{ digest: string, rows: TextGolden[] }>('clip-ids.json')
+const texts = readGolden<{ digest: string; rows: TextGolden[] }>('clip-ids.json')
 const LONGER_THAN_ANY = 8192
 
 describe('ids of texts', () => {
@@ -27,7 +36,7 @@ describe('ids of texts', () => {
   it('equal the reference after cutting to 77 and padding with 49407 and 0', async () => {
     const tokenizers = await SdxlTokenizers.fromModelFolder(modelFolder)
     const fit = (ids: number[], pad: number): number[] =>
-      Array.from({ length: 77 }, (_, i) => (i === Math.min(ids.length, 77) - 1 ? 49_407 : ids[i] ?? pad))
+      Array.from({ length: 77 }, (_, i) => (i === Math.min(ids.length, 77) - 1 ? 49_407 : (ids[i] ?? pad)))
     for (const { text, ids, ids_2 = ids } of texts.rows) {
       const encoded = tokenizers.encode(text)
       const length = Math.max(ids.length, ids_2.length)
@@ -37,10 +46,12 @@ describe('ids of texts', () => {
 })
 
 it('treats every character of Unicode as the reference does', { timeout: 300_000 }, () => {
-  const { block, rows } = readGolden<{ block: number, rows: string[] }>('every-character.json')
+  const { block, rows } = readGolden<{ block: number; rows: string[] }>('every-character.json')
   const tokenizer = tokenizerOf(16 * block)
   const other = rows.flatMap((expected, index) => {
-    const probes = Array.from({ length: block }, (_, i) => index * block + i).filter(isScalar).map(probe)
+    const probes = Array.from({ length: block }, (_, i) => index * block + i)
+      .filter(isScalar)
+      .map(probe)
     const ids = wholeIds(tokenizer, probes.join(' ')).join()
     const digest = createHash('sha256').update(ids).digest('hex').slice(0, 16)
     return digest === expected ? [] : [`U+${(index * block).toString(16)}`]
@@ -50,7 +61,7 @@ it('treats every character of Unicode as the reference does', { timeout: 300_000
 })
 
 it('takes special tokens from a folder as the reference does', () => {
-  const { text, rows } = readGolden<{ text: string, rows: SettingsGolden[] }>('settings.json')
+  const { text, rows } = readGolden<{ text: string; rows: SettingsGolden[] }>('settings.json')
   for (const { config, map, pad, ids } of rows) {
     const tokenizer = new ClipTokenizer(vocabulary, { ...parseSettings(config, map), maxLength: 200 }, unicode)
     expect({ config, map, pad: tokenizer.padId, ids: wholeIds(tokenizer, text) }).toEqual({ config, map, pad, ids })

@@ -15,7 +15,10 @@ const letters = (length: number): string => {
     return String.fromCodePoint(0x61 + (state % 26))
   }).join('')
 }
-const repeat = (unit: string) => (length: number): string => unit.repeat(length / unit.length)
+const repeat =
+  (unit: string) =>
+  (length: number): string =>
+    unit.repeat(length / unit.length)
 
 it.each([
   ['one word of many letters', letters],

@@ -9,53 +9,67 @@ const withoutBlanks = (text: string): string => text.replaceAll(/\s/g, '')
 
 describe('what ids say', () => {
   it('is the text in lower case, but for white space', () => {
-    fc.assert(fc.property(fc.string({ maxLength: 200 }).filter(withoutSpecials), (text) => {
-      expect(withoutBlanks(decode(ids(text)))).toBe(withoutBlanks(text.toLowerCase()))
-    }))
+    fc.assert(
+      fc.property(fc.string({ maxLength: 200 }).filter(withoutSpecials), (text) => {
+        expect(withoutBlanks(decode(ids(text)))).toBe(withoutBlanks(text.toLowerCase()))
+      })
+    )
   })
 
   it('is the text’s NFC in any script, where there is no case', () => {
     const han = fc.string({ unit: fc.integer({ min: 0x4e_00, max: 0x9f_ff }).map((c) => String.fromCodePoint(c)) })
     const hangul = fc.string({ unit: fc.integer({ min: 0xac_00, max: 0xd7_a3 }).map((c) => String.fromCodePoint(c)) })
-    fc.assert(fc.property(fc.oneof(han, hangul), (text) => {
-      expect(withoutBlanks(decode(ids(text.normalize('NFD'))))).toBe(text)
-    }))
+    fc.assert(
+      fc.property(fc.oneof(han, hangul), (text) => {
+        expect(withoutBlanks(decode(ids(text.normalize('NFD'))))).toBe(text)
+      })
+    )
   })
 
   it('comes back to the same ids', () => {
     // A word that was cut from its neighbour without a blank has the same ids with one.
     const wordy = fc.string({ unit: fc.constantFrom(...'abcxyzAÉéß 1!?.,漢字Ж\u0301🎨') })
-    fc.assert(fc.property(wordy, (text) => {
-      expect(ids(decode(ids(text)))).toEqual(ids(text))
-    }))
+    fc.assert(
+      fc.property(wordy, (text) => {
+        expect(ids(decode(ids(text)))).toEqual(ids(text))
+      })
+    )
   })
 })
 
 describe('what ids do not depend on', () => {
   it('is the case of ASCII letters', () => {
-    fc.assert(fc.property(fc.string().filter(withoutSpecials), (text) => {
-      expect(ids(text.toUpperCase())).toEqual(ids(text.toLowerCase()))
-    }))
+    fc.assert(
+      fc.property(fc.string().filter(withoutSpecials), (text) => {
+        expect(ids(text.toUpperCase())).toEqual(ids(text.toLowerCase()))
+      })
+    )
   })
 
   it('is the normal form', () => {
     const accented = fc.string({ unit: fc.constantFrom(...'aeiouAOUçñ한글각ÅǄ\u0301\u0316\u0308\u0323\u0327\u0f73') })
-    fc.assert(fc.property(accented, (text) => {
-      expect(ids(text.normalize('NFD'))).toEqual(ids(text.normalize('NFC')))
-    }))
+    fc.assert(
+      fc.property(accented, (text) => {
+        expect(ids(text.normalize('NFD'))).toEqual(ids(text.normalize('NFC')))
+      })
+    )
   })
 
   it('is the kind and amount of white space between words', () => {
     const blank = fc.string({ unit: fc.constantFrom(...' \t\n\r\u000b\u0085\u00a0\u2003\u2028\u3000'), minLength: 1 })
-    fc.assert(fc.property(fc.array(fc.constantFrom('cat', 'É', '1', '!?', '漢')), blank, (parts, space) => {
-      expect(ids(space + parts.join(space) + space)).toEqual(ids(parts.join(' ')))
-    }))
+    fc.assert(
+      fc.property(fc.array(fc.constantFrom('cat', 'É', '1', '!?', '漢')), blank, (parts, space) => {
+        expect(ids(space + parts.join(space) + space)).toEqual(ids(parts.join(' ')))
+      })
+    )
   })
 
   it('is what stands in other words', () => {
-    fc.assert(fc.property(fc.string().filter(withoutSpecials), fc.string().filter(withoutSpecials), (a, b) => {
-      expect(ids(`${a} ${b}`).slice(1, -1)).toEqual([...ids(a).slice(1, -1), ...ids(b).slice(1, -1)])
-    }))
+    fc.assert(
+      fc.property(fc.string().filter(withoutSpecials), fc.string().filter(withoutSpecials), (a, b) => {
+        expect(ids(`${a} ${b}`).slice(1, -1)).toEqual([...ids(a).slice(1, -1), ...ids(b).slice(1, -1)])
+      })
+    )
   })
 })
 

@@ -18,9 +18,11 @@ export const { files } = folder
 export const settings = [folder.settings, folder2.settings] as const
 export const vocabulary = new Vocabulary(files)
 
-const spelling = new Map(Object.entries(JSON.parse(files.vocab) as Record<string, number>)
-  .filter(([token]) => !token.startsWith('<|'))
-  .map(([token, id]) => [id, token.replace('</w>', ' ')]))
+const spelling = new Map(
+  Object.entries(JSON.parse(files.vocab) as Record<string, number>)
+    .filter(([token]) => !token.startsWith('<|'))
+    .map(([token, id]) => [id, token.replace('</w>', ' ')])
+)
 
 /** One of the two tokenizers with another length, to see the ids of a whole long text. */
 export function tokenizerOf(maxLength: number, which: 0 | 1 = 0): ClipTokenizer {

@@ -2,7 +2,10 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { childOf, formatTraceparent, parseTraceparent } from '../../src/tracing/traceparent.js'
 
-const hex = (length: number) => fc.string({ unit: fc.constantFrom(...'0123456789abcdef'), minLength: length, maxLength: length }).filter((text) => !/^0+$/.test(text))
+const hex = (length: number) =>
+  fc
+    .string({ unit: fc.constantFrom(...'0123456789abcdef'), minLength: length, maxLength: length })
+    .filter((text) => !/^0+$/.test(text))
 const contexts = fc.record({ traceId: hex(32), spanId: hex(16), sampled: fc.boolean() })
 
 describe('traceparent', () => {
@@ -15,17 +18,27 @@ describe('traceparent', () => {
   })
 
   it('of a later version is read as far as it is known', () => {
-    expect(parseTraceparent(`01-${'a'.repeat(32)}-${'b'.repeat(16)}-03-more`)).toEqual({ traceId: 'a'.repeat(32), spanId: 'b'.repeat(16), sampled: true })
+    expect(parseTraceparent(`01-${'a'.repeat(32)}-${'b'.repeat(16)}-03-more`)).toEqual({
+      traceId: 'a'.repeat(32),
+      spanId: 'b'.repeat(16),
+      sampled: true
+    })
   })
 
-  it.each([undefined, '', 'nonsense', `00-${'0'.repeat(32)}-${'b'.repeat(16)}-01`, `00-${'a'.repeat(32)}-${'0'.repeat(16)}-01`, `ff-${'a'.repeat(32)}-${'b'.repeat(16)}-01`, `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01-more`, `00-${'A'.repeat(32)}-${'b'.repeat(16)}-01`])(
-    '%j is none',
-    (header) => {
-      expect(parseTraceparent(header)).toBeUndefined()
-    }
-  )
+  it.each([
+    undefined,
+    '',
+    'nonsense',
+    `00-${'0'.repeat(32)}-${'b'.repeat(16)}-01`,
+    `00-${'a'.repeat(32)}-${'0'.repeat(16)}-01`,
+    `ff-${'a'.repeat(32)}-${'b'.repeat(16)}-01`,
+    `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01-more`,
+    `00-${'A'.repeat(32)}-${'b'.repeat(16)}-01`
+  ])('%j is none', (header) => {
+    expect(parseTraceparent(header)).toBeUndefined()
+  })
 
-  it('a child stays in its parent\'s trace, and without one begins its own', () => {
+  it("a child stays in its parent's trace, and without one begins its own", () => {
     fc.assert(
       fc.property(fc.option(contexts, { nil: undefined }), (parent) => {
         const child = childOf(parent)

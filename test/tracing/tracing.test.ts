@@ -38,18 +38,30 @@ const traceId = '0af7651916cd43dd8448eb211c80319c'
 const parent = 'b7ad6b7169203331'
 const headers = { traceparent: `00-${traceId}-${parent}-01`, 'x-request-id': 'traced' }
 
-it('a request is a span in its client\'s trace, with its stages in it', async () => {
+it("a request is a span in its client's trace, with its stages in it", async () => {
   const collector = await startCollector()
-  const server = await startReadyServer({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint, WORKER_ARGS: '--fake-step-ms 5' })
+  const server = await startReadyServer({
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
+    WORKER_ARGS: '--fake-step-ms 5'
+  })
   expect((await generate(server, { prompt: 'hushhush' }, { headers })).status).toBe(200)
   await server.close(0)
   expect([...collector.paths]).toEqual(['/v1/traces'])
   const request = collector.spans.find(({ name }) => name === 'POST /generate')!
   expect(request).toMatchObject({ traceId, parentSpanId: parent })
   const attributes = Object.fromEntries(request.attributes.map(({ key, value }) => [key, Object.values(value)[0]]))
-  expect(attributes).toMatchObject({ 'http.request.method': 'POST', 'http.route': '/generate', 'http.response.status_code': 200, 'easel.request_id': 'traced' })
+  expect(attributes).toMatchObject({
+    'http.request.method': 'POST',
+    'http.route': '/generate',
+    'http.response.status_code': 200,
+    'easel.request_id': 'traced'
+  })
   const stages = collector.spans.filter(({ parentSpanId }) => parentSpanId === request.spanId)
-  const inOrder = stages.toSorted((a, b) => Number(BigInt(a.startTimeUnixNano) - BigInt(b.startTimeUnixNano) || BigInt(a.endTimeUnixNano) - BigInt(b.endTimeUnixNano)))
+  const inOrder = stages.toSorted((a, b) =>
+    Number(
+      BigInt(a.startTimeUnixNano) - BigInt(b.startTimeUnixNano) || BigInt(a.endTimeUnixNano) - BigInt(b.endTimeUnixNano)
+    )
+  )
   expect(inOrder.map(({ name }) => name)).toEqual(['queue', 'encode', 'denoise', 'decode', 'file'])
   for (const stage of stages) expect(stage.traceId).toBe(traceId)
   expect(JSON.stringify(collector.spans)).not.toContain('hushhush')
@@ -57,18 +69,32 @@ it('a request is a span in its client\'s trace, with its stages in it', async ()
 
 it('a request that the server could not serve is an error, one that was wrong is not', async () => {
   const collector = await startCollector()
-  const server = await startReadyServer({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint, WORKER_ARGS: '--fake-faults raise:1@1' })
+  const server = await startReadyServer({
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
+    WORKER_ARGS: '--fake-faults raise:1@1'
+  })
   await generate(server, { prompt: 'x', seed: 1 })
   await generate(server, { prompt: 'x', scheduler: 'magic' })
   await server.close(0)
-  const codes = collector.spans.filter(({ name }) => name === 'POST /generate').map(({ attributes, status }) => [attributes.find(({ key }) => key === 'http.response.status_code')!.value.intValue, status.code])
+  const codes = collector.spans
+    .filter(({ name }) => name === 'POST /generate')
+    .map(({ attributes, status }) => [
+      attributes.find(({ key }) => key === 'http.response.status_code')!.value.intValue,
+      status.code
+    ])
   // 2 is ERROR, 0 is UNSET: https://opentelemetry.io/docs/specs/otel/trace/api/#set-status
-  expect(codes).toEqual([[500, 2], [400, 0]])
+  expect(codes).toEqual([
+    [500, 2],
+    [400, 0]
+  ])
 })
 
 it('a client that leaves ends its span', async () => {
   const collector = await startCollector()
-  const server = await startReadyServer({ OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint, WORKER_ARGS: '--fake-step-ms 5' })
+  const server = await startReadyServer({
+    OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
+    WORKER_ARGS: '--fake-step-ms 5'
+  })
   const controller = new AbortController()
   const left = generate(server, { prompt: 'x', num_inference_steps: 1000 }, { headers, signal: controller.signal })
   await until('it is accepted', () => server.service.ledger.accepted === 1)
@@ -85,7 +111,10 @@ it('without an exporter the trace still goes through gateway and worker, in both
   const server = await startReadyServer({ WORKER_ARGS: '--fake-faults raise:1@1' })
   await generate(server, { prompt: 'x', seed: 1 }, { headers })
   const lineOf = (message: string) => server.logs.find(({ msg }) => msg.includes(message))
-  await until('both have logged', () => lineOf('POST /generate 500') !== undefined && lineOf('the engine failed') !== undefined)
+  await until(
+    'both have logged',
+    () => lineOf('POST /generate 500') !== undefined && lineOf('the engine failed') !== undefined
+  )
   expect(lineOf('POST /generate 500')).toMatchObject({ trace_id: traceId, requestId: 'traced' })
   expect(String(lineOf('the engine failed')!['trace'])).toContain(traceId)
 })

@@ -13,10 +13,19 @@ const visit = useBrowser()
 async function behindPrefix(target: string): Promise<string> {
   const proxy = createServer((incoming, outgoing) => {
     const url = new URL(target)
-    const forward = request({ host: url.hostname, port: url.port, path: incoming.url!.replace(/^\/easel/, ''), method: incoming.method, headers: incoming.headers }, (answer) => {
-      outgoing.writeHead(answer.statusCode!, answer.headers)
-      answer.pipe(outgoing)
-    })
+    const forward = request(
+      {
+        host: url.hostname,
+        port: url.port,
+        path: incoming.url!.replace(/^\/easel/, ''),
+        method: incoming.method,
+        headers: incoming.headers
+      },
+      (answer) => {
+        outgoing.writeHead(answer.statusCode!, answer.headers)
+        answer.pipe(outgoing)
+      }
+    )
     incoming.pipe(forward)
   })
   proxy.listen(0, '127.0.0.1')
@@ -46,13 +55,16 @@ it("the page's own process has no /docs, and leads to none", async () => {
   expect(await page.locator('#documents').isVisible()).toBe(false)
 })
 
-it.each(WAYS)('/docs makes an image at the press of Execute, %s, and the browser has nothing to complain of', async (_where, through) => {
-  const url = await through(server.url)
-  // Whatever the browser complains of fails the test at its end.
-  const { page } = await visit(`${url}/docs`)
-  await page.locator('#operations-images-generate .opblock-summary-control').click()
-  await page.locator('#operations-images-generate .execute').click()
-  const status = page.locator('#operations-images-generate .live-responses-table tbody .response-col_status').first()
-  await status.waitFor()
-  expect(await status.textContent()).toContain('200')
-})
+it.each(WAYS)(
+  '/docs makes an image at the press of Execute, %s, and the browser has nothing to complain of',
+  async (_where, through) => {
+    const url = await through(server.url)
+    // Whatever the browser complains of fails the test at its end.
+    const { page } = await visit(`${url}/docs`)
+    await page.locator('#operations-images-generate .opblock-summary-control').click()
+    await page.locator('#operations-images-generate .execute').click()
+    const status = page.locator('#operations-images-generate .live-responses-table tbody .response-col_status').first()
+    await status.waitFor()
+    expect(await status.textContent()).toContain('200')
+  }
+)

@@ -7,23 +7,37 @@ import { idle, metric, running, startReadyServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 import { buildWeb, startWeb } from '../support/web.js'
 
-const body = (fields: object) => ({ method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(fields) })
+const body = (fields: object) => ({
+  method: 'POST',
+  headers: { 'content-type': 'application/json' },
+  body: JSON.stringify(fields)
+})
 
 describe("the page's own process", () => {
   it('passes requests to the gateway, and images, events and errors back', async () => {
     const server = await startReadyServer()
     const { url: web } = await startWeb(server.url)
     const request = body({ prompt: 'through the web app', seed: 3, num_inference_steps: 3 })
-    const [direct, forwarded] = await Promise.all([fetch(`${server.url}/generate`, request), fetch(`${web}/generate`, request)])
+    const [direct, forwarded] = await Promise.all([
+      fetch(`${server.url}/generate`, request),
+      fetch(`${web}/generate`, request)
+    ])
     expect(forwarded.headers.get('easel-seed')).toBe('3')
     expect(forwarded.headers.get('content-type')).toBe('image/png')
     const image = Buffer.from(await forwarded.arrayBuffer())
     expect(image.equals(Buffer.from(await direct.arrayBuffer()))).toBe(true)
 
-    const recipe = await fetch(`${web}/recipe`, { method: 'POST', headers: { 'content-type': 'image/png' }, body: image })
+    const recipe = await fetch(`${web}/recipe`, {
+      method: 'POST',
+      headers: { 'content-type': 'image/png' },
+      body: image
+    })
     expect(((await recipe.json()) as { recipe: { seed: number } }).recipe.seed).toBe(3)
 
-    const events = await fetch(`${web}/generate`, { ...request, headers: { ...request.headers, accept: 'text/event-stream' } })
+    const events = await fetch(`${web}/generate`, {
+      ...request,
+      headers: { ...request.headers, accept: 'text/event-stream' }
+    })
     expect(events.headers.get('content-type')).toMatch(/^text\/event-stream/)
     expect(await events.text()).toMatch(/event: done\n/)
 
@@ -38,7 +52,11 @@ describe("the page's own process", () => {
     const { url: web } = await startWeb(server.url)
     const gone = new AbortController()
     const request = body({ prompt: 'never finished', num_inference_steps: 1000 })
-    const answer = await fetch(`${web}/generate`, { ...request, headers: { ...request.headers, accept: 'text/event-stream' }, signal: gone.signal })
+    const answer = await fetch(`${web}/generate`, {
+      ...request,
+      headers: { ...request.headers, accept: 'text/event-stream' },
+      signal: gone.signal
+    })
     let text = ''
     const decoder = new TextDecoder()
     for await (const chunk of answer.body!) {
@@ -54,11 +72,18 @@ describe("the page's own process", () => {
     const { url: web } = await startWeb(server.url)
     const gone = new AbortController()
     const request = body({ prompt: 'never seen', num_inference_steps: 1000 })
-    const answer = fetch(`${web}/generate`, { ...request, headers: { ...request.headers, accept }, signal: gone.signal }).then((response) => response.text())
+    const answer = fetch(`${web}/generate`, {
+      ...request,
+      headers: { ...request.headers, accept },
+      signal: gone.signal
+    }).then((response) => response.text())
     await running(server)
     gone.abort()
     await expect(answer).rejects.toThrow()
-    await until('the request is counted as cancelled', async () => (await metric(server, 'easel_requests_total', 'outcome="cancelled"')) === 1)
+    await until(
+      'the request is counted as cancelled',
+      async () => (await metric(server, 'easel_requests_total', 'outcome="cancelled"')) === 1
+    )
     await idle(server)
   })
 
@@ -66,7 +91,10 @@ describe("the page's own process", () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
     const { url: web } = await startWeb(server.url)
     const request = body({ prompt: 'cancelled', num_inference_steps: 1000 })
-    const answer = fetch(`${web}/generate`, { ...request, headers: { ...request.headers, 'x-request-id': 'my-own-id' } })
+    const answer = fetch(`${web}/generate`, {
+      ...request,
+      headers: { ...request.headers, 'x-request-id': 'my-own-id' }
+    })
     await running(server)
     expect((await fetch(`${web}/requests/my-own-id`, { method: 'DELETE' })).status).toBe(204)
     expect((await answer).status).toBe(499)
@@ -96,7 +124,13 @@ describe("the page's own process", () => {
 
   it('takes the place of the visitor with its own key, and passes only the headers that matter', async () => {
     const { heard, url } = await startUpstream()
-    const headers = { authorization: 'Bearer visitor', cookie: 'secret=1', 'idempotency-key': 'k', 'x-request-id': 'abc', connection: 'keep-alive' }
+    const headers = {
+      authorization: 'Bearer visitor',
+      cookie: 'secret=1',
+      'idempotency-key': 'k',
+      'x-request-id': 'abc',
+      connection: 'keep-alive'
+    }
     await fetch(`${(await startWeb(url)).url}/health`, { headers })
     await fetch(`${(await startWeb(url, { API_KEY: 'own-key' })).url}/health`, { headers })
     expect(heard.map(({ authorization }) => authorization)).toEqual(['Bearer visitor', 'Bearer own-key'])

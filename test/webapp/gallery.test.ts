@@ -16,7 +16,13 @@ import { useBrowser, type Visitor } from './support/visitor.js'
 const SCREENSHOTS = process.env['PAGE_SCREENSHOTS'] === '1'
 const IMAGES = join(packageRoot, 'docs/images')
 /** Those that the README shows. */
-const KEPT = new Set(['page-light-painting', 'page-light-done', 'page-dark-done', 'page-phone-painting', 'page-phone-dark-done'])
+const KEPT = new Set([
+  'page-light-painting',
+  'page-light-done',
+  'page-dark-done',
+  'page-phone-painting',
+  'page-phone-dark-done'
+])
 /** The demo model on a slow machine. */
 const MAKING_MS = 180_000
 
@@ -31,7 +37,11 @@ const looks = [
 const enter = useBrowser()
 let server: RunningServer
 
-shareServer((ready) => (server = ready), SCREENSHOTS ? { ENGINE: 'sdxl', WORKER_ARGS: '--sizes 128x128' } : { WORKER_ARGS: '--fake-step-ms 40' }, 300_000)
+shareServer(
+  (ready) => (server = ready),
+  SCREENSHOTS ? { ENGINE: 'sdxl', WORKER_ARGS: '--sizes 128x128' } : { WORKER_ARGS: '--fake-step-ms 40' },
+  300_000
+)
 
 describe.each(looks)('the page, %s', (look, options) => {
   it('has no accessibility violation in any state', async () => {
@@ -51,7 +61,11 @@ describe.each(looks)('the page, %s', (look, options) => {
     await visitor.paint({ prompt: 'a red circle on a blue background', seed: 3, num_images: 4, ...steps(60) })
     const preview = visitor.page.locator('.frame[data-state=painting] .layer').last()
     await preview.waitFor()
-    await until('some of it is done', async () => Number(await visitor.page.getByRole('progressbar').getAttribute('aria-valuenow')) >= 20, MAKING_MS)
+    await until(
+      'some of it is done',
+      async () => Number(await visitor.page.getByRole('progressbar').getAttribute('aria-valuenow')) >= 20,
+      MAKING_MS
+    )
     await check(visitor, look, 'painting')
     await visitor.keeps(4, MAKING_MS)
     await visitor.rests()
@@ -98,7 +112,9 @@ describe.each(looks)('the page, %s', (look, options) => {
     await visitor.ready()
     await visitor.paint({ prompt: 'x'.repeat(300), num_inference_steps: 2 })
     await visitor.page.locator('#placard:visible, #prompt-error:not(:empty)').first().waitFor()
-    expect(await visitor.page.evaluate(() => document.documentElement.scrollWidth <= document.documentElement.clientWidth)).toBe(true)
+    expect(
+      await visitor.page.evaluate(() => document.documentElement.scrollWidth <= document.documentElement.clientWidth)
+    ).toBe(true)
   })
 })
 
@@ -131,7 +147,10 @@ async function check(visitor: Visitor, look: string, state: string): Promise<voi
   await visitor.page.evaluate(axe.source)
   const violations = await visitor.page.evaluate(async () => {
     const { violations } = await (window as unknown as { axe: typeof import('axe-core') }).axe.run()
-    return violations.map(({ id, impact, nodes }) => `${impact} ${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join('; ')}`)
+    return violations.map(
+      ({ id, impact, nodes }) =>
+        `${impact} ${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).join('; ')}`
+    )
   })
   expect(violations, `${look}, ${state}`).toEqual([])
   const name = `page-${look}-${state}`
@@ -139,6 +158,9 @@ async function check(visitor: Visitor, look: string, state: string): Promise<voi
   mkdirSync(IMAGES, { recursive: true })
   await visitor.page.evaluate(() => window.scrollTo({ top: 0, behavior: 'instant' }))
   // On a desk with the sketchbook; on a phone as it is in the hand.
-  const picture = await visitor.page.screenshot({ animations: 'disabled', fullPage: state === 'done' && !look.startsWith('phone') })
+  const picture = await visitor.page.screenshot({
+    animations: 'disabled',
+    fullPage: state === 'done' && !look.startsWith('phone')
+  })
   writeFileSync(join(IMAGES, `${name}.png`), await sharp(picture).png({ palette: true, effort: 10 }).toBuffer())
 }

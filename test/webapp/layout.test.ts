@@ -60,7 +60,9 @@ describe.each([
         const covered = await visitor.page.locator(`#${name}`).evaluate((field, block) => {
           field.scrollIntoView({ block, behavior: 'instant' })
           const { left, top, right, bottom } = field.getBoundingClientRect()
-          const points = [0.1, 0.5, 0.9].map((share) => top + (bottom - top) * share).filter((y) => y > 0 && y < innerHeight)
+          const points = [0.1, 0.5, 0.9]
+            .map((share) => top + (bottom - top) * share)
+            .filter((y) => y > 0 && y < innerHeight)
           return points.filter((y) => document.elementFromPoint((left + right) / 2, y) !== field)
         }, block)
         expect(covered, `${name} at the ${block}`).toEqual([])
@@ -74,7 +76,9 @@ describe.each([
     const frame = (await visitor.page.locator('#frame').boundingBox())!
     const words = (await visitor.page.locator('#blank').boundingBox())!
     expect(words.height).toBeLessThanOrEqual(frame.height)
-    expect(await visitor.page.locator('#blank').evaluate(({ scrollHeight, clientHeight }) => scrollHeight - clientHeight)).toBe(0)
+    expect(
+      await visitor.page.locator('#blank').evaluate(({ scrollHeight, clientHeight }) => scrollHeight - clientHeight)
+    ).toBe(0)
   })
 })
 
@@ -154,7 +158,8 @@ describe('a prompt that is written from right to left', () => {
     await visitor.ready()
     await visitor.paint({ prompt, negative_prompt: 'ضباب', num_inference_steps: 2 })
     await visitor.picture.waitFor()
-    for (const id of ['prompt', 'negative_prompt', 'placard-prompt', 'placard-negative-text']) expect(await direction(visitor.page.locator(`#${id}`)), id).toBe('rtl')
+    for (const id of ['prompt', 'negative_prompt', 'placard-prompt', 'placard-negative-text'])
+      expect(await direction(visitor.page.locator(`#${id}`)), id).toBe('rtl')
     expect(await direction(visitor.page.locator('#placard-facts'))).toBe('ltr')
     await visitor.write({ prompt: 'a lighthouse' })
     expect(await direction(visitor.page.locator('#prompt'))).toBe('ltr')
@@ -171,7 +176,15 @@ function top(place: Locator): Promise<number> {
 
 /** Waits until nothing moves any more: scrolling, and what grows. */
 async function settled(visitor: Visitor): Promise<void> {
-  const look = () => visitor.page.evaluate(() => new Promise<string>((resolve) => requestAnimationFrame(() => requestAnimationFrame(() => resolve(`${scrollY} ${document.documentElement.scrollHeight}`)))))
+  const look = () =>
+    visitor.page.evaluate(
+      () =>
+        new Promise<string>((resolve) =>
+          requestAnimationFrame(() =>
+            requestAnimationFrame(() => resolve(`${scrollY} ${document.documentElement.scrollHeight}`))
+          )
+        )
+    )
   let [last, same] = ['', 0]
   await until('the page stands still', async () => {
     const now = await look()

@@ -9,7 +9,10 @@ import { startWeb } from '../support/web.js'
 
 const MIB = 1024 * 1024
 
-const head = (path: string, type: string, ...headers: string[]) => ['POST', path, 'HTTP/1.1\r\nhost: x\r\ncontent-type:', type].join(' ').concat('\r\n', ...headers.map((line) => `${line}\r\n`), '\r\n')
+const head = (path: string, type: string, ...headers: string[]) =>
+  ['POST', path, 'HTTP/1.1\r\nhost: x\r\ncontent-type:', type]
+    .join(' ')
+    .concat('\r\n', ...headers.map((line) => `${line}\r\n`), '\r\n')
 
 describe('a body', () => {
   it.each([
@@ -22,7 +25,10 @@ describe('a body', () => {
     await client.write(head(path, type, `content-length: ${length}`))
     const answer = await client.answer()
     expect(answer).toMatchObject({ status: 413, headers: { connection: 'close' } })
-    expect(JSON.parse(answer!.body.toString())).toMatchObject({ code: 'BODY_TOO_LARGE', requestId: answer!.headers['x-request-id'] })
+    expect(JSON.parse(answer!.body.toString())).toMatchObject({
+      code: 'BODY_TOO_LARGE',
+      requestId: answer!.headers['x-request-id']
+    })
     await client.closed
     expect(upstream.requests).toBe(0)
   })
@@ -77,7 +83,9 @@ describe('an answer', () => {
     const visitor = connect(Number(new URL(web.url).port), '127.0.0.1').on('error', () => undefined)
     onTestFinished(() => void visitor.destroy())
     visitor.write(rawGenerate({ prompt: 'x' }))
-    await until('the visitor is cut', () => web.logs.some(({ msg }) => msg.startsWith('cut off a client that does not read')))
+    await until('the visitor is cut', () =>
+      web.logs.some(({ msg }) => msg.startsWith('cut off a client that does not read'))
+    )
     await until('the gateway knows', () => upstream.closed === 1)
     // What the kernel holds for three sockets, and a little more.
     expect(upstream.sent).toBeLessThan(64 * MIB)
@@ -88,7 +96,9 @@ describe('an answer', () => {
     const web = await startWeb(server.url, { SEND_TIMEOUT: '0.1' })
     for (const accept of ['image/png', 'text/event-stream']) {
       const client = new RawClient(web)
-      await client.write(rawGenerate({ prompt: 'x', num_inference_steps: 60 }, [`accept: ${accept}`, 'connection: close']))
+      await client.write(
+        rawGenerate({ prompt: 'x', num_inference_steps: 60 }, [`accept: ${accept}`, 'connection: close'])
+      )
       expect((await client.answer())?.status).toBe(200)
     }
   })
@@ -100,13 +110,19 @@ describe('requests under way', () => {
     const web = await startWeb(server.url, { MAX_REQUESTS: '2' })
     const id = 'i'.repeat(128)
     const ask = (name: string, steps: number) =>
-      fetch(`${web.url}/generate`, { method: 'POST', headers: { 'content-type': 'application/json', 'x-request-id': name }, body: JSON.stringify({ prompt: 'x', num_inference_steps: steps }) })
+      fetch(`${web.url}/generate`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json', 'x-request-id': name },
+        body: JSON.stringify({ prompt: 'x', num_inference_steps: steps })
+      })
     const both = [ask(id, 1000), ask('other', 1000)]
     await until('both run', () => server.service.ledger.inFlight === 2)
     const refused = await ask('third', 1)
     expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '5'])
     expect(await refused.json()).toMatchObject({ code: 'QUEUE_FULL', requestId: 'third' })
-    expect((await fetch(`${web.url}/recipe`, { method: 'POST', headers: { 'content-type': 'image/png' }, body: 'x' })).status).toBe(429)
+    expect(
+      (await fetch(`${web.url}/recipe`, { method: 'POST', headers: { 'content-type': 'image/png' }, body: 'x' })).status
+    ).toBe(429)
     expect((await fetch(`${web.url}/health`)).status).toBe(200)
     expect((await fetch(`${web.url}/requests/${id}`, { method: 'DELETE' })).status).toBe(204)
     expect((await both[0])!.status).toBe(499)

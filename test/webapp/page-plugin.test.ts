@@ -18,7 +18,11 @@ describe('the built page', () => {
     const policy = String(page.headers['content-security-policy'])
     expect(policy).toContain("default-src 'none'")
     expect(policy).not.toMatch(/unsafe|\*|https?:/)
-    expect(page.headers).toMatchObject({ 'x-content-type-options': 'nosniff', 'x-frame-options': 'DENY', 'referrer-policy': 'no-referrer' })
+    expect(page.headers).toMatchObject({
+      'x-content-type-options': 'nosniff',
+      'x-frame-options': 'DENY',
+      'referrer-policy': 'no-referrer'
+    })
   })
 
   it('has files that caches may keep for good, each with its type', async () => {
@@ -38,13 +42,22 @@ describe('the built page', () => {
     expect(html.match(/<script(?![^>]*\bsrc=)[^>]*>/g)).toBeNull()
     expect(html.match(/<style|\sstyle=|\son\w+=/g)).toBeNull()
     const names = readdirSync(join(built, 'assets')).filter((name) => /\.(js|css)$/.test(name))
-    const addresses = [html, ...names.map((name) => readFileSync(join(built, 'assets', name), 'utf8'))].flatMap((text) => text.match(/https?:\/\/[\w.]+/g) ?? [])
+    const addresses = [html, ...names.map((name) => readFileSync(join(built, 'assets', name), 'utf8'))].flatMap(
+      (text) => text.match(/https?:\/\/[\w.]+/g) ?? []
+    )
     expect(addresses.filter((address) => address !== 'http://www.w3.org')).toEqual([])
   })
 
   it('has nothing beside it', async () => {
     const app = await serve()
-    for (const path of ['/index.htm', '/assets/', '/assets/../../package.json', '/assets/%2e%2e/%2e%2e/package.json', '/page.stamp', '/nothing']) {
+    for (const path of [
+      '/index.htm',
+      '/assets/',
+      '/assets/../../package.json',
+      '/assets/%2e%2e/%2e%2e/package.json',
+      '/page.stamp',
+      '/nothing'
+    ]) {
       expect((await app.inject(path)).statusCode).toBe(404)
     }
   })

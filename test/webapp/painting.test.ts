@@ -10,15 +10,31 @@ describe('painting', () => {
     const server = await startReadyServer()
     const visitor = await enter(server.url)
     await visitor.ready()
-    await visitor.paint({ prompt: 'a lighthouse', negative_prompt: 'fog', seed: 42, num_inference_steps: 7, guidance_scale: 3 })
+    await visitor.paint({
+      prompt: 'a lighthouse',
+      negative_prompt: 'fog',
+      seed: 42,
+      num_inference_steps: 7,
+      guidance_scale: 3
+    })
     await visitor.picture.waitFor()
 
     expect(await visitor.picture.getAttribute('alt')).toBe('a lighthouse')
-    expect(await visitor.picture.evaluate((image: HTMLImageElement) => [image.naturalWidth, image.naturalHeight])).toEqual([64, 64])
+    expect(
+      await visitor.picture.evaluate((image: HTMLImageElement) => [image.naturalWidth, image.naturalHeight])
+    ).toEqual([64, 64])
     await visitor.sees(visitor.page.locator('#placard-facts'), /seed 42 · 7 steps · guidance 3 · \w+ · 64×64/)
     const { name, bytes } = await visitor.download()
     expect(name).toBe('a-lighthouse-42.png')
-    const same = await generate(server, { prompt: 'a lighthouse', negative_prompt: 'fog', seed: 42, num_inference_steps: 7, guidance_scale: 3, width: 64, height: 64 })
+    const same = await generate(server, {
+      prompt: 'a lighthouse',
+      negative_prompt: 'fog',
+      seed: 42,
+      num_inference_steps: 7,
+      guidance_scale: 3,
+      width: 64,
+      height: 64
+    })
     expect(bytes.equals(Buffer.from(await same.arrayBuffer()))).toBe(true)
   })
 
@@ -27,7 +43,14 @@ describe('painting', () => {
     const visitor = await enter(server.url)
     await visitor.ready()
     await visitor.page.locator('.fine summary').click()
-    const fields = { prompt: 'in a hurry', seed: 42, num_inference_steps: 8, guidance_start: 0.25, guidance_end: 0.75, cache_interval: 2 }
+    const fields = {
+      prompt: 'in a hurry',
+      seed: 42,
+      num_inference_steps: 8,
+      guidance_start: 0.25,
+      guidance_end: 0.75,
+      cache_interval: 2
+    }
     await visitor.paint(fields)
     await visitor.picture.waitFor()
     const { bytes } = await visitor.download()
@@ -77,7 +100,13 @@ describe('painting', () => {
   it('tells the place in the queue', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20 --rows 1' })
     const leave = new AbortController()
-    const others = Array.from({ length: 5 }, (_, seed) => generate(server, { prompt: 'before', seed, num_inference_steps: 1000, guidance_scale: 0 }, { signal: leave.signal }).catch(() => undefined))
+    const others = Array.from({ length: 5 }, (_, seed) =>
+      generate(
+        server,
+        { prompt: 'before', seed, num_inference_steps: 1000, guidance_scale: 0 },
+        { signal: leave.signal }
+      ).catch(() => undefined)
+    )
     await running(server)
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -92,13 +121,19 @@ describe('painting', () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
     const visitor = await enter(server.url)
     await visitor.ready()
-    for (const [index, stop] of [() => visitor.button('Stop').click(), () => visitor.page.keyboard.press('Escape')].entries()) {
+    for (const [index, stop] of [
+      () => visitor.button('Stop').click(),
+      () => visitor.page.keyboard.press('Escape')
+    ].entries()) {
       await visitor.paint({ prompt: 'never finished', num_inference_steps: 1000 })
       await visitor.sees(visitor.progress, /Step/)
       await stop()
       await visitor.sees(visitor.progress, /Stopped/)
       await idle(server)
-      await until('the request is counted as cancelled', async () => (await metric(server, 'easel_requests_total', 'outcome="cancelled"')) === index + 1)
+      await until(
+        'the request is counted as cancelled',
+        async () => (await metric(server, 'easel_requests_total', 'outcome="cancelled"')) === index + 1
+      )
     }
     expect(await visitor.button('Stop').isVisible()).toBe(false)
     expect(await visitor.sketches.count()).toBe(0)
@@ -111,7 +146,10 @@ describe('painting', () => {
     await visitor.paint({ prompt: 'never seen', num_inference_steps: 1000 })
     await visitor.sees(visitor.progress, /Step/)
     await visitor.page.goto('about:blank')
-    await until('the request is counted as cancelled', async () => (await metric(server, 'easel_requests_total', 'outcome="cancelled"')) === 1)
+    await until(
+      'the request is counted as cancelled',
+      async () => (await metric(server, 'easel_requests_total', 'outcome="cancelled"')) === 1
+    )
     await idle(server)
   })
 
@@ -125,9 +163,24 @@ describe('painting', () => {
       const health = (await response.json()) as { sizes: number[][]; coming?: unknown }
       // An older server does not say what is coming.
       if (coming === undefined) delete health.coming
-      await route.fulfill({ response, json: coming === undefined ? health : { ...health, sizes: [[64, 64], [32, 48]], coming } })
+      await route.fulfill({
+        response,
+        json:
+          coming === undefined
+            ? health
+            : {
+                ...health,
+                sizes: [
+                  [64, 64],
+                  [32, 48]
+                ],
+                coming
+              }
+      })
     })
-    const [tall, wide] = ['32×48', '96×64'].map((name) => visitor.page.getByRole('radio', { name: new RegExp(`^${name}`) }))
+    const [tall, wide] = ['32×48', '96×64'].map((name) =>
+      visitor.page.getByRole('radio', { name: new RegExp(`^${name}`) })
+    )
     const names = () => visitor.page.locator('.chip').allTextContents()
     const chosen = () => visitor.page.locator('.chip input:checked').inputValue()
     const change = async (next: unknown) => {
@@ -150,7 +203,9 @@ describe('painting', () => {
 
     await change([[96, 64]])
     const picture = await generate(server, { prompt: 'wide', width: 96, height: 64, seed: 3, num_inference_steps: 2 })
-    await visitor.page.locator('#file').setInputFiles({ name: 'wide.png', mimeType: 'image/png', buffer: Buffer.from(await picture.arrayBuffer()) })
+    await visitor.page
+      .locator('#file')
+      .setInputFiles({ name: 'wide.png', mimeType: 'image/png', buffer: Buffer.from(await picture.arrayBuffer()) })
     await visitor.sees(visitor.page.locator('#placard-prompt'), /^wide$/)
     expect(await chosen()).toBe('32×48')
     await change(undefined)
@@ -173,7 +228,11 @@ async function hear(page: import('playwright-core').Page): Promise<() => Promise
   const log = await page.evaluateHandle(() => {
     const texts: string[] = []
     const live = document.querySelector('#announce')!
-    new MutationObserver(() => texts.push(live.textContent)).observe(live, { childList: true, characterData: true, subtree: true })
+    new MutationObserver(() => texts.push(live.textContent)).observe(live, {
+      childList: true,
+      characterData: true,
+      subtree: true
+    })
     return texts
   })
   return () => log.jsonValue()

@@ -13,19 +13,34 @@ describe('while the model is compiled', () => {
     await visitor.sees(visitor.page.locator('#service'), /Preparing the model/)
     await visitor.sees(visitor.page.locator('#blank-title'), /The model is being prepared/)
     const words = visitor.page.locator('#blank-text')
-    const { uptime_seconds: uptime } = (await (await fetch(`${server.url}/health`)).json()) as { uptime_seconds: number }
-    const times = await visitor.page.evaluate((seconds) => [-2, 0, 2].map((off) => new Date(Date.now() + (off - seconds) * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })), uptime)
+    const { uptime_seconds: uptime } = (await (await fetch(`${server.url}/health`)).json()) as {
+      uptime_seconds: number
+    }
+    const times = await visitor.page.evaluate(
+      (seconds) =>
+        [-2, 0, 2].map((off) =>
+          new Date(Date.now() + (off - seconds) * 1000).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })
+        ),
+      uptime
+    )
     const text = (await words.textContent())!
     expect(times.some((time) => text.startsWith(`Since ${time}`))).toBe(true)
     expect(text).toMatch(/up to an hour/)
     // Nothing to begin with is spoken of where there is nothing.
     expect(text).not.toMatch(/one of these/)
     expect(await visitor.page.locator('.example').count()).toBe(0)
-    for (const name of ['num_inference_steps', 'guidance_scale']) expect(await visitor.page.locator(`#${name}`).getAttribute('placeholder')).toBe('auto')
-    expect(await visitor.page.getByRole('progressbar').getAttribute('aria-valuetext')).toBe('The model is being prepared')
+    for (const name of ['num_inference_steps', 'guidance_scale'])
+      expect(await visitor.page.locator(`#${name}`).getAttribute('placeholder')).toBe('auto')
+    expect(await visitor.page.getByRole('progressbar').getAttribute('aria-valuetext')).toBe(
+      'The model is being prepared'
+    )
     expect(await visitor.page.title()).toBe('Preparing · Easel')
     await visitor.page.evaluate(axe.source)
-    expect(await visitor.page.evaluate(async () => (await (window as unknown as { axe: typeof import('axe-core') }).axe.run()).violations.map(({ id }) => id))).toEqual([])
+    expect(
+      await visitor.page.evaluate(async () =>
+        (await (window as unknown as { axe: typeof import('axe-core') }).axe.run()).violations.map(({ id }) => id)
+      )
+    ).toEqual([])
   })
 
   it('counts the time, takes requests, and begins with them as soon as the model is ready', async () => {
@@ -35,7 +50,17 @@ describe('while the model is compiled', () => {
     await visitor.page.route('**/health', async (route) => {
       const response = await route.fetch()
       const health = (await response.json()) as object
-      const none = { status: 'starting', uptime_seconds: uptime, model: null, sizes: [], coming: [], schedulers: [], features: [], defaults: null, limits: null }
+      const none = {
+        status: 'starting',
+        uptime_seconds: uptime,
+        model: null,
+        sizes: [],
+        coming: [],
+        schedulers: [],
+        features: [],
+        defaults: null,
+        limits: null
+      }
       await route.fulfill(starting ? { response, status: 503, json: { ...health, ...none } } : { response })
     })
     await visitor.page.evaluate(() => localStorage.clear())
@@ -63,7 +88,11 @@ describe('while the model is compiled', () => {
     const visitor = await enter(server.url)
     await visitor.page.route('**/health', async (route) => {
       const response = await route.fetch()
-      await route.fulfill(away ? { response, status: 503, json: { ...((await response.json()) as object), status: 'unavailable' } } : { response })
+      await route.fulfill(
+        away
+          ? { response, status: 503, json: { ...((await response.json()) as object), status: 'unavailable' } }
+          : { response }
+      )
     })
     await visitor.page.evaluate(() => localStorage.clear())
     await visitor.open()
@@ -76,7 +105,10 @@ describe('while the model is compiled', () => {
     expect(await visitor.page.locator('.example').count()).toBe(0)
     away = false
     await ask()
-    await until('those who do not see have heard of it', async () => (await visitor.page.locator('#announce').textContent()) === 'The model is ready')
+    await until(
+      'those who do not see have heard of it',
+      async () => (await visitor.page.locator('#announce').textContent()) === 'The model is ready'
+    )
     await visitor.page.locator('.example').first().click()
     await visitor.button('Paint').click()
     await visitor.picture.waitFor()

@@ -9,7 +9,10 @@ describe('loadWebConfig', () => {
   it('serves port 5000 and asks the gateway on this machine, unless told otherwise', () => {
     expect(loadWebConfig([], {})).toMatchObject({ host: 'localhost', port: 5000, apiKey: undefined })
     expect(loadWebConfig([], {}).serverUrl.href).toBe('http://localhost:8000/')
-    expect(loadWebConfig(['--port', '8080'], { SERVER_URL: 'http://gateway:80', API_KEY: 'k' })).toMatchObject({ port: 8080, apiKey: 'k' })
+    expect(loadWebConfig(['--port', '8080'], { SERVER_URL: 'http://gateway:80', API_KEY: 'k' })).toMatchObject({
+      port: 8080,
+      apiKey: 'k'
+    })
   })
 
   it.each([
@@ -49,9 +52,16 @@ describe('the process', () => {
     const web = startProcess('dist/webapp/main.js', [], { SERVER_URL: server.url, DRAIN_TIMEOUT: '2' })
     await until('it is ready', () => address.test(web.output()))
     const ask = (steps: number) =>
-      fetch(`${address.exec(web.output())![1]}/generate`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ prompt: 'x', num_inference_steps: steps }) })
+      fetch(`${address.exec(web.output())![1]}/generate`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ prompt: 'x', num_inference_steps: steps })
+      })
     const [quick, slow] = [ask(30).then((answer) => answer.status), ask(1000)]
-    const cut = slow.then(() => false, () => true)
+    const cut = slow.then(
+      () => false,
+      () => true
+    )
     await until('both run', () => server.service.ledger.inFlight === 2)
     web.child.kill('SIGTERM')
     expect(await quick).toBe(200)
@@ -63,6 +73,8 @@ describe('the process', () => {
   it('names in one line what keeps it from starting', async () => {
     const web = startProcess('dist/webapp/main.js', ['--server-url', 'nowhere'])
     expect((await web.exit).code).toBe(2)
-    expect(web.output()).toMatch(/^easel-web: SERVER_URL="nowhere": must be an address such as http:\/\/gateway:8000\n$/)
+    expect(web.output()).toMatch(
+      /^easel-web: SERVER_URL="nowhere": must be an address such as http:\/\/gateway:8000\n$/
+    )
   })
 })

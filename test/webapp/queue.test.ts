@@ -18,7 +18,12 @@ describe('asking for the next picture while one is painted', () => {
     await visitor.paint({ prompt: 'الثالث', seed: 3, num_images: 1 })
     expect(await waiting(visitor)).toEqual(['second2 × 64×64', 'الثالث64×64'])
     await visitor.sees(visitor.page.locator('#next-head'), /^2 waiting$/)
-    expect(await visitor.page.locator('.next-prompt').last().evaluate((prompt) => getComputedStyle(prompt).direction)).toBe('rtl')
+    expect(
+      await visitor.page
+        .locator('.next-prompt')
+        .last()
+        .evaluate((prompt) => getComputedStyle(prompt).direction)
+    ).toBe('rtl')
     // The server has one of them at a time: the others would take connections that the page needs.
     expect(sent).toHaveLength(1)
     await release()
@@ -95,7 +100,11 @@ describe('asking for the next picture while one is painted', () => {
     await visitor.ready()
     await visitor.page.clock.install()
     const busy = new AbortController()
-    const other = generate(server, { prompt: 'somebody else', num_inference_steps: 1000 }, { signal: busy.signal }).catch(() => undefined)
+    const other = generate(
+      server,
+      { prompt: 'somebody else', num_inference_steps: 1000 },
+      { signal: busy.signal }
+    ).catch(() => undefined)
     await running(server)
     // The first is held back on its way to the server, so that the second waits behind it.
     const release = await visitor.hold()
@@ -120,7 +129,14 @@ describe('asking for the next picture while one is painted', () => {
 
 /** What is shown as waiting. */
 function waiting(visitor: Visitor): Promise<string[]> {
-  return visitor.page.locator('.next-list li').evaluateAll((rows) => rows.map((row) => [...row.children].slice(0, 2).map((part) => part.textContent).join('')))
+  return visitor.page.locator('.next-list li').evaluateAll((rows) =>
+    rows.map((row) =>
+      [...row.children]
+        .slice(0, 2)
+        .map((part) => part.textContent)
+        .join('')
+    )
+  )
 }
 
 function labels(visitor: Visitor): Promise<(string | null)[]> {

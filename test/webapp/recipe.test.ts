@@ -11,10 +11,22 @@ shareServer((ready) => (server = ready))
 
 describe('a picture that is brought to the page', () => {
   it.each(['png', 'jpeg', 'webp'])('fills in the form from its recipe, which makes it again: %s', async (format) => {
-    const file = await picture({ prompt: 'from elsewhere', negative_prompt: 'rain', seed: 77, num_inference_steps: 4, guidance_scale: 2.5, width: 32, height: 48, scheduler: 'ddim', output_format: format })
+    const file = await picture({
+      prompt: 'from elsewhere',
+      negative_prompt: 'rain',
+      seed: 77,
+      num_inference_steps: 4,
+      guidance_scale: 2.5,
+      width: 32,
+      height: 48,
+      scheduler: 'ddim',
+      output_format: format
+    })
     const visitor = await enter(server.url)
     await visitor.ready()
-    await visitor.page.locator('#file').setInputFiles({ name: `x.${format}`, mimeType: `image/${format}`, buffer: file })
+    await visitor.page
+      .locator('#file')
+      .setInputFiles({ name: `x.${format}`, mimeType: `image/${format}`, buffer: file })
     await visitor.sees(visitor.page.locator('#placard-prompt'), /^from elsewhere$/)
     expect(await visitor.sketches.count()).toBe(0)
     expect(await visitor.page.locator('.chip input:checked').inputValue()).toBe('32×48')
@@ -48,7 +60,9 @@ describe('a picture that is brought to the page', () => {
   })
 
   it('is named when it carries no recipe, and the form stays as it was', async () => {
-    const plain = await sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } }).png().toBuffer()
+    const plain = await sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } })
+      .png()
+      .toBuffer()
     const visitor = await enter(server.url)
     await visitor.ready()
     await visitor.write({ prompt: 'mine' })
@@ -62,7 +76,9 @@ describe('a picture that is brought to the page', () => {
   it('must be a picture', async () => {
     const visitor = await enter(server.url)
     await visitor.ready()
-    await visitor.page.locator('#file').setInputFiles({ name: 'x.txt', mimeType: 'text/plain', buffer: Buffer.from('hello') })
+    await visitor.page
+      .locator('#file')
+      .setInputFiles({ name: 'x.txt', mimeType: 'text/plain', buffer: Buffer.from('hello') })
     await visitor.sees(visitor.page.locator('#toast'), /no PNG, JPEG or WebP/)
   })
 })
@@ -74,7 +90,9 @@ async function picture(body: object): Promise<Buffer> {
 async function drag(visitor: Visitor, type: string, file: Buffer): Promise<void> {
   const transfer = await visitor.page.evaluateHandle((base64) => {
     const data = new DataTransfer()
-    data.items.add(new File([Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0))], 'a.png', { type: 'image/png' }))
+    data.items.add(
+      new File([Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0))], 'a.png', { type: 'image/png' })
+    )
     return data
   }, file.toString('base64'))
   await visitor.page.dispatchEvent('body', type, { dataTransfer: transfer })

@@ -62,7 +62,10 @@ describe('the sketchbook', () => {
     // The last one has none after it, and the only one has none beside it.
     await visitor.sketches.nth(2).click()
     await visitor.sees(title, /^one$/)
-    for (const [left, prompt] of [[2, 'two'], [1, 'three']] as const) {
+    for (const [left, prompt] of [
+      [2, 'two'],
+      [1, 'three']
+    ] as const) {
       await remove.click()
       await visitor.sees(title, new RegExp(`^${prompt}$`))
       await visitor.keeps(left)
@@ -89,7 +92,8 @@ describe('the sketchbook', () => {
     await visitor.rests()
     await visitor.paint({ prompt: 'four', seed: 10, num_images: 4, num_inference_steps: 3 })
     await visitor.keeps(5)
-    const sources = (selector: string) => visitor.page.locator(selector).evaluateAll((images) => images.map((image) => (image as HTMLImageElement).src))
+    const sources = (selector: string) =>
+      visitor.page.locator(selector).evaluateAll((images) => images.map((image) => (image as HTMLImageElement).src))
     expect((await labels(visitor)).slice(0, 4)).toEqual([10, 11, 12, 13].map((seed) => `four, seed ${seed}`))
     expect((await sources('.sketch img')).slice(0, 4)).toEqual(await sources('.thumb img'))
 
@@ -110,16 +114,32 @@ describe('the sketchbook', () => {
     await visitor.keeps(16)
     await visitor.rests()
     const { keyboard } = visitor.page
-    const here = () => visitor.page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.id)
-    for (const [list, before, first] of [['.tray', '#remove', 'Picture 1'], ['.sketches', '#clear', 'many, seed 20']] as const) {
+    const here = () =>
+      visitor.page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.id)
+    for (const [list, before, first] of [
+      ['.tray', '#remove', 'Picture 1'],
+      ['.sketches', '#clear', 'many, seed 20']
+    ] as const) {
       expect(await visitor.page.locator(`${list} [tabindex="0"]`).count()).toBe(1)
       await visitor.page.locator(before).focus()
       await keyboard.press('Tab')
       expect(await here()).toBe(first)
     }
-    const columns = await visitor.sketches.evaluateAll((all) => all.filter((one) => (one as HTMLElement).offsetTop === (all[0] as HTMLElement).offsetTop).length)
+    const columns = await visitor.sketches.evaluateAll(
+      (all) => all.filter((one) => (one as HTMLElement).offsetTop === (all[0] as HTMLElement).offsetTop).length
+    )
     expect(columns).toBeLessThan(16)
-    const seeds: [string, number][] = [['ArrowRight', 21], ['ArrowLeft', 20], ['ArrowLeft', 20], ['ArrowDown', 20 + columns], ['ArrowUp', 20], ['End', 35], ['ArrowRight', 35], ['Home', 20], ['ArrowRight', 21]]
+    const seeds: [string, number][] = [
+      ['ArrowRight', 21],
+      ['ArrowLeft', 20],
+      ['ArrowLeft', 20],
+      ['ArrowDown', 20 + columns],
+      ['ArrowUp', 20],
+      ['End', 35],
+      ['ArrowRight', 35],
+      ['Home', 20],
+      ['ArrowRight', 21]
+    ]
     for (const [key, seed] of seeds) {
       await keyboard.press(key)
       expect(await here(), key).toBe(`many, seed ${seed}`)
@@ -164,7 +184,13 @@ describe('the sketchbook', () => {
 
   it('gives the settings of a picture back to the form, which make it again', async () => {
     const visitor = await withPictures('the first')
-    await visitor.paint({ prompt: 'another', negative_prompt: 'grey', seed: 99, num_inference_steps: 5, guidance_scale: 2 })
+    await visitor.paint({
+      prompt: 'another',
+      negative_prompt: 'grey',
+      seed: 99,
+      num_inference_steps: 5,
+      guidance_scale: 2
+    })
     await visitor.keeps(2)
     await visitor.sketches.last().click()
     const before = await visitor.download()
@@ -179,7 +205,7 @@ describe('the sketchbook', () => {
   })
 
   it('copies a command that gives the same file', async () => {
-    const visitor = await withPictures("it's \"quoted\" $HOME `id` \\ ünï")
+    const visitor = await withPictures('it\'s "quoted" $HOME `id` \\ ünï')
     await visitor.context.grantPermissions(['clipboard-read', 'clipboard-write'])
     const { name, bytes } = await visitor.download()
     await visitor.button('Copy as curl').click()
@@ -206,7 +232,9 @@ describe('the form', () => {
     expect(await visitor.page.locator('.chip input:checked').inputValue()).toBe('32×48')
     await visitor.button('Paint').click()
     await visitor.picture.waitFor()
-    expect(await visitor.picture.evaluate((image: HTMLImageElement) => [image.naturalWidth, image.naturalHeight])).toEqual([32, 48])
+    expect(
+      await visitor.picture.evaluate((image: HTMLImageElement) => [image.naturalWidth, image.naturalHeight])
+    ).toEqual([32, 48])
   })
 
   it('rolls seeds, counts pictures within the limit, and moves sliders with their numbers', async () => {

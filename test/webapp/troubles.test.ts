@@ -13,7 +13,11 @@ describe('troubles', () => {
     const visitor = await enter(server.url)
     await visitor.ready()
     const busy = new AbortController()
-    const other = generate(server, { prompt: 'somebody else', num_inference_steps: 1000 }, { signal: busy.signal }).catch(() => undefined)
+    const other = generate(
+      server,
+      { prompt: 'somebody else', num_inference_steps: 1000 },
+      { signal: busy.signal }
+    ).catch(() => undefined)
     await running(server)
     await visitor.page.clock.install()
     await visitor.paint({ prompt: 'one too many', num_inference_steps: 2 })
@@ -74,8 +78,21 @@ describe('troubles', () => {
     await visitor.page.locator('.fine summary').click()
     await visitor.write({ guidance_start: 0.8, guidance_end: 0.3 })
     await visitor.page.locator('.fine summary').click()
-    await visitor.paint({ prompt: 'x'.repeat(32_001), seed: 2 ** 32, ...Object.fromEntries(['num_inference_steps', 'guidance_scale', 'num_images'].map((name) => [name, limits[name]! + 1])) })
-    const wrong = { prompt: /32,001 characters; at most 32,000/, num_inference_steps: /from 1 to 1000/, guidance_scale: /from 0 to 50/, seed: /to 4294967295/, num_images: /from 1 to 16/, guidance_end: /before it starts, which is at 0.8/ }
+    await visitor.paint({
+      prompt: 'x'.repeat(32_001),
+      seed: 2 ** 32,
+      ...Object.fromEntries(
+        ['num_inference_steps', 'guidance_scale', 'num_images'].map((name) => [name, limits[name]! + 1])
+      )
+    })
+    const wrong = {
+      prompt: /32,001 characters; at most 32,000/,
+      num_inference_steps: /from 1 to 1000/,
+      guidance_scale: /from 0 to 50/,
+      seed: /to 4294967295/,
+      num_images: /from 1 to 16/,
+      guidance_end: /before it starts, which is at 0.8/
+    }
     for (const [name, words] of Object.entries(wrong)) {
       await visitor.sees(visitor.page.locator(`#${name}-error`), words)
       expect(await visitor.page.locator(`#${name}`).getAttribute('aria-invalid')).toBe('true')
@@ -104,7 +121,9 @@ describe('troubles', () => {
     expect(await visitor.page.locator('#cache_interval').isVisible()).toBe(false)
 
     // As from a picture that was made elsewhere.
-    await visitor.page.evaluate(() => localStorage.setItem('easel.form', JSON.stringify({ prompt: 'p', scheduler: 'unipc', cache_interval: 3 })))
+    await visitor.page.evaluate(() =>
+      localStorage.setItem('easel.form', JSON.stringify({ prompt: 'p', scheduler: 'unipc', cache_interval: 3 }))
+    )
     await visitor.open()
     await visitor.ready()
     await visitor.button('Paint').click()
@@ -117,25 +136,28 @@ describe('troubles', () => {
     await visitor.picture.waitFor()
   })
 
-  it.each(['prompt', 'negative_prompt'])('says how long a %s is, in words of its own, and offers to cut it there', async (field) => {
-    const server = await startReadyServer()
-    const visitor = await enter(server.url)
-    await visitor.ready()
-    await visitor.paint({ prompt: 'short', num_inference_steps: 3, [field]: `${'long '.repeat(90)}end` })
-    const error = visitor.page.locator(`#${field}-error`)
-    await visitor.sees(error, /^This has 93 tokens, and the model reads 77: up to “….*long”\.$/)
-    expect(await visitor.page.locator(`#${field}`).getAttribute('aria-invalid')).toBe('true')
-    expect(await focused(visitor)).toBe(field)
-    await visitor.page.keyboard.press('Tab')
-    expect(await visitor.page.evaluate(() => document.activeElement?.textContent)).toBe('Paint with its beginning')
-    await visitor.page.keyboard.press('Enter')
-    await visitor.picture.waitFor()
-    await visitor.sees(visitor.page.locator('#placard-facts'), /prompt cut to fit/)
-    // It stays so, where it can be seen.
-    expect(await visitor.page.getByLabel('Cut a prompt that is too long').isVisible()).toBe(true)
-    expect(await visitor.page.getByLabel('Cut a prompt that is too long').isChecked()).toBe(true)
-    expect(await visitor.button('Paint with its beginning').count()).toBe(0)
-  })
+  it.each(['prompt', 'negative_prompt'])(
+    'says how long a %s is, in words of its own, and offers to cut it there',
+    async (field) => {
+      const server = await startReadyServer()
+      const visitor = await enter(server.url)
+      await visitor.ready()
+      await visitor.paint({ prompt: 'short', num_inference_steps: 3, [field]: `${'long '.repeat(90)}end` })
+      const error = visitor.page.locator(`#${field}-error`)
+      await visitor.sees(error, /^This has 93 tokens, and the model reads 77: up to “….*long”\.$/)
+      expect(await visitor.page.locator(`#${field}`).getAttribute('aria-invalid')).toBe('true')
+      expect(await focused(visitor)).toBe(field)
+      await visitor.page.keyboard.press('Tab')
+      expect(await visitor.page.evaluate(() => document.activeElement?.textContent)).toBe('Paint with its beginning')
+      await visitor.page.keyboard.press('Enter')
+      await visitor.picture.waitFor()
+      await visitor.sees(visitor.page.locator('#placard-facts'), /prompt cut to fit/)
+      // It stays so, where it can be seen.
+      expect(await visitor.page.getByLabel('Cut a prompt that is too long').isVisible()).toBe(true)
+      expect(await visitor.page.getByLabel('Cut a prompt that is too long').isChecked()).toBe(true)
+      expect(await visitor.button('Paint with its beginning').count()).toBe(0)
+    }
+  )
 
   it('tells visitors nothing of exceptions', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-faults raise:1@1' })
@@ -220,9 +242,18 @@ describe('troubles', () => {
 
 /** The next requests reach servers that go away. */
 async function drainTimes(visitor: Visitor, times: number): Promise<void> {
-  const error = { statusCode: 503, code: 'DRAINING', error: 'Service Unavailable', message: 'The server is shutting down.', requestId: 'x', retry_after: 1 }
+  const error = {
+    statusCode: 503,
+    code: 'DRAINING',
+    error: 'Service Unavailable',
+    message: 'The server is shutting down.',
+    requestId: 'x',
+    retry_after: 1
+  }
   const body = `id: 1\nevent: error\nretry: 1000\ndata: ${JSON.stringify(error)}\n\n`
-  await visitor.page.route('**/generate', (route) => route.fulfill({ contentType: 'text/event-stream', body }), { times })
+  await visitor.page.route('**/generate', (route) => route.fulfill({ contentType: 'text/event-stream', body }), {
+    times
+  })
 }
 
 function focused(visitor: Visitor): Promise<string | undefined> {

@@ -7,7 +7,9 @@ const enter = useBrowser()
 describe('two visitors at once', () => {
   it('never see a picture of the other', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 5' })
-    const visitors = await Promise.all(['mine', 'yours'].map(async (prompt) => ({ prompt, visitor: await enter(server.url) })))
+    const visitors = await Promise.all(
+      ['mine', 'yours'].map(async (prompt) => ({ prompt, visitor: await enter(server.url) }))
+    )
     await Promise.all(visitors.map(({ visitor }) => visitor.ready()))
     await Promise.all(
       visitors.map(async ({ prompt, visitor }, who) => {
@@ -20,7 +22,9 @@ describe('two visitors at once', () => {
       })
     )
     for (const [who, { prompt, visitor }] of visitors.entries()) {
-      const labels = await visitor.sketches.evaluateAll((sketches) => sketches.map((sketch) => sketch.getAttribute('aria-label')!))
+      const labels = await visitor.sketches.evaluateAll((sketches) =>
+        sketches.map((sketch) => sketch.getAttribute('aria-label')!)
+      )
       expect(labels.every((label) => label.startsWith(prompt))).toBe(true)
       // What the label says is what the file is: the server makes the same bytes for it alone.
       for (const [index, label] of labels.entries()) {
@@ -30,7 +34,14 @@ describe('two visitors at once', () => {
         await visitor.sketches.nth(index).click()
         await visitor.sees(visitor.page.locator('#placard-facts'), new RegExp(`seed ${seed} `))
         const { bytes } = await visitor.download()
-        const alone = await generate(server, { prompt: `${prompt} ${round}`, seed, num_inference_steps: 6 + round, guidance_scale: 5, width: 64, height: 64 })
+        const alone = await generate(server, {
+          prompt: `${prompt} ${round}`,
+          seed,
+          num_inference_steps: 6 + round,
+          guidance_scale: 5,
+          width: 64,
+          height: 64
+        })
         expect(bytes.equals(Buffer.from(await alone.arrayBuffer()))).toBe(true)
       }
     }

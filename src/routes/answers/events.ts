@@ -104,7 +104,11 @@ export class EventStream extends Readable {
 export function eventTexts(withRecipe: boolean): (run: Run) => PiecesOf {
   const known = new WeakMap<Numbered, readonly Piece[]>()
   return (run) => (event) => {
-    const pieces = known.get(event) ?? [`id: ${event.number}\nevent: ${event.type}\n${retryOf(event)}data: `, ...dataOf(run, event, withRecipe), '\n\n']
+    const pieces = known.get(event) ?? [
+      `id: ${event.number}\nevent: ${event.type}\n${retryOf(event)}data: `,
+      ...dataOf(run, event, withRecipe),
+      '\n\n'
+    ]
     known.set(event, pieces)
     return pieces
   }
@@ -112,7 +116,9 @@ export function eventTexts(withRecipe: boolean): (run: Run) => PiecesOf {
 
 /** When a reader may connect again: a stream that ends by a drain goes on at another server, under the same key. */
 function retryOf(event: Numbered): string {
-  return event.type === 'error' && event.error.retryAfter !== undefined ? `retry: ${event.error.retryAfter * 1000}\n` : ''
+  return event.type === 'error' && event.error.retryAfter !== undefined
+    ? `retry: ${event.error.retryAfter * 1000}\n`
+    : ''
 }
 
 function dataOf(run: Run, event: Numbered, withRecipe: boolean): Piece[] {
@@ -125,11 +131,18 @@ function dataOf(run: Run, event: Numbered, withRecipe: boolean): Piece[] {
     case 'progress':
       return json({ id, image: event.image, step: event.step, of: event.of, eta_seconds: event.eta_seconds })
     case 'preview':
-      return jsonWithFile({ id, image: event.image, step: event.step, width: event.width, height: event.height, mime_type: 'image/jpeg' }, 'data', event.jpeg)
+      return jsonWithFile(
+        { id, image: event.image, step: event.step, width: event.width, height: event.height, mime_type: 'image/jpeg' },
+        'data',
+        event.jpeg
+      )
     case 'image':
       return imageJson(event.image, withRecipe, { id })
     case 'error':
-      return json({ ...errorBody(event.error, id), ...(event.error.retryAfter === undefined ? {} : { retry_after: event.error.retryAfter }) })
+      return json({
+        ...errorBody(event.error, id),
+        ...(event.error.retryAfter === undefined ? {} : { retry_after: event.error.retryAfter })
+      })
     case 'done':
       return json({ id, timings: event.timings, truncated: run.truncated })
   }

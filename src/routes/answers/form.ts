@@ -12,7 +12,11 @@ export const BYTES_TYPE = 'application/octet-stream'
 /** How a request is answered. */
 export type Form = 'image' | 'json' | 'multipart' | 'events'
 
-const FORMS: Readonly<Record<string, Form>> = { [JSON_TYPE]: 'json', [MULTIPART_TYPE]: 'multipart', [EVENTS_TYPE]: 'events' }
+const FORMS: Readonly<Record<string, Form>> = {
+  [JSON_TYPE]: 'json',
+  [MULTIPART_TYPE]: 'multipart',
+  [EVENTS_TYPE]: 'events'
+}
 
 /** A parameter of a media type in Accept, other than its weight. */
 const PARAMETER = /; *(?!q=)[\w.+-]+=("[^"]*"|[^;,"]*)/gi
@@ -24,14 +28,22 @@ const PARAMETER = /; *(?!q=)[\w.+-]+=("[^"]*"|[^;,"]*)/gi
  * @returns the form, and the file format, which `Accept` decides when the body does not
  * @throws EaselError NOT_ACCEPTABLE
  */
-export function chooseForm(request: FastifyRequest, { num_images = 1, output_format }: GenerateRequest): { form: Form; format: Format | undefined } {
+export function chooseForm(
+  request: FastifyRequest,
+  { num_images = 1, output_format }: GenerateRequest
+): { form: Form; format: Format | undefined } {
   const formats = output_format === undefined ? FORMATS : [output_format]
   const images = num_images === 1 ? [...formats.map(mimeOf), BYTES_TYPE] : []
   const offers = [...images, JSON_TYPE, MULTIPART_TYPE, EVENTS_TYPE]
   // A charset and the like say how something is to be written, not what: nothing that we offer has any.
   request.raw.headers.accept = request.headers.accept?.replaceAll(PARAMETER, '')
   const chosen = request.accepts().type(offers)
-  if (typeof chosen !== 'string') throw new EaselError('NOT_ACCEPTABLE', `Accept must allow one of ${offers.join(', ')}${num_images > 1 ? ' for several images' : ''}`, { field: 'accept' })
+  if (typeof chosen !== 'string')
+    throw new EaselError(
+      'NOT_ACCEPTABLE',
+      `Accept must allow one of ${offers.join(', ')}${num_images > 1 ? ' for several images' : ''}`,
+      { field: 'accept' }
+    )
   const format = FORMATS.find((each) => mimeOf(each) === chosen)
   return { form: FORMS[chosen] ?? 'image', format: output_format ?? format }
 }

@@ -5,10 +5,16 @@ import type { Finished, Run, RunTimings } from '../../service/run.js'
 /** The headers of `answerHeaders`, for the OpenAPI document. */
 export const answerHeaderSchemas = {
   'easel-seed': Type.String({ description: 'The seed; of several images, their seeds.' }),
-  'easel-recipe': Type.String({ description: "The first image's recipe as JSON in ASCII, without its prompts where they are long." }),
+  'easel-recipe': Type.String({
+    description: "The first image's recipe as JSON in ASCII, without its prompts where they are long."
+  }),
   'easel-truncated': Type.String({ description: 'Names of the prompts that were cut to fit.' }),
-  'idempotent-replayed': Type.String({ description: '`true` for the finished answer to an earlier request with the same key.' }),
-  'server-timing': Type.String({ description: 'Where the time went, in ms: queue, encode, denoise, decode, file, total.' })
+  'idempotent-replayed': Type.String({
+    description: '`true` for the finished answer to an earlier request with the same key.'
+  }),
+  'server-timing': Type.String({
+    description: 'Where the time went, in ms: queue, encode, denoise, decode, file, total.'
+  })
 }
 
 /** What every successful answer says in its headers. */

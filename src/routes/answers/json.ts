@@ -5,7 +5,14 @@ import { joined, jsonWithFile, type Piece } from './body.js'
 /** All images of a request in one JSON document: a `GenerateResponse`. */
 export function jsonAnswer(run: Run, { images, timings }: Finished, withRecipe: boolean): Piece[] {
   const rest = JSON.stringify({ timings, truncated: run.truncated }).slice(1)
-  return [`{"id":${JSON.stringify(run.id)},"images":[`, ...joined(images.map((image) => imageJson(image, withRecipe)), ','), `],${rest}`]
+  return [
+    `{"id":${JSON.stringify(run.id)},"images":[`,
+    ...joined(
+      images.map((image) => imageJson(image, withRecipe)),
+      ','
+    ),
+    `],${rest}`
+  ]
 }
 
 /**
@@ -13,6 +20,14 @@ export function jsonAnswer(run: Run, { images, timings }: Finished, withRecipe: 
  *
  * @param more fields that come first
  */
-export function imageJson({ index, seed, format, width, height, bytes, recipe }: MadeImage, withRecipe: boolean, more: object = {}): Piece[] {
-  return jsonWithFile({ ...more, index, seed, mime_type: mimeOf(format), width, height, ...(withRecipe ? { recipe } : {}) }, 'data', bytes)
+export function imageJson(
+  { index, seed, format, width, height, bytes, recipe }: MadeImage,
+  withRecipe: boolean,
+  more: object = {}
+): Piece[] {
+  return jsonWithFile(
+    { ...more, index, seed, mime_type: mimeOf(format), width, height, ...(withRecipe ? { recipe } : {}) },
+    'data',
+    bytes
+  )
 }

@@ -9,7 +9,9 @@ import { openAiError } from './errors.js'
 export function imagesResponse(run: Run, { images }: Finished, format: 'b64_json' | 'url'): Piece[] {
   const [first] = images
   const fileOf = ({ format: fileFormat, bytes }: MadeImage) =>
-    format === 'url' ? jsonWithFile({}, 'url', bytes, `data:${mimeOf(fileFormat)};base64,`) : jsonWithFile({}, 'b64_json', bytes)
+    format === 'url'
+      ? jsonWithFile({}, 'url', bytes, `data:${mimeOf(fileFormat)};base64,`)
+      : jsonWithFile({}, 'b64_json', bytes)
   const rest = JSON.stringify({ ...looks(first!), usage: usageOf(run) }).slice(1)
   return [`{"created":${secondsNow()},"data":[`, ...joined(images.map(fileOf), ','), `],${rest}`]
 }
@@ -27,16 +29,31 @@ export function streamPieces(run: Run, partialImages: number): PiecesOf {
       previews.set(event.image, index + 1)
       if (index >= partialImages) return []
       const { width, height, jpeg } = event
-      return piecesOf({ type: 'image_generation.partial_image', partial_image_index: index, ...looks({ width, height, format: 'jpeg' }) }, jpeg)
+      return piecesOf(
+        {
+          type: 'image_generation.partial_image',
+          partial_image_index: index,
+          ...looks({ width, height, format: 'jpeg' })
+        },
+        jpeg
+      )
     }
-    if (event.type === 'image') return piecesOf({ type: 'image_generation.completed', ...looks(event.image), usage: usageOf(run) }, event.image.bytes)
+    if (event.type === 'image')
+      return piecesOf(
+        { type: 'image_generation.completed', ...looks(event.image), usage: usageOf(run) },
+        event.image.bytes
+      )
     return event.type === 'error' ? piecesOf({ type: 'error', ...openAiError(event.error) }) : []
   }
 }
 
 function piecesOf(event: { type: string; [field: string]: unknown }, file?: Buffer): Piece[] {
   const data = { created_at: secondsNow(), quality: 'auto', ...event }
-  return [`event: ${event.type}\ndata: `, ...(file === undefined ? [JSON.stringify(data)] : jsonWithFile(data, 'b64_json', file)), '\n\n']
+  return [
+    `event: ${event.type}\ndata: `,
+    ...(file === undefined ? [JSON.stringify(data)] : jsonWithFile(data, 'b64_json', file)),
+    '\n\n'
+  ]
 }
 
 function looks({ width, height, format }: Pick<MadeImage, 'width' | 'height' | 'format'>) {
@@ -45,7 +62,12 @@ function looks({ width, height, format }: Pick<MadeImage, 'width' | 'height' | '
 
 /** Prompts are counted in CLIP's tokens; a diffusion model has none of images. */
 function usageOf({ promptTokens }: Run): OpenAiImagesResponse['usage'] {
-  return { input_tokens: promptTokens, output_tokens: 0, total_tokens: promptTokens, input_tokens_details: { text_tokens: promptTokens, image_tokens: 0 } }
+  return {
+    input_tokens: promptTokens,
+    output_tokens: 0,
+    total_tokens: promptTokens,
+    input_tokens_details: { text_tokens: promptTokens, image_tokens: 0 }
+  }
 }
 
 function secondsNow(): number {

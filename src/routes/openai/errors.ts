@@ -11,7 +11,10 @@ const PARAMS: Readonly<Record<string, string>> = { width: 'size', height: 'size'
 export function openAiError({ code, field, message, statusCode }: EaselError): OpenAiError {
   const param = field === undefined ? null : (PARAMS[field] ?? field)
   // Our messages name a field at their beginning.
-  const named = field !== undefined && param !== null && message.startsWith(`${field} `) ? `${param}${message.slice(field.length)}` : message
+  const named =
+    field !== undefined && param !== null && message.startsWith(`${field} `)
+      ? `${param}${message.slice(field.length)}`
+      : message
   return { error: { message: named, type: typeOf(statusCode), param, code } }
 }
 
@@ -21,4 +24,7 @@ function typeOf(status: number): string {
   return status >= 500 ? 'server_error' : 'invalid_request_error'
 }
 
-export const openAiErrorForm: ErrorForm<ReturnType<typeof Type.Unsafe<OpenAiError>>> = { schema: ref(OpenAiError), body: openAiError }
+export const openAiErrorForm: ErrorForm<ReturnType<typeof Type.Unsafe<OpenAiError>>> = {
+  schema: ref(OpenAiError),
+  body: openAiError
+}

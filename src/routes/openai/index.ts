@@ -51,7 +51,10 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
           200: {
             description: 'The images, or with `stream` the events of their making.',
             headers: { ...commonHeaders, ...answerHeaderSchemas },
-            content: { 'application/json': { schema: ref(OpenAiImagesResponse), example: openAiExample }, [EVENTS_TYPE]: Events }
+            content: {
+              'application/json': { schema: ref(OpenAiImagesResponse), example: openAiExample },
+              [EVENTS_TYPE]: Events
+            }
           },
           ...failures(...ADMISSION_CODES, ...END_CODES)
         }
@@ -60,16 +63,26 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
     async (request, reply) => {
       const { body } = request
       const { offer } = service
-      const translated = translate(body, { steps: offer?.defaults.num_inference_steps ?? 1, snapTo: snapSizes ? (offer?.sizes ?? []) : [] })
+      const translated = translate(body, {
+        steps: offer?.defaults.num_inference_steps ?? 1,
+        snapTo: snapSizes ? (offer?.sizes ?? []) : []
+      })
       const { run, replayed, detach } = service.submit(translated, callerOf(request, request.headers, translated))
       whenDone(run, request, reply, detach)
       if (replayed) reply.header('idempotent-replayed', 'true')
       if (body.stream === true) {
         const piecesOf = streamPieces(run, partialImagesOf(body))
-        return reply.type(EVENTS_TYPE).headers(EVENT_HEADERS).send(new EventStream(run, { after: 0, piecesOf }))
+        return reply
+          .type(EVENTS_TYPE)
+          .headers(EVENT_HEADERS)
+          .send(new EventStream(run, { after: 0, piecesOf }))
       }
       const finished = await run.finished
-      return sendPieces(reply.headers(answerHeaders(run, finished, withRecipe)), JSON_TYPE, imagesResponse(run, finished, responseFormatOf(body)))
+      return sendPieces(
+        reply.headers(answerHeaders(run, finished, withRecipe)),
+        JSON_TYPE,
+        imagesResponse(run, finished, responseFormatOf(body))
+      )
     }
   )
 
@@ -84,7 +97,13 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
         tags: ['openai'],
         operationId: 'listModels',
         summary: 'The model that is served',
-        response: { 200: success(List, 'A list of one, or of none while no worker was ready.', { object: 'list', data: [example] }), ...failures('UNAUTHORIZED') }
+        response: {
+          200: success(List, 'A list of one, or of none while no worker was ready.', {
+            object: 'list',
+            data: [example]
+          }),
+          ...failures('UNAUTHORIZED')
+        }
       }
     },
     async () => ({ object: 'list' as const, data: models() })
@@ -103,7 +122,10 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
     },
     async (request) => {
       const found = models().find(({ id }) => id === request.params.model)
-      if (found === undefined) throw new EaselError('NOT_FOUND', `there is no model ${JSON.stringify(excerpt(request.params.model))}`, { field: 'model' })
+      if (found === undefined)
+        throw new EaselError('NOT_FOUND', `there is no model ${JSON.stringify(excerpt(request.params.model))}`, {
+          field: 'model'
+        })
       return found
     }
   )

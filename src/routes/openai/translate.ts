@@ -52,7 +52,8 @@ function sizeOf(size: string | null | undefined, snapTo: readonly Size[]): Size 
 /** The size whose shape is the nearest; of like shapes the one whose area is. */
 function nearest(wanted: Size, sizes: readonly Size[]): Size {
   const factor = (a: number, b: number) => Math.abs(Math.log(a / b))
-  const distance = ([width, height]: Size) => factor(width / height, wanted[0] / wanted[1]) + factor(width * height, wanted[0] * wanted[1]) / 4
+  const distance = ([width, height]: Size) =>
+    factor(width / height, wanted[0] / wanted[1]) + factor(width * height, wanted[0] * wanted[1]) / 4
   return sizes.toSorted((a, b) => distance(a) - distance(b))[0] ?? wanted
 }
 

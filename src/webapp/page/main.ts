@@ -16,5 +16,11 @@ document.addEventListener('keydown', (event) => {
   }
   if (event.key === 'Escape') studio.stop()
   // In a field it takes back what was written.
-  if (event.key === 'z' && (event.ctrlKey || event.metaKey) && !(event.target instanceof HTMLElement && event.target.matches('input, textarea')) && studio.undo()) event.preventDefault()
+  if (
+    event.key === 'z' &&
+    (event.ctrlKey || event.metaKey) &&
+    !(event.target instanceof HTMLElement && event.target.matches('input, textarea')) &&
+    studio.undo()
+  )
+    event.preventDefault()
 })

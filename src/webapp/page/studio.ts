@@ -62,7 +62,9 @@ export class Studio {
   }
 
   #wire(): void {
-    this.#form.on('submit', (settings) => this.#ask(settings)).on('wrong', (fields) => this.#announcer.say(`${count(fields, 'field needs', 'fields need')} another look`))
+    this.#form
+      .on('submit', (settings) => this.#ask(settings))
+      .on('wrong', (fields) => this.#announcer.say(`${count(fields, 'field needs', 'fields need')} another look`))
     this.#queue.on('begin', ({ entry, byHand }) => this.#paint(entry, byHand)).on('change', () => this.#queued())
     this.#queueList.on('cancel', (id) => this.#queue.cancel(id))
     this.#notice.on('retry', ({ byHand }) => this.#again(byHand)).on('dismiss', () => this.#queue.release('trouble'))
@@ -71,7 +73,10 @@ export class Studio {
     this.#placard.on('reuse', (picture) => this.#reuse(picture)).on('remove', (picture) => this.#remove(picture))
     this.#sketchbook.on('open', (picture) => this.#open(picture)).on('clear', () => this.#clear())
     this.#history.on('change', () => this.#placard.show(this.#shown, this.#kept(this.#shown)))
-    this.#service.on('health', ({ health, since }) => this.#heard(health, since)).on('documents', (documents) => this.#documentsLink.show(documents)).on('locked', () => this.#keyDialog.ask(() => void this.#service.ask()))
+    this.#service
+      .on('health', ({ health, since }) => this.#heard(health, since))
+      .on('documents', (documents) => this.#documentsLink.show(documents))
+      .on('locked', () => this.#keyDialog.ask(() => void this.#service.ask()))
     this.#stopButton.addEventListener('click', () => this.stop())
     startDrop((file) => void this.#read(file))
     // Nobody would see the picture: the server need not finish it.
@@ -99,14 +104,16 @@ export class Studio {
     if (!this.#run?.active) this.#progress.prepare(preparing)
     if (preparing) this.#queue.hold('model')
     else this.#queue.release('model')
-    if (status === 'ready' && this.#status !== undefined && PREPARING.has(this.#status)) this.#announcer.show('The model is ready')
+    if (status === 'ready' && this.#status !== undefined && PREPARING.has(this.#status))
+      this.#announcer.show('The model is ready')
     this.#status = status
   }
 
   /** Asks for a picture: now, or when those before it are done. */
   #ask(settings: Settings): void {
     this.#notice.hide()
-    if (!this.#queue.add(toRequest(settings, this.#form.steps))) return this.#announcer.show(`${MOST_WAITING} requests wait already`)
+    if (!this.#queue.add(toRequest(settings, this.#form.steps)))
+      return this.#announcer.show(`${MOST_WAITING} requests wait already`)
     const { length } = this.#queue.waiting
     if (length > 0) this.#announcer.say(`${count(length, 'request waits', 'requests wait')}`)
   }
@@ -151,7 +158,8 @@ export class Studio {
     const inForm = JSON.stringify(toRequest(this.#form.settings, this.#form.steps)) === JSON.stringify(entry.request)
     if (inForm && body?.statusCode === 400 && body.field !== undefined) {
       const words = describeField(body)
-      const offer = body.code === 'PROMPT_TOO_LONG' ? { text: 'Paint with its beginning', act: () => this.#truncate() } : undefined
+      const offer =
+        body.code === 'PROMPT_TOO_LONG' ? { text: 'Paint with its beginning', act: () => this.#truncate() } : undefined
       if (this.#form.errors.show(body.field, words, offer)) return this.#announcer.say(words)
     }
     // Whoever has more waiting has gone to do something else. A server that is restarted has ended this without need.
@@ -232,7 +240,11 @@ export class Studio {
       const { recipe, request, same_model: sameModel } = await this.#client.recipe(file)
       if (!this.#run?.active) this.#open({ id: uuid(), createdAt: Date.now(), blob: file, recipe })
       this.#form.write(fromRecipe({ ...recipe, ...request }, this.#form.refinements))
-      this.#announcer.show(sameModel ? HAS_SETTINGS : `${HAS_SETTINGS}. It was made by ${recipe.model} ${recipe.version}; here it will look different`)
+      this.#announcer.show(
+        sameModel
+          ? HAS_SETTINGS
+          : `${HAS_SETTINGS}. It was made by ${recipe.model} ${recipe.version}; here it will look different`
+      )
     } catch (error) {
       const locked = error instanceof ServerError && error.body.statusCode === 401
       if (locked) this.#keyDialog.ask(() => void this.#read(file))

@@ -32,7 +32,12 @@ import { Prober } from './prober.mjs'
  */
 
 /** Settings that make a run short, and that are the same for every attack. */
-const SETTINGS = { MEMORY_BUDGET: String(BUDGET_MIB * 2 ** 20), SEND_TIMEOUT: String(SEND_TIMEOUT_S), RECEIVE_TIMEOUT: String(RECEIVE_TIMEOUT_S), PNG_COMPRESSION: '1' }
+const SETTINGS = {
+  MEMORY_BUDGET: String(BUDGET_MIB * 2 ** 20),
+  SEND_TIMEOUT: String(SEND_TIMEOUT_S),
+  RECEIVE_TIMEOUT: String(RECEIVE_TIMEOUT_S),
+  PNG_COMPRESSION: '1'
+}
 
 /** Causes of a worker's loss that the gateway decides, or that end its process; by the others a worker leaves or comes back. */
 const TAKEN_FOR_DEAD = ['silent', 'hung', 'exited']
@@ -42,7 +47,11 @@ const TAKEN_FOR_DEAD = ['silent', 'hung', 'exited']
  * @param {string} cause
  */
 function lostTo(samples, cause) {
-  return [...samples].reduce((sum, [key, value]) => (key.startsWith('easel_workers_lost_total{') && key.includes(`cause="${cause}"`) ? sum + value : sum), 0)
+  return [...samples].reduce(
+    (sum, [key, value]) =>
+      key.startsWith('easel_workers_lost_total{') && key.includes(`cause="${cause}"`) ? sum + value : sum,
+    0
+  )
 }
 
 /**
@@ -66,7 +75,10 @@ export async function attacked(name, { kills = 0, headers = {}, ...start }, atta
     const { rows, probed } = await probedWhile(prober, () => attack({ gateway, prober, restMib: gateway.rss() }))
     const died = gateway.ended() ? `it ended with ${gateway.status()}` : undefined
     const workersLost = Math.max(0, TAKEN_FOR_DEAD.reduce((sum, cause) => sum + lostTo(probed.last, cause), 0) - kills)
-    return { rows, watched: [{ name, probed, died: probed.guarded ? `it took more than ${GUARD_MIB} MiB` : died, workersLost }] }
+    return {
+      rows,
+      watched: [{ name, probed, died: probed.guarded ? `it took more than ${GUARD_MIB} MiB` : died, workersLost }]
+    }
   } finally {
     await gateway.stop()
   }
@@ -99,7 +111,12 @@ async function probedWhile(prober, attack) {
  */
 export function atMost(attack, { found, limit, unit, note }) {
   const shown = found === undefined ? 'no end seen' : `${amount(found)} ${unit}`
-  return { attack, limit: `≤ ${amount(limit)} ${unit}`, found: note === undefined ? shown : `${shown} (${note})`, held: found !== undefined && found <= limit }
+  return {
+    attack,
+    limit: `≤ ${amount(limit)} ${unit}`,
+    found: note === undefined ? shown : `${shown} (${note})`,
+    held: found !== undefined && found <= limit
+  }
 }
 
 /** @param {number} number */

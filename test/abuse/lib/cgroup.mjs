@@ -31,10 +31,19 @@ export function memoryGroup(mib) {
   const name = `easel-abuse-${process.pid}-${made}`
   const bytes = String(mib * 2 ** 20)
   try {
-    if (existsSync(join(V1, 'memory.limit_in_bytes'))) return group(join(V1, name), { 'memory.limit_in_bytes': bytes, 'memory.memsw.limit_in_bytes': bytes }, { kills: 'memory.oom_control', peak: 'memory.max_usage_in_bytes' })
+    if (existsSync(join(V1, 'memory.limit_in_bytes')))
+      return group(
+        join(V1, name),
+        { 'memory.limit_in_bytes': bytes, 'memory.memsw.limit_in_bytes': bytes },
+        { kills: 'memory.oom_control', peak: 'memory.max_usage_in_bytes' }
+      )
     if (!existsSync(join(V2, 'cgroup.controllers'))) return undefined
     writeFileSync(join(V2, 'cgroup.subtree_control'), '+memory')
-    return group(join(V2, name), { 'memory.max': bytes, 'memory.swap.max': '0' }, { kills: 'memory.events', peak: 'memory.peak' })
+    return group(
+      join(V2, name),
+      { 'memory.max': bytes, 'memory.swap.max': '0' },
+      { kills: 'memory.events', peak: 'memory.peak' }
+    )
   } catch {
     return undefined
   }
@@ -49,7 +58,8 @@ export function memoryGroup(mib) {
 function group(folder, limits, files) {
   mkdirSync(folder)
   try {
-    for (const [index, [file, value]] of Object.entries(limits).entries()) if (index === 0 || existsSync(join(folder, file))) writeFileSync(join(folder, file), value)
+    for (const [index, [file, value]] of Object.entries(limits).entries())
+      if (index === 0 || existsSync(join(folder, file))) writeFileSync(join(folder, file), value)
   } catch (error) {
     rmdirSync(folder)
     throw error
@@ -57,10 +67,14 @@ function group(folder, limits, files) {
   return {
     procs: join(folder, 'cgroup.procs'),
     kills: () => Number(/^oom_kill (\d+)$/m.exec(readFileSync(join(folder, files.kills), 'utf8'))?.[1] ?? 0),
-    peak: () => (existsSync(join(folder, files.peak)) ? Number(readFileSync(join(folder, files.peak), 'utf8')) / 2 ** 20 : Number.NaN),
+    peak: () =>
+      existsSync(join(folder, files.peak))
+        ? Number(readFileSync(join(folder, files.peak), 'utf8')) / 2 ** 20
+        : Number.NaN,
     remove: atEnd(() => {
       for (let left = TRIES; ; left--) {
-        for (const pid of readFileSync(join(folder, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean)) signal(Number(pid), 'SIGKILL')
+        for (const pid of readFileSync(join(folder, 'cgroup.procs'), 'utf8').split('\n').filter(Boolean))
+          signal(Number(pid), 'SIGKILL')
         try {
           rmdirSync(folder)
           return

@@ -8,7 +8,8 @@ const PNG_SIGNATURE = Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0
 const IHDR = chunk('IHDR', Buffer.from([0, 0, 0, 1, 0, 0, 0, 1, 8, 0, 0, 0, 0]))
 const IDAT = chunk('IDAT', deflateSync(Buffer.from([0, 128])))
 const IEND = chunk('IEND', Buffer.alloc(0))
-const XMP_HEAD = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" xmlns:easel="https://github.com/easel-serving/easel/ns/1.0/"><easel:recipe>'
+const XMP_HEAD =
+  '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" xmlns:easel="https://github.com/easel-serving/easel/ns/1.0/"><easel:recipe>'
 const XMP_TAIL = '</easel:recipe></rdf:Description></rdf:RDF></x:xmpmeta>'
 /** Most bytes of data in a segment of a JPEG. */
 const SEGMENT = 65_533
@@ -52,7 +53,12 @@ export function pngBomb(text, times = 1) {
 export function pngStart(type, bytes) {
   const length = Buffer.alloc(4)
   length.writeUInt32BE(bytes - PNG_SIGNATURE.length - IHDR.length - 12 - IEND.length)
-  return Buffer.concat([PNG_SIGNATURE, IHDR, length, Buffer.from(type === 'iTXt' ? 'iTXteasel\0\0\0\0\0' : type, 'latin1')])
+  return Buffer.concat([
+    PNG_SIGNATURE,
+    IHDR,
+    length,
+    Buffer.from(type === 'iTXt' ? 'iTXteasel\0\0\0\0\0' : type, 'latin1')
+  ])
 }
 
 /**
@@ -72,7 +78,9 @@ export function pngOfChunks(count) {
  */
 export async function webpWithXmp(json) {
   const packet = Buffer.concat([Buffer.from(XMP_HEAD), json, Buffer.from(XMP_TAIL)])
-  const plain = await sharp({ create: { width: 1, height: 1, channels: 3, background: 'grey' } }).webp({ lossless: true }).toBuffer()
+  const plain = await sharp({ create: { width: 1, height: 1, channels: 3, background: 'grey' } })
+    .webp({ lossless: true })
+    .toBuffer()
   // The extended header: a flag for XMP, three bytes of nothing, and a canvas of 1 × 1.
   const extended = riff('VP8X', Buffer.from([0x04, 0, 0, 0, 0, 0, 0, 0, 0, 0]))
   const body = Buffer.concat([Buffer.from('WEBP'), extended, plain.subarray(12), riff('XMP ', packet)])
@@ -85,11 +93,18 @@ export async function webpWithXmp(json) {
  * @param {Buffer} json
  */
 export async function jpegWithXmp(json) {
-  const plain = await sharp({ create: { width: 1, height: 1, channels: 3, background: 'grey' } }).jpeg().toBuffer()
+  const plain = await sharp({ create: { width: 1, height: 1, channels: 3, background: 'grey' } })
+    .jpeg()
+    .toBuffer()
   const name = Buffer.from('http://ns.adobe.com/xap/1.0/\0')
   const room = SEGMENT - name.length - XMP_HEAD.length - XMP_TAIL.length
   const segments = Array.from({ length: Math.ceil(json.length / room) }, (_, index) => {
-    const data = Buffer.concat([name, Buffer.from(XMP_HEAD), json.subarray(index * room, (index + 1) * room), Buffer.from(XMP_TAIL)])
+    const data = Buffer.concat([
+      name,
+      Buffer.from(XMP_HEAD),
+      json.subarray(index * room, (index + 1) * room),
+      Buffer.from(XMP_TAIL)
+    ])
     return Buffer.concat([Buffer.from([0xff, 0xe1, (data.length + 2) >> 8, (data.length + 2) & 255]), data])
   })
   return Buffer.concat([plain.subarray(0, 2), ...segments, plain.subarray(2)])
@@ -102,7 +117,9 @@ export async function jpegWithXmp(json) {
  */
 export function svg(bytes) {
   const shape = '<path d="M0 0L9 9"/>'
-  return Buffer.from(`<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1">${shape.repeat(bytes / shape.length)}</svg>`)
+  return Buffer.from(
+    `<svg xmlns="http://www.w3.org/2000/svg" width="1" height="1">${shape.repeat(bytes / shape.length)}</svg>`
+  )
 }
 
 /**
@@ -111,7 +128,9 @@ export function svg(bytes) {
  * @param {'gif' | 'tiff' | 'avif'} format
  */
 export function other(format) {
-  return sharp({ create: { width: 16, height: 16, channels: 3, background: 'grey' } }).toFormat(format).toBuffer()
+  return sharp({ create: { width: 16, height: 16, channels: 3, background: 'grey' } })
+    .toFormat(format)
+    .toBuffer()
 }
 
 /**

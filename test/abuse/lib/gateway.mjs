@@ -42,10 +42,13 @@ const folders = new Map()
 /** A folder of its own for what an attack starts: its path is in the command line of all of it. */
 export async function ownFolder() {
   const folder = await mkdtemp(join(tmpdir(), 'easel-abuse-'))
-  folders.set(folder, atEnd(() => {
-    for (const pid of processesWith(folder)) signal(pid, 'SIGKILL')
-    rmSync(folder, { recursive: true, force: true })
-  }))
+  folders.set(
+    folder,
+    atEnd(() => {
+      for (const pid of processesWith(folder)) signal(pid, 'SIGKILL')
+      rmSync(folder, { recursive: true, force: true })
+    })
+  )
   return folder
 }
 
@@ -61,7 +64,17 @@ export function removeFolder(folder) {
  * @param {Start} [options]
  * @throws StepError when it does not become ready
  */
-export async function startGateway({ env = {}, fake = FAST, memoryMib, node = [], connect = memoryMib !== undefined, shell, stdio, workerStdio, waits = true } = {}) {
+export async function startGateway({
+  env = {},
+  fake = FAST,
+  memoryMib,
+  node = [],
+  connect = memoryMib !== undefined,
+  shell,
+  stdio,
+  workerStdio,
+  waits = true
+} = {}) {
   const folder = await ownFolder()
   const group = memoryMib === undefined ? undefined : memoryGroup(memoryMib)
   const endpoint = env['WORKER_ENDPOINT'] ?? `ipc://${join(folder, 'easel-worker.sock')}`
@@ -69,16 +82,35 @@ export async function startGateway({ env = {}, fake = FAST, memoryMib, node = []
   const admin = stdio === undefined
   const settings = {
     ...(admin && { ADMIN_PORT: '0' }),
-    HOST: '127.0.0.1', PORT: '0', TMPDIR: folder, LOG_FORMAT: 'json', LOG_LEVEL: 'info', ENGINE: 'fake', WORKER: connect ? 'connect' : 'spawn', RESTART_BACKOFF: '0.05',
+    HOST: '127.0.0.1',
+    PORT: '0',
+    TMPDIR: folder,
+    LOG_FORMAT: 'json',
+    LOG_LEVEL: 'info',
+    ENGINE: 'fake',
+    WORKER: connect ? 'connect' : 'spawn',
+    RESTART_BACKOFF: '0.05',
     WORKER_ARGS: fake,
     ...env
   }
   const before = [group && `echo $$ > ${group.procs}`, shell].filter(Boolean)
   // The shell becomes the gateway, so its process id is the gateway's.
-  const child = spawn('sh', ['-c', [...before, 'exec "$0" "$@"'].join(' && '), process.execPath, ...node, join(root, 'dist/main.js'), '--worker-endpoint', endpoint], {
-    stdio: stdio ?? ['ignore', 'pipe', 'pipe'],
-    env: { ...process.env, ...settings }
-  })
+  const child = spawn(
+    'sh',
+    [
+      '-c',
+      [...before, 'exec "$0" "$@"'].join(' && '),
+      process.execPath,
+      ...node,
+      join(root, 'dist/main.js'),
+      '--worker-endpoint',
+      endpoint
+    ],
+    {
+      stdio: stdio ?? ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...settings }
+    }
+  )
   const pid = /** @type {number} */ (child.pid)
   const log = child.stdout ? new Log(child.stdout) : undefined
   const errors = child.stderr ? new Log(child.stderr) : undefined
@@ -86,7 +118,17 @@ export async function startGateway({ env = {}, fake = FAST, memoryMib, node = []
   const ended = () => child.exitCode !== null || child.signalCode !== null
   const exit = new Promise((resolve) => child.once('exit', resolve))
   const gateway = {
-    url: '', adminUrl: '', port: 0, pid, child, folder, endpoint, log, errors, group, worker,
+    url: '',
+    adminUrl: '',
+    port: 0,
+    pid,
+    child,
+    folder,
+    endpoint,
+    log,
+    errors,
+    group,
+    worker,
     /** Whether it has ended, by whatever. */
     ended,
     /** Settles when it has. */
@@ -98,16 +140,23 @@ export async function startGateway({ env = {}, fake = FAST, memoryMib, node = []
     rss: () => residentMib(pid) ?? 0,
     /** Whether it listens, within so many ms: its log says where, or the kernel does. @param {number} [most] */
     async listening(most = START_MS) {
-      const port = () => (log === undefined ? listeningPort(pid) : Number(/"listening on http:\/\/[\d.]+:(\d+)/.exec(log.text)?.[1] ?? 0)) ?? 0
+      const port = () =>
+        (log === undefined
+          ? listeningPort(pid)
+          : Number(/"listening on http:\/\/[\d.]+:(\d+)/.exec(log.text)?.[1] ?? 0)) ?? 0
       await waitFor(() => ended() || (gateway.port = port()) !== 0, most)
       gateway.url = `http://127.0.0.1:${gateway.port}`
-      const adminUrl = () => (admin ? /health and metrics on (http:\/\/[\d.:]+)/.exec(log?.text ?? '')?.[1] : gateway.url) ?? ''
+      const adminUrl = () =>
+        (admin ? /health and metrics on (http:\/\/[\d.:]+)/.exec(log?.text ?? '')?.[1] : gateway.url) ?? ''
       await waitFor(() => ended() || (gateway.adminUrl = adminUrl()) !== '', most)
       return gateway.port !== 0 && gateway.adminUrl !== ''
     },
     /** Whether it says that it is ready, within so many ms. @param {number} [most] */
     async ready(most = START_MS) {
-      return (await waitFor(async () => ended() || (gateway.adminUrl !== '' && (await isReady(gateway.adminUrl))), most)) !== undefined && !ended()
+      return (
+        (await waitFor(async () => ended() || (gateway.adminUrl !== '' && (await isReady(gateway.adminUrl))), most)) !==
+          undefined && !ended()
+      )
     },
     /** Ends it as a platform would, and tells how that went. */
     async stop() {
@@ -140,12 +189,34 @@ export async function startGateway({ env = {}, fake = FAST, memoryMib, node = []
  *
  * @param {{ endpoint: string, fake?: string, folder: string, name?: string, stdio?: import('node:child_process').StdioOptions | undefined }} options
  */
-export function startWorker({ endpoint, fake = FAST, folder, name = 'worker-0', stdio = ['pipe', 'ignore', 'ignore'] }) {
-  const args = ['-m', 'easel_worker', '--connect', endpoint, '--name', name, '--engine', 'fake', '--model', join(root, 'models/demo'), '--exit-with-parent', ...fake.split(' ')]
+export function startWorker({
+  endpoint,
+  fake = FAST,
+  folder,
+  name = 'worker-0',
+  stdio = ['pipe', 'ignore', 'ignore']
+}) {
+  const args = [
+    '-m',
+    'easel_worker',
+    '--connect',
+    endpoint,
+    '--name',
+    name,
+    '--engine',
+    'fake',
+    '--model',
+    join(root, 'models/demo'),
+    '--exit-with-parent',
+    ...fake.split(' ')
+  ]
   return spawn(python, args, { cwd: join(root, 'python-worker'), stdio, env: { ...process.env, TMPDIR: folder } })
 }
 
 /** @param {string} url */
 async function isReady(url) {
-  return fetch(`${url}/health/ready`, { signal: AbortSignal.timeout(2000) }).then(({ ok }) => ok, () => false)
+  return fetch(`${url}/health/ready`, { signal: AbortSignal.timeout(2000) }).then(
+    ({ ok }) => ok,
+    () => false
+  )
 }

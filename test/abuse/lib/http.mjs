@@ -17,9 +17,14 @@ import http from 'node:http'
 export function ask(url, { method, headers = {}, body, agent, most = 60_000 } = {}) {
   const start = performance.now()
   return new Promise((resolve) => {
-    const broken = (/** @type {string} */ why) => resolve({ status: 0, headers: {}, body: Buffer.from(why), ms: performance.now() - start })
+    const broken = (/** @type {string} */ why) =>
+      resolve({ status: 0, headers: {}, body: Buffer.from(why), ms: performance.now() - start })
     const length = body === undefined ? {} : { 'content-length': Buffer.byteLength(body) }
-    const request = http.request(url, { method: method ?? (body === undefined ? 'GET' : 'POST'), headers: { ...length, ...headers }, agent: agent ?? false })
+    const request = http.request(url, {
+      method: method ?? (body === undefined ? 'GET' : 'POST'),
+      headers: { ...length, ...headers },
+      agent: agent ?? false
+    })
     const patience = setTimeout(() => request.destroy(new Error(`no answer within ${most / 1000} s`)), most)
     request.once('response', (response) => {
       /** @type {Buffer[]} */
@@ -27,7 +32,13 @@ export function ask(url, { method, headers = {}, body, agent, most = 60_000 } = 
       response.on('data', (chunk) => chunks.push(chunk))
       response.once('close', () => {
         if (!response.complete) broken('the answer broke off')
-        else resolve({ status: response.statusCode ?? 0, headers: response.headers, body: Buffer.concat(chunks), ms: performance.now() - start })
+        else
+          resolve({
+            status: response.statusCode ?? 0,
+            headers: response.headers,
+            body: Buffer.concat(chunks),
+            ms: performance.now() - start
+          })
       })
     })
     request.once('error', (error) => broken(error.message))
@@ -44,7 +55,11 @@ export function ask(url, { method, headers = {}, body, agent, most = 60_000 } = 
  * @param {{ headers?: http.OutgoingHttpHeaders, most?: number }} [options]
  */
 export function generate(url, body, { headers = {}, most = 60_000 } = {}) {
-  return ask(`${url}/generate`, { headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(body), most })
+  return ask(`${url}/generate`, {
+    headers: { 'content-type': 'application/json', ...headers },
+    body: JSON.stringify(body),
+    most
+  })
 }
 
 /** A small ordinary request. */
@@ -68,5 +83,8 @@ export function tally(statuses) {
   /** @type {Map<number, number>} */
   const counts = new Map()
   for (const status of statuses) counts.set(status, (counts.get(status) ?? 0) + 1)
-  return [...counts].toSorted(([a], [b]) => a - b).map(([status, count]) => `${count} × ${status === 0 ? 'no whole answer' : status}`).join(', ')
+  return [...counts]
+    .toSorted(([a], [b]) => a - b)
+    .map(([status, count]) => `${count} × ${status === 0 ? 'no whole answer' : status}`)
+    .join(', ')
 }

@@ -10,7 +10,9 @@ export class Log {
   /** @param {import('node:stream').Readable} stream read to its end */
   constructor(stream) {
     stream.setEncoding('utf8')
-    stream.on('data', (/** @type {string} */ chunk) => { if (this.#text.length < MOST) this.#text += chunk })
+    stream.on('data', (/** @type {string} */ chunk) => {
+      if (this.#text.length < MOST) this.#text += chunk
+    })
     stream.on('error', () => undefined)
   }
 

@@ -20,18 +20,33 @@ export class OtherWorker {
    */
   constructor(endpoint, { name, digest, tokenizers }) {
     this.#hello = {
-      protocol: VERSION, worker: name, version: '0', pid: process.pid,
+      protocol: VERSION,
+      worker: name,
+      version: '0',
+      pid: process.pid,
       model: { id: 'fake', digest, dtype: 'uint8' },
       tokenizers: tokenizers.map((each, index) => ({ digest: each, pad_id: index === 0 ? 49_407 : 0, max_length: 77 })),
-      sizes: [[64, 64]], rows: 8, features: ['guidance_interval'],
+      sizes: [[64, 64]],
+      rows: 8,
+      features: ['guidance_interval'],
       schedulers: ['euler', 'euler_karras', 'euler_ancestral', 'ddim', 'dpmpp_2m', 'dpmpp_2m_karras'],
-      defaults: { width: 64, height: 64, num_inference_steps: 20, guidance_scale: 5, scheduler: 'euler', negative_prompt: '' },
+      defaults: {
+        width: 64,
+        height: 64,
+        num_inference_steps: 20,
+        guidance_scale: 5,
+        scheduler: 'euler',
+        negative_prompt: ''
+      },
       limits: { max_steps: 1000, max_guidance_scale: 50, max_images: 16, max_cache_interval: 1 },
-      devices: [{ id: 0, kind: 'other' }], programs: []
+      devices: [{ id: 0, kind: 'other' }],
+      programs: []
     }
     this.#dealer = new Dealer({ routingId: name, linger: 0 })
     this.#dealer.connect(endpoint)
-    this.#listen().catch((error) => { if (!this.#dealer.closed) throw error })
+    this.#listen().catch((error) => {
+      if (!this.#dealer.closed) throw error
+    })
   }
 
   hello() {
@@ -57,7 +72,16 @@ export class OtherWorker {
       const content = JSON.parse(String(header))
       if (kind === KINDS.WELCOME) this.answer = 'WELCOME'
       else if (kind === KINDS.REFUSED) this.answer = 'REFUSED'
-      else if (kind === KINDS.PING) await this.#send('HEARTBEAT', { session: content.session, steps_total: 0, rows_in_use: 0, rows_padded_total: 0, queued: 0, step_ms: [], memory: [] })
+      else if (kind === KINDS.PING)
+        await this.#send('HEARTBEAT', {
+          session: content.session,
+          steps_total: 0,
+          rows_in_use: 0,
+          rows_padded_total: 0,
+          queued: 0,
+          step_ms: [],
+          memory: []
+        })
       else if (kind === KINDS.GENERATE) await this.#make(content)
     }
   }
@@ -66,7 +90,11 @@ export class OtherWorker {
   async #make({ id, seeds, width, height }) {
     for (const [image, seed] of seeds.entries()) {
       this.made.add(seed)
-      await this.#send('RESULT', { id, image, seed, width, height, timings: { queue_ms: 1, encode_ms: 1, denoise_ms: 1, decode_ms: 1 } }, Buffer.alloc(width * height * 3))
+      await this.#send(
+        'RESULT',
+        { id, image, seed, width, height, timings: { queue_ms: 1, encode_ms: 1, denoise_ms: 1, decode_ms: 1 } },
+        Buffer.alloc(width * height * 3)
+      )
     }
   }
 }

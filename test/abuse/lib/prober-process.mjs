@@ -22,12 +22,28 @@ const keepAlive = () => new Agent({ keepAlive: true, maxSockets: 1 })
  * @typedef {{ list: 'admin' | 'kept' | 'fresh', at: string, agent: Agent | false }} Way
  * @type {readonly [Way, Way]}
  */
-const AS_PROBES = [{ list: 'admin', at: adminUrl, agent: keepAlive() }, { list: 'admin', at: adminUrl, agent: false }]
+const AS_PROBES = [
+  { list: 'admin', at: adminUrl, agent: keepAlive() },
+  { list: 'admin', at: adminUrl, agent: false }
+]
 /** @type {readonly [Way, Way]} */
-const AS_CLIENTS = [{ list: 'kept', at: url, agent: keepAlive() }, { list: 'fresh', at: url, agent: false }]
+const AS_CLIENTS = [
+  { list: 'kept', at: url, agent: keepAlive() },
+  { list: 'fresh', at: url, agent: false }
+]
 
 /** @type {import('./prober.mjs').Probed} */
-const probed = { admin: [], kept: [], fresh: [], late: [], scrapes: 0, gaps: [], last: new Map(), peakMib: 0, guarded: false }
+const probed = {
+  admin: [],
+  kept: [],
+  fresh: [],
+  late: [],
+  scrapes: 0,
+  gaps: [],
+  last: new Map(),
+  peakMib: 0,
+  guarded: false
+}
 /** @type {Set<Promise<void>>} */
 const open = new Set()
 let paused = false

@@ -57,8 +57,11 @@ export class RawClient {
 
   read() {
     this.socket.on('data', (chunk) => {
-      this.#end = (this.#end + chunk.toString('latin1', Math.max(0, chunk.length - LAST_CHUNK.length))).slice(-LAST_CHUNK.length)
-      if (this.start.length < MOST) this.start = Buffer.concat([this.start, chunk.subarray(0, MOST - this.start.length)])
+      this.#end = (this.#end + chunk.toString('latin1', Math.max(0, chunk.length - LAST_CHUNK.length))).slice(
+        -LAST_CHUNK.length
+      )
+      if (this.start.length < MOST)
+        this.start = Buffer.concat([this.start, chunk.subarray(0, MOST - this.start.length)])
       this.received += chunk.length
     })
     this.socket.resume()
@@ -66,13 +69,15 @@ export class RawClient {
 
   /** Reads the answer's first bytes and no more; resolves when they are there, or when none come. @param {number} most ms */
   async readStart(most) {
-    const first = new Promise((resolve) => this.socket.once('data', (chunk) => {
-      this.socket.pause()
-      this.start = chunk.subarray(0, MOST)
-      this.#end = chunk.toString('latin1', Math.max(0, chunk.length - LAST_CHUNK.length))
-      this.received += chunk.length
-      resolve(undefined)
-    }))
+    const first = new Promise((resolve) =>
+      this.socket.once('data', (chunk) => {
+        this.socket.pause()
+        this.start = chunk.subarray(0, MOST)
+        this.#end = chunk.toString('latin1', Math.max(0, chunk.length - LAST_CHUNK.length))
+        this.received += chunk.length
+        resolve(undefined)
+      })
+    )
     this.socket.resume()
     await Promise.race([first, this.closed, sleep(most, undefined, { ref: false })])
   }
@@ -93,7 +98,8 @@ export class RawClient {
 
   /** Writes so many bytes of nothing in particular. @param {number} count */
   async fill(count) {
-    for (let left = count; left > 0 && !this.isClosed; left -= PIECE.length) await this.write(left < PIECE.length ? PIECE.subarray(0, left) : PIECE)
+    for (let left = count; left > 0 && !this.isClosed; left -= PIECE.length)
+      await this.write(left < PIECE.length ? PIECE.subarray(0, left) : PIECE)
   }
 
   leave() {
@@ -110,7 +116,13 @@ export class RawClient {
  * @param {string} [method]
  */
 export function head(path, headers, method = 'POST') {
-  return [`${method} ${path} HTTP/1.1`, 'host: x', ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`), '', ''].join('\r\n')
+  return [
+    `${method} ${path} HTTP/1.1`,
+    'host: x',
+    ...Object.entries(headers).map(([name, value]) => `${name}: ${value}`),
+    '',
+    ''
+  ].join('\r\n')
 }
 
 /**
@@ -121,7 +133,10 @@ export function head(path, headers, method = 'POST') {
  */
 export function generateBytes(body, headers = {}) {
   const text = JSON.stringify(body)
-  return head('/generate', { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text), ...headers }) + text
+  return (
+    head('/generate', { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text), ...headers }) +
+    text
+  )
 }
 
 /**
@@ -134,9 +149,16 @@ export async function idle(port, count) {
   /** @type {RawClient[]} */
   const clients = []
   while (clients.length < count) {
-    const some = Array.from({ length: Math.min(200, count - clients.length) }, () => new RawClient(port, { reads: true }))
+    const some = Array.from(
+      { length: Math.min(200, count - clients.length) },
+      () => new RawClient(port, { reads: true })
+    )
     clients.push(...some)
-    await Promise.all(some.map(({ socket, closed }) => Promise.race([closed, new Promise((resolve) => socket.once('connect', resolve)), sleep(2000)])))
+    await Promise.all(
+      some.map(({ socket, closed }) =>
+        Promise.race([closed, new Promise((resolve) => socket.once('connect', resolve)), sleep(2000)])
+      )
+    )
   }
   return clients
 }

@@ -20,7 +20,9 @@ export async function stall(gateway, ms) {
     inspector.addEventListener('error', reject)
     inspector.addEventListener('message', resolve)
     const expression = `Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ${ms})`
-    inspector.addEventListener('open', () => inspector.send(JSON.stringify({ id: 1, method: 'Runtime.evaluate', params: { expression } })))
+    inspector.addEventListener('open', () =>
+      inspector.send(JSON.stringify({ id: 1, method: 'Runtime.evaluate', params: { expression } }))
+    )
   })
   inspector.close()
 }

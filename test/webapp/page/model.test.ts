@@ -24,16 +24,49 @@ const REFINEMENTS = ['guidance_start', 'guidance_end', 'cache_interval'] as cons
 
 describe('toRequest', () => {
   it('asks for what was chosen, and leaves the rest to the server', () => {
-    expect(toRequest(settings, 24)).toEqual({ prompt: 'a pear', negative_prompt: '', width: 64, height: 48, num_inference_steps: 24, num_images: 1, output_format: 'png', preview_interval: 3 })
+    expect(toRequest(settings, 24)).toEqual({
+      prompt: 'a pear',
+      negative_prompt: '',
+      width: 64,
+      height: 48,
+      num_inference_steps: 24,
+      num_images: 1,
+      output_format: 'png',
+      preview_interval: 3
+    })
     expect(toRequest({ ...settings, negative_prompt: undefined }, 24)).not.toHaveProperty('negative_prompt')
-    expect(toRequest({ ...settings, size: '', previews: false, truncate: true, output_format: 'webp', seed: 0 }, 24)).toEqual({
-      prompt: 'a pear', negative_prompt: '', num_inference_steps: 24, seed: 0, num_images: 1, output_format: 'webp', quality: 90, truncate: true, preview_interval: 0
+    expect(
+      toRequest({ ...settings, size: '', previews: false, truncate: true, output_format: 'webp', seed: 0 }, 24)
+    ).toEqual({
+      prompt: 'a pear',
+      negative_prompt: '',
+      num_inference_steps: 24,
+      seed: 0,
+      num_images: 1,
+      output_format: 'webp',
+      quality: 90,
+      truncate: true,
+      preview_interval: 0
     })
   })
 })
 
 describe('a recipe', () => {
-  const recipe = { prompt: 'p', negative_prompt: '', seed: 3, num_inference_steps: 9, guidance_scale: 2, scheduler: 'ddim', width: 8, height: 16, output_format: 'jpeg' as const, quality: 80, model: 'm', model_digest: 'd', version: 'v' }
+  const recipe = {
+    prompt: 'p',
+    negative_prompt: '',
+    seed: 3,
+    num_inference_steps: 9,
+    guidance_scale: 2,
+    scheduler: 'ddim',
+    width: 8,
+    height: 16,
+    output_format: 'jpeg' as const,
+    quality: 80,
+    model: 'm',
+    model_digest: 'd',
+    version: 'v'
+  }
 
   it('becomes a request without what only describes it', () => {
     const { model: _m, model_digest: _d, version: _v, ...request } = recipe
@@ -42,7 +75,11 @@ describe('a recipe', () => {
 
   it('brings its interval of guidance, and clears one that was there where it has none', () => {
     const part = fromRecipe({ ...recipe, guidance_start: 0.2, guidance_end: 0.8, cache_interval: 2 }, REFINEMENTS)
-    expect(toRequest({ ...settings, ...part }, 9)).toMatchObject({ guidance_start: 0.2, guidance_end: 0.8, cache_interval: 2 })
+    expect(toRequest({ ...settings, ...part }, 9)).toMatchObject({
+      guidance_start: 0.2,
+      guidance_end: 0.8,
+      cache_interval: 2
+    })
     const whole = toRequest({ ...settings, ...part, ...fromRecipe(recipe, REFINEMENTS) }, 9)
     expect(whole).not.toHaveProperty('guidance_start')
     expect(whole).not.toHaveProperty('guidance_end')
@@ -52,22 +89,45 @@ describe('a recipe', () => {
   it('brings that its prompt was cut, and clears it where it was not', () => {
     const cut = { ...recipe, truncate: true as const }
     expect(toRequest({ ...settings, ...fromRecipe(cut, []) }, 9)).toMatchObject({ truncate: true })
-    expect(toRequest({ ...settings, ...fromRecipe(cut, []), ...fromRecipe(recipe, REFINEMENTS) }, 9)).not.toHaveProperty('truncate')
+    expect(
+      toRequest({ ...settings, ...fromRecipe(cut, []), ...fromRecipe(recipe, REFINEMENTS) }, 9)
+    ).not.toHaveProperty('truncate')
     expect(requestOf(cut)).toMatchObject({ truncate: true })
     // From a server that keeps recipes to itself.
     expect(knownOf({ prompt: 'p', truncate: true }, { seed: 5, width: 8, height: 8 })).toMatchObject({ truncate: true })
   })
 
   it('becomes settings; where less is known, fewer', () => {
-    expect(fromRecipe(recipe, [])).toMatchObject({ size: '8×16', num_images: 1, seed: 3, output_format: 'jpeg', quality: 80 })
-    const known = knownOf({ prompt: 'p', num_images: 4, preview_interval: 2, guidance_scale: 3 }, { seed: 5, width: 8, height: 8 })
+    expect(fromRecipe(recipe, [])).toMatchObject({
+      size: '8×16',
+      num_images: 1,
+      seed: 3,
+      output_format: 'jpeg',
+      quality: 80
+    })
+    const known = knownOf(
+      { prompt: 'p', num_images: 4, preview_interval: 2, guidance_scale: 3 },
+      { seed: 5, width: 8, height: 8 }
+    )
     expect(known).toEqual({ prompt: 'p', guidance_scale: 3, seed: 5, width: 8, height: 8 })
-    expect(fromRecipe(known, [])).toEqual({ prompt: 'p', size: '8×8', guidance_scale: 3, seed: 5, num_images: 1, truncate: false })
+    expect(fromRecipe(known, [])).toEqual({
+      prompt: 'p',
+      size: '8×8',
+      guidance_scale: 3,
+      seed: 5,
+      num_images: 1,
+      truncate: false
+    })
   })
 })
 
 describe('the history', () => {
-  const picture = (id: string, size = 10): Picture => ({ id, createdAt: Number(id), blob: new Blob([new Uint8Array(size)]), recipe: { prompt: id, seed: 1, width: 1, height: 1 } })
+  const picture = (id: string, size = 10): Picture => ({
+    id,
+    createdAt: Number(id),
+    blob: new Blob([new Uint8Array(size)]),
+    recipe: { prompt: id, seed: 1, width: 1, height: 1 }
+  })
 
   it('lets the oldest go for the newest, by number and by bytes', async () => {
     const store = memoryStore()
@@ -84,8 +144,19 @@ describe('the history', () => {
   it('shows the newest request first, and its pictures in their own order, whichever was finished first', async () => {
     const store = memoryStore()
     const history = new History(store, [], true)
-    const made = (run: string, index: number, createdAt: number): Picture => ({ ...picture('0'), id: pictureId(run, index), createdAt })
-    for (const [run, index, at] of [['b', 1, 10], ['b', 0, 11], ['a', 10, 20], ['a', 2, 21], ['a', 0, 20]] as const) await history.add(made(run, index, at))
+    const made = (run: string, index: number, createdAt: number): Picture => ({
+      ...picture('0'),
+      id: pictureId(run, index),
+      createdAt
+    })
+    for (const [run, index, at] of [
+      ['b', 1, 10],
+      ['b', 0, 11],
+      ['a', 10, 20],
+      ['a', 2, 21],
+      ['a', 0, 20]
+    ] as const)
+      await history.add(made(run, index, at))
     const order = ['a-0', 'a-2', 'a-10', 'b-0', 'b-1']
     expect(history.pictures.map(({ id }) => id)).toEqual(order)
     expect(new History(store, await store.all(), true).pictures.map(({ id }) => id)).toEqual(order)
@@ -96,11 +167,21 @@ describe('the history', () => {
   })
 
   it('has an order that does not depend on the one before', () => {
-    const pictures = fc.uniqueArray(fc.record({ run: fc.constantFrom('a', 'b-1', '1'), index: fc.nat(12), at: fc.nat(5) }), { selector: ({ run, index }) => `${run} ${index}` })
+    const pictures = fc.uniqueArray(
+      fc.record({ run: fc.constantFrom('a', 'b-1', '1'), index: fc.nat(12), at: fc.nat(5) }),
+      { selector: ({ run, index }) => `${run} ${index}` }
+    )
     fc.assert(
       fc.property(pictures, fc.infiniteStream(fc.nat()), (parts, keys) => {
-        const given = parts.map(({ run, index, at }): Picture => ({ ...picture('0'), id: pictureId(run, index), createdAt: at }))
-        const mixed = given.map((one) => ({ one, key: keys.next().value as number })).sort((a, b) => a.key - b.key).map(({ one }) => one)
+        const given = parts.map(({ run, index, at }): Picture => ({
+          ...picture('0'),
+          id: pictureId(run, index),
+          createdAt: at
+        }))
+        const mixed = given
+          .map((one) => ({ one, key: keys.next().value as number }))
+          .sort((a, b) => a.key - b.key)
+          .map(({ one }) => one)
         expect(inOrder(mixed)).toEqual(inOrder(given))
         expect(inOrder(given)).toHaveLength(given.length)
       })
@@ -120,7 +201,15 @@ describe('the history', () => {
       await work()
       steps.push(name)
     }
-    const history = new History({ ...store, put: (one) => slow(`kept ${one.id}`, () => store.put(one))(), delete: (ids) => slow('deleted', () => store.delete(ids))() }, [], true)
+    const history = new History(
+      {
+        ...store,
+        put: (one) => slow(`kept ${one.id}`, () => store.put(one))(),
+        delete: (ids) => slow('deleted', () => store.delete(ids))()
+      },
+      [],
+      true
+    )
     history.on('change', (pictures) => steps.push(`shown ${pictures.map(({ id }) => id).join()}`))
     await Promise.all([history.add(picture('1')), history.add(picture('2')), history.clear()])
     expect(steps).toEqual(['kept 1', 'shown 1', 'kept 2', 'shown 2,1', 'deleted', 'shown '])

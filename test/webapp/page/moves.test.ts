@@ -12,26 +12,43 @@ const SLOW = { WORKER_ARGS: '--fake-step-ms 20' }
 const REQUEST: GenerateRequest = { prompt: 'on its way', seed: 7, num_inference_steps: 100, width: 64, height: 64 }
 
 /** One address in front of several gateways, as a load balancer is. */
-async function balancer(first: RunningServer): Promise<{ url: string; statuses: number[]; to: (server: RunningServer) => void }> {
+async function balancer(
+  first: RunningServer
+): Promise<{ url: string; statuses: number[]; to: (server: RunningServer) => void }> {
   let target = first
   const statuses: number[] = []
   const proxy = createServer((incoming, outgoing) => {
-    const upstream = httpRequest(target.url + incoming.url!, { method: incoming.method, headers: incoming.headers }, (answer) => {
-      statuses.push(answer.statusCode!)
-      outgoing.writeHead(answer.statusCode!, answer.headers)
-      answer.pipe(outgoing)
-    })
+    const upstream = httpRequest(
+      target.url + incoming.url!,
+      { method: incoming.method, headers: incoming.headers },
+      (answer) => {
+        statuses.push(answer.statusCode!)
+        outgoing.writeHead(answer.statusCode!, answer.headers)
+        answer.pipe(outgoing)
+      }
+    )
     upstream.on('error', () => outgoing.destroy())
     incoming.pipe(upstream)
   }).listen(0, '127.0.0.1')
   await once(proxy, 'listening')
-  onTestFinished(() => { proxy.closeAllConnections(); proxy.close() })
-  return { url: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}/`, statuses, to: (server) => { target = server } }
+  onTestFinished(() => {
+    proxy.closeAllConnections()
+    proxy.close()
+  })
+  return {
+    url: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}/`,
+    statuses,
+    to: (server) => {
+      target = server
+    }
+  }
 }
 
 function clientOf(url: string): Client {
   vi.stubGlobal('document', { baseURI: url })
-  onTestFinished(() => { vi.unstubAllGlobals() })
+  onTestFinished(() => {
+    vi.unstubAllGlobals()
+  })
   return new Client({ get: () => undefined })
 }
 
@@ -48,7 +65,8 @@ describe('a request whose server goes away', () => {
     const client = clientOf(front.url)
     const events: ServerEvent[] = []
     const painting = (async () => {
-      for await (const event of client.generate(REQUEST, { id: 'key-1', signal: new AbortController().signal })) events.push(event)
+      for await (const event of client.generate(REQUEST, { id: 'key-1', signal: new AbortController().signal }))
+        events.push(event)
     })()
     await until('it is painted', () => events.some(({ type }) => type === 'progress'))
     front.to(two)
@@ -72,7 +90,11 @@ describe('a request whose server goes away', () => {
     const short = generate(one, { prompt: 'x', num_inference_steps: 100 })
     await running(one)
     const painting = (async () => {
-      for await (const event of client.generate({ ...REQUEST, num_inference_steps: 1000 }, { id: 'key-2', signal: new AbortController().signal })) events.push(event)
+      for await (const event of client.generate(
+        { ...REQUEST, num_inference_steps: 1000 },
+        { id: 'key-2', signal: new AbortController().signal }
+      ))
+        events.push(event)
     })()
     await until('it is painted', () => events.some(({ type }) => type === 'progress'))
     const closed = one.close(8000)
@@ -92,7 +114,8 @@ describe('a request whose server goes away', () => {
     const client = clientOf(`${server.url}/`)
     const events: ServerEvent[] = []
     const painting = (async () => {
-      for await (const event of client.generate(REQUEST, { id: 'key-3', signal: new AbortController().signal })) events.push(event)
+      for await (const event of client.generate(REQUEST, { id: 'key-3', signal: new AbortController().signal }))
+        events.push(event)
     })()
     painting.catch(() => undefined)
     await until('it is painted', () => events.some(({ type }) => type === 'progress'))
@@ -104,13 +127,19 @@ describe('a request whose server goes away', () => {
 it('any client with a key and the last id takes its stream up elsewhere, from its first event', async () => {
   const [one, two] = [await startReadyServer(SLOW), await startReadyServer(SLOW)]
   const ask = (server: RunningServer, headers: Record<string, string>) =>
-    generate(server, { ...REQUEST, num_inference_steps: 30 }, { headers: { accept: 'text/event-stream', 'idempotency-key': 'key-4', ...headers } })
+    generate(
+      server,
+      { ...REQUEST, num_inference_steps: 30 },
+      { headers: { accept: 'text/event-stream', 'idempotency-key': 'key-4', ...headers } }
+    )
   let seen = 0
   let ended: { event: string; data: Record<string, unknown> } | undefined
   let text = ''
   const response = await ask(one, {})
   const [read, copy] = response.body!.tee()
-  void new Response(copy).text().then((whole) => { text = whole })
+  void new Response(copy).text().then((whole) => {
+    text = whole
+  })
   for await (const message of eventsOf(new Response(read))) {
     seen = message.id
     ended = message

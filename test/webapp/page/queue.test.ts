@@ -50,7 +50,13 @@ describe('the queue', () => {
   })
 
   it('begins everything that is not cancelled just once, in the order it was asked for, one at a time', () => {
-    const step = fc.oneof(fc.constant('add' as const), fc.constant('finish' as const), fc.constant('hold' as const), fc.constant('release' as const), fc.nat(20).map((id) => ({ cancel: id })))
+    const step = fc.oneof(
+      fc.constant('add' as const),
+      fc.constant('finish' as const),
+      fc.constant('hold' as const),
+      fc.constant('release' as const),
+      fc.nat(20).map((id) => ({ cancel: id }))
+    )
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         const { queue, begun } = watched()
@@ -74,7 +80,9 @@ describe('the queue', () => {
           ended++
           queue.finished()
         }
-        const expected = Array.from({ length: asked }, (_, index) => String(index + 1)).filter((prompt) => !cancelled.has(prompt))
+        const expected = Array.from({ length: asked }, (_, index) => String(index + 1)).filter(
+          (prompt) => !cancelled.has(prompt)
+        )
         expect(begun.map((prompt) => prompt.replace(' by hand', ''))).toEqual(expected)
       })
     )

@@ -14,20 +14,40 @@ import { describe as inWords, describeField, passes } from '../../../src/webapp/
 const SENTENCES = /^(?:“|[A-Z0-9])[^]*[.!?]$/
 
 describe('what a visitor is told', () => {
-  const told = (code: keyof typeof catalogue, message = 'RuntimeError: tests may have 1 requests (MEMORY_BUDGET)') => inWords(new ServerError(errorBody(new EaselError(code, message), 'some-id')))
+  const told = (code: keyof typeof catalogue, message = 'RuntimeError: tests may have 1 requests (MEMORY_BUDGET)') =>
+    inWords(new ServerError(errorBody(new EaselError(code, message), 'some-id')))
 
-  it.each(Object.entries(catalogue))('of %s is a title and sentences, with nothing of the inside of the server', (code, { status }) => {
-    const { title, text, id } = told(code as keyof typeof catalogue)
-    expect(title).toMatch(/^[A-Z].*[^.]$/)
-    expect(text).toMatch(SENTENCES)
-    // An error of the request itself quotes the server: only it knows what is wrong.
-    const quotes = status < 500 && !['QUEUE_FULL', 'RATE_LIMITED', 'CONCURRENCY_LIMITED', 'CANCELLED', 'NO_RECIPE', 'BODY_TOO_LARGE', 'REQUEST_TIMEOUT'].includes(code)
-    if (!quotes) expect(text).not.toMatch(/RuntimeError|tests|1 requests|MEMORY_BUDGET/)
-    expect(id).toBe(status >= 500 ? 'some-id' : undefined)
-  })
+  it.each(Object.entries(catalogue))(
+    'of %s is a title and sentences, with nothing of the inside of the server',
+    (code, { status }) => {
+      const { title, text, id } = told(code as keyof typeof catalogue)
+      expect(title).toMatch(/^[A-Z].*[^.]$/)
+      expect(text).toMatch(SENTENCES)
+      // An error of the request itself quotes the server: only it knows what is wrong.
+      const quotes =
+        status < 500 &&
+        ![
+          'QUEUE_FULL',
+          'RATE_LIMITED',
+          'CONCURRENCY_LIMITED',
+          'CANCELLED',
+          'NO_RECIPE',
+          'BODY_TOO_LARGE',
+          'REQUEST_TIMEOUT'
+        ].includes(code)
+      if (!quotes) expect(text).not.toMatch(/RuntimeError|tests|1 requests|MEMORY_BUDGET/)
+      expect(id).toBe(status >= 500 ? 'some-id' : undefined)
+    }
+  )
 
   it('of an answer of a proxy is what its status says', () => {
-    for (const [statusCode, title] of [[502, /cannot be reached/], [503, /not ready/], [504, /too long/], [500, /did not work/], [413, /too large/]] as const) {
+    for (const [statusCode, title] of [
+      [502, /cannot be reached/],
+      [503, /not ready/],
+      [504, /too long/],
+      [500, /did not work/],
+      [413, /too large/]
+    ] as const) {
       const error = new ServerError({ statusCode, code: 'UNKNOWN', message: '<html>nginx</html>' })
       expect(inWords(error).title).toMatch(title)
       expect(inWords(error).text).not.toContain('nginx')
@@ -35,16 +55,35 @@ describe('what a visitor is told', () => {
   })
 
   it('knows what passes by itself', () => {
-    const passing = Object.keys(catalogue).filter((code) => passes(new ServerError(errorBody(new EaselError(code as keyof typeof catalogue), 'id'))))
-    expect(passing).toEqual(['QUEUE_FULL', 'RATE_LIMITED', 'CONCURRENCY_LIMITED', 'NOT_READY', 'DRAINING', 'MEMORY_FULL'])
+    const passing = Object.keys(catalogue).filter((code) =>
+      passes(new ServerError(errorBody(new EaselError(code as keyof typeof catalogue), 'id')))
+    )
+    expect(passing).toEqual([
+      'QUEUE_FULL',
+      'RATE_LIMITED',
+      'CONCURRENCY_LIMITED',
+      'NOT_READY',
+      'DRAINING',
+      'MEMORY_FULL'
+    ])
     expect(passes(new NetworkError('no line'))).toBe(true)
     expect(passes(new Error('a mistake in the page'))).toBe(false)
   })
 
   it.each([
-    ['PROMPT_TOO_LONG', 'prompt', 'prompt has 92 tokens, with its start and end marks; the model takes 77. It would be cut after "a \\"b\\" c", before " d". Shorten it, or send "truncate": true', 'This has 92 tokens, and the model reads 77: up to “…a "b" c”.'],
+    [
+      'PROMPT_TOO_LONG',
+      'prompt',
+      'prompt has 92 tokens, with its start and end marks; the model takes 77. It would be cut after "a \\"b\\" c", before " d". Shorten it, or send "truncate": true',
+      'This has 92 tokens, and the model reads 77: up to “…a "b" c”.'
+    ],
     ['PROMPT_TOO_LONG', 'prompt', 'said in other words', 'This is longer than the model reads.'],
-    ['LIMIT_EXCEEDED', 'num_images', 'num_images must be at most 3 at 1024x1024: this server has no memory for more at once (MEMORY_BUDGET)', 'This server allows 3 at most at this size.'],
+    [
+      'LIMIT_EXCEEDED',
+      'num_images',
+      'num_images must be at most 3 at 1024x1024: this server has no memory for more at once (MEMORY_BUDGET)',
+      'This server allows 3 at most at this size.'
+    ],
     ['LIMIT_EXCEEDED', 'guidance_scale', 'guidance_scale must be at most 12.5', 'This server allows 12.5 at most.'],
     ['UNSUPPORTED_SIZE', 'width', '8x8 is not offered', 'This server does not offer this size.'],
     ['INVALID_REQUEST', 'num_images', 'body/num_images must be <= 64', 'Must be <= 64.'],
@@ -91,15 +130,22 @@ describe('since when', () => {
 describe('arrow keys', () => {
   it('lead to every option from every other, and nowhere else', () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 40 }), fc.integer({ min: 1, max: 12 }), fc.nat(), fc.constantFrom('ArrowLeft', 'ArrowRight', 'ArrowUp', 'ArrowDown', 'Home', 'End', 'Enter', 'a'), (options, columns, start, key) => {
-        const index = start % options
-        const next = targetOf(key, index, columns, options)
-        expect(next).toBeGreaterThanOrEqual(-1)
-        expect(next).toBeLessThan(options)
-        if (key === 'ArrowRight') expect(next).toBe(index + 1 < options ? index + 1 : -1)
-        // Down leaves a row for the next, if there is one.
-        if (key === 'ArrowDown') expect(next !== -1).toBe(Math.floor(index / columns) < Math.floor((options - 1) / columns))
-      })
+      fc.property(
+        fc.integer({ min: 1, max: 40 }),
+        fc.integer({ min: 1, max: 12 }),
+        fc.nat(),
+        fc.constantFrom('ArrowLeft', 'ArrowRight', 'ArrowUp', 'ArrowDown', 'Home', 'End', 'Enter', 'a'),
+        (options, columns, start, key) => {
+          const index = start % options
+          const next = targetOf(key, index, columns, options)
+          expect(next).toBeGreaterThanOrEqual(-1)
+          expect(next).toBeLessThan(options)
+          if (key === 'ArrowRight') expect(next).toBe(index + 1 < options ? index + 1 : -1)
+          // Down leaves a row for the next, if there is one.
+          if (key === 'ArrowDown')
+            expect(next !== -1).toBe(Math.floor(index / columns) < Math.floor((options - 1) / columns))
+        }
+      )
     )
     expect(targetOf('ArrowRight', -1, 3, 9)).toBe(-1)
   })

@@ -19,7 +19,19 @@ describe('words', () => {
   })
 
   it('counts as people do', () => {
-    expect([1, 2, 3, 4, 11, 12, 13, 21, 22, 103, 111].map(ordinal)).toEqual(['1st', '2nd', '3rd', '4th', '11th', '12th', '13th', '21st', '22nd', '103rd', '111th'])
+    expect([1, 2, 3, 4, 11, 12, 13, 21, 22, 103, 111].map(ordinal)).toEqual([
+      '1st',
+      '2nd',
+      '3rd',
+      '4th',
+      '11th',
+      '12th',
+      '13th',
+      '21st',
+      '22nd',
+      '103rd',
+      '111th'
+    ])
   })
 
   it('names files by what they show', () => {
@@ -35,7 +47,11 @@ describe('curlCommand', () => {
       fc.property(fc.string({ unit: 'binary', maxLength: 60 }), (prompt) => {
         const request = { prompt, seed: 5 }
         // The shell's own words, each ended by NUL, in place of running curl.
-        const words = execFileSync('sh', ['-c', curlCommand('http://localhost:8000/generate', request).replace(/^curl/, String.raw`printf '%s\0'`)], { encoding: 'utf8' }).split('\0')
+        const words = execFileSync(
+          'sh',
+          ['-c', curlCommand('http://localhost:8000/generate', request).replace(/^curl/, String.raw`printf '%s\0'`)],
+          { encoding: 'utf8' }
+        ).split('\0')
         expect(words[0]).toBe('-o')
         expect(words[2]).toBe('http://localhost:8000/generate')
         expect(JSON.parse(words.at(-2)!)).toEqual(JSON.parse(JSON.stringify(request)))
@@ -49,6 +65,7 @@ describe('random', () => {
   it('makes UUIDs of version 4, and seeds that the server takes', () => {
     expect(uuid()).toMatch(/^[\da-f]{8}-[\da-f]{4}-4[\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}$/)
     expect(new Set(Array.from({ length: 100 }, uuid)).size).toBe(100)
-    for (const seed of Array.from({ length: 100 }, randomSeed)) expect(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32).toBe(true)
+    for (const seed of Array.from({ length: 100 }, randomSeed))
+      expect(Number.isInteger(seed) && seed >= 0 && seed < 2 ** 32).toBe(true)
   })
 })

@@ -14,7 +14,11 @@ export function useBrowser(): (url: string, options?: ContextOptions) => Promise
   let browser: Browser | undefined
   beforeAll(async () => {
     // Chromium's sandbox needs a user that is not root. Software rendering is the same everywhere.
-    browser = await chromium.launch({ executablePath: browserPath(), chromiumSandbox: process.getuid?.() !== 0, args: ['--disable-gpu', '--force-color-profile=srgb'] })
+    browser = await chromium.launch({
+      executablePath: browserPath(),
+      chromiumSandbox: process.getuid?.() !== 0,
+      args: ['--disable-gpu', '--force-color-profile=srgb']
+    })
   })
   afterAll(() => browser?.close())
   return async (url, options) => {
@@ -43,10 +47,12 @@ export class Visitor {
     page.on('pageerror', (error) => this.#complaints.push(`error in the page: ${error.stack}`))
     // A breach of the Content-Security-Policy is told of on the console too.
     page.on('console', (message) => {
-      if (message.type() === 'error' && !REPORTED_ANSWER.test(message.text())) this.#complaints.push(`console: ${message.text()}`)
+      if (message.type() === 'error' && !REPORTED_ANSWER.test(message.text()))
+        this.#complaints.push(`console: ${message.text()}`)
     })
     page.on('request', (request) => {
-      if (!/^(blob|data):/.test(request.url()) && new URL(request.url()).origin !== new URL(url).origin) this.#complaints.push(`request to another server: ${request.url()}`)
+      if (!/^(blob|data):/.test(request.url()) && new URL(request.url()).origin !== new URL(url).origin)
+        this.#complaints.push(`request to another server: ${request.url()}`)
     })
   }
 

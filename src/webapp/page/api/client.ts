@@ -92,7 +92,11 @@ export class Client {
     }
   }
 
-  async #openStream(request: GenerateRequest, { id, signal }: Ticket, lastEventId: string): Promise<ReadableStream<Uint8Array>> {
+  async #openStream(
+    request: GenerateRequest,
+    { id, signal }: Ticket,
+    lastEventId: string
+  ): Promise<ReadableStream<Uint8Array>> {
     const response = await this.#send('generate', {
       method: 'POST',
       headers: {
@@ -122,7 +126,11 @@ export class Client {
    * @throws ServerError with code NO_RECIPE when it carries none; NetworkError
    */
   async recipe(picture: Blob): Promise<RecipeAnswer> {
-    const response = await this.#send('recipe', { method: 'POST', headers: { 'content-type': picture.type }, body: picture })
+    const response = await this.#send('recipe', {
+      method: 'POST',
+      headers: { 'content-type': picture.type },
+      body: picture
+    })
     if (!response.ok) throw await serverError(response)
     return (await response.json()) as RecipeAnswer
   }
@@ -147,10 +155,14 @@ function readEvent(name: string, data: string): ServerEvent | undefined {
 function pause(ms: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(resolve, ms)
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer)
-      reject(signal.reason as Error)
-    }, { once: true })
+    signal.addEventListener(
+      'abort',
+      () => {
+        clearTimeout(timer)
+        reject(signal.reason as Error)
+      },
+      { once: true }
+    )
   })
 }
 

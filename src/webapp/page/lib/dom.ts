@@ -5,10 +5,17 @@ export function byId<T extends HTMLElement>(id: string, kind: new () => T): T {
   return found
 }
 
-type Props<T> = Partial<Omit<T, 'dataset' | 'style'>> & { dataset?: Record<string, string>; aria?: Record<string, string> }
+type Props<T> = Partial<Omit<T, 'dataset' | 'style'>> & {
+  dataset?: Record<string, string>
+  aria?: Record<string, string>
+}
 
 /** Makes an element. Text is always text: nothing here reads HTML. */
-export function el<K extends keyof HTMLElementTagNameMap>(tag: K, props: Props<HTMLElementTagNameMap[K]> = {}, ...children: (Node | string)[]): HTMLElementTagNameMap[K] {
+export function el<K extends keyof HTMLElementTagNameMap>(
+  tag: K,
+  props: Props<HTMLElementTagNameMap[K]> = {},
+  ...children: (Node | string)[]
+): HTMLElementTagNameMap[K] {
   const { dataset, aria, ...rest } = props
   const element = Object.assign(document.createElement(tag), rest)
   Object.assign(element.dataset, dataset)

@@ -19,7 +19,12 @@ export function ordinal(position: number): string {
 
 /** A file's name for a picture, from its prompt and seed: "a-red-circle-42.png". */
 export function fileName(prompt: string, seed: number | undefined, mimeType: string): string {
-  const words = prompt.normalize('NFKD').toLowerCase().replaceAll(/[^a-z0-9]+/g, '-').slice(0, 48).replaceAll(/^-+|-+$/g, '')
+  const words = prompt
+    .normalize('NFKD')
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .slice(0, 48)
+    .replaceAll(/^-+|-+$/g, '')
   const ending = mimeType === 'image/jpeg' ? 'jpg' : mimeType.replace('image/', '')
   return `${[words || 'picture', ...(seed === undefined ? [] : [seed])].join('-')}.${ending}`
 }

@@ -21,7 +21,11 @@ export function inOrder(pictures: readonly Picture[]): Picture[] {
   const keys = pictures.map((picture) => ({ picture, ...partsOf(picture.id) }))
   const newest = new Map<string, number>()
   for (const { run, picture } of keys) newest.set(run, Math.max(newest.get(run) ?? 0, picture.createdAt))
-  return keys.sort((a, b) => newest.get(b.run)! - newest.get(a.run)! || (a.run < b.run ? -1 : a.run > b.run ? 1 : a.index - b.index)).map(({ picture }) => picture)
+  return keys
+    .sort(
+      (a, b) => newest.get(b.run)! - newest.get(a.run)! || (a.run < b.run ? -1 : a.run > b.run ? 1 : a.index - b.index)
+    )
+    .map(({ picture }) => picture)
 }
 
 function partsOf(id: string): { run: string; index: number } {

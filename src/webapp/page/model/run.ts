@@ -51,7 +51,13 @@ export class Run extends Emitter<Events> {
     super()
     this.#client = client
     this.request = request
-    this.slots = Array.from({ length: request.num_images ?? 1 }, () => ({ step: 0, of: 0, eta: undefined, preview: undefined, picture: undefined }))
+    this.slots = Array.from({ length: request.num_images ?? 1 }, () => ({
+      step: 0,
+      of: 0,
+      eta: undefined,
+      preview: undefined,
+      picture: undefined
+    }))
   }
 
   get active(): boolean {
@@ -76,7 +82,8 @@ export class Run extends Emitter<Events> {
   async start(): Promise<void> {
     let error: unknown
     try {
-      for await (const event of this.#client.generate(this.request, { id: this.id, signal: this.#abort.signal })) this.#take(event)
+      for await (const event of this.#client.generate(this.request, { id: this.id, signal: this.#abort.signal }))
+        this.#take(event)
       this.#enter('done')
     } catch (thrown) {
       error = thrown

@@ -1,7 +1,9 @@
 import type { GenerateRequest, Known } from '../api/types.js'
 
 /** The parameters of a request that are numbers. One that is left empty in the form is undefined: then the server decides. */
-export type Numbers = { [N in keyof GenerateRequest as NonNullable<GenerateRequest[N]> extends number ? N : never]?: number | undefined }
+export type Numbers = {
+  [N in keyof GenerateRequest as NonNullable<GenerateRequest[N]> extends number ? N : never]?: number | undefined
+}
 
 /** The form, as a person left it. */
 export interface Settings extends Omit<Numbers, 'width' | 'height' | 'timeout' | 'preview_interval'> {
@@ -23,7 +25,21 @@ export function sizeName(width: number, height: number): string {
 }
 
 /** The request that these settings ask for. */
-export function toRequest({ prompt, negative_prompt, size, scheduler, output_format, previews, truncate, num_images, quality, ...numbers }: Settings, steps: number): GenerateRequest {
+export function toRequest(
+  {
+    prompt,
+    negative_prompt,
+    size,
+    scheduler,
+    output_format,
+    previews,
+    truncate,
+    num_images,
+    quality,
+    ...numbers
+  }: Settings,
+  steps: number
+): GenerateRequest {
   const [width, height] = size.split('×').map(Number)
   return {
     prompt: prompt.trim(),
@@ -51,19 +67,39 @@ function given<T extends object>(values: T): Given<T> {
  *
  * @param refinements parameters that a recipe leaves out where they do nothing: what is in the form must not stay
  */
-export function fromRecipe(recipe: Omit<Known, 'truncate'> & Pick<GenerateRequest, 'truncate'>, refinements: readonly (keyof Numbers)[]): Partial<Settings> {
+export function fromRecipe(
+  recipe: Omit<Known, 'truncate'> & Pick<GenerateRequest, 'truncate'>,
+  refinements: readonly (keyof Numbers)[]
+): Partial<Settings> {
   const { width, height, model: _model, model_digest: _digest, version: _version, truncate = false, ...rest } = recipe
-  const { timeout: _timeout, preview_interval: _interval, ...settings } = rest as typeof rest & Pick<GenerateRequest, 'timeout' | 'preview_interval'>
-  return { ...Object.fromEntries(refinements.map((name) => [name, undefined])), ...given({ ...settings, num_images: 1 }), size: sizeName(width, height), truncate }
+  const {
+    timeout: _timeout,
+    preview_interval: _interval,
+    ...settings
+  } = rest as typeof rest & Pick<GenerateRequest, 'timeout' | 'preview_interval'>
+  return {
+    ...Object.fromEntries(refinements.map((name) => [name, undefined])),
+    ...given({ ...settings, num_images: 1 }),
+    size: sizeName(width, height),
+    truncate
+  }
 }
 
 /** The request that makes the picture of this recipe again, byte for byte. */
-export function requestOf({ model: _model, model_digest: _digest, version: _version, ...request }: Known): GenerateRequest {
+export function requestOf({
+  model: _model,
+  model_digest: _digest,
+  version: _version,
+  ...request
+}: Known): GenerateRequest {
   return request
 }
 
 /** What the page knows by itself of a picture that it asked for. */
-export function knownOf(request: GenerateRequest, { seed, width, height }: Pick<Known, 'seed' | 'width' | 'height'>): Known {
+export function knownOf(
+  request: GenerateRequest,
+  { seed, width, height }: Pick<Known, 'seed' | 'width' | 'height'>
+): Known {
   const { num_images: _count, preview_interval: _interval, truncate, timeout: _timeout, ...rest } = request
   return { ...rest, ...(truncate === true ? { truncate } : {}), seed, width, height }
 }

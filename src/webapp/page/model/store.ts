@@ -13,7 +13,9 @@ const STORE = 'pictures'
 /** Pictures in this browser's IndexedDB. @throws DOMException where the browser keeps nothing, as in some private windows */
 export async function openStore(name = 'easel'): Promise<PictureStore> {
   const open = indexedDB.open(name, 1)
-  open.addEventListener('upgradeneeded', () => open.result.createObjectStore(STORE, { keyPath: 'id' }).createIndex('createdAt', 'createdAt'))
+  open.addEventListener('upgradeneeded', () =>
+    open.result.createObjectStore(STORE, { keyPath: 'id' }).createIndex('createdAt', 'createdAt')
+  )
   const database = await result(open)
   // A page of another version wants to upgrade: stand aside.
   database.addEventListener('versionchange', () => database.close())

@@ -17,7 +17,8 @@ export class Announcer {
     this.#undo.addEventListener('click', () => this.undo())
     // Who has the button in reach gets the time to press it.
     for (const name of ['pointerenter', 'focusin']) this.#toast.addEventListener(name, () => clearTimeout(this.#timer))
-    for (const name of ['pointerleave', 'focusout']) this.#toast.addEventListener(name, () => this.#hideAfter(this.#back === undefined ? TOAST_MS : UNDO_MS))
+    for (const name of ['pointerleave', 'focusout'])
+      this.#toast.addEventListener(name, () => this.#hideAfter(this.#back === undefined ? TOAST_MS : UNDO_MS))
   }
 
   /** For screen readers. */

@@ -4,7 +4,11 @@ import { Emitter } from '../lib/events.js'
 import { duration } from '../lib/format.js'
 
 /** What the embedded demo model was trained on: coloured shapes. */
-const SHAPES = ['a red circle on a blue background', 'a yellow triangle on a purple background', 'a green square on a white background']
+const SHAPES = [
+  'a red circle on a blue background',
+  'a yellow triangle on a purple background',
+  'a green square on a white background'
+]
 
 const SCENES = [
   'a lighthouse in a storm, oil on canvas, visible brush strokes',
@@ -29,9 +33,21 @@ export class Blank extends Emitter<Events> {
   /** @param since ms since 1970 that it has been so @param now ms since 1970 */
   show({ status, model }: Pick<Health, 'status' | 'model'>, since: number, now: number): void {
     this.#offer(status === 'ready' ? model?.id : undefined)
-    if (status === 'starting') this.#say('The model is being prepared', `${sinceWords(since, now)} The first start compiles it, which can take up to an hour; later starts take minutes. Write your prompt and press Paint: it begins as soon as the model is ready.`)
-    else if (status === 'unavailable') this.#say('The painter is away', `${sinceWords(since, now)} It is being started again. Write your prompt and press Paint: it begins as soon as the painter is back.`)
-    else this.#say('A blank canvas', this.#offered === '' ? 'Write a prompt, and press Paint.' : 'Write a prompt, or begin with one of these.')
+    if (status === 'starting')
+      this.#say(
+        'The model is being prepared',
+        `${sinceWords(since, now)} The first start compiles it, which can take up to an hour; later starts take minutes. Write your prompt and press Paint: it begins as soon as the model is ready.`
+      )
+    else if (status === 'unavailable')
+      this.#say(
+        'The painter is away',
+        `${sinceWords(since, now)} It is being started again. Write your prompt and press Paint: it begins as soon as the painter is back.`
+      )
+    else
+      this.#say(
+        'A blank canvas',
+        this.#offered === '' ? 'Write a prompt, and press Paint.' : 'Write a prompt, or begin with one of these.'
+      )
   }
 
   #say(title: string, text: string): void {
@@ -57,5 +73,7 @@ export class Blank extends Emitter<Events> {
 /** "Since 14:02, 3 min ago." Whole minutes: nobody waits for an hour by seconds. */
 function sinceWords(since: number, now: number): string {
   const time = new Date(since).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })
-  return now - since < MINUTE_MS ? `Since ${time}.` : `Since ${time}, ${duration(Math.floor((now - since) / MINUTE_MS) * 60)} by now.`
+  return now - since < MINUTE_MS
+    ? `Since ${time}.`
+    : `Since ${time}, ${duration(Math.floor((now - since) / MINUTE_MS) * 60)} by now.`
 }

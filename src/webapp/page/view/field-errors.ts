@@ -64,7 +64,11 @@ export class FieldErrors {
 
   #target(name: string): HTMLElement | undefined {
     const line = lineOf(name)
-    return document.getElementById(line) ?? (line === 'width' ? this.#form.querySelector<HTMLElement>('.sizes input') : null) ?? undefined
+    return (
+      document.getElementById(line) ??
+      (line === 'width' ? this.#form.querySelector<HTMLElement>('.sizes input') : null) ??
+      undefined
+    )
   }
 }
 
@@ -75,8 +79,16 @@ function lineOf(name: string): string {
 
 function problem(field: Element, form: HTMLFormElement): string | undefined {
   if (field instanceof HTMLTextAreaElement) return problemOfText(field)
-  if (field instanceof HTMLSelectElement) return field.selectedOptions[0]?.dataset['missing'] === undefined ? undefined : `This server does not offer ${field.value}.`
-  if (!(field instanceof HTMLInputElement) || field.type !== 'number' || field.closest('#quality-field[hidden]') !== null) return undefined
+  if (field instanceof HTMLSelectElement)
+    return field.selectedOptions[0]?.dataset['missing'] === undefined
+      ? undefined
+      : `This server does not offer ${field.value}.`
+  if (
+    !(field instanceof HTMLInputElement) ||
+    field.type !== 'number' ||
+    field.closest('#quality-field[hidden]') !== null
+  )
+    return undefined
   if (field.validity.valid) return field.name === 'guidance_end' ? problemOfInterval(form) : undefined
   return `Give ${field.step === '1' ? 'a whole number' : 'a number'} from ${field.min} to ${field.max}.`
 }
@@ -85,7 +97,9 @@ function problemOfText({ name, value, dataset }: HTMLTextAreaElement): string | 
   if (name === 'prompt' && value.trim() === '') return 'Say what the picture shows.'
   const most = Number(dataset['most'])
   const { length } = value.trim()
-  return length > most ? `These are ${length.toLocaleString('en')} characters; at most ${most.toLocaleString('en')} are read.` : undefined
+  return length > most
+    ? `These are ${length.toLocaleString('en')} characters; at most ${most.toLocaleString('en')} are read.`
+    : undefined
 }
 
 function problemOfInterval(form: HTMLFormElement): string | undefined {

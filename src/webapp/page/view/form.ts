@@ -48,7 +48,8 @@ export class Form extends Emitter<Events> {
   get settings(): Settings {
     return {
       prompt: this.#field('prompt').value,
-      negative_prompt: this.#fresh && this.#field('negative_prompt').value === '' ? undefined : this.#field('negative_prompt').value,
+      negative_prompt:
+        this.#fresh && this.#field('negative_prompt').value === '' ? undefined : this.#field('negative_prompt').value,
       size: this.#sizes.value,
       ...this.#numbers(),
       scheduler: this.#field('scheduler').value,
@@ -97,7 +98,8 @@ export class Form extends Emitter<Events> {
     // An older server does not say what is coming.
     this.#sizes.offer(sizes, coming ?? [], [defaults?.width ?? 0, defaults?.height ?? 0])
     if (schedulers.length > 0) offerOptions(this.#field('scheduler') as HTMLSelectElement, schedulers)
-    for (const [name, most] of Object.entries(limits ?? {})) if (this.#has(name)) (this.#field(name) as HTMLInputElement).max = String(most)
+    for (const [name, most] of Object.entries(limits ?? {}))
+      if (this.#has(name)) (this.#field(name) as HTMLInputElement).max = String(most)
     for (const name of DEFAULTED) {
       const field = this.#field(name)
       if (field.value === '' && defaults !== null) field.value = String(defaults[name])
@@ -121,7 +123,9 @@ export class Form extends Emitter<Events> {
       const place = field.closest<HTMLElement>('[data-optional]')!
       const feature = place.dataset['feature']
       field.dataset['preset'] = String(defaults[field.name])
-      place.hidden = !(feature === undefined ? Number(field.max) > Number(field.min) : features.includes(feature)) && field.value === ''
+      place.hidden =
+        !(feature === undefined ? Number(field.max) > Number(field.min) : features.includes(feature)) &&
+        field.value === ''
     }
   }
 
@@ -131,7 +135,9 @@ export class Form extends Emitter<Events> {
 
   #changed(names: readonly string[]): void {
     // Where guidance begins and where it ends are right or wrong together.
-    this.errors.clear(names.some((name) => /^guidance_(start|end)$/.test(name)) ? [...names, 'guidance_start', 'guidance_end'] : names)
+    this.errors.clear(
+      names.some((name) => /^guidance_(start|end)$/.test(name)) ? [...names, 'guidance_start', 'guidance_end'] : names
+    )
     byId('quality-field', HTMLDivElement).hidden = this.#field('output_format').value === 'png'
     remember(NAME, { ...this.settings, size: this.#sizes.wanted })
   }
@@ -163,7 +169,8 @@ export class Form extends Emitter<Events> {
 
 /** Chooses an option, also one that is not (yet) offered. */
 function choose(select: HTMLSelectElement, value: string): void {
-  if (![...select.options].some((option) => option.value === value)) select.append(el('option', { value, dataset: { missing: '' } }, value))
+  if (![...select.options].some((option) => option.value === value))
+    select.append(el('option', { value, dataset: { missing: '' } }, value))
   select.value = value
 }
 

@@ -28,7 +28,10 @@ export class Notice extends Emitter<Events> {
    * @param auto whether it is asked for again by itself, once the server's wait is over
    * @param about the prompt, where the form has another one
    */
-  show(error: unknown, { retry = true, auto = false, about = '' }: { retry?: boolean; auto?: boolean; about?: string } = {}): void {
+  show(
+    error: unknown,
+    { retry = true, auto = false, about = '' }: { retry?: boolean; auto?: boolean; about?: string } = {}
+  ): void {
     this.hide()
     const { title, text, wait, id } = describe(error)
     const message = el('div', { role: 'alert' }, el('p', { className: 'notice-title' }, title))

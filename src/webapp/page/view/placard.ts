@@ -26,7 +26,10 @@ export class Placard extends Emitter<Events> {
     super()
     this.#announcer = announcer
     byId('reuse', HTMLButtonElement).addEventListener('click', () => this.#picture && this.emit('reuse', this.#picture))
-    byId('remove', HTMLButtonElement).addEventListener('click', () => this.#picture && this.emit('remove', this.#picture))
+    byId('remove', HTMLButtonElement).addEventListener(
+      'click',
+      () => this.#picture && this.emit('remove', this.#picture)
+    )
     byId('curl', HTMLButtonElement).addEventListener('click', () => void this.#copyCurl())
     this.#more.addEventListener('click', () => this.#unfold(this.#more.ariaExpanded !== 'true'))
     // Whether a prompt has more lines than are shown depends on the width too.
@@ -48,7 +51,12 @@ export class Placard extends Emitter<Events> {
     byId('placard-negative', HTMLParagraphElement).hidden = !recipe.negative_prompt
     byId('placard-negative-text', HTMLElement).textContent = recipe.negative_prompt ?? ''
     byId('placard-facts', HTMLParagraphElement).textContent = facts(picture)
-    byId('recipe', HTMLDListElement).replaceChildren(...Object.entries(recipe).flatMap(([name, value]) => [el('dt', {}, name), el('dd', { dir: 'auto' }, String(value))]))
+    byId('recipe', HTMLDListElement).replaceChildren(
+      ...Object.entries(recipe).flatMap(([name, value]) => [
+        el('dt', {}, name),
+        el('dd', { dir: 'auto' }, String(value))
+      ])
+    )
     this.#download.href = urlOf(picture)
     this.#download.download = fileName(recipe.prompt, recipe.seed, blob.type)
   }
@@ -67,7 +75,11 @@ export class Placard extends Emitter<Events> {
     if (this.#picture === undefined) return
     const { recipe } = this.#picture
     const command = curlCommand(new URL('generate', document.baseURI).href, requestOf(recipe))
-    this.#announcer.show((await copyText(command)) ? 'Copied: the command that makes this picture again' : 'This browser lets nothing be copied')
+    this.#announcer.show(
+      (await copyText(command))
+        ? 'Copied: the command that makes this picture again'
+        : 'This browser lets nothing be copied'
+    )
   }
 }
 

@@ -57,9 +57,13 @@ export class Progress {
   #announce(run: Run, percent: number): void {
     const quarter = Math.floor(percent / 25)
     if (run.phase === 'queued') this.#announcer.say(describe(run))
-    else if (run.phase === 'done') this.#announcer.say(run.slots.length > 1 ? `${run.slots.length} pictures are finished` : 'The picture is finished')
+    else if (run.phase === 'done')
+      this.#announcer.say(
+        run.slots.length > 1 ? `${run.slots.length} pictures are finished` : 'The picture is finished'
+      )
     else if (run.phase === 'stopped') this.#announcer.say('Stopped')
-    else if (run.phase === 'painting' && (quarter > this.#quarter || percent === 0)) this.#announcer.say(percent === 0 ? 'Painting' : `${quarter * 25} percent`)
+    else if (run.phase === 'painting' && (quarter > this.#quarter || percent === 0))
+      this.#announcer.say(percent === 0 ? 'Painting' : `${quarter * 25} percent`)
     this.#quarter = quarter
   }
 }
@@ -70,7 +74,9 @@ function describe(run: Run): string {
       return 'Asking the server …'
     case 'queued': {
       const wait = run.estimate === undefined ? '' : ` · about ${duration(run.estimate)}`
-      return run.position === undefined || run.position < 1 ? `Waiting${wait}` : `${ordinal(run.position)} in line${wait}`
+      return run.position === undefined || run.position < 1
+        ? `Waiting${wait}`
+        : `${ordinal(run.position)} in line${wait}`
     }
     case 'painting':
       return painting(run)

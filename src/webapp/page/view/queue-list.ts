@@ -30,10 +30,23 @@ export class QueueList extends Emitter<Events> {
   #row({ id, request }: Entry): HTMLLIElement {
     const prompt = short(request.prompt, SHOWN)
     const { num_images: pictures = 1, width, height } = request
-    const facts = [...(pictures > 1 ? [`${pictures}`] : []), ...(width === undefined || height === undefined ? [] : [sizeName(width, height)])].join(' × ')
-    const cancel = el('button', { type: 'button', className: 'quiet next-cancel', aria: { label: `Cancel ${prompt}` }, title: 'Cancel' }, '×')
+    const facts = [
+      ...(pictures > 1 ? [`${pictures}`] : []),
+      ...(width === undefined || height === undefined ? [] : [sizeName(width, height)])
+    ].join(' × ')
+    const cancel = el(
+      'button',
+      { type: 'button', className: 'quiet next-cancel', aria: { label: `Cancel ${prompt}` }, title: 'Cancel' },
+      '×'
+    )
     cancel.addEventListener('click', () => this.#cancel(id))
-    return el('li', {}, el('span', { className: 'next-prompt', dir: 'auto' }, prompt), el('span', { className: 'hint' }, facts), cancel)
+    return el(
+      'li',
+      {},
+      el('span', { className: 'next-prompt', dir: 'auto' }, prompt),
+      el('span', { className: 'hint' }, facts),
+      cancel
+    )
   }
 
   /** The focus goes to the next one that can be cancelled, not to nowhere. */

@@ -15,7 +15,15 @@ export class Roving {
     list.addEventListener('keydown', (event) => {
       if (event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return
       const options = this.#options
-      const next = options[targetOf(event.key, options.indexOf(document.activeElement as HTMLElement), columnsOf(options), options.length)]
+      const next =
+        options[
+          targetOf(
+            event.key,
+            options.indexOf(document.activeElement as HTMLElement),
+            columnsOf(options),
+            options.length
+          )
+        ]
       if (next === undefined) return
       event.preventDefault()
       next.focus()
@@ -25,7 +33,11 @@ export class Roving {
   /** To be called when options have come, gone or been chosen: the one with the focus is the tab stop, else the chosen one, else the first. */
   refresh(): void {
     const options = this.#options
-    this.#stopAt(options.find((option) => option === document.activeElement) ?? options.find((option) => option.ariaSelected === 'true') ?? options[0])
+    this.#stopAt(
+      options.find((option) => option === document.activeElement) ??
+        options.find((option) => option.ariaSelected === 'true') ??
+        options[0]
+    )
   }
 
   get #options(): HTMLElement[] {
@@ -46,7 +58,8 @@ export function targetOf(key: string, index: number, columns: number, count: num
   const next = index + step
   if (step === 0 || next < 0) return -1
   // From above a last row that is not full, down leads to its end.
-  if (next >= count) return key === 'ArrowDown' && Math.floor(index / columns) < Math.floor((count - 1) / columns) ? count - 1 : -1
+  if (next >= count)
+    return key === 'ArrowDown' && Math.floor(index / columns) < Math.floor((count - 1) / columns) ? count - 1 : -1
   return next
 }
 

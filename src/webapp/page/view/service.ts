@@ -53,7 +53,10 @@ export class Service extends Emitter<Events> {
     const state = await this.#once()
     clearTimeout(this.#timer)
     if (document.hidden && !PREPARING.has(state)) return
-    this.#timer = setTimeout(() => void this.ask(), state === 'ready' ? READY_MS : document.hidden ? HIDDEN_MS : WAITING_MS)
+    this.#timer = setTimeout(
+      () => void this.ask(),
+      state === 'ready' ? READY_MS : document.hidden ? HIDDEN_MS : WAITING_MS
+    )
   }
 
   async #once(): Promise<string> {
@@ -64,7 +67,8 @@ export class Service extends Emitter<Events> {
       this.emit('health', { health, since })
       return this.#show(health.status, describe(health, (Date.now() - since) / 1000))
     } catch (error) {
-      if (!(error instanceof ServerError) || error.body.statusCode !== 401) return this.#show('unreachable', 'The server cannot be reached')
+      if (!(error instanceof ServerError) || error.body.statusCode !== 401)
+        return this.#show('unreachable', 'The server cannot be reached')
       this.emit('locked', undefined)
       return this.#show('locked', 'An access key is needed')
     }
@@ -79,7 +83,13 @@ export class Service extends Emitter<Events> {
 
 /** @param seconds that it has been so */
 function describe({ status, model, requests, workers }: Health, seconds: number): string {
-  if (PREPARING.has(status)) return `${STATES[status]}${seconds < MINUTE ? '' : ` ${duration(Math.floor(seconds / MINUTE) * MINUTE)}`}`
+  if (PREPARING.has(status))
+    return `${STATES[status]}${seconds < MINUTE ? '' : ` ${duration(Math.floor(seconds / MINUTE) * MINUTE)}`}`
   if (status !== 'ready') return STATES[status] ?? status
-  return [STATES.ready, model?.id ?? 'no model', ...(requests.queued > 0 ? [`${requests.queued} in line`] : []), ...(workers.ready < workers.expected ? [`${workers.ready} of ${workers.expected} workers`] : [])].join(' · ')
+  return [
+    STATES.ready,
+    model?.id ?? 'no model',
+    ...(requests.queued > 0 ? [`${requests.queued} in line`] : []),
+    ...(workers.ready < workers.expected ? [`${workers.ready} of ${workers.expected} workers`] : [])
+  ].join(' · ')
 }

@@ -49,18 +49,36 @@ export class Sketchbook extends Emitter<Events> {
   #show(): void {
     const { pictures, lasting } = this.#history
     // What is shown already is kept: its image is decoded and may have the focus.
-    this.#sketches = new Map(pictures.map((picture) => [picture.id, this.#sketches.get(picture.id) ?? this.#sketch(picture)]))
+    this.#sketches = new Map(
+      pictures.map((picture) => [picture.id, this.#sketches.get(picture.id) ?? this.#sketch(picture)])
+    )
     placeChildren(this.#list, [...this.#sketches.values()])
     this.#list.hidden = pictures.length === 0
     this.#clear.hidden = pictures.length === 0
-    this.#note.textContent = pictures.length === 0 ? 'What you paint is kept here, in this browser only.' : lasting ? 'In this browser only.' : 'This browser keeps nothing: gone when the page is closed.'
+    this.#note.textContent =
+      pictures.length === 0
+        ? 'What you paint is kept here, in this browser only.'
+        : lasting
+          ? 'In this browser only.'
+          : 'This browser keeps nothing: gone when the page is closed.'
     this.#roving.refresh()
   }
 
   #sketch(picture: Picture): HTMLButtonElement {
     const { prompt, seed, width, height } = picture.recipe
     const image = el('img', { src: urlOf(picture), alt: '', loading: 'lazy', decoding: 'async', width, height })
-    const sketch = el('button', { type: 'button', role: 'option', className: 'sketch', title: short(prompt, SAID), ariaSelected: String(picture.id === this.#current), aria: { label: `${short(prompt, SAID)}, seed ${seed}` } }, image)
+    const sketch = el(
+      'button',
+      {
+        type: 'button',
+        role: 'option',
+        className: 'sketch',
+        title: short(prompt, SAID),
+        ariaSelected: String(picture.id === this.#current),
+        aria: { label: `${short(prompt, SAID)}, seed ${seed}` }
+      },
+      image
+    )
     sketch.addEventListener('click', () => this.emit('open', picture))
     return sketch
   }

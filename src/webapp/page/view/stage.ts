@@ -102,7 +102,12 @@ export class Stage extends Emitter<Events> {
   }
 
   #thumb(index: number): HTMLButtonElement {
-    const thumb = el('button', { type: 'button', role: 'option', className: 'thumb', aria: { label: `Picture ${index + 1}`, selected: 'false' } })
+    const thumb = el('button', {
+      type: 'button',
+      role: 'option',
+      className: 'thumb',
+      aria: { label: `Picture ${index + 1}`, selected: 'false' }
+    })
     thumb.addEventListener('click', () => this.#select(index))
     return thumb
   }
@@ -117,7 +122,8 @@ export class Stage extends Emitter<Events> {
 
   #mark(index: number): void {
     this.#index = index
-    for (const [i, thumb] of [...this.#tray.children].entries()) thumb.setAttribute('aria-selected', String(i === index))
+    for (const [i, thumb] of [...this.#tray.children].entries())
+      thumb.setAttribute('aria-selected', String(i === index))
     this.#roving.refresh()
   }
 

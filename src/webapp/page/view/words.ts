@@ -27,8 +27,14 @@ const WORDS: Readonly<Partial<Record<ErrorCode, Words>>> = {
   CANCELLED: ['It was cancelled', 'Somebody, or something between here and the server, ended it.'],
   NOT_READY: ['The painter is not ready yet', 'No model is ready for this at the moment.'],
   DRAINING: ['The server is being restarted', 'Another one takes its place.'],
-  DEADLINE_UNREACHABLE: ['That would take too long', 'The server cannot do it within the time that a picture has. Fewer steps, or a smaller or single picture, take less.'],
-  DEADLINE_EXCEEDED: ['That took too long', 'The server stops what is not done within its time. Fewer steps, or a smaller or single picture, take less.'],
+  DEADLINE_UNREACHABLE: [
+    'That would take too long',
+    'The server cannot do it within the time that a picture has. Fewer steps, or a smaller or single picture, take less.'
+  ],
+  DEADLINE_EXCEEDED: [
+    'That took too long',
+    'The server stops what is not done within its time. Fewer steps, or a smaller or single picture, take less.'
+  ],
   GENERATION_FAILED: ['That did not work', 'The model could not make this picture.'],
   OUT_OF_MEMORY: ['That is too large', 'The server ran out of memory for it. A smaller or single picture takes less.'],
   WORKER_CRASHED: ['That did not work', 'The painter broke down over this picture, twice.'],
@@ -47,20 +53,42 @@ const WORDS_OF_STATUS: Readonly<Record<number, Words>> = {
 }
 
 /** Errors after which the same request has a chance later, without anything changed. */
-const PASSING = new Set<string>(['QUEUE_FULL', 'RATE_LIMITED', 'CONCURRENCY_LIMITED', 'MEMORY_FULL', 'NOT_READY', 'DRAINING'] satisfies ErrorCode[])
+const PASSING = new Set<string>([
+  'QUEUE_FULL',
+  'RATE_LIMITED',
+  'CONCURRENCY_LIMITED',
+  'MEMORY_FULL',
+  'NOT_READY',
+  'DRAINING'
+] satisfies ErrorCode[])
 
 /** Whether the same request should be asked for again before any other. */
 export function passes(error: unknown): boolean {
   if (error instanceof NetworkError) return true
-  return error instanceof ServerError && (PASSING.has(error.body.code) || error.body.statusCode === 429 || error.body.statusCode === 502 || (error.body.statusCode === 503 && error.body.code === 'UNKNOWN'))
+  return (
+    error instanceof ServerError &&
+    (PASSING.has(error.body.code) ||
+      error.body.statusCode === 429 ||
+      error.body.statusCode === 502 ||
+      (error.body.statusCode === 503 && error.body.code === 'UNKNOWN'))
+  )
 }
 
 export function describe(error: unknown): Description {
-  if (error instanceof NetworkError) return { title: 'The server cannot be reached', text: 'Look at your connection, or try again in a moment.', wait: 0 }
-  if (!(error instanceof ServerError)) return { title: 'Something went wrong in this page', text: sentence(String(error)), wait: 0 }
+  if (error instanceof NetworkError)
+    return {
+      title: 'The server cannot be reached',
+      text: 'Look at your connection, or try again in a moment.',
+      wait: 0
+    }
+  if (!(error instanceof ServerError))
+    return { title: 'Something went wrong in this page', text: sentence(String(error)), wait: 0 }
   const { code, statusCode, message, retry_after, requestId } = error.body
   // An error of the request is the visitor's to mend, so that only the server's message says which; it is the one kind that quotes it.
-  const words = (WORDS as Record<string, Words | undefined>)[code] ?? WORDS_OF_STATUS[statusCode] ?? (statusCode < 500 ? (['The server cannot paint that', sentence(message)] as const) : WORDS.INTERNAL!)
+  const words =
+    (WORDS as Record<string, Words | undefined>)[code] ??
+    WORDS_OF_STATUS[statusCode] ??
+    (statusCode < 500 ? (['The server cannot paint that', sentence(message)] as const) : WORDS.INTERNAL!)
   return { title: words[0], text: words[1], wait: retry_after ?? 0, id: statusCode >= 500 ? requestId : undefined }
 }
 
@@ -71,7 +99,9 @@ export function describeField({ code, field, message }: Pick<ErrorBody, 'code' |
       return describeLength(message)
     case 'LIMIT_EXCEEDED': {
       const [, most] = /at most (\d[\d.]*\d|\d)/.exec(message) ?? []
-      return most === undefined ? 'That is more than this server allows.' : `This server allows ${most} at most${field === 'num_images' && message.includes('memory') ? ' at this size' : ''}.`
+      return most === undefined
+        ? 'That is more than this server allows.'
+        : `This server allows ${most} at most${field === 'num_images' && message.includes('memory') ? ' at this size' : ''}.`
     }
     case 'UNSUPPORTED_SIZE':
       return 'This server does not offer this size.'
@@ -92,6 +122,9 @@ function describeLength(message: string): string {
   const [, tokens] = /has (\d+) tokens/.exec(message) ?? []
   const [, most] = /takes (\d+)/.exec(message) ?? []
   const [, kept] = /cut after ("(?:[^"\\]|\\.)*")/.exec(message) ?? []
-  const length = tokens === undefined || most === undefined ? 'This is longer than the model reads' : `This has ${tokens} tokens, and the model reads ${most}`
+  const length =
+    tokens === undefined || most === undefined
+      ? 'This is longer than the model reads'
+      : `This has ${tokens} tokens, and the model reads ${most}`
   return kept === undefined ? `${length}.` : `${length}: up to “…${(JSON.parse(kept) as string).trim()}”.`
 }
