@@ -14,7 +14,7 @@ from parity import synthetic
 from parity.ours import put
 
 STEM = "diffusion_pytorch_model"
-TREE: ParamTree = {f"l{i}": params.linear(f"l{i}", 8, 8, (None, None)) for i in range(5)}
+TREE: ParamTree = {f"l{i}": params.linear(f"l{i}", 8, 8) for i in range(5)}
 
 
 def test_shards_are_filled_and_hold_all_in_order() -> None:

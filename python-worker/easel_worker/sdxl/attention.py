@@ -74,10 +74,10 @@ def attend(
 def declare_attention(name: str, features: int, context: int) -> ParamTree:
     """Multi-head attention of `features` channels to tokens of `context` channels."""
     return {
-        "to_q": params.linear(f"{name}.to_q", features, features, ("embed", "heads"), bias=False),
-        "to_k": params.linear(f"{name}.to_k", context, features, ("context", "heads"), bias=False),
-        "to_v": params.linear(f"{name}.to_v", context, features, ("context", "heads"), bias=False),
-        "to_out": params.linear(f"{name}.to_out.0", features, features, ("heads", "embed")),
+        "to_q": params.linear(f"{name}.to_q", features, features, bias=False),
+        "to_k": params.linear(f"{name}.to_k", context, features, bias=False),
+        "to_v": params.linear(f"{name}.to_v", context, features, bias=False),
+        "to_out": params.linear(f"{name}.to_out.0", features, features),
     }
 
 
@@ -96,8 +96,8 @@ def declare_block(name: str, features: int, context: int) -> ParamTree:
         "norm2": params.norm(f"{name}.norm2", features),
         "attn2": declare_attention(f"{name}.attn2", features, context),
         "norm3": params.norm(f"{name}.norm3", features),
-        "ff_in": params.linear(f"{name}.ff.net.0.proj", features, 8 * features, ("embed", "mlp")),
-        "ff_out": params.linear(f"{name}.ff.net.2", 4 * features, features, ("mlp", "embed")),
+        "ff_in": params.linear(f"{name}.ff.net.0.proj", features, 8 * features),
+        "ff_out": params.linear(f"{name}.ff.net.2", 4 * features, features),
     }
 
 
@@ -130,10 +130,9 @@ def declare_transformer(
 ) -> ParamTree:
     """A stack of `depth` blocks between two projections, over an image of `features` channels."""
     as_conv = not linear_projection
-    axes = ("embed", "embed_out")
 
     def projection(leaf: str) -> ParamTree:
-        return params.linear(f"{name}.{leaf}", features, features, axes, stored_as_conv=as_conv)
+        return params.linear(f"{name}.{leaf}", features, features, stored_as_conv=as_conv)
 
     blocks = [
         declare_block(f"{name}.transformer_blocks.{i}", features, context) for i in range(depth)

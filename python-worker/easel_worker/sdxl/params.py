@@ -1,19 +1,18 @@
 """Declarations of parameters: each tensor of a checkpoint is described once, by a `Param`.
 
 A model part (`unet.declare`, `vae.declare`, ...) returns a tree of nested dicts and lists with a
-`Param` at every leaf. Random initialisation, abstract shapes, shardings and strict loading are
-all derived from that tree (see `weights.py`), and the arrays that the model functions take have
+`Param` at every leaf. Random initialisation, abstract shapes and strict loading are all
+derived from that tree (see `weights.py`), and the arrays that the model functions take have
 the same structure.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 import jax
-from jax.sharding import PartitionSpec
 from numpy.typing import NDArray
 
 ParamTree = dict[str, Any]
@@ -21,9 +20,6 @@ ParamTree = dict[str, Any]
 
 Params = dict[str, Any]
 """The same structure with a `jax.Array` at every leaf."""
-
-Axes = tuple[str | None, ...]
-"""A logical name for each dimension of an array; None is never sharded."""
 
 
 class Layout(Enum):
@@ -74,7 +70,6 @@ class Param:
         name: the tensor's name in a diffusers or transformers checkpoint.
         stored: its shape there.
         layout: how it is laid out differently here.
-        axes: logical names of our dimensions.
         init: what a fresh one holds.
         aliases: other names under which checkpoints of other library versions hold it.
     """
@@ -82,7 +77,6 @@ class Param:
     name: str
     stored: tuple[int, ...]
     layout: Layout
-    axes: Axes
     init: Init
     aliases: tuple[str, ...] = ()
 
@@ -106,7 +100,6 @@ def linear(
     name: str,
     inputs: int,
     outputs: int,
-    axes: tuple[str | None, str | None],
     *,
     bias: bool = True,
     stored_as_conv: bool = False,
@@ -118,7 +111,6 @@ def linear(
         name: the layer's name in the checkpoint.
         inputs: features in.
         outputs: features out.
-        axes: logical names of the weight's two dimensions.
         bias: whether there is a bias.
         stored_as_conv: the checkpoint holds a 1×1 convolution, which is the same thing.
         former_name: the layer's name in checkpoints of older library versions.
@@ -127,36 +119,35 @@ def linear(
     stored = (outputs, inputs, 1, 1) if stored_as_conv else (outputs, inputs)
     former = () if former_name is None else (former_name,)
 
-    def param(leaf: str, shape: tuple[int, ...], how: Layout, ax: Axes, init: Init) -> Param:
-        return Param(f"{name}.{leaf}", shape, how, ax, init, tuple(f"{n}.{leaf}" for n in former))
+    def param(leaf: str, shape: tuple[int, ...], how: Layout, init: Init) -> Param:
+        return Param(f"{name}.{leaf}", shape, how, init, tuple(f"{n}.{leaf}" for n in former))
 
-    tree = {"weight": param("weight", stored, layout, axes, Init.NORMAL)}
+    tree = {"weight": param("weight", stored, layout, Init.NORMAL)}
     if bias:
-        tree["bias"] = param("bias", (outputs,), Layout.SAME, axes[1:], Init.ZEROS)
+        tree["bias"] = param("bias", (outputs,), Layout.SAME, Init.ZEROS)
     return tree
 
 
 def conv(name: str, inputs: int, outputs: int, kernel: int) -> ParamTree:
     """A convolution's weight [kernel, kernel, inputs, outputs] and bias [outputs]."""
     stored = (outputs, inputs, kernel, kernel)
-    axes = (None, None, "conv_in", "conv_out")
     return {
-        "weight": Param(f"{name}.weight", stored, Layout.CONV, axes, Init.NORMAL),
-        "bias": Param(f"{name}.bias", (outputs,), Layout.SAME, ("conv_out",), Init.ZEROS),
+        "weight": Param(f"{name}.weight", stored, Layout.CONV, Init.NORMAL),
+        "bias": Param(f"{name}.bias", (outputs,), Layout.SAME, Init.ZEROS),
     }
 
 
 def norm(name: str, features: int) -> ParamTree:
     """A group or layer norm's weight and bias, [features] each."""
     return {
-        "weight": Param(f"{name}.weight", (features,), Layout.SAME, ("norm",), Init.ONES),
-        "bias": Param(f"{name}.bias", (features,), Layout.SAME, ("norm",), Init.ZEROS),
+        "weight": Param(f"{name}.weight", (features,), Layout.SAME, Init.ONES),
+        "bias": Param(f"{name}.bias", (features,), Layout.SAME, Init.ZEROS),
     }
 
 
-def embedding(name: str, rows: int, features: int, axes: tuple[str, str]) -> ParamTree:
+def embedding(name: str, rows: int, features: int) -> ParamTree:
     """A table of `rows` vectors, weight [rows, features]."""
-    return {"weight": Param(f"{name}.weight", (rows, features), Layout.SAME, axes, Init.NORMAL)}
+    return {"weight": Param(f"{name}.weight", (rows, features), Layout.SAME, Init.NORMAL)}
 
 
 def with_aliases(tree: ParamTree, alias: Callable[[str], str]) -> ParamTree:
@@ -177,21 +168,3 @@ def declared(tree: ParamTree) -> list[Param]:
 def count(tree: ParamTree) -> int:
     """The number of parameters, as one counts a model's size."""
     return sum(param.size for param in declared(tree))
-
-
-def partition_specs(tree: ParamTree, rules: Mapping[str, str | None]) -> Any:
-    """How to split each parameter over a device mesh.
-
-    Args:
-        tree: declarations.
-        rules: the mesh axis for each logical axis; one that is absent is replicated.
-
-    Returns:
-        The tree with a `PartitionSpec` at every leaf.
-    """
-
-    def spec(param: Param) -> PartitionSpec:
-        mesh_axes = [None if axis is None else rules.get(axis) for axis in param.axes]
-        return PartitionSpec(*mesh_axes)  # type: ignore[no-untyped-call]
-
-    return jax.tree.map(spec, tree)

@@ -26,12 +26,10 @@ def declare(name: str, inputs: int, outputs: int, time_features: int | None) -> 
         "conv2": params.conv(f"{name}.conv2", outputs, outputs, 3),
     }
     if time_features is not None:
-        axes = ("time", "conv_out")
-        tree["time"] = params.linear(f"{name}.time_emb_proj", time_features, outputs, axes)
+        tree["time"] = params.linear(f"{name}.time_emb_proj", time_features, outputs)
     if inputs != outputs:
-        axes = ("conv_in", "conv_out")
         tree["shortcut"] = params.linear(
-            f"{name}.conv_shortcut", inputs, outputs, axes, stored_as_conv=True
+            f"{name}.conv_shortcut", inputs, outputs, stored_as_conv=True
         )
     return tree
 

@@ -34,10 +34,10 @@ def declare(config: TextConfig) -> ParamTree:
     hidden = config.hidden
     tree: ParamTree = {
         "token_embedding": params.embedding(
-            f"{PREFIX}embeddings.token_embedding", config.vocabulary, hidden, ("vocab", "embed")
+            f"{PREFIX}embeddings.token_embedding", config.vocabulary, hidden
         ),
         "position_embedding": params.embedding(
-            f"{PREFIX}embeddings.position_embedding", config.positions, hidden, ("token", "embed")
+            f"{PREFIX}embeddings.position_embedding", config.positions, hidden
         ),
         "layers": [
             _declare_layer(f"{PREFIX}encoder.layers.{i}", config) for i in range(config.layers)
@@ -47,10 +47,7 @@ def declare(config: TextConfig) -> ParamTree:
     if config.projection is None:
         # transformers 5 writes an encoder without a projection without the prefix.
         return params.with_aliases(tree, lambda name: name.removeprefix(PREFIX))
-    axes = ("embed", "embed_out")
-    tree["projection"] = params.linear(
-        "text_projection", hidden, config.projection, axes, bias=False
-    )
+    tree["projection"] = params.linear("text_projection", hidden, config.projection, bias=False)
     return tree
 
 
@@ -58,13 +55,13 @@ def _declare_layer(name: str, config: TextConfig) -> ParamTree:
     hidden, wide = config.hidden, config.intermediate
     return {
         "norm1": params.norm(f"{name}.layer_norm1", hidden),
-        "q": params.linear(f"{name}.self_attn.q_proj", hidden, hidden, ("embed", "heads")),
-        "k": params.linear(f"{name}.self_attn.k_proj", hidden, hidden, ("embed", "heads")),
-        "v": params.linear(f"{name}.self_attn.v_proj", hidden, hidden, ("embed", "heads")),
-        "out": params.linear(f"{name}.self_attn.out_proj", hidden, hidden, ("heads", "embed")),
+        "q": params.linear(f"{name}.self_attn.q_proj", hidden, hidden),
+        "k": params.linear(f"{name}.self_attn.k_proj", hidden, hidden),
+        "v": params.linear(f"{name}.self_attn.v_proj", hidden, hidden),
+        "out": params.linear(f"{name}.self_attn.out_proj", hidden, hidden),
         "norm2": params.norm(f"{name}.layer_norm2", hidden),
-        "fc1": params.linear(f"{name}.mlp.fc1", hidden, wide, ("embed", "mlp")),
-        "fc2": params.linear(f"{name}.mlp.fc2", wide, hidden, ("mlp", "embed")),
+        "fc1": params.linear(f"{name}.mlp.fc1", hidden, wide),
+        "fc2": params.linear(f"{name}.mlp.fc2", wide, hidden),
     }
 
 

@@ -51,8 +51,8 @@ def declare(config: UNetConfig) -> ParamTree:
 
 def _declare_embedding(name: str, inputs: int, time: int) -> ParamTree:
     return {
-        "linear_1": params.linear(f"{name}.linear_1", inputs, time, ("time_in", "time")),
-        "linear_2": params.linear(f"{name}.linear_2", time, time, ("time_in", "time")),
+        "linear_1": params.linear(f"{name}.linear_1", inputs, time),
+        "linear_2": params.linear(f"{name}.linear_2", time, time),
     }
 
 

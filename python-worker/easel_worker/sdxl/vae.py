@@ -36,8 +36,7 @@ def decoder_only(tree: ParamTree) -> ParamTree:
 
 
 def _declare_pointwise(name: str, channels: int) -> ParamTree:
-    axes = ("conv_in", "conv_out")
-    return params.linear(name, channels, channels, axes, stored_as_conv=True)
+    return params.linear(name, channels, channels, stored_as_conv=True)
 
 
 def _declare_encoder(config: VaeConfig) -> ParamTree:
@@ -98,16 +97,16 @@ def _declare_attention(name: str, channels: int) -> ParamTree:
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/modeling_utils.py#L2204
     """
 
-    def projection(leaf: str, former: str, axes: tuple[str, str]) -> ParamTree:
+    def projection(leaf: str, former: str) -> ParamTree:
         new, old = f"{name}.{leaf}", f"{name}.{former}"
-        return params.linear(new, channels, channels, axes, former_name=old)
+        return params.linear(new, channels, channels, former_name=old)
 
     return {
         "norm": params.norm(f"{name}.group_norm", channels),
-        "q": projection("to_q", "query", ("embed", "heads")),
-        "k": projection("to_k", "key", ("embed", "heads")),
-        "v": projection("to_v", "value", ("embed", "heads")),
-        "out": projection("to_out.0", "proj_attn", ("heads", "embed")),
+        "q": projection("to_q", "query"),
+        "k": projection("to_k", "key"),
+        "v": projection("to_v", "value"),
+        "out": projection("to_out.0", "proj_attn"),
     }
 
 

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
@@ -25,8 +24,8 @@ FILE = "diffusion_pytorch_model.safetensors"
 TREE: ParamTree = {
     "conv": params.conv("conv", 2, 3, 3),
     "layers": [
-        params.linear("linear", 3, 4, ("embed", "heads"), former_name="dense"),
-        params.linear("point", 3, 4, ("embed", "heads"), stored_as_conv=True),
+        params.linear("linear", 3, 4, former_name="dense"),
+        params.linear("point", 3, 4, stored_as_conv=True),
     ],
     "norm": params.norm("norm", 4),
 }
@@ -256,10 +255,3 @@ def test_init_has_the_declared_shapes_and_depends_on_names_only() -> None:
     np.testing.assert_array_equal(alone["linear"]["weight"], drawn["layers"][0]["weight"])
     assert drawn["norm"]["weight"].tolist() == [1, 1, 1, 1]
     assert drawn["norm"]["bias"].tolist() == [0, 0, 0, 0]
-
-
-def test_partition_specs_follow_the_rules() -> None:
-    specs = params.partition_specs(TREE, {"heads": "model"})
-    assert specs["layers"][0]["weight"] == PartitionSpec(None, "model")
-    assert specs["layers"][0]["bias"] == PartitionSpec("model")
-    assert specs["conv"]["weight"] == PartitionSpec(None, None, None, None)

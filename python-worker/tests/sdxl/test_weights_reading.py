@@ -17,7 +17,7 @@ from easel_worker.sdxl.params import Param, ParamTree
 
 TREE: ParamTree = {
     "last": params.norm("a", 4),
-    "layers": [params.linear(f"layer{i}", 8, 8, (None, None)) for i in range(12)],
+    "layers": [params.linear(f"layer{i}", 8, 8) for i in range(12)],
 }
 FILE = "model.safetensors"
 
