@@ -53,7 +53,7 @@ def read(folder: Path, options: Options, *, only: bool) -> Configuration:
         sizes = tuple(Size(*size) for size in options.sizes)
     return Configuration(
         config=config,
-        params=abstract_params(config, options.chosen_dtypes()),
+        params=abstract_params(config, options.chosen_dtypes(), methods=options.chosen_methods()),
         tokens=_tokens(folder, config),
         sizes=sizes,
         options=options,
@@ -68,7 +68,6 @@ def compile_all(configuration: Configuration, compiler: CountingCompiler) -> Non
         configuration.params,
         options.mesh(),
         configuration.tokens,
-        methods=options.chosen_methods(),
         compiler=compiler,
         caching=options.caching,
         vae_tile=options.vae_tile_latents(configuration.config.vae_scale),

@@ -50,11 +50,14 @@ def assemble(
         WeightsError: see `weights.load`.
     """
     config, mesh, dtypes = about.config, options.mesh(), options.chosen_dtypes()
+    methods = options.chosen_methods()
 
     def read() -> SdxlParams:
         with timeline.span("weights"):
             put = replicate(mesh)
-            return load_params(folder, config, dtypes, put, report, largest=about.largest)
+            return load_params(
+                folder, config, dtypes, put, report, methods=methods, largest=about.largest
+            )
 
     def digest() -> str:
         with timeline.span("digest"):
@@ -66,10 +69,9 @@ def assemble(
     text = about.empty_text
     programs = ProgramSet(
         config,
-        abstract_params(config, dtypes),
+        abstract_params(config, dtypes, methods=methods),
         mesh,
         (len(text.ids), len(text.ids_2)),
-        methods=options.chosen_methods(),
         compiler=_Attentive(_compiler(options, report), timeline, (params, digested)),
         caching=options.caching,
         vae_tile=options.vae_tile_latents(config.vae_scale),

@@ -5,7 +5,11 @@ float32 parity with diffusers. What is chosen for a TPU was chosen by what its c
 (bench/tpu/README.md), and has not been run on one yet: `plain` is the way back.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+
+import jax
+
+from easel_worker.sdxl.params import STATIC, Tree
 
 CHOICES = ("auto", "plain", "fast")
 
@@ -34,6 +38,23 @@ PLAIN = Methods()
 FAST = Methods(
     attention_kernel=True, convolution_kernel=True, linear_kernel=True, one_pass_norms=True
 )
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What layers have of which there is a choice."""
+
+    methods: Methods = field(default=PLAIN, kw_only=True, metadata=STATIC)
+
+
+def bind(tree: Tree, methods: Methods) -> Tree:
+    """The same layers, all of which compute by these methods."""
+
+    def bound(node: object) -> object:
+        return replace(node, methods=methods) if isinstance(node, Chosen) else node
+
+    layers: Tree = jax.tree.map(bound, tree, is_leaf=lambda node: isinstance(node, Chosen))
+    return layers
 
 
 def choose(name: str, platform: str) -> Methods:
