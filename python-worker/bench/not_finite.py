@@ -38,7 +38,8 @@ def main() -> None:
     options = Options(devices=jax.devices()[:1])
     about = describe(chosen.model, options)
     dtypes, put = resolve.dtypes(options), replicate(resolve.mesh(options))
-    params = load_params(chosen.model, about.config, dtypes, put, lambda _: None)
+    methods = resolve.methods(options)
+    params = load_params(chosen.model, about.config, dtypes, put, lambda _: None, methods=methods)
     for name, function, part, arguments in _cases(about, params, options):
         pair = [jax.jit(function), jax.jit(lambda *a, f=function, p=part: p(f(*a)))]
         times = _in_turns(pair, arguments, chosen.rounds)
@@ -55,12 +56,11 @@ def _cases(
 ) -> list[tuple[str, Function, Function, tuple[Any, ...]]]:
     """Name, function, what of its result is left without the check, and arguments."""
     config, defaults = about.config, about.capabilities.defaults
-    size, methods = Size(defaults.width, defaults.height), resolve.methods(options)
+    size = Size(defaults.width, defaults.height)
     text = Tokens(about.empty_text.ids, about.empty_text.ids_2)
     ids = np.array(text.ids, np.int32), np.array(text.ids_2, np.int32), np.int32(0)
-    encode = partial(programs.encode, config=config)
-    prompt = jax.jit(encode)(params.text, *ids).prompt
-    project = partial(programs.project, config=config, ahead=True)
+    prompt = jax.jit(programs.encode)(params.text, *ids).prompt
+    project = partial(programs.project, ahead=True)
     conditions = jax.jit(project)(params.unet, (prompt, prompt))
     state = programs.begin(np.uint32(1), np.float32(1), shape=programs.latent_shape(config, size))
     table = sampler.make_table(config.scheduler, defaults.scheduler, 4)
@@ -71,15 +71,17 @@ def _cases(
         np.array([0], np.uint32),
         jax.tree.map(lambda column: np.array([column], np.float32), table.at(0)),
     )
-    denoise = partial(
-        programs.denoise, config=config, mesh=resolve.mesh(options), size=size, methods=methods
-    )
-    decode = partial(programs.decode, config=config, methods=methods)
+    denoise = partial(programs.denoise, mesh=resolve.mesh(options), size=size)
     lane = LaneInput(state, conditions)
     return [
-        ("encode", encode, lambda made: made.prompt, (params.text, *ids)),
+        ("encode", programs.encode, lambda made: made.prompt, (params.text, *ids)),
         (f"guided step {size}", denoise, lambda made: made.lanes, (params.unet, (lane,), numbers)),
-        (f"decode {size}", decode, lambda made: made.pixels, (params.vae, state.sample)),
+        (
+            f"decode {size}",
+            programs.decode,
+            lambda made: made.pixels,
+            (params.vae, state.sample),
+        ),
     ]
 
 

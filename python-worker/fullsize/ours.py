@@ -6,6 +6,7 @@ Prints one JSON object. A process for each, so that each has its own peak of mem
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from easel_worker.sdxl import unet, vae, weights
-from easel_worker.sdxl.config import SdxlConfig, load_config
-from easel_worker.sdxl.params import Params
+from easel_worker.sdxl import weights
+from easel_worker.sdxl.config import load_config
+from easel_worker.sdxl.unet import UNet
+from easel_worker.sdxl.vae import Decoder
 from fullsize.inputs import inputs
 from fullsize.memory import peak_bytes
 from parity.ours import declare, put
@@ -42,13 +44,13 @@ def main() -> None:
 
 def compare(model: Path, reference: Path, part: str, dtype: str) -> dict[str, Any]:
     """What the table has of one part in one dtype."""
-    config = load_config(model)
+    declared = declare(load_config(model))[part]
     started = time.perf_counter()
-    params = weights.load(model, part, declare(config)[part], dtype, put)
+    params = weights.load(model, part, declared, dtype, put)
     jax.block_until_ready(params)
     loaded = time.perf_counter()
     after_load = peak_bytes()
-    output = run_unet(config, params) if part == "unet" else run_vae(config, params)
+    output = run_unet(params) if part == "unet" else run_vae(params.decoder)
     with np.load(reference) as outputs:
         measured = relative_rms(output.transpose(0, 3, 1, 2), outputs[part])
     return {
@@ -64,20 +66,23 @@ def compare(model: Path, reference: Path, part: str, dtype: str) -> dict[str, An
     }
 
 
-def run_unet(config: SdxlConfig, params: Params) -> NDArray[np.float32]:
+def run_unet(unet: UNet) -> NDArray[np.float32]:
     """The prediction [1, h, w, 4]."""
     given = inputs()
     sample = given["sample"].transpose(0, 2, 3, 1)
     rest = [given[name] for name in ("timestep", "context", "pooled", "time_ids")]
-    apply = jax.jit(unet.apply, static_argnums=1)
-    return np.asarray(apply(params, config.unet, sample, *rest).astype(jnp.float32))
+    return np.asarray(_run(unet, sample, *rest).astype(jnp.float32))
 
 
-def run_vae(config: SdxlConfig, params: Params) -> NDArray[np.float32]:
+def run_vae(decoder: Decoder) -> NDArray[np.float32]:
     """The image [1, 8 h, 8 w, 3]."""
     latents = inputs()["latents"].transpose(0, 2, 3, 1)
-    decode = jax.jit(vae.decode, static_argnums=1)
-    return np.asarray(decode(params, config.vae, latents).astype(jnp.float32))
+    return np.asarray(_run(decoder, latents).astype(jnp.float32))
+
+
+def _run(part: Callable[..., Any], *given: NDArray[Any]) -> Any:
+    """Compiled, with the parameters as arguments."""
+    return jax.jit(lambda part, *given: part(*given))(part, *given)
 
 
 if __name__ == "__main__":

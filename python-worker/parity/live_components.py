@@ -3,12 +3,13 @@
 import tempfile
 from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 import torch
 
 from easel_worker.sdxl.config import load_config
-from easel_worker.sdxl.params import ParamTree, declared
+from easel_worker.sdxl.params import declared
 from parity import cases, ours, reference, tiles
 from parity.cases import CASES, Case
 from parity.report import Comparison, relative_difference
@@ -50,14 +51,14 @@ def compare_outputs(case: Case, models: Models, folder: Path, seed: int) -> Iter
     """Run the reference's models and ours, loaded from the folder, on the same inputs."""
     given = reference.inputs(case, seed)
     expected = reference.run(models, given)
-    config, params = ours.load(folder, jnp.float32)
-    outputs = ours.run(config, params, given)
+    parts = ours.load(folder, jnp.float32)
+    outputs = ours.run(parts, given)
     for name, value in expected.items():
         measured = relative_difference(outputs[name], value)
         yield Comparison(name, case.name, measured, FLOAT32_LIMIT)
     latents = tiles.latents(seed)
     measured = relative_difference(
-        ours.decode_in_tiles(config, params["vae"], latents, tiles.TILE),
+        ours.decode_in_tiles(parts["vae"], latents, tiles.TILE),
         reference.decode_in_tiles(models["vae"], latents, tiles.TILE),
     )
     yield Comparison("vae.decode in tiles", case.name, measured, FLOAT32_LIMIT)
@@ -73,7 +74,7 @@ def compare_names(folder: Path) -> Iterator[Comparison]:
         yield Comparison(f"{part} tensors", folder.name, len(wrong), 0)
 
 
-def declared_shapes(tree: ParamTree, names: Container[str]) -> dict[str, tuple[int, ...]]:
+def declared_shapes(tree: Any, names: Container[str]) -> dict[str, tuple[int, ...]]:
     """Our declarations, each under that of its names which is among `names`."""
     return {
         next((alias for alias in p.aliases if alias in names), p.name): p.stored

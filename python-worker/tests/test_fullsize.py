@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from easel_worker.sdxl import checkpoint, params, weights
-from easel_worker.sdxl.params import ParamTree, declared
+from easel_worker.sdxl.layers import Linear
+from easel_worker.sdxl.params import declared
 from fullsize.checkpoint import CONFIGS, split, write, write_part
 from parity import synthetic
 from parity.ours import put
 
 STEM = "diffusion_pytorch_model"
-TREE: ParamTree = {f"l{i}": params.linear(f"l{i}", 8, 8, (None, None)) for i in range(5)}
+TREE = {f"l{i}": Linear.declare(f"l{i}", 8, 8) for i in range(5)}
 
 
 def test_shards_are_filled_and_hold_all_in_order() -> None:
@@ -41,7 +42,7 @@ def test_the_worker_reads_it(tmp_path: Path, shard_bytes: int, file: str) -> Non
     assert checkpoint.find(tmp_path / "unet").name == file
     loaded = weights.load(tmp_path, "unet", TREE, jnp.float32, put)
     expected = synthetic.weight("l3.weight", (8, 8), gain=1.0).astype(np.float16)
-    np.testing.assert_array_equal(loaded["l3"]["weight"], expected.T)
+    np.testing.assert_array_equal(loaded["l3"].weight, expected.T)
 
 
 def test_the_index_says_how_much_there_is(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """The images of a calibration: made as the service makes them, with a watched UNet."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -44,7 +43,7 @@ class Calibration:
             folder, about.config, resolve.dtypes(options), put, report
         )
         self._unet = watched_unet(about.config.unet)
-        self._encode = jax.jit(partial(programs.encode, config=about.config))
+        self._encode = jax.jit(programs.encode)
         self._largest: dict[str, NDArray[np.float32]] = {}
 
     @property

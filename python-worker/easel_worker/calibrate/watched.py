@@ -1,6 +1,7 @@
 """A UNet that also tells how large the inputs of its linear layers are."""
 
 from collections.abc import Callable
+from dataclasses import field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -8,9 +9,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from easel_worker.sdxl import int8, unet
+from easel_worker.sdxl import quantisation
 from easel_worker.sdxl.config_unet import UNetConfig
-from easel_worker.sdxl.params import Params
+from easel_worker.sdxl.layers import Linear
+from easel_worker.sdxl.params import STATIC, layer
+from easel_worker.sdxl.unet import UNet
 
 
 class Watched(NamedTuple):
@@ -20,18 +23,31 @@ class Watched(NamedTuple):
     largest: dict[str, Array]
 
 
-def watched_unet(config: UNetConfig) -> Callable[..., Watched]:
-    """`unet.apply` of a configuration as a compiled function of all that follows there."""
-    names = int8.input_names(unet.declare(config))
+@layer
+class WatchedLinear(Linear):
+    """A layer that shows its input, while a program is traced."""
 
-    def apply(params: Params, *given: Array) -> Watched:
+    show: Callable[[Array], None] = field(kw_only=True, metadata=STATIC)
+
+    def __call__(self, x: Array) -> Array:
+        self.show(x)
+        return super().__call__(x)
+
+
+def watched_unet(config: UNetConfig) -> Callable[..., Watched]:
+    """`UNet.__call__` of a configuration as a compiled function of a UNet and its arguments."""
+    names = quantisation.input_names(UNet.declare(config))
+
+    def apply(unet: UNet, *given: Array) -> Watched:
         largest: dict[str, Array] = {}
-        firsts = [layers[0] for layers in int8.shared_inputs(params)]
-        watched: dict[int, Params] = {
-            id(layer): {**layer, "watch": partial(_note, largest, name)}
-            for layer, name in zip(firsts, names, strict=True)
-        }
-        output = unet.apply(int8.replace(params, watched), config, *given)
+        coming = iter(names)
+
+        def watch(layers: list[Linear]) -> list[Linear]:
+            show = partial(_note, largest, next(coming))
+            first, *others = layers
+            return [WatchedLinear(first.weight, first.bias, show=show), *others]
+
+        output = quantisation.replaced(unet, watch)(*given)
         return Watched(output.astype(jnp.float32), largest)
 
     compiled: Any = jax.jit(apply)

@@ -54,7 +54,7 @@ def read(folder: Path, options: Options, *, only: bool) -> Configuration:
         sizes = tuple(Size(*size) for size in options.sizes)
     return Configuration(
         config=config,
-        params=abstract_params(config, resolve.dtypes(options)),
+        params=abstract_params(config, resolve.dtypes(options), methods=resolve.methods(options)),
         tokens=_tokens(folder, config),
         sizes=sizes,
         options=options,
@@ -69,7 +69,6 @@ def compile_all(configuration: Configuration, compiler: CountingCompiler) -> Non
         configuration.params,
         resolve.mesh(options),
         configuration.tokens,
-        methods=resolve.methods(options),
         compiler=compiler,
         caching=options.caching,
         vae_tile=resolve.vae_tile(options, configuration.config.vae_scale),

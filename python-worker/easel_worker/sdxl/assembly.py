@@ -51,11 +51,14 @@ def assemble(
         WeightsError: see `weights.load`.
     """
     config, mesh, dtypes = about.config, resolve.mesh(options), resolve.dtypes(options)
+    methods = resolve.methods(options)
 
     def read() -> SdxlParams:
         with timeline.span("weights"):
             put = replicate(mesh)
-            return load_params(folder, config, dtypes, put, report, largest=about.largest)
+            return load_params(
+                folder, config, dtypes, put, report, methods=methods, largest=about.largest
+            )
 
     def digest() -> str:
         with timeline.span("digest"):
@@ -67,10 +70,9 @@ def assemble(
     text = about.empty_text
     programs = ProgramSet(
         config,
-        abstract_params(config, dtypes),
+        abstract_params(config, dtypes, methods=methods),
         mesh,
         (len(text.ids), len(text.ids_2)),
-        methods=resolve.methods(options),
         compiler=_Attentive(_compiler(options, report), timeline, (params, digested)),
         caching=options.caching,
         vae_tile=resolve.vae_tile(options, config.vae_scale),

@@ -1,7 +1,7 @@
 """How large the inputs of the layers are that `int8` quantises: a file beside a model.
 
 `python -m easel_worker.calibrate` makes it, from images that the model makes. It holds, for each
-input of `int8.shared_inputs`, the largest absolute value that was seen in each channel.
+input of `quantisation.shared_inputs`, the largest absolute value that was seen in each channel.
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from easel_worker.sdxl import int8
-from easel_worker.sdxl.params import ParamTree
+from easel_worker.sdxl import quantisation
+from easel_worker.sdxl.unet import UNet
 
 FILE = "int8_calibration.safetensors"
 """Its name in a model's folder."""
@@ -25,8 +25,8 @@ class CalibrationError(ValueError):
     """The file is missing or belongs to another model; the message says what to do."""
 
 
-def read(file: Path, tree: ParamTree) -> list[Largest]:
-    """The sizes of all inputs, in the order of `int8.shared_inputs`.
+def read(file: Path, tree: UNet) -> list[Largest]:
+    """The sizes of all inputs, in the order of `quantisation.shared_inputs`.
 
     Args:
         file: made by `write`.
@@ -56,16 +56,17 @@ def read(file: Path, tree: ParamTree) -> list[Largest]:
 
 
 def write(file: Path, largest: Mapping[str, Largest]) -> None:
-    """Save the sizes of all inputs by their names (`int8.input_names`)."""
+    """Save the sizes of all inputs by their names (`quantisation.input_names`)."""
     sizes = {name: np.asarray(size, np.float32) for name, size in largest.items()}
     # safetensors' own file would be for its owner's eyes only.
     file.write_bytes(save(sizes))
 
 
-def shapes(tree: ParamTree) -> dict[str, tuple[int, ...]]:
+def shapes(tree: UNet) -> dict[str, tuple[int, ...]]:
     """What a calibration of a UNet holds, by name, in order."""
-    inputs = (layers[0]["weight"].shape[0] for layers in int8.shared_inputs(tree))
-    return {name: (size,) for name, size in zip(int8.input_names(tree), inputs, strict=True)}
+    inputs = (layers[0].weight.shape[0] for layers in quantisation.shared_inputs(tree))
+    names = quantisation.input_names(tree)
+    return {name: (size,) for name, size in zip(names, inputs, strict=True)}
 
 
 def _shape(found: Mapping[str, Largest], name: str) -> tuple[int, ...] | None:

@@ -13,13 +13,14 @@ from easel_worker.engine import (
     ModelInfo,
     Tokens,
 )
-from easel_worker.sdxl import calibration, resolve, sampler, unet
+from easel_worker.sdxl import calibration, resolve, sampler
 from easel_worker.sdxl.config import ConfigError, SdxlConfig, load_config
 from easel_worker.sdxl.identity import model_id
 from easel_worker.sdxl.model import Dtypes
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.preferences import Preferences, read_preferences
 from easel_worker.sdxl.tokenizer_files import TokenizerFiles, read_tokenizer
+from easel_worker.sdxl.unet import UNet
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def describe(folder: Path, options: Options) -> Description:
     _check_tokenizers(folder, config, tokenizers)
     resolve.vae_tile(options, config.vae_scale)
     file = resolve.calibration_file(options, folder)
-    largest = None if file is None else tuple(calibration.read(file, unet.declare(config.unet)))
+    largest = None if file is None else tuple(calibration.read(file, UNet.declare(config.unet)))
     preferences = _preferences(folder, config)
     sizes = resolve.sizes(options, preferences.sizes)
     for width, height in sizes:

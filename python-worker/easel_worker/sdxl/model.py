@@ -3,24 +3,29 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from easel_worker.sdxl import calibration, int8, text_encoder, unet, vae, weights
+from easel_worker.sdxl import calibration, quantisation, weights
 from easel_worker.sdxl.calibration import Largest
+from easel_worker.sdxl.chosen import bind
 from easel_worker.sdxl.config import SdxlConfig
-from easel_worker.sdxl.params import Params, ParamTree, count
+from easel_worker.sdxl.methods import PLAIN, Methods
+from easel_worker.sdxl.params import Tree, count
+from easel_worker.sdxl.text_encoder import TextEncoder
+from easel_worker.sdxl.unet import UNet
+from easel_worker.sdxl.vae import Decoder, Vae
 from easel_worker.sdxl.weights import Put
 
 
 class TextParams(NamedTuple):
-    """Parameters of the two text encoders."""
+    """The two text encoders."""
 
-    first: Params
-    second: Params
+    first: TextEncoder
+    second: TextEncoder
 
 
 @dataclass(frozen=True)
@@ -38,8 +43,8 @@ class SdxlParams:
     """All parameters that making images needs; the VAE's encoder is not among them."""
 
     text: TextParams
-    unet: Params
-    vae: Params
+    unet: UNet
+    vae: Decoder
 
 
 def load_params(
@@ -49,6 +54,7 @@ def load_params(
     put: Put,
     report: Callable[[str], None],
     *,
+    methods: Methods = PLAIN,
     largest: Sequence[Largest] | None = None,
 ) -> SdxlParams:
     """Read all weights of a diffusers folder.
@@ -59,13 +65,14 @@ def load_params(
         dtypes: to convert the weights to.
         put: places each array on the devices.
         report: called with a readable line before each part.
+        methods: how the UNet and the VAE compute.
         largest: the calibration of a model to quantise, as `calibration.read` gives it.
 
     Raises:
         WeightsError: see `weights.load`.
     """
 
-    def load(component: str, tree: ParamTree, dtype: DTypeLike) -> Params:
+    def load(component: str, tree: Tree, dtype: DTypeLike) -> Tree:
         report(f"loading {component}: {count(tree) / 1e6:.1f} M parameters")
         return weights.load(folder, component, tree, dtype, put)
 
@@ -76,43 +83,54 @@ def load_params(
             load("text_encoder_2", trees.text.second, dtypes.model),
         ),
         unet=load("unet", trees.unet, dtypes.model),
-        vae=vae.decoder_only(load("vae", trees.vae, dtypes.vae)),
+        vae=load("vae", trees.vae, dtypes.vae).decoder,
     )
     if largest is None:
-        return loaded
+        return _bound(loaded, methods)
     report("quantising the linear layers of the unet to int8")
-    return replace(loaded, unet=int8.quantise(loaded.unet, largest))
+    return _bound(replace(loaded, unet=quantisation.quantise(loaded.unet, largest)), methods)
 
 
-def abstract_params(config: SdxlConfig, dtypes: Dtypes) -> SdxlParams:
+def abstract_params(config: SdxlConfig, dtypes: Dtypes, *, methods: Methods = PLAIN) -> SdxlParams:
     """Shapes and dtypes of `load_params`'s result, to compile programs without weights."""
-
-    def abstract(tree: ParamTree, dtype: DTypeLike) -> Any:
-        return weights.abstract(tree, dtype)
-
     trees = _declarations(config)
     whole = SdxlParams(
         text=TextParams(
-            abstract(trees.text.first, dtypes.model), abstract(trees.text.second, dtypes.model)
+            weights.abstract(trees.text.first, dtypes.model),
+            weights.abstract(trees.text.second, dtypes.model),
         ),
-        unet=abstract(trees.unet, dtypes.model),
-        vae=abstract(vae.decoder_only(trees.vae), dtypes.vae),
+        unet=weights.abstract(trees.unet, dtypes.model),
+        vae=weights.abstract(trees.vae.decoder, dtypes.vae),
     )
     if not dtypes.int8:
-        return whole
+        return _bound(whole, methods)
     largest = [
         jax.ShapeDtypeStruct(shape, jnp.float32)  # type: ignore[no-untyped-call]
         for shape in calibration.shapes(trees.unet).values()
     ]
-    return replace(whole, unet=jax.eval_shape(int8.quantise, whole.unet, largest))
+    quantised: UNet = jax.eval_shape(quantisation.quantise, whole.unet, largest)
+    return _bound(replace(whole, unet=quantised), methods)
 
 
-def _declarations(config: SdxlConfig) -> SdxlParams:
-    return SdxlParams(
+def _bound(params: SdxlParams, methods: Methods) -> SdxlParams:
+    """With methods for all but the text encoders, which are small and always compute plainly."""
+    return replace(params, unet=bind(params.unet, methods), vae=bind(params.vae, methods))
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """A whole checkpoint."""
+
+    text: TextParams
+    unet: UNet
+    vae: Vae
+
+
+def _declarations(config: SdxlConfig) -> _Declared:
+    return _Declared(
         text=TextParams(
-            text_encoder.declare(config.text_encoder),
-            text_encoder.declare(config.text_encoder_2),
+            TextEncoder.declare(config.text_encoder), TextEncoder.declare(config.text_encoder_2)
         ),
-        unet=unet.declare(config.unet),
-        vae=vae.declare(config.vae),
+        unet=UNet.declare(config.unet),
+        vae=Vae.declare(config.vae),
     )

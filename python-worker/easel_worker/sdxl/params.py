@@ -1,29 +1,42 @@
 """Declarations of parameters: each tensor of a checkpoint is described once, by a `Param`.
 
-A model part (`unet.declare`, `vae.declare`, ...) returns a tree of nested dicts and lists with a
-`Param` at every leaf. Random initialisation, abstract shapes, shardings and strict loading are
-all derived from that tree (see `weights.py`), and the arrays that the model functions take have
-the same structure.
+A model is a pytree of layers: frozen dataclasses (see `layer`) whose fields are arrays or further
+layers. Each type has a `declare`, which makes one with a `Param` in the place of every array.
+Random initialisation, abstract shapes and strict loading are all derived from such a declaration
+(see `weights.py`), and give the same layers with arrays, which compute when they are called.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar, dataclass_transform
 
 import jax
-from jax.sharding import PartitionSpec
 from numpy.typing import NDArray
 
-ParamTree = dict[str, Any]
-"""Nested dicts and lists with a `Param` at every leaf."""
+Tree = TypeVar("Tree")
+"""Layers, with arrays or with declarations."""
 
-Params = dict[str, Any]
-"""The same structure with a `jax.Array` at every leaf."""
+STATIC = {"static": True}
+"""The metadata of a layer's field that is no part of its arrays, such as a norm's epsilon."""
 
-Axes = tuple[str | None, ...]
-"""A logical name for each dimension of an array; None is never sharded."""
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def layer(cls: type[Tree]) -> type[Tree]:
+    """Makes a class a frozen dataclass and a pytree, of all fields that are not `STATIC`.
+
+    A pytree's arrays are arguments of the programs that it is given to. They come in the order of
+    the fields' names, so that moving lines about in a class makes no other program.
+    """
+    made: Any = dataclass(frozen=True)(cls)
+    static = {each.name: bool(each.metadata.get("static")) for each in fields(made)}
+    registered: type[Tree] = jax.tree_util.register_dataclass(
+        made,
+        data_fields=sorted(name for name in static if not static[name]),
+        meta_fields=[name for name in static if static[name]],
+    )
+    return registered
 
 
 class Layout(Enum):
@@ -74,7 +87,6 @@ class Param:
         name: the tensor's name in a diffusers or transformers checkpoint.
         stored: its shape there.
         layout: how it is laid out differently here.
-        axes: logical names of our dimensions.
         init: what a fresh one holds.
         aliases: other names under which checkpoints of other library versions hold it.
     """
@@ -82,7 +94,6 @@ class Param:
     name: str
     stored: tuple[int, ...]
     layout: Layout
-    axes: Axes
     init: Init
     aliases: tuple[str, ...] = ()
 
@@ -102,96 +113,28 @@ class Param:
         return math.prod(self.stored[1:])
 
 
-def linear(
-    name: str,
-    inputs: int,
-    outputs: int,
-    axes: tuple[str | None, str | None],
-    *,
-    bias: bool = True,
-    stored_as_conv: bool = False,
-    former_name: str | None = None,
-) -> ParamTree:
-    """A linear layer's weight [inputs, outputs] and bias [outputs].
-
-    Args:
-        name: the layer's name in the checkpoint.
-        inputs: features in.
-        outputs: features out.
-        axes: logical names of the weight's two dimensions.
-        bias: whether there is a bias.
-        stored_as_conv: the checkpoint holds a 1×1 convolution, which is the same thing.
-        former_name: the layer's name in checkpoints of older library versions.
-    """
-    layout = Layout.POINTWISE if stored_as_conv else Layout.LINEAR
-    stored = (outputs, inputs, 1, 1) if stored_as_conv else (outputs, inputs)
-    former = () if former_name is None else (former_name,)
-
-    def param(leaf: str, shape: tuple[int, ...], how: Layout, ax: Axes, init: Init) -> Param:
-        return Param(f"{name}.{leaf}", shape, how, ax, init, tuple(f"{n}.{leaf}" for n in former))
-
-    tree = {"weight": param("weight", stored, layout, axes, Init.NORMAL)}
-    if bias:
-        tree["bias"] = param("bias", (outputs,), Layout.SAME, axes[1:], Init.ZEROS)
-    return tree
+def tensor(
+    name: str, stored: tuple[int, ...], layout: Layout, init: Init, aliases: tuple[str, ...] = ()
+) -> Any:
+    """A `Param`, for the place where a layer has an array."""
+    return Param(name, stored, layout, init, aliases)
 
 
-def conv(name: str, inputs: int, outputs: int, kernel: int) -> ParamTree:
-    """A convolution's weight [kernel, kernel, inputs, outputs] and bias [outputs]."""
-    stored = (outputs, inputs, kernel, kernel)
-    axes = (None, None, "conv_in", "conv_out")
-    return {
-        "weight": Param(f"{name}.weight", stored, Layout.CONV, axes, Init.NORMAL),
-        "bias": Param(f"{name}.bias", (outputs,), Layout.SAME, ("conv_out",), Init.ZEROS),
-    }
-
-
-def norm(name: str, features: int) -> ParamTree:
-    """A group or layer norm's weight and bias, [features] each."""
-    return {
-        "weight": Param(f"{name}.weight", (features,), Layout.SAME, ("norm",), Init.ONES),
-        "bias": Param(f"{name}.bias", (features,), Layout.SAME, ("norm",), Init.ZEROS),
-    }
-
-
-def embedding(name: str, rows: int, features: int, axes: tuple[str, str]) -> ParamTree:
-    """A table of `rows` vectors, weight [rows, features]."""
-    return {"weight": Param(f"{name}.weight", (rows, features), Layout.SAME, axes, Init.NORMAL)}
-
-
-def with_aliases(tree: ParamTree, alias: Callable[[str], str]) -> ParamTree:
+def with_aliases(tree: Tree, alias: Callable[[str], str]) -> Tree:
     """The same declarations, each also accepted under the name that `alias` makes of its name."""
 
     def add(param: Param) -> Param:
         return replace(param, aliases=(*param.aliases, alias(param.name)))
 
-    aliased: ParamTree = jax.tree.map(add, tree)
+    aliased: Tree = jax.tree.map(add, tree)
     return aliased
 
 
-def declared(tree: ParamTree) -> list[Param]:
+def declared(tree: Any) -> list[Param]:
     """All declarations of a tree."""
     return jax.tree.leaves(tree)
 
 
-def count(tree: ParamTree) -> int:
+def count(tree: Any) -> int:
     """The number of parameters, as one counts a model's size."""
     return sum(param.size for param in declared(tree))
-
-
-def partition_specs(tree: ParamTree, rules: Mapping[str, str | None]) -> Any:
-    """How to split each parameter over a device mesh.
-
-    Args:
-        tree: declarations.
-        rules: the mesh axis for each logical axis; one that is absent is replicated.
-
-    Returns:
-        The tree with a `PartitionSpec` at every leaf.
-    """
-
-    def spec(param: Param) -> PartitionSpec:
-        mesh_axes = [None if axis is None else rules.get(axis) for axis in param.axes]
-        return PartitionSpec(*mesh_axes)  # type: ignore[no-untyped-call]
-
-    return jax.tree.map(spec, tree)

@@ -13,7 +13,6 @@ from easel_worker.sdxl import programs
 from easel_worker.sdxl.compilation import Compiler, Program
 from easel_worker.sdxl.config import SdxlConfig
 from easel_worker.sdxl.lanes import LaneCounts
-from easel_worker.sdxl.methods import Methods
 from easel_worker.sdxl.model import SdxlParams
 from easel_worker.sdxl.programs import (
     Conditions,
@@ -54,7 +53,6 @@ class ProgramSet:
         mesh: Mesh,
         tokens: tuple[int, int],
         *,
-        methods: Methods,
         compiler: Compiler,
         caching: bool = False,
         vae_tile: int | None = None,
@@ -66,7 +64,6 @@ class ProgramSet:
             params: its parameters, or only their shapes.
             mesh: the devices to compile for.
             tokens: how many ids a text has for each encoder.
-            methods: how they compute.
             compiler: makes each program.
             caching: whole steps keep their deep feature, and there are programs for steps that use
                 it.
@@ -75,7 +72,6 @@ class ProgramSet:
         self._config = config
         self._params = params
         self._mesh = mesh
-        self._methods = methods
         self._compiler = compiler
         self._caching = caching
         self._vae_tile = vae_tile
@@ -84,10 +80,9 @@ class ProgramSet:
         self._denoise: dict[DenoiseKey, Program] = {}
         self._decode: dict[Size, Program] = {}
         self._preview: dict[Size, Program] = {}
-        encode = partial(programs.encode, config=config)
         texts = (_ids(tokens[0]), _ids(tokens[1]), np.int32(0))
-        self._encode = self._compile("encode", encode, params.text, *texts)
-        encoded: Encoded = jax.eval_shape(encode, params.text, *texts)
+        self._encode = self._compile("encode", programs.encode, params.text, *texts)
+        encoded: Encoded = jax.eval_shape(programs.encode, params.text, *texts)
         self._prompt = encoded.prompt
         self._project: dict[int, Program] = {}
         self._conditions: dict[int, Conditions] = {}
@@ -101,8 +96,7 @@ class ProgramSet:
             size: of the images.
             lane_counts: how many lanes a denoising program takes, one program for each.
         """
-        config = self._config
-        shape = programs.latent_shape(config, size)
+        shape = programs.latent_shape(self._config, size)
         begin = partial(programs.begin, shape=shape)
         numbers = (np.uint32(0), np.float32(0))
         state: State = jax.eval_shape(begin, *numbers)
@@ -111,7 +105,7 @@ class ProgramSet:
         keys += [DenoiseKey(size, lanes, guided=False) for lanes in lane_counts.unguided]
         for key in keys:
             self._add_denoise(key, state)
-        decode = partial(programs.decode, config=config, methods=self._methods, tile=self._vae_tile)
+        decode = partial(programs.decode, tile=self._vae_tile)
         name = f"decode {size}"
         self._decode[size] = self._compile(name, decode, self._params.vae, state.sample)
         self._add_preview(size, state)
@@ -123,7 +117,7 @@ class ProgramSet:
 
     @property
     def encode(self) -> Callable[..., Encoded]:
-        """`programs.encode` without its keywords."""
+        """`programs.encode`."""
         return self._encode.run
 
     def project(self, rows: int) -> Callable[..., Conditions]:
@@ -154,20 +148,14 @@ class ProgramSet:
     def _add_projection(self, rows: int) -> None:
         # All devices hold all lanes, so with several of them a lane should be small.
         ahead = self._mesh.size == 1
-        project = partial(programs.project, config=self._config, ahead=ahead)
+        project = partial(programs.project, ahead=ahead)
         arguments = (self._params.unet, (self._prompt,) * rows)
         self._project[rows] = self._compile(f"project x{rows}", project, *arguments)
         self._conditions[rows] = jax.eval_shape(project, *arguments)
 
     def _add_denoise(self, key: DenoiseKey, state: State) -> None:
         lane = LaneInput(state, self._conditions[2 if key.guided else 1])
-        parts: dict[str, Any] = {
-            "config": self._config,
-            "mesh": self._mesh,
-            "size": key.size,
-            "methods": self._methods,
-        }
-        denoise = partial(programs.denoise, **parts)
+        denoise = partial(programs.denoise, mesh=self._mesh, size=key.size)
         if not self._caching:
             self._compile_denoise(key, denoise, lane)
             return
@@ -191,9 +179,7 @@ class ProgramSet:
         if shrink == 1:
             self._preview[size] = self._decode[size]
             return
-        preview = partial(
-            programs.preview, config=self._config, shrink=shrink, methods=self._methods
-        )
+        preview = partial(programs.preview, shrink=shrink)
         name = f"preview {size} 1/{shrink}"
         self._preview[size] = self._compile(name, preview, self._params.vae, state.image)
 

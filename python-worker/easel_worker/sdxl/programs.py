@@ -14,11 +14,9 @@ from jax import Array, lax
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from easel_worker.sdxl import text_encoder, unet, vae, vae_tiles
+from easel_worker.sdxl import vae, vae_tiles
 from easel_worker.sdxl.config import SdxlConfig
-from easel_worker.sdxl.methods import Methods
 from easel_worker.sdxl.model import TextParams
-from easel_worker.sdxl.params import Params
 from easel_worker.sdxl.samplers.table import Coefficients, advance
 from easel_worker.sdxl.sharding import (
     BY_LANE,
@@ -27,7 +25,7 @@ from easel_worker.sdxl.sharding import (
     PAIR,
     WHOLE,
 )
-from easel_worker.sdxl.unet import PromptContext
+from easel_worker.sdxl.unet import PromptContext, UNet
 
 GUIDED_ROWS = 2
 
@@ -81,7 +79,7 @@ class LaneInput(NamedTuple):
     """A lane's arrays for one step.
 
     With the deep feature of an earlier step, [rows, h, w, channels], only the UNet's top level is
-    computed; see `unet.apply_top`.
+    computed; see `UNet.top`.
     """
 
     state: State
@@ -126,17 +124,14 @@ def latent_shape(config: SdxlConfig, size: Size) -> tuple[int, int, int]:
     return (size.height // scale, size.width // scale, config.vae.latent_channels)
 
 
-def encode(
-    params: TextParams, ids: Array, ids_2: Array, skip: Array, *, config: SdxlConfig
-) -> Encoded:
+def encode(params: TextParams, ids: Array, ids_2: Array, skip: Array) -> Encoded:
     """A prompt through both text encoders.
 
     Args:
-        params: of the encoders.
+        params: the encoders.
         ids: [tokens], int32, for the first encoder.
         ids_2: the same for the second one.
         skip: how many layers before the last but one to take the context from.
-        config: the model's.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl.py#L405
     """
@@ -147,24 +142,21 @@ def encode(
         return chosen
 
     with jax.named_scope("text_encoder"):
-        first = text_encoder.apply(params.first, config.text_encoder, ids[None])
+        first = params.first(ids[None])
     with jax.named_scope("text_encoder_2"):
-        second = text_encoder.apply(params.second, config.text_encoder_2, ids_2[None])
+        second = params.second(ids_2[None])
     states = [before_last(first.hidden_states), before_last(second.hidden_states)]
     finite = [_finite(states[0]), _finite(states[1]) & _finite(second.pooled)]
     prompt = Prompt(jnp.concatenate(states, axis=-1), second.pooled[0])
     return Encoded(prompt, jnp.stack(finite))
 
 
-def project(
-    params: Params, prompts: tuple[Prompt, ...], *, config: SdxlConfig, ahead: bool
-) -> Conditions:
+def project(params: UNet, prompts: tuple[Prompt, ...], *, ahead: bool) -> Conditions:
     """What is the same at all steps of an image.
 
     Args:
-        params: of the UNet.
+        params: the UNet.
         prompts: the prompt; with guidance the negative prompt before it.
-        config: the model's.
         ahead: make keys and values now, which at full size are 80 times as large as the contexts;
             or leave that to each step.
     """
@@ -172,7 +164,7 @@ def project(
     pooled = jnp.stack([prompt.pooled for prompt in prompts])
     if not ahead:
         return Conditions(context, pooled)
-    return Conditions(unet.project_context(params, config.unet, context), pooled)
+    return Conditions(params.project_context(context), pooled)
 
 
 def begin(seed: Array, initial: Array, *, shape: tuple[int, ...]) -> State:
@@ -190,14 +182,12 @@ def draw_noise(seed: ArrayLike, draw: ArrayLike, *, shape: tuple[int, ...]) -> A
 
 
 def denoise(
-    params: Params,
+    params: UNet,
     lanes: tuple[LaneInput, ...],
     numbers: StepNumbers,
     *,
-    config: SdxlConfig,
     mesh: Mesh,
     size: Size,
-    methods: Methods,
     keep: bool = False,
 ) -> Stepped:
     """One step of several lanes of one size, either all guided or none.
@@ -206,13 +196,11 @@ def denoise(
     itself, so that a lane's arithmetic is the same wherever and among whichever lanes it is.
 
     Args:
-        params: of the UNet, a copy on each device.
+        params: the UNet, a copy on each device.
         lanes: what to advance, all with a deep feature or none.
         numbers: by how much, [lanes] each.
-        config: the model's.
         mesh: the devices; their number (for guided lanes that of pairs) divides that of the lanes.
         size: of the images.
-        methods: how it is computed.
         keep: give the deep feature, too, of lanes that have none: for steps to come. It is split
             over the devices as the conditions are.
 
@@ -222,13 +210,11 @@ def denoise(
     guided = lanes[0].conditions.pooled.shape[0] == GUIDED_ROWS
 
     def on_each_device(
-        params: Params, arrays: tuple[State, Conditions, Array | None], numbers: StepNumbers
+        params: UNet, arrays: tuple[State, Conditions, Array | None], numbers: StepNumbers
     ) -> tuple[State, Array, Array | None]:
         lanes = LaneInput(*arrays)
         with jax.named_scope("unet"):
-            output, deep = _predict(
-                params, lanes, numbers, config=config, size=size, methods=methods
-            )
+            output, deep = _predict(params, lanes, numbers, size=size)
             if guided:
                 output = _guide(output, numbers)
         with jax.named_scope("advance"):
@@ -257,13 +243,7 @@ def denoise(
 
 
 def _predict(
-    params: Params,
-    lanes: LaneInput,
-    numbers: StepNumbers,
-    *,
-    config: SdxlConfig,
-    size: Size,
-    methods: Methods,
+    params: UNet, lanes: LaneInput, numbers: StepNumbers, *, size: Size
 ) -> tuple[Array, Array | None]:
     """The UNet's output for those rows of each lane that are here: [lanes, rows, ...], float32.
 
@@ -274,11 +254,9 @@ def _predict(
     given = conditions.context
     projected = isinstance(given, PromptContext)
     arguments = (
-        params,
-        config.unet,
         jnp.repeat(lanes.state.sample, rows, axis=0),
         jnp.repeat(jnp.asarray(numbers.timestep), rows),
-        given if projected else unet.project_context(params, config.unet, given),
+        given if projected else params.project_context(given),
         conditions.pooled,
         time_ids(size, rows=count * rows),
     )
@@ -287,10 +265,10 @@ def _predict(
         return array.reshape(count, rows, *array.shape[1:])
 
     if lanes.deep is None:
-        whole = unet.apply_whole(*arguments, methods=methods)
+        whole = params.whole(*arguments)
         return by_lane(whole.output.astype(jnp.float32)), by_lane(whole.deep)
     deep = lanes.deep.reshape(-1, *lanes.deep.shape[2:])
-    output = unet.apply_top(*arguments, deep=deep, methods=methods)
+    output = params.top(*arguments, deep=deep)
     return by_lane(output.astype(jnp.float32)), None
 
 
@@ -332,42 +310,31 @@ def _per_lane(numbers: ArrayLike) -> Array:
     return jnp.asarray(numbers)[:, None, None, None]
 
 
-def decode(
-    params: Params,
-    sample: Array,
-    *,
-    config: SdxlConfig,
-    methods: Methods,
-    tile: int | None = None,
-) -> Decoded:
+def decode(decoder: vae.Decoder, sample: Array, *, tile: int | None = None) -> Decoded:
     """Latents [h, w, channels] → pixels [H, W, 3], uint8, rounded as diffusers does.
 
     Args:
-        params: of the VAE's decoder.
+        decoder: the VAE's.
         sample: latents as the UNet sees them.
-        config: the model's.
-        methods: how it is computed.
         tile: decode tiles of so many latents a side, see `vae_tiles`; None for all at once.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/image_processor.py#L143
     """
-    latents = vae.unscale(config.vae, sample[None])
-    whole = vae.decode if tile is None else partial(vae_tiles.decode, tile=tile)
-    image = whole(params, config.vae, latents, methods=methods)[0].astype(jnp.float32)
+    latents = vae.unscale(decoder.config, sample[None])
+    whole = decoder if tile is None else partial(vae_tiles.decode, decoder, tile=tile)
+    image = whole(latents)[0].astype(jnp.float32)
     pixels = jnp.round(jnp.clip(image * 0.5 + 0.5, 0.0, 1.0) * 255.0).astype(jnp.uint8)
     return Decoded(pixels, _finite(image))
 
 
-def preview(
-    params: Params, image: Array, *, config: SdxlConfig, shrink: int, methods: Methods
-) -> Decoded:
+def preview(decoder: vae.Decoder, image: Array, *, shrink: int) -> Decoded:
     """A predicted image [h, w, channels] as pixels, `shrink` times smaller along each side.
 
     Shrunk latents are much like the latents of a shrunk image, and take a part of the time.
     """
     height, width, channels = image.shape
     blocks = image.reshape(height // shrink, shrink, width // shrink, shrink, channels)
-    return decode(params, blocks.mean(axis=(1, 3)), config=config, methods=methods)
+    return decode(decoder, blocks.mean(axis=(1, 3)))
 
 
 def preview_shrink(config: SdxlConfig, size: Size) -> int:

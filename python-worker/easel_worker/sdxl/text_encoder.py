@@ -1,17 +1,19 @@
 """CLIP's text encoder, in the two forms that SDXL uses (with and without a projection)."""
 
-from typing import NamedTuple
+from dataclasses import field
+from typing import NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from easel_worker.sdxl import layers, params
-from easel_worker.sdxl.attention import KeyValue, attend, merge_heads, split_heads
+from easel_worker.sdxl.attention import Attend, KeyValue, merge_heads, split_heads
 from easel_worker.sdxl.config_text import TextConfig
-from easel_worker.sdxl.params import Params, ParamTree
+from easel_worker.sdxl.layers import Embedding, LayerNorm, Linear, gelu, quick_gelu
+from easel_worker.sdxl.params import STATIC, layer, with_aliases
 
 PREFIX = "text_model."
+ACTIVATIONS = {"gelu": gelu, "quick_gelu": quick_gelu}
 LEGACY_EOS_ID = 2
 """Old configs say 2 for a vocabulary in which the end of text is the highest id in the text."""
 
@@ -29,83 +31,112 @@ class TextOutput(NamedTuple):
     pooled: Array
 
 
-def declare(config: TextConfig) -> ParamTree:
-    """The encoder's parameters."""
-    hidden = config.hidden
-    tree: ParamTree = {
-        "token_embedding": params.embedding(
-            f"{PREFIX}embeddings.token_embedding", config.vocabulary, hidden, ("vocab", "embed")
-        ),
-        "position_embedding": params.embedding(
-            f"{PREFIX}embeddings.position_embedding", config.positions, hidden, ("token", "embed")
-        ),
-        "layers": [
-            _declare_layer(f"{PREFIX}encoder.layers.{i}", config) for i in range(config.layers)
-        ],
-        "final_norm": params.norm(f"{PREFIX}final_layer_norm", hidden),
-    }
-    if config.projection is None:
+@layer
+class TextLayer:
+    """Causal self attention and a feed-forward layer, each added to its input."""
+
+    norm1: LayerNorm
+    q: Linear
+    k: Linear
+    v: Linear
+    out: Linear
+    norm2: LayerNorm
+    fc1: Linear
+    fc2: Linear
+    heads: int = field(metadata=STATIC)
+    activation: str = field(metadata=STATIC)
+    attend: Attend = Attend()
+
+    @classmethod
+    def declare(cls, name: str, config: TextConfig) -> Self:
+        """A layer of a checkpoint."""
+        hidden, wide = config.hidden, config.intermediate
+
+        def norm(leaf: str) -> LayerNorm:
+            return LayerNorm.declare(f"{name}.{leaf}", hidden, eps=config.norm_eps)
+
+        return cls(
+            norm1=norm("layer_norm1"),
+            q=Linear.declare(f"{name}.self_attn.q_proj", hidden, hidden),
+            k=Linear.declare(f"{name}.self_attn.k_proj", hidden, hidden),
+            v=Linear.declare(f"{name}.self_attn.v_proj", hidden, hidden),
+            out=Linear.declare(f"{name}.self_attn.out_proj", hidden, hidden),
+            norm2=norm("layer_norm2"),
+            fc1=Linear.declare(f"{name}.mlp.fc1", hidden, wide),
+            fc2=Linear.declare(f"{name}.mlp.fc2", wide, hidden),
+            heads=config.heads,
+            activation=config.activation,
+        )
+
+    def __call__(self, x: Array, mask: Array) -> Array:
+        """x [B, tokens, hidden] → the same shape; a token sees those that the mask allows."""
+        normal = self.norm1(x)
+        query, key, value = (
+            split_heads(linear(normal), self.heads) for linear in (self.q, self.k, self.v)
+        )
+        x = x + self.out(merge_heads(self.attend(query, KeyValue(key, value), mask=mask)))
+        wide = ACTIVATIONS[self.activation](self.fc1(self.norm2(x)))
+        return x + self.fc2(wide)
+
+
+@layer
+class TextEncoder:
+    """All of an encoder."""
+
+    token_embedding: Embedding
+    position_embedding: Embedding
+    layers: tuple[TextLayer, ...]
+    final_norm: LayerNorm
+    projection: Linear | None
+    config: TextConfig = field(metadata=STATIC)
+
+    @classmethod
+    def declare(cls, config: TextConfig) -> Self:
+        """The encoder of a checkpoint with this configuration."""
+        hidden, embeddings = config.hidden, f"{PREFIX}embeddings"
+        projection = None
+        if config.projection is not None:
+            projection = Linear.declare("text_projection", hidden, config.projection, bias=False)
+        declared = cls(
+            token_embedding=Embedding.declare(
+                f"{embeddings}.token_embedding", config.vocabulary, hidden
+            ),
+            position_embedding=Embedding.declare(
+                f"{embeddings}.position_embedding", config.positions, hidden
+            ),
+            layers=tuple(
+                TextLayer.declare(f"{PREFIX}encoder.layers.{i}", config)
+                for i in range(config.layers)
+            ),
+            final_norm=LayerNorm.declare(f"{PREFIX}final_layer_norm", hidden, eps=config.norm_eps),
+            projection=projection,
+            config=config,
+        )
+        if projection is not None:
+            return declared
         # transformers 5 writes an encoder without a projection without the prefix.
-        return params.with_aliases(tree, lambda name: name.removeprefix(PREFIX))
-    axes = ("embed", "embed_out")
-    tree["projection"] = params.linear(
-        "text_projection", hidden, config.projection, axes, bias=False
-    )
-    return tree
+        return with_aliases(declared, lambda name: name.removeprefix(PREFIX))
 
+    def __call__(self, ids: Array) -> TextOutput:
+        """Encode prompts: token ids [B, tokens], int32, at most `config.positions` tokens.
 
-def _declare_layer(name: str, config: TextConfig) -> ParamTree:
-    hidden, wide = config.hidden, config.intermediate
-    return {
-        "norm1": params.norm(f"{name}.layer_norm1", hidden),
-        "q": params.linear(f"{name}.self_attn.q_proj", hidden, hidden, ("embed", "heads")),
-        "k": params.linear(f"{name}.self_attn.k_proj", hidden, hidden, ("embed", "heads")),
-        "v": params.linear(f"{name}.self_attn.v_proj", hidden, hidden, ("embed", "heads")),
-        "out": params.linear(f"{name}.self_attn.out_proj", hidden, hidden, ("heads", "embed")),
-        "norm2": params.norm(f"{name}.layer_norm2", hidden),
-        "fc1": params.linear(f"{name}.mlp.fc1", hidden, wide, ("embed", "mlp")),
-        "fc2": params.linear(f"{name}.mlp.fc2", wide, hidden, ("mlp", "embed")),
-    }
-
-
-def apply(tree: Params, config: TextConfig, ids: Array) -> TextOutput:
-    """Encode prompts.
-
-    Args:
-        tree: parameters.
-        config: their configuration.
-        ids: token ids [B, tokens], int32, at most `config.positions` tokens.
-
-    https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/modeling_clip.py#L504
-    """
-    tokens = ids.shape[1]
-    with jax.named_scope("embed"):
-        positions = tree["position_embedding"]["weight"][:tokens]
-        x = tree["token_embedding"]["weight"][ids] + positions
-    mask = jnp.tril(jnp.ones((tokens, tokens), dtype=bool))
-    states = [x]
-    for i, layer in enumerate(tree["layers"]):
-        with jax.named_scope(f"layer_{i}"):
-            states.append(_layer(layer, config, states[-1], mask))
-    with jax.named_scope("pool"):
-        last = layers.layer_norm(tree["final_norm"], states[-1], eps=config.norm_eps)
-        pooled = last[jnp.arange(ids.shape[0]), _end_of_text(config, ids)]
-        if "projection" in tree:
-            pooled = layers.linear(tree["projection"], pooled)
-    return TextOutput(jnp.stack(states), pooled)
-
-
-def _layer(tree: Params, config: TextConfig, x: Array, mask: Array) -> Array:
-    """x [B, tokens, hidden] → the same shape; each token sees itself and those before it."""
-    normal = layers.layer_norm(tree["norm1"], x, eps=config.norm_eps)
-    query, key, value = (
-        split_heads(layers.linear(tree[name], normal), config.heads) for name in ("q", "k", "v")
-    )
-    attended = merge_heads(attend(query, KeyValue(key, value), mask=mask))
-    x = x + layers.linear(tree["out"], attended)
-    normal = layers.layer_norm(tree["norm2"], x, eps=config.norm_eps)
-    activation = {"gelu": layers.gelu, "quick_gelu": layers.quick_gelu}[config.activation]
-    return x + layers.linear(tree["fc2"], activation(layers.linear(tree["fc1"], normal)))
+        https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/modeling_clip.py#L504
+        """
+        tokens = ids.shape[1]
+        with jax.named_scope("embed"):
+            positions = self.position_embedding.weight[:tokens]
+            x = self.token_embedding(ids) + positions
+        mask = jnp.tril(jnp.ones((tokens, tokens), dtype=bool))  # itself and those before it
+        states = [x]
+        for i, each in enumerate(self.layers):
+            with jax.named_scope(f"layer_{i}"):
+                states.append(each(states[-1], mask))
+        with jax.named_scope("pool"):
+            last = self.final_norm(states[-1])
+            pooled = last[jnp.arange(ids.shape[0]), _end_of_text(self.config, ids)]
+            if self.projection is not None:
+                pooled = self.projection(pooled)
+        return TextOutput(jnp.stack(states), pooled)
 
 
 def _end_of_text(config: TextConfig, ids: Array) -> Array:

@@ -4,66 +4,65 @@ A TPU does what belongs together in one go where the layers are quantised (`int8
 """
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import jax.numpy as jnp
 from jax import Array
 
-from easel_worker.sdxl import int8, layers
+from easel_worker.sdxl import layers
+from easel_worker.sdxl.int8 import AnyLinear, Int8Linear
 from easel_worker.sdxl.kernels import int8_feed_forward, int8_linear
-from easel_worker.sdxl.methods import PLAIN, Methods
-from easel_worker.sdxl.params import Params
+from easel_worker.sdxl.layers import LayerNorm
 
 
-def normed(
-    norm: Params, linears: Sequence[Params], x: Array, *, eps: float, methods: Methods = PLAIN
-) -> list[Array]:
-    """Each linear layer's output for layer_norm(x).
+def normed(norm: LayerNorm, linears: Sequence[AnyLinear], x: Array) -> list[Array]:
+    """Each linear layer's output for norm(x).
 
     Args:
-        norm: parameters of the norm.
-        linears: of the layers.
+        norm: of the tokens.
+        linears: with one gain, if they are quantised.
         x: [B, tokens, in].
-        eps: of the norm.
-        methods: how.
 
     Returns:
         [B, tokens, out] for each layer.
     """
-    if _by_kernel(linears, methods) and int8_linear.fits(x, linears):
-        interpret = methods.interpret
-        return int8_linear.project(x, linears, norm=norm, eps=eps, interpret=interpret)
-    normal = layers.layer_norm(norm, x, eps=eps, methods=methods)
-    return [layers.linear(each, normal) for each in linears]
+    if _by_kernel(linears) and int8_linear.fits(x, linears):
+        interpret = linears[0].methods.interpret
+        return int8_linear.project(x, linears, norm=norm, interpret=interpret)
+    normal = norm(x)
+    return [linear(normal) for linear in linears]
 
 
-def added(linear: Params, x: Array, residual: Array, methods: Methods = PLAIN) -> Array:
+def added(linear: AnyLinear, x: Array, residual: Array) -> Array:
     """residual + linear(x), both [B, tokens, out], for x [B, tokens, in]."""
-    if _by_kernel([linear], methods) and int8_linear.fits(x, [linear]):
-        interpret = methods.interpret
-        [y] = int8_linear.project(x, [linear], residual=residual, interpret=interpret)
+    linears = [linear]
+    if _by_kernel(linears) and int8_linear.fits(x, linears):
+        interpret = linears[0].methods.interpret
+        [y] = int8_linear.project(x, linears, residual=residual, interpret=interpret)
         return y
-    return residual + layers.linear(linear, x)
+    return residual + linear(x)
 
 
-def feed_forward(block: Params, x: Array, *, eps: float, methods: Methods = PLAIN) -> Array:
-    """x + feed-forward layer of layer_norm(x), whose first half the second's GELU gates.
+def feed_forward(norm: LayerNorm, inner: AnyLinear, outer: AnyLinear, x: Array) -> Array:
+    """x + feed-forward layer of norm(x), whose first half the second's GELU gates.
 
     Args:
-        block: parameters `norm3`, `ff_in` and `ff_out`.
+        norm: of the tokens.
+        inner: from C channels to both halves.
+        outer: from one half to C channels.
         x: [B, tokens, C].
-        eps: of the norm.
-        methods: how.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/activations.py#L93
     """
-    inner, outer = block["ff_in"], block["ff_out"]
-    if _by_kernel([inner, outer], methods) and int8_feed_forward.fits(x, block):
-        return int8_feed_forward.feed_forward(x, block, eps=eps, interpret=methods.interpret)
-    [both] = normed(block["norm3"], [inner], x, eps=eps, methods=methods)
+    linears = [inner, outer]
+    if _by_kernel(linears) and int8_feed_forward.fits(x, linears[1]):
+        interpret = linears[0].methods.interpret
+        return int8_feed_forward.feed_forward(x, norm, *linears, interpret=interpret)
+    [both] = normed(norm, [inner], x)
     value, gate = jnp.split(both, 2, axis=-1)
-    gelu = int8_feed_forward.gelu if int8.is_int8(inner) else layers.gelu
-    return added(outer, value * gelu(gate), x, methods)
+    gelu = int8_feed_forward.gelu if isinstance(inner, Int8Linear) else layers.gelu
+    return added(outer, value * gelu(gate), x)
 
 
-def _by_kernel(linears: Sequence[Params], methods: Methods) -> bool:
-    return methods.linear_kernel and all(int8.is_int8(each) for each in linears)
+def _by_kernel(linears: Sequence[AnyLinear]) -> TypeGuard[Sequence[Int8Linear]]:
+    return all(isinstance(each, Int8Linear) and each.methods.linear_kernel for each in linears)

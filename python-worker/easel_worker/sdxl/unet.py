@@ -1,24 +1,24 @@
 """SDXL's UNet: predicts the noise (or velocity) in latents, given time, prompt and sizes."""
 
-from functools import partial
-from typing import NamedTuple
+from dataclasses import field, replace
+from typing import NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.typing import DTypeLike
 
-from easel_worker.sdxl import layers, params, unet_blocks
 from easel_worker.sdxl.config_unet import UNetConfig
-from easel_worker.sdxl.methods import PLAIN, Methods
-from easel_worker.sdxl.params import Params, ParamTree
-from easel_worker.sdxl.unet_blocks import LevelContext
+from easel_worker.sdxl.layers import Conv, GroupNorm, Linear, norm_silu_conv, sinusoid
+from easel_worker.sdxl.params import STATIC, layer
+from easel_worker.sdxl.unet_blocks import Down, LevelContext, Mid, Up
 
 
 class Whole(NamedTuple):
     """What the whole UNet makes: the output, and the deep feature.
 
     The deep feature is what the top level gets from below on its way up, after the upsampling
-    [B, h, w, channels below]. `apply_top` takes it instead of all that is below.
+    [B, h, w, channels below]. `UNet.top` takes it instead of all that is below.
     """
 
     output: Array
@@ -33,179 +33,166 @@ class PromptContext(NamedTuple):
     up: list[LevelContext]
 
 
-def declare(config: UNetConfig) -> ParamTree:
-    """The UNet's parameters. Levels are listed from full resolution down, on both ways."""
-    first, time = config.channels[0], config.time_features
-    levels = range(len(config.channels))
-    return {
-        "conv_in": params.conv("conv_in", config.in_channels, first, 3),
-        "time_embedding": _declare_embedding("time_embedding", first, time),
-        "added_embedding": _declare_embedding("add_embedding", config.added_features, time),
-        "down": [unet_blocks.declare_down(config, level) for level in levels],
-        "mid": unet_blocks.declare_mid(config),
-        "up": [unet_blocks.declare_up(config, level) for level in levels],
-        "norm_out": params.norm("conv_norm_out", first),
-        "conv_out": params.conv("conv_out", first, config.out_channels, 3),
-    }
+@layer
+class Conditioning:
+    """Two linear layers with a silu between them."""
+
+    linear_1: Linear
+    linear_2: Linear
+
+    @classmethod
+    def declare(cls, name: str, inputs: int, features: int) -> Self:
+        """From a condition's `inputs` to the time embedding's features."""
+        return cls(
+            Linear.declare(f"{name}.linear_1", inputs, features),
+            Linear.declare(f"{name}.linear_2", features, features),
+        )
+
+    def __call__(self, x: Array) -> Array:
+        """x [B, in] → [B, time features]."""
+        return self.linear_2(jax.nn.silu(self.linear_1(x)))
 
 
-def _declare_embedding(name: str, inputs: int, time: int) -> ParamTree:
-    return {
-        "linear_1": params.linear(f"{name}.linear_1", inputs, time, ("time_in", "time")),
-        "linear_2": params.linear(f"{name}.linear_2", time, time, ("time_in", "time")),
-    }
+@layer
+class UNet:
+    """All of it. Levels are listed from full resolution down, on both ways."""
 
+    conv_in: Conv
+    time_embedding: Conditioning
+    added_embedding: Conditioning
+    down: tuple[Down, ...]
+    mid: Mid
+    up: tuple[Up, ...]
+    norm_out: GroupNorm
+    conv_out: Conv
+    config: UNetConfig = field(metadata=STATIC)
 
-def apply(  # noqa: PLR0917 (the model has this many inputs)
-    tree: Params,
-    config: UNetConfig,
-    sample: Array,
-    timestep: Array,
-    context: Array,
-    pooled: Array,
-    time_ids: Array,
-    *,
-    methods: Methods = PLAIN,
-) -> Array:
-    """The model's prediction for noisy latents, in the dtype of the parameters.
-
-    Args:
-        tree: parameters.
-        config: their configuration.
-        sample: latents [B, h, w, in_channels], already scaled for the model.
-        timestep: [B], float32, in training steps (0 to 999).
-        context: prompt [B, tokens, context].
-        pooled: pooled prompt [B, text_encoder_2's projection].
-        time_ids: original height and width, crop top and left, target height and width [B, 6].
-        methods: how it is computed.
-
-    Returns:
-        [B, h, w, out_channels].
-
-    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L979
-    """
-    prompt = project_context(tree, config, context)
-    return apply_whole(
-        tree, config, sample, timestep, prompt, pooled, time_ids, methods=methods
-    ).output
-
-
-def project_context(tree: Params, config: UNetConfig, context: Array) -> PromptContext:
-    """What of a prompt [B, tokens, context] is the same at every step: keys and values."""
-    with jax.named_scope("project_context"):
-        context = context.astype(tree["conv_in"]["weight"].dtype)
-        project = unet_blocks.project_context
+    @classmethod
+    def declare(cls, config: UNetConfig) -> Self:
+        """The UNet of a checkpoint with this configuration."""
+        first, time = config.channels[0], config.time_features
         levels = range(len(config.channels))
-        return PromptContext(
-            down=[project(tree["down"][i], context, config.heads[i]) for i in levels],
-            mid=project(tree["mid"], context, config.heads[-1]),
-            up=[project(tree["up"][i], context, config.heads[i]) for i in levels],
+        groups, eps = config.norm_groups, config.norm_eps
+        return cls(
+            conv_in=Conv.declare("conv_in", config.in_channels, first),
+            time_embedding=Conditioning.declare("time_embedding", first, time),
+            added_embedding=Conditioning.declare("add_embedding", config.added_features, time),
+            down=tuple(Down.declare(config, level) for level in levels),
+            mid=Mid.declare(config),
+            up=tuple(Up.declare(config, level) for level in levels),
+            norm_out=GroupNorm.declare("conv_norm_out", first, groups=groups, eps=eps),
+            conv_out=Conv.declare("conv_out", first, config.out_channels),
+            config=config,
         )
 
+    @property
+    def dtype(self) -> DTypeLike:
+        """Of the parameters."""
+        return self.conv_in.weight.dtype
 
-def apply_whole(  # noqa: PLR0917 (as apply)
-    tree: Params,
-    config: UNetConfig,
-    sample: Array,
-    timestep: Array,
-    prompt: PromptContext,
-    pooled: Array,
-    time_ids: Array,
-    *,
-    methods: Methods = PLAIN,
-) -> Whole:
-    """As `apply`, for a prompt that has been through `project_context`; with the deep feature."""
-    time = jax.nn.silu(_embed_conditions(tree, config, timestep, pooled, time_ids))
-    x = _conv_in(tree, sample, time)
-    skips = [x]
-    levels = range(len(config.channels))
-    down = partial(unet_blocks.down, methods=methods)
-    up = partial(unet_blocks.up, methods=methods)
-    for level in levels:
-        with jax.named_scope(f"down_{level}"):
-            x, more = down(tree["down"][level], config, x, time, prompt.down[level])
-        skips += more
-    with jax.named_scope("mid"):
-        x = unet_blocks.mid(tree["mid"], config, x, time, prompt.mid, methods=methods)
-    for level in reversed(levels):
-        deep = x  # at last, of the top level
-        with jax.named_scope(f"up_{level}"):
-            x = up(tree["up"][level], config, x, time, prompt.up[level], skips=skips)
-    return Whole(_conv_out(tree, config, x, methods), deep)
+    def __call__(
+        self, sample: Array, timestep: Array, context: Array, pooled: Array, time_ids: Array
+    ) -> Array:
+        """The model's prediction for noisy latents, in the dtype of the parameters.
 
+        Args:
+            sample: latents [B, h, w, in_channels], already scaled for the model.
+            timestep: [B], float32, in training steps (0 to 999).
+            context: prompt [B, tokens, context].
+            pooled: pooled prompt [B, text_encoder_2's projection].
+            time_ids: original height and width, crop top and left, target height and width [B, 6].
 
-def apply_top(  # noqa: PLR0917 (as apply)
-    tree: Params,
-    config: UNetConfig,
-    sample: Array,
-    timestep: Array,
-    prompt: PromptContext,
-    pooled: Array,
-    time_ids: Array,
-    *,
-    deep: Array,
-    methods: Methods = PLAIN,
-) -> Array:
-    """As `apply_whole`, but only the level of full resolution, over an earlier deep feature.
+        Returns:
+            [B, h, w, out_channels].
 
-    This is DeepCache with `cache_branch_id` 2, as far as SDXL's two layers a level are concerned.
+        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L979
+        """
+        prompt = self.project_context(context)
+        return self.whole(sample, timestep, prompt, pooled, time_ids).output
 
-    https://github.com/horseee/DeepCache/blob/d0c7bffcea29a612ee7d40bea4a28e74fad69edd/DeepCache/extension/deepcache.py#L24
-    """
-    time = jax.nn.silu(_embed_conditions(tree, config, timestep, pooled, time_ids))
-    x = _conv_in(tree, sample, time)
-    # What the downsampling would make goes to the levels below.
-    level = {name: part for name, part in tree["down"][0].items() if name != "downsample"}
-    with jax.named_scope("down_0"):
-        _, more = unet_blocks.down(level, config, x, time, prompt.down[0], methods=methods)
-    with jax.named_scope("up_0"):
-        x = unet_blocks.up(
-            tree["up"][0], config, deep, time, prompt.up[0], skips=[x, *more], methods=methods
+    def project_context(self, context: Array) -> PromptContext:
+        """What of a prompt [B, tokens, context] is the same at every step: keys and values."""
+        with jax.named_scope("project_context"):
+            context = context.astype(self.dtype)
+            return PromptContext(
+                down=[level.project_context(context) for level in self.down],
+                mid=self.mid.project_context(context),
+                up=[level.project_context(context) for level in self.up],
+            )
+
+    def whole(
+        self, sample: Array, timestep: Array, prompt: PromptContext, pooled: Array, time_ids: Array
+    ) -> Whole:
+        """As a call, for a prompt after `project_context`; with the deep feature."""
+        time = self._embed_conditions(timestep, pooled, time_ids)
+        x = self._conv_in(sample)
+        skips = [x]
+        for i, down in enumerate(self.down):
+            with jax.named_scope(f"down_{i}"):
+                x, more = down(x, time, prompt.down[i])
+            skips += more
+        with jax.named_scope("mid"):
+            x = self.mid(x, time, prompt.mid)
+        for i, up in reversed(list(enumerate(self.up))):
+            deep = x  # at last, of the top level
+            with jax.named_scope(f"up_{i}"):
+                x = up(x, time, prompt.up[i], skips=skips)
+        return Whole(self._conv_out(x), deep)
+
+    def top(
+        self,
+        sample: Array,
+        timestep: Array,
+        prompt: PromptContext,
+        pooled: Array,
+        time_ids: Array,
+        *,
+        deep: Array,
+    ) -> Array:
+        """As `whole`, but only the level of full resolution, over an earlier deep feature.
+
+        This is DeepCache with `cache_branch_id` 2, as far as SDXL's two layers a level are
+        concerned.
+
+        https://github.com/horseee/DeepCache/blob/d0c7bffcea29a612ee7d40bea4a28e74fad69edd/DeepCache/extension/deepcache.py#L24
+        """
+        time = self._embed_conditions(timestep, pooled, time_ids)
+        x = self._conv_in(sample)
+        # What the downsampling would make goes to the levels below.
+        down = replace(self.down[0], downsample=None)
+        with jax.named_scope("down_0"):
+            _, more = down(x, time, prompt.down[0])
+        with jax.named_scope("up_0"):
+            x = self.up[0](deep, time, prompt.up[0], skips=[x, *more])
+        return self._conv_out(x)
+
+    def _conv_in(self, sample: Array) -> Array:
+        with jax.named_scope("conv_in"):
+            return self.conv_in(sample.astype(self.dtype))
+
+    def _conv_out(self, x: Array) -> Array:
+        with jax.named_scope("conv_out"):
+            return norm_silu_conv(self.norm_out, self.conv_out, x)
+
+    def _embed_conditions(self, timestep: Array, pooled: Array, time_ids: Array) -> Array:
+        """Time, pooled prompt and sizes as one embedding after its silu [B, time features].
+
+        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L890
+        """
+        config = self.config
+        with jax.named_scope("embed_conditions"):
+            time = self._sinusoid(timestep, config.channels[0])
+            sizes = self._sinusoid(time_ids, config.time_id_features)
+            sizes = sizes.reshape(sizes.shape[0], -1)
+            added = jnp.concatenate([pooled.astype(self.dtype), sizes], axis=-1)
+            embedding = self.time_embedding(time) + self.added_embedding(added)
+        return jax.nn.silu(embedding)
+
+    def _sinusoid(self, values: Array, features: int) -> Array:
+        made = sinusoid(
+            values,
+            features=features,
+            flip_sin_to_cos=self.config.flip_sin_to_cos,
+            freq_shift=self.config.freq_shift,
         )
-    return _conv_out(tree, config, x, methods)
-
-
-def _conv_in(tree: Params, sample: Array, time: Array) -> Array:
-    with jax.named_scope("conv_in"):
-        return layers.conv(tree["conv_in"], sample.astype(time.dtype))
-
-
-def _conv_out(tree: Params, config: UNetConfig, x: Array, methods: Methods) -> Array:
-    with jax.named_scope("conv_out"):
-        return layers.norm_silu_conv(
-            tree["norm_out"],
-            tree["conv_out"],
-            x,
-            groups=config.norm_groups,
-            eps=config.norm_eps,
-            methods=methods,
-        )
-
-
-def _embed_conditions(
-    tree: Params, config: UNetConfig, timestep: Array, pooled: Array, time_ids: Array
-) -> Array:
-    """Time, pooled prompt and sizes as one embedding [B, time features].
-
-    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L890
-    """
-    dtype = tree["conv_in"]["weight"].dtype
-    with jax.named_scope("embed_conditions"):
-        time = _sinusoid(config, timestep, config.channels[0]).astype(dtype)
-        sizes = _sinusoid(config, time_ids, config.time_id_features).astype(dtype)
-        sizes = sizes.reshape(sizes.shape[0], -1)
-        added = jnp.concatenate([pooled.astype(dtype), sizes], axis=-1)
-        return _embed(tree["time_embedding"], time) + _embed(tree["added_embedding"], added)
-
-
-def _sinusoid(config: UNetConfig, values: Array, features: int) -> Array:
-    return layers.sinusoid(
-        values,
-        features=features,
-        flip_sin_to_cos=config.flip_sin_to_cos,
-        freq_shift=config.freq_shift,
-    )
-
-
-def _embed(tree: Params, x: Array) -> Array:
-    return layers.linear(tree["linear_2"], jax.nn.silu(layers.linear(tree["linear_1"], x)))
+        return made.astype(self.dtype)

@@ -10,10 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from easel_worker.sdxl import vae
-from easel_worker.sdxl.config_vae import VaeConfig
-from easel_worker.sdxl.methods import PLAIN, Methods
-from easel_worker.sdxl.params import Params
+from easel_worker.sdxl.vae import Decoder
 
 OVERLAP = 0.25
 """Of a tile with the next one."""
@@ -24,17 +21,13 @@ Place = tuple[int, int]
 Tiles = dict[Place, Array]
 
 
-def decode(
-    tree: Params, config: VaeConfig, latents: Array, *, tile: int, methods: Methods = PLAIN
-) -> Array:
-    """As `vae.decode`, one tile after the other; an image of one tile is decoded whole.
+def decode(decoder: Decoder, latents: Array, *, tile: int) -> Array:
+    """As a call of the decoder, one tile after the other; an image of one tile is decoded whole.
 
     Args:
-        tree: parameters.
-        config: their configuration.
+        decoder: of a VAE.
         latents: [B, h, w, latent channels], in the VAE's own scale.
         tile: latents along a tile's sides.
-        methods: how it is computed.
 
     Returns:
         [B, H, W, 3]; of several tiles in float32, in which they are blended.
@@ -42,16 +35,17 @@ def decode(
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/autoencoders/autoencoder_kl.py#L384
     """
     if max(latents.shape[1:3]) <= tile:
-        return vae.decode(tree, config, latents, methods=methods)
+        return decoder(latents)
 
     def one(part: Array) -> Array:
-        image = vae.decode(tree, config, part, methods=methods)
+        image = decoder(part)
         # A TPU pads the last axis to 128 in memory, which 3 channels should not be.
         return image.transpose(0, 3, 1, 2)
 
     images = _one_after_another(_cut(latents, tile), one)
-    blended = int(tile * config.scale * OVERLAP)
-    return _join(images, blended, tile * config.scale - blended).transpose(0, 2, 3, 1)
+    pixels = tile * decoder.config.scale
+    blended = int(pixels * OVERLAP)
+    return _join(images, blended, pixels - blended).transpose(0, 2, 3, 1)
 
 
 def _cut(latents: Array, tile: int) -> Tiles:

@@ -13,7 +13,7 @@ from jax.typing import DTypeLike
 from numpy.typing import NDArray
 
 from easel_worker.sdxl.checkpoint import StoredTensor, WeightsError, open_tensors
-from easel_worker.sdxl.params import Init, Param, Params, ParamTree, declared
+from easel_worker.sdxl.params import Init, Param, Tree, declared
 
 __all__ = ["Put", "WeightsError", "abstract", "init", "load"]
 
@@ -30,7 +30,7 @@ MOST_PROBLEMS_SHOWN = 10
 MOST_BYTES_ON_THE_WAY = 256 * 2**20
 
 
-def load(folder: Path, component: str, tree: ParamTree, dtype: DTypeLike, put: Put) -> Params:
+def load(folder: Path, component: str, tree: Tree, dtype: DTypeLike, put: Put) -> Tree:
     """Read a part of a model: every declared tensor, and nothing but declared tensors.
 
     Names and shapes are all checked before the first tensor is read. Then one tensor at a time is
@@ -59,7 +59,7 @@ def load(folder: Path, component: str, tree: ParamTree, dtype: DTypeLike, put: P
             placed[name] = put(array, params[name])
             on_the_way.append(placed[name])
             _wait_for_oldest(on_the_way)
-        loaded: Params = jax.tree.map(lambda param: placed[param.name], tree)
+        loaded: Tree = jax.tree.map(lambda param: placed[param.name], tree)
         return loaded
 
 
@@ -69,7 +69,7 @@ def _wait_for_oldest(on_the_way: deque[jax.Array]) -> None:
         on_the_way.popleft().block_until_ready()
 
 
-def match(folder: Path, tree: ParamTree, tensors: list[StoredTensor]) -> dict[str, StoredTensor]:
+def match(folder: Path, tree: Any, tensors: list[StoredTensor]) -> dict[str, StoredTensor]:
     """The stored tensor for each declared name, in the given order.
 
     Raises:
@@ -106,7 +106,7 @@ def _summary(folder: Path, problems: list[str]) -> str:
     return "\n  ".join(lines + ([f"and {rest} more"] if rest else []))
 
 
-def init(tree: ParamTree, key: jax.Array, dtype: DTypeLike) -> Params:
+def init(tree: Tree, key: jax.Array, dtype: DTypeLike) -> Tree:
     """Random parameters of an untrained model; each depends on the key and its own name only."""
 
     def draw(param: Param) -> jax.Array:
@@ -121,14 +121,15 @@ def init(tree: ParamTree, key: jax.Array, dtype: DTypeLike) -> Params:
                 scaled: jax.Array = normal * param.fan_in**-0.5
                 return scaled.astype(dtype)
 
-    params: Params = jax.tree.map(draw, tree)
+    params: Tree = jax.tree.map(draw, tree)
     return params
 
 
-def abstract(tree: ParamTree, dtype: DTypeLike) -> Any:
+def abstract(tree: Tree, dtype: DTypeLike) -> Tree:
     """Shapes and dtypes without memory: a `jax.ShapeDtypeStruct` at every leaf."""
 
     def struct(param: Param) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(param.shape, dtype)  # type: ignore[no-untyped-call]
 
-    return jax.tree.map(struct, tree)
+    shapes: Tree = jax.tree.map(struct, tree)
+    return shapes

@@ -10,6 +10,7 @@ from easel_worker.compile.chips import CHIPS, chip_of, roofline
 from easel_worker.compile.hlo import Kind, instructions
 from easel_worker.compile.kernel_work import kernel_work
 from easel_worker.compile.schedule import kernel_cycles, scheduled_cycles
+from easel_worker.sdxl.int8 import Int8Linear
 from easel_worker.sdxl.kernels import attention, convolution, int8_linear
 from easel_worker.sdxl.sharding import make_mesh
 
@@ -113,13 +114,11 @@ def test_kernels_declare_their_work_wherever_they_are_called() -> None:
 
 
 def test_kernels_on_8_bits_are_known_by_their_operands() -> None:
-    layer = {
-        "int8": jnp.zeros((128, 256), jnp.int8),
-        "gain": jnp.ones(128),
-        "step": jnp.ones(256),
-    }
+    linear = Int8Linear(
+        int8=jnp.zeros((128, 256), jnp.int8), gain=jnp.ones(128), step=jnp.ones(256), bias=None
+    )
     x = jnp.zeros((1, 256, 128), jnp.bfloat16)
-    traced = jax.jit(lambda x: int8_linear.project(x, [layer])).trace(x)
+    traced = jax.jit(lambda x: int8_linear.project(x, [linear])).trace(x)
     [work] = kernel_work(traced.jaxpr).values()
     assert work.int8
     assert work.flops == 2 * 256 * 128 * 256

@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import pytest
 
-from easel_worker.sdxl import params, text_encoder, unet, vae, weights
+from easel_worker.sdxl import params, weights
 from easel_worker.sdxl.config import SdxlConfig, load_config
+from easel_worker.sdxl.layers import Linear
+from easel_worker.sdxl.text_encoder import TextEncoder
+from easel_worker.sdxl.unet import UNet
+from easel_worker.sdxl.vae import Vae
 
 BASE = Path(__file__).parent.parent / "goldens" / "sdxl-base-config"
 
@@ -18,32 +23,32 @@ def base() -> SdxlConfig:
 
 
 def test_parameter_counts(base: SdxlConfig) -> None:
-    autoencoder = vae.declare(base.vae)
-    assert params.count(unet.declare(base.unet)) == 2_567_463_684
-    assert params.count(text_encoder.declare(base.text_encoder)) == 123_060_480
-    assert params.count(text_encoder.declare(base.text_encoder_2)) == 694_659_840
-    assert params.count(vae.decoder_only(autoencoder)) == 49_490_199
+    autoencoder = Vae.declare(base.vae)
+    assert params.count(UNet.declare(base.unet)) == 2_567_463_684
+    assert params.count(TextEncoder.declare(base.text_encoder)) == 123_060_480
+    assert params.count(TextEncoder.declare(base.text_encoder_2)) == 694_659_840
+    assert params.count(autoencoder.decoder) == 49_490_199
     assert params.count(autoencoder) == 83_653_863
 
 
 def test_every_tensor_name_is_declared_once(base: SdxlConfig) -> None:
     for tree in (
-        text_encoder.declare(base.text_encoder),
-        text_encoder.declare(base.text_encoder_2),
-        unet.declare(base.unet),
-        vae.declare(base.vae),
+        TextEncoder.declare(base.text_encoder),
+        TextEncoder.declare(base.text_encoder_2),
+        UNet.declare(base.unet),
+        Vae.declare(base.vae),
     ):
         names = [name for p in params.declared(tree) for name in (p.name, *p.aliases)]
         assert len(names) == len(set(names))
 
 
 def test_abstract_unet_has_our_layouts(base: SdxlConfig) -> None:
-    tree = weights.abstract(unet.declare(base.unet), jnp.bfloat16)
-    assert tree["conv_in"]["weight"].shape == (3, 3, 4, 320)
-    block = tree["down"][2]["attentions"][0]["blocks"][9]
-    assert block["attn2"]["to_k"]["weight"].shape == (2048, 1280)
-    assert block["ff_in"]["weight"].shape == (1280, 10240)
-    assert block["ff_in"]["weight"].dtype == jnp.bfloat16
+    tree = weights.abstract(UNet.declare(base.unet), jnp.bfloat16)
+    assert tree.conv_in.weight.shape == (3, 3, 4, 320)
+    block = tree.down[2].attentions[0].blocks[9]
+    assert jax.tree.map(lambda array: array.shape, block.attn2.to_k) == Linear((2048, 1280))
+    assert jax.tree.map(lambda array: array.shape, block.ff_in) == Linear((1280, 10240), (10240,))
+    assert {array.dtype for array in jax.tree.leaves(block)} == {jnp.dtype(jnp.bfloat16)}
 
 
 def test_config_as_the_engine_sees_it(base: SdxlConfig) -> None:

@@ -15,24 +15,25 @@ from easel_worker.calibrate.__main__ import main
 from easel_worker.calibrate.images import Calibration, calibrate
 from easel_worker.calibrate.watched import watched_unet
 from easel_worker.engine import Pixels
-from easel_worker.sdxl import calibration, int8, layers, resolve, unet, weights
+from easel_worker.sdxl import calibration, int8, quantisation, resolve, weights
 from easel_worker.sdxl.calibration import CalibrationError
 from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.engine import SdxlEngine
+from easel_worker.sdxl.int8 import Int8Linear
+from easel_worker.sdxl.layers import Linear
 from easel_worker.sdxl.model import Dtypes, abstract_params, load_params
 from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.params import Params
 from easel_worker.sdxl.sharding import replicate
+from easel_worker.sdxl.unet import UNet
 from tests.sdxl import tiny_model
 
 DEMO = Path(__file__).parents[3] / "models" / "demo"
 INPUTS, OUTPUTS = 24, 8
 
 
-def one_layer(weight: np.ndarray, largest: np.ndarray, **more: jax.Array) -> Params:
-    """A layer alone in a UNet, quantised."""
-    layer = {"weight": jnp.asarray(weight), **more}
-    [made] = int8._quantise([layer], largest)
+def one_layer(weight: np.ndarray, largest: np.ndarray, bias: jax.Array | None = None) -> Int8Linear:
+    """A layer that shares its input with no other one, quantised."""
+    [made] = int8.quantise([Linear(jnp.asarray(weight), bias)], largest)
     return made
 
 
@@ -46,10 +47,10 @@ def test_a_layer_is_off_by_half_a_step_of_each_factor(seed: int, spread: float) 
     weight = rng.standard_normal((INPUTS, OUTPUTS), np.float32)
     bias = rng.standard_normal(OUTPUTS).astype(np.float32)
     layer = one_layer(weight, sizes, bias=jnp.asarray(bias))
-    y = np.asarray(layers.linear(layer, jnp.asarray(x)), np.float64)
+    y = np.asarray(layer(jnp.asarray(x)), np.float64)
 
-    gain, step = np.float64(layer["gain"]), np.float64(layer["step"])
-    whole = np.float64(layer["int8"])
+    gain, step = np.float64(layer.gain), np.float64(layer.step)
+    whole = np.float64(layer.int8)
     # x = (n ± ½) / gain and w = (m ± ½) · step · gain, so each product is off by no more than
     from_weights = 0.5 * np.abs(x * gain).sum(1, keepdims=True)
     from_inputs = 0.5 * np.abs(whole).sum(0)
@@ -62,14 +63,14 @@ def test_a_layer_is_off_by_half_a_step_of_each_factor(seed: int, spread: float) 
 
 def test_what_is_out_of_range_goes_to_its_end() -> None:
     layer = one_layer(np.eye(4, dtype=np.float32), np.ones(4, np.float32))
-    y = layers.linear(layer, jnp.asarray([[1.0, -1.0, 50.0, -50.0]]))
+    y = layer(jnp.asarray([[1.0, -1.0, 50.0, -50.0]]))
     np.testing.assert_allclose(y, [[1.0, -1.0, 1.0, -1.0]], rtol=1e-2)
 
 
 def test_a_channel_that_never_moved_does_no_harm() -> None:
     sizes = np.array([1.0, 0.0, 0.0], np.float32)
     layer = one_layer(np.ones((3, 2), np.float32), sizes)
-    y = np.asarray(layers.linear(layer, jnp.asarray([[0.5, 0.0, 0.0]])))
+    y = np.asarray(layer(jnp.asarray([[0.5, 0.0, 0.0]])))
     np.testing.assert_allclose(y, 0.5, atol=0.01)
 
 
@@ -108,7 +109,7 @@ def test_an_image_is_another_and_says_what_made_it(folder: Path) -> None:
 def test_the_demo_model_with_its_own_calibration_says_nearly_the_same() -> None:
     config = load_config(DEMO)
     put = replicate(resolve.mesh(Options(devices=jax.devices()[:1])))
-    largest = calibration.read(DEMO / calibration.FILE, unet.declare(config.unet))
+    largest = calibration.read(DEMO / calibration.FILE, UNet.declare(config.unet))
     plain, quantised = (
         load_params(
             DEMO,
@@ -129,7 +130,7 @@ def test_the_demo_model_with_its_own_calibration_says_nearly_the_same() -> None:
         jnp.asarray(rng.standard_normal((1, pooled), np.float32)),
         jnp.full((1, 6), 128.0),
     )
-    run = jax.jit(lambda tree: unet.apply(tree, config.unet, *given))
+    run = jax.jit(lambda unet: unet(*given))
     wanted = np.asarray(run(plain))
     off = np.asarray(run(quantised)) - wanted
     assert 0 < np.sqrt(np.mean(off**2)) < 0.02 * np.sqrt(np.mean(wanted**2))
@@ -151,7 +152,7 @@ def test_several_devices_make_the_image_that_one_makes(folder: Path) -> None:
 def test_programs_are_compiled_for_the_parameters_that_are_loaded(folder: Path) -> None:
     config, dtypes = load_config(folder), Dtypes(jnp.bfloat16, jnp.bfloat16, int8=True)
     put = replicate(resolve.mesh(Options(devices=jax.devices()[:1])))
-    largest = calibration.read(folder / calibration.FILE, unet.declare(config.unet))
+    largest = calibration.read(folder / calibration.FILE, UNet.declare(config.unet))
     loaded = load_params(folder, config, dtypes, put, lambda _: None, largest=largest)
     expected = abstract_params(config, dtypes)
 
@@ -160,13 +161,26 @@ def test_programs_are_compiled_for_the_parameters_that_are_loaded(folder: Path) 
 
     assert about(loaded.unet) == about(expected.unet)
     kinds = [array.dtype for array in jax.tree.leaves(loaded.unet)]
-    quantised = sum(map(len, int8.shared_inputs(unet.declare(config.unet))))
+    quantised = sum(map(len, quantisation.shared_inputs(UNet.declare(config.unet))))
     assert kinds.count(jnp.dtype("int8")) == quantised > 0
+
+
+def test_what_is_quantised_is_not_quantised_again(folder: Path) -> None:
+    declared = UNet.declare(load_config(folder).unet)
+    plain = weights.init(declared, jax.random.key(0), jnp.float32)
+    sizes = [np.ones(shape, np.float32) for shape in calibration.shapes(declared).values()]
+    quantised = quantisation.quantise(plain, sizes)
+    assert isinstance(quantised.mid.attentions[0].blocks[0].ff_in, Int8Linear)
+    assert isinstance(quantised.mid.attentions[0].blocks[0].attn2.to_k, Linear)
+    with pytest.raises(TypeError, match="quantised already"):
+        quantisation.quantise(quantised, sizes)
+    with pytest.raises(ValueError, match="shorter"):
+        quantisation.quantise(plain, sizes[:-1])
 
 
 def test_a_watched_unet_sees_the_largest_input_of_each_layer(folder: Path) -> None:
     config = load_config(folder).unet
-    tree = weights.init(unet.declare(config), jax.random.key(0), jnp.float32)
+    tree = weights.init(UNet.declare(config), jax.random.key(0), jnp.float32)
     rng = np.random.default_rng(0)
     pooled = config.added_features - 6 * config.time_id_features
     given = [
@@ -180,14 +194,14 @@ def test_a_watched_unet_sees_the_largest_input_of_each_layer(folder: Path) -> No
         )
     ]
     seen = watched_unet(config)(tree, *given)
-    output = jax.jit(lambda *given: unet.apply(tree, config, *given))(*given)
+    output = jax.jit(tree.__call__)(*given)
     np.testing.assert_allclose(seen.output, output, atol=1e-5)
     assert {name: size.shape for name, size in seen.largest.items()} == calibration.shapes(
-        unet.declare(config)
+        UNet.declare(config)
     )
     name = next(name for name in seen.largest if name.endswith("attn1.to_q"))
-    first = next(int8.shared_inputs(tree))
-    assert seen.largest[name].shape == first[0]["weight"].shape[:1]
+    first, *_ = quantisation.shared_inputs(tree)
+    assert seen.largest[name].shape == first[0].weight.shape[:1]
     # A layer norm's output has unit variance: its largest value is above that and bounded.
     assert 1.0 < float(jnp.max(seen.largest[name])) < 10.0
 
@@ -229,7 +243,7 @@ def test_a_missing_calibration_is_asked_for_before_anything_is_read(tmp_path: Pa
 
 
 def test_a_calibration_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
-    names = calibration.shapes(unet.declare(load_config(folder).unet))
+    names = calibration.shapes(UNet.declare(load_config(folder).unet))
     sizes = {name: np.ones(shape, np.float32) for name, shape in names.items()}
     first = next(iter(names))
     for wrong in (

@@ -1,7 +1,6 @@
 """Our kernels, interpreted on the CPU, against the same in plain float32."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -9,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easel_worker.sdxl import attention as attend_block
-from easel_worker.sdxl import int8, layers, resnet, token_layers, unet, weights
-from easel_worker.sdxl.attention import KeyValue, attend
+from easel_worker.sdxl import layers, params, quantisation, token_layers, weights
+from easel_worker.sdxl.attention import Attend, Block, KeyValue
+from easel_worker.sdxl.chosen import bind
 from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.kernels import (
     attention,
@@ -20,8 +19,10 @@ from easel_worker.sdxl.kernels import (
     int8_linear,
     upsampling,
 )
+from easel_worker.sdxl.layers import Conv, GroupNorm, Linear
 from easel_worker.sdxl.methods import FAST, PLAIN, Methods, choose
-from easel_worker.sdxl.params import Params
+from easel_worker.sdxl.resnet import Upsample
+from easel_worker.sdxl.unet import UNet
 
 BASE = Path(__file__).parent.parent / "goldens" / "sdxl-base-config"
 
@@ -51,13 +52,13 @@ def assert_near(found: jax.Array, wanted: jax.Array) -> None:
 def test_attention(heads: int, features: int, tokens: int, keys: int) -> None:
     query = random(2, tokens, heads, features, scale=3.0)
     kv = KeyValue(*(random(2, keys, heads, features, seed=seed) for seed in (1, 2)))
-    found = attend(query, kv, methods=INTERPRETED)
-    assert_near(found, attend(exact(query), KeyValue(exact(kv.key), exact(kv.value))))
+    found = Attend(methods=INTERPRETED)(query, kv)
+    assert_near(found, Attend()(exact(query), KeyValue(exact(kv.key), exact(kv.value))))
 
 
 def test_attention_does_not_overflow() -> None:
     large = jnp.full((1, 16, 2, 64), 1e18, jnp.bfloat16)
-    out = attend(large, KeyValue(large, jnp.ones_like(large)), methods=INTERPRETED)
+    out = Attend(methods=INTERPRETED)(large, KeyValue(large, jnp.ones_like(large)))
     np.testing.assert_array_equal(exact(out), np.ones((1, 16, 2, 64)))
 
 
@@ -68,33 +69,26 @@ def test_attention_does_not_overflow() -> None:
 def test_norm_silu_conv(shape: tuple[int, ...], outputs: int) -> None:
     channels = shape[-1]
     x, offset = random(*shape) + 1, random(shape[0], outputs, seed=1)
-    norm = {"weight": random(channels, seed=2), "bias": random(channels, seed=3)}
+    norm = GroupNorm(random(channels, seed=2), random(channels, seed=3), groups=32, eps=1e-5)
     scale = (9 * channels) ** -0.5
-    conv = {
-        "weight": random(3, 3, channels, outputs, seed=4, scale=scale),
-        "bias": random(outputs, seed=5),
-    }
-    assert convolution.fits(x, conv["weight"])
+    conv = Conv(random(3, 3, channels, outputs, seed=4, scale=scale), random(outputs, seed=5))
+    assert convolution.fits(x, conv.weight)
 
-    def part(x: jax.Array, trees: list[dict[str, jax.Array]], methods: Methods) -> jax.Array:
-        norm, conv, more = trees
-        return layers.norm_silu_conv(
-            norm, conv, x, groups=32, eps=1e-5, offset=more["offset"], methods=methods
-        )
-
-    trees = [norm, conv, {"offset": offset}]
-    found = part(x, trees, INTERPRETED)
-    assert_near(found, part(exact(x), jax.tree.map(exact, trees), PLAIN))
+    found = layers.norm_silu_conv(*bind((norm, conv), INTERPRETED), x, offset=offset)
+    wanted = layers.norm_silu_conv(
+        *jax.tree.map(exact, (norm, conv)), exact(x), offset=exact(offset)
+    )
+    assert_near(found, wanted)
 
 
 def test_upsampling(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upsampling, "_FEWEST_PIXELS", 1)
     x = random(2, 4, 16, 128)
-    tree = {"weight": random(3, 3, 128, 64, seed=1, scale=0.03), "bias": random(64, seed=2)}
-    assert upsampling.fits(x, tree["weight"])
-    found = resnet.upsample(tree, x, methods=INTERPRETED)
+    up = Upsample(Conv(random(3, 3, 128, 64, seed=1, scale=0.03), random(64, seed=2)))
+    assert upsampling.fits(x, up.conv.weight)
+    found = bind(up, INTERPRETED)(x)
     assert found.shape == (2, 8, 32, 64)
-    assert_near(found, resnet.upsample(jax.tree.map(exact, tree), exact(x)))
+    assert_near(found, jax.tree.map(exact, up)(exact(x)))
 
 
 def test_summed_weights_are_those_of_the_upsampled_image() -> None:
@@ -107,22 +101,27 @@ def test_summed_weights_are_those_of_the_upsampled_image() -> None:
     np.testing.assert_array_equal(sums.sum((1, 3)), np.full((2, 2), 36.0))
 
 
-def int8_block(channels: int) -> Params:
+def int8_block(channels: int) -> Block:
     """A transformer block with quantised layers; biases and norms at random, too."""
-    tree = weights.init(
-        attend_block.declare_block("b", channels, 64), jax.random.key(0), jnp.bfloat16
-    )
-    for i, norm in enumerate(("norm1", "norm2", "norm3")):
-        tree[norm] = {
-            "weight": 1 + random(channels, seed=i, scale=0.1),
-            "bias": random(channels, seed=10 + i, scale=0.1),
-        }
-    for layer in (tree["attn1"]["to_out"], tree["attn2"]["to_out"], tree["ff_in"], tree["ff_out"]):
-        layer["bias"] = random(*layer["bias"].shape, seed=20)
-    whole = {"down": [], "up": [], "mid": {"attentions": [{"blocks": [tree]}]}}
-    sizes = [4.0 * np.ones(each[0]["weight"].shape[0]) for each in int8.shared_inputs(whole)]
-    block: Params = int8.quantise(whole, sizes)["mid"]["attentions"][0]["blocks"][0]
-    return block
+    block = weights.init(Block.declare("b", channels, 64, 2), jax.random.key(0), jnp.bfloat16)
+    norms = {
+        name: replace(
+            getattr(block, name),
+            weight=1 + random(channels, seed=i, scale=0.1),
+            bias=random(channels, seed=10 + i, scale=0.1),
+        )
+        for i, name in enumerate(("norm1", "norm2", "norm3"))
+    }
+
+    def with_biases(linears: list[Linear]) -> list[Linear]:
+        return [
+            each if each.bias is None else replace(each, bias=random(*each.bias.shape, seed=20))
+            for each in linears
+        ]
+
+    block = quantisation.replaced(replace(block, **norms), with_biases)
+    shared = quantisation.shared_inputs(block)
+    return quantisation.quantise(block, [4.0 * np.ones(each[0].weight.shape[0]) for each in shared])
 
 
 def assert_within_steps(found: jax.Array, wanted: jax.Array) -> None:
@@ -136,23 +135,28 @@ def assert_within_steps(found: jax.Array, wanted: jax.Array) -> None:
 def test_int8_layers_with_norm_or_sum() -> None:
     block = int8_block(128)
     x = random(2, 64, 128)
-    layers_ = [block["attn1"][name] for name in ("to_k", "to_v", "to_q")]
-    assert int8_linear.fits(x, layers_)
-    normed = partial(token_layers.normed, block["norm1"], layers_, eps=1e-5)
-    for found, wanted in zip(normed(x, methods=INTERPRETED), normed(exact(x)), strict=True):
+    own = block.attn1
+    linears = [own.to_k, own.to_v, own.to_q]
+    assert int8_linear.fits(x, linears)
+    by_kernel = token_layers.normed(block.norm1, bind(linears, INTERPRETED), x)
+    plain = token_layers.normed(block.norm1, linears, exact(x))
+    for found, wanted in zip(by_kernel, plain, strict=True):
         assert_within_steps(found, wanted)
 
-    out, more = block["attn1"]["to_out"], random(2, 64, 128, seed=1)
-    found = token_layers.added(out, x, more, INTERPRETED)
-    assert_within_steps(found, token_layers.added(out, exact(x), exact(more)))
+    more = random(2, 64, 128, seed=1)
+    found = token_layers.added(bind(own.to_out, INTERPRETED), x, more)
+    assert_within_steps(found, token_layers.added(own.to_out, exact(x), exact(more)))
 
 
 def test_int8_feed_forward() -> None:
     block, x = int8_block(128), random(2, 64, 128)
-    assert int8_feed_forward.fits(x, block)
-    feed_forward = partial(token_layers.feed_forward, block, eps=1e-5)
-    found = feed_forward(x, methods=INTERPRETED)
-    assert_within_steps(found, feed_forward(exact(x)))
+    assert int8_feed_forward.fits(x, block.ff_out)
+    assert_within_steps(feed_forward(block, x, INTERPRETED), feed_forward(block, exact(x), PLAIN))
+
+
+def feed_forward(block: Block, x: jax.Array, methods: Methods) -> jax.Array:
+    parts = bind((block.norm3, block.ff_in, block.ff_out), methods)
+    return token_layers.feed_forward(*parts, x)
 
 
 def test_gelu_by_tanh_is_as_near_as_8_bits_need() -> None:
@@ -163,13 +167,11 @@ def test_gelu_by_tanh_is_as_near_as_8_bits_need() -> None:
 def test_int8_layers_that_do_not_fit_are_computed_plainly() -> None:
     block = int8_block(128)
     few = random(1, 24, 128)
-    assert not int8_linear.fits(few, [block["attn1"]["to_out"]])
-    assert not int8_feed_forward.fits(exact(random(2, 64, 128)), block)
-    feed_forward = partial(token_layers.feed_forward, block, few, eps=1e-5)
+    assert not int8_linear.fits(few, [block.attn1.to_out])
+    assert not int8_feed_forward.fits(exact(random(2, 64, 128)), block.ff_out)
     plain = replace(INTERPRETED, linear_kernel=False)
-    np.testing.assert_array_equal(
-        exact(feed_forward(methods=INTERPRETED)), exact(feed_forward(methods=plain))
-    )
+    found, wanted = (feed_forward(block, few, methods) for methods in (INTERPRETED, plain))
+    np.testing.assert_array_equal(exact(found), exact(wanted))
 
 
 def test_what_does_not_fit_is_computed_plainly() -> None:
@@ -178,7 +180,7 @@ def test_what_does_not_fit_is_computed_plainly() -> None:
     assert not attention.fits(query.reshape(1, 16, -1), query.reshape(1, 16, -1), 3)
     kv = KeyValue(query, query)
     np.testing.assert_array_equal(
-        exact(attend(query, kv, methods=INTERPRETED)), exact(attend(query, kv))
+        exact(Attend(methods=INTERPRETED)(query, kv)), exact(Attend()(query, kv))
     )
     assert not convolution.fits(random(1, 8, 8, 128), random(3, 3, 128, 128))
     assert not convolution.fits(exact(random(1, 8, 16, 128)), random(3, 3, 128, 128))
@@ -197,7 +199,7 @@ def test_a_whole_unet_by_kernels() -> None:
         transformer_layers=(1, 1),
         heads=(2, 4),
     )
-    tree = weights.init(unet.declare(config), jax.random.key(0), jnp.bfloat16)
+    tree = weights.init(UNet.declare(config), jax.random.key(0), jnp.bfloat16)
     pooled = config.added_features - 6 * config.time_id_features
     given = [
         random(1, 16, 16, config.in_channels),
@@ -207,14 +209,25 @@ def test_a_whole_unet_by_kernels() -> None:
         jnp.ones((1, 6)),
     ]
 
-    def predict(tree: Params, methods: Methods) -> np.ndarray:
-        run = jax.jit(lambda tree, given: unet.apply(tree, config, *given, methods=methods))
-        return np.asarray(exact(run(tree, given)))
+    def predict(tree: UNet, methods: Methods) -> np.ndarray:
+        run = jax.jit(lambda unet, given: unet(*given))
+        return np.asarray(exact(run(bind(tree, methods), given)))
 
     wanted = predict(jax.tree.map(exact, tree), PLAIN)
     plain, kernels = (predict(tree, methods) - wanted for methods in (PLAIN, INTERPRETED))
     assert np.abs(kernels).mean() < 1.2 * np.abs(plain).mean() < 0.1 * np.abs(wanted).mean()
     assert not np.array_equal(kernels, plain)
+
+
+def test_methods_are_bound_to_every_layer_and_to_nothing_else() -> None:
+    block = Block.declare("b", 128, 64, 2)
+    bound = bind(block, FAST)
+    assert bound.norm1.methods == bound.attn2.attend.methods == FAST
+    assert block.norm1.methods == PLAIN
+    assert params.declared(bound) == params.declared(block)
+    assert bind(bound, PLAIN) == block
+    # A program that was compiled for one choice does not take the layers of another.
+    assert jax.tree.structure(bound) != jax.tree.structure(block)
 
 
 def test_methods_by_platform() -> None:

@@ -4,19 +4,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easel_worker.sdxl import layers, resnet, vae
-from easel_worker.sdxl.attention import KeyValue, attend
+from easel_worker.sdxl import layers, vae
+from easel_worker.sdxl.attention import Attend, KeyValue
 from easel_worker.sdxl.config_vae import VaeConfig
+from easel_worker.sdxl.layers import Conv, GroupNorm, LayerNorm
+from easel_worker.sdxl.resnet import Upsample
 
 
 def test_norm_statistics_are_float32_for_bfloat16_inputs() -> None:
     """100 ± 0.5 has 100.0 and 100.5 in bfloat16, but its variance needs more bits."""
     x = jnp.asarray(np.tile([100.0, 100.5], 512)[None], jnp.bfloat16)
-    ones = {"weight": jnp.ones(1024, jnp.bfloat16), "bias": jnp.zeros(1024, jnp.bfloat16)}
-    for normal in (
-        layers.layer_norm(ones, x, eps=1e-6),
-        layers.group_norm(ones, x, groups=4, eps=1e-6),
-    ):
+    ones = jnp.ones(1024, jnp.bfloat16), jnp.zeros(1024, jnp.bfloat16)
+    for norm in (LayerNorm(*ones, eps=1e-6), GroupNorm(*ones, groups=4, eps=1e-6)):
+        normal = norm(x)
         assert normal.dtype == jnp.bfloat16
         np.testing.assert_allclose(np.float32(normal[0, :4]), [-1, 1, -1, 1], rtol=1e-2)
 
@@ -25,8 +25,8 @@ def test_group_norm_separates_rows_and_groups() -> None:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((2, 3, 5, 6), np.float32)
     weight, bias = rng.standard_normal((2, 6), np.float32)
-    params = {"weight": jnp.asarray(weight), "bias": jnp.asarray(bias)}
-    normal = layers.group_norm(params, jnp.asarray(x), groups=2, eps=1e-3)
+    norm = GroupNorm(jnp.asarray(weight), jnp.asarray(bias), groups=2, eps=1e-3)
+    normal = norm(jnp.asarray(x))
     for row in range(2):
         for group in (slice(0, 3), slice(3, 6)):
             part = x[row, ..., group]
@@ -39,6 +39,7 @@ def test_masked_keys_do_not_matter() -> None:
     rng = np.random.default_rng(0)
     query, key, value = (jnp.asarray(a) for a in rng.standard_normal((3, 1, 4, 2, 8), np.float32))
     mask = jnp.tril(jnp.ones((4, 4), dtype=bool))
+    attend = Attend()
     before = attend(query, KeyValue(key, value), mask=mask)
     later = KeyValue(key.at[:, 2:].set(9.0), value.at[:, 2:].set(9.0))
     after = attend(query, later, mask=mask)
@@ -48,19 +49,16 @@ def test_masked_keys_do_not_matter() -> None:
 
 def test_attention_does_not_overflow_in_bfloat16() -> None:
     large = jnp.full((1, 3, 1, 4), 1e18, jnp.bfloat16)
-    out = attend(large, KeyValue(large, jnp.ones_like(large)))
+    out = Attend()(large, KeyValue(large, jnp.ones_like(large)))
     np.testing.assert_array_equal(np.float32(out), np.ones((1, 3, 1, 4)))
 
 
 def test_upsample_repeats_each_pixel_and_cuts() -> None:
     image = jnp.arange(6, dtype=jnp.float32).reshape(1, 2, 3, 1)
-    identity = {
-        "weight": jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1.0),
-        "bias": jnp.zeros(1),
-    }
+    identity = Conv(jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1.0), jnp.zeros(1))
     full = np.repeat(np.repeat(np.asarray(image), 2, axis=1), 2, axis=2)
     np.testing.assert_array_equal(layers.upsample_nearest(image), full)
-    np.testing.assert_array_equal(resnet.upsample(identity, image, (3, 5)), full[:, :3, :5])
+    np.testing.assert_array_equal(Upsample(identity)(image, (3, 5)), full[:, :3, :5])
 
 
 @pytest.mark.parametrize("flip", [True, False])

@@ -34,7 +34,7 @@ FolderMaker = Callable[[str], tuple[Golden, Path]]
 
 def differences(golden: Golden, folder: Path, dtype: DTypeLike) -> dict[str, float]:
     """How far each output is from the reference, as a part of its largest value."""
-    outputs = ours.run(*ours.load(folder, dtype), golden.inputs)
+    outputs = ours.run(ours.load(folder, dtype), golden.inputs)
     return {
         name: relative_difference(outputs[name], value) for name, value in golden.outputs.items()
     }

@@ -1,5 +1,6 @@
 """Previews: how large they are, and that they show the right colours, on the demo model's VAE."""
 
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -9,8 +10,6 @@ import pytest
 
 from easel_worker.sdxl import vae, weights
 from easel_worker.sdxl.config import SdxlConfig, load_config
-from easel_worker.sdxl.methods import PLAIN
-from easel_worker.sdxl.params import Params
 from easel_worker.sdxl.programs import Size, preview, preview_shrink
 from easel_worker.sdxl.sharding import make_mesh, replicate
 
@@ -19,26 +18,26 @@ COLOURS = np.array([[[200, 30, 40], [30, 60, 220]], [[250, 220, 40], [20, 20, 20
 
 
 @pytest.fixture(scope="module")
-def demo() -> tuple[SdxlConfig, Params]:
+def demo() -> tuple[SdxlConfig, vae.Vae]:
     config = load_config(DEMO)
     put = replicate(make_mesh(jax.devices()[:1]))
-    return config, weights.load(DEMO, "vae", vae.declare(config.vae), jnp.float32, put)
+    return config, weights.load(DEMO, "vae", vae.Vae.declare(config.vae), jnp.float32, put)
 
 
-def latents_of(config: SdxlConfig, params: Params, pixels: np.ndarray) -> jax.Array:
+def latents_of(config: SdxlConfig, autoencoder: vae.Vae, pixels: np.ndarray) -> jax.Array:
     """What the UNet would have to predict for a picture [H, W, 3]."""
-    mean, _ = vae.encode(params, config.vae, jnp.asarray(pixels[None] / 127.5 - 1, jnp.float32))
+    mean, _ = autoencoder.encoder(jnp.asarray(pixels[None] / 127.5 - 1, jnp.float32))
     zero, one = (vae.unscale(config.vae, jnp.full(4, value)) for value in (0.0, 1.0))
     return ((mean - zero) / (one - zero))[0]
 
 
 @pytest.mark.parametrize("shrink", [1, 2, 4])
-def test_a_preview_shows_the_colours(demo: tuple[SdxlConfig, Params], shrink: int) -> None:
-    config, params = demo
+def test_a_preview_shows_the_colours(demo: tuple[SdxlConfig, vae.Vae], shrink: int) -> None:
+    config, autoencoder = demo
     picture = COLOURS.repeat(64, axis=0).repeat(64, axis=1)
-    latents = latents_of(config, params, picture)
-    run = jax.jit(lambda p, z: preview(p, z, config=config, shrink=shrink, methods=PLAIN))
-    decoded = run(params, latents)
+    latents = latents_of(config, autoencoder, picture)
+    run = jax.jit(partial(preview, shrink=shrink))
+    decoded = run(autoencoder.decoder, latents)
     assert decoded.finite
     small = np.asarray(decoded.pixels)
     side = 128 // shrink
@@ -47,7 +46,7 @@ def test_a_preview_shows_the_colours(demo: tuple[SdxlConfig, Params], shrink: in
     assert np.abs(centres.astype(int) - COLOURS).max() <= 30
 
 
-def test_previews_of_large_images_are_small(demo: tuple[SdxlConfig, Params]) -> None:
+def test_previews_of_large_images_are_small(demo: tuple[SdxlConfig, vae.Vae]) -> None:
     config, _ = demo  # 8 pixels for each latent
     sizes = Size(1024, 1024), Size(1152, 896), Size(512, 256), Size(1024, 520), Size(504, 504)
     assert [preview_shrink(config, size) for size in sizes] == [4, 4, 2, 1, 1]

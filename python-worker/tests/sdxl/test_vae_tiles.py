@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easel_worker.sdxl import vae, vae_tiles, weights
+from easel_worker.sdxl import vae_tiles, weights
 from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.vae import Decoder
 from parity import ours, tiles
 from parity.golden import Golden
 from parity.report import relative_difference
@@ -24,32 +25,32 @@ FLOAT32_LIMIT = 1e-4
 
 def test_tiles_are_diffusers(golden_folder: FolderMaker) -> None:
     _, folder = golden_folder(tiles.CASE)
-    config, params = ours.load(folder, jnp.float32)
+    autoencoder = ours.load(folder, jnp.float32)["vae"]
     with np.load(GOLDEN) as golden:
         latents, image = golden["latents"], golden["image"]
-    found = ours.decode_in_tiles(config, params["vae"], latents, tiles.TILE)
+    found = ours.decode_in_tiles(autoencoder, latents, tiles.TILE)
     assert relative_difference(found, image) <= FLOAT32_LIMIT
-    whole = ours.decode_in_tiles(config, params["vae"], latents, max(tiles.LATENTS))
+    whole = ours.decode_in_tiles(autoencoder, latents, max(tiles.LATENTS))
     assert relative_difference(whole, image) > FLOAT32_LIMIT
 
 
 def test_an_image_of_one_tile_is_decoded_whole(golden_folder: FolderMaker) -> None:
     _, folder = golden_folder(tiles.CASE)
-    config, params = ours.load(folder, jnp.float32)
+    decoder = ours.load(folder, jnp.float32)["vae"].decoder
     latents = jnp.asarray(tiles.latents(1)[:, :, :8, :8].transpose(0, 2, 3, 1))
     np.testing.assert_array_equal(
-        vae_tiles.decode(params["vae"], config.vae, latents, tile=8),
-        vae.decode(params["vae"], config.vae, latents),
+        vae_tiles.decode(decoder, latents, tile=8),
+        decoder(latents),
     )
 
 
 def test_tiles_take_less_memory(golden_folder: FolderMaker) -> None:
     _, folder = golden_folder(tiles.CASE)
-    config, params = ours.load(folder, jnp.float32)
+    decoder = ours.load(folder, jnp.float32)["vae"].decoder
     latents = jax.ShapeDtypeStruct((1, 64, 64, 4), jnp.float32)  # type: ignore[no-untyped-call]
 
     def temporary(tile: int) -> int:
-        run = jax.jit(lambda x: vae_tiles.decode(params["vae"], config.vae, x, tile=tile))
+        run = jax.jit(lambda x: vae_tiles.decode(decoder, x, tile=tile))
         memory = run.lower(latents).compile().memory_analysis()
         assert memory is not None
         return int(memory.temp_size_in_bytes)
@@ -60,11 +61,11 @@ def test_tiles_take_less_memory(golden_folder: FolderMaker) -> None:
 def test_tiles_take_less_memory_at_full_size() -> None:
     """Of SDXL base, a compiler made room for all tiles at once, as it did not of a small model."""
     config = load_config(GOLDEN.parent / "sdxl-base-config").vae
-    tree = weights.abstract(vae.decoder_only(vae.declare(config)), jnp.float32)
+    tree = weights.abstract(Decoder.declare(config), jnp.float32)
     latents = jax.ShapeDtypeStruct((1, 64, 64, 4), jnp.float32)  # type: ignore[no-untyped-call]
 
     def temporary(tile: int) -> int:
-        run = jax.jit(lambda tree, x: vae_tiles.decode(tree, config, x, tile=tile))
+        run = jax.jit(lambda tree, x: vae_tiles.decode(tree, x, tile=tile))
         memory = run.lower(tree, latents).compile().memory_analysis()
         assert memory is not None
         return int(memory.temp_size_in_bytes)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +11,37 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from easel_worker.sdxl import params, weights
-from easel_worker.sdxl.params import Param, Params, ParamTree
+from easel_worker.sdxl.layers import Conv, GroupNorm, Linear
+from easel_worker.sdxl.params import Param, layer
 from easel_worker.sdxl.weights import WeightsError
 
 Arrays = dict[str, NDArray[Any]]
 
 PART = "part"
 FILE = "diffusion_pytorch_model.safetensors"
-TREE: ParamTree = {
-    "conv": params.conv("conv", 2, 3, 3),
-    "layers": [
-        params.linear("linear", 3, 4, ("embed", "heads"), former_name="dense"),
-        params.linear("point", 3, 4, ("embed", "heads"), stored_as_conv=True),
-    ],
-    "norm": params.norm("norm", 4),
-}
+
+
+@layer
+class Model:
+    """One layer of each kind."""
+
+    norm: GroupNorm
+    layers: tuple[Linear, ...]
+    conv: Conv
+
+
+TREE = Model(
+    norm=GroupNorm.declare("norm", 4, groups=2, eps=1e-5),
+    layers=(
+        Linear.declare("linear", 3, 4, former_name="dense"),
+        Linear.declare("point", 3, 4, stored_as_conv=True),
+    ),
+    conv=Conv.declare("conv", 2, 3),
+)
 
 
 @pytest.fixture
@@ -44,7 +56,7 @@ def put(array: NDArray[Any], _: Param) -> jax.Array:
     return jnp.asarray(array)
 
 
-def load(folder: Path, dtype: Any = jnp.float32) -> Params:
+def load(folder: Path, dtype: Any = jnp.float32) -> Model:
     return weights.load(folder, PART, TREE, dtype, put)
 
 
@@ -65,20 +77,18 @@ SaveFile = Callable[..., Path]
 
 def test_layouts(stored: Arrays, save: SaveFile) -> None:
     loaded = load(save(stored))
-    linear, point = loaded["layers"]
-    np.testing.assert_array_equal(
-        loaded["conv"]["weight"][2, 1, 0, 2], stored["conv.weight"][2, 0, 2, 1]
-    )
-    np.testing.assert_array_equal(linear["weight"], stored["linear.weight"].T)
-    np.testing.assert_array_equal(point["weight"], stored["point.weight"][:, :, 0, 0].T)
-    np.testing.assert_array_equal(loaded["norm"]["bias"], stored["norm.bias"])
+    linear, point = loaded.layers
+    np.testing.assert_array_equal(loaded.conv.weight[2, 1, 0, 2], stored["conv.weight"][2, 0, 2, 1])
+    np.testing.assert_array_equal(linear.weight, stored["linear.weight"].T)
+    np.testing.assert_array_equal(point.weight, stored["point.weight"][:, :, 0, 0].T)
+    np.testing.assert_array_equal(loaded.norm.bias, stored["norm.bias"])
 
 
 def test_conv_layout_computes_the_same(stored: Arrays, save: SaveFile) -> None:
     """A 3×3 convolution at one pixel, by its definition on the stored OIHW tensor."""
     loaded = load(save(stored))
     patch = np.random.default_rng(1).standard_normal((3, 3, 2), np.float32)
-    ours = np.einsum("hwi,hwio->o", patch, loaded["conv"]["weight"])
+    ours = np.einsum("hwi,hwio->o", patch, loaded.conv.weight)
     theirs = np.einsum("hwi,oihw->o", patch, stored["conv.weight"])
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
 
@@ -90,15 +100,15 @@ def test_dtypes(stored: Arrays, save: SaveFile, held: Any, wanted: Any) -> None:
     loaded = load(save(half), wanted)
     assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {jnp.dtype(wanted)}
     expected = half["norm.weight"].astype(np.float32).astype(wanted)
-    np.testing.assert_array_equal(np.asarray(loaded["norm"]["weight"]), expected)
+    np.testing.assert_array_equal(np.asarray(loaded.norm.weight), expected)
 
 
 def test_fp16_variant_is_found_and_full_precision_preferred(stored: Arrays, save: SaveFile) -> None:
     other = {name: value + 1 for name, value in stored.items()}
     folder = save(other, "diffusion_pytorch_model.fp16.safetensors")
-    np.testing.assert_array_equal(load(folder)["norm"]["bias"], other["norm.bias"])
+    np.testing.assert_array_equal(load(folder).norm.bias, other["norm.bias"])
     save(stored)
-    np.testing.assert_array_equal(load(folder)["norm"]["bias"], stored["norm.bias"])
+    np.testing.assert_array_equal(load(folder).norm.bias, stored["norm.bias"])
 
 
 def test_unknown_tensor(stored: Arrays, save: SaveFile) -> None:
@@ -165,7 +175,7 @@ def test_put_gets_our_layout_and_dtype_with_the_declaration(stored: Arrays, save
 def test_former_name(stored: Arrays, save: SaveFile) -> None:
     stored["dense.weight"] = stored.pop("linear.weight")
     loaded = load(save(stored))
-    np.testing.assert_array_equal(loaded["layers"][0]["weight"], stored["dense.weight"].T)
+    np.testing.assert_array_equal(loaded.layers[0].weight, stored["dense.weight"].T)
 
 
 def test_former_and_present_name_together(stored: Arrays, save: SaveFile) -> None:
@@ -199,8 +209,8 @@ def test_shards(stored: Arrays, tmp_path: Path) -> None:
     shards = halves(stored)
     placed = {name: file for file, tensors in shards.items() for name in tensors}
     loaded = load(write_shards(tmp_path, shards, placed))
-    np.testing.assert_array_equal(loaded["norm"]["bias"], stored["norm.bias"])
-    np.testing.assert_array_equal(loaded["norm"]["weight"], stored["norm.weight"])
+    np.testing.assert_array_equal(loaded.norm.bias, stored["norm.bias"])
+    np.testing.assert_array_equal(loaded.norm.weight, stored["norm.weight"])
 
 
 def test_index_lists_a_tensor_that_is_absent(stored: Arrays, tmp_path: Path) -> None:
@@ -252,14 +262,25 @@ def test_init_has_the_declared_shapes_and_depends_on_names_only() -> None:
     assert jax.tree.map(lambda a: (a.shape, a.dtype), drawn) == jax.tree.map(
         lambda a: (a.shape, a.dtype), shapes
     )
-    alone = weights.init({"linear": TREE["layers"][0]}, key, jnp.bfloat16)
-    np.testing.assert_array_equal(alone["linear"]["weight"], drawn["layers"][0]["weight"])
-    assert drawn["norm"]["weight"].tolist() == [1, 1, 1, 1]
-    assert drawn["norm"]["bias"].tolist() == [0, 0, 0, 0]
+    alone = weights.init(TREE.layers[0], key, jnp.bfloat16)
+    np.testing.assert_array_equal(alone.weight, drawn.layers[0].weight)
+    assert drawn.norm.weight.tolist() == [1, 1, 1, 1]
+    assert drawn.norm.bias.tolist() == [0, 0, 0, 0]
 
 
-def test_partition_specs_follow_the_rules() -> None:
-    specs = params.partition_specs(TREE, {"heads": "model"})
-    assert specs["layers"][0]["weight"] == PartitionSpec(None, "model")
-    assert specs["layers"][0]["bias"] == PartitionSpec("model")
-    assert specs["conv"]["weight"] == PartitionSpec(None, None, None, None)
+def test_arrays_come_in_the_order_of_names_and_the_rest_is_no_array() -> None:
+    """Whatever the order in the class: compiled programs are told apart by their arguments."""
+    names = [param.name for param in params.declared(TREE)]
+    assert names == [
+        "conv.bias",
+        "conv.weight",
+        "linear.bias",
+        "linear.weight",
+        "point.bias",
+        "point.weight",
+        "norm.bias",
+        "norm.weight",
+    ]
+    assert jax.tree.structure(TREE) != jax.tree.structure(
+        replace(TREE, norm=replace(TREE.norm, groups=4))
+    )

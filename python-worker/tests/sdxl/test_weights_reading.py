@@ -13,11 +13,12 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from easel_worker.sdxl import checkpoint, params, weights
-from easel_worker.sdxl.params import Param, ParamTree
+from easel_worker.sdxl.layers import LayerNorm, Linear
+from easel_worker.sdxl.params import Param
 
-TREE: ParamTree = {
-    "last": params.norm("a", 4),
-    "layers": [params.linear(f"layer{i}", 8, 8, (None, None)) for i in range(12)],
+TREE = {
+    "last": LayerNorm.declare("a", 4, eps=1e-5),
+    "layers": [Linear.declare(f"layer{i}", 8, 8) for i in range(12)],
 }
 FILE = "model.safetensors"
 

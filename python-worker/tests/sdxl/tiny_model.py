@@ -8,9 +8,11 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from easel_worker.engine import Job, Tokens
-from easel_worker.sdxl import text_encoder, unet, vae
 from easel_worker.sdxl.config import load_config
-from easel_worker.sdxl.params import ParamTree, declared
+from easel_worker.sdxl.params import declared
+from easel_worker.sdxl.text_encoder import TextEncoder
+from easel_worker.sdxl.unet import UNet
+from easel_worker.sdxl.vae import Vae
 from parity import cases, stub_tokenizer, synthetic
 from parity.pipeline_cases import SDXL_SCHEDULER
 
@@ -42,14 +44,14 @@ def write(folder: Path) -> Path:
     for tokenizer in stub_tokenizer.PADS:
         stub_tokenizer.write(folder, tokenizer, WORDS, LENGTH)
     config = load_config(folder)
-    _save(folder / "text_encoder/model", text_encoder.declare(config.text_encoder))
-    _save(folder / "text_encoder_2/model", text_encoder.declare(config.text_encoder_2))
-    _save(folder / "unet/diffusion_pytorch_model", unet.declare(config.unet))
-    _save(folder / "vae/diffusion_pytorch_model", vae.declare(config.vae))
+    _save(folder / "text_encoder/model", TextEncoder.declare(config.text_encoder))
+    _save(folder / "text_encoder_2/model", TextEncoder.declare(config.text_encoder_2))
+    _save(folder / "unet/diffusion_pytorch_model", UNet.declare(config.unet))
+    _save(folder / "vae/diffusion_pytorch_model", Vae.declare(config.vae))
     return folder
 
 
-def _save(stem: Path, tree: ParamTree) -> None:
+def _save(stem: Path, tree: Any) -> None:
     tensors = {p.name: synthetic.weight(p.name, p.stored, gain=1.0) for p in declared(tree)}
     save_file(
         {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()},

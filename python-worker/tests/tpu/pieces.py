@@ -5,7 +5,6 @@ for each piece its counted milliseconds and the MiB it needs while it runs.
 """
 
 import json
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,10 +15,12 @@ import jax.numpy as jnp
 from easel_worker.compile import topology
 from easel_worker.compile.chips import chip_of
 from easel_worker.compile.count import Count, count
-from easel_worker.sdxl import attention, int8, resnet, weights
-from easel_worker.sdxl.attention import KeyValue
+from easel_worker.sdxl import quantisation, weights
+from easel_worker.sdxl.attention import Block, KeyValue
+from easel_worker.sdxl.chosen import bind
 from easel_worker.sdxl.compilation import trace
 from easel_worker.sdxl.methods import FAST
+from easel_worker.sdxl.resnet import Resnet
 from easel_worker.sdxl.sharding import make_mesh, replicated
 
 TOPOLOGY = "v5e:1x1"
@@ -30,30 +31,31 @@ def array(*shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, jnp.bfloat16)
 
 
+def apply(block: Any, *given: Any) -> jax.Array:
+    """Its parameters are arguments, too."""
+    made: jax.Array = block(*given)
+    return made
+
+
 def transformer_block() -> tuple[Any, tuple[Any, ...]]:
     """One block of the UNet's bottom level, for a guided image of 1024×1024."""
-    tree = weights.abstract(attention.declare_block("b", 1280, 2048), jnp.bfloat16)
+    block = weights.abstract(Block.declare("b", 1280, 2048, heads=20), jnp.bfloat16)
     kv = KeyValue(array(2, 77, 20, 64), array(2, 77, 20, 64))
-    return partial(attention.block, methods=FAST), (tree, array(2, 1024, 1280), kv)
+    return apply, (bind(block, FAST), array(2, 1024, 1280), kv)
 
 
 def int8_block() -> tuple[Any, tuple[Any, ...]]:
     """The same block with its linear layers in 8 bits."""
-    block, (tree, *given) = transformer_block()
-    whole = {"down": [], "up": [], "mid": {"attentions": [{"blocks": [tree]}]}}
-    sizes = [array(each[0]["weight"].shape[0]) for each in int8.shared_inputs(whole)]
-    quantised = jax.eval_shape(int8.quantise, whole, sizes)
-    return block, (quantised["mid"]["attentions"][0]["blocks"][0], *given)
+    _, (block, *given) = transformer_block()
+    sizes = [array(each[0].weight.shape[0]) for each in quantisation.shared_inputs(block)]
+    quantised = jax.eval_shape(quantisation.quantise, block, sizes)
+    return apply, (bind(quantised, FAST), *given)
 
 
 def vae_block() -> tuple[Any, tuple[Any, ...]]:
     """One residual block of the VAE's decoder, for an image of 1024×1024."""
-    tree = weights.abstract(resnet.declare("r", 512, 512, None), jnp.bfloat16)
-
-    def block(tree: Any, x: jax.Array) -> jax.Array:
-        return resnet.apply(tree, x, None, groups=32, eps=1e-6, methods=FAST)
-
-    return block, (tree, array(1, 128, 128, 512))
+    declared = Resnet.declare("r", 512, 512, groups=32, eps=1e-6)
+    return apply, (bind(weights.abstract(declared, jnp.bfloat16), FAST), array(1, 128, 128, 512))
 
 
 def counted(function: Any, arguments: tuple[Any, ...], schedules: Path) -> Count:

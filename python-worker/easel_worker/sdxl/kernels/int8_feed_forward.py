@@ -7,16 +7,17 @@ import jax.numpy as jnp
 from jax import Array
 from jax.experimental import pallas as pl
 
+from easel_worker.sdxl.int8 import Int8Linear
 from easel_worker.sdxl.kernels import chip, integers
-from easel_worker.sdxl.params import Params
+from easel_worker.sdxl.layers import LayerNorm
 
 _MOST_WEIGHTS = 40 * 2**20
 """Bytes of both layers, of which the compiler keeps two copies in vector memory."""
 
 
-def fits(x: Array, block: Params) -> bool:
-    """Whether `feed_forward` takes these arrays (see there)."""
-    hidden, channels = block["ff_out"]["int8"].shape
+def fits(x: Array, outer: Int8Linear) -> bool:
+    """Whether `feed_forward` takes tokens and a layer of these sizes (see there)."""
+    hidden, channels = outer.int8.shape
     return integers.fits(x, (hidden, channels)) and 3 * hidden * channels <= _MOST_WEIGHTS
 
 
@@ -26,13 +27,16 @@ def gelu(x: Array) -> Array:
     return 0.5 * x * (1.0 + jnp.tanh(x * (slope + 0.044715 * slope * x * x)))
 
 
-def feed_forward(x: Array, block: Params, *, eps: float, interpret: bool = False) -> Array:
-    """x + ff_out(value · gelu(gate)), with value and gate from ff_in(layer_norm(x)).
+def feed_forward(
+    x: Array, norm: LayerNorm, inner: Int8Linear, outer: Int8Linear, *, interpret: bool = False
+) -> Array:
+    """x + outer(value · gelu(gate)), with value and gate from inner(norm(x)).
 
     Args:
         x: [..., C], bfloat16, tokens and C multiples of 128.
-        block: a transformer block's parameters `norm3`, `ff_in` and `ff_out`, both quantised.
-        eps: of the norm.
+        norm: of the tokens.
+        inner: from C to value and gate, both layers with a bias.
+        outer: back to C.
         interpret: compute it on a CPU.
 
     Returns:
@@ -40,22 +44,21 @@ def feed_forward(x: Array, block: Params, *, eps: float, interpret: bool = False
     """
     channels = x.shape[-1]
     tokens = x.size // channels
-    inner, outer = block["ff_in"], block["ff_out"]
     whole = [
-        integers.vector(inner["gain"]),
-        *integers.norm_vectors(block["norm3"]),
-        inner["int8"],
-        integers.vector(inner["step"]),
-        integers.vector(inner["bias"]),
-        integers.vector(outer["gain"]),
-        outer["int8"],
-        integers.vector(outer["step"]),
-        integers.vector(outer["bias"]),
+        integers.vector(inner.gain),
+        *integers.norm_vectors(norm),
+        inner.int8,
+        integers.vector(inner.step),
+        _bias(inner),
+        integers.vector(outer.gain),
+        outer.int8,
+        integers.vector(outer.step),
+        _bias(outer),
     ]
-    hidden = outer["int8"].shape[0]
+    hidden = outer.int8.shape[0]
     weights = 3 * hidden * channels
     call = pl.pallas_call(
-        partial(_kernel, eps=eps),
+        partial(_kernel, eps=norm.eps),
         grid=(tokens // integers.TOKENS,),
         in_specs=[integers.tokens_spec(channels), *(integers.whole_spec(each) for each in whole)],
         out_specs=integers.tokens_spec(channels),
@@ -71,6 +74,12 @@ def feed_forward(x: Array, block: Params, *, eps: float, interpret: bool = False
     )
     out: Array = call(x.reshape(tokens, channels), *whole)
     return out.reshape(x.shape)
+
+
+def _bias(linear: Int8Linear) -> Array:
+    if linear.bias is None:
+        raise ValueError("a feed-forward layer has a bias")
+    return integers.vector(linear.bias)
 
 
 def _kernel(x: Array, gain: Array, *rest: Array, eps: float) -> None:

@@ -7,21 +7,21 @@ import jax.numpy as jnp
 from jax import Array
 from jax.experimental import pallas as pl
 
+from easel_worker.sdxl.int8 import Int8Linear
 from easel_worker.sdxl.kernels import chip, integers
-from easel_worker.sdxl.params import Params
+from easel_worker.sdxl.layers import LayerNorm
 
 
-def fits(x: Array, layers: Sequence[Params]) -> bool:
+def fits(x: Array, layers: Sequence[Int8Linear]) -> bool:
     """Whether `project` takes these arrays (see there)."""
-    return integers.fits(x, tuple(layer["int8"].shape[1] for layer in layers))
+    return integers.fits(x, tuple(layer.int8.shape[1] for layer in layers))
 
 
 def project(
     x: Array,
-    layers: Sequence[Params],
+    layers: Sequence[Int8Linear],
     *,
-    norm: Params | None = None,
-    eps: float = 0.0,
+    norm: LayerNorm | None = None,
     residual: Array | None = None,
     interpret: bool = False,
 ) -> list[Array]:
@@ -29,9 +29,8 @@ def project(
 
     Args:
         x: [..., in], bfloat16, its tokens and channels multiples of 128.
-        layers: quantised (`int8.quantise`), with one gain for all of them.
+        layers: made together (`int8.quantise`), with one gain for all of them.
         norm: of the tokens, or None.
-        eps: of the norm.
         residual: added to the output of the one layer, [..., out]; or None.
         interpret: compute it on a CPU.
 
@@ -40,21 +39,22 @@ def project(
     """
     channels = x.shape[-1]
     tokens = x.size // channels
-    vectors = [integers.vector(layers[0]["gain"])]
+    vectors = [integers.vector(layers[0].gain)]
     if norm is not None:
         vectors += integers.norm_vectors(norm)
-    weights = [layer["int8"] for layer in layers]
-    steps = [integers.vector(layer["step"]) for layer in layers]
+    weights = [layer.int8 for layer in layers]
+    steps = [integers.vector(layer.step) for layer in layers]
     outputs = [weight.shape[1] for weight in weights]
     zero = [jnp.zeros(each, jnp.float32) for each in outputs]
     biases = [
-        integers.vector(layer.get("bias", none)) for layer, none in zip(layers, zero, strict=True)
+        integers.vector(none if layer.bias is None else layer.bias)
+        for layer, none in zip(layers, zero, strict=True)
     ]
     added = [] if residual is None else [residual.reshape(tokens, -1)]
     whole = [*vectors, *weights, *steps, *biases]
     kinds = ("int8", *(["norm"] if norm is not None else []), *(["add"] if added else []))
     call = pl.pallas_call(
-        partial(_kernel, count=len(layers), eps=eps, norm=norm is not None),
+        partial(_kernel, count=len(layers), eps=None if norm is None else norm.eps),
         grid=(tokens // integers.TOKENS,),
         in_specs=[
             integers.tokens_spec(channels),
@@ -72,13 +72,14 @@ def project(
     return [result.reshape(*x.shape[:-1], -1) for result in results]
 
 
-def _kernel(x: Array, gain: Array, *rest: Array, count: int, eps: float, norm: bool) -> None:
-    vectors, rest = rest[: 2 * norm], rest[2 * norm :]
+def _kernel(x: Array, gain: Array, *rest: Array, count: int, eps: float | None) -> None:
+    size = 0 if eps is None else 2
+    vectors, rest = rest[:size], rest[size:]
     weights, steps, biases = (rest[i * count : (i + 1) * count] for i in range(3))
     *added, first = rest[3 * count : len(rest) - count + 1]
     outs = (first, *rest[len(rest) - count + 1 :])
     values = x[...].astype(jnp.float32)
-    if norm:
+    if eps is not None:
         weight, bias = vectors
         values = integers.normalised(values, weight[...], bias[...], gain[...], eps)
     else:

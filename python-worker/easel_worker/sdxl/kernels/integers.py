@@ -10,7 +10,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from easel_worker.sdxl.kernels import chip
-from easel_worker.sdxl.params import Params
+from easel_worker.sdxl.layers import LayerNorm
 
 TOKENS = 128
 """Of a block; by what the TPU's compiler schedules (bench/tpu/README.md)."""
@@ -51,9 +51,9 @@ def vector(x: Array) -> Array:
     return x.astype(jnp.float32)[None]
 
 
-def norm_vectors(norm: Params) -> list[Array]:
+def norm_vectors(norm: LayerNorm) -> list[Array]:
     """A layer norm's weight and bias, as `normalised` takes them."""
-    return [vector(norm["weight"]), vector(norm["bias"])]
+    return [vector(norm.weight), vector(norm.bias)]
 
 
 def tokens_spec(channels: int) -> pl.BlockSpec:
