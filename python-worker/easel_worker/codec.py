@@ -1,15 +1,25 @@
 """Frames ⇄ messages. Whatever arrives, `unpack` answers a message or raises `BadMessage`.
 
-The header's rules come from the annotations in `easel_worker.protocol`: a field is declared once.
+msgspec reads a header by the annotations in `easel_worker.protocol`: a field is declared once.
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
-from easel_worker.headers import BadHeader, read_fields
-from easel_worker.protocol import BINARY, MAX_HEADER_BYTES, VERSION, Buffer, Message, Refused
+import msgspec
+
+from easel_worker.protocol import (
+    MAX_HEADER_BYTES,
+    NO_PIXELS,
+    VERSION,
+    Buffer,
+    Message,
+    PreviewSize,
+    Progress,
+    Refused,
+    Result,
+)
 
 BadMessageCode = Literal[
     "prefix",  # frame 0 is missing or not two bytes long
@@ -37,9 +47,12 @@ class BadMessage(ValueError):
 def pack(message: Message) -> list[Buffer]:
     """The frames of a message; pixels are handed on without a copy."""
     prefix = bytes((message.kind, VERSION))
-    header = json.dumps(plain(message), separators=(",", ":")).encode()
-    pixels = getattr(message, "pixels", None)
-    return [prefix, header] if pixels is None else [prefix, header, pixels]
+    # The pixels come out as they went in, and fields that are UNSET do not come out.
+    header = msgspec.to_builtins(message, builtin_types=(bytes, memoryview))
+    pixels = header.pop("pixels", NO_PIXELS)
+    # Not msgspec.json.encode: text from a file's name can hold what is no UTF-8.
+    frames: list[Buffer] = [prefix, json.dumps(header, separators=(",", ":")).encode()]
+    return [*frames, pixels] if pixels else frames
 
 
 def unpack(frames: Sequence[Buffer], kinds: Mapping[int, type[M]]) -> M:
@@ -51,31 +64,16 @@ def unpack(frames: Sequence[Buffer], kinds: Mapping[int, type[M]]) -> M:
     Raises:
         BadMessage: the frames hold none of these; its `code` and text say why.
     """
-    message = _message_type(frames, kinds)
-    values = _values(message, _json_object(frames))
-    size = _picture_size(message, values)
-    binary = frames[2:]
-    if len(binary) != (size is not None):
-        raise BadMessage(
-            "binary_count", f"{message.__name__} came with {len(binary)} binary frames"
-        )
-    if size is not None:
-        values["pixels"] = _pixels(binary[0], *size)
-    return message(**values)
-
-
-def plain(value: object) -> Any:
-    """A message or a part of one as JSON values, without binary fields and absent optional ones."""
-    if isinstance(value, tuple):
-        return [plain(item) for item in value]
-    if not dataclasses.is_dataclass(value):
-        return value
-    return {
-        field.name: plain(item)
-        for field in dataclasses.fields(value)
-        if field.metadata != BINARY
-        and not ((item := getattr(value, field.name)) is None and field.default is None)
-    }
+    kind = _message_type(frames, kinds)
+    header, binary = _json_object(frames), frames[2:]
+    # A picture has a frame of its own, whatever the header says.
+    header["pixels"] = binary[0] if binary else NO_PIXELS
+    try:
+        message = msgspec.convert(header, kind)
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:
+        raise BadMessage("header_field", f"{kind.__name__}: {error}") from error
+    _check_binary(message, binary)
+    return message
 
 
 def _message_type(frames: Sequence[Buffer], kinds: Mapping[int, type[M]]) -> type[M]:
@@ -92,13 +90,14 @@ def _message_type(frames: Sequence[Buffer], kinds: Mapping[int, type[M]]) -> typ
     return kinds[kind]
 
 
-def _json_object(frames: Sequence[Buffer]) -> dict[str, object]:
+def _json_object(frames: Sequence[Buffer]) -> dict[str, Any]:
     if len(frames) < 2:
         raise BadMessage("header_size", "frame 1, the header, is missing")
     if len(frames[1]) > MAX_HEADER_BYTES:
         raise BadMessage("header_size", f"{len(frames[1])} bytes, at most {MAX_HEADER_BYTES}")
     try:
-        header = json.loads(bytes(frames[1]).decode(), parse_constant=_no_constant)
+        text = bytes(frames[1]).decode()
+        header = json.loads(text, parse_float=_number, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise BadMessage("header_json", str(error) or "nested too deep") from error
     if not isinstance(header, dict):
@@ -106,29 +105,32 @@ def _json_object(frames: Sequence[Buffer]) -> dict[str, object]:
     return header
 
 
-def _values(message: type[Any], header: dict[str, object]) -> dict[str, Any]:
-    try:
-        return read_fields(message, header)
-    except BadHeader as error:
-        raise BadMessage("header_field", f"{message.__name__}: {error}") from error
+def _number(text: str) -> float:
+    """JSON has one kind of number: 1.0 is 1."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-def _picture_size(message: type[Any], values: dict[str, Any]) -> tuple[int, int] | None:
-    """Width and height of the binary frame that the header announces."""
-    if "pixels" not in {field.name for field in dataclasses.fields(message)}:
-        return None
-    if "width" in values:
-        return values["width"], values["height"]
-    preview = values.get("preview")
-    return None if preview is None else (preview.width, preview.height)
+def _check_binary(message: Message, binary: Sequence[Buffer]) -> None:
+    size = _picture_size(message)
+    if len(binary) != (size is not None):
+        detail = f"{type(message).__name__} came with {len(binary)} binary frames"
+        raise BadMessage("binary_count", detail)
+    if size is not None and len(binary[0]) != size.width * size.height * 3:
+        needed = f"{size.width}×{size.height} needs {size.width * size.height * 3} bytes"
+        raise BadMessage("binary_size", f"{needed}, got {len(binary[0])}")
 
 
-def _pixels(frame: Buffer, width: int, height: int) -> Buffer:
-    if len(frame) != width * height * 3:
-        detail = f"{width}×{height} needs {width * height * 3} bytes, got {len(frame)}"
-        raise BadMessage("binary_size", detail)
-    return frame
+def _picture_size(message: Message) -> PreviewSize | Result | None:
+    """What has width and height of the binary frame that the header announces."""
+    match message:
+        case Result():
+            return message
+        case Progress(preview=PreviewSize() as preview):
+            return preview
+        case _:
+            return None

@@ -2,20 +2,46 @@
 
 Two engines implement it: `easel_worker.sdxl.engine` (the real one) and `easel_worker.fake.engine`
 (images that can be computed by hand). The loop and the step scheduler know only this module.
+
+What the engine and the gateway tell each other has its type here alone: `easel_worker.protocol`
+makes GENERATE of `Parameters` and HELLO of `Capabilities`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass
+from typing import Annotated, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from easel_worker.values import (
+    AtLeastOne,
+    Count,
+    Guidance,
+    Name,
+    Positive,
+    Seconds,
+    Sha256,
+    Share,
+    Size,
+    Uint32,
+)
 
 READING, COMPILING = "reading", "compiling"
 """How names of an engine's threads begin that may take minutes; no exit waits for them."""
 
 GUIDANCE_INTERVAL = "guidance_interval"
 """The feature of an engine that guides only `Job.guided_steps`."""
+
+FEATURES = {GUIDANCE_INTERVAL: ("guidance_start", "guidance_end")}
+"""What not every engine can do, by name, and the parameters that then keep their defaults."""
+
+LIMITED = {
+    "steps": "max_steps",
+    "guidance": "max_guidance_scale",
+    "cache_interval": "max_cache_interval",
+}
+"""The parameters that have a limit, and its name in `Limits`."""
 
 Pixels = NDArray[np.uint8]
 """RGB pixels, [height, width, 3]."""
@@ -46,30 +72,36 @@ class NotFinite(ArithmeticError):
 class Tokens:
     """A prompt as token ids for the two text encoders, each of the tokenizer's max_length."""
 
-    ids: tuple[int, ...]
-    ids_2: tuple[int, ...]
+    ids: Annotated[tuple[Uint32, ...], AtLeastOne]
+    ids_2: Annotated[tuple[Uint32, ...], AtLeastOne]
 
 
 @dataclass(frozen=True)
-class Job:
-    """One image to make. The same job always gives the same pixels.
+class Parameters:
+    """All that decides an image but its seed, named as in GENERATE.
 
-    `guidance_start` and `guidance_end` are shares of the steps, 0 to 1: see `guided_steps`. With a
+    `guidance_start` and `guidance_end` are shares of the steps: see `Job.guided_steps`. With a
     `cache_interval` above 1 only every so manieth step computes all of the model.
     """
 
     prompt: Tokens
     negative: Tokens | None
-    seed: int
-    steps: int
-    guidance: float
-    scheduler: str
-    width: int
-    height: int
-    clip_skip: int = 0
-    guidance_start: float = 0.0
-    guidance_end: float = 1.0
-    cache_interval: int = 1
+    steps: Positive
+    guidance: Guidance
+    scheduler: Name
+    width: Positive
+    height: Positive
+    clip_skip: Count = 0
+    guidance_start: Share = 0.0
+    guidance_end: Share = 1.0
+    cache_interval: Positive = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Parameters):
+    """One image to make. The same job always gives the same pixels."""
+
+    seed: Uint32
 
     @property
     def guided_steps(self) -> range:
@@ -99,47 +131,47 @@ class Job:
 class Defaults:
     """What the model wants when a request does not say."""
 
-    width: int
-    height: int
-    num_inference_steps: int
-    guidance_scale: float
-    scheduler: str
-    negative_prompt: str = ""
+    width: Positive
+    height: Positive
+    num_inference_steps: Positive
+    guidance_scale: Guidance
+    scheduler: Name
+    negative_prompt: str
 
 
 @dataclass(frozen=True)
 class Limits:
     """The most that one request may ask for."""
 
-    max_steps: int
-    max_guidance_scale: float
-    max_images: int
-    max_cache_interval: int = 1
+    max_steps: Positive
+    max_guidance_scale: Guidance
+    max_images: Positive
+    max_cache_interval: Positive = 1
 
 
 @dataclass(frozen=True)
 class TokenizerInfo:
     """Identity of a tokenizer; the digest is defined in protocol/README.md."""
 
-    digest: str
-    pad_id: int
-    max_length: int
+    digest: Sha256
+    pad_id: Count
+    max_length: Positive
 
 
 @dataclass(frozen=True)
 class ModelInfo:
     """Identity of the weights."""
 
-    id: str
-    digest: str
-    dtype: str
+    id: Name
+    digest: Sha256
+    dtype: Name
 
 
 @dataclass(frozen=True)
 class DeviceInfo:
     """An accelerator, or the CPU."""
 
-    id: int
+    id: Count
     kind: str
 
 
@@ -147,9 +179,9 @@ class DeviceInfo:
 class DeviceMemory:
     """Memory of one device in bytes, now."""
 
-    device: int
-    bytes_in_use: int
-    bytes_limit: int
+    device: Count
+    bytes_in_use: Count
+    bytes_limit: Count
 
 
 @dataclass(frozen=True)
@@ -157,7 +189,7 @@ class ProgramInfo:
     """A compiled program: how long it took, and whether it came from a cache."""
 
     name: str
-    seconds: float
+    seconds: Seconds
     cached: bool
 
 
@@ -166,20 +198,20 @@ class Capabilities:
     """What an engine is and can do; sent to the gateway in HELLO.
 
     Sizes that are `coming` move to `sizes` one by one, while images are made already. `features`
-    are those that not every engine has: `GUIDANCE_INTERVAL`.
+    are those of `FEATURES` that the engine has.
     """
 
     model: ModelInfo
-    tokenizers: tuple[TokenizerInfo, ...]
-    sizes: tuple[tuple[int, int], ...]
-    rows: int
-    schedulers: tuple[str, ...]
+    tokenizers: Annotated[tuple[TokenizerInfo, ...], AtLeastOne]
+    sizes: Annotated[tuple[Size, ...], AtLeastOne]
+    rows: Positive
+    schedulers: Annotated[tuple[Name, ...], AtLeastOne]
     defaults: Defaults
     limits: Limits
     devices: tuple[DeviceInfo, ...]
-    programs: tuple[ProgramInfo, ...] = field(default=())
-    coming: tuple[tuple[int, int], ...] = field(default=())
-    features: tuple[str, ...] = field(default=())
+    programs: tuple[ProgramInfo, ...]
+    coming: tuple[Size, ...] = ()
+    features: tuple[Name, ...] = ()
 
 
 class Lane(Protocol):

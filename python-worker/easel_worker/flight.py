@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+from msgspec import UNSET
+
 from easel_worker.engine import Job, Lane
 from easel_worker.protocol import Generate, Timings
 from easel_worker.scheduler import Ticket
@@ -31,7 +33,7 @@ class Flight:
     def deadline(self) -> float:
         """When the request expires; infinite if it does not."""
         timeout_ms = self.request.timeout_ms
-        return math.inf if timeout_ms is None else self.arrived + timeout_ms / 1000
+        return math.inf if timeout_ms is UNSET else self.arrived + timeout_ms / 1000
 
     @property
     def started(self) -> Lane:

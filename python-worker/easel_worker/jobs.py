@@ -1,94 +1,75 @@
 """From a GENERATE message to the engine's jobs, and from an engine's capabilities to HELLO."""
 
 import os
-from dataclasses import asdict, replace
+from dataclasses import fields
 from typing import Any
 
-from easel_worker import __version__, protocol
-from easel_worker.engine import GUIDANCE_INTERVAL, Capabilities, InvalidJob, Job, Tokens
+from easel_worker import __version__
+from easel_worker.engine import (
+    FEATURES,
+    LIMITED,
+    Capabilities,
+    InvalidJob,
+    Job,
+    Parameters,
+    Tokens,
+)
+from easel_worker.protocol import VERSION, Generate, Hello
 
 
-def hello(capabilities: Capabilities, worker: str) -> protocol.Hello:
+def hello(capabilities: Capabilities, worker: str) -> Hello:
     """How a worker of this name introduces itself."""
-    return protocol.Hello(
-        protocol=protocol.VERSION,
+    return Hello(
+        protocol=VERSION,
         worker=worker,
         version=__version__,
         pid=os.getpid(),
-        model=protocol.Model(**asdict(capabilities.model)),
-        tokenizers=tuple(protocol.Tokenizer(**asdict(t)) for t in capabilities.tokenizers),
-        sizes=capabilities.sizes,
-        rows=capabilities.rows,
-        schedulers=capabilities.schedulers,
-        defaults=protocol.Defaults(**asdict(capabilities.defaults)),
-        limits=protocol.Limits(**asdict(capabilities.limits)),
-        devices=tuple(protocol.Device(**asdict(device)) for device in capabilities.devices),
-        programs=tuple(protocol.Program(**asdict(program)) for program in capabilities.programs),
-        coming=capabilities.coming or None,
-        features=capabilities.features or None,
+        **_part(Capabilities, capabilities),
     )
 
 
-def jobs(request: protocol.Generate, capabilities: Capabilities) -> tuple[Job, ...]:
+def jobs(request: Generate, capabilities: Capabilities) -> tuple[Job, ...]:
     """One job for each seed of the request.
 
     Raises:
         InvalidJob: the request does not fit the capabilities; the text says in which field.
     """
-    _check(request, capabilities)
-    job = Job(
-        prompt=_tokens(request.prompt),
-        negative=None if request.negative is None else _tokens(request.negative),
-        seed=request.seeds[0],
-        steps=request.steps,
-        guidance=request.guidance,
-        scheduler=request.scheduler,
-        width=request.width,
-        height=request.height,
-        clip_skip=request.clip_skip,
-        **_given(request, "guidance_start", "guidance_end", "cache_interval"),
-    )
-    _check_guidance(job, capabilities)
-    _at_most("cache_interval", job.cache_interval, capabilities.limits.max_cache_interval)
-    return tuple(replace(job, seed=seed) for seed in request.seeds)
+    parameters = _part(Parameters, request)
+    made = tuple(Job(seed=seed, **parameters) for seed in request.seeds)
+    _at_most("the number of seeds", len(made), capabilities.limits.max_images)
+    _check(made[0], capabilities)
+    return made
 
 
-def _given(request: protocol.Generate, *names: str) -> dict[str, Any]:
-    """Those fields that the request has. The others are as in `Job`."""
-    values = {name: getattr(request, name) for name in names}
-    return {name: value for name, value in values.items() if value is not None}
+def _part(kind: type[Parameters | Capabilities], whole: object) -> dict[str, Any]:
+    """Those fields of a larger message that are `kind`'s."""
+    return {field.name: getattr(whole, field.name) for field in fields(kind)}
 
 
-def _tokens(ids: protocol.TokenIds) -> Tokens:
-    return Tokens(ids=ids.ids, ids_2=ids.ids_2)
-
-
-def _check(request: protocol.Generate, capabilities: Capabilities) -> None:
-    limits = capabilities.limits
-    if (request.width, request.height) not in capabilities.sizes:
-        if (request.width, request.height) in capabilities.coming:
-            raise InvalidJob(f"size {request.width}x{request.height} is still being compiled")
-        known = ", ".join(f"{width}x{height}" for width, height in capabilities.sizes)
-        raise InvalidJob(f"size {request.width}x{request.height} is not one of {known}")
-    if request.scheduler not in capabilities.schedulers:
+def _check(job: Job, capabilities: Capabilities) -> None:
+    _check_size(job, capabilities)
+    if job.scheduler not in capabilities.schedulers:
         known = ", ".join(capabilities.schedulers)
-        raise InvalidJob(f"scheduler {request.scheduler!r} is not one of {known}")
-    _at_most("steps", request.steps, limits.max_steps)
-    _at_most("guidance", request.guidance, limits.max_guidance_scale)
-    _at_most("the number of seeds", len(request.seeds), limits.max_images)
-    _check_length("prompt", request.prompt, capabilities)
-    if request.negative is not None:
-        _check_length("negative", request.negative, capabilities)
-
-
-def _check_guidance(job: Job, capabilities: Capabilities) -> None:
-    start, end = job.guidance_start, job.guidance_end
-    if start > end:
+        raise InvalidJob(f"scheduler {job.scheduler!r} is not one of {known}")
+    for name, limit in LIMITED.items():
+        _at_most(name, getattr(job, name), getattr(capabilities.limits, limit))
+    _check_features(job, capabilities)
+    if job.guidance_start > job.guidance_end:
+        start, end = job.guidance_start, job.guidance_end
         raise InvalidJob(f"guidance_start is {start}, after guidance_end, which is {end}")
-    if (start, end) != (0, 1) and GUIDANCE_INTERVAL not in capabilities.features:
-        raise InvalidJob("this worker guides all steps: leave out guidance_start and guidance_end")
     if job.rows > capabilities.rows:
         raise InvalidJob("a guided image takes two rows, this worker has one: start it with more")
+    _check_length("prompt", job.prompt, capabilities)
+    if job.negative is not None:
+        _check_length("negative", job.negative, capabilities)
+
+
+def _check_size(job: Job, capabilities: Capabilities) -> None:
+    if (job.width, job.height) in capabilities.coming:
+        raise InvalidJob(f"size {job.width}x{job.height} is still being compiled")
+    if (job.width, job.height) not in capabilities.sizes:
+        known = ", ".join(f"{width}x{height}" for width, height in capabilities.sizes)
+        raise InvalidJob(f"size {job.width}x{job.height} is not one of {known}")
 
 
 def _at_most(what: str, value: float, limit: float) -> None:
@@ -96,7 +77,15 @@ def _at_most(what: str, value: float, limit: float) -> None:
         raise InvalidJob(f"{what} is {value}, at most {limit} are allowed")
 
 
-def _check_length(name: str, tokens: protocol.TokenIds, capabilities: Capabilities) -> None:
+def _check_features(job: Job, capabilities: Capabilities) -> None:
+    neutral = {field.name: field.default for field in fields(Parameters)}
+    for feature, names in FEATURES.items():
+        used = any(getattr(job, name) != neutral[name] for name in names)
+        if used and feature not in capabilities.features:
+            raise InvalidJob(f"this worker has no {feature}: leave out {' and '.join(names)}")
+
+
+def _check_length(name: str, tokens: Tokens, capabilities: Capabilities) -> None:
     """Each encoder takes exactly as many tokens as its tokenizer's max_length."""
     lists = {"ids": tokens.ids, "ids_2": tokens.ids_2}
     for (field, ids), info in zip(lists.items(), capabilities.tokenizers, strict=False):

@@ -28,7 +28,6 @@ from easel_worker.protocol import (
     Bye,
     Cancel,
     Generate,
-    Memory,
     PreviewSize,
     Progress,
     Result,
@@ -263,8 +262,7 @@ class Loop:
         )
         if self._clock() >= self._memory_due:
             self._memory_due = self._clock() + MEMORY_EVERY_S
-            devices = self._engine.memory()
-            self._vitals.memory(Memory(d.device, d.bytes_in_use, d.bytes_limit) for d in devices)
+            self._vitals.memory(self._engine.memory())
 
 
 def _result(flight: Flight, pixels: Pixels, now: float) -> Result:

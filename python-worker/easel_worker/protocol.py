@@ -1,11 +1,27 @@
 """The messages of the wire, version 1, as types. `protocol/README.md` says what each field means.
 
-Pure data: this module imports nothing of ours and does nothing. `easel_worker.codec` turns these
-types into frames and back; the annotations here are all that it knows about a header.
+Pure data. `easel_worker.codec` turns these types into frames and back; the annotations are all that
+it knows about a header. What an engine says or is told has its type in `easel_worker.engine`. A
+field that is `UNSET` was left out; null is not the same.
 """
 
-from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import UNSET, Meta, UnsetType
+
+from easel_worker.engine import Capabilities, DeviceMemory, Parameters
+from easel_worker.values import (
+    AtLeastOne,
+    Count,
+    Id,
+    Interval,
+    Milliseconds,
+    Name,
+    Positive,
+    Size,
+    Uint32,
+)
 
 VERSION = 1
 """The second byte of every message."""
@@ -16,105 +32,13 @@ MAX_HEADER_BYTES = 1 << 20
 Buffer = bytes | memoryview
 """Raw bytes of a binary frame."""
 
-
-class Between(NamedTuple):
-    """Limits of a number, both included; None is no limit."""
-
-    least: int | None = None
-    most: int | None = None
-
-
-class Length(NamedTuple):
-    """Limits of the length of a string (in characters) or a list, both included."""
-
-    least: int = 0
-    most: int | None = None
-
-
-Id = Annotated[str, Length(1, 200)]
-Name = Annotated[str, Length(1, 255)]
-Count = Annotated[int, Between(0)]
-Positive = Annotated[int, Between(1)]
-Uint32 = Annotated[int, Between(0, 2**32 - 1)]
-Milliseconds = Annotated[float, Between(0)]
-Interval = Annotated[float, Between(1)]
-Guidance = Annotated[float, Between(0)]
-Share = Annotated[float, Between(0, 1)]
-Sha256 = Annotated[str, Length(64, 64)]
-
 Stage = Literal["encoding", "denoising", "decoding"]
 FailureCode = Literal["invalid", "cancelled", "expired", "draining", "out_of_memory", "internal"]
 RefusalCode = Name
 """`protocol`, `tokenizer`, `model`, or one that a later gateway has: the worker leaves at any."""
 
-BINARY = {"binary": True}
-"""Marks the field that travels as a binary frame and not in the header."""
-
-
-@dataclass(frozen=True, slots=True)
-class Model:
-    """Identity of the weights."""
-
-    id: Name
-    digest: Sha256
-    dtype: Name
-
-
-@dataclass(frozen=True, slots=True)
-class Tokenizer:
-    """Identity of a tokenizer."""
-
-    digest: Sha256
-    pad_id: Count
-    max_length: Positive
-
-
-@dataclass(frozen=True, slots=True)
-class Defaults:
-    """What the model wants when a client does not say."""
-
-    width: Positive
-    height: Positive
-    num_inference_steps: Positive
-    guidance_scale: Guidance
-    scheduler: Name
-    negative_prompt: str
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The most that one request may ask for."""
-
-    max_steps: Positive
-    max_guidance_scale: Guidance
-    max_images: Positive
-    max_cache_interval: Positive | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """An accelerator, or the CPU."""
-
-    id: Count
-    kind: str
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A compiled program."""
-
-    name: str
-    seconds: Annotated[float, Between(0)]
-    cached: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """Memory of one device, in bytes."""
-
-    device: Count
-    bytes_in_use: Count
-    bytes_limit: Count
+NO_PIXELS = memoryview(b"")
+"""Of a message without a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,16 +68,8 @@ class Timings:
     decode_ms: Milliseconds
 
 
-@dataclass(frozen=True, slots=True)
-class TokenIds:
-    """A prompt for both text encoders."""
-
-    ids: Annotated[tuple[Uint32, ...], Length(1)]
-    ids_2: Annotated[tuple[Uint32, ...], Length(1)]
-
-
-@dataclass(frozen=True, slots=True)
-class Hello:
+@dataclass(frozen=True, kw_only=True)
+class Hello(Capabilities):
     """Worker → gateway: who the worker is and what it can do."""
 
     kind: ClassVar[int] = 0x01
@@ -161,17 +77,6 @@ class Hello:
     worker: Name
     version: Name
     pid: Count
-    model: Model
-    tokenizers: Annotated[tuple[Tokenizer, ...], Length(1)]
-    sizes: Annotated[tuple[tuple[Positive, Positive], ...], Length(1)]
-    rows: Positive
-    schedulers: Annotated[tuple[Name, ...], Length(1)]
-    defaults: Defaults
-    limits: Limits
-    devices: tuple[Device, ...]
-    programs: tuple[Program, ...]
-    coming: tuple[tuple[Positive, Positive], ...] | None = None
-    features: tuple[Name, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,15 +89,15 @@ class Heartbeat:
     rows_in_use: Count
     rows_padded_total: Count
     queued: Count
-    step_ms: Annotated[tuple[Milliseconds, ...], Length(0, 64)]
-    memory: tuple[Memory, ...]
-    sizes: Annotated[tuple[tuple[Positive, Positive], ...], Length(1)] | None = None
-    not_finite: NotFiniteTotals | None = None
+    step_ms: Annotated[tuple[Milliseconds, ...], Meta(max_length=64)]
+    memory: tuple[DeviceMemory, ...]
+    sizes: Annotated[tuple[Size, ...], AtLeastOne] | UnsetType = UNSET
+    not_finite: NotFiniteTotals | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Worker → gateway: an image came further. `pixels` is there exactly when `preview` is."""
+    """Worker → gateway: an image came further. `pixels` come exactly with a `preview`."""
 
     kind: ClassVar[int] = 0x03
     id: Id
@@ -200,8 +105,8 @@ class Progress:
     stage: Stage
     step: Count
     of: Positive
-    preview: PreviewSize | None = None
-    pixels: Buffer | None = field(default=None, metadata=BINARY)
+    preview: PreviewSize | UnsetType = UNSET
+    pixels: memoryview = NO_PIXELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +120,7 @@ class Result:
     width: Positive
     height: Positive
     timings: Timings
-    pixels: Buffer = field(metadata=BINARY)
+    pixels: memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,27 +167,16 @@ class Ping:
     session: Id
 
 
-@dataclass(frozen=True, slots=True)
-class Generate:
+@dataclass(frozen=True, kw_only=True)
+class Generate(Parameters):
     """Gateway → worker: make one image for each seed."""
 
     kind: ClassVar[int] = 0x84
     id: Id
-    prompt: TokenIds
-    negative: TokenIds | None
-    seeds: Annotated[tuple[Uint32, ...], Length(1)]
-    steps: Positive
-    guidance: Guidance
-    scheduler: Name
-    width: Positive
-    height: Positive
-    clip_skip: Count = 0
+    seeds: Annotated[tuple[Uint32, ...], AtLeastOne]
     preview_every: Count = 0
-    timeout_ms: Milliseconds | None = None
-    trace: str | None = None
-    guidance_start: Share | None = None
-    guidance_end: Share | None = None
-    cache_interval: Positive | None = None
+    timeout_ms: Milliseconds | UnsetType = UNSET
+    trace: str | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,7 +59,7 @@ class Requests:
     def refuse(self, request: Generate, code: FailureCode, message: str) -> None:
         """Answer a request that was never accepted."""
         self._link.send(Failed(request.id, code, message))
-        self._log.info("refused a request", id=request.id, trace=request.trace, code=code)
+        self._log.info("refused a request", **_names(request), code=code)
 
     def flight(self, ticket: Ticket) -> Flight | None:
         """The image, or None if its request has ended."""
@@ -89,15 +89,14 @@ class Requests:
             self._vitals.not_finite(error.stage)
             self._log.error(
                 f"an image failed: {error}",
-                id=request.id,
-                trace=request.trace,
+                **_names(request),
                 image=flight.ticket.image,
                 stage=error.stage,
             )
         elif code == "invalid":
-            self._log.info("invalid request", id=request.id, trace=request.trace, reason=str(error))
+            self._log.info("invalid request", **_names(request), reason=str(error))
         else:
-            self._log.error("the engine failed", id=request.id, trace=request.trace, err=error)
+            self._log.error("the engine failed", **_names(request), err=error)
 
     def forget_all(self) -> None:
         """Nobody waits for anything any more."""
@@ -108,3 +107,8 @@ class Requests:
         """Answers whether there was such a request."""
         self._scheduler.cancel(request)
         return self._flights.pop(request, None) is not None
+
+
+def _names(request: Generate) -> dict[str, object]:
+    """What a log line calls a request."""
+    return {"id": request.id, "trace": request.trace or None}

@@ -2,11 +2,10 @@
 
 import threading
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import replace
 
-from easel_worker.engine import NotFiniteStage
-from easel_worker.protocol import Heartbeat, Memory, NotFiniteTotals
+from easel_worker.engine import DeviceMemory, NotFiniteStage
+from easel_worker.protocol import Heartbeat, NotFiniteTotals
 
 STEPS_REMEMBERED = 64
 
@@ -22,7 +21,7 @@ class Vitals:
         self._rows_in_use = 0
         self._rows_padded_total = 0
         self._queued = 0
-        self._memory: tuple[Memory, ...] = ()
+        self._memory: tuple[DeviceMemory, ...] = ()
         self._not_finite = NotFiniteTotals(0, 0, 0)
 
     def stepped(self, milliseconds: float) -> None:
@@ -50,10 +49,10 @@ class Vitals:
         with self._lock:
             return self._turns, self._rows_in_use
 
-    def memory(self, devices: Iterable[Memory]) -> None:
+    def memory(self, devices: tuple[DeviceMemory, ...]) -> None:
         """Set the devices' memory."""
         with self._lock:
-            self._memory = tuple(devices)
+            self._memory = devices
 
     def heartbeat(self, session: str) -> Heartbeat:
         """The next heartbeat; the step durations in it are told only once."""

@@ -15,56 +15,112 @@ from pathlib import Path
 from typing import Any
 
 from easel_worker import protocol as p
-from easel_worker.codec import pack, plain
+from easel_worker.codec import pack, unpack
+from easel_worker.engine import DeviceMemory
 
 FOLDER = Path(__file__).parents[2] / "protocol" / "golden"
 DIGEST = "0123456789abcdef" * 4
-TOKENS = p.TokenIds(ids=(49406, 320, 736, 49407), ids_2=(49406, 320, 736, 49407, 0))
 PIXELS = bytes(range(2 * 3 * 3))
 
 Golden = dict[str, Any]
 Frames = list[bytes]
+Header = dict[str, Any]
 
-HELLO = p.Hello(
-    protocol=1,
-    worker="worker-0",
-    version="0.1.0",
-    pid=4711,
-    model=p.Model("demo", DIGEST, "float32"),
-    tokenizers=(p.Tokenizer(DIGEST, 49407, 77), p.Tokenizer(DIGEST, 0, 77)),
-    sizes=((1024, 1024), (768, 512)),
-    rows=8,
-    schedulers=("euler", "ddim"),
-    defaults=p.Defaults(1024, 1024, 40, 5.0, "euler", ""),
-    limits=p.Limits(max_steps=150, max_guidance_scale=30.0, max_images=8),
-    devices=(p.Device(0, "TPU v5 lite"),),
-    programs=(p.Program("denoise-1024x1024-8", 41.5, cached=False),),
-)
+
+def header_of(message: p.Message) -> Header:
+    """The header as it is written."""
+    return json.loads(bytes(pack(message)[1]))
+
+
+def _read(kind: type[p.Message], header: Header) -> Any:
+    return unpack([bytes((kind.kind, p.VERSION)), _json(header)], p.FROM_WORKER | p.FROM_GATEWAY)
+
+
+def _json(header: Header) -> bytes:
+    return json.dumps(header, separators=(",", ":")).encode()
+
+
+HELLO_HEADER: Header = {
+    "protocol": 1,
+    "worker": "worker-0",
+    "version": "0.1.0",
+    "pid": 4711,
+    "model": {"id": "demo", "digest": DIGEST, "dtype": "float32"},
+    "tokenizers": [
+        {"digest": DIGEST, "pad_id": 49407, "max_length": 77},
+        {"digest": DIGEST, "pad_id": 0, "max_length": 77},
+    ],
+    "sizes": [[1024, 1024], [768, 512]],
+    "rows": 8,
+    "schedulers": ["euler", "ddim"],
+    "defaults": {
+        "width": 1024,
+        "height": 1024,
+        "num_inference_steps": 40,
+        "guidance_scale": 5.0,
+        "scheduler": "euler",
+        "negative_prompt": "",
+    },
+    "limits": {"max_steps": 150, "max_guidance_scale": 30.0, "max_images": 8},
+    "devices": [{"id": 0, "kind": "TPU v5 lite"}],
+    "programs": [{"name": "denoise-1024x1024-8", "seconds": 41.5, "cached": False}],
+}
+TOKENS: Header = {"ids": [49406, 320, 736, 49407], "ids_2": [49406, 320, 736, 49407, 0]}
+GENERATE_HEADER: Header = {
+    "id": "7f3a.1",
+    "prompt": TOKENS,
+    "negative": TOKENS,
+    "seeds": [0, 4294967295],
+    "steps": 40,
+    "guidance": 7.5,
+    "scheduler": "euler",
+    "width": 1024,
+    "height": 768,
+    "clip_skip": 1,
+    "preview_every": 5,
+    "timeout_ms": 30000.0,
+    "trace": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+}
+LEAST_HEADER: Header = {
+    "id": "r",
+    "prompt": TOKENS,
+    "negative": None,
+    "seeds": [7],
+    "steps": 1,
+    "guidance": 0.0,
+    "scheduler": "ddim",
+    "width": 512,
+    "height": 512,
+    "clip_skip": 0,
+    "preview_every": 0,
+}
+CACHING = {"limits": HELLO_HEADER["limits"] | {"max_cache_interval": 5}}
+FEATURES = {"features": ["guidance_interval", "a_feature_of_the_future"]}
+WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
+    "hello": (p.Hello, HELLO_HEADER),
+    "hello-coming": (p.Hello, HELLO_HEADER | {"coming": [[512, 512], [640, 384]]}),
+    "hello-caching": (p.Hello, HELLO_HEADER | CACHING),
+    "hello-features": (p.Hello, HELLO_HEADER | FEATURES),
+    "generate": (p.Generate, GENERATE_HEADER),
+    "generate-least": (p.Generate, LEAST_HEADER),
+    "generate-guidance-interval": (
+        p.Generate,
+        GENERATE_HEADER | {"guidance_start": 0.2, "guidance_end": 1.0},
+    ),
+    "generate-cache-interval": (p.Generate, GENERATE_HEADER | {"cache_interval": 3}),
+}
+"""Headers without some optional fields: Python would write them all."""
+
+READ: dict[str, Any] = {name: _read(*written) for name, written in WRITTEN.items()}
+HELLO, GENERATE = READ["hello"], READ["generate"]
+
 HEARTBEAT = p.Heartbeat(
-    "gateway.1", 128, 4, 2, 3, (101.5, 99.25), (p.Memory(0, 7 << 30, 16 << 30),)
+    "gateway.1", 128, 4, 2, 3, (101.5, 99.25), (DeviceMemory(0, 7 << 30, 16 << 30),)
 )
 TIMINGS = p.Timings(queue_ms=1.5, encode_ms=20.0, denoise_ms=4000.25, decode_ms=80.0)
-GENERATE = p.Generate(
-    id="7f3a.1",
-    prompt=TOKENS,
-    negative=TOKENS,
-    seeds=(0, 4294967295),
-    steps=40,
-    guidance=7.5,
-    scheduler="euler",
-    width=1024,
-    height=768,
-    clip_skip=1,
-    preview_every=5,
-    timeout_ms=30000.0,
-    trace="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
-)
 
 GOOD_TO_GATEWAY: dict[str, p.FromWorker] = {
-    "hello": HELLO,
-    "hello-coming": replace(HELLO, coming=((512, 512), (640, 384))),
-    "hello-caching": replace(HELLO, limits=replace(HELLO.limits, max_cache_interval=5)),
-    "hello-features": replace(HELLO, features=("guidance_interval", "a_feature_of_the_future")),
+    **{name: READ[name] for name in WRITTEN if name.startswith("hello")},
     "heartbeat": HEARTBEAT,
     "heartbeat-sizes": replace(HEARTBEAT, sizes=((1024, 1024), (768, 512), (512, 512))),
     "heartbeat-not-finite": replace(HEARTBEAT, not_finite=p.NotFiniteTotals(1, 20, 0)),
@@ -81,10 +137,7 @@ GOOD_TO_WORKER: dict[str, p.FromGateway] = {
     "refused-model": p.Refused("model", "a worker of another model"),
     "refused-for-a-reason-of-the-future": p.Refused("a_code_of_the_future", "no"),
     "ping": p.Ping("gateway.1"),
-    "generate": GENERATE,
-    "generate-least": p.Generate("r", TOKENS, None, (7,), 1, 0.0, "ddim", 512, 512),
-    "generate-guidance-interval": replace(GENERATE, guidance_start=0.2, guidance_end=1.0),
-    "generate-cache-interval": replace(GENERATE, cache_interval=3),
+    **{name: READ[name] for name in WRITTEN if name.startswith("generate")},
     "cancel": p.Cancel("7f3a.1"),
     "drain": p.Drain(20000.0),
 }
@@ -96,8 +149,8 @@ def goldens() -> Iterator[Golden]:
         yield _good(name, message)
     yield _with_unknown_field()
     yield _with_integral_float()
-    for direction, message in (("to-gateway", HEARTBEAT), ("to-worker", GENERATE)):
-        yield from _bad_envelopes(direction, message)
+    yield from _bad_envelopes("to-gateway", HEARTBEAT.kind, header_of(HEARTBEAT))
+    yield from _bad_envelopes("to-worker", GENERATE.kind, GENERATE_HEADER)
     yield from _bad_headers()
     yield from _bad_binaries()
 
@@ -109,13 +162,15 @@ def text_of(golden: Golden) -> str:
 
 def _good(name: str, message: p.Message) -> Golden:
     direction = "to-gateway" if message.kind in p.FROM_WORKER else "to-worker"
+    prefix, _, *binary = _frames(message)
+    header = WRITTEN[name][1] if name in WRITTEN else header_of(message)
     return {
         "name": name,
         "direction": direction,
-        "frames": _base64(_frames(message)),
+        "frames": _base64([prefix, _json(header), *binary]),
         "valid": True,
         "kind": type(message).__name__.upper(),
-        "message": plain(message),
+        "message": header,
     }
 
 
@@ -131,7 +186,7 @@ def _bad(name: str, direction: str, error: str, frames: Frames) -> Golden:
 
 def _with_unknown_field() -> Golden:
     prefix, _ = _frames(HEARTBEAT)
-    header = plain(HEARTBEAT) | {"a_field_of_the_future": {"x": [1, None]}}
+    header = header_of(HEARTBEAT) | {"a_field_of_the_future": {"x": [1, None]}}
     return _good("heartbeat-unknown-field", HEARTBEAT) | {
         "frames": _base64([prefix, _json(header)])
     }
@@ -146,8 +201,8 @@ def _with_integral_float() -> Golden:
     }
 
 
-def _bad_envelopes(direction: str, message: p.Message) -> Iterator[Golden]:
-    prefix, header = _frames(message)
+def _bad_envelopes(direction: str, kind: int, good: Header) -> Iterator[Golden]:
+    prefix, header = bytes((kind, p.VERSION)), _json(good)
     wrong_way = p.Ping("s").kind if direction == "to-gateway" else HELLO.kind
     cases: dict[str, tuple[str, Frames]] = {
         "no-frames": ("prefix", []),
@@ -169,37 +224,40 @@ def _bad_envelopes(direction: str, message: p.Message) -> Iterator[Golden]:
 
 
 def _bad_headers() -> Iterator[Golden]:
-    cases: dict[str, tuple[p.Message, dict[str, Any]]] = {
-        "hello-no-tokenizers": (HELLO, {"tokenizers": []}),
-        "hello-size-of-three": (HELLO, {"sizes": [[1024, 1024, 3]]}),
-        "heartbeat-no-sizes": (HEARTBEAT, {"sizes": []}),
+    heartbeat, failed = (header_of(GOOD_TO_GATEWAY[name]) for name in ("heartbeat", "failed"))
+    cases: dict[str, tuple[type[p.Message], Header, Header]] = {
+        "hello-no-tokenizers": (p.Hello, HELLO_HEADER, {"tokenizers": []}),
+        "hello-size-of-three": (p.Hello, HELLO_HEADER, {"sizes": [[1024, 1024, 3]]}),
+        "heartbeat-no-sizes": (p.Heartbeat, heartbeat, {"sizes": []}),
         "heartbeat-not-finite-without-decode": (
-            HEARTBEAT,
+            p.Heartbeat,
+            heartbeat,
             {"not_finite": {"text_encoder": 1, "denoise": 0}},
         ),
-        "heartbeat-missing-session": (HEARTBEAT, {"session": ...}),
-        "heartbeat-negative": (HEARTBEAT, {"queued": -1}),
-        "heartbeat-boolean-for-integer": (HEARTBEAT, {"rows_in_use": True}),
-        "heartbeat-65-steps": (HEARTBEAT, {"step_ms": [1.0] * 65}),
-        "failed-unknown-code": (GOOD_TO_GATEWAY["failed"], {"code": "bored"}),
-        "generate-missing-negative": (GENERATE, {"negative": ...}),
-        "generate-string-for-integer": (GENERATE, {"steps": "40"}),
-        "generate-fraction-for-integer": (GENERATE, {"steps": 40.5}),
-        "generate-seed-of-33-bits": (GENERATE, {"seeds": [4294967296]}),
-        "generate-no-seeds": (GENERATE, {"seeds": []}),
-        "generate-null-for-optional": (GENERATE, {"timeout_ms": None}),
-        "generate-flat-prompt": (GENERATE, {"prompt": [49406, 49407]}),
-        "generate-half-prompt": (GENERATE, {"prompt": {"ids": [1]}}),
-        "generate-guidance-past-the-end": (GENERATE, {"guidance_end": 1.01}),
-        "generate-cache-interval-of-none": (GENERATE, {"cache_interval": 0}),
-        "cancel-empty-id": (p.Cancel("x"), {"id": ""}),
-        "welcome-no-interval": (p.Welcome("s", 1000.0), {"heartbeat_ms": 0}),
-        "refused-without-a-code": (p.Refused("model", "no"), {"code": ...}),
+        "heartbeat-missing-session": (p.Heartbeat, heartbeat, {"session": ...}),
+        "heartbeat-negative": (p.Heartbeat, heartbeat, {"queued": -1}),
+        "heartbeat-boolean-for-integer": (p.Heartbeat, heartbeat, {"rows_in_use": True}),
+        "heartbeat-65-steps": (p.Heartbeat, heartbeat, {"step_ms": [1.0] * 65}),
+        "failed-unknown-code": (p.Failed, failed, {"code": "bored"}),
+        "generate-missing-negative": (p.Generate, GENERATE_HEADER, {"negative": ...}),
+        "generate-string-for-integer": (p.Generate, GENERATE_HEADER, {"steps": "40"}),
+        "generate-fraction-for-integer": (p.Generate, GENERATE_HEADER, {"steps": 40.5}),
+        "generate-seed-of-33-bits": (p.Generate, GENERATE_HEADER, {"seeds": [4294967296]}),
+        "generate-no-seeds": (p.Generate, GENERATE_HEADER, {"seeds": []}),
+        "generate-null-for-optional": (p.Generate, GENERATE_HEADER, {"timeout_ms": None}),
+        "generate-flat-prompt": (p.Generate, GENERATE_HEADER, {"prompt": [49406, 49407]}),
+        "generate-half-prompt": (p.Generate, GENERATE_HEADER, {"prompt": {"ids": [1]}}),
+        "generate-guidance-past-the-end": (p.Generate, GENERATE_HEADER, {"guidance_end": 1.01}),
+        "generate-cache-interval-of-none": (p.Generate, GENERATE_HEADER, {"cache_interval": 0}),
+        "cancel-empty-id": (p.Cancel, {"id": "x"}, {"id": ""}),
+        "welcome-no-interval": (p.Welcome, {"session": "s"}, {"heartbeat_ms": 0}),
+        "refused-without-a-code": (p.Refused, {"message": "no"}, {}),
     }
-    for name, (message, changes) in cases.items():
-        header = {k: v for k, v in (plain(message) | changes).items() if v is not ...}
-        direction = "to-gateway" if message.kind in p.FROM_WORKER else "to-worker"
-        yield _bad(name, direction, "header_field", [_frames(message)[0], _json(header)])
+    for name, (kind, good, changes) in cases.items():
+        header = {key: value for key, value in (good | changes).items() if value is not ...}
+        direction = "to-gateway" if kind.kind in p.FROM_WORKER else "to-worker"
+        frames = [bytes((kind.kind, p.VERSION)), _json(header)]
+        yield _bad(name, direction, "header_field", frames)
 
 
 def _bad_binaries() -> Iterator[Golden]:
@@ -218,10 +276,6 @@ def _bad_binaries() -> Iterator[Golden]:
 
 def _frames(message: p.Message) -> Frames:
     return [bytes(frame) for frame in pack(message)]
-
-
-def _json(header: dict[str, Any]) -> bytes:
-    return json.dumps(header, separators=(",", ":")).encode()
 
 
 def _base64(frames: Frames) -> list[str]:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from easel_worker.codec import BadMessage, pack, plain, unpack
+from easel_worker.codec import BadMessage, pack, unpack
 from easel_worker.protocol import FROM_GATEWAY, FROM_WORKER, Message
-from tests.make_golden import FOLDER, goldens, text_of
+from tests.make_golden import FOLDER, goldens, header_of, text_of
 from tests.support.schema import SCHEMA, VALIDATORS
 
 GOLDENS = [json.loads(path.read_text()) for path in sorted(FOLDER.glob("*.json"))]
@@ -46,7 +46,7 @@ def test_every_kind_has_a_golden() -> None:
 def test_good_messages_are_understood(golden: dict[str, Any]) -> None:
     message = _unpack(golden)
     assert type(message).__name__.upper() == golden["kind"]
-    header = plain(message)
+    header = header_of(message)
     assert header == header | golden["message"]
     assert [bytes(frame) for frame in pack(message)[2:]] == _frames(golden)[2:]
     assert _unpack(golden | {"frames": [base64.b64encode(f) for f in pack(message)]}) == message

@@ -10,7 +10,8 @@ shares = st.floats(0, 1)
 
 def job(steps: int = 25, guidance: float = 5.0, start: float = 0.0, end: float = 1.0) -> Job:
     return Job(
-        *(Tokens((0,), (0,)), None, 1, steps, guidance, "euler", 8, 8),
+        *(Tokens((0,), (0,)), None, steps, guidance, "euler", 8, 8),
+        seed=1,
         guidance_start=start,
         guidance_end=end,
     )

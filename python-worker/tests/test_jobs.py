@@ -7,7 +7,7 @@ import pytest
 
 from easel_worker import protocol
 from easel_worker.codec import pack, unpack
-from easel_worker.engine import Capabilities, InvalidJob
+from easel_worker.engine import Capabilities, InvalidJob, Tokens
 from easel_worker.fake.engine import FakeEngine
 from easel_worker.fake.options import Options
 from easel_worker.jobs import hello, jobs
@@ -32,9 +32,9 @@ def test_one_job_for_each_seed() -> None:
         ({"cache_interval": 2}, "cache_interval is 2, at most 1 are allowed"),
         ({"guidance": 50.5}, "guidance is 50.5, at most 50.0 are allowed"),
         ({"seeds": tuple(range(17))}, "the number of seeds is 17, at most 16"),
-        ({"prompt": protocol.TokenIds((1,), (1,) * 77)}, "prompt.ids holds 1 tokens, not 77"),
-        ({"prompt": protocol.TokenIds((1,) * 77, (1,))}, "prompt.ids_2 holds 1 tokens, not 77"),
-        ({"negative": protocol.TokenIds((1,) * 78, (1,) * 77)}, "negative.ids holds 78 tokens"),
+        ({"prompt": Tokens((1,), (1,) * 77)}, "prompt.ids holds 1 tokens, not 77"),
+        ({"prompt": Tokens((1,) * 77, (1,))}, "prompt.ids_2 holds 1 tokens, not 77"),
+        ({"negative": Tokens((1,) * 78, (1,) * 77)}, "negative.ids holds 78 tokens"),
     ],
 )
 def test_what_does_not_fit_is_invalid_and_says_where(changes: dict[str, Any], message: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from easel_worker.exit_status import ExitStatus
 from easel_worker.fake.options import Fault, FaultKind, StepTime
@@ -88,9 +89,9 @@ def test_a_later_request_joins_at_the_next_step() -> None:
 def test_previews_come_at_their_interval_and_not_at_the_end() -> None:
     stage = Stage()
     stage.play(generate("a", 1, steps=6, preview_every=2))
-    shown = [m for m in stage.about("a") if isinstance(m, Progress) and m.preview is not None]
+    shown = [m for m in stage.about("a") if isinstance(m, Progress) and m.preview]
     assert [m.step for m in shown] == [2, 4]
-    assert all(m.pixels is not None and len(m.pixels) == 8 * 6 * 3 for m in shown)
+    assert all(len(m.pixels) == 8 * 6 * 3 for m in shown)
 
 
 CANCELS = {
@@ -434,7 +435,7 @@ def test_what_is_in_use_is_told() -> None:
             st.integers(1, 6),  # steps
             st.sampled_from([1.0, 5.0]),  # guidance
             st.sampled_from([SMALL, OTHER]),
-            st.none() | st.floats(1.0, 3000.0),  # timeout in ms
+            st.just(UNSET) | st.floats(1.0, 3000.0),  # timeout in ms
             st.integers(0, 60),  # arrives after so many messages
         ),
         min_size=1,

@@ -102,7 +102,7 @@ def test_a_request_from_hello_to_result(listening: Gateway, tmp_path: Path) -> N
         second, between = listening.until(Result)
         assert is_answer(first, asked)
         assert is_answer(second, asked)
-        shown = [m.step for m in before if isinstance(m, Progress) and m.preview is not None]
+        shown = [m.step for m in before if isinstance(m, Progress) and m.preview]
         assert shown == [2, 2]
         assert {m.stage for m in before + between if isinstance(m, Progress)} == {
             "encoding",

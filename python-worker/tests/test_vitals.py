@@ -1,6 +1,6 @@
 """What a heartbeat tells."""
 
-from easel_worker.protocol import Memory
+from easel_worker.engine import DeviceMemory
 from easel_worker.vitals import Vitals
 
 
@@ -8,11 +8,11 @@ def test_a_heartbeat_tells_counters_and_gauges() -> None:
     vitals = Vitals()
     vitals.stepped(12.34567)
     vitals.load(rows_in_use=4, queued=2, rows_padded_total=7)
-    vitals.memory([Memory(0, 1, 2)])
+    vitals.memory((DeviceMemory(0, 1, 2),))
     beat = vitals.heartbeat("s1")
     assert (beat.session, beat.steps_total, beat.step_ms) == ("s1", 1, (12.346,))
     assert (beat.rows_in_use, beat.queued, beat.rows_padded_total) == (4, 2, 7)
-    assert beat.memory == (Memory(0, 1, 2),)
+    assert beat.memory == (DeviceMemory(0, 1, 2),)
 
 
 def test_step_durations_are_told_once_and_only_the_latest_64() -> None:

@@ -98,7 +98,7 @@ class FakeEngine:
             sizes=self._options.sizes,
             rows=self._options.rows,
             schedulers=SCHEDULERS,
-            defaults=Defaults(width, height, 20, 5.0, "euler"),
+            defaults=Defaults(width, height, 20, 5.0, "euler", ""),
             limits=Limits(
                 max_steps=1000,
                 max_guidance_scale=50.0,

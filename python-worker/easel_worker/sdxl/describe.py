@@ -91,6 +91,7 @@ def describe(folder: Path, options: Options) -> Description:
             options.max_cache_interval,
         ),
         devices=tuple(DeviceInfo(d.id, d.device_kind) for d in resolve.devices(options)),
+        programs=(),
         features=(GUIDANCE_INTERVAL,),
     )
     return Description(config, tokenizers, capabilities, largest)

@@ -18,6 +18,7 @@ _SDXL_BASE: dict[str, Any] = {
     "height": 1024,
     "num_inference_steps": 40,
     "guidance_scale": 5.0,
+    "negative_prompt": "",
 }
 
 

@@ -15,7 +15,7 @@ NOTHING = np.zeros(0, np.float32)
 
 
 def lane(guidance: float, steps: int = 4, step: int = 0, seed: int = 0) -> SdxlLane:
-    job = Job(TOKENS, None, seed, steps, guidance, "euler", 8, 8)
+    job = Job(TOKENS, None, steps, guidance, "euler", 8, 8, seed=seed)
     conditions = Conditions(PromptContext([], [], []), NOTHING)
     state = State(NOTHING, NOTHING)
     return SdxlLane(job, make_table({}, "euler", steps), conditions, state, step)

@@ -12,7 +12,7 @@ import pytest
 
 from easel_worker.engine import COMPILING, InvalidJob
 from easel_worker.jobs import hello, jobs
-from easel_worker.protocol import Generate, TokenIds
+from easel_worker.protocol import Generate
 from easel_worker.sdxl import assembly
 from easel_worker.sdxl.checkpoint import WeightsError
 from easel_worker.sdxl.compilation import CompileHere
@@ -95,13 +95,12 @@ def test_hello_tells_what_is_coming_and_refuses_it_until_then(
     engine.warm(lambda _: None)
     told = hello(engine.capabilities, "w")
     assert (told.sizes, told.coming) == ((FIRST,), (SECOND,))
-    ids = TokenIds(tokens("x").ids, tokens("x").ids_2)
-    request = Generate("r", ids, None, (1,), 1, 1.0, "euler", *SECOND)
+    request = Generate(tokens("x"), None, 1, 1.0, "euler", *SECOND, id="r", seeds=(1,))
     with pytest.raises(InvalidJob, match="8x8 is still being compiled"):
         jobs(request, engine.capabilities)
     hold_second.set()
     until(lambda: not engine.capabilities.coming)
-    assert hello(engine.capabilities, "w").coming is None
+    assert hello(engine.capabilities, "w").coming == ()
     assert len(jobs(request, engine.capabilities)) == 1
 
 

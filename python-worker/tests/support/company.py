@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from msgspec import UNSET
 
 from easel_worker.engine import Engine, Job, Lane, Pixels, Tokens
 from easel_worker.mailbox import Lost
-from easel_worker.protocol import Bye, Cancel, Generate, Result, TokenIds
+from easel_worker.protocol import Bye, Cancel, Generate, Result
 from tests.support.samples import job_of
 from tests.support.stage import Cue, Stage
 
@@ -56,8 +57,8 @@ class Repertoire:
         width, height = rng.choice(self.sizes)
         negative = rng.choice([None, *self.prompts])
         return {
-            "prompt": _ids(rng.choice(self.prompts)),
-            "negative": None if negative is None else _ids(negative),
+            "prompt": rng.choice(self.prompts),
+            "negative": negative,
             "steps": rng.choice(self.steps),
             "guidance": rng.choice(self.guidances),
             "scheduler": rng.choice(self.schedulers),
@@ -132,9 +133,9 @@ class Company:
         arrivals = []
         for number in range(rng.randint(2, 9)):
             seeds = tuple(rng.sample(self._repertoire.seeds, rng.randint(1, 2)))
-            patience = rng.choice([None, None, None, rng.uniform(50.0, 1500.0)])
+            patience = rng.choice([UNSET, UNSET, UNSET, rng.uniform(50.0, 1500.0)])
             kind = rng.choice(self._kinds)
-            request = Generate(f"r{number}", seeds=seeds, timeout_ms=patience, **kind)
+            request = Generate(id=f"r{number}", seeds=seeds, timeout_ms=patience, **kind)
             arrivals.append((rng.randint(0, 25) if number else 0, request))
         return arrivals
 
@@ -145,7 +146,7 @@ class Company:
             failure, results = stage.failure(request.id), stage.results(request.id)
             allowed = {
                 "cancelled": request.id in cancelled,
-                "expired": request.timeout_ms is not None,
+                "expired": request.timeout_ms is not UNSET,
                 None: len(results) == len(request.seeds) or request.id in lost,
             }
             if not allowed.get(failure, False):
@@ -208,7 +209,3 @@ class _Ticking:
         """Step, and let time pass."""
         self._inner.step(lanes)
         self._stage.now += STEP_S
-
-
-def _ids(tokens: Tokens) -> TokenIds:
-    return TokenIds(tokens.ids, tokens.ids_2)

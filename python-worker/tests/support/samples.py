@@ -4,17 +4,16 @@ from typing import Any
 
 from easel_worker.engine import Job, Tokens
 from easel_worker.fake.image import canonical_text, picture
-from easel_worker.protocol import Generate, Result, TokenIds
+from easel_worker.protocol import Generate, Result
 
 LENGTH = 77
 SMALL = (64, 48)
-WHOLE = (0.0, 1.0)
 
 
-def token_ids(first: int = 1) -> TokenIds:
+def token_ids(first: int = 1) -> Tokens:
     """A prompt of the right length for both encoders."""
     ids = tuple(range(first, first + LENGTH))
-    return TokenIds(ids=ids, ids_2=ids[::-1])
+    return Tokens(ids=ids, ids_2=ids[::-1])
 
 
 def generate(request: str, *seeds: int, **changes: Any) -> Generate:
@@ -33,14 +32,9 @@ def generate(request: str, *seeds: int, **changes: Any) -> Generate:
 
 def job_of(request: Generate, seed: int) -> Job:
     """The job of one of the request's images."""
-    negative = request.negative
-    interval = request.guidance_start, request.guidance_end
-    start, end = (
-        given if value is None else value for value, given in zip(interval, WHOLE, strict=True)
-    )
     return Job(
-        prompt=Tokens(request.prompt.ids, request.prompt.ids_2),
-        negative=None if negative is None else Tokens(negative.ids, negative.ids_2),
+        prompt=request.prompt,
+        negative=request.negative,
         seed=seed,
         steps=request.steps,
         guidance=request.guidance,
@@ -48,9 +42,9 @@ def job_of(request: Generate, seed: int) -> Job:
         width=request.width,
         height=request.height,
         clip_skip=request.clip_skip,
-        guidance_start=start,
-        guidance_end=end,
-        cache_interval=request.cache_interval or 1,
+        guidance_start=request.guidance_start,
+        guidance_end=request.guidance_end,
+        cache_interval=request.cache_interval,
     )
 
 

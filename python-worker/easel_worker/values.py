@@ -1,0 +1,33 @@
+"""Kinds of values and their limits: what a field of a message may hold.
+
+To Python they are plain numbers and strings. msgspec holds what arrives to the limits and names the
+field that breaks them. It takes neither null nor true nor false for a number.
+"""
+
+import sys
+from typing import Annotated
+
+from msgspec import Meta
+
+_LARGEST = sys.float_info.max
+"""The limit of a number without another one: a number in JSON may be too large for a double."""
+
+Id = Annotated[str, Meta(min_length=1, max_length=200)]
+Name = Annotated[str, Meta(min_length=1, max_length=255)]
+Sha256 = Annotated[str, Meta(min_length=64, max_length=64)]
+
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+Uint32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+
+Seconds = Annotated[float, Meta(ge=0, le=_LARGEST)]
+Milliseconds = Annotated[float, Meta(ge=0, le=_LARGEST)]
+Interval = Annotated[float, Meta(ge=1, le=_LARGEST)]
+Guidance = Annotated[float, Meta(ge=0, le=_LARGEST)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+
+Size = tuple[Positive, Positive]
+"""Width and height."""
+
+AtLeastOne = Meta(min_length=1)
+"""Marks a list that must not be empty."""
