@@ -27,7 +27,7 @@ export const alertCases: AlertCase[] = [
   {
     alert: 'EaselAbsent',
     labels: { job: 'easel' },
-    summary: 'There is no gateway at all',
+    summary: 'No gateway is running',
     fires: { [`up{job="easel",${POD}}`]: '1x60 _x40', 'up{job="other",namespace="easel",pod="other-0"}': '1x100' },
     // A Pod that is there and does not answer is EaselDown's; one that is replaced is away for a moment.
     quiet: { [`up{job="easel",${POD}}`]: '0x80', 'up{job="easel",namespace="easel",pod="easel-1"}': '_x85 1x20' }
@@ -119,7 +119,7 @@ export const alertCases: AlertCase[] = [
   {
     alert: 'EaselWireGarbage',
     labels: { namespace: 'easel', reason: 'kind' },
-    summary: 'Messages on the worker socket make no sense (kind)',
+    summary: 'Malformed messages on the worker socket (kind)',
     fires: { [`easel_malformed_messages_total{reason="kind",${POD}}`]: '0x80 1x20' },
     quiet: { [`easel_malformed_messages_total{reason="kind",${POD}}`]: '7x100' }
   },
@@ -141,7 +141,7 @@ export const alertCases: AlertCase[] = [
   {
     alert: 'EaselEventLoopSlow',
     labels: pod,
-    summary: 'The gateway of easel-0 is late by 500ms',
+    summary: 'The gateway of easel-0 lags by 500ms',
     fires: { [`nodejs_eventloop_lag_p99_seconds{${POD}}`]: '0.5x100' },
     quiet: { [`nodejs_eventloop_lag_p99_seconds{${POD}}`]: '0.02x100' }
   },
