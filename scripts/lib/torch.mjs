@@ -7,7 +7,7 @@ import { python } from './setup.mjs'
 import { freshness } from './stamp.mjs'
 
 const VENV = 'python-worker/.venv-torch'
-const REQUIREMENTS = 'python-worker/training/requirements.txt'
+const REQUIREMENTS = 'python-worker/demo/training/requirements.txt'
 const LOCK = 'python-worker/requirements.lock'
 
 /**

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from demo_scenes.scene import IMAGE_SIZE, PALETTE, Object, Scene
+from demo.scenes.scene import IMAGE_SIZE, PALETTE, Object, Scene
 
 _CENTRES = np.arange(IMAGE_SIZE, dtype=np.float32) + 0.5
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
 
-from eval_demo.report import Generate, Image
-from eval_demo.run import add_options, run
+from demo.evaluation.report import Generate, Image
+from demo.evaluation.run import add_options, run
 
 _BATCH = 10
 

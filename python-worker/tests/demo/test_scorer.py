@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from demo_scenes.captions import Caption
-from demo_scenes.drawing import draw
-from demo_scenes.sampling import is_held_out
-from demo_scenes.scene import Object, Scene
-from eval_demo.held_out import held_out_captions
-from eval_demo.measure import measure
-from eval_demo.report import Image, Report, evaluate
-from eval_demo.score import Score, score
+from demo.evaluation.held_out import held_out_captions
+from demo.evaluation.measure import measure
+from demo.evaluation.report import Image, Report, evaluate
+from demo.evaluation.score import Score, score
+from demo.scenes.captions import Caption
+from demo.scenes.drawing import draw
+from demo.scenes.sampling import is_held_out
+from demo.scenes.scene import Object, Scene
 
 SINGLE = Scene("blue", (Object("circle", "red", 40, 40, 24),))
 PAIR = Scene("white", (Object("circle", "red", 32, 60, 20), Object("square", "green", 92, 70, 24)))

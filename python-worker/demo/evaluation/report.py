@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from demo_scenes.captions import Caption
-from eval_demo.measure import measure
-from eval_demo.score import ATTRIBUTES, Score, score
+from demo.evaluation.measure import measure
+from demo.evaluation.score import ATTRIBUTES, Score, score
+from demo.scenes.captions import Caption
 
 Image = NDArray[np.uint8]
 Generate = Callable[[list[str], list[int]], list[Image]]

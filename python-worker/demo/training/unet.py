@@ -16,11 +16,11 @@ import torch
 from diffusers import EulerDiscreteScheduler, UNet2DConditionModel
 from torch import nn
 
-from demo_scenes.captions import caption
-from demo_scenes.scene import IMAGE_SIZE
-from training import run, text, vae
-from training.latents import LATENT_SIZE, Pool, encode
-from training.parallel import Team, train_together
+from demo.scenes.captions import caption
+from demo.scenes.scene import IMAGE_SIZE
+from demo.training import run, text, vae
+from demo.training.latents import LATENT_SIZE, Pool, encode
+from demo.training.parallel import Team, train_together
 
 CHECKPOINT = "unet.pt"
 _TIME_ID_DIM = 32
@@ -100,7 +100,7 @@ def load_trained() -> tuple[UNet2DConditionModel, float]:
     """The averaged model of the latest checkpoint, and the scaling factor of its latents."""
     saved = run.load(CHECKPOINT)
     if saved is None:
-        raise FileNotFoundError("no UNet yet: run `python -m training.unet` first")
+        raise FileNotFoundError("no UNet yet: run `python -m demo.training.unet` first")
     model = build()
     model.load_state_dict(saved["ema"])
     return model.eval(), float(saved["scale"])

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from demo_scenes.captions import caption
-from demo_scenes.drawing import coverage, draw
-from demo_scenes.sampling import held_out_scene, is_held_out, training_scene
-from demo_scenes.scene import IMAGE_SIZE, PALETTE, SHAPES, Object, Scene
+from demo.scenes.captions import caption
+from demo.scenes.drawing import coverage, draw
+from demo.scenes.sampling import held_out_scene, is_held_out, training_scene
+from demo.scenes.scene import IMAGE_SIZE, PALETTE, SHAPES, Object, Scene
 
 
 def test_draws_object_and_background_in_palette_colours() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from demo_scenes.scene import Object, Scene
+from demo.scenes.scene import Object, Scene
 
 _BACKGROUNDS = (
     "a {} background",

@@ -1,10 +1,10 @@
-"""The whole recipe: `python -m training`. Skips stages that are done, resumes a killed one."""
+"""The whole recipe: `python -m demo.training`. Skips stages that are done, resumes a killed one."""
 
 import argparse
 from pathlib import Path
 
-from training import text, unet, vae, vocabulary
-from training.export import export, trained_parts
+from demo.training import text, unet, vae, vocabulary
+from demo.training.export import export, trained_parts
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
     text.train(options.text_minutes, options.model)
     unet.train(options.unet_minutes, options.model)
     export(trained_parts(options.model), options.model, options.model)
-    print(f"{options.model} is ready: python -m training.evaluate {options.model}")
+    print(f"{options.model} is ready: python -m demo.training.evaluate {options.model}")
 
 
 if __name__ == "__main__":

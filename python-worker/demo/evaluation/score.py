@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from demo_scenes.captions import Caption
-from demo_scenes.scene import IMAGE_SIZE
-from eval_demo.measure import Found, Measured
+from demo.evaluation.measure import Found, Measured
+from demo.scenes.captions import Caption
+from demo.scenes.scene import IMAGE_SIZE
 
 ATTRIBUTES = ("background", "colour", "shape", "relation", "position", "size", "count")
 _CLEAR = 8.0  # pixels by which one centre must pass another, or the middle of the picture

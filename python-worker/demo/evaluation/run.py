@@ -4,9 +4,9 @@ import argparse
 import time
 from pathlib import Path
 
-from eval_demo.held_out import SEED, held_out_captions
-from eval_demo.report import Generate, evaluate
-from eval_demo.service import save_png
+from demo.evaluation.held_out import SEED, held_out_captions
+from demo.evaluation.report import Generate, evaluate
+from demo.evaluation.service import save_png
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

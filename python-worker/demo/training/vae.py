@@ -12,11 +12,11 @@ import torch
 from diffusers import AutoencoderKL
 from torch.nn import functional
 
-from demo_scenes.drawing import draw_all
-from demo_scenes.sampling import training_scene
-from demo_scenes.scene import IMAGE_SIZE, Scene
-from training import run
-from training.parallel import Team, train_together
+from demo.scenes.drawing import draw_all
+from demo.scenes.sampling import training_scene
+from demo.scenes.scene import IMAGE_SIZE, Scene
+from demo.training import run
+from demo.training.parallel import Team, train_together
 
 CHECKPOINT = "vae.pt"
 _CROP = 64
@@ -89,7 +89,7 @@ def load_trained() -> AutoencoderKL:
     """The model of the latest checkpoint."""
     saved = run.load(CHECKPOINT)
     if saved is None:
-        raise FileNotFoundError("no autoencoder yet: run `python -m training.vae` first")
+        raise FileNotFoundError("no autoencoder yet: run `python -m demo.training.vae` first")
     model = build()
     model.load_state_dict(saved["model"])
     return model.eval()

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from demo_scenes.scene import COLOURS, PALETTE, SHAPES
+from demo.scenes.scene import COLOURS, PALETTE, SHAPES
 
 _BORDER = 4  # scenes keep objects off the outermost four pixels
 _SMALLEST_AREA = 64  # pixels; less is a speck, not an object

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from demo_scenes.drawing import draw_all
-from eval_demo.held_out import held_out_captions
-from eval_demo.report import Report, evaluate
-from eval_demo.service import save_png
-from training import vae
+from demo.evaluation.held_out import held_out_captions
+from demo.evaluation.report import Report, evaluate
+from demo.evaluation.service import save_png
+from demo.scenes.drawing import draw_all
+from demo.training import vae
 
 
 def reconstruct(count: int, noise: float) -> Report:

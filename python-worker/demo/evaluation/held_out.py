@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from demo_scenes.captions import Caption, caption
-from demo_scenes.sampling import held_out_scene
+from demo.scenes.captions import Caption, caption
+from demo.scenes.sampling import held_out_scene
 
 SEED = 20_261
 

@@ -7,10 +7,10 @@ import torch
 from diffusers import AutoencoderKL
 from torch.nn import functional
 
-from demo_scenes.drawing import coverage, draw_all
-from demo_scenes.sampling import training_scene
-from demo_scenes.scene import IMAGE_SIZE, Scene
-from training.vae import to_tensor
+from demo.scenes.drawing import coverage, draw_all
+from demo.scenes.sampling import training_scene
+from demo.scenes.scene import IMAGE_SIZE, Scene
+from demo.training.vae import to_tensor
 
 LATENT_SIZE = IMAGE_SIZE // 8
 _INSIDE_WEIGHT = 2.0

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image as Pillow
 
-from eval_demo.report import Generate, Image
+from demo.evaluation.report import Generate, Image
 
 _CLIENTS = 4
 _TIMEOUT_SECONDS = 120

@@ -1,10 +1,10 @@
-"""`python -m eval_demo --url http://127.0.0.1:8000`: prints the table, writes the sheet."""
+"""`python -m demo.evaluation --url http://127.0.0.1:8000`: prints the table, writes the sheet."""
 
 import argparse
 import sys
 
-from eval_demo.run import add_options, run
-from eval_demo.service import from_service
+from demo.evaluation.run import add_options, run
+from demo.evaluation.service import from_service
 
 
 def main() -> int:

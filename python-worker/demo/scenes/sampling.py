@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from demo_scenes.scene import COLOURS, IMAGE_SIZE, RELATIONS, SHAPES, Object, Scene
+from demo.scenes.scene import COLOURS, IMAGE_SIZE, RELATIONS, SHAPES, Object, Scene
 
 HELD_OUT_SHARE = 0.12
 _SIZES = {"small": (20, 24), None: (28, 32), "large": (36, 40)}

@@ -12,9 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from demo_scenes.scene import IMAGE_SIZE
-from training import text, unet, vae
-from training.vocabulary import VOCABULARY_SIZE
+from demo.scenes.scene import IMAGE_SIZE
+from demo.training import text, unet, vae
+from demo.training.vocabulary import VOCABULARY_SIZE
 
 DEFAULTS = {
     "defaults": {

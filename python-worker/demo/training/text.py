@@ -21,11 +21,11 @@ from transformers import (
     CLIPTokenizer,
 )
 
-from demo_scenes.captions import Caption, caption
-from demo_scenes.sampling import training_scene
-from demo_scenes.scene import COLOURS, SHAPES
-from training import run
-from training.vocabulary import MAX_LENGTH
+from demo.scenes.captions import Caption, caption
+from demo.scenes.sampling import training_scene
+from demo.scenes.scene import COLOURS, SHAPES
+from demo.training import run
+from demo.training.vocabulary import MAX_LENGTH
 
 CHECKPOINT = "text.pt"
 WIDTHS = (32, 64)
@@ -185,7 +185,7 @@ def load_trained(model_folder: Path) -> TextStage:
     """The encoders of the latest checkpoint, frozen."""
     saved = run.load(CHECKPOINT)
     if saved is None:
-        raise FileNotFoundError("no text encoders yet: run `python -m training.text` first")
+        raise FileNotFoundError("no text encoders yet: run `python -m demo.training.text` first")
     vocabulary = Vocabulary(saved["clip_ids"])
     encoders = TextEncoders(vocabulary.size)
     encoders.load_state_dict(saved["model"])

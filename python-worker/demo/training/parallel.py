@@ -15,7 +15,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import nn
 
-from training.run import Clock
+from demo.training.run import Clock
 
 
 @dataclass(frozen=True)
