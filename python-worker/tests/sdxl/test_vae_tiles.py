@@ -13,7 +13,8 @@ from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.vae import Decoder
-from parity import ours, tiles
+from parity import ours
+from parity.components import tiles
 from parity.golden import Golden
 from parity.report import relative_difference
 from tests.sdxl import tiny_model

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from easel_worker.engine import Job, Tokens
 from parity import cases, stub_tokenizer
 from parity.cases import Case
-from parity.scheduler_cases import SDXL
+from parity.schedulers.cases import SDXL
 
 SDXL_SCHEDULER = {"_class_name": "EulerDiscreteScheduler", **SDXL}
 """SDXL base's own scheduler_config.json, in what matters."""

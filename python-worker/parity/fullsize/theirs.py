@@ -1,4 +1,4 @@
-"""diffusers' outputs in float32: `python -m fullsize.theirs MODEL OUT.npz`. Needs torch.
+"""diffusers' outputs in float32: `python -m parity.fullsize.theirs MODEL OUT.npz`. Needs torch.
 
 Takes about 11 GB of memory: the UNet alone is 10.3 GB in float32.
 """
@@ -12,7 +12,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from numpy.typing import NDArray
 
-from fullsize.inputs import inputs
+from parity.fullsize.inputs import inputs
 
 FULL = {"variant": "fp16", "torch_dtype": torch.float32}
 

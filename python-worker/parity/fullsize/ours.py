@@ -1,4 +1,6 @@
-"""One part of ours, compared with diffusers: `python -m fullsize.ours MODEL REFERENCE PART DTYPE`.
+"""One part of ours, compared with diffusers.
+
+    python -m parity.fullsize.ours MODEL REFERENCE PART DTYPE
 
 Prints one JSON object. A process for each, so that each has its own peak of memory.
 """
@@ -19,8 +21,8 @@ from easel_worker.sdxl import weights
 from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.unet import UNet
 from easel_worker.sdxl.vae import Decoder
-from fullsize.inputs import inputs
-from fullsize.memory import peak_bytes
+from parity.fullsize.inputs import inputs
+from parity.fullsize.memory import peak_bytes
 from parity.ours import declare, put
 from parity.report import relative_rms
 

@@ -1,6 +1,6 @@
 """Write tests/goldens/pipelines.npz, images by diffusers' own pipeline. Needs torch.
 
-python -m parity.make_pipeline_goldens
+python -m parity.pipeline.make_goldens
 """
 
 from pathlib import Path
@@ -8,15 +8,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from parity import golden, make_goldens, reference, reference_pipeline
-from parity.pipeline_cases import PIPELINE_CASES, PipelineCase
+from parity import golden, reference
+from parity.components.make_goldens import FOLDER
+from parity.pipeline import reference as reference_pipeline
+from parity.pipeline.cases import PIPELINE_CASES, PipelineCase
 
-TARGET = Path(__file__).parents[1] / "tests/goldens/pipelines.npz"
+TARGET = Path(__file__).parents[2] / "tests/goldens/pipelines.npz"
 
 
 def make(case: PipelineCase) -> NDArray[np.uint8]:
     """Run diffusers on the weights that the model's own golden has."""
-    stored = golden.load(make_goldens.FOLDER, case.model.name)
+    stored = golden.load(FOLDER, case.model.name)
     models = reference.build(case.model)
     for part, model in models.items():
         weights = stored.weights(part)

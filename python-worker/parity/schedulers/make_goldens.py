@@ -1,16 +1,16 @@
 """Writes tests/goldens/schedulers.npz, from diffusers' own schedulers.
 
-Run with the parity environment: .venv-torch/bin/python -m parity.make_scheduler_goldens
+Run with the parity environment: .venv-torch/bin/python -m parity.schedulers.make_goldens
 """
 
 from pathlib import Path
 
 import numpy as np
 
-from parity.diffusers_schedulers import run
-from parity.scheduler_cases import MAX_STEPS, cases
+from parity.schedulers.cases import MAX_STEPS, cases
+from parity.schedulers.reference import run
 
-TARGET = Path(__file__).parents[1] / "tests/goldens/schedulers.npz"
+TARGET = Path(__file__).parents[2] / "tests/goldens/schedulers.npz"
 
 
 def main() -> None:

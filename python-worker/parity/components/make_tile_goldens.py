@@ -1,15 +1,16 @@
 """Write what diffusers decodes in tiles, for the tests. Needs torch.
 
-python -m parity.make_tile_goldens
+python -m parity.components.make_tile_goldens
 """
 
 from importlib.metadata import version
 
 import numpy as np
 
-from parity import reference, synthetic, tiles
+from parity import reference, synthetic
 from parity.cases import CASES
-from parity.make_goldens import FOLDER, INPUT_SEED, PACKAGES
+from parity.components import tiles
+from parity.components.make_goldens import FOLDER, INPUT_SEED, PACKAGES
 
 
 def main() -> None:
@@ -26,7 +27,7 @@ def main() -> None:
     stamp = [f"{name} {version(name)}" for name in PACKAGES]
     np.savez_compressed(
         FOLDER.parent / tiles.FILE,
-        stamp=np.array([*stamp, "python -m parity.make_tile_goldens"]),
+        stamp=np.array([*stamp, "python -m parity.components.make_tile_goldens"]),
         latents=latents,
         image=reference.decode_in_tiles(model, latents, tiles.TILE),
     )

@@ -1,4 +1,4 @@
-"""Loads a whole model in bfloat16 and nothing more: `python -m fullsize.load MODEL`.
+"""Loads a whole model in bfloat16 and nothing more: `python -m parity.fullsize.load MODEL`.
 
 Prints one JSON object: how long it took, and the most memory it took.
 """
@@ -17,7 +17,7 @@ from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.model import Dtypes, load_params
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.sharding import replicate
-from fullsize.memory import peak_bytes
+from parity.fullsize.memory import peak_bytes
 
 
 def main() -> None:

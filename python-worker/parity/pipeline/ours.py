@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from easel_worker.engine import Job, Pixels
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
-from parity.pipeline_cases import PipelineCase
+from parity.pipeline.cases import PipelineCase
 
 LIMIT = 1.0
 """The most that a pixel may differ from diffusers', in steps of its 8 bits."""

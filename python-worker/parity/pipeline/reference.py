@@ -13,9 +13,9 @@ from diffusers.schedulers import scheduling_euler_ancestral_discrete as ancestra
 from numpy.typing import NDArray
 
 from easel_worker.sdxl.programs import draw_noise
-from parity.diffusers_schedulers import scheduler_of
-from parity.pipeline_cases import PipelineCase
+from parity.pipeline.cases import PipelineCase
 from parity.reference import Model
+from parity.schedulers.reference import scheduler_of
 
 
 class _Tokenizer:

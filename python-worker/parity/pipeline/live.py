@@ -13,9 +13,11 @@ from diffusers import StableDiffusionXLPipeline
 from easel_worker.engine import Job, Tokens
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
-from parity import our_pipeline, reference, reference_pipeline
-from parity.live_components import randomise
-from parity.pipeline_cases import PIPELINE_CASES, PipelineCase
+from parity import reference
+from parity.components.live import randomise
+from parity.pipeline import ours as our_pipeline
+from parity.pipeline import reference as reference_pipeline
+from parity.pipeline.cases import PIPELINE_CASES, PipelineCase
 from parity.report import Comparison
 
 SUBJECT = "image, of 255"

@@ -1,11 +1,11 @@
-"""Runs our own tables on the cases of `scheduler_cases`, and compares."""
+"""Runs our own tables on the cases, and compares."""
 
 import numpy as np
 
 from easel_worker.sdxl.sampler import make_table
 from easel_worker.sdxl.samplers.table import advance
 from parity.report import relative_difference
-from parity.scheduler_cases import (
+from parity.schedulers.cases import (
     VALUES,
     Case,
     Floats,

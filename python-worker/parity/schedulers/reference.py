@@ -1,4 +1,4 @@
-"""Runs diffusers' schedulers on the cases of `scheduler_cases`. Needs torch and diffusers."""
+"""Runs diffusers' schedulers on the cases. Needs torch and diffusers."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -12,7 +12,7 @@ import torch
 from diffusers.schedulers import scheduling_euler_ancestral_discrete as ancestral
 from diffusers.schedulers import scheduling_euler_discrete as euler
 
-from parity.scheduler_cases import Case, Floats, fake_model, fresh_noise, initial_noise
+from parity.schedulers.cases import Case, Floats, fake_model, fresh_noise, initial_noise
 
 _CLASSES = {
     "euler": diffusers.EulerDiscreteScheduler,

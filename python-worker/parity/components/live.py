@@ -10,14 +10,15 @@ import torch
 
 from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.params import declared
-from parity import cases, ours, reference, tiles
+from parity import cases, ours, reference
 from parity.cases import CASES, Case
+from parity.components import tiles
 from parity.report import Comparison, relative_difference
 
 FLOAT32_LIMIT = 1e-4
 RANDOM_SHAPES = 4
 LATENTS = (16, 16)
-BASE_CONFIG = Path(__file__).parent.parent / "tests" / "goldens" / "sdxl-base-config"
+BASE_CONFIG = Path(__file__).parents[2] / "tests" / "goldens" / "sdxl-base-config"
 
 Models = Mapping[str, reference.Model]
 

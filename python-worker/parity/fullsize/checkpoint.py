@@ -1,4 +1,4 @@
-"""Writes a random SDXL base as a diffusers folder: `python -m fullsize.checkpoint FOLDER`.
+"""Writes a random SDXL base as a diffusers folder: `python -m parity.fullsize.checkpoint FOLDER`.
 
 Names, shapes and dtype are those of the published fp16 variant. The published UNet is one file;
 here it is in shards with an index, as diffusers' `save_pretrained` makes them for smaller files, so
@@ -20,7 +20,7 @@ from parity import synthetic
 from parity.golden import STEMS
 from parity.ours import declare
 
-WORKER = Path(__file__).parents[1]
+WORKER = Path(__file__).parents[2]
 CONFIGS = WORKER / "tests" / "goldens" / "sdxl-base-config"
 TOKENIZERS = WORKER.parent / "models" / "demo"
 """CLIP's own vocabulary, which the demo model shares."""

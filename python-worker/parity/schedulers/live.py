@@ -3,9 +3,9 @@
 import random
 from collections.abc import Iterator
 
-from parity import diffusers_schedulers, our_schedulers
 from parity.report import Comparison, relative_difference
-from parity.scheduler_cases import SCHEDULERS, TOLERANCE, Case, cases
+from parity.schedulers import ours, reference
+from parity.schedulers.cases import SCHEDULERS, TOLERANCE, Case, cases
 
 RANDOM_CASES = 20
 FLOAT32_LOSS = 4096 * 2.0**-23
@@ -25,14 +25,14 @@ def compare(seed: int) -> Iterator[Comparison]:
 
 def difference(case: Case, steps: int) -> float:
     """How far our final sample is off; infinite if the timesteps differ."""
-    timesteps, final = diffusers_schedulers.run(case, steps, float64=case.in_float64)
-    return our_schedulers.difference(case, steps, timesteps, final)
+    timesteps, final = reference.run(case, steps, float64=case.in_float64)
+    return ours.difference(case, steps, timesteps, final)
 
 
 def diffusers_loss(case: Case, steps: int) -> float:
     """How far diffusers' final sample in float32 is from its own in float64."""
-    _, single = diffusers_schedulers.run(case, steps)
-    _, double = diffusers_schedulers.run(case, steps, float64=True)
+    _, single = reference.run(case, steps)
+    _, double = reference.run(case, steps, float64=True)
     return relative_difference(single, double)
 
 

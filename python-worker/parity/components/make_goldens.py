@@ -1,6 +1,6 @@
 """Write the golden files that the tests compare our SDXL with. Needs torch.
 
-python -m parity.make_goldens
+python -m parity.components.make_goldens
 """
 
 import json
@@ -17,7 +17,7 @@ from parity import reference, synthetic
 from parity.cases import CASES, Case
 from parity.golden import Golden
 
-FOLDER = Path(__file__).parent.parent / "tests" / "goldens" / "sdxl"
+FOLDER = Path(__file__).parents[2] / "tests" / "goldens" / "sdxl"
 PACKAGES = ("torch", "diffusers", "transformers", "numpy")
 INPUT_SEED = 20
 
@@ -36,7 +36,7 @@ def make(case: Case) -> Golden:
         name=case.name,
         stamp={
             **{name: version(name) for name in PACKAGES},
-            "command": "python -m parity.make_goldens",
+            "command": "python -m parity.components.make_goldens",
         },
         stored=case.stored,
         gain=case.gain,

@@ -2,7 +2,7 @@
 
 The folders are the demo model's, whose vocabulary is SDXL's. Run from `python-worker/`:
 
-    .venv-torch/bin/python -m parity.make_tokenizer_goldens
+    .venv-torch/bin/python -m parity.tokenizer.make_goldens
 """
 
 import hashlib
@@ -14,11 +14,11 @@ import tokenizers
 import transformers
 from transformers import CLIPTokenizer
 
-from parity import tokenizer_folders
-from parity.tokenizer_settings import SETTINGS_PROBE, folder_settings
-from parity.tokenizer_texts import texts
+from parity.tokenizer import folders
+from parity.tokenizer.settings import SETTINGS_PROBE, folder_settings
+from parity.tokenizer.texts import texts
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 OUTPUT = ROOT / "test" / "tokenizer" / "golden"
 MODEL = ROOT / "models" / "demo"
 BLOCK = 0x1000
@@ -83,19 +83,19 @@ def settings_goldens() -> list[Golden]:
 
 
 def folder_goldens() -> list[Golden]:
-    """The cases of `tokenizer_folders`, each with `reference`: `{pad, ids}` of the probe text, or
+    """The cases of `folders`, each with `reference`: `{pad, ids}` of the probe text, or
     null for a folder that transformers refuses."""
     goldens: list[Golden] = []
     with TemporaryDirectory() as name:
-        for case in tokenizer_folders.cases():
-            tokenizer_folders.write(Path(name), case["files"])
+        for case in folders.cases():
+            folders.write(Path(name), case["files"])
             found: Golden | None
             try:
                 tokenizer = CLIPTokenizer.from_pretrained(name, local_files_only=True)
             except Exception:  # noqa: BLE001 - tokenizers raises the bare class
                 found = None
             else:
-                read = tokenizer(tokenizer_folders.PROBE).input_ids
+                read = tokenizer(folders.PROBE).input_ids
                 found = {"pad": tokenizer.pad_token_id, "ids": read}
             goldens.append({**case, "reference": found})
     return goldens
@@ -130,7 +130,7 @@ def main() -> None:
     write("clip-ids.json", {"reference": reference, "digest": digest}, goldens)
     write("every-character.json", {"reference": reference, "block": BLOCK}, sweep(first))
     write("settings.json", {"reference": reference, "text": SETTINGS_PROBE}, settings_goldens())
-    base = {"base": tokenizer_folders.base(), "text": tokenizer_folders.PROBE}
+    base = {"base": folders.base(), "text": folders.PROBE}
     write("folders.json", {"reference": reference, **base}, folder_goldens())
     print(f"{len(goldens)} texts, digest {digest}")
 
