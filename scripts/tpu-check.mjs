@@ -9,7 +9,7 @@ import { libtpu } from './lib/libtpu.mjs'
 import { root, run, script, StepError } from './lib/run.mjs'
 import { python, setup } from './lib/setup.mjs'
 
-const model = join(root, 'python-worker/tests/goldens/sdxl-base-config')
+const model = join(root, 'models/sdxl-base-config')
 const SIZE = ['--model', model, '--sizes', '1024x1024', '--only-sizes', '--instructions', '40']
 
 /** What to compile, by the name of its result. */

@@ -18,7 +18,7 @@ from parity.report import Comparison, relative_difference
 FLOAT32_LIMIT = 1e-4
 RANDOM_SHAPES = 4
 LATENTS = (16, 16)
-BASE_CONFIG = Path(__file__).parents[2] / "tests" / "goldens" / "sdxl-base-config"
+BASE_CONFIG = Path(__file__).parents[3] / "models" / "sdxl-base-config"
 
 Models = Mapping[str, reference.Model]
 

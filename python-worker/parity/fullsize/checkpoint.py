@@ -20,9 +20,9 @@ from parity import synthetic
 from parity.golden import STEMS
 from parity.ours import declare
 
-WORKER = Path(__file__).parents[2]
-CONFIGS = WORKER / "tests" / "goldens" / "sdxl-base-config"
-TOKENIZERS = WORKER.parent / "models" / "demo"
+MODELS = Path(__file__).parents[3] / "models"
+CONFIGS = MODELS / "sdxl-base-config"
+TOKENIZERS = MODELS / "demo"
 """CLIP's own vocabulary, which the demo model shares."""
 
 SHARD_BYTES = 2 * 10**9
