@@ -3,10 +3,10 @@
 // Prints the table and writes a contact sheet; further arguments go to `python -m demo.evaluation`.
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { startChild } from './lib/children.mjs'
-import { root, run, script } from './lib/run.mjs'
-import { readyAddress } from './lib/gateway.mjs'
-import { build, python, setup } from './lib/setup.mjs'
+import { startChild } from '../tools/children.mjs'
+import { root, run, script } from '../tools/run.mjs'
+import { readyAddress } from '../tools/gateway.mjs'
+import { build, python, setup } from '../tools/setup.mjs'
 
 await script(async () => {
   await setup('test')

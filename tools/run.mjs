@@ -6,7 +6,7 @@ import { dispose, endWithChildren, startChild, stopped } from './children.mjs'
 import { endWithNpm } from './parent.mjs'
 
 /** The folder that holds package.json. */
-export const root = dirname(dirname(dirname(fileURLToPath(import.meta.url))))
+export const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
 /** A step that cannot be done; the message tells the reader what to do. */
 export class StepError extends Error {}

@@ -12,7 +12,7 @@ import { root, StepError } from './run.mjs'
 export async function tokenize(model, prompts) {
   // By a name that is made up here: what is built is not there when types are checked.
   const built = pathToFileURL(join(root, 'dist/tokenizer/index.js')).href
-  const { SdxlTokenizers } = /** @type {typeof import('../../src/tokenizer/index.js')} */ (await import(built))
+  const { SdxlTokenizers } = /** @type {typeof import('../src/tokenizer/index.js')} */ (await import(built))
   const tokenizers = await SdxlTokenizers.fromModelFolder(model).catch((/** @type {Error} */ error) => {
     throw new StepError(error.message)
   })
