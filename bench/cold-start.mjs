@@ -6,11 +6,11 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { startChild } from '../scripts/lib/children.mjs'
-import { root, script, StepError } from '../scripts/lib/run.mjs'
-import { build, setup } from '../scripts/lib/setup.mjs'
+import { startChild } from '../tools/children.mjs'
+import { root, script, StepError } from '../tools/run.mjs'
+import { build, setup } from '../tools/setup.mjs'
 import { post } from './lib/http-load.mjs'
-import { machine, table } from './lib/table.mjs'
+import { machine, table } from '../tools/table.mjs'
 
 const FIRST_IMAGE = /^the first image was done ([\d.]+) s after/
 

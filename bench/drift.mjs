@@ -4,10 +4,10 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { root, run, script, step } from '../scripts/lib/run.mjs'
-import { build, python, setup } from '../scripts/lib/setup.mjs'
-import { tokenize } from '../scripts/lib/tokenize.mjs'
-import { machine } from './lib/table.mjs'
+import { root, run, script, step } from '../tools/run.mjs'
+import { build, python, setup } from '../tools/setup.mjs'
+import { tokenize } from '../tools/tokenize.mjs'
+import { machine } from '../tools/table.mjs'
 
 const COUNT = process.env['COUNT'] ?? '40'
 const cwd = join(root, 'python-worker')

@@ -1,11 +1,11 @@
 // @ts-check
 // npm run bench:gateway: what the gateway itself can carry. The worker is the fake engine, which makes a 1024×1024
 // picture in a millisecond or two, so that tokens, ZeroMQ, PNG and HTTP are what is measured. Clients are closed loops.
-import { script } from '../scripts/lib/run.mjs'
-import { build, setup } from '../scripts/lib/setup.mjs'
+import { script } from '../tools/run.mjs'
+import { build, setup } from '../tools/setup.mjs'
 import { startGateway } from './lib/gateway.mjs'
 import { load } from './lib/http-load.mjs'
-import { machine, quantile, table } from './lib/table.mjs'
+import { machine, quantile, table } from '../tools/table.mjs'
 
 const CLIENTS = [1, 4, 16]
 const SECONDS = Number(process.env['SECONDS_EACH'] ?? 8)

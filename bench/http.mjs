@@ -3,12 +3,12 @@
 // machine, with the same pictures at the same cost. Then what the gateway adds to a small image, and what streams cost
 // that wait.
 import { readFile } from 'node:fs/promises'
-import { script } from '../scripts/lib/run.mjs'
-import { build, setup } from '../scripts/lib/setup.mjs'
+import { script } from '../tools/run.mjs'
+import { build, setup } from '../tools/setup.mjs'
 import { startGateway } from './lib/gateway.mjs'
 import { load } from './lib/http-load.mjs'
 import { startPeer } from './lib/peer.mjs'
-import { machine, quantile, table } from './lib/table.mjs'
+import { machine, quantile, table } from '../tools/table.mjs'
 
 const CLIENTS = [1, 4, 16, 64]
 const SECONDS = Number(process.env['SECONDS_EACH'] ?? 8)

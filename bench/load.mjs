@@ -3,10 +3,10 @@
 // scheduling, with one request at a time and with whole-request batching. All three are the same gateway, wire and fake
 // engine, with the same requests at the same moments; they differ in the worker's scheduler alone
 // (python-worker/bench/policies.py). Settings: REQUESTS, SPEED, ROWS, LOADS.
-import { script } from '../scripts/lib/run.mjs'
-import { build, setup } from '../scripts/lib/setup.mjs'
+import { script } from '../tools/run.mjs'
+import { build, setup } from '../tools/setup.mjs'
 import { send, startSystem } from './lib/system.mjs'
-import { machine, quantile, table } from './lib/table.mjs'
+import { machine, quantile, table } from '../tools/table.mjs'
 import { arrivals, DEVICE, deviceOptions } from './lib/workload.mjs'
 
 /** Requests at each load. */

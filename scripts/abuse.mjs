@@ -2,8 +2,8 @@
 // npm run abuse: attacks gateways of the fake engine (files, unread answers, slow uploads, idle connections, kill -9, full
 // disks and more), and prints one table of limits and findings. Arguments name the attacks to run. Linux only: it reads
 // /proc; limits of memory are shown where it may make cgroups, as root.
-import { script, StepError } from './lib/run.mjs'
-import { build, setup } from './lib/setup.mjs'
+import { script, StepError } from '../tools/run.mjs'
+import { build, setup } from '../tools/setup.mjs'
 
 await script(async () => {
   const wanted = process.argv.slice(2)

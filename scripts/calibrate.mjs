@@ -6,9 +6,9 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'no
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
-import { root, run, script, StepError } from './lib/run.mjs'
-import { build, python, setup } from './lib/setup.mjs'
-import { tokenize } from './lib/tokenize.mjs'
+import { root, run, script, StepError } from '../tools/run.mjs'
+import { build, python, setup } from '../tools/setup.mjs'
+import { tokenize } from '../tools/tokenize.mjs'
 
 const PROMPTS = 'calibration_prompts.txt'
 

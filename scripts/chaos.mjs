@@ -1,8 +1,8 @@
 // @ts-check
 // npm run chaos: 2,000 requests of 64 clients to a gateway with two workers (fake engine), while workers are killed, frozen
 // and restarted and clients leave and come back. Settings: REQUESTS, CLIENTS, FAULTS, SEED. Linux only: it reads /proc.
-import { script, StepError } from './lib/run.mjs'
-import { build, setup } from './lib/setup.mjs'
+import { script, StepError } from '../tools/run.mjs'
+import { build, setup } from '../tools/setup.mjs'
 
 const { REQUESTS = '2000', CLIENTS = '64', FAULTS = '16', SEED = '1' } = process.env
 

@@ -1,12 +1,12 @@
 // @ts-check
 // npm run eval:demo: how well the embedded demo model follows prompts it was never trained on, through the real gateway.
-// Prints the table and writes a contact sheet; further arguments go to `python -m eval_demo`.
+// Prints the table and writes a contact sheet; further arguments go to `python -m demo.evaluation`.
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { startChild } from './lib/children.mjs'
-import { root, run, script } from './lib/run.mjs'
-import { readyAddress } from './lib/gateway.mjs'
-import { build, python, setup } from './lib/setup.mjs'
+import { startChild } from '../tools/children.mjs'
+import { root, run, script } from '../tools/run.mjs'
+import { readyAddress } from '../tools/gateway.mjs'
+import { build, python, setup } from '../tools/setup.mjs'
 
 await script(async () => {
   await setup('test')
@@ -18,7 +18,9 @@ await script(async () => {
   process.stdout.write('• Loading and compiling the demo model …\n')
   try {
     const url = await readyAddress(server)
-    await run(python, ['-m', 'eval_demo', '--url', url, ...process.argv.slice(2)], { cwd: join(root, 'python-worker') })
+    await run(python, ['-m', 'demo.evaluation', '--url', url, ...process.argv.slice(2)], {
+      cwd: join(root, 'python-worker')
+    })
   } finally {
     server.kill('SIGTERM')
     if (server.exitCode === null) await once(server, 'exit')

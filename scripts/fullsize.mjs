@@ -6,11 +6,11 @@ import { once } from 'node:events'
 import { mkdirSync, readFileSync } from 'node:fs'
 import { setPriority, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { startChild } from './lib/children.mjs'
-import { machine, table } from '../bench/lib/table.mjs'
-import { readyAddress } from './lib/gateway.mjs'
-import { root, run, script, step, StepError } from './lib/run.mjs'
-import { build, python, setup } from './lib/setup.mjs'
+import { startChild } from '../tools/children.mjs'
+import { machine, table } from '../tools/table.mjs'
+import { readyAddress } from '../tools/gateway.mjs'
+import { root, run, script, step, StepError } from '../tools/run.mjs'
+import { build, python, setup } from '../tools/setup.mjs'
 import { torchPython } from './lib/torch.mjs'
 
 const cwd = join(root, 'python-worker')
@@ -42,16 +42,16 @@ await script(async () => {
   const torch = await torchPython()
   mkdirSync(folder, { recursive: true })
   await step(`Writing ${model}, unless it is there`, () =>
-    run(python, ['-m', 'fullsize.checkpoint', model], { cwd, env })
+    run(python, ['-m', 'parity.fullsize.checkpoint', model], { cwd, env })
   )
   checkMemory()
-  const load = await step('Loading it in bfloat16', () => json(['-m', 'fullsize.load', model]))
+  const load = await step('Loading it in bfloat16', () => json(['-m', 'parity.fullsize.load', model]))
   const reference = join(folder, 'diffusers.npz')
   await step('Asking diffusers, in float32', () =>
-    run(torch, ['-m', 'fullsize.theirs', model, reference], { cwd, env, quiet: true })
+    run(torch, ['-m', 'parity.fullsize.theirs', model, reference], { cwd, env, quiet: true })
   )
   const compared = await step('Comparing', () =>
-    inTurn(COMPARED, (part) => json(['-m', 'fullsize.ours', model, reference, ...part]))
+    inTurn(COMPARED, (part) => json(['-m', 'parity.fullsize.ours', model, reference, ...part]))
   )
   const image = await step(`Making a picture of ${SIDE}×${SIDE} through the gateway`, picture)
   print(load, compared, image)

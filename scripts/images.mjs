@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { tryImages } from './lib/image-trial.mjs'
-import { root, run, script, step, StepError } from './lib/run.mjs'
+import { root, run, script, step, StepError } from '../tools/run.mjs'
 import { standInBases } from './lib/stand-in-bases.mjs'
 
 const folder = join(tmpdir(), 'easel-images')

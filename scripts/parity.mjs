@@ -2,8 +2,8 @@
 // npm run test:parity: compares the JAX model with diffusers and transformers, live, on fresh random checkpoints.
 // Needs torch, which nothing else does: it has a Python environment of its own.
 import { join } from 'node:path'
-import { root, run, script } from './lib/run.mjs'
-import { setup } from './lib/setup.mjs'
+import { root, run, script } from '../tools/run.mjs'
+import { setup } from '../tools/setup.mjs'
 import { torchPython } from './lib/torch.mjs'
 
 await script(async () => {

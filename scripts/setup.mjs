@@ -1,7 +1,7 @@
 // @ts-check
 // npm run setup: installs what `npm start` needs and builds; with --test, what `npm test` needs.
-import { script } from './lib/run.mjs'
-import { build, setup } from './lib/setup.mjs'
+import { script } from '../tools/run.mjs'
+import { build, setup } from '../tools/setup.mjs'
 
 await script(async () => {
   await setup(process.argv.includes('--test') ? 'test' : 'runtime')

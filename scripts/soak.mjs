@@ -2,8 +2,8 @@
 // npm run soak: steady traffic with a fault now and then, to see that nothing grows. Settings: MINUTES, CLIENTS, SEED, SCHEDULES.
 // Linux only: it reads /proc.
 import { join } from 'node:path'
-import { root, run, script, StepError } from './lib/run.mjs'
-import { build, python, setup } from './lib/setup.mjs'
+import { root, run, script, StepError } from '../tools/run.mjs'
+import { build, python, setup } from '../tools/setup.mjs'
 
 const { MINUTES = '10', CLIENTS = '16', SEED = '1', SCHEDULES = '300' } = process.env
 const FAULT_EVERY_MS = 90_000

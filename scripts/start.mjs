@@ -3,9 +3,9 @@
 import { join } from 'node:path'
 import { answered } from './lib/help.mjs'
 import { withLocalModel } from './lib/model.mjs'
-import { root, script } from './lib/run.mjs'
+import { root, script } from '../tools/run.mjs'
 import { serve } from './lib/serve.mjs'
-import { build, setup } from './lib/setup.mjs'
+import { build, setup } from '../tools/setup.mjs'
 
 await script(async () => {
   const given = process.argv.slice(2)

@@ -2,12 +2,12 @@
 // npm test: installs what the checks need and runs every one there is. Extra arguments name the checks to run.
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { installBrowser } from './lib/browser.mjs'
-import { installDeployTools } from './lib/deploy-tools.mjs'
-import { schemathesis } from './lib/http-tools.mjs'
+import { installBrowser } from '../tools/browser.mjs'
+import { installDeployTools } from '../tools/deploy-tools.mjs'
+import { schemathesis } from '../tools/http-tools.mjs'
 import { libtpu } from './lib/libtpu.mjs'
-import { root, run, script, step, StepError } from './lib/run.mjs'
-import { build, installNode, installPython, python } from './lib/setup.mjs'
+import { root, run, script, step, StepError } from '../tools/run.mjs'
+import { build, installNode, installPython, python } from '../tools/setup.mjs'
 
 const reports = join(root, '.cache/test-reports')
 const worker = join(root, 'python-worker')

@@ -6,10 +6,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { TARGETS, compare, ours } from '../bench/tpu/compare.mjs'
 import { libtpu } from './lib/libtpu.mjs'
-import { root, run, script, StepError } from './lib/run.mjs'
-import { python, setup } from './lib/setup.mjs'
+import { root, run, script, StepError } from '../tools/run.mjs'
+import { python, setup } from '../tools/setup.mjs'
 
-const model = join(root, 'python-worker/tests/goldens/sdxl-base-config')
+const model = join(root, 'models/sdxl-base-config')
 const SIZE = ['--model', model, '--sizes', '1024x1024', '--only-sizes', '--instructions', '40']
 
 /** What to compile, by the name of its result. */

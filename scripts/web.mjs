@@ -1,9 +1,9 @@
 // @ts-check
 // npm run start:web: installs the Node packages, builds, and serves the web page on port 5000 against SERVER_URL.
 import { answered } from './lib/help.mjs'
-import { script } from './lib/run.mjs'
+import { script } from '../tools/run.mjs'
 import { serve } from './lib/serve.mjs'
-import { build, setup } from './lib/setup.mjs'
+import { build, setup } from '../tools/setup.mjs'
 
 await script(async () => {
   const args = process.argv.slice(2)

@@ -7,11 +7,11 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import sharp from 'sharp'
 import { Router } from 'zeromq'
-import { startChild } from '../../scripts/lib/children.mjs'
-import { root } from '../../scripts/lib/run.mjs'
-import { python } from '../../scripts/lib/setup.mjs'
+import { startChild } from '../../tools/children.mjs'
+import { root } from '../../tools/run.mjs'
+import { python } from '../../tools/setup.mjs'
 import { post } from './http-load.mjs'
-import { quantile } from './table.mjs'
+import { quantile } from '../../tools/table.mjs'
 
 /** About what goes to a worker for an image, in bytes. */
 const JOB_BYTES = 1000

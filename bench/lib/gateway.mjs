@@ -1,9 +1,9 @@
 // @ts-check
 import { once } from 'node:events'
 import { join } from 'node:path'
-import { startChild } from '../../scripts/lib/children.mjs'
-import { readyAddress } from '../../scripts/lib/gateway.mjs'
-import { root } from '../../scripts/lib/run.mjs'
+import { startChild } from '../../tools/children.mjs'
+import { readyAddress } from '../../tools/gateway.mjs'
+import { root } from '../../tools/run.mjs'
 
 /**
  * Our gateway as it is deployed, with a worker that has the fake engine.

@@ -1,6 +1,6 @@
 // @ts-check
 import { Agent, request } from 'node:http'
-import { StepError } from '../../scripts/lib/run.mjs'
+import { StepError } from '../../tools/run.mjs'
 
 /**
  * More often than a platform's probes and a page or two ask, and seldom enough that a server which answers them all has

@@ -2,7 +2,7 @@
 // What a server adds to a small image, part by part, beside the same parts with nothing around them.
 import { bareParts } from './bare.mjs'
 import { post } from './http-load.mjs'
-import { quantile, table } from './table.mjs'
+import { quantile, table } from '../../tools/table.mjs'
 
 /** The first ones connect, and show V8 what to compile: a server that has been up for a minute has done it. */
 const REPEATS = { warmUp: 600, count: 1000 }

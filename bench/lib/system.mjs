@@ -3,10 +3,10 @@ import { once } from 'node:events'
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { startChild } from '../../scripts/lib/children.mjs'
-import { readyAddress } from '../../scripts/lib/gateway.mjs'
-import { root, StepError } from '../../scripts/lib/run.mjs'
-import { python } from '../../scripts/lib/setup.mjs'
+import { startChild } from '../../tools/children.mjs'
+import { readyAddress } from '../../tools/gateway.mjs'
+import { root, StepError } from '../../tools/run.mjs'
+import { python } from '../../tools/setup.mjs'
 
 /**
  * @typedef {object} Policy

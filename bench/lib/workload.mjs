@@ -1,5 +1,5 @@
 // @ts-check
-import { randomNumbers } from './random.mjs'
+import { randomNumbers } from '../../tools/random.mjs'
 
 /**
  * The device: one TPU v5e chip with SDXL base, computed, nothing measured. A row of the UNet is 6.76, 3.64 or 1.59

@@ -4,8 +4,8 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { root } from '../../scripts/lib/run.mjs'
-import { table } from '../lib/table.mjs'
+import { root } from '../../tools/run.mjs'
+import { table } from '../../tools/table.mjs'
 import { imageSeconds, ourRows, rooflines } from './rows.mjs'
 
 const folder = join(root, 'bench/tpu')

@@ -2,7 +2,7 @@
 
 The same captions and seeds through the same engine, plainly and by each variant. What is printed:
 the signal-to-noise ratio of a variant's images to the plain ones, and how many of the pictures'
-promises a judge finds kept (eval_demo).
+promises a judge finds kept (demo.evaluation).
 """
 
 import argparse
@@ -16,12 +16,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from demo_scenes.captions import Caption
+from demo.evaluation.held_out import held_out_captions
+from demo.evaluation.report import Report, evaluate
+from demo.scenes.captions import Caption
 from easel_worker.engine import Job, Pixels, Tokens
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
-from eval_demo.held_out import held_out_captions
-from eval_demo.report import Report, evaluate
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 JUDGED = ("background", "colour", "shape", "relation")

@@ -16,20 +16,22 @@ from pathlib import Path
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from parity import live_components, live_pipeline, live_schedulers
+from parity.components import live as components
+from parity.pipeline import live as pipeline
 from parity.report import Comparison, header, row
+from parity.schedulers import live as schedulers
 
 PACKAGES = ("torch", "diffusers", "transformers", "jax")
 
-SOURCES = (live_components.compare, live_schedulers.compare, live_pipeline.compare)
+SOURCES = (components.compare, schedulers.compare, pipeline.compare)
 """What is compared; each takes a seed that decides all that is random."""
 
 
 def compare(seed: int, model: Path | None) -> Iterator[Comparison]:
     """All comparisons, or those of one model folder."""
     if model is not None:
-        yield from live_components.compare_folder(model, seed)
-        yield from live_pipeline.compare_folder(model, seed)
+        yield from components.compare_folder(model, seed)
+        yield from pipeline.compare_folder(model, seed)
         return
     for source in SOURCES:
         yield from source(seed)

@@ -10,8 +10,8 @@ import pytest
 from easel_worker.sdxl import checkpoint, params, weights
 from easel_worker.sdxl.layers import Linear
 from easel_worker.sdxl.params import declared
-from fullsize.checkpoint import CONFIGS, split, write, write_part
 from parity import synthetic
+from parity.fullsize.checkpoint import CONFIGS, split, write, write_part
 from parity.ours import put
 
 STEM = "diffusion_pytorch_model"

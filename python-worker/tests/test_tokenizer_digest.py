@@ -75,7 +75,7 @@ def test_a_padding_token_that_is_not_in_the_vocabulary_is_an_error(tmp_path: Pat
 
 
 def write_case(path: Path, files: dict[str, Any]) -> Path:
-    """See parity/tokenizer_folders.py for what a case's fields mean."""
+    """See parity/tokenizer/folders.py for what a case's fields mean."""
     path.mkdir()
     for name, text in FOLDERS["base"].items():
         change = files.get(name, {})

@@ -3,7 +3,7 @@
 // the programs say, since the programs themselves need packages and a build.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { root } from './run.mjs'
+import { root } from '../../tools/run.mjs'
 
 /** @typedef {{ variable: string, flag: string, fallback: string, doc: string }} Row */
 

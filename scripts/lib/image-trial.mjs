@@ -2,8 +2,8 @@
 // Runs built images as a cluster would: as user 10001 on a read-only root, with only /tmp and mounted folders to write to.
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
-import { startChild } from './children.mjs'
-import { step, StepError } from './run.mjs'
+import { startChild } from '../../tools/children.mjs'
+import { step, StepError } from '../../tools/run.mjs'
 
 const USER = 10_001
 const PROMPT = JSON.stringify({ prompt: 'a red circle on a blue background', num_inference_steps: 4 })

@@ -2,9 +2,9 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { root, run } from './run.mjs'
-import { python } from './setup.mjs'
-import { cached } from './tool-cache.mjs'
+import { root, run } from '../../tools/run.mjs'
+import { python } from '../../tools/setup.mjs'
+import { cached } from '../../tools/tool-cache.mjs'
 
 const LOCK = 'python-worker/requirements-libtpu.lock'
 

@@ -1,8 +1,8 @@
 // @ts-check
 import { existsSync } from 'node:fs'
 import { join, resolve } from 'node:path'
-import { root, run, step, StepError } from './run.mjs'
-import { python } from './setup.mjs'
+import { root, run, step, StepError } from '../../tools/run.mjs'
+import { python } from '../../tools/setup.mjs'
 
 /** A model on the Hugging Face hub; the worker's hub.py has the same form. */
 const HUB_MODEL = /^\w[\w.-]*\/\w[\w.-]*(@[\w./-]+)?$/

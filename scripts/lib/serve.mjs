@@ -1,8 +1,8 @@
 // @ts-check
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { releaseSignals } from './children.mjs'
-import { root } from './run.mjs'
+import { releaseSignals } from '../../tools/children.mjs'
+import { root } from '../../tools/run.mjs'
 
 /**
  * Becomes a built program: it runs in this process, so that a signal to this script is one to the program, and none is left

@@ -3,7 +3,7 @@
 // and npm's. They have the same Debian release and the same Node, and Debian's Python of the same minor version.
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { root, run, step, StepError } from './run.mjs'
+import { root, run, step, StepError } from '../../tools/run.mjs'
 
 /** What the stand-ins need from npm. */
 const NPM = '11.21.2'

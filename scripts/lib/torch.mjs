@@ -1,13 +1,13 @@
 // @ts-check
 // The Python environment with torch, diffusers and transformers, which nothing but comparisons with them needs.
 import { join } from 'node:path'
-import { fillVenv, installing } from './installing.mjs'
-import { root } from './run.mjs'
-import { python } from './setup.mjs'
-import { freshness } from './stamp.mjs'
+import { fillVenv, installing } from '../../tools/installing.mjs'
+import { root } from '../../tools/run.mjs'
+import { python } from '../../tools/setup.mjs'
+import { freshness } from '../../tools/stamp.mjs'
 
 const VENV = 'python-worker/.venv-torch'
-const REQUIREMENTS = 'python-worker/training/requirements.txt'
+const REQUIREMENTS = 'python-worker/demo/training/requirements.txt'
 const LOCK = 'python-worker/requirements.lock'
 
 /**

@@ -2,7 +2,7 @@
 // Attack 12: requests that are no good. Every error answer has one form and an id, and no client's words reach the log.
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
-import { root } from '../../scripts/lib/run.mjs'
+import { root } from '../../tools/run.mjs'
 import { amount, attacked } from './lib/attack.mjs'
 import { ask } from './lib/http.mjs'
 import { ERROR_BYTES } from './lib/limits.mjs'

@@ -1,7 +1,7 @@
 // @ts-check
 // Attack 13: all of the others that take memory at the same time, in as much of it as a container has.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { scrape, total } from '../chaos/metrics.mjs'
+import { scrape, total } from '../support/metrics.mjs'
 import { amount, attacked, atMost } from './lib/attack.mjs'
 import { FAST } from './lib/gateway.mjs'
 import { ask, generate, SMALL } from './lib/http.mjs'

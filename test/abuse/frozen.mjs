@@ -1,7 +1,7 @@
 // @ts-check
 // Attack 7: the gateway stands still for a while (a pause of its machine, a long collection of garbage) and comes back.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { scrape } from '../chaos/metrics.mjs'
+import { scrape } from '../support/metrics.mjs'
 import { attacked } from './lib/attack.mjs'
 import { generate, SMALL } from './lib/http.mjs'
 import { signal, waitFor } from './lib/proc.mjs'

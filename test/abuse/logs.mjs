@@ -3,7 +3,7 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { closeSync, constants, mkdirSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { root } from '../../scripts/lib/run.mjs'
+import { root } from '../../tools/run.mjs'
 import { atEnd } from './lib/cleanup.mjs'
 import { ownFolder, removeFolder, startGateway } from './lib/gateway.mjs'
 import { ask, generate, SMALL } from './lib/http.mjs'

@@ -2,7 +2,7 @@
 // Attack 9: a worker with another model says HELLO beside the one that serves.
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
-import { root } from '../../scripts/lib/run.mjs'
+import { root } from '../../tools/run.mjs'
 import { attacked } from './lib/attack.mjs'
 import { generate, SMALL, tally } from './lib/http.mjs'
 import { waitFor } from './lib/proc.mjs'

@@ -1,6 +1,6 @@
 // @ts-check
 // The list of attacks, and the table of what they came to. `npm run abuse` runs all of it, the test the cheap ones.
-import { machine, quantile, table } from '../../bench/lib/table.mjs'
+import { machine, quantile, table } from '../../tools/table.mjs'
 import { amount } from './lib/attack.mjs'
 import { HEALTH_MS } from './lib/limits.mjs'
 import { descriptorAttacks } from './descriptors.mjs'

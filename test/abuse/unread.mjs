@@ -3,7 +3,7 @@
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { scrape, total } from '../chaos/metrics.mjs'
+import { scrape, total } from '../support/metrics.mjs'
 import { amount, attacked, atMost } from './lib/attack.mjs'
 import { ownFolder, removeFolder } from './lib/gateway.mjs'
 import { generate, SMALL, tally } from './lib/http.mjs'

@@ -1,7 +1,7 @@
 // @ts-check
 import http from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { randomNumbers } from '../../bench/lib/random.mjs'
+import { randomNumbers } from '../../tools/random.mjs'
 import { Broken, post } from './http.mjs'
 import { planRequest } from './random-requests.mjs'
 

@@ -1,5 +1,5 @@
 // @ts-check
-import { residentMib } from './processes.mjs'
+import { residentMib } from '../support/processes.mjs'
 
 /** So many samples of a process are its start: it still loads its code. */
 const START = 15

@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import sharp from 'sharp'
-import { root } from '../../scripts/lib/run.mjs'
+import { root } from '../../tools/run.mjs'
 import { jobDigest } from '../support/fake-text.mjs'
 
 /**

@@ -1,12 +1,12 @@
 // @ts-check
 // Traffic, faults and checks: `npm run chaos`, `npm run soak` and the chaos test are this with other numbers.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { randomNumbers } from '../../bench/lib/random.mjs'
+import { randomNumbers } from '../../tools/random.mjs'
 import { runClients } from './clients.mjs'
 import { haunt } from './faults.mjs'
 import { startGateway } from './gateway.mjs'
 import { MemoryLog } from './memory.mjs'
-import { GAUGES, lawGap, scrape, total } from './metrics.mjs'
+import { GAUGES, lawGap, scrape, total } from '../support/metrics.mjs'
 import { pictureChecker } from './picture.mjs'
 
 const SCRAPE_EVERY_MS = 200
@@ -30,7 +30,7 @@ const WARM_UP = 0.5
  * @property {Record<string, number>} faults
  * @property {number} scrapes
  * @property {number} lawBroken scrapes at which the conservation law did not hold
- * @property {import('./metrics.mjs').Samples} last metrics, when all was calm
+ * @property {import('../support/metrics.mjs').Samples} last metrics, when all was calm
  * @property {{ gateway: number, workers: number, gatewayPeak: number, workersPeak: number }} memory slopes in MiB for 1,000 requests; peaks in MiB
  * @property {number} seconds
  * @property {readonly string[]} logged what must not be in a log

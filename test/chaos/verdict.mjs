@@ -1,6 +1,6 @@
 // @ts-check
-import { machine, table } from '../../bench/lib/table.mjs'
-import { GAUGES, lawGap, total } from './metrics.mjs'
+import { machine, table } from '../../tools/table.mjs'
+import { GAUGES, lawGap, total } from '../support/metrics.mjs'
 
 /** @typedef {{ gateway: number, workers: number }} Flat growth that counts as none, in MiB for 1,000 requests */
 /** @typedef {{ check: string, found: string, ok: boolean }} Finding */

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
-import { kubectl } from '../../scripts/lib/deploy-tools.mjs'
+import { kubectl } from '../../tools/deploy-tools.mjs'
 import { packageRoot } from '../../src/config.js'
 
 /** Long enough to fetch the tools, where a test is the first one to need them. */

@@ -3,7 +3,7 @@ import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeF
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { kubectl } from '../../scripts/lib/deploy-tools.mjs'
+import { kubectl } from '../../tools/deploy-tools.mjs'
 import { packageRoot } from '../../src/config.js'
 import { type Deployment, INSTALL_MS, ofKind, overlays, parseManifests } from './manifests.js'
 import { violations } from './policy.js'

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
-import { prometheus } from '../../scripts/lib/deploy-tools.mjs'
+import { prometheus } from '../../tools/deploy-tools.mjs'
 import { until } from '../support/wait.js'
 import { ruleGroups } from './monitoring.js'
 

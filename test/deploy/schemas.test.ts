@@ -1,7 +1,7 @@
 import { Ajv } from 'ajv'
 import { spawnSync } from 'node:child_process'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { checkers } from '../../scripts/lib/deploy-tools.mjs'
+import { checkers } from '../../tools/deploy-tools.mjs'
 import { customResources } from './custom-resources.js'
 import { INSTALL_MS, type Manifest, overlays, parseManifests, render } from './manifests.js'
 

@@ -2,7 +2,7 @@ import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { kubectl as installKubectl } from '../../scripts/lib/deploy-tools.mjs'
+import { kubectl as installKubectl } from '../../tools/deploy-tools.mjs'
 import { packageRoot } from '../../src/config.js'
 import {
   type Deployment,

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { beforeAll, expect, it, onTestFinished } from 'vitest'
-import { schemathesis } from '../../scripts/lib/http-tools.mjs'
+import { schemathesis } from '../../tools/http-tools.mjs'
 import { packageRoot } from '../../src/config.js'
 import { startReadyServer } from '../support/server.js'
 

@@ -75,7 +75,7 @@ it.each([
   writeFileSync(
     join(tree.root, 'scripts/watch.mjs'),
     `
-import { endWithNpm } from './lib/parent.mjs'
+import { endWithNpm } from '../tools/parent.mjs'
 globalThis.setInterval = () => ({ unref: () => process.stdout.write('watching\\n') })
 endWithNpm()
 `

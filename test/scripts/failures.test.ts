@@ -1,6 +1,6 @@
 import { tmpdir } from 'node:os'
 import { describe, expect, it } from 'vitest'
-import { explain } from '../../scripts/lib/failures.mjs'
+import { explain } from '../../tools/failures.mjs'
 
 /** What the programs print, as they did. */
 const PRINTED: [what: string, output: string, first: RegExp, line: string][] = [

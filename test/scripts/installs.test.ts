@@ -3,7 +3,7 @@ import { createHash, randomUUID } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
-import { freshness } from '../../scripts/lib/stamp.mjs'
+import { freshness } from '../../tools/stamp.mjs'
 import { loadConfig, packageRoot } from '../../src/config.js'
 import { alive } from '../support/process.js'
 import { until } from '../support/wait.js'
@@ -49,7 +49,7 @@ describe('an install of Python packages', () => {
     )
     writeFileSync(
       join(tree.root, 'install.mjs'),
-      "import { script } from './scripts/lib/run.mjs'\nimport { installPython } from './scripts/lib/setup.mjs'\nawait script(() => installPython('runtime'))\n"
+      "import { script } from './tools/run.mjs'\nimport { installPython } from './tools/setup.mjs'\nawait script(() => installPython('runtime'))\n"
     )
   })
 
@@ -165,8 +165,8 @@ describe('commands at the same time', () => {
       `
 import { appendFileSync, existsSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { alone } from './scripts/lib/lock.mjs'
-import { root, run, script } from './scripts/lib/run.mjs'
+import { alone } from './tools/lock.mjs'
+import { root, run, script } from './tools/run.mjs'
 const [name, what] = process.argv.slice(2)
 const say = (word) => appendFileSync('log', \`\${name} \${word} \${process.pid}\\n\`)
 await script(() => alone(root, async () => {

@@ -6,7 +6,7 @@ import { packageRoot } from '../../src/config.js'
 
 const NOT_IN_A_CLONE = new Set(['node_modules', 'dist', '.cache', '.git', '.venv', '.venv-torch', '__pycache__'])
 /** Tens of MB that no script of npm reads before it has installed something. */
-const LARGE = ['models', join('python-worker', 'tests'), join('python-worker', 'training')]
+const LARGE = ['models', join('python-worker', 'tests'), join('python-worker', 'demo')]
 
 export interface Tree {
   root: string

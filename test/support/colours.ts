@@ -1,4 +1,4 @@
-/** The colours that the demo model was trained on, as python-worker/demo_scenes/scene.py draws them. */
+/** The colours that the demo model was trained on, as python-worker/demo/scenes/scene.py draws them. */
 const PALETTE: Readonly<Record<string, readonly [number, number, number]>> = {
   red: [226, 30, 36],
   green: [24, 158, 60],

@@ -1,4 +1,4 @@
-/** The same cases as in python-worker/tests/test_tokenizer_digest.py; parity/tokenizer_folders.py says what a case's fields mean. */
+/** The same cases as in python-worker/tests/test_tokenizer_digest.py; parity/tokenizer/folders.py says what a case's fields mean. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'

@@ -1,4 +1,4 @@
-/** Equality with transformers' CLIPTokenizer; the files' makers are in python-worker/parity/. */
+/** Equality with transformers' CLIPTokenizer; the files' makers are in python-worker/parity/tokenizer/. */
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { ClipTokenizer, SdxlTokenizers } from '../../src/tokenizer/index.js'

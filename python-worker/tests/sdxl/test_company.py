@@ -12,7 +12,7 @@ import pytest
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.sampler import offered
-from parity.pipeline_cases import SDXL_SCHEDULER
+from parity.pipeline.cases import SDXL_SCHEDULER
 from tests.sdxl.tiny_model import SIZES, tokens, write
 from tests.support.company import Company, Repertoire, Tally
 

@@ -9,7 +9,7 @@ import pytest
 
 from easel_worker.sdxl.config import ConfigError, load_config
 
-BASE = Path(__file__).parent.parent / "goldens" / "sdxl-base-config"
+BASE = Path(__file__).parents[3] / "models" / "sdxl-base-config"
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from easel_worker.sdxl.preferences import PreferencesError
 from easel_worker.sdxl.samplers.config import SchedulerError
 from easel_worker.text_file import TextFileError
 from parity import stub_tokenizer
-from parity.pipeline_cases import PIPELINE_CASES
+from parity.pipeline.cases import PIPELINE_CASES
 from tests.sdxl.conftest import FolderMaker
 
 CASE = PIPELINE_CASES[0]

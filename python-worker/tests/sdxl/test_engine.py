@@ -16,7 +16,7 @@ from easel_worker.sdxl import resolve
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.sampler import offered
-from parity.pipeline_cases import SDXL_SCHEDULER
+from parity.pipeline.cases import SDXL_SCHEDULER
 from tests.sdxl.tiny_model import SIZES, job, tokens, write
 
 COMPILED = "/jax/core/compile/backend_compile_duration"

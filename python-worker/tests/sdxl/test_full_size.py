@@ -13,7 +13,7 @@ from easel_worker.sdxl.text_encoder import TextEncoder
 from easel_worker.sdxl.unet import UNet
 from easel_worker.sdxl.vae import Vae
 
-BASE = Path(__file__).parent.parent / "goldens" / "sdxl-base-config"
+BASE = Path(__file__).parents[3] / "models" / "sdxl-base-config"
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from easel_worker.sdxl.methods import FAST, PLAIN, Methods, choose
 from easel_worker.sdxl.resnet import Upsample
 from easel_worker.sdxl.unet import UNet
 
-BASE = Path(__file__).parent.parent / "goldens" / "sdxl-base-config"
+BASE = Path(__file__).parents[3] / "models" / "sdxl-base-config"
 
 INTERPRETED = replace(FAST, interpret=True)
 ROUNDING = 2**-6

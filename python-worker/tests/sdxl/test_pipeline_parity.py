@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from easel_worker.sdxl.engine import SdxlEngine
-from parity.our_pipeline import (
+from parity.pipeline.cases import PIPELINE_CASES, PipelineCase
+from parity.pipeline.ours import (
     LIMIT,
     SHARE_LIMIT,
     difference,
@@ -16,7 +17,6 @@ from parity.our_pipeline import (
     run,
     share_different,
 )
-from parity.pipeline_cases import PIPELINE_CASES, PipelineCase
 from tests.sdxl.conftest import FolderMaker
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "pipelines.npz"

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from parity.our_schedulers import difference
-from parity.scheduler_cases import MAX_STEPS, TOLERANCE, Case, cases
+from parity.schedulers.cases import MAX_STEPS, TOLERANCE, Case, cases
+from parity.schedulers.ours import difference
 
 GOLDEN = Path(__file__).parents[1] / "goldens/schedulers.npz"
 

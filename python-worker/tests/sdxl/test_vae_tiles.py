@@ -13,13 +13,15 @@ from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.vae import Decoder
-from parity import ours, tiles
+from parity import ours
+from parity.components import tiles
 from parity.golden import Golden
 from parity.report import relative_difference
 from tests.sdxl import tiny_model
 
 FolderMaker = Callable[[str], tuple[Golden, Path]]
 GOLDEN = Path(__file__).parent.parent / "goldens" / tiles.FILE
+BASE = Path(__file__).parents[3] / "models" / "sdxl-base-config"
 FLOAT32_LIMIT = 1e-4
 
 
@@ -60,7 +62,7 @@ def test_tiles_take_less_memory(golden_folder: FolderMaker) -> None:
 
 def test_tiles_take_less_memory_at_full_size() -> None:
     """Of SDXL base, a compiler made room for all tiles at once, as it did not of a small model."""
-    config = load_config(GOLDEN.parent / "sdxl-base-config").vae
+    config = load_config(BASE).vae
     tree = weights.abstract(Decoder.declare(config), jnp.float32)
     latents = jax.ShapeDtypeStruct((1, 64, 64, 4), jnp.float32)  # type: ignore[no-untyped-call]
 

@@ -14,7 +14,7 @@ from easel_worker.sdxl.text_encoder import TextEncoder
 from easel_worker.sdxl.unet import UNet
 from easel_worker.sdxl.vae import Vae
 from parity import cases, stub_tokenizer, synthetic
-from parity.pipeline_cases import SDXL_SCHEDULER
+from parity.pipeline.cases import SDXL_SCHEDULER
 
 WORDS, LENGTH = 100, 12
 """The vocabulary, and how many ids a text has."""

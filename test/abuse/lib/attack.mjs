@@ -43,7 +43,7 @@ const SETTINGS = {
 const TAKEN_FOR_DEAD = ['silent', 'hung', 'exited']
 
 /**
- * @param {import('../../chaos/metrics.mjs').Samples} samples
+ * @param {import('../../support/metrics.mjs').Samples} samples
  * @param {string} cause
  */
 function lostTo(samples, cause) {

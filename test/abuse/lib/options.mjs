@@ -1,7 +1,7 @@
 // @ts-check
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
-import { root } from '../../../scripts/lib/run.mjs'
+import { root } from '../../../tools/run.mjs'
 
 /** @type {string | undefined} */
 let help

@@ -1,8 +1,8 @@
 // @ts-check
 // The prober's own process: `prober-process.mjs URL ADMIN_URL PID GUARD_MIB`. It ends with the process that started it.
 import { Agent, get } from 'node:http'
-import { lawGap, scrape } from '../../chaos/metrics.mjs'
-import { residentMib } from '../../chaos/processes.mjs'
+import { lawGap, scrape } from '../../support/metrics.mjs'
+import { residentMib } from '../../support/processes.mjs'
 import { giveWay, PRIORITY } from './priority.mjs'
 import { peakMib, signal } from './proc.mjs'
 

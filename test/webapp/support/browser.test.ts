@@ -1,6 +1,6 @@
 import { tmpdir } from 'node:os'
 import { expect, it, vi } from 'vitest'
-import { browser } from '../../../scripts/lib/browser.mjs'
+import { browser } from '../../../tools/browser.mjs'
 
 it('says how to get a browser where there is none, and takes the one that it is given', () => {
   vi.stubEnv('PATH', tmpdir())

@@ -1,5 +1,5 @@
 import { build } from 'vite'
-import { freshness } from '../../../scripts/lib/stamp.mjs'
+import { freshness } from '../../../tools/stamp.mjs'
 
 /** Before any test: builds the page, unless dist/ has the page of just these sources. */
 export default async function buildPage(): Promise<void> {

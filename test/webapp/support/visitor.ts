@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { type Browser, type BrowserContext, chromium, type Locator, type Page } from 'playwright-core'
 import { afterAll, beforeAll, onTestFinished } from 'vitest'
-import { browser as browserPath } from '../../../scripts/lib/browser.mjs'
+import { browser as browserPath } from '../../../tools/browser.mjs'
 import { until } from '../../support/wait.js'
 
 type ContextOptions = NonNullable<Parameters<Browser['newContext']>[0]>

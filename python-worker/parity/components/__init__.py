@@ -1,0 +1,1 @@
+"""The four models, each for itself, and decoding in tiles."""

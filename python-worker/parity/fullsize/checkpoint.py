@@ -1,0 +1,101 @@
+"""Writes a random SDXL base as a diffusers folder: `python -m parity.fullsize.checkpoint FOLDER`.
+
+Names, shapes and dtype are those of the published fp16 variant. The published UNet is one file;
+here it is in shards with an index, as diffusers' `save_pretrained` makes them for smaller files, so
+that the harder of the two layouts is the one that is tried.
+"""
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from easel_worker.sdxl.config import load_config
+from easel_worker.sdxl.params import Param, declared
+from parity import synthetic
+from parity.golden import STEMS
+from parity.ours import declare
+
+MODELS = Path(__file__).parents[3] / "models"
+CONFIGS = MODELS / "sdxl-base-config"
+TOKENIZERS = MODELS / "demo"
+"""CLIP's own vocabulary, which the demo model shares."""
+
+SHARD_BYTES = 2 * 10**9
+STORED = np.dtype(np.float16)
+
+PREFERENCES = {"defaults": {"width": 256, "height": 256, "num_inference_steps": 2}}
+"""For CPUs: SDXL base's own 1024x1024 would take minutes a step."""
+
+
+def write(folder: Path) -> None:
+    """Make the folder, whole or not at all. Does nothing where it is.
+
+    About 7 GB of disk and 3 GB of memory.
+    """
+    if folder.exists():
+        return
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(CONFIGS, partial)
+    for name in ("tokenizer", "tokenizer_2"):
+        shutil.copytree(TOKENIZERS / name, partial / name)
+    (partial / "easel.json").write_text(json.dumps(PREFERENCES))
+    for part, tree in declare(load_config(CONFIGS)).items():
+        print(f"writing {part}", flush=True)
+        write_part(partial / part, STEMS[part], declared(tree), SHARD_BYTES)
+    partial.rename(folder)
+
+
+def write_part(folder: Path, stem: str, params: Sequence[Param], shard_bytes: int) -> None:
+    """A part's weights as the fp16 variant: one file, or shards and their index."""
+    shards = list(split(params, shard_bytes))
+    if len(shards) == 1:
+        _save(folder / f"{stem}.fp16.safetensors", shards[0])
+        return
+    placed = {}
+    for number, shard in enumerate(shards, 1):
+        name = f"{stem}.fp16-{number:05}-of-{len(shards):05}.safetensors"
+        _save(folder / name, shard)
+        placed |= {param.name: name for param in shard}
+    index = {
+        "metadata": {"total_size": sum(_bytes(param) for param in params)},
+        "weight_map": dict(sorted(placed.items())),
+    }
+    text = json.dumps(index, indent=2) + "\n"
+    (folder / f"{stem}.safetensors.index.fp16.json").write_text(text)
+
+
+def split(params: Sequence[Param], most: int) -> Iterator[list[Param]]:
+    """Runs of parameters, each of at most so many bytes (or of one parameter)."""
+    shard: list[Param] = []
+    for param in params:
+        if shard and sum(map(_bytes, shard)) + _bytes(param) > most:
+            yield shard
+            shard = []
+        shard.append(param)
+    yield shard
+
+
+def _bytes(param: Param) -> int:
+    return param.size * STORED.itemsize
+
+
+def _save(path: Path, params: Sequence[Param]) -> None:
+    tensors = {p.name: synthetic.weight(p.name, p.stored, gain=1.0).astype(STORED) for p in params}
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
+def main() -> None:
+    """Write to the folder that the command line names."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    write(parser.parse_args().folder)
+
+
+if __name__ == "__main__":
+    main()

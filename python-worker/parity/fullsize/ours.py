@@ -1,0 +1,91 @@
+"""One part of ours, compared with diffusers.
+
+    python -m parity.fullsize.ours MODEL REFERENCE PART DTYPE
+
+Prints one JSON object. A process for each, so that each has its own peak of memory.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from easel_worker.sdxl import weights
+from easel_worker.sdxl.config import load_config
+from easel_worker.sdxl.unet import UNet
+from easel_worker.sdxl.vae import Decoder
+from parity.fullsize.inputs import inputs
+from parity.fullsize.memory import peak_bytes
+from parity.ours import declare, put
+from parity.report import relative_rms
+
+LIMITS = {"float32": 1e-5, "bfloat16": 4e-2}
+"""The most that the difference's root mean square may be, as a part of the reference's.
+
+bfloat16 has 8 bits of precision: each of some thousand roundings in a row is wrong by up to 0.4 %.
+"""
+
+
+def main() -> None:
+    """Load, run, compare, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("reference", type=Path)
+    parser.add_argument("part", choices=("unet", "vae"))
+    parser.add_argument("dtype", choices=tuple(LIMITS))
+    arguments = parser.parse_args()
+    print(json.dumps(compare(**vars(arguments))))
+
+
+def compare(model: Path, reference: Path, part: str, dtype: str) -> dict[str, Any]:
+    """What the table has of one part in one dtype."""
+    declared = declare(load_config(model))[part]
+    started = time.perf_counter()
+    params = weights.load(model, part, declared, dtype, put)
+    jax.block_until_ready(params)
+    loaded = time.perf_counter()
+    after_load = peak_bytes()
+    output = run_unet(params) if part == "unet" else run_vae(params.decoder)
+    with np.load(reference) as outputs:
+        measured = relative_rms(output.transpose(0, 3, 1, 2), outputs[part])
+    return {
+        "part": part,
+        "dtype": dtype,
+        "measured": measured,
+        "limit": LIMITS[dtype],
+        "weights_bytes": sum(array.nbytes for array in jax.tree.leaves(params)),
+        "load_s": loaded - started,
+        "load_peak_bytes": after_load,
+        "run_s": time.perf_counter() - loaded,
+        "peak_bytes": peak_bytes(),
+    }
+
+
+def run_unet(unet: UNet) -> NDArray[np.float32]:
+    """The prediction [1, h, w, 4]."""
+    given = inputs()
+    sample = given["sample"].transpose(0, 2, 3, 1)
+    rest = [given[name] for name in ("timestep", "context", "pooled", "time_ids")]
+    return np.asarray(_run(unet, sample, *rest).astype(jnp.float32))
+
+
+def run_vae(decoder: Decoder) -> NDArray[np.float32]:
+    """The image [1, 8 h, 8 w, 3]."""
+    latents = inputs()["latents"].transpose(0, 2, 3, 1)
+    return np.asarray(_run(decoder, latents).astype(jnp.float32))
+
+
+def _run(part: Callable[..., Any], *given: NDArray[Any]) -> Any:
+    """Compiled, with the parameters as arguments."""
+    return jax.jit(lambda part, *given: part(*given))(part, *given)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Whole images to compare: a tiny model, its settings, and what to ask of it. No torch."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from easel_worker.engine import Job, Tokens
+from parity import cases, stub_tokenizer
+from parity.cases import Case
+from parity.schedulers.cases import SDXL
+
+SDXL_SCHEDULER = {"_class_name": "EulerDiscreteScheduler", **SDXL}
+"""SDXL base's own scheduler_config.json, in what matters."""
+
+V_PREDICTION = {
+    "prediction_type": "v_prediction",
+    "rescale_betas_zero_snr": True,
+    "timestep_spacing": "trailing",
+}
+
+
+@dataclass(frozen=True)
+class PipelineCase:
+    """An image to make.
+
+    Attributes:
+        model: the tiny model's shape.
+        scheduler: our name.
+        settings: changes to SDXL's scheduler configuration.
+        size: width and height in latents.
+        negative: a text, or None for no negative prompt.
+    """
+
+    name: str
+    model: Case
+    scheduler: str = "euler"
+    settings: dict[str, Any] = field(default_factory=dict)
+    steps: int = 8
+    guidance: float = 5.0
+    prompt: str = "a red circle on a blue background"
+    negative: str | None = None
+    clip_skip: int = 0
+    zeros_for_no_negative: bool = True
+    size: tuple[int, int] = (8, 4)
+    seed: int = 20
+
+    @property
+    def scheduler_config(self) -> dict[str, Any]:
+        """The contents of scheduler_config.json."""
+        return SDXL_SCHEDULER | self.settings
+
+    @property
+    def engine(self) -> str:
+        """What an engine can be shared by: cases of which only jobs differ."""
+        return f"{self.model.name} {self.settings} {self.zeros_for_no_negative} {self.size}"
+
+    @property
+    def pixels(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        scale = 2 ** (len(self.model.vae["block_out_channels"]) - 1)
+        return self.size[0] * scale, self.size[1] * scale
+
+    def job(self) -> Job:
+        """The same for our engine."""
+        width, height = self.pixels
+        return Job(
+            prompt=self.tokens(self.prompt),
+            negative=None if self.negative is None else self.tokens(self.negative),
+            seed=self.seed,
+            steps=self.steps,
+            guidance=self.guidance,
+            scheduler=self.scheduler,
+            width=width,
+            height=height,
+            clip_skip=self.clip_skip,
+        )
+
+    def tokens(self, text: str) -> Tokens:
+        """A text's ids for both encoders."""
+        return Tokens(tuple(self.ids(text, "tokenizer")), tuple(self.ids(text, "tokenizer_2")))
+
+    def ids(self, text: str, tokenizer: str) -> list[int]:
+        """A text's ids for one encoder."""
+        return stub_tokenizer.ids_of(text, tokenizer, *_vocabulary(self.model, tokenizer))
+
+    def noise(self) -> NDArray[np.float32]:
+        """The noise that both sides start from, [h, w, 4]."""
+        width, height = self.size
+        generator = np.random.default_rng(self.seed)
+        return generator.standard_normal((height, width, 4), dtype=np.float32)
+
+    def complete(self, folder: Path) -> None:
+        """Give a folder that has the model's parts what else our engine reads."""
+        for name in stub_tokenizer.PADS:
+            stub_tokenizer.write(folder, name, *_vocabulary(self.model, name))
+        scheduler = folder / "scheduler" / "scheduler_config.json"
+        scheduler.parent.mkdir(exist_ok=True)
+        scheduler.write_text(json.dumps(self.scheduler_config))
+        index = json.loads((folder / "model_index.json").read_text())
+        index["force_zeros_for_empty_prompt"] = self.zeros_for_no_negative
+        (folder / "model_index.json").write_text(json.dumps(index))
+        width, height = self.pixels
+        defaults = {"width": width, "height": height}
+        (folder / "easel.json").write_text(json.dumps({"defaults": defaults}))
+
+
+def _vocabulary(model: Case, tokenizer: str) -> tuple[int, int]:
+    """The vocabulary's size, and a text's length, which both encoders must have room for."""
+    config = model.text_encoder if tokenizer == "tokenizer" else model.text_encoder_2
+    encoders = model.text_encoder, model.text_encoder_2
+    return config["vocab_size"], min(c["max_position_embeddings"] for c in encoders)
+
+
+def _without_zeros(name: str, **more: Any) -> PipelineCase:
+    return PipelineCase(name, CONV, zeros_for_no_negative=False, size=(8, 12), **more)
+
+
+def _predicting_v(name: str, **more: Any) -> PipelineCase:
+    return PipelineCase(name, FOUR, settings=V_PREDICTION, **more)
+
+
+BASE, CONV, FOUR = cases.SDXL_BASE_IN_SMALL, cases.CONV_PROJECTION, cases.FOUR_LEVELS
+
+PIPELINE_CASES = (
+    PipelineCase("euler", BASE, steps=20),
+    PipelineCase("euler-unguided", BASE, guidance=1.0),
+    PipelineCase("euler-negative-prompt", BASE, negative="blurry and dark"),
+    PipelineCase("euler-empty-negative-prompt", BASE, negative=""),
+    PipelineCase("ancestral-clip-skip", BASE, scheduler="euler_ancestral", clip_skip=1),
+    PipelineCase(
+        "dpm-karras-clip-skip-negative-prompt",
+        BASE,
+        scheduler="dpmpp_2m_karras",
+        steps=16,
+        clip_skip=1,
+        negative="blurry",
+    ),
+    _without_zeros("no-zeros-for-no-negative", scheduler="euler_karras"),
+    _without_zeros("dpm-single-step", scheduler="dpmpp_2m", steps=1),
+    _predicting_v("ddim-v-prediction", scheduler="ddim"),
+    _predicting_v("euler-v-prediction", steps=12, negative="red"),
+)

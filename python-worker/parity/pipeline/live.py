@@ -1,0 +1,108 @@
+"""Whole images by our engine and by diffusers' pipeline: random checkpoints, or a given one."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionXLPipeline
+
+from easel_worker.engine import Job, Tokens
+from easel_worker.sdxl.engine import SdxlEngine
+from easel_worker.sdxl.options import Options
+from parity import reference
+from parity.components.live import randomise
+from parity.pipeline import ours as our_pipeline
+from parity.pipeline import reference as reference_pipeline
+from parity.pipeline.cases import PIPELINE_CASES, PipelineCase
+from parity.report import Comparison
+
+SUBJECT = "image, of 255"
+
+
+def compare(seed: int) -> Iterator[Comparison]:
+    """All cases, with weights, noise and prompts decided by the seed."""
+    seeded = [replace(case, seed=seed, prompt=f"{case.prompt} {seed}") for case in PIPELINE_CASES]
+    for number, (_, cases) in enumerate(groupby(seeded, lambda case: case.engine)):
+        yield from compare_engine(list(cases), seed + number)
+
+
+def compare_engine(cases: list[PipelineCase], seed: int) -> Iterator[Comparison]:
+    """Cases that share an engine: one random model, saved by diffusers, loaded by us."""
+    torch.manual_seed(seed)
+    models = reference.build(cases[0].model)
+    randomise(models)
+    with tempfile.TemporaryDirectory() as folder:
+        reference.pipeline(models).save_pretrained(folder)
+        engine = our_pipeline.engine_for(cases[0], Path(folder))
+    for case in cases:
+        expected = reference_pipeline.run(case, models)
+        measured = our_pipeline.difference(our_pipeline.run(case, engine), expected)
+        yield Comparison(SUBJECT, case.name, measured, our_pipeline.LIMIT)
+
+
+@dataclass(frozen=True)
+class _Wish:
+    """What to ask of a model that is on disk."""
+
+    prompt: str
+    negative: str | None
+    guided: bool
+
+
+_WISHES = (
+    _Wish("a red circle on a blue background", None, guided=True),
+    _Wish("a yellow triangle left of a green square", "blurry, dark", guided=True),
+    _Wish("a white star", None, guided=False),
+)
+
+
+def compare_folder(folder: Path, seed: int) -> Iterator[Comparison]:
+    """A model with its own tokenizers, asked with its own defaults."""
+    engine = SdxlEngine(folder, Options(dtype="float32"))
+    engine.warm(lambda _: None)
+    pipeline = StableDiffusionXLPipeline.from_pretrained(folder, torch_dtype=torch.float32)
+    pipeline.set_progress_bar_config(disable=True)
+    for wish in _WISHES:
+        job = _job(engine, pipeline, wish, seed)
+        scale = pipeline.vae_scale_factor
+        shape = (job.height // scale, job.width // scale, 4)
+        noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+        result = pipeline(
+            prompt=wish.prompt,
+            negative_prompt=wish.negative,
+            width=job.width,
+            height=job.height,
+            num_inference_steps=job.steps,
+            guidance_scale=job.guidance,
+            latents=torch.from_numpy(noise.transpose(2, 0, 1)[None].copy()),
+        )
+        ours = our_pipeline.make(engine, job, noise)
+        measured = our_pipeline.difference(ours, np.asarray(result.images[0]))
+        name = f"{folder.name}: {wish.prompt!r} without {wish.negative!r}, {job.guidance}"
+        yield Comparison(SUBJECT, name, measured, our_pipeline.LIMIT)
+
+
+def _job(engine: SdxlEngine, pipeline: StableDiffusionXLPipeline, wish: _Wish, seed: int) -> Job:
+    def tokens(text: str) -> Tokens:
+        return Tokens(
+            *(
+                tuple(tokenizer(text, padding="max_length", truncation=True).input_ids)
+                for tokenizer in (pipeline.tokenizer, pipeline.tokenizer_2)
+            )
+        )
+
+    defaults = engine.capabilities.defaults
+    return Job(
+        prompt=tokens(wish.prompt),
+        negative=None if wish.negative is None else tokens(wish.negative),
+        seed=seed,
+        steps=defaults.num_inference_steps,
+        guidance=defaults.guidance_scale if wish.guided else 1.0,
+        scheduler=defaults.scheduler,
+        width=defaults.width,
+        height=defaults.height,
+    )

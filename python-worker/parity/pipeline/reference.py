@@ -1,0 +1,75 @@
+"""diffusers' own StableDiffusionXLPipeline on a pipeline case. Needs torch."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionXLPipeline
+from diffusers.schedulers import scheduling_euler_ancestral_discrete as ancestral
+from numpy.typing import NDArray
+
+from easel_worker.sdxl.programs import draw_noise
+from parity.pipeline.cases import PipelineCase
+from parity.reference import Model
+from parity.schedulers.reference import scheduler_of
+
+
+class _Tokenizer:
+    """As much of a tokenizer as the pipeline calls."""
+
+    def __init__(self, case: PipelineCase, name: str) -> None:
+        self._case, self._name = case, name
+        self.model_max_length = len(case.ids("", name))
+
+    def __call__(self, text: str | list[str], **_: Any) -> SimpleNamespace:
+        texts = [text] if isinstance(text, str) else text
+        ids = [self._case.ids(each, self._name) for each in texts]
+        return SimpleNamespace(input_ids=torch.tensor(ids))
+
+    def tokenize(self, _: str) -> list[str]:
+        return []  # asked for only to find textual inversions, of which there are none
+
+
+def run(case: PipelineCase, models: Mapping[str, Model]) -> NDArray[np.uint8]:
+    """The image that diffusers makes, [H, W, 3]."""
+    pipeline = StableDiffusionXLPipeline(
+        **models,
+        tokenizer=_Tokenizer(case, "tokenizer"),
+        tokenizer_2=_Tokenizer(case, "tokenizer_2"),
+        scheduler=scheduler_of(case.scheduler, case.scheduler_config),
+        force_zeros_for_empty_prompt=case.zeros_for_no_negative,
+        add_watermarker=False,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    width, height = case.pixels
+    with _our_noise(case):
+        result = pipeline(
+            prompt=case.prompt,
+            negative_prompt=case.negative,
+            width=width,
+            height=height,
+            num_inference_steps=case.steps,
+            guidance_scale=case.guidance,
+            clip_skip=case.clip_skip or None,
+            latents=torch.from_numpy(case.noise().transpose(2, 0, 1)[None].copy()),
+            output_type="pil",
+        )
+    return np.asarray(result.images[0])
+
+
+@contextmanager
+def _our_noise(case: PipelineCase) -> Iterator[None]:
+    """Let the ancestral sampler draw what our engine draws from the case's seed."""
+    width, height = case.size
+    draws = iter(range(1, case.steps + 1))
+
+    def draw(*_: Any, **__: Any) -> torch.Tensor:
+        noise = draw_noise(case.seed, next(draws), shape=(height, width, 4))
+        return torch.from_numpy(np.asarray(noise).transpose(2, 0, 1)[None].copy())
+
+    with mock.patch.object(ancestral, "randn_tensor", draw):
+        yield

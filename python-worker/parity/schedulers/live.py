@@ -1,0 +1,58 @@
+"""Our tables against diffusers' schedulers: all stored cases, and random configurations."""
+
+import random
+from collections.abc import Iterator
+
+from parity.report import Comparison, relative_difference
+from parity.schedulers import ours, reference
+from parity.schedulers.cases import SCHEDULERS, TOLERANCE, Case, cases
+
+RANDOM_CASES = 20
+FLOAT32_LOSS = 4096 * 2.0**-23
+"""Half a unit in the last place of each of two numbers that are about 4096 times the result."""
+STEP_COUNTS = (1, 2, 3, 4, 14, 15, 16, 30, 50)
+
+
+def compare(seed: int) -> Iterator[Comparison]:
+    """Every fixed case, and a few random ones decided by the seed."""
+    for case in (*cases(), *map(draw, range(seed, seed + RANDOM_CASES))):
+        worst = max(difference(case, steps) for steps in STEP_COUNTS)
+        yield Comparison("scheduler", case.name, worst, TOLERANCE)
+        if case.in_float64:
+            lost = max(diffusers_loss(case, steps) for steps in STEP_COUNTS)
+            yield Comparison("diffusers' loss in float32", case.name, lost, FLOAT32_LOSS)
+
+
+def difference(case: Case, steps: int) -> float:
+    """How far our final sample is off; infinite if the timesteps differ."""
+    timesteps, final = reference.run(case, steps, float64=case.in_float64)
+    return ours.difference(case, steps, timesteps, final)
+
+
+def diffusers_loss(case: Case, steps: int) -> float:
+    """How far diffusers' final sample in float32 is from its own in float64."""
+    _, single = reference.run(case, steps)
+    _, double = reference.run(case, steps, float64=True)
+    return relative_difference(single, double)
+
+
+def draw(seed: int) -> Case:
+    """A scheduler with a random configuration that all schedulers can follow."""
+    rng = random.Random(seed)
+    config = {
+        "num_train_timesteps": rng.choice([200, 500, 1000]),
+        "beta_start": rng.uniform(0.0001, 0.001),
+        "beta_end": rng.uniform(0.01, 0.025),
+        "beta_schedule": rng.choice(["linear", "scaled_linear"]),
+        "clip_sample": False,
+        "set_alpha_to_one": rng.random() < 0.5,
+        "steps_offset": rng.choice([0, 1]),
+        "timestep_spacing": rng.choice(["leading", "trailing", "linspace"]),
+        "prediction_type": rng.choice(["epsilon", "v_prediction"]),
+        "final_sigmas_type": rng.choice(["zero", "sigma_min"]),
+        "lower_order_final": rng.random() < 0.5,
+        "euler_at_final": rng.random() < 0.5,
+    }
+    scheduler = rng.choice(SCHEDULERS)
+    spacing, prediction = config["timestep_spacing"], config["prediction_type"]
+    return Case(f"{scheduler}:random-{seed},{spacing},{prediction}", scheduler, config)

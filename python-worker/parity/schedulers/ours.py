@@ -1,0 +1,37 @@
+"""Runs our own tables on the cases, and compares."""
+
+import numpy as np
+
+from easel_worker.sdxl.sampler import make_table
+from easel_worker.sdxl.samplers.table import advance
+from parity.report import relative_difference
+from parity.schedulers.cases import (
+    VALUES,
+    Case,
+    Floats,
+    fake_model,
+    fresh_noise,
+    initial_noise,
+)
+
+
+def run(case: Case, steps: int) -> tuple[Floats, Floats]:
+    """The timesteps [steps] and the final sample [VALUES] of a run with the fake model."""
+    table = make_table(case.config, case.scheduler, steps)
+    sample = initial_noise() * np.float32(table.initial)
+    image = np.zeros(VALUES, np.float32)
+    for step in range(steps):
+        output = fake_model(sample, float(table.timesteps[step]))
+        sample, image = advance(table.at(step), sample, output, image, fresh_noise(step))
+    return table.timesteps, sample
+
+
+def difference(case: Case, steps: int, timesteps: Floats, final: Floats) -> float:
+    """How far our final sample is from diffusers', relative to its largest value.
+
+    Infinite if the timesteps are others than diffusers', or more than rounded differently.
+    """
+    times, sample = run(case, steps)
+    if times.shape != timesteps.shape or not np.allclose(times, timesteps, rtol=1e-5, atol=2e-3):
+        return float("inf")
+    return relative_difference(sample, final)

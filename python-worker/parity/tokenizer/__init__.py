@@ -1,0 +1,1 @@
+"""What transformers' CLIPTokenizer says, for both of our readers of tokenizer folders."""

@@ -1,0 +1,139 @@
+"""Write `test/tokenizer/golden/`: what transformers' CLIPTokenizer says.
+
+The folders are the demo model's, whose vocabulary is SDXL's. Run from `python-worker/`:
+
+    .venv-torch/bin/python -m parity.tokenizer.make_goldens
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import tokenizers
+import transformers
+from transformers import CLIPTokenizer
+
+from parity.tokenizer import folders
+from parity.tokenizer.settings import SETTINGS_PROBE, folder_settings
+from parity.tokenizer.texts import texts
+
+ROOT = Path(__file__).parents[3]
+OUTPUT = ROOT / "test" / "tokenizer" / "golden"
+MODEL = ROOT / "models" / "demo"
+BLOCK = 0x1000
+MAX_LENGTH = 77
+
+Golden = dict[str, object]
+
+
+def ids(tokenizer: CLIPTokenizer, text: str) -> list[int]:
+    """All ids of `text`, with start and end; checks that cutting and padding only cut and pad."""
+    whole: list[int] = tokenizer(text).input_ids
+    padded = tokenizer(text, padding="max_length", max_length=MAX_LENGTH, truncation=True).input_ids
+    body = [*whole[:-1][: MAX_LENGTH - 1], tokenizer.eos_token_id]
+    expected = body + [tokenizer.pad_token_id] * (MAX_LENGTH - len(body))
+    if padded != expected:
+        raise AssertionError(f"the reference cuts or pads otherwise than thought: {text!r}")
+    return whole
+
+
+def text_goldens(first: CLIPTokenizer, second: CLIPTokenizer) -> list[Golden]:
+    """`{text, ids}`, with `ids_2` where the second tokenizer's are others."""
+    goldens: list[Golden] = []
+    for text in dict.fromkeys(texts()):
+        one, two = ids(first, text), ids(second, text)
+        goldens.append({"text": text, "ids": one} | ({"ids_2": two} if one != two else {}))
+    return goldens
+
+
+def probe(point: int) -> str:
+    """A text whose ids tell the character's class, lowercase, combining class and bytes."""
+    c = chr(point)
+    if point >= 0x40000 and point >> 16 != 0xE:  # unassigned or private, all of them
+        return f"a{c}1"
+    return f"a{c}b 1\u0301{c}\u0334"
+
+
+def sweep(tokenizer: CLIPTokenizer) -> list[str]:
+    """For each block of characters a digest of the ids of their probes (surrogates left out)."""
+    digests = []
+    for start in range(0, 0x110000, BLOCK):
+        points = [p for p in range(start, start + BLOCK) if not 0xD800 <= p < 0xE000]
+        text = " ".join(probe(p) for p in points)
+        joined = ",".join(map(str, tokenizer(text).input_ids))
+        digests.append(hashlib.sha256(joined.encode()).hexdigest()[:16])
+    return digests
+
+
+def settings_goldens() -> list[Golden]:
+    """What folders with other settings make of `SETTINGS_PROBE`: `{config, map, pad, ids}`."""
+    goldens: list[Golden] = []
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for file in ("vocab.json", "merges.txt"):
+            (folder / file).symlink_to(MODEL / "tokenizer" / file)
+        for config, special_tokens_map in folder_settings():
+            (folder / "tokenizer_config.json").write_text(json.dumps(config))
+            (folder / "special_tokens_map.json").write_text(json.dumps(special_tokens_map))
+            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+            found = {"pad": tokenizer.pad_token_id, "ids": tokenizer(SETTINGS_PROBE).input_ids}
+            goldens.append({"config": config, "map": special_tokens_map} | found)
+    return goldens
+
+
+def folder_goldens() -> list[Golden]:
+    """The cases of `folders`, each with `reference`: `{pad, ids}` of the probe text, or
+    null for a folder that transformers refuses."""
+    goldens: list[Golden] = []
+    with TemporaryDirectory() as name:
+        for case in folders.cases():
+            folders.write(Path(name), case["files"])
+            found: Golden | None
+            try:
+                tokenizer = CLIPTokenizer.from_pretrained(name, local_files_only=True)
+            except Exception:  # noqa: BLE001 - tokenizers raises the bare class
+                found = None
+            else:
+                read = tokenizer(folders.PROBE).input_ids
+                found = {"pad": tokenizer.pad_token_id, "ids": read}
+            goldens.append({**case, "reference": found})
+    return goldens
+
+
+def vocabulary_digest(folder: Path) -> str:
+    """As `protocol/README.md` defines it."""
+    vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    merges = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
+    tokens = "\n".join(sorted(vocabulary, key=vocabulary.__getitem__))
+    kept = "\n".join(line for line in merges if line and not line.startswith("#version"))
+    return hashlib.sha256(f"{tokens}\n\n{kept}".encode()).hexdigest()
+
+
+def write(name: str, golden: Golden, rows: list[Golden] | list[str]) -> None:
+    """One row a line, so that a change shows as what it is."""
+    head = json.dumps(golden, ensure_ascii=True)[:-1]
+    body = ",\n".join(json.dumps(row, ensure_ascii=True, separators=(",", ":")) for row in rows)
+    (OUTPUT / name).write_text(f'{head}, "rows": [\n{body}\n]}}\n', encoding="utf-8")
+
+
+def main() -> None:
+    """Ask the reference, write the files."""
+    first, second = (
+        CLIPTokenizer.from_pretrained(MODEL / name, local_files_only=True)
+        for name in ("tokenizer", "tokenizer_2")
+    )
+    OUTPUT.mkdir(parents=True, exist_ok=True)
+    reference = f"transformers {transformers.__version__}, tokenizers {tokenizers.__version__}"
+    digest = vocabulary_digest(MODEL / "tokenizer")
+    goldens = text_goldens(first, second)
+    write("clip-ids.json", {"reference": reference, "digest": digest}, goldens)
+    write("every-character.json", {"reference": reference, "block": BLOCK}, sweep(first))
+    write("settings.json", {"reference": reference, "text": SETTINGS_PROBE}, settings_goldens())
+    base = {"base": folders.base(), "text": folders.PROBE}
+    write("folders.json", {"reference": reference, **base}, folder_goldens())
+    print(f"{len(goldens)} texts, digest {digest}")
+
+
+if __name__ == "__main__":
+    main()
