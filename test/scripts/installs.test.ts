@@ -209,6 +209,10 @@ await script(() => alone(root, async () => {
     onTestFinished(() => {
       if (alive(child)) process.kill(child, 'SIGKILL')
     })
+    // A busy machine may run the child before its parent notes it.
+    await until('the lock names it', () =>
+      readFileSync(join(tree.root, '.cache/install.lock'), 'utf8').includes(`${child} `)
+    )
     process.kill(first.child.pid!, 'SIGKILL')
     await until('it is gone', () => first.child.signalCode !== null)
     expect(alive(child)).toBe(true)
