@@ -32,7 +32,8 @@ export const EVENT_HEADERS = { 'cache-control': 'no-store', 'x-accel-buffering':
 export type PiecesOf = (event: Numbered) => readonly Piece[]
 
 /**
- * A run's events as server-sent events: first the kept ones numbered above `after`, then each new one. Ends with the run.
+ * A run's events as server-sent events: first the kept ones numbered above `after`, then each new one. Ends with the
+ * run.
  *
  * The stream takes the next event only when its reader has room. A slow reader therefore costs no more memory than a
  * fast one; it misses events that newer ones have superseded.
