@@ -2,10 +2,10 @@ import { readFile } from 'node:fs/promises'
 import type { Log } from '../logger.js'
 import { type AccessKey, findKey, parseKeys } from './keys.js'
 
-/** How often the file is looked at, in ms. Kubernetes takes longer to bring a changed Secret to a Pod. */
+/** Interval between checks of the file, in ms. Kubernetes takes longer to update a Secret in a Pod. */
 const RELOAD_MS = 1000
 
-/** The keys of a file, which may change while the server runs. */
+/** The keys of a file, reloaded when the file changes. */
 export class KeyFile {
   readonly #path: string
   readonly #log: Log
@@ -13,7 +13,7 @@ export class KeyFile {
   #text: string
   #keys: readonly AccessKey[]
 
-  /** @throws Error that names the file when it cannot be used */
+  /** @throws Error that names the file when it is unreadable or invalid */
   static async open(path: string, log: Log): Promise<KeyFile> {
     try {
       const text = await readText(path)
@@ -40,7 +40,7 @@ export class KeyFile {
     clearInterval(this.#timer)
   }
 
-  /** Takes over a changed file; one that cannot be used changes nothing and is logged once. */
+  /** Loads a changed file. An invalid one is logged once and leaves the keys as they were. */
   async #reload(): Promise<void> {
     const text = await readText(this.#path).catch(() => this.#text)
     if (text === this.#text) return
@@ -49,18 +49,18 @@ export class KeyFile {
       this.#keys = parseKeys(text)
       this.#log.info(
         { keys: this.#keys.map(({ name }) => name) },
-        `the key file has changed: ${this.#keys.length} keys`
+        `reloaded the changed key file: ${this.#keys.length} keys`
       )
     } catch (error) {
       this.#log.error(
         { file: this.#path },
-        `the changed key file cannot be used, the keys before it stay: ${(error as Error).message}`
+        `the changed key file cannot be used, so the previous keys stay valid: ${(error as Error).message}`
       )
     }
   }
 }
 
-/** Editors on Windows begin a file with a byte order mark, which is no JSON. */
+/** Strips the byte order mark that Windows editors write, which JSON.parse rejects. */
 async function readText(path: string): Promise<string> {
   return (await readFile(path, 'utf8')).replace(/^\uFEFF/, '')
 }

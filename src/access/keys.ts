@@ -4,7 +4,7 @@ import { Value } from 'typebox/value'
 
 /** A caller that may use the service. */
 export interface AccessKey {
-  /** Shown in logs and metrics; never a secret. */
+  /** Shown in logs and metrics, so not a secret. */
   readonly name: string
   /** SHA-256 of the key. */
   readonly digest: Buffer
@@ -31,9 +31,9 @@ const KeyFile = Type.Object(
 )
 
 /**
- * Reads the text of a key file: `{"keys": [{"name", "key" or "sha256", "requests_per_minute"?, "concurrent_requests"?}]}`.
+ * Parses a key file: `{"keys": [{"name", "key" or "sha256", "requests_per_minute"?, "concurrent_requests"?}]}`.
  *
- * @throws Error that says what is wrong, and never what a key is
+ * @throws Error that says what is wrong without revealing a key
  */
 export function parseKeys(text: string): AccessKey[] {
   let file: unknown
@@ -56,7 +56,7 @@ export function parseKeys(text: string): AccessKey[] {
   })
 }
 
-/** The key that a token is, if any. Takes as long for a wrong token as for a right one. */
+/** The key that matches a token. Constant-time: compares every key even after a match. */
 export function findKey(keys: readonly AccessKey[], token: string): AccessKey | undefined {
   const digest = digestOf(token)
   let found: AccessKey | undefined

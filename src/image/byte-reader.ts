@@ -1,4 +1,4 @@
-/** Reads a stream of bytes forwards, piece by piece: it holds no more than one chunk of the stream and what is asked for. */
+/** Reads a byte stream forwards. Buffers at most the bytes asked for and one chunk of the stream. */
 export class ByteReader {
   readonly #chunks: AsyncIterator<Buffer>
   #rest: Buffer = Buffer.alloc(0)
@@ -7,7 +7,7 @@ export class ByteReader {
     this.#chunks = chunks[Symbol.asyncIterator]()
   }
 
-  /** The next `count` bytes; undefined where the stream ends before. */
+  /** The next `count` bytes; undefined if the stream ends first. */
   async take(count: number): Promise<Buffer | undefined> {
     const parts: Buffer[] = []
     let missing = count
@@ -21,14 +21,14 @@ export class ByteReader {
     return parts.length === 1 ? parts[0] : Buffer.concat(parts)
   }
 
-  /** As `take`, but the bytes are still to be read. */
+  /** Like `take`, but does not consume the bytes. */
   async peek(count: number): Promise<Buffer | undefined> {
     const bytes = await this.take(count)
     if (bytes !== undefined) this.#rest = Buffer.concat([bytes, this.#rest])
     return bytes
   }
 
-  /** Leaves `count` bytes out; false where the stream ends before. */
+  /** Skips `count` bytes; false if the stream ends first. */
   async skip(count: number): Promise<boolean> {
     let missing = count
     while (missing > this.#rest.length) {
@@ -39,12 +39,12 @@ export class ByteReader {
     return true
   }
 
-  /** Leaves out all that is left. */
+  /** Discards the rest of the stream. */
   async drain(): Promise<void> {
     while (await this.#more());
   }
 
-  /** Lets go of the stream, wherever it is. */
+  /** Releases the stream without reading the rest. */
   async end(): Promise<void> {
     await this.#chunks.return?.()
   }

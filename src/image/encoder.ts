@@ -18,29 +18,29 @@ export interface Picture {
 
 export interface FileSettings {
   readonly format: Format
-  /** 1 to 100, of JPEG and WebP; PNG loses nothing. */
+  /** 1 to 100, for JPEG and WebP. PNG is lossless and ignores it. */
   readonly quality: number
-  /** What the file is to carry; undefined for nothing. */
+  /** The recipe to embed; undefined for none. */
   readonly recipe: Recipe | undefined
 }
 
 export interface EncoderOptions {
-  /** zlib level of PNG, 0 to 9. */
+  /** zlib compression level for PNG, 0 to 9. */
   pngCompression: number
-  /** Most files that are made at once. */
+  /** Maximum files encoded at once. */
   concurrency: number
 }
 
-/** JPEG quality of previews: they are small, and gone in a second. */
+/** JPEG quality of previews. Low is enough: they are small and replaced within a second. */
 const PREVIEW_QUALITY = 70
-/** JPEG keeps colour at full resolution from this quality on. */
+/** From this quality on, JPEG keeps chroma at full resolution. */
 const FULL_COLOUR_QUALITY = 90
 
 /**
- * Makes files from pixels, on libuv's threads and never on the event loop.
+ * Encodes pixels to files on libuv's threads, never on the event loop.
  *
- * As many at once as `concurrency`: with many more than there are cores, the event loop waits for the kernel to give it
- * a turn, and `/health` with it.
+ * Runs at most `concurrency` jobs at once. With many more jobs than cores, the kernel starves the event loop, and
+ * `/health` stalls.
  */
 export class ImageEncoder {
   readonly #limit: ReturnType<typeof pLimit>
@@ -48,15 +48,15 @@ export class ImageEncoder {
 
   constructor({ pngCompression, concurrency }: EncoderOptions) {
     this.#limit = pLimit(concurrency)
-    // Nothing is ever made twice here: looking for it costs 4 % of the time.
+    // No image is encoded twice, so the cache never hits; its lookups cost 4 % of the time.
     sharp.cache(false)
     this.#pngCompression = pngCompression
   }
 
   /**
-   * A picture as a file that carries its recipe. Given the same arguments it gives the same bytes.
+   * Encodes a picture to a file with its recipe embedded. Deterministic: the same arguments give the same bytes.
    *
-   * @throws the signal's reason when it has fired before the file's turn comes
+   * @throws the signal's reason if it fires before encoding starts
    */
   encode(picture: Picture, settings: FileSettings, signal?: AbortSignal): Promise<Buffer> {
     return this.#limit(() => {
@@ -65,14 +65,14 @@ export class ImageEncoder {
     })
   }
 
-  /** A small JPEG for a glance. */
+  /** A JPEG preview. */
   preview(picture: Picture): Promise<Buffer> {
     return this.#limit(() => open(picture).jpeg({ quality: PREVIEW_QUALITY }).toBuffer())
   }
 
   async #png(picture: Picture, { recipe }: FileSettings): Promise<Buffer> {
     const png = await open(picture)
-      // Filters chosen row by row: without them a picture with grain is hardly smaller than its pixels.
+      // Choose filters row by row. Without filters, grainy pictures hardly compress.
       .png({ compressionLevel: this.#pngCompression, adaptiveFiltering: true })
       .toBuffer()
     return pngWith(
@@ -82,9 +82,9 @@ export class ImageEncoder {
   }
 }
 
-/** The recipe stands where viewers look for it (EXIF), and whole (XMP). */
+/** Embeds the recipe in EXIF, where viewers look but long prompts are cut, and whole in XMP. */
 async function lossy(picture: Picture, { format, quality, recipe }: FileSettings): Promise<Buffer> {
-  // From here on the eye would see coarse colour at the edges sooner than the quality.
+  // At high quality, chroma subsampling at edges would be more visible than the compression.
   const chromaSubsampling = quality >= FULL_COLOUR_QUALITY ? '4:4:4' : '4:2:0'
   const image = open(picture)
   const file = await (

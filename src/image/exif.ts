@@ -1,7 +1,7 @@
 import { parametersText } from './parameters.js'
 import type { Recipe } from './recipe.js'
 
-/** Types of fields, as TIFF numbers them. */
+/** TIFF field types. */
 const ASCII = 2
 const SHORT = 3
 const LONG = 4
@@ -10,18 +10,22 @@ const UNDEFINED = 7
 interface Field {
   tag: number
   type: number
-  /** Number of values; a text or an undefined value counts its bytes. */
+  /** Number of values; for ASCII and UNDEFINED, the number of bytes. */
   count: number
   value: Buffer
 }
 
-/** Prompts in EXIF are for viewers, and a JPEG has room for 64 KiB of it: each is cut here. The whole recipe is in the XMP. */
+/**
+ * Maximum UTF-16 units of each prompt in EXIF, which has 64 KiB in a JPEG. Only viewers read it; the XMP has the whole
+ * recipe.
+ */
 const MAX_SHOWN = 8000
 
 /**
- * An EXIF block (TIFF, big-endian): the program, the recipe as a comment that viewers show, and that the colours are sRGB.
+ * An EXIF block (big-endian TIFF) with the program, the recipe as a user comment that viewers show, and sRGB as the
+ * colour space.
  *
- * libvips writes comments in ASCII alone. This one is UTF-16, which viewers read in every script.
+ * Written by hand because libvips writes comments in ASCII only. UTF-16 works in viewers for every script.
  *
  * @see https://www.cipa.jp/std/documents/download_e.html?DC-008-Translation-2023-E (4.6.6)
  */
@@ -53,12 +57,12 @@ function undefinedField(tag: number, value: Buffer): Field {
   return { tag, type: UNDEFINED, count: value.length, value }
 }
 
-/** Values of up to four bytes stand in the field itself. */
+/** Values of up to four bytes are stored in the field itself. */
 function isInside({ value }: Field): boolean {
   return value.length <= 4
 }
 
-/** A value begins at an even place. */
+/** Values start at even offsets. */
 function padded(length: number): number {
   return length + (length % 2)
 }
@@ -68,7 +72,9 @@ function bytesOf(fields: readonly Field[]): number {
   return 2 + 12 * fields.length + 4 + values
 }
 
-/** A list of fields, ascending by tag, and then their values. @param at where it begins in the block */
+/**
+ * An image file directory: its fields, in ascending order of tag, then their values. @param at its offset in the block
+ */
 function directory(fields: readonly Field[], at: number): Buffer {
   const bytes = Buffer.alloc(bytesOf(fields))
   bytes.writeUInt16BE(fields.length)

@@ -1,11 +1,11 @@
-/** A recipe has a dozen fields. */
+/** Well above the dozen fields of a recipe. */
 const MAX_FIELDS = 64
 
 /**
- * Parses a JSON object whose values are texts, numbers, booleans or null; undefined for anything else.
+ * Parses a JSON object whose values are strings, numbers, booleans or null; undefined for anything else.
  *
- * Its form is checked first, in one pass over the text: what is nested, or has more fields than a recipe, would take
- * much longer to parse than to read.
+ * Checks the structure in one pass before parsing: JSON.parse takes much longer than that pass on nested objects or on
+ * more fields than a recipe has.
  */
 export function parseFlatObject(text: string): Record<string, unknown> | undefined {
   if (!isFlat(text)) return undefined
@@ -34,7 +34,7 @@ function isFlat(text: string): boolean {
   return braces === 1
 }
 
-/** Where the text that begins with the quote at `start` has its closing quote; -1 where it has none. */
+/** The index of the quote that closes the string opened at `start`; -1 if none does. */
 function endOfText(text: string, start: number): number {
   for (let at = start + 1; at < text.length; at++) {
     const letter = text.charCodeAt(at)

@@ -1,8 +1,8 @@
-/** File formats, by the names that requests use. */
+/** File formats, by their names in requests. */
 export const FORMATS = ['png', 'jpeg', 'webp'] as const
 export type Format = (typeof FORMATS)[number]
 
-/** `png` is `image/png`. */
+/** The media type, e.g. `image/png` for `png`. */
 export function mimeOf(format: Format): `image/${Format}` {
   return `image/${format}`
 }

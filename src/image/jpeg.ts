@@ -3,23 +3,22 @@ import { createHash } from 'node:crypto'
 const APP0 = 0xe0
 const APP1 = 0xe1
 
-/** Most bytes of a segment after its length field, which counts itself. */
+/** Maximum payload of a segment: the 16-bit length field also counts its own two bytes. */
 const MAX_SEGMENT = 65_533
 
 export const EXIF_MARK = Buffer.from('Exif\0\0', 'latin1')
 export const XMP_MARK = Buffer.from('http://ns.adobe.com/xap/1.0/\0', 'latin1')
 export const EXTENSION_MARK = Buffer.from('http://ns.adobe.com/xmp/extension/\0', 'latin1')
-/** Bytes before the data of a part of extended XMP: the mark, the digest in hex, the length of the whole, the part's place. */
+/** Header bytes of an extended XMP segment: mark, hex digest, total length, offset of this part. */
 export const EXTENSION_HEAD = EXTENSION_MARK.length + 32 + 4 + 4
 
-/** How a packet names the extended one that belongs to it. */
+/** The property by which the main packet refers to its extension, by digest. */
 export const HAS_EXTENDED = 'xmpNote:HasExtendedXMP'
 
 /**
- * Writes EXIF and XMP into a JPEG file that has neither, after its JFIF header.
+ * Inserts EXIF and XMP after the JFIF header of a JPEG file that has neither.
  *
- * An XMP packet that is longer than a segment is written as extended XMP, in as many segments as it takes. libvips leaves
- * such a packet out without a word.
+ * Splits an XMP packet that exceeds one segment into extended XMP segments. libvips silently drops such a packet.
  *
  * @see https://github.com/adobe/XMP-Toolkit-SDK/blob/main/docs/XMPSpecificationPart3.pdf (1.1.3)
  */

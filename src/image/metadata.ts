@@ -6,15 +6,17 @@ import { EXTENSION_HEAD, EXTENSION_MARK, HAS_EXTENDED, XMP_MARK } from './jpeg.j
 import { recipeTextOf } from './xmp.js'
 
 /**
- * The longest recipe that is read from a file, in bytes, compressed or not. Our own stay under it: two prompts of 32,000
- * UTF-16 units each, of which each takes at most six bytes, are 384 KB.
+ * The longest recipe read from a file, in bytes, compressed or not. Our own stay below it: two prompts of 32,000 UTF-16
+ * units, at most six bytes a unit, take 384 KB.
  */
 export const MAX_RECIPE_BYTES = 512 * 1024
 
-/** Most chunks, or segments, of a file that are looked at. Our own files have their recipe in the first few, or in the last of four. */
+/**
+ * Maximum chunks or segments read of a file. In our own files the recipe is in the first few, or in the last of four.
+ */
 const MAX_CHUNKS = 5000
 
-/** What makes a file one of a format: these bytes at these places. */
+/** The signature of each format: bytes at fixed offsets. */
 const SIGNATURES: Readonly<Record<Format, readonly (readonly [at: number, bytes: Buffer])[]>> = {
   png: [[0, Buffer.from('\x89PNG\r\n\x1a\n', 'latin1')]],
   jpeg: [[0, Buffer.from('\xff\xd8\xff', 'latin1')]],
@@ -24,10 +26,10 @@ const SIGNATURES: Readonly<Record<Format, readonly (readonly [at: number, bytes:
   ]
 }
 
-/** So many first bytes tell the format. */
+/** Bytes needed to recognise any format. */
 const SIGNATURE_BYTES = 12
 
-/** The format of a file by its first bytes, whatever it calls itself; undefined for none of ours. */
+/** The format by the file's first bytes, ignoring any declared type; undefined if unsupported. */
 export function formatOf(start: Buffer): Format | undefined {
   const formats = Object.keys(SIGNATURES) as Format[]
   return formats.find((format) =>
@@ -35,23 +37,23 @@ export function formatOf(start: Buffer): Format | undefined {
   )
 }
 
-/** A file that is none of ours. */
+/** The file is not in a supported format. */
 export class NotAnImage extends Error {}
 
-/** What a file says about its making. */
+/** A file's metadata about how its image was made. */
 export interface Description {
   readonly format: Format
   /** The JSON text that `ImageEncoder` wrote. */
   readonly easel?: string | undefined
-  /** Of a PNG without it, what AUTOMATIC1111's web UI and others write. */
+  /** For a PNG without `easel`: the text that AUTOMATIC1111's web UI and others write. */
   readonly parameters?: string | undefined
 }
 
 /**
- * What a PNG, JPEG or WebP file says about its making, but for what is longer than ours ever is. No pixel is decoded, and
- * no more than `MAX_RECIPE_BYTES` of the file are held at once.
+ * Reads how the image in a PNG, JPEG or WebP file was made. Ignores metadata above `MAX_RECIPE_BYTES`, and so buffers
+ * no more than that. Decodes no pixels.
  *
- * @throws NotAnImage for a file of another kind
+ * @throws NotAnImage for any other file
  */
 export async function descriptionIn(file: ByteReader): Promise<Description> {
   const start = await file.peek(SIGNATURE_BYTES)
@@ -105,7 +107,7 @@ async function internationalText(data: Buffer): Promise<string | undefined> {
   try {
     return (await promisify(inflate)(text, { maxOutputLength: MAX_RECIPE_BYTES })).toString()
   } catch {
-    // Broken, or longer than any of ours.
+    // Corrupt, or larger than any recipe of ours.
     return undefined
   }
 }
@@ -151,7 +153,7 @@ function extensionOf(xmp: string): string | undefined {
   return new RegExp(`${HAS_EXTENDED}="([0-9A-F]{32})"`).exec(xmp)?.[1]
 }
 
-/** Puts the parts of an extended XMP packet together, which come in order. */
+/** Reassembles an extended XMP packet whose parts arrive in order. */
 class ExtendedXmp {
   readonly #digest: string
   readonly #parts: Buffer[] = []
@@ -161,7 +163,7 @@ class ExtendedXmp {
     this.#digest = digest
   }
 
-  /** Takes a segment; gives the packet back once it is whole. */
+  /** Adds a segment; returns the packet once it is complete. */
   add(data: Buffer): string | undefined {
     if (
       data.length < EXTENSION_HEAD ||
@@ -192,7 +194,7 @@ async function xmpInWebp(file: ByteReader): Promise<string | undefined> {
       const data = await file.take(length)
       return data && recipeTextOf(data.toString())
     }
-    // Chunks begin at even places.
+    // Chunks start at even offsets.
     if (!(await file.skip(length + (length % 2)))) return undefined
   }
   return undefined

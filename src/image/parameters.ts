@@ -2,7 +2,7 @@ import type { Format } from './formats.js'
 import { parametersWith } from '../parameters.js'
 import type { Recipe } from './recipe.js'
 
-/** Samplers by the names that AUTOMATIC1111's web UI gives them; it writes the schedule of the noise apart. */
+/** AUTOMATIC1111's names for our schedulers. It writes the noise schedule as a separate setting. */
 const SAMPLERS: Readonly<Record<string, { sampler: string; schedule?: string }>> = {
   euler: { sampler: 'Euler' },
   euler_karras: { sampler: 'Euler', schedule: 'Karras' },
@@ -12,7 +12,7 @@ const SAMPLERS: Readonly<Record<string, { sampler: string; schedule?: string }>>
   dpmpp_2m_karras: { sampler: 'DPM++ 2M', schedule: 'Karras' }
 }
 
-/** The recipe in the form that AUTOMATIC1111's web UI writes under the PNG keyword `parameters`, which image viewers read. */
+/** The recipe in AUTOMATIC1111's format, which image viewers read from the PNG keyword `parameters`. */
 export function parametersText(recipe: Recipe): string {
   const { sampler, schedule } = SAMPLERS[recipe.scheduler] ?? { sampler: recipe.scheduler }
   const settings = [
@@ -35,16 +35,16 @@ function setting(name: string, value: number | string | undefined): string[] {
   return value === undefined ? [] : [`${name}: ${value}`]
 }
 
-/** More is no description of a picture. In UTF-16 units. */
+/** Maximum length in UTF-16 units; longer text is not parsed. */
 const MAX_TEXT = 65_536
 
 const NEGATIVE = 'Negative prompt: '
 
 /**
- * The recipe in such a text, as far as AUTOMATIC1111's and Easel's settings mean the same; undefined in any other text.
- * Prompts are cut to what the model takes, as there is no limit where the text comes from.
+ * Parses AUTOMATIC1111's format, keeping the settings that mean the same in Easel; undefined if the text is not in that
+ * format. Sets `truncate`, because AUTOMATIC1111 does not limit the length of prompts.
  *
- * @param format of the file that has the text
+ * @param format of the file that contains the text
  */
 export function recipeOfParameters(text: string, format: Format): Recipe | undefined {
   if (text.length > MAX_TEXT) return undefined
@@ -72,7 +72,7 @@ export function recipeOfParameters(text: string, format: Format): Recipe | undef
   }
 }
 
-/** Before the schedule stood apart it was part of the sampler's name. */
+/** Older versions of AUTOMATIC1111 append the schedule to the sampler's name. */
 function schedulerOf(sampler: string, schedule: string): string {
   const karras = schedule === 'Karras' || sampler.endsWith(' Karras')
   const name = sampler.replace(/ Karras$/, '')
@@ -83,8 +83,8 @@ function schedulerOf(sampler: string, schedule: string): string {
 }
 
 /**
- * The settings of a line like `Steps: 20, Size: 64x32, Hires prompt: "a, b"`: a value stands in quotes where it has a comma.
- * It takes time in proportion to the line, whatever the line; a regular expression would not.
+ * Parses a line like `Steps: 20, Size: 64x32, Hires prompt: "a, b"`, where a value with a comma is quoted. Linear in
+ * the length of any line, unlike a regular expression.
  */
 function settingsIn(line: string): Readonly<Record<string, string>> {
   const settings: Record<string, string> = {}

@@ -3,17 +3,17 @@ import { crc32, deflateSync } from 'node:zlib'
 const SIGNATURE_BYTES = 8
 /** Signature, then IHDR: 4 bytes of length, 4 of type, 13 of data, 4 of CRC. */
 const AFTER_IHDR = SIGNATURE_BYTES + 4 + 4 + 13 + 4
-/** From this length on, compressing a text pays. */
+/** Shorter texts are not worth compressing, in bytes. */
 const COMPRESS_FROM = 1024
 
-/** Says that the colours are sRGB, to be shown as they are (perceptual). */
+/** Declares sRGB colours with perceptual rendering intent. */
 const SRGB = chunk('sRGB', Buffer.from([0]))
 
 /**
- * Writes into a PNG, straight after its header, that its colours are sRGB, and texts as iTXt chunks (UTF-8). sharp writes
- * neither; it writes a resolution of 25.4 dpi that nobody chose, which is left out.
+ * Inserts an sRGB chunk and iTXt chunks (UTF-8) directly after a PNG's header. sharp writes neither. Removes the
+ * default resolution of 25.4 dpi that sharp does write.
  *
- * @param png a PNG file, as sharp makes it
+ * @param png a PNG file made by sharp
  * @param texts keyword (1 to 79 Latin-1 characters) to text
  * @see https://www.w3.org/TR/png-3/#11sRGB
  * @see https://www.w3.org/TR/png-3/#11iTXt
@@ -23,7 +23,7 @@ export function pngWith(png: Buffer, texts: Readonly<Record<string, string>>): B
   return Buffer.concat([png.subarray(0, AFTER_IHDR), SRGB, ...chunks, png.subarray(afterResolution(png))])
 }
 
-/** Where the chunks after the header begin, without the resolution where that is the first. */
+/** The offset of the first chunk after the header, skipping a resolution chunk there. */
 function afterResolution(png: Buffer): number {
   const resolution = png.toString('latin1', AFTER_IHDR + 4, AFTER_IHDR + 8) === 'pHYs'
   return resolution ? AFTER_IHDR + 12 + png.readUInt32BE(AFTER_IHDR) : AFTER_IHDR

@@ -17,13 +17,16 @@ const recipeProperties = Object.fromEntries(
   parametersWith('recipe').map(({ name, schema, recipe }) => [name, propertyOf(schema, recipe)])
 ) as RecipeProperties
 
-/** Everything that decides an image, in the field's standard names; sent to POST /generate (without the model and the version) it gives the same bytes. */
+/**
+ * Everything that determines an image, under the standard parameter names. Sent to POST /generate without the model and
+ * version, it reproduces the file byte for byte.
+ */
 export const Recipe = Type.Object(
   {
     ...recipeProperties,
-    /** Its name. */
+    /** The model's id. */
     model: Type.String(),
-    /** The digest of its weights. */
+    /** Digest of the model's weights. */
     model_digest: Type.String(),
     /** Easel's release. */
     version: Type.String()
@@ -36,12 +39,12 @@ function propertyOf(schema: TSchema, recipe: NonNullable<Parameter['recipe']>): 
   return recipe === 'always' ? bare(schema) : Type.Optional(recipe === 'where decided' ? bare(schema) : recipe)
 }
 
-/** A header must stay well under the 8 KiB that common proxies take for all of them. */
+/** Well under the 8 KiB that common proxies allow for all headers together. */
 const MAX_HEADER_BYTES = 4096
 
 /**
- * The recipe as a header's value: JSON in ASCII. Where the prompts make it too long for a header, they are left out:
- * the client has them, and the image carries the whole.
+ * The recipe as a header value: ASCII JSON. Omits the prompts if they make it too long; the client has them, and the
+ * image carries the whole recipe.
  */
 export function recipeHeader(recipe: Recipe): string {
   const whole = asciiJson(recipe)
@@ -50,7 +53,7 @@ export function recipeHeader(recipe: Recipe): string {
   return asciiJson(rest)
 }
 
-/** JSON with every character beyond ASCII escaped, for places that take no other. */
+/** JSON with all non-ASCII characters escaped. */
 export function asciiJson(value: object): string {
   return JSON.stringify(value).replaceAll(
     /[\u007f-\uffff]/g,

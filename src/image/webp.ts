@@ -2,7 +2,7 @@ const EXIF_FLAG = 0x08
 const XMP_FLAG = 0x04
 
 /**
- * Writes EXIF and XMP into a WebP file in its simple form, as sharp makes it of a picture without transparency.
+ * Adds EXIF and XMP to a WebP file in the simple format, which sharp writes for images without transparency.
  *
  * @see https://developers.google.com/speed/webp/docs/riff_container#extended_file_format
  */
@@ -31,6 +31,6 @@ function chunk(type: string, data: Buffer): Buffer {
   const head = Buffer.alloc(8)
   head.write(type, 'latin1')
   head.writeUInt32LE(data.length, 4)
-  // Chunks begin at even places.
+  // Chunks start at even offsets.
   return Buffer.concat([head, data, Buffer.alloc(data.length % 2)])
 }

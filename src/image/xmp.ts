@@ -1,12 +1,12 @@
 import { asciiJson, type Recipe } from './recipe.js'
 
-/** Our own XML namespace; nothing is served there. */
+/** Our XML namespace. Only an identifier: nothing is served at the URL. */
 const NAMESPACE = 'https://github.com/easel-serving/easel/ns/1.0/'
 const ELEMENT = 'easel:recipe'
 
 /**
- * A recipe as an XMP packet, for the formats that have no text chunks. Its prompts are in full, whatever their script:
- * libvips writes EXIF texts in ASCII alone, so the packet is what is read back.
+ * A recipe as an XMP packet, for formats without text chunks. Holds the prompts in full, unlike the EXIF, so POST
+ * /recipe reads the packet.
  *
  * @see https://github.com/adobe/XMP-Toolkit-SDK/blob/main/docs/XMPSpecificationPart1.pdf
  */
@@ -20,7 +20,7 @@ export function xmpOf(recipe: Recipe): string {
   ].join('')
 }
 
-/** The recipe's JSON text in an XMP packet that `xmpOf` wrote; undefined in any other. */
+/** The recipe's JSON text from a packet that `xmpOf` wrote; undefined for any other packet. */
 export function recipeTextOf(xmp: string): string | undefined {
   const start = xmp.indexOf(`<${ELEMENT}>`)
   const end = xmp.indexOf(`</${ELEMENT}>`, start)

@@ -7,18 +7,18 @@ import { EaselError } from '../errors.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** The key that the request came with; null where none is asked for. */
+    /** The request's access key; null when the server requires no keys. */
     access: AccessKey | null
   }
   interface FastifyInstance {
-    /** The `onRequest` hook of routes that count towards a key's requests per minute: one count for all of them. */
+    /** The `onRequest` hook of routes that count towards a key's requests per minute. All routes share one count. */
     countRequest: onRequestAsyncHookHandler
   }
 }
 
 const BEARER = /^Bearer +(\S+) *$/i
 
-/** Asks every request of the scope for a bearer key, and holds each key to its rate. Does nothing where there are no keys. */
+/** Requires a bearer key on every request of the scope and enforces each key's rate. Does nothing without keys. */
 export const accessPlugin = fp<{ keys: KeyFile | undefined }>(
   async (app, { keys }) => {
     app.decorateRequest('access', null)
@@ -34,7 +34,9 @@ export const accessPlugin = fp<{ keys: KeyFile | undefined }>(
         reply.header('www-authenticate', 'Bearer')
         throw new EaselError(
           'UNAUTHORIZED',
-          token === undefined ? 'This server wants a key: send Authorization: Bearer <key>' : 'The key is not known'
+          token === undefined
+            ? 'This server requires a key: send the header Authorization: Bearer <key>'
+            : 'The bearer key is unknown: ask the operator for a valid one'
         )
       }
       request.access = key
@@ -48,7 +50,7 @@ export const accessPlugin = fp<{ keys: KeyFile | undefined }>(
       allowList: ({ access }) => access?.requestsPerMinute === undefined,
       max: ({ access }: FastifyRequest) => access!.requestsPerMinute!,
       errorResponseBuilder: ({ access }, { ttl }) =>
-        new EaselError('RATE_LIMITED', `${access!.name} may ask ${access!.requestsPerMinute} times a minute`, {
+        new EaselError('RATE_LIMITED', `${access!.name} may send ${access!.requestsPerMinute} requests a minute`, {
           retryAfter: Math.max(1, Math.ceil(ttl / 1000))
         })
     })

@@ -15,21 +15,21 @@ export interface BaseOptions {
   log: FastifyBaseLogger
   /** bytes */
   bodyLimit: number
-  /** ms that a client has to send its request */
+  /** ms for a client to send its whole request */
   receiveTimeout: number
-  /** ms that a connection stays open without a request */
+  /** ms for which an idle connection stays open */
   keepAliveTimeout: number
-  /** ms in which a client must read a part of its answer (`cutSlowReaders`) */
+  /** ms within which a client must read a minimum of its answer (`cutSlowReaders`) */
   sendTimeout: number
-  /** Is told of each client that is cut off because it does not read. */
+  /** Called for each client cut off because it does not read. */
   onSlowReader?: () => void
-  /** Is told of each request that is refused. */
+  /** Called for each refused request. */
   onRefused?: (code: ErrorCode) => void
   logPrompts: boolean
   connections: Connections
 }
 
-/** What all our HTTP applications have in common: limits, ids, logs, errors. It has no routes. */
+/** The base of every HTTP application here: limits, request ids, logs and errors, without routes. */
 export async function createBase({
   log,
   bodyLimit,
@@ -46,25 +46,25 @@ export async function createBase({
     bodyLimit,
     genReqId: requestIdOf,
     logController: new LogController({ requestIdLogLabel: 'requestId', disableRequestLogging: true }),
-    // A client has this long to send its request; how long an answer may take is the service's to say.
+    // Limits only how long a client may take to send its request. The service limits the time to answer.
     requestTimeout: receiveTimeout,
     keepAliveTimeout,
     http: {
-      // Node takes the longer one of these two for the whole request, and looks every 30 s by default.
+      // Node allows a request the longer of headersTimeout and requestTimeout, and by default checks every 30 s.
       headersTimeout: receiveTimeout,
       connectionsCheckingInterval: Math.ceil(receiveTimeout / 4),
-      // httpRulesPlugin asks for it.
+      // httpRulesPlugin requires it, with an error in our form.
       requireHostHeader: false
     },
     forceCloseConnections: 'idle',
-    // httpRulesPlugin does it.
+    // httpRulesPlugin answers 503 in our form.
     return503OnClosing: false,
     clientErrorHandler: (error, socket) =>
       answerClientError(error, socket, { due: connections.due(socket), onRefused }),
     frameworkErrors: (error, request, reply) => void answerError(error, request, reply, errorFormOf(app, request.url)),
-    // A request's id is at most 128 characters; a longer one is told so by the schema.
+    // Longer than the 128 characters of a request id, so that the schema, not the router, rejects a longer one.
     routerOptions: { maxParamLength: 1024, ignoreTrailingSlash: true },
-    // Strict: "7" is no number, and an unknown field is a mistake that the client wants to hear about.
+    // Strict: reject "7" for a number, and unknown fields, which are usually typos.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false, allErrors: false } }
   })
   const { server } = app
@@ -74,10 +74,10 @@ export async function createBase({
     log.info({ remote }, 'cut off a client that does not read its answer (SEND_TIMEOUT)')
     onSlowReader?.()
   })
-  // An expectation other than 100-continue, which Node would refuse without a body; httpRulesPlugin refuses it.
+  // Node would answer an unsupported `Expect` with an empty 417. Pass it on for httpRulesPlugin to refuse.
   server.on('checkExpectation', (request, response) => void server.emit('request', request, response))
   server.on('connect', (_request, socket) => refuseTunnel(socket as Socket))
-  // Of Fastify's two own parsers, so that a body of any type that a route does not name is answered 415.
+  // Fastify parses text/plain by default. Without the parser, every type that a route does not name gets 415.
   app.removeContentTypeParser('text/plain')
   await app.register(fairTurnsPlugin)
   await app.register(requestIdPlugin)

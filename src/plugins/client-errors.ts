@@ -4,16 +4,17 @@ import type { Socket } from 'node:net'
 import type { ConnectionError } from 'fastify'
 import { EaselError, type ErrorCode, errorBody } from '../errors.js'
 
-/** Codes of Node's HTTP parser and its clocks. All others are bytes that are no HTTP. */
+/** Node's parser and timeout errors. Any other code means bytes that are not HTTP. */
 const NODE_CODES: Record<string, ErrorCode> = {
   ERR_HTTP_REQUEST_TIMEOUT: 'REQUEST_TIMEOUT',
   HPE_HEADER_OVERFLOW: 'HEADERS_TOO_LARGE'
 }
 
 /**
- * Answers in the one form of errors what never becomes a whole request: no HTTP, too large headers, too slow a client. Closes the connection.
+ * Answers what never becomes a whole request (not HTTP, oversized headers, a slow client) with an error in our form,
+ * and closes the connection.
  *
- * @param due the responses that the connection waits for; onRefused is told the code of what is answered
+ * @param due the responses still pending on the connection; onRefused is called with the code of the answer
  */
 export function answerClientError(
   error: ConnectionError,
@@ -25,7 +26,7 @@ export function answerClientError(
     const code = NODE_CODES[error.code]
     const refusal = new EaselError(
       code ?? 'INVALID_REQUEST',
-      code === undefined ? 'The bytes are no HTTP request.' : undefined
+      code === undefined ? 'The bytes are not an HTTP request.' : undefined
     )
     onRefused(refusal.code)
     socket.write(rawAnswer(refusal))
@@ -33,17 +34,18 @@ export function answerClientError(
   socket.destroy(error)
 }
 
-/** Answers CONNECT, which Node hands over as a bare socket. Closes the connection. */
+/** Refuses CONNECT, which Node hands over as a bare socket, and closes the connection. */
 export function refuseTunnel(socket: Socket): void {
   socket.on('error', () => undefined)
   if (socket.writable)
-    socket.write(rawAnswer(new EaselError('INVALID_REQUEST', 'This server is no proxy: it opens no tunnels.')))
+    socket.write(rawAnswer(new EaselError('INVALID_REQUEST', 'This server is not a proxy: CONNECT is not supported.')))
   socket.destroy()
 }
 
 /**
- * Where an earlier request still waits, its client would read this answer as that request's, or as a part of its body. The one
- * that has not come whole is the one that the error is about.
+ * Whether the client would attribute an error written now to the request that caused it. While an earlier request is
+ * pending, the client would take the error for that request's answer, or for part of its body. The one safe pending
+ * request is one that is itself incomplete: the error is about it.
  */
 function canAnswer(due: ReadonlySet<ServerResponse>): boolean {
   const [first] = due

@@ -7,17 +7,17 @@ import { noteMethods } from './methods.js'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** The form of errors below each prefix, the longest last. */
+    /** The form of errors under each path prefix, in order of registration; the last match applies. */
     errorForms: Map<string, ErrorBodyOf>
-    /** Is told the code of each request that is refused. */
+    /** Called with the code of each refused request. */
     onRefused: (code: ErrorCode) => void
   }
 }
 
-/** Most characters of a path, or of a message that is not ours, that an error repeats. */
+/** Maximum characters of a path, or of a library's message, that an error repeats. */
 const MESSAGE_LENGTH = 256
 
-/** Codes of Fastify's own errors that a client causes. */
+/** Our codes for Fastify's client errors. */
 const FASTIFY_CODES: Record<string, ErrorCode> = {
   FST_ERR_CTP_INVALID_MEDIA_TYPE: 'UNSUPPORTED_MEDIA_TYPE',
   FST_ERR_CTP_BODY_TOO_LARGE: 'BODY_TOO_LARGE',
@@ -27,13 +27,13 @@ const FASTIFY_CODES: Record<string, ErrorCode> = {
   FST_ERR_VALIDATION: 'INVALID_REQUEST'
 }
 
-/** Answers that a sound server gives when it is asked for too much, or too soon. */
+/** 5xx statuses that a healthy server sends under load or before it is ready: not logged as errors. */
 const EXPECTED: ReadonlySet<number> = new Set([503, 504])
 
-/** How an error is put into a body. */
+/** Builds the body of an error answer. */
 export type ErrorBodyOf = (error: EaselError, requestId: string) => object
 
-/** Answers an error, and tells the client nothing about the inside. */
+/** Answers with an error, hiding internal details from the client. */
 export function answerError(
   cause: FastifyError | EaselError,
   request: FastifyRequest,
@@ -43,29 +43,29 @@ export function answerError(
   const error = toEaselError(cause, request)
   const { code, statusCode } = error
   if (!error.ofAccepted && code !== 'INTERNAL') request.server.onRefused(code)
-  // A key that no schema knows is the client's own word, and may be its prompt.
+  // Do not log an unknown field: its name is the client's text and may hold a prompt.
   const field = isUnknownField(cause) ? undefined : error.field
   const level = statusCode >= 500 && !EXPECTED.has(statusCode) ? 'error' : 'info'
-  // What a client is told about its own mistake may hold its own words, such as its prompt.
+  // Do not log a 4xx message: it may quote the request, including the prompt.
   const said = statusCode >= 500 ? error.message : catalogue[code].summary
   request.log[level](
     { code, field, err: statusCode === 500 ? error : undefined },
     field === undefined ? said : `${said} (${field})`
   )
-  // What is refused before it has a route has gone through no hook.
+  // Set it here too: requests refused before routing run no hooks.
   reply.header('x-request-id', request.id)
   if (error.retryAfter !== undefined) reply.header('retry-after', error.retryAfter)
   return reply.code(error.statusCode).type('application/json').send(bodyOf(error, request.id))
 }
 
-/** Answers every error of a scope in one form. Needs `noteMethods` before. */
+/** Answers every error of a scope in one form. Call `noteMethods` first. */
 export function answerErrors(app: FastifyInstance, bodyOf: ErrorBodyOf): void {
   app.errorForms.set(app.prefix, bodyOf)
   const answerUnknown = (request: FastifyRequest, reply: FastifyReply) => {
     const [path = ''] = request.url.split('?')
     const asked = `${request.method} ${excerpt(path, MESSAGE_LENGTH)}`
     const methods = app.methodsOf(path)
-    // A route that is there may itself find nothing, as one for files does.
+    // A route that exists can also end here, e.g. the static files route for a missing file.
     if (methods.length === 0 || methods.includes(request.method))
       return answerError(new EaselError('NOT_FOUND', `There is no ${asked}`), request, reply, bodyOf)
     const allowed = methods.join(', ')
@@ -78,14 +78,14 @@ export function answerErrors(app: FastifyInstance, bodyOf: ErrorBodyOf): void {
   }
   app.setNotFoundHandler(answerUnknown)
   app.setErrorHandler((error: FastifyError | EaselError, request, reply) =>
-    // Fastify reads a body even where there is no route; what is wrong with that is not what the client has to know.
+    // Fastify parses the body even without a route. Report the missing route, not the body's error.
     request.is404 && String(error.code).startsWith('FST_ERR_')
       ? answerUnknown(request, reply)
       : answerError(error, request, reply, bodyOf)
   )
 }
 
-/** The form of every error that no other scope has its own form for. Comes before the routes. */
+/** The default error form, for scopes without their own. Register before the routes. */
 export const errorsPlugin = fp<{ onRefused: (code: ErrorCode) => void }>(
   async (app, { onRefused }) => {
     noteMethods(app)
@@ -96,7 +96,7 @@ export const errorsPlugin = fp<{ onRefused: (code: ErrorCode) => void }>(
   { name: 'errors' }
 )
 
-/** The form of errors at a path that never came to a route. */
+/** The error form for a path that was refused before routing. */
 export function errorFormOf({ errorForms }: FastifyInstance, path: string): ErrorBodyOf | undefined {
   return [...errorForms].findLast(([prefix]) => path.startsWith(`${prefix}/`))?.[1]
 }
@@ -108,19 +108,19 @@ function toEaselError(error: FastifyError | EaselError, request: FastifyRequest)
   if (code === 'UNSUPPORTED_MEDIA_TYPE')
     return new EaselError(code, `content-type must be ${mediaTypesOf(request).join(' or ')}`, { field: 'content-type' })
   if (code !== undefined) return new EaselError(code, excerpt(error.message, MESSAGE_LENGTH))
-  // Broken JSON and the like arrive as plain errors with a client's status.
+  // Malformed JSON and the like arrive as plain errors with a 4xx status.
   if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500)
     return new EaselError('INVALID_REQUEST', excerpt(error.message, MESSAGE_LENGTH))
   return new EaselError('INTERNAL', undefined, { cause: error })
 }
 
-/** The media types that a route takes. */
+/** The media types that the request's route accepts. */
 function mediaTypesOf({ routeOptions }: FastifyRequest): string[] {
   const body = routeOptions.schema?.body as { content?: Record<string, unknown> } | undefined
   return Object.keys(body?.content ?? { 'application/json': {} })
 }
 
-/** Names the field that does not fit the schema. One that the schema does not know is shown cut and escaped. */
+/** Names the field that violates the schema. An unknown field's name is truncated and escaped. */
 function invalid(error: FastifyError): EaselError {
   const [first] = error.validation ?? []
   const params = first?.params as { missingProperty?: string; additionalProperty?: string } | undefined

@@ -3,15 +3,17 @@ import { Turns } from '../turns.js'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Whether the route is about the server itself, and waits for nobody. */
+    /** Whether the route skips the queue, e.g. health and probes. */
     atOnce?: boolean
   }
 }
 
-/** One takes up to half a millisecond until it is refused or waits for its images. */
+/**
+ * Requests started in one turn of the event loop. Each takes up to 0.5 ms before it is refused or awaits its images.
+ */
 const REQUESTS_IN_A_TURN = 8
 
-/** Begins a burst of requests a few at a time, so that who asks how the server is, on this port or another, is served in between. */
+/** Starts a burst of requests a few at a time, so that health probes on any port are answered in between. */
 export const fairTurnsPlugin = fp(
   async (app) => {
     const turns = new Turns(REQUESTS_IN_A_TURN)

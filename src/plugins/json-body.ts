@@ -6,12 +6,12 @@ import { EaselError } from '../errors.js'
 const CHARSET = /;\s*charset\s*=\s*"?([^\s";]*)/i
 const UTF_8 = /^utf-?8$/i
 
-/** With a wrong byte it throws, where Node's own decoding puts U+FFFD in its place: that would be another prompt. */
+/** Throws on invalid UTF-8. Node's decoding would substitute U+FFFD and so change the prompt. */
 const utf8 = () => new TextDecoder('utf-8', { fatal: true })
 
 /**
- * Reads JSON bodies strictly: UTF-8 and nothing else, not compressed. `__proto__` and `constructor.prototype` in a body are
- * refused, as Fastify's own parser does.
+ * Reads JSON bodies strictly: only UTF-8, only uncompressed. Like Fastify's own parser, rejects `__proto__` and
+ * `constructor.prototype` in a body.
  */
 export const jsonBodyPlugin = fp(
   async (app) => {
@@ -19,17 +19,15 @@ export const jsonBodyPlugin = fp(
       const encoding = headers['content-encoding']
       if (encoding === undefined || encoding.trim().toLowerCase() === 'identity') return payload
       reply.header('accept-encoding', 'identity')
-      throw new EaselError(
-        'UNSUPPORTED_MEDIA_TYPE',
-        'content-encoding must be identity: send the body as it is, not compressed',
-        { field: 'content-encoding' }
-      )
+      throw new EaselError('UNSUPPORTED_MEDIA_TYPE', 'content-encoding must be identity: send the body uncompressed', {
+        field: 'content-encoding'
+      })
     })
 
     const parseText = app.getDefaultJsonParser('error', 'error')
     app.removeContentTypeParser('application/json')
     app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, body, done) => {
-      // A client that has left holds nothing any more.
+      // If the client has disconnected, its hold is already released.
       if (!request.raw.destroyed) request.upload?.resize(body.length)
       let text
       try {
@@ -38,7 +36,7 @@ export const jsonBodyPlugin = fp(
         done(error as Error)
         return
       }
-      // Its return value is for parsers that are async functions.
+      // The result goes to `done`; the return value is for async parsers.
       void parseText(request, text, done)
     })
   },
@@ -48,10 +46,14 @@ export const jsonBodyPlugin = fp(
 function decode({ headers }: FastifyRequest, body: Buffer): string {
   const charset = CHARSET.exec(headers['content-type'] ?? '')?.[1]
   if (charset !== undefined && !UTF_8.test(charset))
-    throw new EaselError('UNSUPPORTED_MEDIA_TYPE', 'JSON must be UTF-8: send application/json with no other charset', {
-      field: 'content-type'
-    })
-  if (body.length === 0) throw new EaselError('INVALID_REQUEST', 'the body is empty; it must be a JSON object')
+    throw new EaselError(
+      'UNSUPPORTED_MEDIA_TYPE',
+      'JSON must be UTF-8: send content-type application/json without another charset',
+      {
+        field: 'content-type'
+      }
+    )
+  if (body.length === 0) throw new EaselError('INVALID_REQUEST', 'the body is empty: send a JSON object')
   try {
     return utf8().decode(body)
   } catch (cause) {

@@ -2,18 +2,19 @@ import type { FastifyInstance } from 'fastify'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** The methods that a path (without its query) is there for; empty for an unknown path. */
+    /** The methods that a path (without its query) supports; empty for an unknown path. */
     methodsOf: (path: string) => readonly string[]
   }
 }
 
-/** What only a route for everything has, such as the answer to any preflight: it makes no path a known one. */
+/** Catch-all routes, e.g. for CORS preflights. They do not make a path known. */
 const EVERYTHING: ReadonlySet<string> = new Set(['*', '/*'])
 
 /**
- * Notes the methods of all routes that are added from now on. (Fastify's own `findRoute` finds patterns, not paths.)
+ * Records the methods of every route added from now on. (Fastify's `findRoute` looks up route patterns, not paths.)
  *
- * Understands `:name` and `*` in a route, and no expressions. A path that is written with escapes counts as unknown.
+ * Supports `:name` and `*` in routes, but no regular expressions. A path written with percent-escapes counts as
+ * unknown.
  */
 export function noteMethods(app: FastifyInstance): void {
   const known = new Map<string, { pattern: RegExp; methods: Set<string> }>()

@@ -26,13 +26,15 @@ const SHARED: readonly TSchema[] = [
 ]
 
 /**
- * The page with the documents is its own files; React sets its styles. Swagger UI's own policy also has every request made
- * over https, which a service inside a cluster does not speak.
+ * /docs loads only its own files; React sets inline styles. Swagger UI's default policy would also upgrade every
+ * request to https, which a service inside a cluster does not speak.
  */
 const CONTENT_SECURITY_POLICY =
   "default-src 'self'; base-uri 'self'; frame-ancestors 'self'; img-src 'self' data: blob:; object-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'"
 
-/** Collects the schemas of all routes that come after it into one OpenAPI 3.1 document: /openapi.json, and /docs to read it. */
+/**
+ * Serves an OpenAPI 3.1 document of all routes registered after it at /openapi.json, and a page to read it at /docs.
+ */
 export const openApiPlugin = fp<{ service: ImageService }>(
   async (app, { service }) => {
     for (const schema of SHARED) app.addSchema(schema)
@@ -43,18 +45,18 @@ export const openApiPlugin = fp<{ service: ImageService }>(
           title: 'Easel',
           version: service.version,
           description:
-            'SDXL text-to-image over HTTP. Every answer carries `x-request-id`; every error has one form and a stable `code`.',
+            'SDXL text-to-image over HTTP. Every answer carries `x-request-id`. Every error has the same form and a stable `code`.',
           license: { name: 'Apache-2.0', identifier: 'Apache-2.0' }
         },
         components: {
           securitySchemes: {
-            key: { type: 'http', scheme: 'bearer', description: 'Only where the server was given keys.' }
+            key: { type: 'http', scheme: 'bearer', description: 'Required only if the server is configured with keys.' }
           }
         },
         security: [{}, { key: [] }],
         tags: [
           { name: 'images', description: 'Making images' },
-          { name: 'openai', description: 'The OpenAI Images API, for clients that speak it' },
+          { name: 'openai', description: 'The OpenAI Images API, for its clients' },
           { name: 'operations', description: 'Health and metrics' }
         ]
       },
@@ -64,7 +66,7 @@ export const openApiPlugin = fp<{ service: ImageService }>(
     })
     await app.register(swaggerUi, {
       routePrefix: '/docs',
-      // Relative, so that the page works behind a prefix that a proxy takes off.
+      // Relative, so that the page works behind a proxy that strips a path prefix.
       indexPrefix: '.',
       staticCSP: CONTENT_SECURITY_POLICY,
       uiConfig: { tryItOutEnabled: true, docExpansion: 'list' },

@@ -2,16 +2,16 @@ import { randomUUID } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import fp from 'fastify-plugin'
 
-/** What a client's request id may look like; anything else is replaced, so that logs and headers stay clean. */
+/** Accepted request ids. Any other is replaced, to keep logs and headers safe. */
 const ACCEPTABLE = /^[\w.:/+=@-]{1,128}$/
 
-/** The client's `x-request-id`, or a fresh one. */
+/** The client's `x-request-id` if acceptable, else a new UUID. */
 export function requestIdOf(request: IncomingMessage): string {
   const given = request.headers['x-request-id']
   return typeof given === 'string' && ACCEPTABLE.test(given) ? given : randomUUID()
 }
 
-/** Returns the request's id with every answer. */
+/** Sends the request's id with every answer. */
 export const requestIdPlugin = fp(
   async (app) => {
     app.addHook('onRequest', async (request, reply) => {

@@ -2,16 +2,16 @@ import fp from 'fastify-plugin'
 import { excerpt } from '../excerpt.js'
 import { MAX_PROMPT_LENGTH } from '../parameters.js'
 
-/** Most characters of a path that a line holds, and holds twice. */
+/** Maximum characters of a path in a log line, which holds the path twice. */
 const PATH_LENGTH = 256
 
-/** Probes and scrapes come every few seconds and would bury the rest. */
+/** Logged at debug level: probes and scrapes come every few seconds and would bury the rest. */
 const QUIET = /^\/(v2\/)?(healthz?|metrics)\b/
 
-/** The fields that LOG_PROMPTS is about. */
+/** The fields logged with LOG_PROMPTS. */
 const PROMPTS: ReadonlySet<string> = new Set(['prompt', 'negative_prompt'])
 
-/** One line for each answered request: what was asked, the status, the time. Never a prompt, unless asked for. */
+/** Logs one line for each answered request: method, path, status and time, and prompts only if `logPrompts`. */
 export const requestLogPlugin = fp<{ logPrompts?: boolean }>(
   async (app, { logPrompts = false }) => {
     app.addHook('onResponse', async (request, reply) => {
@@ -33,7 +33,7 @@ export const requestLogPlugin = fp<{ logPrompts?: boolean }>(
   { name: 'request-log' }
 )
 
-/** The body may be one that was refused: what is in it is logged as far as it would have been taken. */
+/** The body may have been refused, so check types here and cut prompts to the longest accepted length. */
 function promptsOf(body: unknown): Record<string, string> {
   if (typeof body !== 'object' || body === null) return {}
   const prompts = Object.entries(body).filter(

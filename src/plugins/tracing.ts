@@ -5,18 +5,18 @@ import type { RequestSpan, Tracing } from '../tracing/tracing.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** The request's place in its trace. */
+    /** The request's span. */
     span: RequestSpan
   }
 }
 
-/** Status of a request whose client has left, as nginx has it. */
+/** nginx's status for a request whose client disconnected. */
 const LEFT = 499
 
-/** Most characters of a path that a span holds. */
+/** Maximum characters of a path in a span. */
 const PATH_LENGTH = 256
 
-/** Gives every request of the scope a span in its client's trace, and its log lines the trace's id. */
+/** Gives every request of the scope a span in its client's trace, and adds the trace's id to its log lines. */
 export const tracingPlugin = fp<{ tracing: Tracing }>(
   async (app, { tracing }) => {
     app.decorateRequest('span')
@@ -36,7 +36,7 @@ export const tracingPlugin = fp<{ tracing: Tracing }>(
       )
       const { traceId, spanId } = request.span.context
       request.log = request.log.child({ trace_id: traceId, span_id: spanId })
-      // Also the end of a client that leaves before it is answered.
+      // Also fires when the client disconnects before its answer.
       reply.raw.once('close', () => {
         const status = reply.raw.writableFinished ? reply.statusCode : LEFT
         request.span.end(status, request.access === null ? {} : { 'easel.key': request.access.name })

@@ -5,24 +5,25 @@ import type { Hold, MemoryBudget } from '../memory.js'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** Most bytes of its body that the route keeps in memory; without it, all of it. */
+    /** Maximum bytes of its body that the route keeps in memory. Default: the whole body. */
     keepsBytes?: number
   }
   interface FastifyRequest {
-    /** What the body is counted as in the memory budget; null before it comes, and where there is none. */
+    /** The body's share of the memory budget; null before its headers are parsed and for requests without a body. */
     upload: Hold | null
   }
 }
 
-/** A body of this size is always let in: there are no more of them than connections. */
+/** Bodies up to this size are always accepted: the connection limit bounds their total. */
 const SMALL_BYTES = 4096
 
-/** `Retry-After` when the bodies of others take all the room: a body has RECEIVE_TIMEOUT to come, and mostly takes far less. */
+/** `Retry-After` when other bodies fill the budget. A body may take RECEIVE_TIMEOUT, but most take far less. */
 const RETRY_SECONDS = 2
 
 /**
- * Counts request bodies in the memory budget, from their headers on, for as long as the request lasts. A body without a
- * declared length counts as the longest that its route takes; whoever has read it says how long it was.
+ * Counts request bodies in the memory budget, from their headers until the request ends. A body of undeclared length
+ * counts as the longest that its route accepts; the parser corrects this with `upload.resize` once it has read the
+ * body.
  */
 export const uploadsPlugin = fp<{ memory: MemoryBudget }>(
   async (app, { memory }) => {
@@ -33,11 +34,11 @@ export const uploadsPlugin = fp<{ memory: MemoryBudget }>(
       const bytes = bytesOf(declared, request.routeOptions.bodyLimit, request.routeOptions.config)
       const hold = bytes <= SMALL_BYTES ? memory.hold('uploads', bytes) : memory.tryHold('uploads', bytes)
       if (hold === undefined)
-        throw new EaselError('MEMORY_FULL', 'the bodies of other requests take all the memory that there is for them', {
+        throw new EaselError('MEMORY_FULL', 'other request bodies fill the memory reserved for uploads', {
           retryAfter: RETRY_SECONDS
         })
       request.upload = hold
-      // A request may have been closed while earlier hooks waited.
+      // The client may have disconnected while earlier hooks waited.
       if (reply.raw.destroyed) hold.release()
       else reply.raw.once('close', () => hold.release())
       return payload

@@ -5,16 +5,16 @@ import type { Run } from '../service/run.js'
 import type { Caller } from '../service/service.js'
 import { formatTraceparent } from '../tracing/traceparent.js'
 
-/** The headers of a request for images, as `GenerateHeaders` lets them through. */
+/** The image request headers that reach the service, already validated by `GenerateHeaders`. */
 interface CallerHeaders {
   'idempotency-key'?: string
   'x-request-timeout'?: string
 }
 
 /**
- * Who asks, as the service wants to know it.
+ * Describes the caller to the service.
  *
- * @param body what the request means; the same key with another picture is another request
+ * @param body the effective request: its fingerprint tells a retry from a key reused for other images
  */
 export function callerOf(request: FastifyRequest, headers: CallerHeaders, body: GenerateRequest): Caller {
   const { 'idempotency-key': key, 'x-request-timeout': timeout } = headers
@@ -29,7 +29,7 @@ export function callerOf(request: FastifyRequest, headers: CallerHeaders, body: 
   }
 }
 
-/** What of a request decides its pictures: not how long the client waits, nor in which form the answer comes. */
+/** The fields that determine the files: not the timeout, the previews, or whether a long prompt is cut or refused. */
 function pictureOf({
   timeout: _timeout,
   preview_interval: _previews,
@@ -40,16 +40,16 @@ function pictureOf({
   return { ...rest, output_format }
 }
 
-/** Whose request it is: the name of its key, empty where no keys are asked for. */
+/** The name of the caller's access key; empty when the server requires no keys. */
 export function scopeOf({ access }: FastifyRequest): string {
   return access?.name ?? ''
 }
 
-/** Calls `detach` once the client has its whole answer, or its connection is closed before. */
+/** Calls `detach` when the reply has been sent or the connection closes, whichever comes first. */
 export function whenDone(run: Run, request: FastifyRequest, reply: FastifyReply, detach: () => void): void {
   if (!run.ended) run.finished.then(({ timings }) => request.span.stages(timings)).catch(() => undefined)
   const { socket } = request.raw
-  // Of the answers that wait for their turn on a pipelined connection, only the first is told that it has closed.
+  // On a pipelined connection only the first pending reply gets 'close', so listen on the socket too.
   socket.setMaxListeners(Infinity)
   socket.once('close', detach)
   reply.raw.once('close', () => {

@@ -20,15 +20,15 @@ import { callerOf, scopeOf, whenDone } from './caller.js'
 
 export interface GenerateParts {
   service: ImageService
-  /** Whether answers carry the recipe with its prompts. */
+  /** Whether answers include the recipe, which contains the prompts. */
   withRecipe: boolean
 }
 
-/** Generators of clients know bytes by this format, which OpenAPI 3.1 no longer needs and still allows. */
+/** Client generators recognise binary bodies by this format. OpenAPI 3.1 no longer requires it but still allows it. */
 const File = { schema: Type.Unsafe<Buffer>({ type: 'string', format: 'binary' }) }
 const Events = { schema: eventsSchema(EVENTS_DESCRIPTION) }
 
-/** POST /generate: a prompt in, images out. GET /requests/{id}/events: the events of a request that someone else waits for. */
+/** POST /generate makes images from a prompt. GET /requests/{id}/events watches a request made by another call. */
 export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (app, { service, withRecipe }) => {
   const textsOf = eventTexts(withRecipe)
 
@@ -41,15 +41,15 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
         operationId: 'generate',
         summary: 'Make images',
         description:
-          '`Accept` chooses the form of the answer: the image itself, JSON, multipart/mixed, or a stream of events as it is made.',
+          '`Accept` chooses the form of the answer: the image file, JSON, multipart/mixed, or a stream of progress events.',
         headers: GenerateHeaders,
         body: ref(GenerateRequest),
         response: {
           200: {
-            description: 'The images, with their recipes inside.',
+            description: 'The images, with their recipes embedded.',
             headers: { ...commonHeaders, ...answerHeaderSchemas },
             content: {
-              // The first is what clients are generated for that name no form: the image, as bytes.
+              // Generated clients use the first entry by default, so it is the image as bytes.
               [BYTES_TYPE]: File,
               'image/png': File,
               'image/jpeg': File,
@@ -69,7 +69,7 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
       const { run, fresh, replayed, detach } = service.submit(body, callerOf(request, request.headers, body))
       whenDone(run, request, reply, detach)
       if (replayed) reply.header('idempotent-replayed', 'true')
-      // Ids of another server's events say nothing about a run that begins here: none of it has been seen.
+      // A fresh run starts at event 0: `Last-Event-ID` then refers to another server's events.
       return form === 'events'
         ? streamEvents(run, fresh ? 0 : lastSeen(request), reply)
         : answer(run, form, reply, withRecipe)
@@ -84,7 +84,7 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
         operationId: 'watchRequest',
         summary: 'Watch a request',
         description:
-          'The events of a request in flight, from its first or from after `Last-Event-ID`, by the `x-request-id` that its client gave it.',
+          'Streams the events of a request in flight, found by the `x-request-id` its client sent. Starts at the first event, or after `Last-Event-ID`.',
         params: RequestParams,
         headers: Type.Pick(GenerateHeaders, ['last-event-id']),
         response: {
@@ -99,7 +99,7 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
     },
     async (request, reply) => {
       const [run] = service.find(scopeOf(request), request.params.id)
-      if (run === undefined) throw new EaselError('NOT_FOUND', 'no request in flight has this id')
+      if (run === undefined) throw new EaselError('NOT_FOUND', 'no request in flight has this x-request-id')
       whenDone(run, request, reply, service.watch(run))
       return streamEvents(run, lastSeen(request), reply)
     }

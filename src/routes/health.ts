@@ -11,12 +11,12 @@ interface HealthParts {
   service: ImageService
 }
 
-/** Relative, for a service behind a prefix. @see https://www.rfc-editor.org/rfc/rfc8631 */
+/** Relative, so that they work behind a path prefix. @see https://www.rfc-editor.org/rfc/rfc8631 */
 const DOCUMENTS = '<docs>; rel="service-doc", <openapi.json>; rel="service-desc"'
 
 const Probe = Type.Object({ status: Type.String() })
 
-/** GET /health: for people, and for clients that want to know what they may ask for. */
+/** GET /health: status for people; sizes, schedulers, defaults and limits for clients. */
 export const healthRoute: FastifyPluginAsyncTypebox<HealthParts> = async (app, { service }) => {
   app.get(
     '/health',
@@ -25,10 +25,10 @@ export const healthRoute: FastifyPluginAsyncTypebox<HealthParts> = async (app, {
       schema: {
         tags: ['operations'],
         operationId: 'getHealth',
-        summary: 'What the service is doing, and what it offers',
+        summary: 'Status of the service, and what it offers',
         response: {
           200: success(ref(HealthResponse), 'Requests are accepted.', healthExample),
-          503: success(ref(HealthResponse), 'Requests are not accepted now; `status` and `problem` say why.', {
+          503: success(ref(HealthResponse), 'The service accepts no requests now; `status` and `problem` say why.', {
             ...healthExample,
             status: 'draining'
           }),
@@ -44,7 +44,7 @@ export const healthRoute: FastifyPluginAsyncTypebox<HealthParts> = async (app, {
   )
 }
 
-/** The probes: of the kubelet (/health/live, /health/ready, /health/startup), and of KServe (/v2/health/live, /v2/health/ready). */
+/** Probes for the kubelet (/health/live, /ready, /startup) and for KServe (/v2/health/live, /v2/health/ready). */
 export const probeRoutes: FastifyPluginAsyncTypebox<HealthParts> = async (app, { service }) => {
   const probe = (path: string, operationId: string, summary: string, ok: () => boolean) =>
     app.get(
@@ -65,11 +65,11 @@ export const probeRoutes: FastifyPluginAsyncTypebox<HealthParts> = async (app, {
       async (_request, reply) => (ok() ? { status: 'ok' } : reply.code(503).send({ status: service.status.status }))
     )
 
-  // The event loop turns, or this would not be answered. A dead worker is the supervisor's business, not the kubelet's.
+  // An answer proves that the event loop runs. The supervisor restarts dead workers, so they must not fail this probe.
   probe('/health/live', 'isAlive', 'The process is alive', () => true)
   probe('/health/ready', 'isReady', 'Requests are accepted', () => service.status.status === 'ready')
   probe('/health/startup', 'hasStarted', 'A worker has been ready once', () => service.offer !== undefined)
-  // The same two under the names of KServe's Open Inference Protocol.
+  // The same two under the paths of KServe's Open Inference Protocol.
   probe('/v2/health/live', 'serverLive', 'The process is alive (Open Inference Protocol)', () => true)
   probe(
     '/v2/health/ready',

@@ -3,7 +3,7 @@ import type { Registry } from 'prom-client'
 import { Type } from 'typebox'
 import { commonHeaders, failures } from '../schemas/error.js'
 
-/** GET /metrics in Prometheus' text form. */
+/** GET /metrics in Prometheus' text format. */
 export const metricsRoute: FastifyPluginAsyncTypebox<{ registry: Registry }> = async (app, { registry }) => {
   app.get(
     '/metrics',
@@ -14,7 +14,7 @@ export const metricsRoute: FastifyPluginAsyncTypebox<{ registry: Registry }> = a
         summary: 'Metrics for Prometheus',
         response: {
           200: {
-            description: 'As docs/metrics.md describes them.',
+            description: 'The metrics listed in docs/metrics.md.',
             headers: commonHeaders,
             content: { 'text/plain': { schema: Type.String(), example: 'easel_requests_in_flight 0\n' } }
           },

@@ -19,16 +19,16 @@ import { success } from '../schemas/success.js'
 import type { ImageService } from '../service/service.js'
 import { BYTES_TYPE } from './answers/form.js'
 
-/** Room for a PNG of the largest size. It is read as it comes, and not kept. */
+/** Enough for a PNG of the largest size. The file is streamed, never held whole. */
 export const MAX_FILE_BYTES = 64 * 1024 * 1024
 
-/** A file's own bytes say what it is; clients that do not know may send it as bytes. */
+/** The file's signature decides its format, so clients may also send application/octet-stream. */
 const TYPES = [BYTES_TYPE, ...FORMATS.map(mimeOf)]
 const File = {
   schema: Type.Unsafe<unknown>({ type: 'string', format: 'binary', description: 'The bytes of the file.' })
 }
 
-/** What is kept of a file. */
+/** A parsed body. `instanceof` tells that the file parser ran. */
 class Kept {
   readonly description: Description
 
@@ -37,9 +37,9 @@ class Kept {
   }
 }
 
-/** POST /recipe: an image that Easel made in, the request that makes it again out. */
+/** POST /recipe: takes an image that Easel made and returns the request that reproduces it. */
 export const recipeRoute: FastifyPluginAsyncTypebox<{ service: ImageService }> = async (app, { service }) => {
-  // Without the parser of JSON, which would read a file of any size at once.
+  // Drop the JSON parser: it would buffer a body of any size.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser(TYPES, (_request: FastifyRequest, payload: IncomingMessage) => readFile(payload))
 
@@ -49,14 +49,14 @@ export const recipeRoute: FastifyPluginAsyncTypebox<{ service: ImageService }> =
       onRequest: app.countRequest,
       bodyLimit: MAX_FILE_BYTES,
       config: { keepsBytes: MAX_RECIPE_BYTES },
-      // The schema describes the bytes that are sent; what is kept of them is no string.
+      // The schema describes the bytes sent; the parsed body is a `Kept`, which it would reject.
       validatorCompiler: () => () => true,
       schema: {
         tags: ['images'],
         operationId: 'readRecipe',
         summary: 'Read the recipe of an image',
         description:
-          'Takes a PNG, JPEG or WebP file that Easel made, and gives the body for POST /generate that makes the same bytes again. Of a PNG with the parameters of AUTOMATIC1111, it gives a body that is as near as can be.',
+          'Takes a PNG, JPEG or WebP file that Easel made and returns the body for POST /generate that reproduces it byte for byte. For a PNG with AUTOMATIC1111 parameters it returns the closest equivalent.',
         body: { content: Object.fromEntries(TYPES.map((type) => [type, File])) },
         response: {
           200: success(ref(RecipeResponse), 'The recipe, and the request.', recipeExample),
@@ -74,17 +74,17 @@ export const recipeRoute: FastifyPluginAsyncTypebox<{ service: ImageService }> =
       }
     },
     async (request) => {
-      // JSON has a parser too, and no body at all comes without a type.
+      // A request without a body and content type skips the parser.
       if (!(request.body instanceof Kept))
-        throw new EaselError('UNSUPPORTED_MEDIA_TYPE', `the body must be one of ${TYPES.join(', ')}`)
+        throw new EaselError('UNSUPPORTED_MEDIA_TYPE', `send an image file with content-type ${TYPES.join(', ')}`)
       const { easel, parameters, format } = request.body.description
       const recipe = easel === undefined ? recipeOfParameters(parameters ?? '', format) : parseFlatObject(easel)
       if (!Value.Check(Recipe, recipe)) throw new EaselError('NO_RECIPE')
       const { model, model_digest, version: release, scheduler, ...body } = recipe
       const { model: ours, schedulers = [], neutral = {} } = service.offer ?? {}
-      // What the recipe does not name was neutral; where the operator's default is not, the request must say so.
+      // Fields absent from the recipe were neutral. State them where the operator's default is not neutral.
       const decided = { ...neutral, ...body }
-      // Of another program's samplers those that we do not have are left to the default.
+      // Drop another program's sampler when we do not offer it, so that the default applies.
       const known = easel !== undefined || schedulers.includes(scheduler) ? { scheduler } : {}
       return {
         recipe,
@@ -95,19 +95,19 @@ export const recipeRoute: FastifyPluginAsyncTypebox<{ service: ImageService }> =
   )
 }
 
-/** Reads a file to its end and keeps its recipe alone. */
+/** Reads the whole file but keeps only its recipe. */
 async function readFile(payload: IncomingMessage): Promise<Kept> {
   const file = new ByteReader(boundedBody(payload, MAX_FILE_BYTES))
   try {
     const description = await descriptionIn(file)
-    // A client that is answered before it has sent all may take that for a broken connection.
+    // Some clients report a broken connection when the answer comes before they have sent the whole body.
     await file.drain()
     return new Kept(description)
   } catch (error) {
     if (error instanceof NotAnImage) throw new EaselError('INVALID_REQUEST', error.message)
     const left = payload.destroyed && !payload.complete
     throw left && !(error instanceof EaselError)
-      ? new EaselError('CANCELLED', 'the client left while it sent the file', { cause: error })
+      ? new EaselError('CANCELLED', 'the client disconnected while sending the file', { cause: error })
       : error
   } finally {
     await file.end()

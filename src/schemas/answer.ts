@@ -4,10 +4,10 @@ import { ref } from './ref.js'
 
 const Milliseconds = Type.Number({ minimum: 0 })
 
-/** Body of an answer in JSON. */
+/** Body of a JSON answer to POST /generate. */
 export const GenerateResponse = Type.Object(
   {
-    id: Type.String({ description: "The request's id, as in x-request-id." }),
+    id: Type.String({ description: "The request's id, also sent as x-request-id." }),
     images: Type.Array(
       Type.Object({
         index: Type.Integer(),
@@ -28,9 +28,9 @@ export const GenerateResponse = Type.Object(
         file_ms: Milliseconds,
         total_ms: Milliseconds
       },
-      { description: 'Where the time went; of several images the slowest.' }
+      { description: 'Duration of each stage; for several images, the longest of each.' }
     ),
-    truncated: Type.Array(Type.String(), { description: 'Prompts that were cut to fit.' })
+    truncated: Type.Array(Type.String(), { description: 'Names of the prompt fields that were cut to fit.' })
   },
   { $id: 'GenerateResponse' }
 )

@@ -6,38 +6,38 @@ import { ref } from './ref.js'
 export const ErrorResponse = Type.Object(
   {
     statusCode: Type.Integer(),
-    code: Type.String({ description: 'Stable and for programs; docs/errors.md lists them.' }),
+    code: Type.String({ description: 'Stable, for programs. docs/errors.md lists all codes.' }),
     error: Type.String({ description: "The status code's name." }),
-    message: Type.String({ description: 'For people. Its wording may change.' }),
-    field: Type.Optional(Type.String({ description: "The request's field that is wrong." })),
+    message: Type.String({ description: 'For people. The wording may change.' }),
+    field: Type.Optional(Type.String({ description: 'The request field that is wrong.' })),
     requestId: Type.String()
   },
   { $id: 'ErrorResponse' }
 )
 
-/** Statuses whose answers say when to come again. */
+/** Statuses whose answers carry Retry-After. */
 const RETRYABLE: ReadonlySet<number> = new Set([429, 503])
 
-const RequestId = Type.String({ description: "The request's id: the client's, or a fresh one." })
+const RequestId = Type.String({ description: "The request's id: the client's, or a new one." })
 
 /** Headers of every answer. */
 export const commonHeaders = { 'x-request-id': RequestId }
 
-/** One form of error answers: its schema, and how an error is put into it. */
+/** A form of error answers: its schema, and a function that builds the body. */
 export interface ErrorForm<T extends TSchema> {
   schema: T
   body: (error: EaselError, requestId: string) => object
 }
 
 /**
- * The `response` schemas of a route for the errors that it can answer: by status, with an example for each code.
- * Any route can also answer INTERNAL, and its path METHOD_NOT_ALLOWED, for which OpenAPI has no other place.
+ * The `response` schemas of a route's errors by status, with an example for each code. Adds INTERNAL, which any route
+ * can answer, and METHOD_NOT_ALLOWED, which belongs to the path but has no other place in OpenAPI.
  */
 export function failures(...codes: readonly ErrorCode[]) {
   return failuresAs({ schema: ref(ErrorResponse), body: errorBody }, codes)
 }
 
-/** As `failures`, in another form. */
+/** `failures` in another error form. */
 export function failuresAs<T extends TSchema>(form: ErrorForm<T>, codes: readonly ErrorCode[]) {
   const byStatus: Record<number, ErrorCode[]> = {}
   for (const code of [...codes, 'METHOD_NOT_ALLOWED', 'INTERNAL'] as const)
@@ -51,10 +51,9 @@ export function failuresAs<T extends TSchema>(form: ErrorForm<T>, codes: readonl
 type ClientOrServerError = '4xx' | '5xx'
 
 function headersOf(status: number) {
-  if (RETRYABLE.has(status))
-    return { 'retry-after': Type.Integer({ description: 'Seconds after which a retry has a chance.' }) }
+  if (RETRYABLE.has(status)) return { 'retry-after': Type.Integer({ description: 'Seconds to wait before a retry.' }) }
   return status === catalogue.METHOD_NOT_ALLOWED.status
-    ? { allow: Type.String({ description: 'The methods that there are.' }) }
+    ? { allow: Type.String({ description: 'The methods that the path supports.' }) }
     : {}
 }
 

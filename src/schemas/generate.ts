@@ -2,7 +2,10 @@ import { Type, type Static } from 'typebox'
 import type { ErrorCode } from '../errors.js'
 import { requestProperties } from '../parameters.js'
 
-/** Body of POST /generate, in diffusers' names. What the model supports is checked after the schema, against the worker's word. */
+/**
+ * Body of POST /generate, with diffusers' names. Validation checks only this schema; admission later checks what the
+ * model supports against what the workers report.
+ */
 export const GenerateRequest = Type.Object(requestProperties(), {
   $id: 'GenerateRequest',
   additionalProperties: false,
@@ -11,23 +14,23 @@ export const GenerateRequest = Type.Object(requestProperties(), {
 
 export type GenerateRequest = Static<typeof GenerateRequest>
 
-/** Headers of POST /generate that mean something to it. */
+/** Headers that POST /generate reads. */
 export const GenerateHeaders = Type.Object({
   'idempotency-key': Type.Optional(
     Type.String({
       pattern: '^[\\x21-\\x7e]{1,255}$',
       description:
-        'A retry with the same key and body joins the running request or gets its answer. With a key, a request goes on for a while after its client has left.'
+        'A retry with the same key and body joins the running request or gets its answer. A request with a key continues for a while after its client disconnects.'
     })
   ),
   'x-request-timeout': Type.Optional(
     Type.String({
       pattern: '^\\d{1,6}(\\.\\d{1,6})?$',
-      description: 'As `timeout` in the body; the lesser of the two counts.'
+      description: 'Like `timeout` in the body; the smaller of the two applies.'
     })
   ),
   'last-event-id': Type.Optional(
-    Type.String({ pattern: '^\\d{0,15}$', description: 'Events up to this id are not sent again.' })
+    Type.String({ pattern: '^\\d{0,15}$', description: 'Resumes the event stream after this id.' })
   )
 })
 
@@ -35,7 +38,7 @@ export const RequestParams = Type.Object({
   id: Type.String({ minLength: 1, maxLength: 128, description: 'The x-request-id of a request in flight.' })
 })
 
-/** How a request for images can be refused. */
+/** Errors that refuse a request for images. */
 export const ADMISSION_CODES = [
   'INVALID_REQUEST',
   'UNAUTHORIZED',
@@ -60,7 +63,7 @@ export const ADMISSION_CODES = [
   'DEADLINE_UNREACHABLE'
 ] as const satisfies readonly ErrorCode[]
 
-/** How an accepted request can end without images. */
+/** Errors that end an accepted request. */
 export const END_CODES = [
   'CANCELLED',
   'GENERATION_FAILED',

@@ -12,28 +12,31 @@ export const HealthResponse = Type.Object(
     ]),
     problem: Type.Union([Type.Null(), Type.String()], {
       description:
-        'Why nothing is served although workers are there: a default that the model cannot do, by the name of the setting.'
+        'Why the service is unavailable although workers are connected: names the default setting that the model cannot do.'
     }),
     version: Type.String(),
     uptime_seconds: Type.Number(),
     model: Type.Union([Type.Null(), Type.Object({ id: Type.String(), digest: Type.String(), dtype: Type.String() })]),
     sizes: Type.Array(Type.Array(Type.Integer()), { description: 'Sizes as [width, height].' }),
     coming: Type.Array(Type.Array(Type.Integer()), {
-      description: 'Sizes that are still being compiled. Each moves to `sizes`, or is gone if it cannot be compiled.'
+      description: 'Sizes that are still compiling. Each moves to `sizes`, or disappears if it cannot be compiled.'
     }),
     schedulers: Type.Array(Type.String()),
     features: Type.Array(Type.String(), {
-      description: 'What not every worker can do: `guidance_interval` takes guidance_start and guidance_end.'
+      description:
+        'Optional features that the workers support: `guidance_interval` allows guidance_start and guidance_end.'
     }),
     defaults: Type.Union([
       Type.Null(),
       Type.Object(bareProperties(parametersWith('setting')), {
-        description: 'What requests get for the fields that they leave out.'
+        description: 'Values for fields that a request omits.'
       })
     ]),
     limits: Type.Union([
       Type.Null(),
-      Type.Object(bareProperties(parametersWith('limit')), { description: 'The most that a request may ask for.' })
+      Type.Object(bareProperties(parametersWith('limit')), {
+        description: 'The largest values that a request may ask for.'
+      })
     ]),
     requests: Type.Object({ in_flight: Type.Integer(), queued: Type.Integer(), limit: Type.Integer() }),
     workers: Type.Object({
@@ -47,7 +50,7 @@ export const HealthResponse = Type.Object(
           rows: Type.Integer(),
           rows_in_use: Type.Integer(),
           steps_total: Type.Integer(),
-          silent_seconds: Type.Number({ description: 'Since its last message.' })
+          silent_seconds: Type.Number({ description: 'Seconds since its last message.' })
         })
       )
     })

@@ -1,4 +1,4 @@
-/** What is offered, as far as it narrows a request. */
+/** The parts of the service's offer that narrow what a request may contain. */
 export interface Offered {
   readonly schedulers: readonly string[]
   readonly limits: Readonly<Record<string, number>>
@@ -10,14 +10,14 @@ interface Document {
 }
 
 /**
- * An OpenAPI document whose requests are no wider than what the workers take: a client that is made of it, or held to it, is
- * not refused for a number that the document allows. Without workers it is the document itself.
+ * Narrows the requests in an OpenAPI document to the limits and schedulers that the workers accept, so that a client
+ * generated from it is not refused for a value the document allows. Without an offer, returns the document unchanged.
  */
 export function asOffered<D extends object>(document: D, offered: Offered | undefined): D {
   if (offered === undefined) return document
   const { limits, schedulers } = offered
   const narrowed = structuredClone(document)
-  // /v1 has another name for one of them.
+  // /v1 calls num_images `n`.
   const maxima: Record<string, number> = { ...limits, n: limits['num_images'] ?? Infinity }
   for (const schema of ['GenerateRequest', 'OpenAiImagesRequest']) {
     const properties = (narrowed as Document).components?.schemas?.[schema]?.properties ?? {}

@@ -3,7 +3,10 @@ import { FORMATS } from '../image/formats.js'
 import { OutputFormat } from './format.js'
 import { MAX_PROMPT_LENGTH, type NamesWith, parametersWith, type ValueOf } from '../parameters.js'
 
-/** OpenAI's clients send null for what is not set. Of a union of types an error would have a clause for each. */
+/**
+ * An optional field that may be null, since OpenAI's clients send null for unset fields. Uses a list of types: a union
+ * would produce an error with one clause for each type.
+ */
 const maybe = <T extends TSchema & { type: string; enum?: readonly unknown[] }>({ type, enum: values, ...rest }: T) =>
   Type.Optional(
     Type.Unsafe<Static<T> | null>({
@@ -13,24 +16,26 @@ const maybe = <T extends TSchema & { type: string; enum?: readonly unknown[] }>(
     })
   )
 
-/** A text that is one of a few. */
+/** A string enum. */
 const oneOf = <const V extends string>(values: readonly V[], description: string) =>
   Type.Unsafe<V>({ type: 'string', enum: [...values], description }) as TUnsafe<V> & { type: 'string' }
 
-/** SDXL's own parameters that it takes too. */
+/** SDXL parameters that OpenAI's API lacks and /v1 accepts. */
 export const EXTRAS = parametersWith('openai')
 
 const extras = Object.fromEntries(
   EXTRAS.map(({ name, schema, openai }) => [
     name,
     maybe(
-      (openai === true ? { ...schema, description: 'As in POST /generate.' } : openai) as TSchema & { type: string }
+      (openai === true ? { ...schema, description: 'Same as in POST /generate.' } : openai) as TSchema & {
+        type: string
+      }
     )
   ])
 ) as { [N in NamesWith<'openai'>]: TOptional<TUnsafe<ValueOf<N> | null>> }
 
 /**
- * Body of POST /v1/images/generations. Fields that it does not know are ignored, as that API does.
+ * Body of POST /v1/images/generations. Unknown fields are ignored, as OpenAI's API does.
  *
  * @see https://platform.openai.com/docs/api-reference/images/create
  */
@@ -39,11 +44,12 @@ export const OpenAiImagesRequest = Type.Object(
     prompt: Type.String({
       minLength: 1,
       maxLength: MAX_PROMPT_LENGTH,
-      description: 'What the image shows. Cut to the 77 tokens that SDXL takes; `easel-truncated` says so.'
+      description:
+        'What the image shows. Cut to the 77 tokens that SDXL takes; the header `easel-truncated` then names it.'
     }),
     model: maybe(
       Type.String({
-        description: 'Decides only the default of response_format: there is one model. GET /v1/models names it.'
+        description: 'Affects only the default of response_format. The server has one model; GET /v1/models names it.'
       })
     ),
     n: maybe(Type.Integer({ minimum: 1, maximum: 64, description: 'How many images to make.' })),
@@ -51,21 +57,21 @@ export const OpenAiImagesRequest = Type.Object(
       Type.String({
         pattern: '^(auto|[0-9]{1,4}x[0-9]{1,4})$',
         description:
-          '`WIDTHxHEIGHT`, or `auto` for the default. Where the server is set to (SNAP_SIZES), a size that it does not offer gives the nearest one.'
+          '`WIDTHxHEIGHT`, or `auto` for the default. With the server option SNAP_SIZES, a size that is not offered is replaced by the nearest one.'
       })
     ),
     response_format: maybe(
       oneOf(
         ['b64_json', 'url'],
-        '`url` gives a data: URL, since nothing is stored. Default: `url` for the models dall-e-2 and dall-e-3, as that API has it, else b64_json.'
+        '`url` returns a data: URL, since the server stores nothing. Default: `url` for the models dall-e-2 and dall-e-3, as in the OpenAI API, else b64_json.'
       )
     ),
-    output_format: maybe(oneOf([...FORMATS, 'jpg'], 'File format; jpg is jpeg.')),
+    output_format: maybe(oneOf([...FORMATS, 'jpg'], 'File format; jpg means jpeg.')),
     output_compression: maybe(Type.Integer({ minimum: 0, maximum: 100, description: 'Quality of jpeg and webp.' })),
-    quality: maybe(Type.String({ description: 'Accepted; num_inference_steps decides.' })),
-    stream: maybe(Type.Boolean({ description: 'Answer with events as the image is made.' })),
+    quality: maybe(Type.String({ description: 'Ignored; set num_inference_steps instead.' })),
+    stream: maybe(Type.Boolean({ description: 'Stream events while the images are made.' })),
     partial_images: maybe(
-      Type.Integer({ minimum: 0, maximum: 3, description: 'How many previews the stream has for each image.' })
+      Type.Integer({ minimum: 0, maximum: 3, description: 'Maximum number of previews of each image in the stream.' })
     ),
     user: maybe(Type.String()),
     ...extras
@@ -76,7 +82,7 @@ export type OpenAiImagesRequest = Static<typeof OpenAiImagesRequest>
 
 export const OpenAiImagesResponse = Type.Object(
   {
-    created: Type.Integer({ description: 'Seconds since 1970.' }),
+    created: Type.Integer({ description: 'Unix time in seconds.' }),
     data: Type.Array(Type.Object({ b64_json: Type.Optional(Type.String()), url: Type.Optional(Type.String()) })),
     background: Type.Literal('opaque'),
     output_format: OutputFormat,

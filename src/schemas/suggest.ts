@@ -1,6 +1,6 @@
 import { GenerateRequest } from './generate.js'
 
-/** What other services and libraries call our fields. */
+/** Names that other services and libraries use for our fields. */
 const ALIASES: Readonly<Record<string, string>> = {
   steps: 'num_inference_steps',
   num_steps: 'num_inference_steps',
@@ -28,12 +28,12 @@ const ALIASES: Readonly<Record<string, string>> = {
 
 const FIELDS = Object.keys(GenerateRequest.properties)
 
-/** Names that differ in no more places are taken for slips of the pen. */
+/** Maximum edit distance of a name that counts as a typo. */
 const MAX_DISTANCE = 2
-/** Longer names are none. */
+/** Longer names are not typos; also bounds the work for each one. */
 const MAX_LENGTH = 40
 
-/** The field of POST /generate that somebody may have meant by another name; undefined where none is like it. */
+/** The field of POST /generate that `name` probably means; undefined if none is similar. */
 export function fieldLike(name: string): string | undefined {
   if (name.length > MAX_LENGTH) return undefined
   const lower = name
@@ -47,7 +47,7 @@ export function fieldLike(name: string): string | undefined {
   return best !== undefined && best.distance <= MAX_DISTANCE ? best.field : undefined
 }
 
-/** Letters to insert, delete or replace to make one of the other (Levenshtein). */
+/** Levenshtein distance. */
 function distanceOf(a: string, b: string): number {
   let row = Array.from({ length: b.length + 1 }, (_, index) => index)
   for (const [i, letter] of [...a].entries()) {

@@ -1,13 +1,13 @@
-/** Finding special tokens that are spelled out in a text. */
+/** Finds special tokens spelled out in a text. */
 
-/** A token that is found in the text before it is cut into words. */
+/** A token matched in the text before the split into words. */
 export interface AddedToken {
   readonly content: string
-  /** Looked for in the normalized text, so in any case; else in the text as it came. */
+  /** Whether to match in the normalized text, and so in any case, rather than in the source text. */
   readonly normalized: boolean
 }
 
-/** A stretch of text: one added token, which has an id, or what lies between two. */
+/** A stretch of text: an added token, with its id, or the text between two. */
 export interface Stretch {
   readonly start: number
   readonly end: number
@@ -18,14 +18,14 @@ export class AddedTokenFinder {
   readonly #ids: ReadonlyMap<string, number>
   readonly #pattern: RegExp | undefined
 
-  /** Finds the spellings that `ids` has. */
+  /** @param ids the id of each spelling to find */
   constructor(ids: ReadonlyMap<string, number>) {
     this.#ids = ids
     const longestFirst = [...ids.keys()].toSorted((a, b) => b.length - a.length)
     this.#pattern = ids.size === 0 ? undefined : new RegExp(longestFirst.map(escape).join('|'), 'gu')
   }
 
-  /** Yields the stretches of `text` in order, without empty ones; of tokens that overlap, the leftmost and longest. */
+  /** Yields the non-empty stretches of `text` in order. If tokens overlap, the leftmost, then the longest, wins. */
   *split(text: string): Generator<Stretch> {
     let start = 0
     for (const match of this.#pattern === undefined ? [] : text.matchAll(this.#pattern)) {

@@ -2,10 +2,10 @@
 import { MinHeap } from './min-heap.js'
 import type { Vocabulary } from './vocabulary.js'
 
-/** Heap keys are `rank * POSITIONS + position`: the lowest rank first, and of one rank the leftmost. */
+/** Heap keys are `rank * POSITIONS + position`: lowest rank first, ties leftmost first. */
 const POSITIONS = 2 ** 32
 
-/** The place after the last symbol and before the first; the id of a symbol that went into another. */
+/** As a position: beyond either end of the list. As an id: a symbol already merged into another. */
 const NONE = -1
 
 /** A word being merged: symbols in a doubly linked list over arrays. */
@@ -16,8 +16,8 @@ interface Chain {
 }
 
 /**
- * The ids of the word whose UTF-8 is `bytes` (one at least). O(n log n): each merge adds two
- * candidates at most, and one that was overtaken is recognised by its rank when its turn comes.
+ * The ids of the word with the UTF-8 `bytes` (at least one). O(n log n): each merge adds at most two candidates. A
+ * candidate made stale by another merge stays in the heap; when popped, its rank no longer matches and it is skipped.
  */
 export function mergeWord(bytes: Uint8Array, vocabulary: Vocabulary): number[] {
   const chain = newChain(bytes, vocabulary)
@@ -51,7 +51,7 @@ function newChain(bytes: Uint8Array, vocabulary: Vocabulary): Chain {
   return chain
 }
 
-/** The rank of the merge of the symbol at `position` with the one after it, if there is one. */
+/** The rank of merging the symbol at `position` with the next one; undefined if they do not merge. */
 function rankAt({ ids, next }: Chain, position: number, vocabulary: Vocabulary): number | undefined {
   const id = ids[position] as number
   const after = next[position] as number

@@ -1,10 +1,10 @@
 /**
- * The printable stand-ins under which byte-level vocabularies spell bytes: a byte that is a visible
- * Latin-1 character stands for itself, the others follow in order from U+0100.
+ * The printable characters that stand for bytes in a byte-level vocabulary. A byte that is a visible Latin-1 character
+ * stands for itself; the others map in order to U+0100 and up.
  * Source: https://github.com/openai/CLIP/blob/dcba3cb2e2827b402d2701e7e1c7d9fed8a20ef1/clip/simple_tokenizer.py#L17
  */
 
-/** The stand-in of each byte, in order of bytes. */
+/** The character for each byte, indexed by the byte. */
 export const BYTE_ALPHABET: readonly string[] = alphabet()
 
 function alphabet(): string[] {

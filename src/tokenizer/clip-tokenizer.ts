@@ -1,6 +1,6 @@
 /**
- * CLIP's tokenizer, with the ids of transformers' CLIPTokenizer.
- * Source: https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/tokenization_clip.py#L28
+ * CLIP's tokenizer. Produces the same ids as transformers' CLIPTokenizer. Source:
+ * https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/tokenization_clip.py#L28
  */
 import { AddedTokenFinder } from './added-tokens.js'
 import { mergeWord } from './bpe.js'
@@ -13,24 +13,24 @@ import type { Vocabulary } from './vocabulary.js'
 import { words } from './words.js'
 
 export interface Encoded {
-  /** `maxLength` ids: start, the text's, end, padding. */
+  /** `maxLength` ids: start, text, end, padding. */
   readonly ids: number[]
-  /** How many ids the whole text has, with start and end. More than `maxLength` when truncated. */
+  /** Number of ids of the whole text with start and end. Exceeds `maxLength` if truncated. */
   readonly length: number
   readonly truncated: boolean
-  /** The part of the text that the ids hold, and the rest: together the text as it was given. */
+  /** The part of the text that the ids cover, and the rest. Concatenated, they are the source text. */
   readonly kept: string
   readonly cut: string
 }
 
-/** Ids of words already met. Good for one text, so that it stays small; tokenizers of one vocabulary can share it. */
+/** Ids of words already encoded. Use one for each text, to bound its size. Share it only within one vocabulary. */
 export type WordMemo = Map<string, readonly number[]>
 
-/** A word or an added token, and where it begins in the text. */
+/** A word or added token, and its offset in the source text. */
 interface Piece {
   readonly ids: readonly number[]
   readonly start: number
-  /** The word in its normalized stretch; an added token has none, for it is never cut. */
+  /** The word in its normalized stretch. Undefined for an added token, which has one id and is never cut. */
   readonly word?: { readonly stretch: Normalized; readonly from: number }
 }
 
@@ -114,7 +114,7 @@ export class ClipTokenizer {
     return ids
   }
 
-  /** Where the first character of the text begins that the first `kept` ids of `piece` do not hold whole. */
+  /** The source offset of the first character that the first `kept` ids of `piece` do not cover completely. */
   #cutAt({ ids, start, word }: Piece, kept: number): number {
     if (word === undefined) return start
     let bytes = 0

@@ -1,4 +1,4 @@
-/** Reading a tokenizer folder of a diffusers model. The only file of the tokenizer that touches the disk. */
+/** Reads the tokenizer folder of a diffusers model. No other module of the tokenizer touches the disk. */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseSettings, type TokenizerSettings } from './settings.js'
@@ -12,7 +12,7 @@ export interface TokenizerFolder {
 
 /** @throws Error that names the folder and what is wrong with it */
 export async function readTokenizerFolder(folder: string): Promise<TokenizerFolder> {
-  // One after the other, so that of several missing files it is always the first that is named.
+  // Sequential, so that the error always names the first of several missing files.
   const vocab = await readRequired(folder, 'vocab.json')
   const merges = await readRequired(folder, 'merges.txt')
   const config = await readOptional(folder, 'tokenizer_config.json')
@@ -20,7 +20,9 @@ export async function readTokenizerFolder(folder: string): Promise<TokenizerFold
   const addedTokens = await readOptional(folder, 'added_tokens.json')
   return explain(folder, () => {
     if (addedTokens !== undefined) {
-      throw new Error('added_tokens.json is not read: list its tokens in tokenizer_config.json as added_tokens_decoder')
+      throw new Error(
+        'added_tokens.json is not supported: list its tokens in tokenizer_config.json under added_tokens_decoder'
+      )
     }
     const settings = parseSettings(
       parseObject('tokenizer_config.json', config ?? '{}'),
@@ -30,7 +32,7 @@ export async function readTokenizerFolder(folder: string): Promise<TokenizerFold
   })
 }
 
-/** Does `build`; an error of it is made to name the folder. */
+/** Calls `build` and prefixes the message of any error with the folder. */
 export function explain<T>(folder: string, build: () => T): T {
   try {
     return build()
@@ -43,8 +45,8 @@ async function readRequired(folder: string, name: string): Promise<string> {
   const text = await readOptional(folder, name)
   if (text !== undefined) return text
   throw new Error(
-    `${join(folder, name)} is missing. A tokenizer folder needs vocab.json and merges.txt; one that was saved with ` +
-      'tokenizer.json alone has both inside, under "model"'
+    `${join(folder, name)} is missing. A tokenizer folder needs vocab.json and merges.txt. If it has only ` +
+      'tokenizer.json, extract both from "model" in that file'
   )
 }
 

@@ -1,22 +1,22 @@
 /**
- * The reference's normalizer, NFC and then lowercase, with the way back to the source text.
- * (Its third step, white space to one blank, changes nothing that the split into words would see.)
+ * The reference's normalizer, NFC then lowercase, with offsets into the source text. Omits its third step, collapsing
+ * white space, which does not affect the split into words.
  */
 import { COMPOSING, TRAILING, type Unicode } from './unicode.js'
 
-/** Normalized text; UTF-16 unit `i` of it comes from the source character that begins at `starts[i]`. */
+/** Normalized text. UTF-16 unit `i` comes from the source character that starts at `starts[i]`. */
 export interface Normalized {
   readonly text: string
   readonly starts: readonly number[]
 }
 
 const REPLACEMENT = 0xff_fd
-/** NFC touches nothing below this: the first combining mark. */
+/** The first combining mark. NFC changes nothing below it. */
 const FIRST_MARK = 0x03_00
 
 /**
- * Normalizes `source`; `starts` count from `offset`. A lone surrogate, which no UTF-8 text has, is
- * read as U+FFFD. Linear but for the sorting of long runs of combining marks.
+ * Normalizes `source`; `offset` is added to `starts`. Replaces a lone surrogate, which UTF-8 cannot encode, with
+ * U+FFFD. Linear, except that long runs of combining marks are sorted.
  */
 export function normalize(source: string, offset: number, unicode: Unicode): Normalized {
   const starts: number[] = []
@@ -31,7 +31,7 @@ export function normalize(source: string, offset: number, unicode: Unicode): Nor
   return { text, starts }
 }
 
-/** The end of the character that begins at `start` and of all that NFC may join to it. */
+/** The end of the character at `start` and of all following ones that NFC may join to it. */
 function clusterEnd(source: string, start: number, unicode: Unicode): number {
   let end = start + width(source, start)
   while (end < source.length && source.charCodeAt(end) >= FIRST_MARK) {
@@ -48,13 +48,12 @@ function normalizeCluster(source: string, start: number, end: number, unicode: U
   if (end === rest && (first < FIRST_MARK || !composes)) return unicode.lower(first)
   const marks = Array.from(source.slice(rest, end))
   if (composes) return lowercase(compose([String.fromCodePoint(first), ...marks], unicode), unicode)
-  // What the reference's tables do not know stays itself, though this Node's ICU may compose it.
+  // Keep characters that the reference's tables lack, even if this Node's newer ICU would compose them.
   return unicode.lower(first) + lowercase(compose(marks, unicode), unicode)
 }
 
 /**
- * NFC. The marks are put into canonical order here first, since ICU's own way of ordering takes
- * quadratic time: 8 s for 100,000 marks.
+ * NFC. Sorts the marks into canonical order first, because ICU's sorting is quadratic: 8 s for 100,000 marks.
  */
 function compose(points: readonly string[], unicode: Unicode): string {
   if (points.length === 1) return (points[0] as string).normalize('NFC')

@@ -1,10 +1,13 @@
-/** SDXL's two tokenizers: one vocabulary, but other padding, and so other ids for a literal pad token. */
+/**
+ * SDXL's two tokenizers. They share a vocabulary but pad differently, so a pad token spelled out in a prompt gets
+ * different ids.
+ */
 import { join } from 'node:path'
 import { ClipTokenizer, type Encoded, type WordMemo } from './clip-tokenizer.js'
 import { SharedParts } from './shared-parts.js'
 
 export interface SdxlEncoded extends Encoded {
-  /** The second tokenizer's ids. `length` is the longer one's, `kept` and `cut` the earlier cut's. */
+  /** The second tokenizer's ids. `length` is the greater of the two; `kept` and `cut` follow the earlier cut. */
   readonly ids_2: number[]
 }
 

@@ -1,4 +1,4 @@
-/** What tokenizers can have in common, so that a model's second one costs next to nothing. */
+/** Parts that tokenizers can share, so that a model's second one costs almost nothing. */
 import { Unicode } from './unicode.js'
 import { Vocabulary, type TokenizerFiles } from './vocabulary.js'
 
@@ -6,7 +6,7 @@ export class SharedParts {
   readonly unicode = new Unicode()
   readonly #known: { readonly files: TokenizerFiles; readonly vocabulary: Vocabulary }[] = []
 
-  /** The vocabulary of these files, parsed once for equal contents. */
+  /** The vocabulary of these files. Files with equal contents are parsed once. */
   vocabulary(files: TokenizerFiles): Vocabulary {
     const same = this.#known.find(({ files: { vocab, merges } }) => vocab === files.vocab && merges === files.merges)
     if (same !== undefined) return same.vocabulary

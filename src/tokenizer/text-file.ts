@@ -1,6 +1,6 @@
 /**
- * One rule for every file of a model folder, here and in the worker (easel_worker/text_file.py): UTF-8, with or without a
- * byte order mark. Test cases of both: test/tokenizer/golden/folders.json.
+ * Text files of a model folder must be UTF-8, with or without a byte order mark. The worker applies the same rule
+ * (easel_worker/text_file.py); test/tokenizer/golden/folders.json tests both.
  */
 
 /** @throws Error when the bytes are not UTF-8 */

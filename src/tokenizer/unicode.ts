@@ -1,20 +1,20 @@
 /**
- * The character properties that the reference tokenizer goes by, whatever Unicode version this
- * Node was built with. Tables: `unicode-data.ts`.
+ * The reference tokenizer's character properties, independent of this Node's Unicode version. Tables:
+ * `unicode-data.ts`.
  */
 import * as data from './unicode-data.js'
 
 export const SPACE = 1
 export const LETTER = 2
 export const NUMBER = 4
-/** NFC may change it, or something beside it. */
+/** NFC may change the character or a neighbour. */
 export const COMPOSING = 8
-/** NFC may move it, or join it to the character before. */
+/** NFC may reorder the character or join it to the previous one. */
 export const TRAILING = 16
 
 const CODE_POINTS = 0x11_00_00
 
-/** Character classes, combining classes and lowercase by code point. About 1.1 MB, built in a few ms. */
+/** Character classes, combining classes and lowercase by code point. Takes about 1.1 MB and a few ms to build. */
 export class Unicode {
   readonly #flags = new Uint8Array(CODE_POINTS)
   readonly #combining = new Map<number, number>()
@@ -29,17 +29,17 @@ export class Unicode {
     this.#readLowercase(data.LOWERCASE)
   }
 
-  /** The bits above; 0 for what is none of them, as punctuation, symbols and marks may be. */
+  /** A combination of the flags above; 0 for none, e.g. for most punctuation. */
   flags(point: number): number {
     return this.#flags[point] as number
   }
 
-  /** The canonical combining class; 0 for what is not reordered. */
+  /** The canonical combining class; 0 for characters that NFC does not reorder. */
   combiningClass(point: number): number {
     return this.#combining.get(point) ?? 0
   }
 
-  /** Lowercase without regard to neighbours or language: no final sigma, no dotless i. */
+  /** Lowercase independent of context and language: no final sigma, no dotless i. */
   lower(point: number): string {
     return this.#lower.get(point) ?? String.fromCodePoint(point)
   }

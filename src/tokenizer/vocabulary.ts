@@ -1,12 +1,12 @@
-/** A byte-level BPE vocabulary, as `vocab.json` and `merges.txt` hold it. */
+/** A byte-level BPE vocabulary, read from `vocab.json` and `merges.txt`. */
 import { createHash } from 'node:crypto'
 import { BYTE_ALPHABET } from './byte-alphabet.js'
 import { parseObject } from './text-file.js'
 
-/** Marks a token that ends a word. */
+/** The suffix of tokens that end a word. */
 const END_OF_WORD = '</w>'
 
-/** Half of a surrogate pair, which UTF-8 does not have. */
+/** A lone surrogate, which UTF-8 cannot encode. */
 const HALF_PAIR = /\p{Surrogate}/u
 
 /** The contents of `vocab.json` and `merges.txt`. */
@@ -16,7 +16,7 @@ export interface TokenizerFiles {
 }
 
 export class Vocabulary {
-  /** SHA-256 (hex) that names tokens and merges; both ends of the wire compute it (protocol/README.md). */
+  /** SHA-256 (hex) of tokens and merges. The worker computes it too, to detect a mismatch (protocol/README.md). */
   readonly digest: string
   readonly size: number
   readonly #ids: ReadonlyMap<string, number>
@@ -47,22 +47,22 @@ export class Vocabulary {
     return id
   }
 
-  /** The id of one byte, inside a word or as its last. */
+  /** The id of a byte; `last` if it is the last of its word. */
   byteId(byte: number, last: boolean): number {
     return (last ? this.#final : this.#inner)[byte] as number
   }
 
-  /** The place in the list of merges of `left` followed by `right`. */
+  /** The index in the list of merges of `left` followed by `right`. */
   rank(left: number, right: number): number | undefined {
     return this.#ranks.get(left * this.size + right)
   }
 
-  /** What the merge of that rank makes. */
+  /** The id that the merge of that rank produces. */
   merged(rank: number): number {
     return this.#merged[rank] as number
   }
 
-  /** How many bytes of text a token that is no special one stands for. */
+  /** Number of bytes of text that a token stands for. Not for special tokens. */
   byteLength(id: number): number {
     const token = this.#tokens[id] as string
     return token.endsWith(END_OF_WORD) ? token.length - END_OF_WORD.length : token.length
@@ -73,13 +73,13 @@ export class Vocabulary {
     if (left === undefined || right === undefined || rest.length > 0) {
       throw new Error(`merges.txt has the line ${JSON.stringify(merge)}, which is not two tokens`)
     }
-    // The last of two equal lines wins, and both keep their place, as in the reference.
+    // As in the reference, the later of two equal lines wins and both take up a rank.
     this.#ranks.set(this.id(left) * this.size + this.id(right), this.#merged.length)
     this.#merged.push(this.id(left + right))
   }
 }
 
-/** The tokens in order of their ids, which must be 0, 1, 2, and so on. */
+/** The tokens in order of their ids, which must be consecutive from 0. */
 function parseTokens(json: string): string[] {
   const tokens: string[] = []
   for (const [token, id] of Object.entries(parseObject('vocab.json', json))) {
@@ -90,11 +90,11 @@ function parseTokens(json: string): string[] {
     tokens[id] = token
   }
   const gap = tokens.findIndex((token) => token === undefined)
-  if (gap >= 0) throw new Error(`vocab.json has no token with the id ${gap}, though it has higher ones`)
+  if (gap >= 0) throw new Error(`vocab.json has no token with the id ${gap}, but has higher ids`)
   return tokens
 }
 
-/** Lines end with LF or CRLF, as for transformers. Of a file with CR alone it would take all for one comment. */
+/** Splits lines at LF or CRLF, as transformers does. It would take a file with CR only for one comment line. */
 function parseMerges(text: string): string[] {
   const lines = text.split(/\r?\n/)
   if (lines.some((line) => line.includes('\r')))

@@ -1,13 +1,13 @@
 /**
- * Cutting normalized text into words, as the reference's two regular expressions do one after the
- * other: contractions, runs of letters, single digits, runs of anything else. By hand, so that
- * long runs cost no stack and the classes are the reference's own.
+ * Splits normalized text into words like the reference's two successive regular expressions: contractions, runs of
+ * letters, single digits, runs of anything else. Written by hand so that long runs do not exhaust the stack and the
+ * character classes match the reference's Unicode version.
  */
 import { LETTER, NUMBER, SPACE, type Unicode } from './unicode.js'
 
 const OTHER = 0
 
-/** What is a word wherever it stands. The special tokens' literals are taken apart again by the second expression. */
+/** Strings that are always words. The reference's second expression splits spelled-out special tokens again. */
 const FIXED = [
   ["'s"],
   ["'t"],
@@ -20,7 +20,7 @@ const FIXED = [
   ['<|', 'endoftext', '|>']
 ].map((parts) => ({ parts, whole: parts.join('') }))
 
-/** Yields start and end of each word of `text` between `from` and `to`. */
+/** Yields the start and end of each word of `text` between `from` and `to`. */
 export function* words(text: string, from: number, to: number, unicode: Unicode): Generator<[number, number]> {
   let start = from
   while (start < to) {
@@ -38,7 +38,7 @@ export function* words(text: string, from: number, to: number, unicode: Unicode)
   }
 }
 
-/** The contraction, or the parts of the special token's literal, that begins at `start`. */
+/** The contraction, or the parts of the spelled-out special token, that starts at `start`. */
 function fixedParts(text: string, start: number, to: number): readonly string[] | undefined {
   const first = text.charAt(start)
   if (first !== "'" && first !== '<') return undefined

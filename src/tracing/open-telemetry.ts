@@ -15,20 +15,20 @@ import type { TraceContext } from './traceparent.js'
 import type { RequestSpan, Tracing } from './tracing.js'
 
 export interface OpenTelemetryOptions {
-  /** Base address of an OTLP/HTTP collector. */
+  /** Base URL of an OTLP/HTTP collector. */
   endpoint: string
   serviceName: string
   version: string
 }
 
-/** A run's stages in the order in which they happen. */
+/** A run's stages in chronological order. */
 const STAGES = ['queue', 'encode', 'denoise', 'decode', 'file'] as const
 
 /**
- * Exports each request as a server span, and the stages of its run as spans within it.
+ * Exports each request as a server span, and the stages of its run as child spans.
  *
- * The worker measures its stages and sends the times with the image, so that it needs no exporter of its own; they
- * are laid out backwards from the end of the run. Loaded only where an endpoint is set: elsewhere it costs nothing.
+ * The worker sends its stages' durations with the image, so it needs no exporter. The child spans are placed backwards
+ * from the end of the run. Import this module only if an endpoint is set: loading the SDK is not free.
  */
 export function openTelemetry({ endpoint, serviceName, version }: OpenTelemetryOptions): Tracing {
   const exporter = new OTLPTraceExporter({ url: `${endpoint.replace(/\/$/, '')}/v1/traces` })

@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto'
 
-/** Where a request is in a distributed trace. */
+/** A request's position in a distributed trace. */
 export interface TraceContext {
   /** 32 hex digits. */
   readonly traceId: string
-  /** 16 hex digits: the span that whatever comes next belongs to. */
+  /** 16 hex digits: the parent of the next span. */
   readonly spanId: string
   readonly sampled: boolean
 }
@@ -13,7 +13,7 @@ const FORMAT = /^([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?
 const NONE = /^0+$/
 
 /**
- * Reads a `traceparent` header; undefined when there is none that can be used.
+ * Parses a `traceparent` header; undefined if it is missing or invalid.
  *
  * @see https://www.w3.org/TR/trace-context/#traceparent-header
  */
@@ -28,7 +28,7 @@ export function formatTraceparent({ traceId, spanId, sampled }: TraceContext): s
   return `00-${traceId}-${spanId}-${sampled ? '01' : '00'}`
 }
 
-/** A new span's place: in its parent's trace, or in a trace of its own that nobody samples. */
+/** The context of a new span: in its parent's trace, else in a new unsampled trace. */
 export function childOf(parent: TraceContext | undefined): TraceContext {
   const spanId = randomBytes(8).toString('hex')
   return parent === undefined

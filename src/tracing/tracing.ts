@@ -4,20 +4,20 @@ import { childOf, type TraceContext } from './traceparent.js'
 /** A request's span. */
 export interface RequestSpan {
   readonly context: TraceContext
-  /** The request was answered by a run that took these times and has just ended. */
+  /** Records the stages of the run that answered the request. Call when the run ends. */
   stages: (timings: RunTimings) => void
   /** Only the first call counts. */
   end: (status: number, attributes: Record<string, string | number>) => void
 }
 
-/** Records what happens to requests. */
+/** Records requests as spans. */
 export interface Tracing {
   start: (name: string, parent: TraceContext | undefined, attributes: Record<string, string | number>) => RequestSpan
-  /** Sends what is not sent yet. */
+  /** Flushes pending spans. */
   close: () => Promise<void>
 }
 
-/** Without an exporter: requests keep their place in the client's trace, and nothing is recorded. */
+/** Tracing without an exporter: propagates the client's trace context but records nothing. */
 export const noTracing: Tracing = {
   start: (_name, parent) => ({ context: childOf(parent), stages: () => undefined, end: () => undefined }),
   close: () => Promise.resolve()

@@ -3,72 +3,72 @@ import { ConfigError, helpText, number, oneOf, optional, type OptionValues, read
 
 const seconds = { min: 0.05, max: 86_400 }
 
-/** Every option of the web page's own process, in the order `--help` shows them. */
+/** Every option of the web page's own process, in `--help` order. */
 export const options = {
   host: text('HOST', 'localhost', 'Address to listen on; 0.0.0.0 for every interface.'),
   port: number('PORT', 5000, { min: 0, max: 65_535, integer: true }, 'Port to listen on; 0 takes a free one.'),
   serverUrl: text(
     'SERVER_URL',
     'http://localhost:8000',
-    'Address of the gateway that makes the images. It may stay inside: only this process has to reach it.'
+    'URL of the gateway that makes the images. Only this process must be able to reach it.'
   ),
   apiKey: optional({
     env: 'API_KEY',
     value: 'key',
-    doc: "Access key of the gateway, added to what is forwarded. Whoever reaches this process then uses it. Default: the visitor's own key, if any.",
+    doc: "Access key for the gateway, added to forwarded requests. Everyone who reaches this process then uses it. Default: the visitor's own key, if any.",
     parse: parseKey
   }),
   maxConnections: number(
     'MAX_CONNECTIONS',
     1024,
     { min: 1, max: 1_000_000, integer: true },
-    "Most visitors' connections at a time. At one more, the one that has been idle the longest is closed; only when all have a request under way, the new one. Less where the limit of descriptors (ulimit -n) is low."
+    "Maximum visitors' connections. One more closes the connection that has been idle longest, or the new one if all have a request in flight. Lower if the file descriptor limit (ulimit -n) is low."
   ),
   maxRequests: number(
     'MAX_REQUESTS',
     128,
     { min: 1, max: 100_000, integer: true },
-    'Most requests for images and recipes that are passed on at a time; one more is answered 429.'
+    'Maximum requests for images and recipes forwarded at once; one more is answered 429.'
   ),
   bodyLimit: number(
     'BODY_LIMIT',
     524_288,
     { min: 1024, max: 104_857_600, integer: true },
-    "Largest request for images in bytes; not over the gateway's own BODY_LIMIT. (A file for its recipe: 64 MiB.)"
+    "Largest request for images, in bytes. Keep it at or below the gateway's BODY_LIMIT. (Files sent for their recipe: 64 MiB.)"
   ),
-  receiveTimeout: number('RECEIVE_TIMEOUT', 30, seconds, 'Seconds that a visitor has to send a whole request.'),
+  receiveTimeout: number('RECEIVE_TIMEOUT', 30, seconds, 'Seconds for a visitor to send a whole request.'),
   keepAliveTimeout: number(
     'KEEP_ALIVE_TIMEOUT',
     620,
     seconds,
-    "Seconds that a visitor's connection stays open without a request. More than the balancer in front keeps its own (Google's: 600 s), or it sends a request into a connection that closes, and answers 502."
+    "Seconds for which a visitor's idle connection stays open. Must exceed the load balancer's own (Google's: 600 s); otherwise it may send a request on a connection that is closing, and answer 502."
   ),
   sendTimeout: number(
     'SEND_TIMEOUT',
     30,
     seconds,
-    'Seconds in which a visitor must read 1 MiB of an answer, or all that is left of it; one that does not is cut off.'
+    'Seconds within which a visitor must read 1 MiB of an answer, or the rest of it, to avoid being disconnected.'
   ),
   drainTimeout: number(
     'DRAIN_TIMEOUT',
     20,
     seconds,
-    'Seconds that SIGTERM leaves for answers that are under way; with 2 more for closing, less than the 30 that Kubernetes gives. A page whose stream is cut takes it up again elsewhere.'
+    'Seconds for answers in flight after SIGTERM. With 2 more for closing, this must stay below the 30 that Kubernetes allows. A page whose stream is cut resumes it on another instance.'
   ),
   logLevel: oneOf(
     'LOG_LEVEL',
     ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
     'info',
-    'Least level that is logged.'
+    'Lowest level to log.'
   ),
   logFormat: oneOf('LOG_FORMAT', ['json', 'pretty'], 'json', 'json for machines, pretty for a terminal.')
 }
 
-/** The settings of the web page's own process: parsed once, checked, frozen. */
+/** The settings of the web page's own process: parsed and validated once, then frozen. */
 export type WebConfig = Readonly<Omit<OptionValues<typeof options>, 'serverUrl'> & { serverUrl: URL }>
 
 /**
- * Reads the settings from command line and environment.
+ * Reads the settings from the command line and the environment.
  *
  * @throws ConfigError naming the option at fault; HelpRequested for `--help`; VersionRequested for `--version`
  */
@@ -97,7 +97,7 @@ function parseServerUrl(value: string): URL {
 }
 
 function parseKey(value: string): string {
-  // What an Authorization header can carry.
+  // The characters that an Authorization header can carry.
   if (!/^[\x21-\x7e]+$/.test(value)) throw new Error('must be ASCII without spaces')
   return value
 }

@@ -7,10 +7,10 @@ import type { WebConfig } from './config.js'
 
 type Upstream = Pick<WebConfig, 'serverUrl' | 'apiKey' | 'bodyLimit' | 'maxRequests'>
 
-/** Room for what the gateway itself takes at most: a PNG of the largest size. */
+/** The gateway's own limit: enough for a PNG of the largest size. */
 const MAX_FILE_BYTES = 64 * 1024 * 1024
 
-/** All that a visitor can ask of the gateway through this process. */
+/** The only gateway routes that visitors can reach through this process. */
 const ROUTES = [
   { method: 'GET', url: '/health' },
   { method: 'HEAD', url: '/health' },
@@ -19,7 +19,9 @@ const ROUTES = [
   { method: 'DELETE', url: '/requests/:id' }
 ] as const
 
-/** More requests than `maxRequests` that may be passed on when they are short ones: when all is full, visitors can still see that, and cancel. */
+/**
+ * Short requests allowed beyond `maxRequests`, so that visitors can still check the status and cancel when it is full.
+ */
 export const SHORT_REQUESTS = 32
 
 const REQUEST_HEADERS = [
@@ -34,10 +36,10 @@ const REQUEST_HEADERS = [
   'x-request-timeout'
 ]
 
-/** Links to what the gateway has and this process does not. */
+/** Response headers to drop: links to gateway pages that this process does not serve. */
 const NOT_PASSED = new Set(['link'])
 
-/** Those that are about one connection, not about the answer. @see https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1 */
+/** Headers about a single connection, not to be forwarded. @see https://www.rfc-editor.org/rfc/rfc9110#section-7.6.1 */
 const HOP_BY_HOP = new Set([
   'connection',
   'keep-alive',
@@ -50,15 +52,15 @@ const HOP_BY_HOP = new Set([
 
 const CONNECT_TIMEOUT_MS = 5000
 
-/** ms that the gateway may take to begin the answer to a short request. */
+/** ms for the gateway to start answering a short request. */
 const SHORT_TIMEOUT_MS = 10_000
 
 const RETRY_AFTER_SECONDS = 5
 
-/** Forwards the page's requests to the gateway: bodies as they come, answers as they are made, and that a visitor has left. */
+/** Forwards the page's requests to the gateway. Streams bodies both ways and propagates a visitor's disconnection. */
 export const forwardPlugin: FastifyPluginAsync<Upstream> = async (app, upstream) => {
   const { bodyLimit, maxRequests } = upstream
-  // How long an image may take is the gateway's to say: it ends every request at its deadline.
+  // No timeouts here: the gateway ends every request at its deadline.
   const agent = new Agent({
     connect: { timeout: CONNECT_TIMEOUT_MS },
     connections: maxRequests + SHORT_REQUESTS,
@@ -67,14 +69,14 @@ export const forwardPlugin: FastifyPluginAsync<Upstream> = async (app, upstream)
   })
   app.addHook('onClose', async () => agent.destroy())
 
-  // Bodies are not read here, only passed on.
+  // Forward bodies unparsed.
   app.removeAllContentTypeParsers()
   app.addContentTypeParser('*', (_request, body, done) => done(null, body))
 
   let underWay = 0
   app.addHook('onRequest', async ({ method }, { raw }) => {
     if (underWay >= maxRequests + (method === 'POST' ? 0 : SHORT_REQUESTS)) {
-      throw new EaselError('QUEUE_FULL', `${underWay} requests are under way already`, {
+      throw new EaselError('QUEUE_FULL', `${underWay} requests are already in flight; retry later`, {
         retryAfter: RETRY_AFTER_SECONDS
       })
     }
@@ -103,7 +105,7 @@ async function forward(
   try {
     const answer = await agent.request({
       origin: upstream.serverUrl.origin,
-      // As it came, so that the gateway reads in it what the route here has read.
+      // Unmodified, so that the gateway parses the same path that matched the route here.
       path: upstream.serverUrl.pathname.replace(/\/$/, '') + request.url,
       method: request.method as 'GET',
       headers: requestHeaders(request, upstream.apiKey),
@@ -115,12 +117,12 @@ async function forward(
   } catch (error) {
     if (gone.signal.aborted) throw new EaselError('CANCELLED')
     if (error instanceof EaselError) {
-      // What is left of the body is not waited for.
+      // Do not wait for the rest of the body.
       reply.header('connection', 'close')
       throw error
     }
     request.log.warn({ err: error }, `cannot reach ${upstream.serverUrl.origin}`)
-    throw new EaselError('NOT_READY', 'The image service cannot be reached at the moment', {
+    throw new EaselError('NOT_READY', 'The image service cannot be reached right now; retry later', {
       retryAfter: RETRY_AFTER_SECONDS,
       cause: error
     })

@@ -5,7 +5,7 @@ import { cannotListen, cannotStart, closeOnSignal, closeWithin, settingsOrExit }
 import { loadWebConfig } from './config.js'
 import { buildWebApp } from './server.js'
 
-/** Time beyond the drain for closing sockets, in ms. */
+/** Time after the drain for closing sockets, in ms. */
 const CLOSE_MARGIN_MS = 2000
 
 const PROGRAM = 'easel-web'

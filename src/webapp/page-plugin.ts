@@ -5,12 +5,12 @@ import type { FastifyPluginAsync } from 'fastify'
 import { packageRoot } from '../config.js'
 import { EaselError } from '../errors.js'
 
-/** Where `npm run build` puts the page. */
+/** Output of `npm run build`. */
 const builtPage = join(packageRoot, 'dist/page')
 
 /**
- * The page is its own files and its own server, nothing else: no inline script or style, no other origin, no frame
- * around it, no way to turn a string into code.
+ * Allows only the page's own files and server: no inline scripts or styles, no other origins, no framing, no evaluation
+ * of strings as code.
  */
 const CONTENT_SECURITY_POLICY = [
   "default-src 'none'",
@@ -48,12 +48,12 @@ export const pagePlugin: FastifyPluginAsync<{ root?: string }> = async (app, { r
   const assets = `${join(root, 'assets')}${sep}`
   await app.register(fastifyStatic, {
     root,
-    // One route for each file: any other path stays unknown, and is answered as every unknown route is.
+    // Register one route for each file, so that other paths get the usual 404.
     wildcard: false,
     cacheControl: false,
     setHeaders(reply, path) {
       reply.headers(HEADERS)
-      // Names under assets/ hold a digest of the content.
+      // Names under assets/ contain a content hash.
       reply.header('cache-control', path.startsWith(assets) ? `public, max-age=${YEAR_SECONDS}, immutable` : 'no-cache')
     }
   })

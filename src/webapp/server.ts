@@ -6,13 +6,13 @@ import type { WebConfig } from './config.js'
 import { forwardPlugin, SHORT_REQUESTS } from './forward.js'
 import { pagePlugin } from './page-plugin.js'
 
-/** Descriptors that are neither for visitors nor for what is passed on to the gateway. */
+/** File descriptors needed besides connections to visitors and to the gateway. */
 const OWN_DESCRIPTORS = 32
 
 /**
- * Puts the web page's own process together: the page, what it forwards, and a probe. It never listens.
+ * Assembles the web page's own process: the page, the forwarded routes and a probe. Does not listen.
  *
- * @throws Error when the limit of descriptors leaves none for visitors
+ * @throws Error if the file descriptor limit leaves none for visitors
  */
 export async function buildWebApp(config: WebConfig, log: FastifyBaseLogger): Promise<FastifyInstance> {
   const { bodyLimit, maxRequests, maxConnections, receiveTimeout, keepAliveTimeout, sendTimeout } = config
@@ -28,7 +28,7 @@ export async function buildWebApp(config: WebConfig, log: FastifyBaseLogger): Pr
     sendTimeout: sendTimeout * 1000,
     connections
   })
-  // This process alone: whether images can be made is the gateway's /health.
+  // Covers only this process. The gateway's /health says whether images can be made.
   app.get('/healthz', { config: { atOnce: true } }, async () => ({ status: 'ok' }))
   await app.register(forwardPlugin, config)
   await app.register(pagePlugin)

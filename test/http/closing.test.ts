@@ -6,7 +6,7 @@ import { startWeb } from '../support/web.js'
 import { RawClient, rawGenerate } from './raw-client.js'
 
 it.each(['gateway', 'page'] as const)(
-  '%s: a request that comes while the server closes is refused in the one form of errors',
+  '%s: a request sent while the server closes gets 503 in the common error form',
   async (name) => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 10' })
     const side: { url: string; app: FastifyInstance } = name === 'gateway' ? server : await startWeb(server.url)

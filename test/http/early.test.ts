@@ -4,7 +4,7 @@ import { startWeb } from '../support/web.js'
 
 const TRIES = 20
 
-/** Asks with a body that is still being sent when it is refused. */
+/** Sends a request that is refused while its body is still being sent. */
 async function refused(url: string): Promise<{ status: number; code: string }> {
   const body = JSON.stringify({ prompt: 'x'.repeat(400_000) })
   const response = await fetch(`${url}/generate`, {
@@ -15,13 +15,13 @@ async function refused(url: string): Promise<{ status: number; code: string }> {
   return { status: response.status, code: ((await response.json()) as { code: string }).code }
 }
 
-it('a body that is too large is answered 413 every time, however much of it is still to come', async () => {
+it('a body above the limit always gets 413, even while most of it is unsent', async () => {
   const server = await startReadyServer({ BODY_LIMIT: '4096' })
   for (let attempt = 0; attempt < TRIES; attempt++)
     expect(await refused(server.url)).toEqual({ status: 413, code: 'BODY_TOO_LARGE' })
 })
 
-it('a file that is no image is answered at once, however long it is', async () => {
+it('a long file that is not an image always gets its 400', async () => {
   const server = await startReadyServer()
   const file = new Uint8Array(16 * 2 ** 20)
   for (let attempt = 0; attempt < TRIES; attempt++) {
@@ -35,14 +35,14 @@ it('a file that is no image is answered at once, however long it is', async () =
   }
 })
 
-it("the page's process passes that answer on", async () => {
+it("the page's process forwards an early 413", async () => {
   const server = await startReadyServer({ BODY_LIMIT: '4096' })
   const web = await startWeb(server.url)
   for (let attempt = 0; attempt < TRIES; attempt++)
     expect(await refused(web.url)).toEqual({ status: 413, code: 'BODY_TOO_LARGE' })
 })
 
-it("the page's process passes on how long a visitor waits, and answers HEAD /health", async () => {
+it("the page's process forwards x-request-timeout and HEAD /health", async () => {
   const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 10' })
   const web = await startWeb(server.url)
   expect((await fetch(`${web.url}/health`, { method: 'HEAD' })).status).toBe(200)

@@ -6,7 +6,7 @@ import { until } from '../support/wait.js'
 
 const SMALL = '--sizes 64x64 --fake-step-ms 1 --fake-encode-ms 0 --fake-decode-ms 0'
 
-/** Opens connections that say `words` and then nothing more, one after the other; resolves when all were there. */
+/** Opens connections one after the other, each sending only `words`; resolves when all have connected. */
 async function flood(url: string, count: number, words = ''): Promise<Socket[]> {
   const sockets: Socket[] = []
   onTestFinished(() => {
@@ -24,9 +24,9 @@ async function flood(url: string, count: number, words = ''): Promise<Socket[]> 
 
 describe('a flood of connections', () => {
   it.each([
-    ['that say nothing', ''],
+    ['that send nothing', ''],
     ['with half a request', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-']
-  ])('%s locks nobody out', async (_what, words) => {
+  ])('%s does not lock others out', async (_what, words) => {
     const server = await startReadyServer({ MAX_CONNECTIONS: '20' })
     const sockets = await flood(server.url, 60, words)
     await until(
@@ -41,7 +41,7 @@ describe('a flood of connections', () => {
     expect(await metric(server, 'easel_connections_limit')).toBe(20)
   })
 
-  it('leaves the port of probes alone', async () => {
+  it('does not affect the probes on ADMIN_PORT', async () => {
     const server = await startReadyServer({ MAX_CONNECTIONS: '2', ADMIN_PORT: '0', WORKER_ARGS: '--fake-step-ms 10' })
     const address = await server.admin!.listen({ host: '127.0.0.1', port: 0 })
     const ask = () =>
@@ -59,7 +59,7 @@ describe('a flood of connections', () => {
 })
 
 describe('a burst of connections', () => {
-  it('keeps no probe waiting that comes after it', async () => {
+  it('does not delay a later probe on ADMIN_PORT', async () => {
     const server = await startReadyServer({ ADMIN_PORT: '0' })
     const { port } = new URL(await server.admin!.listen({ host: '127.0.0.1', port: 0 }))
     let answered = 0
@@ -72,12 +72,12 @@ describe('a burst of connections', () => {
       })
     const burst = Array.from({ length: 300 }, () => ask(new URL(server.url).port))
     const place = await ask(port)
-    // On the port of the burst it would be the last, as one connection is taken in each turn of the event loop.
+    // On the same port the probe would come last, because each turn of the event loop accepts one connection.
     expect(place).toBeLessThan(150)
     await Promise.all(burst)
   })
 
-  it('with requests at the same moment keeps no /health waiting that comes after them', async () => {
+  it('with simultaneous requests does not delay a later /health', async () => {
     const server = await startReadyServer()
     let answered = 0
     const keepOpen = async () => {
@@ -100,7 +100,7 @@ describe('a burst of connections', () => {
 })
 
 describe('with 256 descriptors and 260 idle connections', () => {
-  it('a worker that dies is started again, and makes images', async () => {
+  it('a dead worker is restarted and makes images', async () => {
     const gateway = startProcess(
       'dist/main.js',
       [],
@@ -122,7 +122,7 @@ describe('with 256 descriptors and 260 idle connections', () => {
     expect(gateway.output().match(/MAX_CONNECTIONS is 184 instead of 1024/g)).toHaveLength(1)
   }, 60_000)
 
-  it("the page's process answers, and reaches its gateway", async () => {
+  it("the page's process answers and reaches its gateway", async () => {
     const server = await startReadyServer()
     const web = startProcess('dist/webapp/main.js', [], { SERVER_URL: server.url }, { first: 'ulimit -n 256' })
     const address = /the page is on (http:\/\/[\d.]+:\d+)/
@@ -132,7 +132,7 @@ describe('with 256 descriptors and 260 idle connections', () => {
     for (const path of ['/healthz', '/health', '/']) expect((await fetch(`${url}${path}`)).status).toBe(200)
   })
 
-  it('a process that could hold none says what to do', async () => {
+  it('a process left without any for connections exits and says to raise the limit', async () => {
     const web = startProcess('dist/webapp/main.js', [], { MAX_REQUESTS: '1000' }, { first: 'ulimit -n 256' })
     expect((await web.exit).code).toBe(1)
     expect(web.output()).toMatch(
@@ -141,7 +141,7 @@ describe('with 256 descriptors and 260 idle connections', () => {
   })
 })
 
-/** The pid of the first worker that is ready. */
+/** The pid of the first ready worker. */
 async function workerOf(url: string): Promise<number | undefined> {
   const health = (await (await fetch(`${url}/health`)).json()) as { workers: { list: { pid: number }[] } }
   return health.workers.list[0]?.pid

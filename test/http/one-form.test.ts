@@ -5,7 +5,7 @@ import { until } from '../support/wait.js'
 import { openWeb } from '../support/web.js'
 import { type RawAnswer, RawClient } from './raw-client.js'
 
-/** A running application, as far as these tests look at it. */
+/** The parts of a running application that these tests use. */
 interface Side {
   url: string
   logs: LogLine[]
@@ -40,7 +40,7 @@ async function ask(side: Side, bytes: string): Promise<{ answer: RawAnswer | und
   return { answer: await client.answer(), client }
 }
 
-/** The one form of errors, as docs/errors.md has it. @returns the body */
+/** Checks that an answer has the common error form of docs/errors.md. @returns the body */
 function expectForm(answer: RawAnswer | undefined, status: number, code: string): Record<string, unknown> {
   expect(answer?.status).toBe(status)
   const { headers, body } = answer!
@@ -62,25 +62,30 @@ function expectForm(answer: RawAnswer | undefined, status: number, code: string)
 
 const LONG = 'z'.repeat(12_000)
 
-describe.each(['gateway', 'admin', 'page'] as const)('%s: the one form of errors', (name) => {
+describe.each(['gateway', 'admin', 'page'] as const)('%s: the common error form', (name) => {
   it.each([
-    ['no host', 'GET /health HTTP/1.1\r\n\r\n', 400, 'INVALID_REQUEST'],
-    ['no host where there is nothing', 'GET /nothing HTTP/1.1\r\n\r\n', 400, 'INVALID_REQUEST'],
-    ['two hosts', 'GET /health HTTP/1.1\r\nhost: x\r\nHost: y\r\n\r\n', 400, 'INVALID_REQUEST'],
+    ['no Host', 'GET /health HTTP/1.1\r\n\r\n', 400, 'INVALID_REQUEST'],
+    ['no Host, for an unknown path', 'GET /nothing HTTP/1.1\r\n\r\n', 400, 'INVALID_REQUEST'],
+    ['two Host headers', 'GET /health HTTP/1.1\r\nhost: x\r\nHost: y\r\n\r\n', 400, 'INVALID_REQUEST'],
     [
-      'an expectation that nobody meets',
+      'an unsupported expectation',
       'POST /generate HTTP/1.1\r\nhost: x\r\nexpect: miracles\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n',
       417,
       'EXPECTATION_FAILED'
     ],
-    ['a path that is no UTF-8', 'GET /%ff HTTP/1.1\r\nhost: x\r\n\r\n', 400, 'INVALID_REQUEST'],
-    ['a broken escape', 'GET /%zz HTTP/1.1\r\nhost: x\r\n\r\n', 400, 'INVALID_REQUEST'],
-    ['a path that is not there', 'GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n', 404, 'NOT_FOUND'],
+    ['a path that is not UTF-8', 'GET /%ff HTTP/1.1\r\nhost: x\r\n\r\n', 400, 'INVALID_REQUEST'],
+    ['an invalid escape', 'GET /%zz HTTP/1.1\r\nhost: x\r\n\r\n', 400, 'INVALID_REQUEST'],
+    ['an unknown path', 'GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n', 404, 'NOT_FOUND'],
     ['a path without a slash', 'OPTIONS * HTTP/1.1\r\nhost: x\r\n\r\n', 404, 'NOT_FOUND'],
-    ['another method', 'PUT /health HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n', 405, 'METHOD_NOT_ALLOWED'],
-    ['no HTTP', 'hello\r\n\r\n', 400, 'INVALID_REQUEST'],
     [
-      'a coding that is not there',
+      'an unsupported method',
+      'PUT /health HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n',
+      405,
+      'METHOD_NOT_ALLOWED'
+    ],
+    ['bytes that are not HTTP', 'hello\r\n\r\n', 400, 'INVALID_REQUEST'],
+    [
+      'an unsupported transfer coding',
       'GET /health HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n',
       400,
       'INVALID_REQUEST'
@@ -98,7 +103,7 @@ describe.each(['gateway', 'admin', 'page'] as const)('%s: the one form of errors
     expectForm(answer, status, code)
   })
 
-  it('closes what it cannot go on with, and keeps the rest open', async () => {
+  it('closes the connection only if it cannot be reused', async () => {
     for (const bytes of [
       'GET /health HTTP/1.1\r\n\r\n',
       'POST /generate HTTP/1.1\r\nhost: x\r\nexpect: miracles\r\ncontent-length: 9\r\n\r\n'
@@ -112,7 +117,7 @@ describe.each(['gateway', 'admin', 'page'] as const)('%s: the one form of errors
     expect((await client.answer())?.status).toBe(200)
   })
 
-  it('takes HTTP/1.0, which knows no Host and no expectations', async () => {
+  it('accepts HTTP/1.0 without Host, and ignores its Expect', async () => {
     const { answer, client } = await ask(sides[name], 'GET /health HTTP/1.0\r\nexpect: miracles\r\n\r\n')
     expect(answer?.status).toBe(200)
     await client.closed
@@ -127,14 +132,14 @@ describe.each(['gateway', 'admin', 'page'] as const)('%s: the one form of errors
     expect(received).toMatch(/^HTTP\/1.1 404 Not Found\r\nx-request-id: \S+\r\n(\S.*\r\n)+\r\n$/)
   })
 
-  it('says nothing into an answer that has begun, nor in the place of one that is due', async () => {
-    // What a client would read as its second answer.
+  it('does not write an error into a started answer or in place of a pending one', async () => {
+    // The client would read an error as the answer to its second request.
     const { answer, client } = await ask(sides[name], 'GET /health HTTP/1.1\r\nhost: x\r\n\r\nhello\r\n\r\n')
     expect(answer === undefined || answer.status === 200).toBe(true)
     await client.closed
   })
 
-  it('repeats a long path only in part, in the answer and in the log', async () => {
+  it('truncates a long path in the answer and in the log', async () => {
     for (const path of [`/${LONG}`, `/%ff${LONG}`, `/requests/${LONG}`]) {
       const { answer } = await ask(sides[name], `GET ${path} HTTP/1.1\r\nhost: x\r\n\r\n`)
       expect(answer!.status).toBeLessThan(500)
@@ -143,14 +148,14 @@ describe.each(['gateway', 'admin', 'page'] as const)('%s: the one form of errors
     await expectShortLines(sides[name], 'z'.repeat(500))
   })
 
-  it('keeps no id of a client that is long or strange', async () => {
+  it('replaces a request id that is too long', async () => {
     const { answer } = await ask(sides[name], `GET /nothing HTTP/1.1\r\nhost: x\r\nx-request-id: ${LONG}\r\n\r\n`)
     expect(answer!.headers['x-request-id']!.length).toBeLessThan(64)
     await expectShortLines(sides[name], 'z'.repeat(500))
   })
 })
 
-/** Waits for the line of one more request, so that those of all before are there, and looks at them all. */
+/** Waits for the log line of one more request, so that all earlier lines have arrived, then checks every line. */
 async function expectShortLines({ url, logs }: Side, words: string): Promise<void> {
   await fetch(`${url}/last`)
   await until('it is logged', () => logs.at(-1)?.['path'] === '/last')
@@ -176,17 +181,17 @@ describe.each(['gateway', 'page'] as const)('%s: requests for images', (name) =>
     'nonsense',
     'a/b/c',
     LONG
-  ])('are refused as %.40s', async (type) => {
+  ])('are refused with content-type %.40s', async (type) => {
     const { answer } = await ask(sides[name], post('/generate', type, '{"prompt":"x"}'))
     expectForm(answer, 415, 'UNSUPPORTED_MEDIA_TYPE')
   })
 
-  it('are refused without a type', async () => {
+  it('are refused without a content-type', async () => {
     const { answer } = await ask(sides[name], 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}')
     expectForm(answer, 415, 'UNSUPPORTED_MEDIA_TYPE')
   })
 
-  it('that begin when they are told to are still told to', async () => {
+  it('with Expect: 100-continue get their 100', async () => {
     const client = new RawClient(sides[name])
     const body = '{"prompt":"x","num_inference_steps":2}'
     await client.write(
@@ -199,8 +204,8 @@ describe.each(['gateway', 'page'] as const)('%s: requests for images', (name) =>
   it.each([
     ['a prompt', 'a cat in a hat, and more of it: '.repeat(1500)],
     ['an ANSI sequence', '\u{1b}[31mred'],
-    ['text that runs from right to left', '\u{202e}gnp.txet']
-  ])('with %s as a key are answered with a part of it, which no log has', async (_what, key) => {
+    ['right-to-left text', '\u{202e}gnp.txet']
+  ])('with %s as a key get it back truncated, and never logged', async (_what, key) => {
     const { answer } = await ask(
       sides[name],
       post('/generate', 'application/json', JSON.stringify({ prompt: 'x', [key]: 1 }))
@@ -215,7 +220,7 @@ describe.each(['gateway', 'page'] as const)('%s: requests for images', (name) =>
     for (const line of lines) expect(line).not.toHaveProperty('field')
   })
 
-  it('with a field that is known but wrong are logged by its name', async () => {
+  it('with an invalid value of a known field are logged with its name', async () => {
     const { answer } = await ask(
       sides[name],
       post('/generate', 'application/json', JSON.stringify({ prompt: 'x', seed: 'secret' }))
@@ -224,7 +229,7 @@ describe.each(['gateway', 'page'] as const)('%s: requests for images', (name) =>
     if (name === 'gateway') expect(server.logs.filter(({ field }) => field === 'seed').length).toBeGreaterThan(0)
   })
 
-  it('that are no JSON are not quoted', async () => {
+  it('that are not JSON are not quoted', async () => {
     const { answer } = await ask(sides[name], post('/generate', 'application/json', '{"prompt": qqqqqqqq'))
     expectForm(answer, 400, 'INVALID_REQUEST')
     expect(answer!.body.toString()).not.toContain('qq')
@@ -232,8 +237,8 @@ describe.each(['gateway', 'page'] as const)('%s: requests for images', (name) =>
   })
 })
 
-describe('gateway: what only it has', () => {
-  it.each(['text/plain', 'text/html'])('/recipe and the OpenAI API take no %s either', async (type) => {
+describe('the gateway alone', () => {
+  it.each(['text/plain', 'text/html'])('refuses %s on /recipe and the OpenAI API too', async (type) => {
     const { answer } = await ask(server, post('/v1/images/generations', type, '{"prompt":"x"}'))
     expect(answer?.status).toBe(415)
     expect(JSON.parse(answer!.body.toString())).toMatchObject({
@@ -242,7 +247,7 @@ describe('gateway: what only it has', () => {
     expectForm((await ask(server, post('/recipe', type, 'x'))).answer, 415, 'UNSUPPORTED_MEDIA_TYPE')
   })
 
-  it('a path under /v1 that is no UTF-8 is answered as that API does', async () => {
+  it("answers a non-UTF-8 path under /v1 in OpenAI's form", async () => {
     const { answer } = await ask(server, 'GET /v1/models/%ff HTTP/1.1\r\nhost: x\r\n\r\n')
     expect(answer?.headers['x-request-id']).toMatch(/./)
     expect(JSON.parse(answer!.body.toString())).toMatchObject({
@@ -250,13 +255,13 @@ describe('gateway: what only it has', () => {
     })
   })
 
-  it('a model that is not there is named in part', async () => {
+  it('truncates the name of an unknown model', async () => {
     const { answer } = await ask(server, `GET /v1/models/${'z'.repeat(1000)} HTTP/1.1\r\nhost: x\r\n\r\n`)
     expect(answer?.status).toBe(404)
     expect(answer!.body.length).toBeLessThan(400)
   })
 
-  it('what is no HTTP does not come into a stream of events', async () => {
+  it('does not write an error into an event stream', async () => {
     const body = '{"prompt":"x","num_inference_steps":1000}'
     const client = new RawClient(server)
     let received = ''
@@ -270,7 +275,7 @@ describe('gateway: what only it has', () => {
   })
 })
 
-it('nothing went wrong inside', () => {
+it('no application logged an internal error', () => {
   for (const { logs } of Object.values(sides))
     expect(logs.filter(({ level, code }) => level >= 50 || code === 'INTERNAL')).toEqual([])
 })

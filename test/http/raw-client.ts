@@ -3,15 +3,15 @@ import { onTestFinished } from 'vitest'
 
 export interface RawAnswer {
   status: number
-  /** Names in lower case. */
+  /** By lower-case name. */
   headers: Record<string, string>
   body: Buffer
 }
 
-/** A client that writes bytes of its own choice and reads what comes, without any manners of HTTP. */
+/** A client that writes arbitrary bytes, valid HTTP or not, and parses the answers. */
 export class RawClient {
   readonly socket: net.Socket
-  /** Settles when the connection is closed, by whomever. */
+  /** Resolves when either side has closed the connection. */
   readonly closed: Promise<void>
   #received: Buffer = Buffer.alloc(0)
   #wake: () => void = () => undefined
@@ -21,7 +21,7 @@ export class RawClient {
   constructor(server: { url: string }) {
     const { hostname, port } = new URL(server.url)
     this.socket = net.connect({ port: Number(port), host: hostname, allowHalfOpen: true })
-    // A reset is one of the ways to be shown the door.
+    // The server may reset the connection to refuse it.
     this.socket.on('error', () => undefined)
     this.socket.on('data', (chunk) => {
       this.#received = Buffer.concat([this.#received, chunk])
@@ -38,12 +38,12 @@ export class RawClient {
     onTestFinished(() => void this.socket.destroy())
   }
 
-  /** Writes bytes; resolves when they are with the kernel, or the connection is gone. */
+  /** Writes bytes; resolves when the kernel has taken them or the connection is closed. */
   write(data: string | Uint8Array): Promise<void> {
     return new Promise((resolve) => void this.socket.write(data, () => resolve()))
   }
 
-  /** The next whole answer; undefined when the connection is closed before one. */
+  /** The next complete answer; undefined if the connection closes first. */
   async answer(): Promise<RawAnswer | undefined> {
     for (;;) {
       const taken = takeAnswer(this.#received)
@@ -58,7 +58,7 @@ export class RawClient {
   }
 }
 
-/** Takes one answer off the front of what was received. */
+/** Splits the first complete answer off the received bytes. */
 function takeAnswer(received: Buffer): { answer: RawAnswer; rest: Buffer } | undefined {
   const end = received.indexOf('\r\n\r\n')
   if (end === -1) return undefined
@@ -74,7 +74,7 @@ function takeAnswer(received: Buffer): { answer: RawAnswer; rest: Buffer } | und
     : { answer: { status, headers, body: received.subarray(from, to) }, rest: received.subarray(to) }
 }
 
-/** Bytes of a body as it is sent: chunks are not joined. */
+/** Length of a body as sent, including chunk framing. */
 function bodyLength(headers: Record<string, string>, received: Buffer): number {
   if (headers['transfer-encoding'] !== 'chunked') return Number(headers['content-length'] ?? 0)
   const end = received.indexOf('0\r\n\r\n')

@@ -12,14 +12,14 @@ shareServer((ready) => (server = ready), {
   WORKER_ARGS: '--fake-step-ms 5'
 })
 
-/** Whatever happened to one client, the others are served; and nothing went wrong inside. */
+/** Checks that the server still serves other clients and has logged no errors. */
 async function expectUnharmed(): Promise<void> {
   const health = await fetch(`${server.url}/health`)
   expect(health.status).toBe(200)
   expect(server.logs.filter(({ level }) => level >= 50)).toEqual([])
 }
 
-/** What a server may say to bytes that are no request: that the client is wrong, or nothing more. */
+/** Checks that the answer to malformed bytes is a 4xx in our error form, or none at all. */
 function expectRefusal(answer: RawAnswer | undefined): void {
   if (answer === undefined) return
   expect(answer.status, answer.body.toString()).toBeGreaterThanOrEqual(400)
@@ -37,18 +37,18 @@ async function say(...parts: (string | Uint8Array)[]): Promise<RawClient> {
   return client
 }
 
-describe('a client that is slow', () => {
+describe('a slow client', () => {
   it.each([
-    ['with its headers', 'GET /health HTTP/1.1\r\nhost: x\r\nx-slow: '],
+    ['sending its headers', 'GET /health HTTP/1.1\r\nhost: x\r\nx-slow: '],
     [
-      'with its body',
+      'sending its body',
       'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 4000\r\n\r\n{"prompt":'
     ],
     [
-      'with its chunks',
+      'sending its chunks',
       'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{"\r\n'
     ]
-  ])('%s is shown the door when its time is over, however steadily it drips', async (_what, start) => {
+  ])('%s gets 408 after RECEIVE_TIMEOUT even if it keeps sending', async (_what, start) => {
     const accepted = server.service.ledger.accepted
     const client = await say(start)
     const drip = setInterval(() => void client.write(start.endsWith('\r\n') ? '1\r\na\r\n' : 'a'), 20)
@@ -65,7 +65,7 @@ describe('a client that is slow', () => {
     await expectUnharmed()
   })
 
-  it('and silent does not keep others out, in any number', async () => {
+  it('that stays silent does not keep others out, even 200 at once', async () => {
     const silent = Array.from({ length: 200 }, () => new RawClient(server))
     await Promise.all(silent.map((client) => client.write('')))
     await expectUnharmed()
@@ -73,7 +73,7 @@ describe('a client that is slow', () => {
 })
 
 describe('a client that closes its half of the connection', () => {
-  it('has left: its request is cancelled', async () => {
+  it('counts as disconnected: its request is cancelled', async () => {
     const { accepted, ended } = server.service.ledger
     const cancelled = ended.cancelled
     const client = await say(rawGenerate({ prompt: 'half', num_inference_steps: 1000 }))
@@ -84,18 +84,18 @@ describe('a client that closes its half of the connection', () => {
   })
 })
 
-describe('too much', () => {
+describe('an oversized request', () => {
   it.each([
     ['a header of 100 KB', `GET /health HTTP/1.1\r\nhost: x\r\nx-big: ${'a'.repeat(100_000)}\r\n\r\n`, 431],
     ['10,000 headers', `GET /health HTTP/1.1\r\nhost: x\r\n${'x-a: b\r\n'.repeat(10_000)}\r\n`, 431],
     ['a path of 100 KB', `GET /${'a'.repeat(100_000)} HTTP/1.1\r\nhost: x\r\n\r\n`, 431],
     [
-      'a body that says that it is over the limit',
+      'a declared length above the limit',
       'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000000000000\r\n\r\n{',
       413
     ],
     [
-      'a body in chunks that is over the limit',
+      'a chunked body above the limit',
       `POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n${`400\r\n${' '.repeat(1024)}\r\n`.repeat(20)}`,
       413
     ],
@@ -104,7 +104,7 @@ describe('too much', () => {
       `POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1;${'a'.repeat(100_000)}\r\n{\r\n`,
       400
     ]
-  ])('%s is refused before it has all come', async (_what, bytes, status) => {
+  ])('%s is refused before it has arrived completely', async (_what, bytes, status) => {
     const client = await say(bytes)
     expect((await client.answer())?.status).toBe(status)
     await client.closed
@@ -113,9 +113,9 @@ describe('too much', () => {
 })
 
 describe('pipelined requests', () => {
-  it('are answered all of them, in order, each with its own image', async () => {
+  it('are all answered in order, each with its own image', async () => {
     const seeds = Array.from({ length: 12 }, (_, index) => index)
-    // The first ones take longest.
+    // The first ones take longest, so the answers must wait for their turn.
     const client = await say(
       seeds.map((seed) => rawGenerate({ prompt: 'piped', seed, num_inference_steps: 24 - 2 * seed })).join('')
     )
@@ -123,7 +123,7 @@ describe('pipelined requests', () => {
       expect(await client.answer()).toMatchObject({ status: 200, headers: { 'easel-seed': String(seed) } })
   })
 
-  it('are all cancelled when their client leaves', async () => {
+  it('are all cancelled when their client disconnects', async () => {
     const { cancelled } = server.service.ledger.ended
     const accepted = server.service.ledger.accepted
     const client = await say(
@@ -135,7 +135,7 @@ describe('pipelined requests', () => {
     expect(server.service.ledger.inFlight).toBe(0)
   })
 
-  it('before something that is no HTTP end with their connection', async () => {
+  it('are cancelled when invalid bytes follow them', async () => {
     const client = await say(`${rawGenerate({ prompt: 'x', num_inference_steps: 1000 })}this is no HTTP\r\n\r\n`)
     expectRefusal(await client.answer())
     await client.closed
@@ -144,11 +144,11 @@ describe('pipelined requests', () => {
   })
 })
 
-describe('what is no HTTP', () => {
+describe('malformed HTTP', () => {
   it.each([
     ['a method that does not exist', 'EAT /health HTTP/1.1\r\nhost: x\r\n\r\n'],
-    ['no host', 'GET /health HTTP/1.1\r\n\r\n'],
-    ['a version of the future', 'GET /health HTTP/7.1\r\nhost: x\r\n\r\n'],
+    ['no Host', 'GET /health HTTP/1.1\r\n\r\n'],
+    ['an unknown HTTP version', 'GET /health HTTP/7.1\r\nhost: x\r\n\r\n'],
     ['HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
     ['TLS', Uint8Array.of(0x16, 3, 1, 0, 0xa5, 1, 0, 0, 0xa1, 3, 3, 0, 0, 13, 10, 13, 10)],
     ['a space in a header name', 'GET /health HTTP/1.1\r\nhost: x\r\nbad name: y\r\n\r\n'],
@@ -157,34 +157,34 @@ describe('what is no HTTP', () => {
     ['a bare line feed', 'POST /generate HTTP/1.1\nhost: x\ncontent-length: 2\n\n{}'],
     ['two lengths', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}'],
     [
-      'a length and chunks',
+      'both a length and chunks',
       'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n'
     ],
-    ['a length below zero', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n'],
-    ['a length in words', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: two\r\n\r\n{}'],
+    ['a negative length', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n'],
+    ['a length that is not a number', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-length: two\r\n\r\n{}'],
     [
-      'a chunk size that is no number',
+      'a chunk size that is not a number',
       'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nxyz\r\n{}\r\n0\r\n\r\n'
     ],
     [
-      'a chunk size without end',
+      'a chunk size of 50 digits',
       `POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n${'f'.repeat(50)}\r\n{}\r\n0\r\n\r\n`
     ],
     [
-      'a chunk longer than it says',
+      'a chunk longer than its size',
       'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n1\r\n{}{}{}\r\n0\r\n\r\n'
     ],
     [
-      'chunks twice',
+      'two transfer encodings',
       'POST /generate HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\ntransfer-encoding: identity\r\n\r\n2\r\n{}\r\n0\r\n\r\n'
     ],
     ['CONNECT', 'CONNECT example.org:443 HTTP/1.1\r\nhost: x\r\n\r\n'],
-    ['a broken escape in the path', 'GET /requests/%ZZ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n'],
+    ['an invalid escape in the path', 'GET /requests/%ZZ HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n'],
     [
       'an id of 2,000 characters',
       `DELETE /requests/${'a'.repeat(2000)} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`
     ],
-    ['a path that climbs', 'GET /../../etc/passwd HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n']
+    ['a path with ..', 'GET /../../etc/passwd HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n']
   ])('%s is refused', async (_what, bytes) => {
     const accepted = server.service.ledger.accepted
     const client = await say(bytes)
@@ -194,7 +194,7 @@ describe('what is no HTTP', () => {
     await expectUnharmed()
   })
 
-  it('is refused whatever it is', async () => {
+  it('never causes a 5xx, whatever the bytes', async () => {
     const line = fc.constantFrom(
       'GET /health HTTP/1.1\r\n',
       'POST /generate HTTP/1.1\r\n',
@@ -229,7 +229,7 @@ describe('what is no HTTP', () => {
   })
 })
 
-describe('a client that goes away in the middle', () => {
+describe('a client that disconnects in the middle', () => {
   it.each([
     ['of its headers', 'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-'],
     [
@@ -241,10 +241,10 @@ describe('a client that goes away in the middle', () => {
       'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nff\r\n{"prompt":'
     ],
     [
-      'of an upload that it was to be told to begin',
+      'of waiting for 100 Continue',
       'POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nexpect: 100-continue\r\ncontent-length: 100\r\n\r\n'
     ]
-  ])('%s leaves nothing behind', async (_what, bytes) => {
+  ])('%s leaves no connection or request behind', async (_what, bytes) => {
     const accepted = server.service.ledger.accepted
     for (const leave of ['destroy', 'end', 'resetAndDestroy'] as const) {
       const client = await say(bytes)
@@ -264,7 +264,7 @@ function connections(): Promise<number> {
 }
 
 describe('expectations', () => {
-  it('100-continue is met', async () => {
+  it('100-continue gets its 100', async () => {
     const client = new RawClient(server)
     const [head, body] = rawGenerate({ prompt: 'x', num_inference_steps: 2 }, ['expect: 100-continue']).split(
       '\r\n\r\n'
@@ -274,12 +274,12 @@ describe('expectations', () => {
     expect((await client.answer())?.status).toBe(200)
   })
 
-  it('others are not', async () => {
+  it('any other gets 417', async () => {
     const client = await say(rawGenerate({ prompt: 'x' }, ['expect: miracles', 'connection: close']))
     expect((await client.answer())?.status).toBe(417)
   })
 
-  it('an upgrade that is not offered is passed over', async () => {
+  it('an unsupported upgrade does no harm', async () => {
     const client = await say('GET /health HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n')
     const answer = await client.answer()
     expect(answer === undefined || answer.status < 500).toBe(true)

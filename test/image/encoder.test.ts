@@ -26,7 +26,7 @@ const pixels = fc.uint8Array({ minLength: 18, maxLength: 18 })
 const size = { width: 3, height: 2 }
 
 describe('ImageEncoder', () => {
-  it('keeps every pixel of a PNG and the whole recipe, whatever the prompt', async () => {
+  it('keeps every pixel of a PNG and the whole recipe, with any prompt', async () => {
     await fc.assert(
       fc.asyncProperty(recipes, pixels, fc.integer({ min: 0, max: 9 }), async (recipe, pixels, pngCompression) => {
         const encoder = new ImageEncoder({ pngCompression, concurrency: 2 })
@@ -65,7 +65,7 @@ describe('ImageEncoder', () => {
     }
   )
 
-  it.each(FORMATS)('writes nothing about the picture into a %s when there is no recipe', async (format) => {
+  it.each(FORMATS)('writes no metadata about the picture into a %s without a recipe', async (format) => {
     const encoder = new ImageEncoder({ pngCompression: 1, concurrency: 1 })
     const file = await encoder.encode(
       { ...size, pixels: new Uint8Array(18) },
@@ -75,7 +75,7 @@ describe('ImageEncoder', () => {
     expect({ comments, xmp, exif }).toEqual({ comments: undefined, xmp: undefined, exif: undefined })
   })
 
-  it('says that the colours are sRGB, and chooses no resolution', async () => {
+  it('declares sRGB and no resolution', async () => {
     const encoder = new ImageEncoder({ pngCompression: 1, concurrency: 1 })
     const file = await encoder.encode(
       { ...size, pixels: new Uint8Array(18) },
@@ -88,7 +88,7 @@ describe('ImageEncoder', () => {
     expect((await sharp(file).metadata()).space).toBe('srgb')
   })
 
-  it('makes a PNG of a picture with grain that is much smaller than its pixels', async () => {
+  it('compresses a grainy PNG to much less than its pixels', async () => {
     const pixels = Uint8Array.from({ length: 128 * 128 * 3 }, (_, i) => (i >> 6) + (((i * i) >> 5) & 3))
     const encoder = new ImageEncoder({ pngCompression: 7, concurrency: 1 })
     const file = await encoder.encode(
@@ -102,7 +102,7 @@ describe('ImageEncoder', () => {
     expect(file.length).toBeLessThan(pixels.length / 2)
   })
 
-  it('gives a higher quality more bytes', async () => {
+  it('makes larger files at higher quality', async () => {
     const encoder = new ImageEncoder({ pngCompression: 1, concurrency: 1 })
     const noise = Uint8Array.from({ length: 64 * 64 * 3 }, (_, i) => (i * i * 31) >> 3)
     const bytes = async (format: 'jpeg' | 'webp', quality: number) =>
@@ -111,7 +111,7 @@ describe('ImageEncoder', () => {
       expect(await bytes(format, 95)).toBeGreaterThan(await bytes(format, 30))
   })
 
-  it('does not begin with a file that nobody wants any more', async () => {
+  it('does not start a file whose signal has fired', async () => {
     const encoder = new ImageEncoder({ pngCompression: 1, concurrency: 1 })
     const settings = { format: 'png', quality: 90, recipe: undefined } as const
     const big = { width: 512, height: 512, pixels: new Uint8Array(512 * 512 * 3) }
@@ -125,7 +125,7 @@ describe('ImageEncoder', () => {
 })
 
 describe('recipeHeader', () => {
-  it('is JSON in printable ASCII, short enough for any proxy', () => {
+  it('is printable ASCII JSON, short enough for any proxy', () => {
     fc.assert(
       fc.property(recipes, (recipe) => {
         const header = recipeHeader(recipe)

@@ -15,7 +15,7 @@ const flat = fc.dictionary(
 )
 
 describe('parseFlatObject', () => {
-  it('reads any flat object, as JSON.parse does', () => {
+  it('parses any flat object like JSON.parse', () => {
     fc.assert(
       fc.property(flat, fc.constantFrom(undefined, 2), (object, indent) => {
         const text = JSON.stringify(object, undefined, indent)
@@ -24,7 +24,7 @@ describe('parseFlatObject', () => {
     )
   })
 
-  it('reads nothing else', () => {
+  it('rejects anything nested or not an object', () => {
     fc.assert(
       fc.property(fc.jsonValue(), fc.string(), (value, key) => {
         for (const other of [[value], { [key]: { a: value } }, { [key]: [value] }, 'text', 7, null])
@@ -33,14 +33,14 @@ describe('parseFlatObject', () => {
     )
   })
 
-  it('takes no text that is not JSON, and any quotes and braces inside of one that is', () => {
+  it('rejects invalid JSON, and allows quotes and braces inside strings', () => {
     for (const text of ['', '{', '{}{}', '{"a":"}', '{"a":1,}', '{"a":\\"1"}', 'easel {"a":1} "'])
       expect(parseFlatObject(text)).toBeUndefined()
     fc.assert(fc.property(fc.string(), (text) => void parseFlatObject(text)))
     expect(parseFlatObject('{"a":"[{\\"],\\\\"}')).toEqual({ a: '[{"],\\' })
   })
 
-  it('takes no more fields than a recipe could have', () => {
+  it('rejects more than 64 fields', () => {
     const fields = (count: number) =>
       JSON.stringify(Object.fromEntries(Array.from({ length: count }, (_, index) => [`f${index}`, index])))
     expect(parseFlatObject(fields(64))).toBeDefined()

@@ -25,7 +25,7 @@ const recipe: Recipe = {
 }
 const encoder = new ImageEncoder({ pngCompression: 6, concurrency: 1 })
 
-/** A file as a stream of chunks, of these sizes in turn; says how many bytes were read of it. */
+/** A file as a stream of chunks, cycling through these sizes; counts the bytes read. */
 function streamOf(file: Buffer, sizes: readonly number[] = [65_536]): { reader: ByteReader; read: () => number } {
   let at = 0
   async function* chunks(): AsyncGenerator<Buffer> {
@@ -43,7 +43,7 @@ const textIn = async (file: Buffer, sizes?: readonly number[]) =>
   (await descriptionIn(streamOf(file, sizes).reader)).easel
 
 describe('descriptionIn', () => {
-  it.each(FORMATS)('finds what the encoder wrote into a %s, however the file comes in pieces', async (format) => {
+  it.each(FORMATS)('finds what the encoder wrote into a %s, however the stream is chunked', async (format) => {
     const pixels = Buffer.alloc(16 * 8 * 3, 7)
     const file = await encoder.encode(
       { pixels, width: 16, height: 8 },
@@ -57,8 +57,8 @@ describe('descriptionIn', () => {
     )
   })
 
-  it.each(FORMATS)('finds the longest prompts that a request may have in a %s', async (format) => {
-    // In the order of how many bytes each takes in JSON, in XML and in UTF-8.
+  it.each(FORMATS)('finds the longest allowed prompts in a %s', async (format) => {
+    // Characters that take the most bytes in JSON, XML and UTF-8, in this order.
     for (const letter of ['\u0001', '&', '雪', '"']) {
       const long = {
         ...recipe,
@@ -74,7 +74,7 @@ describe('descriptionIn', () => {
     }
   })
 
-  it('takes no file for an image but PNG, JPEG and WebP, whatever decoder there is for it', async () => {
+  it('rejects files other than PNG, JPEG and WebP, even if libvips could decode them', async () => {
     const picture = sharp({ create: { width: 4, height: 4, channels: 3, background: 'red' } })
     const others = [
       Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'),
@@ -88,7 +88,7 @@ describe('descriptionIn', () => {
     for (const file of others) await expect(textIn(file)).rejects.toBeInstanceOf(NotAnImage)
   })
 
-  it('reads no text that grows beyond what ours may have', async () => {
+  it('ignores a text that inflates beyond MAX_RECIPE_BYTES', async () => {
     const bomb = pngWithText(nested(8_000_000))
     expect(bomb.length).toBeLessThan(100_000)
     expect(await textIn(bomb)).toBeUndefined()
@@ -100,14 +100,14 @@ describe('descriptionIn', () => {
     ).toBeUndefined()
   })
 
-  it('gives up on a file of countless chunks', async () => {
+  it('gives up after MAX_CHUNKS chunks', async () => {
     const tiny = Buffer.concat(Array.from({ length: 100_000 }, () => pngChunk('tEXt', Buffer.from('a'))))
     const { reader, read } = streamOf(pngWith(tiny))
     expect(await descriptionIn(reader)).toEqual({ format: 'png' })
     expect(read()).toBeLessThan(200_000)
   })
 
-  it('ends on any bytes, and never throws on what begins like an image', async () => {
+  it('terminates on any bytes, and never throws if they start like an image', async () => {
     const start = fc.constantFrom(
       Buffer.from('\x89PNG\r\n\x1a\n', 'latin1'),
       Buffer.from('\xff\xd8\xff\xe1', 'latin1'),

@@ -5,8 +5,8 @@ import type { Recipe } from '../../src/image/recipe.js'
 
 const SCHEDULERS = ['euler', 'euler_karras', 'euler_ancestral', 'ddim', 'dpmpp_2m', 'dpmpp_2m_karras']
 
-describe('the parameters of AUTOMATIC1111', () => {
-  it('are written with the names that it gives its samplers', () => {
+describe("AUTOMATIC1111's parameters", () => {
+  it("use AUTOMATIC1111's sampler names", () => {
     const recipe: Recipe = {
       prompt: 'a fox',
       negative_prompt: 'fog',
@@ -27,7 +27,7 @@ describe('the parameters of AUTOMATIC1111', () => {
     expect(parametersText({ ...recipe, scheduler: 'euler_ancestral' })).toContain('Sampler: Euler a, CFG')
   })
 
-  it('are read as it writes them, whether the schedule stands apart or in the name', () => {
+  it("are parsed with the schedule as a setting or in the sampler's name", () => {
     const text = (sampler: string) =>
       `masterpiece, (a fox:1.2)\nin the snow\nNegative prompt: blurry,\nlow quality\nSteps: 28, ${sampler}, CFG scale: 5.5, Seed: 3456789012, Size: 832x1216, Model hash: 31e35c80fc, Model: sd_xl_base_1.0, Hires prompt: "a, b: c", Version: v1.10.1`
     const expected = {
@@ -60,7 +60,7 @@ describe('the parameters of AUTOMATIC1111', () => {
     expect(recipeOfParameters('a fox', 'png')).toBeUndefined()
   })
 
-  it('that we wrote are read back', () => {
+  it('survive a round trip', () => {
     const line = fc.string({ unit: 'grapheme' }).filter((text) => !/\n|\r|^Steps: |^Negative prompt: /.test(text))
     const recipes = fc.record({
       prompt: line,
@@ -88,7 +88,7 @@ describe('the parameters of AUTOMATIC1111', () => {
     )
   })
 
-  it('end on any text, in time that grows no faster than the text', () => {
+  it('are parsed in linear time from any text', () => {
     fc.assert(fc.property(fc.string(), (text) => void recipeOfParameters(`Steps: ${text}`, 'png')))
     for (const text of ['a ', '"', '\\', 'a: "', ' ', 'a:', ',', ':', ', a'].map((part) =>
       part.repeat(30_000 / part.length)

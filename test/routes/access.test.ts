@@ -25,7 +25,7 @@ const ask = (server: RunningServer, headers: Record<string, string>, body: objec
   generate(server, { prompt: 'x', ...body }, { headers })
 
 describe('with access keys', () => {
-  it('images are for those who have one; health, metrics, page and documents for all', async () => {
+  it('requires a key for images, but not for health, metrics, the page or documents', async () => {
     const server = await startReadyServer({ ACCESS_KEYS: await keyFile(KEYS.a) })
     expect((await ask(server, bearer(KEYS.a))).status).toBe(200)
     const paths: [method: string, path: string][] = [
@@ -51,7 +51,7 @@ describe('with access keys', () => {
       expect((await fetch(`${server.url}${path}`)).status, path).toBe(200)
   })
 
-  it('logs and metrics say whose request it was, and never the key', async () => {
+  it('logs and counts requests under the name of the key, never the key itself', async () => {
     const server = await startReadyServer({ ACCESS_KEYS: await keyFile(KEYS.a, KEYS.b) })
     await ask(server, bearer(KEYS.a))
     for (const _ of [1, 2]) await ask(server, bearer(KEYS.b))
@@ -61,7 +61,7 @@ describe('with access keys', () => {
     for (const { key } of Object.values(KEYS)) expect(JSON.stringify(server.logs)).not.toContain(key)
   })
 
-  it('nobody cancels, watches or repeats the request of another', async () => {
+  it("does not let a caller cancel, watch or replay another caller's request", async () => {
     const server = await startReadyServer({
       ACCESS_KEYS: await keyFile(KEYS.a, KEYS.b),
       WORKER_ARGS: '--fake-step-ms 10'
@@ -73,7 +73,7 @@ describe('with access keys', () => {
       fetch(`${server.url}/requests/same`, { method: 'DELETE', headers: bearer(key) })
     expect((await fetch(`${server.url}/requests/same/events`, { headers: bearer(KEYS.b) })).status).toBe(404)
     expect((await remove(KEYS.b)).status).toBe(404)
-    // The same idempotency key with another body is no conflict between two callers.
+    // Two callers may use the same idempotency key with different bodies.
     expect(
       (await ask(server, { ...bearer(KEYS.b), 'idempotency-key': 'same' }, { num_inference_steps: 1 })).status
     ).toBe(200)
@@ -81,7 +81,7 @@ describe('with access keys', () => {
     expect((await first).status).toBe(499)
   })
 
-  it('a key has its own rate and its own share', async () => {
+  it('a key has its own rate and concurrency limit', async () => {
     const server = await startReadyServer({
       ACCESS_KEYS: await keyFile(KEYS.a, KEYS.slow),
       WORKER_ARGS: '--fake-step-ms 10'
@@ -100,21 +100,21 @@ describe('with access keys', () => {
     })
     expect(await throughOpenAi.json()).toMatchObject({ error: { code: 'RATE_LIMITED', type: 'rate_limit_error' } })
     for (const _ of [1, 2, 3, 4]) expect((await ask(server, bearer(KEYS.a))).status).toBe(200)
-    // Cancelling does not count.
+    // Cancelling does not count towards the rate.
     expect((await fetch(`${server.url}/requests/long`, { method: 'DELETE', headers: bearer(KEYS.slow) })).status).toBe(
       204
     )
     expect((await first).status).toBe(499)
   })
 
-  it('the official OpenAI client sends them', async () => {
+  it('accepts a key from the official OpenAI client', async () => {
     const server = await startReadyServer({ ACCESS_KEYS: await keyFile(KEYS.a) })
     const client = (apiKey: string) => new OpenAI({ baseURL: `${server.url}/v1`, apiKey, maxRetries: 0 })
     expect((await client(KEYS.a.key).images.generate({ prompt: 'x' })).data).toHaveLength(1)
     await expect(client('wrong').images.generate({ prompt: 'x' })).rejects.toBeInstanceOf(OpenAI.AuthenticationError)
   })
 
-  it('a changed file is taken over, a broken one is not', async () => {
+  it('reloads a changed key file, but keeps the old keys if it is invalid', async () => {
     const path = await keyFile(KEYS.a)
     const server = await startReadyServer({ ACCESS_KEYS: path })
     const status = async (key: { key: string }) =>
@@ -128,14 +128,14 @@ describe('with access keys', () => {
     expect(await status(KEYS.b)).toBe(200)
   })
 
-  it('a file with a byte order mark is JSON', async () => {
+  it('accepts a key file with a byte order mark', async () => {
     const path = await keyFile()
     await writeFile(path, `\ufeff${JSON.stringify({ keys: [KEYS.a] })}`)
     const server = await startReadyServer({ ACCESS_KEYS: path })
     expect((await ask(server, bearer(KEYS.a))).status).toBe(200)
   })
 
-  it('the server does not start with a file that is missing or wrong', async () => {
+  it('refuses to start with a missing or invalid key file', async () => {
     await expect(startServer({ ACCESS_KEYS: '/no/such/keys.json' })).rejects.toThrow('/no/such/keys.json')
     await expect(startServer({ ACCESS_KEYS: await keyFile({ name: 'a' }) })).rejects.toThrow('either key or sha256')
   })
@@ -149,13 +149,13 @@ describe('CORS', () => {
     expect((await from(server, 'https://app.example')).headers.get('access-control-allow-origin')).toBeNull()
   })
 
-  it('is for the origins that are named, and lets them read our headers', async () => {
+  it('allows only the configured origins, and exposes our headers to them', async () => {
     const server = await startServer({ CORS_ORIGINS: 'https://app.example https://b.example:8443' })
     const response = await from(server, 'https://b.example:8443')
     expect(response.headers.get('access-control-allow-origin')).toBe('https://b.example:8443')
     expect(response.headers.get('access-control-expose-headers')).toContain('easel-seed')
     expect((await from(server, 'https://evil.example')).headers.get('access-control-allow-origin')).toBeNull()
-    // Every method of every route that a page can call.
+    // Check every method of every route.
     const { paths } = (await (await fetch(`${server.url}/openapi.json`)).json()) as { paths: Record<string, object> }
     for (const [path, methods] of Object.entries(paths)) {
       for (const method of Object.keys(methods)) {
@@ -189,7 +189,7 @@ describe('prompts', () => {
     expect(JSON.stringify(server.logs)).not.toContain('hushhush')
   })
 
-  it('are logged when asked for', async () => {
+  it('are logged with LOG_PROMPTS', async () => {
     const server = await startReadyServer({ LOG_PROMPTS: 'true' })
     await generate(server, { prompt: 'hushhush', negative_prompt: 'fog' })
     await until('it is logged', () =>
@@ -199,7 +199,7 @@ describe('prompts', () => {
 })
 
 describe('ADMIN_PORT', () => {
-  it('takes probes and metrics off the first port', async () => {
+  it('moves probes and metrics off the main port', async () => {
     const server = await startReadyServer({ ADMIN_PORT: '0' })
     await server.admin!.listen({ host: '127.0.0.1', port: 0 })
     const { port } = server.admin!.server.address() as { port: number }

@@ -18,16 +18,16 @@ describe.each(['/generate', '/v1/images/generations'])('a body of %s', (path) =>
   it.each([
     ['in Latin-1', Buffer.from('{"prompt":"\xe9"}', 'latin1'), {}, 400, 'UTF-8'],
     [
-      'cut in the middle of a letter',
+      'cut inside a UTF-8 character',
       Buffer.concat([Buffer.from('{"prompt":"'), Buffer.from('é').subarray(0, 1), Buffer.from('"}')]),
       {},
       400,
       'UTF-8'
     ],
-    ['of another charset', json, { 'content-type': 'application/json; charset=iso-8859-1' }, 415, 'UTF-8'],
+    ['in another charset', json, { 'content-type': 'application/json; charset=iso-8859-1' }, 415, 'UTF-8'],
     ['that is compressed', gzipSync(json), { 'content-encoding': 'gzip' }, 415, 'identity'],
     ['that is empty', Buffer.alloc(0), {}, 400, 'empty'],
-    ['that would change the prototype', Buffer.from('{"prompt":"x","__proto__":{"a":1}}'), {}, 400, ''],
+    ['that sets __proto__', Buffer.from('{"prompt":"x","__proto__":{"a":1}}'), {}, 400, ''],
     ['in XML', Buffer.from('<a/>'), { 'content-type': 'text/xml' }, 415, 'content-type must be application/json']
   ])('%s is refused', async (_what, body, headers, status, words) => {
     const accepted = server.service.ledger.accepted
@@ -40,8 +40,8 @@ describe.each(['/generate', '/v1/images/generations'])('a body of %s', (path) =>
   it.each([
     ['with its charset', json, { 'content-type': 'application/json; charset=UTF-8' }],
     ['with a byte order mark', Buffer.concat([Buffer.from('\ufeff'), json]), {}],
-    ['that says it is not compressed', json, { 'content-encoding': 'identity' }]
-  ])('%s is taken', async (_what, body, headers) => {
+    ['with content-encoding identity', json, { 'content-encoding': 'identity' }]
+  ])('%s is accepted', async (_what, body, headers) => {
     expect((await send(path, body, headers)).status).toBe(200)
   })
 })
@@ -52,7 +52,7 @@ describe('DELETE /requests/{id}', () => {
     ['application/json', '{'],
     ['text/plain', 'hello'],
     ['no type', 'hello']
-  ])('of type %s with the body %j cancels all the same', async (type, body) => {
+  ])('cancels despite content-type %s and body %j', async (type, body) => {
     const slow = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 10' })
     const cancelled = generate(slow, { prompt: 'x', num_inference_steps: 1000 }, { headers: { 'x-request-id': 'it' } })
     await until('it is accepted', () => slow.service.ledger.accepted === 1)
@@ -76,7 +76,7 @@ describe('a field by another name', () => {
     ['promt', 'prompt'],
     ['widht', 'width'],
     ['batch-size', 'num_images']
-  ])('%s is told that it is %s', async (name, field) => {
+  ])('%s gets the suggestion %s', async (name, field) => {
     const response = await generate(server, { prompt: 'x', [name]: 1 })
     expect(response.status).toBe(400)
     expect(await response.json()).toMatchObject({
@@ -87,7 +87,7 @@ describe('a field by another name', () => {
   })
 
   it.each(['lora_scale_of_something_else', 'x'.repeat(60_000), '__proto__x'])(
-    'like none of ours is only refused',
+    'is refused without a suggestion if similar to none of ours: %.40s',
     async (name) => {
       expect(
         ((await (await generate(server, { prompt: 'x', [name]: 1 })).json()) as { message: string }).message
@@ -97,7 +97,7 @@ describe('a field by another name', () => {
 })
 
 describe('refusals', () => {
-  it('count, whatever is wrong, and only they', async () => {
+  it('are counted by code, and nothing else is', async () => {
     const own = await startReadyServer({ WORKER_ARGS: '--fake-faults raise:13@1' })
     const ask = (path: string, init: RequestInit) => fetch(`${own.url}${path}`, init)
     const type = { 'content-type': 'application/json' }
@@ -106,7 +106,7 @@ describe('refusals', () => {
     await ask('/generate', { method: 'POST', headers: { 'content-type': 'text/plain' }, body: 'x' })
     await ask('/v1/images/generations', { method: 'POST', headers: type, body: '{' })
     await ask('/nothing', {})
-    // Accepted, so no refusal.
+    // Accepted, so not a refusal.
     expect((await generate(own, { prompt: 'x', seed: 13 })).status).toBe(500)
     const counted = async (code: string) => metric(own, 'easel_requests_refused_total', `code="${code}"`)
     expect(await counted('INVALID_REQUEST')).toBe(2)
@@ -116,7 +116,7 @@ describe('refusals', () => {
     expect(await metric(own, 'easel_requests_refused_total')).toBe(5)
   })
 
-  it('say in the log which field was wrong', async () => {
+  it('log the name of the wrong field', async () => {
     await generate(server, { prompt: 'x', seed: 'one' }, { headers: { 'x-request-id': 'wrong-seed' } })
     await until('it is logged', () =>
       server.logs.some(
@@ -126,7 +126,7 @@ describe('refusals', () => {
   })
 })
 
-it('a path with a slash at its end is the path', async () => {
+it('ignores a trailing slash in the path', async () => {
   expect((await fetch(`${server.url}/health/`)).status).toBe(200)
   expect((await send('/generate/', JSON.stringify({ prompt: 'x' }))).status).toBe(200)
   const wrong = await fetch(`${server.url}/generate/`)

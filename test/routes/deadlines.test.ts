@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { generate, idle, type RunningServer, startReadyServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 
-/** Makes one image, so that the server knows how long a step takes. */
+/** Makes one image, so that the server can measure a step. */
 async function measure(server: RunningServer): Promise<void> {
   expect((await generate(server, { prompt: 'x', num_inference_steps: 10, guidance_scale: 1 })).status).toBe(200)
   await until('steps were measured', () => server.engine.secondsLeft(1) !== undefined)
@@ -23,13 +23,13 @@ describe('a deadline', () => {
     expect(server.service.ledger.ended).toMatchObject({ expired: 1 })
   })
 
-  it("is never later than the server's own", async () => {
+  it("is capped at the server's REQUEST_TIMEOUT", async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20', REQUEST_TIMEOUT: '0.2' })
     const response = await generate(server, { prompt: 'x', num_inference_steps: 1000, timeout: 600 })
     expect(response.status).toBe(504)
   })
 
-  it('that cannot be met for what is before it is refused at once, and says when to come again', async () => {
+  it('that the queue makes unreachable gets 503 with Retry-After at once', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20 --rows 1' })
     await measure(server)
     const controller = new AbortController()
@@ -51,7 +51,7 @@ describe('a deadline', () => {
     await expect(before).rejects.toThrow()
   })
 
-  it('that could not be met even alone is refused at once, and not asked to come again', async () => {
+  it('that is too short even for an idle server gets 503 without Retry-After', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
     await measure(server)
     const response = await generate(server, { prompt: 'x', num_inference_steps: 1000, timeout: 2 })
@@ -66,7 +66,7 @@ describe('a deadline', () => {
     expect((await generate(server, { prompt: 'x', num_inference_steps: 2, timeout: 30 })).status).toBe(200)
   })
 
-  it('counts the queue that is ahead', async () => {
+  it('is checked against the work queued ahead', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--rows 1 --fake-step-ms 10' })
     await measure(server)
     const long = generate(
@@ -88,7 +88,7 @@ describe('a deadline', () => {
   it.each([
     ['timeout', { timeout: 0 }, {}],
     ['x-request-timeout', {}, { 'x-request-timeout': 'soon' }]
-  ])('of nonsense in %s is a bad request', async (field, body, headers) => {
+  ])('that is malformed in %s gets 400', async (field, body, headers) => {
     const server = await startReadyServer()
     const response = await generate(server, { prompt: 'x', ...body }, { headers })
     expect(response.status).toBe(400)

@@ -22,14 +22,14 @@ const imageOf = (bytes: Buffer) =>
   }) as const
 
 describe('eventStream', () => {
-  it('says something now and then, so that no proxy closes it', () => {
+  it('sends keep-alive comments, so that proxies do not close it', () => {
     const { stream, text } = open(newRun())
     vi.advanceTimersByTime(61_000)
     expect(text()).toBe(': keep-alive\n\n'.repeat(4))
     stream.destroy()
   })
 
-  it('ends with the run, and leaves no timer behind', async () => {
+  it('ends with the run and clears its timer', async () => {
     const run = newRun()
     const { stream, text } = open(run)
     run.emit({ type: 'started' })
@@ -40,7 +40,7 @@ describe('eventStream', () => {
     expect(vi.getTimerCount()).toBe(0)
   })
 
-  it('that is closed before hears no more', async () => {
+  it('takes no more events after it is closed', async () => {
     const run = newRun()
     const { stream } = open(run)
     stream.destroy()
@@ -51,7 +51,7 @@ describe('eventStream', () => {
     run.succeed({ images: [], timings })
   })
 
-  it('of a run whose end was seen is empty', async () => {
+  it('is empty if the last event was already seen', async () => {
     const run = newRun()
     run.succeed({ images: [], timings })
     const { stream } = open(run, 1)
@@ -60,7 +60,7 @@ describe('eventStream', () => {
     stream.destroy()
   })
 
-  it('holds next to nothing for a reader who does not read, and gives one who comes back what still matters', () => {
+  it('buffers little for a stalled reader, and sends only current events when it resumes', () => {
     const run = newRun()
     const { stream, text } = open(run)
     const file = Buffer.alloc(5_000_000, 'x')
@@ -77,7 +77,7 @@ describe('eventStream', () => {
     expect(Buffer.from(data, 'base64').equals(file)).toBe(true)
   })
 
-  it('puts an event into words once, however many watch', () => {
+  it('serializes an event once for all watchers', () => {
     const run = newRun()
     const toJSON = vi.fn<() => object>(() => ({}))
     const textsOf = eventTexts(true)

@@ -12,7 +12,7 @@ const stream = (server: RunningServer, body: object, headers: Record<string, str
   )
 
 describe('the event stream', () => {
-  it('tells of the queue, the steps, previews, the image and the end, in order and numbered', async () => {
+  it('sends queue, progress, preview, image and done events in order, with increasing ids', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 50' })
     const id = 'stream-1'
     const response = await stream(
@@ -48,7 +48,7 @@ describe('the event stream', () => {
     expect(events.at(-1)!.data).toMatchObject({ id, timings: { total_ms: expect.any(Number) }, truncated: [] })
   })
 
-  it('says how many are ahead, and moves up', async () => {
+  it('reports how many requests are ahead, and updates it', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--rows 1 --fake-step-ms 20' })
     const body = { prompt: 'x', num_inference_steps: 20, guidance_scale: 1 }
     const first = generate(server, body)
@@ -62,7 +62,7 @@ describe('the event stream', () => {
     for (const response of [first, second]) expect((await response).status).toBe(200)
   })
 
-  it('ends with the error of a request that fails, in the form of any error', async () => {
+  it('ends with an error event in the common error form when the request fails', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-faults raise:1@2' })
     const response = await stream(server, { seed: 1 }, { 'x-request-id': 'bad-luck' })
     expect(response.status).toBe(200)
@@ -73,14 +73,14 @@ describe('the event stream', () => {
     })
   })
 
-  it('is a plain error when the request is not accepted', async () => {
+  it('is a plain error answer when the request is refused', async () => {
     const server = await startReadyServer()
     const response = await stream(server, { scheduler: 'magic' })
     expect(response.status).toBe(400)
     expect(await response.json()).toMatchObject({ code: 'UNSUPPORTED_SCHEDULER' })
   })
 
-  it('that is left stops the work', async () => {
+  it('stops the work when its reader disconnects', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
     const controller = new AbortController()
     const response = await stream(server, { num_inference_steps: 1000 }, {}, controller.signal)
@@ -90,7 +90,7 @@ describe('the event stream', () => {
     await idle(server)
   })
 
-  it('with a key goes on where it broke off', async () => {
+  it('resumes after the last id with the same idempotency key', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
     const headers = { 'idempotency-key': 'k1', 'x-request-id': 'resumed' }
     const body = { seed: 9, num_inference_steps: 40, num_images: 2 }
@@ -106,7 +106,7 @@ describe('the event stream', () => {
     expect(rest.filter(({ event }) => event === 'image')).toHaveLength(2)
     expect(rest.at(-1)!.event).toBe('done')
     expect(server.service.ledger).toMatchObject({ accepted: 1, ended: { succeeded: 1 } })
-    // And once more, after the end: what was kept comes again at once, in the order in which the files were made.
+    // After the end, the kept events are replayed at once, in the order in which the files were made.
     const again = await allEvents(await stream(server, body, headers))
     expect(
       again

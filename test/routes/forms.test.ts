@@ -25,7 +25,7 @@ describe('the form of an answer', () => {
     [{}, 'application/json; charset=utf-8', 'application/json'],
     [{}, 'application/json;charset="utf-8";q=0.9, image/png;level=1;q=0.2', 'application/json'],
     [{}, 'text/html, image/webp; q=0.1', 'image/webp']
-  ])('of %j with Accept %s is %s', async (body, accept, type) => {
+  ])('for %j with Accept %s is %s', async (body, accept, type) => {
     const response = await ask(body, accept)
     expect(response.status).toBe(200)
     expect(response.headers.get('content-type')!.split(';')[0]).toBe(type)
@@ -37,7 +37,7 @@ describe('the form of an answer', () => {
     [{}, 'text/html'],
     [{ output_format: 'png' }, 'image/jpeg'],
     [{ num_images: 2 }, 'image/png']
-  ])('cannot be had of %j with Accept %s', async (body, accept) => {
+  ])('is refused with 406 for %j with Accept %s', async (body, accept) => {
     const accepted = server.service.ledger.accepted
     const response = await ask(body, accept)
     expect(response.status).toBe(406)
@@ -47,7 +47,7 @@ describe('the form of an answer', () => {
 })
 
 describe('several images', () => {
-  it('have seeds that follow each other, and are the images that each seed gives alone', async () => {
+  it('have consecutive seeds, and equal the images that each seed gives alone', async () => {
     const body = { prompt: 'three', seed: 4_294_967_294, num_images: 3, num_inference_steps: 2 }
     const response = await ask(body, 'application/json')
     const { id, images, truncated, timings } = (await response.json()) as GenerateResponse
@@ -67,7 +67,7 @@ describe('several images', () => {
     }
   })
 
-  it('come as the parts of a multipart answer, in order', async () => {
+  it('are the parts of a multipart answer, in order', async () => {
     const body = { seed: 7, num_images: 2, output_format: 'webp', num_inference_steps: 2 }
     const json = (await (await ask(body, 'application/json')).json()) as GenerateResponse
     const response = await ask(body, 'multipart/mixed')
@@ -85,14 +85,14 @@ describe('several images', () => {
     }
   })
 
-  it('are no more than the worker takes', async () => {
+  it('are refused above the limit of the worker', async () => {
     const response = await ask({ num_images: 64 })
     expect(await response.json()).toMatchObject({ statusCode: 400, code: 'LIMIT_EXCEEDED', field: 'num_images' })
   })
 })
 
 describe('with EMBED_RECIPE=false', () => {
-  it('neither image nor headers nor JSON hold the prompt', async () => {
+  it('the prompt is in neither the image, the headers nor the JSON', async () => {
     const { server, stop } = await openServer({ EMBED_RECIPE: 'false' })
     try {
       await server.engine.firstReady

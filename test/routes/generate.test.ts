@@ -20,7 +20,7 @@ import { until } from '../support/wait.js'
 
 const tokenizers = await SdxlTokenizers.fromModelFolder(loadConfig([], {}).model)
 
-/** The picture that the fake engine must have made for a recipe. */
+/** The picture that the fake engine makes for a recipe. */
 function expectedPicture(recipe: Recipe): Buffer {
   const tokens = (text: string) => {
     const { ids, ids_2 } = tokenizers.encode(text)
@@ -50,7 +50,7 @@ async function imageOf(response: Response): Promise<{ pixels: Buffer; recipe: Re
 }
 
 describe('POST /generate', () => {
-  it('makes the image that the request describes, and says how', async () => {
+  it('makes the image that the request describes, and returns its recipe', async () => {
     const server = await startReadyServer()
     const body = {
       prompt: 'a lighthouse',
@@ -79,7 +79,7 @@ describe('POST /generate', () => {
     )
   })
 
-  it("takes a prompt alone, fills in the model's defaults, and draws a new seed each time", async () => {
+  it("accepts a prompt alone: uses the model's defaults and a new seed each time", async () => {
     const server = await startReadyServer()
     const images = await Promise.all([1, 2, 3].map(async () => imageOf(await generate(server, { prompt: 'a fox' }))))
     for (const { pixels, recipe } of images) {
@@ -96,7 +96,7 @@ describe('POST /generate', () => {
     expect(new Set(images.map(({ recipe }) => recipe.seed)).size).toBe(3)
   })
 
-  it("puts the operator's defaults before the model's", async () => {
+  it("prefers the operator's defaults to the model's", async () => {
     const server = await startReadyServer({
       DEFAULT_STEPS: '2',
       DEFAULT_GUIDANCE_SCALE: '1',
@@ -117,7 +117,7 @@ describe('POST /generate', () => {
     expect(pixels.equals(expectedPicture(recipe))).toBe(true)
   })
 
-  it('guides an interval of the steps: the request says which, else the operator', async () => {
+  it("guides only an interval of the steps: the request's, else the operator's", async () => {
     const server = await startReadyServer({ DEFAULT_GUIDANCE_END: '0.8' })
     const asked = await imageOf(await generate(server, { prompt: 'a fox', guidance_start: 0.2, guidance_end: 1 }))
     expect(asked.recipe).toMatchObject({ guidance_start: 0.2, guidance_end: 1 })
@@ -133,7 +133,7 @@ describe('POST /generate', () => {
     })
   })
 
-  it('computes all of the model in every so manieth step only, up to what the workers allow', async () => {
+  it('runs the full model only every cache_interval steps, within the limit of the workers', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--max-cache-interval 4', DEFAULT_CACHE_INTERVAL: '2' })
     const asked = await imageOf(await generate(server, { prompt: 'a fox', cache_interval: 3 }))
     expect(asked.recipe).toMatchObject({ cache_interval: 3 })
@@ -159,7 +159,7 @@ describe('POST /generate', () => {
     expect(one!.equals(two!)).toBe(true)
   })
 
-  it('gives each of many clients its own image', async () => {
+  it('gives each of many concurrent clients its own image', async () => {
     const server = await startReadyServer()
     await Promise.all(
       Array.from({ length: 40 }, async (_, index) => {
@@ -177,7 +177,7 @@ describe('POST /generate', () => {
     await expectLaw(server, { accepted: 40, succeeded: 40 })
   })
 
-  it('cuts a long prompt only when asked to, and says so', async () => {
+  it('cuts a long prompt only with `truncate`, and reports the cut', async () => {
     const server = await startReadyServer()
     const prompt = `${'red '.repeat(75)}green blue`
     const refused = await generate(server, { prompt })
@@ -217,7 +217,7 @@ describe('POST /generate', () => {
     await expectLaw(server, { accepted: 4, succeeded: 4 })
   })
 
-  it('answers 504 when a request is over its time, and frees its rows', async () => {
+  it('answers 504 when a request exceeds its timeout, and frees its rows', async () => {
     const server = await startReadyServer({ REQUEST_TIMEOUT: '0.3', WORKER_ARGS: '--fake-step-ms 20' })
     const response = await generate(server, { prompt: 'slow', num_inference_steps: 1000 })
     expect(response.status).toBe(504)
@@ -226,7 +226,7 @@ describe('POST /generate', () => {
     await expectLaw(server, { accepted: 1, expired: 1 })
   })
 
-  it('stops the work when the client leaves', async () => {
+  it('stops the work when the client disconnects', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
     const controller = new AbortController()
     const request = generate(server, { prompt: 'x', num_inference_steps: 1000 }, { signal: controller.signal })
@@ -237,7 +237,7 @@ describe('POST /generate', () => {
     await expectLaw(server, { accepted: 1, cancelled: 1 })
   })
 
-  it('stops the work when the connection is cut without a word', async () => {
+  it('stops the work when the connection is reset', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
     const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
     await once(socket, 'connect')
@@ -250,7 +250,7 @@ describe('POST /generate', () => {
     await until('it is cancelled', () => server.service.ledger.ended.cancelled === 1)
   })
 
-  it('tells a failure of the worker apart from one of the client', async () => {
+  it('distinguishes worker errors from client errors', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-faults raise:1@2,oom:2@1,invalid:3@encode' })
     const answer = async (seed: number) => (await generate(server, { prompt: 'x', seed })).json()
     expect(await answer(1)).toMatchObject({ statusCode: 500, code: 'GENERATION_FAILED' })
@@ -275,24 +275,24 @@ describe('a bad request', () => {
     ['a seed out of range', { prompt: 'x', seed: 4_294_967_296 }, 'INVALID_REQUEST', 'seed'],
     ['a fraction of a step', { prompt: 'x', num_inference_steps: 1.5 }, 'INVALID_REQUEST', 'num_inference_steps'],
     ['an unknown field', { prompt: 'x', promt: 'y' }, 'INVALID_REQUEST', 'promt'],
-    ['a size without programs', { prompt: 'x', width: 64, height: 48 }, 'UNSUPPORTED_SIZE', 'height'],
+    ['a size that is not compiled', { prompt: 'x', width: 64, height: 48 }, 'UNSUPPORTED_SIZE', 'height'],
     ['an unknown scheduler', { prompt: 'x', scheduler: 'magic' }, 'UNSUPPORTED_SCHEDULER', 'scheduler'],
     ['too much guidance', { prompt: 'x', guidance_scale: 51 }, 'LIMIT_EXCEEDED', 'guidance_scale'],
-    ['a cache interval of none', { prompt: 'x', cache_interval: 0 }, 'INVALID_REQUEST', 'cache_interval'],
+    ['a cache interval of 0', { prompt: 'x', cache_interval: 0 }, 'INVALID_REQUEST', 'cache_interval'],
     [
-      'a cache interval that no worker has programs for',
+      'a cache interval that no worker has compiled',
       { prompt: 'x', cache_interval: 2 },
       'UNSUPPORTED_FEATURE',
       'cache_interval'
     ],
-    ['guidance past the end', { prompt: 'x', guidance_end: 1.5 }, 'INVALID_REQUEST', 'guidance_end'],
+    ['guidance_end above 1', { prompt: 'x', guidance_end: 1.5 }, 'INVALID_REQUEST', 'guidance_end'],
     [
       'guidance that ends before it starts',
       { prompt: 'x', guidance_start: 0.5, guidance_end: 0.4 },
       'INVALID_REQUEST',
       'guidance_end'
     ],
-    ['guidance that starts after its end', { prompt: 'x', guidance_start: 1.1 }, 'INVALID_REQUEST', 'guidance_start'],
+    ['guidance_start above 1', { prompt: 'x', guidance_start: 1.1 }, 'INVALID_REQUEST', 'guidance_start'],
     [
       'a long negative prompt',
       { prompt: 'x', negative_prompt: 'red '.repeat(80) },
@@ -322,7 +322,7 @@ describe('a bad request', () => {
   })
 })
 
-/** Checks the conservation law on /metrics, and how the requests ended. */
+/** Checks on /metrics how requests ended, and that accepted requests equal ended ones plus those in flight. */
 async function expectLaw(
   server: RunningServer,
   expected: { accepted: number; succeeded?: number; failed?: number; cancelled?: number; expired?: number }

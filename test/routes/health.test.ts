@@ -6,7 +6,7 @@ async function status(url: string): Promise<number> {
   return (await fetch(url)).status
 }
 
-it('tells a starting server from a ready one', async () => {
+it('distinguishes a starting server from a ready one', async () => {
   const server = await startServer({ WORKER_ARGS: '--fake-warm-ms 1500' })
   expect(await status(`${server.url}/health/live`)).toBe(200)
   expect(await status(`${server.url}/health/ready`)).toBe(503)
@@ -39,7 +39,7 @@ it('tells a starting server from a ready one', async () => {
   })
 })
 
-it('shows the work while images are made', async () => {
+it('reports requests, rows and steps while images are made', async () => {
   const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
   const requests = [1, 2].map(() => generate(server, { prompt: 'x', num_inference_steps: 40 }))
   await until('four rows are in use', async () => {
@@ -56,12 +56,12 @@ it('shows the work while images are made', async () => {
   await Promise.all(requests)
 })
 
-it('says unavailable while the only worker is being replaced', async () => {
+it('reports unavailable while the only worker is being replaced', async () => {
   const server = await startReadyServer({ RESTART_BACKOFF: '2' })
   process.kill(server.engine.workerPids[0]!, 'SIGKILL')
   await until('it is noticed', async () => (await status(`${server.url}/health/ready`)) === 503)
   expect(await (await fetch(`${server.url}/health`)).json()).toMatchObject({ status: 'unavailable' })
-  // A restart of the pod would not help, and takes longer: the probes that would cause one stay green.
+  // Liveness and startup stay green: restarting the Pod would not help, and would take longer.
   expect(await status(`${server.url}/health/live`)).toBe(200)
   expect(await status(`${server.url}/health/startup`)).toBe(200)
 })

@@ -12,7 +12,10 @@ import { until } from '../support/wait.js'
 
 const MIB = 2 ** 20
 
-/** Eight images of 1024x1024 as JSON: 25 MB of pixels, 11 MB of files, more than a kernel takes of an answer that nobody reads. */
+/**
+ * Eight images of 1024x1024 as JSON: 25 MB of pixels, 11 MB of files, more than kernel buffers take of an unread
+ * answer.
+ */
 const large = {
   prompt: 'x',
   width: 1024,
@@ -24,7 +27,7 @@ const large = {
 }
 const LARGE = { WORKER_ARGS: '--sizes 1024x1024,64x64 --rows 16' }
 
-/** Asks for images as JSON and reads nothing of the answer. Gives back what the client does to leave. */
+/** Requests images as JSON and reads nothing of the answer. Returns a function that disconnects the client. */
 function askUnread(server: RunningServer, body: object, headers: http.OutgoingHttpHeaders = {}): () => void {
   const request = http.request(`${server.url}/generate`, {
     method: 'POST',
@@ -41,7 +44,7 @@ function askUnread(server: RunningServer, body: object, headers: http.OutgoingHt
 
 const used = (server: RunningServer, part: string) => metric(server, 'easel_memory_bytes', `part="${part}"`)
 
-/** Sends the head of a request, and so much of its body. */
+/** Sends the head of a request and the given part of its body. */
 function upload(
   server: RunningServer,
   path: string,
@@ -58,8 +61,8 @@ function upload(
   return { socket, answer: () => answer }
 }
 
-describe('answers that nobody reads', () => {
-  it('count until they are read or their client leaves, and leave no room for more than there is', async () => {
+describe('unread answers', () => {
+  it('count until they are read or the client disconnects, and cause 503 when memory is full', async () => {
     const server = await startReadyServer({ ...LARGE, MEMORY_BUDGET: String(64 * MIB), SEND_TIMEOUT: '60' })
     const leave = [1, 2].map(() => askUnread(server, large))
     await until(
@@ -73,14 +76,14 @@ describe('answers that nobody reads', () => {
     expect(refused.status).toBe(503)
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
     expect(await refused.json()).toMatchObject({ code: 'MEMORY_FULL' })
-    // What needs little is made all the same.
+    // A small request is still accepted.
     expect((await generate(server, { prompt: 'x', width: 64, height: 64 })).status).toBe(200)
     for (const each of leave) each()
     await until('nothing is held', async () => (await used(server, 'answers')) === 0)
     expect((await generate(server, large)).status).toBe(200)
   })
 
-  it('are given up when their time is over', async () => {
+  it('are dropped after SEND_TIMEOUT', async () => {
     const server = await startReadyServer({ ...LARGE, SEND_TIMEOUT: '0.2' })
     askUnread(server, large)
     await until('the client is cut off', async () => (await metric(server, 'easel_slow_readers_total')) === 1)
@@ -88,7 +91,7 @@ describe('answers that nobody reads', () => {
     expect(server.service.ledger.ended.succeeded).toBe(1)
   })
 
-  it('count for their key', async () => {
+  it("count towards their key's concurrency limit", async () => {
     const folder = await mkdtemp(join(tmpdir(), 'easel-keys-'))
     onTestFinished(() => rm(folder, { recursive: true }))
     const [path, key] = [join(folder, 'keys.json'), 'a-key-of-one-at-a-time']
@@ -110,12 +113,12 @@ describe('answers that nobody reads', () => {
     ).toBe('true')
   })
 
-  it('leave no room for an answer that is kept, until they are read', async () => {
+  it('block the replay of a kept answer while they fill the memory', async () => {
     const server = await startReadyServer({ ...LARGE, MEMORY_BUDGET: String(58 * MIB), SEND_TIMEOUT: '60' })
     const key = { 'idempotency-key': 'k', accept: 'application/json' }
     const replay = () => generate(server, large, { headers: key })
     await (await replay()).arrayBuffer()
-    // Twice 11 MB and once half of it, of 38 that there are for images.
+    // 11 MB twice and half of that once, of 38 MB for images.
     const leave = []
     for (const [index, num_images] of [8, 8, 4].entries()) {
       leave.push(askUnread(server, { ...large, num_images }))
@@ -129,7 +132,7 @@ describe('answers that nobody reads', () => {
     expect((await replay()).headers.get('idempotent-replayed')).toBe('true')
   })
 
-  it('to the same idempotency key share their bytes', async () => {
+  it('share their bytes under the same idempotency key', async () => {
     const server = await startReadyServer({ ...LARGE, SEND_TIMEOUT: '60' })
     const key = { 'idempotency-key': 'k' }
     await (await generate(server, large, { headers: { ...key, accept: 'application/json' } })).arrayBuffer()
@@ -142,9 +145,9 @@ describe('answers that nobody reads', () => {
   })
 })
 
-describe('images in the making', () => {
-  it('are given to the worker as far as there is memory for their pixels, and all are made', async () => {
-    // Room for 10 MiB of pixels: three requests of 3 MiB.
+describe('images in progress', () => {
+  it('go to the worker only while memory for their pixels is free, and all finish', async () => {
+    // 10 MiB for pixels: room for three requests of 3 MiB.
     const server = await startReadyServer({
       MEMORY_BUDGET: String(16 * MIB),
       WORKER_ARGS: '--sizes 1024x1024 --rows 32'
@@ -164,7 +167,7 @@ describe('images in the making', () => {
     for (const response of await Promise.all(all)) expect(response.status).toBe(200)
   })
 
-  it('of a request that there is never memory for are refused', async () => {
+  it('are refused if they could never fit in memory', async () => {
     const server = await startReadyServer({ MEMORY_BUDGET: String(16 * MIB), WORKER_ARGS: '--sizes 1024x1024' })
     const response = await generate(server, large)
     expect(response.status).toBe(400)
@@ -177,8 +180,8 @@ describe('images in the making', () => {
 })
 
 describe('request bodies', () => {
-  it('have a sum, and a small one finds room all the same', async () => {
-    // 2 MiB for bodies: 32 of the longest.
+  it('are limited in total, but small ones are always accepted', async () => {
+    // 2 MiB for bodies: 32 bodies of maximum length.
     const server = await startReadyServer({ MEMORY_BUDGET: String(16 * MIB), BODY_LIMIT: '65536' })
     const json = ['Content-Type: application/json']
     const slow = Array.from({ length: 32 }, (_, index) =>
@@ -198,13 +201,13 @@ describe('request bodies', () => {
     await until('nothing is held', async () => (await used(server, 'uploads')) === 0)
   })
 
-  it('without a declared length count as the longest only until they are there', async () => {
+  it('without a declared length count as the maximum only until they are read', async () => {
     const server = await startReadyServer({
       MEMORY_BUDGET: String(16 * MIB),
       BODY_LIMIT: '65536',
       WORKER_ARGS: '--fake-step-ms 10'
     })
-    // Twice as many as could be held at the length that they may have.
+    // Twice as many as would fit at the maximum length.
     const json = '{"prompt":"x","num_inference_steps":1000}'
     const chunked = Buffer.from(`${json.length.toString(16)}\r\n${json}\r\n0\r\n\r\n`)
     const clients = Array.from({ length: 60 }, () =>
@@ -216,7 +219,7 @@ describe('request bodies', () => {
     await until('nothing is held', async () => (await used(server, 'uploads')) === 0)
   })
 
-  it('of files are not kept', async () => {
+  it('with files are not held in memory', async () => {
     const server = await startReadyServer({ MEMORY_BUDGET: String(32 * MIB) })
     const file = Buffer.concat([pngWith(), Buffer.alloc(60 * MIB)])
     const before = process.memoryUsage().arrayBuffers
@@ -229,13 +232,13 @@ describe('request bodies', () => {
       60_000
     )
     expect(await used(server, 'uploads')).toBeLessThanOrEqual(8 * 512 * 1024)
-    // Half of what was sent is more than chunks that wait to be collected ever are.
+    // Chunks awaiting garbage collection never reach half of what was sent.
     expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(240 * MIB)
   })
 })
 
 describe('clients of one request', () => {
-  it('are so many at most', async () => {
+  it('are refused with 429 above 32', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 10' })
     const controller = new AbortController()
     const first = generate(

@@ -6,7 +6,7 @@ shareServer((ready) => (server = ready))
 
 const ask = (method: string, path: string) => fetch(`${server.url}${path}`, { method })
 
-describe('a path that is there, by another method', () => {
+describe('a known path with an unsupported method', () => {
   it.each([
     ['GET', '/generate', 'POST'],
     ['PUT', '/generate?a=b', 'POST'],
@@ -17,7 +17,7 @@ describe('a path that is there, by another method', () => {
     ['POST', '/requests/some-id/events', 'GET, HEAD'],
     ['POST', '/docs/static/swagger-ui.css', 'GET, HEAD'],
     ['DELETE', '/', 'GET, HEAD']
-  ])('%s %s is answered 405, and what there is', async (method, path, allow) => {
+  ])('%s %s gets 405 with Allow', async (method, path, allow) => {
     const answer = await ask(method, path)
     expect(answer.status).toBe(405)
     expect(answer.headers.get('allow')).toBe(allow)
@@ -36,17 +36,17 @@ describe('a path that is there, by another method', () => {
     ['POST', '/nothing', 404, 'application/json', '{'],
     ['POST', '/health', 405, 'text/xml', '<a/>'],
     ['QUERY', '/health', 405, undefined, '']
-  ])('is told whatever is wrong with the body: %s %s', async (method, path, status, type, body) => {
+  ])('is reported whatever else is wrong with the body: %s %s', async (method, path, status, type, body) => {
     const request = { method, body, headers: type === undefined ? {} : { 'content-type': type } }
     expect((await fetch(`${server.url}${path}`, request)).status).toBe(status)
   })
 
-  it('is told without a body for HEAD', async () => {
+  it('gets 405 without a body for HEAD', async () => {
     const answer = await ask('HEAD', '/generate')
     expect([answer.status, answer.headers.get('allow'), await answer.text()]).toEqual([405, 'POST', ''])
   })
 
-  it('is told in the form of the OpenAI API under /v1', async () => {
+  it("gets OpenAI's error form under /v1", async () => {
     const answer = await ask('GET', '/v1/images/generations')
     expect([answer.status, answer.headers.get('allow')]).toEqual([405, 'POST'])
     expect(await answer.json()).toMatchObject({ error: { code: 'METHOD_NOT_ALLOWED', type: 'invalid_request_error' } })
@@ -55,7 +55,7 @@ describe('a path that is there, by another method', () => {
 })
 
 it.each(['/nothing', '/generatex', '/requests', '/requests/a/b', '/healthXlive'])(
-  '%s is no path, by whichever method',
+  '%s gets 404 with any method',
   async (path) => {
     for (const method of ['GET', 'POST', 'DELETE']) {
       const answer = await ask(method, path)
@@ -65,12 +65,12 @@ it.each(['/nothing', '/generatex', '/requests', '/requests/a/b', '/healthXlive']
   }
 )
 
-it('a route for files that has no such file is as one that is not there', async () => {
+it('a missing static file gets 404 without Allow', async () => {
   const answer = await ask('GET', '/docs/static/nothing.js')
   expect([answer.status, answer.headers.get('allow')]).toEqual([404, null])
 })
 
-it('that pages of other origins may ask makes no path a known one', async () => {
+it('CORS preflight routes do not make unknown paths known', async () => {
   const open = await startServer({ CORS_ORIGINS: 'https://example.org' })
   expect((await fetch(`${open.url}/nothing`)).status).toBe(404)
   expect((await fetch(`${open.url}/generate`)).headers.get('allow')).toBe('POST')

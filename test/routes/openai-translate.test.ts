@@ -9,7 +9,7 @@ const steps = fc.integer({ min: 1, max: 100 })
 const translate = (request: OpenAiImagesRequest, steps: number) => translateTo(request, { steps, snapTo: [] })
 
 describe('translate', () => {
-  it('spreads previews evenly over the steps, and never asks for more than there may be', () => {
+  it('spreads previews evenly over the steps, at most `partial_images` of them', () => {
     fc.assert(
       fc.property(partials, steps, (partial_images, steps) => {
         const { preview_interval = 0 } = translate({ prompt: 'x', stream: true, partial_images }, steps)
@@ -17,7 +17,7 @@ describe('translate', () => {
           (step) => step % preview_interval === 0
         )
         expect(made.length).toBeLessThanOrEqual(partial_images)
-        // The last one is in the last part of the steps, where the picture is nearly there.
+        // The last preview falls in the last part of the steps, where the picture is nearly finished.
         if (steps > (partial_images + 1) ** 2) expect(made).toHaveLength(partial_images)
         if (steps > (partial_images + 1) ** 2)
           expect(made.at(-1)!).toBeGreaterThanOrEqual((steps * partial_images) / (partial_images + 1))
@@ -25,7 +25,7 @@ describe('translate', () => {
     )
   })
 
-  it("hands on SDXL's own fields", () => {
+  it("passes SDXL's own fields through", () => {
     const own = {
       negative_prompt: 'fog',
       seed: 1,
@@ -39,14 +39,14 @@ describe('translate', () => {
     expect(translate({ prompt: 'x', ...own }, 25)).toEqual({ prompt: 'x', ...own, truncate: true })
   })
 
-  it('asks for none without a stream, and leaves out what is null', () => {
+  it('requests no previews without a stream, and drops null fields', () => {
     expect(translate({ prompt: 'x', partial_images: 3, n: null, size: 'auto', seed: null }, 25)).toEqual({
       prompt: 'x',
       truncate: true
     })
   })
 
-  it('knows a random seed and a jpg', () => {
+  it('translates seed -1 to a random seed and jpg to jpeg', () => {
     expect(translate({ prompt: 'x', seed: -1, output_format: 'jpg' }, 25)).toEqual({
       prompt: 'x',
       output_format: 'jpeg',
@@ -54,7 +54,7 @@ describe('translate', () => {
     })
   })
 
-  it('takes the nearest of the sizes that it is given, and any as it is of none', () => {
+  it('snaps to the nearest given size, and keeps the size if none are given', () => {
     const snapTo = [
       [1024, 1024],
       [832, 1216],
@@ -82,7 +82,7 @@ describe('responseFormatOf', () => {
     ['gpt-image-1', undefined, 'b64_json'],
     [undefined, 'url', 'url'],
     [null, undefined, 'b64_json']
-  ] as const)('of the model %s, asked for %s, is %s', (model, response_format, format) => {
+  ] as const)('for model %s and response_format %s is %s', (model, response_format, format) => {
     expect(responseFormatOf({ prompt: 'x', model, response_format } as OpenAiImagesRequest)).toBe(format)
   })
 })

@@ -19,7 +19,7 @@ function clientOf({ url }: RunningServer): OpenAI {
   return new OpenAI({ baseURL: `${url}/v1`, apiKey: 'none', maxRetries: 0 })
 }
 
-/** SDXL's own fields, which the client's types do not know and its wire carries all the same. */
+/** SDXL's own fields, which the client sends although its types lack them. */
 type Extra = {
   negative_prompt?: string
   seed?: number
@@ -74,7 +74,7 @@ describe('the official OpenAI client', () => {
     expect((await sharp(image).metadata()).format).toBe('jpeg')
   })
 
-  it('gets URLs from the models that have them by default, and the nearest size where that is allowed', async () => {
+  it('gets URLs by default for dall-e models, and the nearest size with SNAP_SIZES', async () => {
     expect((await ask({ prompt: 'x', model: 'dall-e-3' })).data![0]!.url).toMatch(/^data:image\/png;base64,/)
     const snapping = await startServer({ SNAP_SIZES: 'true' })
     await snapping.engine.firstReady
@@ -96,7 +96,7 @@ describe('the official OpenAI client', () => {
     expect((await sharp(Buffer.from(last.b64_json, 'base64')).metadata()).width).toBe(64)
   })
 
-  it('that leaves a stream stops the work', async () => {
+  it('stops the work when it aborts a stream', async () => {
     const cancelled = server.service.ledger.ended.cancelled
     const stream = await client.images.generate({
       prompt: 'x',
@@ -109,7 +109,7 @@ describe('the official OpenAI client', () => {
     await idle(server)
   })
 
-  it('reads our errors as its own', async () => {
+  it('maps our errors to its own classes', async () => {
     const errorOf = (params: object) =>
       ask({ prompt: 'x', ...params }).then(
         () => undefined,
@@ -147,12 +147,12 @@ describe('the official OpenAI client', () => {
     await expect(read()).rejects.toMatchObject({ code: 'GENERATION_FAILED' })
   })
 
-  it('cuts a long prompt, and says so', async () => {
+  it('gets a long prompt cut, and a header that says so', async () => {
     const { response } = await client.images.generate({ prompt: 'red '.repeat(100) }).withResponse()
     expect(response.headers.get('easel-truncated')).toBe('prompt')
   })
 
-  it('does not mind null, nor fields that nobody knows', async () => {
+  it('may send null and unknown fields', async () => {
     const params = { prompt: 'x', n: null, size: null, seed: null, moderation: 'low', shoe_size: 44 }
     expect((await ask(params as unknown as OpenAI.ImageGenerateParamsNonStreaming)).data).toHaveLength(1)
   })
@@ -164,13 +164,13 @@ describe('the official OpenAI client', () => {
     await expect(client.models.retrieve('other')).rejects.toBeInstanceOf(OpenAI.NotFoundError)
   })
 
-  it('tries again by itself while no worker is ready', async () => {
+  it('retries by itself until a worker is ready', async () => {
     const starting = await startServer({ WORKER_ARGS: '--fake-warm-ms 500' })
     const patient = new OpenAI({ baseURL: `${starting.url}/v1`, apiKey: 'none', maxRetries: 5 })
     expect((await patient.images.generate({ prompt: 'x' })).data).toHaveLength(1)
   })
 
-  it('is told in its own form that a route is missing', async () => {
+  it('gets 404 in its own error form for an unknown route', async () => {
     const response = await fetch(`${server.url}/v1/chat/completions`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },

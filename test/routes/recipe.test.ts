@@ -15,7 +15,7 @@ const post = (file: Uint8Array, type: string) =>
   fetch(`${server.url}/recipe`, { method: 'POST', headers: { 'content-type': type }, body: new Uint8Array(file) })
 
 describe('POST /recipe', () => {
-  it.each(FORMATS)('gives the request that makes a %s again, byte for byte', async (output_format) => {
+  it.each(FORMATS)('returns the request that reproduces a %s byte for byte', async (output_format) => {
     const body = {
       prompt: '雪の中の赤い円 <&> "é"',
       negative_prompt: 'fog',
@@ -43,10 +43,10 @@ describe('POST /recipe', () => {
     expect(Buffer.from(await again.arrayBuffer()).equals(file)).toBe(true)
   })
 
-  describe.each(FORMATS)('of a %s whose prompt was cut', (output_format) => {
+  describe.each(FORMATS)('for a %s whose prompt was cut', (output_format) => {
     const letters = ['雪 ', 'word ', '\u0001" ', '&<> ', '🦊 ']
 
-    it.each(letters)('gives a request that makes it again: of %j', async (letter) => {
+    it.each(letters)('returns a request that reproduces it: %j', async (letter) => {
       const prompt = letter.repeat(MAX_PROMPT_LENGTH / letter.length).trim()
       const made = await generate(server, {
         prompt,
@@ -65,7 +65,7 @@ describe('POST /recipe', () => {
       expect(Buffer.from(await again.arrayBuffer()).equals(file)).toBe(true)
     })
 
-    it('gives a request that makes what /v1 made', async () => {
+    it('returns a request that reproduces an image from /v1', async () => {
       const prompt = '雪山 '.repeat(5000)
       const made = await fetch(`${server.url}/v1/images/generations`, {
         method: 'POST',
@@ -80,7 +80,7 @@ describe('POST /recipe', () => {
     })
   })
 
-  it('gives what saves operations, as the image has it', async () => {
+  it('returns the guidance interval and cache interval of the image', async () => {
     const body = { prompt: 'a fox', guidance_start: 0.2, guidance_end: 0.75, cache_interval: 2, seed: 5 }
     const file = Buffer.from(await (await generate(server, body)).arrayBuffer())
     const { comments } = await sharp(file).metadata()
@@ -92,7 +92,7 @@ describe('POST /recipe', () => {
     expect(Buffer.from(await (await generate(server, request)).arrayBuffer()).equals(file)).toBe(true)
   })
 
-  it('says that nothing is to be saved where the operator would have it saved', async () => {
+  it("states neutral values where the operator's default is not neutral", async () => {
     const saving = await startReadyServer({ DEFAULT_GUIDANCE_END: '0.5' })
     const file = Buffer.from(await (await generate(server, { prompt: 'a fox', seed: 5 })).arrayBuffer())
     const answer = await fetch(`${saving.url}/recipe`, {
@@ -109,7 +109,7 @@ describe('POST /recipe', () => {
     expect((await pixels(Buffer.from(await again.arrayBuffer()))).equals(await pixels(file))).toBe(true)
   })
 
-  it('makes of the parameters of another program a request that can be sent', async () => {
+  it("converts another program's parameters to a valid request", async () => {
     const parameters = (sampler: string) =>
       pngWith(
         pngChunk(
@@ -149,7 +149,7 @@ describe('POST /recipe', () => {
     )
   })
 
-  it('says when an image has no recipe, or one of somebody else', async () => {
+  it('answers NO_RECIPE for an image without a recipe, or with an unknown one', async () => {
     const plain = sharp({ create: { width: 4, height: 4, channels: 3, background: 'red' } })
     for (const file of [
       await plain.png().toBuffer(),
@@ -162,16 +162,16 @@ describe('POST /recipe', () => {
   })
 
   it.each([
-    ['what is no image', Buffer.from('hello'), 'image/png', 400, 'INVALID_REQUEST'],
-    ['nothing', Buffer.alloc(0), 'image/png', 400, 'INVALID_REQUEST'],
+    ['a file that is not an image', Buffer.from('hello'), 'image/png', 400, 'INVALID_REQUEST'],
+    ['an empty file', Buffer.alloc(0), 'image/png', 400, 'INVALID_REQUEST'],
     [
-      'an SVG that calls itself a PNG',
+      'an SVG declared as PNG',
       Buffer.from('<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'),
       'image/png',
       400,
       'INVALID_REQUEST'
     ],
-    ['a recipe that grows to 56 MB', pngWithText(nested(8_000_000)), 'image/png', 422, 'NO_RECIPE'],
+    ['a recipe that inflates to 56 MB', pngWithText(nested(8_000_000)), 'image/png', 422, 'NO_RECIPE'],
     ['a recipe in JSON', Buffer.from('{"text":"{}"}'), 'application/json', 415, 'UNSUPPORTED_MEDIA_TYPE'],
     ['another media type', Buffer.from('hello'), 'text/plain', 415, 'UNSUPPORTED_MEDIA_TYPE'],
     ['JSON', Buffer.from('{}'), 'application/json', 415, 'UNSUPPORTED_MEDIA_TYPE']
@@ -180,10 +180,10 @@ describe('POST /recipe', () => {
     expect(await response.json()).toMatchObject({ statusCode: status, code })
   })
 
-  it('takes no file over the limit, whether or not it says how long it is', async () => {
+  it('refuses a file above the limit, with or without a declared length', async () => {
     const file = webpWithXmp(Buffer.alloc(MAX_FILE_BYTES))
     const declared = await post(file, 'image/webp').catch(() => undefined)
-    // The server answers and closes before it has read all: the client may see either.
+    // The server answers and closes before it has read everything, so the client may see either.
     if (declared !== undefined) expect(await declared.json()).toMatchObject({ statusCode: 413, code: 'BODY_TOO_LARGE' })
     const refused = await metric(server, 'easel_requests_accepted_total')
     const chunked = await fetch(`${server.url}/recipe`, {
@@ -197,7 +197,7 @@ describe('POST /recipe', () => {
     await until('both are logged', () => server.logs.filter(({ code }) => code === 'BODY_TOO_LARGE').length === 2)
   })
 
-  it('is no fault of the server when the client leaves in the middle', async () => {
+  it('does not log a server error when the client disconnects during the upload', async () => {
     const controller = new AbortController()
     const body = new ReadableStream({ start: (stream) => stream.enqueue(pngWithText('{}')) })
     const sent = fetch(`${server.url}/recipe`, {

@@ -15,7 +15,7 @@ const remove = (server: RunningServer, id: string) => fetch(`${server.url}/reque
 const slow = { prompt: 'x', num_inference_steps: 1000, guidance_scale: 1 }
 
 describe('DELETE /requests/{id}', () => {
-  it('knows the longest id that a request may have', async () => {
+  it('accepts the longest id that a request may have', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 10' })
     const id = 'i'.repeat(128)
     const cancelled = generate(server, slow, { headers: { 'x-request-id': id } })
@@ -29,7 +29,7 @@ describe('DELETE /requests/{id}', () => {
     })
   })
 
-  it('cancels a running request and one that waits, and nothing else', async () => {
+  it('cancels running and waiting requests with the id, and no others', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--rows 1 --fake-step-ms 10' })
     const first = generate(server, slow, { headers: { 'x-request-id': 'first' } })
     await running(server)
@@ -57,7 +57,7 @@ describe('DELETE /requests/{id}', () => {
     })
   })
 
-  it('knows no request that has ended, or never was', async () => {
+  it('answers 404 for a request that has ended or never existed', async () => {
     const server = await startReadyServer()
     await generate(server, { prompt: 'x' }, { headers: { 'x-request-id': 'done' } })
     for (const id of ['done', 'never']) {
@@ -67,7 +67,7 @@ describe('DELETE /requests/{id}', () => {
     }
   })
 
-  it('cancels every request that goes by the name', async () => {
+  it('cancels every request with the same id', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 10' })
     const both = [1, 2].map(() => generate(server, slow, { headers: { 'x-request-id': 'twins' } }))
     await until('both are accepted', () => server.service.ledger.accepted === 2)
@@ -86,12 +86,12 @@ describe('DELETE /requests/{id}', () => {
     expect((await remove(server, 'here')).status).toBe(204)
     expect((await allEvents(await response)).at(-1)!.event).toBe('error')
     await idle(server)
-    // The worker is in order, and its next image right.
+    // The worker still works: its next image is correct.
     expect((await generate(server, { prompt: 'y', num_inference_steps: 1 })).status).toBe(200)
     expect(server.service.ledger.ended).toMatchObject({ succeeded: 1, cancelled: 1 })
   })
 
-  it('cancels while the file is made', async () => {
+  it('cancels while the file is encoded', async () => {
     const server = await startReadyServer({
       WORKER_ARGS: '--sizes 2048x2048 --rows 16',
       IMAGE_ENCODERS: '1',
@@ -101,7 +101,7 @@ describe('DELETE /requests/{id}', () => {
     const all = names.map((id, seed) =>
       generate(server, { prompt: 'x', seed, num_inference_steps: 1 }, { headers: { 'x-request-id': id } })
     )
-    // All pixels are there; one file is in the making, three wait for their turn.
+    // All pixels have arrived; one file is being encoded and three wait.
     await until(
       'the worker has done its part',
       () => server.engine.state.running === 0 && server.service.ledger.inFlight === 4
@@ -124,7 +124,7 @@ describe('Idempotency-Key', () => {
     return Buffer.from(await response.arrayBuffer()).toString('base64')
   }
 
-  it('joins the running request: one run, one image, for all', async () => {
+  it('joins the running request: all clients share one run and its image', async () => {
     const accepted = server.service.ledger.accepted
     const responses = await Promise.all([1, 2, 3, 4].map(() => keyed('join', { num_inference_steps: 30 })))
     const images = await Promise.all(responses.map(bytes))
@@ -133,7 +133,7 @@ describe('Idempotency-Key', () => {
     expect(await metric(server, 'easel_idempotent_requests_total', 'joined')).toBeGreaterThanOrEqual(3)
   })
 
-  it('gives the finished answer again, with its random seed', async () => {
+  it('replays the finished answer with its random seed', async () => {
     const first = await keyed('again', {})
     const second = await keyed('again', {})
     expect(first.headers.get('idempotent-replayed')).toBeNull()
@@ -142,7 +142,7 @@ describe('Idempotency-Key', () => {
     expect(await bytes(second)).toBe(await bytes(first))
   })
 
-  it('does not mind the order of the fields', async () => {
+  it('ignores the order of the fields', async () => {
     const first = await generate(
       server,
       { prompt: 'x', width: 64, height: 64 },
@@ -156,7 +156,7 @@ describe('Idempotency-Key', () => {
     expect(await bytes(second)).toBe(await bytes(first))
   })
 
-  it('does not mind how the answer is to come, nor how long the client waits', async () => {
+  it('ignores the form of the answer and the timeout', async () => {
     const first = await keyed('forms', { seed: 3 })
     const image = await bytes(first)
     const json = await generate(
@@ -177,14 +177,14 @@ describe('Idempotency-Key', () => {
     ).toBe(422)
   })
 
-  it('with another body is refused', async () => {
+  it('is refused with another body', async () => {
     await bytes(await keyed('reused', { seed: 1 }))
     const response = await keyed('reused', { seed: 2 })
     expect(response.status).toBe(422)
     expect(await response.json()).toMatchObject({ code: 'IDEMPOTENCY_KEY_REUSED', field: 'idempotency-key' })
   })
 
-  it('lets the request go on when its client is gone, for the retry to find', async () => {
+  it('keeps the request running after its client disconnects, for the retry to join', async () => {
     const accepted = server.service.ledger.accepted
     const controller = new AbortController()
     const left = keyed('left', { num_inference_steps: 30 }, { signal: controller.signal })
@@ -195,7 +195,7 @@ describe('Idempotency-Key', () => {
     expect(server.service.ledger.accepted).toBe(accepted + 1)
   })
 
-  it('is not used up by a cancelled request', async () => {
+  it('can be reused after its request was cancelled', async () => {
     const controller = generate(server, slow, { headers: { 'idempotency-key': 'tried', 'x-request-id': 'tried' } })
     await until('it can be cancelled', async () => (await remove(server, 'tried')).status === 204)
     expect((await controller).status).toBe(499)
@@ -204,7 +204,7 @@ describe('Idempotency-Key', () => {
     expect((await retry).status).toBe(499)
   })
 
-  it.each(['', 'with space', 'x'.repeat(256), 'ü'])('%j is no key', async (key) => {
+  it.each(['', 'with space', 'x'.repeat(256), 'ü'])('rejects the key %j', async (key) => {
     const response = await fetch(`${server.url}/generate`, {
       method: 'POST',
       headers: { 'content-type': 'application/json', 'idempotency-key': Buffer.from(key).toString('latin1') },
@@ -216,7 +216,7 @@ describe('Idempotency-Key', () => {
 })
 
 describe('Idempotency-Key at its limits', () => {
-  it('a request that nobody comes back for is cancelled when its time to resume is over', async () => {
+  it('an abandoned request is cancelled after RESUME_WINDOW', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 10', RESUME_WINDOW: '0.05' })
     const controller = new AbortController()
     const left = generate(server, slow, { headers: { 'idempotency-key': 'k' }, signal: controller.signal })
@@ -226,7 +226,7 @@ describe('Idempotency-Key at its limits', () => {
     await until('it is cancelled', () => server.service.ledger.ended.cancelled === 1)
   })
 
-  it('forgets answers when there is no room for them', async () => {
+  it('forgets answers above IDEMPOTENCY_BYTES', async () => {
     const server = await startReadyServer({ IDEMPOTENCY_BYTES: '10000' })
     const ask = (key: string) => generate(server, { prompt: 'x' }, { headers: { 'idempotency-key': key } })
     for (const key of ['1', '2', '3', '4']) await (await ask(key)).arrayBuffer()
@@ -234,7 +234,7 @@ describe('Idempotency-Key at its limits', () => {
     expect((await ask('1')).headers.get('idempotent-replayed')).toBeNull()
   })
 
-  it('survives the death of the worker', async () => {
+  it("survives the worker's death", async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 10' })
     const headers = { 'idempotency-key': 'crash' }
     const body = { prompt: 'x', num_inference_steps: 40 }

@@ -9,16 +9,16 @@ import { until } from '../support/wait.js'
 const KEY = 'a-key-for-this-test-only'
 const authorization = `Bearer ${KEY}`
 
-/** Two gateways, as two Pods of one Service are. */
+/** Two gateways, like two Pods of one Service. */
 async function pods(env: NodeJS.ProcessEnv = {}): Promise<[RunningServer, RunningServer]> {
   const [one, other] = await Promise.all([startReadyServer(env), startReadyServer(env)])
   return [one, other]
 }
 
-// What docs/operations.md says of more than one Pod. When one of these fails because gateways know of each other, the
-// documents promise too little: take it out of that table, and "(one Pod)" out of README.md.
+// What docs/operations.md says about more than one Pod. If one of these fails because gateways now share state, the
+// documents promise too little: remove it from that table, and "(one Pod)" from docs/promises.md.
 describe('two gateways', () => {
-  it('do not know the idempotency keys of each other', async () => {
+  it('do not share idempotency keys', async () => {
     const [one, other] = await pods()
     const ask = (server: RunningServer, prompt = 'x') =>
       generate(server, { prompt, seed: 1 }, { headers: { 'idempotency-key': 'same' } })
@@ -28,7 +28,7 @@ describe('two gateways', () => {
       'true',
       null
     ])
-    // With a seed it is the same image all the same.
+    // With a seed, both still make the same image.
     expect(Buffer.from(await elsewhere.arrayBuffer())).toEqual(Buffer.from(await first.arrayBuffer()))
     expect([
       (await ask(one, 'y')).status,
@@ -36,7 +36,7 @@ describe('two gateways', () => {
     ]).toEqual([422, 200])
   })
 
-  it('do not cancel or tell the requests of each other', async () => {
+  it("neither cancel nor stream each other's requests", async () => {
     const [one, other] = await pods({ WORKER_ARGS: '--fake-step-ms 20' })
     const asked = generate(one, { prompt: 'x', num_inference_steps: 1000 }, { headers: { 'x-request-id': 'mine' } })
     await until('it is accepted', () => one.service.ledger.inFlight === 1)
@@ -48,7 +48,7 @@ describe('two gateways', () => {
     expect((await asked).status).toBe(499)
   })
 
-  it('count the limits of a key each by itself', async () => {
+  it("count a key's limits separately", async () => {
     const folder = await mkdtemp(join(tmpdir(), 'easel-test-'))
     onTestFinished(() => rm(folder, { recursive: true }))
     await writeFile(
@@ -68,7 +68,7 @@ it.each([
   'DELETE /requests/{id}',
   'Idempotency-Key',
   'a key over its rate'
-])('docs/promises.md says that its promise of %s is of one Pod', async (promise) => {
+])('docs/promises.md limits its promise about %s to one Pod', async (promise) => {
   const promises = (await readFile(join(packageRoot, 'docs/promises.md'), 'utf8')).split('\n')
   const situation = promises
     .filter((line) => line.startsWith('|'))

@@ -4,7 +4,7 @@ import { mergeWord } from '../../src/tokenizer/bpe.js'
 import { MinHeap } from '../../src/tokenizer/min-heap.js'
 import { vocabulary } from './support.js'
 
-/** The definition, in quadratic time: while there is a pair to merge, merge the leftmost of the lowest rank. */
+/** Literal, quadratic BPE: as long as a pair can merge, merge the leftmost pair of lowest rank. */
 function mergeByDefinition(bytes: Uint8Array): number[] {
   const ids = Array.from(bytes, (byte, i) => vocabulary.byteId(byte, i === bytes.length - 1))
   for (;;) {
@@ -15,7 +15,7 @@ function mergeByDefinition(bytes: Uint8Array): number[] {
   }
 }
 
-it('merges as the definition says', () => {
+it('merges like a literal implementation of BPE', () => {
   const bytes = fc.oneof(
     fc.string({ unit: fc.constantFrom(...'aeinorst'), minLength: 1, maxLength: 60 }).map((text) => Buffer.from(text)),
     fc.string({ unit: fc.constantFrom(...'ab'), minLength: 1, maxLength: 60 }).map((text) => Buffer.from(text)),
@@ -30,7 +30,7 @@ it('merges as the definition says', () => {
   )
 })
 
-it('takes the smallest number from the heap first', () => {
+it('pops numbers from the heap in ascending order', () => {
   fc.assert(
     fc.property(fc.array(fc.integer()), (numbers) => {
       const heap = new MinHeap()

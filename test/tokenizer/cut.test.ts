@@ -4,10 +4,10 @@ import { ClipTokenizer } from '../../src/tokenizer/index.js'
 import { SdxlTokenizers } from '../../src/tokenizer/sdxl-tokenizers.js'
 import { modelFolder, settings, tokenizerOf, unicode, vocabulary, wholeIds } from './support.js'
 
-/** Room for three ids of the text. */
+/** Has room for three ids of text. */
 const short = tokenizerOf(5)
 
-describe('where a prompt is cut', () => {
+describe('the cut of a prompt', () => {
   it.each([
     ['a cat sat', 'a cat sat', ''],
     ['a cat sat down', 'a cat sat ', 'down'],
@@ -15,10 +15,10 @@ describe('where a prompt is cut', () => {
     // The tokens are super, cali, frag, ili and so on.
     ['supercalifragilisticexpialidocious', 'supercalifrag', 'ilisticexpialidocious'],
     ['SuperCaliFragiliSticExpialidocious', 'SuperCaliFrag', 'iliSticExpialidocious'],
-    // Four bytes, of which three ids hold three: the character is cut whole.
+    // The three ids cover three of the character's four bytes, so the whole character is cut.
     ['a b \u{10ffff}', 'a b ', '\u{10ffff}'],
     ['\u{10ffff}', '', '\u{10ffff}'],
-    // Two source characters that become one (the tokens are caf and és), and one that becomes two.
+    // Two source characters that normalize to one (tokens caf and és), and one that normalizes to two.
     ['a cafe\u0301s', 'a cafe\u0301s', ''],
     ['a b cafe\u0301s', 'a b caf', 'e\u0301s'],
     ['a b c e\u0301', 'a b c ', 'e\u0301'],
@@ -26,11 +26,11 @@ describe('where a prompt is cut', () => {
     ['a b c <|endoftext|>!', 'a b c ', '<|endoftext|>!'],
     ['a b c <|STARTOFTEXT|>', 'a b c ', '<|STARTOFTEXT|>'],
     ['a b c \ud83d', 'a b c ', '\ud83d']
-  ])('cuts %j', (text, kept, cut) => {
+  ])('keeps what three ids cover of %j', (text, kept, cut) => {
     expect(short.encode(text)).toMatchObject({ kept, cut, truncated: cut !== '' })
   })
 
-  it('is the earlier of the two tokenizers’ cuts', async () => {
+  it('is the earlier of the cuts of the two tokenizers', async () => {
     const sdxl = await SdxlTokenizers.fromModelFolder(modelFolder)
     const text = `${'a '.repeat(70)}wow!!!!!! yes`
     const encoded = sdxl.encode(text)
@@ -66,7 +66,7 @@ describe('where a prompt is cut', () => {
       .map((parts) => parts.join(''))
   )
 
-  it('splits the text in two without loss, and only when it must', () => {
+  it('splits the text without loss, and only if it is too long', () => {
     fc.assert(
       fc.property(anyText, fc.integer({ min: 2, max: 40 }), (text, maxLength) => {
         const { kept, cut, truncated, length, ids } = tokenizerOf(maxLength).encode(text)
@@ -78,7 +78,7 @@ describe('where a prompt is cut', () => {
     )
   })
 
-  it('keeps a prefix of the whole text’s ids', () => {
+  it('keeps a prefix of the ids of the whole text', () => {
     const whole = tokenizerOf(5000)
     fc.assert(
       fc.property(anyText, fc.integer({ min: 2, max: 40 }), (text, maxLength) => {
@@ -92,7 +92,7 @@ describe('where a prompt is cut', () => {
     )
   })
 
-  it('grows what is kept with the room', () => {
+  it('never moves backwards when the maximum length grows', () => {
     fc.assert(
       fc.property(anyText, fc.integer({ min: 2, max: 40 }), (text, maxLength) => {
         const less = tokenizerOf(maxLength).encode(text)
@@ -103,7 +103,7 @@ describe('where a prompt is cut', () => {
   })
 })
 
-it('takes room for nothing but start and end', () => {
+it('works with room for only start and end', () => {
   const tokenizer = new ClipTokenizer(vocabulary, { ...settings[0], maxLength: 2 }, unicode)
   expect(tokenizer.encode('a')).toEqual({ ids: [49_406, 49_407], length: 3, truncated: true, kept: '', cut: 'a' })
 })

@@ -22,14 +22,14 @@ async function write(contents: Record<string, string>): Promise<void> {
 }
 
 describe('a tokenizer folder', () => {
-  it('may be as small as vocab.json and merges.txt', async () => {
+  it('needs only vocab.json and merges.txt', async () => {
     await write({ 'vocab.json': vocab, 'merges.txt': merges })
     const tokenizer = await ClipTokenizer.fromFolder(folder)
     expect(tokenizer).toMatchObject({ padId: 514, maxLength: 77 })
     expect(tokenizer.encode('AB a').ids.slice(0, 4)).toEqual([513, 512, tokens.indexOf('a</w>'), 514])
   })
 
-  it('says that it has no length by a huge one', async () => {
+  it("uses CLIP's 77 positions if model_max_length is huge", async () => {
     await write({
       'vocab.json': vocab,
       'merges.txt': merges,
@@ -45,9 +45,9 @@ describe('a tokenizer folder', () => {
     ['a vocabulary without all bytes', { 'vocab.json': '{"a": 0}', 'merges.txt': merges }, /has no token "Ā"/],
     ['a gap in the vocabulary', { 'vocab.json': '{"a": 0, "b": 2}', 'merges.txt': merges }, /no token with the id 1/],
     ['an id twice', { 'vocab.json': '{"a": 0, "b": 0}', 'merges.txt': merges }, /the id 0 twice/],
-    ['an id that is none', { 'vocab.json': '{"a": "x"}', 'merges.txt': merges }, /the id "x"/],
-    ['a merge of three', { 'vocab.json': vocab, 'merges.txt': 'a b c' }, /"a b c", which is not two tokens/],
-    ['a merge to nothing', { 'vocab.json': vocab, 'merges.txt': 'a c</w>' }, /has no token "ac<\/w>"/],
+    ['an id that is not a number', { 'vocab.json': '{"a": "x"}', 'merges.txt': merges }, /the id "x"/],
+    ['a merge of three tokens', { 'vocab.json': vocab, 'merges.txt': 'a b c' }, /"a b c", which is not two tokens/],
+    ['a merge to an unknown token', { 'vocab.json': vocab, 'merges.txt': 'a c</w>' }, /has no token "ac<\/w>"/],
     [
       'an unknown pad',
       { 'vocab.json': vocab, 'merges.txt': merges, 'tokenizer_config.json': '{"pad_token": "[PAD]"}' },
@@ -59,7 +59,7 @@ describe('a tokenizer folder', () => {
       /has no pad_token/
     ],
     [
-      'a token that eats blanks',
+      'a token with lstrip',
       {
         'vocab.json': vocab,
         'merges.txt': merges,
@@ -78,12 +78,12 @@ describe('a tokenizer folder', () => {
     await expect(ClipTokenizer.fromFolder(folder)).rejects.toThrow(folder)
   })
 
-  it('is refused in a model without the second one', async () => {
+  it('is required: a model without its folders is refused', async () => {
     await expect(SdxlTokenizers.fromModelFolder(folder)).rejects.toThrow(/tokenizer.vocab\.json is missing/)
   })
 })
 
-it('the digest sees tokens, their order and merges, and not how the files are written', () => {
+it('the digest depends on tokens, their order and merges, not on file formatting', () => {
   const { digest } = new Vocabulary({ vocab, merges })
   const reversed = JSON.stringify(Object.fromEntries(tokens.map((token, id) => [token, id]).toReversed()), null, 2)
   expect(new Vocabulary({ vocab: reversed, merges: 'a b</w>' }).digest).toBe(digest)

@@ -1,4 +1,4 @@
-/** The same cases as in python-worker/tests/test_tokenizer_digest.py; parity/tokenizer/folders.py says what a case's fields mean. */
+/** The cases of python-worker/tests/test_tokenizer_digest.py; parity/tokenizer/folders.py describes their fields. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -43,7 +43,7 @@ async function write(files: Case['files']): Promise<void> {
 }
 
 it.each(golden.rows)(
-  'reads a folder as the worker and transformers do: $name',
+  'reads a folder like the worker and transformers: $name',
   async ({ files, reads, says, reference }) => {
     await write({})
     const { digest, padId, maxLength } = await ClipTokenizer.fromFolder(folder)

@@ -1,4 +1,4 @@
-/** Equality with transformers' CLIPTokenizer; the files' makers are in python-worker/parity/tokenizer/. */
+/** Equality with transformers' CLIPTokenizer. Scripts in python-worker/parity/tokenizer/ generate the golden files. */
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { ClipTokenizer, SdxlTokenizers } from '../../src/tokenizer/index.js'
@@ -21,19 +21,19 @@ const texts = readGolden<{ digest: string; rows: TextGolden[] }>('clip-ids.json'
 const LONGER_THAN_ANY = 8192
 
 describe('ids of texts', () => {
-  it('has at least 2,000 texts, many of them with other ids in the second tokenizer', () => {
+  it('cover more than 2,000 texts, over 200 with different ids in the second tokenizer', () => {
     expect(texts.rows.length).toBeGreaterThan(2000)
     expect(texts.rows.filter((row) => row.ids_2 !== undefined).length).toBeGreaterThan(200)
   })
 
-  it.each([0, 1] as const)('equal the reference before cutting and padding (tokenizer %i)', (which) => {
+  it.each([0, 1] as const)('equal the reference before truncation and padding (tokenizer %i)', (which) => {
     const tokenizer = tokenizerOf(LONGER_THAN_ANY, which)
     const expected = (row: TextGolden): number[] => (which === 1 ? row.ids_2 : undefined) ?? row.ids
     const other = texts.rows.filter((row) => wholeIds(tokenizer, row.text).join() !== expected(row).join())
     expect(other).toEqual([])
   })
 
-  it('equal the reference after cutting to 77 and padding with 49407 and 0', async () => {
+  it('equal the reference after truncation to 77 and padding with 49407 and 0', async () => {
     const tokenizers = await SdxlTokenizers.fromModelFolder(modelFolder)
     const fit = (ids: number[], pad: number): number[] =>
       Array.from({ length: 77 }, (_, i) => (i === Math.min(ids.length, 77) - 1 ? 49_407 : (ids[i] ?? pad)))
@@ -45,7 +45,7 @@ describe('ids of texts', () => {
   })
 })
 
-it('treats every character of Unicode as the reference does', { timeout: 300_000 }, () => {
+it('treats every Unicode character like the reference', { timeout: 300_000 }, () => {
   const { block, rows } = readGolden<{ block: number; rows: string[] }>('every-character.json')
   const tokenizer = tokenizerOf(16 * block)
   const other = rows.flatMap((expected, index) => {
@@ -60,7 +60,7 @@ it('treats every character of Unicode as the reference does', { timeout: 300_000
   expect(other).toEqual([])
 })
 
-it('takes special tokens from a folder as the reference does', () => {
+it('reads special tokens from a folder like the reference', () => {
   const { text, rows } = readGolden<{ text: string; rows: SettingsGolden[] }>('settings.json')
   for (const { config, map, pad, ids } of rows) {
     const tokenizer = new ClipTokenizer(vocabulary, { ...parseSettings(config, map), maxLength: 200 }, unicode)
@@ -69,12 +69,12 @@ it('takes special tokens from a folder as the reference does', () => {
   expect(rows.length).toBeGreaterThan(30)
 })
 
-it('names the vocabulary by the digest that the worker computes too', () => {
+it('computes the same vocabulary digest as the worker', () => {
   expect(vocabulary.digest).toBe(texts.digest)
   expect(vocabulary.digest).toBe('05f6f898f4f9c824c37b7dcacccc3d2e3ebab7b5a76de05da606127062a08e0e')
 })
 
-it('reads SDXL’s lengths', () => {
+it("reads SDXL's maximum lengths", () => {
   expect(settings.map(({ maxLength }) => maxLength)).toEqual([77, 77])
 })
 
@@ -82,7 +82,7 @@ function isScalar(point: number): boolean {
   return point < 0xd8_00 || point >= 0xe0_00
 }
 
-/** As the maker's `probe`. */
+/** Like `probe` in the script that generates the file. */
 function probe(point: number): string {
   const c = String.fromCodePoint(point)
   if (point >= 0x4_00_00 && point >> 16 !== 0xe) return `a${c}1`

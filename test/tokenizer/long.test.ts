@@ -1,6 +1,6 @@
 /**
- * Texts that were made to be slow. Time is measured as this process's CPU time, and compared with
- * that of a text an eighth as long: linear work takes 8 times as much, quadratic work 64 times.
+ * Adversarial texts. Compares this process's CPU time with that of a text an eighth as long: linear
+ * work takes 8 times as much, quadratic work 64 times.
  */
 import { expect, it } from 'vitest'
 import { tokenizerOf } from './support.js'
@@ -31,7 +31,7 @@ it.each([
   ['special tokens', repeat('<|endoftext|>!!!')],
   ['almost special tokens', repeat('<|endoftex')],
   ['lone surrogates', repeat('\ud800')]
-])('takes time in proportion: %s', (_, make) => {
+])('takes linear time: %s', (_, make) => {
   const short = make(LENGTH / 8)
   const long = make(LENGTH)
   for (let i = 0; i < 4; i++) cpuMs(short)

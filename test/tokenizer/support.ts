@@ -6,7 +6,7 @@ import { readTokenizerFolder } from '../../src/tokenizer/folder.js'
 import { Unicode } from '../../src/tokenizer/unicode.js'
 import { Vocabulary } from '../../src/tokenizer/vocabulary.js'
 
-/** The demo model: its two tokenizer folders hold SDXL's own vocabulary. */
+/** The demo model, whose two tokenizer folders contain SDXL's own vocabulary. */
 export const modelFolder = fileURLToPath(new URL('../../models/demo', import.meta.url))
 export const unicode = new Unicode()
 
@@ -24,19 +24,19 @@ const spelling = new Map(
     .map(([token, id]) => [id, token.replace('</w>', ' ')])
 )
 
-/** One of the two tokenizers with another length, to see the ids of a whole long text. */
+/** One of the two tokenizers with another maximum length, e.g. to see all ids of a long text. */
 export function tokenizerOf(maxLength: number, which: 0 | 1 = 0): ClipTokenizer {
   return new ClipTokenizer(vocabulary, { ...settings[which], maxLength }, unicode)
 }
 
-/** All ids without padding; the tokenizer must be long enough. */
+/** All ids without padding. The text must fit the tokenizer. */
 export function wholeIds(tokenizer: ClipTokenizer, text: string): number[] {
   const { ids, length, truncated } = tokenizer.encode(text)
   if (truncated) throw new Error(`${length} ids do not fit ${tokenizer.maxLength}`)
   return ids.slice(0, length)
 }
 
-/** The text that ids stand for, with a blank after each word; special tokens are left out. */
+/** Decodes ids to text with a space after each word, omitting special tokens. */
 export function decode(ids: readonly number[]): string {
   const spelled = ids.map((id) => spelling.get(id) ?? '').join('')
   const bytes = Array.from(spelled, (character) => (character === ' ' ? 0x20 : BYTE_ALPHABET.indexOf(character)))

@@ -9,7 +9,7 @@ const hex = (length: number) =>
 const contexts = fc.record({ traceId: hex(32), spanId: hex(16), sampled: fc.boolean() })
 
 describe('traceparent', () => {
-  it('is read as it was written', () => {
+  it('survives a round trip', () => {
     fc.assert(
       fc.property(contexts, (context) => {
         expect(parseTraceparent(formatTraceparent(context))).toEqual(context)
@@ -17,7 +17,7 @@ describe('traceparent', () => {
     )
   })
 
-  it('of a later version is read as far as it is known', () => {
+  it('of a later version is parsed by its known fields', () => {
     expect(parseTraceparent(`01-${'a'.repeat(32)}-${'b'.repeat(16)}-03-more`)).toEqual({
       traceId: 'a'.repeat(32),
       spanId: 'b'.repeat(16),
@@ -34,11 +34,11 @@ describe('traceparent', () => {
     `ff-${'a'.repeat(32)}-${'b'.repeat(16)}-01`,
     `00-${'a'.repeat(32)}-${'b'.repeat(16)}-01-more`,
     `00-${'A'.repeat(32)}-${'b'.repeat(16)}-01`
-  ])('%j is none', (header) => {
+  ])('rejects %j', (header) => {
     expect(parseTraceparent(header)).toBeUndefined()
   })
 
-  it("a child stays in its parent's trace, and without one begins its own", () => {
+  it("a child joins its parent's trace, or starts its own without a parent", () => {
     fc.assert(
       fc.property(fc.option(contexts, { nil: undefined }), (parent) => {
         const child = childOf(parent)

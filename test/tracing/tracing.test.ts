@@ -15,7 +15,7 @@ interface Span {
   attributes: { key: string; value: { stringValue?: string; intValue?: number } }[]
 }
 
-/** A collector that keeps what it is sent. */
+/** A collector that records the spans it receives. */
 async function startCollector(): Promise<{ endpoint: string; spans: Span[]; paths: Set<string> }> {
   const spans: Span[] = []
   const paths = new Set<string>()
@@ -38,7 +38,7 @@ const traceId = '0af7651916cd43dd8448eb211c80319c'
 const parent = 'b7ad6b7169203331'
 const headers = { traceparent: `00-${traceId}-${parent}-01`, 'x-request-id': 'traced' }
 
-it("a request is a span in its client's trace, with its stages in it", async () => {
+it("exports a request as a span in its client's trace, with its stages as children", async () => {
   const collector = await startCollector()
   const server = await startReadyServer({
     OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
@@ -67,7 +67,7 @@ it("a request is a span in its client's trace, with its stages in it", async () 
   expect(JSON.stringify(collector.spans)).not.toContain('hushhush')
 })
 
-it('a request that the server could not serve is an error, one that was wrong is not', async () => {
+it('marks the span of a 5xx as an error, but not that of a 4xx', async () => {
   const collector = await startCollector()
   const server = await startReadyServer({
     OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
@@ -89,7 +89,7 @@ it('a request that the server could not serve is an error, one that was wrong is
   ])
 })
 
-it('a client that leaves ends its span', async () => {
+it('ends the span when the client disconnects', async () => {
   const collector = await startCollector()
   const server = await startReadyServer({
     OTEL_EXPORTER_OTLP_ENDPOINT: collector.endpoint,
@@ -107,7 +107,7 @@ it('a client that leaves ends its span', async () => {
   expect(spans[0]!.attributes).toContainEqual({ key: 'http.response.status_code', value: { intValue: 499 } })
 })
 
-it('without an exporter the trace still goes through gateway and worker, in both logs', async () => {
+it('without an exporter, still propagates the trace to the worker and to both logs', async () => {
   const server = await startReadyServer({ WORKER_ARGS: '--fake-faults raise:1@1' })
   await generate(server, { prompt: 'x', seed: 1 }, { headers })
   const lineOf = (message: string) => server.logs.find(({ msg }) => msg.includes(message))

@@ -9,8 +9,8 @@ import { useBrowser } from './support/visitor.js'
 const enter = useBrowser()
 const KEY = 'a-key-for-the-tests'
 
-describe('a server that wants a key', () => {
-  it('is painted with once the key is given, which this tab remembers and no other', async () => {
+describe('a server that requires a key', () => {
+  it('makes pictures once the key is entered, which only this tab remembers', async () => {
     const server = await startReadyServer({ ACCESS_KEYS: await keyFile() })
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -35,7 +35,7 @@ describe('a server that wants a key', () => {
     expect(await dialog.isVisible()).toBe(false)
     expect(await visitor.page.evaluate(() => JSON.stringify({ ...localStorage }))).not.toContain(KEY)
 
-    // Forgotten, when it is taken out.
+    // Emptying the field forgets the key.
     await visitor.button('Access key').click()
     await give('')
     await visitor.button('Paint').click()
@@ -45,7 +45,7 @@ describe('a server that wants a key', () => {
     await visitor.page.locator('#blank').waitFor()
   })
 
-  it('is stopped with the key too', async () => {
+  it('cancels a request with the key', async () => {
     const server = await startReadyServer({ ACCESS_KEYS: await keyFile(), WORKER_ARGS: '--fake-step-ms 20' })
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -60,7 +60,7 @@ describe('a server that wants a key', () => {
     await visitor.sees(visitor.progress, /Stopped/)
   })
 
-  it("is painted with without a key through the page's own process, which has one", async () => {
+  it("needs no key from visitors if the page's own process has one", async () => {
     const server = await startReadyServer({ ACCESS_KEYS: await keyFile(), WORKER_ARGS: '--fake-step-ms 20' })
     const web = await startWeb(server.url, { API_KEY: KEY })
     const visitor = await enter(web.url)
@@ -76,7 +76,7 @@ describe('a server that wants a key', () => {
 })
 
 describe('a key with a limit', () => {
-  it('is told of it in words that do not name the key', async () => {
+  it('is reported in words that do not name the key', async () => {
     const server = await startReadyServer({ ACCESS_KEYS: await keyFile({ requests_per_minute: 1 }) })
     const visitor = await enter(server.url)
     await visitor.ready()

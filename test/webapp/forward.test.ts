@@ -14,7 +14,7 @@ const body = (fields: object) => ({
 })
 
 describe("the page's own process", () => {
-  it('passes requests to the gateway, and images, events and errors back', async () => {
+  it('forwards requests to the gateway, and images, events and errors back', async () => {
     const server = await startReadyServer()
     const { url: web } = await startWeb(server.url)
     const request = body({ prompt: 'through the web app', seed: 3, num_inference_steps: 3 })
@@ -47,7 +47,7 @@ describe("the page's own process", () => {
     expect((await fetch(`${web}/health`)).status).toBe(200)
   })
 
-  it('passes events on as they happen', async () => {
+  it('forwards events as they happen', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
     const { url: web } = await startWeb(server.url)
     const gone = new AbortController()
@@ -67,25 +67,28 @@ describe("the page's own process", () => {
     await idle(server)
   })
 
-  it.each(['image/png', 'text/event-stream'])('tells the gateway when the visitor leaves: %s', async (accept) => {
-    const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
-    const { url: web } = await startWeb(server.url)
-    const gone = new AbortController()
-    const request = body({ prompt: 'never seen', num_inference_steps: 1000 })
-    const answer = fetch(`${web}/generate`, {
-      ...request,
-      headers: { ...request.headers, accept },
-      signal: gone.signal
-    }).then((response) => response.text())
-    await running(server)
-    gone.abort()
-    await expect(answer).rejects.toThrow()
-    await until(
-      'the request is counted as cancelled',
-      async () => (await metric(server, 'easel_requests_total', 'outcome="cancelled"')) === 1
-    )
-    await idle(server)
-  })
+  it.each(['image/png', 'text/event-stream'])(
+    'aborts at the gateway when the visitor disconnects: %s',
+    async (accept) => {
+      const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
+      const { url: web } = await startWeb(server.url)
+      const gone = new AbortController()
+      const request = body({ prompt: 'never seen', num_inference_steps: 1000 })
+      const answer = fetch(`${web}/generate`, {
+        ...request,
+        headers: { ...request.headers, accept },
+        signal: gone.signal
+      }).then((response) => response.text())
+      await running(server)
+      gone.abort()
+      await expect(answer).rejects.toThrow()
+      await until(
+        'the request is counted as cancelled',
+        async () => (await metric(server, 'easel_requests_total', 'outcome="cancelled"')) === 1
+      )
+      await idle(server)
+    }
+  )
 
   it('cancels by id', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
@@ -122,7 +125,7 @@ describe("the page's own process", () => {
     expect(heard).toEqual([])
   })
 
-  it('takes the place of the visitor with its own key, and passes only the headers that matter', async () => {
+  it("replaces the visitor's key by its own, and forwards only known headers", async () => {
     const { heard, url } = await startUpstream()
     const headers = {
       authorization: 'Bearer visitor',
@@ -140,17 +143,17 @@ describe("the page's own process", () => {
     }
   })
 
-  it('passes paths on as they come, after the one of the address', async () => {
+  it('appends paths unmodified to the path of SERVER_URL', async () => {
     const { paths, url } = await startUpstream()
     const { url: web } = await startWeb(`${url}/inside/easel/`)
     await fetch(`${web}/health`)
-    // As fetch would mend the path, this asks with node:http.
+    // fetch would normalize the path, so use node:http.
     const answer = once(httpRequest(web, { method: 'DELETE', path: '/requests/%2e%2e' }).end(), 'response')
     ;((await answer)[0] as IncomingMessage).resume()
     expect(paths).toEqual(['/inside/easel/health', '/inside/easel/requests/%2e%2e'])
   })
 
-  it('answers 503 with a time to retry when the gateway cannot be reached, and is healthy itself', async () => {
+  it('answers 503 with Retry-After when the gateway cannot be reached, and stays healthy itself', async () => {
     const { url: web } = await startWeb('http://127.0.0.1:9')
     const answer = await fetch(`${web}/generate`, body({ prompt: 'x' }))
     expect(answer.status).toBe(503)
@@ -160,7 +163,7 @@ describe("the page's own process", () => {
   })
 })
 
-/** A server that answers everything and writes down what it was asked. */
+/** A server that answers everything and records its requests. */
 async function startUpstream(): Promise<{ url: string; heard: Record<string, unknown>[]; paths: string[] }> {
   const heard: Record<string, unknown>[] = []
   const paths: string[] = []

@@ -9,13 +9,13 @@ import { until } from '../support/wait.js'
 import { useBrowser, type Visitor } from './support/visitor.js'
 
 /**
- * With PAGE_SCREENSHOTS=1 the demo model paints, and the pictures of the README are taken anew:
+ * With PAGE_SCREENSHOTS=1 the demo model paints, and the README's screenshots are retaken:
  *
  *     PAGE_SCREENSHOTS=1 npx vitest run test/webapp/gallery.test.ts
  */
 const SCREENSHOTS = process.env['PAGE_SCREENSHOTS'] === '1'
 const IMAGES = join(packageRoot, 'docs/images')
-/** Those that the README shows. */
+/** The screenshots in the README. */
 const KEPT = new Set([
   'page-light-painting',
   'page-light-done',
@@ -86,7 +86,7 @@ describe.each(looks)('the page, %s', (look, options) => {
 
     await visitor.button('Delete', true).click()
     await visitor.keeps(5)
-    // With the focus on it, it stays.
+    // The toast stays open while it has the focus.
     await visitor.button('Undo').focus()
     await check(visitor, look, 'deleted')
     await visitor.button('Undo').click()
@@ -119,7 +119,7 @@ describe.each(looks)('the page, %s', (look, options) => {
 })
 
 describe('the theme', () => {
-  it('is what the person chose, and stays so', async () => {
+  it('is what the visitor chose, and persists', async () => {
     const visitor = await enter(server.url, { colorScheme: 'light' })
     const background = () => visitor.page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor)
     const light = await background()
@@ -137,12 +137,12 @@ describe('the theme', () => {
   })
 })
 
-/** The demo model takes as many steps as it likes. */
+/** The number of steps; for screenshots, the demo model's default. */
 function steps(number: number): Record<string, number> {
   return SCREENSHOTS ? {} : { num_inference_steps: number }
 }
 
-/** Looks for violations of WCAG 2.2 AA and of good practice; and takes the picture, when asked to. */
+/** Checks for violations of WCAG 2.2 AA and best practices, and takes the screenshot if requested. */
 async function check(visitor: Visitor, look: string, state: string): Promise<void> {
   await visitor.page.evaluate(axe.source)
   const violations = await visitor.page.evaluate(async () => {
@@ -157,7 +157,7 @@ async function check(visitor: Visitor, look: string, state: string): Promise<voi
   if (!SCREENSHOTS || !KEPT.has(name)) return
   mkdirSync(IMAGES, { recursive: true })
   await visitor.page.evaluate(() => window.scrollTo({ top: 0, behavior: 'instant' }))
-  // On a desk with the sketchbook; on a phone as it is in the hand.
+  // On a desktop the full page with the sketchbook; on a phone only the viewport.
   const picture = await visitor.page.screenshot({
     animations: 'disabled',
     fullPage: state === 'done' && !look.startsWith('phone')

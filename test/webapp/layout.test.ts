@@ -8,7 +8,7 @@ const enter = useBrowser()
 let server: RunningServer
 
 const PHONE = { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true }
-/** 1366×768 at 200 %. */
+/** 1366×768 at 200 % zoom. */
 const ZOOMED = { viewport: { width: 683, height: 384 }, deviceScaleFactor: 2 }
 const SEVEN = '1024x1024,1152x896,896x1152,1216x832,832x1216,1344x768,768x1344'
 
@@ -18,7 +18,7 @@ describe.each([
   ['on a phone', PHONE],
   ['at 200 %', ZOOMED]
 ])('%s', (_, options) => {
-  it('keeps the picture in sight when it is finished', async () => {
+  it('keeps the finished picture in view', async () => {
     const visitor = await enter(server.url, options)
     await visitor.ready()
     const release = await visitor.hold()
@@ -35,7 +35,7 @@ describe.each([
     await inSight(visitor, visitor.page.locator('#frame'))
   })
 
-  it('keeps a field in its place when a picture above it is finished', async () => {
+  it('does not move a field when a picture above it finishes', async () => {
     const visitor = await enter(server.url, options)
     await visitor.ready()
     const release = await visitor.hold()
@@ -52,7 +52,7 @@ describe.each([
     expect(Math.abs((await top(field)) - before)).toBeLessThanOrEqual(1)
   })
 
-  it('puts nothing over a field, wherever the page is scrolled to', async () => {
+  it('covers no field at any scroll position', async () => {
     const visitor = await enter(server.url, options)
     await visitor.ready()
     for (const name of ['prompt', 'negative_prompt', 'num_inference_steps', 'seed']) {
@@ -70,7 +70,7 @@ describe.each([
     }
   })
 
-  it('cuts no words off the blank canvas', async () => {
+  it('cuts off no text on the blank canvas', async () => {
     const visitor = await enter(server.url, options)
     await visitor.ready()
     const frame = (await visitor.page.locator('#frame').boundingBox())!
@@ -87,7 +87,7 @@ describe.each([
   [1440, 900],
   [2560, 1440]
 ])('on a screen of %d×%d', (width, height) => {
-  it('shows Paint with seven sizes, and Download under a long prompt, without scrolling', async () => {
+  it('shows Paint with seven sizes, and Download with a long prompt, without scrolling', async () => {
     const visitor = await enter(server.url, { viewport: { width, height } })
     await visitor.ready()
     expect(await visitor.page.locator('.chip').count()).toBe(7)
@@ -103,7 +103,7 @@ describe.each([
     await visitor.page.evaluate(() => scrollTo({ top: 0, behavior: 'instant' }))
     await inSight(visitor, visitor.page.getByRole('link', { name: 'Download' }))
     await inSight(visitor, visitor.page.locator('#frame'))
-    // Most of the height is the picture's.
+    // The picture takes most of the height.
     expect((await visitor.page.locator('#frame').boundingBox())!.height).toBeGreaterThan(height * 0.65)
 
     release = await visitor.hold()
@@ -116,7 +116,7 @@ describe.each([
   })
 })
 
-it('writes nothing on the legs of the easel', async () => {
+it('puts no text over the legs of the easel', async () => {
   const visitor = await enter(server.url)
   await visitor.ready()
   await visitor.paint({ prompt: 'on three legs', num_inference_steps: 2 })
@@ -125,7 +125,7 @@ it('writes nothing on the legs of the easel', async () => {
   expect(await top(visitor.progress)).toBeGreaterThanOrEqual(legs.y + legs.height)
 })
 
-it('folds a prompt of many lines, and unfolds it', async () => {
+it('folds and unfolds a long prompt', async () => {
   const { server: own, stop } = await openServer()
   try {
     await own.engine.firstReady
@@ -150,10 +150,10 @@ it('folds a prompt of many lines, and unfolds it', async () => {
   }
 })
 
-describe('a prompt that is written from right to left', () => {
+describe('a right-to-left prompt', () => {
   const prompt = 'منارة في عاصفة'
 
-  it('is shown so in its field and beside its picture, and the page around it is not', async () => {
+  it('sets the direction of its field and label, not of the page', async () => {
     const visitor = await enter(server.url)
     await visitor.ready()
     await visitor.paint({ prompt, negative_prompt: 'ضباب', num_inference_steps: 2 })
@@ -174,7 +174,7 @@ function top(place: Locator): Promise<number> {
   return place.evaluate((element) => Math.round(element.getBoundingClientRect().top))
 }
 
-/** Waits until nothing moves any more: scrolling, and what grows. */
+/** Waits until scrolling and resizing have ended. */
 async function settled(visitor: Visitor): Promise<void> {
   const look = () =>
     visitor.page.evaluate(

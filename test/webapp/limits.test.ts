@@ -18,7 +18,7 @@ describe('a body', () => {
   it.each([
     ['/generate', 'application/json', 524_289],
     ['/recipe', 'image/png', 64 * MIB + 1]
-  ])('to %s that says that it is too large never comes to the gateway', async (path, type, length) => {
+  ])('to %s with a declared length above the limit never reaches the gateway', async (path, type, length) => {
     const upstream = await startUpstream()
     const web = await startWeb(upstream.url)
     const client = new RawClient(web)
@@ -33,14 +33,14 @@ describe('a body', () => {
     expect(upstream.requests).toBe(0)
   })
 
-  it('in chunks is cut as soon as it is too large', async () => {
+  it('in chunks is cut off when it exceeds the limit', async () => {
     const upstream = await startUpstream()
     const web = await startWeb(upstream.url, { BODY_LIMIT: '4096' })
     const client = new RawClient(web)
     const chunk = `400\r\n${' '.repeat(1024)}\r\n`
     await client.write(head('/generate', 'application/json', 'transfer-encoding: chunked') + chunk.repeat(3))
     await until('the gateway has what came', () => upstream.received === 3072)
-    // It never ends.
+    // The body never ends.
     await client.write(chunk.repeat(2))
     expect((await client.answer())?.status).toBe(413)
     await client.closed
@@ -48,7 +48,7 @@ describe('a body', () => {
     expect(upstream.received).toBeLessThanOrEqual(4096)
   })
 
-  it('up to its limit is passed on, as it comes', async () => {
+  it('up to its limit is forwarded as it arrives', async () => {
     const upstream = await startUpstream()
     const web = await startWeb(upstream.url)
     const client = new RawClient(web)
@@ -63,21 +63,24 @@ describe('a body', () => {
   it.each([
     ['with a length', 'content-length: 1000000', 'a'],
     ['in chunks', 'transfer-encoding: chunked', '1\r\na\r\n']
-  ])('%s that drips is given up in time, here and at the gateway', async (_what, length, drop) => {
-    const upstream = await startUpstream()
-    const web = await startWeb(upstream.url, { RECEIVE_TIMEOUT: '0.5' })
-    const client = new RawClient(web)
-    await client.write(head('/recipe', 'image/png', length))
-    const drip = setInterval(() => void client.write(drop), 20)
-    const answer = await client.answer()
-    clearInterval(drip)
-    expect(answer?.status).toBe(408)
-    await until('the gateway knows', () => upstream.aborted === 1)
-  })
+  ])(
+    '%s that arrives too slowly is aborted after RECEIVE_TIMEOUT, here and at the gateway',
+    async (_what, length, drop) => {
+      const upstream = await startUpstream()
+      const web = await startWeb(upstream.url, { RECEIVE_TIMEOUT: '0.5' })
+      const client = new RawClient(web)
+      await client.write(head('/recipe', 'image/png', length))
+      const drip = setInterval(() => void client.write(drop), 20)
+      const answer = await client.answer()
+      clearInterval(drip)
+      expect(answer?.status).toBe(408)
+      await until('the gateway knows', () => upstream.aborted === 1)
+    }
+  )
 })
 
 describe('an answer', () => {
-  it('that a visitor does not read is not held here, and cut in the end', async () => {
+  it('that a visitor does not read is not buffered here, and is cut off after SEND_TIMEOUT', async () => {
     const upstream = await startUpstream(512 * MIB)
     const web = await startWeb(upstream.url, { SEND_TIMEOUT: '0.5' })
     const visitor = connect(Number(new URL(web.url).port), '127.0.0.1').on('error', () => undefined)
@@ -87,11 +90,11 @@ describe('an answer', () => {
       web.logs.some(({ msg }) => msg.startsWith('cut off a client that does not read'))
     )
     await until('the gateway knows', () => upstream.closed === 1)
-    // What the kernel holds for three sockets, and a little more.
+    // The kernel's buffers of three sockets, and a little more.
     expect(upstream.sent).toBeLessThan(64 * MIB)
   })
 
-  it('that has nothing to say for longer than that is not cut', async () => {
+  it('that stays silent for longer than SEND_TIMEOUT is not cut off', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 10' })
     const web = await startWeb(server.url, { SEND_TIMEOUT: '0.1' })
     for (const accept of ['image/png', 'text/event-stream']) {
@@ -104,8 +107,8 @@ describe('an answer', () => {
   })
 })
 
-describe('requests under way', () => {
-  it('have a limit, beyond which visitors can still look and cancel', async () => {
+describe('requests in flight', () => {
+  it('have a limit, above which visitors can still get the status and cancel', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
     const web = await startWeb(server.url, { MAX_REQUESTS: '2' })
     const id = 'i'.repeat(128)
@@ -132,7 +135,7 @@ describe('requests under way', () => {
   })
 })
 
-/** A gateway that takes whatever comes, and then answers with so many bytes as fast as they are taken. */
+/** A gateway that reads any body, then answers with the given number of bytes as fast as they are read. */
 async function startUpstream(answerBytes = 2) {
   const upstream = { url: '', requests: 0, received: 0, aborted: 0, sent: 0, closed: 0 }
   const server = createServer((request, response) => {

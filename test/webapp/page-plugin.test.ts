@@ -9,7 +9,7 @@ import { pagePlugin } from '../../src/webapp/page-plugin.js'
 const built = join(packageRoot, 'dist/page')
 
 describe('the built page', () => {
-  it('is served with a strict policy, and asked for anew each time', async () => {
+  it('is served with a strict CSP and no-cache', async () => {
     const app = await serve()
     const page = await app.inject('/')
     expect(page.statusCode).toBe(200)
@@ -25,7 +25,7 @@ describe('the built page', () => {
     })
   })
 
-  it('has files that caches may keep for good, each with its type', async () => {
+  it('has immutable assets, each with its content type', async () => {
     const app = await serve()
     const files = readdirSync(join(built, 'assets'))
     expect(files.map((name) => name.replace(/^.*?-[\w-]{8}\./, '')).toSorted()).toEqual(['css', 'js', 'js.map', 'svg'])
@@ -37,7 +37,7 @@ describe('the built page', () => {
     }
   })
 
-  it('holds no inline script or style and names no other server', () => {
+  it('contains no inline script or style and no other origin', () => {
     const html = readFileSync(join(built, 'index.html'), 'utf8')
     expect(html.match(/<script(?![^>]*\bsrc=)[^>]*>/g)).toBeNull()
     expect(html.match(/<style|\sstyle=|\son\w+=/g)).toBeNull()
@@ -48,7 +48,7 @@ describe('the built page', () => {
     expect(addresses.filter((address) => address !== 'http://www.w3.org')).toEqual([])
   })
 
-  it('has nothing beside it', async () => {
+  it('serves no other paths', async () => {
     const app = await serve()
     for (const path of [
       '/index.htm',
@@ -62,7 +62,7 @@ describe('the built page', () => {
     }
   })
 
-  it('says how to build it where it is not built', async () => {
+  it('says how to build it if it is not built', async () => {
     const app = await serve('/nowhere')
     const answer = await app.inject('/')
     expect(answer.statusCode).toBe(404)

@@ -6,7 +6,7 @@ import { useBrowser } from './support/visitor.js'
 const enter = useBrowser()
 
 describe('painting', () => {
-  it('shows the picture that the server makes of this request, byte for byte', async () => {
+  it('shows exactly the file that the server makes from the request', async () => {
     const server = await startReadyServer()
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -38,7 +38,7 @@ describe('painting', () => {
     expect(bytes.equals(Buffer.from(await same.arrayBuffer()))).toBe(true)
   })
 
-  it('leaves out what the visitor allows to be left out', async () => {
+  it('sends the guidance and cache intervals that the visitor sets', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--max-cache-interval 4' })
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -59,7 +59,7 @@ describe('painting', () => {
     expect(bytes.equals(Buffer.from(await same.arrayBuffer()))).toBe(true)
   })
 
-  it('shows it being painted: steps, previews that sharpen, and words for those who do not see', async () => {
+  it('shows steps, sharpening previews, and announcements for screen readers', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 60' })
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -82,7 +82,7 @@ describe('painting', () => {
     expect(await heard()).toEqual(expect.arrayContaining(['Painting', '50 percent', 'The picture is finished']))
   })
 
-  it('paints several pictures at once, with seeds that count up', async () => {
+  it('paints several pictures at once, with consecutive seeds', async () => {
     const server = await startReadyServer()
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -97,7 +97,7 @@ describe('painting', () => {
     await visitor.keeps(3)
   })
 
-  it('tells the place in the queue', async () => {
+  it('shows the position in the queue', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20 --rows 1' })
     const leave = new AbortController()
     const others = Array.from({ length: 5 }, (_, seed) =>
@@ -117,7 +117,7 @@ describe('painting', () => {
     await Promise.all(others)
   })
 
-  it('is stopped by the button and by Escape, and then frees the worker', async () => {
+  it('stops with the button or Escape, and frees the worker', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -139,7 +139,7 @@ describe('painting', () => {
     expect(await visitor.sketches.count()).toBe(0)
   })
 
-  it('stops the work of a visitor who leaves', async () => {
+  it('stops the work when the visitor leaves', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -153,7 +153,7 @@ describe('painting', () => {
     await idle(server)
   })
 
-  it('shows sizes that are still being prepared, and chooses a wanted one when it is there', async () => {
+  it('shows sizes that are still compiling, and chooses the wanted one once it is ready', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--sizes 64x64,32x48,96x64' })
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -161,7 +161,7 @@ describe('painting', () => {
     await visitor.page.route('**/health', async (route) => {
       const response = await route.fetch()
       const health = (await response.json()) as { sizes: number[][]; coming?: unknown }
-      // An older server does not say what is coming.
+      // Older servers do not send `coming`.
       if (coming === undefined) delete health.coming
       await route.fulfill({
         response,
@@ -212,7 +212,7 @@ describe('painting', () => {
     expect(await chosen()).toBe('96×64')
   })
 
-  it('begins with Ctrl+Enter from anywhere in the form', async () => {
+  it('starts with Ctrl+Enter from anywhere in the form', async () => {
     const server = await startReadyServer()
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -223,7 +223,7 @@ describe('painting', () => {
   })
 })
 
-/** Collects what a screen reader would be told. */
+/** Collects the announcements to a screen reader. */
 async function hear(page: import('playwright-core').Page): Promise<() => Promise<string[]>> {
   const log = await page.evaluateHandle(() => {
     const texts: string[] = []

@@ -6,7 +6,7 @@ import { useBrowser } from './support/visitor.js'
 
 const enter = useBrowser()
 
-describe('while the model is compiled', () => {
+describe('while the model is compiling', () => {
   it('says what is happening, since when, and that it may take an hour', async () => {
     const server = await startServer({ WORKER_ARGS: '--fake-warm-ms 600000' })
     const visitor = await enter(server.url)
@@ -26,7 +26,7 @@ describe('while the model is compiled', () => {
     const text = (await words.textContent())!
     expect(times.some((time) => text.startsWith(`Since ${time}`))).toBe(true)
     expect(text).toMatch(/up to an hour/)
-    // Nothing to begin with is spoken of where there is nothing.
+    // It does not mention suggested prompts when it shows none.
     expect(text).not.toMatch(/one of these/)
     expect(await visitor.page.locator('.example').count()).toBe(0)
     for (const name of ['num_inference_steps', 'guidance_scale'])
@@ -43,7 +43,7 @@ describe('while the model is compiled', () => {
     ).toEqual([])
   })
 
-  it('counts the time, takes requests, and begins with them as soon as the model is ready', async () => {
+  it('shows the time, queues requests, and starts them as soon as the model is ready', async () => {
     const server = await startReadyServer({ DEFAULT_NEGATIVE_PROMPT: 'fog' })
     let [starting, uptime] = [true, 200]
     const visitor = await enter(server.url)
@@ -66,7 +66,7 @@ describe('while the model is compiled', () => {
     await visitor.page.evaluate(() => localStorage.clear())
     await visitor.open()
     await visitor.sees(visitor.page.locator('#blank-text'), /Since .+, 3 min by now\./)
-    // A reload changes nothing: the server has still not said what it has for requests without a negative prompt.
+    // Also after a reload: the server has still not reported its default negative prompt.
     await visitor.open()
     await visitor.paint({ prompt: 'early' })
     await visitor.sees(visitor.page.locator('#next-head'), /1 waiting for the model/)
@@ -78,11 +78,11 @@ describe('while the model is compiled', () => {
     await visitor.picture.waitFor()
     expect(await visitor.page.locator('#next').isVisible()).toBe(false)
     expect(await visitor.page.title()).toBe('Easel')
-    // Written before the server's default was known: it is the server's to decide.
+    // Requested before the server's default was known, so the server applies it.
     await visitor.sees(visitor.page.locator('#placard-negative'), /^Without fog$/)
   })
 
-  it('says when a painter that was ready is away, and comes back to what it said before', async () => {
+  it('reports when a ready painter is away, and restores the earlier text when it returns', async () => {
     const server = await startReadyServer()
     let away = false
     const visitor = await enter(server.url)

@@ -6,7 +6,7 @@ import { idle, startReadyServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 
 describe('loadWebConfig', () => {
-  it('serves port 5000 and asks the gateway on this machine, unless told otherwise', () => {
+  it('defaults to port 5000 and the gateway on this machine', () => {
     expect(loadWebConfig([], {})).toMatchObject({ host: 'localhost', port: 5000, apiKey: undefined })
     expect(loadWebConfig([], {}).serverUrl.href).toBe('http://localhost:8000/')
     expect(loadWebConfig(['--port', '8080'], { SERVER_URL: 'http://gateway:80', API_KEY: 'k' })).toMatchObject({
@@ -20,7 +20,7 @@ describe('loadWebConfig', () => {
     [{ SERVER_URL: 'nowhere' }, /must be an address/],
     [{ API_KEY: 'two words' }, /API_KEY.*without spaces/],
     [{ PORT: '-1' }, /PORT="-1"/]
-  ])('says what is wrong with %j', (env, message) => {
+  ])('names the error in %j', (env, message) => {
     expect(() => loadWebConfig([], env)).toThrow(ConfigError)
     expect(() => loadWebConfig([], env)).toThrow(message)
   })
@@ -37,7 +37,7 @@ describe('loadWebConfig', () => {
 const address = /the page is on (http:\/\/[\d.]+:\d+)/
 
 describe('the process', () => {
-  it('says when it is ready, serves the page, and ends in good order at SIGTERM', async () => {
+  it('reports when it is ready, serves the page, and exits cleanly on SIGTERM', async () => {
     const web = startProcess('dist/webapp/main.js', [])
     await until('it is ready', () => address.test(web.output()))
     const page = await fetch(address.exec(web.output())![1]!)
@@ -47,7 +47,7 @@ describe('the process', () => {
     expect(await web.exit).toEqual({ code: 0, signal: null })
   })
 
-  it('lets answers finish after SIGTERM, and cuts those that take too long', async () => {
+  it('finishes answers after SIGTERM, and cuts off those above DRAIN_TIMEOUT', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
     const web = startProcess('dist/webapp/main.js', [], { SERVER_URL: server.url, DRAIN_TIMEOUT: '2' })
     await until('it is ready', () => address.test(web.output()))
@@ -70,7 +70,7 @@ describe('the process', () => {
     await idle(server)
   })
 
-  it('names in one line what keeps it from starting', async () => {
+  it('says in one line why it cannot start', async () => {
     const web = startProcess('dist/webapp/main.js', ['--server-url', 'nowhere'])
     expect((await web.exit).code).toBe(2)
     expect(web.output()).toMatch(

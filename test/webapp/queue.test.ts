@@ -5,8 +5,8 @@ import { useBrowser, type Visitor } from './support/visitor.js'
 
 const enter = useBrowser()
 
-describe('asking for the next picture while one is painted', () => {
-  it('lets it wait, shows it, and paints one after the other', async () => {
+describe('requesting a picture while another is painted', () => {
+  it('queues and lists it, and paints one after the other', async () => {
     const server = await startReadyServer()
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -24,7 +24,7 @@ describe('asking for the next picture while one is painted', () => {
         .last()
         .evaluate((prompt) => getComputedStyle(prompt).direction)
     ).toBe('rtl')
-    // The server has one of them at a time: the others would take connections that the page needs.
+    // The server gets one at a time: more would take connections that the page needs.
     expect(sent).toHaveLength(1)
     await release()
     await visitor.keeps(4)
@@ -34,7 +34,7 @@ describe('asking for the next picture while one is painted', () => {
     expect(await labels(visitor)).toEqual(['الثالث, seed 3', 'second, seed 2', 'second, seed 3', 'first, seed 1'])
   })
 
-  it('cancels each of them, by keyboard too', async () => {
+  it('cancels any of them, also by keyboard', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 100' })
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -56,7 +56,7 @@ describe('asking for the next picture while one is painted', () => {
     expect(await metric(server, 'easel_requests_accepted_total')).toBe(1)
   })
 
-  it('goes on with the next when one is stopped, and when one fails', async () => {
+  it('continues with the next when one is stopped or fails', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 50 --fake-faults raise:7@1' })
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -67,13 +67,13 @@ describe('asking for the next picture while one is painted', () => {
     await visitor.page.keyboard.press('Escape')
     await visitor.keeps(1)
     expect(await labels(visitor)).toEqual(['is painted, seed 3'])
-    // The form has another prompt by now, so that the notice says which one it was.
+    // The form has another prompt by now, so the notice names the failed one.
     await visitor.sees(visitor.notice, /That did not work\s*fails/)
     await visitor.button('Dismiss').click()
     expect(await visitor.notice.count()).toBe(0)
   })
 
-  it('leaves the picture that is looked at on the easel when the next begins', async () => {
+  it('leaves an opened picture on the easel when the next request starts', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 10' })
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -94,7 +94,7 @@ describe('asking for the next picture while one is painted', () => {
     await visitor.button('Stop').click()
   })
 
-  it('waits for a full queue at the server, and then goes on by itself', async () => {
+  it("waits while the server's queue is full, then continues by itself", async () => {
     const server = await startReadyServer({ QUEUE_LIMIT: '1', WORKER_ARGS: '--fake-step-ms 100' })
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -106,7 +106,7 @@ describe('asking for the next picture while one is painted', () => {
       { signal: busy.signal }
     ).catch(() => undefined)
     await running(server)
-    // The first is held back on its way to the server, so that the second waits behind it.
+    // Delay the first on its way to the server, so that the second waits behind it.
     const release = await visitor.hold()
     await visitor.paint({ prompt: 'first', num_inference_steps: 2 })
     await visitor.paint({ prompt: 'second' })
@@ -127,7 +127,7 @@ describe('asking for the next picture while one is painted', () => {
   })
 })
 
-/** What is shown as waiting. */
+/** The requests listed as waiting. */
 function waiting(visitor: Visitor): Promise<string[]> {
   return visitor.page.locator('.next-list li').evaluateAll((rows) =>
     rows.map((row) =>

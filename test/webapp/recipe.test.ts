@@ -9,8 +9,8 @@ let server: RunningServer
 
 shareServer((ready) => (server = ready))
 
-describe('a picture that is brought to the page', () => {
-  it.each(['png', 'jpeg', 'webp'])('fills in the form from its recipe, which makes it again: %s', async (format) => {
+describe('a picture opened in the page', () => {
+  it.each(['png', 'jpeg', 'webp'])('fills the form with settings that reproduce it: %s', async (format) => {
     const file = await picture({
       prompt: 'from elsewhere',
       negative_prompt: 'rain',
@@ -36,7 +36,7 @@ describe('a picture that is brought to the page', () => {
     expect((await visitor.download()).bytes.equals(file)).toBe(true)
   })
 
-  it('brings that its prompt was cut, which makes it again', async () => {
+  it('sets truncate if its prompt was cut, which reproduces it', async () => {
     const file = await picture({ prompt: 'long '.repeat(90).trim(), truncate: true, seed: 5, num_inference_steps: 3 })
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -47,7 +47,7 @@ describe('a picture that is brought to the page', () => {
     expect((await visitor.download()).bytes.equals(file)).toBe(true)
   })
 
-  it('is dropped anywhere', async () => {
+  it('can be dropped anywhere', async () => {
     const file = await picture({ prompt: 'dropped', seed: 8, num_inference_steps: 3 })
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -59,7 +59,7 @@ describe('a picture that is brought to the page', () => {
     expect(await visitor.page.locator('#seed').inputValue()).toBe('8')
   })
 
-  it('is named when it carries no recipe, and the form stays as it was', async () => {
+  it('without a recipe is reported, and leaves the form unchanged', async () => {
     const plain = await sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } })
       .png()
       .toBuffer()
@@ -73,7 +73,7 @@ describe('a picture that is brought to the page', () => {
     expect(await visitor.notice.count()).toBe(0)
   })
 
-  it('must be a picture', async () => {
+  it('is refused if it is not a picture', async () => {
     const visitor = await enter(server.url)
     await visitor.ready()
     await visitor.page

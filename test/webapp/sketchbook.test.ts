@@ -13,7 +13,7 @@ let server: RunningServer
 shareServer((ready) => (server = ready))
 
 describe('the sketchbook', () => {
-  it('keeps pictures over a reload, newest first, and deletes one or all', async () => {
+  it('keeps pictures across a reload, newest first, and deletes one or all', async () => {
     const visitor = await withPictures('one', 'two', 'three')
     await visitor.open()
     await visitor.sketches.nth(2).waitFor()
@@ -41,11 +41,11 @@ describe('the sketchbook', () => {
     expect(await visitor.sketches.count()).toBe(0)
   })
 
-  it('shows the picture beside one that is deleted, and brings it back', async () => {
+  it('shows the neighbour of a deleted picture, and restores it on undo', async () => {
     const visitor = await withPictures('one', 'two', 'three')
     const title = visitor.page.locator('#placard-prompt')
     const remove = visitor.button('Delete', true)
-    // The way back is offered for as long as this test takes.
+    // Stop the clock, so that undo stays available during the test.
     await visitor.page.clock.install()
     await visitor.page.clock.pauseAt(Date.now() + 60_000)
     await visitor.sketches.nth(1).click()
@@ -59,7 +59,7 @@ describe('the sketchbook', () => {
     await visitor.sees(title, /^two$/)
     expect(await labels(visitor)).toEqual(['three, seed 3', 'two, seed 2', 'one, seed 1'])
 
-    // The last one has none after it, and the only one has none beside it.
+    // The last picture has none after it, and a single one has no neighbour.
     await visitor.sketches.nth(2).click()
     await visitor.sees(title, /^one$/)
     for (const [left, prompt] of [
@@ -84,7 +84,7 @@ describe('the sketchbook', () => {
     expect(await labels(visitor)).toEqual(['three, seed 3'])
   })
 
-  it('has the pictures of a request in the order of the tray, which loses one that is deleted', async () => {
+  it("lists a request's pictures in the order of the tray, which hides deleted ones", async () => {
     const visitor = await enter(server.url)
     await visitor.ready()
     await visitor.paint({ prompt: 'before', seed: 90, num_inference_steps: 3 })
@@ -107,7 +107,7 @@ describe('the sketchbook', () => {
     expect((await sources('.sketch img')).slice(0, 4)).toEqual(await sources('.thumb img'))
   })
 
-  it('is one stop of the Tab key, with arrow keys inside', async () => {
+  it('is one tab stop, with arrow keys inside', async () => {
     const visitor = await enter(server.url)
     await visitor.ready()
     await visitor.paint({ prompt: 'many', seed: 20, num_images: 16, num_inference_steps: 2 })
@@ -146,13 +146,13 @@ describe('the sketchbook', () => {
     }
     await keyboard.press('Enter')
     await visitor.sees(visitor.page.locator('#placard-facts'), /seed 21 /)
-    // Coming back, it begins where it was left.
+    // Tabbing back returns to where it was left.
     await keyboard.press('Shift+Tab')
     await keyboard.press('Tab')
     expect(await here()).toBe('many, seed 21')
   })
 
-  it('shows an older picture while another is painted, and leads back', async () => {
+  it('shows an older picture while another is painted, and allows returning', async () => {
     const slow = await openServer({ WORKER_ARGS: '--fake-step-ms 25' })
     onTestFinished(slow.stop)
     await slow.server.engine.firstReady
@@ -169,7 +169,7 @@ describe('the sketchbook', () => {
     await visitor.page.locator('.frame[data-state=painting]').waitFor()
     expect(await visitor.page.locator('#placard').isVisible()).toBe(false)
 
-    // Where none is beside one that is deleted, what is painted is back on the easel.
+    // After deleting a picture without a neighbour, the one in progress is back on the easel.
     await visitor.sketches.first().click()
     await visitor.button('Delete', true).click()
     await visitor.page.locator('.frame[data-state=painting]').waitFor()
@@ -182,7 +182,7 @@ describe('the sketchbook', () => {
     expect(await visitor.sketches.count()).toBe(1)
   })
 
-  it('gives the settings of a picture back to the form, which make it again', async () => {
+  it("fills the form with a picture's settings, which reproduce it", async () => {
     const visitor = await withPictures('the first')
     await visitor.paint({
       prompt: 'another',
@@ -204,7 +204,7 @@ describe('the sketchbook', () => {
     expect((await visitor.download()).bytes.equals(before.bytes)).toBe(true)
   })
 
-  it('copies a command that gives the same file', async () => {
+  it('copies a curl command that makes the same file', async () => {
     const visitor = await withPictures('it\'s "quoted" $HOME `id` \\ ünï')
     await visitor.context.grantPermissions(['clipboard-read', 'clipboard-write'])
     const { name, bytes } = await visitor.download()
@@ -213,14 +213,14 @@ describe('the sketchbook', () => {
     const command = await visitor.page.evaluate(() => navigator.clipboard.readText())
     const folder = mkdtempSync(join(tmpdir(), 'easel-curl-'))
     onTestFinished(() => rmSync(folder, { recursive: true }))
-    // Not the synchronous one: the server runs in this process.
+    // Not execFileSync: the server runs in this process.
     await promisify(execFile)('sh', ['-c', command.replace('curl ', 'curl --silent --fail ')], { cwd: folder })
     expect(readFileSync(join(folder, name)).equals(bytes)).toBe(true)
   })
 })
 
 describe('the form', () => {
-  it('is remembered over a reload', async () => {
+  it('is restored after a reload', async () => {
     const visitor = await enter(server.url)
     await visitor.ready()
     await visitor.write({ prompt: 'half a thought', negative_prompt: 'noise', num_inference_steps: 9 })
@@ -237,7 +237,7 @@ describe('the form', () => {
     ).toEqual([32, 48])
   })
 
-  it('rolls seeds, counts pictures within the limit, and moves sliders with their numbers', async () => {
+  it('rolls seeds, limits the number of pictures, and syncs sliders with their fields', async () => {
     const visitor = await enter(server.url)
     await visitor.ready()
     const value = (id: string) => visitor.page.locator(id).inputValue()
@@ -256,7 +256,7 @@ describe('the form', () => {
     expect(await visitor.page.getByLabel('Guidance, as a slider').inputValue()).toBe('7.5')
   })
 
-  it('offers JPEG and WebP, with a quality', async () => {
+  it('offers JPEG and WebP with a quality', async () => {
     const visitor = await enter(server.url)
     await visitor.ready()
     await visitor.page.locator('.fine summary').click()

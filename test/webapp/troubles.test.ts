@@ -7,8 +7,8 @@ import { useBrowser, type Visitor } from './support/visitor.js'
 
 const enter = useBrowser()
 
-describe('troubles', () => {
-  it('shows how long to wait when the queue is full, and tries again when told to', async () => {
+describe('errors', () => {
+  it('shows how long to wait when the queue is full, and retries on request', async () => {
     const server = await startReadyServer({ QUEUE_LIMIT: '1', WORKER_ARGS: '--fake-step-ms 20' })
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -35,7 +35,7 @@ describe('troubles', () => {
     expect(await visitor.notice.count()).toBe(0)
   })
 
-  it('says that it took too long', async () => {
+  it('reports that it took too long', async () => {
     const server = await startReadyServer({ REQUEST_TIMEOUT: '0.5', WORKER_ARGS: '--fake-step-ms 50' })
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -45,7 +45,7 @@ describe('troubles', () => {
     expect(await visitor.page.locator('#blank').isVisible()).toBe(true)
   })
 
-  it('says that it would take too long, where the server knows how long its steps take', async () => {
+  it('reports that it would take too long, if the server has measured its steps', async () => {
     const server = await startReadyServer({ REQUEST_TIMEOUT: '3', WORKER_ARGS: '--fake-step-ms 50' })
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -56,7 +56,7 @@ describe('troubles', () => {
     await visitor.sees(visitor.notice, /Fewer steps/)
   })
 
-  it('says what is wrong at the field that is wrong, before and after asking the server', async () => {
+  it('shows an error at its field, before and after asking the server', async () => {
     const server = await startReadyServer()
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -68,7 +68,7 @@ describe('troubles', () => {
     expect(await visitor.page.locator('#num_inference_steps-error').textContent()).toBe('')
   })
 
-  it('marks every field that is wrong, by the limits of the server, and leads to the first', async () => {
+  it("marks every field that violates the server's limits, and focuses the first", async () => {
     const server = await startReadyServer()
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -101,7 +101,7 @@ describe('troubles', () => {
     expect(await focused(visitor)).toBe('prompt')
     await visitor.sees(visitor.page.locator('#announce'), /6 fields need another look/)
 
-    // What is mended is not marked any more; the rest still is.
+    // Corrected fields are no longer marked; the others still are.
     await visitor.write({ prompt: 'short' })
     expect(await visitor.page.locator('#prompt').getAttribute('aria-invalid')).toBe(null)
     expect(await visitor.page.locator('[aria-invalid=true]').count()).toBe(5)
@@ -112,7 +112,7 @@ describe('troubles', () => {
     await visitor.picture.waitFor()
   })
 
-  it('offers only what this server can do, and marks what it cannot', async () => {
+  it('offers only what this server supports, and marks what it does not', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--max-cache-interval 1' })
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -120,7 +120,7 @@ describe('troubles', () => {
     expect(await visitor.page.locator('#guidance_start').isVisible()).toBe(true)
     expect(await visitor.page.locator('#cache_interval').isVisible()).toBe(false)
 
-    // As from a picture that was made elsewhere.
+    // As after opening a picture made elsewhere.
     await visitor.page.evaluate(() =>
       localStorage.setItem('easel.form', JSON.stringify({ prompt: 'p', scheduler: 'unipc', cache_interval: 3 }))
     )
@@ -137,7 +137,7 @@ describe('troubles', () => {
   })
 
   it.each(['prompt', 'negative_prompt'])(
-    'says how long a %s is, in words of its own, and offers to cut it there',
+    'says how long a %s is, in its own words, and offers to cut it',
     async (field) => {
       const server = await startReadyServer()
       const visitor = await enter(server.url)
@@ -152,14 +152,14 @@ describe('troubles', () => {
       await visitor.page.keyboard.press('Enter')
       await visitor.picture.waitFor()
       await visitor.sees(visitor.page.locator('#placard-facts'), /prompt cut to fit/)
-      // It stays so, where it can be seen.
+      // The setting stays on, visibly.
       expect(await visitor.page.getByLabel('Cut a prompt that is too long').isVisible()).toBe(true)
       expect(await visitor.page.getByLabel('Cut a prompt that is too long').isChecked()).toBe(true)
       expect(await visitor.button('Paint with its beginning').count()).toBe(0)
     }
   )
 
-  it('tells visitors nothing of exceptions', async () => {
+  it('hides exceptions from visitors', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-faults raise:1@1' })
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -170,7 +170,7 @@ describe('troubles', () => {
     expect(words).toMatch(/Request [\da-f-]{36}/)
   })
 
-  it('shows what went wrong also where the easel is out of sight', async () => {
+  it('scrolls to the error if the easel is out of view', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-faults raise:1@1' })
     const visitor = await enter(server.url, { viewport: { width: 390, height: 600 } })
     await visitor.ready()
@@ -185,7 +185,7 @@ describe('troubles', () => {
     })
   })
 
-  it('says that the server cannot be reached, and finds it again', async () => {
+  it('reports that the server cannot be reached, and recovers', async () => {
     const server = await startReadyServer()
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -197,7 +197,7 @@ describe('troubles', () => {
     await visitor.picture.waitFor()
   })
 
-  it('goes on by itself when the server is restarted, and says nothing of it', async () => {
+  it('continues silently when the server is restarted', async () => {
     const server = await startReadyServer()
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -207,7 +207,7 @@ describe('troubles', () => {
     expect(await visitor.notice.count()).toBe(0)
   })
 
-  it('says so when one server after the other is restarted, and asks again by itself', async () => {
+  it('reports repeated restarts, and retries by itself', async () => {
     const server = await startReadyServer()
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -218,7 +218,7 @@ describe('troubles', () => {
     expect(await visitor.notice.count()).toBe(0)
   })
 
-  it('takes up a stream that breaks, where it broke', async () => {
+  it('resumes a broken stream where it broke', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 30' })
     const relay = await startRelay(server.url)
     const visitor = await enter(relay.url)
@@ -235,12 +235,12 @@ describe('troubles', () => {
     expect(await visitor.notice.count()).toBe(0)
     await visitor.keeps(1)
     expect(asked).toEqual([undefined, expect.stringMatching(/^[1-9]\d*$/)])
-    // One request, not two: the second connection joined it.
+    // One request, not two: the second connection joined the first one's run.
     expect(await metric(server, 'easel_requests_accepted_total')).toBe(1)
   })
 })
 
-/** The next requests reach servers that go away. */
+/** Makes the next requests reach servers that are shutting down. */
 async function drainTimes(visitor: Visitor, times: number): Promise<void> {
   const error = {
     statusCode: 503,
@@ -260,7 +260,7 @@ function focused(visitor: Visitor): Promise<string | undefined> {
   return visitor.page.evaluate(() => document.activeElement?.id)
 }
 
-/** Lets the time of the page pass until the button can be pressed. */
+/** Advances the page's clock until the button is enabled. */
 async function countDown(visitor: Visitor): Promise<void> {
   const retry = visitor.button(/^Try again/)
   await until('the wait is over', async () => {
@@ -269,7 +269,7 @@ async function countDown(visitor: Visitor): Promise<void> {
   })
 }
 
-/** A line to the server that can be broken. */
+/** A connection to the server that tests can break. */
 async function startRelay(target: string): Promise<{ url: string; breakAll: () => void }> {
   const { hostname, port } = new URL(target)
   const sockets = new Set<Socket>()

@@ -5,7 +5,7 @@ import { useBrowser } from './support/visitor.js'
 const enter = useBrowser()
 
 describe('two visitors at once', () => {
-  it('never see a picture of the other', async () => {
+  it("never see each other's pictures", async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 5' })
     const visitors = await Promise.all(
       ['mine', 'yours'].map(async (prompt) => ({ prompt, visitor: await enter(server.url) }))
@@ -26,7 +26,7 @@ describe('two visitors at once', () => {
         sketches.map((sketch) => sketch.getAttribute('aria-label')!)
       )
       expect(labels.every((label) => label.startsWith(prompt))).toBe(true)
-      // What the label says is what the file is: the server makes the same bytes for it alone.
+      // The label matches the file: the server makes the same bytes from the label's settings.
       for (const [index, label] of labels.entries()) {
         const round = Number(/ (\d), seed/.exec(label)![1])
         const seed = Number(/\d+$/.exec(label)![0])

@@ -1,18 +1,18 @@
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 
-/** A part of an answer: a text, bytes as they are, or bytes in base64. */
+/** A part of an answer: text, raw bytes, or bytes to encode as base64. */
 export type Piece = string | Buffer | { readonly base64: Buffer }
 
-/** A piece is sent in slices of so many bytes, of which base64 makes four thirds: a multiple of three. */
+/** Bytes in a slice before base64. A multiple of three, so that slices need no padding between them. */
 const SLICE_BYTES = 48 * 1024
 
-/** Up to this size an answer is sent at once. */
+/** Answers up to this size are sent in one write. */
 const SMALL_BYTES = 256 * 1024
 
 /**
- * Sends the pieces one after the other, made as the client reads them: an answer of any length takes the memory of a
- * few slices beside the files in it, which all answers with the same images share.
+ * Sends the pieces in order and encodes them as the client reads. An answer of any length costs a few slices of memory
+ * on top of its files, which all answers with the same images share.
  */
 export function sendPieces(reply: FastifyReply, type: string, pieces: readonly Piece[]): FastifyReply {
   const bytes = pieces.reduce((sum, piece) => sum + bytesOf(piece), 0)
@@ -21,7 +21,7 @@ export function sendPieces(reply: FastifyReply, type: string, pieces: readonly P
   return reply.send(Readable.from(slicesOf(pieces), { objectMode: false, highWaterMark: SLICE_BYTES }))
 }
 
-/** The bytes of the pieces, in order and in small slices. */
+/** Yields the encoded pieces in order, in small slices. */
 export function* slicesOf(pieces: Iterable<Piece>): Generator<Buffer> {
   for (const piece of pieces) {
     if (typeof piece === 'string') yield Buffer.from(piece)
@@ -39,13 +39,13 @@ function bytesOf(piece: Piece): number {
   return Buffer.isBuffer(piece) ? piece.length : Math.ceil(piece.base64.length / 3) * 4
 }
 
-/** An object in JSON, with a last field that is a file in base64 after `prefix`. */
+/** JSON of `object` with a last field added: `prefix` followed by the file in base64. */
 export function jsonWithFile(object: object, field: string, file: Buffer, prefix = ''): Piece[] {
   const fields = JSON.stringify(object).slice(0, -1)
   return [`${fields}${fields === '{' ? '' : ','}"${field}":"${prefix}`, { base64: file }, '"}']
 }
 
-/** Lists of pieces with a separator in between. */
+/** Concatenates lists of pieces, with `separator` between them. */
 export function joined(lists: readonly (readonly Piece[])[], separator: string): Piece[] {
   return lists.flatMap((list, index) => (index === 0 ? list : [separator, ...list]))
 }

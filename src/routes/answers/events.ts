@@ -5,37 +5,38 @@ import type { Numbered, Run } from '../../service/run.js'
 import { jsonWithFile, type Piece, slicesOf } from './body.js'
 import { imageJson } from './json.js'
 
-/** What is in the stream, for the OpenAPI document. */
+/** Describes the stream in the OpenAPI document. */
 export const EVENTS_DESCRIPTION = [
-  'Server-sent events with growing ids; data is JSON.',
+  'Server-sent events with increasing ids and JSON data.',
   '`queued` {id, position, estimate_seconds}; `started` {id}; `progress` {id, image, step, of, eta_seconds};',
   '`preview` {id, image, step, width, height, mime_type, data}; `image` {id, index, seed, mime_type, width, height, data, recipe};',
-  'at last `done` {id, timings, truncated}, or `error` with the body of an error answer (and retry_after).',
-  'After an `error` with the code DRAINING ask again with the same `Idempotency-Key`: another server, or the next one here, makes the same images.'
+  'finally `done` {id, timings, truncated}, or `error` with the body of an error answer (and retry_after).',
+  'After an `error` with code DRAINING, retry with the same `Idempotency-Key`: another server, or this one once restarted, makes the same images.'
 ].join(' ')
 
-/** A stream's schema has no type: some readers of OpenAPI 3.1 hold each event to it, others the text of all of them. */
+/** A schema without a type: some OpenAPI 3.1 tools apply it to each event, others to the whole stream. */
 export function eventsSchema(description: string): TUnsafe<Readable> {
   return Type.Unsafe<Readable>({ description })
 }
 
-/** Proxies close a connection that says nothing; a comment now and then keeps it open. */
+/** Interval of keep-alive comments, without which proxies close a silent connection. */
 const KEEP_ALIVE_MS = 15_000
 
-/** A stream takes no more events while its reader leaves so many bytes of them. */
+/** The stream takes no more events while this many bytes are unread. */
 const BUFFERED_BYTES = 32 * 1024
 
-/** Headers of an event stream: no cache keeps it, and nginx does not collect it before passing it on. */
+/** Headers of an event stream: keep it out of caches, and stop nginx from buffering it. */
 export const EVENT_HEADERS = { 'cache-control': 'no-store', 'x-accel-buffering': 'no' }
 
-/** Makes the text of an event, in pieces; none for one that is left out. */
+/** Serializes an event to pieces; an empty list omits the event. */
 export type PiecesOf = (event: Numbered) => readonly Piece[]
 
 /**
- * A run's events as a stream of server-sent events: those after `after` that are kept, and then each as it happens.
+ * A run's events as server-sent events: first the kept ones numbered above `after`, then each new one. Ends with the
+ * run.
  *
- * The stream takes an event only when its reader has taken those before, so a slow reader costs no more than a fast one:
- * it misses what newer events have superseded. It ends with the run.
+ * The stream takes the next event only when its reader has room. A slow reader therefore costs no more memory than a
+ * fast one; it misses events that newer ones have superseded.
  *
  * @see https://html.spec.whatwg.org/multipage/server-sent-events.html
  */
@@ -44,11 +45,11 @@ export class EventStream extends Readable {
   readonly #piecesOf: PiecesOf
   readonly #unwatch: () => void
   readonly #keepAlive: NodeJS.Timeout
-  /** Number of the last event that was taken. */
+  /** Number of the last event taken from the run. */
   #last: number
-  /** What is left of that event. */
+  /** The unsent rest of that event. */
   #slices: Iterator<Buffer> = slicesOf([])
-  /** Whether the reader has room. */
+  /** Whether the reader has room (backpressure). */
   #wanted = true
 
   constructor(run: Run, { after, piecesOf }: { after: number; piecesOf: PiecesOf }) {
@@ -57,7 +58,7 @@ export class EventStream extends Readable {
     this.#piecesOf = piecesOf
     this.#last = after
     this.#unwatch = run.watch(() => this.#fill())
-    // The next event keeps a connection open as well as a comment does: a slow reader is sent none.
+    // Skip the comment while the reader is behind: the data it still has to read keeps the connection open.
     this.#keepAlive = setInterval(() => {
       if (this.#wanted) this.#wanted = this.push(': keep-alive\n\n')
     }, KEEP_ALIVE_MS)
@@ -100,7 +101,10 @@ export class EventStream extends Readable {
   }
 }
 
-/** Easel's own events. Each is put into words once, for all who watch; files are shared, and are made base64 as they are read. */
+/**
+ * Serializes Easel's own events. Each event is serialized once for all its watchers, which share its file; base64 is
+ * encoded as each watcher reads.
+ */
 export function eventTexts(withRecipe: boolean): (run: Run) => PiecesOf {
   const known = new WeakMap<Numbered, readonly Piece[]>()
   return (run) => (event) => {
@@ -114,7 +118,7 @@ export function eventTexts(withRecipe: boolean): (run: Run) => PiecesOf {
   }
 }
 
-/** When a reader may connect again: a stream that ends by a drain goes on at another server, under the same key. */
+/** SSE `retry`: when to reconnect, e.g. to another server with the same idempotency key after a drain. */
 function retryOf(event: Numbered): string {
   return event.type === 'error' && event.error.retryAfter !== undefined
     ? `retry: ${event.error.retryAfter * 1000}\n`

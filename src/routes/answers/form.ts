@@ -6,10 +6,10 @@ import type { GenerateRequest } from '../../schemas/generate.js'
 export const JSON_TYPE = 'application/json'
 export const MULTIPART_TYPE = 'multipart/mixed'
 export const EVENTS_TYPE = 'text/event-stream'
-/** What a client may accept that wants the file, whatever its format is. */
+/** For clients that accept the image file in any format. */
 export const BYTES_TYPE = 'application/octet-stream'
 
-/** How a request is answered. */
+/** The form of an answer. */
 export type Form = 'image' | 'json' | 'multipart' | 'events'
 
 const FORMS: Readonly<Record<string, Form>> = {
@@ -18,14 +18,14 @@ const FORMS: Readonly<Record<string, Form>> = {
   [EVENTS_TYPE]: 'events'
 }
 
-/** A parameter of a media type in Accept, other than its weight. */
+/** A media type parameter in Accept other than `q`. */
 const PARAMETER = /; *(?!q=)[\w.+-]+=("[^"]*"|[^;,"]*)/gi
 
 /**
- * Chooses the form of the answer by `Accept`: a single image as itself, anything as JSON, multipart or events.
- * Where the client takes whatever there is, one image comes as itself and several as JSON.
+ * Chooses the form of the answer from `Accept`. Any request can have JSON, multipart or events; only a request for one
+ * image can have the file itself. If the client accepts anything, one image is sent as its file and several as JSON.
  *
- * @returns the form, and the file format, which `Accept` decides when the body does not
+ * @returns the form, and the file format: the body's, else the one that `Accept` chose
  * @throws EaselError NOT_ACCEPTABLE
  */
 export function chooseForm(
@@ -35,7 +35,7 @@ export function chooseForm(
   const formats = output_format === undefined ? FORMATS : [output_format]
   const images = num_images === 1 ? [...formats.map(mimeOf), BYTES_TYPE] : []
   const offers = [...images, JSON_TYPE, MULTIPART_TYPE, EVENTS_TYPE]
-  // A charset and the like say how something is to be written, not what: nothing that we offer has any.
+  // Ignore parameters such as charset: the types we offer have none, so they would never match.
   request.raw.headers.accept = request.headers.accept?.replaceAll(PARAMETER, '')
   const chosen = request.accepts().type(offers)
   if (typeof chosen !== 'string')

@@ -2,22 +2,22 @@ import { Type } from 'typebox'
 import { recipeHeader } from '../../image/recipe.js'
 import type { Finished, Run, RunTimings } from '../../service/run.js'
 
-/** The headers of `answerHeaders`, for the OpenAPI document. */
+/** Schemas of the headers from `answerHeaders`, for the OpenAPI document. */
 export const answerHeaderSchemas = {
-  'easel-seed': Type.String({ description: 'The seed; of several images, their seeds.' }),
+  'easel-seed': Type.String({ description: 'The seed of each image, separated by commas.' }),
   'easel-recipe': Type.String({
-    description: "The first image's recipe as JSON in ASCII, without its prompts where they are long."
+    description: "The first image's recipe as ASCII JSON, without the prompts if they are long."
   }),
-  'easel-truncated': Type.String({ description: 'Names of the prompts that were cut to fit.' }),
+  'easel-truncated': Type.String({ description: 'Names of the prompt fields that were cut to fit.' }),
   'idempotent-replayed': Type.String({
-    description: '`true` for the finished answer to an earlier request with the same key.'
+    description: '`true` if this is the stored answer to an earlier request with the same key.'
   }),
   'server-timing': Type.String({
     description: 'Where the time went, in ms: queue, encode, denoise, decode, file, total.'
   })
 }
 
-/** What every successful answer says in its headers. */
+/** Headers of every successful answer. */
 export function answerHeaders(run: Run, { images, timings }: Finished, withRecipe: boolean): Record<string, string> {
   const first = images[0]!
   return {

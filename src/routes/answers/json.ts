@@ -2,7 +2,7 @@ import { mimeOf } from '../../image/formats.js'
 import type { Finished, MadeImage, Run } from '../../service/run.js'
 import { joined, jsonWithFile, type Piece } from './body.js'
 
-/** All images of a request in one JSON document: a `GenerateResponse`. */
+/** All images of a request as a `GenerateResponse`. */
 export function jsonAnswer(run: Run, { images, timings }: Finished, withRecipe: boolean): Piece[] {
   const rest = JSON.stringify({ timings, truncated: run.truncated }).slice(1)
   return [
@@ -16,9 +16,9 @@ export function jsonAnswer(run: Run, { images, timings }: Finished, withRecipe: 
 }
 
 /**
- * One image: what it is, and its bytes in base64.
+ * One image's metadata, and its file in base64.
  *
- * @param more fields that come first
+ * @param more fields to put first
  */
 export function imageJson(
   { index, seed, format, width, height, bytes, recipe }: MadeImage,

@@ -5,7 +5,7 @@ import type { Finished, MadeImage } from '../../service/run.js'
 import type { Piece } from './body.js'
 
 /**
- * All images as the parts of one multipart/mixed body, in order.
+ * All images in order, each a part of one multipart/mixed body.
  *
  * @see https://www.rfc-editor.org/rfc/rfc2046#section-5.1.3
  */

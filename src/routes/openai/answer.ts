@@ -5,7 +5,7 @@ import { joined, jsonWithFile, type Piece } from '../answers/body.js'
 import type { PiecesOf } from '../answers/events.js'
 import { openAiError } from './errors.js'
 
-/** The finished request as one JSON document: an `OpenAiImagesResponse`. */
+/** The finished request as an `OpenAiImagesResponse`. */
 export function imagesResponse(run: Run, { images }: Finished, format: 'b64_json' | 'url'): Piece[] {
   const [first] = images
   const fileOf = ({ format: fileFormat, bytes }: MadeImage) =>
@@ -17,7 +17,7 @@ export function imagesResponse(run: Run, { images }: Finished, format: 'b64_json
 }
 
 /**
- * Makes the texts of the events that this API streams: previews of each image, as many as were asked for, and the images.
+ * Serializes events as the OpenAI API streams them: up to `partialImages` previews of each image, then the image.
  *
  * @see https://platform.openai.com/docs/api-reference/images-streaming
  */
@@ -60,7 +60,7 @@ function looks({ width, height, format }: Pick<MadeImage, 'width' | 'height' | '
   return { background: 'opaque', output_format: format, size: `${width}x${height}` } as const
 }
 
-/** Prompts are counted in CLIP's tokens; a diffusion model has none of images. */
+/** Counts prompts in CLIP tokens. Image tokens are 0: a diffusion model has none. */
 function usageOf({ promptTokens }: Run): OpenAiImagesResponse['usage'] {
   return {
     input_tokens: promptTokens,

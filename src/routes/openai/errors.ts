@@ -4,13 +4,13 @@ import { type ErrorForm } from '../../schemas/error.js'
 import { OpenAiError } from '../../schemas/openai.js'
 import { ref } from '../../schemas/ref.js'
 
-/** Our fields by the names that this API has for them. */
+/** OpenAI's names for our fields. */
 const PARAMS: Readonly<Record<string, string>> = { width: 'size', height: 'size', num_images: 'n' }
 
-/** An error as OpenAI's clients read it, in the names that they know. */
+/** An error in OpenAI's form, with OpenAI's field names. */
 export function openAiError({ code, field, message, statusCode }: EaselError): OpenAiError {
   const param = field === undefined ? null : (PARAMS[field] ?? field)
-  // Our messages name a field at their beginning.
+  // Our messages start with the field's name; translate it there too.
   const named =
     field !== undefined && param !== null && message.startsWith(`${field} `)
       ? `${param}${message.slice(field.length)}`

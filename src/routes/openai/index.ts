@@ -21,18 +21,18 @@ import { partialImagesOf, responseFormatOf, translate } from './translate.js'
 
 interface OpenAiParts {
   service: ImageService
-  /** Whether answers carry the recipe with its prompts. */
+  /** Whether answers include the recipe, which contains the prompts. */
   withRecipe: boolean
-  /** Whether a size that is not offered is taken for the nearest one. */
+  /** Whether to replace a size that is not offered by the nearest one. */
   snapSizes: boolean
 }
 
-const EVENTS = '`image_generation.partial_image` and `image_generation.completed`, as that API has them.'
+const EVENTS = 'The events of the OpenAI API: `image_generation.partial_image` and `image_generation.completed`.'
 const Events = { schema: eventsSchema(EVENTS) }
 
 const failures = (...codes: readonly ErrorCode[]) => failuresAs(openAiErrorForm, codes)
 
-/** Under /v1: the part of the OpenAI API that is about making images, for clients that are written for it. */
+/** The image generation part of the OpenAI API, under /v1. */
 export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, { service, withRecipe, snapSizes }) => {
   answerErrors(app, openAiError)
 
@@ -43,13 +43,13 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
       schema: {
         tags: ['openai'],
         operationId: 'createImage',
-        summary: 'Make images, as the OpenAI Images API',
-        description: `What official clients send, and SDXL's own fields beside it: ${EXTRAS.map(({ name }) => name).join(', ')}.`,
+        summary: 'Make images (OpenAI Images API)',
+        description: `Takes what the official clients send, and these SDXL fields: ${EXTRAS.map(({ name }) => name).join(', ')}.`,
         headers: GenerateHeaders,
         body: ref(OpenAiImagesRequest),
         response: {
           200: {
-            description: 'The images, or with `stream` the events of their making.',
+            description: 'The images, or with `stream` the events while they are made.',
             headers: { ...commonHeaders, ...answerHeaderSchemas },
             content: {
               'application/json': { schema: ref(OpenAiImagesResponse), example: openAiExample },
@@ -96,9 +96,9 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
       schema: {
         tags: ['openai'],
         operationId: 'listModels',
-        summary: 'The model that is served',
+        summary: 'List the model served',
         response: {
-          200: success(List, 'A list of one, or of none while no worker was ready.', {
+          200: success(List, 'One model, or none until a worker has been ready.', {
             object: 'list',
             data: [example]
           }),
@@ -115,17 +115,19 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
       schema: {
         tags: ['openai'],
         operationId: 'retrieveModel',
-        summary: 'One model',
-        params: Type.Object({ model: Type.String({ description: 'Its id, as GET /v1/models has it.' }) }),
+        summary: 'Get one model',
+        params: Type.Object({ model: Type.String({ description: 'Its id, as listed by GET /v1/models.' }) }),
         response: { 200: success(ref(OpenAiModel), 'The model.', example), ...failures('UNAUTHORIZED', 'NOT_FOUND') }
       }
     },
     async (request) => {
       const found = models().find(({ id }) => id === request.params.model)
       if (found === undefined)
-        throw new EaselError('NOT_FOUND', `there is no model ${JSON.stringify(excerpt(request.params.model))}`, {
-          field: 'model'
-        })
+        throw new EaselError(
+          'NOT_FOUND',
+          `model ${JSON.stringify(excerpt(request.params.model))} is not served; GET /v1/models lists the one that is`,
+          { field: 'model' }
+        )
       return found
     }
   )

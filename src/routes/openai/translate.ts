@@ -1,29 +1,29 @@
 import type { GenerateRequest } from '../../schemas/generate.js'
 import { EXTRAS, type OpenAiImagesRequest } from '../../schemas/openai.js'
 
-/** `partial_images` of a request that streams, 0 of one that does not. */
+/** `partial_images` of a streaming request, otherwise 0. */
 export function partialImagesOf({ stream, partial_images }: OpenAiImagesRequest): number {
   return stream === true ? (partial_images ?? 0) : 0
 }
 
-/** The models whose images OpenAI gives as URLs unless told otherwise; wrappers written for them read nothing else. */
+/** Models whose images OpenAI returns as URLs by default. Wrappers written for them read only URLs. */
 const URL_MODELS: ReadonlySet<string> = new Set(['dall-e-2', 'dall-e-3'])
 
-/** How the images are to come. */
+/** The form of the images: as requested, else OpenAI's default for the model named. */
 export function responseFormatOf({ response_format, model }: OpenAiImagesRequest): 'b64_json' | 'url' {
   return response_format ?? (URL_MODELS.has(model ?? '') ? 'url' : 'b64_json')
 }
 
 export interface Translation {
-  /** Steps of a request that does not say how many. */
+  /** Steps when the request does not set them. */
   steps: number
-  /** Sizes of which the nearest is taken for one that is not among them; empty to take each as it is. */
+  /** Sizes to snap the requested one to; empty to keep it. */
   snapTo: readonly Size[]
 }
 
 type Size = readonly [width: number, height: number]
 
-/** An OpenAI request in our own terms. */
+/** Translates an OpenAI request to ours. */
 export function translate(request: OpenAiImagesRequest, { steps: defaultSteps, snapTo }: Translation): GenerateRequest {
   const [width, height] = sizeOf(request.size, snapTo)
   const partials = partialImagesOf(request)
@@ -38,7 +38,7 @@ export function translate(request: OpenAiImagesRequest, { steps: defaultSteps, s
     output_format: request.output_format === 'jpg' ? 'jpeg' : request.output_format,
     quality: request.output_compression == null ? undefined : Math.max(1, request.output_compression),
     preview_interval: partials === 0 ? undefined : Math.max(1, Math.ceil(steps / (partials + 1))),
-    // A client of this API knows of no limit of 77 tokens.
+    // OpenAI clients do not expect a 77-token limit, so cut the prompt instead of rejecting it.
     truncate: true
   })
 }
@@ -49,7 +49,7 @@ function sizeOf(size: string | null | undefined, snapTo: readonly Size[]): Size 
   return nearest([width!, height!], snapTo)
 }
 
-/** The size whose shape is the nearest; of like shapes the one whose area is. */
+/** The size nearest in aspect ratio and, with a quarter of that weight, in area. */
 function nearest(wanted: Size, sizes: readonly Size[]): Size {
   const factor = (a: number, b: number) => Math.abs(Math.log(a / b))
   const distance = ([width, height]: Size) =>

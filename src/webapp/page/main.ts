@@ -5,7 +5,7 @@ import { startTheme } from './view/theme.js'
 startTheme()
 const studio = new Studio(await History.open())
 
-// On a phone the focus would call up the keyboard. Where the easel is above the form, it stays in sight.
+// Not on a phone, where the focus would open the keyboard. Do not scroll: the easel may be above the form.
 if (matchMedia('(hover: hover)').matches) document.getElementById('prompt')?.focus({ preventScroll: true })
 
 document.addEventListener('keydown', (event) => {
@@ -15,7 +15,7 @@ document.addEventListener('keydown', (event) => {
     studio.submit()
   }
   if (event.key === 'Escape') studio.stop()
-  // In a field it takes back what was written.
+  // Within a field, leave it to the browser's own undo.
   if (
     event.key === 'z' &&
     (event.ctrlKey || event.metaKey) &&

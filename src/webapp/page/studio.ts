@@ -27,7 +27,7 @@ import { describeField, passes } from './view/words.js'
 
 const HAS_SETTINGS = 'The form has the settings of this picture'
 
-/** The page as a whole: what follows from what. */
+/** The whole page: connects its models and views. */
 export class Studio {
   readonly #keys = new KeyRing()
   readonly #client = new Client(this.#keys)
@@ -51,7 +51,7 @@ export class Studio {
   #run: Run | undefined
   #shown: Picture | undefined
   #status: Health['status'] | undefined
-  /** What "Try again" asks for; nothing when it was not a request that failed. */
+  /** The entry that "Try again" retries; undefined if the failure was not of a request. */
   #failed: Entry | undefined
 
   constructor(history: History) {
@@ -79,7 +79,7 @@ export class Studio {
       .on('locked', () => this.#keyDialog.ask(() => void this.#service.ask()))
     this.#stopButton.addEventListener('click', () => this.stop())
     startDrop((file) => void this.#read(file))
-    // Nobody would see the picture: the server need not finish it.
+    // Nobody would see the picture, so stop the server's work on it.
     window.addEventListener('pagehide', () => this.#run?.stop())
   }
 
@@ -91,7 +91,7 @@ export class Studio {
     this.#run?.stop()
   }
 
-  /** Takes back what can be taken back. @returns whether there was anything */
+  /** Undoes the last action, if possible. @returns whether it did */
   undo(): boolean {
     return this.#announcer.undo()
   }
@@ -109,7 +109,7 @@ export class Studio {
     this.#status = status
   }
 
-  /** Asks for a picture: now, or when those before it are done. */
+  /** Requests a picture now, or when earlier requests are done. */
   #ask(settings: Settings): void {
     this.#notice.hide()
     if (!this.#queue.add(toRequest(settings, this.#form.steps)))
@@ -145,7 +145,10 @@ export class Studio {
     this.#queue.finished()
   }
 
-  /** Says why it failed, at the field that is wrong where it is still in the form; and holds what waits where it would fail too. */
+  /**
+   * Shows why the request failed: at the wrong field if the form still holds the request, else in a notice. Pauses the
+   * queue if waiting requests would fail for the same reason.
+   */
   #explain(entry: Entry, error: unknown): void {
     this.#failed = entry
     const body = error instanceof ServerError ? error.body : undefined
@@ -162,12 +165,12 @@ export class Studio {
         body.code === 'PROMPT_TOO_LONG' ? { text: 'Paint with its beginning', act: () => this.#truncate() } : undefined
       if (this.#form.errors.show(body.field, words, offer)) return this.#announcer.say(words)
     }
-    // Whoever has more waiting has gone to do something else. A server that is restarted has ended this without need.
+    // Retry automatically if more requests wait, since the visitor may be away, and if only a restart ended this one.
     const auto = passing && (this.#queue.waiting.length > 0 || body?.code === 'DRAINING')
     this.#notice.show(error, { retry: body?.statusCode !== 400, auto, about: inForm ? '' : entry.request.prompt })
   }
 
-  /** Paints with as much of the prompt as the model reads; and shows where that is set, as it stays so. */
+  /** Requests the picture with a truncated prompt, and reveals the setting because it stays on. */
   #truncate(): void {
     this.#form.write({ truncate: true })
     this.#form.reveal('truncate')
@@ -179,7 +182,7 @@ export class Studio {
     const hadFocus = document.activeElement === this.#stopButton
     this.#paintText.textContent = active || this.#queue.waiting.length > 0 ? 'Paint next' : 'Paint'
     this.#stopButton.hidden = !active
-    // A button that goes away hands the focus to the one beside it.
+    // Do not lose the focus with the hidden button.
     if (hadFocus && !active) this.#paintButton.focus()
   }
 
@@ -209,7 +212,7 @@ export class Studio {
     byId('prompt', HTMLTextAreaElement).focus()
   }
 
-  /** Deletes a picture, shows the one beside it, and offers the way back. */
+  /** Deletes a picture, shows its neighbour, and offers to undo. */
   #remove(picture: Picture): void {
     const beside = neighbour(this.#history.pictures, picture)
     this.#stage.mark(picture, true)
@@ -232,7 +235,7 @@ export class Studio {
     void this.#history.clear()
   }
 
-  /** Reads the recipe of a picture that was brought here. */
+  /** Reads the recipe of a dropped or chosen file. */
   async #read(file: File | undefined): Promise<void> {
     if (!this.#queue.holds.has('trouble')) this.#notice.hide()
     if (file === undefined) return this.#announcer.show('That is no PNG, JPEG or WebP')
@@ -253,7 +256,7 @@ export class Studio {
   }
 }
 
-/** The picture after this one; before it, where it is the last. */
+/** The next picture, or the previous one if it is the last. */
 function neighbour(pictures: readonly Picture[], picture: Picture): Picture | undefined {
   const index = pictures.findIndex(({ id }) => id === picture.id)
   return pictures[index + 1] ?? pictures[index - 1]

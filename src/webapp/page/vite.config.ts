@@ -1,10 +1,10 @@
 import { defineConfig } from 'vite'
 
-// `npm run build` builds the page to dist/page; `npx vite src/webapp/page` serves it while you work on it.
+// `npm run build` builds the page to dist/page; `npx vite src/webapp/page` serves it during development.
 export default defineConfig({
-  // Relative addresses: the page also works under a path that a proxy adds.
+  // Relative URLs, so that the page works behind a proxy path prefix.
   base: './',
-  // Where the page finds the gateway while you work on it.
+  // The gateway during development.
   server: { proxy: { '^/(generate|recipe|requests|health)': 'http://localhost:8000' } },
   build: {
     outDir: '../../../dist/page',
@@ -13,7 +13,7 @@ export default defineConfig({
     sourcemap: true,
     reportCompressedSize: false,
     modulePreload: false,
-    // Everything is a file of its own, as the page's Content-Security-Policy asks.
+    // Never inline assets: the page's Content-Security-Policy allows only files.
     assetsInlineLimit: 0
   }
 })

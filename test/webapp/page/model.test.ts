@@ -23,7 +23,7 @@ const settings: Settings = {
 const REFINEMENTS = ['guidance_start', 'guidance_end', 'cache_interval'] as const
 
 describe('toRequest', () => {
-  it('asks for what was chosen, and leaves the rest to the server', () => {
+  it('sends only what was chosen, and leaves the rest to the server', () => {
     expect(toRequest(settings, 24)).toEqual({
       prompt: 'a pear',
       negative_prompt: '',
@@ -68,12 +68,12 @@ describe('a recipe', () => {
     version: 'v'
   }
 
-  it('becomes a request without what only describes it', () => {
+  it('becomes a request without the model and version', () => {
     const { model: _m, model_digest: _d, version: _v, ...request } = recipe
     expect(requestOf(recipe)).toEqual(request)
   })
 
-  it('brings its interval of guidance, and clears one that was there where it has none', () => {
+  it("sets its guidance interval, or clears the form's if it has none", () => {
     const part = fromRecipe({ ...recipe, guidance_start: 0.2, guidance_end: 0.8, cache_interval: 2 }, REFINEMENTS)
     expect(toRequest({ ...settings, ...part }, 9)).toMatchObject({
       guidance_start: 0.2,
@@ -86,18 +86,18 @@ describe('a recipe', () => {
     expect(whole).not.toHaveProperty('cache_interval')
   })
 
-  it('brings that its prompt was cut, and clears it where it was not', () => {
+  it('sets truncate if its prompt was cut, and clears it otherwise', () => {
     const cut = { ...recipe, truncate: true as const }
     expect(toRequest({ ...settings, ...fromRecipe(cut, []) }, 9)).toMatchObject({ truncate: true })
     expect(
       toRequest({ ...settings, ...fromRecipe(cut, []), ...fromRecipe(recipe, REFINEMENTS) }, 9)
     ).not.toHaveProperty('truncate')
     expect(requestOf(cut)).toMatchObject({ truncate: true })
-    // From a server that keeps recipes to itself.
+    // From a server that does not send recipes.
     expect(knownOf({ prompt: 'p', truncate: true }, { seed: 5, width: 8, height: 8 })).toMatchObject({ truncate: true })
   })
 
-  it('becomes settings; where less is known, fewer', () => {
+  it('becomes settings, fewer if less of it is known', () => {
     expect(fromRecipe(recipe, [])).toMatchObject({
       size: '8×16',
       num_images: 1,
@@ -129,7 +129,7 @@ describe('the history', () => {
     recipe: { prompt: id, seed: 1, width: 1, height: 1 }
   })
 
-  it('lets the oldest go for the newest, by number and by bytes', async () => {
+  it('drops the oldest above its limits of number and bytes', async () => {
     const store = memoryStore()
     const history = new History(store, [], true, { pictures: 3, bytes: 100 })
     for (const id of ['1', '2', '3', '4']) await history.add(picture(id))
@@ -141,7 +141,7 @@ describe('the history', () => {
     expect([history.pictures, await store.all()]).toEqual([[], []])
   })
 
-  it('shows the newest request first, and its pictures in their own order, whichever was finished first', async () => {
+  it('sorts by newest request, then by index, whichever picture finished first', async () => {
     const store = memoryStore()
     const history = new History(store, [], true)
     const made = (run: string, index: number, createdAt: number): Picture => ({
@@ -160,13 +160,13 @@ describe('the history', () => {
     const order = ['a-0', 'a-2', 'a-10', 'b-0', 'b-1']
     expect(history.pictures.map(({ id }) => id)).toEqual(order)
     expect(new History(store, await store.all(), true).pictures.map(({ id }) => id)).toEqual(order)
-    // One that was deleted comes back to its place.
+    // A restored picture returns to its place.
     await history.delete(['a-2'])
     await history.add(made('a', 2, 21))
     expect(history.pictures.map(({ id }) => id)).toEqual(order)
   })
 
-  it('has an order that does not depend on the one before', () => {
+  it('sorts independently of the previous order', () => {
     const pictures = fc.uniqueArray(
       fc.record({ run: fc.constantFrom('a', 'b-1', '1'), index: fc.nat(12), at: fc.nat(5) }),
       { selector: ({ run, index }) => `${run} ${index}` }
@@ -188,12 +188,12 @@ describe('the history', () => {
     )
   })
 
-  it('always has room for the newest', () => {
+  it('always keeps the newest', () => {
     expect(fitting([picture('1', 500)], { pictures: 3, bytes: 100 })).toBe(1)
     expect(fitting([], { pictures: 3, bytes: 100 })).toBe(0)
   })
 
-  it('shows a picture when it is kept, and takes it from sight when it is gone', async () => {
+  it('shows a picture after storing it, and hides it after deleting it', async () => {
     const store = memoryStore()
     const steps: string[] = []
     const slow = (name: string, work: () => Promise<void>) => async () => {
@@ -215,7 +215,7 @@ describe('the history', () => {
     expect(steps).toEqual(['kept 1', 'shown 1', 'kept 2', 'shown 2,1', 'deleted', 'shown '])
   })
 
-  it('keeps a picture on the screen that the browser has no room for', async () => {
+  it('shows a picture even if the browser has no room to store it', async () => {
     const full = { ...memoryStore(), put: () => Promise.reject(new Error('QuotaExceededError')) }
     const history = new History(full, [], true)
     await history.add(picture('1'))

@@ -11,7 +11,7 @@ import { until } from '../../support/wait.js'
 const SLOW = { WORKER_ARGS: '--fake-step-ms 20' }
 const REQUEST: GenerateRequest = { prompt: 'on its way', seed: 7, num_inference_steps: 100, width: 64, height: 64 }
 
-/** One address in front of several gateways, as a load balancer is. */
+/** One address in front of several gateways, like a load balancer. */
 async function balancer(
   first: RunningServer
 ): Promise<{ url: string; statuses: number[]; to: (server: RunningServer) => void }> {
@@ -58,8 +58,8 @@ function imageOf(events: ServerEvent[]): Buffer {
   return Buffer.from(image.data, 'base64')
 }
 
-describe('a request whose server goes away', () => {
-  it('goes on at the next one, under the same key, and makes the same picture', { timeout: 120_000 }, async () => {
+describe('a request whose server shuts down', () => {
+  it('moves to the next server under the same key, and makes the same picture', { timeout: 120_000 }, async () => {
     const [one, two] = [await startReadyServer(SLOW), await startReadyServer(SLOW)]
     const front = await balancer(one)
     const client = clientOf(front.url)
@@ -74,19 +74,19 @@ describe('a request whose server goes away', () => {
     await painting
     expect(events.some(({ type }) => type === 'error')).toBe(false)
     expect(events.at(-1)!.type).toBe('done')
-    // Told again from its first event, although the ids of the first server had gone further.
+    // Restarts at the first event, although the first server had reached higher ids.
     expect(events.filter(({ type }) => type === 'started')).toHaveLength(2)
     const direct = await generate(two, REQUEST)
     expect(imageOf(events).equals(Buffer.from(await direct.arrayBuffer()))).toBe(true)
     expect(two.service.ledger.accepted).toBe(2)
   })
 
-  it('waits where it is refused meanwhile, and goes on when another server answers', { timeout: 120_000 }, async () => {
+  it('waits while it is refused, and continues when another server answers', { timeout: 120_000 }, async () => {
     const [one, two] = [await startReadyServer(SLOW), await startReadyServer(SLOW)]
     const front = await balancer(one)
     const client = clientOf(front.url)
     const events: ServerEvent[] = []
-    // The drain lasts as long as this one, which can be finished; the other cannot.
+    // The drain lasts until this request finishes; the other cannot finish in time.
     const short = generate(one, { prompt: 'x', num_inference_steps: 100 })
     await running(one)
     const painting = (async () => {
@@ -109,7 +109,7 @@ describe('a request whose server goes away', () => {
     expect(events.at(-1)).toMatchObject({ type: 'error', code: 'CANCELLED' })
   })
 
-  it('is an error where there is no next one', async () => {
+  it('fails if there is no other server', async () => {
     const server = await startReadyServer(SLOW)
     const client = clientOf(`${server.url}/`)
     const events: ServerEvent[] = []
@@ -124,7 +124,7 @@ describe('a request whose server goes away', () => {
   })
 })
 
-it('any client with a key and the last id takes its stream up elsewhere, from its first event', async () => {
+it('any client with a key and a last id gets its stream from the first event on another server', async () => {
   const [one, two] = [await startReadyServer(SLOW), await startReadyServer(SLOW)]
   const ask = (server: RunningServer, headers: Record<string, string>) =>
     generate(

@@ -6,7 +6,7 @@ import { MOST_WAITING, Queue } from '../../../src/webapp/page/model/queue.js'
 const request = (prompt: string): GenerateRequest => ({ prompt })
 
 describe('the queue', () => {
-  it('begins at once when nothing is under way, then one after the other', () => {
+  it('starts at once when idle, then runs one entry after the other', () => {
     const { queue, begun } = watched()
     for (const prompt of ['a', 'b', 'c']) queue.add(request(prompt))
     expect(begun).toEqual(['a by hand'])
@@ -18,7 +18,7 @@ describe('the queue', () => {
     expect(begun.at(-1)).toBe('d by hand')
   })
 
-  it('waits for the model, and takes no press of a button for its word', () => {
+  it('waits for the model even if the visitor adds an entry', () => {
     const { queue, begun } = watched()
     queue.hold('model')
     queue.add(request('a'))
@@ -30,7 +30,7 @@ describe('the queue', () => {
     expect(begun).toEqual(['a'])
   })
 
-  it('asks again for what failed before all others', () => {
+  it('retries a failed entry before all others', () => {
     const { queue, begun } = watched()
     for (const prompt of ['a', 'b']) queue.add(request(prompt))
     queue.hold('trouble')
@@ -41,7 +41,7 @@ describe('the queue', () => {
     expect(begun).toEqual(['a by hand', 'a', 'b'])
   })
 
-  it('has an end', () => {
+  it('refuses entries above its limit', () => {
     const { queue } = watched()
     queue.hold('model')
     const taken = Array.from({ length: MOST_WAITING + 3 }, (_, index) => queue.add(request(String(index))))
@@ -49,7 +49,7 @@ describe('the queue', () => {
     expect(queue.waiting).toHaveLength(MOST_WAITING)
   })
 
-  it('begins everything that is not cancelled just once, in the order it was asked for, one at a time', () => {
+  it('starts every entry that is not cancelled exactly once, in order, one at a time', () => {
     const step = fc.oneof(
       fc.constant('add' as const),
       fc.constant('finish' as const),

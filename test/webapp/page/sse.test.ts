@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { readSse, type SseMessage } from '../../../src/webapp/page/api/sse.js'
 
 describe('readSse', () => {
-  it('reads fields, joins lines of data, keeps the last id, and passes over comments', async () => {
+  it('parses fields, joins data lines, keeps the last id, and ignores comments', async () => {
     const text =
       ': keep-alive\n\nid: 1\nevent: progress\ndata: {"a":\ndata: 1}\n\ndata:bare\n\nid\nevent: end\ndata: \n\n'
     expect(await read([text])).toEqual([
@@ -13,12 +13,12 @@ describe('readSse', () => {
     ])
   })
 
-  it('leaves out a message that breaks off', async () => {
+  it('drops an incomplete message', async () => {
     expect(await read(['data: whole\n\nid: 7\ndata: hal'])).toEqual([{ id: '', event: 'message', data: 'whole' }])
     expect(await read(['data: no empty line after it\n'])).toEqual([])
   })
 
-  it('reads the same however the bytes are cut, and however the lines end', async () => {
+  it('gives the same result for any chunking and any line endings', async () => {
     const message = fc.record({
       id: fc.nat().map(String),
       event: fc.constantFrom('progress', 'image'),

@@ -13,17 +13,17 @@ import { describe as inWords, describeField, passes } from '../../../src/webapp/
 
 const SENTENCES = /^(?:“|[A-Z0-9])[^]*[.!?]$/
 
-describe('what a visitor is told', () => {
+describe('the message to a visitor', () => {
   const told = (code: keyof typeof catalogue, message = 'RuntimeError: tests may have 1 requests (MEMORY_BUDGET)') =>
     inWords(new ServerError(errorBody(new EaselError(code, message), 'some-id')))
 
   it.each(Object.entries(catalogue))(
-    'of %s is a title and sentences, with nothing of the inside of the server',
+    'for %s has a title and sentences, without server internals',
     (code, { status }) => {
       const { title, text, id } = told(code as keyof typeof catalogue)
       expect(title).toMatch(/^[A-Z].*[^.]$/)
       expect(text).toMatch(SENTENCES)
-      // An error of the request itself quotes the server: only it knows what is wrong.
+      // An error in the request quotes the server, which alone knows what is wrong.
       const quotes =
         status < 500 &&
         ![
@@ -40,7 +40,7 @@ describe('what a visitor is told', () => {
     }
   )
 
-  it('of an answer of a proxy is what its status says', () => {
+  it("for a proxy's answer follows its status", () => {
     for (const [statusCode, title] of [
       [502, /cannot be reached/],
       [503, /not ready/],
@@ -54,7 +54,7 @@ describe('what a visitor is told', () => {
     }
   })
 
-  it('knows what passes by itself', () => {
+  it('distinguishes temporary errors', () => {
     const passing = Object.keys(catalogue).filter((code) =>
       passes(new ServerError(errorBody(new EaselError(code as keyof typeof catalogue), 'id')))
     )
@@ -88,13 +88,13 @@ describe('what a visitor is told', () => {
     ['UNSUPPORTED_SIZE', 'width', '8x8 is not offered', 'This server does not offer this size.'],
     ['INVALID_REQUEST', 'num_images', 'body/num_images must be <= 64', 'Must be <= 64.'],
     ['INVALID_REQUEST', 'quality', 'quality must be something', 'Must be something.']
-  ])('at a field, of %s at %s', (code, field, message, words) => {
+  ])('at a field, for %s at %s', (code, field, message, words) => {
     expect(describeField({ code, field, message })).toBe(words)
   })
 })
 
 describe('texts', () => {
-  it('are cut between characters, never inside one', () => {
+  it('are cut between graphemes', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'grapheme', maxLength: 60 }), fc.integer({ min: 1, max: 30 }), (text, most) => {
         const cut = short(text, most)
@@ -109,18 +109,18 @@ describe('texts', () => {
     expect(short('a'.repeat(40_000), 5)).toBe('aaaaa…')
   })
 
-  it('are sentences, and count as people do', () => {
+  it('become sentences, with correct plurals', () => {
     expect(['no request', 'It is.', ' so? ', ''].map(sentence)).toEqual(['No request.', 'It is.', 'So?', ''])
     expect([0, 1, 2].map((number) => count(number, 'request'))).toEqual(['0 requests', '1 request', '2 requests'])
   })
 })
 
-describe('since when', () => {
-  it('is the start of the server while it starts, however it rounds, and else the moment it was noticed', () => {
+describe('the start of a status', () => {
+  it("is the server's start while starting, despite rounding, else when it was first seen", () => {
     const since = new Since()
     expect(since.note({ status: 'starting', uptime_seconds: 100 }, 1_000_000)).toBe(900_000)
     expect(since.note({ status: 'starting', uptime_seconds: 102 }, 1_002_900)).toBe(900_000)
-    // It was started again.
+    // The server was restarted.
     expect(since.note({ status: 'starting', uptime_seconds: 1 }, 1_010_000)).toBe(1_009_000)
     expect(since.note({ status: 'unavailable', uptime_seconds: 50 }, 1_020_000)).toBe(1_020_000)
     expect(since.note({ status: 'unavailable', uptime_seconds: 70 }, 1_040_000)).toBe(1_020_000)
@@ -128,7 +128,7 @@ describe('since when', () => {
 })
 
 describe('arrow keys', () => {
-  it('lead to every option from every other, and nowhere else', () => {
+  it('reach every option from every other, and nothing else', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 40 }),
@@ -141,7 +141,7 @@ describe('arrow keys', () => {
           expect(next).toBeGreaterThanOrEqual(-1)
           expect(next).toBeLessThan(options)
           if (key === 'ArrowRight') expect(next).toBe(index + 1 < options ? index + 1 : -1)
-          // Down leaves a row for the next, if there is one.
+          // Down moves to the next row, if there is one.
           if (key === 'ArrowDown')
             expect(next !== -1).toBe(Math.floor(index / columns) < Math.floor((options - 1) / columns))
         }
@@ -151,7 +151,7 @@ describe('arrow keys', () => {
   })
 })
 
-it('the form takes prompts as long as the server does', () => {
+it('the form allows prompts as long as the server does', () => {
   const html = readFileSync(join(packageRoot, 'src/webapp/page/index.html'), 'utf8')
   expect(html.match(/data-most="32000"/g)).toHaveLength(2)
   expect(MAX_PROMPT_LENGTH).toBe(32_000)

@@ -14,11 +14,11 @@ describe('words', () => {
     [125, '2 min 5 s'],
     [3600, '1 h'],
     [4200, '1 h 10 min']
-  ])('says %d seconds as %s', (seconds, words) => {
+  ])('formats %d seconds as %s', (seconds, words) => {
     expect(duration(seconds)).toBe(words)
   })
 
-  it('counts as people do', () => {
+  it('formats ordinals', () => {
     expect([1, 2, 3, 4, 11, 12, 13, 21, 22, 103, 111].map(ordinal)).toEqual([
       '1st',
       '2nd',
@@ -34,7 +34,7 @@ describe('words', () => {
     ])
   })
 
-  it('names files by what they show', () => {
+  it('names files after their prompt and seed', () => {
     expect(fileName('A  red Circle, on blue!', 7, 'image/png')).toBe('a-red-circle-on-blue-7.png')
     expect(fileName('../../etc/passwd', 7, 'image/jpeg')).toBe('etc-passwd-7.jpg')
     expect(fileName('猫', undefined, 'image/webp')).toBe('picture.webp')
@@ -42,11 +42,11 @@ describe('words', () => {
 })
 
 describe('curlCommand', () => {
-  it('reaches curl through any shell as it is meant, whatever the prompt', () => {
+  it('is parsed by the shell into the intended arguments for any prompt', () => {
     fc.assert(
       fc.property(fc.string({ unit: 'binary', maxLength: 60 }), (prompt) => {
         const request = { prompt, seed: 5 }
-        // The shell's own words, each ended by NUL, in place of running curl.
+        // Print the shell's words, each ended by NUL, instead of running curl.
         const words = execFileSync(
           'sh',
           ['-c', curlCommand('http://localhost:8000/generate', request).replace(/^curl/, String.raw`printf '%s\0'`)],
@@ -62,7 +62,7 @@ describe('curlCommand', () => {
 })
 
 describe('random', () => {
-  it('makes UUIDs of version 4, and seeds that the server takes', () => {
+  it("makes version 4 UUIDs, and seeds in the server's range", () => {
     expect(uuid()).toMatch(/^[\da-f]{8}-[\da-f]{4}-4[\da-f]{3}-[89ab][\da-f]{3}-[\da-f]{12}$/)
     expect(new Set(Array.from({ length: 100 }, uuid)).size).toBe(100)
     for (const seed of Array.from({ length: 100 }, randomSeed))

@@ -6,14 +6,14 @@ import { until } from '../../support/wait.js'
 
 type ContextOptions = NonNullable<Parameters<Browser['newContext']>[0]>
 
-/** What the browser itself reports for an answer that is an error; the page says it in better words. */
+/** The browser's own report of an error answer, which the page handles. */
 const REPORTED_ANSWER = /Failed to load resource/
 
-/** Starts a browser for the tests of a file. @returns a way to let visitors in */
+/** Starts a browser for the tests of a file. @returns a function that opens a page as a new visitor */
 export function useBrowser(): (url: string, options?: ContextOptions) => Promise<Visitor> {
   let browser: Browser | undefined
   beforeAll(async () => {
-    // Chromium's sandbox needs a user that is not root. Software rendering is the same everywhere.
+    // Chromium's sandbox does not work as root. Software rendering is the same everywhere.
     browser = await chromium.launch({
       executablePath: browserPath(),
       chromiumSandbox: process.getuid?.() !== 0,
@@ -32,7 +32,7 @@ export function useBrowser(): (url: string, options?: ContextOptions) => Promise
   }
 }
 
-/** Somebody with a browser of their own, looking at the page. */
+/** A visitor with a separate browser context and the page open. */
 export class Visitor {
   readonly page: Page
   readonly context: BrowserContext
@@ -45,7 +45,7 @@ export class Visitor {
     this.#url = url
     page.setDefaultTimeout(120_000)
     page.on('pageerror', (error) => this.#complaints.push(`error in the page: ${error.stack}`))
-    // A breach of the Content-Security-Policy is told of on the console too.
+    // The console also reports Content-Security-Policy violations.
     page.on('console', (message) => {
       if (message.type() === 'error' && !REPORTED_ANSWER.test(message.text()))
         this.#complaints.push(`console: ${message.text()}`)
@@ -62,22 +62,22 @@ export class Visitor {
     return visitor
   }
 
-  /** Opens the page, again too. */
+  /** Opens or reloads the page. */
   async open(): Promise<void> {
     await this.page.goto(this.#url)
   }
 
-  /** Fails when anything went wrong that a visitor need not have seen. */
+  /** @throws Error if the page logged errors or sent requests to another server */
   complain(): void {
     if (this.#complaints.length > 0) throw new Error(this.#complaints.join('\n'))
   }
 
-  /** Waits until the page has heard that the model is ready. */
+  /** Waits until the page shows that the model is ready. */
   async ready(): Promise<void> {
     await this.page.locator('#service[data-state=ready]').waitFor()
   }
 
-  /** Fills in fields, by their names in the request. */
+  /** Fills in fields by their names in the request. */
   async write(fields: Record<string, string | number>): Promise<void> {
     for (const [name, value] of Object.entries(fields)) await this.page.locator(`#${name}`).fill(String(value))
   }
@@ -87,13 +87,16 @@ export class Visitor {
     await this.page.getByRole('button', { name: 'Paint' }).click()
   }
 
-  /** Keeps requests for pictures on their way to the server, so that they are under way for as long as a test wants. @returns what lets them go */
+  /**
+   * Delays requests for pictures before they reach the server, to keep them in flight. @returns a function that
+   * releases them
+   */
   async hold(): Promise<() => Promise<void>> {
     let release = () => {}
     const released = new Promise<void>((resolve) => (release = resolve))
     await this.page.route('**/generate', async (route) => {
       await released
-      // The page may have stopped it meanwhile.
+      // The page may have stopped the request meanwhile.
       await route.continue().catch(() => undefined)
     })
     return async () => {
@@ -120,7 +123,7 @@ export class Visitor {
     return this.page.locator('.sketch')
   }
 
-  /** Waits until the sketchbook holds just so many: a picture is in it a moment after it is on the easel. */
+  /** Waits until the sketchbook holds `count` pictures: each appears a moment after it is on the easel. */
   async keeps(count: number, timeout?: number): Promise<void> {
     await until(`${count} pictures are in the sketchbook`, async () => (await this.sketches.count()) === count, timeout)
   }
@@ -134,12 +137,12 @@ export class Visitor {
     return this.page.getByRole('button', { name, exact })
   }
 
-  /** Waits until a text is shown. */
+  /** Waits until `place` shows a text. */
   async sees(place: Locator, text: RegExp): Promise<void> {
     await place.filter({ hasText: text }).waitFor()
   }
 
-  /** Downloads the picture on the easel, as a person does. */
+  /** Downloads the picture on the easel through its link. */
   async download(): Promise<{ name: string; bytes: Buffer }> {
     const started = this.page.waitForEvent('download')
     await this.page.getByRole('link', { name: 'Download' }).click()

@@ -2,32 +2,32 @@ import { NetworkError, ServerError, serverError } from './errors.js'
 import { readSse } from './sse.js'
 import type { GenerateRequest, Health, RecipeAnswer, ServerEvent } from './types.js'
 
-/** Where the visitor's access key is, if there is one. */
+/** Provides the visitor's access key, if any. */
 export interface Keys {
   get(): string | undefined
 }
 
 export interface Ticket {
-  /** The request's id, which is the client's to choose. */
+  /** The request's id, chosen by the client. */
   id: string
   signal: AbortSignal
 }
 
-/** Waits before another try to take up a broken stream, in ms. */
+/** Waits before each attempt to resume a broken stream, in ms. */
 const RESUME_AFTER_MS = [250, 1000, 2000, 4000]
 
-/** The longest of these waits, whatever a server says. */
+/** Maximum wait, even if the server asks for a longer one. */
 const MOST_WAIT_MS = 10_000
 
-/** A server with one of these cannot make the pictures, and another one can. */
+/** Errors with which this server cannot make the pictures but another can. */
 const GOING = new Set(['DRAINING', 'NOT_READY'])
 
-/** How often a request goes on at another server. */
+/** How often a request may move to another server. */
 const MAX_MOVES = 5
 
 const EVENTS = new Set(['queued', 'started', 'progress', 'preview', 'image', 'error', 'done'])
 
-/** The server as the page needs it. Addresses are relative to the page, wherever a proxy puts it. */
+/** The server's API. URLs are relative to the page, so it works behind any proxy path. */
 export class Client {
   readonly #keys: Keys
 
@@ -36,13 +36,13 @@ export class Client {
   }
 
   /**
-   * How the server is, and where its documents are, if it has any.
+   * Gets the server's status and the URL of its API documentation, if any.
    *
    * @throws NetworkError
    */
   async health(): Promise<{ health: Health; documents: URL | undefined }> {
     const response = await this.#send('health', {})
-    // The server says that it is not ready with status 503 and the same body.
+    // A server that is not ready answers 503 with the same body.
     if (!response.ok && response.status !== 503) throw await serverError(response)
     const health = (await response.json().catch(() => undefined)) as Health | undefined
     if (health?.sizes === undefined) throw new NetworkError(`health answered ${response.status}`)
@@ -50,10 +50,10 @@ export class Client {
   }
 
   /**
-   * Makes pictures, and tells of it on the way. A stream that breaks is taken up where it broke, and one that ends because
-   * its server goes away is begun anew at the next one.
+   * Makes pictures and yields their events. Resumes a broken stream where it broke, and restarts on the next server if
+   * this one shuts down.
    *
-   * @throws ServerError before the request is accepted; NetworkError; what `signal` was aborted with
+   * @throws ServerError before the request is accepted; NetworkError; the reason of `signal`
    */
   async *generate(request: GenerateRequest, ticket: Ticket): AsyncGenerator<ServerEvent, void, undefined> {
     let accepted = false
@@ -69,7 +69,7 @@ export class Client {
           breaks = 0
           const event = readEvent(message.event, message.data)
           if (event?.type === 'error' && GOING.has(event.code) && moves < MAX_MOVES) {
-            // What was seen of this run is over: the next server begins with its first event.
+            // The next server starts a new run, from its first event.
             trouble = new ServerError(event)
             lastEventId = ''
             moves += 1
@@ -80,7 +80,7 @@ export class Client {
         }
       } catch (error) {
         if (ticket.signal.aborted) throw error
-        // At the first try the server may not even know of the request, so that there is nothing to take up.
+        // If the first attempt fails, the server may not know the request, so there is nothing to resume.
         const passes = error instanceof ServerError ? GOING.has(error.body.code) : true
         if (!accepted || !passes) throw error
         trouble = error instanceof ServerError || error instanceof NetworkError ? error : undefined
@@ -103,7 +103,7 @@ export class Client {
         accept: 'text/event-stream',
         'content-type': 'application/json',
         'x-request-id': id,
-        // With a key the request outlives a broken stream for a while, and the same key takes it up.
+        // With a key, the request outlives a broken stream for a while; sending the same key resumes it.
         'idempotency-key': id,
         ...(lastEventId === '' ? {} : { 'last-event-id': lastEventId })
       },
@@ -115,15 +115,15 @@ export class Client {
     return response.body
   }
 
-  /** Stops a request. Also works while the page is being left. */
+  /** Cancels a request. Also works while the page unloads. */
   async cancel(id: string): Promise<void> {
     await this.#send(`requests/${id}`, { method: 'DELETE', keepalive: true }).catch(() => undefined)
   }
 
   /**
-   * Reads the recipe that a picture carries.
+   * Reads the recipe embedded in a picture.
    *
-   * @throws ServerError with code NO_RECIPE when it carries none; NetworkError
+   * @throws ServerError with code NO_RECIPE if it has none; NetworkError
    */
   async recipe(picture: Blob): Promise<RecipeAnswer> {
     const response = await this.#send('recipe', {
@@ -147,7 +147,7 @@ export class Client {
   }
 }
 
-/** Events that this page does not know are for newer ones. */
+/** Parses an event; undefined for types this page does not know, which a newer server may send. */
 function readEvent(name: string, data: string): ServerEvent | undefined {
   return EVENTS.has(name) ? { ...(JSON.parse(data) as ServerEvent), type: name as 'done' } : undefined
 }

@@ -1,6 +1,6 @@
 import type { ErrorBody } from './types.js'
 
-/** The server said no, with its reasons. */
+/** The server answered with an error. */
 export class ServerError extends Error {
   readonly body: ErrorBody
 
@@ -11,7 +11,7 @@ export class ServerError extends Error {
   }
 }
 
-/** Nothing answered, or the line broke. */
+/** No answer, or the connection broke. */
 export class NetworkError extends Error {
   constructor(cause: unknown) {
     super('The server cannot be reached', { cause })
@@ -19,7 +19,7 @@ export class NetworkError extends Error {
   }
 }
 
-/** The error that an answer carries, also one that a proxy made up. */
+/** The error in a response, including one from a proxy. */
 export async function serverError(response: Response): Promise<ServerError> {
   const given = (await response.json().catch(() => ({}))) as Partial<ErrorBody>
   const wait = Number(response.headers.get('retry-after') ?? Number.NaN)

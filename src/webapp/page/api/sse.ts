@@ -1,13 +1,13 @@
-/** One message of an event stream. */
+/** A message of an event stream. */
 export interface SseMessage {
-  /** Of this message, or of the last one that had an id. */
+  /** The id of this message, or else of the last message that had one. */
   id: string
   event: string
   data: string
 }
 
 /**
- * Reads a stream of server-sent events. `EventSource` itself can only GET.
+ * Reads a stream of server-sent events. Needed because `EventSource` can only GET.
  *
  * @see https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
  */
@@ -26,12 +26,12 @@ export async function* readSse(body: ReadableStream<Uint8Array>): AsyncGenerator
   }
 }
 
-/** Lines that end in LF, CRLF or CR. What follows the last line's end is no line: the stream broke off there. */
+/** Splits into lines at LF, CRLF or CR. Drops an unterminated last line: the stream broke there. */
 async function* linesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string, void, undefined> {
   const decoder = new TextDecoder()
   const reader = body.getReader()
   const parts: string[] = []
-  // After a CR at the end of a chunk, an LF at the start of the next belongs to the same line's end.
+  // A CR at the end of a chunk and an LF at the start of the next form one line ending.
   let afterCr = false
   try {
     for (;;) {
@@ -42,7 +42,7 @@ async function* linesOf(body: ReadableStream<Uint8Array>): AsyncGenerator<string
       if (afterCr && text.startsWith('\n')) text = text.slice(1)
       afterCr = text.endsWith('\r')
       const pieces = text.split(/\r\n|\n|\r/)
-      // A picture's line comes in many chunks: they are joined once, at its end.
+      // A picture's line spans many chunks. Join them once, at its end, to stay linear.
       for (const piece of pieces.slice(0, -1)) {
         parts.push(piece)
         yield parts.splice(0).join('')

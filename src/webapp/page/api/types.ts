@@ -5,15 +5,15 @@ import type { RecipeResponse } from '../../../schemas/recipe.js'
 export type { GenerateRequest } from '../../../schemas/generate.js'
 export type { HealthResponse as Health } from '../../../schemas/health.js'
 
-/** What is read from a picture. */
+/** The answer to POST /recipe. */
 export type RecipeAnswer = Static<typeof RecipeResponse>
 
 type ImageJson = GenerateResponse['images'][number]
 
-/** Everything that decided a picture. */
+/** Everything that determines a picture. */
 export type Recipe = NonNullable<ImageJson['recipe']>
 
-/** What is known of a picture: all of its recipe, or less from a server that keeps recipes to itself. */
+/** What the page knows of a picture: its whole recipe, or less if the server does not send recipes. */
 export type Known = Pick<Recipe, 'prompt' | 'seed' | 'width' | 'height'> & Partial<Recipe>
 
 export interface ErrorBody {
@@ -26,7 +26,7 @@ export interface ErrorBody {
   retry_after?: number
 }
 
-/** What a generation says on its way. */
+/** An event of a generation. */
 export type ServerEvent =
   | { type: 'queued'; position: number; estimate_seconds?: number | null }
   | { type: 'started' }

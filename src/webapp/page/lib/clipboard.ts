@@ -1,6 +1,8 @@
 import { el } from './dom.js'
 
-/** Copies text. Over plain http, where browsers offer no clipboard, through a selection. @returns whether it worked */
+/**
+ * Copies text. Uses a selection over plain http, where browsers disable the clipboard API. @returns whether it worked
+ */
 export async function copyText(text: string): Promise<boolean> {
   try {
     await navigator.clipboard.writeText(text)
@@ -15,7 +17,7 @@ function copySelection(text: string): boolean {
   const field = el('textarea', { value: text, readOnly: true, className: 'sr-only' })
   document.body.append(field)
   field.select()
-  // Deprecated, and the only way there is without a secure context.
+  // Deprecated, but the only way outside a secure context.
   const copied = document.execCommand('copy')
   field.remove()
   if (before instanceof HTMLElement) before.focus()

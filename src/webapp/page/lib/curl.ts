@@ -4,9 +4,9 @@ import { fileName } from './format.js'
 const MIME_TYPES = { png: 'image/png', jpeg: 'image/jpeg', webp: 'image/webp' }
 
 /**
- * The command that asks for the same picture from a shell.
+ * The curl command that requests the same picture.
  *
- * @param url address of POST /generate
+ * @param url URL of POST /generate
  */
 export function curlCommand(url: string, request: GenerateRequest): string {
   const mimeType = MIME_TYPES[request.output_format ?? 'png']
@@ -17,7 +17,7 @@ export function curlCommand(url: string, request: GenerateRequest): string {
   ].join(' \\\n')
 }
 
-/** As one word of a POSIX shell: inside single quotes everything but the quote itself stands for itself. */
+/** Quotes text as one POSIX shell word: within single quotes, only the single quote itself is special. */
 function quoted(text: string): string {
   return `'${text.replaceAll("'", String.raw`'\''`)}'`
 }

@@ -1,4 +1,4 @@
-/** The element of index.html with this id. @throws Error when the page has none of this kind, which is a mistake in the page */
+/** The element of index.html with this id. @throws Error if it is missing or of another type: a bug in the page */
 export function byId<T extends HTMLElement>(id: string, kind: new () => T): T {
   const found = document.getElementById(id)
   if (!(found instanceof kind)) throw new Error(`the page has no ${kind.name} with the id ${id}`)
@@ -10,7 +10,7 @@ type Props<T> = Partial<Omit<T, 'dataset' | 'style'>> & {
   aria?: Record<string, string>
 }
 
-/** Makes an element. Text is always text: nothing here reads HTML. */
+/** Creates an element. Strings become text nodes and are never parsed as HTML. */
 export function el<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   props: Props<HTMLElementTagNameMap[K]> = {},
@@ -24,7 +24,7 @@ export function el<K extends keyof HTMLElementTagNameMap>(
   return element
 }
 
-/** Gives an element these children. It moves only what has changed: an element that is moved loses the focus. */
+/** Replaces an element's children. Moves only those that changed place, because a moved element loses the focus. */
 export function placeChildren(parent: Element, children: readonly Element[]): void {
   const wanted = new Set(children)
   for (const child of Array.from(parent.children)) if (!wanted.has(child)) child.remove()

@@ -1,6 +1,6 @@
 type Listener<T> = (detail: T) => void
 
-/** Who wants to hear of what, by the names and details that `Events` declares. */
+/** A typed event emitter; `Events` maps event names to their details. */
 export class Emitter<Events extends object> {
   readonly #listeners: { [K in keyof Events]?: Listener<Events[K]>[] } = {}
 

@@ -1,4 +1,4 @@
-/** A wait in words: "less than a second", "8 s", "2 min 5 s", "1 h 10 min". */
+/** Formats a duration: "less than a second", "8 s", "2 min 5 s", "1 h 10 min". */
 export function duration(seconds: number): string {
   if (seconds < 1) return 'less than a second'
   const whole = Math.round(seconds)
@@ -17,7 +17,7 @@ export function ordinal(position: number): string {
   return `${position}${{ one: 'st', two: 'nd', few: 'rd', other: 'th', many: 'th', zero: 'th' }[kind]}`
 }
 
-/** A file's name for a picture, from its prompt and seed: "a-red-circle-42.png". */
+/** File name for a picture from its prompt and seed: "a-red-circle-42.png". */
 export function fileName(prompt: string, seed: number | undefined, mimeType: string): string {
   const words = prompt
     .normalize('NFKD')

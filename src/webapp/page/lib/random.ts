@@ -1,11 +1,11 @@
 const MAX_SEED = 0xffff_ffff
 
-/** A seed as the server takes it. */
+/** A random seed in the server's range. */
 export function randomSeed(): number {
   return crypto.getRandomValues(new Uint32Array(1))[0]! % (MAX_SEED + 1)
 }
 
-/** A random UUID. `crypto.randomUUID` is there on https and localhost only, and this page is also served over plain http. */
+/** A random UUID. `crypto.randomUUID` requires https or localhost, but this page is also served over plain http. */
 export function uuid(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16))
   bytes[6] = (bytes[6]! & 0x0f) | 0x40

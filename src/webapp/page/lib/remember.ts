@@ -1,4 +1,4 @@
-/** What this browser remembers under a name; undefined where there is nothing, or nothing that can be read. */
+/** The value stored under a name; undefined if missing or unreadable. */
 export function recall<T>(name: string): Partial<T> | undefined {
   try {
     const value: unknown = JSON.parse(localStorage.getItem(name) ?? 'null')
@@ -8,11 +8,11 @@ export function recall<T>(name: string): Partial<T> | undefined {
   }
 }
 
-/** Remembers a value, where the browser lets us. */
+/** Stores a value if the browser allows it. */
 export function remember(name: string, value: object): void {
   try {
     localStorage.setItem(name, JSON.stringify(value))
   } catch {
-    // A browser that keeps nothing has a page that remembers nothing.
+    // The browser stores nothing: the page works without it.
   }
 }

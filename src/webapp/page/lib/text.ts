@@ -1,4 +1,4 @@
-/** The start of a long text, cut between characters as a person counts them. */
+/** The start of a long text, cut between graphemes. */
 export function short(text: string, most: number): string {
   const characters: string[] = []
   for (const { segment } of new Intl.Segmenter().segment(text)) {
@@ -8,7 +8,7 @@ export function short(text: string, most: number): string {
   return text
 }
 
-/** As a sentence: with a capital letter at its start and a full stop at its end. */
+/** Adds an initial capital and a final full stop. */
 export function sentence(text: string): string {
   const trimmed = text.trim()
   if (trimmed === '') return ''

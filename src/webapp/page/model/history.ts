@@ -10,18 +10,18 @@ export interface Bounds {
 const BOUNDS: Bounds = { pictures: 200, bytes: 400 * 2 ** 20 }
 
 interface Events {
-  /** All pictures, as `inOrder` says. */
+  /** All pictures, in the order of `inOrder`. */
   change: readonly Picture[]
 }
 
-/** What was made in this browser. The oldest makes room for the newest. */
+/** The pictures made in this browser. Beyond its bounds, the oldest are dropped. */
 export class History extends Emitter<Events> {
   readonly #store: PictureStore
   readonly #bounds: Bounds
   #pictures: Picture[]
-  /** The change under way; it never fails. */
+  /** The last change, which later ones wait for. Never rejects. */
   #last: Promise<void> = Promise.resolve()
-  /** Whether the pictures are still there when the page is opened again. */
+  /** Whether the pictures persist when the page is closed. */
   readonly lasting: boolean
 
   constructor(store: PictureStore, pictures: Picture[], lasting: boolean, bounds: Bounds = BOUNDS) {
@@ -32,7 +32,7 @@ export class History extends Emitter<Events> {
     this.#bounds = bounds
   }
 
-  /** Opens what this browser keeps; where it keeps nothing, a history for as long as the page is open. */
+  /** Opens the stored history; if the browser stores nothing, one that lasts as long as the page. */
   static async open(): Promise<History> {
     try {
       const store = await openStore()
@@ -46,10 +46,10 @@ export class History extends Emitter<Events> {
     return this.#pictures
   }
 
-  /** Shows the picture once it is kept, so that what is seen is still there after a reload. */
+  /** Stores the picture before showing it, so that every visible picture survives a reload. */
   add(picture: Picture): Promise<void> {
     return this.#inTurn(async () => {
-      // A full disk is no reason to lose the picture that is on the screen.
+      // If storing fails, e.g. on a full disk, still show the picture.
       await this.#store.put(picture).catch(() => undefined)
       this.#pictures = inOrder([picture, ...this.#pictures])
       this.emit('change', this.#pictures)
@@ -57,7 +57,7 @@ export class History extends Emitter<Events> {
     })
   }
 
-  /** Takes pictures away, first from where they are kept: what is not seen any more is gone. */
+  /** Deletes pictures from the store before hiding them, so that a hidden picture is really gone. */
   delete(ids: readonly string[]): Promise<void> {
     return this.#inTurn(() => this.#drop(ids))
   }
@@ -74,7 +74,7 @@ export class History extends Emitter<Events> {
     this.emit('change', this.#pictures)
   }
 
-  /** One change after the other, in the order that they were asked for. */
+  /** Runs changes one at a time, in the order requested. */
   #inTurn(change: () => Promise<void>): Promise<void> {
     const turn = this.#last.then(change)
     this.#last = turn.catch(() => undefined)
@@ -82,7 +82,7 @@ export class History extends Emitter<Events> {
   }
 }
 
-/** How many of the newest fit. The newest always does. */
+/** How many of the newest pictures fit within the bounds; at least one. */
 export function fitting(pictures: readonly Pick<Picture, 'blob'>[], bounds: Bounds): number {
   let bytes = 0
   const over = pictures.findIndex(({ blob }, index) => {

@@ -1,6 +1,6 @@
 const NAME = 'easel.key'
 
-/** The visitor's access key: for this tab only, and gone when it is closed. */
+/** The visitor's access key, kept for this tab until it is closed. */
 export class KeyRing {
   #key: string | undefined
 
@@ -8,7 +8,7 @@ export class KeyRing {
     try {
       this.#key = sessionStorage.getItem(NAME) ?? undefined
     } catch {
-      // A browser that keeps nothing: then for as long as the page is open.
+      // The browser stores nothing: keep it until the page is closed.
     }
   }
 
@@ -22,7 +22,7 @@ export class KeyRing {
       if (key === undefined) sessionStorage.removeItem(NAME)
       else sessionStorage.setItem(NAME, key)
     } catch {
-      // As above.
+      // The browser stores nothing, as above.
     }
   }
 }

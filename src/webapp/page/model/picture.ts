@@ -1,22 +1,22 @@
 import type { Known } from '../api/types.js'
 
-/** A picture that this browser has. */
+/** A picture in this browser. */
 export interface Picture {
   id: string
   /** ms since 1970 */
   createdAt: number
   blob: Blob
   recipe: Known
-  /** How long it took, from the click. Unknown for pictures that were brought here. */
+  /** Duration from the click. Undefined for pictures opened from a file. */
   seconds?: number
 }
 
-/** The id of a run's picture, from which `inOrder` reads both again. */
+/** The id of a run's picture. `inOrder` parses run and index from it. */
 export function pictureId(run: string, index: number): string {
   return `${run}-${index}`
 }
 
-/** The newest request first, and its pictures in their own order, as in the tray; in whatever order they were finished. */
+/** Sorts by request, newest first, then by index as in the tray, whatever order the pictures finished in. */
 export function inOrder(pictures: readonly Picture[]): Picture[] {
   const keys = pictures.map((picture) => ({ picture, ...partsOf(picture.id) }))
   const newest = new Map<string, number>()
@@ -35,7 +35,7 @@ function partsOf(id: string): { run: string; index: number } {
 
 const urls = new WeakMap<Picture, string>()
 
-/** An address that shows the picture in this page. */
+/** A URL for the picture within this page. */
 export function urlOf(picture: Picture): string {
   const url = urls.get(picture) ?? URL.createObjectURL(picture.blob)
   urls.set(picture, url)

@@ -1,29 +1,29 @@
 import type { GenerateRequest } from '../api/types.js'
 import { Emitter } from '../lib/events.js'
 
-/** A request that a person has asked for. */
+/** A request by the visitor. */
 export interface Entry {
   readonly id: number
   readonly request: GenerateRequest
 }
 
-/** Why nothing begins for now: the model is not there yet, or the last request must be asked for again first. */
+/** Why the queue is paused: the model is not ready, or the last request failed and must be retried first. */
 export type Hold = 'model' | 'trouble'
 
 interface Events {
   change: undefined
-  /** It is this one's turn. `byHand`: it was asked for just now, and did not wait. */
+  /** The entry's turn has come. `byHand`: the visitor has just requested it and it did not wait. */
   begin: { entry: Entry; byHand: boolean }
 }
 
-/** More than a person can want; a key that is held down is no person. */
+/** More than any visitor needs; bounds the effect of a key held down. */
 export const MOST_WAITING = 50
 
 /**
- * What is to be painted, one request after the other.
+ * The visitor's requests, sent one after the other.
  *
- * The page asks the server for one at a time: a browser has six connections to a server over HTTP/1.1, and a stream
- * takes one for as long as it is open.
+ * The page sends one at a time because a browser opens only six HTTP/1.1 connections to a server, and each stream
+ * occupies one while it is open.
  */
 export class Queue extends Emitter<Events> {
   #waiting: readonly Entry[] = []
@@ -39,7 +39,7 @@ export class Queue extends Emitter<Events> {
     return this.#holds
   }
 
-  /** Asks for one more, and for those that a trouble has held up. @returns whether there was room */
+  /** Adds a request and resumes those paused by a failure. @returns whether there was room */
   add(request: GenerateRequest): boolean {
     if (this.#waiting.length >= MOST_WAITING) return false
     this.#waiting = [...this.#waiting, { id: ++this.#ids, request }]
@@ -47,7 +47,7 @@ export class Queue extends Emitter<Events> {
     return true
   }
 
-  /** Asks again for one that did not come to its end, before all others. */
+  /** Retries a failed entry before all others. */
   again(entry: Entry, byHand: boolean): void {
     this.#waiting = [entry, ...this.#waiting]
     this.release('trouble', byHand)
@@ -69,7 +69,7 @@ export class Queue extends Emitter<Events> {
     this.#next(byHand)
   }
 
-  /** The one that had begun has come to its end. */
+  /** Call when the running entry has ended. */
   finished(): void {
     this.#busy = false
     this.#next(false)

@@ -9,29 +9,29 @@ import { knownOf } from './settings.js'
 
 export type Phase = 'asking' | 'queued' | 'painting' | 'done' | 'stopped' | 'failed'
 
-/** One picture on its way. */
+/** A picture in progress. */
 export interface Slot {
   step: number
   of: number
   /** seconds */
   eta: number | undefined
-  /** Address of its newest preview. */
+  /** URL of its newest preview. */
   preview: string | undefined
   picture: Picture | undefined
 }
 
 interface Events {
-  /** Anything that is shown has changed. */
+  /** Some displayed state has changed. */
   change: Run
   preview: { index: number; url: string; share: number }
   picture: { index: number; picture: Picture }
-  /** The one end of every run; with the reason when it failed. */
+  /** Emitted exactly once for each run; with the error if it failed. */
   end: { error: unknown }
 }
 
 const IMAGE_TYPE = /^image\/(jpeg|png|webp)$/
 
-/** One request, from the click to its end. */
+/** A request, from the click to its end. */
 export class Run extends Emitter<Events> {
   readonly id = uuid()
   readonly request: GenerateRequest
@@ -39,12 +39,12 @@ export class Run extends Emitter<Events> {
   readonly #client: Client
   readonly #abort = new AbortController()
   readonly #start = performance.now()
-  /** When the first step was done, from which the pace is known. */
+  /** When the first step finished; the pace is measured from here. */
   #first: { at: number; share: number } | undefined
   phase: Phase = 'asking'
-  /** Place in the queue, from 1. */
+  /** Position in the queue, from 1. */
   position: number | undefined
-  /** Seconds until it is this run's turn, at most. */
+  /** Seconds until this run's turn, at most. */
   estimate: number | undefined
 
   constructor(client: Client, request: GenerateRequest) {
@@ -64,13 +64,13 @@ export class Run extends Emitter<Events> {
     return this.phase === 'asking' || this.phase === 'queued' || this.phase === 'painting'
   }
 
-  /** What is done of all pictures, from 0 to 1. */
+  /** Progress over all pictures, from 0 to 1. */
   get share(): number {
     const shares = this.slots.map(({ step, of, picture }) => (picture ? 1 : of === 0 ? 0 : step / of))
     return shares.reduce((sum, share) => sum + share, 0) / this.slots.length
   }
 
-  /** Seconds until the last picture is there: by the server's word, else at the pace so far. */
+  /** Seconds until the last picture is finished: the server's estimate, else extrapolated from the pace so far. */
   get eta(): number | undefined {
     const known = this.slots.filter(({ picture }) => picture === undefined).flatMap(({ eta }) => eta ?? [])
     if (known.length > 0) return Math.max(...known)
@@ -92,7 +92,7 @@ export class Run extends Emitter<Events> {
     this.emit('end', { error: this.phase === 'failed' ? error : undefined })
   }
 
-  /** Stops the work here and at the server. */
+  /** Stops the run here and on the server. */
   stop(): void {
     if (!this.active || this.#abort.signal.aborted) return
     this.#abort.abort()
@@ -141,7 +141,7 @@ export class Run extends Emitter<Events> {
 
   #image({ index, mime_type, data, recipe, ...image }: ServerEvent & { type: 'image' }): void {
     const slot = this.slots[index]
-    // An image that is told of again, as after a broken stream, is the same image.
+    // Ignore a repeated event, e.g. after a broken stream: it is the same image.
     if (slot === undefined || slot.picture !== undefined) return
     slot.picture = {
       id: pictureId(this.id, index),

@@ -1,14 +1,14 @@
 import type { GenerateRequest, Known } from '../api/types.js'
 
-/** The parameters of a request that are numbers. One that is left empty in the form is undefined: then the server decides. */
+/** The numeric request parameters. Undefined means empty in the form: the server then uses its default. */
 export type Numbers = {
   [N in keyof GenerateRequest as NonNullable<GenerateRequest[N]> extends number ? N : never]?: number | undefined
 }
 
-/** The form, as a person left it. */
+/** The values in the form. */
 export interface Settings extends Omit<Numbers, 'width' | 'height' | 'timeout' | 'preview_interval'> {
   prompt: string
-  /** undefined before the server has said which one it has for requests without. */
+  /** Undefined until the server has reported its default. */
   negative_prompt: string | undefined
   size: string
   scheduler: string
@@ -17,14 +17,14 @@ export interface Settings extends Omit<Numbers, 'width' | 'height' | 'timeout' |
   truncate: boolean
 }
 
-/** How many previews a picture gets on its way, about. */
+/** Approximate number of previews of each picture. */
 const PREVIEWS = 8
 
 export function sizeName(width: number, height: number): string {
   return `${width}×${height}`
 }
 
-/** The request that these settings ask for. */
+/** The request for these settings. */
 export function toRequest(
   {
     prompt,
@@ -43,7 +43,7 @@ export function toRequest(
   const [width, height] = size.split('×').map(Number)
   return {
     prompt: prompt.trim(),
-    // Also when it is empty: the server may have one of its own for requests without.
+    // Send it even if empty: without it, the server would apply its own default.
     ...(negative_prompt === undefined ? {} : { negative_prompt: negative_prompt.trim() }),
     ...(width === undefined || height === undefined ? {} : { width, height }),
     ...given(numbers),
@@ -63,9 +63,9 @@ function given<T extends object>(values: T): Given<T> {
 }
 
 /**
- * The settings that make a picture of this recipe again.
+ * The settings that reproduce the picture of this recipe.
  *
- * @param refinements parameters that a recipe leaves out where they do nothing: what is in the form must not stay
+ * @param refinements parameters that a recipe omits when neutral, so the form's values for them must be cleared
  */
 export function fromRecipe(
   recipe: Omit<Known, 'truncate'> & Pick<GenerateRequest, 'truncate'>,
@@ -85,7 +85,7 @@ export function fromRecipe(
   }
 }
 
-/** The request that makes the picture of this recipe again, byte for byte. */
+/** The request that reproduces the picture of this recipe byte for byte. */
 export function requestOf({
   model: _model,
   model_digest: _digest,
@@ -95,7 +95,7 @@ export function requestOf({
   return request
 }
 
-/** What the page knows by itself of a picture that it asked for. */
+/** A picture's recipe as far as the page knows it from its own request. */
 export function knownOf(
   request: GenerateRequest,
   { seed, width, height }: Pick<Known, 'seed' | 'width' | 'height'>

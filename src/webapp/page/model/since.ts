@@ -1,9 +1,9 @@
 import type { Health } from '../api/types.js'
 
-/** A server counts whole seconds, and an answer takes a moment. */
+/** Tolerance: the server reports whole seconds, and answers are delayed. */
 const JITTER_MS = 5000
 
-/** Since when the server has been as it is: by its own word while it starts, else as far as this page knows. */
+/** When the server entered its status: computed from its uptime while it starts, else when this page first saw it. */
 export class Since {
   #status: Health['status'] | undefined
   #at = 0

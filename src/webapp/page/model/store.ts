@@ -1,6 +1,6 @@
 import type { Picture } from './picture.js'
 
-/** Where pictures are kept. */
+/** Storage for pictures. */
 export interface PictureStore {
   /** All of them, newest first. */
   all(): Promise<Picture[]>
@@ -10,14 +10,14 @@ export interface PictureStore {
 
 const STORE = 'pictures'
 
-/** Pictures in this browser's IndexedDB. @throws DOMException where the browser keeps nothing, as in some private windows */
+/** Stores pictures in IndexedDB. @throws DOMException if the browser stores nothing, as in some private windows */
 export async function openStore(name = 'easel'): Promise<PictureStore> {
   const open = indexedDB.open(name, 1)
   open.addEventListener('upgradeneeded', () =>
     open.result.createObjectStore(STORE, { keyPath: 'id' }).createIndex('createdAt', 'createdAt')
   )
   const database = await result(open)
-  // A page of another version wants to upgrade: stand aside.
+  // Close the connection so that a page of another version can upgrade the database.
   database.addEventListener('versionchange', () => database.close())
   const store = (mode: IDBTransactionMode) => database.transaction(STORE, mode).objectStore(STORE)
   return {
@@ -27,7 +27,7 @@ export async function openStore(name = 'easel'): Promise<PictureStore> {
   }
 }
 
-/** Pictures that are gone with the page. */
+/** Stores pictures until the page is closed. */
 export function memoryStore(): PictureStore {
   const pictures = new Map<string, Picture>()
   return {

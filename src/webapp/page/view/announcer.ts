@@ -1,10 +1,10 @@
 import { byId } from '../lib/dom.js'
 
 const TOAST_MS = 2500
-/** Time to notice that it was the wrong one, and to get to the button. */
+/** Long enough to notice a mistake and reach the button. */
 const UNDO_MS = 8000
 
-/** Tells what happened: to screen readers, and where asked for also to the eye, with a way back. */
+/** Announces what happened to screen readers and, on request, visibly with an undo button. */
 export class Announcer {
   readonly #live = byId('announce', HTMLParagraphElement)
   readonly #toast = byId('toast', HTMLDivElement)
@@ -15,18 +15,18 @@ export class Announcer {
 
   constructor() {
     this.#undo.addEventListener('click', () => this.undo())
-    // Who has the button in reach gets the time to press it.
+    // Keep it open while the pointer or focus is on it, so that there is time to press the button.
     for (const name of ['pointerenter', 'focusin']) this.#toast.addEventListener(name, () => clearTimeout(this.#timer))
     for (const name of ['pointerleave', 'focusout'])
       this.#toast.addEventListener(name, () => this.#hideAfter(this.#back === undefined ? TOAST_MS : UNDO_MS))
   }
 
-  /** For screen readers. */
+  /** Announces to screen readers only. */
   say(text: string): void {
     if (this.#live.textContent !== text) this.#live.textContent = text
   }
 
-  /** For everyone, for a moment. @param back what takes it back; it is offered for longer */
+  /** Shows the text briefly to everyone. @param back undoes the action; with it, the text stays longer */
   show(text: string, back?: () => void): void {
     this.say(back === undefined ? text : `${text}. Control Z brings it back.`)
     this.#text.textContent = text
@@ -36,7 +36,7 @@ export class Announcer {
     this.#hideAfter(back === undefined ? TOAST_MS : UNDO_MS)
   }
 
-  /** Takes back what can be taken back. @returns whether there was anything */
+  /** Undoes the last action, if possible. @returns whether it did */
   undo(): boolean {
     const back = this.#back
     this.#hide()
@@ -44,7 +44,7 @@ export class Announcer {
     return back !== undefined
   }
 
-  /** Brings the way back to the keyboard, where the button that was pressed is gone. */
+  /** Focuses the undo button, for when the button just pressed is gone. */
   focusUndo(): void {
     this.#undo.focus({ preventScroll: true })
   }

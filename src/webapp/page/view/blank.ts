@@ -19,18 +19,18 @@ const SCENES = [
 const MINUTE_MS = 60_000
 
 interface Events {
-  /** A prompt to begin with. */
+  /** The visitor chose this suggested prompt. */
   take: string
 }
 
-/** The canvas before there is anything on it: prompts to begin with, or what is being waited for. */
+/** The blank canvas: suggested prompts, or what the page is waiting for. */
 export class Blank extends Emitter<Events> {
   readonly #title = byId('blank-title', HTMLParagraphElement)
   readonly #text = byId('blank-text', HTMLParagraphElement)
   readonly #examples = byId('examples', HTMLDivElement)
   #offered = ''
 
-  /** @param since ms since 1970 that it has been so @param now ms since 1970 */
+  /** @param since when the status began, in ms since 1970 @param now ms since 1970 */
   show({ status, model }: Pick<Health, 'status' | 'model'>, since: number, now: number): void {
     this.#offer(status === 'ready' ? model?.id : undefined)
     if (status === 'starting')
@@ -55,7 +55,7 @@ export class Blank extends Emitter<Events> {
     if (this.#text.textContent !== text) this.#text.textContent = text
   }
 
-  /** Such prompts as the model can paint. */
+  /** Suggests prompts that suit the model. */
   #offer(model = ''): void {
     if (model === this.#offered) return
     this.#offered = model
@@ -70,7 +70,7 @@ export class Blank extends Emitter<Events> {
   }
 }
 
-/** "Since 14:02, 3 min ago." Whole minutes: nobody waits for an hour by seconds. */
+/** E.g. "Since 14:02, 3 min by now." Whole minutes are precise enough. */
 function sinceWords(since: number, now: number): string {
   const time = new Date(since).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })
   return now - since < MINUTE_MS

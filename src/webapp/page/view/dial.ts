@@ -1,4 +1,4 @@
-/** Joins each slider of the form with the number field that it moves. */
+/** Binds each slider of the form to its number field. */
 export function joinDials(form: HTMLFormElement): void {
   for (const slider of form.querySelectorAll<HTMLInputElement>('input[type=range][data-for]')) {
     const field = form.elements.namedItem(slider.dataset['for']!) as HTMLInputElement
@@ -10,14 +10,14 @@ export function joinDials(form: HTMLFormElement): void {
   }
 }
 
-/** Moves the sliders to where the fields are. */
+/** Sets the sliders to the values of their fields. */
 export function showDials(form: HTMLFormElement): void {
   for (const slider of form.querySelectorAll<HTMLInputElement>('input[type=range][data-for]')) {
     showOnSlider(slider, form.elements.namedItem(slider.dataset['for']!) as HTMLInputElement)
   }
 }
 
-/** A slider covers what people use, and never more than its field allows. */
+/** A slider covers the usual range, capped at the field's maximum. */
 function showOnSlider(slider: HTMLInputElement, field: HTMLInputElement): void {
   slider.max = String(Math.min(Number(slider.dataset['most']), Number(field.max)))
   slider.toggleAttribute('data-empty', field.value === '')

@@ -1,6 +1,6 @@
 import { byId } from '../lib/dom.js'
 
-/** Leads to the documents of the server's API, where it has any. */
+/** Links to the server's API documentation, if any. */
 export class DocumentsLink {
   readonly #foot = byId('foot', HTMLElement)
   readonly #link = byId('documents', HTMLAnchorElement)

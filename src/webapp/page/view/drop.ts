@@ -2,7 +2,7 @@ import { byId } from '../lib/dom.js'
 
 const TYPES = new Set(['image/png', 'image/jpeg', 'image/webp'])
 
-/** Lets a picture be dropped anywhere on the page, or picked. @param take gets the file, or undefined when it is no picture */
+/** Accepts a picture dropped on the page or chosen. @param take gets the file, or undefined if it is not a picture */
 export function startDrop(take: (file: File | undefined) => void): void {
   const overlay = byId('drop', HTMLDivElement)
   const picker = byId('file', HTMLInputElement)
@@ -17,7 +17,7 @@ export function startDrop(take: (file: File | undefined) => void): void {
     overlay.hidden = false
   })
   document.addEventListener('dragleave', (event) => {
-    // Only when the pointer leaves the window is there nothing that it enters.
+    // relatedTarget is null only when the pointer leaves the window.
     if (event.relatedTarget === null) overlay.hidden = true
   })
   document.addEventListener('drop', (event) => {

@@ -1,12 +1,12 @@
 import { el } from '../lib/dom.js'
 
-/** A way out, offered beside what is wrong. */
+/** A fix offered beside the error. */
 export interface Offer {
   text: string
   act: () => void
 }
 
-/** What is wrong with which field, said beside it. */
+/** Shows errors beside their fields. */
 export class FieldErrors {
   readonly #form: HTMLFormElement
 
@@ -14,7 +14,7 @@ export class FieldErrors {
     this.#form = form
   }
 
-  /** Marks every field that is wrong, and leads to the first. @returns how many are wrong */
+  /** Marks every invalid field and focuses the first. @returns how many are invalid */
   check(): number {
     this.clear()
     const wrong = [...this.#form.elements].flatMap((field) => {
@@ -26,14 +26,14 @@ export class FieldErrors {
     return wrong.length
   }
 
-  /** Says what is wrong with a field, and leads to it. @returns whether the form has such a field */
+  /** Shows an error beside a field and focuses it. @returns whether the form has the field */
   show(name: string, message: string, offer?: Offer): boolean {
     const field = this.#mark(name, message, offer)
     field?.focus()
     return field !== undefined
   }
 
-  /** Takes back what was said of these fields; without names, of all. */
+  /** Clears the errors of these fields; without names, of all fields. */
   clear(names?: readonly string[]): void {
     for (const line of this.#form.querySelectorAll('.field-error:not(:empty)')) {
       const name = line.id.replace(/-error$/, '')
@@ -72,7 +72,7 @@ export class FieldErrors {
   }
 }
 
-/** A size is chosen whole. */
+/** Errors for `height` and `size` appear at the size chooser, which has the error line named `width`. */
 function lineOf(name: string): string {
   return name === 'height' || name === 'size' ? 'width' : name
 }

@@ -16,17 +16,17 @@ const DEFAULTED = ['num_inference_steps', 'guidance_scale'] as const
 
 interface Events {
   submit: Settings
-  /** So many fields are wrong, and marked. */
+  /** Number of invalid fields, now marked. */
   wrong: number
 }
 
-/** The form: what is to be painted, and how. It remembers itself. */
+/** The form with the request's settings. Restores its values after a reload. */
 export class Form extends Emitter<Events> {
   readonly #form = byId('form', HTMLFormElement)
   readonly #sizes = new Sizes()
   readonly errors = new FieldErrors(this.#form)
   #defaults: Health['defaults'] = null
-  /** The server has not yet said which negative prompt it has for requests without, which then fills in an empty one. */
+  /** Whether the negative prompt still awaits the server's default, which then fills it if it is empty. */
   #fresh: boolean
 
   constructor() {
@@ -59,7 +59,7 @@ export class Form extends Emitter<Events> {
     }
   }
 
-  /** How many steps a picture takes, as far as is known. */
+  /** Number of steps, or a guess until the server's default is known. */
   get steps(): number {
     return this.#number('num_inference_steps') ?? this.#defaults?.num_inference_steps ?? 25
   }
@@ -86,16 +86,16 @@ export class Form extends Emitter<Events> {
     this.#changed(Object.keys(settings))
   }
 
-  /** Brings a field into sight that may be folded away. */
+  /** Unfolds the section that contains a field. */
   reveal(name: string): void {
     const details = this.#field(name).closest('details')
     if (details !== null) details.open = true
   }
 
-  /** Offers what the model can do. What a person chose stays. */
+  /** Offers what the model supports, keeping the visitor's choices. */
   adopt({ sizes, coming, schedulers, features, defaults, limits }: Health): void {
     this.#defaults = defaults
-    // An older server does not say what is coming.
+    // Older servers do not send `coming`.
     this.#sizes.offer(sizes, coming ?? [], [defaults?.width ?? 0, defaults?.height ?? 0])
     if (schedulers.length > 0) offerOptions(this.#field('scheduler') as HTMLSelectElement, schedulers)
     for (const [name, most] of Object.entries(limits ?? {}))
@@ -112,12 +112,12 @@ export class Form extends Emitter<Events> {
     showDials(this.#form)
   }
 
-  /** The parameters that not every server has, by their fields. */
+  /** The parameters that only some servers support. */
   get refinements(): (keyof Numbers)[] {
     return this.#refinements().map(({ name }) => name as keyof Numbers)
   }
 
-  /** Shows the fields of what this server can do. One that is filled in stays, or nobody could empty it. */
+  /** Shows the fields that this server supports. Keeps a filled one visible, so that the visitor can clear it. */
   #offerRefinements(features: readonly string[], defaults: Record<string, unknown>): void {
     for (const field of this.#refinements()) {
       const place = field.closest<HTMLElement>('[data-optional]')!
@@ -134,7 +134,7 @@ export class Form extends Emitter<Events> {
   }
 
   #changed(names: readonly string[]): void {
-    // Where guidance begins and where it ends are right or wrong together.
+    // guidance_start and guidance_end are validated together, so clear both errors.
     this.errors.clear(
       names.some((name) => /^guidance_(start|end)$/.test(name)) ? [...names, 'guidance_start', 'guidance_end'] : names
     )
@@ -167,14 +167,14 @@ export class Form extends Emitter<Events> {
   }
 }
 
-/** Chooses an option, also one that is not (yet) offered. */
+/** Selects an option, adding it marked as missing if it is not offered (yet). */
 function choose(select: HTMLSelectElement, value: string): void {
   if (![...select.options].some((option) => option.value === value))
     select.append(el('option', { value, dataset: { missing: '' } }, value))
   select.value = value
 }
 
-/** Offers these after the default. One that is chosen and is not among them stays, and is marked as missing. */
+/** Offers `names` after the default option. Keeps the selected option even if not offered, and marks it as missing. */
 function offerOptions(select: HTMLSelectElement, names: readonly string[]): void {
   const known = new Set([...select.options].map(({ value }) => value))
   for (const name of names) if (!known.has(name)) select.append(el('option', { value: name }, name))

@@ -1,10 +1,10 @@
 import { byId } from '../lib/dom.js'
 import type { KeyRing } from '../model/keys.js'
 
-/** What a header can carry; nothing forgets the key. */
+/** Characters that a header can carry; empty to forget the key. */
 const SENDABLE = /^[\x21-\x7e]*$/
 
-/** Asks for the access key of a server that wants one. */
+/** Asks for the access key when the server requires one. */
 export class KeyDialog {
   readonly #keys: KeyRing
   readonly #dialog = byId('key-dialog', HTMLDialogElement)
@@ -30,7 +30,7 @@ export class KeyDialog {
     })
   }
 
-  /** Opens the dialog, unless it is open. @param then what to do with the new key */
+  /** Opens the dialog unless it is open. @param then called when the visitor submits a key */
   ask(then: () => void, message = this.#keys.get() === undefined ? '' : 'The server does not know this key.'): void {
     this.#open.hidden = false
     this.#error.textContent = message

@@ -4,16 +4,16 @@ import { duration } from '../lib/format.js'
 import { short } from '../lib/text.js'
 import { describe } from './words.js'
 
-/** As much of a prompt as says which one it was. */
+/** Maximum characters of a prompt: enough to identify it. */
 const SHOWN = 80
 
 interface Events {
-  /** `byHand`: somebody has pressed the button. */
+  /** `byHand`: the visitor pressed the button. */
   retry: { byHand: boolean }
   dismiss: undefined
 }
 
-/** Says what went wrong, and when another try has a chance. */
+/** Shows what went wrong, and when to retry. */
 export class Notice extends Emitter<Events> {
   readonly #place = byId('notice', HTMLDivElement)
   #timer: ReturnType<typeof setInterval> | undefined
@@ -24,9 +24,9 @@ export class Notice extends Emitter<Events> {
   }
 
   /**
-   * @param retry whether the same can be asked for again
-   * @param auto whether it is asked for again by itself, once the server's wait is over
-   * @param about the prompt, where the form has another one
+   * @param retry whether to offer a retry
+   * @param auto whether to retry automatically after the server's wait
+   * @param about the failed prompt, if the form now holds another one
    */
   show(
     error: unknown,
@@ -46,11 +46,11 @@ export class Notice extends Emitter<Events> {
     const actions = el('div', { className: 'notice-actions' }, close)
     if (retry) actions.prepend(this.#retryButton(wait, auto && wait > 0))
     this.#place.replaceChildren(el('div', { className: 'notice' }, message, actions))
-    // The easel, above which this is, need not be in sight.
+    // The notice is above the easel, which may be scrolled out of view.
     this.#place.scrollIntoView({ block: 'nearest' })
   }
 
-  /** A button that counts the wait down, and then is there to press or presses itself. */
+  /** A button that counts down the wait, then enables itself or, with `auto`, retries. */
   #retryButton(wait: number, auto: boolean): HTMLButtonElement {
     const button = el('button', { type: 'button', className: 'retry' })
     const end = Date.now() + wait * 1000

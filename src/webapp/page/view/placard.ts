@@ -12,7 +12,7 @@ interface Events {
   remove: Picture
 }
 
-/** The label beside the picture, as in a museum: what it is and how it was made. */
+/** The label of the picture, as in a museum: its prompt and how it was made. */
 export class Placard extends Emitter<Events> {
   readonly #card = byId('placard', HTMLElement)
   readonly #actions = byId('actions', HTMLDivElement)
@@ -32,11 +32,11 @@ export class Placard extends Emitter<Events> {
     )
     byId('curl', HTMLButtonElement).addEventListener('click', () => void this.#copyCurl())
     this.#more.addEventListener('click', () => this.#unfold(this.#more.ariaExpanded !== 'true'))
-    // Whether a prompt has more lines than are shown depends on the width too.
+    // Check on resize too: the number of lines in the prompt depends on the width.
     new ResizeObserver(() => this.#offerMore()).observe(this.#prompt)
   }
 
-  /** @param kept whether it is in the sketchbook, and so can be deleted */
+  /** @param kept whether the picture is in the sketchbook and so can be deleted */
   show(picture: Picture | undefined, kept: boolean): void {
     const same = picture === this.#picture
     this.#picture = picture

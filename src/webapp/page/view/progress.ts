@@ -5,7 +5,7 @@ import type { Announcer } from './announcer.js'
 
 const TITLE = document.title
 
-/** How far the run is: on the ledge of the easel, in words, in the title of the tab, and for screen readers. */
+/** Shows the run's progress on the ledge of the easel, in words, in the tab's title, and to screen readers. */
 export class Progress {
   readonly #bar = byId('progress', HTMLDivElement)
   readonly #text = byId('progress-text', HTMLParagraphElement)
@@ -22,12 +22,12 @@ export class Progress {
     this.#show(run)
   }
 
-  /** Says nothing any more of a run that is over. */
+  /** Clears the text about a run that has ended. */
   forget(): void {
     this.#text.textContent = ''
   }
 
-  /** Shows that the model is being prepared, or that it is not any more, while nothing is painted. */
+  /** Shows whether the model is being prepared. Call only while no run is active. */
   prepare(preparing: boolean): void {
     const { phase } = this.#bar.dataset
     if (preparing === (phase === 'preparing')) return
@@ -53,7 +53,7 @@ export class Progress {
     this.#announce(run, percent)
   }
 
-  /** Says only what is worth an interruption: a new phase, and each quarter. */
+  /** Announces only new phases and each quarter, to avoid constant interruptions. */
   #announce(run: Run, percent: number): void {
     const quarter = Math.floor(percent / 25)
     if (run.phase === 'queued') this.#announcer.say(describe(run))

@@ -4,15 +4,15 @@ import { short } from '../lib/text.js'
 import type { Entry, Hold } from '../model/queue.js'
 import { sizeName } from '../model/settings.js'
 
-/** As much of a prompt as a line can hold. */
+/** Maximum characters of a prompt in a line. */
 const SHOWN = 120
 
 interface Events {
-  /** The entry with this id is not wanted any more. */
+  /** The visitor cancelled the entry with this id. */
   cancel: number
 }
 
-/** What waits for its turn, under the button that put it there. */
+/** The list of waiting requests, below the paint button. */
 export class QueueList extends Emitter<Events> {
   readonly #box = byId('next', HTMLElement)
   readonly #head = byId('next-head', HTMLHeadingElement)
@@ -49,7 +49,7 @@ export class QueueList extends Emitter<Events> {
     )
   }
 
-  /** The focus goes to the next one that can be cancelled, not to nowhere. */
+  /** Moves the focus to the next cancel button, so that it is not lost. */
   #cancel(id: number): void {
     const index = [...this.#rows.keys()].indexOf(id)
     this.emit('cancel', id)

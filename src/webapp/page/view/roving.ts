@@ -1,8 +1,8 @@
 const STEPS: Readonly<Record<string, number>> = { ArrowLeft: -1, ArrowRight: 1 }
 
 /**
- * Makes the options of a list one tab stop: arrow keys, Home and End move within it. Enter and Space are the options' own,
- * which are buttons.
+ * Makes the options of a list one tab stop: arrow keys, Home and End move within it. The options are buttons and handle
+ * Enter and Space themselves.
  *
  * @see https://www.w3.org/WAI/ARIA/apg/practices/keyboard-interface/#kbd_roving_tabindex
  */
@@ -30,7 +30,10 @@ export class Roving {
     })
   }
 
-  /** To be called when options have come, gone or been chosen: the one with the focus is the tab stop, else the chosen one, else the first. */
+  /**
+   * Call after options were added, removed or chosen. Makes the focused option the tab stop, else the chosen one, else
+   * the first.
+   */
   refresh(): void {
     const options = this.#options
     this.#stopAt(
@@ -49,7 +52,7 @@ export class Roving {
   }
 }
 
-/** Where a key leads from the option at `index`; -1 for nowhere. */
+/** The option that a key moves to from `index`; -1 for none. */
 export function targetOf(key: string, index: number, columns: number, count: number): number {
   if (index === -1) return -1
   if (key === 'Home') return 0
@@ -57,13 +60,13 @@ export function targetOf(key: string, index: number, columns: number, count: num
   const step = STEPS[key] ?? (key === 'ArrowUp' ? -columns : key === 'ArrowDown' ? columns : 0)
   const next = index + step
   if (step === 0 || next < 0) return -1
-  // From above a last row that is not full, down leads to its end.
+  // Down to a last row that is shorter moves to its end.
   if (next >= count)
     return key === 'ArrowDown' && Math.floor(index / columns) < Math.floor((count - 1) / columns) ? count - 1 : -1
   return next
 }
 
-/** How many options are in a row, as they are laid out now. */
+/** Number of options in a row in the current layout. */
 function columnsOf(options: readonly HTMLElement[]): number {
   const below = options.findIndex(({ offsetTop }) => offsetTop > options[0]!.offsetTop)
   return below === -1 ? Math.max(options.length, 1) : below

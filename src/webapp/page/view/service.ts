@@ -7,22 +7,22 @@ import { duration } from '../lib/format.js'
 import { Since } from '../model/since.js'
 
 interface Events {
-  /** How the server is; `since`: ms since 1970 that it has been so. */
+  /** The server's status; `since`: when it began, in ms since 1970. */
   health: { health: Health; since: number }
-  /** Where its documents are. */
+  /** URL of its API documentation. */
   documents: URL | undefined
-  /** The server wants an access key. */
+  /** The server requires an access key. */
   locked: undefined
 }
 
 const READY_MS = 20_000
 const WAITING_MS = 2000
-/** While nobody looks, but somebody may wait in another tab. */
+/** While the page is hidden: the visitor may be waiting in another tab. */
 const HIDDEN_MS = 10_000
 
 const MINUTE = 60
 
-/** States in which there is no model for now, and will be one. */
+/** States in which no model is ready yet but one is expected. */
 export const PREPARING: ReadonlySet<string> = new Set<Health['status']>(['starting', 'unavailable'])
 
 const STATES: Readonly<Record<Health['status'], string>> = {
@@ -32,7 +32,7 @@ const STATES: Readonly<Record<Health['status'], string>> = {
   draining: 'Being restarted'
 }
 
-/** How the server is, asked again and again while the page is looked at, or waits for the server to be ready. */
+/** Polls the server's status while the page is visible, or hidden but waiting for the server to be ready. */
 export class Service extends Emitter<Events> {
   readonly #line = byId('service', HTMLParagraphElement)
   readonly #text = byId('service-text', HTMLSpanElement)
@@ -81,7 +81,7 @@ export class Service extends Emitter<Events> {
   }
 }
 
-/** @param seconds that it has been so */
+/** @param seconds since the status began */
 function describe({ status, model, requests, workers }: Health, seconds: number): string {
   if (PREPARING.has(status))
     return `${STATES[status]}${seconds < MINUTE ? '' : ` ${duration(Math.floor(seconds / MINUTE) * MINUTE)}`}`

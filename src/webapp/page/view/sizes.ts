@@ -2,36 +2,39 @@ import { byId, el } from '../lib/dom.js'
 import { count } from '../lib/text.js'
 import { sizeName } from '../model/settings.js'
 
-/** The sizes to choose from, each drawn in its shape. */
+/** The size chooser, which draws each size in its shape. */
 export class Sizes {
   readonly #box = byId('sizes', HTMLDivElement)
   readonly #note = byId('sizes-note', HTMLParagraphElement)
   #offered = ''
-  /** A size that was asked for and is not there, or not yet; until a person chooses another. */
+  /** A requested size that is not (yet) offered; cleared when the visitor chooses another. */
   #missed = ''
 
   constructor() {
     this.#box.addEventListener('change', () => (this.#missed = ''))
   }
 
-  /** The chosen size; empty before there is any. */
+  /** The chosen size; empty until sizes are offered. */
   get value(): string {
     return this.#box.querySelector<HTMLInputElement>('input:checked')?.value ?? ''
   }
 
-  /** Chooses a size: at once, or when it is there. */
+  /** Chooses a size, now or once it is offered. */
   set value(name: string) {
     const input = [...this.#box.querySelectorAll<HTMLInputElement>('input:enabled')].find(({ value }) => value === name)
     if (input !== undefined) input.checked = true
     this.#missed = input === undefined ? name : ''
   }
 
-  /** What a person would choose, were it there. */
+  /** The size that the visitor wants, offered or not. */
   get wanted(): string {
     return this.#missed || this.value
   }
 
-  /** Offers other sizes, and shows those that are coming. The wanted one is chosen if it is there, else the chosen one stays. */
+  /**
+   * Offers `sizes`, and shows those in `coming` as disabled. Chooses the wanted size if offered, else keeps the chosen
+   * one, else the preset, else the first.
+   */
   offer(sizes: readonly Size[], coming: readonly Size[], preset: Size): void {
     const offered = JSON.stringify([sizes, coming])
     if (sizes.length === 0 || offered === this.#offered) return

@@ -5,16 +5,16 @@ import type { History } from '../model/history.js'
 import { type Picture, urlOf } from '../model/picture.js'
 import { Roving } from './roving.js'
 
-/** As much of a prompt as a screen reader should have to say. */
+/** Maximum characters of a prompt in an accessible name. */
 const SAID = 160
 
 interface Events {
   open: Picture
-  /** All of them are to be deleted. */
+  /** The visitor wants to delete all pictures. */
   clear: undefined
 }
 
-/** The pictures that were made in this browser. */
+/** The pictures made in this browser. */
 export class Sketchbook extends Emitter<Events> {
   readonly #list = byId('sketches', HTMLDivElement)
   readonly #note = byId('sketchbook-note', HTMLParagraphElement)
@@ -48,7 +48,7 @@ export class Sketchbook extends Emitter<Events> {
 
   #show(): void {
     const { pictures, lasting } = this.#history
-    // What is shown already is kept: its image is decoded and may have the focus.
+    // Reuse existing elements: their images are decoded, and one may have the focus.
     this.#sketches = new Map(
       pictures.map((picture) => [picture.id, this.#sketches.get(picture.id) ?? this.#sketch(picture)])
     )

@@ -5,21 +5,21 @@ import { type Picture, urlOf } from '../model/picture.js'
 import type { Run } from '../model/run.js'
 import { Roving } from './roving.js'
 
-/** How blurred the first preview is, in hundredths of the canvas. It sharpens to none. */
+/** Blur of the first preview, in hundredths of the canvas. Decreases to 0. */
 const BLUR = 2.2
 
-/** In place of an index: the easel holds a picture that is not of the run. */
+/** Used as the index while the easel shows a picture from outside the run. */
 const ASIDE = -1
 
-/** As much of a prompt as a screen reader should have to say. */
+/** Maximum characters of a prompt in alt text. */
 const SAID = 300
 
 interface Events {
-  /** A picture is on the easel; or a run's that is not there yet. */
+  /** The picture on the easel; undefined while the run's is not finished. */
   show: Picture | undefined
 }
 
-/** The easel: the canvas that is painted, and small ones of all pictures of the request. */
+/** The easel: a large canvas, and thumbnails of all pictures of the request. */
 export class Stage extends Emitter<Events> {
   readonly #stage = byId('stage', HTMLElement)
   readonly #easel = byId('easel', HTMLDivElement)
@@ -30,19 +30,19 @@ export class Stage extends Emitter<Events> {
   readonly #roving = new Roving(this.#tray)
   #run: Run | undefined
   #index = 0
-  /** The easel holds a picture that somebody chose, and not the run's. */
+  /** Whether the easel shows a picture from outside the run, chosen by the visitor. */
   #aside = false
 
   constructor() {
     super()
-    // What comes and goes under a canvas that is in sight must not move it: the browser may hold fast to nothing below.
+    // While the canvas is in view, the styles disable scroll anchoring below it, so that changes there do not move it.
     new IntersectionObserver(([entry]) => seen(entry!.isIntersecting), { threshold: 0.5 }).observe(this.#frame)
   }
 
   /**
-   * Puts up the canvases of a new run.
+   * Shows the canvas and thumbnails of a new run.
    *
-   * @param byHand whether somebody has asked for it just now. A run that begins by itself leaves alone what is being looked at
+   * @param byHand whether the visitor has just requested it. Other runs do not replace a picture the visitor opened.
    */
   begin(run: Run, byHand: boolean): void {
     this.#run = run
@@ -52,7 +52,7 @@ export class Stage extends Emitter<Events> {
       this.#tray.hidden = run.slots.length < 2
       this.#select(0)
     }
-    // On a phone the easel is above the form.
+    // On a phone the easel is above the form, out of view.
     if (byHand) this.#scrollThere()
     run
       .on('preview', ({ index, url, share }) => this.#preview(index, url, share))
@@ -60,7 +60,7 @@ export class Stage extends Emitter<Events> {
       .on('end', () => this.#ended(run))
   }
 
-  /** Shows a picture that is there. */
+  /** Shows a finished picture. */
   show(picture: Picture): void {
     const index = this.#run?.slots.findIndex((slot) => slot.picture?.id === picture.id) ?? -1
     if (index !== -1) this.#select(index)
@@ -71,18 +71,18 @@ export class Stage extends Emitter<Events> {
     this.#scrollThere()
   }
 
-  /** A picture was deleted, or is back: it goes from the tray, or comes back to it. */
+  /** Hides a deleted picture's thumbnail, or shows that of a restored one. */
   mark(picture: Picture, deleted: boolean): void {
     const index = this.#run?.slots.findIndex((slot) => slot.picture?.id === picture.id) ?? -1
     const thumb = this.#tray.children[index]
     if (!(thumb instanceof HTMLElement)) return
     thumb.hidden = deleted
-    // Its address was of the deleted one.
+    // Deletion revoked the old URL.
     if (!deleted) this.#thumbImage(index, urlOf(picture))
     this.#roving.refresh()
   }
 
-  /** Takes the picture off the easel, which goes back to what is being painted, if anything is. */
+  /** Removes the picture from the easel, and shows the one in progress, if any. */
   clear(): void {
     const open = this.#run?.active === true ? this.#run.slots.findIndex((slot) => slot.picture === undefined) : -1
     if (open !== -1) return this.#select(open)
@@ -96,7 +96,7 @@ export class Stage extends Emitter<Events> {
   }
 
   #scrollThere(): void {
-    // It is under way, and will be in sight.
+    // The scroll is about to bring it into view.
     seen(true)
     this.#easel.scrollIntoView({ block: 'nearest' })
   }
@@ -112,7 +112,7 @@ export class Stage extends Emitter<Events> {
     return thumb
   }
 
-  /** Makes way for a picture that is not of the run. What is being painted goes on in the tray, and can be had back from it. */
+  /** Makes room for a picture from outside the run. A run in progress stays in the tray, where it can be reopened. */
   #turnAside(): void {
     this.#aside = true
     if (this.#run?.active !== true) this.#run = undefined
@@ -150,7 +150,7 @@ export class Stage extends Emitter<Events> {
     if (index === this.#index) this.#put(picture)
   }
 
-  /** A run that ended early leaves what was finished; if that is nothing, the canvas is blank again. */
+  /** After a run that ended early, shows a finished picture, or a blank canvas if it has none. */
   #ended(run: Run): void {
     if (this.#run !== run || run.phase === 'done' || this.#index === ASIDE) return
     const index = run.slots.findIndex(({ picture }) => picture !== undefined)
@@ -170,12 +170,12 @@ export class Stage extends Emitter<Events> {
     this.emit('show', picture)
   }
 
-  /** Lays an image over the last one, into which it fades. */
+  /** Adds an image over the previous one, which it fades in over. */
   #layer(url: string, alt: string, share: number): void {
     const image = el('img', { src: url, alt, className: 'layer' })
     image.style.setProperty('--blur', String(BLUR * (1 - Math.min(share, 1))))
     while (this.#layers.children.length > 1) this.#layers.firstElementChild?.remove()
-    // The one below is for the eye only: there is one picture on the easel.
+    // Hide the image below from screen readers: there is one picture on the easel.
     this.#layers.firstElementChild?.setAttribute('alt', '')
     this.#layers.append(image)
   }
@@ -185,7 +185,7 @@ export class Stage extends Emitter<Events> {
   }
 }
 
-/** Tells the styles whether the canvas is in sight. */
+/** Tells the styles whether the canvas is in view. */
 function seen(inSight: boolean): void {
   document.documentElement.dataset['easel'] = inSight ? 'seen' : 'away'
 }

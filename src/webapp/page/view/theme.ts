@@ -11,7 +11,7 @@ const WORDS: Readonly<Record<Theme, { text: string; label: string }>> = {
   dark: { text: 'Dark', label: 'Dark theme' }
 }
 
-/** Light or dark, as the system says or as a person chose. */
+/** Light or dark: the visitor's choice, else the system's. */
 export function startTheme(): void {
   const button = byId('theme', HTMLButtonElement)
   const text = byId('theme-text', HTMLSpanElement)

@@ -3,21 +3,21 @@ import { NetworkError, ServerError } from '../api/errors.js'
 import type { ErrorBody } from '../api/types.js'
 import { sentence } from '../lib/text.js'
 
-/** What a visitor is told of a trouble. */
+/** An error as shown to the visitor. */
 export interface Description {
   title: string
   text: string
-  /** Seconds until another try has a chance. */
+  /** Seconds to wait before a retry. */
   wait: number
-  /** The request's id, where an operator would look for it in the log. */
+  /** The request's id, shown only if an operator may need to find it in the log. */
   id?: string | undefined
 }
 
 type Words = readonly [title: string, text: string]
 
 /**
- * What each error means to a visitor. The server's own message is for programs and operators: it has names of fields,
- * of settings and of keys in it, and of exceptions.
+ * What each error means to a visitor. The server's own messages are for programs and operators: they name fields,
+ * settings, keys and exceptions.
  */
 const WORDS: Readonly<Partial<Record<ErrorCode, Words>>> = {
   QUEUE_FULL: ['Every easel is taken', 'As many people wait as the server lets in.'],
@@ -52,7 +52,7 @@ const WORDS_OF_STATUS: Readonly<Record<number, Words>> = {
   504: WORDS.DEADLINE_EXCEEDED!
 }
 
-/** Errors after which the same request has a chance later, without anything changed. */
+/** Errors after which the same request may succeed later. */
 const PASSING = new Set<string>([
   'QUEUE_FULL',
   'RATE_LIMITED',
@@ -62,7 +62,7 @@ const PASSING = new Set<string>([
   'DRAINING'
 ] satisfies ErrorCode[])
 
-/** Whether the same request should be asked for again before any other. */
+/** Whether to retry the same request before any other. */
 export function passes(error: unknown): boolean {
   if (error instanceof NetworkError) return true
   return (
@@ -84,7 +84,7 @@ export function describe(error: unknown): Description {
   if (!(error instanceof ServerError))
     return { title: 'Something went wrong in this page', text: sentence(String(error)), wait: 0 }
   const { code, statusCode, message, retry_after, requestId } = error.body
-  // An error of the request is the visitor's to mend, so that only the server's message says which; it is the one kind that quotes it.
+  // Quote the server's message only for errors in the request, which the visitor must fix.
   const words =
     (WORDS as Record<string, Words | undefined>)[code] ??
     WORDS_OF_STATUS[statusCode] ??
@@ -92,7 +92,7 @@ export function describe(error: unknown): Description {
   return { title: words[0], text: words[1], wait: retry_after ?? 0, id: statusCode >= 500 ? requestId : undefined }
 }
 
-/** What is wrong with a field, for a visitor who sees the field and not its name. */
+/** What is wrong with a field, without its API name, which the visitor does not see. */
 export function describeField({ code, field, message }: Pick<ErrorBody, 'code' | 'field' | 'message'>): string {
   switch (code) {
     case 'PROMPT_TOO_LONG':
@@ -112,12 +112,12 @@ export function describeField({ code, field, message }: Pick<ErrorBody, 'code' |
     case 'NOT_READY':
       return 'This size is still being prepared. It is offered once it is ready.'
     default:
-      // "body/num_images must be <= 64": the page's own checks come before the server's, so that few ever see this.
+      // E.g. "body/num_images must be <= 64". Rare: the page validates before the server does.
       return sentence(message.replace(/^body\/?\S*\s+|^(?<name>\w+) (?=must)/, ''))
   }
 }
 
-/** The server says how long the prompt is, and after which words it would be cut; an older or newer one may say it in other words. */
+/** Extracts the prompt's length and the cut from the server's message. Another version may word it differently. */
 function describeLength(message: string): string {
   const [, tokens] = /has (\d+) tokens/.exec(message) ?? []
   const [, most] = /takes (\d+)/.exec(message) ?? []
