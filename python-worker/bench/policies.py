@@ -14,12 +14,12 @@ from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Literal
 
-from easel_worker.scheduler import Scheduler, Ticket
+from easel_worker.step_scheduler import StepScheduler, Ticket
 
 Policy = Literal["steps", "batches", "single"]
 
 
-class RunToCompletion(Scheduler):
+class RunToCompletion(StepScheduler):
     """Batches in order of arrival; a batch has one size, and the next one waits for its last."""
 
     def __init__(self, rows: int, images: int | None = None) -> None:
@@ -30,7 +30,7 @@ class RunToCompletion(Scheduler):
         self._numbers = count()
 
     def add(self, tickets: Sequence[Ticket], deadline: float = float("inf")) -> None:
-        """See `Scheduler.add`."""
+        """See `StepScheduler.add`."""
         super().add(tickets, deadline)
         self._arrivals |= {ticket: next(self._numbers) for ticket in tickets}
 
@@ -53,8 +53,8 @@ class RunToCompletion(Scheduler):
         self._arrivals.pop(ticket, None)
 
 
-POLICIES: dict[Policy, Callable[[int], Scheduler]] = {
-    "steps": Scheduler,
+POLICIES: dict[Policy, Callable[[int], StepScheduler]] = {
+    "steps": StepScheduler,
     "batches": RunToCompletion,
     "single": lambda rows: RunToCompletion(rows, images=1),
 }

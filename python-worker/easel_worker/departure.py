@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from easel_worker.pace import Pace
-from easel_worker.scheduler import Ticket
+from easel_worker.step_scheduler import Ticket
 
 _EXACT_S = 1e-6  # sums of floats are no more exact
 

@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from easel_worker.engine import Job, Lane
 from easel_worker.protocol import Generate, Timings
-from easel_worker.scheduler import Ticket
+from easel_worker.step_scheduler import Ticket
 
 
 @dataclass

@@ -34,7 +34,7 @@ from easel_worker.protocol import (
     Stage,
 )
 from easel_worker.requests import Link, Requests
-from easel_worker.scheduler import Scheduler, Ticket
+from easel_worker.step_scheduler import StepScheduler, Ticket
 from easel_worker.vitals import Vitals
 
 MEMORY_EVERY_S = 1.0
@@ -54,7 +54,7 @@ class Loop:
         *,
         vitals: Vitals,
         log: Logger,
-        scheduler: Scheduler | None = None,
+        scheduler: StepScheduler | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Args: `engine` is warm; `clock` is the mailbox's clock, in seconds.
@@ -67,7 +67,7 @@ class Loop:
         self._vitals = vitals
         self._log = log
         self._clock = clock
-        self._scheduler = scheduler or Scheduler(engine.capabilities.rows)
+        self._scheduler = scheduler or StepScheduler(engine.capabilities.rows)
         self._requests = Requests(self._scheduler, link, engine, vitals, log)
         self._pace = Pace()
         self._departure: Departure | None = None

@@ -8,7 +8,7 @@ from easel_worker.flight import Flight
 from easel_worker.jobs import jobs
 from easel_worker.logs import Logger
 from easel_worker.protocol import Failed, FailureCode, FromWorker, Generate, Result
-from easel_worker.scheduler import Scheduler, Ticket
+from easel_worker.step_scheduler import StepScheduler, Ticket
 from easel_worker.vitals import Vitals
 
 MAX_IMAGES = 4096
@@ -29,7 +29,7 @@ class Requests:
     """Keeps the scheduler in step: an image is here exactly as long as it is there."""
 
     def __init__(
-        self, scheduler: Scheduler, link: Link, engine: Engine, vitals: Vitals, log: Logger
+        self, scheduler: StepScheduler, link: Link, engine: Engine, vitals: Vitals, log: Logger
     ) -> None:
         self._scheduler = scheduler
         self._link = link

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from easel_worker.departure import Departure
 from easel_worker.pace import Pace
-from easel_worker.scheduler import Ticket
+from easel_worker.step_scheduler import Ticket
 
 SIZE = (1024, 1024)
 ROWS = 32

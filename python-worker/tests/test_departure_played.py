@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from easel_worker.departure import Departure
 from easel_worker.pace import Pace
-from easel_worker.scheduler import Scheduler, Size, Ticket
+from easel_worker.step_scheduler import Size, StepScheduler, Ticket
 
 SIZE, SMALL = (1024, 1024), (512, 512)
 ROWS = 8
@@ -35,7 +35,7 @@ class Case:
 
 def play(case: Case, pace: Pace, *, choosing: bool) -> int:
     """How many requests are finished in time; `choosing`, or all go on sharing."""
-    scheduler = Scheduler(ROWS)
+    scheduler = StepScheduler(ROWS)
     for one in case.tickets:
         scheduler.add([one])
     owed = {name: [t for t in case.tickets if t.request == name] for name in _names(case)}

@@ -1,7 +1,7 @@
 """The benchmarks' peers do what they are said to do, and are not made worse than they are."""
 
 from bench.policies import POLICIES, RunToCompletion
-from easel_worker.scheduler import Scheduler, Size, Ticket
+from easel_worker.step_scheduler import Size, StepScheduler, Ticket
 
 LARGE: Size = (1024, 1024)
 SMALL: Size = (512, 512)
@@ -11,7 +11,7 @@ def ticket(request: str, size: Size = LARGE, rows: int = 2, steps: int = 2) -> T
     return Ticket(request, 0, size, rows, steps)
 
 
-def play(scheduler: Scheduler) -> list[list[str]]:
+def play(scheduler: StepScheduler) -> list[list[str]]:
     """Run until nothing is left; who was in each step."""
     steps = []
     while scheduler.busy:
@@ -23,7 +23,7 @@ def play(scheduler: Scheduler) -> list[list[str]]:
     return steps
 
 
-def filled(scheduler: Scheduler, *tickets: Ticket) -> Scheduler:
+def filled(scheduler: StepScheduler, *tickets: Ticket) -> StepScheduler:
     for one in tickets:
         scheduler.add([one])
     return scheduler

@@ -38,7 +38,7 @@ class Ticket:
     steps: int
 
 
-class Scheduler:
+class StepScheduler:
     """See the module's text. Not safe for several threads."""
 
     def __init__(self, rows: int) -> None:

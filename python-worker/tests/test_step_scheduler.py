@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from easel_worker.scheduler import Scheduler, Size, Ticket
+from easel_worker.step_scheduler import Size, StepScheduler, Ticket
 
 LARGE: Size = (1024, 1024)
 SMALL: Size = (512, 512)
@@ -22,7 +22,7 @@ def ticket(
 
 
 def test_images_of_one_size_share_a_step_whatever_their_steps_and_rows() -> None:
-    scheduler = Scheduler(rows=4)
+    scheduler = StepScheduler(rows=4)
     a, b = ticket("a", rows=1, steps=2), ticket("b", rows=2, steps=9)
     scheduler.add([a])
     scheduler.add([b])
@@ -31,7 +31,7 @@ def test_images_of_one_size_share_a_step_whatever_their_steps_and_rows() -> None
 
 
 def test_an_image_joins_at_the_next_step_and_leaves_when_it_is_done() -> None:
-    scheduler = Scheduler(rows=4)
+    scheduler = StepScheduler(rows=4)
     first, second = ticket("first", steps=2), ticket("second", steps=2)
     scheduler.add([first])
     scheduler.admit()
@@ -44,7 +44,7 @@ def test_an_image_joins_at_the_next_step_and_leaves_when_it_is_done() -> None:
 
 
 def test_rows_are_in_use_until_the_image_is_decoded() -> None:
-    scheduler = Scheduler(rows=2)
+    scheduler = StepScheduler(rows=2)
     first, second = ticket("first", steps=1), ticket("second")
     scheduler.add([first])
     scheduler.add([second])
@@ -57,7 +57,7 @@ def test_rows_are_in_use_until_the_image_is_decoded() -> None:
 
 
 def test_nobody_overtakes_an_image_that_needs_two_rows() -> None:
-    scheduler = Scheduler(rows=3)
+    scheduler = StepScheduler(rows=3)
     running, wide, narrow = ticket("running"), ticket("wide"), ticket("narrow", rows=1)
     for one in (running, wide, narrow):
         scheduler.add([one])
@@ -67,7 +67,7 @@ def test_nobody_overtakes_an_image_that_needs_two_rows() -> None:
 
 
 def test_sizes_take_turns() -> None:
-    scheduler = Scheduler(rows=4)
+    scheduler = StepScheduler(rows=4)
     large = [ticket("a"), ticket("b")]
     small = ticket("c", size=SMALL)
     scheduler.add(large)
@@ -78,7 +78,7 @@ def test_sizes_take_turns() -> None:
 
 
 def test_a_size_that_only_decodes_leaves_its_turn_to_the_others() -> None:
-    scheduler = Scheduler(rows=2)
+    scheduler = StepScheduler(rows=2)
     done, busy = ticket("done", steps=1), ticket("busy", size=SMALL)
     scheduler.add([done])
     scheduler.add([busy])
@@ -88,7 +88,7 @@ def test_a_size_that_only_decodes_leaves_its_turn_to_the_others() -> None:
 
 
 def test_cancel_takes_out_waiting_and_running_images_and_frees_their_rows() -> None:
-    scheduler = Scheduler(rows=2)
+    scheduler = StepScheduler(rows=2)
     scheduler.add([ticket("a", 0), ticket("a", 1)])
     other = ticket("b")
     scheduler.add([other])
@@ -101,7 +101,7 @@ def test_cancel_takes_out_waiting_and_running_images_and_frees_their_rows() -> N
 
 
 def test_an_image_cancelled_during_its_step_is_not_done_after_it() -> None:
-    scheduler = Scheduler(rows=4)
+    scheduler = StepScheduler(rows=4)
     scheduler.add([ticket("a", steps=1)])
     scheduler.admit()
     step = scheduler.next_step()
@@ -111,7 +111,7 @@ def test_an_image_cancelled_during_its_step_is_not_done_after_it() -> None:
 
 
 def test_requests_expire_at_their_deadline_and_not_before() -> None:
-    scheduler = Scheduler(rows=2)
+    scheduler = StepScheduler(rows=2)
     scheduler.add([ticket("a")], deadline=10.0)
     scheduler.add([ticket("b")], deadline=10.5)
     scheduler.add([ticket("c")])
@@ -124,7 +124,7 @@ def test_requests_expire_at_their_deadline_and_not_before() -> None:
 
 
 def test_a_finished_request_does_not_expire() -> None:
-    scheduler = Scheduler(rows=4)
+    scheduler = StepScheduler(rows=4)
     images = [ticket("a", 0, steps=1), ticket("a", 1, steps=1)]
     scheduler.add(images, deadline=10.0)
     scheduler.admit()
@@ -137,7 +137,7 @@ def test_a_finished_request_does_not_expire() -> None:
 
 @pytest.mark.parametrize("bad", [ticket("a", rows=3), ticket("a", rows=0), ticket("a", steps=0)])
 def test_an_image_that_can_never_run_is_an_error(bad: Ticket) -> None:
-    scheduler = Scheduler(rows=2)
+    scheduler = StepScheduler(rows=2)
     with pytest.raises(ValueError, match="image"):
         scheduler.add([ticket("b"), bad])
     assert not scheduler.busy
@@ -161,7 +161,7 @@ def test_no_arrivals_make_an_image_wait_longer_than_its_bound(
     rows: int,
 ) -> None:
     """Whatever comes after it, at every step: smaller ones, other sizes, as many as you like."""
-    scheduler, numbers = Scheduler(rows), itertools.count()
+    scheduler, numbers = StepScheduler(rows), itertools.count()
     mine = Ticket("mine", 0, *wanted)
     scheduler.add([Ticket(f"r{next(numbers)}", 0, *image) for image in before])
     scheduler.add([mine])
@@ -188,7 +188,7 @@ class AnyTraffic(RuleBasedStateMachine):
     @initialize(rows=st.integers(2, 8))
     def start(self, rows: int) -> None:
         self.rows = rows
-        self.scheduler = Scheduler(rows)
+        self.scheduler = StepScheduler(rows)
         self.requests = 0
         self.now = 0.0
         self.waiting: dict[Size, list[Ticket]] = {size: [] for size in SIZES}
