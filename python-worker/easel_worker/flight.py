@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from msgspec import UNSET
 
-from easel_worker.engine import Job, Lane
+from easel_worker.engine import ImageSpec, Lane
 from easel_worker.protocol import Generate, Timings
 from easel_worker.step_scheduler import Ticket
 
@@ -15,7 +15,7 @@ class Flight:
     """One image from its arrival to its result. Times are monotonic seconds."""
 
     ticket: Ticket
-    job: Job
+    spec: ImageSpec
     request: Generate
     arrived: float
     encode_from: float = 0.0
@@ -24,10 +24,10 @@ class Flight:
     lane: Lane | None = None
 
     @classmethod
-    def of(cls, request: Generate, image: int, job: Job, arrived: float) -> "Flight":
+    def of(cls, request: Generate, image: int, spec: ImageSpec, arrived: float) -> "Flight":
         """The image number `image` of a request."""
-        ticket = Ticket(request.id, image, (job.width, job.height), job.rows, job.steps)
-        return cls(ticket, job, request, arrived)
+        ticket = Ticket(request.id, image, (spec.width, spec.height), spec.rows, spec.steps)
+        return cls(ticket, spec, request, arrived)
 
     @property
     def deadline(self) -> float:

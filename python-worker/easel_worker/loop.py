@@ -152,7 +152,7 @@ class Loop:
         flight.encode_from = self._clock()
         self._progress(flight, "encoding", 0)
         with self._blaming(flight):
-            flight.lane = self._engine.start(flight.job)
+            flight.lane = self._engine.start(flight.spec)
         flight.denoise_from = self._clock()
 
     def _step(self) -> list[Ticket]:
@@ -210,7 +210,7 @@ class Loop:
         flight.decode_from = self._clock()
         step, every = flight.started.step, flight.request.preview_every
         leaving = self._departure is not None  # then there is no time for previews
-        if leaving or not every or step % every or step == flight.job.steps:
+        if leaving or not every or step % every or step == flight.spec.steps:
             self._progress(flight, "denoising", step)
             return
         self._attend()
@@ -224,7 +224,7 @@ class Loop:
         if (flight := self._requests.flight(ticket)) is None:
             return
         start = self._clock()
-        self._progress(flight, "decoding", flight.job.steps)
+        self._progress(flight, "decoding", flight.spec.steps)
         with self._blaming(flight):
             pixels = self._engine.finish(flight.started)
             done = self._clock()
@@ -266,13 +266,13 @@ class Loop:
 
 
 def _result(flight: Flight, pixels: Pixels, now: float) -> Result:
-    job, ticket = flight.job, flight.ticket
+    spec, ticket = flight.spec, flight.ticket
     return Result(
         id=ticket.request,
         image=ticket.image,
-        seed=job.seed,
-        width=job.width,
-        height=job.height,
+        seed=spec.seed,
+        width=spec.width,
+        height=spec.height,
         timings=flight.timings(now),
         pixels=_bytes(pixels),
     )

@@ -2,12 +2,12 @@
 
 from typing import Protocol
 
-from easel_worker.engine import Engine, InvalidJob, NotFinite
+from easel_worker.engine import Engine, InvalidRequest, NotFinite
 from easel_worker.failures import failure_code, failure_text
 from easel_worker.flight import Flight
-from easel_worker.jobs import jobs
 from easel_worker.logs import Logger
 from easel_worker.protocol import Failed, FailureCode, FromWorker, Generate, Result
+from easel_worker.specs import specs
 from easel_worker.step_scheduler import StepScheduler, Ticket
 from easel_worker.vitals import Vitals
 
@@ -48,11 +48,11 @@ class Requests:
             self.refuse(request, "internal", f"{MAX_IMAGES} images are waiting: admit fewer")
             return
         try:
-            todo = jobs(request, self._engine.capabilities)
-        except InvalidJob as error:
+            todo = specs(request, self._engine.capabilities)
+        except InvalidRequest as error:
             self.refuse(request, "invalid", str(error))
             return
-        flights = [Flight.of(request, image, job, arrived) for image, job in enumerate(todo)]
+        flights = [Flight.of(request, image, spec, arrived) for image, spec in enumerate(todo)]
         self._flights[request.id] = {flight.ticket.image: flight for flight in flights}
         self._scheduler.add([flight.ticket for flight in flights], flights[0].deadline)
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from easel_worker.fake.engine import FakeEngine
 from easel_worker.fake.options import Options
-from easel_worker.jobs import hello
 from easel_worker.logs import Logger
 from easel_worker.loop import Loop
 from easel_worker.mailbox import Leave, Mailbox
 from easel_worker.protocol import Heartbeat, Ping, Result
 from easel_worker.session import SILENT_AT_LEAST_S
+from easel_worker.specs import hello
 from easel_worker.transport import MAX_FRAME_BYTES, Address, Transport
 from easel_worker.vitals import Vitals
 from tests.support.garbage import Frames, anything, effect, oversized

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from easel_worker.engine import InvalidJob, Limits, Tokens
-from easel_worker.sdxl.admission import check_job
+from easel_worker.engine import InvalidRequest, Limits, Tokens
+from easel_worker.sdxl.admission import check_spec
 from easel_worker.sdxl.config import ConfigError
 from easel_worker.sdxl.describe import describe
 from easel_worker.sdxl.identity import model_digest
@@ -226,16 +226,16 @@ def test_a_step_must_hold_a_guided_image(folder: Path) -> None:
         {"prompt": Tokens((-1,) * 77, (0,) * 77)},
     ],
 )
-def test_jobs_that_do_not_fit_are_refused(folder: Path, change: dict[str, Any]) -> None:
+def test_specs_that_do_not_fit_are_refused(folder: Path, change: dict[str, Any]) -> None:
     about = describe(folder, OPTIONS)
     (name,) = change
-    for job, fits in ((CASE.job(), True), (replace(CASE.job(), **change), False)):
-        check = (job, about.capabilities, about.tokenizers, about.most_skipped)
+    for spec, fits in ((CASE.spec(), True), (replace(CASE.spec(), **change), False)):
+        check = (spec, about.capabilities, about.tokenizers, about.most_skipped)
         if fits:
-            check_job(*check)
+            check_spec(*check)
             continue
-        with pytest.raises(InvalidJob, match="size" if name == "width" else name):
-            check_job(*check)
+        with pytest.raises(InvalidRequest, match="size" if name == "width" else name):
+            check_spec(*check)
 
 
 def test_the_digest_changes_with_weights_and_configurations_and_nothing_else(folder: Path) -> None:

@@ -1,8 +1,8 @@
-"""Requests, jobs and capabilities to test with."""
+"""Requests, specs and capabilities to test with."""
 
 from typing import Any
 
-from easel_worker.engine import Job, Tokens
+from easel_worker.engine import ImageSpec, Tokens
 from easel_worker.fake.image import canonical_text, picture
 from easel_worker.protocol import Generate, Result
 
@@ -30,9 +30,9 @@ def generate(request: str, *seeds: int, **changes: Any) -> Generate:
     return Generate(id=request, seeds=seeds or (1,), **(fields | changes))
 
 
-def job_of(request: Generate, seed: int) -> Job:
-    """The job of one of the request's images."""
-    return Job(
+def spec_of(request: Generate, seed: int) -> ImageSpec:
+    """The spec of one of the request's images."""
+    return ImageSpec(
         prompt=request.prompt,
         negative=request.negative,
         seed=seed,
@@ -51,7 +51,7 @@ def job_of(request: Generate, seed: int) -> Job:
 def is_answer(result: Result, request: Generate) -> bool:
     """Whether a result is the fake engine's picture for this request and image."""
     seed = request.seeds[result.image]
-    expected = picture(canonical_text(job_of(request, seed)), request.width, request.height)
+    expected = picture(canonical_text(spec_of(request, seed)), request.width, request.height)
     return (
         result.id == request.id
         and result.seed == seed
