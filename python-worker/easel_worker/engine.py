@@ -104,6 +104,11 @@ class ImageSpec(Parameters):
     seed: Uint32
 
     @property
+    def size(self) -> Size:
+        """Width and height."""
+        return self.width, self.height
+
+    @property
     def guided_steps(self) -> range:
         """The steps, from 0, that are guided: with a guidance_scale above 1, the interval's.
 
@@ -250,8 +255,11 @@ class Engine(Protocol):
     def start(self, spec: ImageSpec) -> Lane:
         """Encode the prompt and draw the first latents.
 
+        Args:
+            spec: fits the capabilities (`easel_worker.specs.check`).
+
         Raises:
-            InvalidRequest: the spec is outside the capabilities.
+            InvalidRequest: the spec breaks a limit that capabilities do not tell.
             NotFinite: a text encoder's output is not finite.
         """
 

@@ -32,12 +32,12 @@ def specs(request: Generate, capabilities: Capabilities) -> tuple[ImageSpec, ...
     """One spec for each seed of the request.
 
     Raises:
-        InvalidRequest: the request does not fit the capabilities; the text says in which field.
+        InvalidRequest: as `check`.
     """
     parameters = _part(Parameters, request)
     made = tuple(ImageSpec(seed=seed, **parameters) for seed in request.seeds)
     _at_most("the number of seeds", len(made), capabilities.limits.max_images)
-    _check(made[0], capabilities)
+    check(made[0], capabilities)
     return made
 
 
@@ -46,7 +46,12 @@ def _part(kind: type[Parameters | Capabilities], whole: object) -> dict[str, Any
     return {field.name: getattr(whole, field.name) for field in fields(kind)}
 
 
-def _check(spec: ImageSpec, capabilities: Capabilities) -> None:
+def check(spec: ImageSpec, capabilities: Capabilities) -> None:
+    """Refuse what does not fit the capabilities.
+
+    Raises:
+        InvalidRequest: the text says in which field.
+    """
     _check_size(spec, capabilities)
     if spec.scheduler not in capabilities.schedulers:
         known = ", ".join(capabilities.schedulers)
@@ -67,9 +72,9 @@ def _check(spec: ImageSpec, capabilities: Capabilities) -> None:
 
 
 def _check_size(spec: ImageSpec, capabilities: Capabilities) -> None:
-    if (spec.width, spec.height) in capabilities.coming:
+    if spec.size in capabilities.coming:
         raise InvalidRequest(f"size {spec.width}x{spec.height} is still being compiled")
-    if (spec.width, spec.height) not in capabilities.sizes:
+    if spec.size not in capabilities.sizes:
         known = ", ".join(f"{width}x{height}" for width, height in capabilities.sizes)
         raise InvalidRequest(f"size {spec.width}x{spec.height} is not one of {known}")
 

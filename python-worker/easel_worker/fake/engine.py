@@ -135,7 +135,7 @@ class FakeEngine:
         self._settle(lane)
         self._take(self._options.fake_decode_ms)
         self._fault("decode", lane.spec.seed)
-        return picture(canonical_text(lane.spec), lane.spec.width, lane.spec.height)
+        return picture(canonical_text(lane.spec), *lane.spec.size)
 
     def preview(self, lane: Lane) -> Pixels:
         """The picture of the spec's text with `|` and the step behind it, an eighth of the size."""
@@ -167,7 +167,7 @@ class FakeEngine:
 
     def _check(self, lanes: Sequence[Lane]) -> None:
         """Hold the loop to its side of the interface."""
-        if len({(lane.spec.width, lane.spec.height) for lane in lanes}) != 1:
+        if len({lane.spec.size for lane in lanes}) != 1:
             raise ValueError("the lanes of a step must have one size")
         if sum(lane.spec.rows for lane in lanes) > self._options.rows:
             raise ValueError(f"a step holds {self._options.rows} rows")
@@ -175,8 +175,7 @@ class FakeEngine:
             raise ValueError("a lane has no steps left")
 
     def _step_ms(self, lanes: Sequence[Lane]) -> float:
-        spec = lanes[0].spec
-        time = self._step_times.get((spec.width, spec.height))
+        time = self._step_times.get(lanes[0].spec.size)
         if time is None:
             return self._options.fake_step_ms
         return time.fixed_ms + time.row_ms * sum(lane.spec.rows_at(lane.step) for lane in lanes)

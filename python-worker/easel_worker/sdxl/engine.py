@@ -27,7 +27,6 @@ from easel_worker.engine import (
     Pixels,
 )
 from easel_worker.sdxl import resolve, sampler
-from easel_worker.sdxl.admission import check_spec
 from easel_worker.sdxl.assembly import assemble
 from easel_worker.sdxl.describe import describe
 from easel_worker.sdxl.lanes import SdxlLane
@@ -125,8 +124,7 @@ class SdxlEngine:
             noise: unit normal noise [h, w, channels] to start from instead of the seed's, to
                 compare with other implementations.
         """
-        about = self._about
-        check_spec(spec, self._capabilities, about.tokenizers, about.most_skipped)
+        self._check(spec)
         return self._warm_runner.start(spec, self._make_table(spec.scheduler, spec.steps), noise)
 
     def step(self, lanes: Sequence[Lane]) -> None:
@@ -169,6 +167,18 @@ class SdxlEngine:
             if "bytes_in_use" in stats and "bytes_limit" in stats:
                 known.append(DeviceMemory(device.id, stats["bytes_in_use"], stats["bytes_limit"]))
         return tuple(known)
+
+    def _check(self, spec: ImageSpec) -> None:
+        """Refuse what the model cannot take, where the capabilities do not say so."""
+        most = self._about.most_skipped
+        if spec.clip_skip > most:
+            raise InvalidRequest(f"clip_skip must be 0 to {most}, not {spec.clip_skip}")
+        for name, text in (("prompt", spec.prompt), ("negative", spec.negative)):
+            if text is None:
+                continue
+            for ids, files in zip((text.ids, text.ids_2), self._about.tokenizers, strict=True):
+                if max(ids) >= files.size:
+                    raise InvalidRequest(f"{name} has a token id outside 0 to {files.size - 1}")
 
     @property
     def _warm_runner(self) -> Runner:
