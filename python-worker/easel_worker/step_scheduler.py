@@ -19,149 +19,140 @@ No arrival changes either, so no traffic starves anyone. A new size makes S larg
 its first turn last. All of this counts steps: how long one takes depends on its size and rows.
 """
 
-import math
-from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
-Size = tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Ticket:
-    """One image that waits for rows or has them."""
-
-    request: str
-    image: int
-    size: Size
-    rows: int
-    steps: int
+from easel_worker.image import Image
+from easel_worker.values import Size
 
 
 class StepScheduler:
-    """See the module's text. Not safe for several threads."""
+    """See the module's text. Not safe for several threads.
+
+    Keeps every request that was added until its last image is finished, or until it is cancelled.
+    """
 
     def __init__(self, rows: int) -> None:
         """Args: `rows` is how many rows one step holds."""
         self._rows = rows
-        self._waiting: dict[Size, deque[Ticket]] = {}
-        self._running: dict[Size, dict[Ticket, int]] = {}  # value: steps left
-        self._turns: deque[Size] = deque()  # the sizes with running images, next one first
-        self._deadlines: dict[str, float] = {}
+        self._requests: dict[str, list[Image]] = {}  # by id: the images that have not ended
+        self._waiting: dict[Size, list[Image]] = {}
+        # Those with rows. The sizes are in order of their turns, the next one first.
+        self._running: dict[Size, list[Image]] = {}
 
     @property
     def queued(self) -> int:
         """How many images wait for rows."""
-        return sum(len(queue) for queue in self._waiting.values())
+        return sum(map(len, self._waiting.values()))
 
     @property
     def rows_in_use(self) -> int:
         """How many rows are given out, over all sizes."""
-        return sum(ticket.rows for running in self._running.values() for ticket in running)
+        return sum(map(_rows, self._running.values()))
 
     @property
     def busy(self) -> bool:
         """Whether there is anything left to do."""
-        return bool(self._waiting) or bool(self._running)
+        return bool(self._requests)
 
-    def remaining(self) -> Iterator[tuple[Ticket, int]]:
-        """Every image and the steps that it still needs; those with rows first, then by arrival."""
-        for running in self._running.values():
-            yield from running.items()
-        for queue in self._waiting.values():
-            yield from ((ticket, ticket.steps) for ticket in queue)
+    def __contains__(self, request: str) -> bool:
+        """Whether the request of this id has images left."""
+        return request in self._requests
 
-    def add(self, tickets: Sequence[Ticket], deadline: float = math.inf) -> None:
-        """Queue the images of one request, which expires at `deadline`.
+    def images(self) -> Iterator[Image]:
+        """Every image that has not ended; those with rows first, then by arrival."""
+        for of_size in (*self._running.values(), *self._waiting.values()):
+            yield from of_size
+
+    def add(self, images: Sequence[Image]) -> None:
+        """Queue the images of one request.
 
         Raises:
             ValueError: an image needs more rows than a step has, or no steps.
         """
-        for ticket in tickets:
-            if not 1 <= ticket.rows <= self._rows:
-                raise ValueError(f"an image of {ticket.rows} rows does not fit {self._rows} rows")
-            if ticket.steps < 1:
-                raise ValueError("an image needs at least one step")
-        for ticket in tickets:
-            self._waiting.setdefault(ticket.size, deque()).append(ticket)
-            if deadline < math.inf:
-                self._deadlines[ticket.request] = deadline
+        for image in images:
+            if image.spec.rows > self._rows or image.spec.steps < 1:
+                rows, steps = image.spec.rows, image.spec.steps
+                raise ValueError(f"an image of {rows} rows and {steps} steps, in {self._rows} rows")
+        for image in images:
+            self._requests.setdefault(image.request.id, []).append(image)
+            self._waiting.setdefault(image.spec.size, []).append(image)
 
-    def cancel(self, request: str) -> None:
-        """Take a request's images out, wherever they are. Their rows are free at once."""
-        for size, queue in list(self._waiting.items()):
-            self._keep_waiting(size, deque(t for t in queue if t.request != request))
-        for running in list(self._running.values()):
-            for ticket in [t for t in running if t.request == request]:
-                self._release(ticket)
-        self._deadlines.pop(request, None)
+    def expired(self, now: float) -> list[str]:
+        """The requests whose deadline has come."""
+        return [name for name, images in self._requests.items() if images[0].deadline <= now]
 
-    def expire(self, now: float) -> list[str]:
-        """Take out every request whose deadline has come, and name them."""
-        expired = [name for name, deadline in self._deadlines.items() if deadline <= now]
-        for request in expired:
+    def cancel(self, request: str) -> bool:
+        """End a request's images, wherever they are; answers whether there were any.
+
+        Their rows are free at once.
+        """
+        images = self._requests.pop(request, [])
+        for image in images:
+            self._take_out(image)
+            image.end()
+        return bool(images)
+
+    def cancel_all(self) -> None:
+        """End everything."""
+        for request in list(self._requests):
             self.cancel(request)
-        return expired
 
-    def admit(self) -> list[Ticket]:
+    def admit(self) -> list[Image]:
         """Give free rows to those who wait for them longest; they must be encoded before a step."""
-        admitted: list[Ticket] = []
+        admitted: list[Image] = []
         for size, queue in list(self._waiting.items()):
-            running = self._running.get(size, {})
-            free = self._rows - sum(ticket.rows for ticket in running)
-            while queue and queue[0].rows <= free:
-                ticket = queue.popleft()
-                free -= ticket.rows
-                self._start(ticket)
-                admitted.append(ticket)
-            self._keep_waiting(size, queue)
+            free = self._rows - _rows(self._running.get(size, ()))
+            while queue and queue[0].spec.rows <= free:
+                image = queue[0]
+                free -= image.spec.rows
+                self._start(image)
+                admitted.append(image)
         return admitted
 
-    def next_step(self) -> tuple[Ticket, ...]:
+    def next_step(self) -> list[Image]:
         """The images that advance in the next step; empty when none has rows.
 
         Images whose steps are all done, but that are not `finished` yet, are left out.
         """
-        for _ in range(len(self._turns)):
-            size = self._turns[0]
-            self._turns.rotate(-1)
-            step = tuple(ticket for ticket, left in self._running[size].items() if left > 0)
-            if step:
+        for size in list(self._running):
+            self._running[size] = images = self._running.pop(size)  # its next turn comes last
+            if step := [image for image in images if image.state == "running"]:
                 return step
-        return ()
+        return []
 
-    def stepped(self, step: Sequence[Ticket]) -> list[Ticket]:
+    def stepped(self, step: Sequence[Image]) -> list[Image]:
         """Count a step for those images of it that are still here; names those with none left."""
         done = []
-        for ticket in step:
-            running = self._running.get(ticket.size, {})
-            if ticket in running:
-                running[ticket] -= 1
-                if running[ticket] == 0:
-                    done.append(ticket)
+        for image in step:
+            if image.ended:
+                continue
+            image.steps_left -= 1
+            if image.steps_left == 0:
+                image.state = "decoding"
+                done.append(image)
         return done
 
-    def finished(self, ticket: Ticket) -> None:
+    def finished(self, image: Image) -> None:
         """An image is decoded: its rows are free. (Until then they count as in use.)"""
-        self._release(ticket)
-        if not any(other.request == ticket.request for other, _ in self.remaining()):
-            self._deadlines.pop(ticket.request, None)
+        self._take_out(image)
+        image.end()
+        left = self._requests[image.request.id]
+        left.remove(image)
+        if not left:
+            del self._requests[image.request.id]
 
-    def _start(self, ticket: Ticket) -> None:
-        if ticket.size not in self._running:
-            self._running[ticket.size] = {}
-            self._turns.append(ticket.size)
-        self._running[ticket.size][ticket] = ticket.steps
+    def _start(self, image: Image) -> None:
+        self._take_out(image)
+        image.state = "running"
+        self._running.setdefault(image.spec.size, []).append(image)
 
-    def _release(self, ticket: Ticket) -> None:
-        running = self._running[ticket.size]
-        del running[ticket]
-        if not running:
-            del self._running[ticket.size]
-            self._turns.remove(ticket.size)
+    def _take_out(self, image: Image) -> None:
+        """Out of where an image of its state is."""
+        sizes = self._waiting if image.state == "waiting" else self._running
+        sizes[image.spec.size].remove(image)
+        if not sizes[image.spec.size]:
+            del sizes[image.spec.size]
 
-    def _keep_waiting(self, size: Size, queue: deque[Ticket]) -> None:
-        if queue:
-            self._waiting[size] = queue
-        else:
-            self._waiting.pop(size, None)
+
+def _rows(images: Sequence[Image]) -> int:
+    return sum(image.spec.rows for image in images)

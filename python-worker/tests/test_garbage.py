@@ -87,10 +87,9 @@ class Rig:
         """Whatever still waits for something, by where it waits."""
         loop, transport = self.loop, self.transport
         places = {
-            "requests": loop._requests._flights,
+            "requests": loop._scheduler._requests,
             "waiting": loop._scheduler._waiting,
             "running": loop._scheduler._running,
-            "deadlines": loop._scheduler._deadlines,
             "mailbox": self._mailbox._events,
             "outbox": [frames for frames in transport._outbox._queue if frames[0][0] != 2],
         }

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from msgspec import UNSET
+
 from easel_worker.engine import ImageSpec, Tokens
 from easel_worker.fake.image import canonical_text, picture
+from easel_worker.image import Image
 from easel_worker.protocol import Generate, Result
 
 LENGTH = 77
@@ -46,6 +49,28 @@ def spec_of(request: Generate, seed: int) -> ImageSpec:
         guidance_end=request.guidance_end,
         cache_interval=request.cache_interval,
     )
+
+
+def image(
+    request: str,
+    index: int = 0,
+    size: tuple[int, int] = (1024, 1024),
+    rows: int = 2,
+    steps: int = 4,
+    *,
+    arrived: float = 0.0,
+    timeout_s: float | None = None,
+) -> Image:
+    """An image that waits for rows."""
+    asked = generate(
+        request,
+        steps=steps,
+        guidance=float(rows),
+        width=size[0],
+        height=size[1],
+        timeout_ms=UNSET if timeout_s is None else timeout_s * 1000,
+    )
+    return Image(asked, index, spec_of(asked, seed=1), arrived)
 
 
 def is_answer(result: Result, request: Generate) -> bool:
