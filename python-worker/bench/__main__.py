@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.policies import POLICIES
 from bench.recorder import Recorder
-from easel_worker import jobs
+from easel_worker import specs
 from easel_worker.config import Config, load
 from easel_worker.engines import ENGINES
 from easel_worker.exit_status import ExitStatus
@@ -43,7 +43,7 @@ def _serve(ours: argparse.Namespace, config: Config, log: Logger) -> ExitStatus:
         build = ENGINES[config.engine].build
         engine = Recorder(build(config.model, config.options, None), lines)
         engine.warm(log.debug)
-        hello = jobs.hello(engine.capabilities, config.name)
+        hello = specs.hello(engine.capabilities, config.name)
         address = Address(config.connect, config.name)
         transport = Transport(address, lambda: hello, mailbox, heartbeat=vitals.heartbeat, log=log)
         transport.start()

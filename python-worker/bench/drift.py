@@ -19,7 +19,7 @@ import numpy as np
 from demo.evaluation.held_out import held_out_captions
 from demo.evaluation.report import Report, evaluate
 from demo.scenes.captions import Caption
-from easel_worker.engine import Job, Pixels, Tokens
+from easel_worker.engine import ImageSpec, Pixels, Tokens
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
 
@@ -84,7 +84,7 @@ def make(variant: Variant, texts: Sequence[Tokens]) -> Made:
     started = time.perf_counter()
     for seed, text in enumerate(texts):
         lane = engine.start(
-            Job(
+            ImageSpec(
                 prompt=text,
                 negative=None,
                 seed=seed,
@@ -96,7 +96,7 @@ def make(variant: Variant, texts: Sequence[Tokens]) -> Made:
                 **variant.asked,
             )
         )
-        for _ in range(lane.job.steps):
+        for _ in range(lane.spec.steps):
             engine.step([lane])
         images.append(engine.finish(lane))
     return Made(images, (time.perf_counter() - started) / len(texts))

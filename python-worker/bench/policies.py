@@ -10,51 +10,39 @@ and one that is done is answered at once and costs nothing more. So the only dif
 measured is *when images may join*.
 """
 
-from collections.abc import Callable, Sequence
-from itertools import count
+from collections.abc import Callable
 from typing import Literal
 
-from easel_worker.scheduler import Scheduler, Ticket
+from easel_worker.image import Image
+from easel_worker.step_scheduler import StepScheduler
 
 Policy = Literal["steps", "batches", "single"]
 
 
-class RunToCompletion(Scheduler):
+class RunToCompletion(StepScheduler):
     """Batches in order of arrival; a batch has one size, and the next one waits for its last."""
 
     def __init__(self, rows: int, images: int | None = None) -> None:
         """Args: a batch has at most `rows` rows, and `images` images if that is given."""
         super().__init__(rows)
         self._images = images
-        self._arrivals: dict[Ticket, int] = {}
-        self._numbers = count()
 
-    def add(self, tickets: Sequence[Ticket], deadline: float = float("inf")) -> None:
-        """See `Scheduler.add`."""
-        super().add(tickets, deadline)
-        self._arrivals |= {ticket: next(self._numbers) for ticket in tickets}
-
-    def admit(self) -> list[Ticket]:
+    def admit(self) -> list[Image]:
         """The next batch, if the last one is done: of the size that waits longest."""
-        if self._running or not self._waiting:
+        if self._running or not self._requests:
             return []
-        size = min(self._waiting, key=lambda size: self._arrivals[self._waiting[size][0]])
-        queue, batch, free = self._waiting[size], list[Ticket](), self._rows
-        while queue and queue[0].rows <= free and len(batch) != self._images:
-            ticket = queue.popleft()
-            free -= ticket.rows
-            self._start(ticket)
-            batch.append(ticket)
-        self._keep_waiting(size, queue)
+        first, *_ = next(iter(self._requests.values()))
+        queue, batch, free = self._waiting[first.spec.size], list[Image](), self._rows
+        while queue and queue[0].spec.rows <= free and len(batch) != self._images:
+            image = queue[0]
+            free -= image.spec.rows
+            self._start(image)
+            batch.append(image)
         return batch
 
-    def _release(self, ticket: Ticket) -> None:
-        super()._release(ticket)
-        self._arrivals.pop(ticket, None)
 
-
-POLICIES: dict[Policy, Callable[[int], Scheduler]] = {
-    "steps": Scheduler,
+POLICIES: dict[Policy, Callable[[int], StepScheduler]] = {
+    "steps": StepScheduler,
     "batches": RunToCompletion,
     "single": lambda rows: RunToCompletion(rows, images=1),
 }

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from easel_worker.engine import Capabilities, DeviceMemory, Engine, Job, Lane, Pixels
+from easel_worker.engine import Capabilities, DeviceMemory, Engine, ImageSpec, Lane, Pixels
 
 
 class Recorder:
@@ -34,22 +34,22 @@ class Recorder:
         """As the engine."""
         return self._engine.capabilities
 
-    def start(self, job: Job) -> Lane:
+    def start(self, spec: ImageSpec) -> Lane:
         """As the engine."""
-        self._begun[job.seed] = self._now()
-        return self._engine.start(job)
+        self._begun[spec.seed] = self._now()
+        return self._engine.start(spec)
 
     def step(self, lanes: Sequence[Lane]) -> None:
         """As the engine."""
         self._engine.step(lanes)
         for lane in lanes:
             if lane.step == 1:
-                self._stepped[lane.job.seed] = self._now()
+                self._stepped[lane.spec.seed] = self._now()
 
     def finish(self, lane: Lane) -> Pixels:
         """As the engine."""
         pixels = self._engine.finish(lane)
-        seed = lane.job.seed
+        seed = lane.spec.seed
         begun, stepped = self._begun.pop(seed), self._stepped.pop(seed)
         line = {"seed": seed, "begun": begun, "stepped": stepped, "made": self._now()}
         self._lines.write(json.dumps(line) + "\n")

@@ -5,7 +5,7 @@ import os
 import sys
 from dataclasses import replace
 
-from easel_worker import jobs
+from easel_worker import specs
 from easel_worker.captured import capture
 from easel_worker.config import Config, load
 from easel_worker.ending import end_process
@@ -75,7 +75,7 @@ def _serve(config: Config, engine: Engine, log: Logger, signals: Signals) -> Exi
     mailbox, vitals = Mailbox(), Vitals()
 
     def hello() -> Hello:
-        return jobs.hello(engine.capabilities, config.name)
+        return specs.hello(engine.capabilities, config.name)
 
     def heartbeat(session: str) -> Heartbeat:
         return replace(vitals.heartbeat(session), sizes=engine.capabilities.sizes)

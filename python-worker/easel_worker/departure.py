@@ -15,13 +15,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from easel_worker.image import Image
 from easel_worker.pace import Pace
-from easel_worker.scheduler import Ticket
 
 _EXACT_S = 1e-6  # sums of floats are no more exact
-
-Left = tuple[Ticket, int]
-"""An image, and the steps that it still needs."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +32,7 @@ class Departure:
         """The earlier of two departures."""
         return self if other is None or self.at < other.at else other
 
-    def too_late(
-        self, images: Iterable[Left], pace: Pace, now: float, *, rows: int
-    ) -> dict[str, None]:
+    def too_late(self, images: Iterable[Image], pace: Pace, now: float, *, rows: int) -> list[str]:
         """The requests, in order, that are to be given up so that others can be finished.
 
         Args:
@@ -46,29 +41,27 @@ class Departure:
             now: monotonic seconds.
             rows: how many rows a step holds.
         """
-        all_images = list(images)
-        requests = dict.fromkeys(ticket.request for ticket, _ in all_images)
+        images = list(images)
         left = self.at - now
-        if left <= 0:
-            return requests
-        kept = _most(all_images, pace, left, rows)
-        return {request: None for request in requests if request not in kept}
+        kept = _most(images, pace, left, rows) if left > 0 else ()
+        requests = dict.fromkeys(image.request.id for image in images)
+        return [request for request in requests if request not in kept]
 
 
-def _most(images: Sequence[Left], pace: Pace, left: float, rows: int) -> frozenset[str]:
+def _most(images: Sequence[Image], pace: Pace, left: float, rows: int) -> frozenset[str]:
     """The most requests that can be done in time: the longest beginning of one of some orders."""
     steps: dict[str, int] = {}
     work: dict[str, float] = {}
     ends: dict[str, float] = {}
     for image, end in zip(images, shared_ends(images, pace, rows), strict=True):
-        name = image[0].request
-        steps[name] = max(steps.get(name, 0), image[1])
+        name = image.request.id
+        steps[name] = max(steps.get(name, 0), image.steps_left)
         work[name] = work.get(name, 0.0) + _alone_s(image, pace)
         ends[name] = max(ends.get(name, 0.0), end)
 
     def fits(names: Sequence[str]) -> bool:
         chosen = frozenset(names)
-        alone = [image for image in images if image[0].request in chosen]
+        alone = [image for image in images if image.request.id in chosen]
         return max(shared_ends(alone, pace, rows)) <= left + _EXACT_S
 
     # What is done first if all go on sharing goes first: so much can be done in any case. The other
@@ -80,12 +73,12 @@ def _most(images: Sequence[Left], pace: Pace, left: float, rows: int) -> frozens
     return frozenset(best)
 
 
-def _alone_s(image: Left, pace: Pace) -> float:
-    ticket, steps = image
-    return steps * pace.step_s(ticket.size, ticket.rows) + pace.decode_s(ticket.size)
+def _alone_s(image: Image, pace: Pace) -> float:
+    spec = image.spec
+    return image.steps_left * pace.step_s(spec.size, spec.rows) + pace.decode_s(spec.size)
 
 
-def shared_ends(images: Sequence[Left], pace: Pace, rows: int) -> list[float]:
+def shared_ends(images: Sequence[Image], pace: Pace, rows: int) -> list[float]:
     """When each image is done, in seconds from now, if all share the steps.
 
     Args:
@@ -94,9 +87,9 @@ def shared_ends(images: Sequence[Left], pace: Pace, rows: int) -> list[float]:
         rows: how many rows a step holds, of each size.
     """
     ends = [0.0] * len(images)
-    sizes = {ticket.size: _Sharing(rows) for ticket, _ in images}
-    for place, (ticket, steps) in enumerate(images):
-        sizes[ticket.size].waiting.append((place, ticket.rows, steps))
+    sizes = {image.spec.size: _Sharing(rows) for image in images}
+    for place, image in enumerate(images):
+        sizes[image.spec.size].waiting.append((place, image.spec.rows, image.steps_left))
     now, turns = 0.0, 0
     while running := {size: each for size, each in sizes.items() if each.admit(turns)}:
         # The sizes take turns; until the next image is done nothing changes.

@@ -31,7 +31,7 @@ READING, COMPILING = "reading", "compiling"
 """How names of an engine's threads begin that may take minutes; no exit waits for them."""
 
 GUIDANCE_INTERVAL = "guidance_interval"
-"""The feature of an engine that guides only `Job.guided_steps`."""
+"""The feature of an engine that guides only `ImageSpec.guided_steps`."""
 
 FEATURES = {GUIDANCE_INTERVAL: ("guidance_start", "guidance_end")}
 """What not every engine can do, by name, and the parameters that then keep their defaults."""
@@ -47,8 +47,8 @@ Pixels = NDArray[np.uint8]
 """RGB pixels, [height, width, 3]."""
 
 
-class InvalidJob(ValueError):
-    """The job does not fit the engine's capabilities. The client's fault, never the worker's."""
+class InvalidRequest(ValueError):
+    """What is asked for does not fit the engine. The client's fault, never the worker's."""
 
 
 NotFiniteStage = Literal["text_encoder", "denoise", "decode"]
@@ -80,8 +80,8 @@ class Tokens:
 class Parameters:
     """All that decides an image but its seed, named as in GENERATE.
 
-    `guidance_start` and `guidance_end` are shares of the steps: see `Job.guided_steps`. With a
-    `cache_interval` above 1 only every so manieth step computes all of the model.
+    `guidance_start` and `guidance_end` are shares of the steps: see `ImageSpec.guided_steps`. With
+    a `cache_interval` above 1 only every so manieth step computes all of the model.
     """
 
     prompt: Tokens
@@ -98,10 +98,15 @@ class Parameters:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job(Parameters):
-    """One image to make. The same job always gives the same pixels."""
+class ImageSpec(Parameters):
+    """What one image is to be. The same spec always gives the same pixels."""
 
     seed: Uint32
+
+    @property
+    def size(self) -> Size:
+        """Width and height."""
+        return self.width, self.height
 
     @property
     def guided_steps(self) -> range:
@@ -218,12 +223,12 @@ class Lane(Protocol):
     """One image in flight: the engine's own state, opaque to everyone else."""
 
     @property
-    def job(self) -> Job:
+    def spec(self) -> ImageSpec:
         """What is being made."""
 
     @property
     def step(self) -> int:
-        """How many denoising steps are done, 0 ≤ step ≤ job.steps."""
+        """How many denoising steps are done, 0 ≤ step ≤ spec.steps."""
 
     @property
     def not_finite(self) -> NotFinite | None:
@@ -247,11 +252,14 @@ class Engine(Protocol):
     def capabilities(self) -> Capabilities:
         """What the engine can do. Complete after `warm`, except that `coming` sizes come."""
 
-    def start(self, job: Job) -> Lane:
+    def start(self, spec: ImageSpec) -> Lane:
         """Encode the prompt and draw the first latents.
 
+        Args:
+            spec: fits the capabilities (`easel_worker.specs.check`).
+
         Raises:
-            InvalidJob: the job is outside the capabilities.
+            InvalidRequest: the spec breaks a limit that capabilities do not tell.
             NotFinite: a text encoder's output is not finite.
         """
 

@@ -1,6 +1,6 @@
 """What an engine's exception means: for the request, and for the worker at its start."""
 
-from easel_worker.engine import InvalidJob, NotFinite
+from easel_worker.engine import InvalidRequest, NotFinite
 from easel_worker.exit_status import ExitStatus
 from easel_worker.logs import Logger
 from easel_worker.protocol import FailureCode
@@ -44,7 +44,7 @@ def did_not_start(error: Exception, log: Logger) -> ExitStatus:
 
 def failure_code(error: Exception) -> FailureCode:
     """The code of the FAILED message."""
-    if isinstance(error, InvalidJob):
+    if isinstance(error, InvalidRequest):
         return "invalid"
     return "out_of_memory" if is_out_of_memory(error) else "internal"
 
@@ -52,5 +52,5 @@ def failure_code(error: Exception) -> FailureCode:
 def failure_text(error: Exception) -> str:
     """One line for the gateway's log; the stack stays in the worker's."""
     text = str(error).partition("\n")[0][:300]
-    ours = isinstance(error, InvalidJob | NotFinite)
+    ours = isinstance(error, InvalidRequest | NotFinite)
     return text if ours else f"{type(error).__name__}: {text}"

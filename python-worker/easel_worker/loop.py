@@ -20,7 +20,7 @@ import numpy as np
 from easel_worker.departure import Departure
 from easel_worker.engine import Engine, Pixels
 from easel_worker.exit_status import ExitStatus
-from easel_worker.flight import Flight
+from easel_worker.image import Image
 from easel_worker.logs import Logger
 from easel_worker.mailbox import Broken, Event, Leave, Lost, Mailbox, Received, TurnedAway
 from easel_worker.pace import Pace
@@ -34,7 +34,7 @@ from easel_worker.protocol import (
     Stage,
 )
 from easel_worker.requests import Link, Requests
-from easel_worker.scheduler import Scheduler, Ticket
+from easel_worker.step_scheduler import StepScheduler
 from easel_worker.vitals import Vitals
 
 MEMORY_EVERY_S = 1.0
@@ -54,7 +54,7 @@ class Loop:
         *,
         vitals: Vitals,
         log: Logger,
-        scheduler: Scheduler | None = None,
+        scheduler: StepScheduler | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Args: `engine` is warm; `clock` is the mailbox's clock, in seconds.
@@ -67,8 +67,8 @@ class Loop:
         self._vitals = vitals
         self._log = log
         self._clock = clock
-        self._scheduler = scheduler or Scheduler(engine.capabilities.rows)
-        self._requests = Requests(self._scheduler, link, engine, vitals, log)
+        self._scheduler = scheduler or StepScheduler(engine.capabilities.rows)
+        self._requests = Requests(self._scheduler, link, vitals, log)
         self._pace = Pace()
         self._departure: Departure | None = None
         self._status: ExitStatus | None = None
@@ -78,10 +78,10 @@ class Loop:
         """Serve until the worker is to leave; answers the process's exit status."""
         while self._status is None:
             self._attend(wait=not self._scheduler.busy and self._departure is None)
-            for ticket in self._scheduler.admit():
-                self._encode(ticket)
-            for ticket in self._step():
-                self._decode(ticket)
+            for image in self._scheduler.admit():
+                self._encode(image)
+            for image in self._step():
+                self._decode(image)
         return self._status
 
     # Events, between the engine's calls
@@ -96,7 +96,7 @@ class Loop:
         self._publish()
         for event in self._mailbox.take(None if wait else 0):
             self._handle(event)
-        for request in self._scheduler.expire(self._clock()):
+        for request in self._scheduler.expired(self._clock()):
             self._requests.fail(request, "expired", "the time for the request is over")
         if self._requests.failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
             self._stop(ExitStatus.BROKEN)
@@ -110,13 +110,13 @@ class Loop:
         match event:
             case Received(message=Generate() as request):
                 if self._departure is None:
-                    self._requests.accept(request, event.at)
+                    self._requests.accept(request, event.at, self._engine.capabilities)
                 else:
                     self._requests.refuse(request, "draining", self._departure.reason)
             case Received(message=Cancel() as cancel):
                 self._requests.fail(cancel.id, "cancelled", "cancelled by the gateway")
             case Lost():
-                self._requests.forget_all()
+                self._scheduler.cancel_all()
                 self._link.resume()
             case Leave():
                 departure = Departure(self._clock() + event.grace_s, event.reason)
@@ -131,123 +131,120 @@ class Loop:
 
     def _leave(self, departure: Departure) -> None:
         """Give up what no longer fits; go when nothing is left."""
-        remaining = self._scheduler.remaining()
+        images = self._scheduler.images()
         rows = self._engine.capabilities.rows
-        for request in departure.too_late(remaining, self._pace, self._clock(), rows=rows):
+        for request in departure.too_late(images, self._pace, self._clock(), rows=rows):
             self._requests.fail(request, "draining", departure.reason)
         if not self._scheduler.busy and self._status is None:
             self._link.send(Bye(departure.reason))
             self._stop(ExitStatus.DRAINED)
 
     def _stop(self, status: ExitStatus) -> None:
-        self._requests.forget_all()
+        self._scheduler.cancel_all()
         self._status = status
 
     # Stages
 
-    def _encode(self, ticket: Ticket) -> None:
+    def _encode(self, image: Image) -> None:
         self._attend()
-        if (flight := self._requests.flight(ticket)) is None:
+        if image.ended:
             return
-        flight.encode_from = self._clock()
-        self._progress(flight, "encoding", 0)
-        with self._blaming(flight):
-            flight.lane = self._engine.start(flight.job)
-        flight.denoise_from = self._clock()
+        image.encode_from = self._clock()
+        self._progress(image, "encoding", 0)
+        with self._blaming(image):
+            image.lane = self._engine.start(image.spec)
+        image.denoise_from = self._clock()
 
-    def _step(self) -> list[Ticket]:
+    def _step(self) -> list[Image]:
         """One denoising step of images of one size; answers those that have no steps left."""
         self._attend()
-        step = self._scheduler.next_step()
-        flights = [flight for ticket in step if (flight := self._requests.flight(ticket))]
-        if not flights:
+        images = self._scheduler.next_step()
+        if not images:
             return []
-        before = [flight.started.step for flight in flights]
+        before = [image.lane.step for image in images]
         try:
-            self._run_step(flights)
+            self._run_step(images)
         except Exception as error:  # noqa: BLE001 - the engine may raise anything
-            self._step_alone(flights, before, error)
-        for flight in flights:
-            if self._requests.flight(flight.ticket) is not None:
-                self._denoised(flight)
-        return self._scheduler.stepped(step)
+            self._step_alone(images, before, error)
+        for image in images:
+            if not image.ended:
+                self._denoised(image)
+        return self._scheduler.stepped(images)
 
-    def _step_alone(self, flights: list[Flight], before: list[int], error: Exception) -> None:
+    def _step_alone(self, images: list[Image], before: list[int], error: Exception) -> None:
         """A joint step failed: step its images one by one, so that only the guilty ones fail.
 
         An image that the failed step did advance is not stepped again.
         """
-        if len(flights) == 1:
-            self._requests.blame(flights[0], error)
+        if len(images) == 1:
+            self._requests.blame(images[0], error)
             return
         self._log.warn("a joint step failed, its images go on one by one", err=error)
-        for flight, step in zip(flights, before, strict=True):
+        for image, step in zip(images, before, strict=True):
             self._attend()
-            gone = self._requests.flight(flight.ticket) is None
-            if gone or flight.started.step != step:
+            if image.ended or image.lane.step != step:
                 continue
-            with self._blaming(flight):
-                self._run_step([flight])
+            with self._blaming(image):
+                self._run_step([image])
 
-    def _run_step(self, flights: list[Flight]) -> None:
+    def _run_step(self, images: list[Image]) -> None:
         start = self._clock()
-        self._engine.step([flight.started for flight in flights])
-        if all(flight.started.not_finite for flight in flights):
+        self._engine.step([image.lane for image in images])
+        if all(image.lane.not_finite for image in images):
             return  # nothing was computed
         seconds = self._clock() - start
         self._vitals.stepped(seconds * 1000)
-        rows = sum(flight.ticket.rows for flight in flights)
-        self._pace.stepped(flights[0].ticket.size, rows, seconds)
+        rows = sum(image.spec.rows for image in images)
+        self._pace.stepped(images[0].spec.size, rows, seconds)
 
-    def _denoised(self, flight: Flight) -> None:
+    def _denoised(self, image: Image) -> None:
         """Tell how far the image is, with a preview where one is wanted.
 
         An image whose numbers are not finite ends here, and its neighbours go on.
         """
-        if (error := flight.started.not_finite) is not None:
-            self._requests.blame(flight, error)
+        if (error := image.lane.not_finite) is not None:
+            self._requests.blame(image, error)
             return
-        flight.decode_from = self._clock()
-        step, every = flight.started.step, flight.request.preview_every
+        image.decode_from = self._clock()
+        step, every = image.lane.step, image.request.preview_every
         leaving = self._departure is not None  # then there is no time for previews
-        if leaving or not every or step % every or step == flight.job.steps:
-            self._progress(flight, "denoising", step)
+        if leaving or not every or step % every or step == image.spec.steps:
+            self._progress(image, "denoising", step)
             return
         self._attend()
-        if self._requests.flight(flight.ticket) is not None:
-            with self._blaming(flight):
-                preview = self._engine.preview(flight.started)
-                self._progress(flight, "denoising", step, preview)
+        if not image.ended:
+            with self._blaming(image):
+                preview = self._engine.preview(image.lane)
+                self._progress(image, "denoising", step, preview)
 
-    def _decode(self, ticket: Ticket) -> None:
+    def _decode(self, image: Image) -> None:
         self._attend()
-        if (flight := self._requests.flight(ticket)) is None:
+        if image.ended:
             return
         start = self._clock()
-        self._progress(flight, "decoding", flight.job.steps)
-        with self._blaming(flight):
-            pixels = self._engine.finish(flight.started)
+        self._progress(image, "decoding", image.spec.steps)
+        with self._blaming(image):
+            pixels = self._engine.finish(image.lane)
             done = self._clock()
-            self._pace.decoded(ticket.size, done - start)
+            self._pace.decoded(image.spec.size, done - start)
             self._attend(done=True)
-            if self._requests.flight(ticket) is not None:
-                self._requests.land(flight, _result(flight, pixels, done))
+            if not image.ended:
+                self._requests.finish(image, _result(image, pixels, done))
 
     @contextmanager
-    def _blaming(self, flight: Flight) -> Iterator[None]:
+    def _blaming(self, image: Image) -> Iterator[None]:
         """Whatever goes wrong inside ends this image's request, and nothing else."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - the engine may raise anything
-            self._requests.blame(flight, error)
+            self._requests.blame(image, error)
 
     # Reports
 
     def _progress(
-        self, flight: Flight, stage: Stage, step: int, preview: Pixels | None = None
+        self, image: Image, stage: Stage, step: int, preview: Pixels | None = None
     ) -> None:
-        ticket = flight.ticket
-        progress = Progress(ticket.request, ticket.image, stage, step, ticket.steps)
+        progress = Progress(image.request.id, image.index, stage, step, image.spec.steps)
         if preview is not None:
             height, width, _ = preview.shape
             size = PreviewSize(width, height)
@@ -265,15 +262,14 @@ class Loop:
             self._vitals.memory(self._engine.memory())
 
 
-def _result(flight: Flight, pixels: Pixels, now: float) -> Result:
-    job, ticket = flight.job, flight.ticket
+def _result(image: Image, pixels: Pixels, now: float) -> Result:
     return Result(
-        id=ticket.request,
-        image=ticket.image,
-        seed=job.seed,
-        width=job.width,
-        height=job.height,
-        timings=flight.timings(now),
+        id=image.request.id,
+        image=image.index,
+        seed=image.spec.seed,
+        width=image.spec.width,
+        height=image.spec.height,
+        timings=image.timings(now),
         pixels=_bytes(pixels),
     )
 

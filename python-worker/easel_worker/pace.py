@@ -3,7 +3,7 @@
 from collections.abc import Hashable
 from typing import TypeVar
 
-from easel_worker.scheduler import Size
+from easel_worker.values import Size
 
 _WEIGHT = 0.3  # of the newest measurement
 

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 
 import zmq
 
-from easel_worker.alarm import Alarm
 from easel_worker.codec import BadMessage, pack, unpack
 from easel_worker.logs import Logger
 from easel_worker.mailbox import Broken, Event, Leave, Lost, Mailbox, Received, TurnedAway
@@ -33,6 +32,7 @@ from easel_worker.protocol import (
     Refused,
 )
 from easel_worker.session import Act, Beat, Begin, Deliver, End, Reconnect, SayHello, Session
+from easel_worker.waker import Waker
 
 HIGH_WATER = 16
 """Messages that ZeroMQ itself holds; the outbox holds, and bounds, the rest."""
@@ -82,8 +82,8 @@ class Transport:
         self._clock = clock
         self._session = Session(clock())
         self._context = zmq.Context()
-        self._alarm = Alarm(self._context)
-        self._outbox = Outbox(self._alarm.ring)
+        self._waker = Waker(self._context)
+        self._outbox = Outbox(self._waker.wake)
         # HELLO and HEARTBEAT that could not be sent yet; a newer one takes the older one's place.
         self._urgent: dict[int, list[Buffer]] = {}
         self._bad_total = 0
@@ -108,7 +108,7 @@ class Transport:
         """Send what is queued, for at most `flush_s` seconds, and end the thread."""
         self._outbox.close()
         self._closing_at = self._clock() + flush_s
-        self._alarm.ring()
+        self._waker.wake()
         self._thread.join()
 
     def _open(self) -> "zmq.Socket[bytes]":
@@ -142,7 +142,7 @@ class Transport:
             self._outbox.close()
         finally:
             self._socket.close(linger=int(LINGER_S * 1000))
-            self._alarm.close()
+            self._waker.close()
             self._context.term()
             left_out = self._outbox.left_out
             self._log.debug("transport closed", bad=self._bad_total, progress_left_out=left_out)
@@ -154,11 +154,11 @@ class Transport:
         if not self._mailbox.full:
             wanted |= zmq.POLLIN
         poller = zmq.Poller()
-        poller.register(self._alarm.bell, zmq.POLLIN)
+        poller.register(self._waker.socket, zmq.POLLIN)
         poller.register(self._socket, wanted)
         ready = dict(poller.poll(self._timeout_ms()))
-        if self._alarm.bell in ready:
-            self._alarm.silence()
+        if self._waker.socket in ready:
+            self._waker.clear()
         if ready.get(self._socket, 0) & zmq.POLLIN:
             self._receive()
 
@@ -169,7 +169,7 @@ class Transport:
 
     def _timeout_ms(self) -> int:
         due = self._session.due if self._closing_at is None else self._closing_at
-        # A full mailbox is looked at again soon: its reader does not ring.
+        # A full mailbox is looked at again soon: its reader does not wake us.
         limit = 0.02 if self._mailbox.full else 60.0
         return math.ceil(min(max(due - self._clock(), 0.0), limit) * 1000)
 

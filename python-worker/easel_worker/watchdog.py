@@ -66,7 +66,7 @@ class Watchdog:
             return
         self._still += 1
         if self._still >= LOOKS:
-            self._bark(rows)
+            self._end_process(rows)
 
     def _run(self) -> None:
         interval_s = self._limit_s / LOOKS
@@ -83,7 +83,7 @@ class Watchdog:
         """
         faulthandler.dump_traceback_later(self._limit_s, exit=True, file=STDERR)
 
-    def _bark(self, rows: int) -> None:
+    def _end_process(self, rows: int) -> None:
         try:
             frame = sys._current_frames().get(self._watched)
             stack = "".join(traceback.format_stack(frame)) if frame else "the loop's thread ended"

@@ -7,11 +7,11 @@ from easel_worker.engine import Lane, Pixels
 from easel_worker.fake.engine import SCHEDULERS, FakeEngine
 from easel_worker.fake.options import Options
 from tests.support.company import Company, Repertoire
-from tests.support.samples import SMALL, generate, job_of
+from tests.support.samples import SMALL, generate, spec_of
 
 AT_ONCE = {"fake_step_ms": 0, "fake_encode_ms": 0, "fake_decode_ms": 0}
 ENGINE = FakeEngine(Options(**AT_ONCE, sizes=(SMALL,), rows=4))
-REPERTOIRE = Repertoire([job_of(generate("a"), 1).prompt], (SMALL,), SCHEDULERS)
+REPERTOIRE = Repertoire([spec_of(generate("a"), 1).prompt], (SMALL,), SCHEDULERS)
 
 
 class Leaky:

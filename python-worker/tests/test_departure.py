@@ -7,15 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easel_worker.departure import Departure
+from easel_worker.image import Image
 from easel_worker.pace import Pace
-from easel_worker.scheduler import Ticket
+from tests.support.samples import image
 
 SIZE = (1024, 1024)
 ROWS = 32
 
 
-def ticket(request: str) -> Ticket:
-    return Ticket(request, 0, SIZE, 2, 40)
+def left(request: str, steps: int) -> Image:
+    """A guided image that needs so many steps."""
+    return image(request, size=SIZE, steps=steps)
 
 
 def measured(step_s: float, decode_s: float = 0.0) -> Pace:
@@ -26,27 +28,25 @@ def measured(step_s: float, decode_s: float = 0.0) -> Pace:
 
 
 def test_what_cannot_be_done_in_time_even_alone_is_told_at_once() -> None:
-    images = [(ticket("fits"), 20), (ticket("does not"), 21)]
-    assert list(Departure(110.0, "").too_late(images, measured(0.5), now=100.0, rows=ROWS)) == [
-        "does not"
-    ]
+    images = [left("fits", 20), left("does not", 21)]
+    late = Departure(110.0, "").too_late(images, measured(0.5), now=100.0, rows=ROWS)
+    assert late == ["does not"]
 
 
 def test_decoding_counts() -> None:
-    images = [(ticket("a"), 20)]
-    assert list(
-        Departure(110.0, "").too_late(images, measured(0.5, 0.1), now=100.0, rows=ROWS)
-    ) == ["a"]
+    images = [left("a", 20)]
+    late = Departure(110.0, "").too_late(images, measured(0.5, 0.1), now=100.0, rows=ROWS)
+    assert late == ["a"]
 
 
 def test_what_was_never_measured_is_tried() -> None:
-    images = [(ticket("a"), 40)]
+    images = [left("a", 40)]
     assert not Departure(110.0, "").too_late(images, Pace(), now=109.9, rows=ROWS)
 
 
 def test_when_the_time_is_over_all_are_too_late() -> None:
-    images = [(ticket("a"), 1), (ticket("a"), 1), (ticket("b"), 40)]
-    assert list(Departure(110.0, "").too_late(images, Pace(), now=110.0, rows=ROWS)) == ["a", "b"]
+    images = [left("a", 1), left("a", 1), left("b", 40)]
+    assert Departure(110.0, "").too_late(images, Pace(), now=110.0, rows=ROWS) == ["a", "b"]
 
 
 def test_pace_follows_what_is_measured() -> None:
@@ -89,7 +89,7 @@ def played(cost: Callable[[int], float], steps: list[int], left: float) -> int:
 
 
 def test_twelve_that_came_together_are_not_all_nearly_done_in_the_end() -> None:
-    images = [(ticket(str(number)), 30) for number in range(12)]
+    images = [left(str(number), 30) for number in range(12)]
     late = Departure(9.0, "").too_late(images, learned(v5e, 24), now=0.0, rows=ROWS)
     kept = 12 - len(late)
     assert kept == 2
@@ -104,29 +104,29 @@ def test_twelve_that_came_together_are_not_all_nearly_done_in_the_end() -> None:
     st.floats(0.0, 0.1),
 )
 def test_no_fewer_are_finished_than_if_all_shared_the_steps(
-    steps: list[int], left: float, fixed_s: float, row_s: float
+    steps: list[int], left_s: float, fixed_s: float, row_s: float
 ) -> None:
     def cost(rows: int) -> float:
         return fixed_s + row_s * rows
 
-    images = [(ticket(str(number)), count) for number, count in enumerate(steps)]
-    late = Departure(left, "").too_late(images, learned(cost, 2, 4, 32), now=0.0, rows=ROWS)
+    images = [left(str(number), count) for number, count in enumerate(steps)]
+    late = Departure(left_s, "").too_late(images, learned(cost, 2, 4, 32), now=0.0, rows=ROWS)
     kept = [count for number, count in enumerate(steps) if str(number) not in late]
-    finished = played(cost, kept, left * (1 + 1e-6))
+    finished = played(cost, kept, left_s * (1 + 1e-6))
     assert finished == len(kept)
-    assert finished >= played(cost, steps, left * (1 - 1e-6))
+    assert finished >= played(cost, steps, left_s * (1 - 1e-6))
 
 
 def test_images_of_one_request_are_kept_or_given_up_together() -> None:
-    pair = [(Ticket("pair", image, SIZE, 2, 40), 10) for image in (0, 1)]
+    pair = [image("pair", index, SIZE, steps=10) for index in (0, 1)]
     late = Departure(8.0, "").too_late(
-        [*pair, (ticket("one"), 12)], learned(v5e, 2, 4), now=0.0, rows=ROWS
+        [*pair, left("one", 12)], learned(v5e, 2, 4), now=0.0, rows=ROWS
     )
     assert not late
     late = Departure(2.0, "").too_late(
-        [*pair, (ticket("one"), 12)], learned(v5e, 2, 4), now=0.0, rows=ROWS
+        [*pair, left("one", 12)], learned(v5e, 2, 4), now=0.0, rows=ROWS
     )
-    assert list(late) == ["pair"]
+    assert late == ["pair"]
 
 
 @pytest.mark.parametrize("rows", [1, 8, 100])

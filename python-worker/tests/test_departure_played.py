@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from easel_worker.departure import Departure
+from easel_worker.image import Image
 from easel_worker.pace import Pace
-from easel_worker.scheduler import Scheduler, Size, Ticket
+from easel_worker.step_scheduler import StepScheduler
+from easel_worker.values import Size
+from tests.support.samples import image
 
 SIZE, SMALL = (1024, 1024), (512, 512)
 ROWS = 8
@@ -27,7 +30,7 @@ class Cost(NamedTuple):
 class Case:
     """Images in flight and in the queue when the worker is told to leave."""
 
-    tickets: tuple[Ticket, ...]
+    images: tuple[dict[str, Any], ...]  # arguments of `image`
     steps_before: int
     costs: dict[Size, Cost]
     grace: float
@@ -35,39 +38,38 @@ class Case:
 
 def play(case: Case, pace: Pace, *, choosing: bool) -> int:
     """How many requests are finished in time; `choosing`, or all go on sharing."""
-    scheduler = Scheduler(ROWS)
-    for one in case.tickets:
-        scheduler.add([one])
-    owed = {name: [t for t in case.tickets if t.request == name] for name in _names(case)}
+    scheduler = StepScheduler(ROWS)
+    owed: dict[str, list[Image]] = {}
+    for one in case.images:
+        waiting = image(**one)
+        scheduler.add([waiting])
+        owed.setdefault(waiting.request.id, []).append(waiting)
     for _ in range(case.steps_before):
         scheduler.admit()
         for done in scheduler.stepped(scheduler.next_step()):
-            owed[done.request].remove(done)
+            owed[done.request.id].remove(done)
             scheduler.finished(done)
-    before = {name for name, images in owed.items() if not images}
+    before = {name for name, left in owed.items() if not left}
     departure, now = Departure(case.grace, ""), 0.0
     while scheduler.busy and now < case.grace:
         if choosing:
-            for name in departure.too_late(scheduler.remaining(), pace, now, rows=ROWS):
+            for name in departure.too_late(scheduler.images(), pace, now, rows=ROWS):
                 scheduler.cancel(name)
         scheduler.admit()
         step = scheduler.next_step()
         if not step:
             break
-        cost, rows = case.costs[step[0].size], sum(t.rows for t in step)
+        size, rows = step[0].spec.size, sum(one.spec.rows for one in step)
+        cost = case.costs[size]
         now += cost.fixed + rows * cost.row
-        pace.stepped(step[0].size, rows, cost.fixed + rows * cost.row)
+        pace.stepped(size, rows, cost.fixed + rows * cost.row)
         for done in scheduler.stepped(step):
             now += cost.decode
-            pace.decoded(done.size, cost.decode)
+            pace.decoded(size, cost.decode)
             scheduler.finished(done)
             if now <= case.grace + 1e-9:
-                owed[done.request].remove(done)
-    return sum(not images for name, images in owed.items() if name not in before)
-
-
-def _names(case: Case) -> list[str]:
-    return list(dict.fromkeys(t.request for t in case.tickets))
+                owed[done.request.id].remove(done)
+    return sum(not left for name, left in owed.items() if name not in before)
 
 
 costs = st.builds(
@@ -80,14 +82,17 @@ costs = st.builds(
 
 @st.composite
 def cases(draw: st.DrawFn, *, sizes: Sequence[Size], row_counts: Sequence[int]) -> Case:
-    tickets = []
+    images: list[dict[str, Any]] = []
     for number in range(draw(st.integers(1, 10))):
-        size, rows = draw(st.sampled_from(sizes)), draw(st.sampled_from(row_counts))
-        steps = draw(st.integers(1, 30))
-        images = range(draw(st.integers(1, 2)))
-        tickets += [Ticket(f"r{number}", image, size, rows, steps) for image in images]
+        one = {
+            "request": f"r{number}",
+            "size": draw(st.sampled_from(sizes)),
+            "rows": draw(st.sampled_from(row_counts)),
+            "steps": draw(st.integers(1, 30)),
+        }
+        images += [one] * draw(st.integers(1, 2))
     return Case(
-        tuple(tickets),
+        tuple(images),
         steps_before=draw(st.integers(0, 20)),
         costs={size: draw(costs) for size in sizes},
         grace=draw(st.floats(0.5, 20.0)),

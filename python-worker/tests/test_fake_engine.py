@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from easel_worker.engine import InvalidJob, Job
+from easel_worker.engine import ImageSpec, InvalidRequest
 from easel_worker.fake.engine import FakeEngine
 from easel_worker.fake.image import canonical_text, picture
 from easel_worker.fake.options import Fault, Options, StepTime
-from tests.support.samples import SMALL, generate, job_of
+from tests.support.samples import SMALL, generate, spec_of
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 
@@ -25,24 +25,24 @@ def engine(*faults: Fault, **options: Any) -> tuple[FakeEngine, list[float]]:
     return FakeEngine(chosen, sleep=slept.append), slept
 
 
-def job(seed: int = 1, **changes: Any) -> Job:
-    return job_of(generate("r", **changes), seed)
+def spec(seed: int = 1, **changes: Any) -> ImageSpec:
+    return spec_of(generate("r", **changes), seed)
 
 
 def test_an_image_takes_its_steps_and_its_time() -> None:
     fake, slept = engine(fake_warm_ms=4000, fake_encode_ms=20, fake_step_ms=100, fake_decode_ms=30)
     fake.warm(lambda _: None)
-    lane = fake.start(job())
+    lane = fake.start(spec())
     for _ in range(4):
         fake.step([lane])
     pixels = fake.finish(lane)
     assert slept == [4.0, 0.02, 0.1, 0.1, 0.1, 0.1, 0.03]
-    assert pixels.tobytes() == picture(canonical_text(job()), *SMALL).tobytes()
+    assert pixels.tobytes() == picture(canonical_text(spec()), *SMALL).tobytes()
 
 
-def test_lanes_of_different_jobs_share_a_step() -> None:
+def test_lanes_of_different_specs_share_a_step() -> None:
     fake, slept = engine(rows=3, fake_step_ms=100, fake_encode_ms=0)
-    first, second = fake.start(job(1, steps=2)), fake.start(job(2, steps=9, guidance=1.0))
+    first, second = fake.start(spec(1, steps=2)), fake.start(spec(2, steps=9, guidance=1.0))
     fake.step([first, second])
     assert (first.step, second.step, slept) == (1, 1, [0.1])
 
@@ -51,28 +51,28 @@ def test_a_step_may_take_longer_with_more_rows_and_larger_sizes() -> None:
     fake, slept = engine(
         fake_step_ms=7, fake_encode_ms=0, fake_step_times=((SMALL, StepTime(100, 10)),)
     )
-    guided, unguided = fake.start(job(1)), fake.start(job(2, guidance=1.0))
+    guided, unguided = fake.start(spec(1)), fake.start(spec(2, guidance=1.0))
     fake.step([guided])
     fake.step([guided, unguided])
-    fake.step([fake.start(job(3, width=32))])
+    fake.step([fake.start(spec(3, width=32))])
     assert slept == [0.12, 0.13, 0.007]
 
 
 def test_a_preview_is_small_and_tells_the_step() -> None:
     fake, _ = engine()
-    lane = fake.start(job())
+    lane = fake.start(spec())
     fake.step([lane])
-    text = canonical_text(job()) + "|1"
+    text = canonical_text(spec()) + "|1"
     assert fake.preview(lane).tobytes() == picture(text, SMALL[0] // 8, SMALL[1] // 8).tobytes()
 
 
 def test_it_holds_the_loop_to_the_interface() -> None:
     fake, _ = engine(rows=2)
-    lane = fake.start(job(steps=1))
+    lane = fake.start(spec(steps=1))
     with pytest.raises(ValueError, match="one size"):
-        fake.step([fake.start(job(width=32)), lane])
+        fake.step([fake.start(spec(width=32)), lane])
     with pytest.raises(ValueError, match="2 rows"):
-        fake.step([lane, fake.start(job())])
+        fake.step([lane, fake.start(spec())])
     with pytest.raises(ValueError, match="after 0 of 1 steps"):
         fake.finish(lane)
     fake.step([lane])
@@ -84,9 +84,9 @@ def test_faults_come_at_their_stage_and_seed_only() -> None:
     fake, _ = engine(
         Fault("invalid", "encode", 2), Fault("raise", "2", 3), Fault("oom", "decode", 4)
     )
-    with pytest.raises(InvalidJob):
-        fake.start(job(2))
-    three, four = fake.start(job(3, steps=2)), fake.start(job(4, steps=2))
+    with pytest.raises(InvalidRequest):
+        fake.start(spec(2))
+    three, four = fake.start(spec(3, steps=2)), fake.start(spec(4, steps=2))
     fake.step([three, four])
     with pytest.raises(RuntimeError, match="raise at 2"):
         fake.step([three, four])
@@ -107,7 +107,7 @@ def test_a_fault_can_end_the_process() -> None:
         raise Exited(status)
 
     fake = FakeEngine(Options(fake_faults=(Fault("exit", "1", 5),)), exit_process=leave)
-    lane = fake.start(job(5))
+    lane = fake.start(spec(5))
     with pytest.raises(Exited, match="70"):
         fake.step([lane])
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from easel_worker.fake.image import canonical_text, picture
-from tests.support.samples import generate, job_of, token_ids
+from tests.support.samples import generate, spec_of, token_ids
 
 
 def by_hand(text: str, width: int, height: int) -> bytes:
@@ -33,26 +33,26 @@ def test_the_formula(width: int, height: int) -> None:
     assert picture("abc", width, height).tobytes() == by_hand("abc", width, height)
 
 
-def test_the_text_names_every_field_of_the_job() -> None:
+def test_the_text_names_every_field_of_the_spec() -> None:
     request = generate("a", 9, negative=token_ids(100), guidance=7.0625, clip_skip=2)
-    text = canonical_text(job_of(request, 9))
+    text = canonical_text(spec_of(request, 9))
     ids, ids_2 = ",".join(map(str, range(1, 78))), ",".join(map(str, range(77, 0, -1)))
     no, no_2 = ",".join(map(str, range(100, 177))), ",".join(map(str, range(176, 99, -1)))
     assert text == f"{ids}|{ids_2}|{no}|{no_2}|9|4|7063|euler|64|48|2"
 
 
 def test_what_saves_operations_is_named_where_there_is_any() -> None:
-    plain = canonical_text(job_of(generate("a"), 1))
+    plain = canonical_text(spec_of(generate("a"), 1))
     full = generate("a", guidance_start=0.0, guidance_end=1.0)
-    assert canonical_text(job_of(full, 1)) == plain
+    assert canonical_text(spec_of(full, 1)) == plain
     cached = generate("a", cache_interval=3)
-    assert canonical_text(job_of(cached, 1)) == f"{plain}|0|1000|3"
+    assert canonical_text(spec_of(cached, 1)) == f"{plain}|0|1000|3"
     part = generate("a", guidance_start=0.2, guidance_end=0.8125)
-    assert canonical_text(job_of(part, 1)) == f"{plain}|200|813|1"
+    assert canonical_text(spec_of(part, 1)) == f"{plain}|200|813|1"
 
 
 def test_no_negative_prompt_is_a_dash() -> None:
-    assert "|-|-|1|4|5000|" in canonical_text(job_of(generate("a"), 1))
+    assert "|-|-|1|4|5000|" in canonical_text(spec_of(generate("a"), 1))
 
 
 def test_a_picture_compresses_like_a_photo_and_not_like_noise() -> None:

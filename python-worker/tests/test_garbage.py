@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from easel_worker.fake.engine import FakeEngine
 from easel_worker.fake.options import Options
-from easel_worker.jobs import hello
 from easel_worker.logs import Logger
 from easel_worker.loop import Loop
 from easel_worker.mailbox import Leave, Mailbox
 from easel_worker.protocol import Heartbeat, Ping, Result
 from easel_worker.session import SILENT_AT_LEAST_S
+from easel_worker.specs import hello
 from easel_worker.transport import MAX_FRAME_BYTES, Address, Transport
 from easel_worker.vitals import Vitals
 from tests.support.garbage import Frames, anything, effect, oversized
@@ -87,10 +87,9 @@ class Rig:
         """Whatever still waits for something, by where it waits."""
         loop, transport = self.loop, self.transport
         places = {
-            "requests": loop._requests._flights,
+            "requests": loop._scheduler._requests,
             "waiting": loop._scheduler._waiting,
             "running": loop._scheduler._running,
-            "deadlines": loop._scheduler._deadlines,
             "mailbox": self._mailbox._events,
             "outbox": [frames for frames in transport._outbox._queue if frames[0][0] != 2],
         }

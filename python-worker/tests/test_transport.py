@@ -8,7 +8,6 @@ import pytest
 
 from easel_worker.fake.engine import FakeEngine
 from easel_worker.fake.options import Options
-from easel_worker.jobs import hello
 from easel_worker.logs import Logger
 from easel_worker.mailbox import Broken, Event, Leave, Lost, Mailbox, Received, TurnedAway
 from easel_worker.protocol import (
@@ -22,6 +21,7 @@ from easel_worker.protocol import (
     Result,
     Timings,
 )
+from easel_worker.specs import hello
 from easel_worker.transport import Address, Transport
 from easel_worker.vitals import Vitals
 from tests.support.gateway import PATIENCE_S, Gateway, gateway

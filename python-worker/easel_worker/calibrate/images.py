@@ -79,8 +79,8 @@ class Calibration:
         for step in range(len(table.timesteps)):
             seen = self._predict(sample, table, step, given)
             self._remember(seen.largest)
-            away, towards = seen.output
-            output = away + defaults.guidance_scale * (towards - away)
+            uncond, cond = seen.output
+            output = uncond + defaults.guidance_scale * (cond - uncond)
             noise = programs.draw_noise(seed, 1 + step, shape=shape)
             sample, image = advance(table.at(step), sample, output, image, noise)
         return sample

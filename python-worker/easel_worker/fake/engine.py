@@ -18,8 +18,8 @@ from easel_worker.engine import (
     Defaults,
     DeviceInfo,
     DeviceMemory,
-    InvalidJob,
-    Job,
+    ImageSpec,
+    InvalidRequest,
     Lane,
     Limits,
     ModelInfo,
@@ -46,7 +46,7 @@ class FakeLane:
     `unread` is what is not known yet of its last step, as with the real engine.
     """
 
-    job: Job
+    spec: ImageSpec
     step: int = 0
     not_finite: NotFinite | None = None
     unread: NotFinite | None = None
@@ -110,11 +110,11 @@ class FakeEngine:
             features=(GUIDANCE_INTERVAL,),
         )
 
-    def start(self, job: Job) -> FakeLane:
+    def start(self, spec: ImageSpec) -> FakeLane:
         """Take `fake_encode_ms`."""
         self._take(self._options.fake_encode_ms)
-        self._fault("encode", job.seed)
-        return FakeLane(job)
+        self._fault("encode", spec.seed)
+        return FakeLane(spec)
 
     def step(self, lanes: Sequence[Lane]) -> None:
         """Take a step's time; on a fault no lane has advanced, but for NaN, which is one's own."""
@@ -130,18 +130,18 @@ class FakeEngine:
 
     def finish(self, lane: Lane) -> Pixels:
         """Take `fake_decode_ms` and draw the picture."""
-        if lane.step != lane.job.steps:
-            raise ValueError(f"finished after {lane.step} of {lane.job.steps} steps")
+        if lane.step != lane.spec.steps:
+            raise ValueError(f"finished after {lane.step} of {lane.spec.steps} steps")
         self._settle(lane)
         self._take(self._options.fake_decode_ms)
-        self._fault("decode", lane.job.seed)
-        return picture(canonical_text(lane.job), lane.job.width, lane.job.height)
+        self._fault("decode", lane.spec.seed)
+        return picture(canonical_text(lane.spec), *lane.spec.size)
 
     def preview(self, lane: Lane) -> Pixels:
-        """The picture of the job's text with `|` and the step behind it, an eighth of the size."""
+        """The picture of the spec's text with `|` and the step behind it, an eighth of the size."""
         self._settle(lane)
-        text = f"{canonical_text(lane.job)}|{lane.step}"
-        return picture(text, lane.job.width // PREVIEW_SCALE, lane.job.height // PREVIEW_SCALE)
+        text = f"{canonical_text(lane.spec)}|{lane.step}"
+        return picture(text, lane.spec.width // PREVIEW_SCALE, lane.spec.height // PREVIEW_SCALE)
 
     def rows_padded(self) -> int:
         """A fake step has no padding."""
@@ -154,9 +154,9 @@ class FakeEngine:
     def _step_fault(self, lane: FakeLane) -> NotFinite | None:
         """What the next step makes of the lane, where the numbers are at fault; others raise."""
         try:
-            self._fault(str(lane.step + 1), lane.job.seed)
+            self._fault(str(lane.step + 1), lane.spec.seed)
         except NotFinite as error:
-            return NotFinite(error.stage, f"step {lane.step + 1} of {lane.job.steps}")
+            return NotFinite(error.stage, f"step {lane.step + 1} of {lane.spec.steps}")
         return None
 
     def _settle(self, lane: Lane) -> None:
@@ -167,19 +167,18 @@ class FakeEngine:
 
     def _check(self, lanes: Sequence[Lane]) -> None:
         """Hold the loop to its side of the interface."""
-        if len({(lane.job.width, lane.job.height) for lane in lanes}) != 1:
+        if len({lane.spec.size for lane in lanes}) != 1:
             raise ValueError("the lanes of a step must have one size")
-        if sum(lane.job.rows for lane in lanes) > self._options.rows:
+        if sum(lane.spec.rows for lane in lanes) > self._options.rows:
             raise ValueError(f"a step holds {self._options.rows} rows")
-        if any(lane.step >= lane.job.steps for lane in lanes):
+        if any(lane.step >= lane.spec.steps for lane in lanes):
             raise ValueError("a lane has no steps left")
 
     def _step_ms(self, lanes: Sequence[Lane]) -> float:
-        job = lanes[0].job
-        time = self._step_times.get((job.width, job.height))
+        time = self._step_times.get(lanes[0].spec.size)
         if time is None:
             return self._options.fake_step_ms
-        return time.fixed_ms + time.row_ms * sum(lane.job.rows_at(lane.step) for lane in lanes)
+        return time.fixed_ms + time.row_ms * sum(lane.spec.rows_at(lane.step) for lane in lanes)
 
     def _take(self, milliseconds: float) -> None:
         if milliseconds > 0:
@@ -194,7 +193,7 @@ class FakeEngine:
     def _go_wrong(self, fault: Fault) -> None:
         what = f"a fault was asked for: {fault.kind} at {fault.stage}"
         if fault.kind == "invalid":
-            raise InvalidJob(what)
+            raise InvalidRequest(what)
         if fault.kind == "nan":
             _not_finite(fault.stage)
         if fault.kind == "oom":

@@ -1,6 +1,6 @@
 """The picture that the fake engine makes: computable by hand in any language.
 
-`text` names the job in full; `d` is its SHA-256, 32 bytes. Channel c of the pixel (x, y) is
+`text` names the spec in full; `d` is its SHA-256, 32 bytes. Channel c of the pixel (x, y) is
 
     i     = 3·x + c
     noise = ((i·i·(d[0] | 1) + 257·d[1]) · (y·y·(d[2] | 1) + 257·d[3] + 1) mod 65536) >> 13
@@ -8,36 +8,36 @@
 
 of which the low 8 bits are kept. (Either factor of the product may be reduced mod 65536 first.) At
 last the first 32 bytes of the picture are replaced by `d` itself: so a test tells at a glance which
-job a picture belongs to. Slow gradients under three bits of noise compress about as a photo does.
+spec a picture belongs to. Slow gradients under three bits of noise compress about as a photo does.
 """
 
 import hashlib
 
 import numpy as np
 
-from easel_worker.engine import Job, Pixels, Tokens
+from easel_worker.engine import ImageSpec, Pixels, Tokens
 
 
-def canonical_text(job: Job) -> str:
-    """The job as text: eleven fields joined by `|`, lists of token ids joined by `,`.
+def canonical_text(spec: ImageSpec) -> str:
+    """The spec as text: eleven fields joined by `|`, lists of token ids joined by `,`.
 
     The fields are prompt.ids, prompt.ids_2, negative.ids, negative.ids_2 (both `-` without a
     negative prompt), seed, steps, guidance in thousandths (floor(1000·g + 0.5)), scheduler, width,
     height, clip_skip. What saves operations follows where any of it is on: guidance_start and
     guidance_end in thousandths, cache_interval.
     """
-    negative = ("-", "-") if job.negative is None else _lists(job.negative)
+    negative = ("-", "-") if spec.negative is None else _lists(spec.negative)
     fields = (
-        *_lists(job.prompt),
+        *_lists(spec.prompt),
         *negative,
-        job.seed,
-        job.steps,
-        _thousandths(job.guidance),
-        job.scheduler,
-        job.width,
-        job.height,
-        job.clip_skip,
-        *_savings(job),
+        spec.seed,
+        spec.steps,
+        _thousandths(spec.guidance),
+        spec.scheduler,
+        spec.width,
+        spec.height,
+        spec.clip_skip,
+        *_savings(spec),
     )
     return "|".join(map(str, fields))
 
@@ -65,9 +65,9 @@ def picture(text: str, width: int, height: int) -> Pixels:
     return pixels.reshape(height, width, 3)
 
 
-def _savings(job: Job) -> tuple[int, ...]:
-    interval = _thousandths(job.guidance_start), _thousandths(job.guidance_end)
-    savings = (*interval, job.cache_interval)
+def _savings(spec: ImageSpec) -> tuple[int, ...]:
+    interval = _thousandths(spec.guidance_start), _thousandths(spec.guidance_end)
+    savings = (*interval, spec.cache_interval)
     return () if savings == (0, 1000, 1) else savings
 
 

@@ -73,7 +73,7 @@ def assemble(
         abstract_params(config, dtypes, methods=methods),
         mesh,
         (len(text.ids), len(text.ids_2)),
-        compiler=_Attentive(_compiler(options, report), timeline, (params, digested)),
+        compiler=_TimedCompiler(_compiler(options, report), timeline, (params, digested)),
         caching=options.caching,
         vae_tile=resolve.vae_tile(options, config.vae_scale),
     )
@@ -93,7 +93,7 @@ def assemble(
     return Assembled(runner, digested.result(), add_size)
 
 
-class _Attentive:
+class _TimedCompiler:
     """Tells the time line of each program, and stops when what goes on beside it has failed."""
 
     def __init__(

@@ -1,10 +1,10 @@
 """SDXL behind the worker's `Engine` interface.
 
-The life of an image: `start` checks the job, encodes its prompts (or remembers them) and draws the
+The life of an image: `start` checks the spec, encodes its prompts (or remembers them) and draws the
 first sample; each `step` sends the lanes through compiled denoising programs, a fixed number of
 lanes at a time; `finish` decodes the sample into pixels.
 
-An image depends on its job alone: by default each device computes one lane in a call, always with
+An image depends on its spec alone: by default each device computes one lane in a call, always with
 the same program, so a lane's neighbours cannot change its arithmetic.
 """
 
@@ -21,13 +21,12 @@ from easel_worker.engine import (
     COMPILING,
     Capabilities,
     DeviceMemory,
-    InvalidJob,
-    Job,
+    ImageSpec,
+    InvalidRequest,
     Lane,
     Pixels,
 )
 from easel_worker.sdxl import resolve, sampler
-from easel_worker.sdxl.admission import check_job
 from easel_worker.sdxl.assembly import assemble
 from easel_worker.sdxl.describe import describe
 from easel_worker.sdxl.lanes import SdxlLane
@@ -117,27 +116,26 @@ class SdxlEngine:
         """See `Engine.capabilities`."""
         return self._capabilities
 
-    def start(self, job: Job, *, noise: NDArray[np.float32] | None = None) -> SdxlLane:
+    def start(self, spec: ImageSpec, *, noise: NDArray[np.float32] | None = None) -> SdxlLane:
         """See `Engine.start`.
 
         Args:
-            job: what to make.
+            spec: what to make.
             noise: unit normal noise [h, w, channels] to start from instead of the seed's, to
                 compare with other implementations.
         """
-        about = self._about
-        check_job(job, self._capabilities, about.tokenizers, about.most_skipped)
-        return self._warm_runner.start(job, self._make_table(job.scheduler, job.steps), noise)
+        self._check(spec)
+        return self._warm_runner.start(spec, self._make_table(spec.scheduler, spec.steps), noise)
 
     def step(self, lanes: Sequence[Lane]) -> None:
         """See `Engine.step`."""
         own = [_own(lane) for lane in lanes]
         for lane in own:
-            if lane.step >= lane.job.steps:
+            if lane.step >= lane.spec.steps:
                 raise ValueError(f"a lane has no step left after {lane.step}: finish it")
             if lane.size != own[0].size:
                 raise ValueError(f"lanes of {lane.size} and {own[0].size} cannot share a step")
-        rows = sum(lane.job.rows for lane in own)
+        rows = sum(lane.spec.rows for lane in own)
         if rows > self._capabilities.rows:
             raise ValueError(f"{rows} rows in a step that holds {self._capabilities.rows}")
         if own:
@@ -146,8 +144,8 @@ class SdxlEngine:
     def finish(self, lane: Lane) -> Pixels:
         """See `Engine.finish`."""
         own = _own(lane)
-        if own.step != own.job.steps:
-            raise ValueError(f"step {own.step} of {own.job.steps}: the lane is not done")
+        if own.step != own.spec.steps:
+            raise ValueError(f"step {own.step} of {own.spec.steps}: the lane is not done")
         pixels = self._warm_runner.finish(own)
         if (first := self._timeline.once(FIRST_IMAGE)) is not None:
             self._report(f"the first image was done {first.end:.1f} s after the process began")
@@ -170,6 +168,18 @@ class SdxlEngine:
                 known.append(DeviceMemory(device.id, stats["bytes_in_use"], stats["bytes_limit"]))
         return tuple(known)
 
+    def _check(self, spec: ImageSpec) -> None:
+        """Refuse what the model cannot take, where the capabilities do not say so."""
+        most = self._about.most_skipped
+        if spec.clip_skip > most:
+            raise InvalidRequest(f"clip_skip must be 0 to {most}, not {spec.clip_skip}")
+        for name, text in (("prompt", spec.prompt), ("negative", spec.negative)):
+            if text is None:
+                continue
+            for ids, files in zip((text.ids, text.ids_2), self._about.tokenizers, strict=True):
+                if max(ids) >= files.size:
+                    raise InvalidRequest(f"{name} has a token id outside 0 to {files.size - 1}")
+
     @property
     def _warm_runner(self) -> Runner:
         if self._runner is None:
@@ -180,7 +190,7 @@ class SdxlEngine:
         try:
             return sampler.make_table(self._about.config.scheduler, scheduler, steps)
         except ValueError as error:
-            raise InvalidJob(str(error)) from error
+            raise InvalidRequest(str(error)) from error
 
 
 def _own(lane: Lane) -> SdxlLane:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jax import Array
 
-from easel_worker.engine import Job, NotFinite
+from easel_worker.engine import ImageSpec, NotFinite
 from easel_worker.sdxl.programs import Conditions, Kept, LaneInput, Size, State, StepNumbers
 from easel_worker.sdxl.samplers.table import Coefficients, Table
 from easel_worker.sdxl.step_plan import PlannedStep, plan_steps
@@ -18,7 +18,7 @@ class SdxlLane:
     """One image in flight.
 
     Attributes:
-        job: what is being made.
+        spec: what is being made.
         table: its scheduler's.
         conditions: what its prompts say to each step; of a guided image, to each guided step.
         state: after `step` steps.
@@ -31,7 +31,7 @@ class SdxlLane:
             until it is read.
     """
 
-    job: Job
+    spec: ImageSpec
     table: Table
     conditions: Conditions
     state: State
@@ -43,17 +43,17 @@ class SdxlLane:
     unread: "tuple[Array, int] | None" = None
 
     def __post_init__(self) -> None:
-        self.plan = plan_steps(self.job)
+        self.plan = plan_steps(self.spec)
 
     @property
     def size(self) -> Size:
         """The image's size in pixels."""
-        return Size(self.job.width, self.job.height)
+        return Size(self.spec.width, self.spec.height)
 
     @property
     def input(self) -> LaneInput:
         """The arrays for the next step."""
-        alone = self.job.guided and not self.next.guided
+        alone = self.spec.guided and not self.next.guided
         conditions = self.alone if alone else self.conditions
         if conditions is None:
             raise RuntimeError("a step without guidance was not planned when the lane was started")
@@ -94,7 +94,7 @@ class SdxlLane:
         if self.unread is not None:
             (finite, place), self.unread = self.unread, None
             if not np.asarray(finite)[place]:
-                self.not_finite = NotFinite("denoise", f"step {self.step} of {self.job.steps}")
+                self.not_finite = NotFinite("denoise", f"step {self.step} of {self.spec.steps}")
         return self.not_finite is None
 
 
@@ -151,8 +151,8 @@ def step_numbers(lanes: Sequence[SdxlLane]) -> StepNumbers:
     rows = [lane.table.at(lane.step) for lane in lanes]
     return StepNumbers(
         timestep=np.array([lane.table.timesteps[lane.step] for lane in lanes], np.float32),
-        guidance=np.array([lane.job.guidance for lane in lanes], np.float32),
-        seed=np.array([lane.job.seed for lane in lanes], np.uint32),
+        guidance=np.array([lane.spec.guidance for lane in lanes], np.float32),
+        seed=np.array([lane.spec.seed for lane in lanes], np.uint32),
         step=np.array([lane.step for lane in lanes], np.uint32),
         coefficients=Coefficients(
             *(np.array(column, np.float32) for column in zip(*rows, strict=True))

@@ -278,8 +278,8 @@ def _guide(output: Array, numbers: StepNumbers) -> Array:
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl.py#L1199
     """
     both = lax.all_gather(output, PAIR, axis=1, tiled=True)
-    away, towards = both[:, :1], both[:, 1:]
-    guided: Array = away + _per_lane(numbers.guidance)[..., None] * (towards - away)
+    uncond, cond = both[:, :1], both[:, 1:]
+    guided: Array = uncond + _per_lane(numbers.guidance)[..., None] * (cond - uncond)
     return guided
 
 

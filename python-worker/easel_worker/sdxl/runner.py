@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
-from easel_worker.engine import Job, NotFinite, Pixels, ProgramInfo, Tokens
+from easel_worker.engine import ImageSpec, NotFinite, Pixels, ProgramInfo, Tokens
 from easel_worker.sdxl.config import SdxlConfig
 from easel_worker.sdxl.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
 from easel_worker.sdxl.model import SdxlParams
@@ -22,7 +22,7 @@ TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 
 
 class Runner:
-    """Everything between a valid job and its pixels."""
+    """Everything between a valid spec and its pixels."""
 
     def __init__(
         self,
@@ -60,16 +60,16 @@ class Runner:
         """What was compiled."""
         return self._programs.infos
 
-    def start(self, job: Job, table: Table, noise: NDArray[np.float32] | None) -> SdxlLane:
-        """A lane before its first step, from the job's seed or from given noise."""
-        prompts = [self._prompts.encode(job.prompt, job.clip_skip)]
-        if job.guided:
+    def start(self, spec: ImageSpec, table: Table, noise: NDArray[np.float32] | None) -> SdxlLane:
+        """A lane before its first step, from the spec's seed or from given noise."""
+        prompts = [self._prompts.encode(spec.prompt, spec.clip_skip)]
+        if spec.guided:
             # Diffusers' clip_skip is for the prompt only.
-            negative = job.negative and self._prompts.encode(job.negative, 0)
+            negative = spec.negative and self._prompts.encode(spec.negative, 0)
             prompts.insert(0, negative or self._no_negative)
-        return self._start(job, table, noise, prompts)
+        return self._start(spec, table, noise, prompts)
 
-    def try_job(self, job: Job, table: Table) -> None:
+    def try_image(self, spec: ImageSpec, table: Table) -> None:
         """Make an image without a negative prompt, and throw it away.
 
         Safe beside another thread that makes images.
@@ -77,28 +77,28 @@ class Runner:
         Raises:
             NotFinite: its numbers are not finite.
         """
-        prompts = [self._encode(job.prompt, job.clip_skip)]
-        lane = self._start(job, table, None, [self._no_negative, *prompts][not job.guided :])
-        for _ in range(job.steps):
+        prompts = [self._encode(spec.prompt, spec.clip_skip)]
+        lane = self._start(spec, table, None, [self._no_negative, *prompts][not spec.guided :])
+        for _ in range(spec.steps):
             self.step([lane])
         self.finish(lane)
 
     def _start(
         self,
-        job: Job,
+        spec: ImageSpec,
         table: Table,
         noise: NDArray[np.float32] | None,
         prompts: Sequence[Encoded],
     ) -> SdxlLane:
         """From its prompt; of a guided image with the negative one before it."""
-        size = Size(job.width, job.height)
+        size = Size(spec.width, spec.height)
         lane = SdxlLane(
-            job=job,
+            spec=spec,
             table=table,
             conditions=self._project(prompts),
-            state=self._begin(size, job.seed, table.initial, noise),
+            state=self._begin(size, spec.seed, table.initial, noise),
         )
-        if job.guided and not all(step.guided for step in lane.plan):
+        if spec.guided and not all(step.guided for step in lane.plan):
             lane.alone = self._project(prompts[-1:])
         _wait((lane.state, lane.conditions, lane.alone))
         for prompt in prompts:

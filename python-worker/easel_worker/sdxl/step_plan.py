@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from easel_worker.engine import Job
+from easel_worker.engine import ImageSpec
 
 
 class PlannedStep(NamedTuple):
@@ -18,20 +18,20 @@ class PlannedStep(NamedTuple):
     cached: bool
 
 
-def plan_steps(job: Job) -> tuple[PlannedStep, ...]:
+def plan_steps(spec: ImageSpec) -> tuple[PlannedStep, ...]:
     """All steps of an image, in order.
 
-    A step is whole when the last whole one is `job.cache_interval` steps ago, and when guidance
+    A step is whole when the last whole one is `spec.cache_interval` steps ago, and when guidance
     begins or ends: the deep feature has as many rows as the step that made it.
 
     https://arxiv.org/abs/2312.00858, section 3.2
     """
     plan: list[PlannedStep] = []
     last_whole = 0
-    for step in range(job.steps):
-        guided = step in job.guided_steps
+    for step in range(spec.steps):
+        guided = step in spec.guided_steps
         fits = step > 0 and plan[-1].guided is guided
-        cached = fits and step - last_whole < job.cache_interval
+        cached = fits and step - last_whole < spec.cache_interval
         if not cached:
             last_whole = step
         plan.append(PlannedStep(guided, cached))

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from easel_worker.engine import Job, NotFinite
+from easel_worker.engine import ImageSpec, NotFinite
 from easel_worker.sdxl import resolve, sampler
 from easel_worker.sdxl.describe import Description
 from easel_worker.sdxl.options import Options
@@ -35,7 +35,7 @@ def try_size(runner: Runner, about: Description, options: Options, size: Size) -
         BrokenModelError: they are not finite.
     """
     defaults = about.capabilities.defaults
-    job = Job(
+    spec = ImageSpec(
         prompt=about.empty_text,
         negative=None,
         seed=0,
@@ -45,9 +45,9 @@ def try_size(runner: Runner, about: Description, options: Options, size: Size) -
         width=size.width,
         height=size.height,
     )
-    table = sampler.make_table(about.config.scheduler, job.scheduler, job.steps)
+    table = sampler.make_table(about.config.scheduler, spec.scheduler, spec.steps)
     try:
-        runner.try_job(job, table)
+        runner.try_image(spec, table)
     except NotFinite as error:
         raise BrokenModelError(_what_to_do(error, options, size)) from error
 

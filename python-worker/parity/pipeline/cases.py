@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from easel_worker.engine import Job, Tokens
+from easel_worker.engine import ImageSpec, Tokens
 from parity import cases, stub_tokenizer
 from parity.cases import Case
 from parity.schedulers.cases import SDXL
@@ -55,7 +55,7 @@ class PipelineCase:
 
     @property
     def engine(self) -> str:
-        """What an engine can be shared by: cases of which only jobs differ."""
+        """What an engine can be shared by: cases of which only specs differ."""
         return f"{self.model.name} {self.settings} {self.zeros_for_no_negative} {self.size}"
 
     @property
@@ -64,10 +64,10 @@ class PipelineCase:
         scale = 2 ** (len(self.model.vae["block_out_channels"]) - 1)
         return self.size[0] * scale, self.size[1] * scale
 
-    def job(self) -> Job:
+    def spec(self) -> ImageSpec:
         """The same for our engine."""
         width, height = self.pixels
-        return Job(
+        return ImageSpec(
             prompt=self.tokens(self.prompt),
             negative=None if self.negative is None else self.tokens(self.negative),
             seed=self.seed,

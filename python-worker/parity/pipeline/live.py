@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
 
-from easel_worker.engine import Job, Tokens
+from easel_worker.engine import ImageSpec, Tokens
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
 from parity import reference
@@ -67,26 +67,28 @@ def compare_folder(folder: Path, seed: int) -> Iterator[Comparison]:
     pipeline = StableDiffusionXLPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     for wish in _WISHES:
-        job = _job(engine, pipeline, wish, seed)
+        spec = _spec(engine, pipeline, wish, seed)
         scale = pipeline.vae_scale_factor
-        shape = (job.height // scale, job.width // scale, 4)
+        shape = (spec.height // scale, spec.width // scale, 4)
         noise = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
         result = pipeline(
             prompt=wish.prompt,
             negative_prompt=wish.negative,
-            width=job.width,
-            height=job.height,
-            num_inference_steps=job.steps,
-            guidance_scale=job.guidance,
+            width=spec.width,
+            height=spec.height,
+            num_inference_steps=spec.steps,
+            guidance_scale=spec.guidance,
             latents=torch.from_numpy(noise.transpose(2, 0, 1)[None].copy()),
         )
-        ours = our_pipeline.make(engine, job, noise)
+        ours = our_pipeline.make(engine, spec, noise)
         measured = our_pipeline.difference(ours, np.asarray(result.images[0]))
-        name = f"{folder.name}: {wish.prompt!r} without {wish.negative!r}, {job.guidance}"
+        name = f"{folder.name}: {wish.prompt!r} without {wish.negative!r}, {spec.guidance}"
         yield Comparison(SUBJECT, name, measured, our_pipeline.LIMIT)
 
 
-def _job(engine: SdxlEngine, pipeline: StableDiffusionXLPipeline, wish: _Wish, seed: int) -> Job:
+def _spec(
+    engine: SdxlEngine, pipeline: StableDiffusionXLPipeline, wish: _Wish, seed: int
+) -> ImageSpec:
     def tokens(text: str) -> Tokens:
         return Tokens(
             *(
@@ -96,7 +98,7 @@ def _job(engine: SdxlEngine, pipeline: StableDiffusionXLPipeline, wish: _Wish, s
         )
 
     defaults = engine.capabilities.defaults
-    return Job(
+    return ImageSpec(
         prompt=tokens(wish.prompt),
         negative=None if wish.negative is None else tokens(wish.negative),
         seed=seed,

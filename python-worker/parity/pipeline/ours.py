@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from easel_worker.engine import Job, Pixels
+from easel_worker.engine import ImageSpec, Pixels
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
 from parity.pipeline.cases import PipelineCase
@@ -33,13 +33,13 @@ def engine_for(case: PipelineCase, folder: Path) -> SdxlEngine:
 
 def run(case: PipelineCase, engine: SdxlEngine) -> Pixels:
     """The image that our engine makes of a case, [H, W, 3]."""
-    return make(engine, case.job(), case.noise())
+    return make(engine, case.spec(), case.noise())
 
 
-def make(engine: SdxlEngine, job: Job, noise: NDArray[np.float32]) -> Pixels:
+def make(engine: SdxlEngine, spec: ImageSpec, noise: NDArray[np.float32]) -> Pixels:
     """The image that our engine makes of noise [h, w, 4], [H, W, 3]."""
-    lane = engine.start(job, noise=noise)
-    for _ in range(job.steps):
+    lane = engine.start(spec, noise=noise)
+    for _ in range(spec.steps):
         engine.step([lane])
     return engine.finish(lane)
 

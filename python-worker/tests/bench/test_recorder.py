@@ -7,14 +7,14 @@ from itertools import count
 from bench.recorder import Recorder
 from easel_worker.fake.engine import FakeEngine
 from easel_worker.fake.options import Options
-from tests.support.samples import SMALL, generate, job_of
+from tests.support.samples import SMALL, generate, spec_of
 
 
 def test_it_writes_when_an_image_began_and_had_its_first_step() -> None:
     lines = io.StringIO()
     fake = FakeEngine(Options(sizes=(SMALL,)), sleep=lambda _: None)
     recorder = Recorder(fake, lines, clock=map(float, count()).__next__)
-    early, late = (job_of(generate("r", steps=steps), seed) for seed, steps in ((1, 3), (2, 1)))
+    early, late = (spec_of(generate("r", steps=steps), seed) for seed, steps in ((1, 3), (2, 1)))
     first = recorder.start(early)  # 0 s
     recorder.step([first])  # 1 s
     second = recorder.start(late)  # 2 s

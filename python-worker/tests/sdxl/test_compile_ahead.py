@@ -17,7 +17,7 @@ from easel_worker.sdxl import resolve
 from easel_worker.sdxl.artifacts import MANIFEST, ArtifactWriter
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
-from tests.sdxl.tiny_model import LENGTH, job, write
+from tests.sdxl.tiny_model import LENGTH, spec, write
 
 OPTIONS = {"devices": jax.devices()[:1], "sizes": []}
 
@@ -25,7 +25,7 @@ OPTIONS = {"devices": jax.devices()[:1], "sizes": []}
 def image(folder: Path, options: Options, said: list[str]) -> np.ndarray:
     engine = SdxlEngine(folder, options)
     engine.warm(said.append)
-    lane = engine.start(job(steps=2))
+    lane = engine.start(spec(steps=2))
     engine.step([lane])
     engine.step([lane])
     return engine.finish(lane)

@@ -1,4 +1,4 @@
-"""The SDXL engine on the smallest model: jobs in, pixels out, and nothing depends on neighbours."""
+"""The SDXL engine on the smallest model: specs in, pixels out, none depends on another."""
 
 import random
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ import jax
 import numpy as np
 import pytest
 
-from easel_worker.engine import Engine, Job, Pixels
+from easel_worker.engine import Engine, ImageSpec, Pixels
 from easel_worker.sdxl import resolve
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.sampler import offered
 from parity.pipeline.cases import SDXL_SCHEDULER
-from tests.sdxl.tiny_model import SIZES, job, tokens, write
+from tests.sdxl.tiny_model import SIZES, spec, tokens, write
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
 TRACED = "/jax/core/compile/jaxpr_trace_duration"
@@ -45,7 +45,7 @@ def engine_of_four(folder: Path) -> SdxlEngine:
     return engine
 
 
-def make(engine: Engine, wanted: Job) -> Pixels:
+def make(engine: Engine, wanted: ImageSpec) -> Pixels:
     """An image alone."""
     lane = engine.start(wanted)
     for _ in range(wanted.steps):
@@ -53,32 +53,32 @@ def make(engine: Engine, wanted: Job) -> Pixels:
     return engine.finish(lane)
 
 
-def mixed_jobs(width: int, height: int) -> list[Job]:
-    """Jobs that differ in everything that may share a step."""
+def mixed_specs(width: int, height: int) -> list[ImageSpec]:
+    """Specs that differ in everything that may share a step."""
     size = {"width": width, "height": height}
     return [
-        job("a red circle", seed=1, **size),
-        job("a red circle", seed=2, steps=3, scheduler="euler_ancestral", **size),
-        job("a blue square", guidance=1.0, steps=5, scheduler="dpmpp_2m", **size),
-        job("green", negative=tokens("blurry"), guidance=9.0, scheduler="ddim", **size),
-        job("white", guidance=0.0, steps=1, **size),
-        job("white", clip_skip=1, steps=2, scheduler="dpmpp_2m_karras", **size),
-        job("a red circle", seed=3, guidance_start=0.25, guidance_end=0.75, **size),
+        spec("a red circle", seed=1, **size),
+        spec("a red circle", seed=2, steps=3, scheduler="euler_ancestral", **size),
+        spec("a blue square", guidance=1.0, steps=5, scheduler="dpmpp_2m", **size),
+        spec("green", negative=tokens("blurry"), guidance=9.0, scheduler="ddim", **size),
+        spec("white", guidance=0.0, steps=1, **size),
+        spec("white", clip_skip=1, steps=2, scheduler="dpmpp_2m_karras", **size),
+        spec("a red circle", seed=3, guidance_start=0.25, guidance_end=0.75, **size),
     ]
 
 
-def in_company(engine: Engine, jobs: list[Job], schedule: random.Random) -> list[Pixels]:
-    """All jobs together: they join at random times, and each step takes some of them."""
-    waiting, running, images = dict(enumerate(jobs)), {}, {}
+def in_company(engine: Engine, specs: list[ImageSpec], schedule: random.Random) -> list[Pixels]:
+    """All specs together: they join at random times, and each step takes some of them."""
+    waiting, running, images = dict(enumerate(specs)), {}, {}
     while waiting or running:
         for number in [n for n in waiting if schedule.random() < 0.5]:
             running[number] = engine.start(waiting.pop(number))
         stepping = [n for n in running if schedule.random() < 0.7][:4]
         schedule.shuffle(stepping)
         engine.step([running[n] for n in stepping])
-        for number in [n for n in running if running[n].step == running[n].job.steps]:
+        for number in [n for n in running if running[n].step == running[n].spec.steps]:
             images[number] = engine.finish(running.pop(number))
-    return [images[number] for number in range(len(jobs))]
+    return [images[number] for number in range(len(specs))]
 
 
 @contextmanager
@@ -116,7 +116,7 @@ def test_capabilities_are_complete_after_warm(engine: SdxlEngine) -> None:
 
 
 def test_an_image_is_its_size_and_no_flat_colour(engine: SdxlEngine) -> None:
-    image = make(engine, job())
+    image = make(engine, spec())
     assert image.shape == (8, 16, 3)
     assert image.dtype == np.uint8
     assert image.std() > 10
@@ -138,18 +138,18 @@ def test_an_image_is_its_size_and_no_flat_colour(engine: SdxlEngine) -> None:
         {"negative": tokens("a blue square")},
     ],
 )
-def test_everything_in_a_job_matters(engine: SdxlEngine, change: dict[str, Any]) -> None:
-    assert not np.array_equal(make(engine, job()), make(engine, replace(job(), **change)))
+def test_everything_in_a_spec_matters(engine: SdxlEngine, change: dict[str, Any]) -> None:
+    assert not np.array_equal(make(engine, spec()), make(engine, replace(spec(), **change)))
 
 
 def test_a_guidance_of_one_or_less_ignores_the_negative_prompt(engine: SdxlEngine) -> None:
-    plain = make(engine, job(guidance=1.0))
-    assert np.array_equal(make(engine, job(guidance=1.0, negative=tokens("blurry"))), plain)
-    assert np.array_equal(make(engine, job(guidance=0.5)), plain)
+    plain = make(engine, spec(guidance=1.0))
+    assert np.array_equal(make(engine, spec(guidance=1.0, negative=tokens("blurry"))), plain)
+    assert np.array_equal(make(engine, spec(guidance=0.5)), plain)
 
 
 def test_outside_the_interval_a_step_is_that_of_the_prompt_alone(engine: SdxlEngine) -> None:
-    wanted = job(steps=6, guidance_start=0.5, guidance_end=0.84, negative=tokens("blurry"))
+    wanted = spec(steps=6, guidance_start=0.5, guidance_end=0.84, negative=tokens("blurry"))
     assert wanted.guided_steps == range(3, 5)
     # The same from lanes that are of one kind from their first step to their last.
     unguided, guided = replace(wanted, guidance=1.0), replace(wanted, guidance_start=0.0)
@@ -163,17 +163,17 @@ def test_outside_the_interval_a_step_is_that_of_the_prompt_alone(engine: SdxlEng
 
 
 def test_an_empty_interval_is_an_image_without_guidance(engine: SdxlEngine) -> None:
-    plain = make(engine, job(guidance=1.0))
-    assert np.array_equal(make(engine, job(guidance_start=0.5, guidance_end=0.5)), plain)
-    assert np.array_equal(make(engine, job(guidance_end=0.0)), plain)
+    plain = make(engine, spec(guidance=1.0))
+    assert np.array_equal(make(engine, spec(guidance_start=0.5, guidance_end=0.5)), plain)
+    assert np.array_equal(make(engine, spec(guidance_end=0.0)), plain)
 
 
 def test_nothing_compiles_after_warm(engine: SdxlEngine) -> None:
     with counted_compilations() as seen:
         for width, height in SIZES:
-            jobs = mixed_jobs(width, height)
-            in_company(engine, jobs, random.Random(0))
-            lane = engine.start(replace(jobs[0], seed=99, prompt=tokens("something new")))
+            specs = mixed_specs(width, height)
+            in_company(engine, specs, random.Random(0))
+            lane = engine.start(replace(specs[0], seed=99, prompt=tokens("something new")))
             engine.preview(lane)
     assert not seen
     with counted_compilations() as seen:
@@ -185,22 +185,24 @@ def test_nothing_compiles_after_warm(engine: SdxlEngine) -> None:
 def test_images_do_not_depend_on_their_neighbours(
     engine: SdxlEngine, width: int, height: int
 ) -> None:
-    jobs = mixed_jobs(width, height)
-    alone = [make(engine, each) for each in jobs]
+    specs = mixed_specs(width, height)
+    alone = [make(engine, each) for each in specs]
     for seed in range(10):
         for ours, expected in zip(
-            in_company(engine, jobs, random.Random(seed)), alone, strict=True
+            in_company(engine, specs, random.Random(seed)), alone, strict=True
         ):
             assert np.array_equal(ours, expected)
     assert engine.rows_padded() == 0
 
 
 def test_four_devices_make_the_same_images(engine: SdxlEngine, engine_of_four: SdxlEngine) -> None:
-    jobs = mixed_jobs(*SIZES[0])
-    alone = [make(engine, each) for each in jobs]
-    assert all(np.array_equal(make(engine_of_four, j), a) for j, a in zip(jobs, alone, strict=True))
+    specs = mixed_specs(*SIZES[0])
+    alone = [make(engine, each) for each in specs]
+    assert all(
+        np.array_equal(make(engine_of_four, j), a) for j, a in zip(specs, alone, strict=True)
+    )
     for seed in range(5):
-        together = in_company(engine_of_four, jobs, random.Random(seed))
+        together = in_company(engine_of_four, specs, random.Random(seed))
         assert all(np.array_equal(t, a) for t, a in zip(together, alone, strict=True))
 
 
@@ -209,11 +211,11 @@ def test_eight_devices_in_pairs_make_the_same_images(folder: Path, engine: SdxlE
     options = Options(devices=jax.devices()[:8], sizes=[], split_guidance=True)
     paired = SdxlEngine(folder, options)
     paired.warm(lambda _: None)
-    guided, unguided = paired.start(job()), paired.start(job(guidance=1.0))
+    guided, unguided = paired.start(spec()), paired.start(spec(guidance=1.0))
     paired.step([guided, unguided])
     assert paired.rows_padded() == 3 * 2 + 7
-    jobs = mixed_jobs(*SIZES[0])
-    for wanted, image in zip(jobs, in_company(paired, jobs, random.Random(0)), strict=True):
+    specs = mixed_specs(*SIZES[0])
+    for wanted, image in zip(specs, in_company(paired, specs, random.Random(0)), strict=True):
         difference = image.astype(int) - make(engine, wanted)
         assert np.abs(difference).max() <= 1
 
@@ -226,7 +228,7 @@ def test_devices_that_cannot_go_in_pairs_are_refused(folder: Path) -> None:
 
 def test_rows_computed_to_fill_four_devices_are_counted(engine_of_four: SdxlEngine) -> None:
     before = engine_of_four.rows_padded()
-    guided, unguided = engine_of_four.start(job()), engine_of_four.start(job(guidance=1.0))
+    guided, unguided = engine_of_four.start(spec()), engine_of_four.start(spec(guidance=1.0))
     engine_of_four.step([guided])
     assert engine_of_four.rows_padded() - before == 3 * 2
     engine_of_four.step([guided, unguided])
@@ -237,14 +239,14 @@ def test_larger_batches_make_nearly_the_same_images(folder: Path, engine: SdxlEn
     options = Options(devices=jax.devices()[:1], sizes=[], batch_lanes=(1, 3))
     batched = SdxlEngine(folder, options)
     batched.warm(lambda _: None)
-    jobs = mixed_jobs(*SIZES[0])
-    for wanted, image in zip(jobs, in_company(batched, jobs, random.Random(0)), strict=True):
+    specs = mixed_specs(*SIZES[0])
+    for wanted, image in zip(specs, in_company(batched, specs, random.Random(0)), strict=True):
         difference = image.astype(int) - make(engine, wanted)
         assert np.abs(difference).max() <= 1
 
 
 def test_the_preview_follows_the_predicted_image(engine: SdxlEngine) -> None:
-    lane = engine.start(job())
+    lane = engine.start(spec())
     pictures = [engine.preview(lane)]
     for _ in range(4):
         engine.step([lane])
@@ -256,25 +258,25 @@ def test_the_preview_follows_the_predicted_image(engine: SdxlEngine) -> None:
 
 def test_given_noise_replaces_the_seeds(engine: SdxlEngine) -> None:
     noise = np.random.default_rng(0).standard_normal((4, 8, 4), dtype=np.float32)
-    lanes = [engine.start(job(seed=seed), noise=noise) for seed in (1, 2)]
+    lanes = [engine.start(spec(seed=seed), noise=noise) for seed in (1, 2)]
     assert np.array_equal(lanes[0].state.sample, lanes[1].state.sample)
     assert np.array_equal(lanes[0].state.sample, noise)  # leading timesteps: scale 1
 
 
 def test_misuse_is_told(engine: SdxlEngine, folder: Path) -> None:
-    lane = engine.start(job(steps=1))
+    lane = engine.start(spec(steps=1))
     with pytest.raises(ValueError, match="not done"):
         engine.finish(lane)
-    small = engine.start(job(width=8))
+    small = engine.start(spec(width=8))
     with pytest.raises(ValueError, match="cannot share a step"):
         engine.step([lane, small])
     with pytest.raises(ValueError, match="34 rows in a step that holds 32"):
-        engine.step([engine.start(job()) for _ in range(17)])
+        engine.step([engine.start(spec()) for _ in range(17)])
     engine.step([lane])
     with pytest.raises(ValueError, match="no step left"):
         engine.step([lane])
     with pytest.raises(RuntimeError, match="call warm"):
-        SdxlEngine(folder).start(job())
+        SdxlEngine(folder).start(spec())
 
 
 def test_bfloat16_is_near_float32(folder: Path, engine: SdxlEngine) -> None:
@@ -282,5 +284,5 @@ def test_bfloat16_is_near_float32(folder: Path, engine: SdxlEngine) -> None:
     rough = SdxlEngine(folder, options)
     rough.warm(lambda _: None)
     assert rough.capabilities.model.dtype == "bfloat16"
-    difference = make(rough, job()).astype(int) - make(engine, job())
+    difference = make(rough, spec()).astype(int) - make(engine, spec())
     assert 0 < np.abs(difference).mean() < 8

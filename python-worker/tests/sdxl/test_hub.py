@@ -96,7 +96,7 @@ def test_the_engine_makes_images_from_it(server: Hub, tmp_path: Path) -> None:
     fetch(server, tmp_path / "sdxl")
     engine = SdxlEngine(tmp_path / "sdxl", Options(sizes=(tiny_model.SIZES[0],)))
     engine.warm(lambda _: None)
-    lane = engine.start(tiny_model.job(steps=1))
+    lane = engine.start(tiny_model.spec(steps=1))
     engine.step([lane])
     assert np.ptp(engine.finish(lane)) > 0
 

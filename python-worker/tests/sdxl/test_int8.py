@@ -91,8 +91,8 @@ def image(folder: Path, **changes: Any) -> tuple[Pixels, SdxlEngine]:
     options = Options(devices=jax.devices()[:1], sizes=[], **changes)
     engine = SdxlEngine(folder, options)
     engine.warm(lambda _: None)
-    lane = engine.start(tiny_model.job())
-    for _ in range(lane.job.steps):
+    lane = engine.start(tiny_model.spec())
+    for _ in range(lane.spec.steps):
         engine.step([lane])
     return engine.finish(lane), engine
 
@@ -141,7 +141,7 @@ def test_several_devices_make_the_image_that_one_makes(folder: Path) -> None:
         options = Options(devices=jax.devices()[:count], sizes=[], quantization="int8")
         engine = SdxlEngine(folder, options)
         engine.warm(lambda _: None)
-        lane = engine.start(tiny_model.job(steps=2))
+        lane = engine.start(tiny_model.spec(steps=2))
         engine.step([lane])
         engine.step([lane])
         return engine.finish(lane)
@@ -212,10 +212,10 @@ def test_a_calibration_makes_the_images_that_a_worker_makes(folder: Path) -> Non
     engine.warm(lambda _: None)
     defaults = engine.capabilities.defaults
     assert defaults.guidance_scale > 1
-    lane = engine.start(tiny_model.job(seed=5, guidance=defaults.guidance_scale))
-    for _ in range(lane.job.steps):
+    lane = engine.start(tiny_model.spec(seed=5, guidance=defaults.guidance_scale))
+    for _ in range(lane.spec.steps):
         engine.step([lane])
-    made = Calibration(folder, options, lambda _: None).add(lane.job.prompt, 5, lane.job.steps)
+    made = Calibration(folder, options, lambda _: None).add(lane.spec.prompt, 5, lane.spec.steps)
     np.testing.assert_allclose(made, lane.state.sample, atol=1e-4)
 
 

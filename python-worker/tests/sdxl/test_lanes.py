@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easel_worker.engine import Job, Tokens
+from easel_worker.engine import ImageSpec, Tokens
 from easel_worker.sdxl.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
 from easel_worker.sdxl.programs import Conditions, State
 from easel_worker.sdxl.sampler import make_table
@@ -15,10 +15,10 @@ NOTHING = np.zeros(0, np.float32)
 
 
 def lane(guidance: float, steps: int = 4, step: int = 0, seed: int = 0) -> SdxlLane:
-    job = Job(TOKENS, None, steps, guidance, "euler", 8, 8, seed=seed)
+    spec = ImageSpec(TOKENS, None, steps, guidance, "euler", 8, 8, seed=seed)
     conditions = Conditions(PromptContext([], [], []), NOTHING)
     state = State(NOTHING, NOTHING)
-    return SdxlLane(job, make_table({}, "euler", steps), conditions, state, step)
+    return SdxlLane(spec, make_table({}, "euler", steps), conditions, state, step)
 
 
 @given(
@@ -38,9 +38,9 @@ def test_every_lane_is_in_one_call_of_a_compiled_program(
         counts = guided_counts if call.guided else unguided
         assert len(call.padded) in counts
         assert call.padded[: len(call.lanes)] == call.lanes
-        assert all(each.job.guided is call.guided for each in call.lanes)
+        assert all(each.spec.guided is call.guided for each in call.lanes)
         assert call.padding == 0 or len(call.padded) == counts[0]
-        assert call.rows_padded == call.padding * call.lanes[0].job.rows
+        assert call.rows_padded == call.padding * call.lanes[0].spec.rows
 
 
 def test_the_largest_filled_program_goes_first() -> None:

@@ -13,13 +13,13 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from easel_worker.engine import Job, NotFinite, Pixels
+from easel_worker.engine import ImageSpec, NotFinite, Pixels
 from easel_worker.sdxl import engine as engine_module
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.programs import Size, State
 from easel_worker.sdxl.trial import BrokenModelError, try_size
-from tests.sdxl.tiny_model import SIZES, job, tokens, write
+from tests.sdxl.tiny_model import SIZES, spec, tokens, write
 
 POISON = tokens("poison")
 STEM = {
@@ -68,7 +68,7 @@ def noise(value: float | None = None) -> NDArray[np.float32]:
     return made
 
 
-def alone(engine: SdxlEngine, wanted: Job) -> Pixels:
+def alone(engine: SdxlEngine, wanted: ImageSpec) -> Pixels:
     lane = engine.start(wanted)
     for _ in range(wanted.steps):
         engine.step([lane])
@@ -141,13 +141,13 @@ def test_a_prompt_whose_embedding_is_not_finite_fails_alone(copy: Path) -> None:
     (token,) = (i for i in POISON.ids if i not in tokens("a red circle").ids)
     damage(copy, "text_encoder", "text_model.embeddings.token_embedding.weight", at=token)
     engine = warm(copy)
-    good = alone(engine, job())
+    good = alone(engine, spec())
     for _ in range(2):  # the second time from memory
-        for bad in (job(prompt=POISON), job(negative=POISON)):
+        for bad in (spec(prompt=POISON), spec(negative=POISON)):
             with pytest.raises(NotFinite, match=r"came out of text_encoder$") as it:
                 engine.start(bad)
             assert it.value.stage == "text_encoder"
-    assert np.array_equal(alone(engine, job()), good)
+    assert np.array_equal(alone(engine, spec()), good)
 
 
 @pytest.mark.parametrize("options", [{}, {"batch_lanes": (1, 2)}, {"max_cache_interval": 3}])
@@ -156,12 +156,12 @@ def test_neighbours_of_an_image_that_is_not_finite_are_as_if_alone(
     folder: Path, options: dict[str, Any], value: float
 ) -> None:
     engine = warm(folder, **options)
-    jobs = [job(seed=1), job(seed=2, guidance=1.0), job(seed=3, steps=3)]
-    expected = [alone(engine, each) for each in jobs]
-    lanes = [engine.start(each) for each in jobs]
-    bad = engine.start(job(seed=9), noise=noise(value))
+    specs = [spec(seed=1), spec(seed=2, guidance=1.0), spec(seed=3, steps=3)]
+    expected = [alone(engine, each) for each in specs]
+    lanes = [engine.start(each) for each in specs]
+    bad = engine.start(spec(seed=9), noise=noise(value))
     for _ in range(4):
-        engine.step([bad, *(lane for lane in lanes if lane.step < lane.job.steps)])
+        engine.step([bad, *(lane for lane in lanes if lane.step < lane.spec.steps)])
     assert bad.not_finite is not None
     assert (bad.not_finite.stage, bad.not_finite.where) == ("denoise", "step 1 of 4")
     assert bad.step == 1  # nothing more was computed for it
@@ -174,7 +174,7 @@ def test_neighbours_of_an_image_that_is_not_finite_are_as_if_alone(
 
 
 def test_the_last_step_is_read_before_the_picture(engine: SdxlEngine) -> None:
-    lane = engine.start(job(steps=2), noise=noise())
+    lane = engine.start(spec(steps=2), noise=noise())
     engine.step([lane])
     lane.state = State(lane.state.sample * np.float32(np.inf), lane.state.image)
     engine.step([lane])
@@ -186,7 +186,7 @@ def test_the_last_step_is_read_before_the_picture(engine: SdxlEngine) -> None:
 
 
 def test_a_decoder_that_overflows_makes_no_picture(engine: SdxlEngine) -> None:
-    lane = engine.start(job(steps=1))
+    lane = engine.start(spec(steps=1))
     engine.step([lane])
     lane.state = State(lane.state.sample + np.float32(np.nan), lane.state.image)
     with pytest.raises(NotFinite, match="came out of the decoder") as it:
@@ -197,8 +197,8 @@ def test_a_decoder_that_overflows_makes_no_picture(engine: SdxlEngine) -> None:
 def test_a_preview_that_is_not_finite_is_left_out_and_does_not_fail_the_image(
     engine: SdxlEngine,
 ) -> None:
-    expected = alone(engine, job(steps=2))
-    lane = engine.start(job(steps=2))
+    expected = alone(engine, spec(steps=2))
+    lane = engine.start(spec(steps=2))
     engine.step([lane])
     state = lane.state
     lane.state = State(state.sample, state.image + np.float32(np.nan))
@@ -212,8 +212,8 @@ def test_devices_that_share_a_guided_image_agree(folder: Path) -> None:
     options = Options(devices=jax.devices()[:4], sizes=[], split_guidance=True)
     engine = SdxlEngine(folder, options)
     engine.warm(lambda _: None)
-    good = alone(engine, job())
-    lanes = [engine.start(job()), engine.start(job(seed=9), noise=noise(np.nan))]
+    good = alone(engine, spec())
+    lanes = [engine.start(spec()), engine.start(spec(seed=9), noise=noise(np.nan))]
     for _ in range(4):
         engine.step(lanes)
     assert [lane.not_finite is None for lane in lanes] == [True, False]

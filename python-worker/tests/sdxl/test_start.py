@@ -10,16 +10,16 @@ import jax
 import numpy as np
 import pytest
 
-from easel_worker.engine import COMPILING, InvalidJob
-from easel_worker.jobs import hello, jobs
+from easel_worker.engine import COMPILING, InvalidRequest
 from easel_worker.protocol import Generate
 from easel_worker.sdxl import assembly
 from easel_worker.sdxl.checkpoint import WeightsError
 from easel_worker.sdxl.compilation import CompileHere
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
+from easel_worker.specs import hello, specs
 from easel_worker.timeline import Timeline
-from tests.sdxl.tiny_model import SIZES, job, tokens, write
+from tests.sdxl.tiny_model import SIZES, spec, tokens, write
 
 PATIENCE_S = 60.0
 FIRST, SECOND = SIZES
@@ -66,7 +66,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def image(engine: SdxlEngine, size: tuple[int, int]) -> Any:
-    lane = engine.start(job(steps=1, width=size[0], height=size[1]))
+    lane = engine.start(spec(steps=1, width=size[0], height=size[1]))
     engine.step([lane])
     return engine.finish(lane)
 
@@ -78,8 +78,6 @@ def test_images_of_the_first_size_are_made_while_the_second_is_compiled(
     engine.warm(lambda _: None)
     assert (engine.capabilities.sizes, engine.capabilities.coming) == ((FIRST,), (SECOND,))
     before = image(engine, FIRST)
-    with pytest.raises(InvalidJob, match="8x8 is not served: use 16x8"):
-        engine.start(job(width=8, height=8))
     hold_second.set()
     until(lambda: engine.capabilities.sizes == (FIRST, SECOND))
     assert engine.capabilities.coming == ()
@@ -96,12 +94,12 @@ def test_hello_tells_what_is_coming_and_refuses_it_until_then(
     told = hello(engine.capabilities, "w")
     assert (told.sizes, told.coming) == ((FIRST,), (SECOND,))
     request = Generate(tokens("x"), None, 1, 1.0, "euler", *SECOND, id="r", seeds=(1,))
-    with pytest.raises(InvalidJob, match="8x8 is still being compiled"):
-        jobs(request, engine.capabilities)
+    with pytest.raises(InvalidRequest, match="8x8 is still being compiled"):
+        specs(request, engine.capabilities)
     hold_second.set()
     until(lambda: not engine.capabilities.coming)
     assert hello(engine.capabilities, "w").coming == ()
-    assert len(jobs(request, engine.capabilities)) == 1
+    assert len(specs(request, engine.capabilities)) == 1
 
 
 def test_a_size_that_cannot_be_compiled_is_not_offered(

@@ -5,16 +5,16 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easel_worker.engine import Job, Tokens
+from easel_worker.engine import ImageSpec, Tokens
 from easel_worker.sdxl.step_plan import PlannedStep, plan_steps
 
-PLAIN = Job(Tokens((0,), (0,)), None, 25, 5.0, "euler", 8, 8, seed=1)
+PLAIN = ImageSpec(Tokens((0,), (0,)), None, 25, 5.0, "euler", 8, 8, seed=1)
 
 shares = st.floats(0, 1)
 
 
 @st.composite
-def jobs(draw: st.DrawFn) -> Job:
+def specs(draw: st.DrawFn) -> ImageSpec:
     start, end = sorted((draw(shares), draw(shares)))
     return replace(
         PLAIN,
@@ -33,37 +33,37 @@ def shown(plan: tuple[PlannedStep, ...]) -> str:
 
 
 def test_examples() -> None:
-    job = replace(PLAIN, steps=10)
-    assert shown(plan_steps(job)) == "GGGGGGGGGG"
-    assert shown(plan_steps(replace(job, cache_interval=3))) == "GggGggGggG"
-    assert shown(plan_steps(replace(job, cache_interval=99))) == "Gggggggggg"
-    part = replace(job, guidance_start=0.2, guidance_end=0.7)
+    spec = replace(PLAIN, steps=10)
+    assert shown(plan_steps(spec)) == "GGGGGGGGGG"
+    assert shown(plan_steps(replace(spec, cache_interval=3))) == "GggGggGggG"
+    assert shown(plan_steps(replace(spec, cache_interval=99))) == "Gggggggggg"
+    part = replace(spec, guidance_start=0.2, guidance_end=0.7)
     assert shown(plan_steps(part)) == "UUGGGGGUUU"
     assert shown(plan_steps(replace(part, cache_interval=3))) == "UuGggGgUuu"
 
 
-@given(jobs())
-def test_a_cached_step_has_a_feature_of_its_rows_that_is_young_enough(job: Job) -> None:
-    plan = plan_steps(job)
-    assert len(plan) == job.steps
-    assert [step for step, made in enumerate(plan) if made.guided] == list(job.guided_steps)
+@given(specs())
+def test_a_cached_step_has_a_feature_of_its_rows_that_is_young_enough(spec: ImageSpec) -> None:
+    plan = plan_steps(spec)
+    assert len(plan) == spec.steps
+    assert [step for step, made in enumerate(plan) if made.guided] == list(spec.guided_steps)
     for step, made in enumerate(plan):
         if made.cached:
             whole = max(before for before in range(step) if not plan[before].cached)
-            assert step - whole < job.cache_interval
+            assert step - whole < spec.cache_interval
             assert all(other.guided is made.guided for other in plan[whole : step + 1])
 
 
-@given(jobs())
-def test_no_more_steps_are_whole_than_must_be(job: Job) -> None:
-    plan = plan_steps(job)
-    for step in range(1, job.steps):
+@given(specs())
+def test_no_more_steps_are_whole_than_must_be(spec: ImageSpec) -> None:
+    plan = plan_steps(spec)
+    for step in range(1, spec.steps):
         if not plan[step].cached:
-            recent = plan[max(step - job.cache_interval + 1, 0) : step]
+            recent = plan[max(step - spec.cache_interval + 1, 0) : step]
             of_other_rows = plan[step - 1].guided is not plan[step].guided
             assert of_other_rows or all(made.cached for made in recent)
 
 
-@given(jobs())
-def test_an_interval_of_one_caches_nothing(job: Job) -> None:
-    assert not any(step.cached for step in plan_steps(replace(job, cache_interval=1)))
+@given(specs())
+def test_an_interval_of_one_caches_nothing(spec: ImageSpec) -> None:
+    assert not any(step.cached for step in plan_steps(replace(spec, cache_interval=1)))

@@ -82,7 +82,7 @@ def test_the_engine_decodes_in_tiles_where_that_is_asked_for(tmp_path: Path) -> 
         options = Options(devices=jax.devices()[:1], sizes=[], vae_tile=tile)
         engine = SdxlEngine(folder, options)
         engine.warm(lambda _: None)
-        lane = engine.start(tiny_model.job(steps=1))
+        lane = engine.start(tiny_model.spec(steps=1))
         engine.step([lane])
         return engine.finish(lane)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from easel_worker.engine import Job, Tokens
+from easel_worker.engine import ImageSpec, Tokens
 from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.params import declared
 from easel_worker.sdxl.text_encoder import TextEncoder
@@ -67,8 +67,8 @@ def tokens(text: str) -> Tokens:
     return Tokens(first, second)
 
 
-def job(text: str = "a red circle", **changes: Any) -> Job:
-    """A job for the model: guided, four steps, unless changed."""
+def spec(text: str = "a red circle", **changes: Any) -> ImageSpec:
+    """A spec for the model: guided, four steps, unless changed."""
     values: dict[str, Any] = {
         "prompt": tokens(text),
         "negative": None,
@@ -79,4 +79,4 @@ def job(text: str = "a red circle", **changes: Any) -> Job:
         "width": 16,
         "height": 8,
     }
-    return Job(**(values | changes))
+    return ImageSpec(**(values | changes))

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from msgspec import UNSET
 
-from easel_worker.engine import Engine, Job, Lane, Pixels, Tokens
+from easel_worker.engine import Engine, ImageSpec, Lane, Pixels, Tokens
 from easel_worker.mailbox import Lost
 from easel_worker.protocol import Bye, Cancel, Generate, Result
-from tests.support.samples import job_of
+from tests.support.samples import spec_of
 from tests.support.stage import Cue, Stage
 
 STEP_S = 0.1
@@ -109,7 +109,7 @@ class Company:
         self._repertoire = repertoire
         self._tolerance = tolerance
         self._kinds = repertoire.kinds_of_requests()
-        self._known: dict[Job, Pixels] = {}
+        self._known: dict[ImageSpec, Pixels] = {}
         self.tally = Tally()
 
     def play(self, seed: int) -> None:
@@ -153,10 +153,10 @@ class Company:
                 self.tally.wrong.append(f"{where}: {request.id} ended with {failure}")
             self.tally.cut_short += len(results) < len(request.seeds)
             for result in results:
-                self._compare(result, job_of(request, result.seed), where)
+                self._compare(result, spec_of(request, result.seed), where)
 
-    def _compare(self, result: Result, job: Job, where: str) -> None:
-        expected, tally = self._image_of(job), self.tally
+    def _compare(self, result: Result, spec: ImageSpec, where: str) -> None:
+        expected, tally = self._image_of(spec), self.tally
         ours = np.frombuffer(result.pixels, np.uint8).reshape(expected.shape)
         difference = np.abs(ours.astype(int) - expected)
         tally.images += 1
@@ -166,13 +166,13 @@ class Company:
         if difference.max() > self._tolerance:
             tally.wrong.append(f"{where}: {result.id}, image {result.image}, is not as it is alone")
 
-    def _image_of(self, job: Job) -> Pixels:
-        if job not in self._known:
-            lane = self._alone.start(job)
-            for _ in range(job.steps):
+    def _image_of(self, spec: ImageSpec) -> Pixels:
+        if spec not in self._known:
+            lane = self._alone.start(spec)
+            for _ in range(spec.steps):
                 self._alone.step([lane])
-            self._known[job] = self._alone.finish(lane)
-        return self._known[job]
+            self._known[spec] = self._alone.finish(lane)
+        return self._known[spec]
 
 
 def _once(stage: Stage, after: int) -> Cue:

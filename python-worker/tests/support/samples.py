@@ -1,9 +1,12 @@
-"""Requests, jobs and capabilities to test with."""
+"""Requests, specs and capabilities to test with."""
 
 from typing import Any
 
-from easel_worker.engine import Job, Tokens
+from msgspec import UNSET
+
+from easel_worker.engine import ImageSpec, Tokens
 from easel_worker.fake.image import canonical_text, picture
+from easel_worker.image import Image
 from easel_worker.protocol import Generate, Result
 
 LENGTH = 77
@@ -30,9 +33,9 @@ def generate(request: str, *seeds: int, **changes: Any) -> Generate:
     return Generate(id=request, seeds=seeds or (1,), **(fields | changes))
 
 
-def job_of(request: Generate, seed: int) -> Job:
-    """The job of one of the request's images."""
-    return Job(
+def spec_of(request: Generate, seed: int) -> ImageSpec:
+    """The spec of one of the request's images."""
+    return ImageSpec(
         prompt=request.prompt,
         negative=request.negative,
         seed=seed,
@@ -48,10 +51,32 @@ def job_of(request: Generate, seed: int) -> Job:
     )
 
 
+def image(
+    request: str,
+    index: int = 0,
+    size: tuple[int, int] = (1024, 1024),
+    rows: int = 2,
+    steps: int = 4,
+    *,
+    arrived: float = 0.0,
+    timeout_s: float | None = None,
+) -> Image:
+    """An image that waits for rows."""
+    asked = generate(
+        request,
+        steps=steps,
+        guidance=float(rows),
+        width=size[0],
+        height=size[1],
+        timeout_ms=UNSET if timeout_s is None else timeout_s * 1000,
+    )
+    return Image(asked, index, spec_of(asked, seed=1), arrived)
+
+
 def is_answer(result: Result, request: Generate) -> bool:
     """Whether a result is the fake engine's picture for this request and image."""
     seed = request.seeds[result.image]
-    expected = picture(canonical_text(job_of(request, seed)), request.width, request.height)
+    expected = picture(canonical_text(spec_of(request, seed)), request.width, request.height)
     return (
         result.id == request.id
         and result.seed == seed

@@ -1,4 +1,4 @@
-"""Requests become jobs, or are told why not; capabilities become HELLO."""
+"""Requests become specs, or are told why not; capabilities become HELLO."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,20 +7,20 @@ import pytest
 
 from easel_worker import protocol
 from easel_worker.codec import pack, unpack
-from easel_worker.engine import Capabilities, InvalidJob, Tokens
+from easel_worker.engine import Capabilities, InvalidRequest, Tokens
 from easel_worker.fake.engine import FakeEngine
 from easel_worker.fake.options import Options
-from easel_worker.jobs import hello, jobs
-from tests.support.samples import SMALL, generate, job_of, token_ids
+from easel_worker.specs import hello, specs
+from tests.support.samples import SMALL, generate, spec_of, token_ids
 
 
 def capabilities(**options: Any) -> Capabilities:
     return FakeEngine(Options(**{"sizes": (SMALL, (32, 32))} | options)).capabilities
 
 
-def test_one_job_for_each_seed() -> None:
+def test_one_spec_for_each_seed() -> None:
     request = generate("a", 3, 4, negative=token_ids(500), clip_skip=1)
-    assert jobs(request, capabilities()) == (job_of(request, 3), job_of(request, 4))
+    assert specs(request, capabilities()) == (spec_of(request, 3), spec_of(request, 4))
 
 
 @pytest.mark.parametrize(
@@ -38,48 +38,48 @@ def test_one_job_for_each_seed() -> None:
     ],
 )
 def test_what_does_not_fit_is_invalid_and_says_where(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidJob, match=message):
-        jobs(replace(generate("a"), **changes), capabilities())
+    with pytest.raises(InvalidRequest, match=message):
+        specs(replace(generate("a"), **changes), capabilities())
 
 
-def test_an_interval_of_guidance_becomes_the_jobs() -> None:
+def test_an_interval_of_guidance_becomes_the_specs() -> None:
     request = generate("a", 3, 4, guidance_start=0.25, guidance_end=0.75)
-    made = jobs(request, capabilities())
-    assert made == (job_of(request, 3), job_of(request, 4))
+    made = specs(request, capabilities())
+    assert made == (spec_of(request, 3), spec_of(request, 4))
     assert made[0].guided_steps == range(1, 3)
 
 
-def test_a_cache_interval_becomes_the_jobs_up_to_the_limit() -> None:
+def test_a_cache_interval_becomes_the_specs_up_to_the_limit() -> None:
     able = capabilities(max_cache_interval=3)
-    assert jobs(generate("a", 3, cache_interval=3), able)[0].cache_interval == 3
-    with pytest.raises(InvalidJob, match="cache_interval is 4, at most 3 are allowed"):
-        jobs(generate("a", cache_interval=4), able)
+    assert specs(generate("a", 3, cache_interval=3), able)[0].cache_interval == 3
+    with pytest.raises(InvalidRequest, match="cache_interval is 4, at most 3 are allowed"):
+        specs(generate("a", cache_interval=4), able)
     assert hello(able, "w1").limits.max_cache_interval == 3
 
 
 def test_an_interval_that_ends_before_it_starts_is_invalid() -> None:
     with pytest.raises(
-        InvalidJob, match=r"guidance_start is 0\.5, after guidance_end, which is 0\.4"
+        InvalidRequest, match=r"guidance_start is 0\.5, after guidance_end, which is 0\.4"
     ):
-        jobs(generate("a", guidance_start=0.5, guidance_end=0.4), capabilities())
+        specs(generate("a", guidance_start=0.5, guidance_end=0.4), capabilities())
 
 
 def test_an_engine_that_guides_all_steps_refuses_an_interval() -> None:
     old = replace(capabilities(), features=())
-    with pytest.raises(InvalidJob, match="leave out guidance_start and guidance_end"):
-        jobs(generate("a", guidance_end=0.5), old)
-    assert jobs(generate("a", guidance_start=0.0, guidance_end=1.0), old)
+    with pytest.raises(InvalidRequest, match="leave out guidance_start and guidance_end"):
+        specs(generate("a", guidance_end=0.5), old)
+    assert specs(generate("a", guidance_start=0.0, guidance_end=1.0), old)
 
 
 def test_an_image_of_which_no_step_is_guided_needs_one_row() -> None:
     request = generate("a", guidance_start=0.5, guidance_end=0.5)
-    assert [job.rows for job in jobs(request, capabilities(rows=1))] == [1]
+    assert [spec.rows for spec in specs(request, capabilities(rows=1))] == [1]
 
 
 def test_a_guided_image_needs_two_rows() -> None:
-    with pytest.raises(InvalidJob, match="two rows"):
-        jobs(generate("a"), capabilities(rows=1))
-    assert len(jobs(generate("a", guidance=1.0), capabilities(rows=1))) == 1
+    with pytest.raises(InvalidRequest, match="two rows"):
+        specs(generate("a"), capabilities(rows=1))
+    assert len(specs(generate("a", guidance=1.0), capabilities(rows=1))) == 1
 
 
 def test_hello_tells_the_capabilities() -> None:

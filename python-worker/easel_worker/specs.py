@@ -1,0 +1,100 @@
+"""From a GENERATE message to its images' specs, and from an engine's capabilities to HELLO."""
+
+import os
+from dataclasses import fields
+from typing import Any
+
+from easel_worker import __version__
+from easel_worker.engine import (
+    FEATURES,
+    LIMITED,
+    Capabilities,
+    ImageSpec,
+    InvalidRequest,
+    Parameters,
+    Tokens,
+)
+from easel_worker.protocol import VERSION, Generate, Hello
+
+
+def hello(capabilities: Capabilities, worker: str) -> Hello:
+    """How a worker of this name introduces itself."""
+    return Hello(
+        protocol=VERSION,
+        worker=worker,
+        version=__version__,
+        pid=os.getpid(),
+        **_part(Capabilities, capabilities),
+    )
+
+
+def specs(request: Generate, capabilities: Capabilities) -> tuple[ImageSpec, ...]:
+    """One spec for each seed of the request.
+
+    Raises:
+        InvalidRequest: as `check`.
+    """
+    parameters = _part(Parameters, request)
+    made = tuple(ImageSpec(seed=seed, **parameters) for seed in request.seeds)
+    _at_most("the number of seeds", len(made), capabilities.limits.max_images)
+    check(made[0], capabilities)
+    return made
+
+
+def _part(kind: type[Parameters | Capabilities], whole: object) -> dict[str, Any]:
+    """Those fields of a larger message that are `kind`'s."""
+    return {field.name: getattr(whole, field.name) for field in fields(kind)}
+
+
+def check(spec: ImageSpec, capabilities: Capabilities) -> None:
+    """Refuse what does not fit the capabilities.
+
+    Raises:
+        InvalidRequest: the text says in which field.
+    """
+    _check_size(spec, capabilities)
+    if spec.scheduler not in capabilities.schedulers:
+        known = ", ".join(capabilities.schedulers)
+        raise InvalidRequest(f"scheduler {spec.scheduler!r} is not one of {known}")
+    for name, limit in LIMITED.items():
+        _at_most(name, getattr(spec, name), getattr(capabilities.limits, limit))
+    _check_features(spec, capabilities)
+    if spec.guidance_start > spec.guidance_end:
+        start, end = spec.guidance_start, spec.guidance_end
+        raise InvalidRequest(f"guidance_start is {start}, after guidance_end, which is {end}")
+    if spec.rows > capabilities.rows:
+        raise InvalidRequest(
+            "a guided image takes two rows, this worker has one: start it with more"
+        )
+    _check_length("prompt", spec.prompt, capabilities)
+    if spec.negative is not None:
+        _check_length("negative", spec.negative, capabilities)
+
+
+def _check_size(spec: ImageSpec, capabilities: Capabilities) -> None:
+    if spec.size in capabilities.coming:
+        raise InvalidRequest(f"size {spec.width}x{spec.height} is still being compiled")
+    if spec.size not in capabilities.sizes:
+        known = ", ".join(f"{width}x{height}" for width, height in capabilities.sizes)
+        raise InvalidRequest(f"size {spec.width}x{spec.height} is not one of {known}")
+
+
+def _at_most(what: str, value: float, limit: float) -> None:
+    if value > limit:
+        raise InvalidRequest(f"{what} is {value}, at most {limit} are allowed")
+
+
+def _check_features(spec: ImageSpec, capabilities: Capabilities) -> None:
+    neutral = {field.name: field.default for field in fields(Parameters)}
+    for feature, names in FEATURES.items():
+        used = any(getattr(spec, name) != neutral[name] for name in names)
+        if used and feature not in capabilities.features:
+            raise InvalidRequest(f"this worker has no {feature}: leave out {' and '.join(names)}")
+
+
+def _check_length(name: str, tokens: Tokens, capabilities: Capabilities) -> None:
+    """Each encoder takes exactly as many tokens as its tokenizer's max_length."""
+    lists = {"ids": tokens.ids, "ids_2": tokens.ids_2}
+    for (field, ids), info in zip(lists.items(), capabilities.tokenizers, strict=False):
+        if len(ids) != info.max_length:
+            raise InvalidRequest(f"{name}.{field} holds {len(ids)} tokens, not {info.max_length}")
