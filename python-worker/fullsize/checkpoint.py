@@ -15,7 +15,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from easel_worker.sdxl.config import load_config
-from easel_worker.sdxl.params import Param, declared
+from easel_worker.sdxl.model.params import Param, declared
 from parity import synthetic
 from parity.golden import STEMS
 from parity.ours import declare

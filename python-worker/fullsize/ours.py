@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from easel_worker.sdxl import weights
 from easel_worker.sdxl.config import load_config
-from easel_worker.sdxl.unet import UNet
-from easel_worker.sdxl.vae import Decoder
+from easel_worker.sdxl.model.unet import UNet
+from easel_worker.sdxl.model.vae import Decoder
 from fullsize.inputs import inputs
 from fullsize.memory import peak_bytes
 from parity.ours import declare, put

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import torch
 
 from easel_worker.sdxl.config import load_config
-from easel_worker.sdxl.params import declared
+from easel_worker.sdxl.model.params import declared
 from parity import cases, ours, reference, tiles
 from parity.cases import CASES, Case
 from parity.report import Comparison, relative_difference

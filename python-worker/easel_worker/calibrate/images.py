@@ -13,7 +13,7 @@ from easel_worker.calibrate.watched import Watched, watched_unet
 from easel_worker.engine import Tokens
 from easel_worker.sdxl import programs, resolve, sampler
 from easel_worker.sdxl.describe import Description, describe
-from easel_worker.sdxl.model import SdxlParams, load_params
+from easel_worker.sdxl.folder.model import SdxlParams, load_params
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.programs import Encoded, Prompt, Size
 from easel_worker.sdxl.samplers.table import Table, advance

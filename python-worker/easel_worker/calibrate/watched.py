@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jax import Array
 
 from easel_worker.sdxl import quantisation
-from easel_worker.sdxl.config_unet import UNetConfig
-from easel_worker.sdxl.layers import Linear
-from easel_worker.sdxl.params import STATIC, layer
-from easel_worker.sdxl.unet import UNet
+from easel_worker.sdxl.model.config import UNetConfig
+from easel_worker.sdxl.model.layers import Linear
+from easel_worker.sdxl.model.params import STATIC, layer
+from easel_worker.sdxl.model.unet import UNet
 
 
 class Watched(NamedTuple):

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from easel_worker.compile.counting import CountingCompiler
 from easel_worker.sdxl import resolve
-from easel_worker.sdxl.config import SdxlConfig, load_config
-from easel_worker.sdxl.model import SdxlParams, abstract_params
+from easel_worker.sdxl.config import load_config
+from easel_worker.sdxl.folder.model import SdxlParams, abstract_params
+from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.preferences import read_preferences
 from easel_worker.sdxl.program_set import ProgramSet

@@ -15,8 +15,8 @@ from easel_worker.sdxl import resolve
 from easel_worker.sdxl.artifacts import ArtifactError, UseArtifacts
 from easel_worker.sdxl.compilation import CompileHere, Compiler, Program
 from easel_worker.sdxl.describe import Description
+from easel_worker.sdxl.folder.model import SdxlParams, abstract_params, load_params
 from easel_worker.sdxl.identity import model_digest
-from easel_worker.sdxl.model import SdxlParams, abstract_params, load_params
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.program_set import ProgramSet
 from easel_worker.sdxl.programs import Size

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from easel_worker.sdxl import quantisation
-from easel_worker.sdxl.unet import UNet
+from easel_worker.sdxl.model.unet import UNet
 
 FILE = "int8_calibration.safetensors"
 """Its name in a model's folder."""

@@ -4,16 +4,16 @@ Every key that could change what is computed is either honoured or refused, so a
 computes what diffusers would compute.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from easel_worker.sdxl.config_reader import ConfigError, ConfigReader
-from easel_worker.sdxl.config_text import TextConfig, read_text_config
-from easel_worker.sdxl.config_unet import UNetConfig, read_unet_config
-from easel_worker.sdxl.config_vae import VaeConfig, read_vae_config
+from easel_worker.sdxl.config_text import read_text_config
+from easel_worker.sdxl.config_unet import read_unet_config
+from easel_worker.sdxl.config_vae import read_vae_config
+from easel_worker.sdxl.model.config import SdxlConfig
 
-__all__ = ["ConfigError", "SdxlConfig", "TextConfig", "UNetConfig", "VaeConfig", "load_config"]
+__all__ = ["ConfigError", "load_config"]
 
 TIME_IDS = 6
 """Original size, crop and target size: SDXL's extra conditioning."""
@@ -26,28 +26,6 @@ _SWITCHES = (
     "euler_at_final",
 )
 """Keys of scheduler_config.json that are true or false."""
-
-
-@dataclass(frozen=True)
-class SdxlConfig:
-    """A whole SDXL model.
-
-    Attributes:
-        scheduler: scheduler_config.json as it is, with "_class_name".
-        force_zeros_for_empty_prompt: an empty negative prompt becomes zero embeddings.
-    """
-
-    text_encoder: TextConfig
-    text_encoder_2: TextConfig
-    unet: UNetConfig
-    vae: VaeConfig
-    scheduler: dict[str, Any]
-    force_zeros_for_empty_prompt: bool
-
-    @property
-    def vae_scale(self) -> int:
-        """Pixels per latent, along each side."""
-        return self.vae.scale
 
 
 def load_config(folder: Path) -> SdxlConfig:

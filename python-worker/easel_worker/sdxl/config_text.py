@@ -1,30 +1,9 @@
 """A CLIP text encoder's config.json."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from easel_worker.sdxl.config_reader import ConfigReader
-
-
-@dataclass(frozen=True)
-class TextConfig:
-    """One CLIP text encoder. `projection` is None for the encoder without a projection."""
-
-    vocabulary: int
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    positions: int
-    activation: str
-    norm_eps: float
-    eos_token_id: int
-    projection: int | None
-
-    @property
-    def pooled(self) -> int:
-        """The size of the pooled output."""
-        return self.hidden if self.projection is None else self.projection
+from easel_worker.sdxl.model.config import TextConfig
 
 
 def read_text_config(path: Path, *, projects: bool) -> TextConfig:

@@ -1,10 +1,10 @@
 """The UNet's config.json."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from easel_worker.sdxl.config_reader import ConfigReader
+from easel_worker.sdxl.model.config import UNetConfig
 
 _FIXED: tuple[tuple[Any, ...], ...] = (
     ("act_fn", "silu", "swish"),
@@ -63,34 +63,6 @@ _IGNORED = {
     "mid_block_only_cross_attention",  # of another mid_block_type
     "upcast_attention",  # our softmax is always float32
 }
-
-
-@dataclass(frozen=True)
-class UNetConfig:
-    """The denoiser. Tuples hold one value for each level, from full resolution down."""
-
-    sample_size: int
-    in_channels: int
-    out_channels: int
-    channels: tuple[int, ...]
-    down_attention: tuple[bool, ...]
-    up_attention: tuple[bool, ...]
-    layers: tuple[int, ...]
-    transformer_layers: tuple[int, ...]
-    heads: tuple[int, ...]
-    context: int
-    linear_projection: bool
-    norm_groups: int
-    norm_eps: float
-    time_id_features: int
-    added_features: int
-    flip_sin_to_cos: bool
-    freq_shift: float
-
-    @property
-    def time_features(self) -> int:
-        """The size of the time embedding."""
-        return 4 * self.channels[0]
 
 
 def read_unet_config(path: Path) -> UNetConfig:

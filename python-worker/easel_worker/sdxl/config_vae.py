@@ -1,13 +1,9 @@
 """The VAE's config.json."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-import jax.numpy as jnp
-import numpy as np
-from jax.typing import DTypeLike
-
 from easel_worker.sdxl.config_reader import ConfigReader
+from easel_worker.sdxl.model.config import VaeConfig
 
 _KEYS = {
     "act_fn",
@@ -29,42 +25,6 @@ _KEYS = {
     "use_post_quant_conv",
     "use_quant_conv",
 }
-
-
-@dataclass(frozen=True)
-class VaeConfig:
-    """The autoencoder between pixels and latents.
-
-    Latents relate to what the UNet sees by z = x · std / scaling_factor + mean, where mean and std
-    are per channel, 0 and 1 if the config does not set them.
-    """
-
-    image_channels: int
-    latent_channels: int
-    channels: tuple[int, ...]
-    layers: int
-    norm_groups: int
-    mid_attention: bool
-    quant_conv: bool
-    post_quant_conv: bool
-    scaling_factor: float
-    latents_mean: tuple[float, ...] | None
-    latents_std: tuple[float, ...] | None
-    force_upcast: bool
-
-    @property
-    def scale(self) -> int:
-        """Pixels per latent, along each side."""
-        return 1 << (len(self.channels) - 1)
-
-    def compute_dtype(self, dtype: DTypeLike) -> DTypeLike:
-        """The dtype to compute in when `dtype` is wanted.
-
-        `force_upcast` says that activations overflow float16. bfloat16 has float32's range, so,
-        as in diffusers, only float16 gives way to float32.
-        """
-        overflows = self.force_upcast and np.dtype(dtype) == np.float16
-        return jnp.float32 if overflows else dtype
 
 
 def read_vae_config(path: Path) -> VaeConfig:

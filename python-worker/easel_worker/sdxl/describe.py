@@ -14,13 +14,14 @@ from easel_worker.engine import (
     Tokens,
 )
 from easel_worker.sdxl import calibration, resolve, sampler
-from easel_worker.sdxl.config import ConfigError, SdxlConfig, load_config
+from easel_worker.sdxl.config import ConfigError, load_config
+from easel_worker.sdxl.folder.model import Dtypes
 from easel_worker.sdxl.identity import model_id
-from easel_worker.sdxl.model import Dtypes
+from easel_worker.sdxl.model.config import SdxlConfig
+from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.preferences import Preferences, read_preferences
 from easel_worker.sdxl.tokenizer_files import TokenizerFiles, read_tokenizer
-from easel_worker.sdxl.unet import UNet
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from easel_worker import parse
 from easel_worker.engine import Limits
 from easel_worker.engine_options import MAX_CACHE_INTERVAL, ROWS, SIZES
 from easel_worker.options import Option
-from easel_worker.sdxl.methods import CHOICES, choose
+from easel_worker.sdxl.model.methods import CHOICES, choose
 
 # Reading options and --help must not take the seconds that jax does.
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from jax.sharding import Mesh
 from easel_worker.engine import ProgramInfo
 from easel_worker.sdxl import programs
 from easel_worker.sdxl.compilation import Compiler, Program
-from easel_worker.sdxl.config import SdxlConfig
+from easel_worker.sdxl.folder.model import SdxlParams
 from easel_worker.sdxl.lanes import LaneCounts
-from easel_worker.sdxl.model import SdxlParams
+from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.programs import (
     Conditions,
     Decoded,

@@ -14,9 +14,10 @@ from jax import Array, lax
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from easel_worker.sdxl import vae, vae_tiles
-from easel_worker.sdxl.config import SdxlConfig
-from easel_worker.sdxl.model import TextParams
+from easel_worker.sdxl.folder.model import TextParams
+from easel_worker.sdxl.model import vae, vae_tiles
+from easel_worker.sdxl.model.config import SdxlConfig
+from easel_worker.sdxl.model.unet import PromptContext, UNet
 from easel_worker.sdxl.samplers.table import Coefficients, advance
 from easel_worker.sdxl.sharding import (
     BY_LANE,
@@ -25,7 +26,6 @@ from easel_worker.sdxl.sharding import (
     PAIR,
     WHOLE,
 )
-from easel_worker.sdxl.unet import PromptContext, UNet
 
 GUIDED_ROWS = 2
 

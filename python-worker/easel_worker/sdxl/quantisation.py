@@ -10,10 +10,10 @@ from typing import Any
 import jax
 from jax.typing import ArrayLike
 
-from easel_worker.sdxl import int8
-from easel_worker.sdxl.attention import Block, Change
-from easel_worker.sdxl.layers import Linear
-from easel_worker.sdxl.params import Tree
+from easel_worker.sdxl.model.attention import Block, Change
+from easel_worker.sdxl.model.layers import Linear
+from easel_worker.sdxl.model.params import Tree
+from easel_worker.sdxl.quantization import linears
 
 
 def replaced(tree: Tree, change: Change) -> Tree:
@@ -57,5 +57,5 @@ def quantise(tree: Tree, largest: Sequence[ArrayLike]) -> Tree:
         largest: for each of `shared_inputs` the largest absolute value of its channels, [in].
     """
     pairs = zip(shared_inputs(tree), largest, strict=True)
-    made = iter([int8.quantise(layers, size) for layers, size in pairs])
+    made = iter([linears.quantise(layers, size) for layers, size in pairs])
     return replaced(tree, lambda _: next(made))

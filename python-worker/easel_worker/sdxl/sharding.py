@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
-from easel_worker.sdxl.params import Param
+from easel_worker.sdxl.model.params import Param
 from easel_worker.sdxl.weights import Put
 
 DATA, PAIR = "data", "pair"

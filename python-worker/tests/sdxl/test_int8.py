@@ -15,16 +15,18 @@ from easel_worker.calibrate.__main__ import main
 from easel_worker.calibrate.images import Calibration, calibrate
 from easel_worker.calibrate.watched import watched_unet
 from easel_worker.engine import Pixels
-from easel_worker.sdxl import calibration, int8, quantisation, resolve, weights
+from easel_worker.sdxl import calibration, quantisation, resolve, weights
 from easel_worker.sdxl.calibration import CalibrationError
 from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.engine import SdxlEngine
-from easel_worker.sdxl.int8 import Int8Linear
-from easel_worker.sdxl.layers import Linear
-from easel_worker.sdxl.model import Dtypes, abstract_params, load_params
+from easel_worker.sdxl.folder.model import Dtypes, abstract_params, load_params
+from easel_worker.sdxl.model import int8
+from easel_worker.sdxl.model.int8 import Int8Linear
+from easel_worker.sdxl.model.layers import Linear
+from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.quantization import linears
 from easel_worker.sdxl.sharding import replicate
-from easel_worker.sdxl.unet import UNet
 from tests.sdxl import tiny_model
 
 DEMO = Path(__file__).parents[3] / "models" / "demo"
@@ -33,7 +35,7 @@ INPUTS, OUTPUTS = 24, 8
 
 def one_layer(weight: np.ndarray, largest: np.ndarray, bias: jax.Array | None = None) -> Int8Linear:
     """A layer that shares its input with no other one, quantised."""
-    [made] = int8.quantise([Linear(jnp.asarray(weight), bias)], largest)
+    [made] = linears.quantise([Linear(jnp.asarray(weight), bias)], largest)
     return made
 
 

@@ -8,9 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easel_worker.sdxl import layers, params, quantisation, token_layers, weights
-from easel_worker.sdxl.attention import Attend, Block, KeyValue
-from easel_worker.sdxl.chosen import bind
+from easel_worker.sdxl import quantisation, weights
 from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.kernels import (
     attention,
@@ -19,10 +17,13 @@ from easel_worker.sdxl.kernels import (
     int8_linear,
     upsampling,
 )
-from easel_worker.sdxl.layers import Conv, GroupNorm, Linear
-from easel_worker.sdxl.methods import FAST, PLAIN, Methods, choose
-from easel_worker.sdxl.resnet import Upsample
-from easel_worker.sdxl.unet import UNet
+from easel_worker.sdxl.model import layers, params, token_layers
+from easel_worker.sdxl.model.attention import Attend, Block, KeyValue
+from easel_worker.sdxl.model.chosen import bind
+from easel_worker.sdxl.model.layers import Conv, GroupNorm, Linear
+from easel_worker.sdxl.model.methods import FAST, PLAIN, Methods, choose
+from easel_worker.sdxl.model.resnet import Upsample
+from easel_worker.sdxl.model.unet import UNet
 
 BASE = Path(__file__).parent.parent / "goldens" / "sdxl-base-config"
 

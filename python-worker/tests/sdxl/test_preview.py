@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easel_worker.sdxl import vae, weights
-from easel_worker.sdxl.config import SdxlConfig, load_config
+from easel_worker.sdxl import weights
+from easel_worker.sdxl.config import load_config
+from easel_worker.sdxl.model import vae
+from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.programs import Size, preview, preview_shrink
 from easel_worker.sdxl.sharding import make_mesh, replicate
 

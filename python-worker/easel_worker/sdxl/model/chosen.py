@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, replace
 
 import jax
 
-from easel_worker.sdxl.methods import PLAIN, Methods
-from easel_worker.sdxl.params import STATIC, Tree
+from easel_worker.sdxl.model.methods import PLAIN, Methods
+from easel_worker.sdxl.model.params import STATIC, Tree
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from jax.typing import DTypeLike
 
 from easel_worker.sdxl import calibration, quantisation, weights
 from easel_worker.sdxl.calibration import Largest
-from easel_worker.sdxl.chosen import bind
-from easel_worker.sdxl.config import SdxlConfig
-from easel_worker.sdxl.methods import PLAIN, Methods
-from easel_worker.sdxl.params import Tree, count
-from easel_worker.sdxl.text_encoder import TextEncoder
-from easel_worker.sdxl.unet import UNet
-from easel_worker.sdxl.vae import Decoder, Vae
+from easel_worker.sdxl.model.chosen import bind
+from easel_worker.sdxl.model.config import SdxlConfig
+from easel_worker.sdxl.model.methods import PLAIN, Methods
+from easel_worker.sdxl.model.params import Tree, count
+from easel_worker.sdxl.model.text_encoder import TextEncoder
+from easel_worker.sdxl.model.unet import UNet
+from easel_worker.sdxl.model.vae import Decoder, Vae
 from easel_worker.sdxl.weights import Put
 
 

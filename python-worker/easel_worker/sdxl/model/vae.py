@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from easel_worker.sdxl.attention import Attend, KeyValue, merge_heads, split_heads
-from easel_worker.sdxl.config_vae import VaeConfig
-from easel_worker.sdxl.layers import Conv, GroupNorm, Linear, Padding, norm_silu_conv
-from easel_worker.sdxl.params import STATIC, layer
-from easel_worker.sdxl.resnet import Resnet, Upsample, declare_downsample
+from easel_worker.sdxl.model.attention import Attend, KeyValue, merge_heads, split_heads
+from easel_worker.sdxl.model.config import VaeConfig
+from easel_worker.sdxl.model.layers import Conv, GroupNorm, Linear, Padding, norm_silu_conv
+from easel_worker.sdxl.model.params import STATIC, layer
+from easel_worker.sdxl.model.resnet import Resnet, Upsample, declare_downsample
 
 NORM_EPS = 1e-6
 DOWNSAMPLE_PADDING: Padding = ((0, 1), (0, 1))

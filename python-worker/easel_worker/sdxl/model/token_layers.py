@@ -9,10 +9,10 @@ from typing import TypeGuard
 import jax.numpy as jnp
 from jax import Array
 
-from easel_worker.sdxl import layers
-from easel_worker.sdxl.int8 import AnyLinear, Int8Linear
 from easel_worker.sdxl.kernels import int8_feed_forward, int8_linear
-from easel_worker.sdxl.layers import LayerNorm
+from easel_worker.sdxl.model import layers
+from easel_worker.sdxl.model.int8 import AnyLinear, Int8Linear
+from easel_worker.sdxl.model.layers import LayerNorm
 
 
 def normed(norm: LayerNorm, linears: Sequence[AnyLinear], x: Array) -> list[Array]:

@@ -3,7 +3,7 @@
 A model is a pytree of layers: frozen dataclasses (see `layer`) whose fields are arrays or further
 layers. Each type has a `declare`, which makes one with a `Param` in the place of every array.
 Random initialisation, abstract shapes and strict loading are all derived from such a declaration
-(see `weights.py`), and give the same layers with arrays, which compute when they are called.
+(see `folder.weights`), and give the same layers with arrays, which compute when they are called.
 """
 
 import math

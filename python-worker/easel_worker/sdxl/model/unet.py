@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import DTypeLike
 
-from easel_worker.sdxl.config_unet import UNetConfig
-from easel_worker.sdxl.layers import Conv, GroupNorm, Linear, norm_silu_conv, sinusoid
-from easel_worker.sdxl.params import STATIC, layer
-from easel_worker.sdxl.unet_blocks import Down, LevelContext, Mid, Up
+from easel_worker.sdxl.model.config import UNetConfig
+from easel_worker.sdxl.model.layers import Conv, GroupNorm, Linear, norm_silu_conv, sinusoid
+from easel_worker.sdxl.model.params import STATIC, layer
+from easel_worker.sdxl.model.unet_blocks import Down, LevelContext, Mid, Up
 
 
 class Whole(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from easel_worker.sdxl.vae import Decoder
+from easel_worker.sdxl.model.vae import Decoder
 
 OVERLAP = 0.25
 """Of a tile with the next one."""

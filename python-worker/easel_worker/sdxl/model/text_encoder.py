@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from easel_worker.sdxl.attention import Attend, KeyValue, merge_heads, split_heads
-from easel_worker.sdxl.config_text import TextConfig
-from easel_worker.sdxl.layers import Embedding, LayerNorm, Linear, gelu, quick_gelu
-from easel_worker.sdxl.params import STATIC, layer, with_aliases
+from easel_worker.sdxl.model.attention import Attend, KeyValue, merge_heads, split_heads
+from easel_worker.sdxl.model.config import TextConfig
+from easel_worker.sdxl.model.layers import Embedding, LayerNorm, Linear, gelu, quick_gelu
+from easel_worker.sdxl.model.params import STATIC, layer, with_aliases
 
 PREFIX = "text_model."
 ACTIVATIONS = {"gelu": gelu, "quick_gelu": quick_gelu}

@@ -5,7 +5,7 @@ from typing import Self
 from jax import Array
 
 from easel_worker.sdxl.kernels import upsampling
-from easel_worker.sdxl.layers import (
+from easel_worker.sdxl.model.layers import (
     Conv,
     GroupNorm,
     Linear,
@@ -13,7 +13,7 @@ from easel_worker.sdxl.layers import (
     norm_silu_conv,
     upsample_nearest,
 )
-from easel_worker.sdxl.params import layer
+from easel_worker.sdxl.model.params import layer
 
 
 @layer

@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from easel_worker.sdxl import layers, token_layers
-from easel_worker.sdxl.chosen import Chosen
-from easel_worker.sdxl.int8 import AnyLinear
 from easel_worker.sdxl.kernels import attention as kernel
-from easel_worker.sdxl.layers import GroupNorm, LayerNorm, Linear
-from easel_worker.sdxl.params import STATIC, layer
+from easel_worker.sdxl.model import layers, token_layers
+from easel_worker.sdxl.model.chosen import Chosen
+from easel_worker.sdxl.model.int8 import AnyLinear
+from easel_worker.sdxl.model.layers import GroupNorm, LayerNorm, Linear
+from easel_worker.sdxl.model.params import STATIC, layer
 
 TRANSFORMER_GROUP_NORM_EPS = 1e-6
 LAYER_NORM_EPS = 1e-5

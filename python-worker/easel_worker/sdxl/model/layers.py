@@ -15,9 +15,9 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import DTypeLike
 
-from easel_worker.sdxl.chosen import Chosen
 from easel_worker.sdxl.kernels import convolution as kernel
-from easel_worker.sdxl.params import STATIC, Init, Layout, layer, tensor
+from easel_worker.sdxl.model.chosen import Chosen
+from easel_worker.sdxl.model.params import STATIC, Init, Layout, layer, tensor
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
 """Rows and columns of zeros: ((above, below), (left, right))."""

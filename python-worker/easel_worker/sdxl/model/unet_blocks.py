@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from easel_worker.sdxl.attention import BlockContext, Transformer
-from easel_worker.sdxl.config_unet import UNetConfig
-from easel_worker.sdxl.layers import SAME_3X3, Conv
-from easel_worker.sdxl.params import layer
-from easel_worker.sdxl.resnet import Resnet, Upsample, declare_downsample
+from easel_worker.sdxl.model.attention import BlockContext, Transformer
+from easel_worker.sdxl.model.config import UNetConfig
+from easel_worker.sdxl.model.layers import SAME_3X3, Conv
+from easel_worker.sdxl.model.params import layer
+from easel_worker.sdxl.model.resnet import Resnet, Upsample, declare_downsample
 
 LevelContext = list[BlockContext]
 """The prompt's keys and values for each transformer of a level; empty where it has none."""
