@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from easel_worker.calibrate.watched import Watched, watched_unet
 from easel_worker.engine import Tokens
-from easel_worker.sdxl import programs, resolve, sampler
+from easel_worker.sdxl import programs, resolve
 from easel_worker.sdxl.describe import Description, describe
 from easel_worker.sdxl.folder.model import SdxlParams, load_params
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.programs import Encoded, Prompt, Size
+from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.samplers.table import Table, advance
 from easel_worker.sdxl.sharding import replicate
 

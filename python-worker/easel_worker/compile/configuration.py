@@ -12,7 +12,7 @@ from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.preferences import read_preferences
 from easel_worker.sdxl.program_set import ProgramSet
 from easel_worker.sdxl.programs import Size
-from easel_worker.sdxl.sampler import default_scheduler
+from easel_worker.sdxl.samplers.sampler import default_scheduler
 from easel_worker.sdxl.tokenizer_files import read_tokenizer
 
 _TOKENIZERS = ("tokenizer", "tokenizer_2")

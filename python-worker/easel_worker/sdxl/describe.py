@@ -13,7 +13,7 @@ from easel_worker.engine import (
     ModelInfo,
     Tokens,
 )
-from easel_worker.sdxl import calibration, resolve, sampler
+from easel_worker.sdxl import resolve
 from easel_worker.sdxl.config import ConfigError, load_config
 from easel_worker.sdxl.folder.model import Dtypes
 from easel_worker.sdxl.identity import model_id
@@ -21,6 +21,8 @@ from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.preferences import Preferences, read_preferences
+from easel_worker.sdxl.quantization import calibration
+from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.tokenizer_files import TokenizerFiles, read_tokenizer
 
 

@@ -26,7 +26,7 @@ from easel_worker.engine import (
     Lane,
     Pixels,
 )
-from easel_worker.sdxl import resolve, sampler
+from easel_worker.sdxl import resolve
 from easel_worker.sdxl.admission import check_job
 from easel_worker.sdxl.assembly import assemble
 from easel_worker.sdxl.describe import describe
@@ -34,6 +34,7 @@ from easel_worker.sdxl.lanes import SdxlLane
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.programs import Size
 from easel_worker.sdxl.runner import Runner
+from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.samplers.table import Table
 from easel_worker.sdxl.trial import try_size
 from easel_worker.timeline import FIRST_IMAGE, Timeline

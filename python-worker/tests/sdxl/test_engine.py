@@ -15,7 +15,7 @@ from easel_worker.engine import Engine, Job, Pixels
 from easel_worker.sdxl import resolve
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.sampler import offered
+from easel_worker.sdxl.samplers.sampler import offered
 from parity.pipeline_cases import SDXL_SCHEDULER
 from tests.sdxl.tiny_model import SIZES, job, tokens, write
 

@@ -15,8 +15,7 @@ from easel_worker.calibrate.__main__ import main
 from easel_worker.calibrate.images import Calibration, calibrate
 from easel_worker.calibrate.watched import watched_unet
 from easel_worker.engine import Pixels
-from easel_worker.sdxl import calibration, quantisation, resolve, weights
-from easel_worker.sdxl.calibration import CalibrationError
+from easel_worker.sdxl import resolve, weights
 from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.folder.model import Dtypes, abstract_params, load_params
@@ -25,7 +24,8 @@ from easel_worker.sdxl.model.int8 import Int8Linear
 from easel_worker.sdxl.model.layers import Linear
 from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.quantization import linears
+from easel_worker.sdxl.quantization import calibration, linears, selection
+from easel_worker.sdxl.quantization.calibration import CalibrationError
 from easel_worker.sdxl.sharding import replicate
 from tests.sdxl import tiny_model
 
@@ -163,7 +163,7 @@ def test_programs_are_compiled_for_the_parameters_that_are_loaded(folder: Path) 
 
     assert about(loaded.unet) == about(expected.unet)
     kinds = [array.dtype for array in jax.tree.leaves(loaded.unet)]
-    quantised = sum(map(len, quantisation.shared_inputs(UNet.declare(config.unet))))
+    quantised = sum(map(len, selection.shared_inputs(UNet.declare(config.unet))))
     assert kinds.count(jnp.dtype("int8")) == quantised > 0
 
 
@@ -171,13 +171,13 @@ def test_what_is_quantised_is_not_quantised_again(folder: Path) -> None:
     declared = UNet.declare(load_config(folder).unet)
     plain = weights.init(declared, jax.random.key(0), jnp.float32)
     sizes = [np.ones(shape, np.float32) for shape in calibration.shapes(declared).values()]
-    quantised = quantisation.quantise(plain, sizes)
+    quantised = selection.quantise(plain, sizes)
     assert isinstance(quantised.mid.attentions[0].blocks[0].ff_in, Int8Linear)
     assert isinstance(quantised.mid.attentions[0].blocks[0].attn2.to_k, Linear)
     with pytest.raises(TypeError, match="quantised already"):
-        quantisation.quantise(quantised, sizes)
+        selection.quantise(quantised, sizes)
     with pytest.raises(ValueError, match="shorter"):
-        quantisation.quantise(plain, sizes[:-1])
+        selection.quantise(plain, sizes[:-1])
 
 
 def test_a_watched_unet_sees_the_largest_input_of_each_layer(folder: Path) -> None:
@@ -202,7 +202,7 @@ def test_a_watched_unet_sees_the_largest_input_of_each_layer(folder: Path) -> No
         UNet.declare(config)
     )
     name = next(name for name in seen.largest if name.endswith("attn1.to_q"))
-    first, *_ = quantisation.shared_inputs(tree)
+    first, *_ = selection.shared_inputs(tree)
     assert seen.largest[name].shape == first[0].weight.shape[:1]
     # A layer norm's output has unit variance: its largest value is above that and bounded.
     assert 1.0 < float(jnp.max(seen.largest[name])) < 10.0

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easel_worker.sdxl import quantisation, weights
+from easel_worker.sdxl import weights
 from easel_worker.sdxl.config import load_config
 from easel_worker.sdxl.kernels import (
     attention,
@@ -24,6 +24,7 @@ from easel_worker.sdxl.model.layers import Conv, GroupNorm, Linear
 from easel_worker.sdxl.model.methods import FAST, PLAIN, Methods, choose
 from easel_worker.sdxl.model.resnet import Upsample
 from easel_worker.sdxl.model.unet import UNet
+from easel_worker.sdxl.quantization import selection
 
 BASE = Path(__file__).parent.parent / "goldens" / "sdxl-base-config"
 
@@ -120,9 +121,9 @@ def int8_block(channels: int) -> Block:
             for each in linears
         ]
 
-    block = quantisation.replaced(replace(block, **norms), with_biases)
-    shared = quantisation.shared_inputs(block)
-    return quantisation.quantise(block, [4.0 * np.ones(each[0].weight.shape[0]) for each in shared])
+    block = selection.replaced(replace(block, **norms), with_biases)
+    shared = selection.shared_inputs(block)
+    return selection.quantise(block, [4.0 * np.ones(each[0].weight.shape[0]) for each in shared])
 
 
 def assert_within_steps(found: jax.Array, wanted: jax.Array) -> None:

@@ -8,7 +8,7 @@ from easel_worker.engine import Job, Tokens
 from easel_worker.sdxl.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
 from easel_worker.sdxl.model.unet import PromptContext
 from easel_worker.sdxl.programs import Conditions, State
-from easel_worker.sdxl.sampler import make_table
+from easel_worker.sdxl.samplers.sampler import make_table
 
 TOKENS = Tokens((0,), (0,))
 NOTHING = np.zeros(0, np.float32)

@@ -9,8 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from easel_worker.sdxl import calibration, quantisation, weights
-from easel_worker.sdxl.calibration import Largest
+from easel_worker.sdxl import weights
 from easel_worker.sdxl.model.chosen import bind
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.methods import PLAIN, Methods
@@ -18,6 +17,8 @@ from easel_worker.sdxl.model.params import Tree, count
 from easel_worker.sdxl.model.text_encoder import TextEncoder
 from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.model.vae import Decoder, Vae
+from easel_worker.sdxl.quantization import calibration, selection
+from easel_worker.sdxl.quantization.calibration import Largest
 from easel_worker.sdxl.weights import Put
 
 
@@ -88,7 +89,7 @@ def load_params(
     if largest is None:
         return _bound(loaded, methods)
     report("quantising the linear layers of the unet to int8")
-    return _bound(replace(loaded, unet=quantisation.quantise(loaded.unet, largest)), methods)
+    return _bound(replace(loaded, unet=selection.quantise(loaded.unet, largest)), methods)
 
 
 def abstract_params(config: SdxlConfig, dtypes: Dtypes, *, methods: Methods = PLAIN) -> SdxlParams:
@@ -108,7 +109,7 @@ def abstract_params(config: SdxlConfig, dtypes: Dtypes, *, methods: Methods = PL
         jax.ShapeDtypeStruct(shape, jnp.float32)  # type: ignore[no-untyped-call]
         for shape in calibration.shapes(trees.unet).values()
     ]
-    quantised: UNet = jax.eval_shape(quantisation.quantise, whole.unet, largest)
+    quantised: UNet = jax.eval_shape(selection.quantise, whole.unet, largest)
     return _bound(replace(whole, unet=quantised), methods)
 
 

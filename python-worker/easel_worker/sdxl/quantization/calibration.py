@@ -1,7 +1,7 @@
 """How large the inputs of the layers are that `int8` quantises: a file beside a model.
 
 `python -m easel_worker.calibrate` makes it, from images that the model makes. It holds, for each
-input of `quantisation.shared_inputs`, the largest absolute value that was seen in each channel.
+input of `selection.shared_inputs`, the largest absolute value that was seen in each channel.
 """
 
 from collections.abc import Mapping
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from easel_worker.sdxl import quantisation
 from easel_worker.sdxl.model.unet import UNet
+from easel_worker.sdxl.quantization import selection
 
 FILE = "int8_calibration.safetensors"
 """Its name in a model's folder."""
@@ -26,7 +26,7 @@ class CalibrationError(ValueError):
 
 
 def read(file: Path, tree: UNet) -> list[Largest]:
-    """The sizes of all inputs, in the order of `quantisation.shared_inputs`.
+    """The sizes of all inputs, in the order of `selection.shared_inputs`.
 
     Args:
         file: made by `write`.
@@ -56,7 +56,7 @@ def read(file: Path, tree: UNet) -> list[Largest]:
 
 
 def write(file: Path, largest: Mapping[str, Largest]) -> None:
-    """Save the sizes of all inputs by their names (`quantisation.input_names`)."""
+    """Save the sizes of all inputs by their names (`selection.input_names`)."""
     sizes = {name: np.asarray(size, np.float32) for name, size in largest.items()}
     # safetensors' own file would be for its owner's eyes only.
     file.write_bytes(save(sizes))
@@ -64,8 +64,8 @@ def write(file: Path, largest: Mapping[str, Largest]) -> None:
 
 def shapes(tree: UNet) -> dict[str, tuple[int, ...]]:
     """What a calibration of a UNet holds, by name, in order."""
-    inputs = (layers[0].weight.shape[0] for layers in quantisation.shared_inputs(tree))
-    names = quantisation.input_names(tree)
+    inputs = (layers[0].weight.shape[0] for layers in selection.shared_inputs(tree))
+    names = selection.input_names(tree)
     return {name: (size,) for name, size in zip(names, inputs, strict=True)}
 
 
