@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from easel_worker.sdxl import resolve
-from easel_worker.sdxl.config import load_config
+from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.folder.model import Dtypes, load_params
 from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.sharding import replicate

@@ -11,8 +11,8 @@ import numpy as np
 from jax.typing import DTypeLike
 from numpy.typing import NDArray
 
-from easel_worker.sdxl import weights
-from easel_worker.sdxl.config import load_config
+from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.model import vae_tiles
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.params import Param

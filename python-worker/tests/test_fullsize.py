@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easel_worker.sdxl import checkpoint, weights
+from easel_worker.sdxl.folder import checkpoint, weights
 from easel_worker.sdxl.model import params
 from easel_worker.sdxl.model.layers import Linear
 from easel_worker.sdxl.model.params import declared

@@ -14,8 +14,9 @@ from easel_worker.engine import Tokens
 from easel_worker.sdxl import programs, resolve
 from easel_worker.sdxl.describe import Description, describe
 from easel_worker.sdxl.folder.model import SdxlParams, load_params
+from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.programs import Encoded, Prompt, Size
+from easel_worker.sdxl.programs import Encoded, Prompt
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.samplers.table import Table, advance
 from easel_worker.sdxl.sharding import replicate

@@ -3,7 +3,7 @@
 import math
 
 from easel_worker.engine import Capabilities, InvalidJob, Job, Tokens
-from easel_worker.sdxl.tokenizer_files import TokenizerFiles
+from easel_worker.sdxl.folder.tokenizer_files import TokenizerFiles
 
 
 def check_job(

@@ -30,9 +30,9 @@ from easel_worker.sdxl import resolve
 from easel_worker.sdxl.admission import check_job
 from easel_worker.sdxl.assembly import assemble
 from easel_worker.sdxl.describe import describe
+from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.lanes import SdxlLane
 from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.programs import Size
 from easel_worker.sdxl.runner import Runner
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.samplers.table import Table

@@ -12,6 +12,7 @@ from easel_worker.engine import ProgramInfo
 from easel_worker.sdxl import programs
 from easel_worker.sdxl.compilation import Compiler, Program
 from easel_worker.sdxl.folder.model import SdxlParams
+from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.lanes import LaneCounts
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.programs import (
@@ -20,7 +21,6 @@ from easel_worker.sdxl.programs import (
     Encoded,
     LaneInput,
     Prompt,
-    Size,
     State,
     StepNumbers,
     Stepped,

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from easel_worker.sdxl.folder.model import TextParams
+from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.model import vae, vae_tiles
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.unet import PromptContext, UNet
@@ -31,16 +32,6 @@ GUIDED_ROWS = 2
 
 PREVIEW_SIDE = 256
 """Pixels of a preview's longer side, at least, where the image has them."""
-
-
-class Size(NamedTuple):
-    """An image's size in pixels."""
-
-    width: int
-    height: int
-
-    def __str__(self) -> str:
-        return f"{self.width}x{self.height}"
 
 
 class Prompt(NamedTuple):

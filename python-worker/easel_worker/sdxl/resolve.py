@@ -9,10 +9,10 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from easel_worker.sdxl.folder.model import Dtypes
+from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.lanes import LaneCounts
 from easel_worker.sdxl.model.methods import Methods, choose
 from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.programs import Size
 from easel_worker.sdxl.quantization import calibration
 from easel_worker.sdxl.sharding import make_mesh
 

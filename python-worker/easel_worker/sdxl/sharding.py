@@ -9,8 +9,8 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
+from easel_worker.sdxl.folder.weights import Put
 from easel_worker.sdxl.model.params import Param
-from easel_worker.sdxl.weights import Put
 
 DATA, PAIR = "data", "pair"
 

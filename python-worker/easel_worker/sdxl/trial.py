@@ -7,8 +7,8 @@ import numpy as np
 from easel_worker.engine import Job, NotFinite
 from easel_worker.sdxl import resolve
 from easel_worker.sdxl.describe import Description
+from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.programs import Size
 from easel_worker.sdxl.runner import Runner
 from easel_worker.sdxl.samplers import sampler
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from easel_worker.sdxl import weights
-from easel_worker.sdxl.config import load_config
+from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.model import params
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.layers import Linear

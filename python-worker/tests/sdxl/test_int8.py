@@ -15,9 +15,10 @@ from easel_worker.calibrate.__main__ import main
 from easel_worker.calibrate.images import Calibration, calibrate
 from easel_worker.calibrate.watched import watched_unet
 from easel_worker.engine import Pixels
-from easel_worker.sdxl import resolve, weights
-from easel_worker.sdxl.config import load_config
+from easel_worker.sdxl import resolve
 from easel_worker.sdxl.engine import SdxlEngine
+from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.folder.model import Dtypes, abstract_params, load_params
 from easel_worker.sdxl.model import int8
 from easel_worker.sdxl.model.int8 import Int8Linear

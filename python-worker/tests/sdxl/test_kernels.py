@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easel_worker.sdxl import weights
-from easel_worker.sdxl.config import load_config
+from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.kernels import (
     attention,
     convolution,

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easel_worker.sdxl import weights
-from easel_worker.sdxl.config import load_config
+from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.model import vae
 from easel_worker.sdxl.model.config import SdxlConfig
-from easel_worker.sdxl.programs import Size, preview, preview_shrink
+from easel_worker.sdxl.programs import preview, preview_shrink
 from easel_worker.sdxl.sharding import make_mesh, replicate
 
 DEMO = Path(__file__).parents[3] / "models" / "demo"

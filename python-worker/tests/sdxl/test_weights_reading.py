@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from easel_worker.sdxl import checkpoint, weights
+from easel_worker.sdxl.folder import checkpoint, weights
 from easel_worker.sdxl.model import params
 from easel_worker.sdxl.model.layers import LayerNorm, Linear
 from easel_worker.sdxl.model.params import Param

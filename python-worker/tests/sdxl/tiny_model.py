@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from easel_worker.engine import Job, Tokens
-from easel_worker.sdxl.config import load_config
+from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.model.params import declared
 from easel_worker.sdxl.model.text_encoder import TextEncoder
 from easel_worker.sdxl.model.unet import UNet

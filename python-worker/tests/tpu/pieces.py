@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from easel_worker.compile import topology
 from easel_worker.compile.chips import chip_of
 from easel_worker.compile.count import Count, count
-from easel_worker.sdxl import weights
 from easel_worker.sdxl.compilation import trace
+from easel_worker.sdxl.folder import weights
 from easel_worker.sdxl.model.attention import Block, KeyValue
 from easel_worker.sdxl.model.chosen import bind
 from easel_worker.sdxl.model.methods import FAST

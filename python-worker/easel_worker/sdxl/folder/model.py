@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import DTypeLike
 
-from easel_worker.sdxl import weights
+from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.folder.weights import Put
 from easel_worker.sdxl.model.chosen import bind
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.methods import PLAIN, Methods
@@ -19,7 +20,6 @@ from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.model.vae import Decoder, Vae
 from easel_worker.sdxl.quantization import calibration, selection
 from easel_worker.sdxl.quantization.calibration import Largest
-from easel_worker.sdxl.weights import Put
 
 
 class TextParams(NamedTuple):

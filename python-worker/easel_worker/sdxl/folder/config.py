@@ -7,10 +7,10 @@ computes what diffusers would compute.
 from pathlib import Path
 from typing import Any
 
-from easel_worker.sdxl.config_reader import ConfigError, ConfigReader
-from easel_worker.sdxl.config_text import read_text_config
-from easel_worker.sdxl.config_unet import read_unet_config
-from easel_worker.sdxl.config_vae import read_vae_config
+from easel_worker.sdxl.folder.config_reader import ConfigError, ConfigReader
+from easel_worker.sdxl.folder.config_text import read_text_config
+from easel_worker.sdxl.folder.config_unet import read_unet_config
+from easel_worker.sdxl.folder.config_vae import read_vae_config
 from easel_worker.sdxl.model.config import SdxlConfig
 
 __all__ = ["ConfigError", "load_config"]

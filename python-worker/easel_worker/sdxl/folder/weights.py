@@ -12,7 +12,7 @@ import numpy as np
 from jax.typing import DTypeLike
 from numpy.typing import NDArray
 
-from easel_worker.sdxl.checkpoint import StoredTensor, WeightsError, open_tensors
+from easel_worker.sdxl.folder.checkpoint import StoredTensor, WeightsError, open_tensors
 from easel_worker.sdxl.model.params import Init, Param, Tree, declared
 
 __all__ = ["Put", "WeightsError", "abstract", "init", "load"]

@@ -21,7 +21,7 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-from easel_worker.sdxl.fetch_progress import ProgressLines
+from easel_worker.sdxl.folder.fetch_progress import ProgressLines
 
 VARIANT = "fp16"
 """Weights are fetched in this precision where the model has it: half of the bytes."""

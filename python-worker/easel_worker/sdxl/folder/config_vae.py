@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from easel_worker.sdxl.config_reader import ConfigReader
+from easel_worker.sdxl.folder.config_reader import ConfigReader
 from easel_worker.sdxl.model.config import VaeConfig
 
 _KEYS = {

@@ -11,7 +11,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from easel_worker.sdxl.hub import HubModel
+from easel_worker.sdxl.folder.hub import HubModel
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 

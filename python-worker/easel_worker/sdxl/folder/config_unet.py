@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from easel_worker.sdxl.config_reader import ConfigReader
+from easel_worker.sdxl.folder.config_reader import ConfigReader
 from easel_worker.sdxl.model.config import UNetConfig
 
 _FIXED: tuple[tuple[Any, ...], ...] = (

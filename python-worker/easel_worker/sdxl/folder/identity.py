@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from easel_worker.sdxl.checkpoint import open_tensors
+from easel_worker.sdxl.folder.checkpoint import open_tensors
 from easel_worker.text_file import read_object
 
 COMPONENTS = ("text_encoder", "text_encoder_2", "unet", "vae")
