@@ -18,8 +18,8 @@ import numpy as np
 
 from demo_scenes.captions import Caption
 from easel_worker.engine import Job, Pixels, Tokens
-from easel_worker.sdxl.engine import SdxlEngine
-from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.options import Options
 from eval_demo.held_out import held_out_captions
 from eval_demo.report import Report, evaluate
 

@@ -11,8 +11,8 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from easel_worker.engine import Job, Tokens
-from easel_worker.sdxl.engine import SdxlEngine
-from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.options import Options
 from parity import our_pipeline, reference, reference_pipeline
 from parity.live_components import randomise
 from parity.pipeline_cases import PIPELINE_CASES, PipelineCase

@@ -15,8 +15,6 @@ from easel_worker.calibrate.__main__ import main
 from easel_worker.calibrate.images import Calibration, calibrate
 from easel_worker.calibrate.watched import watched_unet
 from easel_worker.engine import Pixels
-from easel_worker.sdxl import resolve
-from easel_worker.sdxl.engine import SdxlEngine
 from easel_worker.sdxl.folder import weights
 from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.folder.model import Dtypes, abstract_params, load_params
@@ -24,10 +22,12 @@ from easel_worker.sdxl.model import int8
 from easel_worker.sdxl.model.int8 import Int8Linear
 from easel_worker.sdxl.model.layers import Linear
 from easel_worker.sdxl.model.unet import UNet
-from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.quantization import calibration, linears, selection
 from easel_worker.sdxl.quantization.calibration import CalibrationError
-from easel_worker.sdxl.sharding import replicate
+from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.sharding import replicate
 from tests.sdxl import tiny_model
 
 DEMO = Path(__file__).parents[3] / "models" / "demo"

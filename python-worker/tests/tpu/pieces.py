@@ -15,14 +15,14 @@ import jax.numpy as jnp
 from easel_worker.compile import topology
 from easel_worker.compile.chips import chip_of
 from easel_worker.compile.count import Count, count
-from easel_worker.sdxl.compilation import trace
 from easel_worker.sdxl.folder import weights
 from easel_worker.sdxl.model.attention import Block, KeyValue
 from easel_worker.sdxl.model.chosen import bind
 from easel_worker.sdxl.model.methods import FAST
 from easel_worker.sdxl.model.resnet import Resnet
 from easel_worker.sdxl.quantization import selection
-from easel_worker.sdxl.sharding import make_mesh, replicated
+from easel_worker.sdxl.serving.compilation import trace
+from easel_worker.sdxl.serving.sharding import make_mesh, replicated
 
 TOPOLOGY = "v5e:1x1"
 

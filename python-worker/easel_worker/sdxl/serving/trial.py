@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 
 from easel_worker.engine import Job, NotFinite
-from easel_worker.sdxl import resolve
-from easel_worker.sdxl.describe import Description
 from easel_worker.sdxl.folder.size import Size
-from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.runner import Runner
 from easel_worker.sdxl.samplers import sampler
+from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving.describe import Description
+from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.runner import Runner
 
 _HINTS = {
     "text_encoder": "--dtype float32 (DTYPE)",

@@ -4,15 +4,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from easel_worker.engine import Engine
-from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.serving.options import Options
 from easel_worker.timeline import Timeline
 
 
 def build(model: Path | None, options: Options, timeline: Timeline | None) -> Engine:
     """See `engines.Build`."""
     # ruff: noqa: PLC0415 - importing these takes seconds and a device
-    from easel_worker.sdxl.compilation import cache_programs_in
-    from easel_worker.sdxl.engine import SdxlEngine
+    from easel_worker.sdxl.serving.compilation import cache_programs_in
+    from easel_worker.sdxl.serving.engine import SdxlEngine
 
     if model is None:
         raise ValueError("the sdxl engine needs a model folder")

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from easel_worker.engine import Tokens
-from easel_worker.sdxl.programs import Encoded, Prompt
+from easel_worker.sdxl.serving.programs import Encoded, Prompt
 
 REMEMBERED = 64
 """Encoded prompts kept on the devices: at SDXL's full size 0.3 MB each in bfloat16."""

@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 from jax.sharding import Sharding
 
 from easel_worker.engine import READING
-from easel_worker.sdxl import resolve
-from easel_worker.sdxl.artifacts import ArtifactError, UseArtifacts
-from easel_worker.sdxl.compilation import CompileHere, Compiler, Program
-from easel_worker.sdxl.describe import Description
 from easel_worker.sdxl.folder.identity import model_digest
 from easel_worker.sdxl.folder.model import SdxlParams, abstract_params, load_params
 from easel_worker.sdxl.folder.size import Size
-from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.program_set import ProgramSet
-from easel_worker.sdxl.runner import Runner
-from easel_worker.sdxl.sharding import replicate
+from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving.artifacts import ArtifactError, UseArtifacts
+from easel_worker.sdxl.serving.compilation import CompileHere, Compiler, Program
+from easel_worker.sdxl.serving.describe import Description
+from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.program_set import ProgramSet
+from easel_worker.sdxl.serving.runner import Runner
+from easel_worker.sdxl.serving.sharding import replicate
 from easel_worker.timeline import Timeline
 
 Report = Callable[[str], None]

@@ -11,7 +11,7 @@ import jax
 from jax.sharding import Sharding
 
 from easel_worker.engine import ProgramInfo
-from easel_worker.sdxl.program_cache import keep_programs_in
+from easel_worker.sdxl.serving.program_cache import keep_programs_in
 
 TPU_OPTIONS = (
     # Blocks that are alike share their instructions, which makes the UNet's program much smaller.

@@ -13,7 +13,6 @@ from easel_worker.engine import (
     ModelInfo,
     Tokens,
 )
-from easel_worker.sdxl import resolve
 from easel_worker.sdxl.folder.config import ConfigError, load_config
 from easel_worker.sdxl.folder.identity import model_id
 from easel_worker.sdxl.folder.model import Dtypes
@@ -21,9 +20,10 @@ from easel_worker.sdxl.folder.preferences import Preferences, read_preferences
 from easel_worker.sdxl.folder.tokenizer_files import TokenizerFiles, read_tokenizer
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.unet import UNet
-from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.quantization import calibration
 from easel_worker.sdxl.samplers import sampler
+from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving.options import Options
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from jax import Array
 
 from easel_worker.engine import Job, NotFinite
 from easel_worker.sdxl.folder.size import Size
-from easel_worker.sdxl.programs import Conditions, Kept, LaneInput, State, StepNumbers
 from easel_worker.sdxl.samplers.table import Coefficients, Table
-from easel_worker.sdxl.step_plan import PlannedStep, plan_steps
+from easel_worker.sdxl.serving.programs import Conditions, Kept, LaneInput, State, StepNumbers
+from easel_worker.sdxl.serving.step_plan import PlannedStep, plan_steps
 
 
 @dataclass(eq=False)

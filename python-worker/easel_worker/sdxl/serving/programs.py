@@ -20,7 +20,7 @@ from easel_worker.sdxl.model import vae, vae_tiles
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.unet import PromptContext, UNet
 from easel_worker.sdxl.samplers.table import Coefficients, advance
-from easel_worker.sdxl.sharding import (
+from easel_worker.sdxl.serving.sharding import (
     BY_LANE,
     BY_LANE_AND_ROW,
     BY_LANE_EVERYWHERE,

@@ -19,9 +19,9 @@ from jax.experimental import serialize_executable
 from jax.sharding import Sharding
 
 from easel_worker.engine import ProgramInfo
-from easel_worker.sdxl.compilation import CompileHere, Program, trace
-from easel_worker.sdxl.fingerprint import Fingerprint, differences, digest, fingerprint
-from easel_worker.sdxl.whole_file import write_whole
+from easel_worker.sdxl.serving.compilation import CompileHere, Program, trace
+from easel_worker.sdxl.serving.fingerprint import Fingerprint, differences, digest, fingerprint
+from easel_worker.sdxl.serving.whole_file import write_whole
 
 MANIFEST = "manifest.json"
 _ENDING = ".zlib"

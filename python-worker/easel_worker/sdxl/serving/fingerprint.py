@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 import jax
 
 from easel_worker import __version__
-from easel_worker.sdxl.compilation import TPU_OPTIONS
+from easel_worker.sdxl.serving.compilation import TPU_OPTIONS
 
 Fingerprint = dict[str, str]
 """Readable values by name."""

@@ -15,7 +15,7 @@ from jax._src import compilation_cache
 from jax._src import config as jax_config
 from jax._src.compilation_cache_interface import CacheInterface
 
-from easel_worker.sdxl.whole_file import remove_abandoned, write_whole
+from easel_worker.sdxl.serving.whole_file import remove_abandoned, write_whole
 
 _LOG = logging.getLogger(__name__)
 _SETTING = "COMPILE_CACHE (--compile-cache)"

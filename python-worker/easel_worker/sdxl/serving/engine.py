@@ -26,17 +26,17 @@ from easel_worker.engine import (
     Lane,
     Pixels,
 )
-from easel_worker.sdxl import resolve
-from easel_worker.sdxl.admission import check_job
-from easel_worker.sdxl.assembly import assemble
-from easel_worker.sdxl.describe import describe
 from easel_worker.sdxl.folder.size import Size
-from easel_worker.sdxl.lanes import SdxlLane
-from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.runner import Runner
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.samplers.table import Table
-from easel_worker.sdxl.trial import try_size
+from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving.admission import check_job
+from easel_worker.sdxl.serving.assembly import assemble
+from easel_worker.sdxl.serving.describe import describe
+from easel_worker.sdxl.serving.lanes import SdxlLane
+from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.runner import Runner
+from easel_worker.sdxl.serving.trial import try_size
 from easel_worker.timeline import FIRST_IMAGE, Timeline
 
 

@@ -9,13 +9,14 @@ import numpy as np
 from jax.sharding import Mesh
 
 from easel_worker.engine import ProgramInfo
-from easel_worker.sdxl import programs
-from easel_worker.sdxl.compilation import Compiler, Program
 from easel_worker.sdxl.folder.model import SdxlParams
 from easel_worker.sdxl.folder.size import Size
-from easel_worker.sdxl.lanes import LaneCounts
 from easel_worker.sdxl.model.config import SdxlConfig
-from easel_worker.sdxl.programs import (
+from easel_worker.sdxl.samplers.table import Coefficients
+from easel_worker.sdxl.serving import programs
+from easel_worker.sdxl.serving.compilation import Compiler, Program
+from easel_worker.sdxl.serving.lanes import LaneCounts
+from easel_worker.sdxl.serving.programs import (
     Conditions,
     Decoded,
     Encoded,
@@ -25,8 +26,7 @@ from easel_worker.sdxl.programs import (
     StepNumbers,
     Stepped,
 )
-from easel_worker.sdxl.samplers.table import Coefficients
-from easel_worker.sdxl.sharding import replicated
+from easel_worker.sdxl.serving.sharding import replicated
 
 
 class DenoiseKey(NamedTuple):

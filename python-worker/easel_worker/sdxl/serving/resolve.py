@@ -10,11 +10,11 @@ from jax.typing import DTypeLike
 
 from easel_worker.sdxl.folder.model import Dtypes
 from easel_worker.sdxl.folder.size import Size
-from easel_worker.sdxl.lanes import LaneCounts
 from easel_worker.sdxl.model.methods import Methods, choose
-from easel_worker.sdxl.options import Options
 from easel_worker.sdxl.quantization import calibration
-from easel_worker.sdxl.sharding import make_mesh
+from easel_worker.sdxl.serving.lanes import LaneCounts
+from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.sharding import make_mesh
 
 _DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from easel_worker.engine import Job, NotFinite, Pixels, ProgramInfo, Tokens
 from easel_worker.sdxl.folder.model import SdxlParams
 from easel_worker.sdxl.folder.size import Size
-from easel_worker.sdxl.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
 from easel_worker.sdxl.model.config import SdxlConfig
-from easel_worker.sdxl.program_set import DenoiseKey, ProgramSet
-from easel_worker.sdxl.programs import Conditions, Decoded, Encoded, Prompt, State
-from easel_worker.sdxl.prompts import PromptCache, zero_prompt
 from easel_worker.sdxl.samplers.table import Table
-from easel_worker.sdxl.sharding import replicated
+from easel_worker.sdxl.serving.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
+from easel_worker.sdxl.serving.program_set import DenoiseKey, ProgramSet
+from easel_worker.sdxl.serving.programs import Conditions, Decoded, Encoded, Prompt, State
+from easel_worker.sdxl.serving.prompts import PromptCache, zero_prompt
+from easel_worker.sdxl.serving.sharding import replicated
 
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 
