@@ -81,7 +81,7 @@ def assemble(
     def add_size(size: Size) -> None:
         programs.add_size(size, resolve.lane_counts(options))
 
-    add_size(Size(*about.capabilities.sizes[0]))
+    add_size(about.sizes[0])
     runner = Runner(
         config,
         params.result(),

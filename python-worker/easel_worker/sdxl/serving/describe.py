@@ -17,6 +17,7 @@ from easel_worker.sdxl.folder.config import ConfigError, load_config
 from easel_worker.sdxl.folder.identity import model_id
 from easel_worker.sdxl.folder.model import Dtypes
 from easel_worker.sdxl.folder.preferences import Preferences, read_preferences
+from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.folder.tokenizer_files import TokenizerFiles, read_tokenizer
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.unet import UNet
@@ -33,12 +34,14 @@ class Description:
     Attributes:
         config: of its parts.
         tokenizers: the first and the second.
+        sizes: to compile for, the default first.
         capabilities: all but the weights' digest and the programs, which come with time.
         largest: the calibration of a model to quantise, else None.
     """
 
     config: SdxlConfig
     tokenizers: tuple[TokenizerFiles, TokenizerFiles]
+    sizes: tuple[Size, ...]
     capabilities: Capabilities
     largest: tuple[calibration.Largest, ...] | None
 
@@ -83,7 +86,7 @@ def describe(folder: Path, options: Options) -> Description:
     capabilities = Capabilities(
         model=ModelInfo(model_id(folder), "", _dtype_name(resolve.dtypes(options))),
         tokenizers=tuple(files.info for files in tokenizers),
-        sizes=tuple((size.width, size.height) for size in sizes),
+        sizes=sizes,
         rows=resolve.rows(options),
         schedulers=sampler.offered(config.scheduler),
         defaults=preferences.defaults,
@@ -97,7 +100,7 @@ def describe(folder: Path, options: Options) -> Description:
         programs=(),
         features=(GUIDANCE_INTERVAL,),
     )
-    return Description(config, tokenizers, capabilities, largest)
+    return Description(config, tokenizers, sizes, capabilities, largest)
 
 
 def _dtype_name(dtypes: Dtypes) -> str:

@@ -72,9 +72,9 @@ class SdxlEngine:
         report(f"reading {self._folder}")
         about, timeline = self._about, self._timeline
         runner, digest, add_size = assemble(self._folder, about, self._options, timeline, report)
-        first, *others = about.capabilities.sizes
+        first, *others = about.sizes
         with timeline.span("trial image"):
-            try_size(runner, about, self._options, Size(*first))
+            try_size(runner, about, self._options, first)
         self._runner = runner
         self._capabilities = replace(
             self._capabilities,
@@ -91,7 +91,7 @@ class SdxlEngine:
             for size in others:
                 self._add_size(size, add_size)
 
-    def _behind(self, sizes: Sequence[tuple[int, int]], add_size: Callable[[Size], None]) -> None:
+    def _behind(self, sizes: Sequence[Size], add_size: Callable[[Size], None]) -> None:
         """Compile further sizes while images are made. One that fails is not offered."""
         for size in sizes:
             try:
@@ -99,11 +99,11 @@ class SdxlEngine:
             except Exception as error:  # noqa: BLE001 - the compiler may raise anything
                 coming = tuple(other for other in self._capabilities.coming if other != size)
                 self._capabilities = replace(self._capabilities, coming=coming)
-                self._report(f"{Size(*size)} is not offered: {error}")
+                self._report(f"{size} is not offered: {error}")
 
-    def _add_size(self, size: tuple[int, int], add_size: Callable[[Size], None]) -> None:
-        add_size(Size(*size))
-        try_size(self._warm_runner, self._about, self._options, Size(*size))
+    def _add_size(self, size: Size, add_size: Callable[[Size], None]) -> None:
+        add_size(size)
+        try_size(self._warm_runner, self._about, self._options, size)
         now = self._capabilities
         # One assignment: other threads see all of it or nothing.
         self._capabilities = replace(
