@@ -20,8 +20,8 @@ from demo.evaluation.held_out import held_out_captions
 from demo.evaluation.report import Report, evaluate
 from demo.scenes.captions import Caption
 from easel_worker.engine import ImageSpec, Pixels, Tokens
-from easel_worker.sdxl.engine import SdxlEngine
-from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.options import Options
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 JUDGED = ("background", "colour", "shape", "relation")

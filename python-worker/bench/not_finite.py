@@ -18,12 +18,14 @@ import jax
 import numpy as np
 
 from easel_worker.engine import Tokens
-from easel_worker.sdxl import programs, resolve, sampler
-from easel_worker.sdxl.describe import Description, describe
-from easel_worker.sdxl.model import SdxlParams, load_params
-from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.programs import LaneInput, Size, StepNumbers
-from easel_worker.sdxl.sharding import replicate
+from easel_worker.sdxl.folder.model import SdxlParams, load_params
+from easel_worker.sdxl.folder.size import Size
+from easel_worker.sdxl.samplers import sampler
+from easel_worker.sdxl.serving import programs, resolve
+from easel_worker.sdxl.serving.describe import Description, describe
+from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.programs import LaneInput, StepNumbers
+from easel_worker.sdxl.serving.sharding import replicate
 
 Function = Callable[..., Any]
 GUIDANCE = 5.0

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from easel_worker.engine import Engine
 from easel_worker.fake.engine import build as build_fake
 from easel_worker.fake.options import Options as FakeOptions
-from easel_worker.sdxl.build import build as build_sdxl
-from easel_worker.sdxl.options import Options as SdxlOptions
+from easel_worker.sdxl.serving.build import build as build_sdxl
+from easel_worker.sdxl.serving.options import Options as SdxlOptions
 from easel_worker.timeline import Timeline
 
 Build = Callable[[Path | None, Any, Timeline | None], Engine]

@@ -4,8 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
-from easel_worker.sdxl.fetch_errors import explain
-from easel_worker.sdxl.hub import HubError, HubModel, fetch
+from easel_worker.sdxl.folder.fetch_errors import explain
+from easel_worker.sdxl.folder.hub import HubError, HubModel, fetch
 
 
 def main() -> None:

@@ -11,12 +11,14 @@ import numpy as np
 from jax.typing import DTypeLike
 from numpy.typing import NDArray
 
-from easel_worker.sdxl import vae_tiles, weights
-from easel_worker.sdxl.config import SdxlConfig, load_config
-from easel_worker.sdxl.params import Param
-from easel_worker.sdxl.text_encoder import TextEncoder
-from easel_worker.sdxl.unet import UNet
-from easel_worker.sdxl.vae import Vae
+from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.model import vae_tiles
+from easel_worker.sdxl.model.config import SdxlConfig
+from easel_worker.sdxl.model.params import Param
+from easel_worker.sdxl.model.text_encoder import TextEncoder
+from easel_worker.sdxl.model.unet import UNet
+from easel_worker.sdxl.model.vae import Vae
 
 Arrays = Mapping[str, NDArray[Any]]
 

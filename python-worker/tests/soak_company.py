@@ -15,10 +15,10 @@ from pathlib import Path
 
 from easel_worker import options
 from easel_worker.engine import Tokens
-from easel_worker.sdxl.compilation import cache_programs_in
-from easel_worker.sdxl.engine import SdxlEngine
-from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.tokenizer_files import TokenizerFiles, read_tokenizer
+from easel_worker.sdxl.folder.tokenizer_files import TokenizerFiles, read_tokenizer
+from easel_worker.sdxl.serving.compilation import cache_programs_in
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.options import Options
 from tests.support.company import Company, Repertoire, Tally
 
 ROOT = Path(__file__).parents[2]

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easel_worker.sdxl import checkpoint, params, weights
-from easel_worker.sdxl.layers import Linear
-from easel_worker.sdxl.params import declared
+from easel_worker.sdxl.folder import checkpoint, weights
+from easel_worker.sdxl.model import params
+from easel_worker.sdxl.model.layers import Linear
+from easel_worker.sdxl.model.params import declared
 from parity import synthetic
 from parity.fullsize.checkpoint import CONFIGS, split, write, write_part
 from parity.ours import put

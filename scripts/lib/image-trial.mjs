@@ -51,7 +51,7 @@ export async function tryImages(buildah, targets) {
           command: [
             'python',
             '-c',
-            'import importlib.metadata as m, easel_worker.sdxl.engine; print(m.version("libtpu"))'
+            'import importlib.metadata as m, easel_worker.sdxl.serving.engine; print(m.version("libtpu"))'
           ],
           env: { JAX_PLATFORMS: 'cpu' }
         })

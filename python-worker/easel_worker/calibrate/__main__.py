@@ -11,8 +11,8 @@ from easel_worker import parse
 from easel_worker.calibrate.images import calibrate
 from easel_worker.engine import Tokens
 from easel_worker.options import add_flags, declared, values_of
-from easel_worker.sdxl import calibration
-from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.quantization import calibration
+from easel_worker.sdxl.serving.options import Options
 
 
 def main() -> None:

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from easel_worker.calibrate.watched import Watched, watched_unet
 from easel_worker.engine import Tokens
-from easel_worker.sdxl import programs, resolve, sampler
-from easel_worker.sdxl.describe import Description, describe
-from easel_worker.sdxl.model import SdxlParams, load_params
-from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.programs import Encoded, Prompt, Size
+from easel_worker.sdxl.folder.model import SdxlParams, load_params
+from easel_worker.sdxl.folder.size import Size
+from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.samplers.table import Table, advance
-from easel_worker.sdxl.sharding import replicate
+from easel_worker.sdxl.serving import programs, resolve
+from easel_worker.sdxl.serving.describe import Description, describe
+from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.programs import Encoded, Prompt
+from easel_worker.sdxl.serving.sharding import replicate
 
 Report = Callable[[str], None]
 

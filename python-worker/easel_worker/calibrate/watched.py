@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from easel_worker.sdxl import quantisation
-from easel_worker.sdxl.config_unet import UNetConfig
-from easel_worker.sdxl.layers import Linear
-from easel_worker.sdxl.params import STATIC, layer
-from easel_worker.sdxl.unet import UNet
+from easel_worker.sdxl.model.config import UNetConfig
+from easel_worker.sdxl.model.layers import Linear
+from easel_worker.sdxl.model.params import STATIC, layer
+from easel_worker.sdxl.model.unet import UNet
+from easel_worker.sdxl.quantization import selection
 
 
 class Watched(NamedTuple):
@@ -36,7 +36,7 @@ class WatchedLinear(Linear):
 
 def watched_unet(config: UNetConfig) -> Callable[..., Watched]:
     """`UNet.__call__` of a configuration as a compiled function of a UNet and its arguments."""
-    names = quantisation.input_names(UNet.declare(config))
+    names = selection.input_names(UNet.declare(config))
 
     def apply(unet: UNet, *given: Array) -> Watched:
         largest: dict[str, Array] = {}
@@ -47,7 +47,7 @@ def watched_unet(config: UNetConfig) -> Callable[..., Watched]:
             first, *others = layers
             return [WatchedLinear(first.weight, first.bias, show=show), *others]
 
-        output = quantisation.replaced(unet, watch)(*given)
+        output = selection.replaced(unet, watch)(*given)
         return Watched(output.astype(jnp.float32), largest)
 
     compiled: Any = jax.jit(apply)

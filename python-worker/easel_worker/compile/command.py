@@ -15,10 +15,10 @@ from easel_worker.compile.configuration import Configuration, compile_all, read
 from easel_worker.compile.counting import Counted, CountingCompiler
 from easel_worker.compile.memory import residents
 from easel_worker.options import Setting, add_flags, declared, values_of
-from easel_worker.sdxl.artifacts import ArtifactWriter
-from easel_worker.sdxl.compilation import cache_programs_in
-from easel_worker.sdxl.fingerprint import fingerprint
-from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.serving.artifacts import ArtifactWriter
+from easel_worker.sdxl.serving.compilation import cache_programs_in
+from easel_worker.sdxl.serving.fingerprint import fingerprint
+from easel_worker.sdxl.serving.options import Options
 
 _FAILED = 2
 _IMAGES = 2

@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easel_worker.compile.counting import CountingCompiler
-from easel_worker.sdxl import resolve
-from easel_worker.sdxl.config import SdxlConfig, load_config
-from easel_worker.sdxl.model import SdxlParams, abstract_params
-from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.preferences import read_preferences
-from easel_worker.sdxl.program_set import ProgramSet
-from easel_worker.sdxl.programs import Size
-from easel_worker.sdxl.sampler import default_scheduler
-from easel_worker.sdxl.tokenizer_files import read_tokenizer
+from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.folder.model import SdxlParams, abstract_params
+from easel_worker.sdxl.folder.preferences import read_preferences
+from easel_worker.sdxl.folder.size import Size
+from easel_worker.sdxl.folder.tokenizer_files import read_tokenizer
+from easel_worker.sdxl.model.config import SdxlConfig
+from easel_worker.sdxl.samplers.sampler import default_scheduler
+from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.program_set import ProgramSet
 
 _TOKENIZERS = ("tokenizer", "tokenizer_2")
 

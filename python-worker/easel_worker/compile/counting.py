@@ -15,8 +15,8 @@ from easel_worker.compile.chips import Chip
 from easel_worker.compile.count import Count, count
 from easel_worker.compile.hlo import Instruction, instructions
 from easel_worker.engine import ProgramInfo
-from easel_worker.sdxl.artifacts import ArtifactWriter
-from easel_worker.sdxl.compilation import Program, finish, trace
+from easel_worker.sdxl.serving.artifacts import ArtifactWriter
+from easel_worker.sdxl.serving.compilation import Program, finish, trace
 
 
 def size(tree: Any) -> int:

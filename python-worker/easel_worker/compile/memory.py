@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from easel_worker.compile.counting import Counted, size
-from easel_worker.sdxl.model import SdxlParams
+from easel_worker.sdxl.folder.model import SdxlParams
 
 
 @dataclass(frozen=True)

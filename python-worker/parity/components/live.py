@@ -8,8 +8,8 @@ from typing import Any
 import jax.numpy as jnp
 import torch
 
-from easel_worker.sdxl.config import load_config
-from easel_worker.sdxl.params import declared
+from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.model.params import declared
 from parity import cases, ours, reference
 from parity.cases import CASES, Case
 from parity.components import tiles

@@ -12,11 +12,11 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from easel_worker.sdxl import resolve
-from easel_worker.sdxl.config import load_config
-from easel_worker.sdxl.model import Dtypes, load_params
-from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.sharding import replicate
+from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.folder.model import Dtypes, load_params
+from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.sharding import replicate
 from parity.fullsize.memory import peak_bytes
 
 

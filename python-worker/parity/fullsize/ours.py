@@ -17,10 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from easel_worker.sdxl import weights
-from easel_worker.sdxl.config import load_config
-from easel_worker.sdxl.unet import UNet
-from easel_worker.sdxl.vae import Decoder
+from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.model.unet import UNet
+from easel_worker.sdxl.model.vae import Decoder
 from parity.fullsize.inputs import inputs
 from parity.fullsize.memory import peak_bytes
 from parity.ours import declare, put

@@ -11,8 +11,8 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 
 from easel_worker.engine import ImageSpec, Tokens
-from easel_worker.sdxl.engine import SdxlEngine
-from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.options import Options
 from parity import reference
 from parity.components.live import randomise
 from parity.pipeline import ours as our_pipeline

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easel_worker.engine import ImageSpec, Pixels
-from easel_worker.sdxl.engine import SdxlEngine
-from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.options import Options
 from parity.pipeline.cases import PipelineCase
 
 LIMIT = 1.0

@@ -12,7 +12,7 @@ from diffusers import StableDiffusionXLPipeline
 from diffusers.schedulers import scheduling_euler_ancestral_discrete as ancestral
 from numpy.typing import NDArray
 
-from easel_worker.sdxl.programs import draw_noise
+from easel_worker.sdxl.serving.programs import draw_noise
 from parity.pipeline.cases import PipelineCase
 from parity.reference import Model
 from parity.schedulers.reference import scheduler_of

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from easel_worker.sdxl.sampler import make_table
+from easel_worker.sdxl.samplers.sampler import make_table
 from easel_worker.sdxl.samplers.table import advance
 from parity.report import relative_difference
 from parity.schedulers.cases import (

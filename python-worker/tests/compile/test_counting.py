@@ -10,9 +10,9 @@ from easel_worker.compile.chips import CHIPS, chip_of, roofline
 from easel_worker.compile.hlo import Kind, instructions
 from easel_worker.compile.kernel_work import kernel_work
 from easel_worker.compile.schedule import kernel_cycles, scheduled_cycles
-from easel_worker.sdxl.int8 import Int8Linear
 from easel_worker.sdxl.kernels import attention, convolution, int8_linear
-from easel_worker.sdxl.sharding import make_mesh
+from easel_worker.sdxl.model.int8 import Int8Linear
+from easel_worker.sdxl.serving.sharding import make_mesh
 
 PROGRAM = """HloModule jit_f, is_scheduled=true
 

@@ -3,7 +3,7 @@
 from easel_worker.compile.count import Count
 from easel_worker.compile.counting import Counted
 from easel_worker.compile.memory import residents
-from easel_worker.sdxl.model import SdxlParams, TextParams
+from easel_worker.sdxl.folder.model import SdxlParams, TextParams
 
 NO_WEIGHTS = SdxlParams(unet={}, vae={}, text=TextParams({}, {}))
 

@@ -7,7 +7,7 @@ import jax
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from easel_worker.sdxl.compilation import cache_programs_in
+from easel_worker.sdxl.serving.compilation import cache_programs_in
 from parity import golden
 from parity.golden import Golden
 

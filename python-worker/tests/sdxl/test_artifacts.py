@@ -10,9 +10,14 @@ import jax
 import numpy as np
 import pytest
 
-from easel_worker.sdxl.artifacts import MANIFEST, ArtifactError, ArtifactWriter, UseArtifacts
-from easel_worker.sdxl.compilation import Program, trace
-from easel_worker.sdxl.sharding import make_mesh, replicated
+from easel_worker.sdxl.serving.artifacts import (
+    MANIFEST,
+    ArtifactError,
+    ArtifactWriter,
+    UseArtifacts,
+)
+from easel_worker.sdxl.serving.compilation import Program, trace
+from easel_worker.sdxl.serving.sharding import make_mesh, replicated
 from tests.support.disk import full_disk
 
 DEVICES = jax.devices()[:1]

@@ -9,9 +9,9 @@ from pathlib import Path
 import jax
 import pytest
 
-from easel_worker.sdxl.engine import SdxlEngine
-from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.sampler import offered
+from easel_worker.sdxl.samplers.sampler import offered
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.options import Options
 from parity.pipeline.cases import SDXL_SCHEDULER
 from tests.sdxl.tiny_model import SIZES, tokens, write
 from tests.support.company import Company, Repertoire, Tally

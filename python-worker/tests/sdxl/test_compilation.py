@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from easel_worker.sdxl.compilation import CompileHere, Program
-from easel_worker.sdxl.sharding import make_mesh, replicated
+from easel_worker.sdxl.serving.compilation import CompileHere, Program
+from easel_worker.sdxl.serving.sharding import make_mesh, replicated
 
 
 def compiled(name: str, function: Callable[..., jax.Array]) -> Program:

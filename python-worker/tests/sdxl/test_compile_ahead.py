@@ -13,10 +13,10 @@ from easel_worker.compile.configuration import compile_all, read
 from easel_worker.compile.counting import CountingCompiler
 from easel_worker.compile.memory import residents
 from easel_worker.compile.topology import TopologyError, devices
-from easel_worker.sdxl import resolve
-from easel_worker.sdxl.artifacts import MANIFEST, ArtifactWriter
-from easel_worker.sdxl.engine import SdxlEngine
-from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving.artifacts import MANIFEST, ArtifactWriter
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.options import Options
 from tests.sdxl.tiny_model import LENGTH, spec, write
 
 OPTIONS = {"devices": jax.devices()[:1], "sizes": []}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from easel_worker.sdxl.config import ConfigError, load_config
+from easel_worker.sdxl.folder.config import ConfigError, load_config
 
 BASE = Path(__file__).parents[3] / "models" / "sdxl-base-config"
 

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from easel_worker.engine import InvalidRequest, Limits, Tokens
-from easel_worker.sdxl.config import ConfigError
-from easel_worker.sdxl.describe import describe
-from easel_worker.sdxl.engine import SdxlEngine
-from easel_worker.sdxl.identity import model_digest
-from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.preferences import PreferencesError
+from easel_worker.sdxl.folder.config import ConfigError
+from easel_worker.sdxl.folder.identity import model_digest
+from easel_worker.sdxl.folder.preferences import PreferencesError
 from easel_worker.sdxl.samplers.config import SchedulerError
+from easel_worker.sdxl.serving.describe import describe
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.options import Options
 from easel_worker.text_file import TextFileError
 from parity import stub_tokenizer
 from parity.pipeline.cases import PIPELINE_CASES

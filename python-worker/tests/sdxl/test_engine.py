@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from easel_worker.engine import Engine, ImageSpec, Pixels
-from easel_worker.sdxl import resolve
-from easel_worker.sdxl.engine import SdxlEngine
-from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.sampler import offered
+from easel_worker.sdxl.samplers.sampler import offered
+from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.options import Options
 from parity.pipeline.cases import SDXL_SCHEDULER
 from tests.sdxl.tiny_model import SIZES, spec, tokens, write
 

@@ -6,12 +6,14 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from easel_worker.sdxl import params, weights
-from easel_worker.sdxl.config import SdxlConfig, load_config
-from easel_worker.sdxl.layers import Linear
-from easel_worker.sdxl.text_encoder import TextEncoder
-from easel_worker.sdxl.unet import UNet
-from easel_worker.sdxl.vae import Vae
+from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.model import params
+from easel_worker.sdxl.model.config import SdxlConfig
+from easel_worker.sdxl.model.layers import Linear
+from easel_worker.sdxl.model.text_encoder import TextEncoder
+from easel_worker.sdxl.model.unet import UNet
+from easel_worker.sdxl.model.vae import Vae
 
 BASE = Path(__file__).parents[3] / "models" / "sdxl-base-config"
 

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from easel_worker.sdxl import hub
-from easel_worker.sdxl.engine import SdxlEngine
-from easel_worker.sdxl.fetch_errors import explain
-from easel_worker.sdxl.fetch_progress import LINE_EVERY_S, ProgressLines
-from easel_worker.sdxl.hub import HubError, HubModel
-from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.folder import hub
+from easel_worker.sdxl.folder.fetch_errors import explain
+from easel_worker.sdxl.folder.fetch_progress import LINE_EVERY_S, ProgressLines
+from easel_worker.sdxl.folder.hub import HubError, HubModel
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.options import Options
 from tests.sdxl import tiny_model
 from tests.support.hub import BRANCH, COMMIT, REPOSITORY, Hub, serving
 

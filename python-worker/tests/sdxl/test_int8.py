@@ -15,16 +15,19 @@ from easel_worker.calibrate.__main__ import main
 from easel_worker.calibrate.images import Calibration, calibrate
 from easel_worker.calibrate.watched import watched_unet
 from easel_worker.engine import Pixels
-from easel_worker.sdxl import calibration, int8, quantisation, resolve, weights
-from easel_worker.sdxl.calibration import CalibrationError
-from easel_worker.sdxl.config import load_config
-from easel_worker.sdxl.engine import SdxlEngine
-from easel_worker.sdxl.int8 import Int8Linear
-from easel_worker.sdxl.layers import Linear
-from easel_worker.sdxl.model import Dtypes, abstract_params, load_params
-from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.sharding import replicate
-from easel_worker.sdxl.unet import UNet
+from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.folder.model import Dtypes, abstract_params, load_params
+from easel_worker.sdxl.model import int8
+from easel_worker.sdxl.model.int8 import Int8Linear
+from easel_worker.sdxl.model.layers import Linear
+from easel_worker.sdxl.model.unet import UNet
+from easel_worker.sdxl.quantization import calibration, linears, selection
+from easel_worker.sdxl.quantization.calibration import CalibrationError
+from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.sharding import replicate
 from tests.sdxl import tiny_model
 
 DEMO = Path(__file__).parents[3] / "models" / "demo"
@@ -33,7 +36,7 @@ INPUTS, OUTPUTS = 24, 8
 
 def one_layer(weight: np.ndarray, largest: np.ndarray, bias: jax.Array | None = None) -> Int8Linear:
     """A layer that shares its input with no other one, quantised."""
-    [made] = int8.quantise([Linear(jnp.asarray(weight), bias)], largest)
+    [made] = linears.quantise([Linear(jnp.asarray(weight), bias)], largest)
     return made
 
 
@@ -161,7 +164,7 @@ def test_programs_are_compiled_for_the_parameters_that_are_loaded(folder: Path) 
 
     assert about(loaded.unet) == about(expected.unet)
     kinds = [array.dtype for array in jax.tree.leaves(loaded.unet)]
-    quantised = sum(map(len, quantisation.shared_inputs(UNet.declare(config.unet))))
+    quantised = sum(map(len, selection.shared_inputs(UNet.declare(config.unet))))
     assert kinds.count(jnp.dtype("int8")) == quantised > 0
 
 
@@ -169,13 +172,13 @@ def test_what_is_quantised_is_not_quantised_again(folder: Path) -> None:
     declared = UNet.declare(load_config(folder).unet)
     plain = weights.init(declared, jax.random.key(0), jnp.float32)
     sizes = [np.ones(shape, np.float32) for shape in calibration.shapes(declared).values()]
-    quantised = quantisation.quantise(plain, sizes)
+    quantised = selection.quantise(plain, sizes)
     assert isinstance(quantised.mid.attentions[0].blocks[0].ff_in, Int8Linear)
     assert isinstance(quantised.mid.attentions[0].blocks[0].attn2.to_k, Linear)
     with pytest.raises(TypeError, match="quantised already"):
-        quantisation.quantise(quantised, sizes)
+        selection.quantise(quantised, sizes)
     with pytest.raises(ValueError, match="shorter"):
-        quantisation.quantise(plain, sizes[:-1])
+        selection.quantise(plain, sizes[:-1])
 
 
 def test_a_watched_unet_sees_the_largest_input_of_each_layer(folder: Path) -> None:
@@ -200,7 +203,7 @@ def test_a_watched_unet_sees_the_largest_input_of_each_layer(folder: Path) -> No
         UNet.declare(config)
     )
     name = next(name for name in seen.largest if name.endswith("attn1.to_q"))
-    first, *_ = quantisation.shared_inputs(tree)
+    first, *_ = selection.shared_inputs(tree)
     assert seen.largest[name].shape == first[0].weight.shape[:1]
     # A layer norm's output has unit variance: its largest value is above that and bounded.
     assert 1.0 < float(jnp.max(seen.largest[name])) < 10.0

@@ -8,10 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easel_worker.sdxl import layers, params, quantisation, token_layers, weights
-from easel_worker.sdxl.attention import Attend, Block, KeyValue
-from easel_worker.sdxl.chosen import bind
-from easel_worker.sdxl.config import load_config
+from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.kernels import (
     attention,
     convolution,
@@ -19,10 +17,14 @@ from easel_worker.sdxl.kernels import (
     int8_linear,
     upsampling,
 )
-from easel_worker.sdxl.layers import Conv, GroupNorm, Linear
-from easel_worker.sdxl.methods import FAST, PLAIN, Methods, choose
-from easel_worker.sdxl.resnet import Upsample
-from easel_worker.sdxl.unet import UNet
+from easel_worker.sdxl.model import layers, params, token_layers
+from easel_worker.sdxl.model.attention import Attend, Block, KeyValue
+from easel_worker.sdxl.model.chosen import bind
+from easel_worker.sdxl.model.layers import Conv, GroupNorm, Linear
+from easel_worker.sdxl.model.methods import FAST, PLAIN, Methods, choose
+from easel_worker.sdxl.model.resnet import Upsample
+from easel_worker.sdxl.model.unet import UNet
+from easel_worker.sdxl.quantization import selection
 
 BASE = Path(__file__).parents[3] / "models" / "sdxl-base-config"
 
@@ -119,9 +121,9 @@ def int8_block(channels: int) -> Block:
             for each in linears
         ]
 
-    block = quantisation.replaced(replace(block, **norms), with_biases)
-    shared = quantisation.shared_inputs(block)
-    return quantisation.quantise(block, [4.0 * np.ones(each[0].weight.shape[0]) for each in shared])
+    block = selection.replaced(replace(block, **norms), with_biases)
+    shared = selection.shared_inputs(block)
+    return selection.quantise(block, [4.0 * np.ones(each[0].weight.shape[0]) for each in shared])
 
 
 def assert_within_steps(found: jax.Array, wanted: jax.Array) -> None:

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easel_worker.engine import ImageSpec, Tokens
-from easel_worker.sdxl.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
-from easel_worker.sdxl.programs import Conditions, State
-from easel_worker.sdxl.sampler import make_table
-from easel_worker.sdxl.unet import PromptContext
+from easel_worker.sdxl.model.unet import PromptContext
+from easel_worker.sdxl.samplers.sampler import make_table
+from easel_worker.sdxl.serving.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
+from easel_worker.sdxl.serving.programs import Conditions, State
 
 TOKENS = Tokens((0,), (0,))
 NOTHING = np.zeros(0, np.float32)

@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easel_worker.sdxl import layers, vae
-from easel_worker.sdxl.attention import Attend, KeyValue
-from easel_worker.sdxl.config_vae import VaeConfig
-from easel_worker.sdxl.layers import Conv, GroupNorm, LayerNorm
-from easel_worker.sdxl.resnet import Upsample
+from easel_worker.sdxl.model import layers, vae
+from easel_worker.sdxl.model.attention import Attend, KeyValue
+from easel_worker.sdxl.model.config import VaeConfig
+from easel_worker.sdxl.model.layers import Conv, GroupNorm, LayerNorm
+from easel_worker.sdxl.model.resnet import Upsample
 
 
 def test_norm_statistics_are_float32_for_bfloat16_inputs() -> None:

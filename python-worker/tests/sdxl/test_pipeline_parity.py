@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from easel_worker.sdxl.engine import SdxlEngine
+from easel_worker.sdxl.serving.engine import SdxlEngine
 from parity.pipeline.cases import PIPELINE_CASES, PipelineCase
 from parity.pipeline.ours import (
     LIMIT,

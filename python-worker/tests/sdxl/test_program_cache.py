@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
-from easel_worker.sdxl.compilation import CompileHere, Program, cache_programs_in
-from easel_worker.sdxl.sharding import make_mesh, replicated
+from easel_worker.sdxl.serving.compilation import CompileHere, Program, cache_programs_in
+from easel_worker.sdxl.serving.sharding import make_mesh, replicated
 from tests.support.disk import full_disk
 
 SETTING = "COMPILE_CACHE (--compile-cache)"

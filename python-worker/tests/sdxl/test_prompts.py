@@ -1,8 +1,8 @@
 """The memory of encoded prompts."""
 
 from easel_worker.engine import Tokens
-from easel_worker.sdxl.programs import Prompt
-from easel_worker.sdxl.prompts import PromptCache
+from easel_worker.sdxl.serving.programs import Prompt
+from easel_worker.sdxl.serving.prompts import PromptCache
 
 A, B, C = (Tokens((i,), (i,)) for i in range(3))
 

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from easel_worker.sdxl.sampler import default_scheduler, make_table, offered
 from easel_worker.sdxl.samplers.config import SchedulerError
+from easel_worker.sdxl.samplers.sampler import default_scheduler, make_table, offered
 
 ALL = ("euler", "euler_karras", "euler_ancestral", "ddim", "dpmpp_2m", "dpmpp_2m_karras")
 SDXL = {

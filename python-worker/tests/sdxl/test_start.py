@@ -12,11 +12,11 @@ import pytest
 
 from easel_worker.engine import COMPILING, InvalidRequest
 from easel_worker.protocol import Generate
-from easel_worker.sdxl import assembly
-from easel_worker.sdxl.checkpoint import WeightsError
-from easel_worker.sdxl.compilation import CompileHere
-from easel_worker.sdxl.engine import SdxlEngine
-from easel_worker.sdxl.options import Options
+from easel_worker.sdxl.folder.checkpoint import WeightsError
+from easel_worker.sdxl.serving import assembly
+from easel_worker.sdxl.serving.compilation import CompileHere
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.options import Options
 from easel_worker.specs import hello, specs
 from easel_worker.timeline import Timeline
 from tests.sdxl.tiny_model import SIZES, spec, tokens, write

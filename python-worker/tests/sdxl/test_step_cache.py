@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from easel_worker.engine import ImageSpec, Pixels
-from easel_worker.sdxl.engine import SdxlEngine
-from easel_worker.sdxl.lanes import SdxlLane
-from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.step_plan import PlannedStep
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.lanes import SdxlLane
+from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.step_plan import PlannedStep
 from tests.sdxl.test_engine import counted_compilations, in_company, make
 from tests.sdxl.tiny_model import SIZES, spec, tokens, write
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easel_worker.engine import ImageSpec, Tokens
-from easel_worker.sdxl.step_plan import PlannedStep, plan_steps
+from easel_worker.sdxl.serving.step_plan import PlannedStep, plan_steps
 
 PLAIN = ImageSpec(Tokens((0,), (0,)), None, 25, 5.0, "euler", 8, 8, seed=1)
 

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easel_worker.sdxl import vae_tiles, weights
-from easel_worker.sdxl.config import load_config
-from easel_worker.sdxl.engine import SdxlEngine
-from easel_worker.sdxl.options import Options
-from easel_worker.sdxl.vae import Decoder
+from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.model import vae_tiles
+from easel_worker.sdxl.model.vae import Decoder
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.options import Options
 from parity import ours
 from parity.components import tiles
 from parity.golden import Golden

@@ -14,10 +14,11 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from easel_worker.sdxl import params, weights
-from easel_worker.sdxl.layers import Conv, GroupNorm, Linear
-from easel_worker.sdxl.params import Param, layer
-from easel_worker.sdxl.weights import WeightsError
+from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.folder.weights import WeightsError
+from easel_worker.sdxl.model import params
+from easel_worker.sdxl.model.layers import Conv, GroupNorm, Linear
+from easel_worker.sdxl.model.params import Param, layer
 
 Arrays = dict[str, NDArray[Any]]
 

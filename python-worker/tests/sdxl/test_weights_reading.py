@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from easel_worker.sdxl import checkpoint, params, weights
-from easel_worker.sdxl.layers import LayerNorm, Linear
-from easel_worker.sdxl.params import Param
+from easel_worker.sdxl.folder import checkpoint, weights
+from easel_worker.sdxl.model import params
+from easel_worker.sdxl.model.layers import LayerNorm, Linear
+from easel_worker.sdxl.model.params import Param
 
 TREE = {
     "last": LayerNorm.declare("a", 4, eps=1e-5),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from easel_worker.sdxl.whole_file import ABANDONED_S, remove_abandoned, write_whole
+from easel_worker.sdxl.serving.whole_file import ABANDONED_S, remove_abandoned, write_whole
 from tests.support.disk import full_disk
 
 

@@ -8,11 +8,11 @@ import numpy as np
 from safetensors.numpy import save_file
 
 from easel_worker.engine import ImageSpec, Tokens
-from easel_worker.sdxl.config import load_config
-from easel_worker.sdxl.params import declared
-from easel_worker.sdxl.text_encoder import TextEncoder
-from easel_worker.sdxl.unet import UNet
-from easel_worker.sdxl.vae import Vae
+from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.model.params import declared
+from easel_worker.sdxl.model.text_encoder import TextEncoder
+from easel_worker.sdxl.model.unet import UNet
+from easel_worker.sdxl.model.vae import Vae
 from parity import cases, stub_tokenizer, synthetic
 from parity.pipeline.cases import SDXL_SCHEDULER
 

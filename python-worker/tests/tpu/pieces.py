@@ -15,13 +15,14 @@ import jax.numpy as jnp
 from easel_worker.compile import topology
 from easel_worker.compile.chips import chip_of
 from easel_worker.compile.count import Count, count
-from easel_worker.sdxl import quantisation, weights
-from easel_worker.sdxl.attention import Block, KeyValue
-from easel_worker.sdxl.chosen import bind
-from easel_worker.sdxl.compilation import trace
-from easel_worker.sdxl.methods import FAST
-from easel_worker.sdxl.resnet import Resnet
-from easel_worker.sdxl.sharding import make_mesh, replicated
+from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.model.attention import Block, KeyValue
+from easel_worker.sdxl.model.chosen import bind
+from easel_worker.sdxl.model.methods import FAST
+from easel_worker.sdxl.model.resnet import Resnet
+from easel_worker.sdxl.quantization import selection
+from easel_worker.sdxl.serving.compilation import trace
+from easel_worker.sdxl.serving.sharding import make_mesh, replicated
 
 TOPOLOGY = "v5e:1x1"
 
@@ -47,8 +48,8 @@ def transformer_block() -> tuple[Any, tuple[Any, ...]]:
 def int8_block() -> tuple[Any, tuple[Any, ...]]:
     """The same block with its linear layers in 8 bits."""
     _, (block, *given) = transformer_block()
-    sizes = [array(each[0].weight.shape[0]) for each in quantisation.shared_inputs(block)]
-    quantised = jax.eval_shape(quantisation.quantise, block, sizes)
+    sizes = [array(each[0].weight.shape[0]) for each in selection.shared_inputs(block)]
+    quantised = jax.eval_shape(selection.quantise, block, sizes)
     return apply, (bind(quantised, FAST), *given)
 
 

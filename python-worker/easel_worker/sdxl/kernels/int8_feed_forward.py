@@ -7,15 +7,14 @@ import jax.numpy as jnp
 from jax import Array
 from jax.experimental import pallas as pl
 
-from easel_worker.sdxl.int8 import Int8Linear
 from easel_worker.sdxl.kernels import chip, integers
-from easel_worker.sdxl.layers import LayerNorm
+from easel_worker.sdxl.kernels.integers import Norm, Quantised
 
 _MOST_WEIGHTS = 40 * 2**20
 """Bytes of both layers, of which the compiler keeps two copies in vector memory."""
 
 
-def fits(x: Array, outer: Int8Linear) -> bool:
+def fits(x: Array, outer: Quantised) -> bool:
     """Whether `feed_forward` takes tokens and a layer of these sizes (see there)."""
     hidden, channels = outer.int8.shape
     return integers.fits(x, (hidden, channels)) and 3 * hidden * channels <= _MOST_WEIGHTS
@@ -28,7 +27,7 @@ def gelu(x: Array) -> Array:
 
 
 def feed_forward(
-    x: Array, norm: LayerNorm, inner: Int8Linear, outer: Int8Linear, *, interpret: bool = False
+    x: Array, norm: Norm, inner: Quantised, outer: Quantised, *, interpret: bool = False
 ) -> Array:
     """x + outer(value · gelu(gate)), with value and gate from inner(norm(x)).
 
@@ -76,7 +75,7 @@ def feed_forward(
     return out.reshape(x.shape)
 
 
-def _bias(linear: Int8Linear) -> Array:
+def _bias(linear: Quantised) -> Array:
     if linear.bias is None:
         raise ValueError("a feed-forward layer has a bias")
     return integers.vector(linear.bias)

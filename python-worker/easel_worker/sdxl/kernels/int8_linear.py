@@ -7,21 +7,20 @@ import jax.numpy as jnp
 from jax import Array
 from jax.experimental import pallas as pl
 
-from easel_worker.sdxl.int8 import Int8Linear
 from easel_worker.sdxl.kernels import chip, integers
-from easel_worker.sdxl.layers import LayerNorm
+from easel_worker.sdxl.kernels.integers import Norm, Quantised
 
 
-def fits(x: Array, layers: Sequence[Int8Linear]) -> bool:
+def fits(x: Array, layers: Sequence[Quantised]) -> bool:
     """Whether `project` takes these arrays (see there)."""
     return integers.fits(x, tuple(layer.int8.shape[1] for layer in layers))
 
 
 def project(
     x: Array,
-    layers: Sequence[Int8Linear],
+    layers: Sequence[Quantised],
     *,
-    norm: LayerNorm | None = None,
+    norm: Norm | None = None,
     residual: Array | None = None,
     interpret: bool = False,
 ) -> list[Array]:

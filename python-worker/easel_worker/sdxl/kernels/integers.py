@@ -4,19 +4,49 @@ Tokens are [tokens, channels], a few of them at a time; the weights stay in vect
 tokens pass. Few tokens a block keep the sums of their products in registers.
 """
 
+from typing import Protocol
+
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from easel_worker.sdxl.kernels import chip
-from easel_worker.sdxl.layers import LayerNorm
 
 TOKENS = 128
 """Of a block; by what the TPU's compiler schedules (bench/tpu/README.md)."""
 
 _ROUNDING = 1.5 * 2**23
 """Added to a float32 it leaves the nearest integer in the lowest bits."""
+
+
+class Norm(Protocol):
+    """What a kernel takes of a layer norm: weight and bias [C], and what is added to variances."""
+
+    @property
+    def weight(self) -> Array: ...
+
+    @property
+    def bias(self) -> Array: ...
+
+    @property
+    def eps(self) -> float: ...
+
+
+class Quantised(Protocol):
+    """What a kernel takes of a layer: int8 [in, out], gain [in], step and bias [out]."""
+
+    @property
+    def int8(self) -> Array: ...
+
+    @property
+    def gain(self) -> Array: ...
+
+    @property
+    def step(self) -> Array: ...
+
+    @property
+    def bias(self) -> Array | None: ...
 
 
 def fits(x: Array, channels: tuple[int, ...]) -> bool:
@@ -51,7 +81,7 @@ def vector(x: Array) -> Array:
     return x.astype(jnp.float32)[None]
 
 
-def norm_vectors(norm: LayerNorm) -> list[Array]:
+def norm_vectors(norm: Norm) -> list[Array]:
     """A layer norm's weight and bias, as `normalised` takes them."""
     return [vector(norm.weight), vector(norm.bias)]
 

@@ -1,1 +1,1 @@
-"""Diffusion samplers as tables of coefficients; `easel_worker.sdxl.sampler` is the way in."""
+"""Diffusion samplers as tables of coefficients; `sampler` is the way in."""

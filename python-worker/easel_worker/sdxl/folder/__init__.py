@@ -1,0 +1,1 @@
+"""A model's folder: fetched, recognised, read, and its weights put on the devices."""

@@ -1,0 +1,84 @@
+"""What a diffusers folder says about its SDXL model, checked and frozen.
+
+Every key that could change what is computed is either honoured or refused, so a folder that loads
+computes what diffusers would compute.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from easel_worker.sdxl.folder.config_reader import ConfigError, ConfigReader
+from easel_worker.sdxl.folder.config_text import read_text_config
+from easel_worker.sdxl.folder.config_unet import read_unet_config
+from easel_worker.sdxl.folder.config_vae import read_vae_config
+from easel_worker.sdxl.model.config import SdxlConfig
+
+__all__ = ["ConfigError", "load_config"]
+
+TIME_IDS = 6
+"""Original size, crop and target size: SDXL's extra conditioning."""
+
+_SWITCHES = (
+    "rescale_betas_zero_snr",
+    "use_karras_sigmas",
+    "set_alpha_to_one",
+    "lower_order_final",
+    "euler_at_final",
+)
+"""Keys of scheduler_config.json that are true or false."""
+
+
+def load_config(folder: Path) -> SdxlConfig:
+    """Read and check the configuration of a standard diffusers folder.
+
+    Raises:
+        ConfigError: a file is missing or asks for something unsupported; it names file, key, value.
+    """
+    index = ConfigReader(folder / "model_index.json")
+    index.require("_class_name", "StableDiffusionXLPipeline")
+    config = SdxlConfig(
+        text_encoder=read_text_config(folder / "text_encoder" / "config.json", projects=False),
+        text_encoder_2=read_text_config(folder / "text_encoder_2" / "config.json", projects=True),
+        unet=read_unet_config(folder / "unet" / "config.json"),
+        vae=read_vae_config(folder / "vae" / "config.json"),
+        scheduler=_scheduler(folder / "scheduler" / "scheduler_config.json"),
+        force_zeros_for_empty_prompt=index.boolean("force_zeros_for_empty_prompt", True),
+    )
+    _check_fit(folder, config)
+    return config
+
+
+def _scheduler(path: Path) -> dict[str, Any]:
+    """The file as it is. What its words mean depends on the scheduler, but not their kinds."""
+    read = ConfigReader(path)
+    read.string("_class_name")
+    for key in ("num_train_timesteps", "beta_start", "beta_end", "steps_offset"):
+        if key in read.values and read.values[key] is None:
+            read.fail(key, "must be a number")
+    if read.integer("num_train_timesteps", 1000) < 1:
+        read.fail("num_train_timesteps", "must be a whole number, 1 or more")
+    read.integer("steps_offset", 0)
+    for key in ("beta_start", "beta_end", "sigma_min", "sigma_max"):
+        read.number(key, 0.0)
+    for key in _SWITCHES:
+        read.boolean(key, False)
+    betas = read.values.get("trained_betas")
+    if betas is not None:
+        read.numbers_or_none("trained_betas", len(betas) if isinstance(betas, list) else 0)
+    return read.values
+
+
+def _check_fit(folder: Path, config: SdxlConfig) -> None:
+    """Refuse parts that do not belong together."""
+    text, text_2, unet, vae = config.text_encoder, config.text_encoder_2, config.unet, config.vae
+    added = text_2.pooled + TIME_IDS * unet.time_id_features
+    for key, value, expected, source in (
+        ("cross_attention_dim", unet.context, text.hidden + text_2.hidden, "both text encoders"),
+        ("projection_class_embeddings_input_dim", unet.added_features, added, "text_encoder_2"),
+        ("in_channels", unet.in_channels, vae.latent_channels, "the VAE"),
+        ("out_channels", unet.out_channels, vae.latent_channels, "the VAE"),
+    ):
+        if value != expected:
+            raise ConfigError(
+                f"{folder / 'unet' / 'config.json'}: {key} = {value}: {source} ask for {expected}"
+            )

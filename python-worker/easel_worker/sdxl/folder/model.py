@@ -1,0 +1,137 @@
+"""A whole SDXL model in memory: its configuration and the parameters of all its parts."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+
+from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.folder.weights import Put
+from easel_worker.sdxl.model.chosen import bind
+from easel_worker.sdxl.model.config import SdxlConfig
+from easel_worker.sdxl.model.methods import PLAIN, Methods
+from easel_worker.sdxl.model.params import Tree, count
+from easel_worker.sdxl.model.text_encoder import TextEncoder
+from easel_worker.sdxl.model.unet import UNet
+from easel_worker.sdxl.model.vae import Decoder, Vae
+from easel_worker.sdxl.quantization import calibration, selection
+from easel_worker.sdxl.quantization.calibration import Largest
+
+
+class TextParams(NamedTuple):
+    """The two text encoders."""
+
+    first: TextEncoder
+    second: TextEncoder
+
+
+@dataclass(frozen=True)
+class Dtypes:
+    """What the parts compute in. The VAE may need more range or precision than the rest."""
+
+    model: DTypeLike
+    vae: DTypeLike
+    int8: bool = False
+    """Whether the UNet's linear layers are quantised; see `int8`."""
+
+
+@dataclass(frozen=True)
+class SdxlParams:
+    """All parameters that making images needs; the VAE's encoder is not among them."""
+
+    text: TextParams
+    unet: UNet
+    vae: Decoder
+
+
+def load_params(
+    folder: Path,
+    config: SdxlConfig,
+    dtypes: Dtypes,
+    put: Put,
+    report: Callable[[str], None],
+    *,
+    methods: Methods = PLAIN,
+    largest: Sequence[Largest] | None = None,
+) -> SdxlParams:
+    """Read all weights of a diffusers folder.
+
+    Args:
+        folder: the model.
+        config: its configuration.
+        dtypes: to convert the weights to.
+        put: places each array on the devices.
+        report: called with a readable line before each part.
+        methods: how the UNet and the VAE compute.
+        largest: the calibration of a model to quantise, as `calibration.read` gives it.
+
+    Raises:
+        WeightsError: see `weights.load`.
+    """
+
+    def load(component: str, tree: Tree, dtype: DTypeLike) -> Tree:
+        report(f"loading {component}: {count(tree) / 1e6:.1f} M parameters")
+        return weights.load(folder, component, tree, dtype, put)
+
+    trees = _declarations(config)
+    loaded = SdxlParams(
+        text=TextParams(
+            load("text_encoder", trees.text.first, dtypes.model),
+            load("text_encoder_2", trees.text.second, dtypes.model),
+        ),
+        unet=load("unet", trees.unet, dtypes.model),
+        vae=load("vae", trees.vae, dtypes.vae).decoder,
+    )
+    if largest is None:
+        return _bound(loaded, methods)
+    report("quantising the linear layers of the unet to int8")
+    return _bound(replace(loaded, unet=selection.quantise(loaded.unet, largest)), methods)
+
+
+def abstract_params(config: SdxlConfig, dtypes: Dtypes, *, methods: Methods = PLAIN) -> SdxlParams:
+    """Shapes and dtypes of `load_params`'s result, to compile programs without weights."""
+    trees = _declarations(config)
+    whole = SdxlParams(
+        text=TextParams(
+            weights.abstract(trees.text.first, dtypes.model),
+            weights.abstract(trees.text.second, dtypes.model),
+        ),
+        unet=weights.abstract(trees.unet, dtypes.model),
+        vae=weights.abstract(trees.vae.decoder, dtypes.vae),
+    )
+    if not dtypes.int8:
+        return _bound(whole, methods)
+    largest = [
+        jax.ShapeDtypeStruct(shape, jnp.float32)  # type: ignore[no-untyped-call]
+        for shape in calibration.shapes(trees.unet).values()
+    ]
+    quantised: UNet = jax.eval_shape(selection.quantise, whole.unet, largest)
+    return _bound(replace(whole, unet=quantised), methods)
+
+
+def _bound(params: SdxlParams, methods: Methods) -> SdxlParams:
+    """With methods for all but the text encoders, which are small and always compute plainly."""
+    return replace(params, unet=bind(params.unet, methods), vae=bind(params.vae, methods))
+
+
+@dataclass(frozen=True)
+class _Declared:
+    """A whole checkpoint."""
+
+    text: TextParams
+    unet: UNet
+    vae: Vae
+
+
+def _declarations(config: SdxlConfig) -> _Declared:
+    return _Declared(
+        text=TextParams(
+            TextEncoder.declare(config.text_encoder), TextEncoder.declare(config.text_encoder_2)
+        ),
+        unet=UNet.declare(config.unet),
+        vae=Vae.declare(config.vae),
+    )

@@ -1,0 +1,120 @@
+"""What a model wants when a request does not say: `easel.json` in its folder, or SDXL base's."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from easel_worker.engine import Defaults
+from easel_worker.sdxl.folder.size import Size
+from easel_worker.text_file import TextFileError, read_object
+
+FILE = "easel.json"
+
+_SDXL_BASE: dict[str, Any] = {
+    "width": 1024,
+    "height": 1024,
+    "num_inference_steps": 40,
+    "guidance_scale": 5.0,
+    "negative_prompt": "",
+}
+
+
+class PreferencesError(ValueError):
+    """easel.json says something wrong; the text names the file, the key, its value and the cure."""
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_number(value: object) -> bool:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and 0 <= value < math.inf  # type: ignore[operator]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+_WHOLE = (_is_whole, "a whole number, 1 or more")
+_NUMBER = (_is_number, "a number, 0 or more")
+_TEXT = (_is_text, "a text in quotes")
+
+_DEFAULTS: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "width": _WHOLE,
+    "height": _WHOLE,
+    "num_inference_steps": _WHOLE,
+    "guidance_scale": _NUMBER,
+    "scheduler": _TEXT,
+    "negative_prompt": _TEXT,
+}
+"""The keys of `defaults`, and what their values must be."""
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """Defaults of requests, and the sizes to compile for; the default size is the first."""
+
+    defaults: Defaults
+    sizes: tuple[Size, ...]
+
+
+def read_preferences(folder: Path, scheduler: str) -> Preferences:
+    """Read easel.json: {"defaults": {...}, "sizes": [[width, height], ...]}, all optional.
+
+    Args:
+        folder: the model.
+        scheduler: the default where the file does not name one.
+
+    Raises:
+        PreferencesError: it is not a JSON object, has an unknown key, or a value of another kind.
+    """
+    path = folder / FILE
+    values = _read(path)
+    _only(path, "", values, ("defaults", "sizes"))
+    given, sizes = values.get("defaults", {}), values.get("sizes", [])
+    if not isinstance(given, dict):
+        _fail(path, "defaults", given, 'must be an object, as {"num_inference_steps": 25}')
+    _only(path, "defaults.", given, _DEFAULTS)
+    for key, value in given.items():
+        fits, kind = _DEFAULTS[key]
+        if not fits(value):
+            _fail(path, f"defaults.{key}", value, f"must be {kind}")
+    if not isinstance(sizes, list):
+        _fail(path, "sizes", sizes, "must be a list, as [[1024, 1024], [768, 1344]]")
+    defaults = Defaults(**(_SDXL_BASE | {"scheduler": scheduler} | given))
+    first = Size(defaults.width, defaults.height)
+    others = [_size(path, number, size) for number, size in enumerate(sizes)]
+    return Preferences(defaults, tuple(dict.fromkeys([first, *others])))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return read_object(path)
+    except FileNotFoundError:
+        return {}
+    except TextFileError as error:
+        raise PreferencesError(str(error)) from error
+
+
+def _only(path: Path, where: str, values: dict[str, Any], known: Iterable[str]) -> None:
+    for key, value in values.items():
+        if key not in known:
+            names = ", ".join(f"{where}{name}" for name in known)
+            _fail(path, f"{where}{key}", value, f"unknown key; known are {names}")
+
+
+def _size(path: Path, number: int, value: object) -> Size:
+    if not (isinstance(value, list) and len(value) == len(Size._fields)):
+        _fail(path, f"sizes[{number}]", value, "must be [width, height]")
+    if not all(map(_is_whole, value)):
+        _fail(path, f"sizes[{number}]", value, "must be two whole numbers, 1 or more")
+    return Size(*value)
+
+
+def _fail(path: Path, key: str, value: object, why: str) -> NoReturn:
+    shown = json.dumps(value, ensure_ascii=False)
+    raise PreferencesError(f"{path}: {key} = {shown[:100]}: {why}")

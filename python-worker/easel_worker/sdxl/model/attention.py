@@ -1,0 +1,254 @@
+"""Attention, and the transformer that mixes an image's tokens with the prompt's.
+
+Keys and values of cross attention depend on the prompt alone, so they are made by methods of
+their own (`project_context`): a sampler may compute them once per prompt instead of at each step.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import field, replace
+from typing import NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from easel_worker.sdxl.kernels import attention as kernel
+from easel_worker.sdxl.model import layers, token_layers
+from easel_worker.sdxl.model.chosen import Chosen
+from easel_worker.sdxl.model.int8 import AnyLinear
+from easel_worker.sdxl.model.layers import GroupNorm, LayerNorm, Linear
+from easel_worker.sdxl.model.params import STATIC, layer
+
+TRANSFORMER_GROUP_NORM_EPS = 1e-6
+LAYER_NORM_EPS = 1e-5
+
+BlockContext = list["KeyValue"]
+"""Keys and values for each transformer block of one `Transformer`."""
+
+Change = Callable[[list[Linear]], Sequence[AnyLinear]]
+"""Gives as many layers in the place of some."""
+
+
+class KeyValue(NamedTuple):
+    """Keys and values, [B, tokens, heads, features] each."""
+
+    key: Array
+    value: Array
+
+
+def split_heads(x: Array, heads: int) -> Array:
+    """[B, tokens, heads · features] → [B, tokens, heads, features]."""
+    return x.reshape(*x.shape[:-1], heads, x.shape[-1] // heads)
+
+
+def merge_heads(x: Array) -> Array:
+    """[B, tokens, heads, features] → [B, tokens, heads · features]."""
+    return x.reshape(*x.shape[:-2], -1)
+
+
+@layer
+class Attend(Chosen):
+    """Scaled dot-product attention with a float32 softmax. It has no parameters."""
+
+    def __call__(self, query: Array, kv: KeyValue, *, mask: Array | None = None) -> Array:
+        """What each query gets of the values.
+
+        Args:
+            query: [B, tokens, heads, features].
+            kv: keys and values, of as many heads.
+            mask: [tokens, kv tokens], True where attention is allowed; None allows all.
+
+        Returns:
+            [B, tokens, heads, features].
+        """
+        if self.methods.attention_kernel and mask is None:
+            q, k, v = (merge_heads(each) for each in (query, *kv))
+            heads = query.shape[2]
+            if kernel.fits(q, k, heads):
+                attended = kernel.attend(q, k, v, heads, interpret=self.methods.interpret)
+                return attended.reshape(query.shape)
+        exact = layers.precision(query.dtype)
+        scores = jnp.einsum(
+            "bqhd,bkhd->bhqk", query, kv.key, precision=exact, preferred_element_type=jnp.float32
+        )
+        scores = scores * query.shape[-1] ** -0.5
+        if mask is not None:
+            scores = jnp.where(mask, scores, -jnp.inf)
+        weights = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
+        return jnp.einsum("bhqk,bkhd->bqhd", weights, kv.value, precision=exact)
+
+
+@layer
+class Attention:
+    """The layers of multi-head attention, and how many heads it has."""
+
+    to_q: AnyLinear
+    to_k: AnyLinear
+    to_v: AnyLinear
+    to_out: AnyLinear
+    heads: int = field(metadata=STATIC)
+    attend: Attend = Attend()
+
+    @classmethod
+    def declare(cls, name: str, features: int, context: int, heads: int) -> Self:
+        """Attention of `features` channels to tokens of `context` channels."""
+        return cls(
+            to_q=Linear.declare(f"{name}.to_q", features, features, bias=False),
+            to_k=Linear.declare(f"{name}.to_k", context, features, bias=False),
+            to_v=Linear.declare(f"{name}.to_v", context, features, bias=False),
+            to_out=Linear.declare(f"{name}.to_out.0", features, features),
+            heads=heads,
+        )
+
+    def project_context(self, context: Array) -> KeyValue:
+        """Keys and values of context [B, tokens, C]."""
+        key = split_heads(self.to_k(context), self.heads)
+        value = split_heads(self.to_v(context), self.heads)
+        return KeyValue(key, value)
+
+
+@layer
+class Block:
+    """Self attention, cross attention and a gated feed-forward layer."""
+
+    norm1: LayerNorm
+    attn1: Attention
+    norm2: LayerNorm
+    attn2: Attention
+    norm3: LayerNorm
+    ff_in: AnyLinear
+    ff_out: AnyLinear
+
+    @classmethod
+    def declare(cls, name: str, features: int, context: int, heads: int) -> Self:
+        """A block over tokens of `features` channels and a prompt's of `context` channels."""
+
+        def norm(leaf: str) -> LayerNorm:
+            return LayerNorm.declare(f"{name}.{leaf}", features, eps=LAYER_NORM_EPS)
+
+        return cls(
+            norm1=norm("norm1"),
+            attn1=Attention.declare(f"{name}.attn1", features, features, heads),
+            norm2=norm("norm2"),
+            attn2=Attention.declare(f"{name}.attn2", features, context, heads),
+            norm3=norm("norm3"),
+            ff_in=Linear.declare(f"{name}.ff.net.0.proj", features, 8 * features),
+            ff_out=Linear.declare(f"{name}.ff.net.2", 4 * features, features),
+        )
+
+    def __call__(self, x: Array, kv: KeyValue) -> Array:
+        """x [B, tokens, C] → [B, tokens, C], looking at the prompt's keys and values.
+
+        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/attention.py#L960
+        """
+        with jax.named_scope("self_attention"):
+            own = self.attn1
+            key, value, query = (
+                split_heads(each, own.heads)
+                for each in token_layers.normed(self.norm1, [own.to_k, own.to_v, own.to_q], x)
+            )
+            attended = merge_heads(own.attend(query, KeyValue(key, value)))
+            x = token_layers.added(own.to_out, attended, x)
+        with jax.named_scope("cross_attention"):
+            cross = self.attn2
+            [query] = token_layers.normed(self.norm2, [cross.to_q], x)
+            attended = merge_heads(cross.attend(split_heads(query, cross.heads), kv))
+            x = token_layers.added(cross.to_out, attended, x)
+        with jax.named_scope("feed_forward"):
+            return token_layers.feed_forward(self.norm3, self.ff_in, self.ff_out, x)
+
+    def replaced(self, change: Change) -> Self:
+        """The block with other layers where its tokens go through at each step.
+
+        Args:
+            change: is given those layers that have the same input, one input after the other.
+
+        Raises:
+            TypeError: they have been replaced before by layers of another type.
+        """
+        own, cross = self.attn1, self.attn2
+        to_q, to_k, to_v = change(_plain(own.to_q, own.to_k, own.to_v))
+        [own_out] = change(_plain(own.to_out))
+        [cross_q] = change(_plain(cross.to_q))
+        [cross_out] = change(_plain(cross.to_out))
+        [ff_in] = change(_plain(self.ff_in))
+        [ff_out] = change(_plain(self.ff_out))
+        return replace(
+            self,
+            attn1=replace(own, to_q=to_q, to_k=to_k, to_v=to_v, to_out=own_out),
+            attn2=replace(cross, to_q=cross_q, to_out=cross_out),
+            ff_in=ff_in,
+            ff_out=ff_out,
+        )
+
+
+def _plain(*linears: AnyLinear) -> list[Linear]:
+    plain = [each for each in linears if isinstance(each, Linear)]
+    if len(plain) < len(linears):
+        raise TypeError("these layers are quantised already")
+    return plain
+
+
+@layer
+class Transformer:
+    """A stack of blocks between two projections, over an image."""
+
+    norm: GroupNorm
+    proj_in: Linear
+    blocks: tuple[Block, ...]
+    proj_out: Linear
+
+    @classmethod
+    def declare(
+        cls,
+        name: str,
+        features: int,
+        context: int,
+        *,
+        depth: int,
+        heads: int,
+        groups: int,
+        linear_projection: bool,
+    ) -> Self:
+        """A transformer of a checkpoint.
+
+        Args:
+            name: its name there.
+            features: channels of the image.
+            context: channels of the prompt.
+            depth: how many blocks.
+            heads: of their attention.
+            groups: of the norm.
+            linear_projection: the projections are stored as linear layers, not as convolutions.
+        """
+
+        def projection(leaf: str) -> Linear:
+            as_conv = not linear_projection
+            return Linear.declare(f"{name}.{leaf}", features, features, stored_as_conv=as_conv)
+
+        eps = TRANSFORMER_GROUP_NORM_EPS
+        return cls(
+            norm=GroupNorm.declare(f"{name}.norm", features, groups=groups, eps=eps),
+            proj_in=projection("proj_in"),
+            blocks=tuple(
+                Block.declare(f"{name}.transformer_blocks.{i}", features, context, heads)
+                for i in range(depth)
+            ),
+            proj_out=projection("proj_out"),
+        )
+
+    def project_context(self, context: Array) -> BlockContext:
+        """The keys and values of a prompt [B, tokens, C] for each block."""
+        return [block.attn2.project_context(context) for block in self.blocks]
+
+    def __call__(self, image: Array, context: BlockContext) -> Array:
+        """image [B, H, W, C] → [B, H, W, C], with its pixels as tokens.
+
+        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/transformers/transformer_2d.py#L324
+        """
+        x = self.norm(image).reshape(image.shape[0], -1, image.shape[-1])
+        x = self.proj_in(x)
+        for i, (block, kv) in enumerate(zip(self.blocks, context, strict=True)):
+            with jax.named_scope(f"block_{i}"):
+                x = block(x, kv)
+        return image + self.proj_out(x).reshape(image.shape)

@@ -1,0 +1,115 @@
+"""The configuration of each part of a model; `folder.config` reads it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import DTypeLike
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """One CLIP text encoder. `projection` is None for the encoder without a projection."""
+
+    vocabulary: int
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    positions: int
+    activation: str
+    norm_eps: float
+    eos_token_id: int
+    projection: int | None
+
+    @property
+    def pooled(self) -> int:
+        """The size of the pooled output."""
+        return self.hidden if self.projection is None else self.projection
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    """The denoiser. Tuples hold one value for each level, from full resolution down."""
+
+    sample_size: int
+    in_channels: int
+    out_channels: int
+    channels: tuple[int, ...]
+    down_attention: tuple[bool, ...]
+    up_attention: tuple[bool, ...]
+    layers: tuple[int, ...]
+    transformer_layers: tuple[int, ...]
+    heads: tuple[int, ...]
+    context: int
+    linear_projection: bool
+    norm_groups: int
+    norm_eps: float
+    time_id_features: int
+    added_features: int
+    flip_sin_to_cos: bool
+    freq_shift: float
+
+    @property
+    def time_features(self) -> int:
+        """The size of the time embedding."""
+        return 4 * self.channels[0]
+
+
+@dataclass(frozen=True)
+class VaeConfig:
+    """The autoencoder between pixels and latents.
+
+    Latents relate to what the UNet sees by z = x · std / scaling_factor + mean, where mean and std
+    are per channel, 0 and 1 if the config does not set them.
+    """
+
+    image_channels: int
+    latent_channels: int
+    channels: tuple[int, ...]
+    layers: int
+    norm_groups: int
+    mid_attention: bool
+    quant_conv: bool
+    post_quant_conv: bool
+    scaling_factor: float
+    latents_mean: tuple[float, ...] | None
+    latents_std: tuple[float, ...] | None
+    force_upcast: bool
+
+    @property
+    def scale(self) -> int:
+        """Pixels per latent, along each side."""
+        return 1 << (len(self.channels) - 1)
+
+    def compute_dtype(self, dtype: DTypeLike) -> DTypeLike:
+        """The dtype to compute in when `dtype` is wanted.
+
+        `force_upcast` says that activations overflow float16. bfloat16 has float32's range, so,
+        as in diffusers, only float16 gives way to float32.
+        """
+        overflows = self.force_upcast and np.dtype(dtype) == np.float16
+        return jnp.float32 if overflows else dtype
+
+
+@dataclass(frozen=True)
+class SdxlConfig:
+    """A whole SDXL model.
+
+    Attributes:
+        scheduler: scheduler_config.json as it is, with "_class_name".
+        force_zeros_for_empty_prompt: an empty negative prompt becomes zero embeddings.
+    """
+
+    text_encoder: TextConfig
+    text_encoder_2: TextConfig
+    unet: UNetConfig
+    vae: VaeConfig
+    scheduler: dict[str, Any]
+    force_zeros_for_empty_prompt: bool
+
+    @property
+    def vae_scale(self) -> int:
+        """Pixels per latent, along each side."""
+        return self.vae.scale

@@ -1,0 +1,273 @@
+"""The layers that all of SDXL's parts share, over NHWC arrays.
+
+The dtype of the parameters decides the dtype of the computation. Norm statistics are always
+float32, and matrix products of float32 are exact float32 (`Precision.HIGHEST`), because a TPU
+would otherwise round their operands to bfloat16.
+"""
+
+import math
+from dataclasses import field
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+from jax.typing import DTypeLike
+
+from easel_worker.sdxl.kernels import convolution as kernel
+from easel_worker.sdxl.model.chosen import Chosen
+from easel_worker.sdxl.model.params import STATIC, Init, Layout, layer, tensor
+
+Padding = tuple[tuple[int, int], tuple[int, int]]
+"""Rows and columns of zeros: ((above, below), (left, right))."""
+
+SAME_3X3: Padding = ((1, 1), (1, 1))
+
+
+def precision(dtype: DTypeLike) -> lax.Precision:
+    """The precision of matrix products for operands of a dtype."""
+    return lax.Precision.HIGHEST if dtype == jnp.float32 else lax.Precision.DEFAULT
+
+
+@layer
+class Linear:
+    """x [..., in] → [..., out], by a weight [in, out] and a bias [out]."""
+
+    weight: Array
+    bias: Array | None = None
+
+    @classmethod
+    def declare(
+        cls,
+        name: str,
+        inputs: int,
+        outputs: int,
+        *,
+        bias: bool = True,
+        stored_as_conv: bool = False,
+        former_name: str | None = None,
+    ) -> Self:
+        """A layer of a checkpoint.
+
+        Args:
+            name: the layer's name there.
+            inputs: features in.
+            outputs: features out.
+            bias: whether there is a bias.
+            stored_as_conv: the checkpoint holds a 1×1 convolution, which is the same thing.
+            former_name: the layer's name in checkpoints of older library versions.
+        """
+        layout = Layout.POINTWISE if stored_as_conv else Layout.LINEAR
+        stored = (outputs, inputs, 1, 1) if stored_as_conv else (outputs, inputs)
+        former = () if former_name is None else (former_name,)
+        weights, biases = (
+            tuple(f"{each}.{leaf}" for each in (name, *former)) for leaf in ("weight", "bias")
+        )
+        return cls(
+            tensor(weights[0], stored, layout, Init.NORMAL, weights[1:]),
+            tensor(biases[0], (outputs,), Layout.SAME, Init.ZEROS, biases[1:]) if bias else None,
+        )
+
+    def __call__(self, x: Array) -> Array:
+        y = jnp.dot(x, self.weight, precision=precision(x.dtype))
+        return y if self.bias is None else y + self.bias
+
+
+@layer
+class Embedding:
+    """A table of vectors, weight [rows, features]."""
+
+    weight: Array
+
+    @classmethod
+    def declare(cls, name: str, rows: int, features: int) -> Self:
+        """A table of a checkpoint."""
+        return cls(tensor(f"{name}.weight", (rows, features), Layout.SAME, Init.NORMAL))
+
+    def __call__(self, ids: Array) -> Array:
+        """ids [...] → their vectors [..., features]."""
+        return self.weight[ids]
+
+
+@layer
+class Conv(Chosen):
+    """x [B, H, W, in] → [B, H', W', out], by a weight [kernel, kernel, in, out] and a bias."""
+
+    weight: Array
+    bias: Array
+    stride: int = field(default=1, metadata=STATIC)
+    padding: Padding = field(default=SAME_3X3, metadata=STATIC)
+
+    @classmethod
+    def declare(
+        cls,
+        name: str,
+        inputs: int,
+        outputs: int,
+        *,
+        stride: int = 1,
+        padding: Padding = SAME_3X3,
+    ) -> Self:
+        """A 3×3 convolution of a checkpoint."""
+        return cls(
+            tensor(f"{name}.weight", (outputs, inputs, 3, 3), Layout.CONV, Init.NORMAL),
+            tensor(f"{name}.bias", (outputs,), Layout.SAME, Init.ZEROS),
+            stride,
+            padding,
+        )
+
+    def __call__(self, x: Array) -> Array:
+        same = self.stride == 1 and self.padding == SAME_3X3
+        if self.methods.convolution_kernel and same and kernel.fits(x, self.weight):
+            interpret = self.methods.interpret
+            return kernel.convolve(x, self.weight, self.bias, None, interpret=interpret)
+        y = lax.conv_general_dilated(
+            x,
+            self.weight,
+            window_strides=(self.stride, self.stride),
+            padding=self.padding,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            precision=precision(x.dtype),
+        )
+        return y + self.bias
+
+
+@layer
+class Norm(Chosen):
+    """What group and layer norm share: a weight and a bias for each channel, [C]."""
+
+    weight: Array
+    bias: Array
+    eps: float = field(metadata=STATIC)
+
+    def _standardise(self, x: Array, axes: tuple[int, ...]) -> Array:
+        """Zero mean and unit variance over `axes` of float32 x."""
+        if self.methods.one_pass_norms:
+            mean, variance = _moments(x, axes)
+            return (x - mean) * lax.rsqrt(variance + self.eps)
+        centred = x - jnp.mean(x, axis=axes, keepdims=True)
+        variance = jnp.mean(jnp.square(centred), axis=axes, keepdims=True)
+        return centred * lax.rsqrt(variance + self.eps)
+
+    def _affine(self, normal: Array, dtype: DTypeLike) -> Array:
+        scaled = normal * self.weight.astype(jnp.float32)
+        return (scaled + self.bias.astype(jnp.float32)).astype(dtype)
+
+
+@layer
+class LayerNorm(Norm):
+    """Normalises x [..., C] over its channels."""
+
+    @classmethod
+    def declare(cls, name: str, features: int, *, eps: float) -> Self:
+        """A norm of a checkpoint."""
+        return cls(*_declare_affine(name, features), eps)
+
+    def __call__(self, x: Array) -> Array:
+        return self._affine(self._standardise(x.astype(jnp.float32), (-1,)), x.dtype)
+
+
+@layer
+class GroupNorm(Norm):
+    """Normalises x [B, ..., C] over all but the batch in each of `groups` runs of channels."""
+
+    groups: int = field(metadata=STATIC)
+
+    @classmethod
+    def declare(cls, name: str, features: int, *, groups: int, eps: float) -> Self:
+        """A norm of a checkpoint."""
+        return cls(*_declare_affine(name, features), eps, groups)
+
+    def __call__(self, x: Array) -> Array:
+        normal = self._standardise(self._in_groups(x), (1, 3)).reshape(x.shape)
+        return self._affine(normal, x.dtype)
+
+    def affine(self, x: Array) -> tuple[Array, Array]:
+        """The norm of x [B, ..., C] as scale and shift of its channels, [B, C] each, float32."""
+        mean, variance = _moments(self._in_groups(x), (1, 3))
+        each = (x.shape[0], self.groups, x.shape[-1] // self.groups)
+
+        def by_channel(moment: Array) -> Array:
+            return jnp.broadcast_to(moment[:, 0], each).reshape(x.shape[0], -1)
+
+        scale = by_channel(lax.rsqrt(variance + self.eps)) * self.weight.astype(jnp.float32)
+        return scale, self.bias.astype(jnp.float32) - by_channel(mean) * scale
+
+    def _in_groups(self, x: Array) -> Array:
+        """x [B, ..., C] → [B, pixels, groups, C / groups], float32."""
+        size = x.shape[-1] // self.groups
+        return x.astype(jnp.float32).reshape(x.shape[0], -1, self.groups, size)
+
+
+def _declare_affine(name: str, features: int) -> tuple[Array, Array]:
+    return (
+        tensor(f"{name}.weight", (features,), Layout.SAME, Init.ONES),
+        tensor(f"{name}.bias", (features,), Layout.SAME, Init.ZEROS),
+    )
+
+
+def _moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """Mean and variance of float32 x, which is read once. Rounding may not make it negative."""
+    mean = jnp.mean(x, axis=axes, keepdims=True)
+    square = jnp.mean(jnp.square(x), axis=axes, keepdims=True)
+    return mean, jnp.maximum(square - jnp.square(mean), 0.0)
+
+
+def norm_silu_conv(norm: GroupNorm, conv: Conv, x: Array, *, offset: Array | None = None) -> Array:
+    """conv(silu(norm(x))) + offset, which a TPU does in one go.
+
+    Args:
+        norm: of the input.
+        conv: 3×3 and of stride 1.
+        x: [B, H, W, in].
+        offset: added to all pixels of an image [B, out], or None.
+
+    Returns:
+        [B, H, W, out].
+    """
+    if conv.methods.convolution_kernel and kernel.fits(x, conv.weight):
+        bias = conv.bias if offset is None else conv.bias + offset
+        interpret = conv.methods.interpret
+        return kernel.convolve(x, conv.weight, bias, norm.affine(x), interpret=interpret)
+    y = conv(jax.nn.silu(norm(x)))
+    return y if offset is None else y + offset[:, None, None, :]
+
+
+def gelu(x: Array) -> Array:
+    """The exact GELU, by the error function (not the tanh approximation).
+
+    By `erf` as PyTorch has it: `jax.nn.gelu` takes `erfc`, which a TPU computes by long division.
+    """
+    return 0.5 * x * (1.0 + lax.erf(x * math.sqrt(0.5)))
+
+
+def quick_gelu(x: Array) -> Array:
+    """OpenAI CLIP's approximation of GELU.
+
+    https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/activations.py#L117
+    """
+    gate: Array = jax.nn.sigmoid(1.702 * x)
+    return x * gate
+
+
+def upsample_nearest(x: Array) -> Array:
+    """x [B, H, W, C] → [B, 2H, 2W, C], each pixel four times."""
+    batch, height, width, channels = x.shape
+    size = (batch, 2 * height, 2 * width, channels)
+    resized: Array = jax.image.resize(x, size, "nearest")
+    return resized
+
+
+def sinusoid(values: Array, *, features: int, flip_sin_to_cos: bool, freq_shift: float) -> Array:
+    """Sines and cosines of values [...] at geometric frequencies → [..., features], float32.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/embeddings.py#L27
+    """
+    half = features // 2
+    # On the host and in torch's order of operations: an ulp here is 1e-4 rad at timestep 1000.
+    exponent = np.float32(-math.log(10000.0)) * np.arange(half, dtype=np.float32)
+    frequencies = jnp.asarray(np.exp(exponent / np.float32(half - freq_shift)))
+    angles = values.astype(jnp.float32)[..., None] * frequencies
+    sin, cos = jnp.sin(angles), jnp.cos(angles)
+    return jnp.concatenate([cos, sin] if flip_sin_to_cos else [sin, cos], axis=-1)

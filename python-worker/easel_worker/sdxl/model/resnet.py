@@ -1,0 +1,128 @@
+"""Residual convolution blocks and changes of resolution, shared by the UNet and the VAE."""
+
+from typing import Self
+
+from jax import Array
+
+from easel_worker.sdxl.kernels import upsampling
+from easel_worker.sdxl.model.layers import (
+    Conv,
+    GroupNorm,
+    Linear,
+    Padding,
+    norm_silu_conv,
+    upsample_nearest,
+)
+from easel_worker.sdxl.model.params import layer
+
+
+@layer
+class Resnet:
+    """A residual block. Where there is no time (VAE), it has no layer for it."""
+
+    norm1: GroupNorm
+    conv1: Conv
+    norm2: GroupNorm
+    conv2: Conv
+    time: Linear | None
+    shortcut: Linear | None
+
+    @classmethod
+    def declare(
+        cls,
+        name: str,
+        inputs: int,
+        outputs: int,
+        *,
+        groups: int,
+        eps: float,
+        time_features: int | None = None,
+    ) -> Self:
+        """A residual block from `inputs` to `outputs` channels.
+
+        Args:
+            name: its name in the checkpoint.
+            inputs: channels in.
+            outputs: channels out.
+            groups: of both norms.
+            eps: of both norms.
+            time_features: size of the time embedding, or None.
+        """
+
+        def norm(leaf: str, features: int) -> GroupNorm:
+            return GroupNorm.declare(f"{name}.{leaf}", features, groups=groups, eps=eps)
+
+        time = shortcut = None
+        if time_features is not None:
+            time = Linear.declare(f"{name}.time_emb_proj", time_features, outputs)
+        if inputs != outputs:
+            shortcut = Linear.declare(f"{name}.conv_shortcut", inputs, outputs, stored_as_conv=True)
+        return cls(
+            norm1=norm("norm1", inputs),
+            conv1=Conv.declare(f"{name}.conv1", inputs, outputs),
+            norm2=norm("norm2", outputs),
+            conv2=Conv.declare(f"{name}.conv2", outputs, outputs),
+            time=time,
+            shortcut=shortcut,
+        )
+
+    def __call__(self, x: Array, time: Array | None = None) -> Array:
+        """x [B, H, W, in] → [B, H, W, out].
+
+        Args:
+            x: image.
+            time: time embedding after its silu [B, time features], for a block with `time`.
+
+        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/resnet.py#L319
+        """
+        offset = None if self.time is None or time is None else self.time(time)
+        h = norm_silu_conv(self.norm1, self.conv1, x, offset=offset)
+        h = norm_silu_conv(self.norm2, self.conv2, h)
+        shortcut = x if self.shortcut is None else self.shortcut(x)
+        return shortcut + h
+
+
+def declare_downsample(name: str, channels: int, padding: Padding) -> Conv:
+    """What gives half of an image's height and width: a 3×3 convolution of stride 2.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/downsampling.py#L130
+
+    Args:
+        name: of the level in the checkpoint.
+        channels: in and out.
+        padding: of the image.
+    """
+    conv = f"{name}.downsamplers.0.conv"
+    return Conv.declare(conv, channels, channels, stride=2, padding=padding)
+
+
+@layer
+class Upsample:
+    """Twice the height and width, nearest neighbour, then a 3×3 convolution."""
+
+    conv: Conv
+
+    @classmethod
+    def declare(cls, name: str, channels: int) -> Self:
+        """That of a level `name` in the checkpoint."""
+        return cls(Conv.declare(f"{name}.upsamplers.0.conv", channels, channels))
+
+    def __call__(self, x: Array, size: tuple[int, int] | None = None) -> Array:
+        """x [B, H, W, C] → [B, 2H, 2W, C].
+
+        Args:
+            x: image.
+            size: height and width to cut to, where halving had rounded an odd one up.
+
+        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/upsampling.py#L140
+        """
+        conv, methods = self.conv, self.conv.methods
+        doubled = (2 * x.shape[1], 2 * x.shape[2])
+        at_once = methods.convolution_kernel and size in {None, doubled}
+        if at_once and upsampling.fits(x, conv.weight):
+            interpret = methods.interpret
+            return upsampling.convolve_upsampled(x, conv.weight, conv.bias, interpret=interpret)
+        x = upsample_nearest(x)
+        if size is not None:
+            x = x[:, : size[0], : size[1], :]
+        return conv(x)

@@ -1,0 +1,149 @@
+"""CLIP's text encoder, in the two forms that SDXL uses (with and without a projection)."""
+
+from dataclasses import field
+from typing import NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from easel_worker.sdxl.model.attention import Attend, KeyValue, merge_heads, split_heads
+from easel_worker.sdxl.model.config import TextConfig
+from easel_worker.sdxl.model.layers import Embedding, LayerNorm, Linear, gelu, quick_gelu
+from easel_worker.sdxl.model.params import STATIC, layer, with_aliases
+
+PREFIX = "text_model."
+ACTIVATIONS = {"gelu": gelu, "quick_gelu": quick_gelu}
+LEGACY_EOS_ID = 2
+"""Old configs say 2 for a vocabulary in which the end of text is the highest id in the text."""
+
+
+class TextOutput(NamedTuple):
+    """What an encoder tells about a prompt.
+
+    Attributes:
+        hidden_states: [layers + 1, B, tokens, hidden], the embeddings and each layer's output,
+            none of them through the final norm.
+        pooled: [B, projection or hidden], the end-of-text token's final state.
+    """
+
+    hidden_states: Array
+    pooled: Array
+
+
+@layer
+class TextLayer:
+    """Causal self attention and a feed-forward layer, each added to its input."""
+
+    norm1: LayerNorm
+    q: Linear
+    k: Linear
+    v: Linear
+    out: Linear
+    norm2: LayerNorm
+    fc1: Linear
+    fc2: Linear
+    heads: int = field(metadata=STATIC)
+    activation: str = field(metadata=STATIC)
+    attend: Attend = Attend()
+
+    @classmethod
+    def declare(cls, name: str, config: TextConfig) -> Self:
+        """A layer of a checkpoint."""
+        hidden, wide = config.hidden, config.intermediate
+
+        def norm(leaf: str) -> LayerNorm:
+            return LayerNorm.declare(f"{name}.{leaf}", hidden, eps=config.norm_eps)
+
+        return cls(
+            norm1=norm("layer_norm1"),
+            q=Linear.declare(f"{name}.self_attn.q_proj", hidden, hidden),
+            k=Linear.declare(f"{name}.self_attn.k_proj", hidden, hidden),
+            v=Linear.declare(f"{name}.self_attn.v_proj", hidden, hidden),
+            out=Linear.declare(f"{name}.self_attn.out_proj", hidden, hidden),
+            norm2=norm("layer_norm2"),
+            fc1=Linear.declare(f"{name}.mlp.fc1", hidden, wide),
+            fc2=Linear.declare(f"{name}.mlp.fc2", wide, hidden),
+            heads=config.heads,
+            activation=config.activation,
+        )
+
+    def __call__(self, x: Array, mask: Array) -> Array:
+        """x [B, tokens, hidden] → the same shape; a token sees those that the mask allows."""
+        normal = self.norm1(x)
+        query, key, value = (
+            split_heads(linear(normal), self.heads) for linear in (self.q, self.k, self.v)
+        )
+        x = x + self.out(merge_heads(self.attend(query, KeyValue(key, value), mask=mask)))
+        wide = ACTIVATIONS[self.activation](self.fc1(self.norm2(x)))
+        return x + self.fc2(wide)
+
+
+@layer
+class TextEncoder:
+    """All of an encoder."""
+
+    token_embedding: Embedding
+    position_embedding: Embedding
+    layers: tuple[TextLayer, ...]
+    final_norm: LayerNorm
+    projection: Linear | None
+    config: TextConfig = field(metadata=STATIC)
+
+    @classmethod
+    def declare(cls, config: TextConfig) -> Self:
+        """The encoder of a checkpoint with this configuration."""
+        hidden, embeddings = config.hidden, f"{PREFIX}embeddings"
+        projection = None
+        if config.projection is not None:
+            projection = Linear.declare("text_projection", hidden, config.projection, bias=False)
+        declared = cls(
+            token_embedding=Embedding.declare(
+                f"{embeddings}.token_embedding", config.vocabulary, hidden
+            ),
+            position_embedding=Embedding.declare(
+                f"{embeddings}.position_embedding", config.positions, hidden
+            ),
+            layers=tuple(
+                TextLayer.declare(f"{PREFIX}encoder.layers.{i}", config)
+                for i in range(config.layers)
+            ),
+            final_norm=LayerNorm.declare(f"{PREFIX}final_layer_norm", hidden, eps=config.norm_eps),
+            projection=projection,
+            config=config,
+        )
+        if projection is not None:
+            return declared
+        # transformers 5 writes an encoder without a projection without the prefix.
+        return with_aliases(declared, lambda name: name.removeprefix(PREFIX))
+
+    def __call__(self, ids: Array) -> TextOutput:
+        """Encode prompts: token ids [B, tokens], int32, at most `config.positions` tokens.
+
+        https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/modeling_clip.py#L504
+        """
+        tokens = ids.shape[1]
+        with jax.named_scope("embed"):
+            positions = self.position_embedding.weight[:tokens]
+            x = self.token_embedding(ids) + positions
+        mask = jnp.tril(jnp.ones((tokens, tokens), dtype=bool))  # itself and those before it
+        states = [x]
+        for i, each in enumerate(self.layers):
+            with jax.named_scope(f"layer_{i}"):
+                states.append(each(states[-1], mask))
+        with jax.named_scope("pool"):
+            last = self.final_norm(states[-1])
+            pooled = last[jnp.arange(ids.shape[0]), _end_of_text(self.config, ids)]
+            if self.projection is not None:
+                pooled = self.projection(pooled)
+        return TextOutput(jnp.stack(states), pooled)
+
+
+def _end_of_text(config: TextConfig, ids: Array) -> Array:
+    """The position of the end-of-text token in each row of ids [B, tokens] → [B].
+
+    https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/modeling_clip.py#L552
+    """
+    if config.eos_token_id == LEGACY_EOS_ID:
+        return jnp.argmax(ids, axis=-1)
+    return jnp.argmax(ids == config.eos_token_id, axis=-1)

@@ -1,0 +1,68 @@
+"""The linear layers that a transformer's tokens go through, with the norm before or the sum after.
+
+A TPU does what belongs together in one go where the layers are quantised (`int8`).
+"""
+
+from collections.abc import Sequence
+from typing import TypeGuard
+
+import jax.numpy as jnp
+from jax import Array
+
+from easel_worker.sdxl.kernels import int8_feed_forward, int8_linear
+from easel_worker.sdxl.model import layers
+from easel_worker.sdxl.model.int8 import AnyLinear, Int8Linear
+from easel_worker.sdxl.model.layers import LayerNorm
+
+
+def normed(norm: LayerNorm, linears: Sequence[AnyLinear], x: Array) -> list[Array]:
+    """Each linear layer's output for norm(x).
+
+    Args:
+        norm: of the tokens.
+        linears: with one gain, if they are quantised.
+        x: [B, tokens, in].
+
+    Returns:
+        [B, tokens, out] for each layer.
+    """
+    if _by_kernel(linears) and int8_linear.fits(x, linears):
+        interpret = linears[0].methods.interpret
+        return int8_linear.project(x, linears, norm=norm, interpret=interpret)
+    normal = norm(x)
+    return [linear(normal) for linear in linears]
+
+
+def added(linear: AnyLinear, x: Array, residual: Array) -> Array:
+    """residual + linear(x), both [B, tokens, out], for x [B, tokens, in]."""
+    linears = [linear]
+    if _by_kernel(linears) and int8_linear.fits(x, linears):
+        interpret = linears[0].methods.interpret
+        [y] = int8_linear.project(x, linears, residual=residual, interpret=interpret)
+        return y
+    return residual + linear(x)
+
+
+def feed_forward(norm: LayerNorm, inner: AnyLinear, outer: AnyLinear, x: Array) -> Array:
+    """x + feed-forward layer of norm(x), whose first half the second's GELU gates.
+
+    Args:
+        norm: of the tokens.
+        inner: from C channels to both halves.
+        outer: from one half to C channels.
+        x: [B, tokens, C].
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/activations.py#L93
+    """
+    linears = [inner, outer]
+    if _by_kernel(linears) and int8_feed_forward.fits(x, linears[1]):
+        interpret = linears[0].methods.interpret
+        return int8_feed_forward.feed_forward(x, norm, *linears, interpret=interpret)
+    [both] = normed(norm, [inner], x)
+    value, gate = jnp.split(both, 2, axis=-1)
+    gelu = int8_feed_forward.gelu if isinstance(inner, Int8Linear) else layers.gelu
+    return added(outer, value * gelu(gate), x)
+
+
+def _by_kernel(linears: Sequence[AnyLinear]) -> TypeGuard[Sequence[Int8Linear]]:
+    return all(isinstance(each, Int8Linear) and each.methods.linear_kernel for each in linears)

@@ -1,0 +1,198 @@
+"""SDXL's UNet: predicts the noise (or velocity) in latents, given time, prompt and sizes."""
+
+from dataclasses import field, replace
+from typing import NamedTuple, Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.typing import DTypeLike
+
+from easel_worker.sdxl.model.config import UNetConfig
+from easel_worker.sdxl.model.layers import Conv, GroupNorm, Linear, norm_silu_conv, sinusoid
+from easel_worker.sdxl.model.params import STATIC, layer
+from easel_worker.sdxl.model.unet_blocks import Down, LevelContext, Mid, Up
+
+
+class Whole(NamedTuple):
+    """What the whole UNet makes: the output, and the deep feature.
+
+    The deep feature is what the top level gets from below on its way up, after the upsampling
+    [B, h, w, channels below]. `UNet.top` takes it instead of all that is below.
+    """
+
+    output: Array
+    deep: Array
+
+
+class PromptContext(NamedTuple):
+    """The prompt's keys and values for every cross attention, by level from full resolution."""
+
+    down: list[LevelContext]
+    mid: LevelContext
+    up: list[LevelContext]
+
+
+@layer
+class Conditioning:
+    """Two linear layers with a silu between them."""
+
+    linear_1: Linear
+    linear_2: Linear
+
+    @classmethod
+    def declare(cls, name: str, inputs: int, features: int) -> Self:
+        """From a condition's `inputs` to the time embedding's features."""
+        return cls(
+            Linear.declare(f"{name}.linear_1", inputs, features),
+            Linear.declare(f"{name}.linear_2", features, features),
+        )
+
+    def __call__(self, x: Array) -> Array:
+        """x [B, in] → [B, time features]."""
+        return self.linear_2(jax.nn.silu(self.linear_1(x)))
+
+
+@layer
+class UNet:
+    """All of it. Levels are listed from full resolution down, on both ways."""
+
+    conv_in: Conv
+    time_embedding: Conditioning
+    added_embedding: Conditioning
+    down: tuple[Down, ...]
+    mid: Mid
+    up: tuple[Up, ...]
+    norm_out: GroupNorm
+    conv_out: Conv
+    config: UNetConfig = field(metadata=STATIC)
+
+    @classmethod
+    def declare(cls, config: UNetConfig) -> Self:
+        """The UNet of a checkpoint with this configuration."""
+        first, time = config.channels[0], config.time_features
+        levels = range(len(config.channels))
+        groups, eps = config.norm_groups, config.norm_eps
+        return cls(
+            conv_in=Conv.declare("conv_in", config.in_channels, first),
+            time_embedding=Conditioning.declare("time_embedding", first, time),
+            added_embedding=Conditioning.declare("add_embedding", config.added_features, time),
+            down=tuple(Down.declare(config, level) for level in levels),
+            mid=Mid.declare(config),
+            up=tuple(Up.declare(config, level) for level in levels),
+            norm_out=GroupNorm.declare("conv_norm_out", first, groups=groups, eps=eps),
+            conv_out=Conv.declare("conv_out", first, config.out_channels),
+            config=config,
+        )
+
+    @property
+    def dtype(self) -> DTypeLike:
+        """Of the parameters."""
+        return self.conv_in.weight.dtype
+
+    def __call__(
+        self, sample: Array, timestep: Array, context: Array, pooled: Array, time_ids: Array
+    ) -> Array:
+        """The model's prediction for noisy latents, in the dtype of the parameters.
+
+        Args:
+            sample: latents [B, h, w, in_channels], already scaled for the model.
+            timestep: [B], float32, in training steps (0 to 999).
+            context: prompt [B, tokens, context].
+            pooled: pooled prompt [B, text_encoder_2's projection].
+            time_ids: original height and width, crop top and left, target height and width [B, 6].
+
+        Returns:
+            [B, h, w, out_channels].
+
+        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L979
+        """
+        prompt = self.project_context(context)
+        return self.whole(sample, timestep, prompt, pooled, time_ids).output
+
+    def project_context(self, context: Array) -> PromptContext:
+        """What of a prompt [B, tokens, context] is the same at every step: keys and values."""
+        with jax.named_scope("project_context"):
+            context = context.astype(self.dtype)
+            return PromptContext(
+                down=[level.project_context(context) for level in self.down],
+                mid=self.mid.project_context(context),
+                up=[level.project_context(context) for level in self.up],
+            )
+
+    def whole(
+        self, sample: Array, timestep: Array, prompt: PromptContext, pooled: Array, time_ids: Array
+    ) -> Whole:
+        """As a call, for a prompt after `project_context`; with the deep feature."""
+        time = self._embed_conditions(timestep, pooled, time_ids)
+        x = self._conv_in(sample)
+        skips = [x]
+        for i, down in enumerate(self.down):
+            with jax.named_scope(f"down_{i}"):
+                x, more = down(x, time, prompt.down[i])
+            skips += more
+        with jax.named_scope("mid"):
+            x = self.mid(x, time, prompt.mid)
+        for i, up in reversed(list(enumerate(self.up))):
+            deep = x  # at last, of the top level
+            with jax.named_scope(f"up_{i}"):
+                x = up(x, time, prompt.up[i], skips=skips)
+        return Whole(self._conv_out(x), deep)
+
+    def top(
+        self,
+        sample: Array,
+        timestep: Array,
+        prompt: PromptContext,
+        pooled: Array,
+        time_ids: Array,
+        *,
+        deep: Array,
+    ) -> Array:
+        """As `whole`, but only the level of full resolution, over an earlier deep feature.
+
+        This is DeepCache with `cache_branch_id` 2, as far as SDXL's two layers a level are
+        concerned.
+
+        https://github.com/horseee/DeepCache/blob/d0c7bffcea29a612ee7d40bea4a28e74fad69edd/DeepCache/extension/deepcache.py#L24
+        """
+        time = self._embed_conditions(timestep, pooled, time_ids)
+        x = self._conv_in(sample)
+        # What the downsampling would make goes to the levels below.
+        down = replace(self.down[0], downsample=None)
+        with jax.named_scope("down_0"):
+            _, more = down(x, time, prompt.down[0])
+        with jax.named_scope("up_0"):
+            x = self.up[0](deep, time, prompt.up[0], skips=[x, *more])
+        return self._conv_out(x)
+
+    def _conv_in(self, sample: Array) -> Array:
+        with jax.named_scope("conv_in"):
+            return self.conv_in(sample.astype(self.dtype))
+
+    def _conv_out(self, x: Array) -> Array:
+        with jax.named_scope("conv_out"):
+            return norm_silu_conv(self.norm_out, self.conv_out, x)
+
+    def _embed_conditions(self, timestep: Array, pooled: Array, time_ids: Array) -> Array:
+        """Time, pooled prompt and sizes as one embedding after its silu [B, time features].
+
+        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L890
+        """
+        config = self.config
+        with jax.named_scope("embed_conditions"):
+            time = self._sinusoid(timestep, config.channels[0])
+            sizes = self._sinusoid(time_ids, config.time_id_features)
+            sizes = sizes.reshape(sizes.shape[0], -1)
+            added = jnp.concatenate([pooled.astype(self.dtype), sizes], axis=-1)
+            embedding = self.time_embedding(time) + self.added_embedding(added)
+        return jax.nn.silu(embedding)
+
+    def _sinusoid(self, values: Array, features: int) -> Array:
+        made = sinusoid(
+            values,
+            features=features,
+            flip_sin_to_cos=self.config.flip_sin_to_cos,
+            freq_shift=self.config.freq_shift,
+        )
+        return made.astype(self.dtype)

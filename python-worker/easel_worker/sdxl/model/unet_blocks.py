@@ -1,0 +1,172 @@
+"""The UNet's levels: residual blocks, transformers where the level has them, a resampling."""
+
+from collections.abc import Sequence
+from typing import Self
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from easel_worker.sdxl.model.attention import BlockContext, Transformer
+from easel_worker.sdxl.model.config import UNetConfig
+from easel_worker.sdxl.model.layers import SAME_3X3, Conv
+from easel_worker.sdxl.model.params import layer
+from easel_worker.sdxl.model.resnet import Resnet, Upsample, declare_downsample
+
+LevelContext = list[BlockContext]
+"""The prompt's keys and values for each transformer of a level; empty where it has none."""
+
+
+@layer
+class Level:
+    """What all levels have: residual blocks, and transformers after them or none at all."""
+
+    resnets: tuple[Resnet, ...]
+    attentions: tuple[Transformer, ...]
+
+    def project_context(self, context: Array) -> LevelContext:
+        """Keys and values of a prompt [B, tokens, C] for all transformers."""
+        return [transformer.project_context(context) for transformer in self.attentions]
+
+    def _resnet(self, index: int, x: Array, time: Array) -> Array:
+        with jax.named_scope(f"resnet_{index}"):
+            return self.resnets[index](x, time)
+
+    def _transformer(self, index: int, x: Array, context: LevelContext) -> Array:
+        with jax.named_scope(f"transformer_{index}"):
+            return self.attentions[index](x, context[index])
+
+
+@layer
+class Down(Level):
+    """A level on the way down; the lowest has nothing below it."""
+
+    downsample: Conv | None
+
+    @classmethod
+    def declare(cls, config: UNetConfig, level: int) -> Self:
+        """The level of a number, from full resolution down."""
+        name, outputs = f"down_blocks.{level}", config.channels[level]
+        inputs = config.channels[max(level - 1, 0)]
+        sizes = [inputs if i == 0 else outputs for i in range(config.layers[level])]
+        attends, last = config.down_attention[level], level == len(config.channels) - 1
+        return cls(
+            _declare_resnets(name, config, level, sizes),
+            _declare_transformers(name, config, level, len(sizes) if attends else 0),
+            None if last else declare_downsample(name, outputs, SAME_3X3),
+        )
+
+    def __call__(self, x: Array, time: Array, context: LevelContext) -> tuple[Array, list[Array]]:
+        """The image at the next level, and what the way up will need of this one.
+
+        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_blocks.py#L1239
+        """
+        skips = []
+        for i in range(len(self.resnets)):
+            x = self._resnet(i, x, time)
+            if self.attentions:
+                x = self._transformer(i, x, context)
+            skips.append(x)
+        if self.downsample is not None:
+            x = self.downsample(x)
+            skips.append(x)
+        return x, skips
+
+
+@layer
+class Mid(Level):
+    """The bottom: a transformer between two residual blocks."""
+
+    @classmethod
+    def declare(cls, config: UNetConfig) -> Self:
+        """The UNet's only one."""
+        level, features = len(config.channels) - 1, config.channels[-1]
+        return cls(
+            _declare_resnets("mid_block", config, level, [features, features]),
+            _declare_transformers("mid_block", config, level, 1),
+        )
+
+    def __call__(self, x: Array, time: Array, context: LevelContext) -> Array:
+        """x [B, h, w, C] → the same shape.
+
+        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_blocks.py#L854
+        """
+        x = self._resnet(0, x, time)
+        x = self._transformer(0, x, context)
+        return self._resnet(1, x, time)
+
+
+@layer
+class Up(Level):
+    """A level on the way up. It also takes what the way down left at this level."""
+
+    upsample: Upsample | None
+
+    @classmethod
+    def declare(cls, config: UNetConfig, level: int) -> Self:
+        """The level of a number, from full resolution down."""
+        bottom, outputs = len(config.channels) - 1, config.channels[level]
+        name = f"up_blocks.{bottom - level}"
+        below = config.channels[min(level + 1, bottom)]
+        above = config.channels[max(level - 1, 0)]
+        count = config.layers[level] + 1
+        sizes = [
+            (below if i == 0 else outputs) + (above if i == count - 1 else outputs)
+            for i in range(count)
+        ]
+        return cls(
+            _declare_resnets(name, config, level, sizes),
+            _declare_transformers(name, config, level, count if config.up_attention[level] else 0),
+            Upsample.declare(name, outputs) if level > 0 else None,
+        )
+
+    def __call__(
+        self, x: Array, time: Array, context: LevelContext, *, skips: list[Array]
+    ) -> Array:
+        """The image at the level above. Takes its skips off the end of `skips`, the last first.
+
+        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_blocks.py#L2405
+        """
+        for i in range(len(self.resnets)):
+            x = jnp.concatenate([x, skips.pop()], axis=-1)
+            x = self._resnet(i, x, time)
+            if self.attentions:
+                x = self._transformer(i, x, context)
+        if self.upsample is not None:
+            _, height, width, _ = skips[-1].shape
+            x = self.upsample(x, (height, width))
+        return x
+
+
+def _declare_resnets(
+    name: str, config: UNetConfig, level: int, sizes: Sequence[int]
+) -> tuple[Resnet, ...]:
+    """One for each number of channels that come in."""
+    return tuple(
+        Resnet.declare(
+            f"{name}.resnets.{i}",
+            inputs,
+            config.channels[level],
+            groups=config.norm_groups,
+            eps=config.norm_eps,
+            time_features=config.time_features,
+        )
+        for i, inputs in enumerate(sizes)
+    )
+
+
+def _declare_transformers(
+    name: str, config: UNetConfig, level: int, count: int
+) -> tuple[Transformer, ...]:
+    return tuple(
+        Transformer.declare(
+            f"{name}.attentions.{i}",
+            config.channels[level],
+            config.context,
+            depth=config.transformer_layers[level],
+            heads=config.heads[level],
+            groups=config.norm_groups,
+            linear_projection=config.linear_projection,
+        )
+        for i in range(count)
+    )

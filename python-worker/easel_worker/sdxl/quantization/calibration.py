@@ -1,0 +1,73 @@
+"""How large the inputs of the layers are that `int8` quantises: a file beside a model.
+
+`python -m easel_worker.calibrate` makes it, from images that the model makes. It holds, for each
+input of `selection.shared_inputs`, the largest absolute value that was seen in each channel.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from easel_worker.sdxl.model.unet import UNet
+from easel_worker.sdxl.quantization import selection
+
+FILE = "int8_calibration.safetensors"
+"""Its name in a model's folder."""
+
+Largest = NDArray[np.float32]
+
+
+class CalibrationError(ValueError):
+    """The file is missing or belongs to another model; the message says what to do."""
+
+
+def read(file: Path, tree: UNet) -> list[Largest]:
+    """The sizes of all inputs, in the order of `selection.shared_inputs`.
+
+    Args:
+        file: made by `write`.
+        tree: the UNet's declarations.
+
+    Raises:
+        CalibrationError: there is no such file, or it was made for another model.
+    """
+    if not file.is_file():
+        raise CalibrationError(
+            f"{file} is missing: int8 needs to know how large activations are. "
+            "Make it with `npm run calibrate -- --model FOLDER`"
+        )
+    try:
+        found = load_file(file)
+    except SafetensorError as error:
+        raise CalibrationError(f"{file} cannot be read: {error}") from error
+    wanted = shapes(tree)
+    wrong = [name for name, shape in wanted.items() if _shape(found, name) != shape]
+    wrong += [name for name in found if name not in wanted]
+    if wrong:
+        raise CalibrationError(
+            f"{file} was made for another model: {wrong[0]} is {_shape(found, wrong[0])}, "
+            f"the UNet has {wanted.get(wrong[0])} ({len(wrong)} such)"
+        )
+    return [found[name] for name in wanted]
+
+
+def write(file: Path, largest: Mapping[str, Largest]) -> None:
+    """Save the sizes of all inputs by their names (`selection.input_names`)."""
+    sizes = {name: np.asarray(size, np.float32) for name, size in largest.items()}
+    # safetensors' own file would be for its owner's eyes only.
+    file.write_bytes(save(sizes))
+
+
+def shapes(tree: UNet) -> dict[str, tuple[int, ...]]:
+    """What a calibration of a UNet holds, by name, in order."""
+    inputs = (layers[0].weight.shape[0] for layers in selection.shared_inputs(tree))
+    names = selection.input_names(tree)
+    return {name: (size,) for name, size in zip(names, inputs, strict=True)}
+
+
+def _shape(found: Mapping[str, Largest], name: str) -> tuple[int, ...] | None:
+    return found[name].shape if name in found else None

@@ -1,0 +1,1 @@
+"""A model at work: options, programs, the devices that run them, and the worker's engine."""

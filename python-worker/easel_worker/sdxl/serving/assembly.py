@@ -1,0 +1,127 @@
+"""From a model folder to a runner: load and compile, at the same time. The slow part of starting.
+
+Programs are compiled for the shapes of the weights, so the weights are read meanwhile.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from jax.sharding import Sharding
+
+from easel_worker.engine import READING
+from easel_worker.sdxl.folder.identity import model_digest
+from easel_worker.sdxl.folder.model import SdxlParams, abstract_params, load_params
+from easel_worker.sdxl.folder.size import Size
+from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving.artifacts import ArtifactError, UseArtifacts
+from easel_worker.sdxl.serving.compilation import CompileHere, Compiler, Program
+from easel_worker.sdxl.serving.describe import Description
+from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.program_set import ProgramSet
+from easel_worker.sdxl.serving.runner import Runner
+from easel_worker.sdxl.serving.sharding import replicate
+from easel_worker.timeline import Timeline
+
+Report = Callable[[str], None]
+
+
+class Assembled(NamedTuple):
+    """What a start makes: `add_size` compiles what a further size needs."""
+
+    runner: Runner
+    digest: str
+    add_size: Callable[[Size], None]
+
+
+def assemble(
+    folder: Path, about: Description, options: Options, timeline: Timeline, report: Report
+) -> Assembled:
+    """Do all that must be done once, for the default size.
+
+    Args:
+        folder: the model.
+        about: what `describe` told of it.
+        options: the operator's.
+        timeline: is told what took how long.
+        report: called with one readable line for each stage of the work.
+
+    Raises:
+        WeightsError: see `weights.load`.
+    """
+    config, mesh, dtypes = about.config, resolve.mesh(options), resolve.dtypes(options)
+    methods = resolve.methods(options)
+
+    def read() -> SdxlParams:
+        with timeline.span("weights"):
+            put = replicate(mesh)
+            return load_params(
+                folder, config, dtypes, put, report, methods=methods, largest=about.largest
+            )
+
+    def digest() -> str:
+        with timeline.span("digest"):
+            return model_digest(folder, resolve.calibration_file(options, folder))
+
+    pool = ThreadPoolExecutor(2, thread_name_prefix=READING)
+    params, digested = pool.submit(read), pool.submit(digest)
+    pool.shutdown(wait=False)
+    text = about.empty_text
+    programs = ProgramSet(
+        config,
+        abstract_params(config, dtypes, methods=methods),
+        mesh,
+        (len(text.ids), len(text.ids_2)),
+        compiler=_TimedCompiler(_compiler(options, report), timeline, (params, digested)),
+        caching=options.caching,
+        vae_tile=resolve.vae_tile(options, config.vae_scale),
+    )
+
+    def add_size(size: Size) -> None:
+        programs.add_size(size, resolve.lane_counts(options))
+
+    add_size(about.sizes[0])
+    runner = Runner(
+        config,
+        params.result(),
+        programs,
+        mesh,
+        empty_text=text,
+        lane_counts=resolve.lane_counts(options),
+    )
+    return Assembled(runner, digested.result(), add_size)
+
+
+class _TimedCompiler:
+    """Tells the time line of each program, and stops when what goes on beside it has failed."""
+
+    def __init__(
+        self, compiler: Compiler, timeline: Timeline, beside: tuple[Future[Any], ...]
+    ) -> None:
+        self._compiler = compiler
+        self._timeline = timeline
+        self._beside = beside
+
+    def compile(
+        self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], where: Sharding
+    ) -> Program:
+        """See `Compiler.compile`."""
+        for future in self._beside:
+            if future.done():
+                future.result()
+        start = self._timeline.now()
+        program = self._compiler.compile(name, function, arguments, where)
+        self._timeline.add(name, start, "cached" if program.info.cached else "compiled")
+        return program
+
+
+def _compiler(options: Options, report: Report) -> Compiler:
+    """One that takes what was compiled ahead, if it was compiled for us."""
+    if options.artifacts is None:
+        return CompileHere(report)
+    try:
+        return UseArtifacts(options.artifacts, resolve.devices(options), report)
+    except ArtifactError as error:
+        report(f"compiling anew: {error}")
+        return CompileHere(report)

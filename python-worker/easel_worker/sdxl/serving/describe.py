@@ -1,0 +1,133 @@
+"""What an SDXL folder can do when it is served, from its small files."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from easel_worker.engine import (
+    GUIDANCE_INTERVAL,
+    Capabilities,
+    DeviceInfo,
+    Limits,
+    ModelInfo,
+    Tokens,
+)
+from easel_worker.sdxl.folder.config import ConfigError, load_config
+from easel_worker.sdxl.folder.identity import model_id
+from easel_worker.sdxl.folder.model import Dtypes
+from easel_worker.sdxl.folder.preferences import Preferences, read_preferences
+from easel_worker.sdxl.folder.size import Size
+from easel_worker.sdxl.folder.tokenizer_files import TokenizerFiles, read_tokenizer
+from easel_worker.sdxl.model.config import SdxlConfig
+from easel_worker.sdxl.model.unet import UNet
+from easel_worker.sdxl.quantization import calibration
+from easel_worker.sdxl.samplers import sampler
+from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving.options import Options
+
+
+@dataclass(frozen=True)
+class Description:
+    """A model folder, understood.
+
+    Attributes:
+        config: of its parts.
+        tokenizers: the first and the second.
+        sizes: to compile for, the default first.
+        capabilities: all but the weights' digest and the programs, which come with time.
+        largest: the calibration of a model to quantise, else None.
+    """
+
+    config: SdxlConfig
+    tokenizers: tuple[TokenizerFiles, TokenizerFiles]
+    sizes: tuple[Size, ...]
+    capabilities: Capabilities
+    largest: tuple[calibration.Largest, ...] | None
+
+    @property
+    def empty_text(self) -> Tokens:
+        """The ids of the empty text."""
+        return Tokens(*(files.empty for files in self.tokenizers))
+
+    @property
+    def most_skipped(self) -> int:
+        """The largest clip_skip: to the embeddings, before any layer."""
+        encoders = self.config.text_encoder, self.config.text_encoder_2
+        return min(encoder.layers for encoder in encoders) - 1
+
+
+def describe(folder: Path, options: Options) -> Description:
+    """Read and check everything in a folder but its weights.
+
+    Raises:
+        ValueError: something is missing or not supported; the message says what to do.
+    """
+    config = load_config(folder)
+    tokenizers = read_tokenizer(folder / "tokenizer"), read_tokenizer(folder / "tokenizer_2")
+    _check_tokenizers(folder, config, tokenizers)
+    resolve.vae_tile(options, config.vae_scale)
+    file = resolve.calibration_file(options, folder)
+    largest = None if file is None else tuple(calibration.read(file, UNet.declare(config.unet)))
+    preferences = _preferences(folder, config)
+    sizes = resolve.sizes(options, preferences.sizes)
+    for width, height in sizes:
+        if min(width, height) < 1 or width % config.vae_scale or height % config.vae_scale:
+            raise ConfigError(
+                f"size {width}x{height}: width and height must be multiples of {config.vae_scale}"
+            )
+    if options.caching and len(config.unet.channels) == 1:
+        raise ConfigError(
+            f"{folder}: its UNet has one level, so nothing lies below it that could be kept: leave "
+            "max_cache_interval at 1"
+        )
+    trained = int(config.scheduler.get("num_train_timesteps", 1000))
+    most = options.limits
+    capabilities = Capabilities(
+        model=ModelInfo(model_id(folder), "", _dtype_name(resolve.dtypes(options))),
+        tokenizers=tuple(files.info for files in tokenizers),
+        sizes=sizes,
+        rows=resolve.rows(options),
+        schedulers=sampler.offered(config.scheduler),
+        defaults=preferences.defaults,
+        limits=Limits(
+            min(most.max_steps, trained),
+            most.max_guidance_scale,
+            most.max_images,
+            options.max_cache_interval,
+        ),
+        devices=tuple(DeviceInfo(d.id, d.device_kind) for d in resolve.devices(options)),
+        programs=(),
+        features=(GUIDANCE_INTERVAL,),
+    )
+    return Description(config, tokenizers, sizes, capabilities, largest)
+
+
+def _dtype_name(dtypes: Dtypes) -> str:
+    name = np.dtype(dtypes.model).name
+    return f"{name}+int8" if dtypes.int8 else name
+
+
+def _preferences(folder: Path, config: SdxlConfig) -> Preferences:
+    """The folder's, if its default scheduler is one that we have."""
+    preferences = read_preferences(folder, sampler.default_scheduler(config.scheduler))
+    offered = sampler.offered(config.scheduler)
+    if preferences.defaults.scheduler not in offered:
+        raise ConfigError(
+            f"{folder}: the default scheduler {preferences.defaults.scheduler!r} is not offered: "
+            f"choose one of {', '.join(offered)}"
+        )
+    return preferences
+
+
+def _check_tokenizers(
+    folder: Path, config: SdxlConfig, tokenizers: tuple[TokenizerFiles, TokenizerFiles]
+) -> None:
+    encoders = config.text_encoder, config.text_encoder_2
+    for files, encoder in zip(tokenizers, encoders, strict=True):
+        if files.size > encoder.vocabulary or files.info.max_length > encoder.positions:
+            raise ConfigError(
+                f"{folder}: a tokenizer with {files.size} ids and texts of "
+                f"{files.info.max_length} is too large for its text encoder, which has "
+                f"{encoder.vocabulary} and {encoder.positions}"
+            )

@@ -1,0 +1,200 @@
+"""SDXL behind the worker's `Engine` interface.
+
+The life of an image: `start` checks the spec, encodes its prompts (or remembers them) and draws the
+first sample; each `step` sends the lanes through compiled denoising programs, a fixed number of
+lanes at a time; `finish` decodes the sample into pixels.
+
+An image depends on its spec alone: by default each device computes one lane in a call, always with
+the same program, so a lane's neighbours cannot change its arithmetic.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from easel_worker.engine import (
+    COMPILING,
+    Capabilities,
+    DeviceMemory,
+    ImageSpec,
+    InvalidRequest,
+    Lane,
+    Pixels,
+)
+from easel_worker.sdxl.folder.size import Size
+from easel_worker.sdxl.samplers import sampler
+from easel_worker.sdxl.samplers.table import Table
+from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving.assembly import assemble
+from easel_worker.sdxl.serving.describe import describe
+from easel_worker.sdxl.serving.lanes import SdxlLane
+from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.runner import Runner
+from easel_worker.sdxl.serving.trial import try_size
+from easel_worker.timeline import FIRST_IMAGE, Timeline
+
+
+class SdxlEngine:
+    """Makes images with an SDXL model from a standard diffusers folder."""
+
+    def __init__(
+        self, folder: Path, options: Options | None = None, timeline: Timeline | None = None
+    ) -> None:
+        """Read the small files; `warm` does the slow work.
+
+        Args:
+            folder: the model.
+            options: the operator's choices.
+            timeline: is told what took how long.
+
+        Raises:
+            ValueError: the folder or an option is not supported; the message says what to do.
+        """
+        self._folder = folder
+        self._options = options or Options()
+        self._about = describe(folder, self._options)
+        self._capabilities = self._about.capabilities
+        self._make_table = lru_cache(maxsize=256)(self._new_table)
+        self._runner: Runner | None = None
+        self._rows_padded = 0
+        self._timeline = timeline or Timeline()
+        self._report: Callable[[str], None] = lambda _: None
+
+    def warm(self, report: Callable[[str], None]) -> None:
+        """See `Engine.warm`. With `Options.compile_behind` only the default size is ready then."""
+        self._report = report
+        report(f"reading {self._folder}")
+        about, timeline = self._about, self._timeline
+        runner, digest, add_size = assemble(self._folder, about, self._options, timeline, report)
+        first, *others = about.sizes
+        with timeline.span("trial image"):
+            try_size(runner, about, self._options, first)
+        self._runner = runner
+        self._capabilities = replace(
+            self._capabilities,
+            model=replace(self._capabilities.model, digest=digest),
+            sizes=(first,),
+            coming=tuple(others),
+            programs=runner.infos,
+        )
+        if self._options.compile_behind:
+            threading.Thread(
+                target=self._behind, args=(others, add_size), name=COMPILING, daemon=True
+            ).start()
+        else:
+            for size in others:
+                self._add_size(size, add_size)
+
+    def _behind(self, sizes: Sequence[Size], add_size: Callable[[Size], None]) -> None:
+        """Compile further sizes while images are made. One that fails is not offered."""
+        for size in sizes:
+            try:
+                self._add_size(size, add_size)
+            except Exception as error:  # noqa: BLE001 - the compiler may raise anything
+                coming = tuple(other for other in self._capabilities.coming if other != size)
+                self._capabilities = replace(self._capabilities, coming=coming)
+                self._report(f"{size} is not offered: {error}")
+
+    def _add_size(self, size: Size, add_size: Callable[[Size], None]) -> None:
+        add_size(size)
+        try_size(self._warm_runner, self._about, self._options, size)
+        now = self._capabilities
+        # One assignment: other threads see all of it or nothing.
+        self._capabilities = replace(
+            now,
+            sizes=(*now.sizes, size),
+            coming=tuple(other for other in now.coming if other != size),
+            programs=self._warm_runner.infos,
+        )
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `Engine.capabilities`."""
+        return self._capabilities
+
+    def start(self, spec: ImageSpec, *, noise: NDArray[np.float32] | None = None) -> SdxlLane:
+        """See `Engine.start`.
+
+        Args:
+            spec: what to make.
+            noise: unit normal noise [h, w, channels] to start from instead of the seed's, to
+                compare with other implementations.
+        """
+        self._check(spec)
+        return self._warm_runner.start(spec, self._make_table(spec.scheduler, spec.steps), noise)
+
+    def step(self, lanes: Sequence[Lane]) -> None:
+        """See `Engine.step`."""
+        own = [_own(lane) for lane in lanes]
+        for lane in own:
+            if lane.step >= lane.spec.steps:
+                raise ValueError(f"a lane has no step left after {lane.step}: finish it")
+            if lane.size != own[0].size:
+                raise ValueError(f"lanes of {lane.size} and {own[0].size} cannot share a step")
+        rows = sum(lane.spec.rows for lane in own)
+        if rows > self._capabilities.rows:
+            raise ValueError(f"{rows} rows in a step that holds {self._capabilities.rows}")
+        if own:
+            self._rows_padded += self._warm_runner.step(own)
+
+    def finish(self, lane: Lane) -> Pixels:
+        """See `Engine.finish`."""
+        own = _own(lane)
+        if own.step != own.spec.steps:
+            raise ValueError(f"step {own.step} of {own.spec.steps}: the lane is not done")
+        pixels = self._warm_runner.finish(own)
+        if (first := self._timeline.once(FIRST_IMAGE)) is not None:
+            self._report(f"the first image was done {first.end:.1f} s after the process began")
+        return pixels
+
+    def preview(self, lane: Lane) -> Pixels | None:
+        """See `Engine.preview`. Of no meaning before the first step."""
+        return self._warm_runner.preview(_own(lane))
+
+    def rows_padded(self) -> int:
+        """See `Engine.rows_padded`."""
+        return self._rows_padded
+
+    def memory(self) -> tuple[DeviceMemory, ...]:
+        """See `Engine.memory`."""
+        known = []
+        for device in resolve.devices(self._options):
+            stats = device.memory_stats() or {}
+            if "bytes_in_use" in stats and "bytes_limit" in stats:
+                known.append(DeviceMemory(device.id, stats["bytes_in_use"], stats["bytes_limit"]))
+        return tuple(known)
+
+    def _check(self, spec: ImageSpec) -> None:
+        """Refuse what the model cannot take, where the capabilities do not say so."""
+        most = self._about.most_skipped
+        if spec.clip_skip > most:
+            raise InvalidRequest(f"clip_skip must be 0 to {most}, not {spec.clip_skip}")
+        for name, text in (("prompt", spec.prompt), ("negative", spec.negative)):
+            if text is None:
+                continue
+            for ids, files in zip((text.ids, text.ids_2), self._about.tokenizers, strict=True):
+                if max(ids) >= files.size:
+                    raise InvalidRequest(f"{name} has a token id outside 0 to {files.size - 1}")
+
+    @property
+    def _warm_runner(self) -> Runner:
+        if self._runner is None:
+            raise RuntimeError("the engine is cold: call warm() first")
+        return self._runner
+
+    def _new_table(self, scheduler: str, steps: int) -> Table:
+        try:
+            return sampler.make_table(self._about.config.scheduler, scheduler, steps)
+        except ValueError as error:
+            raise InvalidRequest(str(error)) from error
+
+
+def _own(lane: Lane) -> SdxlLane:
+    if not isinstance(lane, SdxlLane):
+        raise TypeError(f"{type(lane).__name__} is not a lane of this engine")
+    return lane

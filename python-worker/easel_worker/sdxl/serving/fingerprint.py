@@ -1,0 +1,65 @@
+"""What a compiled program depends on, besides its own text."""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+import jax
+
+from easel_worker import __version__
+from easel_worker.sdxl.serving.compilation import TPU_OPTIONS
+
+Fingerprint = dict[str, str]
+"""Readable values by name."""
+
+
+def fingerprint(devices: Sequence[jax.Device]) -> Fingerprint:
+    """Of programs that this process makes, or can run, on these devices."""
+    first = devices[0]
+    return {
+        "easel": __version__,
+        "jax": version("jax"),
+        "jaxlib": version("jaxlib"),
+        "libtpu": _libtpu() if first.platform == "tpu" else "not used",
+        "flags": _flags() if first.platform == "tpu" else os.environ.get("XLA_FLAGS", ""),
+        "platform": first.platform,
+        "device": first.device_kind,
+        "topology": _topology(devices),
+    }
+
+
+def differences(made: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
+    """Readable differences between two fingerprints."""
+    names = sorted(made.keys() | here.keys())
+    return [
+        f"{name} is {here.get(name)!r} here and was {made.get(name)!r}"
+        for name in names
+        if made.get(name) != here.get(name)
+    ]
+
+
+def digest(text: str) -> str:
+    """Of a program's text before it is compiled."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _libtpu() -> str:
+    try:
+        return version("libtpu")
+    except PackageNotFoundError:
+        return "of the system"
+
+
+def _flags() -> str:
+    """Flags for libtpu; those for what it writes down change no program."""
+    given = [f for f in os.environ.get("LIBTPU_INIT_ARGS", "").split() if "dump" not in f]
+    return " ".join([*given, *(f"{name}={value}" for name, value in TPU_OPTIONS)])
+
+
+def _topology(devices: Sequence[jax.Device]) -> str:
+    """Where the devices are to each other: their coordinates, or how many there are."""
+    coordinates = [getattr(device, "coords", None) for device in devices]
+    if None in coordinates:
+        return f"{len(devices)} devices"
+    return " ".join(",".join(map(str, at)) for at in coordinates if at is not None)

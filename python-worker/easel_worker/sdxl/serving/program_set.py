@@ -1,0 +1,199 @@
+"""All programs that a model needs, compiled ahead of time: one set for each size."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from easel_worker.engine import ProgramInfo
+from easel_worker.sdxl.folder.model import SdxlParams
+from easel_worker.sdxl.folder.size import Size
+from easel_worker.sdxl.model.config import SdxlConfig
+from easel_worker.sdxl.samplers.table import Coefficients
+from easel_worker.sdxl.serving import programs
+from easel_worker.sdxl.serving.compilation import Compiler, Program
+from easel_worker.sdxl.serving.lanes import LaneCounts
+from easel_worker.sdxl.serving.programs import (
+    Conditions,
+    Decoded,
+    Encoded,
+    LaneInput,
+    Prompt,
+    State,
+    StepNumbers,
+    Stepped,
+)
+from easel_worker.sdxl.serving.sharding import replicated
+
+
+class DenoiseKey(NamedTuple):
+    """Which denoising program: how many lanes it takes, whether they are guided, and whether it is
+    of the top level alone, over a deep feature that was kept."""
+
+    size: Size
+    lanes: int
+    guided: bool
+    cached: bool = False
+
+    def __str__(self) -> str:
+        cached = " cached" if self.cached else ""
+        return f"{self.size} {'guided' if self.guided else 'unguided'}{cached} x{self.lanes}"
+
+
+class ProgramSet:
+    """Compiles programs and keeps them."""
+
+    def __init__(
+        self,
+        config: SdxlConfig,
+        params: SdxlParams,
+        mesh: Mesh,
+        tokens: tuple[int, int],
+        *,
+        compiler: Compiler,
+        caching: bool = False,
+        vae_tile: int | None = None,
+    ) -> None:
+        """Compile what does not depend on the size.
+
+        Args:
+            config: the model's.
+            params: its parameters, or only their shapes.
+            mesh: the devices to compile for.
+            tokens: how many ids a text has for each encoder.
+            compiler: makes each program.
+            caching: whole steps keep their deep feature, and there are programs for steps that use
+                it.
+            vae_tile: latents along a tile's sides, to decode in tiles; None for all at once.
+        """
+        self._config = config
+        self._params = params
+        self._mesh = mesh
+        self._compiler = compiler
+        self._caching = caching
+        self._vae_tile = vae_tile
+        self._all: list[Program] = []
+        self._begin: dict[Size, Program] = {}
+        self._denoise: dict[DenoiseKey, Program] = {}
+        self._decode: dict[Size, Program] = {}
+        self._preview: dict[Size, Program] = {}
+        texts = (_ids(tokens[0]), _ids(tokens[1]), np.int32(0))
+        self._encode = self._compile("encode", programs.encode, params.text, *texts)
+        encoded: Encoded = jax.eval_shape(programs.encode, params.text, *texts)
+        self._prompt = encoded.prompt
+        self._project: dict[int, Program] = {}
+        self._conditions: dict[int, Conditions] = {}
+        for rows in (2, 1):
+            self._add_projection(rows)
+
+    def add_size(self, size: Size, lane_counts: LaneCounts) -> None:
+        """Compile all that images of a size need.
+
+        Args:
+            size: of the images.
+            lane_counts: how many lanes a denoising program takes, one program for each.
+        """
+        shape = programs.latent_shape(self._config, size)
+        begin = partial(programs.begin, shape=shape)
+        numbers = (np.uint32(0), np.float32(0))
+        state: State = jax.eval_shape(begin, *numbers)
+        self._begin[size] = self._compile(f"begin {size}", begin, *numbers)
+        keys = [DenoiseKey(size, lanes, guided=True) for lanes in lane_counts.guided]
+        keys += [DenoiseKey(size, lanes, guided=False) for lanes in lane_counts.unguided]
+        for key in keys:
+            self._add_denoise(key, state)
+        decode = partial(programs.decode, tile=self._vae_tile)
+        name = f"decode {size}"
+        self._decode[size] = self._compile(name, decode, self._params.vae, state.sample)
+        self._add_preview(size, state)
+
+    @property
+    def infos(self) -> tuple[ProgramInfo, ...]:
+        """What was compiled so far, in order."""
+        return tuple(program.info for program in self._all)
+
+    @property
+    def encode(self) -> Callable[..., Encoded]:
+        """`programs.encode`."""
+        return self._encode.run
+
+    def project(self, rows: int) -> Callable[..., Conditions]:
+        """`programs.project` for one prompt or two, without its keywords."""
+        return self._project[rows].run
+
+    def begin(self, size: Size) -> Callable[..., State]:
+        """`programs.begin` without its keywords."""
+        return self._begin[size].run
+
+    def denoise(self, key: DenoiseKey) -> Callable[..., Stepped]:
+        """`programs.denoise` without its keywords; of whole steps if caching, `denoise_keeping`."""
+        return self._denoise[key].run
+
+    def decode(self, size: Size) -> Callable[..., Decoded]:
+        """`programs.decode` without its keywords."""
+        return self._decode[size].run
+
+    def preview(self, size: Size) -> Callable[..., Decoded]:
+        """`programs.preview` without its keywords."""
+        return self._preview[size].run
+
+    @property
+    def prompt_shapes(self) -> Prompt:
+        """Shapes and dtypes of an encoded prompt."""
+        return self._prompt
+
+    def _add_projection(self, rows: int) -> None:
+        # All devices hold all lanes, so with several of them a lane should be small.
+        ahead = self._mesh.size == 1
+        project = partial(programs.project, ahead=ahead)
+        arguments = (self._params.unet, (self._prompt,) * rows)
+        self._project[rows] = self._compile(f"project x{rows}", project, *arguments)
+        self._conditions[rows] = jax.eval_shape(project, *arguments)
+
+    def _add_denoise(self, key: DenoiseKey, state: State) -> None:
+        lane = LaneInput(state, self._conditions[2 if key.guided else 1])
+        denoise = partial(programs.denoise, mesh=self._mesh, size=key.size)
+        if not self._caching:
+            self._compile_denoise(key, denoise, lane)
+            return
+        keeping = partial(denoise, keep=True)
+        arguments = self._compile_denoise(key, keeping, lane)
+        stepped: Stepped = jax.eval_shape(keeping, *arguments)
+        kept: Any = stepped.lanes[0]
+        cached = key._replace(cached=True)
+        self._compile_denoise(cached, denoise, lane._replace(deep=kept.deep))
+
+    def _compile_denoise(
+        self, key: DenoiseKey, denoise: Callable[..., Any], lane: LaneInput
+    ) -> tuple[Any, ...]:
+        """Gives the shapes of the arguments."""
+        arguments = (self._params.unet, (lane,) * key.lanes, _numbers(key.lanes))
+        self._denoise[key] = self._compile(f"denoise {key}", denoise, *arguments)
+        return arguments
+
+    def _add_preview(self, size: Size, state: State) -> None:
+        shrink = programs.preview_shrink(self._config, size)
+        if shrink == 1:
+            self._preview[size] = self._decode[size]
+            return
+        preview = partial(programs.preview, shrink=shrink)
+        name = f"preview {size} 1/{shrink}"
+        self._preview[size] = self._compile(name, preview, self._params.vae, state.image)
+
+    def _compile(self, name: str, function: Callable[..., Any], *arguments: Any) -> Program:
+        program = self._compiler.compile(name, function, arguments, replicated(self._mesh))
+        self._all.append(program)
+        return program
+
+
+def _ids(tokens: int) -> Any:
+    return np.zeros(tokens, np.int32)
+
+
+def _numbers(lanes: int) -> StepNumbers:
+    floats, integers = np.zeros(lanes, np.float32), np.zeros(lanes, np.uint32)
+    coefficients = Coefficients(*[floats] * len(Coefficients._fields))
+    return StepNumbers(floats, floats, integers, integers, coefficients)

@@ -1,0 +1,341 @@
+"""What runs on the devices, as pure functions: encode, project, begin, denoise, decode, preview.
+
+A *lane* is one image in flight. Its arrays are separate values, not slots of a shared buffer: the
+denoising program takes any lanes, stacks them, and gives them back one by one.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+from jax.sharding import Mesh
+from jax.typing import ArrayLike
+
+from easel_worker.sdxl.folder.model import TextParams
+from easel_worker.sdxl.folder.size import Size
+from easel_worker.sdxl.model import vae, vae_tiles
+from easel_worker.sdxl.model.config import SdxlConfig
+from easel_worker.sdxl.model.unet import PromptContext, UNet
+from easel_worker.sdxl.samplers.table import Coefficients, advance
+from easel_worker.sdxl.serving.sharding import (
+    BY_LANE,
+    BY_LANE_AND_ROW,
+    BY_LANE_EVERYWHERE,
+    PAIR,
+    WHOLE,
+)
+
+GUIDED_ROWS = 2
+
+PREVIEW_SIDE = 256
+"""Pixels of a preview's longer side, at least, where the image has them."""
+
+
+class Prompt(NamedTuple):
+    """An encoded prompt: context [tokens, features] and pooled [features]."""
+
+    context: Array
+    pooled: Array
+
+
+class Encoded(NamedTuple):
+    """A prompt, and for each text encoder whether all of its output is finite: [2], bool."""
+
+    prompt: Prompt
+    finite: ArrayLike
+
+
+class State(NamedTuple):
+    """Where an image is: the sample and the image last predicted, [h, w, channels], float32."""
+
+    sample: Array
+    image: Array
+
+
+class Conditions(NamedTuple):
+    """What steps need to know of prompts: one row, or with guidance two, the negative one first.
+
+    Keys and values of each cross attention [rows, ...], or the contexts that they are made of
+    [rows, tokens, features]; and pooled prompts [rows, features].
+    """
+
+    context: PromptContext | Array
+    pooled: Array
+
+
+class LaneInput(NamedTuple):
+    """A lane's arrays for one step.
+
+    With the deep feature of an earlier step, [rows, h, w, channels], only the UNet's top level is
+    computed; see `UNet.top`.
+    """
+
+    state: State
+    conditions: Conditions
+    deep: Array | None = None
+
+
+class Kept(NamedTuple):
+    """A lane after a whole step: its state, and the deep feature of its rows, as in `LaneInput`."""
+
+    state: State
+    deep: Array
+
+
+class Stepped(NamedTuple):
+    """Lanes after a step, in order, and for each whether all its numbers are finite: bool."""
+
+    lanes: "tuple[State | Kept, ...]"
+    finite: Array
+
+
+class Decoded(NamedTuple):
+    """Pixels, uint8, and whether all numbers that they were made of are finite: bool."""
+
+    pixels: Array
+    finite: Array
+
+
+class StepNumbers(NamedTuple):
+    """What the host decides about a step of some lanes, [lanes] each."""
+
+    timestep: ArrayLike
+    guidance: ArrayLike
+    seed: ArrayLike
+    step: ArrayLike
+    coefficients: Coefficients
+
+
+def latent_shape(config: SdxlConfig, size: Size) -> tuple[int, int, int]:
+    """[h, w, channels] of the latents of an image."""
+    scale = config.vae_scale
+    return (size.height // scale, size.width // scale, config.vae.latent_channels)
+
+
+def encode(params: TextParams, ids: Array, ids_2: Array, skip: Array) -> Encoded:
+    """A prompt through both text encoders.
+
+    Args:
+        params: the encoders.
+        ids: [tokens], int32, for the first encoder.
+        ids_2: the same for the second one.
+        skip: how many layers before the last but one to take the context from.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl.py#L405
+    """
+
+    def before_last(states: Array) -> Array:
+        layer = len(states) - 2 - skip
+        chosen: Array = lax.dynamic_index_in_dim(states[:, 0], layer, keepdims=False)
+        return chosen
+
+    with jax.named_scope("text_encoder"):
+        first = params.first(ids[None])
+    with jax.named_scope("text_encoder_2"):
+        second = params.second(ids_2[None])
+    states = [before_last(first.hidden_states), before_last(second.hidden_states)]
+    finite = [_finite(states[0]), _finite(states[1]) & _finite(second.pooled)]
+    prompt = Prompt(jnp.concatenate(states, axis=-1), second.pooled[0])
+    return Encoded(prompt, jnp.stack(finite))
+
+
+def project(params: UNet, prompts: tuple[Prompt, ...], *, ahead: bool) -> Conditions:
+    """What is the same at all steps of an image.
+
+    Args:
+        params: the UNet.
+        prompts: the prompt; with guidance the negative prompt before it.
+        ahead: make keys and values now, which at full size are 80 times as large as the contexts;
+            or leave that to each step.
+    """
+    context = jnp.stack([prompt.context for prompt in prompts])
+    pooled = jnp.stack([prompt.pooled for prompt in prompts])
+    if not ahead:
+        return Conditions(context, pooled)
+    return Conditions(params.project_context(context), pooled)
+
+
+def begin(seed: Array, initial: Array, *, shape: tuple[int, ...]) -> State:
+    """The state before the first step: `initial` times the seed's noise."""
+    return State(initial * draw_noise(seed, 0, shape=shape), jnp.zeros(shape, jnp.float32))
+
+
+def draw_noise(seed: ArrayLike, draw: ArrayLike, *, shape: tuple[int, ...]) -> Array:
+    """Unit normal noise. Draw 0 is the first sample, draw 1 + i is for step i.
+
+    It depends on the seed alone: not on other lanes, the devices, or how many there are.
+    """
+    key = jax.random.fold_in(jax.random.key(seed), draw)
+    return jax.random.normal(key, shape, jnp.float32)
+
+
+def denoise(
+    params: UNet,
+    lanes: tuple[LaneInput, ...],
+    numbers: StepNumbers,
+    *,
+    mesh: Mesh,
+    size: Size,
+    keep: bool = False,
+) -> Stepped:
+    """One step of several lanes of one size, either all guided or none.
+
+    Each device (or pair of devices, if the mesh has pairs) computes the same number of lanes by
+    itself, so that a lane's arithmetic is the same wherever and among whichever lanes it is.
+
+    Args:
+        params: the UNet, a copy on each device.
+        lanes: what to advance, all with a deep feature or none.
+        numbers: by how much, [lanes] each.
+        mesh: the devices; their number (for guided lanes that of pairs) divides that of the lanes.
+        size: of the images.
+        keep: give the deep feature, too, of lanes that have none: for steps to come. It is split
+            over the devices as the conditions are.
+
+    Returns:
+        The lanes' new states.
+    """
+    guided = lanes[0].conditions.pooled.shape[0] == GUIDED_ROWS
+
+    def on_each_device(
+        params: UNet, arrays: tuple[State, Conditions, Array | None], numbers: StepNumbers
+    ) -> tuple[State, Array, Array | None]:
+        lanes = LaneInput(*arrays)
+        with jax.named_scope("unet"):
+            output, deep = _predict(params, lanes, numbers, size=size)
+            if guided:
+                output = _guide(output, numbers)
+        with jax.named_scope("advance"):
+            state = _advance(lanes.state, output[:, 0], numbers)
+        with jax.named_scope("finite"):
+            # Looking at a state must not change how it is computed.
+            barrier: Callable[[State], State] = lax.optimization_barrier
+            made = barrier(state)
+            finite = _finite(made.sample, lanes=True) & _finite(made.image, lanes=True)
+        return made, finite, deep if keep else None
+
+    stacked: LaneInput = jax.tree.map(lambda *arrays: jnp.stack(arrays), *lanes)
+    each = BY_LANE if guided else BY_LANE_EVERYWHERE
+    rows = BY_LANE_AND_ROW if guided else BY_LANE_EVERYWHERE
+    states, finite, deep = jax.shard_map(
+        on_each_device,
+        mesh=mesh,
+        in_specs=(WHOLE, (each, rows, rows), each),
+        out_specs=(each, each, rows),
+        check_vma=False,  # kernels' results do not say over what they vary
+    )(params, (stacked.state, stacked.conditions, stacked.deep), numbers)
+    made = [State(states.sample[i], states.image[i]) for i in range(len(lanes))]
+    if deep is None:
+        return Stepped(tuple(made), finite)
+    return Stepped(tuple(Kept(state, deep[i]) for i, state in enumerate(made)), finite)
+
+
+def _predict(
+    params: UNet, lanes: LaneInput, numbers: StepNumbers, *, size: Size
+) -> tuple[Array, Array | None]:
+    """The UNet's output for those rows of each lane that are here: [lanes, rows, ...], float32.
+
+    With the deep feature [lanes, rows, h, w, channels] of a whole step.
+    """
+    count, rows = lanes.conditions.pooled.shape[:2]
+    conditions = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), lanes.conditions)
+    given = conditions.context
+    projected = isinstance(given, PromptContext)
+    arguments = (
+        jnp.repeat(lanes.state.sample, rows, axis=0),
+        jnp.repeat(jnp.asarray(numbers.timestep), rows),
+        given if projected else params.project_context(given),
+        conditions.pooled,
+        time_ids(size, rows=count * rows),
+    )
+
+    def by_lane(array: Array) -> Array:
+        return array.reshape(count, rows, *array.shape[1:])
+
+    if lanes.deep is None:
+        whole = params.whole(*arguments)
+        return by_lane(whole.output.astype(jnp.float32)), by_lane(whole.deep)
+    deep = lanes.deep.reshape(-1, *lanes.deep.shape[2:])
+    output = params.top(*arguments, deep=deep)
+    return by_lane(output.astype(jnp.float32)), None
+
+
+def _guide(output: Array, numbers: StepNumbers) -> Array:
+    """Outputs [lanes, rows, ...] of guided lanes, from both devices of a pair → [lanes, 1, ...].
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl.py#L1199
+    """
+    both = lax.all_gather(output, PAIR, axis=1, tiled=True)
+    uncond, cond = both[:, :1], both[:, 1:]
+    guided: Array = uncond + _per_lane(numbers.guidance)[..., None] * (cond - uncond)
+    return guided
+
+
+def _advance(state: State, output: Array, numbers: StepNumbers) -> State:
+    """The sampler's step, with fresh noise for each lane."""
+
+    def draw(seed: Array, step: Array) -> Array:
+        return draw_noise(seed, 1 + step, shape=state.sample.shape[1:])
+
+    noise = jax.vmap(draw)(jnp.asarray(numbers.seed), jnp.asarray(numbers.step))
+    at = Coefficients(*(_per_lane(column) for column in numbers.coefficients))
+    return State(*advance(at, state.sample, output, state.image, noise))
+
+
+def time_ids(size: Size, *, rows: int) -> Array:
+    """Original size, no crop, target size: [rows, 6]."""
+    ids = (size.height, size.width, 0, 0, size.height, size.width)
+    return jnp.tile(jnp.asarray(ids, jnp.float32), (rows, 1))
+
+
+def _finite(array: Array, *, lanes: bool = False) -> Array:
+    """Whether no number is NaN or infinite: of all of an array, or of each lane [lanes, ...]."""
+    return jnp.all(jnp.isfinite(array), axis=tuple(range(1 if lanes else 0, array.ndim)))
+
+
+def _per_lane(numbers: ArrayLike) -> Array:
+    """[lanes] → [lanes, 1, 1, 1]."""
+    return jnp.asarray(numbers)[:, None, None, None]
+
+
+def decode(decoder: vae.Decoder, sample: Array, *, tile: int | None = None) -> Decoded:
+    """Latents [h, w, channels] → pixels [H, W, 3], uint8, rounded as diffusers does.
+
+    Args:
+        decoder: the VAE's.
+        sample: latents as the UNet sees them.
+        tile: decode tiles of so many latents a side, see `vae_tiles`; None for all at once.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/image_processor.py#L143
+    """
+    latents = vae.unscale(decoder.config, sample[None])
+    whole = decoder if tile is None else partial(vae_tiles.decode, decoder, tile=tile)
+    image = whole(latents)[0].astype(jnp.float32)
+    pixels = jnp.round(jnp.clip(image * 0.5 + 0.5, 0.0, 1.0) * 255.0).astype(jnp.uint8)
+    return Decoded(pixels, _finite(image))
+
+
+def preview(decoder: vae.Decoder, image: Array, *, shrink: int) -> Decoded:
+    """A predicted image [h, w, channels] as pixels, `shrink` times smaller along each side.
+
+    Shrunk latents are much like the latents of a shrunk image, and take a part of the time.
+    """
+    height, width, channels = image.shape
+    blocks = image.reshape(height // shrink, shrink, width // shrink, shrink, channels)
+    return decode(decoder, blocks.mean(axis=(1, 3)))
+
+
+def preview_shrink(config: SdxlConfig, size: Size) -> int:
+    """How much to shrink: by a power of two, to no less than PREVIEW_SIDE pixels."""
+    height, width, _ = latent_shape(config, size)
+    shrink = 1
+    while (
+        max(size) >= 2 * shrink * PREVIEW_SIDE
+        and height % (2 * shrink) == 0
+        and width % (2 * shrink) == 0
+    ):
+        shrink *= 2
+    return shrink

@@ -1,0 +1,187 @@
+"""A loaded and compiled model at work: lanes begun, advanced, decoded."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from numpy.typing import NDArray
+
+from easel_worker.engine import ImageSpec, NotFinite, Pixels, ProgramInfo, Tokens
+from easel_worker.sdxl.folder.model import SdxlParams
+from easel_worker.sdxl.folder.size import Size
+from easel_worker.sdxl.model.config import SdxlConfig
+from easel_worker.sdxl.samplers.table import Table
+from easel_worker.sdxl.serving.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
+from easel_worker.sdxl.serving.program_set import DenoiseKey, ProgramSet
+from easel_worker.sdxl.serving.programs import Conditions, Decoded, Encoded, Prompt, State
+from easel_worker.sdxl.serving.prompts import PromptCache, zero_prompt
+from easel_worker.sdxl.serving.sharding import replicated
+
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+
+
+class Runner:
+    """Everything between a valid spec and its pixels."""
+
+    def __init__(
+        self,
+        config: SdxlConfig,
+        params: SdxlParams,
+        programs: ProgramSet,
+        mesh: Mesh,
+        *,
+        empty_text: Tokens,
+        lane_counts: LaneCounts,
+    ) -> None:
+        """Put the parts together.
+
+        Args:
+            config: the model's.
+            params: its parameters, on the mesh.
+            programs: compiled for all sizes and lane counts that will be asked for.
+            mesh: the devices.
+            empty_text: the ids of the empty text.
+            lane_counts: how many lanes the denoising programs take.
+        """
+        self._params = params
+        self._programs = programs
+        self._everywhere = replicated(mesh)
+        self._lane_counts = lane_counts
+        self._prompts = PromptCache(self._encode)
+        if config.force_zeros_for_empty_prompt:
+            zeros = zero_prompt(programs.prompt_shapes, self._everywhere)
+            self._no_negative = Encoded(zeros, np.array([True, True]))
+        else:
+            self._no_negative = self._encode(empty_text, 0)
+
+    @property
+    def infos(self) -> tuple[ProgramInfo, ...]:
+        """What was compiled."""
+        return self._programs.infos
+
+    def start(self, spec: ImageSpec, table: Table, noise: NDArray[np.float32] | None) -> SdxlLane:
+        """A lane before its first step, from the spec's seed or from given noise."""
+        prompts = [self._prompts.encode(spec.prompt, spec.clip_skip)]
+        if spec.guided:
+            # Diffusers' clip_skip is for the prompt only.
+            negative = spec.negative and self._prompts.encode(spec.negative, 0)
+            prompts.insert(0, negative or self._no_negative)
+        return self._start(spec, table, noise, prompts)
+
+    def try_image(self, spec: ImageSpec, table: Table) -> None:
+        """Make an image without a negative prompt, and throw it away.
+
+        Safe beside another thread that makes images.
+
+        Raises:
+            NotFinite: its numbers are not finite.
+        """
+        prompts = [self._encode(spec.prompt, spec.clip_skip)]
+        lane = self._start(spec, table, None, [self._no_negative, *prompts][not spec.guided :])
+        for _ in range(spec.steps):
+            self.step([lane])
+        self.finish(lane)
+
+    def _start(
+        self,
+        spec: ImageSpec,
+        table: Table,
+        noise: NDArray[np.float32] | None,
+        prompts: Sequence[Encoded],
+    ) -> SdxlLane:
+        """From its prompt; of a guided image with the negative one before it."""
+        size = Size(spec.width, spec.height)
+        lane = SdxlLane(
+            spec=spec,
+            table=table,
+            conditions=self._project(prompts),
+            state=self._begin(size, spec.seed, table.initial, noise),
+        )
+        if spec.guided and not all(step.guided for step in lane.plan):
+            lane.alone = self._project(prompts[-1:])
+        _wait((lane.state, lane.conditions, lane.alone))
+        for prompt in prompts:
+            for name, finite in zip(TEXT_ENCODERS, np.asarray(prompt.finite), strict=True):
+                if not finite:
+                    raise NotFinite("text_encoder", name)
+        return lane
+
+    def step(self, lanes: Sequence[SdxlLane]) -> int:
+        """Advance lanes of one size, wait for it, and tell how many rows were padding.
+
+        Those that are known not to be finite are left where they are.
+        """
+        lanes = [lane for lane in lanes if lane.settle()]
+        calls = plan_calls(lanes, self._lane_counts)
+        for call in calls:
+            padded = call.padded
+            key = DenoiseKey(lanes[0].size, len(padded), call.guided, call.cached)
+            inputs = tuple(lane.input for lane in padded)
+            run = self._programs.denoise(key)
+            made, finite = run(self._params.unet, inputs, step_numbers(padded))
+            finite.copy_to_host_async()
+            for place, lane in enumerate(call.lanes):  # the rest is padding
+                lane.advance(made[place], finite, place)
+        _wait([lane.state for lane in lanes])
+        return sum(call.rows_padded for call in calls)
+
+    def finish(self, lane: SdxlLane) -> Pixels:
+        """The lane's sample as pixels.
+
+        Raises:
+            NotFinite: they or the last step's numbers are not finite.
+        """
+        self._settle(lane)
+        decode = self._programs.decode(lane.size)
+        pixels = _read(decode(self._params.vae, lane.state.sample))
+        if pixels is None:
+            raise NotFinite("decode", "the decoder")
+        return pixels
+
+    def preview(self, lane: SdxlLane) -> Pixels | None:
+        """The image that the lane's last step predicted, smaller where that saves time.
+
+        None where its pixels are not finite, which those of the image may be all the same.
+
+        Raises:
+            NotFinite: the last step's numbers are not finite.
+        """
+        self._settle(lane)
+        preview = self._programs.preview(lane.size)
+        return _read(preview(self._params.vae, lane.state.image))
+
+    def _settle(self, lane: SdxlLane) -> None:
+        lane.settle()
+        if lane.not_finite is not None:
+            raise lane.not_finite
+
+    def _project(self, prompts: Sequence[Encoded]) -> Conditions:
+        given: tuple[Prompt, ...] = tuple(prompt.prompt for prompt in prompts)
+        return self._programs.project(len(given))(self._params.unet, given)
+
+    def _encode(self, tokens: Tokens, skip: int) -> Encoded:
+        ids, ids_2 = np.array(tokens.ids, np.int32), np.array(tokens.ids_2, np.int32)
+        return self._programs.encode(self._params.text, ids, ids_2, np.int32(skip))
+
+    def _begin(
+        self, size: Size, seed: int, initial: float, noise: NDArray[np.float32] | None
+    ) -> State:
+        if noise is None:
+            return self._programs.begin(size)(np.uint32(seed), np.float32(initial))
+        sample = noise * np.float32(initial)
+        return State(*jax.device_put((sample, np.zeros_like(sample)), self._everywhere))
+
+
+def _read(decoded: Decoded) -> Pixels | None:
+    """Pixels from the devices; None where they are not finite."""
+    decoded.finite.copy_to_host_async()
+    pixels = np.asarray(decoded.pixels)
+    return pixels if np.asarray(decoded.finite) else None
+
+
+def _wait(arrays: Any) -> None:
+    """Until the devices are done with a pytree of arrays."""
+    for array in jax.tree.leaves(arrays):
+        array.block_until_ready()

@@ -1,0 +1,68 @@
+"""Whether a model that was loaded and compiled computes anything: one image of one step."""
+
+from typing import Any
+
+import numpy as np
+
+from easel_worker.engine import ImageSpec, NotFinite
+from easel_worker.sdxl.folder.size import Size
+from easel_worker.sdxl.samplers import sampler
+from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving.describe import Description
+from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.runner import Runner
+
+_HINTS = {
+    "text_encoder": "--dtype float32 (DTYPE)",
+    "denoise": "--dtype float32 (DTYPE)",
+    "decode": "--vae-dtype float32 (VAE_DTYPE)",
+}
+
+
+class BrokenModelError(ValueError):
+    """What a model computes is not finite. The text names its part and what to do."""
+
+
+def try_size(runner: Runner, about: Description, options: Options, size: Size) -> None:
+    """Make an image of no text and look at its numbers.
+
+    Args:
+        runner: has the programs of the size.
+        about: the model.
+        options: the operator's.
+        size: of the image.
+
+    Raises:
+        BrokenModelError: they are not finite.
+    """
+    defaults = about.capabilities.defaults
+    spec = ImageSpec(
+        prompt=about.empty_text,
+        negative=None,
+        seed=0,
+        steps=1,
+        guidance=defaults.guidance_scale if about.capabilities.rows > 1 else 1.0,
+        scheduler=defaults.scheduler,
+        width=size.width,
+        height=size.height,
+    )
+    table = sampler.make_table(about.config.scheduler, spec.scheduler, spec.steps)
+    try:
+        runner.try_image(spec, table)
+    except NotFinite as error:
+        raise BrokenModelError(_what_to_do(error, options, size)) from error
+
+
+def _what_to_do(error: NotFinite, options: Options, size: Size) -> str:
+    dtypes = resolve.dtypes(options)
+    part = {"denoise": "unet", "decode": "vae"}.get(error.stage, error.where)
+    dtype: Any = dtypes.vae if error.stage == "decode" else dtypes.model
+    name = np.dtype(dtype).name
+    if name == "float32":
+        cure = "its weights are damaged: fetch the model again"
+    else:
+        cure = f"if {_HINTS[error.stage]} does not help, its weights are damaged"
+    return (
+        f"the model's {part} computes numbers that are not finite (NaN or infinite) in {name} at "
+        f"{size}: {cure}"
+    )
