@@ -45,7 +45,7 @@ describe('a worker that cannot start, for a reason that will not change, ends th
     expect(lastLine(gateway)).toBe(
       `easel: cannot start: worker worker-0 exited with status 7: the engine did not start: ${model}/unet/config.json is missing: the model must be a diffusers folder of SDXL`
     )
-    expect(gateway.output()).not.toContain('it is started again')
+    expect(gateway.output()).not.toContain('restarting it in')
   })
 
   it('with the key of easel.json', async () => {
@@ -93,7 +93,7 @@ describe('a worker that cannot start is started again', () => {
     const gateway = start({ WORKER_ARGS: '--fake-faults raise:warm' })
     await until(
       'it was started again',
-      () => gateway.output().split('exited with status 1; it is started again').length > 2
+      () => gateway.output().split('exited with status 1; restarting it in').length > 2
     )
     expect(gateway.child.exitCode).toBeNull()
   })
@@ -113,7 +113,7 @@ describe('a worker that cannot start is started again', () => {
     process.kill(health.workers.list[0]!.pid, 'SIGKILL')
     await until(
       'it was started again',
-      () => gateway.output().split('exited with status 7; it is started again').length > 2
+      () => gateway.output().split('exited with status 7; restarting it in').length > 2
     )
     expect(gateway.child.exitCode).toBeNull()
   })

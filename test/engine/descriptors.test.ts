@@ -17,7 +17,7 @@ it('a worker that cannot be started for want of file descriptors is started when
   process.kill(workers.list[0]!.pid, 'SIGKILL')
   await until(
     'it has tried in vain, and again',
-    () => (gateway.output().match(/could not be started: spawn .* EMFILE; it is started again in/g) ?? []).length > 1
+    () => (gateway.output().match(/could not be started: spawn .* EMFILE; restarting it in/g) ?? []).length > 1
   )
   limit(gateway.child.pid!, 1024)
   await until('a worker is back', async () => (await fetch(`${address}/health`)).status === 200)

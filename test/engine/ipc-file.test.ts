@@ -66,7 +66,7 @@ async function killed(gateway: GatewayProcess): Promise<void> {
 describe('a path where something is', () => {
   it('keeps a regular file, and names it', async () => {
     writeFileSync(path, 'precious')
-    await expectRefusal(start(path), path, /worker\.sock exists and is no socket/)
+    await expectRefusal(start(path), path, /worker\.sock exists and is not a socket/)
     expect(readFileSync(path, 'utf8')).toBe('precious')
   })
 
@@ -74,8 +74,8 @@ describe('a path where something is', () => {
     mkdirSync(join(path, 'in'), { recursive: true })
     const link = join(folder, 'link')
     symlinkSync(path, link)
-    await expectRefusal(start(path), path, /is no socket/)
-    await expectRefusal(start(link), link, /is no socket/)
+    await expectRefusal(start(path), path, /is not a socket/)
+    await expectRefusal(start(link), link, /is not a socket/)
     expect(existsSync(join(link, 'in'))).toBe(true)
   })
 
@@ -84,14 +84,14 @@ describe('a path where something is', () => {
     const address = await readyAddress(first)
     const alias = join(folder, 'alias')
     symlinkSync(folder, alias)
-    await expectRefusal(start(path), path, /another gateway has this socket/)
+    await expectRefusal(start(path), path, /another gateway uses this socket/)
     await expectRefusal(
       start(join(alias, 'worker.sock')),
       join(alias, 'worker.sock'),
-      /another gateway has this socket/
+      /another gateway uses this socket/
     )
     unlinkSync(path)
-    await expectRefusal(start(path), path, /another gateway has this socket/)
+    await expectRefusal(start(path), path, /another gateway uses this socket/)
     expect(await generate(address)).toBe(200)
   })
 
@@ -99,7 +99,7 @@ describe('a path where something is', () => {
     const server = createServer()
     await new Promise<void>((resolve) => server.listen(path, resolve))
     onTestFinished(() => void server.close())
-    await expectRefusal(start(path), path, /another gateway has this socket/)
+    await expectRefusal(start(path), path, /another gateway uses this socket/)
     expect(server.listening && lstatSync(path).isSocket()).toBe(true)
   })
 
@@ -180,7 +180,7 @@ describe('a path that cannot be', () => {
     await expectRefusal(
       start(file),
       file,
-      new RegExp(`the path has ${Buffer.byteLength(file)} bytes, and that of a socket may have \\d+`)
+      new RegExp(`the path has ${Buffer.byteLength(file)} bytes, and a socket's path may have at most \\d+`)
     )
   })
 

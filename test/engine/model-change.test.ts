@@ -168,7 +168,7 @@ runpy.run_module("easel_worker", run_name="__main__", alter_sys=True)
   process.kill(pid!, 'SIGKILL')
   await until('it is given up', () =>
     pair.logs.some(({ msg }) =>
-      msg.startsWith('worker worker-0 was refused and is not started again; mend what its refusal names')
+      msg.startsWith('worker worker-0 was refused and will not be restarted; fix what its refusal names')
     )
   )
   expect(pair.engine.workerPids).toEqual([other])

@@ -28,7 +28,7 @@ it('a worker of another protocol version is told so and not used', async () => {
   expect([...tag!]).toEqual([KINDS.REFUSED, PROTOCOL_VERSION])
   expect(JSON.parse(header!.toString())).toMatchObject({
     code: 'protocol',
-    message: `protocol version ${PROTOCOL_VERSION + 1}, this gateway speaks ${PROTOCOL_VERSION}`
+    message: `the worker speaks protocol version ${PROTOCOL_VERSION + 1}, this gateway speaks ${PROTOCOL_VERSION}`
   })
   expect(server.engine.state.workers.map(({ name }) => name)).toEqual(['worker-0'])
   dealer.close()

@@ -117,7 +117,7 @@ describe('a worker that cannot serve', () => {
       server.logs.some(({ msg }) => msg.includes("refused: the worker's model has other tokenizers"))
     )
     await until('the supervisor gives it up', () =>
-      server.logs.some(({ msg }) => msg.includes('was refused and is not started again'))
+      server.logs.some(({ msg }) => msg.includes('was refused and will not be restarted'))
     )
     expect(server.engine.ready).toBe(false)
   })
