@@ -47,7 +47,7 @@ it('a size that is still being compiled is refused with 503 until the worker say
   expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
   expect(await refused.json()).toMatchObject({
     code: 'NOT_READY',
-    message: '128x64 is still being compiled; ready are 64x64'
+    message: '128x64 is still being compiled; retry later, or use one of 64x64'
   })
   expect((await image(server, 256)).status).toBe(400)
 
