@@ -111,16 +111,19 @@ describe('MODEL', () => {
   const load = (env: NodeJS.ProcessEnv) => requireModel(loadConfig([], env))
 
   it.each([
-    ['/no/such/folder', 'there is no such folder. MODEL is a folder as diffusers'],
+    ['/no/such/folder', 'the folder does not exist. MODEL must be a model folder'],
     ['owner/model', '`python -m easel_worker.fetch owner/model --to FOLDER`'],
     ['owner/model@main', '`python -m easel_worker.fetch owner/model@main --to FOLDER`'],
     ['https://huggingface.co/owner/model', 'write owner/model with `npm start`'],
     ['https://huggingface.co/owner/model/tree/fp16', 'write owner/model@fp16'],
-    ['gs://bucket/model', 'it is an address'],
+    ['gs://bucket/model', 'models are not loaded from URLs'],
     [join(folder, 'all.safetensors'), 'from_single_file'],
-    [join(folder, 'cache/snapshots/0123/model_index.json'), `name its folder, ${folder}/cache/snapshots/0123`],
-    [join(folder, 'empty'), 'it has no model_index.json, so it is no model'],
-    [join(folder, 'cache'), `it has no model_index.json, but ${folder}/cache/snapshots/0123 has: name that`]
+    [join(folder, 'cache/snapshots/0123/model_index.json'), `give its folder, ${folder}/cache/snapshots/0123`],
+    [join(folder, 'empty'), 'the folder has no model_index.json, so it is not a model'],
+    [
+      join(folder, 'cache'),
+      `the folder has no model_index.json, but ${folder}/cache/snapshots/0123 has one; give that folder`
+    ]
   ])('says what is wrong with %s', (model, message) => {
     expect(() => load({ MODEL: model })).toThrow(ConfigError)
     expect(() => load({ MODEL: model })).toThrow(/^MODEL=/)

@@ -27,7 +27,7 @@ describe('connectionLimit', () => {
     expect(connectionLimit({ wanted: 1024, descriptors: 20_000, reserve: 72 })).toBe(1024)
     expect(connectionLimit({ wanted: 1024, descriptors: 256, reserve: 72 })).toBe(184)
     expect(() => connectionLimit({ wanted: 1024, descriptors: 64, reserve: 72 })).toThrow(
-      'may open 64 descriptors, and needs 72 beside those of connections: raise the limit (ulimit -n)'
+      'may open 64 descriptors, and needs 72 besides those for connections: raise the limit (ulimit -n)'
     )
   })
 })

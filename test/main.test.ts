@@ -53,7 +53,7 @@ describe('the command', () => {
     const gateway = start({ [name]: String(port), LOG_LEVEL: 'warn' })
     expect(await gateway.exit).toEqual({ code: 1, signal: null })
     expect(gateway.output()).toBe(
-      `easel: cannot start: ${name}=${port} on 127.0.0.1 is in use by another process; end it, or choose another ${name}\n`
+      `easel: cannot start: ${name}=${port} on 127.0.0.1 is in use by another process; stop it or choose another ${name}\n`
     )
   })
 
@@ -61,14 +61,14 @@ describe('the command', () => {
     const gateway = start({ HOST: '192.0.2.1' })
     expect(await gateway.exit).toEqual({ code: 1, signal: null })
     expect(gateway.output()).toBe(
-      'easel: cannot start: HOST=192.0.2.1 is no address of this machine; localhost and 0.0.0.0 always are\n'
+      'easel: cannot start: HOST=192.0.2.1 is not an address of this machine; localhost and 0.0.0.0 always work\n'
     )
   })
 
   it('says what is missing when the model folder is wrong', async () => {
     const gateway = start({ MODEL: '/no/such/folder' })
     expect((await gateway.exit).code).toBe(2)
-    expect(gateway.output()).toMatch(/^easel: MODEL=\/no\/such\/folder: there is no such folder[^\n]*\n$/)
+    expect(gateway.output()).toMatch(/^easel: MODEL=\/no\/such\/folder: the folder does not exist[^\n]*\n$/)
   })
 
   it('prints its address and a curl line when it is ready', async () => {
@@ -87,7 +87,7 @@ describe('SIGTERM', () => {
     const running = request(address, 100)
     await until('it runs', async () => (await health(address)).requests.in_flight === 1)
     gateway.child.kill('SIGTERM')
-    await until('it drains', () => gateway.output().includes('finishing what runs'))
+    await until('it drains', () => gateway.output().includes('finishing running requests'))
     const refused = await request(address, 1)
     expect(refused.status).toBe(503)
     expect(refused.headers.get('retry-after')).not.toBeNull()
@@ -125,11 +125,11 @@ describe('SIGTERM', () => {
     const running = request(address, 100)
     await until('it runs', async () => (await health(address)).requests.in_flight === 1)
     gateway.child.kill('SIGTERM')
-    await until('it drains', () => gateway.output().includes('finishing what runs'))
+    await until('it drains', () => gateway.output().includes('finishing running requests'))
     gateway.child.kill('SIGTERM')
     expect((await running).status).toBe(200)
     expect(await gateway.exit).toEqual({ code: 0, signal: null })
-    expect(gateway.output().match(/finishing what runs/g)).toHaveLength(1)
+    expect(gateway.output().match(/finishing running requests/g)).toHaveLength(1)
   })
 
   it('again, later, ends it at once', async () => {

@@ -57,7 +57,7 @@ describe('defaults that the model cannot do', () => {
     [{ DEFAULT_GUIDANCE_SCALE: '31' }, 'DEFAULT_GUIDANCE_SCALE=31: guidance_scale must be at most 30'],
     [
       { DEFAULT_CACHE_INTERVAL: '3' },
-      'DEFAULT_CACHE_INTERVAL=3: cache_interval must be 1: the workers compute all of each step'
+      'DEFAULT_CACHE_INTERVAL=3: cache_interval must be 1: the workers run the full UNet in every step'
     ],
     [
       { DEFAULT_GUIDANCE_START: '0.2' },
@@ -115,7 +115,7 @@ describe('defaults that the model cannot do', () => {
 it('a server with such a default is not ready and says why, until a worker comes that can do it', async () => {
   const server = await startServer({ DEFAULT_CACHE_INTERVAL: '3' })
   await until('a worker is there', () => server.engine.state.workers.length === 1)
-  const line = 'DEFAULT_CACHE_INTERVAL=3: cache_interval must be 1: the workers compute all of each step'
+  const line = 'DEFAULT_CACHE_INTERVAL=3: cache_interval must be 1: the workers run the full UNet in every step'
   const health = await fetch(`${server.url}/health`)
   expect(health.status).toBe(503)
   expect(await health.json()).toMatchObject({ status: 'unavailable', problem: line, workers: { ready: 1 } })
