@@ -25,30 +25,30 @@ import type { ImageService } from './service/service.js'
 import type { Tracing } from './tracing/tracing.js'
 import { pagePlugin } from './webapp/page-plugin.js'
 
-/** Headers that a page of another origin may read. */
+/** Response headers that a page of another origin may read. */
 const EXPOSED_HEADERS = [...Object.keys({ ...commonHeaders, ...answerHeaderSchemas }), 'retry-after']
 
-/** Methods of our routes. The plugin's own list has no DELETE, by which a page cancels. */
+/** The default of @fastify/cors lacks DELETE, which a page needs to cancel. */
 const METHODS = ['GET', 'HEAD', 'POST', 'DELETE']
 
 export interface AppParts extends BaseOptions {
   service: ImageService
   metrics: Metrics
-  /** Keys that requests for images must come with; undefined for none. */
+  /** Access keys for requests for images; undefined if none are required. */
   keys: KeyFile | undefined
   tracing: Tracing
   memory: MemoryBudget
-  /** Whether answers carry the recipe with its prompts. */
+  /** Whether responses include the recipe, which contains the prompts. */
   withRecipe: boolean
   /** Origins whose pages may call the service. */
   corsOrigins: readonly string[]
-  /** Whether /v1 takes a size that is not offered for the nearest one. */
+  /** Whether /v1 replaces a size that is not offered by the nearest offered one. */
   snapSizes: boolean
-  /** Whether probes and metrics are here, or on a port of their own (`buildAdminApp`). */
+  /** Whether probes and metrics are on this port; otherwise `buildAdminApp` serves them on another. */
   withAdmin: boolean
 }
 
-/** Puts the HTTP application together. It never listens: that is main's, and a test's, to do. */
+/** Builds the HTTP application without listening. */
 export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
   const { service, keys, tracing, withRecipe, corsOrigins, snapSizes, withAdmin } = parts
   const app = await createApp(parts)
@@ -70,7 +70,7 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
   return app
 }
 
-/** The application of the second port: /health again, the probes and the metrics, and nothing for users. */
+/** Builds the application of the admin port: /health, probes and metrics. */
 export async function buildAdminApp(parts: AppParts): Promise<FastifyInstance> {
   const app = await createApp(parts)
   app.addSchema(HealthResponse)
@@ -85,7 +85,6 @@ async function registerAdmin(app: FastifyInstance, { service, metrics }: AppPart
   await app.register(metricsRoute, { registry: metrics.registry })
 }
 
-/** What both applications have in common. */
 async function createApp(parts: AppParts): Promise<FastifyInstance> {
   const app = (await createBase(parts)).withTypeProvider<TypeBoxTypeProvider>()
   await app.register(uploadsPlugin, { memory: parts.memory })

@@ -3,9 +3,9 @@ import { type Readable, Transform } from 'node:stream'
 import { EaselError } from './errors.js'
 
 /**
- * A request's body as it comes, in a stream that fails as soon as there is more than `limit` bytes of it.
+ * Streams a request's body. The stream fails as soon as the body exceeds `limit` bytes.
  *
- * @throws EaselError BODY_TOO_LARGE at once when the request says that it is over the limit
+ * @throws EaselError BODY_TOO_LARGE at once when Content-Length exceeds the limit
  */
 export function boundedBody(request: IncomingMessage, limit: number): Readable {
   if (Number(request.headers['content-length'] ?? 0) > limit) throw tooLarge(limit)
@@ -14,20 +14,20 @@ export function boundedBody(request: IncomingMessage, limit: number): Readable {
     transform(chunk: Buffer, _encoding, done) {
       bytes += chunk.length
       if (bytes > limit) done(tooLarge(limit))
-      // One chunk a turn of the event loop: libuv reads as long as there is something to read, and meanwhile nobody else is served.
+      // One chunk per turn of the event loop. libuv reads while there is data, which would starve other clients.
       else setImmediate(done, null, chunk)
     }
   })
-  // Not the request: it still has to be answered.
+  // Destroy only the stream: the request still needs an answer.
   request.once('close', () => {
     if (!request.complete) counted.destroy()
   })
-  // What comes after an early answer is read all the same, and dropped: behind it is the next request.
+  // After an early answer, keep reading and discard the rest: the next request follows it on the connection.
   counted.once('close', () => request.unpipe(counted).resume())
   request.pipe(counted)
   return counted
 }
 
 function tooLarge(limit: number): EaselError {
-  return new EaselError('BODY_TOO_LARGE', `The body may have ${limit} bytes`)
+  return new EaselError('BODY_TOO_LARGE', `The body must be at most ${limit} bytes`)
 }

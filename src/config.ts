@@ -25,75 +25,75 @@ import { workerEndpoint } from './worker-endpoint.js'
 export const packageRoot = fileURLToPath(new URL('..', import.meta.url))
 
 const whole = { integer: true }
-/** Less has no room for two images of 1024x1024. In bytes. */
+/** Smallest MEMORY_BUDGET, in bytes. A smaller one cannot hold two images of 1024x1024. */
 const LEAST_BUDGET = 16 * 2 ** 20
 const seconds = { min: 0.05, max: 86_400 }
 
 /**
- * Every option of the gateway, in the order `--help` shows them. Each is read from its flag
- * (`--kebab-case`), else from its environment variable, else it has the default given here.
+ * Every option of the gateway, in the order of `--help`. Each takes the value of its flag (`--kebab-case`), else of its
+ * environment variable, else the default given here.
  */
 export const options = {
   host: text('HOST', 'localhost', 'Address to listen on; 0.0.0.0 for every interface.'),
-  port: number('PORT', 8000, { min: 0, max: 65_535, ...whole }, 'Port to listen on; 0 takes a free one.'),
+  port: number('PORT', 8000, { min: 0, max: 65_535, ...whole }, 'Port to listen on; 0 picks a free one.'),
   adminPort: optional({
     env: 'ADMIN_PORT',
     value: 'integer',
-    doc: 'A second port for /metrics and the probes, which are then not on the first; /health is on both. Default: none.',
+    doc: 'Second port for /metrics and the probes, which the first port then does not serve; /health is on both. Default: none.',
     parse: (value: string) => parseNumber(value, { min: 0, max: 65_535, ...whole })
   }),
   logLevel: oneOf(
     'LOG_LEVEL',
     ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
     'info',
-    'Least level that is logged.'
+    'Lowest level to log.'
   ),
-  logPrompts: flag('LOG_PROMPTS', false, 'Whether the log line of a request holds its prompts: true or false.'),
+  logPrompts: flag('LOG_PROMPTS', false, "Whether to log each request's prompts: true or false."),
   logFormat: oneOf('LOG_FORMAT', ['json', 'pretty'], 'json', 'json for machines, pretty for a terminal.'),
 
   model: text(
     'MODEL',
     join(packageRoot, 'models/demo'),
-    'Folder of the model, as diffusers lays it out. The gateway reads its two tokenizers, a worker that it starts reads all of it. `npm start` also takes org/name or org/name@revision of the Hugging Face hub, and fetches it into .cache/models.'
+    "Model folder in diffusers' layout. The gateway reads its two tokenizers, a worker that it starts reads all of it. `npm start` also takes a Hugging Face model, org/name or org/name@revision, and downloads it into .cache/models."
   ),
   worker: oneOf(
     'WORKER',
     ['spawn', 'connect'],
     'spawn',
-    'spawn: the gateway starts and restarts its workers. connect: workers are started by someone else and connect to WORKER_ENDPOINT.'
+    'spawn: the gateway starts and restarts its workers. connect: someone else starts the workers, and they connect to WORKER_ENDPOINT.'
   ),
   workers: number(
     'WORKERS',
     1,
     { min: 1, max: 64, ...whole },
-    'How many workers there should be: to start (WORKER=spawn), or that others start (WORKER=connect, where it is only for metrics and alerts). One worker drives all chips of the host.'
+    'Number of workers to start (WORKER=spawn) or to expect (WORKER=connect, used only for metrics and alerts). One worker drives all chips of the host.'
   ),
   workerEndpoint: text(
     'WORKER_ENDPOINT',
     '',
-    "ZeroMQ address that the gateway binds for its workers: ipc://PATH, or tcp://HOST:PORT on loopback or with CURVE_SECRET_KEY. A socket file has mode 0600, so workers run as the gateway's user; one that a killed gateway left behind is replaced, nothing else is. Empty: a fresh ipc socket in the temporary folder (WORKER=spawn only)."
+    "ZeroMQ address that the gateway binds for its workers: ipc://PATH, or tcp://HOST:PORT, which must be loopback unless CURVE_SECRET_KEY is set. A socket file has mode 0600, so workers must run as the gateway's user. The gateway replaces a socket that a killed gateway left behind, and no other file. Empty: a fresh ipc socket in the temporary folder (WORKER=spawn only)."
   ),
   curveSecretKey: optional({
     env: 'CURVE_SECRET_KEY',
     value: 'z85',
-    doc: 'CURVE secret key of the gateway (40 characters of Z85); its public half is what workers are given.',
+    doc: 'CURVE secret key of the gateway (40 characters of Z85). Workers get its public key.',
     parse: parseZ85
   }),
   engine: oneOf(
     'ENGINE',
     ['sdxl', 'fake'],
     'sdxl',
-    'Engine of the workers to start: sdxl, or fake (computed pictures, for tests and benchmarks).'
+    'Engine of the workers that the gateway starts: sdxl, or fake (synthetic pictures, for tests and benchmarks).'
   ),
   python: optional({
     env: 'PYTHON',
     value: 'path',
-    doc: 'Python that runs the workers to start. Default: the one of `npm run setup` (python-worker/.venv), else python3 from the PATH.',
+    doc: 'Python that runs the workers that the gateway starts. Default: python-worker/.venv (made by `npm run setup`) if it exists, else python3 from the PATH.',
     parse: (value: string) => value
   }),
   workerArgs: {
     env: 'WORKER_ARGS',
-    doc: 'More arguments for the workers to start, separated by spaces (see `python -m easel_worker --help`).',
+    doc: 'Extra arguments for the workers that the gateway starts, separated by spaces (see `python -m easel_worker --help`).',
     value: 'args',
     fallback: [],
     parse: (value) => value.split(/\s+/).filter(Boolean)
@@ -104,7 +104,7 @@ export const options = {
   otlpEndpoint: optional({
     env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
     value: 'url',
-    doc: 'OTLP/HTTP collector that traces are sent to, for example http://otel-collector:4318; the OTEL_* variables of the OpenTelemetry SDK for sampling and headers count too. Default: no traces.',
+    doc: 'OTLP/HTTP collector for traces, for example http://otel-collector:4318. The OTEL_* variables of the OpenTelemetry SDK for sampling and headers also apply. Default: no traces.',
     parse: parseUrl
   }),
   otelServiceName: text('OTEL_SERVICE_NAME', 'easel', 'Name of the service in traces.'),
@@ -113,52 +113,52 @@ export const options = {
     'QUEUE_LIMIT',
     64,
     { min: 1, max: 100_000, ...whole },
-    'Most requests that are accepted and not yet answered; one more is answered 429.'
+    'Most requests in flight, waiting or running. Further ones are refused with 429.'
   ),
   requestTimeout: number(
     'REQUEST_TIMEOUT',
     300,
     seconds,
-    'Seconds after which a request is stopped and answered 504; a client may ask for less.'
+    'Seconds after which a request is stopped with 504. A client may ask for less.'
   ),
   resumeWindow: number(
     'RESUME_WINDOW',
     10,
     { min: 0, max: 3600 },
-    'Seconds that a request with an Idempotency-Key goes on for after its client has left, so that a retry can join it.'
+    'Seconds that a request with an Idempotency-Key keeps running after its last client has left, so that a retry can join it.'
   ),
   idempotencyTtl: number(
     'IDEMPOTENCY_TTL',
     600,
     seconds,
-    'Seconds that the answer to a request with an Idempotency-Key is kept for.'
+    'Seconds that the answer to a request with an Idempotency-Key is kept.'
   ),
   memoryBudget: optional({
     env: 'MEMORY_BUDGET',
     value: 'bytes',
-    doc: 'Most bytes that the gateway holds for its clients: an eighth of them for request bodies, a quarter for answers to retries, the rest for pixels, files and answers that are being read. More is refused with 503 MEMORY_FULL. Default: half of what the memory limit of the container (else the memory of the machine) leaves beside 160 MiB, at most 2 GiB.',
+    doc: "Most bytes that the gateway holds for clients: 1/8 for request bodies, 1/4 for answers kept for retries, the rest for pixels, files and answers being read. Requests beyond it are refused with 503 MEMORY_FULL. Default: (M - 160 MiB) / 2, from 64 MiB to 2 GiB, where M is the container's memory limit or else the machine's memory.",
     parse: (value: string) => parseNumber(value, { min: LEAST_BUDGET, max: 2 ** 40, ...whole })
   }),
   idempotencyBytes: optional({
     env: 'IDEMPOTENCY_BYTES',
     value: 'bytes',
-    doc: 'Most bytes of such answers that are kept. Default: a quarter of MEMORY_BUDGET, which is the most.',
+    doc: 'Most bytes of answers kept for retries. Default and maximum: a quarter of MEMORY_BUDGET.',
     parse: (value: string) => parseNumber(value, { min: 0, max: 2 ** 40, ...whole })
   }),
   accessKeys: optional({
     env: 'ACCESS_KEYS',
     value: 'file',
-    doc: 'JSON file with the bearer keys that requests for images must come with, and their limits; it may change while the server runs (docs/access.md). Default: no keys.',
+    doc: 'JSON file with the bearer keys for image requests and their limits. The server reloads it when it changes (docs/access.md). Default: no key required.',
     parse: (value: string) => value
   }),
   snapSizes: flag(
     'SNAP_SIZES',
     false,
-    'Whether /v1 takes a size that is not offered for the nearest one that is, where it would refuse it: true or false.'
+    'Whether /v1 replaces a size that is not offered by the nearest offered one instead of refusing it: true or false.'
   ),
   corsOrigins: {
     env: 'CORS_ORIGINS',
-    doc: 'Origins whose web pages may call the service, separated by spaces. Empty: none but its own.',
+    doc: 'Origins whose web pages may call the service, separated by spaces. Empty: only its own.',
     value: 'origins',
     fallback: [],
     parse: parseOrigins
@@ -167,63 +167,63 @@ export const options = {
     'BODY_LIMIT',
     524_288,
     { min: 1024, max: 104_857_600, ...whole },
-    'Largest request body in bytes. The longest prompts, however they are escaped, take 384 KB.'
+    'Largest request body in bytes. The longest allowed prompts take at most 384 KB, however they are escaped.'
   ),
-  receiveTimeout: number('RECEIVE_TIMEOUT', 30, seconds, 'Seconds that a client has to send its whole request.'),
+  receiveTimeout: number('RECEIVE_TIMEOUT', 30, seconds, 'Seconds within which a client must send its whole request.'),
   keepAliveTimeout: number(
     'KEEP_ALIVE_TIMEOUT',
     620,
     seconds,
-    "Seconds that a connection stays open without a request. More than the balancer in front keeps its own (Google's: 600 s), or it sends a request into a connection that closes, and answers 502."
+    "Seconds that an idle connection stays open. Must exceed the idle timeout of the load balancer in front (Google's: 600 s). Otherwise the balancer may send a request into a closing connection and answer 502."
   ),
   sendTimeout: number(
     'SEND_TIMEOUT',
     30,
     seconds,
-    'Seconds in which a client must read 1 MiB of its answer, or all that is left of it; one that does not is cut off.'
+    'Seconds within which a client must read 1 MiB of its answer, or the rest of it. A slower client is disconnected.'
   ),
   maxConnections: number(
     'MAX_CONNECTIONS',
     1024,
     { min: 1, max: 1_000_000, ...whole },
-    'Most HTTP connections at a time. At one more, the one that has been idle the longest is closed; only when all have a request under way, the new one. Less where the limit of descriptors (ulimit -n) would leave workers too few. The port of ADMIN_PORT has 64 of its own.'
+    'Most HTTP connections at a time. A further one replaces the connection that has been idle longest, or is closed if all are busy with a request. The limit is lower if the descriptor limit (ulimit -n) would not leave enough for workers. ADMIN_PORT has 64 connections of its own.'
   ),
   heartbeatInterval: number('HEARTBEAT_INTERVAL', 1, seconds, 'Seconds between heartbeats of a worker.'),
   heartbeatTimeout: number(
     'HEARTBEAT_TIMEOUT',
     10,
     seconds,
-    'Seconds of silence after which a worker is taken for dead. Here and in STEP_TIMEOUT and START_TIMEOUT, time in which the gateway itself stood still does not count, and a worker may have up to two HEARTBEAT_INTERVALs more.'
+    'Seconds of silence after which a worker counts as dead. This timeout, STEP_TIMEOUT and START_TIMEOUT exclude time in which the gateway itself was stalled, and may end up to two HEARTBEAT_INTERVALs late.'
   ),
   stepTimeout: number(
     'STEP_TIMEOUT',
     120,
     seconds,
-    'Seconds without a finished step, while rows are in use, after which a worker is taken for hung.'
+    'Seconds without a finished step, while rows are in use, after which a worker counts as hung.'
   ),
   startTimeout: number(
     'START_TIMEOUT',
     3600,
     seconds,
-    'Seconds that a worker may take to load and compile before it says HELLO.'
+    'Seconds that a worker may take to load the model and compile before it sends HELLO.'
   ),
   restartBackoff: number(
     'RESTART_BACKOFF',
     0.5,
     seconds,
-    'Seconds before a dead worker is started again; doubled at each death in a row, up to 30.'
+    'Seconds before a dead worker is restarted; doubled after each consecutive death, up to 30.'
   ),
   drainTimeout: number(
     'DRAIN_TIMEOUT',
     25,
     seconds,
-    'Seconds that SIGTERM leaves for running requests. Closing takes up to 4 more; keep the sum under the time that the platform gives (GKE spot nodes: 15 by default).'
+    'Seconds that running requests may take after SIGTERM. Closing takes up to 4 more; keep the sum below the grace period of the platform (GKE spot nodes: 15 by default).'
   ),
   pngCompression: number('PNG_COMPRESSION', 7, { min: 0, max: 9, ...whole }, 'zlib level of PNG files.'),
   imageEncoders: optional({
     env: 'IMAGE_ENCODERS',
     value: 'integer',
-    doc: 'Most image files that are made at once. Default: one more than this machine has cores, so that none is idle until the next picture is handed out. More than 4 take as many threads of Node, by UV_THREADPOOL_SIZE.',
+    doc: "Most image files encoded at once. Default: number of cores + 1, so that no core idles between two images. Above 4, also raise Node's UV_THREADPOOL_SIZE.",
     parse: (value: string) => parseNumber(value, { min: 1, max: 1024, ...whole })
   }),
   embedRecipe: flag(
@@ -252,7 +252,7 @@ function parseUrl(value: string): string {
 function parseOrigins(value: string): string[] {
   const origins = value.split(/\s+/).filter(Boolean)
   const wrong = origins.find((origin) => !URL.canParse(origin) || new URL(origin).origin !== origin)
-  if (wrong !== undefined) throw new Error(`${wrong} is no origin; one is like https://app.example.com`)
+  if (wrong !== undefined) throw new Error(`${wrong} is not an origin; write it like https://app.example.com`)
   return origins
 }
 
@@ -262,9 +262,9 @@ function parseZ85(value: string): string {
 }
 
 /**
- * Reads the settings from command line and environment.
+ * Reads the settings from the command line and the environment.
  *
- * @throws ConfigError naming the option at fault; HelpRequested for `--help`; VersionRequested for `--version`
+ * @throws ConfigError naming the wrong option; HelpRequested for `--help`; VersionRequested for `--version`
  */
 export function loadConfig(
   argv: readonly string[] = process.argv.slice(2),
@@ -304,9 +304,10 @@ function parseModel(value: string): string {
 }
 
 /**
- * The settings, once the folder of the model is there. Apart from `loadConfig`: what a manifest says is on another machine.
+ * Returns the settings if the model folder is valid. Separate from `loadConfig`, because tests load manifests' settings
+ * on machines without that folder.
  *
- * @throws ConfigError that says what is there instead, and what to give
+ * @throws ConfigError that says what is wrong with the folder and what to give instead
  */
 export function requireModel(config: Config): Config {
   const wrong = folderError(config.model, config.worker === 'spawn' && config.engine === 'sdxl')
@@ -314,16 +315,16 @@ export function requireModel(config: Config): Config {
   return config
 }
 
-/** The memory budget, given or by what the process may use, once the settings that have a share in it fit. */
+/** The memory budget in bytes: the given one, else one that fits the process. Checks the settings that depend on it. */
 function checkMemory({ memoryBudget, idempotencyBytes, bodyLimit }: OptionValues<typeof options>): number {
-  // Where no container limits the process, Node says 0 or a number beyond all memory.
+  // Without a container limit, constrainedMemory() is 0 or larger than any memory.
   const limit = process.constrainedMemory()
   const total = memoryBudget ?? budgetWithin(limit > 0 ? Math.min(limit, totalmem()) : totalmem())
   const budget = new MemoryBudget(total)
   const check = (env: string, value: number | undefined, part: Part) => {
     if (value !== undefined && value > budget.most(part))
       throw new ConfigError(
-        `${env}=${value} must be at most ${budget.most(part)}, the share of MEMORY_BUDGET=${total} that is for ${part}; give MEMORY_BUDGET more, or ${env} less`
+        `${env}=${value} must be at most ${budget.most(part)}, the share of MEMORY_BUDGET=${total} for ${part}; raise MEMORY_BUDGET or lower ${env}`
       )
   }
   check('IDEMPOTENCY_BYTES', idempotencyBytes, 'replays')
@@ -331,7 +332,7 @@ function checkMemory({ memoryBudget, idempotencyBytes, bodyLimit }: OptionValues
   return total
 }
 
-/** A path is made absolute, since workers run in another folder; a bare name is looked up on the PATH. */
+/** Makes a path absolute, because workers run in another folder. A bare name stays for lookup on the PATH. */
 function pythonPath(given: string | undefined): string {
   if (given === undefined) return defaultPython()
   return given.includes('/') ? resolve(given) : given
@@ -342,10 +343,10 @@ function defaultPython(): string {
   return existsSync(own) ? own : 'python3'
 }
 
-/** What `--help` prints: every option with its flag, variable, default and meaning. */
+/** The text of `--help`. */
 export function help(): string {
   return helpText(
-    'easel: serves SDXL text-to-image over HTTP\n\nusage: easel [options]          (npm start -- [options])\n\nWorkers that it starts read variables of their own, such as SIZES, ROWS and DTYPE: docs/configuration.md.',
+    'easel: serves SDXL text-to-image over HTTP\n\nusage: easel [options]          (npm start -- [options])\n\nWorkers that it starts also read their own variables, such as SIZES, ROWS and DTYPE: docs/configuration.md.',
     options,
     packageRoot
   )

@@ -4,18 +4,19 @@ import type { Socket } from 'node:net'
 const NONE: ReadonlySet<ServerResponse> = new Set()
 
 /**
- * Bounds how many connections HTTP servers hold together. When one more comes, the connection that has been without a request
- * the longest is closed for it, so that a flood of silent ones locks nobody out; only when all are busy is the new one closed.
+ * Limits the total number of connections of one or more HTTP servers. At the limit, a new connection replaces the one
+ * that has been idle longest, so a flood of silent connections locks nobody out. If all are busy, it closes the new one.
  *
- * A connection is busy from when a request's headers are there until its last response closes. Half a header is no request.
+ * A connection is busy from the complete headers of a request until its last response closes. A client that sends
+ * headers slowly is idle.
  */
 export class Connections {
-  /** Connections that were closed: `idle` ones for a newer one, new ones because all were busy (`full`). */
+  /** Closed connections: `idle` ones replaced by newer ones, and new ones closed because all were busy (`full`). */
   readonly closed = { idle: 0, full: 0 }
   readonly limit: number
-  /** A Set keeps the order of its additions: the one that has been idle the longest comes first. */
+  /** A Set keeps insertion order, so the connection idle longest comes first. */
   readonly #idle = new Set<Socket>()
-  /** The busy ones, with the responses that each waits for. */
+  /** Busy connections, each with its pending responses. */
   readonly #busy = new Map<Socket, Set<ServerResponse>>()
 
   /** @param limit most connections at a time, at least 1 */
@@ -23,10 +24,10 @@ export class Connections {
     this.limit = limit
   }
 
-  /** Counts and bounds the connections of a server from now on. */
+  /** Counts and limits the connections of a server from now on. */
   watch(server: Server): void {
     server.on('connection', (socket: Socket) => this.#open(socket))
-    // Before the server's own listener, which may answer at once.
+    // Run before the server's own listener, which may answer synchronously.
     server.prependListener('request', (request: IncomingMessage, response: ServerResponse) =>
       this.#begin(request.socket, response)
     )
@@ -40,7 +41,7 @@ export class Connections {
     return this.#busy.size
   }
 
-  /** The responses that a connection still waits for, in order. */
+  /** The pending responses of a connection, in order. */
   due(socket: Socket): ReadonlySet<ServerResponse> {
     return this.#busy.get(socket) ?? NONE
   }
@@ -59,7 +60,7 @@ export class Connections {
     const [longest] = this.#idle
     if (longest === undefined) return false
     this.closed.idle++
-    // Its 'close' comes later, its place is needed now.
+    // 'close' is emitted later, but the slot is needed now.
     this.#forget(longest)
     longest.destroy()
     return true
@@ -77,7 +78,7 @@ export class Connections {
     this.#busy.set(socket, due.add(response))
     response.once('close', () => {
       due.delete(response)
-      // A response that waited for its turn may close after its connection, of which nothing is known any more.
+      // A pipelined response may close after its connection, which is already forgotten then.
       if (due.size > 0 || !this.#busy.delete(socket) || socket.destroyed) return
       this.#idle.add(socket)
     })

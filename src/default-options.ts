@@ -15,12 +15,12 @@ type DefaultOptions = {
   >
 }
 
-/** The operator's defaults for requests: an option for each parameter that has a `setting`. */
+/** The operator's defaults for requests: one option for each parameter with a `setting`. */
 export const defaultOptions = Object.fromEntries(
   parametersWith('setting').map((parameter) => [parameter.setting.key, optionOf(parameter)])
 ) as unknown as DefaultOptions
 
-/** Their values, by the names of the parameters. */
+/** The values of `defaultOptions`, by parameter name. */
 export function defaultsIn(values: OptionValues<DefaultOptions>): Defaults {
   return Object.fromEntries(
     parametersWith('setting').map(({ name, setting }) => [name, values[setting.key as keyof typeof values]])

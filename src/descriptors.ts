@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
 
 /**
- * How many descriptors (files, sockets, pipes) this process may have open; undefined where that cannot be read: only Linux has a
- * file that says so, and Node has no call for it. Node raises the soft limit to the hard one when it starts.
+ * The descriptor limit (files, sockets, pipes) of this process. Undefined outside Linux: Node has no API for it, so
+ * it is read from /proc. Node raises the soft limit to the hard limit at start.
  */
 export function descriptorLimit(file = '/proc/self/limits'): number | undefined {
   try {
@@ -16,28 +16,28 @@ export function descriptorLimit(file = '/proc/self/limits'): number | undefined 
 export interface Room {
   /** MAX_CONNECTIONS */
   wanted: number
-  /** Descriptors that the process may have; undefined when unknown. */
+  /** Descriptor limit of the process; undefined if unknown. */
   descriptors: number | undefined
-  /** Descriptors that are kept for all else: workers, files, connections of its own. */
+  /** Descriptors to keep for workers, files and other connections. */
   reserve: number
 }
 
 /**
- * Most connections that leave `reserve` descriptors.
+ * The largest connection limit that leaves `reserve` descriptors, at most `wanted`.
  *
- * @throws Error when none is left
+ * @throws Error when not even one connection is left
  */
 export function connectionLimit({ wanted, descriptors, reserve }: Room): number {
   if (descriptors === undefined) return wanted
   const left = descriptors - reserve
   if (left < 1)
     throw new Error(
-      `this process may open ${descriptors} descriptors, and needs ${reserve} beside those of connections: raise the limit (ulimit -n)`
+      `this process may open ${descriptors} descriptors, and needs ${reserve} besides those for connections: raise the limit (ulimit -n)`
     )
   return Math.min(wanted, left)
 }
 
-/** `connectionLimit` of this process, with a warning when it is less than what was wanted. */
+/** `connectionLimit` of this process. Logs a warning when it is less than `wanted`. */
 export function connectionRoom(
   wanted: number,
   reserve: number,
@@ -48,7 +48,7 @@ export function connectionRoom(
   if (limit < wanted)
     log.warn(
       { wanted, limit, descriptors, reserve },
-      `MAX_CONNECTIONS is ${limit} instead of ${wanted}: this process may open ${descriptors} descriptors (ulimit -n), and ${reserve} are kept for workers and files`
+      `MAX_CONNECTIONS is ${limit} instead of ${wanted}: this process may open ${descriptors} descriptors (ulimit -n), and ${reserve} are reserved for workers and files`
     )
   return limit
 }

@@ -1,59 +1,61 @@
 import { STATUS_CODES } from 'node:http'
 
 /**
- * Every error a client can meet: its code, its HTTP status and what it means.
- *
- * The catalogue is the only place where a code gets a status. `retryable` errors carry `Retry-After`.
+ * Every error a client can get: its code, its HTTP status and its meaning. No other place assigns a status to a code.
+ * docs/errors.md repeats the catalogue.
  */
 export const catalogue = {
-  INVALID_REQUEST: { status: 400, summary: 'The request does not fit the schema.' },
+  INVALID_REQUEST: { status: 400, summary: 'The request does not match the schema.' },
   PROMPT_TOO_LONG: { status: 400, summary: 'The prompt has more tokens than the text encoders take.' },
   UNSUPPORTED_SIZE: { status: 400, summary: 'The model has no compiled program for this size.' },
   UNSUPPORTED_SCHEDULER: { status: 400, summary: 'The model does not offer this scheduler.' },
   UNSUPPORTED_FEATURE: { status: 400, summary: 'The workers cannot do what this field asks for.' },
-  LIMIT_EXCEEDED: { status: 400, summary: 'A number is over what this server allows.' },
-  UNAUTHORIZED: { status: 401, summary: 'The request has no key, or one that is not known.' },
-  NOT_FOUND: { status: 404, summary: 'There is no such route, or no such request in flight.' },
+  LIMIT_EXCEEDED: { status: 400, summary: "A number exceeds this server's limit." },
+  UNAUTHORIZED: { status: 401, summary: 'The request has no key, or an unknown one.' },
+  NOT_FOUND: { status: 404, summary: 'No such route, or no such request in flight.' },
   METHOD_NOT_ALLOWED: {
     status: 405,
-    summary: 'There is such a route, but not for this method; `Allow` says for which.'
+    summary: 'The route does not support this method; `Allow` lists those it does.'
   },
-  NOT_ACCEPTABLE: { status: 406, summary: 'The answer cannot take any of the forms that Accept names.' },
-  REQUEST_TIMEOUT: { status: 408, summary: 'The request did not come whole within its time.' },
-  BODY_TOO_LARGE: { status: 413, summary: 'The body is over the limit.' },
-  UNSUPPORTED_MEDIA_TYPE: { status: 415, summary: 'The body has another media type than the route takes.' },
-  EXPECTATION_FAILED: { status: 417, summary: 'The server does not do what Expect asks for.' },
-  IDEMPOTENCY_KEY_REUSED: { status: 422, summary: 'The idempotency key came before with another body.' },
-  NO_RECIPE: { status: 422, summary: 'The image does not carry a recipe of Easel.' },
+  NOT_ACCEPTABLE: { status: 406, summary: 'The server cannot answer in any of the media types in Accept.' },
+  REQUEST_TIMEOUT: { status: 408, summary: 'The client did not send the whole request in time.' },
+  BODY_TOO_LARGE: { status: 413, summary: 'The body exceeds the limit.' },
+  UNSUPPORTED_MEDIA_TYPE: { status: 415, summary: 'The route does not accept the media type of the body.' },
+  EXPECTATION_FAILED: { status: 417, summary: 'The server does not support this Expect header.' },
+  IDEMPOTENCY_KEY_REUSED: { status: 422, summary: 'The idempotency key was already used with a different body.' },
+  NO_RECIPE: { status: 422, summary: 'The image does not contain an Easel recipe.' },
   QUEUE_FULL: { status: 429, summary: 'The queue is full.' },
-  RATE_LIMITED: { status: 429, summary: 'The key has asked too often lately.' },
-  CONCURRENCY_LIMITED: { status: 429, summary: 'The key has as many requests in flight as it may.' },
-  HEADERS_TOO_LARGE: { status: 431, summary: 'The headers, or the path, are over the limit.' },
-  CANCELLED: { status: 499, summary: 'The client left or cancelled the request.' },
+  RATE_LIMITED: { status: 429, summary: 'The key has exceeded its request rate.' },
+  CONCURRENCY_LIMITED: { status: 429, summary: 'The key has too many requests in flight.' },
+  HEADERS_TOO_LARGE: { status: 431, summary: 'The headers or the path exceed the limit.' },
+  CANCELLED: { status: 499, summary: 'The client disconnected or cancelled the request.' },
   GENERATION_FAILED: { status: 500, summary: 'The worker could not make the image.' },
   OUT_OF_MEMORY: { status: 500, summary: 'The accelerator ran out of memory for this request.' },
   WORKER_CRASHED: { status: 500, summary: 'The worker died twice in a row while it ran this request.' },
   INTERNAL: { status: 500, summary: 'Something went wrong inside the server.' },
-  NOT_READY: { status: 503, summary: 'No worker is ready, or none for this size yet.' },
+  NOT_READY: { status: 503, summary: 'No worker is ready, or none is ready for this size yet.' },
   DRAINING: { status: 503, summary: 'The server is shutting down.' },
-  MEMORY_FULL: { status: 503, summary: 'The server holds as many bytes for its clients as it may.' },
-  DEADLINE_UNREACHABLE: { status: 503, summary: 'The request could not be done within its time, so it was not begun.' },
+  MEMORY_FULL: { status: 503, summary: "The server's memory for clients is full." },
+  DEADLINE_UNREACHABLE: {
+    status: 503,
+    summary: 'The request could not finish before its deadline, so it was not started.'
+  },
   DEADLINE_EXCEEDED: { status: 504, summary: 'The request did not finish before its deadline.' }
 } as const satisfies Record<string, { status: number; summary: string }>
 
 export type ErrorCode = keyof typeof catalogue
 
 export interface ErrorDetails {
-  /** The request's field that is wrong. */
+  /** The request's wrong field. */
   field?: string
-  /** Seconds after which a retry has a chance. */
+  /** Value of `Retry-After`, in seconds. */
   retryAfter?: number
-  /** Whether it is how an accepted request ended, and no refusal. */
+  /** Whether an accepted request ended with it; false for a refusal. */
   ofAccepted?: boolean
   cause?: unknown
 }
 
-/** An error with a code from the catalogue. Its message is written for the client and holds no internals. */
+/** An error with a code from the catalogue. The client sees its message, so it must not contain internals. */
 export class EaselError extends Error {
   readonly code: ErrorCode
   readonly field: string | undefined
@@ -74,7 +76,7 @@ export class EaselError extends Error {
   }
 }
 
-/** The body of an error answer: Fastify's own shape, plus `code`, `field` and `requestId`. */
+/** The body of an error response: Fastify's default shape plus `code`, `field` and `requestId`. */
 export interface ErrorBody {
   statusCode: number
   code: string
@@ -88,7 +90,7 @@ export function errorBody(error: EaselError, requestId: string): ErrorBody {
   return {
     statusCode: error.statusCode,
     code: error.code,
-    // 499 (nginx's "client closed request") has no name in Node's table.
+    // Node's table does not have 499, nginx's "client closed request".
     error: STATUS_CODES[error.statusCode] ?? 'Client Closed Request',
     message: error.message,
     ...(error.field === undefined ? {} : { field: error.field }),

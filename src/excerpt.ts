@@ -1,12 +1,12 @@
-/** How many characters of a client's own words an error repeats. */
+/** How much of a client's text an error repeats by default, in UTF-16 units. */
 const EXCERPT_LENGTH = 64
 
-/** Control characters, marks that turn the direction of what follows, halves of pairs, unassigned ones: what a terminal or a log's reader would trip over. */
+/** Characters that could disrupt a terminal or log: controls, direction marks, lone surrogates, unassigned ones. */
 const UNSAFE = /[\p{C}\p{Zl}\p{Zp}]/u
 
 /**
- * A client's own words, short and plain enough for an answer or a log line: at most `most` UTF-16 units, then … if there is more.
- * Characters that cannot be seen are written as `\u{hex}`.
+ * Makes a client's text safe for an answer or a log line. Truncates it to `most` UTF-16 units, followed by … if it was
+ * longer, and escapes unsafe characters as `\u{hex}`.
  */
 export function excerpt(words: string, most = EXCERPT_LENGTH): string {
   let shown = ''

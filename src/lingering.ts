@@ -2,21 +2,21 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { Turns } from './turns.js'
 
-/** How long a client may go on sending a body that nobody wants, after its answer, in ms. */
+/** How long a client may keep sending its body after an early answer, in ms. */
 const LINGER_MS = 2000
 
 /**
- * Lets clients read an answer that comes before they have sent their whole request, such as a 413.
+ * Lets a client read an answer that is sent before its request is complete, such as a 413.
  *
- * Node closes such a connection as soon as the answer is sent. Bytes that still come then make the kernel reset the
- * connection, and the reset can overtake the answer. Here the connection is closed for writing, and read for a little longer.
+ * Node closes such a connection right after the answer. If more bytes arrive, the kernel resets the connection, and the
+ * client may see the reset before the answer. So close only the writing side, and keep reading for LINGER_MS.
  */
 export function lingerAfterEarlyAnswers(server: Server): void {
   const latest = new WeakMap<Socket, IncomingMessage>()
   const drop = inTurns()
   server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
     latest.set(request.socket, request)
-    // Before Node's own listener, which reads the rest as fast as it comes.
+    // Run before Node's own listener, which would read the rest as fast as it arrives.
     response.prependListener('finish', () => {
       if (!request.complete) drop(request)
     })
@@ -35,10 +35,10 @@ export function lingerAfterEarlyAnswers(server: Server): void {
 }
 
 /**
- * Reads bodies that nobody wants, and drops them: a chunk of one of them in each turn of the event loop. Of hundreds that
- * are refused at once, all that they send would make a turn as long as it takes to copy it.
+ * Reads and discards unwanted bodies: one chunk of one body per turn of the event loop. Reading hundreds of refused
+ * bodies at full speed would block the event loop.
  *
- * @returns takes a body of which the end is still to come
+ * @returns discards the rest of an incomplete body
  */
 export function inTurns(): (body: IncomingMessage) => void {
   const turns = new Turns(1)
@@ -47,7 +47,7 @@ export function inTurns(): (body: IncomingMessage) => void {
       body.pause()
       turns.run(() => body.resume())
     })
-    // From here on Node takes it for one that somebody reads.
+    // Marks the body as consumed, or Node would read and discard it at full speed.
     body.read(0)
     body.resume()
   }

@@ -2,7 +2,7 @@ import { lookup } from 'node:dns/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 
-/** The addresses to listen on for a host: localhost is 127.0.0.1 and ::1 on most machines. */
+/** The addresses to listen on for a host. On most machines localhost is both 127.0.0.1 and ::1. */
 export async function addressesOf(host: string): Promise<string[]> {
   if (host !== 'localhost') return [host]
   const found = await lookup(host, { all: true }).catch(() => [])
@@ -10,17 +10,17 @@ export async function addressesOf(host: string): Promise<string[]> {
 }
 
 export interface Listening {
-  /** The first one must be free; the others are left out where they are not. */
+  /** Listening fails if the first one is not free, and skips any other that is not. */
   addresses: readonly string[]
-  /** 0 takes a free one. */
+  /** 0 picks a free one. */
   port: number
-  /** The line that is logged for each address. */
+  /** Makes the log line for each address. */
   listenTextResolver: (address: string) => string
 }
 
 /**
- * Listens on several addresses with the one server of the application. Fastify would make a server for each of localhost's,
- * with no limit of connections, and with Node's own answers to what is no HTTP.
+ * Makes the application's single server listen on several addresses. Fastify would create another server for each
+ * address of localhost, without our connection limit and our answers to malformed HTTP.
  */
 export async function listen(app: FastifyInstance, { addresses, port, listenTextResolver }: Listening): Promise<void> {
   const [first, ...others] = addresses

@@ -2,14 +2,18 @@ import { fstatSync, write, writeSync } from 'node:fs'
 
 const STDOUT = 1
 
-/** Where log lines go: takes one write at a time, and never makes the process wait for it. */
+/** A non-blocking destination of log lines. Takes one write at a time. */
 export interface Output {
   /**
-   * Writes bytes. `done` is called once, later, with the error if there was one, and with how many bytes were written.
-   * While nobody reads, it is not called at all.
+   * Writes bytes. Calls `done` once, asynchronously, with the error, if any, and the number of bytes written. While
+   * nobody reads the output, that may never happen.
    */
   write: (bytes: Buffer, done: (error: Error | undefined, written: number) => void) => void
-  /** Writes bytes as the process exits, as far as that does not take waiting; never throws. */
+  /**
+   * Writes as much as it can without blocking, while the process exits. Never throws.
+   *
+   * @param writing whether another write is pending
+   */
   writeAtExit: (bytes: Buffer, writing: boolean) => void
 }
 
@@ -20,21 +24,21 @@ export function standardOutput(): Output {
 }
 
 /**
- * Node writes to a pipe and to a socket without blocking. fs.write would block one of libuv's threads while nobody reads,
- * and a process does not exit before its threads are done.
+ * Uses process.stdout, which writes to pipes and sockets without blocking. fs.write would block a libuv thread while
+ * nobody reads, and a process cannot exit before its libuv threads finish.
  */
 function pipeOutput(): Output {
   const { stdout } = process
-  // Each write reports its own error.
+  // Write callbacks report errors; without a listener the event would end the process.
   stdout.on('error', () => undefined)
   return {
     write: (bytes, done) => void stdout.write(bytes, (error) => done(error ?? undefined, error ? 0 : bytes.length)),
-    // Node has made the descriptor non-blocking: what does not fit fails.
+    // Node made the descriptor non-blocking, so a write to a full pipe fails instead of waiting.
     writeAtExit: tryWrite
   }
 }
 
-/** A file or a device: one that is full, or a disk that fails, is an error soon. */
+/** For files and devices, where fs.write fails soon if the disk is full or broken. */
 function fileOutput(): Output {
   return {
     write(bytes, done) {
@@ -48,7 +52,7 @@ function fileOutput(): Output {
       next()
     },
     writeAtExit(bytes, writing) {
-      // A write that is under way may be waiting for a terminal that somebody has stopped.
+      // A pending write may be blocked by a stopped terminal, and another one would block the exit.
       if (!writing) tryWrite(bytes)
     }
   }
@@ -58,6 +62,6 @@ function tryWrite(bytes: Buffer): void {
   try {
     writeSync(STDOUT, bytes)
   } catch {
-    // Full or closed: the process exits all the same.
+    // Full or closed. The process exits anyway.
   }
 }

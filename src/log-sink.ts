@@ -1,21 +1,21 @@
 import type { Output } from './log-output.js'
 
-/** What waits to be written, at most, in bytes. What comes when it is full is dropped. */
+/** Most bytes queued. Lines beyond it are dropped. */
 const MOST_BYTES = 1_048_576
-/** After lines were dropped for want of room, lines are taken again when no more than this waits. */
+/** After the queue was full, accept lines again once no more than this is queued. */
 const ROOM_AGAIN_BYTES = MOST_BYTES / 2
 const CHUNK_BYTES = 65_536
 const NEWLINE = Buffer.from('\n')
 
 interface Line {
   readonly bytes: Buffer
-  /** How many lost lines it tells of, if that is what it is for. */
+  /** For a line that reports lost lines: how many. */
   readonly tells?: number
 }
 
 /**
- * Takes log lines and writes them when it can. Serving never depends on it: it neither waits nor throws, holds at most
- * MOST_BYTES, drops what cannot be written, and says once, when writing works again, how many lines were lost.
+ * Queues log lines and writes them when possible, so that logging can never stop the service. It neither blocks nor
+ * throws, queues at most MOST_BYTES, and drops lines it cannot write. When writing works again, it logs the number lost.
  */
 export class LogSink {
   readonly #output: Output
@@ -23,19 +23,19 @@ export class LogSink {
   readonly #shape: (line: string) => string
   #queue: Line[] = []
   #queuedBytes = 0
-  /** Lines of the write that is under way. */
+  /** Lines of the pending write. */
   #writing: Line[] = []
   #full = false
-  /** Lines lost that were not told of yet. */
+  /** Lost lines not reported yet. */
   #lost = 0
   #dropped = 0
-  /** Whether the last write ended within a line. */
+  /** Whether the last write ended in the middle of a line. */
   #torn = false
   #onEmpty: (() => void)[] = []
 
   /**
-   * @param note makes the line that says how many lines were lost
-   * @param shape gives a line the form in which it is written
+   * @param note makes the line that reports lost lines
+   * @param shape formats a line for the output
    */
   constructor(output: Output, note: (lost: number) => string, shape: (line: string) => string = (line) => line) {
     this.#output = output
@@ -43,12 +43,12 @@ export class LogSink {
     this.#shape = shape
   }
 
-  /** Lines dropped since the start. */
+  /** Number of lines dropped since the start. */
   get dropped(): number {
     return this.#dropped
   }
 
-  /** Takes a line with its newline. (pino calls this.) */
+  /** Queues a line, which includes its newline. Called by pino. */
   write(line: string): void {
     const bytes = Buffer.from(this.#shape(line))
     if (this.#queue.length > 0 && this.#queuedBytes + bytes.length > MOST_BYTES) this.#full = true
@@ -60,13 +60,13 @@ export class LogSink {
     this.#start()
   }
 
-  /** Calls back once nothing waits any more: never, as long as nobody reads. (pino calls this.) */
+  /** Calls back once everything is written, which may be never if nobody reads the output. Called by pino. */
   flush(onEmpty: () => void): void {
     if (this.#writing.length === 0) onEmpty()
     else this.#onEmpty.push(onEmpty)
   }
 
-  /** Writes what waits as far as that takes no waiting. To be called when the process exits. */
+  /** Writes what it can of the queue without blocking. Call it when the process exits. */
   end(): void {
     if (this.#queue.length > 0)
       this.#output.writeAtExit(Buffer.concat(this.#queue.map(({ bytes }) => bytes)), this.#writing.length > 0)
@@ -80,7 +80,7 @@ export class LogSink {
 
   #start(): void {
     if (this.#writing.length > 0 || this.#queue.length === 0) return
-    // What a failed write has lost comes before what waits; what found no room comes after it.
+    // Lines lost in a failed write came before the queue, so report them first; lines that found it full came after it.
     const lines = this.#lost > 0 && !this.#full ? [this.#lossLine()] : []
     let bytes = 0
     while (this.#queue.length > 0 && (bytes === 0 || bytes + this.#queue[0]!.bytes.length <= CHUNK_BYTES)) {
@@ -95,7 +95,7 @@ export class LogSink {
     this.#output.write(chunk, (error, written) => this.#written(error, written - before.length))
   }
 
-  /** @param written bytes of the lines; -1 when not even the newline before them was written */
+  /** @param written bytes of the lines; -1 if not even the newline before them was written */
   #written(error: Error | undefined, written: number): void {
     const lines = this.#writing
     this.#writing = []

@@ -4,8 +4,8 @@ import { standardOutput } from './log-output.js'
 import { LogSink } from './log-sink.js'
 
 /**
- * The process's logger: JSON lines, or readable ones for a terminal. What becomes of standard output (a full disk, a
- * reader that is gone or stuck) is never anybody else's trouble: lines are dropped and counted.
+ * Creates the process's logger on standard output: JSON lines, or readable ones for a terminal. If the output fails or
+ * blocks (full disk, reader gone or stuck), it drops and counts lines instead of blocking the process.
  */
 export function createLog(level: string, format: 'json' | 'pretty'): Logger {
   const shape =
@@ -21,7 +21,7 @@ export function createLog(level: string, format: 'json' | 'pretty'): Logger {
   return pino({ level }, sink)
 }
 
-/** Lines that a logger of `createLog` has dropped; 0 for another one. */
+/** Number of lines that a logger from `createLog` has dropped; 0 for any other logger. */
 export function linesDropped(log: Logger): number {
   const stream = (log as { [symbols.streamSym]?: DestinationStream })[symbols.streamSym]
   return stream instanceof LogSink ? stream.dropped : 0

@@ -32,7 +32,7 @@ async function main(): Promise<void> {
       ? 'the worker loads and compiles the model'
       : `waiting for a worker on ${config.workerEndpoint}`
   const onFailure = (portName: string, port: number) => async (error: Error) => {
-    // The one line that follows says it all; a worker that was started for nothing has nothing to add.
+    // Silence the log, including the workers', so that the error below is the last line.
     log.level = 'silent'
     await server.close(0)
     cannotListen(PROGRAM, error, { host: config.host, port, portName })
@@ -59,7 +59,7 @@ async function main(): Promise<void> {
   log.info({ address }, `ready: ${model.id} on ${address}\n\n  ${curlLine(address)}\n`)
 }
 
-/** A host by which this machine itself is reached: every interface has no address of its own, and IPv6 stands in brackets. */
+/** The host to use in a URL on this machine: localhost for "every interface"; an IPv6 address in brackets. */
 function visitable(host: string): string {
   if (host === '0.0.0.0' || host === '::') return 'localhost'
   return host.includes(':') ? `[${host}]` : host

@@ -1,14 +1,14 @@
-/** What the gateway holds memory for; each is a label of `easel_memory_bytes`. */
+/** What the gateway holds memory for. Each is a label value of `easel_memory_bytes`. */
 export const PARTS = ['uploads', 'pixels', 'files', 'answers', 'replays'] as const
 export type Part = (typeof PARTS)[number]
 
-/** Parts share pools, so that what clients send or may ask for again never takes the room of the images being made. */
+/** Each pool has its own share, so uploads and kept answers can never take memory from running images. */
 const POOLS = {
-  /** Request bodies: an eighth. */
+  /** Request bodies. */
   uploads: 1 / 8,
-  /** Finished answers kept for retries: a quarter. */
+  /** Finished answers kept for retries. */
   replays: 1 / 4,
-  /** Pixels, files and answers: the rest. */
+  /** Pixels, files and answers being read. */
   images: 5 / 8
 } as const
 type Pool = keyof typeof POOLS
@@ -21,18 +21,18 @@ const POOL_OF: Readonly<Record<Part, Pool>> = {
   replays: 'replays'
 }
 
-/** Bytes that somebody holds. They count until `release`. */
+/** Accounted bytes. They count until `release`. */
 export interface Hold {
-  /** Holds another number of bytes from now on, whether or not there is room for it: they are there already. */
+  /** Changes the number of bytes. Never refuses, because the bytes already exist. */
   resize: (bytes: number) => void
   release: () => void
 }
 
 /**
- * The one account of what clients can make the gateway hold: bytes that depend on requests, by what they are for.
+ * Accounts for all memory that clients can make the gateway hold, by purpose.
  *
- * It counts and refuses; it allocates nothing. What it does not count (code, tokenizers, garbage that waits to be
- * collected, the allocator's gaps) is why it is given no more than part of the process's memory (docs/capacity.md).
+ * It counts and refuses but allocates nothing. It does not count code, tokenizers, uncollected garbage or
+ * fragmentation, so its limit must be only a part of the process's memory (docs/capacity.md).
  */
 export class MemoryBudget {
   readonly #limit: number
@@ -40,39 +40,39 @@ export class MemoryBudget {
   readonly #listeners: (() => void)[] = []
   #telling = false
 
-  /** @param limit bytes in all */
+  /** @param limit total bytes */
   constructor(limit: number) {
     this.#limit = limit
   }
 
-  /** Bytes in all. */
+  /** Total bytes. */
   get limit(): number {
     return this.#limit
   }
 
-  /** Bytes that are held for a part. */
+  /** Bytes held for a part. */
   used(part: Part): number {
     return this.#used[part]
   }
 
-  /** Most bytes that a part may hold, if no other part of its pool holds any. */
+  /** Most bytes that a part may hold while the other parts of its pool are empty. */
   most(part: Part): number {
     return Math.floor(this.#limit * POOLS[POOL_OF[part]])
   }
 
-  /** Bytes that a part may still take. */
+  /** Bytes still free for a part. */
   room(part: Part): number {
     const pool = POOL_OF[part]
     const used = PARTS.reduce((sum, each) => (POOL_OF[each] === pool ? sum + this.#used[each] : sum), 0)
     return this.most(part) - used
   }
 
-  /** Holds bytes, or undefined where there is no room for them. */
+  /** Holds bytes, or returns undefined if they do not fit. */
   tryHold(part: Part, bytes: number): Hold | undefined {
     return bytes <= this.room(part) ? this.hold(part, bytes) : undefined
   }
 
-  /** Holds bytes that are there whether or not there is room for them. */
+  /** Holds bytes that already exist, even beyond the limit. */
   hold(part: Part, bytes: number): Hold {
     let held = 0
     const resize = (to: number) => {
@@ -85,7 +85,7 @@ export class MemoryBudget {
     return { resize, release: () => resize(0) }
   }
 
-  /** Calls `listener` soon after bytes were given back. */
+  /** Calls `listener` soon after bytes were released. */
   onRoom(listener: () => void): void {
     this.#listeners.push(listener)
   }
@@ -93,7 +93,7 @@ export class MemoryBudget {
   #tell(): void {
     if (this.#telling || this.#listeners.length === 0) return
     this.#telling = true
-    // Not at once: whoever gives bytes back is in the middle of something.
+    // Deferred: the code that released the bytes must finish first.
     setImmediate(() => {
       this.#telling = false
       for (const listener of this.#listeners) listener()
@@ -101,15 +101,15 @@ export class MemoryBudget {
   }
 }
 
-/** Bytes that the gateway needs before its first request: Node, the packages, two tokenizers. Measured: 110 MiB. */
+/** Memory of an idle gateway (Node, packages, two tokenizers), in bytes. Measured: 110 MiB. */
 const BASE_BYTES = 160 * 2 ** 20
-/** A budget that no machine is too large for: more would only let clients leave more unread. */
+/** Default maximum. More would only let clients leave more answers unread. */
 const MOST_BY_DEFAULT = 2 * 2 ** 30
 const LEAST_BY_DEFAULT = 64 * 2 ** 20
 
 /**
- * The budget of a process that may use so much memory: half of what its start leaves. The other half is for what is
- * freed and not yet collected, for the encoders, and for gaps between allocations.
+ * The default budget: half of `available` without BASE_BYTES, within the limits above. The other half is for
+ * uncollected garbage, the encoders and fragmentation.
  *
  * @param available bytes that the container or machine has for this process
  */

@@ -11,13 +11,13 @@ import { linesDropped } from './log.js'
 import type { ServiceObserver, ImageService } from './service/service.js'
 import { OUTCOMES } from './service/ledger.js'
 
-/** Seconds: from a PNG's milliseconds to a long queue. */
+/** Histogram buckets in seconds, from the encoding of a PNG to the wait in a long queue. */
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300]
 
 interface WatchedParts {
   engine: Engine
   service: ImageService
-  /** Those of the first port. */
+  /** Connections of the first port. */
   connections: Connections
   memory: MemoryBudget
   log: Logger
@@ -26,20 +26,20 @@ interface WatchedParts {
 export interface Metrics {
   registry: Registry
   observer: EngineObserver & ServiceObserver
-  /** Adds what is read from the running parts at each scrape. To be called once. */
+  /** Adds the metrics that are read from the running parts at each scrape. Call it once. */
   watch: (parts: WatchedParts) => void
-  /** A client that did not read its answer was cut off. */
+  /** A client that did not read its answer was disconnected. */
   slowReader: () => void
   /** A request was refused. */
   refused: (code: ErrorCode) => void
 }
 
-/** Creates the metrics that docs/metrics.md describes. Names and labels are stable. */
+/** Creates the metrics of docs/metrics.md. Names and labels are stable. */
 export function createMetrics(): Metrics {
   const registry = new Registry()
   const registers = [registry]
   collectDefaultMetrics({ register: registry })
-  // Gauges with a counter's name, which promtool rightly refuses; the same by type is there without `_total`.
+  // promtool rejects gauges whose names end in `_total`. The same gauges without `_total`, by type, remain.
   for (const kind of ['handles', 'requests', 'resources']) registry.removeSingleMetric(`nodejs_active_${kind}_total`)
   const histogram = (name: string, help: string, labelNames: string[] = []) =>
     new Histogram({ name, help, labelNames, buckets: SECONDS, registers })
@@ -47,33 +47,31 @@ export function createMetrics(): Metrics {
     new Counter({ name, help, labelNames, registers })
 
   const duration = histogram('easel_request_duration_seconds', 'From acceptance to the end of a request.', ['outcome'])
-  const queueWait = histogram('easel_queue_wait_seconds', 'From acceptance until a worker began with the request.')
-  const step = histogram('easel_step_duration_seconds', 'A denoising step, over all rows in it.', ['worker'])
+  const queueWait = histogram('easel_queue_wait_seconds', 'From acceptance until a worker started the request.')
+  const step = histogram('easel_step_duration_seconds', 'One denoising step, all rows together.', ['worker'])
   const file = histogram(
     'easel_image_encode_duration_seconds',
-    'Making one image file, with its wait for an encoder.',
+    'Encoding one image file, including the wait for an encoder.',
     ['format']
   )
   const images = counter('easel_images_total', 'Images made.')
   const pixels = counter('easel_pixels_total', 'Pixels made.')
   const fileBytes = counter('easel_image_bytes_total', 'Bytes of the image files made.', ['format'])
-  const refused = counter('easel_requests_refused_total', 'Requests that were refused, by error code.', ['code'])
+  const refused = counter('easel_requests_refused_total', 'Refused requests, by error code.', ['code'])
   const byKey = counter('easel_key_requests_total', 'Accepted requests that ended, by the name of their access key.', [
     'key',
     'outcome'
   ])
   const repeated = counter(
     'easel_idempotent_requests_total',
-    'Requests answered by an earlier one with the same key: joined while it ran, or replayed after.',
+    'Requests answered by an earlier one with the same key: joined while it ran, or replayed after it ended.',
     ['result']
   )
-  const replays = counter('easel_replays_total', 'Requests given to a worker again.')
+  const replays = counter('easel_replays_total', 'Requests sent to a worker again.')
   const lost = counter('easel_workers_lost_total', 'Connections to workers that ended.', ['worker', 'cause'])
-  const restarts = counter('easel_worker_restarts_total', 'Worker processes started again.', ['worker'])
-  const malformed = counter('easel_malformed_messages_total', 'Messages on the worker socket that were dropped.', [
-    'reason'
-  ])
-  const slow = counter('easel_slow_readers_total', 'Clients that were cut off because they did not read their answers.')
+  const restarts = counter('easel_worker_restarts_total', 'Restarts of worker processes.', ['worker'])
+  const malformed = counter('easel_malformed_messages_total', 'Dropped messages on the worker socket.', ['reason'])
+  const slow = counter('easel_slow_readers_total', 'Clients disconnected because they did not read their answers.')
   const compile = new Gauge({
     name: 'easel_compile_seconds',
     help: 'Time to compile a program, or to load it from the cache.',
@@ -115,12 +113,11 @@ export function createMetrics(): Metrics {
 
 type DeviceMemory = Heartbeat['memory'][number]
 
-/** One sample of a metric: its labels and its value. */
 type Sample = [labels: Record<string, string>, value: number]
 
 /**
- * Numbers that someone else keeps, read at the scrape. prom-client calls every `collect` in one synchronous pass, so
- * that what is read fits together: the conservation law holds at any scrape.
+ * Adds metrics that are read at the scrape. prom-client calls every `collect` in one synchronous pass, so the values
+ * are consistent: accepted = succeeded + failed + cancelled + expired + in flight in every scrape.
  */
 function watch(registry: Registry, { engine, service, memory, connections, log }: WatchedParts): void {
   const registers = [registry]
@@ -134,7 +131,7 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
       collect() {
         this.reset()
         const all = samples()
-        // Without labels, reset leaves a sample of 0, which would be a claim.
+        // reset() sets a gauge without labels to 0; remove that, because no sample means "unknown".
         if (all.length === 0 && labelNames.length === 0) this.remove()
         for (const [labels, value] of all) this.set(labels, value)
       }
@@ -171,13 +168,13 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
   )
   gauge(
     'easel_queue_depth',
-    'Requests that wait for a worker.',
+    'Requests waiting for a worker.',
     [],
     single(() => engine.state.queued)
   )
   gauge(
     'easel_backlog_seconds',
-    'Seconds until the workers have done all that is accepted; no sample while no step was measured lately.',
+    'Seconds until all accepted requests will be done; no sample without a recent step.',
     [],
     () => {
       const seconds = engine.backlogSeconds
@@ -186,7 +183,7 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
   )
   gauge(
     'easel_idempotency_keys',
-    'Requests that are known by their idempotency key.',
+    'Requests stored under an idempotency key.',
     [],
     single(() => service.keysKnown)
   )
@@ -196,7 +193,7 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
     [],
     single(() => service.clients)
   )
-  gauge('easel_memory_bytes', 'Bytes held for clients, by what they are.', ['part'], () =>
+  gauge('easel_memory_bytes', 'Bytes held for clients, by purpose.', ['part'], () =>
     PARTS.map((part) => [{ part }, memory.used(part)])
   )
   gauge(
@@ -225,12 +222,12 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
   )
   gauge(
     'easel_workers_expected',
-    'Workers there should be (WORKERS).',
+    'Expected number of workers (WORKERS).',
     [],
     single(() => engine.state.workersExpected)
   )
 
-  gauge('easel_connections', 'HTTP connections, by whether a request is under way.', ['state'], () => [
+  gauge('easel_connections', 'HTTP connections, by whether they are busy with a request.', ['state'], () => [
     [{ state: 'idle' }, connections.idle],
     [{ state: 'busy' }, connections.busy]
   ])
@@ -242,7 +239,7 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
   )
   total(
     'easel_connections_closed_total',
-    'HTTP connections closed for want of room: idle ones for newer ones, or new ones because all were busy (full).',
+    'HTTP connections closed at the limit: idle ones replaced by newer ones, or new ones because all were busy (full).',
     ['reason'],
     () => [
       [{ reason: 'idle' }, connections.closed.idle],
@@ -252,7 +249,7 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
 
   gauge(
     'easel_rows',
-    'Rows that one step of the worker holds; each size has as many of its own.',
+    'Rows of one denoising step of the worker; each size has its own.',
     ['worker'],
     perWorker(({ hello }) => hello.rows)
   )
@@ -270,13 +267,13 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
   )
   total(
     'easel_rows_padded_total',
-    'Rows computed for nothing since the worker started, to fill a compiled shape.',
+    'Padding rows computed since the worker started, to fill a compiled shape.',
     ['worker'],
     perWorker(({ heartbeat }) => heartbeat?.rows_padded_total ?? 0)
   )
   total(
     'easel_not_finite_total',
-    'Images since the worker started that failed because their numbers were NaN or infinite, by the stage that made them so.',
+    'Images that failed because of NaN or infinity since the worker started, by the stage where it was first seen.',
     ['worker', 'stage'],
     () =>
       engine.state.workers.flatMap(({ name, heartbeat }) =>
@@ -298,7 +295,7 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
   )
   gauge(
     'easel_device_memory_limit_bytes',
-    'Memory that a device has for us.',
+    'Memory limit of a device.',
     ['worker', 'device'],
     perDevice(({ bytes_limit }) => bytes_limit)
   )

@@ -7,22 +7,22 @@ const HUB_PAGE = /^https?:\/\/(?:huggingface\.co|hf\.co)\/(\w[\w.-]*\/\w[\w.-]*)
 const ALL_IN_ONE = /\.(safetensors|ckpt|pt|pth|bin)$/
 
 const WANTED =
-  'MODEL is a folder as diffusers lays it out, or, for `npm start`, a model of the Hugging Face hub such as stabilityai/stable-diffusion-xl-base-1.0'
+  "MODEL must be a model folder in diffusers' layout or, for `npm start`, a Hugging Face model such as stabilityai/stable-diffusion-xl-base-1.0"
 
-/** What is wrong with an address in the place of a folder. */
+/** What is wrong if the value is a URL instead of a folder; undefined otherwise. */
 export function addressError(value: string): string | undefined {
   const [page, name, revision] = HUB_PAGE.exec(value) ?? []
   if (page !== undefined)
-    return `it is a page of the Hugging Face hub: write ${name}${revision === undefined ? '' : `@${revision}`} with \`npm start\`, or fetch it into a folder and name that`
-  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(value)) return `it is an address, from which nothing is loaded: ${WANTED}`
+    return `this is a page on Hugging Face; write ${name}${revision === undefined ? '' : `@${revision}`} with \`npm start\`, or download the model and give its folder`
+  if (/^[a-z][a-z0-9+.-]*:\/\//i.test(value)) return `models are not loaded from URLs. ${WANTED}`
   return undefined
 }
 
 /**
- * What is wrong with the folder of a model.
+ * What is wrong with a model folder; undefined if nothing is.
  *
  * @param folder absolute
- * @param wholly whether all of a model is read, and not its tokenizers only
+ * @param wholly whether the whole model will be read, not only its tokenizers
  */
 export function folderError(folder: string, wholly: boolean): string | undefined {
   const found = statSync(folder, { throwIfNoEntry: false })
@@ -34,28 +34,28 @@ export function folderError(folder: string, wholly: boolean): string | undefined
 
 function absent(folder: string): string {
   const given = relative(process.cwd(), folder)
-  if (!HUB_MODEL.test(given)) return `there is no such folder. ${WANTED}`
-  return `there is no such folder. If ${given} is a model on the Hugging Face hub: fetch it with \`python -m easel_worker.fetch ${given} --to FOLDER\`, then set MODEL=FOLDER (\`npm start\` does both)`
+  if (!HUB_MODEL.test(given)) return `the folder does not exist. ${WANTED}`
+  return `the folder does not exist. If ${given} is a model on Hugging Face, fetch it with \`python -m easel_worker.fetch ${given} --to FOLDER\`, then set MODEL=FOLDER (\`npm start\` does both)`
 }
 
 function notAFolder(file: string): string {
-  if (file.endsWith(`/${INDEX}`)) return `it is a file: name its folder, ${dirname(file)}`
+  if (file.endsWith(`/${INDEX}`)) return `this is a file; give its folder, ${dirname(file)}`
   const how = ALL_IN_ONE.test(file)
-    ? '. diffusers makes such a folder of an all-in-one file: StableDiffusionXLPipeline.from_single_file(FILE).save_pretrained(FOLDER)'
+    ? '. To convert a single-file checkpoint, use diffusers: StableDiffusionXLPipeline.from_single_file(FILE).save_pretrained(FOLDER)'
     : ''
-  return `it is a file. ${WANTED}${how}`
+  return `this is a file. ${WANTED}${how}`
 }
 
 function withoutIndex(folder: string): string {
   const below = readdirSync(folder, { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
     .map(({ name }) => join(folder, name))
-  // The hub's cache keeps a model at snapshots/COMMIT.
+  // The Hugging Face cache stores a model in snapshots/COMMIT.
   const snapshots = below
     .filter((path) => path.endsWith('/snapshots'))
     .flatMap((path) => readdirSync(path).map((name) => join(path, name)))
   const model = [...below, ...snapshots].find((path) => existsSync(join(path, INDEX)))
   return model === undefined
-    ? `it has no ${INDEX}, so it is no model. ${WANTED}`
-    : `it has no ${INDEX}, but ${model} has: name that`
+    ? `the folder has no ${INDEX}, so it is not a model. ${WANTED}`
+    : `the folder has no ${INDEX}, but ${model} has one; give that folder`
 }

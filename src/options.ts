@@ -1,13 +1,13 @@
 import { parseArgs } from 'node:util'
 
-/** A setting of a program: read from its flag (`--kebab-case`), else from its environment variable, else the default. */
+/** A program's setting: the value of its flag (`--kebab-case`), else of its environment variable, else the default. */
 export interface Option<T> {
   env: string
   doc: string
   /** What `--help` and the docs call the value. */
   value: string
   fallback: T
-  /** @throws Error saying what would do */
+  /** @throws Error that says which values are valid */
   parse: (text: string) => T
 }
 
@@ -16,7 +16,7 @@ export type OptionValue<O> = O extends { parse: (text: string) => infer T; fallb
 /** The values of a list of options, by name. */
 export type OptionValues<O> = { -readonly [K in keyof O]: OptionValue<O[K]> }
 
-/** The user asked for `--help`; `text` is the answer. */
+/** The user asked for `--help`; `text` is what to print. */
 export class HelpRequested extends Error {
   readonly text: string
   constructor(text: string) {
@@ -28,7 +28,7 @@ export class HelpRequested extends Error {
 /** The user asked for `--version`. */
 export class VersionRequested extends Error {}
 
-/** A setting that cannot be used; the message names it and says what would do. */
+/** A wrong setting. The message names it and says which values are valid. */
 export class ConfigError extends Error {}
 
 export function text(env: string, fallback: string, doc: string): Option<string> {
@@ -80,20 +80,20 @@ export function oneOf<const T extends string>(env: string, values: readonly T[],
   return { env, doc, fallback, value: values.join('|'), parse }
 }
 
-/** The environment variable of an option whose name is made from it. */
+/** The environment variable for an option name: `defaultSteps` becomes `DEFAULT_STEPS`. */
 export function envOf(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()
 }
 
-/** The flag of an option, without its dashes. */
+/** The flag for an option name, without the leading dashes. */
 export function flagOf(name: string): string {
   return name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 }
 
 /**
- * Reads options from command line and environment.
+ * Reads options from the command line and the environment.
  *
- * @throws ConfigError naming the option at fault; HelpRequested with what `help` says for `--help`; VersionRequested
+ * @throws ConfigError naming the wrong option; HelpRequested with the text of `help` for `--help`; VersionRequested
  */
 export function readOptions<O extends Record<string, Option<unknown>>>(
   options: O,
@@ -105,7 +105,7 @@ export function readOptions<O extends Record<string, Option<unknown>>>(
   const values: Record<string, unknown> = {}
   for (const [name, option] of Object.entries(options)) {
     const flag = flags[flagOf(name)]
-    // An empty variable counts as unset: that is what a manifest with `value: ""` means.
+    // An empty variable counts as unset, as in a manifest with `value: ""`.
     const raw = flag ?? (env[option.env] === '' ? undefined : env[option.env])
     const source = flag === undefined ? option.env : `--${flagOf(name)}`
     values[name] = raw === undefined ? option.fallback : parseOption(option, raw, source)
@@ -134,8 +134,8 @@ function readFlags(
 }
 
 /**
- * `--flag value` as `--flag=value`: what follows a flag is its value, whatever it begins with. parseArgs refuses one that
- * begins with a dash, and `--worker-args '--rows 8'` has such a value.
+ * Turns `--flag value` into `--flag=value`. Otherwise parseArgs would refuse a value that starts with a dash, such as
+ * `--worker-args '--rows 8'`.
  */
 function withJoinedValues(argv: readonly string[], flags: readonly string[]): string[] {
   const taking = new Set(flags.map((flag) => `--${flag}`))
@@ -158,9 +158,9 @@ function parseOption<T>(option: Option<T>, raw: string, source: string): T {
 }
 
 /**
- * What `--help` prints: every option with its flag, variable, default and meaning, after the lines of `intro`.
+ * The text of `--help`: `intro`, then every option with its flag, variable, default and meaning.
  *
- * @param root folder that is left out of the defaults
+ * @param root folder to strip from the defaults
  */
 export function helpText(intro: string, options: Record<string, Option<unknown>>, root: string): string {
   const entries = Object.entries(options).map(([name, option]) => {

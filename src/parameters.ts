@@ -1,35 +1,41 @@
 import { Type, type Static, type TOptional, type TSchema, type TUnsafe } from 'typebox'
 import { OutputFormat } from './schemas/format.js'
 
-/** The longest prompt in UTF-16 units, as in OpenAI's API. 77 tokens are seldom over 500; more is accepted to be cut, or to be told where it would be. */
+/**
+ * The longest prompt in UTF-16 units, the same as in OpenAI's API. 77 tokens rarely exceed 500 units. Longer prompts
+ * are accepted so that the server can truncate them or say where it would.
+ */
 export const MAX_PROMPT_LENGTH = 32_000
 
-/** One parameter of a request for images, and all that there is to say of it. */
+/** One parameter of a request for images, with everything the gateway derives from it. */
 export interface Parameter {
-  /** Its form in POST /generate. */
+  /** Its schema in POST /generate. */
   readonly schema: TSchema
-  /** A request must have it. */
+  /** Set if a request must have it. */
   readonly required?: true
-  /** What it is where neither the request nor the operator nor the model says anything. */
+  /** Its value when neither the request nor the operator nor the model sets it. */
   readonly fallback?: string | number
   /**
-   * The value with which it does nothing; also its fallback. Recipes and messages to workers leave it out then, so older
-   * readers know them.
+   * The value at which it has no effect; also its fallback. Recipes and messages to workers omit it then, so that older
+   * readers accept them.
    */
   readonly neutral?: number
-  /** The operator's default, read from the option `key`. Without `neutral` the model has a default too, under the same name in HELLO. */
+  /**
+   * The operator's default, read from the option `key`. A parameter without `neutral` also has a default of the model,
+   * under the same name in HELLO.
+   */
   readonly setting?: { readonly key: string; readonly value?: string; readonly doc: string }
-  /** The name of the largest value that the model takes, among the limits in HELLO. Missing there, it is `neutral`. */
+  /** The name of its maximum among the limits in HELLO. If HELLO lacks it, the maximum is `neutral`. */
   readonly limit?: string
-  /** The worker's feature that other values than `neutral` need. */
+  /** The worker feature required for values other than `neutral`. */
   readonly feature?: string
-  /** Why only `neutral` is allowed where the limit or the feature is missing. */
+  /** Why only `neutral` is allowed without the limit or the feature; part of the error. */
   readonly unable?: string
-  /** Whether each recipe has it, or only one that it decides; or its form there, where that is another one. */
+  /** Whether every recipe has it, or only those of images that it affects; or its schema there, if different. */
   readonly recipe?: 'always' | 'where decided' | TSchema
-  /** Its name among the settings that AUTOMATIC1111's web UI writes into a file, where it is not one of theirs. */
+  /** Its name in AUTOMATIC1111-style settings in a file, if that web UI has no name for it. */
   readonly label?: string
-  /** Whether /v1 takes it too, under the same name; or its form there. */
+  /** True if /v1 accepts it under the same name; or its schema there, if different. */
   readonly openai?: true | TSchema
   /** Its name in a GENERATE message. */
   readonly wire?: string
@@ -39,9 +45,9 @@ const size = { minimum: 8, maximum: 8192 }
 const share = { minimum: 0, maximum: 1 }
 
 /**
- * All parameters of a request for images, in the order of a recipe. The request, the recipe, the extras of /v1, the operator's
- * defaults, /health, the OpenAPI document and the message to the worker are made from this table; docs/extending.md shows how
- * to add one.
+ * All parameters of a request for images, in the order of a recipe. The request, the recipe, the extras of /v1, the
+ * operator's defaults, /health, the OpenAPI document and the message to the worker are derived from this table.
+ * docs/extending.md shows how to add one.
  */
 export const parameters = {
   prompt: {
@@ -58,7 +64,7 @@ export const parameters = {
     schema: Type.String({
       maxLength: MAX_PROMPT_LENGTH,
       description:
-        "What the image is to stay away from. Used when guidance_scale > 1. An empty text is the same as none, diffusers' `negative_prompt=None`: zero embeddings where the model has force_zeros_for_empty_prompt, as SDXL base does."
+        "What the image should not show. Used when guidance_scale > 1. Empty means none, like diffusers' `negative_prompt=None`: zero embeddings if the model has force_zeros_for_empty_prompt, as SDXL base does."
     }),
     setting: { key: 'defaultNegativePrompt', doc: "Negative prompt of requests without one. Default: the model's." },
     recipe: 'always',
@@ -69,13 +75,13 @@ export const parameters = {
       minimum: 0,
       maximum: 4_294_967_295,
       description:
-        'Decides the noise. The same request with the same seed gives the same image. Random when left out, and always returned.'
+        'Seed of the initial noise. The same request with the same seed gives the same image. Random if omitted; always returned.'
     }),
     recipe: 'always',
     openai: Type.Integer({
       minimum: -1,
       maximum: 4_294_967_295,
-      description: 'As in POST /generate; -1 is a random one.'
+      description: 'As in POST /generate; -1 picks a random seed.'
     })
   },
   num_inference_steps: {
@@ -90,7 +96,11 @@ export const parameters = {
     wire: 'steps'
   },
   guidance_scale: {
-    schema: Type.Number({ minimum: 0, maximum: 100, description: 'Classifier-free guidance; 1 or less turns it off.' }),
+    schema: Type.Number({
+      minimum: 0,
+      maximum: 100,
+      description: 'Classifier-free guidance scale; 1 or less turns guidance off.'
+    }),
     setting: {
       key: 'defaultGuidanceScale',
       doc: "guidance_scale of requests without it. Default: the model's (SDXL base: 5.0)."
@@ -101,7 +111,10 @@ export const parameters = {
     wire: 'guidance'
   },
   scheduler: {
-    schema: Type.String({ maxLength: 64, description: 'Sampler, for example euler or dpmpp_2m; /health lists them.' }),
+    schema: Type.String({
+      maxLength: 64,
+      description: 'Sampler, for example euler or dpmpp_2m; GET /health lists all.'
+    }),
     setting: { key: 'defaultScheduler', value: 'name', doc: "scheduler of requests without it. Default: the model's." },
     recipe: 'always',
     openai: true,
@@ -110,7 +123,7 @@ export const parameters = {
   width: {
     schema: Type.Integer({
       ...size,
-      description: 'Pixels. A size that the model has compiled programs for; /health lists them.'
+      description: 'Width in pixels. Only compiled sizes are offered; GET /health lists them.'
     }),
     setting: {
       key: 'defaultWidth',
@@ -121,7 +134,7 @@ export const parameters = {
     wire: 'width'
   },
   height: {
-    schema: Type.Integer({ ...size, description: 'Pixels.' }),
+    schema: Type.Integer({ ...size, description: 'Height in pixels.' }),
     setting: {
       key: 'defaultHeight',
       value: 'pixels',
@@ -133,7 +146,7 @@ export const parameters = {
   output_format: {
     schema: Type.Unsafe<Static<typeof OutputFormat>>({
       ...OutputFormat,
-      description: 'File format. Default: the one that Accept names, else png.'
+      description: 'File format. Default: the format in Accept, else png.'
     }),
     fallback: 'png',
     recipe: 'always'
@@ -142,25 +155,25 @@ export const parameters = {
     schema: Type.Integer({
       minimum: 1,
       maximum: 100,
-      description: 'Quality of jpeg and webp; png loses nothing. Default: 90.'
+      description: 'Quality of jpeg and webp; png is lossless. Default: 90.'
     }),
-    // diffusers and Pillow have no common default; this one is safe for pictures with hard edges.
+    // diffusers and Pillow have no common default. 90 is safe for images with hard edges.
     fallback: 90,
     recipe: 'where decided'
   },
   truncate: {
-    schema: Type.Boolean({ description: 'Accept a prompt that is too long and use its first 77 tokens.' }),
-    recipe: Type.Literal(true, { description: 'A prompt was cut to fit.' })
+    schema: Type.Boolean({ description: 'Truncate an overlong prompt to its first 77 tokens instead of refusing it.' }),
+    recipe: Type.Literal(true, { description: 'A prompt was truncated.' })
   },
   guidance_start: {
     schema: Type.Number({
       ...share,
-      description: 'Share of the steps before which guidance is left out, so that they cost half.'
+      description: 'Fraction of the steps at which guidance starts. Steps without guidance cost half.'
     }),
     neutral: 0,
     setting: {
       key: 'defaultGuidanceStart',
-      doc: 'guidance_start of requests without it: the share of the steps before which guidance is left out.'
+      doc: 'guidance_start of requests without it: the fraction of the steps at which guidance starts.'
     },
     feature: 'guidance_interval',
     unable: 'the workers guide all steps',
@@ -173,12 +186,12 @@ export const parameters = {
     schema: Type.Number({
       ...share,
       description:
-        'Share of the steps after which guidance is left out; at least guidance_start. Of N steps, counted from 0, those from ⌊guidance_start·N⌋ to before ⌊guidance_end·N⌋ are guided.'
+        'Fraction of the steps at which guidance ends; at least guidance_start. Of N steps, counted from 0, steps ⌊guidance_start·N⌋ up to but not including ⌊guidance_end·N⌋ are guided.'
     }),
     neutral: 1,
     setting: {
       key: 'defaultGuidanceEnd',
-      doc: 'guidance_end of requests without it: the share of the steps after which guidance is left out.'
+      doc: 'guidance_end of requests without it: the fraction of the steps at which guidance ends.'
     },
     feature: 'guidance_interval',
     unable: 'the workers guide all steps',
@@ -192,15 +205,15 @@ export const parameters = {
       minimum: 1,
       maximum: 1000,
       description:
-        'Only every so manieth step computes all of the model, the others its top level over what the last whole one found below (DeepCache). At most the limit in GET /health.'
+        'Run the full UNet every N steps and reuse its deep features in between (DeepCache). At most the limit in GET /health.'
     }),
     neutral: 1,
     setting: {
       key: 'defaultCacheInterval',
-      doc: 'cache_interval of requests without it: only every so manieth step computes all of the model. Above 1 the workers must allow it (their MAX_CACHE_INTERVAL).'
+      doc: 'cache_interval of requests without it: run the full UNet every N steps. Values above 1 need workers that allow it (their MAX_CACHE_INTERVAL).'
     },
     limit: 'max_cache_interval',
-    unable: 'the workers compute all of each step',
+    unable: 'the workers run the full UNet in every step',
     recipe: 'where decided',
     label: 'Cache interval',
     openai: true,
@@ -210,7 +223,8 @@ export const parameters = {
     schema: Type.Integer({
       minimum: 1,
       maximum: 64,
-      description: 'How many images to make; image i has the seed + i. Several come as JSON, multipart/mixed or events.'
+      description:
+        'Number of images. Image i, counted from 0, has the seed + i. Several images come as JSON, multipart/mixed or events.'
     }),
     fallback: 1,
     limit: 'max_images'
@@ -220,14 +234,14 @@ export const parameters = {
       exclusiveMinimum: 0,
       maximum: 86_400,
       description:
-        "Seconds that the client will wait: a request that cannot be done by then is refused at once, one that is not is stopped and answered 504. At most the server's own limit."
+        "Seconds that the client will wait. A request that cannot finish by then is refused at once; one that does not finish by then is stopped with 504. The server's own limit still applies."
     })
   },
   preview_interval: {
     schema: Type.Integer({
       minimum: 0,
       maximum: 1000,
-      description: 'Steps between previews in the event stream; 0, the default, for none.'
+      description: 'Steps between previews in the event stream. 0, the default, means none.'
     })
   }
 } as const satisfies Record<string, Parameter>
@@ -235,7 +249,7 @@ export const parameters = {
 type Table = typeof parameters
 export type ParameterName = keyof Table
 
-/** The names of the parameters of which the table says `Field`. */
+/** The names of the parameters that have `Field`. */
 export type NamesWith<Field extends keyof Parameter> = {
   [N in ParameterName]: Table[N] extends Record<Field, unknown> ? N : never
 }[ParameterName]
@@ -243,7 +257,7 @@ export type NamesWith<Field extends keyof Parameter> = {
 /** The value of a parameter in a request. */
 export type ValueOf<N extends ParameterName> = Static<Table[N]['schema']>
 
-/** The names and entries of the parameters of which the table says `field`, in its order. */
+/** The parameters that have `field`, with their names, in table order. */
 export function parametersWith<Field extends keyof Parameter>(
   field: Field
 ): (Parameter & { [F in Field]-?: NonNullable<Parameter[F]> } & { readonly name: NamesWith<Field> })[] {
@@ -255,22 +269,22 @@ export function parametersWith<Field extends keyof Parameter>(
 
 type Limited = NamesWith<'limit'>
 
-/** What a model takes at most, as its workers say it. Older workers do not know the optional ones. */
+/** The limits in HELLO. Older workers do not send the optional ones. */
 export type ModelLimits = {
   readonly [N in Limited as Table[N] extends { neutral: number } ? never : Table[N]['limit']]: number
 } & {
   readonly [N in Limited as Table[N] extends { neutral: number } ? Table[N]['limit'] : never]?: number
 }
 
-/** The largest value of a parameter that the model takes; Infinity for none. */
+/** The largest value of a parameter that the model accepts; Infinity if unlimited. */
 export function mostOf({ limit, neutral = Infinity }: Parameter, limits: ModelLimits): number {
   return limit === undefined ? Infinity : ((limits as Partial<Record<string, number>>)[limit] ?? neutral)
 }
 
-/** The operator's defaults, which go before the model's; undefined for none. */
+/** The operator's defaults, which override the model's; undefined for none. */
 export type Defaults = { readonly [N in NamesWith<'setting'>]: ValueOf<N> | undefined }
 
-/** The values with which the parameters that have such a value do nothing. */
+/** The neutral values of all parameters that have one. */
 export const NEUTRAL = Object.fromEntries(parametersWith('neutral').map(({ name, neutral }) => [name, neutral])) as {
   readonly [N in NamesWith<'neutral'>]: ValueOf<N>
 }
@@ -287,13 +301,13 @@ export function requestProperties(): RequestProperties {
   ) as RequestProperties
 }
 
-/** A value's form alone: what the server itself says is within its limits. */
+/** A schema's type and enum without its limits, for values that the server itself sends. */
 export function bare<S extends TSchema>(schema: S): TUnsafe<Static<S>> {
   const { type, enum: values } = schema as { type?: string; enum?: readonly unknown[] }
   return Type.Unsafe({ type, ...(values === undefined ? {} : { enum: values }) })
 }
 
-/** The bare properties of an object that has all of these parameters. */
+/** Properties of an object with all of these parameters, each as `bare`. */
 export function bareProperties<N extends ParameterName>(
   list: readonly (Parameter & { readonly name: N })[]
 ): { [K in N]: TUnsafe<ValueOf<K>> } {

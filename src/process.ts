@@ -5,10 +5,10 @@ import type { Logger } from 'pino'
 import { ConfigError, HelpRequested, VersionRequested } from './options.js'
 import { readVersion } from './version.js'
 
-/** How long the last log lines may take to be written, in ms: nobody may be reading them. */
+/** How long to wait for the last log lines to be written, in ms. Bounded, because nobody may be reading them. */
 const LAST_LINES_MS = 500
 
-/** Loads a program's settings, or ends it: with its help or version when that was asked for, else with a line that names the setting at fault. */
+/** Loads a program's settings. Prints --help or --version and exits; exits with status 2 for a wrong setting. */
 export function settingsOrExit<T>(program: string, load: () => T): T {
   try {
     return load()
@@ -27,7 +27,7 @@ export function settingsOrExit<T>(program: string, load: () => T): T {
   }
 }
 
-/** Why an address cannot be listened on: the setting at fault, and what to do. */
+/** Exits because an address cannot be listened on. The message names the setting and says what to do. */
 export function cannotListen(
   program: string,
   error: NodeJS.ErrnoException,
@@ -35,15 +35,15 @@ export function cannotListen(
 ): never {
   const where = `${portName}=${port} on ${host}`
   const why: Record<string, string> = {
-    EADDRINUSE: `${where} is in use by another process; end it, or choose another ${portName}`,
-    EACCES: `${where} may not be opened by this user; choose a ${portName} from 1024 up`,
-    EADDRNOTAVAIL: `HOST=${host} is no address of this machine; localhost and 0.0.0.0 always are`,
-    ENOTFOUND: `HOST=${host} is no name that this machine knows; localhost and 0.0.0.0 always will do`
+    EADDRINUSE: `${where} is in use by another process; stop it or choose another ${portName}`,
+    EACCES: `this user may not open ${where}; choose a ${portName} of 1024 or above`,
+    EADDRNOTAVAIL: `HOST=${host} is not an address of this machine; localhost and 0.0.0.0 always work`,
+    ENOTFOUND: `this machine cannot resolve HOST=${host}; localhost and 0.0.0.0 always work`
   }
   cannotStart(program, new Error(why[error.code ?? ''] ?? error.message))
 }
 
-/** What stops a start is the operator's to mend: a wrong folder, an address that is taken. The message says which. */
+/** Exits with a one-line message and no stack trace, because the operator must fix the cause. */
 export function cannotStart(program: string, error: Error, status = 1): never {
   process.stderr.write(`${program}: cannot start: ${error.message}\n`)
   process.exit(status)
@@ -51,34 +51,33 @@ export function cannotStart(program: string, error: Error, status = 1): never {
 
 export interface Closing {
   log: Logger
-  /** Seconds that a signal leaves for what runs. */
+  /** Seconds that running requests may take after a signal. */
   drainTimeout: number
   /** ms beyond the drain for closing sockets and processes */
   margin: number
-  /** @param graceMs what is left for what runs: nothing after an error that nobody caught */
+  /** @param graceMs how long running requests may take, in ms; 0 after an uncaught error */
   close: (graceMs: number) => Promise<void>
 }
 
-/** The signals that ask a program to end. */
 const ENDING = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'] as const
 
 /**
- * Signals within so many ms are one wish. A terminal and some supervisors signal the whole process group, npm passes on to
- * its child what it is sent itself, and so one Ctrl-C or one `kill` arrives twice.
+ * Signals within this many ms of the first count as one. Terminals and some supervisors signal the whole process group,
+ * and npm forwards its own signals to its child, so one Ctrl-C or `kill` can arrive twice.
  */
 const ONE_WISH_MS = 1000
 
 /**
- * Closes the program in good order at the first signal, or after an error nobody caught. A second signal ends it at once,
- * unless it comes together with the first.
+ * Shuts the program down cleanly on the first signal or an uncaught error. A second signal, unless it is a duplicate of
+ * the first, exits at once.
  */
 export function closeOnSignal({ log, drainTimeout, margin, close }: Closing): void {
   const drainMs = drainTimeout * 1000
-  /** When it was told to close. */
+  /** When the shutdown began; -Infinity after an uncaught error, so that any signal exits at once. */
   let asked: number | undefined
   const closing = closeWithGrace({ delay: drainMs + margin, logger: log, skip: [...ENDING] }, async ({ err }) => {
     if (err) {
-      log.fatal({ err }, 'stopping after an error nobody caught')
+      log.fatal({ err }, 'stopping after an uncaught error')
       asked ??= -Infinity
     }
     await close(err ? 0 : drainMs)
@@ -92,15 +91,18 @@ export function closeOnSignal({ log, drainTimeout, margin, close }: Closing): vo
         process.exit(1)
       }
       asked = performance.now()
-      log.info({ signal }, `${signal}: finishing what runs, up to ${drainTimeout} s; a second signal exits at once`)
+      log.info(
+        { signal },
+        `${signal}: finishing running requests for up to ${drainTimeout} s; a second signal exits at once`
+      )
       void closing.close()
     })
   }
 }
 
 /**
- * Lets answers be sent for `ms`, then cuts whoever is still connected: Node counts a client that connected and said
- * nothing as busy for a minute.
+ * Closes the app: lets it finish sending answers for `ms`, then closes all connections. Otherwise Node would wait up
+ * to a minute for a client that connected without sending anything.
  */
 export async function closeWithin(app: FastifyInstance, ms: number): Promise<void> {
   const cut = setTimeout(() => app.server.closeAllConnections(), ms)

@@ -18,34 +18,34 @@ import { SdxlTokenizers } from './tokenizer/index.js'
 import { noTracing, type Tracing } from './tracing/tracing.js'
 import { readVersion } from './version.js'
 
-/** Everything that runs: the application over its engine. It does not listen yet. */
+/** The assembled gateway. It does not listen yet. */
 export interface Server {
   app: FastifyInstance
-  /** Health and metrics on a port of their own, where ADMIN_PORT is set. */
+  /** The application for ADMIN_PORT, if set. */
   admin: FastifyInstance | undefined
   engine: Engine
   service: ImageService
-  /** Stops in good order: takes nothing more, lets what runs finish within `graceMs`, then ends all of it. */
+  /** Shuts down cleanly: refuses new requests, lets running ones finish within `graceMs`, then ends the rest. */
   close: (graceMs: number) => Promise<void>
 }
 
-/** How often a draining server looks whether its last request has ended, in ms. */
+/** How often a draining server checks whether its last request has ended, in ms. */
 const DRAIN_POLL_MS = 20
 
-/** What a drain leaves for making files of the last images, in ms. */
+/** How much of the drain time is kept for encoding the last images, in ms. */
 const LAST_FILES_MS = 500
 
-/** How long the last answers may take to be sent when all is over, in ms. */
+/** How long sending the last answers may take, in ms. */
 const LAST_ANSWERS_MS = 2000
 
-/** Descriptors that are not for the first port's connections: our own, files, and what each worker takes (three pipes, its socket, and more while it starts). */
+/** Descriptors reserved for the process itself, and for each worker (3 pipes, its socket, more while it starts). */
 const OWN_DESCRIPTORS = 64
 const WORKER_DESCRIPTORS = 8
 
-/** Connections to the port of probes and metrics. */
+/** Most connections to ADMIN_PORT. */
 const ADMIN_CONNECTIONS = 64
 
-/** Builds the parts from the settings and joins them. Workers start at once and are ready later. */
+/** Builds the gateway from its settings. Starts the workers without waiting until they are ready. */
 export async function createServer(config: Config, log: Logger): Promise<Server> {
   const version = readVersion()
   const keys = config.accessKeys === undefined ? undefined : await KeyFile.open(config.accessKeys, log)
@@ -133,7 +133,7 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
   }
 }
 
-/** The exporter's packages are loaded only where they have something to do. */
+/** Loads the OpenTelemetry packages only if tracing is on. */
 async function openTracing({ otlpEndpoint, otelServiceName }: Config, version: string): Promise<Tracing> {
   if (otlpEndpoint === undefined) return noTracing
   const { openTelemetry } = await import('./tracing/open-telemetry.js')

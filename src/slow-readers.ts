@@ -1,26 +1,26 @@
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 
-/** A client must read so many bytes of its answer within the time, or all that is left. */
+/** Bytes of its answer that a client must read within the timeout, unless less is left. */
 export const LEAST_BYTES = 2 ** 20
 
-/** How often a connection is looked at within the time. */
+/** How often each connection is checked within the timeout. */
 const LOOKS = 4
 
 interface Reader {
-  /** Bytes that the kernel had taken from us when the time began. */
+  /** Bytes that the kernel had taken when the timeout began. */
   sent: number
-  /** Looks since then at which something waited to be sent. */
+  /** Checks since then at which data was waiting to be sent. */
   waiting: number
 }
 
 /**
- * Closes connections whose clients leave their answers unread, so that what the answers hold is free again.
+ * Closes connections whose clients do not read their answers, to free the memory of those answers.
  *
- * A client that reads less than `LEAST_BYTES` in `timeout` ms while more waits for it is cut off: 35 KB/s at 30 s. Looks
- * are counted and not clocks compared, so that a pause of this process is not taken for one of its clients.
+ * Disconnects a client that reads less than `LEAST_BYTES` in `timeout` ms (35 KB/s at 30 s) while more is waiting.
+ * Counts checks instead of comparing clocks, so that a stall of this process is not blamed on its clients.
  *
- * @param onCut is told of each client that is cut off
+ * @param onCut called for each client that is disconnected
  */
 export function cutSlowReaders(server: Server, timeout: number, onCut: (remote: string | undefined) => void): void {
   const readers = new Map<Socket, Reader>()
@@ -32,7 +32,7 @@ export function cutSlowReaders(server: Server, timeout: number, onCut: (remote: 
     for (const [socket, reader] of readers) {
       if (!stalls(socket, reader)) continue
       onCut(socket.remoteAddress)
-      // Not end(): what waits to be sent would be kept until it is.
+      // end() would keep the unsent data.
       socket.destroy()
     }
   }, timeout / LOOKS)

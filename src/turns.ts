@@ -1,18 +1,18 @@
 /**
- * Does things in the order they come, at most so many of them in a turn of the event loop; the others wait for later turns.
- * Hundreds of sockets can be ready at once, and what is not ours to hold up, such as a probe, comes in between.
+ * Runs actions in order, a limited number per turn of the event loop. Hundreds of sockets can be ready at once;
+ * deferring the rest to later turns lets other work, such as a probe, run in between.
  */
 export class Turns {
   readonly #most: number
   readonly #waiting: (() => void)[] = []
   #done = 0
 
-  /** @param most how many of them in a turn */
+  /** @param most actions per turn */
   constructor(most: number) {
     this.#most = most
   }
 
-  /** Does it now if the turn has room for it and nobody waits, or in a later turn. */
+  /** Runs the action now if this turn has room and none is waiting, otherwise in a later turn. */
   run(act: () => void): void {
     if (this.#done >= this.#most || this.#waiting.length > 0) {
       this.#waiting.push(act)

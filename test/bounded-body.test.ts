@@ -4,7 +4,7 @@ import { expect, it } from 'vitest'
 import { boundedBody } from '../src/bounded-body.js'
 import { countTurns } from './support/turns.js'
 
-it('takes one chunk in a turn of the event loop, so that others are served between two', async () => {
+it('reads one chunk per turn of the event loop, so that other clients are served in between', async () => {
   const chunks = Array.from({ length: 50 }, () => Buffer.alloc(64 * 1024))
   const request = Object.assign(Readable.from(chunks, { objectMode: false }), {
     headers: {},

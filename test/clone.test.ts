@@ -5,8 +5,8 @@ import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { packageRoot } from '../src/config.js'
 
-/** Clones what is committed, as Git for Windows does by default, and compares each file with what was committed. */
-it('a clone with core.autocrlf has the bytes that were committed', () => {
+/** Clones the last commit with the default of Git for Windows and compares each file with the committed one. */
+it('a clone with core.autocrlf has the committed bytes', () => {
   const folder = mkdtempSync(join(tmpdir(), 'clone-'))
   const git = (args: string[], input = ''): string[] =>
     execFileSync('git', args, {

@@ -14,26 +14,26 @@ import {
 } from '../src/config.js'
 
 describe('loadConfig', () => {
-  it('takes the flag before the variable before the default', () => {
+  it('prefers the flag to the variable to the default', () => {
     expect(loadConfig([], {}).port).toBe(8000)
     expect(loadConfig([], { PORT: '9000' }).port).toBe(9000)
     expect(loadConfig(['--port', '9001'], { PORT: '9000' }).port).toBe(9001)
     expect(loadConfig(['--port=9002'], {}).port).toBe(9002)
   })
 
-  it('is frozen, and takes an empty variable for none', () => {
+  it('returns a frozen object and treats an empty variable as unset', () => {
     const config = loadConfig([], { PORT: '' })
     expect(config.port).toBe(8000)
     expect(Object.isFrozen(config)).toBe(true)
   })
 
-  it.each(Object.entries(options))('takes a value of %s that begins with a dash', (name, { env }) => {
+  it.each(Object.entries(options))('accepts a value of %s that begins with a dash', (name, { env }) => {
     for (const value of ['-1', '--rows 8', '--port=x', '--help', '--']) {
       const outcome = (argv: string[], variables: NodeJS.ProcessEnv) => {
         try {
           return loadConfig(argv, { WORKER_ENDPOINT: 'ipc:///run/x', ...variables })
         } catch (error) {
-          // The same complaint about the same value, but for where it was given.
+          // The message is the same for flag and variable, except for the name at its beginning.
           return (error as Error).message.replace(/^\S+?=/, '')
         }
       }
@@ -41,14 +41,14 @@ describe('loadConfig', () => {
     }
   })
 
-  it('takes the arguments of workers as --help shows them', () => {
+  it('accepts worker arguments as --help shows them', () => {
     expect(loadConfig(['--worker-args', '--fake-step-ms 200', '--port', '1'], {})).toMatchObject({
       workerArgs: ['--fake-step-ms', '200'],
       port: 1
     })
   })
 
-  it('says that a value is missing', () => {
+  it('rejects a flag without a value', () => {
     expect(() => loadConfig(['--worker-args'], {})).toThrow(/--worker-args/)
   })
 
@@ -75,12 +75,12 @@ describe('loadConfig', () => {
     [[], { CURVE_SECRET_KEY: 'short' }, /40 characters/],
     [[], { HEARTBEAT_INTERVAL: '6' }, /at least twice/],
     [[], { DEFAULT_GUIDANCE_START: '0.5', DEFAULT_GUIDANCE_END: '0.4' }, /DEFAULT_GUIDANCE_START must be at most/]
-  ])('says what is wrong with %j %j', (argv, env, message) => {
+  ])('rejects %j %j and says why', (argv, env, message) => {
     expect(() => loadConfig(argv, env)).toThrow(ConfigError)
     expect(() => loadConfig(argv, env)).toThrow(message)
   })
 
-  it("gives a worker's socket its absolute path, or one that no other gateway has", () => {
+  it('makes the path of the worker socket absolute, or picks a fresh one if none is given', () => {
     expect(loadConfig([], { WORKER_ENDPOINT: 'ipc://worker.sock' }).workerEndpoint).toBe(
       `ipc://${resolve('worker.sock')}`
     )
@@ -89,12 +89,12 @@ describe('loadConfig', () => {
     expect(second).not.toBe(first)
   })
 
-  it('makes a path of PYTHON absolute, and leaves a name to the PATH', () => {
+  it('makes a path in PYTHON absolute and leaves a bare name to the PATH', () => {
     expect(loadConfig([], { PYTHON: 'venv/bin/python' }).python).toBe(resolve('venv/bin/python'))
     expect(loadConfig([], { PYTHON: 'python3.12' }).python).toBe('python3.12')
   })
 
-  it('lets a worker on loopback connect without keys, and one from elsewhere with', () => {
+  it('requires CURVE keys for tcp except on loopback', () => {
     expect(loadConfig([], { WORKER_ENDPOINT: 'tcp://127.0.0.1:5555' }).workerEndpoint).toBe('tcp://127.0.0.1:5555')
     const key = 'x'.repeat(40)
     expect(loadConfig([], { WORKER_ENDPOINT: 'tcp://0.0.0.0:5555', CURVE_SECRET_KEY: key }).curveSecretKey).toBe(key)
@@ -111,35 +111,38 @@ describe('MODEL', () => {
   const load = (env: NodeJS.ProcessEnv) => requireModel(loadConfig([], env))
 
   it.each([
-    ['/no/such/folder', 'there is no such folder. MODEL is a folder as diffusers'],
+    ['/no/such/folder', 'the folder does not exist. MODEL must be a model folder'],
     ['owner/model', '`python -m easel_worker.fetch owner/model --to FOLDER`'],
     ['owner/model@main', '`python -m easel_worker.fetch owner/model@main --to FOLDER`'],
     ['https://huggingface.co/owner/model', 'write owner/model with `npm start`'],
     ['https://huggingface.co/owner/model/tree/fp16', 'write owner/model@fp16'],
-    ['gs://bucket/model', 'it is an address'],
+    ['gs://bucket/model', 'models are not loaded from URLs'],
     [join(folder, 'all.safetensors'), 'from_single_file'],
-    [join(folder, 'cache/snapshots/0123/model_index.json'), `name its folder, ${folder}/cache/snapshots/0123`],
-    [join(folder, 'empty'), 'it has no model_index.json, so it is no model'],
-    [join(folder, 'cache'), `it has no model_index.json, but ${folder}/cache/snapshots/0123 has: name that`]
-  ])('says what is wrong with %s', (model, message) => {
+    [join(folder, 'cache/snapshots/0123/model_index.json'), `give its folder, ${folder}/cache/snapshots/0123`],
+    [join(folder, 'empty'), 'the folder has no model_index.json, so it is not a model'],
+    [
+      join(folder, 'cache'),
+      `the folder has no model_index.json, but ${folder}/cache/snapshots/0123 has one; give that folder`
+    ]
+  ])('rejects %s and says why', (model, message) => {
     expect(() => load({ MODEL: model })).toThrow(ConfigError)
     expect(() => load({ MODEL: model })).toThrow(/^MODEL=/)
     expect(() => load({ MODEL: model })).toThrow(message)
   })
 
-  it('needs tokenizers only where no model is loaded', () => {
+  it('may lack model_index.json if the gateway starts no sdxl worker', () => {
     const model = join(folder, 'empty')
     expect(load({ MODEL: model, ENGINE: 'fake' }).model).toBe(model)
     expect(load({ MODEL: model, WORKER: 'connect', WORKER_ENDPOINT: 'ipc:///run/x' }).model).toBe(model)
   })
 
-  it('of another machine can be read, as in a manifest', () => {
+  it('may be missing for loadConfig, as when it reads a manifest', () => {
     expect(loadConfig([], { MODEL: '/models/elsewhere' }).model).toBe('/models/elsewhere')
   })
 })
 
 describe('--help', () => {
-  it('shows every option with its flag and variable', () => {
+  it('lists every option with its flag and variable', () => {
     expect(() => loadConfig(['--help'], {})).toThrow(HelpRequested)
     for (const [name, { env, doc }] of Object.entries(options)) {
       expect(help()).toContain(`--${flagOf(name)} <`)
@@ -153,7 +156,7 @@ describe('--help', () => {
     expect(help()).toContain('--version\n')
   })
 
-  it('gives no two options one variable', () => {
+  it('has a different variable for each option', () => {
     const names = Object.values(options).map(({ env }) => env)
     expect(new Set(names).size).toBe(names.length)
   })

@@ -7,8 +7,8 @@ import { until } from './support/wait.js'
 
 const GET = 'GET / HTTP/1.1\r\nhost: x\r\n\r\n'
 
-describe('connections up to a limit', () => {
-  it('are left alone, and counted by whether a request is under way', async () => {
+describe('connections within the limit', () => {
+  it('stay open and are counted as idle or busy', async () => {
     const { connections, connect, responses } = await serve(3)
     const [first, second] = [await connect(), await connect()]
     await first.write(GET)
@@ -39,28 +39,28 @@ describe('connections up to a limit', () => {
     expect(connections.busy).toBe(0)
   })
 
-  it('are forgotten when they close with answers due', async () => {
+  it('are forgotten when they close with answers pending', async () => {
     const { connections, connect, responses } = await serve(3)
     const client = await connect()
     await client.write(GET + GET)
     await until('both are there', () => responses.length === 2)
     client.socket.destroy()
     await until('none is left', () => connections.busy === 0)
-    // The second never had its turn: whoever gives it up now is too late.
+    // The second answer never had its turn. Its late 'close' must not bring the connection back.
     responses[1]!.emit('close')
     expect(connections.idle).toBe(0)
   })
 })
 
-describe('one connection more', () => {
-  it('takes the place of the one that has been idle the longest', async () => {
+describe('a connection beyond the limit', () => {
+  it('replaces the one that has been idle longest', async () => {
     const { connections, connect, responses } = await serve(3)
     const busy = await connect()
     await busy.write(GET)
     await until('it is busy', () => connections.busy === 1)
     const kept = await connect()
     const silent = await connect()
-    // A connection that was answered is idle from then on.
+    // A connection becomes idle when its request is answered.
     await kept.write(GET)
     await until('both are busy', () => connections.busy === 2)
     responses[1]!.end()
@@ -73,7 +73,7 @@ describe('one connection more', () => {
     await until('all are busy', () => connections.busy === 3)
   })
 
-  it('is closed when all are busy, and comes in when one is not any more', async () => {
+  it('is closed if all are busy, and accepted once one is idle', async () => {
     const { connections, connect, responses } = await serve(1)
     const busy = await connect()
     await busy.write(GET)
@@ -91,7 +91,7 @@ describe('one connection more', () => {
   })
 })
 
-/** A server whose requests wait for their answers in `responses`. */
+/** A server that leaves its pending responses in `responses`. */
 async function serve(limit: number) {
   const responses: ServerResponse[] = []
   const server: Server = createServer((_request, response) => void responses.push(response))
@@ -105,7 +105,7 @@ async function serve(limit: number) {
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
   let opened = 0
   server.on('connection', () => opened++)
-  /** Connects, and waits until the server knows. */
+  /** Connects and waits until the server has accepted. */
   const connect = async () => {
     const before = opened
     const client = new RawClient({ url })

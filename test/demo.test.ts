@@ -4,7 +4,7 @@ import { coloursOf } from './support/colours.js'
 import { readyAddress, startProcess } from './support/process.js'
 import { until } from './support/wait.js'
 
-/** Loading JAX and compiling takes most of a minute on a slow machine. */
+/** Loading JAX and compiling take most of a minute on a slow machine. */
 const START_MS = 300_000
 
 const PROMPTS: [object: string, background: string, prompt: string][] = [
@@ -25,7 +25,7 @@ interface Health {
 }
 
 it(
-  'npm start, ten prompts at once, and a worker that dies in between: ten right pictures',
+  'npm start makes ten correct images of ten concurrent prompts although the worker dies in between',
   { timeout: 2 * START_MS },
   async () => {
     const gateway = startProcess('scripts/start.mjs', [], { HEARTBEAT_INTERVAL: '0.2', RESTART_BACKOFF: '0.1' })

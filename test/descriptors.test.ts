@@ -5,7 +5,7 @@ import { describe, expect, it, onTestFinished } from 'vitest'
 import { connectionLimit, descriptorLimit } from '../src/descriptors.js'
 
 describe('descriptorLimit', () => {
-  it('is the soft limit that the kernel says', () => {
+  it('is the soft limit of the kernel', () => {
     const folder = mkdtempSync(join(tmpdir(), 'easel-test-'))
     onTestFinished(() => rmSync(folder, { recursive: true }))
     const file = join(folder, 'limits')
@@ -16,18 +16,18 @@ describe('descriptorLimit', () => {
     expect(descriptorLimit(file)).toBe(256)
   })
 
-  it('is unknown where the system has no such file', () => {
+  it('is undefined if the system has no /proc', () => {
     expect(descriptorLimit('/nowhere/limits')).toBeUndefined()
   })
 })
 
 describe('connectionLimit', () => {
-  it('is what is wanted, or what is left, or a word that says what to do', () => {
+  it('is the wanted number or what is left, and throws with advice if nothing is left', () => {
     expect(connectionLimit({ wanted: 1024, descriptors: undefined, reserve: 72 })).toBe(1024)
     expect(connectionLimit({ wanted: 1024, descriptors: 20_000, reserve: 72 })).toBe(1024)
     expect(connectionLimit({ wanted: 1024, descriptors: 256, reserve: 72 })).toBe(184)
     expect(() => connectionLimit({ wanted: 1024, descriptors: 64, reserve: 72 })).toThrow(
-      'may open 64 descriptors, and needs 72 beside those of connections: raise the limit (ulimit -n)'
+      'may open 64 descriptors, and needs 72 besides those for connections: raise the limit (ulimit -n)'
     )
   })
 })

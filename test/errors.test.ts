@@ -6,7 +6,7 @@ import { catalogue, EaselError, errorBody, type ErrorCode } from '../src/errors.
 
 const codes = Object.keys(catalogue) as ErrorCode[]
 
-it('every code is in docs/errors.md with its status and meaning, and no other', () => {
+it('docs/errors.md lists exactly the codes of the catalogue with status and meaning', () => {
   const rows = readFileSync(join(packageRoot, 'docs/errors.md'), 'utf8').match(/^\| `.*$/gm)!
   expect(rows.map((row) => row.split('`')[1])).toEqual(codes)
   for (const [index, code] of codes.entries()) {
@@ -15,7 +15,7 @@ it('every code is in docs/errors.md with its status and meaning, and no other', 
   }
 })
 
-it('an error body says what happened and nothing about the inside', () => {
+it('an error body does not expose the cause', () => {
   const error = new EaselError('INTERNAL', undefined, { cause: new Error('secret path') })
   expect(errorBody(error, 'r-1')).toEqual({
     statusCode: 500,

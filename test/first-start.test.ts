@@ -18,7 +18,7 @@ async function temporaryFolder(): Promise<string> {
   return folder
 }
 
-/** Makes a tensor of a safetensors file all ones, bit by bit, which is NaN in every format. */
+/** Sets every bit of a tensor in a safetensors file to 1, which is NaN in every float format. */
 async function damage(path: string, tensor: string): Promise<void> {
   const bytes = await readFile(path)
   const start = 8 + Number(bytes.readBigUInt64LE(0))
@@ -28,7 +28,7 @@ async function damage(path: string, tensor: string): Promise<void> {
   await writeFile(path, bytes)
 }
 
-/** What the gateway itself says at its end; all else is its log. */
+/** The gateway's final message on standard error; everything before it is log. */
 function lastLine(gateway: GatewayProcess): string | undefined {
   return gateway
     .output()
@@ -36,8 +36,8 @@ function lastLine(gateway: GatewayProcess): string | undefined {
     .find((line) => line.startsWith('easel: '))
 }
 
-describe('a worker that cannot start, for a reason that will not change, ends the gateway', () => {
-  it('with the line that names a wrong model folder, and the status of the worker', async () => {
+describe('a worker that cannot start for a permanent reason ends the gateway', () => {
+  it('with a line that names the wrong model folder, and the exit status of the worker', async () => {
     const model = await temporaryFolder()
     await cp(join(packageRoot, 'models/demo'), model, { recursive: true, filter: (path) => !path.includes('/unet') })
     const gateway = start({ ENGINE: 'sdxl', WORKER_ARGS: '', MODEL: model })
@@ -45,10 +45,10 @@ describe('a worker that cannot start, for a reason that will not change, ends th
     expect(lastLine(gateway)).toBe(
       `easel: cannot start: worker worker-0 exited with status 7: the engine did not start: ${model}/unet/config.json is missing: the model must be a diffusers folder of SDXL`
     )
-    expect(gateway.output()).not.toContain('it is started again')
+    expect(gateway.output()).not.toContain('restarting it in')
   })
 
-  it('with the key of easel.json', async () => {
+  it('with the wrong key of easel.json', async () => {
     const model = await temporaryFolder()
     await cp(join(packageRoot, 'models/demo'), model, { recursive: true })
     await writeFile(join(model, 'easel.json'), '{"defaults": {"num_inference_steps": "25"}}')
@@ -59,7 +59,7 @@ describe('a worker that cannot start, for a reason that will not change, ends th
     )
   })
 
-  it('with the part of the model whose numbers are not finite', async () => {
+  it('with the part of the model that computes NaN or infinity', async () => {
     const model = await temporaryFolder()
     await cp(join(packageRoot, 'models/demo'), model, { recursive: true })
     await damage(join(model, 'unet/diffusion_pytorch_model.safetensors'), 'conv_out.bias')
@@ -75,30 +75,30 @@ describe('a worker that cannot start, for a reason that will not change, ends th
     )
   }, 300_000)
 
-  it('with the setting of the worker that is wrong, as soon as the first of several says so', async () => {
+  it('with the wrong setting of the worker, as soon as the first of several fails', async () => {
     const gateway = start({ WORKER_ARGS: '--rows none', WORKERS: '2' })
     expect((await gateway.exit).code).toBe(2)
     expect(lastLine(gateway)).toMatch(/cannot start: worker worker-\d exited with status 2: .*--rows/)
   })
 
-  it('with the program that is not there', async () => {
+  it('with the missing program', async () => {
     const gateway = start({ PYTHON: '/no/such/python' })
     expect((await gateway.exit).code).toBe(1)
     expect(lastLine(gateway)).toMatch(/worker worker-0 could not be started: .*\/no\/such\/python/)
   })
 })
 
-describe('a worker that cannot start is started again', () => {
-  it('when the reason may pass', async () => {
+describe('a worker that cannot start is restarted', () => {
+  it('if the reason may be temporary', async () => {
     const gateway = start({ WORKER_ARGS: '--fake-faults raise:warm' })
     await until(
       'it was started again',
-      () => gateway.output().split('exited with status 1; it is started again').length > 2
+      () => gateway.output().split('exited with status 1; restarting it in').length > 2
     )
     expect(gateway.child.exitCode).toBeNull()
   })
 
-  it('when it was ready before: a service that runs does not end for a folder that is being changed', async () => {
+  it('if a worker was ready before, so that changing the model folder does not end a running service', async () => {
     const script = join(await temporaryFolder(), 'python')
     const { python } = loadConfig([], {})
     await writeFile(
@@ -113,7 +113,7 @@ describe('a worker that cannot start is started again', () => {
     process.kill(health.workers.list[0]!.pid, 'SIGKILL')
     await until(
       'it was started again',
-      () => gateway.output().split('exited with status 7; it is started again').length > 2
+      () => gateway.output().split('exited with status 7; restarting it in').length > 2
     )
     expect(gateway.child.exitCode).toBeNull()
   })

@@ -7,10 +7,10 @@ import { startProcess } from './support/process.js'
 import { startServer } from './support/server.js'
 import { until } from './support/wait.js'
 
-/** What a Google load balancer keeps a connection to a backend for, in seconds; nobody can change it. */
+/** How long a Google load balancer keeps an idle backend connection, in seconds. It is not configurable. */
 const GOOGLE_KEEPS_S = 600
 
-/** A connection that has asked once and read the whole answer. */
+/** A connection that has sent one request and read the whole answer. */
 async function askOnce(address: string, path: string): Promise<Asked> {
   const { hostname, port } = new URL(address)
   const socket = connect(Number(port), hostname)
@@ -33,7 +33,7 @@ interface Asked {
   socket: Socket
   closed: boolean
   read: string
-  /** Asks again on the same connection. */
+  /** Sends another request on the same connection. */
   ask: () => void
 }
 
@@ -41,7 +41,7 @@ function answers({ read }: Asked): number {
   return read.match(/HTTP\/1\.1 200 /g)?.length ?? 0
 }
 
-/** One address where connections may be idle for a moment, and one where they may be for a minute. */
+/** Two addresses: one with a very short keep-alive timeout, one with a minute. */
 type Pair = [short: string, long: string, path: string]
 
 async function gateways(): Promise<Pair> {
@@ -74,12 +74,12 @@ describe('KEEP_ALIVE_TIMEOUT', () => {
     ['gateway', gateways],
     ["gateway's port for probes", probes],
     ['page', pages]
-  ])('%s: closes a connection that was idle for longer, and keeps one that was not', async (_, start) => {
+  ])('%s: closes a connection that was idle longer and keeps one that was not', async (_, start) => {
     const [short, long, path] = await start()
     const kept = await askOnce(long, path)
     const closed = await askOnce(short, path)
     await until('the one is closed', () => closed.closed)
-    // It was idle for as long as the one that has been closed by now.
+    // Both were idle for the same time.
     expect(kept.closed).toBe(false)
     kept.ask()
     await until('the other is answered again', () => answers(kept) === 2)
@@ -89,10 +89,7 @@ describe('KEEP_ALIVE_TIMEOUT', () => {
   it.each([
     ['gateway', loadConfig([], {})],
     ['page', loadWebConfig([], {})]
-  ])(
-    '%s: is longer than a Google load balancer keeps its connections, unless told otherwise',
-    (_, { keepAliveTimeout }) => {
-      expect(keepAliveTimeout).toBeGreaterThan(GOOGLE_KEEPS_S)
-    }
-  )
+  ])('%s: by default exceeds the idle timeout of Google load balancers', (_, { keepAliveTimeout }) => {
+    expect(keepAliveTimeout).toBeGreaterThan(GOOGLE_KEEPS_S)
+  })
 })

@@ -4,7 +4,7 @@ import { expect, it } from 'vitest'
 import { inTurns } from '../src/lingering.js'
 import { countTurns } from './support/turns.js'
 
-it('drops what nobody wants a chunk in a turn of the event loop, whoever sends it', async () => {
+it('discards one chunk of all unwanted bodies per turn of the event loop', async () => {
   const [BODIES, CHUNKS] = [10, 20]
   const bodies = Array.from(
     { length: BODIES },

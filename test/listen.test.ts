@@ -7,7 +7,7 @@ import { createBase } from '../src/plugins/base.js'
 import { RawClient } from './http/raw-client.js'
 import { until } from './support/wait.js'
 
-it('every address has the same limit of connections and the same form of errors, until the application closes', async () => {
+it('every address shares the connection limit and the error format until the application closes', async () => {
   const connections = new Connections(3)
   const app = await createBase({
     log: pino({ level: 'silent' }),
@@ -52,7 +52,7 @@ it('every address has the same limit of connections and the same form of errors,
     await expect(fetch(url)).rejects.toThrow()
 })
 
-it('an address that is taken is left out, unless it is the first', async () => {
+it('skips an address in use, but fails if it is the first', async () => {
   const open = async (addresses: string[], port: number) => {
     const app = await createBase({
       log: pino({ level: 'silent' }),
@@ -72,7 +72,7 @@ it('an address that is taken is left out, unless it is the first', async () => {
   await expect(open(['127.0.0.2'], port)).rejects.toThrow('EADDRINUSE')
 })
 
-it('localhost is whatever the machine says, each once', async () => {
+it('localhost is every address that it resolves to, each once', async () => {
   const addresses = await addressesOf('localhost')
   expect(addresses.length).toBeGreaterThan(0)
   expect(new Set(addresses).size).toBe(addresses.length)

@@ -5,9 +5,9 @@ import { LogSink } from '../src/log-sink.js'
 
 const MIB = 1_048_576
 
-/** An output whose writes end when and how the test says. */
+/** An output whose writes end when and how the test decides. */
 class ScriptedOutput implements Output {
-  /** What reached the log whole, notes included. */
+  /** Complete lines that reached the log, including loss reports. */
   readonly whole: string[] = []
   text = ''
   #pending: { bytes: Buffer; done: (error: Error | undefined, written: number) => void } | undefined
@@ -25,7 +25,7 @@ class ScriptedOutput implements Output {
     return this.#pending?.bytes.length ?? 0
   }
 
-  /** Ends the write that is under way: all of it is written, or so many bytes and then it fails. */
+  /** Ends the pending write: completely, or with an error after a number of bytes. */
   end(failAfter?: number): void {
     if (this.#pending === undefined) return
     const { bytes, done } = this.#pending
@@ -47,7 +47,7 @@ const lost = (note: string) => Number(/^<lost (\d+)>$/.exec(note)?.[1] ?? 0)
 
 type Event = { line: number } | { end: number | undefined }
 
-it('writes lines whole and in order, and accounts for every one that is lost', () => {
+it('writes complete lines in order and reports every lost line', () => {
   const event: fc.Arbitrary<Event> = fc.oneof(
     {
       weight: 3,
@@ -68,7 +68,7 @@ it('writes lines whole and in order, and accounts for every one that is lost', (
         if ('line' in event) say(event.line)
         else output.end(event.end)
       }
-      // It is well again, and there is one more line.
+      // The output works again, and one more line arrives.
       while (output.pending > 0) output.end()
       say(1)
       while (output.pending > 0) output.end()
@@ -79,14 +79,14 @@ it('writes lines whole and in order, and accounts for every one that is lost', (
       expect(new Set(numbers).size).toBe(numbers.length)
       expect(sink.dropped).toBe(said - numbers.length)
       expect(output.whole.reduce((sum, line) => sum + lost(line), 0)).toBe(sink.dropped)
-      // What was torn stands on a line of its own.
+      // A torn line ends before the next one begins.
       for (const line of output.text.split('\n')) expect((line.match(/</g) ?? []).length).toBeLessThanOrEqual(1)
     }),
     { numRuns: 300 }
   )
 })
 
-it('holds no more than its limit while nobody reads, and says once how much was lost', () => {
+it('queues at most its limit while nobody reads, and reports once how many lines were lost', () => {
   const output = new ScriptedOutput()
   const sink = new LogSink(output, (lines) => `<lost ${lines}>\n`)
   const line = `<${'x'.repeat(998)}>\n`
@@ -99,7 +99,7 @@ it('holds no more than its limit while nobody reads, and says once how much was 
   expect(output.whole.at(-1)).toBe(`<lost ${sink.dropped}>`)
 })
 
-it('drops a line that is larger than all it may hold, and goes on', () => {
+it('drops a line larger than its limit and continues', () => {
   const output = new ScriptedOutput()
   const sink = new LogSink(output, (lines) => `<lost ${lines}>\n`)
   sink.write(`<${'x'.repeat(MIB)}>\n`)
@@ -108,7 +108,7 @@ it('drops a line that is larger than all it may hold, and goes on', () => {
   expect(output.text).toBe('<lost 1>\n<next>\n')
 })
 
-it('flushes when all is written, and not before', () => {
+it('calls the flush callback once everything is written, and not before', () => {
   const output = new ScriptedOutput()
   const sink = new LogSink(output, () => '')
   let flushed = 0
@@ -123,7 +123,7 @@ it('flushes when all is written, and not before', () => {
   expect(flushed).toBe(2)
 })
 
-it('writes at the exit what still waits', () => {
+it('writes the queue at exit', () => {
   const output = new ScriptedOutput()
   const sink = new LogSink(output, () => '')
   for (const line of ['<one>\n', '<two>\n', '<three>\n']) sink.write(line)

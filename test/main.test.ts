@@ -27,25 +27,25 @@ async function health(address: string): Promise<Health> {
 }
 
 describe('the command', () => {
-  it('explains itself with --help', async () => {
+  it('prints its options with --help', async () => {
     const gateway = start({}, ['--help'])
     expect(await gateway.exit).toEqual({ code: 0, signal: null })
     expect(gateway.output()).toMatch(/usage: easel/)
   })
 
-  it('names a setting that is wrong, in one line, with status 2', async () => {
+  it('names a wrong setting in one line and exits with status 2', async () => {
     const gateway = start({ PORT: 'eighty' })
     expect(await gateway.exit).toEqual({ code: 2, signal: null })
     expect(gateway.output()).toBe('easel: PORT="eighty": must be a whole number from 0 to 65535\n')
   })
 
-  it('says its version with --version', async () => {
+  it('prints its version with --version', async () => {
     const gateway = start({}, ['--version'])
     expect(await gateway.exit).toEqual({ code: 0, signal: null })
     expect(gateway.output()).toBe(`easel ${readVersion()}\n`)
   })
 
-  it.each(['PORT', 'ADMIN_PORT'])('says in one line that %s is in use, with status 1', async (name) => {
+  it.each(['PORT', 'ADMIN_PORT'])('says in one line that %s is in use and exits with status 1', async (name) => {
     const taken = createServer().listen(0, '127.0.0.1')
     onTestFinished(() => void taken.close())
     await once(taken, 'listening')
@@ -53,22 +53,22 @@ describe('the command', () => {
     const gateway = start({ [name]: String(port), LOG_LEVEL: 'warn' })
     expect(await gateway.exit).toEqual({ code: 1, signal: null })
     expect(gateway.output()).toBe(
-      `easel: cannot start: ${name}=${port} on 127.0.0.1 is in use by another process; end it, or choose another ${name}\n`
+      `easel: cannot start: ${name}=${port} on 127.0.0.1 is in use by another process; stop it or choose another ${name}\n`
     )
   })
 
-  it('says that HOST is no address of this machine', async () => {
+  it('says that HOST is not an address of this machine', async () => {
     const gateway = start({ HOST: '192.0.2.1' })
     expect(await gateway.exit).toEqual({ code: 1, signal: null })
     expect(gateway.output()).toBe(
-      'easel: cannot start: HOST=192.0.2.1 is no address of this machine; localhost and 0.0.0.0 always are\n'
+      'easel: cannot start: HOST=192.0.2.1 is not an address of this machine; localhost and 0.0.0.0 always work\n'
     )
   })
 
-  it('says what is missing when the model folder is wrong', async () => {
+  it('says that the model folder does not exist', async () => {
     const gateway = start({ MODEL: '/no/such/folder' })
     expect((await gateway.exit).code).toBe(2)
-    expect(gateway.output()).toMatch(/^easel: MODEL=\/no\/such\/folder: there is no such folder[^\n]*\n$/)
+    expect(gateway.output()).toMatch(/^easel: MODEL=\/no\/such\/folder: the folder does not exist[^\n]*\n$/)
   })
 
   it('prints its address and a curl line when it is ready', async () => {
@@ -80,14 +80,14 @@ describe('the command', () => {
 })
 
 describe('SIGTERM', () => {
-  it('lets what runs finish, takes nothing more, and leaves nothing behind', async () => {
+  it('finishes running requests, refuses new ones, and leaves no process or socket behind', async () => {
     const gateway = start()
     const address = await readyAddress(gateway)
     const [{ pid }] = (await health(address)).workers.list as [{ pid: number }]
     const running = request(address, 100)
     await until('it runs', async () => (await health(address)).requests.in_flight === 1)
     gateway.child.kill('SIGTERM')
-    await until('it drains', () => gateway.output().includes('finishing what runs'))
+    await until('it drains', () => gateway.output().includes('finishing running requests'))
     const refused = await request(address, 1)
     expect(refused.status).toBe(503)
     expect(refused.headers.get('retry-after')).not.toBeNull()
@@ -97,7 +97,7 @@ describe('SIGTERM', () => {
     expect(existsSync(gateway.socket)).toBe(false)
   })
 
-  it('does not wait for a client that has connected and says nothing', async () => {
+  it('does not wait for a client that connected without sending anything', async () => {
     const gateway = start()
     const address = await readyAddress(gateway)
     const silent = connect(Number(new URL(address).port), '127.0.0.1').on('error', () => undefined)
@@ -107,7 +107,7 @@ describe('SIGTERM', () => {
     silent.destroy()
   })
 
-  it('answers 503 to what does not finish in time', async () => {
+  it('answers 503 to requests that do not finish in time', async () => {
     const gateway = start({ DRAIN_TIMEOUT: '0.3' })
     const address = await readyAddress(gateway)
     const running = request(address, 1000)
@@ -119,20 +119,20 @@ describe('SIGTERM', () => {
     expect(await gateway.exit).toEqual({ code: 0, signal: null })
   })
 
-  it('twice at once is once: a group and npm both pass it on', async () => {
+  it('twice in quick succession counts as one, because a process group and npm both deliver it', async () => {
     const gateway = start()
     const address = await readyAddress(gateway)
     const running = request(address, 100)
     await until('it runs', async () => (await health(address)).requests.in_flight === 1)
     gateway.child.kill('SIGTERM')
-    await until('it drains', () => gateway.output().includes('finishing what runs'))
+    await until('it drains', () => gateway.output().includes('finishing running requests'))
     gateway.child.kill('SIGTERM')
     expect((await running).status).toBe(200)
     expect(await gateway.exit).toEqual({ code: 0, signal: null })
-    expect(gateway.output().match(/finishing what runs/g)).toHaveLength(1)
+    expect(gateway.output().match(/finishing running requests/g)).toHaveLength(1)
   })
 
-  it('again, later, ends it at once', async () => {
+  it('a second time later exits at once', async () => {
     const gateway = start({ DRAIN_TIMEOUT: '3600' })
     const address = await readyAddress(gateway)
     const [{ pid }] = (await health(address)).workers.list as [{ pid: number }]
@@ -148,7 +148,7 @@ describe('SIGTERM', () => {
   })
 })
 
-it('a gateway that is killed leaves no orphan', async () => {
+it('a killed gateway leaves no orphan worker', async () => {
   const gateway = start()
   const address = await readyAddress(gateway)
   const [{ pid }] = (await health(address)).workers.list as [{ pid: number }]

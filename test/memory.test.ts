@@ -5,7 +5,7 @@ import { budgetWithin, MemoryBudget, type Part, PARTS } from '../src/memory.js'
 const MIB = 2 ** 20
 
 describe('MemoryBudget', () => {
-  it('counts what is held, and never gives more than a pool has', () => {
+  it('counts held bytes and never grants more than the pool has', () => {
     const act = fc.record({
       part: fc.constantFrom(...PARTS),
       bytes: fc.integer({ min: 0, max: 400 }),
@@ -32,7 +32,7 @@ describe('MemoryBudget', () => {
     )
   })
 
-  it('gives back once, however often it is told to', () => {
+  it('releases a hold only once', () => {
     const memory = new MemoryBudget(1000)
     const hold = memory.hold('files', 10)
     memory.hold('files', 1)
@@ -40,7 +40,7 @@ describe('MemoryBudget', () => {
     expect(memory.used('files')).toBe(1)
   })
 
-  it('says that there is room when bytes were given back, and only then', async () => {
+  it('calls onRoom listeners only after bytes were released', async () => {
     const memory = new MemoryBudget(1000)
     const listener = vi.fn<() => void>()
     memory.onRoom(listener)

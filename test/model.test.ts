@@ -13,7 +13,7 @@ const FILES: Record<string, string> = Object.fromEntries([
   ...['text_encoder', 'text_encoder_2', 'unet', 'vae'].map((part) => [`${part}/model.safetensors`, part])
 ])
 
-/** A hub with the least of a model; the worker's tests try the rest. */
+/** A fake Hugging Face hub with a minimal model. The worker's tests cover the rest. */
 async function startHub(): Promise<string> {
   const hub = createServer((request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://hub')
@@ -45,7 +45,7 @@ function entry([path, content]: [string, string]) {
   }
 }
 
-it('npm start fetches a model of the hub and serves its folder', async () => {
+it('npm start downloads a Hugging Face model and serves its folder', async () => {
   const cache = mkdtempSync(join(tmpdir(), 'easel-test-'))
   onTestFinished(() => rmSync(cache, { recursive: true }))
   vi.stubEnv('HF_ENDPOINT', await startHub())
@@ -65,7 +65,7 @@ it('npm start fetches a model of the hub and serves its folder', async () => {
   expect(readFileSync(join(folder, 'unet/model.safetensors'), 'utf8')).toBe('unet')
 })
 
-it('npm start takes a name without a revision, says the commit, and asks nobody the next time', async () => {
+it('npm start accepts a name without a revision, reports the commit, and is offline the next time', async () => {
   const cache = mkdtempSync(join(tmpdir(), 'easel-test-'))
   onTestFinished(() => rmSync(cache, { recursive: true }))
   onTestFinished(() => {
@@ -87,7 +87,7 @@ it('npm start takes a name without a revision, says the commit, and asks nobody 
   ])
 })
 
-it('npm start says that a name is neither a folder nor a model that can be fetched', async () => {
+it('npm start fails if a name is neither a folder nor a model that can be fetched', async () => {
   vi.stubEnv('HF_ENDPOINT', 'http://127.0.0.1:1')
   onTestFinished(() => {
     vi.unstubAllEnvs()
@@ -110,6 +110,6 @@ it.each([
   [['--model', 'models/demo'], {}],
   [[], { MODEL: '/models/a@b' }],
   [['--model', 'models/demo'], { MODEL: 'owner/model@main' }]
-])('leaves folders as they are: %j %j', async (args, env) => {
+])('does not change folders: %j %j', async (args, env) => {
   expect(await withLocalModel(args, env)).toEqual(args)
 })

@@ -28,10 +28,10 @@ beforeAll(async () => {
   ;({ paths } = (await (await fetch(`${server.url}/openapi.json`)).json()) as { paths: typeof paths })
 })
 
-/** Routes that are there for people's browsers. */
+/** Routes for browsers, which the document omits. */
 const PAGES = /^\/(docs|assets|openapi\.json)|^\/[\w.-]*\.(html|svg|png|ico|webmanifest|txt)$|^\/$/
 
-/** Every route of the application as `METHOD /path`, as the router itself lists them. */
+/** Every route of the application as `METHOD /path`, from the router. */
 function routesOf(app: FastifyInstance): string[] {
   const parents: string[] = []
   return app
@@ -70,7 +70,7 @@ describe('/openapi.json', () => {
     expect(validator.version).toBe('3.1')
   })
 
-  it('has every route, and no other', () => {
+  it('has exactly the routes of the application', () => {
     const routes = routesOf(server.app)
     expect(routes).toContain('POST /generate')
     expect(
@@ -80,7 +80,7 @@ describe('/openapi.json', () => {
     ).toEqual(routes.toSorted())
   })
 
-  it('says of every route what it is, what it takes and what it answers, with examples', () => {
+  it('describes every route, its input and its answers, with examples', () => {
     for (const [name, { summary, tags, parameters = [], responses }] of operations()) {
       expect(summary, name).toMatch(/\w/)
       expect(tags, name).toHaveLength(1)
@@ -106,7 +106,7 @@ describe('/openapi.json', () => {
     }
   })
 
-  it('has every error code of the catalogue, under its status', () => {
+  it('lists every error code of the catalogue under its status', () => {
     const seen = new Map<string, string>()
     for (const [, { responses }] of operations()) {
       for (const [status, { content = {} }] of Object.entries(responses)) {
@@ -118,7 +118,7 @@ describe('/openapi.json', () => {
 })
 
 describe('/docs', () => {
-  it('is a page that loads nothing from elsewhere', async () => {
+  it('loads nothing from other origins', async () => {
     const response = await fetch(`${server.url}/docs`)
     expect(response.status).toBe(200)
     expect(response.headers.get('content-type')).toMatch(/^text\/html/)
@@ -127,8 +127,8 @@ describe('/docs', () => {
   })
 })
 
-describe('for generators of clients', () => {
-  it('every operation has a name of its own', () => {
+describe('for client generators', () => {
+  it('every operation has a unique name', () => {
     const names = Object.values(paths).flatMap((methods) =>
       Object.values(methods).map((operation) => (operation as { operationId?: string }).operationId)
     )
@@ -136,7 +136,7 @@ describe('for generators of clients', () => {
     expect(new Set(names).size).toBe(names.length)
   })
 
-  it('the first answer of POST /generate is bytes, and can be asked for', async () => {
+  it('the first answer of POST /generate is binary and can be requested', async () => {
     const content = paths['/generate']!['post']!.responses['200']!.content!
     expect(Object.keys(content)[0]).toBe('application/octet-stream')
     expect(content['application/octet-stream']!.schema).toEqual({ type: 'string', format: 'binary' })
@@ -154,7 +154,7 @@ describe('for generators of clients', () => {
     expect(recipe.status).toBe(200)
   })
 
-  it('no request is wider than what the workers take', async () => {
+  it('no request schema allows more than the workers accept', async () => {
     const { components } = (await (await fetch(`${server.url}/openapi.json`)).json()) as {
       components: { schemas: Record<string, { properties: Record<string, { maximum?: number; enum?: unknown[] }> }> }
     }

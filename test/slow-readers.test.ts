@@ -8,7 +8,7 @@ import { until } from './support/wait.js'
 
 const SLICE = Buffer.alloc(64 * 1024)
 
-/** Answers with so many slices, each as the client has read those before; tells how many clients were cut off. */
+/** Serves answers of `slices` slices, sent no faster than the client reads, and counts disconnected clients. */
 async function serve(slices: number, timeout: number): Promise<{ url: string; cut: () => number }> {
   let cut = 0
   const server: Server = createServer(
@@ -28,24 +28,24 @@ async function serve(slices: number, timeout: number): Promise<{ url: string; cu
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, cut: () => cut }
 }
 
-it('cuts off a client that does not read its answer', async () => {
+it('disconnects a client that does not read its answer', async () => {
   const { url, cut } = await serve(1000, 100)
   const request = get(url)
   const [response] = await once(request, 'response')
   const closed = once((response as { socket: Socket }).socket, 'close')
-  // Unread bytes would keep the client from hearing of the end; the server counts it all the same.
+  // Unread bytes keep the client from noticing the end, so check the server's count.
   await until('it is cut off', () => cut() === 1)
   response.on('error', () => undefined)
   response.resume()
   await closed
 })
 
-it('lets a client go on that reads slowly, but enough', async () => {
+it('does not disconnect a client that reads slowly but enough', async () => {
   const slices = 400
   const { url, cut } = await serve(slices, 400)
   const [response] = await once(get(url), 'response')
   let read = 0
-  // A little more than the least, in each quarter of the time.
+  // Read slightly more than the minimum in each quarter of the timeout.
   for await (const chunk of response) {
     const before = read
     read += (chunk as Buffer).length
@@ -56,7 +56,7 @@ it('lets a client go on that reads slowly, but enough', async () => {
   expect(cut()).toBe(0)
 })
 
-it('has nothing against a client that waits for an answer', async () => {
+it('does not disconnect a client that waits for its answer', async () => {
   const server = createServer((_request, response) => void setTimeout(() => response.end('late'), 500))
   let cut = 0
   cutSlowReaders(server, 100, () => (cut += 1))

@@ -6,7 +6,7 @@ import { type GatewayProcess, readyAddress, startProcess } from './support/proce
 import { BROKEN, fullPipe, listeningPort } from './support/stdout.js'
 import { until } from './support/wait.js'
 
-/** A signal makes the process fail as it would by a bug. */
+/** Makes the process crash on a signal, as a bug would. */
 const CRASH_ON_SIGNAL = `--import=data:text/javascript,${encodeURIComponent("process.on('SIGUSR2', () => { throw new Error('crash') })")}`
 
 function start(script: string, stdout: number, env: NodeJS.ProcessEnv = {}): GatewayProcess {
@@ -47,8 +47,8 @@ async function dropped(address: string): Promise<number> {
 const states = Object.entries(BROKEN)
 const formats = ['json', 'pretty'].flatMap((format) => states.map(([state, open]) => ({ format, state, open })))
 
-describe('with logs that cannot be written', () => {
-  it.each(formats)('the gateway serves and ends in good order: $state, $format', async ({ format, open }) => {
+describe('with an unwritable log', () => {
+  it.each(formats)('the gateway serves and shuts down cleanly: $state, $format', async ({ format, open }) => {
     const gateway = start('dist/main.js', open(), { LOG_FORMAT: format })
     const address = await addressOf(gateway)
     await until('its worker is ready', async () => (await fetch(`${address}/health`)).status === 200)
@@ -58,7 +58,7 @@ describe('with logs that cannot be written', () => {
     expect(gateway.output()).toBe('')
   })
 
-  it.each(states)("the page's process serves and ends in good order: %s", async (_, open) => {
+  it.each(states)("the page's process serves and shuts down cleanly: %s", async (_, open) => {
     const web = start('dist/webapp/main.js', open())
     const address = await addressOf(web)
     for (let round = 0; round < 5; round++) expect((await fetch(`${address}/`)).status).toBe(200)
@@ -79,7 +79,7 @@ describe('with logs that cannot be written', () => {
     )
     gateway.child.kill('SIGTERM')
     await until('it drains', async () => (await fetch(`${address}/health`)).status === 503)
-    // Those of the first second belong to the first.
+    // Signals within a second of the first count as one.
     await until('it ends', () => !gateway.child.kill('SIGTERM'))
     expect(await gateway.exit).toEqual({ code: 1, signal: null })
   })
@@ -88,7 +88,7 @@ describe('with logs that cannot be written', () => {
     ['dist/main.js', 'dist/webapp/main.js'].flatMap((script) =>
       states.map(([state, open]) => ({ script, state, open }))
     )
-  )('a crash ends it: $script, $state', async ({ script, open }) => {
+  )('an uncaught error ends the process: $script, $state', async ({ script, open }) => {
     const gateway = start(script, open())
     await addressOf(gateway)
     gateway.child.kill('SIGUSR2')
@@ -96,7 +96,7 @@ describe('with logs that cannot be written', () => {
   })
 })
 
-it('drops lines on a full disk, counts them, and serves on', async () => {
+it('drops and counts lines on a full disk and keeps serving', async () => {
   const gateway = start('dist/main.js', BROKEN['a full disk']())
   const address = await addressOf(gateway)
   await until('its worker is ready', async () => (await fetch(`${address}/health`)).status === 200)
@@ -106,10 +106,10 @@ it('drops lines on a full disk, counts them, and serves on', async () => {
   await until('more are dropped', async () => (await dropped(address)) > before)
 })
 
-it('says in one line how much was lost when somebody reads again', async () => {
+it('reports in one line how many lines were lost once the log is read again', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'easel-test-'))
   onTestFinished(() => rmSync(folder, { recursive: true }))
-  // What a worker prints is logged: 4000 lines of 1 KB are more than is kept.
+  // A worker's output is logged. 4000 lines of 1 KB exceed the queue.
   const chatty = join(folder, 'worker')
   writeFileSync(chatty, `#!/bin/sh\nyes "worker $(printf %01000d 0)" | head -n 4000\nexec cat\n`, { mode: 0o755 })
   const { writer, reader } = fullPipe()
@@ -141,7 +141,7 @@ it('says in one line how much was lost when somebody reads again', async () => {
   expect(printed()).toBeLessThan(4000)
 })
 
-/** What is in a pipe at the moment. */
+/** Reads what is in a pipe now. */
 function readAll(pipe: number): string {
   const buffer = Buffer.alloc(65_536)
   try {
@@ -151,7 +151,7 @@ function readAll(pipe: number): string {
   }
 }
 
-it.each(['json', 'pretty'])('writes every line to a file, the last one too: %s', async (format) => {
+it.each(['json', 'pretty'])('writes every line to a file, including the last: %s', async (format) => {
   const folder = mkdtempSync(join(tmpdir(), 'easel-test-'))
   onTestFinished(() => rmSync(folder, { recursive: true }))
   const file = join(folder, 'log')
@@ -168,7 +168,7 @@ it.each(['json', 'pretty'])('writes every line to a file, the last one too: %s',
   if (format === 'json') for (const line of lines) expect(JSON.parse(line)).toHaveProperty('level')
 })
 
-it('a pipe that is read has all lines of a gateway', async () => {
+it('writes every line to a pipe that is read', async () => {
   const gateway = startProcess('dist/main.js', [], { ENGINE: 'fake', WORKER_ARGS: '--sizes 64x64 --fake-step-ms 1' })
   await readyAddress(gateway)
   gateway.child.kill('SIGTERM')

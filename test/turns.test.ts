@@ -3,7 +3,7 @@ import { expect, it } from 'vitest'
 import { Turns } from '../src/turns.js'
 import { countTurns } from './support/turns.js'
 
-it('does all of it in order, so many in a turn at most, and as many as it may while some wait', async () => {
+it('runs all actions in order, at most `most` per turn, and exactly `most` while more are waiting', async () => {
   await fc.assert(
     fc.asyncProperty(
       fc.integer({ min: 1, max: 5 }),
@@ -33,7 +33,7 @@ it('does all of it in order, so many in a turn at most, and as many as it may wh
   )
 })
 
-it('does what comes alone at once', () => {
+it('runs a single action at once', () => {
   let done = false
   new Turns(1).run(() => (done = true))
   expect(done).toBe(true)

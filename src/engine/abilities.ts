@@ -5,16 +5,16 @@ import { includesSize } from './sizes.js'
 
 type Abilities = Pick<Hello, 'features' | 'limits'>
 
-/** What workers say of what they can do. */
+/** What workers report that they can do. */
 export type Capabilities = Pick<Hello, 'model' | 'sizes' | 'coming' | 'schedulers' | 'defaults'> & Abilities
 
-/** Parameters that not every worker knows. One that does not would ignore them, and make another image. */
+/** Parameters that older workers ignore. Such a worker would silently make a different image. */
 const OPTIONAL = parametersWith('neutral')
 
-/** Limits of those. The other limits all workers of a model have alike. */
+/** The limits of the optional parameters. All other limits are the same for every worker of a model. */
 const OPTIONAL_LIMITS: ReadonlySet<string | undefined> = new Set(OPTIONAL.map(({ limit }) => limit))
 
-/** Whether the worker that said this can do it. */
+/** Whether the worker that sent this HELLO can run the job. */
 export function canMake(hello: Hello, job: Pick<Job, 'width' | 'height'> & Partial<Job>): boolean {
   return (
     includesSize(hello.sizes, job) &&
@@ -24,14 +24,14 @@ export function canMake(hello: Hello, job: Pick<Job, 'width' | 'height'> & Parti
   )
 }
 
-/** Whether workers take this value of a parameter; undefined is its neutral one. */
+/** Whether workers accept this value of a parameter. Undefined counts as the neutral value. */
 export function allows({ features = [], limits }: Abilities, parameter: Parameter, value: number | undefined): boolean {
   const { neutral, feature } = parameter
   if (value === neutral || value === undefined) return true
   return (feature === undefined || features.includes(feature)) && value <= mostOf(parameter, limits)
 }
 
-/** What several workers can do together beyond their sizes. */
+/** The union of several workers' features and limits. For their sizes see `together`. */
 export function abilitiesOf(all: readonly [Hello, ...Hello[]]): Abilities {
   const features = [...new Set(all.flatMap(({ features = [] }) => features))]
   const limits: Record<string, number> = {}

@@ -12,10 +12,10 @@ import {
 const WORKER_KINDS = ['HELLO', 'HEARTBEAT', 'PROGRESS', 'RESULT', 'FAILED', 'BYE'] as const satisfies readonly Kind[]
 type WorkerKind = (typeof WORKER_KINDS)[number]
 
-/** Turns the frames of a worker's message into the message, or throws MalformedMessage. */
+/** Decodes the frames of one worker message. @throws MalformedMessage */
 export type Decode = (frames: readonly Uint8Array[]) => WorkerMessage
 
-/** Builds the decoder from the forms of the headers. */
+/** Compiles a decoder from the header schemas. */
 export function createDecoder(): Decode {
   const ajv = new Ajv2020({ allowUnionTypes: true })
   const validators = new Map<number, { kind: WorkerKind; validate: ValidateFunction }>()
@@ -23,12 +23,19 @@ export function createDecoder(): Decode {
   return (frames) => {
     const [tag, headerFrame, ...binary] = frames
     if (tag === undefined || tag.length !== 2)
-      throw new MalformedMessage('prefix', 'the first frame is not kind and version')
+      throw new MalformedMessage(
+        'prefix',
+        `the first frame must be 2 bytes (kind, version), got ${tag?.length ?? 'no frame'}`
+      )
     if (tag[1] !== PROTOCOL_VERSION) {
-      throw new MalformedMessage('version', `protocol version ${tag[1]}, this gateway speaks ${PROTOCOL_VERSION}`)
+      throw new MalformedMessage(
+        'version',
+        `the worker speaks protocol version ${tag[1]}, this gateway speaks ${PROTOCOL_VERSION}`
+      )
     }
     const known = validators.get(tag[0]!)
-    if (known === undefined) throw new MalformedMessage('kind', `kind 0x${tag[0]!.toString(16)} is not a worker's`)
+    if (known === undefined)
+      throw new MalformedMessage('kind', `0x${tag[0]!.toString(16)} is not a kind that workers send`)
     const header = parseHeader(headerFrame)
     if (!known.validate(header)) {
       throw new MalformedMessage(
@@ -41,16 +48,20 @@ export function createDecoder(): Decode {
 }
 
 function parseHeader(frame: Uint8Array | undefined): object {
-  if (frame === undefined) throw new MalformedMessage('header_size', 'there is no header')
-  if (frame.length > MAX_HEADER_BYTES) throw new MalformedMessage('header_size', `a header of ${frame.length} bytes`)
+  if (frame === undefined) throw new MalformedMessage('header_size', 'the header frame is missing')
+  if (frame.length > MAX_HEADER_BYTES)
+    throw new MalformedMessage(
+      'header_size',
+      `the header has ${frame.length} bytes, at most ${MAX_HEADER_BYTES} are allowed`
+    )
   let header: unknown
   try {
     header = JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(frame))
   } catch (error) {
-    throw new MalformedMessage('header_json', `not JSON in UTF-8: ${(error as Error).message}`)
+    throw new MalformedMessage('header_json', `the header is not UTF-8 JSON: ${(error as Error).message}`)
   }
   if (typeof header !== 'object' || header === null || Array.isArray(header))
-    throw new MalformedMessage('header_json', 'the header is not an object')
+    throw new MalformedMessage('header_json', 'the header is not a JSON object')
   return header
 }
 

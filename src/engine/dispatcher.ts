@@ -8,15 +8,15 @@ import type { Failed, GatewayMessage, Hello, Result } from './protocol.js'
 import type { ConnectedWorker, WorkMessage } from './registry.js'
 import { Task } from './task.js'
 
-/** A task that was running at so many worker deaths in a row is taken for their cause. */
+/** A task fails once this many workers in a row have died while running it: it probably killed them. */
 const MAX_CRASHES = 2
 
-/** A worker is given work for this many times its rows, so that it never waits for the wire between two steps. */
+/** Send a worker up to this many times its rows of work, so that it never waits for the network between two steps. */
 const PREFETCH = 2
 
 const GOING_AWAY = 'the server is shutting down'
 
-/** Images of one request are all of one model. */
+/** All images of one request must come from the same model. */
 const MODEL_CHANGED = 'the model changed while the request ran; send it again'
 
 export interface DispatcherOptions {
@@ -31,33 +31,33 @@ export interface DispatcherOptions {
 
 export interface SubmitOptions {
   id: string
-  /** ms from now, for the worker to know; the signal is what ends the job here. */
+  /** ms from now, passed on to the worker. The dispatcher itself stops the job only on `signal`. */
   timeout: number
-  /** Ends the job: with the JobError that is its reason, else as cancelled. */
+  /** Aborting ends the job with the abort reason if that is a JobError, otherwise as cancelled. */
   signal?: AbortSignal | undefined
   listener?: JobListener | undefined
 }
 
-/** One try of a task at one worker. It holds the worker's rows until the worker says that they are free. */
+/** One attempt at a task on one worker. It occupies rows there until the worker reports its end. */
 interface Assignment {
   readonly task: Task
   readonly worker: string
-  /** Images that the worker still owes. */
+  /** Indexes of the images that the worker has not delivered yet. */
   readonly owed: Set<number>
 }
 
 /**
- * Decides which worker runs what, and sees every accepted job to exactly one end.
+ * Assigns tasks to workers and ends every accepted job exactly once.
  *
- * First come, first served within a size; to the least loaded worker that has it. When a worker dies, what it had is put
- * back at the front. What was running then may have been the cause: it is tried once more, alone on a worker,
- * so that a poisoned job can take no other down with it.
+ * Tasks of one size run first come, first served, each on the least loaded worker that has the size. When a worker
+ * dies, its tasks return to the front of the queue. One that was running may have caused the death, so it is retried
+ * once, alone on a worker, where a poisoned job cannot crash others.
  */
 export class Dispatcher {
   readonly #options: DispatcherOptions
   readonly #queue: Task[] = []
   readonly #assignments = new Map<string, Assignment>()
-  /** Workers that take no more work, by name, until they are gone. */
+  /** Names of workers that take no more work but are still connected. */
   readonly #leaving = new Set<string>()
   #draining = false
   #abandoned = false
@@ -66,24 +66,24 @@ export class Dispatcher {
     this.#options = options
   }
 
-  /** Whether there is a worker that takes work. */
+  /** Whether any worker takes new work. */
   get available(): boolean {
     return !this.#staying().next().done
   }
 
-  /** Jobs that wait for a worker. */
+  /** Number of jobs waiting to be sent to a worker. */
   get queued(): number {
     return this.#queue.length
   }
 
-  /** Jobs at a worker. */
+  /** Tasks sent to a worker and not ended, started or not. */
   get running(): readonly Task[] {
     return [...this.#assignments.values()].map(({ task }) => task).filter((task) => !task.ended)
   }
 
   /**
-   * Seconds from now until each of the jobs that run and wait is done, in this order, and at last until `next` would
-   * be done if it came now. Undefined as long as nothing was measured.
+   * Seconds from now until each job will be done: first the running ones, then the queue, then `next` as if submitted
+   * now. Undefined without a recent measurement.
    */
   secondsUntilDone(next?: Job): number[] | undefined {
     const loads = [...this.#inOrder(), ...(next === undefined ? [] : [{ rows: rowsOf(next), stepsLeft: next.steps }])]
@@ -93,9 +93,9 @@ export class Dispatcher {
   }
 
   /**
-   * Takes a job and brings its images.
+   * Runs a job and resolves with its images.
    *
-   * @throws JobError when it ends in any other way; the rows it held are free by the worker's next step
+   * @throws JobError when the job ends any other way; the worker frees its rows by the next step
    */
   submit(job: Job, { id, timeout, signal, listener }: SubmitOptions): Promise<RawImage[]> {
     const submittedAt = this.#options.now()
@@ -113,9 +113,9 @@ export class Dispatcher {
   }
 
   /**
-   * Gives waiting tasks to workers while there is room: first come, first served within a size. A size that is full holds
-   * up no other, as each has rows of its own; nor does what no worker can make now, as one that was started again has yet
-   * to compile it.
+   * Assigns waiting tasks while workers have room, first come, first served within a size. A full size does not block
+   * the others, because each has its own rows; nor does a task that no worker can run yet, e.g. while a restarted
+   * worker compiles its size.
    */
   pump(): void {
     const full = new Set<string>()
@@ -125,34 +125,35 @@ export class Dispatcher {
       const size = `${task.job.width}x${task.job.height}`
       const worker = full.has(size) ? undefined : this.#choose(task)
       if (worker !== undefined) {
-        // A worker is only given what there is memory for here. Whoever overtook a large task would keep it waiting.
+        // No memory in the gateway for its images. Stop here: smaller tasks that overtook this one would starve it.
         if (!task.reserve()) break
         this.#queue.splice(place, 1)
         this.#assign(task, worker)
         continue
       }
       if (this.#someoneCanMake(task)) {
-        // A suspect waits until a worker is empty: whoever overtook it would keep it waiting.
+        // A suspect needs an empty worker: tasks that overtook it would starve it.
         if (task.crashes > 0) break
         full.add(size)
       }
       place += 1
     }
-    // Nobody is to come any more: whoever waits can go elsewhere at once.
+    // No worker will join any more: fail at once, so that clients can try another server.
     if (this.#draining && !this.available) for (const task of this.#queue.splice(0)) task.fail('draining', GOING_AWAY)
     this.#tellPlaces()
   }
 
-  /** Waits for no worker that is not there. */
+  /** From now on, fails queued tasks as soon as no worker is left instead of waiting for one. */
   drain(): void {
     this.#draining = true
     this.pump()
   }
 
   /**
-   * Gives all that waits to the workers and tells them to leave: they know their pace, and choose what can be finished.
+   * Sends queued tasks to the workers without the PREFETCH limit, then tells the workers to drain. They know how fast
+   * they are, so they choose what to finish.
    *
-   * @param graceMs how long they may take
+   * @param graceMs how long the workers may take
    */
   sendAway(graceMs: number): void {
     for (const task of this.#queue.splice(0)) {
@@ -166,11 +167,11 @@ export class Dispatcher {
     }
   }
 
-  /** Takes a worker's message about a task. */
+  /** Handles a worker's message about a task. */
   receive(worker: ConnectedWorker, message: WorkMessage): void {
     const { id } = message.header
     const assignment = this.#assignments.get(id)
-    // Late words about a task that was given to another worker since.
+    // A late message about an attempt that ended or moved to another worker.
     if (assignment === undefined || assignment.worker !== worker.name) return
     const { task } = assignment
     if (message.kind === 'PROGRESS') {
@@ -184,7 +185,11 @@ export class Dispatcher {
     else this.#failed(id, assignment, message.header)
   }
 
-  /** Puts back what a lost worker had. */
+  /**
+   * Requeues a lost worker's tasks.
+   *
+   * @param blameless whether the loss says nothing about the tasks that ran
+   */
   workerLost(name: string, blameless: boolean): void {
     this.#leaving.delete(name)
     const lost = [...this.#assignments].filter(([, assignment]) => assignment.worker === name)
@@ -202,12 +207,12 @@ export class Dispatcher {
     if (again.length > 0)
       this.#options.log.warn(
         { worker: name, requests: again.map((task) => task.id) },
-        `${again.length} requests of worker ${name} are tried again`
+        `retrying ${again.length} requests that worker ${name} had not finished`
       )
     this.pump()
   }
 
-  /** Fails whatever is left, and whatever comes. */
+  /** Fails all remaining tasks and every later submit. */
   abandon(): void {
     this.#abandoned = true
     const left = [...this.#queue.splice(0), ...this.running]
@@ -219,7 +224,7 @@ export class Dispatcher {
     for (const worker of this.#options.workers()) if (!this.#leaving.has(worker.name)) yield worker
   }
 
-  /** @param everything whether a worker is given more than keeps it busy */
+  /** @param everything ignore the PREFETCH limit */
   #choose(task: Task, everything = false): ConnectedWorker | undefined {
     let best: ConnectedWorker | undefined
     let bestLoad = Infinity
@@ -227,7 +232,7 @@ export class Dispatcher {
       if (!canMake(worker.hello, task.job)) continue
       const { rows, rowsOfSize, suspect } = this.#load(worker.name, task.job)
       const alone = suspect || task.crashes > 0
-      // Each size has rows of its own at the worker. What is too large for them all is sent when none is taken.
+      // A worker has separate rows for each size. A task larger than PREFETCH allows goes out when the size is idle.
       const room = everything || rowsOfSize === 0 || rowsOfSize + task.rows <= PREFETCH * worker.hello.rows
       const fits = rows === 0 || (!alone && room)
       const load = rows / worker.hello.rows
@@ -243,7 +248,7 @@ export class Dispatcher {
     return [...this.#staying()].some(({ hello }) => canMake(hello, task.job))
   }
 
-  /** What a worker has: rows in all and of a job's size, and whether one of them may be its death. */
+  /** Rows assigned to a worker, in total and of a job's size, and whether any of its tasks is a suspect. */
   #load(name: string, { width, height }: Job): { rows: number; rowsOfSize: number; suspect: boolean } {
     let rows = 0
     let rowsOfSize = 0
@@ -265,7 +270,7 @@ export class Dispatcher {
     }
     task.attempts += 1
     if (task.attempts > 1) observer.replay()
-    // The wire wants an id that was never used, and a replay must not be mistaken for its first try.
+    // The protocol forbids reusing an id, and late messages of an earlier attempt must not match this one.
     const id = `${task.id}.${task.attempts}`
     this.#assignments.set(id, { task, worker: worker.name, owed: new Set(task.job.seeds.keys()) })
     const timeout_ms = Math.max(1, Math.round(task.deadline - now()))
@@ -276,12 +281,12 @@ export class Dispatcher {
     const { task } = assignment
     const { image, seed, width, height, timings } = result
     if (seed !== task.job.seeds[image] || width !== task.job.width || height !== task.job.height) {
-      task.fail('internal', 'the worker answered with another image than was asked for')
+      task.fail('internal', 'the worker returned an image with a different seed or size than requested')
       this.#options.send(assignment.worker, { kind: 'CANCEL', header: { id } })
       this.#release(id)
       return
     }
-    // The same image twice is one image.
+    // A duplicate RESULT: count the image once.
     if (!assignment.owed.delete(image)) return
     task.image(image, { seed, width, height, pixels, timings, model })
     this.#options.forecast.aroundTook((timings.encode_ms + timings.decode_ms) / 1000)
@@ -289,10 +294,13 @@ export class Dispatcher {
   }
 
   #failed(id: string, { task, worker }: Assignment, { code, message }: Failed): void {
-    this.#options.log.debug({ request: task.id, code }, `the worker ended request ${task.id}: ${message}`)
+    this.#options.log.debug(
+      { request: task.id, code },
+      `worker ${worker} ended request ${task.id} (${code}): ${message}`
+    )
     if (code === 'draining') this.#leaving.add(worker)
     if (code === 'draining' && !task.ended) {
-      // The worker leaves: another one, or its successor, does it.
+      // The worker is leaving without finishing it: requeue it for another worker or a successor.
       task.running = false
       this.#queue.unshift(task)
     } else task.fail(code, message)
@@ -309,7 +317,7 @@ export class Dispatcher {
     this.#tellPlaces()
   }
 
-  /** Ends a task for its client at once; the rows it holds are freed by the worker at its next step. */
+  /** Ends a task for its client at once. The worker frees its rows at the next step. */
   #stop(task: Task, reason: unknown): void {
     const place = this.#queue.indexOf(task)
     if (place !== -1) this.#queue.splice(place, 1)
@@ -321,12 +329,12 @@ export class Dispatcher {
     this.#tellPlaces()
   }
 
-  /** Tasks in the order in which they are done: at workers, then in the queue. */
+  /** Tasks in the order they will run: those at workers, then the queue. */
   #inOrder(): readonly Task[] {
     return [...this.running, ...this.#queue]
   }
 
-  /** Tells those who asked how many wait before them. What a worker has and has not begun with waits too. */
+  /** Reports queue positions to listeners. A task that a worker has but has not started still counts as waiting. */
   #tellPlaces(): void {
     const tasks = this.#inOrder()
     if (!tasks.some((task) => task.wantsPlace)) return

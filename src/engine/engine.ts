@@ -24,17 +24,17 @@ export interface EngineOptions {
   heartbeatTimeout: number
   /** ms */
   stepTimeout: number
-  /** How many workers there should be. */
+  /** Number of workers that should be connected. */
   workersExpected: number
-  /** How to run workers; undefined where someone else does. */
+  /** How to start workers; undefined when they are started by someone else. */
   spawn?: Omit<SupervisorOptions, 'looks' | 'log' | 'observer' | 'onExit' | 'onHopeless'> | undefined
-  /** Why what the workers can do is not enough to serve with, in one line; undefined when it is. Asked whenever that changes. */
+  /** Returns in one line why these capabilities are not enough to serve, or undefined. Called whenever they change. */
   check?: ((capabilities: Hello) => string | undefined) | undefined
   log: Log
   observer: EngineObserver
 }
 
-/** What the engine is doing, at this moment. */
+/** A snapshot of the engine. */
 export interface EngineState {
   readonly workers: readonly ConnectedWorker[]
   readonly workersExpected: number
@@ -42,10 +42,10 @@ export interface EngineState {
   readonly running: number
 }
 
-/** A worker's death that says nothing about the jobs it ran. */
+/** Losses that are no evidence against the jobs that ran. */
 const BLAMELESS: ReadonlySet<LossCause> = new Set(['replaced', 'left', 'session'])
 
-/** The workers and everything between them and the service: socket, registry, supervisor, dispatcher. */
+/** Connects the service to the workers: owns socket, registry, supervisor and dispatcher. */
 export class Engine {
   readonly #socket: RouterSocket
   readonly #registry: WorkerRegistry
@@ -54,7 +54,10 @@ export class Engine {
   readonly #forecast = new Forecast()
   readonly #heartbeat: NodeJS.Timeout
   readonly #workersExpected: number
-  /** Settles when the first worker is ready and nothing else stands in the way; rejects with WorkerCannotStart when it will never be. */
+  /**
+   * Resolves when the first worker is ready and `check` finds no problem. Rejects with WorkerCannotStart when no worker
+   * was ever ready and restarting cannot help.
+   */
   readonly firstReady: Promise<Hello>
   readonly #check: (capabilities: Hello) => string | undefined
   readonly #log: Log
@@ -63,9 +66,9 @@ export class Engine {
   #onFirstReady!: (hello: Hello) => void
   #draining = false
 
-  /** Binds the socket and starts the workers; it does not wait for them. */
+  /** Binds the socket and starts the workers without waiting for them. */
   static async open(options: EngineOptions): Promise<Engine> {
-    // The registry needs the socket to send, the socket needs the registry to receive.
+    // The registry sends through the socket and the socket delivers to the registry, so one of them comes late.
     let engine: Engine | undefined
     const socket = await openSocket({
       endpoint: options.endpoint,
@@ -121,7 +124,7 @@ export class Engine {
       this.#onFirstReady = resolve
       onHopeless = reject
     })
-    // Whoever waits for it hears of it; nobody has to wait.
+    // Avoid an unhandled rejection when nobody awaits it.
     this.firstReady.catch(() => undefined)
     this.#workersExpected = options.workersExpected
     if (options.spawn !== undefined) {
@@ -141,7 +144,7 @@ export class Engine {
     }, options.heartbeatInterval)
   }
 
-  /** What the workers can do; kept over a worker's death. Undefined before the first was ready. */
+  /** What the workers can do. A worker's death alone does not change it. Undefined before the first HELLO. */
   get capabilities(): Hello | undefined {
     return this.#capabilities
   }
@@ -159,28 +162,28 @@ export class Engine {
     return this.#draining
   }
 
-  /** Whether a job that is submitted now would be started without waiting for a worker to come back. */
+  /** Whether a worker is there to take a job submitted now. */
   get ready(): boolean {
     return !this.#draining && this.#problem === undefined && this.#dispatcher.available
   }
 
-  /** Why nothing can be served although workers are there, in one line. */
+  /** Why the engine cannot serve although workers are connected, in one line. */
   get problem(): string | undefined {
     return this.#problem
   }
 
-  /** Process ids of the workers that this engine started. */
+  /** Process ids of the running workers that this engine started. */
   get workerPids(): readonly number[] {
     return this.#supervisor?.pids ?? []
   }
 
-  /** Seconds until half of what is accepted now will be done; undefined while nothing was measured or nothing is there. */
+  /** Seconds until half of the accepted jobs will be done. Undefined without a recent measurement or without jobs. */
   get halfBacklogSeconds(): number | undefined {
     const seconds = this.#dispatcher.secondsUntilDone()?.toSorted((a, b) => a - b)
     return seconds?.[Math.floor(seconds.length / 2)]
   }
 
-  /** Seconds until all that runs and waits is done; undefined while nothing was measured, or without a worker. */
+  /** Seconds until all running and queued jobs will be done. Undefined without a recent measurement or a worker. */
   get backlogSeconds(): number | undefined {
     const { workers, queued, running } = this.state
     if (queued + running === 0) return 0
@@ -189,31 +192,31 @@ export class Engine {
       : this.#dispatcher.secondsUntilDone()?.reduce((latest, seconds) => Math.max(latest, seconds), 0)
   }
 
-  /** Seconds until a job would be done if it came now; undefined while nothing was measured. */
+  /** Seconds until a job submitted now would be done. Undefined without a recent measurement. */
   secondsFor(job: Job): number | undefined {
     return this.#dispatcher.secondsUntilDone(job)?.at(-1)
   }
 
-  /** Seconds that so many steps, and the decoding after them, take; undefined while nothing was measured. */
+  /** Seconds that `steps` steps plus encoding and decoding take. Undefined without a recent measurement. */
   secondsLeft(steps: number): number | undefined {
     return this.#forecast.secondsLeft(steps)
   }
 
-  /** Takes a job and brings its images. @throws JobError when it ends in any other way */
+  /** Runs a job and resolves with its images. @throws JobError when the job ends any other way */
   generate(job: Job, options: SubmitOptions): Promise<RawImage[]> {
     return this.#dispatcher.submit(job, options)
   }
 
-  /** Gives out work again that waited for memory. */
+  /** Assigns queued jobs again. Call it when memory has become free. */
   resume(): void {
     this.#dispatcher.pump()
   }
 
   /**
-   * Is not ready any more, but finishes what can be finished; `close` ends that. Gives up at once where no worker is left.
+   * Stops being ready and finishes what it can until `close`. Fails queued jobs at once when no worker is left.
    *
-   * @param graceMs how long that may take. Workers of ours leave then and are told so; those of somebody else may have
-   * another gateway after this one, and are not
+   * @param graceMs how long the workers that this engine started may take before they leave. Workers started by someone
+   * else are not told to leave, because another gateway may take them over
    */
   drain(graceMs: number): void {
     this.#draining = true
@@ -224,7 +227,7 @@ export class Engine {
     this.#dispatcher.drain()
   }
 
-  /** Ends everything: fails what is left, ends the workers it started, closes the socket. */
+  /** Fails the remaining jobs, stops the workers that this engine started, and closes the socket. */
   async close(graceMs = 5000): Promise<void> {
     this.#draining = true
     clearInterval(this.#heartbeat)
@@ -254,12 +257,12 @@ export class Engine {
   #learn(problem: string | undefined): void {
     if (problem !== undefined && problem !== this.#problem) this.#log.error({ problem }, `not ready: ${problem}`)
     if (problem === undefined && this.#problem !== undefined)
-      this.#log.info({}, 'what the workers can do is enough now')
+      this.#log.info({}, 'the problem is gone: the workers can serve now')
     this.#problem = problem
   }
 
   #onLost(worker: ConnectedWorker, cause: LossCause): void {
-    // A frozen or hung process may wake up again: end it before its work is given to another.
+    // A frozen or hung process may resume: kill it before another worker gets its tasks.
     if (cause === 'silent' || cause === 'hung') this.#supervisor?.kill(worker.name)
     this.#dispatcher.workerLost(worker.name, BLAMELESS.has(cause))
   }

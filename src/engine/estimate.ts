@@ -1,21 +1,20 @@
-/** Weight of the latest measurement in a running mean. */
+/** Weight of the latest measurement in the exponential moving average. */
 const SMOOTHING = 0.1
 
 /**
- * Without news for so long, in ms, what was measured is forgotten. Only what runs is measured, and what is expected to
- * take too long is not run: one step that stalled would have everything refused for ever. A step that takes longer
- * than this counts as hung (STEP_TIMEOUT), so a device at work has news before.
+ * Measurements expire after this many ms without a new one. Requests that are forecast to miss their deadline are
+ * refused, and a refused request measures nothing: without expiry, one stalled step could refuse every request forever.
+ * By default a step that takes this long counts as hung (STEP_TIMEOUT), so a busy device reports sooner.
  */
 const FORGOTTEN_AFTER_MS = 120_000
 
-/** What waits or runs, as far as an estimate needs it. */
+/** What an estimate needs to know of a waiting or running job. */
 export interface Load {
   readonly rows: number
-  /** Steps that are still to do. */
   readonly stepsLeft: number
 }
 
-/** A mean of what came lately: undefined before the first measurement. */
+/** An exponential moving average; undefined before the first measurement. */
 class RunningMean {
   #value: number | undefined
 
@@ -29,19 +28,19 @@ class RunningMean {
 }
 
 /**
- * Plays the queue forward: when would each load be done, in steps from now?
+ * Simulates the queue: when will each load be done, in steps from now?
  *
- * Loads begin in order, each as soon as as many rows are free as it needs, and hold them for all their steps; a step
- * of few rows takes as long as one of many. That is how the workers go about it, but for sizes that take turns and
- * for images that share a request without sharing their rows' end.
+ * Loads start in order, each as soon as enough rows are free, and keep those rows for all their steps. A step takes the
+ * same time however many rows it has. Workers differ in two ways: sizes take turns, and the images of one request free
+ * their rows separately.
  *
- * @param loads what runs, then what waits, in order
- * @param rows rows of all workers together
- * @returns for each load the step after which it is done
+ * @param loads the running loads, then the waiting ones, in order
+ * @param rows total rows of all workers
+ * @returns for each load, the step after which it is done
  */
 export function stepsUntilDone(loads: Iterable<Load>, rows: number): number[] {
   const all = [...loads]
-  // More rows than all of them need change nothing.
+  // Rows beyond total demand cannot change the result. Never size an array by a number a worker sends.
   const needed = all.reduce((sum, load) => sum + load.rows, 0)
   /** For each row, the step after which it is free; ascending. */
   const free: number[] = Array.from({ length: Math.max(1, Math.min(rows, needed)) }, () => 0)
@@ -57,10 +56,7 @@ export function stepsUntilDone(loads: Iterable<Load>, rows: number): number[] {
   return done
 }
 
-/**
- * Says when work will be done, from how long steps took lately. It knows nothing until a step was measured, nor
- * when none was for a while.
- */
+/** Forecasts when work will be done from recent step times. Forecasts nothing without a recent measurement. */
 export class Forecast {
   readonly #now: () => number
   #step = new RunningMean()
@@ -72,28 +68,28 @@ export class Forecast {
     this.#now = now
   }
 
-  /** A denoising step took so many seconds. */
+  /** Records the duration of one denoising step. */
   stepTook(seconds: number): void {
     this.#news()
     this.#step.observe(seconds)
   }
 
-  /** Encoding the prompt and decoding the image took so many seconds together. */
+  /** Records how long encoding the prompt and decoding the image took together. */
   aroundTook(seconds: number): void {
     this.#news()
     this.#around.observe(seconds)
   }
 
-  /** Seconds from now until each load is done (see `stepsUntilDone`); undefined as long as nothing was measured. */
+  /** Seconds from now until each load is done (see `stepsUntilDone`). Undefined without a recent step time. */
   secondsUntilDone(loads: Iterable<Load>, rows: number): number[] | undefined {
     const step = this.#step.value
     if (step === undefined || this.#stale) return undefined
-    // Until an image is finished its encoding and decoding count for nothing: a forecast that is a little early.
+    // Before the first finished image, encoding and decoding count as 0, so the forecast is slightly too early.
     const around = this.#around.value ?? 0
     return stepsUntilDone(loads, rows).map((steps) => steps * step + around)
   }
 
-  /** Seconds that so many steps and what comes after them take; undefined as long as nothing was measured. */
+  /** Seconds that `steps` steps plus encoding and decoding take. Undefined without a recent step time. */
   secondsLeft(steps: number): number | undefined {
     return this.secondsUntilDone([{ rows: 1, stepsLeft: steps }], 1)?.[0]
   }

@@ -1,18 +1,18 @@
 import type { Hello, Malformation } from './protocol.js'
 
-/** What the engine tells whoever measures it. The engine itself knows no metrics library. */
+/** Receives the engine's events, e.g. for metrics. Keeps the engine independent of a metrics library. */
 export interface EngineObserver {
-  /** A request left the queue for a worker after so many seconds. */
+  /** A worker started a request this many seconds after it was submitted. */
   queueWait: (seconds: number) => void
   /** A worker finished a denoising step. */
   step: (worker: string, seconds: number) => void
-  /** A worker said what it is and compiled. */
+  /** A worker's HELLO was accepted. */
   hello: (worker: string, hello: Hello) => void
-  /** A request was given to a worker again after a death. */
+  /** A request was sent to a worker for the second time or more. */
   replay: () => void
-  /** A worker died or hung; `cause` is one word. */
+  /** A worker's connection ended. */
   workerLost: (worker: string, cause: LossCause) => void
-  /** A worker process was started again. */
+  /** A worker process was restarted. */
   restart: (worker: string) => void
   /** A message was dropped. */
   malformed: (reason: Malformation | 'unknown_peer') => void

@@ -5,27 +5,27 @@ import { basename, dirname, join } from 'node:path'
 import { freshSocketPath, isFreshSocketName } from '../socket-path.js'
 import { LockHeld, lockPath } from './ipc-lock.js'
 
-/** What fits into sockaddr_un with its closing zero, in bytes (macOS: 103). */
+/** Longest path that fits into sockaddr_un with its terminating zero, in bytes. */
 const MAX_PATH_BYTES = process.platform === 'darwin' ? 103 : 107
 const OWNER_ONLY = 0o600
 const GROUP_AND_OTHERS = 0o177
-/** A socket younger than this may belong to a gateway that has bound it and does not listen yet, in ms. */
+/** A socket younger than this, in ms, may belong to a gateway that has bound it but does not listen yet. */
 const SETTLED_MS = 10_000
 
 /** The file of a bound ipc socket. */
 export interface IpcFile {
-  /** Removes the file, if it is still ours, and lets others bind the path. To be called when the socket is closed. */
+  /** Removes the file if it is still ours, and unlocks the path. Call it after closing the socket. */
   release: () => Promise<void>
 }
 
 /**
- * Binds a socket to a path that no other process has, with mode 0600.
+ * Binds a socket to a path that no other process uses, with mode 0600.
  *
- * A socket that nobody listens on (its gateway was killed) is replaced. Nothing else is ever removed: not a file of
- * another kind, and not the socket of a living process.
+ * Replaces a socket that nobody listens on, as a killed gateway leaves behind. Never removes any other file, nor the
+ * socket of a live process.
  *
  * @param path absolute
- * @param bind binds the socket to a path, synchronously; ZeroMQ removes whatever is there, so it is given a fresh one
+ * @param bind binds the socket to a path, synchronously. ZeroMQ deletes what is at that path, so it gets a fresh one
  * @throws Error that names WORKER_ENDPOINT and the path
  */
 export async function bindIpcFile(path: string, bind: (path: string) => void): Promise<IpcFile> {
@@ -34,22 +34,22 @@ export async function bindIpcFile(path: string, bind: (path: string) => void): P
   }
   const bytes = Buffer.byteLength(path)
   if (bytes > MAX_PATH_BYTES)
-    fail(`the path has ${bytes} bytes, and that of a socket may have ${MAX_PATH_BYTES}; choose a shorter one`)
+    fail(`the path has ${bytes} bytes, and a socket's path may have at most ${MAX_PATH_BYTES}; choose a shorter one`)
   const folder = await realpath(dirname(path)).catch((error: Error) =>
     fail(`the folder ${dirname(path)} cannot be used: ${error.message}`, error)
   )
   const unlock = await lockPath(join(folder, basename(path))).catch((error: Error) =>
     error instanceof LockHeld
-      ? fail('another gateway has this socket; stop that one, or choose another path', error)
+      ? fail('another gateway uses this socket; stop that gateway or choose another path', error)
       : fail(error.message, error)
   )
   try {
     const before = await replaceable(path, fail)
     const own = bindFresh(dirname(path), bind, fail)
     try {
-      // ZeroMQ removes what is at the path that it binds. So it binds a fresh one, which is then moved, in one step, to
-      // where it belongs: workers see a socket that listens and that has its mode.
-      if (!same(look(path), before)) fail('somebody else has just made a file there')
+      // ZeroMQ deletes whatever is at the path it binds. So bind a fresh path and rename it into place: workers only
+      // ever see a socket that listens and has its final mode.
+      if (!same(look(path), before)) fail('another process has just created a file there; choose another path')
       renameSync(own.path, path)
     } catch (error) {
       remove(own.path, own.stats)
@@ -68,16 +68,16 @@ export async function bindIpcFile(path: string, bind: (path: string) => void): P
   }
 }
 
-/** What is at the path and may be replaced: nothing, or a socket that nobody listens on. */
+/** The stale socket at the path, or undefined when the path is free. Fails on anything else. */
 async function replaceable(path: string, fail: (why: string, cause?: unknown) => never): Promise<Stats | undefined> {
   const stats = look(path)
   if (stats === undefined) return undefined
   if (!stats.isSocket())
-    fail(`${path} exists and is no socket; it is left as it is. Choose another path, or move it away`)
+    fail(`${path} exists and is not a socket, so it was not replaced; choose another path or move the file away`)
   const state = await probe(path).catch((error: Error) =>
-    fail(`whether another gateway has this socket cannot be found out: ${error.message}`, error)
+    fail(`cannot tell whether another gateway uses this socket: ${error.message}; choose another path`, error)
   )
-  if (state === 'living') fail('another gateway has this socket; stop that one, or choose another path')
+  if (state === 'living') fail('another gateway uses this socket; stop that gateway or choose another path')
   return state === 'gone' ? undefined : stats
 }
 
@@ -89,13 +89,15 @@ function bindFresh(
   const fresh = freshSocketPath(folder)
   const bytes = Buffer.byteLength(fresh)
   if (bytes > MAX_PATH_BYTES)
-    fail(`its folder has too long a path: a socket there takes ${bytes} bytes, and may have ${MAX_PATH_BYTES}`)
-  // The umask is the process's: it is set for no longer than this synchronous call.
+    fail(
+      `the folder's path is too long: a temporary socket there takes ${bytes} bytes, and may have at most ${MAX_PATH_BYTES}; choose a shorter folder`
+    )
+  // The umask is process-wide, so nothing asynchronous may run before it is restored.
   const umask = process.umask(GROUP_AND_OTHERS)
   try {
     bind(fresh)
   } catch (error) {
-    fail(`a socket cannot be made in ${folder}: ${(error as Error).message}`, error)
+    fail(`cannot create a socket in ${folder}: ${(error as Error).message}`, error)
   } finally {
     process.umask(umask)
   }
@@ -103,7 +105,7 @@ function bindFresh(
   return { path: fresh, stats: lstatSync(fresh) }
 }
 
-/** Removes sockets of the default form that this user's killed gateways have left in the folder. Never fails. */
+/** Removes stale sockets with default names that this user's killed gateways left in the folder. Never fails. */
 async function removeLeftovers(folder: string): Promise<void> {
   const names = await readdir(folder).catch(() => [])
   for (const name of names.filter(isFreshSocketName)) {
@@ -115,7 +117,7 @@ async function removeLeftovers(folder: string): Promise<void> {
   }
 }
 
-/** Whether anybody listens on a socket. @throws when that cannot be found out, as with one of another user's */
+/** Whether any process listens on a socket. @throws when that is unknown, e.g. for another user's socket */
 function probe(path: string): Promise<'living' | 'stale' | 'gone'> {
   return new Promise((resolve, reject) => {
     const socket = connect({ path })
@@ -126,7 +128,7 @@ function probe(path: string): Promise<'living' | 'stale' | 'gone'> {
     socket.once('error', (error: NodeJS.ErrnoException) => {
       if (error.code === 'ECONNREFUSED') resolve('stale')
       else if (error.code === 'ENOENT') resolve('gone')
-      // So many wait to be accepted that one more is not let in.
+      // The listener's backlog is full.
       else if (error.code === 'EAGAIN') resolve('living')
       else reject(error)
     })
@@ -147,6 +149,6 @@ function remove(path: string, stats: Stats): void {
   try {
     unlinkSync(path)
   } catch {
-    // Somebody else was faster, or has taken the folder's permission away: the next gateway finds it stale.
+    // Already gone, or the folder is no longer writable. The next gateway will find the socket stale.
   }
 }

@@ -6,10 +6,10 @@ import { createServer } from 'node:net'
 export class LockHeld extends Error {}
 
 /**
- * Locks a path for as long as this process lives; the kernel releases the lock at any end, kill -9 included.
+ * Locks a path until released or until this process ends. The kernel releases the lock even after kill -9.
  *
- * On Linux the lock is an abstract Unix socket, whose name only one process of a network namespace can bind. Processes
- * of different namespaces (containers that share a folder), and those of other systems, are not kept apart by it.
+ * The lock is a Linux abstract Unix socket, whose name only one process per network namespace can bind. It does not
+ * exclude processes in other namespaces (containers that share a folder), and does nothing on other systems.
  *
  * @param path absolute and without symbolic links
  * @returns releases the lock
@@ -26,7 +26,7 @@ export async function lockPath(path: string): Promise<() => Promise<void>> {
       throw new LockHeld(`${path} is locked by another process`)
     throw error
   }
-  // Nobody has to connect to it: a connection that cannot be accepted is no loss.
+  // Nothing ever needs to connect, so failing to accept is harmless.
   server.on('error', () => undefined)
   server.unref()
   return () => new Promise((resolve) => server.close(() => resolve()))

@@ -1,9 +1,9 @@
 import type { Generate, Hello, Progress, Timings } from './protocol.js'
 
-/** A request as the engine sees it: token ids and numbers, no text. What a GENERATE message says, but for one try's own. */
+/** A request as the engine sees it: token ids and numbers, no text. GENERATE without the fields of one attempt. */
 export type Job = Omit<Generate, 'id' | 'timeout_ms'>
 
-/** An image as the worker made it. */
+/** An image from a worker, not yet encoded. */
 export interface RawImage {
   readonly seed: number
   readonly width: number
@@ -11,11 +11,10 @@ export interface RawImage {
   /** RGB, width · height · 3 bytes. */
   readonly pixels: Uint8Array
   readonly timings: Timings
-  /** That of the worker that made it. */
+  /** The model of the worker that made it. */
   readonly model: Hello['model']
 }
 
-/** News of a running job. */
 export interface JobProgress {
   readonly image: number
   readonly stage: Progress['stage']
@@ -24,23 +23,23 @@ export interface JobProgress {
   readonly preview?: { readonly width: number; readonly height: number; readonly pixels: Uint8Array }
 }
 
-/** What happens to a job on its way, for whoever wants to know. */
+/** Hooks into a job's life cycle; all optional. */
 export interface JobListener {
   /**
-   * Takes memory for the images before a worker begins with them; false where there is none now. `Engine.resume` says
-   * that there may be.
+   * Reserves memory for the images before the job goes to a worker. Returns false when there is none; the job then
+   * waits until `Engine.resume`.
    */
   reserve?: () => boolean
-  /** Its place has changed: so many jobs are ahead of it, and it will be done in so many seconds, if that is known. */
+  /** Its queue position changed: `ahead` jobs are before it. `seconds` is when it will be done, if known. */
   waiting?: (ahead: number, seconds: number | undefined) => void
-  /** A worker has begun with it. A job that is done again after a worker's death does not begin again. */
+  /** A worker has started it. Called once, even if the job is retried after a worker's death. */
   started?: () => void
   progress?: (progress: JobProgress) => void
-  /** One of its images is there. */
+  /** One of its images has arrived. */
   image?: (index: number, image: RawImage) => void
 }
 
-/** Why a job ended without images. The service gives each its error code. */
+/** Why a job ended without images. The service maps each to an error code. */
 export type JobFailure =
   'cancelled' | 'expired' | 'draining' | 'worker_crashed' | 'out_of_memory' | 'invalid' | 'internal'
 
@@ -54,8 +53,8 @@ export class JobError extends Error {
 }
 
 /**
- * Rows of a denoising step that a job's images take at most: guidance needs two. Guided are the steps of the interval, when
- * the scale is above 1, as in diffusers.
+ * Most rows that a job's images take in one denoising step: two per image if any step is guided, otherwise one. Steps
+ * within the guidance interval are guided when the scale is above 1, as in diffusers.
  *
  * @see https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/guiders/classifier_free_guidance.py#L140
  */

@@ -1,7 +1,7 @@
 import type { Readable } from 'node:stream'
 import type { Log } from '../logger.js'
 
-/** A longer line is cut: a worker that prints one without end must not fill the gateway's memory. In bytes. */
+/** Longer lines are truncated, in bytes: a worker that prints an endless line must not fill the gateway's memory. */
 export const MAX_LINE_BYTES = 65_536
 
 const NEWLINE = 0x0a
@@ -14,12 +14,12 @@ const LEVELS: Record<number, 'trace' | 'debug' | 'info' | 'warn' | 'error'> = {
   60: 'error'
 }
 
-/** Passes a worker's log on: JSON lines as they are, anything else (a traceback, a library's print) as a warning. */
+/** Forwards a worker's log: JSON lines at their own level, anything else (tracebacks, prints) as warnings. */
 export function joinLog(stream: Readable, log: Log): void {
   const lines = new Lines((line, left) => join(line, left, log))
   stream.on('data', (chunk: Buffer) => lines.take(chunk))
   stream.on('end', () => lines.end())
-  // The process's exit says what there is to say.
+  // The supervisor reports the process's exit.
   stream.on('error', () => undefined)
 }
 
@@ -46,15 +46,15 @@ function parseRecord(line: string): { level: number; msg: string; time?: number 
   }
 }
 
-/** Finds the lines in chunks of bytes; it holds at most MAX_LINE_BYTES. */
+/** Splits chunks of bytes into lines. Buffers at most MAX_LINE_BYTES. */
 class Lines {
   readonly #onLine: (line: string, left: number) => void
   #held: Buffer[] = []
   #heldBytes = 0
-  /** Bytes of the line that did not fit. */
+  /** Bytes of the current line that were dropped. */
   #left = 0
 
-  /** @param onLine is given each line, and how many bytes of it were left out */
+  /** @param onLine called with each line and how many bytes of it were dropped */
   constructor(onLine: (line: string, left: number) => void) {
     this.#onLine = onLine
   }
@@ -78,7 +78,7 @@ class Lines {
 
   #hold(part: Buffer): void {
     const held = part.subarray(0, MAX_LINE_BYTES - this.#heldBytes)
-    // A copy: a few bytes would keep the whole chunk.
+    // Copy, or a few bytes would keep the whole chunk alive.
     if (held.length > 0) this.#held.push(Buffer.from(held))
     this.#heldBytes += held.length
     this.#left += part.length - held.length

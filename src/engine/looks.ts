@@ -1,12 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** What has come to the socket is read within so many short waits: libzmq's thread takes it in, then the event loop does. */
+/** Waits needed to read everything already received: first libzmq's I/O thread must run, then the event loop. */
 const WAITS = 5
 const WAIT_MS = 20
 
 /**
- * Counts the gateway's looks at its workers, one for each heartbeat interval, where a clock would blame them for its own
- * stalls: a time in which the gateway stood still (a paused machine, a long garbage collection) is one look, however long.
+ * Measures timeouts in looks at the workers, one per heartbeat interval, instead of by a clock. A clock would blame
+ * workers for the gateway's own stalls (a paused machine, a long garbage collection); a stall of any length is one
+ * look.
  */
 export class Looks {
   readonly #intervalMs: number
@@ -17,7 +18,7 @@ export class Looks {
     this.#intervalMs = intervalMs
   }
 
-  /** The present look. */
+  /** The number of the current look. */
   get now(): number {
     return this.#count
   }
@@ -26,13 +27,13 @@ export class Looks {
     this.#count += 1
   }
 
-  /** Whether more than `ms` have passed since the look `since`, as far as looks tell: at most two intervals later than by a clock. */
+  /** Whether more than `ms` have passed since the look `since`. Up to two intervals later than a clock would say so. */
   over(since: number, ms: number): boolean {
     return this.#count - since > Math.ceil(ms / this.#intervalMs)
   }
 }
 
-/** Resolves when what had come to the socket before the call has been read, even if the process stands still meanwhile. */
+/** Resolves when everything received before the call has been read, even if the process stalls meanwhile. */
 export async function allRead(): Promise<void> {
   for (let wait = 0; wait < WAITS; wait++) await sleep(WAIT_MS, undefined, { ref: false })
 }

@@ -9,13 +9,13 @@ import {
 } from '../parameters.js'
 
 /**
- * The wire, version 1. protocol/README.md says what the fields mean; protocol/messages.schema.json is made from this file
- * (`npx vitest run test/engine/wire-schema.test.ts --update`). Fields that are not named here are ignored.
+ * The wire protocol, version 1. protocol/README.md explains the fields. After a change here, regenerate
+ * protocol/messages.schema.json: `npx vitest run test/engine/wire-schema.test.ts --update`. Unknown fields are ignored.
  */
 
 export const PROTOCOL_VERSION = 1
 
-/** Kinds of messages by name; the first byte of a message. */
+/** Message kinds by name. The value is the first byte of a message. */
 export const KINDS = {
   HELLO: 0x01,
   HEARTBEAT: 0x02,
@@ -72,7 +72,7 @@ export type Timings = Static<typeof Timings>
 type Refined = NamesWith<'neutral'>
 type Table = typeof parameters
 
-/** A number's form, without the most that the model itself limits. */
+/** A number's schema. Leaves out the maximum if the model sets its own limit. */
 function wireForm({ schema, limit }: Parameter): TSchema {
   const { minimum, maximum } = schema as { minimum?: number; maximum?: number }
   return {
@@ -82,7 +82,7 @@ function wireForm({ schema, limit }: Parameter): TSchema {
   }
 }
 
-/** Fields of GENERATE that are left out where they are neutral. */
+/** Fields of GENERATE that are omitted when neutral. */
 const refinements = Object.fromEntries(
   parametersWith('neutral').map(({ wire, ...parameter }) => [wire, Type.Optional(wireForm(parameter))])
 ) as {
@@ -108,7 +108,7 @@ const HELLO = Type.Object(
     pid: Count,
     model: Type.Object({ id: Name, digest: Sha256, dtype: Name }),
     tokenizers: listOf(Type.Object({ digest: Sha256, pad_id: Count, max_length: Positive }), { minItems: 1 }),
-    sizes: sizes('List of [width, height] that can be made now', 1),
+    sizes: sizes('List of [width, height] that the worker can make now', 1),
     rows: Positive,
     schedulers: listOf(Name, { minItems: 1 }),
     defaults: Type.Object({
@@ -125,7 +125,7 @@ const HELLO = Type.Object(
       Type.Object({ name: Type.String(), seconds: Type.Number({ minimum: 0 }), cached: Type.Boolean() })
     ),
     coming: Type.Optional(sizes('List of [width, height] that are still being compiled')),
-    features: Type.Optional(listOf(Name, { description: 'What the worker can do that not every worker can' }))
+    features: Type.Optional(listOf(Name, { description: 'Optional abilities of this worker' }))
   },
   { description: '0x01, worker to gateway: who the worker is and what it can do' }
 )
@@ -140,15 +140,15 @@ const HEARTBEAT = Type.Object(
     queued: Count,
     step_ms: listOf(Milliseconds, { maxItems: 64 }),
     memory: listOf(Type.Object({ device: Count, bytes_in_use: Count, bytes_limit: Count })),
-    sizes: Type.Optional(sizes("As HELLO's sizes, now", 1)),
+    sizes: Type.Optional(sizes("Current value of HELLO's sizes", 1)),
     not_finite: Type.Optional(
       Type.Object(
         { text_encoder: Count, denoise: Count, decode: Count },
-        { description: 'Images that failed because their numbers were not finite, by where that was seen first' }
+        { description: 'Images that failed because of NaN or infinity, by the stage where it was first seen' }
       )
     )
   },
-  { description: '0x02, worker to gateway: alive, and this is how much has been done' }
+  { description: '0x02, worker to gateway: alive, with counters' }
 )
 export type Heartbeat = Static<typeof HEARTBEAT>
 
@@ -161,13 +161,13 @@ const PROGRESS = Type.Object(
     of: Positive,
     preview: Type.Optional(Type.Object({ width: Positive, height: Positive }))
   },
-  { description: '0x03, worker to gateway: an image came further; one binary frame if there is a preview' }
+  { description: '0x03, worker to gateway: progress of one image; one binary frame if it has a preview' }
 )
 export type Progress = Static<typeof PROGRESS>
 
 const RESULT = Type.Object(
   { id: Id, image: Count, seed: Uint32, width: Positive, height: Positive, timings: Timings },
-  { description: '0x04, worker to gateway: one image is done; one binary frame' }
+  { description: '0x04, worker to gateway: one finished image; one binary frame' }
 )
 export type Result = Static<typeof RESULT>
 
@@ -177,32 +177,32 @@ const FAILED = Type.Object(
     code: oneOf('invalid', 'cancelled', 'expired', 'draining', 'out_of_memory', 'internal'),
     message: Type.String()
   },
-  { description: '0x05, worker to gateway: the request ends without (all of) its images' }
+  { description: '0x05, worker to gateway: the request failed, with none or some of its images sent' }
 )
 export type Failed = Static<typeof FAILED>
 
 const BYE = Type.Object(
   { reason: Type.String() },
-  { description: '0x06, worker to gateway: the worker leaves and takes no more work' }
+  { description: '0x06, worker to gateway: the worker is leaving and takes no more work' }
 )
 
 const WELCOME = Type.Object(
   { session: Id, heartbeat_ms: Type.Number({ minimum: 1 }) },
-  { description: '0x81, gateway to worker: you are in' }
+  { description: '0x81, gateway to worker: HELLO accepted' }
 )
 
 const REFUSED = Type.Object(
   {
     code: Type.Unsafe<'protocol' | 'tokenizer' | 'model'>({
       ...Name,
-      description: 'protocol, tokenizer or model; a worker leaves at any other, too'
+      description: 'protocol, tokenizer or model; a worker must also exit on an unknown code'
     }),
     message: Type.String()
   },
-  { description: '0x82, gateway to worker: you do not fit' }
+  { description: '0x82, gateway to worker: this worker is refused' }
 )
 
-const PING = Type.Object({ session: Id }, { description: '0x83, gateway to worker: I am here' })
+const PING = Type.Object({ session: Id }, { description: '0x83, gateway to worker: the gateway is alive' })
 
 const GENERATE = Type.Object(
   {
@@ -221,18 +221,18 @@ const GENERATE = Type.Object(
     trace: Type.Optional(Type.String()),
     ...refinements
   },
-  { description: '0x84, gateway to worker: make one image for each seed' }
+  { description: '0x84, gateway to worker: make one image per seed' }
 )
 export type Generate = Readonly<Static<typeof GENERATE>>
 
-const CANCEL = Type.Object({ id: Id }, { description: '0x85, gateway to worker: nobody wants this request any more' })
+const CANCEL = Type.Object({ id: Id }, { description: '0x85, gateway to worker: stop this request' })
 
 const DRAIN = Type.Object(
   { grace_ms: Milliseconds },
-  { description: '0x86, gateway to worker: finish what fits in the time, then leave' }
+  { description: '0x86, gateway to worker: finish what fits in grace_ms, then leave' }
 )
 
-/** The form of each kind's header. */
+/** The header schema of each kind. */
 export const HEADERS = {
   HELLO,
   HEARTBEAT,
@@ -250,7 +250,7 @@ export const HEADERS = {
 
 type Headers = { [K in Kind]: Static<(typeof HEADERS)[K]> }
 
-/** A worker's message: the header by kind, and the binary that comes with it. */
+/** A decoded worker message with its pixels, if any. */
 export type WorkerMessage =
   | MessageOf<'HELLO' | 'HEARTBEAT' | 'FAILED' | 'BYE'>
   | (MessageOf<'PROGRESS'> & { pixels?: Uint8Array })
@@ -260,15 +260,15 @@ export type GatewayMessage = MessageOf<'WELCOME' | 'REFUSED' | 'PING' | 'GENERAT
 
 type MessageOf<K extends Kind> = { [N in K]: { kind: N; header: Headers[N] } }[K]
 
-/** Largest header that is read, in bytes. */
+/** Longer headers are malformed, in bytes. */
 export const MAX_HEADER_BYTES = 1024 * 1024
 
-/** The frames of a message to a worker (none of them has binary frames in version 1). */
+/** Encodes a message to a worker. In version 1 none has binary frames. */
 export function pack(message: GatewayMessage): Buffer[] {
   return [Buffer.from([KINDS[message.kind], PROTOCOL_VERSION]), Buffer.from(JSON.stringify(message.header))]
 }
 
-/** Why a message was dropped; the golden frames name the same reasons for both sides. */
+/** Why a message was dropped. The golden frames use the same reasons on both sides. */
 export type Malformation =
   'prefix' | 'version' | 'kind' | 'header_size' | 'header_json' | 'header_field' | 'binary_count' | 'binary_size'
 

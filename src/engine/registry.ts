@@ -13,36 +13,36 @@ import {
 } from './protocol.js'
 import { withSizes } from './sizes.js'
 
-/** A worker that said HELLO and was welcomed. */
+/** A worker whose HELLO was accepted. */
 export interface ConnectedWorker {
   readonly name: string
-  /** What it said, with the sizes that it has now. */
+  /** Its HELLO, with the sizes updated by later heartbeats. */
   hello: Hello
-  /** Names this connection: one WELCOME and what follows it. */
+  /** Identifies this connection: sent in WELCOME and repeated in every heartbeat. */
   readonly session: string
   heartbeat: Heartbeat | undefined
-  /** Clock at its last message, in ms. For show: whether it is silent, looks decide. */
+  /** Time of its last message, in ms. For display only: `heardLook` decides whether it is silent. */
   heardAt: number
-  /** Look at its last message. */
+  /** Look of its last message. */
   heardLook: number
-  /** Look when a step was last seen to finish, or when rows were last empty. */
+  /** Look at which a step last finished or the rows were last idle, as far as heartbeats show. */
   progressLook: number
-  /** Look when a message could first not be delivered to it. */
+  /** Look of the first failed delivery. */
   unreachableLook: number | undefined
 }
 
 export interface RegistryOptions {
-  /** Names this gateway process; each connection's session starts with it. */
+  /** Identifies this gateway process; prefix of every session. */
   process: string
   /** ms */
   heartbeatInterval: number
-  /** Counted on before each `tick`. */
+  /** Advanced before each `tick`. */
   looks: Looks
-  /** ms of silence that mean death */
+  /** ms of silence after which a worker is lost */
   heartbeatTimeout: number
-  /** ms without a step, with rows in use, that mean a hang */
+  /** ms without a finished step, while rows are in use, after which a worker is hung */
   stepTimeout: number
-  /** Digests of the gateway's own tokenizers, in order; a worker with others is refused. */
+  /** Digests of the gateway's tokenizers, in order. A worker with different ones is refused. */
   tokenizers: readonly string[]
   decode: Decode
   send: (peer: string, frames: readonly Uint8Array[]) => void
@@ -51,35 +51,38 @@ export interface RegistryOptions {
   /** Monotonic clock in ms. */
   now: () => number
   onReady: (worker: ConnectedWorker) => void
-  /** It has compiled another size. */
+  /** Its list of sizes has changed. */
   onSizes: (worker: ConnectedWorker) => void
   onLost: (worker: ConnectedWorker, cause: LossCause) => void
   onMessage: (worker: ConnectedWorker, message: WorkMessage) => void
 }
 
-/** The messages that concern requests; all others end in the registry. */
+/** Messages about requests. The registry handles all others itself. */
 export type WorkMessage = Extract<WorkerMessage, { kind: 'PROGRESS' | 'RESULT' | 'FAILED' }>
 
-/** How long other news of a worker that cannot be reached may take (its process's exit, its HELLO over another connection), in ms. */
+/**
+ * How long to wait for the real reason that a worker is unreachable (its process's exit, its HELLO over another
+ * connection) before it is lost, in ms.
+ */
 const OTHER_NEWS_MS = 500
 
-/** ZeroMQ's own names begin with it: of peers without a name, and of a connection whose name a newer one has taken over. */
+/** First byte of routing ids that ZeroMQ assigns: to unnamed peers, and to connections whose name a newer one took. */
 const UNNAMED = '\0'
 
-/** Peers whose garbage was logged; bounded, so that strangers cannot make it grow. */
+/** Most peers remembered as already logged. Bounded, so that strangers cannot fill the memory. */
 const MAX_KNOWN_OFFENDERS = 1000
 
 /**
- * Knows which workers are connected and alive.
+ * Tracks which workers are connected and alive.
  *
- * Takes every message of the socket, answers the handshake and the heartbeats, and passes on what concerns
- * requests. It says `onLost` exactly once for each `onReady`.
+ * Handles every message of the socket: answers HELLO, sends pings, and passes on messages about requests. Calls
+ * `onLost` exactly once for each `onReady`.
  */
 export class WorkerRegistry {
   readonly #options: RegistryOptions
   readonly #workers = new Map<string, ConnectedWorker>()
   readonly #offenders = new Set<string>()
-  /** The model of the workers that are connected, or were last. */
+  /** The model of the last worker that was accepted. */
   #model: Hello['model'] | undefined
   #sessions = 0
 
@@ -95,7 +98,7 @@ export class WorkerRegistry {
     this.#options.send(peer, pack(message))
   }
 
-  /** Takes one message from the socket. Never throws: what cannot be read is counted and logged once for each peer. */
+  /** Handles one message from the socket. Malformed ones are counted, and logged once per peer. */
   receive(peer: string, frames: readonly Uint8Array[]): void {
     let message: WorkerMessage
     try {
@@ -110,7 +113,7 @@ export class WorkerRegistry {
     else this.#stranger(peer, message.header)
   }
 
-  /** Pings everyone and finds the dead and the hung. To be called once for each look. */
+  /** Pings live workers and judges silent, hung and unreachable ones. Call it once per look. */
   tick(): void {
     for (const worker of this.#workers.values()) {
       if (this.#fault(worker) !== undefined) void this.#judge(worker)
@@ -118,19 +121,19 @@ export class WorkerRegistry {
     }
   }
 
-  /** A message to a worker could not be delivered. It is lost unless there is other news of it soon. */
+  /** A message to a worker could not be delivered. Unless it reconnects or its process exits soon, it is lost. */
   unreachable(name: string): void {
     const worker = this.#workers.get(name)
     if (worker !== undefined) worker.unreachableLook ??= this.#options.looks.now
   }
 
-  /** Forgets a worker and says so; does nothing for one that is not connected. */
+  /** Removes a worker and reports its loss. Does nothing if it is not connected. */
   lose(name: string, cause: LossCause): void {
     const worker = this.#workers.get(name)
     if (worker === undefined) return
     this.#workers.delete(name)
     this.#options.observer.workerLost(name, cause)
-    if (cause !== 'left') this.#options.log.warn({ worker: name, cause }, `worker ${name} is lost: ${cause}`)
+    if (cause !== 'left') this.#options.log.warn({ worker: name, cause }, `lost worker ${name}: ${cause}`)
     this.#options.onLost(worker, cause)
   }
 
@@ -142,7 +145,7 @@ export class WorkerRegistry {
     return undefined
   }
 
-  /** What speaks for the worker may lie unread, as when the gateway has just stood still. */
+  /** Loses a worker if its fault remains once all received messages are read: the gateway itself may have stalled. */
   async #judge(worker: ConnectedWorker): Promise<void> {
     await allRead()
     const fault = this.#fault(worker)
@@ -153,7 +156,7 @@ export class WorkerRegistry {
     const { log, observer, looks, now } = this.#options
     const refusal = this.#refusal(peer, hello)
     if (refusal !== undefined) {
-      // Its connection has taken the name: what the worker before it had is to be done by others.
+      // Its connection took over the name, so the worker that had it is gone: requeue that worker's tasks.
       this.lose(peer, 'replaced')
       const { code, message, ...fields } = refusal
       log.error({ worker: peer, ...fields }, `worker ${peer} refused: ${message}`)
@@ -162,11 +165,11 @@ export class WorkerRegistry {
     }
     const known = this.#workers.get(peer)
     if (known?.hello.pid === hello.pid && known.heartbeat === undefined) {
-      // It asked again before our answer reached it.
+      // It repeated HELLO before our WELCOME reached it.
       this.#welcome(known)
       return
     }
-    // Without a loss in between: a new process under the same name, or a worker that missed our last session.
+    // Not lost before: a new process under the same name, or a worker that dropped its session.
     this.lose(peer, 'replaced')
     const session = this.#newSession()
     const worker: ConnectedWorker = {
@@ -197,7 +200,7 @@ export class WorkerRegistry {
     this.#options.onReady(worker)
   }
 
-  /** Why a worker is not taken. Workers of two models would make different images of the same request. */
+  /** Why a worker is refused, or undefined. Workers of two models would make different images for the same request. */
   #refusal(
     peer: string,
     { tokenizers, model: theirs }: Hello
@@ -207,7 +210,7 @@ export class WorkerRegistry {
     if (digests.length !== ours.length || digests.some((digest, index) => digest !== ours[index])) {
       return {
         code: 'tokenizer',
-        message: `the worker's model has other tokenizers than the gateway's MODEL folder; give both the same model`,
+        message: `the worker's model has other tokenizers than the gateway's MODEL folder; start both with the same model`,
         theirs: digests,
         ours
       }
@@ -232,12 +235,12 @@ export class WorkerRegistry {
     this.#options.log.warn({ before, model }, `the model has changed from ${nameOf(before)} to ${nameOf(model)}`)
   }
 
-  /** Mostly what a worker said over a connection that it has left for another since: ZeroMQ has given the old one a new name. */
+  /** Usually a late HELLO over a connection that the worker has replaced; ZeroMQ renamed the old connection. */
   #stranger(peer: string, { worker }: Hello): void {
     this.#options.observer.malformed('unknown_peer')
     this.#options.log.debug(
       { peer: shown(peer) },
-      `dropped the HELLO of a worker ${shown(worker)} over a connection of the name ${shown(peer)}`
+      `dropped the HELLO of a worker ${shown(worker)}: its connection is named ${shown(peer)}`
     )
   }
 
@@ -273,14 +276,14 @@ export class WorkerRegistry {
       this.#sizes(worker, heartbeat.sizes)
   }
 
-  /** A worker says HELLO as soon as it has one size, and compiles the others behind it. */
+  /** A worker sends HELLO once its first size is compiled, and reports the others in heartbeats. */
   #sizes(worker: ConnectedWorker, sizes: Hello['sizes']): void {
     worker.hello = withSizes(worker.hello, sizes)
-    this.#options.log.info({ worker: worker.name, sizes }, `worker ${worker.name} has ${sizes.length} sizes now`)
+    this.#options.log.info({ worker: worker.name, sizes }, `worker ${worker.name} now has ${sizes.length} sizes`)
     this.#options.onSizes(worker)
   }
 
-  /** A worker may have been taken for dead, or have outlived another gateway: a session that it does not know makes it say HELLO again. */
+  /** Pings with an unknown session: a worker that was lost, or outlived another gateway, then sends HELLO again. */
   #askForHello(peer: string): void {
     this.send(peer, { kind: 'PING', header: { session: this.#newSession() } })
   }
@@ -291,7 +294,7 @@ export class WorkerRegistry {
   }
 
   #bye(worker: ConnectedWorker, reason: string): void {
-    this.#options.log.info({ worker: worker.name, reason }, `worker ${worker.name} says goodbye: ${reason}`)
+    this.#options.log.info({ worker: worker.name, reason }, `worker ${worker.name} is leaving: ${reason}`)
     this.lose(worker.name, 'left')
   }
 
@@ -304,12 +307,12 @@ export class WorkerRegistry {
     this.#offenders.add(peer)
     this.#options.log.error(
       { peer: shown(peer), reason: error.reason },
-      `dropped a message of ${shown(peer)}: ${error.message}`
+      `dropped a malformed message from ${shown(peer)}: ${error.message}`
     )
   }
 }
 
-/** A routing id is the peer's own bytes: it is shown escaped and short. */
+/** Escapes and shortens a routing id for logs: a peer chooses its bytes. */
 function shown(peer: string): string {
   return JSON.stringify(peer.slice(0, 64))
 }

@@ -8,15 +8,15 @@ export interface SocketOptions {
   curveSecretKey?: string | undefined
   /** Called for each message, in order; must not throw. */
   onMessage: (peer: string, frames: Uint8Array[]) => void
-  /** Called when a message cannot be delivered: the peer is gone or takes nothing any more. */
+  /** Called when a message cannot be delivered: the peer is gone, or its queue is full. */
   onUnreachable: (peer: string) => void
 }
 
-/** The gateway's ROUTER: one loop that reads it and one that writes it, as zeromq.js wants. */
+/** The gateway's ROUTER socket. zeromq.js allows one pending receive and one pending send, hence one loop for each. */
 export interface RouterSocket {
-  /** Queues a message; never waits, never throws. */
+  /** Queues a message without waiting. Never throws. */
   send: (peer: string, frames: readonly Uint8Array[]) => void
-  /** Sends what is queued, then unbinds. */
+  /** Sends the queued messages, then closes. */
   close: () => Promise<void>
 }
 
@@ -24,13 +24,13 @@ export interface RouterSocket {
 export async function openSocket(options: SocketOptions): Promise<RouterSocket> {
   const router = new Router({
     mandatory: true,
-    // A restarted worker comes back under its own name before the old connection is known to be dead.
+    // A restarted worker may reconnect under its name before the old connection is known to be dead.
     handover: true,
-    // A peer whose queue is full is not waited for: it is reported as unreachable.
+    // Do not wait for a peer whose queue is full: report it as unreachable.
     sendTimeout: 0,
     linger: 500,
     maxMessageSize: 256 * 1024 * 1024,
-    // Without it an address in brackets is "No such device"; with it IPv4 is served all the same.
+    // Without it, binding an IPv6 address fails with "No such device". IPv4 still works with it.
     ipv6: options.endpoint.includes('['),
     ...(options.curveSecretKey === undefined ? {} : { curveServer: true, curveSecretKey: options.curveSecretKey })
   })
@@ -69,7 +69,7 @@ export async function openSocket(options: SocketOptions): Promise<RouterSocket> 
     async close() {
       await writing
       router.close()
-      // The loop ends with the socket; an error on the way out changes nothing any more.
+      // The loop ends when the socket closes; an error now is irrelevant.
       await reading.catch(() => undefined)
       await file?.release()
     }
@@ -80,7 +80,7 @@ async function bind(router: Router, endpoint: string): Promise<IpcFile | undefin
   if (endpoint.startsWith(IPC))
     return bindIpcFile(endpoint.slice(IPC.length), (path) => router.bindSync(`${IPC}${path}`))
   await router.bind(endpoint).catch((error: Error) => {
-    throw new Error(`WORKER_ENDPOINT=${endpoint} cannot be bound: ${error.message}`, { cause: error })
+    throw new Error(`cannot bind WORKER_ENDPOINT=${endpoint}: ${error.message}`, { cause: error })
   })
   return undefined
 }

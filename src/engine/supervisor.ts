@@ -5,15 +5,15 @@ import { joinLog } from './join-log.js'
 import { allRead, type Looks } from './looks.js'
 
 const MAX_BACKOFF_MS = 30_000
-/** A worker that was ready for this long starts its backoff anew when it dies. */
+/** After being ready for this long, a worker's next death restarts the backoff from the beginning. */
 const STABLE_MS = 60_000
-/** Exit status of a worker that the gateway refused: starting it again would change nothing. */
+/** Exit status of a worker that the gateway refused. Restarting it cannot help. */
 const REFUSED_STATUS = 3
-/** Exit statuses of a worker that would end in the same way again: a setting is wrong, it was refused, the model is wrong (easel_worker/exit_status.py). */
+/** Exit statuses that a restart cannot change: wrong setting, refused, wrong model (easel_worker/exit_status.py). */
 const UNCHANGING: ReadonlySet<number | null> = new Set([2, REFUSED_STATUS, 7])
-/** The program cannot be run, whoever tries. */
+/** Spawn errors that a retry cannot change. */
 const NO_PROGRAM: ReadonlySet<string | undefined> = new Set(['ENOENT', 'EACCES', 'ENOTDIR', 'ENOEXEC'])
-/** How long the last lines of a dead worker's log may take to be read, in ms. */
+/** How long to wait for the end of a dead worker's log, in ms. */
 const LAST_WORDS_MS = 1000
 /** Exit status of a worker whose own watchdog found it hung (easel_worker/exit_status.py). */
 const HUNG_STATUS = 6
@@ -26,21 +26,21 @@ export interface SupervisorOptions {
   names: readonly string[]
   /** ms before the first restart */
   backoff: number
-  /** ms that a worker may take to say HELLO */
+  /** ms that a worker may take to send HELLO */
   startTimeout: number
-  /** Counted on before each `tick`. */
+  /** Advanced before each `tick`. */
   looks: Looks
   log: Log
   observer: EngineObserver
-  /** A worker's process ended; its connection is dead even if the socket does not know yet. */
+  /** A worker's process ended, or could not be started. The socket may not know yet. */
   onExit: (name: string, cause: 'exited' | 'hung') => void
-  /** No worker was ever ready, and this one cannot become it, however often it is started: it is not started again. */
+  /** No worker was ever ready, and restarting this one cannot help, so it is not restarted. */
   onHopeless: (error: WorkerCannotStart) => void
 }
 
-/** A worker ended for a reason that will not change. The message has the last line of its log. */
+/** A worker ended for a reason that a restart cannot change. The message ends with its last logged error or warning. */
 export class WorkerCannotStart extends Error {
-  /** Its exit status; 1 where there is none. */
+  /** The worker's exit status, or 1 if it has none. */
   readonly status: number
 
   constructor(name: string, how: string, lastLine: string | undefined, status: number | null) {
@@ -54,24 +54,24 @@ interface Child {
   process: ChildProcess | undefined
   deaths: number
   restart: NodeJS.Timeout | undefined
-  /** Look when the process was started. */
+  /** Look at which the process was started. */
   startedLook: number
   readyAt: number | undefined
-  /** The last line of its log that says what is wrong. */
+  /** The last error of its log, or else its last warning. */
   lastWords: () => string | undefined
 }
 
 /**
- * Starts worker processes, joins their logs to the gateway's, and starts them again when they die.
+ * Starts worker processes, merges their logs into the gateway's, and restarts them when they die.
  *
- * A worker's standard input stays open as long as the gateway lives: when it closes, the worker exits, so even a
- * gateway that was killed leaves no orphan.
+ * A worker exits when its standard input closes. The pipe stays open as long as the gateway lives, so even a gateway
+ * killed with -9 leaves no orphan.
  */
 export class Supervisor {
   readonly #options: SupervisorOptions
   readonly #children = new Map<string, Child>()
   #stopping = false
-  /** Whether a worker was ready once. */
+  /** Whether any worker has ever been ready. */
   #proven = false
 
   constructor(options: SupervisorOptions) {
@@ -92,12 +92,12 @@ export class Supervisor {
     for (const name of this.#children.keys()) this.#spawn(name)
   }
 
-  /** Process ids of the workers that run. */
+  /** Process ids of the running workers. */
   get pids(): number[] {
     return [...this.#children.values()].flatMap(({ process }) => process?.pid ?? [])
   }
 
-  /** The worker said HELLO. */
+  /** The worker's HELLO was accepted. */
   ready(name: string): void {
     const child = this.#children.get(name)
     if (child === undefined) return
@@ -105,26 +105,26 @@ export class Supervisor {
     this.#proven = true
   }
 
-  /** Ends workers that have taken too long to say HELLO. To be called once for each look. */
+  /** Kills workers that have not sent HELLO in time. Call it once per look. */
   tick(): void {
     for (const [name, child] of this.#children) if (this.#overdue(child)) void this.#endOverdue(name, child)
   }
 
-  /** Ends a worker that hangs; it is started again like any dead one. */
+  /** Kills a worker. It is restarted like any that dies. */
   kill(name: string): void {
     this.#children.get(name)?.process?.kill('SIGKILL')
   }
 
-  /** Starts no worker any more. */
+  /** Starts no more workers. */
   retire(): void {
     this.#stopping = true
     for (const child of this.#children.values()) clearTimeout(child.restart)
   }
 
   /**
-   * Waits until every worker has exited; after `grace` ms those that have not are killed.
+   * Waits until every worker has exited. Kills those still running after `grace` ms.
    *
-   * @param asked workers that were told to leave; the others learn it by their standard input
+   * @param asked workers already told to leave; the standard input of all others is closed
    */
   async stop(asked: ReadonlySet<string>, grace: number): Promise<void> {
     this.retire()
@@ -149,19 +149,19 @@ export class Supervisor {
     child.startedLook = looks.now
     let process: ChildProcess
     try {
-      // In a group of its own: a Ctrl-C in a terminal is for the gateway, which lets the worker finish what runs.
+      // Own process group: Ctrl-C in a terminal must reach only the gateway, which lets workers finish.
       process = spawn(command, args(name), { cwd, detached: true, stdio: ['pipe', 'pipe', 'pipe'] })
     } catch (error) {
-      // Some failures are thrown (no memory, arguments that are too long), others are events.
+      // spawn throws some failures (no memory, arguments too long) and emits others as 'error'.
       this.#ended(name, `could not be started: ${(error as Error).message}`, null, false)
       return
     }
     child.process = process
     const { log: workerLog, lastWords } = remembering(log.child({ worker: name, pid: process.pid }))
     child.lastWords = lastWords
-    // Without file descriptors left there are no streams, whatever their types say; the event 'error' follows.
+    // Despite their types the streams are undefined when no file descriptors are left; 'error' follows.
     for (const output of [process.stdout, process.stderr]) if (output) joinLog(output, workerLog)
-    // A worker that dies while we write to it is reported by its exit.
+    // EPIPE when the worker dies: its exit is reported separately.
     process.stdin?.on('error', () => undefined)
     let gone = false
     const end = (how: string, status: number | null, unchanging: boolean) => {
@@ -182,7 +182,7 @@ export class Supervisor {
     return process !== undefined && readyAt === undefined && !this.#stopping && looks.over(startedLook, startTimeout)
   }
 
-  /** Its HELLO may lie unread, as when the gateway has just stood still. */
+  /** Kills a worker if it is still overdue once all received messages are read: the gateway may have stalled. */
   async #endOverdue(name: string, child: Child): Promise<void> {
     const { process } = child
     await allRead()
@@ -205,23 +205,23 @@ export class Supervisor {
     if (status === REFUSED_STATUS)
       log.error(
         { worker: name },
-        `worker ${name} was refused and is not started again; mend what its refusal names, then restart the gateway`
+        `worker ${name} was refused and will not be restarted; fix what its refusal names, then restart the gateway`
       )
     else if (hopeless)
-      log.error({ worker: name }, `worker ${name} ${how} and is not started again: it would end in the same way`)
+      log.error({ worker: name }, `worker ${name} ${how} and will not be restarted: it would fail the same way again`)
     if (hopeless) void this.#giveUp(name, how, status, process)
     if (hopeless || status === REFUSED_STATUS) return
     const stable = child.readyAt !== undefined && performance.now() - child.readyAt > STABLE_MS
     child.deaths = stable ? 1 : child.deaths + 1
     const wait = Math.min(backoff * 2 ** (child.deaths - 1), MAX_BACKOFF_MS)
-    log.error({ worker: name, deaths: child.deaths }, `worker ${name} ${how}; it is started again in ${wait / 1000} s`)
+    log.error({ worker: name, deaths: child.deaths }, `worker ${name} ${how}; restarting it in ${wait / 1000} s`)
     child.restart = setTimeout(() => {
       observer.restart(name)
       this.#spawn(name)
     }, wait)
   }
 
-  /** Its last lines may be unread yet; a process of its own that it left behind may keep them from ever ending. */
+  /** Waits for the rest of the worker's log, at most LAST_WORDS_MS: a child it left behind may keep the pipes open. */
   async #giveUp(name: string, how: string, status: number | null, process: ChildProcess | undefined): Promise<void> {
     const streams = [process?.stdout, process?.stderr].filter((stream) => stream != null && !stream.closed)
     const read = Promise.all(streams.map((stream) => new Promise((resolve) => stream!.once('close', resolve))))
@@ -230,7 +230,7 @@ export class Supervisor {
   }
 }
 
-/** A log that remembers the last error that went through it, or failing that the last warning. */
+/** Wraps a log; `lastWords` is its last error, or else its last warning. */
 function remembering(log: Log): { log: Log; lastWords: () => string | undefined } {
   let warning: string | undefined
   let error: string | undefined

@@ -18,24 +18,24 @@ export interface TaskFields {
   listener?: JobListener | undefined
 }
 
-/** A job on its way through the dispatcher. It ends exactly once, whatever happens to it. */
+/** A job in the dispatcher. It ends exactly once. */
 export class Task {
   readonly id: string
   readonly job: Job
   readonly rows: number
-  /** Clock when it was submitted, in ms. */
+  /** When it was submitted, in ms of the dispatcher's clock. */
   readonly submittedAt: number
-  /** Clock when its time is over, in ms. */
+  /** When it expires, in ms of the dispatcher's clock. */
   readonly deadline: number
-  /** How often it was given to a worker. */
+  /** How often it was sent to a worker. */
   attempts = 0
-  /** Worker deaths in a row while it was running. After one it is a suspect and runs alone. */
+  /** Consecutive worker deaths while it ran. After one it is a suspect and runs alone. */
   crashes = 0
-  /** True from the first sign that the worker works on it, until the worker is lost. */
+  /** True from the worker's first PROGRESS until the worker is lost or gives it back. */
   running = false
   readonly #listener: JobListener
   readonly #images: (RawImage | undefined)[]
-  /** Steps done of each image. */
+  /** Steps done, by image. */
   readonly #steps: number[]
   readonly #resolve: (images: RawImage[]) => void
   readonly #reject: (error: JobError) => void
@@ -61,7 +61,7 @@ export class Task {
     this.#reject = reject
   }
 
-  /** The model that made the images that are there. */
+  /** The model that made the images received so far. */
   get model(): RawImage['model'] | undefined {
     return this.#model
   }
@@ -70,39 +70,39 @@ export class Task {
     return this.#ended
   }
 
-  /** Whether a worker has begun with it at least once. */
+  /** Whether any worker has ever started it. */
   get started(): boolean {
     return this.#started
   }
 
-  /** Steps that its slowest image still needs. */
+  /** Steps left for its slowest image. */
   get stepsLeft(): number {
     return this.running ? this.job.steps - Math.min(...this.#steps) : this.job.steps
   }
 
-  /** Whether anyone asks for its place in the queue. */
+  /** Whether a listener wants its queue position. */
   get wantsPlace(): boolean {
     return this.#listener.waiting !== undefined && !this.#started
   }
 
-  /** Takes what the task needs here before a worker may begin with it; false where that is not to be had now. */
+  /** Reserves the gateway memory the task needs before it goes to a worker. False if there is not enough now. */
   reserve(): boolean {
     return this.#listener.reserve?.() ?? true
   }
 
-  /** Runs when the task ends, in whatever way. */
+  /** Registers `cleanup` to run when the task ends, successfully or not. */
   onEnd(cleanup: () => void): void {
     this.#cleanups.push(cleanup)
   }
 
-  /** Says its place, if that has changed. */
+  /** Reports its queue position if that has changed. */
   place(ahead: number, seconds: number | undefined): void {
     if (this.#ahead === ahead || this.#started || this.#ended) return
     this.#ahead = ahead
     this.#listener.waiting?.(ahead, seconds)
   }
 
-  /** Takes news of an image. What no worker in its right mind says is left out: numbers from the wire size nothing here. */
+  /** Records progress. Ignores out-of-range indexes: never size or index by values from the wire. */
   progress(progress: JobProgress): void {
     if (progress.image >= this.#steps.length || progress.step > this.job.steps) return
     if (!this.running) this.#steps.fill(0)
@@ -116,7 +116,7 @@ export class Task {
     this.#listener.progress?.(progress)
   }
 
-  /** Takes one image; the last one ends the task. An image that came before (from an earlier attempt) is not taken twice. */
+  /** Stores one image; the last one ends the task. Ignores an image that an earlier attempt has already delivered. */
   image(index: number, image: RawImage): void {
     if (this.#ended || this.#images[index] !== undefined) return
     this.#images[index] = image
@@ -139,7 +139,7 @@ export class Task {
   }
 }
 
-/** Promise.withResolvers, which Node 20 does not have yet. */
+/** Promise.withResolvers, which Node 20 lacks. */
 function withResolvers<T>(): { promise: Promise<T>; resolve: (value: T) => void; reject: (error: Error) => void } {
   let resolve!: (value: T) => void
   let reject!: (error: Error) => void

@@ -8,7 +8,7 @@ import type { Run } from './run.js'
 import { CLIENT_BYTES, pixelBytesOf } from './run-memory.js'
 import type { Shares } from './shares.js'
 
-/** Least `Retry-After`, in seconds. */
+/** Smallest `Retry-After`, in seconds. */
 const MIN_RETRY_SECONDS = 1
 
 export interface AdmissionOptions {
@@ -16,11 +16,11 @@ export interface AdmissionOptions {
   ledger: Ledger
   shares: Shares
   memory: MemoryBudget
-  /** Most requests that are accepted and not yet answered. */
+  /** Most requests in flight: accepted and not ended. */
   queueLimit: number
 }
 
-/** The door: who is let in, and when to come again who is not. It is asked before any work is done, and does none. */
+/** Admission control: accepts a request, or says when to retry. Changes no state and starts no work. */
 export class Admission {
   readonly #options: AdmissionOptions
 
@@ -33,39 +33,41 @@ export class Admission {
     const { engine } = this.#options
     if (engine.draining) throw new EaselError('DRAINING', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
     if (engine.problem !== undefined)
-      throw new EaselError('NOT_READY', "the server's defaults do not fit its model; /health says which", {
+      throw new EaselError('NOT_READY', "the server's defaults do not fit its model; GET /health names the setting", {
         retryAfter: NOT_READY_RETRY_SECONDS
       })
     if (!engine.ready) throw new EaselError('NOT_READY', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
   }
 
   /**
-   * @param most requests of the scope that may be in flight
+   * @param most limit on the scope's requests in flight
    * @throws EaselError QUEUE_FULL or CONCURRENCY_LIMITED
    */
   refuseWhenFull(scope: string, most: number): void {
     const { ledger, queueLimit } = this.#options
     if (ledger.inFlight >= queueLimit)
-      throw new EaselError('QUEUE_FULL', `${queueLimit} requests wait already`, { retryAfter: this.#retryAfter() })
+      throw new EaselError('QUEUE_FULL', `the queue is full: ${queueLimit} requests are in flight`, {
+        retryAfter: this.#retryAfter()
+      })
     this.refuseShare(scope, most)
   }
 
   /**
-   * @param most requests of the scope that may be under way, each until its answer is read
+   * @param most limit on the scope's requests, each counted until its answer is read
    * @throws EaselError CONCURRENCY_LIMITED
    */
   refuseShare(scope: string, most: number): void {
     if (this.#options.shares.of(scope) < most) return
     throw new EaselError(
       'CONCURRENCY_LIMITED',
-      `${scope} may have ${most} requests in flight, and each counts until its answer is read`,
+      `${scope} may have at most ${most} requests in flight; each counts until its answer is read`,
       { retryAfter: this.#retryAfter() }
     )
   }
 
   /**
-   * Asks whether there would be room for the images if all that is in the making were done: what clients leave unread
-   * makes no room by itself.
+   * Refuses images that would not fit even if all running requests were done. Counts only what answers hold: pixels and
+   * files free themselves, but an answer waits for its clients to read it.
    *
    * @throws EaselError LIMIT_EXCEEDED or MEMORY_FULL
    */
@@ -84,7 +86,7 @@ export class Admission {
     if (memory.used('answers') + needed > most) throw memoryFull()
   }
 
-  /** @throws EaselError MEMORY_FULL when there is no room for another client of the run */
+  /** @throws EaselError MEMORY_FULL when there is no memory for one more client of the run */
   refuseUnlessReadable(run: Run): void {
     const { memory } = this.#options
     const files = run.ended && run.clients === 0 ? run.bytes : 0
@@ -99,22 +101,26 @@ export class Admission {
     const { engine } = this.#options
     const seconds = engine.secondsFor(job)
     if (seconds === undefined || seconds * 1000 <= timeout) return
-    const given = `its time is ${(timeout / 1000).toFixed(1)} s`
+    const limit = `its time limit is ${(timeout / 1000).toFixed(1)} s`
     const alone = engine.secondsLeft(job.steps)
-    // Nothing is gained by coming again with the same time.
+    // No Retry-After: a retry with the same timeout cannot succeed.
     if (alone !== undefined && alone * 1000 > timeout)
       throw new EaselError(
         'DEADLINE_UNREACHABLE',
-        `it takes about ${alone.toFixed(1)} s even alone, and ${given}; allow more time, or ask for fewer steps`,
+        `the request takes about ${alone.toFixed(1)} s even on an idle server, and ${limit}; allow more time or fewer steps`,
         { field: 'timeout' }
       )
-    throw new EaselError('DEADLINE_UNREACHABLE', `it would be done in about ${seconds.toFixed(1)} s, and ${given}`, {
-      field: 'timeout',
-      retryAfter: atLeast(seconds - timeout / 1000)
-    })
+    throw new EaselError(
+      'DEADLINE_UNREACHABLE',
+      `the request would be done in about ${seconds.toFixed(1)} s, and ${limit}`,
+      {
+        field: 'timeout',
+        retryAfter: atLeast(seconds - timeout / 1000)
+      }
+    )
   }
 
-  /** By then half of those that wait have gone: whoever was refused meanwhile does not come back all at once. */
+  /** When half of the accepted requests will be done. It varies with the backlog, which spreads the retries out. */
   #retryAfter(): number {
     return atLeast(this.#options.engine.halfBacklogSeconds ?? 0)
   }

@@ -17,10 +17,10 @@ const FALLBACKS = Object.fromEntries(parametersWith('fallback').map(({ name, fal
   [N in NamesWith<'fallback'>]: ValueOf<N>
 }
 
-/** A request with everything decided that decides its images. */
+/** A request with a value for every parameter that affects its images. */
 export type Decided = Required<Omit<GenerateRequest, 'truncate' | 'timeout' | 'preview_interval'>>
 
-/** What a request gets for the parameters that it leaves out: the operator's word, else the model's, else the neutral value. */
+/** The values of parameters that a request omits: the operator's default, else the model's, else the neutral value. */
 export function defaultsOf(model: Capabilities, defaults: Defaults): { [N in NamesWith<'setting'>]: ValueOf<N> } {
   const own = model.defaults as Partial<Record<string, unknown>>
   return Object.fromEntries(
@@ -28,7 +28,7 @@ export function defaultsOf(model: Capabilities, defaults: Defaults): { [N in Nam
   ) as ReturnType<typeof defaultsOf>
 }
 
-/** Fills in what a request leaves open. @param randomSeed gives a uint32 */
+/** Fills in the parameters that a request omits. @param randomSeed returns a uint32 */
 export function decide(
   request: GenerateRequest,
   model: Capabilities,
@@ -41,8 +41,8 @@ export function decide(
 }
 
 /**
- * What must be said of parameters that have a neutral value so that they come again: those that are not neutral, and those
- * that the operator's defaults would decide otherwise.
+ * The parameters with a neutral value that a request must state explicitly to reproduce `values`: those that are not
+ * neutral, and those whose default by the operator is not neutral.
  */
 export function statedOf(values: Neutral, defaults: Defaults): Partial<Neutral> {
   const stated = parametersWith('neutral').filter(
@@ -51,7 +51,7 @@ export function statedOf(values: Neutral, defaults: Defaults): Partial<Neutral> 
   return Object.fromEntries(stated.map(({ name }) => [name, values[name]]))
 }
 
-/** The part of a recipe that a request decides. @param cut whether a prompt was cut to fit */
+/** The part of a recipe that comes from the request. @param cut whether a prompt was truncated */
 export function recipeOf(
   decided: Decided,
   defaults: Defaults,
@@ -70,7 +70,7 @@ export function recipeOf(
   return Object.fromEntries(entries.filter(([, value]) => value !== undefined)) as ReturnType<typeof recipeOf>
 }
 
-/** The part of a GENERATE message that a request decides in numbers. Neutral values are left out: older workers do not know them. */
+/** The parameters of a GENERATE message. Omits neutral values, which older workers do not know. */
 export function wireOf(decided: Decided): Pick<Job, 'steps' | 'guidance' | 'scheduler' | 'width' | 'height'> {
   const sent = parametersWith('wire').filter(
     ({ name, neutral }: Parameter & { name: NamesWith<'wire'> }) => decided[name] !== neutral

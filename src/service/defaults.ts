@@ -9,12 +9,12 @@ import { resolveRequest } from './resolve.js'
 
 type Field = NamesWith<'setting'>
 
-/** What the check asks for: the least that a request can say. */
+/** The minimal request, so that every other value is a default. */
 const PLAIN = { prompt: 'x' }
 
 /**
- * Why a request that says nothing but its prompt would be refused: one line that names the setting, or the key of the model
- * folder's easel.json, and says what would do. Undefined when it would be made.
+ * Why a request with nothing but a prompt would be refused, or undefined. One line that names the setting, or the key
+ * in the model's easel.json, and says what would work.
  */
 export function problemWithDefaults(
   model: Capabilities,
@@ -27,13 +27,13 @@ export function problemWithDefaults(
     const encoded = tokenizers.encode(negative_prompt)
     return encoded.truncated ? problem('negative_prompt', `it ${describeCut(encoded)}. Shorten it`) : undefined
   } catch (error) {
-    // A size that is still being compiled will be there.
+    // NOT_READY means that the size is still being compiled, which resolves itself.
     if (!(error instanceof EaselError) || error.code === 'NOT_READY') return undefined
     return problem(error.field as Field, error.message)
   }
 }
 
-/** Characters of a value that are shown. */
+/** Most characters shown of a value. */
 const SHOWN = 60
 
 function whoSaidIt(field: Field, model: Capabilities, defaults: Defaults): string {

@@ -2,13 +2,13 @@ import { JobError } from '../engine/job.js'
 import { EaselError, type ErrorCode } from '../errors.js'
 import type { Outcome } from './ledger.js'
 
-/** `Retry-After` while no worker is ready or the server goes away: about a restart or a rollout's probe period. */
+/** `Retry-After` while no worker is ready or the server drains: about one restart, or one probe period of a rollout. */
 export const NOT_READY_RETRY_SECONDS = 5
 
-/** `Retry-After` while the memory is spent: what is in the making, or being read, has mostly gone by then. */
+/** `Retry-After` while memory is full: most running requests and reads end within it. */
 export const MEMORY_RETRY_SECONDS = 5
 
-/** How each end of a job is told to the client. */
+/** The client's error code for each failure of a job. */
 const FAILURE_CODES: Record<JobError['failure'], ErrorCode> = {
   cancelled: 'CANCELLED',
   expired: 'DEADLINE_EXCEEDED',
@@ -19,7 +19,7 @@ const FAILURE_CODES: Record<JobError['failure'], ErrorCode> = {
   internal: 'GENERATION_FAILED'
 }
 
-/** Whatever went wrong with an accepted request, as an error of the catalogue. */
+/** Maps any error of an accepted request to one from the catalogue. */
 export function toEaselError(error: unknown): EaselError {
   if (error instanceof EaselError) return error
   if (!(error instanceof JobError)) return new EaselError('INTERNAL', undefined, { cause: error, ofAccepted: true })

@@ -6,18 +6,18 @@ import type { Run } from './run.js'
 import { scoped } from './scoped.js'
 
 export interface IdempotencyOptions {
-  /** ms that a finished answer is kept for */
+  /** How long a finished answer is kept, in ms. */
   ttl: number
-  /** Most bytes of finished answers that are kept. */
+  /** Most bytes of finished answers kept. */
   maxBytes: number
 }
 
-/** A client's key for a request. */
+/** The Idempotency-Key of a request. */
 export interface RequestKey {
-  /** Whose key it is: keys of different callers never meet. */
+  /** The caller. The same key from different callers names different requests. */
   readonly scope: string
   readonly key: string
-  /** Of the body, as `fingerprintOf` gives it. */
+  /** `fingerprintOf` the body. */
   readonly fingerprint: string
 }
 
@@ -26,17 +26,17 @@ interface Entry {
   readonly run: Run
 }
 
-/** What an answer costs beside its images, in bytes, more or less. */
+/** Approximate size of an answer without its images, in bytes. */
 const ENTRY_BYTES = 2048
 
-/** Ends that say nothing about the request, so that the same key may try again. */
+/** Errors that say nothing about the request itself, so the same key may run it again. */
 const TRANSIENT: ReadonlySet<ErrorCode> = new Set(['CANCELLED', 'DEADLINE_EXCEEDED', 'DRAINING', 'INTERNAL'])
 
 /**
- * Remembers which keyed request became which run, so that a retry joins it while it runs and gets its answer after.
+ * Maps idempotency keys to runs: a retry joins the run while it lasts, and gets its answer afterwards.
  *
- * What runs is always remembered (there are no more than the queue holds); what has ended for a while, as far as
- * there is room. Nothing outlives the process.
+ * Running requests are always kept (the queue limit bounds them). Ended ones are kept for `ttl` ms, within `maxBytes`.
+ * Nothing outlives the process.
  *
  * @see https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/
  */
@@ -55,15 +55,15 @@ export class IdempotencyStore {
     })
   }
 
-  /** Keys that are remembered. */
+  /** Number of known keys. */
   get size(): number {
     return this.#running.size + this.#ended.size
   }
 
   /**
-   * The run of a key, if there is one.
+   * Returns the run of a key, if known.
    *
-   * @throws EaselError IDEMPOTENCY_KEY_REUSED when the key came with another body
+   * @throws EaselError IDEMPOTENCY_KEY_REUSED when the key was used with a different body
    */
   find({ scope, key, fingerprint }: RequestKey): Run | undefined {
     const name = scoped(scope, key)
@@ -73,7 +73,7 @@ export class IdempotencyStore {
     return entry?.run
   }
 
-  /** Remembers a run under a key that `find` has no run for. */
+  /** Stores a run under a key for which `find` returned undefined. */
   remember({ scope, key, fingerprint }: RequestKey, run: Run): void {
     const name = scoped(scope, key)
     const entry = { fingerprint, run }
@@ -82,13 +82,13 @@ export class IdempotencyStore {
       this.#running.delete(name)
       if (error !== undefined && TRANSIENT.has(error.code)) return
       const bytes = ENTRY_BYTES + run.bytes
-      // The cache does not say that it has no room for an answer as large as this.
+      // LRUCache silently drops an entry larger than maxSize, and would then never call letGo.
       if (bytes <= this.#ended.maxSize) this.#ended.set(name, { ...entry, bytes, letGo: run.keep() })
     })
   }
 }
 
-/** The same for two bodies that mean the same request, whatever the order of their fields. */
+/** A hash of the body that does not depend on the order of its fields. */
 export function fingerprintOf(body: object): string {
   return createHash('sha256').update(stringify(body)).digest('base64url')
 }

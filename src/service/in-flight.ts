@@ -1,12 +1,12 @@
 import type { Run } from './run.js'
 import { scoped } from './scoped.js'
 
-/** Finds runs that have not ended, by the name that their clients gave them. */
+/** Finds running requests by the name that their clients gave them. */
 export class RunsInFlight {
   readonly #runs = new Map<string, Set<Run>>()
 
   /**
-   * @param scope whose run it is: names of different callers never meet
+   * @param scope the caller; the same id from different callers names different runs
    * @param id need not be unique
    */
   add(scope: string, id: string, run: Run): void {

@@ -1,18 +1,18 @@
-/** How an accepted request can end. Every one ends in exactly one of these. */
+/** How an accepted request can end. Each has exactly one outcome. */
 export const OUTCOMES = ['succeeded', 'failed', 'cancelled', 'expired'] as const
 export type Outcome = (typeof OUTCOMES)[number]
 
-/** An accepted request's line in the ledger. */
+/** One accepted request in the ledger. */
 export interface Entry {
   /** Ends the request; only the first call counts. */
   end: (outcome: Outcome) => void
 }
 
 /**
- * Counts requests so that, at any moment, accepted = succeeded + failed + cancelled + expired + in flight.
+ * Counts requests such that accepted = succeeded + failed + cancelled + expired + in flight at any moment.
  *
- * In flight is derived and never counted by itself, so the law cannot be broken by a forgotten decrement: a request
- * that is not ended shows as in flight.
+ * `inFlight` is derived, so a forgotten decrement cannot break the equation: a request that never ends stays visible as
+ * in flight.
  */
 export class Ledger {
   #accepted = 0

@@ -15,7 +15,7 @@ export interface MakerOptions {
   encoder: ImageEncoder
   memory: MemoryBudget
   defaults: Defaults
-  /** Whether images carry their recipe. */
+  /** Whether to embed the recipe in image files. */
   embedRecipe: boolean
   version: string
   observer: MakerObserver
@@ -26,7 +26,7 @@ export interface MakerObserver {
   file: (image: { seconds: number; format: Format; bytes: number; width: number; height: number }) => void
 }
 
-/** An accepted request, and all that its making needs. */
+/** An accepted request and everything needed to run it. */
 export interface Making {
   run: Run
   job: Job
@@ -36,7 +36,7 @@ export interface Making {
   memory: RunMemory
 }
 
-/** Sees an accepted request through: the engine's news become the run's events, and pixels files. */
+/** Runs an accepted request: turns the engine's progress into run events, and pixels into image files. */
 export class Maker {
   readonly #options: MakerOptions
 
@@ -44,7 +44,7 @@ export class Maker {
     this.#options = options
   }
 
-  /** Brings the run to its end; never throws. */
+  /** Runs the request until the run has ended. Never throws. */
   async make({ run, job, resolved, timeout, memory }: Making): Promise<void> {
     const start = performance.now()
     const files: Promise<{ image: MadeImage; ms: number }>[] = []
@@ -56,7 +56,7 @@ export class Maker {
       image: (index, raw) => {
         memory.arrived()
         const file = this.#file(run, raw, index, resolved).finally(() => memory.encoded())
-        // Whether it can be made is asked when the last image is there; until then nobody listens.
+        // Avoid an unhandled rejection; Promise.all below reports failures.
         file.catch(() => undefined)
         files.push(file)
       }
@@ -78,7 +78,7 @@ export class Maker {
     }
     if (preview === undefined) return
     const { width, height, pixels } = preview
-    // A preview that there is no memory for, or that cannot be made, is left out: the image is what was asked for.
+    // Previews are optional: skip one when memory is full or encoding fails.
     const hold = this.#options.memory.tryHold('pixels', pixels.length)
     if (hold === undefined) return
     this.#options.encoder
@@ -109,7 +109,7 @@ export class Maker {
   }
 }
 
-/** The worker's times of a request's images, which go on side by side: each that of the slowest. */
+/** The images of a request run in parallel, so report the slowest image for each stage. */
 function slowest(images: readonly RawImage[]): Omit<RunTimings, 'file_ms' | 'total_ms'> {
   const most = (name: keyof RawImage['timings']) => Math.max(...images.map(({ timings }) => timings[name]))
   return {
@@ -120,7 +120,7 @@ function slowest(images: readonly RawImage[]): Omit<RunTimings, 'file_ms' | 'tot
   }
 }
 
-/** Rejects when the signal fires, with its reason. */
+/** Rejects with the abort reason when the signal fires. */
 function stopped(signal: AbortSignal): Promise<never> {
   return new Promise((_, reject) => {
     if (signal.aborted) reject(signal.reason as Error)

@@ -1,4 +1,4 @@
-/** A function that does its act at the first call alone. */
+/** Wraps a function so that only the first call runs it. */
 export function once(act: () => void): () => void {
   let done = false
   return () => {

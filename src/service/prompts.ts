@@ -2,25 +2,25 @@ import type { TokenIds } from '../engine/protocol.js'
 import { EaselError } from '../errors.js'
 import type { SdxlEncoded, SdxlTokenizers } from '../tokenizer/index.js'
 
-/** What is shown of the text on either side of a cut, in UTF-16 units. */
+/** How much of the prompt an error shows before and after the cut, in UTF-16 units. */
 const SHOWN_BEFORE = 30
 const SHOWN_AFTER = 60
 
 export interface TokenizedPrompts {
   readonly prompt: TokenIds
-  /** null where there is none: for the model that is not the same as the empty text. */
+  /** null for no negative prompt. The model treats an encoded empty text differently. */
   readonly negative: TokenIds | null
-  /** Names of the prompts that were cut to fit. */
+  /** Names of the prompts that were truncated. */
   readonly truncated: readonly string[]
-  /** Tokens of both texts as they were given, with their start and end marks. */
+  /** Tokens of both prompts before truncation, including start and end tokens. */
   readonly tokens: number
 }
 
 /**
- * Turns both prompts into token ids.
+ * Tokenizes both prompts.
  *
- * @param truncate whether a prompt that is too long is cut, or refused
- * @throws EaselError PROMPT_TOO_LONG with the field and the place of the cut
+ * @param truncate whether to truncate a prompt that is too long instead of refusing it
+ * @throws EaselError PROMPT_TOO_LONG with the field and where it would be cut
  */
 export function tokenizePrompts(
   { prompt, negative_prompt }: { readonly prompt: string; readonly negative_prompt: string },
@@ -51,9 +51,9 @@ function promptTooLong(field: string, encoded: Cut): EaselError {
 
 type Cut = Pick<SdxlEncoded, 'length' | 'kept' | 'cut'>
 
-/** How long a text is, and where it would be cut. */
+/** Says how long a prompt is and where it would be cut. The web page parses this text (view/words.ts). */
 export function describeCut({ length, kept, cut }: Cut): string {
   const tail = JSON.stringify(kept.slice(-SHOWN_BEFORE))
   const head = JSON.stringify(cut.slice(0, SHOWN_AFTER))
-  return `has ${length} tokens, with its start and end marks; the model takes 77. It would be cut after ${tail}, before ${head}`
+  return `has ${length} tokens, including start and end tokens; the model takes 77. It would be cut after ${tail}, before ${head}`
 }

@@ -7,10 +7,10 @@ import { decide, type Decided } from './decisions.js'
 import { NOT_READY_RETRY_SECONDS } from './failures.js'
 
 /**
- * Fills in what the request leaves open (request, then operator, then model) and checks it against what the workers can do.
+ * Fills in omitted parameters (from the operator, else the model) and checks the result against the workers' abilities.
  *
- * @param randomSeed called when the request has no seed; gives a uint32
- * @throws EaselError 400 with the field at fault; 503 for a size that is still being compiled
+ * @param randomSeed called when the request has no seed; returns a uint32
+ * @throws EaselError 400 with the wrong field; 503 for a size that is still being compiled
  */
 export function resolveRequest(
   request: GenerateRequest,
@@ -31,12 +31,12 @@ export function resolveRequest(
   return decided
 }
 
-/** Image i has the seed + i, as a uint32. */
+/** Image i has seed + i, modulo 2^32. */
 export function seedsOf({ seed, num_images }: Pick<Decided, 'seed' | 'num_images'>): number[] {
   return Array.from({ length: num_images }, (_, index) => (seed + index) % 2 ** 32)
 }
 
-/** The field at fault is the one that the request says. */
+/** Blames guidance_end only if the request states it: a default is not the client's to fix. */
 function checkInterval({ guidance_start: start, guidance_end: end }: Decided, request: GenerateRequest): void {
   if (start <= end) return
   if (request.guidance_end === undefined)
@@ -48,7 +48,7 @@ function checkInterval({ guidance_start: start, guidance_end: end }: Decided, re
   })
 }
 
-/** Parameters that the workers do not know must have their neutral value. */
+/** Parameters that the workers do not support must be neutral. */
 function checkNeutral(decided: Decided, model: Capabilities): void {
   for (const { name, ...parameter } of parametersWith('neutral')) {
     const { neutral, limit, unable } = parameter
@@ -71,10 +71,14 @@ function checkSize({ width, height }: Decided, { sizes, coming = [] }: Capabilit
   const offered = sizes.map(([w, h]) => `${w}x${h}`).join(', ')
   const field = sizes.some(([w]) => w === width) ? 'height' : 'width'
   if (includesSize(coming, { width, height })) {
-    throw new EaselError('NOT_READY', `${width}x${height} is still being compiled; ready are ${offered}`, {
-      field,
-      retryAfter: NOT_READY_RETRY_SECONDS
-    })
+    throw new EaselError(
+      'NOT_READY',
+      `${width}x${height} is still being compiled; retry later, or use one of ${offered}`,
+      {
+        field,
+        retryAfter: NOT_READY_RETRY_SECONDS
+      }
+    )
   }
   throw new EaselError(
     'UNSUPPORTED_SIZE',

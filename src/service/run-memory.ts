@@ -1,17 +1,17 @@
 import type { Hold, MemoryBudget } from '../memory.js'
 import type { Run } from './run.js'
 
-/** What each connected client costs beside the files that all of them share: the pieces of its answer on their way to the socket. */
+/** Memory per client in bytes: the chunks of its answer being sent. All clients of a run share the image files. */
 export const CLIENT_BYTES = 128 * 1024
 
-/** What a run's images are as pixels, in bytes. */
+/** Size of a run's images as RGB pixels, in bytes. */
 export function pixelBytesOf({ width, height, images }: { width: number; height: number; images: number }): number {
   return width * height * 3 * images
 }
 
 /**
- * Counts what a run holds of the gateway's memory, wherever it is: pixels on their way from the worker and to an encoder,
- * then files, then answers that clients still read, then an answer that is kept for retries.
+ * Accounts for a run's memory through its life: pixels from worker to encoder, then image files, then answers that
+ * clients are reading, then an answer kept for retries.
  */
 export class RunMemory {
   readonly #budget: MemoryBudget
@@ -36,18 +36,18 @@ export class RunMemory {
     run.onChange(() => this.#update())
   }
 
-  /** Takes room for all the pixels, before a worker may begin. Once taken it stays, whatever worker makes them. */
+  /** Reserves memory for all pixels before the job goes to a worker. A retry on another worker keeps it. */
   reserve(): boolean {
     this.#pixels ??= this.#budget.tryHold('pixels', this.#expected * this.#imageBytes)
     return this.#pixels !== undefined
   }
 
-  /** The pixels of an image are there. */
+  /** The pixels of one image have arrived. */
   arrived(): void {
     this.#arrived += 1
   }
 
-  /** The pixels of an image that arrived are of no more use: it is a file now, or never will be. */
+  /** The pixels of one arrived image are no longer needed: it was encoded, or encoding failed. */
   encoded(): void {
     this.#arrived -= 1
     this.#expected -= 1
@@ -56,7 +56,7 @@ export class RunMemory {
 
   #update(): void {
     const { ended, clients, kept, bytes } = this.#run
-    // After the end no more pixels come; those that wait for an encoder are still there.
+    // After the end no more pixels arrive, but those waiting for an encoder still exist.
     this.#pixels?.resize((ended ? this.#arrived : this.#expected) * this.#imageBytes)
     const read = ended && clients > 0
     this.#files.resize(ended ? 0 : bytes)

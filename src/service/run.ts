@@ -5,18 +5,18 @@ import type { Recipe } from '../image/recipe.js'
 import { toEaselError } from './failures.js'
 import { once } from './once.js'
 
-/** Where the time of a request went, in ms. */
+/** Duration of each stage of a request, in ms. */
 export interface RunTimings {
   readonly queue_ms: number
   readonly encode_ms: number
   readonly denoise_ms: number
   readonly decode_ms: number
-  /** Making the file from the pixels. */
+  /** Encoding the pixels into the file. */
   readonly file_ms: number
   readonly total_ms: number
 }
 
-/** One image of a request, as a file. */
+/** One image of a request as an encoded file. */
 export interface MadeImage {
   readonly index: number
   readonly seed: number
@@ -27,7 +27,7 @@ export interface MadeImage {
   readonly recipe: Recipe
 }
 
-/** A request that succeeded. */
+/** The result of a request that succeeded. */
 export interface Finished {
   readonly images: readonly MadeImage[]
   readonly timings: RunTimings
@@ -55,30 +55,30 @@ export type RunEvent =
   | { readonly type: 'error'; readonly error: EaselError }
   | { readonly type: 'done'; readonly timings: RunTimings }
 
-/** An event with its number, which only grows. */
+/** An event with its number. Numbers increase. */
 export type Numbered = RunEvent & { readonly number: number }
 
 export interface RunOptions {
-  /** The name that its client knows it by; not unique. */
+  /** The name its client uses for it; not unique. */
   id: string
   /** ms after which it expires. */
   timeout: number
-  /** ms that it goes on for after its last client has left; 0 stops it at once. */
+  /** ms that it keeps running after its last client has left; 0 stops it at once. */
   abandonAfter: number
-  /** Names of the prompts that were cut to fit. */
+  /** Names of the prompts that were truncated. */
   truncated: readonly string[]
   /** Tokens of its prompts. */
   promptTokens: number
 }
 
-/** Events of which only the latest of an image is kept: an older one is of no use to anyone. */
+/** Events of which only the latest (per image, if it has one) is kept. */
 const SUPERSEDED: ReadonlySet<RunEvent['type']> = new Set(['queued', 'progress', 'preview'])
 
 /**
- * An accepted request: what has happened to it, who waits for it, and its one end.
+ * An accepted request: its events, its clients, and its single end.
  *
- * Clients come and go; the run ends when it is done, when its time is over, when someone cancels it, or when its
- * last client has left.
+ * Clients may come and go. The run ends when it finishes or fails, when it expires, when it is cancelled, or when its
+ * last client has left for `abandonAfter` ms.
  */
 export class Run {
   readonly id: string
@@ -111,12 +111,12 @@ export class Run {
       this.#resolve = resolve
       this.#reject = reject
     })
-    // A run may fail when nobody waits for it any more.
+    // Avoid an unhandled rejection: a run may fail after its clients have left.
     this.finished.catch(() => undefined)
     this.#expiry = setTimeout(() => this.#stop('expired', 'the request did not finish before its deadline'), timeout)
   }
 
-  /** Fires when the run is to stop; its reason is a JobError. */
+  /** Aborts when the run must stop. The reason is a JobError. */
   get signal(): AbortSignal {
     return this.#controller.signal
   }
@@ -125,33 +125,33 @@ export class Run {
     return this.#ended
   }
 
-  /** Size of the files that it holds. */
+  /** Size of its image files so far, in bytes. */
   get bytes(): number {
     return this.#events.reduce((sum, event) => sum + (event.type === 'image' ? event.image.bytes.length : 0), 0)
   }
 
-  /** Clients that wait for it, read its answer, or watch it. */
+  /** Number of clients that wait for it, read its answer, or watch it. */
   get clients(): number {
     return this.#clients
   }
 
-  /** Whether its answer is kept for clients that may come. */
+  /** Whether its answer is kept for future clients. */
   get kept(): boolean {
     return this.#keepers > 0
   }
 
-  /** Requests that are under way for its sake: the run itself, and each client until it has read its answer. */
+  /** How many requests it counts as: its clients that asked for images, and at least 1 until it ends. */
   get weight(): number {
     return Math.max(this.#requests, this.#ended ? 0 : 1)
   }
 
-  /** Is called at once, and whenever clients or keepers have come or gone, or the run has ended. */
+  /** Calls `listener` now, and whenever clients or keepers change or the run ends. */
   onChange(listener: () => void): void {
     this.#changes.push(listener)
     listener()
   }
 
-  /** Keeps the answer for clients that may come, until the function that it gives back is called. */
+  /** Keeps the answer for future clients until the returned function is called. */
   keep(): () => void {
     this.#keepers += 1
     this.#changed()
@@ -167,9 +167,9 @@ export class Run {
   }
 
   /**
-   * A client waits for the run, until the function that it gives back is called: when it has read the answer, or left.
+   * Attaches a client. Call the returned function when the client has read the answer or left.
    *
-   * @param asks whether it asked for the images, or only watches
+   * @param asks false for a client that only watches; watchers do not count toward `weight`
    */
   attach(asks = true): () => void {
     this.#clients += 1
@@ -184,12 +184,12 @@ export class Run {
     })
   }
 
-  /** The first kept event after a number: whoever reads slowly misses those that newer ones have superseded. */
+  /** The first kept event after a number. A slow reader skips events that newer ones have superseded. */
   eventAfter(number: number): Numbered | undefined {
     return this.#events.find((event) => event.number > number)
   }
 
-  /** Calls `watcher` at each new event, until the function that it gives back is called. */
+  /** Calls `watcher` on each new event until the returned function is called. */
   watch(watcher: () => void): () => void {
     this.#watchers.add(watcher)
     return () => this.#watchers.delete(watcher)
@@ -203,7 +203,7 @@ export class Run {
     for (const watcher of this.#watchers) watcher()
   }
 
-  /** Runs at the end, before anyone who waits hears of it. */
+  /** Registers `cleanup` to run at the end, before `finished` settles. */
   onEnd(cleanup: (error: EaselError | undefined) => void): void {
     this.#cleanups.push(cleanup)
   }
@@ -213,7 +213,6 @@ export class Run {
     this.#resolve(finished)
   }
 
-  /** Ends the run with whatever went wrong. */
   fail(cause: unknown): void {
     const error = toEaselError(cause)
     this.#end({ type: 'error', error }, error)

@@ -23,57 +23,57 @@ import { type ServiceStatus, statusOf } from './status.js'
 export interface ServiceOptions extends MakerOptions {
   tokenizers: SdxlTokenizers
   memory: MemoryBudget
-  /** Most requests that are accepted and not yet answered. */
+  /** Most requests in flight: accepted and not ended. */
   queueLimit: number
-  /** ms that a request may take at most, whatever its client says */
+  /** ms that a request may take at most; clients can only ask for less */
   requestTimeout: number
-  /** ms that a keyed request goes on for after its client has left */
+  /** ms that a keyed request keeps running after its last client has left */
   resumeWindow: number
-  /** ms that the answer to a keyed request is kept for */
+  /** ms that the answer to a keyed request is kept */
   idempotencyTtl: number
-  /** Most bytes of such answers. */
+  /** Most bytes of kept answers. */
   idempotencyBytes: number
   observer: ServiceObserver
 }
 
-/** What the service tells whoever measures it. */
+/** Receives the service's events, e.g. for metrics. */
 export interface ServiceObserver extends MakerObserver {
-  /** A request ended after so many seconds. */
+  /** A request ended this many seconds after it was accepted. */
   ended: (outcome: Outcome, seconds: number, scope: string) => void
-  /** A keyed request was answered by a run that was there already. */
+  /** A keyed request was attached to an existing run. */
   repeated: (how: 'joined' | 'replayed') => void
 }
 
-/** Who asks, and how. */
+/** The caller of a request, and what its headers and key say. */
 export interface Caller {
-  /** The name of the request; its client can cancel it by this name. */
+  /** The request's name, by which its client can cancel it. */
   id: string
-  /** Whose request it is; what callers of different scopes name alike is not the same. */
+  /** The caller's namespace: equal names in different scopes are different requests. */
   scope: string
   key?: RequestKey | undefined
-  /** ms that the client will wait, beside what the body says */
+  /** ms that the client will wait, in addition to the body's `timeout`; the smaller counts */
   timeout?: number | undefined
-  /** The place in the client's trace, as a traceparent. */
+  /** The client's traceparent. */
   trace?: string | undefined
-  /** Most requests of the scope that may be in flight. */
+  /** Limit on the scope's requests in flight; undefined for none. */
   concurrency?: number | undefined
 }
 
-/** A request that is on its way, or was before, and a client that waits for it. */
+/** A client attached to a new, running or finished run. */
 export interface Submitted {
   run: Run
-  /** Whether the run begins with this request; or the client has joined it. */
+  /** True if this request started the run, false if it joined an existing one. */
   fresh: boolean
-  /** True for the answer to an earlier request with the same key. */
+  /** True if the run had already ended, so its stored answer is replayed. */
   replayed: boolean
-  /** To be called when the client has read its answer, or has left. */
+  /** Call it when the client has read its answer or has left. */
   detach: () => void
 }
 
-/** Most clients of one run: those that joined it, and those that watch it. */
+/** Most clients of one run, including those that only watch. */
 const MAX_CLIENTS = 32
 
-/** From a request in words to files: checks, admission, tokens, the engine, the encoder. Knows no HTTP. */
+/** Turns requests into image files: validation, admission, tokens, engine, encoder. Independent of HTTP. */
 export class ImageService {
   readonly ledger = new Ledger()
   readonly #options: ServiceOptions
@@ -97,17 +97,16 @@ export class ImageService {
     this.#maker = new Maker(options)
   }
 
-  /** What clients may ask for; undefined before the first worker was ready. */
+  /** What clients can request. Undefined until the first worker is ready. */
   get offer(): Offer | undefined {
     return offerOf(this.#options.engine, this.#options.defaults)
   }
 
-  /** How the service is. */
   get status(): ServiceStatus {
     return statusOf(this.#options.engine)
   }
 
-  /** The release. */
+  /** Easel's release. */
   get version(): string {
     return this.#options.version
   }
@@ -116,20 +115,21 @@ export class ImageService {
     return this.#options.queueLimit
   }
 
-  /** Finished answers and running requests that are known by an idempotency key. */
+  /** Number of running requests and finished answers stored under an idempotency key. */
   get keysKnown(): number {
     return this.#keyed.size
   }
 
-  /** Clients that wait for a run, read its answer, or watch it. */
+  /** Number of clients that wait for a run, read its answer, or watch it. */
   get clients(): number {
     return this.#clients
   }
 
   /**
-   * Accepts a request, or joins the one that has its key, and attaches the client to it. The run goes on by itself from here.
+   * Accepts a request, or joins the run that has its idempotency key, and attaches the client. The run proceeds on its
+   * own.
    *
-   * @throws EaselError when it is not accepted; nothing is held then
+   * @throws EaselError when it is refused; nothing is held then
    */
   submit(request: GenerateRequest, caller: Caller): Submitted {
     const known = caller.key && this.#keyed.find(caller.key)
@@ -148,16 +148,16 @@ export class ImageService {
   }
 
   /**
-   * Lets a client watch a run that it may see.
+   * Attaches a client that only watches. The caller checks that the client may see the run.
    *
-   * @returns what to call when the client has left
-   * @throws EaselError when the run has as many clients as it may, or there is no memory for another
+   * @returns detaches the client
+   * @throws EaselError when the run has too many clients or there is no memory for another
    */
   watch(run: Run): () => void {
     return this.#join(run, false)
   }
 
-  /** Runs in flight that a caller knows by this name. */
+  /** The caller's running requests of this name. */
   find(scope: string, id: string): readonly Run[] {
     return this.#inFlight.find(scope, id)
   }
@@ -201,9 +201,13 @@ export class ImageService {
 
   #join(run: Run, asks: boolean): () => void {
     if (run.clients >= MAX_CLIENTS)
-      throw new EaselError('CONCURRENCY_LIMITED', `${MAX_CLIENTS} clients wait for this request already`, {
-        retryAfter: MEMORY_RETRY_SECONDS
-      })
+      throw new EaselError(
+        'CONCURRENCY_LIMITED',
+        `this request already has ${MAX_CLIENTS} clients, the most it may have`,
+        {
+          retryAfter: MEMORY_RETRY_SECONDS
+        }
+      )
     this.#admission.refuseUnlessReadable(run)
     return this.#attach(run, asks)
   }
@@ -217,7 +221,7 @@ export class ImageService {
     })
   }
 
-  /** Enters the run in the ledger, and its one end. */
+  /** Records the run in the ledger: its acceptance now, its outcome at the end. */
   #account(run: Run, scope: string): void {
     const entry = this.ledger.accept()
     this.#shares.add(scope, run)

@@ -1,6 +1,6 @@
 import type { Run } from './run.js'
 
-/** How many requests each caller has under way: until a request has ended, and until its answers are read. */
+/** Counts the requests in flight of each caller. A request counts until it has ended and its answers are read. */
 export class Shares {
   readonly #underWay = new Map<string, number>()
 
@@ -8,7 +8,7 @@ export class Shares {
     return this.#underWay.get(scope) ?? 0
   }
 
-  /** Counts a run for its caller from now on. */
+  /** Counts a run toward its caller until its weight is 0. */
   add(scope: string, run: Run): void {
     let counted = 0
     run.onChange(() => {

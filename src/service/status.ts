@@ -1,11 +1,10 @@
 import type { Engine } from '../engine/engine.js'
 
-/** How the service is. */
 export interface ServiceStatus {
   readonly status: 'ready' | 'starting' | 'unavailable' | 'draining'
-  /** Why nothing is served although workers are there, in one line. */
+  /** Why the service cannot serve although workers are connected, in one line. */
   readonly problem: string | null
-  /** Requests that wait for a worker. */
+  /** Requests waiting for a worker. */
   readonly queued: number
   readonly workers: {
     readonly expected: number

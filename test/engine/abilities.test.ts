@@ -14,7 +14,7 @@ const able = { sizes, limits, features: ['guidance_interval'] } as Hello
 const caching = { sizes, limits: { ...limits, max_cache_interval: 3 } } as Hello
 const job = { width: 64, height: 64, guidance_start: 0, guidance_end: 1, cache_interval: 1 }
 
-it('what a worker does not know is kept from it, and so is another size', () => {
+it('a worker gets only jobs whose size, features and limits it supports', () => {
   for (const hello of [old, able, caching]) {
     expect(canMake(hello, job)).toBe(true)
     expect(canMake(hello, { ...job, width: 32 })).toBe(false)
@@ -25,14 +25,14 @@ it('what a worker does not know is kept from it, and so is another size', () => 
   }
 })
 
-it('workers can do together what each of them can', () => {
+it('abilitiesOf is the union of all features and optional limits', () => {
   expect(abilitiesOf([old, able, able])).toEqual({ limits, features: ['guidance_interval'] })
   expect(abilitiesOf([old])).toEqual({ limits })
   expect(abilitiesOf([old, caching])).toEqual({ limits: caching.limits })
   expect(abilitiesOf([caching, old])).toEqual({ limits: caching.limits })
 })
 
-it('of an old and a new worker only the new one is sent an interval, and the old one has the rest meanwhile', async () => {
+it('sends a guidance interval only to a worker that supports it, and keeps the old worker busy with other jobs', async () => {
   const server = await startServer({ WORKER: 'connect' })
   const model = startWorker(server.endpoint, 'model')
   await server.engine.firstReady
@@ -55,7 +55,7 @@ it('of an old and a new worker only the new one is sent an interval, and the old
   expect(after.jobs[0]).toMatchObject({ guidance_end: 0.5 })
   expect(after.jobs[0]).not.toHaveProperty('guidance_start')
 
-  // The new one is rolled back: what only it could do waits, and what comes after that does not.
+  // Roll the new worker back: a job that only it supported waits, and later jobs overtake it.
   after.jobs.length = 0
   await reconnect(server, 'new', after, { features: [] })
   const whole = generate(server, { prompt: 'x' })

@@ -16,13 +16,13 @@ import { startWorker } from '../support/worker.js'
 
 const STEP_S = 0.02
 
-/** What a scrape has of a metric without labels: its value, or nothing. */
+/** Scrapes a metric without labels; undefined if it has no sample. */
 async function sample(server: RunningServer, name: string): Promise<number | undefined> {
   const line = new RegExp(`^${name} (\\S+)$`, 'm').exec(await (await fetch(`${server.url}/metrics`)).text())
   return line === null ? undefined : Number(line[1])
 }
 
-it('easel_backlog_seconds is how long the workers need for what runs and waits', async () => {
+it('easel_backlog_seconds forecasts when all running and waiting requests will be done', async () => {
   const server = await startReadyServer({
     WORKER_ARGS: `--fake-step-ms ${STEP_S * 1000} --rows 1`,
     DEFAULT_GUIDANCE_SCALE: '1'
@@ -34,7 +34,7 @@ it('easel_backlog_seconds is how long the workers need for what runs and waits',
   )
   await until('all are accepted', () => server.service.ledger.inFlight === 3)
   await until('steps were measured', async () => ((await sample(server, 'easel_backlog_seconds')) ?? 0) > 0)
-  // Three one after the other, by one row. A busy machine makes steps longer, never shorter.
+  // Three requests in sequence on one row. A busy machine makes steps longer, never shorter.
   expect(await sample(server, 'easel_backlog_seconds')).toBeGreaterThan(2 * 500 * STEP_S)
   leave.abort()
   await Promise.all(asked)
@@ -42,7 +42,7 @@ it('easel_backlog_seconds is how long the workers need for what runs and waits',
   await until('nothing is left', async () => (await sample(server, 'easel_backlog_seconds')) === 0)
 })
 
-it('easel_backlog_seconds is no sample, and not 0, while work waits and no step was measured', async () => {
+it('easel_backlog_seconds has no sample instead of 0 while work waits and no step has been measured', async () => {
   const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 60000' })
   const leave = new AbortController()
   const asked = generate(server, { prompt: 'x', num_inference_steps: 500 }, { signal: leave.signal }).catch(
@@ -56,7 +56,7 @@ it('easel_backlog_seconds is no sample, and not 0, while work waits and no step 
   await until('nothing is left', async () => (await sample(server, 'easel_backlog_seconds')) === 0)
 })
 
-it('easel_workers_expected is WORKERS, also where others start them', async () => {
+it('easel_workers_expected is WORKERS with WORKER=connect too', async () => {
   const endpoint = `ipc://${join(tmpdir(), `easel-test-${randomUUID()}.sock`)}`
   const server = await startServer({ WORKER: 'connect', WORKER_ENDPOINT: endpoint, WORKERS: '3' })
   startWorker(endpoint, 'the first of three')

@@ -26,12 +26,12 @@ const incoming = goldens.filter(({ direction }) => direction === 'to-gateway')
 const outgoing = goldens.filter(({ direction, valid }) => direction === 'to-worker' && valid)
 
 describe('golden frames', () => {
-  it('cover every kind', () => {
+  it('cover every message kind', () => {
     const kinds = goldens.filter(({ valid }) => valid).map(({ kind }) => kind)
     expect(new Set(kinds)).toEqual(new Set(Object.keys(KINDS)))
   })
 
-  it.each(incoming.filter(({ valid }) => valid))('from a worker are understood: $name', (golden) => {
+  it.each(incoming.filter(({ valid }) => valid))('from a worker decode: $name', (golden) => {
     const message = decode(framesOf(golden))
     expect(message.kind).toBe(golden.kind)
     expect(message.header).toMatchObject(golden.message!)
@@ -39,13 +39,16 @@ describe('golden frames', () => {
     expect('pixels' in message ? message.pixels : undefined).toEqual(binary)
   })
 
-  it.each(incoming.filter(({ valid }) => !valid))('from a worker are dropped for the right reason: $name', (golden) => {
-    const error = capture(() => decode(framesOf(golden)))
-    expect(error).toBeInstanceOf(MalformedMessage)
-    expect((error as MalformedMessage).reason).toBe(golden.error)
-  })
+  it.each(incoming.filter(({ valid }) => !valid))(
+    'from a worker are rejected for the right reason: $name',
+    (golden) => {
+      const error = capture(() => decode(framesOf(golden)))
+      expect(error).toBeInstanceOf(MalformedMessage)
+      expect((error as MalformedMessage).reason).toBe(golden.error)
+    }
+  )
 
-  it.each(outgoing)('to a worker are what we send: $name', (golden) => {
+  it.each(outgoing)('to a worker equal what the gateway sends: $name', (golden) => {
     const [tag, header] = pack({ kind: golden.kind, header: golden.message } as GatewayMessage)
     const [goldenTag, goldenHeader] = framesOf(golden)
     expect(tag).toEqual(goldenTag)
@@ -53,12 +56,12 @@ describe('golden frames', () => {
   })
 })
 
-describe('any frames', () => {
+describe('arbitrary frames', () => {
   const frame = fc.uint8Array({ maxLength: 40 })
   const tag = fc.constantFrom(...Object.values(KINDS)).map((kind) => Uint8Array.of(kind, PROTOCOL_VERSION))
   const header = fc.json().map((text) => Buffer.from(text))
 
-  it('give a message or a MalformedMessage, and nothing else', () => {
+  it('decode to a message or throw MalformedMessage, nothing else', () => {
     fc.assert(
       fc.property(
         fc.oneof(fc.array(frame), fc.tuple(tag, fc.oneof(frame, header)), fc.tuple(tag, header, frame)),
@@ -71,7 +74,7 @@ describe('any frames', () => {
     )
   })
 
-  it('of a good message with a bit turned give a message or a MalformedMessage', () => {
+  it('with one flipped bit decode to a message or throw MalformedMessage', () => {
     const good = incoming.filter(({ valid }) => valid).map(framesOf)
     fc.assert(
       fc.property(

@@ -24,7 +24,7 @@ function endpoint(): string {
   return `ipc://${join(tmpdir(), `easel-test-${randomUUID()}.sock`)}`
 }
 
-it('serves with workers that somebody else started, before the gateway or after it', async () => {
+it('serves with external workers, started before or after the gateway', async () => {
   const address = endpoint()
   startWorker(address, 'early')
   const server = await startServer({ WORKER: 'connect', WORKER_ENDPOINT: address })
@@ -46,7 +46,7 @@ it.each(['127.0.0.1', '[::1]', 'localhost'])('serves with a worker over tcp://%s
   expect((await generate(server, { prompt: 'x' })).status).toBe(200)
 })
 
-it('a worker outlives its gateway and serves the next one', async () => {
+it('an external worker outlives its gateway and serves the next one', async () => {
   const address = endpoint()
   startWorker(address, 'survivor')
   const first = await openServer({ WORKER: 'connect', WORKER_ENDPOINT: address })
@@ -57,7 +57,7 @@ it('a worker outlives its gateway and serves the next one', async () => {
   expect((await generate(second, { prompt: 'x' })).status).toBe(200)
 })
 
-it('with CURVE keys takes the worker that knows them, and no other', async () => {
+it('with CURVE accepts only the worker that knows the key', async () => {
   const address = endpoint()
   const [gateway, worker] = [curveKeyPair(), curveKeyPair()]
   const server = await startServer({ WORKER: 'connect', WORKER_ENDPOINT: address, CURVE_SECRET_KEY: gateway.secretKey })

@@ -3,7 +3,7 @@ import { expect, it } from 'vitest'
 import { readyAddress, startProcess } from '../support/process.js'
 import { until } from '../support/wait.js'
 
-it('a worker that cannot be started for want of file descriptors is started when there are some', async () => {
+it('retries a worker that could not be spawned without file descriptors, and succeeds once some are free', async () => {
   const gateway = startProcess('dist/main.js', [], {
     ENGINE: 'fake',
     WORKER_ARGS: '--sizes 64x64 --fake-step-ms 1',
@@ -12,12 +12,12 @@ it('a worker that cannot be started for want of file descriptors is started when
   })
   const address = await readyAddress(gateway)
   const { workers } = (await (await fetch(`${address}/health`)).json()) as { workers: { list: { pid: number }[] } }
-  // What is open stays open; nothing more can be.
+  // Open descriptors stay open, but no new ones are allowed.
   limit(gateway.child.pid!, 4)
   process.kill(workers.list[0]!.pid, 'SIGKILL')
   await until(
     'it has tried in vain, and again',
-    () => (gateway.output().match(/could not be started: spawn .* EMFILE; it is started again in/g) ?? []).length > 1
+    () => (gateway.output().match(/could not be started: spawn .* EMFILE; restarting it in/g) ?? []).length > 1
   )
   limit(gateway.child.pid!, 1024)
   await until('a worker is back', async () => (await fetch(`${address}/health`)).status === 200)

@@ -4,8 +4,8 @@ import { generate, metric, running, startReadyServer, startServer } from '../sup
 import { until } from '../support/wait.js'
 import { startWorker } from '../support/worker.js'
 
-it('a drain finishes what can be finished, where sharing the rows to the end would finish nothing', async () => {
-  // Guided images: 480 ms a step that all of them share, 19.2 s in all; 0.8 s for one alone, of the 10 s that there are.
+it('a drain finishes some images when sharing the rows among all would finish none in time', async () => {
+  // 24 guided images in one batch: 480 ms per step, 19.2 s in total. One image alone: 0.8 s. The drain allows 10 s.
   const IMAGES = 24
   const server = await startReadyServer({ WORKER_ARGS: '--rows 48 --fake-step-times 64x64=0+10' })
   const requests = Array.from({ length: IMAGES }, (_, seed) =>
@@ -29,7 +29,7 @@ it('a drain finishes what can be finished, where sharing the rows to the end wou
   }
 })
 
-it('what waits in the gateway has its chance too: a short request overtakes those that cannot be finished', async () => {
+it('a drain also runs requests queued in the gateway: a short one overtakes those that cannot finish in time', async () => {
   const server = await startReadyServer({ WORKER_ARGS: '--rows 2 --fake-step-times 64x64=0+10' })
   const long = Array.from({ length: 5 }, (_, seed) => generate(server, { prompt: 'x', seed, num_inference_steps: 900 }))
   await running(server, 2)
@@ -42,14 +42,14 @@ it('what waits in the gateway has its chance too: a short request overtakes thos
   await closed
 })
 
-it('a worker that leaves is given nothing more, and what it gave up waits for another', async () => {
+it('a leaving worker gets no new work, and the jobs it gives back wait for another worker', async () => {
   const server = await startServer({ WORKER: 'connect' })
   const first = startWorker(server.endpoint, 'first', { FAKE_STEP_MS: '20', DRAIN_GRACE: '20' })
   await server.engine.firstReady
   const begun = generate(server, { prompt: 'x', num_inference_steps: 100 })
   await running(server)
   first.kill('SIGTERM')
-  // It may not be known yet that the worker leaves: then it is sent there once, and comes back.
+  // If the gateway does not know yet that the worker leaves, it sends the job there once and gets it back.
   const later = generate(server, { prompt: 'y', num_inference_steps: 1 })
   await until('it is known that the worker leaves', () => !server.engine.ready)
   expect((await generate(server, { prompt: 'z' })).status).toBe(503)

@@ -8,7 +8,7 @@ const loads = fc.array(
   { maxLength: 30 }
 )
 
-/** The same, played step by step: slow and plain. */
+/** Reference implementation: simulates every step. Slow and simple. */
 function played(loads: readonly Load[], rows: number): number[] {
   const waiting = loads.map((load, index) => ({ index, left: load.stepsLeft, rows: Math.min(load.rows, rows) }))
   const done: number[] = []
@@ -27,7 +27,7 @@ function played(loads: readonly Load[], rows: number): number[] {
 }
 
 describe('stepsUntilDone', () => {
-  it('says what playing every step says', () => {
+  it('agrees with a simulation of every step', () => {
     fc.assert(
       fc.property(loads, rows, (loads, rows) => {
         expect(stepsUntilDone(loads, rows)).toEqual(played(loads, rows))
@@ -35,7 +35,7 @@ describe('stepsUntilDone', () => {
     )
   })
 
-  it('never says less than a load needs by itself, nor more than all need one after the other', () => {
+  it('is at least the time of the load alone and at most the time of all loads in sequence', () => {
     fc.assert(
       fc.property(loads, rows, (loads, rows) => {
         let sum = 0
@@ -50,7 +50,7 @@ describe('stepsUntilDone', () => {
 })
 
 describe('Forecast', () => {
-  it('says nothing until a step was measured, and counts what is around the steps when that was too', () => {
+  it('is undefined until a step is measured, and includes encoding and decoding once measured', () => {
     const forecast = new Forecast()
     expect(forecast.secondsLeft(1)).toBeUndefined()
     forecast.stepTook(0.1)
@@ -59,7 +59,7 @@ describe('Forecast', () => {
     expect(forecast.secondsLeft(10)).toBeCloseTo(1.5)
   })
 
-  it('forgets: a step that stalled, long ago, does not have requests refused for ever', () => {
+  it('expires, so that one stalled step does not refuse requests forever', () => {
     let now = 0
     const forecast = new Forecast(() => now)
     forecast.stepTook(1000)
@@ -73,11 +73,11 @@ describe('Forecast', () => {
     expect(forecast.secondsLeft(1)).toBeCloseTo(3)
   })
 
-  it('is not impressed by a worker that says that it has a great many rows', () => {
+  it('handles a worker that claims 2^53-1 rows', () => {
     expect(stepsUntilDone([{ rows: 2, stepsLeft: 5 }], Number.MAX_SAFE_INTEGER)).toEqual([5])
   })
 
-  it('follows what steps take lately', () => {
+  it('follows recent step times', () => {
     const forecast = new Forecast()
     forecast.aroundTook(0)
     forecast.stepTook(1)

@@ -26,7 +26,7 @@ const header = fc.oneof(
 const binary = fc.array(fc.oneof(fc.uint8Array({ maxLength: 64 }), fc.constant(Buffer.alloc(100_000))), {
   maxLength: 3
 })
-/** Frames of every wrong sort: empty, cut off, too many, too large, of no kind, of another version. */
+/** Malformed frames of every sort: empty, truncated, too many, too large, unknown kind, wrong version. */
 const garbage = fc
   .oneof(
     fc.array(fc.uint8Array({ maxLength: 30 }), { minLength: 1, maxLength: 6 }),
@@ -48,7 +48,7 @@ function loggedFor(server: RunningServer, peer: string): number {
   return server.logs.filter((line) => line['peer'] === JSON.stringify(peer) && line.level >= 40).length
 }
 
-it('any garbage from any stranger is counted, logged once for each of them, and harms nobody', async () => {
+it('garbage from strangers is counted, logged once per peer, and affects nobody else', async () => {
   const server = await startReadyServer()
   let count = 0
   let strangers = 0
@@ -73,7 +73,7 @@ it('any garbage from any stranger is counted, logged once for each of them, and 
   expect((await generate(server, { prompt: 'x' })).status).toBe(200)
 })
 
-it('bytes that are not even ZeroMQ harm nobody', async () => {
+it('bytes that are not ZeroMQ affect nobody', async () => {
   const server = await startReadyServer()
   const socket = () => net.connect(server.endpoint.slice('ipc://'.length)).on('error', () => undefined)
   const silent = socket()
@@ -81,7 +81,7 @@ it('bytes that are not even ZeroMQ harm nobody', async () => {
   await fc.assert(
     fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 200 }), fc.boolean(), async (bytes, greeting) => {
       const peer = socket()
-      // A real greeting lets the garbage in one door further.
+      // With a valid greeting the garbage reaches the next layer of ZeroMQ's parser.
       if (greeting)
         peer.write(
           Buffer.concat([Buffer.from([0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3, 0]), Buffer.from('NULL'.padEnd(52, '\0'))])
@@ -99,7 +99,7 @@ const IDS = ['mine', 'mine', 'mine', 'nobody'] as const
 const id = fc.constantFrom(...IDS)
 const number = fc.oneof(fc.nat(3), fc.nat(), fc.constantFrom(0, 2 ** 31, 2 ** 32 - 1, 2 ** 32, Number.MAX_SAFE_INTEGER))
 const side = fc.constantFrom(64, 64, 8, 1)
-/** Of a size that has nothing refused for want of time. */
+/** Small, so that no forecast refuses a request for its deadline. */
 const ms = fc.constantFrom(0, 0.5, 1)
 const stage = fc.constantFrom('encoding', 'denoising', 'decoding')
 const code = fc.constantFrom('invalid', 'cancelled', 'expired', 'draining', 'out_of_memory', 'internal')
@@ -115,7 +115,7 @@ interface Word {
 }
 const pixelsOf = (width: number, height: number, other: number | undefined) => other ?? width * height * 3
 
-/** What a worker that has lost its mind says: words of the wire that are wrong here and now. */
+/** Messages of a faulty worker: valid on the wire, wrong in this state. */
 const nonsense: fc.Arbitrary<Word> = fc.oneof(
   progress.map((header) => ({ kind: 'PROGRESS' as const, header })),
   fc.record({ header: progress, ...picture }).map(({ header, width, height, pixels }) => ({
@@ -153,7 +153,7 @@ function firstImage(side: number): Word {
   }
 }
 
-it('a worker that talks nonsense ends no more than its own requests, and those once', async () => {
+it('a worker that sends nonsense can only end its own requests, each once', async () => {
   const server = await startServer({ WORKER: 'connect' })
   const model = startWorker(server.endpoint, 'model')
   await server.engine.firstReady
@@ -193,7 +193,7 @@ it('a worker that talks nonsense ends no more than its own requests, and those o
           (response) => (neighbours = response.status)
         )
         await until('both requests have their end', async () => {
-          // Gone, or with one foot out of the door: what says that it drains gets nothing until it comes as a new process.
+          // Lost or draining: a worker that drains gets no work until it says HELLO as a new process.
           if (!server.engine.ready) await worker.hello()
           await worker.finish()
           return status !== undefined && neighbours !== undefined
@@ -219,7 +219,7 @@ it('a worker that talks nonsense ends no more than its own requests, and those o
   expect(server.logs.filter(({ level }) => level >= 60)).toEqual([])
 })
 
-/** Puts the real id and session in place of `mine`. */
+/** Replaces `mine` by the real id and session. */
 function meant(header: object, id: string, session: string | undefined): object {
   const words = header as { id?: string; session?: string }
   return {
@@ -229,7 +229,7 @@ function meant(header: object, id: string, session: string | undefined): object 
   }
 }
 
-/** Sends a request again for as long as no worker is there. */
+/** Repeats a request while no worker is ready. */
 async function patient(server: RunningServer, body: object): Promise<Response> {
   for (;;) {
     const response = await generate(server, body)

@@ -63,47 +63,47 @@ async function killed(gateway: GatewayProcess): Promise<void> {
   await gateway.exit
 }
 
-describe('a path where something is', () => {
-  it('keeps a regular file, and names it', async () => {
+describe('an existing path', () => {
+  it('keeps a regular file and names it in the error', async () => {
     writeFileSync(path, 'precious')
-    await expectRefusal(start(path), path, /worker\.sock exists and is no socket/)
+    await expectRefusal(start(path), path, /worker\.sock exists and is not a socket/)
     expect(readFileSync(path, 'utf8')).toBe('precious')
   })
 
-  it('keeps a folder and a link', async () => {
+  it('keeps a folder and a symbolic link', async () => {
     mkdirSync(join(path, 'in'), { recursive: true })
     const link = join(folder, 'link')
     symlinkSync(path, link)
-    await expectRefusal(start(path), path, /is no socket/)
-    await expectRefusal(start(link), link, /is no socket/)
+    await expectRefusal(start(path), path, /is not a socket/)
+    await expectRefusal(start(link), link, /is not a socket/)
     expect(existsSync(join(link, 'in'))).toBe(true)
   })
 
-  it('is not taken from a gateway that lives, by whatever name it is asked for', async () => {
+  it('is not taken from a live gateway, even through an alias or after the file is deleted', async () => {
     const first = start(path)
     const address = await readyAddress(first)
     const alias = join(folder, 'alias')
     symlinkSync(folder, alias)
-    await expectRefusal(start(path), path, /another gateway has this socket/)
+    await expectRefusal(start(path), path, /another gateway uses this socket/)
     await expectRefusal(
       start(join(alias, 'worker.sock')),
       join(alias, 'worker.sock'),
-      /another gateway has this socket/
+      /another gateway uses this socket/
     )
     unlinkSync(path)
-    await expectRefusal(start(path), path, /another gateway has this socket/)
+    await expectRefusal(start(path), path, /another gateway uses this socket/)
     expect(await generate(address)).toBe(200)
   })
 
-  it('is not taken from a program that listens there without a lock', async () => {
+  it('is not taken from a program that listens there without our lock', async () => {
     const server = createServer()
     await new Promise<void>((resolve) => server.listen(path, resolve))
     onTestFinished(() => void server.close())
-    await expectRefusal(start(path), path, /another gateway has this socket/)
+    await expectRefusal(start(path), path, /another gateway uses this socket/)
     expect(server.listening && lstatSync(path).isSocket()).toBe(true)
   })
 
-  it('is taken over when its gateway was killed', async () => {
+  it('is taken over from a killed gateway', async () => {
     await killed(start(path))
     const { ino } = lstatSync(path)
     const next = start(path)
@@ -114,7 +114,7 @@ describe('a path where something is', () => {
     expect(readdirSync(folder)).toEqual([])
   })
 
-  it('goes to one of several gateways that start at once', async () => {
+  it('goes to exactly one of several gateways that start at once', async () => {
     await killed(start(path))
     const gateways = [start(path), start(path), start(path)]
     const ready = await Promise.all(
@@ -128,7 +128,7 @@ describe('a path where something is', () => {
   })
 })
 
-it('removes at its end no file that has taken the place of its own', async () => {
+it('a closing gateway does not remove a file that replaced its socket', async () => {
   const gateway = start(path)
   await readyAddress(gateway)
   renameSync(path, `${path}.moved`)
@@ -138,8 +138,8 @@ it('removes at its end no file that has taken the place of its own', async () =>
   expect(readFileSync(path, 'utf8')).toBe('precious')
 })
 
-describe('who may connect', () => {
-  it('is its own user, whatever the umask', async () => {
+describe('a bound socket', () => {
+  it('allows only its own user, whatever the umask', async () => {
     const gateway = start(path, { first: 'umask 000' })
     expect(await generate(await readyAddress(gateway))).toBe(200)
     expect(lstatSync(path).mode & 0o777).toBe(0o600)
@@ -147,18 +147,18 @@ describe('who may connect', () => {
     expect(asNobody(gateway, path)).toBe('EACCES')
   })
 
-  it('is its own user also where the umask would keep that one out', async () => {
+  it('allows its own user even if the umask would not', async () => {
     const gateway = start(path, { first: 'umask 777' })
     expect(await generate(await readyAddress(gateway))).toBe(200)
     expect(lstatSync(path).mode & 0o777).toBe(0o600)
   })
 })
 
-/** What another user's attempt to connect comes to. Only root can try it; for others the kernel's rule for the mode stands in. */
+/** The result of another user's attempt to connect. Only root can try it; otherwise derives it from the mode. */
 function asNobody({ child }: GatewayProcess, socket: string): string {
   if (process.getuid!() !== 0)
     return (lstatSync(socket).mode & 0o022) === 0 && child.exitCode === null ? 'EACCES' : 'connected'
-  // The folder itself is closed to others, which would hide what the file does.
+  // Open the folder: it is closed to others, which would hide the effect of the file's mode.
   spawnSync('chmod', ['755', folder])
   const script = `require('net').connect(process.argv[1]).on('connect', () => { console.log('connected'); process.exit() }).on('error', (error) => console.log(error.code))`
   return spawnSync(process.execPath, ['-e', script, socket], {
@@ -169,29 +169,29 @@ function asNobody({ child }: GatewayProcess, socket: string): string {
   }).stdout.trim()
 }
 
-describe('a path that cannot be', () => {
-  it('names a folder that is missing', async () => {
+describe('a path', () => {
+  it('is refused if the folder is missing, and the error names it', async () => {
     const file = join(folder, 'no/such/worker.sock')
     await expectRefusal(start(file), file, /the folder .*\/no\/such cannot be used: ENOENT/)
   })
 
-  it('counts the bytes of one that is too long', async () => {
+  it('is refused if it is too long, and the error gives its length in bytes', async () => {
     const file = join(folder, 'ü'.repeat(60))
     await expectRefusal(
       start(file),
       file,
-      new RegExp(`the path has ${Buffer.byteLength(file)} bytes, and that of a socket may have \\d+`)
+      new RegExp(`the path has ${Buffer.byteLength(file)} bytes, and a socket's path may have at most \\d+`)
     )
   })
 
-  it('takes one of just as many bytes as fit', async () => {
+  it('works if it has exactly the maximum length', async () => {
     const file = join(folder, 'x'.repeat(107 - Buffer.byteLength(folder) - 1))
     expect(await generate(await readyAddress(start(file)))).toBe(200)
   })
 })
 
 describe('the default path', () => {
-  it('is another one each time, and only its form is taken for one', () => {
+  it('is random, and only names of its form are recognized', () => {
     const paths = new Set(Array.from({ length: 100 }, () => freshSocketPath(folder)))
     expect(paths.size).toBe(100)
     for (const each of paths) expect(isFreshSocketName(each.slice(folder.length + 1))).toBe(true)
@@ -205,7 +205,7 @@ describe('the default path', () => {
     ).toEqual([])
   })
 
-  it('is cleared of what killed gateways left behind, and of nothing else', async () => {
+  it('removes stale sockets of killed gateways and nothing else', async () => {
     const env = { TMPDIR: folder }
     await killed(start('', {}, env))
     const [left] = readdirSync(folder).filter(isFreshSocketName) as [string]
@@ -216,7 +216,7 @@ describe('the default path', () => {
     expect(rest).toEqual([])
     expect(used).not.toBe(left)
     utimesSync(join(folder, used), 0, 0)
-    // No socket; not of the form; and so young that a gateway may be about to listen on it.
+    // Not a socket; not a default name; and too young, because a gateway may be about to listen on it.
     const file = freshSocketPath(folder)
     writeFileSync(file, 'precious')
     utimesSync(file, 0, 0)
@@ -230,7 +230,7 @@ describe('the default path', () => {
   })
 })
 
-/** Leaves a socket behind that nobody listens on, as a killed process does. */
+/** Leaves a socket that nobody listens on, as a killed process does. */
 async function leave(socket: string): Promise<void> {
   spawnSync(process.execPath, [
     '-e',

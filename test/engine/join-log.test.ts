@@ -37,7 +37,7 @@ function cut(bytes: Buffer, places: number[]): Buffer[] {
   return [0, ...sorted].map((start, index) => bytes.subarray(start, sorted[index]))
 }
 
-it('finds the same lines however they are cut into chunks', async () => {
+it('finds the same lines however they are split into chunks', async () => {
   const line = fc.oneof(
     fc.string({ unit: 'grapheme' }).map((text) => text.replaceAll('\n', ' ')),
     fc.constantFrom(
@@ -61,7 +61,7 @@ it('finds the same lines however they are cut into chunks', async () => {
   )
 })
 
-it('cuts a line that is too long, says how much it left out, and goes on with the next', async () => {
+it('truncates a line that is too long, reports the number of dropped bytes, and continues with the next', async () => {
   await fc.assert(
     fc.asyncProperty(fc.integer({ min: -2, max: 5000 }), fc.array(fc.nat(), { maxLength: 8 }), async (more, places) => {
       const long = 'x'.repeat(MAX_LINE_BYTES + more)
@@ -76,7 +76,7 @@ it('cuts a line that is too long, says how much it left out, and goes on with th
   )
 })
 
-it('holds no more of a line without end than its limit', async () => {
+it('buffers at most MAX_LINE_BYTES of an endless line', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'easel-test-'))
   onTestFinished(() => rmSync(folder, { recursive: true }))
   const worker = join(folder, 'worker')

@@ -44,12 +44,12 @@ async function digestsOf(answer: Promise<Response>): Promise<(string | undefined
 
 const names = () => server.engine.state.workers.map(({ name }) => name)
 
-describe('a worker of another model than the others', () => {
+describe('a worker with a different model than the others', () => {
   it.each([
     ['digest', AFTER],
     ['id', { ...BEFORE, id: 'sculptor' }],
     ['dtype', { ...BEFORE, dtype: 'float32' }]
-  ])('is refused for its %s, in words that say what to do', async (_, other) => {
+  ])('is refused for its %s with a message that says what to do', async (_, other) => {
     const first = await joins('first', BEFORE)
     const second = await joins('second', other)
     expect(second.refused).toEqual({
@@ -68,7 +68,7 @@ describe('a worker of another model than the others', () => {
     expect(await digestsOf(answer)).toEqual([BEFORE.digest])
   })
 
-  it('loses the place that a worker of its name had, whose work goes to another', async () => {
+  it('replaces the worker of its name, whose jobs go to another worker', async () => {
     const [first, second] = [await joins('first', BEFORE), await joins('second', BEFORE)]
     const answer = ask(2)
     await until('one has the job', () => first.jobs.length + second.jobs.length > 0)
@@ -86,11 +86,11 @@ describe('a new model', () => {
   it.each([
     ['in the place of the only worker', 'first'],
     ['after the last worker has left', 'second']
-  ])('is taken %s, with a warning, and is what recipes say', async (_, name) => {
+  ])('is accepted %s, logged as a warning, and named in recipes', async (_, name) => {
     const first = await joins('first', BEFORE)
     if (name !== 'first') {
       await first.send('BYE', { reason: 'test' })
-      // As a process that ends. A ping that it still answered would make it a worker again.
+      // Leave like a process that ends. If it answered another ping, it would become a worker again.
       await first.leave()
       await until('it has left', () => names().length === 0)
     }
@@ -109,7 +109,7 @@ describe('a new model', () => {
     expect(await digestsOf(answer)).toEqual([AFTER.digest])
   })
 
-  it('makes what the one before it had not begun to deliver', async () => {
+  it('runs a request of which the previous model has not delivered any image', async () => {
     const first = await joins('first', BEFORE)
     const answer = ask(2)
     await until('it has the job', () => first.jobs.length > 0)
@@ -120,7 +120,7 @@ describe('a new model', () => {
     expect(await digestsOf(answer)).toEqual([AFTER.digest, AFTER.digest])
   })
 
-  it('does not complete a request of which the one before it has made an image', async () => {
+  it('fails a request of which the previous model has delivered an image', async () => {
     const first = await joins('first', BEFORE)
     const answer = ask(2)
     await until('it has the job', () => first.jobs.length > 0)
@@ -144,11 +144,11 @@ describe('a new model', () => {
   })
 })
 
-it('a real worker that comes back with other weights leaves with its refusal in the log, and is not started again', async () => {
+it('a real worker that returns with other weights logs its refusal and is not restarted', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'easel-test-'))
   onTestFinished(() => rm(folder, { recursive: true }))
   const [python, changed] = [join(folder, 'python'), join(folder, 'changed')]
-  // The worker itself, whose fake engine says another digest once the file is there, as if its weights had been replaced.
+  // A real worker whose fake engine reports another digest once the file exists, as if its weights had been replaced.
   const program = `
 import os, runpy, sys
 from hashlib import sha256
@@ -168,7 +168,7 @@ runpy.run_module("easel_worker", run_name="__main__", alter_sys=True)
   process.kill(pid!, 'SIGKILL')
   await until('it is given up', () =>
     pair.logs.some(({ msg }) =>
-      msg.startsWith('worker worker-0 was refused and is not started again; mend what its refusal names')
+      msg.startsWith('worker worker-0 was refused and will not be restarted; fix what its refusal names')
     )
   )
   expect(pair.engine.workerPids).toEqual([other])

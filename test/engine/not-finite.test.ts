@@ -8,7 +8,7 @@ it.each([
   ['5', 'denoise', 'step 5 of 5'],
   ['decode', 'decode', 'the decoder']
 ])(
-  'an image whose numbers are not finite at %s fails with its stage, and its neighbour does not',
+  'an image with NaN at %s fails and the error names the stage; its neighbour in the batch succeeds',
   async (at, stage, said) => {
     const server = await startReadyServer({ WORKER_ARGS: `--fake-step-ms 20 --fake-faults nan:13@${at}` })
     const good = { prompt: 'x', seed: 5, num_inference_steps: 5 }

@@ -3,7 +3,7 @@ import { describe, it, onTestFinished } from 'vitest'
 import { alive, type GatewayProcess, readyAddress, startProcess } from '../support/process.js'
 import { until } from '../support/wait.js'
 
-/** ms within which a worker is gone when its gateway is. */
+/** ms within which a worker must exit after its gateway. */
 const BOUND = 3000
 
 interface Started {
@@ -11,7 +11,7 @@ interface Started {
   worker: number
 }
 
-/** Starts a gateway, and waits until its worker is ready. */
+/** Starts a gateway and waits until its worker is ready. */
 async function start(): Promise<Started> {
   const gateway = startProcess('dist/main.js', [], {
     ENGINE: 'fake',
@@ -33,7 +33,7 @@ async function kill({ gateway }: Started): Promise<void> {
   await gateway.exit
 }
 
-/** The sockets that a process has open, by their inodes. */
+/** Inodes of a process's open sockets. */
 function sockets(pid: number): Set<string> {
   const folder = `/proc/${pid}/fd`
   const links = readdirSync(folder).map((name) => {
@@ -46,18 +46,18 @@ function sockets(pid: number): Set<string> {
   return new Set(links.filter((link) => link.startsWith('socket:')))
 }
 
-describe('a gateway that is killed with -9 leaves no worker behind', () => {
-  it('that serves', async () => {
+describe('a gateway killed with -9 leaves no worker behind', () => {
+  it('that is serving', async () => {
     const started = await start()
     await kill(started)
     await until('the worker is gone', () => !alive(started.worker), BOUND)
   })
 
-  it('that has dropped its session, as the gateway stood still before', async () => {
+  it('that dropped its session because the gateway had stalled', async () => {
     const started = await start()
     const before = sockets(started.worker)
     started.gateway.child.kill('SIGSTOP')
-    // After 10 s of silence a worker closes its socket and opens another: the first sign that others can see.
+    // After 10 s of silence a worker closes its socket and opens another, which is visible from outside.
     await until('the worker has connected anew', () => {
       const now = sockets(started.worker)
       return [...before].some((socket) => !now.has(socket))
@@ -66,7 +66,7 @@ describe('a gateway that is killed with -9 leaves no worker behind', () => {
     await until('the worker is gone', () => !alive(started.worker), BOUND)
   })
 
-  it('that stands still itself, as inside a compiler that lets no thread of Python run', async () => {
+  it('that is blocked, as in a compiler that holds the GIL', async () => {
     const started = await start()
     process.kill(started.worker, 'SIGSTOP')
     await kill(started)

@@ -11,7 +11,7 @@ const SMALL: Hello['sizes'] = [[64, 64]]
 const WIDE: Hello['sizes'] = [[128, 64]]
 const BOTH = [...SMALL, ...WIDE]
 
-/** A server whose one worker has the small size, while the wide one is compiled. */
+/** A server whose only worker has the small size and is compiling the wide one. */
 async function serverOfOne(): Promise<{ server: RunningServer; worker: ScriptedWorker }> {
   const server = await startServer({ WORKER: 'connect' })
   const model = startWorker(server.endpoint, 'model')
@@ -40,14 +40,14 @@ const image = (server: RunningServer, width: number) =>
   generate(server, { prompt: 'x', width, height: 64, guidance_scale: 0 })
 const widths = (worker: ScriptedWorker) => worker.jobs.map(({ width }) => width)
 
-it('a size that is still being compiled is refused with 503 until the worker says that it is there', async () => {
+it('refuses a size that is still being compiled with 503 until the worker reports it', async () => {
   const { server, worker } = await serverOfOne()
   const refused = await image(server, 128)
   expect(refused.status).toBe(503)
   expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
   expect(await refused.json()).toMatchObject({
     code: 'NOT_READY',
-    message: '128x64 is still being compiled; ready are 64x64'
+    message: '128x64 is still being compiled; retry later, or use one of 64x64'
   })
   expect((await image(server, 256)).status).toBe(400)
 
@@ -59,7 +59,7 @@ it('a size that is still being compiled is refused with 503 until the worker say
   expect((await wanted).status).toBe(200)
 })
 
-it('/health shows what is still being compiled, and for how long', async () => {
+it('/health lists sizes as coming until they are compiled', async () => {
   const { server, worker } = await serverOfOne()
   const health = async () => (await (await fetch(`${server.url}/health`)).json()) as object
   expect(await health()).toMatchObject({ status: 'ready', sizes: SMALL, coming: WIDE })
@@ -68,7 +68,7 @@ it('/health shows what is still being compiled, and for how long', async () => {
   expect(await health()).toMatchObject({ sizes: BOTH, coming: [] })
 })
 
-it('work of a size that a restarted worker has yet to compile waits, and nobody behind it does', async () => {
+it('a job waits while a restarted worker compiles its size, and later jobs of other sizes overtake it', async () => {
   const { server, worker } = await serverOfOne()
   await says(worker, BOTH)
   await until('the gateway knows', () => server.engine.capabilities?.sizes.length === 2)
@@ -93,12 +93,12 @@ it('work of a size that a restarted worker has yet to compile waits, and nobody 
 
 const hello = (sizes: Hello['sizes'], coming?: Hello['sizes']) => ({ sizes, ...(coming && { coming }) }) as Hello
 
-it('what is there is not coming', () => {
+it('withSizes removes compiled sizes from coming', () => {
   expect(withSizes(hello(SMALL, WIDE), BOTH)).toEqual(hello(BOTH, []))
   expect(withSizes(hello(SMALL), SMALL)).toEqual(hello(SMALL, []))
 })
 
-it('workers offer together what each of them has', () => {
+it('together offers the union of all sizes', () => {
   expect(together(hello(SMALL, WIDE), [hello(SMALL, WIDE), hello(BOTH)])).toEqual(hello(BOTH, []))
   expect(together(hello(SMALL, WIDE), [hello(SMALL, WIDE)])).toEqual(hello(SMALL, WIDE))
 })

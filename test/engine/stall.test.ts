@@ -13,8 +13,8 @@ import { ScriptedWorker } from '../support/scripted-worker.js'
 import { until } from '../support/wait.js'
 import { startWorker } from '../support/worker.js'
 
-describe('looks', () => {
-  it('are over no sooner than the time is, and at most two intervals later', () => {
+describe('Looks.over', () => {
+  it('is true no earlier than the timeout and less than two intervals after it', () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 5000 }),
@@ -22,7 +22,7 @@ describe('looks', () => {
         fc.nat({ max: 999 }),
         (interval, limit, phase) => {
           const looks = new Looks(interval)
-          // The time since the look before it, in thousandths of an interval, is not seen.
+          // The event falls `phase` thousandths of an interval after a look, which counts as if at that look.
           const from = (phase / 1000) * interval
           let elapsed = -from
           while (!looks.over(0, limit)) {
@@ -38,12 +38,12 @@ describe('looks', () => {
   })
 })
 
-/** Holds the event loop of this process, and the gateway in it, as a long garbage collection does. */
+/** Blocks this process's event loop, and the gateway in it, as a long garbage collection does. */
 function hold(ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
 }
 
-/** The same where the loop goes on with its timers, before it reads any socket. */
+/** The same, but the loop resumes with its timers, before it reads any socket. */
 async function holdBeforeTimers(ms: number): Promise<void> {
   await setImmediate()
   hold(ms)
@@ -63,8 +63,8 @@ async function samples(address: string, name: string): Promise<number[]> {
     .map((line) => Number(line.split(' ').at(-1)))
 }
 
-describe('a gateway that stood still', () => {
-  it('does not take its worker for silent or hung, again and again', async () => {
+describe('a gateway that stalled', () => {
+  it('does not count its worker as silent or hung after repeated SIGSTOPs', async () => {
     const gateway = startProcess('dist/main.js', [], {
       ENGINE: 'fake',
       WORKER_ARGS: '--sizes 64x64 --fake-step-ms 50 --step-timeout 60',
@@ -91,7 +91,7 @@ describe('a gateway that stood still', () => {
       ).toEqual([])
   })
 
-  it('does not take its worker for silent or hung after its event loop was held', async () => {
+  it('does not count its worker as silent or hung after a blocked event loop', async () => {
     const server = await startReadyServer({
       WORKER_ARGS: '--fake-step-ms 50 --step-timeout 60',
       HEARTBEAT_TIMEOUT: '0.5',
@@ -108,7 +108,7 @@ describe('a gateway that stood still', () => {
     expect(await metric(server, 'easel_replays_total')).toBe(0)
   })
 
-  it('does not end a worker that said HELLO meanwhile for starting too slowly', async () => {
+  it('does not kill a worker as too slow to start if it sent HELLO during the stall', async () => {
     const server = await startServer({ START_TIMEOUT: '3' })
     const [pid] = server.engine.workerPids
     await holdBeforeTimers(3500)
@@ -118,13 +118,13 @@ describe('a gateway that stood still', () => {
     expect(server.logs.filter(({ msg }) => msg.includes('was not ready within'))).toEqual([])
   })
 
-  it('has its request done again, and blames no worker, when the worker has taken another connection meanwhile', async () => {
+  it('retries the request and blames nobody if the worker reconnected during the stall', async () => {
     const server = await startServer({ WORKER: 'connect' })
     const worker = new ScriptedWorker(server.endpoint, 'moves', await helloOf(server))
     await worker.hello()
     await until('it is welcome', () => worker.session !== undefined)
     const answer = generate(server, { prompt: 'x', width: 64, height: 64 })
-    // Two deaths while it runs would fail it.
+    // If these counted as deaths, the second would fail the request.
     for (let move = 0; move < 3; move++) {
       await until('it has the job', () => worker.jobs.length > 0)
       const { id } = worker.jobs.splice(0)[0]!
@@ -146,7 +146,7 @@ describe('a gateway that stood still', () => {
   })
 })
 
-/** A real worker's HELLO. */
+/** The HELLO of a real worker. */
 async function helloOf(server: RunningServer): Promise<Hello> {
   const model = startWorker(server.endpoint, 'model')
   const hello = await server.engine.firstReady
@@ -155,8 +155,8 @@ async function helloOf(server: RunningServer): Promise<Hello> {
   return hello
 }
 
-describe('a worker that took too long', () => {
-  it('to say HELLO is ended and started again', async () => {
+describe('a worker that takes too long', () => {
+  it('to send HELLO is killed and restarted', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'easel-test-'))
     onTestFinished(() => rm(folder, { recursive: true }))
     const silent = join(folder, 'worker')
@@ -167,8 +167,8 @@ describe('a worker that took too long', () => {
   })
 })
 
-describe('a HELLO over a connection of another name', () => {
-  it('registers nobody: not an unnamed peer, and not one that gives another name', async () => {
+describe('a HELLO over a connection with a different name', () => {
+  it('registers no worker, whether the peer is unnamed or gives another name', async () => {
     const server = await startReadyServer()
     const { hello } = server.engine.state.workers[0]!
     await say(connectAs(server), 'HELLO', { ...hello, worker: 'phantom', pid: 4711 })
@@ -176,14 +176,14 @@ describe('a HELLO over a connection of another name', () => {
     await expectNobodyElse(server, 2)
   })
 
-  it('registers nobody when a newer connection has taken the name over', async () => {
+  it('registers no worker once a newer connection has taken over the name', async () => {
     const server = await startReadyServer()
     const { hello } = server.engine.state.workers[0]!
     const names = ['worker-0']
-    // Which of the two words ZeroMQ hands over first is its own affair: mostly the one that has lost its name.
+    // ZeroMQ may deliver either HELLO first; usually it is that of the connection that lost its name.
     await until('a word over an old connection is dropped', async () => {
       const name = `moved-${names.length}`
-      // The gateway reads nothing before both connections have said their word, and the first is closed.
+      // The gateway reads nothing until both connections have sent HELLO and the first is closed.
       const old = connectAs(server, name)
       await say(old, 'HELLO', { ...hello, worker: name, pid: 4711 })
       hold(300)

@@ -10,7 +10,7 @@ function stranger(server: RunningServer, routingId: string): Dealer {
   return dealer
 }
 
-it('garbage from a stranger is counted, logged once, and harms nobody', async () => {
+it('garbage from a stranger is counted, logged once, and affects nobody else', async () => {
   const server = await startReadyServer()
   const dealer = stranger(server, 'mallory')
   for (let index = 0; index < 50; index++) await dealer.send([Buffer.from([index, index]), 'garbage'])
@@ -20,7 +20,7 @@ it('garbage from a stranger is counted, logged once, and harms nobody', async ()
   dealer.close()
 })
 
-it('a worker of another protocol version is told so and not used', async () => {
+it('refuses a worker of another protocol version and tells it why', async () => {
   const server = await startReadyServer()
   const dealer = stranger(server, 'from-the-future')
   await dealer.send([Buffer.from([KINDS.HELLO, PROTOCOL_VERSION + 1]), '{}'])
@@ -28,13 +28,13 @@ it('a worker of another protocol version is told so and not used', async () => {
   expect([...tag!]).toEqual([KINDS.REFUSED, PROTOCOL_VERSION])
   expect(JSON.parse(header!.toString())).toMatchObject({
     code: 'protocol',
-    message: `protocol version ${PROTOCOL_VERSION + 1}, this gateway speaks ${PROTOCOL_VERSION}`
+    message: `the worker speaks protocol version ${PROTOCOL_VERSION + 1}, this gateway speaks ${PROTOCOL_VERSION}`
   })
   expect(server.engine.state.workers.map(({ name }) => name)).toEqual(['worker-0'])
   dealer.close()
 })
 
-it('a heartbeat from a worker that the gateway does not know is answered with a ping, so that it says HELLO', async () => {
+it('answers a heartbeat of an unknown worker with a ping, so that it sends HELLO', async () => {
   const server = await startReadyServer()
   const dealer = stranger(server, 'forgotten')
   const heartbeat = {
@@ -53,7 +53,7 @@ it('a heartbeat from a worker that the gateway does not know is answered with a 
   dealer.close()
 })
 
-it('a worker that says HELLO again before it hears the answer is the same worker', async () => {
+it('a worker that repeats HELLO before the answer arrives stays the same worker', async () => {
   const server = await startReadyServer()
   const { hello } = server.engine.state.workers[0]!
   const dealer = stranger(server, 'eager')

@@ -11,7 +11,7 @@ const SCHEMA = {
   $defs: HEADERS
 }
 
-it('protocol/messages.schema.json is what the gateway reads and sends', async () => {
+it('protocol/messages.schema.json matches src/engine/protocol.ts', async () => {
   await expect(`${JSON.stringify(SCHEMA, undefined, 2)}\n`).toMatchFileSnapshot(
     join(packageRoot, 'protocol/messages.schema.json')
   )

@@ -9,7 +9,7 @@ import { until } from '../support/wait.js'
 const SLOW = { WORKER_ARGS: '--fake-step-ms 20' }
 
 describe('a worker that dies', () => {
-  it('is started again, and what it ran is answered all the same', async () => {
+  it('is restarted, and its requests still succeed', async () => {
     const server = await startReadyServer(SLOW)
     const requests = [1, 2, 3].map((seed) => generate(server, { prompt: 'x', seed, num_inference_steps: 30 }))
     await running(server, 6)
@@ -20,22 +20,22 @@ describe('a worker that dies', () => {
     expect(await metric(server, 'easel_workers_lost_total', 'cause="exited"')).toBe(1)
   })
 
-  it('has exited, also when a ping to it fails before its exit is seen', async () => {
+  it('counts as exited even if a ping fails before its exit is seen', async () => {
     const server = await startReadyServer(SLOW)
     process.kill(server.engine.workerPids[0]!, 'SIGKILL')
-    // The event loop is held until a heartbeat is due: its ping then comes before the news of the exit.
+    // Block the event loop until a heartbeat is due, so that the ping fails before the exit event arrives.
     const end = performance.now() + 300
     while (performance.now() < end);
     await until('the loss is counted', async () => (await metric(server, 'easel_workers_lost_total')) === 1)
     expect(await metric(server, 'easel_workers_lost_total', 'cause="exited"')).toBe(1)
   })
 
-  it('gives the bytes after the replay that it would have given before', async () => {
+  it('does not change the bytes of an image that is replayed', async () => {
     const server = await startReadyServer(SLOW)
     const body = { prompt: 'replayed', seed: 5, num_inference_steps: 30 }
     const undisturbed = await generate(server, body)
     expect(undisturbed.status).toBe(200)
-    // The last heartbeat may still tell of the first request: only after an idle one does `running` mean the second.
+    // The last heartbeat may still show the first request; after an idle one, `running` refers to the second.
     await idle(server)
     const request = generate(server, body)
     await running(server, 2)
@@ -46,7 +46,7 @@ describe('a worker that dies', () => {
     expect(Buffer.from(await disturbed.arrayBuffer()).equals(Buffer.from(await undisturbed.arrayBuffer()))).toBe(true)
   })
 
-  it('twice under the same request fails that request alone', async () => {
+  it('twice during the same request fails only that request', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20 --fake-faults exit:666@3' })
     const others = [1, 2, 3].map((seed) => generate(server, { prompt: 'x', seed, num_inference_steps: 30 }))
     await running(server, 6)
@@ -56,7 +56,7 @@ describe('a worker that dies', () => {
     for (const other of others) expect((await other).status).toBe(200)
   })
 
-  it('by freezing is found out, ended and replaced', async () => {
+  it('by freezing is detected, killed and replaced', async () => {
     const server = await startReadyServer({ ...SLOW, HEARTBEAT_TIMEOUT: '1' })
     const request = generate(server, { prompt: 'x', num_inference_steps: 30 })
     await running(server, 2)
@@ -67,7 +67,7 @@ describe('a worker that dies', () => {
     expect(await metric(server, 'easel_workers_lost_total', 'cause="silent"')).toBe(1)
   })
 
-  it('by hanging in a step is found out although its heart beats', async () => {
+  it('by hanging in a step is detected although its heartbeats continue', async () => {
     const server = await startReadyServer({ STEP_TIMEOUT: '1', WORKER_ARGS: '--fake-faults hang:1@2' })
     const hanging = generate(server, { prompt: 'x', seed: 1 })
     expect(await (await hanging).json()).toMatchObject({ code: 'WORKER_CRASHED' })
@@ -76,14 +76,14 @@ describe('a worker that dies', () => {
     expect((await generate(server, { prompt: 'x', seed: 2 })).status).toBe(200)
   })
 
-  it('by hanging, and finding that out by itself, counts as hung too', async () => {
+  it('by its own watchdog counts as hung', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-faults hang:1@2 --step-timeout 0.5' })
     expect(await (await generate(server, { prompt: 'x', seed: 1 })).json()).toMatchObject({ code: 'WORKER_CRASHED' })
     expect(await metric(server, 'easel_workers_lost_total', 'cause="hung"')).toBe(2)
     expect(await metric(server, 'easel_workers_lost_total')).toBe(2)
   })
 
-  it('does not take the others down with it', async () => {
+  it('does not affect the other workers', async () => {
     const server = await startReadyServer({ ...SLOW, WORKERS: '2' })
     await until('both are ready', () => server.engine.state.workers.length === 2)
     const requests = Array.from({ length: 12 }, (_, seed) =>
@@ -97,7 +97,7 @@ describe('a worker that dies', () => {
   })
 })
 
-it("joins a worker's log to its own, with its level and the worker's name", async () => {
+it("merges a worker's log into the gateway's with its level and the worker's name", async () => {
   const server = await startReadyServer()
   await until('the worker has said that it is welcome', () =>
     server.logs.some(({ msg }) => msg === 'welcomed by the gateway')
@@ -107,7 +107,7 @@ it("joins a worker's log to its own, with its level and the worker's name", asyn
 })
 
 describe('a worker that cannot serve', () => {
-  it('with other tokenizers is refused with a clear log, and not started again', async () => {
+  it('because its tokenizers differ is refused with a clear log and not restarted', async () => {
     const other = await mkdtemp(join(tmpdir(), 'easel-test-'))
     onTestFinished(() => rm(other, { recursive: true }))
     await cp(loadConfig([], {}).model, other, { recursive: true, filter: (path) => !path.endsWith('.safetensors') })
@@ -117,7 +117,7 @@ describe('a worker that cannot serve', () => {
       server.logs.some(({ msg }) => msg.includes("refused: the worker's model has other tokenizers"))
     )
     await until('the supervisor gives it up', () =>
-      server.logs.some(({ msg }) => msg.includes('was refused and is not started again'))
+      server.logs.some(({ msg }) => msg.includes('was refused and will not be restarted'))
     )
     expect(server.engine.ready).toBe(false)
   })

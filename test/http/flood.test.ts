@@ -136,7 +136,7 @@ describe('with 256 descriptors and 260 idle connections', () => {
     const web = startProcess('dist/webapp/main.js', [], { MAX_REQUESTS: '1000' }, { first: 'ulimit -n 256' })
     expect((await web.exit).code).toBe(1)
     expect(web.output()).toMatch(
-      /^easel-web: cannot start: this process may open 256 descriptors, and needs \d+ beside those of connections: raise the limit \(ulimit -n\)\n$/
+      /^easel-web: cannot start: this process may open 256 descriptors, and needs \d+ besides those for connections: raise the limit \(ulimit -n\)\n$/
     )
   })
 })

@@ -59,7 +59,7 @@ describe('a deadline', () => {
     expect(await response.json()).toMatchObject({
       code: 'DEADLINE_UNREACHABLE',
       field: 'timeout',
-      message: expect.stringMatching(/^it takes about \d.* even alone/)
+      message: expect.stringMatching(/^the request takes about \d.* even on an idle server/)
     })
     expect(response.headers.get('retry-after')).toBeNull()
     expect(server.service.ledger.accepted).toBe(1)

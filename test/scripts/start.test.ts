@@ -91,7 +91,7 @@ it.each<[whom: string, signal: NodeJS.Signals, status: number | string]>([
     expect((await running).status).toBe(200)
     expect(await end).toBe(status)
     await until('nothing is left of it', () => !alive(gateway) && !alive(worker))
-    expect(output().match(/finishing what runs/g)).toHaveLength(1)
+    expect(output().match(/finishing running requests/g)).toHaveLength(1)
     expect(output()).not.toMatch(/"second SIG/)
     expect(output().match(/"msg":"stopped"/g)).toHaveLength(1)
   }

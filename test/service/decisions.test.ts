@@ -39,8 +39,8 @@ const resolve = (request: Partial<GenerateRequest>, defaults: Defaults = plain, 
 const refined = (decided: Decided) =>
   Object.fromEntries(parametersWith('neutral').map(({ name }) => [name, decided[name]]))
 
-describe('what a request leaves open', () => {
-  it("is the operator's word, else the model's, else the neutral value", () => {
+describe('a parameter that a request omits', () => {
+  it("gets the operator's default, else the model's, else the neutral value", () => {
     expect(resolve({})).toEqual({
       prompt: 'x',
       ...model.defaults,
@@ -60,7 +60,7 @@ describe('what a request leaves open', () => {
     })
   })
 
-  it.each(parametersWith('limit').map(({ name }) => name))('may not be more than the model allows: %s', (name) => {
+  it.each(parametersWith('limit').map(({ name }) => name))('may not exceed the limit of the model: %s', (name) => {
     expect(resolve({ [name]: 9 })[name]).toBe(9)
     expect(() => resolve({ [name]: 10 })).toThrow(
       expect.objectContaining({ code: 'LIMIT_EXCEEDED', field: name, message: `${name} must be at most 9` })
@@ -69,13 +69,13 @@ describe('what a request leaves open', () => {
 })
 
 describe('a parameter with a neutral value', () => {
-  it('comes again from what a recipe states of it, whatever the operator says', () => {
+  it('is reproduced from what a recipe states, whatever the defaults of the operator', () => {
     fc.assert(
       fc.property(refinements, refinements, (values, operators) => {
         const defaults = { ...plain, ...operators }
         const stated = statedOf(values, defaults)
         expect(refined(resolve(stated, defaults))).toEqual(values)
-        // Where the operator says nothing, nothing neutral is stated.
+        // Without operator defaults, no neutral value is stated.
         expect(refined(resolve(statedOf(values, plain)))).toEqual(values)
       })
     )
@@ -85,12 +85,12 @@ describe('a parameter with a neutral value', () => {
   it.each([
     ['guidance_start', { guidance_start: 0.5 }, { ...plain, guidance_end: 0.4 }],
     ['guidance_end', { guidance_end: 0.4 }, { ...plain, guidance_start: 0.5 }]
-  ])('of an interval is named where the request got it wrong: %s', (field, request, defaults) => {
+  ])('of an invalid interval is blamed if the request states it: %s', (field, request, defaults) => {
     expect(() => resolve(request, defaults)).toThrow(expect.objectContaining({ code: 'INVALID_REQUEST', field }))
   })
 
   it.each(parametersWith('neutral').map(({ name, neutral }) => [name, neutral] as const))(
-    'is refused where the workers cannot do it: %s',
+    'is refused unless neutral if the workers do not support it: %s',
     (field, neutral) => {
       const { minimum, maximum } = parameters[field].schema as { minimum?: number; maximum?: number }
       const other = maximum === neutral ? minimum : maximum
@@ -102,8 +102,8 @@ describe('a parameter with a neutral value', () => {
   )
 })
 
-describe('what is passed on of a request', () => {
-  it('to a worker leaves out what is neutral', () => {
+describe('the part of a request sent', () => {
+  it('to a worker omits neutral values', () => {
     expect(wireOf(resolve({}))).toEqual({ steps: 4, guidance: 5, scheduler: 'euler', width: 64, height: 64 })
     expect(wireOf(resolve({ guidance_start: 0.25, cache_interval: 3 }))).toEqual({
       steps: 4,
@@ -116,7 +116,7 @@ describe('what is passed on of a request', () => {
     })
   })
 
-  it('in a recipe makes the same request again, and keeps its order', () => {
+  it('in a recipe reproduces the request and keeps the order of the table', () => {
     const lossy = resolve({ output_format: 'webp', quality: 50, cache_interval: 3 })
     const recipe = recipeOf(lossy, plain, true)
     expect(Object.entries(recipe)).toEqual(
@@ -146,7 +146,7 @@ describe('what is passed on of a request', () => {
 })
 
 describe('the rows of an image', () => {
-  it('are two where any step is guided', () => {
+  it('are two if any step is guided, otherwise one', () => {
     const job = { guidance: 5, steps: 25, seeds: [1] }
     expect(rowsOf(job)).toBe(2)
     expect(rowsOf({ ...job, guidance: 1 })).toBe(1)

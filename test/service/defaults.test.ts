@@ -42,7 +42,7 @@ function problem(env: NodeJS.ProcessEnv, changes: Partial<Hello> = {}): string |
   return problemWithDefaults({ ...model, ...changes }, loadConfig([], env).defaults, tokenizers)
 }
 
-describe('defaults that the model cannot do', () => {
+describe('problemWithDefaults', () => {
   it.each([
     [{ DEFAULT_SCHEDULER: 'Euler' }, 'DEFAULT_SCHEDULER="Euler": scheduler must be one of euler, ddim'],
     [
@@ -57,7 +57,7 @@ describe('defaults that the model cannot do', () => {
     [{ DEFAULT_GUIDANCE_SCALE: '31' }, 'DEFAULT_GUIDANCE_SCALE=31: guidance_scale must be at most 30'],
     [
       { DEFAULT_CACHE_INTERVAL: '3' },
-      'DEFAULT_CACHE_INTERVAL=3: cache_interval must be 1: the workers compute all of each step'
+      'DEFAULT_CACHE_INTERVAL=3: cache_interval must be 1: the workers run the full UNet in every step'
     ],
     [
       { DEFAULT_GUIDANCE_START: '0.2' },
@@ -68,7 +68,7 @@ describe('defaults that the model cannot do', () => {
       { DEFAULT_NEGATIVE_PROMPT: LONG },
       /^DEFAULT_NEGATIVE_PROMPT="blurry, .{52}…": it has 82 tokens, .*the model takes 77\. It would be cut after ".*", before ".*"\. Shorten it$/
     ]
-  ])('are told by the setting: %j', (env, line) => {
+  ])('names the setting: %j', (env, line) => {
     const said = problem(env)
     if (typeof line === 'string') expect(said).toBe(line)
     else expect(said).toMatch(line)
@@ -91,13 +91,13 @@ describe('defaults that the model cannot do', () => {
       { negative_prompt: LONG },
       /^"negative_prompt": "blurry, .*…" in "defaults" of the model's easel\.json: it has 82 tokens/
     ]
-  ])("are told by the key of the model's file: %j", (defaults, line) => {
+  ])("names the key in the model's easel.json: %j", (defaults, line) => {
     const said = problem({}, { defaults: { ...model.defaults, ...defaults } })
     if (typeof line === 'string') expect(said).toBe(line)
     else expect(said).toMatch(line)
   })
 
-  it('are none where all fits, the operator mends what the model says, or a size is still being compiled', () => {
+  it('finds nothing if all defaults fit, the operator overrides a wrong one, or a size is still being compiled', () => {
     expect(problem({})).toBeUndefined()
     expect(
       problem({ DEFAULT_STEPS: '150' }, { defaults: { ...model.defaults, num_inference_steps: 500 } })
@@ -112,10 +112,10 @@ describe('defaults that the model cannot do', () => {
   })
 })
 
-it('a server with such a default is not ready and says why, until a worker comes that can do it', async () => {
+it('a server with an unsupported default is not ready and says why, until a worker supports it', async () => {
   const server = await startServer({ DEFAULT_CACHE_INTERVAL: '3' })
   await until('a worker is there', () => server.engine.state.workers.length === 1)
-  const line = 'DEFAULT_CACHE_INTERVAL=3: cache_interval must be 1: the workers compute all of each step'
+  const line = 'DEFAULT_CACHE_INTERVAL=3: cache_interval must be 1: the workers run the full UNet in every step'
   const health = await fetch(`${server.url}/health`)
   expect(health.status).toBe(503)
   expect(await health.json()).toMatchObject({ status: 'unavailable', problem: line, workers: { ready: 1 } })

@@ -17,7 +17,7 @@ function succeed(run: Run, bytes = 0): void {
 }
 
 describe('fingerprintOf', () => {
-  it('does not depend on the order of fields, and on everything else', () => {
+  it('ignores the order of fields and nothing else', () => {
     const bodies = fc.dictionary(fc.string(), fc.oneof(fc.string(), fc.integer(), fc.boolean()))
     fc.assert(
       fc.property(bodies, bodies, (a, b) => {
@@ -30,7 +30,7 @@ describe('fingerprintOf', () => {
 })
 
 describe('IdempotencyStore', () => {
-  it('knows a run while it runs and for a while after', () => {
+  it('keeps a run while it is running and for the TTL after its end', () => {
     const store = new IdempotencyStore({ ttl: 1000, maxBytes: 1e6 })
     const run = newRun()
     expect(store.find(keyOf('k'))).toBeUndefined()
@@ -42,12 +42,12 @@ describe('IdempotencyStore', () => {
     vi.advanceTimersByTime(999)
     expect(store.find(keyOf('k'))).toBe(run)
     vi.advanceTimersByTime(2)
-    // Let go of by itself, and not only when somebody asks.
+    // The entry is released on its own, without anyone looking it up.
     expect(store.size).toBe(0)
     expect(store.find(keyOf('k'))).toBeUndefined()
   })
 
-  it('keeps callers apart, and refuses another body', () => {
+  it('keeps scopes apart and refuses a different body under the same key', () => {
     const store = new IdempotencyStore({ ttl: 1000, maxBytes: 1e6 })
     store.remember(keyOf('k', { prompt: 'a' }, 'one'), newRun())
     expect(store.find(keyOf('k', { prompt: 'b' }, 'two'))).toBeUndefined()
@@ -70,7 +70,7 @@ describe('IdempotencyStore', () => {
     expect(store.find(keyOf('k'))).toBe(kept ? run : undefined)
   })
 
-  it('never holds more than it may, and forgets the oldest first', () => {
+  it('never exceeds maxBytes and evicts the oldest entries first', () => {
     fc.assert(
       fc.property(fc.array(fc.integer({ min: 0, max: 60_000 }), { maxLength: 20 }), (sizes) => {
         const store = new IdempotencyStore({ ttl: 1000, maxBytes: 100_000 })

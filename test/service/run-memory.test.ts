@@ -19,7 +19,7 @@ function used(memory: MemoryBudget): Record<string, number> {
 }
 
 describe('RunMemory', () => {
-  it('follows images from pixels to files to an answer that is read', () => {
+  it('moves from pixels to files to answers as a run proceeds', () => {
     const memory = new MemoryBudget(1e9)
     const run = newRun()
     const runMemory = new RunMemory(memory, run, size)
@@ -40,7 +40,7 @@ describe('RunMemory', () => {
     expect(used(memory)).toEqual({})
   })
 
-  it('counts an answer that is kept once, and as being read while it is', () => {
+  it('counts a kept answer once, as an answer while it is being read', () => {
     const memory = new MemoryBudget(1e9)
     const run = newRun()
     const runMemory = new RunMemory(memory, run, { ...size, images: 1 })
@@ -59,7 +59,7 @@ describe('RunMemory', () => {
     expect(used(memory)).toEqual({})
   })
 
-  it('of a run that ended early counts pixels until the encoder has let go of them', () => {
+  it('of a run that ended early counts pixels until the encoder releases them', () => {
     const memory = new MemoryBudget(1e9)
     const run = newRun()
     const runMemory = new RunMemory(memory, run, size)
@@ -71,7 +71,7 @@ describe('RunMemory', () => {
     expect(used(memory)).toEqual({})
   })
 
-  it('waits while there is no room', () => {
+  it('refuses to reserve while there is no room', () => {
     const memory = new MemoryBudget(1000)
     const other = memory.hold('answers', 100)
     const runMemory = new RunMemory(memory, newRun(), size)
@@ -80,7 +80,7 @@ describe('RunMemory', () => {
     expect(runMemory.reserve()).toBe(true)
   })
 
-  it('gives everything back, whatever happens in whatever order', () => {
+  it('releases everything after any sequence of events', () => {
     fc.assert(
       fc.property(
         fc.array(

@@ -27,7 +27,7 @@ function seenBy(run: Run, after = 0): { number: number; type: string }[] {
 }
 
 describe('a run', () => {
-  it('ends once, however often it is told to, and says so once', async () => {
+  it('ends once and reports it once, however often it is told to end', async () => {
     await fc.assert(
       fc.asyncProperty(
         fc.array(fc.constantFrom('succeed', 'fail', 'cancel', 'wait'), { minLength: 1, maxLength: 8 }),
@@ -55,7 +55,7 @@ describe('a run', () => {
     )
   })
 
-  it('stops when its last client has left, at once or after a while, and not before', () => {
+  it('stops once its last client has left, at once or after abandonAfter, and not before', () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 5 }), fc.constantFrom(0, 500), (clients, abandonAfter) => {
         const run = new Run({ ...options, abandonAfter })
@@ -73,7 +73,7 @@ describe('a run', () => {
     )
   })
 
-  it('goes on when somebody comes back in time', () => {
+  it('continues if a client returns within abandonAfter', () => {
     const run = new Run({ ...options, abandonAfter: 500 })
     run.attach()()
     vi.advanceTimersByTime(499)
@@ -82,10 +82,10 @@ describe('a run', () => {
     expect(run.signal.aborted).toBe(false)
   })
 
-  it('counts for its caller until it has ended and its last client has read the answer, and watchers do not count', () => {
+  it('counts toward its caller until it has ended and its clients have read the answer; watchers do not count', () => {
     fc.assert(
       fc.property(fc.array(fc.constantFrom('ask', 'watch', 'leave', 'end'), { maxLength: 20 }), (acts) => {
-        // A run with clients that is told to stop by their leaving ends by `end` alone here.
+        // A long abandonAfter, so that only `end` ends the run, not leaving clients.
         const run = new Run({ ...options, abandonAfter: 1e6 })
         const asking: (() => void)[] = []
         let ended = false
@@ -107,7 +107,7 @@ describe('a run', () => {
     )
   })
 
-  it('tells a latecomer what still matters, and everyone the rest, in order', () => {
+  it('gives a late client the events that are not superseded, and every client the later ones, in order', () => {
     const progress = (image: number, step: number): RunEvent => ({
       type: 'progress',
       image,
