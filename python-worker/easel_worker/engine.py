@@ -1,7 +1,8 @@
 """The small interface between the worker's loop and whatever makes the images.
 
-Two engines implement it: `easel_worker.sdxl.serving.engine` (the real one) and `easel_worker.fake.engine`
-(images that can be computed by hand). The loop and the step scheduler know only this module.
+Two engines implement it: `easel_worker.sdxl.serving.engine` (the real one) and
+`easel_worker.fake.engine` (images that can be computed by hand). The loop and the step scheduler
+know only this module.
 
 What the engine and the gateway tell each other has its type here alone: `easel_worker.protocol`
 makes GENERATE of `Parameters` and HELLO of `Capabilities`.
