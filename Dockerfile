@@ -92,7 +92,6 @@ ENTRYPOINT ["/usr/bin/tini", "--"]
 # --- gateway --------------------------------------------------------------------------------------
 
 FROM node-runtime AS gateway
-COPY protocol protocol
 COPY models/demo models/demo
 ENV PORT=8000 \
     WORKER=connect \
@@ -176,7 +175,6 @@ COPY --from=worker-program /opt/easel /opt/easel
 COPY --from=node-base /usr/local/bin/node /usr/local/bin/node
 COPY --from=node-packages /opt/easel/node_modules /opt/easel/node_modules
 COPY package.json /opt/easel/
-COPY protocol /opt/easel/protocol
 COPY --from=node-build /opt/easel/dist /opt/easel/dist
 WORKDIR /opt/easel
 ENV NODE_ENV=production \
