@@ -3,12 +3,13 @@ import { describe, expect, it } from 'vitest'
 import { loadConfig } from '../../src/config.js'
 import { rowsOf } from '../../src/engine/job.js'
 import type { Hello } from '../../src/engine/protocol.js'
-import { type Defaults, NEUTRAL, parameters, parametersWith } from '../../src/parameters.js'
+import { type Defaults, NEUTRAL, type Parameter, parameters, parametersWith } from '../../src/parameters.js'
 import type { GenerateRequest } from '../../src/schemas/generate.js'
 import { type Decided, defaultsOf, recipeOf, statedOf, wireOf } from '../../src/service/decisions.js'
 import { resolveRequest } from '../../src/service/resolve.js'
 
-const limits = { max_steps: 9, max_guidance_scale: 9, max_images: 9 }
+const MOST = 9
+const limits = { max_steps: MOST, max_guidance_scale: MOST, max_images: MOST }
 const model = {
   sizes: [[64, 64]],
   schedulers: ['euler'],
@@ -22,17 +23,29 @@ const model = {
   },
   limits
 } as unknown as Hello
-const able = { ...model, features: ['guidance_interval'], limits: { ...limits, max_cache_interval: 9 } }
+const able = {
+  ...model,
+  features: parametersWith('feature').map(({ feature }) => feature),
+  limits: { ...limits, max_cache_interval: 9 }
+}
 const plain = loadConfig([], {}).defaults
 
 type Refinements = { -readonly [N in keyof typeof NEUTRAL]: number }
 
-const share = fc.oneof(fc.constantFrom(0, 1), fc.double({ min: 0, max: 1, noNaN: true }))
-const interval = fc.tuple(share, share).map(([one, other]) => [Math.min(one, other), Math.max(one, other)] as const)
-const cached = fc.integer({ min: 1, max: 9 })
-const refinements: fc.Arbitrary<Refinements> = fc
-  .tuple(interval, cached)
-  .map(([[guidance_start, guidance_end], cache_interval]) => ({ guidance_start, guidance_end, cache_interval }))
+/** Any value of a parameter that the workers of this test take. */
+function valueOf({ schema, neutral }: Parameter): fc.Arbitrary<number> {
+  const { type, minimum = 0, maximum = MOST } = schema as { type?: string; minimum?: number; maximum?: number }
+  const max = Math.min(maximum, MOST)
+  const any = type === 'integer' ? fc.integer({ min: minimum, max }) : fc.double({ min: minimum, max, noNaN: true })
+  return fc.oneof(fc.constant(neutral!), any)
+}
+
+const refinements = fc
+  .record(Object.fromEntries(parametersWith('neutral').map((parameter) => [parameter.name, valueOf(parameter)])))
+  .map((values) => {
+    const { guidance_start: one, guidance_end: other } = values as Refinements
+    return { ...values, guidance_start: Math.min(one, other), guidance_end: Math.max(one, other) } as Refinements
+  })
 
 const resolve = (request: Partial<GenerateRequest>, defaults: Defaults = plain, hello: Hello = able) =>
   resolveRequest({ prompt: 'x', ...request }, hello, defaults, () => 7)
