@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from easel_worker.compile import table, topology
 from easel_worker.compile.chips import Chip, chip_of
 from easel_worker.compile.configuration import Configuration, compile_all, read
-from easel_worker.compile.counting import Counted, CountingCompiler
+from easel_worker.compile.counting_compiler import Counted, CountingCompiler
 from easel_worker.compile.memory import residents
 from easel_worker.options import Setting, add_flags, declared, values_of
 from easel_worker.sdxl.serving.artifacts import ArtifactWriter

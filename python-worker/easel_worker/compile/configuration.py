@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from easel_worker.compile.counting import CountingCompiler
+from easel_worker.compile.counting_compiler import CountingCompiler
 from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.folder.model import SdxlParams, abstract_params
 from easel_worker.sdxl.folder.preferences import read_preferences

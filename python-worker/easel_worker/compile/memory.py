@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from easel_worker.compile.counting import Counted, size
+from easel_worker.compile.counting_compiler import Counted, size
 from easel_worker.sdxl.folder.model import SdxlParams
 
 

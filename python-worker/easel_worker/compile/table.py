@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from easel_worker.compile.chips import Chip
-from easel_worker.compile.counting import Counted
+from easel_worker.compile.counting_compiler import Counted
 from easel_worker.compile.hlo import Instruction, Kind
 from easel_worker.compile.memory import Residents
 

@@ -1,8 +1,8 @@
 """Which programs say how much an image in flight holds."""
 
-from easel_worker.compile.count import Count
-from easel_worker.compile.counting import Counted
+from easel_worker.compile.counting_compiler import Counted
 from easel_worker.compile.memory import residents
+from easel_worker.compile.program_count import Count
 from easel_worker.sdxl.folder.model import SdxlParams, TextParams
 
 NO_WEIGHTS = SdxlParams(unet={}, vae={}, text=TextParams({}, {}))

@@ -10,7 +10,7 @@ import pytest
 
 from easel_worker.compile import command, table
 from easel_worker.compile.configuration import compile_all, read
-from easel_worker.compile.counting import CountingCompiler
+from easel_worker.compile.counting_compiler import CountingCompiler
 from easel_worker.compile.memory import residents
 from easel_worker.compile.topology import TopologyError, devices
 from easel_worker.sdxl.serving import resolve

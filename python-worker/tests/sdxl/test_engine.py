@@ -115,6 +115,22 @@ def test_capabilities_are_complete_after_warm(engine: SdxlEngine) -> None:
     assert all(f"compiled {name} in" in "\n".join(REPORTS) for name in names)
 
 
+def test_a_prompt_is_encoded_once_for_each_clip_skip(
+    engine: SdxlEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = engine._warm_runner._programs
+    encoded, encode = [], programs.encode
+
+    def counted(*arguments: Any) -> Any:
+        encoded.append(arguments)
+        return encode(*arguments)
+
+    monkeypatch.setattr(type(programs), "encode", property(lambda _: counted))
+    for changes in ({"seed": 1}, {"seed": 2}, {"clip_skip": 1}, {"steps": 3}):
+        engine.start(spec("told once", **changes))
+    assert len(encoded) == 2
+
+
 def test_an_image_is_its_size_and_no_flat_colour(engine: SdxlEngine) -> None:
     image = make(engine, spec())
     assert image.shape == (8, 16, 3)

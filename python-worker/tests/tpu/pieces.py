@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from easel_worker.compile import topology
 from easel_worker.compile.chips import chip_of
-from easel_worker.compile.count import Count, count
+from easel_worker.compile.program_count import Count, count
 from easel_worker.sdxl.folder import weights
 from easel_worker.sdxl.model.attention import Block, KeyValue
 from easel_worker.sdxl.model.chosen import bind

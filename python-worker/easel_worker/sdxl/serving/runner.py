@@ -1,6 +1,7 @@
 """A loaded and compiled model at work: lanes begun, advanced, decoded."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -16,10 +17,13 @@ from easel_worker.sdxl.samplers.table import Table
 from easel_worker.sdxl.serving.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
 from easel_worker.sdxl.serving.program_set import DenoiseKey, ProgramSet
 from easel_worker.sdxl.serving.programs import Conditions, Decoded, Encoded, Prompt, State
-from easel_worker.sdxl.serving.prompts import PromptCache, zero_prompt
+from easel_worker.sdxl.serving.prompts import zero_prompt
 from easel_worker.sdxl.serving.sharding import replicated
 
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
+
+REMEMBERED_PROMPTS = 64
+"""Encoded prompts kept on the devices: at SDXL's full size 0.3 MB each in bfloat16."""
 
 
 class Runner:
@@ -49,7 +53,7 @@ class Runner:
         self._programs = programs
         self._everywhere = replicated(mesh)
         self._lane_counts = lane_counts
-        self._prompts = PromptCache(self._encode)
+        self._encoded = lru_cache(REMEMBERED_PROMPTS)(self._encode)
         if config.force_zeros_for_empty_prompt:
             zeros = zero_prompt(programs.prompt_shapes, self._everywhere)
             self._no_negative = Encoded(zeros, np.array([True, True]))
@@ -63,10 +67,10 @@ class Runner:
 
     def start(self, spec: ImageSpec, table: Table, noise: NDArray[np.float32] | None) -> SdxlLane:
         """A lane before its first step, from the spec's seed or from given noise."""
-        prompts = [self._prompts.encode(spec.prompt, spec.clip_skip)]
+        prompts = [self._encoded(spec.prompt, spec.clip_skip)]
         if spec.guided:
             # Diffusers' clip_skip is for the prompt only.
-            negative = spec.negative and self._prompts.encode(spec.negative, 0)
+            negative = spec.negative and self._encoded(spec.negative, 0)
             prompts.insert(0, negative or self._no_negative)
         return self._start(spec, table, noise, prompts)
 

@@ -12,8 +12,8 @@ import jax
 from jax.sharding import Sharding
 
 from easel_worker.compile.chips import Chip
-from easel_worker.compile.count import Count, count
 from easel_worker.compile.hlo import Instruction, instructions
+from easel_worker.compile.program_count import Count, count
 from easel_worker.engine import ProgramInfo
 from easel_worker.sdxl.serving.artifacts import ArtifactWriter
 from easel_worker.sdxl.serving.compilation import Program, finish, trace
