@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 
-from easel_worker.sdxl.serving.compilation import CompileHere, Program
+from easel_worker.sdxl.serving.compilation import CompileHere, Program, finish, trace
 from easel_worker.sdxl.serving.sharding import make_mesh, replicated
 
 
@@ -35,3 +35,10 @@ def test_a_program_takes_nothing_else(empty_cache: Path) -> None:
     program = compiled("sum", lambda x: x.sum())
     with pytest.raises(TypeError, match="float32"):
         program.run(np.zeros(4, np.float32))
+
+
+def test_each_compilation_of_a_function_is_an_executable_of_its_own() -> None:
+    where = replicated(make_mesh(jax.devices()[:1]))
+    shapes = (jax.ShapeDtypeStruct((3,), np.float32),)
+    one, two = (finish(trace(jax.numpy.negative, shapes, where).lower(), where) for _ in range(2))
+    assert one.runtime_executable() is not two.runtime_executable()

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -49,7 +50,10 @@ class Compiler(Protocol):
 
 def trace(function: Callable[..., Any], arguments: tuple[Any, ...], where: Sharding) -> Any:
     """A function as jax sees it, still to be lowered and compiled."""
-    return jax.jit(function, in_shardings=where, out_shardings=where).trace(*arguments)
+    # jax remembers what it compiled by the function's identity. On CPUs an executable that another
+    # part of the process has got already does not serialize whole.
+    own = partial(function)
+    return jax.jit(own, in_shardings=where, out_shardings=where).trace(*arguments)
 
 
 def finish(lowered: Any, where: Sharding) -> Any:
