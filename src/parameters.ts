@@ -39,6 +39,8 @@ export interface Parameter {
   readonly openai?: true | TSchema
   /** Its name in a GENERATE message. */
   readonly wire?: string
+  /** True if it affects how the request is handled and not its images. */
+  readonly handling?: true
 }
 
 const size = { minimum: 8, maximum: 8192 }
@@ -163,7 +165,8 @@ export const parameters = {
   },
   truncate: {
     schema: Type.Boolean({ description: 'Truncate an overlong prompt to its first 77 tokens instead of refusing it.' }),
-    recipe: Type.Literal(true, { description: 'A prompt was truncated.' })
+    recipe: Type.Literal(true, { description: 'A prompt was truncated.' }),
+    handling: true
   },
   guidance_start: {
     schema: Type.Number({
@@ -235,19 +238,27 @@ export const parameters = {
       maximum: 86_400,
       description:
         "Seconds that the client will wait. A request that cannot finish by then is refused at once; one that does not finish by then is stopped with 504. The server's own limit still applies."
-    })
+    }),
+    handling: true
   },
   preview_interval: {
     schema: Type.Integer({
       minimum: 0,
       maximum: 1000,
       description: 'Steps between previews in the event stream. 0, the default, means none.'
-    })
+    }),
+    handling: true
   }
 } as const satisfies Record<string, Parameter>
 
 type Table = typeof parameters
 export type ParameterName = keyof Table
+
+/** The table as a list. Built once, because every request is checked against it. */
+const NAMED = Object.entries(parameters as Record<string, Parameter>).map(([name, parameter]) => ({
+  ...parameter,
+  name
+}))
 
 /** The names of the parameters that have `Field`. */
 export type NamesWith<Field extends keyof Parameter> = {
@@ -261,10 +272,7 @@ export type ValueOf<N extends ParameterName> = Static<Table[N]['schema']>
 export function parametersWith<Field extends keyof Parameter>(
   field: Field
 ): (Parameter & { [F in Field]-?: NonNullable<Parameter[F]> } & { readonly name: NamesWith<Field> })[] {
-  const entries = Object.entries(parameters) as unknown as [NamesWith<Field>, Parameter][]
-  return entries
-    .filter(([, parameter]) => parameter[field] !== undefined)
-    .map(([name, parameter]) => ({ ...parameter, name }) as never)
+  return NAMED.filter((parameter) => parameter[field] !== undefined) as never
 }
 
 type Limited = NamesWith<'limit'>
@@ -295,10 +303,9 @@ export type RequestProperties = {
 }
 
 export function requestProperties(): RequestProperties {
-  const entries = Object.entries(parameters) as [ParameterName, Parameter][]
   return Object.fromEntries(
-    entries.map(([name, { schema, required }]) => [name, required === true ? schema : Type.Optional(schema)])
-  ) as RequestProperties
+    NAMED.map(({ name, schema, required }) => [name, required === true ? schema : Type.Optional(schema)])
+  ) as unknown as RequestProperties
 }
 
 /** A schema's type and enum without its limits, for values that the server itself sends. */

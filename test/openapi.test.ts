@@ -2,7 +2,7 @@ import { Validator } from '@seriousme/openapi-schema-validator'
 import type { FastifyInstance } from 'fastify'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { catalogue } from '../src/errors.js'
-import { type RunningServer, shareServer } from './support/server.js'
+import { type RunningServer, shareServer, startReadyServer } from './support/server.js'
 
 interface Media {
   schema?: object
@@ -183,4 +183,13 @@ describe('for client generators', () => {
       ).status
     ).toBe(400)
   })
+})
+
+it('links to the documents from GET /health, only on the port that has them', async () => {
+  const server = await startReadyServer({ ADMIN_PORT: '0' })
+  const admin = await server.admin!.listen({ host: '127.0.0.1', port: 0 })
+  const link = async (address: string) => (await fetch(`${address}/health`)).headers.get('link')
+  expect(await link(server.url)).toBe('<docs>; rel="service-doc", <openapi.json>; rel="service-desc"')
+  expect(await link(admin)).toBeNull()
+  for (const path of ['docs', 'openapi.json']) expect((await fetch(`${server.url}/${path}`)).status).toBe(200)
 })

@@ -40,22 +40,34 @@ export async function cached(name, title, make) {
  * @returns {Promise<string>} the environment's Python
  */
 export async function pythonTools(name, lockFile, title) {
-  const lock = createHash('sha256')
-    .update(readFileSync(join(root, lockFile)))
-    .digest('hex')
-    .slice(0, 12)
-  const folder = await cached(`${name}-${lock}`, title, async (folder) => {
+  const folder = await cachedByLock(name, lockFile, title, async (folder) => {
     await run(python, ['-m', 'venv', folder], { quiet: true })
-    const install = [
-      '-m',
-      'pip',
-      'install',
-      '--quiet',
-      '--disable-pip-version-check',
-      '--require-hashes',
-      '--only-binary=:all:'
-    ]
-    await run(join(folder, 'bin/python'), [...install, '-r', lockFile], { quiet: true })
+    await installLocked(join(folder, 'bin/python'), lockFile, ['--only-binary=:all:'])
   })
   return join(folder, 'bin/python')
+}
+
+/**
+ * As `cached`, in a folder of its own for each content of a lock file.
+ *
+ * @param {string} name
+ * @param {string} lockFile relative to the repository
+ * @param {string} title
+ * @param {(folder: string) => Promise<void>} make
+ */
+export function cachedByLock(name, lockFile, title, make) {
+  const content = readFileSync(join(root, lockFile))
+  return cached(`${name}-${createHash('sha256').update(content).digest('hex').slice(0, 12)}`, title, make)
+}
+
+/**
+ * Installs the packages of a lock file with hashes.
+ *
+ * @param {string} withPython whose pip is used
+ * @param {string} lockFile relative to the repository
+ * @param {readonly string[]} options more of pip's options
+ */
+export async function installLocked(withPython, lockFile, options) {
+  const install = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--require-hashes']
+  await run(withPython, [...install, ...options, '-r', lockFile], { quiet: true })
 }

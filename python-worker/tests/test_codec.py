@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from easel_worker.protocol import (
 from tests.make_golden import GENERATE, GOOD_TO_GATEWAY, GOOD_TO_WORKER, header_of
 from tests.support.garbage import places
 from tests.support.samples import generate
-from tests.support.schema import VALIDATORS
+from tests.support.schema import SCHEMA, VALIDATORS
 
 EVERY = FROM_GATEWAY | FROM_WORKER
 SAMPLES = [*GOOD_TO_GATEWAY.values(), *GOOD_TO_WORKER.values()]
@@ -55,13 +56,54 @@ def test_the_types_and_the_schema_accept_the_same_headers(
         del owner[last]
     else:
         owner[last] = new
+    assert is_accepted(sample, header) == VALIDATORS[sample.kind].is_valid(header)
+
+
+def is_accepted(sample: Any, header: Any) -> bool:
+    """Whether the message is read with this header in place of its own."""
     prefix, _, *binary = pack(sample)
     try:
         unpack([prefix, json.dumps(header).encode(), *binary], EVERY)
-        accepted = True
     except BadMessage as error:
-        accepted = error.code in ("binary_count", "binary_size")  # another picture than announced
-    assert accepted == VALIDATORS[sample.kind].is_valid(header)
+        return error.code in ("binary_count", "binary_size")  # another picture than announced
+    return True
+
+
+@pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: type(sample).__name__)
+def test_the_types_and_the_schema_have_the_same_limits(sample: Any) -> None:
+    for path, value in around_limits(VALIDATORS[sample.kind].schema, header_of(sample)):
+        header = header_of(sample)
+        *outer, last = path
+        owner = header
+        for key in outer:
+            owner = owner[key]
+        owner[last] = value
+        valid = VALIDATORS[sample.kind].is_valid(header)
+        assert is_accepted(sample, header) == valid, f"{path} is {value!r:.60}"
+
+
+def around_limits(schema: Any, sample: Any, path: tuple[Any, ...] = ()) -> Iterator[Any]:
+    """Paths, and values at and just beyond each limit that the schema has there.
+
+    Goes into the sample's objects and the first item of its lists; a field may be absent from it.
+    """
+    if "$ref" in schema:
+        schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]]
+    for choice in schema.get("anyOf", ()):
+        yield from around_limits(choice, sample, path)
+    if isinstance(sample, dict):
+        for key, part in schema.get("properties", {}).items():
+            yield from around_limits(part, sample.get(key), (*path, key))
+    if "items" in schema and isinstance(sample, list) and sample:
+        yield from around_limits(schema["items"], sample[0], (*path, 0))
+    near = (-1, 0, 1) if schema.get("type") == "integer" else (-0.5, 0, 0.5)
+    for name in ("minimum", "maximum"):
+        yield from ((path, schema[name] + by) for by in near if name in schema)
+    for name in ("minLength", "maxLength"):
+        yield from ((path, "x" * (schema[name] + by)) for by in (-1, 0, 1) if name in schema)
+    for name in ("minItems", "maxItems"):
+        if name in schema and isinstance(sample, list) and sample:
+            yield from ((path, sample[:1] * (schema[name] + by)) for by in (-1, 0, 1))
 
 
 @settings(max_examples=200)

@@ -1,10 +1,6 @@
 // @ts-check
-import { createHash } from 'node:crypto'
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { root, run } from '../../tools/run.mjs'
 import { python } from '../../tools/setup.mjs'
-import { cached } from '../../tools/tool-cache.mjs'
+import { cachedByLock, installLocked } from '../../tools/tool-cache.mjs'
 
 const LOCK = 'python-worker/requirements-libtpu.lock'
 
@@ -15,22 +11,6 @@ const LOCK = 'python-worker/requirements-libtpu.lock'
  */
 export async function libtpu() {
   if (process.platform !== 'linux' || process.arch !== 'x64') return undefined
-  const lock = createHash('sha256')
-    .update(readFileSync(join(root, LOCK)))
-    .digest('hex')
-    .slice(0, 12)
-  return cached(`libtpu-${lock}`, "Fetching the TPU's compiler (200 MB, 700 MB on disk)", async (folder) => {
-    const install = [
-      '-m',
-      'pip',
-      'install',
-      '--quiet',
-      '--disable-pip-version-check',
-      '--require-hashes',
-      '--no-deps',
-      '--target',
-      folder
-    ]
-    await run(python, [...install, '-r', LOCK], { quiet: true })
-  })
+  const title = "Fetching the TPU's compiler (200 MB, 700 MB on disk)"
+  return cachedByLock('libtpu', LOCK, title, (folder) => installLocked(python, LOCK, ['--no-deps', '--target', folder]))
 }

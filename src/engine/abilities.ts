@@ -24,11 +24,16 @@ export function canMake(hello: Hello, job: Pick<Job, 'width' | 'height'> & Parti
   )
 }
 
+/** Whether workers accept any value of a parameter other than its neutral one. */
+export function knows({ features = [], limits }: Abilities, parameter: Parameter): boolean {
+  const { neutral = -Infinity, feature } = parameter
+  return (feature === undefined || features.includes(feature)) && mostOf(parameter, limits) > neutral
+}
+
 /** Whether workers accept this value of a parameter. Undefined counts as the neutral value. */
-export function allows({ features = [], limits }: Abilities, parameter: Parameter, value: number | undefined): boolean {
-  const { neutral, feature } = parameter
-  if (value === neutral || value === undefined) return true
-  return (feature === undefined || features.includes(feature)) && value <= mostOf(parameter, limits)
+function allows(abilities: Abilities, parameter: Parameter, value: number | undefined): boolean {
+  if (value === parameter.neutral || value === undefined) return true
+  return knows(abilities, parameter) && value <= mostOf(parameter, abilities.limits)
 }
 
 /** The union of several workers' features and limits. For their sizes see `together`. */

@@ -84,19 +84,17 @@ function wireForm({ schema, limit }: Parameter): TSchema {
 
 /** Fields of GENERATE that are omitted when neutral. */
 const refinements = Object.fromEntries(
-  parametersWith('neutral').map(({ wire, ...parameter }) => [wire, Type.Optional(wireForm(parameter))])
+  parametersWith('neutral').map((parameter) => [parameter.wire, Type.Optional(wireForm(parameter))])
 ) as {
   [N in Refined as Table[N]['wire']]: TOptional<TUnsafe<number>>
 }
 
 const Limits = Type.Object(
   Object.fromEntries(
-    parametersWith('limit').map(({ limit, ...parameter }) => [
-      limit,
-      parameter.neutral === undefined
-        ? wireForm({ ...parameter, limit })
-        : Type.Optional(wireForm({ ...parameter, limit }))
-    ])
+    parametersWith('limit').map((parameter) => {
+      const form = wireForm(parameter)
+      return [parameter.limit, parameter.neutral === undefined ? form : Type.Optional(form)]
+    })
   )
 )
 

@@ -1,14 +1,7 @@
 import type { Capabilities } from '../engine/abilities.js'
 import type { Job } from '../engine/job.js'
 import type { Recipe } from '../image/recipe.js'
-import {
-  type Defaults,
-  type NamesWith,
-  type NEUTRAL,
-  type Parameter,
-  parametersWith,
-  type ValueOf
-} from '../parameters.js'
+import { type Defaults, type NamesWith, type NEUTRAL, parametersWith, type ValueOf } from '../parameters.js'
 import type { GenerateRequest } from '../schemas/generate.js'
 
 type Neutral = typeof NEUTRAL
@@ -17,8 +10,10 @@ const FALLBACKS = Object.fromEntries(parametersWith('fallback').map(({ name, fal
   [N in NamesWith<'fallback'>]: ValueOf<N>
 }
 
+const HANDLING: ReadonlySet<string> = new Set(parametersWith('handling').map(({ name }) => name))
+
 /** A request with a value for every parameter that affects its images. */
-export type Decided = Required<Omit<GenerateRequest, 'truncate' | 'timeout' | 'preview_interval'>>
+export type Decided = Required<Omit<GenerateRequest, NamesWith<'handling'>>>
 
 /** The values of parameters that a request omits: the operator's default, else the model's, else the neutral value. */
 export function defaultsOf(model: Capabilities, defaults: Defaults): { [N in NamesWith<'setting'>]: ValueOf<N> } {
@@ -35,8 +30,8 @@ export function decide(
   defaults: Defaults,
   randomSeed: () => number
 ): Decided {
-  const { truncate: _truncate, timeout: _timeout, preview_interval: _interval, ...given } = request
-  const said = Object.fromEntries(Object.entries(given).filter(([, value]) => value !== undefined)) as typeof given
+  const entries = Object.entries(request).filter(([name, value]) => value !== undefined && !HANDLING.has(name))
+  const said = Object.fromEntries(entries) as Pick<Decided, 'prompt'> & Partial<Decided>
   return { ...FALLBACKS, ...defaultsOf(model, defaults), seed: said.seed ?? randomSeed(), ...said }
 }
 
@@ -72,8 +67,6 @@ export function recipeOf(
 
 /** The parameters of a GENERATE message. Omits neutral values, which older workers do not know. */
 export function wireOf(decided: Decided): Pick<Job, 'steps' | 'guidance' | 'scheduler' | 'width' | 'height'> {
-  const sent = parametersWith('wire').filter(
-    ({ name, neutral }: Parameter & { name: NamesWith<'wire'> }) => decided[name] !== neutral
-  )
+  const sent = parametersWith('wire').filter(({ name, neutral }) => decided[name] !== neutral)
   return Object.fromEntries(sent.map(({ name, wire }) => [wire, decided[name]])) as ReturnType<typeof wireOf>
 }

@@ -24,7 +24,7 @@ export function offerOf({ capabilities }: Pick<Engine, 'capabilities'>, defaults
   if (capabilities === undefined) return undefined
   const { model, sizes, coming = [], schedulers, features = [], limits } = capabilities
   const most = Object.fromEntries(
-    parametersWith('limit').map(({ name, ...parameter }) => [name, mostOf(parameter, limits)])
+    parametersWith('limit').map((parameter) => [parameter.name, mostOf(parameter, limits)])
   ) as Offer['limits']
   return {
     model,

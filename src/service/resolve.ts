@@ -1,4 +1,4 @@
-import { allows, type Capabilities } from '../engine/abilities.js'
+import { type Capabilities, knows } from '../engine/abilities.js'
 import { includesSize } from '../engine/sizes.js'
 import { EaselError } from '../errors.js'
 import { type Defaults, mostOf, parametersWith } from '../parameters.js'
@@ -50,17 +50,16 @@ function checkInterval({ guidance_start: start, guidance_end: end }: Decided, re
 
 /** Parameters that the workers do not support must be neutral. */
 function checkNeutral(decided: Decided, model: Capabilities): void {
-  for (const { name, ...parameter } of parametersWith('neutral')) {
-    const { neutral, limit, unable } = parameter
-    const known =
-      limit === undefined ? allows(model, parameter, decided[name]) : mostOf(parameter, model.limits) > neutral
-    if (decided[name] !== neutral && !known)
+  for (const parameter of parametersWith('neutral')) {
+    const { name, neutral, unable } = parameter
+    if (decided[name] !== neutral && !knows(model, parameter))
       throw new EaselError('UNSUPPORTED_FEATURE', `${name} must be ${neutral}: ${unable}`, { field: name })
   }
 }
 
 function checkLimits(decided: Decided, model: Capabilities): void {
-  for (const { name, ...parameter } of parametersWith('limit')) {
+  for (const parameter of parametersWith('limit')) {
+    const { name } = parameter
     const most = mostOf(parameter, model.limits)
     if (decided[name] > most) throw new EaselError('LIMIT_EXCEEDED', `${name} must be at most ${most}`, { field: name })
   }

@@ -104,7 +104,7 @@ export function overall(outcomes) {
     },
     {
       attack: '/health during all of it on the port for clients, over new connections',
-      limit: 'none: they wait behind who came before',
+      limit: 'none: they queue behind earlier connections',
       ...health(watched.flatMap(({ probed }) => probed.fresh)),
       held: true
     },

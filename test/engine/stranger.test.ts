@@ -1,6 +1,7 @@
 import { Dealer } from 'zeromq'
 import { expect, it } from 'vitest'
 import { KINDS, PROTOCOL_VERSION } from '../../src/engine/protocol.js'
+import { idleHeartbeat } from '../support/heartbeat.mjs'
 import { generate, metric, type RunningServer, startReadyServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 
@@ -37,15 +38,7 @@ it('refuses a worker of another protocol version and tells it why', async () => 
 it('answers a heartbeat of an unknown worker with a ping, so that it sends HELLO', async () => {
   const server = await startReadyServer()
   const dealer = stranger(server, 'forgotten')
-  const heartbeat = {
-    session: 'old',
-    steps_total: 0,
-    rows_in_use: 0,
-    rows_padded_total: 0,
-    queued: 0,
-    step_ms: [],
-    memory: []
-  }
+  const heartbeat = idleHeartbeat('old')
   await dealer.send([Buffer.from([KINDS.HEARTBEAT, PROTOCOL_VERSION]), JSON.stringify(heartbeat)])
   const [tag, header] = await dealer.receive()
   expect([...tag!]).toEqual([KINDS.PING, PROTOCOL_VERSION])

@@ -1,6 +1,7 @@
 import { onTestFinished } from 'vitest'
 import { Dealer } from 'zeromq'
 import { type Generate, type Hello, KINDS, type Kind, PROTOCOL_VERSION } from '../../src/engine/protocol.js'
+import { idleHeartbeat } from './heartbeat.mjs'
 
 /** A worker that says what a test tells it to. It answers pings by itself, and has no engine. */
 export class ScriptedWorker {
@@ -92,15 +93,6 @@ export class ScriptedWorker {
     // From before its HELLO, whose answer is on its way.
     if (this.session === undefined) return
     if (session !== this.session) await this.#sayHello()
-    else
-      await this.send('HEARTBEAT', {
-        session,
-        steps_total: 0,
-        rows_in_use: 0,
-        rows_padded_total: 0,
-        queued: 0,
-        step_ms: [],
-        memory: []
-      })
+    else await this.send('HEARTBEAT', idleHeartbeat(session))
   }
 }

@@ -4,7 +4,7 @@ export interface CountedTurns {
   stop: () => void
 }
 
-/** Counts turns of the event loop from now on. It comes first in each, as it was first in the one before. */
+/** Counts turns of the event loop. Start it first: its immediate then runs before all others of each turn. */
 export function countTurns(): CountedTurns {
   const counted = { turns: 0, stop: () => clearImmediate(next) }
   let next: NodeJS.Immediate

@@ -1,10 +1,11 @@
 """Requests, specs and capabilities to test with."""
 
+import dataclasses
 from typing import Any
 
 from msgspec import UNSET
 
-from easel_worker.engine import ImageSpec, Tokens
+from easel_worker.engine import ImageSpec, Parameters, Tokens
 from easel_worker.fake.image import canonical_text, picture
 from easel_worker.image import Image
 from easel_worker.protocol import Generate, Result
@@ -35,20 +36,8 @@ def generate(request: str, *seeds: int, **changes: Any) -> Generate:
 
 def spec_of(request: Generate, seed: int) -> ImageSpec:
     """The spec of one of the request's images."""
-    return ImageSpec(
-        prompt=request.prompt,
-        negative=request.negative,
-        seed=seed,
-        steps=request.steps,
-        guidance=request.guidance,
-        scheduler=request.scheduler,
-        width=request.width,
-        height=request.height,
-        clip_skip=request.clip_skip,
-        guidance_start=request.guidance_start,
-        guidance_end=request.guidance_end,
-        cache_interval=request.cache_interval,
-    )
+    decided = {field.name: getattr(request, field.name) for field in dataclasses.fields(Parameters)}
+    return ImageSpec(seed=seed, **decided)
 
 
 def image(

@@ -88,7 +88,10 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
 
   const List = Type.Object({ object: Type.Literal('list'), data: Type.Array(ref(OpenAiModel)) })
   const example = { id: 'stable-diffusion-xl-base-1.0', object: 'model', created: 0, owned_by: 'easel' } as const
-  const models = () => (service.offer === undefined ? [] : [{ ...example, id: service.offer.model.id }])
+  const models = () => {
+    const { offer } = service
+    return offer === undefined ? [] : [{ ...example, id: offer.model.id }]
+  }
 
   app.get(
     '/models',

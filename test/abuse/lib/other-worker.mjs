@@ -1,5 +1,6 @@
 // @ts-check
 import { Dealer } from 'zeromq'
+import { idleHeartbeat } from '../../support/heartbeat.mjs'
 
 const VERSION = 1
 /** Of protocol/README.md, as far as this worker speaks it. */
@@ -72,16 +73,7 @@ export class OtherWorker {
       const content = JSON.parse(String(header))
       if (kind === KINDS.WELCOME) this.answer = 'WELCOME'
       else if (kind === KINDS.REFUSED) this.answer = 'REFUSED'
-      else if (kind === KINDS.PING)
-        await this.#send('HEARTBEAT', {
-          session: content.session,
-          steps_total: 0,
-          rows_in_use: 0,
-          rows_padded_total: 0,
-          queued: 0,
-          step_ms: [],
-          memory: []
-        })
+      else if (kind === KINDS.PING) await this.#send('HEARTBEAT', idleHeartbeat(content.session))
       else if (kind === KINDS.GENERATE) await this.#make(content)
     }
   }

@@ -50,8 +50,8 @@ class Compiler(Protocol):
 
 def trace(function: Callable[..., Any], arguments: tuple[Any, ...], where: Sharding) -> Any:
     """A function as jax sees it, still to be lowered and compiled."""
-    # jax remembers what it compiled by the function's identity. On CPUs an executable that another
-    # part of the process has got already does not serialize whole.
+    # jax caches executables by function identity, and on CPUs an executable that the process has
+    # already used elsewhere serializes incompletely. A new object for each call prevents sharing.
     own = partial(function)
     return jax.jit(own, in_shardings=where, out_shardings=where).trace(*arguments)
 
