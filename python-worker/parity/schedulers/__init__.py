@@ -1,1 +1,1 @@
-"""Tables of steps and noise levels."""
+"""The comparison of our tables with diffusers' schedulers."""

@@ -1,6 +1,6 @@
-"""What the scheduler comparison runs: configurations, and a model and noise given by formulas.
+"""The cases of the scheduler comparison: configs, and formulas for the model and the noise.
 
-Numpy only: shared by the script that makes the goldens, the live comparison, and the tests.
+Needs numpy only. Used by the script that makes the golden file, the live comparison and the tests.
 """
 
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ AnyFloats = NDArray[Any]
 
 MAX_STEPS = 50
 VALUES = 6
-"""How many numbers a sample has. The updates are elementwise, so few are enough."""
+"""The size of a sample. The updates are elementwise, so a few numbers are enough."""
 
 TOLERANCE = 1e-4
-"""The largest difference allowed, relative to the largest value."""
+"""The largest allowed difference, relative to the largest value."""
 
 SDXL = {
     "num_train_timesteps": 1000,
@@ -32,7 +32,7 @@ SDXL = {
     "timestep_spacing": "leading",
     "prediction_type": "epsilon",
 }
-"""SDXL base's own scheduler_config.json, in what matters."""
+"""The keys of SDXL base's scheduler_config.json that decide the table."""
 
 SCHEDULERS = (
     "euler",
@@ -42,12 +42,12 @@ SCHEDULERS = (
     "euler_karras",
     "dpmpp_2m_karras",
 )
-"""All of our names."""
+"""All our samplers."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A scheduler on a configuration, to be run with every step count."""
+    """A sampler with a config, to run with every step count."""
 
     name: str
     scheduler: str
@@ -55,12 +55,13 @@ class Case:
 
     @property
     def in_float64(self) -> bool:
-        """Whether the reference is diffusers' code run in float64, because float32 loses too much.
+        """Whether diffusers computes the reference in float64 because its float32 is too inexact.
 
-        With zero terminal SNR diffusers' Euler classes start from sample = 4096 · noise, and a step
-        subtracts most of that: of float32's 24 bits 12 are lost (where the output is epsilon the
-        subtraction never happens). Measured: their float32 result is up to 3.9e-4 from their own
-        float64 result, ours, at unit variance, 2.8e-6. `python -m parity.live` shows both.
+        With zero terminal SNR diffusers' Euler classes start from 4096 · noise, and a step
+        subtracts most of it. That loses 12 of float32's 24 bits, unless the model predicts epsilon,
+        which needs no subtraction. Measured: their float32 result differs from their own float64
+        result by up to 3.9e-4, ours, at unit variance, by 2.8e-6. `python -m parity.live` prints
+        both.
         """
         return (
             self.scheduler.startswith("euler")
@@ -70,7 +71,7 @@ class Case:
 
 
 def cases() -> Iterator[Case]:
-    """All cases that have goldens."""
+    """All cases of the golden file."""
     for scheduler in SCHEDULERS:
         for spacing in ("leading", "trailing", "linspace"):
             for prediction in ("epsilon", "v_prediction"):
@@ -100,17 +101,17 @@ def _case(scheduler: str, **changes: Any) -> Case:
     config = SDXL | changes
     if "trained_betas" in changes:
         config["num_train_timesteps"] = len(changes["trained_betas"])
-    told = ",".join(f"{k}={'…' if isinstance(v, list) else v}" for k, v in changes.items())
-    return Case(f"{scheduler}:{told}", scheduler, config)
+    text = ",".join(f"{k}={'…' if isinstance(v, list) else v}" for k, v in changes.items())
+    return Case(f"{scheduler}:{text}", scheduler, config)
 
 
 def initial_noise() -> Floats:
-    """The noise that every run starts from, [VALUES]."""
+    """The initial noise of every run, [VALUES]."""
     return _wave(0)
 
 
 def fresh_noise(step: int) -> Floats:
-    """The noise that the ancestral sampler draws at a step, [VALUES]."""
+    """The fresh noise of a step, [VALUES]."""
     return _wave(step + 1)
 
 
@@ -120,7 +121,7 @@ def _wave(row: int) -> Floats:
 
 
 def fake_model(sample: AnyFloats, timestep: float) -> AnyFloats:
-    """A smooth function in place of the UNet, of a sample at unit variance; both [VALUES]."""
+    """A smooth function in place of the UNet: sample at unit variance → output, both [VALUES]."""
     x = sample.astype(np.float64)
     output = 0.8 * np.sin(1.5 * x + timestep / 160.0) + 0.3 * x * np.cos(timestep / 300.0)
     return output.astype(sample.dtype)

@@ -1,4 +1,4 @@
-"""Our tables against diffusers' schedulers: all stored cases, and random configurations."""
+"""Compares our tables with diffusers' schedulers: all cases, and random configs."""
 
 import random
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ from parity.schedulers.cases import SCHEDULERS, TOLERANCE, Case, cases
 
 RANDOM_CASES = 20
 FLOAT32_LOSS = 4096 * 2.0**-23
-"""Half a unit in the last place of each of two numbers that are about 4096 times the result."""
+"""Half a unit in the last place of two numbers, each about 4096 times the result."""
 STEP_COUNTS = (1, 2, 3, 4, 14, 15, 16, 30, 50)
 
 
 def compare(seed: int) -> Iterator[Comparison]:
-    """Every fixed case, and a few random ones decided by the seed."""
+    """Compare every case, and random ones that the seed decides."""
     for case in (*cases(), *map(draw, range(seed, seed + RANDOM_CASES))):
         worst = max(difference(case, steps) for steps in STEP_COUNTS)
         yield Comparison("scheduler", case.name, worst, TOLERANCE)
@@ -24,20 +24,20 @@ def compare(seed: int) -> Iterator[Comparison]:
 
 
 def difference(case: Case, steps: int) -> float:
-    """How far our final sample is off; infinite if the timesteps differ."""
+    """The difference of our final sample from diffusers'; infinite if the timesteps differ."""
     timesteps, final = reference.run(case, steps, float64=case.in_float64)
     return ours.difference(case, steps, timesteps, final)
 
 
 def diffusers_loss(case: Case, steps: int) -> float:
-    """How far diffusers' final sample in float32 is from its own in float64."""
+    """The difference of diffusers' final sample in float32 from its own in float64."""
     _, single = reference.run(case, steps)
     _, double = reference.run(case, steps, float64=True)
     return relative_difference(single, double)
 
 
 def draw(seed: int) -> Case:
-    """A scheduler with a random configuration that all schedulers can follow."""
+    """A random sampler with a random config that all samplers support."""
     rng = random.Random(seed)
     config = {
         "num_train_timesteps": rng.choice([200, 500, 1000]),

@@ -1,4 +1,4 @@
-"""Writes tests/goldens/schedulers.npz, from diffusers' own schedulers.
+"""Writes tests/goldens/schedulers.npz with diffusers' schedulers.
 
 Run with the parity environment: .venv-torch/bin/python -m parity.schedulers.make_goldens
 """
@@ -14,9 +14,10 @@ TARGET = Path(__file__).parents[2] / "tests/goldens/schedulers.npz"
 
 
 def main() -> None:
-    """For each case the final samples [50, VALUES] and all timesteps in a row, of 1 to 50 steps.
+    """Store for each case the results of 1 to 50 steps.
 
-    `Case.in_float64` says for which cases diffusers computes in float64, and why.
+    They are the final samples [50, VALUES] and the concatenated timesteps. `Case.in_float64` says
+    when diffusers computes in float64, and why.
     """
     goldens = {}
     for case in cases():

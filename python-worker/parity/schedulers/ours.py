@@ -1,4 +1,4 @@
-"""Runs our own tables on the cases, and compares."""
+"""Runs our tables on the cases and compares the results."""
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from parity.schedulers.cases import (
 
 
 def run(case: Case, steps: int) -> tuple[Floats, Floats]:
-    """The timesteps [steps] and the final sample [VALUES] of a run with the fake model."""
+    """Run the fake model; returns the timesteps [steps] and the final sample [VALUES]."""
     table = make_table(case.config, case.scheduler, steps)
     sample = initial_noise() * np.float32(table.initial)
     image = np.zeros(VALUES, np.float32)
@@ -27,9 +27,9 @@ def run(case: Case, steps: int) -> tuple[Floats, Floats]:
 
 
 def difference(case: Case, steps: int, timesteps: Floats, final: Floats) -> float:
-    """How far our final sample is from diffusers', relative to its largest value.
+    """The difference of our final sample from diffusers', relative to its largest value.
 
-    Infinite if the timesteps are others than diffusers', or more than rounded differently.
+    Infinite if the timesteps differ by more than rounding.
     """
     times, sample = run(case, steps)
     if times.shape != timesteps.shape or not np.allclose(times, timesteps, rtol=1e-5, atol=2e-3):

@@ -30,10 +30,10 @@ def scheduler_of(name: str, config: Mapping[str, Any]) -> Any:
 
 
 def run(case: Case, steps: int, *, float64: bool = False) -> tuple[Floats, Floats]:
-    """The timesteps [steps] and the final sample [VALUES] of a run with the fake model.
+    """Run the fake model; returns the timesteps [steps] and the final sample [VALUES].
 
     Args:
-        float64: let diffusers' code compute the schedule and the steps in float64.
+        float64: make diffusers' code compute the schedule and the steps in float64.
     """
     dtype = torch.float64 if float64 else torch.float32
     with _computing_in_float64() if float64 else nullcontext():
@@ -49,13 +49,13 @@ def run(case: Case, steps: int, *, float64: bool = False) -> tuple[Floats, Float
             with mock.patch.object(ancestral, "randn_tensor", lambda *_, n=noise, **__: n):
                 sample = scheduler.step(output, timestep, sample).prev_sample
     if sample.dtype != dtype:
-        raise TypeError(f"diffusers computed in {sample.dtype} and not in {dtype}")
+        raise TypeError(f"diffusers computed in {sample.dtype} instead of {dtype}")
     return scheduler.timesteps.numpy().astype(np.float32), sample.numpy().astype(np.float32)
 
 
 @contextmanager
 def _computing_in_float64() -> Iterator[None]:
-    """The Euler classes' modules see libraries whose `float32` is float64: they name it often."""
+    """Give the Euler modules libraries whose `float32` is float64, since they name it often."""
     with ExitStack() as stack:
         for module in (euler, ancestral):
             for name, library in (("torch", torch), ("np", np)):
@@ -65,7 +65,7 @@ def _computing_in_float64() -> Iterator[None]:
 
 
 class _Library:
-    """A module, but for some names."""
+    """A module in which some names are replaced."""
 
     def __init__(self, module: ModuleType, **instead: Any) -> None:
         self._module = module

@@ -1,4 +1,4 @@
-"""The samplers' names, limits and refusals. Their numbers are in test_sampler_parity."""
+"""The samplers' names, limits and refusals. test_sampler_parity compares their numbers."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ SDXL = {
     "clip_sample": False,
     "steps_offset": 1,
     "timestep_spacing": "leading",
-    "skip_prk_steps": True,  # PNDM's: SDXL base's file has it, and no one reads it
+    "skip_prk_steps": True,  # a key of PNDM in SDXL base's file, which no sampler reads
 }
 
 
@@ -38,19 +38,19 @@ def test_the_class_decides_the_default(class_name: str, name: str) -> None:
     assert default_scheduler(SDXL | {"_class_name": class_name}) == name
 
 
-def test_karras_sigmas_of_the_configuration_apply_to_the_plain_name() -> None:
+def test_karras_sigmas_of_the_config_apply_to_the_plain_name() -> None:
     configured = make_table(SDXL | {"use_karras_sigmas": True}, "euler", 10)
     named = make_table(SDXL, "euler_karras", 10)
     assert np.array_equal(configured.timesteps, named.timesteps)
     assert not np.array_equal(configured.timesteps, make_table(SDXL, "euler", 10).timesteps)
 
 
-def test_an_unknown_class_is_refused_with_the_known_ones() -> None:
+def test_the_refusal_of_an_unknown_class_lists_the_known_ones() -> None:
     with pytest.raises(SchedulerError, match=r"'LCMScheduler'.*EulerDiscreteScheduler"):
         default_scheduler(SDXL | {"_class_name": "LCMScheduler"})
 
 
-def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
+def test_the_refusal_of_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(SchedulerError, match="'heun': choose one of euler, "):
         make_table(SDXL, "heun", 10)
 
@@ -71,7 +71,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
         ({"beta_schedule": "sigmoid"}, set(ALL)),
     ],
 )
-def test_what_is_not_implemented_is_refused_by_those_that_read_it(
+def test_a_sampler_refuses_unsupported_values_of_keys_that_it_reads(
     change: dict[str, Any], lost: set[str]
 ) -> None:
     config = SDXL | change
@@ -85,14 +85,14 @@ def test_what_is_not_implemented_is_refused_by_those_that_read_it(
     assert set(offered(config)) == {n for n in ALL if not {n, n.removesuffix("_karras")} & lost}
 
 
-def test_a_default_that_is_not_implemented_is_told_as_such() -> None:
+def test_the_refusal_of_a_default_value_says_that_it_is_the_default() -> None:
     without = {key: value for key, value in SDXL.items() if key != "clip_sample"}
     with pytest.raises(SchedulerError, match="clip_sample=True is DDIMScheduler's default"):
         make_table(without | {"_class_name": "DDIMScheduler"}, "ddim", 10)
-    make_table(without, "ddim", 10)  # written for another class, which knows no such key
+    make_table(without, "ddim", 10)  # a file for another class, which has no such key
 
 
-def test_epsilon_at_zero_terminal_snr_says_nothing_about_the_image() -> None:
+def test_ddim_refuses_epsilon_at_zero_terminal_snr() -> None:
     config = SDXL | {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     with pytest.raises(SchedulerError, match="rescale_betas_zero_snr"):
         make_table(config, "ddim", 10)
@@ -100,20 +100,20 @@ def test_epsilon_at_zero_terminal_snr_says_nothing_about_the_image() -> None:
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1001])
-def test_impossible_step_counts(steps: int) -> None:
+def test_impossible_step_counts_are_refused(steps: int) -> None:
     with pytest.raises(ValueError, match="choose 1 to 1000"):
         make_table(SDXL, "euler", steps)
 
 
-def test_ddim_cannot_begin_after_the_noisiest_timestep() -> None:
-    with pytest.raises(ValueError, match="1000 steps"):
-        make_table(SDXL, "ddim", 1000)  # by diffusers' leading spacing: timestep 1000 of 0 to 999
+def test_ddim_refuses_a_first_timestep_beyond_training() -> None:
+    with pytest.raises(ValueError, match="1000 steps: the first timestep would be 1000"):
+        make_table(SDXL, "ddim", 1000)  # leading spacing starts at timestep 1000 of 0 to 999
 
 
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("spacing", ["leading", "trailing", "linspace"])
-def test_any_count_of_steps_is_kept(name: str, spacing: str) -> None:
-    # 61 and 103 trailing steps: diffusers makes one more, at timestep -1.
+def test_a_table_has_exactly_the_requested_steps(name: str, spacing: str) -> None:
+    # With 61 and 103 trailing steps diffusers adds one more, at timestep -1.
     for steps in (61, 103, 250):
         table = make_table(SDXL | {"timestep_spacing": spacing}, name, steps)
         assert table.timesteps.shape == (steps,)
@@ -124,7 +124,7 @@ def test_any_count_of_steps_is_kept(name: str, spacing: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_samples_keep_unit_variance(name: str) -> None:
-    """With a model that is right about the noise, an image of variance 1 stays what it is."""
+    """A model that predicts the noise exactly leads back to the image, which has variance 1."""
     table = make_table(SDXL | {"prediction_type": "v_prediction"}, name, 30)
     generator = np.random.default_rng(0)
     image, noise = generator.standard_normal((2, 10_000))
@@ -132,7 +132,7 @@ def test_samples_keep_unit_variance(name: str) -> None:
     assert table.initial == pytest.approx(1.0, abs=0.005)
     for step in range(30):
         at = table.at(step)
-        alpha, sigma = at.data_sample, -at.data_output  # of a v-prediction
+        alpha, sigma = at.data_sample, -at.data_output  # for v-prediction
         assert alpha**2 + sigma**2 == pytest.approx(1.0, abs=1e-6)
         implied = (sample - alpha * image) / sigma
         velocity = alpha * implied - sigma * image

@@ -1,4 +1,4 @@
-"""Our tables against diffusers' schedulers: 1 to 50 steps of every case, from stored results."""
+"""Compares our tables with stored results of diffusers' schedulers: 1 to 50 steps of each case."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ GOLDEN = Path(__file__).parents[1] / "goldens/schedulers.npz"
 
 
 @pytest.mark.parametrize("case", list(cases()), ids=lambda case: case.name)
-def test_every_step_count_gives_diffusers_sample(case: Case) -> None:
+def test_every_step_count_matches_diffusers(case: Case) -> None:
     goldens = np.load(GOLDEN)
     finals = goldens[f"{case.name}/final"]
     timesteps = np.split(goldens[f"{case.name}/timesteps"], np.cumsum(np.arange(1, MAX_STEPS)))
@@ -23,6 +23,6 @@ def test_every_step_count_gives_diffusers_sample(case: Case) -> None:
     assert max(differences.values()) <= TOLERANCE, differences
 
 
-def test_goldens_cover_exactly_the_cases() -> None:
+def test_the_golden_file_has_exactly_the_cases() -> None:
     stored = {key.rsplit("/", 1)[0] for key in np.load(GOLDEN)}
     assert stored == {case.name for case in cases()}

@@ -1,1 +1,1 @@
-"""Diffusion samplers as tables of coefficients; `sampler` is the way in."""
+"""Samplers as tables of coefficients; start reading at `sampler`."""

@@ -1,7 +1,7 @@
-"""`scheduler/scheduler_config.json`: which of its keys we honour, and which values we refuse.
+"""Reads `scheduler/scheduler_config.json` and refuses values that we do not implement.
 
-As in diffusers, a file written for one scheduler class configures the others too: each class reads
-the keys that it knows, with its own defaults for those that are absent, and ignores the rest.
+As in diffusers, a file written for one scheduler class also configures the others: each class reads
+the keys it knows, uses its own defaults for absent keys, and ignores the rest.
 """
 
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from typing import Any
 
 
 class SchedulerError(ValueError):
-    """The model's scheduler configuration asks for something that we do not implement."""
+    """The model's scheduler config asks for something that we do not implement."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The keys that decide timesteps, noise levels and updates, by diffusers' names."""
+class Config:
+    """The keys that decide timesteps, noise levels and updates, under diffusers' names."""
 
     num_train_timesteps: int = 1000
     beta_start: float = 0.0001
@@ -36,24 +36,28 @@ class Settings:
     euler_at_final: bool = False
 
 
+ConfigFile = Mapping[str, Any]
+"""The contents of scheduler/scheduler_config.json."""
+
+
 @dataclass(frozen=True)
 class Only:
-    """A key that we know and do not implement, but for the values that change nothing.
+    """The allowed values of a key that we implement only in part.
 
     Attributes:
-        allowed: those values.
-        default: what an absent key means.
-        own_default: what it means in a file for this very class, if that is something else.
+        allowed: the values that we implement.
+        default: the value if the key is absent.
+        own_default: the value if the key is absent and the file is for this class, if different.
     """
 
     allowed: tuple[Any, ...]
     default: Any
     own_default: Any = None
 
-    def given(self, key: str, config: Mapping[str, Any], class_name: str) -> Any:
-        """The value that a configuration has."""
-        own = config.get("_class_name") == class_name and self.own_default is not None
-        return config.get(key, self.own_default if own else self.default)
+    def value(self, key: str, file: ConfigFile, class_name: str) -> Any:
+        """The key's value in a file."""
+        own = file.get("_class_name") == class_name and self.own_default is not None
+        return file.get(key, self.own_default if own else self.default)
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,10 @@ class SchedulerClass:
     """One of diffusers' scheduler classes.
 
     Attributes:
-        name: as `_class_name` in the configuration has it.
-        reads: the keys of `Settings` that it reads, apart from those that all read.
-        defaults: its defaults where they differ from those of `Settings`.
-        limits: keys that it reads, of which we implement some values only.
+        name: its `_class_name`.
+        reads: the keys of `Config` that it reads in addition to those that all classes read.
+        defaults: its defaults where they differ from those of `Config`.
+        limits: the keys of which we implement only some values.
     """
 
     name: str
@@ -117,8 +121,8 @@ DDIM = SchedulerClass(
     "DDIMScheduler",
     reads=frozenset({"set_alpha_to_one"}),
     defaults={"timestep_spacing": "leading"},
-    # Both bound the predicted image, for models on pixels: not linear, and wrong on latents. That
-    # diffusers clips by default is no reason to, where the file was written for another class.
+    # Both keys bound the predicted image. That suits pixels, is wrong for latents, and is not
+    # linear. A file for another class means no clipping, although DDIMScheduler clips by default.
     limits={
         "clip_sample": Only((False,), default=False, own_default=True),
         "thresholding": _OFF,
@@ -130,7 +134,7 @@ DPM_SOLVER_MULTISTEP = SchedulerClass(
     reads=_SIGMAS_READ | {"solver_order", "lower_order_final", "euler_at_final"},
     limits={
         "algorithm_type": Only(("dpmsolver++", "deis"), default="dpmsolver++"),
-        # The last three are names of other solvers' variants, which diffusers takes for midpoint.
+        # The last three name variants of other solvers; diffusers uses midpoint for them.
         "solver_type": Only(("midpoint", "logrho", "bh1", "bh2"), default="midpoint"),
         "thresholding": _OFF,
         "use_lu_lambdas": _OFF,
@@ -144,32 +148,32 @@ DPM_SOLVER_MULTISTEP = SchedulerClass(
 )
 
 
-def read(config: Mapping[str, Any], cls: SchedulerClass) -> Settings:
-    """What a scheduler class reads in a configuration.
+def read(file: ConfigFile, cls: SchedulerClass) -> Config:
+    """Read what a scheduler class needs from the file.
 
     Args:
-        config: the contents of scheduler_config.json.
-        cls: the class that is to run, whatever `_class_name` says.
+        file: the contents of scheduler_config.json.
+        cls: the class to run, whatever the file's `_class_name` is.
 
     Raises:
         SchedulerError: a key that the class reads has a value that we do not implement.
     """
     for key, only in cls.limits.items():
-        value = only.given(key, config, cls.name)
-        _check(cls, key, value, only.allowed, given=key in config)
+        value = only.value(key, file, cls.name)
+        _check(cls, key, value, only.allowed, given=key in file)
     values = dict(cls.defaults)
     for key in _ALL_READ | cls.reads:
-        if key in config:
-            values[key] = config[key]
+        if key in file:
+            values[key] = file[key]
     if values.get("trained_betas") is not None:
         values["trained_betas"] = tuple(values["trained_betas"])
     values["use_karras_sigmas"] = bool(values.get("use_karras_sigmas"))
-    settings = Settings(**values)
-    for item in fields(settings):
+    config = Config(**values)
+    for item in fields(config):
         if item.name in _CHOICES:
-            value = getattr(settings, item.name)
-            _check(cls, item.name, value, _CHOICES[item.name], given=item.name in config)
-    return settings
+            value = getattr(config, item.name)
+            _check(cls, item.name, value, _CHOICES[item.name], given=item.name in file)
+    return config
 
 
 def _check(

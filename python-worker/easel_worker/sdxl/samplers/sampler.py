@@ -1,21 +1,21 @@
-"""The samplers by name: (a model's scheduler configuration, a name, a step count) → a `Table`.
+"""Makes a `Table` from a model's scheduler config, a sampler's name and a step count.
 
-The host makes the table; the compiled denoising program applies one row of it (`table.advance`), so
-no choice of scheduler or step count ever compiles anything.
+The host makes the table. The compiled denoising program applies one row of it (`table.advance`), so
+a change of sampler or step count never recompiles anything.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 from easel_worker.sdxl.samplers.config import (
     DDIM,
     DPM_SOLVER_MULTISTEP,
     EULER,
     EULER_ANCESTRAL,
+    Config,
+    ConfigFile,
     SchedulerClass,
     SchedulerError,
-    Settings,
     read,
 )
 from easel_worker.sdxl.samplers.ddim import ddim
@@ -23,19 +23,16 @@ from easel_worker.sdxl.samplers.dpm_solver import dpmpp_2m
 from easel_worker.sdxl.samplers.euler import euler, euler_ancestral
 from easel_worker.sdxl.samplers.table import Table
 
-SchedulerConfig = Mapping[str, Any]
-"""The contents of scheduler/scheduler_config.json."""
-
 
 @dataclass(frozen=True)
 class _Sampler:
     reads: SchedulerClass
-    make: Callable[[Settings, int], Table]
+    make: Callable[[Config, int], Table]
     karras: bool = False
 
-    def settings(self, config: SchedulerConfig) -> Settings:
-        settings = read(config, self.reads)
-        return replace(settings, use_karras_sigmas=True) if self.karras else settings
+    def config(self, file: ConfigFile) -> Config:
+        config = read(file, self.reads)
+        return replace(config, use_karras_sigmas=True) if self.karras else config
 
 
 _SAMPLERS: Mapping[str, _Sampler] = {
@@ -48,46 +45,46 @@ _SAMPLERS: Mapping[str, _Sampler] = {
 }
 
 
-def make_table(config: SchedulerConfig, scheduler: str, steps: int) -> Table:
-    """The table of a run.
+def make_table(file: ConfigFile, scheduler: str, steps: int) -> Table:
+    """Make the table of an image.
 
     Args:
-        config: the model's scheduler configuration; spacing, betas, prediction type come from it.
-        scheduler: one of the names that `offered` gives.
-        steps: how many denoising steps, 1 ≤ steps ≤ the configuration's num_train_timesteps.
+        file: the model's scheduler config: spacing, betas, prediction type.
+        scheduler: a name from `offered`.
+        steps: the number of denoising steps, 1 ≤ steps ≤ num_train_timesteps of the config.
 
     Raises:
-        SchedulerError: the name, or the configuration for it, is not supported.
-        ValueError: the step count is not possible.
+        SchedulerError: the name is unknown, or the sampler does not support the config.
+        ValueError: the sampler cannot run this many steps.
     """
     if scheduler not in _SAMPLERS:
         raise SchedulerError(
             f"unknown scheduler {scheduler!r}: choose one of {', '.join(_SAMPLERS)}"
         )
     sampler = _SAMPLERS[scheduler]
-    settings = sampler.settings(config)
-    if not 1 <= steps <= settings.num_train_timesteps:
+    config = sampler.config(file)
+    if not 1 <= steps <= config.num_train_timesteps:
         raise ValueError(
-            f"{steps} steps are not possible: choose 1 to {settings.num_train_timesteps}"
+            f"{steps} steps are not possible: choose 1 to {config.num_train_timesteps}"
         )
-    return sampler.make(settings, steps)
+    return sampler.make(config, steps)
 
 
-def offered(config: SchedulerConfig) -> tuple[str, ...]:
-    """The names of the schedulers that work with a configuration."""
-    return tuple(name for name in _SAMPLERS if _works(config, name))
+def offered(file: ConfigFile) -> tuple[str, ...]:
+    """The names of the samplers that support the config."""
+    return tuple(name for name in _SAMPLERS if _works(file, name))
 
 
-def default_scheduler(config: SchedulerConfig) -> str:
-    """The name of the scheduler that the configuration was written for.
+def default_scheduler(file: ConfigFile) -> str:
+    """The name of the sampler for the config's `_class_name`.
 
     Raises:
-        SchedulerError: it is none of ours.
+        SchedulerError: we do not implement that class.
     """
-    wanted = config.get("_class_name")
+    wanted = file.get("_class_name")
     for name, sampler in _SAMPLERS.items():
         if sampler.reads.name == wanted:
-            sampler.settings(config)
+            sampler.config(file)
             return name
     known = dict.fromkeys(sampler.reads.name for sampler in _SAMPLERS.values())
     raise SchedulerError(
@@ -96,9 +93,9 @@ def default_scheduler(config: SchedulerConfig) -> str:
     )
 
 
-def _works(config: SchedulerConfig, name: str) -> bool:
+def _works(file: ConfigFile, name: str) -> bool:
     try:
-        make_table(config, name, steps=2)
+        make_table(file, name, steps=2)
     except SchedulerError:
         return False
     return True

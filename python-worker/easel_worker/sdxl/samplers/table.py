@@ -1,8 +1,8 @@
-"""A sampler as a table: each denoising step is a linear update with coefficients known beforehand.
+"""A sampler as a table: each denoising step is a linear update with precomputed coefficients.
 
-The sample is kept at unit variance for every scheduler: x = alpha · image + sigma · noise with
-alpha² + sigma² = 1. Diffusers' Euler schedulers keep x / alpha, and divide it before each call of
-the UNet; here the table does so, and stays exact where alpha nears 0 (zero terminal SNR).
+Every sampler keeps the sample at unit variance: x = alpha · image + sigma · noise with
+alpha² + sigma² = 1. diffusers' Euler schedulers keep x / alpha instead and rescale it before each
+call of the UNet. Unit variance stays exact where alpha nears 0 (zero terminal SNR).
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from easel_worker.sdxl.samplers.config import SchedulerError, Settings
+from easel_worker.sdxl.samplers.config import Config, SchedulerError
 from easel_worker.sdxl.samplers.schedules import Floats
 
 
 class Coefficients(NamedTuple):
-    """One step's update as scalars, or the updates of several steps as arrays: see `advance`."""
+    """The update of one step as scalars, or of several steps as arrays: see `advance`."""
 
     data_sample: Any
     data_output: Any
@@ -29,11 +29,11 @@ class Coefficients(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """Everything that a run of a scheduler does.
+    """All steps of an image.
 
     Attributes:
-        initial: what to multiply unit normal noise with to get the first sample.
-        timesteps: what to tell the UNet at each step, [steps], float32.
+        initial: the factor from unit normal noise to the first sample.
+        timesteps: the UNet's timestep at each step, [steps], float32.
         coefficients: the updates, each [steps], float32.
     """
 
@@ -49,17 +49,17 @@ class Table:
 def advance(
     at: Coefficients, sample: Array, output: Array, previous: Array, noise: Array
 ) -> tuple[Array, Array]:
-    """One denoising step of one sample, or of several with coefficients that broadcast.
+    """Advance a sample by one denoising step, or several samples with broadcast coefficients.
 
     Args:
         at: the step's coefficients.
         sample: the current sample at unit variance, float32.
-        output: the UNet's (guided) output for it.
-        previous: the image that the step before predicted; any finite values at the first step.
+        output: the UNet's output for it, after guidance.
+        previous: the image predicted by the previous step; any finite values at the first step.
         noise: fresh unit normal noise.
 
     Returns:
-        The next sample, and the image that this step predicts.
+        The next sample, and the image predicted by this step.
     """
     image = at.data_sample * sample + at.data_output * output
     kept = at.next_sample * sample + at.next_output * output
@@ -75,30 +75,30 @@ class Levels:
 
 
 def levels(sigmas: Floats) -> Levels:
-    """From what diffusers calls sigmas: the noise's standard deviation over the image's."""
+    """Convert diffusers' sigmas, the noise's standard deviation over the image's."""
     alpha = 1.0 / np.sqrt(1.0 + sigmas**2)
     return Levels(alpha, sigmas * alpha)
 
 
 @dataclass(frozen=True)
 class Mix:
-    """A quantity as sample · (its share) + output · (its share), each [steps]."""
+    """The coefficients of a linear combination of sample and output, each [steps]."""
 
     sample: Floats
     output: Floats
 
 
-def image_prediction(settings: Settings, now: Levels) -> Mix:
-    """The image that the UNet's output implies.
+def image_prediction(config: Config, now: Levels) -> Mix:
+    """The predicted image as a combination of sample and output.
 
     Raises:
-        SchedulerError: an output that says nothing about the image (epsilon at alpha = 0).
+        SchedulerError: the output determines no image (epsilon at alpha = 0).
     """
-    match settings.prediction_type:
+    match config.prediction_type:
         case "epsilon":
             if np.any(now.alpha == 0.0):
                 raise SchedulerError(
-                    "a model that predicts epsilon cannot start without any signal: set "
+                    "a model that predicts epsilon cannot start from noise without any image: set "
                     "rescale_betas_zero_snr to false in scheduler/scheduler_config.json"
                 )
             return Mix(1.0 / now.alpha, -now.sigma / now.alpha)
@@ -108,9 +108,9 @@ def image_prediction(settings: Settings, now: Levels) -> Mix:
             return Mix(np.zeros_like(now.alpha), np.ones_like(now.alpha))
 
 
-def noise_prediction(settings: Settings, now: Levels) -> Mix:
-    """The noise that the UNet's output implies."""
-    match settings.prediction_type:
+def noise_prediction(config: Config, now: Levels) -> Mix:
+    """The predicted noise as a combination of sample and output."""
+    match config.prediction_type:
         case "epsilon":
             return Mix(np.zeros_like(now.alpha), np.ones_like(now.alpha))
         case "v_prediction":
@@ -120,7 +120,7 @@ def noise_prediction(settings: Settings, now: Levels) -> Mix:
 
 
 def first_order(
-    settings: Settings,
+    config: Config,
     timesteps: Floats,
     now: Levels,
     then: Levels,
@@ -128,17 +128,17 @@ def first_order(
     initial: float,
     fresh_noise: Floats | None = None,
 ) -> Table:
-    """Mix the predicted image and the predicted noise anew at the next level.
+    """The table of a first-order sampler: combine predicted image and noise at the next level.
 
     Args:
-        settings: for the prediction type.
+        config: for the prediction type.
         timesteps: [steps].
-        now: the levels that the steps start from.
-        then: how much image and predicted noise the steps' results have.
+        now: the levels at which the steps start.
+        then: the shares of predicted image and predicted noise in the results of the steps.
         initial: as in `Table`.
-        fresh_noise: how much fresh noise they have besides.
+        fresh_noise: the share of fresh noise in the results, [steps].
     """
-    image, noise = image_prediction(settings, now), noise_prediction(settings, now)
+    image, noise = image_prediction(config, now), noise_prediction(config, now)
     following = Mix(
         then.alpha * image.sample + then.sigma * noise.sample,
         then.alpha * image.output + then.sigma * noise.output,
@@ -155,7 +155,7 @@ def build(
     previous: Floats | None = None,
     fresh_noise: Floats | None = None,
 ) -> Table:
-    """A table in float32 from float64 columns; absent ones are zero."""
+    """Make a float32 table from float64 columns; absent columns are zero."""
     zeros = np.zeros(len(timesteps))
     columns = (
         image.sample,
