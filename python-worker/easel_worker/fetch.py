@@ -9,19 +9,19 @@ from easel_worker.sdxl.folder.hub import HubError, HubModel, fetch
 
 
 def main() -> None:
-    """Fetch what the command line says; exit with 1 and one line if that cannot be done."""
+    """Fetch the model named on the command line. Exits with 1 and one line on failure."""
     parser = argparse.ArgumentParser(
         prog="easel-fetch",
-        description="Fetches what Easel reads of an SDXL model from the Hugging Face hub: "
-        "settings, tokenizers and weights, those in fp16 where the model has them. Goes on where "
-        "it was cut off; does nothing where the folder is there.",
-        epilog="The hub's own variables hold, such as HF_TOKEN for models that need a login, and "
-        "HF_ENDPOINT for another hub.",
+        description="Fetches the files that Easel reads of an SDXL model from the Hugging Face "
+        "hub: configs, tokenizers and weights (fp16 if the model has them). Resumes an interrupted "
+        "fetch. Does nothing if the folder exists.",
+        epilog="The hub's environment variables apply, such as HF_TOKEN for models that need a "
+        "login and HF_ENDPOINT for another hub.",
     )
     parser.add_argument(
-        "model", help="org/name, or org/name@revision; a commit is best, as it never changes"
+        "model", help="org/name or org/name@revision; prefer a commit, which never changes"
     )
-    parser.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="folder to make")
+    parser.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="folder to create")
     arguments = parser.parse_args()
     try:
         model = HubModel.parse(arguments.model)
@@ -29,7 +29,7 @@ def main() -> None:
         sys.exit(f"easel-fetch: {error}")
     try:
         fetch(model, arguments.to, lambda line: print(line, flush=True))
-    except Exception as error:  # noqa: BLE001 - the hub's client and the network have many
+    except Exception as error:  # noqa: BLE001 - the hub's client and the network raise many types
         sys.exit(f"easel-fetch: {explain(error, model, arguments.to)}")
 
 

@@ -1,4 +1,4 @@
-"""A tokenizer's identity is its vocabulary and its merges, and nothing else."""
+"""A tokenizer's digest depends only on its vocabulary and merges."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from easel_worker.tokenizer_digest import digest, tokenizer_info
 ROOT = Path(__file__).parents[2]
 DEMO = ROOT / "models" / "demo"
 GATEWAYS = ROOT / "test" / "tokenizer" / "golden"
-"""Made with transformers, and read by the gateway's tests too."""
+"""Golden files made with transformers, which the gateway's tests read too."""
 SETTINGS = json.loads((GATEWAYS / "settings.json").read_text())["rows"]
 FOLDERS = json.loads((GATEWAYS / "folders.json").read_text())
 SDXL_DIGEST = "05f6f898f4f9c824c37b7dcacccc3d2e3ebab7b5a76de05da606127062a08e0e"
@@ -29,14 +29,14 @@ def folder(path: Path, merges: str = "#version: 0.2\na b</w>\n", **files: Any) -
     return path
 
 
-def test_the_digest_is_of_tokens_by_id_then_merges(tmp_path: Path) -> None:
+def test_the_digest_covers_tokens_by_id_then_merges(tmp_path: Path) -> None:
     files = folder(tmp_path / "t", "#version: 0.2\na b</w>\n\nx\u2028y z\n")
     text = "a\nb</w>\né</w>\n<|endoftext|>\n!\n\na b</w>\nx\u2028y z"
     expected = hashlib.sha256(text.encode()).hexdigest()
     assert digest(files / "vocab.json", files / "merges.txt") == expected
 
 
-def test_the_demo_models_digest_is_the_one_that_the_gateway_computes() -> None:
+def test_worker_and_gateway_compute_the_same_digest_of_the_demo_model() -> None:
     for name in ("tokenizer", "tokenizer_2"):
         info = tokenizer_info(DEMO / name)
         assert info.digest == json.loads((GATEWAYS / "clip-ids.json").read_text())["digest"]
@@ -44,7 +44,7 @@ def test_the_demo_models_digest_is_the_one_that_the_gateway_computes() -> None:
 
 
 @pytest.mark.parametrize("row", SETTINGS, ids=lambda row: json.dumps([row["config"], row["map"]]))
-def test_the_padding_is_the_one_that_transformers_reads(tmp_path: Path, row: Any) -> None:
+def test_reads_the_padding_token_that_transformers_reads(tmp_path: Path, row: Any) -> None:
     files = {"tokenizer_config": row["config"], "special_tokens_map": row["map"]}
     for name in ("vocab.json", "merges.txt"):
         (tmp_path / name).symlink_to(DEMO / "tokenizer" / name)
@@ -57,25 +57,27 @@ def test_the_padding_is_the_one_that_transformers_reads(tmp_path: Path, row: Any
     ("settings", "length"),
     [({}, 77), ({"model_max_length": 16}, 16), ({"model_max_length": int(1e30)}, 77)],
 )
-def test_the_length_is_the_folders(tmp_path: Path, settings: dict[str, Any], length: int) -> None:
+def test_the_length_is_model_max_length(
+    tmp_path: Path, settings: dict[str, Any], length: int
+) -> None:
     files = folder(tmp_path / "t", tokenizer_config=settings)
     assert tokenizer_info(files).max_length == length
 
 
-def test_no_padding_token_is_an_error(tmp_path: Path) -> None:
+def test_a_null_padding_token_is_refused(tmp_path: Path) -> None:
     files = folder(tmp_path / "t", tokenizer_config={"pad_token": None})
     with pytest.raises(ValueError, match="pad_token is null"):
         tokenizer_info(files)
 
 
-def test_a_padding_token_that_is_not_in_the_vocabulary_is_an_error(tmp_path: Path) -> None:
+def test_a_padding_token_outside_the_vocabulary_is_refused(tmp_path: Path) -> None:
     files = folder(tmp_path / "t", tokenizer_config={"pad_token": "[PAD]"})
     with pytest.raises(ValueError, match=r'vocab.json has no token "\[PAD\]"'):
         tokenizer_info(files)
 
 
 def write_case(path: Path, files: dict[str, Any]) -> Path:
-    """See parity/tokenizer/folders.py for what a case's fields mean."""
+    """Write a case; parity/tokenizer/folders.py documents its fields."""
     path.mkdir()
     for name, text in FOLDERS["base"].items():
         change = files.get(name, {})
@@ -89,9 +91,7 @@ def write_case(path: Path, files: dict[str, Any]) -> Path:
 
 
 @pytest.mark.parametrize("case", FOLDERS["rows"], ids=lambda case: case["name"])
-def test_a_folder_reads_the_same_here_in_the_gateway_and_in_transformers(
-    tmp_path: Path, case: Any
-) -> None:
+def test_worker_gateway_and_transformers_read_a_folder_alike(tmp_path: Path, case: Any) -> None:
     base, files = write_case(tmp_path / "base", {}), write_case(tmp_path / "case", case["files"])
     if case["reads"]:
         assert tokenizer_info(files) == tokenizer_info(base)
@@ -101,8 +101,8 @@ def test_a_folder_reads_the_same_here_in_the_gateway_and_in_transformers(
             tokenizer_info(files)
 
 
-def test_transformers_reads_no_folder_that_is_refused_here_without_need() -> None:
-    """Those that it reads otherwise than they look, and whose reading is surely a mistake."""
+def test_refused_folders_that_transformers_reads() -> None:
+    """Transformers reads these folders differently from what they appear to say."""
     refused = [c["name"] for c in FOLDERS["rows"] if not c["reads"] and c["reference"]]
     assert refused == [
         "a lone CR as line end",

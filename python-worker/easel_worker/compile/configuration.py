@@ -5,8 +5,8 @@ from pathlib import Path
 
 from easel_worker.compile.counting_compiler import CountingCompiler
 from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.folder.easel_json import read_model_defaults
 from easel_worker.sdxl.folder.model import SdxlParams, abstract_params
-from easel_worker.sdxl.folder.preferences import read_preferences
 from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.folder.tokenizer_files import read_tokenizer
 from easel_worker.sdxl.model.config import SdxlConfig
@@ -49,8 +49,8 @@ def read(folder: Path, options: Options, *, only: bool) -> Configuration:
         ConfigError: see `load_config`.
     """
     config = load_config(folder)
-    preferences = read_preferences(folder, default_scheduler(config.scheduler))
-    sizes = resolve.sizes(options, preferences.sizes)
+    model_defaults = read_model_defaults(folder, default_scheduler(config.scheduler))
+    sizes = resolve.sizes(options, model_defaults.sizes)
     if only and options.sizes is not None:
         sizes = tuple(Size(*size) for size in options.sizes)
     return Configuration(

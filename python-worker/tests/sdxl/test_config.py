@@ -1,4 +1,4 @@
-"""Configs that we cannot honour are refused, naming file, key and value."""
+"""Unsupported configs are refused with an error that names file, key and value."""
 
 import json
 import shutil
@@ -14,7 +14,7 @@ BASE = Path(__file__).parents[3] / "models" / "sdxl-base-config"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A copy of SDXL base's configuration, to be changed."""
+    """A copy of SDXL base's configs for a test to change."""
     return Path(shutil.copytree(BASE, tmp_path / "model"))
 
 
@@ -67,7 +67,7 @@ def change(file: Path, **values: Any) -> None:
         ("vae/config.json", "invented_tomorrow", True),
     ],
 )
-def test_unsupported_value_is_named(folder: Path, file: str, key: str, value: Any) -> None:
+def test_an_unsupported_value_is_named(folder: Path, file: str, key: str, value: Any) -> None:
     change(folder / file, **{key: value})
     with pytest.raises(ConfigError) as caught:
         load_config(folder)
@@ -82,20 +82,20 @@ def test_latents_mean_needs_latents_std(folder: Path) -> None:
         load_config(folder)
 
 
-def test_missing_file_is_named(folder: Path) -> None:
+def test_a_missing_file_is_named(folder: Path) -> None:
     (folder / "vae/config.json").unlink()
     with pytest.raises(ConfigError, match=r"vae/config\.json is missing"):
         load_config(folder)
 
 
 @pytest.mark.parametrize("text", ["{", "[]"])
-def test_broken_file_is_named(folder: Path, text: str) -> None:
+def test_a_broken_file_is_named(folder: Path, text: str) -> None:
     (folder / "unet/config.json").write_text(text)
     with pytest.raises(ConfigError, match=r"unet/config\.json"):
         load_config(folder)
 
 
-def test_missing_key_without_a_default_is_named(folder: Path) -> None:
+def test_a_missing_key_without_a_default_is_named(folder: Path) -> None:
     file = folder / "unet/config.json"
     values = json.loads(file.read_text())
     del values["addition_time_embed_dim"]
@@ -104,7 +104,7 @@ def test_missing_key_without_a_default_is_named(folder: Path) -> None:
         load_config(folder)
 
 
-def test_one_value_for_all_levels(folder: Path) -> None:
+def test_one_value_applies_to_all_levels(folder: Path) -> None:
     change(
         folder / "unet/config.json",
         attention_head_dim=5,
@@ -117,14 +117,14 @@ def test_one_value_for_all_levels(folder: Path) -> None:
     assert unet.transformer_layers == (4, 4, 4)
 
 
-def test_equal_configs_are_one_static_argument_of_jit(folder: Path) -> None:
+def test_equal_configs_are_equal_static_arguments_of_jit(folder: Path) -> None:
     first, second = load_config(folder), load_config(folder)
     for part in ("text_encoder", "text_encoder_2", "unet", "vae"):
         assert hash(getattr(first, part)) == hash(getattr(second, part))
     assert first == second
 
 
-def test_a_number_that_diffusers_writes_and_json_does_not_have_is_read(folder: Path) -> None:
+def test_infinity_which_diffusers_writes_is_read(folder: Path) -> None:
     file = folder / "scheduler" / "scheduler_config.json"
     change(file, lambda_min_clipped=float("-inf"))
     assert "-Infinity" in file.read_text()

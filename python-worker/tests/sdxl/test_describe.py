@@ -1,4 +1,4 @@
-"""What is read from a model folder before its weights."""
+"""What a worker reads from a model folder before the weights."""
 
 import json
 import shutil
@@ -11,8 +11,8 @@ import pytest
 
 from easel_worker.engine import InvalidRequest, Limits, Tokens
 from easel_worker.sdxl.folder.config import ConfigError
+from easel_worker.sdxl.folder.easel_json import EaselJsonError
 from easel_worker.sdxl.folder.identity import model_digest
-from easel_worker.sdxl.folder.preferences import PreferencesError
 from easel_worker.sdxl.samplers.config import SchedulerError
 from easel_worker.sdxl.serving.describe import describe
 from easel_worker.sdxl.serving.engine import SdxlEngine
@@ -28,7 +28,7 @@ OPTIONS = Options()
 
 @pytest.fixture
 def folder(golden_folder: FolderMaker, tmp_path: Path) -> Path:
-    """A complete model folder of the test's own."""
+    """A complete model folder for a test to change."""
     _, parts = golden_folder(CASE.model.name)
     copy = Path(shutil.copytree(parts, tmp_path / "tiny"))
     CASE.complete(copy)
@@ -74,13 +74,13 @@ def test_easel_json_sets_defaults_and_sizes(folder: Path) -> None:
     assert (can.defaults.num_inference_steps, can.defaults.scheduler) == (7, "ddim")
 
 
-def test_sizes_of_the_operator_replace_the_models_except_the_default(folder: Path) -> None:
+def test_the_operators_sizes_replace_the_models_except_the_default(folder: Path) -> None:
     edit(folder / "easel.json", lambda values: values.update(sizes=[[128, 128]]))
     can = describe(folder, Options(sizes=[(32, 32)])).capabilities
     assert can.sizes == ((64, 32), (32, 32))
 
 
-def test_the_name_it_was_saved_under_is_its_id(folder: Path) -> None:
+def test_the_id_is_the_name_that_the_model_was_saved_under(folder: Path) -> None:
     edit(folder / "model_index.json", lambda values: values.update(_name_or_path="org/model"))
     assert describe(folder, OPTIONS).capabilities.model.id == "org/model"
 
@@ -102,7 +102,7 @@ def test_steps_are_limited_by_the_training_timesteps(folder: Path) -> None:
         ('{"defaults": {},}', "is not valid JSON: .* line 1 column 1[67]"),
         ("[]", "must hold a JSON object"),
         ("", "is not valid JSON"),
-        ('{"default": {}}', "default = {}: unknown key; known are defaults, sizes"),
+        ('{"default": {}}', "default = {}: unknown key; the keys are defaults, sizes"),
         ('{"defaults": []}', r"defaults = \[\]: must be an object"),
         ('{"defaults": {"steps": 3}}', r"defaults\.steps = 3: unknown key; .*num_inference_steps"),
         (
@@ -115,16 +115,16 @@ def test_steps_are_limited_by_the_training_timesteps(folder: Path) -> None:
         ('{"defaults": {"guidance_scale": "5"}}', 'guidance_scale = "5": must be a number'),
         ('{"defaults": {"guidance_scale": -1}}', "guidance_scale = -1: must be a number, 0 or"),
         ('{"defaults": {"guidance_scale": NaN}}', "guidance_scale = NaN: must be a number"),
-        ('{"defaults": {"scheduler": null}}', "scheduler = null: must be a text"),
-        ('{"defaults": {"negative_prompt": 1}}', "negative_prompt = 1: must be a text in quotes"),
+        ('{"defaults": {"scheduler": null}}', "scheduler = null: must be a string"),
+        ('{"defaults": {"negative_prompt": 1}}', "negative_prompt = 1: must be a string"),
         ('{"sizes": {}}', "sizes = {}: must be a list"),
         ('{"sizes": [64]}', r"sizes\[0\] = 64: must be \[width, height\]"),
         ('{"sizes": [[64, 64], [64, "64"]]}', r'sizes\[1\] = \[64, "64"\]: must be two'),
     ],
 )
-def test_a_wrong_easel_json_is_refused(folder: Path, easel: str, message: str) -> None:
+def test_an_invalid_easel_json_is_refused(folder: Path, easel: str, message: str) -> None:
     (folder / "easel.json").write_text(easel)
-    with pytest.raises(PreferencesError, match=rf"easel\.json.*{message}"):
+    with pytest.raises(EaselJsonError, match=rf"easel\.json.*{message}"):
         describe(folder, OPTIONS)
 
 
@@ -148,13 +148,13 @@ def test_an_easel_json_with_a_byte_order_mark_is_read(folder: Path) -> None:
         "tokenizer/tokenizer_config.json",
     ],
 )
-def test_each_file_of_json_is_named_when_it_is_none(folder: Path, name: str) -> None:
+def test_each_file_with_invalid_json_is_named(folder: Path, name: str) -> None:
     (folder / name).write_text("{,}")
     with pytest.raises(ValueError, match=rf"{name} is not valid JSON: .*line 1 column 2"):
         describe(folder, OPTIONS)
 
 
-def test_a_size_between_latents_is_refused(folder: Path) -> None:
+def test_a_size_that_is_not_a_multiple_of_8_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"36x32.*multiples of 8"):
         describe(folder, Options(sizes=[(36, 32)]))
 
@@ -196,7 +196,7 @@ def test_a_tokenizer_larger_than_its_encoder_is_refused(folder: Path) -> None:
         {"devices": ()},
     ],
 )
-def test_wrong_options_are_named(wrong: dict[str, Any]) -> None:
+def test_invalid_options_are_named(wrong: dict[str, Any]) -> None:
     (name,) = wrong
     with pytest.raises(ValueError, match=name):
         Options(**wrong)
@@ -215,7 +215,7 @@ def test_a_step_must_hold_a_guided_image(folder: Path) -> None:
         ({"negative": Tokens((1000,) * 77, (0,) * 77)}, "negative has a token id outside 0 to 999"),
     ],
 )
-def test_what_only_the_model_cannot_take_is_refused(
+def test_values_beyond_the_models_limits_are_refused(
     folder: Path, change: dict[str, Any], message: str
 ) -> None:
     cold = SdxlEngine(folder, OPTIONS)
@@ -225,7 +225,7 @@ def test_what_only_the_model_cannot_take_is_refused(
         cold.start(replace(CASE.spec(), **change))
 
 
-def test_the_digest_changes_with_weights_and_configurations_and_nothing_else(folder: Path) -> None:
+def test_the_digest_depends_only_on_weights_and_configs(folder: Path) -> None:
     digest = model_digest(folder)
     (folder / "README.md").write_text("a model card")
     assert model_digest(folder) == digest

@@ -1,4 +1,4 @@
-"""Fetching a model from a hub that speaks the Hugging Face hub's endpoints."""
+"""Fetches models from a local server with the Hugging Face hub's endpoints."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ from tests.support.hub import BRANCH, COMMIT, REPOSITORY, Hub, serving
 MODEL = HubModel(REPOSITORY, COMMIT)
 UNET = "unet/diffusion_pytorch_model.fp16.safetensors"
 CHUNK = 10 * 2**20
-"""What the hub's client writes at once."""
+"""Bytes that the hub's client writes at once."""
 
 NOT_READ = {
     "README.md": b"not read",
@@ -33,8 +33,8 @@ NOT_READ = {
     "unet/diffusion_pytorch_model.safetensors": b"full precision",
     "unet/diffusion_pytorch_model.non_ema.safetensors": b"another variant",
     "text_encoder/flax_model.msgpack": b"not read",
-    "vae_1_0/diffusion_pytorch_model.safetensors": b"of no part",
-    "sd_xl_base_1.0.safetensors": b"all in one",
+    "vae_1_0/diffusion_pytorch_model.safetensors": b"not a component",
+    "sd_xl_base_1.0.safetensors": b"single file",
     "scheduler/other.json": b"{}",
 }
 
@@ -43,7 +43,7 @@ Lines = list[str]
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """A tiny model as on the hub, its UNet in fp16 and more files than are read."""
+    """A tiny model whose UNet is in the fp16 variant."""
     folder = tiny_model.write(tmp_path_factory.mktemp("model"))
     shutil.move(folder / "unet/diffusion_pytorch_model.safetensors", folder / UNET)
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -80,7 +80,7 @@ def start_command(
     )
 
 
-def test_what_is_read_and_nothing_else(
+def test_fetches_only_the_files_that_are_read(
     server: Hub, model: dict[str, bytes], tmp_path: Path
 ) -> None:
     target = tmp_path / "sdxl"
@@ -89,10 +89,10 @@ def test_what_is_read_and_nothing_else(
     del found[hub.SOURCE]
     assert found == model
     assert re.fullmatch(rf"{len(model)} files, .* of {REPOSITORY} at {COMMIT}", lines[0])
-    assert lines[-1] == f"{target} is complete, digests as listed"
+    assert lines[-1] == f"{target} is complete; all digests match"
 
 
-def test_the_engine_makes_images_from_it(server: Hub, tmp_path: Path) -> None:
+def test_the_engine_paints_with_a_fetched_model(server: Hub, tmp_path: Path) -> None:
     fetch(server, tmp_path / "sdxl")
     engine = SdxlEngine(tmp_path / "sdxl", Options(sizes=(tiny_model.SIZES[0],)))
     engine.warm(lambda _: None)
@@ -101,29 +101,29 @@ def test_the_engine_makes_images_from_it(server: Hub, tmp_path: Path) -> None:
     assert np.ptp(engine.finish(lane)) > 0
 
 
-def test_a_branch_is_fetched_from_one_commit(server: Hub, tmp_path: Path) -> None:
+def test_a_branch_is_resolved_to_a_commit_before_fetching(server: Hub, tmp_path: Path) -> None:
     fetch(server, tmp_path / "sdxl", HubModel(REPOSITORY, BRANCH))
     contents = [path for path in server.asked if "/resolve/" in path]
     assert contents
     assert all(f"/resolve/{COMMIT}/" in path for path in contents)
 
 
-def test_the_commit_of_a_branch_is_said(server: Hub, tmp_path: Path) -> None:
+def test_reports_the_commit_of_a_branch(server: Hub, tmp_path: Path) -> None:
     lines = fetch(server, tmp_path / "sdxl", HubModel(REPOSITORY, BRANCH))
-    assert lines[1] == f"{REPOSITORY}@{COMMIT} stays this one; {BRANCH} may not"
+    assert lines[1] == f"use {REPOSITORY}@{COMMIT} to pin this version; {BRANCH} can move"
 
 
 @pytest.mark.parametrize("revision", [BRANCH, COMMIT])
-def test_nobody_is_asked_for_what_is_there(server: Hub, tmp_path: Path, revision: str) -> None:
+def test_an_existing_folder_needs_no_hub(server: Hub, tmp_path: Path, revision: str) -> None:
     target = tmp_path / "sdxl"
     fetch(server, target, HubModel(REPOSITORY, BRANCH))
     server.asked.clear()
     lines = fetch(server, target, HubModel(REPOSITORY, revision))
-    assert lines == [f"{target} is there already, {REPOSITORY} at {COMMIT}"]
+    assert lines == [f"{target} exists, {REPOSITORY} at {COMMIT}"]
     assert server.asked == []
 
 
-def test_a_disk_without_room_is_seen_at_once(
+def test_a_full_disk_is_detected_before_downloading(
     server: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
@@ -134,19 +134,21 @@ def test_a_disk_without_room_is_seen_at_once(
 
 
 @pytest.mark.parametrize("other", [HubModel(REPOSITORY, "v2"), HubModel("owner/other", COMMIT)])
-def test_another_model_is_not_passed_off(server: Hub, tmp_path: Path, other: HubModel) -> None:
+def test_a_folder_with_another_model_is_refused(
+    server: Hub, tmp_path: Path, other: HubModel
+) -> None:
     fetch(server, tmp_path / "sdxl")
     with pytest.raises(HubError, match="choose another folder, or remove it"):
         fetch(server, tmp_path / "sdxl", other)
 
 
-def test_a_folder_made_by_hand_is_taken_as_it_is(server: Hub, tmp_path: Path) -> None:
+def test_a_folder_made_by_hand_is_accepted(server: Hub, tmp_path: Path) -> None:
     (tmp_path / "sdxl").mkdir()
     fetch(server, tmp_path / "sdxl")
     assert server.asked == []
 
 
-def test_goes_on_where_a_connection_broke(server: Hub, tmp_path: Path) -> None:
+def test_resumes_after_a_broken_connection(server: Hub, tmp_path: Path) -> None:
     content = bytes(range(256)) * (CHUNK // 256 + 1)
     server.files = {**server.files, UNET: content}
     server.cuts[UNET] = CHUNK + 7
@@ -155,7 +157,7 @@ def test_goes_on_where_a_connection_broke(server: Hub, tmp_path: Path) -> None:
     assert f"/{REPOSITORY}/resolve/{COMMIT}/{UNET} bytes={CHUNK}-" in server.asked
 
 
-def test_goes_on_where_a_process_was_killed(server: Hub, tmp_path: Path) -> None:
+def test_resumes_after_a_killed_process(server: Hub, tmp_path: Path) -> None:
     target, name = tmp_path / "sdxl", f"{REPOSITORY}@{COMMIT}"
     content = bytes(range(256)) * (CHUNK // 256 + 1)
     server.files = {**server.files, UNET: content}
@@ -181,11 +183,11 @@ def test_goes_on_where_a_process_was_killed(server: Hub, tmp_path: Path) -> None
     ]
 
 
-def test_other_bytes_than_listed_are_thrown_away(
+def test_a_file_with_a_wrong_digest_is_removed(
     server: Hub, model: dict[str, bytes], tmp_path: Path
 ) -> None:
     server.lies[UNET] = bytes(len(model[UNET]))
-    with pytest.raises(HubError, match=f"{UNET}: not the bytes that the hub lists"):
+    with pytest.raises(HubError, match=f"{UNET}: does not match the digest"):
         fetch(server, tmp_path / "sdxl")
     assert not (tmp_path / "sdxl").exists()
     server.lies.clear()
@@ -196,13 +198,13 @@ def test_other_bytes_than_listed_are_thrown_away(
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        (f"owner/other@{COMMIT}", r"http://\S+ has no model owner/other, .*HF_TOKEN"),
-        ("owner/other", r"http://\S+ has no model owner/other, .*HF_TOKEN"),
-        ("model", r"'model' is no model on the hub: write org/name, or org/name@revision.*"),
-        ("../models/demo", r"'../models/demo' is no model on the hub: .*"),
+        (f"owner/other@{COMMIT}", r"http://\S+ has no public model owner/other: .*HF_TOKEN.*"),
+        ("owner/other", r"http://\S+ has no public model owner/other: .*HF_TOKEN.*"),
+        ("model", r"'model' is not a model on the hub: write org/name or org/name@revision.*"),
+        ("../models/demo", r"'../models/demo' is not a model on the hub: .*"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(
+def test_failures_are_reported_in_one_line(
     server: Hub, tmp_path: Path, name: str, expected: str
 ) -> None:
     command = start_command(server, tmp_path / "sdxl", name)
@@ -211,7 +213,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
     assert re.fullmatch(f"easel-fetch: {expected}\n", output), output
 
 
-def test_a_name_without_a_revision_is_of_the_branch_main(server: Hub, tmp_path: Path) -> None:
+def test_the_default_revision_is_main(server: Hub, tmp_path: Path) -> None:
     command = start_command(server, tmp_path / "sdxl", REPOSITORY)
     output, _ = command.communicate()
     assert command.returncode == 0, output
@@ -222,9 +224,9 @@ def test_a_name_without_a_revision_is_of_the_branch_main(server: Hub, tmp_path: 
 @pytest.mark.parametrize(
     ("offline", "reason"), [("0", "Connection refused"), ("1", "HF_HUB_OFFLINE is set")]
 )
-def test_a_hub_out_of_reach(tmp_path: Path, offline: str, reason: str) -> None:
+def test_an_unreachable_hub(tmp_path: Path, offline: str, reason: str) -> None:
     with serving({}) as server:
-        pass  # its port is free again, and nobody listens
+        pass  # the port is now closed
     command = start_command(server, tmp_path / "sdxl", REPOSITORY, HF_HUB_OFFLINE=offline)
     output, _ = command.communicate()
     assert command.returncode == 1
@@ -234,7 +236,7 @@ def test_a_hub_out_of_reach(tmp_path: Path, offline: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_disk_that_fills_up(tmp_path: Path, number: int) -> None:
+def test_a_disk_that_fills_up_is_reported(tmp_path: Path, number: int) -> None:
     text = explain(OSError(number, os.strerror(number)), MODEL, tmp_path / "sdxl")
     assert text.startswith(f"the disk of {tmp_path} is full: ")
 
@@ -250,18 +252,18 @@ OTHERS = [f"{part}/model.safetensors" for part in ("text_encoder", "text_encoder
         "unet/diffusion_pytorch_model.fp16.safetensors.index.json",
     ],
 )
-def test_shards_come_with_their_index(index: str) -> None:
+def test_shards_are_fetched_with_their_index(index: str) -> None:
     full = ["unet/diffusion_pytorch_model.safetensors.index.json", "unet/config.json"]
     wanted = ["unet/config.json", index, *SHARDS, *OTHERS]
     assert sorted(hub.choose([*full, *SHARDS, *OTHERS, index])) == sorted(wanted)
 
 
-def test_a_part_without_weights() -> None:
+def test_a_component_without_weights_is_refused() -> None:
     with pytest.raises(HubError, match="no safetensors weights in unet"):
         hub.choose([*OTHERS, "unet/diffusion_pytorch_model.bin"])
 
 
-def test_progress_is_a_line_now_and_then() -> None:
+def test_progress_lines_are_at_least_five_seconds_apart() -> None:
     lines, now = Lines(), [0.0]
     bar = ProgressLines(
         lines.append, "file", total=40_000_000, initial=10_000_000, clock=lambda: now[0]

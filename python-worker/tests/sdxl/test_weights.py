@@ -1,4 +1,4 @@
-"""Strict loading: nothing unknown, nothing missing, nothing misshapen, whatever the files' form."""
+"""Strict loading: unknown, missing and wrongly shaped tensors are errors in every file format."""
 
 import json
 from collections.abc import Callable
@@ -28,7 +28,7 @@ FILE = "diffusion_pytorch_model.safetensors"
 
 @layer
 class Model:
-    """One layer of each kind."""
+    """One layer of each type."""
 
     norm: GroupNorm
     layers: tuple[Linear, ...]
@@ -47,7 +47,7 @@ TREE = Model(
 
 @pytest.fixture
 def stored() -> Arrays:
-    """A checkpoint that fits TREE."""
+    """A checkpoint that matches TREE."""
     rng = np.random.default_rng(0)
     shapes = {p.name: p.stored for p in params.declared(TREE)}
     return {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
@@ -63,7 +63,7 @@ def load(folder: Path, dtype: Any = jnp.float32) -> Model:
 
 @pytest.fixture
 def save(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a checkpoint file and gives its model folder."""
+    """Writes a checkpoint file and returns its model folder."""
 
     def write(tensors: Arrays, file: str = FILE) -> Path:
         (tmp_path / PART).mkdir(exist_ok=True)
@@ -76,7 +76,7 @@ def save(tmp_path: Path) -> Callable[..., Path]:
 SaveFile = Callable[..., Path]
 
 
-def test_layouts(stored: Arrays, save: SaveFile) -> None:
+def test_stored_layouts_are_converted_to_ours(stored: Arrays, save: SaveFile) -> None:
     loaded = load(save(stored))
     linear, point = loaded.layers
     np.testing.assert_array_equal(loaded.conv.weight[2, 1, 0, 2], stored["conv.weight"][2, 0, 2, 1])
@@ -85,8 +85,8 @@ def test_layouts(stored: Arrays, save: SaveFile) -> None:
     np.testing.assert_array_equal(loaded.norm.bias, stored["norm.bias"])
 
 
-def test_conv_layout_computes_the_same(stored: Arrays, save: SaveFile) -> None:
-    """A 3×3 convolution at one pixel, by its definition on the stored OIHW tensor."""
+def test_a_converted_convolution_computes_the_same(stored: Arrays, save: SaveFile) -> None:
+    """Compares one pixel of a 3×3 convolution with its definition on the stored OIHW tensor."""
     loaded = load(save(stored))
     patch = np.random.default_rng(1).standard_normal((3, 3, 2), np.float32)
     ours = np.einsum("hwi,hwio->o", patch, loaded.conv.weight)
@@ -96,7 +96,9 @@ def test_conv_layout_computes_the_same(stored: Arrays, save: SaveFile) -> None:
 
 @pytest.mark.parametrize("held", [np.float32, np.float16, ml_dtypes.bfloat16])
 @pytest.mark.parametrize("wanted", [jnp.float32, jnp.bfloat16])
-def test_dtypes(stored: Arrays, save: SaveFile, held: Any, wanted: Any) -> None:
+def test_stored_dtypes_are_converted(
+    stored: Arrays, save: SaveFile, held: Any, wanted: Any
+) -> None:
     half = {name: value.astype(held) for name, value in stored.items()}
     loaded = load(save(half), wanted)
     assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {jnp.dtype(wanted)}
@@ -104,7 +106,9 @@ def test_dtypes(stored: Arrays, save: SaveFile, held: Any, wanted: Any) -> None:
     np.testing.assert_array_equal(np.asarray(loaded.norm.weight), expected)
 
 
-def test_fp16_variant_is_found_and_full_precision_preferred(stored: Arrays, save: SaveFile) -> None:
+def test_the_fp16_variant_is_read_unless_full_precision_exists(
+    stored: Arrays, save: SaveFile
+) -> None:
     other = {name: value + 1 for name, value in stored.items()}
     folder = save(other, "diffusion_pytorch_model.fp16.safetensors")
     np.testing.assert_array_equal(load(folder).norm.bias, other["norm.bias"])
@@ -112,42 +116,42 @@ def test_fp16_variant_is_found_and_full_precision_preferred(stored: Arrays, save
     np.testing.assert_array_equal(load(folder).norm.bias, stored["norm.bias"])
 
 
-def test_unknown_tensor(stored: Arrays, save: SaveFile) -> None:
+def test_an_unknown_tensor_is_refused(stored: Arrays, save: SaveFile) -> None:
     folder = save(stored | {"lora.up": np.zeros((2, 2), np.float32)})
     with pytest.raises(WeightsError, match=rf"{FILE}: unknown tensor lora\.up \[2, 2\]"):
         load(folder)
 
 
-def test_missing_tensor(stored: Arrays, save: SaveFile) -> None:
+def test_a_missing_tensor_is_refused(stored: Arrays, save: SaveFile) -> None:
     del stored["norm.bias"]
     folder = save(stored)
     with pytest.raises(WeightsError, match=r"part: missing tensor norm\.bias"):
         load(folder)
 
 
-def test_misshapen_tensor(stored: Arrays, save: SaveFile) -> None:
+def test_a_tensor_of_another_shape_is_refused(stored: Arrays, save: SaveFile) -> None:
     stored["linear.weight"] = np.ascontiguousarray(stored["linear.weight"].T)
     folder = save(stored)
-    expected = rf"{FILE}: linear\.weight has shape \[3, 4\], the config asks for \[4, 3\]"
+    expected = rf"{FILE}: linear\.weight has shape \[3, 4\], but the config requires \[4, 3\]"
     with pytest.raises(WeightsError, match=expected):
         load(folder)
 
 
-def test_a_misshapen_tensor_is_not_also_missing(stored: Arrays, save: SaveFile) -> None:
+def test_a_tensor_of_another_shape_is_not_also_missing(stored: Arrays, save: SaveFile) -> None:
     stored["norm.bias"] = np.zeros(5, np.float32)
     with pytest.raises(WeightsError) as caught:
         load(save(stored))
     assert "missing" not in str(caught.value)
 
 
-def test_all_problems_are_told_but_not_hundreds(stored: Arrays, save: SaveFile) -> None:
+def test_lists_ten_problems_and_counts_the_rest(stored: Arrays, save: SaveFile) -> None:
     extra = {f"extra.{i}": np.zeros(1, np.float32) for i in range(30)}
     del stored["norm.bias"]
     with pytest.raises(WeightsError, match="and 21 more"):
         load(save(stored | extra))
 
 
-def test_nothing_is_read_before_all_is_checked(stored: Arrays, save: SaveFile) -> None:
+def test_checks_all_tensors_before_reading_any(stored: Arrays, save: SaveFile) -> None:
     del stored["norm.bias"]
     calls: list[str] = []
 
@@ -160,7 +164,9 @@ def test_nothing_is_read_before_all_is_checked(stored: Arrays, save: SaveFile) -
     assert calls == []
 
 
-def test_put_gets_our_layout_and_dtype_with_the_declaration(stored: Arrays, save: SaveFile) -> None:
+def test_put_receives_our_layout_and_dtype_and_the_declaration(
+    stored: Arrays, save: SaveFile
+) -> None:
     seen: dict[str, tuple[Any, ...]] = {}
 
     def spy(array: NDArray[Any], param: Param) -> jax.Array:
@@ -173,19 +179,19 @@ def test_put_gets_our_layout_and_dtype_with_the_declaration(stored: Arrays, save
     assert seen.keys() == stored.keys()
 
 
-def test_former_name(stored: Arrays, save: SaveFile) -> None:
+def test_a_former_name_is_accepted(stored: Arrays, save: SaveFile) -> None:
     stored["dense.weight"] = stored.pop("linear.weight")
     loaded = load(save(stored))
     np.testing.assert_array_equal(loaded.layers[0].weight, stored["dense.weight"].T)
 
 
-def test_former_and_present_name_together(stored: Arrays, save: SaveFile) -> None:
+def test_both_former_and_present_name_are_refused(stored: Arrays, save: SaveFile) -> None:
     folder = save(stored | {"dense.weight": stored["linear.weight"]})
     with pytest.raises(WeightsError, match=r"linear\.weight is also in .* as dense\.weight"):
         load(folder)
 
 
-def test_buffer_of_positions_is_ignored(stored: Arrays, save: SaveFile) -> None:
+def test_position_ids_are_ignored(stored: Arrays, save: SaveFile) -> None:
     load(save(stored | {"text_model.embeddings.position_ids": np.arange(77)[None]}))
 
 
@@ -206,7 +212,7 @@ def halves(stored: Arrays) -> dict[str, Arrays]:
     }
 
 
-def test_shards(stored: Arrays, tmp_path: Path) -> None:
+def test_shards_are_read_through_their_index(stored: Arrays, tmp_path: Path) -> None:
     shards = halves(stored)
     placed = {name: file for file, tensors in shards.items() for name in tensors}
     loaded = load(write_shards(tmp_path, shards, placed))
@@ -214,7 +220,7 @@ def test_shards(stored: Arrays, tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.norm.weight, stored["norm.weight"])
 
 
-def test_index_lists_a_tensor_that_is_absent(stored: Arrays, tmp_path: Path) -> None:
+def test_an_index_that_lists_an_absent_tensor_is_refused(stored: Arrays, tmp_path: Path) -> None:
     shards = halves(stored)
     placed = {name: file for file, tensors in shards.items() for name in tensors}
     folder = write_shards(tmp_path, shards, placed | {"ghost": "b.safetensors"})
@@ -222,7 +228,7 @@ def test_index_lists_a_tensor_that_is_absent(stored: Arrays, tmp_path: Path) -> 
         load(folder)
 
 
-def test_shard_holds_a_tensor_that_is_not_listed(stored: Arrays, tmp_path: Path) -> None:
+def test_a_shard_with_an_unlisted_tensor_is_refused(stored: Arrays, tmp_path: Path) -> None:
     shards = halves(stored)
     placed = {name: file for file, tensors in shards.items() for name in tensors}
     del placed["norm.weight"]
@@ -230,13 +236,13 @@ def test_shard_holds_a_tensor_that_is_not_listed(stored: Arrays, tmp_path: Path)
         load(write_shards(tmp_path, shards, placed))
 
 
-def test_missing_shard_is_named(stored: Arrays, tmp_path: Path) -> None:
+def test_a_missing_shard_is_named(stored: Arrays, tmp_path: Path) -> None:
     folder = write_shards(tmp_path, {}, dict.fromkeys(stored, "a.safetensors"))
     with pytest.raises(WeightsError, match=r"a\.safetensors cannot be read"):
         load(folder)
 
 
-def test_broken_file_is_named(tmp_path: Path) -> None:
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
     (tmp_path / PART).mkdir()
     (tmp_path / PART / FILE).write_bytes(b"not safetensors")
     with pytest.raises(WeightsError, match=f"{FILE} cannot be read"):
@@ -244,19 +250,19 @@ def test_broken_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"weight_map": {"norm.bias": 3}}'])
-def test_broken_index_is_named(tmp_path: Path, text: str) -> None:
+def test_a_broken_index_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / PART).mkdir()
     (tmp_path / PART / f"{FILE}.index.json").write_text(text)
     with pytest.raises(WeightsError, match=r"index\.json is not a safetensors index"):
         load(tmp_path)
 
 
-def test_no_weights_at_all(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match="holds no weights: expected one of"):
+def test_a_folder_without_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="has no weights: expected one of"):
         load(tmp_path)
 
 
-def test_init_has_the_declared_shapes_and_depends_on_names_only() -> None:
+def test_random_parameters_have_declared_shapes_and_depend_only_on_names() -> None:
     key = jax.random.key(3)
     drawn = weights.init(TREE, key, jnp.bfloat16)
     shapes = weights.abstract(TREE, jnp.bfloat16)
@@ -269,8 +275,8 @@ def test_init_has_the_declared_shapes_and_depends_on_names_only() -> None:
     assert drawn.norm.bias.tolist() == [0, 0, 0, 0]
 
 
-def test_arrays_come_in_the_order_of_names_and_the_rest_is_no_array() -> None:
-    """Whatever the order in the class: compiled programs are told apart by their arguments."""
+def test_leaves_are_sorted_by_field_and_static_fields_are_not_leaves() -> None:
+    """Compiled programs are keyed by their arguments, so the order in the class must not matter."""
     names = [param.name for param in params.declared(TREE)]
     assert names == [
         "conv.bias",

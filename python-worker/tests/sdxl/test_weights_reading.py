@@ -1,4 +1,4 @@
-"""Reading weights takes the files in order and the memory of a few tensors."""
+"""Weights are read in file order, with only a few tensors in memory."""
 
 import sys
 from pathlib import Path
@@ -26,14 +26,14 @@ FILE = "model.safetensors"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A checkpoint that fits TREE."""
+    """A checkpoint that matches TREE."""
     (tmp_path / "part").mkdir()
     declared = params.declared(TREE)
     save_file({p.name: np.ones(p.stored, np.float32) for p in declared}, tmp_path / "part" / FILE)
     return tmp_path
 
 
-def test_in_the_order_of_the_file(folder: Path) -> None:
+def test_reads_in_file_order(folder: Path) -> None:
     seen: list[str] = []
 
     def put(array: NDArray[Any], param: Param) -> jax.Array:
@@ -46,29 +46,29 @@ def test_in_the_order_of_the_file(folder: Path) -> None:
 
 
 class Slow:
-    """An array whose way to the device takes until somebody waits."""
+    """An array whose transfer to the device completes when somebody waits."""
 
-    under_way = 0
-    most = 0
+    in_flight = 0
+    peak = 0
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
-        Slow.under_way += nbytes
-        Slow.most = max(Slow.most, Slow.under_way)
+        Slow.in_flight += nbytes
+        Slow.peak = max(Slow.peak, Slow.in_flight)
 
     def block_until_ready(self) -> None:
-        Slow.under_way -= self.nbytes
+        Slow.in_flight -= self.nbytes
 
 
 def test_reading_waits_for_slow_devices(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    largest, few = 8 * 8 * 4, 1000
-    monkeypatch.setattr(weights, "MOST_BYTES_ON_THE_WAY", few)
+    largest, limit = 8 * 8 * 4, 1000
+    monkeypatch.setattr(weights, "MAX_BYTES_IN_FLIGHT", limit)
 
     def put(array: NDArray[Any], _: Param) -> Any:
         return Slow(array.nbytes)
 
     weights.load(folder, "part", TREE, jnp.float32, put)
-    assert few < Slow.most <= few + largest
+    assert limit < Slow.peak <= limit + largest
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

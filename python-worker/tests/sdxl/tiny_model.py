@@ -1,4 +1,4 @@
-"""The smallest SDXL that has every part, written as a diffusers folder in a moment."""
+"""Writes the smallest SDXL that has every component, as a diffusers folder."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from parity import cases, stub_tokenizer, synthetic
 from parity.pipeline.cases import SDXL_SCHEDULER
 
 WORDS, LENGTH = 100, 12
-"""The vocabulary, and how many ids a text has."""
+"""The vocabulary's size, and the ids in a text."""
 
 SIZES = ((16, 8), (8, 8))
 
@@ -60,7 +60,7 @@ def _save(stem: Path, tree: Any) -> None:
 
 
 def tokens(text: str) -> Tokens:
-    """A text's ids."""
+    """The ids of a text."""
     first, second = (
         tuple(stub_tokenizer.ids_of(text, name, WORDS, LENGTH)) for name in stub_tokenizer.PADS
     )
@@ -68,7 +68,7 @@ def tokens(text: str) -> Tokens:
 
 
 def spec(text: str = "a red circle", **changes: Any) -> ImageSpec:
-    """A spec for the model: guided, four steps, unless changed."""
+    """A guided image of four steps, with `changes`."""
     values: dict[str, Any] = {
         "prompt": tokens(text),
         "negative": None,

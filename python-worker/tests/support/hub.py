@@ -1,4 +1,4 @@
-"""A server that speaks the Hugging Face hub's endpoints, for one model."""
+"""A local server with the Hugging Face hub's endpoints, for one model."""
 
 import hashlib
 import json
@@ -12,18 +12,18 @@ from urllib.parse import parse_qs, urlsplit
 REPOSITORY, BRANCH, COMMIT = "owner/model", "main", "0123456789abcdef" * 2 + "01234567"
 ENTRIES_A_PAGE = 7
 LARGE = ".safetensors"
-"""Files of this kind are known by SHA-256, others by git's name for their content."""
+"""The hub lists these files with their SHA-256, and others with their git blob hash."""
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves `files`; tests change its attributes at will.
+    """Serves `files`. Tests set its attributes to inject faults.
 
     Attributes:
         files: contents by path.
-        asked: path and range of every request, as they came.
-        lies: what is sent for a path instead of what is listed.
-        cuts: after how many bytes the next answer for a path ends, its connection closed.
-        stalls: after how many bytes answers for a path wait for `go_on`.
+        asked: path and range of every request, in order.
+        lies: for a path, the content to send instead of the listed one.
+        cuts: for a path, the bytes after which to close the connection, once.
+        stalls: for a path, the bytes after which to wait for `go_on`.
         go_on: see `stalls`.
     """
 
@@ -40,17 +40,17 @@ class Hub(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The server's address."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def entries(self) -> list[dict[str, Any]]:
-        """The list of files, as the hub gives it."""
+        """The list of files in the hub's format."""
         return [_entry(path, content) for path, content in self.files.items()]
 
 
 @contextmanager
 def serving(files: dict[str, bytes]) -> Iterator[Hub]:
-    """A hub that answers while the context is open."""
+    """A hub that serves while the context is open."""
     hub = Hub(files)
     thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -118,7 +118,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.server.go_on.wait()
             self.wfile.write(rest[stall:])
         except OSError:
-            self.close_connection = True  # the client has left
+            self.close_connection = True  # the client disconnected
 
     def _json(self, value: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
         body = json.dumps(value).encode()
@@ -131,4 +131,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Do not log requests."""

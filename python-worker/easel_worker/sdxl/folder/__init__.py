@@ -1,1 +1,1 @@
-"""A model's folder: fetched, recognised, read, and its weights put on the devices."""
+"""Fetches, checks and reads a model, and puts its weights on the devices."""

@@ -1,4 +1,4 @@
-"""The safetensors files of one model part, single or sharded, found and read tensor by tensor."""
+"""Finds the safetensors files of one component, single or sharded, and reads them by tensor."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -22,17 +22,17 @@ FILE_NAMES = tuple(
     )
     for stem in ("diffusion_pytorch_model", "model")
 )
-"""Where weights may be, best first: diffusers' and transformers' stem; full precision before the
-fp16 variant, whose index has had two spellings."""
+"""Names of weights files in order of preference. Full precision comes before the fp16 variant.
+diffusers has used two spellings for the variant's index."""
 
 
 class WeightsError(ValueError):
-    """The weights on disk are not the weights that the configuration asks for."""
+    """The weights on disk do not match the config."""
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in an open file, not read yet."""
+    """A tensor in an open file, not yet read."""
 
     name: str
     file: Path
@@ -47,13 +47,14 @@ class StoredTensor:
 
 @contextmanager
 def open_tensors(folder: Path) -> Iterator[list[StoredTensor]]:
-    """All tensors of a part's folder, in the files' order, readable until the context is left.
+    """All tensors in a component's folder, in file order. Readable until the context exits.
 
-    Files are read, not mapped: mapped pages would count as memory of ours until the file is closed,
-    and reading in order is what disks and mounted buckets are fast at.
+    Files are read, not mapped: mapped pages would count towards this process's memory until the
+    file is closed, and disks and mounted buckets are fastest when read in order.
 
     Raises:
-        WeightsError: no weights, an unreadable file, or shards that their index contradicts.
+        WeightsError: there are no weights, a file is unreadable, or the shards contradict their
+            index.
     """
     weights = find(folder)
     with ExitStack() as stack:
@@ -68,7 +69,7 @@ def open_tensors(folder: Path) -> Iterator[list[StoredTensor]]:
 
 
 def find(folder: Path) -> Path:
-    """The file, or the index of files, that holds a part's weights.
+    """The weights file of a component, or its index if it is sharded.
 
     Raises:
         WeightsError: there is none.
@@ -76,7 +77,7 @@ def find(folder: Path) -> Path:
     for name in FILE_NAMES:
         if (folder / name).is_file():
             return folder / name
-    raise WeightsError(f"{folder} holds no weights: expected one of {', '.join(FILE_NAMES)}")
+    raise WeightsError(f"{folder} has no weights: expected one of {', '.join(FILE_NAMES)}")
 
 
 def _open(file: Path, stack: ExitStack) -> list[StoredTensor]:
@@ -91,7 +92,7 @@ def _open(file: Path, stack: ExitStack) -> list[StoredTensor]:
 
 
 def _read_index(index: Path) -> dict[str, Path]:
-    """The file that each tensor is in."""
+    """Maps each tensor's name to its file."""
     try:
         weight_map: dict[str, str] = read_object(index)["weight_map"]
         return {name: index.parent / file for name, file in weight_map.items()}
@@ -102,5 +103,5 @@ def _read_index(index: Path) -> dict[str, Path]:
 def _check_index(index: Path, placed: dict[str, Path], tensors: list[StoredTensor]) -> None:
     found = {(tensor.name, tensor.file) for tensor in tensors}
     for name, file in sorted(set(placed.items()) ^ found):
-        where = "listed but absent" if name in placed and placed[name] == file else "not listed"
-        raise WeightsError(f"{index}: tensor {name} of {file.name} is {where}")
+        problem = "listed but absent" if placed.get(name) == file else "not listed"
+        raise WeightsError(f"{index}: tensor {name} of {file.name} is {problem}")

@@ -1,7 +1,7 @@
-"""What a diffusers folder says about its SDXL model, checked and frozen.
+"""Reads and checks the configs of a diffusers folder.
 
-Every key that could change what is computed is either honoured or refused, so a folder that loads
-computes what diffusers would compute.
+Every key that could change the image is either implemented or refused, so a folder that loads gives
+the images that diffusers gives.
 """
 
 from pathlib import Path
@@ -16,7 +16,7 @@ from easel_worker.sdxl.model.config import SdxlConfig
 __all__ = ["ConfigError", "load_config"]
 
 TIME_IDS = 6
-"""Original size, crop and target size: SDXL's extra conditioning."""
+"""The number of micro-conditioning values: original size, crop and target size, two each."""
 
 _SWITCHES = (
     "rescale_betas_zero_snr",
@@ -25,14 +25,14 @@ _SWITCHES = (
     "lower_order_final",
     "euler_at_final",
 )
-"""Keys of scheduler_config.json that are true or false."""
+"""Boolean keys of scheduler_config.json."""
 
 
 def load_config(folder: Path) -> SdxlConfig:
-    """Read and check the configuration of a standard diffusers folder.
+    """Read and check all configs of a diffusers folder.
 
     Raises:
-        ConfigError: a file is missing or asks for something unsupported; it names file, key, value.
+        ConfigError: a file is missing or has an unsupported value; it names file, key and value.
     """
     index = ConfigReader(folder / "model_index.json")
     index.require("_class_name", "StableDiffusionXLPipeline")
@@ -49,7 +49,7 @@ def load_config(folder: Path) -> SdxlConfig:
 
 
 def _scheduler(path: Path) -> dict[str, Any]:
-    """The file as it is. What its words mean depends on the scheduler, but not their kinds."""
+    """The file's values, with their types checked. Their meaning depends on the scheduler class."""
     read = ConfigReader(path)
     read.string("_class_name")
     for key in ("num_train_timesteps", "beta_start", "beta_end", "steps_offset"):
@@ -69,16 +69,21 @@ def _scheduler(path: Path) -> dict[str, Any]:
 
 
 def _check_fit(folder: Path, config: SdxlConfig) -> None:
-    """Refuse parts that do not belong together."""
+    """Refuse components that do not fit together."""
     text, text_2, unet, vae = config.text_encoder, config.text_encoder_2, config.unet, config.vae
     added = text_2.pooled + TIME_IDS * unet.time_id_features
     for key, value, expected, source in (
         ("cross_attention_dim", unet.context, text.hidden + text_2.hidden, "both text encoders"),
-        ("projection_class_embeddings_input_dim", unet.added_features, added, "text_encoder_2"),
-        ("in_channels", unet.in_channels, vae.latent_channels, "the VAE"),
-        ("out_channels", unet.out_channels, vae.latent_channels, "the VAE"),
+        (
+            "projection_class_embeddings_input_dim",
+            unet.added_features,
+            added,
+            "text_encoder_2",
+        ),
+        ("in_channels", unet.in_channels, vae.latent_channels, "the VAE's latents"),
+        ("out_channels", unet.out_channels, vae.latent_channels, "the VAE's latents"),
     ):
         if value != expected:
             raise ConfigError(
-                f"{folder / 'unet' / 'config.json'}: {key} = {value}: {source} ask for {expected}"
+                f"{folder / 'unet' / 'config.json'}: {key} = {value}: {source} need {expected}"
             )

@@ -1,4 +1,4 @@
-"""Reading one JSON file of a diffusers folder, strictly: errors name the file, key and value."""
+"""Strict reading of a config file: errors name the file, key and value."""
 
 import json
 from collections.abc import Iterable
@@ -9,14 +9,14 @@ from easel_worker.text_file import TextFileError, read_object
 
 
 class ConfigError(ValueError):
-    """The model folder asks for something that this worker cannot do."""
+    """A config asks for something that this worker does not support."""
 
 
 class ConfigReader:
-    """A JSON object from a file, read key by key.
+    """A JSON object, read key by key.
 
-    Missing keys take the default that diffusers or transformers gives them, because older
-    checkpoints lack the keys of newer library versions.
+    Older checkpoints lack keys of newer library versions, so callers pass the defaults of diffusers
+    or transformers.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,28 +49,28 @@ class ConfigReader:
         return value
 
     def string(self, key: str, default: str | None = None) -> str:
-        """A text."""
+        """A string."""
         value = self._get(key, default)
         if not isinstance(value, str):
             self.fail(key, "must be a string")
         return value
 
     def strings(self, key: str, allowed: Iterable[str]) -> tuple[str, ...]:
-        """A list of texts, each of them one of `allowed`."""
+        """A non-empty list of strings from `allowed`."""
         value, known = self._get(key, None), tuple(allowed)
         if not isinstance(value, list) or not value or any(v not in known for v in value):
-            self.fail(key, f"must be a list of {', '.join(known)}; nothing else is supported")
+            self.fail(key, f"must be a list; only {', '.join(known)} are supported")
         return tuple(value)
 
     def integers(self, key: str) -> tuple[int, ...]:
-        """A list of whole numbers ≥ 1."""
+        """A non-empty list of whole numbers ≥ 1."""
         value = self._get(key, None)
         if not isinstance(value, list) or not value or not all(_is_count(v) for v in value):
             self.fail(key, "must be a list of whole numbers, 1 or more")
         return tuple(value)
 
     def per_level(self, key: str, levels: int, default: int) -> tuple[int, ...]:
-        """A whole number ≥ 1 for each of `levels` levels, from a list or one for all."""
+        """A whole number ≥ 1 for each level, from a list or from one number for all."""
         value = self._get(key, default)
         each = [value] * levels if _is_count(value) else value
         if not isinstance(each, list) or len(each) != levels or not all(_is_count(v) for v in each):
@@ -78,7 +78,7 @@ class ConfigReader:
         return tuple(each)
 
     def numbers_or_none(self, key: str, length: int) -> tuple[float, ...] | None:
-        """A list of `length` numbers, or None where the key is null or absent."""
+        """A list of `length` numbers, or None if the key is null or absent."""
         value = self.values.get(key)
         if value is None:
             return None
@@ -87,23 +87,23 @@ class ConfigReader:
         return tuple(float(v) for v in value)
 
     def require(self, key: str, *supported: Any) -> None:
-        """Refuse all values but the supported ones; absent means the first of them."""
+        """Refuse values other than `supported`. An absent key means the first of them."""
         value = self.values.get(key, supported[0])
         if not any(_same(value, known) for known in supported):
             names = " or ".join(json.dumps(s) for s in supported)
             self.fail(key, f"only {names} is supported")
 
     def divides(self, key: str, divisors: Iterable[int], channels: tuple[int, ...]) -> None:
-        """Refuse a key whose value at some level does not divide that level's channels."""
+        """Refuse a value that does not divide the channels of its level."""
         for divisor, size in zip(divisors, channels, strict=True):
             if divisor == 0 or size % divisor:
                 self.fail(key, f"must divide block_out_channels, {list(channels)}")
 
     def only(self, known: Iterable[str]) -> None:
-        """Refuse keys that are not known: they might change what the model computes."""
+        """Refuse unknown keys, which might change the image."""
         for key in self.values:
             if not key.startswith("_") and key not in known:
-                self.fail(key, "unknown key; remove it if it does not change what is computed")
+                self.fail(key, "unknown key; remove it if it does not change the image")
 
     def _get(self, key: str, default: Any) -> Any:
         value = self.values.get(key, default)
@@ -115,7 +115,7 @@ class ConfigReader:
 
 
 def _same(value: object, known: object) -> bool:
-    """Equality that tells true from 1."""
+    """Equality that distinguishes true from 1."""
     return value == known and isinstance(value, bool) == isinstance(known, bool)
 
 

@@ -1,4 +1,4 @@
-"""A CLIP text encoder's config.json."""
+"""Reads the config.json of a CLIP text encoder."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ from easel_worker.sdxl.model.config import TextConfig
 
 
 def read_text_config(path: Path, *, projects: bool) -> TextConfig:
-    """Read and check one text encoder's config.
+    """Read and check a text encoder's config.
 
     Args:
         path: config.json.
-        projects: whether the encoder has a projection; the file does not say.
+        projects: whether the encoder has a text projection, which the file does not say.
 
     Raises:
         ConfigError: a value is missing or unsupported.

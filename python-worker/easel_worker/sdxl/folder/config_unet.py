@@ -1,4 +1,4 @@
-"""The UNet's config.json."""
+"""Reads the UNet's config.json."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ _FIXED: tuple[tuple[Any, ...], ...] = (
     ("time_embedding_type", "positional"),
     ("timestep_post_act", None),
 )
-"""Keys of which we support one value (or two that mean the same)."""
+"""Keys for which we support one meaning: the key and its accepted values."""
 
 _READ = {
     "addition_time_embed_dim",
@@ -58,9 +58,9 @@ _READ = {
 }
 
 _IGNORED = {
-    "addition_embed_type_num_heads",  # of another addition_embed_type
-    "dropout",  # training only
-    "mid_block_only_cross_attention",  # of another mid_block_type
+    "addition_embed_type_num_heads",  # used by other addition_embed_types
+    "dropout",  # used in training only
+    "mid_block_only_cross_attention",  # used by other mid_block_types
     "upcast_attention",  # our softmax is always float32
 }
 
@@ -83,18 +83,18 @@ def read_unet_config(path: Path) -> UNetConfig:
     up = read.strings("up_block_types", ("UpBlock2D", "CrossAttnUpBlock2D"))
     for key, blocks in (("down_block_types", down), ("up_block_types", up)):
         if len(blocks) != levels:
-            read.fail(key, f"must have one block for each of {levels} block_out_channels")
+            read.fail(key, f"must have {levels} blocks, one for each of block_out_channels")
     config = UNetConfig(
         sample_size=read.integer("sample_size", 128),
         in_channels=read.integer("in_channels", 4),
         out_channels=read.integer("out_channels", 4),
         channels=channels,
         down_attention=tuple(block == "CrossAttnDownBlock2D" for block in down),
-        # Listed from the bottom up in the file; kept by level here, like everything else.
+        # The file lists these from the bottom up.
         up_attention=tuple(block == "CrossAttnUpBlock2D" for block in reversed(up)),
         layers=read.per_level("layers_per_block", levels, 2),
         transformer_layers=read.per_level("transformer_layers_per_block", levels, 1),
-        # diffusers reads attention_head_dim as the number of heads: a mistake kept for old files.
+        # diffusers reads attention_head_dim as the number of heads, for compatibility.
         heads=read.per_level("attention_head_dim", levels, 8),
         context=read.integer("cross_attention_dim", 1280),
         linear_projection=read.boolean("use_linear_projection", False),
@@ -106,7 +106,7 @@ def read_unet_config(path: Path) -> UNetConfig:
         freq_shift=read.number("freq_shift", 0),
     )
     if config.time_id_features % 2:
-        read.fail("addition_time_embed_dim", "must be even: a sine and a cosine for each frequency")
+        read.fail("addition_time_embed_dim", "must be even: each frequency has a sine and a cosine")
     read.divides("norm_num_groups", (config.norm_groups,) * levels, channels)
     read.divides("attention_head_dim", config.heads, channels)
     return config

@@ -1,4 +1,4 @@
-"""The VAE's config.json."""
+"""Reads the VAE's config.json."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def read_vae_config(path: Path) -> VaeConfig:
     read.require("act_fn", "silu", "swish")
     read.require("down_block_types", ["DownEncoderBlock2D"] * levels)
     read.require("up_block_types", ["UpDecoderBlock2D"] * levels)
-    # diffusers' SDXL pipeline does not apply a shift, so a file that sets one expects another.
+    # diffusers' SDXL pipeline applies no shift, so a VAE with one belongs to another pipeline.
     read.require("shift_factor", None, 0)
     read.only(_KEYS)
     latent_channels = read.integer("latent_channels", 4)

@@ -1,4 +1,4 @@
-"""Why a model could not be fetched, in words for whoever started it."""
+"""Explains to the operator why a model could not be fetched."""
 
 import errno
 from pathlib import Path
@@ -17,44 +17,44 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def explain(error: Exception, model: HubModel, target: Path) -> str:
-    """One line that says what failed, and what to do about it where that is known.
+    """One line that says what failed and, if known, what to do about it.
 
     Args:
-        error: what fetching raised.
-        model: what was to be fetched.
-        target: the folder that it was to be fetched into.
+        error: raised by `hub.fetch`.
+        model: the model to fetch.
+        target: the folder to fetch it into.
     """
     if isinstance(error, OSError) and error.errno in _FULL:
         return (
-            f"the disk of {target.parent} is full: make room and start again; it goes on where it "
-            "stopped"
+            f"the disk of {target.parent} is full: free some space and start again; the download "
+            "resumes where it stopped"
         )
     if isinstance(error, GatedRepoError):
         return (
-            f"{model.repository} is for those who accepted its terms: accept them at "
+            f"{model.repository} requires accepting its terms: accept them at "
             f"{constants.ENDPOINT}/{model.repository}, then set HF_TOKEN"
         )
     if isinstance(error, RepositoryNotFoundError):
         return (
-            f"{constants.ENDPOINT} has no model {model.repository}, or not for everybody: check "
-            "the name; a private model needs HF_TOKEN"
+            f"{constants.ENDPOINT} has no public model {model.repository}: check the name, or "
+            "set HF_TOKEN if the model is private"
         )
     if isinstance(error, RevisionNotFoundError):
         return f"{model.repository} has no commit, tag or branch {model.revision}"
     if _is_unreachable(error):
         return (
             f"cannot reach {constants.ENDPOINT} ({_reason(error)}): check the network, or the "
-            "proxy in HTTPS_PROXY. A machine without the hub takes a folder: fetch it on another "
-            f"one with `python -m easel_worker.fetch {model.repository}@{model.revision} "
-            "--to FOLDER`, bring it here and set MODEL=FOLDER"
+            "proxy in HTTPS_PROXY. Without access to the hub, fetch the model on another machine "
+            f"with `python -m easel_worker.fetch {model.repository}@{model.revision} "
+            "--to FOLDER`, copy the folder here and set MODEL=FOLDER"
         )
     return " ".join(str(error).split())
 
 
 def _is_unreachable(error: Exception) -> bool:
-    """Whether no answer came at all.
+    """Whether the hub sent no answer.
 
-    By name: the hub's client has changed its HTTP library before, and that is not ours to import.
+    Compares class names, because the hub's client has changed its HTTP library before.
     """
     names = {base.__name__ for base in type(error).__mro__}
     return isinstance(error, OfflineModeIsEnabled) or "TransportError" in names

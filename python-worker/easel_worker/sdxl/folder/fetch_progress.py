@@ -1,4 +1,4 @@
-"""How far a download is, as lines for a log instead of a bar for a terminal."""
+"""Reports the progress of a download as log lines instead of a progress bar."""
 
 import time
 from collections.abc import Callable
@@ -9,7 +9,7 @@ LINE_EVERY_S = 5.0
 
 
 class ProgressLines:
-    """What the hub's client takes for a bar of tqdm: told of bytes, it says a line now and then."""
+    """Stands in for tqdm in the hub's client: reports a line at most every `LINE_EVERY_S`."""
 
     def __init__(
         self,
@@ -21,31 +21,31 @@ class ProgressLines:
         clock: Callable[[], float] = time.monotonic,
         **_: Any,
     ) -> None:
-        """Begin to count.
+        """Start at `initial` bytes.
 
         Args:
-            report: takes each line.
-            name: of what is fetched.
-            total: its bytes, if known.
-            initial: how many of them are there already.
-            clock: seconds that go on.
+            report: called with each line.
+            name: the file's name.
+            total: the file's size in bytes, if known.
+            initial: bytes downloaded before.
+            clock: monotonic time in seconds.
         """
         self._report = report
         self._name = name
         self._total = total
         self._done = initial
         self._clock = clock
-        self._said = clock()
+        self._reported = clock()
         if initial:
-            self._say()
+            self._report_line()
 
     def update(self, count: float | None = 1) -> None:
-        """So many bytes more have come; fewer, where a server began anew."""
+        """Add downloaded bytes. The count is negative if the server started over."""
         self._done += int(count or 0)
         now = self._clock()
-        if self._done == self._total or now - self._said >= LINE_EVERY_S:
-            self._said = now
-            self._say()
+        if self._done == self._total or now - self._reported >= LINE_EVERY_S:
+            self._reported = now
+            self._report_line()
 
     def __enter__(self) -> Self:
         return self
@@ -58,6 +58,6 @@ class ProgressLines:
     ) -> None:
         pass
 
-    def _say(self) -> None:
+    def _report_line(self) -> None:
         of = "" if self._total is None else f" of {self._total / 1e6:.1f}"
         self._report(f"{self._name}: {self._done / 1e6:.1f}{of} MB")

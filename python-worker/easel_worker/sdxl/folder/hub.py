@@ -1,10 +1,10 @@
-"""A model on the Hugging Face hub, fetched into a folder: only the files that are read.
+"""Fetches a model from the Hugging Face hub into a folder: only the files that are read.
 
 The folder appears complete or not at all: files are collected beside it, checked against the hub's
-own digests, and moved into place together. A fetch that was cut off goes on where it stopped, also
-inside of a file, which is why the files are not left to the hub's cache: it begins files anew.
+digests, and moved into place together. An interrupted fetch resumes, even inside a file. The hub's
+own cache cannot do that: it restarts files.
 
-The hub's own variables hold here, such as HF_ENDPOINT, HF_TOKEN and HTTPS_PROXY.
+The hub's environment variables apply, such as HF_ENDPOINT, HF_TOKEN and HTTPS_PROXY.
 """
 
 import json
@@ -24,13 +24,13 @@ from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 from easel_worker.sdxl.folder.fetch_progress import ProgressLines
 
 VARIANT = "fp16"
-"""Weights are fetched in this precision where the model has it: half of the bytes."""
+"""The preferred variant, half the size of full precision."""
 
 BRANCH = "main"
-"""What is fetched where no revision is named."""
+"""The default revision."""
 
 SOURCE = "source.json"
-"""Beside the files: what was fetched."""
+"""The file that records what was fetched."""
 
 WEIGHED = ("text_encoder", "text_encoder_2", "unet", "vae")
 _SMALL = re.compile(
@@ -45,12 +45,12 @@ Report = Callable[[str], None]
 
 
 class HubError(ValueError):
-    """A model cannot be fetched; the message says what to do."""
+    """A model cannot be fetched. The message says what to do."""
 
 
 @dataclass(frozen=True)
 class HubModel:
-    """A model's name on the hub, and a commit, tag or branch of it."""
+    """A repository on the hub, and a commit, tag or branch of it."""
 
     repository: str
     revision: str
@@ -60,33 +60,32 @@ class HubModel:
         """From `org/name` or `org/name@revision`.
 
         Raises:
-            HubError: it is not of this form.
+            HubError: the text has another form.
         """
         found = re.fullmatch(r"(\w[\w.-]*/\w[\w.-]*)(?:@([\w./-]+))?", text)
         if found is None:
             raise HubError(
-                f"{text!r} is no model on the hub: write org/name, or org/name@revision, the "
-                "revision being a commit (or a tag or branch, which may mean another model "
-                "tomorrow)"
+                f"{text!r} is not a model on the hub: write org/name or org/name@revision. Prefer "
+                "a commit as revision, since tags and branches can move"
             )
         return cls(found[1], found[2] or BRANCH)
 
 
 def fetch(model: HubModel, target: Path, report: Report, endpoint: str | None = None) -> None:
-    """Make a diffusers folder of a model, unless it is there.
+    """Fetch a model into a folder, unless the folder exists.
 
     Args:
-        model: which.
+        model: the model.
         target: the folder.
-        report: called with readable lines.
-        endpoint: the hub's address, if not that of HF_ENDPOINT.
+        report: called with log lines.
+        endpoint: the hub's address; HF_ENDPOINT by default.
 
     Raises:
-        HubError: the model lacks something, the folder holds another one, or bytes are not those
-            that the hub lists. Other errors come from the hub's client.
+        HubError: the model lacks files, the folder holds another model, or a file does not have
+            the digest that the hub lists. Other errors come from the hub's client.
     """
     if target.exists():
-        report(f"{target} is there already{_checked(model, target)}")
+        report(f"{target} exists{_checked(model, target)}")
         return
     api = HfApi(endpoint=endpoint)
     commit = api.model_info(model.repository, revision=model.revision).sha
@@ -96,7 +95,7 @@ def fetch(model: HubModel, target: Path, report: Report, endpoint: str | None = 
     total = sum(file.size for file in files)
     report(f"{len(files)} files, {total / 1e9:.2f} GB, of {model.repository} at {commit}")
     if commit != model.revision:
-        report(f"{model.repository}@{commit} stays this one; {model.revision} may not")
+        report(f"use {model.repository}@{commit} to pin this version; {model.revision} can move")
     unfinished = target.with_name(f"{target.name}.partial")
     _check_room(unfinished, files)
     for file in files:
@@ -105,35 +104,35 @@ def fetch(model: HubModel, target: Path, report: Report, endpoint: str | None = 
     _verify(api, model.repository, str(commit), unfinished)
     (unfinished / SOURCE).write_text(json.dumps({**asdict(model), "commit": commit}))
     unfinished.rename(target)
-    report(f"{target} is complete, digests as listed")
+    report(f"{target} is complete; all digests match")
 
 
 def choose(paths: Collection[str]) -> list[str]:
-    """Of all files of a repository those that gateway and worker read, the small ones first.
+    """Selects the files that gateway and worker read, the small ones first.
 
     Raises:
-        HubError: a part has no weights.
+        HubError: a component has no weights.
     """
     small = sorted(path for path in paths if _SMALL.fullmatch(path))
     return small + [path for part in WEIGHED for path in _weights(part, paths)]
 
 
 def _weights(part: str, paths: Collection[str]) -> list[str]:
-    """One set of a part's weights, the variant's where there is one, with its index."""
+    """One set of a component's weights with its index; the variant's if there is one."""
     names = sorted(path.removeprefix(f"{part}/") for path in paths if path.startswith(f"{part}/"))
     mark = f".{VARIANT}"
     marked = [name for name in names if mark in name and _WEIGHTS.fullmatch(name.replace(mark, ""))]
     chosen = marked or [name for name in names if _WEIGHTS.fullmatch(name)]
     if not chosen:
-        raise HubError(f"the model has no safetensors weights in {part}: choose one that has")
+        raise HubError(f"the model has no safetensors weights in {part}: choose another model")
     return [f"{part}/{name}" for name in chosen]
 
 
 def _checked(model: HubModel, target: Path) -> str:
-    """What a folder says of its source, which is this model; nothing if it was put there by hand.
+    """The source that a folder records, for the log. Empty for a folder that was made by hand.
 
     Raises:
-        HubError: it is another model.
+        HubError: the folder holds another model.
     """
     record = target / SOURCE
     if not record.exists():
@@ -146,20 +145,20 @@ def _checked(model: HubModel, target: Path) -> str:
 
 
 def _check_room(folder: Path, files: Sequence[RepoFile]) -> None:
-    """Raise unless the disk has room for what is missing."""
+    """Raise if the disk lacks space for the remaining bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / file.path for file in files]
     there = sum(path.stat().st_size for path in paths if path.exists())
     missing, free = sum(file.size for file in files) - there, shutil.disk_usage(folder).free
     if missing > free:
         raise HubError(
-            f"{missing / 1e9:.2f} GB are missing, and the disk of {folder.parent} has "
-            f"{free / 1e9:.2f} GB free: make room and start again"
+            f"{missing / 1e9:.2f} GB remain to be fetched, and the disk of {folder.parent} has "
+            f"{free / 1e9:.2f} GB free: free some space and start again"
         )
 
 
 def _download(url: str, path: Path, size: int, bar: Any) -> None:
-    """The rest of a file, all of it where nothing is there. `bar` makes what shows progress."""
+    """Download the part of a file that is not on disk yet. `bar` makes the progress reporter."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab") as file:
         if file.tell() > size:
@@ -175,10 +174,12 @@ def _download(url: str, path: Path, size: int, bar: Any) -> None:
 
 
 def _verify(api: HfApi, repository: str, commit: str, folder: Path) -> None:
-    """Compare all files with the digests that the hub lists; what is wrong is removed."""
+    """Compare all files with the digests that the hub lists, and remove those that differ."""
     found = api.verify_repo_checksums(repository, revision=commit, local_dir=folder)
     wrong = [mismatch["path"] for mismatch in found.mismatches]
     for path in wrong:
         (folder / path).unlink()
     if wrong:
-        raise HubError(f"{', '.join(wrong)}: not the bytes that the hub lists: start again")
+        raise HubError(
+            f"{', '.join(wrong)}: does not match the digest that the hub lists: start again"
+        )

@@ -1,4 +1,4 @@
-"""Who a model is: its name, and a digest of everything that decides its images."""
+"""A model's identity: its name, and a digest of everything that determines its images."""
 
 import hashlib
 from collections.abc import Iterator
@@ -11,19 +11,19 @@ COMPONENTS = ("text_encoder", "text_encoder_2", "unet", "vae")
 
 
 def model_id(folder: Path) -> str:
-    """The name that the model was saved under, or else its folder's."""
+    """The name that the model was saved under, or the name of its folder."""
     index = read_object(folder / "model_index.json")
     return str(index.get("_name_or_path") or folder.resolve().name)
 
 
 def model_digest(folder: Path, calibration_file: Path | None = None) -> str:
-    """SHA-256 over the paths and contents of the configurations and weights that we load.
+    """SHA-256 over the paths and contents of the configs and weights that we load.
 
-    Weights are read in pieces, so memory does not grow with the model.
+    Reads files in pieces, so memory does not grow with the model.
 
     Args:
         folder: the model.
-        calibration_file: by which it is quantised, or None where it is not.
+        calibration_file: of a quantised model, else None.
     """
     whole = hashlib.sha256()
     for path in sorted(_files(folder)):

@@ -1,4 +1,4 @@
-"""A whole SDXL model in memory: its configuration and the parameters of all its parts."""
+"""Loads the parameters of all components of an SDXL model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -31,17 +31,17 @@ class TextParams(NamedTuple):
 
 @dataclass(frozen=True)
 class Dtypes:
-    """What the parts compute in. The VAE may need more range or precision than the rest."""
+    """Dtypes to compute in. The VAE may need more range or precision than the rest."""
 
     model: DTypeLike
     vae: DTypeLike
     int8: bool = False
-    """Whether the UNet's linear layers are quantised; see `int8`."""
+    """Whether the UNet's linear layers are quantised."""
 
 
 @dataclass(frozen=True)
 class SdxlParams:
-    """All parameters that making images needs; the VAE's encoder is not among them."""
+    """The parameters of text-to-image, without the VAE's encoder."""
 
     text: TextParams
     unet: UNet
@@ -62,12 +62,12 @@ def load_params(
 
     Args:
         folder: the model.
-        config: its configuration.
+        config: of its components.
         dtypes: to convert the weights to.
         put: places each array on the devices.
-        report: called with a readable line before each part.
-        methods: how the UNet and the VAE compute.
-        largest: the calibration of a model to quantise, as `calibration.read` gives it.
+        report: called with a log line before each component.
+        methods: the kernels of UNet and VAE.
+        largest: the calibration of a model to quantise, from `calibration.read`.
 
     Raises:
         WeightsError: see `weights.load`.
@@ -93,7 +93,7 @@ def load_params(
 
 
 def abstract_params(config: SdxlConfig, dtypes: Dtypes, *, methods: Methods = PLAIN) -> SdxlParams:
-    """Shapes and dtypes of `load_params`'s result, to compile programs without weights."""
+    """Shapes and dtypes of the result of `load_params`, to compile programs without weights."""
     trees = _declarations(config)
     whole = SdxlParams(
         text=TextParams(
@@ -114,13 +114,13 @@ def abstract_params(config: SdxlConfig, dtypes: Dtypes, *, methods: Methods = PL
 
 
 def _bound(params: SdxlParams, methods: Methods) -> SdxlParams:
-    """With methods for all but the text encoders, which are small and always compute plainly."""
+    """Binds methods to UNet and VAE. The text encoders are small and always use `PLAIN`."""
     return replace(params, unet=bind(params.unet, methods), vae=bind(params.vae, methods))
 
 
 @dataclass(frozen=True)
 class _Declared:
-    """A whole checkpoint."""
+    """The declarations of a whole checkpoint."""
 
     text: TextParams
     unet: UNet

@@ -1,6 +1,6 @@
-"""What the engine needs of the tokenizers' files: who they are, and how an empty text looks.
+"""Reads what the engine needs from a tokenizer's folder: its identity and the empty text's ids.
 
-Turning text into ids is the gateway's work.
+The gateway tokenizes prompts.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from easel_worker.text_file import TextFileError
 from easel_worker.tokenizer_digest import read_vocabulary, tokenizer_info
 
 START, END = "<|startoftext|>", "<|endoftext|>"
-"""What CLIP puts before and after a text."""
+"""CLIP's start and end tokens."""
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class TokenizerFiles:
     """A tokenizer of a model.
 
     Attributes:
-        info: who it is.
-        empty: the ids of the empty text, of the tokenizer's max_length.
-        size: how many ids there are.
+        info: its identity.
+        empty: the max_length ids of the empty text.
+        size: of the vocabulary.
     """
 
     info: TokenizerInfo
@@ -33,13 +33,13 @@ def read_tokenizer(folder: Path) -> TokenizerFiles:
     """Read the files of a CLIP tokenizer.
 
     Raises:
-        TextFileError: a file is missing or not as it should be, or is not CLIP's.
+        TextFileError: a file is missing or invalid, or the tokenizer is not CLIP's.
     """
     info = tokenizer_info(folder)
     vocabulary = read_vocabulary(folder / "vocab.json")
     for token in (START, END):
         if token not in vocabulary:
-            raise TextFileError(f"{folder / 'vocab.json'} has no {token}: it is not CLIP's")
+            raise TextFileError(f"{folder / 'vocab.json'} has no {token}: not a CLIP tokenizer")
     pads = [info.pad_id] * (info.max_length - 2)
     return TokenizerFiles(
         info=info,

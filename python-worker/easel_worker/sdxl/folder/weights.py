@@ -1,4 +1,4 @@
-"""From declarations to arrays: loaded strictly from a checkpoint, drawn at random, or abstract."""
+"""Turns declarations into arrays: loaded strictly from files, drawn at random, or abstract."""
 
 import zlib
 from collections import deque
@@ -18,62 +18,62 @@ from easel_worker.sdxl.model.params import Init, Param, Tree, declared
 __all__ = ["Put", "WeightsError", "abstract", "init", "load"]
 
 Put = Callable[[NDArray[Any], Param], jax.Array]
-"""Places an array, in our layout and dtype, on the devices."""
+"""Places an array, already in our layout and dtype, on the devices."""
 
 BUFFERS = frozenset(
     {"text_model.embeddings.position_ids", "embeddings.position_ids"},  # arange(77), not trained
 )
-"""Tensors that old checkpoints hold beside the parameters; the only names that are ignored."""
+"""Tensors of old checkpoints that are not parameters. Only these names are ignored."""
 
-MOST_PROBLEMS_SHOWN = 10
+MAX_PROBLEMS_SHOWN = 10
 
-MOST_BYTES_ON_THE_WAY = 256 * 2**20
+MAX_BYTES_IN_FLIGHT = 256 * 2**20
 
 
 def load(folder: Path, component: str, tree: Tree, dtype: DTypeLike, put: Put) -> Tree:
-    """Read a part of a model: every declared tensor, and nothing but declared tensors.
+    """Load a component strictly: a missing and an unexpected tensor are both errors.
 
-    Names and shapes are all checked before the first tensor is read. Then one tensor at a time is
-    read, converted and placed, in the order of the files. The host never holds a second copy of
-    the weights, only what is still on its way to the devices.
+    Checks all names and shapes before reading. Then reads, converts and places one tensor at a
+    time, in file order. The host holds only the tensors in flight to the devices, never a whole
+    copy of the weights.
 
     Args:
         folder: the diffusers folder.
-        component: the part's subfolder ("unet", "vae", ...).
+        component: the component's subfolder ("unet", "vae", ...).
         tree: its declarations.
-        dtype: of the arrays, whatever the files hold.
+        dtype: of the arrays; stored tensors are converted to it.
         put: places each array.
 
     Raises:
-        WeightsError: a tensor is unknown, missing, doubled or misshapen, or a file is unreadable;
-            it names tensor and file.
+        WeightsError: a tensor is unknown, missing, duplicated or of the wrong shape, or a file is
+            unreadable; it names tensor and file.
     """
     with open_tensors(folder / component) as tensors:
         stored = match(folder / component, tree, tensors)
         params = {param.name: param for param in declared(tree)}
         placed: dict[str, jax.Array] = {}
-        on_the_way: deque[jax.Array] = deque()
+        in_flight: deque[jax.Array] = deque()
         for name, tensor in stored.items():
             array = params[name].layout.arrange(tensor.read())
             array = np.ascontiguousarray(array, dtype=np.dtype(dtype))
             placed[name] = put(array, params[name])
-            on_the_way.append(placed[name])
-            _wait_for_oldest(on_the_way)
+            in_flight.append(placed[name])
+            _wait_for_oldest(in_flight)
         loaded: Tree = jax.tree.map(lambda param: placed[param.name], tree)
         return loaded
 
 
-def _wait_for_oldest(on_the_way: deque[jax.Array]) -> None:
-    """Until few bytes are on the way: reading may be faster than the way to the devices."""
-    while sum(array.nbytes for array in on_the_way) > MOST_BYTES_ON_THE_WAY:
-        on_the_way.popleft().block_until_ready()
+def _wait_for_oldest(in_flight: deque[jax.Array]) -> None:
+    """Bound the bytes in flight: reading can be faster than the transfer to the devices."""
+    while sum(array.nbytes for array in in_flight) > MAX_BYTES_IN_FLIGHT:
+        in_flight.popleft().block_until_ready()
 
 
 def match(folder: Path, tree: Any, tensors: list[StoredTensor]) -> dict[str, StoredTensor]:
-    """The stored tensor for each declared name, in the given order.
+    """Maps each declared name to its stored tensor, in the order of `tensors`.
 
     Raises:
-        WeightsError: unless stored and declared tensors are the same, name by name.
+        WeightsError: stored and declared tensors differ in a name or a shape.
     """
     params = declared(tree)
     by_name = {name: param for param in params for name in (param.name, *param.aliases)}
@@ -89,7 +89,7 @@ def match(folder: Path, tree: Any, tensors: list[StoredTensor]) -> dict[str, Sto
             other = found[param.name]
             problems.append(f"{tensor.file}: {tensor.name} is also in {other.file} as {other.name}")
         elif tensor.shape != param.stored:
-            shapes = f"{list(tensor.shape)}, the config asks for {list(param.stored)}"
+            shapes = f"{list(tensor.shape)}, but the config requires {list(param.stored)}"
             problems.append(f"{tensor.file}: {tensor.name} has shape {shapes}")
         if param is not None:
             found.setdefault(param.name, tensor)
@@ -100,14 +100,14 @@ def match(folder: Path, tree: Any, tensors: list[StoredTensor]) -> dict[str, Sto
 
 
 def _summary(folder: Path, problems: list[str]) -> str:
-    shown = problems[:MOST_PROBLEMS_SHOWN]
+    shown = problems[:MAX_PROBLEMS_SHOWN]
     rest = len(problems) - len(shown)
-    lines = [f"{folder}: the weights do not fit config.json", *shown]
+    lines = [f"{folder}: the weights do not match config.json", *shown]
     return "\n  ".join(lines + ([f"and {rest} more"] if rest else []))
 
 
 def init(tree: Tree, key: jax.Array, dtype: DTypeLike) -> Tree:
-    """Random parameters of an untrained model; each depends on the key and its own name only."""
+    """Random parameters. Each depends only on the key and its own name."""
 
     def draw(param: Param) -> jax.Array:
         match param.init:
@@ -126,7 +126,7 @@ def init(tree: Tree, key: jax.Array, dtype: DTypeLike) -> Tree:
 
 
 def abstract(tree: Tree, dtype: DTypeLike) -> Tree:
-    """Shapes and dtypes without memory: a `jax.ShapeDtypeStruct` at every leaf."""
+    """Shapes and dtypes only: a `jax.ShapeDtypeStruct` at every leaf."""
 
     def struct(param: Param) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(param.shape, dtype)  # type: ignore[no-untyped-call]

@@ -14,9 +14,9 @@ from easel_worker.engine import (
     Tokens,
 )
 from easel_worker.sdxl.folder.config import ConfigError, load_config
+from easel_worker.sdxl.folder.easel_json import ModelDefaults, read_model_defaults
 from easel_worker.sdxl.folder.identity import model_id
 from easel_worker.sdxl.folder.model import Dtypes
-from easel_worker.sdxl.folder.preferences import Preferences, read_preferences
 from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.folder.tokenizer_files import TokenizerFiles, read_tokenizer
 from easel_worker.sdxl.model.config import SdxlConfig
@@ -69,8 +69,8 @@ def describe(folder: Path, options: Options) -> Description:
     resolve.vae_tile(options, config.vae_scale)
     file = resolve.calibration_file(options, folder)
     largest = None if file is None else tuple(calibration.read(file, UNet.declare(config.unet)))
-    preferences = _preferences(folder, config)
-    sizes = resolve.sizes(options, preferences.sizes)
+    model_defaults = _model_defaults(folder, config)
+    sizes = resolve.sizes(options, model_defaults.sizes)
     for width, height in sizes:
         if min(width, height) < 1 or width % config.vae_scale or height % config.vae_scale:
             raise ConfigError(
@@ -89,7 +89,7 @@ def describe(folder: Path, options: Options) -> Description:
         sizes=sizes,
         rows=resolve.rows(options),
         schedulers=sampler.offered(config.scheduler),
-        defaults=preferences.defaults,
+        defaults=model_defaults.defaults,
         limits=Limits(
             min(most.max_steps, trained),
             most.max_guidance_scale,
@@ -108,16 +108,17 @@ def _dtype_name(dtypes: Dtypes) -> str:
     return f"{name}+int8" if dtypes.int8 else name
 
 
-def _preferences(folder: Path, config: SdxlConfig) -> Preferences:
+def _model_defaults(folder: Path, config: SdxlConfig) -> ModelDefaults:
     """The folder's, if its default scheduler is one that we have."""
-    preferences = read_preferences(folder, sampler.default_scheduler(config.scheduler))
+    model_defaults = read_model_defaults(folder, sampler.default_scheduler(config.scheduler))
     offered = sampler.offered(config.scheduler)
-    if preferences.defaults.scheduler not in offered:
+    chosen = model_defaults.defaults.scheduler
+    if chosen not in offered:
         raise ConfigError(
-            f"{folder}: the default scheduler {preferences.defaults.scheduler!r} is not offered: "
+            f"{folder}: the default scheduler {chosen!r} is not offered: "
             f"choose one of {', '.join(offered)}"
         )
-    return preferences
+    return model_defaults
 
 
 def _check_tokenizers(

@@ -1,4 +1,4 @@
-"""What a model wants when a request does not say: `easel.json` in its folder, or SDXL base's."""
+"""The model's defaults for requests: `easel.json` in its folder, or those of SDXL base."""
 
 import json
 import math
@@ -22,8 +22,8 @@ _SDXL_BASE: dict[str, Any] = {
 }
 
 
-class PreferencesError(ValueError):
-    """easel.json says something wrong; the text names the file, the key, its value and the cure."""
+class EaselJsonError(ValueError):
+    """easel.json has an invalid value. The message names file, key, value and remedy."""
 
 
 def _is_whole(value: object) -> bool:
@@ -35,60 +35,60 @@ def _is_number(value: object) -> bool:
     return is_number and 0 <= value < math.inf  # type: ignore[operator]
 
 
-def _is_text(value: object) -> bool:
+def _is_string(value: object) -> bool:
     return isinstance(value, str)
 
 
 _WHOLE = (_is_whole, "a whole number, 1 or more")
 _NUMBER = (_is_number, "a number, 0 or more")
-_TEXT = (_is_text, "a text in quotes")
+_STRING = (_is_string, "a string")
 
 _DEFAULTS: Mapping[str, tuple[Callable[[object], bool], str]] = {
     "width": _WHOLE,
     "height": _WHOLE,
     "num_inference_steps": _WHOLE,
     "guidance_scale": _NUMBER,
-    "scheduler": _TEXT,
-    "negative_prompt": _TEXT,
+    "scheduler": _STRING,
+    "negative_prompt": _STRING,
 }
-"""The keys of `defaults`, and what their values must be."""
+"""The keys of `defaults`, with a check and a description of their values."""
 
 
 @dataclass(frozen=True)
-class Preferences:
-    """Defaults of requests, and the sizes to compile for; the default size is the first."""
+class ModelDefaults:
+    """Defaults for requests, and the sizes to compile. The default size comes first."""
 
     defaults: Defaults
     sizes: tuple[Size, ...]
 
 
-def read_preferences(folder: Path, scheduler: str) -> Preferences:
+def read_model_defaults(folder: Path, scheduler: str) -> ModelDefaults:
     """Read easel.json: {"defaults": {...}, "sizes": [[width, height], ...]}, all optional.
 
     Args:
         folder: the model.
-        scheduler: the default where the file does not name one.
+        scheduler: the default scheduler if the file names none.
 
     Raises:
-        PreferencesError: it is not a JSON object, has an unknown key, or a value of another kind.
+        EaselJsonError: the file is not a JSON object, or has an unknown key or an invalid value.
     """
     path = folder / FILE
     values = _read(path)
     _only(path, "", values, ("defaults", "sizes"))
     given, sizes = values.get("defaults", {}), values.get("sizes", [])
     if not isinstance(given, dict):
-        _fail(path, "defaults", given, 'must be an object, as {"num_inference_steps": 25}')
+        _fail(path, "defaults", given, 'must be an object such as {"num_inference_steps": 25}')
     _only(path, "defaults.", given, _DEFAULTS)
     for key, value in given.items():
         fits, kind = _DEFAULTS[key]
         if not fits(value):
             _fail(path, f"defaults.{key}", value, f"must be {kind}")
     if not isinstance(sizes, list):
-        _fail(path, "sizes", sizes, "must be a list, as [[1024, 1024], [768, 1344]]")
+        _fail(path, "sizes", sizes, "must be a list such as [[1024, 1024], [768, 1344]]")
     defaults = Defaults(**(_SDXL_BASE | {"scheduler": scheduler} | given))
     first = Size(defaults.width, defaults.height)
     others = [_size(path, number, size) for number, size in enumerate(sizes)]
-    return Preferences(defaults, tuple(dict.fromkeys([first, *others])))
+    return ModelDefaults(defaults, tuple(dict.fromkeys([first, *others])))
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -97,14 +97,14 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except TextFileError as error:
-        raise PreferencesError(str(error)) from error
+        raise EaselJsonError(str(error)) from error
 
 
 def _only(path: Path, where: str, values: dict[str, Any], known: Iterable[str]) -> None:
     for key, value in values.items():
         if key not in known:
             names = ", ".join(f"{where}{name}" for name in known)
-            _fail(path, f"{where}{key}", value, f"unknown key; known are {names}")
+            _fail(path, f"{where}{key}", value, f"unknown key; the keys are {names}")
 
 
 def _size(path: Path, number: int, value: object) -> Size:
@@ -117,4 +117,4 @@ def _size(path: Path, number: int, value: object) -> Size:
 
 def _fail(path: Path, key: str, value: object, why: str) -> NoReturn:
     shown = json.dumps(value, ensure_ascii=False)
-    raise PreferencesError(f"{path}: {key} = {shown[:100]}: {why}")
+    raise EaselJsonError(f"{path}: {key} = {shown[:100]}: {why}")
