@@ -1,1 +1,1 @@
-"""Benchmarks of the worker: other schedulers to compare its own with. Nothing here is installed."""
+"""Benchmarks that run in a worker, and schedulers to compare ours with. Not installed."""

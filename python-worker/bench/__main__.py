@@ -1,7 +1,7 @@
 """A worker with another scheduler: `python -m bench --policy batches --policy-rows 8 …`.
 
-It takes the worker's own options besides its own, but no signals and no parent: it ends when its
-gateway tells it to, or when it is killed.
+It accepts the worker's own options too. It handles no signals and does not watch its parent: it
+ends when its gateway tells it to, or when it is killed.
 """
 
 import argparse
@@ -24,11 +24,13 @@ from easel_worker.vitals import Vitals
 
 
 def main() -> None:
-    """Run the worker, and end the process with its status."""
+    """Run the worker and exit with its status."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__, allow_abbrev=False)
     parser.add_argument("--policy", required=True, choices=tuple(POLICIES))
-    parser.add_argument("--policy-rows", required=True, type=int, help="rows that a step holds")
-    parser.add_argument("--record", required=True, type=Path, help="a file for the images' times")
+    parser.add_argument("--policy-rows", required=True, type=int, help="rows per step")
+    parser.add_argument(
+        "--record", required=True, type=Path, help="output file of the images' times"
+    )
     ours, rest = parser.parse_known_args()
     config = load(rest, os.environ)
     log = Logger(config.log_level, worker=config.name, pid=os.getpid())

@@ -1,8 +1,8 @@
-"""How far images drift when operations are left out or rounded: `npm run bench:drift`.
+"""Measures how much images change when operations are skipped or rounded: `npm run bench:drift`.
 
-The same captions and seeds through the same engine, plainly and by each variant. What is printed:
-the signal-to-noise ratio of a variant's images to the plain ones, and how many of the pictures'
-promises a judge finds kept (demo.evaluation).
+The same captions and seeds go through the same engine, unchanged and with each variant. The table
+shows the peak signal-to-noise ratio between a variant's images and the unchanged ones, and the
+share of the captions' facts that the scorer (demo.evaluation) finds in the images.
 """
 
 import argparse
@@ -29,7 +29,7 @@ JUDGED = ("background", "colour", "shape", "relation")
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to make the images: an engine's options, and what is asked of it."""
+    """A way to make the images: the engine's options and the images' parameters."""
 
     name: str
     options: Options = field(default_factory=lambda: Options(devices=jax.devices()[:1]))
@@ -38,14 +38,14 @@ class Variant:
 
 @dataclass(frozen=True)
 class Made:
-    """Images, and the seconds that one takes."""
+    """Images, and the seconds per image."""
 
     images: Sequence[Pixels]
     seconds: float
 
 
 def variants() -> list[Variant]:
-    """The plain one first."""
+    """Return all variants; the first is the unchanged one."""
     plain = Variant("plain")
     caching = replace(plain.options, max_cache_interval=5)
 
@@ -70,13 +70,13 @@ def variants() -> list[Variant]:
 
 
 def psnr(ours: Pixels, wanted: Pixels) -> float:
-    """Peak signal-to-noise ratio of 8-bit images, in dB; infinite for equal ones."""
+    """Return the peak signal-to-noise ratio of 8-bit images, in dB; infinite if they are equal."""
     error = float(np.mean(np.square(ours.astype(np.float64) - wanted)))
     return float("inf") if error == 0.0 else 10.0 * float(np.log10(255.0**2 / error))
 
 
 def make(variant: Variant, texts: Sequence[Tokens]) -> Made:
-    """An image of each text, the n-th with seed n, one after the other."""
+    """Make an image of each text in turn, the n-th with seed n."""
     engine = SdxlEngine(DEMO, variant.options)
     engine.warm(lambda _: None)
     defaults = engine.capabilities.defaults
@@ -103,7 +103,7 @@ def make(variant: Variant, texts: Sequence[Tokens]) -> Made:
 
 
 def row(name: str, made: Made, plain: Made, captions: Sequence[Caption]) -> str:
-    """A line of the table."""
+    """Format a line of the table."""
     ratios = [psnr(a, b) for a, b in zip(made.images, plain.images, strict=True)]
     mean = "–" if made is plain else f"{np.mean(ratios):.1f}"
     least = "–" if made is plain else f"{np.min(ratios):.1f}"
@@ -120,9 +120,11 @@ def _share(report: Report, attribute: str) -> str:
 def main() -> None:
     """Print the captions, or the table."""
     parser = argparse.ArgumentParser(prog="bench.drift", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--count", type=int, required=True, help="how many captions")
-    parser.add_argument("--captions", action="store_true", help="print them as JSON and end")
-    parser.add_argument("--tokens", type=Path, help='their ids: JSON, a list of {"ids", "ids_2"}')
+    parser.add_argument("--count", type=int, required=True, help="number of captions")
+    parser.add_argument("--captions", action="store_true", help="print them as JSON and exit")
+    parser.add_argument(
+        "--tokens", type=Path, help='the captions\' ids: JSON, a list of {"ids", "ids_2"}'
+    )
     chosen = parser.parse_args()
     captions = held_out_captions(chosen.count)
     if chosen.captions:

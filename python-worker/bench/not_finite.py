@@ -1,9 +1,9 @@
-"""What it costs to look for numbers that are not finite: with the check and without, paired.
+"""Measures what the check for NaN and infinity costs, in pairs with and without it.
 
     python -m bench.not_finite --model ../models/demo --rounds 200          (in python-worker/)
 
-Without: the same function, of which the compiler drops the check because nobody uses its result.
-A round runs both, in turns, so that whatever else the machine does meets both alike.
+Without it, the same function does not return the check's result, so the compiler removes it.
+A round runs both in alternation, so that other load on the machine affects both equally.
 """
 
 import argparse
@@ -32,10 +32,10 @@ GUIDANCE = 5.0
 
 
 def main() -> None:
-    """Print a line for each program."""
+    """Measure, and print a line for each program."""
     parser = argparse.ArgumentParser(prog="bench.not_finite", description=__doc__)
     parser.add_argument("--model", required=True, type=Path, help="a diffusers folder")
-    parser.add_argument("--rounds", default=200, type=int, help="how often each program runs")
+    parser.add_argument("--rounds", default=200, type=int, help="runs of each program")
     chosen = parser.parse_args()
     options = Options(devices=jax.devices()[:1])
     about = describe(chosen.model, options)
@@ -56,7 +56,7 @@ def main() -> None:
 def _cases(
     about: Description, params: SdxlParams, options: Options
 ) -> list[tuple[str, Function, Function, tuple[Any, ...]]]:
-    """Name, function, what of its result is left without the check, and arguments."""
+    """Yield name, function, a selector of the results without the check, and arguments."""
     config, defaults = about.config, about.capabilities.defaults
     size = Size(defaults.width, defaults.height)
     text = Tokens(about.empty_text.ids, about.empty_text.ids_2)
@@ -90,7 +90,7 @@ def _cases(
 def _in_turns(
     pair: Sequence[Function], arguments: tuple[Any, ...], rounds: int
 ) -> list[list[float]]:
-    """Seconds of each run of each function; what comes first changes from round to round."""
+    """Return the seconds of each run of each function; the order alternates between rounds."""
     for run in pair:
         jax.block_until_ready(run(*arguments))
     times: list[list[float]] = [[] for _ in pair]

@@ -1,13 +1,13 @@
-"""How other servers decide which images share the device, on the interface of ours.
+"""Other servers' scheduling policies, behind our step scheduler's interface.
 
-Both run to completion: a batch is formed when the device is idle, and nobody joins it later. With
-batches of one image that is one request at a time, as in a handler that holds a lock around
-`pipe(prompt)`. With larger ones it is dynamic batching, as Triton Inference Server and TorchServe
-do it (max_queue_delay and maxBatchDelay 0: they wait for nobody while the device is idle).
+Both run to completion: they form a batch when the device is idle, and no image joins it later.
+With batches of one image that is one request at a time, like a handler with a lock around
+`pipe(prompt)`. With larger batches it is dynamic batching as in Triton Inference Server and
+TorchServe, with max_queue_delay and maxBatchDelay 0: an idle device starts at once.
 
-They are kinder than their models: members of a batch may differ in steps, guidance and scheduler,
-and one that is done is answered at once and costs nothing more. So the only difference that is
-measured is *when images may join*.
+They are more efficient than those servers: images of a batch may differ in steps, guidance and
+scheduler, and a finished image is returned at once and costs nothing more. So the only measured
+difference is *when images may join*.
 """
 
 from collections.abc import Callable
@@ -20,15 +20,15 @@ Policy = Literal["steps", "batches", "single"]
 
 
 class RunToCompletion(StepScheduler):
-    """Batches in order of arrival; a batch has one size, and the next one waits for its last."""
+    """Forms batches in order of arrival, one image size each; a batch runs until all are done."""
 
     def __init__(self, rows: int, images: int | None = None) -> None:
-        """Args: a batch has at most `rows` rows, and `images` images if that is given."""
+        """Args: a batch has at most `rows` rows, and at most `images` images if given."""
         super().__init__(rows)
         self._images = images
 
     def admit(self) -> list[Image]:
-        """The next batch, if the last one is done: of the size that waits longest."""
+        """Form the next batch, of the size that waits longest, if the last one is done."""
         if self._running or not self._requests:
             return []
         first, *_ = next(iter(self._requests.values()))
@@ -46,4 +46,4 @@ POLICIES: dict[Policy, Callable[[int], StepScheduler]] = {
     "batches": RunToCompletion,
     "single": lambda rows: RunToCompletion(rows, images=1),
 }
-"""Schedulers by policy, for a device with so many rows."""
+"""Builds a policy's scheduler for a device with the given number of rows."""

@@ -1,4 +1,4 @@
-"""When each image began and had its first step: an engine that writes it down."""
+"""An engine wrapper that records when each image started, had its first step and was decoded."""
 
 import json
 import time
@@ -9,16 +9,16 @@ from easel_worker.engine import Capabilities, DeviceMemory, Engine, ImageSpec, L
 
 
 class Recorder:
-    """Passes everything on to an engine, and writes a JSON line for each finished image.
+    """Delegates to an engine, and writes a JSON line for each finished image.
 
-    The line has the image's `seed`, and in milliseconds since 1970: `begun` (its encoding starts),
-    `stepped` (its first denoising step is over) and `made` (it is decoded).
+    The line has the image's `seed`, and in milliseconds since 1970: `begun` (encoding starts),
+    `stepped` (the first denoising step ends) and `made` (decoding ends).
     """
 
     def __init__(
         self, engine: Engine, lines: IO[str], clock: Callable[[], float] = time.time
     ) -> None:
-        """Args: `lines` is line-buffered, so that a reader sees whole lines."""
+        """Args: `lines` must be line-buffered, so that a reader sees whole lines."""
         self._engine = engine
         self._lines = lines
         self._clock = clock

@@ -1,1 +1,1 @@
-"""The demo model: the scenes it draws, its training, and how well it follows prompts."""
+"""The demo model: its scenes, its training, and an evaluation of how well it follows prompts."""

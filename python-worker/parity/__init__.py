@@ -1,6 +1,6 @@
-"""Proof that our SDXL computes what diffusers and transformers compute.
+"""Compares our SDXL with diffusers and transformers.
 
-`python -m parity.live` compares on fresh random checkpoints and needs torch. The golden files are
-what the tests compare with without it; `make_goldens` and `make_tile_goldens`, in the folder of
-each subject, write them. Here is what several subjects share.
+`python -m parity.live` compares on fresh random checkpoints and needs torch. The tests need no
+torch: they compare with golden files, which `make_goldens` and `make_tile_goldens` in each
+subject's folder write. This folder has what several subjects share.
 """

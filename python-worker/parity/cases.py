@@ -1,7 +1,7 @@
-"""Tiny SDXL models of several shapes, as the arguments of diffusers' and transformers' classes.
+"""Tiny SDXL models of several shapes, as arguments of diffusers' and transformers' classes.
 
-Each differs from SDXL base in other ways, so that every branch of our code that a config can reach
-is compared.
+Each differs from SDXL base in other ways, so that together they cover every branch of our code
+that a config can reach.
 """
 
 import json
@@ -21,10 +21,10 @@ class Case:
     """A tiny model and the inputs to run it on.
 
     Attributes:
-        latents: height and width for the UNet.
-        batch: rows.
-        stored: dtype of the weights, as a checkpoint of this model would hold them.
-        gain: see `synthetic.weight`.
+        latents: height and width of the UNet's input.
+        batch: number of rows.
+        stored: dtype of the weights in the checkpoint.
+        gain: scale of the weights, see `synthetic.weight`.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Case:
 
 
 def text(hidden: int, layers: int, heads: int, **more: Any) -> Config:
-    """A CLIP text encoder's config with a small vocabulary."""
+    """Return a CLIP text encoder's config with a small vocabulary."""
     config = {
         "vocab_size": 1000,
         "hidden_size": hidden,
@@ -55,7 +55,7 @@ def text(hidden: int, layers: int, heads: int, **more: Any) -> Config:
 
 
 def unet(channels: tuple[int, ...], blocks: str, heads: Any, context: int, **more: Any) -> Config:
-    """A UNet's config. `blocks` has a letter a level: D without attention, C with it."""
+    """Return a UNet's config. `blocks` has a letter per level: D without attention, C with it."""
     down = [CROSS_DOWN if b == "C" else DOWN for b in blocks]
     up = [CROSS_UP if b == "C" else UP for b in reversed(blocks)]
     config = {
@@ -74,7 +74,7 @@ def unet(channels: tuple[int, ...], blocks: str, heads: Any, context: int, **mor
 
 
 def added(features: int, pooled: int) -> Config:
-    """The UNet's keys for time ids of `features` sines and cosines each."""
+    """Return the UNet's config keys for time ids of `features` sines and cosines each."""
     return {
         "addition_time_embed_dim": features,
         "projection_class_embeddings_input_dim": 6 * features + pooled,
@@ -82,7 +82,7 @@ def added(features: int, pooled: int) -> Config:
 
 
 def vae(channels: tuple[int, ...], **more: Any) -> Config:
-    """A VAE's config."""
+    """Return a VAE's config."""
     config = {
         "block_out_channels": list(channels),
         "down_block_types": ["DownEncoderBlock2D"] * len(channels),
@@ -188,7 +188,7 @@ CASES = (SDXL_BASE_IN_SMALL, DEMO, CONV_PROJECTION, FOUR_LEVELS, QUIET)
 
 
 def from_folder(folder: Path, latents: tuple[int, int]) -> Case:
-    """The case of a model folder, from its config files."""
+    """Return the case of a model folder, from its config files."""
 
     def config(part: str) -> Config:
         values: Config = json.loads((folder / part / "config.json").read_text())
@@ -199,7 +199,7 @@ def from_folder(folder: Path, latents: tuple[int, int]) -> Case:
 
 
 def draw(seed: int) -> Case:
-    """A random shape, decided by the seed."""
+    """Return a case of random shape, determined by the seed."""
     rng = random.Random(seed)
     groups = rng.choice([2, 4, 8])
     levels = rng.choice([2, 3, 4])

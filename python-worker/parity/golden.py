@@ -1,7 +1,7 @@
-"""Golden files: what diffusers and transformers gave for a case, to compare with without torch.
+"""Golden files: outputs of diffusers and transformers, so that comparing needs no torch.
 
-A golden holds configs, the names and shapes of all tensors, inputs and outputs, but no weights:
-those are made again from names and shapes (see `synthetic.py`).
+A golden file has configs, the names and shapes of all tensors, inputs and outputs, but no weights:
+names and shapes determine them (see `synthetic.py`).
 """
 
 import json
@@ -30,12 +30,12 @@ STEMS = {
 
 @dataclass(frozen=True)
 class Golden:
-    """What the reference says about one case.
+    """The reference's inputs and outputs for one case.
 
     Attributes:
-        stamp: versions and command that made it.
+        stamp: the versions and the command that made it.
         stored: dtype of the weights.
-        gain: size of the weights, see `synthetic.weight`.
+        gain: scale of the weights, see `synthetic.weight`.
         files: the folder's JSON files by path.
         shapes: all tensors of each part.
         inputs: see `reference.inputs`.
@@ -52,7 +52,7 @@ class Golden:
     outputs: Arrays
 
     def save(self, folder: Path) -> None:
-        """Write NAME.json (to be read by people) and NAME.npz."""
+        """Write NAME.json (readable by people) and NAME.npz."""
         head: dict[str, Any] = {
             "stamp": self.stamp,
             "stored": self.stored,
@@ -68,7 +68,7 @@ class Golden:
         np.savez_compressed(folder / f"{self.name}.npz", allow_pickle=False, **arrays)
 
     def weights(self, part: str) -> Arrays:
-        """The part's weights, by the reference's tensor names."""
+        """Return the part's weights, by the reference's tensor names."""
         return {
             name: synthetic.weight(name, shape, self.gain).astype(self.stored)
             for name, shape in self.shapes[part].items()
@@ -76,7 +76,7 @@ class Golden:
 
 
 def load(folder: Path, name: str) -> Golden:
-    """Read what `Golden.save` wrote."""
+    """Read the files that `Golden.save` wrote."""
     head = json.loads((folder / f"{name}.json").read_text())
     groups: dict[str, Arrays] = {"inputs": {}, "outputs": {}, "shapes": {}}
     with np.load(folder / f"{name}.npz") as arrays:
@@ -98,10 +98,10 @@ def write_folder(golden: Golden, folder: Path, *, sharded: bool, older_names: bo
     """Write the golden's model as a diffusers folder.
 
     Args:
-        golden: which.
-        folder: where.
-        sharded: several files and an index for each part, else one file.
-        older_names: name tensors as releases of 2023 did.
+        golden: the model and its weights.
+        folder: the folder to write.
+        sharded: write several files and an index for each part, instead of one file.
+        older_names: name tensors as the libraries' releases of 2023 did.
     """
     for path, content in golden.files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +116,7 @@ def write_folder(golden: Golden, folder: Path, *, sharded: bool, older_names: bo
 
 
 def with_older_names(part: str, weights: Mapping[str, NDArray[Any]]) -> Arrays:
-    """Tensors as the first SDXL checkpoints named them, with their buffer of positions."""
+    """Rename tensors as in the first SDXL checkpoints, and add their buffer of positions."""
     renamed = dict(weights)
     if part == "text_encoder":
         renamed = {f"text_model.{name}": value for name, value in renamed.items()}
@@ -135,12 +135,12 @@ def with_older_names(part: str, weights: Mapping[str, NDArray[Any]]) -> Arrays:
 
 
 def write_single(folder: Path, stem: str, variant: str, weights: Arrays) -> None:
-    """One safetensors file."""
+    """Write one safetensors file."""
     save_file(weights, folder / f"{stem}{variant}.safetensors")
 
 
 def write_shards(folder: Path, stem: str, variant: str, weights: Arrays) -> None:
-    """Several safetensors files and their index, named as diffusers names them."""
+    """Write several safetensors files and their index, named as diffusers names them."""
     names = sorted(weights)
     weight_map: dict[str, str] = {}
     for i in range(SHARDS):

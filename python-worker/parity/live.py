@@ -1,8 +1,8 @@
-"""Compare our SDXL with diffusers and transformers, now, on fresh random checkpoints.
+"""Compares our SDXL with diffusers and transformers on fresh random checkpoints.
 
     python -m parity.live [--seed N] [--model FOLDER]
 
-Prints one table; ends with 1 if anything differs more than it may.
+Prints one table; the exit status is 1 if any difference exceeds its limit.
 """
 
 import argparse
@@ -24,11 +24,11 @@ from parity.schedulers import live as schedulers
 PACKAGES = ("torch", "diffusers", "transformers", "jax")
 
 SOURCES = (components.compare, schedulers.compare, pipeline.compare)
-"""What is compared; each takes a seed that decides all that is random."""
+"""All comparisons; each takes the seed of its random values."""
 
 
 def compare(seed: int, model: Path | None) -> Iterator[Comparison]:
-    """All comparisons, or those of one model folder."""
+    """Run all comparisons, or those of one model folder."""
     if model is not None:
         yield from components.compare_folder(model, seed)
         yield from pipeline.compare_folder(model, seed)
@@ -40,7 +40,9 @@ def compare(seed: int, model: Path | None) -> Iterator[Comparison]:
 def main() -> int:
     """Run the comparisons and print them."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seed", type=int, help="repeat an earlier run; by default a random one")
+    parser.add_argument(
+        "--seed", type=int, help="seed of an earlier run to repeat; random by default"
+    )
     parser.add_argument("--model", type=Path, help="compare this diffusers folder instead")
     arguments = parser.parse_args()
     seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed

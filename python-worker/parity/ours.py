@@ -1,4 +1,4 @@
-"""Our SDXL, loaded from a diffusers folder and run on inputs in diffusers' layout. No torch."""
+"""Loads our SDXL from a diffusers folder and runs it on inputs in diffusers' layout. No torch."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -24,12 +24,12 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def put(array: NDArray[Any], _: Param) -> jax.Array:
-    """On the default device."""
+    """Put arrays on the default device."""
     return jnp.asarray(array)
 
 
 def declare(config: SdxlConfig) -> dict[str, Any]:
-    """The declarations of all four parts."""
+    """Return the declarations of all four parts."""
     return {
         "text_encoder": TextEncoder.declare(config.text_encoder),
         "text_encoder_2": TextEncoder.declare(config.text_encoder_2),
@@ -39,13 +39,13 @@ def declare(config: SdxlConfig) -> dict[str, Any]:
 
 
 def load(folder: Path, dtype: DTypeLike) -> dict[str, Any]:
-    """All four parts."""
+    """Load all four parts."""
     trees = declare(load_config(folder))
     return {part: weights.load(folder, part, tree, dtype, put) for part, tree in trees.items()}
 
 
 def run(parts: Mapping[str, Any], given: Arrays) -> dict[str, NDArray[np.float32]]:
-    """All outputs that `parity.reference.run` gives, under the same names, in its layout."""
+    """Return the outputs of `parity.reference.run`, under the same names and in its layout."""
     outputs: dict[str, jax.Array] = {}
     for part, ids in (("text_encoder", "ids"), ("text_encoder_2", "ids_2")):
         text = _run(parts[part], jnp.asarray(given[ids], jnp.int32))
@@ -67,18 +67,18 @@ def run(parts: Mapping[str, Any], given: Arrays) -> dict[str, NDArray[np.float32
 def decode_in_tiles(
     autoencoder: Vae, latents: NDArray[np.float32], tile: int
 ) -> NDArray[np.float32]:
-    """What `parity.reference.decode_in_tiles` gives."""
+    """Return our equivalent of `parity.reference.decode_in_tiles`."""
     run = _jit(partial(vae_tiles.decode, tile=tile))
     return np.asarray(_nchw(run(autoencoder.decoder, _nhwc(latents))), np.float32)
 
 
 def _run(part: Callable[..., Any], *given: jax.Array) -> Any:
-    """What a part of the model makes; its parameters are arguments of the program, too."""
+    """Run a part of the model compiled; its parameters are arguments of the program too."""
     return _jit(lambda part, *given: part(*given))(part, *given)
 
 
 def _jit(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compiled without LLVM's optimisations: each program runs once, so compiling is the cost."""
+    """Compile without LLVM's optimisations: a program runs once, so compiling takes most time."""
     return jax.jit(function, compiler_options={"xla_backend_optimization_level": 0})
 
 

@@ -1,4 +1,4 @@
-"""diffusers' and transformers' own SDXL parts, built, filled and run. Needs torch."""
+"""Builds and runs SDXL's parts with diffusers and transformers. Needs torch."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +21,7 @@ COMPONENTS = ("text_encoder", "text_encoder_2", "unet", "vae")
 
 
 def build(case: Case) -> dict[str, Model]:
-    """The four models of a case, in evaluation mode, filled as their classes do it."""
+    """Build the four models of a case, in evaluation mode, initialised as their classes do."""
     models: dict[str, Model] = {
         "text_encoder": CLIPTextModel(CLIPTextConfig(**case.text_encoder)),
         "text_encoder_2": CLIPTextModelWithProjection(CLIPTextConfig(**case.text_encoder_2)),
@@ -32,7 +32,7 @@ def build(case: Case) -> dict[str, Model]:
 
 
 def read(folder: Path) -> dict[str, Model]:
-    """The four models of a diffusers folder, in float32."""
+    """Load the four models of a diffusers folder, in float32."""
     full = torch.float32
     models: dict[str, Model] = {
         "text_encoder": CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=full),
@@ -46,7 +46,7 @@ def read(folder: Path) -> dict[str, Model]:
 
 
 def shapes(models: Mapping[str, Model]) -> dict[str, dict[str, tuple[int, ...]]]:
-    """The name and shape of every tensor of each model, as the libraries name them."""
+    """Return the name and shape of every tensor of each model, as the libraries name them."""
     return {
         part: {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
         for part, model in models.items()
@@ -54,7 +54,7 @@ def shapes(models: Mapping[str, Model]) -> dict[str, dict[str, tuple[int, ...]]]
 
 
 def fill(model: Model, values: Fill) -> None:
-    """Replace all parameters by what `values` gives for their names and shapes."""
+    """Replace each parameter by `values` of its name and shape."""
     state = {
         name: torch.from_numpy(values(name, tuple(tensor.shape)))
         for name, tensor in model.state_dict().items()
@@ -63,7 +63,7 @@ def fill(model: Model, values: Fill) -> None:
 
 
 def pipeline(models: Mapping[str, Model]) -> Pipeline:
-    """The models as a pipeline that saves itself as a diffusers folder. It has no tokenizers."""
+    """Return the models as a pipeline without tokenizers, which can save a diffusers folder."""
     scheduler = EulerDiscreteScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1
     )
@@ -71,7 +71,7 @@ def pipeline(models: Mapping[str, Model]) -> Pipeline:
 
 
 def inputs(case: Case, seed: int) -> dict[str, NDArray[Any]]:
-    """Random inputs for all four models, in diffusers' layout."""
+    """Return random inputs for all four models, in diffusers' layout."""
     rng = np.random.default_rng(seed)
     height, width = case.latents
     scale = 2 ** (len(case.vae["block_out_channels"]) - 1)
@@ -95,9 +95,9 @@ def inputs(case: Case, seed: int) -> dict[str, NDArray[Any]]:
 
 
 def _ids(config: Mapping[str, Any], batch: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Start, words, end, padding; a row's text ends where it likes.
+    """Return random ids: start, words, end and padding, with texts of different lengths.
 
-    The end is not the highest id, unless the config is an old one that relies on that.
+    The end is the highest id only for old configs, which rely on that.
     """
     tokens, start = config["max_position_embeddings"], config["bos_token_id"]
     end = start + 1
@@ -112,7 +112,7 @@ def _ids(config: Mapping[str, Any], batch: int, rng: np.random.Generator) -> NDA
 
 @torch.no_grad()
 def decode_in_tiles(vae: Any, latents: NDArray[np.float32], tile: int) -> NDArray[np.float32]:
-    """What diffusers' tiled decoding gives, in its layout, for tiles of so many latents a side."""
+    """Return diffusers' tiled decoding, in its layout, for tiles with sides of `tile` latents."""
     scale = 2 ** (len(vae.config.block_out_channels) - 1)
     before = vae.tile_latent_min_size, vae.tile_sample_min_size
     vae.enable_tiling()
@@ -125,7 +125,7 @@ def decode_in_tiles(vae: Any, latents: NDArray[np.float32], tile: int) -> NDArra
 
 @torch.no_grad()
 def run(models: Mapping[str, Any], given: Arrays) -> dict[str, NDArray[Any]]:
-    """All outputs that we compare, in diffusers' layout."""
+    """Return all outputs that we compare, in diffusers' layout."""
     tensors = {name: torch.from_numpy(np.asarray(value)) for name, value in given.items()}
     first = models["text_encoder"](tensors["ids"], output_hidden_states=True)
     second = models["text_encoder_2"](tensors["ids_2"], output_hidden_states=True)

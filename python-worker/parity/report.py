@@ -1,4 +1,4 @@
-"""Measured differences, and the table of them."""
+"""Measured differences and their table."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Comparison:
-    """One thing compared with the reference.
+    """One comparison with the reference.
 
     Attributes:
         subject: what was compared ("unet", "euler karras", ...).
-        case: on which model or setting.
+        case: the model or setting.
         measured: the difference, in the unit of the limit.
-        limit: the most that is right.
+        limit: the largest acceptable difference.
     """
 
     subject: str
@@ -30,7 +30,7 @@ class Comparison:
 
 
 def relative_difference(ours: NDArray[Any], reference: NDArray[Any]) -> float:
-    """The largest difference as a part of the largest reference value; inf if shapes differ."""
+    """Return the largest difference over the largest reference value; inf if shapes differ."""
     if ours.shape != reference.shape:
         return float("inf")
     scale = np.abs(reference).max()
@@ -38,7 +38,7 @@ def relative_difference(ours: NDArray[Any], reference: NDArray[Any]) -> float:
 
 
 def relative_rms(ours: NDArray[Any], reference: NDArray[Any]) -> float:
-    """The difference's root mean square as a part of the reference's; inf if shapes differ."""
+    """Return the RMS of the difference over the reference's; inf if shapes differ."""
     if ours.shape != reference.shape:
         return float("inf")
     difference = np.asarray(ours, np.float64) - reference
@@ -50,12 +50,12 @@ WIDTHS = (7, 9, 8, 29, 0)
 
 
 def header() -> str:
-    """The table's first line."""
+    """Return the table's header."""
     return _line(HEADER)
 
 
 def row(comparison: Comparison) -> str:
-    """One comparison as a line of the table. Widths are fixed, so it can be printed at once."""
+    """Format one comparison as a line. Fixed widths allow printing before the next is known."""
     verdict = "ok" if comparison.passed else "FAILED"
     measured, limit = f"{comparison.measured:.2e}", f"{comparison.limit:.1e}"
     return _line((verdict, measured, limit, comparison.subject, comparison.case))

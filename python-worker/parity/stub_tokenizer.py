@@ -1,7 +1,7 @@
-"""Tokenizers for models with a vocabulary of a thousand: any text becomes some ids.
+"""Stub tokenizers for models with a vocabulary of about a thousand: words are hashed to ids.
 
-Real tokenizers are compared elsewhere; here both sides only need the same ids, through the same
-files and calls as with real ones.
+Other tests compare real tokenizers; here both sides only need the same ids, through the same files
+and calls as with real ones.
 """
 
 import hashlib
@@ -11,11 +11,11 @@ from typing import Any
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 PADS = {"tokenizer": END, "tokenizer_2": "!"}
-"""What SDXL's two tokenizers pad with."""
+"""The padding of SDXL's two tokenizers."""
 
 
 def vocabulary(size: int) -> dict[str, int]:
-    """Ids by token: "!" is 0, the start and end of text are the last two, as in CLIP's."""
+    """Return ids by token: "!" is 0, the last two are the start and end of text, as in CLIP."""
     return {"!": 0} | {f"w{i}": i for i in range(1, size - 2)} | {START: size - 2, END: size - 1}
 
 
@@ -23,10 +23,10 @@ def write(folder: Path, name: str, size: int, length: int) -> None:
     """Write a tokenizer's files.
 
     Args:
-        folder: the model.
+        folder: the model's.
         name: "tokenizer" or "tokenizer_2".
-        size: of the vocabulary.
-        length: of a text in ids.
+        size: number of tokens in the vocabulary.
+        length: number of ids of a text.
     """
     settings: dict[str, Any] = {
         "bos_token": START,
@@ -42,7 +42,7 @@ def write(folder: Path, name: str, size: int, length: int) -> None:
 
 
 def ids_of(text: str, name: str, size: int, length: int) -> list[int]:
-    """The ids of a text: one for each word, decided by a hash."""
+    """Return the ids of a text: a hash of each word."""
     hashes = [hashlib.sha256(word.encode()).digest() for word in text.split()]
     words = [1 + int.from_bytes(digest[:4]) % (size - 3) for digest in hashes][: length - 2]
     pad = vocabulary(size)[PADS[name]]

@@ -1,7 +1,7 @@
-"""Weights that need no storage: a tensor's name and shape decide its values.
+"""Weights that need no storage: a tensor's name and shape determine its values.
 
-Both sides of a golden comparison make the same bits. Only the raw output of PCG64 is used, which
-numpy promises never to change, and exact float32 arithmetic on it.
+Both sides of a golden comparison make the same bits, from the raw output of PCG64, which numpy
+promises never to change, and exact float32 arithmetic.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ Floats = NDArray[np.float32]
 
 
 def uniform(name: str, shape: tuple[int, ...]) -> Floats:
-    """Values in [-1, 1) with 24 random bits each, decided by the name."""
+    """Return values in [-1, 1) with 24 random bits each; the name is the seed."""
     seed = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little")
     raw = np.random.PCG64(seed).random_raw(math.prod(shape))
     bits = (raw >> np.uint64(40)).astype(np.int32)
@@ -22,12 +22,12 @@ def uniform(name: str, shape: tuple[int, ...]) -> Floats:
 
 
 def weight(name: str, shape: tuple[int, ...], gain: float) -> Floats:
-    """A parameter of a sane size: activations keep about unit variance from layer to layer.
+    """Return a parameter scaled so that activations keep about unit variance between layers.
 
-    Norms scale by about 1, biases are small but not zero, so that a lost one is noticed.
+    Norms scale by about 1; biases are small but not zero, so that a missing one shows.
 
-    A small `gain` makes the inputs of all norms small, so that a wrong epsilon is noticed: it
-    multiplies all weights except norms and what transformer blocks add to their (small) input.
+    A small `gain` makes the inputs of all norms small, so that a wrong epsilon shows: it multiplies
+    all weights except norms and the outputs that transformer blocks add to their small input.
     """
     values = uniform(name, shape)
     if len(shape) == 1 and name.endswith("weight"):

@@ -1,10 +1,10 @@
-"""Writes protocol/golden/: one file for each kind of message, and for each way to be none.
+"""Writes protocol/golden/: a file for each kind of message, and for each kind of invalid one.
 
     python -m tests.make_golden        (in python-worker/)
 
-A file holds `name`, `direction` (who reads it: `to-gateway` or `to-worker`), `frames` (base64), and
-either `valid: true` with `kind` and `message` (the header as it is to be understood), or
-`valid: false` with `error`, the code of easel_worker.codec.BadMessage.
+A file has `name`, `direction` (`to-gateway` or `to-worker`), `frames` (base64), and either
+`valid: true` with `kind` and `message` (the parsed header), or `valid: false` with `error`, the
+code of easel_worker.codec.BadMessage.
 """
 
 import base64
@@ -28,7 +28,7 @@ Header = dict[str, Any]
 
 
 def header_of(message: p.Message) -> Header:
-    """The header as it is written."""
+    """Return the header as it is written."""
     return json.loads(bytes(pack(message)[1]))
 
 
@@ -109,7 +109,7 @@ WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
     ),
     "generate-cache-interval": (p.Generate, GENERATE_HEADER | {"cache_interval": 3}),
 }
-"""Headers without some optional fields: Python would write them all."""
+"""Headers without some optional fields, all of which Python would write."""
 
 READ: dict[str, Any] = {name: _read(*written) for name, written in WRITTEN.items()}
 HELLO, GENERATE = READ["hello"], READ["generate"]
@@ -144,7 +144,7 @@ GOOD_TO_WORKER: dict[str, p.FromGateway] = {
 
 
 def goldens() -> Iterator[Golden]:
-    """Every golden message, good ones first."""
+    """Return every golden message, valid ones first."""
     for name, message in (GOOD_TO_GATEWAY | GOOD_TO_WORKER).items():
         yield _good(name, message)
     yield _with_unknown_field()
@@ -156,7 +156,7 @@ def goldens() -> Iterator[Golden]:
 
 
 def text_of(golden: Golden) -> str:
-    """The content of a golden's file."""
+    """Return the content of a golden message's file."""
     return json.dumps(golden, indent=2) + "\n"
 
 
@@ -283,7 +283,7 @@ def _base64(frames: Frames) -> list[str]:
 
 
 def main() -> None:
-    """Write the files, and remove those that are no longer made."""
+    """Write the files and remove obsolete ones."""
     FOLDER.mkdir(exist_ok=True)
     for old in FOLDER.glob("*.json"):
         old.unlink()

@@ -1,1 +1,1 @@
-"""Does the demo model follow prompts? Measures pictures of held-out captions, without torch."""
+"""Measures how well the demo model follows held-out captions. Needs no torch."""

@@ -8,7 +8,7 @@ from demo.evaluation.service import from_service
 
 
 def main() -> int:
-    """Runs the evaluation; the exit code is 1 when a target is missed."""
+    """Run the evaluation; the exit code is 1 when a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--url", default="http://127.0.0.1:8000", help="a running gateway")
     add_options(parser)

@@ -1,4 +1,4 @@
-"""The captions of the evaluation: combinations that training never saw."""
+"""Evaluation captions: combinations that training never saw."""
 
 import numpy as np
 
@@ -9,9 +9,10 @@ SEED = 20_261
 
 
 def held_out_captions(count: int = 200, seed: int = SEED) -> list[Caption]:
-    """The first `count` captions, all different: one object and two in turn. Always the same.
+    """Return the first `count` distinct captions, alternating between one and two objects.
 
-    Another seed gives others to choose settings by, so that these stay unseen until the end.
+    The result depends only on the arguments. Choose settings on captions of another seed, so that
+    these stay unseen.
     """
     rng = np.random.default_rng(seed)
     captions: dict[str, Caption] = {}

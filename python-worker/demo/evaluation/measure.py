@@ -1,4 +1,4 @@
-"""Reads a picture back: which background, which objects of which colour and shape, and where."""
+"""Measures a picture: its background, and each object's colour, shape and position."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from scipy import ndimage
 from demo.scenes.scene import COLOURS, PALETTE, SHAPES
 
 _BORDER = 4  # scenes keep objects off the outermost four pixels
-_SMALLEST_AREA = 64  # pixels; less is a speck, not an object
-_TIP = 3  # pixels of a triangle's tip that opening cuts off
-_LEAST_OVERLAP = 0.85  # with the best template; less is no shape of ours
+_SMALLEST_AREA = 64  # pixels; smaller parts are noise
+_TIP = 3  # pixels that opening cuts off a triangle's tip
+_LEAST_OVERLAP = 0.85  # with the best template; below this, the shape is unknown
 _LONGEST_ASPECT = 1.3
 
 Mask = NDArray[np.bool_]
@@ -19,7 +19,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One object as measured; `shape` is None when it looks like none of ours. Pixels."""
+    """One measured object, in pixels; `shape` is None when no template fits."""
 
     colour: str
     shape: str | None
@@ -32,14 +32,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A picture as measured, objects by falling area."""
+    """A measured picture, with its objects in order of decreasing area."""
 
     background: str
     objects: tuple[Found, ...]
 
 
 def measure(image: NDArray[np.uint8]) -> Measured:
-    """Measures an RGB picture [h, w, 3] by the nearest palette colour of each pixel."""
+    """Measure an RGB picture [h, w, 3] from the nearest palette colour of each pixel."""
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected an RGB picture [h, w, 3], got shape {image.shape}")
     names = nearest_colours(image)
@@ -57,17 +57,17 @@ def measure(image: NDArray[np.uint8]) -> Measured:
 
 
 def nearest_colours(image: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Index into COLOURS of the nearest palette colour for each pixel, [h, w]."""
+    """Return the index into COLOURS of each pixel's nearest palette colour, [h, w]."""
     palette = np.array([PALETTE[name] for name in COLOURS], np.float32)
     difference = image[..., None, :].astype(np.float32) - palette
     return np.asarray(np.square(difference).sum(-1).argmin(-1))
 
 
 def _parts(mask: Mask) -> list[Mask]:
-    """Connected parts large enough to be objects, without thin lines and with holes filled.
+    """Return the connected parts that are large enough to be objects, with holes filled.
 
-    Blended pixels of an outline may pass for a third colour; opening removes such thin rings.
-    It also cuts off sharp tips, so each part grows back by as much where its colour goes on.
+    Blended pixels of an outline may match a third colour; opening removes such thin rings.
+    It also cuts off sharp tips, so each part is then dilated within the pixels of its colour.
     """
     opened = ndimage.binary_opening(mask, np.ones((3, 3)))
     labels, count = ndimage.label(opened)
@@ -93,7 +93,7 @@ def _describe(colour: str, part: Mask) -> Found:
 
 
 def _shape(cut: Mask) -> str | None:
-    """The shape whose outline, stretched to the same box, overlaps best (area of both / either)."""
+    """Return the shape with the highest intersection over union, stretched to the same box."""
     height, width = cut.shape
     if max(height / width, width / height) > _LONGEST_ASPECT:
         return None

@@ -1,4 +1,4 @@
-"""Runs a generator over captions; makes the table and the contact sheet."""
+"""Runs a generator over captions, and makes the table and the contact sheet."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from demo.scenes.captions import Caption
 Image = NDArray[np.uint8]
 Generate = Callable[[list[str], list[int]], list[Image]]
 
-# Acceptance of the embedded model, in percent.
+# What the embedded model must reach, in percent.
 TARGETS = {"background": 95, "colour": 95, "shape": 90, "relation": 85}
 _COLUMNS = 20
 _FRAME = 4
@@ -22,13 +22,13 @@ _RIGHT, _WRONG = (200, 200, 200), (255, 0, 160)
 
 @dataclass(frozen=True)
 class Report:
-    """Scores with their pictures, in the order of the captions."""
+    """Scores and pictures, in the order of the captions."""
 
     scores: Sequence[Score]
     images: Sequence[Image]
 
     def counts(self, attribute: str, objects: int | None = None) -> tuple[int, int]:
-        """(right, judged) for an attribute, over pictures of that many objects or all."""
+        """Return (right, judged) for an attribute; `objects` restricts it to such pictures."""
         verdicts = [
             verdict
             for item in self.scores
@@ -38,7 +38,7 @@ class Report:
         return sum(verdicts), len(verdicts)
 
     def meets_targets(self) -> bool:
-        """Whether every target is reached."""
+        """Return whether every target is reached."""
         return all(
             100 * right >= TARGETS[name] * judged
             for name in TARGETS
@@ -46,7 +46,7 @@ class Report:
         )
 
     def table(self) -> str:
-        """A Markdown table: each attribute over all, one and two objects, with its target."""
+        """Return a Markdown table: each attribute for all, one and two objects, and its target."""
         lines = [
             "| | all | one object | two objects | target |",
             "|---|---|---|---|---|",
@@ -63,7 +63,7 @@ class Report:
         return "\n".join(lines)
 
     def mistakes(self) -> str:
-        """One line a wrong picture: its place on the sheet, what is wrong, the caption."""
+        """Return a line for each wrong picture: its place on the sheet, what is wrong, caption."""
         return "\n".join(
             f"{1 + index // _COLUMNS}.{1 + index % _COLUMNS:02d} "
             f"{', '.join(item.wrong)}: {item.caption.text}"
@@ -72,7 +72,7 @@ class Report:
         )
 
     def contact_sheet(self) -> Image:
-        """All pictures in rows of twenty, wrong ones framed in pink; RGB [h, w, 3]."""
+        """Return all pictures in rows of twenty, wrong ones framed in pink; RGB [h, w, 3]."""
         height, width = self.images[0].shape[:2]
         rows = -(-len(self.images) // _COLUMNS)
         tall, wide = height + 2 * _FRAME, width + 2 * _FRAME
@@ -85,7 +85,7 @@ class Report:
 
 
 def evaluate(generate: Generate, captions: Sequence[Caption]) -> Report:
-    """Generates a picture for each caption, the n-th with seed n, and judges them all."""
+    """Generate a picture for each caption, the n-th with seed n, and score them all."""
     images = generate([said.text for said in captions], list(range(len(captions))))
     if len(images) != len(captions):
         raise ValueError(f"asked for {len(captions)} pictures, got {len(images)}")

@@ -1,4 +1,4 @@
-"""What every way to run the evaluation shares: its options and what it prints."""
+"""The evaluation's shared command line: its options and what it prints."""
 
 import argparse
 import time
@@ -17,13 +17,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(generate: Generate, options: argparse.Namespace) -> int:
-    """Prints the table, the mistakes and the pace; 0 when every target is reached, else 1."""
+    """Print the table, the mistakes and the speed; return 0 if every target is reached, else 1."""
     started = time.monotonic()
     report = evaluate(generate, held_out_captions(options.count, options.seed))
     seconds = (time.monotonic() - started) / options.count
     save_png(report.contact_sheet(), options.sheet)
     print(report.table())
     if mistakes := report.mistakes():
-        print(f"\nwrong (row.column on the sheet):\n{mistakes}")
-    print(f"\n{seconds:.2f} s a picture; contact sheet: {options.sheet}")
+        print(f"\nWrong (row.column on the sheet):\n{mistakes}")
+    print(f"\n{seconds:.2f} s per picture; contact sheet: {options.sheet}")
     return 0 if report.meets_targets() else 1

@@ -1,4 +1,4 @@
-"""Compares what a caption says with what its picture shows."""
+"""Compares a caption with what its picture shows."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,31 +8,31 @@ from demo.scenes.captions import Caption
 from demo.scenes.scene import IMAGE_SIZE
 
 ATTRIBUTES = ("background", "colour", "shape", "relation", "position", "size", "count")
-_CLEAR = 8.0  # pixels by which one centre must pass another, or the middle of the picture
-_CENTRAL = 16.0  # "in the middle" allows this much off
+_CLEAR = 8.0  # pixels between two centres, or between a centre and the middle of the picture
+_CENTRAL = 16.0  # pixels from the middle that "in the middle" allows
 _SIZE_LIMIT = 60  # pixels; small objects are drawn up to 48, large ones from 72
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Verdicts by attribute: one per object for colour and shape, else one; none if not said."""
+    """Verdicts by attribute: colour and shape one per object, others one, none if not stated."""
 
     caption: Caption
     verdicts: Mapping[str, tuple[bool, ...]]
 
     @property
     def right(self) -> bool:
-        """Whether the picture shows all that the caption says."""
+        """Whether the picture shows everything that the caption states."""
         return all(all(verdict) for verdict in self.verdicts.values())
 
     @property
     def wrong(self) -> list[str]:
-        """The attributes that are not all right."""
+        """The attributes with at least one wrong verdict."""
         return [name for name, verdict in self.verdicts.items() if not all(verdict)]
 
 
 def score(caption: Caption, seen: Measured) -> Score:
-    """Judges a measured picture by its caption."""
+    """Score a measured picture against its caption."""
     found = _match(caption, seen)
     wanted = caption.scene.objects
     verdicts: dict[str, tuple[bool, ...]] = {
@@ -56,7 +56,7 @@ def score(caption: Caption, seen: Measured) -> Score:
 
 
 def _match(caption: Caption, seen: Measured) -> list[Found | None]:
-    """The object seen for each object wanted: by colour where one fits, else what is left."""
+    """Pair each stated object with a measured one: by colour if possible, else any left over."""
     left = list(seen.objects)
     found: list[Found | None] = []
     for item in caption.scene.objects:

@@ -1,4 +1,4 @@
-"""Pictures from the running service, as PNG over HTTP. Needs Pillow to decode them."""
+"""Fetches pictures from a running gateway, as PNG over HTTP. Needs Pillow to decode them."""
 
 import io
 import json
@@ -17,7 +17,7 @@ _TIMEOUT_SECONDS = 120
 
 
 def from_service(url: str) -> Generate:
-    """Asks a running gateway, four requests at a time, with the service's own defaults."""
+    """Return a generator that requests four pictures at a time, with the server's defaults."""
 
     def ask(prompt: str, seed: int) -> Image:
         request = urllib.request.Request(
@@ -40,11 +40,11 @@ def from_service(url: str) -> Generate:
 
 
 def decode_png(data: bytes) -> Image:
-    """An RGB picture [h, w, 3] from PNG bytes."""
+    """Decode PNG bytes to an RGB picture [h, w, 3]."""
     return np.asarray(Pillow.open(io.BytesIO(data)).convert("RGB"))
 
 
 def save_png(image: Image, path: Path) -> None:
-    """Writes an RGB picture [h, w, 3] as PNG."""
+    """Write an RGB picture [h, w, 3] as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Pillow.fromarray(image).save(path, optimize=True)

@@ -1,4 +1,4 @@
-"""Pictures of coloured shapes: what they show, what they are called, how they are drawn.
+"""Pictures of coloured shapes: their contents, captions and drawing.
 
 Shared by the demo model's trainer and its scorer. Needs numpy only.
 """

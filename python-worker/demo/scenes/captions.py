@@ -1,4 +1,4 @@
-"""What people would call a scene: many wordings, and what each of them promises."""
+"""Captions as people would write them, each with the facts that it states."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -40,9 +40,9 @@ _SIDES = {"left": "side left", "right": "side right", "above": "side top", "belo
 
 @dataclass(frozen=True, slots=True)
 class Caption:
-    """A caption of a scene with what it says; what it leaves open is None.
+    """A scene's caption with what it states; None for what it does not state.
 
-    `relation` is that of the scene's first object to its second, whatever the wording.
+    `relation` is always from the scene's first object to its second, in either word order.
     """
 
     text: str
@@ -55,7 +55,7 @@ class Caption:
 
 
 def caption(scene: Scene, rng: np.random.Generator, complete: bool = False) -> Caption:
-    """A random wording for a scene; `complete` always names the background."""
+    """Return a random caption of a scene; with `complete`, it always names the background."""
     said = _single(scene, rng) if len(scene.objects) == 1 else _pair(scene, rng)
     if not complete and rng.random() < 0.06:
         return said
@@ -78,7 +78,7 @@ def _single(scene: Scene, rng: np.random.Generator) -> Caption:
 
 
 def _pair(scene: Scene, rng: np.random.Generator) -> Caption:
-    """Says the relation, or puts two objects side by side in the order it mentions them."""
+    """State the relation, or name two objects in their order in the picture."""
     relation = scene.relation or ""
     chance = rng.random()
     bare = relation in ("left", "right") and chance < 0.3
@@ -103,7 +103,7 @@ def _noun(item: Object, size: str | None, rng: np.random.Generator) -> str:
 
 
 def _position(item: Object, rng: np.random.Generator) -> tuple[tuple[str | None, str | None], str]:
-    """What a caption says of the place, and how; the middle may go without saying."""
+    """Return the stated position and its words; the middle may be left out."""
     x, y = item.position
     if (x, y) == ("center", "center"):
         if rng.random() < 0.7:

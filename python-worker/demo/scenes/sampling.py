@@ -1,4 +1,4 @@
-"""Random scenes, and the hold-out: combinations that training never sees."""
+"""Random scenes, and the held-out combinations that training never sees."""
 
 import hashlib
 
@@ -11,16 +11,16 @@ _SIZES = {"small": (20, 24), None: (28, 32), "large": (36, 40)}
 _PAIR_HALVES = (20, 24)
 _JITTER = (-4, 0, 4)
 _MIDDLE = IMAGE_SIZE // 2
-_REACH = 60  # from the middle of the picture to the outer edge of an object, at most
-_SIDE_OFFSET = 28  # of a single object's centre, where its size leaves room
-_PAIR_OFFSET = 32  # of each centre of a pair, along the axis that sets the two apart
+_REACH = 60  # largest distance from the middle of the picture to an object's outer edge
+_SIDE_OFFSET = 28  # a single object's centre, where its size leaves room
+_PAIR_OFFSET = 32  # each centre of a pair, along the axis that separates the two
 
 
 def is_held_out(scene: Scene) -> bool:
-    """Whether the scene shows a combination kept for evaluation.
+    """Return whether the scene shows a combination that is kept for evaluation.
 
-    For every object the combination is (shape, its colour, background); for two objects also
-    the unordered pair of (shape, colour). Decided by a stable hash, so it never changes.
+    Each object is the combination (shape, colour, background); two objects are also
+    the unordered pair of their (shape, colour). A stable hash decides, so it never changes.
     """
     names = [f"{item.shape} {item.colour} on {scene.background}" for item in scene.objects]
     if len(scene.objects) == 2:
@@ -29,12 +29,12 @@ def is_held_out(scene: Scene) -> bool:
 
 
 def training_scene(rng: np.random.Generator, pair_share: float) -> Scene:
-    """A random scene without held-out combinations; `pair_share` of them have two objects."""
+    """Return a random scene without held-out combinations; `pair_share` have two objects."""
     return _until(rng, pair_share, held_out=False)
 
 
 def held_out_scene(rng: np.random.Generator, pair_share: float) -> Scene:
-    """A random scene with a held-out combination."""
+    """Return a random scene with a held-out combination."""
     return _until(rng, pair_share, held_out=True)
 
 
@@ -46,10 +46,10 @@ def _until(rng: np.random.Generator, pair_share: float, held_out: bool) -> Scene
 
 
 def _random_single(rng: np.random.Generator) -> Scene:
-    """One object: of middling size near the middle, unless the caption will say otherwise.
+    """One object: of medium size near the middle, unless the caption will state otherwise.
 
-    What a caption leaves open varies little, so that a small model need not choose a place
-    before it can draw a shape.
+    What the caption does not state varies little, so that a small model need not choose a
+    position before it can draw a shape.
     """
     background, colour = (str(c) for c in rng.permutation(COLOURS)[:2])
     sizes = list(_SIZES.values())
@@ -61,7 +61,7 @@ def _random_single(rng: np.random.Generator) -> Scene:
 
 
 def _random_pair(rng: np.random.Generator) -> Scene:
-    """Two objects of one size, each at its side of the middle along one axis."""
+    """Two objects of equal size on opposite sides of the middle along one axis."""
     background, *colours = (str(c) for c in rng.permutation(COLOURS)[:3])
     relation = str(rng.choice(RELATIONS))
     sign = -1 if relation in ("left", "above") else 1

@@ -1,11 +1,11 @@
-"""What a picture shows. Lengths are pixels of a 128x128 picture, x to the right, y down."""
+"""A picture's contents. Lengths are pixels of a 128x128 picture, x to the right, y down."""
 
 from dataclasses import dataclass
 
 IMAGE_SIZE = 128
 
-# Well separated in RGB, and no entry lies between two others, so that an anti-aliased edge
-# never passes for a third colour.
+# Well separated in RGB. No entry lies between two others, so an anti-aliased edge never matches
+# a third colour.
 PALETTE: dict[str, tuple[int, int, int]] = {
     "red": (226, 30, 36),
     "green": (24, 158, 60),
@@ -40,9 +40,9 @@ class Object:
 
     @property
     def position(self) -> tuple[str | None, str | None]:
-        """Where the centre lies: ("left" | "center" | "right", "top" | "center" | "bottom").
+        """The centre's position: ("left" | "center" | "right", "top" | "center" | "bottom").
 
-        None where the centre lies between two of these, so that no word would be fair.
+        None between two of these, where no word is clearly right.
         """
         return _third(self.cx, ("left", "center", "right")), _third(
             self.cy, ("top", "center", "bottom")
@@ -58,7 +58,7 @@ class Scene:
 
     @property
     def relation(self) -> str | None:
-        """How the first of two objects lies to the second; None for a single object."""
+        """The first object's position relative to the second; None for a single object."""
         if len(self.objects) != 2:
             return None
         first, second = self.objects

@@ -1,1 +1,1 @@
-"""The recipe that trains the embedded demo model from scratch; see README.md here."""
+"""Trains the embedded demo model from scratch; see README.md here."""

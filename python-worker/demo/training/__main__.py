@@ -1,4 +1,4 @@
-"""The whole recipe: `python -m demo.training`. Skips stages that are done, resumes a killed one."""
+"""All training stages: `python -m demo.training`. Skips finished stages, resumes a killed one."""
 
 import argparse
 from pathlib import Path
@@ -8,7 +8,7 @@ from demo.training.export import export, trained_parts
 
 
 def main() -> None:
-    """Runs every stage in turn and writes the model folder."""
+    """Run every stage in turn and write the model folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, default=Path("../models/demo"), help="output folder")
     parser.add_argument("--vae-minutes", type=float, default=30.0)

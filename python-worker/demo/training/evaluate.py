@@ -1,4 +1,4 @@
-"""Evaluates a model folder with diffusers' own pipeline, no worker or gateway involved."""
+"""Evaluates a model folder with diffusers' own pipeline, without a worker or a gateway."""
 
 import argparse
 import json
@@ -16,7 +16,7 @@ _BATCH = 10
 
 
 def from_diffusers(folder: Path, guidance: float | None = None) -> Generate:
-    """Runs diffusers' own pipeline on a model folder."""
+    """Return a generator that runs diffusers' own pipeline on a model folder."""
     settings = json.loads((folder / "easel.json").read_text())["defaults"]
     pipeline = StableDiffusionXLPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
@@ -41,7 +41,7 @@ def from_diffusers(folder: Path, guidance: float | None = None) -> Generate:
 
 
 def main() -> int:
-    """Runs the evaluation; the exit code is 1 when a target is missed."""
+    """Run the evaluation; the exit code is 1 when a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path, nargs="?", default=Path("../models/demo"))
     parser.add_argument("--guidance", type=float, help="instead of the folder's default")

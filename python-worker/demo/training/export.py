@@ -1,4 +1,4 @@
-"""Stage 4: the trained parts as one standard diffusers folder, in half precision."""
+"""Stage 4: writes the trained parts as one standard diffusers folder, in half precision."""
 
 import argparse
 import json
@@ -30,7 +30,7 @@ DEFAULTS = {
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything of the model that has weights, and the scaling factor of its latents."""
+    """The parts of the model that have weights, and the scaling factor of its latents."""
 
     model: UNet2DConditionModel
     autoencoder: AutoencoderKL
@@ -40,14 +40,14 @@ class Parts:
 
 
 def trained_parts(source: Path) -> Parts:
-    """The latest checkpoints; `source` has the tokenizers."""
+    """Load the latest checkpoints; `source` has the tokenizers."""
     model, scale = unet.load_trained()
     words = text.load_trained(source)
     return Parts(model, vae.load_trained(), scale, words.encoders, words.vocabulary)
 
 
 def untrained_parts(source: Path) -> Parts:
-    """Random weights of the same make, for tests of everything but pictures."""
+    """Return the same parts with random weights, for tests that do not judge pictures."""
     torch.manual_seed(0)
     vocabulary = text.collect_vocabulary(text.load_tokenizer(source))
     model = unet.build()
@@ -56,7 +56,7 @@ def untrained_parts(source: Path) -> Parts:
 
 
 def export(parts: Parts, source: Path, target: Path) -> None:
-    """Writes the model folder. Our tokenizer files replace what transformers would write."""
+    """Write the model folder. Our tokenizer files replace what transformers would write."""
     parts.autoencoder.register_to_config(scaling_factor=round(parts.scale, 5))
     pipeline = StableDiffusionXLPipeline(
         vae=parts.autoencoder,
@@ -81,10 +81,10 @@ def export(parts: Parts, source: Path, target: Path) -> None:
 
 
 def _name_as_published(path: Path) -> None:
-    """Gives the first encoder's tensors the `text_model.` prefix of every published SDXL.
+    """Give the first encoder's tensors the `text_model.` prefix of every published SDXL.
 
-    transformers 5 leaves it out when it saves and takes it either way when it loads; older
-    releases and strict loaders want it.
+    transformers 5 omits the prefix when it saves and accepts both when it loads; older releases
+    and strict loaders require it.
     """
     tensors = load_file(path)
     named = {f"text_model.{name.removeprefix('text_model.')}": t for name, t in tensors.items()}
@@ -98,7 +98,7 @@ def _read(folder: Path) -> dict[str, bytes]:
 def _with_clip_ids(
     compact: CLIPTextModel | CLIPTextModelWithProjection, vocabulary: text.Vocabulary, act: str
 ) -> CLIPTextModel | CLIPTextModelWithProjection:
-    """The same encoder over CLIP's ids; every token our captions lack gets the unknown row."""
+    """Return the encoder over CLIP's ids; tokens that no caption uses get the unknown row."""
     width = compact.config.hidden_size
     full = type(compact)(text.config(width, VOCABULARY_SIZE, act))
     state = compact.state_dict()

@@ -1,7 +1,7 @@
-"""The autoencoder's gate: drawn pictures must survive encoding and decoding.
+"""Checks the autoencoder: the scorer must accept drawn pictures after encoding and decoding.
 
-No UNet can draw better than the decoder, so its reconstructions, with and without noise on the
-latents, have to pass the scorer before a UNet is worth training.
+No UNet can draw better than the decoder. Its reconstructions, with and without noise on the
+latents, must pass the scorer before a UNet is worth training.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from demo.training import vae
 
 
 def reconstruct(count: int, noise: float) -> Report:
-    """Scores reconstructions of held-out scenes, latents disturbed by `noise` of their spread."""
+    """Score reconstructions of held-out scenes; `noise` is relative to the latents' deviation."""
     model = vae.load_trained()
     captions = held_out_captions(count)
     generator = torch.Generator().manual_seed(0)

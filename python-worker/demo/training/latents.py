@@ -1,4 +1,4 @@
-"""Scenes with their latents: a pool that grows while the UNet trains, so nothing waits for it."""
+"""Scenes with their latents, in a pool that grows while the UNet trains."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ _EDGE_WEIGHT = 3.0
 
 
 class Pool:
-    """Up to `limit` scenes of one kind, their scaled latents and their loss weights."""
+    """Up to `limit` scenes of one kind, with their scaled latents and loss weights."""
 
     def __init__(
         self, vae: AutoencoderKL, scale: float, pair_share: float, limit: int, seed: int
@@ -30,7 +30,7 @@ class Pool:
         self._weights = torch.empty(limit, 1, LATENT_SIZE, LATENT_SIZE, dtype=torch.bfloat16)
 
     def grow(self, count: int) -> None:
-        """Draws and encodes `count` more scenes, as far as there is room."""
+        """Draw and encode up to `count` more scenes, until the pool is full."""
         start = len(self.scenes)
         count = min(count, len(self._latents) - start)
         for first in range(start, start + count, 32):
@@ -52,17 +52,17 @@ class Pool:
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, scenes: Sequence[Scene]) -> torch.Tensor:
-    """The means of the latents of drawn scenes, unscaled: [n, 4, 16, 16]."""
+    """Encode scenes to the means of their latents, unscaled: [n, 4, 16, 16]."""
     with torch.autocast("cpu", torch.bfloat16):
         images = to_tensor(draw_all(scenes)).contiguous(memory_format=torch.channels_last)
         return vae.encode(images).latent_dist.mean.float()
 
 
 def loss_weights(scenes: Sequence[Scene]) -> torch.Tensor:
-    """Weights of mean 1, higher in objects and highest at outlines: [n, 1, 16, 16].
+    """Return weights of mean 1, higher in objects and highest at outlines: [n, 1, 16, 16].
 
-    An object covers a small part of the latents and its outline still less, so an even loss
-    hardly notices its shape.
+    An object covers a small part of the latents and its outline even less, so a uniform loss
+    hardly depends on its shape.
     """
     covered = np.stack(
         [np.max([coverage(item) for item in scene.objects], axis=0) for scene in scenes]

@@ -1,7 +1,7 @@
-"""One process a core, each with its share of the batch and one sum of gradients a step.
+"""Data-parallel training: one process per core, which sum their gradients once per step.
 
-The tensors here are so small that sharing every operation between threads costs more than it
-gives, and stalls both threads whenever anything else runs on one of the cores.
+The tensors are too small for several threads per operation: that costs more than it saves, and
+stalls all threads when another program uses one of the cores.
 """
 
 import os
@@ -20,21 +20,21 @@ from demo.training.run import Clock
 
 @dataclass(frozen=True)
 class Team:
-    """This process among those that train together."""
+    """This process and the others that train together."""
 
     rank: int
     size: int
 
     @property
     def leads(self) -> bool:
-        """Whether this process prints, saves and keeps the time."""
+        """Whether this process prints, saves checkpoints and measures the time."""
         return self.rank == 0
 
     def average(self, model: nn.Module, loss: torch.Tensor, clock: Clock) -> tuple[float, float]:
-        """Counts a step, averages gradients over the team and clips them to norm 1.
+        """Count a step, average the gradients over the team and clip them to norm 1.
 
-        Gives the mean loss and the norm before clipping. The leader's time becomes everyone's,
-        so that all stop at the same step.
+        Returns the mean loss and the norm before clipping. All processes take over the leader's
+        clock, so that they stop at the same step.
         """
         clock.tick()
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
@@ -52,7 +52,7 @@ class Team:
 
 
 def train_together(work: Callable[..., None], *arguments: Any) -> None:
-    """Runs `work(team, *arguments)` in one single-threaded process per core until all return."""
+    """Run `work(team, *arguments)` in one single-threaded process per core until all return."""
     size = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as folder:
         mp.spawn(_member, (size, f"file://{folder}/meet", work, arguments), nprocs=size)

@@ -1,7 +1,7 @@
-"""What every stage shares: its folder, its clock, its checkpoints and its progress lines.
+"""What all stages share: the work folder, the clock, checkpoints and progress lines.
 
-A stage is planned in minutes of work, not in steps: the learning rate then finishes its decay
-on any machine. The minutes worked are in the checkpoint, so a killed run goes on where it was.
+A stage is planned in minutes of work, not in steps, so that the learning rate finishes its decay
+on any machine. The checkpoint contains the minutes worked, so that a killed run can resume.
 """
 
 import os
@@ -18,7 +18,7 @@ _LINE_SECONDS = 20.0
 
 
 def work_folder() -> Path:
-    """Where checkpoints live: $EASEL_TRAINING_DIR or ~/.cache/easel-training."""
+    """Return the folder of the checkpoints: $EASEL_TRAINING_DIR or ~/.cache/easel-training."""
     named = os.environ.get("EASEL_TRAINING_DIR")
     folder = Path(named) if named else Path.home() / ".cache" / "easel-training"
     folder.mkdir(parents=True, exist_ok=True)
@@ -26,13 +26,13 @@ def work_folder() -> Path:
 
 
 def load(name: str) -> dict[str, Any] | None:
-    """A saved state of the work folder, or None if there is none."""
+    """Load a saved state from the work folder, or None if it does not exist."""
     path = work_folder() / name
     return torch.load(path, weights_only=True) if path.exists() else None
 
 
 def save(name: str, state: dict[str, Any]) -> None:
-    """Writes a state so that a kill at any moment leaves the old or the new one."""
+    """Write a state atomically: a kill at any moment leaves the old or the new one."""
     path = work_folder() / name
     torch.save(state, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)
@@ -53,18 +53,18 @@ class Clock:
 
     @property
     def progress(self) -> float:
-        """Share of the planned time that is done, 0..1."""
+        """The worked share of the planned time, 0..1."""
         return min(1.0, self.worked / (60.0 * self.minutes))
 
     def tick(self) -> None:
-        """Counts one step."""
+        """Count one step."""
         now = time.monotonic()
         self.worked += now - self._last
         self._last = now
         self.step += 1
 
     def tell(self, **values: float) -> None:
-        """Prints a progress line, at most one every 20 seconds."""
+        """Print a progress line, at most one every 20 seconds."""
         seconds = self._last - self._told
         if seconds < _LINE_SECONDS and self.step > 1:
             return
@@ -79,24 +79,24 @@ class Clock:
         self._told, self._told_step = self._last, self.step
 
     def checkpoint_due(self) -> bool:
-        """True about every four minutes and at the end."""
+        """Whether to save a checkpoint: about every four minutes and at the end."""
         if self.progress < 1.0 and self._last - self._saved < CHECKPOINT_SECONDS:
             return False
         self._saved = self._last
         return True
 
     def state(self) -> dict[str, float]:
-        """What a checkpoint keeps of the clock."""
+        """Return the clock's part of a checkpoint."""
         return {"step": self.step, "worked": self.worked}
 
     def restore(self, state: dict[str, float]) -> None:
-        """Takes up the clock of a checkpoint."""
+        """Restore the clock from a checkpoint."""
         self.step, self.worked = int(state["step"]), float(state["worked"])
         self._told_step = self.step
 
 
 def flat_then_linear(flat: float, floor: float) -> Callable[[float], float]:
-    """Learning rate factor by progress: 1 until `flat`, then straight down to `floor`."""
+    """Return the learning rate factor by progress: 1 until `flat`, then linear to `floor`."""
 
     def factor(progress: float) -> float:
         if progress <= flat:

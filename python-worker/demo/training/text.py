@@ -1,8 +1,8 @@
-"""Stage 2: both text encoders, trained to know what a caption says, then frozen.
+"""Stage 2: both text encoders, trained to classify what a caption states, then frozen.
 
-Training uses a compact vocabulary, the tokens our captions use; every other token shares one
-"unknown" row. On export the rows go to their real CLIP ids (see export.py), so the real
-tokenizers give what was trained here.
+Training uses a compact vocabulary: the tokens of our captions, and one "unknown" row for every
+other token. The export moves the rows to their real CLIP ids (see export.py), so that they work
+with the real tokenizers.
 """
 
 import argparse
@@ -32,12 +32,12 @@ WIDTHS = (32, 64)
 PROJECTION = 64
 _LEARNING_RATE = 2e-3
 _BATCH = 96
-_TRAIN_LENGTH = 40  # causal: tokens after the end of the text cannot change what comes before
+_TRAIN_LENGTH = 40  # causal: tokens after the end of the text cannot change earlier ones
 _UNKNOWN_RATE = 0.15
 
-# What the encoders learn to tell, with "not said" as class 0. Objects come in the order of the
-# picture (left to right, top to bottom) when the caption gives one, else as mentioned; so the
-# encoders, not the UNet, resolve "to the right of".
+# What the encoders learn to classify; class 0 is "not stated". Objects are in the picture's order
+# (left to right, top to bottom) if the caption states one, else in the caption's order. So the
+# encoders resolve "to the right of", and the UNet need not.
 _ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "background": COLOURS,
     "shape 1": SHAPES,
@@ -52,10 +52,10 @@ _ATTRIBUTES: dict[str, tuple[str, ...]] = {
 
 
 class Vocabulary:
-    """CLIP ids of our captions to compact ids; 0 is unknown, the last is the end of text."""
+    """Maps CLIP ids of our captions to compact ids; 0 is unknown, the last is the end of text."""
 
     def __init__(self, clip_ids: Sequence[int]) -> None:
-        self.clip_ids = list(clip_ids)  # ascending, so the end of text stays the highest id
+        self.clip_ids = list(clip_ids)  # ascending, so that the end of text stays the highest id
         self._table = torch.zeros(49408, dtype=torch.long)
         self._table[self.clip_ids] = torch.arange(1, len(self.clip_ids) + 1)
 
@@ -69,12 +69,12 @@ class Vocabulary:
 
 
 def load_tokenizer(model_folder: Path) -> CLIPTokenizer:
-    """The first tokenizer of the demo model; the second differs in padding only."""
+    """Load the demo model's first tokenizer; the second differs only in its padding."""
     return CLIPTokenizer.from_pretrained(model_folder / "tokenizer")
 
 
 def collect_vocabulary(tokenizer: CLIPTokenizer) -> Vocabulary:
-    """The tokens that 30,000 captions use, with the second tokenizer's padding, "!"."""
+    """Collect the tokens of 30,000 captions and "!", the second tokenizer's padding."""
     rng = np.random.default_rng(7)
     texts = [caption(training_scene(rng, 0.5), rng).text for _ in range(30_000)]
     used = {token for ids in tokenizer(texts).input_ids for token in ids}
@@ -82,7 +82,7 @@ def collect_vocabulary(tokenizer: CLIPTokenizer) -> Vocabulary:
 
 
 def config(width: int, vocabulary_size: int, activation: str) -> CLIPTextConfig:
-    """A CLIP text encoder of SDXL's make; `eos_token_id` 2 means "pool at the highest id"."""
+    """Return a CLIP text encoder's config; `eos_token_id` 2 means "pool at the highest id"."""
     return CLIPTextConfig(
         vocab_size=vocabulary_size,
         hidden_size=width,
@@ -110,7 +110,7 @@ class TextEncoders(nn.Module):
     def forward(
         self, first_ids: torch.Tensor, second_ids: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What SDXL's UNet sees: token states [n, length, 96] and pooled [n, 64]."""
+        """Return the UNet's inputs: token states [n, length, 96] and pooled [n, 64]."""
         first = self.first(first_ids, output_hidden_states=True)
         second = self.second(second_ids, output_hidden_states=True)
         states = torch.cat([first.hidden_states[-2], second.hidden_states[-2]], -1)
@@ -119,7 +119,7 @@ class TextEncoders(nn.Module):
 
 @dataclass
 class TextStage:
-    """Frozen encoders with their tokenizer: captions to conditioning."""
+    """Frozen encoders with their tokenizer, which turn captions into conditioning."""
 
     tokenizer: CLIPTokenizer
     vocabulary: Vocabulary
@@ -127,7 +127,7 @@ class TextStage:
 
     @torch.no_grad()
     def encode(self, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Token states [n, 77, 96] and pooled [n, 64] of captions."""
+        """Encode captions to token states [n, 77, 96] and pooled [n, 64]."""
         first, second = token_ids(self.tokenizer, self.vocabulary, texts, MAX_LENGTH)
         states, pooled = self.encoders(first, second)
         return states, pooled
@@ -136,14 +136,14 @@ class TextStage:
 def token_ids(
     tokenizer: CLIPTokenizer, vocabulary: Vocabulary, texts: Sequence[str], length: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Compact ids for both encoders: padded with the end of text, and with "!" (id 0)."""
+    """Return compact ids for both encoders, padded with the end of text and with "!" (id 0)."""
     batch = tokenizer(list(texts), padding="max_length", max_length=length, truncation=True)
     ids, mask = torch.tensor(batch.input_ids), torch.tensor(batch.attention_mask)
     return vocabulary.compact(ids), vocabulary.compact(ids * mask)
 
 
 def train(minutes: float, model_folder: Path) -> TextStage:
-    """Trains, or goes on training, for `minutes` of work."""
+    """Train for `minutes` of work, resuming a checkpoint if one exists."""
     torch.manual_seed(2)
     tokenizer = load_tokenizer(model_folder)
     saved = run.load(CHECKPOINT)
@@ -182,7 +182,7 @@ def train(minutes: float, model_folder: Path) -> TextStage:
 
 
 def load_trained(model_folder: Path) -> TextStage:
-    """The encoders of the latest checkpoint, frozen."""
+    """Load the encoders of the latest checkpoint, frozen."""
     saved = run.load(CHECKPOINT)
     if saved is None:
         raise FileNotFoundError("no text encoders yet: run `python -m demo.training.text` first")
@@ -195,7 +195,7 @@ def load_trained(model_folder: Path) -> TextStage:
 
 
 def labels(captions: Sequence[Caption]) -> torch.Tensor:
-    """Class of every attribute of each caption, [n, attributes]; 0 is "not said"."""
+    """Return the class of each attribute of each caption, [n, attributes]; 0 is "not stated"."""
     rows = []
     for said in captions:
         order = said.mentioned
@@ -222,7 +222,7 @@ def labels(captions: Sequence[Caption]) -> torch.Tensor:
 
 
 class _Heads(nn.Module):
-    """Linear readers of the attributes: from each encoder's state at the end, and from pooled."""
+    """Linear classifiers of the attributes, on each encoder's last state and on pooled."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -246,14 +246,14 @@ def _at_end(
     states, pooled = encoders(first_ids, second_ids)
     at_end = states[torch.arange(len(states)), first_ids.argmax(-1)]
     first, second = at_end.split(WIDTHS, -1)
-    # pooled is much larger than what a UNet likes to add to its time embedding unless asked
+    # keep pooled small: the UNet adds its projection to the time embedding
     return first, second, pooled
 
 
 def _with_unknown(
     first: torch.Tensor, second: torch.Tensor, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Puts an unknown word somewhere into some captions, so that other words do no harm."""
+    """Insert an unknown word into some captions, so that unknown words change little."""
     first, second = first.clone(), second.clone()
     for row in range(len(first)):
         if rng.random() < _UNKNOWN_RATE:

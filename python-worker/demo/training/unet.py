@@ -1,8 +1,8 @@
-"""Stage 3: the UNet, SDXL's in small, learning v-prediction with zero terminal SNR.
+"""Stage 3: a small UNet of SDXL's structure, trained for v-prediction with zero terminal SNR.
 
-With SDXL's own betas the noisiest step still shows the mean of the picture, so a model reads
-the background from the noise instead of from the caption. Betas rescaled to zero terminal SNR
-(https://arxiv.org/abs/2305.08891) with v-prediction and trailing spacing cure that.
+With SDXL's own betas the noisiest step still contains the picture's mean, so the model reads the
+background from the noise instead of the caption. Betas rescaled to zero terminal SNR
+(https://arxiv.org/abs/2305.08891), v-prediction and trailing spacing prevent that.
 """
 
 import argparse
@@ -34,7 +34,7 @@ _POOL_START, _POOL_LIMIT, _POOL_GROWTH = 1024, 20_000, 2
 
 
 def build() -> UNet2DConditionModel:
-    """The UNet, untrained."""
+    """Return the untrained UNet."""
     channels = (96, 128, 128)
     model = UNet2DConditionModel(
         sample_size=LATENT_SIZE,
@@ -59,7 +59,7 @@ def build() -> UNet2DConditionModel:
 
 
 def scheduler() -> EulerDiscreteScheduler:
-    """SDXL's noise levels, rescaled to zero terminal SNR, for v-prediction."""
+    """Return SDXL's noise levels, rescaled to zero terminal SNR, for v-prediction."""
     return EulerDiscreteScheduler(
         num_train_timesteps=1000,
         beta_start=0.00085,
@@ -76,7 +76,7 @@ def scheduler() -> EulerDiscreteScheduler:
 
 @dataclass
 class Batch:
-    """What one step of one process learns from."""
+    """The training data of one step of one process."""
 
     latents: torch.Tensor  # [n, 4, 16, 16], unit variance
     weights: torch.Tensor  # [n, 1, 16, 16]
@@ -85,19 +85,19 @@ class Batch:
 
 
 def measure_scale(model: vae.AutoencoderKL) -> float:
-    """The factor that gives latents of drawn scenes unit variance."""
+    """Return the factor that gives the latents of drawn scenes unit variance."""
     rng = np.random.default_rng(3)
     scenes = [vae.training_scene(rng, 0.5) for _ in range(256)]
     return float(1.0 / encode(model, scenes).std())
 
 
 def train(minutes: float, model_folder: Path) -> None:
-    """Trains, or goes on training, for `minutes` of work."""
+    """Train for `minutes` of work, resuming a checkpoint if one exists."""
     train_together(_work, minutes, model_folder)
 
 
 def load_trained() -> tuple[UNet2DConditionModel, float]:
-    """The averaged model of the latest checkpoint, and the scaling factor of its latents."""
+    """Load the latest checkpoint: the averaged model and the scaling factor of its latents."""
     saved = run.load(CHECKPOINT)
     if saved is None:
         raise FileNotFoundError("no UNet yet: run `python -m demo.training.unet` first")
@@ -149,7 +149,7 @@ def _batches(
     team: Team,
     clock: run.Clock,
 ) -> Iterator[Batch]:
-    """Batches until the clock has run out: single objects first, then pairs as well."""
+    """Yield batches until the planned time is over: single objects first, later pairs too."""
     size = _BATCH // team.size
     words = text.load_trained(model_folder)
     seed = 10_000 + 1_000 * team.rank + clock.step
@@ -162,13 +162,13 @@ def _batches(
         pool.grow(_POOL_GROWTH if pool.scenes else _POOL_START)
         scenes, latents, weights = pool.batch(rng, size)
         states, pooled = words.encode([caption(scene, rng).text for scene in scenes])
-        # a dropped caption is all zeros, as SDXL's empty negative prompt is
+        # a dropped caption is all zeros, like SDXL's empty negative prompt
         kept = (torch.rand(size) >= _DROP_CAPTION).float()[:, None]
         yield Batch(latents, weights, states * kept[..., None], pooled * kept)
 
 
 def _loss(model: UNet2DConditionModel, batch: Batch, alphas: torch.Tensor) -> torch.Tensor:
-    """Weighted squared error of v at stratified timesteps, more of them where noise is high."""
+    """Return the weighted squared error of v at stratified timesteps, denser at high noise."""
     size = len(batch.latents)
     quantile = (torch.arange(size) + torch.rand(size)) / size
     timesteps = (999.999 * quantile.pow(0.5)).long()
@@ -185,8 +185,8 @@ def _loss(model: UNet2DConditionModel, batch: Batch, alphas: torch.Tensor) -> to
             batch.states,
             added_cond_kwargs={"text_embeds": batch.pooled, "time_ids": time_ids},
         ).sample
-    # The weights depend on the picture. Where noise still hides it they would bias the prediction
-    # towards objects everywhere (E[wx]/E[w] instead of E[x]), so they fade in as it shows.
+    # The weights depend on the picture. At high noise they would bias the prediction towards
+    # objects everywhere (E[wx]/E[w] instead of E[x]), so they grow as the noise falls.
     shown = signal.pow(4)
     weights = 1.0 + shown * (batch.weights - 1.0)
     return (weights * (output.float() - target).square()).mean()

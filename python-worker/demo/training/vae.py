@@ -1,8 +1,8 @@
 """Stage 1: the autoencoder, 8x down to four latent channels, on drawn pictures.
 
-Flat colours with sharp edges need no adversary: absolute error, weighted up at edges, is enough.
-The KL term is far above SDXL's because the latents must be easy for a small UNet, and because
-its noise teaches the decoder to forgive what that UNet gets slightly wrong.
+Flat colours with sharp edges need no adversarial loss: absolute error with larger weights at
+edges is enough. The KL term is far above SDXL's. It keeps the latents easy for a small UNet, and
+its noise makes the decoder robust to small errors of that UNet.
 """
 
 import argparse
@@ -26,7 +26,7 @@ _EDGE_WEIGHT = 3.0
 
 
 def build() -> AutoencoderKL:
-    """The autoencoder, untrained."""
+    """Return the untrained autoencoder."""
     model = AutoencoderKL(
         in_channels=3,
         out_channels=3,
@@ -48,12 +48,12 @@ def build() -> AutoencoderKL:
 
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:
-    """RGB bytes [n, h, w, 3] to floats in -1..1, [n, 3, h, w], channels last in memory."""
+    """Convert RGB bytes [n, h, w, 3] to floats in -1..1, [n, 3, h, w], channels last in memory."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
 def train(minutes: float) -> None:
-    """Trains, or goes on training, for `minutes` of work."""
+    """Train for `minutes` of work, resuming a checkpoint if one exists."""
     train_together(_work, minutes)
 
 
@@ -86,7 +86,7 @@ def _work(team: Team, minutes: float) -> None:
 
 
 def load_trained() -> AutoencoderKL:
-    """The model of the latest checkpoint."""
+    """Load the model of the latest checkpoint."""
     saved = run.load(CHECKPOINT)
     if saved is None:
         raise FileNotFoundError("no autoencoder yet: run `python -m demo.training.vae` first")
@@ -96,7 +96,7 @@ def load_trained() -> AutoencoderKL:
 
 
 def _pictures(rng: np.random.Generator, progress: float, share: int) -> torch.Tensor:
-    """Crops around objects at first, then whole pictures."""
+    """Return crops around objects at first, later whole pictures."""
     crops = progress < 0.7
     scenes = [training_scene(rng, pair_share=0.5) for _ in range((16 if crops else 8) // share)]
     images = draw_all(scenes)
@@ -106,7 +106,7 @@ def _pictures(rng: np.random.Generator, progress: float, share: int) -> torch.Te
 
 
 def _crop(rng: np.random.Generator, scene: Scene, image: np.ndarray) -> np.ndarray:
-    """A 64x64 part with an object's outline in it, on the latent grid of 8 pixels."""
+    """Cut out 64x64 pixels that contain an object's outline, on the latent grid of 8 pixels."""
     item = scene.objects[rng.integers(len(scene.objects))]
     corner = []
     for centre in (item.cy, item.cx):
@@ -137,7 +137,7 @@ def _loss(model: AutoencoderKL, images: torch.Tensor) -> tuple[torch.Tensor, dic
 
 
 def edges(images: torch.Tensor) -> torch.Tensor:
-    """1 within two pixels of a change of colour, else 0: [n, 1, h, w]."""
+    """Return 1 within two pixels of a change of colour, else 0: [n, 1, h, w]."""
     highest = functional.max_pool2d(images, 5, 1, 2)
     lowest = -functional.max_pool2d(-images, 5, 1, 2)
     return ((highest - lowest).amax(1, keepdim=True) > 0.1).float()

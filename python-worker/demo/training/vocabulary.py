@@ -1,7 +1,7 @@
-"""Stage 0: CLIP's own vocabulary, written as the two tokenizer folders of an SDXL model.
+"""Stage 0: writes CLIP's vocabulary as the two tokenizer folders of an SDXL model.
 
-The merges come from the MIT-licensed open-clip-torch package, which ships OpenAI's file. Only
-the wheel is fetched and only that one file is read; nothing of the package is installed or run.
+The merges come from the MIT-licensed open-clip-torch package, which contains OpenAI's file. We
+fetch its wheel and read that one file; we install and run nothing from it.
 """
 
 import gzip
@@ -22,7 +22,7 @@ _PADS = {"tokenizer": END, "tokenizer_2": "!"}
 
 
 def write_tokenizers(model_folder: Path) -> None:
-    """Writes `tokenizer/` and `tokenizer_2/` below `model_folder`, unless they are there."""
+    """Write `tokenizer/` and `tokenizer_2/` below `model_folder` unless they exist."""
     if all((model_folder / name / "merges.txt").exists() for name in _PADS):
         return
     merges = fetch_merges()
@@ -38,7 +38,7 @@ def write_tokenizers(model_folder: Path) -> None:
 
 
 def fetch_merges() -> list[str]:
-    """CLIP's 48,894 merges in order, each as two symbols with a space between."""
+    """Fetch CLIP's 48,894 merges in order, each as two symbols separated by a space."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
         subprocess.run([*command, "--dest", folder, PACKAGE], check=True)
@@ -49,7 +49,7 @@ def fetch_merges() -> list[str]:
 
 
 def build_vocabulary(merges: list[str]) -> dict[str, int]:
-    """Ids by token: 256 byte symbols, the same as word ends, the merges, then start and end."""
+    """Return ids by token: 256 byte symbols, the same as word ends, the merges, start, end."""
     symbols = byte_symbols()
     tokens = [*symbols, *(symbol + "</w>" for symbol in symbols)]
     tokens += ["".join(merge.split()) for merge in merges]
@@ -61,7 +61,7 @@ def build_vocabulary(merges: list[str]) -> dict[str, int]:
 
 
 def byte_symbols() -> list[str]:
-    """One printable character for each byte, in CLIP's order: printable bytes stand first.
+    """Return a printable character for each byte, in CLIP's order: printable bytes first.
 
     Source: https://github.com/openai/CLIP/blob/main/clip/simple_tokenizer.py#L16
     """

@@ -1,1 +1,1 @@
-"""The four models, each for itself, and decoding in tiles."""
+"""Compares each of the four models, and tiled decoding."""

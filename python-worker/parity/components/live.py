@@ -1,4 +1,4 @@
-"""Each of the four models against diffusers and transformers."""
+"""Compares each of the four models with diffusers and transformers."""
 
 import tempfile
 from collections.abc import Container, Iterator, Mapping
@@ -24,7 +24,7 @@ Models = Mapping[str, reference.Model]
 
 
 def compare(seed: int) -> Iterator[Comparison]:
-    """SDXL base by its tensor names; fixed cases and random shapes by their outputs."""
+    """Compare SDXL base's tensor names, and the outputs of fixed cases and random shapes."""
     yield from compare_names(BASE_CONFIG)
     drawn = [cases.draw(seed + i) for i in range(RANDOM_SHAPES)]
     for i, case in enumerate((*CASES, *drawn)):
@@ -37,7 +37,7 @@ def compare_random(case: Case, seed: int) -> Iterator[Comparison]:
     models = reference.build(case)
     randomise(models)
     with tempfile.TemporaryDirectory() as folder:
-        # Small shards, so that the larger parts are saved in several.
+        # Small shards, so that the larger parts are saved as several files.
         reference.pipeline(models).save_pretrained(folder, max_shard_size="1MB")
         yield from compare_outputs(case, models, Path(folder), seed)
 
@@ -66,7 +66,7 @@ def compare_outputs(case: Case, models: Models, folder: Path, seed: int) -> Iter
 
 
 def compare_names(folder: Path) -> Iterator[Comparison]:
-    """Count the tensors whose name or shape we declare differently, for configs without weights."""
+    """Count the tensors whose declared name or shape differs, for configs without weights."""
     with torch.device("meta"):
         models = reference.build(cases.from_folder(folder, LATENTS))
     trees = ours.declare(load_config(folder))
@@ -76,7 +76,7 @@ def compare_names(folder: Path) -> Iterator[Comparison]:
 
 
 def declared_shapes(tree: Any, names: Container[str]) -> dict[str, tuple[int, ...]]:
-    """Our declarations, each under that of its names which is among `names`."""
+    """Return our declared shapes, each under the one of its names that is in `names`."""
     return {
         next((alias for alias in p.aliases if alias in names), p.name): p.stored
         for p in declared(tree)
@@ -84,7 +84,7 @@ def declared_shapes(tree: Any, names: Container[str]) -> dict[str, tuple[int, ..
 
 
 def randomise(models: Models) -> None:
-    """Noise on all parameters: fresh norms and biases are ones and zeros, which hide mistakes."""
+    """Add noise to all parameters: fresh norms and biases are ones and zeros, which hide errors."""
     with torch.no_grad():
         for model in models.values():
             for parameter in model.parameters():

@@ -1,4 +1,4 @@
-"""Write the golden files that the tests compare our SDXL with. Needs torch.
+"""Writes the golden files that the tests compare our SDXL with. Needs torch.
 
 python -m parity.components.make_goldens
 """
@@ -23,7 +23,7 @@ INPUT_SEED = 20
 
 
 def make(case: Case) -> Golden:
-    """Run the reference on synthetic weights and keep what it gives."""
+    """Run the reference on synthetic weights and return its outputs."""
     models = reference.build(case)
 
     def values(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
@@ -48,7 +48,7 @@ def make(case: Case) -> Golden:
 
 
 def config_files(models: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON files that the libraries write for these models, by path, without indexes."""
+    """Return the JSON files that the libraries write for these models, by path, without indexes."""
     with tempfile.TemporaryDirectory() as folder:
         reference.pipeline(models).save_pretrained(folder)
         paths = sorted(Path(folder).rglob("*.json"))

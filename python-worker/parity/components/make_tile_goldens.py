@@ -1,4 +1,4 @@
-"""Write what diffusers decodes in tiles, for the tests. Needs torch.
+"""Writes diffusers' output of tiled decoding, for the tests. Needs torch.
 
 python -m parity.components.make_tile_goldens
 """
@@ -14,7 +14,7 @@ from parity.components.make_goldens import FOLDER, INPUT_SEED, PACKAGES
 
 
 def main() -> None:
-    """With the weights that the case's other golden has."""
+    """Write the file, with the weights of the case's other golden file."""
     case = next(case for case in CASES if case.name == tiles.CASE)
     model = reference.build(case)["vae"]
     reference.fill(

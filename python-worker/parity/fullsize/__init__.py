@@ -1,1 +1,1 @@
-"""SDXL base at full size with random weights: written, loaded, compared with diffusers."""
+"""Writes SDXL base at full size with random weights, loads it, compares it with diffusers."""

@@ -1,8 +1,8 @@
 """Writes a random SDXL base as a diffusers folder: `python -m parity.fullsize.checkpoint FOLDER`.
 
 Names, shapes and dtype are those of the published fp16 variant. The published UNet is one file;
-here it is in shards with an index, as diffusers' `save_pretrained` makes them for smaller files, so
-that the harder of the two layouts is the one that is tried.
+here it is in shards with an index, as diffusers' `save_pretrained` writes them, because that is
+the harder layout to read.
 """
 
 import argparse
@@ -29,13 +29,13 @@ SHARD_BYTES = 2 * 10**9
 STORED = np.dtype(np.float16)
 
 PREFERENCES = {"defaults": {"width": 256, "height": 256, "num_inference_steps": 2}}
-"""For CPUs: SDXL base's own 1024x1024 would take minutes a step."""
+"""Small enough for CPUs: SDXL base's own 1024x1024 would take minutes per step."""
 
 
 def write(folder: Path) -> None:
-    """Make the folder, whole or not at all. Does nothing where it is.
+    """Write the folder, completely or not at all, unless it exists.
 
-    About 7 GB of disk and 3 GB of memory.
+    Takes about 7 GB of disk and 3 GB of memory.
     """
     if folder.exists():
         return
@@ -52,7 +52,7 @@ def write(folder: Path) -> None:
 
 
 def write_part(folder: Path, stem: str, params: Sequence[Param], shard_bytes: int) -> None:
-    """A part's weights as the fp16 variant: one file, or shards and their index."""
+    """Write a part's weights as the fp16 variant: one file, or shards and their index."""
     shards = list(split(params, shard_bytes))
     if len(shards) == 1:
         _save(folder / f"{stem}.fp16.safetensors", shards[0])
@@ -71,7 +71,7 @@ def write_part(folder: Path, stem: str, params: Sequence[Param], shard_bytes: in
 
 
 def split(params: Sequence[Param], most: int) -> Iterator[list[Param]]:
-    """Runs of parameters, each of at most so many bytes (or of one parameter)."""
+    """Split parameters into runs of at most `most` bytes, or of a single larger parameter."""
     shard: list[Param] = []
     for param in params:
         if shard and sum(map(_bytes, shard)) + _bytes(param) > most:

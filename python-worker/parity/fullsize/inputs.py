@@ -1,4 +1,4 @@
-"""What both sides are given: one small image in flight, in diffusers' layout."""
+"""The inputs of both sides: one small image, in diffusers' layout."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIDE = 32
-"""Latents of a 256x256 image."""
+"""Latents per side, for a 256x256 image."""
 
 
 def inputs() -> dict[str, NDArray[Any]]:
-    """The same arrays every time."""
+    """Return the inputs, the same at each call."""
     rng = np.random.default_rng(0)
 
     def normal(*shape: int) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
-"""Loads a whole model in bfloat16 and nothing more: `python -m parity.fullsize.load MODEL`.
+"""Loads a whole model in bfloat16 and stops: `python -m parity.fullsize.load MODEL`.
 
-Prints one JSON object: how long it took, and the most memory it took.
+Prints one JSON object with the time and the peak memory that loading took.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from parity.fullsize.memory import peak_bytes
 
 
 def main() -> None:
-    """Load what the command line names."""
+    """Load the model that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     folder = parser.parse_args().model

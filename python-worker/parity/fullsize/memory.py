@@ -1,10 +1,10 @@
-"""How much memory this process has had."""
+"""The peak memory of this process."""
 
 from pathlib import Path
 
 
 def peak_bytes() -> int:
-    """The most physical memory at any time so far, files that are mapped included. Linux only."""
+    """Return the peak physical memory so far, including mapped files. Linux only."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024

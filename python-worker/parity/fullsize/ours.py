@@ -1,8 +1,8 @@
-"""One part of ours, compared with diffusers.
+"""Compares one part of our model with diffusers.
 
     python -m parity.fullsize.ours MODEL REFERENCE PART DTYPE
 
-Prints one JSON object. A process for each, so that each has its own peak of memory.
+Prints one JSON object. Each part runs in a process of its own, to measure its own peak memory.
 """
 
 import argparse
@@ -27,14 +27,15 @@ from parity.ours import declare, put
 from parity.report import relative_rms
 
 LIMITS = {"float32": 1e-5, "bfloat16": 4e-2}
-"""The most that the difference's root mean square may be, as a part of the reference's.
+"""The largest root mean square of the difference, relative to the reference's.
 
-bfloat16 has 8 bits of precision: each of some thousand roundings in a row is wrong by up to 0.4 %.
+bfloat16 has 8 bits of precision, so each of the thousand or so roundings in a row is off by up to
+0.4 %.
 """
 
 
 def main() -> None:
-    """Load, run, compare, print."""
+    """Load the part, run it, compare its output and print the result."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("reference", type=Path)
@@ -45,7 +46,7 @@ def main() -> None:
 
 
 def compare(model: Path, reference: Path, part: str, dtype: str) -> dict[str, Any]:
-    """What the table has of one part in one dtype."""
+    """Return the table's figures for one part in one dtype."""
     declared = declare(load_config(model))[part]
     started = time.perf_counter()
     params = weights.load(model, part, declared, dtype, put)
@@ -69,7 +70,7 @@ def compare(model: Path, reference: Path, part: str, dtype: str) -> dict[str, An
 
 
 def run_unet(unet: UNet) -> NDArray[np.float32]:
-    """The prediction [1, h, w, 4]."""
+    """Return the UNet's prediction [1, h, w, 4]."""
     given = inputs()
     sample = given["sample"].transpose(0, 2, 3, 1)
     rest = [given[name] for name in ("timestep", "context", "pooled", "time_ids")]
@@ -77,13 +78,13 @@ def run_unet(unet: UNet) -> NDArray[np.float32]:
 
 
 def run_vae(decoder: Decoder) -> NDArray[np.float32]:
-    """The image [1, 8 h, 8 w, 3]."""
+    """Return the decoded image [1, 8 h, 8 w, 3]."""
     latents = inputs()["latents"].transpose(0, 2, 3, 1)
     return np.asarray(_run(decoder, latents).astype(jnp.float32))
 
 
 def _run(part: Callable[..., Any], *given: NDArray[Any]) -> Any:
-    """Compiled, with the parameters as arguments."""
+    """Run the model compiled, with the parameters as arguments."""
     return jax.jit(lambda part, *given: part(*given))(part, *given)
 
 

@@ -1,6 +1,6 @@
-"""diffusers' outputs in float32: `python -m parity.fullsize.theirs MODEL OUT.npz`. Needs torch.
+"""Writes diffusers' outputs in float32: `python -m parity.fullsize.theirs MODEL OUT.npz`.
 
-Takes about 11 GB of memory: the UNet alone is 10.3 GB in float32.
+Needs torch and about 11 GB of memory: the UNet alone is 10.3 GB in float32.
 """
 
 import argparse
@@ -19,7 +19,7 @@ FULL = {"variant": "fp16", "torch_dtype": torch.float32}
 
 @torch.inference_mode()
 def run_unet(model: Path) -> NDArray[Any]:
-    """The prediction [1, 4, h, w]."""
+    """Return the UNet's prediction [1, 4, h, w]."""
     given = {name: torch.from_numpy(value) for name, value in inputs().items()}
     unet = UNet2DConditionModel.from_pretrained(model / "unet", **FULL)
     added = {"text_embeds": given["pooled"], "time_ids": given["time_ids"]}
@@ -29,13 +29,13 @@ def run_unet(model: Path) -> NDArray[Any]:
 
 @torch.inference_mode()
 def run_vae(model: Path) -> NDArray[Any]:
-    """The image [1, 3, 8 h, 8 w]."""
+    """Return the decoded image [1, 3, 8 h, 8 w]."""
     vae = AutoencoderKL.from_pretrained(model / "vae", **FULL)
     return vae.decode(torch.from_numpy(inputs()["latents"])).sample.numpy()
 
 
 def main() -> None:
-    """Run both, one after the other, and write their outputs."""
+    """Run both in turn and write their outputs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("out", type=Path)

@@ -1,1 +1,1 @@
-"""Whole images."""
+"""Compares whole images."""

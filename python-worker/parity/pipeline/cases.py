@@ -1,4 +1,4 @@
-"""Whole images to compare: a tiny model, its settings, and what to ask of it. No torch."""
+"""Whole images to compare: a tiny model, its settings and the image's parameters. No torch."""
 
 import json
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from parity.cases import Case
 from parity.schedulers.cases import SDXL
 
 SDXL_SCHEDULER = {"_class_name": "EulerDiscreteScheduler", **SDXL}
-"""SDXL base's own scheduler_config.json, in what matters."""
+"""The keys of SDXL base's scheduler_config.json that matter."""
 
 V_PREDICTION = {
     "prediction_type": "v_prediction",
@@ -29,10 +29,10 @@ class PipelineCase:
 
     Attributes:
         model: the tiny model's shape.
-        scheduler: our name.
+        scheduler: our name of the sampler.
         settings: changes to SDXL's scheduler configuration.
         size: width and height in latents.
-        negative: a text, or None for no negative prompt.
+        negative: the negative prompt, or None for none.
     """
 
     name: str
@@ -50,12 +50,12 @@ class PipelineCase:
 
     @property
     def scheduler_config(self) -> dict[str, Any]:
-        """The contents of scheduler_config.json."""
+        """Return the contents of scheduler_config.json."""
         return SDXL_SCHEDULER | self.settings
 
     @property
     def engine(self) -> str:
-        """What an engine can be shared by: cases of which only specs differ."""
+        """A key of the engine: cases with the same key differ only in their specs."""
         return f"{self.model.name} {self.settings} {self.zeros_for_no_negative} {self.size}"
 
     @property
@@ -65,7 +65,7 @@ class PipelineCase:
         return self.size[0] * scale, self.size[1] * scale
 
     def spec(self) -> ImageSpec:
-        """The same for our engine."""
+        """Return the same image as our engine's spec."""
         width, height = self.pixels
         return ImageSpec(
             prompt=self.tokens(self.prompt),
@@ -80,21 +80,21 @@ class PipelineCase:
         )
 
     def tokens(self, text: str) -> Tokens:
-        """A text's ids for both encoders."""
+        """Return a text's ids for both encoders."""
         return Tokens(tuple(self.ids(text, "tokenizer")), tuple(self.ids(text, "tokenizer_2")))
 
     def ids(self, text: str, tokenizer: str) -> list[int]:
-        """A text's ids for one encoder."""
+        """Return a text's ids for one encoder."""
         return stub_tokenizer.ids_of(text, tokenizer, *_vocabulary(self.model, tokenizer))
 
     def noise(self) -> NDArray[np.float32]:
-        """The noise that both sides start from, [h, w, 4]."""
+        """Return the noise that both sides start from, [h, w, 4]."""
         width, height = self.size
         generator = np.random.default_rng(self.seed)
         return generator.standard_normal((height, width, 4), dtype=np.float32)
 
     def complete(self, folder: Path) -> None:
-        """Give a folder that has the model's parts what else our engine reads."""
+        """Add the other files that our engine reads to a folder with the model's parts."""
         for name in stub_tokenizer.PADS:
             stub_tokenizer.write(folder, name, *_vocabulary(self.model, name))
         scheduler = folder / "scheduler" / "scheduler_config.json"
@@ -109,7 +109,7 @@ class PipelineCase:
 
 
 def _vocabulary(model: Case, tokenizer: str) -> tuple[int, int]:
-    """The vocabulary's size, and a text's length, which both encoders must have room for."""
+    """Return the vocabulary's size and a text's length, which both encoders must support."""
     config = model.text_encoder if tokenizer == "tokenizer" else model.text_encoder_2
     encoders = model.text_encoder, model.text_encoder_2
     return config["vocab_size"], min(c["max_position_embeddings"] for c in encoders)

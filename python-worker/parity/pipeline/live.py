@@ -1,4 +1,4 @@
-"""Whole images by our engine and by diffusers' pipeline: random checkpoints, or a given one."""
+"""Compares whole images with diffusers' pipeline, on random checkpoints or a given one."""
 
 import tempfile
 from collections.abc import Iterator
@@ -24,14 +24,14 @@ SUBJECT = "image, of 255"
 
 
 def compare(seed: int) -> Iterator[Comparison]:
-    """All cases, with weights, noise and prompts decided by the seed."""
+    """Compare all cases; the seed determines weights, noise and prompts."""
     seeded = [replace(case, seed=seed, prompt=f"{case.prompt} {seed}") for case in PIPELINE_CASES]
     for number, (_, cases) in enumerate(groupby(seeded, lambda case: case.engine)):
         yield from compare_engine(list(cases), seed + number)
 
 
 def compare_engine(cases: list[PipelineCase], seed: int) -> Iterator[Comparison]:
-    """Cases that share an engine: one random model, saved by diffusers, loaded by us."""
+    """Compare cases that share an engine: one random model, saved by diffusers, loaded by us."""
     torch.manual_seed(seed)
     models = reference.build(cases[0].model)
     randomise(models)
@@ -46,7 +46,7 @@ def compare_engine(cases: list[PipelineCase], seed: int) -> Iterator[Comparison]
 
 @dataclass(frozen=True)
 class _Wish:
-    """What to ask of a model that is on disk."""
+    """The prompts for a model that is on disk."""
 
     prompt: str
     negative: str | None
@@ -61,7 +61,7 @@ _WISHES = (
 
 
 def compare_folder(folder: Path, seed: int) -> Iterator[Comparison]:
-    """A model with its own tokenizers, asked with its own defaults."""
+    """Compare a model folder, with its own tokenizers and its own defaults."""
     engine = SdxlEngine(folder, Options(dtype="float32"))
     engine.warm(lambda _: None)
     pipeline = StableDiffusionXLPipeline.from_pretrained(folder, torch_dtype=torch.float32)

@@ -1,4 +1,4 @@
-"""Write tests/goldens/pipelines.npz, images by diffusers' own pipeline. Needs torch.
+"""Writes tests/goldens/pipelines.npz: images by diffusers' own pipeline. Needs torch.
 
 python -m parity.pipeline.make_goldens
 """
@@ -17,7 +17,7 @@ TARGET = Path(__file__).parents[2] / "tests/goldens/pipelines.npz"
 
 
 def make(case: PipelineCase) -> NDArray[np.uint8]:
-    """Run diffusers on the weights that the model's own golden has."""
+    """Run diffusers on the weights of the model's own golden file."""
     stored = golden.load(FOLDER, case.model.name)
     models = reference.build(case.model)
     for part, model in models.items():

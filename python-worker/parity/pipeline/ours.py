@@ -1,4 +1,4 @@
-"""Our engine on pipeline cases."""
+"""Runs our engine on pipeline cases."""
 
 from pathlib import Path
 
@@ -11,19 +11,19 @@ from easel_worker.sdxl.serving.options import Options
 from parity.pipeline.cases import PipelineCase
 
 LIMIT = 1.0
-"""The most that a pixel may differ from diffusers', in steps of its 8 bits."""
+"""The largest difference of a value from diffusers', in 8-bit steps."""
 
 
 SHARE_LIMIT = 0.01
-"""The most of all values that may differ."""
+"""The largest share of values that may differ."""
 
 
 def engine_for(case: PipelineCase, folder: Path) -> SdxlEngine:
-    """A warm engine in float32 for all cases of the same `engine`.
+    """Return a warm engine in float32 for all cases with the same `engine`.
 
     Args:
-        case: one of them.
-        folder: the model's parts; the rest of the case's files is written to it.
+        case: any of these cases.
+        folder: has the model's parts; this function adds the case's other files.
     """
     case.complete(folder)
     engine = SdxlEngine(folder, Options(dtype="float32"))
@@ -32,12 +32,12 @@ def engine_for(case: PipelineCase, folder: Path) -> SdxlEngine:
 
 
 def run(case: PipelineCase, engine: SdxlEngine) -> Pixels:
-    """The image that our engine makes of a case, [H, W, 3]."""
+    """Return our engine's image of a case, [H, W, 3]."""
     return make(engine, case.spec(), case.noise())
 
 
 def make(engine: SdxlEngine, spec: ImageSpec, noise: NDArray[np.float32]) -> Pixels:
-    """The image that our engine makes of noise [h, w, 4], [H, W, 3]."""
+    """Return our engine's image from noise [h, w, 4], as [H, W, 3]."""
     lane = engine.start(spec, noise=noise)
     for _ in range(spec.steps):
         engine.step([lane])
@@ -45,10 +45,10 @@ def make(engine: SdxlEngine, spec: ImageSpec, noise: NDArray[np.float32]) -> Pix
 
 
 def difference(ours: Pixels, theirs: Pixels) -> float:
-    """The largest difference of a pixel."""
+    """Return the largest difference of any value."""
     return float(np.abs(ours.astype(int) - theirs.astype(int)).max())
 
 
 def share_different(ours: Pixels, theirs: Pixels) -> float:
-    """How many of the values differ at all: those that lay on the edge of rounding."""
+    """Return the share of values that differ at all, e.g. because they round the other way."""
     return float(np.mean(ours != theirs))

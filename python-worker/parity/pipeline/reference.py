@@ -1,4 +1,4 @@
-"""diffusers' own StableDiffusionXLPipeline on a pipeline case. Needs torch."""
+"""Runs diffusers' own StableDiffusionXLPipeline on a pipeline case. Needs torch."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ from parity.schedulers.reference import scheduler_of
 
 
 class _Tokenizer:
-    """As much of a tokenizer as the pipeline calls."""
+    """The part of a tokenizer's interface that the pipeline uses."""
 
     def __init__(self, case: PipelineCase, name: str) -> None:
         self._case, self._name = case, name
@@ -31,11 +31,11 @@ class _Tokenizer:
         return SimpleNamespace(input_ids=torch.tensor(ids))
 
     def tokenize(self, _: str) -> list[str]:
-        return []  # asked for only to find textual inversions, of which there are none
+        return []  # the pipeline only looks for textual inversions; there are none
 
 
 def run(case: PipelineCase, models: Mapping[str, Model]) -> NDArray[np.uint8]:
-    """The image that diffusers makes, [H, W, 3]."""
+    """Return diffusers' image, [H, W, 3]."""
     pipeline = StableDiffusionXLPipeline(
         **models,
         tokenizer=_Tokenizer(case, "tokenizer"),
@@ -63,7 +63,7 @@ def run(case: PipelineCase, models: Mapping[str, Model]) -> NDArray[np.uint8]:
 
 @contextmanager
 def _our_noise(case: PipelineCase) -> Iterator[None]:
-    """Let the ancestral sampler draw what our engine draws from the case's seed."""
+    """Make the ancestral sampler draw the noise that our engine draws from the case's seed."""
     width, height = case.size
     draws = iter(range(1, case.steps + 1))
 

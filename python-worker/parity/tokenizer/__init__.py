@@ -1,1 +1,1 @@
-"""What transformers' CLIPTokenizer says, for both of our readers of tokenizer folders."""
+"""Golden files of transformers' CLIPTokenizer, for both of our readers of tokenizer folders."""

@@ -1,9 +1,9 @@
-"""Tokenizer folders whose files are written in other ways than usual, for `folders.json`.
+"""Tokenizer folders with unusually written or invalid files, for `folders.json`.
 
-A case changes files of a small base folder. Per file: None takes it away; else `text` replaces it,
-`line_end` replaces its "\n", `before` and `after` are put around it, and `after_hex` is put behind
-it as bytes, in this order. `reads` is whether Easel reads the folder, and then as it reads the base
-folder; `says` is what it says otherwise, the file's name with it.
+A case changes files of a small base folder. For each file, None removes it; otherwise `text`
+replaces it, `line_end` replaces its "\n", `before` and `after` surround it, and `after_hex` is
+appended as bytes, in this order. `reads` says whether Easel reads the folder; if so, the result
+equals the base folder's. Otherwise `says` is a part of the error, with the file's name.
 """
 
 import json
@@ -16,7 +16,7 @@ BOM = "\ufeff"
 
 
 class Change(TypedDict, total=False):
-    """How one file differs from the base folder's."""
+    """The changes to one file of the base folder."""
 
     text: str
     line_end: str
@@ -26,7 +26,7 @@ class Change(TypedDict, total=False):
 
 
 class Case(TypedDict, total=False):
-    """A folder, and what Easel makes of it."""
+    """A folder, and whether Easel reads it."""
 
     name: str
     files: dict[str, Change | None]
@@ -35,7 +35,7 @@ class Case(TypedDict, total=False):
 
 
 def base() -> dict[str, str]:
-    """The files of the base folder, by name."""
+    """Return the files of the base folder, by name."""
     letters = [chr(byte) for byte in [*range(33, 127), *range(161, 173), *range(174, 256)]]
     letters += [chr(256 + i) for i in range(256 - len(letters))]
     tokens = [*letters, *(f"{c}</w>" for c in letters), "ab</w>", "ab", START, END]
@@ -49,7 +49,7 @@ def base() -> dict[str, str]:
 
 
 def cases() -> list[Case]:
-    """All folders. Those that Easel reads are the base folder to it, however they are written."""
+    """Return all folders."""
     names = list(base())
     crlf: dict[str, Change | None] = {name: {"line_end": "\r\n"} for name in names}
     marked: dict[str, Change | None] = {name: {"before": BOM} for name in names}
@@ -179,7 +179,7 @@ def cases() -> list[Case]:
 
 
 def write(folder: Path, files: dict[str, Change | None]) -> None:
-    """Make the folder of a case."""
+    """Write the folder of a case."""
     for name, text in base().items():
         change = files.get(name, Change())
         (folder / name).unlink(missing_ok=True)

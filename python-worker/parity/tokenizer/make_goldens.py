@@ -1,6 +1,6 @@
-"""Write `test/tokenizer/golden/`: what transformers' CLIPTokenizer says.
+"""Writes `test/tokenizer/golden/`: the outputs of transformers' CLIPTokenizer.
 
-The folders are the demo model's, whose vocabulary is SDXL's. Run from `python-worker/`:
+The folders are those of the demo model, which has SDXL's vocabulary. Run from `python-worker/`:
 
     .venv-torch/bin/python -m parity.tokenizer.make_goldens
 """
@@ -28,18 +28,18 @@ Golden = dict[str, object]
 
 
 def ids(tokenizer: CLIPTokenizer, text: str) -> list[int]:
-    """All ids of `text`, with start and end; checks that cutting and padding only cut and pad."""
+    """Return all ids of `text` with start and end; check truncation and padding against them."""
     whole: list[int] = tokenizer(text).input_ids
     padded = tokenizer(text, padding="max_length", max_length=MAX_LENGTH, truncation=True).input_ids
     body = [*whole[:-1][: MAX_LENGTH - 1], tokenizer.eos_token_id]
     expected = body + [tokenizer.pad_token_id] * (MAX_LENGTH - len(body))
     if padded != expected:
-        raise AssertionError(f"the reference cuts or pads otherwise than thought: {text!r}")
+        raise AssertionError(f"the reference truncates or pads in an unexpected way: {text!r}")
     return whole
 
 
 def text_goldens(first: CLIPTokenizer, second: CLIPTokenizer) -> list[Golden]:
-    """`{text, ids}`, with `ids_2` where the second tokenizer's are others."""
+    """Yield `{text, ids}`, with `ids_2` where the second tokenizer's ids differ."""
     goldens: list[Golden] = []
     for text in dict.fromkeys(texts()):
         one, two = ids(first, text), ids(second, text)
@@ -48,15 +48,15 @@ def text_goldens(first: CLIPTokenizer, second: CLIPTokenizer) -> list[Golden]:
 
 
 def probe(point: int) -> str:
-    """A text whose ids tell the character's class, lowercase, combining class and bytes."""
+    """Return a text whose ids reveal a character's class, lowercase, combining class and bytes."""
     c = chr(point)
-    if point >= 0x40000 and point >> 16 != 0xE:  # unassigned or private, all of them
+    if point >= 0x40000 and point >> 16 != 0xE:  # all unassigned or private
         return f"a{c}1"
     return f"a{c}b 1\u0301{c}\u0334"
 
 
 def sweep(tokenizer: CLIPTokenizer) -> list[str]:
-    """For each block of characters a digest of the ids of their probes (surrogates left out)."""
+    """Return a digest of the probes' ids for each block of characters, without surrogates."""
     digests = []
     for start in range(0, 0x110000, BLOCK):
         points = [p for p in range(start, start + BLOCK) if not 0xD800 <= p < 0xE000]
@@ -67,7 +67,7 @@ def sweep(tokenizer: CLIPTokenizer) -> list[str]:
 
 
 def settings_goldens() -> list[Golden]:
-    """What folders with other settings make of `SETTINGS_PROBE`: `{config, map, pad, ids}`."""
+    """Tokenize `SETTINGS_PROBE` with other folder settings: `{config, map, pad, ids}`."""
     goldens: list[Golden] = []
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -83,7 +83,7 @@ def settings_goldens() -> list[Golden]:
 
 
 def folder_goldens() -> list[Golden]:
-    """The cases of `folders`, each with `reference`: `{pad, ids}` of the probe text, or
+    """Return the cases of `folders`, each with `reference`: `{pad, ids}` of the probe text, or
     null for a folder that transformers refuses."""
     goldens: list[Golden] = []
     with TemporaryDirectory() as name:
@@ -102,7 +102,7 @@ def folder_goldens() -> list[Golden]:
 
 
 def vocabulary_digest(folder: Path) -> str:
-    """As `protocol/README.md` defines it."""
+    """Return the digest that `protocol/README.md` defines."""
     vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
     merges = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
     tokens = "\n".join(sorted(vocabulary, key=vocabulary.__getitem__))
@@ -111,14 +111,14 @@ def vocabulary_digest(folder: Path) -> str:
 
 
 def write(name: str, golden: Golden, rows: list[Golden] | list[str]) -> None:
-    """One row a line, so that a change shows as what it is."""
+    """Write one row per line, so that a diff shows the changed rows."""
     head = json.dumps(golden, ensure_ascii=True)[:-1]
     body = ",\n".join(json.dumps(row, ensure_ascii=True, separators=(",", ":")) for row in rows)
     (OUTPUT / name).write_text(f'{head}, "rows": [\n{body}\n]}}\n', encoding="utf-8")
 
 
 def main() -> None:
-    """Ask the reference, write the files."""
+    """Run the reference and write the files."""
     first, second = (
         CLIPTokenizer.from_pretrained(MODEL / name, local_files_only=True)
         for name in ("tokenizer", "tokenizer_2")

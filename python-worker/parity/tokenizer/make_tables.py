@@ -1,9 +1,9 @@
-"""Write `src/tokenizer/unicode-data.ts`: what the reference takes for a letter, and so on.
+"""Writes `src/tokenizer/unicode-data.ts`: the reference's Unicode properties.
 
 CLIP's tokenizer normalises, lowercases and splits by Unicode properties. The reference does so
-with three libraries of three Unicode versions, Node with whatever ICU it was built with. So the
-gateway carries the reference's own answers, asked here of every code point. Run from
-`python-worker/` after a change of the reference's release, then run `make_goldens.py`:
+with three libraries of three Unicode versions, Node with the ICU that it was built with. So the
+gateway contains the reference's results for every code point, computed here. Run from
+`python-worker/` after changing the reference's release, then run `make_goldens.py`:
 
     .venv-torch/bin/python -m parity.tokenizer.make_tables
 """
@@ -17,29 +17,28 @@ from tokenizers import Regex, normalizers, pre_tokenizers
 
 OUTPUT = Path(__file__).parents[3] / "src" / "tokenizer" / "unicode-data.ts"
 CODE_POINTS = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
-CLASS_1, CLASS_220 = "\u0334", "\u0316"  # marks of known combining class, to try others against
+CLASS_1, CLASS_220 = "\u0334", "\u0316"  # marks of known combining class, to test others against
 
 Run = tuple[int, ...]
 
 
 def matching(pattern: str) -> set[int]:
-    """The code points that the reference's regular expressions match with `pattern`."""
+    """Return the code points that the reference's regular expressions match with `pattern`."""
     split = pre_tokenizers.Split(Regex(pattern), behavior="removed", invert=True)
     return {c for c in CODE_POINTS if split.pre_tokenize_str(chr(c))}
 
 
 def changed_by(normalize: Callable[[str], str]) -> dict[int, str]:
-    """What `normalize` makes of each code point that it does not leave alone."""
+    """Return the result of `normalize` for each code point that it changes."""
     return {c: out for c in CODE_POINTS if (out := normalize(chr(c))) != chr(c)}
 
 
 def composition(decompose: Callable[[str], str]) -> tuple[set[int], dict[int, int]]:
-    """What takes part in NFC at all, and what may reach back to the character before it.
+    """Return the code points that NFC involves, and those that may combine with the one before.
 
-    Returns the code points that decompose, compose or are reordered; and the part of them that is
-    reordered or composes with what precedes it, each with its combining class (0 when it only
-    composes).
-    Everything that is not in the first set passes NFC untouched and lets nothing through.
+    The first set has the code points that decompose, compose or are reordered. The second maps
+    those that are reordered or compose with the preceding one to their combining class (0 if they
+    only compose). NFC never changes a code point outside the first set, nor moves another past it.
     """
     decomposed = changed_by(decompose)
     reordered = {
@@ -55,12 +54,12 @@ def composition(decompose: Callable[[str], str]) -> tuple[set[int], dict[int, in
 
 
 def runs(points: Iterable[int]) -> Iterator[Run]:
-    """Sorted code points as (gap since the last run, length)."""
+    """Encode sorted code points as (gap since the last run, length)."""
     return labelled_runs(dict.fromkeys(points, 0), keep_label=False)
 
 
 def labelled_runs(labels: dict[int, int], keep_label: bool = True) -> Iterator[Run]:
-    """Sorted code points as (gap since the last run, length, label they share)."""
+    """Encode sorted code points as (gap since the last run, length, shared label)."""
     start, length, last_end = -1, 0, 0
     for point in [*sorted(labels), -1]:
         if length and point == start + length and labels[point] == labels[start]:
@@ -73,7 +72,7 @@ def labelled_runs(labels: dict[int, int], keep_label: bool = True) -> Iterator[R
 
 
 def lowercase_runs(lower: dict[int, str]) -> Iterator[Run]:
-    """One-to-one mappings as (first, count, step between sources, target minus source)."""
+    """Encode one-to-one mappings as (first, count, step between sources, target minus source)."""
     single = {c: ord(text) - c for c, text in lower.items() if len(text) == 1}
     while single:
         first = min(single)
@@ -88,7 +87,7 @@ def lowercase_runs(lower: dict[int, str]) -> Iterator[Run]:
 
 
 def base36(number: int) -> str:
-    """As JavaScript's parseInt(text, 36) reads it."""
+    """Format a number for JavaScript's parseInt(text, 36)."""
     digits = "0123456789abcdefghijklmnopqrstuvwxyz"
     sign, number, text = ("-" if number < 0 else ""), abs(number), ""
     while number or not text:
@@ -98,7 +97,7 @@ def base36(number: int) -> str:
 
 
 def constant(name: str, meaning: str, table: Iterable[Run]) -> str:
-    """A TypeScript constant: the runs' numbers in base 36, a blank between, wrapped."""
+    """Return a TypeScript constant: the runs' numbers in base 36, separated by blanks, wrapped."""
     lines = [""]
     for number in (base36(number) for run in table for number in run):
         if len(lines[-1]) + len(number) > 100:
@@ -110,7 +109,7 @@ def constant(name: str, meaning: str, table: Iterable[Run]) -> str:
 
 
 def main() -> None:
-    """Ask the reference, write the file."""
+    """Query the reference and write the file."""
     lower = changed_by(normalizers.Lowercase().normalize_str)
     composing, trailing = composition(normalizers.NFD().normalize_str)
     expansions = {c: text for c, text in lower.items() if len(text) > 1}

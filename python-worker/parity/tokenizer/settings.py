@@ -1,4 +1,4 @@
-"""What tokenizer folders may say about special tokens: as SDXL's own do, and in other ways."""
+"""Settings of special tokens in tokenizer folders: SDXL's own and others."""
 
 import random
 from collections.abc import Iterator
@@ -15,18 +15,18 @@ Settings = dict[str, object]
 
 
 def token(content: str, normalized: bool) -> Settings:
-    """An added token's fields."""
+    """Return an added token's fields."""
     flags = {"lstrip": False, "normalized": normalized, "rstrip": False, "single_word": False}
     return {"content": content} | flags
 
 
 def typed(content: str, normalized: bool) -> Settings:
-    """An added token as `tokenizer_config.json` writes it."""
+    """Return an added token as `tokenizer_config.json` writes it."""
     return {"__type": "AddedToken"} | token(content, normalized)
 
 
 def folder_settings() -> Iterator[tuple[Settings, Settings]]:
-    """Yields `tokenizer_config.json` and `special_tokens_map.json`."""
+    """Yield pairs of `tokenizer_config.json` and `special_tokens_map.json`."""
     named = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": "!"}
     listed = {
         "0": token("!", False) | {"special": True},
@@ -54,7 +54,7 @@ def folder_settings() -> Iterator[tuple[Settings, Settings]]:
 
 
 def random_config(rng: random.Random, listed: dict[str, Settings]) -> Settings:
-    """Some names, some of the listed tokens, some extra tokens."""
+    """Return a config with random names, listed tokens and extra tokens."""
     config = random_names(rng, rng.sample(NAMES, rng.randint(0, 4)), True)
     if rng.random() < 0.4:
         ids = rng.sample(sorted(listed), rng.randint(1, 3))
@@ -66,7 +66,7 @@ def random_config(rng: random.Random, listed: dict[str, Settings]) -> Settings:
 
 
 def random_names(rng: random.Random, names: list[str], in_config: bool) -> Settings:
-    """Each a string or an added token, as `tokenizer_config.json` or the map writes it."""
+    """Return names, each a string or an added token, as either file writes them."""
     settings: Settings = {}
     for name in names:
         content = START if name == "bos_token" else END

@@ -1,4 +1,4 @@
-"""Texts on which tokenizers are apt to differ. Deterministic."""
+"""Texts on which tokenizers are likely to differ. Deterministic."""
 
 import random
 import unicodedata
@@ -146,7 +146,7 @@ SENTENCES = [
 
 
 def texts() -> Iterator[str]:
-    """Yields all of them, in a fixed order, some twice in other normal forms."""
+    """Yield all texts in a fixed order, some again in other normal forms."""
     rng = random.Random(77)
     yield from SENTENCES
     for base in [*SENTENCES, *WORDS, *EMOJI]:
@@ -173,7 +173,7 @@ def texts() -> Iterator[str]:
 
 
 def mixture(rng: random.Random) -> str:
-    """A few pieces of everything, most of them side by side."""
+    """Return a few random pieces of all kinds, most without a space between them."""
     pieces = []
     for _ in range(rng.randint(1, 14)):
         piece = rng.choice(
@@ -197,7 +197,7 @@ def mixture(rng: random.Random) -> str:
 
 
 def script_text(rng: random.Random) -> str:
-    """A few characters of one script, often with marks."""
+    """Return a few characters of one script, often with marks."""
     first, last = rng.choice(list(SCRIPTS.values()))
     return "".join(
         chr(rng.randint(first, last)) + rng.choice(["", rng.choice(MARKS)]) for _ in range(3)
@@ -205,13 +205,13 @@ def script_text(rng: random.Random) -> str:
 
 
 def any_code_point(rng: random.Random) -> int:
-    """Any but the surrogates, the lower planes more often."""
+    """Return any code point except surrogates, more often from the lower planes."""
     point = rng.randrange(rng.choice([0x800, 0x3000, 0x10000, 0x20000, 0x110000]))
     return point if not 0xD800 <= point < 0xE000 else 0xFFFD
 
 
 def very_long(rng: random.Random) -> Iterator[str]:
-    """Around and far over 77 tokens, with and without blanks."""
+    """Return texts of about 77 tokens and many more, with and without blanks."""
     for count in range(73, 80):
         yield " ".join(["cat"] * count)
         yield "1" * count

@@ -1,4 +1,4 @@
-"""The measure of drift, by hand, and that every variant is one that the engine takes."""
+"""PSNR against a hand-computed value, and the variants against the engine's options."""
 
 import math
 
@@ -8,7 +8,7 @@ import pytest
 from bench.drift import psnr, variants
 
 
-def test_psnr_is_that_of_the_definition() -> None:
+def test_psnr_follows_its_definition() -> None:
     black = np.zeros((2, 2, 3), np.uint8)
     assert math.isinf(psnr(black, black))
     assert psnr(black, np.full_like(black, 255)) == pytest.approx(0.0)
@@ -17,7 +17,7 @@ def test_psnr_is_that_of_the_definition() -> None:
     assert psnr(one, black) == pytest.approx(10 * math.log10(255**2 * 12))
 
 
-def test_the_first_variant_leaves_nothing_out_and_each_other_something() -> None:
+def test_only_the_first_variant_changes_nothing() -> None:
     plain, *others = variants()
     assert not plain.asked
     assert len({each.name for each in [plain, *others]}) == len(others) + 1

@@ -1,4 +1,4 @@
-"""The benchmarks' peers do what they are said to do, and are not made worse than they are."""
+"""The benchmarks' other policies schedule as documented, and no worse than real servers."""
 
 from bench.policies import POLICIES, RunToCompletion
 from easel_worker.image import Image
@@ -9,7 +9,7 @@ SMALL = (512, 512)
 
 
 def play(scheduler: StepScheduler) -> list[list[str]]:
-    """Run until nothing is left; who was in each step."""
+    """Run until no image is left; return the images of each step."""
     steps = []
     while scheduler.busy:
         scheduler.admit()
@@ -26,24 +26,24 @@ def filled(scheduler: StepScheduler, *images: Image) -> StepScheduler:
     return scheduler
 
 
-def test_a_batch_runs_until_its_longest_is_done_and_nobody_joins_it() -> None:
+def test_no_image_joins_a_batch_before_its_longest_image_is_done() -> None:
     waiting = image("a", steps=1), image("b", steps=3), image("c", steps=1)
     steps = play(filled(RunToCompletion(rows=4), *waiting))
     assert steps == [["a", "b"], ["b"], ["b"], ["c"]]
 
 
-def test_a_batch_has_the_size_that_waits_longest_and_all_of_it_that_fits() -> None:
+def test_a_batch_takes_as_many_images_as_fit_of_the_size_that_waits_longest() -> None:
     waiting = image("a", size=SMALL, steps=1), image("b", steps=1), image("c", size=SMALL, steps=1)
     assert play(filled(RunToCompletion(rows=4), *waiting)) == [["a", "c"], ["b"]]
 
 
-def test_one_request_at_a_time_in_order_of_arrival() -> None:
+def test_single_images_run_in_order_of_arrival() -> None:
     waiting = image("a", steps=2), image("b", size=SMALL, rows=1, steps=1), image("c", steps=1)
     steps = play(filled(POLICIES["single"](64), *waiting))
     assert steps == [["a"], ["a"], ["b"], ["c"]]
 
 
-def test_a_cancelled_batch_makes_room_for_the_next() -> None:
+def test_the_next_batch_follows_a_cancelled_one() -> None:
     scheduler = filled(RunToCompletion(rows=4), image("a"), image("b"), image("c"))
     scheduler.admit()
     scheduler.cancel("a")

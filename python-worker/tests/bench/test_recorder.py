@@ -1,4 +1,4 @@
-"""The recorder changes nothing and writes down the right times."""
+"""The recorder does not change the engine's results, and records the right times."""
 
 import io
 import json
@@ -10,7 +10,7 @@ from easel_worker.fake.options import Options
 from tests.support.samples import SMALL, generate, spec_of
 
 
-def test_it_writes_when_an_image_began_and_had_its_first_step() -> None:
+def test_the_recorder_writes_when_an_image_began_and_had_its_first_step() -> None:
     lines = io.StringIO()
     fake = FakeEngine(Options(sizes=(SMALL,)), sleep=lambda _: None)
     recorder = Recorder(fake, lines, clock=map(float, count()).__next__)

@@ -1,4 +1,4 @@
-"""Scenes, captions and drawing: what training and evaluation both stand on."""
+"""Scenes, captions and drawing, which training and evaluation share."""
 
 import numpy as np
 import pytest
@@ -78,7 +78,7 @@ def test_hold_out_ignores_place_size_and_order() -> None:
         assert is_held_out(moved)
 
 
-def test_what_a_caption_leaves_open_is_near_the_default() -> None:
+def test_what_a_caption_does_not_state_is_near_the_default() -> None:
     rng = np.random.default_rng(8)
     for _ in range(300):
         said = caption(training_scene(rng, 0.5), rng)
@@ -92,7 +92,7 @@ def test_what_a_caption_leaves_open_is_near_the_default() -> None:
             assert left.cx < right.cx
 
 
-def test_captions_name_what_they_say() -> None:
+def test_captions_name_what_they_state() -> None:
     rng = np.random.default_rng(5)
     for _ in range(500):
         said = caption(training_scene(rng, 0.5), rng)

@@ -1,4 +1,4 @@
-"""The scorer: full marks for drawn truth, none for what is wrong."""
+"""The scorer accepts correctly drawn scenes and reports what is wrong in others."""
 
 from dataclasses import replace
 
@@ -22,7 +22,7 @@ def judge(caption: Caption, drawn: Scene) -> Score:
     return score(caption, measure(draw(drawn)))
 
 
-def test_drawn_truth_is_all_right() -> None:
+def test_correctly_drawn_scenes_score_100_percent() -> None:
     captions = held_out_captions(200)
     pictures = {said.text: draw(said.scene) for said in captions}
     report = evaluate(lambda prompts, seeds: [pictures[p] for p in prompts], captions)
@@ -52,16 +52,14 @@ def test_held_out_captions_are_fixed_distinct_and_held_out() -> None:
         ({"cy": 64}, ["position"]),
     ],
 )
-def test_one_wrong_attribute_is_the_one_reported(
-    change: dict[str, object], wrong: list[str]
-) -> None:
+def test_reports_only_the_wrong_attribute(change: dict[str, object], wrong: list[str]) -> None:
     said = Caption("", SINGLE, "blue", "small", ("left", "top"))
     drawn = Scene("blue", (replace(SINGLE.objects[0], **change),))
     assert judge(said, SINGLE).right
     assert judge(said, drawn).wrong == wrong
 
 
-def test_wrong_background() -> None:
+def test_reports_a_wrong_background() -> None:
     said = Caption("", SINGLE, "blue")
     assert judge(said, Scene("black", SINGLE.objects)).wrong == ["background"]
 
@@ -69,19 +67,19 @@ def test_wrong_background() -> None:
 @pytest.mark.parametrize(
     ("relation", "right"), [("left", True), ("right", False), ("below", False)]
 )
-def test_relation(relation: str, right: bool) -> None:
+def test_scores_the_relation(relation: str, right: bool) -> None:
     said = Caption("", PAIR, "white", relation=relation)
     assert judge(said, PAIR).verdicts["relation"] == (right,)
 
 
-def test_swapped_colours_are_a_wrong_relation_and_wrong_shapes() -> None:
+def test_swapped_colours_give_a_wrong_relation_and_wrong_shapes() -> None:
     first, second = PAIR.objects
     swapped = Scene("white", (replace(first, colour="green"), replace(second, colour="red")))
     said = Caption("", PAIR, "white", relation="left")
     assert judge(said, swapped).wrong == ["shape", "relation"]
 
 
-def test_missing_and_extra_objects_are_a_wrong_count() -> None:
+def test_missing_and_extra_objects_give_a_wrong_count() -> None:
     said = Caption("", PAIR, "white", relation="left")
     lone = judge(said, Scene("white", PAIR.objects[:1]))
     assert lone.verdicts["count"] == (False,)
@@ -90,29 +88,29 @@ def test_missing_and_extra_objects_are_a_wrong_count() -> None:
     assert judge(Caption("", SINGLE, "blue"), Scene("blue", PAIR.objects)).wrong
 
 
-def test_a_blob_is_no_shape() -> None:
+def test_a_blob_has_no_known_shape() -> None:
     image = draw(SINGLE)
     image[40:100, 40:46] = draw(SINGLE)[40, 40]
     assert measure(image).objects[0].shape is None
 
 
-def test_noise_is_not_right() -> None:
+def test_noise_scores_nothing_right() -> None:
     image = np.random.default_rng(0).integers(0, 256, (128, 128, 3)).astype(np.uint8)
     assert not score(Caption("", SINGLE, "blue"), measure(image)).right
 
 
-def test_faint_noise_and_other_sizes_do_not_disturb() -> None:
+def test_faint_noise_and_other_image_sizes_do_not_change_the_score() -> None:
     noise = np.random.default_rng(0).normal(0, 12, (128, 128, 3))
     image = np.clip(draw(PAIR) + noise, 0, 255).astype(np.uint8)
     assert score(Caption("", PAIR, "white", relation="left"), measure(image)).right
 
 
-def test_not_a_picture_is_refused() -> None:
+def test_rejects_an_array_that_is_no_rgb_picture() -> None:
     with pytest.raises(ValueError, match="RGB picture"):
         measure(np.zeros((128, 128), np.uint8))
 
 
-def test_contact_sheet_frames_what_is_wrong() -> None:
+def test_contact_sheet_frames_wrong_pictures() -> None:
     said = Caption("", SINGLE, "blue")
     images: list[Image] = [draw(SINGLE), draw(Scene("black", SINGLE.objects))]
     report = Report([score(said, measure(image)) for image in images], images)

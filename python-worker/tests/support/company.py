@@ -1,8 +1,8 @@
-"""Images in company: random traffic through the loop and a real engine, each image against itself.
+"""Batched images: random traffic through the loop and a real engine, compared with single images.
 
-A schedule is decided by its seed: requests of any steps, scheduler, guidance, size and number of
-images; when each arrives; which are cancelled, expire, or are replayed because the session is lost.
-Whatever happens around it, an image must have the bytes that it has when it is made alone.
+A seed determines a schedule: requests of any steps, scheduler, guidance, size and number of images;
+when each arrives; which are cancelled, expire, or are replayed because the session is lost. An
+image must always have the same bytes as when it is made alone.
 """
 
 import random
@@ -20,12 +20,12 @@ from tests.support.samples import spec_of
 from tests.support.stage import Cue, Stage
 
 STEP_S = 0.1
-"""How much of the stage's time a step takes."""
+"""The stage's time per step."""
 
 
 @dataclass(frozen=True)
 class LostWith(Lost):
-    """The session is lost, with the requests of these ids."""
+    """The session is lost while the requests with these ids are in flight."""
 
     work: tuple[str, ...]
 
@@ -35,7 +35,7 @@ Happening = Generate | Cancel | LostWith
 
 @dataclass(frozen=True)
 class Repertoire:
-    """What a schedule's requests are drawn from. Few seeds, so that images alone are made once."""
+    """The values of a schedule's requests. Few seeds, so that each single image is made once."""
 
     prompts: Sequence[Tokens]
     sizes: Sequence[tuple[int, int]]
@@ -44,9 +44,9 @@ class Repertoire:
     guidances: Sequence[float] = (0.0, 1.0, 1.5, 7.0)
     seeds: Sequence[int] = (0, 7, 2**32 - 1)
     savings: Sequence[dict[str, Any]] = ({},)
-    """Fields of requests that leave operations out."""
+    """Request fields that make the engine skip operations."""
     kinds: int = 60
-    """How many kinds of requests there are: combinations of all but the seeds."""
+    """The number of kinds of requests: combinations of all fields but the seeds."""
 
     def kinds_of_requests(self) -> list[dict[str, Any]]:
         """The kinds, the same at every call."""
@@ -75,7 +75,7 @@ class Repertoire:
 
 @dataclass
 class Tally:
-    """What came of the schedules."""
+    """Counts of what happened in the schedules."""
 
     schedules: int = 0
     images: int = 0
@@ -87,7 +87,7 @@ class Tally:
 
 
 class Company:
-    """Plays schedules and compares."""
+    """Plays schedules and compares each image with the one that is made alone."""
 
     def __init__(
         self,
@@ -100,9 +100,9 @@ class Company:
 
         Args:
             engine: makes the images.
-            repertoire: what to ask for.
-            alone: makes the images to compare with; the same engine if not given.
-            tolerance: how far a value of a pixel may be off.
+            repertoire: the values of the requests.
+            alone: makes the images to compare with; the same engine by default.
+            tolerance: the largest acceptable difference of a pixel's value.
         """
         self._engine = engine
         self._alone = alone or engine
@@ -113,7 +113,7 @@ class Company:
         self.tally = Tally()
 
     def play(self, seed: int) -> None:
-        """Play the schedule of a seed, and count what came of it in `tally`."""
+        """Play the schedule of a seed, and count what happens in `tally`."""
         rng = random.Random(seed)
         stage = Stage(self._engine)
         stage.engine = _Ticking(self._engine, stage)
@@ -164,7 +164,9 @@ class Company:
         tally.different += int(np.count_nonzero(difference))
         tally.largest = max(tally.largest, int(difference.max()))
         if difference.max() > self._tolerance:
-            tally.wrong.append(f"{where}: {result.id}, image {result.image}, is not as it is alone")
+            tally.wrong.append(
+                f"{where}: {result.id}, image {result.image}, differs from the image made alone"
+            )
 
     def _image_of(self, spec: ImageSpec) -> Pixels:
         if spec not in self._known:
@@ -176,14 +178,14 @@ class Company:
 
 
 def _once(stage: Stage, after: int) -> Cue:
-    """When so many messages were sent."""
+    """Return a cue that `after` messages were sent."""
     return lambda _: len(stage.sent) >= after
 
 
 def _disturbances(
     rng: random.Random, arrivals: Sequence[tuple[int, Generate]]
 ) -> Iterator[tuple[int, Happening]]:
-    """Some requests are cancelled; in some schedules the session is lost, and all is replayed."""
+    """Cancel some requests; in some schedules lose the session and replay all requests."""
     for after, request in arrivals:
         if rng.random() < 0.25:
             yield after + rng.randint(0, 20), Cancel(request.id)
@@ -196,7 +198,7 @@ def _disturbances(
 
 
 class _Ticking:
-    """An engine whose steps take the stage's time."""
+    """An engine whose steps advance the stage's clock."""
 
     def __init__(self, inner: Engine, stage: Stage) -> None:
         self._inner = inner
@@ -206,6 +208,6 @@ class _Ticking:
         return getattr(self._inner, name)
 
     def step(self, lanes: Sequence[Lane]) -> None:
-        """Step, and let time pass."""
+        """Step, and advance the clock."""
         self._inner.step(lanes)
         self._stage.now += STEP_S

@@ -1,4 +1,4 @@
-"""A disk without room, for this process."""
+"""A full disk, for this process."""
 
 import resource
 from collections.abc import Iterator
@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 @contextmanager
 def full_disk(room: int = 16) -> Iterator[None]:
-    """Let no file grow beyond so many bytes: a write that reaches them is cut, the next one fails.
+    """Limit the size of files: a write that reaches it is cut short, and the next one fails.
 
-    (EFBIG in the place of ENOSPC. Python ignores the signal that comes with it.)
+    The error is EFBIG instead of ENOSPC. Python ignores the signal that comes with it.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))

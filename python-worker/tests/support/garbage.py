@@ -1,4 +1,4 @@
-"""Frames that are no message, or hardly one: what a broken or hostile gateway may send."""
+"""Invalid messages that a broken or hostile gateway may send."""
 
 import json
 from typing import Any
@@ -16,11 +16,11 @@ ODD_VALUES = [
     *(b"NaN", b"-Infinity", b"1e999", b"-1", b"0", b"0.5", b"1" + b"0" * 30, b"9" * 5000),
     *(b"null", b"true", b'""', b'"' + b"x" * 300 + b'"', b"[]", b"{}", b"[" * 2000, b"\xff\xfe"),
 ]
-"""JSON values, and not quite, to put in place of right ones."""
+"""Valid and invalid JSON values to replace right ones."""
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """Where in a JSON value something can be changed."""
+    """Return the places in a JSON value that can be replaced."""
     inner: list[tuple[Any, ...]] = []
     if isinstance(value, dict):
         inner = [p for key in value for p in places(value[key], (*path, key))]
@@ -30,13 +30,13 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def frames_of(message: Message) -> Frames:
-    """A message as bytes."""
+    """Return a message as bytes."""
     return [bytes(frame) for frame in pack(message)]
 
 
 @st.composite
 def truncated(draw: st.DrawFn) -> Frames:
-    """A message with one frame cut short, or without its last frames."""
+    """Return a message with one frame cut short, or without its last frames."""
     frames = frames_of(draw(st.sampled_from(MESSAGES)))
     kept = frames[: draw(st.integers(1, len(frames)))]
     which = draw(st.integers(0, len(kept) - 1))
@@ -46,7 +46,7 @@ def truncated(draw: st.DrawFn) -> Frames:
 
 @st.composite
 def flipped(draw: st.DrawFn) -> Frames:
-    """A message with one byte changed: another kind, another version, broken JSON or UTF-8."""
+    """Return a message with one byte changed: another kind or version, broken JSON or UTF-8."""
     frames = [bytearray(frame) for frame in frames_of(draw(st.sampled_from(MESSAGES)))]
     frame = frames[draw(st.integers(0, len(frames) - 1))]
     frame[draw(st.integers(0, len(frame) - 1))] ^= draw(st.integers(1, 255))
@@ -55,7 +55,7 @@ def flipped(draw: st.DrawFn) -> Frames:
 
 @st.composite
 def mistyped(draw: st.DrawFn) -> Frames:
-    """A message with one value in its header replaced: wrong types, huge numbers, NaN."""
+    """Return a message with one header value replaced: wrong types, huge numbers, NaN."""
     prefix, header, *binary = frames_of(draw(st.sampled_from(MESSAGES)))
     values = json.loads(header)
     *path, last = draw(st.sampled_from(places(values)))
@@ -69,7 +69,7 @@ def mistyped(draw: st.DrawFn) -> Frames:
 
 @st.composite
 def oversized(draw: st.DrawFn) -> Frames:
-    """A message whose header is longer than any may be."""
+    """Return a message whose header exceeds the maximum length."""
     prefix, header, *binary = frames_of(draw(st.sampled_from(MESSAGES)))
     return [prefix, header + b" " * MAX_HEADER_BYTES, *binary]
 
@@ -77,11 +77,11 @@ def oversized(draw: st.DrawFn) -> Frames:
 noise = st.lists(st.binary(max_size=40), min_size=1, max_size=4)
 
 anything = st.one_of(truncated(), flipped(), mistyped(), noise)
-"""All but `oversized`, which takes long."""
+"""All except `oversized`, which is slow."""
 
 
 def effect(frames: Frames) -> str:
-    """What a worker is to do with frames: `drop`, `work`, or `obey` for other good messages."""
+    """Return a worker's expected reaction: `drop`, `work`, or `obey` for other valid messages."""
     try:
         message = unpack(frames, FROM_GATEWAY)
     except BadMessage:

@@ -1,4 +1,4 @@
-"""A gateway to test workers with: a real ROUTER that does what the test says."""
+"""A gateway to test workers with: a real ROUTER that the test controls."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +15,7 @@ M = TypeVar("M", bound=FromWorker)
 
 
 class Gateway:
-    """Not safe for several threads."""
+    """A ROUTER socket and what it received. Not thread-safe."""
 
     def __init__(self, socket: "zmq.Socket[bytes]", endpoint: str) -> None:
         self._socket = socket
@@ -24,7 +24,7 @@ class Gateway:
         """Whether a worker was ever welcomed."""
 
     def receive(self, timeout_s: float = PATIENCE_S) -> tuple[str, FromWorker]:
-        """The next message, and who sent it."""
+        """Return the next message and its sender."""
         if not self._socket.poll(int(max(timeout_s, 0) * 1000)):
             raise TimeoutError("no message from a worker")
         worker, *frames = self._socket.recv_multipart()
@@ -33,7 +33,7 @@ class Gateway:
     def until(
         self, kind: type[M], where: Callable[[M], bool] = lambda _: True
     ) -> tuple[M, list[FromWorker]]:
-        """The first message of a kind (for which `where` holds), and all that came before it."""
+        """Return the first message of a kind (that satisfies `where`), and all earlier ones."""
         skipped: list[FromWorker] = []
         end = time.monotonic() + PATIENCE_S
         while True:
@@ -43,11 +43,11 @@ class Gateway:
             skipped.append(message)
 
     def expect(self, kind: type[M], where: Callable[[M], bool] = lambda _: True) -> M:
-        """The first message of a kind, for which `where` holds; others are ignored."""
+        """Return the first message of a kind that satisfies `where`; ignore others."""
         return self.until(kind, where)[0]
 
     def welcome(self, session: str = "s1", heartbeat_ms: float = 50.0) -> Hello:
-        """Wait for HELLO and welcome who said it."""
+        """Wait for HELLO and welcome its sender."""
         hello = self.expect(Hello)
         self.send(hello.worker, Welcome(session, heartbeat_ms))
         self.known = True
@@ -59,11 +59,11 @@ class Gateway:
             self.send_frames(worker, [bytes(frame) for frame in pack(message)])
 
     def send_frames(self, worker: str, frames: list[bytes]) -> None:
-        """Send anything."""
+        """Send arbitrary frames."""
         self._socket.send_multipart([worker.encode(), *frames])
 
     def until_unreachable(self, worker: str) -> None:
-        """Wait until a worker's connection is closed; until then it is sent CANCELs of nothing."""
+        """Wait until a worker's connection is closed, probing it with CANCELs of no request."""
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
             try:
@@ -78,7 +78,7 @@ class Gateway:
 
 @contextmanager
 def gateway(endpoint: str, curve_secret: bytes | None = None) -> Iterator[Gateway]:
-    """A gateway that listens at the endpoint (tcp with port `*`: at a free one)."""
+    """Open a gateway that listens at the endpoint (tcp with port `*` picks a free port)."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     socket = context.socket(zmq.ROUTER)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)

@@ -1,4 +1,4 @@
-"""A place for log lines that a test reads."""
+"""A sink for log lines that a test reads."""
 
 import json
 from typing import Any
@@ -16,9 +16,9 @@ class Lines:
         self._lines.append(line)
 
     def flush(self, timeout_s: float) -> bool:
-        """All are here."""
+        """Do nothing: there is no buffer."""
         return True
 
     def read(self) -> list[dict[str, Any]]:
-        """What was logged so far."""
+        """Return the lines logged so far."""
         return [json.loads(line) for line in self._lines]

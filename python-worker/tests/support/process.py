@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 
 
 class Worker:
-    """A running worker; `stdin` is open until `close_stdin`."""
+    """A running worker; its `stdin` stays open until `close_stdin`."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", log_file: Path) -> None:
         self._process = process
@@ -27,29 +27,29 @@ class Worker:
         self._process.send_signal(number)
 
     def close_stdin(self) -> None:
-        """What happens when the gateway dies."""
+        """Close the worker's standard input, as the death of its gateway does."""
         assert self._process.stdin is not None
         self._process.stdin.close()
 
     def exit_status(self) -> int:
-        """Wait for the end."""
+        """Wait for the process to end, and return its status."""
         return self._process.wait(PATIENCE_S)
 
     @property
     def running(self) -> bool:
-        """Whether the process has not ended."""
+        """Whether the process still runs."""
         return self._process.poll() is None
 
     def stderr(self) -> str:
-        """All that was written."""
+        """Everything written to standard error so far."""
         return self._log_file.read_text()
 
     def logs(self) -> list[dict[str, Any]]:
-        """The lines that were logged so far; every one must be JSON."""
+        """Return the log lines so far; each must be JSON."""
         return [json.loads(line) for line in self.stderr().splitlines()]
 
     def wait_for_log(self, text: str) -> dict[str, Any]:
-        """The first line whose message has this text, once it is there."""
+        """Wait for the first log line whose message contains this text, and return it."""
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
             for line in self.logs():
@@ -61,7 +61,7 @@ class Worker:
 
 @contextmanager
 def worker(endpoint: str, folder: Path, *arguments: str) -> Iterator[Worker]:
-    """A worker named w1, with small pictures; killed at the end if it still runs."""
+    """Start a worker named w1 with small pictures; kill it at the end if it still runs."""
     log_file = folder / "worker.log"
     command = [sys.executable, "-m", "easel_worker", "--engine", "fake", "--sizes", "64x48,32x32"]
     command += ["--connect", endpoint, "--name", "w1", "--log-level", "debug", *arguments]

@@ -15,13 +15,13 @@ SMALL = (64, 48)
 
 
 def token_ids(first: int = 1) -> Tokens:
-    """A prompt of the right length for both encoders."""
+    """Return a prompt of the right length for both encoders."""
     ids = tuple(range(first, first + LENGTH))
     return Tokens(ids=ids, ids_2=ids[::-1])
 
 
 def generate(request: str, *seeds: int, **changes: Any) -> Generate:
-    """A request for one guided 64×48 image of 4 steps for each seed (default: seed 1)."""
+    """Return a request for a guided 64×48 image of 4 steps per seed (default: seed 1)."""
     fields: dict[str, Any] = {
         "prompt": token_ids(),
         "negative": None,
@@ -35,7 +35,7 @@ def generate(request: str, *seeds: int, **changes: Any) -> Generate:
 
 
 def spec_of(request: Generate, seed: int) -> ImageSpec:
-    """The spec of one of the request's images."""
+    """Return the spec of one of the request's images."""
     decided = {field.name: getattr(request, field.name) for field in dataclasses.fields(Parameters)}
     return ImageSpec(seed=seed, **decided)
 
@@ -50,7 +50,7 @@ def image(
     arrived: float = 0.0,
     timeout_s: float | None = None,
 ) -> Image:
-    """An image that waits for rows."""
+    """Return an image that waits for rows."""
     asked = generate(
         request,
         steps=steps,
@@ -63,7 +63,7 @@ def image(
 
 
 def is_answer(result: Result, request: Generate) -> bool:
-    """Whether a result is the fake engine's picture for this request and image."""
+    """Return whether a result is the fake engine's picture for this request and image."""
     seed = request.seeds[result.image]
     expected = picture(canonical_text(spec_of(request, seed)), request.width, request.height)
     return (

@@ -1,4 +1,4 @@
-"""protocol/messages.schema.json as validators."""
+"""Validators from protocol/messages.schema.json."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ SCHEMA = json.loads((FOLDER.parent / "messages.schema.json").read_text())
 
 
 def validator(kind: str) -> Any:
-    """The validator of one kind of message, by its name on the wire."""
+    """Return the validator of one kind of message, by its name on the wire."""
     return jsonschema.Draft202012Validator(SCHEMA | {"$ref": f"#/$defs/{kind}"})
 
 
@@ -20,4 +20,4 @@ VALIDATORS = {
     kind: validator(message.__name__.upper())
     for kind, message in (FROM_GATEWAY | FROM_WORKER).items()
 }
-"""By kind byte."""
+"""Validators by kind byte."""

@@ -1,4 +1,4 @@
-"""The loop on a stage: a fake engine, no socket, no real time, and events exactly when wanted."""
+"""Runs the loop deterministically: a fake engine, no socket, virtual time, scripted events."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,10 +21,10 @@ Cue = Callable[[FromWorker], bool]
 
 
 class Stage:
-    """Runs a loop until it has nothing left to do, and keeps what it sent."""
+    """Runs a loop until it has nothing left to do, and records what it sent."""
 
     def __init__(self, engine: Engine | None = None, **options: Any) -> None:
-        """Args: `options` are the fake engine's; a step takes 100 ms of the stage's own time."""
+        """Args: `options` are the fake engine's; a step takes 100 ms of virtual time."""
         self.now = 1000.0
         self.sent: list[FromWorker] = []
         self.resumed = 0
@@ -36,15 +36,15 @@ class Stage:
         self._mailbox = _StageMailbox()
 
     def fake_engine(self, **options: Any) -> FakeEngine:
-        """A fake engine whose time is the stage's."""
+        """Return a fake engine that uses the stage's virtual time."""
         return FakeEngine(Options(**options), sleep=self._sleep)
 
     def on(self, cue: Cue, event: Event | Generate | Cancel) -> None:
-        """Let something happen, once, right after the first message that `cue` accepts is sent."""
+        """Run an event once, right after the loop sends the first message that `cue` accepts."""
         self._cues.append((cue, event))
 
     def play(self, *events: Event | Generate | Cancel) -> ExitStatus:
-        """Let these things happen at the start, and run until nothing is left to do."""
+        """Run these events at the start, then the loop until it has nothing left to do."""
         for event in events:
             self._happen(event)
         loop = Loop(
@@ -58,7 +58,7 @@ class Stage:
         return loop.run()
 
     def send(self, message: FromWorker) -> None:
-        """The loop's link."""
+        """Record a message of the loop, and run the events that it cues."""
         self.sent.append(message)
         due = [cue for cue in self._cues if cue[0](message)]
         self._cues = [cue for cue in self._cues if cue not in due]
@@ -66,23 +66,23 @@ class Stage:
             self._happen(event)
 
     def resume(self) -> None:
-        """The loop's link."""
+        """Count the loop's calls of `resume`."""
         self.resumed += 1
 
     def cancel(self, request: str) -> None:
-        """Let a request be cancelled now."""
+        """Cancel a request now."""
         self._happen(Cancel(request))
 
     def about(self, request: str) -> list[FromWorker]:
-        """What was sent about a request."""
+        """Return the messages sent about a request."""
         return [message for message in self.sent if getattr(message, "id", None) == request]
 
     def results(self, request: str) -> list[Result]:
-        """The images of a request."""
+        """Return the images of a request."""
         return [message for message in self.about(request) if isinstance(message, Result)]
 
     def failure(self, request: str) -> str | None:
-        """The code with which a request ended, if it failed."""
+        """Return a failed request's code, or None."""
         codes = [message.code for message in self.about(request) if isinstance(message, Failed)]
         assert len(codes) <= 1, "a request ends once"
         assert not codes or isinstance(self.about(request)[-1], Failed), "nothing after the end"
@@ -98,15 +98,15 @@ class Stage:
 
 
 class _StageMailbox(Mailbox):
-    """Ends the play when the loop would wait for ever."""
+    """Ends the run when the loop would wait for ever."""
 
     def take(self, timeout: float | None) -> list[Event]:
         events = super().take(0)
-        return events if events or timeout is not None else [Leave(0.0, "the play is over")]
+        return events if events or timeout is not None else [Leave(0.0, "nothing is left to do")]
 
 
 def progress(request: str, stage: str, step: int | None = None, image: int = 0) -> Cue:
-    """The cue of a PROGRESS message."""
+    """Return a cue for a PROGRESS message."""
 
     def cue(message: FromWorker) -> bool:
         return (
@@ -119,10 +119,10 @@ def progress(request: str, stage: str, step: int | None = None, image: int = 0) 
 
 
 class Brittle:
-    """An engine around another one, whose joint steps fail."""
+    """Wraps an engine and fails steps of several lanes."""
 
     def __init__(self, inner: FakeEngine, advance_first: int, error: Exception) -> None:
-        """Args: `advance_first` is how many lanes a failing step advances before it fails."""
+        """Args: a failing step first advances `advance_first` lanes."""
         self._inner = inner
         self._advance_first = advance_first
         self._error = error
@@ -132,7 +132,7 @@ class Brittle:
         return getattr(self._inner, name)
 
     def step(self, lanes: Sequence[Lane]) -> None:
-        """Fail, if there is more than one lane."""
+        """Fail if there is more than one lane."""
         self.before_step(lanes)
         if len(lanes) == 1:
             self._inner.step(lanes)

@@ -1,7 +1,7 @@
-"""These tests need libtpu, which exists for Linux on x86 only.
+"""Finds libtpu, which exists only for Linux on x86.
 
-It is kept out of the environment that runs the worker: jax would look for a TPU with it.
-`npm test` fetches it into `.cache/tools`; LIBTPU names another folder that holds it.
+It is not in the worker's environment, because jax would look for a TPU there.
+`npm test` fetches it into `.cache/tools`; LIBTPU can name another folder.
 """
 
 import os
@@ -19,7 +19,7 @@ if (sys.platform, platform.machine()) != ("linux", "x86_64"):
 
 @pytest.fixture(scope="session")
 def libtpu() -> str:
-    """The folder that holds the package."""
+    """Return the folder that contains the package."""
     given = os.environ.get("LIBTPU")
     found = [given] if given else [str(path) for path in ROOT.glob(".cache/tools/libtpu-*")]
     if not found:

@@ -1,7 +1,7 @@
-"""Counts of three full-width pieces of SDXL on a v5e, as a process of its own.
+"""Counts three full-width pieces of SDXL on a v5e, in a process of its own.
 
-libtpu reads the environment when it is loaded, and jax looks for devices once. So this prints JSON:
-for each piece its counted milliseconds and the MiB it needs while it runs.
+libtpu reads the environment when it is loaded, and jax looks for devices only once. Prints JSON:
+each piece's counted milliseconds and the MiB that it needs while it runs.
 """
 
 import json
@@ -28,25 +28,25 @@ TOPOLOGY = "v5e:1x1"
 
 
 def array(*shape: int) -> jax.ShapeDtypeStruct:
-    """In the dtype that a TPU computes in."""
+    """Return an array in the dtype that a TPU computes in."""
     return jax.ShapeDtypeStruct(shape, jnp.bfloat16)
 
 
 def apply(block: Any, *given: Any) -> jax.Array:
-    """Its parameters are arguments, too."""
+    """Apply a module, whose parameters are arguments too."""
     made: jax.Array = block(*given)
     return made
 
 
 def transformer_block() -> tuple[Any, tuple[Any, ...]]:
-    """One block of the UNet's bottom level, for a guided image of 1024×1024."""
+    """Return a block of the UNet's bottom level, for a guided image of 1024×1024."""
     block = weights.abstract(Block.declare("b", 1280, 2048, heads=20), jnp.bfloat16)
     kv = KeyValue(array(2, 77, 20, 64), array(2, 77, 20, 64))
     return apply, (bind(block, FAST), array(2, 1024, 1280), kv)
 
 
 def int8_block() -> tuple[Any, tuple[Any, ...]]:
-    """The same block with its linear layers in 8 bits."""
+    """Return the same block with 8-bit linear layers."""
     _, (block, *given) = transformer_block()
     sizes = [array(each[0].weight.shape[0]) for each in selection.shared_inputs(block)]
     quantised = jax.eval_shape(selection.quantise, block, sizes)
@@ -54,13 +54,13 @@ def int8_block() -> tuple[Any, tuple[Any, ...]]:
 
 
 def vae_block() -> tuple[Any, tuple[Any, ...]]:
-    """One residual block of the VAE's decoder, for an image of 1024×1024."""
+    """Return a residual block of the VAE's decoder, for an image of 1024×1024."""
     declared = Resnet.declare("r", 512, 512, groups=32, eps=1e-6)
     return apply, (bind(weights.abstract(declared, jnp.bfloat16), FAST), array(1, 128, 128, 512))
 
 
 def counted(function: Any, arguments: tuple[Any, ...], schedules: Path) -> Count:
-    """As its compiler counts it."""
+    """Return what the TPU's compiler counts."""
     devices = topology.devices(TOPOLOGY)
     traced = trace(function, arguments, replicated(make_mesh(devices)))
     chip = chip_of(devices[0].device_kind)
@@ -68,7 +68,7 @@ def counted(function: Any, arguments: tuple[Any, ...], schedules: Path) -> Count
 
 
 def main() -> None:
-    """Count, print."""
+    """Count the pieces and print the results."""
     found = {}
     with TemporaryDirectory() as folder:
         schedules = Path(folder)

@@ -1,7 +1,7 @@
-"""What full-width pieces need on a v5e, as its compiler counts it here: no more than it did.
+"""Limits on the time and memory of full-width pieces on a v5e, as its compiler counts them.
 
-The ceilings are a few percent above the counts in the log (bench/tpu/README.md). A change that
-makes a piece much cheaper should lower its ceiling, so that the gain is kept.
+The limits are a few percent above the counts in the log (bench/tpu/README.md). A change that makes
+a piece much cheaper should lower its limit.
 """
 
 import json
@@ -27,7 +27,7 @@ Counted = dict[str, dict[str, float]]
 
 @pytest.fixture(scope="module")
 def counted(libtpu: str) -> Counted:
-    """By a process of its own, as libtpu wants it."""
+    """Return the counts of `pieces`, which libtpu requires to be a process of its own."""
     run = subprocess.run(
         [sys.executable, "-m", "tests.tpu.pieces"],
         cwd=WORKER,
