@@ -19,13 +19,13 @@ import numpy as np
 
 from easel_worker.engine import Tokens
 from easel_worker.sdxl.folder.model import SdxlParams, load_params
-from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.serving import programs, resolve
 from easel_worker.sdxl.serving.describe import Description, describe
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.programs import LaneInput, StepNumbers
 from easel_worker.sdxl.serving.sharding import replicate
+from easel_worker.values import Size
 
 Function = Callable[..., Any]
 GUIDANCE = 5.0

@@ -107,7 +107,7 @@ class ImageSpec(Parameters):
     @property
     def size(self) -> Size:
         """Width and height."""
-        return self.width, self.height
+        return Size(self.width, self.height)
 
     @property
     def guided_steps(self) -> range:

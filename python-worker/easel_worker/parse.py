@@ -4,6 +4,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from easel_worker.values import Size
+
 LONGEST_SOCKET_PATH = 107
 KEY_LENGTH = 40
 CURVE_KEY = re.compile(rf"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{{}}@%$#]{{{KEY_LENGTH}}}")
@@ -57,17 +59,17 @@ def choice(*choices: str) -> Callable[[str], str]:
     return parse
 
 
-def sizes(value: str) -> tuple[tuple[int, int], ...]:
-    """WIDTHxHEIGHT, joined by commas; without repetition."""
+def sizes(value: str) -> tuple[Size, ...]:
+    """WIDTHxHEIGHT, joined by commas; repeated sizes count once."""
     return tuple(dict.fromkeys(size(text.strip()) for text in value.split(",")))
 
 
-def size(text: str) -> tuple[int, int]:
+def size(text: str) -> Size:
     """WIDTHxHEIGHT in pixels."""
     width, _, height = text.partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
         raise ValueError(f"{text!r} is not a size such as 1024x768")
-    return int(width), int(height)
+    return Size(int(width), int(height))
 
 
 def endpoint(value: str) -> str:

@@ -73,10 +73,10 @@ def check(spec: ImageSpec, capabilities: Capabilities) -> None:
 
 def _check_size(spec: ImageSpec, capabilities: Capabilities) -> None:
     if spec.size in capabilities.coming:
-        raise InvalidRequest(f"size {spec.width}x{spec.height} is still being compiled")
+        raise InvalidRequest(f"size {spec.size} is still being compiled")
     if spec.size not in capabilities.sizes:
-        known = ", ".join(f"{width}x{height}" for width, height in capabilities.sizes)
-        raise InvalidRequest(f"size {spec.width}x{spec.height} is not one of {known}")
+        known = ", ".join(map(str, capabilities.sizes))
+        raise InvalidRequest(f"size {spec.size} is not one of {known}")
 
 
 def _at_most(what: str, value: float, limit: float) -> None:

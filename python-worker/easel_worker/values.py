@@ -5,7 +5,7 @@ field that breaks them. It takes neither null nor true nor false for a number.
 """
 
 import sys
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from msgspec import Meta
 
@@ -26,8 +26,15 @@ Interval = Annotated[float, Meta(ge=1, le=_LARGEST)]
 Guidance = Annotated[float, Meta(ge=0, le=_LARGEST)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 
-Size = tuple[Positive, Positive]
-"""Width and height."""
-
 AtLeastOne = Meta(min_length=1)
 """Marks a list that must not be empty."""
+
+
+class Size(NamedTuple):
+    """An image's size in pixels; on the wire a list of two."""
+
+    width: Positive
+    height: Positive
+
+    def __str__(self) -> str:
+        return f"{self.width}x{self.height}"

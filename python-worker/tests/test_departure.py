@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from easel_worker.departure import Departure
 from easel_worker.image import Image
 from easel_worker.pace import Pace
+from easel_worker.values import Size
 from tests.support.samples import image
 
-SIZE = (1024, 1024)
+SIZE = Size(1024, 1024)
 ROWS = 32
 
 

@@ -14,7 +14,7 @@ from easel_worker.step_scheduler import StepScheduler
 from easel_worker.values import Size
 from tests.support.samples import image
 
-SIZE, SMALL = (1024, 1024), (512, 512)
+SIZE, SMALL = Size(1024, 1024), Size(512, 512)
 ROWS = 8
 
 

@@ -11,11 +11,12 @@ from easel_worker.engine import Capabilities, InvalidRequest, Tokens
 from easel_worker.fake.engine import FakeEngine
 from easel_worker.fake.options import Options
 from easel_worker.specs import hello, specs
+from easel_worker.values import Size
 from tests.support.samples import SMALL, generate, spec_of, token_ids
 
 
 def capabilities(**options: Any) -> Capabilities:
-    return FakeEngine(Options(**{"sizes": (SMALL, (32, 32))} | options)).capabilities
+    return FakeEngine(Options(**{"sizes": (SMALL, Size(32, 32))} | options)).capabilities
 
 
 def test_one_spec_for_each_seed() -> None:
@@ -84,6 +85,6 @@ def test_a_guided_image_needs_two_rows() -> None:
 
 def test_hello_tells_the_capabilities() -> None:
     message = hello(capabilities(rows=6), "w1")
-    assert (message.worker, message.rows, message.sizes) == ("w1", 6, (SMALL, (32, 32)))
+    assert (message.worker, message.rows, message.sizes) == ("w1", 6, (SMALL, Size(32, 32)))
     assert [tokenizer.pad_id for tokenizer in message.tokenizers] == [49407, 0]
     assert unpack(pack(message), protocol.FROM_WORKER) == message

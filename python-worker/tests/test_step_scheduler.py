@@ -14,9 +14,9 @@ from easel_worker.step_scheduler import StepScheduler
 from easel_worker.values import Size
 from tests.support.samples import image
 
-LARGE: Size = (1024, 1024)
-SMALL: Size = (512, 512)
-SIZES = (LARGE, SMALL, (768, 512))
+LARGE = Size(1024, 1024)
+SMALL = Size(512, 512)
+SIZES = (LARGE, SMALL, Size(768, 512))
 
 
 def test_images_of_one_size_share_a_step_whatever_their_steps_and_rows() -> None:

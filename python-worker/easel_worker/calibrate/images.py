@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from easel_worker.calibrate.watched import Watched, watched_unet
 from easel_worker.engine import Tokens
 from easel_worker.sdxl.folder.model import SdxlParams, load_params
-from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.samplers.table import Table, advance
 from easel_worker.sdxl.serving import programs, resolve
@@ -20,6 +19,7 @@ from easel_worker.sdxl.serving.describe import Description, describe
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.programs import Encoded, Prompt
 from easel_worker.sdxl.serving.sharding import replicate
+from easel_worker.values import Size
 
 Report = Callable[[str], None]
 

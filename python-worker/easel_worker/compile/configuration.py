@@ -7,13 +7,13 @@ from easel_worker.compile.counting_compiler import CountingCompiler
 from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.folder.easel_json import read_model_defaults
 from easel_worker.sdxl.folder.model import SdxlParams, abstract_params
-from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.folder.tokenizer_files import read_tokenizer
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.samplers.sampler import default_scheduler
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.program_set import ProgramSet
+from easel_worker.values import Size
 
 _TOKENIZERS = ("tokenizer", "tokenizer_2")
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args
 from easel_worker import parse
 from easel_worker.engine_options import MAX_CACHE_INTERVAL, ROWS, SIZES
 from easel_worker.options import Option
+from easel_worker.values import Size
 
 FaultKind = Literal["raise", "oom", "invalid", "exit", "hang", "nan"]
 
@@ -48,12 +49,12 @@ def _fault(text: str) -> Fault:
     return Fault(kind, stage, int(seed))  # type: ignore[arg-type]
 
 
-def step_times(value: str) -> tuple[tuple[tuple[int, int], StepTime], ...]:
+def step_times(value: str) -> tuple[tuple[Size, StepTime], ...]:
     """WIDTHxHEIGHT=FIXED+ROW in milliseconds, joined by commas. Raises ValueError."""
     return tuple(_step_time(text.strip()) for text in value.split(","))
 
 
-def _step_time(text: str) -> tuple[tuple[int, int], StepTime]:
+def _step_time(text: str) -> tuple[Size, StepTime]:
     size, equals, times = text.partition("=")
     fixed, plus, row = times.partition("+")
     if not (equals and plus):
@@ -65,7 +66,7 @@ def _step_time(text: str) -> tuple[tuple[int, int], StepTime]:
 class Options:
     """What the engine says that it can do, how long things take in milliseconds, and its faults."""
 
-    sizes: Annotated[tuple[tuple[int, int], ...], SIZES] = ((1024, 1024), (512, 512))
+    sizes: Annotated[tuple[Size, ...], SIZES] = (Size(1024, 1024), Size(512, 512))
 
     rows: Annotated[int, ROWS] = 8
 
@@ -76,7 +77,7 @@ class Options:
     ] = 5.0
 
     fake_step_times: Annotated[
-        tuple[tuple[tuple[int, int], StepTime], ...],
+        tuple[tuple[Size, StepTime], ...],
         Option(
             step_times,
             "fake engine: how long a step takes by size, as WIDTHxHEIGHT=FIXED+ROW joined by "

@@ -3,9 +3,10 @@
 from bench.policies import POLICIES, RunToCompletion
 from easel_worker.image import Image
 from easel_worker.step_scheduler import StepScheduler
+from easel_worker.values import Size
 from tests.support.samples import image
 
-SMALL = (512, 512)
+SMALL = Size(512, 512)
 
 
 def play(scheduler: StepScheduler) -> list[list[str]]:

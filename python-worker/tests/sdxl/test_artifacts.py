@@ -62,7 +62,7 @@ def test_a_program_is_taken(folder: Path) -> None:
 def test_another_program_is_compiled(folder: Path) -> None:
     said: list[str] = []
     assert run(use(folder, shift, said)) == [1, 2, 3]
-    assert "has no it as this model and these options want it" in said[0]
+    assert "has no it that fits this model and these options" in said[0]
 
 
 DAMAGED = {

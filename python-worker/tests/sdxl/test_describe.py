@@ -18,6 +18,7 @@ from easel_worker.sdxl.serving.describe import describe
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.text_file import TextFileError
+from easel_worker.values import Size
 from parity import stub_tokenizer
 from parity.pipeline.cases import PIPELINE_CASES
 from tests.sdxl.conftest import FolderMaker
@@ -76,7 +77,7 @@ def test_easel_json_sets_defaults_and_sizes(folder: Path) -> None:
 
 def test_the_operators_sizes_replace_the_models_except_the_default(folder: Path) -> None:
     edit(folder / "easel.json", lambda values: values.update(sizes=[[128, 128]]))
-    can = describe(folder, Options(sizes=[(32, 32)])).capabilities
+    can = describe(folder, Options(sizes=[Size(32, 32)])).capabilities
     assert can.sizes == ((64, 32), (32, 32))
 
 
@@ -156,7 +157,7 @@ def test_each_file_with_invalid_json_is_named(folder: Path, name: str) -> None:
 
 def test_a_size_that_is_not_a_multiple_of_8_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match=r"36x32.*multiples of 8"):
-        describe(folder, Options(sizes=[(36, 32)]))
+        describe(folder, Options(sizes=[Size(36, 32)]))
 
 
 def test_a_default_scheduler_that_is_not_offered_is_refused(folder: Path) -> None:
@@ -219,7 +220,7 @@ def test_values_beyond_the_models_limits_are_refused(
     folder: Path, change: dict[str, Any], message: str
 ) -> None:
     cold = SdxlEngine(folder, OPTIONS)
-    with pytest.raises(RuntimeError, match="cold"):
+    with pytest.raises(RuntimeError, match="not ready"):
         cold.start(CASE.spec())
     with pytest.raises(InvalidRequest, match=message):
         cold.start(replace(CASE.spec(), **change))

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from easel_worker.engine import ImageSpec, NotFinite, Pixels
-from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.serving import engine as engine_module
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.programs import State
 from easel_worker.sdxl.serving.trial import BrokenModelError, try_size
+from easel_worker.values import Size
 from tests.sdxl.tiny_model import SIZES, spec, tokens, write
 
 POISON = tokens("poison")

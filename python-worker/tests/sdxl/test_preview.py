@@ -10,11 +10,11 @@ import pytest
 
 from easel_worker.sdxl.folder import weights
 from easel_worker.sdxl.folder.config import load_config
-from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.model import vae
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.serving.programs import preview, preview_shrink
 from easel_worker.sdxl.serving.sharding import make_mesh, replicate
+from easel_worker.values import Size
 
 DEMO = Path(__file__).parents[3] / "models" / "demo"
 COLOURS = np.array([[[200, 30, 40], [30, 60, 220]], [[250, 220, 40], [20, 20, 20]]], np.uint8)

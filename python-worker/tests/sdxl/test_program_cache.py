@@ -43,7 +43,7 @@ def test_without_room_programs_are_compiled_and_one_warning_says_so(
         assert not compiled().info.cached
     assert list(empty_cache.iterdir()) == []
     (said,) = caplog.messages
-    assert said.startswith(f"{SETTING}: programs are not kept in {empty_cache}: File too large.")
+    assert said.startswith(f"{SETTING}: programs cannot be kept in {empty_cache}: File too large.")
     assert not compiled().info.cached
     assert compiled().info.cached
 
@@ -81,7 +81,7 @@ def test_an_entry_that_cannot_be_read_is_none(
     assert not compiled().info.cached
     assert entry(empty_cache) == path
     (said,) = caplog.messages
-    assert f"programs are not kept in {empty_cache}: Is a directory" in said
+    assert f"programs cannot be kept in {empty_cache}: Is a directory" in said
 
 
 def test_a_folder_that_can_only_be_read_serves(
@@ -103,7 +103,7 @@ def test_a_folder_that_can_only_be_read_serves(
         path.rename(path.with_name("another-cache"))
         assert not compiled().info.cached
     (said,) = caplog.messages
-    assert f"programs are not kept in {empty_cache}: Read-only file system" in said
+    assert f"programs cannot be kept in {empty_cache}: Read-only file system" in said
 
 
 @pytest.mark.usefixtures("empty_cache")
@@ -115,7 +115,7 @@ def test_a_folder_that_cannot_be_made_is_told_and_not_used(
     jax.config.update("jax_compilation_cache_dir", None)
     cache_programs_in(tmp_path / "file" / "cache")
     (said,) = caplog.messages
-    assert f"programs are not kept in {tmp_path / 'file' / 'cache'}: Not a directory" in said
+    assert f"programs cannot be kept in {tmp_path / 'file' / 'cache'}: Not a directory" in said
     assert not compiled().info.cached
     assert not compiled().info.cached
 

@@ -19,6 +19,7 @@ from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.specs import hello, specs
 from easel_worker.timeline import Timeline
+from easel_worker.values import Size
 from tests.sdxl.tiny_model import SIZES, spec, tokens, write
 
 PATIENCE_S = 60.0
@@ -65,8 +66,8 @@ def until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def image(engine: SdxlEngine, size: tuple[int, int]) -> Any:
-    lane = engine.start(spec(steps=1, width=size[0], height=size[1]))
+def image(engine: SdxlEngine, size: Size) -> Any:
+    lane = engine.start(spec(steps=1, width=size.width, height=size.height))
     engine.step([lane])
     return engine.finish(lane)
 

@@ -13,13 +13,14 @@ from easel_worker.sdxl.model.params import declared
 from easel_worker.sdxl.model.text_encoder import TextEncoder
 from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.model.vae import Vae
+from easel_worker.values import Size
 from parity import cases, stub_tokenizer, synthetic
 from parity.pipeline.cases import SDXL_SCHEDULER
 
 WORDS, LENGTH = 100, 12
 """The vocabulary's size, and the ids in a text."""
 
-SIZES = ((16, 8), (8, 8))
+SIZES = (Size(16, 8), Size(8, 8))
 
 _TEXT = {"model_type": "clip_text_model", "vocab_size": WORDS, "max_position_embeddings": LENGTH}
 _FILES: dict[str, Any] = {

@@ -16,6 +16,7 @@ from msgspec import UNSET
 from easel_worker.engine import Engine, ImageSpec, Lane, Pixels, Tokens
 from easel_worker.mailbox import Lost
 from easel_worker.protocol import Bye, Cancel, Generate, Result
+from easel_worker.values import Size
 from tests.support.samples import spec_of
 from tests.support.stage import Cue, Stage
 
@@ -38,7 +39,7 @@ class Repertoire:
     """The values of a schedule's requests. Few seeds, so that each single image is made once."""
 
     prompts: Sequence[Tokens]
-    sizes: Sequence[tuple[int, int]]
+    sizes: Sequence[Size]
     schedulers: Sequence[str]
     steps: Sequence[int] = (1, 2, 3, 4)
     guidances: Sequence[float] = (0.0, 1.0, 1.5, 7.0)

@@ -9,9 +9,11 @@ from easel_worker.engine import ImageSpec, Parameters, Tokens
 from easel_worker.fake.image import canonical_text, picture
 from easel_worker.image import Image
 from easel_worker.protocol import Generate, Result
+from easel_worker.values import Size
 
 LENGTH = 77
-SMALL = (64, 48)
+SMALL = Size(64, 48)
+DEFAULT_SIZE = Size(1024, 1024)
 
 
 def token_ids(first: int = 1) -> Tokens:
@@ -43,7 +45,7 @@ def spec_of(request: Generate, seed: int) -> ImageSpec:
 def image(
     request: str,
     index: int = 0,
-    size: tuple[int, int] = (1024, 1024),
+    size: Size = DEFAULT_SIZE,
     rows: int = 2,
     steps: int = 4,
     *,
@@ -55,8 +57,8 @@ def image(
         request,
         steps=steps,
         guidance=float(rows),
-        width=size[0],
-        height=size[1],
+        width=size.width,
+        height=size.height,
         timeout_ms=UNSET if timeout_s is None else timeout_s * 1000,
     )
     return Image(asked, index, spec_of(asked, seed=1), arrived)

@@ -11,10 +11,11 @@ from easel_worker.logs import SILENT, Logger
 from easel_worker.loop import Loop
 from easel_worker.mailbox import Event, Leave, Mailbox, Received
 from easel_worker.protocol import Cancel, Failed, FromWorker, Generate, Progress, Result
+from easel_worker.values import Size
 from easel_worker.vitals import Vitals
 from tests.support.samples import SMALL
 
-OTHER = (32, 32)
+OTHER = Size(32, 32)
 STEP_MS = 100.0
 
 Cue = Callable[[FromWorker], bool]

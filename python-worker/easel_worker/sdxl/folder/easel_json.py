@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from easel_worker.engine import Defaults
-from easel_worker.sdxl.folder.size import Size
 from easel_worker.text_file import TextFileError, read_object
+from easel_worker.values import Size
 
 FILE = "easel.json"
 

@@ -1,1 +1,1 @@
-"""A model at work: options, programs, the devices that run them, and the worker's engine."""
+"""Serves a model: its options, its compiled programs, the devices they run on, and the engine."""

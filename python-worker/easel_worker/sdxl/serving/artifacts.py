@@ -1,10 +1,11 @@
-"""Compiled programs in a folder: made ahead by `easel-compile`, used by a worker that fits them.
+"""Programs that `easel-compile` compiled ahead of time and wrote into a folder.
 
-A program is used only if everything it depends on is the same: the fingerprint of the folder and
-the program's own text before compilation. Whether a real TPU accepts what was compiled on a machine
-without one has not been tried: if it does not, the worker says so and compiles.
+A worker uses such a program only if everything that the program depends on is the same: the
+folder's fingerprint and the program's own text before compilation. We have not tried whether a real
+TPU accepts a program compiled on a machine without one; if it does not, the worker logs that and
+compiles the program itself.
 
-Loading a program runs what is in it. Use only folders that you have made.
+Loading a program unpickles it, which can run any code. Use only folders that you made yourself.
 """
 
 import json
@@ -28,17 +29,17 @@ _ENDING = ".zlib"
 
 
 class ArtifactWriter:
-    """Fills a folder."""
+    """Writes compiled programs into a folder."""
 
     def __init__(self, folder: Path, devices: Sequence[jax.Device]) -> None:
-        """Into a folder, which may exist; what it held for other programs is forgotten."""
+        """Create the folder if it is missing. A new manifest replaces that of earlier programs."""
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._fingerprint = fingerprint(devices)
         self._programs: dict[str, str] = {}
 
     def add(self, name: str, lowered: Any, compiled: Any) -> int:
-        """Write a program, and return its bytes on disk: a quarter of those in memory."""
+        """Write a program; returns its size on disk in bytes, about a quarter of that in memory."""
         key = digest(lowered.as_text())
         serialized, _, _ = serialize_executable.serialize(compiled)
         payload = zlib.compress(serialized, level=1)
@@ -51,19 +52,25 @@ class ArtifactWriter:
 
 
 class ArtifactError(ValueError):
-    """A folder holds nothing that can be used; the message says why."""
+    """A folder holds no usable programs; the message says why."""
 
 
 class UseArtifacts:
-    """Takes programs from a folder, and compiles those that are not there."""
+    """Loads programs from a folder and compiles those that are missing."""
 
     def __init__(
         self, folder: Path, devices: Sequence[jax.Device], report: Callable[[str], None]
     ) -> None:
-        """`report` is called with a readable line for each program.
+        """Read the folder's manifest.
+
+        Args:
+            folder: what `easel-compile --write` wrote.
+            devices: the devices to run on.
+            report: called with one readable line for each program.
 
         Raises:
-            ArtifactError: the folder was made for something else, or is none of ours.
+            ArtifactError: `easel-compile` did not write the folder, or wrote it for other devices
+                or versions.
         """
         self._folder = folder
         self._devices = devices
@@ -79,11 +86,11 @@ class UseArtifacts:
         lowered = trace(function, arguments, where).lower()
         key = digest(lowered.as_text())
         if key not in self._programs:
-            self._report(f"{self._folder} has no {name} as this model and these options want it")
+            self._report(f"{self._folder} has no {name} that fits this model and these options")
             return self._otherwise.compile(name, function, arguments, where)
         try:
             run = _load(self._folder / f"{key}{_ENDING}", lowered, self._devices)
-        except Exception as error:  # noqa: BLE001 - what is unpickled may raise anything
+        except Exception as error:  # noqa: BLE001 - unpickling may raise anything
             self._report(f"{name} in {self._folder} cannot be used: {error}")
             return self._otherwise.compile(name, function, arguments, where)
         info = ProgramInfo(name, round(time.perf_counter() - started, 3), cached=True)
@@ -97,11 +104,11 @@ def _read_manifest(folder: Path, here: Fingerprint) -> dict[str, str]:
         made, programs = dict(manifest["fingerprint"]), dict(manifest["programs"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
-            f"{folder} holds no programs of easel-compile: {error}. Make them with "
+            f"{folder} holds no programs written by easel-compile: {error}. Write them with "
             f"easel-compile --write {folder}"
         ) from error
     if different := differences(made, here):
-        raise ArtifactError(f"{folder} was made for something else: {'; '.join(different)}")
+        raise ArtifactError(f"{folder} does not fit this worker: {'; '.join(different)}")
     return programs
 
 

@@ -1,6 +1,6 @@
-"""From a model folder to a runner: load and compile, at the same time. The slow part of starting.
+"""The slow part of a start: load the weights and compile the programs, at the same time.
 
-Programs are compiled for the shapes of the weights, so the weights are read meanwhile.
+Compiling needs only the shapes of the weights, so other threads read the weights meanwhile.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,6 @@ from jax.sharding import Sharding
 from easel_worker.engine import READING
 from easel_worker.sdxl.folder.identity import model_digest
 from easel_worker.sdxl.folder.model import SdxlParams, abstract_params, load_params
-from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.artifacts import ArtifactError, UseArtifacts
 from easel_worker.sdxl.serving.compilation import CompileHere, Compiler, Program
@@ -23,12 +22,13 @@ from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.sdxl.serving.runner import Runner
 from easel_worker.sdxl.serving.sharding import replicate
 from easel_worker.timeline import Timeline
+from easel_worker.values import Size
 
 Report = Callable[[str], None]
 
 
 class Assembled(NamedTuple):
-    """What a start makes: `add_size` compiles what a further size needs."""
+    """A started model. `add_size` compiles the programs of a further size."""
 
     runner: Runner
     digest: str
@@ -38,13 +38,13 @@ class Assembled(NamedTuple):
 def assemble(
     folder: Path, about: Description, options: Options, timeline: Timeline, report: Report
 ) -> Assembled:
-    """Do all that must be done once, for the default size.
+    """Load the model and compile the programs of its default size.
 
     Args:
-        folder: the model.
-        about: what `describe` told of it.
-        options: the operator's.
-        timeline: is told what took how long.
+        folder: the model's folder.
+        about: its description.
+        options: the operator's options.
+        timeline: records how long each part took.
         report: called with one readable line for each stage of the work.
 
     Raises:
@@ -94,7 +94,7 @@ def assemble(
 
 
 class _TimedCompiler:
-    """Tells the time line of each program, and stops when what goes on beside it has failed."""
+    """Records each program in the time line; raises as soon as one of `beside` has failed."""
 
     def __init__(
         self, compiler: Compiler, timeline: Timeline, beside: tuple[Future[Any], ...]
@@ -117,11 +117,11 @@ class _TimedCompiler:
 
 
 def _compiler(options: Options, report: Report) -> Compiler:
-    """One that takes what was compiled ahead, if it was compiled for us."""
+    """Loads programs that were compiled ahead of time if the operator named a folder that fits."""
     if options.artifacts is None:
         return CompileHere(report)
     try:
         return UseArtifacts(options.artifacts, resolve.devices(options), report)
     except ArtifactError as error:
-        report(f"compiling anew: {error}")
+        report(f"compiling all programs: {error}")
         return CompileHere(report)

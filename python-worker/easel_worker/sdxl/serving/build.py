@@ -1,4 +1,4 @@
-"""From options to an engine. Imports jax when it is called, and not before."""
+"""Builds the engine from its options. Imports jax only when it is called."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from easel_worker.timeline import Timeline
 
 def build(model: Path | None, options: Options, timeline: Timeline | None) -> Engine:
     """See `engines.Build`."""
-    # ruff: noqa: PLC0415 - importing these takes seconds and a device
+    # ruff: noqa: PLC0415 - importing these takes seconds and opens a device
     from easel_worker.sdxl.serving.compilation import cache_programs_in
     from easel_worker.sdxl.serving.engine import SdxlEngine
 

@@ -1,4 +1,4 @@
-"""Programs compiled ahead of time, with what it took."""
+"""Compiles functions into programs ahead of their first call, and measures how long that takes."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -15,33 +15,33 @@ from easel_worker.engine import ProgramInfo
 from easel_worker.sdxl.serving.program_cache import keep_programs_in
 
 TPU_OPTIONS = (
-    # Blocks that are alike share their instructions, which makes the UNet's program much smaller.
+    # Identical blocks share their instructions, which makes the UNet's program much smaller.
     ("xla_tpu_enable_deduplicated_calls", "true"),
 )
-"""For the TPU's compiler."""
+"""Options for the TPU's compiler."""
 
 _CACHE_HIT = "/jax/compilation_cache/cache_hits"
 
 
 @dataclass(frozen=True)
 class Program:
-    """An executable. Calling it never compiles: other shapes or dtypes are an error."""
+    """An executable. Calling it never compiles: arguments of other shapes or dtypes raise."""
 
     info: ProgramInfo
     run: Callable[..., Any]
 
 
 class Compiler(Protocol):
-    """Makes programs, one way or another."""
+    """Makes a program of a function: by compiling it, or by loading what was compiled before."""
 
     def compile(
         self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], where: Sharding
     ) -> Program:
-        """A program for arguments of given shapes.
+        """Make a program for arguments of given shapes.
 
         Args:
-            name: for people.
-            function: pure.
+            name: what logs and `HELLO` call the program.
+            function: a pure function.
             arguments: pytrees of arrays or of `jax.ShapeDtypeStruct`.
             where: the sharding of all arguments and results.
         """
@@ -49,7 +49,7 @@ class Compiler(Protocol):
 
 
 def trace(function: Callable[..., Any], arguments: tuple[Any, ...], where: Sharding) -> Any:
-    """A function as jax sees it, still to be lowered and compiled."""
+    """Trace a function; the caller lowers and compiles the result."""
     # jax caches executables by function identity, and on CPUs an executable that the process has
     # already used elsewhere serializes incompletely. A new object for each call prevents sharing.
     own = partial(function)
@@ -57,17 +57,17 @@ def trace(function: Callable[..., Any], arguments: tuple[Any, ...], where: Shard
 
 
 def finish(lowered: Any, where: Sharding) -> Any:
-    """Compile what was lowered for the devices of a sharding, with the options for them."""
+    """Compile a lowered function for a sharding's devices, with the options for that platform."""
     device: jax.Device = next(iter(where.device_set))
     on_tpu = device.platform == "tpu"
     return lowered.compile(compiler_options=dict(TPU_OPTIONS) if on_tpu else None)
 
 
 class CompileHere:
-    """Compiles for the devices of this process, or finds the program in the persistent cache."""
+    """Compiles for the devices of this process, or loads the program from the persistent cache."""
 
     def __init__(self, report: Callable[[str], None]) -> None:
-        """`report` is called with a readable line for each program."""
+        """Args: `report` is called with one readable line for each program."""
         self._report = report
 
     def compile(
@@ -84,19 +84,19 @@ class CompileHere:
 
 
 def cache_programs_in(folder: Path) -> None:
-    """Keep compiled programs on disk, for this process and later ones; a warning if that fails.
+    """Keep compiled programs on disk for later processes. Logs a warning if that fails.
 
-    Changes jax's global configuration, so it belongs to the start of a process.
+    Changes jax's global configuration, so call it at the start of a process.
     """
     keep_programs_in(folder)
-    # Small programs too: the many of them make up much of the time to start.
+    # By default jax keeps no small programs, but together they take much of the time to start.
     update: Callable[[str, Any], None] = jax.config.update
     update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 @contextmanager
 def _cache_hits() -> Iterator[list[str]]:
-    """The events of programs found in the persistent cache, while the context is open."""
+    """Collect an event for each program found in the persistent cache while the context is open."""
     hits: list[str] = []
 
     def listen(event: str, **_: Any) -> None:

@@ -1,4 +1,4 @@
-"""What an SDXL folder can do when it is served, from its small files."""
+"""Reads what an SDXL folder can do when it is served. Reads only its small files, no weights."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,6 @@ from easel_worker.sdxl.folder.config import ConfigError, load_config
 from easel_worker.sdxl.folder.easel_json import ModelDefaults, read_model_defaults
 from easel_worker.sdxl.folder.identity import model_id
 from easel_worker.sdxl.folder.model import Dtypes
-from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.folder.tokenizer_files import TokenizerFiles, read_tokenizer
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.unet import UNet
@@ -25,18 +24,19 @@ from easel_worker.sdxl.quantization import calibration
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.options import Options
+from easel_worker.values import Size
 
 
 @dataclass(frozen=True)
 class Description:
-    """A model folder, understood.
+    """What a model folder and the operator's options say, after all checks.
 
     Attributes:
-        config: of its parts.
+        config: the configuration of the model's parts.
         tokenizers: the first and the second.
-        sizes: to compile for, the default first.
-        capabilities: all but the weights' digest and the programs, which come with time.
-        largest: the calibration of a model to quantise, else None.
+        sizes: the sizes to compile for, the default first.
+        capabilities: complete but for the weights' digest and the programs, which are known later.
+        largest: the calibration if the model is to be quantised, else None.
     """
 
     config: SdxlConfig
@@ -52,13 +52,13 @@ class Description:
 
     @property
     def most_skipped(self) -> int:
-        """The largest clip_skip: to the embeddings, before any layer."""
+        """The largest clip_skip: it skips every layer and leaves the embeddings."""
         encoders = self.config.text_encoder, self.config.text_encoder_2
         return min(encoder.layers for encoder in encoders) - 1
 
 
 def describe(folder: Path, options: Options) -> Description:
-    """Read and check everything in a folder but its weights.
+    """Read and check everything in a folder except its weights.
 
     Raises:
         ValueError: something is missing or not supported; the message says what to do.
@@ -71,14 +71,14 @@ def describe(folder: Path, options: Options) -> Description:
     largest = None if file is None else tuple(calibration.read(file, UNet.declare(config.unet)))
     model_defaults = _model_defaults(folder, config)
     sizes = resolve.sizes(options, model_defaults.sizes)
-    for width, height in sizes:
-        if min(width, height) < 1 or width % config.vae_scale or height % config.vae_scale:
+    for size in sizes:
+        if min(size) < 1 or any(side % config.vae_scale for side in size):
             raise ConfigError(
-                f"size {width}x{height}: width and height must be multiples of {config.vae_scale}"
+                f"size {size}: width and height must be multiples of {config.vae_scale}"
             )
     if options.caching and len(config.unet.channels) == 1:
         raise ConfigError(
-            f"{folder}: its UNet has one level, so nothing lies below it that could be kept: leave "
+            f"{folder}: its UNet has one level, so there are no deep features to reuse: leave "
             "max_cache_interval at 1"
         )
     trained = int(config.scheduler.get("num_train_timesteps", 1000))
@@ -109,7 +109,11 @@ def _dtype_name(dtypes: Dtypes) -> str:
 
 
 def _model_defaults(folder: Path, config: SdxlConfig) -> ModelDefaults:
-    """The folder's, if its default scheduler is one that we have."""
+    """The folder's defaults.
+
+    Raises:
+        ConfigError: its default scheduler is not offered.
+    """
     model_defaults = read_model_defaults(folder, sampler.default_scheduler(config.scheduler))
     offered = sampler.offered(config.scheduler)
     chosen = model_defaults.defaults.scheduler
@@ -129,6 +133,6 @@ def _check_tokenizers(
         if files.size > encoder.vocabulary or files.info.max_length > encoder.positions:
             raise ConfigError(
                 f"{folder}: a tokenizer with {files.size} ids and texts of "
-                f"{files.info.max_length} is too large for its text encoder, which has "
-                f"{encoder.vocabulary} and {encoder.positions}"
+                f"{files.info.max_length} tokens is too large for its text encoder, which has "
+                f"{encoder.vocabulary} ids and {encoder.positions} positions"
             )

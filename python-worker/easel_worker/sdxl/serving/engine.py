@@ -1,11 +1,11 @@
-"""SDXL behind the worker's `Engine` interface.
+"""Implements the worker's `Engine` interface with SDXL.
 
-The life of an image: `start` checks the spec, encodes its prompts (or remembers them) and draws the
-first sample; each `step` sends the lanes through compiled denoising programs, a fixed number of
-lanes at a time; `finish` decodes the sample into pixels.
+`start` checks the spec, encodes its prompts (or takes them from a cache) and draws the first
+sample. Each `step` runs compiled denoising programs over the lanes, a fixed number of lanes in each
+call. `finish` decodes the sample into pixels.
 
-An image depends on its spec alone: by default each device computes one lane in a call, always with
-the same program, so a lane's neighbours cannot change its arithmetic.
+An image depends on its spec alone. By default each device computes one lane in a call, always with
+the same program, so other lanes cannot change its arithmetic.
 """
 
 import threading
@@ -26,7 +26,6 @@ from easel_worker.engine import (
     Lane,
     Pixels,
 )
-from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.samplers.table import Table
 from easel_worker.sdxl.serving import resolve
@@ -37,6 +36,7 @@ from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.runner import Runner
 from easel_worker.sdxl.serving.trial import try_size
 from easel_worker.timeline import FIRST_IMAGE, Timeline
+from easel_worker.values import Size
 
 
 class SdxlEngine:
@@ -48,9 +48,9 @@ class SdxlEngine:
         """Read the small files; `warm` does the slow work.
 
         Args:
-            folder: the model.
-            options: the operator's choices.
-            timeline: is told what took how long.
+            folder: the model's folder.
+            options: the operator's options.
+            timeline: records how long each part of the start took.
 
         Raises:
             ValueError: the folder or an option is not supported; the message says what to do.
@@ -66,7 +66,7 @@ class SdxlEngine:
         self._report: Callable[[str], None] = lambda _: None
 
     def warm(self, report: Callable[[str], None]) -> None:
-        """See `Engine.warm`. With `Options.compile_behind` only the default size is ready then."""
+        """See `Engine.warm`. With `Options.compile_behind` it returns after the default size."""
         self._report = report
         report(f"reading {self._folder}")
         about, timeline = self._about, self._timeline
@@ -91,7 +91,7 @@ class SdxlEngine:
                 self._add_size(size, add_size)
 
     def _behind(self, sizes: Sequence[Size], add_size: Callable[[Size], None]) -> None:
-        """Compile further sizes while images are made. One that fails is not offered."""
+        """Compile further sizes while images are made. A size that fails is not offered."""
         for size in sizes:
             try:
                 self._add_size(size, add_size)
@@ -104,7 +104,7 @@ class SdxlEngine:
         add_size(size)
         try_size(self._warm_runner, self._about, self._options, size)
         now = self._capabilities
-        # One assignment: other threads see all of it or nothing.
+        # One assignment, so that other threads see all changes or none.
         self._capabilities = replace(
             now,
             sizes=(*now.sizes, size),
@@ -122,8 +122,8 @@ class SdxlEngine:
 
         Args:
             spec: what to make.
-            noise: unit normal noise [h, w, channels] to start from instead of the seed's, to
-                compare with other implementations.
+            noise: unit normal noise [h, w, channels] to use instead of the seed's noise, for
+                comparisons with other implementations.
         """
         self._check(spec)
         return self._warm_runner.start(spec, self._make_table(spec.scheduler, spec.steps), noise)
@@ -133,7 +133,7 @@ class SdxlEngine:
         own = [_own(lane) for lane in lanes]
         for lane in own:
             if lane.step >= lane.spec.steps:
-                raise ValueError(f"a lane has no step left after {lane.step}: finish it")
+                raise ValueError(f"a lane has no steps left after step {lane.step}: finish it")
             if lane.size != own[0].size:
                 raise ValueError(f"lanes of {lane.size} and {own[0].size} cannot share a step")
         rows = sum(lane.spec.rows for lane in own)
@@ -146,14 +146,14 @@ class SdxlEngine:
         """See `Engine.finish`."""
         own = _own(lane)
         if own.step != own.spec.steps:
-            raise ValueError(f"step {own.step} of {own.spec.steps}: the lane is not done")
+            raise ValueError(f"step {own.step} of {own.spec.steps}: the lane has steps left")
         pixels = self._warm_runner.finish(own)
         if (first := self._timeline.once(FIRST_IMAGE)) is not None:
             self._report(f"the first image was done {first.end:.1f} s after the process began")
         return pixels
 
     def preview(self, lane: Lane) -> Pixels | None:
-        """See `Engine.preview`. Of no meaning before the first step."""
+        """See `Engine.preview`. Meaningless before the first step."""
         return self._warm_runner.preview(_own(lane))
 
     def rows_padded(self) -> int:
@@ -170,7 +170,11 @@ class SdxlEngine:
         return tuple(known)
 
     def _check(self, spec: ImageSpec) -> None:
-        """Refuse what the model cannot take, where the capabilities do not say so."""
+        """Check the limits that `Capabilities` does not contain.
+
+        Raises:
+            InvalidRequest: the spec breaks one.
+        """
         most = self._about.most_skipped
         if spec.clip_skip > most:
             raise InvalidRequest(f"clip_skip must be 0 to {most}, not {spec.clip_skip}")
@@ -184,7 +188,7 @@ class SdxlEngine:
     @property
     def _warm_runner(self) -> Runner:
         if self._runner is None:
-            raise RuntimeError("the engine is cold: call warm() first")
+            raise RuntimeError("the engine is not ready: call warm() first")
         return self._runner
 
     def _new_table(self, scheduler: str, steps: int) -> Table:

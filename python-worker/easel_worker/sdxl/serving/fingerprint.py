@@ -1,4 +1,4 @@
-"""What a compiled program depends on, besides its own text."""
+"""Everything that a compiled program depends on besides its own text."""
 
 import hashlib
 import os
@@ -11,11 +11,11 @@ from easel_worker import __version__
 from easel_worker.sdxl.serving.compilation import TPU_OPTIONS
 
 Fingerprint = dict[str, str]
-"""Readable values by name."""
+"""Versions, flags and devices by name, readable so that differences can be shown."""
 
 
 def fingerprint(devices: Sequence[jax.Device]) -> Fingerprint:
-    """Of programs that this process makes, or can run, on these devices."""
+    """The fingerprint of programs that this process compiles for, or can run on, these devices."""
     first = devices[0]
     return {
         "easel": __version__,
@@ -40,7 +40,7 @@ def differences(made: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
 
 
 def digest(text: str) -> str:
-    """Of a program's text before it is compiled."""
+    """SHA-256 (hex) of a program's text before compilation."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -52,13 +52,13 @@ def _libtpu() -> str:
 
 
 def _flags() -> str:
-    """Flags for libtpu; those for what it writes down change no program."""
+    """Flags for libtpu, without its dump flags: they change no program."""
     given = [f for f in os.environ.get("LIBTPU_INIT_ARGS", "").split() if "dump" not in f]
     return " ".join([*given, *(f"{name}={value}" for name, value in TPU_OPTIONS)])
 
 
 def _topology(devices: Sequence[jax.Device]) -> str:
-    """Where the devices are to each other: their coordinates, or how many there are."""
+    """The devices' coordinates, or their number if they have none."""
     coordinates = [getattr(device, "coords", None) for device in devices]
     if None in coordinates:
         return f"{len(devices)} devices"

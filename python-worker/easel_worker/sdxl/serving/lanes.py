@@ -1,4 +1,4 @@
-"""Lanes on the host: what an image in flight consists of, and which lanes share a call."""
+"""Lanes on the host: the arrays of an image in flight, and which lanes share a call."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,10 +8,10 @@ import numpy as np
 from jax import Array
 
 from easel_worker.engine import ImageSpec, NotFinite
-from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.samplers.table import Coefficients, Table
 from easel_worker.sdxl.serving.programs import Conditions, Kept, LaneInput, State, StepNumbers
 from easel_worker.sdxl.serving.step_plan import PlannedStep, plan_steps
+from easel_worker.values import Size
 
 
 @dataclass(eq=False)
@@ -20,16 +20,16 @@ class SdxlLane:
 
     Attributes:
         spec: what is being made.
-        table: its scheduler's.
-        conditions: what its prompts say to each step; of a guided image, to each guided step.
-        state: after `step` steps.
-        alone: what the prompt alone says to the steps of a guided image that are not guided; None
-            where all of them are.
-        deep: the deep feature of the last whole step, as long as a step to come needs it.
-        plan: how each of its steps is made.
+        table: the coefficients of its scheduler.
+        conditions: the UNet's inputs made from its prompts, for its guided steps if it has any.
+        state: the state after `step` steps.
+        alone: the inputs made from the prompt alone, for the unguided steps of a guided image; None
+            if it has no such steps.
+        deep: the deep feature of the last full step while a later step needs it, else None.
+        plan: how each step is computed.
         not_finite: set once a step is known to have made numbers that are not finite.
-        unread: what the last step's program says of its lanes, and this lane's place among them,
-            until it is read.
+        unread: the last call's finite flags and this lane's place among them; None once `settle`
+            has read them.
     """
 
     spec: ImageSpec
@@ -49,7 +49,7 @@ class SdxlLane:
     @property
     def size(self) -> Size:
         """The image's size in pixels."""
-        return Size(self.spec.width, self.spec.height)
+        return self.spec.size
 
     @property
     def input(self) -> LaneInput:
@@ -57,25 +57,25 @@ class SdxlLane:
         alone = self.spec.guided and not self.next.guided
         conditions = self.alone if alone else self.conditions
         if conditions is None:
-            raise RuntimeError("a step without guidance was not planned when the lane was started")
+            raise RuntimeError("an unguided step was not planned when the lane was started")
         if not self.next.cached:
             return LaneInput(self.state, conditions)
         if self.deep is None:
-            raise RuntimeError("a cached step was planned before a whole one")
+            raise RuntimeError("a cached step was planned before a full one")
         return LaneInput(self.state, conditions, self.deep)
 
     @property
     def next(self) -> PlannedStep:
-        """How the next step is made."""
+        """How the next step is computed."""
         return self.plan[self.step]
 
     def advance(self, made: State | Kept, finite: Array, place: int) -> None:
-        """Take what the next step made, and let go of what no step to come needs.
+        """Store the result of the next step, and drop arrays that no later step needs.
 
         Args:
-            made: of this lane.
-            finite: of each lane of the call, whether its numbers are; see `settle`.
-            place: of this lane in the call.
+            made: this lane's result.
+            finite: for each lane of the call, whether its numbers are finite; see `settle`.
+            place: this lane's place in the call.
         """
         self.unread = (finite, place)
         if isinstance(made, Kept):
@@ -87,10 +87,10 @@ class SdxlLane:
             self.deep = None
 
     def settle(self) -> bool:
-        """Read what the last step's program said of this lane: whether its numbers are finite.
+        """Read the last call's flag for this lane; returns whether its numbers are finite.
 
-        Read when the next step begins and not at once: what the device said is here by then, and
-        nobody has to wait for it.
+        Called when the next step begins: by then the flag has arrived, so reading it does not wait
+        for the device.
         """
         if self.unread is not None:
             (finite, place), self.unread = self.unread, None
@@ -100,7 +100,7 @@ class SdxlLane:
 
 
 class LaneCounts(NamedTuple):
-    """How many lanes the denoising programs take, ascending."""
+    """How many lanes each compiled denoising program takes, ascending."""
 
     guided: tuple[int, ...]
     unguided: tuple[int, ...]
@@ -108,7 +108,7 @@ class LaneCounts(NamedTuple):
 
 @dataclass(frozen=True)
 class Call:
-    """Lanes to advance together, and how many more the program has room for."""
+    """Lanes to advance in one call, and how many places of the program stay unused."""
 
     lanes: tuple[SdxlLane, ...]
     guided: bool
@@ -117,28 +117,28 @@ class Call:
 
     @property
     def rows_padded(self) -> int:
-        """How many rows are computed for nothing."""
+        """How many rows are computed only to fill the program."""
         return self.padding * (2 if self.guided else 1)
 
     @property
     def padded(self) -> tuple[SdxlLane, ...]:
-        """As many lanes as the program takes: the last one is repeated, and its copies are lost."""
+        """As many lanes as the program takes: repeats the last one; the copies are discarded."""
         return self.lanes + self.lanes[-1:] * self.padding
 
 
 def plan_calls(lanes: Sequence[SdxlLane], lane_counts: LaneCounts) -> list[Call]:
-    """Split lanes into calls of programs by how their next step is made, else in order.
+    """Group lanes into calls by how their next step is computed; the order is kept in each group.
 
     Args:
-        lanes: to advance, of one size.
-        lane_counts: how many lanes the programs take.
+        lanes: the lanes to advance, all of one size.
+        lane_counts: how many lanes each program takes.
     """
     calls = []
     for guided, cached in ((True, False), (False, False), (True, True), (False, True)):
         counts = lane_counts.guided if guided else lane_counts.unguided
         rest = tuple(lane for lane in lanes if lane.next == PlannedStep(guided, cached))
         while rest:
-            # The largest program that they fill; failing that the smallest, in part for nothing.
+            # The largest program that they fill, or else the smallest program, padded.
             filled = [count for count in counts if count <= len(rest)]
             taken = filled[-1] if filled else counts[0]
             padding = max(taken - len(rest), 0)
@@ -148,7 +148,7 @@ def plan_calls(lanes: Sequence[SdxlLane], lane_counts: LaneCounts) -> list[Call]
 
 
 def step_numbers(lanes: Sequence[SdxlLane]) -> StepNumbers:
-    """The numbers of each lane's next step."""
+    """The timestep, guidance, seed and coefficients of each lane's next step."""
     rows = [lane.table.at(lane.step) for lane in lanes]
     return StepNumbers(
         timestep=np.array([lane.table.timesteps[lane.step] for lane in lanes], np.float32),

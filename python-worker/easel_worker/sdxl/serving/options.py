@@ -1,4 +1,4 @@
-"""How to serve a model: the choices that are the operator's, whatever the devices."""
+"""The engine's options: what the operator may choose."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +10,7 @@ from easel_worker.engine import Limits
 from easel_worker.engine_options import MAX_CACHE_INTERVAL, ROWS, SIZES
 from easel_worker.options import Option
 from easel_worker.sdxl.model.methods import CHOICES, choose
+from easel_worker.values import Size
 
 # Reading options and --help must not take the seconds that jax does.
 if TYPE_CHECKING:
@@ -23,32 +24,33 @@ _LIMITS = Limits(max_steps=100, max_guidance_scale=30.0, max_images=8)
 
 @dataclass(frozen=True)
 class Options:
-    """Choices, with defaults for any model. What they come to on its devices, `resolve` says.
+    """Options with defaults for any model. `resolve` works out what they mean on given devices.
+
+    The last three fields have no flag: programs set them, not operators.
 
     Attributes:
-        vae_dtype: (`force_upcast` in a VAE's configuration is about float16, whose range it leaves.
-            bfloat16 has float32's.)
-        quantization: see `int8`.
-        calibration: None for the model's own.
-        sizes: what to compile for besides the model's default size.
+        vae_dtype: ignores `force_upcast` in a VAE's configuration: that is about float16, whose
+            range such a VAE exceeds; bfloat16 has float32's range.
+        quantization: see the package `quantization`.
+        calibration: None for the file in the model's folder.
+        sizes: the sizes to compile for besides the model's default size.
         rows: None for 32 for each device.
-        split_guidance: there are as many images a second as without.
-        methods: see `methods`.
-        artifacts: see `artifacts`.
-        max_cache_interval: above 1, whole steps also give their deep feature.
-        compile_cache: what `build` sets for the process; no part of the engine reads it.
-        devices: what to run on; None for all devices. This and what follows are the program's, not
-            the operator's.
+        split_guidance: does not change the number of images a second.
+        methods: see the module `methods`.
+        artifacts: see the module `artifacts`.
+        max_cache_interval: above 1, full steps also return their deep feature.
+        compile_cache: `build` applies it to the whole process; the engine does not read it.
+        devices: the devices to run on; None for all.
         limits: the most that a request may ask for.
-        compile_behind: sizes other than the default are compiled while images of it are made
-            already; without, before any.
+        compile_behind: `warm` returns once the default size is compiled; a thread compiles the
+            other sizes while images are made.
     """
 
     dtype: Annotated[
         str,
         Option(
             parse.choice(*DTYPES),
-            "what the model computes in: auto (bfloat16; float32 on CPUs), bfloat16 or float32",
+            "the number format of the model: auto (bfloat16; float32 on CPUs), bfloat16 or float32",
         ),
     ] = "auto"
 
@@ -56,7 +58,7 @@ class Options:
         str,
         Option(
             parse.choice(*DTYPES),
-            "what the model's VAE computes in: auto is as the rest of the model",
+            "the number format of the model's VAE; auto: that of the rest of the model",
         ),
     ] = "auto"
 
@@ -64,9 +66,9 @@ class Options:
         int,
         Option(
             parse.count,
-            "decode images in overlapping tiles of so many pixels a side, as diffusers' "
-            "enable_tiling does: less memory at once, and a picture that is nearly the same; "
-            "0 decodes all at once",
+            "decode images in overlapping tiles of this many pixels a side, as diffusers' "
+            "enable_tiling does: needs less memory and changes the picture a little; "
+            "0 decodes the whole image at once",
         ),
     ] = 0
 
@@ -83,12 +85,12 @@ class Options:
         Path | None,
         Option(
             Path,
-            "the calibration for int8, as `npm run calibrate` makes it (default: the file "
+            "the calibration file for int8, made by `npm run calibrate` (default: "
             "int8_calibration.safetensors in the model's folder)",
         ),
     ] = None
 
-    sizes: Annotated[Sequence[tuple[int, int]] | None, SIZES] = None
+    sizes: Annotated[Sequence[Size] | None, SIZES] = None
 
     rows: Annotated[int | None, ROWS] = None
 
@@ -96,8 +98,8 @@ class Options:
         Sequence[int],
         Option(
             parse.counts,
-            "how many images a device computes in one call, such as 1,2,4, a program for each; "
-            "with several counts an image's last bits may depend on how many others there are",
+            "how many images a device computes in one call, such as 1,2,4; each count is a program "
+            "of its own, and with several counts an image's last bits may depend on the load",
         ),
     ] = (1,)
 
@@ -105,7 +107,7 @@ class Options:
         bool,
         Option(
             parse.switch,
-            "two devices share a guided image, which halves its time but not the time of many",
+            "two devices share a guided image: halves its time; images per second stay the same",
         ),
     ] = False
 
@@ -115,8 +117,8 @@ class Options:
         str,
         Option(
             parse.choice(*CHOICES),
-            "how the heavy parts are computed: plain JAX, fast for TPUs (kernels of our own, not "
-            "yet run on one), or auto (fast on TPUs)",
+            "how to compute attention, convolutions and int8 layers: plain (JAX), fast (our TPU "
+            "kernels, which have not run on a real TPU yet), or auto (fast on TPUs)",
         ),
     ] = "auto"
 
@@ -124,14 +126,14 @@ class Options:
         Path | None,
         Option(
             Path,
-            "a folder of programs that easel-compile made ahead; those that do not fit are "
-            "compiled anew, and the log says why",
+            "a folder of programs written by easel-compile; the worker compiles those that do not "
+            "fit, and logs why",
         ),
     ] = None
 
     compile_cache: Annotated[
         Path | None,
-        Option(Path, "a folder that keeps compiled programs from one start to the next"),
+        Option(Path, "a folder where compiled programs are kept for the next start"),
     ] = None
 
     devices: "Sequence[jax.Device] | None" = None
@@ -142,19 +144,21 @@ class Options:
         for name in ("dtype", "vae_dtype"):
             value = getattr(self, name)
             if value not in DTYPES:
-                raise ValueError(f"{name} is {value!r}: choose {', '.join(DTYPES)}")
+                raise ValueError(f"{name} is {value!r}: choose one of {', '.join(DTYPES)}")
         if self.quantization not in QUANTIZATIONS:
             known = ", ".join(QUANTIZATIONS)
-            raise ValueError(f"quantization is {self.quantization!r}: choose {known}")
+            raise ValueError(f"quantization is {self.quantization!r}: choose one of {known}")
         choose(self.methods, "cpu")
         if not self.batch_lanes or min(self.batch_lanes) < 1:
             raise ValueError(f"batch_lanes is {self.batch_lanes!r}: choose counts of 1 or more")
         if self.max_cache_interval < 1:
-            raise ValueError(f"max_cache_interval is {self.max_cache_interval}: 1 is off")
+            raise ValueError(
+                f"max_cache_interval is {self.max_cache_interval}: choose 1 (off) or more"
+            )
         if self.devices is not None and not self.devices:
             raise ValueError("devices is empty: name one, or leave it out for all")
 
     @property
     def caching(self) -> bool:
-        """Whether steps can be computed over the deep feature of earlier ones."""
+        """Whether steps may reuse the deep feature of earlier ones."""
         return self.max_cache_interval > 1

@@ -1,7 +1,7 @@
-"""The folder of compiled programs, for a disk that may be full, read-only or damaged.
+"""A cache of compiled programs on a disk that may be full, read-only or damaged.
 
-jax's own cache writes into the entry itself. A write that fails leaves a piece of it behind, which
-jax then neither reads nor replaces: every later start warns of it and compiles the program again.
+jax's own cache writes directly into an entry's file. A failed write leaves a truncated file, which
+jax neither reads nor replaces: every later start warns and compiles the program again.
 """
 
 import contextlib
@@ -24,16 +24,16 @@ _UNLIMITED = -1
 
 
 class ProgramCache(CacheInterface):
-    """What jax asks for a program, and gives one to keep. Never raises; warns once of a failure.
+    """The cache that jax reads from and writes to. Its methods never raise; it warns once.
 
-    The entries have jax's own names and contents.
+    Entries have the same names and contents as in jax's own cache.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Of a folder, which is made.
+        """Create the folder if it is missing.
 
         Raises:
-            OSError: it cannot be.
+            OSError: the folder cannot be created.
         """
         self._path = folder
         self._warned = False
@@ -41,7 +41,7 @@ class ProgramCache(CacheInterface):
         folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, key: str) -> bytes | None:
-        """An entry, or None if there is none that can be read."""
+        """An entry's bytes, or None if it is missing or cannot be read."""
         try:
             entry = self._entry(key).read_bytes()
         except FileNotFoundError:
@@ -53,7 +53,7 @@ class ProgramCache(CacheInterface):
         return entry
 
     def put(self, key: str, value: bytes) -> None:
-        """Keep an entry. jax gives one that it has taken before only if it could not use it."""
+        """Write an entry. jax writes a key that it has read only if it could not use the entry."""
         try:
             write_whole(self._entry(key), value)
         except OSError as error:
@@ -72,10 +72,10 @@ class ProgramCache(CacheInterface):
 
 
 def warn_of_cache(folder: Path, error: OSError) -> None:
-    """Say that programs are not kept in a folder, and what to do."""
+    """Warn that programs cannot be kept in a folder, and say what to do."""
     _LOG.warning(
-        "%s: programs are not kept in %s: %s. The worker serves without, and its next start "
-        "compiles what is missing again: make room there, or name a folder that can be written",
+        "%s: programs cannot be kept in %s: %s. The worker still serves, but its next start "
+        "compiles missing programs again: free space there, or name a writable folder",
         _SETTING,
         folder,
         error.strerror or error,
@@ -83,17 +83,17 @@ def warn_of_cache(folder: Path, error: OSError) -> None:
 
 
 def keep_programs_in(folder: Path) -> None:
-    """Have jax use this cache, for this process; none if there can be no such folder.
+    """Make jax use this cache in this process. Warns and uses none if the folder is unusable.
 
-    With a limit of size, as JAX_COMPILATION_CACHE_MAX_SIZE sets it, jax's own cache is used: only
-    that one removes entries.
+    If JAX_COMPILATION_CACHE_MAX_SIZE limits the size, jax's own cache is used instead: this one
+    never removes entries.
     """
     try:
         cache = ProgramCache(folder)
     except OSError as error:
         warn_of_cache(folder, error)
         return
-    with contextlib.suppress(OSError):  # a folder that can only be read serves, too
+    with contextlib.suppress(OSError):  # a read-only folder is useful too
         remove_abandoned(folder)
     update: Callable[[str, Any], None] = jax.config.update
     update("jax_compilation_cache_dir", str(folder))

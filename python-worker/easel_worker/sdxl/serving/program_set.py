@@ -1,4 +1,4 @@
-"""All programs that a model needs, compiled ahead of time: one set for each size."""
+"""All compiled programs of a model: those that fit any size, and a set for each size."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +10,6 @@ from jax.sharding import Mesh
 
 from easel_worker.engine import ProgramInfo
 from easel_worker.sdxl.folder.model import SdxlParams
-from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.samplers.table import Coefficients
 from easel_worker.sdxl.serving import programs
@@ -27,11 +26,18 @@ from easel_worker.sdxl.serving.programs import (
     Stepped,
 )
 from easel_worker.sdxl.serving.sharding import replicated
+from easel_worker.values import Size
 
 
 class DenoiseKey(NamedTuple):
-    """Which denoising program: how many lanes it takes, whether they are guided, and whether it is
-    of the top level alone, over a deep feature that was kept."""
+    """Identifies a denoising program.
+
+    Attributes:
+        size: of the images.
+        lanes: how many lanes it takes.
+        guided: whether the lanes are guided.
+        cached: whether it computes only the top level, over the deep feature of an earlier step.
+    """
 
     size: Size
     lanes: int
@@ -44,7 +50,7 @@ class DenoiseKey(NamedTuple):
 
 
 class ProgramSet:
-    """Compiles programs and keeps them."""
+    """Compiles programs and holds them."""
 
     def __init__(
         self,
@@ -57,17 +63,16 @@ class ProgramSet:
         caching: bool = False,
         vae_tile: int | None = None,
     ) -> None:
-        """Compile what does not depend on the size.
+        """Compile the programs that do not depend on the size.
 
         Args:
-            config: the model's.
+            config: the model's configuration.
             params: its parameters, or only their shapes.
             mesh: the devices to compile for.
             tokens: how many ids a text has for each encoder.
-            compiler: makes each program.
-            caching: whole steps keep their deep feature, and there are programs for steps that use
-                it.
-            vae_tile: latents along a tile's sides, to decode in tiles; None for all at once.
+            compiler: compiles or loads each program.
+            caching: full steps return their deep feature, and cached steps get programs too.
+            vae_tile: latents along a tile's sides, to decode in tiles; None to decode the whole.
         """
         self._config = config
         self._params = params
@@ -90,11 +95,11 @@ class ProgramSet:
             self._add_projection(rows)
 
     def add_size(self, size: Size, lane_counts: LaneCounts) -> None:
-        """Compile all that images of a size need.
+        """Compile the programs that images of a size need.
 
         Args:
-            size: of the images.
-            lane_counts: how many lanes a denoising program takes, one program for each.
+            size: the images' size.
+            lane_counts: how many lanes a denoising program takes; each count is a program.
         """
         shape = programs.latent_shape(self._config, size)
         begin = partial(programs.begin, shape=shape)
@@ -112,7 +117,7 @@ class ProgramSet:
 
     @property
     def infos(self) -> tuple[ProgramInfo, ...]:
-        """What was compiled so far, in order."""
+        """The programs compiled so far, in order."""
         return tuple(program.info for program in self._all)
 
     @property
@@ -129,7 +134,7 @@ class ProgramSet:
         return self._begin[size].run
 
     def denoise(self, key: DenoiseKey) -> Callable[..., Stepped]:
-        """`programs.denoise` without its keywords; of whole steps if caching, `denoise_keeping`."""
+        """`programs.denoise` without its keywords."""
         return self._denoise[key].run
 
     def decode(self, size: Size) -> Callable[..., Decoded]:
@@ -146,7 +151,7 @@ class ProgramSet:
         return self._prompt
 
     def _add_projection(self, rows: int) -> None:
-        # All devices hold all lanes, so with several of them a lane should be small.
+        # Every device holds the arrays of all lanes, so with several devices they must be small.
         ahead = self._mesh.size == 1
         project = partial(programs.project, ahead=ahead)
         arguments = (self._params.unet, (self._prompt,) * rows)
@@ -169,7 +174,7 @@ class ProgramSet:
     def _compile_denoise(
         self, key: DenoiseKey, denoise: Callable[..., Any], lane: LaneInput
     ) -> tuple[Any, ...]:
-        """Gives the shapes of the arguments."""
+        """Returns the arguments, which give the shapes."""
         arguments = (self._params.unet, (lane,) * key.lanes, _numbers(key.lanes))
         self._denoise[key] = self._compile(f"denoise {key}", denoise, *arguments)
         return arguments

@@ -1,7 +1,7 @@
-"""What runs on the devices, as pure functions: encode, project, begin, denoise, decode, preview.
+"""The pure functions that run on the devices: encode, project, begin, denoise, decode, preview.
 
-A *lane* is one image in flight. Its arrays are separate values, not slots of a shared buffer: the
-denoising program takes any lanes, stacks them, and gives them back one by one.
+A *lane* holds the arrays of one image in flight. They are separate values, not slots of a shared
+buffer: the denoising program takes any lanes, stacks them, and returns them one by one.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,6 @@ from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
 from easel_worker.sdxl.folder.model import TextParams
-from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.model import vae, vae_tiles
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.unet import PromptContext, UNet
@@ -27,11 +26,12 @@ from easel_worker.sdxl.serving.sharding import (
     PAIR,
     WHOLE,
 )
+from easel_worker.values import Size
 
 GUIDED_ROWS = 2
 
 PREVIEW_SIDE = 256
-"""Pixels of a preview's longer side, at least, where the image has them."""
+"""The least number of pixels along a preview's longer side, unless the image has fewer."""
 
 
 class Prompt(NamedTuple):
@@ -42,24 +42,24 @@ class Prompt(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """A prompt, and for each text encoder whether all of its output is finite: [2], bool."""
+    """An encoded prompt, and for each text encoder whether its output is finite: [2], bool."""
 
     prompt: Prompt
     finite: ArrayLike
 
 
 class State(NamedTuple):
-    """Where an image is: the sample and the image last predicted, [h, w, channels], float32."""
+    """The sample and the last predicted image, [h, w, channels] each, float32."""
 
     sample: Array
     image: Array
 
 
 class Conditions(NamedTuple):
-    """What steps need to know of prompts: one row, or with guidance two, the negative one first.
+    """The UNet's inputs made from prompts: one row, or two with guidance, the negative one first.
 
-    Keys and values of each cross attention [rows, ...], or the contexts that they are made of
-    [rows, tokens, features]; and pooled prompts [rows, features].
+    `context` holds the keys and values of each cross attention [rows, ...], or the contexts that
+    they are made from [rows, tokens, features]. `pooled` is [rows, features].
     """
 
     context: PromptContext | Array
@@ -69,8 +69,8 @@ class Conditions(NamedTuple):
 class LaneInput(NamedTuple):
     """A lane's arrays for one step.
 
-    With the deep feature of an earlier step, [rows, h, w, channels], only the UNet's top level is
-    computed; see `UNet.top`.
+    If `deep` holds the deep feature of an earlier step, [rows, h, w, channels], only the UNet's top
+    level is computed; see `UNet.top`.
     """
 
     state: State
@@ -79,28 +79,28 @@ class LaneInput(NamedTuple):
 
 
 class Kept(NamedTuple):
-    """A lane after a whole step: its state, and the deep feature of its rows, as in `LaneInput`."""
+    """A lane after a full step: its state, and the deep feature of its rows, as in `LaneInput`."""
 
     state: State
     deep: Array
 
 
 class Stepped(NamedTuple):
-    """Lanes after a step, in order, and for each whether all its numbers are finite: bool."""
+    """Lanes after a step, in order, and for each whether its numbers are finite: [lanes], bool."""
 
     lanes: "tuple[State | Kept, ...]"
     finite: Array
 
 
 class Decoded(NamedTuple):
-    """Pixels, uint8, and whether all numbers that they were made of are finite: bool."""
+    """Pixels, uint8, and whether all numbers that they were made from are finite: bool."""
 
     pixels: Array
     finite: Array
 
 
 class StepNumbers(NamedTuple):
-    """What the host decides about a step of some lanes, [lanes] each."""
+    """The numbers that the host computes for a step of some lanes, [lanes] each."""
 
     timestep: ArrayLike
     guidance: ArrayLike
@@ -110,19 +110,19 @@ class StepNumbers(NamedTuple):
 
 
 def latent_shape(config: SdxlConfig, size: Size) -> tuple[int, int, int]:
-    """[h, w, channels] of the latents of an image."""
+    """The shape [h, w, channels] of an image's latents."""
     scale = config.vae_scale
     return (size.height // scale, size.width // scale, config.vae.latent_channels)
 
 
 def encode(params: TextParams, ids: Array, ids_2: Array, skip: Array) -> Encoded:
-    """A prompt through both text encoders.
+    """Run a prompt through both text encoders.
 
     Args:
         params: the encoders.
         ids: [tokens], int32, for the first encoder.
-        ids_2: the same for the second one.
-        skip: how many layers before the last but one to take the context from.
+        ids_2: the same for the second encoder.
+        skip: the context comes from this many layers before the last but one.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl.py#L405
     """
@@ -143,13 +143,13 @@ def encode(params: TextParams, ids: Array, ids_2: Array, skip: Array) -> Encoded
 
 
 def project(params: UNet, prompts: tuple[Prompt, ...], *, ahead: bool) -> Conditions:
-    """What is the same at all steps of an image.
+    """Compute the UNet's inputs that are the same at all steps of an image.
 
     Args:
         params: the UNet.
         prompts: the prompt; with guidance the negative prompt before it.
-        ahead: make keys and values now, which at full size are 80 times as large as the contexts;
-            or leave that to each step.
+        ahead: compute keys and values now, which at full size are 80 times as large as the
+            contexts; otherwise each step computes them.
     """
     context = jnp.stack([prompt.context for prompt in prompts])
     pooled = jnp.stack([prompt.pooled for prompt in prompts])
@@ -164,9 +164,9 @@ def begin(seed: Array, initial: Array, *, shape: tuple[int, ...]) -> State:
 
 
 def draw_noise(seed: ArrayLike, draw: ArrayLike, *, shape: tuple[int, ...]) -> Array:
-    """Unit normal noise. Draw 0 is the first sample, draw 1 + i is for step i.
+    """Unit normal noise. Draw 0 is for the first sample, draw 1 + i is for step i.
 
-    It depends on the seed alone: not on other lanes, the devices, or how many there are.
+    It depends on the seed alone: not on other lanes, and not on the devices or their number.
     """
     key = jax.random.fold_in(jax.random.key(seed), draw)
     return jax.random.normal(key, shape, jnp.float32)
@@ -181,19 +181,19 @@ def denoise(
     size: Size,
     keep: bool = False,
 ) -> Stepped:
-    """One step of several lanes of one size, either all guided or none.
+    """Advance lanes of one size by one step, either all guided or none.
 
     Each device (or pair of devices, if the mesh has pairs) computes the same number of lanes by
-    itself, so that a lane's arithmetic is the same wherever and among whichever lanes it is.
+    itself, so a lane's arithmetic depends neither on the device nor on the other lanes.
 
     Args:
         params: the UNet, a copy on each device.
-        lanes: what to advance, all with a deep feature or none.
-        numbers: by how much, [lanes] each.
+        lanes: the lanes to advance; all have a deep feature, or none has.
+        numbers: the step's numbers, [lanes] each.
         mesh: the devices; their number (for guided lanes that of pairs) divides that of the lanes.
-        size: of the images.
-        keep: give the deep feature, too, of lanes that have none: for steps to come. It is split
-            over the devices as the conditions are.
+        size: the images' size.
+        keep: return the deep features too, for later steps, if the lanes have none. They are split
+            over the devices like the conditions.
 
     Returns:
         The lanes' new states.
@@ -211,7 +211,7 @@ def denoise(
         with jax.named_scope("advance"):
             state = _advance(lanes.state, output[:, 0], numbers)
         with jax.named_scope("finite"):
-            # Looking at a state must not change how it is computed.
+            # Without the barrier this check could change how the state is computed.
             barrier: Callable[[State], State] = lax.optimization_barrier
             made = barrier(state)
             finite = _finite(made.sample, lanes=True) & _finite(made.image, lanes=True)
@@ -225,7 +225,7 @@ def denoise(
         mesh=mesh,
         in_specs=(WHOLE, (each, rows, rows), each),
         out_specs=(each, each, rows),
-        check_vma=False,  # kernels' results do not say over what they vary
+        check_vma=False,  # kernels' results do not declare over which axes they vary
     )(params, (stacked.state, stacked.conditions, stacked.deep), numbers)
     made = [State(states.sample[i], states.image[i]) for i in range(len(lanes))]
     if deep is None:
@@ -236,9 +236,9 @@ def denoise(
 def _predict(
     params: UNet, lanes: LaneInput, numbers: StepNumbers, *, size: Size
 ) -> tuple[Array, Array | None]:
-    """The UNet's output for those rows of each lane that are here: [lanes, rows, ...], float32.
+    """The UNet's output for this device's rows of each lane: [lanes, rows, ...], float32.
 
-    With the deep feature [lanes, rows, h, w, channels] of a whole step.
+    For a full step also the deep feature [lanes, rows, h, w, channels], else None.
     """
     count, rows = lanes.conditions.pooled.shape[:2]
     conditions = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), lanes.conditions)
@@ -264,7 +264,7 @@ def _predict(
 
 
 def _guide(output: Array, numbers: StepNumbers) -> Array:
-    """Outputs [lanes, rows, ...] of guided lanes, from both devices of a pair → [lanes, 1, ...].
+    """Apply guidance to the outputs of a pair's devices: [lanes, rows, ...] to [lanes, 1, ...].
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl.py#L1199
     """
@@ -275,7 +275,7 @@ def _guide(output: Array, numbers: StepNumbers) -> Array:
 
 
 def _advance(state: State, output: Array, numbers: StepNumbers) -> State:
-    """The sampler's step, with fresh noise for each lane."""
+    """Apply the sampler's step, with new noise for each lane."""
 
     def draw(seed: Array, step: Array) -> Array:
         return draw_noise(seed, 1 + step, shape=state.sample.shape[1:])
@@ -286,13 +286,13 @@ def _advance(state: State, output: Array, numbers: StepNumbers) -> State:
 
 
 def time_ids(size: Size, *, rows: int) -> Array:
-    """Original size, no crop, target size: [rows, 6]."""
+    """SDXL's conditions on the size, [rows, 6]: original size, crop at (0, 0), target size."""
     ids = (size.height, size.width, 0, 0, size.height, size.width)
     return jnp.tile(jnp.asarray(ids, jnp.float32), (rows, 1))
 
 
 def _finite(array: Array, *, lanes: bool = False) -> Array:
-    """Whether no number is NaN or infinite: of all of an array, or of each lane [lanes, ...]."""
+    """Whether no number is NaN or infinite, in a whole array or in each lane [lanes, ...]."""
     return jnp.all(jnp.isfinite(array), axis=tuple(range(1 if lanes else 0, array.ndim)))
 
 
@@ -305,9 +305,9 @@ def decode(decoder: vae.Decoder, sample: Array, *, tile: int | None = None) -> D
     """Latents [h, w, channels] → pixels [H, W, 3], uint8, rounded as diffusers does.
 
     Args:
-        decoder: the VAE's.
-        sample: latents as the UNet sees them.
-        tile: decode tiles of so many latents a side, see `vae_tiles`; None for all at once.
+        decoder: the VAE's decoder.
+        sample: latents in the UNet's scale.
+        tile: decode tiles of this many latents a side, see `vae_tiles`; None to decode the whole.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/image_processor.py#L143
     """
@@ -319,9 +319,9 @@ def decode(decoder: vae.Decoder, sample: Array, *, tile: int | None = None) -> D
 
 
 def preview(decoder: vae.Decoder, image: Array, *, shrink: int) -> Decoded:
-    """A predicted image [h, w, channels] as pixels, `shrink` times smaller along each side.
+    """Decode a predicted image [h, w, channels], `shrink` times smaller along each side.
 
-    Shrunk latents are much like the latents of a shrunk image, and take a part of the time.
+    Downscaled latents resemble the latents of a downscaled image, and decode faster.
     """
     height, width, channels = image.shape
     blocks = image.reshape(height // shrink, shrink, width // shrink, shrink, channels)
@@ -329,7 +329,7 @@ def preview(decoder: vae.Decoder, image: Array, *, shrink: int) -> Decoded:
 
 
 def preview_shrink(config: SdxlConfig, size: Size) -> int:
-    """How much to shrink: by a power of two, to no less than PREVIEW_SIDE pixels."""
+    """The largest power of two that leaves a preview's longer side PREVIEW_SIDE pixels or more."""
     height, width, _ = latent_shape(config, size)
     shrink = 1
     while (

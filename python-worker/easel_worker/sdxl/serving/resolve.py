@@ -1,4 +1,4 @@
-"""What the operator's options come to, for a model and the devices that are there."""
+"""Works out what the operator's options mean for a model and the available devices."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,17 +9,17 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from easel_worker.sdxl.folder.model import Dtypes
-from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.model.methods import Methods, choose
 from easel_worker.sdxl.quantization import calibration
 from easel_worker.sdxl.serving.lanes import LaneCounts
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.sharding import make_mesh
+from easel_worker.values import Size
 
 _DTYPES: dict[str, DTypeLike] = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
 _ROWS_PER_DEVICE = 32
-"""Sixteen guided images: at 80 % load hardly one waits for its first step (docs/adr/0005)."""
+"""Sixteen guided images: at 80 % load few images wait for their first step (docs/adr/0005)."""
 
 
 def devices(options: Options) -> tuple[jax.Device, ...]:
@@ -28,12 +28,12 @@ def devices(options: Options) -> tuple[jax.Device, ...]:
 
 
 def mesh(options: Options) -> Mesh:
-    """The devices as arrays are split over them."""
+    """The devices as a mesh over which arrays are split."""
     return make_mesh(devices(options), split_guidance=options.split_guidance)
 
 
 def dtypes(options: Options) -> Dtypes:
-    """What the parts of the model compute in."""
+    """The dtypes of the model's parts."""
     on_cpu = devices(options)[0].platform == "cpu"
     automatic = jnp.float32 if on_cpu else jnp.bfloat16
     model = _DTYPES.get(options.dtype, automatic)
@@ -42,10 +42,14 @@ def dtypes(options: Options) -> Dtypes:
 
 
 def vae_tile(options: Options, scale: int) -> int | None:
-    """Latents along a tile's sides, for so many pixels a latent; None for no tiles.
+    """Latents along a tile's sides; None for no tiles.
+
+    Args:
+        options: the operator's options.
+        scale: pixels along the side of a latent.
 
     Raises:
-        ValueError: tiles do not end between latents, or are too small to overlap.
+        ValueError: tiles would not end between latents, or would be too small to overlap.
     """
     if options.vae_tile == 0:
         return None
@@ -55,19 +59,19 @@ def vae_tile(options: Options, scale: int) -> int | None:
 
 
 def calibration_file(options: Options, folder: Path) -> Path | None:
-    """Where the model in a folder has its calibration; None where it is not quantised."""
+    """The path of the calibration for the model in a folder; None if it is not to be quantised."""
     if options.quantization == "none":
         return None
     return options.calibration or folder / calibration.FILE
 
 
 def methods(options: Options) -> Methods:
-    """How the heavy parts of the model are computed."""
+    """How attention, convolutions and int8 layers are computed."""
     return choose(options.methods, devices(options)[0].platform)
 
 
 def rows(options: Options) -> int:
-    """How many rows a step takes.
+    """How many rows a step holds.
 
     Raises:
         ValueError: too few for a guided image.
@@ -78,7 +82,7 @@ def rows(options: Options) -> int:
 
 
 def lane_counts(options: Options) -> LaneCounts:
-    """How many lanes the denoising programs take on all devices together."""
+    """How many lanes each denoising program takes on all devices together."""
     count = len(devices(options))
     counts = sorted(set(options.batch_lanes))
     shared = count // 2 if options.split_guidance else count
@@ -92,8 +96,8 @@ def sizes(options: Options, preferred: Sequence[Size]) -> tuple[Size, ...]:
     """The sizes to compile for, the default first.
 
     Args:
-        options: the operator's.
-        preferred: the model's, its default first.
+        options: the operator's options.
+        preferred: the sizes that the model names, its default first.
     """
-    others = preferred if options.sizes is None else [Size(*size) for size in options.sizes]
+    others = preferred if options.sizes is None else options.sizes
     return tuple(dict.fromkeys([preferred[0], *others]))

@@ -1,4 +1,4 @@
-"""A loaded and compiled model at work: lanes begun, advanced, decoded."""
+"""Runs a loaded and compiled model: starts, advances and decodes lanes."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from easel_worker.engine import ImageSpec, NotFinite, Pixels, ProgramInfo, Tokens
 from easel_worker.sdxl.folder.model import SdxlParams
-from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.samplers.table import Table
 from easel_worker.sdxl.serving.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
@@ -19,15 +18,16 @@ from easel_worker.sdxl.serving.program_set import DenoiseKey, ProgramSet
 from easel_worker.sdxl.serving.programs import Conditions, Decoded, Encoded, Prompt, State
 from easel_worker.sdxl.serving.prompts import zero_prompt
 from easel_worker.sdxl.serving.sharding import replicated
+from easel_worker.values import Size
 
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 
 REMEMBERED_PROMPTS = 64
-"""Encoded prompts kept on the devices: at SDXL's full size 0.3 MB each in bfloat16."""
+"""How many encoded prompts stay on the devices: 0.3 MB each for SDXL in bfloat16."""
 
 
 class Runner:
-    """Everything between a valid spec and its pixels."""
+    """Turns a valid spec into pixels."""
 
     def __init__(
         self,
@@ -39,15 +39,14 @@ class Runner:
         empty_text: Tokens,
         lane_counts: LaneCounts,
     ) -> None:
-        """Put the parts together.
+        """Args:
 
-        Args:
-            config: the model's.
-            params: its parameters, on the mesh.
-            programs: compiled for all sizes and lane counts that will be asked for.
-            mesh: the devices.
-            empty_text: the ids of the empty text.
-            lane_counts: how many lanes the denoising programs take.
+        config: the model's configuration.
+        params: its parameters, on the mesh.
+        programs: compiled for every size and lane count that callers use.
+        mesh: the devices.
+        empty_text: the ids of the empty text.
+        lane_counts: how many lanes each denoising program takes.
         """
         self._params = params
         self._programs = programs
@@ -62,22 +61,22 @@ class Runner:
 
     @property
     def infos(self) -> tuple[ProgramInfo, ...]:
-        """What was compiled."""
+        """The programs compiled so far."""
         return self._programs.infos
 
     def start(self, spec: ImageSpec, table: Table, noise: NDArray[np.float32] | None) -> SdxlLane:
-        """A lane before its first step, from the spec's seed or from given noise."""
+        """A lane before its first step, with noise from the spec's seed or the given noise."""
         prompts = [self._encoded(spec.prompt, spec.clip_skip)]
         if spec.guided:
-            # Diffusers' clip_skip is for the prompt only.
+            # Diffusers applies clip_skip to the prompt only.
             negative = spec.negative and self._encoded(spec.negative, 0)
             prompts.insert(0, negative or self._no_negative)
         return self._start(spec, table, noise, prompts)
 
     def try_image(self, spec: ImageSpec, table: Table) -> None:
-        """Make an image without a negative prompt, and throw it away.
+        """Make an image without a negative prompt and discard it.
 
-        Safe beside another thread that makes images.
+        Safe while another thread makes images.
 
         Raises:
             NotFinite: its numbers are not finite.
@@ -95,13 +94,12 @@ class Runner:
         noise: NDArray[np.float32] | None,
         prompts: Sequence[Encoded],
     ) -> SdxlLane:
-        """From its prompt; of a guided image with the negative one before it."""
-        size = Size(spec.width, spec.height)
+        """Args: `prompts` holds the prompt, with the negative prompt before it if guided."""
         lane = SdxlLane(
             spec=spec,
             table=table,
             conditions=self._project(prompts),
-            state=self._begin(size, spec.seed, table.initial, noise),
+            state=self._begin(spec.size, spec.seed, table.initial, noise),
         )
         if spec.guided and not all(step.guided for step in lane.plan):
             lane.alone = self._project(prompts[-1:])
@@ -113,9 +111,9 @@ class Runner:
         return lane
 
     def step(self, lanes: Sequence[SdxlLane]) -> int:
-        """Advance lanes of one size, wait for it, and tell how many rows were padding.
+        """Advance lanes of one size, wait for the devices, and return how many rows were padding.
 
-        Those that are known not to be finite are left where they are.
+        Lanes whose numbers are known not to be finite do not advance.
         """
         lanes = [lane for lane in lanes if lane.settle()]
         calls = plan_calls(lanes, self._lane_counts)
@@ -132,10 +130,10 @@ class Runner:
         return sum(call.rows_padded for call in calls)
 
     def finish(self, lane: SdxlLane) -> Pixels:
-        """The lane's sample as pixels.
+        """Decode the lane's sample into pixels.
 
         Raises:
-            NotFinite: they or the last step's numbers are not finite.
+            NotFinite: the last step's numbers or the decoder's output are not finite.
         """
         self._settle(lane)
         decode = self._programs.decode(lane.size)
@@ -145,9 +143,9 @@ class Runner:
         return pixels
 
     def preview(self, lane: SdxlLane) -> Pixels | None:
-        """The image that the lane's last step predicted, smaller where that saves time.
+        """The image that the lane's last step predicted, smaller if the image is large.
 
-        None where its pixels are not finite, which those of the image may be all the same.
+        None if its pixels are not finite; the finished image's pixels may still be.
 
         Raises:
             NotFinite: the last step's numbers are not finite.
@@ -179,13 +177,13 @@ class Runner:
 
 
 def _read(decoded: Decoded) -> Pixels | None:
-    """Pixels from the devices; None where they are not finite."""
+    """Copy pixels from the devices; None if they are not finite."""
     decoded.finite.copy_to_host_async()
     pixels = np.asarray(decoded.pixels)
     return pixels if np.asarray(decoded.finite) else None
 
 
 def _wait(arrays: Any) -> None:
-    """Until the devices are done with a pytree of arrays."""
+    """Wait until the devices have computed a pytree of arrays."""
     for array in jax.tree.leaves(arrays):
         array.block_until_ready()

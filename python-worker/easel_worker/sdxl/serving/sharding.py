@@ -1,5 +1,8 @@
-"""Where arrays live. Weights are copied to every device. Lanes are split over the mesh axis `data`,
-and if wanted the two rows of a guided lane over the axis `pair`."""
+"""How arrays are placed on devices.
+
+Weights are copied to every device. Lanes are split over the mesh axis `data`; with split guidance
+the two rows of a guided lane are split over the axis `pair`.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,16 +34,16 @@ def make_mesh(devices: Sequence[jax.Device], *, split_guidance: bool = False) ->
     """A mesh of all devices.
 
     Args:
-        devices: what to run on.
-        split_guidance: two devices share a guided lane, a row each.
+        devices: the devices to run on.
+        split_guidance: two devices share a guided lane and compute a row each.
 
     Raises:
-        ValueError: they cannot go in pairs.
+        ValueError: split guidance was asked for with an odd number of devices.
     """
     pair = 2 if split_guidance else 1
     if len(devices) % pair:
         raise ValueError(
-            f"split_guidance needs an even number of devices, not {len(devices)}: leave it out"
+            f"split_guidance needs an even number of devices, not {len(devices)}: turn it off"
         )
     return Mesh(np.asarray(devices).reshape(-1, pair), (DATA, PAIR))
 
@@ -51,7 +54,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def replicate(mesh: Mesh) -> Put:
-    """How to place weights: a copy on each device of the mesh."""
+    """A function that places weights: a copy on each device of the mesh."""
     everywhere = replicated(mesh)
 
     def put(array: NDArray[Any], _: Param) -> jax.Array:

@@ -1,4 +1,4 @@
-"""How each step of an image is made. Pure: decided on the host, once, when the image begins."""
+"""Plans how each step of an image is computed. Pure; the host plans once, when an image starts."""
 
 from typing import NamedTuple
 
@@ -6,12 +6,12 @@ from easel_worker.engine import ImageSpec
 
 
 class PlannedStep(NamedTuple):
-    """How one step is made.
+    """How one step is computed.
 
     Attributes:
-        guided: by two rows; or of the prompt's row alone.
-        cached: only the top level is computed, over the deep feature of the last whole step; or the
-            step is whole.
+        guided: with two rows, or else with the prompt's row alone.
+        cached: only the top level, over the deep feature of the last full step; or else the step is
+            full: it computes all of the UNet.
     """
 
     guided: bool
@@ -21,18 +21,18 @@ class PlannedStep(NamedTuple):
 def plan_steps(spec: ImageSpec) -> tuple[PlannedStep, ...]:
     """All steps of an image, in order.
 
-    A step is whole when the last whole one is `spec.cache_interval` steps ago, and when guidance
-    begins or ends: the deep feature has as many rows as the step that made it.
+    A step is full if the last full one was `spec.cache_interval` steps ago, and where guidance
+    begins or ends, because the deep feature has as many rows as the step that made it.
 
     https://arxiv.org/abs/2312.00858, section 3.2
     """
     plan: list[PlannedStep] = []
-    last_whole = 0
+    last_full = 0
     for step in range(spec.steps):
         guided = step in spec.guided_steps
         fits = step > 0 and plan[-1].guided is guided
-        cached = fits and step - last_whole < spec.cache_interval
+        cached = fits and step - last_full < spec.cache_interval
         if not cached:
-            last_whole = step
+            last_full = step
         plan.append(PlannedStep(guided, cached))
     return tuple(plan)

@@ -1,16 +1,16 @@
-"""Whether a model that was loaded and compiled computes anything: one image of one step."""
+"""Checks that a loaded and compiled model computes finite numbers, with an image of one step."""
 
 from typing import Any
 
 import numpy as np
 
 from easel_worker.engine import ImageSpec, NotFinite
-from easel_worker.sdxl.folder.size import Size
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.describe import Description
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.runner import Runner
+from easel_worker.values import Size
 
 _HINTS = {
     "text_encoder": "--dtype float32 (DTYPE)",
@@ -20,20 +20,20 @@ _HINTS = {
 
 
 class BrokenModelError(ValueError):
-    """What a model computes is not finite. The text names its part and what to do."""
+    """A model's numbers are not finite. The text names the part of the model and what to do."""
 
 
 def try_size(runner: Runner, about: Description, options: Options, size: Size) -> None:
-    """Make an image of no text and look at its numbers.
+    """Make an image of an empty prompt and check that its numbers are finite.
 
     Args:
-        runner: has the programs of the size.
-        about: the model.
-        options: the operator's.
-        size: of the image.
+        runner: the model; it has compiled the size's programs.
+        about: the model's description.
+        options: the operator's options.
+        size: the image's size.
 
     Raises:
-        BrokenModelError: they are not finite.
+        BrokenModelError: the numbers are not finite.
     """
     defaults = about.capabilities.defaults
     spec = ImageSpec(
@@ -59,10 +59,10 @@ def _what_to_do(error: NotFinite, options: Options, size: Size) -> str:
     dtype: Any = dtypes.vae if error.stage == "decode" else dtypes.model
     name = np.dtype(dtype).name
     if name == "float32":
-        cure = "its weights are damaged: fetch the model again"
+        remedy = "its weights are damaged: fetch the model again"
     else:
-        cure = f"if {_HINTS[error.stage]} does not help, its weights are damaged"
+        remedy = f"if {_HINTS[error.stage]} does not help, its weights are damaged"
     return (
         f"the model's {part} computes numbers that are not finite (NaN or infinite) in {name} at "
-        f"{size}: {cure}"
+        f"{size}: {remedy}"
     )

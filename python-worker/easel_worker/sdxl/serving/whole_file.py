@@ -1,4 +1,4 @@
-"""A file that is there whole or not at all, whatever becomes of the disk or the process."""
+"""Writes files atomically: after a full disk or a crash a file is complete or absent."""
 
 import contextlib
 import time
@@ -7,14 +7,14 @@ from uuid import uuid4
 
 _UNFINISHED = ".unfinished"
 ABANDONED_S = 24 * 3600.0
-"""After so many seconds nobody goes on writing an unfinished file."""
+"""An unfinished file of this age in seconds has no writer any more."""
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Put a file in its place, or in that of another one, once all of it is written.
+    """Write a file beside its path and rename it, which replaces any file that was there.
 
     Raises:
-        OSError: it could not be written; what was there before still is, and nothing else.
+        OSError: the file could not be written; the path is unchanged and no other file is left.
     """
     unfinished = path.with_name(f"{uuid4().hex}{_UNFINISHED}")
     try:
@@ -28,12 +28,12 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove what processes left unfinished that ended in the middle.
+    """Remove unfinished files that ended processes left behind.
 
     Raises:
-        OSError: the folder cannot be read, or not be written.
+        OSError: the folder cannot be read or written.
     """
     for path in folder.glob(f"*{_UNFINISHED}"):
-        with contextlib.suppress(FileNotFoundError):  # somebody else removed it
+        with contextlib.suppress(FileNotFoundError):  # another process removed it
             if time.time() - path.stat().st_mtime > ABANDONED_S:
                 path.unlink()
