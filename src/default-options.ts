@@ -10,28 +10,28 @@ import {
 
 type Table = typeof parameters
 type DefaultOptions = {
-  [N in NamesWith<'setting'> as Table[N]['setting']['key']]: Option<
+  [N in NamesWith<'option'> as Table[N]['option']['key']]: Option<
     Table[N] extends { neutral: number } ? number : ValueOf<N> | undefined
   >
 }
 
-/** The operator's defaults for requests: one option for each parameter with a `setting`. */
+/** The operator's defaults for requests: one option for each parameter with an `option`. */
 export const defaultOptions = Object.fromEntries(
-  parametersWith('setting').map((parameter) => [parameter.setting.key, optionOf(parameter)])
+  parametersWith('option').map((parameter) => [parameter.option.key, optionOf(parameter)])
 ) as unknown as DefaultOptions
 
 /** The values of `defaultOptions`, by parameter name. */
 export function defaultsIn(values: OptionValues<DefaultOptions>): Defaults {
   return Object.fromEntries(
-    parametersWith('setting').map(({ name, setting }) => [name, values[setting.key as keyof typeof values]])
+    parametersWith('option').map(({ name, option }) => [name, values[option.key as keyof typeof values]])
   ) as Defaults
 }
 
 function optionOf({
   schema,
   neutral,
-  setting: { key, value, doc }
-}: Parameter & { setting: NonNullable<Parameter['setting']> }): Option<unknown> {
+  option: { key, value, doc }
+}: Parameter & { option: NonNullable<Parameter['option']> }): Option<unknown> {
   const {
     type,
     minimum: min = -Infinity,

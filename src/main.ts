@@ -1,11 +1,11 @@
 #!/usr/bin/env node
 import type { AddressInfo } from 'node:net'
-import { loadConfig, requireModel } from './config.js'
+import { loadOptions, requireModel } from './gateway-options.js'
 import { makeRoomForPictures } from './heap.js'
 import { addressesOf, listen } from './listen.js'
-import type { WorkerCannotStart } from './engine/supervisor.js'
+import type { WorkerCannotStart } from './workers/supervisor.js'
 import { createLog } from './log.js'
-import { cannotListen, cannotStart, closeOnSignal, settingsOrExit } from './process.js'
+import { cannotListen, cannotStart, closeOnSignal, optionsOrExit } from './process.js'
 import { createServer } from './server.js'
 
 /** Time beyond the drain for closing sockets and processes, in ms. */
@@ -15,12 +15,12 @@ const PROGRAM = 'easel'
 
 async function main(): Promise<void> {
   makeRoomForPictures()
-  const config = settingsOrExit(PROGRAM, () => requireModel(loadConfig()))
-  const log = createLog(config.logLevel, config.logFormat)
-  const server = await createServer(config, log).catch((error: Error) => cannotStart(PROGRAM, error))
+  const options = optionsOrExit(PROGRAM, () => requireModel(loadOptions()))
+  const log = createLog(options.logLevel, options.logFormat)
+  const server = await createServer(options, log).catch((error: Error) => cannotStart(PROGRAM, error))
   closeOnSignal({
     log,
-    drainTimeout: config.drainTimeout,
+    drainTimeout: options.drainTimeout,
     margin: CLOSE_MARGIN_MS,
     async close(graceMs) {
       await server.close(graceMs)
@@ -28,31 +28,31 @@ async function main(): Promise<void> {
     }
   })
   const next =
-    config.worker === 'spawn'
+    options.worker === 'spawn'
       ? 'the worker loads and compiles the model'
-      : `waiting for a worker on ${config.workerEndpoint}`
+      : `waiting for a worker on ${options.workerEndpoint}`
   const onFailure = (portName: string, port: number) => async (error: Error) => {
     // Silence the log, including the workers', so that the error below is the last line.
     log.level = 'silent'
     await server.close(0)
-    cannotListen(PROGRAM, error, { host: config.host, port, portName })
+    cannotListen(PROGRAM, error, { host: options.host, port, portName })
   }
-  const addresses = await addressesOf(config.host)
+  const addresses = await addressesOf(options.host)
   await listen(server.app, {
     addresses,
-    port: config.port,
+    port: options.port,
     listenTextResolver: (address) => `listening on ${address}; ${next}`
-  }).catch(onFailure('PORT', config.port))
-  if (server.admin !== undefined && config.adminPort !== undefined) {
+  }).catch(onFailure('PORT', options.port))
+  if (server.admin !== undefined && options.adminPort !== undefined) {
     await listen(server.admin, {
       addresses,
-      port: config.adminPort,
+      port: options.adminPort,
       listenTextResolver: (address) => `health and metrics on ${address}`
-    }).catch(onFailure('ADMIN_PORT', config.adminPort))
+    }).catch(onFailure('ADMIN_PORT', options.adminPort))
   }
   const { port } = server.app.server.address() as AddressInfo
-  const address = `http://${visitable(config.host)}:${port}`
-  const { model } = await server.engine.firstReady.catch(async (error: WorkerCannotStart) => {
+  const address = `http://${visitable(options.host)}:${port}`
+  const { model } = await server.pool.firstReady.catch(async (error: WorkerCannotStart) => {
     await server.close(0)
     cannotStart(PROGRAM, error, error.status)
   })

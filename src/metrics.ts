@@ -1,12 +1,12 @@
 import type { Logger } from 'pino'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import type { Connections } from './connections.js'
-import type { Engine } from './engine/engine.js'
-import type { EngineObserver } from './engine/events.js'
-import type { Heartbeat } from './engine/protocol.js'
+import type { WorkerPool } from './workers/worker-pool.js'
+import type { PoolObserver } from './workers/events.js'
+import type { Heartbeat } from './workers/protocol.js'
 import type { ErrorCode } from './errors.js'
 import { type MemoryBudget, PARTS } from './memory.js'
-import type { ConnectedWorker } from './engine/registry.js'
+import type { ConnectedWorker } from './workers/registry.js'
 import { linesDropped } from './log.js'
 import type { ServiceObserver, ImageService } from './service/service.js'
 import { OUTCOMES } from './service/ledger.js'
@@ -15,7 +15,7 @@ import { OUTCOMES } from './service/ledger.js'
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300]
 
 interface WatchedParts {
-  engine: Engine
+  pool: WorkerPool
   service: ImageService
   /** Connections of the first port. */
   connections: Connections
@@ -25,7 +25,7 @@ interface WatchedParts {
 
 export interface Metrics {
   registry: Registry
-  observer: EngineObserver & ServiceObserver
+  observer: PoolObserver & ServiceObserver
   /** Adds the metrics that are read from the running parts at each scrape. Call it once. */
   watch: (parts: WatchedParts) => void
   /** A client that did not read its answer was disconnected. */
@@ -119,7 +119,7 @@ type Sample = [labels: Record<string, string>, value: number]
  * Adds metrics that are read at the scrape. prom-client calls every `collect` in one synchronous pass, so the values
  * are consistent: accepted = succeeded + failed + cancelled + expired + in flight in every scrape.
  */
-function watch(registry: Registry, { engine, service, memory, connections, log }: WatchedParts): void {
+function watch(registry: Registry, { pool, service, memory, connections, log }: WatchedParts): void {
   const registers = [registry]
   const { ledger } = service
   const gauge = (name: string, help: string, labelNames: string[], samples: () => Sample[]) =>
@@ -149,7 +149,7 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
     })
   const single = (value: () => number) => (): Sample[] => [[{}, value()]]
   const perWorker = (value: (worker: ConnectedWorker) => number) => (): Sample[] =>
-    engine.state.workers.map((worker) => [{ worker: worker.name }, value(worker)])
+    pool.state.workers.map((worker) => [{ worker: worker.name }, value(worker)])
 
   total(
     'easel_requests_accepted_total',
@@ -170,14 +170,14 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
     'easel_queue_depth',
     'Requests waiting for a worker.',
     [],
-    single(() => engine.state.queued)
+    single(() => pool.state.queued)
   )
   gauge(
     'easel_backlog_seconds',
     'Seconds until all accepted requests will be done; no sample without a recent step.',
     [],
     () => {
-      const seconds = engine.backlogSeconds
+      const seconds = pool.backlogSeconds
       return seconds === undefined ? [] : [[{}, seconds]]
     }
   )
@@ -212,7 +212,7 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
     'easel_workers_ready',
     'Workers that are connected and alive.',
     [],
-    single(() => engine.state.workers.length)
+    single(() => pool.state.workers.length)
   )
   total(
     'easel_log_lines_dropped_total',
@@ -224,7 +224,7 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
     'easel_workers_expected',
     'Expected number of workers (WORKERS).',
     [],
-    single(() => engine.state.workersExpected)
+    single(() => pool.state.workersExpected)
   )
 
   gauge('easel_connections', 'HTTP connections, by whether they are busy with a request.', ['state'], () => [
@@ -276,12 +276,12 @@ function watch(registry: Registry, { engine, service, memory, connections, log }
     'Images that failed because of NaN or infinity since the worker started, by the stage where it was first seen.',
     ['worker', 'stage'],
     () =>
-      engine.state.workers.flatMap(({ name, heartbeat }) =>
+      pool.state.workers.flatMap(({ name, heartbeat }) =>
         Object.entries(heartbeat?.not_finite ?? {}).map(([stage, count]): Sample => [{ worker: name, stage }, count])
       )
   )
   const perDevice = (value: (memory: DeviceMemory) => number) => (): Sample[] =>
-    engine.state.workers.flatMap(({ name, heartbeat }) =>
+    pool.state.workers.flatMap(({ name, heartbeat }) =>
       (heartbeat?.memory ?? []).map((memory): Sample => [
         { worker: name, device: String(memory.device) },
         value(memory)

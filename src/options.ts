@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
 
-/** A program's setting: the value of its flag (`--kebab-case`), else of its environment variable, else the default. */
+/** A program's option: the value of its flag (`--kebab-case`), else of its environment variable, else the default. */
 export interface Option<T> {
   env: string
   doc: string
@@ -28,8 +28,8 @@ export class HelpRequested extends Error {
 /** The user asked for `--version`. */
 export class VersionRequested extends Error {}
 
-/** A wrong setting. The message names it and says which values are valid. */
-export class ConfigError extends Error {}
+/** A wrong option. The message names it and says which values are valid. */
+export class OptionError extends Error {}
 
 export function text(env: string, fallback: string, doc: string): Option<string> {
   return { env, doc, fallback, value: 'text', parse: (value) => value }
@@ -93,7 +93,7 @@ export function flagOf(name: string): string {
 /**
  * Reads options from the command line and the environment.
  *
- * @throws ConfigError naming the wrong option; HelpRequested with the text of `help` for `--help`; VersionRequested
+ * @throws OptionError naming the wrong option; HelpRequested with the text of `help` for `--help`; VersionRequested
  */
 export function readOptions<O extends Record<string, Option<unknown>>>(
   options: O,
@@ -126,7 +126,7 @@ function readFlags(
       options: { ...known, help: { type: 'boolean', short: 'h' }, version: { type: 'boolean' } }
     })
   } catch (error) {
-    throw new ConfigError(`${(error as Error).message} (--help lists the options)`)
+    throw new OptionError(`${(error as Error).message} (--help lists the options)`)
   }
   if (parsed.values.help) throw new HelpRequested(help())
   if (parsed.values.version) throw new VersionRequested()
@@ -153,7 +153,7 @@ function parseOption<T>(option: Option<T>, raw: string, source: string): T {
   try {
     return option.parse(raw)
   } catch (error) {
-    throw new ConfigError(`${source}=${JSON.stringify(raw)}: ${(error as Error).message}`)
+    throw new OptionError(`${source}=${JSON.stringify(raw)}: ${(error as Error).message}`)
   }
 }
 

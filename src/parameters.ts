@@ -24,7 +24,7 @@ export interface Parameter {
    * The operator's default, read from the option `key`. A parameter without `neutral` also has a default of the model,
    * under the same name in HELLO.
    */
-  readonly setting?: { readonly key: string; readonly value?: string; readonly doc: string }
+  readonly option?: { readonly key: string; readonly value?: string; readonly doc: string }
   /** The name of its maximum among the limits in HELLO. If HELLO lacks it, the maximum is `neutral`. */
   readonly limit?: string
   /** The worker feature required for values other than `neutral`. */
@@ -68,7 +68,7 @@ export const parameters = {
       description:
         "What the image should not show. Used when guidance_scale > 1. Empty means none, like diffusers' `negative_prompt=None`: zero embeddings if the model has force_zeros_for_empty_prompt, as SDXL base does."
     }),
-    setting: { key: 'defaultNegativePrompt', doc: "Negative prompt of requests without one. Default: the model's." },
+    option: { key: 'defaultNegativePrompt', doc: "Negative prompt of requests without one. Default: the model's." },
     recipe: 'always',
     openai: true
   },
@@ -88,7 +88,7 @@ export const parameters = {
   },
   num_inference_steps: {
     schema: Type.Integer({ minimum: 1, maximum: 1000, description: 'Denoising steps.' }),
-    setting: {
+    option: {
       key: 'defaultSteps',
       doc: "num_inference_steps of requests without it. Default: the model's (SDXL base: 40)."
     },
@@ -103,7 +103,7 @@ export const parameters = {
       maximum: 100,
       description: 'Classifier-free guidance scale; 1 or less turns guidance off.'
     }),
-    setting: {
+    option: {
       key: 'defaultGuidanceScale',
       doc: "guidance_scale of requests without it. Default: the model's (SDXL base: 5.0)."
     },
@@ -117,7 +117,7 @@ export const parameters = {
       maxLength: 64,
       description: 'Sampler, for example euler or dpmpp_2m; GET /health lists all.'
     }),
-    setting: { key: 'defaultScheduler', value: 'name', doc: "scheduler of requests without it. Default: the model's." },
+    option: { key: 'defaultScheduler', value: 'name', doc: "scheduler of requests without it. Default: the model's." },
     recipe: 'always',
     openai: true,
     wire: 'scheduler'
@@ -127,7 +127,7 @@ export const parameters = {
       ...size,
       description: 'Width in pixels. Only compiled sizes are offered; GET /health lists them.'
     }),
-    setting: {
+    option: {
       key: 'defaultWidth',
       value: 'pixels',
       doc: "width of requests without it. Default: the model's (SDXL base: 1024)."
@@ -137,7 +137,7 @@ export const parameters = {
   },
   height: {
     schema: Type.Integer({ ...size, description: 'Height in pixels.' }),
-    setting: {
+    option: {
       key: 'defaultHeight',
       value: 'pixels',
       doc: "height of requests without it. Default: the model's (SDXL base: 1024)."
@@ -174,7 +174,7 @@ export const parameters = {
       description: 'Fraction of the steps at which guidance starts. Steps without guidance cost half.'
     }),
     neutral: 0,
-    setting: {
+    option: {
       key: 'defaultGuidanceStart',
       doc: 'guidance_start of requests without it: the fraction of the steps at which guidance starts.'
     },
@@ -192,7 +192,7 @@ export const parameters = {
         'Fraction of the steps at which guidance ends; at least guidance_start. Of N steps, counted from 0, steps ⌊guidance_start·N⌋ up to but not including ⌊guidance_end·N⌋ are guided.'
     }),
     neutral: 1,
-    setting: {
+    option: {
       key: 'defaultGuidanceEnd',
       doc: 'guidance_end of requests without it: the fraction of the steps at which guidance ends.'
     },
@@ -211,7 +211,7 @@ export const parameters = {
         'Run the full UNet every N steps and reuse its deep features in between (DeepCache). At most the limit in GET /health.'
     }),
     neutral: 1,
-    setting: {
+    option: {
       key: 'defaultCacheInterval',
       doc: 'cache_interval of requests without it: run the full UNet every N steps. Values above 1 need workers that allow it (their MAX_CACHE_INTERVAL).'
     },
@@ -290,7 +290,7 @@ export function mostOf({ limit, neutral = Infinity }: Parameter, limits: ModelLi
 }
 
 /** The operator's defaults, which override the model's; undefined for none. */
-export type Defaults = { readonly [N in NamesWith<'setting'>]: ValueOf<N> | undefined }
+export type Defaults = { readonly [N in NamesWith<'option'>]: ValueOf<N> | undefined }
 
 /** The neutral values of all parameters that have one. */
 export const NEUTRAL = Object.fromEntries(parametersWith('neutral').map(({ name, neutral }) => [name, neutral])) as {

@@ -2,14 +2,14 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import closeWithGrace from 'close-with-grace'
 import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
-import { ConfigError, HelpRequested, VersionRequested } from './options.js'
+import { OptionError, HelpRequested, VersionRequested } from './options.js'
 import { readVersion } from './version.js'
 
 /** How long to wait for the last log lines to be written, in ms. Bounded, because nobody may be reading them. */
 const LAST_LINES_MS = 500
 
-/** Loads a program's settings. Prints --help or --version and exits; exits with status 2 for a wrong setting. */
-export function settingsOrExit<T>(program: string, load: () => T): T {
+/** Loads a program's options. Prints --help or --version and exits; exits with status 2 for a wrong option. */
+export function optionsOrExit<T>(program: string, load: () => T): T {
   try {
     return load()
   } catch (error) {
@@ -21,13 +21,13 @@ export function settingsOrExit<T>(program: string, load: () => T): T {
       process.stdout.write(`${program} ${readVersion()}\n`)
       process.exit(0)
     }
-    if (!(error instanceof ConfigError)) throw error
+    if (!(error instanceof OptionError)) throw error
     process.stderr.write(`${program}: ${error.message}\n`)
     process.exit(2)
   }
 }
 
-/** Exits because an address cannot be listened on. The message names the setting and says what to do. */
+/** Exits because an address cannot be listened on. The message names the option and says what to do. */
 export function cannotListen(
   program: string,
   error: NodeJS.ErrnoException,
@@ -65,7 +65,7 @@ const ENDING = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'] as const
  * Signals within this many ms of the first count as one. Terminals and some supervisors signal the whole process group,
  * and npm forwards its own signals to its child, so one Ctrl-C or `kill` can arrive twice.
  */
-const ONE_WISH_MS = 1000
+const SAME_SIGNAL_MS = 1000
 
 /**
  * Shuts the program down cleanly on the first signal or an uncaught error. A second signal, unless it is a duplicate of
@@ -86,7 +86,7 @@ export function closeOnSignal({ log, drainTimeout, margin, close }: Closing): vo
   for (const name of ENDING) {
     process.on(name, (signal) => {
       if (asked !== undefined) {
-        if (performance.now() - asked < ONE_WISH_MS) return
+        if (performance.now() - asked < SAME_SIGNAL_MS) return
         log.error({ signal }, `second ${signal}, exiting`)
         process.exit(1)
       }

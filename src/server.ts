@@ -4,10 +4,10 @@ import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { KeyFile } from './access/key-file.js'
 import { type AppParts, buildAdminApp, buildApp } from './app.js'
-import { type Config, packageRoot } from './config.js'
+import { type GatewayOptions, packageRoot } from './gateway-options.js'
 import { Connections } from './connections.js'
 import { connectionRoom } from './descriptors.js'
-import { Engine, type EngineOptions } from './engine/engine.js'
+import { WorkerPool, type PoolOptions } from './workers/worker-pool.js'
 import { ImageEncoder } from './image/encoder.js'
 import { MemoryBudget } from './memory.js'
 import { createMetrics } from './metrics.js'
@@ -23,7 +23,7 @@ export interface Server {
   app: FastifyInstance
   /** The application for ADMIN_PORT, if set. */
   admin: FastifyInstance | undefined
-  engine: Engine
+  pool: WorkerPool
   service: ImageService
   /** Shuts down cleanly: refuses new requests, lets running ones finish within `graceMs`, then ends the rest. */
   close: (graceMs: number) => Promise<void>
@@ -45,87 +45,87 @@ const WORKER_DESCRIPTORS = 8
 /** Most connections to ADMIN_PORT. */
 const ADMIN_CONNECTIONS = 64
 
-/** Builds the gateway from its settings. Starts the workers without waiting until they are ready. */
-export async function createServer(config: Config, log: Logger): Promise<Server> {
+/** Builds the gateway from its options. Starts the workers without waiting until they are ready. */
+export async function createServer(options: GatewayOptions, log: Logger): Promise<Server> {
   const version = readVersion()
-  const keys = config.accessKeys === undefined ? undefined : await KeyFile.open(config.accessKeys, log)
-  const tracing = await openTracing(config, version)
-  const tokenizers = await SdxlTokenizers.fromModelFolder(config.model)
+  const keys = options.accessKeys === undefined ? undefined : await KeyFile.open(options.accessKeys, log)
+  const tracing = await openTracing(options, version)
+  const tokenizers = await SdxlTokenizers.fromModelFolder(options.model)
   const metrics = createMetrics()
-  const memory = new MemoryBudget(config.memoryBudget)
+  const memory = new MemoryBudget(options.memoryBudget)
   const reserve =
-    OWN_DESCRIPTORS + WORKER_DESCRIPTORS * config.workers + (config.adminPort === undefined ? 0 : ADMIN_CONNECTIONS)
-  const connections = new Connections(connectionRoom(config.maxConnections, reserve, log))
-  const engine = await Engine.open({
-    endpoint: config.workerEndpoint,
-    curveSecretKey: config.curveSecretKey,
+    OWN_DESCRIPTORS + WORKER_DESCRIPTORS * options.workers + (options.adminPort === undefined ? 0 : ADMIN_CONNECTIONS)
+  const connections = new Connections(connectionRoom(options.maxConnections, reserve, log))
+  const pool = await WorkerPool.open({
+    endpoint: options.workerEndpoint,
+    curveSecretKey: options.curveSecretKey,
     tokenizers: tokenizers.tokenizers.map(({ digest }) => digest),
-    heartbeatInterval: config.heartbeatInterval * 1000,
-    heartbeatTimeout: config.heartbeatTimeout * 1000,
-    stepTimeout: config.stepTimeout * 1000,
-    workersExpected: config.workers,
-    spawn: config.worker === 'spawn' ? spawnOptions(config) : undefined,
-    check: (model) => problemWithDefaults(model, config.defaults, tokenizers),
+    heartbeatInterval: options.heartbeatInterval * 1000,
+    heartbeatTimeout: options.heartbeatTimeout * 1000,
+    stepTimeout: options.stepTimeout * 1000,
+    workersExpected: options.workers,
+    spawn: options.worker === 'spawn' ? spawnOptions(options) : undefined,
+    check: (model) => problemWithDefaults(model, options.defaults, tokenizers),
     log,
     observer: metrics.observer
   })
-  memory.onRoom(() => engine.resume())
+  memory.onRoom(() => pool.resume())
   const service = new ImageService({
-    engine,
+    pool,
     memory,
     tokenizers,
     encoder: new ImageEncoder({
-      pngCompression: config.pngCompression,
-      concurrency: config.imageEncoders ?? availableParallelism() + 1
+      pngCompression: options.pngCompression,
+      concurrency: options.imageEncoders ?? availableParallelism() + 1
     }),
-    defaults: config.defaults,
-    queueLimit: config.queueLimit,
-    requestTimeout: config.requestTimeout * 1000,
-    resumeWindow: config.resumeWindow * 1000,
-    idempotencyTtl: config.idempotencyTtl * 1000,
-    idempotencyBytes: config.idempotencyBytes ?? memory.most('replays'),
-    embedRecipe: config.embedRecipe,
+    defaults: options.defaults,
+    queueLimit: options.queueLimit,
+    requestTimeout: options.requestTimeout * 1000,
+    resumeWindow: options.resumeWindow * 1000,
+    idempotencyTtl: options.idempotencyTtl * 1000,
+    idempotencyBytes: options.idempotencyBytes ?? memory.most('replays'),
+    embedRecipe: options.embedRecipe,
     version,
     observer: metrics.observer
   })
-  metrics.watch({ engine, service, memory, connections, log })
+  metrics.watch({ pool, service, memory, connections, log })
   const parts: AppParts = {
     service,
     metrics,
     keys,
     tracing,
     log,
-    logPrompts: config.logPrompts,
-    bodyLimit: config.bodyLimit,
-    receiveTimeout: config.receiveTimeout * 1000,
-    keepAliveTimeout: config.keepAliveTimeout * 1000,
-    sendTimeout: config.sendTimeout * 1000,
+    logPrompts: options.logPrompts,
+    bodyLimit: options.bodyLimit,
+    receiveTimeout: options.receiveTimeout * 1000,
+    keepAliveTimeout: options.keepAliveTimeout * 1000,
+    sendTimeout: options.sendTimeout * 1000,
     onSlowReader: metrics.slowReader,
     onRefused: metrics.refused,
     memory,
     connections,
-    withRecipe: config.embedRecipe,
-    corsOrigins: config.corsOrigins,
-    snapSizes: config.snapSizes,
-    withAdmin: config.adminPort === undefined
+    withRecipe: options.embedRecipe,
+    corsOrigins: options.corsOrigins,
+    snapSizes: options.snapSizes,
+    withAdmin: options.adminPort === undefined
   }
   const app = await buildApp(parts)
   const admin =
-    config.adminPort === undefined
+    options.adminPort === undefined
       ? undefined
       : await buildAdminApp({ ...parts, connections: new Connections(ADMIN_CONNECTIONS) })
 
   return {
     app,
     admin,
-    engine,
+    pool,
     service,
     async close(graceMs) {
       const end = performance.now() + graceMs
-      engine.drain(Math.max(graceMs - LAST_FILES_MS, graceMs / 2))
+      pool.drain(Math.max(graceMs - LAST_FILES_MS, graceMs / 2))
       while (service.ledger.inFlight > 0 && performance.now() < end)
         await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS))
-      await engine.close()
+      await pool.close()
       keys?.close()
       await Promise.all([app, admin].map((each) => each && closeWithin(each, LAST_ANSWERS_MS)))
       await tracing.close()
@@ -134,36 +134,36 @@ export async function createServer(config: Config, log: Logger): Promise<Server>
 }
 
 /** Loads the OpenTelemetry packages only if tracing is on. */
-async function openTracing({ otlpEndpoint, otelServiceName }: Config, version: string): Promise<Tracing> {
+async function openTracing({ otlpEndpoint, otelServiceName }: GatewayOptions, version: string): Promise<Tracing> {
   if (otlpEndpoint === undefined) return noTracing
   const { openTelemetry } = await import('./tracing/open-telemetry.js')
   return openTelemetry({ endpoint: otlpEndpoint, serviceName: otelServiceName, version })
 }
 
-function spawnOptions(config: Config): NonNullable<EngineOptions['spawn']> {
+function spawnOptions(options: GatewayOptions): NonNullable<PoolOptions['spawn']> {
   return {
-    command: config.python,
+    command: options.python,
     cwd: join(packageRoot, 'python-worker'),
-    names: Array.from({ length: config.workers }, (_, index) => `worker-${index}`),
+    names: Array.from({ length: options.workers }, (_, index) => `worker-${index}`),
     args: (name) => [
       '-m',
       'easel_worker',
       '--connect',
-      config.workerEndpoint,
+      options.workerEndpoint,
       '--name',
       name,
       '--engine',
-      config.engine,
+      options.engine,
       '--model',
-      config.model,
+      options.model,
       '--log-level',
-      config.logLevel,
+      options.logLevel,
       '--step-timeout',
-      String(config.stepTimeout),
+      String(options.stepTimeout),
       '--exit-with-parent',
-      ...config.workerArgs
+      ...options.workerArgs
     ],
-    backoff: config.restartBackoff * 1000,
-    startTimeout: config.startTimeout * 1000
+    backoff: options.restartBackoff * 1000,
+    startTimeout: options.startTimeout * 1000
   }
 }

@@ -5,7 +5,7 @@ import type { Socket } from 'node:net'
 export const LEAST_BYTES = 2 ** 20
 
 /** How often each connection is checked within the timeout. */
-const LOOKS = 4
+const CHECKS = 4
 
 interface Reader {
   /** Bytes that the kernel had taken when the timeout began. */
@@ -28,16 +28,16 @@ export function cutSlowReaders(server: Server, timeout: number, onCut: (remote: 
     readers.set(socket, { sent: 0, waiting: 0 })
     socket.once('close', () => readers.delete(socket))
   })
-  const look = setInterval(() => {
+  const timer = setInterval(() => {
     for (const [socket, reader] of readers) {
       if (!stalls(socket, reader)) continue
       onCut(socket.remoteAddress)
       // end() would keep the unsent data.
       socket.destroy()
     }
-  }, timeout / LOOKS)
-  look.unref()
-  server.once('close', () => clearInterval(look))
+  }, timeout / CHECKS)
+  timer.unref()
+  server.once('close', () => clearInterval(timer))
 }
 
 function stalls(socket: Socket, reader: Reader): boolean {
@@ -48,5 +48,5 @@ function stalls(socket: Socket, reader: Reader): boolean {
     return false
   }
   reader.waiting += 1
-  return reader.waiting > LOOKS
+  return reader.waiting > CHECKS
 }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { packageRoot } from './config.js'
+import { packageRoot } from './gateway-options.js'
 
 /** Easel's release, from package.json. */
 export function readVersion(): string {

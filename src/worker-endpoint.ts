@@ -11,7 +11,7 @@ const LOOPBACK = /^(127\.|localhost$|\[::1\]$)/
  * Validates and completes the address that the gateway binds for workers. Makes a socket path absolute, because workers
  * run in another folder.
  *
- * @param endpoint the setting's value; empty for a fresh socket
+ * @param endpoint the option's value; empty for a fresh socket
  * @throws Error that says which values are valid
  */
 export function workerEndpoint(endpoint: string, { spawns, hasKeys }: { spawns: boolean; hasKeys: boolean }): string {

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { packageRoot } from '../src/config.js'
+import { packageRoot } from '../src/gateway-options.js'
 
 /** Clones the last commit with the default of Git for Windows and compares each file with the committed one. */
 it('a clone with core.autocrlf has the committed bytes', () => {

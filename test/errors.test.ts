@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { packageRoot } from '../src/config.js'
+import { packageRoot } from '../src/gateway-options.js'
 import { catalogue, EaselError, errorBody, type ErrorCode } from '../src/errors.js'
 
 const codes = Object.keys(catalogue) as ErrorCode[]

@@ -2,7 +2,7 @@ import { chmod, cp, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { loadConfig, packageRoot } from '../src/config.js'
+import { loadOptions, packageRoot } from '../src/gateway-options.js'
 import { type GatewayProcess, readyAddress, startProcess } from './support/process.js'
 import { until } from './support/wait.js'
 
@@ -100,7 +100,7 @@ describe('a worker that cannot start is restarted', () => {
 
   it('if a worker was ready before, so that changing the model folder does not end a running service', async () => {
     const script = join(await temporaryFolder(), 'python')
-    const { python } = loadConfig([], {})
+    const { python } = loadOptions([], {})
     await writeFile(
       script,
       `#!/bin/sh\nif [ -e "$0.once" ]; then echo changed >&2; exit 7; fi\ntouch "$0.once"\nexec "${python}" "$@"\n`

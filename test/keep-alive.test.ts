@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { loadConfig } from '../src/config.js'
-import { loadWebConfig } from '../src/webapp/config.js'
+import { loadOptions } from '../src/gateway-options.js'
+import { loadWebOptions } from '../src/webapp/web-options.js'
 import { startProcess } from './support/process.js'
 import { startServer } from './support/server.js'
 import { until } from './support/wait.js'
@@ -87,8 +87,8 @@ describe('KEEP_ALIVE_TIMEOUT', () => {
   })
 
   it.each([
-    ['gateway', loadConfig([], {})],
-    ['page', loadWebConfig([], {})]
+    ['gateway', loadOptions([], {})],
+    ['page', loadWebOptions([], {})]
   ])('%s: by default exceeds the idle timeout of Google load balancers', (_, { keepAliveTimeout }) => {
     expect(keepAliveTimeout).toBeGreaterThan(GOOGLE_KEEPS_S)
   })

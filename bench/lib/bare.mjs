@@ -97,8 +97,10 @@ async function bareWire(endpoint, bytes, repeats) {
 async function bareFile(pixels, { width, height }, repeats) {
   const built = (/** @type {string} */ path) => import(pathToFileURL(join(root, 'dist', path)).href)
   const { ImageEncoder } = /** @type {typeof import('../../src/image/encoder.js')} */ (await built('image/encoder.js'))
-  const { loadConfig } = /** @type {typeof import('../../src/config.js')} */ (await built('config.js'))
-  const encoder = new ImageEncoder({ pngCompression: loadConfig([]).pngCompression, concurrency: 1 })
+  const { loadOptions } = /** @type {typeof import('../../src/gateway-options.js')} */ (
+    await built('gateway-options.js')
+  )
+  const encoder = new ImageEncoder({ pngCompression: loadOptions([]).pngCompression, concurrency: 1 })
   return middle(
     () => encoder.encode({ width, height, pixels }, { format: 'png', quality: 100, recipe: undefined }),
     repeats

@@ -1,4 +1,4 @@
-"""A worker that its gateway started ends with it. (test/engine/orphans.test.ts has a real one.)"""
+"""A worker that its gateway started ends with it. (test/workers/orphans.test.ts has a real one.)"""
 
 import os
 import signal

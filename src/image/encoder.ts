@@ -16,7 +16,7 @@ export interface Picture {
   readonly pixels: Uint8Array
 }
 
-export interface FileSettings {
+export interface FileOptions {
   readonly format: Format
   /** 1 to 100, for JPEG and WebP. PNG is lossless and ignores it. */
   readonly quality: number
@@ -58,10 +58,10 @@ export class ImageEncoder {
    *
    * @throws the signal's reason if it fires before encoding starts
    */
-  encode(picture: Picture, settings: FileSettings, signal?: AbortSignal): Promise<Buffer> {
+  encode(picture: Picture, options: FileOptions, signal?: AbortSignal): Promise<Buffer> {
     return this.#limit(() => {
       signal?.throwIfAborted()
-      return settings.format === 'png' ? this.#png(picture, settings) : lossy(picture, settings)
+      return options.format === 'png' ? this.#png(picture, options) : lossy(picture, options)
     })
   }
 
@@ -70,7 +70,7 @@ export class ImageEncoder {
     return this.#limit(() => open(picture).jpeg({ quality: PREVIEW_QUALITY }).toBuffer())
   }
 
-  async #png(picture: Picture, { recipe }: FileSettings): Promise<Buffer> {
+  async #png(picture: Picture, { recipe }: FileOptions): Promise<Buffer> {
     const png = await open(picture)
       // Choose filters row by row. Without filters, grainy pictures hardly compress.
       .png({ compressionLevel: this.#pngCompression, adaptiveFiltering: true })
@@ -83,7 +83,7 @@ export class ImageEncoder {
 }
 
 /** Embeds the recipe in EXIF, where viewers look but long prompts are cut, and whole in XMP. */
-async function lossy(picture: Picture, { format, quality, recipe }: FileSettings): Promise<Buffer> {
+async function lossy(picture: Picture, { format, quality, recipe }: FileOptions): Promise<Buffer> {
   // At high quality, chroma subsampling at edges would be more visible than the compression.
   const chromaSubsampling = quality >= FULL_COLOUR_QUALITY ? '4:4:4' : '4:2:0'
   const image = open(picture)

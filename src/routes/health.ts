@@ -89,7 +89,7 @@ function describe(service: ImageService): HealthResponse {
     uptime_seconds: Math.round(process.uptime()),
     model: offer?.model ?? null,
     sizes: offer?.sizes ?? [],
-    coming: offer?.coming ?? [],
+    coming: offer?.compiling ?? [],
     schedulers: offer?.schedulers ?? [],
     features: offer?.features ?? [],
     defaults: offer?.defaults ?? null,

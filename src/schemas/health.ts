@@ -12,7 +12,7 @@ export const HealthResponse = Type.Object(
     ]),
     problem: Type.Union([Type.Null(), Type.String()], {
       description:
-        'Why the service is unavailable although workers are connected: names the default setting that the model cannot do.'
+        'Why the service is unavailable although workers are connected: names the option or the default that the model cannot do.'
     }),
     version: Type.String(),
     uptime_seconds: Type.Number(),
@@ -28,7 +28,7 @@ export const HealthResponse = Type.Object(
     }),
     defaults: Type.Union([
       Type.Null(),
-      Type.Object(bareProperties(parametersWith('setting')), {
+      Type.Object(bareProperties(parametersWith('option')), {
         description: 'Values for fields that a request omits.'
       })
     ]),

@@ -1,20 +1,20 @@
-import type { Engine } from '../engine/engine.js'
-import type { Job } from '../engine/job.js'
+import type { WorkerPool } from '../workers/worker-pool.js'
+import type { Job } from '../workers/job.js'
 import { EaselError } from '../errors.js'
 import type { MemoryBudget } from '../memory.js'
 import { MEMORY_RETRY_SECONDS, NOT_READY_RETRY_SECONDS } from './failures.js'
 import type { Ledger } from './ledger.js'
 import type { Run } from './run.js'
 import { CLIENT_BYTES, pixelBytesOf } from './run-memory.js'
-import type { Shares } from './shares.js'
+import type { Concurrency } from './concurrency.js'
 
 /** Smallest `Retry-After`, in seconds. */
 const MIN_RETRY_SECONDS = 1
 
 export interface AdmissionOptions {
-  engine: Engine
+  pool: WorkerPool
   ledger: Ledger
-  shares: Shares
+  concurrency: Concurrency
   memory: MemoryBudget
   /** Most requests in flight: accepted and not ended. */
   queueLimit: number
@@ -30,13 +30,13 @@ export class Admission {
 
   /** @throws EaselError DRAINING or NOT_READY */
   refuseUnlessReady(): void {
-    const { engine } = this.#options
-    if (engine.draining) throw new EaselError('DRAINING', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
-    if (engine.problem !== undefined)
-      throw new EaselError('NOT_READY', "the server's defaults do not fit its model; GET /health names the setting", {
+    const { pool } = this.#options
+    if (pool.draining) throw new EaselError('DRAINING', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
+    if (pool.problem !== undefined)
+      throw new EaselError('NOT_READY', "the server's defaults do not fit its model; GET /health names the option", {
         retryAfter: NOT_READY_RETRY_SECONDS
       })
-    if (!engine.ready) throw new EaselError('NOT_READY', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
+    if (!pool.ready) throw new EaselError('NOT_READY', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
   }
 
   /**
@@ -49,15 +49,15 @@ export class Admission {
       throw new EaselError('QUEUE_FULL', `the queue is full: ${queueLimit} requests are in flight`, {
         retryAfter: this.#retryAfter()
       })
-    this.refuseShare(scope, most)
+    this.refuseOverConcurrency(scope, most)
   }
 
   /**
    * @param most limit on the scope's requests, each counted until its answer is read
    * @throws EaselError CONCURRENCY_LIMITED
    */
-  refuseShare(scope: string, most: number): void {
-    if (this.#options.shares.of(scope) < most) return
+  refuseOverConcurrency(scope: string, most: number): void {
+    if (this.#options.concurrency.of(scope) < most) return
     throw new EaselError(
       'CONCURRENCY_LIMITED',
       `${scope} may have at most ${most} requests in flight; each counts until its answer is read`,
@@ -98,11 +98,11 @@ export class Admission {
    * @throws EaselError DEADLINE_UNREACHABLE
    */
   refuseUnlessInTime(job: Job, timeout: number): void {
-    const { engine } = this.#options
-    const seconds = engine.secondsFor(job)
+    const { pool } = this.#options
+    const seconds = pool.secondsFor(job)
     if (seconds === undefined || seconds * 1000 <= timeout) return
     const limit = `its time limit is ${(timeout / 1000).toFixed(1)} s`
-    const alone = engine.secondsLeft(job.steps)
+    const alone = pool.secondsLeft(job.steps)
     // No Retry-After: a retry with the same timeout cannot succeed.
     if (alone !== undefined && alone * 1000 > timeout)
       throw new EaselError(
@@ -122,7 +122,7 @@ export class Admission {
 
   /** When half of the accepted requests will be done. It varies with the backlog, which spreads the retries out. */
   #retryAfter(): number {
-    return atLeast(this.#options.engine.halfBacklogSeconds ?? 0)
+    return atLeast(this.#options.pool.halfBacklogSeconds ?? 0)
   }
 }
 

@@ -1,5 +1,5 @@
-import type { Capabilities } from '../engine/abilities.js'
-import type { Job } from '../engine/job.js'
+import type { Capabilities } from '../workers/capabilities.js'
+import type { Job } from '../workers/job.js'
 import type { Recipe } from '../image/recipe.js'
 import { type Defaults, type NamesWith, type NEUTRAL, parametersWith, type ValueOf } from '../parameters.js'
 import type { GenerateRequest } from '../schemas/generate.js'
@@ -16,10 +16,10 @@ const HANDLING: ReadonlySet<string> = new Set(parametersWith('handling').map(({ 
 export type Decided = Required<Omit<GenerateRequest, NamesWith<'handling'>>>
 
 /** The values of parameters that a request omits: the operator's default, else the model's, else the neutral value. */
-export function defaultsOf(model: Capabilities, defaults: Defaults): { [N in NamesWith<'setting'>]: ValueOf<N> } {
+export function defaultsOf(model: Capabilities, defaults: Defaults): { [N in NamesWith<'option'>]: ValueOf<N> } {
   const own = model.defaults as Partial<Record<string, unknown>>
   return Object.fromEntries(
-    parametersWith('setting').map(({ name, neutral }) => [name, defaults[name] ?? own[name] ?? neutral])
+    parametersWith('option').map(({ name, neutral }) => [name, defaults[name] ?? own[name] ?? neutral])
   ) as ReturnType<typeof defaultsOf>
 }
 

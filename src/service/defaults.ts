@@ -1,4 +1,4 @@
-import type { Capabilities } from '../engine/abilities.js'
+import type { Capabilities } from '../workers/capabilities.js'
 import { EaselError } from '../errors.js'
 import { type Defaults, type NamesWith, parameters } from '../parameters.js'
 import { envOf } from '../options.js'
@@ -7,13 +7,13 @@ import { describeCut } from './prompts.js'
 import { defaultsOf } from './decisions.js'
 import { resolveRequest } from './resolve.js'
 
-type Field = NamesWith<'setting'>
+type Field = NamesWith<'option'>
 
 /** The minimal request, so that every other value is a default. */
 const PLAIN = { prompt: 'x' }
 
 /**
- * Why a request with nothing but a prompt would be refused, or undefined. One line that names the setting, or the key
+ * Why a request with nothing but a prompt would be refused, or undefined. One line that names the option, or the key
  * in the model's easel.json, and says what would work.
  */
 export function problemWithDefaults(
@@ -42,5 +42,5 @@ function whoSaidIt(field: Field, model: Capabilities, defaults: Defaults): strin
     typeof value === 'string' ? JSON.stringify(value.length > SHOWN ? `${value.slice(0, SHOWN)}…` : value) : value
   return defaults[field] === undefined
     ? `"${field}": ${shown} in "defaults" of the model's easel.json`
-    : `${envOf(parameters[field].setting.key)}=${shown}`
+    : `${envOf(parameters[field].option.key)}=${shown}`
 }

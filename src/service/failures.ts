@@ -1,4 +1,4 @@
-import { JobError } from '../engine/job.js'
+import { JobError } from '../workers/job.js'
 import { EaselError, type ErrorCode } from '../errors.js'
 import type { Outcome } from './ledger.js'
 

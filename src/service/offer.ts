@@ -1,4 +1,4 @@
-import type { Engine } from '../engine/engine.js'
+import type { WorkerPool } from '../workers/worker-pool.js'
 import { type Defaults, mostOf, NEUTRAL, type NamesWith, parametersWith, type ValueOf } from '../parameters.js'
 import { defaultsOf, statedOf } from './decisions.js'
 
@@ -6,13 +6,13 @@ import { defaultsOf, statedOf } from './decisions.js'
 export interface Offer {
   readonly model: { readonly id: string; readonly digest: string; readonly dtype: string }
   readonly sizes: [width: number, height: number][]
-  /** Sizes that are still being compiled. */
-  readonly coming: [width: number, height: number][]
+  /** Sizes that are still being compiled; `coming` in GET /health. */
+  readonly compiling: [width: number, height: number][]
   readonly schedulers: string[]
   /** Optional abilities of the workers. */
   readonly features: string[]
   /** Values of the parameters that a request omits. */
-  readonly defaults: { readonly [N in NamesWith<'setting'>]: ValueOf<N> }
+  readonly defaults: { readonly [N in NamesWith<'option'>]: ValueOf<N> }
   /** Largest allowed values. */
   readonly limits: { readonly [N in NamesWith<'limit'>]: number }
   /** What a request must state to override operator defaults that are not neutral. */
@@ -20,16 +20,16 @@ export interface Offer {
 }
 
 /** Undefined until the first worker is ready. */
-export function offerOf({ capabilities }: Pick<Engine, 'capabilities'>, defaults: Defaults): Offer | undefined {
+export function offerOf({ capabilities }: Pick<WorkerPool, 'capabilities'>, defaults: Defaults): Offer | undefined {
   if (capabilities === undefined) return undefined
-  const { model, sizes, coming = [], schedulers, features = [], limits } = capabilities
+  const { model, sizes, compiling, schedulers, features, limits } = capabilities
   const most = Object.fromEntries(
     parametersWith('limit').map((parameter) => [parameter.name, mostOf(parameter, limits)])
   ) as Offer['limits']
   return {
     model,
     sizes,
-    coming,
+    compiling,
     schedulers,
     features,
     defaults: defaultsOf(capabilities, defaults),

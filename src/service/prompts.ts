@@ -1,4 +1,4 @@
-import type { TokenIds } from '../engine/protocol.js'
+import type { TokenIds } from '../workers/protocol.js'
 import { EaselError } from '../errors.js'
 import type { SdxlEncoded, SdxlTokenizers } from '../tokenizer/index.js'
 

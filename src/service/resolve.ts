@@ -1,5 +1,5 @@
-import { type Capabilities, knows } from '../engine/abilities.js'
-import { includesSize } from '../engine/sizes.js'
+import { type Capabilities, supports } from '../workers/capabilities.js'
+import { includesSize } from '../workers/sizes.js'
 import { EaselError } from '../errors.js'
 import { type Defaults, mostOf, parametersWith } from '../parameters.js'
 import type { GenerateRequest } from '../schemas/generate.js'
@@ -52,7 +52,7 @@ function checkInterval({ guidance_start: start, guidance_end: end }: Decided, re
 function checkNeutral(decided: Decided, model: Capabilities): void {
   for (const parameter of parametersWith('neutral')) {
     const { name, neutral, unable } = parameter
-    if (decided[name] !== neutral && !knows(model, parameter))
+    if (decided[name] !== neutral && !supports(model, parameter))
       throw new EaselError('UNSUPPORTED_FEATURE', `${name} must be ${neutral}: ${unable}`, { field: name })
   }
 }
@@ -65,11 +65,11 @@ function checkLimits(decided: Decided, model: Capabilities): void {
   }
 }
 
-function checkSize({ width, height }: Decided, { sizes, coming = [] }: Capabilities): void {
+function checkSize({ width, height }: Decided, { sizes, compiling }: Capabilities): void {
   if (includesSize(sizes, { width, height })) return
   const offered = sizes.map(([w, h]) => `${w}x${h}`).join(', ')
   const field = sizes.some(([w]) => w === width) ? 'height' : 'width'
-  if (includesSize(coming, { width, height })) {
+  if (includesSize(compiling, { width, height })) {
     throw new EaselError(
       'NOT_READY',
       `${width}x${height} is still being compiled; retry later, or use one of ${offered}`,

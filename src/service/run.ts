@@ -1,4 +1,4 @@
-import { JobError } from '../engine/job.js'
+import { JobError } from '../workers/job.js'
 import type { EaselError } from '../errors.js'
 import type { Format } from '../image/formats.js'
 import type { Recipe } from '../image/recipe.js'
@@ -17,7 +17,7 @@ export interface RunTimings {
 }
 
 /** One image of a request as an encoded file. */
-export interface MadeImage {
+export interface ImageFile {
   readonly index: number
   readonly seed: number
   readonly format: Format
@@ -29,7 +29,7 @@ export interface MadeImage {
 
 /** The result of a request that succeeded. */
 export interface Finished {
-  readonly images: readonly MadeImage[]
+  readonly images: readonly ImageFile[]
   readonly timings: RunTimings
 }
 
@@ -51,7 +51,7 @@ export type RunEvent =
       readonly height: number
       readonly jpeg: Buffer
     }
-  | { readonly type: 'image'; readonly image: MadeImage }
+  | { readonly type: 'image'; readonly image: ImageFile }
   | { readonly type: 'error'; readonly error: EaselError }
   | { readonly type: 'done'; readonly timings: RunTimings }
 

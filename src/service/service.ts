@@ -1,5 +1,5 @@
 import { randomInt } from 'node:crypto'
-import type { Job } from '../engine/job.js'
+import type { Job } from '../workers/job.js'
 import { EaselError } from '../errors.js'
 import type { MemoryBudget } from '../memory.js'
 import type { GenerateRequest } from '../schemas/generate.js'
@@ -10,17 +10,17 @@ import { MEMORY_RETRY_SECONDS, outcomeOf } from './failures.js'
 import { IdempotencyStore, type RequestKey } from './idempotency.js'
 import { RunsInFlight } from './in-flight.js'
 import { Ledger, type Outcome } from './ledger.js'
-import { Maker, type MakerObserver, type MakerOptions } from './maker.js'
+import { RunExecutor, type RunExecutorObserver, type RunExecutorOptions } from './run-executor.js'
 import { type Offer, offerOf } from './offer.js'
 import { once } from './once.js'
 import { tokenizePrompts } from './prompts.js'
 import { resolveRequest, seedsOf } from './resolve.js'
 import { Run } from './run.js'
 import { RunMemory } from './run-memory.js'
-import { Shares } from './shares.js'
+import { Concurrency } from './concurrency.js'
 import { type ServiceStatus, statusOf } from './status.js'
 
-export interface ServiceOptions extends MakerOptions {
+export interface ServiceOptions extends RunExecutorOptions {
   tokenizers: SdxlTokenizers
   memory: MemoryBudget
   /** Most requests in flight: accepted and not ended. */
@@ -37,7 +37,7 @@ export interface ServiceOptions extends MakerOptions {
 }
 
 /** Receives the service's events, e.g. for metrics. */
-export interface ServiceObserver extends MakerObserver {
+export interface ServiceObserver extends RunExecutorObserver {
   /** A request ended this many seconds after it was accepted. */
   ended: (outcome: Outcome, seconds: number, scope: string) => void
   /** A keyed request was attached to an existing run. */
@@ -73,14 +73,14 @@ export interface Submitted {
 /** Most clients of one run, including those that only watch. */
 const MAX_CLIENTS = 32
 
-/** Turns requests into image files: validation, admission, tokens, engine, encoder. Independent of HTTP. */
+/** Turns requests into image files: validation, admission, tokenizing, workers, encoder. Independent of HTTP. */
 export class ImageService {
   readonly ledger = new Ledger()
   readonly #options: ServiceOptions
   readonly #inFlight = new RunsInFlight()
-  readonly #shares = new Shares()
+  readonly #concurrency = new Concurrency()
   readonly #admission: Admission
-  readonly #maker: Maker
+  readonly #executor: RunExecutor
   readonly #keyed: IdempotencyStore
   #clients = 0
 
@@ -88,22 +88,22 @@ export class ImageService {
     this.#options = options
     this.#keyed = new IdempotencyStore({ ttl: options.idempotencyTtl, maxBytes: options.idempotencyBytes })
     this.#admission = new Admission({
-      engine: options.engine,
+      pool: options.pool,
       ledger: this.ledger,
-      shares: this.#shares,
+      concurrency: this.#concurrency,
       memory: options.memory,
       queueLimit: options.queueLimit
     })
-    this.#maker = new Maker(options)
+    this.#executor = new RunExecutor(options)
   }
 
   /** What clients can request. Undefined until the first worker is ready. */
   get offer(): Offer | undefined {
-    return offerOf(this.#options.engine, this.#options.defaults)
+    return offerOf(this.#options.pool, this.#options.defaults)
   }
 
   get status(): ServiceStatus {
-    return statusOf(this.#options.engine)
+    return statusOf(this.#options.pool)
   }
 
   /** Easel's release. */
@@ -137,7 +137,7 @@ export class ImageService {
       const run = this.#accept(request, caller)
       return { run, fresh: true, replayed: false, detach: this.#attach(run, true) }
     }
-    this.#admission.refuseShare(
+    this.#admission.refuseOverConcurrency(
       caller.scope,
       known.clients === 0 && !known.ended ? Infinity : (caller.concurrency ?? Infinity)
     )
@@ -163,10 +163,10 @@ export class ImageService {
   }
 
   #accept(request: GenerateRequest, caller: Caller): Run {
-    const { engine, defaults, tokenizers, requestTimeout, resumeWindow } = this.#options
+    const { pool, defaults, tokenizers, requestTimeout, resumeWindow } = this.#options
     this.#admission.refuseUnlessReady()
     this.#admission.refuseWhenFull(caller.scope, caller.concurrency ?? Infinity)
-    const resolved = resolveRequest(request, engine.capabilities!, defaults, () => randomInt(2 ** 32))
+    const resolved = resolveRequest(request, pool.capabilities!, defaults, () => randomInt(2 ** 32))
     const { prompt, negative, truncated, tokens } = tokenizePrompts(resolved, tokenizers, request.truncate ?? false)
     const job: Job = {
       prompt,
@@ -195,7 +195,7 @@ export class ImageService {
     })
     this.#inFlight.add(caller.scope, caller.id, run)
     if (caller.key !== undefined) this.#keyed.remember(caller.key, run)
-    void this.#maker.make({ run, job, resolved, timeout, memory })
+    void this.#executor.execute({ run, job, resolved, timeout, memory })
     return run
   }
 
@@ -224,7 +224,7 @@ export class ImageService {
   /** Records the run in the ledger: its acceptance now, its outcome at the end. */
   #account(run: Run, scope: string): void {
     const entry = this.ledger.accept()
-    this.#shares.add(scope, run)
+    this.#concurrency.add(scope, run)
     const start = performance.now()
     run.onEnd((error) => {
       const outcome = error === undefined ? 'succeeded' : outcomeOf(error)

@@ -1,4 +1,4 @@
-import type { Engine } from '../engine/engine.js'
+import type { WorkerPool } from '../workers/worker-pool.js'
 
 export interface ServiceStatus {
   readonly status: 'ready' | 'starting' | 'unavailable' | 'draining'
@@ -21,8 +21,8 @@ export interface ServiceStatus {
   }
 }
 
-export function statusOf(engine: Engine): ServiceStatus {
-  const { workers, workersExpected, queued } = engine.state
+export function statusOf(pool: WorkerPool): ServiceStatus {
+  const { workers, workersExpected, queued } = pool.state
   const list = workers.map(({ name, hello, heartbeat, heardAt }) => ({
     name,
     pid: hello.pid,
@@ -33,14 +33,14 @@ export function statusOf(engine: Engine): ServiceStatus {
     silent_seconds: Math.round((performance.now() - heardAt) / 100) / 10
   }))
   return {
-    status: wordFor(engine),
-    problem: engine.problem ?? null,
+    status: wordFor(pool),
+    problem: pool.problem ?? null,
     queued,
     workers: { expected: workersExpected, ready: workers.length, list }
   }
 }
 
-function wordFor({ draining, ready, capabilities }: Engine): ServiceStatus['status'] {
+function wordFor({ draining, ready, capabilities }: WorkerPool): ServiceStatus['status'] {
   if (draining) return 'draining'
   if (ready) return 'ready'
   return capabilities === undefined ? 'starting' : 'unavailable'

@@ -6,7 +6,7 @@ import { AddedTokenFinder } from './added-tokens.js'
 import { mergeWord } from './bpe.js'
 import { explain, readTokenizerFolder } from './folder.js'
 import { normalize, type Normalized } from './normalize.js'
-import type { TokenizerSettings } from './settings.js'
+import type { TokenizerConfig } from './config.js'
 import { SharedParts } from './shared-parts.js'
 import type { Unicode } from './unicode.js'
 import type { Vocabulary } from './vocabulary.js'
@@ -46,16 +46,16 @@ export class ClipTokenizer {
   readonly #raw: AddedTokenFinder
   readonly #normalized: AddedTokenFinder
 
-  constructor(vocabulary: Vocabulary, settings: TokenizerSettings, unicode: Unicode) {
-    this.padId = vocabulary.id(settings.pad)
-    this.maxLength = settings.maxLength
+  constructor(vocabulary: Vocabulary, config: TokenizerConfig, unicode: Unicode) {
+    this.padId = vocabulary.id(config.pad)
+    this.maxLength = config.maxLength
     this.digest = vocabulary.digest
     this.#vocabulary = vocabulary
     this.#unicode = unicode
-    this.#bosId = vocabulary.id(settings.bos)
-    this.#eosId = vocabulary.id(settings.eos)
+    this.#bosId = vocabulary.id(config.bos)
+    this.#eosId = vocabulary.id(config.eos)
     const [raw, normalized] = [new Map<string, number>(), new Map<string, number>()]
-    for (const token of settings.added) {
+    for (const token of config.added) {
       const id = vocabulary.id(token.content)
       if (token.normalized) normalized.set(normalize(token.content, 0, unicode).text, id)
       else raw.set(token.content, id)
@@ -66,8 +66,8 @@ export class ClipTokenizer {
 
   /** @throws Error that names the file and what is wrong with it */
   static async fromFolder(folder: string, shared = new SharedParts()): Promise<ClipTokenizer> {
-    const { files, settings } = await readTokenizerFolder(folder)
-    return explain(folder, () => new ClipTokenizer(shared.vocabulary(files), settings, shared.unicode))
+    const { files, config } = await readTokenizerFolder(folder)
+    return explain(folder, () => new ClipTokenizer(shared.vocabulary(files), config, shared.unicode))
   }
 
   encode(text: string, memo: WordMemo = new Map()): Encoded {

@@ -1,13 +1,13 @@
 /** Reads the tokenizer folder of a diffusers model. No other module of the tokenizer touches the disk. */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { parseSettings, type TokenizerSettings } from './settings.js'
+import { parseConfig, type TokenizerConfig } from './config.js'
 import { decodeText, parseObject } from './text-file.js'
 import type { TokenizerFiles } from './vocabulary.js'
 
 export interface TokenizerFolder {
   readonly files: TokenizerFiles
-  readonly settings: TokenizerSettings
+  readonly config: TokenizerConfig
 }
 
 /** @throws Error that names the folder and what is wrong with it */
@@ -24,11 +24,11 @@ export async function readTokenizerFolder(folder: string): Promise<TokenizerFold
         'added_tokens.json is not supported: list its tokens in tokenizer_config.json under added_tokens_decoder'
       )
     }
-    const settings = parseSettings(
+    const parsed = parseConfig(
       parseObject('tokenizer_config.json', config ?? '{}'),
       parseObject('special_tokens_map.json', specialTokensMap ?? '{}')
     )
-    return { files: { vocab, merges }, settings }
+    return { files: { vocab, merges }, config: parsed }
   })
 }
 

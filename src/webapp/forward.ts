@@ -3,9 +3,9 @@ import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { Agent } from 'undici'
 import { boundedBody } from '../bounded-body.js'
 import { EaselError } from '../errors.js'
-import type { WebConfig } from './config.js'
+import type { WebOptions } from './web-options.js'
 
-type Upstream = Pick<WebConfig, 'serverUrl' | 'apiKey' | 'bodyLimit' | 'maxRequests'>
+type Upstream = Pick<WebOptions, 'serverUrl' | 'apiKey' | 'bodyLimit' | 'maxRequests'>
 
 /** The gateway's own limit: enough for a PNG of the largest size. */
 const MAX_FILE_BYTES = 64 * 1024 * 1024

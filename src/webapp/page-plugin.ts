@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { join, sep } from 'node:path'
 import fastifyStatic from '@fastify/static'
 import type { FastifyPluginAsync } from 'fastify'
-import { packageRoot } from '../config.js'
+import { packageRoot } from '../gateway-options.js'
 import { EaselError } from '../errors.js'
 
 /** Output of `npm run build`. */

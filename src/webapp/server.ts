@@ -2,7 +2,7 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify'
 import { Connections } from '../connections.js'
 import { connectionRoom } from '../descriptors.js'
 import { createBase } from '../plugins/base.js'
-import type { WebConfig } from './config.js'
+import type { WebOptions } from './web-options.js'
 import { forwardPlugin, SHORT_REQUESTS } from './forward.js'
 import { pagePlugin } from './page-plugin.js'
 
@@ -14,8 +14,8 @@ const OWN_DESCRIPTORS = 32
  *
  * @throws Error if the file descriptor limit leaves none for visitors
  */
-export async function buildWebApp(config: WebConfig, log: FastifyBaseLogger): Promise<FastifyInstance> {
-  const { bodyLimit, maxRequests, maxConnections, receiveTimeout, keepAliveTimeout, sendTimeout } = config
+export async function buildWebApp(options: WebOptions, log: FastifyBaseLogger): Promise<FastifyInstance> {
+  const { bodyLimit, maxRequests, maxConnections, receiveTimeout, keepAliveTimeout, sendTimeout } = options
   const connections = new Connections(
     connectionRoom(maxConnections, OWN_DESCRIPTORS + SHORT_REQUESTS + maxRequests, log)
   )
@@ -30,7 +30,7 @@ export async function buildWebApp(config: WebConfig, log: FastifyBaseLogger): Pr
   })
   // Covers only this process. The gateway's /health says whether images can be made.
   app.get('/healthz', { config: { atOnce: true } }, async () => ({ status: 'ok' }))
-  await app.register(forwardPlugin, config)
+  await app.register(forwardPlugin, options)
   await app.register(pagePlugin)
   return app
 }

@@ -6,7 +6,7 @@ import {
 } from 'dockerfile-ast'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { packageRoot } from '../../src/config.js'
+import { packageRoot } from '../../src/gateway-options.js'
 
 export interface Copy {
   /** The stage or image copied from; the build context when undefined. */

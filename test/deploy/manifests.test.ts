@@ -2,8 +2,8 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { budgetWithin, MemoryBudget } from '../../src/memory.js'
-import { loadConfig, packageRoot } from '../../src/config.js'
-import { loadWebConfig } from '../../src/webapp/config.js'
+import { loadOptions, packageRoot } from '../../src/gateway-options.js'
+import { loadWebOptions } from '../../src/webapp/web-options.js'
 import { environmentOf, readDockerfile } from './dockerfile.js'
 import {
   type BackendPolicy,
@@ -89,7 +89,7 @@ describe.each(overlays)('k8s/overlays/%s', (folder) => {
   })
 
   it('leads the Service to the port that the gateway listens on, and not to the one for probes and metrics', () => {
-    const { port, adminPort } = loadConfig([], imageAndPod(gateway, manifests))
+    const { port, adminPort } = loadOptions([], imageAndPod(gateway, manifests))
     expect(gateway.ports).toEqual([
       { name: 'http', containerPort: port },
       { name: 'admin', containerPort: adminPort }
@@ -102,7 +102,7 @@ describe.each(overlays)('k8s/overlays/%s', (folder) => {
 
   it('gives a worker its time to compile', () => {
     const { periodSeconds = 10, failureThreshold = 3 } = gateway.startupProbe ?? {}
-    expect(periodSeconds * failureThreshold).toBeGreaterThanOrEqual(loadConfig([], {}).startTimeout)
+    expect(periodSeconds * failureThreshold).toBeGreaterThanOrEqual(loadOptions([], {}).startTimeout)
   })
 
   it('does not give a rollout up while a start may still succeed', () => {
@@ -145,7 +145,7 @@ describe.each(overlays)('k8s/overlays/%s', (folder) => {
   it('leaves the gateway a core of its own beside the encoders, and memory for what it makes', () => {
     const env = imageAndPod(gateway, manifests)
     const { cpu, memory } = gateway.resources?.limits ?? {}
-    expect(loadConfig([], env).imageEncoders).toBe(Number(cpu) - 1)
+    expect(loadOptions([], env).imageEncoders).toBe(Number(cpu) - 1)
     // The budget follows the container's limit, so nobody has to set it; it has room for 64 images of 1024x1024.
     expect(env).not.toHaveProperty('MEMORY_BUDGET')
     const budget = new MemoryBudget(budgetWithin(Number(String(memory).replace('Gi', '')) * 2 ** 30))
@@ -189,13 +189,13 @@ describe.each(overlays.filter((folder) => kustomizationOf(folder).includes('/web
         type,
         ports: [{ port: 8080, targetPort: 'http' }]
       })
-      const config = loadWebConfig([], imageAndPod(webapp, manifests))
+      const config = loadWebOptions([], imageAndPod(webapp, manifests))
       expect(webapp.ports).toEqual([{ name: 'http', containerPort: config.port }])
       expect(config.host).toBe('0.0.0.0')
     })
 
     it('finds the gateway by its Service', () => {
-      const { hostname, port } = loadWebConfig([], imageAndPod(webapp, manifests)).serverUrl
+      const { hostname, port } = loadWebOptions([], imageAndPod(webapp, manifests)).serverUrl
       expect(
         named<Service>(manifests, 'Service', hostname).spec.ports.map((service) => String(service.port))
       ).toContain(port)
@@ -207,7 +207,7 @@ describe.each(overlays.filter((folder) => kustomizationOf(folder).includes('/web
       const linger = webapp.lifecycle?.preStop?.sleep?.seconds ?? 0
       expect(linger).toBeGreaterThan(0)
       expect(
-        linger + loadWebConfig([], imageAndPod(webapp, manifests)).drainTimeout + CLOSE_MARGIN_S
+        linger + loadWebOptions([], imageAndPod(webapp, manifests)).drainTimeout + CLOSE_MARGIN_S
       ).toBeLessThanOrEqual(grace)
     })
 
@@ -230,7 +230,7 @@ describe('the Google load balancer of k8s/overlays/gke-https', () => {
 
   it('lets an answer take as long as the gateway does', () => {
     const { timeoutSec = 30 } = named<BackendPolicy>(manifests, 'GCPBackendPolicy', 'easel-webapp').spec.default
-    const { requestTimeout, receiveTimeout } = loadConfig(
+    const { requestTimeout, receiveTimeout } = loadOptions(
       [],
       imageAndPod(named<Deployment>(manifests, 'Deployment', 'easel').spec.template.spec.containers[0]!, manifests)
     )

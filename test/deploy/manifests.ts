@@ -3,7 +3,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseAllDocuments } from 'yaml'
 import { kubectl } from '../../tools/deploy-tools.mjs'
-import { packageRoot } from '../../src/config.js'
+import { packageRoot } from '../../src/gateway-options.js'
 
 /** Long enough to fetch the tools, where a test is the first one to need them. */
 export const INSTALL_MS = 600_000

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { kubectl } from '../../tools/deploy-tools.mjs'
-import { packageRoot } from '../../src/config.js'
+import { packageRoot } from '../../src/gateway-options.js'
 import { type Deployment, INSTALL_MS, ofKind, overlays, parseManifests } from './manifests.js'
 import { violations } from './policy.js'
 

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
-import { loadConfig, options, packageRoot } from '../../src/config.js'
-import { loadWebConfig, options as webOptions } from '../../src/webapp/config.js'
+import { loadOptions, options, packageRoot } from '../../src/gateway-options.js'
+import { loadWebOptions, options as webOptions } from '../../src/webapp/web-options.js'
 
 /** A program of ours as the manifests see it: the variables it reads, and whether it takes their values. */
 export interface Program {
@@ -26,12 +26,12 @@ export function unread(variables: readonly string[], programs: readonly Program[
 
 export const gateway: Program = {
   variables: new Set(Object.values(options).map(({ env }) => env)),
-  accept: (environment) => void loadConfig([], environment)
+  accept: (environment) => void loadOptions([], environment)
 }
 
 export const webapp: Program = {
   variables: new Set(Object.values(webOptions).map(({ env }) => env)),
-  accept: (environment) => void loadWebConfig([], environment)
+  accept: (environment) => void loadWebOptions([], environment)
 }
 
 /** Asks the worker's own code, in its own Python: there is no second list of its options. */
@@ -44,7 +44,7 @@ export const worker: Program = {
 }
 
 function runWorker(args: readonly string[], env: Record<string, string>): string {
-  const { python } = loadConfig([], {})
+  const { python } = loadOptions([], {})
   if (python === undefined) throw new Error('no Python to run the worker with')
   return execFileSync(python, args, { cwd: join(packageRoot, 'python-worker'), env, encoding: 'utf8', stdio: 'pipe' })
 }

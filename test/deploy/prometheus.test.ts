@@ -26,7 +26,7 @@ beforeAll(async () => {
   const opened = await openServer({ WORKER_ARGS: '--fake-step-ms 20', ACCESS_KEYS: join(folder, 'keys.json') })
   ends.push(opened.stop)
   ;({ server } = opened)
-  await server.engine.firstReady
+  await server.pool.firstReady
   prometheus = await startPrometheus(server.url)
   ends.push(prometheus.stop)
   // Twice, with a scrape between: a rate needs two samples of a series.
@@ -50,7 +50,7 @@ async function live(round: number): Promise<void> {
   await badMessage()
   const replayed = ask({ num_inference_steps: 100 })
   await running(server)
-  process.kill(server.engine.state.workers[0]!.hello.pid, 'SIGKILL')
+  process.kill(server.pool.state.workers[0]!.hello.pid, 'SIGKILL')
   expect((await replayed).status).toBe(200)
 }
 

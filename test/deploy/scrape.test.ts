@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { prometheus } from '../../tools/deploy-tools.mjs'
-import { packageRoot } from '../../src/config.js'
+import { packageRoot } from '../../src/gateway-options.js'
 import { generate, openServer } from '../support/server.js'
 import { INSTALL_MS } from './manifests.js'
 import { alerts, autoscaling, dashboardQueries, metricsIn, panels } from './monitoring.js'
@@ -15,7 +15,7 @@ let types: Map<string, string>
 
 beforeAll(async () => {
   const { server, stop } = await openServer()
-  await server.engine.firstReady
+  await server.pool.firstReady
   await generate(server, { prompt: 'x' })
   scrape = await (await fetch(`${server.url}/metrics`)).text()
   types = new Map([...scrape.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name = '', type = '']) => [name, type]))

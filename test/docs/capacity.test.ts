@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { tables } from '../../scripts/capacity.mjs'
 import { chipsFor, meanWait, secondsPerImage } from '../../scripts/lib/capacity.mjs'
-import { packageRoot } from '../../src/config.js'
+import { packageRoot } from '../../src/gateway-options.js'
 
 describe('docs/capacity.md', () => {
   const page = readFileSync(join(packageRoot, 'docs/capacity.md'), 'utf8')

@@ -1,18 +1,18 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
-import { loadConfig, options, packageRoot } from '../../src/config.js'
+import { loadOptions, options, packageRoot } from '../../src/gateway-options.js'
 import { flagOf, type Option } from '../../src/options.js'
-import { options as webOptions } from '../../src/webapp/config.js'
+import { options as webOptions } from '../../src/webapp/web-options.js'
 
 /** docs/configuration.md, made from what the programs themselves say. */
 export function configurationPage(): string {
   return `# Configuration
 
-Every setting of the three programs. Each is read from its flag, else from its environment variable, else it has the default; a variable that is set to
-nothing counts as not set. A setting that is wrong stops the program with one line that names it. In the manifests they are in the ConfigMap
+Every option of the three programs. Each is read from its flag, else from its environment variable, else it has the default; a variable that is set to
+nothing counts as not set. A wrong option stops the program with one line that names it. In the manifests they are in the ConfigMap
 \`easel-settings\`, which both containers of the Pod read: each takes the names it knows.
 
-Made from \`src/config.ts\`, \`src/webapp/config.ts\` and \`python -m easel_worker --help\` by \`npx vitest run test/docs --update\`; a test fails when it is stale.
+Made from \`src/gateway-options.ts\`, \`src/webapp/web-options.ts\` and \`python -m easel_worker --help\` by \`npx vitest run test/docs --update\`; a test fails when it is stale.
 
 ## Gateway
 
@@ -55,7 +55,7 @@ function rowOf([name, option]: [string, Option<unknown>]): Row {
 
 /** The worker's options as its `--help` shows them, on lines wide enough for each. */
 function workerRows(): Row[] {
-  const { python } = loadConfig([], {})
+  const { python } = loadOptions([], {})
   const help = execFileSync(python, ['-m', 'easel_worker', '--help'], {
     cwd: join(packageRoot, 'python-worker'),
     env: { COLUMNS: '1000' },

@@ -1,8 +1,8 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { options, packageRoot } from '../../src/config.js'
-import { options as webOptions } from '../../src/webapp/config.js'
+import { options, packageRoot } from '../../src/gateway-options.js'
+import { options as webOptions } from '../../src/webapp/web-options.js'
 
 const read = (file: string) => readFileSync(join(packageRoot, file), 'utf8')
 

@@ -6,7 +6,7 @@ const HEAD = `# Parameters of a request
 Made from \`src/parameters.ts\` by \`npx vitest run test/docs --update\`; a test fails when it is stale. Names and meanings are diffusers'. What a running server offers
 (sizes, schedulers, limits, defaults) is in its \`GET /health\`, and as a JSON Schema in its \`/openapi.json\`.
 
-A parameter that a request leaves out is the operator's setting, else the model's default, else what stands here. Those marked ● decide the image and stand in its recipe; those marked
+A parameter that a request leaves out is the operator's default, else the model's default, else what stands here. Those marked ● decide the image and stand in its recipe; those marked
 \`/v1\` are also taken by the OpenAI Images API, under the same name.
 
 | parameter | values | default | | meaning |
@@ -46,8 +46,8 @@ function valuesOf(schema: object): string {
   return `${type === 'integer' ? 'whole number' : 'number'}, ${from} to ${maximum}`
 }
 
-function defaultOf({ required, fallback, neutral, setting }: Parameter): string {
+function defaultOf({ required, fallback, neutral, option }: Parameter): string {
   if (required === true) return 'required'
-  if (setting !== undefined) return `\`${envOf(setting.key)}\`, else ${neutral ?? "the model's"}`
+  if (option !== undefined) return `\`${envOf(option.key)}\`, else ${neutral ?? "the model's"}`
   return fallback === undefined ? '' : `\`${fallback}\``
 }

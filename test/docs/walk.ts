@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process'
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
-import { packageRoot } from '../../src/config.js'
+import { packageRoot } from '../../src/gateway-options.js'
 import { shellBlocks } from './shell.js'
 
 /** What was run when somebody followed a page. */

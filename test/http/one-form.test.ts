@@ -22,7 +22,7 @@ beforeAll(async () => {
     WORKER_ARGS: '--fake-step-ms 5'
   })
   ;({ server } = opened)
-  await server.engine.firstReady
+  await server.pool.firstReady
   await server.admin!.listen({ host: '127.0.0.1', port: 0 })
   const web = await openWeb(server.url, { RECEIVE_TIMEOUT: '0.5' })
   sides.gateway = server

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { beforeAll, expect, it, onTestFinished } from 'vitest'
 import { schemathesis } from '../../tools/http-tools.mjs'
-import { packageRoot } from '../../src/config.js'
+import { packageRoot } from '../../src/gateway-options.js'
 import { startReadyServer } from '../support/server.js'
 
 const INSTALL_MS = 300_000

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { EventStream, eventTexts } from '../../src/routes/answers/events.js'
-import { type MadeImage, Run } from '../../src/service/run.js'
+import { type ImageFile, Run } from '../../src/service/run.js'
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] }))
 afterEach(() => void vi.useRealTimers())
@@ -18,7 +18,7 @@ const progress = (step: number) => ({ type: 'progress', image: 0, step, of: 999,
 const imageOf = (bytes: Buffer) =>
   ({
     type: 'image',
-    image: { index: 0, seed: 1, format: 'png', width: 1, height: 1, bytes, recipe: {} } as unknown as MadeImage
+    image: { index: 0, seed: 1, format: 'png', width: 1, height: 1, bytes, recipe: {} } as unknown as ImageFile
   }) as const
 
 describe('eventStream', () => {

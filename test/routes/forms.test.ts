@@ -95,7 +95,7 @@ describe('with EMBED_RECIPE=false', () => {
   it('the prompt is in neither the image, the headers nor the JSON', async () => {
     const { server, stop } = await openServer({ EMBED_RECIPE: 'false' })
     try {
-      await server.engine.firstReady
+      await server.pool.firstReady
       for (const accept of [
         'image/png',
         'image/jpeg',

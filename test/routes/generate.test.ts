@@ -4,7 +4,7 @@ import sharp from 'sharp'
 import { afterAll, describe, expect, it } from 'vitest'
 import type { Recipe } from '../../src/image/recipe.js'
 import { SdxlTokenizers } from '../../src/tokenizer/index.js'
-import { loadConfig } from '../../src/config.js'
+import { loadOptions } from '../../src/gateway-options.js'
 import { fakePicture } from '../support/fake-image.js'
 import {
   generate,
@@ -18,7 +18,7 @@ import {
 } from '../support/server.js'
 import { until } from '../support/wait.js'
 
-const tokenizers = await SdxlTokenizers.fromModelFolder(loadConfig([], {}).model)
+const tokenizers = await SdxlTokenizers.fromModelFolder(loadOptions([], {}).model)
 
 /** The picture that the fake engine makes for a recipe. */
 function expectedPicture(recipe: Recipe): Buffer {
@@ -200,7 +200,7 @@ describe('POST /generate', () => {
     expect(response.status).toBe(503)
     expect(Number(response.headers.get('retry-after'))).toBeGreaterThan(0)
     expect(await response.json()).toMatchObject({ code: 'NOT_READY' })
-    await server.engine.firstReady
+    await server.pool.firstReady
     await imageOf(await generate(server, { prompt: 'now' }))
   })
 

@@ -22,7 +22,7 @@ it('distinguishes a starting server from a ready one', async () => {
     coming: [],
     workers: { expected: 1, ready: 0 }
   })
-  await server.engine.firstReady
+  await server.pool.firstReady
   expect(await status(`${server.url}/health/ready`)).toBe(200)
   expect(await status(`${server.url}/health/startup`)).toBe(200)
   expect(await status(`${server.url}/v2/health/ready`)).toBe(200)
@@ -58,7 +58,7 @@ it('reports requests, rows and steps while images are made', async () => {
 
 it('reports unavailable while the only worker is being replaced', async () => {
   const server = await startReadyServer({ RESTART_BACKOFF: '2' })
-  process.kill(server.engine.workerPids[0]!, 'SIGKILL')
+  process.kill(server.pool.workerPids[0]!, 'SIGKILL')
   await until('it is noticed', async () => (await status(`${server.url}/health/ready`)) === 503)
   expect(await (await fetch(`${server.url}/health`)).json()).toMatchObject({ status: 'unavailable' })
   // Liveness and startup stay green: restarting the Pod would not help, and would take longer.

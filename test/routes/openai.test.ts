@@ -77,7 +77,7 @@ describe('the official OpenAI client', () => {
   it('gets URLs by default for dall-e models, and the nearest size with SNAP_SIZES', async () => {
     expect((await ask({ prompt: 'x', model: 'dall-e-3' })).data![0]!.url).toMatch(/^data:image\/png;base64,/)
     const snapping = await startServer({ SNAP_SIZES: 'true' })
-    await snapping.engine.firstReady
+    await snapping.pool.firstReady
     expect((await clientOf(snapping).images.generate({ prompt: 'x', size: '1024x1792' })).size).toBe('32x48')
   })
 

@@ -104,7 +104,7 @@ describe('DELETE /requests/{id}', () => {
     // All pixels have arrived; one file is being encoded and three wait.
     await until(
       'the worker has done its part',
-      () => server.engine.state.running === 0 && server.service.ledger.inFlight === 4
+      () => server.pool.state.running === 0 && server.service.ledger.inFlight === 4
     )
     expect((await remove(server, 'd')).status).toBe(204)
     expect((await all[3]!).status).toBe(499)
@@ -240,7 +240,7 @@ describe('Idempotency-Key at its limits', () => {
     const body = { prompt: 'x', num_inference_steps: 40 }
     const first = generate(server, body, { headers })
     await running(server)
-    process.kill(server.engine.workerPids[0]!, 'SIGKILL')
+    process.kill(server.pool.workerPids[0]!, 'SIGKILL')
     const second = generate(server, body, { headers })
     const images = await Promise.all(
       [first, second].map(async (response) => Buffer.from(await (await response).arrayBuffer()).toString('base64'))

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { packageRoot } from '../../src/config.js'
+import { packageRoot } from '../../src/gateway-options.js'
 import { readVersion } from '../../src/version.js'
 import { until } from '../support/wait.js'
 import { addProgram, freshTree, start, type Tree } from './tree.js'

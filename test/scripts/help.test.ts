@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { helpOf } from '../../scripts/lib/help.mjs'
-import { help, options } from '../../src/config.js'
-import { webHelp } from '../../src/webapp/config.js'
+import { help, options } from '../../src/gateway-options.js'
+import { webHelp } from '../../src/webapp/web-options.js'
 
 /** The options of a help text, without what stands before and after them. */
 function optionsOf(text: string): string {

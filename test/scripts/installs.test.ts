@@ -4,12 +4,12 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { freshness } from '../../tools/stamp.mjs'
-import { loadConfig, packageRoot } from '../../src/config.js'
+import { loadOptions, packageRoot } from '../../src/gateway-options.js'
 import { alive } from '../support/process.js'
 import { until } from '../support/wait.js'
 import { addProgram, freshTree, start, type Tree } from './tree.js'
 
-const { python } = loadConfig([], {})
+const { python } = loadOptions([], {})
 const VENV = 'python-worker/.venv'
 const INSTALL_MS = 120_000
 

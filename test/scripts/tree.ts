@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, dirname, join, relative, sep } from 'node:path'
-import { packageRoot } from '../../src/config.js'
+import { packageRoot } from '../../src/gateway-options.js'
 
 const NOT_IN_A_CLONE = new Set(['node_modules', 'dist', '.cache', '.git', '.venv', '.venv-torch', '__pycache__'])
 /** Tens of MB that no script of npm reads before it has installed something. */

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { loadConfig } from '../../src/config.js'
-import { rowsOf } from '../../src/engine/job.js'
-import type { Hello } from '../../src/engine/protocol.js'
+import { loadOptions } from '../../src/gateway-options.js'
+import { rowsOf } from '../../src/workers/job.js'
+import type { Capabilities } from '../../src/workers/capabilities.js'
 import { type Defaults, NEUTRAL, type Parameter, parameters, parametersWith } from '../../src/parameters.js'
 import type { GenerateRequest } from '../../src/schemas/generate.js'
 import { type Decided, defaultsOf, recipeOf, statedOf, wireOf } from '../../src/service/decisions.js'
@@ -12,6 +12,7 @@ const MOST = 9
 const limits = { max_steps: MOST, max_guidance_scale: MOST, max_images: MOST }
 const model = {
   sizes: [[64, 64]],
+  compiling: [],
   schedulers: ['euler'],
   defaults: {
     width: 64,
@@ -22,13 +23,13 @@ const model = {
     negative_prompt: 'grey'
   },
   limits
-} as unknown as Hello
+} as unknown as Capabilities
 const able = {
   ...model,
   features: parametersWith('feature').map(({ feature }) => feature),
   limits: { ...limits, max_cache_interval: 9 }
 }
-const plain = loadConfig([], {}).defaults
+const plain = loadOptions([], {}).defaults
 
 type Refinements = { -readonly [N in keyof typeof NEUTRAL]: number }
 
@@ -47,8 +48,8 @@ const refinements = fc
     return { ...values, guidance_start: Math.min(one, other), guidance_end: Math.max(one, other) } as Refinements
   })
 
-const resolve = (request: Partial<GenerateRequest>, defaults: Defaults = plain, hello: Hello = able) =>
-  resolveRequest({ prompt: 'x', ...request }, hello, defaults, () => 7)
+const resolve = (request: Partial<GenerateRequest>, defaults: Defaults = plain, capabilities: Capabilities = able) =>
+  resolveRequest({ prompt: 'x', ...request }, capabilities, defaults, () => 7)
 const refined = (decided: Decided) =>
   Object.fromEntries(parametersWith('neutral').map(({ name }) => [name, decided[name]]))
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { loadConfig } from '../../src/config.js'
-import type { Hello } from '../../src/engine/protocol.js'
+import { loadOptions } from '../../src/gateway-options.js'
+import type { Capabilities } from '../../src/workers/capabilities.js'
 import { problemWithDefaults } from '../../src/service/defaults.js'
 import { SdxlTokenizers } from '../../src/tokenizer/index.js'
 import { modelFolder } from '../tokenizer/support.js'
@@ -11,19 +11,14 @@ import { startWorker } from '../support/worker.js'
 const tokenizers = await SdxlTokenizers.fromModelFolder(modelFolder)
 const LONG = 'blurry, '.repeat(40)
 
-const model: Hello = {
-  protocol: 1,
-  worker: 'w',
-  version: '0',
-  pid: 1,
+const model: Capabilities = {
   model: { id: 'm', digest: '', dtype: '' },
-  tokenizers: [],
   sizes: [
     [1024, 1024],
     [768, 1344]
   ],
-  coming: [[512, 512]],
-  rows: 8,
+  compiling: [[512, 512]],
+  features: [],
   schedulers: ['euler', 'ddim'],
   defaults: {
     width: 1024,
@@ -33,13 +28,11 @@ const model: Hello = {
     scheduler: 'euler',
     negative_prompt: ''
   },
-  limits: { max_steps: 150, max_guidance_scale: 30, max_images: 4 },
-  devices: [],
-  programs: []
+  limits: { max_steps: 150, max_guidance_scale: 30, max_images: 4 }
 }
 
-function problem(env: NodeJS.ProcessEnv, changes: Partial<Hello> = {}): string | undefined {
-  return problemWithDefaults({ ...model, ...changes }, loadConfig([], env).defaults, tokenizers)
+function problem(env: NodeJS.ProcessEnv, changes: Partial<Capabilities> = {}): string | undefined {
+  return problemWithDefaults({ ...model, ...changes }, loadOptions([], env).defaults, tokenizers)
 }
 
 describe('problemWithDefaults', () => {
@@ -114,7 +107,7 @@ describe('problemWithDefaults', () => {
 
 it('a server with an unsupported default is not ready and says why, until a worker supports it', async () => {
   const server = await startServer({ DEFAULT_CACHE_INTERVAL: '3' })
-  await until('a worker is there', () => server.engine.state.workers.length === 1)
+  await until('a worker is there', () => server.pool.state.workers.length === 1)
   const line = 'DEFAULT_CACHE_INTERVAL=3: cache_interval must be 1: the workers run the full UNet in every step'
   const health = await fetch(`${server.url}/health`)
   expect(health.status).toBe(503)
@@ -131,7 +124,7 @@ it('a server with an unsupported default is not ready and says why, until a work
   expect(server.logs.filter(({ level, msg }) => level >= 50 && msg.includes(line))).toHaveLength(1)
 
   startWorker(server.endpoint, 'able', { MAX_CACHE_INTERVAL: '3' })
-  await server.engine.firstReady
+  await server.pool.firstReady
   const ready = await fetch(`${server.url}/health`)
   expect(ready.status).toBe(200)
   expect(await ready.json()).toMatchObject({ status: 'ready', problem: null, workers: { ready: 2 } })

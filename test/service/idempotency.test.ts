@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { EaselError, type ErrorCode } from '../../src/errors.js'
 import { fingerprintOf, IdempotencyStore } from '../../src/service/idempotency.js'
-import { type MadeImage, Run } from '../../src/service/run.js'
+import { type ImageFile, Run } from '../../src/service/run.js'
 
 beforeEach(() => void vi.useFakeTimers())
 afterEach(() => void vi.useRealTimers())
@@ -12,7 +12,7 @@ const newRun = () => new Run({ id: 'r', timeout: 1e6, abandonAfter: 0, truncated
 const keyOf = (key: string, body: object = {}, scope = '') => ({ scope, key, fingerprint: fingerprintOf(body) })
 
 function succeed(run: Run, bytes = 0): void {
-  run.emit({ type: 'image', image: { bytes: Buffer.alloc(bytes) } as unknown as MadeImage })
+  run.emit({ type: 'image', image: { bytes: Buffer.alloc(bytes) } as unknown as ImageFile })
   run.succeed({ images: [], timings })
 }
 

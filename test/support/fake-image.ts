@@ -1,4 +1,4 @@
-import type { Job } from '../../src/engine/job.js'
+import type { Job } from '../../src/workers/job.js'
 import { jobDigest } from './fake-text.mjs'
 
 type FakeJob = Pick<

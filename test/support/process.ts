@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
-import { packageRoot } from '../../src/config.js'
+import { packageRoot } from '../../src/gateway-options.js'
 import { until } from './wait.js'
 
 export interface GatewayProcess {

@@ -1,4 +1,4 @@
-import type { Hello } from '../../src/engine/protocol.js'
+import type { Hello } from '../../src/workers/protocol.js'
 import type { ScriptedWorker } from './scripted-worker.js'
 import type { RunningServer } from './server.js'
 import { until } from './wait.js'
@@ -15,7 +15,7 @@ export async function reconnect(
   worker: ScriptedWorker,
   changes: Partial<Hello> = {}
 ): Promise<void> {
-  const session = () => server.engine.state.workers.find((connected) => connected.name === name)?.session
+  const session = () => server.pool.state.workers.find((connected) => connected.name === name)?.session
   const before = session()
   await worker.hello(changes)
   await until(

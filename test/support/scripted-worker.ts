@@ -1,6 +1,6 @@
 import { onTestFinished } from 'vitest'
 import { Dealer } from 'zeromq'
-import { type Generate, type Hello, KINDS, type Kind, PROTOCOL_VERSION } from '../../src/engine/protocol.js'
+import { type Generate, type Hello, KINDS, type Kind, PROTOCOL_VERSION } from '../../src/workers/protocol.js'
 import { idleHeartbeat } from './heartbeat.mjs'
 
 /** A worker that says what a test tells it to. It answers pings by itself, and has no engine. */

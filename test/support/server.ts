@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import type { AddressInfo } from 'node:net'
 import { pino } from 'pino'
 import { beforeAll, onTestFinished } from 'vitest'
-import { loadConfig } from '../../src/config.js'
+import { loadOptions } from '../../src/gateway-options.js'
 import { createServer, type Server } from '../../src/server.js'
 import { until } from './wait.js'
 
@@ -43,7 +43,7 @@ export async function openServer(
   const socket = join(tmpdir(), `easel-test-${randomUUID()}.sock`)
   const logs: LogLine[] = []
   const log = pino({ level: 'debug' }, { write: (line: string) => void logs.push(JSON.parse(line) as LogLine) })
-  const config = loadConfig([], {
+  const config = loadOptions([], {
     HOST: '127.0.0.1',
     PORT: '0',
     ENGINE: 'fake',
@@ -76,7 +76,7 @@ export function shareServer(
 ): void {
   beforeAll(async () => {
     const { server, stop } = await openServer(env)
-    await server.engine.firstReady
+    await server.pool.firstReady
     assign(server)
     return stop
   }, timeout)
@@ -85,18 +85,18 @@ export function shareServer(
 /** Starts a server for the test and waits until its first worker is ready. */
 export async function startReadyServer(env: NodeJS.ProcessEnv = {}): Promise<RunningServer> {
   const server = await startServer(env)
-  await server.engine.firstReady
+  await server.pool.firstReady
   return server
 }
 
 /** Waits until a heartbeat says that no rows are in use. */
 export function idle(server: RunningServer): Promise<void> {
-  return until('the rows are free', () => server.engine.state.workers[0]?.heartbeat?.rows_in_use === 0)
+  return until('the rows are free', () => server.pool.state.workers[0]?.heartbeat?.rows_in_use === 0)
 }
 
 /** Waits until a heartbeat says that so many rows are in use. Before a second time, wait for `idle`. */
 export function running(server: RunningServer, rows = 1): Promise<void> {
-  return until(`${rows} rows are in use`, () => (server.engine.state.workers[0]?.heartbeat?.rows_in_use ?? 0) >= rows)
+  return until(`${rows} rows are in use`, () => (server.pool.state.workers[0]?.heartbeat?.rows_in_use ?? 0) >= rows)
 }
 
 /** Sends a generate request. */

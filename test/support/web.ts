@@ -2,7 +2,7 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
 import { onTestFinished } from 'vitest'
-import { loadWebConfig } from '../../src/webapp/config.js'
+import { loadWebOptions } from '../../src/webapp/web-options.js'
 import { buildWebApp } from '../../src/webapp/server.js'
 import type { LogLine } from './server.js'
 
@@ -19,7 +19,7 @@ export interface RunningWeb {
 export async function buildWeb(serverUrl: string, env: NodeJS.ProcessEnv = {}): Promise<Omit<RunningWeb, 'url'>> {
   const logs: LogLine[] = []
   const log = pino({ level: 'debug' }, { write: (line: string) => void logs.push(JSON.parse(line) as LogLine) })
-  const app = await buildWebApp(loadWebConfig([], { SERVER_URL: serverUrl, ...env }), log)
+  const app = await buildWebApp(loadWebOptions([], { SERVER_URL: serverUrl, ...env }), log)
   const stop = async () => {
     app.server.closeAllConnections()
     await app.close()

@@ -1,11 +1,11 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
-import { loadConfig, packageRoot } from '../../src/config.js'
+import { loadOptions, packageRoot } from '../../src/gateway-options.js'
 
 /** Starts a worker as somebody else would (fake engine, small), not as the gateway's child; ends it with the test. */
 export function startWorker(endpoint: string, name: string, env: NodeJS.ProcessEnv = {}): ChildProcess {
-  const { python, model } = loadConfig([], {})
+  const { python, model } = loadOptions([], {})
   const args = [
     '--connect',
     endpoint,

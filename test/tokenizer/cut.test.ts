@@ -2,7 +2,7 @@ import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { ClipTokenizer } from '../../src/tokenizer/index.js'
 import { SdxlTokenizers } from '../../src/tokenizer/sdxl-tokenizers.js'
-import { modelFolder, settings, tokenizerOf, unicode, vocabulary, wholeIds } from './support.js'
+import { modelFolder, config, tokenizerOf, unicode, vocabulary, wholeIds } from './support.js'
 
 /** Has room for three ids of text. */
 const short = tokenizerOf(5)
@@ -104,6 +104,6 @@ describe('the cut of a prompt', () => {
 })
 
 it('works with room for only start and end', () => {
-  const tokenizer = new ClipTokenizer(vocabulary, { ...settings[0], maxLength: 2 }, unicode)
+  const tokenizer = new ClipTokenizer(vocabulary, { ...config[0], maxLength: 2 }, unicode)
   expect(tokenizer.encode('a')).toEqual({ ids: [49_406, 49_407], length: 3, truncated: true, kept: '', cut: 'a' })
 })

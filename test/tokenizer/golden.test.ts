@@ -2,15 +2,15 @@
 import { createHash } from 'node:crypto'
 import { describe, expect, it } from 'vitest'
 import { ClipTokenizer, SdxlTokenizers } from '../../src/tokenizer/index.js'
-import { parseSettings } from '../../src/tokenizer/settings.js'
-import { modelFolder, readGolden, settings, tokenizerOf, unicode, vocabulary, wholeIds } from './support.js'
+import { parseConfig } from '../../src/tokenizer/config.js'
+import { modelFolder, readGolden, config, tokenizerOf, unicode, vocabulary, wholeIds } from './support.js'
 
 interface TextGolden {
   text: string
   ids: number[]
   ids_2?: number[]
 }
-interface SettingsGolden {
+interface ConfigGolden {
   config: Record<string, unknown>
   map: Record<string, unknown>
   pad: number
@@ -61,9 +61,9 @@ it('treats every Unicode character like the reference', { timeout: 300_000 }, ()
 })
 
 it('reads special tokens from a folder like the reference', () => {
-  const { text, rows } = readGolden<{ text: string; rows: SettingsGolden[] }>('settings.json')
+  const { text, rows } = readGolden<{ text: string; rows: ConfigGolden[] }>('settings.json')
   for (const { config, map, pad, ids } of rows) {
-    const tokenizer = new ClipTokenizer(vocabulary, { ...parseSettings(config, map), maxLength: 200 }, unicode)
+    const tokenizer = new ClipTokenizer(vocabulary, { ...parseConfig(config, map), maxLength: 200 }, unicode)
     expect({ config, map, pad: tokenizer.padId, ids: wholeIds(tokenizer, text) }).toEqual({ config, map, pad, ids })
   }
   expect(rows.length).toBeGreaterThan(30)
@@ -75,7 +75,7 @@ it('computes the same vocabulary digest as the worker', () => {
 })
 
 it("reads SDXL's maximum lengths", () => {
-  expect(settings.map(({ maxLength }) => maxLength)).toEqual([77, 77])
+  expect(config.map(({ maxLength }) => maxLength)).toEqual([77, 77])
 })
 
 function isScalar(point: number): boolean {

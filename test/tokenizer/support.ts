@@ -15,7 +15,7 @@ const folders = await Promise.all(
 )
 const [folder, folder2] = folders as [(typeof folders)[number], (typeof folders)[number]]
 export const { files } = folder
-export const settings = [folder.settings, folder2.settings] as const
+export const config = [folder.config, folder2.config] as const
 export const vocabulary = new Vocabulary(files)
 
 const spelling = new Map(
@@ -26,7 +26,7 @@ const spelling = new Map(
 
 /** One of the two tokenizers with another maximum length, e.g. to see all ids of a long text. */
 export function tokenizerOf(maxLength: number, which: 0 | 1 = 0): ClipTokenizer {
-  return new ClipTokenizer(vocabulary, { ...settings[which], maxLength }, unicode)
+  return new ClipTokenizer(vocabulary, { ...config[which], maxLength }, unicode)
 }
 
 /** All ids without padding. The text must fit the tokenizer. */

@@ -128,7 +128,7 @@ it('puts no text over the legs of the easel', async () => {
 it('folds and unfolds a long prompt', async () => {
   const { server: own, stop } = await openServer()
   try {
-    await own.engine.firstReady
+    await own.pool.firstReady
     const visitor = await enter(own.url)
     await visitor.ready()
     await visitor.page.locator('.fine summary').click()

@@ -1,15 +1,15 @@
 import { describe, expect, it } from 'vitest'
-import { ConfigError, HelpRequested } from '../../src/options.js'
-import { loadWebConfig, options, webHelp } from '../../src/webapp/config.js'
+import { OptionError, HelpRequested } from '../../src/options.js'
+import { loadWebOptions, options, webHelp } from '../../src/webapp/web-options.js'
 import { startProcess } from '../support/process.js'
 import { idle, startReadyServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 
-describe('loadWebConfig', () => {
+describe('loadWebOptions', () => {
   it('defaults to port 5000 and the gateway on this machine', () => {
-    expect(loadWebConfig([], {})).toMatchObject({ host: 'localhost', port: 5000, apiKey: undefined })
-    expect(loadWebConfig([], {}).serverUrl.href).toBe('http://localhost:8000/')
-    expect(loadWebConfig(['--port', '8080'], { SERVER_URL: 'http://gateway:80', API_KEY: 'k' })).toMatchObject({
+    expect(loadWebOptions([], {})).toMatchObject({ host: 'localhost', port: 5000, apiKey: undefined })
+    expect(loadWebOptions([], {}).serverUrl.href).toBe('http://localhost:8000/')
+    expect(loadWebOptions(['--port', '8080'], { SERVER_URL: 'http://gateway:80', API_KEY: 'k' })).toMatchObject({
       port: 8080,
       apiKey: 'k'
     })
@@ -21,12 +21,12 @@ describe('loadWebConfig', () => {
     [{ API_KEY: 'two words' }, /API_KEY.*without spaces/],
     [{ PORT: '-1' }, /PORT="-1"/]
   ])('names the error in %j', (env, message) => {
-    expect(() => loadWebConfig([], env)).toThrow(ConfigError)
-    expect(() => loadWebConfig([], env)).toThrow(message)
+    expect(() => loadWebOptions([], env)).toThrow(OptionError)
+    expect(() => loadWebOptions([], env)).toThrow(message)
   })
 
   it('has help for every option', () => {
-    expect(() => loadWebConfig(['--help'], {})).toThrow(HelpRequested)
+    expect(() => loadWebOptions(['--help'], {})).toThrow(HelpRequested)
     for (const { env, doc } of Object.values(options)) {
       expect(webHelp()).toContain(`      ${env}`)
       expect(webHelp()).toContain(doc)

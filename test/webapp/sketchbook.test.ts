@@ -155,7 +155,7 @@ describe('the sketchbook', () => {
   it('shows an older picture while another is painted, and allows returning', async () => {
     const slow = await openServer({ WORKER_ARGS: '--fake-step-ms 25' })
     onTestFinished(slow.stop)
-    await slow.server.engine.firstReady
+    await slow.server.pool.firstReady
     const visitor = await enter(slow.server.url)
     await visitor.ready()
     await visitor.paint({ prompt: 'old', num_inference_steps: 2 })

@@ -1,5 +1,5 @@
 import { mimeOf } from '../../image/formats.js'
-import type { Finished, MadeImage, Run } from '../../service/run.js'
+import type { Finished, ImageFile, Run } from '../../service/run.js'
 import { joined, jsonWithFile, type Piece } from './body.js'
 
 /** All images of a request as a `GenerateResponse`. */
@@ -21,7 +21,7 @@ export function jsonAnswer(run: Run, { images, timings }: Finished, withRecipe: 
  * @param more fields to put first
  */
 export function imageJson(
-  { index, seed, format, width, height, bytes, recipe }: MadeImage,
+  { index, seed, format, width, height, bytes, recipe }: ImageFile,
   withRecipe: boolean,
   more: object = {}
 ): Piece[] {

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { recipeHeader } from '../../image/recipe.js'
 import { mimeOf } from '../../image/formats.js'
-import type { Finished, MadeImage } from '../../service/run.js'
+import type { Finished, ImageFile } from '../../service/run.js'
 import type { Piece } from './body.js'
 
 /**
@@ -15,7 +15,7 @@ export function multipartAnswer({ images }: Finished, withRecipe: boolean): { ty
   return { type: `multipart/mixed; boundary=${boundary}`, pieces: [...parts, `--${boundary}--\r\n`] }
 }
 
-function partHead({ index, seed, format, bytes, recipe }: MadeImage, boundary: string, withRecipe: boolean): string {
+function partHead({ index, seed, format, bytes, recipe }: ImageFile, boundary: string, withRecipe: boolean): string {
   return [
     `--${boundary}`,
     `content-type: ${mimeOf(format)}`,

@@ -1,6 +1,6 @@
 import { mimeOf } from '../../image/formats.js'
 import type { OpenAiImagesResponse } from '../../schemas/openai.js'
-import type { Finished, MadeImage, Run } from '../../service/run.js'
+import type { Finished, ImageFile, Run } from '../../service/run.js'
 import { joined, jsonWithFile, type Piece } from '../answers/body.js'
 import type { PiecesOf } from '../answers/events.js'
 import { openAiError } from './errors.js'
@@ -8,11 +8,11 @@ import { openAiError } from './errors.js'
 /** The finished request as an `OpenAiImagesResponse`. */
 export function imagesResponse(run: Run, { images }: Finished, format: 'b64_json' | 'url'): Piece[] {
   const [first] = images
-  const fileOf = ({ format: fileFormat, bytes }: MadeImage) =>
+  const fileOf = ({ format: fileFormat, bytes }: ImageFile) =>
     format === 'url'
       ? jsonWithFile({}, 'url', bytes, `data:${mimeOf(fileFormat)};base64,`)
       : jsonWithFile({}, 'b64_json', bytes)
-  const rest = JSON.stringify({ ...looks(first!), usage: usageOf(run) }).slice(1)
+  const rest = JSON.stringify({ ...fieldsOf(first!), usage: usageOf(run) }).slice(1)
   return [`{"created":${secondsNow()},"data":[`, ...joined(images.map(fileOf), ','), `],${rest}`]
 }
 
@@ -33,14 +33,14 @@ export function streamPieces(run: Run, partialImages: number): PiecesOf {
         {
           type: 'image_generation.partial_image',
           partial_image_index: index,
-          ...looks({ width, height, format: 'jpeg' })
+          ...fieldsOf({ width, height, format: 'jpeg' })
         },
         jpeg
       )
     }
     if (event.type === 'image')
       return piecesOf(
-        { type: 'image_generation.completed', ...looks(event.image), usage: usageOf(run) },
+        { type: 'image_generation.completed', ...fieldsOf(event.image), usage: usageOf(run) },
         event.image.bytes
       )
     return event.type === 'error' ? piecesOf({ type: 'error', ...openAiError(event.error) }) : []
@@ -56,7 +56,7 @@ function piecesOf(event: { type: string; [field: string]: unknown }, file?: Buff
   ]
 }
 
-function looks({ width, height, format }: Pick<MadeImage, 'width' | 'height' | 'format'>) {
+function fieldsOf({ width, height, format }: Pick<ImageFile, 'width' | 'height' | 'format'>) {
   return { background: 'opaque', output_format: format, size: `${width}x${height}` } as const
 }
 

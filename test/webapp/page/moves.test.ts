@@ -100,7 +100,7 @@ describe('a request whose server shuts down', () => {
     const closed = one.close(8000)
     await until('the server that leaves refuses it', () => front.statuses.includes(503))
     front.to(two)
-    await until('it is painted by the other', () => two.engine.state.running === 1)
+    await until('it is painted by the other', () => two.pool.state.running === 1)
     expect(events.some(({ type }) => type === 'error')).toBe(false)
     expect((await short).status).toBe(200)
     await closed
@@ -143,7 +143,7 @@ it('any client with a key and a last id gets its stream from the first event on 
   for await (const message of eventsOf(new Response(read))) {
     seen = message.id
     ended = message
-    if (message.event === 'progress' && one.engine.draining === false) void one.close(0)
+    if (message.event === 'progress' && one.pool.draining === false) void one.close(0)
   }
   expect(ended).toMatchObject({ event: 'error', data: { code: 'DRAINING', retry_after: 5 } })
   await until('the text is read', () => text !== '')

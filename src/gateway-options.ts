@@ -1,0 +1,353 @@
+import { existsSync } from 'node:fs'
+import { totalmem } from 'node:os'
+import { join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { budgetWithin, MemoryBudget, type Part } from './memory.js'
+import type { Defaults } from './parameters.js'
+import { addressError, folderError } from './model-folder.js'
+import { defaultOptions, defaultsIn } from './default-options.js'
+import {
+  OptionError,
+  flag,
+  type Option,
+  type OptionValues,
+  helpText,
+  number,
+  oneOf,
+  optional,
+  parseNumber,
+  readOptions,
+  text
+} from './options.js'
+import { workerEndpoint } from './worker-endpoint.js'
+
+/** The folder that holds package.json, models/ and python-worker/. */
+export const packageRoot = fileURLToPath(new URL('..', import.meta.url))
+
+const whole = { integer: true }
+/** Smallest MEMORY_BUDGET, in bytes. A smaller one cannot hold two images of 1024x1024. */
+const LEAST_BUDGET = 16 * 2 ** 20
+const seconds = { min: 0.05, max: 86_400 }
+
+/**
+ * Every option of the gateway, in the order of `--help`. Each takes the value of its flag (`--kebab-case`), else of its
+ * environment variable, else the default given here.
+ */
+export const options = {
+  host: text('HOST', 'localhost', 'Address to listen on; 0.0.0.0 for every interface.'),
+  port: number('PORT', 8000, { min: 0, max: 65_535, ...whole }, 'Port to listen on; 0 picks a free one.'),
+  adminPort: optional({
+    env: 'ADMIN_PORT',
+    value: 'integer',
+    doc: 'Second port for /metrics and the probes, which the first port then does not serve; /health is on both. Default: none.',
+    parse: (value: string) => parseNumber(value, { min: 0, max: 65_535, ...whole })
+  }),
+  logLevel: oneOf(
+    'LOG_LEVEL',
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+    'info',
+    'Lowest level to log.'
+  ),
+  logPrompts: flag('LOG_PROMPTS', false, "Whether to log each request's prompts: true or false."),
+  logFormat: oneOf('LOG_FORMAT', ['json', 'pretty'], 'json', 'json for machines, pretty for a terminal.'),
+
+  model: text(
+    'MODEL',
+    join(packageRoot, 'models/demo'),
+    "Model folder in diffusers' layout. The gateway reads its two tokenizers, a worker that it starts reads all of it. `npm start` also takes a Hugging Face model, org/name or org/name@revision, and downloads it into .cache/models."
+  ),
+  worker: oneOf(
+    'WORKER',
+    ['spawn', 'connect'],
+    'spawn',
+    'spawn: the gateway starts and restarts its workers. connect: someone else starts the workers, and they connect to WORKER_ENDPOINT.'
+  ),
+  workers: number(
+    'WORKERS',
+    1,
+    { min: 1, max: 64, ...whole },
+    'Number of workers to start (WORKER=spawn) or to expect (WORKER=connect, used only for metrics and alerts). One worker drives all chips of the host.'
+  ),
+  workerEndpoint: text(
+    'WORKER_ENDPOINT',
+    '',
+    "ZeroMQ address that the gateway binds for its workers: ipc://PATH, or tcp://HOST:PORT, which must be loopback unless CURVE_SECRET_KEY is set. A socket file has mode 0600, so workers must run as the gateway's user. The gateway replaces a socket that a killed gateway left behind, and no other file. Empty: a fresh ipc socket in the temporary folder (WORKER=spawn only)."
+  ),
+  curveSecretKey: optional({
+    env: 'CURVE_SECRET_KEY',
+    value: 'z85',
+    doc: 'CURVE secret key of the gateway (40 characters of Z85). Workers get its public key.',
+    parse: parseZ85
+  }),
+  engine: oneOf(
+    'ENGINE',
+    ['sdxl', 'fake'],
+    'sdxl',
+    'Engine of the workers that the gateway starts: sdxl, or fake (synthetic pictures, for tests and benchmarks).'
+  ),
+  python: optional({
+    env: 'PYTHON',
+    value: 'path',
+    doc: 'Python that runs the workers that the gateway starts. Default: python-worker/.venv (made by `npm run setup`) if it exists, else python3 from the PATH.',
+    parse: (value: string) => value
+  }),
+  workerArgs: {
+    env: 'WORKER_ARGS',
+    doc: 'Extra arguments for the workers that the gateway starts, separated by spaces (see `python -m easel_worker --help`).',
+    value: 'args',
+    fallback: [],
+    parse: (value) => value.split(/\s+/).filter(Boolean)
+  } as Option<string[]>,
+
+  ...defaultOptions,
+
+  otlpEndpoint: optional({
+    env: 'OTEL_EXPORTER_OTLP_ENDPOINT',
+    value: 'url',
+    doc: 'OTLP/HTTP collector for traces, for example http://otel-collector:4318. The OTEL_* variables of the OpenTelemetry SDK for sampling and headers also apply. Default: no traces.',
+    parse: parseUrl
+  }),
+  otelServiceName: text('OTEL_SERVICE_NAME', 'easel', 'Name of the service in traces.'),
+
+  queueLimit: number(
+    'QUEUE_LIMIT',
+    64,
+    { min: 1, max: 100_000, ...whole },
+    'Most requests in flight, waiting or running. Further ones are refused with 429.'
+  ),
+  requestTimeout: number(
+    'REQUEST_TIMEOUT',
+    300,
+    seconds,
+    'Seconds after which a request is stopped with 504. A client may ask for less.'
+  ),
+  resumeWindow: number(
+    'RESUME_WINDOW',
+    10,
+    { min: 0, max: 3600 },
+    'Seconds that a request with an Idempotency-Key keeps running after its last client has left, so that a retry can join it.'
+  ),
+  idempotencyTtl: number(
+    'IDEMPOTENCY_TTL',
+    600,
+    seconds,
+    'Seconds that the answer to a request with an Idempotency-Key is kept.'
+  ),
+  memoryBudget: optional({
+    env: 'MEMORY_BUDGET',
+    value: 'bytes',
+    doc: "Most bytes that the gateway holds for clients: 1/8 for request bodies, 1/4 for answers kept for retries, the rest for pixels, files and answers being read. Requests beyond it are refused with 503 MEMORY_FULL. Default: (M - 160 MiB) / 2, from 64 MiB to 2 GiB, where M is the container's memory limit or else the machine's memory.",
+    parse: (value: string) => parseNumber(value, { min: LEAST_BUDGET, max: 2 ** 40, ...whole })
+  }),
+  idempotencyBytes: optional({
+    env: 'IDEMPOTENCY_BYTES',
+    value: 'bytes',
+    doc: 'Most bytes of answers kept for retries. Default and maximum: a quarter of MEMORY_BUDGET.',
+    parse: (value: string) => parseNumber(value, { min: 0, max: 2 ** 40, ...whole })
+  }),
+  accessKeys: optional({
+    env: 'ACCESS_KEYS',
+    value: 'file',
+    doc: 'JSON file with the bearer keys for image requests and their limits. The server reloads it when it changes (docs/access.md). Default: no key required.',
+    parse: (value: string) => value
+  }),
+  snapSizes: flag(
+    'SNAP_SIZES',
+    false,
+    'Whether /v1 replaces a size that is not offered by the nearest offered one instead of refusing it: true or false.'
+  ),
+  corsOrigins: {
+    env: 'CORS_ORIGINS',
+    doc: 'Origins whose web pages may call the service, separated by spaces. Empty: only its own.',
+    value: 'origins',
+    fallback: [],
+    parse: parseOrigins
+  } as Option<string[]>,
+  bodyLimit: number(
+    'BODY_LIMIT',
+    524_288,
+    { min: 1024, max: 104_857_600, ...whole },
+    'Largest request body in bytes. The longest allowed prompts take at most 384 KB, however they are escaped.'
+  ),
+  receiveTimeout: number('RECEIVE_TIMEOUT', 30, seconds, 'Seconds within which a client must send its whole request.'),
+  keepAliveTimeout: number(
+    'KEEP_ALIVE_TIMEOUT',
+    620,
+    seconds,
+    "Seconds that an idle connection stays open. Must exceed the idle timeout of the load balancer in front (Google's: 600 s). Otherwise the balancer may send a request into a closing connection and answer 502."
+  ),
+  sendTimeout: number(
+    'SEND_TIMEOUT',
+    30,
+    seconds,
+    'Seconds within which a client must read 1 MiB of its answer, or the rest of it. A slower client is disconnected.'
+  ),
+  maxConnections: number(
+    'MAX_CONNECTIONS',
+    1024,
+    { min: 1, max: 1_000_000, ...whole },
+    'Most HTTP connections at a time. A further one replaces the connection that has been idle longest, or is closed if all are busy with a request. The limit is lower if the descriptor limit (ulimit -n) would not leave enough for workers. ADMIN_PORT has 64 connections of its own.'
+  ),
+  heartbeatInterval: number('HEARTBEAT_INTERVAL', 1, seconds, 'Seconds between heartbeats of a worker.'),
+  heartbeatTimeout: number(
+    'HEARTBEAT_TIMEOUT',
+    10,
+    seconds,
+    'Seconds of silence after which a worker counts as dead. This timeout, STEP_TIMEOUT and START_TIMEOUT exclude time in which the gateway itself was stalled, and may end up to two HEARTBEAT_INTERVALs late.'
+  ),
+  stepTimeout: number(
+    'STEP_TIMEOUT',
+    120,
+    seconds,
+    'Seconds without a finished step, while rows are in use, after which a worker counts as hung.'
+  ),
+  startTimeout: number(
+    'START_TIMEOUT',
+    3600,
+    seconds,
+    'Seconds that a worker may take to load the model and compile before it sends HELLO.'
+  ),
+  restartBackoff: number(
+    'RESTART_BACKOFF',
+    0.5,
+    seconds,
+    'Seconds before a dead worker is restarted; doubled after each consecutive death, up to 30.'
+  ),
+  drainTimeout: number(
+    'DRAIN_TIMEOUT',
+    25,
+    seconds,
+    'Seconds that running requests may take after SIGTERM. Closing takes up to 4 more; keep the sum below the grace period of the platform (GKE spot nodes: 15 by default).'
+  ),
+  pngCompression: number('PNG_COMPRESSION', 7, { min: 0, max: 9, ...whole }, 'zlib level of PNG files.'),
+  imageEncoders: optional({
+    env: 'IMAGE_ENCODERS',
+    value: 'integer',
+    doc: "Most image files encoded at once. Default: number of cores + 1, so that no core idles between two images. Above 4, also raise Node's UV_THREADPOOL_SIZE.",
+    parse: (value: string) => parseNumber(value, { min: 1, max: 1024, ...whole })
+  }),
+  embedRecipe: flag(
+    'EMBED_RECIPE',
+    true,
+    'Whether images and headers carry the whole recipe, with its prompts: true or false.'
+  )
+} satisfies Record<string, Option<unknown>>
+
+export { OptionError, flagOf, HelpRequested, VersionRequested } from './options.js'
+
+/** The gateway's options: parsed once, checked, frozen. */
+export type GatewayOptions = Readonly<
+  Omit<OptionValues<typeof options>, 'python' | 'memoryBudget' | keyof typeof defaultOptions> & {
+    python: string
+    memoryBudget: number
+    defaults: Defaults
+  }
+>
+
+function parseUrl(value: string): string {
+  if (!/^https?:\/\//.test(value) || !URL.canParse(value)) throw new Error('must be an http:// or https:// address')
+  return value
+}
+
+function parseOrigins(value: string): string[] {
+  const origins = value.split(/\s+/).filter(Boolean)
+  const wrong = origins.find((origin) => !URL.canParse(origin) || new URL(origin).origin !== origin)
+  if (wrong !== undefined) throw new Error(`${wrong} is not an origin; write it like https://app.example.com`)
+  return origins
+}
+
+function parseZ85(value: string): string {
+  if (!/^[0-9a-zA-Z.\-:+=^!/*?&<>()[\]{}@%$#]{40}$/.test(value)) throw new Error('must be 40 characters of Z85')
+  return value
+}
+
+/**
+ * Reads the options from the command line and the environment.
+ *
+ * @throws OptionError naming the wrong option; HelpRequested for `--help`; VersionRequested for `--version`
+ */
+export function loadOptions(
+  argv: readonly string[] = process.argv.slice(2),
+  env: NodeJS.ProcessEnv = process.env
+): GatewayOptions {
+  return check(readOptions(options, argv, env, help))
+}
+
+function check(values: OptionValues<typeof options>): GatewayOptions {
+  const model = parseModel(values.model)
+  if (values.defaultGuidanceStart > values.defaultGuidanceEnd)
+    throw new OptionError('DEFAULT_GUIDANCE_START must be at most DEFAULT_GUIDANCE_END')
+  if (values.heartbeatTimeout < 2 * values.heartbeatInterval)
+    throw new OptionError('HEARTBEAT_TIMEOUT must be at least twice HEARTBEAT_INTERVAL')
+  return Object.freeze({
+    ...values,
+    defaults: defaultsIn(values),
+    model,
+    workerEndpoint: checkEndpoint(values),
+    memoryBudget: checkMemory(values),
+    python: pythonPath(values.python)
+  })
+}
+
+function checkEndpoint({ workerEndpoint: given, worker, curveSecretKey }: OptionValues<typeof options>): string {
+  try {
+    return workerEndpoint(given, { spawns: worker === 'spawn', hasKeys: curveSecretKey !== undefined })
+  } catch (error) {
+    throw new OptionError(`WORKER_ENDPOINT${given === '' ? '' : `=${given}`}: ${(error as Error).message}`)
+  }
+}
+
+function parseModel(value: string): string {
+  const wrong = addressError(value)
+  if (wrong !== undefined) throw new OptionError(`MODEL=${value}: ${wrong}`)
+  return resolve(value)
+}
+
+/**
+ * Returns the options if the model folder is valid. Separate from `loadOptions`, because tests load manifests' options
+ * on machines without that folder.
+ *
+ * @throws OptionError that says what is wrong with the folder and what to give instead
+ */
+export function requireModel(given: GatewayOptions): GatewayOptions {
+  const wrong = folderError(given.model, given.worker === 'spawn' && given.engine === 'sdxl')
+  if (wrong !== undefined) throw new OptionError(`MODEL=${given.model}: ${wrong}`)
+  return given
+}
+
+/** The memory budget in bytes: the given one, else one that fits the process. Checks the options that depend on it. */
+function checkMemory({ memoryBudget, idempotencyBytes, bodyLimit }: OptionValues<typeof options>): number {
+  // Without a container limit, constrainedMemory() is 0 or larger than any memory.
+  const limit = process.constrainedMemory()
+  const total = memoryBudget ?? budgetWithin(limit > 0 ? Math.min(limit, totalmem()) : totalmem())
+  const budget = new MemoryBudget(total)
+  const check = (env: string, value: number | undefined, part: Part) => {
+    if (value !== undefined && value > budget.most(part))
+      throw new OptionError(
+        `${env}=${value} must be at most ${budget.most(part)}, the share of MEMORY_BUDGET=${total} for ${part}; raise MEMORY_BUDGET or lower ${env}`
+      )
+  }
+  check('IDEMPOTENCY_BYTES', idempotencyBytes, 'replays')
+  check('BODY_LIMIT', bodyLimit, 'uploads')
+  return total
+}
+
+/** Makes a path absolute, because workers run in another folder. A bare name stays for lookup on the PATH. */
+function pythonPath(given: string | undefined): string {
+  if (given === undefined) return defaultPython()
+  return given.includes('/') ? resolve(given) : given
+}
+
+function defaultPython(): string {
+  const own = join(packageRoot, 'python-worker/.venv/bin/python')
+  return existsSync(own) ? own : 'python3'
+}
+
+/** The text of `--help`. */
+export function help(): string {
+  return helpText(
+    'easel: serves SDXL text-to-image over HTTP\n\nusage: easel [options]          (npm start -- [options])\n\nWorkers that it starts also read their own variables, such as SIZES, ROWS and DTYPE: docs/configuration.md.',
+    options,
+    packageRoot
+  )
+}

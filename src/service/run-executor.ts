@@ -1,0 +1,129 @@
+import { randomUUID } from 'node:crypto'
+import type { WorkerPool } from '../workers/worker-pool.js'
+import type { Job, JobListener, JobProgress, RawImage } from '../workers/job.js'
+import type { ImageEncoder } from '../image/encoder.js'
+import type { Format } from '../image/formats.js'
+import type { Recipe } from '../image/recipe.js'
+import type { MemoryBudget } from '../memory.js'
+import type { Defaults } from '../parameters.js'
+import { type Decided, recipeOf } from './decisions.js'
+import type { ImageFile, Run, RunTimings } from './run.js'
+import type { RunMemory } from './run-memory.js'
+
+export interface RunExecutorOptions {
+  pool: WorkerPool
+  encoder: ImageEncoder
+  memory: MemoryBudget
+  defaults: Defaults
+  /** Whether to embed the recipe in image files. */
+  embedRecipe: boolean
+  version: string
+  observer: RunExecutorObserver
+}
+
+export interface RunExecutorObserver {
+  /** An image file was made. */
+  file: (image: { seconds: number; format: Format; bytes: number; width: number; height: number }) => void
+}
+
+/** An accepted request and everything needed to run it. */
+export interface Execution {
+  run: Run
+  job: Job
+  resolved: Decided
+  /** ms */
+  timeout: number
+  memory: RunMemory
+}
+
+/** Runs an accepted request: turns the pool's progress into run events, and pixels into image files. */
+export class RunExecutor {
+  readonly #options: RunExecutorOptions
+
+  constructor(options: RunExecutorOptions) {
+    this.#options = options
+  }
+
+  /** Runs the request until the run has ended. Never throws. */
+  async execute({ run, job, resolved, timeout, memory }: Execution): Promise<void> {
+    const start = performance.now()
+    const files: Promise<{ image: ImageFile; ms: number }>[] = []
+    const listener: JobListener = {
+      reserve: () => memory.reserve(),
+      waiting: (ahead, seconds) => run.emit({ type: 'queued', position: ahead, estimate_seconds: seconds ?? null }),
+      started: () => run.emit({ type: 'started' }),
+      progress: (progress) => this.#progress(run, progress),
+      image: (index, raw) => {
+        memory.arrived()
+        const file = this.#file(run, raw, index, resolved).finally(() => memory.encoded())
+        // Avoid an unhandled rejection; Promise.all below reports failures.
+        file.catch(() => undefined)
+        files.push(file)
+      }
+    }
+    try {
+      const raw = await this.#options.pool.generate(job, { id: randomUUID(), timeout, signal: run.signal, listener })
+      const made = await Promise.race([Promise.all(files), stopped(run.signal)])
+      const images = made.map(({ image }) => image).sort((a, b) => a.index - b.index)
+      const file_ms = Math.max(...made.map(({ ms }) => ms))
+      run.succeed({ images, timings: { ...slowest(raw), file_ms, total_ms: performance.now() - start } })
+    } catch (error) {
+      run.fail(error)
+    }
+  }
+
+  #progress(run: Run, { image, stage, step, of, preview }: JobProgress): void {
+    if (stage === 'denoising') {
+      run.emit({ type: 'progress', image, step, of, eta_seconds: this.#options.pool.secondsLeft(of - step) ?? null })
+    }
+    if (preview === undefined) return
+    const { width, height, pixels } = preview
+    // Previews are optional: skip one when memory is full or encoding fails.
+    const hold = this.#options.memory.tryHold('pixels', pixels.length)
+    if (hold === undefined) return
+    this.#options.encoder
+      .preview(preview)
+      .then((jpeg) => run.emit({ type: 'preview', image, step, width, height, jpeg }))
+      .catch(() => undefined)
+      .finally(() => hold.release())
+  }
+
+  async #file(run: Run, raw: RawImage, index: number, resolved: Decided): Promise<{ image: ImageFile; ms: number }> {
+    const { encoder, embedRecipe, defaults, version, observer } = this.#options
+    const start = performance.now()
+    const { width, height, seed } = raw
+    const { output_format: format, quality } = resolved
+    const { id, digest } = raw.model
+    const recipe: Recipe = {
+      ...recipeOf({ ...resolved, seed }, defaults, run.truncated.length > 0),
+      model: id,
+      model_digest: digest,
+      version
+    }
+    const bytes = await encoder.encode(raw, { format, quality, recipe: embedRecipe ? recipe : undefined }, run.signal)
+    const ms = performance.now() - start
+    observer.file({ seconds: ms / 1000, format, bytes: bytes.length, width, height })
+    const image: ImageFile = { index, seed, format, width, height, bytes, recipe }
+    run.emit({ type: 'image', image })
+    return { image, ms }
+  }
+}
+
+/** The images of a request run in parallel, so report the slowest image for each stage. */
+function slowest(images: readonly RawImage[]): Omit<RunTimings, 'file_ms' | 'total_ms'> {
+  const most = (name: keyof RawImage['timings']) => Math.max(...images.map(({ timings }) => timings[name]))
+  return {
+    queue_ms: most('queue_ms'),
+    encode_ms: most('encode_ms'),
+    denoise_ms: most('denoise_ms'),
+    decode_ms: most('decode_ms')
+  }
+}
+
+/** Rejects with the abort reason when the signal fires. */
+function stopped(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    if (signal.aborted) reject(signal.reason as Error)
+    else signal.addEventListener('abort', () => reject(signal.reason as Error), { once: true })
+  })
+}

@@ -1,0 +1,68 @@
+import { mostOf, type Parameter, parametersWith } from '../parameters.js'
+import type { Job } from './job.js'
+import type { Hello } from './protocol.js'
+import { includesSize, unionOfSizes } from './sizes.js'
+
+/** The optional features and the limits of one or more workers. */
+type Supported = Pick<Hello, 'features' | 'limits'>
+
+/** What the workers of a model can do together. */
+export interface Capabilities extends Pick<Hello, 'model' | 'sizes' | 'schedulers' | 'defaults' | 'limits'> {
+  /** Sizes that at least one worker is still compiling and none has compiled; `coming` on the wire. */
+  readonly compiling: Hello['sizes']
+  readonly features: string[]
+}
+
+/** Parameters that older workers ignore. Such a worker would silently make a different image. */
+const OPTIONAL = parametersWith('neutral')
+
+/** The limits of the optional parameters. All other limits are the same for every worker of a model. */
+const OPTIONAL_LIMITS: ReadonlySet<string | undefined> = new Set(OPTIONAL.map(({ limit }) => limit))
+
+/** Whether the worker that sent this HELLO can run the job. */
+export function canRun(hello: Hello, job: Pick<Job, 'width' | 'height'> & Partial<Job>): boolean {
+  return (
+    includesSize(hello.sizes, job) &&
+    OPTIONAL.every((parameter) =>
+      allows(hello, parameter, (job as Record<string, unknown>)[parameter.wire ?? ''] as number | undefined)
+    )
+  )
+}
+
+/** Whether workers accept any value of a parameter other than its neutral one. */
+export function supports({ features = [], limits }: Supported, parameter: Parameter): boolean {
+  const { neutral = -Infinity, feature } = parameter
+  return (feature === undefined || features.includes(feature)) && mostOf(parameter, limits) > neutral
+}
+
+/** Whether workers accept this value of a parameter. Undefined counts as the neutral value. */
+function allows(supported: Supported, parameter: Parameter, value: number | undefined): boolean {
+  if (value === parameter.neutral || value === undefined) return true
+  return supports(supported, parameter) && value <= mostOf(parameter, supported.limits)
+}
+
+/** The union of what the workers of one model can do. @param latest the HELLO whose defaults and schedulers count */
+export function mergeCapabilities(latest: Hello, all: readonly Hello[]): Capabilities {
+  const { model, schedulers, defaults } = latest
+  const sizes = unionOfSizes(all.map((hello) => hello.sizes))
+  const compiling = unionOfSizes(all.map(({ coming = [] }) => coming))
+  return {
+    model,
+    sizes,
+    compiling: compiling.filter(([width, height]) => !includesSize(sizes, { width, height })),
+    schedulers,
+    defaults,
+    features: [...new Set(all.flatMap(({ features = [] }) => features))],
+    limits: mergeLimits(all)
+  }
+}
+
+function mergeLimits(all: readonly Hello[]): Hello['limits'] {
+  const merged: Record<string, number> = {}
+  for (const { limits } of all) {
+    for (const [name, most] of Object.entries(limits) as [string, number][]) {
+      merged[name] = OPTIONAL_LIMITS.has(name) ? Math.max(most, merged[name] ?? 0) : (merged[name] ?? most)
+    }
+  }
+  return merged as unknown as Hello['limits']
+}

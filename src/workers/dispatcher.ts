@@ -1,0 +1,349 @@
+import { canRun } from './capabilities.js'
+import type { Forecast } from './estimate.js'
+import type { Log } from '../logger.js'
+import type { PoolObserver } from './events.js'
+import { type Job, JobError, type JobListener, type RawImage, rowsOf } from './job.js'
+import { sameModel } from './models.js'
+import type { Failed, GatewayMessage, Hello, Result } from './protocol.js'
+import type { ConnectedWorker, WorkMessage } from './registry.js'
+import { Task } from './task.js'
+
+/** A task fails once this many workers in a row have died while running it: it probably killed them. */
+const MAX_CRASHES = 2
+
+/** Send a worker up to this many times its rows of work, so that it never waits for the network between two steps. */
+const PREFETCH = 2
+
+const GOING_AWAY = 'the server is shutting down'
+
+/** All images of one request must come from the same model. */
+const MODEL_CHANGED = 'the model changed while the request ran; send it again'
+
+export interface DispatcherOptions {
+  workers: () => Iterable<ConnectedWorker>
+  send: (worker: string, message: GatewayMessage) => void
+  forecast: Forecast
+  observer: PoolObserver
+  log: Log
+  /** Monotonic clock in ms. */
+  now: () => number
+}
+
+export interface SubmitOptions {
+  id: string
+  /** ms from now, passed on to the worker. The dispatcher itself stops the job only on `signal`. */
+  timeout: number
+  /** Aborting ends the job with the abort reason if that is a JobError, otherwise as cancelled. */
+  signal?: AbortSignal | undefined
+  listener?: JobListener | undefined
+}
+
+/** One attempt at a task on one worker. It occupies rows there until the worker reports its end. */
+interface Assignment {
+  readonly task: Task
+  readonly worker: string
+  /** Indexes of the images that the worker has not delivered yet. */
+  readonly undelivered: Set<number>
+}
+
+/**
+ * Assigns tasks to workers and ends every accepted job exactly once.
+ *
+ * Tasks of one size run first come, first served, each on the least loaded worker that has the size. When a worker
+ * dies, its tasks return to the front of the queue. One that was running may have caused the death, so it is retried
+ * once, alone on a worker, where a poisoned job cannot crash others.
+ */
+export class Dispatcher {
+  readonly #options: DispatcherOptions
+  readonly #queue: Task[] = []
+  readonly #assignments = new Map<string, Assignment>()
+  /** Names of workers that take no more work but are still connected. */
+  readonly #drainingWorkers = new Set<string>()
+  #draining = false
+  #abandoned = false
+
+  constructor(options: DispatcherOptions) {
+    this.#options = options
+  }
+
+  /** Whether any worker takes new work. */
+  get available(): boolean {
+    return !this.#accepting().next().done
+  }
+
+  /** Number of jobs waiting to be sent to a worker. */
+  get queued(): number {
+    return this.#queue.length
+  }
+
+  /** Tasks sent to a worker and not ended, started or not. */
+  get running(): readonly Task[] {
+    return [...this.#assignments.values()].map(({ task }) => task).filter((task) => !task.ended)
+  }
+
+  /**
+   * Seconds from now until each job will be done: first the running ones, then the queue, then `next` as if submitted
+   * now. Undefined without a recent measurement.
+   */
+  secondsUntilDone(next?: Job): number[] | undefined {
+    const loads = [...this.#inOrder(), ...(next === undefined ? [] : [{ rows: rowsOf(next), stepsLeft: next.steps }])]
+    let rows = 0
+    for (const worker of this.#options.workers()) rows += worker.hello.rows
+    return this.#options.forecast.secondsUntilDone(loads, rows)
+  }
+
+  /**
+   * Runs a job and resolves with its images.
+   *
+   * @throws JobError when the job ends any other way; the worker frees its rows by the next step
+   */
+  submit(job: Job, { id, timeout, signal, listener }: SubmitOptions): Promise<RawImage[]> {
+    const submittedAt = this.#options.now()
+    const task = new Task({ id, job, submittedAt, deadline: submittedAt + timeout, listener })
+    const onAbort = () => this.#stop(task, signal?.reason)
+    task.onEnd(() => signal?.removeEventListener('abort', onAbort))
+    if (this.#abandoned) task.fail('draining', GOING_AWAY)
+    else if (signal?.aborted) onAbort()
+    else {
+      signal?.addEventListener('abort', onAbort, { once: true })
+      this.#queue.push(task)
+      this.pump()
+    }
+    return task.finished
+  }
+
+  /**
+   * Assigns waiting tasks while workers have room, first come, first served within a size. A full size does not block
+   * the others, because each has its own rows; nor does a task that no worker can run yet, e.g. while a restarted
+   * worker compiles its size.
+   */
+  pump(): void {
+    const full = new Set<string>()
+    let place = 0
+    while (place < this.#queue.length) {
+      const task = this.#queue[place]!
+      const size = `${task.job.width}x${task.job.height}`
+      const worker = full.has(size) ? undefined : this.#choose(task)
+      if (worker !== undefined) {
+        // No memory in the gateway for its images. Stop here: smaller tasks that overtook this one would starve it.
+        if (!task.reserve()) break
+        this.#queue.splice(place, 1)
+        this.#assign(task, worker)
+        continue
+      }
+      if (this.#anyCanRun(task)) {
+        // A suspect needs an empty worker: tasks that overtook it would starve it.
+        if (task.crashes > 0) break
+        full.add(size)
+      }
+      place += 1
+    }
+    // No worker will join any more: fail at once, so that clients can try another server.
+    if (this.#draining && !this.available) for (const task of this.#queue.splice(0)) task.fail('draining', GOING_AWAY)
+    this.#reportPositions()
+  }
+
+  /** From now on, fails queued tasks as soon as no worker is left instead of waiting for one. */
+  drain(): void {
+    this.#draining = true
+    this.pump()
+  }
+
+  /**
+   * Sends queued tasks to the workers without the PREFETCH limit, then tells the workers to drain. They know how fast
+   * they are, so they choose what to finish.
+   *
+   * @param graceMs how long the workers may take
+   */
+  drainWorkers(graceMs: number): void {
+    for (const task of this.#queue.splice(0)) {
+      const worker = this.#choose(task, true)
+      if (worker !== undefined && task.reserve()) this.#assign(task, worker)
+      else this.#queue.push(task)
+    }
+    for (const { name } of this.#accepting()) {
+      this.#drainingWorkers.add(name)
+      this.#options.send(name, { kind: 'DRAIN', header: { grace_ms: Math.round(graceMs) } })
+    }
+  }
+
+  /** Handles a worker's message about a task. */
+  receive(worker: ConnectedWorker, message: WorkMessage): void {
+    const { id } = message.header
+    const assignment = this.#assignments.get(id)
+    // A late message about an attempt that ended or moved to another worker.
+    if (assignment === undefined || assignment.worker !== worker.name) return
+    const { task } = assignment
+    if (message.kind === 'PROGRESS') {
+      const { image, stage, step, of, preview } = message.header
+      const picture = preview && message.pixels ? { preview: { ...preview, pixels: message.pixels } } : {}
+      const first = !task.started
+      task.progress({ image, stage, step, of, ...picture })
+      if (first) this.#started(task)
+    } else if (message.kind === 'RESULT')
+      this.#result(id, assignment, message.header, message.pixels, worker.hello.model)
+    else this.#failed(id, assignment, message.header)
+  }
+
+  /**
+   * Requeues a lost worker's tasks.
+   *
+   * @param blameless whether the loss says nothing about the tasks that ran
+   */
+  workerLost(name: string, blameless: boolean): void {
+    this.#drainingWorkers.delete(name)
+    const lost = [...this.#assignments].filter(([, assignment]) => assignment.worker === name)
+    const again: Task[] = []
+    for (const [id, { task }] of lost) {
+      this.#assignments.delete(id)
+      if (task.ended) continue
+      task.crashes = task.running && !blameless ? task.crashes + 1 : 0
+      task.running = false
+      if (task.crashes >= MAX_CRASHES)
+        task.fail('worker_crashed', 'the worker died twice in a row while it ran this request')
+      else again.push(task)
+    }
+    this.#queue.unshift(...again)
+    if (again.length > 0)
+      this.#options.log.warn(
+        { worker: name, requests: again.map((task) => task.id) },
+        `retrying ${again.length} requests that worker ${name} had not finished`
+      )
+    this.pump()
+  }
+
+  /** Fails all remaining tasks and every later submit. */
+  abandon(): void {
+    this.#abandoned = true
+    const left = [...this.#queue.splice(0), ...this.running]
+    this.#assignments.clear()
+    for (const task of left) task.fail('draining', GOING_AWAY)
+  }
+
+  *#accepting(): Generator<ConnectedWorker, void, undefined> {
+    for (const worker of this.#options.workers()) if (!this.#drainingWorkers.has(worker.name)) yield worker
+  }
+
+  /** @param everything ignore the PREFETCH limit */
+  #choose(task: Task, everything = false): ConnectedWorker | undefined {
+    let best: ConnectedWorker | undefined
+    let bestLoad = Infinity
+    for (const worker of this.#accepting()) {
+      if (!canRun(worker.hello, task.job)) continue
+      const { rows, rowsOfSize, suspect } = this.#load(worker.name, task.job)
+      const alone = suspect || task.crashes > 0
+      // A worker has separate rows for each size. A task larger than PREFETCH allows goes out when the size is idle.
+      const room = everything || rowsOfSize === 0 || rowsOfSize + task.rows <= PREFETCH * worker.hello.rows
+      const fits = rows === 0 || (!alone && room)
+      const load = rows / worker.hello.rows
+      if (fits && load < bestLoad) {
+        best = worker
+        bestLoad = load
+      }
+    }
+    return best
+  }
+
+  #anyCanRun(task: Task): boolean {
+    return [...this.#accepting()].some(({ hello }) => canRun(hello, task.job))
+  }
+
+  /** Rows assigned to a worker, in total and of a job's size, and whether any of its tasks is a suspect. */
+  #load(name: string, { width, height }: Job): { rows: number; rowsOfSize: number; suspect: boolean } {
+    let rows = 0
+    let rowsOfSize = 0
+    let suspect = false
+    for (const { task, worker } of this.#assignments.values()) {
+      if (worker !== name) continue
+      rows += task.rows
+      if (task.job.width === width && task.job.height === height) rowsOfSize += task.rows
+      suspect ||= task.crashes > 0
+    }
+    return { rows, rowsOfSize, suspect }
+  }
+
+  #assign(task: Task, worker: ConnectedWorker): void {
+    const { observer, now, send } = this.#options
+    if (task.model !== undefined && !sameModel(task.model, worker.hello.model)) {
+      task.fail('internal', MODEL_CHANGED)
+      return
+    }
+    task.attempts += 1
+    if (task.attempts > 1) observer.replay()
+    // The protocol forbids reusing an id, and late messages of an earlier attempt must not match this one.
+    const id = `${task.id}.${task.attempts}`
+    this.#assignments.set(id, { task, worker: worker.name, undelivered: new Set(task.job.seeds.keys()) })
+    const timeout_ms = Math.max(1, Math.round(task.deadline - now()))
+    send(worker.name, { kind: 'GENERATE', header: { ...task.job, id, timeout_ms } })
+  }
+
+  #result(id: string, assignment: Assignment, result: Result, pixels: Uint8Array, model: Hello['model']): void {
+    const { task } = assignment
+    const { image, seed, width, height, timings } = result
+    if (seed !== task.job.seeds[image] || width !== task.job.width || height !== task.job.height) {
+      task.fail('internal', 'the worker returned an image with a different seed or size than requested')
+      this.#options.send(assignment.worker, { kind: 'CANCEL', header: { id } })
+      this.#release(id)
+      return
+    }
+    // A duplicate RESULT: count the image once.
+    if (!assignment.undelivered.delete(image)) return
+    task.image(image, { seed, width, height, pixels, timings, model })
+    this.#options.forecast.overheadTook((timings.encode_ms + timings.decode_ms) / 1000)
+    if (assignment.undelivered.size === 0) this.#release(id)
+  }
+
+  #failed(id: string, { task, worker }: Assignment, { code, message }: Failed): void {
+    this.#options.log.debug(
+      { request: task.id, code },
+      `worker ${worker} ended request ${task.id} (${code}): ${message}`
+    )
+    if (code === 'draining') this.#drainingWorkers.add(worker)
+    if (code === 'draining' && !task.ended) {
+      // The worker is leaving without finishing it: requeue it for another worker or a successor.
+      task.running = false
+      this.#queue.unshift(task)
+    } else task.fail(code, message)
+    this.#release(id)
+  }
+
+  #release(id: string): void {
+    this.#assignments.delete(id)
+    this.pump()
+  }
+
+  #started(task: Task): void {
+    this.#options.observer.queueWait((this.#options.now() - task.submittedAt) / 1000)
+    this.#reportPositions()
+  }
+
+  /** Ends a task for its client at once. The worker frees its rows at the next step. */
+  #stop(task: Task, reason: unknown): void {
+    const place = this.#queue.indexOf(task)
+    if (place !== -1) this.#queue.splice(place, 1)
+    if (reason instanceof JobError) task.fail(reason.failure, reason.message)
+    else task.fail('cancelled', 'the request was cancelled')
+    for (const [id, assignment] of this.#assignments) {
+      if (assignment.task === task) this.#options.send(assignment.worker, { kind: 'CANCEL', header: { id } })
+    }
+    this.#reportPositions()
+  }
+
+  /** Tasks in the order they will run: those at workers, then the queue. */
+  #inOrder(): readonly Task[] {
+    return [...this.running, ...this.#queue]
+  }
+
+  /** Reports queue positions to listeners. A task that a worker has but has not started still counts as waiting. */
+  #reportPositions(): void {
+    const tasks = this.#inOrder()
+    if (!tasks.some((task) => task.wantsPosition)) return
+    const seconds = this.secondsUntilDone()
+    let ahead = 0
+    for (const [index, task] of tasks.entries()) {
+      if (task.started) continue
+      task.reportPosition(ahead, seconds?.[index])
+      ahead += 1
+    }
+  }
+}

@@ -1,0 +1,21 @@
+import type { Hello, Malformation } from './protocol.js'
+
+/** Receives the pool's events, e.g. for metrics. Keeps the pool independent of a metrics library. */
+export interface PoolObserver {
+  /** A worker started a request this many seconds after it was submitted. */
+  queueWait: (seconds: number) => void
+  /** A worker finished a denoising step. */
+  step: (worker: string, seconds: number) => void
+  /** A worker's HELLO was accepted. */
+  hello: (worker: string, hello: Hello) => void
+  /** A request was sent to a worker for the second time or more. */
+  replay: () => void
+  /** A worker's connection ended. */
+  workerLost: (worker: string, cause: LossCause) => void
+  /** A worker process was restarted. */
+  restart: (worker: string) => void
+  /** A message was dropped. */
+  malformed: (reason: Malformation | 'unknown_peer') => void
+}
+
+export type LossCause = 'exited' | 'silent' | 'hung' | 'unreachable' | 'replaced' | 'left' | 'session'

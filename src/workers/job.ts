@@ -1,0 +1,70 @@
+import type { Generate, Hello, Progress, Timings } from './protocol.js'
+
+/** A request as the pool sees it: token ids and numbers, no text. GENERATE without the fields of one attempt. */
+export type Job = Omit<Generate, 'id' | 'timeout_ms'>
+
+/** An image from a worker, not yet encoded. */
+export interface RawImage {
+  readonly seed: number
+  readonly width: number
+  readonly height: number
+  /** RGB, width · height · 3 bytes. */
+  readonly pixels: Uint8Array
+  readonly timings: Timings
+  /** The model of the worker that made it. */
+  readonly model: Hello['model']
+}
+
+export interface JobProgress {
+  readonly image: number
+  readonly stage: Progress['stage']
+  readonly step: number
+  readonly of: number
+  readonly preview?: { readonly width: number; readonly height: number; readonly pixels: Uint8Array }
+}
+
+/** Hooks into a job's life cycle; all optional. */
+export interface JobListener {
+  /**
+   * Reserves memory for the images before the job goes to a worker. Returns false when there is none; the job then
+   * waits until `WorkerPool.resume`.
+   */
+  reserve?: () => boolean
+  /** Its queue position changed: `ahead` jobs are before it. `seconds` is when it will be done, if known. */
+  waiting?: (ahead: number, seconds: number | undefined) => void
+  /** A worker has started it. Called once, even if the job is retried after a worker's death. */
+  started?: () => void
+  progress?: (progress: JobProgress) => void
+  /** One of its images has arrived. */
+  image?: (index: number, image: RawImage) => void
+}
+
+/** Why a job ended without images. The service maps each to an error code. */
+export type JobFailure =
+  'cancelled' | 'expired' | 'draining' | 'worker_crashed' | 'out_of_memory' | 'invalid' | 'internal'
+
+export class JobError extends Error {
+  readonly failure: JobFailure
+  constructor(failure: JobFailure, message: string) {
+    super(message)
+    this.name = 'JobError'
+    this.failure = failure
+  }
+}
+
+/**
+ * Most rows that a job's images take in one denoising step: two per image if any step is guided, otherwise one. Steps
+ * within the guidance interval are guided when the scale is above 1, as in diffusers.
+ *
+ * @see https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/guiders/classifier_free_guidance.py#L140
+ */
+export function rowsOf({
+  guidance,
+  guidance_start = 0,
+  guidance_end = 1,
+  steps,
+  seeds
+}: Pick<Job, 'guidance' | 'guidance_start' | 'guidance_end' | 'steps' | 'seeds'>): number {
+  const guided = guidance > 1 && Math.trunc(guidance_start * steps) < Math.trunc(guidance_end * steps)
+  return (guided ? 2 : 1) * seeds.length
+}

@@ -1,0 +1,279 @@
+import { Type, type Static, type TObject, type TOptional, type TSchema, type TUnsafe } from 'typebox'
+import {
+  bare,
+  type ModelLimits,
+  type NamesWith,
+  type Parameter,
+  type parameters,
+  parametersWith
+} from '../parameters.js'
+
+/**
+ * The wire protocol, version 1. protocol/README.md explains the fields. After a change here, regenerate
+ * protocol/messages.schema.json: `npx vitest run test/workers/wire-schema.test.ts --update`. Unknown fields are ignored.
+ */
+
+export const PROTOCOL_VERSION = 1
+
+/** Message kinds by name. The value is the first byte of a message. */
+export const KINDS = {
+  HELLO: 0x01,
+  HEARTBEAT: 0x02,
+  PROGRESS: 0x03,
+  RESULT: 0x04,
+  FAILED: 0x05,
+  BYE: 0x06,
+  WELCOME: 0x81,
+  REFUSED: 0x82,
+  PING: 0x83,
+  GENERATE: 0x84,
+  CANCEL: 0x85,
+  DRAIN: 0x86
+} as const
+
+export type Kind = keyof typeof KINDS
+
+const Id = Type.String({ minLength: 1, maxLength: 200 })
+const Name = Type.String({ minLength: 1, maxLength: 255 })
+const Count = Type.Integer({ minimum: 0 })
+const Positive = Type.Integer({ minimum: 1 })
+const Uint32 = Type.Integer({ minimum: 0, maximum: 4_294_967_295 })
+const Guidance = Type.Number({ minimum: 0 })
+const Milliseconds = Type.Number({ minimum: 0 })
+const Sha256 = Type.String({ minLength: 64, maxLength: 64 })
+
+const oneOf = <const V extends string>(...values: readonly V[]) => Type.Unsafe<V>({ enum: values })
+const listOf = <S extends TSchema>(
+  items: S,
+  limits: { minItems?: number; maxItems?: number; description?: string } = {}
+) => Type.Unsafe<Static<S>[]>({ ...limits, type: 'array', items })
+const sizes = (description: string, minItems = 0) =>
+  Type.Unsafe<[width: number, height: number][]>({
+    description,
+    type: 'array',
+    minItems,
+    items: { type: 'array', items: Positive, minItems: 2, maxItems: 2 }
+  })
+
+const TokenIds = Type.Object(
+  { ids: listOf(Uint32, { minItems: 1 }), ids_2: listOf(Uint32, { minItems: 1 }) },
+  { description: 'A prompt for both text encoders' }
+)
+export type TokenIds = Static<typeof TokenIds>
+
+const Timings = Type.Object({
+  queue_ms: Milliseconds,
+  encode_ms: Milliseconds,
+  denoise_ms: Milliseconds,
+  decode_ms: Milliseconds
+})
+export type Timings = Static<typeof Timings>
+
+type Refined = NamesWith<'neutral'>
+type Table = typeof parameters
+
+/** A number's schema. Leaves out the maximum if the model sets its own limit. */
+function wireForm({ schema, limit }: Parameter): TSchema {
+  const { minimum, maximum } = schema as { minimum?: number; maximum?: number }
+  return {
+    ...bare(schema),
+    ...(minimum === undefined ? {} : { minimum }),
+    ...(limit !== undefined || maximum === undefined ? {} : { maximum })
+  }
+}
+
+/** Fields of GENERATE that are omitted when neutral. */
+const refinements = Object.fromEntries(
+  parametersWith('neutral').map((parameter) => [parameter.wire, Type.Optional(wireForm(parameter))])
+) as {
+  [N in Refined as Table[N]['wire']]: TOptional<TUnsafe<number>>
+}
+
+const Limits = Type.Object(
+  Object.fromEntries(
+    parametersWith('limit').map((parameter) => {
+      const form = wireForm(parameter)
+      return [parameter.limit, parameter.neutral === undefined ? form : Type.Optional(form)]
+    })
+  )
+)
+
+const HELLO = Type.Object(
+  {
+    protocol: Count,
+    worker: Name,
+    version: Name,
+    pid: Count,
+    model: Type.Object({ id: Name, digest: Sha256, dtype: Name }),
+    tokenizers: listOf(Type.Object({ digest: Sha256, pad_id: Count, max_length: Positive }), { minItems: 1 }),
+    sizes: sizes('List of [width, height] that the worker can make now', 1),
+    rows: Positive,
+    schedulers: listOf(Name, { minItems: 1 }),
+    defaults: Type.Object({
+      width: Positive,
+      height: Positive,
+      num_inference_steps: Positive,
+      guidance_scale: Guidance,
+      scheduler: Name,
+      negative_prompt: Type.String()
+    }),
+    limits: Limits as unknown as TUnsafe<ModelLimits>,
+    devices: listOf(Type.Object({ id: Count, kind: Type.String() })),
+    programs: listOf(
+      Type.Object({ name: Type.String(), seconds: Type.Number({ minimum: 0 }), cached: Type.Boolean() })
+    ),
+    coming: Type.Optional(sizes('List of [width, height] that are still being compiled')),
+    features: Type.Optional(listOf(Name, { description: 'Optional abilities of this worker' }))
+  },
+  { description: '0x01, worker to gateway: who the worker is and what it can do' }
+)
+export type Hello = Static<typeof HELLO>
+
+const HEARTBEAT = Type.Object(
+  {
+    session: Id,
+    steps_total: Count,
+    rows_in_use: Count,
+    rows_padded_total: Count,
+    queued: Count,
+    step_ms: listOf(Milliseconds, { maxItems: 64 }),
+    memory: listOf(Type.Object({ device: Count, bytes_in_use: Count, bytes_limit: Count })),
+    sizes: Type.Optional(sizes("Current value of HELLO's sizes", 1)),
+    not_finite: Type.Optional(
+      Type.Object(
+        { text_encoder: Count, denoise: Count, decode: Count },
+        { description: 'Images that failed because of NaN or infinity, by the stage where it was first seen' }
+      )
+    )
+  },
+  { description: '0x02, worker to gateway: alive, with counters' }
+)
+export type Heartbeat = Static<typeof HEARTBEAT>
+
+const PROGRESS = Type.Object(
+  {
+    id: Id,
+    image: Count,
+    stage: oneOf('encoding', 'denoising', 'decoding'),
+    step: Count,
+    of: Positive,
+    preview: Type.Optional(Type.Object({ width: Positive, height: Positive }))
+  },
+  { description: '0x03, worker to gateway: progress of one image; one binary frame if it has a preview' }
+)
+export type Progress = Static<typeof PROGRESS>
+
+const RESULT = Type.Object(
+  { id: Id, image: Count, seed: Uint32, width: Positive, height: Positive, timings: Timings },
+  { description: '0x04, worker to gateway: one finished image; one binary frame' }
+)
+export type Result = Static<typeof RESULT>
+
+const FAILED = Type.Object(
+  {
+    id: Id,
+    code: oneOf('invalid', 'cancelled', 'expired', 'draining', 'out_of_memory', 'internal'),
+    message: Type.String()
+  },
+  { description: '0x05, worker to gateway: the request failed, with none or some of its images sent' }
+)
+export type Failed = Static<typeof FAILED>
+
+const BYE = Type.Object(
+  { reason: Type.String() },
+  { description: '0x06, worker to gateway: the worker is leaving and takes no more work' }
+)
+
+const WELCOME = Type.Object(
+  { session: Id, heartbeat_ms: Type.Number({ minimum: 1 }) },
+  { description: '0x81, gateway to worker: HELLO accepted' }
+)
+
+const REFUSED = Type.Object(
+  {
+    code: Type.Unsafe<'protocol' | 'tokenizer' | 'model'>({
+      ...Name,
+      description: 'protocol, tokenizer or model; a worker must also exit on an unknown code'
+    }),
+    message: Type.String()
+  },
+  { description: '0x82, gateway to worker: this worker is refused' }
+)
+
+const PING = Type.Object({ session: Id }, { description: '0x83, gateway to worker: the gateway is alive' })
+
+const GENERATE = Type.Object(
+  {
+    id: Id,
+    prompt: TokenIds,
+    negative: Type.Union([TokenIds, Type.Null()]),
+    seeds: listOf(Uint32, { minItems: 1 }),
+    steps: Positive,
+    guidance: Guidance,
+    scheduler: Name,
+    width: Positive,
+    height: Positive,
+    clip_skip: Type.Optional(Count),
+    preview_every: Type.Optional(Count),
+    timeout_ms: Type.Optional(Milliseconds),
+    trace: Type.Optional(Type.String()),
+    ...refinements
+  },
+  { description: '0x84, gateway to worker: make one image per seed' }
+)
+export type Generate = Readonly<Static<typeof GENERATE>>
+
+const CANCEL = Type.Object({ id: Id }, { description: '0x85, gateway to worker: stop this request' })
+
+const DRAIN = Type.Object(
+  { grace_ms: Milliseconds },
+  { description: '0x86, gateway to worker: finish what fits in grace_ms, then leave' }
+)
+
+/** The header schema of each kind. */
+export const HEADERS = {
+  HELLO,
+  HEARTBEAT,
+  PROGRESS,
+  RESULT,
+  FAILED,
+  BYE,
+  WELCOME,
+  REFUSED,
+  PING,
+  GENERATE,
+  CANCEL,
+  DRAIN
+} as const satisfies Record<Kind, TObject>
+
+type Headers = { [K in Kind]: Static<(typeof HEADERS)[K]> }
+
+/** A decoded worker message with its pixels, if any. */
+export type WorkerMessage =
+  | MessageOf<'HELLO' | 'HEARTBEAT' | 'FAILED' | 'BYE'>
+  | (MessageOf<'PROGRESS'> & { pixels?: Uint8Array })
+  | (MessageOf<'RESULT'> & { pixels: Uint8Array })
+
+export type GatewayMessage = MessageOf<'WELCOME' | 'REFUSED' | 'PING' | 'GENERATE' | 'CANCEL' | 'DRAIN'>
+
+type MessageOf<K extends Kind> = { [N in K]: { kind: N; header: Headers[N] } }[K]
+
+/** Longer headers are malformed, in bytes. */
+export const MAX_HEADER_BYTES = 1024 * 1024
+
+/** Encodes a message to a worker. In version 1 none has binary frames. */
+export function pack(message: GatewayMessage): Buffer[] {
+  return [Buffer.from([KINDS[message.kind], PROTOCOL_VERSION]), Buffer.from(JSON.stringify(message.header))]
+}
+
+/** Why a message was dropped. The golden frames use the same reasons on both sides. */
+export type Malformation =
+  'prefix' | 'version' | 'kind' | 'header_size' | 'header_json' | 'header_field' | 'binary_count' | 'binary_size'
+
+export class MalformedMessage extends Error {
+  readonly reason: Malformation
+  constructor(reason: Malformation, message: string) {
+    super(message)
+    this.reason = reason
+  }
+}

@@ -1,0 +1,151 @@
+import {
+  type Job,
+  JobError,
+  type JobFailure,
+  type JobListener,
+  type JobProgress,
+  type RawImage,
+  rowsOf
+} from './job.js'
+
+export interface TaskFields {
+  id: string
+  job: Job
+  /** ms */
+  submittedAt: number
+  /** ms */
+  deadline: number
+  listener?: JobListener | undefined
+}
+
+/** A job in the dispatcher. It ends exactly once. */
+export class Task {
+  readonly id: string
+  readonly job: Job
+  readonly rows: number
+  /** When it was submitted, in ms of the dispatcher's clock. */
+  readonly submittedAt: number
+  /** When it expires, in ms of the dispatcher's clock. */
+  readonly deadline: number
+  /** How often it was sent to a worker. */
+  attempts = 0
+  /** Consecutive worker deaths while it ran. After one it is a suspect and runs alone. */
+  crashes = 0
+  /** True from the worker's first PROGRESS until the worker is lost or gives it back. */
+  running = false
+  readonly #listener: JobListener
+  readonly #images: (RawImage | undefined)[]
+  /** Steps done, by image. */
+  readonly #steps: number[]
+  readonly #resolve: (images: RawImage[]) => void
+  readonly #reject: (error: JobError) => void
+  readonly #cleanups: (() => void)[] = []
+  #started = false
+  #model: RawImage['model'] | undefined
+  #ahead: number | undefined
+  #ended = false
+  readonly finished: Promise<RawImage[]>
+
+  constructor({ id, job, submittedAt, deadline, listener }: TaskFields) {
+    this.id = id
+    this.job = job
+    this.rows = rowsOf(job)
+    this.submittedAt = submittedAt
+    this.deadline = deadline
+    this.#listener = listener ?? {}
+    this.#images = job.seeds.map(() => undefined)
+    this.#steps = job.seeds.map(() => 0)
+    const { promise, resolve, reject } = withResolvers<RawImage[]>()
+    this.finished = promise
+    this.#resolve = resolve
+    this.#reject = reject
+  }
+
+  /** The model that made the images received so far. */
+  get model(): RawImage['model'] | undefined {
+    return this.#model
+  }
+
+  get ended(): boolean {
+    return this.#ended
+  }
+
+  /** Whether any worker has ever started it. */
+  get started(): boolean {
+    return this.#started
+  }
+
+  /** Steps left for its slowest image. */
+  get stepsLeft(): number {
+    return this.running ? this.job.steps - Math.min(...this.#steps) : this.job.steps
+  }
+
+  /** Whether a listener wants its queue position. */
+  get wantsPosition(): boolean {
+    return this.#listener.waiting !== undefined && !this.#started
+  }
+
+  /** Reserves the gateway memory the task needs before it goes to a worker. False if there is not enough now. */
+  reserve(): boolean {
+    return this.#listener.reserve?.() ?? true
+  }
+
+  /** Registers `cleanup` to run when the task ends, successfully or not. */
+  onEnd(cleanup: () => void): void {
+    this.#cleanups.push(cleanup)
+  }
+
+  /** Reports its queue position if that has changed. */
+  reportPosition(ahead: number, seconds: number | undefined): void {
+    if (this.#ahead === ahead || this.#started || this.#ended) return
+    this.#ahead = ahead
+    this.#listener.waiting?.(ahead, seconds)
+  }
+
+  /** Records progress. Ignores out-of-range indexes: never size or index by values from the wire. */
+  progress(progress: JobProgress): void {
+    if (progress.image >= this.#steps.length || progress.step > this.job.steps) return
+    if (!this.running) this.#steps.fill(0)
+    this.running = true
+    this.#steps[progress.image] = progress.step
+    if (this.#ended) return
+    if (!this.#started) {
+      this.#started = true
+      this.#listener.started?.()
+    }
+    this.#listener.progress?.(progress)
+  }
+
+  /** Stores one image; the last one ends the task. Ignores an image that an earlier attempt has already delivered. */
+  image(index: number, image: RawImage): void {
+    if (this.#ended || this.#images[index] !== undefined) return
+    this.#images[index] = image
+    this.#model = image.model
+    this.#steps[index] = this.job.steps
+    this.#listener.image?.(index, image)
+    const images = this.#images.filter((each) => each !== undefined)
+    if (images.length === this.#images.length) this.#end(() => this.#resolve(images))
+  }
+
+  fail(failure: JobFailure, message: string): void {
+    this.#end(() => this.#reject(new JobError(failure, message)))
+  }
+
+  #end(settle: () => void): void {
+    if (this.#ended) return
+    this.#ended = true
+    for (const cleanup of this.#cleanups) cleanup()
+    settle()
+  }
+}
+
+/** Promise.withResolvers, which Node 20 lacks. */
+function withResolvers<T>(): { promise: Promise<T>; resolve: (value: T) => void; reject: (error: Error) => void } {
+  let resolve!: (value: T) => void
+  let reject!: (error: Error) => void
+  const promise = new Promise<T>((onResolve, onReject) => {
+    resolve = onResolve
+    reject = onReject
+  })
+  return { promise, resolve, reject }
+}

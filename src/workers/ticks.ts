@@ -1,0 +1,38 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+
+/** Waits needed to read everything already received: first libzmq's I/O thread must run, then the event loop. */
+const WAITS = 5
+const WAIT_MS = 20
+
+/**
+ * Measures timeouts in ticks, one per heartbeat interval, instead of by a clock. A clock would blame workers for the
+ * gateway's own stalls (a paused machine, a long garbage collection); a stall of any length is one tick.
+ */
+export class TickCounter {
+  readonly #intervalMs: number
+  #count = 0
+
+  /** @param intervalMs ms between two ticks */
+  constructor(intervalMs: number) {
+    this.#intervalMs = intervalMs
+  }
+
+  /** The number of the current tick. */
+  get now(): number {
+    return this.#count
+  }
+
+  next(): void {
+    this.#count += 1
+  }
+
+  /** Whether more than `ms` have passed since the tick `since`. Up to two intervals later than a clock would say so. */
+  passed(since: number, ms: number): boolean {
+    return this.#count - since > Math.ceil(ms / this.#intervalMs)
+  }
+}
+
+/** Resolves when everything received before the call has been read, even if the process stalls meanwhile. */
+export async function receivedMessagesRead(): Promise<void> {
+  for (let wait = 0; wait < WAITS; wait++) await sleep(WAIT_MS, undefined, { ref: false })
+}

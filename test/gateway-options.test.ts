@@ -1,0 +1,163 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import {
+  OptionError,
+  flagOf,
+  help,
+  HelpRequested,
+  loadOptions,
+  options,
+  requireModel,
+  VersionRequested
+} from '../src/gateway-options.js'
+
+describe('loadOptions', () => {
+  it('prefers the flag to the variable to the default', () => {
+    expect(loadOptions([], {}).port).toBe(8000)
+    expect(loadOptions([], { PORT: '9000' }).port).toBe(9000)
+    expect(loadOptions(['--port', '9001'], { PORT: '9000' }).port).toBe(9001)
+    expect(loadOptions(['--port=9002'], {}).port).toBe(9002)
+  })
+
+  it('returns a frozen object and treats an empty variable as unset', () => {
+    const config = loadOptions([], { PORT: '' })
+    expect(config.port).toBe(8000)
+    expect(Object.isFrozen(config)).toBe(true)
+  })
+
+  it.each(Object.entries(options))('accepts a value of %s that begins with a dash', (name, { env }) => {
+    for (const value of ['-1', '--rows 8', '--port=x', '--help', '--']) {
+      const outcome = (argv: string[], variables: NodeJS.ProcessEnv) => {
+        try {
+          return loadOptions(argv, { WORKER_ENDPOINT: 'ipc:///run/x', ...variables })
+        } catch (error) {
+          // The message is the same for flag and variable, except for the name at its beginning.
+          return (error as Error).message.replace(/^\S+?=/, '')
+        }
+      }
+      expect(outcome([`--${flagOf(name)}`, value], {})).toEqual(outcome([], { [env]: value }))
+    }
+  })
+
+  it('accepts worker arguments as --help shows them', () => {
+    expect(loadOptions(['--worker-args', '--fake-step-ms 200', '--port', '1'], {})).toMatchObject({
+      workerArgs: ['--fake-step-ms', '200'],
+      port: 1
+    })
+  })
+
+  it('rejects a flag without a value', () => {
+    expect(() => loadOptions(['--worker-args'], {})).toThrow(/--worker-args/)
+  })
+
+  it.each([
+    [['--port', 'x'], {}, /--port="x": must be a whole number from 0 to 65535/],
+    [[], { PORT: '70000' }, /PORT="70000"/],
+    [[], { PORT: '1.5' }, /whole number/],
+    [[], { WORKER: 'magic' }, /must be one of spawn, connect/],
+    [['--prot', '1'], {}, /--prot.*--help/],
+    [[], { WORKER: 'connect' }, /^WORKER_ENDPOINT: WORKER=connect needs it/],
+    [[], { WORKER_ENDPOINT: 'http://x' }, /must be ipc/],
+    [[], { WORKER_ENDPOINT: 'ipc://@worker' }, /WORKER_ENDPOINT=ipc:\/\/@worker: an abstract socket has no owner/],
+    [[], { WORKER_ENDPOINT: 'tcp://0.0.0.0:5555' }, /CURVE_SECRET_KEY must be set/],
+    [
+      [],
+      { WORKER_ENDPOINT: 'tcp://127.0.0.1:*' },
+      /WORKER_ENDPOINT=tcp:\/\/127.0.0.1:\*: must be ipc:\/\/PATH or tcp:\/\/HOST:PORT, with a port/
+    ],
+    [[], { WORKER_ENDPOINT: 'tcp://127.0.0.1:0' }, /a port from 1/],
+    [[], { WORKER_ENDPOINT: 'tcp://127.0.0.1' }, /a port from 1/],
+    [[], { WORKER_ENDPOINT: 'tcp://::1:5555' }, /in brackets/],
+    [[], { WORKER_ENDPOINT: 'ipc://' }, /must be ipc/],
+    [[], { WORKER_ENDPOINT: 'tcp://[::]:5555' }, /CURVE_SECRET_KEY must be set/],
+    [[], { CURVE_SECRET_KEY: 'short' }, /40 characters/],
+    [[], { HEARTBEAT_INTERVAL: '6' }, /at least twice/],
+    [[], { DEFAULT_GUIDANCE_START: '0.5', DEFAULT_GUIDANCE_END: '0.4' }, /DEFAULT_GUIDANCE_START must be at most/]
+  ])('rejects %j %j and says why', (argv, env, message) => {
+    expect(() => loadOptions(argv, env)).toThrow(OptionError)
+    expect(() => loadOptions(argv, env)).toThrow(message)
+  })
+
+  it('makes the path of the worker socket absolute, or picks a fresh one if none is given', () => {
+    expect(loadOptions([], { WORKER_ENDPOINT: 'ipc://worker.sock' }).workerEndpoint).toBe(
+      `ipc://${resolve('worker.sock')}`
+    )
+    const [first, second] = [loadOptions([], {}), loadOptions([], {})].map(({ workerEndpoint }) => workerEndpoint)
+    expect(first).toMatch(/^ipc:\/\/\/.*\/easel-[0-9a-f]{12}\.sock$/)
+    expect(second).not.toBe(first)
+  })
+
+  it('makes a path in PYTHON absolute and leaves a bare name to the PATH', () => {
+    expect(loadOptions([], { PYTHON: 'venv/bin/python' }).python).toBe(resolve('venv/bin/python'))
+    expect(loadOptions([], { PYTHON: 'python3.12' }).python).toBe('python3.12')
+  })
+
+  it('requires CURVE keys for tcp except on loopback', () => {
+    expect(loadOptions([], { WORKER_ENDPOINT: 'tcp://127.0.0.1:5555' }).workerEndpoint).toBe('tcp://127.0.0.1:5555')
+    const key = 'x'.repeat(40)
+    expect(loadOptions([], { WORKER_ENDPOINT: 'tcp://0.0.0.0:5555', CURVE_SECRET_KEY: key }).curveSecretKey).toBe(key)
+  })
+})
+
+describe('MODEL', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'easel-test-'))
+  mkdirSync(join(folder, 'cache/snapshots/0123/unet'), { recursive: true })
+  for (const file of ['all.safetensors', 'cache/snapshots/0123/model_index.json']) writeFileSync(join(folder, file), '')
+  mkdirSync(join(folder, 'empty'))
+  afterAll(() => rmSync(folder, { recursive: true }))
+
+  const load = (env: NodeJS.ProcessEnv) => requireModel(loadOptions([], env))
+
+  it.each([
+    ['/no/such/folder', 'the folder does not exist. MODEL must be a model folder'],
+    ['owner/model', '`python -m easel_worker.fetch owner/model --to FOLDER`'],
+    ['owner/model@main', '`python -m easel_worker.fetch owner/model@main --to FOLDER`'],
+    ['https://huggingface.co/owner/model', 'write owner/model with `npm start`'],
+    ['https://huggingface.co/owner/model/tree/fp16', 'write owner/model@fp16'],
+    ['gs://bucket/model', 'models are not loaded from URLs'],
+    [join(folder, 'all.safetensors'), 'from_single_file'],
+    [join(folder, 'cache/snapshots/0123/model_index.json'), `give its folder, ${folder}/cache/snapshots/0123`],
+    [join(folder, 'empty'), 'the folder has no model_index.json, so it is not a model'],
+    [
+      join(folder, 'cache'),
+      `the folder has no model_index.json, but ${folder}/cache/snapshots/0123 has one; give that folder`
+    ]
+  ])('rejects %s and says why', (model, message) => {
+    expect(() => load({ MODEL: model })).toThrow(OptionError)
+    expect(() => load({ MODEL: model })).toThrow(/^MODEL=/)
+    expect(() => load({ MODEL: model })).toThrow(message)
+  })
+
+  it('may lack model_index.json if the gateway starts no sdxl worker', () => {
+    const model = join(folder, 'empty')
+    expect(load({ MODEL: model, ENGINE: 'fake' }).model).toBe(model)
+    expect(load({ MODEL: model, WORKER: 'connect', WORKER_ENDPOINT: 'ipc:///run/x' }).model).toBe(model)
+  })
+
+  it('may be missing for loadOptions, as when it reads a manifest', () => {
+    expect(loadOptions([], { MODEL: '/models/elsewhere' }).model).toBe('/models/elsewhere')
+  })
+})
+
+describe('--help', () => {
+  it('lists every option with its flag and variable', () => {
+    expect(() => loadOptions(['--help'], {})).toThrow(HelpRequested)
+    for (const [name, { env, doc }] of Object.entries(options)) {
+      expect(help()).toContain(`--${flagOf(name)} <`)
+      expect(help()).toContain(`      ${env}`)
+      expect(help()).toContain(doc)
+    }
+  })
+
+  it('leaves the version to the program', () => {
+    expect(() => loadOptions(['--version'], {})).toThrow(VersionRequested)
+    expect(help()).toContain('--version\n')
+  })
+
+  it('has a different variable for each option', () => {
+    const names = Object.values(options).map(({ env }) => env)
+    expect(new Set(names).size).toBe(names.length)
+  })
+})

@@ -1,0 +1,107 @@
+import { expect, it } from 'vitest'
+import type { Hello } from '../../src/workers/protocol.js'
+import { mergeCapabilities } from '../../src/workers/capabilities.js'
+import { withSizes } from '../../src/workers/sizes.js'
+import { reconnect } from '../support/reconnect.js'
+import { ScriptedWorker } from '../support/scripted-worker.js'
+import { generate, startServer, type RunningServer } from '../support/server.js'
+import { until } from '../support/wait.js'
+import { startWorker } from '../support/worker.js'
+
+const SMALL: Hello['sizes'] = [[64, 64]]
+const WIDE: Hello['sizes'] = [[128, 64]]
+const BOTH = [...SMALL, ...WIDE]
+
+/** A server whose only worker has the small size and is compiling the wide one. */
+async function serverOfOne(): Promise<{ server: RunningServer; worker: ScriptedWorker }> {
+  const server = await startServer({ WORKER: 'connect' })
+  const model = startWorker(server.endpoint, 'model')
+  await server.pool.firstReady
+  const worker = new ScriptedWorker(server.endpoint, 'young', server.pool.state.workers[0]!.hello)
+  model.kill('SIGTERM')
+  await until('only the young one is left', () => server.pool.state.workers.length === 0)
+  await reconnect(server, 'young', worker, { sizes: SMALL, coming: WIDE })
+  return { server, worker }
+}
+
+function says(worker: ScriptedWorker, sizes: Hello['sizes']): Promise<void> {
+  return worker.send('HEARTBEAT', {
+    session: worker.session,
+    steps_total: 0,
+    rows_in_use: 0,
+    rows_padded_total: 0,
+    queued: 0,
+    step_ms: [],
+    memory: [],
+    sizes
+  })
+}
+
+const image = (server: RunningServer, width: number) =>
+  generate(server, { prompt: 'x', width, height: 64, guidance_scale: 0 })
+const widths = (worker: ScriptedWorker) => worker.jobs.map(({ width }) => width)
+
+it('refuses a size that is still being compiled with 503 until the worker reports it', async () => {
+  const { server, worker } = await serverOfOne()
+  const refused = await image(server, 128)
+  expect(refused.status).toBe(503)
+  expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
+  expect(await refused.json()).toMatchObject({
+    code: 'NOT_READY',
+    message: '128x64 is still being compiled; retry later, or use one of 64x64'
+  })
+  expect((await image(server, 256)).status).toBe(400)
+
+  await says(worker, BOTH)
+  await until('the gateway knows', () => server.pool.capabilities?.sizes.length === 2)
+  const wanted = image(server, 128)
+  await until('it has the job', () => worker.jobs.length === 1)
+  await worker.finish()
+  expect((await wanted).status).toBe(200)
+})
+
+it('/health lists sizes as coming until they are compiled', async () => {
+  const { server, worker } = await serverOfOne()
+  const health = async () => (await (await fetch(`${server.url}/health`)).json()) as object
+  expect(await health()).toMatchObject({ status: 'ready', sizes: SMALL, coming: WIDE })
+  await says(worker, BOTH)
+  await until('the gateway knows', () => server.pool.capabilities?.sizes.length === 2)
+  expect(await health()).toMatchObject({ sizes: BOTH, coming: [] })
+})
+
+it('a job waits while a restarted worker compiles its size, and later jobs of other sizes overtake it', async () => {
+  const { server, worker } = await serverOfOne()
+  await says(worker, BOTH)
+  await until('the gateway knows', () => server.pool.capabilities?.sizes.length === 2)
+  const wide = image(server, 128)
+  await until('it has the first', () => worker.jobs.length === 1)
+  const small = image(server, 64)
+  await until('it has both', () => worker.jobs.length === 2)
+
+  worker.jobs.length = 0
+  await reconnect(server, 'young', worker, { sizes: SMALL, coming: WIDE })
+  await until('it has what it can make', () => worker.jobs.length > 0)
+  expect(widths(worker)).toEqual([64])
+  await worker.finish()
+  expect((await small).status).toBe(200)
+
+  await says(worker, BOTH)
+  await until('it has the other', () => worker.jobs.length > 0)
+  expect(widths(worker)).toEqual([128])
+  await worker.finish()
+  expect((await wide).status).toBe(200)
+})
+
+const hello = (sizes: Hello['sizes'], coming?: Hello['sizes']) =>
+  ({ sizes, limits: {}, ...(coming && { coming }) }) as Hello
+
+it('withSizes removes compiled sizes from coming', () => {
+  expect(withSizes(hello(SMALL, WIDE), BOTH)).toEqual(hello(BOTH, []))
+  expect(withSizes(hello(SMALL), SMALL)).toEqual(hello(SMALL, []))
+})
+
+it('mergeCapabilities offers the union of all sizes', () => {
+  const merged = (...all: [Hello, ...Hello[]]) => mergeCapabilities(all[0], all)
+  expect(merged(hello(SMALL, WIDE), hello(BOTH))).toMatchObject({ sizes: BOTH, compiling: [] })
+  expect(merged(hello(SMALL, WIDE))).toMatchObject({ sizes: SMALL, compiling: WIDE })
+})
