@@ -75,7 +75,7 @@ def _serve(config: Config, engine: Engine, log: Logger, signals: Signals) -> Exi
     mailbox, vitals = Mailbox(), Vitals()
 
     def hello() -> Hello:
-        return specs.hello(engine.capabilities, config.name)
+        return specs.hello(engine.capabilities, config.name, config.model_name)
 
     def heartbeat(session: str) -> Heartbeat:
         return replace(vitals.heartbeat(session), sizes=engine.capabilities.sizes)

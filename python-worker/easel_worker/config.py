@@ -70,6 +70,14 @@ class Config:
         ),
     ] = None
 
+    model_name: Annotated[
+        str | None,
+        Option(
+            parse.model_name,
+            "the name by which requests choose the model (default: the name in its folder)",
+        ),
+    ] = None
+
     drain_grace_s: Annotated[
         float,
         Option(

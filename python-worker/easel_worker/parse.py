@@ -8,6 +8,7 @@ from easel_worker.values import Size
 
 LONGEST_SOCKET_PATH = 107
 KEY_LENGTH = 40
+MODEL_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._/-]{0,127}")
 CURVE_KEY = re.compile(rf"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{{}}@%$#]{{{KEY_LENGTH}}}")
 
 
@@ -86,6 +87,15 @@ def worker_name(value: str) -> str:
     """A name that can be a ZeroMQ routing id."""
     if not 1 <= len(value.encode()) <= 255 or value[0] == "\0":
         raise ValueError("must have 1 to 255 bytes")
+    return value
+
+
+def model_name(value: str) -> str:
+    """A name that a client can write in a request and in a path."""
+    if not MODEL_NAME.fullmatch(value):
+        raise ValueError(
+            "must have 1 to 128 characters of A-Z a-z 0-9 . _ - /, first of A-Z a-z 0-9"
+        )
     return value
 
 

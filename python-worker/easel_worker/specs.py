@@ -1,7 +1,7 @@
 """From a GENERATE message to its images' specs, and from an engine's capabilities to HELLO."""
 
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from easel_worker import __version__
@@ -17,8 +17,14 @@ from easel_worker.engine import (
 from easel_worker.protocol import VERSION, Generate, Hello
 
 
-def hello(capabilities: Capabilities, worker: str) -> Hello:
-    """How a worker of this name introduces itself."""
+def hello(capabilities: Capabilities, worker: str, model_name: str | None = None) -> Hello:
+    """How a worker of this name introduces itself.
+
+    `model_name` replaces the model's own name.
+    """
+    if model_name is not None:
+        model = replace(capabilities.model, id=model_name)
+        capabilities = replace(capabilities, model=model)
     return Hello(
         protocol=VERSION,
         worker=worker,

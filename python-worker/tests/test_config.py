@@ -125,6 +125,7 @@ def test_switches_in_the_environment(text: str, value: bool) -> None:
         (["--curve-server-key", "--name", "a"], "expected one argument"),
         (["--connect", "-h", "a"], "expected one argument"),
         (["--name", ""], "--name: must have 1 to 255 bytes"),
+        (["--model-name", "a b"], "--model-name: must have 1 to 128 characters of A-Z"),
         (["--row", "4"], "unrecognized arguments"),
     ],
 )

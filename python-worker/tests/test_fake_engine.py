@@ -66,6 +66,16 @@ def test_a_preview_is_small_and_tells_the_step() -> None:
     assert fake.preview(lane).tobytes() == picture(text, SMALL[0] // 8, SMALL[1] // 8).tobytes()
 
 
+def test_its_weights_decide_its_digest_and_its_images() -> None:
+    plain, _ = engine()
+    other, _ = engine(fake_weights="b")
+    assert plain.capabilities.model.digest != other.capabilities.model.digest
+    lane = other.start(spec(steps=1))
+    other.step([lane])
+    text = canonical_text(spec(steps=1)) + "|weights=b"
+    assert other.finish(lane).tobytes() == picture(text, *SMALL).tobytes()
+
+
 def test_it_holds_the_loop_to_the_interface() -> None:
     fake, _ = engine(rows=2)
     lane = fake.start(spec(steps=1))

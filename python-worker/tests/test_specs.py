@@ -19,6 +19,12 @@ def capabilities(**options: Any) -> Capabilities:
     return FakeEngine(Options(**{"sizes": (SMALL, Size(32, 32))} | options)).capabilities
 
 
+def test_a_models_name_can_be_the_operators() -> None:
+    assert hello(capabilities(), "w").model.id == "fake"
+    named = hello(capabilities(), "w", "turbo").model
+    assert named == replace(capabilities().model, id="turbo")
+
+
 def test_one_spec_for_each_seed() -> None:
     request = generate("a", 3, 4, negative=token_ids(500), clip_skip=1)
     assert specs(request, capabilities()) == (spec_of(request, 3), spec_of(request, 4))

@@ -93,7 +93,7 @@ class FakeEngine:
         """As the options say."""
         width, height = self._options.sizes[0]
         return Capabilities(
-            model=ModelInfo(id="fake", digest=sha256(b"fake engine 1").hexdigest(), dtype="uint8"),
+            model=ModelInfo("fake", _digest(self._options.fake_weights), "uint8"),
             tokenizers=self._tokenizers,
             sizes=self._options.sizes,
             rows=self._options.rows,
@@ -135,12 +135,12 @@ class FakeEngine:
         self._settle(lane)
         self._take(self._options.fake_decode_ms)
         self._fault("decode", lane.spec.seed)
-        return picture(canonical_text(lane.spec), *lane.spec.size)
+        return picture(self._text(lane.spec), *lane.spec.size)
 
     def preview(self, lane: Lane) -> Pixels:
         """The picture of the spec's text with `|` and the step behind it, an eighth of the size."""
         self._settle(lane)
-        text = f"{canonical_text(lane.spec)}|{lane.step}"
+        text = f"{self._text(lane.spec)}|{lane.step}"
         return picture(text, lane.spec.width // PREVIEW_SCALE, lane.spec.height // PREVIEW_SCALE)
 
     def rows_padded(self) -> int:
@@ -150,6 +150,11 @@ class FakeEngine:
     def memory(self) -> tuple[DeviceMemory, ...]:
         """A made-up device with a constant use."""
         return (DeviceMemory(device=0, bytes_in_use=1 << 20, bytes_limit=1 << 30),)
+
+    def _text(self, spec: ImageSpec) -> str:
+        """What the picture is drawn from: the spec, and the weights if they were named."""
+        weights = self._options.fake_weights
+        return canonical_text(spec) + (f"|weights={weights}" if weights else "")
 
     def _step_fault(self, lane: FakeLane) -> NotFinite | None:
         """What the next step makes of the lane, where the numbers are at fault; others raise."""
@@ -218,6 +223,10 @@ def _not_finite(stage: str) -> NoReturn:
     if stage == "decode":
         raise NotFinite("decode", "the decoder")
     raise NotFinite("denoise", f"step {stage}")
+
+
+def _digest(weights: str) -> str:
+    return sha256(f"fake engine 1{weights}".encode()).hexdigest()
 
 
 def _own(lane: Lane) -> FakeLane:

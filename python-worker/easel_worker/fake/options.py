@@ -98,6 +98,15 @@ class Options:
         Option(parse.duration, "fake engine: how long loading takes before the worker is ready"),
     ] = 0.0
 
+    fake_weights: Annotated[
+        str,
+        Option(
+            str,
+            "fake engine: a text that stands for the model's weights: the digest and the pictures "
+            "depend on it",
+        ),
+    ] = ""
+
     fake_faults: Annotated[
         tuple[Fault, ...],
         Option(
