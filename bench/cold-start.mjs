@@ -1,6 +1,6 @@
 // @ts-check
-// npm run bench:start: how long a start takes, and where the time goes: the demo model (or MODEL) through the real gateway,
-// once with an empty cache of compiled programs and once with the one that this left behind. Each makes one image.
+// npm run bench:start: how long a start takes and what it spends the time on: the demo model (or MODEL) through the real
+// gateway, once with an empty cache of compiled programs and once with the filled one. Each start makes one image.
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -43,7 +43,7 @@ await script(async () => {
         ]
       )
     )
-    console.log(`\nready ${(first.ready / second.ready).toFixed(1)} times as fast from the cache`)
+    console.log(`\nThe cached start is ready ${(first.ready / second.ready).toFixed(1)} times as fast`)
   } finally {
     await rm(cache, { recursive: true })
   }
@@ -87,5 +87,5 @@ async function measured(server) {
     const image = FIRST_IMAGE.exec(line.msg)?.[1]
     if (image !== undefined) return { spans, ready: Math.max(...spans.map(({ end }) => end)), image: Number(image) }
   }
-  throw new StepError('the server said nothing of its first image')
+  throw new StepError('the server did not log its first image')
 }

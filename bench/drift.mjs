@@ -1,6 +1,6 @@
 // @ts-check
-// npm run bench:drift: how far images drift when operations are left out or rounded: the demo model's images of held-out
-// captions, plainly and by each variant of python-worker/bench/drift.py. COUNT says how many captions.
+// npm run bench:drift: how much images change when operations are skipped or rounded: the demo model's images of held-out
+// captions, unchanged and with each variant of python-worker/bench/drift.py. COUNT is the number of captions.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -14,7 +14,7 @@ const cwd = join(root, 'python-worker')
 const model = join(root, 'models/demo')
 
 await script(async () => {
-  // The judge of the pictures is one of the tests' packages.
+  // Scoring the pictures needs one of the tests' packages.
   await setup('test')
   await build()
   const folder = mkdtempSync(join(tmpdir(), 'easel-drift-'))

@@ -1,6 +1,6 @@
 // @ts-check
-// npm run bench:gateway: what the gateway itself can carry. The worker is the fake engine, which makes a 1024×1024
-// picture in a millisecond or two, so that tokens, ZeroMQ, PNG and HTTP are what is measured. Clients are closed loops.
+// npm run bench:gateway: the gateway's own throughput. The worker is the fake engine, which makes a 1024×1024 picture in
+// a millisecond or two, so this measures tokenizing, ZeroMQ, PNG and HTTP. Clients are closed loops.
 import { script } from '../tools/run.mjs'
 import { build, setup } from '../tools/setup.mjs'
 import { startGateway } from './lib/gateway.mjs'

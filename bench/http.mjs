@@ -1,7 +1,7 @@
 // @ts-check
-// npm run bench:http: Easel against the server that the tutorial ends with (bench/peers/fastapi), each alone on this
-// machine, with the same pictures at the same cost. Then what the gateway adds to a small image, and what streams cost
-// that wait.
+// npm run bench:http: compares Easel with the tutorial's final server (bench/peers/fastapi), each alone on this machine,
+// with the same pictures at the same cost. Then measures what the gateway adds to a small image, and what idle event
+// streams cost.
 import { readFile } from 'node:fs/promises'
 import { script } from '../tools/run.mjs'
 import { build, setup } from '../tools/setup.mjs'
@@ -17,9 +17,9 @@ const prompt = 'a lighthouse on a cliff at dusk, oil painting'
 const large = { prompt, num_inference_steps: 1, guidance_scale: 5, width: 1024, height: 1024 }
 const small = { ...large, width: 128, height: 128 }
 const STREAMS = 64
-/** A core's ticks are too coarse for less. */
+/** The kernel's CPU ticks are too coarse for a shorter measurement. */
 const IDLE_SECONDS = 30
-/** Kernel ticks of /proc/PID/stat in a second. */
+/** Kernel ticks per second in /proc/PID/stat. */
 const TICKS = 100
 
 await script(async () => {
@@ -64,7 +64,7 @@ async function compare(name, start) {
   }
 }
 
-/** What open event streams cost that have nothing to say. */
+/** Measures the CPU cost of open event streams without events. */
 async function idleStreams() {
   const { url, pid, stop } = await startGateway(`--sizes 128x128 --rows 64 --fake-step-ms ${IDLE_SECONDS * 4000}`)
   const controller = new AbortController()
@@ -77,7 +77,7 @@ async function idleStreams() {
     const before = await cpuSeconds(pid)
     await new Promise((resolve) => setTimeout(resolve, IDLE_SECONDS * 1000))
     const share = ((await cpuSeconds(pid)) - before) / IDLE_SECONDS
-    return `${STREAMS} event streams with nothing to say: ${(share * 100).toFixed(1)} % of a core, over ${IDLE_SECONDS} s`
+    return `${STREAMS} idle event streams: ${(share * 100).toFixed(1)} % of a core, over ${IDLE_SECONDS} s`
   } finally {
     controller.abort()
     await stop()

@@ -1,7 +1,7 @@
 // @ts-check
-// npm run bench:load: how long requests wait under open-loop traffic with mixed step counts and sizes, with our step
-// scheduling, with one request at a time and with whole-request batching. All three are the same gateway, wire and fake
-// engine, with the same requests at the same moments; they differ in the worker's scheduler alone
+// npm run bench:load: how long requests wait under open-loop traffic with mixed step counts and sizes: with our step
+// scheduling, one request at a time, and whole-request batching. All three use the same gateway, wire and fake engine,
+// and get the same requests at the same times; they differ only in the worker's scheduler
 // (python-worker/bench/policies.py). Settings: REQUESTS, SPEED, ROWS, LOADS.
 import { script } from '../tools/run.mjs'
 import { build, setup } from '../tools/setup.mjs'
@@ -9,18 +9,18 @@ import { send, startSystem } from './lib/system.mjs'
 import { machine, quantile, table } from '../tools/table.mjs'
 import { arrivals, DEVICE, deviceOptions } from './lib/workload.mjs'
 
-/** Requests at each load. */
+/** Requests per load. */
 const REQUESTS = Number(process.env['REQUESTS'] ?? 500)
-/** How many times faster than the real device the fake one is. */
+/** How many times faster the fake device is than the real one. */
 const SPEED = Number(process.env['SPEED'] ?? 8)
-/** Rows that one step holds, where it is not one image. */
+/** Rows per step, for policies that do not run single images. */
 const ROWS = Number(process.env['ROWS'] ?? 32)
-/** Parts of what one request at a time can do. */
+/** Loads, relative to the throughput of one request at a time. */
 const LOADS = (process.env['LOADS'] ?? '0.5,0.8,0.95').split(',').map(Number)
-/** Requests that are there at once, to measure what a system can do. */
+/** Requests sent at once, to measure a system's throughput. */
 const BACKLOG = Math.max(100, Math.round(REQUESTS / 3))
 
-/** Peers are offered the whole queue, so that they choose from all of it; ours is as it is delivered. */
+/** The other policies get the whole queue to choose from; ours runs as it is deployed. */
 const WHOLE_QUEUE = 1_000_000
 /** @type {import('./lib/system.mjs').Policy[]} */
 const SYSTEMS = [
@@ -49,18 +49,18 @@ await script(async () => {
     ratios.push(`${(single / ours).toFixed(1)}× at ${Math.round(load * 100)} %`)
   }
   console.log(
-    `Load is Poisson arrivals, ${REQUESTS} requests, in % of the ${base.toFixed(2)} images/s that one request at a time makes of a backlog. Times in ms, measured (not multiplied by ${SPEED}).\n`
+    `Load is Poisson arrivals, ${REQUESTS} requests, in % of the ${base.toFixed(2)} images/s that one request at a time reaches with a backlog. Times in ms, measured (not multiplied by ${SPEED}).\n`
   )
   console.log(
     table(['load', 'system', 'queue wait p50', 'p99', 'first step p50', 'p99', 'total p50', 'p99', 'images/s'], rows)
   )
   const [, batches = NaN, ours = NaN] = capacity.map(({ perSecond }) => perSecond)
   console.log(`\nFirst-step wait p99, one request at a time against ours: ${ratios.join(', ')}.`)
-  console.log(`Images/s of a backlog, ours against whole-request batching: ${(ours / batches).toFixed(3)}×.`)
+  console.log(`Images/s with a backlog, ours relative to whole-request batching: ${(ours / batches).toFixed(3)}×.`)
 })
 
 /**
- * The same requests to every system, at the same time: what else the machine does disturbs all of them alike.
+ * Sends the same requests to every system at the same time, so that other load on the machine affects all equally.
  *
  * @param {import('./lib/workload.mjs').Arrival[]} requests
  */

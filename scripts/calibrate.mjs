@@ -1,7 +1,7 @@
 // @ts-check
-// npm run calibrate -- --model FOLDER [--prompts FILE] [--steps N] [--to FILE]: finds out how large a model's activations are,
-// which QUANTIZATION=int8 needs, and writes it beside the model. Prompts are read from FILE, one a line; else from the model's
-// calibration_prompts.txt, else those in this folder. At full size it wants an accelerator.
+// npm run calibrate -- --model FOLDER [--prompts FILE] [--steps N] [--to FILE]: measures how large a model's activations are,
+// which QUANTIZATION=int8 needs, and writes the result beside the model. Prompts come from FILE, one per line; by default from
+// the model's calibration_prompts.txt, else from this folder's. A full-size model needs an accelerator.
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
@@ -14,7 +14,8 @@ const PROMPTS = 'calibration_prompts.txt'
 
 await script(async () => {
   const { model, prompts, rest } = options()
-  if (!existsSync(prompts)) throw new StepError(`${prompts} is missing: --prompts names a file with one prompt a line`)
+  if (!existsSync(prompts))
+    throw new StepError(`${prompts} is missing. Pass --prompts with a file that has one prompt per line`)
   await setup('runtime')
   await build()
   const folder = mkdtempSync(join(tmpdir(), 'easel-calibrate-'))
@@ -54,12 +55,12 @@ function options() {
   }
 }
 
-/** @param {string} file prompts, one a line */
+/** @param {string} file prompts, one per line */
 function read(file) {
   const lines = readFileSync(file, 'utf8')
     .split('\n')
     .map((line) => line.trim())
     .filter(Boolean)
-  if (lines.length === 0) throw new StepError(`${file} holds no prompts, one a line`)
+  if (lines.length === 0) throw new StepError(`${file} has no prompts. Write one prompt per line`)
   return lines
 }

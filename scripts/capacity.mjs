@@ -5,13 +5,13 @@
 import { parseArgs } from 'node:util'
 import { CHIPS, chipsFor, meanWait, secondsPerImage } from './lib/capacity.mjs'
 
-/** Shares of the chip's peak: the limit, the best that anybody has published for v5e, and what to plan with. */
+/** Shares of the chip's peak: the limit, the best published value for v5e, and the value to plan with. */
 export const EFFICIENCIES = [1, 0.626, 0.4]
 
 /** @param {readonly (string | number)[][]} rows */
 const lines = (rows) => rows.map((row) => `| ${row.join(' | ')} |`).join('\n')
 
-/** The tables of the page, as it has them. */
+/** Returns the tables of docs/capacity.md. */
 export function tables() {
   const steps = [20, 30, 40]
   const times = Object.keys(CHIPS).flatMap((chip) =>
@@ -54,7 +54,7 @@ function main() {
     efficiency: Number(values.efficiency)
   })
   const chips = chipsFor({ imagesPerSecond: Number(values['images-per-second']), seconds })
-  return `computed: ${seconds.toFixed(2)} s an image, ${chips} chips at 70 % use, and one more where nodes are spot nodes`
+  return `computed: ${seconds.toFixed(2)} s per image, ${chips} chips at 70 % utilization, plus one on spot nodes`
 }
 
 if (process.argv[1] === import.meta.filename) process.stdout.write(`${main()}\n`)

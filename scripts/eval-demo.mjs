@@ -1,5 +1,5 @@
 // @ts-check
-// npm run eval:demo: how well the embedded demo model follows prompts it was never trained on, through the real gateway.
+// npm run eval:demo: measures how well the demo model follows prompts that training never saw, through the real gateway.
 // Prints the table and writes a contact sheet; further arguments go to `python -m demo.evaluation`.
 import { once } from 'node:events'
 import { join } from 'node:path'

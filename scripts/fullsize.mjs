@@ -1,7 +1,7 @@
 // @ts-check
-// npm run fullsize: SDXL base at full size, on CPU. Writes a random checkpoint where it is missing (7 GB), loads it, compares
-// one UNet forward and one VAE decode with diffusers, and makes one image through the real gateway. Linux only: it reads
-// /proc. FULLSIZE_DIR says where the checkpoint is kept. Takes 12 GB of memory.
+// npm run fullsize: SDXL base at full size, on CPU. Writes a random checkpoint (7 GB) if it does not exist, loads it,
+// compares one UNet forward and one VAE decode with diffusers, and makes one image through the real gateway. Linux only: it
+// reads /proc. FULLSIZE_DIR is the checkpoint's folder. Needs 12 GB of memory.
 import { once } from 'node:events'
 import { mkdirSync, readFileSync } from 'node:fs'
 import { setPriority, tmpdir } from 'node:os'
@@ -18,7 +18,7 @@ const folder = process.env['FULLSIZE_DIR'] ?? join(tmpdir(), 'easel-fullsize')
 const model = join(folder, 'sdxl-base-random')
 const SIDE = 256
 const NEEDED_GB = 12
-/** The most memory that loading may take, as a part of the weights' size. */
+/** The most memory that loading may take, relative to the weights' size. */
 const MOST = 1.3
 
 const COMPARED = [
@@ -31,7 +31,7 @@ const COMPARED = [
 const env = {
   ...process.env,
   JAX_PLATFORMS: 'cpu',
-  // XLA computes bfloat16 in float32 on CPUs. Its usual order for CPUs converts all weights early: 10 GB more.
+  // XLA computes bfloat16 in float32 on CPUs. Its default scheduler converts all weights early, which takes 10 GB more.
   XLA_FLAGS: '--xla_cpu_enable_concurrency_optimized_scheduler=false'
 }
 
@@ -41,13 +41,13 @@ await script(async () => {
   await build()
   const torch = await torchPython()
   mkdirSync(folder, { recursive: true })
-  await step(`Writing ${model}, unless it is there`, () =>
+  await step(`Writing ${model} unless it exists`, () =>
     run(python, ['-m', 'parity.fullsize.checkpoint', model], { cwd, env })
   )
   checkMemory()
   const load = await step('Loading it in bfloat16', () => json(['-m', 'parity.fullsize.load', model]))
   const reference = join(folder, 'diffusers.npz')
-  await step('Asking diffusers, in float32', () =>
+  await step('Running diffusers in float32', () =>
     run(torch, ['-m', 'parity.fullsize.theirs', model, reference], { cwd, env, quiet: true })
   )
   const compared = await step('Comparing', () =>
@@ -58,17 +58,17 @@ await script(async () => {
   if (load.load_peak_bytes > MOST * load.weights_bytes)
     throw new StepError(`loading took more than ${MOST} times the weights' memory`)
   if (compared.some(({ measured, limit }) => !(measured <= limit)))
-    throw new StepError('not every output is as near to diffusers as it must be')
+    throw new StepError('at least one output differs too much from diffusers')
 })
 
 function checkMemory() {
   const free = Number(/^MemAvailable:\s+(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]) / 1e6
   if (free < NEEDED_GB)
-    throw new StepError(`${free.toFixed(1)} GB of memory are free, and the UNet in float32 needs ${NEEDED_GB}`)
+    throw new StepError(`${free.toFixed(1)} GB of memory are available, but the UNet in float32 needs ${NEEDED_GB}`)
 }
 
 /**
- * What a module of the worker's prints as its last line.
+ * Returns the last line that a Python module prints, parsed as JSON.
  *
  * @param {readonly string[]} args
  * @returns {Promise<any>}
@@ -94,7 +94,7 @@ async function inTurn(values, work) {
   return results
 }
 
-/** One guided image of two steps from the gateway as it is deployed. */
+/** Makes one guided image of two steps with the gateway as it is deployed. */
 async function picture() {
   const start = performance.now()
   const server = startChild(
@@ -166,14 +166,14 @@ function print(load, compared, image) {
       loadS.toFixed(1),
       gb(weights),
       gb(loadPeak),
-      `${(loadPeak / weights).toFixed(2)} × the weights (at most ${MOST})`
+      `${(loadPeak / weights).toFixed(2)} × the weights (limit ${MOST})`
     ],
     ...compared.map((c) => [
       `${c.part} in ${c.dtype}, load and run`,
       (c.load_s + c.run_s).toFixed(1),
       gb(c.weights_bytes),
       gb(c.peak_bytes),
-      `relative rms to diffusers ${c.measured.toExponential(1)} (at most ${c.limit.toExponential(0)})`
+      `RMS difference from diffusers, relative: ${c.measured.toExponential(1)} (limit ${c.limit.toExponential(0)})`
     ]),
     ['worker: start to ready', image.startS.toFixed(1), gb(weights), '', ''],
     [

@@ -1,6 +1,6 @@
 // @ts-check
-// Builds every image of the Dockerfile without a Docker engine, from what is committed, runs them, and prints how large
-// they are. Needs root and Debian's buildah and mmdebstrap. Not part of npm test: it takes minutes and gigabytes.
+// Builds every image of the Dockerfile from the current commit without a Docker engine, runs them, and prints their sizes.
+// Needs root and Debian's buildah and mmdebstrap. Not part of npm test, because it takes minutes and gigabytes.
 //
 //   node scripts/images.mjs [TARGET...]
 import { mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
@@ -37,7 +37,7 @@ await script(async () => {
   process.stdout.write(`\n${targets.length} passed, 0 failed\n`)
 })
 
-/** The stages that become images: those that say who runs them. */
+/** The stages that become images: those with a USER. */
 function targetsOfDockerfile() {
   const stages = readFileSync(join(root, 'Dockerfile'), 'utf8')
     .split(/^FROM \S+ AS /m)
@@ -46,18 +46,17 @@ function targetsOfDockerfile() {
 }
 
 async function needTools() {
-  if (process.getuid?.() !== 0)
-    throw new StepError('This builds images by chroot, which only root may: run it with sudo')
+  if (process.getuid?.() !== 0) throw new StepError('Building images uses chroot, which needs root: run this with sudo')
   for (const tool of ['buildah', 'mmdebstrap']) {
     await run(tool, ['--version'], { quiet: true }).catch(() => {
       throw new StepError(
-        `${tool} is needed; on Debian: apt-get install --no-install-recommends buildah crun mmdebstrap`
+        `${tool} is missing. On Debian: apt-get install --no-install-recommends buildah crun mmdebstrap`
       )
     })
   }
 }
 
-/** The build's context: the commit at hand, and nothing that lies about. */
+/** The build context: the current commit without untracked or changed files. */
 async function checkOut() {
   rmSync(context, { recursive: true, force: true })
   mkdirSync(context)
@@ -68,7 +67,7 @@ async function checkOut() {
 /** @param {string} target */
 function build(target) {
   const revision = ['--build-arg', 'VERSION=trial', '--build-arg', 'REVISION=trial']
-  // BuildKit's cache mounts and HEALTHCHECK are Docker's; chroot takes no privileges that a container lacks.
+  // Cache mounts and HEALTHCHECK need Docker's format. Chroot isolation gives no privileges that a container lacks.
   const options = [
     '--isolation',
     'chroot',
@@ -86,7 +85,7 @@ function build(target) {
 
 /**
  * @param {string} target
- * @returns {Promise<[string, string]>} unpacked, and compressed as a registry keeps it
+ * @returns {Promise<[string, string]>} the size unpacked, and compressed as in a registry
  */
 async function sizes(target) {
   const copy = join(folder, 'push')

@@ -1,6 +1,6 @@
 // @ts-check
 // npm run test:parity: compares the JAX model with diffusers and transformers, live, on fresh random checkpoints.
-// Needs torch, which nothing else does: it has a Python environment of its own.
+// Needs torch, which has a Python environment of its own because nothing else needs it.
 import { join } from 'node:path'
 import { root, run, script } from '../tools/run.mjs'
 import { setup } from '../tools/setup.mjs'

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // @ts-check
-// Puts digests in the place of tags, as the registries tell them: a tag may be moved, a digest names the same bytes for ever.
+// Replaces tags by digests from the registries: a tag may move, but a digest always names the same bytes.
 import { execFileSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 
@@ -13,7 +13,7 @@ const HELP = `usage: node scripts/pin-images.mjs [TAG]      (from the root of th
        node scripts/pin-images.mjs --bases
 
 Without --bases: asks Artifact Registry (gcloud) for the digests of gateway, worker and webapp, and writes
-TAG@DIGEST into ${PLACE}. TAG is what is there already, unless it is given.
+TAG@DIGEST to ${PLACE}. TAG defaults to the one in that file.
 
 With --bases: asks Docker Hub (docker buildx) for the digests of the images that ${BASES.join(' and ')} use.
 `
@@ -29,7 +29,7 @@ function fail(message) {
 
 /**
  * @param {string} image
- * @param {string[]} command what prints the digest
+ * @param {string[]} command prints the digest
  * @param {(output: string) => string} [read]
  * @returns {string}
  */
@@ -40,11 +40,11 @@ function ask(image, [program = '', ...args], read = (output) => output) {
     output = execFileSync(program, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })
   } catch (error) {
     return fail(
-      `${program} does not tell the digest of ${image}: ${/** @type {Error} */ (error).message.split('\n')[0]}`
+      `${program} did not return the digest of ${image}: ${/** @type {Error} */ (error).message.split('\n')[0]}`
     )
   }
   const digest = read(output).trim()
-  if (!DIGEST.test(digest)) fail(`${program} says ${JSON.stringify(digest)} for ${image}, which is no digest`)
+  if (!DIGEST.test(digest)) fail(`${program} returned ${JSON.stringify(digest)} for ${image}, which is not a digest`)
   process.stdout.write(`${image}@${digest}\n`)
   return digest
 }
@@ -53,10 +53,9 @@ function ask(image, [program = '', ...args], read = (output) => output) {
 function pinPlace(tag) {
   const text = readFileSync(PLACE, 'utf8')
   /** @param {string} key */
-  const value = (key) =>
-    new RegExp(`^  ${key}: '?([^'\\s]+)'?$`, 'm').exec(text)?.[1] ?? fail(`${PLACE} says no ${key}`)
+  const value = (key) => new RegExp(`^  ${key}: '?([^'\\s]+)'?$`, 'm').exec(text)?.[1] ?? fail(`${PLACE} has no ${key}`)
   const repository = `${value('registry')}/${value('project')}/${value('repository')}`
-  // All are asked before any is written.
+  // Fetch all digests before writing any.
   const pinned = IMAGES.map((name) => {
     const image = `${repository}/${name}:${tag ?? value(name).split('@')[0]}`
     const digest = ask(image, [
@@ -70,7 +69,7 @@ function pinPlace(tag) {
     ])
     return [name, `${image.split(':').at(-1)}@${digest}`]
   })
-  // In quotes: a tag such as 1234567 is a number to YAML.
+  // Quote the value: YAML reads a tag such as 1234567 as a number.
   writeFileSync(
     PLACE,
     pinned.reduce(
@@ -87,7 +86,7 @@ function pinBases() {
       [...text.matchAll(/^(?:FROM|\s+name:) ((?:node|python|docker):[\w.-]+)/gm)].map(([, base = '']) => base)
     )
   )
-  if (bases.size === 0) fail(`${BASES.join(' and ')} use no image of node, python or docker`)
+  if (bases.size === 0) fail(`${BASES.join(' and ')} use no node, python or docker image`)
   const digests = [...bases].map((base) => [
     base,
     ask(
@@ -111,5 +110,5 @@ function pinBases() {
 const [argument] = process.argv.slice(2)
 if (argument === '--help' || argument === '-h') process.stdout.write(HELP)
 else if (argument === '--bases') pinBases()
-else if (argument?.startsWith('-')) fail(`${argument} is no option\n\n${HELP}`)
+else if (argument?.startsWith('-')) fail(`Unknown option ${argument}\n\n${HELP}`)
 else pinPlace(argument)

@@ -1,5 +1,5 @@
 // @ts-check
-// npm run setup: installs what `npm start` needs and builds; with --test, what `npm test` needs.
+// npm run setup: installs what `npm start` needs and builds; with --test, also what `npm test` needs.
 import { script } from '../tools/run.mjs'
 import { build, setup } from '../tools/setup.mjs'
 

@@ -1,6 +1,6 @@
 // @ts-check
-// npm run soak: steady traffic with a fault now and then, to see that nothing grows. Settings: MINUTES, CLIENTS, SEED, SCHEDULES.
-// Linux only: it reads /proc.
+// npm run soak: steady traffic with occasional faults, to check that memory use does not grow. Settings: MINUTES, CLIENTS,
+// SEED, SCHEDULES. Linux only: it reads /proc.
 import { join } from 'node:path'
 import { root, run, script, StepError } from '../tools/run.mjs'
 import { build, python, setup } from '../tools/setup.mjs'
@@ -25,7 +25,7 @@ await script(async () => {
   })
   const findings = judge(observed, { gateway: 0.5, workers: 0.1 })
   print(`Soak (seed ${SEED})`, observed, findings)
-  // And on the real model: the bytes of an image in company against its bytes alone.
+  // Then, on the real model, compare the bytes of images that share steps with those of images made alone.
   await run(python, ['-m', 'tests.soak_company', '--schedules', SCHEDULES], { cwd: join(root, 'python-worker') })
-  if (findings.some(({ ok }) => !ok)) throw new StepError('not every promise was kept')
+  if (findings.some(({ ok }) => !ok)) throw new StepError('at least one check failed')
 })

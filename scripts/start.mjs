@@ -1,5 +1,5 @@
 // @ts-check
-// npm start: installs both sides, builds, and serves the embedded demo model (or what the options say).
+// npm start: installs both sides, builds, and serves the embedded demo model, or the one that the options name.
 import { join } from 'node:path'
 import { answered } from './lib/help.mjs'
 import { withLocalModel } from './lib/model.mjs'
@@ -13,6 +13,6 @@ await script(async () => {
   await setup('runtime')
   await build()
   const args = await withLocalModel(given, process.env)
-  // The second start, and a restarted worker, find their programs compiled.
+  // Later starts and restarted workers reuse the compiled programs.
   await serve('dist/main.js', args, { LOG_FORMAT: 'pretty', COMPILE_CACHE: join(root, '.cache/compile') })
 })

@@ -1,5 +1,5 @@
 // @ts-check
-// npm test: installs what the checks need and runs every one there is. Extra arguments name the checks to run.
+// npm test: installs what the checks need and runs all of them, or those that the arguments name.
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { installBrowser } from '../tools/browser.mjs'
@@ -14,11 +14,11 @@ const worker = join(root, 'python-worker')
 const npx = (/** @type {readonly string[]} */ ...args) => run('npx', ['--no-install', ...args])
 const inWorker = (/** @type {readonly string[]} */ ...args) => run(python, ['-m', ...args], { cwd: worker })
 
-/** These leave a part of the machine idle, each another, so they run at the same time. */
+/** Each of these leaves another part of the machine idle, so they run at the same time. */
 const LONG = new Set(['pytest', 'vitest'])
 
 /**
- * What a check may need. Each is installed once, in this order.
+ * What checks may need. Each is installed once, in this order.
  *
  * @type {Record<string, () => Promise<unknown>>}
  */
@@ -33,7 +33,7 @@ const installs = {
 }
 
 /**
- * Every check: what it needs, and the commands that end with status 0 when it passes.
+ * Every check: what it needs, and its commands, which exit with status 0 when it passes.
  *
  * @type {Record<string, { needs: string[], run: () => Promise<unknown> }>}
  */
@@ -69,7 +69,7 @@ const checks = {
 await script(async () => {
   const wanted = process.argv.slice(2)
   for (const name of wanted)
-    if (!(name in checks)) throw new StepError(`There is no check ${name}; there are ${Object.keys(checks).join(', ')}`)
+    if (!(name in checks)) throw new StepError(`Unknown check ${name}. Choose from ${Object.keys(checks).join(', ')}`)
   const asked = Object.entries(checks).filter(([name]) => wanted.length === 0 || wanted.includes(name))
   const needed = new Set(asked.flatMap(([, { needs }]) => needs))
   for (const [name, install] of Object.entries(installs)) if (needed.has(name)) await install()
@@ -103,7 +103,7 @@ await script(async () => {
 })
 
 /**
- * How many tests a check ran; one without tests of its own counts as one.
+ * Returns how many tests a check ran; a check without tests counts as one.
  *
  * @param {string} name
  * @param {boolean} ok
@@ -112,7 +112,7 @@ function count(name, ok) {
   if (name === 'vitest') {
     if (!existsSync(join(reports, 'vitest.json'))) return { passed: 0, broken: 1 }
     const { numPassedTests, numFailedTests } = JSON.parse(readFileSync(join(reports, 'vitest.json'), 'utf8'))
-    // A file that cannot be loaded fails without a failed test in it.
+    // A file that cannot be loaded fails without a failed test.
     return { passed: numPassedTests, broken: ok ? numFailedTests : Math.max(1, numFailedTests) }
   }
   if (name === 'pytest') {

@@ -1,6 +1,6 @@
 // @ts-check
-// npm run tpu:check: compiles SDXL base at full size for TPUs, on this machine and without one, and compares what the
-// compiler counts with the targets. Takes an hour or more on two cores. Arguments name topologies: v5e-1x1, v5e-2x2 ...
+// npm run tpu:check: compiles SDXL base at full size for TPUs on this machine, which needs no TPU, and compares the
+// compiler's counts with the targets. Takes an hour or more on two cores. Arguments name topologies: v5e-1x1, v5e-2x2 ...
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,7 +12,7 @@ import { python, setup } from '../tools/setup.mjs'
 const model = join(root, 'models/sdxl-base-config')
 const SIZE = ['--model', model, '--sizes', '1024x1024', '--only-sizes', '--instructions', '40']
 
-/** What to compile, by the name of its result. */
+/** The programs to compile, by the name of the result. */
 const CHECKS = /** @type {Record<string, string[]>} */ ({
   'v5e-1x1': ['--topology', 'v5e:1x1'],
   'v5e-2x2': ['--topology', 'v5e:2x2', '--programs', '^denoise.* guided'],
@@ -27,7 +27,8 @@ const CHECKS = /** @type {Record<string, string[]>} */ ({
 await script(async () => {
   const wanted = process.argv.slice(2)
   for (const name of wanted)
-    if (!(name in CHECKS)) throw new StepError(`There is no ${name}; there are ${Object.keys(CHECKS).join(', ')}`)
+    if (!(name in CHECKS))
+      throw new StepError(`Unknown topology ${name}. Choose from ${Object.keys(CHECKS).join(', ')}`)
   await setup('test')
   const folder = await libtpu()
   if (folder === undefined) throw new StepError("The TPU's compiler exists for Linux on x86 only")
@@ -59,7 +60,7 @@ async function compile(name, options, libtpu) {
   }
 }
 
-/** Says which targets are missed, and fails if any is. */
+/** Prints which targets are missed, and fails if any is. */
 function check() {
   const row = ours().find(({ result }) => result === 'v5e-1x1')
   const found = {
@@ -74,7 +75,7 @@ function check() {
     const value = found[/** @type {keyof typeof found} */ (name)]
     const ok = value !== undefined && value <= most
     if (!ok) missed += 1
-    console.log(`${ok ? '✓' : '✗'} ${name}: ${value?.toFixed(1) ?? 'not counted'} of at most ${most}`)
+    console.log(`${ok ? '✓' : '✗'} ${name}: ${value?.toFixed(1) ?? 'not counted'} (limit ${most})`)
   }
   if (missed > 0) process.exitCode = 1
 }

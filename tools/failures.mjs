@@ -1,10 +1,10 @@
 // @ts-check
-// Why an install failed. npm, pip and apt bury it in pages, or in a number.
+// Finds out why an install failed. npm, pip and apt print pages of output, or only a number.
 import { existsSync, statfsSync } from 'node:fs'
 import { dirname } from 'node:path'
 
 const MB = 1e6
-/** With less, whatever it was that failed, it failed for want of room. */
+/** With less free space, the full disk is the cause of any failure. */
 const NO_ROOM = 20 * MB
 
 const FULL = /ENOSPC|EDQUOT|no space left on device|disk quota exceeded/i
@@ -34,12 +34,12 @@ const UNREACHABLE = new RegExp(
 const NO_VENV = /ensurepip is not(?:\s|$)|No module named '?(?:venv|ensurepip)/
 
 /**
- * The first line says what failed and what to do, where that is known; the whole output follows where it is not.
+ * Returns a message whose first line says what failed and what to do, if known; otherwise with the whole output.
  *
- * @param {string} title what was being done
+ * @param {string} title the step that failed
  * @param {string} output of the command that failed, or its error
- * @param {string} folder that it wrote to
- * @param {(folder: string) => number} [freeBytes] how much room its disk has
+ * @param {string} folder where the command wrote
+ * @param {(folder: string) => number} [freeBytes] free space on the folder's disk
  */
 export function explain(title, output, folder, freeBytes = roomFor) {
   const line = (/** @type {RegExp} */ pattern) =>
@@ -53,13 +53,13 @@ export function explain(title, output, folder, freeBytes = roomFor) {
       free < NO_ROOM
         ? `the disk of ${folder} is full (${(free / MB).toFixed(0)} MB are free)`
         : `the disk of ${folder}, of the temporary folder (TMPDIR) or of a cache was full`
-    return `${title}: ${where}. Make room and start again.\n${line(FULL) ?? ''}`
+    return `${title}: ${where}. Free some space and start again.\n${line(FULL) ?? ''}`
   }
   if (UNTRUSTED.test(output)) {
-    return `${title}: the registry's certificate is not trusted here. Behind a proxy that has its own: NODE_EXTRA_CA_CERTS (npm) and PIP_CERT (pip) name its file.\n${line(UNTRUSTED)}`
+    return `${title}: this machine does not trust the registry's certificate. Behind a proxy with its own certificate, set NODE_EXTRA_CA_CERTS (npm) and PIP_CERT (pip) to its file.\n${line(UNTRUSTED)}`
   }
   if (UNREACHABLE.test(output)) {
-    return `${title}: the registry cannot be reached. Check the network, the proxy in HTTPS_PROXY, and the registries that npm and pip are set to, and start again.\n${line(UNREACHABLE)}`
+    return `${title}: the registry cannot be reached. Check the network, the proxy in HTTPS_PROXY and the configured registries of npm and pip, then start again.\n${line(UNREACHABLE)}`
   }
   if (NO_VENV.test(output)) {
     return `${title}: the worker needs Python's venv module; on Debian and Ubuntu: apt-get install python3-venv\n${line(NO_VENV)}`
@@ -67,7 +67,7 @@ export function explain(title, output, folder, freeBytes = roomFor) {
   return `${title}: ${output.trim()}`
 }
 
-/** @param {string} folder that may not be there yet */
+/** @param {string} folder may not exist yet */
 function roomFor(folder) {
   let there = folder
   while (!existsSync(there)) there = dirname(there)

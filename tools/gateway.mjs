@@ -2,9 +2,9 @@
 import { StepError } from './run.mjs'
 
 /**
- * The address that a gateway with LOG_FORMAT=json prints once its first worker is ready.
+ * Returns the address that a gateway with LOG_FORMAT=json logs when its first worker is ready.
  *
- * @param {import('node:child_process').ChildProcess} server with a piped standard output, which is read on and thrown away
+ * @param {import('node:child_process').ChildProcess} server with a piped standard output, which is read and discarded
  * @returns {Promise<string>}
  */
 export function readyAddress(server) {

@@ -2,9 +2,9 @@
 import { pythonTools } from './tool-cache.mjs'
 
 /**
- * Schemathesis, which tries an HTTP interface from its OpenAPI document.
+ * Installs Schemathesis, which tests an HTTP API from its OpenAPI document.
  *
- * @returns {Promise<string>} the Python that has it: `python -m schemathesis.cli`
+ * @returns {Promise<string>} the Python that has it, for `python -m schemathesis.cli`
  */
 export function schemathesis() {
   return pythonTools('schemathesis', 'test/http/requirements.lock', 'Installing schemathesis (90 MB on disk)')

@@ -6,11 +6,11 @@ import { explain } from './failures.mjs'
 import { root, run, step, StepError } from './run.mjs'
 
 /**
- * A step that fetches or writes much: when it fails, the first line says why.
+ * Runs a step that fetches or writes much data. If it fails, the first line says why.
  *
  * @template T
  * @param {string} title
- * @param {string} folder that it writes to, from the root
+ * @param {string} folder where it writes, relative to the root
  * @param {() => Promise<T>} work
  * @returns {Promise<T>}
  */
@@ -24,12 +24,12 @@ export async function installing(title, folder, work) {
 }
 
 /**
- * A Python environment with what pip is told to install.
+ * Makes a Python environment and installs packages with pip.
  *
- * @param {string} folder from the root
+ * @param {string} folder relative to the root
  * @param {string} base the Python to build on
- * @param {boolean} whole whether what is there was finished: what pip was interrupted in counts as installed for it
- * @param {readonly (readonly string[])[]} installs arguments of `pip install`, one list after the other
+ * @param {boolean} whole whether the existing environment is complete: pip takes an interrupted install for a finished one
+ * @param {readonly (readonly string[])[]} installs arguments of `pip install`, one list per run
  */
 export async function fillVenv(folder, base, whole, installs) {
   const own = join(root, folder, 'bin/python')
@@ -42,7 +42,7 @@ export async function fillVenv(folder, base, whole, installs) {
 }
 
 /**
- * Removes all that is in a folder, and leaves the folder: it may be a mount, or a link.
+ * Empties a folder without removing it: it may be a mount or a link.
  *
  * @param {string} folder
  */

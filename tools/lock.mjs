@@ -1,5 +1,5 @@
 // @ts-check
-// One command at a time installs and builds: npm and pip write into folders that another command may be about to remove.
+// Only one command at a time installs and builds, because npm and pip write to folders that another command may remove.
 import { execFileSync } from 'node:child_process'
 import { appendFileSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -7,12 +7,12 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { recordStarts } from './children.mjs'
 
 const LOOK_EVERY_MS = 200
-/** Writing a line, or taking away a dead command's lock, takes no longer unless it was interrupted. */
+/** An uninterrupted command takes no longer to write a line or remove a dead command's lock. */
 const MOMENT_MS = 10_000
 
 /**
- * Does work while no other command of this folder does such work. The lock of a command that was killed is taken away, after
- * ending what that one had started: an npm or a pip may outlive it.
+ * Does work while no other command in this folder does such work. The lock of a killed command is removed after ending its
+ * children: an npm or a pip may outlive it.
  *
  * @template T
  * @param {string} root folder of the repository
@@ -56,10 +56,10 @@ async function acquire(file) {
 }
 
 /**
- * Removes a dead command's lock, and not that of a command which has just taken its place.
+ * Removes a dead command's lock, but not that of a command that has just taken its place.
  *
  * @param {string} file
- * @param {string} dead what it says
+ * @param {string} dead the content of the dead command's lock
  */
 function takeAway(file, dead) {
   const guard = `${file}.guard`
@@ -87,7 +87,7 @@ function line(pid) {
 
 /**
  * @param {string} text
- * @returns {Noted[]} the lock's holder, then what it has started
+ * @returns {Noted[]} the lock's holder, then its children
  */
 function processesIn(text) {
   return [...text.matchAll(/^(\d+) (.*)\n/gm)].map(([, pid, identity = '']) => ({ pid: Number(pid), identity }))
@@ -99,8 +99,8 @@ function lives({ pid, identity }) {
 }
 
 /**
- * What tells a process from a later one with its number: after a restart of a machine or a container the same numbers come
- * again. Empty for one that is gone.
+ * Returns what distinguishes a process from a later one with the same pid, which a restarted machine or container may reuse.
+ * Empty if the process does not exist.
  *
  * @param {number} pid
  */
@@ -108,7 +108,7 @@ function identityOf(pid) {
   try {
     if (process.platform !== 'linux')
       return execFileSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' }).trim()
-    // The name, in brackets, may hold spaces. State 3rd, start in ticks since the machine's start 22nd.
+    // The name in brackets may contain spaces. Field 3 is the state, field 22 the start in ticks since boot.
     const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ') ?? []
     return fields[0] === 'Z' ? '' : `${fields[19]} ${readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()}`
   } catch {
@@ -116,12 +116,12 @@ function identityOf(pid) {
   }
 }
 
-/** @param {number} pid leader of a group */
+/** @param {number} pid leader of a process group */
 function endGroup(pid) {
   try {
     process.kill(-pid, 'SIGKILL')
   } catch {
-    // It has ended meanwhile.
+    // It has ended in the meantime.
   }
 }
 

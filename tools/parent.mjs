@@ -4,10 +4,10 @@ import { basename } from 'node:path'
 const LOOK_EVERY_MS = 250
 
 /**
- * Ends this script when npm has gone that started it. A `kill -9` of npm reaches nobody else, and npm passes a SIGTERM on to a
- * shell that stands between only to end it.
+ * Ends this script when the npm that started it ends. A `kill -9` of npm does not reach the script, and npm sends SIGTERM only
+ * to the shell between them.
  *
- * Without npm nothing is watched: a shell that started the script may end before it.
+ * Does nothing without npm: a shell that started the script may end before it.
  */
 export function endWithNpm() {
   if (!startedByNpm()) return
@@ -20,7 +20,7 @@ export function endWithNpm() {
   look.unref()
 }
 
-/** Whether npm runs just this script: what npm sets is in the environment of everything below it, too. */
+/** Whether npm itself runs this script: all descendants inherit the variables that npm sets. */
 function startedByNpm() {
   const file = basename(process.argv[1] ?? '')
   return file !== '' && (process.env['npm_lifecycle_script'] ?? '').split(/[\s/]/).includes(file)

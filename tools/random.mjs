@@ -1,7 +1,7 @@
 // @ts-check
 
 /**
- * Numbers from 0 to 1 that a seed decides, so that every run and every system sees the same traffic.
+ * Returns a seeded generator of numbers from 0 to 1, so that every run and every system gets the same traffic.
  *
  * Mulberry32, by Tommy Ettinger: https://gist.github.com/tommyettinger/46a874533244883189143505d203312c
  *

@@ -5,21 +5,21 @@ import { fileURLToPath } from 'node:url'
 import { dispose, endWithChildren, startChild, stopped } from './children.mjs'
 import { endWithNpm } from './parent.mjs'
 
-/** The folder that holds package.json. */
+/** The folder with package.json. */
 export const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
-/** A step that cannot be done; the message tells the reader what to do. */
+/** A failed step; the message tells the reader what to do. */
 export class StepError extends Error {}
 
 /**
- * Runs a command to its end with its output shown, or kept back until it fails. One that is quiet is short, or installs: a
- * signal ends it soon.
+ * Runs a command to its end, and shows its output at once or, with `quiet`, only if it fails. A quiet command is short or
+ * installs packages, so a signal may kill it early.
  *
  * @param {string} command
  * @param {readonly string[]} args
- * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, quiet?: boolean, label?: string }} [options] `label` stands before each
- *   line that is shown, for a command that runs beside another
- * @returns {Promise<string>} what it printed, when quiet
+ * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, quiet?: boolean, label?: string }} [options] `label` prefixes each line of
+ *   output, for commands that run at the same time
+ * @returns {Promise<string>} the output of a quiet command
  */
 export function run(command, args, { cwd = root, env = process.env, quiet = false, label } = {}) {
   return new Promise((resolve, reject) => {
@@ -48,7 +48,7 @@ export function run(command, args, { cwd = root, env = process.env, quiet = fals
 }
 
 /**
- * Says what is being done and, at its end, how long it took.
+ * Prints a step's title, runs it, and prints how long it took.
  *
  * @template T
  * @param {string} title
@@ -64,7 +64,7 @@ export async function step(title, work) {
 }
 
 /**
- * Whether the disk takes nothing more, or not from this user. The message has the path.
+ * Returns whether the disk is full or not writable for this user. The message has the path.
  *
  * @param {unknown} error
  * @returns {error is Error}
@@ -76,8 +76,8 @@ function isOfTheDisk(error) {
 }
 
 /**
- * Runs a script's main function: an error that it foresees becomes one readable line and status 1. A signal, or the end of the
- * npm that runs it, ends what it has started first, then the script.
+ * Runs a script's main function. An expected error becomes one readable line and status 1. A signal, or the end of the npm
+ * that runs it, ends the script's children and then the script.
  *
  * @param {() => Promise<void>} main
  */
@@ -87,7 +87,7 @@ export async function script(main) {
   try {
     await main()
   } catch (error) {
-    // What was started has failed because it was told to end.
+    // Children failed because the script ended them.
     if (stopped()) return
     if (!(error instanceof StepError || isOfTheDisk(error))) throw error
     process.stderr.write(`\n✗ ${error.message.trim()}\n`)

@@ -12,10 +12,10 @@ const VENV = 'python-worker/.venv'
 /** The worker's own Python. */
 export const python = join(root, VENV, 'bin/python')
 
-/** @typedef {'runtime' | 'test' | 'web'} Purpose `web` takes no Python: the page's own process makes no images */
+/** @typedef {'runtime' | 'test' | 'web'} Purpose `web` needs no Python: the page's own process makes no images */
 
 /**
- * Installs what running (or testing) takes, as the lock files say. Does nothing where nothing has changed.
+ * Installs what running or testing needs, from the lock files. Does nothing if nothing has changed.
  *
  * @param {Purpose} purpose
  */
@@ -24,7 +24,7 @@ export async function setup(purpose) {
   if (purpose !== 'web') await installPython(purpose)
 }
 
-/** Compiles the gateway to dist/ unless that is up to date. */
+/** Compiles the gateway to dist/ unless it is up to date. */
 export async function build() {
   await freshness('dist/.stamp', ['src', 'tsconfig.json', 'tsconfig.build.json', 'package-lock.json']).make(() =>
     installing('Building the gateway', 'dist', async () => {
@@ -39,12 +39,12 @@ export async function installNode() {
   checkNode()
   await freshness('node_modules/.easel-stamp', ['package-lock.json'], process.version).make(() =>
     installing('Installing the Node packages (250 MB on disk)', 'node_modules', async () => {
-      // npm would do it too, but it stumbles over what an interrupted install has left: ENOTEMPTY.
+      // npm would remove it too, but fails with ENOTEMPTY after an interrupted install.
       await empty(join(root, 'node_modules'))
       const said = await run('npm', ['ci', '--loglevel=warn', '--no-audit', '--no-fund'], { quiet: true })
-      // On a full disk npm cuts files short, warns, and ends with status 0.
+      // On a full disk npm truncates files, warns, and exits with status 0.
       const cut = /^.*TAR_ENTRY_ERROR.*$/m.exec(said)?.[0]
-      if (cut !== undefined) throw new StepError(`npm has not unpacked all files:\n${cut}`)
+      if (cut !== undefined) throw new StepError(`npm did not unpack all files:\n${cut}`)
     })
   )
 }
@@ -59,7 +59,7 @@ export async function installPython(purpose) {
   const stampOf = (/** @type {string} */ name, /** @type {string} */ lock) =>
     freshness(`${VENV}/.stamp-${name}`, [`python-worker/${lock}`], version.text)
   const stamps = { runtime: stampOf('runtime', 'requirements.lock'), test: stampOf('test', 'requirements-test.lock') }
-  // What the tests need holds all that running needs. A Python that was removed leaves a link to nothing.
+  // The tests' requirements include the runtime's. A removed Python leaves a dangling link.
   if (stamps.test.isFresh() && existsSync(python)) return
   if (!existsSync(python)) for (const stamp of Object.values(stamps)) stamp.remove()
   await stamps[purpose].make((hadOwn) =>
@@ -74,10 +74,10 @@ export async function installPython(purpose) {
 
 function checkNode() {
   if (atLeast(process.versions.node, MIN_NODE)) return
-  throw new StepError(`Easel needs Node ${MIN_NODE} or newer, this is ${process.versions.node}. See https://nodejs.org`)
+  throw new StepError(`Easel needs Node ${MIN_NODE} or newer; this is ${process.versions.node}. See https://nodejs.org`)
 }
 
-/** The Python to build on: $PYTHON, else the newest on the PATH that will do. */
+/** The Python to build on: $PYTHON, else the newest suitable one on the PATH. */
 async function pythonVersion() {
   const candidates = process.env['PYTHON']
     ? [process.env['PYTHON']]
@@ -89,7 +89,7 @@ async function pythonVersion() {
     if (atLeast(text, MIN_PYTHON)) return { command, text: text.trim() }
   }
   throw new StepError(
-    `The worker needs Python ${MIN_PYTHON} or newer, and none of ${candidates.join(', ')} is one. Install it, or point PYTHON at one.`
+    `The worker needs Python ${MIN_PYTHON} or newer; none of ${candidates.join(', ')} is. Install it, or set PYTHON to its path.`
   )
 }
 

@@ -6,12 +6,12 @@ import { alone } from './lock.mjs'
 import { root } from './run.mjs'
 
 /**
- * Whether something was made from just these inputs; the hash of the inputs is kept in a stamp file beside it. The stamp is
- * removed before anything changes and written last: what was interrupted has none.
+ * Tells whether an output was made from the current inputs, whose hash is in a stamp file. The stamp is removed before
+ * anything changes and written last, so an interrupted output has none.
  *
- * @param {string} stamp path of the stamp file, from the root
- * @param {readonly string[]} inputs files and folders, from the root
- * @param {string} [salt] whatever else it depends on
+ * @param {string} stamp path of the stamp file, relative to the root
+ * @param {readonly string[]} inputs files and folders, relative to the root
+ * @param {string} [salt] anything else that the output depends on
  */
 export function freshness(stamp, inputs, salt = '') {
   const path = join(root, stamp)
@@ -22,9 +22,9 @@ export function freshness(stamp, inputs, salt = '') {
     remove: () => rmSync(path, { force: true }),
 
     /**
-     * Makes it anew, unless it is fresh. No other command makes something meanwhile.
+     * Makes the output again unless it is fresh, while no other command makes anything.
      *
-     * @param {(whole: boolean) => Promise<unknown>} work is told whether something was there that was finished, of other inputs
+     * @param {(whole: boolean) => Promise<unknown>} work is told whether a complete output of other inputs exists
      */
     async make(work) {
       if (isFresh()) return

@@ -1,7 +1,7 @@
 // @ts-check
 import { cpus, totalmem } from 'node:os'
 
-/** The machine and the software, in a line: a figure without them says nothing. */
+/** Describes the machine and the software in a line, without which a figure means little. */
 export function machine() {
   const gib = (totalmem() / 2 ** 30).toFixed(0)
   return `Node ${process.version} on ${cpus().length} × ${cpus()[0]?.model.trim()}, ${gib} GiB`
@@ -17,7 +17,7 @@ export function quantile(values, q) {
 }
 
 /**
- * A Markdown table.
+ * Formats a Markdown table.
  *
  * @param {readonly string[]} head
  * @param {readonly (readonly (string | number)[])[]} rows

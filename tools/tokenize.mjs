@@ -4,13 +4,13 @@ import { pathToFileURL } from 'node:url'
 import { root, StepError } from './run.mjs'
 
 /**
- * Prompts as token ids for a worker that no gateway stands before. The gateway must be built.
+ * Tokenizes prompts for a worker without a gateway. The gateway must be built.
  *
  * @param {string} model folder with two tokenizers
- * @param {readonly string[]} prompts cut where they are too long
+ * @param {readonly string[]} prompts truncated if they are too long
  */
 export async function tokenize(model, prompts) {
-  // By a name that is made up here: what is built is not there when types are checked.
+  // A computed path, because the build does not exist when types are checked.
   const built = pathToFileURL(join(root, 'dist/tokenizer/index.js')).href
   const { SdxlTokenizers } = /** @type {typeof import('../src/tokenizer/index.js')} */ (await import(built))
   const tokenizers = await SdxlTokenizers.fromModelFolder(model).catch((/** @type {Error} */ error) => {

@@ -1,5 +1,5 @@
 // @ts-check
-// Tools that only tests need, kept in .cache/ so that they are fetched once.
+// Tools that only tests need, fetched once to .cache/.
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,7 +11,7 @@ import { python } from './setup.mjs'
 const CACHE = '.cache/tools'
 
 /**
- * Makes a folder of the cache unless it is there. It appears complete or not at all.
+ * Makes a folder of the cache unless it exists. It appears complete or not at all.
  *
  * @param {string} name
  * @param {string} title
@@ -32,7 +32,7 @@ export async function cached(name, title, make) {
 }
 
 /**
- * A Python environment with the packages of a lock file and nothing else.
+ * Makes a Python environment with only the packages of a lock file.
  *
  * @param {string} name
  * @param {string} lockFile with hashes; relative to the repository
@@ -48,7 +48,7 @@ export async function pythonTools(name, lockFile, title) {
 }
 
 /**
- * As `cached`, in a folder of its own for each content of a lock file.
+ * Like `cached`, with a separate folder for each content of a lock file.
  *
  * @param {string} name
  * @param {string} lockFile relative to the repository
@@ -63,9 +63,9 @@ export function cachedByLock(name, lockFile, title, make) {
 /**
  * Installs the packages of a lock file with hashes.
  *
- * @param {string} withPython whose pip is used
+ * @param {string} withPython the Python whose pip is used
  * @param {string} lockFile relative to the repository
- * @param {readonly string[]} options more of pip's options
+ * @param {readonly string[]} options more options for pip
  */
 export async function installLocked(withPython, lockFile, options) {
   const install = ['-m', 'pip', 'install', '--quiet', '--disable-pip-version-check', '--require-hashes']

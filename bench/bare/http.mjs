@@ -1,6 +1,6 @@
 // @ts-check
-// Fastify with nothing around it: POST /generate takes JSON and answers with the same file each time. Its argument is the
-// file; it prints its address.
+// A minimal Fastify server: POST /generate accepts JSON and always answers with the file that its argument names. It
+// prints its address.
 import { readFileSync } from 'node:fs'
 import Fastify from 'fastify'
 

@@ -1,5 +1,5 @@
 // @ts-check
-// What a small image's way costs at least: each of its parts with nothing around it, alone on this machine.
+// The lowest possible cost of a small image: each part of its path measured by itself on this machine.
 import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -13,18 +13,18 @@ import { python } from '../../tools/setup.mjs'
 import { post } from './http-load.mjs'
 import { quantile } from '../../tools/table.mjs'
 
-/** About what goes to a worker for an image, in bytes. */
+/** The approximate size of an image's message to a worker, in bytes. */
 const JOB_BYTES = 1000
 
 /**
  * @typedef {object} Repeats
- * @property {number} warmUp what is done before it counts
+ * @property {number} warmUp repetitions before the measurement
  * @property {number} count
  */
 
 /**
  * @param {Buffer} png
- * @param {object} body what is sent for it
+ * @param {object} body the request's body
  * @param {Repeats} repeats
  * @returns {Promise<{ http: number, wire: number, file: number }>} ms, p50
  */

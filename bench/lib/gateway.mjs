@@ -6,7 +6,7 @@ import { readyAddress } from '../../tools/gateway.mjs'
 import { root } from '../../tools/run.mjs'
 
 /**
- * Our gateway as it is deployed, with a worker that has the fake engine.
+ * Starts our gateway as it is deployed, with a worker that runs the fake engine.
  *
  * @param {string} workerArgs
  * @param {NodeJS.ProcessEnv} [env]

@@ -3,28 +3,28 @@ import { Agent, request } from 'node:http'
 import { StepError } from '../../tools/run.mjs'
 
 /**
- * More often than a platform's probes and a page or two ask, and seldom enough that a server which answers them all has
- * as much time for images as one that answers none.
+ * More frequent than a platform's probes and a page or two, but rare enough that answering takes no noticeable time from
+ * images.
  */
 const HEALTH_EVERY_MS = 100
 
-/** Clients share the machine with the server they measure, so they are to cost little: `fetch` takes twice the time. */
+/** Clients share the machine with the server, so they must be cheap: `fetch` takes twice the time. */
 const agent = new Agent({
   keepAlive: true,
-  // An idle connection is closed before uvicorn does it, after 5 s, and a request is lost with it.
+  // Close idle connections before uvicorn does, after 5 s, which would lose a request.
   timeout: 4000
 })
 
 /**
- * What clients saw: closed loops, each sending its next request when its last is answered, and beside them one that
- * asks for /health ten times a second, whether its last question is answered or not: so every server is asked as often,
- * and one that is blocked for a second is seen to be so ten times.
+ * What clients observed. They are closed loops: each sends its next request after the last answer. Another client
+ * requests /health ten times a second without waiting for the last answer, so every server gets the same number of
+ * requests, and a block of one second shows in ten of them.
  *
  * @typedef {object} Seen
  * @property {number} clients
  * @property {number} rate images/s
  * @property {number[]} latencies ms
- * @property {number[]} files ms that each file took to make, as Server-Timing says
+ * @property {number[]} files ms that making each file took, from Server-Timing
  * @property {number[]} health ms
  * @property {number} bytes mean size of an image
  */
@@ -80,7 +80,7 @@ export async function post(url, body) {
 }
 
 /**
- * One request: a POST where there is a body, else a GET.
+ * Sends one request: a POST with a body, else a GET.
  *
  * @param {string} url
  * @param {string} [json]

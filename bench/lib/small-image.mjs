@@ -1,10 +1,10 @@
 // @ts-check
-// What a server adds to a small image, part by part, beside the same parts with nothing around them.
+// What a server adds to a small image, part by part, beside the lowest possible cost of each part.
 import { bareParts } from './bare.mjs'
 import { post } from './http-load.mjs'
 import { quantile, table } from '../../tools/table.mjs'
 
-/** The first ones connect, and show V8 what to compile: a server that has been up for a minute has done it. */
+/** The first requests open connections and let V8 compile, as in a server that has run for a minute. */
 const REPEATS = { warmUp: 600, count: 1000 }
 
 /**
@@ -12,10 +12,10 @@ const REPEATS = { warmUp: 600, count: 1000 }
  */
 
 /**
- * One client, one image after the other. Times are p50 in ms of what lies beyond the worker's own time, in which the picture
- * is drawn.
+ * Measures one client that requests one image at a time. Times are p50 in ms, without the worker's own time for drawing the
+ * picture.
  *
- * @param {object} body the request, but for its seed
+ * @param {object} body the request without its seed
  * @param {Record<string, Start>} servers
  */
 export async function smallImage(body, servers) {
@@ -30,7 +30,7 @@ export async function smallImage(body, servers) {
   if (png !== undefined) {
     const { http, wire, file } = await bareParts(png, body, REPEATS)
     rows.push([
-      'the parts of the first, each with nothing around it',
+      "lowest possible cost of the first one's parts",
       ...[http, wire, file, http + wire + file].map(shown),
       '',
       (png.length / 1024).toFixed(1)
@@ -55,7 +55,7 @@ async function measure(body, start) {
       const { queue = 0, encode = 0, denoise = 0, decode = 0, file: fileMs = Number.NaN, total } = timings
       const all = performance.now() - sent
       const worker = queue + encode + denoise + decode
-      // A server without workers has no total: nothing lies between its handler and the picture.
+      // A server without workers reports no total: its handler draws the picture.
       const served = total ?? worker + fileMs
       seen.push({
         http: all - served,

@@ -13,11 +13,11 @@ import { python } from '../../tools/setup.mjs'
  * @property {string} title
  * @property {'steps' | 'batches' | 'single'} policy a scheduler of python-worker/bench/policies.py
  * @property {number} rows rows of a step
- * @property {number} offered rows that the gateway is told of: it sends ahead up to twice as many
+ * @property {number} offered rows that the gateway is told: it sends up to twice as many ahead
  */
 
 /**
- * Our gateway with a worker of a given policy, each a process of its own.
+ * Starts our gateway and a worker with a given policy, each as a process.
  *
  * @param {Policy} policy
  * @param {readonly string[]} workerOptions
@@ -80,7 +80,7 @@ export async function startSystem({ policy, rows, offered }, workerOptions) {
 }
 
 /**
- * When each image began, had its first step, and was made, in ms since 1970, by its seed.
+ * Reads when each image began, had its first step and was made, in ms since 1970, by its seed.
  *
  * @param {string} record
  * @returns {Promise<Map<number, { begun: number, stepped: number, made: number }>>}
@@ -92,7 +92,7 @@ async function readImages(record) {
 
 /**
  * @param {string} url
- * @param {import('./workload.mjs').Arrival[]} arrivals open loop: nobody waits for an answer before the next one
+ * @param {import('./workload.mjs').Arrival[]} arrivals open loop: requests do not wait for earlier answers
  * @returns {Promise<{ sent: number, answered: number }[]>} ms since 1970, by seed
  */
 export async function send(url, arrivals) {
@@ -114,7 +114,7 @@ export async function send(url, arrivals) {
   )
 }
 
-/** ms since 1970, finer than Date.now(). */
+/** ms since 1970, at a higher resolution than Date.now(). */
 function now() {
   return performance.timeOrigin + performance.now()
 }

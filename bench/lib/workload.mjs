@@ -2,12 +2,12 @@
 import { randomNumbers } from '../../tools/random.mjs'
 
 /**
- * The device: one TPU v5e chip with SDXL base, computed, nothing measured. A row of the UNet is 6.76, 3.64 or 1.59
- * TFLOP at 1024², 768² or 512²; it takes that at 62.6 % of the chip's 197 TFLOP/s (the best published use of a v5e for
- * SDXL, MLPerf Inference 4.1). The fixed part is one reading of the 5.1 GB of weights at 819 GB/s. So at 1024² a single
- * guided image keeps the chip busy, and there is little to gain in batches: what is compared is the waiting.
+ * The device: one TPU v5e chip with SDXL base, computed and not measured. A row of the UNet takes 6.76, 3.64 or 1.59
+ * TFLOP at 1024², 768² or 512², at 62.6 % of the chip's 197 TFLOP/s (the best published utilization of a v5e with SDXL,
+ * MLPerf Inference 4.1). The fixed part is one read of the 5.1 GB of weights at 819 GB/s. So at 1024² a single guided
+ * image keeps the chip busy, and batching gains little: the benchmark compares waiting times.
  *
- * The fake engine draws small pictures in place of large ones, so that PNG files do not take the machine's time.
+ * The fake engine draws small pictures instead of large ones, so that PNG files do not use the machine's time.
  */
 export const DEVICE = [
   { stands: '1024²', width: 128, height: 128, fixedMs: 6.2, rowMs: 54.8, share: 0.5 },
@@ -17,13 +17,13 @@ export const DEVICE = [
 const ENCODE_MS = 2
 const DECODE_MS = 60
 const STEPS = { least: 4, most: 40 }
-/** Of the requests; the rest is unguided and takes one row. */
+/** The share of guided requests; the others take one row. */
 const GUIDED = 0.8
 
 /** @typedef {{ at: number, body: Record<string, string | number> }} Arrival at: in ms from the start */
 
 /**
- * Poisson arrivals with mixed sizes and step counts. The same seed gives the same requests at any rate.
+ * Generates Poisson arrivals with mixed sizes and step counts. The same seed gives the same requests at any rate.
  *
  * @param {{ seed: number, count: number, perSecond: number }} options Infinity for all at once
  * @returns {Arrival[]}
@@ -61,9 +61,9 @@ function pickSize(number) {
 }
 
 /**
- * The fake engine's options for the device.
+ * Returns the fake engine's options for the device.
  *
- * @param {number} speed how many times faster than the real one it is, so that a run takes minutes
+ * @param {number} speed how many times faster than the real device, so that a run takes minutes
  */
 export function deviceOptions(speed) {
   const ms = (/** @type {number} */ real) => (real / speed).toFixed(3)

@@ -1,6 +1,6 @@
 // @ts-check
-// npm run bench:tpu: what the compiler for TPUs counts of the full-size programs, ours and others', in one table. Reads the
-// results that `npm run tpu:check` leaves; compiles nothing. Every figure is counted or computed, none measured.
+// npm run bench:tpu: the TPU compiler's counts for the full-size programs, ours and others', in one table. Reads the results
+// that `npm run tpu:check` wrote; compiles nothing. Every figure is counted or computed, none is measured.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -11,10 +11,10 @@ import { imageSeconds, ourRows, rooflines } from './rows.mjs'
 const folder = join(root, 'bench/tpu')
 const STEPS = [20, 30, 40]
 
-/** What the programs for v5e:1x1 are to stay under. */
+/** Upper limits for the programs for v5e:1x1. */
 export const TARGETS = { stepMs: 105, decodeMs: 80, stepTemporaryMib: 500, programMib: 150, int8StepMs: 80 }
 
-/** Ours, as the last checks counted them. */
+/** Our programs, as the last checks counted them. */
 export const ours = () => ourRows(join(folder, 'results'))
 
 /** @param {readonly import('./rows.mjs').Row[]} rows */
@@ -54,13 +54,13 @@ function fixed(value, digits) {
   return value === undefined ? '-' : value.toFixed(digits)
 }
 
-/** The whole comparison. */
+/** Returns the whole comparison. */
 export function compare() {
   /** @type {{ rows: import('./rows.mjs').Row[], note: string }} */
   const others = JSON.parse(readFileSync(join(folder, 'others.json'), 'utf8'))
   print([...others.rows, ...ours(), ...rooflines()])
   console.log(
-    `\nOthers: ${others.note}\nOurs: the same, and for kernels the longer of roofline and schedule; "images" share a step on all chips together. Images by seconds: steps and a decode; with cache_interval 3 one step of three is whole.`
+    `\nOthers: ${others.note}\nOurs: the same, and for kernels the longer of roofline and schedule; "images" is the number that share a step on all chips. Seconds of an image: its steps and a decode; with cache_interval 3, one step in three is a full one.`
   )
 }
 

@@ -1,17 +1,18 @@
 // @ts-check
-// The rows of the comparison: what `npm run tpu:check` left of our programs, and the rooflines. Pure but for reading files.
+// The rows of the comparison: the results of `npm run tpu:check` for our programs, and the rooflines. Its only side effect
+// is reading files.
 import { readFileSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 
 const MIB = 2 ** 20
 
-/** bfloat16 operations a second: https://cloud.google.com/tpu/docs/v5e and v6e */
+/** bfloat16 operations per second: https://cloud.google.com/tpu/docs/v5e and v6e */
 const PEAKS = /** @type {Record<string, number>} */ ({ v5e: 197e12, v6e: 918e12 })
 
-/** Work of the architecture at 1024×1024, counted from its shapes (a guided step is two forwards of the UNet). */
+/** Operations of the architecture at 1024×1024, from its shapes (a guided step is two forwards of the UNet). */
 const WORK = { step: 2 * 6.761e12, decode: 10.47e12 }
 
-/** Results by the names of their files, in the table's order, and what a reader calls them. */
+/** Names of the results in the table, by file name, in the table's order. */
 const NAMES = /** @type {Record<string, string>} */ ({
   'v5e-1x1-plain': 'Easel, v5e:1x1, METHODS=plain',
   'v5e-1x1': 'Easel, v5e:1x1',
@@ -23,7 +24,7 @@ const NAMES = /** @type {Record<string, string>} */ ({
   'v6e-1x1': 'Easel, v6e:1x1'
 })
 
-/** Of every cache_interval steps one is whole. */
+/** One step in every cache_interval is a full one. */
 const CACHE_INTERVAL = 3
 
 /**
@@ -34,7 +35,7 @@ const CACHE_INTERVAL = 3
 
 /**
  * @param {string} folder of results
- * @returns {Row[]} ours, as the last checks counted them
+ * @returns {Row[]} our programs, as the last checks counted them
  */
 export function ourRows(folder) {
   const found = readdirSync(folder)
@@ -78,17 +79,17 @@ function part({ name, artifact_bytes: bytes, counted }) {
   }
 }
 
-/** @returns {Row[]} the least that one chip of each kind can take */
+/** @returns {Row[]} the shortest possible time on one chip of each kind */
 export function rooflines() {
   return Object.entries(PEAKS).map(([chip, flops]) => {
     const least = (/** @type {number} */ work) => ({ ms: (work / flops) * 1e3 })
-    return { name: `roofline of one ${chip}: its peak of bfloat16`, step: least(WORK.step), decode: least(WORK.decode) }
+    return { name: `roofline of one ${chip}: its bfloat16 peak`, step: least(WORK.step), decode: least(WORK.decode) }
   })
 }
 
 /**
- * Seconds of an image: its steps, and a decode. Where a result has no decode of its own, it is that of one chip of the
- * kind with the usual programs, which are the same.
+ * Returns the seconds of an image: its steps and a decode. A result without a decode of its own uses that of one chip of
+ * the same kind with the usual programs, which are the same.
  *
  * @param {Row} row
  * @param {readonly Row[]} all

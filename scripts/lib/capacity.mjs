@@ -1,22 +1,22 @@
 // @ts-check
-// How many chips a load takes, computed from the arithmetic that SDXL base needs and what a chip can do at most.
+// Computes how many chips a load needs, from the operations of SDXL base and a chip's peak.
 
-/** TFLOP of one forward of SDXL base, batch 1, by the side of a square image. A multiply-add counts as two. */
+/** TFLOP of one forward of SDXL base at batch 1, by the side of a square image. A multiply-add counts as two. */
 const UNET_TFLOP = new Map([
   [1024, 6.761],
   [768, 3.64],
   [512, 1.59]
 ])
-/** At 1024; the decoder's work goes with the pixels. */
+/** At 1024; the decoder's work is proportional to the pixels. */
 const DECODER_TFLOP = 10.47
-/** Both text encoders, of one prompt. */
+/** Both text encoders, for one prompt. */
 const TEXT_TFLOP = 0.111
 
-/** Dense bf16 TFLOP/s of one chip, as Google publishes them. */
+/** Dense bf16 TFLOP/s of one chip, as published by Google. */
 export const CHIPS = { v5e: 197, v6e: 918 }
 
 /**
- * Seconds of one chip that an image takes at least, at a share of the chip's peak.
+ * Returns the seconds of one chip that an image takes, at a share of the chip's peak.
  *
  * @param {{ steps: number, size?: number, guided?: boolean, chip?: keyof typeof CHIPS, efficiency?: number }} load
  */
@@ -29,7 +29,7 @@ export function secondsPerImage({ steps, size = 1024, guided = true, chip = 'v5e
 }
 
 /**
- * Chips for a load, so that they are busy for `utilization` of the time, and `spare` more for those that are away.
+ * Returns the number of chips that a load needs to be busy for `utilization` of the time, plus `spare` for preempted ones.
  *
  * @param {{ imagesPerSecond: number, seconds: number, utilization?: number, spare?: number }} load
  */
@@ -38,8 +38,8 @@ export function chipsFor({ imagesPerSecond, seconds, utilization = 0.7, spare = 
 }
 
 /**
- * Mean wait of an image that arrives at random, in units of the time one takes, where `chips` share one queue: Allen and
- * Cunneen's approximation, with Erlang's formula for many servers, for images that take equally long.
+ * Returns the mean wait of an image that arrives at random, in units of an image's time, if `chips` share one queue: Allen
+ * and Cunneen's approximation, with Erlang's formula for many servers, for images of equal duration.
  *
  * @param {number} utilization
  * @param {number} chips

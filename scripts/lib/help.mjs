@@ -1,6 +1,6 @@
 // @ts-check
-// --help and --version before anything is installed. The options are those of docs/configuration.md, which is made from what
-// the programs say, since the programs themselves need packages and a build.
+// Prints --help and --version before anything is installed. Reads the options from docs/configuration.md, which the programs
+// generate, because the programs themselves need packages and a build.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { root } from '../../tools/run.mjs'
@@ -12,26 +12,26 @@ const PROGRAMS = {
     name: 'easel',
     title: 'easel: serves SDXL text-to-image over HTTP\n\nusage: npm start -- [options]',
     section: 'Gateway',
-    sets: 'npm start sets LOG_FORMAT=pretty and COMPILE_CACHE=.cache/compile where they are not set.'
+    sets: 'npm start sets LOG_FORMAT=pretty and COMPILE_CACHE=.cache/compile unless they are set.'
   },
   page: {
     name: 'easel-web',
     title:
       "easel-web: serves Easel's web page and forwards its requests to a gateway\n\nusage: npm run start:web -- [options]",
     section: 'Web page',
-    sets: 'npm run start:web sets LOG_FORMAT=pretty where it is not set.'
+    sets: 'npm run start:web sets LOG_FORMAT=pretty unless it is set.'
   }
 }
 
-/** What the gateway sets itself for a worker that it starts. */
+/** Variables that the gateway sets for a worker that it starts. */
 const GIVEN = /^EASEL_|^EXIT_WITH_PARENT$/
 
 /**
- * Answers --help and --version, where they are asked for.
+ * Answers --help and --version.
  *
  * @param {keyof typeof PROGRAMS} program
  * @param {readonly string[]} args
- * @returns {boolean} whether that was all
+ * @returns {boolean} whether the arguments asked for either, so that the script can end
  */
 export function answered(program, args) {
   if (args.includes('--help') || args.includes('-h')) process.stdout.write(helpOf(program))
@@ -49,7 +49,7 @@ export function helpOf(program) {
     ({ variable, flag, fallback, doc }) => `  ${flag}\n      ${variable}${shown(fallback)}\n      ${doc}`
   )
   const end = '  -h, --help\n      Print this.\n  --version\n      Print the version.\n'
-  return `${title}\n\nEach option is a flag or an environment variable; the flag wins. ${sets}\n\n${entries.join('\n')}\n${end}${program === 'gateway' ? workerPart(page, options) : ''}`
+  return `${title}\n\nEach option is a flag or an environment variable; the flag has precedence. ${sets}\n\n${entries.join('\n')}\n${end}${program === 'gateway' ? workerPart(page, options) : ''}`
 }
 
 /**
@@ -62,7 +62,7 @@ function workerPart(page, gateway) {
   const entries = own.map(
     ({ variable, flag, fallback, doc }) => `  ${variable}${shown(fallback)}, or --worker-args '${flag}'\n      ${doc}`
   )
-  return `\nThe workers that it starts read environment variables of their own:\n\n${entries.join('\n')}\n`
+  return `\nIts workers read these environment variables:\n\n${entries.join('\n')}\n`
 }
 
 /** @param {string} fallback */
@@ -71,7 +71,7 @@ function shown(fallback) {
 }
 
 /**
- * The table of a section.
+ * Reads a section's table.
  *
  * @param {string} page
  * @param {string} section

@@ -1,5 +1,5 @@
 // @ts-check
-// Runs built images as a cluster would: as user 10001 on a read-only root, with only /tmp and mounted folders to write to.
+// Runs built images as a cluster would: as user 10001 with a read-only root; only /tmp and mounted folders are writable.
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { startChild } from '../../tools/children.mjs'
@@ -12,7 +12,7 @@ const PROMPT = JSON.stringify({ prompt: 'a red circle on a blue background', num
 /** @typedef {{ image: string, env?: Record<string, string>, run?: string, command?: string[] }} Container */
 
 /**
- * Makes a picture through the images that were built: all-in-one alone, and gateway, worker-cpu and webapp together.
+ * Makes a picture with the built images: all-in-one alone, and gateway, worker-cpu and webapp together.
  *
  * @param {Buildah} buildah
  * @param {readonly string[]} targets
@@ -42,7 +42,7 @@ export async function tryImages(buildah, targets) {
       })
     )
   }
-  // No chip here: what can be seen is that its packages load, and that it says what it lacks.
+  // Without a TPU this only checks that the packages load and that the worker reports the missing TPU.
   if (targets.includes('worker')) {
     await step('Trying worker', () =>
       trial(buildah, async (start) => {
@@ -125,7 +125,7 @@ async function trial(buildah, body) {
     if (container === undefined) throw new StepError(`${image} does not run`)
     const { healthcheck, tree, variables, WorkingDir } = container
     if (healthcheck[0] !== 'CMD')
-      throw new StepError(`${image} has lost its HEALTHCHECK: ${JSON.stringify(healthcheck)}`)
+      throw new StepError(`${image} has an unexpected HEALTHCHECK: ${JSON.stringify(healthcheck)}`)
     const probe = enter(tree, variables, WorkingDir, healthcheck.slice(1))
     const code = await new Promise((resolve) => probe.once('exit', resolve))
     if (code !== 0) throw new StepError(`the HEALTHCHECK of ${image} ended with ${code}`)
@@ -143,13 +143,13 @@ async function trial(buildah, body) {
 }
 
 /**
- * Starts a command in an image's tree, in mount, process and IPC namespaces of its own.
+ * Starts a command in an image's file tree, in its own mount, process and IPC namespaces.
  *
  * @param {string} tree
  * @param {Record<string, string>} env
  * @param {string} workdir
  * @param {readonly string[]} command
- * @param {string} [run] a folder of this machine to mount at /run/easel
+ * @param {string} [run] a host folder to mount at /run/easel
  */
 function enter(tree, env, workdir, command, run) {
   const at = (/** @type {string} */ path) => `"$0/${path}"`
@@ -171,7 +171,7 @@ function enter(tree, env, workdir, command, run) {
 }
 
 /**
- * Tells the first process of a container to end. `unshare` itself takes no signal while it waits for it.
+ * Sends SIGTERM to a container's first process. `unshare` ignores signals while it waits for that process.
  *
  * @param {number | undefined} unshare
  */
@@ -192,7 +192,7 @@ async function picture(url) {
   })
   const bytes = Buffer.from(await answer.arrayBuffer())
   if (!answer.ok || bytes.subarray(1, 4).toString() !== 'PNG')
-    throw new StepError(`no picture, but ${answer.status}: ${bytes.toString().slice(0, 500)}`)
+    throw new StepError(`expected a picture, got ${answer.status}: ${bytes.toString().slice(0, 500)}`)
 }
 
 /**
@@ -202,7 +202,7 @@ async function picture(url) {
 async function until(what, condition) {
   const end = performance.now() + 300_000
   while (!(await condition().catch(() => false))) {
-    if (performance.now() > end) throw new StepError(`waited five minutes in vain until ${what}`)
+    if (performance.now() > end) throw new StepError(`timed out after five minutes waiting until ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 200))
   }
 }

@@ -5,9 +5,9 @@ import { cachedByLock, installLocked } from '../../tools/tool-cache.mjs'
 const LOCK = 'python-worker/requirements-libtpu.lock'
 
 /**
- * The TPU's compiler, for PYTHONPATH. It is not in the worker's environment, where jax would look for a TPU with it.
+ * Fetches the TPU's compiler for PYTHONPATH. It is not in the worker's environment, because jax would look for a TPU there.
  *
- * @returns {Promise<string | undefined>} its folder; undefined on machines that it does not exist for
+ * @returns {Promise<string | undefined>} its folder; undefined on unsupported machines
  */
 export async function libtpu() {
   if (process.platform !== 'linux' || process.arch !== 'x64') return undefined

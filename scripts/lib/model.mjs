@@ -4,17 +4,17 @@ import { join, resolve } from 'node:path'
 import { root, run, step, StepError } from '../../tools/run.mjs'
 import { python } from '../../tools/setup.mjs'
 
-/** A model on the Hugging Face hub; the worker's hub.py has the same form. */
+/** A model on the Hugging Face hub. Keep this in step with the worker's hub.py. */
 const HUB_MODEL = /^\w[\w.-]*\/\w[\w.-]*(@[\w./-]+)?$/
-/** What is fetched where no revision is named. What was fetched once is kept, whatever it means later. */
+/** The revision to fetch if none is named. A fetched copy is kept even if the branch moves later. */
 const BRANCH = 'main'
 
 /**
- * The gateway's arguments with a folder as the model. One on the hub is fetched, unless it is there.
+ * Returns the gateway's arguments with the model as a folder. Fetches a model from the hub unless it is cached.
  *
  * @param {readonly string[]} args
  * @param {Record<string, string | undefined>} env
- * @param {string} [cache] where fetched models are
+ * @param {string} [cache] folder of fetched models
  * @returns {Promise<string[]>}
  */
 export async function withLocalModel(args, env, cache = join(root, '.cache/models')) {
@@ -27,16 +27,16 @@ export async function withLocalModel(args, env, cache = join(root, '.cache/model
       (error) => {
         if (!(error instanceof StepError)) throw error
         throw new StepError(
-          `MODEL=${model} could not be fetched from the Hugging Face hub, as said above; if a folder is meant: there is none at ${resolve(model)}`
+          `MODEL=${model} could not be fetched from the Hugging Face hub (see above). No folder exists at ${resolve(model)} either`
         )
       }
     )
   })
-  return [...args, '--model', folder] // the last one counts
+  return [...args, '--model', folder] // the last one has precedence
 }
 
 /**
- * The value of --model. Every option takes one, whatever it begins with.
+ * Returns the value of --model. Every option takes a value, even one that starts with dashes.
  *
  * @param {readonly string[]} args
  * @returns {string | undefined}

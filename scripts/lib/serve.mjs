@@ -5,12 +5,11 @@ import { releaseSignals } from '../../tools/children.mjs'
 import { root } from '../../tools/run.mjs'
 
 /**
- * Becomes a built program: it runs in this process, so that a signal to this script is one to the program, and none is left
- * behind when the other ends.
+ * Runs a built program in this process, so that signals to this script reach it, and neither can outlive the other.
  *
  * @param {string} program such as dist/main.js
  * @param {readonly string[]} args
- * @param {Record<string, string>} settings environment variables, unless they are set
+ * @param {Record<string, string>} settings defaults of environment variables
  */
 export async function serve(program, args, settings) {
   const file = join(root, program)

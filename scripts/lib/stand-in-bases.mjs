@@ -1,19 +1,19 @@
 // @ts-check
-// Where no Docker registry can be reached: images in the place of the Dockerfile's bases, made of Debian's packages
-// and npm's. They have the same Debian release and the same Node, and Debian's Python of the same minor version.
+// Substitutes for the Dockerfile's base images, for machines that reach no Docker registry, made from Debian's and npm's
+// packages. They have the same Debian release and Node, and Debian's Python of the same minor version.
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { root, run, step, StepError } from '../../tools/run.mjs'
 
-/** What the stand-ins need from npm. */
+/** The npm packages that the substitutes need. */
 const NPM = '11.21.2'
 const CERTIFICATES = 'etc/ssl/certs/ca-certificates.crt'
 
 /**
- * Makes an image for each base that the Dockerfile names, under that very name, unless it is there.
+ * Makes an image for each of the Dockerfile's bases, with the base's name, unless it exists.
  *
  * @param {(args: readonly string[]) => Promise<string>} buildah runs buildah
- * @param {string} folder for what is made on the way
+ * @param {string} folder for temporary files
  * @returns {Promise<string[]>} the names
  */
 export async function standInBases(buildah, folder) {
@@ -28,7 +28,7 @@ export async function standInBases(buildah, folder) {
     if (await buildah(['images', '--quiet', name]).catch(() => '')) continue
     const release = nodeRelease ?? pythonRelease ?? ''
     const tree = join(folder, name.replace(':', '-'))
-    await step(`Making a stand-in for ${name}`, async () => {
+    await step(`Making a substitute for ${name}`, async () => {
       rmSync(tree, { recursive: true, force: true })
       await debian(release, tree, node === undefined ? ['python3', 'python3-venv', 'libexpat1'] : [])
       if (node === undefined) addPython(tree)
@@ -41,7 +41,7 @@ export async function standInBases(buildah, folder) {
       rmSync(tree, { recursive: true, force: true })
     })
   }
-  if (names.length === 0) throw new StepError('The Dockerfile names no base that can be stood in for')
+  if (names.length === 0) throw new StepError('The Dockerfile names no base that can be substituted')
   return names
 }
 
@@ -82,7 +82,7 @@ async function addNode(tree, version, folder) {
 }
 
 /**
- * A machine behind a proxy has certificates of its own; apt, npm and pip have to know them too.
+ * Adds this machine's certificates for apt, npm and pip: a machine behind a proxy may have its own.
  *
  * @param {string} tree
  */
@@ -91,6 +91,6 @@ function trustWhatThisMachineTrusts(tree) {
   mkdirSync(join(tree, 'usr/local/etc'), { recursive: true })
   writeFileSync(join(tree, 'usr/local/etc/npmrc'), `cafile=/${CERTIFICATES}\n`)
   writeFileSync(join(tree, 'etc/pip.conf'), `[global]\ncert = /${CERTIFICATES}\n`)
-  // The container has the network of this machine.
+  // The container shares this machine's network.
   cpSync('/etc/resolv.conf', join(tree, 'etc/resolv.conf'))
 }

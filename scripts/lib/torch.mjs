@@ -1,5 +1,5 @@
 // @ts-check
-// The Python environment with torch, diffusers and transformers, which nothing but comparisons with them needs.
+// The Python environment with torch, diffusers and transformers, which only comparisons with them need.
 import { join } from 'node:path'
 import { fillVenv, installing } from '../../tools/installing.mjs'
 import { root } from '../../tools/run.mjs'
@@ -11,7 +11,7 @@ const REQUIREMENTS = 'python-worker/demo/training/requirements.txt'
 const LOCK = 'python-worker/requirements.lock'
 
 /**
- * Its Python, installed as the lists of requirements say. Needs the worker's own environment.
+ * Installs the required packages and returns the environment's Python. Needs the worker's own environment.
  *
  * @returns {Promise<string>}
  */

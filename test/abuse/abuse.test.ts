@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { ATTACKS, overall, WAITING } from './run.mjs'
 
-// `npm run abuse` has all attacks, and holds /health and the times of answers to their limits, too.
+// `npm run abuse` runs all attacks, and also checks the limits on /health and on response times.
 const names = Object.keys(ATTACKS).filter((name) => name !== 'everything')
 
 async function underAttack(name: string): Promise<void> {

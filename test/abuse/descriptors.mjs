@@ -1,5 +1,5 @@
 // @ts-check
-// Attack 8: more connections than there are file descriptors, and ten thousand of them.
+// Attack 8: more connections than file descriptors, and ten thousand connections.
 import http from 'node:http'
 import { amount, attacked } from './lib/attack.mjs'
 import { ask, generate, SMALL } from './lib/http.mjs'
@@ -13,7 +13,7 @@ const FEW = 256
 const MANY = 10_000
 /** Descriptors that this process and the prober need for themselves. */
 const OUR_OWN = 500
-/** How long a killed worker may take to be back, in ms. */
+/** How long a killed worker may take to return, in ms. */
 const BACK_MS = 15_000
 const ANSWER_MS = 5000
 const FAKE = '--sizes 64x64 --fake-step-ms 0'
@@ -57,7 +57,7 @@ export async function descriptorAttacks({ short = false } = {}) {
   return short ? [few] : [few, await many()]
 }
 
-/** @param {string} url the status of an image over a fresh connection */
+/** @param {string} url @returns the status of an image request over a fresh connection */
 async function fresh(url) {
   return (await generate(url, SMALL, { most: ANSWER_MS })).status
 }
@@ -81,7 +81,7 @@ function many() {
       {
         attack: `${what}: memory`,
         limit: `≤ ${LEFT_MIB} MiB more RSS`,
-        found: `${amount(grown)} MiB (${amount(open)} were left open)`,
+        found: `${amount(grown)} MiB (${amount(open)} connections stayed open)`,
         held: !gateway.ended() && grown <= LEFT_MIB
       },
       {
@@ -95,7 +95,7 @@ function many() {
   })
 }
 
-/** How many files this process may open. */
+/** Returns how many files this process may open. */
 function descriptorLimit() {
   const report = /** @type {{ userLimits: { open_files: { soft: number | 'unlimited' } } }} */ (
     process.report.getReport()

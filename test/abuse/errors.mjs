@@ -1,5 +1,5 @@
 // @ts-check
-// Attack 12: requests that are no good. Every error answer has one form and an id, and no client's words reach the log.
+// Attack 12: invalid requests. Every error response has the same form and an id, and no client text reaches the log.
 import { spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { root } from '../../tools/run.mjs'
@@ -14,7 +14,7 @@ import { head, RawClient } from './lib/raw.mjs'
 /** @typedef {{ status: number, code: string | undefined, id: string | undefined, idHeader: string | undefined }} Seen */
 
 const ANSWER_MS = 5000
-/** What a client might have put where it does not belong. */
+/** Secrets that a client may have sent by mistake. */
 const SECRET = 'a-prompt-that-nobody-should-read'
 const UNKNOWN_KEY = JSON.stringify({ prompt: 'x', [SECRET + 'y'.repeat(60_000)]: 1 })
 const FAKE = '--sizes 64x64 --fake-step-ms 0'
@@ -35,7 +35,7 @@ const BAD = [
     status: 415,
     code: 'UNSUPPORTED_MEDIA_TYPE'
   },
-  { what: 'no HTTP at all', bytes: 'what is this\r\n\r\n', status: 400, code: 'INVALID_REQUEST' },
+  { what: 'not HTTP', bytes: 'what is this\r\n\r\n', status: 400, code: 'INVALID_REQUEST' },
   {
     what: 'headers of 100 KB',
     bytes: head('/health', { 'x-long': 'x'.repeat(100_000) }, 'GET'),
@@ -47,7 +47,7 @@ const BAD = [
 
 export async function errorAttacks() {
   return [
-    await attacked('mistaken requests', { fake: FAKE, env: { LOG_LEVEL: 'debug' } }, async ({ gateway }) => {
+    await attacked('invalid requests', { fake: FAKE, env: { LOG_LEVEL: 'debug' } }, async ({ gateway }) => {
       const page = await startPage(gateway.url)
       try {
         const processes = [
@@ -128,21 +128,21 @@ async function unknownKey(name, port, log) {
     headers: { 'content-type': 'application/json' },
     body: UNKNOWN_KEY
   })
-  // Its line is there when the line of the request after it is.
+  // The log has its line once it has the next request's line.
   await ask(`http://127.0.0.1:${port}/after-the-unknown-key`)
   await waitFor(() => log.text.includes('/after-the-unknown-key'), ANSWER_MS)
   const lines = log.text.slice(before).split('\n')
   const longest = Math.max(...lines.map((line) => line.length))
   const told = lines.some((line) => line.includes(SECRET))
   return {
-    attack: `a field of 60 KB that there is not, sent to the ${name}`,
-    limit: `400, answer and log lines ≤ ${amount(ERROR_BYTES)} bytes, 0 of its words in the log`,
-    found: `${status}, answer ${amount(body.length)} bytes, longest line ${amount(longest)} bytes, ${told ? 'its words are in the log' : 'no words'}`,
+    attack: `an unknown field of 60 KB, sent to the ${name}`,
+    limit: `400, answer and log lines ≤ ${amount(ERROR_BYTES)} bytes, none of its text in the log`,
+    found: `${status}, answer ${amount(body.length)} bytes, longest line ${amount(longest)} bytes, ${told ? 'its text is in the log' : 'no text'}`,
     held: status === 400 && body.length <= ERROR_BYTES && longest <= ERROR_BYTES && !told
   }
 }
 
-/** The page's own process in front of a gateway. @param {string} serverUrl */
+/** Starts the page's own process in front of a gateway. @param {string} serverUrl */
 async function startPage(serverUrl) {
   const child = spawn(process.execPath, [join(root, 'dist/webapp/main.js')], {
     stdio: ['ignore', 'pipe', 'ignore'],

@@ -1,5 +1,5 @@
 // @ts-check
-// Attack 13: all of the others that take memory at the same time, in as much of it as a container has.
+// Attack 13: all other attacks on memory at the same time, within a container's memory limit.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { scrape, total } from '../support/metrics.mjs'
 import { amount, attacked, atMost } from './lib/attack.mjs'
@@ -19,15 +19,15 @@ import { openWatchers } from './watchers.mjs'
 /** @typedef {import('./lib/gateway.mjs').Gateway} Gateway */
 
 const SECONDS = 20
-/** How long after all of it an ordinary request may take to be answered, with all its tries, in ms. */
+/** How long an ordinary request may take after the attack, with all its retries, in ms. */
 const CALM_MS = 30_000
-/** A pause between two rounds of those who were shown the door, in ms. */
+/** A pause of refused clients between two rounds, in ms. */
 const ROUND_MS = 2000
 const READERS = 10
 const ID = 'the-watched-one'
 const JSON_ANSWER = { accept: 'application/json' }
 const EIGHT = { ...LARGE, num_images: 8 }
-/** Outlives the attack, but for its cancellation. */
+/** Runs longer than the attack unless it is cancelled. */
 const WATCHED = { ...LARGE, num_images: 1, num_inference_steps: 1000, preview_interval: 1 }
 const FAKE = FAST.replace('--fake-step-ms 0', '--fake-step-ms 50')
 
@@ -48,18 +48,18 @@ function inMemory(memoryMib) {
     )
     return [
       memory(gateway, memoryMib, what),
-      everyOne(`${what}: those who read`, answers),
+      everyOne(`${what}: clients that read`, answers),
       {
         attack: `${what}: an ordinary request afterwards`,
         limit: `200 within ${CALM_MS / 1000} s`,
         found: gateway.ended()
-          ? 'the gateway is gone'
+          ? 'the gateway ended'
           : after === undefined
             ? 'none'
             : `200 after ${amount(after / 1000)} s`,
         held: !gateway.ended() && after !== undefined
       },
-      // The C library does not give back all that is freed; a fifth of the container must be free all the same.
+      // The C library does not return all freed memory; a fifth of the container must still be free.
       await memoryBack(gateway, restMib, what, 0.8 * memoryMib),
       await ownCountBack(gateway, memoryMib, what)
     ]
@@ -67,7 +67,7 @@ function inMemory(memoryMib) {
 }
 
 /**
- * What the gateway still holds for its clients when they are gone: answers for retries, which have a quarter of its budget.
+ * Checks what the gateway still holds after its clients have left: answers for retries, at most a quarter of its budget.
  *
  * @param {Gateway} gateway
  * @param {number} memoryMib
@@ -82,11 +82,11 @@ async function ownCountBack({ adminUrl }, memoryMib, what) {
 }
 
 /**
- * Everything, as long as there is to be more of it.
+ * Runs all attacks while `more` returns true.
  *
  * @param {Gateway} gateway
  * @param {() => boolean} more
- * @returns what those who read their answers got
+ * @returns the answers of the clients that read
  */
 async function assault(gateway, more) {
   const { url, port } = gateway
@@ -120,7 +120,7 @@ async function assault(gateway, more) {
 }
 
 /**
- * Does something again and again, with a pause that keeps a refused client from taking all of the machine.
+ * Repeats an action, with a pause that keeps refused clients from using the whole machine.
  *
  * @param {() => boolean} more
  * @param {(turn: number) => Promise<unknown>} act
@@ -133,7 +133,7 @@ async function again(more, act) {
 }
 
 /**
- * Opens connections that stay until the end; when half of them were shown the door, others come in their place.
+ * Keeps connections open until the end; replaces them when half of them were refused.
  *
  * @param {() => boolean} more
  * @param {() => Promise<RawClient[]>} open

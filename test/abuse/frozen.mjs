@@ -1,5 +1,5 @@
 // @ts-check
-// Attack 7: the gateway stands still for a while (a pause of its machine, a long collection of garbage) and comes back.
+// Attack 7: the gateway freezes for a while (a paused machine, a long garbage collection) and continues.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { scrape } from '../support/metrics.mjs'
 import { attacked } from './lib/attack.mjs'
@@ -9,14 +9,14 @@ import { stall, STALLABLE } from './lib/stall.mjs'
 
 /** @typedef {import('./lib/attack.mjs').Row} Row */
 
-/** ms: longer than HEARTBEAT_TIMEOUT, and longer than a worker waits for its gateway. */
+/** In ms: longer than HEARTBEAT_TIMEOUT, and longer than a worker waits for its gateway. */
 const FREEZE_MS = 11_500
-/** ms: a worker has connected anew twice by then. */
+/** In ms: long enough for a worker to reconnect twice. */
 const STALL_MS = 22_000
-/** A gateway that is quick to judge, and a freeze that is long for it. */
+/** A gateway with short timeouts, for which the freeze is long. */
 const QUICK = { env: { HEARTBEAT_INTERVAL: '0.2', HEARTBEAT_TIMEOUT: '2' }, ms: 2500 }
 const FAKE = '--sizes 64x64 --fake-step-ms 100'
-/** Time for whatever comes of a freeze to come, in ms. */
+/** Time for the effects of a freeze to show, in ms. */
 const AFTER_MS = 2000
 
 /** @param {{ short?: boolean }} [options] */
@@ -26,14 +26,14 @@ export function frozenAttacks({ short = false } = {}) {
 }
 
 /**
- * Two freezes during one request.
+ * Freezes the gateway twice during one request.
  *
  * @param {number} ms of each
- * @param {number} steps of the request, a tenth of a second each: it is not done before the second
+ * @param {number} steps of the request, a tenth of a second each, so that it is not done before the second freeze
  * @param {Record<string, string>} env
  */
 function twice(ms, steps, env) {
-  const attack = `a gateway that stands still for ${ms / 1000} s, twice`
+  const attack = `a gateway frozen for ${ms / 1000} s, twice`
   return attacked(attack, { fake: FAKE, env }, async ({ gateway, prober }) => {
     const before = gateway.workers()
     const answer = generate(gateway.url, { ...SMALL, num_inference_steps: steps }, { most: 60_000 })
@@ -53,7 +53,7 @@ function twice(ms, steps, env) {
         held: before.length === 1 && before.join() === after.join()
       },
       {
-        attack: `${attack}: the request that it was making`,
+        attack: `${attack}: its running request`,
         limit: '200',
         found: `${status} ${status === 200 ? '' : body.toString('utf8', 0, 120)}`,
         held: status === 200
@@ -64,7 +64,7 @@ function twice(ms, steps, env) {
 }
 
 function stalled() {
-  const attack = `a gateway whose event loop stands still for ${STALL_MS / 1000} s`
+  const attack = `a gateway whose event loop is blocked for ${STALL_MS / 1000} s`
   return attacked(attack, { fake: FAKE, node: STALLABLE }, async ({ gateway, prober }) => {
     prober.pause()
     await sleep(200)
@@ -77,7 +77,7 @@ function stalled() {
     const phantoms = [...names].filter((name) => name !== 'worker-0')
     return [
       {
-        attack: `${attack}: workers in /metrics that nobody has named`,
+        attack: `${attack}: workers in /metrics with unknown names`,
         limit: '0',
         found: `${phantoms.length} ${phantoms.map((name) => JSON.stringify(name)).join(' ')}`.trim(),
         held: phantoms.length === 0 && ready !== undefined
@@ -88,7 +88,7 @@ function stalled() {
 
 /**
  * @param {number} pid
- * @param {import('./lib/prober.mjs').Prober} prober whose questions no stopped process could answer
+ * @param {import('./lib/prober.mjs').Prober} prober pauses, since a stopped process cannot answer
  * @param {number} ms
  */
 async function freeze(pid, prober, ms) {

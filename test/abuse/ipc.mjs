@@ -1,5 +1,5 @@
 // @ts-check
-// Attack 11: what is already there where the workers' socket is to be.
+// Attack 11: the path of the workers' socket already exists.
 import { existsSync, lstatSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { ownFolder, removeFolder, startGateway } from './lib/gateway.mjs'
@@ -10,7 +10,7 @@ import { signal, waitFor } from './lib/proc.mjs'
 /** @typedef {import('./lib/attack.mjs').Outcome} Outcome */
 /** @typedef {import('./lib/gateway.mjs').Gateway} Gateway */
 
-/** How long a gateway may take to see that it cannot start, and to serve where it can, in ms. */
+/** How long a gateway may take to fail to start, or to serve, in ms. */
 const END_MS = 10_000
 const SERVE_MS = 10_000
 const CONTENT = 'what somebody needs'
@@ -48,7 +48,7 @@ function on(path, { shell = '' } = {}) {
   })
 }
 
-/** Whether a gateway makes an image. @param {Gateway} gateway */
+/** Tells whether a gateway makes an image. @param {Gateway} gateway */
 async function serves(gateway) {
   return (
     (await gateway.listening(SERVE_MS)) &&
@@ -57,14 +57,14 @@ async function serves(gateway) {
   )
 }
 
-/** How a start went that should not succeed. @param {Gateway} gateway @param {string} path */
+/** Describes the outcome of a start that must fail. @param {Gateway} gateway @param {string} path */
 async function refusal(gateway, path) {
   await gateway.listening(END_MS)
   if (gateway.port === 0) await gateway.exit
   const named = `${gateway.log?.text}${gateway.errors?.text}`.includes(path)
   return {
     text: gateway.ended()
-      ? `exit ${gateway.status()}, ${named ? 'the file is named' : 'the file is not named'}`
+      ? `exit ${gateway.status()}, ${named ? 'the message names the file' : 'the message does not name the file'}`
       : 'it started',
     right: gateway.ended() && gateway.status() === 1 && named
   }
@@ -80,7 +80,7 @@ async function regularFile(path) {
     return {
       attack: 'ipc:// path of a regular file',
       limit: '0 bytes lost, exit 1',
-      found: `${text}; ${intact ? 'it is as it was' : 'the file is lost'}`,
+      found: `${text}; ${intact ? 'unchanged' : 'the file is lost'}`,
       held: right && intact
     }
   } finally {
@@ -101,7 +101,7 @@ async function link(path) {
     return {
       attack: 'ipc:// path of a symbolic link',
       limit: '0 removed, exit 1',
-      found: `${text}; ${intact ? 'it is as it was' : 'the link is lost'}`,
+      found: `${text}; ${intact ? 'unchanged' : 'the link is lost'}`,
       held: right && intact
     }
   } finally {
@@ -119,7 +119,7 @@ async function living(path) {
     const { text, right } = await refusal(second, path)
     await second.stop()
     const same = statSync(path, { throwIfNoEntry: false })?.ino === ino
-    // A worker that comes now finds the way to the first.
+    // A worker that connects now reaches the first gateway.
     const before = first.workers()
     for (const pid of before) signal(pid, 'SIGKILL')
     const back = await waitFor(
@@ -130,9 +130,9 @@ async function living(path) {
     )
     const whole = same && back !== undefined && !first.ended()
     return {
-      attack: "ipc:// path of a living gateway's socket",
+      attack: "ipc:// path of a running gateway's socket",
       limit: 'the second exits with 1, the first keeps its socket',
-      found: `the second: ${text}; the first ${whole ? 'has its socket' : 'has lost its socket'}`,
+      found: `the second: ${text}; the first ${whole ? 'keeps its socket' : 'has lost its socket'}`,
       held: right && whole
     }
   } finally {
@@ -172,7 +172,7 @@ async function stale(path) {
     return {
       attack: 'ipc:// socket that a kill -9 left behind',
       limit: 'taken over, 0 files left at the end',
-      found: `${left ? 'left behind' : 'gone'}; the next gateway ${served ? 'serves' : 'does not serve'}, exit ${status}; ${clean ? 'no file left' : 'the file is left'}`,
+      found: `${left ? 'left behind' : 'removed'}; the next gateway ${served ? 'serves' : 'does not serve'}, exit ${status}; ${clean ? 'no file left' : 'the file remains'}`,
       held: served && status === 0 && clean
     }
   } finally {

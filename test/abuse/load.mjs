@@ -1,5 +1,5 @@
 // @ts-check
-// Attack 4, which is none: clients that ask for much, wait, and read what they get.
+// Attack 4, for comparison: well-behaved clients that request much, wait, and read the answers.
 import { amount, attacked } from './lib/attack.mjs'
 import { generate, refused, tally } from './lib/http.mjs'
 import { GUARD_MIB, PEAK_MIB } from './lib/limits.mjs'
@@ -10,9 +10,9 @@ import { peakMib } from './lib/proc.mjs'
 
 const EIGHT = { prompt: 'a lighthouse', num_inference_steps: 1, width: 1024, height: 1024, num_images: 8 }
 const CLIENTS = 40
-/** How long a client waits, in ms. */
+/** A client's timeout, in ms. */
 const PATIENCE_MS = 100_000
-/** PNG files as they are made by default: the pictures come faster than the files. */
+/** Default PNG settings: pictures arrive faster than their files can be encoded. */
 const COMPRESSION = '7'
 
 /** @param {{ short?: boolean }} [options] */
@@ -22,7 +22,7 @@ export async function loadAttacks({ short = false } = {}) {
 }
 
 /**
- * @param {number | undefined} memoryMib limit of a group for the gateway; undefined for none, where its budget is that of the other attacks
+ * @param {number | undefined} memoryMib the gateway's cgroup limit; undefined for none, with the budget of the other attacks
  * @param {number} clients
  */
 function inMemory(memoryMib, clients) {
@@ -51,7 +51,7 @@ export function askForEight(url, seed) {
 }
 
 /**
- * Each client has its images, or is told when to come again.
+ * Checks that each client gets its images or is told when to retry.
  *
  * @param {string} attack
  * @param {readonly Answer[]} answers
@@ -69,7 +69,7 @@ export function everyOne(attack, answers) {
   }
 }
 
-/** Whether an answer has all its images. @param {Answer} answer */
+/** Tells whether an answer has all its images. @param {Answer} answer */
 function complete({ status, body }) {
   return (
     status === 200 &&
@@ -87,7 +87,7 @@ function complete({ status, body }) {
  */
 export function memory(gateway, memoryMib, what) {
   const peak = peakMib(gateway.pid)
-  const shown = peak === undefined ? 'it is gone' : `${amount(peak)} MiB RSS`
+  const shown = peak === undefined ? 'it ended' : `${amount(peak)} MiB RSS`
   const attack = `${what}: memory`
   if (memoryMib === undefined)
     return { attack, limit: `≤ ${PEAK_MIB} MiB RSS`, found: shown, held: peak !== undefined && peak <= PEAK_MIB }
@@ -96,7 +96,7 @@ export function memory(gateway, memoryMib, what) {
     return {
       attack,
       limit: `${amount(memoryMib)} MiB`,
-      found: `not shown: no cgroup; ${shown} of ${amount(GUARD_MIB)} MiB that a run allows`,
+      found: `not measured: no cgroup; ${shown} of the run's limit of ${amount(GUARD_MIB)} MiB`,
       held: peak === undefined ? false : undefined
     }
   const kills = group.kills()

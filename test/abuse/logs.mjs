@@ -1,5 +1,5 @@
 // @ts-check
-// Attack 6: logs that cannot be written. Serving never depends on them.
+// Attack 6: logs that cannot be written. Serving must not depend on them.
 import { execFileSync, spawn } from 'node:child_process'
 import { closeSync, constants, mkdirSync, openSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
@@ -13,16 +13,16 @@ import { listeningPort, signal, waitFor } from './lib/proc.mjs'
 /** @typedef {import('./lib/attack.mjs').Outcome} Outcome */
 
 /**
- * Somewhere that output cannot go.
+ * An output that cannot be written.
  *
- * @typedef {{ fd: number, started?: () => void, done: () => void }} Sink started: to be called when the process has it
+ * @typedef {{ fd: number, started?: () => void, done: () => void }} Sink started: call it when the process has the descriptor
  */
 
 /** How long a start, an answer and an end may take, in ms. */
 const START_MS = 60_000
 const ANSWER_MS = 5000
 const END_MS = 20_000
-/** Requests that are logged before it is judged: a pipe of 64 KiB takes so many lines. */
+/** Logged requests before the check, enough lines to fill a pipe of 64 KiB. */
 const REQUESTS = 100
 const FAKE = '--sizes 64x64 --fake-step-ms 0'
 
@@ -33,7 +33,7 @@ const SINKS = {
     const { reader, writer } = pipe(folder)
     return { fd: writer, started: () => closeSync(reader), done: () => closeSync(writer) }
   },
-  'a full pipe that nobody reads': (folder) => {
+  'a full pipe without a reader': (folder) => {
     const { reader, writer } = pipe(folder)
     fill(writer)
     const fd = blocking(folder)
@@ -71,7 +71,7 @@ export async function logAttacks({ short = false } = {}) {
   ]
   /** @type {Row[]} */
   const rows = []
-  // Two at a time: they wait more than they work.
+  // Run two at a time, because they mostly wait.
   for (let next = 0; next < attacks.length; next += 2)
     rows.push(...(await Promise.all(attacks.slice(next, next + 2).map((attack) => attack()))))
   return [{ rows, watched: [] }]
@@ -95,7 +95,7 @@ async function withSink(name, attack) {
     return {
       attack: `the gateway's output goes to ${name}`,
       limit: '',
-      found: 'not shown: mounting a small disk takes root',
+      found: 'not measured: mounting a small disk needs root',
       held: undefined
     }
   } finally {
@@ -130,7 +130,7 @@ async function gatewayWith(name, sink) {
   }
 }
 
-/** A worker that somebody else starts, as in a container of its own. @param {string} name @param {Sink} sink @returns {Promise<Row>} */
+/** A worker that the gateway did not start, as in a container of its own. @param {string} name @param {Sink} sink @returns {Promise<Row>} */
 async function workerWith(name, sink) {
   const gateway = await startGateway({
     fake: FAKE,
@@ -189,14 +189,14 @@ async function pageWith(name, sink) {
 }
 
 /**
- * How a process ends that was sent SIGTERM.
+ * Sends SIGTERM to a process and describes how it ends.
  *
  * @param {number} pid
  * @param {() => boolean} ended
  * @param {() => unknown} status
  */
 async function ending(pid, ended, status) {
-  if (ended()) return `had ended with ${status()}`
+  if (ended()) return `ended early with ${status()}`
   signal(pid, 'SIGTERM')
   await waitFor(ended, END_MS)
   if (ended()) return `exit ${status()}`
@@ -206,8 +206,8 @@ async function ending(pid, ended, status) {
 
 /**
  * @param {string} attack
- * @param {string} asked what had to be answered
- * @param {readonly string[]} found what was not
+ * @param {string} asked the requests that must be answered
+ * @param {readonly string[]} found the failures
  * @param {string} end
  * @returns {Row}
  */
@@ -225,19 +225,19 @@ function plain(fd) {
   return { fd, done: () => closeSync(fd) }
 }
 
-/** A pipe of the kernel's: what Node calls one is a pair of sockets. @param {string} folder */
+/** A kernel pipe: Node's own pipes are pairs of sockets. @param {string} folder */
 function pipe(folder) {
   execFileSync('mkfifo', [join(folder, 'pipe')])
   const reader = openSync(join(folder, 'pipe'), constants.O_RDONLY | constants.O_NONBLOCK)
   return { reader, writer: openSync(join(folder, 'pipe'), constants.O_WRONLY | constants.O_NONBLOCK) }
 }
 
-/** The same pipe for a process that waits for room in it, as processes do. @param {string} folder */
+/** The same pipe in blocking mode, which is the usual one. @param {string} folder */
 function blocking(folder) {
   return openSync(join(folder, 'pipe'), constants.O_WRONLY)
 }
 
-/** Writes until there is no more room. @param {number} fd */
+/** Writes until the pipe is full. @param {number} fd */
 function fill(fd) {
   for (let size = 4096; size >= 1;) {
     try {

@@ -1,5 +1,5 @@
 // @ts-check
-// Attack 9: a worker with another model says HELLO beside the one that serves.
+// Attack 9: a worker with another model sends HELLO while one already serves.
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { root } from '../../tools/run.mjs'
@@ -18,7 +18,7 @@ const FAKE = '--sizes 64x64 --rows 2 --fake-step-ms 50'
 
 export async function modelAttacks() {
   return [
-    await attacked('a worker of another model', { fake: FAKE, connect: true }, async ({ gateway }) => {
+    await attacked('a worker with another model', { fake: FAKE, connect: true }, async ({ gateway }) => {
       const other = new OtherWorker(gateway.endpoint, {
         name: 'other-model',
         digest: OTHERS,
@@ -40,13 +40,13 @@ export async function modelAttacks() {
         /** @type {Row[]} */
         const rows = [
           {
-            attack: 'a worker of another model beside the first',
+            attack: 'a second worker with another model',
             limit: '0 images made by it, REFUSED',
             found: `${other.answer ?? 'no answer'}, ${other.made.size} images (${tally(answers.map(({ status }) => status))})`,
             held: other.answer === 'REFUSED' && other.made.size === 0 && makers.length === REQUESTS
           },
           {
-            attack: 'recipes that name the digest of a worker which did not make the image',
+            attack: 'recipes with the digest of a worker that did not make the image',
             limit: `0 of ${REQUESTS}`,
             found: String(wrong),
             held: wrong === 0 && makers.length > 0
@@ -60,7 +60,7 @@ export async function modelAttacks() {
   ]
 }
 
-/** Digests of the tokenizers of the gateway's model: with others a worker is refused in any case. @returns {Promise<string[]>} */
+/** Digests of the tokenizers of the gateway's model: a worker with others is always refused. @returns {Promise<string[]>} */
 async function tokenizers() {
   const { SdxlTokenizers } = await import(pathToFileURL(join(root, 'dist/tokenizer/index.js')).href)
   const loaded = await SdxlTokenizers.fromModelFolder(join(root, 'models/demo'))

@@ -1,5 +1,5 @@
 // @ts-check
-// Attack 5: the gateway is killed, and its worker must not outlive it.
+// Attack 5: kill the gateway; its worker must not outlive it.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { amount } from './lib/attack.mjs'
 import { startGateway } from './lib/gateway.mjs'
@@ -10,14 +10,14 @@ import { lives, signal, waitFor } from './lib/proc.mjs'
 /** @typedef {import('./lib/attack.mjs').Row} Row */
 /** @typedef {import('./lib/attack.mjs').Outcome} Outcome */
 
-/** Longer than a worker waits for its gateway's pings before it connects anew, and long enough for it to log so. In ms. */
+/** Longer than a worker waits for its gateway's pings before it reconnects and logs that, in ms. */
 const STOPPED_MS = 12_000
 /** How long an orphan is watched, in ms. */
 const WATCH_MS = 30_000
 
 /** @param {{ short?: boolean }} [options] @returns {Promise<Outcome[]>} */
 export async function orphanAttacks({ short = false } = {}) {
-  // They wait far more than they work, so all of them at the same time.
+  // Run all at the same time, because they mostly wait.
   const rows = await Promise.all([
     killed('idle', { most: short ? 5000 : WATCH_MS }),
     killed('while it makes images', { busy: true, most: short ? 5000 : WATCH_MS }),
@@ -28,7 +28,7 @@ export async function orphanAttacks({ short = false } = {}) {
 
 /**
  * @param {string} how
- * @param {{ most: number, busy?: boolean, stopped?: number }} options most: ms that the worker is watched; stopped: ms before the end
+ * @param {{ most: number, busy?: boolean, stopped?: number }} options most: how long the worker is watched, in ms; stopped: how long the gateway is stopped before the kill, in ms
  * @returns {Promise<Row>}
  */
 async function killed(how, { most, busy = false, stopped = 0 }) {
@@ -47,7 +47,7 @@ async function killed(how, { most, busy = false, stopped = 0 }) {
     signal(gateway.pid, 'SIGKILL')
     const ms = await waitFor(() => !workers.some(lives), most)
     return {
-      attack: `kill -9 of the gateway ${how}: its worker lives on for`,
+      attack: `kill -9 of the gateway ${how}: its worker outlives it by`,
       limit: `≤ ${amount(ORPHAN_MS)} ms`,
       found: ms === undefined ? `more than ${amount(most)} ms` : `${amount(ms)} ms`,
       held: workers.length === 1 && ms !== undefined,

@@ -1,5 +1,5 @@
 // @ts-check
-// Attack 1: files that POST /recipe should not look into.
+// Attack 1: malicious files for POST /recipe.
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { amount, attacked } from './lib/attack.mjs'
@@ -13,24 +13,24 @@ import { forgetPeak, peakMib } from './lib/proc.mjs'
 /** @typedef {{ what: string, type: string, body: Buffer, statuses: readonly number[] }} Bad */
 
 const MB = 1e6
-/** How long an answer may take, in ms. Most of it is the sending of 60 MB. */
+/** The longest response time, in ms. Most of it is the transfer of 60 MB. */
 const ANSWER_MS = 2000
-/** How long it is waited for: no longer than it takes a gateway to lose its worker. */
+/** The client's timeout: no longer than it takes a gateway to lose its worker. */
 const PATIENCE_MS = 20_000
-/** Ways to say that a file is no image of ours. */
+/** Statuses for a file that is not one of our images. */
 const REFUSALS = [400, 413, 415, 422]
-/** Ways to say so before any decoder has seen it. */
+/** Statuses for a file that is refused before decoding. */
 const BY_TYPE = [400, 415]
 const KEY = 'a-key-of-the-abuse-run'
 const A_MINUTE = 5
-/** How many send files without a pause, and for how long. */
+/** How many clients send files without a pause, and for how long. */
 const CLIENTS = 8
 const PAUSELESS_MS = 5000
 
 /** @type {Buffer | undefined} */
 let made
 
-/** The file that does most harm for its size. */
+/** The file that does the most harm for its size. */
 export function bomb() {
   made ??= pngBomb(nestedJson(50 * MB))
   return made
@@ -39,7 +39,7 @@ export function bomb() {
 /** @param {{ short?: boolean }} [options] */
 export async function recipeAttacks({ short = false } = {}) {
   const outcomes = [
-    await attacked('recipe: harmless at first sight', {}, async ({ gateway }) => {
+    await attacked('recipe: small or plausible files', {}, async ({ gateway }) => {
       const rows = [await ownImages(gateway.url)]
       for (const file of await smallFiles(short)) rows.push(await one(gateway, file))
       return rows
@@ -90,7 +90,7 @@ async function smallFiles(short) {
 }
 
 /**
- * Those that may be the gateway's last.
+ * Returns the files that could crash the gateway.
  *
  * @param {boolean} short
  * @returns {Promise<Bad[]>}
@@ -120,7 +120,7 @@ async function largeFiles(short) {
 }
 
 /**
- * What is refused to others must not be refused to the gateway's own images.
+ * Checks that the limits do not refuse the gateway's own images.
  *
  * @param {string} url
  * @returns {Promise<Row>}
@@ -155,7 +155,7 @@ async function one(gateway, { what, type, body, statuses }) {
     body: text
   } = await ask(`${gateway.url}/recipe`, { headers: { 'content-type': type }, body, most: PATIENCE_MS })
   const peak = peakMib(gateway.pid)
-  const found = `${status === 0 ? text : status} after ${amount(ms)} ms, ${peak === undefined ? 'the gateway is gone' : `${amount(peak)} MiB`}`
+  const found = `${status === 0 ? text : status} after ${amount(ms)} ms, ${peak === undefined ? 'the gateway ended' : `${amount(peak)} MiB`}`
   return {
     attack,
     limit,
@@ -182,7 +182,7 @@ async function together(gateway, count) {
   return {
     attack: `/recipe: ${count} such PNGs at once`,
     limit: `each refused within ${amount(ANSWER_MS)} ms, RSS ≤ ${PEAK_MIB} MiB`,
-    found: `${tally(answers.map(({ status }) => status))}; the last after ${amount(slowest)} ms, ${peak === undefined ? 'the gateway is gone' : `${amount(peak)} MiB`}`,
+    found: `${tally(answers.map(({ status }) => status))}; the last after ${amount(slowest)} ms, ${peak === undefined ? 'the gateway ended' : `${amount(peak)} MiB`}`,
     held:
       answers.every((answer) => REFUSALS.includes(answer.status) || refused(answer)) &&
       peak !== undefined &&
@@ -192,7 +192,7 @@ async function together(gateway, count) {
 }
 
 /**
- * Files whose texts are as long as somebody may find out that they can be, one after the other from each of some clients.
+ * Several clients send one file after another, with texts of up to the accepted length.
  *
  * @param {import('./lib/gateway.mjs').Gateway} gateway
  * @returns {Promise<Row>}
@@ -219,7 +219,7 @@ async function withoutPause(gateway) {
   return {
     attack: `/recipe: ${CLIENTS} clients, ${PAUSELESS_MS / 1000} s, texts of 60 KB to 1 MB of nested JSON`,
     limit: `each refused within ${amount(ANSWER_MS)} ms, RSS ≤ ${PEAK_MIB} MiB`,
-    found: `${tally(answers.map(({ status }) => status))}; the slowest ${amount(slowest)} ms, ${peak === undefined ? 'the gateway is gone' : `${amount(peak)} MiB`}`,
+    found: `${tally(answers.map(({ status }) => status))}; the slowest ${amount(slowest)} ms, ${peak === undefined ? 'the gateway ended' : `${amount(peak)} MiB`}`,
     held:
       answers.every((answer) => REFUSALS.includes(answer.status) || refused(answer)) &&
       peak !== undefined &&
@@ -228,7 +228,7 @@ async function withoutPause(gateway) {
   }
 }
 
-/** A key's requests per minute hold for this route, too. */
+/** Checks that a key's requests per minute apply to this route too. */
 async function rateLimit() {
   const folder = await ownFolder()
   const file = join(folder, 'keys.json')
@@ -248,9 +248,9 @@ async function rateLimit() {
         const through = answers.filter((answer) => !refused(answer)).length
         return [
           {
-            attack: `/recipe: ${answers.length} files of a key that may ask ${A_MINUTE} times a minute`,
-            // The minute may change once in between.
-            limit: `≤ ${2 * A_MINUTE} files looked at, the others 429`,
+            attack: `/recipe: ${answers.length} files of a key with ${A_MINUTE} requests per minute`,
+            // A new minute may begin in between.
+            limit: `≤ ${2 * A_MINUTE} files read, the others 429`,
             found: tally(answers.map(({ status }) => status)),
             held: through <= 2 * A_MINUTE
           }

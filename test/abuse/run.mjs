@@ -1,5 +1,5 @@
 // @ts-check
-// The list of attacks, and the table of what they came to. `npm run abuse` runs all of it, the test the cheap ones.
+// The list of attacks and the table of their results. `npm run abuse` runs all of them, the test only the cheap ones.
 import { machine, quantile, table } from '../../tools/table.mjs'
 import { amount } from './lib/attack.mjs'
 import { HEALTH_MS } from './lib/limits.mjs'
@@ -19,13 +19,13 @@ import { watcherAttacks } from './watchers.mjs'
 
 /** @typedef {import('./lib/attack.mjs').Row} Row */
 /** @typedef {import('./lib/attack.mjs').Outcome} Outcome */
-/** A 99th percentile of fewer answers than this is the slowest of them. */
+/** With fewer answers than this, the 99th percentile is the slowest answer. */
 const ENOUGH = 100
 
 /** @typedef {(options: { short?: boolean }) => Promise<Outcome[]>} Attack */
 
 /**
- * By the names that select them. `npm test` leaves out `everything`, which needs a cgroup and a minute.
+ * Attacks by name. `npm test` skips `everything`, which needs a cgroup and a minute.
  *
  * @type {Record<string, Attack>}
  */
@@ -45,14 +45,14 @@ export const ATTACKS = {
   everything: everythingAttacks
 }
 
-/** These wait more than they work: they run at the same time, before the others. */
+/** These mostly wait, so they run at the same time, before the others. */
 export const WAITING = new Set(['orphans', 'frozen'])
 
 /**
- * Runs attacks, one after the other where they take a machine's time.
+ * Runs attacks: those that mostly wait at the same time, the others in turn.
  *
  * @param {readonly string[]} names
- * @param {(text: string) => void} say is told how far it has come
+ * @param {(text: string) => void} say reports progress
  */
 export async function run(names, say) {
   const perform = async (/** @type {string} */ name) => {
@@ -69,13 +69,13 @@ export async function run(names, say) {
   return outcomes
 }
 
-/** Whether a line is as it should be, or could not be shown here. @param {Row} row */
+/** Tells whether a row's limit held or could not be measured here. @param {Row} row */
 export function holds({ held, inTime }) {
   return held !== false && inTime !== false
 }
 
 /**
- * What holds during all attacks: the last lines of the table.
+ * Returns the last rows of the table: limits that hold during all attacks.
  *
  * @param {readonly Outcome[]} outcomes
  * @returns {Row[]}
@@ -93,17 +93,17 @@ export function overall(outcomes) {
   return [
     ...watched.map(({ name, probed }) => ({ attack: `/health during: ${name}`, limit, ...health(probed.admin) })),
     {
-      attack: `/health during all of it (the prober itself was late by ${amount(quantile(late, 0.99))} ms at p99)`,
+      attack: `/health during all attacks (the prober's own delay: ${amount(quantile(late, 0.99))} ms at p99)`,
       limit,
       ...health(watched.flatMap(({ probed }) => probed.admin))
     },
     {
-      attack: '/health during all of it on the port for clients, over a kept connection',
+      attack: "/health during all attacks on the clients' port, over a kept-alive connection",
       limit,
       ...health(watched.flatMap(({ probed }) => probed.kept))
     },
     {
-      attack: '/health during all of it on the port for clients, over new connections',
+      attack: "/health during all attacks on the clients' port, over new connections",
       limit: 'none: they queue behind earlier connections',
       ...health(watched.flatMap(({ probed }) => probed.fresh)),
       held: true
@@ -115,7 +115,7 @@ export function overall(outcomes) {
       held: gaps.length === 0 && scrapes > 0
     },
     {
-      attack: 'gateways that ended before they were told to',
+      attack: 'gateways that ended prematurely',
       limit: `0 of ${watched.length}`,
       found:
         dead.length === 0 ? '0' : `${dead.length}: ${dead.map(({ name, died }) => `${name} (${died})`).join('; ')}`,
@@ -127,7 +127,7 @@ export function overall(outcomes) {
       found: lost.length === 0 ? '0' : lost.map(({ name, workersLost }) => `${workersLost} (${name})`).join('; '),
       held: lost.length === 0
     },
-    { attack: 'most memory of a gateway (VmHWM)', limit: 'see above', found: `${amount(peak)} MiB`, held: true }
+    { attack: 'peak memory of a gateway (VmHWM)', limit: 'see above', found: `${amount(peak)} MiB`, held: true }
   ]
 }
 
@@ -138,7 +138,7 @@ function health(times) {
     ms === undefined || !Number.isFinite(ms) ? 'no answer' : `${amount(ms)} ms`
   const few = times.length < ENOUGH
   return {
-    found: `${shown(p99)} (p50 ${shown(p50)}, most ${shown(most)}, ${times.length} asked${few ? ': too few to judge alone' : ''})`,
+    found: `${shown(p99)} (p50 ${shown(p50)}, max ${shown(most)}, ${times.length} requests${few ? ': too few to judge alone' : ''})`,
     held: p99 !== undefined && (p99 <= HEALTH_MS || (few && Number.isFinite(p99)))
   }
 }
@@ -146,7 +146,7 @@ function health(times) {
 /** @param {readonly Row[]} rows */
 export function print(rows) {
   const cell = (/** @type {string} */ text) => text.replaceAll('|', String.raw`\|`).replaceAll('\n', ' ')
-  const held = (/** @type {Row} */ row) => (row.held === undefined ? 'not shown' : holds(row) ? 'yes' : 'NO')
+  const held = (/** @type {Row} */ row) => (row.held === undefined ? 'not measured' : holds(row) ? 'yes' : 'NO')
   console.log(`\nUnder attack; ${machine()}\n`)
   console.log(
     table(

@@ -1,5 +1,5 @@
 // @ts-check
-// Attack 2: clients that ask for much and read nothing.
+// Attack 2: clients that request much and read nothing.
 import { writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -15,11 +15,11 @@ import { generateBytes, leaveAll, RawClient } from './lib/raw.mjs'
 /** @typedef {import('./lib/attack.mjs').Row} Row */
 /** @typedef {import('./lib/gateway.mjs').Gateway} Gateway */
 
-/** How long the making of all answers may take, in ms. */
+/** How long making all answers may take, in ms. */
 const MAKING_MS = 45_000
-/** How long memory may take to come back, in ms. */
+/** How long freeing memory may take, in ms. */
 const BACK_MS = 10_000
-/** A connection on which nothing comes for so long is taken for one that stands, in ms. */
+/** A connection that receives nothing for this long counts as stalled, in ms. */
 const QUIET_MS = 500
 const KEY = 'a-key-of-the-abuse-run'
 
@@ -46,7 +46,7 @@ export async function unreadAttacks({ short = false } = {}) {
 }
 
 /**
- * Opens connections, sends a request on each, and reads of each answer no more than its beginning.
+ * Opens connections, sends a request on each, and reads only the beginning of each answer.
  *
  * @param {number} port
  * @param {string} request
@@ -73,7 +73,7 @@ async function unread({ gateway, restMib }, { what, count, request }) {
   const rows = [
     {
       ...atMost(`${count} unread ${what}`, { found: peak, limit: PEAK_MIB, unit: 'MiB RSS', note: tally(statuses) }),
-      // Refusing all of them would be no art.
+      // Refusing all of them would pass too easily.
       held: peak !== undefined && peak <= PEAK_MIB && statuses.includes(200)
     }
   ]
@@ -82,7 +82,7 @@ async function unread({ gateway, restMib }, { what, count, request }) {
   return rows
 }
 
-/** Waits until every client has an answer's beginning and nothing more is made. @param {Gateway} gateway @param {readonly RawClient[]} clients */
+/** Waits until every client has an answer's beginning and no images are being made. @param {Gateway} gateway @param {readonly RawClient[]} clients */
 async function made(gateway, clients) {
   await waitFor(
     async () =>
@@ -101,7 +101,7 @@ async function inFlight(gateway) {
 }
 
 /**
- * Whether those that do not read are cut: what they have not read by then, they do not get.
+ * Checks that clients that do not read are disconnected and lose the unread rest.
  *
  * @param {string} what
  * @param {readonly RawClient[]} clients
@@ -109,14 +109,14 @@ async function inFlight(gateway) {
  */
 async function cut(what, clients) {
   const limit = SEND_TIMEOUT_S + SLACK_S
-  // An answer that begins later has later its end.
+  // An answer that begins later also ends later.
   const open = clients.filter(({ status }) => status === 200)
   await sleep(limit * 1000)
   await Promise.all(open.map((client) => client.drain(QUIET_MS)))
   const whole = open.filter((client) => client.whole || !client.isClosed).length
-  const known = has('SEND_TIMEOUT') ? `SEND_TIMEOUT is ${SEND_TIMEOUT_S} s` : 'there is no SEND_TIMEOUT'
+  const known = has('SEND_TIMEOUT') ? `SEND_TIMEOUT is ${SEND_TIMEOUT_S} s` : 'no SEND_TIMEOUT option'
   return {
-    attack: `${what}: cut when nobody reads them`,
+    attack: `${what}: disconnected if unread`,
     limit: `all within ${limit} s`,
     found: `${open.length - whole} of ${open.length} (${known})`,
     held: whole === 0
@@ -124,7 +124,7 @@ async function cut(what, clients) {
 }
 
 /**
- * Memory when all is over, seen after a few ordinary requests: V8 looks for garbage only when there is something to do.
+ * Measures memory after the attack and a few ordinary requests: an idle V8 does not collect garbage.
  *
  * @param {Gateway} gateway
  * @param {number} restMib
@@ -146,15 +146,15 @@ export async function memoryBack(gateway, restMib, what, limit = restMib + LEFT_
   })
 }
 
-/** What the gateway itself says that it holds for its clients. @param {Gateway} gateway */
+/** Returns the gateway's own count of what it holds for its clients. @param {Gateway} gateway */
 async function ownCount({ adminUrl }) {
   const samples = await scrape(adminUrl).catch(() => new Map())
   return has('MEMORY_BUDGET')
-    ? `, ${amount(total(samples, 'easel_memory_bytes') / 2 ** 20)} MiB held by its own count`
+    ? `, ${amount(total(samples, 'easel_memory_bytes') / 2 ** 20)} MiB held according to its metrics`
     : ''
 }
 
-/** One image set, asked for again and again under its key by those who read nothing. @param {number} count */
+/** Clients that read nothing request one set of images repeatedly with its key. @param {number} count */
 function replays(count) {
   return attacked('unread replays', {}, async ({ gateway, restMib }) => {
     const headers = { ...JSON_ANSWER, 'idempotency-key': 'the-same-again' }
@@ -170,7 +170,7 @@ function replays(count) {
       note: tally(statuses)
     })
     await leaveAll(clients)
-    // The answer itself is kept for its key.
+    // The answer itself stays stored for its key.
     return [
       { ...row, held: row.held === true && first.status === 200 },
       await memoryBack(gateway, restMib + first.body.length / 2 ** 20, 'replays')
@@ -178,7 +178,7 @@ function replays(count) {
   })
 }
 
-/** A key that may have one request at a time has one until its answer is read. */
+/** A key limited to one request at a time has one until its answer is read. */
 async function oneAtATime() {
   const folder = await ownFolder()
   const file = join(folder, 'keys.json')
@@ -186,7 +186,7 @@ async function oneAtATime() {
   const headers = { authorization: `Bearer ${KEY}` }
   try {
     return await attacked(
-      'an unread answer and a key with one request at a time',
+      'an unread answer of a key limited to one request at a time',
       { env: { ACCESS_KEYS: file }, headers },
       async ({ gateway }) => {
         const [client] = await openUnread(gateway.port, generateBytes(LARGE, { ...JSON_ANSWER, ...headers }), 1)
@@ -195,15 +195,15 @@ async function oneAtATime() {
         const second = await generate(gateway.url, SMALL, { headers })
         await client.drain(QUIET_MS)
         await client.leave()
-        // The moment at which the gateway hears of it is not ours to see.
+        // We cannot observe when the gateway notices it.
         const after = await waitFor(
           async () => (await generate(gateway.url, SMALL, { headers })).status === 200,
           SLACK_S * 1000
         )
         return [
           {
-            attack: 'a second request of a key that may have one, whose first answer is unread',
-            limit: '1 at a time: 429, and 200 when it is read',
+            attack: 'a second request of a key limited to one, whose first answer is unread',
+            limit: '1 at a time: 429, then 200 after the first is read',
             found: `first ${client.status}, second ${second.status}, then ${after === undefined ? 'no 200' : '200'}`,
             held: client.status === 200 && second.status === 429 && after !== undefined
           }

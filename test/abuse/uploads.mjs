@@ -1,5 +1,5 @@
 // @ts-check
-// Attack 3: clients that send much, slowly, and never finish.
+// Attack 3: clients that send much data slowly and never finish.
 import { amount, attacked, atMost } from './lib/attack.mjs'
 import { pngStart } from './lib/files.mjs'
 import { generate, SMALL, tally } from './lib/http.mjs'
@@ -9,7 +9,7 @@ import { head, leaveAll, RawClient } from './lib/raw.mjs'
 import { memoryBack } from './unread.mjs'
 
 /** @typedef {import('./lib/attack.mjs').Row} Row */
-/** @typedef {{ what: string, count: number, path: string, type: string, starts: readonly Buffer[], bytes: number, withheld: number }} Uploads starts: what they begin with, in turns; bytes: each says that it will send so many */
+/** @typedef {{ what: string, count: number, path: string, type: string, starts: readonly Buffer[], bytes: number, withheld: number }} Uploads starts: the uploads' first bytes, in rotation; bytes: the announced length of each */
 
 const MB = 1e6
 const FILES = {
@@ -20,7 +20,7 @@ const FILES = {
   bytes: 60 * MB,
   withheld: MB
 }
-/** JSON of a gateway that takes as much as its operator allows. */
+/** JSON bodies of the largest size that an operator can allow. */
 const BODY_LIMIT = 2 ** 20
 const BODIES = {
   what: 'bodies of 1 MiB to /generate, the last byte withheld',
@@ -30,7 +30,7 @@ const BODIES = {
   bytes: BODY_LIMIT,
   withheld: 1
 }
-/** How long clients may take to send what they send, in ms. */
+/** How long clients may take to send their data, in ms. */
 const SENDING_MS = 20_000
 
 /** @param {{ short?: boolean }} [options] */
@@ -46,7 +46,7 @@ export async function uploadAttacks({ short = false } = {}) {
 }
 
 /**
- * Opens connections and sends all of each request but what is withheld; resolves when it is sent, or refused.
+ * Opens connections and sends each request without the withheld rest; resolves when it is sent or refused.
  *
  * @param {number} port
  * @param {Uploads} uploads
@@ -59,7 +59,7 @@ export async function openUploads(port, { count, path, type, starts, bytes, with
     await client.write(start)
     await client.fill(bytes - start.length - withheld)
   })
-  // Whoever is answered before, or is not listened to any more, need not go on.
+  // Stop sending when the answer arrives or the connection closes.
   await Promise.race([
     Promise.all(sent),
     waitFor(() => clients.every(({ status, isClosed }) => status !== 0 || isClosed), SENDING_MS)
@@ -67,7 +67,7 @@ export async function openUploads(port, { count, path, type, starts, bytes, with
   return clients
 }
 
-/** The uploads of files that a run with everything at once makes, too. */
+/** File uploads, which the attack `everything` also uses. */
 export const files = FILES
 
 /**
@@ -91,13 +91,13 @@ async function slow({ gateway, restMib }, uploads) {
       note: tally(clients.map(({ status }) => status))
     }),
     {
-      attack: `${uploads.count} ${uploads.what}: an ordinary request meanwhile`,
+      attack: `${uploads.count} ${uploads.what}: an ordinary request during them`,
       limit: '200',
       found: String(ordinary.status || ordinary.body),
       held: ordinary.status === 200
     },
     {
-      attack: `${uploads.count} ${uploads.what}: how long they are kept`,
+      attack: `${uploads.count} ${uploads.what}: how long they stay open`,
       limit: `≤ ${limit} s (RECEIVE_TIMEOUT is ${RECEIVE_TIMEOUT_S} s)`,
       found: open > 0 ? `${open} are still open` : `${amount(last)} s`,
       held: open === 0

@@ -1,5 +1,5 @@
 // @ts-check
-// Attack 10: many who watch one request, and read nothing.
+// Attack 10: many clients watch one request and read nothing.
 import { attacked, atMost } from './lib/attack.mjs'
 import { FAST } from './lib/gateway.mjs'
 import { generate, tally } from './lib/http.mjs'
@@ -11,7 +11,7 @@ import { memoryBack } from './unread.mjs'
 /** @typedef {import('./lib/attack.mjs').Row} Row */
 
 const ID = 'the-watched-one'
-/** Long enough that all watchers are there before it ends: two seconds of previews, then two images. */
+/** Long enough for all watchers to connect before it ends: two seconds of previews, then two images. */
 const WATCHED = {
   prompt: 'a lighthouse',
   num_inference_steps: 40,
@@ -29,7 +29,7 @@ export async function watcherAttacks({ short = false } = {}) {
   for (const count of short ? [200] : [200, 500]) {
     outcomes.push(
       await attacked(`${count} unread watchers`, { fake: FAKE }, async ({ gateway, restMib }) => {
-        // Its own client reads: it has its answer, however many others watch.
+        // The requesting client reads, so it must get its answer however many others watch.
         const answer = generate(gateway.url, WATCHED, {
           headers: { 'x-request-id': ID, accept: 'application/json' },
           most: PATIENCE_MS
@@ -45,10 +45,10 @@ export async function watcherAttacks({ short = false } = {}) {
         })
         /** @type {Row[]} */
         const rows = [
-          // Refusing all of them would be no art.
+          // Refusing all of them would pass too easily.
           { ...memory, held: memory.held && statuses.includes(200) },
           {
-            attack: `${count} unread watchers: who asked for the images`,
+            attack: `${count} unread watchers: the requesting client`,
             limit: '200',
             found: String(status || body),
             held: status === 200
@@ -63,7 +63,7 @@ export async function watcherAttacks({ short = false } = {}) {
 }
 
 /**
- * Opens connections that watch a request and read no more than the beginning; resolves when each has one, or none comes.
+ * Opens connections that watch a request and read only the beginning; resolves when each has it, or none arrives.
  *
  * @param {number} port
  * @param {string} id

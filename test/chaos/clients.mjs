@@ -5,26 +5,26 @@ import { randomNumbers } from '../../tools/random.mjs'
 import { Broken, post } from './http.mjs'
 import { planRequest } from './random-requests.mjs'
 
-/** How long a client stays before it disconnects, on average, in ms. */
+/** Average time before a client disconnects, in ms. */
 const STAY_MS = 60
-/** How long it waits before it tries again, in ms. */
+/** Time before a client retries, in ms. */
 const AGAIN_MS = 100
-/** A server that takes nothing for so long is broken. In ms. */
+/** A server that accepts nothing for this long is broken, in ms. */
 const GIVE_UP_MS = 60_000
-/** How often a request with a key is left. */
+/** How often a client disconnects from a request with a key. */
 const MAX_LEAVES = 3
 
 /**
- * What became of the requests. `broken` says what must not have happened.
+ * The outcomes of the requests. `broken` lists what must not happen.
  *
  * @typedef {{ attempts: number, ends: Record<string, number>, broken: string[] }} Tally
  * @typedef {(png: Buffer, body: import('./random-requests.mjs').Body, seed: number) => Promise<boolean>} IsPicture
  */
 
 /**
- * Clients that share out the requests and send them one after the other, each as its plan says.
+ * Runs clients that share the requests and send them in turn, each by its plan.
  *
- * @param {{ url: string, clients: number, more: () => number | undefined, seed: number, isPicture: IsPicture }} options more: the next request's number, until there is none
+ * @param {{ url: string, clients: number, more: () => number | undefined, seed: number, isPicture: IsPicture }} options more: returns the next request's number, or undefined at the end
  * @returns {Promise<Tally>}
  */
 export async function runClients({ url, clients, more, seed, isPicture }) {
@@ -72,7 +72,7 @@ class Client {
 
   /**
    * @param {import('./random-requests.mjs').Plan} plan
-   * @returns {Promise<string>} how it ended
+   * @returns {Promise<string>} the kind of end
    */
   async carryOut(plan) {
     const answer = await this.ask(plan, this.leaves(plan.manner))
@@ -89,7 +89,7 @@ class Client {
   }
 
   /**
-   * Sends a request until it is answered, or left for good. What the server does not accept is sent again later.
+   * Sends a request until it is answered, or the client leaves for good. Retries later if the server does not accept it.
    *
    * @param {import('./random-requests.mjs').Plan} plan
    * @param {number} leaves how often the client disconnects
@@ -150,7 +150,7 @@ class Client {
   }
 
   /**
-   * The one accepted way to fail: the request was running at two worker deaths in a row.
+   * Tells whether a failure is the only acceptable one: the request was running at two worker deaths in a row.
    *
    * @param {import('./http.mjs').Answer} answer
    */

@@ -1,11 +1,11 @@
 // @ts-check
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** A worker that is stopped for so long is not taken for dead yet. In ms. */
+/** A worker that is stopped for this long is not considered dead yet, in ms. */
 const HICCUP_MS = 300
 
 /**
- * What can happen to a worker.
+ * Faults of a worker.
  *
  * @type {Record<string, (pid: number) => Promise<void>>}
  */
@@ -21,10 +21,10 @@ const FAULTS = {
 }
 
 /**
- * Does something bad to a worker, again and again, until it is told to stop.
+ * Injects faults into workers until `signal` aborts.
  *
- * @param {{ workers: () => number[], everyMs: number, most: number, random: () => number, signal: AbortSignal }} options most: how many faults there are at most
- * @returns {Promise<Record<string, number>>} how often each happened
+ * @param {{ workers: () => number[], everyMs: number, most: number, random: () => number, signal: AbortSignal }} options most: the largest number of faults
+ * @returns {Promise<Record<string, number>>} the number of faults of each kind
  */
 export async function haunt({ workers, everyMs, most, random, signal: stop }) {
   const kinds = Object.keys(FAULTS)
@@ -33,7 +33,7 @@ export async function haunt({ workers, everyMs, most, random, signal: stop }) {
   for (let count = 0; count < most; count++) {
     await sleep(everyMs * (0.5 + random()), undefined, { signal: stop }).catch(() => undefined)
     const pids = workers()
-    // In turns, so that a short run has each of them.
+    // Alternate, so that a short run has faults of each kind.
     const kind = /** @type {string} */ (kinds[count % kinds.length])
     const pid = pids[Math.floor(random() * pids.length)]
     if (stop.aborted) break
@@ -52,6 +52,6 @@ function signal(pid, name) {
   try {
     process.kill(pid, name)
   } catch {
-    // It has gone in the meantime.
+    // It has ended in the meantime.
   }
 }

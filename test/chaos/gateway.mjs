@@ -10,12 +10,12 @@ import { processesWith } from '../support/processes.mjs'
 import { SIZES } from './random-requests.mjs'
 
 const FATAL = 60
-/** Little room makes V8 collect its garbage during the run, and not long after it: what memory shows then is what is held. */
+/** A small heap makes V8 collect garbage during the run, so that the memory at its end is what the gateway holds. */
 const SMALL_HEAP = ['--max-old-space-size=64', '--max-semi-space-size=2']
 
 /**
- * The built gateway as a process with two workers, quick to notice a death and quick to restart. Its temporary folder is
- * its own, so that whatever it leaves behind is found.
+ * Starts the built gateway as a process with two workers that detects deaths and restarts workers quickly. It has its own
+ * temporary folder, so that the test finds leftover files.
  *
  * @param {{ stepMs: number, queueLimit: number }} options
  */
@@ -33,7 +33,7 @@ export async function startGateway({ stepMs, queueLimit }) {
       ENGINE: 'fake',
       WORKERS: '2',
       QUEUE_LIMIT: String(queueLimit),
-      // The store of answers for retries is full soon, so that it is no growth later. It holds about 100 of them.
+      // The store of answers for retries fills up early, so that it does not count as growth. It holds about 100 answers.
       IDEMPOTENCY_BYTES: String(2 ** 20),
       HEARTBEAT_INTERVAL: '0.1',
       HEARTBEAT_TIMEOUT: '1',
@@ -51,9 +51,9 @@ export async function startGateway({ stepMs, queueLimit }) {
     url,
     pid: /** @type {number} */ (child.pid),
     log,
-    /** Workers that run; their command lines name the socket in the folder. */
+    /** Running workers; their command lines name the socket in the folder. */
     workers: () => processesWith(join(folder, 'easel-')),
-    /** Ends it as a platform would, and tells what is wrong with how it went. */
+    /** Ends the gateway as a platform would, and returns how it ended and what it left. */
     async stop() {
       child.kill('SIGTERM')
       if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
@@ -66,11 +66,11 @@ export async function startGateway({ stepMs, queueLimit }) {
   }
 }
 
-/** Reads the gateway's log for what must not be in it. */
+/** Collects log lines that must not occur. */
 class LogWatch {
   /** @param {import('node:stream').Readable} stream */
   constructor(stream) {
-    /** @type {string[]} lines that say that something went wrong inside */
+    /** @type {string[]} lines that report an internal error */
     this.bad = []
     let rest = ''
     stream.on('data', (chunk) => {

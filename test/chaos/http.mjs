@@ -1,23 +1,23 @@
 // @ts-check
 import http from 'node:http'
 
-/** What an attempt came to: the answer, or that the client went away first. */
+/** An attempt's outcome: the answer, or 'left' if the client disconnected first. */
 /** @typedef {{ status: number, headers: http.IncomingHttpHeaders, body: Buffer }} Answer */
 
-/** No answer may take longer, whatever happens: over it a request hangs. In ms. */
+/** A request without an answer after this time hangs, in ms. */
 const HANG_MS = 60_000
 
-/** Something that must never happen to a client. */
+/** A violation that no client may see. */
 export class Broken extends Error {}
 
 /**
- * POST /generate on a connection of the agent's.
+ * Sends POST /generate over one of the agent's connections.
  *
  * @param {string} url
  * @param {object} body
  * @param {{ agent: http.Agent, key?: string | undefined, leaveAfter?: number | undefined }} options leaveAfter: ms after which the client disconnects
  * @returns {Promise<Answer | 'left'>}
- * @throws Broken when it gets no whole answer
+ * @throws Broken if no complete answer arrives
  */
 export function post(url, body, { agent, key, leaveAfter }) {
   return new Promise((resolve, reject) => {
@@ -47,7 +47,7 @@ export function post(url, body, { agent, key, leaveAfter }) {
       clearTimeout(hang)
       clearTimeout(leave)
       if (left) resolve('left')
-      else reject(new Broken('the connection was closed without a whole answer'))
+      else reject(new Broken('the connection closed before the answer was complete'))
     })
     request.end(JSON.stringify(body))
   })

@@ -1,12 +1,12 @@
 // @ts-check
 import { residentMib } from '../support/processes.mjs'
 
-/** So many samples of a process are its start: it still loads its code. */
+/** The first samples of a process, while it still loads its code. */
 const START = 15
 
-/** @typedef {{ pid: number, at: number, mib: number }} Sample at: requests ended so far */
+/** @typedef {{ pid: number, at: number, mib: number }} Sample at: ended requests so far */
 
-/** Samples of how much memory processes use, against how much they have done. */
+/** Samples of the memory that processes use, by the number of ended requests. */
 export class MemoryLog {
   constructor() {
     /** @type {Sample[]} */
@@ -15,7 +15,7 @@ export class MemoryLog {
 
   /**
    * @param {readonly number[]} pids
-   * @param {number} done requests ended so far
+   * @param {number} done ended requests so far
    */
   note(pids, done) {
     for (const pid of pids) {
@@ -25,10 +25,10 @@ export class MemoryLog {
   }
 
   /**
-   * How much more memory a process uses with every 1,000 requests, in MiB: least squares, with a level of its own for
-   * each process, so that restarted workers count together.
+   * Returns the growth of a process's memory in MiB per 1,000 requests: least squares with a separate intercept for each
+   * process, so that restarted workers count together.
    *
-   * @param {number} from requests that come before are its warming up
+   * @param {number} from ended requests before this are warm-up
    */
   slope(from) {
     let covariance = 0
@@ -49,7 +49,7 @@ export class MemoryLog {
     return variance === 0 ? 0 : (covariance / variance) * 1000
   }
 
-  /** The most that was seen, in MiB. */
+  /** The highest sample, in MiB. */
   get peak() {
     return Math.max(0, ...this.samples.map(({ mib }) => mib))
   }

@@ -6,7 +6,8 @@ import { root } from '../../tools/run.mjs'
 import { jobDigest } from '../support/fake-text.mjs'
 
 /**
- * Tells whose picture a PNG is, by the built gateway's own tokenizers and the definition of the fake engine's picture.
+ * Returns a function that tells whether a PNG is a request's picture, by the built gateway's tokenizers and the definition
+ * of the fake engine's picture.
  *
  * @returns {Promise<(png: Buffer, body: import('./random-requests.mjs').Body, seed: number) => Promise<boolean>>}
  */

@@ -8,21 +8,21 @@ export const SIZES = [
 const WORDS = ['red', 'circle', 'lighthouse', 'dusk', 'oil', 'painting', 'cliff', 'blue', 'tiny', 'robot']
 
 /**
- * What a client does with a request.
+ * A client's behaviour with a request.
  *
  * - `wait`: waits for the answer.
- * - `leave`: disconnects, and never comes back.
- * - `retry`: has a key; disconnects up to three times, and comes back with the same key and body.
- * - `repeat`: has a key and no seed; asks again after the answer, which must be the very same image.
- * - `reuse`: as `repeat`, but with another body: an error, and no other harm.
- * - `invalid`: asks for what is refused at the door.
+ * - `leave`: disconnects for good.
+ * - `retry`: has a key; disconnects up to three times and retries with the same key and body.
+ * - `repeat`: has a key and no seed; repeats the request after the answer and must get the same image.
+ * - `reuse`: like `repeat` but with another body, which must only give an error.
+ * - `invalid`: sends an invalid request.
  *
  * @typedef {'wait' | 'leave' | 'retry' | 'repeat' | 'reuse' | 'invalid'} Manner
  * @typedef {{ prompt: string, negative_prompt?: string, seed?: number, num_inference_steps: number, guidance_scale: number, width: number, height: number, scheduler: string }} Body
  * @typedef {{ index: number, manner: Manner, body: Body, key: string | undefined }} Plan
  */
 
-/** @type {readonly [Manner, number][]} shares, which sum up to 1 */
+/** @type {readonly [Manner, number][]} shares that add up to 1 */
 const MANNERS = [
   ['wait', 0.4],
   ['leave', 0.15],
@@ -34,7 +34,7 @@ const MANNERS = [
 
 /**
  * @param {number} index
- * @param {string} run makes keys of different runs differ
+ * @param {string} run a prefix that makes keys of different runs differ
  * @param {() => number} random
  * @returns {Plan}
  */

@@ -1,5 +1,5 @@
 // @ts-check
-// Traffic, faults and checks: `npm run chaos`, `npm run soak` and the chaos test are this with other numbers.
+// Traffic, faults and checks, which `npm run chaos`, `npm run soak` and the chaos test run with different numbers.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { randomNumbers } from '../../tools/random.mjs'
 import { runClients } from './clients.mjs'
@@ -10,17 +10,17 @@ import { GAUGES, lawGap, scrape, total } from '../support/metrics.mjs'
 import { pictureChecker } from './picture.mjs'
 
 const SCRAPE_EVERY_MS = 200
-/** Gauges come back to zero with the workers' next heartbeats. */
+/** How long to wait for the workers' heartbeats to return the gauges to zero, in ms. */
 const CALM_MS = 20_000
-/** Part of the requests that the processes take to reach their size. */
+/** The share of the requests during which the processes' memory still grows to its normal size. */
 const WARM_UP = 0.5
 
 /**
  * @typedef {object} Plan
- * @property {number} seed decides the requests, and what happens when they do
+ * @property {number} seed determines the requests and the faults
  * @property {number} clients
- * @property {number} [requests] how many there are
- * @property {number} [seconds] or for how long they come
+ * @property {number} [requests] the number of requests
+ * @property {number} [seconds] or the duration of the traffic
  * @property {number} stepMs of the fake engine
  * @property {number} faults at most
  * @property {number} faultEveryMs on average
@@ -30,10 +30,10 @@ const WARM_UP = 0.5
  * @property {Record<string, number>} faults
  * @property {number} scrapes
  * @property {number} lawBroken scrapes at which the conservation law did not hold
- * @property {import('../support/metrics.mjs').Samples} last metrics, when all was calm
- * @property {{ gateway: number, workers: number, gatewayPeak: number, workersPeak: number }} memory slopes in MiB for 1,000 requests; peaks in MiB
+ * @property {import('../support/metrics.mjs').Samples} last metrics after the traffic
+ * @property {{ gateway: number, workers: number, gatewayPeak: number, workersPeak: number }} memory slopes in MiB per 1,000 requests; peaks in MiB
  * @property {number} seconds
- * @property {readonly string[]} logged what must not be in a log
+ * @property {readonly string[]} logged log lines that must not occur
  * @property {{ status: number | string | null, orphans: number[], files: string[], stderr: string }} end
  */
 
@@ -43,7 +43,7 @@ const WARM_UP = 0.5
  */
 export async function run(plan) {
   const isPicture = await pictureChecker()
-  // Room for three of four clients: there are refusals, too.
+  // Room for three of four clients, so that some requests are refused.
   const gateway = await startGateway({ stepMs: plan.stepMs, queueLimit: Math.ceil(plan.clients * 0.75) })
   const over = new AbortController()
   try {
@@ -60,7 +60,7 @@ export async function run(plan) {
  * @param {Plan} plan
  * @param {Awaited<ReturnType<typeof startGateway>>} gateway
  * @param {import('./clients.mjs').IsPicture} isPicture
- * @param {AbortController} over ends the faults and the watching
+ * @param {AbortController} over stops the faults and the sampling
  */
 async function observe(
   { seed, clients, requests = Infinity, seconds = Infinity, faults, faultEveryMs },
@@ -101,7 +101,7 @@ async function observe(
 }
 
 /**
- * Scrapes and measures until it is told to stop.
+ * Scrapes metrics and samples memory until `signal` aborts.
  *
  * @param {Awaited<ReturnType<typeof startGateway>>} gateway
  * @param {AbortSignal} signal
@@ -124,7 +124,7 @@ async function watch(gateway, signal) {
 }
 
 /**
- * Waits until the gauges are at zero, or long enough.
+ * Waits until the gauges are at zero, or until the time limit.
  *
  * @param {string} url
  */

@@ -2,14 +2,14 @@
 import { machine, table } from '../../tools/table.mjs'
 import { GAUGES, lawGap, total } from '../support/metrics.mjs'
 
-/** @typedef {{ gateway: number, workers: number }} Flat growth that counts as none, in MiB for 1,000 requests */
+/** @typedef {{ gateway: number, workers: number }} Flat growth that counts as none, in MiB per 1,000 requests */
 /** @typedef {{ check: string, found: string, ok: boolean }} Finding */
 
 /**
- * What was promised, and what was seen.
+ * Compares the promises with the observations.
  *
  * @param {import('./run.mjs').Observed} observed
- * @param {Flat} [flat] left out where the run is too short for slopes to mean anything
+ * @param {Flat} [flat] omitted if the run is too short for meaningful slopes
  * @returns {Finding[]}
  */
 export function judge(observed, flat) {
@@ -19,7 +19,7 @@ export function judge(observed, flat) {
   const gauges = GAUGES.map((name) => `${name} ${count(name)}`)
   return [
     {
-      check: 'every request has exactly one end, and the right one',
+      check: 'every request ends exactly once and as expected',
       found: tally.broken.length === 0 ? 'yes' : `${tally.broken.length} broken, first: ${tally.broken[0]}`,
       ok: tally.broken.length === 0
     },
@@ -29,7 +29,7 @@ export function judge(observed, flat) {
       ok: lawBroken === 0 && lawGap(last) === 0
     },
     {
-      check: 'no more failed than workers were lost',
+      check: 'no more failures than lost workers',
       found: `${crashed} of ${count('easel_workers_lost_total')}`,
       ok: crashed <= count('easel_workers_lost_total')
     },
@@ -41,7 +41,7 @@ export function judge(observed, flat) {
     },
     ...(flat === undefined ? [] : judgeMemory(observed.memory, flat)),
     {
-      check: 'nothing bad in the log',
+      check: 'no internal errors in the log',
       found: logged.length === 0 ? 'nothing' : `${logged.length} lines, first: ${logged[0]}`,
       ok: logged.length === 0
     },
@@ -50,8 +50,8 @@ export function judge(observed, flat) {
       found: `${end.status}${end.stderr === '' ? '' : `; ${end.stderr.slice(0, 200)}`}`,
       ok: end.status === 0 && end.stderr === ''
     },
-    { check: 'no process left', found: String(end.orphans.length), ok: end.orphans.length === 0 },
-    { check: 'no file or socket left', found: end.files.join(', ') || 'none', ok: end.files.length === 0 }
+    { check: 'no leftover process', found: String(end.orphans.length), ok: end.orphans.length === 0 },
+    { check: 'no leftover file or socket', found: end.files.join(', ') || 'none', ok: end.files.length === 0 }
   ]
 }
 
@@ -62,15 +62,15 @@ export function judge(observed, flat) {
  */
 function judgeMemory({ gateway, workers, gatewayPeak, workersPeak }, flat) {
   const found = (/** @type {number} */ slope, /** @type {number} */ peak) =>
-    `${slope.toFixed(2)} MiB for 1,000 requests, peak ${peak.toFixed(0)} MiB`
+    `${slope.toFixed(2)} MiB per 1,000 requests, peak ${peak.toFixed(0)} MiB`
   return [
     {
-      check: `memory of the gateway is flat (≤ ${flat.gateway} MiB for 1,000 requests)`,
+      check: `the gateway's memory is flat (≤ ${flat.gateway} MiB per 1,000 requests)`,
       found: found(gateway, gatewayPeak),
       ok: gateway <= flat.gateway
     },
     {
-      check: `memory of the workers is flat (≤ ${flat.workers} MiB for 1,000 requests)`,
+      check: `the workers' memory is flat (≤ ${flat.workers} MiB per 1,000 requests)`,
       found: found(workers, workersPeak),
       ok: workers <= flat.workers
     }
@@ -78,7 +78,7 @@ function judgeMemory({ gateway, workers, gatewayPeak, workersPeak }, flat) {
 }
 
 /**
- * Prints what happened, and the findings as a table.
+ * Prints a summary, and the findings as a table.
  *
  * @param {string} title
  * @param {import('./run.mjs').Observed} observed

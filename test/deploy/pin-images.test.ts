@@ -100,9 +100,9 @@ describe('scripts/pin-images.mjs', () => {
     [
       'an image that is not there',
       'exit 1',
-      'gcloud does not tell the digest of us-central1-docker.pkg.dev/PROJECT_ID/easel/gateway:abc1234'
+      'gcloud did not return the digest of us-central1-docker.pkg.dev/PROJECT_ID/easel/gateway:abc1234'
     ],
-    ['an answer that is no digest', 'echo latest', 'gcloud says "latest" for']
+    ['an answer that is no digest', 'echo latest', 'gcloud returned "latest" for']
   ])('leaves everything as it was at %s', (_, script, message) => {
     const { folder, pin } = copy({ gcloud: script })
     const { status, output } = pin('abc1234')
@@ -133,6 +133,6 @@ describe('scripts/pin-images.mjs', () => {
   })
 
   it('says what it does not know', () => {
-    expect(copy({}).pin('--undo')).toMatchObject({ status: 1, output: expect.stringContaining('--undo is no option') })
+    expect(copy({}).pin('--undo')).toMatchObject({ status: 1, output: expect.stringContaining('Unknown option --undo') })
   })
 })

@@ -19,7 +19,7 @@ const PRINTED: [what: string, output: string, first: RegExp, line: string][] = [
   [
     'npm behind a proxy',
     'npm error code SELF_SIGNED_CERT_IN_CHAIN\nnpm error errno SELF_SIGNED_CERT_IN_CHAIN\n',
-    /certificate is not trusted here.*NODE_EXTRA_CA_CERTS/,
+    /does not trust the registry's certificate.*NODE_EXTRA_CA_CERTS/,
     'npm error code SELF_SIGNED_CERT_IN_CHAIN'
   ],
   [
@@ -30,7 +30,7 @@ const PRINTED: [what: string, output: string, first: RegExp, line: string][] = [
   ],
   [
     'npm that warns of a full disk',
-    'npm has not unpacked all files:\nnpm warn tar TAR_ENTRY_ERROR ENOSPC: no space left on device, write',
+    'npm did not unpack all files:\nnpm warn tar TAR_ENTRY_ERROR ENOSPC: no space left on device, write',
     /^Installing: the disk of .* (is|was) full/,
     'npm warn tar TAR_ENTRY_ERROR ENOSPC: no space left on device, write'
   ],

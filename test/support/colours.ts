@@ -11,8 +11,8 @@ const PALETTE: Readonly<Record<string, readonly [number, number, number]>> = {
 }
 
 /**
- * The two commonest colours of a picture, by nearest name of the palette: of its border (the background), and of
- * what inside has another colour (the object).
+ * Returns a picture's two most common colours, by the nearest name of the palette: the border's (the background), and the
+ * most common other colour inside (the object).
  *
  * @param pixels RGB, width · height · 3 bytes
  */

@@ -1,11 +1,11 @@
-/** One server-sent event, its data parsed. */
+/** One server-sent event with its parsed data. */
 export interface ServerEvent {
   id: number
   event: string
   data: Record<string, unknown>
 }
 
-/** Reads the events of a response as they come. Comments are left out. */
+/** Yields a response's events as they arrive, without comments. */
 export async function* eventsOf(response: Response): AsyncGenerator<ServerEvent> {
   const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader()
   let text = ''
@@ -29,12 +29,12 @@ export async function* eventsOf(response: Response): AsyncGenerator<ServerEvent>
   }
 }
 
-/** All events of a response, to its end. */
+/** Reads all events of a response to its end. */
 export function allEvents(response: Response): Promise<ServerEvent[]> {
   return collect(eventsOf(response))
 }
 
-/** Array.fromAsync, which Node 20 does not have yet. */
+/** Array.fromAsync, which Node 20 lacks. */
 async function collect<T>(values: AsyncIterable<T>): Promise<T[]> {
   const all: T[] = []
   for await (const value of values) all.push(value)

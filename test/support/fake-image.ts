@@ -7,7 +7,7 @@ type FakeJob = Pick<
 > &
   Partial<Pick<Job, 'guidance_start' | 'guidance_end' | 'cache_interval'>> & { seed: number }
 
-/** The fake engine's picture, computed from the same definition by other code. */
+/** Computes the fake engine's picture from the same definition with independent code. */
 export function fakePicture(job: FakeJob): Buffer {
   const { width, height } = job
   const d = jobDigest(job)

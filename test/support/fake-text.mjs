@@ -19,7 +19,7 @@ import { createHash } from 'node:crypto'
  */
 
 /**
- * The text that names a job in full, as easel_worker/fake/image.py defines it.
+ * Returns the text that describes a job completely, as easel_worker/fake/image.py defines it.
  *
  * @param {FakeJob} job
  */
@@ -61,7 +61,7 @@ function thousandths(value) {
 }
 
 /**
- * What a fake picture begins with: 32 bytes that say which job it belongs to.
+ * Returns the first 32 bytes of a fake picture, which identify its job.
  *
  * @param {FakeJob} job
  */

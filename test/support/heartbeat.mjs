@@ -1,7 +1,7 @@
 // @ts-check
 
 /**
- * The header of a HEARTBEAT from a worker with nothing to do.
+ * Returns the header of an idle worker's HEARTBEAT.
  *
  * @param {string} session
  */

@@ -11,7 +11,7 @@ interface HubModel {
   files: Record<string, string>
 }
 
-/** Starts a hub that has one model, with the endpoints of the Hugging Face hub that our fetch asks. @returns its address, for HF_ENDPOINT */
+/** Starts a hub with one model and the Hugging Face hub's endpoints that we use. @returns its address, for HF_ENDPOINT */
 export async function startHub({
   repository,
   commit,

@@ -1,7 +1,7 @@
 import { crc32, deflateSync } from 'node:zlib'
 import { pngWith as withTexts } from '../../src/image/png.js'
 
-/** A PNG of one pixel with these chunks after its header. */
+/** Returns a PNG of one pixel with these chunks after its header. */
 export function pngWith(...chunks: readonly Buffer[]): Buffer {
   const signature = Buffer.from('\x89PNG\r\n\x1a\n', 'latin1')
   const header = pngChunk('IHDR', Buffer.from([0, 0, 0, 1, 0, 0, 0, 1, 8, 2, 0, 0, 0]))
@@ -14,7 +14,7 @@ export function pngWith(...chunks: readonly Buffer[]): Buffer {
   ])
 }
 
-/** A PNG of one pixel whose iTXt chunk `easel` holds a text, compressed where it is long. */
+/** Returns a PNG of one pixel whose iTXt chunk `easel` contains a text, compressed if it is long. */
 export function pngWithText(text: string): Buffer {
   return withTexts(pngWith(), { easel: text })
 }
@@ -27,7 +27,7 @@ export function pngChunk(type: string, data: Buffer): Buffer {
   return Buffer.concat([length, body, check])
 }
 
-/** A WebP file, of no picture, with an XMP chunk. */
+/** Returns a WebP file without a picture, with an XMP chunk. */
 export function webpWithXmp(xmp: Buffer): Buffer {
   const head = Buffer.alloc(8)
   head.write('XMP ', 'latin1')
@@ -39,7 +39,7 @@ export function webpWithXmp(xmp: Buffer): Buffer {
   return Buffer.concat([riff, chunks])
 }
 
-/** JSON that is nested so deep. */
+/** Returns JSON of the given nesting depth. */
 export function nested(depth: number): string {
   return '{"a":['.repeat(depth) + ']}'.repeat(depth)
 }

@@ -1,6 +1,6 @@
 // @ts-check
 
-/** @typedef {Map<string, number>} Samples by name, labels included, as they are printed */
+/** @typedef {Map<string, number>} Samples by name with labels, as printed */
 
 /**
  * @param {string} url
@@ -15,7 +15,7 @@ export async function scrape(url) {
 }
 
 /**
- * The sum over a metric's labels.
+ * Sums a metric over its labels.
  *
  * @param {Samples} samples
  * @param {string} name
@@ -25,7 +25,7 @@ export function total(samples, name) {
 }
 
 /**
- * By how much accepted differs from ended and in flight; 0 at every scrape, or the conservation law is broken.
+ * Returns the difference between accepted requests and those ended or in flight, which must be 0 at every scrape.
  *
  * @param {Samples} samples
  */
@@ -37,5 +37,5 @@ export function lawGap(samples) {
   )
 }
 
-/** What is back at zero when nothing is left to do. */
+/** Gauges that must be zero when no work is left. */
 export const GAUGES = ['easel_requests_in_flight', 'easel_queue_depth', 'easel_rows_in_use']

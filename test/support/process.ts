@@ -9,22 +9,22 @@ import { until } from './wait.js'
 
 export interface GatewayProcess {
   child: ChildProcess
-  /** Everything it printed so far. */
+  /** Returns everything it printed so far. */
   output: () => string
-  /** Its end: status and signal. */
+  /** Settles when it ends, with status and signal. */
   exit: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
-  /** Path of the ipc socket for its workers. */
+  /** Path of its workers' ipc socket. */
   socket: string
 }
 
 export interface Surroundings {
   /** Shell commands that its process runs first: `umask 000`, `ulimit -n 64`, `exec >/dev/full`. */
   first?: string
-  /** What its standard output is; a pipe that the test reads when not given. */
+  /** Its standard output; by default a pipe that the test reads. */
   stdout?: number | 'ignore'
 }
 
-/** Starts a gateway as a process of its own, and ends it when the test is over. */
+/** Starts a gateway as a process and ends it after the test. */
 export function startProcess(
   script: string,
   args: string[],
@@ -55,7 +55,7 @@ export function startProcess(
   return { child, output: () => output, exit, socket }
 }
 
-/** The address that a gateway process prints when it is ready. */
+/** Waits until a gateway process is ready, and returns the address that it prints. */
 export async function readyAddress(gateway: GatewayProcess, timeout = 60_000): Promise<string> {
   const pattern = /ready: .* on (http:\/\/[\w.:]+)/
   await until(
@@ -69,14 +69,14 @@ export async function readyAddress(gateway: GatewayProcess, timeout = 60_000): P
   return pattern.exec(gateway.output())![1]!
 }
 
-/** Whether a process lives. */
+/** Tells whether a process runs. */
 export function alive(pid: number): boolean {
   try {
     process.kill(pid, 0)
   } catch {
     return false
   }
-  // A dead process whose parent has not asked for its status still has an entry.
+  // A zombie still has an entry in /proc.
   return !existsSync(`/proc/${pid}/stat`) || !/^\d+ \(.*\) Z/.test(readStat(pid))
 }
 

@@ -1,9 +1,9 @@
 // @ts-check
-// What the kernel knows of processes. Linux only: it reads /proc.
+// Reads the kernel's information about processes. Linux only: it reads /proc.
 import { readdirSync, readFileSync } from 'node:fs'
 
 /**
- * Processes with a text in their command line, zombies left out.
+ * Returns the processes whose command line contains a text, without zombies.
  *
  * @param {string} text
  * @returns {number[]}
@@ -16,7 +16,7 @@ export function processesWith(text) {
 }
 
 /**
- * Memory that a process has in use, in MiB; undefined for one that is gone.
+ * Returns the memory that a process uses in MiB; undefined if it does not exist.
  *
  * @param {number} pid
  */

@@ -4,10 +4,10 @@ import type { RunningServer } from './server.js'
 import { until } from './wait.js'
 
 /**
- * Has a worker come as a new process, and waits until both sides know of it.
+ * Reconnects a worker as a new process, and waits until both sides have registered it.
  *
- * That the worker was welcomed is not enough: on a busy machine the answer to an earlier HELLO may come only now, and what the
- * gateway does next it does for the worker as it was before.
+ * A WELCOME is not enough: on a busy machine it may be the late answer to an earlier HELLO, and the gateway still acts on the
+ * earlier session.
  */
 export async function reconnect(
   server: RunningServer,

@@ -3,21 +3,21 @@ import { Dealer } from 'zeromq'
 import { type Generate, type Hello, KINDS, type Kind, PROTOCOL_VERSION } from '../../src/workers/protocol.js'
 import { idleHeartbeat } from './heartbeat.mjs'
 
-/** A worker that says what a test tells it to. It answers pings by itself, and has no engine. */
+/** A worker without an engine that sends what the test tells it to. It answers pings by itself. */
 export class ScriptedWorker {
-  /** What it was told to make, oldest first. */
+  /** The jobs that it received, oldest first. */
   readonly jobs: Generate[] = []
   session: string | undefined
-  /** Why it was turned away. */
+  /** Why the gateway refused it. */
   refused: { code: string; message: string } | undefined
   readonly #hello: Hello
   readonly #endpoint: string
   #dealer: Dealer
-  /** What it said last. */
+  /** Its last HELLO. */
   #said: Hello
   #sending: Promise<void> = Promise.resolve()
 
-  /** @param hello what it says of itself, but for its name and process id */
+  /** @param hello its HELLO without name and process id */
   constructor(endpoint: string, name: string, hello: Hello) {
     this.#hello = { ...hello, worker: name, pid: 1 }
     this.#said = this.#hello
@@ -29,20 +29,20 @@ export class ScriptedWorker {
   #connect(): Dealer {
     const dealer = new Dealer({ routingId: this.#hello.worker, linger: 0 })
     dealer.connect(this.#endpoint)
-    // A ping that came just before the end of the test finds the socket closed.
+    // The socket may already be closed when a ping arrives just before the end of the test.
     this.#listen(dealer).catch((error: unknown) => {
       if (!dealer.closed) throw error
     })
     return dealer
   }
 
-  /** Closes its connection, once what it was to send is sent. The next `hello` makes another one. */
+  /** Closes its connection after sending what is queued. The next `hello` opens another one. */
   async leave(): Promise<void> {
     await this.#sending
     this.#dealer.close()
   }
 
-  /** Comes as a new process of the same name, with something else to say of itself if wanted. */
+  /** Reconnects as a new process with the same name, optionally with other HELLO fields. */
   async hello(changes: Partial<Hello> = {}): Promise<void> {
     if (this.#dealer.closed) this.#dealer = this.#connect()
     this.#said = { ...this.#hello, ...changes, pid: this.#said.pid + 1 }
@@ -57,13 +57,13 @@ export class ScriptedWorker {
     ])
   }
 
-  /** Sends any frames, after what was to be sent before. */
+  /** Sends arbitrary frames after those already queued. */
   sendFrames(frames: Uint8Array[]): Promise<void> {
     this.#sending = this.#sending.then(() => this.#dealer.send(frames as Buffer[]))
     return this.#sending
   }
 
-  /** Makes every image that is still wanted. To be called again for what comes later. */
+  /** Makes every image that is still pending. Call it again for later ones. */
   async finish(): Promise<void> {
     for (const { id, seeds, width, height } of this.jobs.splice(0)) {
       for (const [image, seed] of seeds.entries()) {
@@ -90,7 +90,7 @@ export class ScriptedWorker {
   }
 
   async #ping(session: string): Promise<void> {
-    // From before its HELLO, whose answer is on its way.
+    // From before its HELLO, whose answer is still in flight.
     if (this.session === undefined) return
     if (session !== this.session) await this.#sayHello()
     else await this.send('HEARTBEAT', idleHeartbeat(session))

@@ -12,9 +12,9 @@ import { until } from './wait.js'
 export interface RunningServer extends Server {
   /** http://127.0.0.1:PORT */
   url: string
-  /** Where workers connect. */
+  /** The workers' endpoint. */
   endpoint: string
-  /** Lines that were logged, newest last. */
+  /** Log lines, newest last. */
   logs: LogLine[]
 }
 
@@ -26,7 +26,7 @@ export interface LogLine {
 
 const SMALL_FAKE = '--sizes 64x64,32x48 --fake-step-ms 1 --fake-encode-ms 0 --fake-decode-ms 0'
 
-/** Like `openServer`, and stops it when the test is over. */
+/** Like `openServer`, and stops it after the test. */
 export async function startServer(env: NodeJS.ProcessEnv = {}): Promise<RunningServer> {
   const { server, stop } = await openServer(env)
   onTestFinished(stop)
@@ -34,8 +34,8 @@ export async function startServer(env: NodeJS.ProcessEnv = {}): Promise<RunningS
 }
 
 /**
- * Starts the real server with a real worker process (the fake engine unless `env` says otherwise), on a free port and
- * an own socket.
+ * Starts the real server with a real worker process (with the fake engine unless `env` sets another), on a free port and
+ * its own socket.
  */
 export async function openServer(
   env: NodeJS.ProcessEnv = {}
@@ -64,10 +64,10 @@ export async function openServer(
 }
 
 /**
- * Starts one server for all tests of the file, or of the `describe` that it is called in, and stops it after the last.
+ * Starts one server for all tests of the file or of the current `describe`, and stops it after the last.
  *
- * @param assign is given the server when its first worker is ready
- * @param timeout ms that the start may take
+ * @param assign receives the server when its first worker is ready
+ * @param timeout the longest start, in ms
  */
 export function shareServer(
   assign: (server: RunningServer) => void,
@@ -89,12 +89,12 @@ export async function startReadyServer(env: NodeJS.ProcessEnv = {}): Promise<Run
   return server
 }
 
-/** Waits until a heartbeat says that no rows are in use. */
+/** Waits until a heartbeat reports no rows in use. */
 export function idle(server: RunningServer): Promise<void> {
   return until('the rows are free', () => server.pool.state.workers[0]?.heartbeat?.rows_in_use === 0)
 }
 
-/** Waits until a heartbeat says that so many rows are in use. Before a second time, wait for `idle`. */
+/** Waits until a heartbeat reports `rows` rows in use. Wait for `idle` before calling it again. */
 export function running(server: RunningServer, rows = 1): Promise<void> {
   return until(`${rows} rows are in use`, () => (server.pool.state.workers[0]?.heartbeat?.rows_in_use ?? 0) >= rows)
 }
@@ -109,7 +109,7 @@ export function generate(server: RunningServer, body: object, init: RequestInit 
   })
 }
 
-/** The value of a metric's samples, summed over those whose labels contain `labels`. */
+/** Sums a metric over the samples whose labels contain `labels`. */
 export async function metric(server: RunningServer, name: string, labels = ''): Promise<number> {
   const text = await (await fetch(`${server.url}/metrics`)).text()
   const samples = text

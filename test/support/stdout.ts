@@ -14,11 +14,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 
-/** Standard outputs that take nothing, each made anew for a test. */
+/** Standard outputs that cannot be written to, made anew for each test. */
 export const BROKEN = {
   'a full disk': () => opened('/dev/full', 'w'),
-  'a pipe that nobody reads': () => fullPipe().writer,
-  'a pipe whose reader is gone': () => {
+  'a full pipe that no process reads': () => fullPipe().writer,
+  'a pipe whose reader has closed it': () => {
     const path = fifo()
     const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
     const writer = opened(path, 'w')
@@ -27,7 +27,7 @@ export const BROKEN = {
   }
 } as const
 
-/** A pipe that is full. Its writing end blocks, as those of shells and container runtimes do. */
+/** A full pipe. Its writing end blocks, like those of shells and container runtimes. */
 export function fullPipe(): { writer: number; reader: number } {
   const path = fifo()
   const reader = opened(path, constants.O_RDWR | constants.O_NONBLOCK)
@@ -53,7 +53,7 @@ function opened(path: string, flags: string | number): number {
   return file
 }
 
-/** The port on which a process listens, as the kernel knows it; undefined as long as it does not. For a process that cannot say it. */
+/** The port on which a process listens, from the kernel; undefined if none. For a process that cannot print it. */
 export function listeningPort(pid: number): number | undefined {
   const sockets = new Set(readdirSync(`/proc/${pid}/fd`).map((fd) => link(`/proc/${pid}/fd/${fd}`)))
   for (const row of readFileSync(`/proc/${pid}/net/tcp`, 'utf8').split('\n').slice(1)) {

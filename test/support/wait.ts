@@ -1,4 +1,4 @@
-/** Waits until a condition holds, looking again every few milliseconds; fails with `what` after `timeout` ms. */
+/** Polls a condition every few milliseconds until it holds; throws an error with `what` after `timeout` ms. */
 export async function until(
   what: string,
   condition: () => boolean | Promise<boolean>,
@@ -6,7 +6,7 @@ export async function until(
 ): Promise<void> {
   const end = performance.now() + timeout
   while (!(await condition())) {
-    if (performance.now() > end) throw new Error(`waited ${timeout} ms in vain until ${what}`)
+    if (performance.now() > end) throw new Error(`timed out after ${timeout} ms waiting until ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
 }

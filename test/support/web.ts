@@ -10,12 +10,12 @@ export interface RunningWeb {
   app: FastifyInstance
   /** http://127.0.0.1:PORT */
   url: string
-  /** Lines that were logged, newest last. */
+  /** Log lines, newest last. */
   logs: LogLine[]
   stop: () => Promise<void>
 }
 
-/** The application of the page's own process, in front of a gateway; nobody listens. */
+/** Makes the application of the page's own process, in front of a gateway, without listening. */
 export async function buildWeb(serverUrl: string, env: NodeJS.ProcessEnv = {}): Promise<Omit<RunningWeb, 'url'>> {
   const logs: LogLine[] = []
   const log = pino({ level: 'debug' }, { write: (line: string) => void logs.push(JSON.parse(line) as LogLine) })
@@ -34,7 +34,7 @@ export async function openWeb(serverUrl: string, env: NodeJS.ProcessEnv = {}): P
   return { ...web, url: `http://127.0.0.1:${(web.app.server.address() as AddressInfo).port}` }
 }
 
-/** Like `openWeb`, and stops it when the test is over. */
+/** Like `openWeb`, and stops it after the test. */
 export async function startWeb(serverUrl: string, env: NodeJS.ProcessEnv = {}): Promise<RunningWeb> {
   const web = await openWeb(serverUrl, env)
   onTestFinished(web.stop)

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { onTestFinished } from 'vitest'
 import { loadOptions, packageRoot } from '../../src/gateway-options.js'
 
-/** Starts a worker as somebody else would (fake engine, small), not as the gateway's child; ends it with the test. */
+/** Starts a worker with the fake engine that is not the gateway's child; ends it after the test. */
 export function startWorker(endpoint: string, name: string, env: NodeJS.ProcessEnv = {}): ChildProcess {
   const { python, model } = loadOptions([], {})
   const args = [

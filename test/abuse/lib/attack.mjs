@@ -6,32 +6,32 @@ import { giveWay, PRIORITY } from './priority.mjs'
 import { Prober } from './prober.mjs'
 
 /**
- * One line of the table.
+ * A row of the table.
  *
  * @typedef {object} Row
  * @property {string} attack
  * @property {string} limit with its unit
  * @property {string} found
- * @property {boolean | undefined} held undefined where the machine does not allow it to be shown
- * @property {boolean} [inTime] what a test on a busy machine does not judge; `npm run abuse` does
+ * @property {boolean | undefined} held undefined if it cannot be measured on this machine
+ * @property {boolean} [inTime] a limit on time, which `npm run abuse` judges and a test on a busy machine does not
  *
- * What was seen of one gateway while it was attacked.
+ * The observations of one gateway during an attack.
  *
  * @typedef {object} Watched
  * @property {string} name of the attack
  * @property {import('./prober.mjs').Probed} probed
- * @property {string | undefined} died how the gateway ended before it was told to
- * @property {number} workersLost workers that were lost and that no attack had killed
+ * @property {string | undefined} died how the gateway ended prematurely
+ * @property {number} workersLost lost workers that the attack did not kill
  *
  * @typedef {{ rows: Row[], watched: Watched[] }} Outcome
  *
- * @typedef {object} Under what an attack has to do with
+ * @typedef {object} Under an attack's target
  * @property {import('./gateway.mjs').Gateway} gateway
  * @property {Prober} prober
  * @property {number} restMib memory of the gateway before the attack
  */
 
-/** Settings that make a run short, and that are the same for every attack. */
+/** Settings of every attack that make a run short. */
 const SETTINGS = {
   MEMORY_BUDGET: String(BUDGET_MIB * 2 ** 20),
   SEND_TIMEOUT: String(SEND_TIMEOUT_S),
@@ -39,7 +39,7 @@ const SETTINGS = {
   PNG_COMPRESSION: '1'
 }
 
-/** Causes of a worker's loss that the gateway decides, or that end its process; by the others a worker leaves or comes back. */
+/** Causes of a worker's loss that the gateway decides or that end its process. With the others the worker leaves or returns. */
 const TAKEN_FOR_DEAD = ['silent', 'hung', 'exited']
 
 /**
@@ -55,21 +55,21 @@ function lostTo(samples, cause) {
 }
 
 /**
- * Starts a gateway, attacks it while the prober asks it how it is, and ends it.
+ * Starts a gateway, attacks it while the prober requests its health, and ends it.
  *
  * @param {string} name
  * @param {import('./gateway.mjs').Start & { kills?: number, headers?: Record<string, string> }} start kills: workers that
- *   the attack ends itself; headers: those of an ordinary request
+ *   the attack itself ends; headers: those of an ordinary request
  * @param {(under: Under) => Promise<Row[]>} attack
  * @returns {Promise<Outcome>}
  */
 export async function attacked(name, { kills = 0, headers = {}, ...start }, attack) {
-  // In a group with a limit of memory, the gateway is to find its budget by itself.
+  // In a cgroup with a memory limit, the gateway must determine its budget itself.
   const { MEMORY_BUDGET, ...others } = SETTINGS
   const budget = start.memoryMib === undefined ? { MEMORY_BUDGET } : {}
   const gateway = await startGateway({ ...start, env: { ...others, ...budget, ...start.env } })
   try {
-    // What it loads for its first image is no part of any attack.
+    // Exclude what it loads for its first image from the attack.
     await generate(gateway.url, SMALL, { headers })
     const prober = new Prober({ url: gateway.url, adminUrl: gateway.adminUrl, pid: gateway.pid, guardMib: GUARD_MIB })
     const { rows, probed } = await probedWhile(prober, () => attack({ gateway, prober, restMib: gateway.rss() }))
@@ -97,20 +97,20 @@ async function probedWhile(prober, attack) {
     await prober.stop()
     throw error
   } finally {
-    // What is started next starts as usual.
+    // Reset the priority for processes that start next.
     giveWay(PRIORITY.usual)
   }
 }
 
 /**
- * A line for a number that has an upper limit.
+ * Makes a row for a number with an upper limit.
  *
  * @param {string} attack
- * @param {{ found: number | undefined, limit: number, unit: string, note?: string | undefined }} measured found: undefined where no end was seen
+ * @param {{ found: number | undefined, limit: number, unit: string, note?: string | undefined }} measured found: undefined if no end was observed
  * @returns {Row}
  */
 export function atMost(attack, { found, limit, unit, note }) {
-  const shown = found === undefined ? 'no end seen' : `${amount(found)} ${unit}`
+  const shown = found === undefined ? 'did not end' : `${amount(found)} ${unit}`
   return {
     attack,
     limit: `≤ ${amount(limit)} ${unit}`,

@@ -1,5 +1,5 @@
 // @ts-check
-// Groups of the kernel with a limit of memory. They take root, and Linux with cgroup v1 or v2.
+// Cgroups with a memory limit. They need root, and Linux with cgroup v1 or v2.
 import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { atEnd } from './cleanup.mjs'
@@ -7,24 +7,24 @@ import { signal } from './proc.mjs'
 
 const V1 = '/sys/fs/cgroup/memory'
 const V2 = '/sys/fs/cgroup'
-/** How often removing a group is tried: the kernel takes a moment to notice that its last process is gone. */
+/** How often to try to remove a group: the kernel takes a moment to notice that its last process has ended. */
 const TRIES = 50
 
 /**
  * @typedef {object} Group
- * @property {string} procs the file that takes the ids of its processes
- * @property {() => number} kills how many of its processes the kernel has ended for want of memory
- * @property {() => number} peak the most memory that it had in use, in MiB; NaN where the kernel does not tell
- * @property {() => void} remove ends what is still in it
+ * @property {string} procs the file to write its processes' ids to
+ * @property {() => number} kills the number of OOM kills
+ * @property {() => number} peak its peak memory in MiB; NaN if the kernel does not report it
+ * @property {() => void} remove kills its processes and removes it
  */
 
 let made = 0
 
 /**
- * A new group that may use so much memory, and no swap.
+ * Makes a group with a memory limit and without swap.
  *
  * @param {number} mib
- * @returns {Group | undefined} undefined where none can be made
+ * @returns {Group | undefined} undefined if this machine does not allow it
  */
 export function memoryGroup(mib) {
   made += 1
@@ -51,7 +51,7 @@ export function memoryGroup(mib) {
 
 /**
  * @param {string} folder
- * @param {Record<string, string>} limits a file that the kernel does not have is left out; the first must be there
+ * @param {Record<string, string>} limits by file; all but the first are skipped if the kernel lacks the file
  * @param {{ kills: string, peak: string }} files
  * @returns {Group}
  */

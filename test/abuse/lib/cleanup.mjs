@@ -1,5 +1,5 @@
 // @ts-check
-// What an attack leaves on the machine is undone also when the run is broken off.
+// Undoes an attack's changes to the machine even if the run is interrupted.
 
 /** @type {Set<() => void>} */
 const open = new Set()
@@ -9,16 +9,16 @@ process.once('exit', () => {
     try {
       undo()
     } catch {
-      // The rest is to be undone all the same.
+      // Continue with the others.
     }
   }
 })
 
 /**
- * Notes what is to be undone at the end of this process at the latest, the newest first.
+ * Registers a clean-up that runs at the latest when this process ends, the newest first.
  *
  * @param {() => void} undo
- * @returns {() => void} undoes it now, once
+ * @returns {() => void} runs the clean-up now, once
  */
 export function atEnd(undo) {
   open.add(undo)

@@ -1,5 +1,5 @@
 // @ts-check
-// Image files that nobody should have to read: all of them are made here, and none is what it seems.
+// Makes malicious image files.
 import { crc32, deflateSync } from 'node:zlib'
 import sharp from 'sharp'
 
@@ -11,11 +11,11 @@ const IEND = chunk('IEND', Buffer.alloc(0))
 const XMP_HEAD =
   '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" xmlns:easel="https://github.com/easel-serving/easel/ns/1.0/"><easel:recipe>'
 const XMP_TAIL = '</easel:recipe></rdf:Description></rdf:RDF></x:xmpmeta>'
-/** Most bytes of data in a segment of a JPEG. */
+/** The largest data size of a JPEG segment, in bytes. */
 const SEGMENT = 65_533
 
 /**
- * JSON of so many bytes, one array within another.
+ * Returns JSON of the given size: nested arrays.
  *
  * @param {number} bytes
  */
@@ -24,7 +24,7 @@ export function nestedJson(bytes) {
 }
 
 /**
- * JSON of about so many bytes: an object with as many small fields as it takes.
+ * Returns JSON of about the given size: an object with many small fields.
  *
  * @param {number} bytes
  */
@@ -33,10 +33,10 @@ export function wideJson(bytes) {
 }
 
 /**
- * A PNG whose text chunk `easel` inflates to what is given.
+ * Returns a PNG whose text chunk `easel` inflates to the given text.
  *
  * @param {Buffer} text
- * @param {number} [times] how often it has the chunk
+ * @param {number} [times] the number of such chunks
  */
 export function pngBomb(text, times = 1) {
   const head = Buffer.from('easel\0\u0001\0\0\0', 'latin1')
@@ -45,7 +45,7 @@ export function pngBomb(text, times = 1) {
 }
 
 /**
- * The beginning of a PNG of so many bytes: all that is still to come is the data of one chunk.
+ * Returns the beginning of a PNG of the given size; the rest is the data of one chunk.
  *
  * @param {'IDAT' | 'iTXt'} type
  * @param {number} bytes
@@ -62,7 +62,7 @@ export function pngStart(type, bytes) {
 }
 
 /**
- * A PNG with so many tiny text chunks.
+ * Returns a PNG with `count` tiny text chunks.
  *
  * @param {number} count
  */
@@ -72,7 +72,7 @@ export function pngOfChunks(count) {
 }
 
 /**
- * A WebP whose XMP packet has JSON where a recipe would be.
+ * Returns a WebP whose XMP packet has this JSON as its recipe.
  *
  * @param {Buffer} json
  */
@@ -81,14 +81,14 @@ export async function webpWithXmp(json) {
   const plain = await sharp({ create: { width: 1, height: 1, channels: 3, background: 'grey' } })
     .webp({ lossless: true })
     .toBuffer()
-  // The extended header: a flag for XMP, three bytes of nothing, and a canvas of 1 × 1.
+  // The extended header: the XMP flag, three reserved bytes, and a canvas of 1 × 1.
   const extended = riff('VP8X', Buffer.from([0x04, 0, 0, 0, 0, 0, 0, 0, 0, 0]))
   const body = Buffer.concat([Buffer.from('WEBP'), extended, plain.subarray(12), riff('XMP ', packet)])
   return riff('RIFF', body)
 }
 
 /**
- * A JPEG with JSON where a recipe would be, in as many XMP segments as it takes; a reader may see the last one alone.
+ * Returns a JPEG with this JSON as its recipe, in several XMP segments; a reader may use only the last one.
  *
  * @param {Buffer} json
  */
@@ -111,7 +111,7 @@ export async function jpegWithXmp(json) {
 }
 
 /**
- * An SVG of about so many bytes.
+ * Returns an SVG of about the given size.
  *
  * @param {number} bytes
  */
@@ -123,7 +123,7 @@ export function svg(bytes) {
 }
 
 /**
- * A pixel in a format that the service does not make.
+ * Returns a pixel in a format that the service does not make.
  *
  * @param {'gif' | 'tiff' | 'avif'} format
  */

@@ -18,20 +18,20 @@ import { listeningPort, signal, waitFor } from './proc.mjs'
 const START_MS = 60_000
 const STOP_MS = 15_000
 
-/** Pictures of 1024² that take no time but their drawing. */
+/** Pictures of 1024² that take only the time to draw them. */
 export const FAST = '--sizes 1024x1024,64x64 --rows 64 --fake-step-ms 0 --fake-encode-ms 0 --fake-decode-ms 0'
 
 /**
  * @typedef {object} Start
  * @property {Record<string, string>} [env] settings
  * @property {string} [fake] options of the fake engine
- * @property {number} [memoryMib] limit of memory for the gateway alone; its worker is then started beside it
- * @property {readonly string[]} [node] options of Node
- * @property {boolean} [connect] its worker is started beside it, as in k8s/base, and not by the gateway
+ * @property {number} [memoryMib] memory limit of the gateway alone; its worker is then started separately
+ * @property {readonly string[]} [node] options for Node
+ * @property {boolean} [connect] start its worker separately, as in k8s/base, instead of by the gateway
  * @property {string} [shell] commands of the shell that becomes the gateway, such as `ulimit -n 256`
- * @property {import('node:child_process').StdioOptions} [stdio] where its output goes; without it, it is kept in `log`
- * @property {import('node:child_process').StdioOptions} [workerStdio] where the output of a worker beside it goes
- * @property {boolean} [waits] false: it is not waited for until it is ready
+ * @property {import('node:child_process').StdioOptions} [stdio] its output; kept in `log` by default
+ * @property {import('node:child_process').StdioOptions} [workerStdio] the output of a separate worker
+ * @property {boolean} [waits] false: do not wait until it is ready
  *
  * @typedef {Awaited<ReturnType<typeof startGateway>>} Gateway
  */
@@ -39,7 +39,7 @@ export const FAST = '--sizes 1024x1024,64x64 --rows 64 --fake-step-ms 0 --fake-e
 /** @type {Map<string, () => void>} */
 const folders = new Map()
 
-/** A folder of its own for what an attack starts: its path is in the command line of all of it. */
+/** Makes a folder for an attack's processes, whose command lines all contain its path. */
 export async function ownFolder() {
   const folder = await mkdtemp(join(tmpdir(), 'easel-abuse-'))
   folders.set(
@@ -52,17 +52,17 @@ export async function ownFolder() {
   return folder
 }
 
-/** @param {string} folder of `ownFolder`; what runs in it is ended */
+/** Ends the processes that use a folder, and removes it. @param {string} folder from `ownFolder` */
 export function removeFolder(folder) {
   folders.get(folder)?.()
   folders.delete(folder)
 }
 
 /**
- * The built gateway as a process with one worker (fake engine), in a temporary folder of its own.
+ * Starts the built gateway as a process with one worker (fake engine), in its own temporary folder.
  *
  * @param {Start} [options]
- * @throws StepError when it does not become ready
+ * @throws StepError if it does not become ready
  */
 export async function startGateway({
   env = {},
@@ -78,7 +78,7 @@ export async function startGateway({
   const folder = await ownFolder()
   const group = memoryMib === undefined ? undefined : memoryGroup(memoryMib)
   const endpoint = env['WORKER_ENDPOINT'] ?? `ipc://${join(folder, 'easel-worker.sock')}`
-  // Where its log is not read, nobody would know the second port.
+  // The second port is only known from its log.
   const admin = stdio === undefined
   const settings = {
     ...(admin && { ADMIN_PORT: '0' }),
@@ -94,7 +94,7 @@ export async function startGateway({
     ...env
   }
   const before = [group && `echo $$ > ${group.procs}`, shell].filter(Boolean)
-  // The shell becomes the gateway, so its process id is the gateway's.
+  // The shell becomes the gateway and keeps its process id.
   const child = spawn(
     'sh',
     [
@@ -129,16 +129,16 @@ export async function startGateway({
     errors,
     group,
     worker,
-    /** Whether it has ended, by whatever. */
+    /** Whether it has ended. */
     ended,
-    /** Settles when it has. */
+    /** Settles when it ends. */
     exit,
     /** How it ended. */
     status: () => child.signalCode ?? child.exitCode,
-    /** Workers that run: their command lines name the socket. */
+    /** Running workers; their command lines name the socket. */
     workers: () => processesWith(endpoint.slice('ipc://'.length)).filter((each) => each !== pid),
     rss: () => residentMib(pid) ?? 0,
-    /** Whether it listens, within so many ms: its log says where, or the kernel does. @param {number} [most] */
+    /** Waits until it listens, according to its log or the kernel. @param {number} [most] ms */
     async listening(most = START_MS) {
       const port = () =>
         (log === undefined
@@ -151,14 +151,14 @@ export async function startGateway({
       await waitFor(() => ended() || (gateway.adminUrl = adminUrl()) !== '', most)
       return gateway.port !== 0 && gateway.adminUrl !== ''
     },
-    /** Whether it says that it is ready, within so many ms. @param {number} [most] */
+    /** Waits until it reports that it is ready. @param {number} [most] ms */
     async ready(most = START_MS) {
       return (
         (await waitFor(async () => ended() || (gateway.adminUrl !== '' && (await isReady(gateway.adminUrl))), most)) !==
           undefined && !ended()
       )
     },
-    /** Ends it as a platform would, and tells how that went. */
+    /** Ends it as a platform would, and describes the outcome. */
     async stop() {
       signal(pid, 'SIGCONT')
       child.kill('SIGTERM')
@@ -185,7 +185,7 @@ export async function startGateway({
 }
 
 /**
- * A worker that connects to a gateway, started by nobody in particular.
+ * Starts a worker separately from the gateway that it connects to.
  *
  * @param {{ endpoint: string, fake?: string, folder: string, name?: string, stdio?: import('node:child_process').StdioOptions | undefined }} options
  */

@@ -2,16 +2,16 @@
 import http from 'node:http'
 
 /**
- * What came of a request: a whole answer, or a connection that broke.
+ * A request's outcome: a complete answer or a broken connection.
  *
- * @typedef {{ status: number, headers: http.IncomingHttpHeaders, body: Buffer, ms: number }} Answer `status` is 0 where no whole answer came, and `body` then says why
+ * @typedef {{ status: number, headers: http.IncomingHttpHeaders, body: Buffer, ms: number }} Answer `status` is 0 without a complete answer, and `body` then says why
  */
 
 /**
- * Sends one request over a connection of its own and reads its answer to the end.
+ * Sends one request over a new connection and reads the complete answer.
  *
  * @param {string} url
- * @param {{ method?: string, headers?: http.OutgoingHttpHeaders, body?: Buffer | string | undefined, agent?: http.Agent | undefined, most?: number }} [options] most: ms that it is waited for
+ * @param {{ method?: string, headers?: http.OutgoingHttpHeaders, body?: Buffer | string | undefined, agent?: http.Agent | undefined, most?: number }} [options] most: timeout in ms
  * @returns {Promise<Answer>}
  */
 export function ask(url, { method, headers = {}, body, agent, most = 60_000 } = {}) {
@@ -31,7 +31,7 @@ export function ask(url, { method, headers = {}, body, agent, most = 60_000 } = 
       const chunks = []
       response.on('data', (chunk) => chunks.push(chunk))
       response.once('close', () => {
-        if (!response.complete) broken('the answer broke off')
+        if (!response.complete) broken('the answer is incomplete')
         else
           resolve({
             status: response.statusCode ?? 0,
@@ -48,7 +48,7 @@ export function ask(url, { method, headers = {}, body, agent, most = 60_000 } = 
 }
 
 /**
- * POST /generate.
+ * Sends POST /generate.
  *
  * @param {string} url
  * @param {object} body
@@ -66,7 +66,7 @@ export function generate(url, body, { headers = {}, most = 60_000 } = {}) {
 export const SMALL = { prompt: 'a red circle', num_inference_steps: 1, width: 64, height: 64 }
 
 /**
- * Whether an answer is a refusal as it should be: come again, and when.
+ * Tells whether an answer is a proper refusal, which says when to retry.
  *
  * @param {Answer} answer
  */
@@ -75,9 +75,9 @@ export function refused({ status, headers }) {
 }
 
 /**
- * How often each status came, as in `12 × 200, 4 × 429`.
+ * Counts each status, as in `12 × 200, 4 × 429`.
  *
- * @param {readonly number[]} statuses 0 stands for none
+ * @param {readonly number[]} statuses 0 for no complete answer
  */
 export function tally(statuses) {
   /** @type {Map<number, number>} */
@@ -85,6 +85,6 @@ export function tally(statuses) {
   for (const status of statuses) counts.set(status, (counts.get(status) ?? 0) + 1)
   return [...counts]
     .toSorted(([a], [b]) => a - b)
-    .map(([status, count]) => `${count} × ${status === 0 ? 'no whole answer' : status}`)
+    .map(([status, count]) => `${count} × ${status === 0 ? 'no complete answer' : status}`)
     .join(', ')
 }

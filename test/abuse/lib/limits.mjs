@@ -1,32 +1,32 @@
 // @ts-check
-// What Easel is held to under attack. docs/security.md states the same numbers.
+// Easel's limits under attack. docs/security.md states the same numbers.
 
-/** How long `/health` may take at the 99th percentile, in ms, whatever else goes on. */
+/** The longest 99th percentile of `/health`, in ms. */
 export const HEALTH_MS = 100
 
-/** Where the gateway knows MEMORY_BUDGET, it is given this much, in MiB. */
+/** MEMORY_BUDGET in MiB, if the gateway has that option. */
 export const BUDGET_MIB = 256
 
-/** Most memory that a gateway may have in use at any time with this budget, in MiB. */
+/** The most memory that a gateway with this budget may use at any time, in MiB. */
 export const PEAK_MIB = 640
 
-/** Most memory beyond that of a fresh gateway which may still be in use when an attack is over, in MiB. */
+/** The most memory above a fresh gateway's that may still be in use after an attack, in MiB. */
 export const LEFT_MIB = 256
 
-/** Seconds that a client may leave its answer unread, where the gateway knows SEND_TIMEOUT. Its default is longer. */
+/** SEND_TIMEOUT in seconds, if the gateway has that option. Its default is longer. */
 export const SEND_TIMEOUT_S = 3
 
-/** Seconds that a client may take to send its request, as these gateways are set. */
+/** RECEIVE_TIMEOUT of the attacked gateways, in seconds. */
 export const RECEIVE_TIMEOUT_S = 5
 
-/** Seconds that a limit of time may be overrun by: Node looks at its clocks now and then, and the machine is shared. */
+/** Tolerance of time limits in seconds: Node checks its timeouts periodically, and the machine is shared. */
 export const SLACK_S = 5
 
-/** Longest answer to a mistaken request, and longest log line of one, in bytes. */
+/** The longest answer to an invalid request and its longest log line, in bytes. */
 export const ERROR_BYTES = 2048
 
-/** How long a worker may outlive its gateway, in ms. */
+/** The longest that a worker may outlive its gateway, in ms. */
 export const ORPHAN_MS = 1000
 
-/** A gateway that takes more memory than this is ended by the run itself, in MiB: the machine is not only ours. */
+/** The run ends a gateway that uses more memory than this, in MiB, because the machine is shared. */
 export const GUARD_MIB = 3072

@@ -1,13 +1,13 @@
 // @ts-check
 
-/** As much of a log is kept as no attack should make it be, in characters. */
+/** How much of a log to keep, in characters; no attack should produce as much. */
 const MOST = 8 * 2 ** 20
 
-/** What a process printed. */
+/** A process's output. */
 export class Log {
   #text = ''
 
-  /** @param {import('node:stream').Readable} stream read to its end */
+  /** @param {import('node:stream').Readable} stream is read to its end */
   constructor(stream) {
     stream.setEncoding('utf8')
     stream.on('data', (/** @type {string} */ chunk) => {
@@ -20,7 +20,7 @@ export class Log {
     return this.#text
   }
 
-  /** Length of the longest line so far, in characters. */
+  /** The length of the longest line so far, in characters. */
   get longest() {
     return Math.max(...this.#text.split('\n').map((line) => line.length))
   }

@@ -7,7 +7,7 @@ import { root } from '../../../tools/run.mjs'
 let help
 
 /**
- * Whether the built gateway has an option. One that has not is attacked all the same, and held to the same limits.
+ * Tells whether the built gateway has an option. A gateway without it is attacked too, with the same limits.
  *
  * @param {string} name of its environment variable
  */

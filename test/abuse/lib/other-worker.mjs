@@ -3,21 +3,21 @@ import { Dealer } from 'zeromq'
 import { idleHeartbeat } from '../../support/heartbeat.mjs'
 
 const VERSION = 1
-/** Of protocol/README.md, as far as this worker speaks it. */
+/** The part of protocol/README.md that this worker uses. */
 const KINDS = { HELLO: 0x01, HEARTBEAT: 0x02, RESULT: 0x04, WELCOME: 0x81, REFUSED: 0x82, PING: 0x83, GENERATE: 0x84 }
 
-/** A worker that says of itself what it is told to, and makes black images. */
+/** A worker that sends any HELLO and makes black images. */
 export class OtherWorker {
-  /** What the gateway said to its HELLO. @type {'WELCOME' | 'REFUSED' | undefined} */
+  /** The gateway's answer to its HELLO. @type {'WELCOME' | 'REFUSED' | undefined} */
   answer
-  /** The seeds of the images that it made. @type {Set<number>} */
+  /** The seeds of its images. @type {Set<number>} */
   made = new Set()
   #dealer
   #hello
 
   /**
    * @param {string} endpoint
-   * @param {{ name: string, digest: string, tokenizers: readonly string[] }} self digest: of its model
+   * @param {{ name: string, digest: string, tokenizers: readonly string[] }} self digest: its model's
    */
   constructor(endpoint, { name, digest, tokenizers }) {
     this.#hello = {

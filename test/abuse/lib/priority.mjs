@@ -1,12 +1,12 @@
 // @ts-check
 import { setPriority } from 'node:os'
 
-/** How much an attacker gives way, and a prober gets. */
+/** The nice levels of attackers and of the prober. */
 export const PRIORITY = { usual: 0, attacker: 5, prober: -10 }
 
 /**
- * Says who has the processor first on a machine that holds them all: attackers are elsewhere in reality, and the gateway
- * does not share its processor with them. Only root can take back what it has given, so nobody else gives any.
+ * Sets this process's priority. In reality attackers run on other machines and share no processor with the gateway. Does
+ * nothing without root, because only root can raise a priority again.
  *
  * @param {number} level
  */

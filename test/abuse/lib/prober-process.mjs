@@ -1,5 +1,5 @@
 // @ts-check
-// The prober's own process: `prober-process.mjs URL ADMIN_URL PID GUARD_MIB`. It ends with the process that started it.
+// The prober's process: `prober-process.mjs URL ADMIN_URL PID GUARD_MIB`. It ends with the process that started it.
 import { Agent, get } from 'node:http'
 import { lawGap, scrape } from '../../support/metrics.mjs'
 import { residentMib } from '../../support/processes.mjs'
@@ -8,7 +8,7 @@ import { peakMib, signal } from './proc.mjs'
 
 const TICK_MS = 50
 const SCRAPE_EVERY = 6
-/** How long a question that was asked before the end may take to be answered, in ms. */
+/** How long the last requests may take after the end, in ms. */
 const PATIENCE_MS = 15_000
 
 const [url = '', adminUrl = '', ...numbers] = process.argv.slice(2)
@@ -17,7 +17,7 @@ giveWay(PRIORITY.prober)
 const keepAlive = () => new Agent({ keepAlive: true, maxSockets: 1 })
 
 /**
- * Ways to ask, in turns: at each tick the next one of either list.
+ * Ways to send a request; each tick uses the next one of either list.
  *
  * @typedef {{ list: 'admin' | 'kept' | 'fresh', at: string, agent: Agent | false }} Way
  * @type {readonly [Way, Way]}
@@ -72,7 +72,7 @@ async function note() {
     const gap = lawGap(probed.last)
     if (gap !== 0) probed.gaps.push(gap)
   } catch {
-    // That it gives no answer is for /health to show.
+    // /health shows that the gateway does not answer.
   }
   scraping = false
 }
@@ -90,7 +90,7 @@ function keep(question) {
   void question.finally(() => open.delete(question))
 }
 
-// Connected before the attack begins.
+// Connect before the attack begins.
 keep(Promise.all([ask(AS_PROBES[0]), ask(AS_CLIENTS[0])]).then(() => void process.send?.('asks')))
 
 let ticks = 0

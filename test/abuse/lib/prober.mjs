@@ -4,25 +4,25 @@ import { once } from 'node:events'
 import { fileURLToPath } from 'node:url'
 
 /**
- * What the prober saw. Times are ms; Infinity stands for a question that got no answer.
+ * The prober's measurements. Times are in ms; Infinity means no answer.
  *
  * @typedef {object} Probed
- * @property {number[]} admin how long /health took on the port of ADMIN_PORT, as the kubelet asks it, over connections new and kept
- * @property {number[]} kept the same on the port for clients, over one kept-alive connection
- * @property {number[]} fresh the same there, each over a connection of its own
- * @property {number[]} late by how much the prober itself was late
- * @property {number} scrapes of /metrics
- * @property {number[]} gaps what lacked at the scrapes at which the conservation law did not hold
+ * @property {number[]} admin times of /health on ADMIN_PORT, which the kubelet uses, over new and kept-alive connections
+ * @property {number[]} kept the same on the clients' port, over one kept-alive connection
+ * @property {number[]} fresh the same on the clients' port, over a new connection each
+ * @property {number[]} late delays of the prober itself
+ * @property {number} scrapes number of scrapes of /metrics
+ * @property {number[]} gaps the differences at scrapes that broke the conservation law
  * @property {Map<string, number>} last the last scrape
- * @property {number} peakMib the most memory that the gateway had in use
- * @property {boolean} guarded whether the gateway was ended for taking more memory than a run allows
+ * @property {number} peakMib the gateway's peak memory
+ * @property {boolean} guarded whether the prober ended the gateway for using too much memory
  */
 
 const PROGRAM = fileURLToPath(new URL('prober-process.mjs', import.meta.url))
 
 /**
- * Asks a gateway's /health and /metrics at a steady rate, whether the last question is answered or not, as a process of
- * its own: what the attackers do in theirs makes no answer late.
+ * Requests a gateway's /health and /metrics at a steady rate without waiting for earlier answers. It is a process of its
+ * own, so that the attackers do not delay it.
  */
 export class Prober {
   #process
@@ -30,11 +30,11 @@ export class Prober {
   /** @param {{ url: string, adminUrl: string, pid: number, guardMib: number }} target */
   constructor({ url, adminUrl, pid, guardMib }) {
     this.#process = fork(PROGRAM, [url, adminUrl, String(pid), String(guardMib)], { serialization: 'advanced' })
-    /** Settles when it asks. */
+    /** Settles when it has started. */
     this.asks = once(this.#process, 'message')
   }
 
-  /** For as long as the gateway is stopped on purpose. */
+  /** Pauses it while the gateway is stopped on purpose. */
   pause() {
     this.#process.send('pause')
   }

@@ -1,5 +1,5 @@
 // @ts-check
-// More of what the kernel knows of processes. Linux only: it reads /proc.
+// More information about processes. Linux only: it reads /proc.
 import { readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 const LISTEN = '0A'
 
 /**
- * The most memory that a process has had in use, in MiB; undefined for one that is gone.
+ * Returns a process's peak memory in MiB; undefined if it does not exist.
  *
  * @param {number} pid
  */
@@ -17,7 +17,7 @@ export function peakMib(pid) {
 }
 
 /**
- * From now on `peakMib` tells the most since now.
+ * Resets the peak that `peakMib` returns.
  *
  * @param {number} pid
  */
@@ -25,12 +25,12 @@ export function forgetPeak(pid) {
   try {
     writeFileSync(`/proc/${pid}/clear_refs`, '5')
   } catch {
-    // Gone, or not ours: then its peak stays.
+    // The process has ended or is not ours: its peak stays.
   }
 }
 
 /**
- * Whether a process runs or is stopped. A dead one that nobody has asked for its status counts as gone.
+ * Tells whether a process runs or is stopped. A zombie counts as ended.
  *
  * @param {number} pid
  */
@@ -40,7 +40,7 @@ export function lives(pid) {
 }
 
 /**
- * The TCP port that a process listens on; undefined as long as there is none.
+ * Returns the TCP port that a process listens on; undefined if none.
  *
  * @param {number} pid
  */
@@ -54,7 +54,7 @@ export function listeningPort(pid) {
 }
 
 /**
- * What the open descriptors of a process lead to.
+ * Returns the targets of a process's open descriptors.
  *
  * @param {number} pid
  */
@@ -73,7 +73,7 @@ function descriptors(pid) {
 }
 
 /**
- * Sends a signal; a process that is gone does not mind.
+ * Sends a signal to a process unless it has ended.
  *
  * @param {number} pid
  * @param {NodeJS.Signals} name
@@ -82,16 +82,16 @@ export function signal(pid, name) {
   try {
     process.kill(pid, name)
   } catch {
-    // It has gone in the meantime.
+    // It has ended in the meantime.
   }
 }
 
 /**
- * Waits until a condition holds, or for so many ms.
+ * Waits until a condition holds or the time is over.
  *
  * @param {() => boolean | Promise<boolean>} condition
  * @param {number} most ms
- * @returns {Promise<number | undefined>} ms that it took; undefined when it did not come
+ * @returns {Promise<number | undefined>} the elapsed ms; undefined if it did not hold in time
  */
 export async function waitFor(condition, most) {
   const start = performance.now()

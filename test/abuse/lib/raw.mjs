@@ -1,36 +1,36 @@
 // @ts-check
-// Clients without manners: they send as much as they like, and read as little.
+// Clients that send arbitrary bytes and read only as much as they want.
 import net from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** As much of an answer is kept as its head and an error's body take, in bytes. */
+/** How much of an answer to keep, in bytes: the head and an error's body. */
 const MOST = 65_536
-/** How an answer ends that does not say its length. */
+/** The end of an answer without a content-length. */
 const LAST_CHUNK = '0\r\n\r\n'
 const PIECE = Buffer.alloc(2 ** 20, 0x20)
 
-/** A connection that is written to as it pleases, and that reads only when it is told to. */
+/** A connection that sends arbitrary bytes and reads only when told to. */
 export class RawClient {
-  /** Bytes that came. */
+  /** The number of received bytes. */
   received = 0
-  /** How they begin. */
+  /** The first received bytes. */
   start = Buffer.alloc(0)
-  /** The last of them, as far as it matters. */
+  /** The last received bytes. */
   #end = ''
-  /** Whether the connection is gone, by whomever. */
+  /** Whether either side has closed the connection. */
   isClosed = false
-  /** When it went, on the clock of `performance`. @type {number | undefined} */
+  /** When it closed, by `performance.now()`. @type {number | undefined} */
   closedAt
 
   /**
    * @param {number} port
-   * @param {{ reads?: boolean }} [options] reads: at once; otherwise from `read` on
+   * @param {{ reads?: boolean }} [options] reads: read at once instead of from `read` on
    */
   constructor(port, { reads = false } = {}) {
     this.socket = net.connect({ port, host: '127.0.0.1', allowHalfOpen: true })
-    /** Settles when the connection is gone. */
+    /** Settles when the connection is closed. */
     this.closed = new Promise((resolve) => this.socket.once('close', resolve))
-    // To be shown the door is what such a client is there for.
+    // The gateway is expected to close such a connection.
     this.socket.on('error', () => undefined)
     this.socket.once('end', () => this.socket.end())
     this.socket.once('close', () => {
@@ -41,12 +41,12 @@ export class RawClient {
     else this.socket.pause()
   }
 
-  /** The answer's status; 0 as long as none came. */
+  /** The answer's status; 0 before it arrives. */
   get status() {
     return Number(/^HTTP\/1\.1 (\d{3})/.exec(this.start.toString('latin1'))?.[1] ?? 0)
   }
 
-  /** Whether all of an answer has come. */
+  /** Whether the answer is complete. */
   get whole() {
     const text = this.start.toString('latin1')
     const head = text.indexOf('\r\n\r\n')
@@ -67,7 +67,7 @@ export class RawClient {
     this.socket.resume()
   }
 
-  /** Reads the answer's first bytes and no more; resolves when they are there, or when none come. @param {number} most ms */
+  /** Reads only the answer's first bytes; resolves when they arrive, or after the time limit. @param {number} most ms */
   async readStart(most) {
     const first = new Promise((resolve) =>
       this.socket.once('data', (chunk) => {
@@ -82,7 +82,7 @@ export class RawClient {
     await Promise.race([first, this.closed, sleep(most, undefined, { ref: false })])
   }
 
-  /** Reads what is left; resolves when it is all there, the connection is gone, or nothing comes for so many ms. @param {number} quiet */
+  /** Reads the rest; resolves when it is complete, the connection closes, or nothing arrives for `quiet` ms. @param {number} quiet */
   async drain(quiet) {
     this.read()
     for (let before = -1; !this.isClosed && !this.whole && this.received !== before;) {
@@ -91,12 +91,12 @@ export class RawClient {
     }
   }
 
-  /** Writes bytes; resolves when they are with the kernel, or the connection is gone. @param {string | Uint8Array} data */
+  /** Writes bytes; resolves when the kernel has taken them or the connection closes. @param {string | Uint8Array} data */
   write(data) {
     return Promise.race([this.closed, new Promise((resolve) => void this.socket.write(data, () => resolve(undefined)))])
   }
 
-  /** Writes so many bytes of nothing in particular. @param {number} count */
+  /** Writes `count` filler bytes. @param {number} count */
   async fill(count) {
     for (let left = count; left > 0 && !this.isClosed; left -= PIECE.length)
       await this.write(left < PIECE.length ? PIECE.subarray(0, left) : PIECE)
@@ -109,7 +109,7 @@ export class RawClient {
 }
 
 /**
- * A request as bytes, its body left out.
+ * Returns a request as bytes, without its body.
  *
  * @param {string} path
  * @param {Record<string, string | number>} headers
@@ -126,7 +126,7 @@ export function head(path, headers, method = 'POST') {
 }
 
 /**
- * POST /generate as bytes.
+ * Returns POST /generate as bytes.
  *
  * @param {object} body
  * @param {Record<string, string>} [headers]
@@ -140,7 +140,7 @@ export function generateBytes(body, headers = {}) {
 }
 
 /**
- * Connections that are opened and say nothing. Resolves when each is open, or refused.
+ * Opens idle connections. Resolves when each is open or refused.
  *
  * @param {number} port
  * @param {number} count

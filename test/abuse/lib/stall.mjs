@@ -2,12 +2,12 @@
 import { WebSocket } from 'undici'
 import { waitFor } from './proc.mjs'
 
-/** Options of Node that let `stall` in. */
+/** Node options that `stall` needs. */
 export const STALLABLE = ['--inspect=127.0.0.1:0']
 
 /**
- * Holds the event loop of a gateway, as a long collection of garbage does, while its other threads (those of ZeroMQ among
- * them) go on. Settles when it is free again.
+ * Blocks a gateway's event loop, like a long garbage collection, while its other threads (such as ZeroMQ's) continue.
+ * Settles when the event loop is free again.
  *
  * @param {import('./gateway.mjs').Gateway} gateway started with the options `STALLABLE`
  * @param {number} ms
