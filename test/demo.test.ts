@@ -39,7 +39,7 @@ it(
       })
     )
     let first: number | undefined
-    await until('the worker is in the middle of it', async () => {
+    await until('the worker is denoising', async () => {
       const [worker] = (await health()).workers.list
       first = worker?.pid
       return (worker?.rows_in_use ?? 0) > 0 && worker!.steps_total > 5

@@ -92,7 +92,7 @@ describe('a worker that cannot start is restarted', () => {
   it('if the reason may be temporary', async () => {
     const gateway = start({ WORKER_ARGS: '--fake-faults raise:warm' })
     await until(
-      'it was started again',
+      'the worker was restarted',
       () => gateway.output().split('exited with status 1; restarting it in').length > 2
     )
     expect(gateway.child.exitCode).toBeNull()
@@ -112,7 +112,7 @@ describe('a worker that cannot start is restarted', () => {
     }
     process.kill(health.workers.list[0]!.pid, 'SIGKILL')
     await until(
-      'it was started again',
+      'the worker was restarted',
       () => gateway.output().split('exited with status 7; restarting it in').length > 2
     )
     expect(gateway.child.exitCode).toBeNull()

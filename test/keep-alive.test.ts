@@ -25,7 +25,7 @@ async function askOnce(address: string, path: string): Promise<Asked> {
   socket.on('error', () => undefined)
   void once(socket, 'close').then(() => (asked.closed = true))
   asked.ask()
-  await until('it is answered', () => answers(asked) === 1)
+  await until('the first answer has arrived', () => answers(asked) === 1)
   return asked
 }
 
@@ -64,7 +64,7 @@ async function probes(): Promise<Pair> {
 async function pages(): Promise<Pair> {
   const address = /the page is on (http:\/\/[\d.]+:\d+)/
   const pair = ['0.2', '60'].map((timeout) => startProcess('dist/webapp/main.js', [], { KEEP_ALIVE_TIMEOUT: timeout }))
-  await until('both are ready', () => pair.every((web) => address.test(web.output())))
+  await until('both servers are ready', () => pair.every((web) => address.test(web.output())))
   const [short = '', long = ''] = pair.map((web) => address.exec(web.output())?.[1] ?? '')
   return [short, long, '/healthz']
 }
@@ -78,11 +78,11 @@ describe('KEEP_ALIVE_TIMEOUT', () => {
     const [short, long, path] = await start()
     const kept = await askOnce(long, path)
     const closed = await askOnce(short, path)
-    await until('the one is closed', () => closed.closed)
+    await until('the server with the short timeout closes the connection', () => closed.closed)
     // Both were idle for the same time.
     expect(kept.closed).toBe(false)
     kept.ask()
-    await until('the other is answered again', () => answers(kept) === 2)
+    await until('the second answer has arrived', () => answers(kept) === 2)
     expect(kept.read).toMatch(/^keep-alive: timeout=60\r$/im)
   })
 

@@ -35,7 +35,7 @@ it('every address shares the connection limit and the error format until the app
   const silent = ['127.0.0.1', '127.0.0.2', '127.0.0.2', '127.0.0.2'].map(
     (host) => new RawClient({ url: `http://${host}:${port}` })
   )
-  await until('one had to go', () => connections.closed.idle === 1)
+  await until('one idle connection is closed', () => connections.closed.idle === 1)
   expect(connections.idle).toBe(3)
   const client = new RawClient({ url: `http://127.0.0.2:${port}` })
   await client.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n')
@@ -46,7 +46,7 @@ it('every address shares the connection limit and the error format until the app
   await client.closed
 
   for (const each of silent) each.socket.destroy()
-  await until('they are gone', () => connections.idle === 0)
+  await until('the idle connections are closed', () => connections.idle === 0)
   await app.close()
   for (const { url } of [{ url: `http://127.0.0.1:${port}` }, { url: `http://127.0.0.2:${port}` }])
     await expect(fetch(url)).rejects.toThrow()

@@ -85,9 +85,9 @@ describe('SIGTERM', () => {
     const address = await readyAddress(gateway)
     const [{ pid }] = (await health(address)).workers.list as [{ pid: number }]
     const running = request(address, 100)
-    await until('it runs', async () => (await health(address)).requests.in_flight === 1)
+    await until('the request runs', async () => (await health(address)).requests.in_flight === 1)
     gateway.child.kill('SIGTERM')
-    await until('it drains', () => gateway.output().includes('finishing running requests'))
+    await until('the gateway drains', () => gateway.output().includes('finishing running requests'))
     const refused = await request(address, 1)
     expect(refused.status).toBe(503)
     expect(refused.headers.get('retry-after')).not.toBeNull()
@@ -111,7 +111,7 @@ describe('SIGTERM', () => {
     const gateway = start({ DRAIN_TIMEOUT: '0.3' })
     const address = await readyAddress(gateway)
     const running = request(address, 1000)
-    await until('it runs', async () => (await health(address)).requests.in_flight === 1)
+    await until('the request runs', async () => (await health(address)).requests.in_flight === 1)
     gateway.child.kill('SIGTERM')
     const answer = await running
     expect(answer.status).toBe(503)
@@ -123,9 +123,9 @@ describe('SIGTERM', () => {
     const gateway = start()
     const address = await readyAddress(gateway)
     const running = request(address, 100)
-    await until('it runs', async () => (await health(address)).requests.in_flight === 1)
+    await until('the request runs', async () => (await health(address)).requests.in_flight === 1)
     gateway.child.kill('SIGTERM')
-    await until('it drains', () => gateway.output().includes('finishing running requests'))
+    await until('the gateway drains', () => gateway.output().includes('finishing running requests'))
     gateway.child.kill('SIGTERM')
     expect((await running).status).toBe(200)
     expect(await gateway.exit).toEqual({ code: 0, signal: null })
@@ -137,14 +137,14 @@ describe('SIGTERM', () => {
     const address = await readyAddress(gateway)
     const [{ pid }] = (await health(address)).workers.list as [{ pid: number }]
     request(address, 1000).catch(() => undefined)
-    await until('it runs', async () => (await health(address)).requests.in_flight === 1)
-    await until('it has ended', () => {
+    await until('the request runs', async () => (await health(address)).requests.in_flight === 1)
+    await until('the gateway has ended', () => {
       gateway.child.kill('SIGTERM')
       return gateway.child.exitCode !== null
     })
     expect(gateway.child.exitCode).not.toBe(0)
     expect(gateway.output()).toMatch(/second SIGTERM, exiting/)
-    await until('the worker is gone too', () => !alive(pid))
+    await until('the worker has ended', () => !alive(pid))
   })
 })
 
@@ -154,5 +154,5 @@ it('a killed gateway leaves no orphan worker', async () => {
   const [{ pid }] = (await health(address)).workers.list as [{ pid: number }]
   gateway.child.kill('SIGKILL')
   await gateway.exit
-  await until('the worker is gone too', () => !alive(pid))
+  await until('the worker has ended', () => !alive(pid))
 })

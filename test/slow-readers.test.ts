@@ -34,7 +34,7 @@ it('disconnects a client that does not read its answer', async () => {
   const [response] = await once(request, 'response')
   const closed = once((response as { socket: Socket }).socket, 'close')
   // Unread bytes keep the client from noticing the end, so check the server's count.
-  await until('it is cut off', () => cut() === 1)
+  await until('the slow reader is disconnected', () => cut() === 1)
   response.on('error', () => undefined)
   response.resume()
   await closed

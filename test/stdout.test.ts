@@ -21,7 +21,7 @@ function start(script: string, stdout: number, env: NodeJS.ProcessEnv = {}): Gat
 
 async function addressOf({ child, output }: GatewayProcess): Promise<string> {
   let port: number | undefined
-  await until('it listens', () => {
+  await until('the process listens', () => {
     if (child.exitCode !== null) throw new Error(`it ended: ${output()}`)
     port = listeningPort(child.pid!)
     return port !== undefined
@@ -51,7 +51,7 @@ describe('with an unwritable log', () => {
   it.each(formats)('the gateway serves and shuts down cleanly: $state, $format', async ({ format, open }) => {
     const gateway = start('dist/main.js', open(), { LOG_FORMAT: format })
     const address = await addressOf(gateway)
-    await until('its worker is ready', async () => (await fetch(`${address}/health`)).status === 200)
+    await until('the worker is ready', async () => (await fetch(`${address}/health`)).status === 200)
     for (let round = 0; round < 5; round++) expect(await post(`${address}/generate`)).toBe(200)
     gateway.child.kill('SIGTERM')
     expect(await gateway.exit).toEqual({ code: 0, signal: null })
@@ -69,18 +69,18 @@ describe('with an unwritable log', () => {
   it.each(states)('a second signal ends the gateway at once: %s', async (_, open) => {
     const gateway = start('dist/main.js', open(), { WORKER_ARGS: '--sizes 64x64 --fake-step-ms 5000' })
     const address = await addressOf(gateway)
-    await until('its worker is ready', async () => (await fetch(`${address}/health`)).status === 200)
+    await until('the worker is ready', async () => (await fetch(`${address}/health`)).status === 200)
     post(`${address}/generate`).catch(() => undefined)
     await until(
-      'it runs',
+      'the request runs',
       async () =>
         ((await (await fetch(`${address}/health`)).json()) as { requests: { in_flight: number } }).requests
           .in_flight === 1
     )
     gateway.child.kill('SIGTERM')
-    await until('it drains', async () => (await fetch(`${address}/health`)).status === 503)
+    await until('the gateway drains', async () => (await fetch(`${address}/health`)).status === 503)
     // Signals within a second of the first count as one.
-    await until('it ends', () => !gateway.child.kill('SIGTERM'))
+    await until('the gateway has ended', () => !gateway.child.kill('SIGTERM'))
     expect(await gateway.exit).toEqual({ code: 1, signal: null })
   })
 
@@ -99,11 +99,11 @@ describe('with an unwritable log', () => {
 it('drops and counts lines on a full disk and keeps serving', async () => {
   const gateway = start('dist/main.js', BROKEN['a full disk']())
   const address = await addressOf(gateway)
-  await until('its worker is ready', async () => (await fetch(`${address}/health`)).status === 200)
+  await until('the worker is ready', async () => (await fetch(`${address}/health`)).status === 200)
   const before = await dropped(address)
   expect(before).toBeGreaterThan(0)
   expect(await post(`${address}/generate`)).toBe(200)
-  await until('more are dropped', async () => (await dropped(address)) > before)
+  await until('more lines are dropped', async () => (await dropped(address)) > before)
 })
 
 it('reports in one line how many lines were lost once the log is read again', async () => {
@@ -115,7 +115,7 @@ it('reports in one line how many lines were lost once the log is read again', as
   const { writer, reader } = fullPipe()
   const gateway = start('dist/main.js', writer, { PYTHON: chatty })
   const address = await addressOf(gateway)
-  await until('the last of them have been dropped', async () => (await dropped(address)) > 2000)
+  await until('2,000 lines are dropped', async () => (await dropped(address)) > 2000)
   const before = await dropped(address)
   let text = ''
   const lines = () =>
@@ -124,7 +124,7 @@ it('reports in one line how many lines were lost once the log is read again', as
       .split('\n')
       .slice(0, -1)
       .map((line) => JSON.parse(line) as { lost_lines?: number; msg: string })
-  await until('the loss is told', () => {
+  await until('the loss is logged', () => {
     text += readAll(reader)
     return text.includes('"lost_lines"')
   })
@@ -134,7 +134,7 @@ it('reports in one line how many lines were lost once the log is read again', as
   expect(told[0]!.lost_lines).toBe(await dropped(address))
   expect(told[0]!.msg).toBe(`${told[0]!.lost_lines} log lines were lost: they could not be written`)
   const printed = () => lines().filter(({ msg }) => msg.startsWith('worker 000')).length
-  await until('what was kept has come', () => {
+  await until('the buffered lines have arrived', () => {
     text += readAll(reader)
     return printed() > 500
   })
@@ -157,7 +157,7 @@ it.each(['json', 'pretty'])('writes every line to a file, including the last: %s
   const file = join(folder, 'log')
   const gateway = start('dist/main.js', openSync(file, 'w'), { LOG_FORMAT: format })
   const address = await addressOf(gateway)
-  await until('its worker is ready', async () => (await fetch(`${address}/health`)).status === 200)
+  await until('the worker is ready', async () => (await fetch(`${address}/health`)).status === 200)
   for (let round = 0; round < 20; round++) await post(`${address}/generate`)
   expect(await dropped(address)).toBe(0)
   gateway.child.kill('SIGTERM')
@@ -173,5 +173,5 @@ it('writes every line to a pipe that is read', async () => {
   await readyAddress(gateway)
   gateway.child.kill('SIGTERM')
   expect((await gateway.exit).code).toBe(0)
-  await until('the last line has come', () => gateway.output().trimEnd().endsWith('"msg":"stopped"}'))
+  await until('the last line has arrived', () => gateway.output().trimEnd().endsWith('"msg":"stopped"}'))
 })

@@ -133,6 +133,9 @@ describe('scripts/pin-images.mjs', () => {
   })
 
   it('says what it does not know', () => {
-    expect(copy({}).pin('--undo')).toMatchObject({ status: 1, output: expect.stringContaining('Unknown option --undo') })
+    expect(copy({}).pin('--undo')).toMatchObject({
+      status: 1,
+      output: expect.stringContaining('Unknown option --undo')
+    })
   })
 })

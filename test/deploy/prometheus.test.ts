@@ -61,7 +61,7 @@ async function badMessage(): Promise<void> {
   stranger.connect(server.endpoint)
   await stranger.send([Buffer.from([250, 250]), 'garbage'])
   // Closing drops what is still on its way, and without a second one the counter never grows.
-  await until('it is counted', async () => (await counted()) > before)
+  await until('the request is counted', async () => (await counted()) > before)
   stranger.close()
 }
 
@@ -69,7 +69,7 @@ async function badMessage(): Promise<void> {
 async function scraped(): Promise<void> {
   const count = async () => (await prometheus.query('sum_over_time(up{job="easel"}[1h])'))[0]?.value ?? 0
   const before = await count()
-  await until('Prometheus has scraped', async () => (await count()) >= before + 2)
+  await until('Prometheus has scraped twice', async () => (await count()) >= before + 2)
 }
 
 describe('a real Prometheus', () => {

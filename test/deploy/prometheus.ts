@@ -75,7 +75,7 @@ export async function startPrometheus(url: string): Promise<RunningPrometheus> {
     query,
     async data(expr) {
       let samples: Sample[] = []
-      await until(`there is data for ${expr}`, async () => {
+      await until(`Prometheus has data for ${expr}`, async () => {
         samples = await query(expr)
         return samples.length > 0 && samples.every(({ value }) => Number.isFinite(value))
       })

@@ -12,7 +12,7 @@ it.each(['gateway', 'page'] as const)(
     const side: { url: string; app: FastifyInstance } = name === 'gateway' ? server : await startWeb(server.url)
     const client = new RawClient(side)
     await client.write(rawGenerate({ prompt: 'x', num_inference_steps: 50 }))
-    await until('it runs', () => server.service.ledger.inFlight === 1)
+    await until('the request runs', () => server.service.ledger.inFlight === 1)
     const closed = side.app.close()
     await client.write('GET /nothing HTTP/1.1\r\nhost: x\r\n\r\n')
     expect((await client.answer())?.status).toBe(200)

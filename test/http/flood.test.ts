@@ -30,7 +30,7 @@ describe('a flood of connections', () => {
     const server = await startReadyServer({ MAX_CONNECTIONS: '20' })
     const sockets = await flood(server.url, 60, words)
     await until(
-      'those over the limit are closed',
+      'the connections over the limit are closed',
       () => sockets.filter(({ destroyed, readableEnded }) => destroyed || readableEnded).length >= 40
     )
     expect((await fetch(`${server.url}/health`)).status).toBe(200)
@@ -51,7 +51,7 @@ describe('a flood of connections', () => {
         body: '{"prompt":"x","num_inference_steps":100}'
       })
     const both = [ask(), ask()]
-    await until('both places are taken', () => server.service.ledger.inFlight === 2)
+    await until('both connections have a running request', () => server.service.ledger.inFlight === 2)
     await expect(fetch(`${server.url}/health`)).rejects.toThrow()
     expect((await fetch(`${address}/health/live`)).status).toBe(200)
     expect((await Promise.all(both)).map(({ status }) => status)).toEqual([200, 200])
@@ -111,8 +111,8 @@ describe('with 256 descriptors and 260 idle connections', () => {
     await flood(url, 260)
     const first = await workerOf(url)
     process.kill(first!, 'SIGKILL')
-    await until('it is gone', () => !alive(first!))
-    await until('another is ready', async () => ![undefined, first].includes(await workerOf(url)))
+    await until('the killed worker has ended', () => !alive(first!))
+    await until('another worker is ready', async () => ![undefined, first].includes(await workerOf(url)))
     const answer = await fetch(`${url}/generate`, {
       method: 'POST',
       headers: { 'content-type': 'application/json' },
@@ -126,7 +126,7 @@ describe('with 256 descriptors and 260 idle connections', () => {
     const server = await startReadyServer()
     const web = startProcess('dist/webapp/main.js', [], { SERVER_URL: server.url }, { first: 'ulimit -n 256' })
     const address = /the page is on (http:\/\/[\d.]+:\d+)/
-    await until('it is ready', () => address.test(web.output()))
+    await until("the page's process is ready", () => address.test(web.output()))
     const url = address.exec(web.output())![1]!
     await flood(url, 260)
     for (const path of ['/healthz', '/health', '/']) expect((await fetch(`${url}${path}`)).status).toBe(200)

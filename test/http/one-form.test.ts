@@ -158,7 +158,7 @@ describe.each(['gateway', 'admin', 'page'] as const)('%s: the common error form'
 /** Waits for the log line of one more request, so that all earlier lines have arrived, then checks every line. */
 async function expectShortLines({ url, logs }: Side, words: string): Promise<void> {
   await fetch(`${url}/last`)
-  await until('it is logged', () => logs.at(-1)?.['path'] === '/last')
+  await until('the request is logged', () => logs.at(-1)?.['path'] === '/last')
   for (const line of logs) {
     expect(JSON.stringify(line).length).toBeLessThan(4000)
     expect(JSON.stringify(line)).not.toContain(words)
@@ -267,11 +267,11 @@ describe('the gateway alone', () => {
     let received = ''
     client.socket.on('data', (chunk: Buffer) => (received += chunk.toString()))
     await client.write(post('/generate', 'application/json\r\naccept: text/event-stream', body))
-    await until('events come', () => received.includes('event: progress'))
+    await until('progress events arrive', () => received.includes('event: progress'))
     await client.write('hello\r\n\r\n')
     await client.closed
     expect(received.match(/HTTP\/1\.1/g)).toHaveLength(1)
-    await until('nothing runs', () => server.service.ledger.inFlight === 0)
+    await until('no request is in flight', () => server.service.ledger.inFlight === 0)
   })
 })
 

@@ -77,10 +77,10 @@ describe('a client that closes its half of the connection', () => {
     const { accepted, ended } = server.service.ledger
     const cancelled = ended.cancelled
     const client = await say(rawGenerate({ prompt: 'half', num_inference_steps: 1000 }))
-    await until('it runs', () => server.service.ledger.accepted === accepted + 1)
+    await until('the request is accepted', () => server.service.ledger.accepted === accepted + 1)
     client.socket.end()
     await client.closed
-    await until('it is cancelled', () => server.service.ledger.ended.cancelled === cancelled + 1)
+    await until('the request is cancelled', () => server.service.ledger.ended.cancelled === cancelled + 1)
   })
 })
 
@@ -129,9 +129,9 @@ describe('pipelined requests', () => {
     const client = await say(
       Array.from({ length: 5 }, () => rawGenerate({ prompt: 'piped', num_inference_steps: 1000 })).join('')
     )
-    await until('they run', () => server.service.ledger.accepted === accepted + 5)
+    await until('five requests are accepted', () => server.service.ledger.accepted === accepted + 5)
     client.socket.destroy()
-    await until('they are cancelled', () => server.service.ledger.ended.cancelled === cancelled + 5)
+    await until('five requests are cancelled', () => server.service.ledger.ended.cancelled === cancelled + 5)
     expect(server.service.ledger.inFlight).toBe(0)
   })
 
@@ -139,7 +139,7 @@ describe('pipelined requests', () => {
     const client = await say(`${rawGenerate({ prompt: 'x', num_inference_steps: 1000 })}this is no HTTP\r\n\r\n`)
     expectRefusal(await client.answer())
     await client.closed
-    await until('nothing runs', () => server.service.ledger.inFlight === 0)
+    await until('no request is in flight', () => server.service.ledger.inFlight === 0)
     await expectUnharmed()
   })
 })
@@ -251,7 +251,7 @@ describe('a client that disconnects in the middle', () => {
       client.socket[leave]()
       await client.closed
     }
-    await until('its connections are gone', async () => (await connections()) <= 1)
+    await until('the connections are closed', async () => (await connections()) <= 1)
     expect(server.service.ledger.accepted).toBe(accepted)
     await expectUnharmed()
   })

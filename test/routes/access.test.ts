@@ -57,7 +57,7 @@ describe('with access keys', () => {
     for (const _ of [1, 2]) await ask(server, bearer(KEYS.b))
     expect(await metric(server, 'easel_key_requests_total', 'key="team-a",outcome="succeeded"')).toBe(1)
     expect(await metric(server, 'easel_key_requests_total', 'key="team-b"')).toBe(2)
-    await until('all are logged', () => server.logs.filter(({ key }) => key === 'team-b').length >= 2)
+    await until('both requests are logged', () => server.logs.filter(({ key }) => key === 'team-b').length >= 2)
     for (const { key } of Object.values(KEYS)) expect(JSON.stringify(server.logs)).not.toContain(key)
   })
 
@@ -68,7 +68,7 @@ describe('with access keys', () => {
     })
     const names = { 'x-request-id': 'same', 'idempotency-key': 'same' }
     const first = ask(server, { ...bearer(KEYS.a), ...names }, { num_inference_steps: 1000 })
-    await until('it is accepted', () => server.service.ledger.accepted === 1)
+    await until('the request is accepted', () => server.service.ledger.accepted === 1)
     const remove = (key: { key: string }) =>
       fetch(`${server.url}/requests/same`, { method: 'DELETE', headers: bearer(key) })
     expect((await fetch(`${server.url}/requests/same/events`, { headers: bearer(KEYS.b) })).status).toBe(404)
@@ -87,7 +87,7 @@ describe('with access keys', () => {
       WORKER_ARGS: '--fake-step-ms 10'
     })
     const first = ask(server, { ...bearer(KEYS.slow), 'x-request-id': 'long' }, { num_inference_steps: 1000 })
-    await until('it is accepted', () => server.service.ledger.accepted === 1)
+    await until('the request is accepted', () => server.service.ledger.accepted === 1)
     const second = await ask(server, bearer(KEYS.slow))
     expect(await second.json()).toMatchObject({ statusCode: 429, code: 'CONCURRENCY_LIMITED' })
     const third = await ask(server, bearer(KEYS.slow))
@@ -121,10 +121,10 @@ describe('with access keys', () => {
       (await fetch(`${server.url}/v1/models`, { headers: bearer(key) })).status
     expect(await status(KEYS.b)).toBe(401)
     await writeFile(path, JSON.stringify({ keys: [KEYS.b] }))
-    await until('the new key is good', async () => (await status(KEYS.b)) === 200)
+    await until('the new key is accepted', async () => (await status(KEYS.b)) === 200)
     expect(await status(KEYS.a)).toBe(401)
     await writeFile(path, '{"keys": [')
-    await until('it is logged', () => server.logs.some(({ msg }) => msg.includes('cannot be used')))
+    await until('the error is logged', () => server.logs.some(({ msg }) => msg.includes('cannot be used')))
     expect(await status(KEYS.b)).toBe(200)
   })
 
@@ -185,14 +185,17 @@ describe('prompts', () => {
       { prompt: 'hushhush', accept: 1 }
     ])
       await generate(server, body)
-    await until('all are logged', () => server.logs.filter(({ msg }) => msg.startsWith('POST /generate')).length === 4)
+    await until(
+      'four requests are logged',
+      () => server.logs.filter(({ msg }) => msg.startsWith('POST /generate')).length === 4
+    )
     expect(JSON.stringify(server.logs)).not.toContain('hushhush')
   })
 
   it('are logged with LOG_PROMPTS', async () => {
     const server = await startReadyServer({ LOG_PROMPTS: 'true' })
     await generate(server, { prompt: 'hushhush', negative_prompt: 'fog' })
-    await until('it is logged', () =>
+    await until('the prompts are logged', () =>
       server.logs.some(({ prompt, negative_prompt }) => prompt === 'hushhush' && negative_prompt === 'fog')
     )
   })

@@ -55,7 +55,7 @@ describe('DELETE /requests/{id}', () => {
   ])('cancels despite content-type %s and body %j', async (type, body) => {
     const slow = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 10' })
     const cancelled = generate(slow, { prompt: 'x', num_inference_steps: 1000 }, { headers: { 'x-request-id': 'it' } })
-    await until('it is accepted', () => slow.service.ledger.accepted === 1)
+    await until('the request is accepted', () => slow.service.ledger.accepted === 1)
     const response = await fetch(`${slow.url}/requests/it`, {
       method: 'DELETE',
       headers: type === 'no type' ? {} : { 'content-type': type },
@@ -118,7 +118,7 @@ describe('refusals', () => {
 
   it('log the name of the wrong field', async () => {
     await generate(server, { prompt: 'x', seed: 'one' }, { headers: { 'x-request-id': 'wrong-seed' } })
-    await until('it is logged', () =>
+    await until('the wrong field is logged', () =>
       server.logs.some(
         ({ requestId, field, msg }) => requestId === 'wrong-seed' && field === 'seed' && msg.endsWith('(seed)')
       )

@@ -5,7 +5,7 @@ import { until } from '../support/wait.js'
 /** Makes one image, so that the server can measure a step. */
 async function measure(server: RunningServer): Promise<void> {
   expect((await generate(server, { prompt: 'x', num_inference_steps: 10, guidance_scale: 1 })).status).toBe(200)
-  await until('steps were measured', () => server.pool.secondsLeft(1) !== undefined)
+  await until('the step time is measured', () => server.pool.secondsLeft(1) !== undefined)
   await idle(server)
 }
 
@@ -38,7 +38,7 @@ describe('a deadline', () => {
       { prompt: 'x', num_inference_steps: 1000, guidance_scale: 1 },
       { signal: controller.signal }
     )
-    await until('it is accepted', () => server.service.ledger.accepted === 2)
+    await until('two requests are accepted', () => server.service.ledger.accepted === 2)
     const response = await generate(server, { prompt: 'x', num_inference_steps: 2, guidance_scale: 1, timeout: 2 })
     expect(response.status).toBe(503)
     expect(await response.json()).toMatchObject({
@@ -74,7 +74,7 @@ describe('a deadline', () => {
       { prompt: 'x', num_inference_steps: 900, guidance_scale: 1, timeout: 100 },
       { headers: { 'x-request-id': 'long' } }
     )
-    await until('it is accepted', () => server.service.ledger.accepted === 2)
+    await until('two requests are accepted', () => server.service.ledger.accepted === 2)
     const behind = await generate(server, { prompt: 'x', num_inference_steps: 1, guidance_scale: 1, timeout: 3 })
     expect(await behind.json()).toMatchObject({ statusCode: 503, code: 'DEADLINE_UNREACHABLE' })
     await fetch(`${server.url}/requests/long`, { method: 'DELETE' })

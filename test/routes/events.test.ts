@@ -54,7 +54,7 @@ describe('the event stream', () => {
     const first = generate(server, body)
     await running(server)
     const second = generate(server, body)
-    await until('the second waits', () => server.service.ledger.accepted === 2)
+    await until('the second request is accepted', () => server.service.ledger.accepted === 2)
     const events = await allEvents(await stream(server, { num_inference_steps: 1, guidance_scale: 1 }))
     const positions = events.filter(({ event }) => event === 'queued').map(({ data }) => data['position'])
     expect(positions).toEqual([1, 0])
@@ -86,7 +86,7 @@ describe('the event stream', () => {
     const response = await stream(server, { num_inference_steps: 1000 }, {}, controller.signal)
     for await (const { event } of eventsOf(response)) if (event === 'progress') break
     controller.abort()
-    await until('it is cancelled', () => server.service.ledger.ended.cancelled === 1)
+    await until('the request is cancelled', () => server.service.ledger.ended.cancelled === 1)
     await idle(server)
   })
 

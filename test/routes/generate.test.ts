@@ -208,7 +208,7 @@ describe('POST /generate', () => {
     const server = await startReadyServer({ QUEUE_LIMIT: '3', WORKER_ARGS: '--fake-step-ms 30' })
     const body = { prompt: 'x', num_inference_steps: 20 }
     const running = [1, 2, 3].map(() => generate(server, body))
-    await until('three are accepted', () => server.service.ledger.accepted === 3)
+    await until('three requests are accepted', () => server.service.ledger.accepted === 3)
     const refused = await generate(server, body)
     expect(refused.status).toBe(429)
     expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
@@ -245,9 +245,9 @@ describe('POST /generate', () => {
     socket.write(
       `POST /generate HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`
     )
-    await until('it is accepted', () => server.service.ledger.accepted === 1)
+    await until('the request is accepted', () => server.service.ledger.accepted === 1)
     socket.resetAndDestroy()
-    await until('it is cancelled', () => server.service.ledger.ended.cancelled === 1)
+    await until('the request is cancelled', () => server.service.ledger.ended.cancelled === 1)
   })
 
   it('distinguishes worker errors from client errors', async () => {
@@ -327,7 +327,7 @@ async function expectLaw(
   server: RunningServer,
   expected: { accepted: number; succeeded?: number; failed?: number; cancelled?: number; expired?: number }
 ): Promise<void> {
-  await until('nothing is in flight', () => server.service.ledger.inFlight === 0)
+  await until('no request is in flight', () => server.service.ledger.inFlight === 0)
   const { accepted, ...outcomes } = { succeeded: 0, failed: 0, cancelled: 0, expired: 0, ...expected }
   expect(await metric(server, 'easel_requests_accepted_total')).toBe(accepted)
   expect(await metric(server, 'easel_requests_in_flight')).toBe(0)

@@ -59,7 +59,7 @@ it('reports requests, rows and steps while images are made', async () => {
 it('reports unavailable while the only worker is being replaced', async () => {
   const server = await startReadyServer({ RESTART_BACKOFF: '2' })
   process.kill(server.pool.workerPids[0]!, 'SIGKILL')
-  await until('it is noticed', async () => (await status(`${server.url}/health/ready`)) === 503)
+  await until('the gateway is not ready', async () => (await status(`${server.url}/health/ready`)) === 503)
   expect(await (await fetch(`${server.url}/health`)).json()).toMatchObject({ status: 'unavailable' })
   // Liveness and startup stay green: restarting the Pod would not help, and would take longer.
   expect(await status(`${server.url}/health/live`)).toBe(200)

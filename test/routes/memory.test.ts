@@ -66,7 +66,7 @@ describe('unread answers', () => {
     const server = await startReadyServer({ ...LARGE, MEMORY_BUDGET: String(64 * MIB), SEND_TIMEOUT: '60' })
     const leave = [1, 2].map(() => askUnread(server, large))
     await until(
-      'both wait to be read',
+      'both answers wait for their reader',
       async () => server.service.ledger.inFlight === 0 && server.service.ledger.ended.succeeded === 2
     )
     expect(await metric(server, 'easel_clients')).toBe(2)
@@ -79,15 +79,15 @@ describe('unread answers', () => {
     // A small request is still accepted.
     expect((await generate(server, { prompt: 'x', width: 64, height: 64 })).status).toBe(200)
     for (const each of leave) each()
-    await until('nothing is held', async () => (await used(server, 'answers')) === 0)
+    await until('no answer is held', async () => (await used(server, 'answers')) === 0)
     expect((await generate(server, large)).status).toBe(200)
   })
 
   it('are dropped after SEND_TIMEOUT', async () => {
     const server = await startReadyServer({ ...LARGE, SEND_TIMEOUT: '0.2' })
     askUnread(server, large)
-    await until('the client is cut off', async () => (await metric(server, 'easel_slow_readers_total')) === 1)
-    await until('nothing is held', async () => (await used(server, 'answers')) === 0)
+    await until('the slow reader is disconnected', async () => (await metric(server, 'easel_slow_readers_total')) === 1)
+    await until('no answer is held', async () => (await used(server, 'answers')) === 0)
     expect(server.service.ledger.ended.succeeded).toBe(1)
   })
 
@@ -99,13 +99,13 @@ describe('unread answers', () => {
     const server = await startReadyServer({ ...LARGE, ACCESS_KEYS: path, SEND_TIMEOUT: '60' })
     const headers = { authorization: `Bearer ${key}` }
     const leave = askUnread(server, large, { ...headers, 'idempotency-key': 'k' })
-    await until('it is made', () => server.service.ledger.ended.succeeded === 1)
+    await until('the image is made', () => server.service.ledger.ended.succeeded === 1)
     for (const more of [{}, { 'idempotency-key': 'k' }]) {
       const second = await generate(server, large, { headers: { ...headers, ...more, accept: 'application/json' } })
       expect(await second.json()).toMatchObject({ statusCode: 429, code: 'CONCURRENCY_LIMITED' })
     }
     leave()
-    await until('it has left', () => server.service.clients === 0)
+    await until('the client has disconnected', () => server.service.clients === 0)
     expect(
       (await generate(server, large, { headers: { ...headers, 'idempotency-key': 'k' } })).headers.get(
         'idempotent-replayed'
@@ -122,13 +122,13 @@ describe('unread answers', () => {
     const leave = []
     for (const [index, num_images] of [8, 8, 4].entries()) {
       leave.push(askUnread(server, { ...large, num_images }))
-      await until('it waits to be read', () => server.service.ledger.ended.succeeded === index + 2)
+      await until('the answer waits for its reader', () => server.service.ledger.ended.succeeded === index + 2)
     }
     const refused = await replay()
     expect([refused.status, Number(refused.headers.get('retry-after')) > 0]).toEqual([503, true])
     expect(await refused.json()).toMatchObject({ code: 'MEMORY_FULL' })
     for (const each of leave) each()
-    await until('they have left', () => server.service.clients === 0)
+    await until('the clients have disconnected', () => server.service.clients === 0)
     expect((await replay()).headers.get('idempotent-replayed')).toBe('true')
   })
 
@@ -136,10 +136,13 @@ describe('unread answers', () => {
     const server = await startReadyServer({ ...LARGE, SEND_TIMEOUT: '60' })
     const key = { 'idempotency-key': 'k' }
     await (await generate(server, large, { headers: { ...key, accept: 'application/json' } })).arrayBuffer()
-    await until('it is kept', async () => (await used(server, 'replays')) > 0 && (await used(server, 'answers')) === 0)
+    await until(
+      'the answer is stored for replays',
+      async () => (await used(server, 'replays')) > 0 && (await used(server, 'answers')) === 0
+    )
     const kept = await used(server, 'replays')
     for (let client = 0; client < 20; client++) askUnread(server, large, key)
-    await until('all are answered', () => server.service.clients === 20)
+    await until('all clients have their answer', () => server.service.clients === 20)
     expect(await used(server, 'answers')).toBeLessThan(kept + (20 * MIB) / 4)
     expect(await used(server, 'replays')).toBe(0)
   })
@@ -154,11 +157,11 @@ describe('images in progress', () => {
     })
     const worker = new ScriptedWorker(server.endpoint, 'scripted', server.pool.state.workers[0]!.hello)
     await worker.hello()
-    await until('it is connected', () => server.pool.state.workers.length === 2)
+    await until('two workers are connected', () => server.pool.state.workers.length === 2)
     process.kill(server.pool.workerPids[0]!, 'SIGSTOP')
     onTestFinished(() => void process.kill(server.pool.workerPids[0]!, 'SIGCONT'))
     const all = Array.from({ length: 8 }, (_, seed) => generate(server, { ...large, num_images: 1, seed }))
-    await until('all are accepted', () => server.service.ledger.accepted === 8)
+    await until('eight requests are accepted', () => server.service.ledger.accepted === 8)
     expect(server.pool.state.queued).toBe(5)
     expect(await used(server, 'pixels')).toBe(3 * 3 * MIB)
     process.kill(server.pool.workerPids[0]!, 'SIGCONT')
@@ -192,13 +195,13 @@ describe('request bodies', () => {
         Buffer.from('1\r\n{')
       )
     )
-    await until('all count', async () => (await used(server, 'uploads')) === 2 * MIB)
+    await until('both uploads count', async () => (await used(server, 'uploads')) === 2 * MIB)
     const more = upload(server, '/generate', [...json, 'Content-Length: 65536'], Buffer.alloc(100))
-    await until('it is answered', () => more.answer().includes('MEMORY_FULL'))
+    await until('the request is answered', () => more.answer().includes('MEMORY_FULL'))
     expect(more.answer()).toMatch(/^HTTP\/1\.1 503 [^]*\r\nretry-after: \d+/i)
     expect((await generate(server, { prompt: 'x' })).status).toBe(200)
     for (const { socket } of slow) socket.destroy()
-    await until('nothing is held', async () => (await used(server, 'uploads')) === 0)
+    await until('no upload is held', async () => (await used(server, 'uploads')) === 0)
   })
 
   it('without a declared length count as the maximum only until they are read', async () => {
@@ -213,10 +216,10 @@ describe('request bodies', () => {
     const clients = Array.from({ length: 60 }, () =>
       upload(server, '/generate', ['Content-Type: application/json', 'Transfer-Encoding: chunked'], chunked)
     )
-    await until('all are accepted', () => server.service.ledger.accepted === clients.length)
+    await until('all requests are accepted', () => server.service.ledger.accepted === clients.length)
     expect(await used(server, 'uploads')).toBe(clients.length * json.length)
     for (const { socket } of clients) socket.destroy()
-    await until('nothing is held', async () => (await used(server, 'uploads')) === 0)
+    await until('no upload is held', async () => (await used(server, 'uploads')) === 0)
   })
 
   it('with files are not held in memory', async () => {
@@ -227,7 +230,7 @@ describe('request bodies', () => {
       upload(server, '/recipe', ['Content-Type: image/png', `Content-Length: ${MAX_FILE_BYTES}`], file)
     )
     await until(
-      'all have sent what they send',
+      'all clients have sent their bytes',
       () => slow.every(({ socket }) => socket.bytesWritten > file.length && socket.writableLength === 0),
       60_000
     )
@@ -246,7 +249,7 @@ describe('clients of one request', () => {
       { prompt: 'x', num_inference_steps: 1000 },
       { headers: { 'x-request-id': 'watched' }, signal: controller.signal }
     )
-    await until('it is accepted', () => server.service.ledger.accepted === 1)
+    await until('the request is accepted', () => server.service.ledger.accepted === 1)
     const watch = () => fetch(`${server.url}/requests/watched/events`, { signal: controller.signal })
     const watchers = await Promise.all(Array.from({ length: 40 }, watch))
     expect(watchers.filter(({ status }) => status === 200)).toHaveLength(31)
@@ -255,6 +258,6 @@ describe('clients of one request', () => {
     expect(refused.headers.get('retry-after')).not.toBeNull()
     controller.abort()
     await expect(first).rejects.toThrow()
-    await until('all have left', () => server.service.clients === 0)
+    await until('all clients have disconnected', () => server.service.clients === 0)
   })
 })

@@ -105,7 +105,7 @@ describe('the official OpenAI client', () => {
       num_inference_steps: 900
     } as OpenAI.ImageGenerateParamsStreaming)
     for await (const event of stream) if (event.type === 'image_generation.partial_image') break
-    await until('it is cancelled', () => server.service.ledger.ended.cancelled === cancelled + 1)
+    await until('the request is cancelled', () => server.service.ledger.ended.cancelled === cancelled + 1)
     await idle(server)
   })
 

@@ -194,7 +194,10 @@ describe('POST /recipe', () => {
     } as RequestInit).catch(() => undefined)
     if (chunked !== undefined) expect(await chunked.json()).toMatchObject({ statusCode: 413, code: 'BODY_TOO_LARGE' })
     expect(await metric(server, 'easel_requests_accepted_total')).toBe(refused)
-    await until('both are logged', () => server.logs.filter(({ code }) => code === 'BODY_TOO_LARGE').length === 2)
+    await until(
+      'both refusals are logged',
+      () => server.logs.filter(({ code }) => code === 'BODY_TOO_LARGE').length === 2
+    )
   })
 
   it('does not log a server error when the client disconnects during the upload', async () => {
@@ -207,10 +210,13 @@ describe('POST /recipe', () => {
       body,
       signal: controller.signal
     } as RequestInit)
-    await until('it is being read', async () => (await metric(server, 'easel_memory_bytes', 'part="uploads"')) > 0)
+    await until(
+      'the upload is being read',
+      async () => (await metric(server, 'easel_memory_bytes', 'part="uploads"')) > 0
+    )
     controller.abort()
     await expect(sent).rejects.toThrow()
-    await until('it is logged', () => server.logs.some(({ code }) => code === 'CANCELLED'))
+    await until('the cancellation is logged', () => server.logs.some(({ code }) => code === 'CANCELLED'))
     expect(server.logs.filter(({ level }) => level >= 50)).toEqual([])
   })
 })

@@ -35,7 +35,7 @@ describe('DELETE /requests/{id}', () => {
     await running(server)
     const second = generate(server, slow, { headers: { 'x-request-id': 'second' } })
     const third = generate(server, { ...slow, num_inference_steps: 3 }, { headers: { 'x-request-id': 'third' } })
-    await until('all are accepted', () => server.service.ledger.accepted === 3)
+    await until('three requests are accepted', () => server.service.ledger.accepted === 3)
     for (const id of ['second', 'first']) expect((await remove(server, id)).status).toBe(204)
     for (const response of [await first, await second]) {
       expect(response.status).toBe(499)
@@ -70,7 +70,7 @@ describe('DELETE /requests/{id}', () => {
   it('cancels every request with the same id', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 10' })
     const both = [1, 2].map(() => generate(server, slow, { headers: { 'x-request-id': 'twins' } }))
-    await until('both are accepted', () => server.service.ledger.accepted === 2)
+    await until('both requests are accepted', () => server.service.ledger.accepted === 2)
     expect((await remove(server, 'twins')).status).toBe(204)
     for (const response of both) expect((await response).status).toBe(499)
   })
@@ -103,7 +103,7 @@ describe('DELETE /requests/{id}', () => {
     )
     // All pixels have arrived; one file is being encoded and three wait.
     await until(
-      'the worker has done its part',
+      'the worker has finished its part',
       () => server.pool.state.running === 0 && server.service.ledger.inFlight === 4
     )
     expect((await remove(server, 'd')).status).toBe(204)
@@ -188,7 +188,7 @@ describe('Idempotency-Key', () => {
     const accepted = server.service.ledger.accepted
     const controller = new AbortController()
     const left = keyed('left', { num_inference_steps: 30 }, { signal: controller.signal })
-    await until('it is accepted', () => server.service.ledger.accepted === accepted + 1)
+    await until('the request is accepted', () => server.service.ledger.accepted === accepted + 1)
     controller.abort()
     await expect(left).rejects.toThrow()
     await bytes(await keyed('left', { num_inference_steps: 30 }))
@@ -197,10 +197,10 @@ describe('Idempotency-Key', () => {
 
   it('can be reused after its request was cancelled', async () => {
     const controller = generate(server, slow, { headers: { 'idempotency-key': 'tried', 'x-request-id': 'tried' } })
-    await until('it can be cancelled', async () => (await remove(server, 'tried')).status === 204)
+    await until('the request can be cancelled', async () => (await remove(server, 'tried')).status === 204)
     expect((await controller).status).toBe(499)
     const retry = generate(server, slow, { headers: { 'idempotency-key': 'tried', 'x-request-id': 'tried-2' } })
-    await until('it runs anew', async () => (await remove(server, 'tried-2')).status === 204)
+    await until('the retried request can be cancelled', async () => (await remove(server, 'tried-2')).status === 204)
     expect((await retry).status).toBe(499)
   })
 
@@ -223,7 +223,7 @@ describe('Idempotency-Key at its limits', () => {
     await running(server)
     controller.abort()
     await expect(left).rejects.toThrow()
-    await until('it is cancelled', () => server.service.ledger.ended.cancelled === 1)
+    await until('the request is cancelled', () => server.service.ledger.ended.cancelled === 1)
   })
 
   it('forgets answers above IDEMPOTENCY_BYTES', async () => {

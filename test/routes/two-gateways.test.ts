@@ -39,7 +39,7 @@ describe('two gateways', () => {
   it("neither cancel nor stream each other's requests", async () => {
     const [one, other] = await pods({ WORKER_ARGS: '--fake-step-ms 20' })
     const asked = generate(one, { prompt: 'x', num_inference_steps: 1000 }, { headers: { 'x-request-id': 'mine' } })
-    await until('it is accepted', () => one.service.ledger.inFlight === 1)
+    await until('the request is in flight', () => one.service.ledger.inFlight === 1)
     const remove = (server: RunningServer) => fetch(`${server.url}/requests/mine`, { method: 'DELETE' })
     expect((await fetch(`${other.url}/requests/mine/events`)).status).toBe(404)
     expect((await remove(other)).status).toBe(404)

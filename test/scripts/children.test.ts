@@ -37,7 +37,7 @@ function installing(command: Command): number[] {
 
 async function twoInstalling(command: Command): Promise<number[]> {
   let found: number[] = []
-  await until('npm has started something', () => (found = installing(command)).length === 2)
+  await until('npm has started its children', () => (found = installing(command)).length === 2)
   return found
 }
 
@@ -51,17 +51,17 @@ it.each<[whom: string, signal: NodeJS.Signals, status: number]>([
   const started = await twoInstalling(command)
   process.kill(whom === 'the script' ? command.child.pid! : -command.child.pid!, signal)
   expect(await command.end).toBe(status)
-  await until('nothing is left', () => !started.some(alive))
+  await until('no child is left', () => !started.some(alive))
   expect(command.output()).toMatch(new RegExp(`✗ stopped by ${signal}\n$`))
 })
 
 it('ends when the npm that runs it is killed', async () => {
   const command = start(tree, 'exec sh as-npm.sh', { npm_lifecycle_script: 'exec node scripts/setup.mjs' })
-  await until('it says its number', () => /script \d+/.test(command.output()))
+  await until('the script prints its process id', () => /script \d+/.test(command.output()))
   const script = Number(/script (\d+)/.exec(command.output())?.[1])
   const started = await twoInstalling(command)
   process.kill(command.child.pid!, 'SIGKILL')
-  await until('nothing is left', () => !alive(script) && !started.some(alive))
+  await until('the script and its children have ended', () => !alive(script) && !started.some(alive))
 })
 
 it.each([

@@ -33,7 +33,7 @@ describe('in a fresh clone', () => {
         status = end
       })
       await until(
-        `it installs something or ends; it said ${command.output()}`,
+        `the command installs something or ends; it printed ${command.output()}`,
         () => status !== undefined || INSTALLS.test(command.output())
       )
       command.kill('SIGTERM')
@@ -64,7 +64,7 @@ describe('in a fresh clone', () => {
     ['mypy', 'Python']
   ])('npm test -- %s installs the %s packages and nothing else first', async (check, packages) => {
     const command = start(tree, `${scripts['test']} ${check}`)
-    await until(`it installs something; it said ${command.output()}`, () => INSTALLS.test(command.output()))
+    await until(`the command installs something; it printed ${command.output()}`, () => INSTALLS.test(command.output()))
     command.kill('SIGTERM')
     await command.end
     expect(command.output().match(/^• .*/gm)).toEqual([expect.stringContaining(`Installing the ${packages} packages`)])

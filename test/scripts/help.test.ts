@@ -18,7 +18,7 @@ it('npm run start:web -- --help lists the options as the page does itself', () =
 
 it('npm start -- --help lists what the workers read, but for what the gateway tells them', () => {
   const text = helpOf('gateway')
-  const [, workers = ''] = text.split('The workers that it starts')
+  const [, workers = ''] = text.split('Its workers read')
   const listed = [...workers.matchAll(/^ {2}([A-Z_]+)/gm)].map(([, name]) => name)
   expect(listed).toEqual(expect.arrayContaining(['SIZES', 'ROWS', 'DTYPE', 'QUANTIZATION', 'FAKE_STEP_MS']))
   expect(listed).not.toContain('EASEL_CONNECT')

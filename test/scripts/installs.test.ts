@@ -67,7 +67,11 @@ describe('an install of Python packages', () => {
     async (signal) => {
       rmSync(join(tree.root, VENV), { recursive: true, force: true })
       const command = start(tree, 'exec node install.mjs')
-      await until('there is a Python, without pip', () => existsSync(join(tree.root, VENV, 'bin/python')), INSTALL_MS)
+      await until(
+        'the environment has a Python but no pip',
+        () => existsSync(join(tree.root, VENV, 'bin/python')),
+        INSTALL_MS
+      )
       command.kill(signal)
       expect(await command.end).not.toBe(0)
       await install()
@@ -182,9 +186,9 @@ await script(() => alone(root, async () => {
   it('take turns, and say whom they wait for', async () => {
     rmSync(join(tree.root, 'log'), { force: true })
     const first = start(tree, 'exec node alone.mjs first wait')
-    await until('the first has begun', () => log().length === 1)
+    await until('the first command has begun', () => log().length === 1)
     const second = start(tree, 'exec node alone.mjs second')
-    await until('the second waits', () =>
+    await until('the second command waits', () =>
       second.output().includes(`Waiting for another command that installs or builds (process ${first.child.pid})`)
     )
     writeFileSync(join(tree.root, 'go-first'), '')
@@ -200,7 +204,7 @@ await script(() => alone(root, async () => {
   it('do not wait for one that was killed, and end first what that one had started', async () => {
     rmSync(join(tree.root, 'log'), { force: true })
     const first = start(tree, 'exec node alone.mjs first hang')
-    await until('it has started something', () => log().some((line) => line.startsWith('child')))
+    await until('the command has started a child', () => log().some((line) => line.startsWith('child')))
     const child = Number(
       log()
         .find((line) => line.startsWith('child'))
@@ -210,15 +214,15 @@ await script(() => alone(root, async () => {
       if (alive(child)) process.kill(child, 'SIGKILL')
     })
     // A busy machine may run the child before its parent notes it.
-    await until('the lock names it', () =>
+    await until('the lock names the child', () =>
       readFileSync(join(tree.root, '.cache/install.lock'), 'utf8').includes(`${child} `)
     )
     process.kill(first.child.pid!, 'SIGKILL')
-    await until('it is gone', () => first.child.signalCode !== null)
+    await until('the first command has ended', () => first.child.signalCode !== null)
     expect(alive(child)).toBe(true)
     const second = start(tree, 'exec node alone.mjs second')
     expect(await second.end).toBe(0)
-    await until('nothing is left of the first', () => !alive(child))
+    await until("the first command's child has ended", () => !alive(child))
     expect(log().at(-1)).toMatch(/^second ends/)
   })
 

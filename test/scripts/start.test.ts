@@ -82,7 +82,7 @@ it.each<[whom: string, signal: NodeJS.Signals, status: number | string]>([
       body: JSON.stringify({ prompt: 'x', num_inference_steps: 100 })
     })
     await until(
-      'it runs',
+      'the request runs',
       async () =>
         ((await (await fetch(`${address}/health`)).json()) as { requests: { in_flight: number } }).requests
           .in_flight === 1
@@ -90,7 +90,7 @@ it.each<[whom: string, signal: NodeJS.Signals, status: number | string]>([
     process.kill({ npm: pid, 'the whole group': -pid, 'the gateway': gateway }[whom]!, signal)
     expect((await running).status).toBe(200)
     expect(await end).toBe(status)
-    await until('nothing is left of it', () => !alive(gateway) && !alive(worker))
+    await until('the gateway and the worker have ended', () => !alive(gateway) && !alive(worker))
     expect(output().match(/finishing running requests/g)).toHaveLength(1)
     expect(output()).not.toMatch(/"second SIG/)
     expect(output().match(/"msg":"stopped"/g)).toHaveLength(1)

@@ -107,7 +107,7 @@ describe('problemWithDefaults', () => {
 
 it('a server with an unsupported default is not ready and says why, until a worker supports it', async () => {
   const server = await startServer({ DEFAULT_CACHE_INTERVAL: '3' })
-  await until('a worker is there', () => server.pool.state.workers.length === 1)
+  await until('a worker is connected', () => server.pool.state.workers.length === 1)
   const line = 'DEFAULT_CACHE_INTERVAL=3: cache_interval must be 1: the workers run the full UNet in every step'
   const health = await fetch(`${server.url}/health`)
   expect(health.status).toBe(503)

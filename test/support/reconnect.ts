@@ -19,7 +19,7 @@ export async function reconnect(
   const before = session()
   await worker.hello(changes)
   await until(
-    `the gateway and ${name} know of each other`,
+    `${name} and the gateway use the new session`,
     () => worker.session !== undefined && worker.session === session() && session() !== before
   )
 }

@@ -91,7 +91,7 @@ export async function startReadyServer(env: NodeJS.ProcessEnv = {}): Promise<Run
 
 /** Waits until a heartbeat reports no rows in use. */
 export function idle(server: RunningServer): Promise<void> {
-  return until('the rows are free', () => server.pool.state.workers[0]?.heartbeat?.rows_in_use === 0)
+  return until('no rows are in use', () => server.pool.state.workers[0]?.heartbeat?.rows_in_use === 0)
 }
 
 /** Waits until a heartbeat reports `rows` rows in use. Wait for `idle` before calling it again. */

@@ -97,10 +97,10 @@ it('ends the span when the client disconnects', async () => {
   })
   const controller = new AbortController()
   const left = generate(server, { prompt: 'x', num_inference_steps: 1000 }, { headers, signal: controller.signal })
-  await until('it is accepted', () => server.service.ledger.accepted === 1)
+  await until('the request is accepted', () => server.service.ledger.accepted === 1)
   controller.abort()
   await expect(left).rejects.toThrow()
-  await until('it is cancelled', () => server.service.ledger.ended.cancelled === 1)
+  await until('the request is cancelled', () => server.service.ledger.ended.cancelled === 1)
   await server.close(0)
   const spans = collector.spans.filter(({ name }) => name === 'POST /generate')
   expect(spans).toHaveLength(1)
@@ -112,7 +112,7 @@ it('without an exporter, still propagates the trace to the worker and to both lo
   await generate(server, { prompt: 'x', seed: 1 }, { headers })
   const lineOf = (message: string) => server.logs.find(({ msg }) => msg.includes(message))
   await until(
-    'both have logged',
+    'gateway and worker have logged',
     () => lineOf('POST /generate 500') !== undefined && lineOf('the engine failed') !== undefined
   )
   expect(lineOf('POST /generate 500')).toMatchObject({ trace_id: traceId, requestId: 'traced' })

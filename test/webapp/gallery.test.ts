@@ -62,7 +62,7 @@ describe.each(looks)('the page, %s', (look, options) => {
     const preview = visitor.page.locator('.frame[data-state=painting] .layer').last()
     await preview.waitFor()
     await until(
-      'some of it is done',
+      'the progress reaches 20 %',
       async () => Number(await visitor.page.getByRole('progressbar').getAttribute('aria-valuenow')) >= 20,
       MAKING_MS
     )

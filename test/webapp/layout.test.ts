@@ -186,7 +186,7 @@ async function settled(visitor: Visitor): Promise<void> {
         )
     )
   let [last, same] = ['', 0]
-  await until('the page stands still', async () => {
+  await until('the layout is stable', async () => {
     const now = await look()
     same = now === last ? same + 1 : 0
     last = now

@@ -39,12 +39,12 @@ describe('a body', () => {
     const client = new RawClient(web)
     const chunk = `400\r\n${' '.repeat(1024)}\r\n`
     await client.write(head('/generate', 'application/json', 'transfer-encoding: chunked') + chunk.repeat(3))
-    await until('the gateway has what came', () => upstream.received === 3072)
+    await until('the gateway has the first bytes', () => upstream.received === 3072)
     // The body never ends.
     await client.write(chunk.repeat(2))
     expect((await client.answer())?.status).toBe(413)
     await client.closed
-    await until('the gateway knows', () => upstream.aborted === 1)
+    await until('the forwarded request is aborted', () => upstream.aborted === 1)
     expect(upstream.received).toBeLessThanOrEqual(4096)
   })
 
@@ -54,7 +54,7 @@ describe('a body', () => {
     const client = new RawClient(web)
     await client.write(head('/recipe', 'image/png', `content-length: ${4 * MIB}`))
     await client.write(Buffer.alloc(3 * MIB))
-    await until('most of it is there', () => upstream.received >= 2 * MIB)
+    await until('most of the body has arrived', () => upstream.received >= 2 * MIB)
     await client.write(Buffer.alloc(MIB))
     expect((await client.answer())?.status).toBe(200)
     expect(upstream.received).toBe(4 * MIB)
@@ -74,7 +74,7 @@ describe('a body', () => {
       const answer = await client.answer()
       clearInterval(drip)
       expect(answer?.status).toBe(408)
-      await until('the gateway knows', () => upstream.aborted === 1)
+      await until('the forwarded request is aborted', () => upstream.aborted === 1)
     }
   )
 })
@@ -86,10 +86,10 @@ describe('an answer', () => {
     const visitor = connect(Number(new URL(web.url).port), '127.0.0.1').on('error', () => undefined)
     onTestFinished(() => void visitor.destroy())
     visitor.write(rawGenerate({ prompt: 'x' }))
-    await until('the visitor is cut', () =>
+    await until('the visitor is disconnected', () =>
       web.logs.some(({ msg }) => msg.startsWith('cut off a client that does not read'))
     )
-    await until('the gateway knows', () => upstream.closed === 1)
+    await until("the gateway's connection is closed", () => upstream.closed === 1)
     // The kernel's buffers of three sockets, and a little more.
     expect(upstream.sent).toBeLessThan(64 * MIB)
   })
@@ -119,7 +119,7 @@ describe('requests in flight', () => {
         body: JSON.stringify({ prompt: 'x', num_inference_steps: steps })
       })
     const both = [ask(id, 1000), ask('other', 1000)]
-    await until('both run', () => server.service.ledger.inFlight === 2)
+    await until('two requests are in flight', () => server.service.ledger.inFlight === 2)
     const refused = await ask('third', 1)
     expect([refused.status, refused.headers.get('retry-after')]).toEqual([429, '5'])
     expect(await refused.json()).toMatchObject({ code: 'QUEUE_FULL', requestId: 'third' })
@@ -129,7 +129,7 @@ describe('requests in flight', () => {
     expect((await fetch(`${web.url}/health`)).status).toBe(200)
     expect((await fetch(`${web.url}/requests/${id}`, { method: 'DELETE' })).status).toBe(204)
     expect((await both[0])!.status).toBe(499)
-    await until('there is room', async () => (await ask('fourth', 1)).status === 200)
+    await until('another request is accepted', async () => (await ask('fourth', 1)).status === 200)
     expect((await fetch(`${web.url}/requests/other`, { method: 'DELETE' })).status).toBe(204)
     await both[1]
   })

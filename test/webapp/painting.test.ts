@@ -186,7 +186,7 @@ describe('painting', () => {
     const change = async (next: unknown) => {
       coming = next
       await visitor.page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')))
-      await until('the page has heard of it', async () => (await wide!.isDisabled()) === (next !== undefined))
+      await until('the page shows the new sizes', async () => (await wide!.isDisabled()) === (next !== undefined))
     }
     await wide!.check()
     await change([[96, 64]])

@@ -106,7 +106,7 @@ describe('while the model is compiling', () => {
     away = false
     await ask()
     await until(
-      'those who do not see have heard of it',
+      'the page announces that the model is ready',
       async () => (await visitor.page.locator('#announce').textContent()) === 'The model is ready'
     )
     await visitor.page.locator('.example').first().click()

@@ -39,7 +39,7 @@ const address = /the page is on (http:\/\/[\d.]+:\d+)/
 describe('the process', () => {
   it('reports when it is ready, serves the page, and exits cleanly on SIGTERM', async () => {
     const web = startProcess('dist/webapp/main.js', [])
-    await until('it is ready', () => address.test(web.output()))
+    await until("the page's process is ready", () => address.test(web.output()))
     const page = await fetch(address.exec(web.output())![1]!)
     expect(page.status).toBe(200)
     expect(page.headers.get('content-security-policy')).toContain("default-src 'none'")
@@ -50,7 +50,7 @@ describe('the process', () => {
   it('finishes answers after SIGTERM, and cuts off those above DRAIN_TIMEOUT', async () => {
     const server = await startReadyServer({ WORKER_ARGS: '--fake-step-ms 20' })
     const web = startProcess('dist/webapp/main.js', [], { SERVER_URL: server.url, DRAIN_TIMEOUT: '2' })
-    await until('it is ready', () => address.test(web.output()))
+    await until("the page's process is ready", () => address.test(web.output()))
     const ask = (steps: number) =>
       fetch(`${address.exec(web.output())![1]}/generate`, {
         method: 'POST',
@@ -62,7 +62,7 @@ describe('the process', () => {
       () => false,
       () => true
     )
-    await until('both run', () => server.service.ledger.inFlight === 2)
+    await until('two requests are in flight', () => server.service.ledger.inFlight === 2)
     web.child.kill('SIGTERM')
     expect(await quick).toBe(200)
     expect(await cut).toBe(true)

@@ -117,8 +117,8 @@ describe('requesting a picture while another is painted', () => {
     expect(await waiting(visitor)).toEqual(['second64×64'])
     busy.abort()
     await other
-    await until('the server has room', () => server.service.ledger.inFlight === 0)
-    await until('both are painted', async () => {
+    await until('no request is in flight', () => server.service.ledger.inFlight === 0)
+    await until('both pictures are made', async () => {
       await visitor.page.clock.fastForward('01:00')
       return (await visitor.sketches.count()) === 2
     })

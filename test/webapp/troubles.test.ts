@@ -28,7 +28,7 @@ describe('errors', () => {
 
     busy.abort()
     await other
-    await until('the queue has room', () => server.service.ledger.inFlight === 0)
+    await until('no request is in flight', () => server.service.ledger.inFlight === 0)
     await countDown(visitor)
     await retry.click()
     await visitor.picture.waitFor()
@@ -179,7 +179,7 @@ describe('errors', () => {
     await visitor.page.locator('#sketchbook-title').scrollIntoViewIfNeeded()
     await release()
     await visitor.notice.waitFor()
-    await until('the notice is in sight', async () => {
+    await until('the notice is visible', async () => {
       const { y, height } = (await visitor.notice.boundingBox())!
       return y >= 0 && y + height <= 600
     })
@@ -263,7 +263,7 @@ function focused(visitor: Visitor): Promise<string | undefined> {
 /** Advances the page's clock until the button is enabled. */
 async function countDown(visitor: Visitor): Promise<void> {
   const retry = visitor.button(/^Try again/)
-  await until('the wait is over', async () => {
+  await until('the retry button is enabled', async () => {
     await visitor.page.clock.fastForward('01:00')
     return retry.isEnabled()
   })

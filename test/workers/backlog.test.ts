@@ -32,14 +32,14 @@ it('easel_backlog_seconds forecasts when all running and waiting requests will b
   const asked = [1, 2, 3].map(() =>
     generate(server, { prompt: 'x', num_inference_steps: 500 }, { signal: leave.signal }).catch(() => undefined)
   )
-  await until('all are accepted', () => server.service.ledger.inFlight === 3)
-  await until('steps were measured', async () => ((await sample(server, 'easel_backlog_seconds')) ?? 0) > 0)
+  await until('three requests are accepted', () => server.service.ledger.inFlight === 3)
+  await until('the backlog is estimated', async () => ((await sample(server, 'easel_backlog_seconds')) ?? 0) > 0)
   // Three requests in sequence on one row. A busy machine makes steps longer, never shorter.
   expect(await sample(server, 'easel_backlog_seconds')).toBeGreaterThan(2 * 500 * STEP_S)
   leave.abort()
   await Promise.all(asked)
   await idle(server)
-  await until('nothing is left', async () => (await sample(server, 'easel_backlog_seconds')) === 0)
+  await until('the backlog is empty', async () => (await sample(server, 'easel_backlog_seconds')) === 0)
 })
 
 it('easel_backlog_seconds has no sample instead of 0 while work waits and no step has been measured', async () => {
@@ -53,7 +53,7 @@ it('easel_backlog_seconds has no sample instead of 0 while work waits and no ste
   expect(await sample(server, 'easel_backlog_seconds')).toBeUndefined()
   leave.abort()
   await asked
-  await until('nothing is left', async () => (await sample(server, 'easel_backlog_seconds')) === 0)
+  await until('the backlog is empty', async () => (await sample(server, 'easel_backlog_seconds')) === 0)
 })
 
 it('easel_workers_expected is WORKERS with WORKER=connect too', async () => {

@@ -41,7 +41,10 @@ it('sends a guidance interval only to a worker that supports it, and keeps the o
   const before = new ScriptedWorker(server.endpoint, 'old', hello)
   await before.hello()
   model.kill('SIGTERM')
-  await until('only the old one is left', () => server.pool.state.workers.map(({ name }) => name).join() === 'old')
+  await until(
+    'only the old worker is connected',
+    () => server.pool.state.workers.map(({ name }) => name).join() === 'old'
+  )
   await reconnect(server, 'old', before)
   const part = { prompt: 'x', guidance_end: 0.5 }
   expect(await (await generate(server, part)).json()).toMatchObject({
@@ -52,7 +55,7 @@ it('sends a guidance interval only to a worker that supports it, and keeps the o
   const after = new ScriptedWorker(server.endpoint, 'new', { ...hello, features: ['guidance_interval'] })
   await reconnect(server, 'new', after)
   const wanted = generate(server, part)
-  await until('the new one has it', () => after.jobs.length === 1)
+  await until('the new worker has the job', () => after.jobs.length === 1)
   expect(after.jobs[0]).toMatchObject({ guidance_end: 0.5 })
   expect(after.jobs[0]).not.toHaveProperty('guidance_start')
 
@@ -60,14 +63,14 @@ it('sends a guidance interval only to a worker that supports it, and keeps the o
   after.jobs.length = 0
   await reconnect(server, 'new', after, { features: [] })
   const whole = generate(server, { prompt: 'x' })
-  await until('one of them has the other', () => before.jobs.length + after.jobs.length === 1)
+  await until('one worker has the other job', () => before.jobs.length + after.jobs.length === 1)
   expect([...before.jobs, ...after.jobs][0]).not.toHaveProperty('guidance_end')
   await before.finish()
   await after.finish()
   expect((await whole).status).toBe(200)
 
   await after.hello()
-  await until('it has it again', () => after.jobs.length === 1)
+  await until('the new worker has the job again', () => after.jobs.length === 1)
   await after.finish()
   expect((await wanted).status).toBe(200)
 })

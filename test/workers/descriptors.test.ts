@@ -16,11 +16,11 @@ it('retries a worker that could not be spawned without file descriptors, and suc
   limit(gateway.child.pid!, 4)
   process.kill(workers.list[0]!.pid, 'SIGKILL')
   await until(
-    'it has tried in vain, and again',
+    'starting the worker has failed twice',
     () => (gateway.output().match(/could not be started: spawn .* EMFILE; restarting it in/g) ?? []).length > 1
   )
   limit(gateway.child.pid!, 1024)
-  await until('a worker is back', async () => (await fetch(`${address}/health`)).status === 200)
+  await until('a worker is ready again', async () => (await fetch(`${address}/health`)).status === 200)
   const answer = await fetch(`${address}/generate`, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },

@@ -13,7 +13,7 @@ it('a drain finishes some images when sharing the rows among all would finish no
   )
   await running(server, 2 * IMAGES)
   await until(
-    'all of them are denoised',
+    'all images are being denoised',
     () => server.pool.state.running === IMAGES && (server.pool.state.workers[0]?.heartbeat?.steps_total ?? 0) > 1
   )
   const closed = server.close(10_000)
@@ -33,9 +33,9 @@ it('a drain also runs requests queued in the gateway: a short one overtakes thos
   const server = await startReadyServer({ WORKER_ARGS: '--rows 2 --fake-step-times 64x64=0+10' })
   const long = Array.from({ length: 5 }, (_, seed) => generate(server, { prompt: 'x', seed, num_inference_steps: 900 }))
   await running(server, 2)
-  await until('some wait in the gateway', () => server.pool.state.queued > 0)
+  await until('some jobs are queued in the gateway', () => server.pool.state.queued > 0)
   const short = generate(server, { prompt: 'x', num_inference_steps: 2 })
-  await until('the short one has come', () => server.service.ledger.inFlight === 6)
+  await until('the short request has ended', () => server.service.ledger.inFlight === 6)
   const closed = server.close(10_000)
   expect((await short).status).toBe(200)
   for (const answer of long) expect((await answer).status).toBe(503)
@@ -51,7 +51,7 @@ it('a leaving worker gets no new work, and the jobs it gives back wait for anoth
   first.kill('SIGTERM')
   // If the gateway does not know yet that the worker leaves, it sends the job there once and gets it back.
   const later = generate(server, { prompt: 'y', num_inference_steps: 1 })
-  await until('it is known that the worker leaves', () => !server.pool.ready)
+  await until('the gateway knows that the worker drains', () => !server.pool.ready)
   expect((await generate(server, { prompt: 'z' })).status).toBe(503)
   startWorker(server.endpoint, 'second')
   expect((await later).status).toBe(200)

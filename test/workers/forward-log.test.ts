@@ -84,7 +84,9 @@ it('buffers at most MAX_LINE_BYTES of an endless line', async () => {
   writeFileSync(worker, `#!/bin/sh\nhead -c ${bytes} /dev/zero | tr '\\0' x\necho\nexec cat\n`)
   chmodSync(worker, 0o755)
   const gateway = startProcess('dist/main.js', [], { PYTHON: worker, DRAIN_TIMEOUT: '1' })
-  await until('the whole line has come', () => gateway.output().includes(`"left_out_bytes":${bytes - MAX_LINE_BYTES}`))
+  await until('the whole line has arrived', () =>
+    gateway.output().includes(`"left_out_bytes":${bytes - MAX_LINE_BYTES}`)
+  )
   const peakKib = Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${gateway.child.pid}/status`, 'utf8'))![1])
   expect(peakKib * 1024).toBeLessThan(bytes)
 })

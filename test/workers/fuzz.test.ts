@@ -60,7 +60,7 @@ it('garbage from strangers is counted, logged once per peer, and affects nobody 
       for (const frames of messages) await dealer.send(frames as Buffer[])
       count += messages.length
       await until(
-        'all of it is counted',
+        'all messages are counted',
         async () => (await metric(server, 'easel_malformed_messages_total')) === count
       )
       dealer.close()
@@ -159,7 +159,7 @@ it('a worker that sends nonsense can only end its own requests, each once', asyn
   await server.pool.firstReady
   const worker = new ScriptedWorker(server.endpoint, 'mad', server.pool.state.workers[0]!.hello)
   model.kill('SIGTERM')
-  await until('only the mad one will be asked', () => server.pool.state.workers.length === 0)
+  await until('only the fuzzed worker is connected', () => server.pool.state.workers.length === 0)
   await fc.assert(
     fc.asyncProperty(
       fc.array(fc.oneof(nonsense, garbage), { maxLength: 12 }),
@@ -173,7 +173,7 @@ it('a worker that sends nonsense can only end its own requests, each once', asyn
         )
         let status: number | undefined
         void answer.then((response) => (status = response.status))
-        await until('it has the job', () => {
+        await until('the worker has the job', () => {
           if (status !== undefined) throw new Error(`answered ${status}`)
           return worker.jobs.length > 0
         })
@@ -192,7 +192,7 @@ it('a worker that sends nonsense can only end its own requests, each once', asyn
         void patient(server, { prompt: 'y', seed: 70, width: 64, height: 64 }).then(
           (response) => (neighbours = response.status)
         )
-        await until('both requests have their end', async () => {
+        await until('both requests have ended', async () => {
           // Lost or draining: a worker that drains gets no work until it says HELLO as a new process.
           if (!server.pool.ready) await worker.hello()
           await worker.finish()
@@ -212,10 +212,10 @@ it('a worker that sends nonsense can only end its own requests, each once', asyn
       ]
     }
   )
-  await until('nothing is left', () => server.pool.state.running === 0 && server.pool.state.queued === 0)
+  await until('no job is left', () => server.pool.state.running === 0 && server.pool.state.queued === 0)
   expect(loggedFor(server, 'mad')).toBeLessThanOrEqual(1)
   startWorker(server.endpoint, 'sane')
-  await until('the sane one is there, too', () => server.pool.state.workers.some(({ name }) => name === 'sane'))
+  await until('the sane worker is connected', () => server.pool.state.workers.some(({ name }) => name === 'sane'))
   expect(server.logs.filter(({ level }) => level >= 60)).toEqual([])
 })
 

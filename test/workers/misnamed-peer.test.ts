@@ -15,7 +15,7 @@ it('garbage from a stranger is counted, logged once, and affects nobody else', a
   const server = await startReadyServer()
   const dealer = stranger(server, 'mallory')
   for (let index = 0; index < 50; index++) await dealer.send([Buffer.from([index, index]), 'garbage'])
-  await until('all of it is counted', async () => (await metric(server, 'easel_malformed_messages_total')) === 50)
+  await until('all messages are counted', async () => (await metric(server, 'easel_malformed_messages_total')) === 50)
   expect(server.logs.filter(({ peer }) => peer === '"mallory"')).toHaveLength(1)
   expect((await generate(server, { prompt: 'x' })).status).toBe(200)
   dealer.close()

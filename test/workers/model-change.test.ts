@@ -19,13 +19,13 @@ beforeEach(async () => {
   const real = startWorker(server.endpoint, 'real')
   said = { ...(await server.pool.firstReady), model: BEFORE }
   real.kill('SIGTERM')
-  await until('it has left', () => server.pool.state.workers.length === 0)
+  await until('no worker is registered', () => server.pool.state.workers.length === 0)
 })
 
 async function joins(name: string, model: Hello['model']): Promise<ScriptedWorker> {
   const worker = new ScriptedWorker(server.endpoint, name, { ...said, model })
   await worker.hello()
-  await until('it has its answer', () => worker.session !== undefined || worker.refused !== undefined)
+  await until('the worker has its answer', () => worker.session !== undefined || worker.refused !== undefined)
   return worker
 }
 
@@ -63,7 +63,7 @@ describe('a worker with a different model than the others', () => {
       ours: BEFORE
     })
     const answer = ask()
-    await until('the first has the job', () => first.jobs.length > 0)
+    await until('the first worker has the job', () => first.jobs.length > 0)
     await first.finish()
     expect(await digestsOf(answer)).toEqual([BEFORE.digest])
   })
@@ -71,10 +71,10 @@ describe('a worker with a different model than the others', () => {
   it('replaces the worker of its name, whose jobs go to another worker', async () => {
     const [first, second] = [await joins('first', BEFORE), await joins('second', BEFORE)]
     const answer = ask(2)
-    await until('one has the job', () => first.jobs.length + second.jobs.length > 0)
+    await until('one worker has the job', () => first.jobs.length + second.jobs.length > 0)
     const [taken, free] = first.jobs.length > 0 ? [first, second] : [second, first]
     await taken.hello({ model: AFTER })
-    await until('the other one has the job', () => free.jobs.length > 0)
+    await until('the other worker has the job', () => free.jobs.length > 0)
     expect(taken.refused?.code).toBe('model')
     expect(server.pool.state.workers).toHaveLength(1)
     await free.finish()
@@ -92,11 +92,14 @@ describe('a new model', () => {
       await first.send('BYE', { reason: 'test' })
       // Leave like a process that ends. If it answered another ping, it would become a worker again.
       await first.leave()
-      await until('it has left', () => names().length === 0)
+      await until('no worker is registered', () => names().length === 0)
     }
     const next = name === 'first' ? first : await joins(name, AFTER)
     if (name === 'first') await first.hello({ model: AFTER })
-    await until('it is there', () => server.pool.state.workers[0]?.hello.model.digest === AFTER.digest)
+    await until(
+      'the worker with the new model is registered',
+      () => server.pool.state.workers[0]?.hello.model.digest === AFTER.digest
+    )
     expect(
       server.logs.filter(
         ({ msg }) =>
@@ -104,7 +107,7 @@ describe('a new model', () => {
       )
     ).toMatchObject([{ level: 40, before: BEFORE, model: AFTER }])
     const answer = ask()
-    await until('it has the job', () => next.jobs.length > 0)
+    await until('the worker has the job', () => next.jobs.length > 0)
     await next.finish()
     expect(await digestsOf(answer)).toEqual([AFTER.digest])
   })
@@ -112,9 +115,9 @@ describe('a new model', () => {
   it('runs a request of which the previous model has not delivered any image', async () => {
     const first = await joins('first', BEFORE)
     const answer = ask(2)
-    await until('it has the job', () => first.jobs.length > 0)
+    await until('the worker has the job', () => first.jobs.length > 0)
     await first.hello({ model: AFTER })
-    await until('it has the job again', () => first.jobs.length > 1)
+    await until('the worker has the job again', () => first.jobs.length > 1)
     first.jobs.shift()
     await first.finish()
     expect(await digestsOf(answer)).toEqual([AFTER.digest, AFTER.digest])
@@ -123,7 +126,7 @@ describe('a new model', () => {
   it('fails a request of which the previous model has delivered an image', async () => {
     const first = await joins('first', BEFORE)
     const answer = ask(2)
-    await until('it has the job', () => first.jobs.length > 0)
+    await until('the worker has the job', () => first.jobs.length > 0)
     const { id, seeds } = first.jobs.shift()!
     const timings = { queue_ms: 0, encode_ms: 0, denoise_ms: 0, decode_ms: 0 }
     await first.send(
@@ -131,7 +134,7 @@ describe('a new model', () => {
       { id, image: 0, seed: seeds[0], width: 64, height: 64, timings },
       Buffer.alloc(64 * 64 * 3)
     )
-    await until('its file is made', async () => (await metric(server, 'easel_images_total')) === 1)
+    await until('the first image is encoded', async () => (await metric(server, 'easel_images_total')) === 1)
     await first.hello({ model: AFTER })
     const response = await answer
     expect(response.status).toBe(500)
@@ -162,11 +165,11 @@ runpy.run_module("easel_worker", run_name="__main__", alter_sys=True)
     mode: 0o755
   })
   const pair = await startServer({ WORKERS: '2', PYTHON: python })
-  await until('both are ready', () => pair.pool.state.workers.length === 2)
+  await until('both workers are connected', () => pair.pool.state.workers.length === 2)
   await writeFile(changed, '')
   const [pid, other] = pair.pool.workerPids
   process.kill(pid!, 'SIGKILL')
-  await until('it is given up', () =>
+  await until('the supervisor gives up the worker', () =>
     pair.logs.some(({ msg }) =>
       msg.startsWith('worker worker-0 was refused and will not be restarted; fix what its refusal names')
     )

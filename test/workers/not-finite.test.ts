@@ -21,7 +21,10 @@ it.each([
     })
     expect(neighbour.status).toBe(200)
     expect(Buffer.from(await neighbour.arrayBuffer()).equals(alone)).toBe(true)
-    await until('it is counted', async () => (await metric(server, 'easel_not_finite_total', `stage="${stage}"`)) === 1)
+    await until(
+      'the image is counted',
+      async () => (await metric(server, 'easel_not_finite_total', `stage="${stage}"`)) === 1
+    )
     expect(await metric(server, 'easel_not_finite_total')).toBe(1)
     expect(server.logs.filter(({ msg, worker }) => worker !== undefined && msg.includes('not finite'))).toEqual([
       expect.objectContaining({ level: 50, worker: 'worker-0', stage })

@@ -50,7 +50,7 @@ describe('a gateway killed with -9 leaves no worker behind', () => {
   it('that is serving', async () => {
     const started = await start()
     await kill(started)
-    await until('the worker is gone', () => !alive(started.worker), BOUND)
+    await until('the worker has ended', () => !alive(started.worker), BOUND)
   })
 
   it('that dropped its session because the gateway had stalled', async () => {
@@ -58,18 +58,18 @@ describe('a gateway killed with -9 leaves no worker behind', () => {
     const before = sockets(started.worker)
     started.gateway.child.kill('SIGSTOP')
     // After 10 s of silence a worker closes its socket and opens another, which is visible from outside.
-    await until('the worker has connected anew', () => {
+    await until('the worker has reconnected', () => {
       const now = sockets(started.worker)
       return [...before].some((socket) => !now.has(socket))
     })
     await kill(started)
-    await until('the worker is gone', () => !alive(started.worker), BOUND)
+    await until('the worker has ended', () => !alive(started.worker), BOUND)
   })
 
   it('that is blocked, as in a compiler that holds the GIL', async () => {
     const started = await start()
     process.kill(started.worker, 'SIGSTOP')
     await kill(started)
-    await until('the worker is gone', () => !alive(started.worker), BOUND)
+    await until('the worker has ended', () => !alive(started.worker), BOUND)
   })
 })

@@ -19,7 +19,7 @@ async function serverOfOne(): Promise<{ server: RunningServer; worker: ScriptedW
   await server.pool.firstReady
   const worker = new ScriptedWorker(server.endpoint, 'young', server.pool.state.workers[0]!.hello)
   model.kill('SIGTERM')
-  await until('only the young one is left', () => server.pool.state.workers.length === 0)
+  await until('no other worker is registered', () => server.pool.state.workers.length === 0)
   await reconnect(server, 'young', worker, { sizes: SMALL, coming: WIDE })
   return { server, worker }
 }
@@ -53,9 +53,9 @@ it('refuses a size that is still being compiled with 503 until the worker report
   expect((await image(server, 256)).status).toBe(400)
 
   await says(worker, BOTH)
-  await until('the gateway knows', () => server.pool.capabilities?.sizes.length === 2)
+  await until('the gateway knows both sizes', () => server.pool.capabilities?.sizes.length === 2)
   const wanted = image(server, 128)
-  await until('it has the job', () => worker.jobs.length === 1)
+  await until('the worker has the job', () => worker.jobs.length === 1)
   await worker.finish()
   expect((await wanted).status).toBe(200)
 })
@@ -65,28 +65,28 @@ it('/health lists sizes as coming until they are compiled', async () => {
   const health = async () => (await (await fetch(`${server.url}/health`)).json()) as object
   expect(await health()).toMatchObject({ status: 'ready', sizes: SMALL, coming: WIDE })
   await says(worker, BOTH)
-  await until('the gateway knows', () => server.pool.capabilities?.sizes.length === 2)
+  await until('the gateway knows both sizes', () => server.pool.capabilities?.sizes.length === 2)
   expect(await health()).toMatchObject({ sizes: BOTH, coming: [] })
 })
 
 it('a job waits while a restarted worker compiles its size, and later jobs of other sizes overtake it', async () => {
   const { server, worker } = await serverOfOne()
   await says(worker, BOTH)
-  await until('the gateway knows', () => server.pool.capabilities?.sizes.length === 2)
+  await until('the gateway knows both sizes', () => server.pool.capabilities?.sizes.length === 2)
   const wide = image(server, 128)
-  await until('it has the first', () => worker.jobs.length === 1)
+  await until('the worker has the first job', () => worker.jobs.length === 1)
   const small = image(server, 64)
-  await until('it has both', () => worker.jobs.length === 2)
+  await until('the worker has both jobs', () => worker.jobs.length === 2)
 
   worker.jobs.length = 0
   await reconnect(server, 'young', worker, { sizes: SMALL, coming: WIDE })
-  await until('it has what it can make', () => worker.jobs.length > 0)
+  await until('the worker has the job that it can run', () => worker.jobs.length > 0)
   expect(widths(worker)).toEqual([64])
   await worker.finish()
   expect((await small).status).toBe(200)
 
   await says(worker, BOTH)
-  await until('it has the other', () => worker.jobs.length > 0)
+  await until('the worker has the other job', () => worker.jobs.length > 0)
   expect(widths(worker)).toEqual([128])
   await worker.finish()
   expect((await wide).status).toBe(200)

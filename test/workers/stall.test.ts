@@ -78,7 +78,7 @@ describe('a gateway that stalled', () => {
       headers: { 'content-type': 'application/json' },
       body: '{"prompt":"x","num_inference_steps":100}'
     })
-    await until('it runs', async () => (await samples(address, 'easel_rows_in_use'))[0]! > 0)
+    await until('the request runs', async () => (await samples(address, 'easel_rows_in_use'))[0]! > 0)
     for (let stall = 0; stall < 3; stall++) {
       await pause(gateway, 1000)
       await samples(address, 'easel_rows')
@@ -122,25 +122,25 @@ describe('a gateway that stalled', () => {
     const server = await startServer({ WORKER: 'connect' })
     const worker = new ScriptedWorker(server.endpoint, 'moves', await helloOf(server))
     await worker.hello()
-    await until('it is welcome', () => worker.session !== undefined)
+    await until('the worker is welcomed', () => worker.session !== undefined)
     const answer = generate(server, { prompt: 'x', width: 64, height: 64 })
     // If these counted as deaths, the second would fail the request.
     for (let move = 0; move < 3; move++) {
-      await until('it has the job', () => worker.jobs.length > 0)
+      await until('the worker has the job', () => worker.jobs.length > 0)
       const { id } = worker.jobs.splice(0)[0]!
       await worker.send('PROGRESS', { id, image: 0, stage: 'denoising', step: 1, of: 2 })
       await worker.sendFrames([Buffer.from('what comes after its progress')])
       await until(
-        'its progress is read',
+        "the worker's progress is read",
         async () => (await metric(server, 'easel_malformed_messages_total', 'prefix')) === move + 1
       )
       await worker.leave()
-      await until('a message to it fails', () =>
+      await until('a message to the worker fails', () =>
         server.pool.state.workers.every(({ unreachableTick }) => unreachableTick !== undefined)
       )
       await worker.hello()
     }
-    await until('it has the job', () => worker.jobs.length > 0)
+    await until('the worker has the job', () => worker.jobs.length > 0)
     await worker.finish()
     expect((await answer).status).toBe(200)
   })
@@ -151,7 +151,7 @@ async function helloOf(server: RunningServer): Promise<Hello> {
   const model = startWorker(server.endpoint, 'model')
   const hello = await server.pool.firstReady
   model.kill('SIGTERM')
-  await until('it has left', () => server.pool.state.workers.length === 0)
+  await until('no worker is registered', () => server.pool.state.workers.length === 0)
   return hello
 }
 
@@ -162,7 +162,7 @@ describe('a worker that takes too long', () => {
     const silent = join(folder, 'worker')
     await writeFile(silent, '#!/bin/sh\nexec cat\n', { mode: 0o755 })
     const server = await startServer({ START_TIMEOUT: '0.2', PYTHON: silent })
-    await until('it is started again', async () => (await metric(server, 'easel_worker_restarts_total')) > 0)
+    await until('the worker is restarted', async () => (await metric(server, 'easel_worker_restarts_total')) > 0)
     expect(server.logs.some(({ msg }) => msg === 'worker worker-0 was not ready within 0.2 s')).toBe(true)
   })
 })
@@ -181,7 +181,7 @@ describe('a HELLO over a connection with a different name', () => {
     const { hello } = server.pool.state.workers[0]!
     const names = ['worker-0']
     // ZeroMQ may deliver either HELLO first; usually it is that of the connection that lost its name.
-    await until('a word over an old connection is dropped', async () => {
+    await until('a message over an old connection is dropped', async () => {
       const name = `moved-${names.length}`
       // The gateway reads nothing until both connections have sent HELLO and the first is closed.
       const old = connectAs(server, name)
@@ -191,7 +191,7 @@ describe('a HELLO over a connection with a different name', () => {
       await say(connectAs(server, name), 'HELLO', { ...hello, worker: name, pid: 4711 })
       hold(300)
       names.push(name)
-      await until('the worker is there', () => server.pool.state.workers.some((worker) => worker.name === name))
+      await until('the worker is registered', () => server.pool.state.workers.some((worker) => worker.name === name))
       expect(server.pool.state.workers.map((worker) => worker.name).sort()).toEqual(names.toSorted())
       return (await metric(server, 'easel_malformed_messages_total', 'unknown_peer')) > 0
     })
@@ -201,7 +201,7 @@ describe('a HELLO over a connection with a different name', () => {
 
 async function expectNobodyElse(server: RunningServer, dropped: number): Promise<void> {
   await until(
-    'all are dropped',
+    'all messages are dropped',
     async () => (await metric(server, 'easel_malformed_messages_total', 'reason="unknown_peer"')) === dropped
   )
   expect(server.pool.state.workers.map(({ name }) => name)).toEqual(['worker-0'])

@@ -85,11 +85,11 @@ describe('a worker that dies', () => {
 
   it('does not affect the other workers', async () => {
     const server = await startReadyServer({ ...SLOW, WORKERS: '2' })
-    await until('both are ready', () => server.pool.state.workers.length === 2)
+    await until('both workers are connected', () => server.pool.state.workers.length === 2)
     const requests = Array.from({ length: 12 }, (_, seed) =>
       generate(server, { prompt: 'x', seed, num_inference_steps: 20 })
     )
-    await until('both are at it', () =>
+    await until('both workers are denoising', () =>
       server.pool.state.workers.every(({ heartbeat }) => (heartbeat?.rows_in_use ?? 0) > 0)
     )
     process.kill(server.pool.workerPids[0]!, 'SIGKILL')
@@ -99,7 +99,7 @@ describe('a worker that dies', () => {
 
 it("merges a worker's log into the gateway's with its level and the worker's name", async () => {
   const server = await startReadyServer()
-  await until('the worker has said that it is welcome', () =>
+  await until('the worker has logged its welcome', () =>
     server.logs.some(({ msg }) => msg === 'welcomed by the gateway')
   )
   const line = server.logs.find(({ msg }) => msg === 'welcomed by the gateway')!
@@ -113,10 +113,10 @@ describe('a worker that cannot serve', () => {
     await cp(loadOptions([], {}).model, other, { recursive: true, filter: (path) => !path.endsWith('.safetensors') })
     await appendFile(join(other, 'tokenizer_2/merges.txt'), 'one more</w>\n')
     const server = await startServer({ WORKER_ARGS: `--model ${other}` })
-    await until('it is refused', () =>
+    await until('the worker is refused', () =>
       server.logs.some(({ msg }) => msg.includes("refused: the worker's model has other tokenizers"))
     )
-    await until('the supervisor gives it up', () =>
+    await until('the supervisor gives up the worker', () =>
       server.logs.some(({ msg }) => msg.includes('was refused and will not be restarted'))
     )
     expect(server.pool.ready).toBe(false)

@@ -68,7 +68,7 @@ describe('a request whose server shuts down', () => {
       for await (const event of client.generate(REQUEST, { id: 'key-1', signal: new AbortController().signal }))
         events.push(event)
     })()
-    await until('it is painted', () => events.some(({ type }) => type === 'progress'))
+    await until('the first progress arrives', () => events.some(({ type }) => type === 'progress'))
     front.to(two)
     await one.close(0)
     await painting
@@ -96,11 +96,11 @@ describe('a request whose server shuts down', () => {
       ))
         events.push(event)
     })()
-    await until('it is painted', () => events.some(({ type }) => type === 'progress'))
+    await until('the first progress arrives', () => events.some(({ type }) => type === 'progress'))
     const closed = one.close(8000)
-    await until('the server that leaves refuses it', () => front.statuses.includes(503))
+    await until('the closing server refuses the page', () => front.statuses.includes(503))
     front.to(two)
-    await until('it is painted by the other', () => two.pool.state.running === 1)
+    await until('the other server makes the image', () => two.pool.state.running === 1)
     expect(events.some(({ type }) => type === 'error')).toBe(false)
     expect((await short).status).toBe(200)
     await closed
@@ -118,7 +118,7 @@ describe('a request whose server shuts down', () => {
         events.push(event)
     })()
     painting.catch(() => undefined)
-    await until('it is painted', () => events.some(({ type }) => type === 'progress'))
+    await until('the first progress arrives', () => events.some(({ type }) => type === 'progress'))
     await server.close(0)
     await expect(painting).rejects.toMatchObject({ name: 'NetworkError' })
   })
@@ -146,7 +146,7 @@ it('any client with a key and a last id gets its stream from the first event on 
     if (message.event === 'progress' && one.pool.draining === false) void one.close(0)
   }
   expect(ended).toMatchObject({ event: 'error', data: { code: 'DRAINING', retry_after: 5 } })
-  await until('the text is read', () => text !== '')
+  await until('the first event arrives', () => text !== '')
   expect(text).toMatch(/event: error\nretry: 5000\ndata: /)
   const events: string[] = []
   for await (const { event } of eventsOf(await ask(two, { 'last-event-id': String(seen) }))) events.push(event)
