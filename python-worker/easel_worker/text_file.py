@@ -1,7 +1,7 @@
-"""One rule for every text file of a model folder: UTF-8, with or without a byte order mark.
+"""Text files of a model folder must be UTF-8, with or without a byte order mark.
 
-The gateway reads the tokenizers' files by the same rule (src/tokenizer/text-file.ts). Test cases of
-both: test/tokenizer/golden/folders.json.
+The gateway applies the same rule (src/tokenizer/text-file.ts). Test cases for both:
+test/tokenizer/golden/folders.json.
 """
 
 import json
@@ -12,11 +12,11 @@ BYTE_ORDER_MARK = "\ufeff"
 
 
 class TextFileError(ValueError):
-    """A file is not what it should be; the text names the file."""
+    """A file is missing or invalid. The message names the file."""
 
 
 def read_text(path: Path) -> str:
-    """The file's text as it is: its line ends are not changed.
+    """The file's text, with its line ends unchanged.
 
     Raises:
         OSError: the file cannot be read.

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from easel_worker.tokenizer_bpe import read_bpe
 from easel_worker.tokenizer_digest import digest, tokenizer_info
 
 ROOT = Path(__file__).parents[2]
@@ -15,6 +16,7 @@ DEMO = ROOT / "models" / "demo"
 GATEWAYS = ROOT / "test" / "tokenizer" / "golden"
 """Golden files made with transformers, which the gateway's tests read too."""
 SETTINGS = json.loads((GATEWAYS / "settings.json").read_text())["rows"]
+SAVED = json.loads((GATEWAYS / "saved.json").read_text())["rows"]
 FOLDERS = json.loads((GATEWAYS / "folders.json").read_text())
 SDXL_DIGEST = "05f6f898f4f9c824c37b7dcacccc3d2e3ebab7b5a76de05da606127062a08e0e"
 VOCAB = {"b</w>": 1, "a": 0, "é</w>": 2, "<|endoftext|>": 3, "!": 4}
@@ -33,7 +35,7 @@ def test_the_digest_covers_tokens_by_id_then_merges(tmp_path: Path) -> None:
     files = folder(tmp_path / "t", "#version: 0.2\na b</w>\n\nx\u2028y z\n")
     text = "a\nb</w>\né</w>\n<|endoftext|>\n!\n\na b</w>\nx\u2028y z"
     expected = hashlib.sha256(text.encode()).hexdigest()
-    assert digest(files / "vocab.json", files / "merges.txt") == expected
+    assert digest(read_bpe(files)) == expected
 
 
 def test_worker_and_gateway_compute_the_same_digest_of_the_demo_model() -> None:
@@ -43,14 +45,35 @@ def test_worker_and_gateway_compute_the_same_digest_of_the_demo_model() -> None:
         assert info.digest == SDXL_DIGEST
 
 
-@pytest.mark.parametrize("row", SETTINGS, ids=lambda row: json.dumps([row["config"], row["map"]]))
+@pytest.mark.parametrize(
+    "row", SETTINGS, ids=lambda row: json.dumps([row["config"], row["map"], row.get("added")])
+)
 def test_reads_the_padding_token_that_transformers_reads(tmp_path: Path, row: Any) -> None:
     files = {"tokenizer_config": row["config"], "special_tokens_map": row["map"]}
-    for name in ("vocab.json", "merges.txt"):
-        (tmp_path / name).symlink_to(DEMO / "tokenizer" / name)
+    if "added" in row:
+        files["tokenizer"] = tokenizer_json(DEMO / "tokenizer") | {"added_tokens": row["added"]}
+    else:
+        for name in ("vocab.json", "merges.txt"):
+            (tmp_path / name).symlink_to(DEMO / "tokenizer" / name)
     for name, content in files.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(content))
     assert tokenizer_info(tmp_path).pad_id == row["pad"]
+
+
+def tokenizer_json(folder: Path) -> dict[str, Any]:
+    """`vocab.json` and `merges.txt` as a `tokenizer.json`."""
+    bpe = read_bpe(folder)
+    merges = [merge.split(" ") for merge in bpe.merges]
+    return {"model": {"type": "BPE", "vocab": bpe.ids, "merges": merges}}
+
+
+@pytest.mark.parametrize("row", SAVED, ids=lambda row: row["name"])
+def test_a_tokenizer_that_transformers_5_saved_is_the_original(tmp_path: Path, row: Any) -> None:
+    files = row["files"]
+    files["tokenizer.json"]["model"] |= tokenizer_json(DEMO / row["name"])["model"]
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    assert tokenizer_info(tmp_path) == tokenizer_info(DEMO / row["name"])
 
 
 @pytest.mark.parametrize(
@@ -79,11 +102,12 @@ def test_a_padding_token_outside_the_vocabulary_is_refused(tmp_path: Path) -> No
 def write_case(path: Path, files: dict[str, Any]) -> Path:
     """Write a case; parity/tokenizer/folders.py documents its fields."""
     path.mkdir()
-    for name, text in FOLDERS["base"].items():
-        change = files.get(name, {})
+    base = FOLDERS["base"]
+    for name in [*base, "tokenizer.json"]:
+        change = files.get(name, {} if name in base else None)
         if change is None:
             continue
-        body = change.get("text", text).replace("\n", change.get("line_end", "\n"))
+        body = change.get("text", base.get(name, "")).replace("\n", change.get("line_end", "\n"))
         whole = change.get("before", "") + body + change.get("after", "")
         raw = whole.encode() + bytes.fromhex(change.get("after_hex", ""))
         (path / name).write_bytes(raw)
@@ -102,7 +126,7 @@ def test_worker_gateway_and_transformers_read_a_folder_alike(tmp_path: Path, cas
 
 
 def test_refused_folders_that_transformers_reads() -> None:
-    """Transformers reads these folders differently from what they appear to say."""
+    """These folders do not mean what they appear to say, or change what a prompt means."""
     refused = [c["name"] for c in FOLDERS["rows"] if not c["reads"] and c["reference"]]
     assert refused == [
         "a lone CR as line end",
@@ -110,4 +134,8 @@ def test_refused_folders_that_transformers_reads() -> None:
         "a pad token that is not in the vocabulary",
         "a pad token without its text",
         "no room for a text",
+        "tokenizer.json with an added token without its text",
+        "tokenizer.json that truncates at the left",
+        "padding at the left",
+        "special tokens that are split",
     ]

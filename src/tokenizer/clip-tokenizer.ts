@@ -66,8 +66,8 @@ export class ClipTokenizer {
 
   /** @throws Error that names the file and what is wrong with it */
   static async fromFolder(folder: string, shared = new SharedParts()): Promise<ClipTokenizer> {
-    const { files, config } = await readTokenizerFolder(folder)
-    return explain(folder, () => new ClipTokenizer(shared.vocabulary(files), config, shared.unicode))
+    const { bpe, config } = await readTokenizerFolder(folder)
+    return explain(folder, () => new ClipTokenizer(shared.vocabulary(bpe), config, shared.unicode))
   }
 
   encode(text: string, memo: WordMemo = new Map()): Encoded {

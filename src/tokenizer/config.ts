@@ -4,6 +4,7 @@
  * and https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/tokenization_utils_tokenizers.py#L460
  */
 import type { AddedToken } from './added-tokens.js'
+import { isObject, type Json } from './bpe-files.js'
 
 export interface TokenizerConfig {
   readonly bos: string
@@ -14,7 +15,6 @@ export interface TokenizerConfig {
   readonly added: readonly AddedToken[]
 }
 
-type Json = Readonly<Record<string, unknown>>
 type Value = string | Json
 
 /** In the order in which transformers adds them. If two have the same spelling, the later one wins. */
@@ -26,8 +26,20 @@ const CLIP_POSITIONS = 77
 /** transformers writes 10^30 for "no limit". */
 const UNLIMITED = 1e9
 
-/** @throws Error that names what is missing or unsupported */
-export function parseConfig(config: Json, specialTokensMap: Json): TokenizerConfig {
+/** Keys of which one value is supported. */
+const FIXED = { padding_side: 'right', truncation_side: 'right', split_special_tokens: false }
+
+/**
+ * @param listed the added tokens of `tokenizer.json`, which count unless the config has its own list
+ * @throws Error that names what is missing or unsupported
+ */
+export function parseConfig(config: Json, specialTokensMap: Json, listed: readonly Json[] = []): TokenizerConfig {
+  for (const [key, supported] of Object.entries(FIXED)) {
+    if ((config[key] ?? supported) !== supported)
+      throw new Error(
+        `tokenizer_config.json: ${key} is ${JSON.stringify(config[key])}; only ${JSON.stringify(supported)} is supported`
+      )
+  }
   const decoder = config['added_tokens_decoder'] as Readonly<Record<string, Json>> | undefined
   const named: Json = { ...DEFAULTS, ...config, ...(decoder === undefined ? asSpecial(specialTokensMap) : {}) }
   return {
@@ -35,17 +47,17 @@ export function parseConfig(config: Json, specialTokensMap: Json): TokenizerConf
     eos: contentOf(named, 'eos_token'),
     pad: contentOf(named, 'pad_token'),
     maxLength: parseMaxLength(config['model_max_length']),
-    added: addedTokens(Object.values(decoder ?? {}), named)
+    added: addedTokens(decoder === undefined ? listed : Object.values(decoder), named)
   }
 }
 
 /** Marks the tokens as special, which special_tokens_map.json itself does not. */
 function asSpecial(map: Json): Json {
-  const flagged = (value: unknown): unknown => (isToken(value) ? { ...value, special: true } : value)
+  const flagged = (value: unknown): unknown => (isObject(value) ? { ...value, special: true } : value)
   return Object.fromEntries(Object.entries(map).map(([name, value]) => [name, flagged(value)]))
 }
 
-/** The tokens in `added_tokens_decoder`, then the named and extra tokens missing from it. */
+/** The listed tokens, then the named and extra tokens that the list lacks. */
 function addedTokens(listed: readonly Json[], named: Json): AddedToken[] {
   const added = new Map(listed.map((value) => [spelling(value), toAddedToken(value)]))
   const known = new Set(added.keys())
@@ -55,7 +67,7 @@ function addedTokens(listed: readonly Json[], named: Json): AddedToken[] {
     if (value === null || value === undefined || known.has(spelling(value))) continue
     // Like transformers, skip an identical repeat, so that it does not count as the later of two.
     const identity =
-      JSON.stringify(isToken(value) ? toAddedToken(value) : value) + String(isToken(value) && value['special'])
+      JSON.stringify(isObject(value) ? toAddedToken(value) : value) + String(isObject(value) && value['special'])
     if (!seen.has(identity)) added.set(spelling(value), toAddedToken(value))
     seen.add(identity)
   }
@@ -63,7 +75,7 @@ function addedTokens(listed: readonly Json[], named: Json): AddedToken[] {
 }
 
 function toAddedToken(value: Value): AddedToken {
-  if (!isToken(value)) return { content: value, normalized: false }
+  if (!isObject(value)) return { content: value, normalized: false }
   for (const flag of ['lstrip', 'rstrip', 'single_word']) {
     if (value[flag] === true)
       throw new Error(`the special token ${spelling(value)} has ${flag}, which this tokenizer does not support`)
@@ -72,20 +84,16 @@ function toAddedToken(value: Value): AddedToken {
   return { content: spelling(value), normalized: normalized === true }
 }
 
-function isToken(value: unknown): value is Json {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
 function contentOf(named: Json, name: string): string {
   const value = named[name] as Value | null | undefined
   if (value === null || value === undefined) throw new Error(`tokenizer_config.json has no ${name}`)
-  if (isToken(value) && typeof value['content'] !== 'string')
+  if (isObject(value) && typeof value['content'] !== 'string')
     throw new Error(`${name} has no content in tokenizer_config.json or special_tokens_map.json`)
   return spelling(value)
 }
 
 function spelling(value: Value): string {
-  return isToken(value) ? String(value['content']) : value
+  return isObject(value) ? String(value['content']) : value
 }
 
 /** Number of ids, including start and end. */

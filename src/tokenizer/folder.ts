@@ -1,34 +1,38 @@
 /** Reads the tokenizer folder of a diffusers model. No other module of the tokenizer touches the disk. */
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { parseTokenizerJson, parseVocabAndMerges, type Bpe } from './bpe-files.js'
 import { parseConfig, type TokenizerConfig } from './config.js'
 import { decodeText, parseObject } from './text-file.js'
-import type { TokenizerFiles } from './vocabulary.js'
 
 export interface TokenizerFolder {
-  readonly files: TokenizerFiles
+  readonly bpe: Bpe
   readonly config: TokenizerConfig
 }
 
 /** @throws Error that names the folder and what is wrong with it */
 export async function readTokenizerFolder(folder: string): Promise<TokenizerFolder> {
   // Sequential, so that the error always names the first of several missing files.
-  const vocab = await readRequired(folder, 'vocab.json')
-  const merges = await readRequired(folder, 'merges.txt')
+  const json = await readOptional(folder, 'tokenizer.json')
+  const vocab = json === undefined ? await readRequired(folder, 'vocab.json') : ''
+  const merges = json === undefined ? await readRequired(folder, 'merges.txt') : ''
   const config = await readOptional(folder, 'tokenizer_config.json')
   const specialTokensMap = await readOptional(folder, 'special_tokens_map.json')
-  const addedTokens = await readOptional(folder, 'added_tokens.json')
+  const addedTokensFile = await readOptional(folder, 'added_tokens.json')
   return explain(folder, () => {
-    if (addedTokens !== undefined) {
+    if (addedTokensFile !== undefined) {
       throw new Error(
         'added_tokens.json is not supported: list its tokens in tokenizer_config.json under added_tokens_decoder'
       )
     }
+    const { bpe, addedTokens } =
+      json === undefined ? { bpe: parseVocabAndMerges(vocab, merges), addedTokens: [] } : parseTokenizerJson(json)
     const parsed = parseConfig(
       parseObject('tokenizer_config.json', config ?? '{}'),
-      parseObject('special_tokens_map.json', specialTokensMap ?? '{}')
+      parseObject('special_tokens_map.json', specialTokensMap ?? '{}'),
+      addedTokens
     )
-    return { files: { vocab, merges }, config: parsed }
+    return { bpe, config: parsed }
   })
 }
 
@@ -45,8 +49,7 @@ async function readRequired(folder: string, name: string): Promise<string> {
   const text = await readOptional(folder, name)
   if (text !== undefined) return text
   throw new Error(
-    `${join(folder, name)} is missing. A tokenizer folder needs vocab.json and merges.txt. If it has only ` +
-      'tokenizer.json, extract both from "model" in that file'
+    `${join(folder, name)} is missing. A tokenizer folder needs tokenizer.json, or vocab.json and merges.txt`
   )
 }
 

@@ -1,3 +1,2 @@
 export { ClipTokenizer, type Encoded } from './clip-tokenizer.js'
 export { SdxlTokenizers, type SdxlEncoded } from './sdxl-tokenizers.js'
-export type { TokenizerFiles } from './vocabulary.js'

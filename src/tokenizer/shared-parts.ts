@@ -1,17 +1,17 @@
 /** Parts that tokenizers can share, so that a model's second one costs almost nothing. */
+import type { Bpe } from './bpe-files.js'
 import { Unicode } from './unicode.js'
-import { Vocabulary, type TokenizerFiles } from './vocabulary.js'
+import { digestOf, Vocabulary } from './vocabulary.js'
 
 export class SharedParts {
   readonly unicode = new Unicode()
-  readonly #known: { readonly files: TokenizerFiles; readonly vocabulary: Vocabulary }[] = []
+  readonly #known = new Map<string, Vocabulary>()
 
-  /** The vocabulary of these files. Files with equal contents are parsed once. */
-  vocabulary(files: TokenizerFiles): Vocabulary {
-    const same = this.#known.find(({ files: { vocab, merges } }) => vocab === files.vocab && merges === files.merges)
-    if (same !== undefined) return same.vocabulary
-    const vocabulary = new Vocabulary(files)
-    this.#known.push({ files, vocabulary })
-    return vocabulary
+  /** The vocabulary of a BPE. Equal ones share it. */
+  vocabulary(bpe: Bpe): Vocabulary {
+    const digest = digestOf(bpe)
+    const known = this.#known.get(digest) ?? new Vocabulary(bpe)
+    this.#known.set(digest, known)
+    return known
   }
 }

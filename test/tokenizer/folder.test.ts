@@ -2,10 +2,11 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { parseVocabAndMerges } from '../../src/tokenizer/bpe-files.js'
 import { BYTE_ALPHABET } from '../../src/tokenizer/byte-alphabet.js'
 import { ClipTokenizer, SdxlTokenizers } from '../../src/tokenizer/index.js'
-import { Vocabulary } from '../../src/tokenizer/vocabulary.js'
-import { files } from './support.js'
+import { digestOf } from '../../src/tokenizer/vocabulary.js'
+import { bpe } from './support.js'
 
 const tokens = [...BYTE_ALPHABET, ...BYTE_ALPHABET.map((c) => `${c}</w>`), 'ab</w>', '<|startoftext|>', '<|endoftext|>']
 const vocab = JSON.stringify(Object.fromEntries(tokens.map((token, id) => [token, id])))
@@ -39,7 +40,8 @@ describe('a tokenizer folder', () => {
   })
 
   it.each([
-    ['no vocabulary', { 'merges.txt': merges, 'tokenizer.json': '{}' }, /vocab\.json is missing.*tokenizer\.json/],
+    ['no vocabulary', { 'merges.txt': merges }, /vocab\.json is missing.*tokenizer\.json/],
+    ['an empty tokenizer.json', { 'vocab.json': vocab, 'merges.txt': merges, 'tokenizer.json': '{}' }, /no model/],
     ['no merges', { 'vocab.json': vocab }, /merges\.txt is missing/],
     ['a vocabulary that is not JSON', { 'vocab.json': 'x', 'merges.txt': merges }, /JSON/],
     ['a vocabulary without all bytes', { 'vocab.json': '{"a": 0}', 'merges.txt': merges }, /has no token "Ā"/],
@@ -84,10 +86,10 @@ describe('a tokenizer folder', () => {
 })
 
 it('the digest depends on tokens, their order and merges, not on file formatting', () => {
-  const { digest } = new Vocabulary({ vocab, merges })
+  const digest = digestOf(parseVocabAndMerges(vocab, merges))
   const reversed = JSON.stringify(Object.fromEntries(tokens.map((token, id) => [token, id]).toReversed()), null, 2)
-  expect(new Vocabulary({ vocab: reversed, merges: 'a b</w>' }).digest).toBe(digest)
-  expect(new Vocabulary({ vocab, merges: `${merges}\r\n` }).digest).toBe(digest)
-  expect(new Vocabulary({ vocab, merges: '' }).digest).not.toBe(digest)
-  expect(new Vocabulary(files).digest).not.toBe(digest)
+  expect(digestOf(parseVocabAndMerges(reversed, 'a b</w>'))).toBe(digest)
+  expect(digestOf(parseVocabAndMerges(vocab, `${merges}\r\n`))).toBe(digest)
+  expect(digestOf(parseVocabAndMerges(vocab, ''))).not.toBe(digest)
+  expect(digestOf(bpe)).not.toBe(digest)
 })

@@ -30,13 +30,14 @@ beforeEach(async () => {
 afterEach(() => rm(folder, { recursive: true }))
 
 async function write(files: Case['files']): Promise<void> {
-  for (const [name, base] of Object.entries(golden.base)) {
-    const change = files[name]
+  for (const name of [...Object.keys(golden.base), 'tokenizer.json']) {
+    const base = golden.base[name]
+    const change = files[name] ?? (files[name] === null || base === undefined ? null : {})
     if (change === null) {
       await rm(join(folder, name), { force: true })
       continue
     }
-    const { text = base, line_end = '\n', before = '', after = '', after_hex = '' } = change ?? {}
+    const { text = base ?? '', line_end = '\n', before = '', after = '', after_hex = '' } = change
     const body = Buffer.from(before + text.replaceAll('\n', line_end) + after)
     await writeFile(join(folder, name), Buffer.concat([body, Buffer.from(after_hex, 'hex')]))
   }

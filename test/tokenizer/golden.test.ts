@@ -1,9 +1,14 @@
 /** Equality with transformers' CLIPTokenizer. Scripts in python-worker/parity/tokenizer/ generate the golden files. */
 import { createHash } from 'node:crypto'
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { describe, expect, it } from 'vitest'
+import { parseAddedTokens } from '../../src/tokenizer/bpe-files.js'
 import { ClipTokenizer, SdxlTokenizers } from '../../src/tokenizer/index.js'
 import { parseConfig } from '../../src/tokenizer/config.js'
-import { modelFolder, readGolden, config, tokenizerOf, unicode, vocabulary, wholeIds } from './support.js'
+import { bpe, modelFolder, readGolden, config, tokenizerOf, unicode, vocabulary, wholeIds } from './support.js'
 
 interface TextGolden {
   text: string
@@ -13,8 +18,14 @@ interface TextGolden {
 interface ConfigGolden {
   config: Record<string, unknown>
   map: Record<string, unknown>
+  /** The added tokens of `tokenizer.json`, in rows of folders that have one. */
+  added?: Record<string, unknown>[]
   pad: number
   ids: number[]
+}
+interface SavedGolden {
+  name: string
+  files: { 'tokenizer.json': { model: object }; 'tokenizer_config.json': object }
 }
 
 const texts = readGolden<{ digest: string; rows: TextGolden[] }>('clip-ids.json')
@@ -62,11 +73,40 @@ it('treats every Unicode character like the reference', { timeout: 300_000 }, ()
 
 it('reads special tokens from a folder like the reference', () => {
   const { text, rows } = readGolden<{ text: string; rows: ConfigGolden[] }>('settings.json')
-  for (const { config, map, pad, ids } of rows) {
-    const tokenizer = new ClipTokenizer(vocabulary, { ...parseConfig(config, map), maxLength: 200 }, unicode)
-    expect({ config, map, pad: tokenizer.padId, ids: wholeIds(tokenizer, text) }).toEqual({ config, map, pad, ids })
+  for (const { config, map, added, pad, ids } of rows) {
+    const listed = parseAddedTokens('tokenizer.json', added)
+    const tokenizer = new ClipTokenizer(vocabulary, { ...parseConfig(config, map, listed), maxLength: 200 }, unicode)
+    const found = { config, map, added, pad: tokenizer.padId, ids: wholeIds(tokenizer, text) }
+    expect(found).toEqual({ config, map, added, pad, ids })
   }
-  expect(rows.length).toBeGreaterThan(30)
+  expect(rows.filter(({ added }) => added === undefined).length).toBeGreaterThan(30)
+  expect(rows.filter(({ added }) => added !== undefined).length).toBeGreaterThan(15)
+})
+
+it('reads a model that transformers 5 saved, with tokenizer.json, like the original', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'saved-'))
+  try {
+    const { rows } = readGolden<{ rows: SavedGolden[] }>('saved.json')
+    for (const { name, files } of rows) {
+      await mkdir(join(folder, name))
+      const { 'tokenizer.json': content, ...others } = files
+      const model = {
+        ...content.model,
+        vocab: Object.fromEntries(bpe.tokens.map((token, id) => [token, id])),
+        merges: bpe.merges.map((merge) => merge.split(' '))
+      }
+      const written = { ...others, 'tokenizer.json': { ...content, model } }
+      for (const [file, value] of Object.entries(written))
+        await writeFile(join(folder, name, file), JSON.stringify(value))
+    }
+    const [saved, original] = await Promise.all([folder, modelFolder].map((f) => SdxlTokenizers.fromModelFolder(f)))
+    const identity = ({ digest, padId, maxLength }: ClipTokenizer): unknown => ({ digest, padId, maxLength })
+    expect(saved?.tokenizers.map(identity)).toEqual(original?.tokenizers.map(identity))
+    const different = texts.rows.filter(({ text }) => !isDeepStrictEqual(saved?.encode(text), original?.encode(text)))
+    expect(different).toEqual([])
+  } finally {
+    await rm(folder, { recursive: true })
+  }
 })
 
 it('computes the same vocabulary digest as the worker', () => {

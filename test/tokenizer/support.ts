@@ -14,14 +14,12 @@ const folders = await Promise.all(
   ['tokenizer', 'tokenizer_2'].map((name) => readTokenizerFolder(`${modelFolder}/${name}`))
 )
 const [folder, folder2] = folders as [(typeof folders)[number], (typeof folders)[number]]
-export const { files } = folder
+export const { bpe } = folder
 export const config = [folder.config, folder2.config] as const
-export const vocabulary = new Vocabulary(files)
+export const vocabulary = new Vocabulary(bpe)
 
 const spelling = new Map(
-  Object.entries(JSON.parse(files.vocab) as Record<string, number>)
-    .filter(([token]) => !token.startsWith('<|'))
-    .map(([token, id]) => [id, token.replace('</w>', ' ')])
+  bpe.tokens.flatMap((token, id) => (token.startsWith('<|') ? [] : [[id, token.replace('</w>', ' ')] as const]))
 )
 
 /** One of the two tokenizers with another maximum length, e.g. to see all ids of a long text. */

@@ -8,7 +8,7 @@ equals the base folder's. Otherwise `says` is a part of the error, with the file
 
 import json
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 PROBE = "ab a b AB"
@@ -48,6 +48,51 @@ def base() -> dict[str, str]:
     }
 
 
+LEFT_TRUNCATION = {
+    "direction": "Left",
+    "max_length": 77,
+    "strategy": "LongestFirst",
+    "stride": 0,
+}
+
+
+def tokenizer_json(**model: Any) -> dict[str, Any]:
+    """The base folder's vocabulary and merges as a `tokenizer.json`, with changes to its model."""
+    bpe: dict[str, Any] = {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": END,
+        "continuing_subword_prefix": "",
+        "end_of_word_suffix": "</w>",
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+        "vocab": json.loads(base()["vocab.json"]),
+        "merges": [["a", "b</w>"], ["a", "b"]],
+    }
+    changed = {key: value for key, value in (bpe | model).items() if value is not None}
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [],
+        "normalizer": {"type": "NFC"},
+        "pre_tokenizer": None,
+        "post_processor": None,
+        "decoder": None,
+        "model": changed,
+    }
+
+
+def without_bpe(content: dict[str, Any]) -> dict[str, Change | None]:
+    """A folder with this `tokenizer.json`, without `vocab.json` and `merges.txt`."""
+    return {
+        "vocab.json": None,
+        "merges.txt": None,
+        "tokenizer.json": {"text": json.dumps(content)},
+    }
+
+
 def cases() -> list[Case]:
     """Return all folders."""
     names = list(base())
@@ -77,6 +122,27 @@ def cases() -> list[Case]:
         },
         {"name": "blanks around", "files": {"vocab.json": {"before": " \n", "after": "\t"}}},
         {"name": "no special_tokens_map.json", "files": {"special_tokens_map.json": None}},
+        {"name": "tokenizer.json", "files": without_bpe(tokenizer_json())},
+        {
+            "name": "tokenizer.json with merges as strings",
+            "files": without_bpe(tokenizer_json(merges=["a b</w>", "a b"])),
+        },
+        {
+            "name": "tokenizer.json without a model type",
+            "files": without_bpe(tokenizer_json(type=None)),
+        },
+        {
+            "name": "tokenizer.json and other vocab.json and merges.txt",
+            "files": {
+                "tokenizer.json": {"text": json.dumps(tokenizer_json())},
+                "vocab.json": {"text": '{"a": 0}'},
+                "merges.txt": {"text": ""},
+            },
+        },
+        {
+            "name": "tokenizer.json with another normalizer, which CLIPTokenizer ignores",
+            "files": without_bpe(tokenizer_json() | {"normalizer": None}),
+        },
     ]
     refused: list[Case] = [
         {
@@ -170,6 +236,46 @@ def cases() -> list[Case]:
             "says": "tokenizer_config.json: model_max_length",
         },
         {"name": "no vocab.json", "files": {"vocab.json": None}, "says": "vocab.json is missing"},
+        {
+            "name": "tokenizer.json of another kind of model",
+            "files": without_bpe(tokenizer_json(type="WordPiece")),
+            "says": 'tokenizer.json: model.type is "WordPiece"',
+        },
+        {
+            "name": "tokenizer.json without a vocabulary",
+            "files": without_bpe(tokenizer_json(vocab=None)),
+            "says": "tokenizer.json has no model with vocab and merges",
+        },
+        {
+            "name": "tokenizer.json with a merge of three tokens",
+            "files": without_bpe(tokenizer_json(merges=[["a", "b", "c"]])),
+            "says": 'tokenizer.json has the merge ["a",',
+        },
+        {
+            "name": "tokenizer.json with an id twice",
+            "files": without_bpe(tokenizer_json(vocab={"a": 0, "b": 0})),
+            "says": "tokenizer.json gives the id 0 twice",
+        },
+        {
+            "name": "tokenizer.json with an added token without its text",
+            "files": without_bpe(tokenizer_json() | {"added_tokens": [{"id": 0}]}),
+            "says": "tokenizer.json: added_tokens must be",
+        },
+        {
+            "name": "tokenizer.json that truncates at the left",
+            "files": without_bpe(tokenizer_json() | {"truncation": LEFT_TRUNCATION}),
+            "says": 'tokenizer.json: truncation.direction is "Left"',
+        },
+        {
+            "name": "padding at the left",
+            "files": {"tokenizer_config.json": {"text": '{"padding_side": "left"}'}},
+            "says": 'tokenizer_config.json: padding_side is "left"',
+        },
+        {
+            "name": "special tokens that are split",
+            "files": {"tokenizer_config.json": {"text": '{"split_special_tokens": true}'}},
+            "says": "tokenizer_config.json: split_special_tokens is true",
+        },
         {"name": "no merges.txt", "files": {"merges.txt": None}, "says": "merges.txt is missing"},
     ]
     return [
@@ -179,13 +285,14 @@ def cases() -> list[Case]:
 
 
 def write(folder: Path, files: dict[str, Change | None]) -> None:
-    """Write the folder of a case."""
-    for name, text in base().items():
-        change = files.get(name, Change())
+    """Make the folder of a case."""
+    texts = base()
+    for name in {**texts, "tokenizer.json": None}:
+        change = files.get(name, Change() if name in texts else None)
         (folder / name).unlink(missing_ok=True)
         if change is None:
             continue
-        body = change.get("text", text).replace("\n", change.get("line_end", "\n"))
+        body = change.get("text", texts.get(name, "")).replace("\n", change.get("line_end", "\n"))
         around = change.get("before", "") + body + change.get("after", "")
         raw = around.encode() + bytes.fromhex(change.get("after_hex", ""))
         (folder / name).write_bytes(raw)

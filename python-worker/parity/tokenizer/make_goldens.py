@@ -9,13 +9,14 @@ import hashlib
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import tokenizers
 import transformers
 from transformers import CLIPTokenizer
 
 from parity.tokenizer import folders
-from parity.tokenizer.settings import SETTINGS_PROBE, folder_settings
+from parity.tokenizer.settings import SETTINGS_PROBE, added_tokens, folder_settings
 from parity.tokenizer.texts import texts
 
 ROOT = Path(__file__).parents[3]
@@ -67,7 +68,10 @@ def sweep(tokenizer: CLIPTokenizer) -> list[str]:
 
 
 def settings_goldens() -> list[Golden]:
-    """Tokenize `SETTINGS_PROBE` with other folder settings: `{config, map, pad, ids}`."""
+    """The ids of `SETTINGS_PROBE` with other special tokens: `{config, map, pad, ids}`.
+
+    Rows with `added` are of folders with a `tokenizer.json` that has these `added_tokens`.
+    """
     goldens: list[Golden] = []
     with TemporaryDirectory() as name:
         folder = Path(name)
@@ -79,6 +83,46 @@ def settings_goldens() -> list[Golden]:
             tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
             found = {"pad": tokenizer.pad_token_id, "ids": tokenizer(SETTINGS_PROBE).input_ids}
             goldens.append({"config": config, "map": special_tokens_map} | found)
+        for config, special_tokens_map, added in added_tokens():
+            content = tokenizer_json(MODEL / "tokenizer") | {"added_tokens": added}
+            (folder / "tokenizer.json").write_text(json.dumps(content))
+            (folder / "tokenizer_config.json").write_text(json.dumps(config))
+            (folder / "special_tokens_map.json").write_text(json.dumps(special_tokens_map))
+            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+            found = {"pad": tokenizer.pad_token_id, "ids": tokenizer(SETTINGS_PROBE).input_ids}
+            row = {"config": config, "map": special_tokens_map, "added": added}
+            goldens.append(row | found)
+    return goldens
+
+
+def tokenizer_json(folder: Path) -> Golden:
+    """`vocab.json` and `merges.txt` as a `tokenizer.json`."""
+    lines = (folder / "merges.txt").read_text(encoding="utf-8").split("\n")
+    merges = [line.split(" ") for line in lines if line and not line.startswith("#version")]
+    vocabulary = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
+    return {"version": "1.0", "model": {"type": "BPE", "vocab": vocabulary, "merges": merges}}
+
+
+def saved_goldens(tokenizers: dict[str, CLIPTokenizer]) -> list[Golden]:
+    """Each tokenizer as `save_pretrained` writes it: `{name, files}`, without its vocabulary.
+
+    Checks that transformers reads the saved folder as it reads the original one.
+    """
+    goldens: list[Golden] = []
+    for name, tokenizer in tokenizers.items():
+        with TemporaryDirectory() as folder:
+            tokenizer.save_pretrained(folder)
+            saved = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+            different = [t for t in texts() if saved(t).input_ids != tokenizer(t).input_ids]
+            if different or saved.pad_token_id != tokenizer.pad_token_id:
+                raise AssertionError(f"{name}: saving changes the reference: {different[:3]}")
+            files = {path.name: json.loads(path.read_text()) for path in Path(folder).iterdir()}
+        original: Any = tokenizer_json(MODEL / name)["model"]
+        model = files["tokenizer.json"]["model"]
+        for key in ("vocab", "merges"):
+            if model.pop(key) != original[key]:
+                raise AssertionError(f"{name}: saving changes the {key} of the reference")
+        goldens.append({"name": name, "files": files})
     return goldens
 
 
@@ -131,6 +175,8 @@ def main() -> None:
     write("every-character.json", {"reference": reference, "block": BLOCK}, sweep(first))
     write("settings.json", {"reference": reference, "text": SETTINGS_PROBE}, settings_goldens())
     base = {"base": folders.base(), "text": folders.PROBE}
+    saved = saved_goldens({"tokenizer": first, "tokenizer_2": second})
+    write("saved.json", {"reference": reference}, saved)
     write("folders.json", {"reference": reference, **base}, folder_goldens())
     print(f"{len(goldens)} texts, digest {digest}")
 

@@ -53,6 +53,36 @@ def folder_settings() -> Iterator[tuple[Settings, Settings]]:
         yield random_config(rng, listed), random_names(rng, names, False)
 
 
+def added_tokens() -> Iterator[tuple[Settings, Settings, list[Settings]]]:
+    """Yields `tokenizer_config.json`, the map and `added_tokens` of `tokenizer.json`."""
+    named = {"bos_token": START, "eos_token": END, "unk_token": END, "pad_token": "!"}
+    listed = [
+        {"id": 49407} | token(END, False) | {"special": True},
+        {"id": 0} | token("!", True) | {"special": True},
+        {"id": 49406} | token(START, True) | {"special": True},
+        {"id": 2368} | token("cat</w>", False) | {"special": False},
+    ]
+    yield {}, {}, []
+    yield {}, {}, listed
+    yield named, {}, []
+    yield named, {}, listed
+    yield named, {}, listed[:1]
+    yield {}, named, listed[1:3]
+    yield named, {"pad_token": token(END, True)}, listed
+    yield (
+        {"added_tokens_decoder": {"0": token("!", False) | {"special": True}}, **named},
+        {},
+        listed,
+    )
+    yield {"extra_special_tokens": ["hello</w>"], **named}, {}, listed
+    rng = random.Random(7)
+    for _ in range(12):
+        config = random_names(rng, rng.sample(NAMES, rng.randint(0, 4)), True)
+        flags = {"normalized": rng.random() < 0.5}
+        chosen = rng.sample(listed, rng.randint(1, 4))
+        yield config, random_names(rng, rng.sample(NAMES, 1), False), [t | flags for t in chosen]
+
+
 def random_config(rng: random.Random, listed: dict[str, Settings]) -> Settings:
     """Return a config with random names, listed tokens and extra tokens."""
     config = random_names(rng, rng.sample(NAMES, rng.randint(0, 4)), True)

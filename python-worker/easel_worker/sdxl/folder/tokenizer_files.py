@@ -8,7 +8,8 @@ from pathlib import Path
 
 from easel_worker.engine import TokenizerInfo
 from easel_worker.text_file import TextFileError
-from easel_worker.tokenizer_digest import read_vocabulary, tokenizer_info
+from easel_worker.tokenizer_bpe import read_bpe
+from easel_worker.tokenizer_digest import tokenizer_info
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 """CLIP's start and end tokens."""
@@ -35,14 +36,14 @@ def read_tokenizer(folder: Path) -> TokenizerFiles:
     Raises:
         TextFileError: a file is missing or invalid, or the tokenizer is not CLIP's.
     """
-    info = tokenizer_info(folder)
-    vocabulary = read_vocabulary(folder / "vocab.json")
+    bpe = read_bpe(folder)
+    info = tokenizer_info(folder, bpe)
     for token in (START, END):
-        if token not in vocabulary:
-            raise TextFileError(f"{folder / 'vocab.json'} has no {token}: not a CLIP tokenizer")
+        if token not in bpe.ids:
+            raise TextFileError(f"{bpe.file} has no {token}: not a CLIP tokenizer")
     pads = [info.pad_id] * (info.max_length - 2)
     return TokenizerFiles(
         info=info,
-        empty=(vocabulary[START], vocabulary[END], *pads),
-        size=len(vocabulary),
+        empty=(bpe.ids[START], bpe.ids[END], *pads),
+        size=len(bpe.ids),
     )
