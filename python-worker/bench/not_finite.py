@@ -40,8 +40,10 @@ def main() -> None:
     options = Options(devices=jax.devices()[:1])
     about = describe(chosen.model, options)
     dtypes, put = resolve.dtypes(options), replicate(resolve.mesh(options))
-    methods = resolve.methods(options)
-    params = load_params(chosen.model, about.config, dtypes, put, lambda _: None, methods=methods)
+    kernel_options = resolve.kernel_options(options)
+    params = load_params(
+        chosen.model, about.config, dtypes, put, lambda _: None, kernel_options=kernel_options
+    )
     for name, function, part, arguments in _cases(about, params, options):
         pair = [jax.jit(function), jax.jit(lambda *a, f=function, p=part: p(f(*a)))]
         times = _in_turns(pair, arguments, chosen.rounds)

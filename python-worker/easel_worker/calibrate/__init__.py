@@ -1,1 +1,1 @@
-"""Finds out how large activations are, for int8: `python -m easel_worker.calibrate --help`."""
+"""Measure how large activations get, for int8: `python -m easel_worker.calibrate --help`."""

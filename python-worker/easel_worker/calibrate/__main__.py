@@ -1,4 +1,4 @@
-"""The command line. Prompts come as token ids: the gateway's tokenizers make them."""
+"""The command line. Its prompts are token ids, made by the gateway's tokenizers."""
 
 import argparse
 import json
@@ -16,19 +16,21 @@ from easel_worker.sdxl.serving.options import Options
 
 
 def main() -> None:
-    """Make images, write the file; exit with 1 and one line if that cannot be done."""
+    """Make images and write the file. On failure print one line and exit with 1."""
     parser = argparse.ArgumentParser(
         prog="easel-calibrate",
-        description="Makes images with a model and writes how large the inputs of its linear "
-        "layers were, which --quantization int8 needs. `npm run calibrate` tokenizes prompts for "
-        "it. At full size it wants an accelerator.",
+        description="Make images with a model and write how large the inputs of its linear layers "
+        "get, which --quantization int8 needs. `npm run calibrate` tokenizes the prompts. A "
+        "full-size model needs an accelerator.",
     )
     parser.add_argument("--model", type=Path, required=True, help="a diffusers folder")
     parser.add_argument(
         "--tokens", type=Path, required=True, help='prompts: JSON, a list of {"ids", "ids_2"}'
     )
     parser.add_argument("--to", type=Path, help=f"file (default: {calibration.FILE} of the model)")
-    parser.add_argument("--steps", type=parse.positive, help="of each image (default: the model's)")
+    parser.add_argument(
+        "--steps", type=parse.positive, help="steps of each image (default: the model's)"
+    )
     settings = declared(Options, "dtype")
     add_flags(parser, settings)
     chosen = parser.parse_args()

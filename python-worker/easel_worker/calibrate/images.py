@@ -1,4 +1,4 @@
-"""The images of a calibration: made as the service makes them, with a watched UNet."""
+"""Make a calibration's images like the worker does, with a UNet that reports its inputs."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,14 +25,14 @@ Report = Callable[[str], None]
 
 
 class Calibration:
-    """Makes images and remembers the largest inputs of all of them."""
+    """Makes images and keeps the largest inputs seen so far."""
 
     def __init__(self, folder: Path, options: Options, report: Report) -> None:
         """Load a model.
 
         Args:
             folder: the model.
-            options: `dtype` and `devices` matter; the first device is used.
+            options: `dtype` and `devices` take effect. The first device is used.
             report: called with readable lines.
 
         Raises:
@@ -50,7 +50,7 @@ class Calibration:
 
     @property
     def largest(self) -> dict[str, NDArray[np.float32]]:
-        """Of all images so far: the largest absolute value by channel, for each input."""
+        """For each input, the largest absolute value per channel over all images so far."""
         return self._largest
 
     def add(self, text: Tokens, seed: int, steps: int | None = None) -> Array:
@@ -58,11 +58,11 @@ class Calibration:
 
         Args:
             text: its prompt.
-            seed: of its noise.
-            steps: how many; None for the model's default.
+            seed: seed of its noise.
+            steps: number of steps; None for the model's default.
 
         Returns:
-            The image's latents [h, w, channels], which are those of a worker's image.
+            The image's latents [h, w, channels], equal to those of the worker.
         """
         defaults, config = self._about.capabilities.defaults, self._about.config
         table = sampler.make_table(
@@ -114,13 +114,13 @@ class Calibration:
 def calibrate(
     folder: Path, texts: Sequence[Tokens], options: Options, steps: int | None, report: Report
 ) -> dict[str, NDArray[np.float32]]:
-    """The largest inputs over an image of each text; image i has the seed i.
+    """The largest inputs over one image per text. Image i has seed i.
 
     Args:
         folder: the model.
         texts: prompts.
         options: see `Calibration`.
-        steps: of each image; None for the model's default.
+        steps: steps of each image; None for the model's default.
         report: called with readable lines.
 
     Raises:

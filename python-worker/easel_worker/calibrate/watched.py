@@ -1,4 +1,4 @@
-"""A UNet that also tells how large the inputs of its linear layers are."""
+"""A UNet that also returns how large the inputs of its linear layers are."""
 
 from collections.abc import Callable
 from dataclasses import field
@@ -17,7 +17,7 @@ from easel_worker.sdxl.quantization import selection
 
 
 class Watched(NamedTuple):
-    """What the UNet says, and what was seen: the largest absolute values by channel, by input."""
+    """The UNet's output, and the largest absolute value per channel, by input."""
 
     output: Array
     largest: dict[str, Array]
@@ -25,7 +25,7 @@ class Watched(NamedTuple):
 
 @layer
 class WatchedLinear(Linear):
-    """A layer that shows its input, while a program is traced."""
+    """A layer that passes its input to `show` while a program is traced."""
 
     show: Callable[[Array], None] = field(kw_only=True, metadata=STATIC)
 
@@ -35,15 +35,15 @@ class WatchedLinear(Linear):
 
 
 def watched_unet(config: UNetConfig) -> Callable[..., Watched]:
-    """`UNet.__call__` of a configuration as a compiled function of a UNet and its arguments."""
+    """A compiled `UNet.__call__` that takes the UNet first and also returns the largest inputs."""
     names = selection.input_names(UNet.declare(config))
 
     def apply(unet: UNet, *given: Array) -> Watched:
         largest: dict[str, Array] = {}
-        coming = iter(names)
+        remaining = iter(names)
 
         def watch(layers: list[Linear]) -> list[Linear]:
-            show = partial(_note, largest, next(coming))
+            show = partial(_note, largest, next(remaining))
             first, *others = layers
             return [WatchedLinear(first.weight, first.bias, show=show), *others]
 

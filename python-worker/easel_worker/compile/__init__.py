@@ -1,5 +1,5 @@
-"""`easel-compile`: compiles a model's programs ahead of time and says what they will need.
+"""`easel-compile`: compile a model's programs ahead of time and report what they will need.
 
-For a TPU this needs no TPU: its compiler (libtpu) runs on any x86 machine and knows the chip it
-compiles for. What comes out of it is a count, not a measurement.
+Compiling for a TPU needs no TPU: its compiler (libtpu) runs on any x86 machine. The figures are the
+compiler's estimates, not measurements.
 """

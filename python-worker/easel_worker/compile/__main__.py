@@ -6,7 +6,7 @@ from easel_worker.compile import command
 
 
 def main() -> None:
-    """Run the command; ends the process with its status."""
+    """Run the command and exit with its status."""
     sys.exit(command.main(sys.argv[1:]))
 
 

@@ -1,4 +1,4 @@
-"""What the chips can do, for rooflines: published figures.
+"""Published figures of the chips, for rooflines.
 
 https://cloud.google.com/tpu/docs/v5e
 https://cloud.google.com/tpu/docs/v6e
@@ -12,13 +12,13 @@ class Chip:
     """One chip.
 
     Attributes:
-        name: as topologies are named.
-        flops: bfloat16 operations a second.
-        int8: operations on 8-bit integers a second.
-        bandwidth: of its memory, bytes a second.
-        memory: bytes.
-        clock: cycles a second, of which the compiler's estimates are counted. For v6e we take
-            v5e's, whose estimates are in the same unit for all we know.
+        name: the name that topologies begin with.
+        flops: bfloat16 operations per second.
+        int8: operations on 8-bit integers per second.
+        bandwidth: memory bandwidth in bytes per second.
+        memory: bytes of memory.
+        clock: cycles per second, to convert the compiler's estimated cycles. For v6e we use v5e's,
+            because nothing says that its estimates have another unit.
     """
 
     name: str
@@ -37,22 +37,22 @@ CHIPS = {
 }
 
 _KINDS = {"TPU v5 lite": "v5e", "TPU v5e": "v5e", "TPU v6 lite": "v6e", "TPU v6e": "v6e"}
-"""jax's names of devices."""
+"""Chips by jax's device kind."""
 
 
 def chip_of(device_kind: str) -> Chip | None:
-    """The chip of a jax device, or None for one that is not listed, such as a CPU."""
+    """The chip of a jax device kind; None for one that is not listed, such as a CPU."""
     name = _KINDS.get(device_kind)
     return None if name is None else CHIPS[name]
 
 
 def roofline(chip: Chip, flops: float, bytes_moved: float, *, int8: bool = False) -> float:
-    """The least seconds that work can take: the longer of computing and moving.
+    """The minimum time of some work in seconds: the longer of computing and moving data.
 
     Args:
-        chip: what does it.
-        flops: operations.
-        bytes_moved: to and from its memory.
+        chip: the chip that does it.
+        flops: number of operations.
+        bytes_moved: bytes moved to and from the chip's memory.
         int8: whether the operations are on 8-bit integers.
     """
     return max(flops / (chip.int8 if int8 else chip.flops), bytes_moved / chip.bandwidth)

@@ -11,9 +11,9 @@ from tempfile import TemporaryDirectory
 
 from easel_worker.compile import table, topology
 from easel_worker.compile.chips import Chip, chip_of
-from easel_worker.compile.configuration import Configuration, compile_all, read
 from easel_worker.compile.counting_compiler import Counted, CountingCompiler
 from easel_worker.compile.memory import residents
+from easel_worker.compile.plan import Plan, compile_all, read
 from easel_worker.options import Setting, add_flags, declared, values_of
 from easel_worker.sdxl.serving.artifacts import ArtifactWriter
 from easel_worker.sdxl.serving.compilation import cache_programs_in
@@ -25,7 +25,7 @@ _IMAGES = 2
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Compile, print, write; the exit status."""
+    """Compile programs, print and write the figures; return the exit status."""
     chosen = _parser().parse_args(arguments)
     with TemporaryDirectory(prefix="easel-schedules-") as schedules:
         try:
@@ -42,7 +42,7 @@ def _run(chosen: argparse.Namespace, schedules: Path) -> int:
         _start_afresh(chosen.write / "cache")
     devices = topology.devices(chosen.topology)
     options = Options(**given, devices=devices)
-    configuration = read(chosen.model, options, only=chosen.only_sizes)
+    plan = read(chosen.model, options, only=chosen.only_sizes)
     chip = chip_of(devices[0].device_kind)
     compiler = CountingCompiler(
         chip=chip,
@@ -51,8 +51,8 @@ def _run(chosen: argparse.Namespace, schedules: Path) -> int:
         wanted=re.compile(chosen.programs),
         report=lambda line: print(line, file=sys.stderr, flush=True),
     )
-    compile_all(configuration, compiler)
-    _print(configuration, compiler.counted, chip, chosen)
+    compile_all(plan, compiler)
+    _print(plan, compiler.counted, chip, chosen)
     if chosen.json is not None:
         programs = [_as_json(each) for each in compiler.counted]
         report = {"fingerprint": fingerprint(devices), "note": table.NOTE, "programs": programs}
@@ -61,13 +61,13 @@ def _run(chosen: argparse.Namespace, schedules: Path) -> int:
 
 
 def _start_afresh(cache: Path) -> None:
-    """jax cannot serialize a CPU's program that it found in its cache."""
+    """Empty the cache: jax cannot serialize a CPU program that it read from its cache."""
     rmtree(cache, ignore_errors=True)
     cache_programs_in(cache)
 
 
 def _print(
-    configuration: Configuration,
+    plan: Plan,
     counted: list[Counted],
     chip: Chip | None,
     chosen: argparse.Namespace,
@@ -76,12 +76,12 @@ def _print(
     if chip is None:
         return
     print(f"\n{table.kernels_table(counted)}")
-    print(f"\n{table.memory_lines(residents(configuration.params, counted), chip, _IMAGES)}")
+    print(f"\n{table.memory_lines(residents(plan.params, counted), chip, _IMAGES)}")
     for each in counted:
-        if each.count.collectives:
-            print(f"{each.name}: between chips {each.count.collectives}")
+        if each.cost.collectives:
+            print(f"{each.name}: communication between chips: {each.cost.collectives}")
         if chosen.instructions:
-            print(f"\n{each.name}, its longest instructions of XLA's:")
+            print(f"\n{each.name}: the longest of XLA's instructions:")
             print(table.instructions_table(each, chip, chosen.instructions))
     print(f"\n{table.NOTE}")
 
@@ -91,12 +91,12 @@ def _as_json(counted: Counted) -> dict[str, object]:
         "name": counted.name,
         "compile_seconds_measured": round(counted.compile_seconds, 2),
         "artifact_bytes": counted.written,
-        "counted": counted.count.as_json(),
+        "counted": counted.cost.as_json(),
     }
 
 
 def _settings() -> tuple[Setting, ...]:
-    """The options of the worker that programs depend on."""
+    """The worker's options that programs depend on."""
     return declared(
         Options,
         "sizes",
@@ -114,8 +114,8 @@ def _settings() -> tuple[Setting, ...]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="easel-compile",
-        description="Compile a model's programs for a TPU, which need not be there, and count what "
-        "they need. Counted milliseconds compare programs; they predict no time.",
+        description="Compile a model's programs for a TPU, without needing one, and print the "
+        "compiler's estimates. Estimated milliseconds compare programs; they do not predict times.",
     )
     add = parser.add_argument
     known = ", ".join(topology.TOPOLOGIES)
@@ -125,10 +125,15 @@ def _parser() -> argparse.ArgumentParser:
         default=topology.PRESENT,
         help=f"{known}, or {topology.PRESENT} for this machine's devices (default)",
     )
-    add("--only-sizes", action="store_true", help="leave out the model's default size")
-    add("--programs", default="", help="only programs whose name this pattern finds")
-    add("--instructions", type=int, default=0, help="show this many of the longest instructions")
-    add("--json", type=Path, help="write all counts to this file")
+    add("--only-sizes", action="store_true", help="skip the model's default size")
+    add("--programs", default="", help="compile only programs whose name matches this pattern")
+    add(
+        "--instructions",
+        type=int,
+        default=0,
+        help="show this many of each program's longest instructions",
+    )
+    add("--json", type=Path, help="write all figures to this file")
     add(
         "--write",
         type=Path,

@@ -1,4 +1,4 @@
-"""A compiler that counts what it makes, and may write it down."""
+"""A compiler that reports what each program needs, and can write programs to files."""
 
 import math
 import re
@@ -13,14 +13,14 @@ from jax.sharding import Sharding
 
 from easel_worker.compile.chips import Chip
 from easel_worker.compile.hlo import Instruction, instructions
-from easel_worker.compile.program_count import Count, count
+from easel_worker.compile.program_cost import ProgramCost, cost_of
 from easel_worker.engine import ProgramInfo
 from easel_worker.sdxl.serving.artifacts import ArtifactWriter
 from easel_worker.sdxl.serving.compilation import Program, finish, trace
 
 
 def size(tree: Any) -> int:
-    """Bytes of all arrays of a tree."""
+    """Bytes of a tree's arrays."""
     return sum(math.prod(a.shape) * a.dtype.itemsize for a in jax.tree.leaves(tree))
 
 
@@ -29,24 +29,24 @@ class Counted:
     """A program that was compiled.
 
     Attributes:
-        name: as the worker reports it.
-        compile_seconds: measured, on this machine.
+        name: its name in the worker's reports.
+        compile_seconds: time to compile it, measured on this machine.
         count: what it will need.
-        beside_weights: bytes of what it takes besides its first argument, the weights.
-        written: bytes of its artifact, or None if it was not written.
-        instructions: the longest ones, for the table that says where the time goes.
+        beside_weights: bytes of its arguments after the first, which is the weights.
+        written: bytes of its artifact; None if it was not written.
+        instructions: its instructions with estimated cycles, for the table of the longest.
     """
 
     name: str
     compile_seconds: float
-    count: Count
+    cost: ProgramCost
     beside_weights: int
     written: int | None
     instructions: tuple[Instruction, ...]
 
 
 class CountingCompiler:
-    """Compiles those programs that are wanted; the others keep their place and are not run."""
+    """Compiles the wanted programs. The others become placeholders that cannot run."""
 
     def __init__(
         self,
@@ -56,13 +56,13 @@ class CountingCompiler:
         wanted: re.Pattern[str],
         report: Callable[[str], None],
     ) -> None:
-        """Count for a chip.
+        """Report programs for a chip.
 
         Args:
-            chip: what it compiles for, or None for a CPU.
-            schedules: where the kernels' schedules are written, or None.
-            writer: where programs go, or None.
-            wanted: names of programs to compile.
+            chip: the chip to compile for; None for a CPU.
+            schedules: the folder of the kernels' schedules, or None.
+            writer: writes the programs to files; None to write none.
+            wanted: a pattern that the names of wanted programs match.
             report: called with a readable line for each program.
         """
         self._chip = chip
@@ -88,7 +88,7 @@ class CountingCompiler:
             Counted(
                 name=name,
                 compile_seconds=seconds,
-                count=count(compiled, traced, self._chip, self._schedules),
+                cost=cost_of(compiled, traced, self._chip, self._schedules),
                 beside_weights=size(arguments[1:]),
                 written=self._writer.add(name, lowered, compiled) if self._writer else None,
                 instructions=tuple(instructions(compiled.as_text())) if self._chip else (),
@@ -98,4 +98,4 @@ class CountingCompiler:
 
 
 def _not_compiled(*_: Any) -> Any:
-    raise RuntimeError("this program was not compiled")
+    raise RuntimeError("this program was not compiled: its name does not match the pattern")

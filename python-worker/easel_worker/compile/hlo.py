@@ -1,8 +1,8 @@
-"""What a TPU program's optimized HLO says about itself.
+"""Read the compiler's estimates from a TPU program's optimized HLO.
 
-The compiler writes its own estimate of cycles on most instructions. A kernel of ours (a "custom
-call") has none. Read are the entry computation, since a fusion's estimate includes its inside, and
-the bodies of loops, for which the compiler estimates nothing.
+The compiler annotates most instructions with estimated cycles, but not our kernels ("custom calls")
+and not loops. So we read the entry computation, where a fusion's estimate includes its body, and
+the bodies of loops.
 """
 
 import re
@@ -24,7 +24,7 @@ _WINDOW = re.compile(r" convolution\(.*?window=\{size=(\d+(?:x\d+)*)")
 
 
 class Kind(Enum):
-    """What an instruction mostly does."""
+    """The kind of an instruction's main work."""
 
     DOT = "dot"
     CONV = "conv"
@@ -34,16 +34,16 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction of the entry computation, or of a loop.
+    """One instruction of the entry computation or of a loop.
 
     Attributes:
         name: unique in the program.
-        kind: what it does.
-        cycles: as the compiler estimates them; None for a kernel.
+        kind: its main work.
+        cycles: the compiler's estimate; None for a kernel.
         result: its shape and layout.
-        scope: where in our code it comes from.
-        collective: the kind of communication between chips that it is, or None.
-        times: how often it runs: the turns of the loops that it is in.
+        scope: the named scopes of our code that it comes from.
+        collective: the kind of communication between chips, or None.
+        times: how often it runs: the product of the iterations of its loops.
     """
 
     name: str
@@ -56,12 +56,12 @@ class Instruction:
 
     @property
     def base(self) -> str:
-        """Its name without the number that makes it unique."""
+        """The name without its unique number."""
         return re.sub(r"\.\d+$", "", self.name)
 
 
 def instructions(text: str) -> list[Instruction]:
-    """Those instructions of a program that take time, as far as the compiler says.
+    """The instructions that the compiler gives cycles for, kernels, and collectives.
 
     Args:
         text: `compiled.as_text()`.
@@ -80,7 +80,7 @@ def _instructions(computation: str, bodies: dict[str, list[str]]) -> Iterator[In
 
 
 def _turns(condition: list[str]) -> int:
-    """Of a loop as `lax.map` makes it: from 0 until less than a constant. Others count once."""
+    """Iterations of a loop that `lax.map` made: from 0 to below a constant. Others count once."""
     limits = [int(found[1]) for line in condition if (found := _CONSTANT.search(line))]
     counts = any("direction=LT" in line for line in condition)
     return limits[0] if counts and len(limits) == 1 else 1
@@ -118,7 +118,7 @@ def _read(line: str, bodies: dict[str, list[str]]) -> Instruction | None:
 
 
 def _kind(line: str, bodies: dict[str, list[str]]) -> Kind:
-    """A product of matrices is a convolution to the compiler, with no window or one of a point."""
+    """The compiler writes a matrix product as a convolution without a window or with a 1×1 one."""
     called = _CALLED.search(line)
     body = bodies.get(called[1], []) if called else []
     products = [each for each in [line, *body] if " convolution(" in each]

@@ -1,11 +1,11 @@
-"""The work of our kernels: what each declares to the compiler as its cost."""
+"""The work of our kernels: the cost estimate that each gives the compiler."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 
 class Work(NamedTuple):
-    """Of one call; `int8` is whether it multiplies 8-bit integers."""
+    """Work of one call. `int8`: whether it multiplies 8-bit integers."""
 
     flops: float
     moved: float
@@ -13,20 +13,20 @@ class Work(NamedTuple):
 
 
 def kernel_work(jaxpr: Any) -> dict[str, Work]:
-    """The work of each kernel by its name, wherever in a program it is called.
+    """The work of each kernel of a program by name.
 
     Raises:
-        ValueError: a kernel declares no cost, or two of one name declare different ones.
+        ValueError: a kernel has no cost estimate, or two kernels of one name have different ones.
     """
     work: dict[str, Work] = {}
     for equation in _kernels(jaxpr):
         name, cost = equation.params["name"], equation.params["cost_estimate"]
         if cost is None:
-            raise ValueError(f"the kernel {name} declares no cost: give it a cost_estimate")
+            raise ValueError(f"the kernel {name} has no cost: give it a cost_estimate")
         int8 = any(operand.aval.dtype == "int8" for operand in equation.invars)
         own = Work(cost.flops, cost.bytes_accessed, int8)
         if work.setdefault(name, own) != own:
-            raise ValueError(f"two kernels {name} declare different costs: name them apart")
+            raise ValueError(f"two kernels {name} have different costs: give them different names")
     return work
 
 

@@ -1,4 +1,4 @@
-"""Whether a model, its programs and the images in flight fit a chip's memory."""
+"""Whether a model, its programs and its images in flight fit into a chip's memory."""
 
 import re
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from easel_worker.sdxl.folder.model import SdxlParams
 
 @dataclass(frozen=True)
 class Residents:
-    """Bytes on one chip while images are made.
+    """Bytes in use on one chip while it makes images.
 
     Attributes:
-        weights: of all parts.
-        code: of all programs.
-        image: what a guided image holds between its steps: its state, the keys and values of its
-            prompts, and the deep feature where steps may be cached.
-        working: the most that one program needs while it runs, with its results.
+        weights: weights of all parts.
+        code: code of all programs.
+        image: what a guided image holds between steps: its state, the keys and values of its
+            prompts, and the deep feature if steps may be cached.
+        working: the maximum that one program needs while it runs, with its results.
     """
 
     weights: int
@@ -25,15 +25,15 @@ class Residents:
     working: int
 
     def total(self, images: int) -> int:
-        """With so many guided images in flight."""
+        """Total bytes with `images` guided images in flight."""
         return self.weights + self.code + images * self.image + self.working
 
 
 def residents(params: SdxlParams, counted: list[Counted]) -> Residents:
-    """Add up what was compiled.
+    """Add up the bytes of compiled programs.
 
     Args:
-        params: shapes of all weights, of which each chip has a copy.
+        params: shapes of all weights. Each chip has a copy.
         counted: the programs.
     """
     parts = (params.unet, params.vae, params.text.first, params.text.second)
@@ -42,13 +42,13 @@ def residents(params: SdxlParams, counted: list[Counted]) -> Residents:
     ]
     return Residents(
         weights=sum(size(part) for part in parts),
-        code=sum(each.count.code for each in counted),
+        code=sum(each.cost.code for each in counted),
         image=max(images, default=0),
-        working=max((each.count.temporary + each.count.outputs for each in counted), default=0),
+        working=max((each.cost.temporary + each.cost.outputs for each in counted), default=0),
     )
 
 
 def _guided_lanes(name: str) -> int:
-    """How many lanes a guided denoising program takes; 0 for another one."""
+    """Lanes of a guided denoising program; 0 for another program."""
     found = re.search(r"^denoise .* guided(?: cached)? x(\d+)$", name)
     return int(found[1]) if found else 0

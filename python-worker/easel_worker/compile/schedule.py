@@ -1,8 +1,8 @@
-"""Cycles of kernels, from the compiler's final schedule of each.
+"""Cycles of kernels, from the compiler's final schedules.
 
-libtpu can write the bundles that a kernel becomes (one bundle is issued a cycle), with the loop
-over its grid and how often that turns. So cycles = bundles outside of loops + Σ bundles · turns.
-Waiting for memory, and for a full matrix unit, is not in it.
+libtpu can write a kernel's bundles (it issues one per cycle), with the loop over the grid and its
+number of iterations. So cycles = bundles outside loops + Σ bundles · iterations. They leave out
+waiting for memory and for the matrix unit.
 """
 
 import re
@@ -15,11 +15,11 @@ _BRANCH = re.compile(r"sbr\.rel \(!(%p\w+)\)")
 
 
 def kernel_cycles(folder: Path, names: set[str]) -> dict[str, int]:
-    """The most cycles that any kernel of a name is scheduled to take.
+    """The maximum scheduled cycles of the kernels of each name.
 
     Args:
-        folder: where the compiler wrote its schedules; see `topology.prepare`.
-        names: of kernels, without numbers.
+        folder: the folder where the compiler wrote schedules, see `topology.prepare`.
+        names: names of kernels, without their unique numbers.
     """
     longest: dict[str, int] = {}
     for path in folder.glob("*-final_bundles.txt"):
@@ -31,7 +31,7 @@ def kernel_cycles(folder: Path, names: set[str]) -> dict[str, int]:
 
 
 def scheduled_cycles(text: str) -> int:
-    """The cycles of one schedule, all turns of its loops included."""
+    """The cycles of one schedule, with all iterations of its loops."""
     last, extra = -1, 0
     begun: list[int] = []
     turns: dict[str, int] = {}

@@ -1,4 +1,4 @@
-"""What was compiled, as tables for people."""
+"""Tables of the compiled programs."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from easel_worker.compile.memory import Residents
 
 MIB = 2**20
 NOTE = (
-    "Milliseconds are counted, not measured: the compiler's estimated cycles of XLA's own\n"
-    "instructions, and for our kernels the longer of their roofline and their final schedule.\n"
-    "They compare programs with each other and predict no time. No TPU has run these programs."
+    "Milliseconds are estimated, not measured: the compiler's cycles for XLA's own instructions,\n"
+    "and for our kernels the longer of their roofline and their final schedule. They compare\n"
+    "programs with each other and do not predict times. No TPU has run these programs."
 )
 
 _HEADER = (
@@ -22,32 +22,32 @@ _HEADER = (
 
 
 def programs_table(counted: Sequence[Counted], chip: Chip | None) -> str:
-    """A line for each program."""
+    """One line per program."""
     return render([_HEADER, *(_program(each, chip) for each in counted)])
 
 
 def _program(counted: Counted, chip: Chip | None) -> tuple[str, ...]:
-    count = counted.count
-    share = f"{100 * count.peak / chip.memory:.1f}" if chip else "-"
-    kernels = sum(kernel.seconds for kernel in count.kernels)
-    kinds = [count.seconds.get(kind.value, 0.0) for kind in (Kind.DOT, Kind.CONV, Kind.OTHER)]
-    times = [_ms(seconds) if chip else "-" for seconds in (*kinds, kernels, count.total)]
-    sizes = (count.arguments, count.temporary, count.code, count.peak)
+    cost = counted.cost
+    share = f"{100 * cost.peak / chip.memory:.1f}" if chip else "-"
+    kernels = sum(kernel.seconds for kernel in cost.kernels)
+    kinds = [cost.seconds.get(kind.value, 0.0) for kind in (Kind.DOT, Kind.CONV, Kind.OTHER)]
+    times = [_ms(seconds) if chip else "-" for seconds in (*kinds, kernels, cost.total)]
+    sizes = (cost.arguments, cost.temporary, cost.code, cost.peak)
     return (
         counted.name,
         f"{counted.compile_seconds:.1f}",
         *(f"{size / MIB:.1f}" for size in sizes),
         share,
-        f"{count.moved / 1e9:.2f}",
+        f"{cost.moved / 1e9:.2f}",
         *times,
     )
 
 
 def kernels_table(counted: Sequence[Counted]) -> str:
-    """Our kernels: calls, the bound of their work, and their schedule."""
+    """Our kernels: their calls, roofline and schedule."""
     rows = [("program", "kernel", "calls", "roofline ms", "scheduled ms", "counted ms")]
     for each in counted:
-        for kernel in each.count.kernels:
+        for kernel in each.cost.kernels:
             scheduled = "-" if kernel.scheduled is None else _ms(kernel.scheduled)
             times = (_ms(kernel.bound), scheduled, _ms(kernel.seconds))
             rows.append((each.name, kernel.name, str(kernel.calls), *times))
@@ -55,7 +55,7 @@ def kernels_table(counted: Sequence[Counted]) -> str:
 
 
 def instructions_table(counted: Counted, chip: Chip, most: int) -> str:
-    """Where a program's time goes: its longest instructions, those alike together."""
+    """A program's longest instructions, with equal ones added up."""
     alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
     for each in counted.instructions:
         if each.cycles is not None and each.kind is not Kind.KERNEL:
@@ -74,11 +74,11 @@ def _alike(each: Instruction) -> tuple[str, ...]:
 
 
 def memory_lines(residents: Residents, chip: Chip, images: int) -> str:
-    """Whether it fits."""
+    """Whether the model and `images` images fit into the chip's memory."""
     total = residents.total(images)
     verdict = "fits" if total <= chip.memory else "DOES NOT FIT"
     return (
-        f"{images} guided images in flight and any one program at work on one {chip.name}: "
+        f"{images} guided images in flight and one running program on a {chip.name}: "
         f"weights {residents.weights / MIB:.0f} + programs {residents.code / MIB:.0f} + images "
         f"{images} × {residents.image / MIB:.0f} + working {residents.working / MIB:.0f} = "
         f"{total / MIB:.0f} MiB of {chip.memory / MIB:.0f}: {verdict}"
@@ -90,7 +90,7 @@ def _ms(seconds: float) -> str:
 
 
 def render(rows: Sequence[Sequence[str]]) -> str:
-    """Columns side by side, the first one to the left and numbers to the right."""
+    """Align columns: the first row and numbers to the right, other cells to the left."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(

@@ -1,4 +1,4 @@
-"""Devices to compile for: those of this machine, or those of a TPU that is elsewhere."""
+"""Devices to compile for: this machine's, or those of a TPU that is not attached."""
 
 import os
 import re
@@ -18,21 +18,21 @@ _ELSEWHERE = {
     "TPU_WORKER_HOSTNAMES": "localhost",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
-"""Settings without which libtpu asks the cloud where it is, or refuses a second process."""
+"""Without these, libtpu asks the cloud's metadata server, or refuses a second process."""
 
 _FLAGS = "LIBTPU_INIT_ARGS"
 
 
 class TopologyError(ValueError):
-    """The devices cannot be had; the message says what to do."""
+    """The devices are not available. The message says what to do."""
 
 
 def prepare(topology: str, schedules: Path) -> None:
-    """Set the environment that libtpu reads. Before jax has looked for devices.
+    """Set the environment variables that libtpu reads. Call before jax looks for devices.
 
     Args:
-        topology: `PRESENT`, or a TPU that is elsewhere.
-        schedules: an existing folder into which the compiler writes the final schedules of kernels.
+        topology: `PRESENT`, or one of `TOPOLOGIES`.
+        schedules: an existing folder, where the compiler writes the kernels' final schedules.
     """
     if topology == PRESENT:
         return
@@ -49,12 +49,12 @@ def prepare(topology: str, schedules: Path) -> None:
 
 
 def flags() -> str:
-    """The flags for libtpu, without those that make it write its schedules."""
+    """libtpu's flags, without those that make it write schedules."""
     return " ".join(f for f in os.environ.get(_FLAGS, "").split() if "dump" not in f)
 
 
 def devices(topology: str) -> list[jax.Device]:
-    """The devices of a topology, or of this machine.
+    """The devices of a topology or of this machine.
 
     Raises:
         TopologyError: the topology is unknown, or libtpu is not installed.
@@ -64,7 +64,7 @@ def devices(topology: str) -> list[jax.Device]:
     bounds = _bounds(topology)
     if find_spec("libtpu") is None:
         raise TopologyError(
-            "compiling for a TPU that is elsewhere needs libtpu: "
+            "compiling for a TPU that is not attached needs libtpu: "
             "pip install --require-hashes -r requirements-tpu.lock"
         )
     described = topologies.get_topology_desc(
@@ -76,7 +76,7 @@ def devices(topology: str) -> list[jax.Device]:
 def _bounds(topology: str) -> tuple[int, int, int]:
     found = re.fullmatch(r"v\de:(\d+)x(\d+)", topology)
     if found is None:
-        raise TopologyError(f"{topology!r} is no topology: choose {', '.join(TOPOLOGIES)}")
+        raise TopologyError(f"unknown topology {topology!r}: choose {', '.join(TOPOLOGIES)}")
     return int(found[1]), int(found[2]), 1
 
 

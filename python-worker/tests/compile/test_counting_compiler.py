@@ -1,4 +1,4 @@
-"""Reading what the TPU's compiler writes: HLO with estimates, and schedules of kernels."""
+"""Reading the TPU compiler's output: HLO with estimates, and kernels' schedules."""
 
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def test_instructions_by_kind() -> None:
     assert found["all-gather-start.1"].collective == "all-gather"
 
 
-def test_what_is_in_a_loop_runs_at_each_of_its_turns() -> None:
+def test_counts_a_loop_body_once_per_iteration() -> None:
     found = {each.name: each for each in instructions(PROGRAM)}
     assert [found[name].times for name in ("inside.1", "mine.13", "mine.12")] == [4, 4, 1]
     assert found["inside.1"].cycles == 7
@@ -85,18 +85,18 @@ def test_what_is_in_a_loop_runs_at_each_of_its_turns() -> None:
     assert {each.times for each in instructions(unknown)} == {1}
 
 
-def test_a_schedule_counts_each_turn_of_its_loop() -> None:
+def test_a_schedule_counts_every_iteration_of_its_loop() -> None:
     assert scheduled_cycles(SCHEDULE) == 6 + 9 * 4
 
 
-def test_schedules_are_found_by_the_kernels_name(tmp_path: Path) -> None:
+def test_finds_schedules_by_kernel_name(tmp_path: Path) -> None:
     for name in ("17-mine_8x8.3-01", "18-mine_8x8-01", "19-other-01"):
         (tmp_path / f"{name}-final_bundles.txt").write_text(SCHEDULE)
     (tmp_path / "20-mine_8x8-00-schedule-analysis_final_bundles.txt").write_text("no schedule")
     assert kernel_cycles(tmp_path, {"mine_8x8"}) == {"mine_8x8": 42}
 
 
-def test_kernels_declare_their_work_wherever_they_are_called() -> None:
+def test_finds_the_cost_of_kernels_inside_shard_map() -> None:
     x, q = jnp.zeros((1, 16, 16, 128), jnp.bfloat16), jnp.zeros((1, 256, 128), jnp.bfloat16)
     weight = jnp.zeros((3, 3, 128, 128), jnp.bfloat16)
     spec = jax.sharding.PartitionSpec()
@@ -113,7 +113,7 @@ def test_kernels_declare_their_work_wherever_they_are_called() -> None:
     assert not any(each.int8 for each in work.values())
 
 
-def test_kernels_on_8_bits_are_known_by_their_operands() -> None:
+def test_recognises_int8_kernels_by_their_operands() -> None:
     linear = Int8Linear(
         int8=jnp.zeros((128, 256), jnp.int8), gain=jnp.ones(128), step=jnp.ones(256), bias=None
     )
@@ -124,7 +124,7 @@ def test_kernels_on_8_bits_are_known_by_their_operands() -> None:
     assert work.flops == 2 * 256 * 128 * 256
 
 
-def test_roofline_is_the_longer_of_computing_and_moving() -> None:
+def test_roofline_is_the_maximum_of_computing_and_moving() -> None:
     chip = CHIPS["v5e"]
     assert roofline(chip, 197e12, 0) == pytest.approx(1.0)
     assert roofline(chip, 197e9, 819e9) == pytest.approx(1.0)

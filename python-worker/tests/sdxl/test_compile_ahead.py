@@ -1,4 +1,4 @@
-"""From easel-compile to a worker: what one writes the other takes, and makes the same images."""
+"""A worker uses the programs that easel-compile wrote, and makes the same images."""
 
 import json
 import re
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from easel_worker.compile import command, table
-from easel_worker.compile.configuration import compile_all, read
 from easel_worker.compile.counting_compiler import CountingCompiler
 from easel_worker.compile.memory import residents
+from easel_worker.compile.plan import compile_all, read
 from easel_worker.compile.topology import TopologyError, devices
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.artifacts import MANIFEST, ArtifactWriter
@@ -31,13 +31,13 @@ def image(folder: Path, options: Options, said: list[str]) -> np.ndarray:
     return engine.finish(lane)
 
 
-def test_a_worker_takes_what_was_compiled_ahead(tmp_path: Path, empty_cache: Path) -> None:
+def test_a_worker_uses_programs_compiled_ahead(tmp_path: Path, empty_cache: Path) -> None:
     folder, made = write(tmp_path / "tiny"), tmp_path / "made"
     options = Options(**OPTIONS)
-    configuration = read(folder, options, only=False)
+    plan = read(folder, options, only=False)
     writer = ArtifactWriter(made, resolve.devices(options))
     compiler = CountingCompiler(None, None, writer, re.compile(""), lambda _: None)
-    compile_all(configuration, compiler)
+    compile_all(plan, compiler)
     names = [each.name for each in compiler.counted]
     assert sorted(json.loads((made / MANIFEST).read_text())["programs"].values()) == sorted(names)
 
@@ -54,7 +54,7 @@ def test_a_worker_takes_what_was_compiled_ahead(tmp_path: Path, empty_cache: Pat
     assert any("has no encode that fits this model and these options" in line for line in said)
 
 
-def test_a_folder_for_something_else_is_not_used_and_why(tmp_path: Path) -> None:
+def test_reports_why_a_folder_of_programs_is_not_used(tmp_path: Path) -> None:
     said: list[str] = []
     image(write(tmp_path / "tiny"), Options(**OPTIONS, artifacts=tmp_path / "none"), said)
     assert any(
@@ -62,14 +62,14 @@ def test_a_folder_for_something_else_is_not_used_and_why(tmp_path: Path) -> None
     )
 
 
-def test_programs_are_counted_for_memory(tmp_path: Path, empty_cache: Path) -> None:
-    configuration = read(write(tmp_path / "tiny"), Options(**OPTIONS), only=False)
+def test_counts_the_memory_of_programs(tmp_path: Path, empty_cache: Path) -> None:
+    plan = read(write(tmp_path / "tiny"), Options(**OPTIONS), only=False)
     wanted = re.compile("^(denoise|decode)")
     compiler = CountingCompiler(None, None, None, wanted, lambda _: None)
-    compile_all(configuration, compiler)
-    found = residents(configuration.params, compiler.counted)
-    # Two rows for each of four blocks' keys and values and the pooled prompt; sample and image;
-    # of each step some numbers. Not the weights, whichever of them the step does not use.
+    compile_all(plan, compiler)
+    found = residents(plan.params, compiler.counted)
+    # Two rows of keys and values for each of four blocks, and of the pooled prompt; sample and
+    # image; a few numbers per step. No weights, not even those that the step does not use.
     keys_and_values = 2 * 4 * 2 * LENGTH * 16 * 4
     pooled_and_state = 2 * 8 * 4 + 2 * 4 * 8 * 4 * 4
     assert 0 <= found.image - keys_and_values - pooled_and_state < 200
@@ -78,12 +78,12 @@ def test_programs_are_counted_for_memory(tmp_path: Path, empty_cache: Path) -> N
     assert [line.split()[0] for line in lines] == ["program", "denoise", "denoise", "decode"]
 
 
-def test_an_unknown_topology_is_refused() -> None:
+def test_refuses_an_unknown_topology() -> None:
     with pytest.raises(TopologyError, match="choose v5e:1x1"):
         devices("v9:1x1")
 
 
-def test_the_command_takes_the_workers_options(
+def test_the_command_has_the_workers_options(
     tmp_path: Path, empty_cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = ["--model", str(write(tmp_path / "tiny")), "--programs", "^begin"]

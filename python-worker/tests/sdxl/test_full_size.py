@@ -1,4 +1,4 @@
-"""SDXL base at full size, by declarations alone: nothing is allocated."""
+"""SDXL base at full size, from declarations: nothing is allocated."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ BASE = Path(__file__).parents[3] / "models" / "sdxl-base-config"
 
 @pytest.fixture(scope="module")
 def base() -> SdxlConfig:
-    """SDXL base 1.0's configuration."""
+    """SDXL base 1.0's config."""
     return load_config(BASE)
 
 
@@ -53,7 +53,7 @@ def test_abstract_unet_has_our_layouts(base: SdxlConfig) -> None:
     assert {array.dtype for array in jax.tree.leaves(block)} == {jnp.dtype(jnp.bfloat16)}
 
 
-def test_config_as_the_engine_sees_it(base: SdxlConfig) -> None:
+def test_reads_the_config_of_sdxl_base(base: SdxlConfig) -> None:
     assert base.vae_scale == 8
     assert base.unet.sample_size * base.vae_scale == 1024
     assert base.force_zeros_for_empty_prompt

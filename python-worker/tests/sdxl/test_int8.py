@@ -1,4 +1,4 @@
-"""Quantised linear layers: how far they may be off, what is quantised, and whole images by them."""
+"""Quantised linear layers: error bounds, which layers are quantised, and whole images."""
 
 import sys
 from pathlib import Path
@@ -35,15 +35,15 @@ INPUTS, OUTPUTS = 24, 8
 
 
 def one_layer(weight: np.ndarray, largest: np.ndarray, bias: jax.Array | None = None) -> Int8Linear:
-    """A layer that shares its input with no other one, quantised."""
+    """Quantise a layer that shares its input with no other."""
     [made] = linears.quantise([Linear(jnp.asarray(weight), bias)], largest)
     return made
 
 
 @settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.floats(0.0, 3.0))
-def test_a_layer_is_off_by_half_a_step_of_each_factor(seed: int, spread: float) -> None:
-    """However different the channels' sizes are."""
+def test_error_is_at_most_half_a_step_of_each_factor(seed: int, spread: float) -> None:
+    """For any spread of the channels' magnitudes."""
     rng = np.random.default_rng(seed)
     sizes = np.exp(spread * rng.standard_normal(INPUTS)).astype(np.float32)
     x = rng.uniform(-1, 1, (5, INPUTS)).astype(np.float32) * sizes
@@ -64,13 +64,13 @@ def test_a_layer_is_off_by_half_a_step_of_each_factor(seed: int, spread: float) 
     assert np.abs(whole).max() == int8.LARGEST
 
 
-def test_what_is_out_of_range_goes_to_its_end() -> None:
+def test_clips_values_out_of_range() -> None:
     layer = one_layer(np.eye(4, dtype=np.float32), np.ones(4, np.float32))
     y = layer(jnp.asarray([[1.0, -1.0, 50.0, -50.0]]))
     np.testing.assert_allclose(y, [[1.0, -1.0, 1.0, -1.0]], rtol=1e-2)
 
 
-def test_a_channel_that_never_moved_does_no_harm() -> None:
+def test_a_channel_that_was_always_zero_stays_finite() -> None:
     sizes = np.array([1.0, 0.0, 0.0], np.float32)
     layer = one_layer(np.ones((3, 2), np.float32), sizes)
     y = np.asarray(layer(jnp.asarray([[0.5, 0.0, 0.0]])))
@@ -100,16 +100,16 @@ def image(folder: Path, **changes: Any) -> tuple[Pixels, SdxlEngine]:
     return engine.finish(lane), engine
 
 
-def test_an_image_is_another_and_says_what_made_it(folder: Path) -> None:
+def test_int8_changes_the_image_and_the_digest(folder: Path) -> None:
     (plain, exact), (pixels, engine) = image(folder), image(folder, quantization="int8")
-    # Weights at random make much of little: how near images are is asked of the demo model.
+    # Random weights amplify small errors, so the demo model's test checks how close images are.
     assert 0 < np.abs(pixels.astype(int) - plain.astype(int)).mean() < 20
     model, other = engine.capabilities.model, exact.capabilities.model
     assert (model.dtype, other.dtype) == ("float32+int8", "float32")
     assert model.digest != other.digest
 
 
-def test_the_demo_model_with_its_own_calibration_says_nearly_the_same() -> None:
+def test_the_demo_model_predicts_nearly_the_same_in_int8() -> None:
     config = load_config(DEMO)
     put = replicate(resolve.mesh(Options(devices=jax.devices()[:1])))
     largest = calibration.read(DEMO / calibration.FILE, UNet.declare(config.unet))
@@ -139,7 +139,7 @@ def test_the_demo_model_with_its_own_calibration_says_nearly_the_same() -> None:
     assert 0 < np.sqrt(np.mean(off**2)) < 0.02 * np.sqrt(np.mean(wanted**2))
 
 
-def test_several_devices_make_the_image_that_one_makes(folder: Path) -> None:
+def test_several_devices_make_the_same_image_as_one(folder: Path) -> None:
     def make(count: int) -> Pixels:
         options = Options(devices=jax.devices()[:count], sizes=[], quantization="int8")
         engine = SdxlEngine(folder, options)
@@ -152,7 +152,7 @@ def test_several_devices_make_the_image_that_one_makes(folder: Path) -> None:
     np.testing.assert_array_equal(make(2), make(1))
 
 
-def test_programs_are_compiled_for_the_parameters_that_are_loaded(folder: Path) -> None:
+def test_abstract_parameters_equal_the_loaded_ones(folder: Path) -> None:
     config, dtypes = load_config(folder), Dtypes(jnp.bfloat16, jnp.bfloat16, int8=True)
     put = replicate(resolve.mesh(Options(devices=jax.devices()[:1])))
     largest = calibration.read(folder / calibration.FILE, UNet.declare(config.unet))
@@ -168,20 +168,20 @@ def test_programs_are_compiled_for_the_parameters_that_are_loaded(folder: Path) 
     assert kinds.count(jnp.dtype("int8")) == quantised > 0
 
 
-def test_what_is_quantised_is_not_quantised_again(folder: Path) -> None:
+def test_refuses_to_quantise_twice(folder: Path) -> None:
     declared = UNet.declare(load_config(folder).unet)
     plain = weights.init(declared, jax.random.key(0), jnp.float32)
     sizes = [np.ones(shape, np.float32) for shape in calibration.shapes(declared).values()]
     quantised = selection.quantise(plain, sizes)
     assert isinstance(quantised.mid.attentions[0].blocks[0].ff_in, Int8Linear)
     assert isinstance(quantised.mid.attentions[0].blocks[0].attn2.to_k, Linear)
-    with pytest.raises(TypeError, match="quantised already"):
+    with pytest.raises(TypeError, match="already quantised"):
         selection.quantise(quantised, sizes)
     with pytest.raises(ValueError, match="shorter"):
         selection.quantise(plain, sizes[:-1])
 
 
-def test_a_watched_unet_sees_the_largest_input_of_each_layer(folder: Path) -> None:
+def test_a_watched_unet_returns_the_largest_input_of_each_layer(folder: Path) -> None:
     config = load_config(folder).unet
     tree = weights.init(UNet.declare(config), jax.random.key(0), jnp.float32)
     rng = np.random.default_rng(0)
@@ -205,11 +205,11 @@ def test_a_watched_unet_sees_the_largest_input_of_each_layer(folder: Path) -> No
     name = next(name for name in seen.largest if name.endswith("attn1.to_q"))
     first, *_ = selection.shared_inputs(tree)
     assert seen.largest[name].shape == first[0].weight.shape[:1]
-    # A layer norm's output has unit variance: its largest value is above that and bounded.
+    # A layer norm's output has unit variance, so its largest value is above 1 and bounded.
     assert 1.0 < float(jnp.max(seen.largest[name])) < 10.0
 
 
-def test_a_calibration_makes_the_images_that_a_worker_makes(folder: Path) -> None:
+def test_a_calibration_makes_the_same_images_as_a_worker(folder: Path) -> None:
     options = Options(devices=jax.devices()[:1], sizes=[])
     engine = SdxlEngine(folder, options)
     engine.warm(lambda _: None)
@@ -222,7 +222,7 @@ def test_a_calibration_makes_the_images_that_a_worker_makes(folder: Path) -> Non
     np.testing.assert_allclose(made, lane.state.sample, atol=1e-4)
 
 
-def test_a_calibration_keeps_the_largest_of_all_images(folder: Path) -> None:
+def test_a_calibration_keeps_the_largest_values_of_all_images(folder: Path) -> None:
     options = Options(devices=jax.devices()[:1])
     texts = [tiny_model.tokens(text) for text in ("a red circle", "a blue square")]
 
@@ -239,13 +239,13 @@ def test_a_calibration_keeps_the_largest_of_all_images(folder: Path) -> None:
     assert any(not np.array_equal(first[name], second[name]) for name in first)
 
 
-def test_a_missing_calibration_is_asked_for_before_anything_is_read(tmp_path: Path) -> None:
+def test_refuses_a_missing_calibration_before_reading_weights(tmp_path: Path) -> None:
     folder = tiny_model.write(tmp_path)
     with pytest.raises(CalibrationError, match="npm run calibrate"):
         SdxlEngine(folder, Options(quantization="int8"))
 
 
-def test_a_calibration_of_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_refuses_a_calibration_of_another_model(folder: Path, tmp_path: Path) -> None:
     names = calibration.shapes(UNet.declare(load_config(folder).unet))
     sizes = {name: np.ones(shape, np.float32) for name, shape in names.items()}
     first = next(iter(names))
@@ -262,8 +262,8 @@ def test_a_calibration_of_another_model_is_refused(folder: Path, tmp_path: Path)
         SdxlEngine(folder, Options(quantization="int8", calibration=tmp_path / "no"))
 
 
-def test_an_unknown_quantization_is_refused() -> None:
-    with pytest.raises(ValueError, match="choose none, int8"):
+def test_refuses_an_unknown_quantization() -> None:
+    with pytest.raises(ValueError, match="none, int8"):
         Options(quantization="int4")
 
 

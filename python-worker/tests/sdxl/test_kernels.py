@@ -1,4 +1,4 @@
-"""Our kernels, interpreted on the CPU, against the same in plain float32."""
+"""Our kernels, interpreted on a CPU, against plain float32."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -19,9 +19,9 @@ from easel_worker.sdxl.kernels import (
 )
 from easel_worker.sdxl.model import layers, params, token_layers
 from easel_worker.sdxl.model.attention import Attend, Block, KeyValue
-from easel_worker.sdxl.model.chosen import bind
+from easel_worker.sdxl.model.kernel_layer import bind
+from easel_worker.sdxl.model.kernel_options import FAST, PLAIN, KernelOptions, choose
 from easel_worker.sdxl.model.layers import Conv, GroupNorm, Linear
-from easel_worker.sdxl.model.methods import FAST, PLAIN, Methods, choose
 from easel_worker.sdxl.model.resnet import Upsample
 from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.quantization import selection
@@ -30,7 +30,7 @@ BASE = Path(__file__).parents[3] / "models" / "sdxl-base-config"
 
 INTERPRETED = replace(FAST, interpret=True)
 ROUNDING = 2**-6
-"""Of bfloat16: operands and results are rounded to 2⁻⁸ of their size, and sums of them add up."""
+"""bfloat16 rounds operands and results to 2⁻⁸ of their size, and sums accumulate the errors."""
 
 
 def random(*shape: int, seed: int = 0, scale: float = 1.0) -> jax.Array:
@@ -54,13 +54,13 @@ def assert_near(found: jax.Array, wanted: jax.Array) -> None:
 def test_attention(heads: int, features: int, tokens: int, keys: int) -> None:
     query = random(2, tokens, heads, features, scale=3.0)
     kv = KeyValue(*(random(2, keys, heads, features, seed=seed) for seed in (1, 2)))
-    found = Attend(methods=INTERPRETED)(query, kv)
+    found = Attend(kernel_options=INTERPRETED)(query, kv)
     assert_near(found, Attend()(exact(query), KeyValue(exact(kv.key), exact(kv.value))))
 
 
 def test_attention_does_not_overflow() -> None:
     large = jnp.full((1, 16, 2, 64), 1e18, jnp.bfloat16)
-    out = Attend(methods=INTERPRETED)(large, KeyValue(large, jnp.ones_like(large)))
+    out = Attend(kernel_options=INTERPRETED)(large, KeyValue(large, jnp.ones_like(large)))
     np.testing.assert_array_equal(exact(out), np.ones((1, 16, 2, 64)))
 
 
@@ -93,8 +93,8 @@ def test_upsampling(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_near(found, jax.tree.map(exact, up)(exact(x)))
 
 
-def test_summed_weights_are_those_of_the_upsampled_image() -> None:
-    """In float32 nothing is lost: one pixel's filter, at each of its four places."""
+def test_summed_weights_equal_a_filter_on_the_upsampled_image() -> None:
+    """Exact in float32: one pixel's filter at each of its four positions."""
     weight = jnp.arange(9.0).reshape(3, 3, 1, 1)
     sums = upsampling.sum_weights(weight)[..., 0, 0]
     assert sums[0, 0, 0, 0] == weight[0, 0, 0, 0]
@@ -104,7 +104,7 @@ def test_summed_weights_are_those_of_the_upsampled_image() -> None:
 
 
 def int8_block(channels: int) -> Block:
-    """A transformer block with quantised layers; biases and norms at random, too."""
+    """A transformer block with quantised layers and random biases and norms."""
     block = weights.init(Block.declare("b", channels, 64, 2), jax.random.key(0), jnp.bfloat16)
     norms = {
         name: replace(
@@ -127,7 +127,7 @@ def int8_block(channels: int) -> Block:
 
 
 def assert_within_steps(found: jax.Array, wanted: jax.Array) -> None:
-    """The same but where a value lay on the edge of rounding to 8 bits."""
+    """Equal, except where a value was close to a rounding boundary of 8 bits."""
     off = np.abs(np.asarray(exact(found) - wanted))
     scale = float(np.abs(np.asarray(wanted)).mean())
     assert off.mean() < 0.02 * scale
@@ -156,41 +156,43 @@ def test_int8_feed_forward() -> None:
     assert_within_steps(feed_forward(block, x, INTERPRETED), feed_forward(block, exact(x), PLAIN))
 
 
-def feed_forward(block: Block, x: jax.Array, methods: Methods) -> jax.Array:
-    parts = bind((block.norm3, block.ff_in, block.ff_out), methods)
+def feed_forward(block: Block, x: jax.Array, kernel_options: KernelOptions) -> jax.Array:
+    parts = bind((block.norm3, block.ff_in, block.ff_out), kernel_options)
     return token_layers.feed_forward(*parts, x)
 
 
-def test_gelu_by_tanh_is_as_near_as_8_bits_need() -> None:
+def test_gelu_by_tanh_is_accurate_enough_for_8_bits() -> None:
     x = jnp.linspace(-8.0, 8.0, 4001)
     assert float(jnp.max(jnp.abs(int8_feed_forward.gelu(x) - layers.gelu(x)))) < 6e-4
 
 
-def test_int8_layers_that_do_not_fit_are_computed_plainly() -> None:
+def test_int8_layers_fall_back_to_plain_jax_where_kernels_do_not_fit() -> None:
     block = int8_block(128)
     few = random(1, 24, 128)
     assert not int8_linear.fits(few, [block.attn1.to_out])
     assert not int8_feed_forward.fits(exact(random(2, 64, 128)), block.ff_out)
     plain = replace(INTERPRETED, linear_kernel=False)
-    found, wanted = (feed_forward(block, few, methods) for methods in (INTERPRETED, plain))
+    found, wanted = (
+        feed_forward(block, few, kernel_options) for kernel_options in (INTERPRETED, plain)
+    )
     np.testing.assert_array_equal(exact(found), exact(wanted))
 
 
-def test_what_does_not_fit_is_computed_plainly() -> None:
-    """float32, odd heads, widths that leave a register half full."""
+def test_falls_back_to_plain_jax_where_kernels_do_not_fit() -> None:
+    """float32, odd numbers of heads, widths that fill half a register."""
     query = random(1, 16, 3, 64)
     assert not attention.fits(query.reshape(1, 16, -1), query.reshape(1, 16, -1), 3)
     kv = KeyValue(query, query)
     np.testing.assert_array_equal(
-        exact(Attend(methods=INTERPRETED)(query, kv)), exact(Attend()(query, kv))
+        exact(Attend(kernel_options=INTERPRETED)(query, kv)), exact(Attend()(query, kv))
     )
     assert not convolution.fits(random(1, 8, 8, 128), random(3, 3, 128, 128))
     assert not convolution.fits(exact(random(1, 8, 16, 128)), random(3, 3, 128, 128))
     assert not convolution.fits(random(1, 8, 16, 64), random(3, 3, 64, 64))
 
 
-def test_a_whole_unet_by_kernels() -> None:
-    """At bfloat16, against plain float32: as near as plain bfloat16 is."""
+def test_a_whole_unet_with_kernels() -> None:
+    """In bfloat16 the kernels are as close to plain float32 as plain bfloat16 is."""
     base = load_config(BASE)
     config = replace(
         base.unet,
@@ -211,28 +213,30 @@ def test_a_whole_unet_by_kernels() -> None:
         jnp.ones((1, 6)),
     ]
 
-    def predict(tree: UNet, methods: Methods) -> np.ndarray:
+    def predict(tree: UNet, kernel_options: KernelOptions) -> np.ndarray:
         run = jax.jit(lambda unet, given: unet(*given))
-        return np.asarray(exact(run(bind(tree, methods), given)))
+        return np.asarray(exact(run(bind(tree, kernel_options), given)))
 
     wanted = predict(jax.tree.map(exact, tree), PLAIN)
-    plain, kernels = (predict(tree, methods) - wanted for methods in (PLAIN, INTERPRETED))
+    plain, kernels = (
+        predict(tree, kernel_options) - wanted for kernel_options in (PLAIN, INTERPRETED)
+    )
     assert np.abs(kernels).mean() < 1.2 * np.abs(plain).mean() < 0.1 * np.abs(wanted).mean()
     assert not np.array_equal(kernels, plain)
 
 
-def test_methods_are_bound_to_every_layer_and_to_nothing_else() -> None:
+def test_bind_changes_the_kernel_options_of_every_layer_and_nothing_else() -> None:
     block = Block.declare("b", 128, 64, 2)
     bound = bind(block, FAST)
-    assert bound.norm1.methods == bound.attn2.attend.methods == FAST
-    assert block.norm1.methods == PLAIN
+    assert bound.norm1.kernel_options == bound.attn2.attend.kernel_options == FAST
+    assert block.norm1.kernel_options == PLAIN
     assert params.declared(bound) == params.declared(block)
     assert bind(bound, PLAIN) == block
-    # A program that was compiled for one choice does not take the layers of another.
+    # A program compiled for one set of options rejects layers bound to another.
     assert jax.tree.structure(bound) != jax.tree.structure(block)
 
 
-def test_methods_by_platform() -> None:
+def test_kernel_options_by_platform() -> None:
     assert choose("auto", "tpu") == choose("fast", "tpu") == FAST
     assert choose("fast", "cpu") == INTERPRETED
     assert choose("auto", "cpu") == choose("plain", "tpu") == PLAIN

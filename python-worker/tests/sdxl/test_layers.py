@@ -1,4 +1,4 @@
-"""What parity with diffusers at float32 does not show: bfloat16 care, masks, edges."""
+"""Cases that float32 parity with diffusers does not cover: bfloat16, masks, odd sizes."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,7 +12,7 @@ from easel_worker.sdxl.model.resnet import Upsample
 
 
 def test_norm_statistics_are_float32_for_bfloat16_inputs() -> None:
-    """100 ± 0.5 has 100.0 and 100.5 in bfloat16, but its variance needs more bits."""
+    """bfloat16 can represent 100 ± 0.5, but its variance needs more bits."""
     x = jnp.asarray(np.tile([100.0, 100.5], 512)[None], jnp.bfloat16)
     ones = jnp.ones(1024, jnp.bfloat16), jnp.zeros(1024, jnp.bfloat16)
     for norm in (LayerNorm(*ones, eps=1e-6), GroupNorm(*ones, groups=4, eps=1e-6)):
@@ -35,7 +35,7 @@ def test_group_norm_separates_rows_and_groups() -> None:
             np.testing.assert_allclose(normal[row, ..., group], expected, atol=1e-5)
 
 
-def test_masked_keys_do_not_matter() -> None:
+def test_masked_keys_have_no_effect() -> None:
     rng = np.random.default_rng(0)
     query, key, value = (jnp.asarray(a) for a in rng.standard_normal((3, 1, 4, 2, 8), np.float32))
     mask = jnp.tril(jnp.ones((4, 4), dtype=bool))
@@ -53,7 +53,7 @@ def test_attention_does_not_overflow_in_bfloat16() -> None:
     np.testing.assert_array_equal(np.float32(out), np.ones((1, 3, 1, 4)))
 
 
-def test_upsample_repeats_each_pixel_and_cuts() -> None:
+def test_upsample_repeats_each_pixel_and_crops() -> None:
     image = jnp.arange(6, dtype=jnp.float32).reshape(1, 2, 3, 1)
     identity = Conv(jnp.zeros((3, 3, 1, 1)).at[1, 1].set(1.0), jnp.zeros(1))
     full = np.repeat(np.repeat(np.asarray(image), 2, axis=1), 2, axis=2)

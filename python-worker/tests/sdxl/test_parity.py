@@ -1,4 +1,4 @@
-"""All four models against what diffusers and transformers gave (tests/goldens/sdxl)."""
+"""All four models against outputs of diffusers and transformers (tests/goldens/sdxl)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +13,8 @@ from parity.golden import Golden
 from parity.report import relative_difference
 
 FLOAT32_LIMIT = 1e-4
-# bfloat16 keeps 8 bits: an element is off by up to 2⁻⁹ after each rounding, and the errors of a
-# few dozen layers add up like a random walk.
+# bfloat16 has 8 significant bits, so each rounding is off by up to 2⁻⁹. The errors of a few dozen
+# layers add up like a random walk.
 BFLOAT16_LIMIT = 0.04
 
 OUTPUTS = {
@@ -33,7 +33,7 @@ FolderMaker = Callable[[str], tuple[Golden, Path]]
 
 
 def differences(golden: Golden, folder: Path, dtype: DTypeLike) -> dict[str, float]:
-    """How far each output is from the reference, as a part of its largest value."""
+    """The maximum error of each output, relative to its largest value."""
     outputs = ours.run(ours.load(folder, dtype), golden.inputs)
     return {
         name: relative_difference(outputs[name], value) for name, value in golden.outputs.items()

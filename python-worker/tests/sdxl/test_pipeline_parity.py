@@ -1,4 +1,4 @@
-"""Whole images by our engine against diffusers' StableDiffusionXLPipeline, from the same noise."""
+"""Whole images of our engine against diffusers' StableDiffusionXLPipeline, from equal noise."""
 
 import shutil
 from collections.abc import Callable
@@ -26,7 +26,7 @@ EngineMaker = Callable[[PipelineCase], SdxlEngine]
 
 @pytest.fixture(scope="module")
 def engine_of(golden_folder: FolderMaker, tmp_path_factory: pytest.TempPathFactory) -> EngineMaker:
-    """The engine for a case; compiling takes seconds, so cases share them."""
+    """Make a case's engine. Compiling takes seconds, so cases share engines."""
     engines: dict[str, SdxlEngine] = {}
 
     def make(case: PipelineCase) -> SdxlEngine:

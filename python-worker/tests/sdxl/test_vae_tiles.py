@@ -26,7 +26,7 @@ BASE = Path(__file__).parents[3] / "models" / "sdxl-base-config"
 FLOAT32_LIMIT = 1e-4
 
 
-def test_tiles_are_diffusers(golden_folder: FolderMaker) -> None:
+def test_tiles_equal_diffusers(golden_folder: FolderMaker) -> None:
     _, folder = golden_folder(tiles.CASE)
     autoencoder = ours.load(folder, jnp.float32)["vae"]
     with np.load(GOLDEN) as golden:
@@ -37,7 +37,7 @@ def test_tiles_are_diffusers(golden_folder: FolderMaker) -> None:
     assert relative_difference(whole, image) > FLOAT32_LIMIT
 
 
-def test_an_image_of_one_tile_is_decoded_whole(golden_folder: FolderMaker) -> None:
+def test_decodes_an_image_of_one_tile_whole(golden_folder: FolderMaker) -> None:
     _, folder = golden_folder(tiles.CASE)
     decoder = ours.load(folder, jnp.float32)["vae"].decoder
     latents = jnp.asarray(tiles.latents(1)[:, :, :8, :8].transpose(0, 2, 3, 1))
@@ -62,7 +62,7 @@ def test_tiles_take_less_memory(golden_folder: FolderMaker) -> None:
 
 
 def test_tiles_take_less_memory_at_full_size() -> None:
-    """Of SDXL base, a compiler made room for all tiles at once, as it did not of a small model."""
+    """Without a loop the compiler allocated all tiles of SDXL base at once."""
     config = load_config(BASE).vae
     tree = weights.abstract(Decoder.declare(config), jnp.float32)
     latents = jax.ShapeDtypeStruct((1, 64, 64, 4), jnp.float32)  # type: ignore[no-untyped-call]
@@ -76,7 +76,7 @@ def test_tiles_take_less_memory_at_full_size() -> None:
     assert temporary(32) < 0.5 * temporary(64)
 
 
-def test_the_engine_decodes_in_tiles_where_that_is_asked_for(tmp_path: Path) -> None:
+def test_the_engine_decodes_in_tiles_if_the_option_is_set(tmp_path: Path) -> None:
     folder = tiny_model.write(tmp_path)
 
     def image(tile: int) -> np.ndarray:
@@ -94,6 +94,6 @@ def test_the_engine_decodes_in_tiles_where_that_is_asked_for(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("tile", [4, 12])
-def test_tiles_that_latents_do_not_fit_are_refused(tmp_path: Path, tile: int) -> None:
+def test_refuses_tiles_that_are_no_multiple_of_the_scale(tmp_path: Path, tile: int) -> None:
     with pytest.raises(ValueError, match="must be a multiple of 8"):
         SdxlEngine(tiny_model.write(tmp_path), Options(vae_tile=tile))

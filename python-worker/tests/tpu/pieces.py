@@ -14,11 +14,11 @@ import jax.numpy as jnp
 
 from easel_worker.compile import topology
 from easel_worker.compile.chips import chip_of
-from easel_worker.compile.program_count import Count, count
+from easel_worker.compile.program_cost import ProgramCost, cost_of
 from easel_worker.sdxl.folder import weights
 from easel_worker.sdxl.model.attention import Block, KeyValue
-from easel_worker.sdxl.model.chosen import bind
-from easel_worker.sdxl.model.methods import FAST
+from easel_worker.sdxl.model.kernel_layer import bind
+from easel_worker.sdxl.model.kernel_options import FAST
 from easel_worker.sdxl.model.resnet import Resnet
 from easel_worker.sdxl.quantization import selection
 from easel_worker.sdxl.serving.compilation import trace
@@ -59,12 +59,12 @@ def vae_block() -> tuple[Any, tuple[Any, ...]]:
     return apply, (bind(weights.abstract(declared, jnp.bfloat16), FAST), array(1, 128, 128, 512))
 
 
-def counted(function: Any, arguments: tuple[Any, ...], schedules: Path) -> Count:
+def counted(function: Any, arguments: tuple[Any, ...], schedules: Path) -> ProgramCost:
     """Return what the TPU's compiler counts."""
     devices = topology.devices(TOPOLOGY)
     traced = trace(function, arguments, replicated(make_mesh(devices)))
     chip = chip_of(devices[0].device_kind)
-    return count(traced.lower().compile(), traced, chip, schedules)
+    return cost_of(traced.lower().compile(), traced, chip, schedules)
 
 
 def main() -> None:

@@ -11,9 +11,9 @@ from jax.typing import DTypeLike
 
 from easel_worker.sdxl.folder import weights
 from easel_worker.sdxl.folder.weights import Put
-from easel_worker.sdxl.model.chosen import bind
 from easel_worker.sdxl.model.config import SdxlConfig
-from easel_worker.sdxl.model.methods import PLAIN, Methods
+from easel_worker.sdxl.model.kernel_layer import bind
+from easel_worker.sdxl.model.kernel_options import PLAIN, KernelOptions
 from easel_worker.sdxl.model.params import Tree, count
 from easel_worker.sdxl.model.text_encoder import TextEncoder
 from easel_worker.sdxl.model.unet import UNet
@@ -55,7 +55,7 @@ def load_params(
     put: Put,
     report: Callable[[str], None],
     *,
-    methods: Methods = PLAIN,
+    kernel_options: KernelOptions = PLAIN,
     largest: Sequence[Largest] | None = None,
 ) -> SdxlParams:
     """Read all weights of a diffusers folder.
@@ -66,7 +66,7 @@ def load_params(
         dtypes: to convert the weights to.
         put: places each array on the devices.
         report: called with a log line before each component.
-        methods: the kernels of UNet and VAE.
+        kernel_options: the kernels of UNet and VAE.
         largest: the calibration of a model to quantise, from `calibration.read`.
 
     Raises:
@@ -87,12 +87,14 @@ def load_params(
         vae=load("vae", trees.vae, dtypes.vae).decoder,
     )
     if largest is None:
-        return _bound(loaded, methods)
+        return _bound(loaded, kernel_options)
     report("quantising the linear layers of the unet to int8")
-    return _bound(replace(loaded, unet=selection.quantise(loaded.unet, largest)), methods)
+    return _bound(replace(loaded, unet=selection.quantise(loaded.unet, largest)), kernel_options)
 
 
-def abstract_params(config: SdxlConfig, dtypes: Dtypes, *, methods: Methods = PLAIN) -> SdxlParams:
+def abstract_params(
+    config: SdxlConfig, dtypes: Dtypes, *, kernel_options: KernelOptions = PLAIN
+) -> SdxlParams:
     """Shapes and dtypes of the result of `load_params`, to compile programs without weights."""
     trees = _declarations(config)
     whole = SdxlParams(
@@ -104,18 +106,20 @@ def abstract_params(config: SdxlConfig, dtypes: Dtypes, *, methods: Methods = PL
         vae=weights.abstract(trees.vae.decoder, dtypes.vae),
     )
     if not dtypes.int8:
-        return _bound(whole, methods)
+        return _bound(whole, kernel_options)
     largest = [
         jax.ShapeDtypeStruct(shape, jnp.float32)  # type: ignore[no-untyped-call]
         for shape in calibration.shapes(trees.unet).values()
     ]
     quantised: UNet = jax.eval_shape(selection.quantise, whole.unet, largest)
-    return _bound(replace(whole, unet=quantised), methods)
+    return _bound(replace(whole, unet=quantised), kernel_options)
 
 
-def _bound(params: SdxlParams, methods: Methods) -> SdxlParams:
-    """Binds methods to UNet and VAE. The text encoders are small and always use `PLAIN`."""
-    return replace(params, unet=bind(params.unet, methods), vae=bind(params.vae, methods))
+def _bound(params: SdxlParams, kernel_options: KernelOptions) -> SdxlParams:
+    """Binds kernel options to UNet and VAE. The text encoders are small and always use `PLAIN`."""
+    return replace(
+        params, unet=bind(params.unet, kernel_options), vae=bind(params.vae, kernel_options)
+    )
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
-"""Kernels of our own for TPUs, in Pallas: what XLA does not fuse.
+"""Pallas kernels for TPUs, for operations that XLA does not fuse.
 
-Each one computes what a few lines of plain JAX beside its call compute too, and tests compare the
-two on a CPU by interpretation. They have been compiled for TPUs and never run on one.
+Each kernel's caller also has a plain JAX version. Tests compare the two on a CPU, where kernels are
+interpreted. The kernels have been compiled for TPUs but never run on one.
 """

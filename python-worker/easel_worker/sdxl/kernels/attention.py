@@ -1,9 +1,9 @@
-"""Attention with whole rows of scores in the TPU's vector memory.
+"""Attention that keeps whole rows of scores in the TPU's vector memory.
 
-SDXL's rows are short enough (4096 keys in the UNet, 16384 in the VAE) that a block of queries can
-hold its scores with every key at once. So there is no running softmax, and arrays stay
-[B, tokens, channels] as the linear layers around them want them: no transposes to heads, no padding
-of 64 channels to 128 lanes in memory.
+SDXL has few enough keys (4096 in the UNet, 16384 in the VAE) for a block of queries to hold its
+scores with all of them at once, so the kernel needs no running softmax. Arrays stay
+[B, tokens, channels], the layout of the linear layers around them: no transposes to heads, and no
+padding of 64 channels to 128 lanes in memory.
 """
 
 import math
@@ -17,15 +17,15 @@ from jax.experimental.pallas import tpu as pltpu
 from easel_worker.sdxl.kernels.chip import LANES, MEMORY
 
 PAIRED_HEAD = LANES // 2
-"""Channels of a head of which two share the lanes."""
+"""Channels of a head when two heads share the lanes."""
 
 _SCORES = 2**21
-"""Most scores of a block of queries: 8 MiB of float32."""
+"""Maximum number of scores of a block of queries: 8 MiB of float32."""
 _MOST_QUERIES = 512
 
 
 def fits(query: Array, key: Array, heads: int) -> bool:
-    """Whether `attend` takes these arrays (see there)."""
+    """Whether `attend` supports these arrays."""
     tokens, channels = query.shape[1:]
     paired = channels == heads * PAIRED_HEAD and heads % 2 == 0
     single = heads == 1 and channels % LANES == 0
@@ -34,15 +34,15 @@ def fits(query: Array, key: Array, heads: int) -> bool:
 
 
 def attend(query: Array, key: Array, value: Array, heads: int, *, interpret: bool = False) -> Array:
-    """Scaled dot-product attention with a float32 softmax, of arrays for which `fits`.
+    """Scaled dot-product attention with a float32 softmax, for arrays that `fits` accepts.
 
     Args:
         query: [B, tokens, channels], bfloat16: an even number of heads of 64 channels, or one head
-            of a multiple of 128.
+            with a multiple of 128 channels.
         key: [B, kv tokens, channels].
-        value: as key.
-        heads: how many.
-        interpret: compute it on a CPU.
+        value: like key.
+        heads: number of heads.
+        interpret: interpret the kernel on a CPU.
 
     Returns:
         [B, tokens, channels].
@@ -70,15 +70,15 @@ def attend(query: Array, key: Array, value: Array, heads: int, *, interpret: boo
 
 
 def _queries(keys: int) -> int:
-    """How many queries a block has."""
+    """Number of queries in a block."""
     return min(_MOST_QUERIES, max(_SCORES // keys, LANES))
 
 
 def _pair(query: Array, key: Array, value: Array, out: Array) -> None:
     """Two heads of 64 channels, side by side in the lanes.
 
-    Each head's product is over all lanes with the other head's queries set to zero: the MXU pads 64
-    to 128 anyhow. The lanes that the values leave free are ones, so that P·V also sums P.
+    Each head multiplies all lanes, with the other head's queries set to zero: the MXU would pad 64
+    to 128 anyway. Lanes without values hold ones, so that P·V also sums P.
     """
     q, k, v = _scaled(query[0], PAIRED_HEAD), key[0], value[0]
     first, first_value = _first_lanes(q.shape), _first_lanes(v.shape)
@@ -90,7 +90,7 @@ def _pair(query: Array, key: Array, value: Array, out: Array) -> None:
 
 
 def _single(query: Array, key: Array, value: Array, out: Array) -> None:
-    """One head that fills the lanes."""
+    """One head that fills all lanes."""
     q = query[0]
     weights = _weights(_scaled(q, q.shape[-1]), key[0])
     product = jnp.dot(weights.astype(q.dtype), value[0], preferred_element_type=jnp.float32)
@@ -120,7 +120,7 @@ def _product(query: Array, key: Array, value: Array) -> Array:
 
 
 def _cost(query: Array, key: Array, heads: int) -> pl.CostEstimate:
-    """Work as the MXU does it, with 64 channels padded to 128."""
+    """Work of the MXU, which pads 64 channels to 128."""
     batch, tokens, channels = query.shape
     keys, lanes = key.shape[1], heads * max(channels // heads, LANES)
     moved = query.dtype.itemsize * batch * channels * (2 * tokens + 2 * keys)

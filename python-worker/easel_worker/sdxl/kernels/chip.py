@@ -1,4 +1,4 @@
-"""What all kernels know of the chip that they are for, and how they say what they give."""
+"""Constants of the chip, and a helper, that all kernels share."""
 
 import jax
 from jax import Array
@@ -6,9 +6,9 @@ from jax import Array
 LANES = 128
 
 MEMORY = 100 * 2**20
-"""Bytes of vector memory that a kernel may take, of a v5e's 128 MiB."""
+"""Bytes of vector memory that a kernel may use. A v5e has 128 MiB."""
 
 
 def like(x: Array, shape: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    """An array of another shape, else as x."""
+    """An abstract array of the dtype of x and another shape."""
     return jax.ShapeDtypeStruct(shape, x.dtype)  # type: ignore[no-untyped-call]

@@ -1,9 +1,9 @@
-"""3×3 convolution that normalises its input on the way in: silu(x · scale + shift), then conv.
+"""3×3 convolution fused with the norm and silu of its input: conv(silu(x · scale + shift)).
 
-XLA turns a convolution of few large images into many small ones, with copies, pads and halos around
-them. This kernel goes down an image a few rows at a time. A row's neighbours above and below are
-read with it; those to the left and right are met on the way out: the three columns of the filter
-are three products over the same aligned input, and two of the sums are moved by a pixel.
+XLA splits a convolution of few large images into many small ones, with copies, padding and halos.
+This kernel processes an image in blocks of rows. It reads the rows above and below with each block.
+For the neighbours to the left and right, it multiplies the same aligned input by the three columns
+of the filter and shifts two of the sums by one pixel.
 """
 
 from functools import partial
@@ -18,11 +18,11 @@ from easel_worker.sdxl.kernels import rows as by_rows
 
 _FILTER = 3
 _MOST_PADDING = 1.25
-"""How many times the input's channels there may be with padding."""
+"""Maximum ratio of padded input channels to input channels."""
 
 
 def fits(x: Array, weight: Array) -> bool:
-    """Whether `convolve` takes these arrays (see there)."""
+    """Whether `convolve` supports these arrays."""
     inputs = x.shape[-1]
     filled = by_rows.padded(inputs) <= _MOST_PADDING * inputs
     whole = x.shape[2] % by_rows.SUBLANES == 0 and weight.shape[:2] == (_FILTER, _FILTER)
@@ -37,15 +37,15 @@ def convolve(
     *,
     interpret: bool = False,
 ) -> Array:
-    """Convolution of stride 1 with a border of zeros, of arrays for which `fits`.
+    """Zero-padded convolution of stride 1, for arrays that `fits` accepts.
 
     Args:
-        x: [B, H, W, in], bfloat16, W a multiple of 16, channels that fill most of their lanes.
+        x: [B, H, W, in], bfloat16; W is a multiple of 16, and channels fill most of their lanes.
         weight: [3, 3, in, out].
         bias: [out] or [B, out], added at the end.
-        affine: a scale and a shift of the input [B, in] each, float32, before a silu; or None for
-            the input as it is.
-        interpret: compute it on a CPU.
+        affine: scale and shift of the input before its silu, float32 [B, in] each; None to use the
+            input unchanged.
+        interpret: interpret the kernel on a CPU.
 
     Returns:
         [B, H, W, out], summed in float32.
@@ -98,7 +98,7 @@ def _kernel(
     x = by_rows.with_neighbours(prepared(above), prepared(here), prepared(below))
 
     def column(j: int) -> Array:
-        """What the filter's column j adds to the pixel at its middle: [rows · width, out]."""
+        """Contribution of the filter's column j to its centre pixel: [rows · width, out]."""
         total = jnp.zeros((rows * width, outputs), jnp.float32)
         for i in range(_FILTER):
             pixels = x[i : i + rows].reshape(rows * width, -1)

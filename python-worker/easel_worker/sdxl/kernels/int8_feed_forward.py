@@ -1,4 +1,4 @@
-"""A transformer's gated feed-forward layer in 8 bits, all of it: what is inside never leaves."""
+"""A transformer's whole gated feed-forward layer in 8 bits, in one kernel."""
 
 import math
 from functools import partial
@@ -11,17 +11,17 @@ from easel_worker.sdxl.kernels import chip, integers
 from easel_worker.sdxl.kernels.integers import Norm, Quantised
 
 _MOST_WEIGHTS = 40 * 2**20
-"""Bytes of both layers, of which the compiler keeps two copies in vector memory."""
+"""Maximum bytes of both layers. The compiler keeps two copies of them in vector memory."""
 
 
 def fits(x: Array, outer: Quantised) -> bool:
-    """Whether `feed_forward` takes tokens and a layer of these sizes (see there)."""
+    """Whether `feed_forward` supports these tokens and the layer back to C."""
     hidden, channels = outer.int8.shape
     return integers.fits(x, (hidden, channels)) and 3 * hidden * channels <= _MOST_WEIGHTS
 
 
 def gelu(x: Array) -> Array:
-    """GELU by the tanh: what it differs from the exact one, 5e-4, is lost in 8 bits."""
+    """GELU by tanh. It differs from the exact one by 5e-4, less than the rounding to 8 bits."""
     slope = math.sqrt(2.0 / math.pi)
     return 0.5 * x * (1.0 + jnp.tanh(x * (slope + 0.044715 * slope * x * x)))
 
@@ -32,11 +32,11 @@ def feed_forward(
     """x + outer(value · gelu(gate)), with value and gate from inner(norm(x)).
 
     Args:
-        x: [..., C], bfloat16, tokens and C multiples of 128.
-        norm: of the tokens.
-        inner: from C to value and gate, both layers with a bias.
-        outer: back to C.
-        interpret: compute it on a CPU.
+        x: [..., C], bfloat16; the number of tokens and C are multiples of 128.
+        norm: norm of the tokens.
+        inner: from C to value and gate, concatenated; with a bias.
+        outer: from value's channels to C; with a bias.
+        interpret: interpret the kernel on a CPU.
 
     Returns:
         [..., C], bfloat16.
@@ -77,7 +77,7 @@ def feed_forward(
 
 def _bias(linear: Quantised) -> Array:
     if linear.bias is None:
-        raise ValueError("a feed-forward layer has a bias")
+        raise ValueError("this feed-forward layer has no bias: the kernel needs one")
     return integers.vector(linear.bias)
 
 

@@ -1,4 +1,4 @@
-"""Linear layers in 8 bits that share an input: layer norm, rounding, products, sum, at once."""
+"""8-bit linear layers that share an input, fused with the layer norm and the residual sum."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,7 +12,7 @@ from easel_worker.sdxl.kernels.integers import Norm, Quantised
 
 
 def fits(x: Array, layers: Sequence[Quantised]) -> bool:
-    """Whether `project` takes these arrays (see there)."""
+    """Whether `project` supports these arrays."""
     return integers.fits(x, tuple(layer.int8.shape[1] for layer in layers))
 
 
@@ -24,14 +24,14 @@ def project(
     residual: Array | None = None,
     interpret: bool = False,
 ) -> list[Array]:
-    """Each layer's output for x, which is normalised first if there is a norm.
+    """The outputs of layers for x, or for norm(x) if there is a norm.
 
     Args:
-        x: [..., in], bfloat16, its tokens and channels multiples of 128.
-        layers: made together (`int8.quantise`), with one gain for all of them.
-        norm: of the tokens, or None.
-        residual: added to the output of the one layer, [..., out]; or None.
-        interpret: compute it on a CPU.
+        x: [..., in], bfloat16; the number of tokens and the channels are multiples of 128.
+        layers: layers that were quantised together and share one gain.
+        norm: norm of the tokens, or None.
+        residual: added to the output [..., out] of a single layer, or None.
+        interpret: interpret the kernel on a CPU.
 
     Returns:
         [..., out] for each layer, bfloat16.

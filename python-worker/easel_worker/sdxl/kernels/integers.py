@@ -1,7 +1,7 @@
-"""What the kernels of 8-bit linear layers share: norm and rounding in vector memory.
+"""Helpers of the kernels of 8-bit linear layers: norm and rounding in vector memory.
 
-Tokens are [tokens, channels], a few of them at a time; the weights stay in vector memory while all
-tokens pass. Few tokens a block keep the sums of their products in registers.
+Kernels process tokens [tokens, channels] in blocks, while the weights stay in vector memory. Small
+blocks keep the sums of products in registers.
 """
 
 from typing import Protocol
@@ -14,14 +14,14 @@ from jax.experimental.pallas import tpu as pltpu
 from easel_worker.sdxl.kernels import chip
 
 TOKENS = 128
-"""Of a block; by what the TPU's compiler schedules (bench/tpu/README.md)."""
+"""Tokens of a block, chosen by the compiler's schedules (bench/tpu/README.md)."""
 
 _ROUNDING = 1.5 * 2**23
-"""Added to a float32 it leaves the nearest integer in the lowest bits."""
+"""Adding it to a float32 leaves the nearest integer in the low bits."""
 
 
 class Norm(Protocol):
-    """What a kernel takes of a layer norm: weight and bias [C], and what is added to variances."""
+    """The fields of a layer norm that kernels use: weight and bias [C], and epsilon."""
 
     @property
     def weight(self) -> Array: ...
@@ -34,7 +34,7 @@ class Norm(Protocol):
 
 
 class Quantised(Protocol):
-    """What a kernel takes of a layer: int8 [in, out], gain [in], step and bias [out]."""
+    """The fields of a layer that kernels use: int8 [in, out], gain [in], step and bias [out]."""
 
     @property
     def int8(self) -> Array: ...
@@ -50,28 +50,28 @@ class Quantised(Protocol):
 
 
 def fits(x: Array, channels: tuple[int, ...]) -> bool:
-    """Whether tokens x [..., in] come in whole blocks, and layers of `channels` in whole lanes."""
+    """Whether tokens x [..., in] fill whole blocks, and `in` and `channels` whole lanes."""
     tokens = x.size // x.shape[-1]
     whole = all(each % chip.LANES == 0 for each in (x.shape[-1], *channels))
     return x.dtype == jnp.bfloat16 and tokens % TOKENS == 0 and whole
 
 
 def to_int8(x: Array) -> Array:
-    """As `int8.nearest`, in fewer operations."""
+    """Like `int8.nearest`, in fewer operations."""
     shifted = jnp.clip(x, -127.0, 127.0) + _ROUNDING
     steps: Array = lax.bitcast_convert_type(shifted, jnp.int32).astype(jnp.int8)
     return steps
 
 
 def normalised(x: Array, weight: Array, bias: Array, gain: Array, eps: float) -> Array:
-    """float32 x [tokens, C] after a layer norm and times a gain; the vectors are [1, C]."""
+    """Layer norm of float32 x [tokens, C], times a gain. The vectors are [1, C]."""
     centred = x - jnp.mean(x, axis=-1, keepdims=True)
     variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
     return centred * lax.rsqrt(variance + eps) * (weight * gain) + bias * gain
 
 
 def product(steps: Array, weight: Array, step: Array) -> Array:
-    """int8 [tokens, in] by int8 [in, out], times the outputs' steps [1, out] → float32."""
+    """int8 [tokens, in] · int8 [in, out], times the step sizes [1, out] → float32."""
     sums = jnp.dot(steps, weight, preferred_element_type=jnp.int32)
     return sums.astype(jnp.float32) * step
 
@@ -82,7 +82,7 @@ def vector(x: Array) -> Array:
 
 
 def norm_vectors(norm: Norm) -> list[Array]:
-    """A layer norm's weight and bias, as `normalised` takes them."""
+    """A layer norm's weight and bias as arguments of `normalised`."""
     return [vector(norm.weight), vector(norm.bias)]
 
 
@@ -92,10 +92,10 @@ def tokens_spec(channels: int) -> pl.BlockSpec:
 
 
 def whole_spec(array: Array) -> pl.BlockSpec:
-    """All of an array [a, b], for every block."""
+    """A whole array [a, b], for every block of tokens."""
     return pl.BlockSpec(array.shape, lambda i: (0, 0))
 
 
 def compiler_params() -> pltpu.CompilerParams:
-    """Blocks in any order."""
+    """Parameters that allow blocks in any order."""
     return pltpu.CompilerParams(dimension_semantics=("parallel",), vmem_limit_bytes=chip.MEMORY)

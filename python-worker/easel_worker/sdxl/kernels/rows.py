@@ -1,6 +1,6 @@
-"""What the convolutions share: going down images a few rows at a time, with the rows next to them.
+"""Helpers of the convolution kernels, which process an image in blocks of rows.
 
-An image is [B, H, W, C] with its channels in the TPU's lanes and its columns in the sublanes.
+An image is [B, H, W, C]: its channels are in the TPU's lanes and its columns in the sublanes.
 """
 
 import jax.numpy as jnp
@@ -11,25 +11,25 @@ from jax.experimental.pallas import tpu as pltpu
 from easel_worker.sdxl.kernels import chip
 
 SUBLANES = 16
-"""Of bfloat16."""
+"""Sublanes of a register of bfloat16."""
 
 _MOST_SUMS = 2**20
-"""Most float32 sums of a block for one column of the filter: 4 MiB."""
+"""Maximum number of float32 sums of a block for one filter column: 4 MiB."""
 
 
 def padded(channels: int) -> int:
-    """Channels with the lanes that they leave empty."""
+    """The number of channels, rounded up to whole lanes."""
     return -(-channels // chip.LANES) * chip.LANES
 
 
 def block_rows(height: int, width: int, outputs: int) -> int:
-    """Rows of a block: as many as keep its sums small, and divide the height."""
+    """Rows of a block: the most that divide the height and keep the sums within the limit."""
     most = max(_MOST_SUMS // (width * padded(outputs)), 1)
     return max(rows for rows in range(1, min(most, height) + 1) if height % rows == 0)
 
 
 def image_specs(shape: tuple[int, ...], rows: int) -> list[pl.BlockSpec]:
-    """Of an image [B, H, W, C] that is given three times: a row above, `rows` rows, a row below."""
+    """Specs for an image [B, H, W, C] passed three times: row above, `rows` rows, row below."""
     _, height, width, channels = shape
 
     def above(b: int, i: int) -> tuple[int | Array, ...]:
@@ -46,9 +46,9 @@ def image_specs(shape: tuple[int, ...], rows: int) -> list[pl.BlockSpec]:
 
 
 def with_neighbours(above: Array, here: Array, below: Array) -> Array:
-    """A block's rows between its neighbours: [1, W, C], [rows, W, C], [1, W, C] → one array.
+    """Concatenate a block with its neighbour rows: [1, W, C], [rows, W, C], [1, W, C].
 
-    Outside of the image there are zeros.
+    Neighbours outside the image are zeros.
     """
     block, blocks = pl.program_id(1), pl.num_programs(1)
     top = jnp.where(block == 0, jnp.zeros_like(above), above)
@@ -57,12 +57,12 @@ def with_neighbours(above: Array, here: Array, below: Array) -> Array:
 
 
 def from_left(sums: Array, width: int) -> Array:
-    """Sums [rows · width, C], each moved to the pixel on its right; zeros come in."""
+    """Shift sums [rows · width, C] one pixel to the right, filling with zeros."""
     return jnp.where(_column(sums, width) == 0, 0.0, pltpu.roll(sums, 1, 0))
 
 
 def from_right(sums: Array, width: int) -> Array:
-    """Sums [rows · width, C], each moved to the pixel on its left; zeros come in."""
+    """Shift sums [rows · width, C] one pixel to the left, filling with zeros."""
     moved = pltpu.roll(sums, sums.shape[0] - 1, 0)
     return jnp.where(_column(sums, width) == width - 1, 0.0, moved)
 
@@ -73,20 +73,20 @@ def _column(sums: Array, width: int) -> Array:
 
 
 def compiler_params() -> pltpu.CompilerParams:
-    """Images and their blocks in any order."""
+    """Parameters that allow images and their blocks in any order."""
     return pltpu.CompilerParams(
         dimension_semantics=("parallel", "parallel"), vmem_limit_bytes=chip.MEMORY
     )
 
 
 def cost(x: Array, outputs: int, taps: int, pixels: int) -> pl.CostEstimate:
-    """Work as the MXU does it, with channels padded to its lanes.
+    """Work of the MXU, which pads channels to whole lanes.
 
     Args:
-        x: the image that is read.
-        outputs: channels of the image that is written.
-        taps: products for each of its pixels.
-        pixels: how many it has.
+        x: the input image.
+        outputs: channels of the output image.
+        taps: products per output pixel.
+        pixels: pixels of the output image.
     """
     inputs, weights = x.shape[-1], taps * x.shape[-1] * outputs
     return pl.CostEstimate(

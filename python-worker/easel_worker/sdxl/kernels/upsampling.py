@@ -1,9 +1,9 @@
-"""Nearest-neighbour upsampling and a 3×3 convolution, without the upsampled image.
+"""Nearest-neighbour upsampling and a 3×3 convolution, without storing the upsampled image.
 
-Each pixel has become four equal ones, so of the nine taps that make a pixel of the result several
-fall on the same pixel of the input. Their weights are added up beforehand, which leaves 2×2 taps
-for each of the four places that a new pixel has within its old one: 16 products instead of 36.
-The sums of weights are rounded to the weights' dtype, which the plain way does not do.
+Upsampling repeats each pixel four times, so several of the nine taps of an output pixel read the
+same input pixel. Adding their weights first leaves 2×2 taps for each of the four positions of an
+output pixel within its input pixel: 16 products instead of 36. The summed weights are rounded to
+the weights' dtype; plain JAX does not round there.
 """
 
 import jax.numpy as jnp
@@ -16,23 +16,23 @@ from easel_worker.sdxl.kernels import rows as by_rows
 
 _TAPS = 16
 _FEWEST_PIXELS = 8192
-"""With fewer in the input, adding up the weights takes longer than it saves."""
+"""With fewer input pixels, adding the weights takes longer than it saves."""
 
 
 def fits(x: Array, weight: Array) -> bool:
-    """Whether `convolve_upsampled` takes these arrays, and it pays."""
+    """Whether `convolve_upsampled` supports these arrays and saves time."""
     batch, height, width, _ = x.shape
     return convolution.fits(x, weight) and batch * height * width >= _FEWEST_PIXELS
 
 
 def convolve_upsampled(x: Array, weight: Array, bias: Array, *, interpret: bool = False) -> Array:
-    """Twice as high and wide, then a convolution with a border of zeros.
+    """Upsample by 2, then convolve with zero padding.
 
     Args:
-        x: [B, H, W, in], as `convolution.convolve` takes it.
+        x: [B, H, W, in], see `convolution.convolve`.
         weight: [3, 3, in, out].
         bias: [out].
-        interpret: compute it on a CPU.
+        interpret: interpret the kernel on a CPU.
 
     Returns:
         [B, 2H, 2W, out], summed in float32.
@@ -61,21 +61,21 @@ def convolve_upsampled(x: Array, weight: Array, bias: Array, *, interpret: bool 
 
 
 def sum_weights(weight: Array) -> Array:
-    """A filter [3, 3, in, out] as [2, 2, 2, 2, in, out] on the image before upsampling.
+    """The filter [2, 2, 2, 2, in, out] on the input that equals [3, 3, in, out] after upsampling.
 
-    The indices are: the new pixel's row within the old pixel, the tap's row, and both for columns.
-    Tap 0 of row 0 is on the pixel above, tap 1 on the old pixel; of row 1, on the old pixel and on
-    the one below.
+    The indices are the output pixel's row within its input pixel, the tap's row, then the same for
+    columns. For row 0, tap 0 reads the input pixel above and tap 1 the input pixel itself; for row
+    1, tap 0 reads the input pixel itself and tap 1 the one below.
     """
     exact = weight.astype(jnp.float32)
     rows = _places(exact)
     columns = _places(rows.transpose(2, 0, 1, 3, 4))
-    # [column's place, its tap, row's place, its tap, in, out] until here
+    # from [column, column's tap, row, row's tap, in, out]
     return columns.transpose(2, 3, 0, 1, 4, 5).astype(weight.dtype)
 
 
 def _places(weight: Array) -> Array:
-    """A filter [3, ...] as the taps of the first and of the second new pixel, [2, 2, ...]."""
+    """The taps [2, 2, ...] of the first and second output pixel, for a filter [3, ...]."""
     first, second, third = weight
     return jnp.stack([jnp.stack([first, second + third]), jnp.stack([first + second, third])])
 
@@ -86,7 +86,7 @@ def _kernel(above: Array, here: Array, below: Array, *rest: Array) -> None:
     x = by_rows.with_neighbours(above[0], here[0], below[0])
 
     def column(row: int, place: int, tap: int) -> Array:
-        """What one column of a place's taps adds: [rows · width, out]."""
+        """Contribution of one column of taps: [rows · width, out]."""
         total = jnp.zeros((rows * width, outputs), jnp.float32)
         for i in range(2):
             pixels = x[row + i : row + i + rows].reshape(rows * width, -1)
@@ -102,9 +102,9 @@ def _kernel(above: Array, here: Array, below: Array, *rest: Array) -> None:
 
 
 def _interleave(even: Array, odd: Array) -> Array:
-    """float32 [n, C] twice → bfloat16 [2n, C], taking turns.
+    """Interleave the rows of two float32 arrays [n, C] → bfloat16 [2n, C].
 
-    Two rows of bfloat16 share a word in the TPU's registers, so this is no more than packing.
+    Two rows of bfloat16 share a word in the TPU's registers, so this only packs words.
     """
     low, high = (
         lax.bitcast_convert_type(each.astype(jnp.bfloat16).astype(jnp.float32), jnp.uint32)

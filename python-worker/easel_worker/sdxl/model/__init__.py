@@ -1,1 +1,1 @@
-"""SDXL's maths: layers that declare their parameters and compute when they are called."""
+"""SDXL's layers. Each type declares its parameters, and an instance is called to compute."""

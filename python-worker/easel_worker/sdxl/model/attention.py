@@ -1,7 +1,7 @@
-"""Attention, and the transformer that mixes an image's tokens with the prompt's.
+"""Attention, and the transformer in which image tokens attend to the prompt's tokens.
 
-Keys and values of cross attention depend on the prompt alone, so they are made by methods of
-their own (`project_context`): a sampler may compute them once per prompt instead of at each step.
+Keys and values of cross attention depend only on the prompt. `project_context` computes them
+separately, so a sampler can compute them once per prompt instead of at every step.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,8 +14,8 @@ from jax import Array
 
 from easel_worker.sdxl.kernels import attention as kernel
 from easel_worker.sdxl.model import layers, token_layers
-from easel_worker.sdxl.model.chosen import Chosen
 from easel_worker.sdxl.model.int8 import AnyLinear
+from easel_worker.sdxl.model.kernel_layer import KernelLayer
 from easel_worker.sdxl.model.layers import GroupNorm, LayerNorm, Linear
 from easel_worker.sdxl.model.params import STATIC, layer
 
@@ -26,7 +26,7 @@ BlockContext = list["KeyValue"]
 """Keys and values for each transformer block of one `Transformer`."""
 
 Change = Callable[[list[Linear]], Sequence[AnyLinear]]
-"""Gives as many layers in the place of some."""
+"""Returns one replacement for each layer of a list."""
 
 
 class KeyValue(NamedTuple):
@@ -47,25 +47,25 @@ def merge_heads(x: Array) -> Array:
 
 
 @layer
-class Attend(Chosen):
-    """Scaled dot-product attention with a float32 softmax. It has no parameters."""
+class Attend(KernelLayer):
+    """Scaled dot-product attention with a float32 softmax, without parameters."""
 
     def __call__(self, query: Array, kv: KeyValue, *, mask: Array | None = None) -> Array:
-        """What each query gets of the values.
+        """Attend from each query to the keys and values.
 
         Args:
             query: [B, tokens, heads, features].
-            kv: keys and values, of as many heads.
+            kv: keys and values with the same number of heads.
             mask: [tokens, kv tokens], True where attention is allowed; None allows all.
 
         Returns:
             [B, tokens, heads, features].
         """
-        if self.methods.attention_kernel and mask is None:
+        if self.kernel_options.attention_kernel and mask is None:
             q, k, v = (merge_heads(each) for each in (query, *kv))
             heads = query.shape[2]
             if kernel.fits(q, k, heads):
-                attended = kernel.attend(q, k, v, heads, interpret=self.methods.interpret)
+                attended = kernel.attend(q, k, v, heads, interpret=self.kernel_options.interpret)
                 return attended.reshape(query.shape)
         exact = layers.precision(query.dtype)
         scores = jnp.einsum(
@@ -80,7 +80,7 @@ class Attend(Chosen):
 
 @layer
 class Attention:
-    """The layers of multi-head attention, and how many heads it has."""
+    """The linear layers of multi-head attention."""
 
     to_q: AnyLinear
     to_k: AnyLinear
@@ -91,7 +91,7 @@ class Attention:
 
     @classmethod
     def declare(cls, name: str, features: int, context: int, heads: int) -> Self:
-        """Attention of `features` channels to tokens of `context` channels."""
+        """Declare attention from `features` channels to tokens of `context` channels."""
         return cls(
             to_q=Linear.declare(f"{name}.to_q", features, features, bias=False),
             to_k=Linear.declare(f"{name}.to_k", context, features, bias=False),
@@ -101,7 +101,7 @@ class Attention:
         )
 
     def project_context(self, context: Array) -> KeyValue:
-        """Keys and values of context [B, tokens, C]."""
+        """The keys and values of a context [B, tokens, C]."""
         key = split_heads(self.to_k(context), self.heads)
         value = split_heads(self.to_v(context), self.heads)
         return KeyValue(key, value)
@@ -121,7 +121,7 @@ class Block:
 
     @classmethod
     def declare(cls, name: str, features: int, context: int, heads: int) -> Self:
-        """A block over tokens of `features` channels and a prompt's of `context` channels."""
+        """Declare a block: image tokens have `features` channels, prompt tokens `context`."""
 
         def norm(leaf: str) -> LayerNorm:
             return LayerNorm.declare(f"{name}.{leaf}", features, eps=LAYER_NORM_EPS)
@@ -137,7 +137,7 @@ class Block:
         )
 
     def __call__(self, x: Array, kv: KeyValue) -> Array:
-        """x [B, tokens, C] → [B, tokens, C], looking at the prompt's keys and values.
+        """x [B, tokens, C] → [B, tokens, C], attending to the prompt's keys and values.
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/attention.py#L960
         """
@@ -158,13 +158,13 @@ class Block:
             return token_layers.feed_forward(self.norm3, self.ff_in, self.ff_out, x)
 
     def replaced(self, change: Change) -> Self:
-        """The block with other layers where its tokens go through at each step.
+        """Replace the linear layers that run at every step (all but cross attention's to_k, to_v).
 
         Args:
-            change: is given those layers that have the same input, one input after the other.
+            change: called once for each input, with the layers that share it.
 
         Raises:
-            TypeError: they have been replaced before by layers of another type.
+            TypeError: a layer is no plain `Linear`, because it was replaced before.
         """
         own, cross = self.attn1, self.attn2
         to_q, to_k, to_v = change(_plain(own.to_q, own.to_k, own.to_v))
@@ -185,13 +185,13 @@ class Block:
 def _plain(*linears: AnyLinear) -> list[Linear]:
     plain = [each for each in linears if isinstance(each, Linear)]
     if len(plain) < len(linears):
-        raise TypeError("these layers are quantised already")
+        raise TypeError("these layers are already quantised")
     return plain
 
 
 @layer
 class Transformer:
-    """A stack of blocks between two projections, over an image."""
+    """A stack of blocks between two projections. An image's pixels are its tokens."""
 
     norm: GroupNorm
     proj_in: Linear
@@ -210,16 +210,17 @@ class Transformer:
         groups: int,
         linear_projection: bool,
     ) -> Self:
-        """A transformer of a checkpoint.
+        """Declare a transformer of a checkpoint.
 
         Args:
-            name: its name there.
+            name: its name in the checkpoint.
             features: channels of the image.
             context: channels of the prompt.
-            depth: how many blocks.
-            heads: of their attention.
-            groups: of the norm.
-            linear_projection: the projections are stored as linear layers, not as convolutions.
+            depth: number of blocks.
+            heads: number of attention heads.
+            groups: groups of the norm.
+            linear_projection: the checkpoint stores the projections as linear layers; otherwise
+                as 1×1 convolutions.
         """
 
         def projection(leaf: str) -> Linear:
@@ -238,11 +239,11 @@ class Transformer:
         )
 
     def project_context(self, context: Array) -> BlockContext:
-        """The keys and values of a prompt [B, tokens, C] for each block."""
+        """The keys and values of a prompt [B, tokens, C], for each block."""
         return [block.attn2.project_context(context) for block in self.blocks]
 
     def __call__(self, image: Array, context: BlockContext) -> Array:
-        """image [B, H, W, C] → [B, H, W, C], with its pixels as tokens.
+        """image [B, H, W, C] → [B, H, W, C].
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/transformers/transformer_2d.py#L324
         """

@@ -1,4 +1,4 @@
-"""The configuration of each part of a model; `folder.config` reads it."""
+"""What the config files of each part of a model say. `folder.config` reads them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -25,13 +25,13 @@ class TextConfig:
 
     @property
     def pooled(self) -> int:
-        """The size of the pooled output."""
+        """Features of the pooled output."""
         return self.hidden if self.projection is None else self.projection
 
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """The denoiser. Tuples hold one value for each level, from full resolution down."""
+    """The denoiser. Tuples hold one value per level, from full resolution down."""
 
     sample_size: int
     in_channels: int
@@ -53,7 +53,7 @@ class UNetConfig:
 
     @property
     def time_features(self) -> int:
-        """The size of the time embedding."""
+        """Features of the time embedding."""
         return 4 * self.channels[0]
 
 
@@ -61,8 +61,8 @@ class UNetConfig:
 class VaeConfig:
     """The autoencoder between pixels and latents.
 
-    Latents relate to what the UNet sees by z = x · std / scaling_factor + mean, where mean and std
-    are per channel, 0 and 1 if the config does not set them.
+    The VAE's latents are z = x · std / scaling_factor + mean for the UNet's latents x. mean and std
+    are per channel, and 0 and 1 if the config does not set them.
     """
 
     image_channels: int
@@ -80,14 +80,14 @@ class VaeConfig:
 
     @property
     def scale(self) -> int:
-        """Pixels per latent, along each side."""
+        """Pixels per latent along each side."""
         return 1 << (len(self.channels) - 1)
 
     def compute_dtype(self, dtype: DTypeLike) -> DTypeLike:
-        """The dtype to compute in when `dtype` is wanted.
+        """The dtype to compute in when `dtype` was asked for.
 
-        `force_upcast` says that activations overflow float16. bfloat16 has float32's range, so,
-        as in diffusers, only float16 gives way to float32.
+        `force_upcast` says that activations overflow float16. bfloat16 has float32's range, so
+        only float16 becomes float32, as in diffusers.
         """
         overflows = self.force_upcast and np.dtype(dtype) == np.float16
         return jnp.float32 if overflows else dtype
@@ -98,8 +98,8 @@ class SdxlConfig:
     """A whole SDXL model.
 
     Attributes:
-        scheduler: scheduler_config.json as it is, with "_class_name".
-        force_zeros_for_empty_prompt: an empty negative prompt becomes zero embeddings.
+        scheduler: the contents of scheduler_config.json, with "_class_name".
+        force_zeros_for_empty_prompt: use zeros as embeddings of an absent negative prompt.
     """
 
     text_encoder: TextConfig
@@ -111,5 +111,5 @@ class SdxlConfig:
 
     @property
     def vae_scale(self) -> int:
-        """Pixels per latent, along each side."""
+        """Pixels per latent along each side."""
         return self.vae.scale

@@ -1,32 +1,32 @@
-"""Linear layers in 8-bit integers, weights and activations, with scales that are fixed beforehand.
+"""Linear layers with 8-bit weights and activations, whose scales are fixed ahead of time.
 
     y = (round(x · gain) @ int8) · step + bias
 
-`gain` [in] is one over the size of a step of each input channel, `step` [out] is the size of a step
-of each output; `quantization` finds them.
+`gain` [in] is the reciprocal of each input channel's step size and `step` [out] the step size of
+each output channel. `quantization` computes both.
 """
 
 import jax.numpy as jnp
 from jax import Array, lax
 
-from easel_worker.sdxl.model.chosen import Chosen
+from easel_worker.sdxl.model.kernel_layer import KernelLayer
 from easel_worker.sdxl.model.layers import Linear
 from easel_worker.sdxl.model.params import layer
 
 LARGEST = 127
-"""As far as steps go, in both directions."""
+"""The largest magnitude of a quantised value."""
 
 
 def nearest(x: Array) -> Array:
-    """float32 in steps → int8; what is out of range goes to its end."""
+    """Round float32 to int8; clip values out of range."""
     return jnp.clip(jnp.round(x), -LARGEST, LARGEST).astype(jnp.int8)
 
 
 @layer
-class Int8Linear(Chosen):
+class Int8Linear(KernelLayer):
     """x [..., in] → [..., out], in the dtype of x: int8 [in, out], gain [in], step and bias [out].
 
-    `methods` matter to `token_layers`, which computes a layer together with what is beside it.
+    Kernel options take effect in `token_layers`, which fuses the layer with its neighbours.
     """
 
     int8: Array

@@ -1,8 +1,8 @@
-"""The layers that all of SDXL's parts share, over NHWC arrays.
+"""Layers that several parts of SDXL share, over NHWC arrays.
 
-The dtype of the parameters decides the dtype of the computation. Norm statistics are always
-float32, and matrix products of float32 are exact float32 (`Precision.HIGHEST`), because a TPU
-would otherwise round their operands to bfloat16.
+The dtype of the parameters is the dtype of the computation. Norm statistics are always float32.
+Matrix products of float32 use `Precision.HIGHEST`, because a TPU would otherwise round their
+operands to bfloat16.
 """
 
 import math
@@ -16,11 +16,11 @@ from jax import Array, lax
 from jax.typing import DTypeLike
 
 from easel_worker.sdxl.kernels import convolution as kernel
-from easel_worker.sdxl.model.chosen import Chosen
+from easel_worker.sdxl.model.kernel_layer import KernelLayer
 from easel_worker.sdxl.model.params import STATIC, Init, Layout, layer, tensor
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
-"""Rows and columns of zeros: ((above, below), (left, right))."""
+"""Zero rows and columns to add: ((above, below), (left, right))."""
 
 SAME_3X3: Padding = ((1, 1), (1, 1))
 
@@ -32,7 +32,7 @@ def precision(dtype: DTypeLike) -> lax.Precision:
 
 @layer
 class Linear:
-    """x [..., in] → [..., out], by a weight [in, out] and a bias [out]."""
+    """x [..., in] → [..., out], with a weight [in, out] and a bias [out]."""
 
     weight: Array
     bias: Array | None = None
@@ -48,14 +48,14 @@ class Linear:
         stored_as_conv: bool = False,
         former_name: str | None = None,
     ) -> Self:
-        """A layer of a checkpoint.
+        """Declare a layer of a checkpoint.
 
         Args:
-            name: the layer's name there.
+            name: the layer's name in the checkpoint.
             inputs: features in.
             outputs: features out.
-            bias: whether there is a bias.
-            stored_as_conv: the checkpoint holds a 1×1 convolution, which is the same thing.
+            bias: whether the layer has a bias.
+            stored_as_conv: the checkpoint stores the layer as a 1×1 convolution.
             former_name: the layer's name in checkpoints of older library versions.
         """
         layout = Layout.POINTWISE if stored_as_conv else Layout.LINEAR
@@ -82,7 +82,7 @@ class Embedding:
 
     @classmethod
     def declare(cls, name: str, rows: int, features: int) -> Self:
-        """A table of a checkpoint."""
+        """Declare a table of a checkpoint."""
         return cls(tensor(f"{name}.weight", (rows, features), Layout.SAME, Init.NORMAL))
 
     def __call__(self, ids: Array) -> Array:
@@ -91,8 +91,8 @@ class Embedding:
 
 
 @layer
-class Conv(Chosen):
-    """x [B, H, W, in] → [B, H', W', out], by a weight [kernel, kernel, in, out] and a bias."""
+class Conv(KernelLayer):
+    """x [B, H, W, in] → [B, H', W', out], with a weight [kernel, kernel, in, out] and a bias."""
 
     weight: Array
     bias: Array
@@ -109,7 +109,7 @@ class Conv(Chosen):
         stride: int = 1,
         padding: Padding = SAME_3X3,
     ) -> Self:
-        """A 3×3 convolution of a checkpoint."""
+        """Declare a 3×3 convolution of a checkpoint."""
         return cls(
             tensor(f"{name}.weight", (outputs, inputs, 3, 3), Layout.CONV, Init.NORMAL),
             tensor(f"{name}.bias", (outputs,), Layout.SAME, Init.ZEROS),
@@ -119,8 +119,8 @@ class Conv(Chosen):
 
     def __call__(self, x: Array) -> Array:
         same = self.stride == 1 and self.padding == SAME_3X3
-        if self.methods.convolution_kernel and same and kernel.fits(x, self.weight):
-            interpret = self.methods.interpret
+        if self.kernel_options.convolution_kernel and same and kernel.fits(x, self.weight):
+            interpret = self.kernel_options.interpret
             return kernel.convolve(x, self.weight, self.bias, None, interpret=interpret)
         y = lax.conv_general_dilated(
             x,
@@ -134,16 +134,16 @@ class Conv(Chosen):
 
 
 @layer
-class Norm(Chosen):
-    """What group and layer norm share: a weight and a bias for each channel, [C]."""
+class Norm(KernelLayer):
+    """Base of group and layer norm: a weight and a bias per channel, [C]."""
 
     weight: Array
     bias: Array
     eps: float = field(metadata=STATIC)
 
     def _standardise(self, x: Array, axes: tuple[int, ...]) -> Array:
-        """Zero mean and unit variance over `axes` of float32 x."""
-        if self.methods.one_pass_norms:
+        """Normalise float32 x to zero mean and unit variance over `axes`."""
+        if self.kernel_options.one_pass_norms:
             mean, variance = _moments(x, axes)
             return (x - mean) * lax.rsqrt(variance + self.eps)
         centred = x - jnp.mean(x, axis=axes, keepdims=True)
@@ -170,7 +170,7 @@ class LayerNorm(Norm):
 
 @layer
 class GroupNorm(Norm):
-    """Normalises x [B, ..., C] over all but the batch in each of `groups` runs of channels."""
+    """Normalises x [B, ..., C] over all pixels and channels of each of `groups` groups."""
 
     groups: int = field(metadata=STATIC)
 
@@ -184,7 +184,7 @@ class GroupNorm(Norm):
         return self._affine(normal, x.dtype)
 
     def affine(self, x: Array) -> tuple[Array, Array]:
-        """The norm of x [B, ..., C] as scale and shift of its channels, [B, C] each, float32."""
+        """The scale and shift per channel that normalise x [B, ..., C]: [B, C] each, float32."""
         mean, variance = _moments(self._in_groups(x), (1, 3))
         each = (x.shape[0], self.groups, x.shape[-1] // self.groups)
 
@@ -208,36 +208,36 @@ def _declare_affine(name: str, features: int) -> tuple[Array, Array]:
 
 
 def _moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """Mean and variance of float32 x, which is read once. Rounding may not make it negative."""
+    """Mean and variance of float32 x in one pass. Rounding cannot make the variance negative."""
     mean = jnp.mean(x, axis=axes, keepdims=True)
     square = jnp.mean(jnp.square(x), axis=axes, keepdims=True)
     return mean, jnp.maximum(square - jnp.square(mean), 0.0)
 
 
 def norm_silu_conv(norm: GroupNorm, conv: Conv, x: Array, *, offset: Array | None = None) -> Array:
-    """conv(silu(norm(x))) + offset, which a TPU does in one go.
+    """conv(silu(norm(x))) + offset, fused where the convolution kernel supports it.
 
     Args:
-        norm: of the input.
-        conv: 3×3 and of stride 1.
+        norm: norm of the input.
+        conv: a 3×3 convolution of stride 1.
         x: [B, H, W, in].
-        offset: added to all pixels of an image [B, out], or None.
+        offset: added to every pixel of an image, [B, out]; or None.
 
     Returns:
         [B, H, W, out].
     """
-    if conv.methods.convolution_kernel and kernel.fits(x, conv.weight):
+    if conv.kernel_options.convolution_kernel and kernel.fits(x, conv.weight):
         bias = conv.bias if offset is None else conv.bias + offset
-        interpret = conv.methods.interpret
+        interpret = conv.kernel_options.interpret
         return kernel.convolve(x, conv.weight, bias, norm.affine(x), interpret=interpret)
     y = conv(jax.nn.silu(norm(x)))
     return y if offset is None else y + offset[:, None, None, :]
 
 
 def gelu(x: Array) -> Array:
-    """The exact GELU, by the error function (not the tanh approximation).
+    """The exact GELU, not the tanh approximation.
 
-    By `erf` as PyTorch has it: `jax.nn.gelu` takes `erfc`, which a TPU computes by long division.
+    Uses `erf` as PyTorch does. `jax.nn.gelu` uses `erfc`, which is slow on TPUs.
     """
     return 0.5 * x * (1.0 + lax.erf(x * math.sqrt(0.5)))
 
@@ -252,7 +252,7 @@ def quick_gelu(x: Array) -> Array:
 
 
 def upsample_nearest(x: Array) -> Array:
-    """x [B, H, W, C] → [B, 2H, 2W, C], each pixel four times."""
+    """x [B, H, W, C] → [B, 2H, 2W, C], repeating each pixel in a 2×2 block."""
     batch, height, width, channels = x.shape
     size = (batch, 2 * height, 2 * width, channels)
     resized: Array = jax.image.resize(x, size, "nearest")
@@ -265,7 +265,7 @@ def sinusoid(values: Array, *, features: int, flip_sin_to_cos: bool, freq_shift:
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/embeddings.py#L27
     """
     half = features // 2
-    # On the host and in torch's order of operations: an ulp here is 1e-4 rad at timestep 1000.
+    # On the host, in torch's order of operations: one ulp here is 1e-4 rad at timestep 1000.
     exponent = np.float32(-math.log(10000.0)) * np.arange(half, dtype=np.float32)
     frequencies = jnp.asarray(np.exp(exponent / np.float32(half - freq_shift)))
     angles = values.astype(jnp.float32)[..., None] * frequencies

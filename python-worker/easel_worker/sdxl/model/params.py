@@ -1,9 +1,9 @@
-"""Declarations of parameters: each tensor of a checkpoint is described once, by a `Param`.
+"""Declarations of parameters: one `Param` describes each tensor of a checkpoint.
 
-A model is a pytree of layers: frozen dataclasses (see `layer`) whose fields are arrays or further
-layers. Each type has a `declare`, which makes one with a `Param` in the place of every array.
-Random initialisation, abstract shapes and strict loading are all derived from such a declaration
-(see `folder.weights`), and give the same layers with arrays, which compute when they are called.
+A model is a pytree of layers: frozen dataclasses (see `layer`) whose fields are arrays or other
+layers. `declare` of each type makes a layer with a `Param` in place of every array. From it,
+`folder.weights` derives random initialisation, abstract shapes and strict loading: each returns the
+same layers with arrays, which can then be called.
 """
 
 import math
@@ -16,18 +16,18 @@ import jax
 from numpy.typing import NDArray
 
 Tree = TypeVar("Tree")
-"""Layers, with arrays or with declarations."""
+"""Layers that hold arrays or declarations."""
 
 STATIC = {"static": True}
-"""The metadata of a layer's field that is no part of its arrays, such as a norm's epsilon."""
+"""Metadata of a field that holds no arrays, such as a norm's epsilon."""
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def layer(cls: type[Tree]) -> type[Tree]:
-    """Makes a class a frozen dataclass and a pytree, of all fields that are not `STATIC`.
+    """Make a class a frozen dataclass and a pytree of its fields that are not `STATIC`.
 
-    A pytree's arrays are arguments of the programs that it is given to. They come in the order of
-    the fields' names, so that moving lines about in a class makes no other program.
+    The arrays of a pytree become arguments of compiled programs, in the order of the fields' names.
+    Reordering the lines of a class therefore changes no program.
     """
     made: Any = dataclass(frozen=True)(cls)
     static = {each.name: bool(each.metadata.get("static")) for each in fields(made)}
@@ -40,7 +40,7 @@ def layer(cls: type[Tree]) -> type[Tree]:
 
 
 class Layout(Enum):
-    """How a tensor in a PyTorch checkpoint becomes the array we compute with."""
+    """How a stored tensor of a PyTorch checkpoint becomes our array."""
 
     SAME = "as stored"
     LINEAR = "[out, in] becomes [in, out]"
@@ -59,7 +59,7 @@ class Layout(Enum):
                 return (stored[1], stored[0])
 
     def arrange(self, stored: NDArray[Any]) -> NDArray[Any]:
-        """A view of a stored tensor in our layout."""
+        """View a stored tensor in our layout."""
         match self:
             case Layout.SAME:
                 return stored
@@ -72,7 +72,7 @@ class Layout(Enum):
 
 
 class Init(Enum):
-    """What a fresh parameter holds before any training."""
+    """The initial values of an untrained parameter."""
 
     NORMAL = "normal, variance 1 / fan-in"
     ONES = "ones"
@@ -81,14 +81,14 @@ class Init(Enum):
 
 @dataclass(frozen=True)
 class Param:
-    """One tensor of a checkpoint, and how we hold it.
+    """One tensor of a checkpoint, and the layout of our array.
 
     Attributes:
         name: the tensor's name in a diffusers or transformers checkpoint.
-        stored: its shape there.
-        layout: how it is laid out differently here.
-        init: what a fresh one holds.
-        aliases: other names under which checkpoints of other library versions hold it.
+        stored: its shape in the checkpoint.
+        layout: converts it to our array.
+        init: its initial values.
+        aliases: its names in checkpoints of other library versions.
     """
 
     name: str
@@ -104,24 +104,24 @@ class Param:
 
     @property
     def size(self) -> int:
-        """The number of elements."""
+        """Number of elements."""
         return math.prod(self.stored)
 
     @property
     def fan_in(self) -> int:
-        """How many inputs each output element sums over."""
+        """Number of inputs that each output sums over."""
         return math.prod(self.stored[1:])
 
 
 def tensor(
     name: str, stored: tuple[int, ...], layout: Layout, init: Init, aliases: tuple[str, ...] = ()
 ) -> Any:
-    """A `Param`, for the place where a layer has an array."""
+    """A `Param`, typed so that it can stand in for a layer's array."""
     return Param(name, stored, layout, init, aliases)
 
 
 def with_aliases(tree: Tree, alias: Callable[[str], str]) -> Tree:
-    """The same declarations, each also accepted under the name that `alias` makes of its name."""
+    """Add the alias `alias(name)` to every declaration."""
 
     def add(param: Param) -> Param:
         return replace(param, aliases=(*param.aliases, alias(param.name)))
@@ -131,10 +131,10 @@ def with_aliases(tree: Tree, alias: Callable[[str], str]) -> Tree:
 
 
 def declared(tree: Any) -> list[Param]:
-    """All declarations of a tree."""
+    """The declarations of a tree, in order."""
     return jax.tree.leaves(tree)
 
 
 def count(tree: Any) -> int:
-    """The number of parameters, as one counts a model's size."""
+    """Number of parameters of a model."""
     return sum(param.size for param in declared(tree))

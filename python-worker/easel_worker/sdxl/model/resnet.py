@@ -1,4 +1,4 @@
-"""Residual convolution blocks and changes of resolution, shared by the UNet and the VAE."""
+"""Residual blocks, downsampling and upsampling, shared by the UNet and the VAE."""
 
 from typing import Self
 
@@ -18,7 +18,7 @@ from easel_worker.sdxl.model.params import layer
 
 @layer
 class Resnet:
-    """A residual block. Where there is no time (VAE), it has no layer for it."""
+    """A residual block. `time` is None in the VAE, `shortcut` where the channels stay the same."""
 
     norm1: GroupNorm
     conv1: Conv
@@ -38,15 +38,15 @@ class Resnet:
         eps: float,
         time_features: int | None = None,
     ) -> Self:
-        """A residual block from `inputs` to `outputs` channels.
+        """Declare a residual block from `inputs` to `outputs` channels.
 
         Args:
             name: its name in the checkpoint.
             inputs: channels in.
             outputs: channels out.
-            groups: of both norms.
-            eps: of both norms.
-            time_features: size of the time embedding, or None.
+            groups: groups of both norms.
+            eps: epsilon of both norms.
+            time_features: features of the time embedding; None for a block without it.
         """
 
         def norm(leaf: str, features: int) -> GroupNorm:
@@ -71,7 +71,7 @@ class Resnet:
 
         Args:
             x: image.
-            time: time embedding after its silu [B, time features], for a block with `time`.
+            time: silu of the time embedding, [B, time features]; for a block with `time`.
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/resnet.py#L319
         """
@@ -83,14 +83,14 @@ class Resnet:
 
 
 def declare_downsample(name: str, channels: int, padding: Padding) -> Conv:
-    """What gives half of an image's height and width: a 3×3 convolution of stride 2.
+    """Declare the 3×3 convolution of stride 2 that halves an image's height and width.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/downsampling.py#L130
 
     Args:
-        name: of the level in the checkpoint.
-        channels: in and out.
-        padding: of the image.
+        name: the level's name in the checkpoint.
+        channels: channels in and out.
+        padding: padding of the image.
     """
     conv = f"{name}.downsamplers.0.conv"
     return Conv.declare(conv, channels, channels, stride=2, padding=padding)
@@ -98,13 +98,13 @@ def declare_downsample(name: str, channels: int, padding: Padding) -> Conv:
 
 @layer
 class Upsample:
-    """Twice the height and width, nearest neighbour, then a 3×3 convolution."""
+    """Nearest-neighbour upsampling by 2, then a 3×3 convolution."""
 
     conv: Conv
 
     @classmethod
     def declare(cls, name: str, channels: int) -> Self:
-        """That of a level `name` in the checkpoint."""
+        """Declare the upsampling of the level `name` of a checkpoint."""
         return cls(Conv.declare(f"{name}.upsamplers.0.conv", channels, channels))
 
     def __call__(self, x: Array, size: tuple[int, int] | None = None) -> Array:
@@ -112,15 +112,15 @@ class Upsample:
 
         Args:
             x: image.
-            size: height and width to cut to, where halving had rounded an odd one up.
+            size: height and width to crop to, for an odd size that the downsampling rounded up.
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/upsampling.py#L140
         """
-        conv, methods = self.conv, self.conv.methods
+        conv, options = self.conv, self.conv.kernel_options
         doubled = (2 * x.shape[1], 2 * x.shape[2])
-        at_once = methods.convolution_kernel and size in {None, doubled}
+        at_once = options.convolution_kernel and size in {None, doubled}
         if at_once and upsampling.fits(x, conv.weight):
-            interpret = methods.interpret
+            interpret = options.interpret
             return upsampling.convolve_upsampled(x, conv.weight, conv.bias, interpret=interpret)
         x = upsample_nearest(x)
         if size is not None:

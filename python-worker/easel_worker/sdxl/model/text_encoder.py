@@ -1,4 +1,4 @@
-"""CLIP's text encoder, in the two forms that SDXL uses (with and without a projection)."""
+"""CLIP's text encoder, with and without a projection. SDXL uses one of each."""
 
 from dataclasses import field
 from typing import NamedTuple, Self
@@ -15,16 +15,16 @@ from easel_worker.sdxl.model.params import STATIC, layer, with_aliases
 PREFIX = "text_model."
 ACTIVATIONS = {"gelu": gelu, "quick_gelu": quick_gelu}
 LEGACY_EOS_ID = 2
-"""Old configs say 2 for a vocabulary in which the end of text is the highest id in the text."""
+"""The eos_token_id of old configs. The end-of-text token is then the highest id of a text."""
 
 
 class TextOutput(NamedTuple):
-    """What an encoder tells about a prompt.
+    """The outputs of an encoder for a prompt.
 
     Attributes:
-        hidden_states: [layers + 1, B, tokens, hidden], the embeddings and each layer's output,
-            none of them through the final norm.
-        pooled: [B, projection or hidden], the end-of-text token's final state.
+        hidden_states: [layers + 1, B, tokens, hidden], the embeddings and the output of each layer,
+            before the final norm.
+        pooled: [B, projection or hidden], the final state of the end-of-text token.
     """
 
     hidden_states: Array
@@ -33,7 +33,7 @@ class TextOutput(NamedTuple):
 
 @layer
 class TextLayer:
-    """Causal self attention and a feed-forward layer, each added to its input."""
+    """Causal self attention and a feed-forward layer, both residual."""
 
     norm1: LayerNorm
     q: Linear
@@ -49,7 +49,7 @@ class TextLayer:
 
     @classmethod
     def declare(cls, name: str, config: TextConfig) -> Self:
-        """A layer of a checkpoint."""
+        """Declare a layer of a checkpoint."""
         hidden, wide = config.hidden, config.intermediate
 
         def norm(leaf: str) -> LayerNorm:
@@ -69,7 +69,7 @@ class TextLayer:
         )
 
     def __call__(self, x: Array, mask: Array) -> Array:
-        """x [B, tokens, hidden] → the same shape; a token sees those that the mask allows."""
+        """x [B, tokens, hidden] → the same shape. mask [tokens, tokens], see `Attend`."""
         normal = self.norm1(x)
         query, key, value = (
             split_heads(linear(normal), self.heads) for linear in (self.q, self.k, self.v)
@@ -81,7 +81,7 @@ class TextLayer:
 
 @layer
 class TextEncoder:
-    """All of an encoder."""
+    """A whole encoder."""
 
     token_embedding: Embedding
     position_embedding: Embedding
@@ -92,7 +92,7 @@ class TextEncoder:
 
     @classmethod
     def declare(cls, config: TextConfig) -> Self:
-        """The encoder of a checkpoint with this configuration."""
+        """Declare the encoder of a checkpoint with this config."""
         hidden, embeddings = config.hidden, f"{PREFIX}embeddings"
         projection = None
         if config.projection is not None:
@@ -114,11 +114,11 @@ class TextEncoder:
         )
         if projection is not None:
             return declared
-        # transformers 5 writes an encoder without a projection without the prefix.
+        # transformers 5 saves an encoder without projection without the prefix.
         return with_aliases(declared, lambda name: name.removeprefix(PREFIX))
 
     def __call__(self, ids: Array) -> TextOutput:
-        """Encode prompts: token ids [B, tokens], int32, at most `config.positions` tokens.
+        """Encode prompts: token ids [B, tokens], int32, with at most `config.positions` tokens.
 
         https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/modeling_clip.py#L504
         """
@@ -126,7 +126,9 @@ class TextEncoder:
         with jax.named_scope("embed"):
             positions = self.position_embedding.weight[:tokens]
             x = self.token_embedding(ids) + positions
-        mask = jnp.tril(jnp.ones((tokens, tokens), dtype=bool))  # itself and those before it
+        mask = jnp.tril(
+            jnp.ones((tokens, tokens), dtype=bool)
+        )  # a token attends to itself and earlier ones
         states = [x]
         for i, each in enumerate(self.layers):
             with jax.named_scope(f"layer_{i}"):
@@ -140,7 +142,7 @@ class TextEncoder:
 
 
 def _end_of_text(config: TextConfig, ids: Array) -> Array:
-    """The position of the end-of-text token in each row of ids [B, tokens] → [B].
+    """The index of the end-of-text token in each row of ids [B, tokens] → [B].
 
     https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/modeling_clip.py#L552
     """

@@ -1,6 +1,6 @@
-"""The linear layers that a transformer's tokens go through, with the norm before or the sum after.
+"""A transformer's linear layers with the norm before them or the residual sum after them.
 
-A TPU does what belongs together in one go where the layers are quantised (`int8`).
+Kernels fuse these where the layers are quantised (`int8`) and the kernel options say so.
 """
 
 from collections.abc import Sequence
@@ -16,18 +16,18 @@ from easel_worker.sdxl.model.layers import LayerNorm
 
 
 def normed(norm: LayerNorm, linears: Sequence[AnyLinear], x: Array) -> list[Array]:
-    """Each linear layer's output for norm(x).
+    """The outputs of linear layers for norm(x).
 
     Args:
-        norm: of the tokens.
-        linears: with one gain, if they are quantised.
+        norm: norm of the tokens.
+        linears: layers that share one gain if they are quantised.
         x: [B, tokens, in].
 
     Returns:
         [B, tokens, out] for each layer.
     """
     if _by_kernel(linears) and int8_linear.fits(x, linears):
-        interpret = linears[0].methods.interpret
+        interpret = linears[0].kernel_options.interpret
         return int8_linear.project(x, linears, norm=norm, interpret=interpret)
     normal = norm(x)
     return [linear(normal) for linear in linears]
@@ -37,26 +37,26 @@ def added(linear: AnyLinear, x: Array, residual: Array) -> Array:
     """residual + linear(x), both [B, tokens, out], for x [B, tokens, in]."""
     linears = [linear]
     if _by_kernel(linears) and int8_linear.fits(x, linears):
-        interpret = linears[0].methods.interpret
+        interpret = linears[0].kernel_options.interpret
         [y] = int8_linear.project(x, linears, residual=residual, interpret=interpret)
         return y
     return residual + linear(x)
 
 
 def feed_forward(norm: LayerNorm, inner: AnyLinear, outer: AnyLinear, x: Array) -> Array:
-    """x + feed-forward layer of norm(x), whose first half the second's GELU gates.
+    """x + outer(value · gelu(gate)), with value and gate from inner(norm(x)).
 
     Args:
-        norm: of the tokens.
-        inner: from C channels to both halves.
-        outer: from one half to C channels.
+        norm: norm of the tokens.
+        inner: from C channels to value and gate, concatenated.
+        outer: from the channels of `value` to C.
         x: [B, tokens, C].
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/activations.py#L93
     """
     linears = [inner, outer]
     if _by_kernel(linears) and int8_feed_forward.fits(x, linears[1]):
-        interpret = linears[0].methods.interpret
+        interpret = linears[0].kernel_options.interpret
         return int8_feed_forward.feed_forward(x, norm, *linears, interpret=interpret)
     [both] = normed(norm, [inner], x)
     value, gate = jnp.split(both, 2, axis=-1)
@@ -65,4 +65,6 @@ def feed_forward(norm: LayerNorm, inner: AnyLinear, outer: AnyLinear, x: Array) 
 
 
 def _by_kernel(linears: Sequence[AnyLinear]) -> TypeGuard[Sequence[Int8Linear]]:
-    return all(isinstance(each, Int8Linear) and each.methods.linear_kernel for each in linears)
+    return all(
+        isinstance(each, Int8Linear) and each.kernel_options.linear_kernel for each in linears
+    )

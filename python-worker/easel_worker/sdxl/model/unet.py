@@ -1,4 +1,4 @@
-"""SDXL's UNet: predicts the noise (or velocity) in latents, given time, prompt and sizes."""
+"""SDXL's UNet: predicts the noise (or velocity) of latents from time, prompt and sizes."""
 
 from dataclasses import field, replace
 from typing import NamedTuple, Self
@@ -15,10 +15,10 @@ from easel_worker.sdxl.model.unet_blocks import Down, LevelContext, Mid, Up
 
 
 class Whole(NamedTuple):
-    """What the whole UNet makes: the output, and the deep feature.
+    """The output of the whole UNet, and its deep feature.
 
-    The deep feature is what the top level gets from below on its way up, after the upsampling
-    [B, h, w, channels below]. `UNet.top` takes it instead of all that is below.
+    The deep feature is the input of the top level on the way up, after the upsampling
+    [B, h, w, channels below]. `UNet.top` uses it instead of computing the levels below.
     """
 
     output: Array
@@ -26,7 +26,7 @@ class Whole(NamedTuple):
 
 
 class PromptContext(NamedTuple):
-    """The prompt's keys and values for every cross attention, by level from full resolution."""
+    """The prompt's keys and values for every cross attention, from full resolution down."""
 
     down: list[LevelContext]
     mid: LevelContext
@@ -35,14 +35,14 @@ class PromptContext(NamedTuple):
 
 @layer
 class Conditioning:
-    """Two linear layers with a silu between them."""
+    """Two linear layers with a silu between them, which embed a condition."""
 
     linear_1: Linear
     linear_2: Linear
 
     @classmethod
     def declare(cls, name: str, inputs: int, features: int) -> Self:
-        """From a condition's `inputs` to the time embedding's features."""
+        """Declare the layers from `inputs` features to `features`."""
         return cls(
             Linear.declare(f"{name}.linear_1", inputs, features),
             Linear.declare(f"{name}.linear_2", features, features),
@@ -55,7 +55,7 @@ class Conditioning:
 
 @layer
 class UNet:
-    """All of it. Levels are listed from full resolution down, on both ways."""
+    """The whole UNet. `down` and `up` list the levels from full resolution down."""
 
     conv_in: Conv
     time_embedding: Conditioning
@@ -69,7 +69,7 @@ class UNet:
 
     @classmethod
     def declare(cls, config: UNetConfig) -> Self:
-        """The UNet of a checkpoint with this configuration."""
+        """Declare the UNet of a checkpoint with this config."""
         first, time = config.channels[0], config.time_features
         levels = range(len(config.channels))
         groups, eps = config.norm_groups, config.norm_eps
@@ -87,19 +87,19 @@ class UNet:
 
     @property
     def dtype(self) -> DTypeLike:
-        """Of the parameters."""
+        """The dtype of the parameters."""
         return self.conv_in.weight.dtype
 
     def __call__(
         self, sample: Array, timestep: Array, context: Array, pooled: Array, time_ids: Array
     ) -> Array:
-        """The model's prediction for noisy latents, in the dtype of the parameters.
+        """The prediction for noisy latents, in the dtype of the parameters.
 
         Args:
-            sample: latents [B, h, w, in_channels], already scaled for the model.
+            sample: latents [B, h, w, in_channels], scaled by the sampler.
             timestep: [B], float32, in training steps (0 to 999).
             context: prompt [B, tokens, context].
-            pooled: pooled prompt [B, text_encoder_2's projection].
+            pooled: pooled prompt [B, projection of text_encoder_2].
             time_ids: original height and width, crop top and left, target height and width [B, 6].
 
         Returns:
@@ -111,7 +111,7 @@ class UNet:
         return self.whole(sample, timestep, prompt, pooled, time_ids).output
 
     def project_context(self, context: Array) -> PromptContext:
-        """What of a prompt [B, tokens, context] is the same at every step: keys and values."""
+        """The keys and values of a prompt [B, tokens, context]: the same at every step."""
         with jax.named_scope("project_context"):
             context = context.astype(self.dtype)
             return PromptContext(
@@ -123,7 +123,7 @@ class UNet:
     def whole(
         self, sample: Array, timestep: Array, prompt: PromptContext, pooled: Array, time_ids: Array
     ) -> Whole:
-        """As a call, for a prompt after `project_context`; with the deep feature."""
+        """Like a call, but takes `project_context`'s result and also returns the deep feature."""
         time = self._embed_conditions(timestep, pooled, time_ids)
         x = self._conv_in(sample)
         skips = [x]
@@ -134,7 +134,7 @@ class UNet:
         with jax.named_scope("mid"):
             x = self.mid(x, time, prompt.mid)
         for i, up in reversed(list(enumerate(self.up))):
-            deep = x  # at last, of the top level
+            deep = x  # after the loop: the input of the top level
             with jax.named_scope(f"up_{i}"):
                 x = up(x, time, prompt.up[i], skips=skips)
         return Whole(self._conv_out(x), deep)
@@ -149,16 +149,15 @@ class UNet:
         *,
         deep: Array,
     ) -> Array:
-        """As `whole`, but only the level of full resolution, over an earlier deep feature.
+        """Like `whole`, but computes only the top level, with the deep feature of an earlier step.
 
-        This is DeepCache with `cache_branch_id` 2, as far as SDXL's two layers a level are
-        concerned.
+        For SDXL's two layers per level this is DeepCache with `cache_branch_id` 2.
 
         https://github.com/horseee/DeepCache/blob/d0c7bffcea29a612ee7d40bea4a28e74fad69edd/DeepCache/extension/deepcache.py#L24
         """
         time = self._embed_conditions(timestep, pooled, time_ids)
         x = self._conv_in(sample)
-        # What the downsampling would make goes to the levels below.
+        # Only the levels below need the downsampled image.
         down = replace(self.down[0], downsample=None)
         with jax.named_scope("down_0"):
             _, more = down(x, time, prompt.down[0])
@@ -175,7 +174,7 @@ class UNet:
             return norm_silu_conv(self.norm_out, self.conv_out, x)
 
     def _embed_conditions(self, timestep: Array, pooled: Array, time_ids: Array) -> Array:
-        """Time, pooled prompt and sizes as one embedding after its silu [B, time features].
+        """silu of the embedding of time, pooled prompt and sizes: [B, time features].
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L890
         """

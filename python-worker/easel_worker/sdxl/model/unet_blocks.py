@@ -1,4 +1,4 @@
-"""The UNet's levels: residual blocks, transformers where the level has them, a resampling."""
+"""The UNet's levels: residual blocks, optional transformers, downsampling or upsampling."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -14,18 +14,18 @@ from easel_worker.sdxl.model.params import layer
 from easel_worker.sdxl.model.resnet import Resnet, Upsample, declare_downsample
 
 LevelContext = list[BlockContext]
-"""The prompt's keys and values for each transformer of a level; empty where it has none."""
+"""The prompt's keys and values for each transformer of a level; empty for a level without them."""
 
 
 @layer
 class Level:
-    """What all levels have: residual blocks, and transformers after them or none at all."""
+    """Base of all levels: residual blocks, each followed by a transformer if the level has them."""
 
     resnets: tuple[Resnet, ...]
     attentions: tuple[Transformer, ...]
 
     def project_context(self, context: Array) -> LevelContext:
-        """Keys and values of a prompt [B, tokens, C] for all transformers."""
+        """The keys and values of a prompt [B, tokens, C] for every transformer."""
         return [transformer.project_context(context) for transformer in self.attentions]
 
     def _resnet(self, index: int, x: Array, time: Array) -> Array:
@@ -39,7 +39,7 @@ class Level:
 
 @layer
 class Down(Level):
-    """A level on the way down; the lowest has nothing below it."""
+    """A level on the way down. The lowest has no downsampling."""
 
     downsample: Conv | None
 
@@ -57,7 +57,7 @@ class Down(Level):
         )
 
     def __call__(self, x: Array, time: Array, context: LevelContext) -> tuple[Array, list[Array]]:
-        """The image at the next level, and what the way up will need of this one.
+        """The image at the next level, and the skip connections of this one.
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_blocks.py#L1239
         """
@@ -75,11 +75,11 @@ class Down(Level):
 
 @layer
 class Mid(Level):
-    """The bottom: a transformer between two residual blocks."""
+    """The middle block: a transformer between two residual blocks."""
 
     @classmethod
     def declare(cls, config: UNetConfig) -> Self:
-        """The UNet's only one."""
+        """Declare the middle block of a UNet."""
         level, features = len(config.channels) - 1, config.channels[-1]
         return cls(
             _declare_resnets("mid_block", config, level, [features, features]),
@@ -98,7 +98,7 @@ class Mid(Level):
 
 @layer
 class Up(Level):
-    """A level on the way up. It also takes what the way down left at this level."""
+    """A level on the way up. Its inputs include the skip connections of the same level."""
 
     upsample: Upsample | None
 
@@ -123,7 +123,7 @@ class Up(Level):
     def __call__(
         self, x: Array, time: Array, context: LevelContext, *, skips: list[Array]
     ) -> Array:
-        """The image at the level above. Takes its skips off the end of `skips`, the last first.
+        """The image at the level above. Pops its skip connections off the end of `skips`.
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_blocks.py#L2405
         """
@@ -141,7 +141,7 @@ class Up(Level):
 def _declare_resnets(
     name: str, config: UNetConfig, level: int, sizes: Sequence[int]
 ) -> tuple[Resnet, ...]:
-    """One for each number of channels that come in."""
+    """One residual block for each number of input channels."""
     return tuple(
         Resnet.declare(
             f"{name}.resnets.{i}",

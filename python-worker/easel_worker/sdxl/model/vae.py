@@ -1,4 +1,4 @@
-"""SDXL's autoencoder between pixels and latents of an eighth of their width and height."""
+"""SDXL's autoencoder. Latents have an eighth of the image's width and height."""
 
 from collections.abc import Sequence
 from dataclasses import field
@@ -21,7 +21,7 @@ LOGVAR_RANGE = (-30.0, 20.0)
 
 @layer
 class PixelAttention:
-    """One head of attention between all pixels."""
+    """Self attention with one head over all pixels."""
 
     norm: GroupNorm
     q: Linear
@@ -32,7 +32,7 @@ class PixelAttention:
 
     @classmethod
     def declare(cls, name: str, config: VaeConfig) -> Self:
-        """That of a checkpoint. Old ones have other names for the same layers.
+        """Declare the attention of a checkpoint. Old checkpoints have other names for the layers.
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/modeling_utils.py#L2204
         """
@@ -64,14 +64,14 @@ class PixelAttention:
 
 @layer
 class Mid:
-    """The bottom of either half: two residual blocks, and attention between them if it has any."""
+    """The middle block of encoder or decoder: two residual blocks, often attention between."""
 
     resnets: tuple[Resnet, ...]
     attention: PixelAttention | None
 
     @classmethod
     def declare(cls, name: str, config: VaeConfig) -> Self:
-        """That of a half of a checkpoint."""
+        """Declare the middle block of one half."""
         channels, attention = config.channels[-1], None
         if config.mid_attention:
             attention = PixelAttention.declare(f"{name}.attentions.0", config)
@@ -88,7 +88,7 @@ class Mid:
 
 @layer
 class DownLevel:
-    """Residual blocks, and half of the resolution but at the bottom."""
+    """Residual blocks, then downsampling except at the lowest level."""
 
     resnets: tuple[Resnet, ...]
     downsample: Conv | None
@@ -105,14 +105,14 @@ class DownLevel:
         return cls(_declare_resnets(name, config, sizes, outputs), downsample)
 
     def __call__(self, x: Array) -> Array:
-        """The image at the next level."""
+        """The image at the next level down."""
         x = _through(self.resnets, x)
         return x if self.downsample is None else self.downsample(x)
 
 
 @layer
 class UpLevel:
-    """Residual blocks, and twice the resolution but at the top."""
+    """Residual blocks, then upsampling except at the top level."""
 
     resnets: tuple[Resnet, ...]
     upsample: Upsample | None
@@ -135,7 +135,7 @@ class UpLevel:
 
 @layer
 class Encoder:
-    """Image → latents. Levels are listed from full resolution down."""
+    """Image → latents. `levels` go from full resolution down."""
 
     conv_in: Conv
     levels: tuple[DownLevel, ...]
@@ -146,7 +146,7 @@ class Encoder:
 
     @classmethod
     def declare(cls, config: VaeConfig) -> Self:
-        """The encoder of a checkpoint with this configuration."""
+        """Declare the encoder of a checkpoint with this config."""
         first, last, latents = config.channels[0], config.channels[-1], config.latent_channels
         return cls(
             conv_in=Conv.declare("encoder.conv_in", config.image_channels, first),
@@ -158,14 +158,13 @@ class Encoder:
         )
 
     def __call__(self, image: Array) -> tuple[Array, Array]:
-        """Image → the distribution of its latents.
+        """The distribution of an image's latents.
 
         Args:
-            image: [B, H, W, 3] in -1 to 1, H and W multiples of the configuration's `scale`.
+            image: [B, H, W, 3] in -1 to 1; H and W are multiples of the config's `scale`.
 
         Returns:
-            Mean and logarithm of the variance, [B, h, w, latent channels] each, in the VAE's own
-            scale.
+            Mean and log variance, [B, h, w, latent channels] each, in the VAE's own scale.
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/autoencoders/vae.py#L155
         """
@@ -184,7 +183,7 @@ class Encoder:
 
 @layer
 class Decoder:
-    """Latents → image. Levels are listed from full resolution down."""
+    """Latents → image. `levels` go from full resolution down."""
 
     post_quant: Linear | None
     conv_in: Conv
@@ -196,7 +195,7 @@ class Decoder:
 
     @classmethod
     def declare(cls, config: VaeConfig) -> Self:
-        """The decoder of a checkpoint with this configuration."""
+        """Declare the decoder of a checkpoint with this config."""
         first, last, latents = config.channels[0], config.channels[-1], config.latent_channels
         return cls(
             post_quant=(
@@ -234,19 +233,19 @@ class Decoder:
 
 @layer
 class Vae:
-    """Both halves, as a checkpoint holds them."""
+    """Encoder and decoder, as a checkpoint holds them."""
 
     encoder: Encoder
     decoder: Decoder
 
     @classmethod
     def declare(cls, config: VaeConfig) -> Self:
-        """The autoencoder of a checkpoint with this configuration."""
+        """Declare the autoencoder of a checkpoint with this config."""
         return cls(Encoder.declare(config), Decoder.declare(config))
 
 
 def unscale(config: VaeConfig, latents: Array) -> Array:
-    """Latents as the UNet sees them → in the VAE's own scale, in float32.
+    """Convert latents from the UNet's scale to the VAE's own, in float32.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl.py#L1274
     """
@@ -268,7 +267,7 @@ def _declare_pointwise(name: str, channels: int) -> Linear:
 def _declare_resnets(
     name: str, config: VaeConfig, sizes: Sequence[int], outputs: int
 ) -> tuple[Resnet, ...]:
-    """One for each number of channels that come in."""
+    """One residual block for each number of input channels."""
     return tuple(
         Resnet.declare(
             f"{name}.resnets.{i}", inputs, outputs, groups=config.norm_groups, eps=NORM_EPS
@@ -278,7 +277,7 @@ def _declare_resnets(
 
 
 def _through(resnets: Sequence[Resnet], x: Array) -> Array:
-    """One after the other."""
+    """Apply residual blocks in order."""
     for i, resnet in enumerate(resnets):
         with jax.named_scope(f"resnet_{i}"):
             x = resnet(x)
@@ -286,6 +285,6 @@ def _through(resnets: Sequence[Resnet], x: Array) -> Array:
 
 
 def _head(norm: GroupNorm, conv: Conv, x: Array) -> Array:
-    """The last norm and convolution of either half."""
+    """The last norm and convolution of encoder or decoder."""
     with jax.named_scope("conv_out"):
         return norm_silu_conv(norm, conv, x)

@@ -1,7 +1,7 @@
-"""Decoding an image in tiles that overlap: less memory at once, for nearly the same picture.
+"""Decode an image in overlapping tiles: less memory, nearly the same picture.
 
-Norms and the attention in the middle see one tile instead of all of the image, so tiles differ a
-little where they meet; a linear blend hides that. The tiles are diffusers' (`enable_tiling`).
+Norms and attention see one tile instead of the whole image, so adjacent tiles differ slightly. A
+linear blend hides the seams. The tiles are those of diffusers' `enable_tiling`.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from jax import Array, lax
 from easel_worker.sdxl.model.vae import Decoder
 
 OVERLAP = 0.25
-"""Of a tile with the next one."""
+"""Fraction of a tile that overlaps the next one."""
 
 Place = tuple[int, int]
 """A tile's row and column."""
@@ -22,15 +22,15 @@ Tiles = dict[Place, Array]
 
 
 def decode(decoder: Decoder, latents: Array, *, tile: int) -> Array:
-    """As a call of the decoder, one tile after the other; an image of one tile is decoded whole.
+    """Like a call of the decoder, one tile at a time. An image no larger than a tile is one call.
 
     Args:
-        decoder: of a VAE.
+        decoder: a VAE's decoder.
         latents: [B, h, w, latent channels], in the VAE's own scale.
         tile: latents along a tile's sides.
 
     Returns:
-        [B, H, W, 3]; of several tiles in float32, in which they are blended.
+        [B, H, W, 3]; float32 if there were several tiles, which are blended in float32.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/autoencoders/autoencoder_kl.py#L384
     """
@@ -39,7 +39,7 @@ def decode(decoder: Decoder, latents: Array, *, tile: int) -> Array:
 
     def one(part: Array) -> Array:
         image = decoder(part)
-        # A TPU pads the last axis to 128 in memory, which 3 channels should not be.
+        # A TPU pads the last axis in memory to 128; do not let that be the 3 channels.
         return image.transpose(0, 3, 1, 2)
 
     images = _one_after_another(_cut(latents, tile), one)
@@ -49,9 +49,9 @@ def decode(decoder: Decoder, latents: Array, *, tile: int) -> Array:
 
 
 def _cut(latents: Array, tile: int) -> Tiles:
-    """Tiles [B, ≤ tile, ≤ tile, C] from everywhere that diffusers begins one.
+    """Tiles [B, ≤ tile, ≤ tile, C] at the same places as in diffusers.
 
-    The last of a row or column is never a whole one, and may lie within the one before it.
+    The last tile of a row or column is always smaller, and may lie within the one before it.
     """
     step = int(tile * (1 - OVERLAP))
     _, height, width, _ = latents.shape
@@ -63,18 +63,20 @@ def _cut(latents: Array, tile: int) -> Tiles:
 
 
 def _one_after_another(tiles: Tiles, decode: Callable[[Array], Array]) -> Tiles:
-    """Decode tiles, those of one shape as turns of one loop.
+    """Decode tiles of equal shape in a loop.
 
-    Nothing else keeps the compiler from making room for all of them at once: written out one after
-    the other with barriers between, they take more memory on a CPU than the whole image. A loop is
-    also compiled once.
+    Only a loop stops the compiler from allocating memory for all tiles at once. Unrolled, with
+    barriers between the tiles, they take more memory on a CPU than the whole image. A loop's body
+    is also compiled only once.
     """
     done: Tiles = {}
     barrier: Callable[[Any], Any] = lax.optimization_barrier
     for shape in dict.fromkeys(tile.shape for tile in tiles.values()):
         places = [place for place, tile in tiles.items() if tile.shape == shape]
         alike = jnp.stack([tiles[place] for place in places])
-        alike, done = barrier((alike, done))  # after the loop before, not beside it
+        alike, done = barrier(
+            (alike, done)
+        )  # run this loop after the previous one, not in parallel
         done = done | dict(zip(places, lax.map(decode, alike), strict=True))
     return done
 
@@ -83,9 +85,9 @@ def _join(images: Tiles, extent: int, kept: int) -> Array:
     """Images of tiles [B, C, h, w] → the whole image [B, C, H, W], float32.
 
     Args:
-        images: by their places.
+        images: the tiles' images by place.
         extent: pixels over which a tile fades into the next one.
-        kept: pixels of a tile up to where the next one begins.
+        kept: pixels of a tile before the next one begins.
     """
     rows, columns = (last + 1 for last in max(images))
     blended: Tiles = {}
@@ -105,7 +107,7 @@ def _join(images: Tiles, extent: int, kept: int) -> Array:
 
 
 def _blend(before: Array, after: Array, extent: int, *, axis: int) -> Array:
-    """`after` with its first pixels along an axis faded in over the last of `before`.
+    """Blend the first `extent` pixels of `after` along an axis with the last of `before`.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/autoencoders/autoencoder_kl.py#L242
     """

@@ -1,1 +1,1 @@
-"""A model in 8 bits: which of its layers, with which scales, and how large activations are."""
+"""Quantization to 8 bits: the choice of layers, their scales, and the calibration file."""

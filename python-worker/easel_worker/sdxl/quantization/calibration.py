@@ -1,7 +1,7 @@
-"""How large the inputs of the layers are that `int8` quantises: a file beside a model.
+"""The calibration file: how large the inputs of the quantised layers get.
 
-`python -m easel_worker.calibrate` makes it, from images that the model makes. It holds, for each
-input of `selection.shared_inputs`, the largest absolute value that was seen in each channel.
+`python -m easel_worker.calibrate` measures it while the model makes images. For each input of
+`selection.shared_inputs` it holds the largest absolute value seen in each channel.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.quantization import selection
 
 FILE = "int8_calibration.safetensors"
-"""Its name in a model's folder."""
+"""The file's name in a model's folder."""
 
 Largest = NDArray[np.float32]
 
@@ -26,18 +26,18 @@ class CalibrationError(ValueError):
 
 
 def read(file: Path, tree: UNet) -> list[Largest]:
-    """The sizes of all inputs, in the order of `selection.shared_inputs`.
+    """Read the largest values of all inputs, in the order of `selection.shared_inputs`.
 
     Args:
-        file: made by `write`.
+        file: a file that `write` made.
         tree: the UNet's declarations.
 
     Raises:
-        CalibrationError: there is no such file, or it was made for another model.
+        CalibrationError: the file is missing, unreadable, or of another model.
     """
     if not file.is_file():
         raise CalibrationError(
-            f"{file} is missing: int8 needs to know how large activations are. "
+            f"{file} is missing: int8 needs a calibration. "
             "Make it with `npm run calibrate -- --model FOLDER`"
         )
     try:
@@ -49,21 +49,21 @@ def read(file: Path, tree: UNet) -> list[Largest]:
     wrong += [name for name in found if name not in wanted]
     if wrong:
         raise CalibrationError(
-            f"{file} was made for another model: {wrong[0]} is {_shape(found, wrong[0])}, "
-            f"the UNet has {wanted.get(wrong[0])} ({len(wrong)} such)"
+            f"{file} was made for another model: {wrong[0]} has shape {_shape(found, wrong[0])}, "
+            f"the UNet's {wanted.get(wrong[0])} ({len(wrong)} such)"
         )
     return [found[name] for name in wanted]
 
 
 def write(file: Path, largest: Mapping[str, Largest]) -> None:
-    """Save the sizes of all inputs by their names (`selection.input_names`)."""
+    """Save the largest values of all inputs by name (`selection.input_names`)."""
     sizes = {name: np.asarray(size, np.float32) for name, size in largest.items()}
-    # safetensors' own file would be for its owner's eyes only.
+    # safetensors.save_file would create a file that only its owner can read.
     file.write_bytes(save(sizes))
 
 
 def shapes(tree: UNet) -> dict[str, tuple[int, ...]]:
-    """What a calibration of a UNet holds, by name, in order."""
+    """The names and shapes of a UNet's calibration, in order."""
     inputs = (layers[0].weight.shape[0] for layers in selection.shared_inputs(tree))
     names = selection.input_names(tree)
     return {name: (size,) for name, size in zip(names, inputs, strict=True)}

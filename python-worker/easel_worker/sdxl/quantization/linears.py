@@ -1,9 +1,9 @@
-"""Linear layers made into such of 8-bit integers (`model.int8`), which share their inputs' gain.
+"""Quantise linear layers to 8 bits (`model.int8`).
 
-Some channels of a transformer are far larger than others; what a channel's step takes more of the
-activations' range, its weights take less of theirs (SmoothQuant, https://arxiv.org/abs/2211.10438).
-The activations' range comes from a calibration (`calibration.py`), so nothing has to be looked at
-twice while an image is made. Which layers are quantised says `selection.py`.
+Some channels of a transformer are much larger than others. Scaling a channel's activations down
+scales its weights up (SmoothQuant, https://arxiv.org/abs/2211.10438). The range of the activations
+comes from a calibration (`calibration.py`), so it need not be computed while an image is made.
+`selection.py` says which layers are quantised.
 """
 
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ from easel_worker.sdxl.model.int8 import LARGEST, Int8Linear, nearest
 from easel_worker.sdxl.model.layers import Linear
 
 SMOOTHING = 0.5
-"""Which share of a channel's size the weights take over: 0 is none, 1 is all."""
+"""Fraction of a channel's magnitude that moves into the weights, from 0 to 1."""
 
 _SMALLEST = 1e-5
-"""Of a layer's largest input: a channel that was never seen to move is taken for so large."""
+"""Lower bound of a channel's largest value, relative to the layer's largest input."""
 
 
 def quantise(linears: Sequence[Linear], largest: ArrayLike) -> list[Int8Linear]:
-    """Layers that share an input in 8 bits, with one gain for all of them.
+    """Quantise layers that share an input. They get one common gain.
 
     Args:
-        linears: on the devices or abstract (under `jax.eval_shape`).
+        linears: layers of arrays, or abstract ones under `jax.eval_shape`.
         largest: the largest absolute value of each channel of their input, [in].
     """
     made = _quantise([linear.weight for linear in linears], largest)

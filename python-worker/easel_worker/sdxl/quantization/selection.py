@@ -1,7 +1,7 @@
 """Which of the UNet's layers `int8` quantises, and which of them share an input.
 
-They are the linear layers that tokens go through at each step: queries, keys, values and outputs of
-self attention, queries and outputs of cross attention, and the feed-forward layers.
+These are the linear layers that run on image tokens at every step: to_q, to_k, to_v and to_out of
+self attention, to_q and to_out of cross attention, and the feed-forward layers.
 """
 
 from collections.abc import Sequence
@@ -17,11 +17,11 @@ from easel_worker.sdxl.quantization import linears
 
 
 def replaced(tree: Tree, change: Change) -> Tree:
-    """A model, or a part of one, with other layers in the place of those to quantise.
+    """Replace the layers to quantise of a model or of a part of one.
 
     Args:
-        tree: has transformer blocks anywhere in it.
-        change: see `Block.replaced`; the blocks come in the order of the tree.
+        tree: contains transformer blocks at any depth.
+        change: see `Block.replaced`. The blocks come in the tree's order.
     """
 
     def block(node: Any) -> Any:
@@ -32,7 +32,7 @@ def replaced(tree: Tree, change: Change) -> Tree:
 
 
 def shared_inputs(tree: Any) -> list[list[Linear]]:
-    """The layers to quantise, those with the same input together; of arrays or declarations."""
+    """The layers to quantise, grouped by input. They hold arrays or declarations."""
     found: list[list[Linear]] = []
 
     def note(layers: list[Linear]) -> list[Linear]:
@@ -44,17 +44,17 @@ def shared_inputs(tree: Any) -> list[list[Linear]]:
 
 
 def input_names(tree: Any) -> list[str]:
-    """A name for each of a declaration's `shared_inputs`: that of its first layer."""
+    """The names of a declaration's `shared_inputs`: each is the name of its first layer."""
     weights: list[Any] = [layers[0].weight for layers in shared_inputs(tree)]
     return [weight.name.removesuffix(".weight") for weight in weights]
 
 
 def quantise(tree: Tree, largest: Sequence[ArrayLike]) -> Tree:
-    """A model with the layers of `shared_inputs` in 8 bits.
+    """Quantise the layers of `shared_inputs`.
 
     Args:
-        tree: on the devices or abstract (under `jax.eval_shape`).
-        largest: for each of `shared_inputs` the largest absolute value of its channels, [in].
+        tree: a model of arrays, or an abstract one under `jax.eval_shape`.
+        largest: for each of `shared_inputs`, the largest absolute value of each channel, [in].
     """
     pairs = zip(shared_inputs(tree), largest, strict=True)
     made = iter([linears.quantise(layers, size) for layers, size in pairs])

@@ -51,13 +51,19 @@ def assemble(
         WeightsError: see `weights.load`.
     """
     config, mesh, dtypes = about.config, resolve.mesh(options), resolve.dtypes(options)
-    methods = resolve.methods(options)
+    kernel_options = resolve.kernel_options(options)
 
     def read() -> SdxlParams:
         with timeline.span("weights"):
             put = replicate(mesh)
             return load_params(
-                folder, config, dtypes, put, report, methods=methods, largest=about.largest
+                folder,
+                config,
+                dtypes,
+                put,
+                report,
+                kernel_options=kernel_options,
+                largest=about.largest,
             )
 
     def digest() -> str:
@@ -70,7 +76,7 @@ def assemble(
     text = about.empty_text
     programs = ProgramSet(
         config,
-        abstract_params(config, dtypes, methods=methods),
+        abstract_params(config, dtypes, kernel_options=kernel_options),
         mesh,
         (len(text.ids), len(text.ids_2)),
         compiler=_TimedCompiler(_compiler(options, report), timeline, (params, digested)),

@@ -9,7 +9,7 @@ from easel_worker import parse
 from easel_worker.engine import Limits
 from easel_worker.engine_options import MAX_CACHE_INTERVAL, ROWS, SIZES
 from easel_worker.options import Option
-from easel_worker.sdxl.model.methods import CHOICES, choose
+from easel_worker.sdxl.model.kernel_options import CHOICES, choose
 from easel_worker.values import Size
 
 # Reading options and --help must not take the seconds that jax does.
@@ -36,7 +36,7 @@ class Options:
         sizes: the sizes to compile for besides the model's default size.
         rows: None for 32 for each device.
         split_guidance: does not change the number of images a second.
-        methods: see the module `methods`.
+        methods: see `model.kernel_options`.
         artifacts: see the module `artifacts`.
         max_cache_interval: above 1, full steps also return their deep feature.
         compile_cache: `build` applies it to the whole process; the engine does not read it.

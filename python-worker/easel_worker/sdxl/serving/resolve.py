@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from easel_worker.sdxl.folder.model import Dtypes
-from easel_worker.sdxl.model.methods import Methods, choose
+from easel_worker.sdxl.model.kernel_options import KernelOptions, choose
 from easel_worker.sdxl.quantization import calibration
 from easel_worker.sdxl.serving.lanes import LaneCounts
 from easel_worker.sdxl.serving.options import Options
@@ -65,7 +65,7 @@ def calibration_file(options: Options, folder: Path) -> Path | None:
     return options.calibration or folder / calibration.FILE
 
 
-def methods(options: Options) -> Methods:
+def kernel_options(options: Options) -> KernelOptions:
     """How attention, convolutions and int8 layers are computed."""
     return choose(options.methods, devices(options)[0].platform)
 

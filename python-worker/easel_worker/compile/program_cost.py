@@ -1,4 +1,4 @@
-"""What a compiled program will need, as its compiler counts it. Nothing here is measured."""
+"""What a compiled program will need, by its compiler's estimates. Nothing is measured."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -13,13 +13,13 @@ from easel_worker.compile.schedule import kernel_cycles
 
 
 @dataclass(frozen=True)
-class KernelCount:
-    """A kernel of ours, all of its calls in a program together, in seconds.
+class KernelCost:
+    """All calls of one of our kernels in a program, in seconds.
 
     Attributes:
-        calls: how many.
-        bound: the least that they can take, by the roofline of the work they declare.
-        scheduled: what the compiler's final schedule takes, or None where it was not written.
+        calls: number of calls.
+        bound: their minimum time, by the roofline of their cost estimate.
+        scheduled: their time by the compiler's final schedule; None if it was not written.
     """
 
     name: str
@@ -29,24 +29,24 @@ class KernelCount:
 
     @property
     def seconds(self) -> float:
-        """The larger of the two: a schedule does not know that the matrix unit may be busy."""
+        """The larger figure: a schedule leaves out waiting for the matrix unit."""
         return max(self.bound, self.scheduled or 0.0)
 
 
 @dataclass(frozen=True)
-class Count:
-    """A program on one chip. Bytes and seconds; the seconds are counted, not measured.
+class ProgramCost:
+    """A program on one chip, in bytes and seconds. The seconds are estimated, not measured.
 
     Attributes:
         arguments: bytes of weights and inputs.
         outputs: bytes of results.
         temporary: bytes that it needs while it runs.
         code: bytes of instructions.
-        moved: bytes that it reads and writes, as far as the compiler sees, which is not inside of
-            kernels, and one turn of a loop.
-        seconds: of XLA's own instructions by kind, from estimated cycles.
-        kernels: ours, for which the compiler estimates nothing.
-        collectives: how many communications between chips there are, by kind.
+        moved: bytes read and written by the compiler's estimate, which leaves out kernels and
+            counts a loop's body once.
+        seconds: seconds of XLA's own instructions by kind, from estimated cycles.
+        kernels: our kernels, which the compiler gives no estimate for.
+        collectives: number of communications between chips, by kind.
     """
 
     arguments: int
@@ -55,37 +55,37 @@ class Count:
     code: int
     moved: int
     seconds: dict[str, float]
-    kernels: tuple[KernelCount, ...]
+    kernels: tuple[KernelCost, ...]
     collectives: dict[str, int]
 
     @property
     def peak(self) -> int:
-        """Bytes of the chip's memory while it runs."""
+        """Bytes of memory in use while it runs."""
         return self.arguments + self.outputs + self.temporary + self.code
 
     @property
     def total(self) -> float:
-        """All seconds."""
+        """The sum of all seconds."""
         return sum(self.seconds.values()) + sum(kernel.seconds for kernel in self.kernels)
 
     def as_json(self) -> dict[str, Any]:
-        """All of it."""
+        """All fields, the peak and the total."""
         return asdict(self) | {"peak": self.peak, "total": self.total}
 
 
-def count(compiled: Any, traced: Any, chip: Chip | None, schedules: Path | None) -> Count:
-    """Count a program.
+def cost_of(compiled: Any, traced: Any, chip: Chip | None, schedules: Path | None) -> ProgramCost:
+    """Read a program's cost.
 
     Args:
-        compiled: from `lowered.compile()`.
-        traced: from `jax.jit(f).trace(...)`, which still knows the kernels' work.
-        chip: what it was compiled for; None for a CPU, of which only the memory is known.
-        schedules: the folder with the kernels' schedules, or None.
+        compiled: the result of `lowered.compile()`.
+        traced: the result of `jax.jit(f).trace(...)`, which has the kernels' cost estimates.
+        chip: the chip it was compiled for; None for a CPU, where only memory is known.
+        schedules: the folder of the kernels' schedules, or None.
     """
     memory = compiled.memory_analysis()
     costs = compiled.cost_analysis() or {}
     found = instructions(compiled.as_text()) if chip else []
-    return Count(
+    return ProgramCost(
         arguments=memory.argument_size_in_bytes,
         outputs=memory.output_size_in_bytes,
         temporary=memory.temp_size_in_bytes,
@@ -106,7 +106,7 @@ def _seconds(found: list[Instruction], chip: Chip) -> dict[str, float]:
 
 
 def _times(names: Iterable[tuple[str | None, int]]) -> Counter[str]:
-    """How often each name is there, all in all."""
+    """The total for each name."""
     total: Counter[str] = Counter()
     for name, times in names:
         if name is not None:
@@ -116,11 +116,11 @@ def _times(names: Iterable[tuple[str | None, int]]) -> Counter[str]:
 
 def _kernels(
     found: list[Instruction], work: dict[str, Work], chip: Chip, schedules: Path | None
-) -> tuple[KernelCount, ...]:
+) -> tuple[KernelCost, ...]:
     calls = _times((each.base, each.times) for each in found if each.kind is Kind.KERNEL)
     cycles = kernel_cycles(schedules, set(calls)) if schedules else {}
     return tuple(
-        KernelCount(
+        KernelCost(
             name=name,
             calls=times,
             bound=times * roofline(chip, *work[name][:2], int8=work[name].int8),

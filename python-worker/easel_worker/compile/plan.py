@@ -1,4 +1,4 @@
-"""Which programs to compile: those that a worker with the same options would."""
+"""Which programs to compile: the same as a worker with the same options."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,14 @@ _TOKENIZERS = ("tokenizer", "tokenizer_2")
 
 
 @dataclass(frozen=True)
-class Configuration:
-    """A model and how it is served, without its weights.
+class Plan:
+    """A model without its weights, and the operator's options.
 
     Attributes:
-        config: of the model.
+        config: the model's config.
         params: shapes of its weights.
-        tokens: how many ids a text has, for each encoder.
-        sizes: to compile for.
+        tokens: number of ids of a text, for each encoder.
+        sizes: image sizes to compile for.
         options: the operator's.
     """
 
@@ -37,13 +37,13 @@ class Configuration:
     options: Options
 
 
-def read(folder: Path, options: Options, *, only: bool) -> Configuration:
+def read(folder: Path, options: Options, *, only: bool) -> Plan:
     """Read a model's small files.
 
     Args:
         folder: a diffusers folder; its weights are not read and its tokenizers may be missing.
-        options: as the worker's.
-        only: compile for the sizes of the options alone, without the model's default.
+        options: the worker's options.
+        only: compile only for the sizes of the options, not for the model's default size.
 
     Raises:
         ConfigError: see `load_config`.
@@ -53,33 +53,35 @@ def read(folder: Path, options: Options, *, only: bool) -> Configuration:
     sizes = resolve.sizes(options, model_defaults.sizes)
     if only and options.sizes is not None:
         sizes = tuple(Size(*size) for size in options.sizes)
-    return Configuration(
+    return Plan(
         config=config,
-        params=abstract_params(config, resolve.dtypes(options), methods=resolve.methods(options)),
+        params=abstract_params(
+            config, resolve.dtypes(options), kernel_options=resolve.kernel_options(options)
+        ),
         tokens=_tokens(folder, config),
         sizes=sizes,
         options=options,
     )
 
 
-def compile_all(configuration: Configuration, compiler: CountingCompiler) -> None:
-    """Every program, with the default size first."""
-    options = configuration.options
+def compile_all(plan: Plan, compiler: CountingCompiler) -> None:
+    """Compile every program, the default size first."""
+    options = plan.options
     programs = ProgramSet(
-        configuration.config,
-        configuration.params,
+        plan.config,
+        plan.params,
         resolve.mesh(options),
-        configuration.tokens,
+        plan.tokens,
         compiler=compiler,
         caching=options.caching,
-        vae_tile=resolve.vae_tile(options, configuration.config.vae_scale),
+        vae_tile=resolve.vae_tile(options, plan.config.vae_scale),
     )
-    for size in configuration.sizes:
+    for size in plan.sizes:
         programs.add_size(size, resolve.lane_counts(options))
 
 
 def _tokens(folder: Path, config: SdxlConfig) -> tuple[int, int]:
-    """As many as the tokenizers make; failing those, as many as the encoders have places for."""
+    """Ids per text: from the tokenizers, or without them the encoders' number of positions."""
     if all((folder / name).is_dir() for name in _TOKENIZERS):
         first, second = (read_tokenizer(folder / name).info.max_length for name in _TOKENIZERS)
         return first, second
