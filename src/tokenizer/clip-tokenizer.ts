@@ -23,6 +23,15 @@ export interface Encoded {
   readonly cut: string
 }
 
+/** Tokens, and the offset in the text at which each begins. */
+export interface Tokens {
+  readonly ids: readonly number[]
+  readonly starts: readonly number[]
+}
+
+/** The start and end tokens. */
+const ENDS = 2
+
 /** Ids of words already encoded. Use one for each text, to bound its size. Share it only within one vocabulary. */
 export type WordMemo = Map<string, readonly number[]>
 
@@ -36,24 +45,27 @@ interface Piece {
 
 export class ClipTokenizer {
   readonly padId: number
+  readonly eosId: number
   readonly maxLength: number
+  /** Number of tokens between start and end. */
+  readonly room: number
   /** See `Vocabulary.digest`. */
   readonly digest: string
   readonly #vocabulary: Vocabulary
   readonly #unicode: Unicode
   readonly #bosId: number
-  readonly #eosId: number
   readonly #raw: AddedTokenFinder
   readonly #normalized: AddedTokenFinder
 
   constructor(vocabulary: Vocabulary, config: TokenizerConfig, unicode: Unicode) {
     this.padId = vocabulary.id(config.pad)
     this.maxLength = config.maxLength
+    this.room = config.maxLength - ENDS
     this.digest = vocabulary.digest
     this.#vocabulary = vocabulary
     this.#unicode = unicode
     this.#bosId = vocabulary.id(config.bos)
-    this.#eosId = vocabulary.id(config.eos)
+    this.eosId = vocabulary.id(config.eos)
     const [raw, normalized] = [new Map<string, number>(), new Map<string, number>()]
     for (const token of config.added) {
       const id = vocabulary.id(token.content)
@@ -71,19 +83,39 @@ export class ClipTokenizer {
   }
 
   encode(text: string, memo: WordMemo = new Map()): Encoded {
-    const ids = [this.#bosId]
-    const room = this.maxLength - 1
-    let length = 2
-    let end: number | undefined
-    for (const piece of this.#pieces(text, memo)) {
-      length += piece.ids.length
-      const free = room - ids.length
-      if (end === undefined && piece.ids.length > free) end = this.#cutAt(piece, free)
-      for (const id of piece.ids.slice(0, free)) ids.push(id)
+    const { ids, starts } = this.tokens(text, memo)
+    const truncated = ids.length > this.room
+    const end = truncated ? starts[this.room] : text.length
+    const length = ids.length + ENDS
+    return {
+      ids: this.framed(ids.slice(0, this.room)),
+      length,
+      truncated,
+      kept: text.slice(0, end),
+      cut: text.slice(end)
     }
-    ids.push(this.#eosId)
-    while (ids.length < this.maxLength) ids.push(this.padId)
-    return { ids, length, truncated: end !== undefined, kept: text.slice(0, end), cut: text.slice(end ?? text.length) }
+  }
+
+  /** All tokens of a text, of any length, without start, end and padding. */
+  tokens(text: string, memo: WordMemo = new Map()): Tokens {
+    const ids: number[] = []
+    const starts: number[] = []
+    for (const piece of this.#pieces(text, memo)) {
+      for (const id of piece.ids) ids.push(id)
+      for (const start of this.#startsOf(piece)) starts.push(start)
+    }
+    return { ids, starts }
+  }
+
+  /** Start, at most `room` ids, end, and padding: `maxLength` ids. */
+  framed(ids: readonly number[]): number[] {
+    const padding = Array.from({ length: this.room - ids.length }, () => this.padId)
+    return [this.#bosId, ...ids, this.eosId, ...padding]
+  }
+
+  /** A token as the vocabulary spells it, with `</w>` at the end of a word. */
+  spelling(id: number): string {
+    return this.#vocabulary.token(id)
   }
 
   *#pieces(text: string, memo: WordMemo): Generator<Piece> {
@@ -114,18 +146,24 @@ export class ClipTokenizer {
     return ids
   }
 
-  /** The source offset of the first character that the first `kept` ids of `piece` do not cover completely. */
-  #cutAt({ ids, start, word }: Piece, kept: number): number {
-    if (word === undefined) return start
-    let bytes = 0
-    for (const id of ids.slice(0, kept)) bytes += this.#vocabulary.byteLength(id)
+  /** For each id, the source offset of the first character that the ids before it do not cover completely. */
+  *#startsOf({ ids, start, word }: Piece): Generator<number> {
+    if (word === undefined) {
+      yield start
+      return
+    }
     const { text, starts } = word.stretch
     let unit = word.from
-    for (;;) {
-      const character = String.fromCodePoint(text.codePointAt(unit) as number)
-      bytes -= Buffer.byteLength(character)
-      if (bytes < 0) return starts[unit] as number
-      unit += character.length
+    let uncovered = 0
+    for (const id of ids) {
+      yield starts[unit] as number
+      uncovered += this.#vocabulary.byteLength(id)
+      for (;;) {
+        const character = String.fromCodePoint(text.codePointAt(unit) ?? 0)
+        if (unit >= text.length || Buffer.byteLength(character) > uncovered) break
+        uncovered -= Buffer.byteLength(character)
+        unit += character.length
+      }
     }
   }
 }

@@ -36,6 +36,10 @@ export class Vocabulary {
     return id
   }
 
+  token(id: number): string {
+    return this.#bpe.tokens[id] as string
+  }
+
   /** The id of a byte; `last` if it is the last of its word. */
   byteId(byte: number, last: boolean): number {
     return (last ? this.#final : this.#inner)[byte] as number
@@ -53,7 +57,7 @@ export class Vocabulary {
 
   /** Number of bytes of text that a token stands for. Not for special tokens. */
   byteLength(id: number): number {
-    const token = this.#bpe.tokens[id] as string
+    const token = this.token(id)
     return token.endsWith(END_OF_WORD) ? token.length - END_OF_WORD.length : token.length
   }
 
