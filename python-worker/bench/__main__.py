@@ -12,13 +12,13 @@ from pathlib import Path
 from bench.policies import POLICIES
 from bench.recorder import Recorder
 from easel_worker import specs
-from easel_worker.config import Config, load
 from easel_worker.engines import ENGINES
 from easel_worker.exit_status import ExitStatus
 from easel_worker.logs import Logger
 from easel_worker.loop import Loop
 from easel_worker.mailbox import Mailbox
 from easel_worker.parent import exit_with_parent
+from easel_worker.process_options import ProcessOptions, load
 from easel_worker.transport import Address, Transport
 from easel_worker.vitals import Vitals
 
@@ -32,21 +32,21 @@ def main() -> None:
         "--record", required=True, type=Path, help="output file of the images' times"
     )
     ours, rest = parser.parse_known_args()
-    config = load(rest, os.environ)
-    log = Logger(config.log_level, worker=config.name, pid=os.getpid())
-    if config.exit_with_parent:
+    options = load(rest, os.environ)
+    log = Logger(options.log_level, worker=options.name, pid=os.getpid())
+    if options.exit_with_parent:
         exit_with_parent()
-    sys.exit(_serve(ours, config, log))
+    sys.exit(_serve(ours, options, log))
 
 
-def _serve(ours: argparse.Namespace, config: Config, log: Logger) -> ExitStatus:
+def _serve(ours: argparse.Namespace, options: ProcessOptions, log: Logger) -> ExitStatus:
     mailbox, vitals = Mailbox(), Vitals()
     with ours.record.open("w", buffering=1, encoding="utf-8") as lines:
-        build = ENGINES[config.engine].build
-        engine = Recorder(build(config.model, config.options, None), lines)
+        build = ENGINES[options.engine].build
+        engine = Recorder(build(options.model, options.of_engine, None), lines)
         engine.warm(log.debug)
-        hello = specs.hello(engine.capabilities, config.name)
-        address = Address(config.connect, config.name)
+        hello = specs.hello(engine.capabilities, options.name)
+        address = Address(options.connect, options.name)
         transport = Transport(address, lambda: hello, mailbox, heartbeat=vitals.heartbeat, log=log)
         transport.start()
         scheduler = POLICIES[ours.policy](ours.policy_rows)

@@ -1,6 +1,6 @@
-"""What libraries log, warn or print, and what no one caught, sent through our logger.
+"""Sends what libraries log, warn or print, and uncaught exceptions, through our logger.
 
-Python's own ways to stderr would wait while a pipe is full, in whichever thread they are used.
+Without this a library that writes to stderr blocks its thread while the pipe is full.
 """
 
 import io
@@ -11,11 +11,11 @@ import threading
 from easel_worker.logs import LEVELS, Logger
 
 LONGEST_PRINT = 1 << 16
-"""Characters of a print without a newline that are kept; then they become a line."""
+"""Printed text without a newline becomes a line once it has this many characters."""
 
 
 def capture(log: Logger) -> None:
-    """From now on. Changes the process's hooks, `sys.stdout` and `sys.stderr`."""
+    """Redirect from now on: replaces the process's hooks, `sys.stdout` and `sys.stderr`."""
     logging.captureWarnings(True)
     logging.basicConfig(handlers=[_Bridge(log)], level=logging.WARNING, force=True)
     sys.excepthook = lambda _type, error, _trace: log.error("uncaught exception", err=error)
@@ -25,13 +25,13 @@ def capture(log: Logger) -> None:
         thread=args.thread.name if args.thread else None,
     )
     sys.unraisablehook = lambda args: log.error(
-        args.err_msg or "an exception that nothing could catch", err=args.exc_value
+        args.err_msg or "an exception that could not be raised", err=args.exc_value
     )
     sys.stdout, sys.stderr = _Printed(log, "stdout"), _Printed(log, "stderr")
 
 
 class _Bridge(logging.Handler):
-    """The standard library's logging, written by our logger."""
+    """Passes the standard library's log records to our logger."""
 
     def __init__(self, log: Logger) -> None:
         super().__init__()
@@ -41,13 +41,13 @@ class _Bridge(logging.Handler):
         level = min(max(record.levelno, 10), 50) + 10  # DEBUG 10 → 20 … CRITICAL 50 → 60
         try:
             text = record.getMessage()
-        except Exception:  # noqa: BLE001 - a library's arguments do not fit its text
+        except Exception:  # noqa: BLE001 - a library's arguments may not fit its format string
             text = str(record.msg)
         self._log.write(level, text, {"logger": record.name})
 
 
 class _Printed(io.TextIOBase):
-    """A text stream whose lines become warnings, as the gateway takes them that come as text."""
+    """A text stream that logs each line as a warning, as the gateway does with plain text."""
 
     def __init__(self, log: Logger, name: str) -> None:
         super().__init__()

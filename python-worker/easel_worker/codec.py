@@ -1,6 +1,6 @@
-"""Frames ⇄ messages. Whatever arrives, `unpack` answers a message or raises `BadMessage`.
+"""Turns messages into frames and back. For any frames `unpack` returns a message or raises.
 
-msgspec reads a header by the annotations in `easel_worker.protocol`: a field is declared once.
+msgspec checks a header against the annotations in `easel_worker.protocol`.
 """
 
 import json
@@ -24,11 +24,11 @@ from easel_worker.protocol import (
 BadMessageCode = Literal[
     "prefix",  # frame 0 is missing or not two bytes long
     "version",  # another version of the protocol
-    "kind",  # no such kind, or not for this side
-    "header_size",  # no header, or a longer one than MAX_HEADER_BYTES
+    "kind",  # an unknown kind, or one that this side does not receive
+    "header_size",  # the header is missing or longer than MAX_HEADER_BYTES
     "header_json",  # not one JSON object in UTF-8
     "header_field",  # a field is missing, has the wrong type or is out of range
-    "binary_count",  # another number of binary frames than the kind has
+    "binary_count",  # the kind has a different number of binary frames
     "binary_size",  # a binary frame does not hold width · height · 3 bytes
 ]
 
@@ -37,7 +37,7 @@ M = TypeVar("M", bound=Message)
 
 
 class BadMessage(ValueError):
-    """The frames are no message of this protocol; `code` says in which way."""
+    """The frames are not a message of this protocol; `code` says what is wrong."""
 
     def __init__(self, code: BadMessageCode, detail: str) -> None:
         super().__init__(f"{code}: {detail}")
@@ -45,28 +45,29 @@ class BadMessage(ValueError):
 
 
 def pack(message: Message) -> list[Buffer]:
-    """The frames of a message; pixels are handed on without a copy."""
+    """The frames of a message. Pixels are not copied."""
     prefix = bytes((message.kind, VERSION))
-    # The pixels come out as they went in, and fields that are UNSET do not come out.
+    # to_builtins keeps the pixels as they are and leaves out fields that are UNSET.
     header = msgspec.to_builtins(message, builtin_types=(bytes, memoryview))
     pixels = header.pop("pixels", NO_PIXELS)
-    # Not msgspec.json.encode: text from a file's name can hold what is no UTF-8.
+    # json, not msgspec.json: text made from a file name may contain lone surrogates.
     frames: list[Buffer] = [prefix, json.dumps(header, separators=(",", ":")).encode()]
     return [*frames, pixels] if pixels else frames
 
 
 def unpack(frames: Sequence[Buffer], kinds: Mapping[int, type[M]]) -> M:
-    """The message in the frames.
+    """Read the message in the frames.
 
     Args:
-        kinds: which messages the reader takes: FROM_GATEWAY or FROM_WORKER.
+        frames: the message's frames.
+        kinds: the messages that the reader receives: FROM_GATEWAY or FROM_WORKER.
 
     Raises:
-        BadMessage: the frames hold none of these; its `code` and text say why.
+        BadMessage: the frames are none of these messages; its `code` and text say why.
     """
     kind = _message_type(frames, kinds)
     header, binary = _json_object(frames), frames[2:]
-    # A picture has a frame of its own, whatever the header says.
+    # Pixels come only from a binary frame, never from the header.
     header["pixels"] = binary[0] if binary else NO_PIXELS
     try:
         message = msgspec.convert(header, kind)
@@ -80,13 +81,13 @@ def _message_type(frames: Sequence[Buffer], kinds: Mapping[int, type[M]]) -> typ
     if not frames or len(frames[0]) != 2:
         raise BadMessage("prefix", "frame 0 must be the two bytes kind and version")
     kind, version = frames[0]
-    # A gateway of another version can say that it is one: REFUSED reads the same in all versions.
+    # REFUSED is the same in all versions, so that a gateway of another version can refuse us.
     if version != VERSION and kind != Refused.kind:
         raise BadMessage(
-            "version", f"this side speaks version {VERSION}, the message has {version}"
+            "version", f"this side speaks version {VERSION}, the message has version {version}"
         )
     if kind not in kinds:
-        raise BadMessage("kind", f"no message to this side has the kind 0x{kind:02x}")
+        raise BadMessage("kind", f"this side receives no message of the kind 0x{kind:02x}")
     return kinds[kind]
 
 
@@ -106,7 +107,7 @@ def _json_object(frames: Sequence[Buffer]) -> dict[str, Any]:
 
 
 def _number(text: str) -> float:
-    """JSON has one kind of number: 1.0 is 1."""
+    """Read 1.0 as the integer 1: JSON has only one type of number."""
     number = float(text)
     return int(number) if number.is_integer() else number
 
@@ -126,7 +127,7 @@ def _check_binary(message: Message, binary: Sequence[Buffer]) -> None:
 
 
 def _picture_size(message: Message) -> PreviewSize | Result | None:
-    """What has width and height of the binary frame that the header announces."""
+    """The part of the header that gives the binary frame's size; None if there is no such frame."""
     match message:
         case Result():
             return message

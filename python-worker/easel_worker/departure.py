@@ -1,13 +1,13 @@
-"""Leaving in time: which requests a worker still finishes before it must go.
+"""Chooses which requests a worker still finishes when it must exit at a given time.
 
-All images that have rows share the steps, so with many of them in flight none may be done in time,
-although some could be if the others let them. A worker that leaves therefore keeps as many requests
-as it can finish, those with the least left to do, and gives up the others at once: their rows are
-free for the rest, and their clients can go elsewhere.
+All images that have rows share the steps. With many images in flight none might finish in time,
+although some could if the others were dropped. A departing worker therefore keeps as many requests
+as it can finish, those with the least work left, and fails the others at once: this frees their
+rows, and their clients can retry elsewhere.
 
-With the times known, no fewer requests are finished than if all went on sharing
-(tests/test_departure_played.py). What is measured on the way corrects the choice before each step:
-if those that were kept do not all fit after all, they are given up one by one, the longest first.
+If the step times are known exactly, this finishes at least as many requests as letting all of them
+share (tests/test_departure_played.py). The choice is made again before each step with the latest
+measurements: if the kept requests no longer fit, they are dropped one by one, the longest first.
 """
 
 import heapq
@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from easel_worker.image import Image
 from easel_worker.pace import Pace
 
-_EXACT_S = 1e-6  # sums of floats are no more exact
+_ROUNDING_S = 1e-6  # tolerance for the rounding of sums of floats
 
 
 @dataclass(frozen=True)
 class Departure:
-    """The worker leaves at `at` (monotonic seconds)."""
+    """The worker exits at `at` (monotonic seconds)."""
 
     at: float
     reason: str
@@ -33,11 +33,11 @@ class Departure:
         return self if other is None or self.at < other.at else other
 
     def too_late(self, images: Iterable[Image], pace: Pace, now: float, *, rows: int) -> list[str]:
-        """The requests, in order, that are to be given up so that others can be finished.
+        """The ids of the requests to fail now so that the others can finish, in order.
 
         Args:
-            images: all of them, those that have rows first, the others by arrival.
-            pace: what was measured.
+            images: all images; those that have rows first, the others by arrival.
+            pace: the measured times.
             now: monotonic seconds.
             rows: how many rows a step holds.
         """
@@ -49,7 +49,7 @@ class Departure:
 
 
 def _most(images: Sequence[Image], pace: Pace, left: float, rows: int) -> frozenset[str]:
-    """The most requests that can be done in time: the longest beginning of one of some orders."""
+    """The most requests that can finish in time: the longest prefix of any of three orders."""
     steps: dict[str, int] = {}
     work: dict[str, float] = {}
     ends: dict[str, float] = {}
@@ -62,10 +62,10 @@ def _most(images: Sequence[Image], pace: Pace, left: float, rows: int) -> frozen
     def fits(names: Sequence[str]) -> bool:
         chosen = frozenset(names)
         alone = [image for image in images if image.request.id in chosen]
-        return max(shared_ends(alone, pace, rows)) <= left + _EXACT_S
+        return max(shared_ends(alone, pace, rows)) <= left + _ROUNDING_S
 
-    # What is done first if all go on sharing goes first: so much can be done in any case. The other
-    # orders are better where a step takes the longer the more rows it has.
+    # The order in which images finish while all share is never worse than sharing. The other two
+    # orders are better if a step takes longer the more rows it has.
     best: Sequence[str] = ()
     for key in (ends, steps, work):
         names = sorted(steps, key=lambda name, by=key: (by[name], ends[name]))  # type: ignore[misc]
@@ -79,12 +79,12 @@ def _alone_s(image: Image, pace: Pace) -> float:
 
 
 def shared_ends(images: Sequence[Image], pace: Pace, rows: int) -> list[float]:
-    """When each image is done, in seconds from now, if all share the steps.
+    """When each image finishes if all share the steps, in seconds from now.
 
     Args:
-        images: those that have rows first, the others in the order in which they get them.
-        pace: what was measured.
-        rows: how many rows a step holds, of each size.
+        images: those that have rows first, the others in the order in which they get rows.
+        pace: the measured times.
+        rows: how many rows a step holds.
     """
     ends = [0.0] * len(images)
     sizes = {image.spec.size: _Sharing(rows) for image in images}
@@ -92,7 +92,7 @@ def shared_ends(images: Sequence[Image], pace: Pace, rows: int) -> list[float]:
         sizes[image.spec.size].waiting.append((place, image.spec.rows, image.steps_left))
     now, turns = 0.0, 0
     while running := {size: each for size, each in sizes.items() if each.admit(turns)}:
-        # The sizes take turns; until the next image is done nothing changes.
+        # The sizes take turns; nothing changes until the next image is done.
         many = min(each.next_end for each in running.values()) - turns
         now += many * sum(pace.step_s(size, each.used) for size, each in running.items())
         turns += many
@@ -104,21 +104,21 @@ def shared_ends(images: Sequence[Image], pace: Pace, rows: int) -> list[float]:
 
 
 class _Sharing:
-    """The images of one size, played forward."""
+    """Simulates the images of one size."""
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
-        self._running: list[tuple[int, int, int]] = []  # turn of its end, place, rows
+        self._running: list[tuple[int, int, int]] = []  # last turn, place, rows
         self.waiting: deque[tuple[int, int, int]] = deque()  # place, rows, steps
         self.used = 0
 
     @property
     def next_end(self) -> int:
-        """The turn after which the next image is done."""
+        """The last turn of the image that finishes next."""
         return self._running[0][0]
 
     def admit(self, turn: int) -> bool:
-        """Give rows to those that wait; whether any image has some then."""
+        """Give free rows to waiting images; returns whether any image has rows."""
         while self.waiting and (not self._running or self.used + self.waiting[0][1] <= self._rows):
             place, rows, steps = self.waiting.popleft()
             heapq.heappush(self._running, (turn + steps, place, rows))
@@ -126,7 +126,7 @@ class _Sharing:
         return bool(self._running)
 
     def done(self, turn: int) -> Iterator[int]:
-        """The places of the images that are done by now."""
+        """Remove the images that have finished by this turn, and yield their places."""
         while self._running and self._running[0][0] <= turn:
             _, place, rows = heapq.heappop(self._running)
             self.used -= rows
@@ -134,7 +134,7 @@ class _Sharing:
 
 
 def _longest(names: Sequence[str], fits: Callable[[Sequence[str]], bool]) -> int:
-    """The length of the longest beginning that fits, if all shorter ones do."""
+    """The length of the longest prefix that fits, given that all shorter ones fit."""
     low, high = 0, 1
     while high <= len(names) and fits(names[:high]):
         low, high = high, 2 * high

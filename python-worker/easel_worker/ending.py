@@ -1,4 +1,4 @@
-"""The one way out of the process."""
+"""Ends the process. Every exit goes through here."""
 
 import os
 from typing import NoReturn
@@ -8,10 +8,10 @@ from easel_worker.logs import Logger
 
 
 def end_process(status: int, log: Logger) -> NoReturn:
-    """End the process with a status, from any thread; the last log lines get `FLUSH_S` seconds.
+    """End the process from any thread. Waits at most `FLUSH_S` seconds for the last log lines.
 
-    Nothing else is waited for. The interpreter's own end would join threads that read or compile,
-    and write what is still buffered to a pipe that may be full.
+    A normal exit of the interpreter could take minutes: it joins threads that read or compile, and
+    flushes buffers into a pipe that may be full.
     """
     try:
         log.flush(FLUSH_S)

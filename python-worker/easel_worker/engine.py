@@ -1,11 +1,11 @@
-"""The small interface between the worker's loop and whatever makes the images.
+"""The interface between the worker's loop and an engine, which makes the images.
 
 Two engines implement it: `easel_worker.sdxl.serving.engine` (the real one) and
-`easel_worker.fake.engine` (images that can be computed by hand). The loop and the step scheduler
-know only this module.
+`easel_worker.fake.engine` (whose images any program can compute). The loop and the step scheduler
+depend only on this module.
 
-What the engine and the gateway tell each other has its type here alone: `easel_worker.protocol`
-makes GENERATE of `Parameters` and HELLO of `Capabilities`.
+The types here are also those of the wire: `easel_worker.protocol` extends `Parameters` to GENERATE
+and `Capabilities` to HELLO.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,42 +29,42 @@ from easel_worker.values import (
 )
 
 READING, COMPILING = "reading", "compiling"
-"""How names of an engine's threads begin that may take minutes; no exit waits for them."""
+"""Prefixes of the names of an engine's threads that may run for minutes; no exit waits for them."""
 
 GUIDANCE_INTERVAL = "guidance_interval"
-"""The feature of an engine that guides only `ImageSpec.guided_steps`."""
+"""The feature of an engine that can leave some steps unguided; see `ImageSpec.guided_steps`."""
 
 FEATURES = {GUIDANCE_INTERVAL: ("guidance_start", "guidance_end")}
-"""What not every engine can do, by name, and the parameters that then keep their defaults."""
+"""Optional features by name, and the parameters that keep their defaults without the feature."""
 
 LIMITED = {
     "steps": "max_steps",
     "guidance": "max_guidance_scale",
     "cache_interval": "max_cache_interval",
 }
-"""The parameters that have a limit, and its name in `Limits`."""
+"""The parameters that have a limit, with the limit's field in `Limits`."""
 
 Pixels = NDArray[np.uint8]
 """RGB pixels, [height, width, 3]."""
 
 
 class InvalidRequest(ValueError):
-    """What is asked for does not fit the engine. The client's fault, never the worker's."""
+    """The engine cannot do what the request asks for. Always the client's fault."""
 
 
 NotFiniteStage = Literal["text_encoder", "denoise", "decode"]
 
 
 class NotFinite(ArithmeticError):
-    """An image's numbers became NaN or infinite, so there is no picture. The text says where.
+    """An image's numbers became NaN or infinite, so the image fails. The text says where.
 
     Attributes:
-        stage: the part of the work, for counting.
+        stage: where it happened, for metrics.
         where: the same in words, with the step.
     """
 
     def __init__(self, stage: NotFiniteStage, where: str) -> None:
-        super().__init__(f"numbers that are not finite (NaN or infinite) came out of {where}")
+        super().__init__(f"{where} produced numbers that are not finite (NaN or infinite)")
         self.stage = stage
         self.where = where
 
@@ -79,10 +79,10 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Parameters:
-    """All that decides an image but its seed, named as in GENERATE.
+    """Everything that decides an image except its seed, with the names of GENERATE's fields.
 
-    `guidance_start` and `guidance_end` are shares of the steps: see `ImageSpec.guided_steps`. With
-    a `cache_interval` above 1 only every so manieth step computes all of the model.
+    `guidance_start` and `guidance_end` are shares of the steps; see `ImageSpec.guided_steps`. With
+    a `cache_interval` of N only every Nth step computes the full UNet.
     """
 
     prompt: Tokens
@@ -100,7 +100,7 @@ class Parameters:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec(Parameters):
-    """What one image is to be. The same spec always gives the same pixels."""
+    """Everything that decides one image. The same spec always gives the same pixels."""
 
     seed: Uint32
 
@@ -111,7 +111,7 @@ class ImageSpec(Parameters):
 
     @property
     def guided_steps(self) -> range:
-        """The steps, from 0, that are guided: with a guidance_scale above 1, the interval's.
+        """The guided steps, counted from 0: those in the interval if guidance is above 1, or none.
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/guiders/classifier_free_guidance.py#L140
         """
@@ -124,18 +124,18 @@ class ImageSpec(Parameters):
         return bool(self.guided_steps)
 
     def rows_at(self, step: int) -> int:
-        """How many rows of a denoising step (from 0) the image takes."""
+        """How many rows the image takes in a denoising step, counted from 0."""
         return 2 if step in self.guided_steps else 1
 
     @property
     def rows(self) -> int:
-        """The most rows that any of its steps takes; it holds them from its first to its last."""
+        """The most rows that any of its steps takes; it holds them until its last step."""
         return 2 if self.guided else 1
 
 
 @dataclass(frozen=True)
 class Defaults:
-    """What the model wants when a request does not say."""
+    """The values for what a request leaves out, as the model's folder says."""
 
     width: Positive
     height: Positive
@@ -147,7 +147,7 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that one request may ask for."""
+    """The largest values that a request may have."""
 
     max_steps: Positive
     max_guidance_scale: Guidance
@@ -192,7 +192,7 @@ class DeviceMemory:
 
 @dataclass(frozen=True)
 class ProgramInfo:
-    """A compiled program: how long it took, and whether it came from a cache."""
+    """A compiled program: how long compiling or loading took, and whether a cache had it."""
 
     name: str
     seconds: Seconds
@@ -203,7 +203,7 @@ class ProgramInfo:
 class Capabilities:
     """What an engine is and can do; sent to the gateway in HELLO.
 
-    Sizes that are `coming` move to `sizes` one by one, while images are made already. `features`
+    `coming` are the sizes still being compiled; each moves to `sizes` when it is ready. `features`
     are those of `FEATURES` that the engine has.
     """
 
@@ -221,7 +221,7 @@ class Capabilities:
 
 
 class Lane(Protocol):
-    """One image in flight: the engine's own state, opaque to everyone else."""
+    """One image in flight: the engine's own state. Other code uses only these properties."""
 
     @property
     def spec(self) -> ImageSpec:
@@ -233,34 +233,34 @@ class Lane(Protocol):
 
     @property
     def not_finite(self) -> NotFinite | None:
-        """Set once it is known that a step made numbers that are not finite."""
+        """Set once a step is known to have made numbers that are not finite."""
 
 
 class Engine(Protocol):
-    """Makes images, one denoising step of several lanes at a time. Used from one thread only."""
+    """Makes images, one denoising step of several lanes at a time. Not safe for several threads."""
 
     def warm(self, report: Callable[[str], None]) -> None:
-        """Load and compile all that `start`, `step`, `finish` will need for the default size.
+        """Load the model and compile everything that images of the default size need.
 
         Args:
             report: called with one readable line for each stage of the work.
 
         Raises:
-            ValueError: the model or a setting is wrong, or what it computes is not finite.
+            ValueError: the model or an option is wrong, or the model's numbers are not finite.
         """
 
     @property
     def capabilities(self) -> Capabilities:
-        """What the engine can do. Complete after `warm`, except that `coming` sizes come."""
+        """What the engine can do. Complete after `warm`, except for sizes that are `coming`."""
 
     def start(self, spec: ImageSpec) -> Lane:
         """Encode the prompt and draw the first latents.
 
         Args:
-            spec: fits the capabilities (`easel_worker.specs.check`).
+            spec: has passed `easel_worker.specs.check`.
 
         Raises:
-            InvalidRequest: the spec breaks a limit that capabilities do not tell.
+            InvalidRequest: the spec breaks a limit that `Capabilities` does not contain.
             NotFinite: a text encoder's output is not finite.
         """
 
@@ -268,28 +268,28 @@ class Engine(Protocol):
         """Advance every lane by one denoising step, and return when the device is done.
 
         The lanes have one size and together at most `capabilities.rows` rows. Their step counts,
-        schedulers, guidance and seeds may differ. No lane's pixels depend on its neighbours.
+        schedulers, guidance and seeds may differ. No lane's pixels depend on the other lanes.
 
-        A lane whose last step made numbers that are not finite is left where it is, and says so by
-        `Lane.not_finite`; the others are advanced. That may be known one step late only.
+        A lane whose last step made numbers that are not finite does not advance and has
+        `Lane.not_finite` set; the others advance. This may become known one step late.
         """
 
     def finish(self, lane: Lane) -> Pixels:
-        """Decode a lane whose steps are all done into pixels [height, width, 3].
+        """Decode a lane that has no steps left into pixels [height, width, 3].
 
         Raises:
             NotFinite: the last step or the decoder made numbers that are not finite.
         """
 
     def preview(self, lane: Lane) -> Pixels | None:
-        """A small and cheap picture of a lane in the middle of its work; None if it is not finite.
+        """A small picture of an unfinished lane; None if its pixels are not finite.
 
         Raises:
             NotFinite: the last step made numbers that are not finite.
         """
 
     def rows_padded(self) -> int:
-        """How many rows were computed for nothing since the start, to fill compiled shapes."""
+        """How many rows were computed since the start only to fill compiled programs."""
 
     def memory(self) -> tuple[DeviceMemory, ...]:
-        """Memory in use on each device; empty where the backend does not tell."""
+        """Memory in use on each device; empty if the backend does not report it."""

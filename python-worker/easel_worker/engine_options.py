@@ -1,21 +1,21 @@
-"""Options that several engines have: declared once, so that they mean the same in each."""
+"""Options that several engines share."""
 
 from easel_worker import parse
 from easel_worker.options import Option
 
 SIZES = Option(
     parse.sizes,
-    "sizes to serve, such as 1024x1024,512x512 (default: those that the model names)",
+    "image sizes to serve, such as 1024x1024,512x512 (default: those that the model names)",
 )
 
 ROWS = Option(
     parse.positive,
-    "how many rows one denoising step holds; a guided image takes two (default: 32, "
+    "how many rows one denoising step holds; a guided image takes two rows (default: 32 "
     "for each device)",
 )
 
 MAX_CACHE_INTERVAL = Option(
     parse.positive,
-    "the most that a request's cache_interval may be; above 1 more programs are compiled, "
-    "and an image in flight holds more memory",
+    "the largest cache_interval that a request may have; above 1 the worker compiles more "
+    "programs, and an image in flight needs more memory",
 )

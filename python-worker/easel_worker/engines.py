@@ -1,7 +1,7 @@
-"""The engines that there are: the one place that knows them all.
+"""The registry of engines.
 
-An engine is a package with its options and a function that builds it, and a line here. Importing
-them takes no jax: what needs it is imported by the function.
+To add an engine, write a package with a dataclass of options and a function that builds the engine,
+and add a line here. Importing an engine's options must not import jax; its build function may.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,20 +16,20 @@ from easel_worker.sdxl.serving.options import Options as SdxlOptions
 from easel_worker.timeline import Timeline
 
 Build = Callable[[Path | None, Any, Timeline | None], Engine]
-"""Makes an engine, that still has to `warm`, of a model's folder and options.
+"""Builds an engine from a model's folder and the engine's options; the caller calls `warm`.
 
-It tells the time line what that takes, and raises ValueError or OSError if it cannot be."""
+Records in the time line how long it takes. Raises ValueError or OSError if it fails."""
 
 
 class Registered(NamedTuple):
-    """An engine.
+    """An engine's entry in the registry.
 
     Attributes:
-        options: a dataclass, see `options`; its constructor raises ValueError for values that do
-            not go together.
-        build: takes what `options` makes.
-        about: what it does, for the help: continues "NAME …".
-        needs_model: whether it cannot do without a model's folder.
+        options: its dataclass of options, see `easel_worker.options`; the constructor raises
+            ValueError for values that contradict each other.
+        build: builds the engine from an instance of `options`.
+        about: what it does, for `--help`; completes the sentence "NAME …".
+        needs_model: whether it needs a model's folder.
     """
 
     options: type

@@ -1,10 +1,10 @@
-"""Why the process ended, for whoever starts it again."""
+"""Exit statuses, by which a supervisor decides whether to start the worker again."""
 
 from enum import IntEnum
 
 
 class ExitStatus(IntEnum):
-    """The process's exit status. (2 is a usage error.)"""
+    """The process's exit status. 2 is a usage error."""
 
     DRAINED = 0
     FAILED = 1
@@ -13,4 +13,4 @@ class ExitStatus(IntEnum):
     BROKEN = 5
     HUNG = 6
     WRONG = 7
-    """The model or a setting is wrong: another start would end in the same way."""
+    """The model or an option is wrong: another start would fail in the same way."""

@@ -1,4 +1,4 @@
-"""What an engine's exception means: for the request, and for the worker at its start."""
+"""Classifies an engine's exceptions: those of a request, and those of the worker's start."""
 
 from easel_worker.engine import InvalidRequest, NotFinite
 from easel_worker.exit_status import ExitStatus
@@ -7,7 +7,7 @@ from easel_worker.protocol import FailureCode
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the host or the device ran out of memory. (XLA says so in the error's text only.)"""
+    """Whether the host or the device ran out of memory. XLA says so only in the error's text."""
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
@@ -19,14 +19,14 @@ _WILL_NOT_CHANGE = (
     NotADirectoryError,
     PermissionError,
 )
-"""What a wrong model, setting or installation raises. Other errors of the system may pass."""
+"""Errors of a wrong model, option or installation. Other OSErrors may be temporary."""
 
 
 def did_not_start(error: Exception, log: Logger) -> ExitStatus:
-    """Say in one line why the engine did not start.
+    """Log in one line why the engine did not start, and return the exit status.
 
-    A wrong model or setting is told by an error whose text says what to do. Any other is a fault of
-    the program or of the machine, and comes with its stack: another start may help.
+    For a wrong model or option the error's text says what to do. Any other error is a fault of the
+    program or the machine: it is logged with its stack, and another start may succeed.
     """
     if is_out_of_memory(error):
         advice = "serve fewer or smaller --sizes, fewer --batch-lanes, or a smaller --dtype"
@@ -43,14 +43,14 @@ def did_not_start(error: Exception, log: Logger) -> ExitStatus:
 
 
 def failure_code(error: Exception) -> FailureCode:
-    """The code of the FAILED message."""
+    """The FAILED message's code for an error."""
     if isinstance(error, InvalidRequest):
         return "invalid"
     return "out_of_memory" if is_out_of_memory(error) else "internal"
 
 
 def failure_text(error: Exception) -> str:
-    """One line for the gateway's log; the stack stays in the worker's."""
+    """One line for the gateway's log. The worker's own log has the stack."""
     text = str(error).partition("\n")[0][:300]
     ours = isinstance(error, InvalidRequest | NotFinite)
     return text if ours else f"{type(error).__name__}: {text}"

@@ -1,4 +1,4 @@
-"""One picture of a request, from its arrival to its end."""
+"""One image of a request, from its arrival to its end."""
 
 import math
 from dataclasses import dataclass, field
@@ -10,7 +10,8 @@ from easel_worker.engine import ImageSpec, Lane
 from easel_worker.protocol import Generate, Timings
 
 State = Literal["waiting", "running", "decoding", "ended"]
-"""Has no rows yet; has rows and steps left; has rows but no step left; is finished or given up."""
+"""Waiting: no rows yet. Running: has rows and steps left. Decoding: has rows but no steps left.
+Ended: finished, failed or cancelled."""
 
 
 @dataclass(eq=False)
@@ -18,8 +19,9 @@ class Image:
     """Image number `index` of a request. Times are monotonic seconds.
 
     Attributes:
-        state: set by the step scheduler alone, as is `steps_left`.
-        lane: its arrays on the device; there from its encoding to its end.
+        state: only the step scheduler sets it.
+        steps_left: only the step scheduler sets it.
+        lane: its arrays on the device; the attribute exists from its encoding to its end.
     """
 
     request: Generate
@@ -37,23 +39,23 @@ class Image:
         self.steps_left = self.spec.steps
 
     def end(self) -> None:
-        """Let go of the lane, whoever still holds the image."""
+        """Release the lane, even if other objects still refer to the image."""
         self.state = "ended"
         vars(self).pop("lane", None)
 
     @property
     def ended(self) -> bool:
-        """Whether nobody waits for it any more."""
+        """Whether it is finished, failed or cancelled."""
         return self.state == "ended"
 
     @property
     def deadline(self) -> float:
-        """When the request expires; infinite if it does not."""
+        """When the request expires; infinite if it has no timeout."""
         timeout_ms = self.request.timeout_ms
         return math.inf if timeout_ms is UNSET else self.arrived + timeout_ms / 1000
 
     def timings(self, now: float) -> Timings:
-        """Where the time went until `now`, when the image is done. The parts are the whole."""
+        """How long each stage took, for an image that is done at `now`. The parts add up."""
         return Timings(
             queue_ms=_ms(self.encode_from - self.arrived),
             encode_ms=_ms(self.denoise_from - self.encode_from),

@@ -1,15 +1,15 @@
-"""Log lines to a file descriptor, from a thread of their own: serving never waits for its logs.
+"""Writes log lines to a file descriptor from a thread of its own, so that serving never waits.
 
-Whoever reads a log may stand still (a full pipe), be gone (a broken one) or have no room (a full
-disk). So `put` only queues a line. The thread writes it; a line that finds no room in the queue, or
-that cannot be written, is dropped and counted, and once writing works again one line says how many.
-A process that is killed, or crashes in native code, may take the lines of its last milliseconds
-along; `easel_worker.ending` is for those that end themselves.
+A log's reader may have stopped (a full pipe), exited (a broken pipe) or run out of disk space. So
+`put` only queues a line, and the thread writes it. A line that does not fit into the queue, or that
+cannot be written, is dropped and counted; once writing works again, one line says how many were
+lost. A process that is killed or crashes in native code may lose the lines of its last
+milliseconds; one that exits through `easel_worker.ending` does not.
 
-What this cannot protect: `faulthandler` and native libraries (XLA's own log) write to the same
-descriptor by themselves, since their last words must not depend on a thread of Python's. While
-nobody empties a full pipe they wait in there, and so does the end that the faulthandler's timer
-announces. `easel_worker.parent` ends such a process with the gateway.
+Not covered: `faulthandler` and native libraries (XLA's own log) write to the same descriptor
+directly, because they must work without any Python thread. They block while the pipe is full, and
+so does the exit by faulthandler's timer. `easel_worker.parent` ends such a process when the gateway
+ends.
 """
 
 import atexit
@@ -22,13 +22,13 @@ from collections.abc import Callable
 
 STDERR = 2
 QUEUE_BYTES = 1 << 20
-"""Bytes of lines that may wait to be written; some 5,000 lines."""
+"""How many bytes may wait to be written: about 5,000 lines."""
 FLUSH_S = 0.5
-"""How long an exit waits for the last lines, in seconds."""
+"""How many seconds an exit waits for the last lines."""
 
 
 class LogWriter:
-    """A queue of lines with one writing thread, which begins with the first line.
+    """A queue of lines and a thread that writes them, which starts with the first line.
 
     Safe to use from several threads.
     """
@@ -44,15 +44,16 @@ class LogWriter:
         """Args:
 
         lost_line: makes the line that says how many lines were lost.
+        descriptor: where to write.
         queue_bytes: how many bytes may wait.
-        write: the operating system's; tests pass one that fails when they want.
+        write: the operating system's function; tests pass one that fails.
         """
         self._lost_line = lost_line
         self._descriptor = descriptor
         self._room = queue_bytes
         self._write_some = write
-        # Its lock is reentrant: the garbage collector may run inside of `put`, find something that
-        # logs a warning, and so call `put` on the same thread.
+        # Its lock is reentrant, because the garbage collector may run inside `put` and call
+        # something that logs a warning, which calls `put` on the same thread.
         self._changed = threading.Condition()
         self._lines: deque[bytes] = deque()
         self._writing = False
@@ -62,7 +63,7 @@ class LogWriter:
         self._thread: threading.Thread | None = None
 
     def put(self, line: bytes) -> None:
-        """Queue a line, which ends with a newline; never blocks and never raises."""
+        """Queue a line that ends with a newline. Never blocks and never raises."""
         with self._changed:
             if len(line) > self._room or not self._running():
                 self._lost += 1
@@ -72,9 +73,9 @@ class LogWriter:
             self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait until all lines are written or dropped, for at most `timeout_s` seconds.
+        """Wait until all lines are written or dropped, at most `timeout_s` seconds.
 
-        Answers whether they are.
+        Returns whether they are.
         """
         with self._changed:
             return self._changed.wait_for(self._idle, timeout_s)
@@ -83,16 +84,16 @@ class LogWriter:
         return not self._lines and not self._writing
 
     def _running(self) -> bool:
-        """Whether there is a thread that writes, after starting one if there is none."""
+        """Start the writing thread if it is not running; returns whether it runs."""
         if self._thread is not None and self._thread.is_alive():
             return True
         thread = threading.Thread(target=self._run, name="log", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # no more threads can be had, or the interpreter ends
+        except RuntimeError:  # the thread limit is reached, or the interpreter is shutting down
             return False
         if self._thread is None:
-            # The interpreter stops daemon threads wherever they are.
+            # At exit the interpreter stops daemon threads at any point.
             atexit.register(self.flush, FLUSH_S)
         self._thread = thread
         return True
@@ -104,8 +105,8 @@ class LogWriter:
                 line = self._lines.popleft()
                 self._room += len(line)
                 self._writing = True
-            # After a failure the count comes first: it is the older news, and it shows whether
-            # writing works again. After a full queue it comes last, behind what was queued.
+            # After a failed write, write the count first: the loss is older than this line, and the
+            # write shows whether writing works again. After a full queue, write it last.
             written = (not self._failing or self._report()) and self._write(line)
             with self._changed:
                 self._lost += not written
@@ -117,7 +118,7 @@ class LogWriter:
                 self._changed.notify_all()
 
     def _report(self) -> bool:
-        """Say how many lines were lost, if any were; answers whether writing works."""
+        """Write how many lines were lost, if any were; returns whether writing works."""
         with self._changed:
             lost = self._lost
         if lost == 0:
@@ -129,7 +130,7 @@ class LogWriter:
         return True
 
     def _write(self, line: bytes) -> bool:
-        """Write a line; answers whether all of it was."""
+        """Write a line; returns whether all of it was written."""
         rest = memoryview(b"\n" + line if self._torn else line)
         try:
             while rest:
@@ -137,14 +138,14 @@ class LogWriter:
                 self._torn = bool(rest)
         except OSError:
             self._failing = True
-            return bytes(rest) == b"\n"  # which the next line will bring
+            return bytes(rest) == b"\n"  # the next line starts with the missing newline
         self._failing = False
         return True
 
     def _write_once(self, data: memoryview) -> int:
         with contextlib.suppress(BlockingIOError):
             return self._write_some(self._descriptor, data)
-        # Somebody with whom we share the descriptor has made it non-blocking.
+        # Another process that shares the descriptor has made it non-blocking.
         poll = select.poll()
         poll.register(self._descriptor, select.POLLOUT)
         poll.poll()

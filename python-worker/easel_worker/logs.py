@@ -1,8 +1,7 @@
-"""Structured logs: one JSON object a line on stderr, in pino's form, so the gateway can join them.
+"""Structured logs: one JSON object per line on stderr, in pino's format like the gateway's.
 
-A logger is made once in `__main__` and handed down; nothing here is global but what `capture` is
-asked to redirect. A call to a logger neither waits nor raises, whatever becomes of the line: acts
-do not depend on the lines that announce them.
+`__main__` makes one logger and passes it on; only `capture` changes global state. A call to a
+logger neither blocks nor raises, even if the line is lost.
 """
 
 import json
@@ -17,17 +16,17 @@ from easel_worker.log_writer import LogWriter
 LEVELS = {"trace": 10, "debug": 20, "info": 30, "warn": 40, "error": 50, "fatal": 60}
 """pino's numbers for its level names."""
 SILENT = "silent"
-"""pino's name for a level above all others."""
+"""pino's name for the level that logs nothing."""
 
 
 class Sink(Protocol):
-    """Where lines go."""
+    """Receives log lines."""
 
     def put(self, line: bytes) -> None:
-        """Take a line, which ends with a newline, without waiting."""
+        """Take a line that ends with a newline, without blocking."""
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait at most `timeout_s` seconds until all lines are where they go; whether they are."""
+        """Wait up to `timeout_s` seconds until all lines are written; returns whether they are."""
 
 
 class Logger:
@@ -42,9 +41,10 @@ class Logger:
     ) -> None:
         """Args:
 
-        level: the lowest that is written.
-        sink: stderr, if it is None.
-        bound: fields of every line.
+        level: the lowest level that is written.
+        sink: receives the lines; None for stderr.
+        clock: seconds since the epoch.
+        bound: fields that every line has.
         """
         self._least = (LEVELS | {SILENT: sys.maxsize})[level]
         self._clock = clock
@@ -52,23 +52,23 @@ class Logger:
         self._sink = sink if sink is not None else LogWriter(self._lost_line)
 
     def debug(self, msg: str, **fields: object) -> None:
-        """For whoever looks for a fault."""
+        """Log details that help to find a fault."""
         self.write(LEVELS["debug"], msg, fields)
 
     def info(self, msg: str, **fields: object) -> None:
-        """For whoever watches."""
+        """Log a normal event."""
         self.write(LEVELS["info"], msg, fields)
 
     def warn(self, msg: str, **fields: object) -> None:
-        """Not as it should be, but dealt with."""
+        """Log a problem that was handled."""
         self.write(LEVELS["warn"], msg, fields)
 
     def error(self, msg: str, **fields: object) -> None:
-        """Something failed. Pass `err=exception` for its type, message and stack."""
+        """Log a failure. Pass `err=exception` for its type, message and stack."""
         self.write(LEVELS["error"], msg, fields)
 
     def fatal(self, msg: str, **fields: object) -> None:
-        """The process ends because of this."""
+        """Log the reason why the process ends."""
         self.write(LEVELS["fatal"], msg, fields)
 
     def write(self, level: int, msg: str, fields: dict[str, object]) -> None:
@@ -78,12 +78,12 @@ class Logger:
         try:
             line = self._line(level, msg, fields)
         except Exception as error:  # noqa: BLE001 - a value's __str__ may raise anything
-            why = f"fields left out, {type(error).__name__} while they were written"
+            why = f"left out: writing them raised {type(error).__name__}"
             line = self._line(level, msg, {"fields": why})
         self._sink.put(line)
 
     def flush(self, timeout_s: float) -> bool:
-        """Wait at most `timeout_s` seconds until all lines are written; whether they are."""
+        """Wait up to `timeout_s` seconds until all lines are written; returns whether they are."""
         return self._sink.flush(timeout_s)
 
     def _line(self, level: int, msg: str, fields: dict[str, object]) -> bytes:
@@ -93,12 +93,12 @@ class Logger:
         return (json.dumps(line, default=str) + "\n").encode()
 
     def _lost_line(self, count: int) -> bytes:
-        what = f"{count} log lines were lost: standard error took no more, or could not be written"
+        what = f"{count} log lines were lost: standard error was full or could not be written"
         return self._line(LEVELS["warn"], what, {"lost": count})
 
 
 def _jsonable(value: object) -> Any:
-    """An exception as pino's `err` object; everything else as it is."""
+    """An exception as pino's `err` object; any other value unchanged."""
     if not isinstance(value, BaseException):
         return value
     return {

@@ -1,13 +1,14 @@
-"""The life of a request in the worker.
+"""Runs requests through the engine.
 
-1. GENERATE arrives in the mailbox; a request that does not fit is answered `invalid`.
-2. Its images wait in the step scheduler until there are rows.
+1. GENERATE arrives in the mailbox. A request that does not fit fails with `invalid`.
+2. Its images wait in the step scheduler for rows.
 3. At a step boundary they get rows and are encoded, one after the other.
-4. They share steps with whatever else runs; one PROGRESS a step.
-5. Done images are decoded, one after the other, and sent as RESULT; then their rows are free.
+4. They share steps with the other images that have rows. Each step sends a PROGRESS.
+5. Images without steps left are decoded, one after the other, and sent as RESULT. Then their rows
+   are free.
 
-Between any two of the engine's calls the mailbox is read: a request that was cancelled, has
-expired, or has lost its gateway leaves before the next call.
+The loop reads the mailbox between any two calls of the engine: a request that was cancelled, has
+expired or has lost its gateway ends before the next call.
 """
 
 import time
@@ -39,12 +40,12 @@ from easel_worker.vitals import Vitals
 
 MEMORY_EVERY_S = 1.0
 MAX_FAILURES_IN_A_ROW = 8
-"""Images in a row that the engine failed to make, for want of memory or for any other reason that
-is not the request's: the device is lost or its memory is, and a new process helps."""
+"""After this many failed images in a row the worker exits. Invalid requests do not count. The
+device or its memory is probably lost, and a new process helps."""
 
 
 class Loop:
-    """Runs the engine; uses it from the thread that calls `run` only."""
+    """Runs the engine, and only from the thread that calls `run`."""
 
     def __init__(
         self,
@@ -57,9 +58,15 @@ class Loop:
         scheduler: StepScheduler | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Args: `engine` is warm; `clock` is the mailbox's clock, in seconds.
+        """Args:
 
-        `scheduler` is another than the worker's own: benchmarks compare policies.
+        engine: an engine that is warm.
+        link: sends messages to the gateway.
+        mailbox: the events to handle.
+        vitals: receives the counters for heartbeats.
+        log: the worker's logger.
+        scheduler: None for the worker's own; benchmarks pass others to compare policies.
+        clock: the mailbox's clock, in seconds.
         """
         self._engine = engine
         self._link = link
@@ -75,7 +82,7 @@ class Loop:
         self._memory_due = clock()
 
     def run(self) -> ExitStatus:
-        """Serve until the worker is to leave; answers the process's exit status."""
+        """Serve until the worker has to exit; returns the process's exit status."""
         while self._status is None:
             self._attend(wait=not self._scheduler.busy and self._departure is None)
             for image in self._scheduler.admit():
@@ -87,22 +94,20 @@ class Loop:
     # Events, between the engine's calls
 
     def _attend(self, *, wait: bool = False, done: bool = False) -> None:
-        """Handle what arrived and what time has made due; ends all that nobody waits for.
+        """Handle events and deadlines; ends requests that nobody waits for.
 
         Args:
-            wait: until something arrives.
-            done: there is a picture that is still to be sent: a departure gives up nothing now.
+            wait: block until an event arrives.
+            done: a finished image is still to be sent, so a departure must not drop requests now.
         """
         self._publish()
         for event in self._mailbox.take(None if wait else 0):
             self._handle(event)
         for request in self._scheduler.expired(self._clock()):
-            self._requests.fail(request, "expired", "the time for the request is over")
+            self._requests.fail(request, "expired", "the request's timeout has passed")
         if self._requests.failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
             self._stop(ExitStatus.BROKEN)
-            self._log.fatal(
-                "the engine makes no images any more, exiting", failures=MAX_FAILURES_IN_A_ROW
-            )
+            self._log.fatal("the engine keeps failing, exiting", failures=MAX_FAILURES_IN_A_ROW)
         elif self._departure is not None and not done:
             self._leave(self._departure)
 
@@ -127,10 +132,10 @@ class Loop:
                 self._log.fatal("refused by the gateway", code=event.code, reason=event.message)
             case Broken():
                 self._stop(ExitStatus.FAILED)
-                self._log.fatal("the transport broke", err=event.error)
+                self._log.fatal("the transport failed", err=event.error)
 
     def _leave(self, departure: Departure) -> None:
-        """Give up what no longer fits; go when nothing is left."""
+        """Fail requests that cannot finish in time; exit when none is left."""
         images = self._scheduler.images()
         rows = self._engine.capabilities.rows
         for request in departure.too_late(images, self._pace, self._clock(), rows=rows):
@@ -156,7 +161,7 @@ class Loop:
         image.denoise_from = self._clock()
 
     def _step(self) -> list[Image]:
-        """One denoising step of images of one size; answers those that have no steps left."""
+        """Run one denoising step; returns its images that have no steps left."""
         self._attend()
         images = self._scheduler.next_step()
         if not images:
@@ -172,14 +177,14 @@ class Loop:
         return self._scheduler.stepped(images)
 
     def _step_alone(self, images: list[Image], before: list[int], error: Exception) -> None:
-        """A joint step failed: step its images one by one, so that only the guilty ones fail.
+        """After a shared step failed, step its images one by one, so that only faulty ones fail.
 
-        An image that the failed step did advance is not stepped again.
+        An image that the failed step has advanced is not stepped again.
         """
         if len(images) == 1:
             self._requests.blame(images[0], error)
             return
-        self._log.warn("a joint step failed, its images go on one by one", err=error)
+        self._log.warn("a shared step failed, stepping its images one by one", err=error)
         for image, step in zip(images, before, strict=True):
             self._attend()
             if image.ended or image.lane.step != step:
@@ -191,23 +196,23 @@ class Loop:
         start = self._clock()
         self._engine.step([image.lane for image in images])
         if all(image.lane.not_finite for image in images):
-            return  # nothing was computed
+            return  # the engine computed nothing
         seconds = self._clock() - start
         self._vitals.stepped(seconds * 1000)
         rows = sum(image.spec.rows for image in images)
         self._pace.stepped(images[0].spec.size, rows, seconds)
 
     def _denoised(self, image: Image) -> None:
-        """Tell how far the image is, with a preview where one is wanted.
+        """Send the image's progress, with a preview if the request wants one at this step.
 
-        An image whose numbers are not finite ends here, and its neighbours go on.
+        An image whose numbers are not finite fails here; the others continue.
         """
         if (error := image.lane.not_finite) is not None:
             self._requests.blame(image, error)
             return
         image.decode_from = self._clock()
         step, every = image.lane.step, image.request.preview_every
-        leaving = self._departure is not None  # then there is no time for previews
+        leaving = self._departure is not None  # a departing worker skips previews to save time
         if leaving or not every or step % every or step == image.spec.steps:
             self._progress(image, "denoising", step)
             return
@@ -233,7 +238,7 @@ class Loop:
 
     @contextmanager
     def _blaming(self, image: Image) -> Iterator[None]:
-        """Whatever goes wrong inside ends this image's request, and nothing else."""
+        """An exception inside fails this image's request and no other."""
         try:
             yield
         except Exception as error:  # noqa: BLE001 - the engine may raise anything
@@ -275,5 +280,5 @@ def _result(image: Image, pixels: Pixels, now: float) -> Result:
 
 
 def _bytes(pixels: Pixels) -> memoryview:
-    """The pixels as they lie in memory: they go to the socket without a copy."""
+    """The pixels' own memory, so that sending does not copy them."""
     return np.ascontiguousarray(pixels).data.cast("B")

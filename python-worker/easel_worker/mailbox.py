@@ -1,4 +1,4 @@
-"""What happens to the loop: events from other threads, in order of arrival."""
+"""Events for the loop from other threads, in order of arrival."""
 
 import threading
 from collections import deque
@@ -9,7 +9,7 @@ from easel_worker.protocol import Cancel, Generate
 
 @dataclass(frozen=True)
 class Received:
-    """The gateway sent work, or took it back; `at` is in seconds of the monotonic clock."""
+    """The gateway sent or cancelled a request at `at` (monotonic seconds)."""
 
     message: Generate | Cancel
     at: float
@@ -17,7 +17,7 @@ class Received:
 
 @dataclass(frozen=True)
 class Lost:
-    """The session with the gateway is over: nobody waits for what runs."""
+    """The session with the gateway is over, so nobody waits for the running requests."""
 
     reason: str
 
@@ -40,7 +40,7 @@ class TurnedAway:
 
 @dataclass(frozen=True)
 class Broken:
-    """The transport failed in a way that it does not know; nothing can be sent any more."""
+    """The transport failed with an unexpected error; nothing can be sent any more."""
 
     error: Exception
 
@@ -49,10 +49,10 @@ Event = Received | Lost | Leave | TurnedAway | Broken
 
 
 class Mailbox:
-    """A queue of events with one reader. `put` never blocks; the writers ask `full` first."""
+    """A queue of events with one reader. `put` never blocks; writers check `full` first."""
 
     def __init__(self, capacity: int = 4096) -> None:
-        """Args: `capacity` is the number of events at which `full` turns true."""
+        """Args: `capacity` is the number of events at which `full` becomes true."""
         self._capacity = capacity
         self._events: deque[Event] = deque()
         self._arrived = threading.Condition()
@@ -64,7 +64,7 @@ class Mailbox:
             self._arrived.notify()
 
     def take(self, timeout: float | None) -> list[Event]:
-        """All events, after waiting at most `timeout` seconds (None: for ever) for the first."""
+        """All queued events. Waits at most `timeout` seconds (None: forever) for the first one."""
         with self._arrived:
             self._arrived.wait_for(lambda: bool(self._events), timeout)
             events = list(self._events)
@@ -73,5 +73,5 @@ class Mailbox:
 
     @property
     def full(self) -> bool:
-        """Whether a writer that can wait should."""
+        """Whether writers should wait."""
         return len(self._events) >= self._capacity

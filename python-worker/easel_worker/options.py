@@ -1,8 +1,8 @@
-"""How settings are declared, read and shown.
+"""Declares, reads and shows options.
 
-A setting is a field of a dataclass, annotated with an `Option`. Its flag and its environment
-variable follow from the field's name: `vae_tile` is `--vae-tile` and `VAE_TILE`. A flag wins over
-the variable, which wins over the field's default.
+An option is a field of a dataclass, annotated with `Option`. Its flag and its environment variable
+are derived from the field's name: `vae_tile` is `--vae-tile` and `VAE_TILE`. A flag overrides the
+variable, which overrides the field's default.
 """
 
 import dataclasses
@@ -13,18 +13,18 @@ from typing import Annotated, Any, NamedTuple, get_origin
 from easel_worker import parse
 
 
-class ConfigError(ValueError):
-    """A setting is wrong; the text names the flag or the variable, and says what to do."""
+class OptionError(ValueError):
+    """An option is wrong; the text names the flag or the variable and says what to do."""
 
 
 class Option(NamedTuple):
-    """What the annotation of a field says.
+    """The annotation of an option's field.
 
     Attributes:
-        parse: makes the value of a text; raises ValueError, or OSError for a file.
+        parse: makes the value from its text; raises ValueError, or OSError for a file.
         help: one sentence without its full stop.
-        flag: where it does not follow from the field's name.
-        env: the same for the environment variable.
+        flag: the flag, if it is not derived from the field's name.
+        env: the environment variable, if it is not derived from the field's name.
     """
 
     parse: Callable[[str], Any]
@@ -33,8 +33,8 @@ class Option(NamedTuple):
     env: str | None = None
 
 
-class Setting(NamedTuple):
-    """An option of a field, with all of its names."""
+class NamedOption(NamedTuple):
+    """An option with the names of its field, flag and environment variable."""
 
     field: str
     flag: str
@@ -44,25 +44,25 @@ class Setting(NamedTuple):
     default: Any
 
 
-def declared(kind: type, *names: str) -> tuple[Setting, ...]:
-    """The settings among the fields of a dataclass; of some of them, the names in this order.
+def declared(kind: type, *names: str) -> tuple[NamedOption, ...]:
+    """The options that a dataclass declares: those with these names, in this order, or all.
 
     Raises:
-        KeyError: no setting has such a name.
+        KeyError: no option has such a name.
     """
-    settings = {
-        field.name: _setting(field)
+    options = {
+        field.name: _named(field)
         for field in dataclasses.fields(kind)
         if get_origin(field.type) is Annotated
     }
-    return tuple(settings[name] for name in names or settings)
+    return tuple(options[name] for name in names or options)
 
 
 def add_flags(
-    parser: ArgumentParser, settings: Iterable[Setting], *, variables: bool = False
+    parser: ArgumentParser, options: Iterable[NamedOption], *, variables: bool = False
 ) -> None:
-    """Make a parser take the flags, for `values_of`; with `variables`, its help names those too."""
-    for each in settings:
+    """Add the options' flags to a parser. With `variables` its help names the variables too."""
+    for each in options:
         variable = f" [{each.env}]" if variables else ""
         text = f"{each.help}{variable}{_shown(each.default)}".replace("%", "%%")
         switch: dict[str, Any] = {"nargs": "?", "const": "true"} if _is_switch(each) else {}
@@ -70,12 +70,12 @@ def add_flags(
         parser.add_argument(each.flag, dest=each.flag, help=text, metavar=metavar, **switch)
 
 
-def joined(settings: Iterable[Setting], arguments: Sequence[str]) -> list[str]:
-    """The arguments with `--flag value` as `--flag=value` where the value begins with `-`.
+def joined(options: Iterable[NamedOption], arguments: Sequence[str]) -> list[str]:
+    """Replace `--flag value` by `--flag=value` if the value begins with `-`.
 
-    argparse takes such a value for a flag; a CURVE key may well begin so.
+    argparse would read such a value as a flag, and a CURVE key may begin with `-`.
     """
-    takes_value = {each.flag: not _is_switch(each) for each in settings}
+    takes_value = {each.flag: not _is_switch(each) for each in options}
     flags = takes_value.keys() | {"-h", "--help"}
     found: list[str] = []
     for argument in arguments:
@@ -88,20 +88,20 @@ def joined(settings: Iterable[Setting], arguments: Sequence[str]) -> list[str]:
 
 
 def values_of(
-    settings: Iterable[Setting], flags: Mapping[str, Any], environment: Mapping[str, str]
+    options: Iterable[NamedOption], flags: Mapping[str, Any], environment: Mapping[str, str]
 ) -> dict[str, Any]:
     """The values that were given, by field.
 
     Args:
-        settings: what to read.
-        flags: what a parser of `add_flags` has found: `vars` of it.
-        environment: variables; one that is set to nothing counts as not set.
+        options: the options to read.
+        flags: `vars` of the result of a parser that `add_flags` has prepared.
+        environment: environment variables; an empty one counts as not set.
 
     Raises:
-        ConfigError: a value is wrong.
+        OptionError: a value is wrong.
     """
     values = {}
-    for each in settings:
+    for each in options:
         if (flag := flags[each.flag]) is not None:
             values[each.field] = _value(each, each.flag, flag)
         elif variable := environment.get(each.env):
@@ -109,10 +109,10 @@ def values_of(
     return values
 
 
-def _setting(field: "dataclasses.Field[Any]") -> Setting:
+def _named(field: "dataclasses.Field[Any]") -> NamedOption:
     annotation: Any = field.type
     (option,) = annotation.__metadata__
-    return Setting(
+    return NamedOption(
         field=field.name,
         flag=option.flag or f"--{field.name.replace('_', '-')}",
         env=option.env or field.name.upper(),
@@ -122,19 +122,19 @@ def _setting(field: "dataclasses.Field[Any]") -> Setting:
     )
 
 
-def _value(setting: Setting, source: str, text: str) -> Any:
+def _value(option: NamedOption, source: str, text: str) -> Any:
     try:
-        return setting.parse(text)
+        return option.parse(text)
     except (ValueError, OSError) as error:
-        raise ConfigError(f"{source}: {error}") from error
+        raise OptionError(f"{source}: {error}") from error
 
 
-def _is_switch(setting: Setting) -> bool:
-    return setting.parse is parse.switch
+def _is_switch(option: NamedOption) -> bool:
+    return option.parse is parse.switch
 
 
 def _shown(default: object) -> str:
-    """What the help says of a default; nothing where it is nothing."""
+    """The help text's note about a default; empty if there is no default to show."""
     if default in (dataclasses.MISSING, None, "", (), False):
         return ""
     text = ",".join(map(str, default)) if isinstance(default, tuple) else str(default)

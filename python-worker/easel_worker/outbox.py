@@ -1,4 +1,4 @@
-"""Messages on their way out: filled by the loop, emptied by the transport's thread, bounded."""
+"""A bounded queue of outgoing messages: the loop fills it, the transport's thread empties it."""
 
 import threading
 from collections import deque
@@ -14,10 +14,10 @@ MAX_MESSAGES = 256
 class Outbox:
     """A queue with one reader.
 
-    When it is full, PROGRESS is left out (the next one says more), and whoever puts anything else
-    waits: the gateway reads too slowly, so making more images would only fill the memory. After
-    `cut` the queue takes nothing until the loop has said with `resume` that it knows, so that no
-    message of a session that is over reaches the next one.
+    While it is full, it drops PROGRESS (the next one says more), and `put` of any other message
+    waits: the gateway reads too slowly, so more images would only fill the memory. After `cut` it
+    drops every message until the loop calls `resume`, so that no message of an ended session
+    reaches the next one.
     """
 
     def __init__(
@@ -26,7 +26,12 @@ class Outbox:
         max_bytes: int = MAX_BYTES,
         max_messages: int = MAX_MESSAGES,
     ) -> None:
-        """Args: `wake` is called, from any thread, when there is something new to send."""
+        """Args:
+
+        wake: called from any thread when there is a new message to send.
+        max_bytes: the queue is full from this many bytes on.
+        max_messages: the queue is full from this many messages on.
+        """
         self._wake = wake
         self._max_bytes = max_bytes
         self._max_messages = max_messages
@@ -38,13 +43,13 @@ class Outbox:
         self.left_out = 0
 
     def put(self, message: FromWorker) -> None:
-        """Queue a message, once there is room for it."""
+        """Queue a message; waits while the queue is full."""
         with self._changed:
             if isinstance(message, Progress) and self._full():
                 self.left_out += 1
                 return
-            self._changed.wait_for(lambda: not self._full() or self._deaf())
-            if self._deaf():
+            self._changed.wait_for(lambda: not self._full() or self._dropping())
+            if self._dropping():
                 return
             frames = pack(message)
             self._queue.append(frames)
@@ -52,7 +57,7 @@ class Outbox:
         self._wake()
 
     def resume(self) -> None:
-        """The loop has dropped what belonged to the session that was cut."""
+        """The loop has dropped the ended session's requests: accept messages again."""
         with self._changed:
             self._cuts -= 1
 
@@ -62,13 +67,13 @@ class Outbox:
             return self._queue[0] if self._queue else None
 
     def pop(self) -> None:
-        """The first message has been sent."""
+        """Remove the first message, which has been sent."""
         with self._changed:
             self._bytes -= _size(self._queue.popleft())
             self._changed.notify_all()
 
     def cut(self) -> None:
-        """The session is over: drop everything, and take nothing until `resume`."""
+        """The session is over: drop all messages, and further ones until `resume`."""
         with self._changed:
             self._cuts += 1
             self._queue.clear()
@@ -76,7 +81,7 @@ class Outbox:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Take nothing more; what is queued may still be sent."""
+        """Drop further messages; queued ones may still be sent."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -84,7 +89,7 @@ class Outbox:
     def _full(self) -> bool:
         return self._bytes >= self._max_bytes or len(self._queue) >= self._max_messages
 
-    def _deaf(self) -> bool:
+    def _dropping(self) -> bool:
         return self._closed or self._cuts > 0
 
 

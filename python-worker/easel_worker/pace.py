@@ -1,4 +1,4 @@
-"""How long steps and decodings take, from what was measured."""
+"""Estimates how long steps and decodings take from measurements."""
 
 from collections.abc import Hashable
 from typing import TypeVar
@@ -11,25 +11,25 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 
 class Pace:
-    """Seconds of a step of so many rows, and of a decoding, of each size."""
+    """Measured seconds of steps, by size and number of rows, and of decodings, by size."""
 
     def __init__(self) -> None:
         self._step_s: dict[Size, dict[int, float]] = {}
         self._decode_s: dict[Size, float] = {}
 
     def stepped(self, size: Size, rows: int, seconds: float) -> None:
-        """Remember how long a step of so many rows took."""
+        """Record how long a step took that computed this many rows."""
         _blend(self._step_s.setdefault(size, {}), rows, seconds)
 
     def decoded(self, size: Size, seconds: float) -> None:
-        """Remember how long a decoding took."""
+        """Record how long a decoding took."""
         _blend(self._decode_s, size, seconds)
 
     def step_s(self, size: Size, rows: int) -> float:
-        """A step's time: a fixed part and one for each row, as they fit what was measured.
+        """Estimate a step's seconds: a fixed part plus a part for each row, fitted to measurements.
 
-        Where steps of one number of rows alone were measured, rows are taken to cost all of it. 0
-        for a size that was never measured.
+        If all measured steps had the same number of rows, the fixed part is 0. Returns 0 for a
+        size without measurements.
         """
         known = self._step_s.get(size, {})
         if rows in known or not known:
@@ -41,12 +41,12 @@ class Pace:
         mean_s = sum(known.values()) / len(known)
         covariance = sum((r - mean_rows) * (s - mean_s) for r, s in known.items())
         row_s = max(0.0, covariance / sum((r - mean_rows) ** 2 for r in known))
-        # The fixed part cannot be less than nothing: then rows cost all of it.
+        # The fixed part must not be negative.
         row_s = min(row_s, mean_s / mean_rows)
         return mean_s + row_s * (rows - mean_rows)
 
     def decode_s(self, size: Size) -> float:
-        """A decoding's time; 0 for a size that was never measured."""
+        """Estimate a decoding's seconds; 0 for a size without measurements."""
         return self._decode_s.get(size, 0.0)
 
 

@@ -1,8 +1,8 @@
-"""A worker that its gateway started ends with it, whatever the worker is doing.
+"""Ends a worker together with the gateway that started it.
 
-Two ways see the gateway's death. Standard input closes, on every system, and tells of a gateway
-that lets go of its worker without dying, too; but a thread of Python's has to run to see it. The
-kernel kills the worker, on Linux: also one that is inside of a compiler, or stopped.
+There are two mechanisms. Standard input closes, on every system, even if the gateway releases its
+worker without dying; but a Python thread has to run to notice. On Linux the kernel also kills the
+worker when the gateway dies, even inside a compiler or while stopped.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _PR_SET_PDEATHSIG = 1
 def exit_with_parent() -> None:
     """End the process, with status 0 or by SIGKILL, as soon as the gateway has died.
 
-    It logs nothing: the log's reader is what has died.
+    Logs nothing, because the gateway was the log's reader.
     """
     threading.Thread(target=_watch_stdin, name="parent", daemon=True).start()
     if sys.platform == "linux":
@@ -31,26 +31,26 @@ def exit_with_parent() -> None:
 def die_with_parent(
     parent: Callable[[], int] = os.getppid, leave: Callable[[int], object] = os._exit
 ) -> None:
-    """Have the kernel kill this process when the thread that started it ends.
+    """Ask the kernel to kill this process when the thread that started it ends.
 
-    The thread, not the process (prctl(2)): Node spawns from its main thread, which lives as long as
-    the gateway. A wrapper that starts the worker without `exec` is its parent in the gateway's
-    place. Where the call is not allowed standard input remains.
+    prctl(2) watches the thread, not the process: Node starts processes from its main thread, which
+    lives as long as the gateway. If a wrapper started the worker without `exec`, the wrapper is the
+    parent. If the call is not allowed, standard input still ends the worker.
 
     Args:
-        parent: the parent's process id.
+        parent: returns the parent's process id.
         leave: ends the process with a status.
     """
     before = parent()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    # A parent that died before the call sends no signal. One that died before this function was
-    # called has closed standard input. (1 would prove nothing: a container's gateway may be 1.)
+    # A parent that died before the prctl call sends no signal. If it died before this function was
+    # called, standard input is closed. An id of 1 proves nothing: a container's gateway may be 1.
     if parent() != before:
         leave(0)
 
 
 def _watch_stdin() -> NoReturn:
-    with contextlib.suppress(OSError):  # it was never open
+    with contextlib.suppress(OSError):  # standard input was never open
         while os.read(STDIN, 4096):
             pass
     os._exit(0)

@@ -1,4 +1,4 @@
-"""How a setting's text becomes its value. All raise ValueError, or OSError for a file."""
+"""Turn an option's text into its value. All raise ValueError, or OSError for a file."""
 
 import re
 from collections.abc import Callable
@@ -13,7 +13,7 @@ CURVE_KEY = re.compile(rf"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{{}}@%$#]{{{KEY_LENGTH}}
 
 
 def positive(value: str) -> int:
-    """An integer from 1."""
+    """An integer of 1 or more."""
     number = int(value)
     if number < 1:
         raise ValueError("must be 1 or more")
@@ -21,7 +21,7 @@ def positive(value: str) -> int:
 
 
 def count(value: str) -> int:
-    """An integer from 0."""
+    """An integer of 0 or more."""
     number = int(value)
     if number < 0:
         raise ValueError("must be 0 or more")
@@ -29,12 +29,12 @@ def count(value: str) -> int:
 
 
 def counts(value: str) -> tuple[int, ...]:
-    """Integers from 1, joined by commas."""
+    """Integers of 1 or more, joined by commas."""
     return tuple(positive(text) for text in value.split(","))
 
 
 def duration(value: str) -> float:
-    """A finite number from 0."""
+    """A finite number of 0 or more."""
     number = float(value)
     if not 0 <= number < float("inf"):
         raise ValueError("must be 0 or more")
@@ -42,7 +42,7 @@ def duration(value: str) -> float:
 
 
 def switch(value: str) -> bool:
-    """On or off."""
+    """A boolean."""
     known = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
     if value.lower() not in known:
         raise ValueError("must be true or false")
@@ -50,7 +50,7 @@ def switch(value: str) -> bool:
 
 
 def choice(*choices: str) -> Callable[[str], str]:
-    """One of the words."""
+    """A parser that accepts only these words."""
 
     def parse(value: str) -> str:
         if value not in choices:
@@ -84,7 +84,7 @@ def endpoint(value: str) -> str:
 
 
 def worker_name(value: str) -> str:
-    """A name that can be a ZeroMQ routing id."""
+    """A name that ZeroMQ accepts as a routing id."""
     if not 1 <= len(value.encode()) <= 255 or value[0] == "\0":
         raise ValueError("must have 1 to 255 bytes")
     return value
@@ -100,10 +100,10 @@ def model_name(value: str) -> str:
 
 
 def curve_key(value: str) -> str:
-    """A CURVE key in Z85, or @FILE with one in it.
+    """A CURVE key in Z85, or @FILE for a file that contains one.
 
-    A key may begin with @ itself: what has the form of a key is one, unless it is an absolute path
-    or there is such a file.
+    A key may itself begin with @. Text with the form of a key is a key, unless it names an absolute
+    path or an existing file.
     """
     file = Path(value[1:])
     is_file = value.startswith("@") and (
@@ -111,5 +111,7 @@ def curve_key(value: str) -> str:
     )
     key = file.read_text(encoding="ascii").strip() if is_file else value
     if not CURVE_KEY.fullmatch(key):
-        raise ValueError(f"must be a key of {KEY_LENGTH} characters (Z85), or @FILE with one in it")
+        raise ValueError(
+            f"must be a key of {KEY_LENGTH} characters (Z85), or @FILE for a file that contains one"
+        )
     return key

@@ -1,8 +1,8 @@
 """The messages of the wire, version 1, as types. `protocol/README.md` says what each field means.
 
-Pure data. `easel_worker.codec` turns these types into frames and back; the annotations are all that
-it knows about a header. What an engine says or is told has its type in `easel_worker.engine`. A
-field that is `UNSET` was left out; null is not the same.
+`easel_worker.codec` turns these types into frames and back, and checks headers against their
+annotations. `easel_worker.engine` has the types of what an engine is told and says. A field that is
+`UNSET` is absent from the header, which is not the same as null.
 """
 
 from dataclasses import dataclass
@@ -35,15 +35,15 @@ Buffer = bytes | memoryview
 Stage = Literal["encoding", "denoising", "decoding"]
 FailureCode = Literal["invalid", "cancelled", "expired", "draining", "out_of_memory", "internal"]
 RefusalCode = Name
-"""`protocol`, `tokenizer`, `model`, or one that a later gateway has: the worker leaves at any."""
+"""`protocol`, `tokenizer`, `model`, or a later gateway's code: the worker exits after any."""
 
 NO_PIXELS = memoryview(b"")
-"""Of a message without a picture."""
+"""The pixels of a message without a picture."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotFiniteTotals:
-    """Images that failed because their numbers were not finite, by where that was seen first."""
+    """How many images failed because numbers were not finite, by the stage that showed it first."""
 
     text_encoder: Count
     denoise: Count
@@ -52,7 +52,7 @@ class NotFiniteTotals:
 
 @dataclass(frozen=True, slots=True)
 class PreviewSize:
-    """Size of the picture in a PROGRESS message's binary frame."""
+    """The size of the picture in a PROGRESS message's binary frame."""
 
     width: Positive
     height: Positive
@@ -60,7 +60,7 @@ class PreviewSize:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where an image's time went."""
+    """How long an image spent in each stage."""
 
     queue_ms: Milliseconds
     encode_ms: Milliseconds
@@ -81,7 +81,7 @@ class Hello(Capabilities):
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """Worker → gateway: alive, and this is how much has been done."""
+    """Worker → gateway: the worker is alive; its counters and gauges."""
 
     kind: ClassVar[int] = 0x02
     session: Id
@@ -97,7 +97,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Worker → gateway: an image came further. `pixels` come exactly with a `preview`."""
+    """Worker → gateway: an image's progress. It has `pixels` if and only if it has a `preview`."""
 
     kind: ClassVar[int] = 0x03
     id: Id
@@ -125,7 +125,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Worker → gateway: the request ends without (all of) its images."""
+    """Worker → gateway: the request has failed; no further images of it follow."""
 
     kind: ClassVar[int] = 0x05
     id: Id
@@ -135,7 +135,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Bye:
-    """Worker → gateway: the worker leaves and takes no more work."""
+    """Worker → gateway: the worker exits and accepts no more requests."""
 
     kind: ClassVar[int] = 0x06
     reason: str
@@ -143,7 +143,7 @@ class Bye:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """Gateway → worker: you are in."""
+    """Gateway → worker: the gateway accepts the worker and starts a session."""
 
     kind: ClassVar[int] = 0x81
     session: Id
@@ -152,7 +152,7 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Gateway → worker: you do not fit."""
+    """Gateway → worker: the gateway refuses the worker."""
 
     kind: ClassVar[int] = 0x82
     code: RefusalCode
@@ -161,7 +161,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """Gateway → worker: I am here."""
+    """Gateway → worker: the gateway is alive."""
 
     kind: ClassVar[int] = 0x83
     session: Id
@@ -181,7 +181,7 @@ class Generate(Parameters):
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
-    """Gateway → worker: nobody wants this request any more."""
+    """Gateway → worker: nobody waits for this request any more."""
 
     kind: ClassVar[int] = 0x85
     id: Id
@@ -189,7 +189,7 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Gateway → worker: finish what fits in the time, then leave."""
+    """Gateway → worker: finish the requests that fit into the time, then exit."""
 
     kind: ClassVar[int] = 0x86
     grace_ms: Milliseconds
@@ -202,9 +202,9 @@ Message = FromWorker | FromGateway
 FROM_WORKER: dict[int, type[FromWorker]] = {
     message.kind: message for message in (Hello, Heartbeat, Progress, Result, Failed, Bye)
 }
-"""What a gateway reads, by kind byte."""
+"""The messages that a gateway receives, by kind byte."""
 
 FROM_GATEWAY: dict[int, type[FromGateway]] = {
     message.kind: message for message in (Welcome, Refused, Ping, Generate, Cancel, Drain)
 }
-"""What a worker reads, by kind byte."""
+"""The messages that a worker receives, by kind byte."""

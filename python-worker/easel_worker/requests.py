@@ -1,4 +1,4 @@
-"""How requests begin and end in the worker: each accepted one ends exactly once."""
+"""Accepts and ends requests. Each accepted request ends exactly once."""
 
 from typing import Protocol
 
@@ -12,21 +12,21 @@ from easel_worker.step_scheduler import StepScheduler
 from easel_worker.vitals import Vitals
 
 MAX_IMAGES = 4096
-"""The gateway admits; this only keeps a broken one from filling the memory."""
+"""The gateway limits the queue; this only stops a faulty gateway from filling the memory."""
 
 
 class Link(Protocol):
-    """The way to the gateway."""
+    """The connection to the gateway."""
 
     def send(self, message: FromWorker) -> None:
-        """Send, or drop if the session is over."""
+        """Send a message, or drop it if the session is over."""
 
     def resume(self) -> None:
-        """What belonged to the lost session is dropped."""
+        """Accept messages again: the loop has dropped the lost session's requests."""
 
 
 class Requests:
-    """Puts requests into the step scheduler, and tells the gateway how they ended."""
+    """Puts requests into the step scheduler and reports to the gateway how they end."""
 
     def __init__(self, scheduler: StepScheduler, link: Link, vitals: Vitals, log: Logger) -> None:
         self._scheduler = scheduler
@@ -36,12 +36,12 @@ class Requests:
         self.failures_in_a_row = 0
 
     def accept(self, request: Generate, arrived: float, capabilities: Capabilities) -> None:
-        """Queue the request's images, or answer why not."""
+        """Queue the request's images, or fail the request and say why."""
         if request.id in self._scheduler:
             self._log.warn("ignored a request whose id is in use", id=request.id)
             return
         if sum(1 for _ in self._scheduler.images()) + len(request.seeds) > MAX_IMAGES:
-            self.refuse(request, "internal", f"{MAX_IMAGES} images are waiting: admit fewer")
+            self.refuse(request, "internal", f"{MAX_IMAGES} images are waiting: send fewer")
             return
         try:
             wanted = specs(request, capabilities)
@@ -51,18 +51,18 @@ class Requests:
         self._scheduler.add([Image(request, *one, arrived) for one in enumerate(wanted)])
 
     def refuse(self, request: Generate, code: FailureCode, message: str) -> None:
-        """Answer a request that was never accepted."""
+        """Fail a request that was not accepted."""
         self._link.send(Failed(request.id, code, message))
         self._log.info("refused a request", **_names(request), code=code)
 
     def finish(self, image: Image, result: Result) -> None:
-        """Send an image; with its last one the request ends well."""
+        """Send a finished image; the last one ends the request."""
         self.failures_in_a_row = 0
         self._scheduler.finished(image)
         self._link.send(result)
 
     def fail(self, request: str, code: FailureCode, message: str) -> None:
-        """End a request with FAILED, unless it has ended already: then nobody waits for it."""
+        """End a request with FAILED, unless it has already ended."""
         if self._scheduler.cancel(request):
             self._link.send(Failed(request, code, message))
 
@@ -84,5 +84,5 @@ class Requests:
 
 
 def _names(request: Generate) -> dict[str, object]:
-    """What a log line calls a request."""
+    """The fields by which log lines name a request."""
     return {"id": request.id, "trace": request.trace or None}

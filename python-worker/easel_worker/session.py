@@ -1,9 +1,9 @@
-"""The worker's side of a connection's life: a pure state machine, time and messages in, acts out.
+"""The worker's side of a session: a pure state machine. Time and messages go in, actions come out.
 
-Greeting: say HELLO until WELCOME or REFUSED. Live: say HEARTBEAT, and listen for PING. What ends a
-session (a PING with an unknown session, or silence) leads back to greeting. After silence the
-connection is made anew: ZeroMQ does so by itself after a loss, but not after a protocol error, such
-as a frame over the limit.
+While greeting it sends HELLO until WELCOME or REFUSED arrives. While live it sends HEARTBEAT and
+expects PING. A PING of an unknown session, or silence, ends the session and starts greeting again.
+After silence it also reconnects: ZeroMQ reconnects by itself after a lost connection, but not after
+a protocol error such as a frame over the limit.
 """
 
 from dataclasses import dataclass
@@ -22,33 +22,33 @@ class SayHello:
 
 @dataclass(frozen=True)
 class Reconnect:
-    """Close the socket and open another one."""
+    """Close the socket and open a new one."""
 
 
 @dataclass(frozen=True)
 class Beat:
-    """Send a HEARTBEAT with this session now."""
+    """Send a HEARTBEAT of this session now."""
 
     session: str
 
 
 @dataclass(frozen=True)
 class Deliver:
-    """Hand the message to the loop."""
+    """Pass the message to the loop."""
 
     message: Generate | Cancel | Drain | Refused
 
 
 @dataclass(frozen=True)
 class End:
-    """Drop what runs and what waits to be sent."""
+    """The session is over: drop running requests and unsent messages."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Begin:
-    """A session has begun."""
+    """A session has started."""
 
     session: str
 
@@ -69,7 +69,7 @@ class _Live:
 
 
 class Session:
-    """Times are seconds of one monotonic clock, given by the caller."""
+    """The session's state. Callers pass times in seconds of one monotonic clock."""
 
     def __init__(self, now: float) -> None:
         self._hello_due = now
@@ -78,12 +78,12 @@ class Session:
 
     @property
     def due(self) -> float:
-        """When `tick` has something to do next."""
+        """When `tick` must be called next."""
         live = self._live
         return self._hello_due if live is None else min(live.beat_due, live.silent_at)
 
     def tick(self, now: float) -> list[Act]:
-        """What time alone makes due. Call it before `receive`: old PINGs must hide no silence."""
+        """Actions due at this time. Call it before `receive`, so that old PINGs hide no silence."""
         live = self._live
         if live is None:
             return self._keep_greeting(now) if now >= self._hello_due else []
@@ -96,7 +96,7 @@ class Session:
         return [Beat(live.session)]
 
     def receive(self, message: FromGateway, now: float) -> list[Act]:
-        """What a message from the gateway leads to."""
+        """Actions that follow from a message of the gateway."""
         self._quiet_since = now
         match message:
             case Welcome():
@@ -106,7 +106,7 @@ class Session:
             case Refused() | Drain():
                 return [Deliver(message)]
             case Generate() | Cancel():
-                # Work of a session that is over: its gateway will send it again, or is gone.
+                # Requests of an ended session: the gateway sends them again, or is gone.
                 return [] if self._live is None else [Deliver(message)]
 
     def _welcome(self, welcome: Welcome, now: float) -> list[Act]:
@@ -121,7 +121,7 @@ class Session:
     def _ping(self, ping: Ping, now: float) -> list[Act]:
         live = self._live
         if live is None:
-            return []  # HELLO is on its way already
+            return []  # HELLO is sent anyway
         if ping.session == live.session:
             self._live = _Live(live.session, live.interval_s, live.beat_due, now)
             return []

@@ -1,7 +1,7 @@
-"""Signals, seen even while the main thread is inside a compiler or a step.
+"""Handles signals even while the main thread is inside a compiler or a step.
 
-Python runs signal handlers on the main thread between two bytecodes, which may be minutes away when
-XLA compiles. So a thread of its own reads the signals from the interpreter's wake-up socket.
+Python runs signal handlers on the main thread between two bytecodes, which may take minutes while
+XLA compiles. So another thread reads the signals from the interpreter's wake-up socket.
 """
 
 import signal
@@ -18,13 +18,15 @@ OVERDUE_S = 5.0
 
 
 class Signals:
-    """The first signal asks to leave; the second one, or too long a delay, ends the process."""
+    """The first signal starts draining; a second one, or an overdue exit, ends the process."""
 
     def __init__(self, log: Logger, grace_s: float, overdue_s: float = OVERDUE_S) -> None:
-        """To be made on the main thread.
+        """Call this on the main thread.
 
         Args:
-            grace_s: how long leaving may take; `overdue_s` later the process ends with status 1.
+            log: the worker's logger.
+            grace_s: how long draining may take.
+            overdue_s: this long after `grace_s` the process ends with status 1.
         """
         self._log = log
         self._patience_s = grace_s + overdue_s
@@ -36,8 +38,8 @@ class Signals:
         threading.Thread(target=self._watch, name="signals", daemon=True).start()
 
     def on_first(self, leave: Callable[[], None]) -> None:
-        """From now on the first signal calls `leave`. Before, it ends the process with status 0."""
-        self._install()  # what the engine loaded may have put its own handlers in place
+        """From now on the first signal calls `leave`; before, it ends the process with status 0."""
+        self._install()  # a library that the engine loaded may have replaced the handlers
         with self._lock:
             self._leave = leave
 
@@ -53,12 +55,12 @@ class Signals:
         if leave is None:
             self._exit(0, f"{name} before the worker was ready, exiting")
         leave()
-        self._log.info(f"{name}: leaving; a second signal exits at once")
+        self._log.info(f"{name}: draining; a second signal exits at once")
         self._signals.settimeout(self._patience_s)
         try:
             again = self._next()
         except TimeoutError:
-            self._exit(1, f"still here {self._patience_s:.0f} s after {name}, exiting")
+            self._exit(1, f"not done {self._patience_s:.0f} s after {name}, exiting")
         self._exit(128 + again, "second signal, exiting at once")
 
     def _next(self) -> int:

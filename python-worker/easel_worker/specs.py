@@ -1,4 +1,4 @@
-"""From a GENERATE message to its images' specs, and from an engine's capabilities to HELLO."""
+"""Makes image specs from GENERATE and checks them; makes HELLO from an engine's capabilities."""
 
 import os
 from dataclasses import fields, replace
@@ -18,10 +18,7 @@ from easel_worker.protocol import VERSION, Generate, Hello
 
 
 def hello(capabilities: Capabilities, worker: str, model_name: str | None = None) -> Hello:
-    """How a worker of this name introduces itself.
-
-    `model_name` replaces the model's own name.
-    """
+    """The HELLO of a worker of this name. `model_name` replaces the model's own name."""
     if model_name is not None:
         model = replace(capabilities.model, id=model_name)
         capabilities = replace(capabilities, model=model)
@@ -38,7 +35,7 @@ def specs(request: Generate, capabilities: Capabilities) -> tuple[ImageSpec, ...
     """One spec for each seed of the request.
 
     Raises:
-        InvalidRequest: as `check`.
+        InvalidRequest: see `check`.
     """
     parameters = _part(Parameters, request)
     made = tuple(ImageSpec(seed=seed, **parameters) for seed in request.seeds)
@@ -48,15 +45,15 @@ def specs(request: Generate, capabilities: Capabilities) -> tuple[ImageSpec, ...
 
 
 def _part(kind: type[Parameters | Capabilities], whole: object) -> dict[str, Any]:
-    """Those fields of a larger message that are `kind`'s."""
+    """The fields of a message that belong to `kind`."""
     return {field.name: getattr(whole, field.name) for field in fields(kind)}
 
 
 def check(spec: ImageSpec, capabilities: Capabilities) -> None:
-    """Refuse what does not fit the capabilities.
+    """Check a spec against the capabilities.
 
     Raises:
-        InvalidRequest: the text says in which field.
+        InvalidRequest: a field does not fit; the text names it.
     """
     _check_size(spec, capabilities)
     if spec.scheduler not in capabilities.schedulers:
@@ -67,10 +64,10 @@ def check(spec: ImageSpec, capabilities: Capabilities) -> None:
     _check_features(spec, capabilities)
     if spec.guidance_start > spec.guidance_end:
         start, end = spec.guidance_start, spec.guidance_end
-        raise InvalidRequest(f"guidance_start is {start}, after guidance_end, which is {end}")
+        raise InvalidRequest(f"guidance_start is {start}, which is after guidance_end, {end}")
     if spec.rows > capabilities.rows:
         raise InvalidRequest(
-            "a guided image takes two rows, this worker has one: start it with more"
+            "a guided image takes two rows and this worker has one: start it with --rows 2 or more"
         )
     _check_length("prompt", spec.prompt, capabilities)
     if spec.negative is not None:
@@ -87,7 +84,7 @@ def _check_size(spec: ImageSpec, capabilities: Capabilities) -> None:
 
 def _at_most(what: str, value: float, limit: float) -> None:
     if value > limit:
-        raise InvalidRequest(f"{what} is {value}, at most {limit} are allowed")
+        raise InvalidRequest(f"{what} is {value}, but at most {limit} is allowed")
 
 
 def _check_features(spec: ImageSpec, capabilities: Capabilities) -> None:
@@ -95,7 +92,9 @@ def _check_features(spec: ImageSpec, capabilities: Capabilities) -> None:
     for feature, names in FEATURES.items():
         used = any(getattr(spec, name) != neutral[name] for name in names)
         if used and feature not in capabilities.features:
-            raise InvalidRequest(f"this worker has no {feature}: leave out {' and '.join(names)}")
+            raise InvalidRequest(
+                f"this worker does not support {feature}: leave out {' and '.join(names)}"
+            )
 
 
 def _check_length(name: str, tokens: Tokens, capabilities: Capabilities) -> None:
@@ -103,4 +102,4 @@ def _check_length(name: str, tokens: Tokens, capabilities: Capabilities) -> None
     lists = {"ids": tokens.ids, "ids_2": tokens.ids_2}
     for (field, ids), info in zip(lists.items(), capabilities.tokenizers, strict=False):
         if len(ids) != info.max_length:
-            raise InvalidRequest(f"{name}.{field} holds {len(ids)} tokens, not {info.max_length}")
+            raise InvalidRequest(f"{name}.{field} has {len(ids)} ids, not {info.max_length}")

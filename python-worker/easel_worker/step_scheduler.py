@@ -1,22 +1,23 @@
-"""Which images share the next denoising step. Pure: no jax, no zmq, no clock of its own.
+"""Decides which images share the next denoising step. Pure: no jax, no zmq and no clock.
 
 A step holds images of one size and at most `rows` rows; a guided image takes two rows, an unguided
 one takes one. Rows are given out at step boundaries:
 
 - Each size has its own `rows` rows. Its images get them in order of arrival and keep them until
-  they are finished or cancelled. Nobody overtakes, so small images do not starve one of two rows.
+  they are finished or cancelled. No image overtakes another, so unguided images cannot starve a
+  guided one.
 - The sizes that have images with rows take turns. A step takes *all* such images of its size.
 
-So the bounds are, with S sizes in use:
+This gives two bounds, with S sizes in use:
 
-- **An image that has rows advances once in any S consecutive steps**, old or young, whatever its
-  size, steps and guidance: N steps of its own take at most S·N steps.
-- **An image without rows waits for nobody who came after it.** If k images of its size came before
-  it, of at most N steps each, it gets rows after at most k·S·N steps. (The images that have rows
-  are done after S·N steps, all of them; so then at least one of the k is gone for good.)
+- **An image that has rows advances once in any S consecutive steps**, whatever its age, size, steps
+  and guidance: its N steps take at most S·N steps.
+- **An image without rows never waits for a later one.** If k images of its size came before it, of
+  at most N steps each, it gets rows after at most k·S·N steps. (All images that have rows are done
+  after S·N steps, so by then at least one of the k has ended.)
 
-No arrival changes either, so no traffic starves anyone. A new size makes S larger by one, and takes
-its first turn last. All of this counts steps: how long one takes depends on its size and rows.
+New arrivals change neither bound, so no traffic starves an image. A new size increases S by one and
+takes its first turn last. The bounds count steps; a step's duration depends on its size and rows.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,9 +27,9 @@ from easel_worker.values import Size
 
 
 class StepScheduler:
-    """See the module's text. Not safe for several threads.
+    """See the module's docstring. Not safe for several threads.
 
-    Keeps every request that was added until its last image is finished, or until it is cancelled.
+    Keeps every added request until its last image is finished or the request is cancelled.
     """
 
     def __init__(self, rows: int) -> None:
@@ -36,7 +37,7 @@ class StepScheduler:
         self._rows = rows
         self._requests: dict[str, list[Image]] = {}  # by id: the images that have not ended
         self._waiting: dict[Size, list[Image]] = {}
-        # Those with rows. The sizes are in order of their turns, the next one first.
+        # The images with rows. The sizes are in the order of their turns, the next one first.
         self._running: dict[Size, list[Image]] = {}
 
     @property
@@ -46,16 +47,16 @@ class StepScheduler:
 
     @property
     def rows_in_use(self) -> int:
-        """How many rows are given out, over all sizes."""
+        """How many rows are in use, over all sizes."""
         return sum(map(_rows, self._running.values()))
 
     @property
     def busy(self) -> bool:
-        """Whether there is anything left to do."""
+        """Whether any image has not ended."""
         return bool(self._requests)
 
     def __contains__(self, request: str) -> bool:
-        """Whether the request of this id has images left."""
+        """Whether the request with this id has images that have not ended."""
         return request in self._requests
 
     def images(self) -> Iterator[Image]:
@@ -78,14 +79,11 @@ class StepScheduler:
             self._waiting.setdefault(image.spec.size, []).append(image)
 
     def expired(self, now: float) -> list[str]:
-        """The requests whose deadline has come."""
+        """The ids of the requests whose deadline has passed."""
         return [name for name, images in self._requests.items() if images[0].deadline <= now]
 
     def cancel(self, request: str) -> bool:
-        """End a request's images, wherever they are; answers whether there were any.
-
-        Their rows are free at once.
-        """
+        """End a request's images and free their rows; returns whether there were any."""
         images = self._requests.pop(request, [])
         for image in images:
             self._take_out(image)
@@ -98,7 +96,7 @@ class StepScheduler:
             self.cancel(request)
 
     def admit(self) -> list[Image]:
-        """Give free rows to those who wait for them longest; they must be encoded before a step."""
+        """Give free rows to the images that wait longest; the caller encodes them before a step."""
         admitted: list[Image] = []
         for size, queue in list(self._waiting.items()):
             free = self._rows - _rows(self._running.get(size, ()))
@@ -110,10 +108,7 @@ class StepScheduler:
         return admitted
 
     def next_step(self) -> list[Image]:
-        """The images that advance in the next step; empty when none has rows.
-
-        Images whose steps are all done, but that are not `finished` yet, are left out.
-        """
+        """The images that advance in the next step; empty if no image has rows and steps left."""
         for size in list(self._running):
             self._running[size] = images = self._running.pop(size)  # its next turn comes last
             if step := [image for image in images if image.state == "running"]:
@@ -121,7 +116,7 @@ class StepScheduler:
         return []
 
     def stepped(self, step: Sequence[Image]) -> list[Image]:
-        """Count a step for those images of it that are still here; names those with none left."""
+        """Count a step for its images that have not ended; returns those without steps left."""
         done = []
         for image in step:
             if image.ended:
@@ -133,7 +128,7 @@ class StepScheduler:
         return done
 
     def finished(self, image: Image) -> None:
-        """An image is decoded: its rows are free. (Until then they count as in use.)"""
+        """End an image that is decoded, and free its rows."""
         self._take_out(image)
         image.end()
         left = self._requests[image.request.id]
@@ -147,7 +142,7 @@ class StepScheduler:
         self._running.setdefault(image.spec.size, []).append(image)
 
     def _take_out(self, image: Image) -> None:
-        """Out of where an image of its state is."""
+        """Remove an image from the list of its state."""
         sizes = self._waiting if image.state == "waiting" else self._running
         sizes[image.spec.size].remove(image)
         if not sizes[image.spec.size]:

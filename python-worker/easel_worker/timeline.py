@@ -1,4 +1,4 @@
-"""The time line of a worker's start: what began and ended when, since the process began."""
+"""The time line of a worker's start: when each part began and ended."""
 
 import os
 import sys
@@ -15,7 +15,7 @@ FIRST_IMAGE = "first image"
 
 @dataclass(frozen=True)
 class Span:
-    """A part of the start, in seconds since the process began. `note` may say more."""
+    """A part of the start, in seconds since the process began. `note` adds a detail."""
 
     name: str
     start: float
@@ -24,12 +24,16 @@ class Span:
 
 
 class Timeline:
-    """Collects spans from several threads."""
+    """Records spans. Safe to use from several threads."""
 
     def __init__(
         self, age: float | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """Args: `age` is the process's in seconds; by default the system is asked for it."""
+        """Args:
+
+        age: the process's age in seconds; None to ask the system.
+        clock: monotonic seconds.
+        """
         self._clock = clock
         self._origin = clock() - (process_age() if age is None else age)
         self._lock = threading.Lock()
@@ -40,7 +44,7 @@ class Timeline:
         return self._clock() - self._origin
 
     def add(self, name: str, start: float, note: str = "") -> Span:
-        """A span that ends now."""
+        """Record a span that ends now."""
         span = Span(name, round(start, 3), round(self.now(), 3), note)
         with self._lock:
             self._spans.append(span)
@@ -48,13 +52,13 @@ class Timeline:
 
     @contextmanager
     def span(self, name: str) -> Iterator[None]:
-        """A span that ends when the context is left, unless an error leaves it."""
+        """Record a span that ends when the context exits. An error records nothing."""
         start = self.now()
         yield
         self.add(name, start)
 
     def once(self, name: str) -> Span | None:
-        """A moment, the first time that it is named; None at later times."""
+        """Record the first moment of this name; returns None for later ones."""
         with self._lock:
             if any(span.name == name for span in self._spans):
                 return None
@@ -62,16 +66,16 @@ class Timeline:
 
     @property
     def spans(self) -> tuple[Span, ...]:
-        """All so far, in the order of their starts."""
+        """The spans recorded so far, in order of their starts."""
         with self._lock:
             return tuple(sorted(self._spans, key=lambda span: span.start))
 
     def line(self) -> str:
-        """All of it for people: `imports 0.0-1.4, weights 1.5-4.0, encode 1.5-2.2 (compiled)`."""
+        """The spans as text: `imports 0.0-1.4, weights 1.5-4.0, encode 1.5-2.2 (compiled)`."""
         return ", ".join(_shown(span) for span in self.spans)
 
     def plain(self) -> list[dict[str, Any]]:
-        """All of it for programs."""
+        """The spans as plain values for a log line."""
         return [asdict(span) for span in self.spans]
 
 
@@ -81,10 +85,10 @@ def _shown(span: Span) -> str:
 
 
 def process_age() -> float:
-    """Seconds since this process began; 0 where the system (not Linux) does not say."""
+    """Seconds since this process began; 0 on systems other than Linux."""
     if sys.platform != "linux":
         return 0.0
-    # proc_pid_stat(5): the 22nd field, in ticks since boot. The second one may hold spaces.
+    # proc_pid_stat(5): the 22nd field, in ticks since boot. The second field may contain spaces.
     fields = Path("/proc/self/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started

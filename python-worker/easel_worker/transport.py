@@ -2,10 +2,10 @@
 
     loop ─put─▶ outbox ──▶ ┌────────────┐ ◀══▶ the gateway's ROUTER
     loop ◀take─ mailbox ◀─ │ I/O thread │
-                           └────────────┘   session: when to say HELLO, when to beat, when to end
+                           └────────────┘   session: when to send HELLO and HEARTBEAT, when to end
 
-The thread beats even while the engine computes, so that a long step is not taken for a dead worker;
-whether the steps go on is in the heartbeat.
+The thread sends heartbeats even while the engine computes, so that a long step does not look like a
+dead worker. The heartbeat itself says whether steps advance.
 """
 
 import math
@@ -35,7 +35,7 @@ from easel_worker.session import Act, Beat, Begin, Deliver, End, Reconnect, SayH
 from easel_worker.waker import Waker
 
 HIGH_WATER = 16
-"""Messages that ZeroMQ itself holds; the outbox holds, and bounds, the rest."""
+"""How many messages ZeroMQ queues itself; the outbox queues the rest and limits it."""
 
 MAX_FRAME_BYTES = 4 << 20
 RECEIVE_AT_ONCE = 256
@@ -45,7 +45,7 @@ LINGER_S = 2.0
 
 @dataclass(frozen=True)
 class CurveKeys:
-    """Keys of an encrypted connection, Z85."""
+    """The keys of an encrypted connection, in Z85."""
 
     server_public: str
     own_secret: str = field(repr=False)
@@ -53,7 +53,7 @@ class CurveKeys:
 
 @dataclass(frozen=True)
 class Address:
-    """Where the gateway listens, and as whom the worker comes."""
+    """Where the gateway listens, and the worker's name and keys."""
 
     endpoint: str
     worker: str
@@ -61,7 +61,7 @@ class Address:
 
 
 class Transport:
-    """Sends and receives messages; keeps the session."""
+    """Sends and receives messages and maintains the session."""
 
     def __init__(
         self,
@@ -73,7 +73,15 @@ class Transport:
         log: Logger,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Args: `hello` and `heartbeat` make the next one, on the transport's thread."""
+        """Args:
+
+        address: the gateway's.
+        hello: makes the next HELLO; called on the transport's thread.
+        mailbox: receives events for the loop.
+        heartbeat: makes the next HEARTBEAT of a session; called on the transport's thread.
+        log: the worker's logger.
+        clock: monotonic seconds.
+        """
         self._address = address
         self._hello = hello
         self._mailbox = mailbox
@@ -84,7 +92,7 @@ class Transport:
         self._context = zmq.Context()
         self._waker = Waker(self._context)
         self._outbox = Outbox(self._waker.wake)
-        # HELLO and HEARTBEAT that could not be sent yet; a newer one takes the older one's place.
+        # HELLO and HEARTBEAT that could not be sent yet; a newer one replaces an older one.
         self._urgent: dict[int, list[Buffer]] = {}
         self._bad_total = 0
         self._bad_logged = False
@@ -93,19 +101,19 @@ class Transport:
         self._thread = threading.Thread(target=self._run, name="transport", daemon=True)
 
     def start(self) -> None:
-        """Start the thread, which connects and says HELLO."""
+        """Start the thread, which connects and sends HELLO."""
         self._thread.start()
 
     def send(self, message: FromWorker) -> None:
-        """Queue a message; waits while the outbox is full. Outside a session it goes nowhere."""
+        """Queue a message; waits while the outbox is full. Outside a session it is dropped."""
         self._outbox.put(message)
 
     def resume(self) -> None:
-        """Take messages again: the loop has handled a `Lost` event."""
+        """Accept messages again: the loop has handled a `Lost` event."""
         self._outbox.resume()
 
     def close(self, flush_s: float = LINGER_S) -> None:
-        """Send what is queued, for at most `flush_s` seconds, and end the thread."""
+        """Send queued messages for at most `flush_s` seconds, and end the thread."""
         self._outbox.close()
         self._closing_at = self._clock() + flush_s
         self._waker.wake()
@@ -116,13 +124,13 @@ class Transport:
         socket.setsockopt(zmq.ROUTING_ID, self._address.worker.encode())
         socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
-        # Queue only for a gateway that is there: nothing old waits for the next one.
+        # Queue only while connected, so that no old message reaches the next gateway.
         socket.setsockopt(zmq.IMMEDIATE, 1)
         if "[" in self._address.endpoint:
             socket.setsockopt(zmq.IPV6, 1)
         socket.setsockopt(zmq.RECONNECT_IVL, 50)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
-        # A half-open TCP connection is closed, and so made anew.
+        # ZeroMQ closes a half-open TCP connection and reconnects.
         socket.setsockopt(zmq.HEARTBEAT_IVL, 2000)
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 10000)
         if (keys := self._address.keys) is not None:
@@ -137,7 +145,7 @@ class Transport:
         try:
             while not self._done():
                 self._turn()
-        except Exception as error:  # noqa: BLE001 - a thread that dies silently leaves a dead worker
+        except Exception as error:  # noqa: BLE001 - the loop must learn that this thread failed
             self._mailbox.put(Broken(error))
             self._outbox.close()
         finally:
@@ -169,12 +177,12 @@ class Transport:
 
     def _timeout_ms(self) -> int:
         due = self._session.due if self._closing_at is None else self._closing_at
-        # A full mailbox is looked at again soon: its reader does not wake us.
+        # Poll a full mailbox: its reader does not wake this thread.
         limit = 0.02 if self._mailbox.full else 60.0
         return math.ceil(min(max(due - self._clock(), 0.0), limit) * 1000)
 
     def _flush(self) -> bool:
-        """Send what is there, but not so much that receiving waits; True if there is more."""
+        """Send queued messages, a limited number at once; returns whether more are queued."""
         try:
             for kind in list(self._urgent):
                 self._transmit(self._urgent[kind])
@@ -185,7 +193,7 @@ class Transport:
                 self._transmit(frames)
                 self._outbox.pop()
         except zmq.Again:
-            pass  # ZeroMQ takes no more for now
+            pass  # ZeroMQ's queue is full
         return True
 
     def _transmit(self, frames: list[Buffer]) -> None:
@@ -209,7 +217,7 @@ class Transport:
         if not self._bad_logged:
             self._bad_logged = True
             self._log.warn(
-                "dropped a bad message; more of this session are only counted", err=error
+                "dropped a bad message; later ones in this session are only counted", err=error
             )
 
     def _act(self, acts: list[Act]) -> None:
@@ -229,7 +237,7 @@ class Transport:
                     self._urgent.clear()
                     self._outbox.cut()
                     self._mailbox.put(Lost(reason))
-                    self._log.warn("session over, dropping its work", reason=reason)
+                    self._log.warn("session over, dropping its requests", reason=reason)
                 case Deliver(message):
                     self._mailbox.put(self._event(message))
 

@@ -1,7 +1,7 @@
-"""Kinds of values and their limits: what a field of a message may hold.
+"""The types of values that a message's fields may have, with their limits.
 
-To Python they are plain numbers and strings. msgspec holds what arrives to the limits and names the
-field that breaks them. It takes neither null nor true nor false for a number.
+In Python they are plain numbers and strings. msgspec checks the limits of received messages and
+names the field that breaks one. It accepts neither null nor a boolean as a number.
 """
 
 import sys
@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 from msgspec import Meta
 
 _LARGEST = sys.float_info.max
-"""The limit of a number without another one: a number in JSON may be too large for a double."""
+"""The limit of numbers that have no other: a number in JSON may be too large for a double."""
 
 Id = Annotated[str, Meta(min_length=1, max_length=200)]
 Name = Annotated[str, Meta(min_length=1, max_length=255)]

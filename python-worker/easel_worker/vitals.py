@@ -1,4 +1,4 @@
-"""What a heartbeat tells: written by the loop's thread, read by the transport's."""
+"""The values of heartbeats: the loop's thread writes them, the transport's thread reads them."""
 
 import threading
 from collections import deque
@@ -37,7 +37,7 @@ class Vitals:
             self._not_finite = replace(self._not_finite, **{stage: before + 1})
 
     def load(self, *, rows_in_use: int, queued: int, rows_padded_total: int) -> None:
-        """Set what is in use now. The loop does so between any two of the engine's calls."""
+        """Set the current load. The loop calls this between any two calls of the engine."""
         with self._lock:
             self._turns += 1
             self._rows_in_use = rows_in_use
@@ -45,7 +45,7 @@ class Vitals:
             self._rows_padded_total = rows_padded_total
 
     def turn(self) -> tuple[int, int]:
-        """How often `load` was called, and the rows in use: stuck if the first stands still."""
+        """How often `load` was called, and the rows in use. A hung loop stops calling `load`."""
         with self._lock:
             return self._turns, self._rows_in_use
 
@@ -55,7 +55,7 @@ class Vitals:
             self._memory = devices
 
     def heartbeat(self, session: str) -> Heartbeat:
-        """The next heartbeat; the step durations in it are told only once."""
+        """The next heartbeat. Each step duration is in one heartbeat only."""
         with self._lock:
             step_ms = tuple(self._step_ms)
             self._step_ms.clear()

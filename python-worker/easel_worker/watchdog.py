@@ -1,8 +1,8 @@
-"""Ends a worker that hangs: whoever watches processes starts the dead again, not the stuck.
+"""Ends a worker that hangs: supervisors restart a dead process, but not a hung one.
 
-Once the worker is ready, it hangs when rows are in use and the loop does not come back from the
-engine (or from anything else) for the whole limit. Looks are counted and not clocks compared, so
-the time in which the whole process was stopped does not count.
+A worker that is ready hangs if rows are in use and the loop makes no turn during the whole limit.
+The watchdog counts its looks and does not compare clocks, so time during which the whole process
+was stopped does not count.
 """
 
 import faulthandler
@@ -18,11 +18,11 @@ from easel_worker.logs import Logger
 from easel_worker.vitals import Vitals
 
 LOOKS = 10
-"""How often it looks within the limit: a hang is noticed at most a tenth of the limit late."""
+"""How often it looks within the limit: it notices a hang at most a tenth of the limit late."""
 
 
 class Watchdog:
-    """Looks at the vitals from a thread of its own."""
+    """Watches the vitals from a thread of its own."""
 
     def __init__(
         self,
@@ -31,11 +31,13 @@ class Watchdog:
         log: Logger,
         exit_process: Callable[[int], object] = os._exit,
     ) -> None:
-        """To be made on the thread that runs the loop.
+        """Call this on the thread that runs the loop.
 
         Args:
-            vitals: of the loop.
-            limit_s: how long the loop may stand still while rows are in use.
+            vitals: the loop's vitals.
+            limit_s: how many seconds the loop may make no turn while rows are in use.
+            log: the worker's logger.
+            exit_process: ends the process with a status.
         """
         self._vitals = vitals
         self._limit_s = limit_s
@@ -48,18 +50,18 @@ class Watchdog:
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Watch from now on."""
+        """Start watching."""
         self._arm()
         self._thread.start()
 
     def stop(self) -> None:
-        """Watch no more."""
+        """Stop watching."""
         self._done.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def look(self) -> None:
-        """Count the looks at which the loop stood still with rows in use; at the last, end."""
+        """Count looks without a turn while rows are in use; at the last one end the process."""
         turn, rows = self._vitals.turn()
         if rows == 0 or turn != self._turn:
             self._turn, self._still = turn, 0
@@ -76,10 +78,10 @@ class Watchdog:
         faulthandler.cancel_dump_traceback_later()
 
     def _arm(self) -> None:
-        """Be ready for a hang in which no thread of Python's runs, for want of the global lock.
+        """Restart faulthandler's timer, for a hang in which native code holds the GIL.
 
-        Heartbeats stop then too. A thread of C writes the stacks as plain text; the status is 1.
-        It also ends a worker whose watchdog does not come to its end.
+        No Python thread runs then, so heartbeats stop too. A C thread writes the stacks as plain
+        text and exits with status 1. It also ends a worker whose watchdog hangs while exiting.
         """
         faulthandler.dump_traceback_later(self._limit_s, exit=True, file=STDERR)
 
@@ -88,8 +90,8 @@ class Watchdog:
             frame = sys._current_frames().get(self._watched)
             stack = "".join(traceback.format_stack(frame)) if frame else "the loop's thread ended"
             self._log.fatal(
-                f"the worker hangs: no progress for {self._limit_s:g} s with rows in use; exiting, "
-                "to be started again (--step-timeout sets the limit)",
+                f"the worker hangs: no progress for {self._limit_s:g} s with rows in use; exiting "
+                "so that it is restarted (--step-timeout sets the limit)",
                 rows_in_use=rows,
                 stack=stack,
             )

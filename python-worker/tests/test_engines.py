@@ -1,26 +1,26 @@
-"""A configuration becomes an engine."""
+"""Options become an engine."""
 
 from pathlib import Path
 
 import pytest
 
-from easel_worker.config import load
 from easel_worker.engine import Engine
 from easel_worker.engines import ENGINES
+from easel_worker.process_options import load
 
 DEMO = Path(__file__).parents[2] / "models" / "demo"
 
 
 def build(*arguments: str) -> Engine:
-    config = load(arguments, {})
-    return ENGINES[config.engine].build(config.model, config.options, None)
+    options = load(arguments, {})
+    return ENGINES[options.engine].build(options.model, options.of_engine, None)
 
 
 def test_the_fake_engine_as_it_is_asked_for() -> None:
     flags = ["--engine", "fake", "--sizes", "64x48,32x32", "--rows", "3"]
     engine = build(*flags, "--fake-faults", "raise:warm")
     assert (engine.capabilities.sizes, engine.capabilities.rows) == (((64, 48), (32, 32)), 3)
-    with pytest.raises(RuntimeError, match="a fault was asked for"):
+    with pytest.raises(RuntimeError, match="requested fault"):
         engine.warm(lambda _: None)
 
 

@@ -59,4 +59,4 @@ def test_fields_that_cannot_be_written_are_left_out() -> None:
         Logger("info", lines, worker="w1").error("failed", err=value)
     told = [(line["level"], line["msg"], line["worker"]) for line in lines.read()]
     assert told == [(50, "failed", "w1")] * 4
-    assert all(line["fields"].startswith("fields left out, ") for line in lines.read())
+    assert all(line["fields"].startswith("left out: ") for line in lines.read())

@@ -268,7 +268,7 @@ def test_an_image_that_is_not_finite_fails_alone_by_its_stage(
     stage.play(bad, B)
     assert stage.failure("a") == "internal"
     (failed,) = [m for m in stage.about("a") if isinstance(m, Failed)]
-    assert failed.message == f"numbers that are not finite (NaN or infinite) came out of {said}"
+    assert failed.message == f"{said} produced numbers that are not finite (NaN or infinite)"
     shown = [m.step for m in stage.about("a") if isinstance(m, Progress) and m.preview]
     assert stage_name not in map(str, shown)
     assert is_answer(stage.results("b")[0], B)

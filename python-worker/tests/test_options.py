@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 
 from easel_worker import parse
-from easel_worker.options import ConfigError, Option, add_flags, declared, joined, values_of
+from easel_worker.options import Option, OptionError, add_flags, declared, joined, values_of
 
 
 @dataclass
@@ -52,9 +52,9 @@ def test_only_what_is_given_has_a_value() -> None:
 
 
 def test_what_is_wrong_is_named_by_where_it_came_from() -> None:
-    with pytest.raises(ConfigError, match=r"^--wait: must be 0 or more$"):
+    with pytest.raises(OptionError, match=r"^--wait: must be 0 or more$"):
         given("--wait", "-1", PAUSE="x")
-    with pytest.raises(ConfigError, match=r"^PAUSE: could not convert"):
+    with pytest.raises(OptionError, match=r"^PAUSE: could not convert"):
         given(PAUSE="x")
 
 

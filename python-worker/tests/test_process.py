@@ -343,7 +343,7 @@ def test_an_image_that_is_not_finite_is_logged_once_and_counted(
     with worker(listening.endpoint, tmp_path, "--fake-faults", "nan:13@2") as process:
         listening.welcome()
         listening.send("w1", generate("a", 13), generate("b", 5))
-        assert listening.expect(Failed).message.endswith("came out of step 2 of 4")
+        assert listening.expect(Failed).message.startswith("step 2 of 4 produced")
         listening.expect(Result, lambda m: m.id == "b")
         listening.expect(Heartbeat, lambda m: m.not_finite == NotFiniteTotals(0, 1, 0))
         lines = [line for line in process.logs() if "not finite" in line["msg"]]
@@ -383,10 +383,10 @@ def test_tcp_with_curve_keys(tmp_path: Path) -> None:
 def test_neither_settings_nor_the_fake_engine_need_jax() -> None:
     program = """
 import sys
-from easel_worker.config import load
+from easel_worker.process_options import load
 from easel_worker.engines import ENGINES
 import easel_worker.__main__
-ENGINES["fake"].build(None, load(["--engine", "fake"], {}).options, None)
+ENGINES["fake"].build(None, load(["--engine", "fake"], {}).of_engine, None)
 load(["--engine", "sdxl", "--model", "m"], {})
 sys.exit("jax" in sys.modules)
 """

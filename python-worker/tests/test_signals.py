@@ -27,7 +27,7 @@ os.kill(os.getpid(), signal.SIGTERM)
 time.sleep(600)
 """)
     assert status == 1
-    assert logged[-1] == "still here 0 s after SIGTERM, exiting"
+    assert logged[-1] == "not done 0 s after SIGTERM, exiting"
 
 
 def test_handlers_that_the_engine_put_in_place_are_replaced() -> None:

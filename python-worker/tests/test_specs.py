@@ -35,13 +35,13 @@ def test_one_spec_for_each_seed() -> None:
     [
         ({"width": 63}, "size 63x48 is not one of 64x48, 32x32"),
         ({"scheduler": "magic"}, "scheduler 'magic' is not one of euler, "),
-        ({"steps": 1001}, "steps is 1001, at most 1000 are allowed"),
-        ({"cache_interval": 2}, "cache_interval is 2, at most 1 are allowed"),
-        ({"guidance": 50.5}, "guidance is 50.5, at most 50.0 are allowed"),
+        ({"steps": 1001}, "steps is 1001, but at most 1000 is allowed"),
+        ({"cache_interval": 2}, "cache_interval is 2, but at most 1 is allowed"),
+        ({"guidance": 50.5}, "guidance is 50.5, but at most 50.0 is allowed"),
         ({"seeds": tuple(range(17))}, "the number of seeds is 17, at most 16"),
-        ({"prompt": Tokens((1,), (1,) * 77)}, "prompt.ids holds 1 tokens, not 77"),
-        ({"prompt": Tokens((1,) * 77, (1,))}, "prompt.ids_2 holds 1 tokens, not 77"),
-        ({"negative": Tokens((1,) * 78, (1,) * 77)}, "negative.ids holds 78 tokens"),
+        ({"prompt": Tokens((1,), (1,) * 77)}, "prompt.ids has 1 ids, not 77"),
+        ({"prompt": Tokens((1,) * 77, (1,))}, "prompt.ids_2 has 1 ids, not 77"),
+        ({"negative": Tokens((1,) * 78, (1,) * 77)}, "negative.ids has 78 ids"),
     ],
 )
 def test_what_does_not_fit_is_invalid_and_says_where(changes: dict[str, Any], message: str) -> None:
@@ -59,7 +59,7 @@ def test_an_interval_of_guidance_becomes_the_specs() -> None:
 def test_a_cache_interval_becomes_the_specs_up_to_the_limit() -> None:
     able = capabilities(max_cache_interval=3)
     assert specs(generate("a", 3, cache_interval=3), able)[0].cache_interval == 3
-    with pytest.raises(InvalidRequest, match="cache_interval is 4, at most 3 are allowed"):
+    with pytest.raises(InvalidRequest, match="cache_interval is 4, but at most 3 is allowed"):
         specs(generate("a", cache_interval=4), able)
     assert hello(able, "w1").limits.max_cache_interval == 3
 

@@ -17,7 +17,7 @@ it.each([
     expect(bad.status).toBe(500)
     expect(await bad.json()).toMatchObject({
       code: 'GENERATION_FAILED',
-      message: `numbers that are not finite (NaN or infinite) came out of ${said}`
+      message: `${said} produced numbers that are not finite (NaN or infinite)`
     })
     expect(neighbour.status).toBe(200)
     expect(Buffer.from(await neighbour.arrayBuffer()).equals(alone)).toBe(true)

@@ -14,7 +14,7 @@ from easel_worker.compile.chips import Chip, chip_of
 from easel_worker.compile.counting_compiler import Counted, CountingCompiler
 from easel_worker.compile.memory import residents
 from easel_worker.compile.plan import Plan, compile_all, read
-from easel_worker.options import Setting, add_flags, declared, values_of
+from easel_worker.options import NamedOption, add_flags, declared, values_of
 from easel_worker.sdxl.serving.artifacts import ArtifactWriter
 from easel_worker.sdxl.serving.compilation import cache_programs_in
 from easel_worker.sdxl.serving.fingerprint import fingerprint
@@ -95,7 +95,7 @@ def _as_json(counted: Counted) -> dict[str, object]:
     }
 
 
-def _settings() -> tuple[Setting, ...]:
+def _settings() -> tuple[NamedOption, ...]:
     """The worker's options that programs depend on."""
     return declared(
         Options,

@@ -1,1 +1,1 @@
-"""An engine without a model, for tests and benchmarks: see `engine`."""
+"""An engine without a model, for tests and benchmarks."""

@@ -1,7 +1,7 @@
-"""An engine without a model: it takes its time and makes `image` pictures.
+"""An engine without a model: it waits as long as its options say and draws computable pictures.
 
-It is first-class: the gateway's tests, the load benchmarks and the chaos runs use it, because its
-images prove which request they answer, its times are settings, and its faults come when asked for.
+The gateway's tests, the load benchmarks and the chaos tests use it, because its pictures prove
+which request they belong to, its times are options, and it fails on demand.
 """
 
 import os
@@ -41,9 +41,9 @@ FAULT_EXIT_STATUS = 70
 
 @dataclass
 class FakeLane:
-    """An image in the making; only the count of its steps changes.
+    """An image in flight; only its step count changes.
 
-    `unread` is what is not known yet of its last step, as with the real engine.
+    `unread` is the last step's failure until `settle` reads it, as in the real engine.
     """
 
     spec: ImageSpec
@@ -52,13 +52,13 @@ class FakeLane:
     unread: NotFinite | None = None
 
     def settle(self) -> bool:
-        """Learn of the last step; answers whether its numbers are finite."""
+        """Read the last step's failure; returns whether the lane's numbers are finite."""
         self.not_finite, self.unread = self.not_finite or self.unread, None
         return self.not_finite is None
 
 
 class FakeEngine:
-    """See `easel_worker.engine.Engine` for what the methods promise."""
+    """Implements `easel_worker.engine.Engine`, which documents the methods."""
 
     def __init__(
         self,
@@ -70,9 +70,9 @@ class FakeEngine:
     ) -> None:
         """Args:
 
-        options: the operator's.
-        model: a folder whose tokenizers' identity the engine takes.
-        sleep: waits so many seconds; tests pass one that does not.
+        options: the operator's options.
+        model: a folder whose tokenizers the engine claims to have.
+        sleep: waits this many seconds; tests pass one that does not wait.
         exit_process: ends the process with a status.
         """
         self._options = options
@@ -90,7 +90,7 @@ class FakeEngine:
 
     @property
     def capabilities(self) -> Capabilities:
-        """As the options say."""
+        """What the options say."""
         width, height = self._options.sizes[0]
         return Capabilities(
             model=ModelInfo("fake", _digest(self._options.fake_weights), "uint8"),
@@ -117,7 +117,7 @@ class FakeEngine:
         return FakeLane(spec)
 
     def step(self, lanes: Sequence[Lane]) -> None:
-        """Take a step's time; on a fault no lane has advanced, but for NaN, which is one's own."""
+        """Take a step's time. After a fault no lane has advanced; NaN affects only its own lane."""
         self._check(lanes)
         stepping = [own for own in map(_own, lanes) if own.settle()]
         if not stepping:
@@ -131,24 +131,24 @@ class FakeEngine:
     def finish(self, lane: Lane) -> Pixels:
         """Take `fake_decode_ms` and draw the picture."""
         if lane.step != lane.spec.steps:
-            raise ValueError(f"finished after {lane.step} of {lane.spec.steps} steps")
+            raise ValueError(f"finish() after {lane.step} of {lane.spec.steps} steps")
         self._settle(lane)
         self._take(self._options.fake_decode_ms)
         self._fault("decode", lane.spec.seed)
         return picture(self._text(lane.spec), *lane.spec.size)
 
     def preview(self, lane: Lane) -> Pixels:
-        """The picture of the spec's text with `|` and the step behind it, an eighth of the size."""
+        """The picture of the spec's text plus `|` and the step, an eighth of the size."""
         self._settle(lane)
         text = f"{self._text(lane.spec)}|{lane.step}"
         return picture(text, lane.spec.width // PREVIEW_SCALE, lane.spec.height // PREVIEW_SCALE)
 
     def rows_padded(self) -> int:
-        """A fake step has no padding."""
+        """Always 0: a fake step has no padding."""
         return 0
 
     def memory(self) -> tuple[DeviceMemory, ...]:
-        """A made-up device with a constant use."""
+        """The memory of an invented device, always the same."""
         return (DeviceMemory(device=0, bytes_in_use=1 << 20, bytes_limit=1 << 30),)
 
     def _text(self, spec: ImageSpec) -> str:
@@ -157,7 +157,7 @@ class FakeEngine:
         return canonical_text(spec) + (f"|weights={weights}" if weights else "")
 
     def _step_fault(self, lane: FakeLane) -> NotFinite | None:
-        """What the next step makes of the lane, where the numbers are at fault; others raise."""
+        """The lane's failure in the next step if its fault is NaN; other faults raise."""
         try:
             self._fault(str(lane.step + 1), lane.spec.seed)
         except NotFinite as error:
@@ -171,7 +171,7 @@ class FakeEngine:
             raise own.not_finite
 
     def _check(self, lanes: Sequence[Lane]) -> None:
-        """Hold the loop to its side of the interface."""
+        """Check that the loop keeps the interface's conditions."""
         if len({lane.spec.size for lane in lanes}) != 1:
             raise ValueError("the lanes of a step must have one size")
         if sum(lane.spec.rows for lane in lanes) > self._options.rows:
@@ -190,13 +190,13 @@ class FakeEngine:
             self._sleep(milliseconds / 1000)
 
     def _fault(self, stage: str, seed: int | None) -> None:
-        """Do what a fault for this stage and seed says, if there is one."""
+        """Fail if the options have a fault for this stage and seed."""
         for fault in self._options.fake_faults:
             if (fault.stage, fault.seed) == (stage, seed):
                 self._go_wrong(fault)
 
     def _go_wrong(self, fault: Fault) -> None:
-        what = f"a fault was asked for: {fault.kind} at {fault.stage}"
+        what = f"requested fault: {fault.kind} at {fault.stage}"
         if fault.kind == "invalid":
             raise InvalidRequest(what)
         if fault.kind == "nan":
@@ -235,7 +235,7 @@ def _own(lane: Lane) -> FakeLane:
 
 
 def _tokenizers(model: Path | None) -> tuple[TokenizerInfo, ...]:
-    """The tokenizers of a model folder, or two made-up ones with SDXL's padding."""
+    """The tokenizers of a model folder, or two invented ones with SDXL's padding."""
     if model is not None:
         return tokenizer_info(model / "tokenizer"), tokenizer_info(model / "tokenizer_2")
     digest = sha256(b"no tokenizer").hexdigest()

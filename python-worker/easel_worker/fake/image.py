@@ -1,14 +1,14 @@
-"""The picture that the fake engine makes: computable by hand in any language.
+"""Draws the fake engine's picture, which is easy to compute in any language.
 
-`text` names the spec in full; `d` is its SHA-256, 32 bytes. Channel c of the pixel (x, y) is
+`text` contains the whole spec; `d` is its SHA-256, 32 bytes. Channel c of the pixel (x, y) is
 
     i     = 3·x + c
     noise = ((i·i·(d[0] | 1) + 257·d[1]) · (y·y·(d[2] | 1) + 257·d[3] + 1) mod 65536) >> 13
     value = d[4 + c] + ((x·(1 + d[7 + c] mod 4)) >> 2) + ((y·(1 + d[10] mod 4)) >> 2) + noise
 
-of which the low 8 bits are kept. (Either factor of the product may be reduced mod 65536 first.) At
-last the first 32 bytes of the picture are replaced by `d` itself: so a test tells at a glance which
-spec a picture belongs to. Slow gradients under three bits of noise compress about as a photo does.
+modulo 256. (Either factor of the product may be reduced mod 65536 first.) Finally `d` replaces the
+first 32 bytes of the picture, so that a test can tell which spec a picture belongs to. Slow
+gradients with three bits of noise compress about as well as a photo.
 """
 
 import hashlib
@@ -23,8 +23,8 @@ def canonical_text(spec: ImageSpec) -> str:
 
     The fields are prompt.ids, prompt.ids_2, negative.ids, negative.ids_2 (both `-` without a
     negative prompt), seed, steps, guidance in thousandths (floor(1000·g + 0.5)), scheduler, width,
-    height, clip_skip. What saves operations follows where any of it is on: guidance_start and
-    guidance_end in thousandths, cache_interval.
+    height, clip_skip. If any of them is not its default, three more fields follow: guidance_start
+    and guidance_end in thousandths, and cache_interval.
     """
     negative = ("-", "-") if spec.negative is None else _lists(spec.negative)
     fields = (

@@ -1,4 +1,4 @@
-"""How the fake engine is told what to say, how long to take and what to get wrong."""
+"""The fake engine's options: its capabilities, its times and its faults."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
@@ -13,10 +13,10 @@ FaultKind = Literal["raise", "oom", "invalid", "exit", "hang", "nan"]
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that goes wrong on purpose.
+    """A deliberate failure.
 
-    `stage` is `warm`, `encode`, `decode`, or the number of the denoising step, from 1. `seed` says
-    which image has the fault; None at `warm`, which has no image.
+    `stage` is `warm`, `encode`, `decode`, or the number of the denoising step, from 1. `seed` is
+    that of the image with the fault; None at `warm`, which has no image.
     """
 
     kind: FaultKind
@@ -26,7 +26,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class StepTime:
-    """How long a step takes, in milliseconds: a fixed part and a part for each row in it."""
+    """A step's milliseconds: a fixed part plus a part for each row."""
 
     fixed_ms: float
     row_ms: float
@@ -41,11 +41,11 @@ def _fault(text: str) -> Fault:
     kind, _, where = text.partition(":")
     seed, _, stage = where.partition("@")
     if kind not in get_args(FaultKind):
-        raise ValueError(f"{kind!r} is no fault: {', '.join(get_args(FaultKind))}")
+        raise ValueError(f"{kind!r} is not a fault: choose one of {', '.join(get_args(FaultKind))}")
     if where == "warm":
         return Fault(kind, "warm")  # type: ignore[arg-type]
     if not (seed.isdecimal() and (stage in ("encode", "decode") or stage.isdecimal())):
-        raise ValueError(f"{text!r} is not like raise:13@encode, raise:13@2 or oom:warm")
+        raise ValueError(f"{text!r} must look like raise:13@encode, raise:13@2 or oom:warm")
     return Fault(kind, stage, int(seed))  # type: ignore[arg-type]
 
 
@@ -58,13 +58,13 @@ def _step_time(text: str) -> tuple[Size, StepTime]:
     size, equals, times = text.partition("=")
     fixed, plus, row = times.partition("+")
     if not (equals and plus):
-        raise ValueError(f"{text!r} is not like 1024x1024=6+55")
+        raise ValueError(f"{text!r} must look like 1024x1024=6+55")
     return parse.size(size), StepTime(parse.duration(fixed), parse.duration(row))
 
 
 @dataclass(frozen=True)
 class Options:
-    """What the engine says that it can do, how long things take in milliseconds, and its faults."""
+    """The engine's capabilities, its times in milliseconds, and its faults."""
 
     sizes: Annotated[tuple[Size, ...], SIZES] = (Size(1024, 1024), Size(512, 512))
 
@@ -73,29 +73,32 @@ class Options:
     max_cache_interval: Annotated[int, MAX_CACHE_INTERVAL] = 1
 
     fake_step_ms: Annotated[
-        float, Option(parse.duration, "fake engine: how long a denoising step takes")
+        float, Option(parse.duration, "fake engine: milliseconds that a denoising step takes")
     ] = 5.0
 
     fake_step_times: Annotated[
         tuple[tuple[Size, StepTime], ...],
         Option(
             step_times,
-            "fake engine: how long a step takes by size, as WIDTHxHEIGHT=FIXED+ROW joined by "
-            "commas: a fixed part and one for each row; other sizes take --fake-step-ms",
+            "fake engine: milliseconds of a step by size, as WIDTHxHEIGHT=FIXED+ROW joined by "
+            "commas: a fixed part plus a part for each row; other sizes take --fake-step-ms",
         ),
     ] = ()
 
     fake_encode_ms: Annotated[
-        float, Option(parse.duration, "fake engine: how long encoding a prompt takes")
+        float, Option(parse.duration, "fake engine: milliseconds that encoding a prompt takes")
     ] = 1.0
 
     fake_decode_ms: Annotated[
-        float, Option(parse.duration, "fake engine: how long decoding an image takes")
+        float, Option(parse.duration, "fake engine: milliseconds that decoding an image takes")
     ] = 1.0
 
     fake_warm_ms: Annotated[
         float,
-        Option(parse.duration, "fake engine: how long loading takes before the worker is ready"),
+        Option(
+            parse.duration,
+            "fake engine: milliseconds that loading takes",
+        ),
     ] = 0.0
 
     fake_weights: Annotated[

@@ -1,8 +1,7 @@
-"""The worker's settings: the only reader of the environment and the command line.
+"""The worker process's options. Only this module reads the environment and the command line.
 
-Those of the process are declared in `Config`, those of an engine in its package; `options` has what
-is the same for all. All engines' options are taken, checked and shown in `--help`, whichever engine
-is chosen.
+`ProcessOptions` declares the options of the process; each engine's package declares its own. The
+worker accepts, checks and shows in `--help` the options of all engines, whichever is chosen.
 """
 
 import dataclasses
@@ -19,9 +18,9 @@ from easel_worker import parse
 from easel_worker.engines import ENGINES
 from easel_worker.logs import LEVELS, SILENT
 from easel_worker.options import (
-    ConfigError,
+    NamedOption,
     Option,
-    Setting,
+    OptionError,
     add_flags,
     declared,
     joined,
@@ -33,8 +32,8 @@ USAGE = 2
 
 
 @dataclass(frozen=True)
-class Config:
-    """The process's settings, parsed and checked, and its engine's."""
+class ProcessOptions:
+    """The options of the process and of its engine, parsed and checked."""
 
     connect: Annotated[
         str,
@@ -66,7 +65,7 @@ class Config:
         Path | None,
         Option(
             Path,
-            "a standard diffusers folder; the fake engine takes only its tokenizers' identity",
+            "a standard diffusers folder; the fake engine reads only its tokenizers",
         ),
     ] = None
 
@@ -92,8 +91,8 @@ class Config:
         float,
         Option(
             parse.duration,
-            "seconds without progress, while rows are in use, after which the worker takes itself "
-            "for hung and exits with 6; 0 is never",
+            "seconds without progress while rows are in use after which the worker counts as hung "
+            "and exits with 6; 0 turns this off",
             flag="--step-timeout",
             env="STEP_TIMEOUT",
         ),
@@ -103,8 +102,8 @@ class Config:
         bool,
         Option(
             parse.switch,
-            "exit when standard input closes, and on Linux when the process that started it dies: "
-            "for a worker that the gateway starts",
+            "exit when standard input closes, and on Linux when the process that started it dies; "
+            "the gateway sets this for workers that it starts",
         ),
     ] = False
 
@@ -129,52 +128,52 @@ class Config:
         str | None,
         Option(
             parse.curve_key,
-            "the worker's own secret CURVE key, as @FILE; its public key follows from it",
+            "the worker's own secret CURVE key, as @FILE; the worker derives its public key",
             env="EASEL_CURVE_SECRET_KEY",
         ),
     ] = dataclasses.field(default=None, repr=False)
 
-    options: Any = None
-    """The chosen engine's, as `engines.ENGINES` says."""
+    of_engine: Any = None
+    """The options of the chosen engine, of the type that `engines.ENGINES` names."""
 
     def __post_init__(self) -> None:
         if not self.name:
             object.__setattr__(self, "name", f"{socket.gethostname()}-{os.getpid()}"[:255])
         if (self.curve_server_key is None) != (self.curve_secret_key is None):
-            raise ConfigError("--curve-server-key and --curve-secret-key go together")
+            raise OptionError("set both --curve-server-key and --curve-secret-key, or neither")
         if _exposed(self.connect) and self.curve_server_key is None:
-            raise ConfigError(
-                f"--connect {self.connect} could be read by others: set --curve-server-key and "
-                "--curve-secret-key, or use ipc:// or a loopback address"
+            raise OptionError(
+                f"--connect {self.connect} would be unencrypted on the network: set "
+                "--curve-server-key and --curve-secret-key, or use ipc:// or a loopback address"
             )
         if ENGINES[self.engine].needs_model and self.model is None:
-            raise ConfigError(
+            raise OptionError(
                 f"the {self.engine} engine needs --model or MODEL: a diffusers folder"
             )
 
 
-def load(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
-    """The settings from a command line (without the program's name) and an environment.
+def load(arguments: Sequence[str], environment: Mapping[str, str]) -> ProcessOptions:
+    """Read the options from a command line (without the program's name) and an environment.
 
-    An environment variable that is set to nothing counts as not set.
+    An empty environment variable counts as not set.
 
     Raises:
-        SystemExit: 0 after `--help`; 2, with a line on stderr, if a setting is wrong.
+        SystemExit: 0 after `--help`; 2, with a line on stderr, if an option is wrong.
     """
-    own = declared(Config)
+    own = declared(ProcessOptions)
     every = _unique([*own, *(each for name in ENGINES for each in _options_of(name))])
     parser = _parser(every)
     flags = vars(parser.parse_args(joined(every, arguments)))
     try:
         values = values_of(own, flags, environment)
-        chosen = _engine_options(values.get("engine", Config.engine), flags, environment)
-        return Config(**values, options=chosen)
-    except ConfigError as error:
+        engine = values.get("engine", ProcessOptions.engine)
+        return ProcessOptions(**values, of_engine=_engine_options(engine, flags, environment))
+    except OptionError as error:
         parser.exit(USAGE, f"{parser.prog}: {error}\n")
 
 
 def _engine_options(name: str, flags: Mapping[str, Any], environment: Mapping[str, str]) -> Any:
-    """The options of an engine; those that only others have are checked too, and left out."""
+    """Read an engine's options. Checks the values of other engines' options too."""
     chosen = _options_of(name)
     known = {each.flag for each in chosen}
     others = [each for other in ENGINES for each in _options_of(other) if each.flag not in known]
@@ -182,35 +181,35 @@ def _engine_options(name: str, flags: Mapping[str, Any], environment: Mapping[st
     try:
         return ENGINES[name].options(**values_of(chosen, flags, environment))
     except ValueError as error:
-        raise ConfigError(str(error)) from error
+        raise OptionError(str(error)) from error
 
 
-def _options_of(engine: str) -> tuple[Setting, ...]:
+def _options_of(engine: str) -> tuple[NamedOption, ...]:
     return declared(ENGINES[engine].options)
 
 
-def _unique(settings: Iterable[Setting]) -> list[Setting]:
-    """One for each flag: the first."""
-    found: dict[str, Setting] = {}
-    for each in settings:
+def _unique(options: Iterable[NamedOption]) -> list[NamedOption]:
+    """The first option of each flag."""
+    found: dict[str, NamedOption] = {}
+    for each in options:
         found.setdefault(each.flag, each)
     return list(found.values())
 
 
-def _parser(settings: Iterable[Setting]) -> ArgumentParser:
+def _parser(options: Iterable[NamedOption]) -> ArgumentParser:
     parser = ArgumentParser(
         prog="easel-worker",
-        description="Holds a model on the accelerator and makes images for an Easel gateway.",
-        epilog="A flag wins over its environment variable. Exit status: 0 drained, 1 failed, "
+        description="Runs a model on the accelerator and makes images for an Easel gateway.",
+        epilog="A flag overrides its environment variable. Exit status: 0 drained, 1 failed, "
         "2 wrong usage, 3 refused by the gateway, 4 out of memory at start, 5 engine broken, "
-        "6 hung.",
+        "6 hung, 7 wrong model or option.",
         allow_abbrev=False,
     )
-    add_flags(parser, settings, variables=True)
+    add_flags(parser, options, variables=True)
     return parser
 
 
 def _exposed(endpoint: str) -> bool:
-    """Whether the traffic leaves the machine."""
+    """Whether the endpoint's traffic leaves the machine."""
     address = urlsplit(endpoint)
     return address.scheme == "tcp" and address.netloc.rpartition(":")[0] not in LOOPBACK

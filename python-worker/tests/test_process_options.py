@@ -7,10 +7,10 @@ from typing import Annotated
 import pytest
 
 from easel_worker import parse
-from easel_worker.config import Config, load
 from easel_worker.engines import ENGINES
 from easel_worker.fake.options import Fault, StepTime
 from easel_worker.options import Option, declared
+from easel_worker.process_options import ProcessOptions, load
 
 FAKE = ["--engine", "fake"]
 Z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
@@ -26,36 +26,36 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str, **environment: 
 
 
 def test_defaults() -> None:
-    config = load(FAKE, {})
-    assert config.connect == "ipc:///tmp/easel.sock"
-    assert (config.options.rows, config.options.sizes) == (8, ((1024, 1024), (512, 512)))
-    assert config.name.rpartition("-")[2].isdecimal()
+    options = load(FAKE, {})
+    assert options.connect == "ipc:///tmp/easel.sock"
+    assert (options.of_engine.rows, options.of_engine.sizes) == (8, ((1024, 1024), (512, 512)))
+    assert options.name.rpartition("-")[2].isdecimal()
 
 
 def test_a_flag_wins_over_the_environment_which_wins_over_the_default() -> None:
     environment = {"ENGINE": "fake", "ROWS": "4", "DRAIN_GRACE": "7.5", "LOG_LEVEL": ""}
-    config = load(["--rows", "2"], environment)
-    assert (config.engine, config.options.rows, config.drain_grace_s) == ("fake", 2, 7.5)
-    assert config.log_level == "info"
+    options = load(["--rows", "2"], environment)
+    assert (options.engine, options.of_engine.rows, options.drain_grace_s) == ("fake", 2, 7.5)
+    assert options.log_level == "info"
 
 
 def test_values_are_parsed() -> None:
     flags = ["--sizes", "1024x768, 512x512,512x512", "--model", "m"]
-    config = load(
+    options = load(
         [*FAKE, "--exit-with-parent", *flags],
         {
             "FAKE_FAULTS": "raise:13@2, oom:warm ,exit:1@decode,hang:0@encode",
             "FAKE_STEP_TIMES": "64x48=5+0.5, 32x32=1+0",
         },
     )
-    assert config.options.sizes == ((1024, 768), (512, 512))
-    assert config.model == Path("m")
-    assert config.exit_with_parent is True
-    assert config.options.fake_step_times == (
+    assert options.of_engine.sizes == ((1024, 768), (512, 512))
+    assert options.model == Path("m")
+    assert options.exit_with_parent is True
+    assert options.of_engine.fake_step_times == (
         ((64, 48), StepTime(5, 0.5)),
         ((32, 32), StepTime(1, 0)),
     )
-    assert config.options.fake_faults == (
+    assert options.of_engine.fake_faults == (
         Fault("raise", "2", 13),
         Fault("oom", "warm"),
         Fault("exit", "decode", 1),
@@ -65,10 +65,10 @@ def test_values_are_parsed() -> None:
 
 def test_an_engine_gets_its_own_options() -> None:
     flags = ["--batch-lanes", "1,4", "--fake-step-ms", "7", "--rows", "3", "--split-guidance"]
-    sdxl = load(["--engine", "sdxl", "--model", "m", *flags], {"VAE_TILE": "512"}).options
+    sdxl = load(["--engine", "sdxl", "--model", "m", *flags], {"VAE_TILE": "512"}).of_engine
     assert (sdxl.batch_lanes, sdxl.rows, sdxl.vae_tile) == ((1, 4), 3, 512)
     assert sdxl.split_guidance is True
-    fake = load([*FAKE, *flags], {"VAE_TILE": "512"}).options
+    fake = load([*FAKE, *flags], {"VAE_TILE": "512"}).of_engine
     assert (fake.fake_step_ms, fake.rows) == (7, 3)
 
 
@@ -85,7 +85,7 @@ def test_another_engine_is_a_package_and_a_line(
                 raise ValueError("big_steps is 4")
 
     monkeypatch.setitem(ENGINES, "fake", ENGINES["fake"]._replace(options=Options))
-    assert load(FAKE, {"DTYPE": "float8", "BIG_STEPS": "2"}).options == Options("float8", 2)
+    assert load(FAKE, {"DTYPE": "float8", "BIG_STEPS": "2"}).of_engine == Options("float8", 2)
     assert "--dtype: must be one of float8" in refusal(capsys, *FAKE, "--dtype", "float32")
     assert "easel-worker: big_steps is 4" in refusal(capsys, *FAKE, "--big-steps", "4")
 
@@ -109,10 +109,10 @@ def test_switches_in_the_environment(text: str, value: bool) -> None:
         (["--connect", "ipc://" + "x" * 108], "at most 107 bytes"),
         (["--fake-step-ms", "-1"], "--fake-step-ms: must be 0 or more"),
         (["--fake-step-ms", "nan"], "--fake-step-ms: must be 0 or more"),
-        (["--fake-step-times", "64x64=5"], "'64x64=5' is not like"),
+        (["--fake-step-times", "64x64=5"], "'64x64=5' must look like"),
         (["--fake-step-times", "64x64=5+-1"], "must be 0 or more"),
-        (["--fake-faults", "sneeze:1@1"], "'sneeze' is no fault"),
-        (["--fake-faults", "raise:1"], "'raise:1' is not like"),
+        (["--fake-faults", "sneeze:1@1"], "'sneeze' is not a fault"),
+        (["--fake-faults", "raise:1"], "'raise:1' must look like"),
         (["--exit-with-parent", "maybe"], "--exit-with-parent: must be true or false"),
         (["--engine", "sdxl"], "needs --model or MODEL"),
         (["--dtype", "float16"], "--dtype: must be one of auto, bfloat16, float32"),
@@ -141,13 +141,13 @@ def test_a_wrong_variable_is_named(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_tcp_beyond_loopback_needs_keys(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     endpoint = [*FAKE, "--connect", "tcp://10.0.0.7:5555"]
-    assert "could be read by others" in refusal(capsys, *endpoint)
-    assert "go together" in refusal(capsys, *endpoint, "--curve-server-key", KEY)
+    assert "would be unencrypted" in refusal(capsys, *endpoint)
+    assert "or neither" in refusal(capsys, *endpoint, "--curve-server-key", KEY)
     secret = tmp_path / "key"
     secret.write_text(KEY + "\n")
-    config = load([*endpoint, "--curve-server-key", KEY, "--curve-secret-key", f"@{secret}"], {})
-    assert config.curve_secret_key == KEY
-    assert "curve_secret_key" not in repr(config)
+    options = load([*endpoint, "--curve-server-key", KEY, "--curve-secret-key", f"@{secret}"], {})
+    assert options.curve_secret_key == KEY
+    assert "curve_secret_key" not in repr(options)
 
 
 @pytest.mark.parametrize("first", Z85)
@@ -156,8 +156,8 @@ def test_a_key_may_begin_with_any_of_its_characters(first: str, tmp_path: Path) 
     secret = tmp_path / "key"
     secret.write_text(key)
     given = ["--curve-server-key", key, "--curve-secret-key", f"@{secret}"]
-    config = load([*FAKE, *given], {})
-    assert (config.curve_server_key, config.curve_secret_key) == (key, key)
+    options = load([*FAKE, *given], {})
+    assert (options.curve_server_key, options.curve_secret_key) == (key, key)
     environment = {"EASEL_CURVE_SERVER_KEY": key, "EASEL_CURVE_SECRET_KEY": key}
     assert load(FAKE, environment).curve_server_key == key
 
@@ -186,7 +186,7 @@ def test_help_tells_every_flag_and_variable(capsys: pytest.CaptureFixture[str]) 
         load(["--help"], {})
     assert caught.value.code == 0
     text = capsys.readouterr().out
-    for kind in (Config, *(engine.options for engine in ENGINES.values())):
+    for kind in (ProcessOptions, *(engine.options for engine in ENGINES.values())):
         for setting in declared(kind):
             assert setting.flag in text
             assert f"[{setting.env}]" in text
