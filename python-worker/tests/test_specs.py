@@ -38,7 +38,7 @@ def test_one_spec_for_each_seed() -> None:
         ({"steps": 1001}, "steps is 1001, but at most 1000 is allowed"),
         ({"cache_interval": 2}, "cache_interval is 2, but at most 1 is allowed"),
         ({"guidance": 50.5}, "guidance is 50.5, but at most 50.0 is allowed"),
-        ({"seeds": tuple(range(17))}, "the number of seeds is 17, at most 16"),
+        ({"seeds": tuple(range(17))}, "the number of seeds is 17, but at most 16"),
         ({"prompt": Tokens((1,), (1,) * 77)}, "prompt.ids has 1 ids, not 77"),
         ({"prompt": Tokens((1,) * 77, (1,))}, "prompt.ids_2 has 1 ids, not 77"),
         ({"negative": Tokens((1,) * 78, (1,) * 77)}, "negative.ids has 78 ids"),
@@ -66,7 +66,7 @@ def test_a_cache_interval_becomes_the_specs_up_to_the_limit() -> None:
 
 def test_an_interval_that_ends_before_it_starts_is_invalid() -> None:
     with pytest.raises(
-        InvalidRequest, match=r"guidance_start is 0\.5, after guidance_end, which is 0\.4"
+        InvalidRequest, match=r"guidance_start is 0\.5, which is after guidance_end, 0\.4"
     ):
         specs(generate("a", guidance_start=0.5, guidance_end=0.4), capabilities())
 
