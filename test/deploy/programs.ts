@@ -40,7 +40,10 @@ export const worker: Program = {
     runWorker(['-m', 'easel_worker', '--help'], { COLUMNS: '1000' }).match(/(?<=\[)[A-Z][A-Z0-9_]+(?=\])/g)
   ),
   accept: (environment) =>
-    void runWorker(['-c', 'import os; from easel_worker.process_options import load; load([], os.environ)'], environment)
+    void runWorker(
+      ['-c', 'import os; from easel_worker.process_options import load; load([], os.environ)'],
+      environment
+    )
 }
 
 function runWorker(args: readonly string[], env: Record<string, string>): string {
