@@ -9,7 +9,7 @@ import { until } from '../support/wait.js'
 import { useBrowser, type Visitor } from './support/visitor.js'
 
 /**
- * With PAGE_SCREENSHOTS=1 the demo model paints, and the README's screenshots are retaken:
+ * With PAGE_SCREENSHOTS=1 the demo model runs, and the README's screenshots are retaken:
  *
  *     PAGE_SCREENSHOTS=1 npx vitest run test/webapp/gallery.test.ts
  */
@@ -96,14 +96,14 @@ describe.each(looks)('the page, %s', (look, options) => {
     await check(visitor, look, 'dialog')
     await visitor.button('Keep them').click()
     await visitor.paint({ prompt: 'long '.repeat(90) })
-    await visitor.button('Paint with its beginning').waitFor()
+    await visitor.button('Generate with a truncated prompt').waitFor()
     await check(visitor, look, 'too-long')
     await visitor.context.setOffline(true)
     await visitor.paint({ prompt: 'nobody there' })
     await visitor.notice.waitFor()
     await check(visitor, look, 'notice')
     await visitor.write({ prompt: '' })
-    await visitor.button('Paint').click()
+    await visitor.submit.click()
     await check(visitor, look, 'field-error')
   }, 300_000)
 

@@ -5,7 +5,7 @@ import { useBrowser } from './support/visitor.js'
 
 const enter = useBrowser()
 
-describe('painting', () => {
+describe('generating', () => {
   it('shows exactly the file that the server makes from the request', async () => {
     const server = await startReadyServer()
     const visitor = await enter(server.url)
@@ -66,7 +66,7 @@ describe('painting', () => {
     const heard = await hear(visitor.page)
     await visitor.paint({ prompt: 'a slow picture', seed: 1, num_inference_steps: 80 })
 
-    await visitor.sees(visitor.progress, /Step \d+ of 80 · .*(left|nearly there)/)
+    await visitor.sees(visitor.progress, /Step \d+ of 80 · .*(left|almost done)/)
     const preview = visitor.page.locator('.frame[data-state=painting] .layer').last()
     await preview.waitFor()
     expect(await preview.getAttribute('src')).toMatch(/^data:image\/jpeg;base64,/)
@@ -79,10 +79,10 @@ describe('painting', () => {
     await visitor.picture.waitFor()
     await visitor.sees(visitor.progress, /Finished in/)
     expect(await visitor.page.title()).toBe('Easel')
-    expect(await heard()).toEqual(expect.arrayContaining(['Painting', '50 percent', 'The picture is finished']))
+    expect(await heard()).toEqual(expect.arrayContaining(['Generating', '50 percent', 'The image is finished']))
   })
 
-  it('paints several pictures at once, with consecutive seeds', async () => {
+  it('makes several images at once, with consecutive seeds', async () => {
     const server = await startReadyServer()
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -111,7 +111,7 @@ describe('painting', () => {
     const visitor = await enter(server.url)
     await visitor.ready()
     await visitor.paint({ prompt: 'third', num_inference_steps: 2, guidance_scale: 0 })
-    await visitor.sees(visitor.progress, /(1st|2nd|3rd|4th|5th) in line/)
+    await visitor.sees(visitor.progress, /(1st|2nd|3rd|4th|5th) in the queue/)
     leave.abort()
     await visitor.picture.waitFor()
     await Promise.all(others)

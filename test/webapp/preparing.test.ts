@@ -65,7 +65,7 @@ describe('while the model is compiling', () => {
     })
     await visitor.page.evaluate(() => localStorage.clear())
     await visitor.open()
-    await visitor.sees(visitor.page.locator('#blank-text'), /Since .+, 3 min by now\./)
+    await visitor.sees(visitor.page.locator('#blank-text'), /Since .+ \(3 min\)\./)
     // Also after a reload: the server has still not reported its default negative prompt.
     await visitor.open()
     await visitor.paint({ prompt: 'early' })
@@ -73,16 +73,16 @@ describe('while the model is compiling', () => {
     expect(await visitor.notice.count()).toBe(0)
     uptime = 4000
     await visitor.sees(visitor.page.locator('#service'), /Preparing the model … 1 h 6 min/)
-    await visitor.sees(visitor.page.locator('#blank-text'), /1 h 6 min by now/)
+    await visitor.sees(visitor.page.locator('#blank-text'), /\(1 h 6 min\)/)
     starting = false
     await visitor.picture.waitFor()
     expect(await visitor.page.locator('#next').isVisible()).toBe(false)
     expect(await visitor.page.title()).toBe('Easel')
     // Requested before the server's default was known, so the server applies it.
-    await visitor.sees(visitor.page.locator('#placard-negative'), /^Without fog$/)
+    await visitor.sees(visitor.page.locator('#placard-negative'), /^Negative prompt: fog$/)
   })
 
-  it('reports when a ready painter is away, and restores the earlier text when it returns', async () => {
+  it('reports when a ready model becomes unavailable, and restores the earlier text when it is ready', async () => {
     const server = await startReadyServer()
     let away = false
     const visitor = await enter(server.url)
@@ -97,11 +97,11 @@ describe('while the model is compiling', () => {
     await visitor.page.evaluate(() => localStorage.clear())
     await visitor.open()
     await visitor.ready()
-    await visitor.sees(visitor.page.locator('#blank-text'), /begin with one of these/)
+    await visitor.sees(visitor.page.locator('#blank-text'), /start with one of these/)
     const ask = () => visitor.page.evaluate(() => document.dispatchEvent(new Event('visibilitychange')))
     away = true
     await ask()
-    await visitor.sees(visitor.page.locator('#blank-title'), /The painter is away/)
+    await visitor.sees(visitor.page.locator('#blank-title'), /The model is restarting/)
     expect(await visitor.page.locator('.example').count()).toBe(0)
     away = false
     await ask()
@@ -110,7 +110,7 @@ describe('while the model is compiling', () => {
       async () => (await visitor.page.locator('#announce').textContent()) === 'The model is ready'
     )
     await visitor.page.locator('.example').first().click()
-    await visitor.button('Paint').click()
+    await visitor.submit.click()
     await visitor.picture.waitFor()
   })
 })

@@ -5,8 +5,8 @@ import { useBrowser, type Visitor } from './support/visitor.js'
 
 const enter = useBrowser()
 
-describe('requesting a picture while another is painted', () => {
-  it('queues and lists it, and paints one after the other', async () => {
+describe('a request while another runs', () => {
+  it('waits in the listed queue and runs in turn', async () => {
     const server = await startReadyServer()
     const visitor = await enter(server.url)
     await visitor.ready()
@@ -68,7 +68,7 @@ describe('requesting a picture while another is painted', () => {
     await visitor.keeps(1)
     expect(await labels(visitor)).toEqual(['is painted, seed 3'])
     // The form has another prompt by now, so the notice names the failed one.
-    await visitor.sees(visitor.notice, /That did not work\s*fails/)
+    await visitor.sees(visitor.notice, /The image could not be made\s*fails/)
     await visitor.button('Dismiss').click()
     expect(await visitor.notice.count()).toBe(0)
   })
@@ -111,7 +111,7 @@ describe('requesting a picture while another is painted', () => {
     await visitor.paint({ prompt: 'first', num_inference_steps: 2 })
     await visitor.paint({ prompt: 'second' })
     await release()
-    await visitor.sees(visitor.notice, /Every easel is taken/)
+    await visitor.sees(visitor.notice, /The server is busy/)
     expect(await visitor.notice.innerText()).not.toMatch(/\d requests?/)
     await visitor.sees(visitor.button(/^Try again/), /Try again in/)
     expect(await waiting(visitor)).toEqual(['second64×64'])

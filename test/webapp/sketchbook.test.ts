@@ -12,7 +12,7 @@ let server: RunningServer
 
 shareServer((ready) => (server = ready))
 
-describe('the sketchbook', () => {
+describe('the history', () => {
   it('keeps pictures across a reload, newest first, and deletes one or all', async () => {
     const visitor = await withPictures('one', 'two', 'three')
     await visitor.open()
@@ -117,7 +117,7 @@ describe('the sketchbook', () => {
     const here = () =>
       visitor.page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.id)
     for (const [list, before, first] of [
-      ['.tray', '#remove', 'Picture 1'],
+      ['.tray', '#remove', 'Image 1'],
       ['.sketches', '#clear', 'many, seed 20']
     ] as const) {
       expect(await visitor.page.locator(`${list} [tabindex="0"]`).count()).toBe(1)
@@ -152,7 +152,7 @@ describe('the sketchbook', () => {
     expect(await here()).toBe('many, seed 21')
   })
 
-  it('shows an older picture while another is painted, and allows returning', async () => {
+  it('shows an older image while another is made, and allows returning', async () => {
     const slow = await openServer({ WORKER_ARGS: '--fake-step-ms 25' })
     onTestFinished(slow.stop)
     await slow.server.pool.firstReady
@@ -198,7 +198,7 @@ describe('the sketchbook', () => {
     expect(await visitor.page.locator('#prompt').inputValue()).toBe('the first')
     expect(await visitor.page.locator('#seed').inputValue()).toBe('1')
     expect(await visitor.page.locator('#negative_prompt').inputValue()).toBe('')
-    await visitor.button('Paint').click()
+    await visitor.submit.click()
     await visitor.keeps(3)
     await visitor.sees(visitor.page.locator('#placard-prompt'), /^the first$/)
     expect((await visitor.download()).bytes.equals(before.bytes)).toBe(true)
@@ -230,7 +230,7 @@ describe('the form', () => {
     expect(await visitor.page.locator('#prompt').inputValue()).toBe('half a thought')
     expect(await visitor.page.locator('#num_inference_steps').inputValue()).toBe('9')
     expect(await visitor.page.locator('.chip input:checked').inputValue()).toBe('32×48')
-    await visitor.button('Paint').click()
+    await visitor.submit.click()
     await visitor.picture.waitFor()
     expect(
       await visitor.picture.evaluate((image: HTMLImageElement) => [image.naturalWidth, image.naturalHeight])
@@ -241,14 +241,14 @@ describe('the form', () => {
     const visitor = await enter(server.url)
     await visitor.ready()
     const value = (id: string) => visitor.page.locator(id).inputValue()
-    await visitor.button('Roll a seed').click()
+    await visitor.button('Random seed').click()
     const seed = await value('#seed')
     expect(seed).toMatch(/^\d{1,10}$/)
-    await visitor.button('Roll a seed').click()
+    await visitor.button('Random seed').click()
     expect(await value('#seed')).not.toBe(seed)
-    await visitor.button('One picture fewer').click()
+    await visitor.button('Fewer images').click()
     expect(await value('#num_images')).toBe('1')
-    await visitor.button('One picture more').click()
+    await visitor.button('More images').click()
     expect(await value('#num_images')).toBe('2')
     await visitor.page.getByLabel('Steps, as a slider').fill('33')
     expect(await value('#num_inference_steps')).toBe('33')

@@ -21,7 +21,7 @@ describe('errors', () => {
     await running(server)
     await visitor.page.clock.install()
     await visitor.paint({ prompt: 'one too many', num_inference_steps: 2 })
-    await visitor.sees(visitor.notice, /Every easel is taken/)
+    await visitor.sees(visitor.notice, /The server is busy/)
     const retry = visitor.button(/^Try again/)
     await visitor.sees(retry, /Try again in \d+ (s|min)/)
     expect(await retry.isDisabled()).toBe(true)
@@ -40,8 +40,8 @@ describe('errors', () => {
     const visitor = await enter(server.url)
     await visitor.ready()
     await visitor.paint({ prompt: 'too slow', num_inference_steps: 500 })
-    await visitor.sees(visitor.notice, /That took too long/)
-    await visitor.sees(visitor.notice, /Fewer steps/)
+    await visitor.sees(visitor.notice, /This took too long/)
+    await visitor.sees(visitor.notice, /fewer steps/)
     expect(await visitor.page.locator('#blank').isVisible()).toBe(true)
   })
 
@@ -52,16 +52,16 @@ describe('errors', () => {
     await visitor.paint({ prompt: 'quick enough', num_inference_steps: 5 })
     await visitor.picture.waitFor()
     await visitor.paint({ prompt: 'too slow', num_inference_steps: 900 })
-    await visitor.sees(visitor.notice, /That would take too long/)
-    await visitor.sees(visitor.notice, /Fewer steps/)
+    await visitor.sees(visitor.notice, /This would take too long/)
+    await visitor.sees(visitor.notice, /fewer steps/)
   })
 
   it('shows an error at its field, before and after asking the server', async () => {
     const server = await startReadyServer()
     const visitor = await enter(server.url)
     await visitor.ready()
-    await visitor.button('Paint').click()
-    await visitor.sees(visitor.page.locator('#prompt-error'), /Say what the picture shows/)
+    await visitor.submit.click()
+    await visitor.sees(visitor.page.locator('#prompt-error'), /Enter a prompt/)
     await visitor.paint({ prompt: 'fine', num_inference_steps: 0 })
     await visitor.sees(visitor.page.locator('#num_inference_steps-error'), /whole number from 1 to 1000/)
     await visitor.write({ num_inference_steps: 3 })
@@ -86,12 +86,12 @@ describe('errors', () => {
       )
     })
     const wrong = {
-      prompt: /32,001 characters; at most 32,000/,
+      prompt: /32,001 characters; the limit is 32,000/,
       num_inference_steps: /from 1 to 1000/,
       guidance_scale: /from 0 to 50/,
       seed: /to 4294967295/,
       num_images: /from 1 to 16/,
-      guidance_end: /before it starts, which is at 0.8/
+      guidance_end: /before its start \(0.8\)/
     }
     for (const [name, words] of Object.entries(wrong)) {
       await visitor.sees(visitor.page.locator(`#${name}-error`), words)
@@ -99,7 +99,7 @@ describe('errors', () => {
     }
     expect(await visitor.page.locator('[aria-invalid=true]').count()).toBe(Object.keys(wrong).length)
     expect(await focused(visitor)).toBe('prompt')
-    await visitor.sees(visitor.page.locator('#announce'), /6 fields need another look/)
+    await visitor.sees(visitor.page.locator('#announce'), /6 fields are invalid/)
 
     // Corrected fields are no longer marked; the others still are.
     await visitor.write({ prompt: 'short' })
@@ -108,7 +108,7 @@ describe('errors', () => {
     await visitor.write({ num_inference_steps: 2, guidance_scale: 2, seed: 1, num_images: 1, guidance_start: 0.2 })
     expect(await visitor.page.locator('[aria-invalid=true]').count()).toBe(0)
     expect(asked).toEqual([])
-    await visitor.button('Paint').click()
+    await visitor.submit.click()
     await visitor.picture.waitFor()
   })
 
@@ -126,13 +126,13 @@ describe('errors', () => {
     )
     await visitor.open()
     await visitor.ready()
-    await visitor.button('Paint').click()
+    await visitor.submit.click()
     await visitor.sees(visitor.page.locator('#scheduler-error'), /does not offer unipc/)
     await visitor.sees(visitor.page.locator('#cache_interval-error'), /from 1 to 1/)
     expect(await focused(visitor)).toBe('scheduler')
     await visitor.page.locator('#scheduler').selectOption('ddim')
     await visitor.write({ cache_interval: '' })
-    await visitor.button('Paint').click()
+    await visitor.submit.click()
     await visitor.picture.waitFor()
   })
 
@@ -144,18 +144,20 @@ describe('errors', () => {
       await visitor.ready()
       await visitor.paint({ prompt: 'short', num_inference_steps: 3, [field]: `${'long '.repeat(90)}end` })
       const error = visitor.page.locator(`#${field}-error`)
-      await visitor.sees(error, /^This has 93 tokens, and the model reads 77: up to “….*long”\.$/)
+      await visitor.sees(error, /^This prompt has 93 tokens; the model reads 77, up to “….*long”\.$/)
       expect(await visitor.page.locator(`#${field}`).getAttribute('aria-invalid')).toBe('true')
       expect(await focused(visitor)).toBe(field)
       await visitor.page.keyboard.press('Tab')
-      expect(await visitor.page.evaluate(() => document.activeElement?.textContent)).toBe('Paint with its beginning')
+      expect(await visitor.page.evaluate(() => document.activeElement?.textContent)).toBe(
+        'Generate with a truncated prompt'
+      )
       await visitor.page.keyboard.press('Enter')
       await visitor.picture.waitFor()
-      await visitor.sees(visitor.page.locator('#placard-facts'), /prompt cut to fit/)
+      await visitor.sees(visitor.page.locator('#placard-facts'), /prompt truncated/)
       // The setting stays on, visibly.
-      expect(await visitor.page.getByLabel('Cut a prompt that is too long').isVisible()).toBe(true)
-      expect(await visitor.page.getByLabel('Cut a prompt that is too long').isChecked()).toBe(true)
-      expect(await visitor.button('Paint with its beginning').count()).toBe(0)
+      expect(await visitor.page.getByLabel('Truncate prompts that are too long').isVisible()).toBe(true)
+      expect(await visitor.page.getByLabel('Truncate prompts that are too long').isChecked()).toBe(true)
+      expect(await visitor.button('Generate with a truncated prompt').count()).toBe(0)
     }
   )
 
@@ -164,7 +166,7 @@ describe('errors', () => {
     const visitor = await enter(server.url)
     await visitor.ready()
     await visitor.paint({ prompt: 'faulty', seed: 1, num_inference_steps: 2 })
-    await visitor.sees(visitor.notice, /The model could not make this picture\./)
+    await visitor.sees(visitor.notice, /The model failed on this request\./)
     const words = await visitor.notice.innerText()
     expect(words).not.toMatch(/Error|fault/)
     expect(words).toMatch(/Request [\da-f-]{36}/)
@@ -191,7 +193,7 @@ describe('errors', () => {
     await visitor.ready()
     await visitor.context.setOffline(true)
     await visitor.paint({ prompt: 'nobody there', num_inference_steps: 2 })
-    await visitor.sees(visitor.notice, /cannot be reached/)
+    await visitor.sees(visitor.notice, /Cannot reach the server/)
     await visitor.context.setOffline(false)
     await visitor.button('Try again').click()
     await visitor.picture.waitFor()
@@ -213,7 +215,7 @@ describe('errors', () => {
     await visitor.ready()
     await drainTimes(visitor, 6)
     await visitor.paint({ prompt: 'on a long way', num_inference_steps: 2 })
-    await visitor.sees(visitor.notice, /The server is being restarted/)
+    await visitor.sees(visitor.notice, /The server is restarting/)
     await visitor.picture.waitFor()
     expect(await visitor.notice.count()).toBe(0)
   })

@@ -25,7 +25,7 @@ import { Sketchbook } from './view/sketchbook.js'
 import { Stage } from './view/stage.js'
 import { describeField, passes } from './view/words.js'
 
-const HAS_SETTINGS = 'The form has the settings of this picture'
+const HAS_SETTINGS = 'Loaded the settings of this image'
 
 /** The whole page: connects its models and views. */
 export class Studio {
@@ -64,7 +64,7 @@ export class Studio {
   #wire(): void {
     this.#form
       .on('submit', (settings) => this.#ask(settings))
-      .on('wrong', (fields) => this.#announcer.say(`${count(fields, 'field needs', 'fields need')} another look`))
+      .on('wrong', (fields) => this.#announcer.say(`${count(fields, 'field is', 'fields are')} invalid`))
     this.#queue.on('begin', ({ entry, byHand }) => this.#paint(entry, byHand)).on('change', () => this.#queued())
     this.#queueList.on('cancel', (id) => this.#queue.cancel(id))
     this.#notice.on('retry', ({ byHand }) => this.#again(byHand)).on('dismiss', () => this.#queue.release('trouble'))
@@ -113,9 +113,9 @@ export class Studio {
   #ask(settings: Settings): void {
     this.#notice.hide()
     if (!this.#queue.add(toRequest(settings, this.#form.steps)))
-      return this.#announcer.show(`${MOST_WAITING} requests wait already`)
+      return this.#announcer.show(`The queue is full: ${MOST_WAITING} requests are waiting`)
     const { length } = this.#queue.waiting
-    if (length > 0) this.#announcer.say(`${count(length, 'request waits', 'requests wait')}`)
+    if (length > 0) this.#announcer.say(`${count(length, 'request is', 'requests are')} waiting`)
   }
 
   #queued(): void {
@@ -162,7 +162,9 @@ export class Studio {
     if (inForm && body?.statusCode === 400 && body.field !== undefined) {
       const words = describeField(body)
       const offer =
-        body.code === 'PROMPT_TOO_LONG' ? { text: 'Paint with its beginning', act: () => this.#truncate() } : undefined
+        body.code === 'PROMPT_TOO_LONG'
+          ? { text: 'Generate with a truncated prompt', act: () => this.#truncate() }
+          : undefined
       if (this.#form.errors.show(body.field, words, offer)) return this.#announcer.say(words)
     }
     // Retry automatically if more requests wait, since the visitor may be away, and if only a restart ended this one.
@@ -180,7 +182,7 @@ export class Studio {
   #buttons(): void {
     const active = this.#run?.active ?? false
     const hadFocus = document.activeElement === this.#stopButton
-    this.#paintText.textContent = active || this.#queue.waiting.length > 0 ? 'Paint next' : 'Paint'
+    this.#paintText.textContent = active || this.#queue.waiting.length > 0 ? 'Add to queue' : 'Generate'
     this.#stopButton.hidden = !active
     // Do not lose the focus with the hidden button.
     if (hadFocus && !active) this.#paintButton.focus()
@@ -238,7 +240,7 @@ export class Studio {
   /** Reads the recipe of a dropped or chosen file. */
   async #read(file: File | undefined): Promise<void> {
     if (!this.#queue.holds.has('trouble')) this.#notice.hide()
-    if (file === undefined) return this.#announcer.show('That is no PNG, JPEG or WebP')
+    if (file === undefined) return this.#announcer.show('Only PNG, JPEG and WebP images can be opened')
     try {
       const { recipe, request, same_model: sameModel } = await this.#client.recipe(file)
       if (!this.#run?.active) this.#open({ id: uuid(), createdAt: Date.now(), blob: file, recipe })
@@ -246,7 +248,7 @@ export class Studio {
       this.#announcer.show(
         sameModel
           ? HAS_SETTINGS
-          : `${HAS_SETTINGS}. It was made by ${recipe.model} ${recipe.version}; here it will look different`
+          : `${HAS_SETTINGS}. It was made with ${recipe.model} (Easel ${recipe.version}); this server's images will differ`
       )
     } catch (error) {
       const locked = error instanceof ServerError && error.body.statusCode === 401

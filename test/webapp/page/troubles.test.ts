@@ -42,10 +42,10 @@ describe('the message to a visitor', () => {
 
   it("for a proxy's answer follows its status", () => {
     for (const [statusCode, title] of [
-      [502, /cannot be reached/],
+      [502, /Cannot reach the server/],
       [503, /not ready/],
       [504, /too long/],
-      [500, /did not work/],
+      [500, /could not be made/],
       [413, /too large/]
     ] as const) {
       const error = new ServerError({ statusCode, code: 'UNKNOWN', message: '<html>nginx</html>' })
@@ -75,16 +75,16 @@ describe('the message to a visitor', () => {
       'PROMPT_TOO_LONG',
       'prompt',
       'prompt has 92 tokens, with its start and end marks; the model takes 77. It would be cut after "a \\"b\\" c", before " d". Shorten it, or send "truncate": true',
-      'This has 92 tokens, and the model reads 77: up to “…a "b" c”.'
+      'This prompt has 92 tokens; the model reads 77, up to “…a "b" c”.'
     ],
-    ['PROMPT_TOO_LONG', 'prompt', 'said in other words', 'This is longer than the model reads.'],
+    ['PROMPT_TOO_LONG', 'prompt', 'said in other words', 'This prompt is too long for the model.'],
     [
       'LIMIT_EXCEEDED',
       'num_images',
       'num_images must be at most 3 at 1024x1024: this server has no memory for more at once (MEMORY_BUDGET)',
-      'This server allows 3 at most at this size.'
+      'This server allows at most 3 at this size.'
     ],
-    ['LIMIT_EXCEEDED', 'guidance_scale', 'guidance_scale must be at most 12.5', 'This server allows 12.5 at most.'],
+    ['LIMIT_EXCEEDED', 'guidance_scale', 'guidance_scale must be at most 12.5', 'This server allows at most 12.5.'],
     ['UNSUPPORTED_SIZE', 'width', '8x8 is not offered', 'This server does not offer this size.'],
     ['INVALID_REQUEST', 'num_images', 'body/num_images must be <= 64', 'Must be <= 64.'],
     ['INVALID_REQUEST', 'quality', 'quality must be something', 'Must be something.']

@@ -84,7 +84,7 @@ export class Visitor {
 
   async paint(fields: Record<string, string | number>): Promise<void> {
     await this.write(fields)
-    await this.page.getByRole('button', { name: 'Paint' }).click()
+    await this.submit.click()
   }
 
   /**
@@ -110,6 +110,11 @@ export class Visitor {
     return this.page.locator('.frame[data-state=done] .layer').last()
   }
 
+  /** The button that starts or queues the request. */
+  get submit(): Locator {
+    return this.page.locator('#generate')
+  }
+
   get progress(): Locator {
     return this.page.locator('#progress-text')
   }
@@ -118,17 +123,17 @@ export class Visitor {
     return this.page.getByRole('alert')
   }
 
-  /** The pictures in the sketchbook, newest first. */
+  /** The pictures in the history, newest first. */
   get sketches(): Locator {
     return this.page.locator('.sketch')
   }
 
-  /** Waits until the sketchbook holds `count` pictures: each appears a moment after it is on the easel. */
+  /** Waits until the history has `count` pictures: each appears a moment after it is shown. */
   async keeps(count: number, timeout?: number): Promise<void> {
-    await until(`${count} pictures are in the sketchbook`, async () => (await this.sketches.count()) === count, timeout)
+    await until(`the history has ${count} pictures`, async () => (await this.sketches.count()) === count, timeout)
   }
 
-  /** Waits until nothing is being painted. */
+  /** Waits until no request runs. */
   async rests(): Promise<void> {
     await this.button('Stop').waitFor({ state: 'hidden' })
   }

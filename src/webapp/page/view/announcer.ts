@@ -28,7 +28,7 @@ export class Announcer {
 
   /** Shows the text briefly to everyone. @param back undoes the action; with it, the text stays longer */
   show(text: string, back?: () => void): void {
-    this.say(back === undefined ? text : `${text}. Control Z brings it back.`)
+    this.say(back === undefined ? text : `${text}. Press Control Z to undo.`)
     this.#text.textContent = text
     this.#back = back
     this.#undo.hidden = back === undefined

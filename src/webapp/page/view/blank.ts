@@ -36,17 +36,17 @@ export class Blank extends Emitter<Events> {
     if (status === 'starting')
       this.#say(
         'The model is being prepared',
-        `${sinceWords(since, now)} The first start compiles it, which can take up to an hour; later starts take minutes. Write your prompt and press Paint: it begins as soon as the model is ready.`
+        `${sinceWords(since, now)} The first start compiles it, which can take up to an hour; later starts take minutes. Write your prompt and press Generate: it starts as soon as the model is ready.`
       )
     else if (status === 'unavailable')
       this.#say(
-        'The painter is away',
-        `${sinceWords(since, now)} It is being started again. Write your prompt and press Paint: it begins as soon as the painter is back.`
+        'The model is restarting',
+        `${sinceWords(since, now)} Write your prompt and press Generate: it starts as soon as the model is ready.`
       )
     else
       this.#say(
-        'A blank canvas',
-        this.#offered === '' ? 'Write a prompt, and press Paint.' : 'Write a prompt, or begin with one of these.'
+        'No image yet',
+        this.#offered === '' ? 'Write a prompt and press Generate.' : 'Write a prompt, or start with one of these.'
       )
   }
 
@@ -70,10 +70,10 @@ export class Blank extends Emitter<Events> {
   }
 }
 
-/** E.g. "Since 14:02, 3 min by now." Whole minutes are precise enough. */
+/** E.g. "Since 14:02 (3 min)." Whole minutes are precise enough. */
 function sinceWords(since: number, now: number): string {
   const time = new Date(since).toLocaleTimeString([], { hour: '2-digit', minute: '2-digit' })
   return now - since < MINUTE_MS
     ? `Since ${time}.`
-    : `Since ${time}, ${duration(Math.floor((now - since) / MINUTE_MS) * 60)} by now.`
+    : `Since ${time} (${duration(Math.floor((now - since) / MINUTE_MS) * 60)}).`
 }

@@ -90,15 +90,15 @@ function problem(field: Element, form: HTMLFormElement): string | undefined {
   )
     return undefined
   if (field.validity.valid) return field.name === 'guidance_end' ? problemOfInterval(form) : undefined
-  return `Give ${field.step === '1' ? 'a whole number' : 'a number'} from ${field.min} to ${field.max}.`
+  return `Enter ${field.step === '1' ? 'a whole number' : 'a number'} from ${field.min} to ${field.max}.`
 }
 
 function problemOfText({ name, value, dataset }: HTMLTextAreaElement): string | undefined {
-  if (name === 'prompt' && value.trim() === '') return 'Say what the picture shows.'
+  if (name === 'prompt' && value.trim() === '') return 'Enter a prompt.'
   const most = Number(dataset['most'])
   const { length } = value.trim()
   return length > most
-    ? `These are ${length.toLocaleString('en')} characters; at most ${most.toLocaleString('en')} are read.`
+    ? `This text has ${length.toLocaleString('en')} characters; the limit is ${most.toLocaleString('en')}.`
     : undefined
 }
 
@@ -107,5 +107,5 @@ function problemOfInterval(form: HTMLFormElement): string | undefined {
     const { value, dataset } = form.elements.namedItem(name) as HTMLInputElement
     return Number(value === '' ? dataset['preset'] : value)
   })
-  return start! > end! ? `Guidance cannot end before it starts, which is at ${start}.` : undefined
+  return start! > end! ? `Guidance cannot end before its start (${start}).` : undefined
 }

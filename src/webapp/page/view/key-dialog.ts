@@ -22,7 +22,7 @@ export class KeyDialog {
       const key = this.#field.value.trim()
       if (!SENDABLE.test(key)) {
         event.preventDefault()
-        this.#error.textContent = 'A key has neither spaces nor letters beyond ASCII.'
+        this.#error.textContent = 'A key has only ASCII characters and no spaces.'
         return
       }
       keys.set(key || undefined)
@@ -31,7 +31,7 @@ export class KeyDialog {
   }
 
   /** Opens the dialog unless it is open. @param then called when the visitor submits a key */
-  ask(then: () => void, message = this.#keys.get() === undefined ? '' : 'The server does not know this key.'): void {
+  ask(then: () => void, message = this.#keys.get() === undefined ? '' : 'The server does not accept this key.'): void {
     this.#open.hidden = false
     this.#error.textContent = message
     if (this.#dialog.open) return

@@ -76,9 +76,7 @@ export class Placard extends Emitter<Events> {
     const { recipe } = this.#picture
     const command = curlCommand(new URL('generate', document.baseURI).href, requestOf(recipe))
     this.#announcer.show(
-      (await copyText(command))
-        ? 'Copied: the command that makes this picture again'
-        : 'This browser lets nothing be copied'
+      (await copyText(command)) ? 'Copied the curl command for this image' : 'This browser does not allow copying'
     )
   }
 }
@@ -88,12 +86,12 @@ function facts({ recipe, seconds }: Picture): string {
   return [
     `seed ${seed}`,
     steps === undefined ? undefined : `${steps} steps`,
-    guidance === undefined ? undefined : guidance > 1 ? `guidance ${guidance}` : 'unguided',
+    guidance === undefined ? undefined : guidance > 1 ? `guidance ${guidance}` : 'no guidance',
     scheduler,
     sizeName(recipe.width, recipe.height),
-    recipe.truncate === true ? 'prompt cut to fit' : undefined,
+    recipe.truncate === true ? 'prompt truncated' : undefined,
     model,
-    seconds === undefined ? undefined : `painted in ${duration(seconds)}`
+    seconds === undefined ? undefined : `generated in ${duration(seconds)}`
   ]
     .filter((fact) => fact !== undefined)
     .join(' · ')

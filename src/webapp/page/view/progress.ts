@@ -58,12 +58,10 @@ export class Progress {
     const quarter = Math.floor(percent / 25)
     if (run.phase === 'queued') this.#announcer.say(describe(run))
     else if (run.phase === 'done')
-      this.#announcer.say(
-        run.slots.length > 1 ? `${run.slots.length} pictures are finished` : 'The picture is finished'
-      )
+      this.#announcer.say(run.slots.length > 1 ? `${run.slots.length} images are finished` : 'The image is finished')
     else if (run.phase === 'stopped') this.#announcer.say('Stopped')
     else if (run.phase === 'painting' && (quarter > this.#quarter || percent === 0))
-      this.#announcer.say(percent === 0 ? 'Painting' : `${quarter * 25} percent`)
+      this.#announcer.say(percent === 0 ? 'Generating' : `${quarter * 25} percent`)
     this.#quarter = quarter
   }
 }
@@ -71,12 +69,12 @@ export class Progress {
 function describe(run: Run): string {
   switch (run.phase) {
     case 'asking':
-      return 'Asking the server …'
+      return 'Sending the request …'
     case 'queued': {
       const wait = run.estimate === undefined ? '' : ` · about ${duration(run.estimate)}`
       return run.position === undefined || run.position < 1
         ? `Waiting${wait}`
-        : `${ordinal(run.position)} in line${wait}`
+        : `${ordinal(run.position)} in the queue${wait}`
     }
     case 'painting':
       return painting(run)
@@ -92,10 +90,10 @@ function describe(run: Run): string {
 }
 
 function painting(run: Run): string {
-  const eta = run.eta === undefined ? '' : ` · ${run.eta < 1 ? 'nearly there' : `about ${duration(run.eta)} left`}`
+  const eta = run.eta === undefined ? '' : ` · ${run.eta < 1 ? 'almost done' : `about ${duration(run.eta)} left`}`
   const open = run.slots.filter(({ picture }) => picture === undefined)
   const [first] = open
-  if (first === undefined || first.of === 0) return 'Preparing the canvas …'
+  if (first === undefined || first.of === 0) return 'Starting …'
   if (run.slots.length === 1) return `Step ${first.step} of ${first.of}${eta}`
   return `${run.slots.length - open.length} of ${run.slots.length} finished · ${Math.min(99, Math.floor(run.share * 100))} %${eta}`
 }

@@ -28,8 +28,8 @@ export const PREPARING: ReadonlySet<string> = new Set<Health['status']>(['starti
 const STATES: Readonly<Record<Health['status'], string>> = {
   ready: 'Ready',
   starting: 'Preparing the model …',
-  unavailable: 'The painter is away for a moment',
-  draining: 'Being restarted'
+  unavailable: 'The model is restarting …',
+  draining: 'The server is restarting …'
 }
 
 /** Polls the server's status while the page is visible, or hidden but waiting for the server to be ready. */
@@ -68,9 +68,9 @@ export class Service extends Emitter<Events> {
       return this.#show(health.status, describe(health, (Date.now() - since) / 1000))
     } catch (error) {
       if (!(error instanceof ServerError) || error.body.statusCode !== 401)
-        return this.#show('unreachable', 'The server cannot be reached')
+        return this.#show('unreachable', 'Cannot reach the server')
       this.emit('locked', undefined)
-      return this.#show('locked', 'An access key is needed')
+      return this.#show('locked', 'Access key required')
     }
   }
 
@@ -89,7 +89,7 @@ function describe({ status, model, requests, workers }: Health, seconds: number)
   return [
     STATES.ready,
     model?.id ?? 'no model',
-    ...(requests.queued > 0 ? [`${requests.queued} in line`] : []),
+    ...(requests.queued > 0 ? [`${requests.queued} queued`] : []),
     ...(workers.ready < workers.expected ? [`${workers.ready} of ${workers.expected} workers`] : [])
   ].join(' · ')
 }

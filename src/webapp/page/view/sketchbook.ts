@@ -57,10 +57,10 @@ export class Sketchbook extends Emitter<Events> {
     this.#clear.hidden = pictures.length === 0
     this.#note.textContent =
       pictures.length === 0
-        ? 'What you paint is kept here, in this browser only.'
+        ? 'Your images are kept here, in this browser only.'
         : lasting
-          ? 'In this browser only.'
-          : 'This browser keeps nothing: gone when the page is closed.'
+          ? 'Stored in this browser only.'
+          : 'This browser stores nothing: the images are lost when you close the page.'
     this.#roving.refresh()
   }
 

@@ -106,7 +106,7 @@ export class Stage extends Emitter<Events> {
       type: 'button',
       role: 'option',
       className: 'thumb',
-      aria: { label: `Picture ${index + 1}`, selected: 'false' }
+      aria: { label: `Image ${index + 1}`, selected: 'false' }
     })
     thumb.addEventListener('click', () => this.#select(index))
     return thumb
@@ -166,7 +166,7 @@ export class Stage extends Emitter<Events> {
     this.#shape(picture.recipe.width, picture.recipe.height)
     this.#blank.hidden = true
     this.#frame.dataset['state'] = 'done'
-    this.#layer(urlOf(picture), short(picture.recipe.prompt, SAID) || 'A picture without a prompt', 1)
+    this.#layer(urlOf(picture), short(picture.recipe.prompt, SAID) || 'Image without a prompt', 1)
     this.emit('show', picture)
   }
 

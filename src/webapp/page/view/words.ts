@@ -20,35 +20,35 @@ type Words = readonly [title: string, text: string]
  * settings, keys and exceptions.
  */
 const WORDS: Readonly<Partial<Record<ErrorCode, Words>>> = {
-  QUEUE_FULL: ['Every easel is taken', 'As many people wait as the server lets in.'],
-  RATE_LIMITED: ['That was a lot at once', 'Your key has asked as often as it may for now.'],
-  CONCURRENCY_LIMITED: ['Your easels are all taken', 'Your key has as many pictures under way as it may.'],
-  MEMORY_FULL: ['Every easel is taken', 'The server has no room for another picture at the moment.'],
-  CANCELLED: ['It was cancelled', 'Somebody, or something between here and the server, ended it.'],
-  NOT_READY: ['The painter is not ready yet', 'No model is ready for this at the moment.'],
-  DRAINING: ['The server is being restarted', 'Another one takes its place.'],
+  QUEUE_FULL: ['The server is busy', 'Its queue is full.'],
+  RATE_LIMITED: ['Too many requests', 'Your key has reached its rate limit.'],
+  CONCURRENCY_LIMITED: ['Too many requests at once', 'Your key has reached its limit of simultaneous requests.'],
+  MEMORY_FULL: ['The server is busy', 'It has no memory for another image at the moment.'],
+  CANCELLED: ['The request was cancelled', 'The server, an operator or a proxy ended it.'],
+  NOT_READY: ['The model is not ready', 'No model can make this image at the moment.'],
+  DRAINING: ['The server is restarting', 'Another server will take over.'],
   DEADLINE_UNREACHABLE: [
-    'That would take too long',
-    'The server cannot do it within the time that a picture has. Fewer steps, or a smaller or single picture, take less.'
+    'This would take too long',
+    'The server cannot finish within its time limit. Use fewer steps, a smaller size or fewer images.'
   ],
   DEADLINE_EXCEEDED: [
-    'That took too long',
-    'The server stops what is not done within its time. Fewer steps, or a smaller or single picture, take less.'
+    'This took too long',
+    'The server stopped at its time limit. Use fewer steps, a smaller size or fewer images.'
   ],
-  GENERATION_FAILED: ['That did not work', 'The model could not make this picture.'],
-  OUT_OF_MEMORY: ['That is too large', 'The server ran out of memory for it. A smaller or single picture takes less.'],
-  WORKER_CRASHED: ['That did not work', 'The painter broke down over this picture, twice.'],
-  INTERNAL: ['That did not work', 'Something went wrong inside the server.'],
-  BODY_TOO_LARGE: ['That is too large', 'The server takes no more at once.'],
-  REQUEST_TIMEOUT: ['That took too long to send', 'The line to the server is slow, or broke.'],
-  NO_RECIPE: ['This picture carries no recipe', 'It was made elsewhere, or has lost what was written in it on the way.']
+  GENERATION_FAILED: ['The image could not be made', 'The model failed on this request.'],
+  OUT_OF_MEMORY: ['Out of memory', 'The server ran out of memory. Use a smaller size or fewer images.'],
+  WORKER_CRASHED: ['The image could not be made', 'The model crashed twice on this request.'],
+  INTERNAL: ['The image could not be made', 'An internal error occurred on the server.'],
+  BODY_TOO_LARGE: ['The request is too large', 'The server does not accept this much data.'],
+  REQUEST_TIMEOUT: ['Sending took too long', 'The connection to the server is slow or broken.'],
+  NO_RECIPE: ['This image contains no settings', 'It was not made by Easel, or another program removed its metadata.']
 }
 
 const WORDS_OF_STATUS: Readonly<Record<number, Words>> = {
   413: WORDS.BODY_TOO_LARGE!,
-  429: ['Too much at once', 'The server lets no more in for now.'],
-  502: ['The server cannot be reached', 'Something between here and the server has no answer from it.'],
-  503: ['The server is not ready', 'It lets nobody in at the moment.'],
+  429: ['Too many requests', 'The server accepts no more requests at the moment.'],
+  502: ['Cannot reach the server', 'A proxy got no answer from it.'],
+  503: ['The server is not ready', 'It accepts no requests at the moment.'],
   504: WORDS.DEADLINE_EXCEEDED!
 }
 
@@ -77,8 +77,8 @@ export function passes(error: unknown): boolean {
 export function describe(error: unknown): Description {
   if (error instanceof NetworkError)
     return {
-      title: 'The server cannot be reached',
-      text: 'Look at your connection, or try again in a moment.',
+      title: 'Cannot reach the server',
+      text: 'Check your connection, or try again in a moment.',
       wait: 0
     }
   if (!(error instanceof ServerError))
@@ -88,7 +88,7 @@ export function describe(error: unknown): Description {
   const words =
     (WORDS as Record<string, Words | undefined>)[code] ??
     WORDS_OF_STATUS[statusCode] ??
-    (statusCode < 500 ? (['The server cannot paint that', sentence(message)] as const) : WORDS.INTERNAL!)
+    (statusCode < 500 ? (['The server rejected the request', sentence(message)] as const) : WORDS.INTERNAL!)
   return { title: words[0], text: words[1], wait: retry_after ?? 0, id: statusCode >= 500 ? requestId : undefined }
 }
 
@@ -100,17 +100,17 @@ export function describeField({ code, field, message }: Pick<ErrorBody, 'code' |
     case 'LIMIT_EXCEEDED': {
       const [, most] = /at most (\d[\d.]*\d|\d)/.exec(message) ?? []
       return most === undefined
-        ? 'That is more than this server allows.'
-        : `This server allows ${most} at most${field === 'num_images' && message.includes('memory') ? ' at this size' : ''}.`
+        ? 'This exceeds the limit of this server.'
+        : `This server allows at most ${most}${field === 'num_images' && message.includes('memory') ? ' at this size' : ''}.`
     }
     case 'UNSUPPORTED_SIZE':
       return 'This server does not offer this size.'
     case 'UNSUPPORTED_SCHEDULER':
-      return 'This server does not offer this scheduler.'
+      return 'This server does not offer this sampler.'
     case 'UNSUPPORTED_FEATURE':
-      return 'This server cannot do this: leave it empty.'
+      return 'This server does not support this option. Leave the field empty.'
     case 'NOT_READY':
-      return 'This size is still being prepared. It is offered once it is ready.'
+      return 'This size is still being prepared. Choose another one or try again later.'
     default:
       // E.g. "body/num_images must be <= 64". Rare: the page validates before the server does.
       return sentence(message.replace(/^body\/?\S*\s+|^(?<name>\w+) (?=must)/, ''))
@@ -124,7 +124,7 @@ function describeLength(message: string): string {
   const [, kept] = /cut after ("(?:[^"\\]|\\.)*")/.exec(message) ?? []
   const length =
     tokens === undefined || most === undefined
-      ? 'This is longer than the model reads'
-      : `This has ${tokens} tokens, and the model reads ${most}`
-  return kept === undefined ? `${length}.` : `${length}: up to “…${(JSON.parse(kept) as string).trim()}”.`
+      ? 'This prompt is too long for the model'
+      : `This prompt has ${tokens} tokens; the model reads ${most}`
+  return kept === undefined ? `${length}.` : `${length}, up to “…${(JSON.parse(kept) as string).trim()}”.`
 }
