@@ -1,9 +1,9 @@
 # Easel's images, one target each:
 #
-#   gateway      HTTP in front; waits for workers
+#   gateway      the HTTP server; waits for workers
 #   worker       SDXL on Cloud TPUs (linux/amd64)
 #   worker-cpu   the same without libtpu, for any machine; a third of the size
-#   webapp       the page for people, as a process of its own
+#   webapp       the web page, as a process of its own
 #   all-in-one   gateway, worker-cpu and the demo model in one container
 #
 # On a machine with Docker, the demo model:
@@ -11,12 +11,12 @@
 #   docker build --target all-in-one --tag easel .
 #   docker run --rm --publish 8000:8000 --read-only --tmpfs /tmp easel
 #
-# Gateway and worker apart, joined by a socket on a volume:
+# Gateway and worker in two containers, connected by a socket on a volume:
 #
 #   docker run --detach --volume easel-run:/run/easel easel-worker-cpu
 #   docker run --volume easel-run:/run/easel --publish 8000:8000 easel-gateway
 #
-# Needs BuildKit (cache mounts). docs/deploy-gke.md says how it was tried, and how large the images are.
+# Needs BuildKit (cache mounts). docs/deploy-gke.md describes how it was tested, and the images' sizes.
 
 FROM node:24.21.0-bookworm-slim AS node-base
 WORKDIR /opt/easel
@@ -55,7 +55,7 @@ ENTRYPOINT ["/usr/bin/tini", "--"]
 
 # --- Python: packages, program, user --------------------------------------------------------------
 
-# An environment needs no pip of its own once it is filled.
+# A complete environment needs no pip.
 FROM python-base AS worker-packages
 COPY python-worker/requirements-tpu.lock ./
 RUN --mount=type=cache,target=/root/.cache/pip python -m venv /opt/venv \
@@ -68,7 +68,7 @@ RUN --mount=type=cache,target=/root/.cache/pip python -m venv /opt/venv \
     && /opt/venv/bin/pip install --require-hashes --only-binary=:all: --requirement requirements.lock \
     && /opt/venv/bin/pip uninstall --yes pip setuptools
 
-# Compiled once, here: at run time the file system may be read-only.
+# Compile once here: at run time the file system may be read-only.
 FROM python-base AS worker-program
 COPY LICENSE /opt/easel/
 COPY models/demo /opt/easel/models/demo
@@ -99,7 +99,7 @@ ENV PORT=8000 \
 USER 10001:10001
 EXPOSE 8000
 CMD ["node", "dist/main.js"]
-# Alive, not ready: a gateway whose worker still compiles is not to be restarted.
+# Checks that it is alive, not ready: a gateway whose worker still compiles must not be restarted.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
     CMD ["node", "-e", "fetch(`http://127.0.0.1:${process.env.ADMIN_PORT || process.env.PORT}/health/live`).then(({ ok }) => process.exit(ok ? 0 : 1), () => process.exit(1))"]
 ARG VERSION=unversioned
@@ -137,7 +137,7 @@ COPY --from=worker-program /opt/easel /opt/easel
 ENV EASEL_CONNECT=ipc:///run/easel/worker.sock
 USER 10001:10001
 CMD ["python", "-m", "easel_worker"]
-# Nobody to ask: it speaks ZeroMQ to its gateway, and ends by itself when it hangs.
+# No health check: the worker has only a ZeroMQ connection to its gateway, and exits if it hangs.
 HEALTHCHECK NONE
 ARG VERSION=unversioned
 ARG REVISION=unknown

@@ -108,7 +108,7 @@ export const alertCases: AlertCase[] = [
   {
     alert: 'EaselWorkersDying',
     labels: { namespace: 'easel', cause: 'exited' },
-    summary: 'Workers keep dying (exited)',
+    summary: 'Workers are lost repeatedly (exited)',
     fires: { [`easel_workers_lost_total{worker="a",cause="exited",${POD}}`]: '0+1x100' },
     // A worker that was told to go, and two deaths in an hour and a half.
     quiet: {
@@ -148,7 +148,7 @@ export const alertCases: AlertCase[] = [
   {
     alert: 'EaselLawBroken',
     labels: pod,
-    summary: 'easel-0 has lost count of its requests',
+    summary: 'The request counts of easel-0 do not add up',
     fires: law('0+10x100', '0+9x100'),
     quiet: law('0+10x100', '0+10x100')
   }
