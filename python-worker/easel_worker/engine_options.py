@@ -5,7 +5,8 @@ from easel_worker.options import Option
 
 SIZES = Option(
     parse.sizes,
-    "image sizes to serve, such as 1024x1024,512x512 (default: those that the model names)",
+    "image sizes to serve, such as 1024x1024,512x512; sdxl stands for the nine usual sizes of SDXL "
+    "(default: those that the model names)",
 )
 
 ROWS = Option(

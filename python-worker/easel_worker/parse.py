@@ -9,6 +9,27 @@ from easel_worker.values import Size
 LONGEST_SOCKET_PATH = 107
 KEY_LENGTH = 40
 MODEL_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z._/-]{0,127}")
+SIZE_SETS = {
+    "sdxl": tuple(
+        Size(*size)
+        for size in (
+            (1024, 1024),
+            (1152, 896),
+            (896, 1152),
+            (1216, 832),
+            (832, 1216),
+            (1344, 768),
+            (768, 1344),
+            (1536, 640),
+            (640, 1536),
+        )
+    )
+}
+"""Named sets of sizes. sdxl: the usual ones of SDXL's training sizes of about one megapixel.
+
+Source: https://arxiv.org/abs/2307.01952, appendix I.
+"""
+
 CURVE_KEY = re.compile(rf"[0-9a-zA-Z.\-:+=^!/*?&<>()\[\]{{}}@%$#]{{{KEY_LENGTH}}}")
 
 
@@ -61,15 +82,19 @@ def choice(*choices: str) -> Callable[[str], str]:
 
 
 def sizes(value: str) -> tuple[Size, ...]:
-    """WIDTHxHEIGHT, joined by commas; repeated sizes count once."""
-    return tuple(dict.fromkeys(size(text.strip()) for text in value.split(",")))
+    """WIDTHxHEIGHT or names of sets, joined by commas; repeated sizes count once."""
+    texts = [text.strip() for text in value.split(",")]
+    return tuple(
+        dict.fromkeys(each for text in texts for each in SIZE_SETS.get(text) or [size(text)])
+    )
 
 
 def size(text: str) -> Size:
     """WIDTHxHEIGHT in pixels."""
     width, _, height = text.partition("x")
     if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
-        raise ValueError(f"{text!r} is not a size such as 1024x768")
+        sets = ", ".join(SIZE_SETS)
+        raise ValueError(f"{text!r} is not a size such as 1024x768, nor a set of sizes ({sets})")
     return Size(int(width), int(height))
 
 

@@ -25,6 +25,27 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str, **environment: 
     return capsys.readouterr().err
 
 
+SDXL_SIZES = (
+    (1024, 1024),
+    (1152, 896),
+    (896, 1152),
+    (1216, 832),
+    (832, 1216),
+    (1344, 768),
+    (768, 1344),
+    (1536, 640),
+    (640, 1536),
+)
+
+
+def test_sdxl_stands_for_its_usual_sizes() -> None:
+    assert parse.sizes("sdxl") == SDXL_SIZES
+    assert parse.sizes("512x512, sdxl,1024x1024") == ((512, 512), *SDXL_SIZES)
+    for width, height in SDXL_SIZES:
+        assert 0.9 < width * height / 1024**2 < 1.01
+        assert width % 64 == height % 64 == 0
+
+
 def test_defaults() -> None:
     options = load(FAKE, {})
     assert options.connect == "ipc:///tmp/easel.sock"
@@ -103,6 +124,7 @@ def test_switches_in_the_environment(text: str, value: bool) -> None:
         (["--rows", "0"], "--rows: must be 1 or more"),
         (["--rows", "many"], "--rows: invalid literal"),
         (["--sizes", "1024"], "--sizes: '1024' is not a size"),
+        (["--sizes", "sd15"], "nor a set of sizes (sdxl)"),
         (["--sizes", "0x64"], "--sizes: '0x64' is not a size"),
         (["--engine", "magic"], "--engine: must be one of sdxl, fake"),
         (["--connect", "inproc://x"], "--connect: must be ipc://PATH or tcp://HOST:PORT"),

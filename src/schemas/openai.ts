@@ -55,9 +55,9 @@ export const OpenAiImagesRequest = Type.Object(
     n: maybe(Type.Integer({ minimum: 1, maximum: 64, description: 'How many images to make.' })),
     size: maybe(
       Type.String({
-        pattern: '^(auto|[0-9]{1,4}x[0-9]{1,4})$',
+        pattern: '^(auto|[0-9]{1,4}x[0-9]{1,4}|[1-9][0-9]{0,3}:[1-9][0-9]{0,3})$',
         description:
-          '`WIDTHxHEIGHT`, or `auto` for the default. With the server option SNAP_SIZES, a size that is not offered is replaced by the nearest one.'
+          '`WIDTHxHEIGHT`; an aspect ratio such as `16:9` for the offered size nearest to it; or `auto` for the default size. With the server option SNAP_SIZES, a size that is not offered is replaced by the nearest one.'
       })
     ),
     response_format: maybe(

@@ -6,7 +6,8 @@ import type { OpenAiImagesRequest } from '../../src/schemas/openai.js'
 const partials = fc.integer({ min: 1, max: 3 })
 const steps = fc.integer({ min: 1, max: 100 })
 
-const translate = (request: OpenAiImagesRequest, steps: number) => translateTo(request, { steps, snapTo: [] })
+const translate = (request: OpenAiImagesRequest, steps: number) =>
+  translateTo(request, { steps, sizes: [], defaultSize: undefined, snap: false })
 
 describe('translate', () => {
   it('spreads previews evenly over the steps, at most `partial_images` of them', () => {
@@ -54,23 +55,47 @@ describe('translate', () => {
     })
   })
 
-  it('snaps to the nearest given size, and keeps the size if none are given', () => {
-    const snapTo = [
-      [1024, 1024],
-      [832, 1216],
-      [1216, 832]
-    ] as const
-    const sizeFor = (size: string, sizes: readonly (readonly [number, number])[]) => {
-      const { width, height } = translateTo({ prompt: 'x', size }, { steps: 25, snapTo: sizes })
-      return [width, height]
-    }
-    expect(sizeFor('1024x1792', snapTo)).toEqual([832, 1216])
-    expect(sizeFor('1792x1024', snapTo)).toEqual([1216, 832])
-    expect(sizeFor('512x512', snapTo)).toEqual([1024, 1024])
-    expect(sizeFor('512x512', [])).toEqual([512, 512])
+  const offered = [
+    [1024, 1024],
+    [832, 1216],
+    [1216, 832],
+    [1344, 768],
+    [512, 512]
+  ] as const
+  const sizeFor = (size: string, { snap = false, sizes = offered as readonly (readonly [number, number])[] } = {}) => {
+    const { width, height } = translateTo({ prompt: 'x', size }, { steps: 25, sizes, defaultSize: [1024, 1024], snap })
+    return [width, height]
+  }
+
+  it('snaps to the nearest offered size if asked to, else keeps the size', () => {
+    const snap = true
+    expect(sizeFor('1024x1792', { snap })).toEqual([832, 1216])
+    expect(sizeFor('1792x1024', { snap })).toEqual([1344, 768])
+    expect(sizeFor('256x256', { snap })).toEqual([512, 512])
+    expect(sizeFor('1024x1792')).toEqual([1024, 1792])
+    expect(sizeFor('512x512', { snap, sizes: [] })).toEqual([512, 512])
     fc.assert(
-      fc.property(fc.constantFrom(...snapTo), (size) => void expect(sizeFor(size.join('x'), snapTo)).toEqual([...size]))
+      fc.property(
+        fc.constantFrom(...offered),
+        (size) => void expect(sizeFor(size.join('x'), { snap })).toEqual([...size])
+      )
     )
+  })
+
+  it.each([
+    ['1:1', [1024, 1024]],
+    ['2:2', [1024, 1024]],
+    ['16:9', [1344, 768]],
+    ['3:2', [1216, 832]],
+    ['9:16', [832, 1216]],
+    ['1000:1', [1344, 768]]
+  ])('takes the offered size nearest to the ratio %s, of the area of the default', (ratio, size) => {
+    expect(sizeFor(ratio)).toEqual(size)
+  })
+
+  it('leaves the size to the server for auto, and for a ratio while no sizes are known', () => {
+    expect(sizeFor('auto')).toEqual([undefined, undefined])
+    expect(sizeFor('16:9', { sizes: [] })).toEqual([undefined, undefined])
   })
 })
 

@@ -81,6 +81,12 @@ describe('the official OpenAI client', () => {
     expect((await clientOf(snapping).images.generate({ prompt: 'x', size: '1024x1792' })).size).toBe('32x48')
   })
 
+  it('gets the offered size nearest to an aspect ratio, and 400 for a malformed one', async () => {
+    expect((await ask({ prompt: 'x', size: '2:3' as 'auto' })).size).toBe('32x48')
+    expect((await ask({ prompt: 'x', size: '16:15' as 'auto' })).size).toBe('64x64')
+    await expect(ask({ prompt: 'x', size: '3:0' as 'auto' })).rejects.toMatchObject({ status: 400, param: 'size' })
+  })
+
   it('streams previews and the image', async () => {
     const stream = await client.images.generate({ prompt: 'x', stream: true, partial_images: 2, n: 1 })
     const events: OpenAI.ImageGenStreamEvent[] = []

@@ -65,7 +65,9 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
       const { offer } = service
       const translated = translate(body, {
         steps: offer?.defaults.num_inference_steps ?? 1,
-        snapTo: snapSizes ? (offer?.sizes ?? []) : []
+        sizes: offer?.sizes ?? [],
+        defaultSize: offer && [offer.defaults.width, offer.defaults.height],
+        snap: snapSizes
       })
       const { run, replayed, detach } = service.submit(translated, callerOf(request, request.headers, translated))
       whenDone(run, request, reply, detach)

@@ -17,17 +17,21 @@ export function responseFormatOf({ response_format, model }: OpenAiImagesRequest
 export interface Translation {
   /** Steps when the request does not set them. */
   steps: number
-  /** Sizes to snap the requested one to; empty to keep it. */
-  snapTo: readonly Size[]
+  /** Offered sizes, from which an aspect ratio chooses. */
+  sizes: readonly Size[]
+  /** The size of a request that sets none. */
+  defaultSize: Size | undefined
+  /** Whether to replace a size that is not offered by the nearest one. */
+  snap: boolean
 }
 
 type Size = readonly [width: number, height: number]
 
 /** Translates an OpenAI request to ours. */
-export function translate(request: OpenAiImagesRequest, { steps: defaultSteps, snapTo }: Translation): GenerateRequest {
-  const [width, height] = sizeOf(request.size, snapTo)
+export function translate(request: OpenAiImagesRequest, offered: Translation): GenerateRequest {
+  const [width, height] = sizeOf(request.size, offered) ?? []
   const partials = partialImagesOf(request)
-  const steps = request.num_inference_steps ?? defaultSteps
+  const steps = request.num_inference_steps ?? offered.steps
   return withoutNulls({
     prompt: request.prompt,
     ...Object.fromEntries(EXTRAS.map(({ name }) => [name, request[name]])),
@@ -43,10 +47,14 @@ export function translate(request: OpenAiImagesRequest, { steps: defaultSteps, s
   })
 }
 
-function sizeOf(size: string | null | undefined, snapTo: readonly Size[]): Size | [undefined, undefined] {
-  if (size == null || size === 'auto') return [undefined, undefined]
-  const [width, height] = size.split('x').map(Number)
-  return nearest([width!, height!], snapTo)
+/** Undefined for the server's default size. */
+function sizeOf(size: string | null | undefined, { sizes, defaultSize, snap }: Translation): Size | undefined {
+  if (size == null || size === 'auto') return undefined
+  const [width, height] = size.split(/[x:]/).map(Number) as [number, number]
+  if (size.includes('x')) return snap ? nearest([width, height], sizes) : [width, height]
+  // An aspect ratio: of the default's area, to choose between sizes of the same ratio.
+  const scale = Math.sqrt(((defaultSize?.[0] ?? 1) * (defaultSize?.[1] ?? 1)) / (width * height))
+  return sizes.length === 0 ? undefined : nearest([width * scale, height * scale], sizes)
 }
 
 /** The size nearest in aspect ratio and, with a quarter of that weight, in area. */
