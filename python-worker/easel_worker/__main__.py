@@ -78,7 +78,13 @@ def _serve(options: ProcessOptions, engine: Engine, log: Logger, signals: Signal
         return specs.hello(engine.capabilities, options.name, options.model_name)
 
     def heartbeat(session: str) -> Heartbeat:
-        return replace(vitals.heartbeat(session), sizes=engine.capabilities.sizes)
+        now = engine.capabilities
+        return replace(
+            vitals.heartbeat(session),
+            sizes=now.sizes,
+            features=now.features,
+            max_chunks=now.limits.max_chunks,
+        )
 
     transport = Transport(_address(options), hello, mailbox, heartbeat=heartbeat, log=log)
     signals.on_first(lambda: mailbox.put(Leave(options.drain_grace_s, "the worker got a signal")))

@@ -11,10 +11,11 @@ measurements: if the kept requests no longer fit, they are dropped one by one, t
 """
 
 import heapq
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from easel_worker.engine import StepShape
 from easel_worker.image import Image
 from easel_worker.pace import Pace
 
@@ -75,7 +76,7 @@ def _most(images: Sequence[Image], pace: Pace, left: float, rows: int) -> frozen
 
 def _alone_s(image: Image, pace: Pace) -> float:
     spec = image.spec
-    return image.steps_left * pace.step_s(spec.size, spec.rows) + pace.decode_s(spec.size)
+    return image.steps_left * pace.step_s(spec.shape, spec.rows) + pace.decode_s(spec.size)
 
 
 def shared_ends(images: Sequence[Image], pace: Pace, rows: int) -> list[float]:
@@ -89,12 +90,13 @@ def shared_ends(images: Sequence[Image], pace: Pace, rows: int) -> list[float]:
     ends = [0.0] * len(images)
     sizes = {image.spec.size: _Sharing(rows) for image in images}
     for place, image in enumerate(images):
-        sizes[image.spec.size].waiting.append((place, image.spec.rows, image.steps_left))
+        sizes[image.spec.size].waiting.append((place, image))
     now, turns = 0.0, 0
     while running := {size: each for size, each in sizes.items() if each.admit(turns)}:
-        # The sizes take turns; nothing changes until the next image is done.
+        # The shapes take turns; nothing changes until the next image is done.
         many = min(each.next_end for each in running.values()) - turns
-        now += many * sum(pace.step_s(size, each.used) for size, each in running.items())
+        used = [step for each in running.values() for step in each.used.items()]
+        now += many * sum(pace.step_s(shape, rows) for shape, rows in used)
         turns += many
         for size, each in running.items():
             for place in each.done(turns):
@@ -108,9 +110,9 @@ class _Sharing:
 
     def __init__(self, rows: int) -> None:
         self._rows = rows
-        self._running: list[tuple[int, int, int]] = []  # last turn, place, rows
-        self.waiting: deque[tuple[int, int, int]] = deque()  # place, rows, steps
-        self.used = 0
+        self._running: list[tuple[int, int, StepShape, int]] = []  # last turn, place, shape, rows
+        self.waiting: deque[tuple[int, Image]] = deque()  # place and image
+        self.used: Counter[StepShape] = Counter()  # rows of the shapes that have any
 
     @property
     def next_end(self) -> int:
@@ -119,18 +121,24 @@ class _Sharing:
 
     def admit(self, turn: int) -> bool:
         """Give free rows to waiting images; returns whether any image has rows."""
-        while self.waiting and (not self._running or self.used + self.waiting[0][1] <= self._rows):
-            place, rows, steps = self.waiting.popleft()
-            heapq.heappush(self._running, (turn + steps, place, rows))
-            self.used += rows
+        while self.waiting and (not self._running or self._fits(self.waiting[0][1])):
+            place, image = self.waiting.popleft()
+            shape, rows = image.spec.shape, image.spec.rows
+            heapq.heappush(self._running, (turn + image.steps_left, place, shape, rows))
+            self.used[shape] += rows
         return bool(self._running)
 
     def done(self, turn: int) -> Iterator[int]:
         """Remove the images that have finished by this turn, and yield their places."""
         while self._running and self._running[0][0] <= turn:
-            _, place, rows = heapq.heappop(self._running)
-            self.used -= rows
+            _, place, shape, rows = heapq.heappop(self._running)
+            self.used[shape] -= rows
+            if not self.used[shape]:
+                del self.used[shape]
             yield place
+
+    def _fits(self, image: Image) -> bool:
+        return self.used.total() + image.spec.rows <= self._rows
 
 
 def _longest(names: Sequence[str], fits: Callable[[Sequence[str]], bool]) -> int:

@@ -10,13 +10,15 @@ and `Capabilities` to HELLO.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from easel_worker.values import (
     AtLeastOne,
+    AtMost32,
     Count,
     Guidance,
     Name,
@@ -26,6 +28,8 @@ from easel_worker.values import (
     Share,
     Size,
     Uint32,
+    Weight,
+    Weighting,
 )
 
 READING, COMPILING = "reading", "compiling"
@@ -34,13 +38,20 @@ READING, COMPILING = "reading", "compiling"
 GUIDANCE_INTERVAL = "guidance_interval"
 """The feature of an engine that can leave some steps unguided; see `ImageSpec.guided_steps`."""
 
-FEATURES = {GUIDANCE_INTERVAL: ("guidance_start", "guidance_end")}
+PROMPT_WEIGHTS = "prompt_weights"
+"""The feature of an engine that can apply weights to prompts; see `Tokens`."""
+
+FEATURES = {
+    GUIDANCE_INTERVAL: ("guidance_start", "guidance_end"),
+    PROMPT_WEIGHTS: ("weighting", "empty"),
+}
 """Optional features by name, and the parameters that keep their defaults without the feature."""
 
 LIMITED = {
     "steps": "max_steps",
     "guidance": "max_guidance_scale",
     "cache_interval": "max_cache_interval",
+    "clip_skip": "max_clip_skip",
 }
 """The parameters that have a limit, with the limit's field in `Limits`."""
 
@@ -71,10 +82,37 @@ class NotFinite(ArithmeticError):
 
 @dataclass(frozen=True)
 class Tokens:
-    """A prompt as token ids for the two text encoders, each of the tokenizer's max_length."""
+    """A prompt as token ids for the two text encoders (`_2` is the second one).
+
+    The ids are chunks of the tokenizer's max_length, each with its start, end and padding; both
+    encoders have the same number of chunks. A list that is `UNSET` is absent.
+
+    Attributes:
+        weights: one weight for each id; absent means 1 for all.
+        masked: [start, end) positions that each extra encoding hides, for compel's weights below 1.
+        pooled_ids_2: the chunk that gives the pooled embedding; absent means the first one.
+    """
 
     ids: Annotated[tuple[Uint32, ...], AtLeastOne]
     ids_2: Annotated[tuple[Uint32, ...], AtLeastOne]
+    weights: Annotated[tuple[Weight, ...], AtLeastOne] | UnsetType = UNSET
+    weights_2: Annotated[tuple[Weight, ...], AtLeastOne] | UnsetType = UNSET
+    masked: Annotated[tuple[tuple[Count, Count], ...], AtMost32] | UnsetType = UNSET
+    masked_2: Annotated[tuple[tuple[Count, Count], ...], AtMost32] | UnsetType = UNSET
+    pooled_ids_2: Annotated[tuple[Uint32, ...], AtLeastOne] | UnsetType = UNSET
+
+    @property
+    def weighted(self) -> bool:
+        """Whether any of the optional lists is there."""
+        optional = self.weights, self.weights_2, self.masked, self.masked_2, self.pooled_ids_2
+        return any(each is not UNSET for each in optional)
+
+
+class StepShape(NamedTuple):
+    """The size of an image, and the number of its prompt's tokens for each text encoder."""
+
+    size: Size
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -82,7 +120,8 @@ class Parameters:
     """Everything that decides an image except its seed, with the names of GENERATE's fields.
 
     `guidance_start` and `guidance_end` are shares of the steps; see `ImageSpec.guided_steps`. With
-    a `cache_interval` of N only every Nth step computes the full UNet.
+    a `cache_interval` of N only every Nth step computes the full UNet. `weighting` says how the
+    prompts' weights are applied; compel's needs `empty`, the empty text in one chunk.
     """
 
     prompt: Tokens
@@ -96,6 +135,8 @@ class Parameters:
     guidance_start: Share = 0.0
     guidance_end: Share = 1.0
     cache_interval: Positive = 1
+    weighting: Weighting | UnsetType = UNSET
+    empty: Tokens | UnsetType = UNSET
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +149,11 @@ class ImageSpec(Parameters):
     def size(self) -> Size:
         """Width and height."""
         return Size(self.width, self.height)
+
+    @property
+    def shape(self) -> StepShape:
+        """What images must have in common to share a step."""
+        return StepShape(self.size, len(self.prompt.ids))
 
     @property
     def guided_steps(self) -> range:
@@ -147,12 +193,14 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest values that a request may have."""
+    """The largest values that a request may have; `max_chunks` is for chunks of a prompt."""
 
     max_steps: Positive
     max_guidance_scale: Guidance
     max_images: Positive
     max_cache_interval: Positive = 1
+    max_clip_skip: Count = 0
+    max_chunks: Positive = 1
 
 
 @dataclass(frozen=True)
@@ -204,7 +252,8 @@ class Capabilities:
     """What an engine is and can do; sent to the gateway in HELLO.
 
     `coming` are the sizes still being compiled; each moves to `sizes` when it is ready. `features`
-    are those of `FEATURES` that the engine has.
+    are those of `FEATURES` that the engine has. `features` and `limits.max_chunks` grow while
+    programs are compiled.
     """
 
     model: ModelInfo
@@ -267,7 +316,7 @@ class Engine(Protocol):
     def step(self, lanes: Sequence[Lane]) -> None:
         """Advance every lane by one denoising step, and return when the device is done.
 
-        The lanes have one size and together at most `capabilities.rows` rows. Their step counts,
+        The lanes have one shape and together at most `capabilities.rows` rows. Their step counts,
         schedulers, guidance and seeds may differ. No lane's pixels depend on the other lanes.
 
         A lane whose last step made numbers that are not finite does not advance and has

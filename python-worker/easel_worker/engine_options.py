@@ -20,3 +20,9 @@ MAX_CACHE_INTERVAL = Option(
     "the largest cache_interval that a request may have; above 1 the worker compiles more "
     "programs, and an image in flight needs more memory",
 )
+
+MAX_PROMPT_CHUNKS = Option(
+    parse.positive,
+    "the largest number of chunks of 75 tokens that a prompt may have; each number above 1 takes "
+    "more programs, which are compiled after the worker is ready",
+)

@@ -200,7 +200,7 @@ class Loop:
         seconds = self._clock() - start
         self._vitals.stepped(seconds * 1000)
         rows = sum(image.spec.rows for image in images)
-        self._pace.stepped(images[0].spec.size, rows, seconds)
+        self._pace.stepped(images[0].spec.shape, rows, seconds)
 
     def _denoised(self, image: Image) -> None:
         """Send the image's progress, with a preview if the request wants one at this step.

@@ -3,6 +3,7 @@
 from collections.abc import Hashable
 from typing import TypeVar
 
+from easel_worker.engine import StepShape
 from easel_worker.values import Size
 
 _WEIGHT = 0.3  # of the newest measurement
@@ -11,27 +12,27 @@ _Key = TypeVar("_Key", bound=Hashable)
 
 
 class Pace:
-    """Measured seconds of steps, by size and number of rows, and of decodings, by size."""
+    """Measured seconds of steps, by shape and number of rows, and of decodings, by size."""
 
     def __init__(self) -> None:
-        self._step_s: dict[Size, dict[int, float]] = {}
+        self._step_s: dict[StepShape, dict[int, float]] = {}
         self._decode_s: dict[Size, float] = {}
 
-    def stepped(self, size: Size, rows: int, seconds: float) -> None:
+    def stepped(self, shape: StepShape, rows: int, seconds: float) -> None:
         """Record how long a step took that computed this many rows."""
-        _blend(self._step_s.setdefault(size, {}), rows, seconds)
+        _blend(self._step_s.setdefault(shape, {}), rows, seconds)
 
     def decoded(self, size: Size, seconds: float) -> None:
         """Record how long a decoding took."""
         _blend(self._decode_s, size, seconds)
 
-    def step_s(self, size: Size, rows: int) -> float:
+    def step_s(self, shape: StepShape, rows: int) -> float:
         """Estimate a step's seconds: a fixed part plus a part for each row, fitted to measurements.
 
         If all measured steps had the same number of rows, the fixed part is 0. Returns 0 for a
-        size without measurements.
+        shape without measurements.
         """
-        known = self._step_s.get(size, {})
+        known = self._step_s.get(shape, {})
         if rows in known or not known:
             return known.get(rows, 0.0)
         if len(known) == 1:

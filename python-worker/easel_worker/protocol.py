@@ -93,6 +93,8 @@ class Heartbeat:
     memory: tuple[DeviceMemory, ...]
     sizes: Annotated[tuple[Size, ...], AtLeastOne] | UnsetType = UNSET
     not_finite: NotFiniteTotals | UnsetType = UNSET
+    features: tuple[Name, ...] | UnsetType = UNSET
+    max_chunks: Positive | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from easel_worker.engine import (
     ImageSpec,
     InvalidRequest,
     Parameters,
-    Tokens,
 )
+from easel_worker.prompt_check import check_prompts
 from easel_worker.protocol import VERSION, Generate, Hello
 
 
@@ -69,9 +69,7 @@ def check(spec: ImageSpec, capabilities: Capabilities) -> None:
         raise InvalidRequest(
             "a guided image takes two rows and this worker has one: start it with --rows 2 or more"
         )
-    _check_length("prompt", spec.prompt, capabilities)
-    if spec.negative is not None:
-        _check_length("negative", spec.negative, capabilities)
+    check_prompts(spec, capabilities)
 
 
 def _check_size(spec: ImageSpec, capabilities: Capabilities) -> None:
@@ -95,11 +93,3 @@ def _check_features(spec: ImageSpec, capabilities: Capabilities) -> None:
             raise InvalidRequest(
                 f"this worker does not support {feature}: leave out {' and '.join(names)}"
             )
-
-
-def _check_length(name: str, tokens: Tokens, capabilities: Capabilities) -> None:
-    """Each encoder takes exactly as many tokens as its tokenizer's max_length."""
-    lists = {"ids": tokens.ids, "ids_2": tokens.ids_2}
-    for (field, ids), info in zip(lists.items(), capabilities.tokenizers, strict=False):
-        if len(ids) != info.max_length:
-            raise InvalidRequest(f"{name}.{field} has {len(ids)} ids, not {info.max_length}")

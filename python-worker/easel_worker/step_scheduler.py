@@ -1,29 +1,35 @@
 """Decides which images share the next denoising step. Pure: no jax, no zmq and no clock.
 
-A step holds images of one size and at most `rows` rows; a guided image takes two rows, an unguided
-one takes one. Rows are given out at step boundaries:
+A step holds images of one shape (the size, and the number of the prompt's tokens) and at most
+`rows` rows; a guided image takes two rows, an unguided one takes one. Rows are given out at step
+boundaries:
 
 - Each size has its own `rows` rows. Its images get them in order of arrival and keep them until
   they are finished or cancelled. No image overtakes another, so unguided images cannot starve a
   guided one.
-- The sizes that have images with rows take turns. A step takes *all* such images of its size.
+- The shapes that have images with rows take turns. A step takes *all* such images of its shape.
 
-This gives two bounds, with S sizes in use:
+This gives two bounds, with S shapes in use:
 
-- **An image that has rows advances once in any S consecutive steps**, whatever its age, size, steps
-  and guidance: its N steps take at most S·N steps.
+- **An image that has rows advances once in any S consecutive steps**, whatever its age, shape,
+  steps and guidance: its N steps take at most S·N steps.
 - **An image without rows never waits for a later one.** If k images of its size came before it, of
   at most N steps each, it gets rows after at most k·S·N steps. (All images that have rows are done
   after S·N steps, so by then at least one of the k has ended.)
 
-New arrivals change neither bound, so no traffic starves an image. A new size increases S by one and
-takes its first turn last. The bounds count steps; a step's duration depends on its size and rows.
+New arrivals change neither bound, so no traffic starves an image. A new shape increases S by one
+and takes its first turn last. The bounds count steps; a step's duration depends on its shape and
+rows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
+from typing import TypeVar
 
+from easel_worker.engine import StepShape
 from easel_worker.image import Image
 from easel_worker.values import Size
+
+K = TypeVar("K", bound=Hashable)
 
 
 class StepScheduler:
@@ -37,8 +43,8 @@ class StepScheduler:
         self._rows = rows
         self._requests: dict[str, list[Image]] = {}  # by id: the images that have not ended
         self._waiting: dict[Size, list[Image]] = {}
-        # The images with rows. The sizes are in the order of their turns, the next one first.
-        self._running: dict[Size, list[Image]] = {}
+        # The images with rows. The shapes are in the order of their turns, the next one first.
+        self._running: dict[StepShape, list[Image]] = {}
 
     @property
     def queued(self) -> int:
@@ -61,8 +67,8 @@ class StepScheduler:
 
     def images(self) -> Iterator[Image]:
         """Every image that has not ended; those with rows first, then by arrival."""
-        for of_size in (*self._running.values(), *self._waiting.values()):
-            yield from of_size
+        for some in (*self._running.values(), *self._waiting.values()):
+            yield from some
 
     def add(self, images: Sequence[Image]) -> None:
         """Queue the images of one request.
@@ -99,7 +105,8 @@ class StepScheduler:
         """Give free rows to the images that wait longest; the caller encodes them before a step."""
         admitted: list[Image] = []
         for size, queue in list(self._waiting.items()):
-            free = self._rows - _rows(self._running.get(size, ()))
+            running = (images for shape, images in self._running.items() if shape.size == size)
+            free = self._rows - sum(map(_rows, running))
             while queue and queue[0].spec.rows <= free:
                 image = queue[0]
                 free -= image.spec.rows
@@ -109,8 +116,8 @@ class StepScheduler:
 
     def next_step(self) -> list[Image]:
         """The images that advance in the next step; empty if no image has rows and steps left."""
-        for size in list(self._running):
-            self._running[size] = images = self._running.pop(size)  # its next turn comes last
+        for shape in list(self._running):
+            self._running[shape] = images = self._running.pop(shape)  # its next turn comes last
             if step := [image for image in images if image.state == "running"]:
                 return step
         return []
@@ -139,14 +146,21 @@ class StepScheduler:
     def _start(self, image: Image) -> None:
         self._take_out(image)
         image.state = "running"
-        self._running.setdefault(image.spec.size, []).append(image)
+        self._running.setdefault(image.spec.shape, []).append(image)
 
     def _take_out(self, image: Image) -> None:
         """Remove an image from the list of its state."""
-        sizes = self._waiting if image.state == "waiting" else self._running
-        sizes[image.spec.size].remove(image)
-        if not sizes[image.spec.size]:
-            del sizes[image.spec.size]
+        if image.state == "waiting":
+            _remove(self._waiting, image.spec.size, image)
+        else:
+            _remove(self._running, image.spec.shape, image)
+
+
+def _remove(lists: dict[K, list[Image]], key: K, image: Image) -> None:
+    """Remove an image from the list of a key, and the list if it is then empty."""
+    lists[key].remove(image)
+    if not lists[key]:
+        del lists[key]
 
 
 def _rows(images: Sequence[Image]) -> int:

@@ -5,7 +5,7 @@ names the field that breaks one. It accepts neither null nor a boolean as a numb
 """
 
 import sys
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Meta
 
@@ -25,13 +25,20 @@ Milliseconds = Annotated[float, Meta(ge=0, le=_LARGEST)]
 Interval = Annotated[float, Meta(ge=1, le=_LARGEST)]
 Guidance = Annotated[float, Meta(ge=0, le=_LARGEST)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+Weight = Annotated[float, Meta(ge=-1000, le=1000)]
+
+Weighting = Literal["a1111", "compel"]
+"""How a prompt's weights are applied."""
 
 AtLeastOne = Meta(min_length=1)
 """Marks a list that must not be empty."""
 
+AtMost32 = Meta(max_length=32)
+"""Marks a list of at most 32 items."""
+
 
 class Size(NamedTuple):
-    """An image's size in pixels; on the wire a list of two."""
+    """An image's size in pixels; on the wire a list of two numbers."""
 
     width: Positive
     height: Positive

@@ -66,6 +66,15 @@ HELLO_HEADER: Header = {
     "programs": [{"name": "denoise-1024x1024-8", "seconds": 41.5, "cached": False}],
 }
 TOKENS: Header = {"ids": [49406, 320, 736, 49407], "ids_2": [49406, 320, 736, 49407, 0]}
+WEIGHTED: Header = TOKENS | {
+    "weights": [1.0, 1.3, -0.5, 1.0],
+    "weights_2": [1000.0, 1.0, 1.0, 0.0, 1.0],
+}
+MASKED: Header = WEIGHTED | {
+    "masked": [[1, 2], [2, 3]],
+    "masked_2": [[3, 5]],
+    "pooled_ids_2": [49406, 1, 49407, 0, 0],
+}
 GENERATE_HEADER: Header = {
     "id": "7f3a.1",
     "prompt": TOKENS,
@@ -95,11 +104,16 @@ LEAST_HEADER: Header = {
     "preview_every": 0,
 }
 CACHING = {"limits": HELLO_HEADER["limits"] | {"max_cache_interval": 5}}
+PROMPTS = {
+    "limits": HELLO_HEADER["limits"] | {"max_clip_skip": 10, "max_chunks": 4},
+    "features": ["prompt_weights"],
+}
 FEATURES = {"features": ["guidance_interval", "a_feature_of_the_future"]}
 WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
     "hello": (p.Hello, HELLO_HEADER),
     "hello-coming": (p.Hello, HELLO_HEADER | {"coming": [[512, 512], [640, 384]]}),
     "hello-caching": (p.Hello, HELLO_HEADER | CACHING),
+    "hello-prompts": (p.Hello, HELLO_HEADER | PROMPTS),
     "hello-features": (p.Hello, HELLO_HEADER | FEATURES),
     "generate": (p.Generate, GENERATE_HEADER),
     "generate-least": (p.Generate, LEAST_HEADER),
@@ -108,6 +122,15 @@ WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
         GENERATE_HEADER | {"guidance_start": 0.2, "guidance_end": 1.0},
     ),
     "generate-cache-interval": (p.Generate, GENERATE_HEADER | {"cache_interval": 3}),
+    "generate-a1111": (
+        p.Generate,
+        GENERATE_HEADER | {"prompt": WEIGHTED, "weighting": "a1111"},
+    ),
+    "generate-compel": (
+        p.Generate,
+        GENERATE_HEADER
+        | {"prompt": TOKENS, "negative": MASKED, "weighting": "compel", "empty": TOKENS},
+    ),
 }
 """Headers without some optional fields, all of which Python would write."""
 
@@ -123,6 +146,7 @@ GOOD_TO_GATEWAY: dict[str, p.FromWorker] = {
     **{name: READ[name] for name in WRITTEN if name.startswith("hello")},
     "heartbeat": HEARTBEAT,
     "heartbeat-sizes": replace(HEARTBEAT, sizes=((1024, 1024), (768, 512), (512, 512))),
+    "heartbeat-features": replace(HEARTBEAT, features=("prompt_weights",), max_chunks=2),
     "heartbeat-not-finite": replace(HEARTBEAT, not_finite=p.NotFiniteTotals(1, 20, 0)),
     "heartbeat-idle": p.Heartbeat("gateway.1", 0, 0, 0, 0, (), ()),
     "progress": p.Progress("7f3a.1", 0, "denoising", 12, 40),
@@ -249,6 +273,28 @@ def _bad_headers() -> Iterator[Golden]:
         "generate-half-prompt": (p.Generate, GENERATE_HEADER, {"prompt": {"ids": [1]}}),
         "generate-guidance-past-the-end": (p.Generate, GENERATE_HEADER, {"guidance_end": 1.01}),
         "generate-cache-interval-of-none": (p.Generate, GENERATE_HEADER, {"cache_interval": 0}),
+        "generate-unknown-weighting": (p.Generate, GENERATE_HEADER, {"weighting": "sd"}),
+        "generate-weight-of-1001": (
+            p.Generate,
+            GENERATE_HEADER,
+            {"prompt": TOKENS | {"weights": [1, 1, 1, 1001]}},
+        ),
+        "generate-weight-of-null": (
+            p.Generate,
+            GENERATE_HEADER,
+            {"prompt": TOKENS | {"weights": [1, None, 1, 1]}},
+        ),
+        "generate-33-masked": (
+            p.Generate,
+            GENERATE_HEADER,
+            {"prompt": TOKENS | {"masked": [[i, i + 1] for i in range(33)]}},
+        ),
+        "generate-span-of-three": (
+            p.Generate,
+            GENERATE_HEADER,
+            {"prompt": TOKENS | {"masked": [[1, 2, 3]]}},
+        ),
+        "heartbeat-no-chunks": (p.Heartbeat, heartbeat, {"max_chunks": 0}),
         "cancel-empty-id": (p.Cancel, {"id": "x"}, {"id": ""}),
         "welcome-no-interval": (p.Welcome, {"session": "s"}, {"heartbeat_ms": 0}),
         "refused-without-a-code": (p.Refused, {"message": "no"}, {}),

@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easel_worker.departure import Departure
+from easel_worker.engine import StepShape
 from easel_worker.image import Image
 from easel_worker.pace import Pace
 from easel_worker.values import Size
-from tests.support.samples import image
+from tests.support.samples import LENGTH, image
 
 SIZE = Size(1024, 1024)
+SHAPE = StepShape(SIZE, LENGTH)
 ROWS = 32
 
 
@@ -23,7 +25,7 @@ def left(request: str, steps: int) -> Image:
 
 def measured(step_s: float, decode_s: float = 0.0) -> Pace:
     pace = Pace()
-    pace.stepped(SIZE, 2, step_s)
+    pace.stepped(SHAPE, 2, step_s)
     pace.decoded(SIZE, decode_s)
     return pace
 
@@ -53,8 +55,8 @@ def test_when_the_time_is_over_all_are_too_late() -> None:
 def test_pace_follows_what_is_measured() -> None:
     pace = measured(1.0)
     for _ in range(30):
-        pace.stepped(SIZE, 2, 0.5)
-    assert pace.step_s(SIZE, 2) == pytest.approx(0.5, rel=1e-3)
+        pace.stepped(SHAPE, 2, 0.5)
+    assert pace.step_s(SHAPE, 2) == pytest.approx(0.5, rel=1e-3)
 
 
 def test_a_later_departure_does_not_give_more_time() -> None:
@@ -72,7 +74,7 @@ def v5e(rows: int) -> float:
 def learned(cost: Callable[[int], float], *rows: int) -> Pace:
     pace = Pace()
     for count in rows:
-        pace.stepped(SIZE, count, cost(count))
+        pace.stepped(SHAPE, count, cost(count))
     return pace
 
 
@@ -132,6 +134,6 @@ def test_images_of_one_request_are_kept_or_given_up_together() -> None:
 
 @pytest.mark.parametrize("rows", [1, 8, 100])
 def test_a_step_never_measured_is_fitted(rows: int) -> None:
-    assert learned(v5e, 2, 24).step_s(SIZE, rows) == pytest.approx(v5e(rows))
-    assert learned(lambda _: 0.5, 2, 24).step_s(SIZE, rows) == pytest.approx(0.5)
-    assert learned(lambda _: 0.5, 4).step_s(SIZE, rows) == pytest.approx(0.125 * rows)
+    assert learned(v5e, 2, 24).step_s(SHAPE, rows) == pytest.approx(v5e(rows))
+    assert learned(lambda _: 0.5, 2, 24).step_s(SHAPE, rows) == pytest.approx(0.5)
+    assert learned(lambda _: 0.5, 4).step_s(SHAPE, rows) == pytest.approx(0.125 * rows)

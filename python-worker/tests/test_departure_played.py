@@ -1,5 +1,6 @@
 """What a departing worker finishes, played with the real scheduler: queue, sizes, decodings."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -8,14 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from easel_worker.departure import Departure
+from easel_worker.engine import StepShape
 from easel_worker.image import Image
 from easel_worker.pace import Pace
 from easel_worker.step_scheduler import StepScheduler
 from easel_worker.values import Size
-from tests.support.samples import image
+from tests.support.samples import LENGTH, image
 
 SIZE, SMALL = Size(1024, 1024), Size(512, 512)
 ROWS = 8
+CHUNK_COUNTS = (1, 2)
 
 
 class Cost(NamedTuple):
@@ -59,13 +62,13 @@ def play(case: Case, pace: Pace, *, choosing: bool) -> int:
         step = scheduler.next_step()
         if not step:
             break
-        size, rows = step[0].spec.size, sum(one.spec.rows for one in step)
-        cost = case.costs[size]
+        shape, rows = step[0].spec.shape, sum(one.spec.rows for one in step)
+        cost = case.costs[shape.size]
         now += cost.fixed + rows * cost.row
-        pace.stepped(size, rows, cost.fixed + rows * cost.row)
+        pace.stepped(shape, rows, cost.fixed + rows * cost.row)
         for done in scheduler.stepped(step):
             now += cost.decode
-            pace.decoded(size, cost.decode)
+            pace.decoded(shape.size, cost.decode)
             scheduler.finished(done)
             if now <= case.grace + 1e-9:
                 owed[done.request.id].remove(done)
@@ -81,7 +84,13 @@ costs = st.builds(
 
 
 @st.composite
-def cases(draw: st.DrawFn, *, sizes: Sequence[Size], row_counts: Sequence[int]) -> Case:
+def cases(
+    draw: st.DrawFn,
+    *,
+    sizes: Sequence[Size],
+    row_counts: Sequence[int],
+    chunk_counts: Sequence[int] = (1,),
+) -> Case:
     images: list[dict[str, Any]] = []
     for number in range(draw(st.integers(1, 10))):
         one = {
@@ -89,6 +98,7 @@ def cases(draw: st.DrawFn, *, sizes: Sequence[Size], row_counts: Sequence[int]) 
             "size": draw(st.sampled_from(sizes)),
             "rows": draw(st.sampled_from(row_counts)),
             "steps": draw(st.integers(1, 30)),
+            "chunks": draw(st.sampled_from(chunk_counts)),
         }
         images += [one] * draw(st.integers(1, 2))
     return Case(
@@ -103,8 +113,9 @@ def all_known(case: Case) -> Pace:
     pace = Pace()
     for size, cost in case.costs.items():
         pace.decoded(size, cost.decode)
-        for rows in range(1, ROWS + 1):
-            pace.stepped(size, rows, cost.fixed + rows * cost.row)
+        for rows, chunks in itertools.product(range(1, ROWS + 1), CHUNK_COUNTS):
+            shape = StepShape(size, chunks * LENGTH)
+            pace.stepped(shape, rows, cost.fixed + rows * cost.row)
     return pace
 
 
@@ -117,4 +128,10 @@ def test_no_fewer_are_finished_than_if_all_shared(case: Case) -> None:
 @settings(max_examples=300)
 @given(case=cases(sizes=[SIZE, SMALL], row_counts=[1, 2]))
 def test_nor_with_several_sizes(case: Case) -> None:
+    assert play(case, all_known(case), choosing=True) >= play(case, Pace(), choosing=False)
+
+
+@settings(max_examples=300)
+@given(case=cases(sizes=[SIZE, SMALL], row_counts=[1, 2], chunk_counts=CHUNK_COUNTS))
+def test_nor_with_prompts_of_several_lengths(case: Case) -> None:
     assert play(case, all_known(case), choosing=True) >= play(case, Pace(), choosing=False)

@@ -79,7 +79,7 @@ def test_its_weights_decide_its_digest_and_its_images() -> None:
 def test_it_holds_the_loop_to_the_interface() -> None:
     fake, _ = engine(rows=2)
     lane = fake.start(spec(steps=1))
-    with pytest.raises(ValueError, match="one size"):
+    with pytest.raises(ValueError, match="one shape"):
         fake.step([fake.start(spec(width=32)), lane])
     with pytest.raises(ValueError, match="2 rows"):
         fake.step([lane, fake.start(spec())])

@@ -2,10 +2,12 @@
 
 import hashlib
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from easel_worker.engine import Tokens
 from easel_worker.fake.image import canonical_text, picture
 from tests.support.samples import generate, spec_of, token_ids
 
@@ -49,6 +51,19 @@ def test_what_saves_operations_is_named_where_there_is_any() -> None:
     assert canonical_text(spec_of(cached, 1)) == f"{plain}|0|1000|3"
     part = generate("a", guidance_start=0.2, guidance_end=0.8125)
     assert canonical_text(spec_of(part, 1)) == f"{plain}|200|813|1"
+
+
+def test_a_weighting_names_all_that_it_needs() -> None:
+    prompt = replace(token_ids(), weights=(1.0, 1.3005, -0.5), masked=((1, 2), (3, 5)))
+    plain = generate("a", negative=token_ids(100))
+    weighted = replace(plain, prompt=prompt, weighting="a1111")
+    expected = f"{canonical_text(spec_of(plain, 1))}|0|1000|1|a1111;1000,1301,-500;-;1-2,3-5;-"
+    assert canonical_text(spec_of(weighted, 1)) == f"{expected};-;-;-;-;-;-;-;-"
+    negative = replace(token_ids(100), weights_2=(2.0,), masked_2=(), pooled_ids_2=(7, 8))
+    empty = Tokens((1, 2), (3,))
+    compel = replace(weighted, negative=negative, weighting="compel", empty=empty)
+    text = canonical_text(spec_of(compel, 1))
+    assert text.endswith("|compel;1000,1301,-500;-;1-2,3-5;-;-;-;2000;-;;7,8;1,2;3")
 
 
 def test_no_negative_prompt_is_a_dash() -> None:

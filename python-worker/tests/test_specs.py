@@ -39,8 +39,8 @@ def test_one_spec_for_each_seed() -> None:
         ({"cache_interval": 2}, "cache_interval is 2, but at most 1 is allowed"),
         ({"guidance": 50.5}, "guidance is 50.5, but at most 50.0 is allowed"),
         ({"seeds": tuple(range(17))}, "the number of seeds is 17, but at most 16"),
-        ({"prompt": Tokens((1,), (1,) * 77)}, "prompt.ids has 1 ids, not 77"),
-        ({"prompt": Tokens((1,) * 77, (1,))}, "prompt.ids_2 has 1 ids, not 77"),
+        ({"prompt": Tokens((1,), (1,) * 77)}, "prompt.ids has 1 ids, not a multiple of 77"),
+        ({"prompt": Tokens((1,) * 77, (1,))}, "prompt.ids_2 has 1 ids, not a multiple of 77"),
         ({"negative": Tokens((1,) * 78, (1,) * 77)}, "negative.ids has 78 ids"),
     ],
 )

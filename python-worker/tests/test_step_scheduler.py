@@ -2,12 +2,14 @@
 
 import itertools
 import sys
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from easel_worker.engine import StepShape
 from easel_worker.fake.engine import FakeLane
 from easel_worker.image import Image
 from easel_worker.step_scheduler import StepScheduler
@@ -17,6 +19,8 @@ from tests.support.samples import image
 LARGE = Size(1024, 1024)
 SMALL = Size(512, 512)
 SIZES = (LARGE, SMALL, Size(768, 512))
+CHUNK_COUNTS = (1, 3)
+MOST_SHAPES = len(SIZES) * len(CHUNK_COUNTS)
 
 
 def test_images_of_one_size_share_a_step_whatever_their_steps_and_rows() -> None:
@@ -73,6 +77,18 @@ def test_sizes_take_turns() -> None:
     scheduler.admit()
     steps = [scheduler.next_step() for _ in range(4)]
     assert steps == [large, [small], large, [small]]
+
+
+def test_prompts_of_different_lengths_share_the_rows_of_a_size_and_take_turns() -> None:
+    scheduler = StepScheduler(rows=4)
+    short, long, waits = image("short"), image("long", chunks=2), image("waits", chunks=2)
+    for one in (short, long, waits):
+        scheduler.add([one])
+    assert scheduler.admit() == [short, long]
+    assert [scheduler.next_step() for _ in range(3)] == [[short], [long], [short]]
+    scheduler.cancel("short")
+    assert scheduler.admit() == [waits]
+    assert scheduler.next_step() == [long, waits]
 
 
 def test_a_size_that_only_decodes_leaves_its_turn_to_the_others() -> None:
@@ -153,42 +169,59 @@ def test_an_image_that_can_never_run_is_an_error(bad: Image) -> None:
 
 
 STEPS = 5
-shapes = st.tuples(st.sampled_from(SIZES), st.integers(1, 2), st.integers(1, STEPS))
+Kind = dict[str, Any]
+"""Arguments of `image`: size, rows, steps and chunks."""
+
+
+def kinds_of(steps: int) -> st.SearchStrategy[Kind]:
+    return st.fixed_dictionaries(
+        {
+            "size": st.sampled_from(SIZES),
+            "rows": st.integers(1, 2),
+            "steps": st.integers(1, steps),
+            "chunks": st.sampled_from(CHUNK_COUNTS),
+        }
+    )
+
+
+kinds = kinds_of(STEPS)
 
 
 @settings(max_examples=200)
 @given(
-    before=st.lists(shapes, max_size=6),
-    wanted=shapes,
-    after=st.lists(st.lists(shapes, max_size=4), max_size=60),
+    before=st.lists(kinds, max_size=6),
+    wanted=kinds,
+    after=st.lists(st.lists(kinds, max_size=4), max_size=60),
     rows=st.integers(2, 5),
 )
 def test_no_arrivals_make_an_image_wait_longer_than_its_bound(
-    before: list[tuple[Size, int, int]],
-    wanted: tuple[Size, int, int],
-    after: list[list[tuple[Size, int, int]]],
+    before: list[Kind],
+    wanted: Kind,
+    after: list[list[Kind]],
     rows: int,
 ) -> None:
     """Whatever comes after it, at every step: smaller ones, other sizes, as many as you like."""
     scheduler, numbers = StepScheduler(rows), itertools.count()
-    mine = image("mine", 0, *wanted)
-    for shape in before:
-        scheduler.add([image(f"r{next(numbers)}", 0, *shape)])
+    mine = image("mine", 0, **wanted)
+    for kind in before:
+        scheduler.add([image(f"r{next(numbers)}", 0, **kind)])
     scheduler.add([mine])
-    steps_to_rows = len([one for one in before if one[0] == wanted[0]]) * len(SIZES) * STEPS
+    steps_to_rows = (
+        len([one for one in before if one["size"] == wanted["size"]]) * MOST_SHAPES * STEPS
+    )
     got_rows_at = None
     for step in itertools.count():
         if mine in scheduler.admit():
             got_rows_at = step
         assert got_rows_at is not None or step < steps_to_rows
-        assert got_rows_at is None or step <= got_rows_at + len(SIZES) * mine.spec.steps
+        assert got_rows_at is None or step <= got_rows_at + MOST_SHAPES * mine.spec.steps
         done = scheduler.stepped(scheduler.next_step())
         for each in done:
             scheduler.finished(each)
         if mine in done:
             return
-        for shape in after[step] if step < len(after) else []:
-            scheduler.add([image(f"r{next(numbers)}", 0, *shape)])
+        for kind in after[step] if step < len(after) else []:
+            scheduler.add([image(f"r{next(numbers)}", 0, **kind)])
 
 
 class AnyTraffic(RuleBasedStateMachine):
@@ -202,22 +235,18 @@ class AnyTraffic(RuleBasedStateMachine):
         self.now = 0.0
         self.waiting: dict[Size, list[Image]] = {size: [] for size in SIZES}
         self.running: dict[Image, int] = {}  # steps done
-        # The sizes that stepped since an image advanced: none may do so twice.
-        self.passed: dict[Image, list[Size]] = {}
+        # The shapes that stepped since an image advanced: none may do so twice.
+        self.passed: dict[Image, list[StepShape]] = {}
 
     @rule(
-        shapes=st.lists(
-            st.tuples(st.sampled_from(SIZES), st.integers(1, 2), st.integers(1, 6)),
-            min_size=1,
-            max_size=4,
-        ),
+        kinds=st.lists(kinds_of(6), min_size=1, max_size=4),
         patience=st.none() | st.floats(0.5, 9.0),
     )
-    def arrive(self, shapes: list[tuple[Size, int, int]], patience: float | None) -> None:
+    def arrive(self, kinds: list[Kind], patience: float | None) -> None:
         self.requests += 1
         images = [
-            image(f"r{self.requests}", index, *shape, arrived=self.now, timeout_s=patience)
-            for index, shape in enumerate(shapes)
+            image(f"r{self.requests}", index, **kind, arrived=self.now, timeout_s=patience)
+            for index, kind in enumerate(kinds)
         ]
         for one in images:
             self.waiting[one.spec.size].append(one)
@@ -257,14 +286,14 @@ class AnyTraffic(RuleBasedStateMachine):
         assert bool(step) == bool(able)
         if not step:
             return
-        size = step[0].spec.size
-        assert set(step) == {one for one in able if one.spec.size == size}
+        shape = step[0].spec.shape
+        assert set(step) == {one for one in able if one.spec.shape == shape}
         assert sum(one.spec.rows for one in step) <= self.rows
         for one in able - set(step):
-            assert size not in self.passed[one], (
-                "a size stepped twice before it was this one's turn"
+            assert shape not in self.passed[one], (
+                "a shape stepped twice before it was this one's turn"
             )
-            self.passed[one].append(size)
+            self.passed[one].append(shape)
         for one in step:
             self.passed[one] = []
             self.running[one] += 1

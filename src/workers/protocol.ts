@@ -55,8 +55,22 @@ const sizes = (description: string, minItems = 0) =>
     items: { type: 'array', items: Positive, minItems: 2, maxItems: 2 }
   })
 
+const Ids = listOf(Uint32, { minItems: 1 })
+const Weights = listOf(Type.Number({ minimum: -1000, maximum: 1000 }), { minItems: 1 })
+const Spans = listOf(
+  Type.Unsafe<[start: number, end: number]>({ type: 'array', items: Count, minItems: 2, maxItems: 2 }),
+  { maxItems: 32 }
+)
 const TokenIds = Type.Object(
-  { ids: listOf(Uint32, { minItems: 1 }), ids_2: listOf(Uint32, { minItems: 1 }) },
+  {
+    ids: Ids,
+    ids_2: Ids,
+    weights: Type.Optional(Weights),
+    weights_2: Type.Optional(Weights),
+    masked: Type.Optional(Spans),
+    masked_2: Type.Optional(Spans),
+    pooled_ids_2: Type.Optional(Ids)
+  },
   { description: 'A prompt for both text encoders' }
 )
 export type TokenIds = Static<typeof TokenIds>
@@ -89,14 +103,15 @@ const refinements = Object.fromEntries(
   [N in Refined as Table[N]['wire']]: TOptional<TUnsafe<number>>
 }
 
-const Limits = Type.Object(
-  Object.fromEntries(
+const Limits = Type.Object({
+  ...Object.fromEntries(
     parametersWith('limit').map((parameter) => {
       const form = wireForm(parameter)
       return [parameter.limit, parameter.neutral === undefined ? form : Type.Optional(form)]
     })
-  )
-)
+  ),
+  max_chunks: Type.Optional(Positive)
+})
 
 const HELLO = Type.Object(
   {
@@ -117,7 +132,7 @@ const HELLO = Type.Object(
       scheduler: Name,
       negative_prompt: Type.String()
     }),
-    limits: Limits as unknown as TUnsafe<ModelLimits>,
+    limits: Limits as unknown as TUnsafe<ModelLimits & { readonly max_chunks?: number }>,
     devices: listOf(Type.Object({ id: Count, kind: Type.String() })),
     programs: listOf(
       Type.Object({ name: Type.String(), seconds: Type.Number({ minimum: 0 }), cached: Type.Boolean() })
@@ -139,6 +154,8 @@ const HEARTBEAT = Type.Object(
     step_ms: listOf(Milliseconds, { maxItems: 64 }),
     memory: listOf(Type.Object({ device: Count, bytes_in_use: Count, bytes_limit: Count })),
     sizes: Type.Optional(sizes("Current value of HELLO's sizes", 1)),
+    features: Type.Optional(listOf(Name, { description: "Current value of HELLO's features" })),
+    max_chunks: Type.Optional(Positive),
     not_finite: Type.Optional(
       Type.Object(
         { text_encoder: Count, denoise: Count, decode: Count },
@@ -214,6 +231,8 @@ const GENERATE = Type.Object(
     width: Positive,
     height: Positive,
     clip_skip: Type.Optional(Count),
+    weighting: Type.Optional(oneOf('a1111', 'compel')),
+    empty: Type.Optional(TokenIds),
     preview_every: Type.Optional(Count),
     timeout_ms: Type.Optional(Milliseconds),
     trace: Type.Optional(Type.String()),

@@ -2,7 +2,15 @@
 import { createHash } from 'node:crypto'
 
 /**
- * @typedef {{ readonly ids: readonly number[], readonly ids_2: readonly number[] }} Ids
+ * @typedef {object} Ids
+ * @property {readonly number[]} ids
+ * @property {readonly number[]} ids_2
+ * @property {readonly number[]} [weights]
+ * @property {readonly number[]} [weights_2]
+ * @property {readonly (readonly [number, number])[]} [masked]
+ * @property {readonly (readonly [number, number])[]} [masked_2]
+ * @property {readonly number[]} [pooled_ids_2]
+ *
  * @typedef {object} FakeJob
  * @property {Ids} prompt
  * @property {Ids | null} negative
@@ -16,6 +24,8 @@ import { createHash } from 'node:crypto'
  * @property {number} [guidance_start]
  * @property {number} [guidance_end]
  * @property {number} [cache_interval]
+ * @property {'a1111' | 'compel'} [weighting]
+ * @property {Ids} [empty]
  */
 
 /**
@@ -35,11 +45,14 @@ export function canonicalText({
   clip_skip = 0,
   guidance_start = 0,
   guidance_end = 1,
-  cache_interval = 1
+  cache_interval = 1,
+  weighting,
+  empty
 }) {
   const lists = negative === null ? ['-', '-'] : [negative.ids.join(','), negative.ids_2.join(',')]
   const savings = [thousandths(guidance_start), thousandths(guidance_end), cache_interval]
-  const named = savings.join() === '0,1000,1' ? [] : savings
+  const named = savings.join() === '0,1000,1' && weighting === undefined ? [] : savings
+  const weighted = weighting === undefined ? [] : [weightingText(weighting, [prompt, negative], empty)]
   return [
     prompt.ids.join(','),
     prompt.ids_2.join(','),
@@ -51,8 +64,25 @@ export function canonicalText({
     width,
     height,
     clip_skip,
-    ...named
+    ...named,
+    ...weighted
   ].join('|')
+}
+
+/**
+ * @param {string} weighting
+ * @param {readonly (Ids | null)[]} prompts
+ * @param {Ids | undefined} empty
+ */
+function weightingText(weighting, prompts, empty) {
+  const parts = prompts.flatMap((prompt) => [
+    prompt?.weights?.map(thousandths),
+    prompt?.weights_2?.map(thousandths),
+    prompt?.masked?.map((span) => span.join('-')),
+    prompt?.masked_2?.map((span) => span.join('-')),
+    prompt?.pooled_ids_2
+  ])
+  return [weighting, ...[...parts, empty?.ids, empty?.ids_2].map((list) => list?.join(',') ?? '-')].join(';')
 }
 
 /** @param {number} value */

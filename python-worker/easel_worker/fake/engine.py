@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from easel_worker.engine import (
     GUIDANCE_INTERVAL,
+    PROMPT_WEIGHTS,
     Capabilities,
     Defaults,
     DeviceInfo,
@@ -35,6 +36,7 @@ from easel_worker.tokenizer_digest import tokenizer_info
 
 SCHEDULERS = ("euler", "euler_karras", "euler_ancestral", "ddim", "dpmpp_2m", "dpmpp_2m_karras")
 PREVIEW_SCALE = 8
+MAX_CLIP_SKIP = 10
 
 FAULT_EXIT_STATUS = 70
 
@@ -104,10 +106,12 @@ class FakeEngine:
                 max_guidance_scale=50.0,
                 max_images=16,
                 max_cache_interval=self._options.max_cache_interval,
+                max_clip_skip=MAX_CLIP_SKIP,
+                max_chunks=self._options.max_prompt_chunks,
             ),
             devices=(DeviceInfo(0, "fake"),),
             programs=(ProgramInfo("fake", self._options.fake_warm_ms / 1000, cached=False),),
-            features=(GUIDANCE_INTERVAL,),
+            features=(GUIDANCE_INTERVAL, PROMPT_WEIGHTS),
         )
 
     def start(self, spec: ImageSpec) -> FakeLane:
@@ -172,8 +176,8 @@ class FakeEngine:
 
     def _check(self, lanes: Sequence[Lane]) -> None:
         """Check that the loop keeps the interface's conditions."""
-        if len({lane.spec.size for lane in lanes}) != 1:
-            raise ValueError("the lanes of a step must have one size")
+        if len({lane.spec.shape for lane in lanes}) != 1:
+            raise ValueError("the lanes of a step must have one shape")
         if sum(lane.spec.rows for lane in lanes) > self._options.rows:
             raise ValueError(f"a step holds {self._options.rows} rows")
         if any(lane.step >= lane.spec.steps for lane in lanes):

@@ -12,8 +12,11 @@ gradients with three bits of noise compress about as well as a photo.
 """
 
 import hashlib
+import math
+from collections.abc import Iterable
 
 import numpy as np
+from msgspec import UNSET
 
 from easel_worker.engine import ImageSpec, Pixels, Tokens
 
@@ -24,7 +27,8 @@ def canonical_text(spec: ImageSpec) -> str:
     The fields are prompt.ids, prompt.ids_2, negative.ids, negative.ids_2 (both `-` without a
     negative prompt), seed, steps, guidance in thousandths (floor(1000·g + 0.5)), scheduler, width,
     height, clip_skip. If any of them is not its default, three more fields follow: guidance_start
-    and guidance_end in thousandths, and cache_interval.
+    and guidance_end in thousandths, and cache_interval. If the request has a weighting, these three
+    and one more always follow: see `_weighting`.
     """
     negative = ("-", "-") if spec.negative is None else _lists(spec.negative)
     fields = (
@@ -37,7 +41,8 @@ def canonical_text(spec: ImageSpec) -> str:
         spec.width,
         spec.height,
         spec.clip_skip,
-        *_savings(spec),
+        *_refinements(spec),
+        *_weighting(spec),
     )
     return "|".join(map(str, fields))
 
@@ -65,15 +70,45 @@ def picture(text: str, width: int, height: int) -> Pixels:
     return pixels.reshape(height, width, 3)
 
 
-def _savings(spec: ImageSpec) -> tuple[int, ...]:
+def _refinements(spec: ImageSpec) -> tuple[int, ...]:
     interval = _thousandths(spec.guidance_start), _thousandths(spec.guidance_end)
-    savings = (*interval, spec.cache_interval)
-    return () if savings == (0, 1000, 1) else savings
+    refinements = (*interval, spec.cache_interval)
+    neutral = refinements == (0, 1000, 1) and spec.weighting is UNSET
+    return () if neutral else refinements
+
+
+def _weighting(spec: ImageSpec) -> tuple[str, ...]:
+    """The weighting and what it needs, joined by `;`; nothing without a weighting.
+
+    After the weighting's name come, for the prompt and then for the negative one, weights and
+    weights_2 in thousandths, joined by `,`; masked and masked_2 as `start-end`, joined by `,`; and
+    pooled_ids_2. An absent list is `-`, and so is each list of an absent negative prompt. The last
+    two parts are the ids and ids_2 of `empty`.
+    """
+    if spec.weighting is UNSET:
+        return ()
+    parts: list[str] = [spec.weighting]
+    for tokens in (spec.prompt, spec.negative):
+        for name in ("weights", "weights_2"):
+            weights = getattr(tokens, name, UNSET)
+            parts.append("-" if weights is UNSET else _joined(map(_thousandths, weights)))
+        for name in ("masked", "masked_2"):
+            masked = getattr(tokens, name, UNSET)
+            spans = "-" if masked is UNSET else _joined(f"{start}-{end}" for start, end in masked)
+            parts.append(spans)
+        pooled = getattr(tokens, "pooled_ids_2", UNSET)
+        parts.append("-" if pooled is UNSET else _joined(pooled))
+    parts += ("-", "-") if spec.empty is UNSET else _lists(spec.empty)
+    return (";".join(parts),)
+
+
+def _joined(items: Iterable[object]) -> str:
+    return ",".join(map(str, items))
 
 
 def _thousandths(value: float) -> int:
-    return int(value * 1000 + 0.5)
+    return math.floor(value * 1000 + 0.5)
 
 
 def _lists(tokens: Tokens) -> tuple[str, str]:
-    return ",".join(map(str, tokens.ids)), ",".join(map(str, tokens.ids_2))
+    return _joined(tokens.ids), _joined(tokens.ids_2)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, get_args
 
 from easel_worker import parse
-from easel_worker.engine_options import MAX_CACHE_INTERVAL, ROWS, SIZES
+from easel_worker.engine_options import MAX_CACHE_INTERVAL, MAX_PROMPT_CHUNKS, ROWS, SIZES
 from easel_worker.options import Option
 from easel_worker.values import Size
 
@@ -71,6 +71,8 @@ class Options:
     rows: Annotated[int, ROWS] = 8
 
     max_cache_interval: Annotated[int, MAX_CACHE_INTERVAL] = 1
+
+    max_prompt_chunks: Annotated[int, MAX_PROMPT_CHUNKS] = 4
 
     fake_step_ms: Annotated[
         float, Option(parse.duration, "fake engine: milliseconds that a denoising step takes")

@@ -54,7 +54,7 @@ def test_capabilities(folder: Path) -> None:
     assert [(t.pad_id, t.max_length) for t in can.tokenizers] == [(999, 77), (0, 77)]
     assert len({t.digest for t in can.tokenizers}) == 1  # of one vocabulary
     assert about.empty_text == Tokens((998, *[999] * 76), (998, 999, *[0] * 75))
-    assert about.most_skipped == 1
+    assert about.capabilities.limits.max_clip_skip == 1
 
 
 def test_without_easel_json_the_defaults_are_sdxl_bases(folder: Path) -> None:
@@ -93,7 +93,7 @@ def test_steps_are_limited_by_the_training_timesteps(folder: Path) -> None:
     )
     limits = Limits(max_steps=80, max_guidance_scale=9.0, max_images=3)
     assert describe(folder, Options(limits=limits)).capabilities.limits == replace(
-        limits, max_steps=50
+        limits, max_steps=50, max_clip_skip=1
     )
 
 
@@ -211,9 +211,13 @@ def test_a_step_must_hold_a_guided_image(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"clip_skip": 2}, "clip_skip must be 0 to 1, not 2"),
         ({"prompt": Tokens((0,) * 77, (1000,) * 77)}, "prompt has a token id outside 0 to 999"),
         ({"negative": Tokens((1000,) * 77, (0,) * 77)}, "negative has a token id outside 0 to 999"),
+        ({"empty": Tokens((1000,) * 77, (0,) * 77)}, "empty has a token id outside 0 to 999"),
+        (
+            {"prompt": Tokens((0,) * 77, (0,) * 77, pooled_ids_2=(1000,) * 77)},
+            "prompt has a token id outside 0 to 999",
+        ),
     ],
 )
 def test_values_beyond_the_models_limits_are_refused(

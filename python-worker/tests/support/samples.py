@@ -16,9 +16,9 @@ SMALL = Size(64, 48)
 DEFAULT_SIZE = Size(1024, 1024)
 
 
-def token_ids(first: int = 1) -> Tokens:
-    """Return a prompt of the right length for both encoders."""
-    ids = tuple(range(first, first + LENGTH))
+def token_ids(first: int = 1, chunks: int = 1) -> Tokens:
+    """Return a prompt of this many chunks for both encoders."""
+    ids = tuple(range(first, first + chunks * LENGTH))
     return Tokens(ids=ids, ids_2=ids[::-1])
 
 
@@ -49,12 +49,14 @@ def image(
     rows: int = 2,
     steps: int = 4,
     *,
+    chunks: int = 1,
     arrived: float = 0.0,
     timeout_s: float | None = None,
 ) -> Image:
     """Return an image that waits for rows."""
     asked = generate(
         request,
+        prompt=token_ids(chunks=chunks),
         steps=steps,
         guidance=float(rows),
         width=size.width,

@@ -1,6 +1,6 @@
 """Reads what an SDXL folder can do when it is served. Reads only its small files, no weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,6 @@ from easel_worker.engine import (
     GUIDANCE_INTERVAL,
     Capabilities,
     DeviceInfo,
-    Limits,
     ModelInfo,
     Tokens,
 )
@@ -48,13 +47,8 @@ class Description:
     @property
     def empty_text(self) -> Tokens:
         """The ids of the empty text."""
-        return Tokens(*(files.empty for files in self.tokenizers))
-
-    @property
-    def most_skipped(self) -> int:
-        """The largest clip_skip: it skips every layer and leaves the embeddings."""
-        encoders = self.config.text_encoder, self.config.text_encoder_2
-        return min(encoder.layers for encoder in encoders) - 1
+        first, second = self.tokenizers
+        return Tokens(first.empty, second.empty)
 
 
 def describe(folder: Path, options: Options) -> Description:
@@ -82,7 +76,6 @@ def describe(folder: Path, options: Options) -> Description:
             "max_cache_interval at 1"
         )
     trained = int(config.scheduler.get("num_train_timesteps", 1000))
-    most = options.limits
     capabilities = Capabilities(
         model=ModelInfo(model_id(folder), "", _dtype_name(resolve.dtypes(options))),
         tokenizers=tuple(files.info for files in tokenizers),
@@ -90,17 +83,22 @@ def describe(folder: Path, options: Options) -> Description:
         rows=resolve.rows(options),
         schedulers=sampler.offered(config.scheduler),
         defaults=model_defaults.defaults,
-        limits=Limits(
-            min(most.max_steps, trained),
-            most.max_guidance_scale,
-            most.max_images,
-            options.max_cache_interval,
+        limits=replace(
+            options.limits,
+            max_steps=min(options.limits.max_steps, trained),
+            max_cache_interval=options.max_cache_interval,
+            max_clip_skip=_most_skipped(config),
         ),
         devices=tuple(DeviceInfo(d.id, d.device_kind) for d in resolve.devices(options)),
         programs=(),
         features=(GUIDANCE_INTERVAL,),
     )
     return Description(config, tokenizers, sizes, capabilities, largest)
+
+
+def _most_skipped(config: SdxlConfig) -> int:
+    """The largest clip_skip: it skips every layer and leaves the embeddings."""
+    return min(config.text_encoder.layers, config.text_encoder_2.layers) - 1
 
 
 def _dtype_name(dtypes: Dtypes) -> str:

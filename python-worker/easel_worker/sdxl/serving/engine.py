@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from easel_worker.engine import (
@@ -25,6 +26,7 @@ from easel_worker.engine import (
     InvalidRequest,
     Lane,
     Pixels,
+    Tokens,
 )
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.samplers.table import Table
@@ -175,13 +177,13 @@ class SdxlEngine:
         Raises:
             InvalidRequest: the spec breaks one.
         """
-        most = self._about.most_skipped
-        if spec.clip_skip > most:
-            raise InvalidRequest(f"clip_skip must be 0 to {most}, not {spec.clip_skip}")
-        for name, text in (("prompt", spec.prompt), ("negative", spec.negative)):
-            if text is None:
+        for name in ("prompt", "negative", "empty"):
+            tokens: Tokens | UnsetType | None = getattr(spec, name)
+            if tokens is None or tokens is UNSET:
                 continue
-            for ids, files in zip((text.ids, text.ids_2), self._about.tokenizers, strict=True):
+            first, second = self._about.tokenizers
+            pooled = () if tokens.pooled_ids_2 is UNSET else tokens.pooled_ids_2
+            for ids, files in ((tokens.ids, first), ((*tokens.ids_2, *pooled), second)):
                 if max(ids) >= files.size:
                     raise InvalidRequest(f"{name} has a token id outside 0 to {files.size - 1}")
 
