@@ -13,6 +13,7 @@ export const catalogue = {
   LIMIT_EXCEEDED: { status: 400, summary: "A number exceeds this server's limit." },
   UNAUTHORIZED: { status: 401, summary: 'The request has no key, or an unknown one.' },
   NOT_FOUND: { status: 404, summary: 'No such route, or no such request in flight.' },
+  MODEL_NOT_FOUND: { status: 404, summary: 'The server does not have this model.' },
   METHOD_NOT_ALLOWED: {
     status: 405,
     summary: 'The route does not support this method; `Allow` lists those it does.'

@@ -20,6 +20,7 @@ import {
   text
 } from './options.js'
 import { workerEndpoint } from './worker-endpoint.js'
+import { MAX_WORKERS, type ModelEntry, parseModels } from './models-option.js'
 
 /** The folder that holds package.json, models/ and python-worker/. */
 export const packageRoot = fileURLToPath(new URL('..', import.meta.url))
@@ -56,6 +57,12 @@ export const options = {
     join(packageRoot, 'models/demo'),
     "Model folder in diffusers' layout. The gateway reads its two tokenizers, a worker that it starts reads all of it. `npm start` also takes a Hugging Face model, org/name or org/name@revision, and downloads it into .cache/models."
   ),
+  models: optional({
+    env: 'MODELS',
+    value: 'list|file',
+    doc: 'Several models instead of MODEL: NAME=PATH,NAME=PATH, or a JSON file (docs/several-models.md). Requests choose one by its name; the first is the default. Each has its own workers.',
+    parse: parseModels
+  }),
   worker: oneOf(
     'WORKER',
     ['spawn', 'connect'],
@@ -65,8 +72,8 @@ export const options = {
   workers: number(
     'WORKERS',
     1,
-    { min: 1, max: 64, ...whole },
-    'Number of workers to start (WORKER=spawn) or to expect (WORKER=connect, used only for metrics and alerts). One worker drives all chips of the host.'
+    { min: 1, max: MAX_WORKERS, ...whole },
+    'Number of workers to start for each model (WORKER=spawn) or to expect in all (WORKER=connect, used only for metrics and alerts). One worker drives all chips of the host.'
   ),
   workerEndpoint: text(
     'WORKER_ENDPOINT',
@@ -113,7 +120,7 @@ export const options = {
     'QUEUE_LIMIT',
     64,
     { min: 1, max: 100_000, ...whole },
-    'Most requests in flight, waiting or running. Further ones are refused with 429.'
+    'Most requests in flight for each model, waiting or running. Further ones are refused with 429.'
   ),
   requestTimeout: number(
     'REQUEST_TIMEOUT',
@@ -237,8 +244,10 @@ export { OptionError, flagOf, HelpRequested, VersionRequested } from './options.
 
 /** The gateway's options: parsed once, checked, frozen. */
 export type GatewayOptions = Readonly<
-  Omit<OptionValues<typeof options>, 'python' | 'memoryBudget' | keyof typeof defaultOptions> & {
+  Omit<OptionValues<typeof options>, 'python' | 'memoryBudget' | 'model' | 'models' | keyof typeof defaultOptions> & {
     python: string
+    /** The models to serve, the default one first. */
+    models: readonly ModelEntry[]
     memoryBudget: number
     defaults: Defaults
   }
@@ -274,15 +283,16 @@ export function loadOptions(
 }
 
 function check(values: OptionValues<typeof options>): GatewayOptions {
-  const model = parseModel(values.model)
+  const { model, ...rest } = values
+  const models = modelsIn(model, values.models)
   if (values.defaultGuidanceStart > values.defaultGuidanceEnd)
     throw new OptionError('DEFAULT_GUIDANCE_START must be at most DEFAULT_GUIDANCE_END')
   if (values.heartbeatTimeout < 2 * values.heartbeatInterval)
     throw new OptionError('HEARTBEAT_TIMEOUT must be at least twice HEARTBEAT_INTERVAL')
   return Object.freeze({
-    ...values,
+    ...rest,
     defaults: defaultsIn(values),
-    model,
+    models,
     workerEndpoint: checkEndpoint(values),
     memoryBudget: checkMemory(values),
     python: pythonPath(values.python)
@@ -297,22 +307,34 @@ function checkEndpoint({ workerEndpoint: given, worker, curveSecretKey }: Option
   }
 }
 
-function parseModel(value: string): string {
-  const wrong = addressError(value)
-  if (wrong !== undefined) throw new OptionError(`MODEL=${value}: ${wrong}`)
-  return resolve(value)
+function modelsIn(model: string, several: readonly ModelEntry[] | undefined): readonly ModelEntry[] {
+  if (several !== undefined) {
+    if (model === options.model.fallback) return several
+    throw new OptionError('give MODEL or MODELS, not both: MODELS names every model, the default one first')
+  }
+  const wrong = addressError(model)
+  if (wrong !== undefined) throw new OptionError(`MODEL=${model}: ${wrong}`)
+  return [{ name: undefined, path: resolve(model), workers: undefined, args: [], env: {} }]
 }
 
 /**
- * Returns the options if the model folder is valid. Separate from `loadOptions`, because tests load manifests' options
- * on machines without that folder.
+ * Returns the options if the model folders are valid. Separate from `loadOptions`, because tests load manifests' options
+ * on machines without those folders.
  *
- * @throws OptionError that says what is wrong with the folder and what to give instead
+ * @throws OptionError that says what is wrong with a folder and what to give instead
  */
-export function requireModel(given: GatewayOptions): GatewayOptions {
-  const wrong = folderError(given.model, given.worker === 'spawn' && given.engine === 'sdxl')
-  if (wrong !== undefined) throw new OptionError(`MODEL=${given.model}: ${wrong}`)
+export function requireModels(given: GatewayOptions): GatewayOptions {
+  for (const { name, path } of given.models) {
+    const wrong = folderError(path, given.worker === 'spawn' && given.engine === 'sdxl')
+    if (wrong !== undefined)
+      throw new OptionError(`${name === undefined ? 'MODEL' : `MODELS: ${name}`}=${path}: ${wrong}`)
+  }
   return given
+}
+
+/** The environment of this process, which its workers inherit. */
+export function processEnvironment(): NodeJS.ProcessEnv {
+  return process.env
 }
 
 /** The memory budget in bytes: the given one, else one that fits the process. Checks the options that depend on it. */

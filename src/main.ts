@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 import type { AddressInfo } from 'node:net'
-import { loadOptions, requireModel } from './gateway-options.js'
+import { loadOptions, requireModels } from './gateway-options.js'
 import { makeRoomForPictures } from './heap.js'
 import { addressesOf, listen } from './listen.js'
 import type { WorkerCannotStart } from './workers/supervisor.js'
@@ -15,7 +15,7 @@ const PROGRAM = 'easel'
 
 async function main(): Promise<void> {
   makeRoomForPictures()
-  const options = optionsOrExit(PROGRAM, () => requireModel(loadOptions()))
+  const options = optionsOrExit(PROGRAM, () => requireModels(loadOptions()))
   const log = createLog(options.logLevel, options.logFormat)
   const server = await createServer(options, log).catch((error: Error) => cannotStart(PROGRAM, error))
   closeOnSignal({
@@ -52,11 +52,17 @@ async function main(): Promise<void> {
   }
   const { port } = server.app.server.address() as AddressInfo
   const address = `http://${visitable(options.host)}:${port}`
-  const { model } = await server.pool.firstReady.catch(async (error: WorkerCannotStart) => {
+  const waiting = server.pool.models.map(async ({ firstReady }, index) => {
+    const { model } = await firstReady
+    log.info(
+      { address },
+      `ready: ${model.id} on ${address}\n\n  ${curlLine(address, index === 0 ? undefined : model.id)}\n`
+    )
+  })
+  await Promise.all(waiting).catch(async (error: WorkerCannotStart) => {
     await server.close(0)
     cannotStart(PROGRAM, error, error.status)
   })
-  log.info({ address }, `ready: ${model.id} on ${address}\n\n  ${curlLine(address)}\n`)
 }
 
 /** The host to use in a URL on this machine: localhost for "every interface"; an IPv6 address in brackets. */
@@ -65,8 +71,10 @@ function visitable(host: string): string {
   return host.includes(':') ? `[${host}]` : host
 }
 
-function curlLine(address: string): string {
-  return `curl -o out.png -H 'content-type: application/json' -d '{"prompt":"a red circle on a blue background"}' ${address}/generate`
+/** @param model the name to choose; undefined for the default model */
+function curlLine(address: string, model: string | undefined): string {
+  const body = JSON.stringify({ prompt: 'a red circle on a blue background', model })
+  return `curl -o out.png -H 'content-type: application/json' -d '${body}' ${address}/generate`
 }
 
 await main()

@@ -10,6 +10,7 @@ import type { ConnectedWorker } from './workers/registry.js'
 import { linesDropped } from './log.js'
 import type { ServiceObserver, ImageService } from './service/service.js'
 import { OUTCOMES } from './service/ledger.js'
+import type { Model } from './service/models.js'
 
 /** Histogram buckets in seconds, from the encoding of a PNG to the wait in a long queue. */
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300]
@@ -62,6 +63,7 @@ export function createMetrics(): Metrics {
     'key',
     'outcome'
   ])
+  const byModel = counter('easel_model_requests_total', 'Accepted requests that ended, by model.', ['model', 'outcome'])
   const repeated = counter(
     'easel_idempotent_requests_total',
     'Requests answered by an earlier one with the same key: joined while it ran, or replayed after it ended.',
@@ -80,7 +82,8 @@ export function createMetrics(): Metrics {
   })
 
   const observer: Metrics['observer'] = {
-    ended(outcome, seconds, key) {
+    ended(outcome, seconds, key, model) {
+      byModel.inc({ model, outcome })
       duration.observe({ outcome }, seconds)
       if (key !== '') byKey.inc({ key, outcome })
     },
@@ -181,6 +184,45 @@ function watch(registry: Registry, { pool, service, memory, connections, log }: 
       return seconds === undefined ? [] : [[{}, seconds]]
     }
   )
+  const perModel = (value: (model: Model) => number | undefined) => (): Sample[] =>
+    service.models.flatMap((model) => {
+      const number = value(model)
+      return model.name === undefined || number === undefined ? [] : [[{ model: model.name }, number]]
+    })
+  gauge(
+    'easel_model_requests_in_flight',
+    'Requests accepted and not ended, by model.',
+    ['model'],
+    perModel(({ ledger }) => ledger.inFlight)
+  )
+  gauge(
+    'easel_model_queue_depth',
+    'Requests waiting for a worker of their model.',
+    ['model'],
+    perModel(({ served }) => served.queued)
+  )
+  gauge(
+    'easel_model_backlog_seconds',
+    'Seconds until all accepted requests of a model will be done; no sample without a recent step.',
+    ['model'],
+    perModel(({ served }) => served.backlogSeconds)
+  )
+  gauge(
+    'easel_model_workers_ready',
+    'Workers that are connected, alive, and have the current weights of the model.',
+    ['model'],
+    perModel(({ served }) => served.workers.filter((worker) => served.isCurrent(worker)).length)
+  )
+  gauge(
+    'easel_worker_info',
+    'The model of each connected worker; always 1.',
+    ['worker', 'model', 'digest', 'dtype'],
+    () =>
+      pool.state.workers.map(({ name, hello: { model } }): Sample => [
+        { worker: name, model: model.id, digest: model.digest, dtype: model.dtype },
+        1
+      ])
+  )
   gauge(
     'easel_idempotency_keys',
     'Requests stored under an idempotency key.',
@@ -204,7 +246,7 @@ function watch(registry: Registry, { pool, service, memory, connections, log }: 
   )
   gauge(
     'easel_queue_limit',
-    'Most requests in flight.',
+    'Most requests in flight, all models together.',
     [],
     single(() => service.queueLimit)
   )

@@ -39,7 +39,7 @@ export interface Parameter {
   readonly openai?: true | TSchema
   /** Its name in a GENERATE message. */
   readonly wire?: string
-  /** True if it affects how the request is handled and not its images. */
+  /** True if it is about the request and no value of its images: recipes and messages to workers do not have it. */
   readonly handling?: true
 }
 
@@ -61,6 +61,14 @@ export const parameters = {
     }),
     required: true,
     recipe: 'always'
+  },
+  model: {
+    schema: Type.String({
+      minLength: 1,
+      maxLength: 256,
+      description: "Which of the server's models makes the images; GET /health lists them. Default: the first."
+    }),
+    handling: true
   },
   negative_prompt: {
     schema: Type.String({

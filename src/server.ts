@@ -4,17 +4,19 @@ import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { KeyFile } from './access/key-file.js'
 import { type AppParts, buildAdminApp, buildApp } from './app.js'
-import { type GatewayOptions, packageRoot } from './gateway-options.js'
+import { type GatewayOptions, packageRoot, processEnvironment } from './gateway-options.js'
 import { Connections } from './connections.js'
 import { connectionRoom } from './descriptors.js'
-import { WorkerPool, type PoolOptions } from './workers/worker-pool.js'
+import type { WorkerProcess } from './workers/supervisor.js'
+import { type PoolOptions, WorkerPool } from './workers/worker-pool.js'
 import { ImageEncoder } from './image/encoder.js'
 import { MemoryBudget } from './memory.js'
 import { createMetrics } from './metrics.js'
 import { closeWithin } from './process.js'
 import { problemWithDefaults } from './service/defaults.js'
+import { Model, Models } from './service/models.js'
 import { ImageService } from './service/service.js'
-import { SdxlTokenizers } from './tokenizer/index.js'
+import { SdxlTokenizers, SharedParts } from './tokenizer/index.js'
 import { noTracing, type Tracing } from './tracing/tracing.js'
 import { readVersion } from './version.js'
 
@@ -50,30 +52,36 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
   const version = readVersion()
   const keys = options.accessKeys === undefined ? undefined : await KeyFile.open(options.accessKeys, log)
   const tracing = await openTracing(options, version)
-  const tokenizers = await SdxlTokenizers.fromModelFolder(options.model)
+  const tokenizers = await tokenizersOf(options)
   const metrics = createMetrics()
   const memory = new MemoryBudget(options.memoryBudget)
+  const processes = workerProcesses(options)
   const reserve =
-    OWN_DESCRIPTORS + WORKER_DESCRIPTORS * options.workers + (options.adminPort === undefined ? 0 : ADMIN_CONNECTIONS)
+    OWN_DESCRIPTORS +
+    WORKER_DESCRIPTORS * Math.max(processes.length, options.workers) +
+    (options.adminPort === undefined ? 0 : ADMIN_CONNECTIONS)
   const connections = new Connections(connectionRoom(options.maxConnections, reserve, log))
   const pool = await WorkerPool.open({
     endpoint: options.workerEndpoint,
     curveSecretKey: options.curveSecretKey,
-    tokenizers: tokenizers.tokenizers.map(({ digest }) => digest),
     heartbeatInterval: options.heartbeatInterval * 1000,
     heartbeatTimeout: options.heartbeatTimeout * 1000,
     stepTimeout: options.stepTimeout * 1000,
-    workersExpected: options.workers,
-    spawn: options.worker === 'spawn' ? spawnOptions(options) : undefined,
-    check: (model) => problemWithDefaults(model, options.defaults, tokenizers),
+    workersExpected: options.worker === 'spawn' ? processes.length : options.workers,
+    spawn: options.worker === 'spawn' ? spawnOptions(options, processes) : undefined,
+    models: options.models.map(({ name }, index) => ({
+      name,
+      tokenizers: tokenizers[index]!.tokenizers.map(({ digest }) => digest),
+      check: (model) => problemWithDefaults(model, options.defaults, tokenizers[index]!)
+    })),
     log,
     observer: metrics.observer
   })
   memory.onRoom(() => pool.resume())
   const service = new ImageService({
     pool,
+    models: new Models(pool.models.map((served, index) => new Model(served, tokenizers[index]!, options.defaults))),
     memory,
-    tokenizers,
     encoder: new ImageEncoder({
       pngCompression: options.pngCompression,
       concurrency: options.imageEncoders ?? availableParallelism() + 1
@@ -140,29 +148,52 @@ async function openTracing({ otlpEndpoint, otelServiceName }: GatewayOptions, ve
   return openTelemetry({ endpoint: otlpEndpoint, serviceName: otelServiceName, version })
 }
 
-function spawnOptions(options: GatewayOptions): NonNullable<PoolOptions['spawn']> {
+/** Tokenizers of the models, in order. Those of equal folders share their parts. */
+async function tokenizersOf({ models }: GatewayOptions): Promise<SdxlTokenizers[]> {
+  const shared = new SharedParts()
+  const all: SdxlTokenizers[] = []
+  for (const { path } of models) all.push(await SdxlTokenizers.fromModelFolder(path, shared))
+  return all
+}
+
+/** The workers to start, by model. A server's only model calls them worker-0, worker-1, ... */
+function workerProcesses(options: GatewayOptions): WorkerProcess[] {
+  return options.models.flatMap(({ name, path, workers = options.workers, args, env }, model) =>
+    Array.from({ length: workers }, (_, index) => {
+      const worker = `${name ?? 'worker'}-${index}`
+      const named = name === undefined ? [] : ['--model-name', name]
+      return { name: worker, model, args: [...workerArgs(options, worker, path), ...named, ...args], env }
+    })
+  )
+}
+
+function workerArgs(options: GatewayOptions, name: string, model: string): string[] {
+  return [
+    '-m',
+    'easel_worker',
+    '--connect',
+    options.workerEndpoint,
+    '--name',
+    name,
+    '--engine',
+    options.engine,
+    '--model',
+    model,
+    '--log-level',
+    options.logLevel,
+    '--step-timeout',
+    String(options.stepTimeout),
+    '--exit-with-parent',
+    ...options.workerArgs
+  ]
+}
+
+function spawnOptions(options: GatewayOptions, workers: readonly WorkerProcess[]): NonNullable<PoolOptions['spawn']> {
   return {
     command: options.python,
     cwd: join(packageRoot, 'python-worker'),
-    names: Array.from({ length: options.workers }, (_, index) => `worker-${index}`),
-    args: (name) => [
-      '-m',
-      'easel_worker',
-      '--connect',
-      options.workerEndpoint,
-      '--name',
-      name,
-      '--engine',
-      options.engine,
-      '--model',
-      options.model,
-      '--log-level',
-      options.logLevel,
-      '--step-timeout',
-      String(options.stepTimeout),
-      '--exit-with-parent',
-      ...options.workerArgs
-    ],
+    env: processEnvironment(),
+    workers,
     backoff: options.restartBackoff * 1000,
     startTimeout: options.startTimeout * 1000
   }

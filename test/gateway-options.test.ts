@@ -9,7 +9,7 @@ import {
   HelpRequested,
   loadOptions,
   options,
-  requireModel,
+  requireModels,
   VersionRequested
 } from '../src/gateway-options.js'
 
@@ -108,7 +108,7 @@ describe('MODEL', () => {
   mkdirSync(join(folder, 'empty'))
   afterAll(() => rmSync(folder, { recursive: true }))
 
-  const load = (env: NodeJS.ProcessEnv) => requireModel(loadOptions([], env))
+  const load = (env: NodeJS.ProcessEnv) => requireModels(loadOptions([], env))
 
   it.each([
     ['/no/such/folder', 'the folder does not exist. MODEL must be a model folder'],
@@ -132,12 +132,12 @@ describe('MODEL', () => {
 
   it('may lack model_index.json if the gateway starts no sdxl worker', () => {
     const model = join(folder, 'empty')
-    expect(load({ MODEL: model, ENGINE: 'fake' }).model).toBe(model)
-    expect(load({ MODEL: model, WORKER: 'connect', WORKER_ENDPOINT: 'ipc:///run/x' }).model).toBe(model)
+    expect(load({ MODEL: model, ENGINE: 'fake' }).models[0]!.path).toBe(model)
+    expect(load({ MODEL: model, WORKER: 'connect', WORKER_ENDPOINT: 'ipc:///run/x' }).models[0]!.path).toBe(model)
   })
 
   it('may be missing for loadOptions, as when it reads a manifest', () => {
-    expect(loadOptions([], { MODEL: '/models/elsewhere' }).model).toBe('/models/elsewhere')
+    expect(loadOptions([], { MODEL: '/models/elsewhere' }).models[0]!.path).toBe('/models/elsewhere')
   })
 })
 

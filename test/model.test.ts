@@ -93,7 +93,7 @@ it('npm start fails if a name is neither a folder nor a model that can be fetche
     vi.unstubAllEnvs()
   })
   await expect(withLocalModel(['--model', 'models/dmeo'], {}, tmpdir())).rejects.toThrow(
-    /^MODEL=models\/dmeo could not be fetched .* none at \/.*\/models\/dmeo$/
+    /^MODEL=models\/dmeo could not be fetched .* No folder exists at \/.*\/models\/dmeo either$/
   )
 })
 

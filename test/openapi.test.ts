@@ -158,7 +158,7 @@ describe('for client generators', () => {
     const { components } = (await (await fetch(`${server.url}/openapi.json`)).json()) as {
       components: { schemas: Record<string, { properties: Record<string, { maximum?: number; enum?: unknown[] }> }> }
     }
-    const { limits, schedulers } = server.pool.capabilities!
+    const { limits, schedulers } = server.pool.defaultModel.capabilities!
     for (const [schema, images] of [
       ['GenerateRequest', 'num_images'],
       ['OpenAiImagesRequest', 'n']

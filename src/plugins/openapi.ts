@@ -71,10 +71,10 @@ export const openApiPlugin = fp<{ service: ImageService }>(
       staticCSP: CONTENT_SECURITY_POLICY,
       uiConfig: { tryItOutEnabled: true, docExpansion: 'list' },
       transformSpecificationClone: false,
-      transformSpecification: (document) => ({ ...asOffered(document, service.offer), servers: [{ url: '..' }] })
+      transformSpecification: (document) => ({ ...asOffered(document, service.offers), servers: [{ url: '..' }] })
     })
     app.get('/openapi.json', { schema: { hide: true } }, async (_request, reply) =>
-      reply.header('cache-control', 'no-cache').send(asOffered(app.swagger(), service.offer))
+      reply.header('cache-control', 'no-cache').send(asOffered(app.swagger(), service.offers))
     )
   },
   { name: 'openapi' }

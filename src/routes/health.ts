@@ -5,6 +5,7 @@ import { healthExample } from '../schemas/examples.js'
 import { HealthResponse } from '../schemas/health.js'
 import { ref } from '../schemas/ref.js'
 import { success } from '../schemas/success.js'
+import type { Offer } from '../service/offer.js'
 import type { ImageService } from '../service/service.js'
 
 interface HealthParts {
@@ -68,7 +69,12 @@ export const probeRoutes: FastifyPluginAsyncTypebox<HealthParts> = async (app, {
   // An answer proves that the event loop runs. The supervisor restarts dead workers, so they must not fail this probe.
   probe('/health/live', 'isAlive', 'The process is alive', () => true)
   probe('/health/ready', 'isReady', 'Requests are accepted', () => service.status.status === 'ready')
-  probe('/health/startup', 'hasStarted', 'A worker has been ready once', () => service.offer !== undefined)
+  probe(
+    '/health/startup',
+    'hasStarted',
+    'A worker of each model has been ready once',
+    () => service.offers.length === service.models.length
+  )
   // The same two under the paths of KServe's Open Inference Protocol.
   probe('/v2/health/live', 'serverLive', 'The process is alive (Open Inference Protocol)', () => true)
   probe(
@@ -81,20 +87,34 @@ export const probeRoutes: FastifyPluginAsyncTypebox<HealthParts> = async (app, {
 
 function describe(service: ImageService): HealthResponse {
   const { status, problem, queued, workers } = service.status
-  const { offer } = service
   return {
     status,
     problem,
     version: service.version,
     uptime_seconds: Math.round(process.uptime()),
+    ...offered(service.offer),
+    models: service.models.map((model) => {
+      const { requests, ...rest } = service.statusOfModel(model)
+      return {
+        name: model.name ?? null,
+        ...rest,
+        ...offered(model.offer),
+        requests: { ...requests, limit: service.queueLimitOfModel }
+      }
+    }),
+    requests: { in_flight: service.ledger.inFlight, queued, limit: service.queueLimit },
+    workers
+  }
+}
+
+function offered(offer: Offer | undefined) {
+  return {
     model: offer?.model ?? null,
     sizes: offer?.sizes ?? [],
     coming: offer?.compiling ?? [],
     schedulers: offer?.schedulers ?? [],
     features: offer?.features ?? [],
     defaults: offer?.defaults ?? null,
-    limits: offer?.limits ?? null,
-    requests: { in_flight: service.ledger.inFlight, queued, limit: service.queueLimit },
-    workers
+    limits: offer?.limits ?? null
   }
 }

@@ -81,14 +81,17 @@ export const recipeRoute: FastifyPluginAsyncTypebox<{ service: ImageService }> =
       const recipe = easel === undefined ? recipeOfParameters(parameters ?? '', format) : parseFlatObject(easel)
       if (!Value.Check(Recipe, recipe)) throw new EaselError('NO_RECIPE')
       const { model, model_digest, version: release, scheduler, ...body } = recipe
-      const { model: ours, schedulers = [], neutral = {} } = service.offer ?? {}
+      const own = service.offers.find((offer) => offer.model.id === model)
+      const { model: ours, schedulers = [], neutral = {} } = own ?? service.offer ?? {}
+      // Any other model than the default one must be named.
+      const named = own === undefined || own.model.id === service.offer?.model.id ? {} : { model }
       // Fields absent from the recipe were neutral. State them where the operator's default is not neutral.
       const decided = { ...neutral, ...body }
       // Drop another program's sampler when we do not offer it, so that the default applies.
       const known = easel !== undefined || schedulers.includes(scheduler) ? { scheduler } : {}
       return {
         recipe,
-        request: { ...decided, ...known },
+        request: { ...decided, ...known, ...named },
         same_model: model === ours?.id && model_digest === ours.digest && release === service.version
       }
     }

@@ -38,11 +38,7 @@ export const generateExample: GenerateResponse = {
   truncated: []
 }
 
-export const healthExample: HealthResponse = {
-  status: 'ready',
-  problem: null,
-  version: '0.1.0',
-  uptime_seconds: 3600,
+const offered = {
   model: { id: 'stable-diffusion-xl-base-1.0', digest: '2d1c4f6a', dtype: 'bfloat16' },
   sizes: [[1024, 1024]],
   coming: [[1152, 896]],
@@ -57,7 +53,25 @@ export const healthExample: HealthResponse = {
     scheduler: 'euler',
     ...NEUTRAL
   },
-  limits: { num_inference_steps: 100, guidance_scale: 50, num_images: 4, cache_interval: 3 },
+  limits: { num_inference_steps: 100, guidance_scale: 50, num_images: 4, cache_interval: 3 }
+} satisfies Partial<HealthResponse>
+
+export const healthExample: HealthResponse = {
+  status: 'ready',
+  problem: null,
+  version: '0.1.0',
+  uptime_seconds: 3600,
+  ...offered,
+  models: [
+    {
+      name: 'stable-diffusion-xl-base-1.0',
+      status: 'ready',
+      problem: null,
+      ...offered,
+      requests: { in_flight: 3, queued: 1, limit: 64 },
+      workers: { ready: 1 }
+    }
+  ],
   requests: { in_flight: 3, queued: 1, limit: 64 },
   workers: {
     expected: 1,
@@ -65,6 +79,8 @@ export const healthExample: HealthResponse = {
     list: [
       {
         name: 'worker-0',
+        model: 'stable-diffusion-xl-base-1.0',
+        outdated: false,
         pid: 17,
         devices: ['TPU v5 lite'],
         rows: 4,

@@ -42,6 +42,7 @@ export const RequestParams = Type.Object({
 export const ADMISSION_CODES = [
   'INVALID_REQUEST',
   'UNAUTHORIZED',
+  'MODEL_NOT_FOUND',
   'PROMPT_TOO_LONG',
   'UNSUPPORTED_SIZE',
   'UNSUPPORTED_SCHEDULER',

@@ -1,43 +1,63 @@
 import { Type, type Static } from 'typebox'
 import { bareProperties, parametersWith } from '../parameters.js'
 
+const Status = Type.Union([
+  Type.Literal('ready'),
+  Type.Literal('starting'),
+  Type.Literal('unavailable'),
+  Type.Literal('draining')
+])
+
+/** What clients can request of a model; empty before its first worker is ready. */
+const offered = {
+  model: Type.Union([Type.Null(), Type.Object({ id: Type.String(), digest: Type.String(), dtype: Type.String() })]),
+  sizes: Type.Array(Type.Array(Type.Integer()), { description: 'Sizes as [width, height].' }),
+  coming: Type.Array(Type.Array(Type.Integer()), {
+    description: 'Sizes that are still compiling. Each moves to `sizes`, or disappears if it cannot be compiled.'
+  }),
+  schedulers: Type.Array(Type.String()),
+  features: Type.Array(Type.String(), {
+    description:
+      'Optional features that the workers support: `guidance_interval` allows guidance_start and guidance_end.'
+  }),
+  defaults: Type.Union([
+    Type.Null(),
+    Type.Object(bareProperties(parametersWith('option')), {
+      description: 'Values for fields that a request omits.'
+    })
+  ]),
+  limits: Type.Union([
+    Type.Null(),
+    Type.Object(bareProperties(parametersWith('limit')), {
+      description: 'The largest values that a request may ask for.'
+    })
+  ])
+}
+
 /** Body of GET /health. */
 export const HealthResponse = Type.Object(
   {
-    status: Type.Union([
-      Type.Literal('ready'),
-      Type.Literal('starting'),
-      Type.Literal('unavailable'),
-      Type.Literal('draining')
-    ]),
+    status: Status,
     problem: Type.Union([Type.Null(), Type.String()], {
       description:
         'Why the service is unavailable although workers are connected: names the option or the default that the model cannot do.'
     }),
     version: Type.String(),
     uptime_seconds: Type.Number(),
-    model: Type.Union([Type.Null(), Type.Object({ id: Type.String(), digest: Type.String(), dtype: Type.String() })]),
-    sizes: Type.Array(Type.Array(Type.Integer()), { description: 'Sizes as [width, height].' }),
-    coming: Type.Array(Type.Array(Type.Integer()), {
-      description: 'Sizes that are still compiling. Each moves to `sizes`, or disappears if it cannot be compiled.'
-    }),
-    schedulers: Type.Array(Type.String()),
-    features: Type.Array(Type.String(), {
-      description:
-        'Optional features that the workers support: `guidance_interval` allows guidance_start and guidance_end.'
-    }),
-    defaults: Type.Union([
-      Type.Null(),
-      Type.Object(bareProperties(parametersWith('option')), {
-        description: 'Values for fields that a request omits.'
-      })
-    ]),
-    limits: Type.Union([
-      Type.Null(),
-      Type.Object(bareProperties(parametersWith('limit')), {
-        description: 'The largest values that a request may ask for.'
-      })
-    ]),
+    ...offered,
+    models: Type.Array(
+      Type.Object({
+        name: Type.Union([Type.Null(), Type.String({ description: 'What requests send as `model`.' })]),
+        status: Status,
+        problem: Type.Union([Type.Null(), Type.String()]),
+        ...offered,
+        requests: Type.Object({ in_flight: Type.Integer(), queued: Type.Integer(), limit: Type.Integer() }),
+        workers: Type.Object({
+          ready: Type.Integer({ description: 'Connected workers with the current weights of the model.' })
+        })
+      }),
+      { description: 'All models. The first is the default, which the fields outside this list describe.' }
+    ),
     requests: Type.Object({ in_flight: Type.Integer(), queued: Type.Integer(), limit: Type.Integer() }),
     workers: Type.Object({
       expected: Type.Integer(),
@@ -45,6 +65,10 @@ export const HealthResponse = Type.Object(
       list: Type.Array(
         Type.Object({
           name: Type.String(),
+          model: Type.String(),
+          outdated: Type.Boolean({
+            description: 'Whether other workers of its model have newer weights. It then gets no new requests.'
+          }),
           pid: Type.Integer(),
           devices: Type.Array(Type.String()),
           rows: Type.Integer(),

@@ -1,5 +1,6 @@
-/** The parts of the service's offer that narrow what a request may contain. */
+/** The parts of a model's offer that narrow what a request may contain. */
 export interface Offered {
+  readonly model: { readonly id: string }
   readonly schedulers: readonly string[]
   readonly limits: Readonly<Record<string, number>>
 }
@@ -10,12 +11,16 @@ interface Document {
 }
 
 /**
- * Narrows the requests in an OpenAPI document to the limits and schedulers that the workers accept, so that a client
- * generated from it is not refused for a value the document allows. Without an offer, returns the document unchanged.
+ * Narrows the requests in an OpenAPI document to the models, limits and schedulers that the workers accept, so that a
+ * client generated from it is not refused for a value the document allows. Several models' limits and schedulers are
+ * united. Without an offer, returns the document unchanged.
  */
-export function asOffered<D extends object>(document: D, offered: Offered | undefined): D {
-  if (offered === undefined) return document
-  const { limits, schedulers } = offered
+export function asOffered<D extends object>(document: D, offers: readonly Offered[]): D {
+  if (offers.length === 0) return document
+  const schedulers = [...new Set(offers.flatMap((offer) => offer.schedulers))]
+  const limits: Record<string, number> = {}
+  for (const offer of offers)
+    for (const [name, most] of Object.entries(offer.limits)) limits[name] = Math.max(most, limits[name] ?? 0)
   const narrowed = structuredClone(document)
   // /v1 calls num_images `n`.
   const maxima: Record<string, number> = { ...limits, n: limits['num_images'] ?? Infinity }
@@ -25,6 +30,9 @@ export function asOffered<D extends object>(document: D, offered: Offered | unde
       const property = properties[name]
       if (property !== undefined) property['maximum'] = Math.min(maximum, Number(property['maximum'] ?? Infinity))
     }
+    // OpenAI's own names also choose the default model under /v1, so the list is closed only here.
+    const model = properties['model']
+    if (model !== undefined && schema === 'GenerateRequest') model['enum'] = offers.map((offer) => offer.model.id)
     const scheduler = properties['scheduler']
     if (scheduler !== undefined)
       scheduler['enum'] = Array.isArray(scheduler['type']) ? [...schedulers, null] : [...schedulers]

@@ -1,7 +1,7 @@
 import { Type, type Static, type TOptional, type TSchema, type TUnsafe } from 'typebox'
 import { FORMATS } from '../image/formats.js'
 import { OutputFormat } from './format.js'
-import { MAX_PROMPT_LENGTH, type NamesWith, parametersWith, type ValueOf } from '../parameters.js'
+import { bareProperties, MAX_PROMPT_LENGTH, type NamesWith, parametersWith, type ValueOf } from '../parameters.js'
 
 /**
  * An optional field that may be null, since OpenAI's clients send null for unset fields. Uses a list of types: a union
@@ -49,7 +49,8 @@ export const OpenAiImagesRequest = Type.Object(
     }),
     model: maybe(
       Type.String({
-        description: 'Affects only the default of response_format. The server has one model; GET /v1/models names it.'
+        description:
+          "Which of the server's models to use; GET /v1/models lists them. The first is the default, and what OpenAI's own names (dall-e-3, gpt-image-1, ...) choose."
       })
     ),
     n: maybe(Type.Integer({ minimum: 1, maximum: 64, description: 'How many images to make.' })),
@@ -105,7 +106,9 @@ export const OpenAiError = Type.Object(
       message: Type.String(),
       type: Type.String(),
       param: Type.Union([Type.String(), Type.Null()]),
-      code: Type.String({ description: "Easel's error code." })
+      code: Type.String({
+        description: "Easel's error code; `model_not_found`, as OpenAI has it, for an unknown model."
+      })
     })
   },
   { $id: 'OpenAiError' }
@@ -113,6 +116,16 @@ export const OpenAiError = Type.Object(
 export type OpenAiError = Static<typeof OpenAiError>
 
 export const OpenAiModel = Type.Object(
-  { id: Type.String(), object: Type.Literal('model'), created: Type.Integer(), owned_by: Type.String() },
+  {
+    id: Type.String(),
+    object: Type.Literal('model'),
+    created: Type.Integer(),
+    owned_by: Type.String(),
+    sizes: Type.Array(Type.Array(Type.Integer()), { description: 'Sizes as [width, height].' }),
+    defaults: Type.Object(bareProperties(parametersWith('option')), {
+      description: 'Values for fields that a request omits.'
+    })
+  },
   { $id: 'OpenAiModel' }
 )
+export type OpenAiModel = Static<typeof OpenAiModel>

@@ -1,9 +1,8 @@
-import type { WorkerPool } from '../workers/worker-pool.js'
 import type { Job } from '../workers/job.js'
 import { EaselError } from '../errors.js'
 import type { MemoryBudget } from '../memory.js'
 import { MEMORY_RETRY_SECONDS, NOT_READY_RETRY_SECONDS } from './failures.js'
-import type { Ledger } from './ledger.js'
+import type { Model } from './models.js'
 import type { Run } from './run.js'
 import { CLIENT_BYTES, pixelBytesOf } from './run-memory.js'
 import type { Concurrency } from './concurrency.js'
@@ -12,11 +11,11 @@ import type { Concurrency } from './concurrency.js'
 const MIN_RETRY_SECONDS = 1
 
 export interface AdmissionOptions {
-  pool: WorkerPool
-  ledger: Ledger
+  /** Whether the server is shutting down. */
+  draining: () => boolean
   concurrency: Concurrency
   memory: MemoryBudget
-  /** Most requests in flight: accepted and not ended. */
+  /** Most requests in flight for each model: accepted and not ended. */
   queueLimit: number
 }
 
@@ -29,39 +28,41 @@ export class Admission {
   }
 
   /** @throws EaselError DRAINING or NOT_READY */
-  refuseUnlessReady(): void {
-    const { pool } = this.#options
-    if (pool.draining) throw new EaselError('DRAINING', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
-    if (pool.problem !== undefined)
+  refuseUnlessReady({ served, name }: Model): void {
+    if (this.#options.draining()) throw new EaselError('DRAINING', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
+    if (served.problem !== undefined)
       throw new EaselError('NOT_READY', "the server's defaults do not fit its model; GET /health names the option", {
         retryAfter: NOT_READY_RETRY_SECONDS
       })
-    if (!pool.ready) throw new EaselError('NOT_READY', undefined, { retryAfter: NOT_READY_RETRY_SECONDS })
+    if (!served.ready)
+      throw new EaselError('NOT_READY', name && `no worker of the model ${name} is ready`, {
+        retryAfter: NOT_READY_RETRY_SECONDS
+      })
   }
 
   /**
    * @param most limit on the scope's requests in flight
    * @throws EaselError QUEUE_FULL or CONCURRENCY_LIMITED
    */
-  refuseWhenFull(scope: string, most: number): void {
-    const { ledger, queueLimit } = this.#options
-    if (ledger.inFlight >= queueLimit)
+  refuseWhenFull(model: Model, scope: string, most: number): void {
+    const { queueLimit } = this.#options
+    if (model.ledger.inFlight >= queueLimit)
       throw new EaselError('QUEUE_FULL', `the queue is full: ${queueLimit} requests are in flight`, {
-        retryAfter: this.#retryAfter()
+        retryAfter: retryAfter(model)
       })
-    this.refuseOverConcurrency(scope, most)
+    this.refuseOverConcurrency(model, scope, most)
   }
 
   /**
    * @param most limit on the scope's requests, each counted until its answer is read
    * @throws EaselError CONCURRENCY_LIMITED
    */
-  refuseOverConcurrency(scope: string, most: number): void {
+  refuseOverConcurrency(model: Model, scope: string, most: number): void {
     if (this.#options.concurrency.of(scope) < most) return
     throw new EaselError(
       'CONCURRENCY_LIMITED',
       `${scope} may have at most ${most} requests in flight; each counts until its answer is read`,
-      { retryAfter: this.#retryAfter() }
+      { retryAfter: retryAfter(model) }
     )
   }
 
@@ -97,12 +98,11 @@ export class Admission {
    * @param timeout ms
    * @throws EaselError DEADLINE_UNREACHABLE
    */
-  refuseUnlessInTime(job: Job, timeout: number): void {
-    const { pool } = this.#options
-    const seconds = pool.secondsFor(job)
+  refuseUnlessInTime({ served }: Model, job: Job, timeout: number): void {
+    const seconds = served.secondsFor(job)
     if (seconds === undefined || seconds * 1000 <= timeout) return
     const limit = `its time limit is ${(timeout / 1000).toFixed(1)} s`
-    const alone = pool.secondsLeft(job.steps)
+    const alone = served.secondsLeft(job.steps)
     // No Retry-After: a retry with the same timeout cannot succeed.
     if (alone !== undefined && alone * 1000 > timeout)
       throw new EaselError(
@@ -119,11 +119,11 @@ export class Admission {
       }
     )
   }
+}
 
-  /** When half of the accepted requests will be done. It varies with the backlog, which spreads the retries out. */
-  #retryAfter(): number {
-    return atLeast(this.#options.pool.halfBacklogSeconds ?? 0)
-  }
+/** When half of the model's accepted requests will be done. It varies with the backlog, which spreads the retries out. */
+function retryAfter({ served }: Model): number {
+  return atLeast(served.halfBacklogSeconds ?? 0)
 }
 
 function memoryFull(): EaselError {

@@ -1,8 +1,8 @@
-import type { WorkerPool } from '../workers/worker-pool.js'
+import type { ServedModel } from '../workers/served-model.js'
 import { type Defaults, mostOf, NEUTRAL, type NamesWith, parametersWith, type ValueOf } from '../parameters.js'
 import { defaultsOf, statedOf } from './decisions.js'
 
-/** What clients can request now: the workers' capabilities and the operator's defaults. */
+/** What clients can request of a model now: its workers' capabilities and the operator's defaults. */
 export interface Offer {
   readonly model: { readonly id: string; readonly digest: string; readonly dtype: string }
   readonly sizes: [width: number, height: number][]
@@ -20,7 +20,7 @@ export interface Offer {
 }
 
 /** Undefined until the first worker is ready. */
-export function offerOf({ capabilities }: Pick<WorkerPool, 'capabilities'>, defaults: Defaults): Offer | undefined {
+export function offerOf({ capabilities }: Pick<ServedModel, 'capabilities'>, defaults: Defaults): Offer | undefined {
   if (capabilities === undefined) return undefined
   const { model, sizes, compiling, schedulers, features, limits } = capabilities
   const most = Object.fromEntries(

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import type { WorkerPool } from '../workers/worker-pool.js'
+import type { ServedModel } from '../workers/served-model.js'
 import type { Job, JobListener, JobProgress, RawImage } from '../workers/job.js'
 import type { ImageEncoder } from '../image/encoder.js'
 import type { Format } from '../image/formats.js'
@@ -11,7 +11,6 @@ import type { ImageFile, Run, RunTimings } from './run.js'
 import type { RunMemory } from './run-memory.js'
 
 export interface RunExecutorOptions {
-  pool: WorkerPool
   encoder: ImageEncoder
   memory: MemoryBudget
   defaults: Defaults
@@ -29,6 +28,7 @@ export interface RunExecutorObserver {
 /** An accepted request and everything needed to run it. */
 export interface Execution {
   run: Run
+  model: ServedModel
   job: Job
   resolved: Decided
   /** ms */
@@ -36,7 +36,7 @@ export interface Execution {
   memory: RunMemory
 }
 
-/** Runs an accepted request: turns the pool's progress into run events, and pixels into image files. */
+/** Runs an accepted request: turns the workers' progress into run events, and pixels into image files. */
 export class RunExecutor {
   readonly #options: RunExecutorOptions
 
@@ -45,14 +45,14 @@ export class RunExecutor {
   }
 
   /** Runs the request until the run has ended. Never throws. */
-  async execute({ run, job, resolved, timeout, memory }: Execution): Promise<void> {
+  async execute({ run, model, job, resolved, timeout, memory }: Execution): Promise<void> {
     const start = performance.now()
     const files: Promise<{ image: ImageFile; ms: number }>[] = []
     const listener: JobListener = {
       reserve: () => memory.reserve(),
       waiting: (ahead, seconds) => run.emit({ type: 'queued', position: ahead, estimate_seconds: seconds ?? null }),
       started: () => run.emit({ type: 'started' }),
-      progress: (progress) => this.#progress(run, progress),
+      progress: (progress) => this.#progress(run, model, progress),
       image: (index, raw) => {
         memory.arrived()
         const file = this.#file(run, raw, index, resolved).finally(() => memory.encoded())
@@ -62,7 +62,7 @@ export class RunExecutor {
       }
     }
     try {
-      const raw = await this.#options.pool.generate(job, { id: randomUUID(), timeout, signal: run.signal, listener })
+      const raw = await model.generate(job, { id: randomUUID(), timeout, signal: run.signal, listener })
       const made = await Promise.race([Promise.all(files), stopped(run.signal)])
       const images = made.map(({ image }) => image).sort((a, b) => a.index - b.index)
       const file_ms = Math.max(...made.map(({ ms }) => ms))
@@ -72,9 +72,9 @@ export class RunExecutor {
     }
   }
 
-  #progress(run: Run, { image, stage, step, of, preview }: JobProgress): void {
+  #progress(run: Run, model: ServedModel, { image, stage, step, of, preview }: JobProgress): void {
     if (stage === 'denoising') {
-      run.emit({ type: 'progress', image, step, of, eta_seconds: this.#options.pool.secondsLeft(of - step) ?? null })
+      run.emit({ type: 'progress', image, step, of, eta_seconds: model.secondsLeft(of - step) ?? null })
     }
     if (preview === undefined) return
     const { width, height, pixels } = preview

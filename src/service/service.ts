@@ -3,7 +3,6 @@ import type { Job } from '../workers/job.js'
 import { EaselError } from '../errors.js'
 import type { MemoryBudget } from '../memory.js'
 import type { GenerateRequest } from '../schemas/generate.js'
-import type { SdxlTokenizers } from '../tokenizer/index.js'
 import { Admission } from './admission.js'
 import { wireOf } from './decisions.js'
 import { MEMORY_RETRY_SECONDS, outcomeOf } from './failures.js'
@@ -11,19 +10,22 @@ import { IdempotencyStore, type RequestKey } from './idempotency.js'
 import { RunsInFlight } from './in-flight.js'
 import { Ledger, type Outcome } from './ledger.js'
 import { RunExecutor, type RunExecutorObserver, type RunExecutorOptions } from './run-executor.js'
-import { type Offer, offerOf } from './offer.js'
+import type { Model, Models } from './models.js'
+import type { Offer } from './offer.js'
 import { once } from './once.js'
+import type { WorkerPool } from '../workers/worker-pool.js'
 import { tokenizePrompts } from './prompts.js'
 import { resolveRequest, seedsOf } from './resolve.js'
 import { Run } from './run.js'
 import { RunMemory } from './run-memory.js'
 import { Concurrency } from './concurrency.js'
-import { type ServiceStatus, statusOf } from './status.js'
+import { type ModelStatus, type ServiceStatus, statusOf, statusOfModel } from './status.js'
 
 export interface ServiceOptions extends RunExecutorOptions {
-  tokenizers: SdxlTokenizers
+  pool: WorkerPool
+  models: Models
   memory: MemoryBudget
-  /** Most requests in flight: accepted and not ended. */
+  /** Most requests in flight for each model: accepted and not ended. */
   queueLimit: number
   /** ms that a request may take at most; clients can only ask for less */
   requestTimeout: number
@@ -39,7 +41,7 @@ export interface ServiceOptions extends RunExecutorOptions {
 /** Receives the service's events, e.g. for metrics. */
 export interface ServiceObserver extends RunExecutorObserver {
   /** A request ended this many seconds after it was accepted. */
-  ended: (outcome: Outcome, seconds: number, scope: string) => void
+  ended: (outcome: Outcome, seconds: number, scope: string, model: string) => void
   /** A keyed request was attached to an existing run. */
   repeated: (how: 'joined' | 'replayed') => void
 }
@@ -88,8 +90,7 @@ export class ImageService {
     this.#options = options
     this.#keyed = new IdempotencyStore({ ttl: options.idempotencyTtl, maxBytes: options.idempotencyBytes })
     this.#admission = new Admission({
-      pool: options.pool,
-      ledger: this.ledger,
+      draining: () => options.pool.draining,
       concurrency: this.#concurrency,
       memory: options.memory,
       queueLimit: options.queueLimit
@@ -97,13 +98,27 @@ export class ImageService {
     this.#executor = new RunExecutor(options)
   }
 
-  /** What clients can request. Undefined until the first worker is ready. */
+  /** What clients can request of the default model. Undefined until its first worker is ready. */
   get offer(): Offer | undefined {
-    return offerOf(this.#options.pool, this.#options.defaults)
+    return this.offerOf(undefined)
+  }
+
+  /** What clients can request of each model that has had a worker, the default one first. */
+  get offers(): readonly Offer[] {
+    return this.models.flatMap(({ offer }) => offer ?? [])
+  }
+
+  /** All models, the default one first. */
+  get models(): readonly Model[] {
+    return this.#options.models.list
   }
 
   get status(): ServiceStatus {
     return statusOf(this.#options.pool)
+  }
+
+  statusOfModel(model: Model): ModelStatus {
+    return statusOfModel(model, this.#options.pool.draining)
   }
 
   /** Easel's release. */
@@ -111,8 +126,14 @@ export class ImageService {
     return this.#options.version
   }
 
-  get queueLimit(): number {
+  /** Most requests in flight for each model. */
+  get queueLimitOfModel(): number {
     return this.#options.queueLimit
+  }
+
+  /** Most requests in flight, all models together. */
+  get queueLimit(): number {
+    return this.#options.queueLimit * this.models.length
   }
 
   /** Number of running requests and finished answers stored under an idempotency key. */
@@ -123,6 +144,15 @@ export class ImageService {
   /** Number of clients that wait for a run, read its answer, or watch it. */
   get clients(): number {
     return this.#clients
+  }
+
+  /**
+   * What clients can request of a model; undefined for the default one. Undefined until its first worker is ready.
+   *
+   * @throws EaselError MODEL_NOT_FOUND
+   */
+  offerOf(model: string | undefined): Offer | undefined {
+    return this.#options.models.find(model).offer
   }
 
   /**
@@ -138,6 +168,7 @@ export class ImageService {
       return { run, fresh: true, replayed: false, detach: this.#attach(run, true) }
     }
     this.#admission.refuseOverConcurrency(
+      this.#options.models.findOrDefault(request.model),
       caller.scope,
       known.clients === 0 && !known.ended ? Infinity : (caller.concurrency ?? Infinity)
     )
@@ -163,10 +194,12 @@ export class ImageService {
   }
 
   #accept(request: GenerateRequest, caller: Caller): Run {
-    const { pool, defaults, tokenizers, requestTimeout, resumeWindow } = this.#options
-    this.#admission.refuseUnlessReady()
-    this.#admission.refuseWhenFull(caller.scope, caller.concurrency ?? Infinity)
-    const resolved = resolveRequest(request, pool.capabilities!, defaults, () => randomInt(2 ** 32))
+    const { models, defaults, requestTimeout, resumeWindow } = this.#options
+    const model = models.find(request.model)
+    const { served, tokenizers } = model
+    this.#admission.refuseUnlessReady(model)
+    this.#admission.refuseWhenFull(model, caller.scope, caller.concurrency ?? Infinity)
+    const resolved = resolveRequest(request, served.capabilities!, defaults, () => randomInt(2 ** 32))
     const { prompt, negative, truncated, tokens } = tokenizePrompts(resolved, tokenizers, request.truncate ?? false)
     const job: Job = {
       prompt,
@@ -178,7 +211,7 @@ export class ImageService {
       ...(caller.trace === undefined ? {} : { trace: caller.trace })
     }
     const timeout = Math.min(requestTimeout, (request.timeout ?? Infinity) * 1000, caller.timeout ?? Infinity)
-    this.#admission.refuseUnlessInTime(job, timeout)
+    this.#admission.refuseUnlessInTime(model, job, timeout)
     this.#admission.refuseUnlessRoom(job)
     const run = new Run({
       id: caller.id,
@@ -187,7 +220,7 @@ export class ImageService {
       truncated,
       promptTokens: tokens
     })
-    this.#account(run, caller.scope)
+    this.#account(run, caller.scope, model)
     const memory = new RunMemory(this.#options.memory, run, {
       width: job.width,
       height: job.height,
@@ -195,7 +228,7 @@ export class ImageService {
     })
     this.#inFlight.add(caller.scope, caller.id, run)
     if (caller.key !== undefined) this.#keyed.remember(caller.key, run)
-    void this.#executor.execute({ run, job, resolved, timeout, memory })
+    void this.#executor.execute({ run, model: served, job, resolved, timeout, memory })
     return run
   }
 
@@ -221,15 +254,15 @@ export class ImageService {
     })
   }
 
-  /** Records the run in the ledger: its acceptance now, its outcome at the end. */
-  #account(run: Run, scope: string): void {
-    const entry = this.ledger.accept()
+  /** Records the run in the ledgers, the service's and its model's: its acceptance now, its outcome at the end. */
+  #account(run: Run, scope: string, { name, ledger }: Model): void {
+    const entries = [this.ledger.accept(), ledger.accept()]
     this.#concurrency.add(scope, run)
     const start = performance.now()
     run.onEnd((error) => {
       const outcome = error === undefined ? 'succeeded' : outcomeOf(error)
-      entry.end(outcome)
-      this.#options.observer.ended(outcome, (performance.now() - start) / 1000, scope)
+      for (const entry of entries) entry.end(outcome)
+      this.#options.observer.ended(outcome, (performance.now() - start) / 1000, scope, name!)
     })
   }
 }

@@ -1,7 +1,19 @@
+import type { ServedModel } from '../workers/served-model.js'
 import type { WorkerPool } from '../workers/worker-pool.js'
+import type { Model } from './models.js'
+
+type Word = 'ready' | 'starting' | 'unavailable' | 'draining'
+
+export interface ModelStatus {
+  readonly status: Word
+  /** Why it cannot be served although workers are connected, in one line. */
+  readonly problem: string | null
+  readonly requests: { readonly in_flight: number; readonly queued: number }
+  readonly workers: { readonly ready: number }
+}
 
 export interface ServiceStatus {
-  readonly status: 'ready' | 'starting' | 'unavailable' | 'draining'
+  readonly status: Word
   /** Why the service cannot serve although workers are connected, in one line. */
   readonly problem: string | null
   /** Requests waiting for a worker. */
@@ -11,6 +23,8 @@ export interface ServiceStatus {
     readonly ready: number
     readonly list: {
       name: string
+      model: string
+      outdated: boolean
       pid: number
       devices: string[]
       rows: number
@@ -21,27 +35,51 @@ export interface ServiceStatus {
   }
 }
 
-export function statusOf(pool: WorkerPool): ServiceStatus {
-  const { workers, workersExpected, queued } = pool.state
-  const list = workers.map(({ name, hello, heartbeat, heardAt }) => ({
-    name,
-    pid: hello.pid,
-    devices: hello.devices.map(({ kind }) => kind),
-    rows: hello.rows,
-    rows_in_use: heartbeat?.rows_in_use ?? 0,
-    steps_total: heartbeat?.steps_total ?? 0,
-    silent_seconds: Math.round((performance.now() - heardAt) / 100) / 10
-  }))
+export function statusOfModel({ served, ledger }: Model, draining: boolean): ModelStatus {
+  const current = served.workers.filter((worker) => served.isCurrent(worker))
   return {
-    status: wordFor(pool),
-    problem: pool.problem ?? null,
-    queued,
-    workers: { expected: workersExpected, ready: workers.length, list }
+    status: draining ? 'draining' : wordFor([served]),
+    problem: served.problem ?? null,
+    requests: { in_flight: ledger.inFlight, queued: served.queued },
+    workers: { ready: current.length }
   }
 }
 
-function wordFor({ draining, ready, capabilities }: WorkerPool): ServiceStatus['status'] {
-  if (draining) return 'draining'
-  if (ready) return 'ready'
-  return capabilities === undefined ? 'starting' : 'unavailable'
+export function statusOf(pool: WorkerPool): ServiceStatus {
+  const { workers, workersExpected, queued } = pool.state
+  return {
+    status: pool.draining ? 'draining' : wordFor(pool.models),
+    problem: problemOf(pool.models),
+    queued,
+    workers: { expected: workersExpected, ready: workers.length, list: pool.models.flatMap(workersOf) }
+  }
+}
+
+/** Models that are not ready do not make the service unavailable while another is. */
+function wordFor(models: readonly ServedModel[]): Word {
+  if (models.some(({ ready }) => ready)) return 'ready'
+  return models.every(({ capabilities }) => capabilities === undefined) ? 'starting' : 'unavailable'
+}
+
+function problemOf(models: readonly ServedModel[]): string | null {
+  const found = models.find(({ problem }) => problem !== undefined)
+  if (found === undefined) return null
+  return models.length === 1 ? found.problem! : `${found.name}: ${found.problem}`
+}
+
+function workersOf(model: ServedModel): ServiceStatus['workers']['list'] {
+  return model.workers.map((worker) => {
+    const { name, hello, heartbeat, heardAt } = worker
+    return {
+      name,
+      model: hello.model.id,
+      outdated: !model.isCurrent(worker),
+      pid: hello.pid,
+      devices: hello.devices.map(({ kind }) => kind),
+      rows: hello.rows,
+      rows_in_use: heartbeat?.rows_in_use ?? 0,
+      steps_total: heartbeat?.steps_total ?? 0,
+      silent_seconds: Math.round((performance.now() - heardAt) / 100) / 10
+    }
+  })
 }

@@ -19,9 +19,13 @@ export class SdxlTokenizers {
     this.tokenizers = [first, second]
   }
 
-  /** Reads `tokenizer/` and `tokenizer_2/`. @throws Error that names the file and what is wrong with it */
-  static async fromModelFolder(folder: string): Promise<SdxlTokenizers> {
-    const shared = new SharedParts()
+  /**
+   * Reads `tokenizer/` and `tokenizer_2/`.
+   *
+   * @param shared parts to share with the tokenizers of other models
+   * @throws Error that names the file and what is wrong with it
+   */
+  static async fromModelFolder(folder: string, shared = new SharedParts()): Promise<SdxlTokenizers> {
     const first = await ClipTokenizer.fromFolder(join(folder, 'tokenizer'), shared)
     const second = await ClipTokenizer.fromFolder(join(folder, 'tokenizer_2'), shared)
     return new SdxlTokenizers(first, second)

@@ -3,8 +3,8 @@ import type { Forecast } from './estimate.js'
 import type { Log } from '../logger.js'
 import type { PoolObserver } from './events.js'
 import { type Job, JobError, type JobListener, type RawImage, rowsOf } from './job.js'
-import { sameModel } from './models.js'
-import type { Failed, GatewayMessage, Hello, Result } from './protocol.js'
+import { sameWeights, type Weights } from './models.js'
+import type { Failed, GatewayMessage, Result } from './protocol.js'
 import type { ConnectedWorker, WorkMessage } from './registry.js'
 import { Task } from './task.js'
 
@@ -16,11 +16,14 @@ const PREFETCH = 2
 
 const GOING_AWAY = 'the server is shutting down'
 
-/** All images of one request must come from the same model. */
+/** All attempts at a request must use the same weights. */
 const MODEL_CHANGED = 'the model changed while the request ran; send it again'
 
 export interface DispatcherOptions {
+  /** The workers of the model. */
   workers: () => Iterable<ConnectedWorker>
+  /** Whether a worker has the weights that new tasks go to. */
+  isCurrent: (worker: ConnectedWorker) => boolean
   send: (worker: string, message: GatewayMessage) => void
   forecast: Forecast
   observer: PoolObserver
@@ -52,6 +55,9 @@ interface Assignment {
  * Tasks of one size run first come, first served, each on the least loaded worker that has the size. When a worker
  * dies, its tasks return to the front of the queue. One that was running may have caused the death, so it is retried
  * once, alone on a worker, where a poisoned job cannot crash others.
+ *
+ * A task's first worker decides its weights. It never goes to a worker with other weights, and fails when only such
+ * workers are left.
  */
 export class Dispatcher {
   readonly #options: DispatcherOptions
@@ -68,7 +74,7 @@ export class Dispatcher {
 
   /** Whether any worker takes new work. */
   get available(): boolean {
-    return !this.#accepting().next().done
+    return [...this.#accepting()].some((worker) => this.#options.isCurrent(worker))
   }
 
   /** Number of jobs waiting to be sent to a worker. */
@@ -88,7 +94,7 @@ export class Dispatcher {
   secondsUntilDone(next?: Job): number[] | undefined {
     const loads = [...this.#inOrder(), ...(next === undefined ? [] : [{ rows: rowsOf(next), stepsLeft: next.steps }])]
     let rows = 0
-    for (const worker of this.#options.workers()) rows += worker.hello.rows
+    for (const worker of this.#options.workers()) if (this.#options.isCurrent(worker)) rows += worker.hello.rows
     return this.#options.forecast.secondsUntilDone(loads, rows)
   }
 
@@ -118,6 +124,7 @@ export class Dispatcher {
    * worker compiles its size.
    */
   pump(): void {
+    this.#failOrphans()
     const full = new Set<string>()
     let place = 0
     while (place < this.#queue.length) {
@@ -229,7 +236,7 @@ export class Dispatcher {
     let best: ConnectedWorker | undefined
     let bestLoad = Infinity
     for (const worker of this.#accepting()) {
-      if (!canRun(worker.hello, task.job)) continue
+      if (!this.#canRun(task, worker)) continue
       const { rows, rowsOfSize, suspect } = this.#load(worker.name, task.job)
       const alone = suspect || task.crashes > 0
       // A worker has separate rows for each size. A task larger than PREFETCH allows goes out when the size is idle.
@@ -245,7 +252,24 @@ export class Dispatcher {
   }
 
   #anyCanRun(task: Task): boolean {
-    return [...this.#accepting()].some(({ hello }) => canRun(hello, task.job))
+    return [...this.#accepting()].some((worker) => this.#canRun(task, worker))
+  }
+
+  #canRun({ job, weights }: Task, worker: ConnectedWorker): boolean {
+    const { hello } = worker
+    const right = weights === undefined ? this.#options.isCurrent(worker) : sameWeights(weights, hello.model)
+    return right && canRun(hello, job)
+  }
+
+  /** Fails queued tasks of weights that no worker has any more, while there are workers with others. */
+  #failOrphans(): void {
+    const connected = [...this.#options.workers()].map(({ hello }) => hello.model)
+    if (connected.length === 0) return
+    for (const task of this.#queue.filter(({ weights }) => weights !== undefined)) {
+      if (connected.some((weights) => sameWeights(weights, task.weights!))) continue
+      this.#queue.splice(this.#queue.indexOf(task), 1)
+      task.fail('internal', MODEL_CHANGED)
+    }
   }
 
   /** Rows assigned to a worker, in total and of a job's size, and whether any of its tasks is a suspect. */
@@ -264,10 +288,7 @@ export class Dispatcher {
 
   #assign(task: Task, worker: ConnectedWorker): void {
     const { observer, now, send } = this.#options
-    if (task.model !== undefined && !sameModel(task.model, worker.hello.model)) {
-      task.fail('internal', MODEL_CHANGED)
-      return
-    }
+    task.weights = worker.hello.model
     task.attempts += 1
     if (task.attempts > 1) observer.replay()
     // The protocol forbids reusing an id, and late messages of an earlier attempt must not match this one.
@@ -277,7 +298,7 @@ export class Dispatcher {
     send(worker.name, { kind: 'GENERATE', header: { ...task.job, id, timeout_ms } })
   }
 
-  #result(id: string, assignment: Assignment, result: Result, pixels: Uint8Array, model: Hello['model']): void {
+  #result(id: string, assignment: Assignment, result: Result, pixels: Uint8Array, model: Weights): void {
     const { task } = assignment
     const { image, seed, width, height, timings } = result
     if (seed !== task.job.seeds[image] || width !== task.job.width || height !== task.job.height) {

@@ -1,4 +1,5 @@
-import type { Generate, Hello, Progress, Timings } from './protocol.js'
+import type { Weights } from './models.js'
+import type { Generate, Progress, Timings } from './protocol.js'
 
 /** A request as the pool sees it: token ids and numbers, no text. GENERATE without the fields of one attempt. */
 export type Job = Omit<Generate, 'id' | 'timeout_ms'>
@@ -11,8 +12,8 @@ export interface RawImage {
   /** RGB, width · height · 3 bytes. */
   readonly pixels: Uint8Array
   readonly timings: Timings
-  /** The model of the worker that made it. */
-  readonly model: Hello['model']
+  /** The weights of the worker that made it. */
+  readonly model: Weights
 }
 
 export interface JobProgress {
@@ -27,7 +28,7 @@ export interface JobProgress {
 export interface JobListener {
   /**
    * Reserves memory for the images before the job goes to a worker. Returns false when there is none; the job then
-   * waits until `WorkerPool.resume`.
+   * waits until `ServedModel.resume`.
    */
   reserve?: () => boolean
   /** Its queue position changed: `ahead` jobs are before it. `seconds` is when it will be done, if known. */

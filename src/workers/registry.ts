@@ -2,7 +2,6 @@ import type { Log } from '../logger.js'
 import type { PoolObserver, LossCause } from './events.js'
 import { type Decode } from './codec.js'
 import { receivedMessagesRead, type TickCounter } from './ticks.js'
-import { nameOf, sameModel } from './models.js'
 import {
   type GatewayMessage,
   type Heartbeat,
@@ -42,8 +41,8 @@ export interface RegistryOptions {
   heartbeatTimeout: number
   /** ms without a finished step, while rows are in use, after which a worker is hung */
   stepTimeout: number
-  /** Digests of the gateway's tokenizers, in order. A worker with different ones is refused. */
-  tokenizers: readonly string[]
+  /** Why a worker of this name and HELLO is refused, or undefined. */
+  refusal: (worker: string, hello: Hello) => Refusal | undefined
   decode: Decode
   send: (peer: string, frames: readonly Uint8Array[]) => void
   log: Log
@@ -55,6 +54,14 @@ export interface RegistryOptions {
   onSizes: (worker: ConnectedWorker) => void
   onLost: (worker: ConnectedWorker, cause: LossCause) => void
   onMessage: (worker: ConnectedWorker, message: WorkMessage) => void
+}
+
+/** Why a worker is refused: the REFUSED message, and the two values that differ, for the log. */
+export interface Refusal {
+  readonly code: 'tokenizer' | 'model'
+  readonly message: string
+  readonly theirs: unknown
+  readonly ours: unknown
 }
 
 /** Messages about requests. The registry handles all others itself. */
@@ -82,8 +89,6 @@ export class WorkerRegistry {
   readonly #options: RegistryOptions
   readonly #workers = new Map<string, ConnectedWorker>()
   readonly #loggedPeers = new Set<string>()
-  /** The model of the last worker that was accepted. */
-  #model: Hello['model'] | undefined
   #sessions = 0
 
   constructor(options: RegistryOptions) {
@@ -154,7 +159,7 @@ export class WorkerRegistry {
 
   #hello(peer: string, hello: Hello): void {
     const { log, observer, ticks, now } = this.#options
-    const refusal = this.#refusal(peer, hello)
+    const refusal = this.#options.refusal(peer, hello)
     if (refusal !== undefined) {
       // Its connection took over the name, so the worker that had it is gone: requeue that worker's tasks.
       this.lose(peer, 'replaced')
@@ -184,7 +189,6 @@ export class WorkerRegistry {
     }
     this.#workers.set(peer, worker)
     this.#welcome(worker)
-    this.#logModelChange(hello.model)
     observer.hello(peer, hello)
     log.info(
       {
@@ -198,41 +202,6 @@ export class WorkerRegistry {
       `worker ${peer} is ready: ${hello.model.id} on ${hello.devices.length} × ${hello.devices[0]?.kind ?? 'nothing'}`
     )
     this.#options.onReady(worker)
-  }
-
-  /** Why a worker is refused, or undefined. Workers of two models would make different images for the same request. */
-  #refusal(
-    peer: string,
-    { tokenizers, model: theirs }: Hello
-  ): { code: 'tokenizer' | 'model'; message: string; theirs: unknown; ours: unknown } | undefined {
-    const digests = tokenizers.map(({ digest }) => digest)
-    const ours = this.#options.tokenizers
-    if (digests.length !== ours.length || digests.some((digest, index) => digest !== ours[index])) {
-      return {
-        code: 'tokenizer',
-        message: `the worker's model has other tokenizers than the gateway's MODEL folder; start both with the same model`,
-        theirs: digests,
-        ours
-      }
-    }
-    const other = [...this.#workers.values()].find(
-      ({ name, hello }) => name !== peer && !sameModel(hello.model, theirs)
-    )
-    if (other === undefined) return undefined
-    const { model } = other.hello
-    return {
-      code: 'model',
-      message: `the worker has the model ${nameOf(theirs)}, and worker ${other.name} has ${nameOf(model)}; restart all workers on the same weights`,
-      theirs,
-      ours: model
-    }
-  }
-
-  #logModelChange(model: Hello['model']): void {
-    const before = this.#model
-    this.#model = model
-    if (before === undefined || sameModel(before, model)) return
-    this.#options.log.warn({ before, model }, `the model has changed from ${nameOf(before)} to ${nameOf(model)}`)
   }
 
   /** Usually a late HELLO over a connection that the worker has replaced; ZeroMQ renamed the old connection. */

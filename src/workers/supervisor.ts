@@ -18,12 +18,22 @@ const LOG_END_MS = 1000
 /** Exit status of a worker whose own watchdog found it hung (easel_worker/exit_status.py). */
 const HUNG_STATUS = 6
 
+/** A worker process to start. */
+export interface WorkerProcess {
+  name: string
+  /** Index of its model. */
+  model: number
+  args: readonly string[]
+  /** Environment variables on top of those of all workers. */
+  env: Readonly<Record<string, string>>
+}
+
 export interface SupervisorOptions {
   command: string
-  /** Arguments for the worker of this name. */
-  args: (name: string) => string[]
   cwd: string
-  names: readonly string[]
+  /** Environment of all workers. */
+  env: NodeJS.ProcessEnv
+  workers: readonly WorkerProcess[]
   /** ms before the first restart */
   backoff: number
   /** ms that a worker may take to send HELLO */
@@ -34,8 +44,8 @@ export interface SupervisorOptions {
   observer: PoolObserver
   /** A worker's process ended, or could not be started. The socket may not know yet. */
   onExit: (name: string, cause: 'exited' | 'hung') => void
-  /** No worker was ever ready, and restarting this one cannot help, so it is not restarted. */
-  onUnrecoverable: (error: WorkerCannotStart) => void
+  /** No worker of this model was ever ready, and restarting one cannot help, so it is not restarted. */
+  onUnrecoverable: (error: WorkerCannotStart, model: number) => void
 }
 
 /** A worker ended for a reason that a restart cannot change. The message ends with its last logged error or warning. */
@@ -51,6 +61,7 @@ export class WorkerCannotStart extends Error {
 }
 
 interface Child {
+  readonly worker: WorkerProcess
   process: ChildProcess | undefined
   deaths: number
   restart: NodeJS.Timeout | undefined
@@ -71,13 +82,14 @@ export class Supervisor {
   readonly #options: SupervisorOptions
   readonly #children = new Map<string, Child>()
   #stopping = false
-  /** Whether any worker has ever been ready. */
-  #everReady = false
+  /** Indexes of the models of which a worker has ever been ready. */
+  readonly #everReady = new Set<number>()
 
   constructor(options: SupervisorOptions) {
     this.#options = options
-    for (const name of options.names) {
-      this.#children.set(name, {
+    for (const worker of options.workers) {
+      this.#children.set(worker.name, {
+        worker,
         process: undefined,
         deaths: 0,
         restart: undefined,
@@ -102,7 +114,7 @@ export class Supervisor {
     const child = this.#children.get(name)
     if (child === undefined) return
     child.readyAt = performance.now()
-    this.#everReady = true
+    this.#everReady.add(child.worker.model)
   }
 
   /** Kills workers that have not sent HELLO in time. Call it once per tick. */
@@ -143,14 +155,20 @@ export class Supervisor {
   }
 
   #spawn(name: string): void {
-    const { command, args, cwd, ticks, log } = this.#options
+    const { command, cwd, ticks, log } = this.#options
     const child = this.#children.get(name)!
+    const { args, env } = child.worker
     child.readyAt = undefined
     child.startedTick = ticks.now
     let process: ChildProcess
     try {
       // Own process group: Ctrl-C in a terminal must reach only the gateway, which lets workers finish.
-      process = spawn(command, args(name), { cwd, detached: true, stdio: ['pipe', 'pipe', 'pipe'] })
+      process = spawn(command, args, {
+        cwd,
+        env: { ...this.#options.env, ...env },
+        detached: true,
+        stdio: ['pipe', 'pipe', 'pipe']
+      })
     } catch (error) {
       // spawn throws some failures (no memory, arguments too long) and emits others as 'error'.
       this.#ended(name, `could not be started: ${(error as Error).message}`, null, false)
@@ -201,7 +219,7 @@ export class Supervisor {
     child.process = undefined
     onExit(name, status === HUNG_STATUS ? 'hung' : 'exited')
     if (this.#stopping) return
-    const unrecoverable = permanent && !this.#everReady
+    const unrecoverable = permanent && !this.#everReady.has(child.worker.model)
     if (status === REFUSED_STATUS)
       log.error(
         { worker: name },
@@ -231,7 +249,8 @@ export class Supervisor {
     const streams = [process?.stdout, process?.stderr].filter((stream) => stream != null && !stream.closed)
     const read = Promise.all(streams.map((stream) => new Promise((resolve) => stream!.once('close', resolve))))
     await Promise.race([read, new Promise((resolve) => setTimeout(resolve, LOG_END_MS).unref())])
-    this.#options.onUnrecoverable(new WorkerCannotStart(name, how, this.#children.get(name)!.lastLogLine(), status))
+    const { worker, lastLogLine } = this.#children.get(name)!
+    this.#options.onUnrecoverable(new WorkerCannotStart(name, how, lastLogLine(), status), worker.model)
   }
 }
 

@@ -7,6 +7,7 @@ import {
   type RawImage,
   rowsOf
 } from './job.js'
+import type { Weights } from './models.js'
 
 export interface TaskFields {
   id: string
@@ -27,6 +28,8 @@ export class Task {
   readonly submittedAt: number
   /** When it expires, in ms of the dispatcher's clock. */
   readonly deadline: number
+  /** The weights of its first worker, which all later ones must have. */
+  weights: Weights | undefined
   /** How often it was sent to a worker. */
   attempts = 0
   /** Consecutive worker deaths while it ran. After one it is a suspect and runs alone. */
@@ -41,7 +44,6 @@ export class Task {
   readonly #reject: (error: JobError) => void
   readonly #cleanups: (() => void)[] = []
   #started = false
-  #model: RawImage['model'] | undefined
   #ahead: number | undefined
   #ended = false
   readonly finished: Promise<RawImage[]>
@@ -59,11 +61,6 @@ export class Task {
     this.finished = promise
     this.#resolve = resolve
     this.#reject = reject
-  }
-
-  /** The model that made the images received so far. */
-  get model(): RawImage['model'] | undefined {
-    return this.#model
   }
 
   get ended(): boolean {
@@ -120,7 +117,6 @@ export class Task {
   image(index: number, image: RawImage): void {
     if (this.#ended || this.#images[index] !== undefined) return
     this.#images[index] = image
-    this.#model = image.model
     this.#steps[index] = this.job.steps
     this.#listener.image?.(index, image)
     const images = this.#images.filter((each) => each !== undefined)

@@ -1,22 +1,19 @@
 import { randomUUID } from 'node:crypto'
-import { type Capabilities, mergeCapabilities } from './capabilities.js'
-import { createDecoder } from './codec.js'
-import { Dispatcher, type SubmitOptions } from './dispatcher.js'
-import { Forecast } from './estimate.js'
 import type { Log } from '../logger.js'
-import type { PoolObserver, LossCause } from './events.js'
-import type { Job, RawImage } from './job.js'
-import { TickCounter } from './ticks.js'
+import { createDecoder } from './codec.js'
+import type { LossCause, PoolObserver } from './events.js'
 import type { Hello } from './protocol.js'
-import { type ConnectedWorker, WorkerRegistry } from './registry.js'
+import { type ConnectedWorker, type Refusal, WorkerRegistry } from './registry.js'
+import { type ModelOptions, ServedModel } from './served-model.js'
 import { openSocket, type RouterSocket } from './socket.js'
 import { Supervisor, type SupervisorOptions } from './supervisor.js'
+import { TickCounter } from './ticks.js'
 
 export interface PoolOptions {
   endpoint: string
   curveSecretKey?: string | undefined
-  /** Digests of the gateway's tokenizers, in order. */
-  tokenizers: readonly string[]
+  /** The models to serve, at least one; the first is the default. */
+  models: readonly ModelOptions[]
   /** ms */
   heartbeatInterval: number
   /** ms */
@@ -27,8 +24,6 @@ export interface PoolOptions {
   workersExpected: number
   /** How to start workers; undefined when they are started by someone else. */
   spawn?: Omit<SupervisorOptions, 'ticks' | 'log' | 'observer' | 'onExit' | 'onUnrecoverable'> | undefined
-  /** Returns in one line why these capabilities are not enough to serve, or undefined. Called whenever they change. */
-  check?: ((capabilities: Capabilities) => string | undefined) | undefined
   log: Log
   observer: PoolObserver
 }
@@ -44,26 +39,18 @@ export interface PoolState {
 /** Losses that are no evidence against the jobs that ran. */
 const BLAMELESS: ReadonlySet<LossCause> = new Set(['replaced', 'left', 'session'])
 
-/** Connects the service to the workers: owns socket, registry, supervisor and dispatcher. */
+/** Connects the service to the workers: owns the socket, the registry, the supervisor and the models. */
 export class WorkerPool {
+  /** The models, the default one first. */
+  readonly models: readonly ServedModel[]
   readonly #socket: RouterSocket
   readonly #registry: WorkerRegistry
-  readonly #dispatcher: Dispatcher
   readonly #supervisor: Supervisor | undefined
-  readonly #forecast = new Forecast()
   readonly #heartbeat: NodeJS.Timeout
   readonly #workersExpected: number
-  /**
-   * Resolves when the first worker is ready and `check` finds no problem. Rejects with WorkerCannotStart when no worker
-   * was ever ready and restarting cannot help.
-   */
-  readonly firstReady: Promise<Hello>
-  readonly #check: (capabilities: Capabilities) => string | undefined
-  readonly #log: Log
-  #capabilities: Capabilities | undefined
-  #problem: string | undefined
-  #onFirstReady!: (hello: Hello) => void
   #draining = false
+  /** Which model `resume` begins with, so that each is first in turn. */
+  #first = 0
 
   /** Binds the socket and starts the workers without waiting for them. */
   static async open(options: PoolOptions): Promise<WorkerPool> {
@@ -81,59 +68,54 @@ export class WorkerPool {
   }
 
   private constructor(options: PoolOptions, socket: RouterSocket) {
+    const { log } = options
     const now = () => performance.now()
     const ticks = new TickCounter(options.heartbeatInterval)
     const observer: PoolObserver = {
       ...options.observer,
       step: (worker, seconds) => {
-        this.#forecast.stepTook(seconds)
+        const connected = this.#registry.workers.get(worker)
+        if (connected !== undefined) this.#modelOf(connected.hello)?.stepTook(seconds)
         options.observer.step(worker, seconds)
       }
     }
     this.#socket = socket
-    this.#check = options.check ?? (() => undefined)
-    this.#log = options.log
+    this.#workersExpected = options.workersExpected
+    this.models = options.models.map(
+      (model) =>
+        new ServedModel({
+          ...model,
+          send: (worker, message) => this.#registry.send(worker, message),
+          observer,
+          log,
+          now
+        })
+    )
     this.#registry = new WorkerRegistry({
       process: randomUUID(),
       heartbeatInterval: options.heartbeatInterval,
       ticks,
       heartbeatTimeout: options.heartbeatTimeout,
       stepTimeout: options.stepTimeout,
-      tokenizers: options.tokenizers,
+      refusal: (worker, hello) => this.#refusal(worker, hello),
       decode: createDecoder(),
       send: (peer, frames) => socket.send(peer, frames),
-      log: options.log,
+      log,
       observer,
       now,
       onReady: (worker) => this.#onReady(worker),
-      onSizes: (worker) => this.#onSizes(worker),
+      onSizes: (worker) => this.#modelOf(worker.hello)?.changed(worker),
       onLost: (worker, cause) => this.#onLost(worker, cause),
-      onMessage: (worker, message) => this.#dispatcher.receive(worker, message)
+      onMessage: (worker, message) => this.#modelOf(worker.hello)?.receive(worker, message)
     })
-    this.#dispatcher = new Dispatcher({
-      workers: () => this.#registry.workers.values(),
-      send: (worker, message) => this.#registry.send(worker, message),
-      forecast: this.#forecast,
-      observer,
-      log: options.log,
-      now
-    })
-    let onUnrecoverable!: (error: Error) => void
-    this.firstReady = new Promise((resolve, reject) => {
-      this.#onFirstReady = resolve
-      onUnrecoverable = reject
-    })
-    // Avoid an unhandled rejection when nobody awaits it.
-    this.firstReady.catch(() => undefined)
-    this.#workersExpected = options.workersExpected
     if (options.spawn !== undefined) {
       this.#supervisor = new Supervisor({
         ...options.spawn,
         ticks,
-        log: options.log,
+        log,
         observer,
         onExit: (name, cause) => this.#registry.lose(name, cause),
-        onUnrecoverable
+        onUnrecoverable: (error, model) => this.models[model]?.fail(error)
       })
     }
     this.#heartbeat = setInterval(() => {
@@ -143,17 +125,22 @@ export class WorkerPool {
     }, options.heartbeatInterval)
   }
 
-  /** What the workers can do. A worker's death alone does not change it. Undefined before the first HELLO. */
-  get capabilities(): Capabilities | undefined {
-    return this.#capabilities
+  /** The model of requests that name none. */
+  get defaultModel(): ServedModel {
+    return this.models[0]!
+  }
+
+  /** Resolves when the first model is ready. Rejects with WorkerCannotStart when one cannot become ready before that. */
+  get firstReady(): Promise<Hello> {
+    return Promise.race(this.models.map(({ firstReady }) => firstReady))
   }
 
   get state(): PoolState {
     return {
       workers: [...this.#registry.workers.values()],
       workersExpected: this.#workersExpected,
-      queued: this.#dispatcher.queued,
-      running: this.#dispatcher.running.length
+      queued: this.models.reduce((sum, { queued }) => sum + queued, 0),
+      running: this.models.reduce((sum, { running }) => sum + running, 0)
     }
   }
 
@@ -161,14 +148,9 @@ export class WorkerPool {
     return this.#draining
   }
 
-  /** Whether a worker is there to take a job submitted now. */
+  /** Whether any model is ready. */
   get ready(): boolean {
-    return !this.#draining && this.#problem === undefined && this.#dispatcher.available
-  }
-
-  /** Why the pool cannot serve although workers are connected, in one line. */
-  get problem(): string | undefined {
-    return this.#problem
+    return this.models.some(({ ready }) => ready)
   }
 
   /** Process ids of the running workers that this pool started. */
@@ -176,39 +158,19 @@ export class WorkerPool {
     return this.#supervisor?.pids ?? []
   }
 
-  /** Seconds until half of the accepted jobs will be done. Undefined without a recent measurement or without jobs. */
-  get halfBacklogSeconds(): number | undefined {
-    const seconds = this.#dispatcher.secondsUntilDone()?.toSorted((a, b) => a - b)
-    return seconds?.[Math.floor(seconds.length / 2)]
-  }
-
-  /** Seconds until all running and queued jobs will be done. Undefined without a recent measurement or a worker. */
+  /**
+   * Seconds until all running and queued jobs of all models will be done. Undefined if that of a model with jobs is
+   * unknown.
+   */
   get backlogSeconds(): number | undefined {
-    const { workers, queued, running } = this.state
-    if (queued + running === 0) return 0
-    return workers.length === 0
-      ? undefined
-      : this.#dispatcher.secondsUntilDone()?.reduce((latest, seconds) => Math.max(latest, seconds), 0)
-  }
-
-  /** Seconds until a job submitted now would be done. Undefined without a recent measurement. */
-  secondsFor(job: Job): number | undefined {
-    return this.#dispatcher.secondsUntilDone(job)?.at(-1)
-  }
-
-  /** Seconds that `steps` steps plus encoding and decoding take. Undefined without a recent measurement. */
-  secondsLeft(steps: number): number | undefined {
-    return this.#forecast.secondsLeft(steps)
-  }
-
-  /** Runs a job and resolves with its images. @throws JobError when the job ends any other way */
-  generate(job: Job, options: SubmitOptions): Promise<RawImage[]> {
-    return this.#dispatcher.submit(job, options)
+    const all = this.models.map(({ backlogSeconds }) => backlogSeconds)
+    return all.every((seconds) => seconds !== undefined) ? Math.max(...all) : undefined
   }
 
   /** Assigns queued jobs again. Call it when memory has become free. */
   resume(): void {
-    this.#dispatcher.pump()
+    this.#first = (this.#first + 1) % this.models.length
+    for (const model of [...this.models.slice(this.#first), ...this.models.slice(0, this.#first)]) model.resume()
   }
 
   /**
@@ -219,18 +181,15 @@ export class WorkerPool {
    */
   drain(graceMs: number): void {
     this.#draining = true
-    if (this.#supervisor !== undefined) {
-      this.#supervisor.stopRestarting()
-      this.#dispatcher.drainWorkers(graceMs)
-    }
-    this.#dispatcher.drain()
+    this.#supervisor?.stopRestarting()
+    for (const model of this.models) model.drain(this.#supervisor === undefined ? undefined : graceMs)
   }
 
   /** Fails the remaining jobs, stops the workers that this pool started, and closes the socket. */
   async close(graceMs = 5000): Promise<void> {
     this.#draining = true
     clearInterval(this.#heartbeat)
-    this.#dispatcher.abandon()
+    for (const model of this.models) model.abandon()
     if (this.#supervisor !== undefined) {
       const connected = [...this.#registry.workers.keys()]
       for (const name of connected) this.#registry.send(name, { kind: 'DRAIN', header: { grace_ms: 0 } })
@@ -239,29 +198,33 @@ export class WorkerPool {
     await this.#socket.close()
   }
 
+  /** The model of a worker with this HELLO. A server's only model takes workers of any name. */
+  #modelOf({ model }: Hello): ServedModel | undefined {
+    const [only] = this.models
+    if (this.models.length === 1 && only!.declaredName === undefined) return only
+    return this.models.find(({ declaredName }) => declaredName === model.id)
+  }
+
+  #refusal(worker: string, hello: Hello): Refusal | undefined {
+    const model = this.#modelOf(hello)
+    if (model !== undefined) return model.refusal(worker, hello)
+    const names = this.models.map(({ name }) => name)
+    return {
+      code: 'model',
+      message: `the worker has the model ${hello.model.id}, which MODELS does not name; start it with --model-name ${names.join(' or ')}, or name it in MODELS`,
+      theirs: hello.model,
+      ours: names
+    }
+  }
+
   #onReady(worker: ConnectedWorker): void {
     this.#supervisor?.ready(worker.name)
-    this.#onSizes(worker)
-  }
-
-  #onSizes({ hello }: ConnectedWorker): void {
-    const others = [...this.#registry.workers.values()].map((worker) => worker.hello)
-    this.#capabilities = mergeCapabilities(hello, [hello, ...others])
-    this.#setProblem(this.#check(this.#capabilities))
-    if (this.#problem === undefined) this.#onFirstReady(hello)
-    this.#dispatcher.pump()
-  }
-
-  #setProblem(problem: string | undefined): void {
-    if (problem !== undefined && problem !== this.#problem) this.#log.error({ problem }, `not ready: ${problem}`)
-    if (problem === undefined && this.#problem !== undefined)
-      this.#log.info({}, 'the problem is gone: the workers can serve now')
-    this.#problem = problem
+    this.#modelOf(worker.hello)?.joined(worker)
   }
 
   #onLost(worker: ConnectedWorker, cause: LossCause): void {
     // A frozen or hung process may resume: kill it before another worker gets its tasks.
     if (cause === 'silent' || cause === 'hung') this.#supervisor?.kill(worker.name)
-    this.#dispatcher.workerLost(worker.name, BLAMELESS.has(cause))
+    this.#modelOf(worker.hello)?.lost(worker, BLAMELESS.has(cause))
   }
 }

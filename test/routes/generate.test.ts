@@ -3,9 +3,7 @@ import { connect } from 'node:net'
 import sharp from 'sharp'
 import { afterAll, describe, expect, it } from 'vitest'
 import type { Recipe } from '../../src/image/recipe.js'
-import { SdxlTokenizers } from '../../src/tokenizer/index.js'
-import { loadOptions } from '../../src/gateway-options.js'
-import { fakePicture } from '../support/fake-image.js'
+import { recipePicture } from '../support/recipe-picture.js'
 import {
   generate,
   idle,
@@ -17,30 +15,6 @@ import {
   startServer
 } from '../support/server.js'
 import { until } from '../support/wait.js'
-
-const tokenizers = await SdxlTokenizers.fromModelFolder(loadOptions([], {}).model)
-
-/** The picture that the fake engine makes for a recipe. */
-function expectedPicture(recipe: Recipe): Buffer {
-  const tokens = (text: string) => {
-    const { ids, ids_2 } = tokenizers.encode(text)
-    return { ids, ids_2 }
-  }
-  return fakePicture({
-    prompt: tokens(recipe.prompt),
-    negative: recipe.negative_prompt === '' ? null : tokens(recipe.negative_prompt),
-    seed: recipe.seed,
-    steps: recipe.num_inference_steps,
-    guidance: recipe.guidance_scale,
-    scheduler: recipe.scheduler,
-    width: recipe.width,
-    height: recipe.height,
-    clip_skip: 0,
-    guidance_start: recipe.guidance_start ?? 0,
-    guidance_end: recipe.guidance_end ?? 1,
-    cache_interval: recipe.cache_interval ?? 1
-  })
-}
 
 async function imageOf(response: Response): Promise<{ pixels: Buffer; recipe: Recipe; png: Buffer }> {
   expect(response.status, await response.clone().text()).toBe(200)
@@ -65,7 +39,7 @@ describe('POST /generate', () => {
     const response = await generate(server, body, { headers: { 'x-request-id': 'my-id-1' } })
     const { pixels, recipe, png } = await imageOf(response)
     expect(recipe).toMatchObject(body)
-    expect(pixels.equals(expectedPicture(recipe))).toBe(true)
+    expect(pixels.equals(recipePicture(recipe))).toBe(true)
     expect(response.headers.get('content-type')).toBe('image/png')
     expect(response.headers.get('x-request-id')).toBe('my-id-1')
     expect(response.headers.get('easel-seed')).toBe('4294967295')
@@ -91,7 +65,7 @@ describe('POST /generate', () => {
         height: 64,
         scheduler: 'euler'
       })
-      expect(pixels.equals(expectedPicture(recipe))).toBe(true)
+      expect(pixels.equals(recipePicture(recipe))).toBe(true)
     }
     expect(new Set(images.map(({ recipe }) => recipe.seed)).size).toBe(3)
   })
@@ -114,18 +88,18 @@ describe('POST /generate', () => {
       height: 48,
       scheduler: 'ddim'
     })
-    expect(pixels.equals(expectedPicture(recipe))).toBe(true)
+    expect(pixels.equals(recipePicture(recipe))).toBe(true)
   })
 
   it("guides only an interval of the steps: the request's, else the operator's", async () => {
     const server = await startReadyServer({ DEFAULT_GUIDANCE_END: '0.8' })
     const asked = await imageOf(await generate(server, { prompt: 'a fox', guidance_start: 0.2, guidance_end: 1 }))
     expect(asked.recipe).toMatchObject({ guidance_start: 0.2, guidance_end: 1 })
-    expect(asked.pixels.equals(expectedPicture(asked.recipe))).toBe(true)
+    expect(asked.pixels.equals(recipePicture(asked.recipe))).toBe(true)
     const operators = await imageOf(await generate(server, { prompt: 'a fox' }))
     expect(operators.recipe).toMatchObject({ guidance_end: 0.8 })
     expect(operators.recipe).not.toHaveProperty('guidance_start')
-    expect(operators.pixels.equals(expectedPicture(operators.recipe))).toBe(true)
+    expect(operators.pixels.equals(recipePicture(operators.recipe))).toBe(true)
     const health = (await (await fetch(`${server.url}/health`)).json()) as object
     expect(health).toMatchObject({
       features: ['guidance_interval'],
@@ -137,10 +111,10 @@ describe('POST /generate', () => {
     const server = await startReadyServer({ WORKER_ARGS: '--max-cache-interval 4', DEFAULT_CACHE_INTERVAL: '2' })
     const asked = await imageOf(await generate(server, { prompt: 'a fox', cache_interval: 3 }))
     expect(asked.recipe).toMatchObject({ cache_interval: 3 })
-    expect(asked.pixels.equals(expectedPicture(asked.recipe))).toBe(true)
+    expect(asked.pixels.equals(recipePicture(asked.recipe))).toBe(true)
     const operators = await imageOf(await generate(server, { prompt: 'a fox' }))
     expect(operators.recipe).toMatchObject({ cache_interval: 2 })
-    expect(operators.pixels.equals(expectedPicture(operators.recipe))).toBe(true)
+    expect(operators.pixels.equals(recipePicture(operators.recipe))).toBe(true)
     expect(await (await generate(server, { prompt: 'a fox', cache_interval: 5 })).json()).toMatchObject({
       statusCode: 400,
       code: 'LIMIT_EXCEEDED',
@@ -171,7 +145,7 @@ describe('POST /generate', () => {
           })
         )
         expect(recipe.prompt).toBe(`client ${index}`)
-        expect(pixels.equals(expectedPicture(recipe))).toBe(true)
+        expect(pixels.equals(recipePicture(recipe))).toBe(true)
       })
     )
     await expectLaw(server, { accepted: 40, succeeded: 40 })
@@ -190,8 +164,8 @@ describe('POST /generate', () => {
     const response = await generate(server, { prompt, truncate: true })
     const { pixels, recipe } = await imageOf(response)
     expect(response.headers.get('easel-truncated')).toBe('prompt')
-    expect(pixels.equals(expectedPicture(recipe))).toBe(true)
-    expect(pixels.equals(expectedPicture({ ...recipe, prompt: 'red '.repeat(75) }))).toBe(true)
+    expect(pixels.equals(recipePicture(recipe))).toBe(true)
+    expect(pixels.equals(recipePicture({ ...recipe, prompt: 'red '.repeat(75) }))).toBe(true)
   })
 
   it('answers 503 with Retry-After until a worker is ready', async () => {

@@ -7,10 +7,14 @@ type FakeJob = Pick<
 > &
   Partial<Pick<Job, 'guidance_start' | 'guidance_end' | 'cache_interval'>> & { seed: number }
 
-/** Computes the fake engine's picture from the same definition with independent code. */
-export function fakePicture(job: FakeJob): Buffer {
+/**
+ * Computes the fake engine's picture from the same definition with independent code.
+ *
+ * @param weights the worker's --fake-weights
+ */
+export function fakePicture(job: FakeJob, weights = ''): Buffer {
   const { width, height } = job
-  const d = jobDigest(job)
+  const d = jobDigest(job, weights)
   const pixels = Buffer.alloc(width * height * 3)
   for (let y = 0; y < height; y++) {
     const row = (y * y * (d[2]! | 1) + 257 * d[3]! + 1) % 65536

@@ -91,10 +91,14 @@ function thousandths(value) {
 }
 
 /**
- * Returns the first 32 bytes of a fake picture, which identify its job.
+ * Returns the first 32 bytes of a fake picture, which identify its job and its weights.
  *
  * @param {FakeJob} job
+ * @param {string} [weights] the worker's --fake-weights
  */
-export function jobDigest(job) {
-  return createHash('sha256').update(canonicalText(job)).digest()
+export function jobDigest(job, weights = '') {
+  const named = weights === '' ? '' : `|weights=${weights}`
+  return createHash('sha256')
+    .update(`${canonicalText(job)}${named}`)
+    .digest()
 }

@@ -5,7 +5,7 @@ import { loadOptions, packageRoot } from '../../src/gateway-options.js'
 
 /** Starts a worker with the fake engine that is not the gateway's child; ends it after the test. */
 export function startWorker(endpoint: string, name: string, env: NodeJS.ProcessEnv = {}): ChildProcess {
-  const { python, model } = loadOptions([], {})
+  const { python, models } = loadOptions([], {})
   const args = [
     '--connect',
     endpoint,
@@ -14,7 +14,7 @@ export function startWorker(endpoint: string, name: string, env: NodeJS.ProcessE
     '--engine',
     'fake',
     '--model',
-    model,
+    models[0]!.path,
     '--sizes',
     '64x64',
     '--fake-step-ms',

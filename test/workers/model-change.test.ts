@@ -1,9 +1,12 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import sharp from 'sharp'
 import { beforeEach, describe, expect, it, onTestFinished } from 'vitest'
 import { loadOptions } from '../../src/gateway-options.js'
+import type { Recipe } from '../../src/image/recipe.js'
 import type { Hello } from '../../src/workers/protocol.js'
+import { recipePicture } from '../support/recipe-picture.js'
 import { ScriptedWorker } from '../support/scripted-worker.js'
 import { generate, metric, type RunningServer, startServer } from '../support/server.js'
 import { until } from '../support/wait.js'
@@ -19,13 +22,13 @@ beforeEach(async () => {
   const real = startWorker(server.endpoint, 'real')
   said = { ...(await server.pool.firstReady), model: BEFORE }
   real.kill('SIGTERM')
-  await until('no worker is registered', () => server.pool.state.workers.length === 0)
+  await until('it has left', () => server.pool.state.workers.length === 0)
 })
 
 async function joins(name: string, model: Hello['model']): Promise<ScriptedWorker> {
   const worker = new ScriptedWorker(server.endpoint, name, { ...said, model })
   await worker.hello()
-  await until('the worker has its answer', () => worker.session !== undefined || worker.refused !== undefined)
+  await until('it has its answer', () => worker.session !== undefined || worker.refused !== undefined)
   return worker
 }
 
@@ -44,39 +47,100 @@ async function digestsOf(answer: Promise<Response>): Promise<(string | undefined
 
 const names = () => server.pool.state.workers.map(({ name }) => name)
 
-describe('a worker with a different model than the others', () => {
+function delivers(worker: ScriptedWorker, image: number): Promise<void> {
+  const { id, seeds } = worker.jobs[0]!
+  const timings = { queue_ms: 0, encode_ms: 0, denoise_ms: 0, decode_ms: 0 }
+  const header = { id, image, seed: seeds[image], width: 64, height: 64, timings }
+  return worker.send('RESULT', header, Buffer.alloc(64 * 64 * 3))
+}
+
+async function outdated(): Promise<Record<string, boolean>> {
+  const { workers } = (await (await fetch(`${server.url}/health`)).json()) as {
+    workers: { list: { name: string; outdated: boolean }[] }
+  }
+  return Object.fromEntries(workers.list.map(({ name, outdated }) => [name, outdated]))
+}
+
+it('refuses a worker with a model of another name, and says how to serve both', async () => {
+  const first = await joins('first', BEFORE)
+  const other = { ...BEFORE, id: 'sculptor' }
+  const second = await joins('second', other)
+  expect(second.refused).toEqual({
+    code: 'model',
+    message:
+      'the worker has the model sculptor, and worker first has painter; to serve several models, name them in MODELS'
+  })
+  expect(names()).toEqual(['first'])
+  expect(server.logs.find(({ msg }) => msg.startsWith('worker second refused: '))).toMatchObject({
+    level: 50,
+    theirs: other,
+    ours: BEFORE
+  })
+  const answer = ask()
+  await until('the first has the job', () => first.jobs.length > 0)
+  await first.finish()
+  expect(await digestsOf(answer)).toEqual([BEFORE.digest])
+})
+
+describe('workers with different weights of one model', () => {
   it.each([
     ['digest', AFTER],
-    ['id', { ...BEFORE, id: 'sculptor' }],
     ['dtype', { ...BEFORE, dtype: 'float32' }]
-  ])('is refused for its %s with a message that says what to do', async (_, other) => {
-    const first = await joins('first', BEFORE)
-    const second = await joins('second', other)
-    expect(second.refused).toEqual({
-      code: 'model',
-      message: `the worker has the model ${other.id} (${other.digest.slice(0, 12)}, ${other.dtype}), and worker first has painter (aaaaaaaaaaaa, bfloat16); restart all workers on the same weights`
-    })
-    expect(names()).toEqual(['first'])
-    expect(server.logs.find(({ msg }) => msg.startsWith('worker second refused: '))).toMatchObject({
-      level: 50,
-      theirs: other,
-      ours: BEFORE
-    })
+  ])(
+    'share no work when the %s differs: the newer one gets new requests, the older one finishes its own',
+    async (_, newer) => {
+      const first = await joins('first', BEFORE)
+      const before = ask()
+      await until('the first has the job', () => first.jobs.length === 1)
+      const second = await joins('second', newer)
+      const after = [ask(), ask(), ask()]
+      await until('the second has the others', () => second.jobs.length === 3)
+      expect(first.jobs).toHaveLength(1)
+      expect(await outdated()).toEqual({ first: true, second: false })
+      await second.finish()
+      for (const answer of after) expect(await digestsOf(answer)).toEqual([newer.digest])
+      await first.finish()
+      expect(await digestsOf(before)).toEqual([BEFORE.digest])
+    }
+  )
+
+  it('serve the older weights again once no worker has the newer ones', async () => {
+    const [first, second] = [await joins('first', BEFORE), await joins('second', AFTER)]
+    await second.send('BYE', { reason: 'test' })
+    await second.leave()
+    await until('it has left', () => names().length === 1)
     const answer = ask()
-    await until('the first worker has the job', () => first.jobs.length > 0)
+    await until('the first has the job', () => first.jobs.length > 0)
     await first.finish()
     expect(await digestsOf(answer)).toEqual([BEFORE.digest])
   })
 
-  it('replaces the worker of its name, whose jobs go to another worker', async () => {
-    const [first, second] = [await joins('first', BEFORE), await joins('second', BEFORE)]
+  it('do not return to the older weights when such a worker connects again', async () => {
+    const [first, second] = [await joins('first', BEFORE), await joins('second', AFTER)]
+    await first.hello({ model: BEFORE })
+    await until('it is outdated again', () =>
+      server.logs.some(
+        ({ level, msg }) =>
+          level === 40 &&
+          msg ===
+            'worker first has older weights, painter (aaaaaaaaaaaa, bfloat16), and gets no new requests; restart it with painter (bbbbbbbbbbbb, bfloat16)'
+      )
+    )
+    const answer = ask()
+    await until('the second has the job', () => second.jobs.length > 0)
+    await second.finish()
+    expect(await digestsOf(answer)).toEqual([AFTER.digest])
+  })
+
+  it('never take over a lost job of the others: it goes to a worker with its own weights', async () => {
+    const [first, twin] = [await joins('first', BEFORE), await joins('twin', BEFORE)]
     const answer = ask(2)
-    await until('one worker has the job', () => first.jobs.length + second.jobs.length > 0)
-    const [taken, free] = first.jobs.length > 0 ? [first, second] : [second, first]
+    await until('one has the job', () => first.jobs.length + twin.jobs.length > 0)
+    const [taken, free] = first.jobs.length > 0 ? [first, twin] : [twin, first]
+    const second = await joins('second', AFTER)
     await taken.hello({ model: AFTER })
-    await until('the other worker has the job', () => free.jobs.length > 0)
-    expect(taken.refused?.code).toBe('model')
-    expect(server.pool.state.workers).toHaveLength(1)
+    await until('the other one has the job', () => free.jobs.length > 0)
+    expect([...taken.jobs.slice(1), ...second.jobs]).toEqual([])
     await free.finish()
     expect(await digestsOf(answer)).toEqual([BEFORE.digest, BEFORE.digest])
   })
@@ -92,14 +156,11 @@ describe('a new model', () => {
       await first.send('BYE', { reason: 'test' })
       // Leave like a process that ends. If it answered another ping, it would become a worker again.
       await first.leave()
-      await until('no worker is registered', () => names().length === 0)
+      await until('it has left', () => names().length === 0)
     }
     const next = name === 'first' ? first : await joins(name, AFTER)
     if (name === 'first') await first.hello({ model: AFTER })
-    await until(
-      'the worker with the new model is registered',
-      () => server.pool.state.workers[0]?.hello.model.digest === AFTER.digest
-    )
+    await until('it is there', () => server.pool.state.workers[0]?.hello.model.digest === AFTER.digest)
     expect(
       server.logs.filter(
         ({ msg }) =>
@@ -107,34 +168,18 @@ describe('a new model', () => {
       )
     ).toMatchObject([{ level: 40, before: BEFORE, model: AFTER }])
     const answer = ask()
-    await until('the worker has the job', () => next.jobs.length > 0)
+    await until('it has the job', () => next.jobs.length > 0)
     await next.finish()
     expect(await digestsOf(answer)).toEqual([AFTER.digest])
   })
 
-  it('runs a request of which the previous model has not delivered any image', async () => {
+  it.each([0, 1])('fails a request of which the previous model has delivered %i images', async (delivered) => {
     const first = await joins('first', BEFORE)
     const answer = ask(2)
-    await until('the worker has the job', () => first.jobs.length > 0)
-    await first.hello({ model: AFTER })
-    await until('the worker has the job again', () => first.jobs.length > 1)
-    first.jobs.shift()
-    await first.finish()
-    expect(await digestsOf(answer)).toEqual([AFTER.digest, AFTER.digest])
-  })
-
-  it('fails a request of which the previous model has delivered an image', async () => {
-    const first = await joins('first', BEFORE)
-    const answer = ask(2)
-    await until('the worker has the job', () => first.jobs.length > 0)
-    const { id, seeds } = first.jobs.shift()!
-    const timings = { queue_ms: 0, encode_ms: 0, denoise_ms: 0, decode_ms: 0 }
-    await first.send(
-      'RESULT',
-      { id, image: 0, seed: seeds[0], width: 64, height: 64, timings },
-      Buffer.alloc(64 * 64 * 3)
-    )
-    await until('the first image is encoded', async () => (await metric(server, 'easel_images_total')) === 1)
+    await until('it has the job', () => first.jobs.length > 0)
+    if (delivered > 0) await delivers(first, 0)
+    await until('its file is made', async () => (await metric(server, 'easel_images_total')) === delivered)
+    first.jobs.length = 0
     await first.hello({ model: AFTER })
     const response = await answer
     expect(response.status).toBe(500)
@@ -147,40 +192,29 @@ describe('a new model', () => {
   })
 })
 
-it('a real worker that returns with other weights logs its refusal and is not restarted', async () => {
+it('a real worker that returns with other weights takes over', async () => {
   const folder = await mkdtemp(join(tmpdir(), 'easel-test-'))
   onTestFinished(() => rm(folder, { recursive: true }))
   const [python, changed] = [join(folder, 'python'), join(folder, 'changed')]
-  // A real worker whose fake engine reports another digest once the file exists, as if its weights had been replaced.
-  const program = `
-import os, runpy, sys
-from hashlib import sha256
-from easel_worker.fake import engine
-if os.path.exists(${JSON.stringify(changed)}):
-    engine.sha256 = lambda data: sha256(data + b" changed")
-runpy.run_module("easel_worker", run_name="__main__", alter_sys=True)
-`
-  await writeFile(`${python}.py`, program)
-  await writeFile(python, `#!/bin/sh\nshift 2\nPYTHONPATH=. exec ${loadOptions([], {}).python} ${python}.py "$@"\n`, {
-    mode: 0o755
-  })
+  // A worker that starts once the file exists finds other weights, as if its folder had been replaced.
+  await writeFile(
+    python,
+    `#!/bin/sh\n[ -e ${changed} ] && export FAKE_WEIGHTS=new\nexec ${loadOptions([], {}).python} "$@"\n`,
+    { mode: 0o755 }
+  )
   const pair = await startServer({ WORKERS: '2', PYTHON: python })
-  await until('both workers are connected', () => pair.pool.state.workers.length === 2)
+  await until('both are ready', () => pair.pool.state.workers.length === 2)
   await writeFile(changed, '')
   const [pid, other] = pair.pool.workerPids
   process.kill(pid!, 'SIGKILL')
-  await until('the supervisor gives up the worker', () =>
-    pair.logs.some(({ msg }) =>
-      msg.startsWith('worker worker-0 was refused and will not be restarted; fix what its refusal names')
-    )
-  )
-  expect(pair.pool.workerPids).toEqual([other])
-  expect(
-    pair.logs.some(
-      ({ level, msg }) =>
-        level === 50 &&
-        /^worker worker-0 refused: the worker has the model fake \(.*restart all workers on the same weights$/.test(msg)
-    )
-  ).toBe(true)
-  expect((await generate(pair, { prompt: 'x', num_inference_steps: 2 })).status).toBe(200)
+  await until('it is back', () => pair.pool.state.workers.length === 2 && !pair.pool.workerPids.includes(pid!))
+  expect(pair.pool.workerPids).toContain(other)
+  const answer = await generate(pair, { prompt: 'x', num_inference_steps: 2 })
+  expect(answer.status).toBe(200)
+  const recipe = JSON.parse(answer.headers.get('easel-recipe')!) as Recipe
+  const pixels = await sharp(Buffer.from(await answer.arrayBuffer()))
+    .removeAlpha()
+    .raw()
+    .toBuffer()
+  expect(pixels.equals(recipePicture(recipe, 'new'))).toBe(true)
 })

@@ -53,7 +53,7 @@ it('refuses a size that is still being compiled with 503 until the worker report
   expect((await image(server, 256)).status).toBe(400)
 
   await says(worker, BOTH)
-  await until('the gateway knows both sizes', () => server.pool.capabilities?.sizes.length === 2)
+  await until('the gateway knows both sizes', () => server.pool.defaultModel.capabilities?.sizes.length === 2)
   const wanted = image(server, 128)
   await until('the worker has the job', () => worker.jobs.length === 1)
   await worker.finish()
@@ -65,14 +65,14 @@ it('/health lists sizes as coming until they are compiled', async () => {
   const health = async () => (await (await fetch(`${server.url}/health`)).json()) as object
   expect(await health()).toMatchObject({ status: 'ready', sizes: SMALL, coming: WIDE })
   await says(worker, BOTH)
-  await until('the gateway knows both sizes', () => server.pool.capabilities?.sizes.length === 2)
+  await until('the gateway knows both sizes', () => server.pool.defaultModel.capabilities?.sizes.length === 2)
   expect(await health()).toMatchObject({ sizes: BOTH, coming: [] })
 })
 
 it('a job waits while a restarted worker compiles its size, and later jobs of other sizes overtake it', async () => {
   const { server, worker } = await serverOfOne()
   await says(worker, BOTH)
-  await until('the gateway knows both sizes', () => server.pool.capabilities?.sizes.length === 2)
+  await until('the gateway knows both sizes', () => server.pool.defaultModel.capabilities?.sizes.length === 2)
   const wide = image(server, 128)
   await until('the worker has the first job', () => worker.jobs.length === 1)
   const small = image(server, 64)

@@ -110,7 +110,10 @@ describe('a worker that cannot serve', () => {
   it('because its tokenizers differ is refused with a clear log and not restarted', async () => {
     const other = await mkdtemp(join(tmpdir(), 'easel-test-'))
     onTestFinished(() => rm(other, { recursive: true }))
-    await cp(loadOptions([], {}).model, other, { recursive: true, filter: (path) => !path.endsWith('.safetensors') })
+    await cp(loadOptions([], {}).models[0]!.path, other, {
+      recursive: true,
+      filter: (path) => !path.endsWith('.safetensors')
+    })
     await appendFile(join(other, 'tokenizer_2/merges.txt'), 'one more</w>\n')
     const server = await startServer({ WORKER_ARGS: `--model ${other}` })
     await until('the worker is refused', () =>

@@ -1,11 +1,14 @@
 import { Type } from 'typebox'
-import type { EaselError } from '../../errors.js'
+import type { EaselError, ErrorCode } from '../../errors.js'
 import { type ErrorForm } from '../../schemas/error.js'
 import { OpenAiError } from '../../schemas/openai.js'
 import { ref } from '../../schemas/ref.js'
 
 /** OpenAI's names for our fields. */
 const PARAMS: Readonly<Record<string, string>> = { width: 'size', height: 'size', num_images: 'n' }
+
+/** OpenAI's codes that its clients look for. */
+const CODES: Readonly<Partial<Record<ErrorCode, string>>> = { MODEL_NOT_FOUND: 'model_not_found' }
 
 /** An error in OpenAI's form, with OpenAI's field names. */
 export function openAiError({ code, field, message, statusCode }: EaselError): OpenAiError {
@@ -15,7 +18,7 @@ export function openAiError({ code, field, message, statusCode }: EaselError): O
     field !== undefined && param !== null && message.startsWith(`${field} `)
       ? `${param}${message.slice(field.length)}`
       : message
-  return { error: { message: named, type: typeOf(statusCode), param, code } }
+  return { error: { message: named, type: typeOf(statusCode), param, code: CODES[code] ?? code } }
 }
 
 function typeOf(status: number): string {

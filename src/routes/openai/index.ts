@@ -4,7 +4,7 @@ import { EaselError, type ErrorCode } from '../../errors.js'
 import { excerpt } from '../../excerpt.js'
 import { answerErrors } from '../../plugins/errors.js'
 import { commonHeaders, failuresAs } from '../../schemas/error.js'
-import { openAiExample } from '../../schemas/examples.js'
+import { healthExample, openAiExample } from '../../schemas/examples.js'
 import { ADMISSION_CODES, END_CODES, GenerateHeaders } from '../../schemas/generate.js'
 import { EXTRAS, OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel } from '../../schemas/openai.js'
 import { ref } from '../../schemas/ref.js'
@@ -17,7 +17,7 @@ import { answerHeaders, answerHeaderSchemas } from '../answers/headers.js'
 import { callerOf, whenDone } from '../caller.js'
 import { imagesResponse, streamPieces } from './answer.js'
 import { openAiError, openAiErrorForm } from './errors.js'
-import { partialImagesOf, responseFormatOf, translate } from './translate.js'
+import { modelOf, partialImagesOf, responseFormatOf, translate } from './translate.js'
 
 interface OpenAiParts {
   service: ImageService
@@ -62,13 +62,18 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
     },
     async (request, reply) => {
       const { body } = request
-      const { offer } = service
-      const translated = translate(body, {
+      const model = modelOf(
+        body,
+        service.models.flatMap(({ name }) => name ?? [])
+      )
+      const offer = service.offerOf(model)
+      const translation = translate(body, {
         steps: offer?.defaults.num_inference_steps ?? 1,
         sizes: offer?.sizes ?? [],
         defaultSize: offer && [offer.defaults.width, offer.defaults.height],
         snap: snapSizes
       })
+      const translated = model === undefined ? translation : { ...translation, model }
       const { run, replayed, detach } = service.submit(translated, callerOf(request, request.headers, translated))
       whenDone(run, request, reply, detach)
       if (replayed) reply.header('idempotent-replayed', 'true')
@@ -89,11 +94,16 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
   )
 
   const List = Type.Object({ object: Type.Literal('list'), data: Type.Array(ref(OpenAiModel)) })
-  const example = { id: 'stable-diffusion-xl-base-1.0', object: 'model', created: 0, owned_by: 'easel' } as const
-  const models = () => {
-    const { offer } = service
-    return offer === undefined ? [] : [{ ...example, id: offer.model.id }]
+  const example: OpenAiModel = {
+    id: 'stable-diffusion-xl-base-1.0',
+    object: 'model',
+    created: 0,
+    owned_by: 'easel',
+    sizes: [[1024, 1024]],
+    defaults: healthExample.defaults!
   }
+  const models = (): OpenAiModel[] =>
+    service.offers.map(({ model, sizes, defaults }) => ({ ...example, id: model.id, sizes, defaults }))
 
   app.get(
     '/models',
@@ -101,9 +111,9 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
       schema: {
         tags: ['openai'],
         operationId: 'listModels',
-        summary: 'List the model served',
+        summary: 'List the models served',
         response: {
-          200: success(List, 'One model, or none until a worker has been ready.', {
+          200: success(List, 'Each model of which a worker has been ready, the default one first.', {
             object: 'list',
             data: [example]
           }),
@@ -122,15 +132,18 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
         operationId: 'retrieveModel',
         summary: 'Get one model',
         params: Type.Object({ model: Type.String({ description: 'Its id, as listed by GET /v1/models.' }) }),
-        response: { 200: success(ref(OpenAiModel), 'The model.', example), ...failures('UNAUTHORIZED', 'NOT_FOUND') }
+        response: {
+          200: success(ref(OpenAiModel), 'The model.', example),
+          ...failures('UNAUTHORIZED', 'MODEL_NOT_FOUND')
+        }
       }
     },
     async (request) => {
       const found = models().find(({ id }) => id === request.params.model)
       if (found === undefined)
         throw new EaselError(
-          'NOT_FOUND',
-          `model ${JSON.stringify(excerpt(request.params.model))} is not served; GET /v1/models lists the one that is`,
+          'MODEL_NOT_FOUND',
+          `model ${JSON.stringify(excerpt(request.params.model))} is not served; GET /v1/models lists those that are`,
           { field: 'model' }
         )
       return found

@@ -14,6 +14,20 @@ export function responseFormatOf({ response_format, model }: OpenAiImagesRequest
   return response_format ?? (URL_MODELS.has(model ?? '') ? 'url' : 'b64_json')
 }
 
+/** OpenAI's own image models. Many clients send such a name whatever the server has. */
+const OPENAI_MODEL = /^(dall-e|gpt-image|chatgpt-image)-/
+
+/**
+ * The model that a request chooses: the one it names, or undefined for the default model if it names none or one of
+ * OpenAI's.
+ *
+ * @param served the names of the server's models
+ */
+export function modelOf({ model }: OpenAiImagesRequest, served: readonly string[]): string | undefined {
+  if (model == null || (OPENAI_MODEL.test(model) && !served.includes(model))) return undefined
+  return model
+}
+
 export interface Translation {
   /** Steps when the request does not set them. */
   steps: number
@@ -27,7 +41,7 @@ export interface Translation {
 
 type Size = readonly [width: number, height: number]
 
-/** Translates an OpenAI request to ours. */
+/** Translates an OpenAI request, but for its model, to ours. */
 export function translate(request: OpenAiImagesRequest, offered: Translation): GenerateRequest {
   const [width, height] = sizeOf(request.size, offered) ?? []
   const partials = partialImagesOf(request)

@@ -1,0 +1,31 @@
+import { loadOptions } from '../../src/gateway-options.js'
+import type { Recipe } from '../../src/image/recipe.js'
+import { SdxlTokenizers } from '../../src/tokenizer/index.js'
+import { fakePicture } from './fake-image.js'
+
+const tokenizers = await SdxlTokenizers.fromModelFolder(loadOptions([], {}).models[0]!.path)
+
+/** The picture that the fake engine makes for a recipe, with the demo model's tokenizers. */
+export function recipePicture(recipe: Recipe, weights = ''): Buffer {
+  const tokens = (text: string) => {
+    const { ids, ids_2 } = tokenizers.encode(text)
+    return { ids, ids_2 }
+  }
+  return fakePicture(
+    {
+      prompt: tokens(recipe.prompt),
+      negative: recipe.negative_prompt === '' ? null : tokens(recipe.negative_prompt),
+      seed: recipe.seed,
+      steps: recipe.num_inference_steps,
+      guidance: recipe.guidance_scale,
+      scheduler: recipe.scheduler,
+      width: recipe.width,
+      height: recipe.height,
+      clip_skip: 0,
+      guidance_start: recipe.guidance_start ?? 0,
+      guidance_end: recipe.guidance_end ?? 1,
+      cache_interval: recipe.cache_interval ?? 1
+    },
+    weights
+  )
+}
