@@ -2,19 +2,27 @@ import type { Format } from './formats.js'
 import { parametersWith } from '../parameters.js'
 import type { Recipe } from './recipe.js'
 
-/** AUTOMATIC1111's names for our schedulers. It writes the noise schedule as a separate setting. */
-const SAMPLERS: Readonly<Record<string, { sampler: string; schedule?: string }>> = {
-  euler: { sampler: 'Euler' },
-  euler_karras: { sampler: 'Euler', schedule: 'Karras' },
-  euler_ancestral: { sampler: 'Euler a' },
-  ddim: { sampler: 'DDIM' },
-  dpmpp_2m: { sampler: 'DPM++ 2M' },
-  dpmpp_2m_karras: { sampler: 'DPM++ 2M', schedule: 'Karras' }
+/** AUTOMATIC1111's names for our samplers, without the noise schedule. */
+const SAMPLERS: Readonly<Record<string, string>> = {
+  euler: 'Euler',
+  euler_ancestral: 'Euler a',
+  ddim: 'DDIM',
+  dpmpp_2m: 'DPM++ 2M',
+  dpmpp_2m_sde: 'DPM++ 2M SDE',
+  dpmpp_3m_sde: 'DPM++ 3M SDE',
+  heun: 'Heun',
+  dpm2: 'DPM2',
+  dpm2_ancestral: 'DPM2 a',
+  lcm: 'LCM',
+  unipc: 'UniPC'
 }
+
+/** AUTOMATIC1111's names for our noise schedules, by the suffix of a scheduler's name. It writes them separately. */
+const SCHEDULES: Readonly<Record<string, string>> = { _karras: 'Karras', _exponential: 'Exponential', _beta: 'Beta' }
 
 /** The recipe in AUTOMATIC1111's format, which image viewers read from the PNG keyword `parameters`. */
 export function parametersText(recipe: Recipe): string {
-  const { sampler, schedule } = SAMPLERS[recipe.scheduler] ?? { sampler: recipe.scheduler }
+  const { sampler, schedule } = samplerOf(recipe.scheduler)
   const settings = [
     `Steps: ${recipe.num_inference_steps}`,
     `Sampler: ${sampler}`,
@@ -72,14 +80,21 @@ export function recipeOfParameters(text: string, format: Format): Recipe | undef
   }
 }
 
+/** AUTOMATIC1111's name for a scheduler; ours if it has none. */
+function samplerOf(scheduler: string): { sampler: string; schedule?: string } {
+  const suffix = Object.keys(SCHEDULES).find((end) => scheduler.endsWith(end))
+  const sampler = SAMPLERS[suffix === undefined ? scheduler : scheduler.slice(0, -suffix.length)]
+  if (sampler === undefined) return { sampler: scheduler }
+  return suffix === undefined ? { sampler } : { sampler, schedule: SCHEDULES[suffix]! }
+}
+
 /** Older versions of AUTOMATIC1111 append the schedule to the sampler's name. */
 function schedulerOf(sampler: string, schedule: string): string {
-  const karras = schedule === 'Karras' || sampler.endsWith(' Karras')
-  const name = sampler.replace(/ Karras$/, '')
-  const found = Object.entries(SAMPLERS).find(
-    ([, known]) => known.sampler === name && (known.schedule === 'Karras') === karras
-  )
-  return found?.[0] ?? sampler
+  const [suffix = '', name = ''] =
+    Object.entries(SCHEDULES).find(([, known]) => schedule === known || sampler.endsWith(` ${known}`)) ?? []
+  const plain = sampler.endsWith(` ${name}`) ? sampler.slice(0, -name.length - 1) : sampler
+  const found = Object.entries(SAMPLERS).find(([, known]) => known === plain)?.[0]
+  return found === undefined ? sampler : `${found}${suffix}`
 }
 
 /**

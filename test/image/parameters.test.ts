@@ -3,7 +3,23 @@ import { describe, expect, it } from 'vitest'
 import { parametersText, recipeOfParameters } from '../../src/image/parameters.js'
 import type { Recipe } from '../../src/image/recipe.js'
 
-const SCHEDULERS = ['euler', 'euler_karras', 'euler_ancestral', 'ddim', 'dpmpp_2m', 'dpmpp_2m_karras']
+const SCHEDULERS = [
+  'euler',
+  'euler_karras',
+  'euler_ancestral',
+  'ddim',
+  'dpmpp_2m',
+  'dpmpp_2m_karras',
+  'dpmpp_2m_sde_karras',
+  'dpmpp_3m_sde_exponential',
+  'euler_beta',
+  'heun',
+  'dpm2_ancestral_karras',
+  'lcm',
+  'unipc',
+  'tcd',
+  'edm_dpmpp_2m'
+]
 
 describe("AUTOMATIC1111's parameters", () => {
   it("use AUTOMATIC1111's sampler names", () => {
@@ -56,7 +72,7 @@ describe("AUTOMATIC1111's parameters", () => {
       ...expected,
       scheduler: 'euler_ancestral'
     })
-    expect(recipeOfParameters(text('Sampler: UniPC'), 'png')).toEqual({ ...expected, scheduler: 'UniPC' })
+    expect(recipeOfParameters(text('Sampler: Restart'), 'png')).toEqual({ ...expected, scheduler: 'Restart' })
     expect(recipeOfParameters('a fox', 'png')).toBeUndefined()
   })
 

@@ -3,12 +3,14 @@
 Needs numpy only. Used by the script that makes the golden file, the live comparison and the tests.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from easel_worker.sdxl.samplers.schedule import Schedule
 
 Floats = NDArray[np.float32]
 AnyFloats = NDArray[Any]
@@ -34,24 +36,75 @@ SDXL = {
 }
 """The keys of SDXL base's scheduler_config.json that decide the table."""
 
+EDM = {
+    "_class_name": "EDMDPMSolverMultistepScheduler",
+    "num_train_timesteps": 1000,
+    "prediction_type": "epsilon",
+    "sigma_data": 0.5,
+    "sigma_max": 80.0,
+    "sigma_min": 0.002,
+    "rho": 7.0,
+}
+"""The keys of Playground v2.5's scheduler_config.json that decide the table."""
+
+FULL = ("euler", "euler_ancestral", "ddim", "dpmpp_2m", "euler_karras", "dpmpp_2m_karras")
+"""The samplers that have a case for every kind of config."""
+
+_SPACED = {
+    "dpmpp_2m_sde": ("", "_karras", "_exponential", "_beta"),
+    "dpmpp_3m_sde": ("", "_karras", "_exponential"),
+    "dpmpp_3m": ("", "_karras"),
+    "dpmpp_2s": ("", "_karras"),
+    "unipc": ("", "_karras"),
+    "heun": ("", "_karras"),
+    "dpm2": ("", "_karras"),
+    "dpm2_ancestral": ("", "_karras"),
+    "euler": ("_exponential", "_beta"),
+    "dpmpp_2m": ("_exponential", "_beta"),
+}
+_UNSPACED = ("ddpm", "lcm", "tcd")
+_WITHOUT_ZERO_SNR = ("dpmpp_2s", "heun", "dpm2", "dpm2_ancestral")
+_WITHOUT_SAMPLE = ("euler_ancestral", "dpm2", "dpm2_ancestral")
+_WITHOUT_SPACING = ("dpmpp_2s", "lcm", "tcd")
+
 SCHEDULERS = (
-    "euler",
-    "euler_ancestral",
-    "ddim",
-    "dpmpp_2m",
-    "euler_karras",
-    "dpmpp_2m_karras",
+    *FULL,
+    *(f"{name}{suffix}" for name, suffixes in _SPACED.items() for suffix in suffixes),
+    *_UNSPACED,
 )
-"""All our samplers."""
+"""All our samplers of models with betas."""
+
+EDM_SCHEDULERS = ("edm_euler", "edm_dpmpp_2m", "edm_dpmpp_2m_sde", "edm_dpmpp_3m")
+"""All our samplers of EDM models."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A sampler with a config, to run with every step count."""
+    """A sampler with a config, to run with every step count.
+
+    Attributes:
+        own: "timesteps" or "sigmas" where the request gives these; else empty.
+        eta: the request's; None where the sampler takes none.
+    """
 
     name: str
     scheduler: str
     config: dict[str, Any]
+    own: str = ""
+    eta: float | None = None
+
+    def schedule(self, steps: int) -> Schedule:
+        """What the request says, for a number of steps."""
+        given = Schedule(eta=self.eta or 0.0)
+        last = self.config["num_train_timesteps"] - 1
+        if self.own == "timesteps":
+            # Uneven on purpose; integers, all different.
+            times = np.linspace(last**0.5, 1.0, steps) ** 2 + np.arange(steps)[::-1] / 2
+            times = np.minimum(times, last)
+            return replace(given, timesteps=tuple(int(time) for time in times))
+        if self.own == "sigmas":
+            return replace(given, sigmas=(*np.geomspace(12.0, 0.04, steps).tolist(), 0.0))
+        return given
 
     @property
     def in_float64(self) -> bool:
@@ -72,7 +125,7 @@ class Case:
 
 def cases() -> Iterator[Case]:
     """All cases of the golden file."""
-    for scheduler in SCHEDULERS:
+    for scheduler in FULL:
         for spacing in ("leading", "trailing", "linspace"):
             for prediction in ("epsilon", "v_prediction"):
                 yield _case(scheduler, timestep_spacing=spacing, prediction_type=prediction)
@@ -95,14 +148,94 @@ def cases() -> Iterator[Case]:
     yield _case("dpmpp_2m", final_sigmas_type="sigma_min", euler_at_final=True)
     yield _case("dpmpp_2m", final_sigmas_type="sigma_min", lower_order_final=False)
     yield _case("dpmpp_2m", solver_order=1)
+    yield from _more_cases()
+    yield from _request_cases()
+    yield from _edm_cases()
 
 
-def _case(scheduler: str, **changes: Any) -> Case:
-    config = SDXL | changes
+def _more_cases() -> Iterator[Case]:
+    """The samplers outside `FULL`, and what only they read."""
+    for scheduler in SCHEDULERS[len(FULL) :]:
+        plain = scheduler.rsplit("_", 1)[0] if scheduler.endswith(_SUFFIXES) else scheduler
+        yield _case(scheduler)
+        if plain not in _WITHOUT_SPACING:
+            yield _case(scheduler, timestep_spacing="trailing", prediction_type="v_prediction")
+            yield _case(scheduler, timestep_spacing="linspace")
+        else:
+            yield _case(scheduler, prediction_type="v_prediction")
+        if plain not in _WITHOUT_ZERO_SNR:
+            yield _case(
+                scheduler,
+                rescale_betas_zero_snr=True,
+                timestep_spacing="trailing",
+                prediction_type="v_prediction",
+            )
+        if plain not in _WITHOUT_SAMPLE:
+            yield _case(scheduler, prediction_type="sample")
+    # Not 3M SDE: its long last step to sigma_min triples the errors of the steps before.
+    for scheduler in ("dpmpp_2m_sde", "dpmpp_3m", "dpmpp_2s", "unipc"):
+        yield _case(scheduler, final_sigmas_type="sigma_min")
+        yield _case(scheduler, final_sigmas_type="sigma_min", lower_order_final=False)
+    for scheduler in ("dpmpp_2m", "dpmpp_2m_sde", "dpmpp_2s"):
+        yield _case(scheduler, solver_type="heun")
+    # With a final sigma of 0 diffusers multiplies 0 by infinity.
+    yield _case("unipc", solver_type="bh1", final_sigmas_type="sigma_min")
+    yield _case("unipc", solver_order=1)
+    yield _case("unipc", disable_corrector=[0, 2])
+    yield _case("unipc_karras", final_sigmas_type="sigma_min")
+    yield _case("dpmpp_2s", solver_order=1)
+    yield _case("ddpm", variance_type="fixed_large")
+    yield _case("ddpm", variance_type="fixed_small_log")
+    yield _case("lcm", original_inference_steps=100, timestep_scaling=5.0)
+    yield _case(
+        "euler",
+        timestep_type="continuous",
+        prediction_type="v_prediction",
+        use_karras_sigmas=True,
+        sigma_min=0.002,
+        sigma_max=700.0,
+    )
+
+
+def _request_cases() -> Iterator[Case]:
+    """Timesteps, sigmas and eta of requests."""
+    for scheduler in ("euler", "dpmpp_2m", "dpmpp_2s", "heun", "ddpm", "lcm", "tcd"):
+        yield replace(_case(scheduler), name=f"{scheduler}:own timesteps", own="timesteps")
+    yield replace(_case("euler"), name="euler:own sigmas", own="sigmas")
+    for scheduler in ("ddim", "tcd"):
+        for eta in (0.3, 1.0):
+            yield replace(_case(scheduler), name=f"{scheduler}:eta={eta}", eta=eta)
+
+
+def _edm_cases() -> Iterator[Case]:
+    for scheduler in EDM_SCHEDULERS:
+        yield _case(scheduler, EDM)
+        if scheduler != "edm_dpmpp_3m":  # diffusers divides 0 by 0 in the last step
+            yield _case(scheduler, EDM, final_sigmas_type="sigma_min")
+        yield _case(
+            scheduler,
+            EDM,
+            prediction_type="v_prediction",
+            sigma_data=1.0,
+            sigma_max=120.0,
+            sigma_schedule="exponential",
+        )
+    yield _case("edm_dpmpp_2m", EDM, solver_type="heun")
+    # Betas in a file for an EDM class change nothing: the class does not read them.
+    yield _case("edm_euler", EDM, beta_schedule="scaled_linear", beta_start=0.00085)
+
+
+_SUFFIXES = ("_karras", "_exponential", "_beta")
+
+
+def _case(scheduler: str, base: Mapping[str, Any] = SDXL, /, **changes: Any) -> Case:
+    config = {**base, **changes}
     if "trained_betas" in changes:
         config["num_train_timesteps"] = len(changes["trained_betas"])
     text = ",".join(f"{k}={'…' if isinstance(v, list) else v}" for k, v in changes.items())
-    return Case(f"{scheduler}:{text}", scheduler, config)
+    # TCD's step has another default for eta than the pipeline, which passes its own.
+    eta = 0.0 if scheduler == "tcd" else None
+    return Case(f"{scheduler}:{text}", scheduler, config, eta=eta)
 
 
 def initial_noise() -> Floats:

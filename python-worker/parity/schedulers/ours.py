@@ -16,22 +16,27 @@ from parity.schedulers.cases import (
 
 
 def run(case: Case, steps: int) -> tuple[Floats, Floats]:
-    """Run the fake model; returns the timesteps [steps] and the final sample [VALUES]."""
-    table = make_table(case.config, case.scheduler, steps)
+    """Run the fake model; returns the timesteps [evaluations] and the final sample [VALUES]."""
+    table = make_table(case.config, case.scheduler, steps, case.schedule(steps))
     sample = initial_noise() * np.float32(table.initial)
-    image = np.zeros(VALUES, np.float32)
-    for step in range(steps):
-        output = fake_model(sample, float(table.timesteps[step]))
-        sample, image = advance(table.at(step), sample, output, image, fresh_noise(step))
+    image = older = np.zeros(VALUES, np.float32)
+    for row, timestep in enumerate(table.timesteps):
+        output = fake_model(sample, float(timestep))
+        noise = fresh_noise(row)
+        previous = image
+        sample, image = advance(table.at(row), sample, output, image, noise, older=older)
+        older = previous
     return table.timesteps, sample
 
 
 def difference(case: Case, steps: int, timesteps: Floats, final: Floats) -> float:
     """The difference of our final sample from diffusers', relative to its largest value.
 
-    Infinite if the timesteps differ by more than rounding.
+    Infinite if the timesteps differ by more than rounding, or a number is not finite.
     """
     times, sample = run(case, steps)
     if times.shape != timesteps.shape or not np.allclose(times, timesteps, rtol=1e-5, atol=2e-3):
+        return float("inf")
+    if not (np.isfinite(sample).all() and np.isfinite(final).all()):
         return float("inf")
     return relative_difference(sample, final)

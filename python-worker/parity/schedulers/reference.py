@@ -1,7 +1,8 @@
 """Runs diffusers' schedulers on the cases. Needs torch and diffusers."""
 
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -9,58 +10,96 @@ from unittest import mock
 import diffusers
 import numpy as np
 import torch
-from diffusers.schedulers import scheduling_euler_ancestral_discrete as ancestral
-from diffusers.schedulers import scheduling_euler_discrete as euler
 
 from parity.schedulers.cases import Case, Floats, fake_model, fresh_noise, initial_noise
 
-_CLASSES = {
-    "euler": diffusers.EulerDiscreteScheduler,
-    "euler_ancestral": diffusers.EulerAncestralDiscreteScheduler,
-    "ddim": diffusers.DDIMScheduler,
-    "dpmpp_2m": diffusers.DPMSolverMultistepScheduler,
+_SDE = {"algorithm_type": "sde-dpmsolver++"}
+_CLASSES: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
+    "euler": (diffusers.EulerDiscreteScheduler, {}),
+    "euler_ancestral": (diffusers.EulerAncestralDiscreteScheduler, {}),
+    "ddim": (diffusers.DDIMScheduler, {}),
+    "ddpm": (diffusers.DDPMScheduler, {}),
+    "dpmpp_2m": (diffusers.DPMSolverMultistepScheduler, {}),
+    "dpmpp_2m_sde": (diffusers.DPMSolverMultistepScheduler, _SDE),
+    "dpmpp_3m": (diffusers.DPMSolverMultistepScheduler, {"solver_order": 3}),
+    "dpmpp_3m_sde": (diffusers.DPMSolverMultistepScheduler, {"solver_order": 3, **_SDE}),
+    "dpmpp_2s": (diffusers.DPMSolverSinglestepScheduler, {}),
+    "heun": (diffusers.HeunDiscreteScheduler, {}),
+    "dpm2": (diffusers.KDPM2DiscreteScheduler, {}),
+    "dpm2_ancestral": (diffusers.KDPM2AncestralDiscreteScheduler, {}),
+    "lcm": (diffusers.LCMScheduler, {}),
+    "tcd": (diffusers.TCDScheduler, {}),
+    "unipc": (diffusers.UniPCMultistepScheduler, {}),
+    "edm_euler": (diffusers.EDMEulerScheduler, {}),
+    "edm_dpmpp_2m": (diffusers.EDMDPMSolverMultistepScheduler, {}),
+    "edm_dpmpp_2m_sde": (diffusers.EDMDPMSolverMultistepScheduler, _SDE),
+    "edm_dpmpp_3m": (diffusers.EDMDPMSolverMultistepScheduler, {"solver_order": 3}),
+}
+"""Our names: diffusers' class, and the keys that the name decides."""
+
+_SPACINGS = {
+    "_karras": {"use_karras_sigmas": True},
+    "_exponential": {"use_exponential_sigmas": True},
+    "_beta": {"use_beta_sigmas": True},
 }
 
 
 def scheduler_of(name: str, config: Mapping[str, Any]) -> Any:
     """Diffusers' scheduler object for one of our names."""
-    plain = name.removesuffix("_karras")
-    karras = {} if name == plain else {"use_karras_sigmas": True}
-    return _CLASSES[plain].from_config({**config, **karras})
+    changes: dict[str, Any] = {}
+    for suffix, spacing in _SPACINGS.items():
+        if name.endswith(suffix):
+            name, changes = name.removesuffix(suffix), spacing
+    kind, decided = _CLASSES[name]
+    return kind.from_config({**config, **decided, **changes})
 
 
 def run(case: Case, steps: int, *, float64: bool = False) -> tuple[Floats, Floats]:
-    """Run the fake model; returns the timesteps [steps] and the final sample [VALUES].
+    """Run the fake model; returns the timesteps [evaluations] and the final sample [VALUES].
 
     Args:
-        float64: make diffusers' code compute the schedule and the steps in float64.
+        float64: make diffusers' code compute the steps, but not the schedule, in float64.
     """
     dtype = torch.float64 if float64 else torch.float32
-    with _computing_in_float64() if float64 else nullcontext():
-        scheduler = scheduler_of(case.scheduler, case.config)
-        scheduler.set_timesteps(steps)
-        if hasattr(scheduler, "set_begin_index"):
-            scheduler.set_begin_index(0)  # as the pipeline does
-        sample = torch.from_numpy(initial_noise()).to(dtype) * scheduler.init_noise_sigma
-        for step, timestep in enumerate(scheduler.timesteps):
+    scheduler = scheduler_of(case.scheduler, case.config)
+    _set_timesteps(scheduler, case, steps)
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(0)  # as the pipeline does
+    sample = torch.from_numpy(initial_noise()).to(dtype) * scheduler.init_noise_sigma
+    # Some classes take an image's four dimensions for granted.
+    sample = sample.reshape(1, 1, 1, -1)
+    extra = {"eta": case.eta} if case.eta is not None else {}
+    module = sys.modules[type(scheduler).__module__]
+    with _stepping_in_float64(module, scheduler) if float64 else nullcontext():
+        for row, timestep in enumerate(scheduler.timesteps):
             seen = scheduler.scale_model_input(sample, timestep)
             output = torch.from_numpy(fake_model(seen.numpy(), float(timestep)))
-            noise = torch.from_numpy(fresh_noise(step)).to(dtype)
-            with mock.patch.object(ancestral, "randn_tensor", lambda *_, n=noise, **__: n):
-                sample = scheduler.step(output, timestep, sample).prev_sample
+            noise = torch.from_numpy(fresh_noise(row)).to(dtype).reshape(sample.shape)
+            with mock.patch.object(
+                module, "randn_tensor", lambda *_, n=noise, **__: n, create=True
+            ):
+                sample = scheduler.step(output, timestep, sample, **extra).prev_sample
     if sample.dtype != dtype:
         raise TypeError(f"diffusers computed in {sample.dtype} instead of {dtype}")
-    return scheduler.timesteps.numpy().astype(np.float32), sample.numpy().astype(np.float32)
+    final = sample.numpy().astype(np.float32).reshape(-1)
+    return scheduler.timesteps.numpy().astype(np.float32), final
+
+
+def _set_timesteps(scheduler: Any, case: Case, steps: int) -> None:
+    schedule = case.schedule(steps)
+    if schedule.timesteps:
+        scheduler.set_timesteps(timesteps=list(schedule.timesteps))
+    elif schedule.sigmas:
+        scheduler.set_timesteps(sigmas=list(schedule.sigmas))
+    else:
+        scheduler.set_timesteps(steps)
 
 
 @contextmanager
-def _computing_in_float64() -> Iterator[None]:
-    """Give the Euler modules libraries whose `float32` is float64, since they name it often."""
-    with ExitStack() as stack:
-        for module in (euler, ancestral):
-            for name, library in (("torch", torch), ("np", np)):
-                double = _Library(library, float32=library.float64)
-                stack.enter_context(mock.patch.object(module, name, double))
+def _stepping_in_float64(module: ModuleType, scheduler: Any) -> Iterator[None]:
+    """Double the schedule, and give its module a torch whose `float32` is float64."""
+    scheduler.sigmas = scheduler.sigmas.double()
+    with mock.patch.object(module, "torch", _Library(torch, float32=torch.float64)):
         yield
 
 

@@ -169,9 +169,9 @@ def test_a_default_scheduler_that_is_not_offered_is_refused(folder: Path) -> Non
 def test_an_unsupported_scheduler_class_is_refused(folder: Path) -> None:
     edit(
         folder / "scheduler" / "scheduler_config.json",
-        lambda values: values.update(_class_name="LCMScheduler"),
+        lambda values: values.update(_class_name="PNDMScheduler"),
     )
-    with pytest.raises(SchedulerError, match="LCMScheduler"):
+    with pytest.raises(SchedulerError, match="PNDMScheduler"):
         describe(folder, OPTIONS)
 
 

@@ -1,12 +1,16 @@
 """Reads `scheduler/scheduler_config.json` and refuses values that we do not implement.
 
 As in diffusers, a file written for one scheduler class also configures the others: each class reads
-the keys it knows, uses its own defaults for absent keys, and ignores the rest.
+the keys it knows, uses its own defaults for absent keys, and ignores the rest. The exception are
+keys that say how the model was trained (`training`): a class that ignores one would draw a wrong
+picture.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from easel_worker.sdxl.samplers.training import refuse_other_training
 
 
 class SchedulerError(ValueError):
@@ -15,7 +19,15 @@ class SchedulerError(ValueError):
 
 @dataclass(frozen=True)
 class Config:
-    """The keys that decide timesteps, noise levels and updates, under diffusers' names."""
+    """The keys that decide timesteps, noise levels and updates, under diffusers' names.
+
+    Attributes:
+        sigma_data: the standard deviation of the training images of an EDM model; None for a model
+            with betas.
+        timesteps: a request's own timesteps, one for each step; empty for none.
+        sigmas: a request's own sigmas, one more than steps; empty for none.
+        eta: a request's share of fresh noise.
+    """
 
     num_train_timesteps: int = 1000
     beta_start: float = 0.0001
@@ -24,16 +36,31 @@ class Config:
     trained_betas: tuple[float, ...] | None = None
     prediction_type: str = "epsilon"
     timestep_spacing: str = "linspace"
+    timestep_type: str = "discrete"
     steps_offset: int = 0
     rescale_betas_zero_snr: bool = False
     use_karras_sigmas: bool = False
+    use_exponential_sigmas: bool = False
+    use_beta_sigmas: bool = False
     sigma_min: float | None = None
     sigma_max: float | None = None
     final_sigmas_type: str = "zero"
     set_alpha_to_one: bool = True
+    algorithm_type: str = "dpmsolver++"
+    solver_type: str = "midpoint"
     solver_order: int = 2
     lower_order_final: bool = True
     euler_at_final: bool = False
+    disable_corrector: tuple[int, ...] = ()
+    original_inference_steps: int = 50
+    timestep_scaling: float = 10.0
+    variance_type: str = "fixed_small"
+    sigma_data: float | None = None
+    sigma_schedule: str = "karras"
+    rho: float = 7.0
+    timesteps: tuple[float, ...] = ()
+    sigmas: tuple[float, ...] = ()
+    eta: float = 0.0
 
 
 ConfigFile = Mapping[str, Any]
@@ -46,8 +73,8 @@ class Only:
 
     Attributes:
         allowed: the values that we implement.
-        default: the value if the key is absent.
-        own_default: the value if the key is absent and the file is for this class, if different.
+        default: the value if the key is absent or null.
+        own_default: the same if the file is for this class, if different.
     """
 
     allowed: tuple[Any, ...]
@@ -57,7 +84,9 @@ class Only:
     def value(self, key: str, file: ConfigFile, class_name: str) -> Any:
         """The key's value in a file."""
         own = file.get("_class_name") == class_name and self.own_default is not None
-        return file.get(key, self.own_default if own else self.default)
+        default = self.own_default if own else self.default
+        value = file.get(key, default)
+        return default if value is None else value
 
 
 @dataclass(frozen=True)
@@ -66,86 +95,32 @@ class SchedulerClass:
 
     Attributes:
         name: its `_class_name`.
-        reads: the keys of `Config` that it reads in addition to those that all classes read.
+        reads: the keys of `Config` that it reads.
         defaults: its defaults where they differ from those of `Config`.
         limits: the keys of which we implement only some values.
+        accepts: the request fields `timesteps`, `sigmas` and `eta` that it takes.
+        same: other classes of diffusers with the same update.
     """
 
     name: str
-    reads: frozenset[str] = frozenset()
+    reads: frozenset[str]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     limits: Mapping[str, Only] = field(default_factory=dict)
+    accepts: frozenset[str] = frozenset()
+    same: tuple[str, ...] = ()
 
-
-_ALL_READ = frozenset(
-    {
-        "num_train_timesteps",
-        "beta_start",
-        "beta_end",
-        "beta_schedule",
-        "trained_betas",
-        "prediction_type",
-        "timestep_spacing",
-        "steps_offset",
-        "rescale_betas_zero_snr",
-    }
-)
-_SIGMAS_READ = frozenset({"use_karras_sigmas", "sigma_min", "sigma_max", "final_sigmas_type"})
-_OFF = Only((False, None), default=False)
 
 _CHOICES = {
     "beta_schedule": ("linear", "scaled_linear", "squaredcos_cap_v2"),
     "prediction_type": ("epsilon", "v_prediction", "sample"),
     "timestep_spacing": ("leading", "trailing", "linspace"),
     "final_sigmas_type": ("zero", "sigma_min"),
-    "solver_order": (1, 2),
+    "solver_order": (1, 2, 3),
+    "sigma_schedule": ("karras", "exponential"),
 }
 
-EULER = SchedulerClass(
-    "EulerDiscreteScheduler",
-    reads=_SIGMAS_READ,
-    limits={
-        "interpolation_type": Only(("linear",), default="linear"),
-        "timestep_type": Only(("discrete",), default="discrete"),
-        "use_exponential_sigmas": _OFF,
-        "use_beta_sigmas": _OFF,
-    },
-)
-
-EULER_ANCESTRAL = SchedulerClass(
-    "EulerAncestralDiscreteScheduler",
-    limits={"prediction_type": Only(("epsilon", "v_prediction"), default="epsilon")},
-)
-
-DDIM = SchedulerClass(
-    "DDIMScheduler",
-    reads=frozenset({"set_alpha_to_one"}),
-    defaults={"timestep_spacing": "leading"},
-    # Both keys bound the predicted image. That suits pixels, is wrong for latents, and is not
-    # linear. A file for another class means no clipping, although DDIMScheduler clips by default.
-    limits={
-        "clip_sample": Only((False,), default=False, own_default=True),
-        "thresholding": _OFF,
-    },
-)
-
-DPM_SOLVER_MULTISTEP = SchedulerClass(
-    "DPMSolverMultistepScheduler",
-    reads=_SIGMAS_READ | {"solver_order", "lower_order_final", "euler_at_final"},
-    limits={
-        "algorithm_type": Only(("dpmsolver++", "deis"), default="dpmsolver++"),
-        # The last three name variants of other solvers; diffusers uses midpoint for them.
-        "solver_type": Only(("midpoint", "logrho", "bh1", "bh2"), default="midpoint"),
-        "thresholding": _OFF,
-        "use_lu_lambdas": _OFF,
-        "use_flow_sigmas": _OFF,
-        "use_exponential_sigmas": _OFF,
-        "use_beta_sigmas": _OFF,
-        "use_dynamic_shifting": _OFF,
-        "variance_type": Only((None,), default=None),
-        "lambda_min_clipped": Only((-float("inf"),), default=-float("inf")),
-    },
-)
+SIGMA_SPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+"""The keys that space sigmas; at most one may be true."""
 
 
 def read(file: ConfigFile, cls: SchedulerClass) -> Config:
@@ -156,23 +131,35 @@ def read(file: ConfigFile, cls: SchedulerClass) -> Config:
         cls: the class to run, whatever the file's `_class_name` is.
 
     Raises:
-        SchedulerError: a key that the class reads has a value that we do not implement.
+        SchedulerError: a key that the class reads has a value that we do not implement, or the
+            class cannot run a model that was trained in this way.
     """
+    why = refuse_other_training(file, edm="sigma_data" in cls.reads)
+    if why is not None:
+        raise SchedulerError(f"{cls.name}: {why}")
     for key, only in cls.limits.items():
         value = only.value(key, file, cls.name)
         _check(cls, key, value, only.allowed, given=key in file)
     values = dict(cls.defaults)
-    for key in _ALL_READ | cls.reads:
-        if key in file:
+    for key in cls.reads:
+        if file.get(key) is not None:
             values[key] = file[key]
-    if values.get("trained_betas") is not None:
-        values["trained_betas"] = tuple(values["trained_betas"])
-    values["use_karras_sigmas"] = bool(values.get("use_karras_sigmas"))
+    for key in ("trained_betas", "disable_corrector"):
+        if values.get(key) is not None:
+            values[key] = tuple(values[key])
+    for key in SIGMA_SPACINGS:
+        values[key] = bool(values.get(key))
     config = Config(**values)
     for item in fields(config):
         if item.name in _CHOICES:
             value = getattr(config, item.name)
             _check(cls, item.name, value, _CHOICES[item.name], given=item.name in file)
+    spacings = [key for key in SIGMA_SPACINGS if getattr(config, key)]
+    if len(spacings) > 1:
+        raise SchedulerError(
+            f"{cls.name}: {' and '.join(spacings)} are true in scheduler/scheduler_config.json: "
+            "set at most one of them"
+        )
     return config
 
 

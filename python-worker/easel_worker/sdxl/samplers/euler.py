@@ -10,7 +10,7 @@ import numpy as np
 from easel_worker.sdxl.samplers import schedules
 from easel_worker.sdxl.samplers.config import Config
 from easel_worker.sdxl.samplers.schedules import Floats
-from easel_worker.sdxl.samplers.table import Levels, Table, first_order, levels
+from easel_worker.sdxl.samplers.table import Levels, Table, first_order, levels, levels_after
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,7 @@ def euler(config: Config, steps: int) -> Table:
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/schedulers/scheduling_euler_discrete.py#L755
     """
     plan = _plan(config, steps)
-    now, alpha = levels(plan.sigmas[:-1]), _alpha_after(plan.sigmas)
-    then = Levels(alpha, plan.sigmas[1:] * alpha)
+    now, then = levels(plan.sigmas[:-1]), levels_after(plan.sigmas)
     return first_order(config, plan.timesteps, now, then, initial=plan.initial)
 
 
@@ -42,7 +41,7 @@ def euler_ancestral(config: Config, steps: int) -> Table:
     source, target = plan.sigmas[:-1], plan.sigmas[1:]
     fresh = np.sqrt(target**2 * (source**2 - target**2) / source**2)
     kept = np.sqrt(target**2 - fresh**2)
-    alpha = _alpha_after(plan.sigmas)
+    alpha = levels_after(plan.sigmas).alpha
     return first_order(
         config,
         plan.timesteps,
@@ -55,16 +54,24 @@ def euler_ancestral(config: Config, steps: int) -> Table:
 
 def _plan(config: Config, steps: int) -> _Plan:
     training = schedules.sigmas_of(schedules.alphas_cumprod(config))
-    times = schedules.timesteps(config, steps)
-    sigmas = schedules.sigmas_at(training, times)
-    if config.use_karras_sigmas:
-        sigmas = schedules.karras_sigmas(config, sigmas[0], sigmas[-1], steps)
-        times = schedules.timesteps_at(training, sigmas)
-    sigmas = np.append(sigmas, schedules.final_sigma(config, training))
-    return _Plan(times, sigmas, _initial(config, sigmas))
+    sigmas: Floats
+    times: Floats
+    if config.sigmas:
+        sigmas = np.array(config.sigmas, dtype=np.float64)
+        times = schedules.timesteps_at(training, sigmas[:-1])
+    else:
+        times = schedules.timesteps(config, steps)
+        sigmas = schedules.sigmas_at(training, times)
+        spaced = schedules.spaced_sigmas(config, sigmas[0], sigmas[-1], steps)
+        if spaced is not None:
+            sigmas, times = spaced, schedules.timesteps_at(training, spaced)
+        sigmas = np.append(sigmas, schedules.final_sigma(config, training))
+    if config.timestep_type == "continuous" and config.prediction_type == "v_prediction":
+        times = 0.25 * np.log(sigmas[:-1])
+    return _Plan(times, sigmas, initial(config, sigmas))
 
 
-def _initial(config: Config, sigmas: Floats) -> float:
+def initial(config: Config, sigmas: Floats) -> float:
     """The scale of the initial noise: slightly below 1, except with leading timesteps.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/schedulers/scheduling_euler_discrete.py#L278
@@ -72,11 +79,3 @@ def _initial(config: Config, sigmas: Floats) -> float:
     highest = sigmas.max()
     start = np.sqrt(highest**2 + 1.0) if config.timestep_spacing == "leading" else highest
     return float(start / np.sqrt(sigmas[0] ** 2 + 1.0))
-
-
-def _alpha_after(sigmas: Floats) -> Floats:
-    """The image's share in the result of each step, [steps]."""
-    alpha = levels(sigmas[1:]).alpha
-    # The decoder gets the last result, so that result keeps the whole image, as in diffusers.
-    alpha[-1] = 1.0
-    return alpha

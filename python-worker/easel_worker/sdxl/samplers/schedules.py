@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaincinv  # type: ignore[import-untyped]
 
 from easel_worker.sdxl.samplers.config import Config
 
@@ -19,6 +20,9 @@ _ZERO_SNR_FLOOR = 2.0**-24
 """Replaces a last alphas_cumprod of 0, so that its sigma is finite."""
 
 _KARRAS_RHO = 7.0
+
+_BETA_SHAPE = 0.6
+"""Both parameters of the beta distribution that spaces beta sigmas."""
 
 
 def alphas_cumprod(config: Config) -> Floats:
@@ -50,6 +54,8 @@ def timesteps(config: Config, steps: int) -> Floats:
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/schedulers/scheduling_euler_discrete.py#L395
     """
+    if config.timesteps:
+        return np.array(config.timesteps, dtype=np.float64)
     last = config.num_train_timesteps
     match config.timestep_spacing:
         case "linspace":
@@ -67,6 +73,8 @@ def timesteps_before_zero(config: Config, steps: int) -> Floats:
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/schedulers/scheduling_dpmsolver_multistep.py#L410
     """
+    if config.timesteps:
+        return np.array(config.timesteps, dtype=np.float64)
     last = config.num_train_timesteps
     match config.timestep_spacing:
         case "linspace":
@@ -84,16 +92,42 @@ def sigmas_at(training: Floats, times: Floats) -> Floats:
     return np.interp(times, np.arange(len(training)), training)
 
 
-def karras_sigmas(config: Config, highest: float, lowest: float, steps: int) -> Floats:
-    """Sigmas from highest to lowest, evenly spaced in their 7th roots, [steps].
+def spaced_sigmas(config: Config, highest: float, lowest: float, steps: int) -> Floats | None:
+    """Karras, exponential or beta sigmas, [steps]; None if the config asks for none of them.
+
+    Args:
+        config: says which, and may replace both ends by sigma_max and sigma_min.
+        highest: the first sigma.
+        lowest: the last sigma.
+        steps: their number.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/schedulers/scheduling_euler_discrete.py#L517
+    """
+    first = highest if config.sigma_max is None else config.sigma_max
+    last = lowest if config.sigma_min is None else config.sigma_min
+    if config.use_karras_sigmas:
+        return karras_sigmas(first, last, steps, _KARRAS_RHO)
+    if config.use_exponential_sigmas:
+        return exponential_sigmas(first, last, steps)
+    if config.use_beta_sigmas:
+        quantiles = betaincinv(_BETA_SHAPE, _BETA_SHAPE, 1.0 - np.linspace(0.0, 1.0, steps))
+        return np.asarray(last + quantiles * (first - last))
+    return None
+
+
+def karras_sigmas(first: float, last: float, steps: int, rho: float) -> Floats:
+    """Sigmas evenly spaced in their roots of degree rho, [steps].
 
     Equation 5 of https://arxiv.org/abs/2206.00364.
     """
-    first = highest if config.sigma_max is None else config.sigma_max
-    final = lowest if config.sigma_min is None else config.sigma_min
     ramp = np.linspace(0.0, 1.0, steps)
-    roots = first ** (1 / _KARRAS_RHO), final ** (1 / _KARRAS_RHO)
-    return np.asarray((roots[0] + ramp * (roots[1] - roots[0])) ** _KARRAS_RHO)
+    roots = first ** (1 / rho), last ** (1 / rho)
+    return np.asarray((roots[0] + ramp * (roots[1] - roots[0])) ** rho)
+
+
+def exponential_sigmas(first: float, last: float, steps: int) -> Floats:
+    """Sigmas evenly spaced in their logarithms, [steps]."""
+    return np.exp(np.linspace(math.log(first), math.log(last), steps))
 
 
 def timesteps_at(training: Floats, sigmas: Floats) -> Floats:

@@ -81,7 +81,7 @@ def describe(folder: Path, options: Options) -> Description:
         tokenizers=tuple(files.info for files in tokenizers),
         sizes=sizes,
         rows=resolve.rows(options),
-        schedulers=sampler.offered(config.scheduler),
+        schedulers=_offered(config),
         defaults=model_defaults.defaults,
         limits=replace(
             options.limits,
@@ -113,7 +113,7 @@ def _model_defaults(folder: Path, config: SdxlConfig) -> ModelDefaults:
         ConfigError: its default scheduler is not offered.
     """
     model_defaults = read_model_defaults(folder, sampler.default_scheduler(config.scheduler))
-    offered = sampler.offered(config.scheduler)
+    offered = _offered(config)
     chosen = model_defaults.defaults.scheduler
     if chosen not in offered:
         raise ConfigError(
@@ -121,6 +121,13 @@ def _model_defaults(folder: Path, config: SdxlConfig) -> ModelDefaults:
             f"choose one of {', '.join(offered)}"
         )
     return model_defaults
+
+
+def _offered(config: SdxlConfig) -> tuple[str, ...]:
+    """The samplers that fit the model and the compiled programs."""
+    names = sampler.offered(config.scheduler)
+    twice = sampler.second_order(names)
+    return tuple(name for name in names if name not in twice and not sampler.needs_older(name))
 
 
 def _check_tokenizers(
