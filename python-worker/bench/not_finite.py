@@ -42,7 +42,7 @@ def main() -> None:
     dtypes, put = resolve.dtypes(options), replicate(resolve.mesh(options))
     kernel_options = resolve.kernel_options(options)
     params = load_params(
-        chosen.model, about.config, dtypes, put, lambda _: None, kernel_options=kernel_options
+        about.files, about.config, dtypes, put, lambda _: None, kernel_options=kernel_options
     )
     for name, function, part, arguments in _cases(about, params, options):
         pair = [jax.jit(function), jax.jit(lambda *a, f=function, p=part: p(f(*a)))]

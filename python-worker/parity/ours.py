@@ -12,7 +12,8 @@ from jax.typing import DTypeLike
 from numpy.typing import NDArray
 
 from easel_worker.sdxl.folder import weights
-from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.folder.config import read_config
+from easel_worker.sdxl.folder.files import locate
 from easel_worker.sdxl.model import vae_tiles
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.params import Param
@@ -38,10 +39,13 @@ def declare(config: SdxlConfig) -> dict[str, Any]:
     }
 
 
-def load(folder: Path, dtype: DTypeLike) -> dict[str, Any]:
+def load(model: Path, dtype: DTypeLike) -> dict[str, Any]:
     """Load all four parts."""
-    trees = declare(load_config(folder))
-    return {part: weights.load(folder, part, tree, dtype, put) for part, tree in trees.items()}
+    files = locate(model)
+    return {
+        part: weights.load(files.components[part].weights, tree, dtype, put)
+        for part, tree in declare(read_config(files)).items()
+    }
 
 
 def run(parts: Mapping[str, Any], given: Arrays) -> dict[str, NDArray[np.float32]]:

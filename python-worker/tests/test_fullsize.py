@@ -41,7 +41,7 @@ def test_the_worker_reads_it(tmp_path: Path, shard_bytes: int, file: str) -> Non
     (tmp_path / "unet").mkdir()
     write_part(tmp_path / "unet", STEM, declared(TREE), shard_bytes)
     assert checkpoint.find(tmp_path / "unet").name == file
-    loaded = weights.load(tmp_path, "unet", TREE, jnp.float32, put)
+    loaded = weights.load(weights.Weights(tmp_path / "unet", "unet"), TREE, jnp.float32, put)
     expected = synthetic.weight("l3.weight", (8, 8), gain=1.0).astype(np.float16)
     np.testing.assert_array_equal(loaded["l3"].weight, expected.T)
 

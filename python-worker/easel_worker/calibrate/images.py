@@ -42,7 +42,7 @@ class Calibration:
         put = replicate(resolve.mesh(options))
         self._about: Description = about
         self._params: SdxlParams = load_params(
-            folder, about.config, resolve.dtypes(options), put, report
+            about.files, about.config, resolve.dtypes(options), put, report
         )
         self._unet = watched_unet(about.config.unet)
         self._encode = jax.jit(programs.encode)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from easel_worker.compile.counting_compiler import CountingCompiler
-from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.folder.config import read_config
 from easel_worker.sdxl.folder.easel_json import read_model_defaults
+from easel_worker.sdxl.folder.files import ModelFiles, locate
 from easel_worker.sdxl.folder.model import SdxlParams, abstract_params
 from easel_worker.sdxl.folder.tokenizer_files import read_tokenizer
 from easel_worker.sdxl.model.config import SdxlConfig
@@ -14,8 +15,6 @@ from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.values import Size
-
-_TOKENIZERS = ("tokenizer", "tokenizer_2")
 
 
 @dataclass(frozen=True)
@@ -37,19 +36,21 @@ class Plan:
     options: Options
 
 
-def read(folder: Path, options: Options, *, only: bool) -> Plan:
+def read(model: Path, options: Options, *, only: bool) -> Plan:
     """Read a model's small files.
 
     Args:
-        folder: a diffusers folder; its weights are not read and its tokenizers may be missing.
+        model: a diffusers folder or a single file; its weights are not read, and a folder may lack
+            the tokenizers.
         options: the worker's options.
         only: compile only for the sizes of the options, not for the model's default size.
 
     Raises:
-        ConfigError: see `load_config`.
+        ConfigError: see `read_config`.
     """
-    config = load_config(folder)
-    model_defaults = read_model_defaults(folder, default_scheduler(config.scheduler))
+    files = locate(model, vae=options.vae, unet=options.unet)
+    config = read_config(files)
+    model_defaults = read_model_defaults(files.folder, default_scheduler(config.scheduler))
     sizes = resolve.sizes(options, model_defaults.sizes)
     if only and options.sizes is not None:
         sizes = tuple(Size(*size) for size in options.sizes)
@@ -58,7 +59,7 @@ def read(folder: Path, options: Options, *, only: bool) -> Plan:
         params=abstract_params(
             config, resolve.dtypes(options), kernel_options=resolve.kernel_options(options)
         ),
-        tokens=_tokens(folder, config),
+        tokens=_tokens(files, config),
         sizes=sizes,
         options=options,
     )
@@ -80,9 +81,9 @@ def compile_all(plan: Plan, compiler: CountingCompiler) -> None:
         programs.add_size(size, resolve.lane_counts(options))
 
 
-def _tokens(folder: Path, config: SdxlConfig) -> tuple[int, int]:
+def _tokens(files: ModelFiles, config: SdxlConfig) -> tuple[int, int]:
     """Ids per text: from the tokenizers, or without them the encoders' number of positions."""
-    if all((folder / name).is_dir() for name in _TOKENIZERS):
-        first, second = (read_tokenizer(folder / name).info.max_length for name in _TOKENIZERS)
+    if all(folder.is_dir() for folder in files.tokenizers):
+        first, second = (read_tokenizer(folder).info.max_length for folder in files.tokenizers)
         return first, second
     return config.text_encoder.positions, config.text_encoder_2.positions

@@ -12,7 +12,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.folder.config import read_config
+from easel_worker.sdxl.folder.files import locate
 from easel_worker.sdxl.folder.model import Dtypes, load_params
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.options import Options
@@ -24,10 +25,10 @@ def main() -> None:
     """Load the model that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
-    folder = parser.parse_args().model
+    files = locate(parser.parse_args().model)
     dtypes, put = Dtypes(jnp.bfloat16, jnp.bfloat16), replicate(resolve.mesh(Options()))
     started = time.perf_counter()
-    params = load_params(folder, load_config(folder), dtypes, put, _say)
+    params = load_params(files, read_config(files), dtypes, put, _say)
     arrays = jax.tree.leaves((params.text, params.unet, params.vae))
     jax.block_until_ready(arrays)
     found = {

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from easel_worker.sdxl.folder import weights
-from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.folder.config import read_config
+from easel_worker.sdxl.folder.files import locate
 from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.model.vae import Decoder
 from parity.fullsize.inputs import inputs
@@ -47,9 +48,10 @@ def main() -> None:
 
 def compare(model: Path, reference: Path, part: str, dtype: str) -> dict[str, Any]:
     """Return the table's figures for one part in one dtype."""
-    declared = declare(load_config(model))[part]
+    files = locate(model)
+    declared = declare(read_config(files))[part]
     started = time.perf_counter()
-    params = weights.load(model, part, declared, dtype, put)
+    params = weights.load(files.components[part].weights, declared, dtype, put)
     jax.block_until_ready(params)
     loaded = time.perf_counter()
     after_load = peak_bytes()

@@ -15,7 +15,9 @@ BASE = Path(__file__).parents[3] / "models" / "sdxl-base-config"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A copy of SDXL base's configs for a test to change."""
-    return Path(shutil.copytree(BASE, tmp_path / "model"))
+    return Path(
+        shutil.copytree(BASE, tmp_path / "model", ignore=shutil.ignore_patterns("tokenizer*"))
+    )
 
 
 def change(file: Path, **values: Any) -> None:

@@ -12,6 +12,7 @@ import pytest
 from easel_worker.engine import InvalidRequest, Limits, Tokens
 from easel_worker.sdxl.folder.config import ConfigError
 from easel_worker.sdxl.folder.easel_json import EaselJsonError
+from easel_worker.sdxl.folder.files import locate
 from easel_worker.sdxl.folder.identity import model_digest
 from easel_worker.sdxl.samplers.config import SchedulerError
 from easel_worker.sdxl.serving.describe import describe
@@ -231,14 +232,14 @@ def test_values_beyond_the_models_limits_are_refused(
 
 
 def test_the_digest_depends_only_on_weights_and_configs(folder: Path) -> None:
-    digest = model_digest(folder)
+    digest = model_digest(locate(folder))
     (folder / "README.md").write_text("a model card")
-    assert model_digest(folder) == digest
+    assert model_digest(locate(folder)) == digest
     weights = next((folder / "vae").glob("*.safetensors"))
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(content)
-    changed = model_digest(folder)
+    changed = model_digest(locate(folder))
     assert changed != digest
     edit(folder / "model_index.json", lambda v: v.update(force_zeros_for_empty_prompt=False))
-    assert model_digest(folder) not in {digest, changed}
+    assert model_digest(locate(folder)) not in {digest, changed}

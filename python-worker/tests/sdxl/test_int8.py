@@ -17,6 +17,7 @@ from easel_worker.calibrate.watched import watched_unet
 from easel_worker.engine import Pixels
 from easel_worker.sdxl.folder import weights
 from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.folder.files import locate
 from easel_worker.sdxl.folder.model import Dtypes, abstract_params, load_params
 from easel_worker.sdxl.model import int8
 from easel_worker.sdxl.model.int8 import Int8Linear
@@ -115,7 +116,7 @@ def test_the_demo_model_predicts_nearly_the_same_in_int8() -> None:
     largest = calibration.read(DEMO / calibration.FILE, UNet.declare(config.unet))
     plain, quantised = (
         load_params(
-            DEMO,
+            locate(DEMO),
             config,
             Dtypes(jnp.float32, jnp.float32, int8=quantise),
             put,
@@ -156,7 +157,7 @@ def test_abstract_parameters_equal_the_loaded_ones(folder: Path) -> None:
     config, dtypes = load_config(folder), Dtypes(jnp.bfloat16, jnp.bfloat16, int8=True)
     put = replicate(resolve.mesh(Options(devices=jax.devices()[:1])))
     largest = calibration.read(folder / calibration.FILE, UNet.declare(config.unet))
-    loaded = load_params(folder, config, dtypes, put, lambda _: None, largest=largest)
+    loaded = load_params(locate(folder), config, dtypes, put, lambda _: None, largest=largest)
     expected = abstract_params(config, dtypes)
 
     def about(tree: Any) -> Any:

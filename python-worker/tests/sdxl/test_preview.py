@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.folder.checkpoint import Weights
 from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.model import vae
 from easel_worker.sdxl.model.config import SdxlConfig
@@ -24,7 +25,9 @@ COLOURS = np.array([[[200, 30, 40], [30, 60, 220]], [[250, 220, 40], [20, 20, 20
 def demo() -> tuple[SdxlConfig, vae.Vae]:
     config = load_config(DEMO)
     put = replicate(make_mesh(jax.devices()[:1]))
-    return config, weights.load(DEMO, "vae", vae.Vae.declare(config.vae), jnp.float32, put)
+    return config, weights.load(
+        Weights(DEMO / "vae", "vae"), vae.Vae.declare(config.vae), jnp.float32, put
+    )
 
 
 def latents_of(config: SdxlConfig, autoencoder: vae.Vae, pixels: np.ndarray) -> jax.Array:

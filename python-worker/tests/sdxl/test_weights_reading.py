@@ -40,7 +40,7 @@ def test_reads_in_file_order(folder: Path) -> None:
         seen.append(param.name)
         return jnp.asarray(array)
 
-    weights.load(folder, "part", TREE, jnp.float32, put)
+    weights.load(weights.Weights(folder / "part", "part"), TREE, jnp.float32, put)
     with safe_open(folder / "part" / FILE, framework="numpy") as handle:
         assert seen == list(handle.offset_keys())
 
@@ -67,7 +67,7 @@ def test_reading_waits_for_slow_devices(folder: Path, monkeypatch: pytest.Monkey
     def put(array: NDArray[Any], _: Param) -> Any:
         return Slow(array.nbytes)
 
-    weights.load(folder, "part", TREE, jnp.float32, put)
+    weights.load(weights.Weights(folder / "part", "part"), TREE, jnp.float32, put)
     assert limit < Slow.peak <= limit + largest
 
 

@@ -7,16 +7,27 @@ the images that diffusers gives.
 from pathlib import Path
 from typing import Any
 
-from easel_worker.sdxl.folder.config_reader import ConfigError, ConfigReader
+from easel_worker.sdxl.folder.config_reader import ConfigError, ConfigFile, ConfigReader
 from easel_worker.sdxl.folder.config_text import read_text_config
 from easel_worker.sdxl.folder.config_unet import read_unet_config
 from easel_worker.sdxl.folder.config_vae import read_vae_config
+from easel_worker.sdxl.folder.files import ModelFiles, locate
 from easel_worker.sdxl.model.config import SdxlConfig
 
-__all__ = ["ConfigError", "load_config"]
+__all__ = ["ConfigError", "load_config", "read_config"]
 
 TIME_IDS = 6
 """The number of micro-conditioning values: original size, crop and target size, two each."""
+
+_CLASSES = {
+    "text_encoder": ("CLIPTextModel",),
+    "text_encoder_2": ("CLIPTextModelWithProjection",),
+    "tokenizer": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "tokenizer_2": ("CLIPTokenizer", "CLIPTokenizerFast"),
+    "unet": ("UNet2DConditionModel",),
+    "vae": ("AutoencoderKL",),
+}
+"""The classes of components in model_index.json."""
 
 _SWITCHES = (
     "rescale_betas_zero_snr",
@@ -29,28 +40,39 @@ _SWITCHES = (
 
 
 def load_config(folder: Path) -> SdxlConfig:
-    """Read and check all configs of a diffusers folder.
+    """Read and check all configs of a model; see `read_config`."""
+    return read_config(locate(folder))
+
+
+def read_config(files: ModelFiles) -> SdxlConfig:
+    """Read and check all configs of a model.
 
     Raises:
         ConfigError: a file is missing or has an unsupported value; it names file, key and value.
     """
-    index = ConfigReader(folder / "model_index.json")
+    index = ConfigReader(files.index)
     index.require("_class_name", "StableDiffusionXLPipeline")
+    for name, classes in _CLASSES.items():
+        given = index.values.get(name)
+        used = given[-1] if isinstance(given, list) and given else given
+        if used is not None and used not in classes:
+            index.fail(name, f"only {' or '.join(classes)} is supported")
+    configs = {name: files.components[name].config for name in files.components}
     config = SdxlConfig(
-        text_encoder=read_text_config(folder / "text_encoder" / "config.json", projects=False),
-        text_encoder_2=read_text_config(folder / "text_encoder_2" / "config.json", projects=True),
-        unet=read_unet_config(folder / "unet" / "config.json"),
-        vae=read_vae_config(folder / "vae" / "config.json"),
-        scheduler=_scheduler(folder / "scheduler" / "scheduler_config.json"),
+        text_encoder=read_text_config(configs["text_encoder"], projects=False),
+        text_encoder_2=read_text_config(configs["text_encoder_2"], projects=True),
+        unet=read_unet_config(configs["unet"]),
+        vae=read_vae_config(configs["vae"]),
+        scheduler=_scheduler(files.scheduler),
         force_zeros_for_empty_prompt=index.boolean("force_zeros_for_empty_prompt", True),
     )
-    _check_fit(folder, config)
+    _check_fit(configs["unet"].path, config)
     return config
 
 
-def _scheduler(path: Path) -> dict[str, Any]:
+def _scheduler(file: ConfigFile) -> dict[str, Any]:
     """The file's values, with their types checked. Their meaning depends on the scheduler class."""
-    read = ConfigReader(path)
+    read = ConfigReader(file)
     read.string("_class_name")
     for key in ("num_train_timesteps", "beta_start", "beta_end", "steps_offset"):
         if key in read.values and read.values[key] is None:
@@ -68,7 +90,7 @@ def _scheduler(path: Path) -> dict[str, Any]:
     return read.values
 
 
-def _check_fit(folder: Path, config: SdxlConfig) -> None:
+def _check_fit(unet_config: Path, config: SdxlConfig) -> None:
     """Refuse components that do not fit together."""
     text, text_2, unet, vae = config.text_encoder, config.text_encoder_2, config.unet, config.vae
     added = text_2.pooled + TIME_IDS * unet.time_id_features
@@ -84,6 +106,4 @@ def _check_fit(folder: Path, config: SdxlConfig) -> None:
         ("out_channels", unet.out_channels, vae.latent_channels, "the VAE's latents"),
     ):
         if value != expected:
-            raise ConfigError(
-                f"{folder / 'unet' / 'config.json'}: {key} = {value}: {source} need {expected}"
-            )
+            raise ConfigError(f"{unet_config}: {key} = {value}: {source} need {expected}")

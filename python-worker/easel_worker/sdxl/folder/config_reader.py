@@ -1,7 +1,8 @@
 """Strict reading of a config file: errors name the file, key and value."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,6 +13,19 @@ class ConfigError(ValueError):
     """A config asks for something that this worker does not support."""
 
 
+@dataclass(frozen=True)
+class ConfigFile:
+    """A config: a JSON file, or other values in its place.
+
+    Attributes:
+        path: the file, for messages too.
+        values: instead of the file's, or None.
+    """
+
+    path: Path
+    values: Mapping[str, Any] | None = None
+
+
 class ConfigReader:
     """A JSON object, read key by key.
 
@@ -19,9 +33,10 @@ class ConfigReader:
     or transformers.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.values = _read_object(path)
+    def __init__(self, file: ConfigFile | Path) -> None:
+        self.path = file if isinstance(file, Path) else file.path
+        given = None if isinstance(file, Path) else file.values
+        self.values = read_config_file(self.path) if given is None else dict(given)
 
     def fail(self, key: str, why: str) -> NoReturn:
         """Refuse the value of a key."""
@@ -89,6 +104,8 @@ class ConfigReader:
     def require(self, key: str, *supported: Any) -> None:
         """Refuse values other than `supported`. An absent key means the first of them."""
         value = self.values.get(key, supported[0])
+        if value is None and supported[0] is False:
+            value = False  # a switch that is null is off
         if not any(_same(value, known) for known in supported):
             names = " or ".join(json.dumps(s) for s in supported)
             self.fail(key, f"only {names} is supported")
@@ -127,7 +144,12 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _read_object(path: Path) -> dict[str, Any]:
+def read_config_file(path: Path) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Raises:
+        ConfigError: there is none.
+    """
     try:
         return read_object(path)
     except FileNotFoundError as error:

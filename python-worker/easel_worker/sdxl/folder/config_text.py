@@ -1,16 +1,14 @@
 """Reads the config.json of a CLIP text encoder."""
 
-from pathlib import Path
-
-from easel_worker.sdxl.folder.config_reader import ConfigReader
+from easel_worker.sdxl.folder.config_reader import ConfigFile, ConfigReader
 from easel_worker.sdxl.model.config import TextConfig
 
 
-def read_text_config(path: Path, *, projects: bool) -> TextConfig:
+def read_text_config(file: ConfigFile, *, projects: bool) -> TextConfig:
     """Read and check a text encoder's config.
 
     Args:
-        path: config.json.
+        file: config.json.
         projects: whether the encoder has a text projection, which the file does not say.
 
     Raises:
@@ -18,7 +16,7 @@ def read_text_config(path: Path, *, projects: bool) -> TextConfig:
 
     https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/configuration_clip.py#L27
     """
-    read = ConfigReader(path)
+    read = ConfigReader(file)
     read.require("model_type", "clip_text_model")
     read.require("hidden_act", "quick_gelu", "gelu")
     config = TextConfig(

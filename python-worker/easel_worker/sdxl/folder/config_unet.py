@@ -1,9 +1,8 @@
 """Reads the UNet's config.json."""
 
-from pathlib import Path
 from typing import Any
 
-from easel_worker.sdxl.folder.config_reader import ConfigReader
+from easel_worker.sdxl.folder.config_reader import ConfigFile, ConfigReader
 from easel_worker.sdxl.model.config import UNetConfig
 
 _FIXED: tuple[tuple[Any, ...], ...] = (
@@ -65,7 +64,7 @@ _IGNORED = {
 }
 
 
-def read_unet_config(path: Path) -> UNetConfig:
+def read_unet_config(file: ConfigFile) -> UNetConfig:
     """Read and check the UNet's config.
 
     Raises:
@@ -73,7 +72,7 @@ def read_unet_config(path: Path) -> UNetConfig:
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L178
     """
-    read = ConfigReader(path)
+    read = ConfigReader(file)
     for key, *supported in _FIXED:
         read.require(key, *supported)
     read.only(_READ | _IGNORED | {key for key, *_ in _FIXED})

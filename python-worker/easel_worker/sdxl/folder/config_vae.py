@@ -1,8 +1,6 @@
 """Reads the VAE's config.json."""
 
-from pathlib import Path
-
-from easel_worker.sdxl.folder.config_reader import ConfigReader
+from easel_worker.sdxl.folder.config_reader import ConfigFile, ConfigReader
 from easel_worker.sdxl.model.config import VaeConfig
 
 _KEYS = {
@@ -27,7 +25,7 @@ _KEYS = {
 }
 
 
-def read_vae_config(path: Path) -> VaeConfig:
+def read_vae_config(file: ConfigFile) -> VaeConfig:
     """Read and check the VAE's config.
 
     Raises:
@@ -35,7 +33,7 @@ def read_vae_config(path: Path) -> VaeConfig:
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/autoencoders/autoencoder_kl.py#L78
     """
-    read = ConfigReader(path)
+    read = ConfigReader(file)
     channels = read.integers("block_out_channels")
     levels = len(channels)
     read.require("act_fn", "silu", "swish")

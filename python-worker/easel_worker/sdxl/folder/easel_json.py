@@ -62,18 +62,18 @@ class ModelDefaults:
     sizes: tuple[Size, ...]
 
 
-def read_model_defaults(folder: Path, scheduler: str) -> ModelDefaults:
+def read_model_defaults(folder: Path | None, scheduler: str) -> ModelDefaults:
     """Read easel.json: {"defaults": {...}, "sizes": [[width, height], ...]}, all optional.
 
     Args:
-        folder: the model.
+        folder: of the model, or None for a model without one.
         scheduler: the default scheduler if the file names none.
 
     Raises:
         EaselJsonError: the file is not a JSON object, or has an unknown key or an invalid value.
     """
-    path = folder / FILE
-    values = _read(path)
+    path = (folder or Path()) / FILE
+    values = {} if folder is None else _read(path)
     _only(path, "", values, ("defaults", "sizes"))
     given, sizes = values.get("defaults", {}), values.get("sizes", [])
     if not isinstance(given, dict):

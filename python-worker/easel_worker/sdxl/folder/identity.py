@@ -1,33 +1,27 @@
-"""A model's identity: its name, and a digest of everything that determines its images."""
+"""A model's identity: a digest of everything that determines its images."""
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from easel_worker.sdxl.folder.checkpoint import open_tensors
-from easel_worker.text_file import read_object
-
-COMPONENTS = ("text_encoder", "text_encoder_2", "unet", "vae")
+from easel_worker.sdxl.folder.checkpoint import Weights, open_tensors
+from easel_worker.sdxl.folder.files import INDEX, SCHEDULER, ModelFiles
 
 
-def model_id(folder: Path) -> str:
-    """The name that the model was saved under, or the name of its folder."""
-    index = read_object(folder / "model_index.json")
-    return str(index.get("_name_or_path") or folder.resolve().name)
-
-
-def model_digest(folder: Path, calibration_file: Path | None = None) -> str:
-    """SHA-256 over the paths and contents of the configs and weights that we load.
+def model_digest(files: ModelFiles, calibration_file: Path | None = None) -> str:
+    """SHA-256 over the names and contents of the configs and weights that we load.
 
     Reads files in pieces, so memory does not grow with the model.
 
     Args:
-        folder: the model.
+        files: of the model.
         calibration_file: of a quantised model, else None.
     """
+    named = {PurePosixPath(name): path for name, path in _named(files)}
+    digests = {path: _digest(path) for path in set(named.values())}
     whole = hashlib.sha256()
-    for path in sorted(_files(folder)):
-        whole.update(f"{path.relative_to(folder).as_posix()} {_digest(path)}\n".encode())
+    for name in sorted(named):
+        whole.update(f"{name} {digests[named[name]]}\n".encode())
     if calibration_file is not None:
         whole.update(f"int8 {_digest(calibration_file)}\n".encode())
     return whole.hexdigest()
@@ -38,10 +32,19 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    yield folder / "model_index.json"
-    yield folder / "scheduler" / "scheduler_config.json"
-    for component in COMPONENTS:
-        yield folder / component / "config.json"
-        with open_tensors(folder / component) as tensors:
-            yield from {tensor.file for tensor in tensors}
+def _named(files: ModelFiles) -> Iterator[tuple[str, Path]]:
+    """Each file with its name in a diffusers folder. The name of a single file does not count."""
+    yield INDEX, files.index.path
+    yield SCHEDULER, files.scheduler.path
+    for component, each in files.components.items():
+        yield f"{component}/config.json", each.config.path
+        for file in _files(each.weights):
+            name = file.name if each.weights.path.is_dir() else "single_file"
+            yield f"{component}/{name}", file
+
+
+def _files(weights: Weights) -> set[Path]:
+    if weights.path.is_file():
+        return {weights.path}
+    with open_tensors(weights.path) as tensors:
+        return {tensor.file for tensor in tensors}

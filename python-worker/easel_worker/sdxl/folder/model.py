@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import jax
@@ -10,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.folder.files import ModelFiles
 from easel_worker.sdxl.folder.weights import Put
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.kernel_layer import bind
@@ -49,7 +49,7 @@ class SdxlParams:
 
 
 def load_params(
-    folder: Path,
+    files: ModelFiles,
     config: SdxlConfig,
     dtypes: Dtypes,
     put: Put,
@@ -58,10 +58,10 @@ def load_params(
     kernel_options: KernelOptions = PLAIN,
     largest: Sequence[Largest] | None = None,
 ) -> SdxlParams:
-    """Read all weights of a diffusers folder.
+    """Read all weights of a model.
 
     Args:
-        folder: the model.
+        files: of the model.
         config: of its components.
         dtypes: to convert the weights to.
         put: places each array on the devices.
@@ -75,7 +75,7 @@ def load_params(
 
     def load(component: str, tree: Tree, dtype: DTypeLike) -> Tree:
         report(f"loading {component}: {count(tree) / 1e6:.1f} M parameters")
-        return weights.load(folder, component, tree, dtype, put)
+        return weights.load(files.components[component].weights, tree, dtype, put)
 
     trees = _declarations(config)
     loaded = SdxlParams(

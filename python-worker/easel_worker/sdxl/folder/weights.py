@@ -12,25 +12,35 @@ import numpy as np
 from jax.typing import DTypeLike
 from numpy.typing import NDArray
 
-from easel_worker.sdxl.folder.checkpoint import StoredTensor, WeightsError, open_tensors
+from easel_worker.sdxl.folder.checkpoint import (
+    StoredTensor,
+    Weights,
+    WeightsError,
+    open_tensors,
+)
+from easel_worker.sdxl.folder.original_names import from_original, original_keys
 from easel_worker.sdxl.model.params import Init, Param, Tree, declared
 
-__all__ = ["Put", "WeightsError", "abstract", "init", "load"]
+__all__ = ["Put", "Weights", "WeightsError", "abstract", "init", "load"]
 
 Put = Callable[[NDArray[Any], Param], jax.Array]
 """Places an array, already in our layout and dtype, on the devices."""
 
-BUFFERS = frozenset(
-    {"text_model.embeddings.position_ids", "embeddings.position_ids"},  # arange(77), not trained
-)
-"""Tensors of old checkpoints that are not parameters. Only these names are ignored."""
+_POSITIONS = {"text_model.embeddings.position_ids", "embeddings.position_ids"}
+"""arange(77), not trained."""
+
+HARMLESS = {
+    "text_encoder": frozenset({*_POSITIONS, "text_projection.weight", "logit_scale"}),
+    "text_encoder_2": frozenset({*_POSITIONS, "logit_scale"}),
+}
+"""Tensors that some checkpoints hold and the model does not use. Only these are ignored."""
 
 MAX_PROBLEMS_SHOWN = 10
 
 MAX_BYTES_IN_FLIGHT = 256 * 2**20
 
 
-def load(folder: Path, component: str, tree: Tree, dtype: DTypeLike, put: Put) -> Tree:
+def load(source: Weights, tree: Tree, dtype: DTypeLike, put: Put) -> Tree:
     """Load a component strictly: a missing and an unexpected tensor are both errors.
 
     Checks all names and shapes before reading. Then reads, converts and places one tensor at a
@@ -38,8 +48,7 @@ def load(folder: Path, component: str, tree: Tree, dtype: DTypeLike, put: Put) -
     copy of the weights.
 
     Args:
-        folder: the diffusers folder.
-        component: the component's subfolder ("unet", "vae", ...).
+        source: where the weights are.
         tree: its declarations.
         dtype: of the arrays; stored tensors are converted to it.
         put: places each array.
@@ -48,8 +57,8 @@ def load(folder: Path, component: str, tree: Tree, dtype: DTypeLike, put: Put) -
         WeightsError: a tensor is unknown, missing, duplicated or of the wrong shape, or a file is
             unreadable; it names tensor and file.
     """
-    with open_tensors(folder / component) as tensors:
-        stored = match(folder / component, tree, tensors)
+    with open_tensors(source.path) as tensors:
+        stored = match(source, tree, tensors)
         params = {param.name: param for param in declared(tree)}
         placed: dict[str, jax.Array] = {}
         in_flight: deque[jax.Array] = deque()
@@ -69,40 +78,46 @@ def _wait_for_oldest(in_flight: deque[jax.Array]) -> None:
         in_flight.popleft().block_until_ready()
 
 
-def match(folder: Path, tree: Any, tensors: list[StoredTensor]) -> dict[str, StoredTensor]:
+def match(source: Weights, tree: Any, tensors: list[StoredTensor]) -> dict[str, StoredTensor]:
     """Maps each declared name to its stored tensor, in the order of `tensors`.
 
     Raises:
         WeightsError: stored and declared tensors differ in a name or a shape.
     """
     params = declared(tree)
+    keys = {param.name: param.name for param in params}
+    if source.prefix is not None:
+        tensors = from_original(source.component, source.prefix, params, tensors)
+        keys = original_keys(source.component, source.prefix, params)
     by_name = {name: param for param in params for name in (param.name, *param.aliases)}
+    harmless = HARMLESS.get(source.component, frozenset())
     found: dict[str, StoredTensor] = {}
     problems = []
     for tensor in tensors:
-        if tensor.name in BUFFERS:
+        if tensor.name in harmless:
             continue
         param = by_name.get(tensor.name)
         if param is None:
-            problems.append(f"{tensor.file}: unknown tensor {tensor.name} {list(tensor.shape)}")
+            problems.append(f"{tensor.file}: unknown tensor {tensor.key} {list(tensor.shape)}")
         elif param.name in found:
             other = found[param.name]
-            problems.append(f"{tensor.file}: {tensor.name} is also in {other.file} as {other.name}")
+            problems.append(f"{tensor.file}: {tensor.key} is also in {other.file} as {other.key}")
         elif tensor.shape != param.stored:
             shapes = f"{list(tensor.shape)}, but the config requires {list(param.stored)}"
-            problems.append(f"{tensor.file}: {tensor.name} has shape {shapes}")
+            problems.append(f"{tensor.file}: {tensor.key} has shape {shapes}")
         if param is not None:
             found.setdefault(param.name, tensor)
-    problems += [f"{folder}: missing tensor {p.name}" for p in params if p.name not in found]
+    missing = dict.fromkeys(keys[param.name] for param in params if param.name not in found)
+    problems += [f"{source.path}: missing tensor {key}" for key in missing]
     if problems:
-        raise WeightsError(_summary(folder, problems))
+        raise WeightsError(_summary(source.path, problems))
     return found
 
 
-def _summary(folder: Path, problems: list[str]) -> str:
+def _summary(path: Path, problems: list[str]) -> str:
     shown = problems[:MAX_PROBLEMS_SHOWN]
     rest = len(problems) - len(shown)
-    lines = [f"{folder}: the weights do not match config.json", *shown]
+    lines = [f"{path}: the weights do not match the config", *shown]
     return "\n  ".join(lines + ([f"and {rest} more"] if rest else []))
 
 

@@ -5,7 +5,6 @@ Compiling needs only the shapes of the weights, so other threads read the weight
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from jax.sharding import Sharding
@@ -35,14 +34,11 @@ class Assembled(NamedTuple):
     add_size: Callable[[Size], None]
 
 
-def assemble(
-    folder: Path, about: Description, options: Options, timeline: Timeline, report: Report
-) -> Assembled:
+def assemble(about: Description, options: Options, timeline: Timeline, report: Report) -> Assembled:
     """Load the model and compile the programs of its default size.
 
     Args:
-        folder: the model's folder.
-        about: its description.
+        about: the model's description.
         options: the operator's options.
         timeline: records how long each part took.
         report: called with one readable line for each stage of the work.
@@ -57,7 +53,7 @@ def assemble(
         with timeline.span("weights"):
             put = replicate(mesh)
             return load_params(
-                folder,
+                about.files,
                 config,
                 dtypes,
                 put,
@@ -68,7 +64,7 @@ def assemble(
 
     def digest() -> str:
         with timeline.span("digest"):
-            return model_digest(folder, resolve.calibration_file(options, folder))
+            return model_digest(about.files, resolve.calibration_file(options, about.files.folder))
 
     pool = ThreadPoolExecutor(2, thread_name_prefix=READING)
     params, digested = pool.submit(read), pool.submit(digest)

@@ -12,9 +12,9 @@ from easel_worker.engine import (
     ModelInfo,
     Tokens,
 )
-from easel_worker.sdxl.folder.config import ConfigError, load_config
+from easel_worker.sdxl.folder.config import ConfigError, read_config
 from easel_worker.sdxl.folder.easel_json import ModelDefaults, read_model_defaults
-from easel_worker.sdxl.folder.identity import model_id
+from easel_worker.sdxl.folder.files import ModelFiles, locate
 from easel_worker.sdxl.folder.model import Dtypes
 from easel_worker.sdxl.folder.tokenizer_files import TokenizerFiles, read_tokenizer
 from easel_worker.sdxl.model.config import SdxlConfig
@@ -31,6 +31,7 @@ class Description:
     """What a model folder and the operator's options say, after all checks.
 
     Attributes:
+        files: where the model's files are.
         config: the configuration of the model's parts.
         tokenizers: the first and the second.
         sizes: the sizes to compile for, the default first.
@@ -38,6 +39,7 @@ class Description:
         largest: the calibration if the model is to be quantised, else None.
     """
 
+    files: ModelFiles
     config: SdxlConfig
     tokenizers: tuple[TokenizerFiles, TokenizerFiles]
     sizes: tuple[Size, ...]
@@ -51,19 +53,21 @@ class Description:
         return Tokens(first.empty, second.empty)
 
 
-def describe(folder: Path, options: Options) -> Description:
-    """Read and check everything in a folder except its weights.
+def describe(model: Path, options: Options) -> Description:
+    """Read and check everything of a model except its weights.
 
     Raises:
         ValueError: something is missing or not supported; the message says what to do.
     """
-    config = load_config(folder)
-    tokenizers = read_tokenizer(folder / "tokenizer"), read_tokenizer(folder / "tokenizer_2")
-    _check_tokenizers(folder, config, tokenizers)
+    located = locate(model, vae=options.vae, unet=options.unet)
+    config = read_config(located)
+    first, second = located.tokenizers
+    tokenizers = read_tokenizer(first), read_tokenizer(second)
+    _check_tokenizers(model, config, tokenizers)
     resolve.vae_tile(options, config.vae_scale)
-    file = resolve.calibration_file(options, folder)
+    file = resolve.calibration_file(options, located.folder)
     largest = None if file is None else tuple(calibration.read(file, UNet.declare(config.unet)))
-    model_defaults = _model_defaults(folder, config)
+    model_defaults = _model_defaults(located.folder, config)
     sizes = resolve.sizes(options, model_defaults.sizes)
     for size in sizes:
         if min(size) < 1 or any(side % config.vae_scale for side in size):
@@ -72,12 +76,12 @@ def describe(folder: Path, options: Options) -> Description:
             )
     if options.caching and len(config.unet.channels) == 1:
         raise ConfigError(
-            f"{folder}: its UNet has one level, so there are no deep features to reuse: leave "
+            f"{model}: its UNet has one level, so there are no deep features to reuse: leave "
             "max_cache_interval at 1"
         )
     trained = int(config.scheduler.get("num_train_timesteps", 1000))
     capabilities = Capabilities(
-        model=ModelInfo(model_id(folder), "", _dtype_name(resolve.dtypes(options))),
+        model=ModelInfo(located.name, "", _dtype_name(resolve.dtypes(options))),
         tokenizers=tuple(files.info for files in tokenizers),
         sizes=sizes,
         rows=resolve.rows(options),
@@ -93,7 +97,7 @@ def describe(folder: Path, options: Options) -> Description:
         programs=(),
         features=(GUIDANCE_INTERVAL,),
     )
-    return Description(config, tokenizers, sizes, capabilities, largest)
+    return Description(located, config, tokenizers, sizes, capabilities, largest)
 
 
 def _most_skipped(config: SdxlConfig) -> int:
@@ -106,7 +110,7 @@ def _dtype_name(dtypes: Dtypes) -> str:
     return f"{name}+int8" if dtypes.int8 else name
 
 
-def _model_defaults(folder: Path, config: SdxlConfig) -> ModelDefaults:
+def _model_defaults(folder: Path | None, config: SdxlConfig) -> ModelDefaults:
     """The folder's defaults.
 
     Raises:
@@ -117,7 +121,7 @@ def _model_defaults(folder: Path, config: SdxlConfig) -> ModelDefaults:
     chosen = model_defaults.defaults.scheduler
     if chosen not in offered:
         raise ConfigError(
-            f"{folder}: the default scheduler {chosen!r} is not offered: "
+            f"{folder or 'the model'}: the default scheduler {chosen!r} is not offered: "
             f"choose one of {', '.join(offered)}"
         )
     return model_defaults
@@ -131,13 +135,13 @@ def _offered(config: SdxlConfig) -> tuple[str, ...]:
 
 
 def _check_tokenizers(
-    folder: Path, config: SdxlConfig, tokenizers: tuple[TokenizerFiles, TokenizerFiles]
+    model: Path, config: SdxlConfig, tokenizers: tuple[TokenizerFiles, TokenizerFiles]
 ) -> None:
     encoders = config.text_encoder, config.text_encoder_2
     for files, encoder in zip(tokenizers, encoders, strict=True):
         if files.size > encoder.vocabulary or files.info.max_length > encoder.positions:
             raise ConfigError(
-                f"{folder}: a tokenizer with {files.size} ids and texts of "
+                f"{model}: a tokenizer with {files.size} ids and texts of "
                 f"{files.info.max_length} tokens is too large for its text encoder, which has "
                 f"{encoder.vocabulary} ids and {encoder.positions} positions"
             )

@@ -42,24 +42,24 @@ from easel_worker.values import Size
 
 
 class SdxlEngine:
-    """Makes images with an SDXL model from a standard diffusers folder."""
+    """Makes images with an SDXL model from a diffusers folder or a single file."""
 
     def __init__(
-        self, folder: Path, options: Options | None = None, timeline: Timeline | None = None
+        self, model: Path, options: Options | None = None, timeline: Timeline | None = None
     ) -> None:
         """Read the small files; `warm` does the slow work.
 
         Args:
-            folder: the model's folder.
+            model: the model's folder or file.
             options: the operator's options.
             timeline: records how long each part of the start took.
 
         Raises:
-            ValueError: the folder or an option is not supported; the message says what to do.
+            ValueError: the model or an option is not supported; the message says what to do.
         """
-        self._folder = folder
+        self._model = model
         self._options = options or Options()
-        self._about = describe(folder, self._options)
+        self._about = describe(model, self._options)
         self._capabilities = self._about.capabilities
         self._make_table = lru_cache(maxsize=256)(self._new_table)
         self._runner: Runner | None = None
@@ -70,9 +70,9 @@ class SdxlEngine:
     def warm(self, report: Callable[[str], None]) -> None:
         """See `Engine.warm`. With `Options.compile_behind` it returns after the default size."""
         self._report = report
-        report(f"reading {self._folder}")
+        report(f"reading {self._model}")
         about, timeline = self._about, self._timeline
-        runner, digest, add_size = assemble(self._folder, about, self._options, timeline, report)
+        runner, digest, add_size = assemble(about, self._options, timeline, report)
         first, *others = about.sizes
         with timeline.span("trial image"):
             try_size(runner, about, self._options, first)

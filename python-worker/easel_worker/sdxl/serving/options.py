@@ -90,6 +90,20 @@ class Options:
         ),
     ] = None
 
+    vae: Annotated[
+        Path | None,
+        Option(Path, "a VAE that replaces the model's: a diffusers folder, or a safetensors file"),
+    ] = None
+
+    unet: Annotated[
+        Path | None,
+        Option(
+            Path,
+            "a UNet that replaces the model's, such as SDXL-Lightning's: a diffusers folder, or a "
+            "safetensors file with the model's architecture",
+        ),
+    ] = None
+
     sizes: Annotated[Sequence[Size] | None, SIZES] = None
 
     rows: Annotated[int | None, ROWS] = None

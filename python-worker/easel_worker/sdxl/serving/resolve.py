@@ -58,11 +58,17 @@ def vae_tile(options: Options, scale: int) -> int | None:
     return options.vae_tile // scale
 
 
-def calibration_file(options: Options, folder: Path) -> Path | None:
-    """The path of the calibration for the model in a folder; None if it is not to be quantised."""
+def calibration_file(options: Options, folder: Path | None) -> Path | None:
+    """The path of the calibration for the model in a folder; None if it is not to be quantised.
+
+    Raises:
+        ValueError: the model has no folder, and no option names the file.
+    """
     if options.quantization == "none":
         return None
-    return options.calibration or folder / calibration.FILE
+    if options.calibration is None and folder is None:
+        raise ValueError("quantization of a single file needs the option calibration")
+    return options.calibration or (folder or Path()) / calibration.FILE
 
 
 def kernel_options(options: Options) -> KernelOptions:

@@ -1,0 +1,173 @@
+"""Where the files of a model are: a diffusers folder, a single file, and what replaces parts of it.
+
+A single file has no configs and no tokenizers. Those of SDXL base are part of Easel. A folder that
+holds one single file may also hold configs, tokenizers and easel.json of its own; they replace
+those of SDXL base.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from easel_worker.sdxl.folder.checkpoint import PICKLES, Weights, WeightsError, has_weights
+from easel_worker.sdxl.folder.config_reader import ConfigError, ConfigFile, read_config_file
+from easel_worker.sdxl.folder.original_names import PREFIXES
+from easel_worker.sdxl.folder.single_file import SUFFIX, inspect, open_header
+from easel_worker.sdxl.quantization import calibration
+
+BASE = Path(__file__).parents[4] / "models" / "sdxl-base-config"
+"""SDXL base's configs and tokenizers."""
+
+COMPONENTS = ("text_encoder", "text_encoder_2", "unet", "vae")
+INDEX = "model_index.json"
+SCHEDULER = "scheduler/scheduler_config.json"
+TOKENIZERS = ("tokenizer", "tokenizer_2")
+
+_ORIGINAL_MARKS = {"unet": "input_blocks.", "vae": "decoder.mid."}
+"""What only the original layout of a component has, after the component's prefix or without it."""
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component's config and weights."""
+
+    config: ConfigFile
+    weights: Weights
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """The files of a model.
+
+    Attributes:
+        name: the model's name, if its model_index.json gives none.
+        folder: where easel.json and the calibration can be, if anywhere.
+        index: model_index.json.
+        scheduler: the scheduler's config.
+        tokenizers: the folders of the first and the second.
+        components: by the names in `COMPONENTS`.
+    """
+
+    name: str
+    folder: Path | None
+    index: ConfigFile
+    scheduler: ConfigFile
+    tokenizers: tuple[Path, Path]
+    components: Mapping[str, Component]
+
+
+def locate(model: Path, *, vae: Path | None = None, unet: Path | None = None) -> ModelFiles:
+    """Find the files of a model.
+
+    Args:
+        model: a diffusers folder, a single file, or a folder with one single file.
+        vae: a folder or a file that replaces the VAE.
+        unet: a folder or a file that replaces the UNet.
+
+    Raises:
+        ConfigError: there is no model, or more than one.
+        WeightsError: a single file is not SDXL.
+    """
+    file = _single_file(model)
+    files = _of_folder(model) if file is None else _of_file(file, model, with_vae=vae is None)
+    components = dict(files.components)
+    if vae is not None:
+        components["vae"] = _replacement("vae", vae, components["vae"])
+    name = files.name
+    if unet is not None:
+        components["unet"] = _replacement("unet", unet, components["unet"])
+        name = f"{name}+{unet.resolve().stem}"
+    return replace(files, name=name, components=components)
+
+
+def _of_folder(folder: Path) -> ModelFiles:
+    index = folder / INDEX
+    values = read_config_file(index)
+    return ModelFiles(
+        name=str(values.get("_name_or_path") or folder.resolve().name),
+        folder=folder,
+        index=ConfigFile(index),
+        scheduler=ConfigFile(folder / SCHEDULER),
+        tokenizers=(folder / TOKENIZERS[0], folder / TOKENIZERS[1]),
+        components={
+            name: Component(ConfigFile(folder / name / "config.json"), Weights(folder / name, name))
+            for name in COMPONENTS
+        },
+    )
+
+
+def _of_file(file: Path, model: Path, *, with_vae: bool) -> ModelFiles:
+    """A single file, with the configs beside it where `model` is their folder."""
+    contents = inspect(file)
+    if with_vae and not contents.has_vae:
+        raise WeightsError(
+            f"{file} has no VAE: set VAE to a VAE's folder or file, such as that of "
+            "madebyollin/sdxl-vae-fp16-fix"
+        )
+    own = model if model.is_dir() else None
+
+    def config(path: str, changes: Mapping[str, Any]) -> ConfigFile:
+        if own is not None and (own / path).is_file():
+            return ConfigFile(own / path)
+        if not changes:
+            return ConfigFile(BASE / path)
+        base = {} if "_class_name" in changes else read_config_file(BASE / path)
+        return ConfigFile(BASE / path, {**base, **changes})
+
+    changes = {"vae": contents.vae}
+    first, second = (
+        own / name if own is not None and (own / name).is_dir() else BASE / name
+        for name in TOKENIZERS
+    )
+    return ModelFiles(
+        name=file.stem,
+        folder=own,
+        index=config(INDEX, {}),
+        scheduler=config(SCHEDULER, contents.scheduler),
+        tokenizers=(first, second),
+        components={
+            name: Component(
+                config(f"{name}/config.json", changes.get(name, {})),
+                Weights(file, name, PREFIXES[name]),
+            )
+            for name in COMPONENTS
+        },
+    )
+
+
+def _replacement(name: str, path: Path, replaced: Component) -> Component:
+    """A component by itself: a folder with its config, or a file for the config of the other."""
+    if path.is_dir():
+        inside = path / name
+        folder = inside if (inside / "config.json").is_file() else path
+        return Component(ConfigFile(folder / "config.json"), Weights(folder, name))
+    if not path.exists():
+        raise ConfigError(f"{name.upper()}={path}: there is no such folder or file")
+    header = open_header(path)
+    original = (p for p in (PREFIXES[name], "") if header.has(p + _ORIGINAL_MARKS[name]))
+    return Component(replaced.config, Weights(path, name, next(original, None)))
+
+
+def _single_file(model: Path) -> Path | None:
+    """The single file to load; None if `model` is a diffusers folder.
+
+    Raises:
+        ConfigError: there is nothing to load, or more than one file.
+    """
+    if model.is_file():
+        return model
+    if (model / INDEX).is_file() and has_weights(model / "unet"):
+        return None
+    files = sorted(path for path in model.glob("*") if path.is_file()) if model.is_dir() else []
+    found = [path for path in files if path.suffix == SUFFIX]
+    usable = [path for path in found if path.name != calibration.FILE]
+    if len(usable) == 1:
+        return usable[0]
+    if usable:
+        names = ", ".join(path.name for path in usable)
+        raise ConfigError(f"{model} holds {len(usable)} single files; give one of them: {names}")
+    pickled = [path.name for path in files if PICKLES.fullmatch(path.name)]
+    if pickled and not (model / INDEX).is_file():
+        return model / pickled[0]
+    return None

@@ -1,0 +1,217 @@
+"""What a single-file checkpoint is, from its header: which model, which parts, which predictions.
+
+A single file has no configs. Its tensors' names and shapes tell the architecture, and some
+fine-tunes add marker tensors that tell what the UNet predicts. Everything else is as in SDXL base.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from easel_worker.sdxl.folder.checkpoint import PICKLES, WeightsError
+from easel_worker.sdxl.folder.header import Header, HeaderError, read_header
+from easel_worker.sdxl.folder.original_names import HARMLESS, MARKERS, PREFIXES
+
+SUFFIX = ".safetensors"
+
+_CONV_IN = "model.diffusion_model.input_blocks.0.0.weight"
+_OPENCLIP = "conditioner.embedders.1.model."
+
+_OTHER_MODELS = (
+    ("joint_blocks.", "a Stable Diffusion 3 model"),
+    ("double_blocks.", "a Flux model"),
+    ("cond_stage_model.transformer.", "a Stable Diffusion 1 model"),
+    ("cond_stage_model.model.", "a Stable Diffusion 2 model"),
+    ("conditioner.embedders.0.model.", "the SDXL refiner"),
+    ("lora_", "a LoRA, not a whole model"),
+    (".lora_", "a LoRA, not a whole model"),
+    ("control_model.", "a ControlNet"),
+    ("controlnet_cond_embedding.", "a ControlNet"),
+    ("input_hint_block.", "a ControlNet"),
+)
+"""Parts of tensor names, and what a file with them is. The first match counts."""
+
+_PREDICTION_KEYS = ("modelspec.prediction_type", "modelspec.predict_key")
+"""Metadata that says "v" for v-prediction: as sd-scripts and as ComfyUI write it."""
+
+_FP8_SCALES = ("scaled_fp8", ".scale_weight", ".weight_scale")
+
+COSXL_SCHEDULER = {
+    "_class_name": "EDMEulerScheduler",
+    "num_train_timesteps": 1000,
+    "prediction_type": "v_prediction",
+    "sigma_data": 1.0,
+    "sigma_max": 120.0,
+    "sigma_min": 0.002,
+    "sigma_schedule": "exponential",
+}
+"""The scheduler of CosXL, whose markers give sigma_min and sigma_max.
+
+https://huggingface.co/spaces/multimodalart/cosxl
+"""
+
+PLAYGROUND_SCHEDULER = {
+    "_class_name": "EDMDPMSolverMultistepScheduler",
+    "algorithm_type": "dpmsolver++",
+    "euler_at_final": False,
+    "final_sigmas_type": "zero",
+    "lower_order_final": True,
+    "num_train_timesteps": 1000,
+    "prediction_type": "epsilon",
+    "rho": 7.0,
+    "sigma_data": 0.5,
+    "sigma_max": 80.0,
+    "sigma_min": 0.002,
+    "solver_order": 2,
+    "solver_type": "midpoint",
+}
+PLAYGROUND_SCALING_FACTOR = 0.5
+"""The scheduler of Playground v2.5 and the scale of its latents.
+
+https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/loaders/single_file_utils.py#L1920
+"""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a single file holds.
+
+    Attributes:
+        has_vae: whether its VAE is baked in.
+        scheduler: changes to SDXL base's scheduler config, or all of it if it names a class.
+        vae: changes to the VAE's config.
+    """
+
+    has_vae: bool
+    scheduler: Mapping[str, Any]
+    vae: Mapping[str, Any]
+
+
+def inspect(file: Path) -> Contents:
+    """Read a single file's header and its marker tensors.
+
+    Raises:
+        WeightsError: it is not SDXL, or a kind of SDXL that is not supported; the message says what
+            it is.
+    """
+    header = open_header(file)
+    check_header(str(file), header)
+    unknown = [name for name in header.tensors if not _is_known(name)]
+    if unknown:
+        shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        raise WeightsError(f"{file}: {len(unknown)} unknown tensors: {shown}")
+    scheduler, vae = _predictions(file, header)
+    return Contents(header.has(PREFIXES["vae"]), scheduler, vae)
+
+
+def open_header(file: Path) -> Header:
+    """Read the header of a weights file.
+
+    Raises:
+        WeightsError: the file cannot be read; the message says what to do.
+    """
+    if PICKLES.fullmatch(file.name):
+        raise WeightsError(
+            f"{file} can run code when it is loaded; convert it with diffusers: "
+            "StableDiffusionXLPipeline.from_single_file(FILE).save_pretrained(FOLDER)"
+        )
+    try:
+        return read_header(file)
+    except (HeaderError, OSError) as error:
+        raise WeightsError(f"{file} cannot be read as safetensors: {error}") from error
+
+
+def check_header(file: str, header: Header) -> None:
+    """Refuse a file that is not a whole SDXL model for text-to-image.
+
+    Args:
+        file: its name, for messages.
+        header: of the file.
+
+    Raises:
+        WeightsError: see above; the message says what the file is.
+    """
+    names = header.tensors
+    scaled = next((n for n in names if n.endswith(_FP8_SCALES)), None)
+    if scaled is not None:
+        raise WeightsError(
+            f"{file}: {scaled}: its fp8 weights have scales, which are not supported; take the "
+            "model in fp16 or bf16, or in fp8 without scales"
+        )
+    if _CONV_IN in names and header.has(_OPENCLIP):
+        _check_conv_in(file, names[_CONV_IN].shape)
+        return
+    raise WeightsError(f"{file}: {_what_it_is(header)}")
+
+
+def _check_conv_in(file: str, shape: tuple[int, ...]) -> None:
+    inputs = {8: "an instruct-pix2pix model", 9: "an inpainting model"}
+    if shape[1:2] != (4,):
+        what = inputs.get(shape[1] if len(shape) > 1 else 0, "not a text-to-image model")
+        raise WeightsError(
+            f"{file}: {_CONV_IN} has shape {list(shape)}: this is {what}, which is not supported "
+            "yet; take a text-to-image model, whose UNet has 4 input channels"
+        )
+
+
+def _what_it_is(header: Header) -> str:
+    for part, what in _OTHER_MODELS:
+        if any(part in name for name in header.tensors):
+            return f"this is {what}; only SDXL models can be served"
+    if header.has("down_blocks.") or header.has("input_blocks.") or _CONV_IN in header.tensors:
+        return (
+            "this is a UNet without text encoders; serve it with UNET=FILE over a whole model in "
+            "MODEL"
+        )
+    if header.has("decoder.") or header.has("first_stage_model."):
+        return "this is a VAE; serve it with VAE=FILE over a whole model in MODEL"
+    return f"this is not an SDXL model in the original layout: it has no {_CONV_IN}"
+
+
+def _is_known(name: str) -> bool:
+    return (
+        name.startswith(tuple(PREFIXES.values()))
+        or HARMLESS.fullmatch(name) is not None
+        or MARKERS.fullmatch(name) is not None
+    )
+
+
+def _predictions(file: Path, header: Header) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    """Changes to the configs of scheduler and VAE.
+
+    The markers are those that ComfyUI reads.
+    https://github.com/comfyanonymous/ComfyUI/blob/v0.3.75/comfy/supported_models.py#L180
+    """
+    names = header.tensors
+    if "edm_mean" in names and "edm_std" in names:
+        statistics = _values(file, ["edm_mean", "edm_std"])
+        return PLAYGROUND_SCHEDULER, {
+            "scaling_factor": PLAYGROUND_SCALING_FACTOR,
+            "latents_mean": statistics["edm_mean"],
+            "latents_std": statistics["edm_std"],
+        }
+    if "edm_vpred.sigma_max" in names:
+        given = _values(file, [name for name in names if name.startswith("edm_vpred.")])
+        sigmas = {key.removeprefix("edm_vpred."): value[0] for key, value in given.items()}
+        return COSXL_SCHEDULER | sigmas, {}
+    scheduler: dict[str, Any] = {}
+    if "v_pred" in names or any(header.metadata.get(key) == "v" for key in _PREDICTION_KEYS):
+        scheduler["prediction_type"] = "v_prediction"
+    if "ztsnr" in names:
+        scheduler |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
+    return scheduler, {}
+
+
+def _values(file: Path, names: Sequence[str]) -> dict[str, list[float]]:
+    """The numbers in small tensors."""
+    try:
+        with safe_open(file, framework="numpy") as handle:
+            return {
+                name: [float(value) for value in handle.get_tensor(name).reshape(-1)]
+                for name in names
+            }
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"{file} cannot be read as safetensors: {error}") from error
