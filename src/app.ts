@@ -19,6 +19,7 @@ import { metricsRoute } from './routes/metrics.js'
 import { openAiRoutes } from './routes/openai/index.js'
 import { recipeRoute } from './routes/recipe.js'
 import { requestRoutes } from './routes/requests.js'
+import { tokenizeRoute } from './routes/tokenize.js'
 import { commonHeaders, ErrorResponse } from './schemas/error.js'
 import { HealthResponse } from './schemas/health.js'
 import type { ImageService } from './service/service.js'
@@ -61,6 +62,7 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
     await scope.register(accessPlugin, { keys })
     await scope.register(generateRoute, { service, withRecipe })
     await scope.register(requestRoutes, { service })
+    await scope.register(tokenizeRoute, { service })
     await scope.register(recipeRoute, { service })
     await scope.register(openAiRoutes, { prefix: '/v1', service, withRecipe, snapSizes })
   })

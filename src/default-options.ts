@@ -1,4 +1,4 @@
-import { envOf, number, type Option, type OptionValues, optional, parseNumber, type Range } from './options.js'
+import { envOf, number, oneOf, type Option, type OptionValues, optional, parseNumber, type Range } from './options.js'
 import {
   type Defaults,
   type NamesWith,
@@ -11,7 +11,7 @@ import {
 type Table = typeof parameters
 type DefaultOptions = {
   [N in NamesWith<'option'> as Table[N]['option']['key']]: Option<
-    Table[N] extends { neutral: number } ? number : ValueOf<N> | undefined
+    Table[N] extends { neutral: unknown } ? ValueOf<N> : ValueOf<N> | undefined
   >
 }
 
@@ -35,11 +35,13 @@ function optionOf({
   const {
     type,
     minimum: min = -Infinity,
-    maximum: max = Infinity
-  } = schema as { type?: string; minimum?: number; maximum?: number }
+    maximum: max = Infinity,
+    enum: values
+  } = schema as { type?: string; minimum?: number; maximum?: number; enum?: readonly string[] }
   const env = envOf(key)
+  if (values !== undefined && typeof neutral === 'string') return oneOf(env, values, neutral, doc)
   if (type === 'string') return optional({ env, doc, value: value ?? 'text', parse: (text: string) => text })
   const range: Range = { min, max, integer: type === 'integer' }
-  if (neutral !== undefined) return number(env, neutral, range, doc)
+  if (typeof neutral === 'number') return number(env, neutral, range, doc)
   return optional({ env, doc, value: value ?? type ?? 'number', parse: (text: string) => parseNumber(text, range) })
 }

@@ -1,4 +1,5 @@
 import { Type, type Static, type TOptional, type TSchema, type TUnsafe } from 'typebox'
+import { PROMPT_SYNTAXES, type PromptSyntax } from './prompt/fragment.js'
 import { OutputFormat } from './schemas/format.js'
 
 /**
@@ -19,7 +20,7 @@ export interface Parameter {
    * The value at which it has no effect; also its fallback. Recipes and messages to workers omit it then, so that older
    * readers accept them.
    */
-  readonly neutral?: number
+  readonly neutral?: number | string
   /**
    * The operator's default, read from the option `key`. A parameter without `neutral` also has a default of the model,
    * under the same name in HELLO.
@@ -41,6 +42,8 @@ export interface Parameter {
   readonly wire?: string
   /** True if it is about the request and no value of its images: recipes and messages to workers do not have it. */
   readonly handling?: true
+  /** True if nothing takes its place when a request omits it. */
+  readonly omittable?: true
 }
 
 const size = { minimum: 8, maximum: 8192 }
@@ -78,6 +81,51 @@ export const parameters = {
     }),
     option: { key: 'defaultNegativePrompt', doc: "Negative prompt of requests without one. Default: the model's." },
     recipe: 'always',
+    openai: true
+  },
+  prompt_2: {
+    schema: Type.String({
+      maxLength: MAX_PROMPT_LENGTH,
+      description: 'The prompt for the second text encoder, which also gives the pooled embedding. Default: `prompt`.'
+    }),
+    omittable: true,
+    recipe: 'where decided',
+    label: 'Prompt 2',
+    openai: true
+  },
+  negative_prompt_2: {
+    schema: Type.String({
+      maxLength: MAX_PROMPT_LENGTH,
+      description:
+        'The negative prompt for the second text encoder. Default: `negative_prompt`. With it, an empty `negative_prompt` is the empty text.'
+    }),
+    omittable: true,
+    recipe: 'where decided',
+    label: 'Negative prompt 2',
+    openai: true
+  },
+  prompt_syntax: {
+    schema: Type.Unsafe<PromptSyntax>({
+      type: 'string',
+      enum: [...PROMPT_SYNTAXES],
+      description:
+        "How the prompts are read. `plain`: as text. `a1111`: weights and BREAK as in AUTOMATIC1111's web UI, e.g. (red:1.3). `compel`: weights as in compel, e.g. (red)1.3 or red++. The last two take long prompts, in chunks of 75 tokens."
+    }),
+    neutral: 'plain',
+    option: { key: 'defaultPromptSyntax', doc: 'prompt_syntax of requests without it.' },
+    recipe: 'where decided',
+    label: 'Prompt syntax',
+    openai: true
+  },
+  force_zeros_for_empty_prompt: {
+    schema: Type.Unsafe<false>({
+      type: 'boolean',
+      enum: [false],
+      description:
+        'false encodes an empty negative prompt as text, like diffusers\' `negative_prompt=""`. Default: the model\'s own setting.'
+    }),
+    omittable: true,
+    recipe: 'where decided',
     openai: true
   },
   seed: {
@@ -172,9 +220,27 @@ export const parameters = {
     recipe: 'where decided'
   },
   truncate: {
-    schema: Type.Boolean({ description: 'Truncate an overlong prompt to its first 77 tokens instead of refusing it.' }),
+    schema: Type.Boolean({
+      description:
+        'Cut a prompt that is too long instead of refusing it: after 77 tokens, or in other syntaxes than plain after the chunks that GET /health limits.'
+    }),
     recipe: Type.Literal(true, { description: 'A prompt was truncated.' }),
     handling: true
+  },
+  clip_skip: {
+    schema: Type.Integer({
+      minimum: 0,
+      maximum: 100,
+      description:
+        "How many more of the last layers of both text encoders to skip for the prompt, as in diffusers. 0, the default, takes the last layer but one: AUTOMATIC1111's Clip skip 2."
+    }),
+    neutral: 0,
+    option: { key: 'defaultClipSkip', doc: 'clip_skip of requests without it.' },
+    limit: 'max_clip_skip',
+    unable: 'the workers do not say how many layers they have',
+    recipe: 'where decided',
+    openai: true,
+    wire: 'clip_skip'
   },
   guidance_start: {
     schema: Type.Number({
@@ -290,11 +356,14 @@ export type ModelLimits = {
   readonly [N in Limited as Table[N] extends { neutral: number } ? never : Table[N]['limit']]: number
 } & {
   readonly [N in Limited as Table[N] extends { neutral: number } ? Table[N]['limit'] : never]?: number
+} & {
+  /** Chunks of a prompt; absent means 1. */
+  readonly max_chunks?: number
 }
 
 /** The largest value of a parameter that the model accepts; Infinity if unlimited. */
 export function mostOf({ limit, neutral = Infinity }: Parameter, limits: ModelLimits): number {
-  return limit === undefined ? Infinity : ((limits as Partial<Record<string, number>>)[limit] ?? neutral)
+  return limit === undefined ? Infinity : Number((limits as Partial<Record<string, number>>)[limit] ?? neutral)
 }
 
 /** The operator's defaults, which override the model's; undefined for none. */

@@ -4,7 +4,7 @@
  * https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/sd_hijack_clip.py#L88
  */
 import { type Fragment, isBreak } from '../prompt/index.js'
-import type { ClipTokenizer } from '../tokenizer/index.js'
+import type { ClipTokenizer, WordMemo } from '../tokenizer/index.js'
 import { type Chunk, Filling, tokensOf } from './chunk.js'
 
 /** The web UI's default of `comma_padding_backtrack`. */
@@ -14,7 +14,7 @@ const COMMA = ',</w>'
 /** At least one chunk. */
 export function a1111Chunks(fragments: readonly Fragment[], tokenizer: ClipTokenizer): Chunk[] {
   const chunks: Chunk[] = []
-  const memo = new Map<string, readonly number[]>()
+  const memo: WordMemo = new Map()
   let filling = new Filling()
   let lastComma: number | undefined
   const end = (next: Filling): void => {

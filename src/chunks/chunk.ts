@@ -1,5 +1,5 @@
 import type { Fragment } from '../prompt/index.js'
-import type { ClipTokenizer } from '../tokenizer/index.js'
+import type { ClipTokenizer, Tokens, WordMemo } from '../tokenizer/index.js'
 
 /** As many tokens of a prompt as a text encoder takes at once, for one encoder. */
 export interface Chunk {
@@ -50,11 +50,7 @@ export class Filling {
 }
 
 /** A fragment's tokens with where they begin in the prompt. */
-export function tokensOf(
-  { text, starts }: Fragment,
-  tokenizer: ClipTokenizer,
-  memo: Map<string, readonly number[]>
-): { readonly ids: readonly number[]; readonly starts: readonly number[] } {
+export function tokensOf({ text, starts }: Fragment, tokenizer: ClipTokenizer, memo: WordMemo): Tokens {
   const found = tokenizer.tokens(text, memo)
   return { ids: found.ids, starts: found.starts.map((start) => starts[start]!) }
 }

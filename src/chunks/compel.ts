@@ -4,7 +4,7 @@
  * https://github.com/damian0815/compel/blob/v2.5.1/src/compel/embeddings_provider.py#L383
  */
 import type { Fragment } from '../prompt/index.js'
-import type { ClipTokenizer } from '../tokenizer/index.js'
+import type { ClipTokenizer, WordMemo } from '../tokenizer/index.js'
 import { type Chunk, Filling, tokensOf } from './chunk.js'
 
 /** Positions from `start` up to `end` in the ids of all chunks joined. */
@@ -28,7 +28,7 @@ const SPLITS: readonly ((spelling: string) => boolean)[] = [
 ]
 
 export function compelChunks(fragments: readonly Fragment[], tokenizer: ClipTokenizer): CompelChunks {
-  const memo = new Map<string, readonly number[]>()
+  const memo: WordMemo = new Map()
   const all = new Filling()
   const lowered: Span[] = []
   for (const fragment of fragments) {

@@ -6,8 +6,8 @@ import { EXTENSION_HEAD, EXTENSION_MARK, HAS_EXTENDED, XMP_MARK } from './jpeg.j
 import { recipeTextOf } from './xmp.js'
 
 /**
- * The longest recipe read from a file, in bytes, compressed or not. Our own stay below it: two prompts of 32,000 UTF-16
- * units, at most six bytes a unit, take 384 KB.
+ * The longest recipe read from a file, in bytes, compressed or not. Our own are shorter: two prompts of 32,000 UTF-16
+ * units, at most six bytes a unit, take 384 KB. Only four such prompts, mostly of quotes, would exceed it.
  */
 export const MAX_RECIPE_BYTES = 512 * 1024
 

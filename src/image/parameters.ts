@@ -1,5 +1,6 @@
 import type { Format } from './formats.js'
 import { parametersWith } from '../parameters.js'
+import { PROMPT_SYNTAXES } from '../prompt/fragment.js'
 import type { Recipe } from './recipe.js'
 
 /** AUTOMATIC1111's names for our samplers, without the noise schedule. */
@@ -28,6 +29,7 @@ export function parametersText(recipe: Recipe): string {
     `Sampler: ${sampler}`,
     ...setting('Schedule type', schedule),
     `CFG scale: ${recipe.guidance_scale}`,
+    ...setting('Clip skip', recipe.clip_skip === undefined ? undefined : recipe.clip_skip + CLIP_SKIP_OFFSET),
     ...parametersWith('label').flatMap(({ name, label }) => setting(label, recipe[name])),
     `Seed: ${recipe.seed}`,
     `Size: ${recipe.width}x${recipe.height}`,
@@ -39,9 +41,17 @@ export function parametersText(recipe: Recipe): string {
   return [recipe.prompt, ...negative, settings.join(', ')].join('\n')
 }
 
+/** Values with separators are quoted. */
 function setting(name: string, value: number | string | undefined): string[] {
-  return value === undefined ? [] : [`${name}: ${value}`]
+  if (value === undefined) return []
+  return [`${name}: ${typeof value === 'string' && /[,:\n]/.test(value) ? JSON.stringify(value) : value}`]
 }
+
+/**
+ * The web UI counts layers from the end: 2 is the last layer but one, which SDXL takes. The recipe counts from there, as
+ * diffusers does.
+ */
+const CLIP_SKIP_OFFSET = 2
 
 /** Maximum length in UTF-16 units; longer text is not parsed. */
 const MAX_TEXT = 65_536
@@ -63,6 +73,7 @@ export function recipeOfParameters(text: string, format: Format): Recipe | undef
   const [width, height] = (settings['Size'] ?? '').split('x').map(Number)
   const from = lines.findIndex((line) => line.startsWith(NEGATIVE))
   const negative = from === -1 || from > last ? last : from
+  const version = settings['Version'] ?? ''
   return {
     prompt: lines.slice(0, negative).join('\n'),
     negative_prompt: lines.slice(negative, last).join('\n').slice(NEGATIVE.length),
@@ -76,7 +87,8 @@ export function recipeOfParameters(text: string, format: Format): Recipe | undef
     truncate: true,
     model: settings['Model'] ?? '',
     model_digest: settings['Model hash'] ?? '',
-    version: settings['Version'] ?? ''
+    ...syntaxOf(settings['Prompt syntax'], version),
+    version
   }
 }
 
@@ -86,6 +98,13 @@ function samplerOf(scheduler: string): { sampler: string; schedule?: string } {
   const sampler = SAMPLERS[suffix === undefined ? scheduler : scheduler.slice(0, -suffix.length)]
   if (sampler === undefined) return { sampler: scheduler }
   return suffix === undefined ? { sampler } : { sampler, schedule: SCHEDULES[suffix]! }
+}
+
+/** Our own text says it where it is not plain. Other programs that write this format read prompts as AUTOMATIC1111 does. */
+function syntaxOf(said: string | undefined, version: string): Pick<Recipe, 'prompt_syntax'> {
+  const found = PROMPT_SYNTAXES.find((syntax) => syntax === said)
+  if (found !== undefined) return { prompt_syntax: found }
+  return version.startsWith('easel ') ? {} : { prompt_syntax: 'a1111' }
 }
 
 /** Older versions of AUTOMATIC1111 append the schedule to the sampler's name. */

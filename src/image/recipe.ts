@@ -39,6 +39,13 @@ function propertyOf(schema: TSchema, recipe: NonNullable<Parameter['recipe']>): 
   return recipe === 'always' ? bare(schema) : Type.Optional(recipe === 'where decided' ? bare(schema) : recipe)
 }
 
+const PROMPTS: ReadonlySet<string> = new Set([
+  'prompt',
+  'prompt_2',
+  'negative_prompt',
+  'negative_prompt_2'
+] satisfies (keyof Recipe)[])
+
 /** Well under the 8 KiB that common proxies allow for all headers together. */
 const MAX_HEADER_BYTES = 4096
 
@@ -49,14 +56,15 @@ const MAX_HEADER_BYTES = 4096
 export function recipeHeader(recipe: Recipe): string {
   const whole = asciiJson(recipe)
   if (whole.length <= MAX_HEADER_BYTES) return whole
-  const { prompt: _prompt, negative_prompt: _negative, ...rest } = recipe
-  return asciiJson(rest)
+  return asciiJson(Object.fromEntries(Object.entries(recipe).filter(([name]) => !PROMPTS.has(name))))
 }
 
 /** JSON with all non-ASCII characters escaped. */
 export function asciiJson(value: object): string {
-  return JSON.stringify(value).replaceAll(
-    /[\u007f-\uffff]/g,
-    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`
-  )
+  return ascii(JSON.stringify(value))
+}
+
+/** Text with all non-ASCII characters escaped as in JSON, for headers. */
+export function ascii(text: string): string {
+  return text.replaceAll(/[\u007f-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }

@@ -10,6 +10,7 @@ import { HealthResponse } from '../schemas/health.js'
 import { OpenAiError, OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel } from '../schemas/openai.js'
 import { asOffered } from '../schemas/offered.js'
 import { RecipeResponse } from '../schemas/recipe.js'
+import { TokenCount, TokenizeRequest, TokenizeResponse } from '../schemas/tokenize.js'
 import type { ImageService } from '../service/service.js'
 
 const SHARED: readonly TSchema[] = [
@@ -22,7 +23,10 @@ const SHARED: readonly TSchema[] = [
   OpenAiImagesResponse,
   OpenAiModel,
   Recipe,
-  RecipeResponse
+  RecipeResponse,
+  TokenCount,
+  TokenizeRequest,
+  TokenizeResponse
 ]
 
 /**

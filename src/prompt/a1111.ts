@@ -32,6 +32,11 @@ export function isBreak({ text, weight }: Fragment): boolean {
   return text === BREAK.text && weight === BREAK.weight
 }
 
+/** Whether brackets around a BREAK have made it a word. */
+export function hasWordBreak(fragments: readonly Fragment[]): boolean {
+  return fragments.some((fragment) => fragment.text === BREAK.text && fragment.weight < 0 && !isBreak(fragment))
+}
+
 /** Fragments in order, at least one; neighbours differ in weight. @throws PromptSyntaxError */
 export function parseA1111(prompt: string): readonly Fragment[] {
   const found = new Weighted()

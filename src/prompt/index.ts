@@ -5,7 +5,7 @@ import type { Fragment, PromptSyntax } from './fragment.js'
 
 export { isBreak } from './a1111.js'
 export { type Fragment, PROMPT_SYNTAXES, PromptSyntaxError, type PromptSyntax } from './fragment.js'
-export { weightedPart } from './looks-weighted.js'
+export { doubtOf } from './doubts.js'
 
 /** A syntax with weights. */
 export type WeightedSyntax = Exclude<PromptSyntax, 'plain'>

@@ -30,7 +30,16 @@ export const GenerateResponse = Type.Object(
       },
       { description: 'Duration of each stage; for several images, the longest of each.' }
     ),
-    truncated: Type.Array(Type.String(), { description: 'Names of the prompt fields that were cut to fit.' })
+    truncated: Type.Array(Type.String(), { description: 'Names of the prompt fields that were cut to fit.' }),
+    warnings: Type.Array(Type.String(), {
+      description: 'What in the prompts is probably not meant as it is read, e.g. a weight in a plain prompt.'
+    }),
+    usage: Type.Object({
+      chunks: Type.Integer({ description: 'The number of chunks of 75 tokens in which the prompts are encoded.' }),
+      tokens: Type.Record(Type.String(), Type.Integer(), {
+        description: 'Tokens of each prompt by its field, before any cut, without start, end and padding.'
+      })
+    })
   },
   { $id: 'GenerateResponse' }
 )

@@ -2,6 +2,7 @@ import { NEUTRAL } from '../parameters.js'
 import type { GenerateResponse } from './answer.js'
 import type { HealthResponse } from './health.js'
 import type { OpenAiImagesResponse } from './openai.js'
+import type { TokenizeResponse } from './tokenize.js'
 
 /** A PNG of one grey pixel. */
 const ONE_PIXEL = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=='
@@ -35,7 +36,9 @@ export const generateExample: GenerateResponse = {
     }
   ],
   timings: { queue_ms: 12.1, encode_ms: 9.4, denoise_ms: 3020.5, decode_ms: 101.2, file_ms: 84, total_ms: 3231.9 },
-  truncated: []
+  truncated: [],
+  warnings: [],
+  usage: { chunks: 1, tokens: { prompt: 11 } }
 }
 
 const offered = {
@@ -53,7 +56,7 @@ const offered = {
     scheduler: 'euler',
     ...NEUTRAL
   },
-  limits: { num_inference_steps: 100, guidance_scale: 50, num_images: 4, cache_interval: 3 }
+  limits: { num_inference_steps: 100, guidance_scale: 50, num_images: 4, clip_skip: 11, cache_interval: 3 }
 } satisfies Partial<HealthResponse>
 
 export const healthExample: HealthResponse = {
@@ -69,9 +72,7 @@ export const healthExample: HealthResponse = {
       problem: null,
       ...offered,
       requests: { in_flight: 3, queued: 1, limit: 64 },
-      workers: { ready: 1 },
-      loaded: true,
-      swap_seconds: null
+      workers: { ready: 1 }
     }
   ],
   requests: { in_flight: 3, queued: 1, limit: 64 },
@@ -92,6 +93,11 @@ export const healthExample: HealthResponse = {
       }
     ]
   }
+}
+
+export const tokenizeExample: TokenizeResponse = {
+  prompt: { tokens: 3, chunks: 1, max_tokens: 300, chunk_starts: [0], cut_at: null },
+  warnings: []
 }
 
 export const openAiExample: OpenAiImagesResponse = {

@@ -45,7 +45,7 @@ export const OpenAiImagesRequest = Type.Object(
       minLength: 1,
       maxLength: MAX_PROMPT_LENGTH,
       description:
-        'What the image shows. Cut to the 77 tokens that SDXL takes; the header `easel-truncated` then names it.'
+        'What the image shows. Cut to the tokens that SDXL takes, 77 in the syntax `plain`; the header `easel-truncated` then names it.'
     }),
     model: maybe(
       Type.String({

@@ -12,8 +12,11 @@ const FALLBACKS = Object.fromEntries(parametersWith('fallback').map(({ name, fal
 
 const HANDLING: ReadonlySet<string> = new Set(parametersWith('handling').map(({ name }) => name))
 
-/** A request with a value for every parameter that affects its images. */
-export type Decided = Required<Omit<GenerateRequest, NamesWith<'handling'>>>
+type Omittable = NamesWith<'omittable'>
+
+/** A request with a value for every parameter that affects its images and has a default. */
+export type Decided = Required<Omit<GenerateRequest, NamesWith<'handling'> | Omittable>> &
+  Pick<GenerateRequest, Omittable>
 
 /** The values of parameters that a request omits: the operator's default, else the model's, else the neutral value. */
 export function defaultsOf(model: Capabilities, defaults: Defaults): { [N in NamesWith<'option'>]: ValueOf<N> } {

@@ -3,6 +3,7 @@ import { EaselError } from '../errors.js'
 import { type Defaults, type NamesWith, parameters } from '../parameters.js'
 import { envOf } from '../options.js'
 import type { SdxlTokenizers } from '../tokenizer/index.js'
+import { readPrompts } from './prompt-job.js'
 import { describeCut } from './prompts.js'
 import { defaultsOf } from './decisions.js'
 import { resolveRequest } from './resolve.js'
@@ -23,9 +24,11 @@ export function problemWithDefaults(
 ): string | undefined {
   const problem = (field: Field, why: string) => `${whoSaidIt(field, model, defaults)}: ${why}`
   try {
-    const { negative_prompt } = resolveRequest(PLAIN, model, defaults, () => 0)
-    const encoded = tokenizers.encode(negative_prompt)
-    return encoded.truncated ? problem('negative_prompt', `it ${describeCut(encoded)}. Shorten it`) : undefined
+    const resolved = resolveRequest(PLAIN, model, defaults, () => 0)
+    const { reading, negative: [negative] = [] } = readPrompts(resolved, tokenizers, model)
+    if (negative?.cutAt === undefined) return undefined
+    const room = tokenizers.tokenizers[0].room
+    return problem('negative_prompt', `it ${describeCut(negative, reading, room)}. Shorten it`)
   } catch (error) {
     // NOT_READY means that the size is still being compiled, which resolves itself.
     if (!(error instanceof EaselError) || error.code === 'NOT_READY') return undefined

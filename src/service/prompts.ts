@@ -1,59 +1,109 @@
-import type { TokenIds } from '../workers/protocol.js'
+import { type Chunk, chunksOf, emptyChunk, type EncoderChunks } from '../chunks/index.js'
 import { EaselError } from '../errors.js'
-import type { SdxlEncoded, SdxlTokenizers } from '../tokenizer/index.js'
+import { PromptSyntaxError, type PromptSyntax } from '../prompt/index.js'
+import type { ClipTokenizer, SdxlTokenizers } from '../tokenizer/index.js'
 
 /** How much of the prompt an error shows before and after the cut, in UTF-16 units. */
 const SHOWN_BEFORE = 30
 const SHOWN_AFTER = 60
 
-export interface TokenizedPrompts {
-  readonly prompt: TokenIds
-  /** null for no negative prompt. The model treats an encoded empty text differently. */
-  readonly negative: TokenIds | null
-  /** Names of the prompts that were truncated. */
-  readonly truncated: readonly string[]
-  /** Tokens of both prompts before truncation, including start and end tokens. */
-  readonly tokens: number
+/** Most fragments with a weight below 1 in a compel prompt: each costs the worker a run of the text encoder. */
+const MAX_LOWERED = 32
+
+export interface Reading {
+  readonly syntax: PromptSyntax
+  readonly negative: boolean
+  /** Most chunks that the prompt may have. */
+  readonly most: number
 }
+
+/** One field's text as the text encoders that it is for take it. */
+export interface ReadPrompt {
+  readonly field: string
+  readonly text: string
+  /** For the first encoder, the second, or both. */
+  readonly encoders: readonly EncoderChunks[]
+  /** Tokens without start, end and padding; the larger number if the encoders differ. */
+  readonly tokens: number
+  readonly chunks: number
+  /** The offset in the text from which nothing is kept; undefined if it fits. */
+  readonly cutAt: number | undefined
+}
+
+export const BOTH = [0, 1] as const
 
 /**
- * Tokenizes both prompts.
+ * Splits a field's text into chunks. Does not cut it.
  *
- * @param truncate whether to truncate a prompt that is too long instead of refusing it
- * @throws EaselError PROMPT_TOO_LONG with the field and where it would be cut
+ * @param which the text encoders that the text is for
+ * @throws EaselError INVALID_REQUEST for what its syntax cannot mean here
  */
-export function tokenizePrompts(
-  { prompt, negative_prompt }: { readonly prompt: string; readonly negative_prompt: string },
-  tokenizers: SdxlTokenizers,
-  truncate: boolean
-): TokenizedPrompts {
-  const truncated: string[] = []
-  let tokens = 0
-  const encode = (text: string, field: string): TokenIds => {
-    const encoded = tokenizers.encode(text)
-    tokens += encoded.length
-    if (encoded.truncated) {
-      if (!truncate) throw promptTooLong(field, encoded)
-      truncated.push(field)
-    }
-    return { ids: encoded.ids, ids_2: encoded.ids_2 }
+export function readPrompt(
+  field: string,
+  text: string,
+  which: readonly (0 | 1)[],
+  { syntax, negative, most }: Reading,
+  tokenizers: SdxlTokenizers
+): ReadPrompt {
+  const both = refusing(field, () => chunksOf(text, { syntax, negative }, tokenizers))
+  const encoders = which.map((index) => both[index])
+  if (encoders.some(({ masked }) => masked.length > MAX_LOWERED))
+    throw invalid(field, `has more than ${MAX_LOWERED} parts with a weight below 1: remove or join some`)
+  return {
+    field,
+    text,
+    encoders,
+    tokens: Math.max(...encoders.map(({ chunks }) => chunks.reduce((sum, { tokens }) => sum + tokens, 0))),
+    chunks: Math.max(...encoders.map(({ chunks }) => chunks.length)),
+    cutAt: cutOf(encoders, text, most)
   }
-  const ids = encode(prompt, 'prompt')
-  const negative = negative_prompt === '' ? null : encode(negative_prompt, 'negative_prompt')
-  return { prompt: ids, negative, truncated, tokens }
 }
 
-function promptTooLong(field: string, encoded: Cut): EaselError {
-  return new EaselError('PROMPT_TOO_LONG', `${field} ${describeCut(encoded)}. Shorten it, or send "truncate": true`, {
-    field
-  })
+/** The first `most` chunks, with empty ones added to make `count`. */
+export function fitted(
+  { chunks, masked }: EncoderChunks,
+  { most, count }: { readonly most: number; readonly count: number },
+  tokenizer: ClipTokenizer
+): { readonly chunks: readonly Chunk[]; readonly masked: EncoderChunks['masked'] } {
+  const kept = chunks.slice(0, most)
+  const end = kept.length * tokenizer.maxLength
+  const padding = Array.from({ length: count - kept.length }, () => emptyChunk(tokenizer))
+  return {
+    chunks: [...kept, ...padding],
+    masked: masked.filter(([start]) => start < end).map(([start, stop]) => [start, Math.min(stop, end)])
+  }
 }
-
-type Cut = Pick<SdxlEncoded, 'length' | 'kept' | 'cut'>
 
 /** Says how long a prompt is and where it would be cut. The web page parses this text (view/words.ts). */
-export function describeCut({ length, kept, cut }: Cut): string {
-  const tail = JSON.stringify(kept.slice(-SHOWN_BEFORE))
-  const head = JSON.stringify(cut.slice(0, SHOWN_AFTER))
-  return `has ${length} tokens, including start and end tokens; the model takes 77. It would be cut after ${tail}, before ${head}`
+export function describeCut(
+  { text, tokens, chunks, cutAt = text.length }: ReadPrompt,
+  { syntax, most }: Reading,
+  room: number
+): string {
+  const tail = JSON.stringify(text.slice(0, cutAt).slice(-SHOWN_BEFORE))
+  const head = JSON.stringify(text.slice(cutAt, cutAt + SHOWN_AFTER))
+  const length =
+    syntax === 'plain'
+      ? `has ${tokens + 2} tokens, including start and end tokens; the model takes ${room + 2}`
+      : `has ${tokens} tokens in ${chunks} chunks of ${room}; the model takes ${most * room} in ${most}`
+  return `${length}. It would be cut after ${tail}, before ${head}`
+}
+
+function cutOf(encoders: readonly EncoderChunks[], text: string, most: number): number | undefined {
+  const cuts = encoders
+    .filter(({ chunks }) => chunks.length > most)
+    .map(({ chunks }) => chunks.slice(most).find(({ start }) => start !== undefined)?.start ?? text.length)
+  return cuts.length === 0 ? undefined : Math.min(...cuts)
+}
+
+function refusing<T>(field: string, read: () => T): T {
+  try {
+    return read()
+  } catch (error) {
+    throw error instanceof PromptSyntaxError ? invalid(field, error.message) : error
+  }
+}
+
+function invalid(field: string, message: string): EaselError {
+  return new EaselError('INVALID_REQUEST', `${field} ${message}`, { field })
 }

@@ -95,7 +95,7 @@ export class RunExecutor {
     const { output_format: format, quality } = resolved
     const { id, digest } = raw.model
     const recipe: Recipe = {
-      ...recipeOf({ ...resolved, seed }, defaults, run.truncated.length > 0),
+      ...recipeOf({ ...resolved, seed }, defaults, run.prompts.truncated.length > 0),
       model: id,
       model_digest: digest,
       version

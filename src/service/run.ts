@@ -4,6 +4,7 @@ import type { Format } from '../image/formats.js'
 import type { Recipe } from '../image/recipe.js'
 import { toEaselError } from './failures.js'
 import { once } from './once.js'
+import type { PromptReport } from './prompt-job.js'
 
 /** Duration of each stage of a request, in ms. */
 export interface RunTimings {
@@ -65,10 +66,7 @@ export interface RunOptions {
   timeout: number
   /** ms that it keeps running after its last client has left; 0 stops it at once. */
   abandonAfter: number
-  /** Names of the prompts that were truncated. */
-  truncated: readonly string[]
-  /** Tokens of its prompts. */
-  promptTokens: number
+  prompts: PromptReport
 }
 
 /** Events of which only the latest (per image, if it has one) is kept. */
@@ -82,8 +80,7 @@ const SUPERSEDED: ReadonlySet<RunEvent['type']> = new Set(['queued', 'progress',
  */
 export class Run {
   readonly id: string
-  readonly truncated: readonly string[]
-  readonly promptTokens: number
+  readonly prompts: PromptReport
   /** Settles when the run ends. */
   readonly finished: Promise<Finished>
   readonly #controller = new AbortController()
@@ -102,10 +99,9 @@ export class Run {
   #resolve!: (finished: Finished) => void
   #reject!: (error: EaselError) => void
 
-  constructor({ id, timeout, abandonAfter, truncated, promptTokens }: RunOptions) {
+  constructor({ id, timeout, abandonAfter, prompts }: RunOptions) {
     this.id = id
-    this.truncated = truncated
-    this.promptTokens = promptTokens
+    this.prompts = prompts
     this.#abandonAfter = abandonAfter
     this.finished = new Promise((resolve, reject) => {
       this.#resolve = resolve

@@ -2,7 +2,9 @@ import { randomInt } from 'node:crypto'
 import type { Job } from '../workers/job.js'
 import { EaselError } from '../errors.js'
 import type { MemoryBudget } from '../memory.js'
+import { NEUTRAL } from '../parameters.js'
 import type { GenerateRequest } from '../schemas/generate.js'
+import type { TokenizeRequest, TokenizeResponse } from '../schemas/tokenize.js'
 import { Admission } from './admission.js'
 import { wireOf } from './decisions.js'
 import { MEMORY_RETRY_SECONDS, outcomeOf } from './failures.js'
@@ -14,12 +16,13 @@ import type { Model, Models } from './models.js'
 import type { Offer } from './offer.js'
 import { once } from './once.js'
 import type { WorkerPool } from '../workers/worker-pool.js'
-import { tokenizePrompts } from './prompts.js'
+import { tokenizePrompts } from './prompt-job.js'
 import { resolveRequest, seedsOf } from './resolve.js'
 import { Run } from './run.js'
 import { RunMemory } from './run-memory.js'
 import { Concurrency } from './concurrency.js'
 import { type ModelStatus, type ServiceStatus, statusOf, statusOfModel } from './status.js'
+import { countTokens } from './tokenize.js'
 
 export interface ServiceOptions extends RunExecutorOptions {
   pool: WorkerPool
@@ -188,6 +191,14 @@ export class ImageService {
     return this.#join(run, false)
   }
 
+  /** Counts the tokens of prompts. @throws EaselError INVALID_REQUEST or MODEL_NOT_FOUND */
+  countTokens(request: TokenizeRequest): TokenizeResponse {
+    const { models, defaults } = this.#options
+    const { served, tokenizers } = models.find(request.model)
+    const syntax = request.prompt_syntax ?? defaults.prompt_syntax ?? NEUTRAL.prompt_syntax
+    return countTokens(request, { syntax, maxChunks: served.capabilities?.limits.max_chunks ?? 1 }, tokenizers)
+  }
+
   /** The caller's running requests of this name. */
   find(scope: string, id: string): readonly Run[] {
     return this.#inFlight.find(scope, id)
@@ -199,14 +210,13 @@ export class ImageService {
     const { served, tokenizers } = model
     this.#admission.refuseUnlessReady(model)
     this.#admission.refuseWhenFull(model, caller.scope, caller.concurrency ?? Infinity)
-    const resolved = resolveRequest(request, served.capabilities!, defaults, () => randomInt(2 ** 32))
-    const { prompt, negative, truncated, tokens } = tokenizePrompts(resolved, tokenizers, request.truncate ?? false)
+    const capabilities = served.capabilities!
+    const resolved = resolveRequest(request, capabilities, defaults, () => randomInt(2 ** 32))
+    const prompts = tokenizePrompts(resolved, tokenizers, capabilities, request.truncate ?? false)
     const job: Job = {
-      prompt,
-      negative,
+      ...prompts.job,
       seeds: seedsOf(resolved),
       ...wireOf(resolved),
-      clip_skip: 0,
       preview_every: request.preview_interval ?? 0,
       ...(caller.trace === undefined ? {} : { trace: caller.trace })
     }
@@ -217,8 +227,7 @@ export class ImageService {
       id: caller.id,
       timeout,
       abandonAfter: caller.key === undefined ? 0 : resumeWindow,
-      truncated,
-      promptTokens: tokens
+      prompts: prompts.report
     })
     this.#account(run, caller.scope, model)
     const memory = new RunMemory(this.#options.memory, run, {

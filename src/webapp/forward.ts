@@ -15,6 +15,7 @@ const ROUTES = [
   { method: 'GET', url: '/health' },
   { method: 'HEAD', url: '/health' },
   { method: 'POST', url: '/generate' },
+  { method: 'POST', url: '/tokenize' },
   { method: 'POST', url: '/recipe', limit: MAX_FILE_BYTES },
   { method: 'DELETE', url: '/requests/:id' }
 ] as const

@@ -1,6 +1,6 @@
 import { mostOf, type Parameter, parametersWith } from '../parameters.js'
 import type { Job } from './job.js'
-import type { Hello } from './protocol.js'
+import type { Hello, TokenIds } from './protocol.js'
 import { includesSize, unionOfSizes } from './sizes.js'
 
 /** The optional features and the limits of one or more workers. */
@@ -14,25 +14,43 @@ export interface Capabilities extends Pick<Hello, 'model' | 'sizes' | 'scheduler
 }
 
 /** Parameters that older workers ignore. Such a worker would silently make a different image. */
-const OPTIONAL = parametersWith('neutral')
+const OPTIONAL = parametersWith('neutral').filter(({ wire }) => wire !== undefined)
 
 /** The limits of the optional parameters. All other limits are the same for every worker of a model. */
-const OPTIONAL_LIMITS: ReadonlySet<string | undefined> = new Set(OPTIONAL.map(({ limit }) => limit))
+const OPTIONAL_LIMITS: ReadonlySet<string | undefined> = new Set(['max_chunks', ...OPTIONAL.map(({ limit }) => limit)])
+
+/** The feature of workers that apply the weights in a prompt. */
+export const PROMPT_WEIGHTS = 'prompt_weights'
 
 /** Whether the worker that sent this HELLO can run the job. */
 export function canRun(hello: Hello, job: Pick<Job, 'width' | 'height'> & Partial<Job>): boolean {
   return (
     includesSize(hello.sizes, job) &&
+    canEncode(hello, job) &&
     OPTIONAL.every((parameter) =>
       allows(hello, parameter, (job as Record<string, unknown>)[parameter.wire ?? ''] as number | undefined)
     )
   )
 }
 
+/** Whether the worker can encode the job's prompts: their length and their weights. */
+function canEncode({ features = [], limits, tokenizers }: Hello, { prompt, negative }: Partial<Job>): boolean {
+  const prompts = [prompt, negative].filter((each) => each != null)
+  const most = limits.max_chunks ?? 1
+  if (prompts.some(({ ids }) => ids.length > tokenizers[0]!.max_length * most)) return false
+  return features.includes(PROMPT_WEIGHTS) || !prompts.some(needsWeights)
+}
+
+/** Whether a prompt needs PROMPT_WEIGHTS. */
+export function needsWeights({ weights, weights_2, pooled_ids_2 }: TokenIds): boolean {
+  return weights !== undefined || weights_2 !== undefined || pooled_ids_2 !== undefined
+}
+
 /** Whether workers accept any value of a parameter other than its neutral one. */
 export function supports({ features = [], limits }: Supported, parameter: Parameter): boolean {
-  const { neutral = -Infinity, feature } = parameter
-  return (feature === undefined || features.includes(feature)) && mostOf(parameter, limits) > neutral
+  const { neutral = -Infinity, feature, limit } = parameter
+  if (feature !== undefined && !features.includes(feature)) return false
+  return limit === undefined || mostOf(parameter, limits) > Number(neutral)
 }
 
 /** Whether workers accept this value of a parameter. Undefined counts as the neutral value. */

@@ -83,7 +83,7 @@ const Timings = Type.Object({
 })
 export type Timings = Static<typeof Timings>
 
-type Refined = NamesWith<'neutral'>
+type Refined = NamesWith<'neutral'> & NamesWith<'wire'>
 type Table = typeof parameters
 
 /** A number's schema. Leaves out the maximum if the model sets its own limit. */
@@ -98,7 +98,9 @@ function wireForm({ schema, limit }: Parameter): TSchema {
 
 /** Fields of GENERATE that are omitted when neutral. */
 const refinements = Object.fromEntries(
-  parametersWith('neutral').map((parameter) => [parameter.wire, Type.Optional(wireForm(parameter))])
+  parametersWith('neutral')
+    .filter(({ wire }) => wire !== undefined)
+    .map((parameter) => [parameter.wire, Type.Optional(wireForm(parameter))])
 ) as {
   [N in Refined as Table[N]['wire']]: TOptional<TUnsafe<number>>
 }
@@ -132,7 +134,7 @@ const HELLO = Type.Object(
       scheduler: Name,
       negative_prompt: Type.String()
     }),
-    limits: Limits as unknown as TUnsafe<ModelLimits & { readonly max_chunks?: number }>,
+    limits: Limits as unknown as TUnsafe<ModelLimits>,
     devices: listOf(Type.Object({ id: Count, kind: Type.String() })),
     programs: listOf(
       Type.Object({ name: Type.String(), seconds: Type.Number({ minimum: 0 }), cached: Type.Boolean() })
@@ -230,7 +232,6 @@ const GENERATE = Type.Object(
     scheduler: Name,
     width: Positive,
     height: Positive,
-    clip_skip: Type.Optional(Count),
     weighting: Type.Optional(oneOf('a1111', 'compel')),
     empty: Type.Optional(TokenIds),
     preview_every: Type.Optional(Count),

@@ -10,12 +10,12 @@ import {
   pack,
   type WorkerMessage
 } from './protocol.js'
-import { withSizes } from './sizes.js'
+import { withHeartbeat } from './sizes.js'
 
 /** A worker whose HELLO was accepted. */
 export interface ConnectedWorker {
   readonly name: string
-  /** Its HELLO, with the sizes updated by later heartbeats. */
+  /** Its HELLO, updated by later heartbeats. */
   hello: Hello
   /** Identifies this connection: sent in WELCOME and repeated in every heartbeat. */
   readonly session: string
@@ -50,8 +50,8 @@ export interface RegistryOptions {
   /** Monotonic clock in ms. */
   now: () => number
   onReady: (worker: ConnectedWorker) => void
-  /** Its list of sizes has changed. */
-  onSizes: (worker: ConnectedWorker) => void
+  /** It has more sizes, features or chunks than before. */
+  onGrown: (worker: ConnectedWorker) => void
   onLost: (worker: ConnectedWorker, cause: LossCause) => void
   onMessage: (worker: ConnectedWorker, message: WorkMessage) => void
 }
@@ -241,15 +241,20 @@ export class WorkerRegistry {
     if (moved || wasIdle || heartbeat.rows_in_use === 0) worker.progressTick = worker.heardTick
     worker.heartbeat = heartbeat
     for (const ms of heartbeat.step_ms) this.#options.observer.step(worker.name, ms / 1000)
-    if (heartbeat.sizes !== undefined && heartbeat.sizes.length !== worker.hello.sizes.length)
-      this.#sizes(worker, heartbeat.sizes)
+    this.#grow(worker, heartbeat)
   }
 
-  /** A worker sends HELLO once its first size is compiled, and reports the others in heartbeats. */
-  #sizes(worker: ConnectedWorker, sizes: Hello['sizes']): void {
-    worker.hello = withSizes(worker.hello, sizes)
-    this.#options.log.info({ worker: worker.name, sizes }, `worker ${worker.name} now has ${sizes.length} sizes`)
-    this.#options.onSizes(worker)
+  /** A worker sends HELLO once its first size is compiled, and reports in heartbeats what it compiles later. */
+  #grow(worker: ConnectedWorker, heartbeat: Heartbeat): void {
+    const grown = withHeartbeat(worker.hello, heartbeat)
+    if (grown === undefined) return
+    worker.hello = grown
+    const { sizes, features, limits } = grown
+    this.#options.log.info(
+      { worker: worker.name, sizes, features, max_chunks: limits.max_chunks },
+      `worker ${worker.name} now has ${sizes.length} sizes`
+    )
+    this.#options.onGrown(worker)
   }
 
   /** Pings with an unknown session: a worker that was lost, or outlived another gateway, then sends HELLO again. */

@@ -1,4 +1,4 @@
-import type { Hello } from './protocol.js'
+import type { Heartbeat, Hello } from './protocol.js'
 
 type Size = Hello['sizes'][number]
 
@@ -7,10 +7,19 @@ export function includesSize(sizes: readonly Size[], { width, height }: { width:
   return sizes.some(([w, h]) => w === width && h === height)
 }
 
-/** A HELLO updated with the compiled sizes, which are removed from `coming`. */
-export function withSizes(hello: Hello, sizes: Hello['sizes']): Hello {
+/**
+ * A HELLO updated with what a worker has compiled since; undefined if that is nothing new. Compiled sizes are removed
+ * from `coming`.
+ */
+export function withHeartbeat(hello: Hello, heartbeat: Heartbeat): Hello | undefined {
+  const { sizes = hello.sizes, features = hello.features ?? [], max_chunks = hello.limits.max_chunks ?? 1 } = heartbeat
+  const same =
+    sizes.length === hello.sizes.length &&
+    features.join() === (hello.features ?? []).join() &&
+    max_chunks === (hello.limits.max_chunks ?? 1)
+  if (same) return undefined
   const coming = (hello.coming ?? []).filter(([width, height]) => !includesSize(sizes, { width, height }))
-  return { ...hello, sizes, coming }
+  return { ...hello, sizes, coming, features, limits: { ...hello.limits, max_chunks } }
 }
 
 /** The sizes of all lists, each once, in order of appearance. */

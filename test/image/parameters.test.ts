@@ -56,6 +56,7 @@ describe("AUTOMATIC1111's parameters", () => {
       height: 1216,
       output_format: 'png',
       truncate: true,
+      prompt_syntax: 'a1111',
       model: 'sd_xl_base_1.0',
       model_digest: '31e35c80fc',
       version: 'v1.10.1'

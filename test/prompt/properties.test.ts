@@ -1,6 +1,7 @@
 import * as fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { parsePrompt, PromptSyntaxError, weightedPart, type WeightedSyntax } from '../../src/prompt/index.js'
+import { parsePrompt, PromptSyntaxError, type WeightedSyntax } from '../../src/prompt/index.js'
+import { weightedPart } from '../../src/prompt/doubts.js'
 import { adversaries } from './support.js'
 
 const SYNTAXES: readonly WeightedSyntax[] = ['a1111', 'compel']

@@ -1,11 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { EventStream, eventTexts } from '../../src/routes/answers/events.js'
 import { type ImageFile, Run } from '../../src/service/run.js'
+import { noPrompts } from '../support/prompts.js'
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] }))
 afterEach(() => void vi.useRealTimers())
 
-const newRun = () => new Run({ id: 'r', timeout: 1e6, abandonAfter: 0, truncated: [], promptTokens: 3 })
+const newRun = () => new Run({ id: 'r', timeout: 1e6, abandonAfter: 0, prompts: noPrompts })
 const timings = { queue_ms: 0, encode_ms: 0, denoise_ms: 0, decode_ms: 0, file_ms: 0, total_ms: 0 }
 
 function open(run: Run, after = 0) {

@@ -26,16 +26,18 @@ const model = {
 } as unknown as Capabilities
 const able = {
   ...model,
-  features: parametersWith('feature').map(({ feature }) => feature),
-  limits: { ...limits, max_cache_interval: 9 }
+  features: parametersWith('feature').map(({ feature }) => feature as string),
+  limits: { ...limits, ...Object.fromEntries(parametersWith('limit').map(({ limit }) => [limit, MOST])) }
 }
 const plain = loadOptions([], {}).defaults
 
-type Refinements = { -readonly [N in keyof typeof NEUTRAL]: number }
+type Refinements = typeof NEUTRAL
 
 /** Any value of a parameter that the workers of this test take. */
-function valueOf({ schema, neutral }: Parameter): fc.Arbitrary<number> {
-  const { type, minimum = 0, maximum = MOST } = schema as { type?: string; minimum?: number; maximum?: number }
+function valueOf({ schema, neutral }: Parameter): fc.Arbitrary<unknown> {
+  const form = schema as { type?: string; minimum?: number; maximum?: number; enum?: readonly unknown[] }
+  const { type, minimum = 0, maximum = MOST, enum: values } = form
+  if (values !== undefined) return fc.constantFrom(...values)
   const max = Math.min(maximum, MOST)
   const any = type === 'integer' ? fc.integer({ min: minimum, max }) : fc.double({ min: minimum, max, noNaN: true })
   return fc.oneof(fc.constant(neutral!), any)
@@ -103,7 +105,10 @@ describe('a parameter with a neutral value', () => {
     expect(() => resolve(request, defaults)).toThrow(expect.objectContaining({ code: 'INVALID_REQUEST', field }))
   })
 
-  it.each(parametersWith('neutral').map(({ name, neutral }) => [name, neutral] as const))(
+  const refusable = parametersWith('neutral').filter(
+    ({ feature, limit }) => feature !== undefined || limit !== undefined
+  )
+  it.each(refusable.map(({ name, neutral }) => [name, neutral] as const))(
     'is refused unless neutral if the workers do not support it: %s',
     (field, neutral) => {
       const { minimum, maximum } = parameters[field].schema as { minimum?: number; maximum?: number }

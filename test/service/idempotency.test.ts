@@ -3,12 +3,13 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { EaselError, type ErrorCode } from '../../src/errors.js'
 import { fingerprintOf, IdempotencyStore } from '../../src/service/idempotency.js'
 import { type ImageFile, Run } from '../../src/service/run.js'
+import { noPrompts } from '../support/prompts.js'
 
 beforeEach(() => void vi.useFakeTimers())
 afterEach(() => void vi.useRealTimers())
 
 const timings = { queue_ms: 0, encode_ms: 0, denoise_ms: 0, decode_ms: 0, file_ms: 0, total_ms: 0 }
-const newRun = () => new Run({ id: 'r', timeout: 1e6, abandonAfter: 0, truncated: [], promptTokens: 3 })
+const newRun = () => new Run({ id: 'r', timeout: 1e6, abandonAfter: 0, prompts: noPrompts })
 const keyOf = (key: string, body: object = {}, scope = '') => ({ scope, key, fingerprint: fingerprintOf(body) })
 
 function succeed(run: Run, bytes = 0): void {

@@ -4,12 +4,13 @@ import { EaselError } from '../../src/errors.js'
 import { MemoryBudget, PARTS } from '../../src/memory.js'
 import { type ImageFile, Run } from '../../src/service/run.js'
 import { CLIENT_BYTES, RunMemory } from '../../src/service/run-memory.js'
+import { noPrompts } from '../support/prompts.js'
 
 beforeEach(() => void vi.useFakeTimers())
 afterEach(() => void vi.useRealTimers())
 
 const timings = { queue_ms: 0, encode_ms: 0, denoise_ms: 0, decode_ms: 0, file_ms: 0, total_ms: 0 }
-const newRun = () => new Run({ id: 'r', timeout: 1e6, abandonAfter: 1e5, truncated: [], promptTokens: 3 })
+const newRun = () => new Run({ id: 'r', timeout: 1e6, abandonAfter: 1e5, prompts: noPrompts })
 const makeFile = (run: Run, bytes: number) =>
   run.emit({ type: 'image', image: { bytes: Buffer.alloc(bytes) } as unknown as ImageFile })
 const size = { width: 10, height: 10, images: 2 }

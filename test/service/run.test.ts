@@ -2,11 +2,12 @@ import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { EaselError } from '../../src/errors.js'
 import { type Finished, Run, type RunEvent, type RunOptions } from '../../src/service/run.js'
+import { noPrompts } from '../support/prompts.js'
 
 beforeEach(() => void vi.useFakeTimers())
 afterEach(() => void vi.useRealTimers())
 
-const options: RunOptions = { id: 'r', timeout: 1000, abandonAfter: 0, truncated: [], promptTokens: 3 }
+const options: RunOptions = { id: 'r', timeout: 1000, abandonAfter: 0, prompts: noPrompts }
 const finished = {
   images: [],
   timings: { queue_ms: 0, encode_ms: 0, denoise_ms: 0, decode_ms: 0, file_ms: 0, total_ms: 0 }

@@ -1,7 +1,7 @@
-import { expect, it } from 'vitest'
-import type { Hello } from '../../src/workers/protocol.js'
+import { describe, expect, it } from 'vitest'
+import type { Heartbeat, Hello } from '../../src/workers/protocol.js'
 import { mergeCapabilities } from '../../src/workers/capabilities.js'
-import { withSizes } from '../../src/workers/sizes.js'
+import { withHeartbeat } from '../../src/workers/sizes.js'
 import { reconnect } from '../support/reconnect.js'
 import { ScriptedWorker } from '../support/scripted-worker.js'
 import { generate, startServer, type RunningServer } from '../support/server.js'
@@ -95,9 +95,23 @@ it('a job waits while a restarted worker compiles its size, and later jobs of ot
 const hello = (sizes: Hello['sizes'], coming?: Hello['sizes']) =>
   ({ sizes, limits: {}, ...(coming && { coming }) }) as Hello
 
-it('withSizes removes compiled sizes from coming', () => {
-  expect(withSizes(hello(SMALL, WIDE), BOTH)).toEqual(hello(BOTH, []))
-  expect(withSizes(hello(SMALL), SMALL)).toEqual(hello(SMALL, []))
+describe('withHeartbeat', () => {
+  const heartbeat = (grown: Partial<Heartbeat>) => grown as Heartbeat
+
+  it('removes compiled sizes from coming', () => {
+    expect(withHeartbeat(hello(SMALL, WIDE), heartbeat({ sizes: BOTH }))).toMatchObject(hello(BOTH, []))
+  })
+
+  it('takes features and chunks that are compiled later', () => {
+    const grown = withHeartbeat(hello(SMALL), heartbeat({ features: ['prompt_weights'], max_chunks: 3 }))
+    expect(grown).toMatchObject({ sizes: SMALL, features: ['prompt_weights'], limits: { max_chunks: 3 } })
+    expect(withHeartbeat(grown!, heartbeat({ features: ['prompt_weights'], max_chunks: 3 }))).toBeUndefined()
+  })
+
+  it('is undefined for nothing new', () => {
+    expect(withHeartbeat(hello(SMALL), heartbeat({}))).toBeUndefined()
+    expect(withHeartbeat(hello(SMALL), heartbeat({ sizes: SMALL, features: [], max_chunks: 1 }))).toBeUndefined()
+  })
 })
 
 it('mergeCapabilities offers the union of all sizes', () => {

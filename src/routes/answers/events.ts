@@ -3,14 +3,14 @@ import { type TUnsafe, Type } from 'typebox'
 import { errorBody } from '../../errors.js'
 import type { Numbered, Run } from '../../service/run.js'
 import { jsonWithFile, type Piece, slicesOf } from './body.js'
-import { imageJson } from './json.js'
+import { imageJson, promptsJson } from './json.js'
 
 /** Describes the stream in the OpenAPI document. */
 export const EVENTS_DESCRIPTION = [
   'Server-sent events with increasing ids and JSON data.',
   '`queued` {id, position, estimate_seconds}; `started` {id}; `progress` {id, image, step, of, eta_seconds};',
   '`preview` {id, image, step, width, height, mime_type, data}; `image` {id, index, seed, mime_type, width, height, data, recipe};',
-  'finally `done` {id, timings, truncated}, or `error` with the body of an error answer (and retry_after).',
+  'finally `done` {id, timings, truncated, warnings, usage}, or `error` with the body of an error answer (and retry_after).',
   'After an `error` with code DRAINING, retry with the same `Idempotency-Key`: another server, or this one once restarted, makes the same images.'
 ].join(' ')
 
@@ -148,7 +148,7 @@ function dataOf(run: Run, event: Numbered, withRecipe: boolean): Piece[] {
         ...(event.error.retryAfter === undefined ? {} : { retry_after: event.error.retryAfter })
       })
     case 'done':
-      return json({ id, timings: event.timings, truncated: run.truncated })
+      return json({ id, timings: event.timings, ...promptsJson(run) })
   }
 }
 

@@ -1,5 +1,5 @@
 import { Type } from 'typebox'
-import { recipeHeader } from '../../image/recipe.js'
+import { ascii, recipeHeader } from '../../image/recipe.js'
 import type { Finished, Run, RunTimings } from '../../service/run.js'
 
 /** Schemas of the headers from `answerHeaders`, for the OpenAPI document. */
@@ -9,6 +9,15 @@ export const answerHeaderSchemas = {
     description: "The first image's recipe as ASCII JSON, without the prompts if they are long."
   }),
   'easel-truncated': Type.String({ description: 'Names of the prompt fields that were cut to fit.' }),
+  'easel-tokens': Type.String({
+    description:
+      'The number of tokens of each prompt by its field, before any cut, without start, end and padding: `prompt=12, negative_prompt=9`.'
+  }),
+  'easel-chunks': Type.String({ description: 'The number of chunks of 75 tokens in which the prompts are encoded.' }),
+  'easel-warning': Type.String({
+    description:
+      'What in the prompts is probably not meant as it is read, e.g. a weight in a plain prompt. ASCII; other characters as in JSON.'
+  }),
   'idempotent-replayed': Type.String({
     description: '`true` if this is the stored answer to an earlier request with the same key.'
   }),
@@ -20,11 +29,17 @@ export const answerHeaderSchemas = {
 /** Headers of every successful answer. */
 export function answerHeaders(run: Run, { images, timings }: Finished, withRecipe: boolean): Record<string, string> {
   const first = images[0]!
+  const { truncated, warnings, usage } = run.prompts
   return {
     'easel-seed': images.map(({ seed }) => seed).join(', '),
     'server-timing': serverTiming(timings),
     ...(withRecipe ? { 'easel-recipe': recipeHeader(first.recipe) } : {}),
-    ...(run.truncated.length > 0 ? { 'easel-truncated': run.truncated.join(', ') } : {})
+    'easel-tokens': Object.entries(usage.tokens)
+      .map(([field, tokens]) => `${field}=${tokens}`)
+      .join(', '),
+    'easel-chunks': String(usage.chunks),
+    ...(truncated.length > 0 ? { 'easel-truncated': truncated.join(', ') } : {}),
+    ...(warnings.length > 0 ? { 'easel-warning': ascii(warnings.join('; ')) } : {})
   }
 }
 

@@ -4,7 +4,7 @@ import { joined, jsonWithFile, type Piece } from './body.js'
 
 /** All images of a request as a `GenerateResponse`. */
 export function jsonAnswer(run: Run, { images, timings }: Finished, withRecipe: boolean): Piece[] {
-  const rest = JSON.stringify({ timings, truncated: run.truncated }).slice(1)
+  const rest = JSON.stringify({ timings, ...promptsJson(run) }).slice(1)
   return [
     `{"id":${JSON.stringify(run.id)},"images":[`,
     ...joined(
@@ -13,6 +13,12 @@ export function jsonAnswer(run: Run, { images, timings }: Finished, withRecipe: 
     ),
     `],${rest}`
   ]
+}
+
+/** What an answer says about its prompts. */
+export function promptsJson({ prompts: { truncated, warnings, usage } }: Run) {
+  const { chunks, tokens } = usage
+  return { truncated, warnings, usage: { chunks, tokens } }
 }
 
 /**

@@ -61,12 +61,13 @@ function fieldsOf({ width, height, format }: Pick<ImageFile, 'width' | 'height' 
 }
 
 /** Counts prompts in CLIP tokens. Image tokens are 0: a diffusion model has none. */
-function usageOf({ promptTokens }: Run): OpenAiImagesResponse['usage'] {
+function usageOf({ prompts }: Run): OpenAiImagesResponse['usage'] {
+  const { total } = prompts.usage
   return {
-    input_tokens: promptTokens,
+    input_tokens: total,
     output_tokens: 0,
-    total_tokens: promptTokens,
-    input_tokens_details: { text_tokens: promptTokens, image_tokens: 0 }
+    total_tokens: total,
+    input_tokens_details: { text_tokens: total, image_tokens: 0 }
   }
 }
 

@@ -17,16 +17,15 @@ export class OtherWorker {
 
   /**
    * @param {string} endpoint
-   * @param {{ name: string, model: string, digest: string, tokenizers: readonly string[] }} self model: its model's
-   *   name; digest: its weights'
+   * @param {{ name: string, digest: string, tokenizers: readonly string[] }} self digest: its model's
    */
-  constructor(endpoint, { name, model, digest, tokenizers }) {
+  constructor(endpoint, { name, digest, tokenizers }) {
     this.#hello = {
       protocol: VERSION,
       worker: name,
       version: '0',
       pid: process.pid,
-      model: { id: model, digest, dtype: 'uint8' },
+      model: { id: 'fake', digest, dtype: 'uint8' },
       tokenizers: tokenizers.map((each, index) => ({ digest: each, pad_id: index === 0 ? 49_407 : 0, max_length: 77 })),
       sizes: [[64, 64]],
       rows: 8,
