@@ -195,6 +195,12 @@ export const options = {
     { min: 1, max: 1_000_000, ...whole },
     'Most HTTP connections at a time. A further one replaces the connection that has been idle longest, or is closed if all are busy with a request. The limit is lower if the descriptor limit (ulimit -n) would not leave enough for workers. ADMIN_PORT has 64 connections of its own.'
   ),
+  swapWait: number(
+    'SWAP_WAIT',
+    30,
+    { min: 0, max: 86_400 },
+    'Seconds that a model with work keeps a device that it shares while requests for another model wait (docs/several-models.md).'
+  ),
   heartbeatInterval: number('HEARTBEAT_INTERVAL', 1, seconds, 'Seconds between heartbeats of a worker.'),
   heartbeatTimeout: number(
     'HEARTBEAT_TIMEOUT',
@@ -285,6 +291,11 @@ export function loadOptions(
 function check(values: OptionValues<typeof options>): GatewayOptions {
   const { model, ...rest } = values
   const models = modelsIn(model, values.models)
+  const sharing = models.find(({ device }) => device !== undefined)
+  if (sharing !== undefined && values.worker === 'connect')
+    throw new OptionError(
+      `MODELS: ${sharing.name} has a "device", but only workers that the gateway starts (WORKER=spawn) can take turns`
+    )
   if (values.defaultGuidanceStart > values.defaultGuidanceEnd)
     throw new OptionError('DEFAULT_GUIDANCE_START must be at most DEFAULT_GUIDANCE_END')
   if (values.heartbeatTimeout < 2 * values.heartbeatInterval)
@@ -314,7 +325,7 @@ function modelsIn(model: string, several: readonly ModelEntry[] | undefined): re
   }
   const wrong = addressError(model)
   if (wrong !== undefined) throw new OptionError(`MODEL=${model}: ${wrong}`)
-  return [{ name: undefined, path: resolve(model), workers: undefined, args: [], env: {} }]
+  return [{ name: undefined, path: resolve(model), device: undefined, workers: undefined, args: [], env: {} }]
 }
 
 /**

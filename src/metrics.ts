@@ -72,6 +72,7 @@ export function createMetrics(): Metrics {
   const replays = counter('easel_replays_total', 'Requests sent to a worker again.')
   const lost = counter('easel_workers_lost_total', 'Connections to workers that ended.', ['worker', 'cause'])
   const restarts = counter('easel_worker_restarts_total', 'Restarts of worker processes.', ['worker'])
+  const swaps = counter('easel_model_swaps_total', 'Times that a model took over the device that it shares.', ['model'])
   const malformed = counter('easel_malformed_messages_total', 'Dropped messages on the worker socket.', ['reason'])
   const slow = counter('easel_slow_readers_total', 'Clients disconnected because they did not read their answers.')
   const compile = new Gauge({
@@ -102,6 +103,7 @@ export function createMetrics(): Metrics {
     },
     replay: () => replays.inc(),
     workerLost: (worker, cause) => lost.inc({ worker, cause }),
+    swap: (model) => swaps.inc({ model }),
     restart: (worker) => restarts.inc({ worker }),
     malformed: (reason) => malformed.inc({ reason })
   }
@@ -212,6 +214,12 @@ function watch(registry: Registry, { pool, service, memory, connections, log }: 
     'Workers that are connected, alive, and have the current weights of the model.',
     ['model'],
     perModel(({ served }) => served.workers.filter((worker) => served.isCurrent(worker)).length)
+  )
+  gauge(
+    'easel_model_swap_seconds',
+    'Seconds that loading a model onto the device that it shares took the last time.',
+    ['model'],
+    perModel(({ served }) => served.swapSeconds)
   )
   gauge(
     'easel_worker_info',

@@ -8,6 +8,8 @@ export interface ModelEntry {
   readonly name: string | undefined
   /** Its folder, absolute. */
   readonly path: string
+  /** The device that it shares with other models, which take turns; undefined if its workers always run. */
+  readonly device: string | undefined
   /** Number of workers to start for it; undefined for WORKERS. */
   readonly workers: number | undefined
   /** Arguments for its workers, after WORKER_ARGS. */
@@ -22,7 +24,8 @@ export const MAX_WORKERS = 64
 
 /**
  * Parses MODELS: `NAME=PATH,NAME=PATH`, or the path of a JSON file with a list of
- * `{"name", "path", "workers", "args", "env"}`, of which the last three are optional. The first model is the default.
+ * `{"name", "path", "device", "workers", "args", "env"}`, of which all but the first two are optional. The first model is
+ * the default.
  *
  * @throws Error that names the entry and key that are wrong, and says what is right
  */
@@ -67,22 +70,23 @@ function parsed(path: string): unknown {
   }
 }
 
-const KEYS: ReadonlySet<string> = new Set(['name', 'path', 'workers', 'args', 'env'])
+const KEYS: ReadonlySet<string> = new Set(['name', 'path', 'device', 'workers', 'args', 'env'])
 
 function entryOf(entry: unknown, where: string, folder: string): ModelEntry {
   if (typeof entry !== 'object' || entry === null || Array.isArray(entry))
     throw new Error(`${where} must be an object with "name" and "path"`)
   const unknown = Object.keys(entry).find((key) => !KEYS.has(key))
   if (unknown !== undefined) throw new Error(`${where}: unknown key "${unknown}"; known are ${[...KEYS].join(', ')}`)
-  const { name, path, workers, args = [], env = {} } = entry as Record<string, unknown>
+  const { name, path, device, workers, args = [], env = {} } = entry as Record<string, unknown>
   const wrong = (key: string, what: string) =>
     new Error(`${where}: "${key}" is ${JSON.stringify((entry as Record<string, unknown>)[key])}; it must be ${what}`)
   if (typeof name !== 'string' || !NAME.test(name))
     throw wrong('name', '1 to 128 characters of A-Z a-z 0-9 . _ - /, first of A-Z a-z 0-9')
   if (typeof path !== 'string' || path === '') throw wrong('path', "a model folder in diffusers' layout")
+  if (device !== undefined && (typeof device !== 'string' || device === '')) throw wrong('device', 'a name')
   if (!isStrings(args)) throw wrong('args', 'a list of texts')
   if (!isVariables(env)) throw wrong('env', 'an object of texts')
-  return { name, path: resolve(folder, path), workers: countOf(workers, wrong), args, env }
+  return { name, path: resolve(folder, path), device, workers: countOf(workers, wrong), args, env }
 }
 
 function countOf(workers: unknown, wrong: (key: string, what: string) => Error): number | undefined {

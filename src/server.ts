@@ -67,10 +67,12 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     heartbeatInterval: options.heartbeatInterval * 1000,
     heartbeatTimeout: options.heartbeatTimeout * 1000,
     stepTimeout: options.stepTimeout * 1000,
-    workersExpected: options.worker === 'spawn' ? processes.length : options.workers,
+    workersExpected: options.worker === 'spawn' ? runningAtOnce(options) : options.workers,
+    swapWait: options.swapWait * 1000,
     spawn: options.worker === 'spawn' ? spawnOptions(options, processes) : undefined,
-    models: options.models.map(({ name }, index) => ({
+    models: options.models.map(({ name, device }, index) => ({
       name,
+      device,
       tokenizers: tokenizers[index]!.tokenizers.map(({ digest }) => digest),
       check: (model) => problemWithDefaults(model, options.defaults, tokenizers[index]!)
     })),
@@ -165,6 +167,16 @@ function workerProcesses(options: GatewayOptions): WorkerProcess[] {
       return { name: worker, model, args: [...workerArgs(options, worker, path), ...named, ...args], env }
     })
   )
+}
+
+/** How many of the workers run at once: of models that share a device, only those of one. */
+function runningAtOnce({ models, workers: count }: GatewayOptions): number {
+  const most = new Map<string, number>()
+  for (const [index, { device, workers = count }] of models.entries()) {
+    const place = device === undefined ? `${index}` : `device ${device}`
+    most.set(place, Math.max(workers, most.get(place) ?? 0))
+  }
+  return [...most.values()].reduce((sum, workers) => sum + workers, 0)
 }
 
 function workerArgs(options: GatewayOptions, name: string, model: string): string[] {

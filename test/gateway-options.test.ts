@@ -141,6 +141,69 @@ describe('MODEL', () => {
   })
 })
 
+describe('MODELS', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'easel-test-'))
+  afterAll(() => rmSync(folder, { recursive: true }))
+  const plain = { device: undefined, workers: undefined, args: [], env: {} }
+
+  /** The models of a file with this content. */
+  function modelsIn(content: unknown) {
+    const file = join(folder, 'models.json')
+    writeFileSync(file, JSON.stringify(content))
+    return loadOptions([], { MODELS: file }).models
+  }
+
+  it('is a list of names and folders, the default one first', () => {
+    expect(loadOptions([], { MODELS: 'base=/models/base, org/turbo=turbo=2' }).models).toEqual([
+      { ...plain, name: 'base', path: '/models/base' },
+      { ...plain, name: 'org/turbo', path: resolve('turbo=2') }
+    ])
+    expect(loadOptions([], {}).models).toMatchObject([{ name: undefined }])
+  })
+
+  it('is a JSON file, whose folders are relative to it', () => {
+    const all = {
+      name: 'b',
+      path: 'b',
+      device: 'chip',
+      workers: 2,
+      args: ['--rows', '4'],
+      env: { TPU_VISIBLE_CHIPS: '1' }
+    }
+    expect(modelsIn([{ name: 'a', path: '/a' }, all])).toEqual([
+      { ...plain, name: 'a', path: '/a' },
+      { ...all, path: join(folder, 'b') }
+    ])
+  })
+
+  it.each([
+    [[], 'must name at least one model'],
+    [{ name: 'a' }, 'a JSON file with a list'],
+    [['a'], 'entry 1 must be an object with "name" and "path"'],
+    [[{ name: 'a b', path: 'x' }], 'entry 1: "name" is "a b"; it must be 1 to 128 characters'],
+    [[{ name: 'a' }], `entry 1: "path" is undefined; it must be a model folder`],
+    [[{ name: 'a', path: 'x', sizes: '64x64' }], 'entry 1: unknown key "sizes"; known are name, path, device'],
+    [[{ name: 'a', path: 'x', workers: 0 }], 'entry 1: "workers" is 0; it must be a whole number from 1 to 64'],
+    [[{ name: 'a', path: 'x', args: '--rows 4' }], 'entry 1: "args" is "--rows 4"; it must be a list of texts'],
+    [[{ name: 'a', path: 'x', env: { A: 1 } }], 'entry 1: "env" is {"A":1}; it must be an object of texts'],
+    [[{ name: 'a', path: 'x', device: 1 }], 'entry 1: "device" is 1; it must be a name'],
+    [[...'aba'].map((name) => ({ name, path: name })), 'names the model a twice']
+  ])('rejects the file %j and says why', (content, message) => {
+    expect(() => modelsIn(content)).toThrow(OptionError)
+    expect(() => modelsIn(content)).toThrow(message)
+  })
+
+  it('names what is wrong outside the file too', () => {
+    const load = (env: NodeJS.ProcessEnv) => requireModels(loadOptions([], env))
+    expect(() => load({ MODELS: '/no/such.json' })).toThrow('MODELS="/no/such.json": there is no such file')
+    expect(() => load({ MODELS: 'a=/a', MODEL: '/b' })).toThrow('give MODEL or MODELS, not both')
+    expect(() => load({ MODELS: 'a=/no/such' })).toThrow('MODELS: a=/no/such: the folder does not exist')
+    writeFileSync(join(folder, 'shared.json'), JSON.stringify([{ name: 'a', path: 'x', device: 'chip' }]))
+    const connect = { WORKER: 'connect', WORKER_ENDPOINT: 'ipc:///run/x', MODELS: join(folder, 'shared.json') }
+    expect(() => load(connect)).toThrow('MODELS: a has a "device", but only workers that the gateway starts')
+  })
+})
+
 describe('--help', () => {
   it('lists every option with its flag and variable', () => {
     expect(() => loadOptions(['--help'], {})).toThrow(HelpRequested)

@@ -72,7 +72,9 @@ export const healthExample: HealthResponse = {
       problem: null,
       ...offered,
       requests: { in_flight: 3, queued: 1, limit: 64 },
-      workers: { ready: 1 }
+      workers: { ready: 1 },
+      loaded: true,
+      swap_seconds: null
     }
   ],
   requests: { in_flight: 3, queued: 1, limit: 64 },

@@ -54,7 +54,12 @@ export const HealthResponse = Type.Object(
         requests: Type.Object({ in_flight: Type.Integer(), queued: Type.Integer(), limit: Type.Integer() }),
         workers: Type.Object({
           ready: Type.Integer({ description: 'Connected workers with the current weights of the model.' })
-        })
+        }),
+        loaded: Type.Boolean({ description: 'False while another model has the device that both share.' }),
+        swap_seconds: Type.Union([
+          Type.Null(),
+          Type.Number({ description: 'Seconds that loading it took the last time, if it shares a device.' })
+        ])
       }),
       { description: 'All models. The first is the default, which the fields outside this list describe.' }
     ),

@@ -10,6 +10,10 @@ export interface ModelStatus {
   readonly problem: string | null
   readonly requests: { readonly in_flight: number; readonly queued: number }
   readonly workers: { readonly ready: number }
+  /** False while another model has the device that both share. */
+  readonly loaded: boolean
+  /** Seconds that loading it took the last time; null if it shares no device. */
+  readonly swap_seconds: number | null
 }
 
 export interface ServiceStatus {
@@ -41,7 +45,9 @@ export function statusOfModel({ served, ledger }: Model, draining: boolean): Mod
     status: draining ? 'draining' : wordFor([served]),
     problem: served.problem ?? null,
     requests: { in_flight: ledger.inFlight, queued: served.queued },
-    workers: { ready: current.length }
+    workers: { ready: current.length },
+    loaded: served.loaded,
+    swap_seconds: served.swapSeconds ?? null
   }
 }
 

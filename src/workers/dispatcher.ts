@@ -26,6 +26,10 @@ export interface DispatcherOptions {
   isCurrent: (worker: ConnectedWorker) => boolean
   send: (worker: string, message: GatewayMessage) => void
   forecast: Forecast
+  /** Rows of the workers that run new jobs, or that will. */
+  rows: () => number
+  /** Seconds until those workers can run jobs; 0 if they are connected. */
+  delay: () => number
   observer: PoolObserver
   log: Log
   /** Monotonic clock in ms. */
@@ -65,6 +69,7 @@ export class Dispatcher {
   readonly #assignments = new Map<string, Assignment>()
   /** Names of workers that take no more work but are still connected. */
   readonly #drainingWorkers = new Set<string>()
+  #paused = false
   #draining = false
   #abandoned = false
 
@@ -75,6 +80,19 @@ export class Dispatcher {
   /** Whether any worker takes new work. */
   get available(): boolean {
     return [...this.#accepting()].some((worker) => this.#options.isCurrent(worker))
+  }
+
+  /** Whether a worker has a task, even one that has ended for its client. */
+  get busy(): boolean {
+    return this.#assignments.size > 0
+  }
+
+  /** When the oldest waiting job was submitted, in ms; undefined if none waits. */
+  get oldestQueuedAt(): number | undefined {
+    return this.#queue.reduce<number | undefined>(
+      (oldest, { submittedAt }) => Math.min(oldest ?? Infinity, submittedAt),
+      undefined
+    )
   }
 
   /** Number of jobs waiting to be sent to a worker. */
@@ -93,9 +111,8 @@ export class Dispatcher {
    */
   secondsUntilDone(next?: Job): number[] | undefined {
     const loads = [...this.#inOrder(), ...(next === undefined ? [] : [{ rows: rowsOf(next), stepsLeft: next.steps }])]
-    let rows = 0
-    for (const worker of this.#options.workers()) if (this.#options.isCurrent(worker)) rows += worker.hello.rows
-    return this.#options.forecast.secondsUntilDone(loads, rows)
+    const { forecast, rows, delay } = this.#options
+    return forecast.secondsUntilDone(loads, rows())?.map((seconds) => seconds + delay())
   }
 
   /**
@@ -125,6 +142,20 @@ export class Dispatcher {
    */
   pump(): void {
     this.#failOrphans()
+    if (!this.#paused) this.#assignQueued()
+    // No worker will join any more: fail at once, so that clients can try another server.
+    if (this.#draining && !this.available) for (const task of this.#queue.splice(0)) task.fail('draining', GOING_AWAY)
+    this.#reportPositions()
+  }
+
+  /** While paused, no waiting task goes to a worker. */
+  setPaused(paused: boolean): void {
+    if (paused === this.#paused) return
+    this.#paused = paused
+    this.pump()
+  }
+
+  #assignQueued(): void {
     const full = new Set<string>()
     let place = 0
     while (place < this.#queue.length) {
@@ -145,9 +176,6 @@ export class Dispatcher {
       }
       place += 1
     }
-    // No worker will join any more: fail at once, so that clients can try another server.
-    if (this.#draining && !this.available) for (const task of this.#queue.splice(0)) task.fail('draining', GOING_AWAY)
-    this.#reportPositions()
   }
 
   /** From now on, fails queued tasks as soon as no worker is left instead of waiting for one. */

@@ -12,6 +12,8 @@ export interface PoolObserver {
   replay: () => void
   /** A worker's connection ended. */
   workerLost: (worker: string, cause: LossCause) => void
+  /** A model took over the device that it shares, and was ready after this many seconds. */
+  swap: (model: string, seconds: number) => void
   /** A worker process was restarted. */
   restart: (worker: string) => void
   /** A message was dropped. */

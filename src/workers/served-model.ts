@@ -15,6 +15,8 @@ const MAX_SEEN = 64
 export interface ModelOptions {
   /** Its name. Undefined for a server's only model, which has the name that its workers report. */
   name: string | undefined
+  /** The device that it shares with other models, which take turns; undefined if its workers always run. */
+  device?: string | undefined
   /** Digests of the gateway's tokenizers for it, in order. A worker with different ones is refused. */
   tokenizers: readonly string[]
   /** Returns in one line why these capabilities are not enough to serve, or undefined. Called whenever they change. */
@@ -39,6 +41,8 @@ export interface ServedModelOptions extends ModelOptions {
 export class ServedModel {
   /** Resolves when its first worker is ready and `check` finds no problem. See `fail`. */
   readonly firstReady: Promise<Hello>
+  /** Seconds that loading it took the last time. Undefined before that, and if it shares no device. */
+  swapSeconds: number | undefined
   readonly #options: ServedModelOptions
   readonly #workers = new Map<string, ConnectedWorker>()
   readonly #forecast = new Forecast()
@@ -48,6 +52,8 @@ export class ServedModel {
   #current: Weights | undefined
   #capabilities: Capabilities | undefined
   #problem: string | undefined
+  #rows = 0
+  #loaded = true
   #draining = false
   #onFirstReady!: (hello: Hello) => void
   #onFailure!: (error: Error) => void
@@ -57,6 +63,8 @@ export class ServedModel {
     this.#dispatcher = new Dispatcher({
       workers: () => this.#workers.values(),
       isCurrent: (worker) => this.isCurrent(worker),
+      rows: () => this.#rows,
+      delay: () => (this.#loaded ? 0 : (this.swapSeconds ?? 0)),
       send: options.send,
       forecast: this.#forecast,
       observer: options.observer,
@@ -81,6 +89,10 @@ export class ServedModel {
     return this.#options.name ?? this.#current?.id
   }
 
+  get device(): string | undefined {
+    return this.#options.device
+  }
+
   /** What its workers can do. A worker's death alone does not change it. Undefined before the first HELLO. */
   get capabilities(): Capabilities | undefined {
     return this.#capabilities
@@ -91,9 +103,25 @@ export class ServedModel {
     return [...this.#workers.values()]
   }
 
-  /** Whether a worker is there to take a job submitted now. */
+  /** Whether a worker is there to take a job submitted now, or will be loaded for it. */
   get ready(): boolean {
-    return !this.#draining && this.#problem === undefined && this.#dispatcher.available
+    const expected = !this.#loaded && this.#capabilities !== undefined
+    return !this.#draining && this.#problem === undefined && (expected || this.#dispatcher.available)
+  }
+
+  /** False while another model has the device that both share. */
+  get loaded(): boolean {
+    return this.#loaded
+  }
+
+  /** Whether a worker has a job. */
+  get busy(): boolean {
+    return this.#dispatcher.busy
+  }
+
+  /** When its oldest waiting job was submitted, in ms; undefined if none waits. */
+  get oldestQueuedAt(): number | undefined {
+    return this.#dispatcher.oldestQueuedAt
   }
 
   /** Why it cannot be served although workers are connected, in one line. */
@@ -118,7 +146,7 @@ export class ServedModel {
   /** Seconds until all its jobs will be done. Undefined without a recent measurement or a worker. */
   get backlogSeconds(): number | undefined {
     if (this.queued + this.running === 0) return 0
-    return this.#workers.size === 0
+    return this.#workers.size === 0 && this.#loaded
       ? undefined
       : this.#dispatcher.secondsUntilDone()?.reduce((latest, seconds) => Math.max(latest, seconds), 0)
   }
@@ -189,11 +217,22 @@ export class ServedModel {
   lost(worker: ConnectedWorker, blameless: boolean): void {
     this.#workers.delete(worker.name)
     if (this.#chooseWeights()) this.#merge(this.workers.find((each) => this.isCurrent(each))!.hello)
+    const left = this.workers.filter((each) => this.isCurrent(each))
+    if (left.length > 0) this.#rows = rowsOf(left)
     this.#dispatcher.workerLost(worker.name, blameless)
   }
 
   receive(worker: ConnectedWorker, message: WorkMessage): void {
     this.#dispatcher.receive(worker, message)
+  }
+
+  setLoaded(loaded: boolean): void {
+    this.#loaded = loaded
+  }
+
+  /** While paused, no waiting job goes to a worker. */
+  setPaused(paused: boolean): void {
+    this.#dispatcher.setPaused(paused)
   }
 
   /** Records the duration of one denoising step. */
@@ -249,6 +288,7 @@ export class ServedModel {
       latest,
       current.map(({ hello }) => hello)
     )
+    this.#rows = rowsOf(current)
     this.#setProblem(this.#options.check?.(this.#capabilities))
     if (this.#problem === undefined) this.#onFirstReady(latest)
   }
@@ -260,4 +300,8 @@ export class ServedModel {
       log.info({}, 'the problem is gone: the workers can serve now')
     this.#problem = problem
   }
+}
+
+function rowsOf(workers: readonly ConnectedWorker[]): number {
+  return workers.reduce((sum, { hello }) => sum + hello.rows, 0)
 }

@@ -43,7 +43,7 @@ export interface SupervisorOptions {
   log: Log
   observer: PoolObserver
   /** A worker's process ended, or could not be started. The socket may not know yet. */
-  onExit: (name: string, cause: 'exited' | 'hung') => void
+  onExit: (name: string, cause: 'exited' | 'hung' | 'left') => void
   /** No worker of this model was ever ready, and restarting one cannot help, so it is not restarted. */
   onUnrecoverable: (error: WorkerCannotStart, model: number) => void
 }
@@ -62,6 +62,9 @@ export class WorkerCannotStart extends Error {
 
 interface Child {
   readonly worker: WorkerProcess
+  /** Called when the process has ended; defined while it is stopped on purpose. */
+  onParked: (() => void) | undefined
+  parked: boolean
   process: ChildProcess | undefined
   deaths: number
   restart: NodeJS.Timeout | undefined
@@ -90,6 +93,8 @@ export class Supervisor {
     for (const worker of options.workers) {
       this.#children.set(worker.name, {
         worker,
+        parked: false,
+        onParked: undefined,
         process: undefined,
         deaths: 0,
         restart: undefined,
@@ -100,8 +105,22 @@ export class Supervisor {
     }
   }
 
-  start(): void {
-    for (const name of this.#children.keys()) this.#spawn(name)
+  /** Starts the workers of the models that `starts` selects by their index. The others are parked. */
+  start(starts: (model: number) => boolean): void {
+    for (const [name, child] of this.#children) {
+      child.parked = !starts(child.worker.model)
+      if (!child.parked) this.#spawn(name)
+    }
+  }
+
+  /** Index of a worker's model. */
+  modelOf(name: string): number {
+    return this.#children.get(name)!.worker.model
+  }
+
+  /** Names of a model's workers. */
+  workersOf(model: number): readonly string[] {
+    return this.#options.workers.filter((worker) => worker.model === model).map(({ name }) => name)
   }
 
   /** Process ids of the running workers. */
@@ -125,6 +144,34 @@ export class Supervisor {
   /** Kills a worker. It is restarted like any that dies. */
   kill(name: string): void {
     this.#children.get(name)?.process?.kill('SIGKILL')
+  }
+
+  /**
+   * Stops a worker and does not restart it until `unpark`. Resolves when its process has ended.
+   *
+   * @param asked whether it was already told to leave; otherwise its standard input is closed
+   * @param grace ms after which it is killed
+   */
+  async park(name: string, asked: boolean, grace: number): Promise<void> {
+    const child = this.#children.get(name)
+    if (child === undefined) return
+    child.parked = true
+    clearTimeout(child.restart)
+    const { process } = child
+    if (process === undefined) return
+    if (!asked) process.stdin?.end()
+    const kill = setTimeout(() => process.kill('SIGKILL'), grace)
+    await new Promise<void>((resolve) => (child.onParked = resolve))
+    clearTimeout(kill)
+  }
+
+  /** Starts a parked worker. */
+  unpark(name: string): void {
+    const child = this.#children.get(name)
+    if (child === undefined || !child.parked || this.#stopping) return
+    child.parked = false
+    child.deaths = 0
+    this.#spawn(name)
   }
 
   /** Starts no more workers. */
@@ -217,8 +264,10 @@ export class Supervisor {
     const child = this.#children.get(name)!
     const { process } = child
     child.process = undefined
-    onExit(name, status === HUNG_STATUS ? 'hung' : 'exited')
-    if (this.#stopping) return
+    onExit(name, child.parked ? 'left' : status === HUNG_STATUS ? 'hung' : 'exited')
+    child.onParked?.()
+    child.onParked = undefined
+    if (this.#stopping || child.parked) return
     const unrecoverable = permanent && !this.#everReady.has(child.worker.model)
     if (status === REFUSED_STATUS)
       log.error(

@@ -5,6 +5,7 @@ import type { LossCause, PoolObserver } from './events.js'
 import type { Hello } from './protocol.js'
 import { type ConnectedWorker, type Refusal, WorkerRegistry } from './registry.js'
 import { type ModelOptions, ServedModel } from './served-model.js'
+import { SharedDevice } from './shared-device.js'
 import { openSocket, type RouterSocket } from './socket.js'
 import { Supervisor, type SupervisorOptions } from './supervisor.js'
 import { TickCounter } from './ticks.js'
@@ -22,7 +23,9 @@ export interface PoolOptions {
   stepTimeout: number
   /** Number of workers that should be connected. */
   workersExpected: number
-  /** How to start workers; undefined when they are started by someone else. */
+  /** ms that a model with work keeps a shared device while requests for another one wait */
+  swapWait: number
+  /** How to start workers; undefined when they are started by someone else. Models that share a device need it. */
   spawn?: Omit<SupervisorOptions, 'ticks' | 'log' | 'observer' | 'onExit' | 'onUnrecoverable'> | undefined
   log: Log
   observer: PoolObserver
@@ -36,6 +39,9 @@ export interface PoolState {
   readonly running: number
 }
 
+/** How long a worker may take to leave when its model is swapped, in ms. */
+const PARK_MS = 10_000
+
 /** Losses that are no evidence against the jobs that ran. */
 const BLAMELESS: ReadonlySet<LossCause> = new Set(['replaced', 'left', 'session'])
 
@@ -46,6 +52,7 @@ export class WorkerPool {
   readonly #socket: RouterSocket
   readonly #registry: WorkerRegistry
   readonly #supervisor: Supervisor | undefined
+  readonly #devices: readonly SharedDevice[]
   readonly #heartbeat: NodeJS.Timeout
   readonly #workersExpected: number
   #draining = false
@@ -63,7 +70,7 @@ export class WorkerPool {
       onUnreachable: (peer) => pool && pool.#registry.unreachable(peer)
     })
     pool = new WorkerPool(options, socket)
-    pool.#supervisor?.start()
+    pool.#supervisor?.start((model) => pool.models[model]!.loaded)
     return pool
   }
 
@@ -114,14 +121,16 @@ export class WorkerPool {
         ticks,
         log,
         observer,
-        onExit: (name, cause) => this.#registry.lose(name, cause),
+        onExit: (name, cause) => this.#onExit(name, cause),
         onUnrecoverable: (error, model) => this.models[model]?.fail(error)
       })
     }
+    this.#devices = this.#devicesOf(options, now)
     this.#heartbeat = setInterval(() => {
       ticks.next()
       this.#registry.tick()
       this.#supervisor?.tick()
+      if (!this.#draining) for (const device of this.#devices) device.tick()
     }, options.heartbeatInterval)
   }
 
@@ -219,7 +228,46 @@ export class WorkerPool {
 
   #onReady(worker: ConnectedWorker): void {
     this.#supervisor?.ready(worker.name)
-    this.#modelOf(worker.hello)?.joined(worker)
+    const model = this.#modelOf(worker.hello)
+    model?.joined(worker)
+    if (model !== undefined) for (const device of this.#devices) device.ready(model)
+  }
+
+  #onExit(name: string, cause: LossCause): void {
+    this.#registry.lose(name, cause)
+    const model = this.models[this.#supervisor!.modelOf(name)]!
+    for (const device of this.#devices) device.died(model)
+  }
+
+  #devicesOf({ swapWait, log, observer }: PoolOptions, now: () => number): SharedDevice[] {
+    const names = new Set(this.models.flatMap(({ device }) => device ?? []))
+    return [...names].map(
+      (name) =>
+        new SharedDevice({
+          name,
+          models: this.models.filter(({ device }) => device === name),
+          swapWait,
+          start: (model) => {
+            for (const worker of this.#workersOf(model)) this.#supervisor!.unpark(worker)
+          },
+          stop: async (model) => {
+            await Promise.all(this.#workersOf(model).map((worker) => this.#park(worker)))
+          },
+          onSwap: (model, seconds) => observer.swap(model.name!, seconds),
+          log,
+          now
+        })
+    )
+  }
+
+  #workersOf(model: ServedModel): readonly string[] {
+    return this.#supervisor!.workersOf(this.models.indexOf(model))
+  }
+
+  async #park(worker: string): Promise<void> {
+    const connected = this.#registry.workers.has(worker)
+    if (connected) this.#registry.send(worker, { kind: 'DRAIN', header: { grace_ms: 0 } })
+    await this.#supervisor!.park(worker, connected, PARK_MS)
   }
 
   #onLost(worker: ConnectedWorker, cause: LossCause): void {

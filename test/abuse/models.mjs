@@ -1,5 +1,5 @@
 // @ts-check
-// Attack 9: a worker with another model sends HELLO while one already serves.
+// Attack 9: workers with another model or other weights send HELLO while one already serves.
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { root } from '../../tools/run.mjs'
@@ -18,46 +18,58 @@ const FAKE = '--sizes 64x64 --rows 2 --fake-step-ms 50'
 
 export async function modelAttacks() {
   return [
-    await attacked('a worker with another model', { fake: FAKE, connect: true }, async ({ gateway }) => {
-      const other = new OtherWorker(gateway.endpoint, {
-        name: 'other-model',
-        digest: OTHERS,
-        tokenizers: await tokenizers()
-      })
-      try {
-        await other.hello()
-        await waitFor(() => other.answer !== undefined, HELLO_MS)
-        const answers = await Promise.all(
-          Array.from({ length: REQUESTS }, (_, seed) => generate(gateway.url, { ...SMALL, seed }))
-        )
-        const makers = answers
-          .filter(({ status }) => status === 200)
-          .map(({ headers }) => ({
-            digest: JSON.parse(String(headers['easel-recipe'])).model_digest,
-            seed: Number(headers['easel-seed'])
-          }))
-        const wrong = makers.filter(({ digest, seed }) => (digest === OTHERS) !== other.made.has(seed)).length
-        /** @type {Row[]} */
-        const rows = [
-          {
-            attack: 'a second worker with another model',
-            limit: '0 images made by it, REFUSED',
-            found: `${other.answer ?? 'no answer'}, ${other.made.size} images (${tally(answers.map(({ status }) => status))})`,
-            held: other.answer === 'REFUSED' && other.made.size === 0 && makers.length === REQUESTS
-          },
-          {
-            attack: 'recipes with the digest of a worker that did not make the image',
-            limit: `0 of ${REQUESTS}`,
-            found: String(wrong),
-            held: wrong === 0 && makers.length > 0
-          }
-        ]
-        return rows
-      } finally {
-        other.close()
-      }
-    })
+    await attack('a worker with a model of another name', 'other', 'REFUSED'),
+    await attack('a worker with other weights under the same name', 'fake', 'WELCOME')
   ]
+}
+
+/**
+ * @param {string} title
+ * @param {string} model the other worker's model
+ * @param {'REFUSED' | 'WELCOME'} expected the answer to its HELLO. If it is welcome, it makes all images
+ */
+function attack(title, model, expected) {
+  return attacked(title, { fake: FAKE, connect: true }, async ({ gateway }) => {
+    const other = new OtherWorker(gateway.endpoint, {
+      name: 'other-model',
+      model,
+      digest: OTHERS,
+      tokenizers: await tokenizers()
+    })
+    try {
+      await other.hello()
+      await waitFor(() => other.answer !== undefined, HELLO_MS)
+      const answers = await Promise.all(
+        Array.from({ length: REQUESTS }, (_, seed) => generate(gateway.url, { ...SMALL, seed }))
+      )
+      const makers = answers
+        .filter(({ status }) => status === 200)
+        .map(({ headers }) => ({
+          digest: JSON.parse(String(headers['easel-recipe'])).model_digest,
+          seed: Number(headers['easel-seed'])
+        }))
+      const wrong = makers.filter(({ digest, seed }) => (digest === OTHERS) !== other.made.has(seed)).length
+      const images = expected === 'REFUSED' ? 0 : REQUESTS
+      /** @type {Row[]} */
+      const rows = [
+        {
+          attack: title,
+          limit: `${expected}, ${images} images made by it`,
+          found: `${other.answer ?? 'no answer'}, ${other.made.size} images (${tally(answers.map(({ status }) => status))})`,
+          held: other.answer === expected && other.made.size === images && makers.length === REQUESTS
+        },
+        {
+          attack: 'recipes with the digest of a worker that did not make the image',
+          limit: `0 of ${REQUESTS}`,
+          found: String(wrong),
+          held: wrong === 0 && makers.length > 0
+        }
+      ]
+      return rows
+    } finally {
+      other.close()
+    }
+  })
 }
 
 /** Digests of the tokenizers of the gateway's model: a worker with others is always refused. @returns {Promise<string[]>} */

@@ -1,3 +1,5 @@
+import sharp from 'sharp'
+import { expect } from 'vitest'
 import { loadOptions } from '../../src/gateway-options.js'
 import type { Recipe } from '../../src/image/recipe.js'
 import { SdxlTokenizers } from '../../src/tokenizer/index.js'
@@ -28,4 +30,18 @@ export function recipePicture(recipe: Recipe, weights = ''): Buffer {
     },
     weights
   )
+}
+
+/**
+ * The recipe of an answer whose picture is what the fake engine makes for it.
+ *
+ * @param weights the --fake-weights of each model
+ */
+export async function checkedRecipe(answer: Response, weights: Readonly<Record<string, string>>): Promise<Recipe> {
+  expect(answer.status, await answer.clone().text()).toBe(200)
+  const recipe = JSON.parse(answer.headers.get('easel-recipe')!) as Recipe
+  const file = Buffer.from(await answer.arrayBuffer())
+  const pixels = await sharp(file).removeAlpha().raw().toBuffer()
+  expect(pixels.equals(recipePicture(recipe, weights[recipe.model]))).toBe(true)
+  return recipe
 }

@@ -2,12 +2,11 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import OpenAI from 'openai'
-import sharp from 'sharp'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { loadOptions } from '../../src/gateway-options.js'
 import type { Recipe } from '../../src/image/recipe.js'
 import type { HealthResponse } from '../../src/schemas/health.js'
-import { recipePicture } from '../support/recipe-picture.js'
+import { checkedRecipe } from '../support/recipe-picture.js'
 import { generate, metric, type RunningServer, shareServer, startServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 import { startWorker } from '../support/worker.js'
@@ -40,17 +39,7 @@ async function allReady(server: RunningServer): Promise<void> {
   await Promise.all(server.pool.models.map(({ firstReady }) => firstReady))
 }
 
-/** The recipe of an answer whose picture is what the model in the recipe makes. */
-async function checked(answer: Response): Promise<Recipe> {
-  expect(answer.status, await answer.clone().text()).toBe(200)
-  const recipe = JSON.parse(answer.headers.get('easel-recipe')!) as Recipe
-  const pixels = await sharp(Buffer.from(await answer.arrayBuffer()))
-    .removeAlpha()
-    .raw()
-    .toBuffer()
-  expect(pixels.equals(recipePicture(recipe, WEIGHTS[recipe.model]))).toBe(true)
-  return recipe
-}
+const checked = (answer: Response) => checkedRecipe(answer, WEIGHTS)
 
 async function healthOf(server: RunningServer): Promise<HealthResponse> {
   return (await (await fetch(`${server.url}/health`)).json()) as HealthResponse

@@ -17,15 +17,16 @@ export class OtherWorker {
 
   /**
    * @param {string} endpoint
-   * @param {{ name: string, digest: string, tokenizers: readonly string[] }} self digest: its model's
+   * @param {{ name: string, model: string, digest: string, tokenizers: readonly string[] }} self model: its model's
+   *   name; digest: its weights'
    */
-  constructor(endpoint, { name, digest, tokenizers }) {
+  constructor(endpoint, { name, model, digest, tokenizers }) {
     this.#hello = {
       protocol: VERSION,
       worker: name,
       version: '0',
       pid: process.pid,
-      model: { id: 'fake', digest, dtype: 'uint8' },
+      model: { id: model, digest, dtype: 'uint8' },
       tokenizers: tokenizers.map((each, index) => ({ digest: each, pad_id: index === 0 ? 49_407 : 0, max_length: 77 })),
       sizes: [[64, 64]],
       rows: 8,

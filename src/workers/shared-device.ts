@@ -1,0 +1,117 @@
+import type { Log } from '../logger.js'
+import type { ServedModel } from './served-model.js'
+
+/** How long a model that could not be loaded waits for its next turn, in ms. */
+const RETRY_MS = 60_000
+
+export interface SharedDeviceOptions {
+  /** Its name, for logs. */
+  name: string
+  /** The models that share it, the one to keep first. */
+  models: readonly ServedModel[]
+  /** ms that a model with work keeps the device while requests for another one wait */
+  swapWait: number
+  /** Starts the workers of a model. */
+  start: (model: ServedModel) => void
+  /** Stops the workers of a model. Resolves when their processes have ended. */
+  stop: (model: ServedModel) => Promise<void>
+  /** A model took the device over and was ready after this many seconds. */
+  onSwap: (model: ServedModel, seconds: number) => void
+  log: Log
+  /** Monotonic clock in ms. */
+  now: () => number
+}
+
+/**
+ * Models that take turns on one device: the workers of at most one of them run.
+ *
+ * At the start each model is loaded once, the first one last, so that the server knows what each offers and how long
+ * loading takes. From then on a model is loaded when requests for it wait and the loaded one either has no work, or has
+ * kept them waiting for `swapWait` ms. In the second case the loaded model gets no more jobs and first finishes those
+ * that its workers have. So no image runs during a swap, and two busy models alternate at most every `swapWait` ms.
+ */
+export class SharedDevice {
+  readonly #options: SharedDeviceOptions
+  /** The model whose workers run or start. */
+  #loaded: ServedModel
+  /** When that was decided, in ms. */
+  #decidedAt: number
+  /** When it was ready; undefined while it loads. */
+  #readyAt: number | undefined
+  /** Whether a worker has died while it loads. */
+  #failed = false
+  /** When a model that could not be loaded may try again, in ms. */
+  readonly #retryAt = new Map<ServedModel, number>()
+  #stopping = false
+
+  /** Begins with the last model. */
+  constructor(options: SharedDeviceOptions) {
+    this.#options = options
+    this.#loaded = options.models.at(-1)!
+    this.#decidedAt = options.now()
+    for (const model of options.models) model.setLoaded(model === this.#loaded)
+  }
+
+  /** A worker of the loaded model is ready. */
+  ready(model: ServedModel): void {
+    if (model !== this.#loaded || this.#readyAt !== undefined || this.#stopping) return
+    const { now, onSwap, log, name } = this.#options
+    this.#readyAt = now()
+    const seconds = (this.#readyAt - this.#decidedAt) / 1000
+    model.swapSeconds = seconds
+    onSwap(model, seconds)
+    log.info({ device: name, model: model.name, seconds }, `loaded ${model.name} on ${name} in ${seconds.toFixed(1)} s`)
+  }
+
+  /** A worker process of a model has died. */
+  died(model: ServedModel): void {
+    if (model === this.#loaded && this.#readyAt === undefined) this.#failed = true
+  }
+
+  /** Swaps the models if it is time to. Call it once per tick. */
+  tick(): void {
+    if (this.#stopping) return
+    const next = this.#next()
+    const yields = next !== undefined && this.#yieldsTo(next)
+    this.#loaded.setPaused(yields)
+    if (yields && !this.#loaded.busy) void this.#swap(next)
+  }
+
+  /** The model that has waited longest for the device, if any. Models that were never loaded come first, the last first. */
+  #next(): ServedModel | undefined {
+    const waiting = this.#options.models.filter(
+      (model) => model !== this.#loaded && this.#wantedSince(model) < Infinity
+    )
+    return waiting.toReversed().toSorted((a, b) => this.#wantedSince(a) - this.#wantedSince(b))[0]
+  }
+
+  #wantedSince(model: ServedModel): number {
+    if ((this.#retryAt.get(model) ?? 0) > this.#options.now()) return Infinity
+    return model.capabilities === undefined ? 0 : (model.oldestQueuedAt ?? Infinity)
+  }
+
+  #yieldsTo(next: ServedModel): boolean {
+    // Loading may take longer than swapWait. Give up only after a worker has died.
+    if (this.#readyAt === undefined) return this.#failed
+    if (!this.#loaded.busy && this.#loaded.queued === 0) return true
+    return this.#options.now() - Math.max(this.#wantedSince(next), this.#readyAt) >= this.#options.swapWait
+  }
+
+  async #swap(next: ServedModel): Promise<void> {
+    const { name, log, now, start, stop } = this.#options
+    const last = this.#loaded
+    log.info({ device: name, from: last.name, to: next.name }, `swapping ${last.name} for ${next.name} on ${name}`)
+    this.#stopping = true
+    this.#decidedAt = now()
+    if (this.#failed) this.#retryAt.set(last, now() + RETRY_MS)
+    last.setLoaded(false)
+    await stop(last)
+    last.setPaused(false)
+    this.#loaded = next
+    this.#readyAt = undefined
+    this.#failed = false
+    this.#stopping = false
+    next.setLoaded(true)
+    start(next)
+  }
+}
