@@ -178,9 +178,7 @@ describe('generating', () => {
               }
       })
     })
-    const [tall, wide] = ['32×48', '96×64'].map((name) =>
-      visitor.page.getByRole('radio', { name: new RegExp(`^${name}`) })
-    )
+    const [tall, wide] = ['32×48', '96×64'].map((name) => visitor.page.getByRole('radio', { name: new RegExp(name) }))
     const names = () => visitor.page.locator('.chip').allTextContents()
     const chosen = () => visitor.page.locator('.chip input:checked').inputValue()
     const change = async (next: unknown) => {
@@ -190,10 +188,10 @@ describe('generating', () => {
     }
     await wide!.check()
     await change([[96, 64]])
-    expect(await names()).toEqual(['64×64', '32×48', '96×64, still being prepared'])
+    expect(await names()).toEqual(['1:1 64×64', '2:3 32×48', '3:2 96×64, still being prepared'])
     expect(await chosen()).toBe('64×64')
     await change(undefined)
-    expect(await names()).toEqual(['64×64', '32×48', '96×64'])
+    expect(await names()).toEqual(['1:1 64×64', '2:3 32×48', '3:2 96×64'])
     expect(await chosen()).toBe('96×64')
 
     await change([[96, 64]])

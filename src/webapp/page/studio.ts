@@ -4,6 +4,7 @@ import type { Health } from './api/types.js'
 import { byId } from './lib/dom.js'
 import { uuid } from './lib/random.js'
 import { count } from './lib/text.js'
+import { modelNames } from './model/offer.js'
 import type { History } from './model/history.js'
 import { KeyRing } from './model/keys.js'
 import type { Picture } from './model/picture.js'
@@ -64,6 +65,7 @@ export class Studio {
   #wire(): void {
     this.#form
       .on('submit', (settings) => this.#ask(settings))
+      .on('model', (model) => this.#choose(model))
       .on('wrong', (fields) => this.#announcer.say(`${count(fields, 'field is', 'fields are')} invalid`))
     this.#queue.on('begin', ({ entry, byHand }) => this.#paint(entry, byHand)).on('change', () => this.#queued())
     this.#queueList.on('cancel', (id) => this.#queue.cancel(id))
@@ -96,7 +98,17 @@ export class Studio {
     return this.#announcer.undo()
   }
 
+  #choose(model: string | undefined): void {
+    // The status of another model is no news.
+    this.#status = undefined
+    this.#service.choose(model)
+  }
+
   #heard(health: Health, since: number): void {
+    this.#form.offerModels(health)
+    // The offered models may include the one that the visitor chose earlier.
+    if (this.#form.model !== this.#service.model) return this.#choose(this.#form.model)
+    this.#placard.models = modelNames(health)
     const { status } = health
     const preparing = PREPARING.has(status)
     this.#form.adopt(health)

@@ -8,6 +8,7 @@ import { memoryStore } from '../../../src/webapp/page/model/store.js'
 const settings: Settings = {
   prompt: ' a pear ',
   negative_prompt: '',
+  model: undefined,
   size: '64×48',
   num_inference_steps: 24,
   guidance_scale: undefined,
@@ -70,7 +71,13 @@ describe('a recipe', () => {
 
   it('becomes a request without the model and version', () => {
     const { model: _m, model_digest: _d, version: _v, ...request } = recipe
-    expect(requestOf(recipe)).toEqual(request)
+    expect(requestOf(recipe, [])).toEqual(request)
+  })
+
+  it('names its model only if the server has several and this one', () => {
+    expect(requestOf(recipe, ['m'])).not.toHaveProperty('model')
+    expect(requestOf(recipe, ['a', 'b'])).not.toHaveProperty('model')
+    expect(requestOf(recipe, ['a', 'm'])).toMatchObject({ model: 'm' })
   })
 
   it("sets its guidance interval, or clears the form's if it has none", () => {
@@ -92,7 +99,7 @@ describe('a recipe', () => {
     expect(
       toRequest({ ...settings, ...fromRecipe(cut, []), ...fromRecipe(recipe, REFINEMENTS) }, 9)
     ).not.toHaveProperty('truncate')
-    expect(requestOf(cut)).toMatchObject({ truncate: true })
+    expect(requestOf(cut, [])).toMatchObject({ truncate: true })
     // From a server that does not send recipes.
     expect(knownOf({ prompt: 'p', truncate: true }, { seed: 5, width: 8, height: 8 })).toMatchObject({ truncate: true })
   })

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { curlCommand } from '../../../src/webapp/page/lib/curl.js'
-import { duration, fileName, ordinal } from '../../../src/webapp/page/lib/format.js'
+import { duration, fileName, ordinal, ratioName } from '../../../src/webapp/page/lib/format.js'
 import { randomSeed, uuid } from '../../../src/webapp/page/lib/random.js'
 
 describe('words', () => {
@@ -32,6 +32,23 @@ describe('words', () => {
       '103rd',
       '111th'
     ])
+  })
+
+  it.each([
+    [1024, 1024, '1:1'],
+    [1152, 896, '5:4'],
+    [896, 1152, '4:5'],
+    [1216, 832, '3:2'],
+    [832, 1216, '2:3'],
+    [1344, 768, '16:9'],
+    [768, 1344, '9:16'],
+    [1536, 640, '21:9'],
+    [640, 1536, '9:21'],
+    [640, 480, '4:3'],
+    [2048, 256, '8:1'],
+    [320, 1000, '1:3.1']
+  ])('names the aspect ratio of %d×%d %s', (width, height, name) => {
+    expect(ratioName(width, height)).toBe(name)
   })
 
   it('names files after their prompt and seed', () => {

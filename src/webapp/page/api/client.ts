@@ -46,7 +46,11 @@ export class Client {
     if (!response.ok && response.status !== 503) throw await serverError(response)
     const health = (await response.json().catch(() => undefined)) as Health | undefined
     if (health?.sizes === undefined) throw new NetworkError(`health answered ${response.status}`)
-    return { health, documents: documentsOf(response) }
+    // Older gateways do not send these lists.
+    return {
+      health: { ...health, coming: health.coming ?? [], models: health.models ?? [] },
+      documents: documentsOf(response)
+    }
   }
 
   /**

@@ -28,3 +28,26 @@ export function fileName(prompt: string, seed: number | undefined, mimeType: str
   const ending = mimeType === 'image/jpeg' ? 'jpg' : mimeType.replace('image/', '')
   return `${[words || 'picture', ...(seed === undefined ? [] : [seed])].join('-')}.${ending}`
 }
+
+/** Usual aspect ratios, landscape. */
+const RATIOS = [
+  [1, 1],
+  [5, 4],
+  [4, 3],
+  [3, 2],
+  [16, 9],
+  [2, 1],
+  [21, 9]
+] as const
+
+/** Relative deviation within which a size counts as a usual ratio. SDXL's sizes deviate by up to 2.9 %. */
+const RATIO_TOLERANCE = 0.04
+
+/** The nearest usual aspect ratio, such as "16:9" for 1344×768; for unusual sizes the exact one, such as "3.1:1". */
+export function ratioName(width: number, height: number): string {
+  const ratio = Math.max(width, height) / Math.min(width, height)
+  const deviation = ([long, short]: (typeof RATIOS)[number]) => Math.abs(ratio / (long / short) - 1)
+  const usual = RATIOS.toSorted((a, b) => deviation(a) - deviation(b))[0]!
+  const terms = deviation(usual) <= RATIO_TOLERANCE ? [...usual] : [Number(ratio.toFixed(1)), 1]
+  return (width < height ? terms.toReversed() : terms).join(':')
+}

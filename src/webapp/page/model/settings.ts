@@ -10,6 +10,8 @@ export interface Settings extends Omit<Numbers, 'width' | 'height' | 'timeout' |
   prompt: string
   /** Undefined until the server has reported its default. */
   negative_prompt: string | undefined
+  /** Undefined if the server has one model. */
+  model: string | undefined
   size: string
   scheduler: string
   output_format: 'png' | 'jpeg' | 'webp'
@@ -29,6 +31,7 @@ export function toRequest(
   {
     prompt,
     negative_prompt,
+    model,
     size,
     scheduler,
     output_format,
@@ -45,6 +48,7 @@ export function toRequest(
     prompt: prompt.trim(),
     // Send it even if empty: without it, the server would apply its own default.
     ...(negative_prompt === undefined ? {} : { negative_prompt: negative_prompt.trim() }),
+    ...given({ model }),
     ...(width === undefined || height === undefined ? {} : { width, height }),
     ...given(numbers),
     ...(scheduler === '' ? {} : { scheduler }),
@@ -71,7 +75,7 @@ export function fromRecipe(
   recipe: Omit<Known, 'truncate'> & Pick<GenerateRequest, 'truncate'>,
   refinements: readonly (keyof Numbers)[]
 ): Partial<Settings> {
-  const { width, height, model: _model, model_digest: _digest, version: _version, truncate = false, ...rest } = recipe
+  const { width, height, model_digest: _digest, version: _version, truncate = false, ...rest } = recipe
   const {
     timeout: _timeout,
     preview_interval: _interval,
@@ -85,14 +89,16 @@ export function fromRecipe(
   }
 }
 
-/** The request that reproduces the picture of this recipe byte for byte. */
-export function requestOf({
-  model: _model,
-  model_digest: _digest,
-  version: _version,
-  ...request
-}: Known): GenerateRequest {
-  return request
+/**
+ * The request that reproduces the picture of this recipe byte for byte.
+ *
+ * @param models the models that requests to this server can choose
+ */
+export function requestOf(
+  { model, model_digest: _digest, version: _version, ...request }: Known,
+  models: readonly string[]
+): GenerateRequest {
+  return models.length > 1 && model !== undefined && models.includes(model) ? { ...request, model } : request
 }
 
 /** A picture's recipe as far as the page knows it from its own request. */

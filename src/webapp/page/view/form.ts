@@ -6,24 +6,29 @@ import { recall, remember } from '../lib/remember.js'
 import type { Numbers, Settings } from '../model/settings.js'
 import { joinDials, showDials } from './dial.js'
 import { FieldErrors } from './field-errors.js'
+import { ModelPicker } from './model-picker.js'
 import { Sizes } from './sizes.js'
 
 const NAME = 'easel.form'
 
 type Field = HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement
 
-const DEFAULTED = ['num_inference_steps', 'guidance_scale'] as const
+/** Fields that show the model's defaults. */
+const DEFAULTED = ['num_inference_steps', 'guidance_scale', 'negative_prompt'] as const
 
 interface Events {
   submit: Settings
   /** Number of invalid fields, now marked. */
   wrong: number
+  /** Another model was chosen, whose offer the form needs. */
+  model: string | undefined
 }
 
 /** The form with the request's settings. Restores its values after a reload. */
 export class Form extends Emitter<Events> {
   readonly #form = byId('form', HTMLFormElement)
   readonly #sizes = new Sizes()
+  readonly #models = new ModelPicker()
   readonly errors = new FieldErrors(this.#form)
   #defaults: Health['defaults'] = null
   /** Whether the negative prompt still awaits the server's default, which then fills it if it is empty. */
@@ -37,6 +42,7 @@ export class Form extends Emitter<Events> {
       this.submit()
     })
     this.#form.addEventListener('input', ({ target }) => this.#changed([(target as Field).name]))
+    byId('model', HTMLSelectElement).addEventListener('change', () => this.emit('model', this.model))
     byId('dice', HTMLButtonElement).addEventListener('click', () => this.write({ seed: randomSeed() }))
     byId('fewer', HTMLButtonElement).addEventListener('click', () => this.#count(-1))
     byId('more', HTMLButtonElement).addEventListener('click', () => this.#count(1))
@@ -50,6 +56,7 @@ export class Form extends Emitter<Events> {
       prompt: this.#field('prompt').value,
       negative_prompt:
         this.#fresh && this.#field('negative_prompt').value === '' ? undefined : this.#field('negative_prompt').value,
+      model: this.#models.value,
       size: this.#sizes.value,
       ...this.#numbers(),
       scheduler: this.#field('scheduler').value,
@@ -57,6 +64,11 @@ export class Form extends Emitter<Events> {
       previews: (this.#field('previews') as HTMLInputElement).checked,
       truncate: (this.#field('truncate') as HTMLInputElement).checked
     }
+  }
+
+  /** The chosen model; undefined for the server's only one. */
+  get model(): string | undefined {
+    return this.#models.value
   }
 
   /** Number of steps, or a guess until the server's default is known. */
@@ -71,7 +83,10 @@ export class Form extends Emitter<Events> {
   }
 
   write(settings: Partial<Settings>): void {
+    // First, since choosing a model replaces values that are the defaults of another.
+    if (settings.model !== undefined) this.#chooseModel(settings.model)
     for (const [name, value] of Object.entries(settings)) {
+      if (name === 'model') continue
       if (name === 'size') {
         this.#sizes.value = String(value)
         continue
@@ -86,29 +101,41 @@ export class Form extends Emitter<Events> {
     this.#changed(Object.keys(settings))
   }
 
+  #chooseModel(name: string): void {
+    const before = this.model
+    this.#models.value = name
+    if (this.model !== before) this.emit('model', this.model)
+  }
+
   /** Unfolds the section that contains a field. */
   reveal(name: string): void {
     const details = this.#field(name).closest('details')
     if (details !== null) details.open = true
   }
 
-  /** Offers what the model supports, keeping the visitor's choices. */
+  offerModels(health: Health): void {
+    this.#models.offer(health)
+  }
+
+  /** Offers what the chosen model supports, keeping the visitor's choices. */
   adopt({ sizes, coming, schedulers, features, defaults, limits }: Health): void {
-    this.#defaults = defaults
-    // Older servers do not send `coming`.
-    this.#sizes.offer(sizes, coming ?? [], [defaults?.width ?? 0, defaults?.height ?? 0])
+    const before = this.#defaults
+    // A model that is not ready has none yet.
+    this.#defaults = defaults ?? before
+    this.#sizes.offer(sizes, coming, [defaults?.width ?? 0, defaults?.height ?? 0])
     if (schedulers.length > 0) offerOptions(this.#field('scheduler') as HTMLSelectElement, schedulers)
     for (const [name, most] of Object.entries(limits ?? {}))
       if (this.#has(name)) (this.#field(name) as HTMLInputElement).max = String(most)
-    for (const name of DEFAULTED) {
-      const field = this.#field(name)
-      if (field.value === '' && defaults !== null) field.value = String(defaults[name])
-    }
-    if (this.#fresh && defaults !== null) {
+    if (defaults !== null) {
+      for (const name of DEFAULTED) {
+        const field = this.#field(name)
+        // An empty negative prompt is a choice, unless the visitor never had another.
+        const untouched = name === 'negative_prompt' ? this.#fresh && field.value === '' : field.value === ''
+        if (untouched || field.value === String(before?.[name])) field.value = String(defaults[name])
+      }
       this.#fresh = false
-      this.#field('negative_prompt').value ||= defaults.negative_prompt
+      this.#offerRefinements(features, defaults)
     }
-    if (defaults !== null) this.#offerRefinements(features, defaults)
     showDials(this.#form)
   }
 
@@ -139,7 +166,7 @@ export class Form extends Emitter<Events> {
       names.some((name) => /^guidance_(start|end)$/.test(name)) ? [...names, 'guidance_start', 'guidance_end'] : names
     )
     byId('quality-field', HTMLDivElement).hidden = this.#field('output_format').value === 'png'
-    remember(NAME, { ...this.settings, size: this.#sizes.wanted })
+    remember(NAME, { ...this.settings, model: this.#models.wanted, size: this.#sizes.wanted })
   }
 
   #count(by: number): void {

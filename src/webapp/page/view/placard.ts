@@ -20,6 +20,8 @@ export class Placard extends Emitter<Events> {
   readonly #more = byId('placard-more', HTMLButtonElement)
   readonly #download = byId('download', HTMLAnchorElement)
   readonly #announcer: Announcer
+  /** The models that requests can choose. */
+  models: readonly string[] = []
   #picture: Picture | undefined
 
   constructor(announcer: Announcer) {
@@ -74,7 +76,7 @@ export class Placard extends Emitter<Events> {
   async #copyCurl(): Promise<void> {
     if (this.#picture === undefined) return
     const { recipe } = this.#picture
-    const command = curlCommand(new URL('generate', document.baseURI).href, requestOf(recipe))
+    const command = curlCommand(new URL('generate', document.baseURI).href, requestOf(recipe, this.models))
     this.#announcer.show(
       (await copyText(command)) ? 'Copied the curl command for this image' : 'This browser does not allow copying'
     )

@@ -29,11 +29,12 @@ export class QueueList extends Emitter<Events> {
 
   #row({ id, request }: Entry): HTMLLIElement {
     const prompt = short(request.prompt, SHOWN)
-    const { num_images: pictures = 1, width, height } = request
-    const facts = [
+    const { num_images: pictures = 1, width, height, model } = request
+    const images = [
       ...(pictures > 1 ? [`${pictures}`] : []),
       ...(width === undefined || height === undefined ? [] : [sizeName(width, height)])
     ].join(' × ')
+    const facts = [...(model === undefined ? [] : [model]), images].join(' · ')
     const cancel = el(
       'button',
       { type: 'button', className: 'quiet next-cancel', aria: { label: `Cancel ${prompt}` }, title: 'Cancel' },

@@ -4,10 +4,11 @@ import type { Health } from '../api/types.js'
 import { byId } from '../lib/dom.js'
 import { Emitter } from '../lib/events.js'
 import { duration } from '../lib/format.js'
+import { healthOf } from '../model/offer.js'
 import { Since } from '../model/since.js'
 
 interface Events {
-  /** The server's status; `since`: when it began, in ms since 1970. */
+  /** The server's health for the chosen model; `since`: when its status began, in ms since 1970. */
   health: { health: Health; since: number }
   /** URL of its API documentation. */
   documents: URL | undefined
@@ -38,6 +39,8 @@ export class Service extends Emitter<Events> {
   readonly #text = byId('service-text', HTMLSpanElement)
   readonly #client: Client
   readonly #since = new Since()
+  #model: string | undefined
+  #health: Health | undefined
   #timer: ReturnType<typeof setTimeout> | undefined
 
   constructor(client: Client) {
@@ -59,19 +62,36 @@ export class Service extends Emitter<Events> {
     )
   }
 
+  get model(): string | undefined {
+    return this.#model
+  }
+
+  /** Chooses the model whose status is shown; undefined for the default. */
+  choose(model: string | undefined): void {
+    this.#model = model
+    if (this.#health !== undefined) this.#tell(this.#health)
+  }
+
   async #once(): Promise<string> {
     try {
       const { health, documents } = await this.#client.health()
       this.emit('documents', documents)
-      const since = this.#since.note(health, Date.now())
-      this.emit('health', { health, since })
-      return this.#show(health.status, describe(health, (Date.now() - since) / 1000))
+      this.#health = health
+      this.#tell(health)
+      return healthOf(health, this.#model).status
     } catch (error) {
       if (!(error instanceof ServerError) || error.body.statusCode !== 401)
         return this.#show('unreachable', 'Cannot reach the server')
       this.emit('locked', undefined)
       return this.#show('locked', 'Access key required')
     }
+  }
+
+  #tell(whole: Health): void {
+    const health = healthOf(whole, this.#model)
+    const since = this.#since.note(health, Date.now())
+    this.#show(health.status, describe(health, (Date.now() - since) / 1000))
+    this.emit('health', { health, since })
   }
 
   #show(state: string, text: string): string {

@@ -103,6 +103,8 @@ export function describeField({ code, field, message }: Pick<ErrorBody, 'code' |
         ? 'This exceeds the limit of this server.'
         : `This server allows at most ${most}${field === 'num_images' && message.includes('memory') ? ' at this size' : ''}.`
     }
+    case 'MODEL_NOT_FOUND':
+      return 'This server does not offer this model.'
     case 'UNSUPPORTED_SIZE':
       return 'This server does not offer this size.'
     case 'UNSUPPORTED_SCHEDULER':
