@@ -41,6 +41,9 @@ GUIDANCE_INTERVAL = "guidance_interval"
 PROMPT_WEIGHTS = "prompt_weights"
 """The feature of an engine that can apply weights to prompts; see `Tokens`."""
 
+GUIDANCE_EMBEDDING = "guidance_embedding"
+"""The feature of a model that takes the guidance scale as an input: no image has a second row."""
+
 FEATURES = {
     GUIDANCE_INTERVAL: ("guidance_start", "guidance_end"),
     PROMPT_WEIGHTS: ("weighting", "empty"),
@@ -144,6 +147,7 @@ class ImageSpec(Parameters):
     """Everything that decides one image. The same spec always gives the same pixels."""
 
     seed: Uint32
+    guidance_embedding: bool = False
 
     @property
     def size(self) -> Size:
@@ -162,7 +166,8 @@ class ImageSpec(Parameters):
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/guiders/classifier_free_guidance.py#L140
         """
         first, end = int(self.guidance_start * self.steps), int(self.guidance_end * self.steps)
-        return range(first, end) if self.guidance > 1.0 else range(0)
+        two_rows = self.guidance > 1.0 and not self.guidance_embedding
+        return range(first, end) if two_rows else range(0)
 
     @property
     def guided(self) -> bool:

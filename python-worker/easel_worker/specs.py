@@ -7,6 +7,7 @@ from typing import Any
 from easel_worker import __version__
 from easel_worker.engine import (
     FEATURES,
+    GUIDANCE_EMBEDDING,
     LIMITED,
     Capabilities,
     ImageSpec,
@@ -38,7 +39,10 @@ def specs(request: Generate, capabilities: Capabilities) -> tuple[ImageSpec, ...
         InvalidRequest: see `check`.
     """
     parameters = _part(Parameters, request)
-    made = tuple(ImageSpec(seed=seed, **parameters) for seed in request.seeds)
+    embedding = GUIDANCE_EMBEDDING in capabilities.features
+    made = tuple(
+        ImageSpec(seed=seed, guidance_embedding=embedding, **parameters) for seed in request.seeds
+    )
     _at_most("the number of seeds", len(made), capabilities.limits.max_images)
     check(made[0], capabilities)
     return made

@@ -6,7 +6,7 @@ that a config can reach.
 
 import json
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ Config = dict[str, Any]
 
 DOWN, CROSS_DOWN = "DownBlock2D", "CrossAttnDownBlock2D"
 UP, CROSS_UP = "UpBlock2D", "CrossAttnUpBlock2D"
+MID, CROSS_MID = "UNetMidBlock2D", "UNetMidBlock2DCrossAttn"
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,43 @@ QUIET = Case(
     gain=0.02,
 )
 
-CASES = (SDXL_BASE_IN_SMALL, DEMO, CONV_PROJECTION, FOUR_LEVELS, QUIET)
+
+def sibling(name: str, **changes: Any) -> Case:
+    """Return a small model with the changes of a published UNet config to SDXL base's.
+
+    The levels, layers and depths of the transformers are the published ones.
+    """
+    base = SDXL_BASE_IN_SMALL
+    narrow = {"block_out_channels": [16, 32, 48], "attention_head_dim": [1, 2, 3]}
+    groups = {"norm_num_groups": 8}
+    small = base.unet | narrow | groups | changes
+    return replace(base, name=name, unet=small, vae=vae((8, 16)), latents=(8, 8))
+
+
+SSD_1B = sibling(
+    "ssd-1b",
+    mid_block_type="UNetMidBlock2D",
+    transformer_layers_per_block=[1, [2, 2], [4, 4]],
+    reverse_transformer_layers_per_block=[[4, 4, 10], [2, 1, 1], 1],
+)
+VEGA = sibling(
+    "vega",
+    mid_block_type="UNetMidBlock2D",
+    transformer_layers_per_block=[1, [1, 1], [2, 2]],
+    reverse_transformer_layers_per_block=[[2, 2, 2], [1, 1, 1], 1],
+)
+KOALA_700M = sibling(
+    "koala-700m",
+    layers_per_block=1,
+    mid_block_type=None,
+    transformer_layers_per_block=[0, 2, 5],
+)
+KOALA_1B = sibling("koala-1b", layers_per_block=1, transformer_layers_per_block=[0, 2, 6])
+LCM_SDXL = sibling("lcm-sdxl", transformer_layers_per_block=[1, 2, 10], time_cond_proj_dim=256)
+
+SIBLINGS = (SSD_1B, VEGA, KOALA_700M, KOALA_1B, LCM_SDXL)
+
+CASES = (SDXL_BASE_IN_SMALL, DEMO, CONV_PROJECTION, FOUR_LEVELS, QUIET, *SIBLINGS)
 
 
 def from_folder(folder: Path, latents: tuple[int, int]) -> Case:
@@ -198,6 +235,14 @@ def from_folder(folder: Path, latents: tuple[int, int]) -> Case:
     return Case(folder.name, *map(config, parts), latents=latents)
 
 
+def _depths(rng: random.Random, layers: int, levels: int) -> list[int | list[int]]:
+    """Return depths of transformers: one for each level, or one for each of its layers."""
+    return [
+        rng.choice([rng.choice([1, 2]), [rng.choice([1, 2]) for _ in range(layers)]])
+        for _ in range(levels)
+    ]
+
+
 def draw(seed: int) -> Case:
     """Return a case of random shape, determined by the seed."""
     rng = random.Random(seed)
@@ -206,6 +251,8 @@ def draw(seed: int) -> Case:
     channels = tuple(groups * rng.choice([2, 3, 4, 6]) * 2 for _ in range(levels))
     hidden, hidden_2 = rng.choice([16, 24, 32]), rng.choice([16, 32, 48])
     pooled, features = rng.choice([12, 16, 30]), rng.choice([4, 8, 16])
+    blocks = "".join(rng.choice("DCC") for _ in range(levels))
+    layers = rng.choice([1, 2])
     act, act_2 = rng.choice(["gelu", "quick_gelu"]), rng.choice(["gelu", "quick_gelu"])
     eos, eos_2 = rng.choice([2, 999]), rng.choice([2, 999])
     return Case(
@@ -223,11 +270,14 @@ def draw(seed: int) -> Case:
         ),
         unet=unet(
             channels,
-            "".join(rng.choice("DCC") for _ in range(levels)),
+            blocks,
             [rng.choice([1, 2, 4]) for _ in range(levels)],
             hidden + hidden_2,
-            layers_per_block=rng.choice([1, 2]),
-            transformer_layers_per_block=[rng.choice([1, 2]) for _ in range(levels)],
+            layers_per_block=layers,
+            mid_block_type=rng.choice([MID, CROSS_MID, None]),
+            transformer_layers_per_block=_depths(rng, layers, levels),
+            reverse_transformer_layers_per_block=_depths(rng, layers + 1, levels),
+            time_cond_proj_dim=rng.choice([None, None, 8]),
             use_linear_projection=rng.choice([True, False]),
             norm_num_groups=groups,
             **added(features, pooled),

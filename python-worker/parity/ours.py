@@ -56,7 +56,12 @@ def run(parts: Mapping[str, Any], given: Arrays) -> dict[str, NDArray[np.float32
         outputs[f"{part}.hidden_states"] = text.hidden_states
         outputs[f"{part}.pooled"] = text.pooled
     conditions = [jnp.asarray(given[n]) for n in ("timestep", "context", "pooled", "time_ids")]
-    noise = _run(parts["unet"], _nhwc(given["sample"]), *conditions)
+    if "guidance" in given:
+        guidance = jnp.asarray(given["guidance"])
+        unet = _jit(lambda unet, guidance, *inputs: unet(*inputs, guidance=guidance))
+        noise = unet(parts["unet"], guidance, _nhwc(given["sample"]), *conditions)
+    else:
+        noise = _run(parts["unet"], _nhwc(given["sample"]), *conditions)
     image = _run(parts["vae"].decoder, _nhwc(given["latents"]))
     mean, logvar = _run(parts["vae"].encoder, _nhwc(given["image"]))
     outputs |= {

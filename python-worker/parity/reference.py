@@ -81,7 +81,7 @@ def inputs(case: Case, seed: int) -> dict[str, NDArray[Any]]:
 
     latents = (case.batch, 4, height, width)
     pooled = case.text_encoder_2["projection_dim"]
-    return {
+    given = {
         "ids": _ids(case.text_encoder, case.batch, rng),
         "ids_2": _ids(case.text_encoder_2, case.batch, rng),
         "sample": normal(*latents),
@@ -92,6 +92,9 @@ def inputs(case: Case, seed: int) -> dict[str, NDArray[Any]]:
         "latents": normal(1, 4, 6, 4),
         "image": np.tanh(normal(1, 3, 6 * scale, 4 * scale)),
     }
+    if case.unet.get("time_cond_proj_dim") is not None:
+        given["guidance"] = rng.choice(np.float32([1, 2.5, 7, 8]), case.batch)
+    return given
 
 
 def _ids(config: Mapping[str, Any], batch: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -108,6 +111,14 @@ def _ids(config: Mapping[str, Any], batch: int, rng: np.random.Generator) -> NDA
         ids[row, length] = end
         ids[row, length + 1 :] = rng.choice([0, end])
     return ids
+
+
+def _embed_guidance(unet: Any, guidance: torch.Tensor | None) -> torch.Tensor | None:
+    """Return guidance scales [B] as the pipeline passes them to the UNet."""
+    if guidance is None:
+        return None
+    features = unet.config.time_cond_proj_dim
+    return Pipeline.get_guidance_scale_embedding(None, guidance - 1, features)
 
 
 @torch.no_grad()
@@ -133,6 +144,7 @@ def run(models: Mapping[str, Any], given: Arrays) -> dict[str, NDArray[Any]]:
         tensors["sample"],
         tensors["timestep"],
         tensors["context"],
+        timestep_cond=_embed_guidance(models["unet"], tensors.get("guidance")),
         added_cond_kwargs={"text_embeds": tensors["pooled"], "time_ids": tensors["time_ids"]},
     )
     posterior = models["vae"].encode(tensors["image"]).latent_dist

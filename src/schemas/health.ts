@@ -18,7 +18,7 @@ const offered = {
   schedulers: Type.Array(Type.String()),
   features: Type.Array(Type.String(), {
     description:
-      'Optional features that the workers support: `guidance_interval` allows guidance_start and guidance_end.'
+      'Optional features that the workers support: `guidance_interval` allows guidance_start and guidance_end; with `guidance_embedding` the guidance scale is an input of the model, as in LCM.'
   }),
   defaults: Type.Union([
     Type.Null(),

@@ -14,6 +14,9 @@ const MAX_CRASHES = 2
 /** Send a worker up to this many times its rows of work, so that it never waits for the network between two steps. */
 const PREFETCH = 2
 
+/** The feature of workers whose model takes the guidance scale as an input. */
+const GUIDANCE_EMBEDDING = 'guidance_embedding'
+
 const GOING_AWAY = 'the server is shutting down'
 
 /** All attempts at a request must use the same weights. */
@@ -110,7 +113,10 @@ export class Dispatcher {
    * now. Undefined without a recent measurement.
    */
   secondsUntilDone(next?: Job): number[] | undefined {
-    const loads = [...this.#inOrder(), ...(next === undefined ? [] : [{ rows: rowsOf(next), stepsLeft: next.steps }])]
+    const loads = [
+      ...this.#inOrder(),
+      ...(next === undefined ? [] : [{ rows: this.#rowsOf(next), stepsLeft: next.steps }])
+    ]
     const { forecast, rows, delay } = this.#options
     return forecast.secondsUntilDone(loads, rows())?.map((seconds) => seconds + delay())
   }
@@ -122,7 +128,7 @@ export class Dispatcher {
    */
   submit(job: Job, { id, timeout, signal, listener }: SubmitOptions): Promise<RawImage[]> {
     const submittedAt = this.#options.now()
-    const task = new Task({ id, job, submittedAt, deadline: submittedAt + timeout, listener })
+    const task = new Task({ id, job, rows: this.#rowsOf(job), submittedAt, deadline: submittedAt + timeout, listener })
     const onAbort = () => this.#stop(task, signal?.reason)
     task.onEnd(() => signal?.removeEventListener('abort', onAbort))
     if (this.#abandoned) task.fail('draining', GOING_AWAY)
@@ -257,6 +263,12 @@ export class Dispatcher {
 
   *#accepting(): Generator<ConnectedWorker, void, undefined> {
     for (const worker of this.#options.workers()) if (!this.#drainingWorkers.has(worker.name)) yield worker
+  }
+
+  #rowsOf(job: Job): number {
+    const workers = [...this.#options.workers()]
+    const embedded = workers.every(({ hello }) => hello.features?.includes(GUIDANCE_EMBEDDING))
+    return rowsOf(job, embedded && workers.length > 0)
   }
 
   /** @param everything ignore the PREFETCH limit */

@@ -57,15 +57,19 @@ export class JobError extends Error {
  * Most rows that a job's images take in one denoising step: two per image if any step is guided, otherwise one. Steps
  * within the guidance interval are guided when the scale is above 1, as in diffusers.
  *
+ * @param embedded the model takes the guidance scale as an input, so no image has a second row
  * @see https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/guiders/classifier_free_guidance.py#L140
  */
-export function rowsOf({
-  guidance,
-  guidance_start = 0,
-  guidance_end = 1,
-  steps,
-  seeds
-}: Pick<Job, 'guidance' | 'guidance_start' | 'guidance_end' | 'steps' | 'seeds'>): number {
-  const guided = guidance > 1 && Math.trunc(guidance_start * steps) < Math.trunc(guidance_end * steps)
+export function rowsOf(
+  {
+    guidance,
+    guidance_start = 0,
+    guidance_end = 1,
+    steps,
+    seeds
+  }: Pick<Job, 'guidance' | 'guidance_start' | 'guidance_end' | 'steps' | 'seeds'>,
+  embedded = false
+): number {
+  const guided = !embedded && guidance > 1 && Math.trunc(guidance_start * steps) < Math.trunc(guidance_end * steps)
   return (guided ? 2 : 1) * seeds.length
 }

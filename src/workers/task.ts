@@ -1,17 +1,10 @@
-import {
-  type Job,
-  JobError,
-  type JobFailure,
-  type JobListener,
-  type JobProgress,
-  type RawImage,
-  rowsOf
-} from './job.js'
+import { type Job, JobError, type JobFailure, type JobListener, type JobProgress, type RawImage } from './job.js'
 import type { Weights } from './models.js'
 
 export interface TaskFields {
   id: string
   job: Job
+  rows: number
   /** ms */
   submittedAt: number
   /** ms */
@@ -48,10 +41,10 @@ export class Task {
   #ended = false
   readonly finished: Promise<RawImage[]>
 
-  constructor({ id, job, submittedAt, deadline, listener }: TaskFields) {
+  constructor({ id, job, rows, submittedAt, deadline, listener }: TaskFields) {
     this.id = id
     this.job = job
-    this.rows = rowsOf(job)
+    this.rows = rows
     this.submittedAt = submittedAt
     this.deadline = deadline
     this.#listener = listener ?? {}

@@ -172,5 +172,6 @@ describe('the rows of an image', () => {
     expect(rowsOf({ ...job, guidance_start: 0.5, guidance_end: 0.5 })).toBe(1)
     expect(rowsOf({ ...job, guidance_end: 0.039 })).toBe(1)
     expect(rowsOf({ ...job, guidance_end: 0.04, seeds: [1, 2] })).toBe(4)
+    expect(rowsOf({ ...job, seeds: [1, 2] }, true)).toBe(2)
   })
 })

@@ -70,7 +70,9 @@ class Calibration:
         )
         size = Size(defaults.width, defaults.height)
         shape = programs.latent_shape(config, size)
-        prompts = [self._negative(text), self._prompt(text)]
+        prompts = [self._prompt(text)]
+        if config.unet.guidance_features is None:
+            prompts.insert(0, self._negative(text))
         given = (
             jnp.stack([prompt.context for prompt in prompts]),
             jnp.stack([prompt.pooled for prompt in prompts]),
@@ -81,8 +83,8 @@ class Calibration:
         for step in range(len(table.timesteps)):
             seen = self._predict(sample, table, step, given)
             self._remember(seen.largest)
-            uncond, cond = seen.output
-            output = uncond + defaults.guidance_scale * (cond - uncond)
+            first, last = seen.output[0], seen.output[-1]
+            output = first + defaults.guidance_scale * (last - first)
             noise = programs.draw_noise(seed, 1 + step, shape=shape)
             sample, image = advance(table.at(step), sample, output, image, noise)
         return sample
@@ -90,8 +92,11 @@ class Calibration:
     def _predict(
         self, sample: Array, table: Table, step: int, given: tuple[Array, Array, Array]
     ) -> Watched:
-        both = jnp.stack([sample, sample])
-        return self._unet(self._params.unet, both, jnp.full(2, table.timesteps[step]), *given)
+        count = len(given[0])
+        rows = jnp.stack([sample] * count)
+        timesteps = jnp.full(count, table.timesteps[step])
+        guidance = jnp.full(count, self._about.capabilities.defaults.guidance_scale)
+        return self._unet(self._params.unet, rows, timesteps, *given, guidance=guidance)
 
     def _remember(self, seen: dict[str, Array]) -> None:
         for name, sizes in seen.items():

@@ -38,7 +38,7 @@ def watched_unet(config: UNetConfig) -> Callable[..., Watched]:
     """A compiled `UNet.__call__` that takes the UNet first and also returns the largest inputs."""
     names = selection.input_names(UNet.declare(config))
 
-    def apply(unet: UNet, *given: Array) -> Watched:
+    def apply(unet: UNet, *given: Array, **more: Array) -> Watched:
         largest: dict[str, Array] = {}
         remaining = iter(names)
 
@@ -47,7 +47,7 @@ def watched_unet(config: UNetConfig) -> Callable[..., Watched]:
             first, *others = layers
             return [WatchedLinear(first.weight, first.bias, show=show), *others]
 
-        output = selection.replaced(unet, watch)(*given)
+        output = selection.replaced(unet, watch)(*given, **more)
         return Watched(output.astype(jnp.float32), largest)
 
     compiled: Any = jax.jit(apply)

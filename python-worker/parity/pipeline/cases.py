@@ -77,6 +77,7 @@ class PipelineCase:
             width=width,
             height=height,
             clip_skip=self.clip_skip,
+            guidance_embedding=self.model.unet.get("time_cond_proj_dim") is not None,
         )
 
     def tokens(self, text: str) -> Tokens:
@@ -143,4 +144,8 @@ PIPELINE_CASES = (
     _without_zeros("dpm-single-step", scheduler="dpmpp_2m", steps=1),
     _predicting_v("ddim-v-prediction", scheduler="ddim"),
     _predicting_v("euler-v-prediction", steps=12, negative="red"),
+    *(
+        PipelineCase(model.name, model, steps=4, guidance=4.0, negative="dark")
+        for model in cases.SIBLINGS
+    ),
 )

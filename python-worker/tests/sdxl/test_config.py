@@ -44,13 +44,15 @@ def change(file: Path, **values: Any) -> None:
         ("unet/config.json", "down_block_types", ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D"]),
         ("unet/config.json", "down_block_types", ["DownBlock2D", "CrossAttnDownBlock2D"]),
         ("unet/config.json", "in_channels", 9),
-        ("unet/config.json", "mid_block_type", "UNetMidBlock2D"),
+        ("unet/config.json", "mid_block_type", "UNetMidBlock2DSimpleCrossAttn"),
         ("unet/config.json", "norm_num_groups", 48),
         ("unet/config.json", "norm_num_groups", 0),
         ("unet/config.json", "only_cross_attention", 1),
         ("unet/config.json", "projection_class_embeddings_input_dim", 2560),
         ("unet/config.json", "resnet_time_scale_shift", "scale_shift"),
-        ("unet/config.json", "time_cond_proj_dim", 256),
+        ("unet/config.json", "time_cond_proj_dim", 255),
+        ("unet/config.json", "reverse_transformer_layers_per_block", [[10, 10], 2, 1]),
+        ("unet/config.json", "transformer_layers_per_block", [1, -2, 10]),
         ("unet/config.json", "transformer_layers_per_block", [[1, 1], 2, 10]),
         ("unet/config.json", "use_linear_projection", "yes"),
         ("unet/config.json", "invented_tomorrow", "on"),
@@ -116,7 +118,7 @@ def test_one_value_applies_to_all_levels(folder: Path) -> None:
     unet = load_config(folder).unet
     assert unet.heads == (5, 5, 5)
     assert unet.layers == (1, 2, 3)
-    assert unet.transformer_layers == (4, 4, 4)
+    assert unet.down_transformers == ((), (4, 4), (4, 4, 4))
 
 
 def test_equal_configs_are_equal_static_arguments_of_jit(folder: Path) -> None:

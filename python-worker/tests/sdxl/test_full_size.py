@@ -59,8 +59,9 @@ def test_reads_the_config_of_sdxl_base(base: SdxlConfig) -> None:
     assert base.force_zeros_for_empty_prompt
     assert base.scheduler["_class_name"] == "EulerDiscreteScheduler"
     assert base.unet.heads == (5, 10, 20)
-    assert base.unet.down_attention == (False, True, True)
-    assert base.unet.up_attention == (False, True, True)
+    assert base.unet.down_transformers == ((), (2, 2), (10, 10))
+    assert base.unet.mid_transformers == (10,)
+    assert base.unet.up_transformers == ((), (2, 2, 2), (10, 10, 10))
     assert base.text_encoder.pooled == 768
     assert base.text_encoder_2.pooled == 1280
 

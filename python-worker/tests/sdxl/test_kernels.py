@@ -197,10 +197,10 @@ def test_a_whole_unet_with_kernels() -> None:
     config = replace(
         base.unet,
         channels=(128, 256),
-        down_attention=(False, True),
-        up_attention=(False, True),
         layers=(1, 1),
-        transformer_layers=(1, 1),
+        down_transformers=((), (1,)),
+        mid_transformers=(1,),
+        up_transformers=((), (1, 1)),
         heads=(2, 4),
     )
     tree = weights.init(UNet.declare(config), jax.random.key(0), jnp.bfloat16)

@@ -12,7 +12,7 @@ from easel_worker.sdxl.folder.config_text import read_text_config
 from easel_worker.sdxl.folder.config_unet import read_unet_config
 from easel_worker.sdxl.folder.config_vae import read_vae_config
 from easel_worker.sdxl.folder.files import ModelFiles, locate
-from easel_worker.sdxl.model.config import SdxlConfig
+from easel_worker.sdxl.model.config import SdxlConfig, UNetConfig
 
 __all__ = ["ConfigError", "load_config", "read_config"]
 
@@ -28,6 +28,8 @@ _CLASSES = {
     "vae": ("AutoencoderKL",),
 }
 """The classes of components in model_index.json."""
+
+_IMAGE_INPUTS = "needs an image as input, which this version does not take: serve a base model"
 
 _SWITCHES = (
     "rescale_betas_zero_snr",
@@ -51,7 +53,7 @@ def read_config(files: ModelFiles) -> SdxlConfig:
         ConfigError: a file is missing or has an unsupported value; it names file, key and value.
     """
     index = ConfigReader(files.index)
-    index.require("_class_name", "StableDiffusionXLPipeline")
+    _check_pipeline(index)
     for name, classes in _CLASSES.items():
         given = index.values.get(name)
         used = given[-1] if isinstance(given, list) and given else given
@@ -68,6 +70,26 @@ def read_config(files: ModelFiles) -> SdxlConfig:
     )
     _check_fit(configs["unet"].path, config)
     return config
+
+
+def _check_pipeline(index: ConfigReader) -> None:
+    """Refuse other pipelines than text to image."""
+    key = "_class_name"
+    match index.values.get(key):
+        case "StableDiffusionXLImg2ImgPipeline":
+            index.fail(key, "an image-to-image model, such as SDXL's refiner, " + _IMAGE_INPUTS)
+        case "StableDiffusionXLInpaintPipeline":
+            index.fail(key, "an inpainting model " + _IMAGE_INPUTS)
+        case _:
+            index.require(key, "StableDiffusionXLPipeline")
+
+
+def _check_inputs(unet: Path, config: UNetConfig, latents: int) -> None:
+    """Refuse a UNet that has more inputs than latents."""
+    if config.in_channels == 2 * latents + 1:
+        raise ConfigError(
+            f"{unet}: in_channels = {config.in_channels}: an inpainting model {_IMAGE_INPUTS}"
+        )
 
 
 def _scheduler(file: ConfigFile) -> dict[str, Any]:
@@ -93,6 +115,7 @@ def _scheduler(file: ConfigFile) -> dict[str, Any]:
 def _check_fit(unet_config: Path, config: SdxlConfig) -> None:
     """Refuse components that do not fit together."""
     text, text_2, unet, vae = config.text_encoder, config.text_encoder_2, config.unet, config.vae
+    _check_inputs(unet_config, unet, vae.latent_channels)
     added = text_2.pooled + TIME_IDS * unet.time_id_features
     for key, value, expected, source in (
         ("cross_attention_dim", unet.context, text.hidden + text_2.hidden, "both text encoders"),

@@ -8,6 +8,9 @@ from typing import Any, NoReturn
 
 from easel_worker.text_file import TextFileError, read_object
 
+Depth = int | tuple[int, ...]
+"""The number of a transformer's blocks: one for all transformers of a level, or one for each."""
+
 
 class ConfigError(ValueError):
     """A config asks for something that this worker does not support."""
@@ -92,6 +95,17 @@ class ConfigReader:
             self.fail(key, f"must be a whole number, 1 or more, or a list of {levels} of them")
         return tuple(each)
 
+    def depths(self, key: str, levels: int, default: int) -> tuple[Depth, ...]:
+        """A depth for each level, from a list or from one number for all."""
+        value = self._get(key, default)
+        each = [value] * levels if _is_depth(value) else value
+        if not isinstance(each, list) or len(each) != levels or not all(map(_is_depths, each)):
+            self.fail(
+                key,
+                f"must be a whole number, or a list of {levels} whole numbers or lists of them",
+            )
+        return tuple(tuple(depth) if isinstance(depth, list) else depth for depth in each)
+
     def numbers_or_none(self, key: str, length: int) -> tuple[float, ...] | None:
         """A list of `length` numbers, or None if the key is null or absent."""
         value = self.values.get(key)
@@ -142,6 +156,14 @@ def _is_number(value: object) -> bool:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_depth(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_depths(value: object) -> bool:
+    return _is_depth(value) or (isinstance(value, list) and all(map(_is_depth, value)))
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

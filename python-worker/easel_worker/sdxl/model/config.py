@@ -31,16 +31,28 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """The denoiser. Tuples hold one value per level, from full resolution down."""
+    """The denoiser. Tuples hold one value per level, from full resolution down.
+
+    Attributes:
+        layers: residual blocks on the way down; the way up has one more.
+        down_transformers: the number of blocks of the transformer after each residual block; empty
+            for a level without transformers.
+        mid_resnets: residual blocks of the middle block; 0 if the UNet has none.
+        mid_transformers: the number of blocks of each transformer between them.
+        up_transformers: like `down_transformers`.
+        guidance_features: features of the embedded guidance scale, for models that take it as an
+            input instead of a second row (LCM); None for other models.
+    """
 
     sample_size: int
     in_channels: int
     out_channels: int
     channels: tuple[int, ...]
-    down_attention: tuple[bool, ...]
-    up_attention: tuple[bool, ...]
     layers: tuple[int, ...]
-    transformer_layers: tuple[int, ...]
+    down_transformers: tuple[tuple[int, ...], ...]
+    mid_resnets: int
+    mid_transformers: tuple[int, ...]
+    up_transformers: tuple[tuple[int, ...], ...]
     heads: tuple[int, ...]
     context: int
     linear_projection: bool
@@ -50,6 +62,7 @@ class UNetConfig:
     added_features: int
     flip_sin_to_cos: bool
     freq_shift: float
+    guidance_features: int | None
 
     @property
     def time_features(self) -> int:

@@ -5,6 +5,7 @@ from typing import NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
@@ -33,23 +34,54 @@ class PromptContext(NamedTuple):
     up: list[LevelContext]
 
 
+def embed_guidance(guidance: Array, features: int) -> Array:
+    """Sines and cosines of a guidance scale [B] → [B, features], float32.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl.py#L758
+    """
+    half = features // 2
+    # On the host, in torch's order of operations: the angle is thousands of radians.
+    step = np.log(np.float32(10000.0)) / np.float32(half - 1)
+    frequencies = np.exp(np.arange(half, dtype=np.float32) * -step)
+    angles = ((guidance - 1.0) * 1000.0)[:, None] * frequencies
+    return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], axis=-1)
+
+
 @layer
 class Conditioning:
-    """Two linear layers with a silu between them, which embed a condition."""
+    """Two linear layers with a silu between them, which embed a condition.
+
+    `cond_proj` adds a second condition, the guidance scale, to the first layer's input.
+    """
 
     linear_1: Linear
     linear_2: Linear
+    cond_proj: Linear | None = None
 
     @classmethod
-    def declare(cls, name: str, inputs: int, features: int) -> Self:
-        """Declare the layers from `inputs` features to `features`."""
+    def declare(
+        cls, name: str, inputs: int, features: int, second_inputs: int | None = None
+    ) -> Self:
+        """Declare the layers from `inputs` features to `features`.
+
+        `second_inputs` are the features of the second condition; None for a model without it.
+        """
+        cond_proj = None
+        if second_inputs is not None:
+            cond_proj = Linear.declare(f"{name}.cond_proj", second_inputs, inputs, bias=False)
         return cls(
             Linear.declare(f"{name}.linear_1", inputs, features),
             Linear.declare(f"{name}.linear_2", features, features),
+            cond_proj,
         )
 
-    def __call__(self, x: Array) -> Array:
-        """x [B, in] → [B, time features]."""
+    def __call__(self, x: Array, second: Array | None = None) -> Array:
+        """x [B, in] and a second condition [B, second in], if there is one → [B, time features].
+
+        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/embeddings.py#L1060
+        """
+        if self.cond_proj is not None and second is not None:
+            x = x + self.cond_proj(second)
         return self.linear_2(jax.nn.silu(self.linear_1(x)))
 
 
@@ -75,7 +107,9 @@ class UNet:
         groups, eps = config.norm_groups, config.norm_eps
         return cls(
             conv_in=Conv.declare("conv_in", config.in_channels, first),
-            time_embedding=Conditioning.declare("time_embedding", first, time),
+            time_embedding=Conditioning.declare(
+                "time_embedding", first, time, config.guidance_features
+            ),
             added_embedding=Conditioning.declare("add_embedding", config.added_features, time),
             down=tuple(Down.declare(config, level) for level in levels),
             mid=Mid.declare(config),
@@ -91,7 +125,14 @@ class UNet:
         return self.conv_in.weight.dtype
 
     def __call__(
-        self, sample: Array, timestep: Array, context: Array, pooled: Array, time_ids: Array
+        self,
+        sample: Array,
+        timestep: Array,
+        context: Array,
+        pooled: Array,
+        time_ids: Array,
+        *,
+        guidance: Array | None = None,
     ) -> Array:
         """The prediction for noisy latents, in the dtype of the parameters.
 
@@ -101,6 +142,7 @@ class UNet:
             context: prompt [B, tokens, context].
             pooled: pooled prompt [B, projection of text_encoder_2].
             time_ids: original height and width, crop top and left, target height and width [B, 6].
+            guidance: guidance scale [B], float32, for a config with `guidance_features`.
 
         Returns:
             [B, h, w, out_channels].
@@ -108,7 +150,7 @@ class UNet:
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L979
         """
         prompt = self.project_context(context)
-        return self.whole(sample, timestep, prompt, pooled, time_ids).output
+        return self.whole(sample, timestep, prompt, pooled, time_ids, guidance=guidance).output
 
     def project_context(self, context: Array) -> PromptContext:
         """The keys and values of a prompt [B, tokens, context]: the same at every step."""
@@ -121,10 +163,17 @@ class UNet:
             )
 
     def whole(
-        self, sample: Array, timestep: Array, prompt: PromptContext, pooled: Array, time_ids: Array
+        self,
+        sample: Array,
+        timestep: Array,
+        prompt: PromptContext,
+        pooled: Array,
+        time_ids: Array,
+        *,
+        guidance: Array | None = None,
     ) -> Whole:
         """Like a call, but takes `project_context`'s result and also returns the deep feature."""
-        time = self._embed_conditions(timestep, pooled, time_ids)
+        time = self._embed_conditions(timestep, pooled, time_ids, guidance)
         x = self._conv_in(sample)
         skips = [x]
         for i, down in enumerate(self.down):
@@ -148,6 +197,7 @@ class UNet:
         time_ids: Array,
         *,
         deep: Array,
+        guidance: Array | None = None,
     ) -> Array:
         """Like `whole`, but computes only the top level, with the deep feature of an earlier step.
 
@@ -155,7 +205,7 @@ class UNet:
 
         https://github.com/horseee/DeepCache/blob/d0c7bffcea29a612ee7d40bea4a28e74fad69edd/DeepCache/extension/deepcache.py#L24
         """
-        time = self._embed_conditions(timestep, pooled, time_ids)
+        time = self._embed_conditions(timestep, pooled, time_ids, guidance)
         x = self._conv_in(sample)
         # Only the levels below need the downsampled image.
         down = replace(self.down[0], downsample=None)
@@ -173,8 +223,10 @@ class UNet:
         with jax.named_scope("conv_out"):
             return norm_silu_conv(self.norm_out, self.conv_out, x)
 
-    def _embed_conditions(self, timestep: Array, pooled: Array, time_ids: Array) -> Array:
-        """silu of the embedding of time, pooled prompt and sizes: [B, time features].
+    def _embed_conditions(
+        self, timestep: Array, pooled: Array, time_ids: Array, guidance: Array | None
+    ) -> Array:
+        """silu of the embedding of time, guidance, pooled prompt and sizes: [B, time features].
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L890
         """
@@ -184,8 +236,17 @@ class UNet:
             sizes = self._sinusoid(time_ids, config.time_id_features)
             sizes = sizes.reshape(sizes.shape[0], -1)
             added = jnp.concatenate([pooled.astype(self.dtype), sizes], axis=-1)
-            embedding = self.time_embedding(time) + self.added_embedding(added)
+            embedding = self.time_embedding(time, self._embed_guidance(guidance))
+            embedding = embedding + self.added_embedding(added)
         return jax.nn.silu(embedding)
+
+    def _embed_guidance(self, guidance: Array | None) -> Array | None:
+        features = self.config.guidance_features
+        if features is None:
+            return None
+        if guidance is None:
+            raise ValueError("this UNet takes the guidance scale as an input: pass it")
+        return embed_guidance(guidance, features).astype(self.dtype)
 
     def _sinusoid(self, values: Array, features: int) -> Array:
         made = sinusoid(

@@ -49,10 +49,10 @@ class Down(Level):
         name, outputs = f"down_blocks.{level}", config.channels[level]
         inputs = config.channels[max(level - 1, 0)]
         sizes = [inputs if i == 0 else outputs for i in range(config.layers[level])]
-        attends, last = config.down_attention[level], level == len(config.channels) - 1
+        last = level == len(config.channels) - 1
         return cls(
             _declare_resnets(name, config, level, sizes),
-            _declare_transformers(name, config, level, len(sizes) if attends else 0),
+            _declare_transformers(name, config, level, config.down_transformers[level]),
             None if last else declare_downsample(name, outputs, SAME_3X3),
         )
 
@@ -75,15 +75,18 @@ class Down(Level):
 
 @layer
 class Mid(Level):
-    """The middle block: a transformer between two residual blocks."""
+    """The middle block: residual blocks, often with a transformer between two of them.
+
+    SSD-1B and Vega have one residual block only, and KOALA 700M has no middle block at all.
+    """
 
     @classmethod
     def declare(cls, config: UNetConfig) -> Self:
         """Declare the middle block of a UNet."""
         level, features = len(config.channels) - 1, config.channels[-1]
         return cls(
-            _declare_resnets("mid_block", config, level, [features, features]),
-            _declare_transformers("mid_block", config, level, 1),
+            _declare_resnets("mid_block", config, level, [features] * config.mid_resnets),
+            _declare_transformers("mid_block", config, level, config.mid_transformers),
         )
 
     def __call__(self, x: Array, time: Array, context: LevelContext) -> Array:
@@ -91,9 +94,11 @@ class Mid(Level):
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_blocks.py#L854
         """
-        x = self._resnet(0, x, time)
-        x = self._transformer(0, x, context)
-        return self._resnet(1, x, time)
+        for i in range(len(self.resnets)):
+            if i > 0:
+                x = self._transformer(i - 1, x, context)
+            x = self._resnet(i, x, time)
+        return x
 
 
 @layer
@@ -116,7 +121,7 @@ class Up(Level):
         ]
         return cls(
             _declare_resnets(name, config, level, sizes),
-            _declare_transformers(name, config, level, count if config.up_attention[level] else 0),
+            _declare_transformers(name, config, level, config.up_transformers[level]),
             Upsample.declare(name, outputs) if level > 0 else None,
         )
 
@@ -156,17 +161,18 @@ def _declare_resnets(
 
 
 def _declare_transformers(
-    name: str, config: UNetConfig, level: int, count: int
+    name: str, config: UNetConfig, level: int, depths: Sequence[int]
 ) -> tuple[Transformer, ...]:
+    """One transformer for each number of blocks."""
     return tuple(
         Transformer.declare(
             f"{name}.attentions.{i}",
             config.channels[level],
             config.context,
-            depth=config.transformer_layers[level],
+            depth=depth,
             heads=config.heads[level],
             groups=config.norm_groups,
             linear_projection=config.linear_projection,
         )
-        for i in range(count)
+        for i, depth in enumerate(depths)
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from easel_worker.engine import (
+    GUIDANCE_EMBEDDING,
     GUIDANCE_INTERVAL,
     Capabilities,
     DeviceInfo,
@@ -95,7 +96,9 @@ def describe(model: Path, options: Options) -> Description:
         ),
         devices=tuple(DeviceInfo(d.id, d.device_kind) for d in resolve.devices(options)),
         programs=(),
-        features=(GUIDANCE_INTERVAL,),
+        features=(
+            GUIDANCE_INTERVAL if config.unet.guidance_features is None else GUIDANCE_EMBEDDING,
+        ),
     )
     return Description(located, config, tokenizers, sizes, capabilities, largest)
 

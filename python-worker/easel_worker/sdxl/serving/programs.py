@@ -252,14 +252,18 @@ def _predict(
         time_ids(size, rows=count * rows),
     )
 
+    guidance = None
+    if params.config.guidance_features is not None:
+        guidance = jnp.repeat(jnp.asarray(numbers.guidance), rows)
+
     def by_lane(array: Array) -> Array:
         return array.reshape(count, rows, *array.shape[1:])
 
     if lanes.deep is None:
-        whole = params.whole(*arguments)
+        whole = params.whole(*arguments, guidance=guidance)
         return by_lane(whole.output.astype(jnp.float32)), by_lane(whole.deep)
     deep = lanes.deep.reshape(-1, *lanes.deep.shape[2:])
-    output = params.top(*arguments, deep=deep)
+    output = params.top(*arguments, deep=deep, guidance=guidance)
     return by_lane(output.astype(jnp.float32)), None
 
 

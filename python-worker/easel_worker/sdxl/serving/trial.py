@@ -45,6 +45,7 @@ def try_size(runner: Runner, about: Description, options: Options, size: Size) -
         scheduler=defaults.scheduler,
         width=size.width,
         height=size.height,
+        guidance_embedding=about.config.unet.guidance_features is not None,
     )
     table = sampler.make_table(about.config.scheduler, spec.scheduler, spec.steps)
     try:
