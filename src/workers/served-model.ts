@@ -23,6 +23,16 @@ export interface ModelOptions {
   check?: ((capabilities: Capabilities) => string | undefined) | undefined
 }
 
+/** What a model knows of the device that it shares with others. */
+export interface Turns {
+  /** Whether it has the device. */
+  has: (model: ServedModel) => boolean
+  /** Whether it has the device, or will get it when requests wait for it. */
+  expects: (model: ServedModel) => boolean
+  /** Seconds until its workers can run a job submitted now. */
+  delayOf: (model: ServedModel) => number
+}
+
 export interface ServedModelOptions extends ModelOptions {
   send: (worker: string, message: GatewayMessage) => void
   observer: PoolObserver
@@ -53,7 +63,7 @@ export class ServedModel {
   #capabilities: Capabilities | undefined
   #problem: string | undefined
   #rows = 0
-  #loaded = true
+  #turns: Turns | undefined
   #draining = false
   #onFirstReady!: (hello: Hello) => void
   #onFailure!: (error: Error) => void
@@ -64,7 +74,7 @@ export class ServedModel {
       workers: () => this.#workers.values(),
       isCurrent: (worker) => this.isCurrent(worker),
       rows: () => this.#rows,
-      delay: () => (this.#loaded ? 0 : (this.swapSeconds ?? 0)),
+      delay: () => this.#turns?.delayOf(this) ?? 0,
       send: options.send,
       forecast: this.#forecast,
       observer: options.observer,
@@ -105,13 +115,13 @@ export class ServedModel {
 
   /** Whether a worker is there to take a job submitted now, or will be loaded for it. */
   get ready(): boolean {
-    const expected = !this.#loaded && this.#capabilities !== undefined
-    return !this.#draining && this.#problem === undefined && (expected || this.#dispatcher.available)
+    const available = this.#dispatcher.available || (this.#capabilities !== undefined && this.#turns?.expects(this))
+    return !this.#draining && this.#problem === undefined && available === true
   }
 
   /** False while another model has the device that both share. */
   get loaded(): boolean {
-    return this.#loaded
+    return this.#turns?.has(this) ?? true
   }
 
   /** Whether a worker has a job. */
@@ -146,7 +156,7 @@ export class ServedModel {
   /** Seconds until all its jobs will be done. Undefined without a recent measurement or a worker. */
   get backlogSeconds(): number | undefined {
     if (this.queued + this.running === 0) return 0
-    return this.#workers.size === 0 && this.#loaded
+    return this.#workers.size === 0 && !this.ready
       ? undefined
       : this.#dispatcher.secondsUntilDone()?.reduce((latest, seconds) => Math.max(latest, seconds), 0)
   }
@@ -226,8 +236,9 @@ export class ServedModel {
     this.#dispatcher.receive(worker, message)
   }
 
-  setLoaded(loaded: boolean): void {
-    this.#loaded = loaded
+  /** Makes it take turns with other models. */
+  takeTurns(turns: Turns): void {
+    this.#turns = turns
   }
 
   /** While paused, no waiting job goes to a worker. */

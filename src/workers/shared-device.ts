@@ -1,5 +1,5 @@
 import type { Log } from '../logger.js'
-import type { ServedModel } from './served-model.js'
+import type { ServedModel, Turns } from './served-model.js'
 
 /** How long a model that could not be loaded waits for its next turn, in ms. */
 const RETRY_MS = 60_000
@@ -30,7 +30,7 @@ export interface SharedDeviceOptions {
  * kept them waiting for `swapWait` ms. In the second case the loaded model gets no more jobs and first finishes those
  * that its workers have. So no image runs during a swap, and two busy models alternate at most every `swapWait` ms.
  */
-export class SharedDevice {
+export class SharedDevice implements Turns {
   readonly #options: SharedDeviceOptions
   /** The model whose workers run or start. */
   #loaded: ServedModel
@@ -42,19 +42,39 @@ export class SharedDevice {
   #failed = false
   /** When a model that could not be loaded may try again, in ms. */
   readonly #retryAt = new Map<ServedModel, number>()
-  #stopping = false
+  /** The model to load once the workers of the loaded one have ended; undefined if no swap has begun. */
+  #next: ServedModel | undefined
 
   /** Begins with the last model. */
   constructor(options: SharedDeviceOptions) {
     this.#options = options
     this.#loaded = options.models.at(-1)!
     this.#decidedAt = options.now()
-    for (const model of options.models) model.setLoaded(model === this.#loaded)
+    for (const model of options.models) model.takeTurns(this)
+  }
+
+  has(model: ServedModel): boolean {
+    return model === this.#loaded && this.#next === undefined
+  }
+
+  expects(model: ServedModel): boolean {
+    return (this.#retryAt.get(model) ?? 0) <= this.#options.now() && !(this.has(model) && this.#failed)
+  }
+
+  /** Assumes that the present model keeps the device until it has no work, but at most for `swapWait`. */
+  delayOf(model: ServedModel): number {
+    const { now, swapWait } = this.#options
+    const holder = this.#next ?? this.#loaded
+    const loading = this.#next !== undefined || this.#readyAt === undefined
+    const untilReady = loading ? Math.max(0, (holder.swapSeconds ?? 0) - (now() - this.#decidedAt) / 1000) : 0
+    if (model === holder) return untilReady
+    const untilFree = Math.max(untilReady, Math.min(holder.backlogSeconds ?? 0, untilReady + swapWait / 1000))
+    return untilFree + (model.swapSeconds ?? 0)
   }
 
   /** A worker of the loaded model is ready. */
   ready(model: ServedModel): void {
-    if (model !== this.#loaded || this.#readyAt !== undefined || this.#stopping) return
+    if (!this.has(model) || this.#readyAt !== undefined) return
     const { now, onSwap, log, name } = this.#options
     this.#readyAt = now()
     const seconds = (this.#readyAt - this.#decidedAt) / 1000
@@ -70,15 +90,15 @@ export class SharedDevice {
 
   /** Swaps the models if it is time to. Call it once per tick. */
   tick(): void {
-    if (this.#stopping) return
-    const next = this.#next()
+    if (this.#next !== undefined) return
+    const next = this.#longestWaiting()
     const yields = next !== undefined && this.#yieldsTo(next)
     this.#loaded.setPaused(yields)
     if (yields && !this.#loaded.busy) void this.#swap(next)
   }
 
   /** The model that has waited longest for the device, if any. Models that were never loaded come first, the last first. */
-  #next(): ServedModel | undefined {
+  #longestWaiting(): ServedModel | undefined {
     const waiting = this.#options.models.filter(
       (model) => model !== this.#loaded && this.#wantedSince(model) < Infinity
     )
@@ -101,17 +121,15 @@ export class SharedDevice {
     const { name, log, now, start, stop } = this.#options
     const last = this.#loaded
     log.info({ device: name, from: last.name, to: next.name }, `swapping ${last.name} for ${next.name} on ${name}`)
-    this.#stopping = true
+    this.#next = next
     this.#decidedAt = now()
     if (this.#failed) this.#retryAt.set(last, now() + RETRY_MS)
-    last.setLoaded(false)
     await stop(last)
     last.setPaused(false)
     this.#loaded = next
     this.#readyAt = undefined
     this.#failed = false
-    this.#stopping = false
-    next.setLoaded(true)
+    this.#next = undefined
     start(next)
   }
 }

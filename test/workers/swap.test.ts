@@ -75,9 +75,13 @@ it('lets running images finish, then swaps although more wait, and swaps back fo
   )
   await until('base runs', () => server.pool.models[0]!.running > 0)
   const turbo = generate(server, { prompt: 'x', model: 'turbo', num_inference_steps: 2 })
+  const swaps = () => server.logs.filter(({ msg }) => msg === 'swapping base for turbo on chip').length
+  await until('the swap begins', () => swaps() > 0)
+  expect(server.pool.models[0]!.queued).toBeGreaterThan(0)
+  // Neither model has a worker now; both accept requests.
+  const during = ['turbo', 'base'].map((model) => generate(server, { prompt: 'y', model, num_inference_steps: 2 }))
   expect(await modelOf(turbo)).toBe('turbo')
-  const left = server.pool.models[0]!.queued
-  expect(left).toBeGreaterThan(0)
+  expect(await Promise.all(during.map(modelOf))).toEqual(['turbo', 'base'])
   for (const answer of before) expect(await modelOf(answer)).toBe('base')
   expect(await metric(server, 'easel_replays_total')).toBe(0)
   // Only workers that were told to leave have left.
@@ -91,6 +95,7 @@ it('answers any mix of requests with the right model, one worker at a time, with
   const processes = watchProcesses(server)
   await bothLearned(server)
   const asked = Array.from({ length: 24 }, (_, index) => ((index * 7) % 5 < 2 ? 'turbo' : 'base'))
+  // Requests are accepted at any moment, also while a model is being loaded.
   const answers = asked.map((model, seed) =>
     generate(server, { prompt: `p${seed}`, seed, model, num_inference_steps: 5 + (seed % 20) })
   )
@@ -117,6 +122,19 @@ it('refuses a request whose deadline a swap would miss, and ends one that waits 
   server.pool.models[1]!.stepTook(0.02)
   const hasty = await generate(server, { prompt: 'x', model: 'turbo', num_inference_steps: 1, timeout: 0.2 })
   expect(await hasty.json()).toMatchObject({ code: 'DEADLINE_UNREACHABLE' })
+  // Its forecast: until the other has kept the device for SWAP_WAIT or is done, the swap, and the image itself.
+  const [base, turbo] = server.pool.models
+  const job = {
+    prompt: { ids: [1], ids_2: [1] },
+    negative: null,
+    seeds: [1],
+    steps: 10,
+    guidance: 1,
+    scheduler: 'euler'
+  }
+  const forecast = turbo!.secondsFor({ ...job, width: 64, height: 64 })!
+  expect(forecast).toBeGreaterThan(turbo!.swapSeconds! + base!.backlogSeconds! * 0.9)
+  expect(forecast).toBeLessThan(turbo!.swapSeconds! + 60)
   const waits = generate(server, { prompt: 'x', model: 'turbo', num_inference_steps: 1 })
   await until('it waits', () => server.pool.models[1]!.queued === 1)
   server.pool.drain(0)
