@@ -22,9 +22,9 @@ describe('loadOptions', () => {
   })
 
   it('returns a frozen object and treats an empty variable as unset', () => {
-    const config = loadOptions([], { PORT: '' })
-    expect(config.port).toBe(8000)
-    expect(Object.isFrozen(config)).toBe(true)
+    const loaded = loadOptions([], { PORT: '' })
+    expect(loaded.port).toBe(8000)
+    expect(Object.isFrozen(loaded)).toBe(true)
   })
 
   it.each(Object.entries(options))('accepts a value of %s that begins with a dash', (name, { env }) => {

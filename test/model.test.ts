@@ -87,6 +87,22 @@ it('npm start accepts a name without a revision, reports the commit, and is offl
   ])
 })
 
+it('npm start downloads the models of a list', async () => {
+  const cache = mkdtempSync(join(tmpdir(), 'easel-test-'))
+  onTestFinished(() => rmSync(cache, { recursive: true }))
+  onTestFinished(() => {
+    vi.unstubAllEnvs()
+  })
+  vi.stubEnv('HF_ENDPOINT', await startHub())
+  const folder = join(cache, 'owner--model@main')
+  const local = `a=${cache},b=${folder}`
+  const list = `a=${cache}, b=owner/model`
+  expect(await withLocalModel(['--models', list], {}, cache)).toEqual(['--models', list, '--models', local])
+  expect(await withLocalModel(['--port', '0'], { MODELS: list }, cache)).toEqual(['--port', '0', '--models', local])
+  expect(await withLocalModel(['--models', local], {}, cache)).toEqual(['--models', local])
+  expect(await withLocalModel(['--models', 'models.json'], {}, cache)).toEqual(['--models', 'models.json'])
+})
+
 it('npm start fails if a name is neither a folder nor a model that can be fetched', async () => {
   vi.stubEnv('HF_ENDPOINT', 'http://127.0.0.1:1')
   onTestFinished(() => {

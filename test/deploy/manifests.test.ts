@@ -189,9 +189,9 @@ describe.each(overlays.filter((folder) => kustomizationOf(folder).includes('/web
         type,
         ports: [{ port: 8080, targetPort: 'http' }]
       })
-      const config = loadWebOptions([], imageAndPod(webapp, manifests))
-      expect(webapp.ports).toEqual([{ name: 'http', containerPort: config.port }])
-      expect(config.host).toBe('0.0.0.0')
+      const options = loadWebOptions([], imageAndPod(webapp, manifests))
+      expect(webapp.ports).toEqual([{ name: 'http', containerPort: options.port }])
+      expect(options.host).toBe('0.0.0.0')
     })
 
     it('finds the gateway by its Service', () => {

@@ -43,7 +43,7 @@ export async function openServer(
   const socket = join(tmpdir(), `easel-test-${randomUUID()}.sock`)
   const logs: LogLine[] = []
   const log = pino({ level: 'debug' }, { write: (line: string) => void logs.push(JSON.parse(line) as LogLine) })
-  const config = loadOptions([], {
+  const options = loadOptions([], {
     HOST: '127.0.0.1',
     PORT: '0',
     ENGINE: 'fake',
@@ -53,14 +53,14 @@ export async function openServer(
     ...env,
     WORKER_ARGS: `${SMALL_FAKE} ${env['WORKER_ARGS'] ?? ''}`
   })
-  const server = await createServer(config, log)
+  const server = await createServer(options, log)
   const stop = async () => {
     await server.close(0)
     await rm(socket, { force: true })
   }
-  await server.app.listen({ host: config.host, port: config.port })
+  await server.app.listen({ host: options.host, port: options.port })
   const { port } = server.app.server.address() as AddressInfo
-  return { server: { ...server, url: `http://127.0.0.1:${port}`, endpoint: config.workerEndpoint, logs }, stop }
+  return { server: { ...server, url: `http://127.0.0.1:${port}`, endpoint: options.workerEndpoint, logs }, stop }
 }
 
 /**
