@@ -72,6 +72,7 @@ RUN --mount=type=cache,target=/root/.cache/pip python -m venv /opt/venv \
 FROM python-base AS worker-program
 COPY LICENSE /opt/easel/
 COPY models/demo /opt/easel/models/demo
+COPY models/sdxl-base-config /opt/easel/models/sdxl-base-config
 COPY python-worker/easel_worker easel_worker
 RUN python -m compileall -q easel_worker
 
@@ -93,6 +94,7 @@ ENTRYPOINT ["/usr/bin/tini", "--"]
 
 FROM node-runtime AS gateway
 COPY models/demo models/demo
+COPY models/sdxl-base-config models/sdxl-base-config
 ENV PORT=8000 \
     WORKER=connect \
     WORKER_ENDPOINT=ipc:///run/easel/worker.sock

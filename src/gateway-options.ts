@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { budgetWithin, MemoryBudget, type Part } from './memory.js'
 import type { Defaults } from './parameters.js'
-import { addressError, folderError } from './model-folder.js'
+import { addressError, modelError } from './model-folder.js'
 import { defaultOptions, defaultsIn } from './default-options.js'
 import {
   OptionError,
@@ -55,13 +55,25 @@ export const options = {
   model: text(
     'MODEL',
     join(packageRoot, 'models/demo'),
-    "Model folder in diffusers' layout. The gateway reads its two tokenizers, a worker that it starts reads all of it. `npm start` also takes a Hugging Face model, org/name or org/name@revision, and downloads it into .cache/models."
+    "Model: a folder in diffusers' layout, a single .safetensors file, or a folder with one such file. The gateway reads its two tokenizers, a worker that it starts reads all of it. `npm start` also takes a Hugging Face model, org/name or org/name/file.safetensors, with @revision, and downloads it into .cache/models."
   ),
   models: optional({
     env: 'MODELS',
     value: 'list|file',
     doc: 'Several models instead of MODEL: NAME=PATH,NAME=PATH, or a JSON file (docs/several-models.md). Requests choose one by its name; the first is the default. Each has its own workers.',
     parse: parseModels
+  }),
+  vae: optional({
+    env: 'VAE',
+    value: 'path',
+    doc: "VAE that replaces the model's, in the workers that the gateway starts: a diffusers folder or a .safetensors file. `npm start` also takes a Hugging Face name.",
+    parse: (value: string) => resolve(value)
+  }),
+  unet: optional({
+    env: 'UNET',
+    value: 'path',
+    doc: "UNet that replaces the model's, such as SDXL-Lightning's, in the workers that the gateway starts: a diffusers folder or a .safetensors file. `npm start` also takes a Hugging Face name.",
+    parse: (value: string) => resolve(value)
   }),
   worker: oneOf(
     'WORKER',
@@ -250,7 +262,10 @@ export { OptionError, flagOf, HelpRequested, VersionRequested } from './options.
 
 /** The gateway's options: parsed once, checked, frozen. */
 export type GatewayOptions = Readonly<
-  Omit<OptionValues<typeof options>, 'python' | 'memoryBudget' | 'model' | 'models' | keyof typeof defaultOptions> & {
+  Omit<
+    OptionValues<typeof options>,
+    'python' | 'memoryBudget' | 'model' | 'models' | 'vae' | 'unet' | keyof typeof defaultOptions
+  > & {
     python: string
     /** The models to serve, the default one first. */
     models: readonly ModelEntry[]
@@ -289,8 +304,9 @@ export function loadOptions(
 }
 
 function check(values: OptionValues<typeof options>): GatewayOptions {
-  const { model, ...rest } = values
-  const models = modelsIn(model, values.models)
+  const { model, vae, unet, ...rest } = values
+  const replaced = [...(vae === undefined ? [] : ['--vae', vae]), ...(unet === undefined ? [] : ['--unet', unet])]
+  const models = modelsIn(model, values.models, replaced)
   const sharing = models.find(({ device }) => device !== undefined)
   if (sharing !== undefined && values.worker === 'connect')
     throw new OptionError(
@@ -318,14 +334,21 @@ function checkEndpoint({ workerEndpoint: given, worker, curveSecretKey }: Option
   }
 }
 
-function modelsIn(model: string, several: readonly ModelEntry[] | undefined): readonly ModelEntry[] {
+/** @param args arguments for the workers of a single MODEL */
+function modelsIn(
+  model: string,
+  several: readonly ModelEntry[] | undefined,
+  args: readonly string[]
+): readonly ModelEntry[] {
   if (several !== undefined) {
+    if (args.length > 0)
+      throw new OptionError('with MODELS, give --vae and --unet in the "args" of the model that they are for')
     if (model === options.model.fallback) return several
     throw new OptionError('give MODEL or MODELS, not both: MODELS names every model, the default one first')
   }
   const wrong = addressError(model)
   if (wrong !== undefined) throw new OptionError(`MODEL=${model}: ${wrong}`)
-  return [{ name: undefined, path: resolve(model), device: undefined, workers: undefined, args: [], env: {} }]
+  return [{ name: undefined, path: resolve(model), device: undefined, workers: undefined, args, env: {} }]
 }
 
 /**
@@ -336,7 +359,7 @@ function modelsIn(model: string, several: readonly ModelEntry[] | undefined): re
  */
 export function requireModels(given: GatewayOptions): GatewayOptions {
   for (const { name, path } of given.models) {
-    const wrong = folderError(path, given.worker === 'spawn' && given.engine === 'sdxl')
+    const wrong = modelError(path, given.worker === 'spawn' && given.engine === 'sdxl')
     if (wrong !== undefined)
       throw new OptionError(`${name === undefined ? 'MODEL' : `MODELS: ${name}`}=${path}: ${wrong}`)
   }

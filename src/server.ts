@@ -6,6 +6,7 @@ import { KeyFile } from './access/key-file.js'
 import { type AppParts, buildAdminApp, buildApp } from './app.js'
 import { type GatewayOptions, packageRoot, processEnvironment } from './gateway-options.js'
 import { Connections } from './connections.js'
+import { tokenizerFolders } from './model-folder.js'
 import { connectionRoom } from './descriptors.js'
 import type { WorkerProcess } from './workers/supervisor.js'
 import { type PoolOptions, WorkerPool } from './workers/worker-pool.js'
@@ -154,7 +155,7 @@ async function openTracing({ otlpEndpoint, otelServiceName }: GatewayOptions, ve
 async function tokenizersOf({ models }: GatewayOptions): Promise<SdxlTokenizers[]> {
   const shared = new SharedParts()
   const all: SdxlTokenizers[] = []
-  for (const { path } of models) all.push(await SdxlTokenizers.fromModelFolder(path, shared))
+  for (const { path } of models) all.push(await SdxlTokenizers.fromFolders(tokenizerFolders(path), shared))
   return all
 }
 

@@ -9,9 +9,11 @@ import {
   HelpRequested,
   loadOptions,
   options,
+  packageRoot,
   requireModels,
   VersionRequested
 } from '../src/gateway-options.js'
+import { tokenizerFolders } from '../src/model-folder.js'
 
 describe('loadOptions', () => {
   it('prefers the flag to the variable to the default', () => {
@@ -104,20 +106,43 @@ describe('loadOptions', () => {
 describe('MODEL', () => {
   const folder = mkdtempSync(join(tmpdir(), 'easel-test-'))
   mkdirSync(join(folder, 'cache/snapshots/0123/unet'), { recursive: true })
-  for (const file of ['all.safetensors', 'cache/snapshots/0123/model_index.json']) writeFileSync(join(folder, file), '')
-  mkdirSync(join(folder, 'empty'))
+  for (const name of ['empty', 'one', 'own/tokenizer', 'pickled', 'two', 'whole/unet'])
+    mkdirSync(join(folder, name), { recursive: true })
+  for (const file of [
+    'all.ckpt',
+    'cache/snapshots/0123/model_index.json',
+    'one/int8_calibration.safetensors',
+    'one/model_index.json',
+    'one/x.safetensors',
+    'own/x.safetensors',
+    'pickled/all.ckpt',
+    'two/a.safetensors',
+    'two/b.safetensors',
+    'two/notes.txt',
+    'whole/all.safetensors',
+    'whole/model_index.json',
+    'whole/other.safetensors',
+    'whole/unet/diffusion_pytorch_model.fp16.safetensors'
+  ])
+    writeFileSync(join(folder, file), '')
   afterAll(() => rmSync(folder, { recursive: true }))
 
   const load = (env: NodeJS.ProcessEnv) => requireModels(loadOptions([], env))
 
   it.each([
-    ['/no/such/folder', 'the folder does not exist. MODEL must be a model folder'],
+    ['/no/such/folder', 'there is no such folder or file. MODEL must be a model folder'],
+    ['/no/such/file.safetensors', 'there is no such folder or file'],
     ['owner/model', '`python -m easel_worker.fetch owner/model --to FOLDER`'],
     ['owner/model@main', '`python -m easel_worker.fetch owner/model@main --to FOLDER`'],
     ['https://huggingface.co/owner/model', 'write owner/model with `npm start`'],
     ['https://huggingface.co/owner/model/tree/fp16', 'write owner/model@fp16'],
+    ['https://huggingface.co/owner/model/blob/main/x/all.safetensors', 'write owner/model/x/all.safetensors@main'],
+    ['owner/model/all.safetensors', '`python -m easel_worker.fetch owner/model/all.safetensors --to FOLDER`'],
     ['gs://bucket/model', 'models are not loaded from URLs'],
-    [join(folder, 'all.safetensors'), 'from_single_file'],
+    [join(folder, 'all.ckpt'), 'from_single_file'],
+    [join(folder, 'pickled'), 'the folder holds all.ckpt, but only .safetensors files are loaded'],
+    [join(folder, 'two'), 'the folder holds 2 single files; give one of them: a.safetensors, b.safetensors'],
+    [join(folder, 'two/notes.txt'), 'this is not a model'],
     [join(folder, 'cache/snapshots/0123/model_index.json'), `give its folder, ${folder}/cache/snapshots/0123`],
     [join(folder, 'empty'), 'the folder has no model_index.json, so it is not a model'],
     [
@@ -128,6 +153,31 @@ describe('MODEL', () => {
     expect(() => load({ MODEL: model })).toThrow(OptionError)
     expect(() => load({ MODEL: model })).toThrow(/^MODEL=/)
     expect(() => load({ MODEL: model })).toThrow(message)
+  })
+
+  it.each([
+    ['a single file', 'one/x.safetensors', undefined, undefined],
+    ['a folder with one single file', 'one', undefined, undefined],
+    ['a folder with a single file and a tokenizer', 'own', 'own/tokenizer', undefined],
+    ['a diffusers folder that also has single files', 'whole', 'whole/tokenizer', 'whole/tokenizer_2']
+  ])('may be %s, whose missing tokenizers are those of SDXL base', (_, model, first, second) => {
+    expect(load({ MODEL: join(folder, model) }).models[0]!.path).toBe(join(folder, model))
+    const base = join(packageRoot, 'models/sdxl-base-config')
+    expect(tokenizerFolders(join(folder, model))).toEqual([
+      first === undefined ? join(base, 'tokenizer') : join(folder, first),
+      second === undefined ? join(base, 'tokenizer_2') : join(folder, second)
+    ])
+  })
+
+  it('may be a single file that only the worker has', () => {
+    const connect = { WORKER: 'connect', WORKER_ENDPOINT: 'ipc:///run/x' }
+    expect(load({ ...connect, MODEL: '/models/x.safetensors' }).models[0]!.path).toBe('/models/x.safetensors')
+  })
+
+  it('passes VAE and UNET to the workers, as absolute paths', () => {
+    const [model] = loadOptions([], { MODEL: '/m', VAE: 'vae', UNET: '/unet.safetensors' }).models
+    expect(model!.args).toEqual(['--vae', resolve('vae'), '--unet', '/unet.safetensors'])
+    expect(() => loadOptions([], { MODELS: 'a=/a,b=/b', VAE: 'vae' })).toThrow(/in the "args" of the model/)
   })
 
   it('may lack model_index.json if the gateway starts no sdxl worker', () => {
@@ -197,7 +247,7 @@ describe('MODELS', () => {
     const load = (env: NodeJS.ProcessEnv) => requireModels(loadOptions([], env))
     expect(() => load({ MODELS: '/no/such.json' })).toThrow('MODELS="/no/such.json": there is no such file')
     expect(() => load({ MODELS: 'a=/a', MODEL: '/b' })).toThrow('give MODEL or MODELS, not both')
-    expect(() => load({ MODELS: 'a=/no/such' })).toThrow('MODELS: a=/no/such: the folder does not exist')
+    expect(() => load({ MODELS: 'a=/no/such' })).toThrow('MODELS: a=/no/such: there is no such folder or file')
     writeFileSync(join(folder, 'shared.json'), JSON.stringify([{ name: 'a', path: 'x', device: 'chip' }]))
     const connect = { WORKER: 'connect', WORKER_ENDPOINT: 'ipc:///run/x', MODELS: join(folder, 'shared.json') }
     expect(() => load(connect)).toThrow('MODELS: a has a "device", but only workers that the gateway starts')

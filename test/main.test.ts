@@ -68,7 +68,7 @@ describe('the command', () => {
   it('says that the model folder does not exist', async () => {
     const gateway = start({ MODEL: '/no/such/folder' })
     expect((await gateway.exit).code).toBe(2)
-    expect(gateway.output()).toMatch(/^easel: MODEL=\/no\/such\/folder: the folder does not exist[^\n]*\n$/)
+    expect(gateway.output()).toMatch(/^easel: MODEL=\/no\/such\/folder: there is no such folder or file[^\n]*\n$/)
   })
 
   it('prints its address and a curl line when it is ready', async () => {

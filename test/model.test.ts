@@ -1,19 +1,29 @@
 import { createHash } from 'node:crypto'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it, onTestFinished, vi } from 'vitest'
 import { withLocalModel } from '../scripts/lib/model.mjs'
+import { packageRoot } from '../src/gateway-options.js'
 
 const COMMIT = 'a'.repeat(40)
+const BASE = join(packageRoot, 'models/sdxl-base-config')
+const PARTS = ['text_encoder', 'text_encoder_2', 'unet', 'vae']
+const CONFIGS = [
+  'model_index.json',
+  'scheduler/scheduler_config.json',
+  ...PARTS.map((part) => `${part}/config.json`),
+  ...['tokenizer', 'tokenizer_2'].flatMap((name) => [`${name}/vocab.json`, `${name}/merges.txt`])
+]
 const FILES: Record<string, string> = Object.fromEntries([
-  ['model_index.json', '{}'],
-  ...['text_encoder', 'text_encoder_2', 'unet', 'vae'].map((part) => [`${part}/model.safetensors`, part])
+  ...CONFIGS.map((path) => [path, readFileSync(join(BASE, path), 'utf8')]),
+  ...PARTS.map((part) => [`${part}/model.safetensors`, part]),
+  ['lightning_unet.safetensors', 'lightning']
 ])
 
-/** A fake Hugging Face hub with a minimal model. The worker's tests cover the rest. */
+/** A fake Hugging Face hub with SDXL base's configs and fake weights. The worker's tests cover the rest. */
 async function startHub(): Promise<string> {
   const hub = createServer((request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://hub')
@@ -37,12 +47,8 @@ async function startHub(): Promise<string> {
 }
 
 function entry([path, content]: [string, string]) {
-  return {
-    type: 'file',
-    path,
-    size: content.length,
-    oid: createHash('sha1').update(`blob ${content.length}\0${content}`).digest('hex')
-  }
+  const size = Buffer.byteLength(content)
+  return { type: 'file', path, size, oid: createHash('sha1').update(`blob ${size}\0${content}`).digest('hex') }
 }
 
 it('npm start downloads a Hugging Face model and serves its folder', async () => {
@@ -63,6 +69,23 @@ it('npm start downloads a Hugging Face model and serves its folder', async () =>
     folder
   ])
   expect(readFileSync(join(folder, 'unet/model.safetensors'), 'utf8')).toBe('unet')
+})
+
+it('npm start downloads a VAE and a UNet that replace those of the model', async () => {
+  const cache = mkdtempSync(join(tmpdir(), 'easel-test-'))
+  onTestFinished(() => rmSync(cache, { recursive: true }))
+  vi.stubEnv('HF_ENDPOINT', await startHub())
+  onTestFinished(() => {
+    vi.unstubAllEnvs()
+  })
+  const args = ['--model', 'models/demo', '--vae', 'owner/model']
+  const env = { UNET: 'owner/model/lightning_unet.safetensors@main' }
+  const [vae, unet] = ['owner--model@main--vae', 'owner--model--lightning_unet.safetensors@main--unet'].map((name) =>
+    join(cache, name)
+  )
+  expect(await withLocalModel(args, env, cache)).toEqual([...args, '--vae', vae, '--unet', unet])
+  expect(readdirSync(join(vae!, 'vae')).toSorted()).toEqual(['config.json', 'model.safetensors'])
+  expect(readFileSync(join(unet!, 'lightning_unet.safetensors'), 'utf8')).toBe('lightning')
 })
 
 it('npm start accepts a name without a revision, reports the commit, and is offline the next time', async () => {

@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 from easel_worker.sdxl.folder.fetch_errors import explain
-from easel_worker.sdxl.folder.hub import HubError, HubModel, fetch
+from easel_worker.sdxl.folder.hub import HubModel, fetch
+from easel_worker.sdxl.folder.hub_files import HubError
 
 
 def main() -> None:
@@ -19,7 +20,14 @@ def main() -> None:
         "login and HF_ENDPOINT for another hub.",
     )
     parser.add_argument(
-        "model", help="org/name or org/name@revision; prefer a commit, which never changes"
+        "model",
+        help="org/name or org/name/file.safetensors, and @revision after it; prefer a commit, "
+        "which never changes",
+    )
+    parser.add_argument(
+        "--component",
+        choices=("vae", "unet"),
+        help="fetch only this component, to replace that of another model",
     )
     parser.add_argument("--to", required=True, type=Path, metavar="FOLDER", help="folder to create")
     arguments = parser.parse_args()
@@ -28,7 +36,12 @@ def main() -> None:
     except HubError as error:
         sys.exit(f"easel-fetch: {error}")
     try:
-        fetch(model, arguments.to, lambda line: print(line, flush=True))
+        fetch(
+            model,
+            arguments.to,
+            lambda line: print(line, flush=True),
+            component=arguments.component,
+        )
     except Exception as error:  # noqa: BLE001 - the hub's client and the network raise many types
         sys.exit(f"easel-fetch: {explain(error, model, arguments.to)}")
 

@@ -65,7 +65,8 @@ class ProcessOptions:
         Path | None,
         Option(
             Path,
-            "a standard diffusers folder; the fake engine reads only its tokenizers",
+            "a diffusers folder, a single .safetensors file, or a folder with one such file; the "
+            "fake engine reads only the tokenizers of a folder",
         ),
     ] = None
 
@@ -148,7 +149,7 @@ class ProcessOptions:
             )
         if ENGINES[self.engine].needs_model and self.model is None:
             raise OptionError(
-                f"the {self.engine} engine needs --model or MODEL: a diffusers folder"
+                f"the {self.engine} engine needs --model or MODEL: a folder or a single file"
             )
 
 

@@ -4,14 +4,17 @@ import { join, resolve } from 'node:path'
 import { root, run, step, StepError } from '../../tools/run.mjs'
 import { python } from '../../tools/setup.mjs'
 
-/** A model on the Hugging Face hub. Keep this in step with the worker's hub.py. */
-const HUB_MODEL = /^\w[\w.-]*\/\w[\w.-]*(@[\w./-]+)?$/
+/** A model or a single file on the Hugging Face hub. Keep this in step with the worker's hub.py. */
+const HUB_MODEL = /^\w[\w.-]*\/\w[\w.-]*(\/[\w./ -]+\.safetensors)?(@[\w./-]+)?$/
 /** The revision to fetch if none is named. A fetched copy is kept even if the branch moves later. */
 const BRANCH = 'main'
 
+/** The components that another model's can replace. */
+const COMPONENTS = ['vae', 'unet']
+
 /**
- * Returns the gateway's arguments with the models as folders. Fetches models from the hub unless they are cached. With
- * `--models` it does so for a list, but not for a file.
+ * Returns the gateway's arguments with the models as folders, and the VAE and UNet that replace a model's. Fetches them
+ * from the hub unless they are cached. With `--models` it does so for a list of models, but not for a file.
  *
  * @param {readonly string[]} args
  * @param {Record<string, string | undefined>} env
@@ -24,10 +27,15 @@ export async function withLocalModel(args, env, cache = join(root, '.cache/model
     const local = await localList(list, cache)
     return local === list ? [...args] : [...args, '--models', local] // the last one has precedence
   }
-  const model = valueOf('--model', args) ?? env['MODEL']
-  if (model === undefined) return [...args]
-  const folder = await localFolder('MODEL', model, cache)
-  return folder === model ? [...args] : [...args, '--model', folder]
+  const all = [...args]
+  for (const name of ['model', ...COMPONENTS]) {
+    const option = name.toUpperCase()
+    const value = valueOf(`--${name}`, args) ?? env[option]
+    if (value === undefined) continue
+    const folder = await localFolder(option, value, cache, COMPONENTS.includes(name) ? name : undefined)
+    if (folder !== value) all.push(`--${name}`, folder)
+  }
+  return all
 }
 
 /**
@@ -49,20 +57,23 @@ async function localList(list, cache) {
  * @param {string} option for errors
  * @param {string} model
  * @param {string} cache
+ * @param {string} [component] fetch only this
  */
-async function localFolder(option, model, cache) {
+async function localFolder(option, model, cache, component) {
   if (!HUB_MODEL.test(model) || existsSync(model)) return model
   const named = model.includes('@') ? model : `${model}@${BRANCH}`
-  const folder = join(cache, named.replaceAll('/', '--'))
+  const suffix = component === undefined ? '' : `--${component}`
+  const folder = join(cache, `${named}${suffix}`.replaceAll('/', '--'))
+  const only = component === undefined ? [] : ['--component', component]
   await step(`Fetching ${named}`, async () => {
-    await run(python, ['-m', 'easel_worker.fetch', named, '--to', folder], { cwd: join(root, 'python-worker') }).catch(
-      (error) => {
-        if (!(error instanceof StepError)) throw error
-        throw new StepError(
-          `${option}=${model} could not be fetched from the Hugging Face hub (see above). No folder exists at ${resolve(model)} either`
-        )
-      }
-    )
+    await run(python, ['-m', 'easel_worker.fetch', named, '--to', folder, ...only], {
+      cwd: join(root, 'python-worker')
+    }).catch((error) => {
+      if (!(error instanceof StepError)) throw error
+      throw new StepError(
+        `${option}=${model} could not be fetched from the Hugging Face hub (see above). No folder exists at ${resolve(model)} either`
+      )
+    })
   })
   return folder
 }

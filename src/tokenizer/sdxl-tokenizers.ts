@@ -20,15 +20,19 @@ export class SdxlTokenizers {
   }
 
   /**
-   * Reads `tokenizer/` and `tokenizer_2/`.
-   *
+   * @param folders of the first and the second tokenizer
    * @param shared parts to share with the tokenizers of other models
    * @throws Error that names the file and what is wrong with it
    */
-  static async fromModelFolder(folder: string, shared = new SharedParts()): Promise<SdxlTokenizers> {
-    const first = await ClipTokenizer.fromFolder(join(folder, 'tokenizer'), shared)
-    const second = await ClipTokenizer.fromFolder(join(folder, 'tokenizer_2'), shared)
+  static async fromFolders(folders: readonly [string, string], shared = new SharedParts()): Promise<SdxlTokenizers> {
+    const first = await ClipTokenizer.fromFolder(folders[0], shared)
+    const second = await ClipTokenizer.fromFolder(folders[1], shared)
     return new SdxlTokenizers(first, second)
+  }
+
+  /** Reads `tokenizer/` and `tokenizer_2/` of a diffusers folder. @throws Error that names the file and what is wrong */
+  static fromModelFolder(folder: string): Promise<SdxlTokenizers> {
+    return SdxlTokenizers.fromFolders([join(folder, 'tokenizer'), join(folder, 'tokenizer_2')])
   }
 
   encode(text: string): SdxlEncoded {

@@ -41,10 +41,6 @@ export async function startHub({
 }
 
 function entry([path, content]: [string, string]) {
-  return {
-    type: 'file',
-    path,
-    size: content.length,
-    oid: createHash('sha1').update(`blob ${content.length}\0${content}`).digest('hex')
-  }
+  const size = Buffer.byteLength(content)
+  return { type: 'file', path, size, oid: createHash('sha1').update(`blob ${size}\0${content}`).digest('hex') }
 }

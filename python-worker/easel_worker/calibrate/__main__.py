@@ -23,7 +23,9 @@ def main() -> None:
         "get, which --quantization int8 needs. `npm run calibrate` tokenizes the prompts. A "
         "full-size model needs an accelerator.",
     )
-    parser.add_argument("--model", type=Path, required=True, help="a diffusers folder")
+    parser.add_argument(
+        "--model", type=Path, required=True, help="a diffusers folder or a single file"
+    )
     parser.add_argument(
         "--tokens", type=Path, required=True, help='prompts: JSON, a list of {"ids", "ids_2"}'
     )
@@ -35,6 +37,8 @@ def main() -> None:
     add_flags(parser, settings)
     chosen = parser.parse_args()
     try:
+        if chosen.to is None and chosen.model.is_file():
+            raise ValueError("--to is missing: a single file has no folder for its calibration")
         read = json.loads(chosen.tokens.read_text(encoding="utf-8"))
         texts = [Tokens(tuple(each["ids"]), tuple(each["ids_2"])) for each in read]
         given = values_of(settings, vars(chosen), environment={})

@@ -12,13 +12,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load, save
 
-from easel_worker.sdxl.folder import hub
+from easel_worker.sdxl.folder import hub, hub_files
+from easel_worker.sdxl.folder.checkpoint import WeightsError
 from easel_worker.sdxl.folder.fetch_errors import explain
 from easel_worker.sdxl.folder.fetch_progress import LINE_EVERY_S, ProgressLines
-from easel_worker.sdxl.folder.hub import HubError, HubModel
+from easel_worker.sdxl.folder.files import locate
+from easel_worker.sdxl.folder.hub import HubModel
+from easel_worker.sdxl.folder.hub_files import HubError
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
+from parity import original_layout
 from tests.sdxl import tiny_model
 from tests.support.hub import BRANCH, COMMIT, REPOSITORY, Hub, serving
 
@@ -200,7 +205,10 @@ def test_a_file_with_a_wrong_digest_is_removed(
     [
         (f"owner/other@{COMMIT}", r"http://\S+ has no public model owner/other: .*HF_TOKEN.*"),
         ("owner/other", r"http://\S+ has no public model owner/other: .*HF_TOKEN.*"),
-        ("model", r"'model' is not a model on the hub: write org/name or org/name@revision.*"),
+        (
+            "model",
+            r"'model' is not a model on the hub: write org/name or org/name/file.safetensors.*",
+        ),
         ("../models/demo", r"'../models/demo' is not a model on the hub: .*"),
     ],
 )
@@ -254,13 +262,121 @@ OTHERS = [f"{part}/model.safetensors" for part in ("text_encoder", "text_encoder
 )
 def test_shards_are_fetched_with_their_index(index: str) -> None:
     full = ["unet/diffusion_pytorch_model.safetensors.index.json", "unet/config.json"]
-    wanted = ["unet/config.json", index, *SHARDS, *OTHERS]
-    assert sorted(hub.choose([*full, *SHARDS, *OTHERS, index])) == sorted(wanted)
+    wanted = [index, *SHARDS, *OTHERS]
+    found = hub_files.weights_files([*full, *SHARDS, *OTHERS, index], None)
+    assert sorted(found) == sorted(wanted)
 
 
 def test_a_component_without_weights_is_refused() -> None:
-    with pytest.raises(HubError, match="no safetensors weights in unet"):
-        hub.choose([*OTHERS, "unet/diffusion_pytorch_model.bin"])
+    with pytest.raises(HubError, match=r"no weights of its unet.*model\.bin, which can run code"):
+        hub_files.weights_files([*OTHERS, "unet/diffusion_pytorch_model.bin"], None)
+
+
+@pytest.mark.parametrize(
+    ("variants", "chosen"),
+    [
+        (["", "fp16", "bf16"], "fp16"),
+        (["", "bf16"], "bf16"),
+        (["fp32", "", "non_ema"], ""),
+        (["fp32"], "fp32"),
+    ],
+)
+def test_half_precision_is_preferred(variants: list[str], chosen: str) -> None:
+    names = {
+        v: f"unet/diffusion_pytorch_model.{v}.safetensors".replace("..", ".") for v in variants
+    }
+    found = hub_files.weights_files([*names.values(), *OTHERS], None)
+    assert [path for path in found if path.startswith("unet/")] == [names[chosen]]
+
+
+def test_other_variants_are_named() -> None:
+    name = "diffusion_pytorch_model.non_ema.safetensors"
+    with pytest.raises(HubError, match=f"weights of its unet to fetch: found {name}; expected"):
+        hub_files.weights_files([*OTHERS, f"unet/{name}"], None)
+
+
+def test_a_repository_without_a_diffusers_folder_names_its_files(tmp_path: Path) -> None:
+    with (
+        serving({"b.safetensors": b"", "a.safetensors": b"", "c.ckpt": b""}) as server,
+        pytest.raises(HubError, match=r"add its name: a\.safetensors, b\.safetensors$"),
+    ):
+        fetch(server, tmp_path / "sdxl")
+
+
+def test_no_weights_are_downloaded_of_a_model_that_is_refused(
+    server: Hub, model: dict[str, bytes], tmp_path: Path
+) -> None:
+    config = model["unet/config.json"].replace(b'"act_fn"', b'"unused"')
+    config = config[:-1] + b', "act_fn": "mish"}'
+    server.files = {**server.files, "unet/config.json": config}
+    with pytest.raises(ValueError, match=r'unet/config\.json: act_fn = "mish"'):
+        fetch(server, tmp_path / "sdxl")
+    assert not any(path.endswith(".safetensors") for path in server.asked)
+
+
+def single_file(model: dict[str, bytes]) -> bytes:
+    """The tiny model as a single file."""
+    parts = {
+        part: load(next(content for path, content in model.items() if is_weights(part, path)))
+        for part in ("text_encoder", "text_encoder_2", "unet", "vae")
+    }
+    return save(original_layout.single_file(parts))
+
+
+def is_weights(part: str, path: str) -> bool:
+    return path.startswith(f"{part}/") and path.endswith(".safetensors")
+
+
+@pytest.mark.parametrize("path", ["tiny.safetensors", "more/tiny v1.safetensors"])
+def test_a_single_file_is_fetched_alone(
+    server: Hub, model: dict[str, bytes], tmp_path: Path, path: str
+) -> None:
+    content = single_file(model)
+    server.files = {**server.files, path: content}
+    parsed = HubModel.parse(f"{REPOSITORY}/{path}@{COMMIT}")
+    assert parsed == HubModel(REPOSITORY, COMMIT, path)
+    lines = fetch(server, tmp_path / "sdxl", parsed)
+    found = files_in(tmp_path / "sdxl")
+    assert found.keys() == {Path(path).name, hub.SOURCE}
+    assert found[Path(path).name] == content
+    assert locate(tmp_path / "sdxl").name == Path(path).stem
+    assert lines[0].startswith("1 file, ")
+    with pytest.raises(HubError, match="choose another folder"):
+        fetch(server, tmp_path / "sdxl")
+
+
+def test_a_single_file_that_is_refused_is_not_downloaded(server: Hub, tmp_path: Path) -> None:
+    content = save({"double_blocks.0.weight": np.ones((400, 1000), np.float32)})
+    server.files = {**server.files, "flux.safetensors": content}
+    with pytest.raises(WeightsError, match=r"owner/model/flux\.safetensors: this is a Flux model"):
+        fetch(server, tmp_path / "sdxl", HubModel(REPOSITORY, COMMIT, "flux.safetensors"))
+    assert [path for path in server.asked if "flux" in path] == [
+        f"/{REPOSITORY}/resolve/{COMMIT}/flux.safetensors bytes=0-100000"
+    ]
+
+
+def test_a_file_that_the_repository_lacks_is_refused(server: Hub, tmp_path: Path) -> None:
+    model = HubModel(REPOSITORY, COMMIT, "no.safetensors")
+    with pytest.raises(HubError, match=r"has no no\.safetensors; .*: sd_xl_base_1\.0\.safetensors"):
+        fetch(server, tmp_path / "sdxl", model)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_one_component_is_fetched_to_replace_another(
+    server: Hub, model: dict[str, bytes], tmp_path: Path, alone: bool
+) -> None:
+    wanted = {path: content for path, content in model.items() if path.startswith("vae/")}
+    if alone:
+        wanted = {path.removeprefix("vae/"): content for path, content in wanted.items()}
+        server.files = {"README.md": b"", **wanted}
+    target = tmp_path / "vae"
+    hub.fetch(MODEL, target, lambda _: None, server.url, component="vae")
+    found = files_in(target)
+    del found[hub.SOURCE]
+    assert found == wanted
+    whole = tiny_model.write(tmp_path / "whole")
+    files = locate(whole, vae=target)
+    assert files.components["vae"].config.path.is_relative_to(target)
 
 
 def test_progress_lines_are_at_least_five_seconds_apart() -> None:

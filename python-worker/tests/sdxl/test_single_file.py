@@ -19,8 +19,9 @@ from easel_worker.sdxl.folder import weights
 from easel_worker.sdxl.folder.checkpoint import WeightsError
 from easel_worker.sdxl.folder.config import read_config
 from easel_worker.sdxl.folder.config_reader import ConfigError
-from easel_worker.sdxl.folder.files import BASE, COMPONENTS, ModelFiles, locate
+from easel_worker.sdxl.folder.files import BASE, ModelFiles, locate
 from easel_worker.sdxl.folder.identity import model_digest
+from easel_worker.sdxl.folder.layout import COMPONENTS
 from easel_worker.sdxl.serving.describe import describe
 from easel_worker.sdxl.serving.options import Options
 from parity import original_layout, ours

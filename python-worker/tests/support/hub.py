@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 REPOSITORY, BRANCH, COMMIT = "owner/model", "main", "0123456789abcdef" * 2 + "01234567"
 ENTRIES_A_PAGE = 7
@@ -87,8 +87,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"id": REPOSITORY, "sha": COMMIT})
         elif address.path == f"{api}/tree/{COMMIT}":
             self._page(int(parse_qs(address.query).get("from", ["0"])[0]))
-        elif (path := address.path.removeprefix(content)) in self.server.files:
-            self._file(path, int(wanted.removeprefix("bytes=").rstrip("-") or 0))
+        elif (path := unquote(address.path.removeprefix(content))) in self.server.files:
+            start, _, last = wanted.removeprefix("bytes=").partition("-")
+            self._file(path, int(start or 0), int(last) + 1 if last else None)
         else:
             self._json({"error": "Repository not found"}, 404, {"X-Error-Code": "RepoNotFound"})
 
@@ -99,12 +100,14 @@ class _Handler(BaseHTTPRequestHandler):
         folders = [{"type": "directory", "path": "unet", "oid": "0" * 40}] if start == 0 else []
         self._json([*folders, *entries[start:end]], headers=headers)
 
-    def _file(self, path: str, start: int) -> None:
+    def _file(self, path: str, start: int, end: int | None) -> None:
         whole = self.server.lies.get(path, self.server.files[path])
-        rest = whole[start:]
-        self.send_response(206 if start else 200)
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(whole) - 1}/{len(whole)}")
+        rest = whole[start:end]
+        partial = start > 0 or end is not None
+        self.send_response(206 if partial else 200)
+        if partial:
+            last = start + len(rest) - 1
+            self.send_header("Content-Range", f"bytes {start}-{last}/{len(whole)}")
         self.send_header("Content-Length", str(len(rest)))
         self.end_headers()
         if (cut := self.server.cuts.pop(path, None)) is not None:

@@ -12,17 +12,13 @@ from typing import Any
 
 from easel_worker.sdxl.folder.checkpoint import PICKLES, Weights, WeightsError, has_weights
 from easel_worker.sdxl.folder.config_reader import ConfigError, ConfigFile, read_config_file
+from easel_worker.sdxl.folder.layout import COMPONENTS, INDEX, SCHEDULER, TOKENIZERS
 from easel_worker.sdxl.folder.original_names import PREFIXES
 from easel_worker.sdxl.folder.single_file import SUFFIX, inspect, open_header
 from easel_worker.sdxl.quantization import calibration
 
 BASE = Path(__file__).parents[4] / "models" / "sdxl-base-config"
 """SDXL base's configs and tokenizers."""
-
-COMPONENTS = ("text_encoder", "text_encoder_2", "unet", "vae")
-INDEX = "model_index.json"
-SCHEDULER = "scheduler/scheduler_config.json"
-TOKENIZERS = ("tokenizer", "tokenizer_2")
 
 _ORIGINAL_MARKS = {"unet": "input_blocks.", "vae": "decoder.mid."}
 """What only the original layout of a component has, after the component's prefix or without it."""
@@ -141,7 +137,9 @@ def _replacement(name: str, path: Path, replaced: Component) -> Component:
     if path.is_dir():
         inside = path / name
         folder = inside if (inside / "config.json").is_file() else path
-        return Component(ConfigFile(folder / "config.json"), Weights(folder, name))
+        if (folder / "config.json").is_file():
+            return Component(ConfigFile(folder / "config.json"), Weights(folder, name))
+        path = _only_file(path) or path / "config.json"
     if not path.exists():
         raise ConfigError(f"{name.upper()}={path}: there is no such folder or file")
     header = open_header(path)
@@ -159,15 +157,21 @@ def _single_file(model: Path) -> Path | None:
         return model
     if (model / INDEX).is_file() and has_weights(model / "unet"):
         return None
-    files = sorted(path for path in model.glob("*") if path.is_file()) if model.is_dir() else []
-    found = [path for path in files if path.suffix == SUFFIX]
-    usable = [path for path in found if path.name != calibration.FILE]
-    if len(usable) == 1:
-        return usable[0]
-    if usable:
+    found = _only_file(model)
+    if found is not None and found.suffix != SUFFIX and (model / INDEX).is_file():
+        return None
+    return found
+
+
+def _only_file(folder: Path) -> Path | None:
+    """The file with weights in a folder, if there is one; a file to refuse if there is no other.
+
+    Raises:
+        ConfigError: there are several.
+    """
+    files = sorted(path for path in folder.glob("*") if path.is_file())
+    usable = [path for path in files if path.suffix == SUFFIX and path.name != calibration.FILE]
+    if len(usable) > 1:
         names = ", ".join(path.name for path in usable)
-        raise ConfigError(f"{model} holds {len(usable)} single files; give one of them: {names}")
-    pickled = [path.name for path in files if PICKLES.fullmatch(path.name)]
-    if pickled and not (model / INDEX).is_file():
-        return model / pickled[0]
-    return None
+        raise ConfigError(f"{folder} holds {len(usable)} single files; give one of them: {names}")
+    return next(iter(usable or (path for path in files if PICKLES.fullmatch(path.name))), None)

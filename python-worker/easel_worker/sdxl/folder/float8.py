@@ -6,13 +6,13 @@ safetensors' own NumPy reader fails on these dtypes, which NumPy itself lacks.
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from easel_worker.sdxl.folder.header import read_header
 
-_DTYPES = {"F8_E4M3": jnp.float8_e4m3fn, "F8_E5M2": jnp.float8_e5m2}
+_DTYPES = {"F8_E4M3": ml_dtypes.float8_e4m3fn, "F8_E5M2": ml_dtypes.float8_e5m2}
 
 
 class Float8Tensors:

@@ -10,7 +10,7 @@ The hub's environment variables apply, such as HF_ENDPOINT, HF_TOKEN and HTTPS_P
 import json
 import re
 import shutil
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -22,9 +22,8 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from easel_worker.sdxl.folder.fetch_progress import ProgressLines
-
-VARIANT = "fp16"
-"""The preferred variant, half the size of full precision."""
+from easel_worker.sdxl.folder.header import Header, TensorInfo
+from easel_worker.sdxl.folder.hub_files import HubError, missing_file, small_files, weights_files
 
 BRANCH = "main"
 """The default revision."""
@@ -32,103 +31,119 @@ BRANCH = "main"
 SOURCE = "source.json"
 """The file that records what was fetched."""
 
-WEIGHED = ("text_encoder", "text_encoder_2", "unet", "vae")
-_SMALL = re.compile(
-    r"model_index\.json|easel\.json|scheduler/scheduler_config\.json"
-    rf"|({'|'.join(WEIGHED)})/config\.json|tokenizer(_2)?/(\w+\.json|merges\.txt)"
-)
-_WEIGHTS = re.compile(
-    r"(diffusion_pytorch_model|model)(-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?"
-)
-
 Report = Callable[[str], None]
-
-
-class HubError(ValueError):
-    """A model cannot be fetched. The message says what to do."""
 
 
 @dataclass(frozen=True)
 class HubModel:
-    """A repository on the hub, and a commit, tag or branch of it."""
+    """A repository on the hub, or one file of it, at a commit, tag or branch."""
 
     repository: str
     revision: str
+    file: str | None = None
 
     @classmethod
     def parse(cls, text: str) -> "HubModel":
-        """From `org/name` or `org/name@revision`.
+        """From `org/name` or `org/name/file.safetensors`, with or without `@revision`.
 
         Raises:
             HubError: the text has another form.
         """
-        found = re.fullmatch(r"(\w[\w.-]*/\w[\w.-]*)(?:@([\w./-]+))?", text)
+        found = re.fullmatch(
+            r"(\w[\w.-]*/\w[\w.-]*)(?:/([\w./ -]+\.safetensors))?(?:@([\w./-]+))?", text
+        )
         if found is None:
             raise HubError(
-                f"{text!r} is not a model on the hub: write org/name or org/name@revision. Prefer "
-                "a commit as revision, since tags and branches can move"
+                f"{text!r} is not a model on the hub: write org/name or "
+                "org/name/file.safetensors, and @revision after it. Prefer a commit as revision, "
+                "since tags and branches can move"
             )
-        return cls(found[1], found[2] or BRANCH)
+        return cls(found[1], found[3] or BRANCH, found[2])
 
 
-def fetch(model: HubModel, target: Path, report: Report, endpoint: str | None = None) -> None:
+def fetch(
+    model: HubModel,
+    target: Path,
+    report: Report,
+    endpoint: str | None = None,
+    *,
+    component: str | None = None,
+) -> None:
     """Fetch a model into a folder, unless the folder exists.
+
+    Checks the small files before downloading weights, and the header of a single file before the
+    rest of it.
 
     Args:
         model: the model.
         target: the folder.
         report: called with log lines.
         endpoint: the hub's address; HF_ENDPOINT by default.
+        component: "vae" or "unet" to fetch only it, else None.
 
     Raises:
         HubError: the model lacks files, the folder holds another model, or a file does not have
-            the digest that the hub lists. Other errors come from the hub's client.
+            the digest that the hub lists.
+        ValueError: the model is not supported. Other errors come from the hub's client.
     """
     if target.exists():
-        report(f"{target} exists{_checked(model, target)}")
+        report(f"{target} exists{_checked(model, component, target)}")
         return
+    # Importing this takes the seconds that jax does.
+    from easel_worker.sdxl.folder.checks import check_header, check_small_files  # noqa: PLC0415
+
     api = HfApi(endpoint=endpoint)
-    commit = api.model_info(model.repository, revision=model.revision).sha
+    commit = str(api.model_info(model.repository, revision=model.revision).sha)
     tree = api.list_repo_tree(model.repository, recursive=True, revision=commit)
     listed = {file.path: file for file in tree if isinstance(file, RepoFile)}
-    files = [listed[path] for path in choose(listed)]
+    if model.file is None:
+        small, weights = small_files(listed, component), weights_files(listed, component)
+    elif model.file in listed:
+        small, weights = [], [model.file]
+        if component is None:
+            check_header(f"{model.repository}/{model.file}", _header(api, model, commit))
+    else:
+        raise missing_file(listed, model.file)
+    files = [listed[path] for path in (*small, *weights)]
     total = sum(file.size for file in files)
-    report(f"{len(files)} files, {total / 1e9:.2f} GB, of {model.repository} at {commit}")
+    count = "1 file" if len(files) == 1 else f"{len(files)} files"
+    report(f"{count}, {total / 1e9:.2f} GB, of {model.repository} at {commit}")
     if commit != model.revision:
         report(f"use {model.repository}@{commit} to pin this version; {model.revision} can move")
     unfinished = target.with_name(f"{target.name}.partial")
     _check_room(unfinished, files)
-    for file in files:
-        url = hf_hub_url(model.repository, file.path, revision=commit, endpoint=endpoint)
-        _download(url, unfinished / file.path, file.size, partial(ProgressLines, report, file.path))
-    _verify(api, model.repository, str(commit), unfinished)
-    (unfinished / SOURCE).write_text(json.dumps({**asdict(model), "commit": commit}))
+
+    def download(paths: Sequence[str]) -> None:
+        for path in paths:
+            url = hf_hub_url(model.repository, path, revision=commit, endpoint=endpoint)
+            bar = partial(ProgressLines, report, path)
+            _download(url, unfinished / path, listed[path].size, bar)
+
+    download(small)
+    if small:
+        check_small_files(unfinished, component)
+    download(weights)
+    _verify(api, model.repository, commit, unfinished)
+    if model.file is not None:
+        (unfinished / model.file).rename(unfinished / Path(model.file).name)
+    record = {**asdict(model), "component": component, "commit": commit}
+    (unfinished / SOURCE).write_text(json.dumps(record))
     unfinished.rename(target)
     report(f"{target} is complete; all digests match")
 
 
-def choose(paths: Collection[str]) -> list[str]:
-    """Selects the files that gateway and worker read, the small ones first.
-
-    Raises:
-        HubError: a component has no weights.
-    """
-    small = sorted(path for path in paths if _SMALL.fullmatch(path))
-    return small + [path for part in WEIGHED for path in _weights(part, paths)]
-
-
-def _weights(part: str, paths: Collection[str]) -> list[str]:
-    """One set of a component's weights with its index; the variant's if there is one."""
-    names = sorted(path.removeprefix(f"{part}/") for path in paths if path.startswith(f"{part}/"))
-    mark = f".{VARIANT}"
-    marked = [name for name in names if mark in name and _WEIGHTS.fullmatch(name.replace(mark, ""))]
-    chosen = marked or [name for name in names if _WEIGHTS.fullmatch(name)]
-    if not chosen:
-        raise HubError(f"the model has no safetensors weights in {part}: choose another model")
-    return [f"{part}/{name}" for name in chosen]
+def _header(api: HfApi, model: HubModel, commit: str) -> Header:
+    """Fetch the header of a single file."""
+    file = str(model.file)
+    found = api.parse_safetensors_file_metadata(model.repository, file, revision=commit)
+    tensors = {
+        name: TensorInfo(tuple(info.shape), info.dtype, info.data_offsets[0])
+        for name, info in found.tensors.items()
+    }
+    return Header(tensors, found.metadata, end=0)
 
 
-def _checked(model: HubModel, target: Path) -> str:
+def _checked(model: HubModel, component: str | None, target: Path) -> str:
     """The source that a folder records, for the log. Empty for a folder that was made by hand.
 
     Raises:
@@ -139,7 +154,9 @@ def _checked(model: HubModel, target: Path) -> str:
         return ""
     found = json.loads(record.read_text())
     revisions = (found.get("revision"), found.get("commit"))
-    if found.get("repository") != model.repository or model.revision not in revisions:
+    wanted = (model.repository, model.file, component)
+    same = tuple(found.get(key) for key in ("repository", "file", "component")) == wanted
+    if not same or model.revision not in revisions:
         raise HubError(f"{target} holds {found}: choose another folder, or remove it")
     return f", {model.repository} at {found['commit']}"
 

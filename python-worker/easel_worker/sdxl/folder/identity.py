@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from easel_worker.sdxl.folder.checkpoint import Weights, open_tensors
-from easel_worker.sdxl.folder.files import INDEX, SCHEDULER, ModelFiles
+from easel_worker.sdxl.folder.files import ModelFiles
+from easel_worker.sdxl.folder.layout import INDEX, SCHEDULER
 
 
 def model_digest(files: ModelFiles, calibration_file: Path | None = None) -> str:
