@@ -60,7 +60,10 @@ function allows(supported: Supported, parameter: Parameter, value: number | unde
 }
 
 /** The union of what the workers of one model can do. @param latest the HELLO whose defaults and schedulers count */
-export function mergeCapabilities(latest: Hello, all: readonly Hello[]): Capabilities {
+export function mergeCapabilities(
+  latest: Hello,
+  all: readonly Pick<Hello, 'sizes' | 'coming' | 'features' | 'limits'>[]
+): Capabilities {
   const { model, schedulers, defaults } = latest
   const sizes = unionOfSizes(all.map((hello) => hello.sizes))
   const compiling = unionOfSizes(all.map(({ coming = [] }) => coming))
@@ -75,7 +78,7 @@ export function mergeCapabilities(latest: Hello, all: readonly Hello[]): Capabil
   }
 }
 
-function mergeLimits(all: readonly Hello[]): Hello['limits'] {
+function mergeLimits(all: readonly Pick<Hello, 'limits'>[]): Hello['limits'] {
   const merged: Record<string, number> = {}
   for (const { limits } of all) {
     for (const [name, most] of Object.entries(limits) as [string, number][]) {

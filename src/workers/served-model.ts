@@ -124,6 +124,11 @@ export class ServedModel {
     return this.#turns?.has(this) ?? true
   }
 
+  /** Whether a worker is connected and none still compiles sizes. */
+  get complete(): boolean {
+    return this.#workers.size > 0 && this.workers.every(({ hello }) => (hello.coming ?? []).length === 0)
+  }
+
   /** Whether a worker has a job. */
   get busy(): boolean {
     return this.#dispatcher.busy
@@ -295,13 +300,20 @@ export class ServedModel {
 
   #merge(latest: Hello): void {
     const current = this.workers.filter((worker) => this.isCurrent(worker))
-    this.#capabilities = mergeCapabilities(
-      latest,
-      current.map(({ hello }) => hello)
-    )
+    this.#capabilities = mergeCapabilities(latest, [...current.map(({ hello }) => hello), ...this.#keptCapabilities()])
     this.#rows = rowsOf(current)
     this.#setProblem(this.#options.check?.(this.#capabilities))
     if (this.#problem === undefined) this.#onFirstReady(latest)
+  }
+
+  /**
+   * What a model that takes turns could do before: each time it is loaded, its worker begins with one size and prepares
+   * the rest again. Jobs for the rest wait.
+   */
+  #keptCapabilities(): Capabilities[] {
+    const before = this.#capabilities
+    const kept = this.#turns !== undefined && before !== undefined && sameWeights(before.model, this.#current!)
+    return kept ? [before] : []
   }
 
   #setProblem(problem: string | undefined): void {

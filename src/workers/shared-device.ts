@@ -26,20 +26,22 @@ export interface SharedDeviceOptions {
  * Models that take turns on one device: the workers of at most one of them run.
  *
  * At the start each model is loaded once, the first one last, so that the server knows what each offers and how long
- * loading takes. From then on a model is loaded when requests for it wait and the loaded one either has no work, or has
- * kept them waiting for `swapWait` ms. In the second case the loaded model gets no more jobs and first finishes those
+ * loading takes; each compiles all its sizes then. From then on a model is loaded when requests for it wait and the
+ * loaded one either has no work, or has kept them waiting for `swapWait` ms. In the second case the loaded model gets no more jobs and first finishes those
  * that its workers have. So no image runs during a swap, and two busy models alternate at most every `swapWait` ms.
  */
 export class SharedDevice implements Turns {
   readonly #options: SharedDeviceOptions
   /** The model whose workers run or start. */
   #loaded: ServedModel
-  /** When that was decided, in ms. */
+  /** When its workers began to start, or the swap to it began, in ms. */
   #decidedAt: number
   /** When it was ready; undefined while it loads. */
   #readyAt: number | undefined
   /** Whether a worker has died while it loads. */
   #failed = false
+  /** The models that have compiled all their sizes once. */
+  readonly #prepared = new Set<ServedModel>()
   /** When a model that could not be loaded may try again, in ms. */
   readonly #retryAt = new Map<ServedModel, number>()
   /** The model to load once the workers of the loaded one have ended; undefined if no swap has begun. */
@@ -77,6 +79,7 @@ export class SharedDevice implements Turns {
     if (!this.has(model) || this.#readyAt !== undefined) return
     const { now, onSwap, log, name } = this.#options
     this.#readyAt = now()
+    this.#failed = false
     const seconds = (this.#readyAt - this.#decidedAt) / 1000
     model.swapSeconds = seconds
     onSwap(model, seconds)
@@ -85,12 +88,17 @@ export class SharedDevice implements Turns {
 
   /** A worker process of a model has died. */
   died(model: ServedModel): void {
-    if (model === this.#loaded && this.#readyAt === undefined) this.#failed = true
+    if (model === this.#loaded && this.#loading) {
+      this.#failed = true
+      this.#readyAt = undefined
+      this.#decidedAt = this.#options.now()
+    }
   }
 
   /** Swaps the models if it is time to. Call it once per tick. */
   tick(): void {
     if (this.#next !== undefined) return
+    if (this.#readyAt !== undefined && this.#loaded.complete) this.#prepared.add(this.#loaded)
     const next = this.#longestWaiting()
     const yields = next !== undefined && this.#yieldsTo(next)
     this.#loaded.setPaused(yields)
@@ -105,6 +113,14 @@ export class SharedDevice implements Turns {
     return waiting.toReversed().toSorted((a, b) => this.#wantedSince(a) - this.#wantedSince(b))[0]
   }
 
+  /**
+   * Whether the loaded model is not ready, or compiles some of its sizes for the first time. Requests for those sizes are
+   * refused, so no request would have it loaded again to compile them.
+   */
+  get #loading(): boolean {
+    return this.#readyAt === undefined || !this.#prepared.has(this.#loaded)
+  }
+
   #wantedSince(model: ServedModel): number {
     if ((this.#retryAt.get(model) ?? 0) > this.#options.now()) return Infinity
     return model.capabilities === undefined ? 0 : (model.oldestQueuedAt ?? Infinity)
@@ -112,9 +128,9 @@ export class SharedDevice implements Turns {
 
   #yieldsTo(next: ServedModel): boolean {
     // Loading may take longer than swapWait. Give up only after a worker has died.
-    if (this.#readyAt === undefined) return this.#failed
-    if (!this.#loaded.busy && this.#loaded.queued === 0) return true
-    return this.#options.now() - Math.max(this.#wantedSince(next), this.#readyAt) >= this.#options.swapWait
+    if (this.#loading) return this.#failed
+    if (!this.#loaded.busy && this.#loaded.queued === 0 && this.#loaded.complete) return true
+    return this.#options.now() - Math.max(this.#wantedSince(next), this.#readyAt ?? 0) >= this.#options.swapWait
   }
 
   async #swap(next: ServedModel): Promise<void> {
