@@ -38,6 +38,15 @@ export class Filling {
     return rest
   }
 
+  /** The tokens from `from` up to `to`. */
+  part(from: number, to: number): Filling {
+    const part = new Filling()
+    part.ids = this.ids.slice(from, to)
+    part.weights = this.weights.slice(from, to)
+    part.starts = this.starts.slice(from, to)
+    return part
+  }
+
   chunk(tokenizer: ClipTokenizer): Chunk {
     const ones = Array.from({ length: tokenizer.room - this.length }, () => 1)
     return {

@@ -38,10 +38,10 @@ export function compelChunks(fragments: readonly Fragment[], tokenizer: ClipToke
   }
   const lengths = splitLengths(all.ids, tokenizer)
   const positions = positionsOf(lengths, tokenizer.maxLength)
-  let rest = all
+  let from = 0
   const chunks = lengths.map((length) => {
-    const chunk = rest
-    rest = chunk.cutFrom(length)
+    const chunk = all.part(from, from + length)
+    from += length
     return chunk.chunk(tokenizer)
   })
   return { chunks, masked: lowered.map(([start, end]) => [positions[start]!, positions[end - 1]! + 1]) }

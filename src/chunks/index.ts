@@ -1,5 +1,5 @@
-import { parsePrompt, type PromptSyntax } from '../prompt/index.js'
-import type { SdxlTokenizers } from '../tokenizer/index.js'
+import { type Fragment, parsePrompt, type PromptSyntax } from '../prompt/index.js'
+import type { ClipTokenizer, SdxlTokenizers, WordMemo } from '../tokenizer/index.js'
 import { a1111Chunks, repadded } from './a1111.js'
 import type { Chunk } from './chunk.js'
 import { compelChunks, type Span } from './compel.js'
@@ -16,27 +16,47 @@ export interface EncoderChunks {
   readonly masked: readonly Span[]
 }
 
-/** Splits a prompt into chunks for both text encoders. @throws PromptSyntaxError */
+/** The first or the second text encoder. */
+export type EncoderIndex = 0 | 1
+
+/**
+ * Splits a prompt into chunks.
+ *
+ * @param which the text encoders to split it for
+ * @throws PromptSyntaxError
+ */
 export function chunksOf(
   prompt: string,
+  which: readonly EncoderIndex[],
   { syntax, negative }: { readonly syntax: PromptSyntax; readonly negative: boolean },
-  { tokenizers: [first, second] }: SdxlTokenizers
-): readonly [EncoderChunks, EncoderChunks] {
-  const alike = first.digest === second.digest
-  if (syntax === 'plain') {
-    const memo = new Map()
-    return [
-      { chunks: plainChunks(prompt, first, memo), masked: [] },
-      { chunks: plainChunks(prompt, second, alike ? memo : new Map()), masked: [] }
-    ]
-  }
+  tokenizers: SdxlTokenizers
+): EncoderChunks[] {
+  const chosen = which.map((index) => tokenizers.tokenizers[index])
+  if (syntax === 'plain') return plainFor(prompt, chosen)
   const fragments = parsePrompt(prompt, syntax, negative)
-  if (syntax === 'compel') return [compelChunks(fragments, first), compelChunks(fragments, second)]
-  // The web UI's two tokenizers differ in the padding only. Ours differ also in a spelled-out padding token.
-  const chunks = a1111Chunks(fragments, first)
-  const other = alike ? repadded(chunks, second) : a1111Chunks(fragments, second)
-  return [
-    { chunks, masked: [] },
-    { chunks: other, masked: [] }
-  ]
+  if (syntax === 'compel') return chosen.map((tokenizer) => compelChunks(fragments, tokenizer))
+  return a1111For(fragments, chosen, tokenizers)
+}
+
+function plainFor(prompt: string, chosen: readonly ClipTokenizer[]): EncoderChunks[] {
+  const memo: WordMemo = new Map()
+  const alike = chosen.every(({ digest }) => digest === chosen[0]!.digest)
+  return chosen.map((tokenizer) => ({
+    chunks: plainChunks(prompt, tokenizer, alike ? memo : new Map()),
+    masked: []
+  }))
+}
+
+/** The web UI's two tokenizers differ in the padding only. A model's second one may also know it spelled out. */
+function a1111For(
+  fragments: readonly Fragment[],
+  chosen: readonly ClipTokenizer[],
+  { tokenizers: [first, second] }: SdxlTokenizers
+): EncoderChunks[] {
+  const alike = first.digest === second.digest
+  const chunks = alike ? a1111Chunks(fragments, first) : []
+  return chosen.map((tokenizer) => ({
+    chunks: alike ? repadded(chunks, tokenizer) : a1111Chunks(fragments, tokenizer),
+    masked: []
+  }))
 }

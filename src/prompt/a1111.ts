@@ -89,6 +89,11 @@ class Weighted {
 
   /** Adds text, split at BREAK. The white space around BREAK belongs to it. */
   addText(text: Located): void {
+    // Most pieces are a single bracket.
+    if (!text.text.includes(BREAK.text)) {
+      this.add(text)
+      return
+    }
     let start = 0
     for (const { index } of text.text.matchAll(BREAKS)) {
       let end = index

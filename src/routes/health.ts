@@ -115,6 +115,7 @@ function offered(offer: Offer | undefined) {
     schedulers: offer?.schedulers ?? [],
     features: offer?.features ?? [],
     defaults: offer?.defaults ?? null,
-    limits: offer?.limits ?? null
+    limits: offer?.limits ?? null,
+    max_chunks: offer?.maxChunks ?? null
   }
 }

@@ -56,7 +56,8 @@ const offered = {
     scheduler: 'euler',
     ...NEUTRAL
   },
-  limits: { num_inference_steps: 100, guidance_scale: 50, num_images: 4, clip_skip: 11, cache_interval: 3 }
+  limits: { num_inference_steps: 100, guidance_scale: 50, num_images: 4, clip_skip: 11, cache_interval: 3 },
+  max_chunks: 4
 } satisfies Partial<HealthResponse>
 
 export const healthExample: HealthResponse = {

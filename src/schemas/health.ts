@@ -18,7 +18,7 @@ const offered = {
   schedulers: Type.Array(Type.String()),
   features: Type.Array(Type.String(), {
     description:
-      'Optional features that the workers support: `guidance_interval` allows guidance_start and guidance_end; with `guidance_embedding` the guidance scale is an input of the model, as in LCM.'
+      'Optional features that the workers support: `guidance_interval` allows guidance_start and guidance_end; `prompt_weights` allows weights in prompts; with `guidance_embedding` the guidance scale is an input of the model, as in LCM.'
   }),
   defaults: Type.Union([
     Type.Null(),
@@ -31,7 +31,11 @@ const offered = {
     Type.Object(bareProperties(parametersWith('limit')), {
       description: 'The largest values that a request may ask for.'
     })
-  ])
+  ]),
+  max_chunks: Type.Union([Type.Null(), Type.Integer()], {
+    description:
+      'The most chunks of 75 tokens of a prompt in the syntaxes a1111 and compel. Grows while programs are compiled.'
+  })
 }
 
 /** Body of GET /health. */

@@ -3,7 +3,7 @@ import { EaselError } from '../errors.js'
 import { type Defaults, type NamesWith, parameters } from '../parameters.js'
 import { envOf } from '../options.js'
 import type { SdxlTokenizers } from '../tokenizer/index.js'
-import { readPrompts } from './prompt-job.js'
+import { readPrompts, tokenizePrompts } from './prompt-job.js'
 import { describeCut } from './prompts.js'
 import { defaultsOf } from './decisions.js'
 import { resolveRequest } from './resolve.js'
@@ -26,9 +26,12 @@ export function problemWithDefaults(
   try {
     const resolved = resolveRequest(PLAIN, model, defaults, () => 0)
     const { reading, negative: [negative] = [] } = readPrompts(resolved, tokenizers, model)
-    if (negative?.cutAt === undefined) return undefined
-    const room = tokenizers.tokenizers[0].room
-    return problem('negative_prompt', `it ${describeCut(negative, reading, room)}. Shorten it`)
+    if (negative?.cutAt !== undefined) {
+      const { room } = tokenizers.tokenizers[0]
+      return problem('negative_prompt', `it ${describeCut(negative, reading, room)}. Shorten it`)
+    }
+    tokenizePrompts(resolved, tokenizers, model, false)
+    return undefined
   } catch (error) {
     // NOT_READY means that the size is still being compiled, which resolves itself.
     if (!(error instanceof EaselError) || error.code === 'NOT_READY') return undefined

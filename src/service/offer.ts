@@ -15,6 +15,8 @@ export interface Offer {
   readonly defaults: { readonly [N in NamesWith<'option'>]: ValueOf<N> }
   /** Largest allowed values. */
   readonly limits: { readonly [N in NamesWith<'limit'>]: number }
+  /** Most chunks of 75 tokens of a prompt in a syntax that has them. */
+  readonly maxChunks: number
   /** What a request must state to override operator defaults that are not neutral. */
   readonly neutral: Partial<typeof NEUTRAL>
 }
@@ -34,6 +36,7 @@ export function offerOf({ capabilities }: Pick<ServedModel, 'capabilities'>, def
     features,
     defaults: defaultsOf(capabilities, defaults),
     limits: most,
+    maxChunks: limits.max_chunks ?? 1,
     neutral: statedOf(NEUTRAL, defaults)
   }
 }

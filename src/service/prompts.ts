@@ -1,4 +1,4 @@
-import { type Chunk, chunksOf, emptyChunk, type EncoderChunks } from '../chunks/index.js'
+import { type Chunk, chunksOf, emptyChunk, type EncoderChunks, type EncoderIndex } from '../chunks/index.js'
 import { EaselError } from '../errors.js'
 import { PromptSyntaxError, type PromptSyntax } from '../prompt/index.js'
 import type { ClipTokenizer, SdxlTokenizers } from '../tokenizer/index.js'
@@ -41,12 +41,11 @@ export const BOTH = [0, 1] as const
 export function readPrompt(
   field: string,
   text: string,
-  which: readonly (0 | 1)[],
+  which: readonly EncoderIndex[],
   { syntax, negative, most }: Reading,
   tokenizers: SdxlTokenizers
 ): ReadPrompt {
-  const both = refusing(field, () => chunksOf(text, { syntax, negative }, tokenizers))
-  const encoders = which.map((index) => both[index])
+  const encoders = refusing(field, () => chunksOf(text, which, { syntax, negative }, tokenizers))
   if (encoders.some(({ masked }) => masked.length > MAX_LOWERED))
     throw invalid(field, `has more than ${MAX_LOWERED} parts with a weight below 1: remove or join some`)
   return {

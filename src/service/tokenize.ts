@@ -1,3 +1,4 @@
+import type { EncoderIndex } from '../chunks/index.js'
 import type { PromptSyntax } from '../prompt/index.js'
 import type { TokenCount, TokenizeRequest, TokenizeResponse } from '../schemas/tokenize.js'
 import type { SdxlTokenizers } from '../tokenizer/index.js'
@@ -32,7 +33,7 @@ export function countTokens(
 }
 
 /** The text encoders that take a field's text. */
-function encodersOf(field: (typeof FIELDS)[number], request: TokenizeRequest): readonly (0 | 1)[] {
+function encodersOf(field: (typeof FIELDS)[number], request: TokenizeRequest): readonly EncoderIndex[] {
   if (field === 'prompt_2' || field === 'negative_prompt_2') return [1]
   return (request[`${field}_2`] ?? '') === '' ? BOTH : [0]
 }

@@ -102,7 +102,7 @@ export class ClipTokenizer {
     const starts: number[] = []
     for (const piece of this.#pieces(text, memo)) {
       for (const id of piece.ids) ids.push(id)
-      for (const start of this.#startsOf(piece)) starts.push(start)
+      this.#addStarts(piece, starts)
     }
     return { ids, starts }
   }
@@ -146,24 +146,30 @@ export class ClipTokenizer {
     return ids
   }
 
-  /** For each id, the source offset of the first character that the ids before it do not cover completely. */
-  *#startsOf({ ids, start, word }: Piece): Generator<number> {
-    if (word === undefined) {
-      yield start
-      return
-    }
+  /** Adds for each id the source offset of the first character that the ids before it do not cover completely. */
+  #addStarts({ ids, start, word }: Piece, offsets: number[]): void {
+    offsets.push(start)
+    if (word === undefined) return
     const { text, starts } = word.stretch
     let unit = word.from
     let uncovered = 0
-    for (const id of ids) {
-      yield starts[unit] as number
-      uncovered += this.#vocabulary.byteLength(id)
+    for (let index = 1; index < ids.length; index++) {
+      uncovered += this.#vocabulary.byteLength(ids[index - 1] as number)
       for (;;) {
-        const character = String.fromCodePoint(text.codePointAt(unit) ?? 0)
-        if (unit >= text.length || Buffer.byteLength(character) > uncovered) break
-        uncovered -= Buffer.byteLength(character)
-        unit += character.length
+        const point = text.codePointAt(unit) as number
+        const bytes = byteLength(point)
+        if (bytes > uncovered) break
+        uncovered -= bytes
+        unit += point > 0xff_ff ? 2 : 1
       }
+      offsets.push(starts[unit] as number)
     }
   }
+}
+
+/** In UTF-8. */
+function byteLength(point: number): number {
+  if (point < 0x80) return 1
+  if (point < 0x8_00) return 2
+  return point < 0x1_00_00 ? 3 : 4
 }

@@ -56,6 +56,14 @@ describe('problemWithDefaults', () => {
       { DEFAULT_GUIDANCE_START: '0.2' },
       'DEFAULT_GUIDANCE_START=0.2: guidance_start must be 0: the workers guide all steps'
     ],
+    [
+      { DEFAULT_PROMPT_SYNTAX: 'a1111', DEFAULT_NEGATIVE_PROMPT: 'fog, (blur:1.2)' },
+      'DEFAULT_PROMPT_SYNTAX="a1111": prompt_syntax must be plain for this prompt: the workers do not apply weights'
+    ],
+    [
+      { DEFAULT_PROMPT_SYNTAX: 'a1111', DEFAULT_NEGATIVE_PROMPT: '<lora:x:1>' },
+      'DEFAULT_NEGATIVE_PROMPT="<lora:x:1>": negative_prompt has <lora:x:1>, which loads a network in this syntax; Easel loads none: remove it'
+    ],
     [{ DEFAULT_GUIDANCE_END: '0.8' }, 'DEFAULT_GUIDANCE_END=0.8: guidance_end must be 1: the workers guide all steps'],
     [
       { DEFAULT_NEGATIVE_PROMPT: LONG },

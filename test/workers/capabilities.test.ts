@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { canRun, mergeCapabilities } from '../../src/workers/capabilities.js'
-import type { Hello } from '../../src/workers/protocol.js'
+import type { Hello, TokenIds } from '../../src/workers/protocol.js'
 import { reconnect } from '../support/reconnect.js'
 import { ScriptedWorker } from '../support/scripted-worker.js'
 import { generate, startServer } from '../support/server.js'
@@ -22,6 +22,26 @@ it('a worker gets only jobs whose size, features and limits it supports', () => 
     expect(canRun(hello, { ...job, guidance_start: 0.5 })).toBe(hello === able)
     expect(canRun(hello, { ...job, cache_interval: 3 })).toBe(hello === caching)
     expect(canRun(hello, { ...job, cache_interval: 4 })).toBe(false)
+  }
+})
+
+it('a worker gets only prompts that it can encode', () => {
+  const tokenizers = [{ digest: '', pad_id: 0, max_length: 77 }] as Hello['tokenizers']
+  const plain = { ...old, tokenizers }
+  const long = { ...plain, limits: { ...limits, max_chunks: 2 } }
+  const weighing = { ...plain, features: ['prompt_weights'] }
+  const ids = (chunks: number) => Array.from({ length: chunks * 77 }, () => 1)
+  const tokens = (chunks: number) => ({ ids: ids(chunks), ids_2: ids(chunks) })
+  for (const hello of [plain, long, weighing]) {
+    const runs = (prompt: TokenIds, negative: TokenIds | null = null) => canRun(hello, { ...job, prompt, negative })
+    expect(runs(tokens(1))).toBe(true)
+    expect(runs(tokens(2))).toBe(hello === long)
+    expect(runs(tokens(3))).toBe(false)
+    for (const list of ['weights', 'weights_2', 'pooled_ids_2'] as const) {
+      expect(runs({ ...tokens(1), [list]: ids(1) })).toBe(hello === weighing)
+      expect(runs(tokens(1), { ...tokens(1), [list]: ids(1) })).toBe(hello === weighing)
+      expect(runs({ ...tokens(2), [list]: ids(2) })).toBe(false)
+    }
   }
 })
 
