@@ -12,48 +12,47 @@ export interface ParseGolden {
   fragments: [text: string, weight: number][] | null
 }
 
-/** Brackets and separators in every order, of 32,000 characters. */
-export function adversaries(): string[] {
-  const pieces = [
-    '(',
-    '[',
-    ')',
-    ']',
-    '(a',
-    '[a',
-    '(a)',
-    '[a]',
-    '((a',
-    '\\',
-    '\\(',
-    '"',
-    '" ',
-    ' "',
-    '"\\"',
-    ' ',
-    ' :',
-    ':1',
-    '(:1',
-    ': .',
-    '\n'
-  ]
-  const more = [
-    '(a:1.1)',
-    'BREAK',
-    ' BREAK',
-    '<a:',
-    '<a:b',
-    '[a:',
-    '[|',
-    '(a)+',
-    'a+',
-    'a-',
-    '+',
-    ',',
-    ',(',
-    '. ',
-    '.attend(',
-    '(a).attend('
-  ]
-  return [...pieces, ...more].map((piece) => piece.repeat(Math.ceil(32_000 / piece.length)).slice(0, 32_000))
-}
+/** What adversarial prompts repeat. */
+export const ADVERSARIES: readonly string[] = [
+  '(',
+  '[',
+  ')',
+  ']',
+  '(a',
+  '[a',
+  '(a)',
+  '[a]',
+  '((a',
+  '\\',
+  '\\(',
+  '"',
+  '" ',
+  ' "',
+  '"\\"',
+  ' ',
+  ' :',
+  ':1',
+  '(:1',
+  ': .',
+  '\n',
+  '(a:1.1)',
+  'BREAK',
+  ' BREAK',
+  '<a:',
+  '<a:b',
+  '[a:',
+  '[|',
+  '(a)+',
+  'a+',
+  'a-',
+  '+',
+  ',',
+  ',(',
+  '. ',
+  '.attend(',
+  '(a).attend(',
+  '漢字',
+  'é',
+  'ab1!',
+  '(a)0.9 b '
+]
