@@ -58,6 +58,21 @@ export const alertCases: AlertCase[] = [
     quiet: { [`easel_workers_ready{${POD}}`]: '0x100', [`process_start_time_seconds{${POD}}`]: '2400x100' }
   },
   {
+    alert: 'EaselModelWithoutWorker',
+    labels: { ...pod, model: 'turbo' },
+    summary: 'easel-0 has no worker for turbo',
+    fires: { ...modelsReady({ base: '1x100', turbo: '1x30 0x70' }), [`easel_workers_ready{${POD}}`]: '1x100' },
+    // No worker at all is EaselNoWorker's, and a model that takes turns has none while it waits.
+    quiet: { ...modelsReady({ base: '0x100', turbo: '0x100' }), [`easel_workers_ready{${POD}}`]: '0x100' },
+    alsoQuiet: [
+      {
+        ...modelsReady({ base: '1x100', turbo: '0x100' }),
+        [`easel_workers_ready{${POD}}`]: '1x100',
+        [`easel_model_swap_seconds{model="turbo",${POD}}`]: '40x100'
+      }
+    ]
+  },
+  {
     alert: 'EaselRequestsFailing',
     labels: { namespace: 'easel' },
     summary: '5% of requests fail',
@@ -168,6 +183,15 @@ function law(accepted: string, succeeded: string): Record<string, string> {
     [`easel_requests_total{outcome="failed",${POD}}`]: '0x100',
     [`easel_requests_in_flight{${POD}}`]: '2x100'
   }
+}
+
+/** Series of the ready workers of each model, in a Pod that has been up long enough. */
+function modelsReady(models: Record<string, string>): Record<string, string> {
+  const series = Object.entries(models).map(([model, values]) => [
+    `easel_model_workers_ready{model="${model}",${POD}}`,
+    values
+  ])
+  return { ...Object.fromEntries(series), [`process_start_time_seconds{${POD}}`]: '0x100' }
 }
 
 function refused(byCode: Record<string, string>): Record<string, string> {

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Dealer } from 'zeromq'
+import { loadOptions } from '../../src/gateway-options.js'
 import { generate, metric, openServer, type RunningServer, running } from '../support/server.js'
 import { until } from '../support/wait.js'
 import { INSTALL_MS } from './manifests.js'
@@ -23,7 +24,14 @@ beforeAll(async () => {
   const folder = await mkdtemp(join(tmpdir(), 'easel-test-'))
   ends.push(() => rm(folder, { recursive: true }))
   await writeFile(join(folder, 'keys.json'), JSON.stringify({ keys: [{ name: 'team', key: KEY }] }))
-  const opened = await openServer({ WORKER_ARGS: '--fake-step-ms 20', ACCESS_KEYS: join(folder, 'keys.json') })
+  // A model that takes turns, so that its loading is measured.
+  const model = { name: 'base', path: loadOptions([], {}).models[0]!.path, device: 'chip' }
+  await writeFile(join(folder, 'models.json'), JSON.stringify([model]))
+  const opened = await openServer({
+    WORKER_ARGS: '--fake-step-ms 20',
+    ACCESS_KEYS: join(folder, 'keys.json'),
+    MODELS: join(folder, 'models.json')
+  })
   ends.push(opened.stop)
   ;({ server } = opened)
   await server.pool.firstReady
