@@ -100,7 +100,15 @@ describe('with access keys', () => {
     })
     expect(await throughOpenAi.json()).toMatchObject({ error: { code: 'RATE_LIMITED', type: 'rate_limit_error' } })
     for (const _ of [1, 2, 3, 4]) expect((await ask(server, bearer(KEYS.a))).status).toBe(200)
-    // Cancelling does not count towards the rate.
+    const counted = (headers: Record<string, string>) =>
+      fetch(`${server.url}/tokenize`, {
+        method: 'POST',
+        headers: { ...headers, 'content-type': 'application/json' },
+        body: '{"prompt":"x"}'
+      })
+    expect((await counted({})).status).toBe(401)
+    // Neither counting tokens nor cancelling counts towards the rate.
+    expect((await counted(bearer(KEYS.slow))).status).toBe(200)
     expect((await fetch(`${server.url}/requests/long`, { method: 'DELETE', headers: bearer(KEYS.slow) })).status).toBe(
       204
     )

@@ -24,7 +24,7 @@ async function serverOfOne(): Promise<{ server: RunningServer; worker: ScriptedW
   return { server, worker }
 }
 
-function says(worker: ScriptedWorker, sizes: Hello['sizes']): Promise<void> {
+function says(worker: ScriptedWorker, sizes: Hello['sizes'], more: Partial<Heartbeat> = {}): Promise<void> {
   return worker.send('HEARTBEAT', {
     session: worker.session,
     steps_total: 0,
@@ -33,7 +33,8 @@ function says(worker: ScriptedWorker, sizes: Hello['sizes']): Promise<void> {
     queued: 0,
     step_ms: [],
     memory: [],
-    sizes
+    sizes,
+    ...more
   })
 }
 
@@ -56,6 +57,24 @@ it('refuses a size that is still being compiled with 503 until the worker report
   await until('the gateway knows both sizes', () => server.pool.defaultModel.capabilities?.sizes.length === 2)
   const wanted = image(server, 128)
   await until('the worker has the job', () => worker.jobs.length === 1)
+  await worker.finish()
+  expect((await wanted).status).toBe(200)
+})
+
+it('refuses weighted and long prompts until the worker reports that it has compiled for them', async () => {
+  const { server, worker } = await serverOfOne()
+  const { limits } = server.pool.state.workers[0]!.hello
+  await reconnect(server, 'young', worker, { sizes: SMALL, features: [], limits: { ...limits, max_chunks: 1 } })
+  const ask = (prompt: string) =>
+    generate(server, { prompt, prompt_syntax: 'a1111', width: 64, height: 64, guidance_scale: 0 })
+  expect(await (await ask('a (fox:1.2)')).json()).toMatchObject({ code: 'UNSUPPORTED_FEATURE' })
+  expect(await (await ask('a BREAK fox')).json()).toMatchObject({ code: 'PROMPT_TOO_LONG' })
+  await says(worker, SMALL, { features: ['prompt_weights'], max_chunks: 2 })
+  await until('the gateway knows', () => server.pool.defaultModel.capabilities?.limits.max_chunks === 2)
+  const wanted = ask('a BREAK (fox:1.2)')
+  await until('the worker has the job', () => worker.jobs.length === 1)
+  expect(worker.jobs[0]).toMatchObject({ weighting: 'a1111' })
+  expect(worker.jobs[0]!.prompt.ids).toHaveLength(154)
   await worker.finish()
   expect((await wanted).status).toBe(200)
 })
