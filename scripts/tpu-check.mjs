@@ -10,7 +10,17 @@ import { root, run, script, StepError } from '../tools/run.mjs'
 import { python, setup } from '../tools/setup.mjs'
 
 const model = join(root, 'models/sdxl-base-config')
-const SIZE = ['--model', model, '--sizes', '1024x1024', '--only-sizes', '--instructions', '40']
+const SIZE = [
+  '--model',
+  model,
+  '--sizes',
+  '1024x1024',
+  '--only-sizes',
+  '--max-prompt-chunks',
+  '1',
+  '--instructions',
+  '40'
+]
 
 /** The programs to compile, by the name of the result. */
 const CHECKS = /** @type {Record<string, string[]>} */ ({

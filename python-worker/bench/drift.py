@@ -32,7 +32,9 @@ class Variant:
     """A way to make the images: the engine's options and the images' parameters."""
 
     name: str
-    options: Options = field(default_factory=lambda: Options(devices=jax.devices()[:1]))
+    options: Options = field(
+        default_factory=lambda: Options(devices=jax.devices()[:1], max_prompt_chunks=1)
+    )
     asked: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -107,6 +107,7 @@ def _settings() -> tuple[NamedOption, ...]:
         "batch_lanes",
         "split_guidance",
         "max_cache_interval",
+        "max_prompt_chunks",
         "methods",
     )
 

@@ -77,8 +77,13 @@ def compile_all(plan: Plan, compiler: CountingCompiler) -> None:
         caching=options.caching,
         vae_tile=resolve.vae_tile(options, plan.config.vae_scale),
     )
+    lane_counts = resolve.lane_counts(options)
+    programs.add_masks()
     for size in plan.sizes:
-        programs.add_size(size, resolve.lane_counts(options))
+        programs.add_size(size, lane_counts)
+    for chunks in range(2, options.max_prompt_chunks + 1):
+        for size in plan.sizes:
+            programs.add_chunks(size, chunks, lane_counts)
 
 
 def _tokens(files: ModelFiles, config: SdxlConfig) -> tuple[int, int]:

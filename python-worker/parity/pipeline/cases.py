@@ -86,7 +86,7 @@ class PipelineCase:
 
     def ids(self, text: str, tokenizer: str) -> list[int]:
         """Return a text's ids for one encoder."""
-        return stub_tokenizer.ids_of(text, tokenizer, *_vocabulary(self.model, tokenizer))
+        return stub_tokenizer.ids_of(text, tokenizer, *vocabulary_of(self.model, tokenizer))
 
     def noise(self) -> NDArray[np.float32]:
         """Return the noise that both sides start from, [h, w, 4]."""
@@ -97,7 +97,7 @@ class PipelineCase:
     def complete(self, folder: Path) -> None:
         """Add the other files that our engine reads to a folder with the model's parts."""
         for name in stub_tokenizer.PADS:
-            stub_tokenizer.write(folder, name, *_vocabulary(self.model, name))
+            stub_tokenizer.write(folder, name, *vocabulary_of(self.model, name))
         scheduler = folder / "scheduler" / "scheduler_config.json"
         scheduler.parent.mkdir(exist_ok=True)
         scheduler.write_text(json.dumps(self.scheduler_config))
@@ -109,7 +109,7 @@ class PipelineCase:
         (folder / "easel.json").write_text(json.dumps({"defaults": defaults}))
 
 
-def _vocabulary(model: Case, tokenizer: str) -> tuple[int, int]:
+def vocabulary_of(model: Case, tokenizer: str) -> tuple[int, int]:
     """Return the vocabulary's size and a text's length, which both encoders must support."""
     config = model.text_encoder if tokenizer == "tokenizer" else model.text_encoder_2
     encoders = model.text_encoder, model.text_encoder_2

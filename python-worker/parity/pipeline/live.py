@@ -62,7 +62,7 @@ _WISHES = (
 
 def compare_folder(folder: Path, seed: int) -> Iterator[Comparison]:
     """Compare a model folder, with its own tokenizers and its own defaults."""
-    engine = SdxlEngine(folder, Options(dtype="float32"))
+    engine = SdxlEngine(folder, Options(dtype="float32", max_prompt_chunks=1))
     engine.warm(lambda _: None)
     pipeline = StableDiffusionXLPipeline.from_pretrained(folder, torch_dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)

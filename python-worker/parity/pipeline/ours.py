@@ -18,15 +18,16 @@ SHARE_LIMIT = 0.01
 """The largest share of values that may differ."""
 
 
-def engine_for(case: PipelineCase, folder: Path) -> SdxlEngine:
+def engine_for(case: PipelineCase, folder: Path, *, chunks: int = 1) -> SdxlEngine:
     """Return a warm engine in float32 for all cases with the same `engine`.
 
     Args:
         case: any of these cases.
         folder: has the model's parts; this function adds the case's other files.
+        chunks: how many chunks a prompt may have.
     """
     case.complete(folder)
-    engine = SdxlEngine(folder, Options(dtype="float32"))
+    engine = SdxlEngine(folder, Options(dtype="float32", max_prompt_chunks=chunks))
     engine.warm(lambda _: None)
     return engine
 

@@ -34,8 +34,8 @@ class _Tokenizer:
         return []  # the pipeline only looks for textual inversions; there are none
 
 
-def run(case: PipelineCase, models: Mapping[str, Model]) -> NDArray[np.uint8]:
-    """Return diffusers' image, [H, W, 3]."""
+def pipeline_of(case: PipelineCase, models: Mapping[str, Model]) -> StableDiffusionXLPipeline:
+    """Return diffusers' pipeline with a case's tokenizers and scheduler."""
     pipeline = StableDiffusionXLPipeline(
         **models,
         tokenizer=_Tokenizer(case, "tokenizer"),
@@ -45,6 +45,12 @@ def run(case: PipelineCase, models: Mapping[str, Model]) -> NDArray[np.uint8]:
         add_watermarker=False,
     )
     pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def run(case: PipelineCase, models: Mapping[str, Model]) -> NDArray[np.uint8]:
+    """Return diffusers' image, [H, W, 3]."""
+    pipeline = pipeline_of(case, models)
     width, height = case.pixels
     with _our_noise(case):
         result = pipeline(

@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> SdxlEngine:
-    return warm(folder, Options(devices=jax.devices()[:1], rows=5))
+    return warm(folder, Options(devices=jax.devices()[:1], rows=5, max_prompt_chunks=1))
 
 
 def warm(folder: Path, options: Options) -> SdxlEngine:
@@ -72,7 +72,9 @@ def test_on_one_device(engine: SdxlEngine) -> None:
 
 def test_with_fewer_operations(folder: Path) -> None:
     """Steps with guidance and without, whole and cached, change places in every lane."""
-    saving = Options(devices=jax.devices()[:1], rows=5, sizes=[], max_cache_interval=3)
+    saving = Options(
+        devices=jax.devices()[:1], rows=5, sizes=[], max_prompt_chunks=1, max_cache_interval=3
+    )
     company = Company(warm(folder, saving), SAVING)
     tally = played(company, range(3000, 3060))
     assert tally.wrong == []
@@ -80,7 +82,7 @@ def test_with_fewer_operations(folder: Path) -> None:
 
 
 def test_on_four_devices_wherever_a_lane_comes_to_lie(engine: SdxlEngine, folder: Path) -> None:
-    four = Options(devices=jax.devices()[:4], rows=16, sizes=[])
+    four = Options(devices=jax.devices()[:4], rows=16, sizes=[], max_prompt_chunks=1)
     company = Company(warm(folder, four), OF_ONE_SIZE, alone=engine)
     tally = played(company, range(1000, 1040))
     assert tally.wrong == []
@@ -89,7 +91,9 @@ def test_on_four_devices_wherever_a_lane_comes_to_lie(engine: SdxlEngine, folder
 
 def test_in_batches_of_one_fixed_count(folder: Path) -> None:
     """Alone, an image is computed beside copies of itself, by the program that it always has."""
-    three = Options(devices=jax.devices()[:1], rows=8, sizes=[], batch_lanes=(3,))
+    three = Options(
+        devices=jax.devices()[:1], rows=8, sizes=[], max_prompt_chunks=1, batch_lanes=(3,)
+    )
     company = Company(warm(folder, three), OF_ONE_SIZE)
     tally = played(company, range(2000, 2040))
     assert tally.wrong == []

@@ -19,7 +19,7 @@ from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
 from tests.sdxl.tiny_model import LENGTH, spec, write
 
-OPTIONS = {"devices": jax.devices()[:1], "sizes": []}
+OPTIONS = {"devices": jax.devices()[:1], "sizes": [], "max_prompt_chunks": 1}
 
 
 def image(folder: Path, options: Options, said: list[str]) -> np.ndarray:

@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> SdxlEngine:
-    engine = SdxlEngine(folder, Options(devices=jax.devices()[:1]))
+    engine = SdxlEngine(folder, Options(devices=jax.devices()[:1], max_prompt_chunks=1))
     engine.warm(REPORTS.append)
     return engine
 
@@ -40,7 +40,7 @@ def engine(folder: Path) -> SdxlEngine:
 @pytest.fixture(scope="module")
 def engine_of_four(folder: Path) -> SdxlEngine:
     """On four fake devices; see conftest."""
-    engine = SdxlEngine(folder, Options(devices=jax.devices()[:4], sizes=[]))
+    engine = SdxlEngine(folder, Options(devices=jax.devices()[:4], sizes=[], max_prompt_chunks=1))
     engine.warm(lambda _: None)
     return engine
 
@@ -97,6 +97,9 @@ def counted_compilations() -> Iterator[list[str]]:
         jax.monitoring.unregister_event_duration_listener(listen)
 
 
+OF_A_SIZE = ("begin {}", "denoise {} guided x1", "denoise {} unguided x1", "decode {}")
+
+
 def test_capabilities_are_complete_after_warm(engine: SdxlEngine) -> None:
     can = engine.capabilities
     assert can.sizes == SIZES
@@ -108,11 +111,9 @@ def test_capabilities_are_complete_after_warm(engine: SdxlEngine) -> None:
     names = [program.name for program in can.programs]
     assert names == [
         *("encode", "project x2", "project x1"),
-        *(
-            name.format(size)
-            for size in ("16x8", "8x8")
-            for name in ("begin {}", "denoise {} guided x1", "denoise {} unguided x1", "decode {}")
-        ),
+        *(name.format("16x8") for name in OF_A_SIZE),
+        "encode masked",
+        *(name.format("8x8") for name in OF_A_SIZE),
     ]
     assert all(f"compiled {name} in" in "\n".join(REPORTS) for name in names)
 
@@ -226,7 +227,7 @@ def test_four_devices_make_the_same_images(engine: SdxlEngine, engine_of_four: S
 
 def test_eight_devices_in_pairs_make_the_same_images(folder: Path, engine: SdxlEngine) -> None:
     """Four pairs. A row is then computed alone, which may round its sums another way."""
-    options = Options(devices=jax.devices()[:8], sizes=[], split_guidance=True)
+    options = Options(devices=jax.devices()[:8], sizes=[], max_prompt_chunks=1, split_guidance=True)
     paired = SdxlEngine(folder, options)
     paired.warm(lambda _: None)
     guided, unguided = paired.start(spec()), paired.start(spec(guidance=1.0))
@@ -254,7 +255,7 @@ def test_rows_computed_to_fill_four_devices_are_counted(engine_of_four: SdxlEngi
 
 
 def test_larger_batches_make_nearly_the_same_images(folder: Path, engine: SdxlEngine) -> None:
-    options = Options(devices=jax.devices()[:1], sizes=[], batch_lanes=(1, 3))
+    options = Options(devices=jax.devices()[:1], sizes=[], max_prompt_chunks=1, batch_lanes=(1, 3))
     batched = SdxlEngine(folder, options)
     batched.warm(lambda _: None)
     specs = mixed_specs(*SIZES[0])
@@ -283,7 +284,7 @@ def test_given_noise_replaces_the_seeds(engine: SdxlEngine) -> None:
 
 def test_misuse_is_told(engine: SdxlEngine, folder: Path) -> None:
     lane = engine.start(spec(steps=1))
-    with pytest.raises(ValueError, match="not done"):
+    with pytest.raises(ValueError, match="has steps left"):
         engine.finish(lane)
     small = engine.start(spec(width=8))
     with pytest.raises(ValueError, match="cannot share a step"):
@@ -291,14 +292,14 @@ def test_misuse_is_told(engine: SdxlEngine, folder: Path) -> None:
     with pytest.raises(ValueError, match="34 rows in a step that holds 32"):
         engine.step([engine.start(spec()) for _ in range(17)])
     engine.step([lane])
-    with pytest.raises(ValueError, match="no step left"):
+    with pytest.raises(ValueError, match="no steps left"):
         engine.step([lane])
     with pytest.raises(RuntimeError, match="call warm"):
         SdxlEngine(folder).start(spec())
 
 
 def test_bfloat16_is_near_float32(folder: Path, engine: SdxlEngine) -> None:
-    options = Options(dtype="bfloat16", devices=jax.devices()[:1], sizes=[])
+    options = Options(dtype="bfloat16", devices=jax.devices()[:1], sizes=[], max_prompt_chunks=1)
     rough = SdxlEngine(folder, options)
     rough.warm(lambda _: None)
     assert rough.capabilities.model.dtype == "bfloat16"

@@ -83,7 +83,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model with its calibration."""
     folder = tiny_model.write(tmp_path_factory.mktemp("tiny"))
     texts = [tiny_model.tokens("a red circle")]
-    options = Options(devices=jax.devices()[:1])
+    options = Options(devices=jax.devices()[:1], max_prompt_chunks=1)
     said: list[str] = []
     largest = calibrate(folder, texts, options, 3, said.append)
     assert said[-1] == "image 1 of 1"
@@ -92,7 +92,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def image(folder: Path, **changes: Any) -> tuple[Pixels, SdxlEngine]:
-    options = Options(devices=jax.devices()[:1], sizes=[], **changes)
+    options = Options(devices=jax.devices()[:1], sizes=[], max_prompt_chunks=1, **changes)
     engine = SdxlEngine(folder, options)
     engine.warm(lambda _: None)
     lane = engine.start(tiny_model.spec())
@@ -112,7 +112,7 @@ def test_int8_changes_the_image_and_the_digest(folder: Path) -> None:
 
 def test_the_demo_model_predicts_nearly_the_same_in_int8() -> None:
     config = load_config(DEMO)
-    put = replicate(resolve.mesh(Options(devices=jax.devices()[:1])))
+    put = replicate(resolve.mesh(Options(devices=jax.devices()[:1], max_prompt_chunks=1)))
     largest = calibration.read(DEMO / calibration.FILE, UNet.declare(config.unet))
     plain, quantised = (
         load_params(
@@ -142,7 +142,9 @@ def test_the_demo_model_predicts_nearly_the_same_in_int8() -> None:
 
 def test_several_devices_make_the_same_image_as_one(folder: Path) -> None:
     def make(count: int) -> Pixels:
-        options = Options(devices=jax.devices()[:count], sizes=[], quantization="int8")
+        options = Options(
+            devices=jax.devices()[:count], sizes=[], max_prompt_chunks=1, quantization="int8"
+        )
         engine = SdxlEngine(folder, options)
         engine.warm(lambda _: None)
         lane = engine.start(tiny_model.spec(steps=2))
@@ -155,7 +157,7 @@ def test_several_devices_make_the_same_image_as_one(folder: Path) -> None:
 
 def test_abstract_parameters_equal_the_loaded_ones(folder: Path) -> None:
     config, dtypes = load_config(folder), Dtypes(jnp.bfloat16, jnp.bfloat16, int8=True)
-    put = replicate(resolve.mesh(Options(devices=jax.devices()[:1])))
+    put = replicate(resolve.mesh(Options(devices=jax.devices()[:1], max_prompt_chunks=1)))
     largest = calibration.read(folder / calibration.FILE, UNet.declare(config.unet))
     loaded = load_params(locate(folder), config, dtypes, put, lambda _: None, largest=largest)
     expected = abstract_params(config, dtypes)
@@ -211,7 +213,7 @@ def test_a_watched_unet_returns_the_largest_input_of_each_layer(folder: Path) ->
 
 
 def test_a_calibration_makes_the_same_images_as_a_worker(folder: Path) -> None:
-    options = Options(devices=jax.devices()[:1], sizes=[])
+    options = Options(devices=jax.devices()[:1], sizes=[], max_prompt_chunks=1)
     engine = SdxlEngine(folder, options)
     engine.warm(lambda _: None)
     defaults = engine.capabilities.defaults
@@ -224,7 +226,7 @@ def test_a_calibration_makes_the_same_images_as_a_worker(folder: Path) -> None:
 
 
 def test_a_calibration_keeps_the_largest_values_of_all_images(folder: Path) -> None:
-    options = Options(devices=jax.devices()[:1])
+    options = Options(devices=jax.devices()[:1], max_prompt_chunks=1)
     texts = [tiny_model.tokens(text) for text in ("a red circle", "a blue square")]
 
     def largest(*seeds: int) -> dict[str, np.ndarray]:

@@ -49,7 +49,13 @@ def assert_near(found: jax.Array, wanted: jax.Array) -> None:
 
 @pytest.mark.parametrize(
     ("heads", "features", "tokens", "keys"),
-    [(2, 64, 32, 32), (4, 64, 16, 77), (1, 256, 32, 32), (2, 64, 1024, 16)],
+    [
+        (2, 64, 32, 32),
+        (4, 64, 16, 77),
+        *((2, 64, 16, 77 * chunks) for chunks in (2, 3, 4)),
+        (1, 256, 32, 32),
+        (2, 64, 1024, 16),
+    ],
 )
 def test_attention(heads: int, features: int, tokens: int, keys: int) -> None:
     query = random(2, tokens, heads, features, scale=3.0)

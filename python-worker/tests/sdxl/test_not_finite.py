@@ -51,7 +51,10 @@ def damage(folder: Path, part: str, name: str, at: Any = ..., value: float = np.
 
 
 def warm(folder: Path, **options: Any) -> SdxlEngine:
-    engine = SdxlEngine(folder, Options(devices=jax.devices()[:1], **({"sizes": []} | options)))
+    engine = SdxlEngine(
+        folder,
+        Options(devices=jax.devices()[:1], **({"sizes": [], "max_prompt_chunks": 1} | options)),
+    )
     engine.warm(lambda _: None)
     return engine
 
@@ -129,7 +132,9 @@ def test_a_further_size_whose_numbers_are_not_finite_is_not_offered(
         try_size(runner, about, options, size)
 
     monkeypatch.setattr(engine_module, "try_size", try_but)
-    engine = SdxlEngine(folder, Options(devices=jax.devices()[:1], compile_behind=True))
+    engine = SdxlEngine(
+        folder, Options(devices=jax.devices()[:1], compile_behind=True, max_prompt_chunks=1)
+    )
     reports: list[str] = []
     engine.warm(reports.append)
     while engine.capabilities.coming:

@@ -1,4 +1,4 @@
-"""Starting: weights are read while programs are compiled, and further sizes come behind."""
+"""Starting: weights are read while programs are compiled, and the others are compiled behind."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from easel_worker.engine import COMPILING, InvalidRequest
+from easel_worker.engine import COMPILING, PROMPT_WEIGHTS, InvalidRequest
 from easel_worker.protocol import Generate
 from easel_worker.sdxl.folder.checkpoint import WeightsError
 from easel_worker.sdxl.serving import assembly
@@ -33,8 +33,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("tiny"))
 
 
-def cold(folder: Path, timeline: Timeline | None = None) -> SdxlEngine:
-    options = Options(devices=jax.devices()[:1], compile_behind=True)
+def cold(folder: Path, timeline: Timeline | None = None, *, chunks: int = 1) -> SdxlEngine:
+    options = Options(devices=jax.devices()[:1], compile_behind=True, max_prompt_chunks=chunks)
     return SdxlEngine(folder, options, timeline)
 
 
@@ -106,20 +106,70 @@ def test_hello_tells_what_is_coming_and_refuses_it_until_then(
 def test_a_size_that_cannot_be_compiled_is_not_offered(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compile_it = CompileHere.compile
-
-    def fail(self: CompileHere, name: str, *rest: Any) -> Any:
-        if name == "decode 8x8":
-            raise RuntimeError("RESOURCE_EXHAUSTED: too large")
-        return compile_it(self, name, *rest)
-
-    monkeypatch.setattr(CompileHere, "compile", fail)
+    failing_at("decode 8x8", monkeypatch)
     said: list[str] = []
     engine = cold(folder)
     engine.warm(said.append)
     until(lambda: not engine.capabilities.coming)
     assert engine.capabilities.sizes == (FIRST,)
     until(lambda: said[-1].startswith("8x8 is not offered: RESOURCE_EX"))
+
+
+def failing_at(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the program of a name fail to compile."""
+    compile_it = CompileHere.compile
+
+    def fail(self: CompileHere, name: str, *rest: Any) -> Any:
+        if name == wrong:
+            raise RuntimeError("RESOURCE_EXHAUSTED: too large")
+        return compile_it(self, name, *rest)
+
+    monkeypatch.setattr(CompileHere, "compile", fail)
+
+
+def test_weights_and_chunks_are_offered_as_they_are_compiled(
+    folder: Path, hold_second: threading.Event
+) -> None:
+    engine = cold(folder, chunks=3)
+    engine.warm(lambda _: None)
+    assert engine.capabilities.limits.max_chunks == 1
+    until(lambda: PROMPT_WEIGHTS in engine.capabilities.features)
+    assert engine.capabilities.limits.max_chunks == 1
+    hold_second.set()
+    until(lambda: engine.capabilities.limits.max_chunks == 3)
+    names = [program.name for program in engine.capabilities.programs]
+    assert [name for name in names if name.endswith("chunks")] == [
+        f"{name} {chunks} chunks"
+        for chunks in (2, 3)
+        for name in (
+            "project x2",
+            "project x1",
+            *(f"denoise {size} {guided} x1" for size in SIZES for guided in ("guided", "unguided")),
+        )
+    ]
+
+
+def test_a_number_of_chunks_that_cannot_be_compiled_ends_what_is_offered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing_at("denoise 8x8 guided x1 2 chunks", monkeypatch)
+    said: list[str] = []
+    engine = cold(folder, chunks=3)
+    engine.warm(said.append)
+    until(lambda: any("2 chunks is not offered: RESOURCE_EXHAUSTED" in line for line in said))
+    until(lambda: not any(thread.name == COMPILING for thread in threading.enumerate()))
+    assert engine.capabilities.limits.max_chunks == 1
+    assert engine.capabilities.sizes == SIZES
+
+
+def test_weights_whose_program_cannot_be_compiled_are_not_offered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing_at("encode masked", monkeypatch)
+    engine = cold(folder, chunks=2)
+    engine.warm(lambda _: None)
+    until(lambda: engine.capabilities.limits.max_chunks == 2)
+    assert PROMPT_WEIGHTS not in engine.capabilities.features
 
 
 def test_weights_are_read_while_programs_are_compiled(

@@ -26,12 +26,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> SdxlEngine:
-    return warm(folder, Options(devices=ONE, max_cache_interval=4))
+    return warm(folder, Options(devices=ONE, max_cache_interval=4, max_prompt_chunks=1))
 
 
 @pytest.fixture(scope="module")
 def plain(folder: Path) -> SdxlEngine:
-    return warm(folder, Options(devices=ONE, sizes=[]))
+    return warm(folder, Options(devices=ONE, sizes=[], max_prompt_chunks=1))
 
 
 def warm(folder: Path, options: Options) -> SdxlEngine:
@@ -129,7 +129,9 @@ def test_nothing_compiles_after_warm(engine: SdxlEngine) -> None:
 
 
 def test_four_devices_make_the_same_images(folder: Path, engine: SdxlEngine) -> None:
-    options = Options(devices=jax.devices()[:4], sizes=[], max_cache_interval=4)
+    options = Options(
+        devices=jax.devices()[:4], sizes=[], max_prompt_chunks=1, max_cache_interval=4
+    )
     four, specs = warm(folder, options), mixed_specs()
     alone = [make(engine, each) for each in specs]
     for seed in range(3):
@@ -141,7 +143,10 @@ def test_four_devices_in_pairs_make_the_same_images(folder: Path, engine: SdxlEn
     """A row is then computed alone, which may round its sums another way."""
     four = jax.devices()[:4]
     paired = warm(
-        folder, Options(devices=four, sizes=[], split_guidance=True, max_cache_interval=4)
+        folder,
+        Options(
+            devices=four, sizes=[], max_prompt_chunks=1, split_guidance=True, max_cache_interval=4
+        ),
     )
     specs = mixed_specs()
     for wanted, image in zip(specs, in_company(paired, specs, random.Random(0)), strict=True):

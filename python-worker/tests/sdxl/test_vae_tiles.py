@@ -80,7 +80,7 @@ def test_the_engine_decodes_in_tiles_if_the_option_is_set(tmp_path: Path) -> Non
     folder = tiny_model.write(tmp_path)
 
     def image(tile: int) -> np.ndarray:
-        options = Options(devices=jax.devices()[:1], sizes=[], vae_tile=tile)
+        options = Options(devices=jax.devices()[:1], sizes=[], max_prompt_chunks=1, vae_tile=tile)
         engine = SdxlEngine(folder, options)
         engine.warm(lambda _: None)
         lane = engine.start(tiny_model.spec(steps=1))

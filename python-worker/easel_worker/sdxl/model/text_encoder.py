@@ -117,8 +117,12 @@ class TextEncoder:
         # transformers 5 saves an encoder without projection without the prefix.
         return with_aliases(declared, lambda name: name.removeprefix(PREFIX))
 
-    def __call__(self, ids: Array) -> TextOutput:
-        """Encode prompts: token ids [B, tokens], int32, with at most `config.positions` tokens.
+    def __call__(self, ids: Array, seen: Array | None = None) -> TextOutput:
+        """Encode prompts.
+
+        Args:
+            ids: token ids [B, tokens], int32, with at most `config.positions` tokens.
+            seen: [tokens], True for tokens that may be attended to; None for all.
 
         https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/modeling_clip.py#L504
         """
@@ -129,6 +133,8 @@ class TextEncoder:
         mask = jnp.tril(
             jnp.ones((tokens, tokens), dtype=bool)
         )  # a token attends to itself and earlier ones
+        if seen is not None:
+            mask = mask & seen
         states = [x]
         for i, each in enumerate(self.layers):
             with jax.named_scope(f"layer_{i}"):

@@ -21,17 +21,16 @@ from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.sdxl.serving.runner import Runner
 from easel_worker.sdxl.serving.sharding import replicate
 from easel_worker.timeline import Timeline
-from easel_worker.values import Size
 
 Report = Callable[[str], None]
 
 
 class Assembled(NamedTuple):
-    """A started model. `add_size` compiles the programs of a further size."""
+    """A started model, whose programs serve its default size with prompts of one chunk."""
 
     runner: Runner
     digest: str
-    add_size: Callable[[Size], None]
+    programs: ProgramSet
 
 
 def assemble(about: Description, options: Options, timeline: Timeline, report: Report) -> Assembled:
@@ -80,10 +79,7 @@ def assemble(about: Description, options: Options, timeline: Timeline, report: R
         vae_tile=resolve.vae_tile(options, config.vae_scale),
     )
 
-    def add_size(size: Size) -> None:
-        programs.add_size(size, resolve.lane_counts(options))
-
-    add_size(about.sizes[0])
+    programs.add_size(about.sizes[0], resolve.lane_counts(options))
     runner = Runner(
         config,
         params.result(),
@@ -92,7 +88,7 @@ def assemble(about: Description, options: Options, timeline: Timeline, report: R
         empty_text=text,
         lane_counts=resolve.lane_counts(options),
     )
-    return Assembled(runner, digested.result(), add_size)
+    return Assembled(runner, digested.result(), programs)
 
 
 class _TimedCompiler:

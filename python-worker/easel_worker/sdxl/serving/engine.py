@@ -11,8 +11,9 @@ the same program, so other lanes cannot change its arithmetic.
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from msgspec import UNSET, UnsetType
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from easel_worker.engine import (
     COMPILING,
+    PROMPT_WEIGHTS,
     Capabilities,
     DeviceMemory,
     ImageSpec,
@@ -35,6 +37,7 @@ from easel_worker.sdxl.serving.assembly import assemble
 from easel_worker.sdxl.serving.describe import describe
 from easel_worker.sdxl.serving.lanes import SdxlLane
 from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.sdxl.serving.runner import Runner
 from easel_worker.sdxl.serving.trial import try_size
 from easel_worker.timeline import FIRST_IMAGE, Timeline
@@ -72,7 +75,7 @@ class SdxlEngine:
         self._report = report
         report(f"reading {self._model}")
         about, timeline = self._about, self._timeline
-        runner, digest, add_size = assemble(about, self._options, timeline, report)
+        runner, digest, programs = assemble(about, self._options, timeline, report)
         first, *others = about.sizes
         with timeline.span("trial image"):
             try_size(runner, about, self._options, first)
@@ -86,33 +89,58 @@ class SdxlEngine:
         )
         if self._options.compile_behind:
             threading.Thread(
-                target=self._behind, args=(others, add_size), name=COMPILING, daemon=True
+                target=self._extend, args=(programs, others), name=COMPILING, daemon=True
             ).start()
         else:
-            for size in others:
-                self._add_size(size, add_size)
+            self._extend(programs, others)
 
-    def _behind(self, sizes: Sequence[Size], add_size: Callable[[Size], None]) -> None:
-        """Compile further sizes while images are made. A size that fails is not offered."""
+    def _extend(self, programs: ProgramSet, sizes: Sequence[Size]) -> None:
+        """Compile what goes beyond the default size and prompts of one chunk without masks.
+
+        With `Options.compile_behind` this runs while images are made, and what fails is not
+        offered.
+        """
+        self._attempt(PROMPT_WEIGHTS, partial(self._add_weights, programs))
         for size in sizes:
-            try:
-                self._add_size(size, add_size)
-            except Exception as error:  # noqa: BLE001 - the compiler may raise anything
-                coming = tuple(other for other in self._capabilities.coming if other != size)
-                self._capabilities = replace(self._capabilities, coming=coming)
-                self._report(f"{size} is not offered: {error}")
+            if not self._attempt(str(size), partial(self._add_size, programs, size)):
+                self._offer(coming=_without(self._capabilities.coming, size))
+        for chunks in range(2, self._options.max_prompt_chunks + 1):
+            name = f"a prompt of {chunks} chunks"
+            if not self._attempt(name, partial(self._add_chunks, programs, chunks)):
+                break  # max_chunks cannot leave out a number
 
-    def _add_size(self, size: Size, add_size: Callable[[Size], None]) -> None:
-        add_size(size)
+    def _attempt(self, name: str, add: Callable[[], None]) -> bool:
+        """Add an ability; returns whether it worked."""
+        if not self._options.compile_behind:
+            add()
+            return True
+        try:
+            add()
+        except Exception as error:  # noqa: BLE001 - the compiler may raise anything
+            self._report(f"{name} is not offered: {error}")
+            return False
+        return True
+
+    def _add_weights(self, programs: ProgramSet) -> None:
+        programs.add_masks()
+        self._offer(features=(*self._capabilities.features, PROMPT_WEIGHTS))
+
+    def _add_size(self, programs: ProgramSet, size: Size) -> None:
+        programs.add_size(size, resolve.lane_counts(self._options))
         try_size(self._warm_runner, self._about, self._options, size)
         now = self._capabilities
-        # One assignment, so that other threads see all changes or none.
-        self._capabilities = replace(
-            now,
-            sizes=(*now.sizes, size),
-            coming=tuple(other for other in now.coming if other != size),
-            programs=self._warm_runner.infos,
-        )
+        self._offer(sizes=(*now.sizes, size), coming=_without(now.coming, size))
+
+    def _add_chunks(self, programs: ProgramSet, chunks: int) -> None:
+        for size in self._capabilities.sizes:
+            programs.add_chunks(size, chunks, resolve.lane_counts(self._options))
+            try_size(self._warm_runner, self._about, self._options, size, chunks=chunks)
+        self._offer(limits=replace(self._capabilities.limits, max_chunks=chunks))
+
+    def _offer(self, **changes: Any) -> None:
+        """Change capabilities in one assignment, so that other threads see all changes or none."""
+        programs = self._warm_runner.infos
+        self._capabilities = replace(self._capabilities, programs=programs, **changes)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -136,8 +164,8 @@ class SdxlEngine:
         for lane in own:
             if lane.step >= lane.spec.steps:
                 raise ValueError(f"a lane has no steps left after step {lane.step}: finish it")
-            if lane.size != own[0].size:
-                raise ValueError(f"lanes of {lane.size} and {own[0].size} cannot share a step")
+            if (one := lane.spec.shape) != (other := own[0].spec.shape):
+                raise ValueError(f"lanes of {one} and {other} cannot share a step")
         rows = sum(lane.spec.rows for lane in own)
         if rows > self._capabilities.rows:
             raise ValueError(f"{rows} rows in a step that holds {self._capabilities.rows}")
@@ -198,6 +226,10 @@ class SdxlEngine:
             return sampler.make_table(self._about.config.scheduler, scheduler, steps)
         except ValueError as error:
             raise InvalidRequest(str(error)) from error
+
+
+def _without(sizes: tuple[Size, ...], size: Size) -> tuple[Size, ...]:
+    return tuple(other for other in sizes if other != size)
 
 
 def _own(lane: Lane) -> SdxlLane:

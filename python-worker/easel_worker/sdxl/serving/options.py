@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from easel_worker import parse
 from easel_worker.engine import Limits
-from easel_worker.engine_options import MAX_CACHE_INTERVAL, ROWS, SIZES
+from easel_worker.engine_options import MAX_CACHE_INTERVAL, MAX_PROMPT_CHUNKS, ROWS, SIZES
 from easel_worker.options import Option
 from easel_worker.sdxl.model.kernel_options import CHOICES, choose
 from easel_worker.values import Size
@@ -43,7 +43,7 @@ class Options:
         devices: the devices to run on; None for all.
         limits: the most that a request may ask for.
         compile_behind: `warm` returns once the default size is compiled; a thread compiles the
-            other sizes while images are made.
+            other programs while images are made.
     """
 
     dtype: Annotated[
@@ -127,6 +127,8 @@ class Options:
 
     max_cache_interval: Annotated[int, MAX_CACHE_INTERVAL] = 1
 
+    max_prompt_chunks: Annotated[int, MAX_PROMPT_CHUNKS] = 2
+
     methods: Annotated[
         str,
         Option(
@@ -169,6 +171,8 @@ class Options:
             raise ValueError(
                 f"max_cache_interval is {self.max_cache_interval}: choose 1 (off) or more"
             )
+        if self.max_prompt_chunks < 1:
+            raise ValueError(f"max_prompt_chunks is {self.max_prompt_chunks}: choose 1 or more")
         if self.devices is not None and not self.devices:
             raise ValueError("devices is empty: name one, or leave it out for all")
 

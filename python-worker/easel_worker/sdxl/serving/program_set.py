@@ -28,6 +28,8 @@ from easel_worker.sdxl.serving.programs import (
 from easel_worker.sdxl.serving.sharding import replicated
 from easel_worker.values import Size
 
+_BEGIN_ARGUMENTS = (np.uint32(0), np.float32(0))
+
 
 class DenoiseKey(NamedTuple):
     """Identifies a denoising program.
@@ -37,16 +39,19 @@ class DenoiseKey(NamedTuple):
         lanes: how many lanes it takes.
         guided: whether the lanes are guided.
         cached: whether it computes only the top level, over the deep feature of an earlier step.
+        chunks: how many chunks the lanes' prompts have.
     """
 
     size: Size
     lanes: int
     guided: bool
     cached: bool = False
+    chunks: int = 1
 
     def __str__(self) -> str:
         cached = " cached" if self.cached else ""
-        return f"{self.size} {'guided' if self.guided else 'unguided'}{cached} x{self.lanes}"
+        guided = "guided" if self.guided else "unguided"
+        return f"{self.size} {guided}{cached} x{self.lanes}{_of_chunks(self.chunks)}"
 
 
 class ProgramSet:
@@ -63,7 +68,7 @@ class ProgramSet:
         caching: bool = False,
         vae_tile: int | None = None,
     ) -> None:
-        """Compile the programs that do not depend on the size.
+        """Compile the programs that prompts of one chunk need for any size.
 
         Args:
             config: the model's configuration.
@@ -85,35 +90,48 @@ class ProgramSet:
         self._denoise: dict[DenoiseKey, Program] = {}
         self._decode: dict[Size, Program] = {}
         self._preview: dict[Size, Program] = {}
-        texts = (_ids(tokens[0]), _ids(tokens[1]), np.int32(0))
-        self._encode = self._compile("encode", programs.encode, params.text, *texts)
-        encoded: Encoded = jax.eval_shape(programs.encode, params.text, *texts)
+        self._texts = (_ids(tokens[0]), _ids(tokens[1]), np.int32(0))
+        self._encode = self._compile("encode", programs.encode, params.text, *self._texts)
+        encoded: Encoded = jax.eval_shape(programs.encode, params.text, *self._texts)
         self._prompt = encoded.prompt
-        self._project: dict[int, Program] = {}
-        self._conditions: dict[int, Conditions] = {}
-        for rows in (2, 1):
-            self._add_projection(rows)
+        self._encode_masked: Program | None = None
+        self._project: dict[tuple[int, int], Program] = {}
+        self._conditions: dict[tuple[int, int], Conditions] = {}
+        self._add_projections(chunks=1)
+
+    def add_masks(self) -> None:
+        """Compile the encoding of prompts with hidden tokens."""
+        seen = tuple(np.ones(ids.shape, np.bool_) for ids in self._texts[:2])
+        arguments = (self._params.text, *self._texts, seen)
+        self._encode_masked = self._compile("encode masked", programs.encode, *arguments)
 
     def add_size(self, size: Size, lane_counts: LaneCounts) -> None:
-        """Compile the programs that images of a size need.
+        """Compile the programs that images of a size with prompts of one chunk need.
 
         Args:
             size: the images' size.
             lane_counts: how many lanes a denoising program takes; each count is a program.
         """
-        shape = programs.latent_shape(self._config, size)
-        begin = partial(programs.begin, shape=shape)
-        numbers = (np.uint32(0), np.float32(0))
-        state: State = jax.eval_shape(begin, *numbers)
-        self._begin[size] = self._compile(f"begin {size}", begin, *numbers)
-        keys = [DenoiseKey(size, lanes, guided=True) for lanes in lane_counts.guided]
-        keys += [DenoiseKey(size, lanes, guided=False) for lanes in lane_counts.unguided]
-        for key in keys:
-            self._add_denoise(key, state)
+        begin = self._begin_function(size)
+        state: State = jax.eval_shape(begin, *_BEGIN_ARGUMENTS)
+        self._begin[size] = self._compile(f"begin {size}", begin, *_BEGIN_ARGUMENTS)
+        self._add_steps(size, lane_counts, chunks=1)
         decode = partial(programs.decode, tile=self._vae_tile)
         name = f"decode {size}"
         self._decode[size] = self._compile(name, decode, self._params.vae, state.sample)
         self._add_preview(size, state)
+
+    def add_chunks(self, size: Size, chunks: int, lane_counts: LaneCounts) -> None:
+        """Compile the programs that longer prompts need, for a size that was added before.
+
+        Args:
+            size: the images' size.
+            chunks: how many chunks the prompts have.
+            lane_counts: see `add_size`.
+        """
+        if (1, chunks) not in self._project:
+            self._add_projections(chunks)
+        self._add_steps(size, lane_counts, chunks)
 
     @property
     def infos(self) -> tuple[ProgramInfo, ...]:
@@ -125,9 +143,20 @@ class ProgramSet:
         """`programs.encode`."""
         return self._encode.run
 
-    def project(self, rows: int) -> Callable[..., Conditions]:
+    @property
+    def encode_masked(self) -> Callable[..., Encoded]:
+        """`programs.encode` with `seen`.
+
+        Raises:
+            RuntimeError: it is not compiled yet.
+        """
+        if self._encode_masked is None:
+            raise RuntimeError("the encoding of masked prompts is not compiled: call add_masks()")
+        return self._encode_masked.run
+
+    def project(self, rows: int, chunks: int) -> Callable[..., Conditions]:
         """`programs.project` for one prompt or two, without its keywords."""
-        return self._project[rows].run
+        return self._project[rows, chunks].run
 
     def begin(self, size: Size) -> Callable[..., State]:
         """`programs.begin` without its keywords."""
@@ -145,21 +174,35 @@ class ProgramSet:
         """`programs.preview` without its keywords."""
         return self._preview[size].run
 
-    @property
-    def prompt_shapes(self) -> Prompt:
-        """Shapes and dtypes of an encoded prompt."""
-        return self._prompt
+    def prompt_shapes(self, chunks: int) -> Prompt:
+        """Shapes and dtypes of an encoded prompt of this many chunks."""
+        tokens, features = self._prompt.context.shape
+        dtype = self._prompt.context.dtype
+        shape: Any = jax.ShapeDtypeStruct((chunks * tokens, features), dtype)  # type: ignore[no-untyped-call]
+        return self._prompt._replace(context=shape)
 
-    def _add_projection(self, rows: int) -> None:
+    def _add_projections(self, chunks: int) -> None:
         # Every device holds the arrays of all lanes, so with several devices they must be small.
         ahead = self._mesh.size == 1
         project = partial(programs.project, ahead=ahead)
-        arguments = (self._params.unet, (self._prompt,) * rows)
-        self._project[rows] = self._compile(f"project x{rows}", project, *arguments)
-        self._conditions[rows] = jax.eval_shape(project, *arguments)
+        for rows in (2, 1):
+            arguments = (self._params.unet, (self.prompt_shapes(chunks),) * rows)
+            name = f"project x{rows}{_of_chunks(chunks)}"
+            self._project[rows, chunks] = self._compile(name, project, *arguments)
+            self._conditions[rows, chunks] = jax.eval_shape(project, *arguments)
+
+    def _begin_function(self, size: Size) -> Callable[..., State]:
+        return partial(programs.begin, shape=programs.latent_shape(self._config, size))
+
+    def _add_steps(self, size: Size, lane_counts: LaneCounts, chunks: int) -> None:
+        state: State = jax.eval_shape(self._begin_function(size), *_BEGIN_ARGUMENTS)
+        keys = [DenoiseKey(size, lanes, True, chunks=chunks) for lanes in lane_counts.guided]
+        keys += [DenoiseKey(size, lanes, False, chunks=chunks) for lanes in lane_counts.unguided]
+        for key in keys:
+            self._add_denoise(key, state)
 
     def _add_denoise(self, key: DenoiseKey, state: State) -> None:
-        lane = LaneInput(state, self._conditions[2 if key.guided else 1])
+        lane = LaneInput(state, self._conditions[2 if key.guided else 1, key.chunks])
         denoise = partial(programs.denoise, mesh=self._mesh, size=key.size)
         if not self._caching:
             self._compile_denoise(key, denoise, lane)
@@ -192,6 +235,11 @@ class ProgramSet:
         program = self._compiler.compile(name, function, arguments, replicated(self._mesh))
         self._all.append(program)
         return program
+
+
+def _of_chunks(chunks: int) -> str:
+    """What the name of a program says about its prompts; nothing for one chunk."""
+    return "" if chunks == 1 else f" {chunks} chunks"
 
 
 def _ids(tokens: int) -> Any:

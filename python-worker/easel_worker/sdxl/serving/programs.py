@@ -115,14 +115,21 @@ def latent_shape(config: SdxlConfig, size: Size) -> tuple[int, int, int]:
     return (size.height // scale, size.width // scale, config.vae.latent_channels)
 
 
-def encode(params: TextParams, ids: Array, ids_2: Array, skip: Array) -> Encoded:
-    """Run a prompt through both text encoders.
+def encode(
+    params: TextParams,
+    ids: Array,
+    ids_2: Array,
+    skip: Array,
+    seen: tuple[Array | None, Array | None] = (None, None),
+) -> Encoded:
+    """Run a prompt of one chunk through both text encoders.
 
     Args:
         params: the encoders.
         ids: [tokens], int32, for the first encoder.
         ids_2: the same for the second encoder.
         skip: the context comes from this many layers before the last but one.
+        seen: for each encoder which tokens may be attended to, [tokens]; None for all.
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl.py#L405
     """
@@ -133,9 +140,9 @@ def encode(params: TextParams, ids: Array, ids_2: Array, skip: Array) -> Encoded
         return chosen
 
     with jax.named_scope("text_encoder"):
-        first = params.first(ids[None])
+        first = params.first(ids[None], seen[0])
     with jax.named_scope("text_encoder_2"):
-        second = params.second(ids_2[None])
+        second = params.second(ids_2[None], seen[1])
     states = [before_last(first.hidden_states), before_last(second.hidden_states)]
     finite = [_finite(states[0]), _finite(states[1]) & _finite(second.pooled)]
     prompt = Prompt(jnp.concatenate(states, axis=-1), second.pooled[0])

@@ -1,14 +1,123 @@
-"""The embeddings of a missing negative prompt."""
+"""Encodes the prompts of images, and keeps those of recent requests on the devices."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Sharding
+from msgspec import UNSET, UnsetType
+from numpy.typing import NDArray
 
-from easel_worker.sdxl.serving.programs import Prompt
+from easel_worker.engine import ImageSpec, Tokens
+from easel_worker.sdxl.folder.model import TextParams
+from easel_worker.sdxl.model.config import SdxlConfig
+from easel_worker.sdxl.serving.program_set import ProgramSet
+from easel_worker.sdxl.serving.programs import Encoded, Prompt
+from easel_worker.sdxl.serving.weighted_prompt import Seen, encode_weighted
+from easel_worker.values import Weighting
+
+REMEMBERED_PROMPTS = 64
+"""How many encoded prompts stay on the devices: 0.3 MB for each chunk of SDXL's in bfloat16."""
 
 
-def zero_prompt(shapes: Prompt, where: jax.sharding.Sharding) -> Prompt:
-    """Zeros, which diffusers uses for no negative prompt (`force_zeros_for_empty_prompt`)."""
-    zeros: Prompt = jax.tree.map(
-        lambda a: jax.device_put(np.zeros(a.shape, a.dtype), where), shapes
-    )
-    return zeros
+class _How(NamedTuple):
+    """What decides a prompt's embeddings besides its tokens; see `Parameters`."""
+
+    clip_skip: int = 0
+    weighting: Weighting | UnsetType = UNSET
+    empty: Tokens | UnsetType = UNSET
+
+
+class PromptEncoder:
+    """Encodes prompts for the UNet. Safe for several threads."""
+
+    def __init__(
+        self,
+        config: SdxlConfig,
+        params: TextParams,
+        programs: ProgramSet,
+        everywhere: Sharding,
+        empty_text: Tokens,
+    ) -> None:
+        """Args:
+
+        config: the model's configuration.
+        params: the text encoders.
+        programs: the compiled programs.
+        everywhere: where encoded prompts are placed.
+        empty_text: the ids of the empty text.
+        """
+        self._features = config.text_encoder.hidden
+        self._zeros_for_missing = config.force_zeros_for_empty_prompt
+        self._params = params
+        self._programs = programs
+        self._everywhere = everywhere
+        self._empty_text = empty_text
+        self._remembered = lru_cache(REMEMBERED_PROMPTS)(self._encode)
+        self._missing = lru_cache(None)(self._encode_missing)
+
+    def chunks(self, tokens: Tokens) -> int:
+        """How many chunks a prompt has."""
+        return len(tokens.ids) // len(self._empty_text.ids)
+
+    def of_image(self, spec: ImageSpec, *, remember: bool = True) -> list[Encoded]:
+        """The encoded prompts of an image: the prompt, with the negative one before it if guided.
+
+        Args:
+            spec: the image's spec.
+            remember: take prompts from the cache and keep them there.
+
+        Raises:
+            InvalidRequest: the weights produce numbers that are not finite.
+        """
+        encode: Callable[[Tokens, _How], Encoded] = self._remembered if remember else self._encode
+        how = _How(spec.clip_skip, spec.weighting, spec.empty)
+        prompt = encode(spec.prompt, how)
+        if not spec.guided:
+            return [prompt]
+        if spec.negative is None:
+            return [self._missing(self.chunks(spec.prompt)), prompt]
+        # diffusers applies clip_skip to the prompt only.
+        return [encode(spec.negative, how._replace(clip_skip=0)), prompt]
+
+    def _encode_missing(self, chunks: int) -> Encoded:
+        """The embeddings of a missing negative prompt.
+
+        As in diffusers zeros if the model says so (`force_zeros_for_empty_prompt`), else those of
+        the empty text.
+        """
+        if not self._zeros_for_missing:
+            ids, ids_2 = self._empty_text.ids, self._empty_text.ids_2
+            return self._encode(Tokens(ids * chunks, ids_2 * chunks), _How())
+        shapes = self._programs.prompt_shapes(chunks)
+        zeros: Prompt = jax.tree.map(lambda a: self._place(np.zeros(a.shape, a.dtype)), shapes)
+        return Encoded(zeros, np.array([True, True]))
+
+    def _encode(self, tokens: Tokens, how: _How) -> Encoded:
+        def encode(
+            ids: tuple[int, ...], ids_2: tuple[int, ...], seen: Seen | None = None
+        ) -> Encoded:
+            arguments = (np.array(ids, np.int32), np.array(ids_2, np.int32))
+            skip = np.int32(how.clip_skip)
+            if seen is None:
+                return self._programs.encode(self._params, *arguments, skip)
+            return self._programs.encode_masked(self._params, *arguments, skip, seen)
+
+        if self.chunks(tokens) == 1 and not tokens.weighted:
+            return encode(tokens.ids, tokens.ids_2)
+        made = encode_weighted(
+            tokens,
+            how.weighting,
+            how.empty,
+            length=len(self._empty_text.ids),
+            features=self._features,
+            encode=encode,
+        )
+        dtype = self._programs.prompt_shapes(1).context.dtype
+        return Encoded(Prompt(self._place(made.context.astype(dtype)), made.pooled), made.finite)
+
+    def _place(self, array: NDArray[np.generic]) -> jax.Array:
+        placed: jax.Array = jax.device_put(array, self._everywhere)
+        return placed

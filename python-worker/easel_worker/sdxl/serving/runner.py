@@ -1,7 +1,6 @@
 """Runs a loaded and compiled model: starts, advances and decodes lanes."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import jax
@@ -16,14 +15,11 @@ from easel_worker.sdxl.samplers.table import Table
 from easel_worker.sdxl.serving.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
 from easel_worker.sdxl.serving.program_set import DenoiseKey, ProgramSet
 from easel_worker.sdxl.serving.programs import Conditions, Decoded, Encoded, Prompt, State
-from easel_worker.sdxl.serving.prompts import zero_prompt
+from easel_worker.sdxl.serving.prompts import PromptEncoder
 from easel_worker.sdxl.serving.sharding import replicated
 from easel_worker.values import Size
 
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
-
-REMEMBERED_PROMPTS = 64
-"""How many encoded prompts stay on the devices: 0.3 MB each for SDXL in bfloat16."""
 
 
 class Runner:
@@ -52,12 +48,7 @@ class Runner:
         self._programs = programs
         self._everywhere = replicated(mesh)
         self._lane_counts = lane_counts
-        self._encoded = lru_cache(REMEMBERED_PROMPTS)(self._encode)
-        if config.force_zeros_for_empty_prompt:
-            zeros = zero_prompt(programs.prompt_shapes, self._everywhere)
-            self._no_negative = Encoded(zeros, np.array([True, True]))
-        else:
-            self._no_negative = self._encode(empty_text, 0)
+        self._prompts = PromptEncoder(config, params.text, programs, self._everywhere, empty_text)
 
     @property
     def infos(self) -> tuple[ProgramInfo, ...]:
@@ -66,12 +57,7 @@ class Runner:
 
     def start(self, spec: ImageSpec, table: Table, noise: NDArray[np.float32] | None) -> SdxlLane:
         """A lane before its first step, with noise from the spec's seed or the given noise."""
-        prompts = [self._encoded(spec.prompt, spec.clip_skip)]
-        if spec.guided:
-            # Diffusers applies clip_skip to the prompt only.
-            negative = spec.negative and self._encoded(spec.negative, 0)
-            prompts.insert(0, negative or self._no_negative)
-        return self._start(spec, table, noise, prompts)
+        return self._start(spec, table, noise, self._prompts.of_image(spec))
 
     def try_image(self, spec: ImageSpec, table: Table) -> None:
         """Make an image without a negative prompt and discard it.
@@ -81,8 +67,7 @@ class Runner:
         Raises:
             NotFinite: its numbers are not finite.
         """
-        prompts = [self._encode(spec.prompt, spec.clip_skip)]
-        lane = self._start(spec, table, None, [self._no_negative, *prompts][not spec.guided :])
+        lane = self._start(spec, table, None, self._prompts.of_image(spec, remember=False))
         for _ in range(spec.steps):
             self.step([lane])
         self.finish(lane)
@@ -98,11 +83,11 @@ class Runner:
         lane = SdxlLane(
             spec=spec,
             table=table,
-            conditions=self._project(prompts),
+            conditions=self._project(spec, prompts),
             state=self._begin(spec.size, spec.seed, table.initial, noise),
         )
         if spec.guided and not all(step.guided for step in lane.plan):
-            lane.alone = self._project(prompts[-1:])
+            lane.alone = self._project(spec, prompts[-1:])
         _wait((lane.state, lane.conditions, lane.alone))
         for prompt in prompts:
             for name, finite in zip(TEXT_ENCODERS, np.asarray(prompt.finite), strict=True):
@@ -111,7 +96,7 @@ class Runner:
         return lane
 
     def step(self, lanes: Sequence[SdxlLane]) -> int:
-        """Advance lanes of one size, wait for the devices, and return how many rows were padding.
+        """Advance lanes of one shape, wait for the devices, and return how many rows were padding.
 
         Lanes whose numbers are known not to be finite do not advance.
         """
@@ -119,7 +104,8 @@ class Runner:
         calls = plan_calls(lanes, self._lane_counts)
         for call in calls:
             padded = call.padded
-            key = DenoiseKey(lanes[0].size, len(padded), call.guided, call.cached)
+            chunks = self._prompts.chunks(lanes[0].spec.prompt)
+            key = DenoiseKey(lanes[0].size, len(padded), call.guided, call.cached, chunks)
             inputs = tuple(lane.input for lane in padded)
             run = self._programs.denoise(key)
             made, finite = run(self._params.unet, inputs, step_numbers(padded))
@@ -159,13 +145,10 @@ class Runner:
         if lane.not_finite is not None:
             raise lane.not_finite
 
-    def _project(self, prompts: Sequence[Encoded]) -> Conditions:
+    def _project(self, spec: ImageSpec, prompts: Sequence[Encoded]) -> Conditions:
         given: tuple[Prompt, ...] = tuple(prompt.prompt for prompt in prompts)
-        return self._programs.project(len(given))(self._params.unet, given)
-
-    def _encode(self, tokens: Tokens, skip: int) -> Encoded:
-        ids, ids_2 = np.array(tokens.ids, np.int32), np.array(tokens.ids_2, np.int32)
-        return self._programs.encode(self._params.text, ids, ids_2, np.int32(skip))
+        project = self._programs.project(len(given), self._prompts.chunks(spec.prompt))
+        return project(self._params.unet, given)
 
     def _begin(
         self, size: Size, seed: int, initial: float, noise: NDArray[np.float32] | None

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from easel_worker.engine import ImageSpec, NotFinite
+from easel_worker.engine import ImageSpec, NotFinite, Tokens
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.describe import Description
@@ -23,21 +23,24 @@ class BrokenModelError(ValueError):
     """A model's numbers are not finite. The text names the part of the model and what to do."""
 
 
-def try_size(runner: Runner, about: Description, options: Options, size: Size) -> None:
+def try_size(
+    runner: Runner, about: Description, options: Options, size: Size, *, chunks: int = 1
+) -> None:
     """Make an image of an empty prompt and check that its numbers are finite.
 
     Args:
-        runner: the model; it has compiled the size's programs.
+        runner: the model; the programs of the size and of the chunks are compiled.
         about: the model's description.
         options: the operator's options.
         size: the image's size.
+        chunks: how many chunks the prompt has.
 
     Raises:
         BrokenModelError: the numbers are not finite.
     """
     defaults = about.capabilities.defaults
     spec = ImageSpec(
-        prompt=about.empty_text,
+        prompt=Tokens(about.empty_text.ids * chunks, about.empty_text.ids_2 * chunks),
         negative=None,
         seed=0,
         steps=1,

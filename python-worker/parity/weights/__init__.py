@@ -1,0 +1,1 @@
+"""Weighted and long prompts, compared with AUTOMATIC1111's arithmetic and with compel."""
