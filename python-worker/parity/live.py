@@ -20,10 +20,11 @@ from parity.components import live as components
 from parity.pipeline import live as pipeline
 from parity.report import Comparison, header, row
 from parity.schedulers import live as schedulers
+from parity.weights import live as weights
 
-PACKAGES = ("torch", "diffusers", "transformers", "jax")
+PACKAGES = ("torch", "diffusers", "transformers", "compel", "jax")
 
-SOURCES = (components.compare, schedulers.compare, pipeline.compare)
+SOURCES = (components.compare, schedulers.compare, pipeline.compare, weights.compare)
 """All comparisons; each takes the seed of its random values."""
 
 

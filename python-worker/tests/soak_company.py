@@ -1,4 +1,4 @@
-"""Random traffic for as long as you like: is every image the one that it is alone?
+"""Random traffic for any length of time: checks that images do not depend on each other.
 
     python -m tests.soak_company [--model FOLDER] [--schedules N] [--seed N] [--batch-lanes 1,2,4]
 
@@ -29,7 +29,7 @@ SHOWN = 20
 
 
 def main() -> int:
-    """Play the schedules and print what came of them."""
+    """Play the schedules and print the results."""
     asked = _arguments()
     seed = secrets.randbelow(2**31) if asked.seed is None else asked.seed
     cache_programs_in(ROOT / ".cache" / "compile")

@@ -1,4 +1,4 @@
-"""What libraries log, warn and print, and what nobody caught, as lines of the log."""
+"""Library logs, warnings, prints and uncaught exceptions become log lines."""
 
 import json
 import subprocess
@@ -16,7 +16,7 @@ capture(Logger(worker="w1"))
 
 
 def run(program: str) -> tuple[int, list[dict[str, Any]]]:
-    """The exit status of a program, and what it logged."""
+    """Run a program; returns its exit status and its log."""
     done = subprocess.run(
         [sys.executable, "-c", START + program],
         cwd=ROOT,
@@ -30,7 +30,7 @@ def run(program: str) -> tuple[int, list[dict[str, Any]]]:
     return done.returncode, lines
 
 
-def test_what_libraries_log_and_warn() -> None:
+def test_library_logs_and_warnings_are_logged() -> None:
     status, lines = run("""
 logging.getLogger("lib").warning("slow %s", "disk")
 logging.getLogger("lib").info("not wanted")
@@ -47,7 +47,7 @@ warnings.warn("old", stacklevel=1)
     assert "old" in lines[2]["msg"]
 
 
-def test_what_nobody_caught() -> None:
+def test_uncaught_exceptions_are_logged() -> None:
     status, lines = run("""
 class Fragile:
     def __del__(self):
@@ -67,7 +67,7 @@ raise KeyError("gone")
     assert lines[0]["thread"] == "t"
 
 
-def test_what_is_printed() -> None:
+def test_printed_lines_are_logged() -> None:
     status, lines = run("""
 print("one", 2)
 print("not", end="")

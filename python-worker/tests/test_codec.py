@@ -1,4 +1,4 @@
-"""Frames ⇄ messages: nothing that arrives can do more than be refused."""
+"""The codec: invalid frames are refused and do nothing else."""
 
 import contextlib
 import json
@@ -85,7 +85,7 @@ def test_the_types_and_the_schema_have_the_same_limits(sample: Any) -> None:
 def around_limits(schema: Any, sample: Any, path: tuple[Any, ...] = ()) -> Iterator[Any]:
     """Paths, and values at and just beyond each limit that the schema has there.
 
-    Goes into the sample's objects and the first item of its lists; a field may be absent from it.
+    Descends into the sample's objects and first list items, and covers absent fields.
     """
     if "$ref" in schema:
         schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]]
@@ -154,7 +154,7 @@ def test_hostile_json_is_bad(header: bytes) -> None:
         unpack([b"\x83\x01", header], FROM_GATEWAY)
 
 
-def test_a_gateway_of_another_version_can_say_so() -> None:
+def test_a_gateway_of_another_version_can_refuse() -> None:
     _, header = pack(Refused("protocol", "speak version 2"))
     assert unpack([b"\x82\x02", header], FROM_GATEWAY) == Refused("protocol", "speak version 2")
     with pytest.raises(BadMessage) as caught:
@@ -168,7 +168,7 @@ def test_a_number_too_large_for_a_double_is_bad() -> None:
         unpack([b"\x84\x01", header], FROM_GATEWAY)
 
 
-def test_lone_surrogates_come_back_as_they_were() -> None:
+def test_lone_surrogates_survive_a_round_trip() -> None:
     message = unpack([b"\x85\x01", b'{"id":"\\ud800"}'], FROM_GATEWAY)
     assert message == Cancel("\ud800")
     assert pack(message)[1] == b'{"id":"\\ud800"}'
@@ -189,14 +189,14 @@ def test_a_number_that_is_infinite_as_a_double_is_bad(number: str) -> None:
     assert caught.value.code == "header_field"
 
 
-def test_a_picture_is_not_in_the_header() -> None:
+def test_pixels_in_the_header_are_ignored() -> None:
     result = Result("r", 0, 1, 3, 2, Timings(0.0, 0.0, 0.0, 0.0), bytes(18))
     prefix, _, picture = pack(result)
     header = json.dumps(header_of(result) | {"pixels": 5}).encode()
     assert unpack([prefix, header, picture], FROM_WORKER) == result
 
 
-def test_a_field_whose_name_is_no_text_is_bad() -> None:
+def test_a_field_name_with_a_lone_surrogate_is_bad() -> None:
     with pytest.raises(BadMessage) as caught:
         unpack([b"\x85\x01", b'{"id":"a","\\ud800":1}'], FROM_GATEWAY)
     assert caught.value.code == "header_field"

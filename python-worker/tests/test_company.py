@@ -1,4 +1,4 @@
-"""What compares images in company with images alone (tests/sdxl/test_company.py) sees a leak."""
+"""The comparison that tests/sdxl/test_company.py uses finds an image that depends on another."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ REPERTOIRE = Repertoire([spec_of(generate("a"), 1).prompt], (SMALL,), SCHEDULERS
 
 
 class Leaky:
-    """An engine around the fake one: an image that shared a step has one value that is off by 1."""
+    """Wraps the fake engine: one value of an image that shared a step is off by 1."""
 
     def __init__(self) -> None:
         self._shared: set[int] = set()
@@ -24,7 +24,7 @@ class Leaky:
         return getattr(ENGINE, name)
 
     def step(self, lanes: Sequence[Lane]) -> None:
-        """Remember who shared a step."""
+        """Remember which images shared a step."""
         ENGINE.step(lanes)
         if len(lanes) > 1:
             self._shared.update(map(id, lanes))
@@ -37,7 +37,7 @@ class Leaky:
         return pixels
 
 
-def test_images_that_their_neighbours_change_are_found() -> None:
+def test_finds_images_that_other_images_change() -> None:
     company = Company(Leaky(), REPERTOIRE, alone=ENGINE)
     for seed in range(10):
         company.play(seed)
@@ -45,7 +45,7 @@ def test_images_that_their_neighbours_change_are_found() -> None:
     assert company.tally.largest == 1
 
 
-def test_images_that_they_do_not_change_are_right() -> None:
+def test_accepts_images_that_other_images_do_not_change() -> None:
     company = Company(ENGINE, REPERTOIRE)
     for seed in range(10):
         company.play(seed)

@@ -1,4 +1,4 @@
-"""Which images still fit before the worker leaves."""
+"""Which requests a departing worker still finishes."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ ROWS = 32
 
 
 def left(request: str, steps: int) -> Image:
-    """A guided image that needs so many steps."""
+    """A guided image with this many steps left."""
     return image(request, size=SIZE, steps=steps)
 
 
@@ -30,36 +30,36 @@ def measured(step_s: float, decode_s: float = 0.0) -> Pace:
     return pace
 
 
-def test_what_cannot_be_done_in_time_even_alone_is_told_at_once() -> None:
+def test_a_request_that_cannot_finish_even_alone_is_dropped_at_once() -> None:
     images = [left("fits", 20), left("does not", 21)]
     late = Departure(110.0, "").too_late(images, measured(0.5), now=100.0, rows=ROWS)
     assert late == ["does not"]
 
 
-def test_decoding_counts() -> None:
+def test_the_decoding_time_counts() -> None:
     images = [left("a", 20)]
     late = Departure(110.0, "").too_late(images, measured(0.5, 0.1), now=100.0, rows=ROWS)
     assert late == ["a"]
 
 
-def test_what_was_never_measured_is_tried() -> None:
+def test_a_request_without_measured_times_is_kept() -> None:
     images = [left("a", 40)]
     assert not Departure(110.0, "").too_late(images, Pace(), now=109.9, rows=ROWS)
 
 
-def test_when_the_time_is_over_all_are_too_late() -> None:
+def test_at_the_deadline_all_requests_are_dropped() -> None:
     images = [left("a", 1), left("a", 1), left("b", 40)]
     assert Departure(110.0, "").too_late(images, Pace(), now=110.0, rows=ROWS) == ["a", "b"]
 
 
-def test_pace_follows_what_is_measured() -> None:
+def test_pace_follows_the_measurements() -> None:
     pace = measured(1.0)
     for _ in range(30):
         pace.stepped(SHAPE, 2, 0.5)
     assert pace.step_s(SHAPE, 2) == pytest.approx(0.5, rel=1e-3)
 
 
-def test_a_later_departure_does_not_give_more_time() -> None:
+def test_a_later_departure_does_not_extend_an_earlier_one() -> None:
     soon, late = Departure(1.0, "soon"), Departure(2.0, "late")
     assert soon.or_sooner(None) is soon
     assert late.or_sooner(soon) is soon
@@ -67,7 +67,7 @@ def test_a_later_departure_does_not_give_more_time() -> None:
 
 
 def v5e(rows: int) -> float:
-    """Seconds of a step on a chip that rows fill."""
+    """Seconds of a step on a chip whose step time grows with the rows."""
     return 0.006 + 0.055 * rows
 
 
@@ -79,7 +79,7 @@ def learned(cost: Callable[[int], float], *rows: int) -> Pace:
 
 
 def played(cost: Callable[[int], float], steps: list[int], left: float) -> int:
-    """How many images of two rows are done when they share every step until the time is over."""
+    """How many guided images finish in time if all share every step."""
     done, now = 0, 0.0
     waiting = sorted(steps)
     for step in range(1, max(steps, default=0) + 1):
@@ -91,7 +91,7 @@ def played(cost: Callable[[int], float], steps: list[int], left: float) -> int:
     return done
 
 
-def test_twelve_that_came_together_are_not_all_nearly_done_in_the_end() -> None:
+def test_of_twelve_equal_requests_some_finish_instead_of_none() -> None:
     images = [left(str(number), 30) for number in range(12)]
     late = Departure(9.0, "").too_late(images, learned(v5e, 24), now=0.0, rows=ROWS)
     kept = 12 - len(late)
@@ -120,7 +120,7 @@ def test_no_fewer_are_finished_than_if_all_shared_the_steps(
     assert finished >= played(cost, steps, left_s * (1 - 1e-6))
 
 
-def test_images_of_one_request_are_kept_or_given_up_together() -> None:
+def test_images_of_one_request_are_kept_or_dropped_together() -> None:
     pair = [image("pair", index, SIZE, steps=10) for index in (0, 1)]
     late = Departure(8.0, "").too_late(
         [*pair, left("one", 12)], learned(v5e, 2, 4), now=0.0, rows=ROWS
@@ -133,7 +133,7 @@ def test_images_of_one_request_are_kept_or_given_up_together() -> None:
 
 
 @pytest.mark.parametrize("rows", [1, 8, 100])
-def test_a_step_never_measured_is_fitted(rows: int) -> None:
+def test_an_unmeasured_number_of_rows_is_estimated(rows: int) -> None:
     assert learned(v5e, 2, 24).step_s(SHAPE, rows) == pytest.approx(v5e(rows))
     assert learned(lambda _: 0.5, 2, 24).step_s(SHAPE, rows) == pytest.approx(0.5)
     assert learned(lambda _: 0.5, 4).step_s(SHAPE, rows) == pytest.approx(0.125 * rows)

@@ -1,4 +1,4 @@
-"""What a departing worker finishes, played with the real scheduler: queue, sizes, decodings."""
+"""What a departing worker finishes, simulated with the real scheduler."""
 
 import itertools
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ CHUNK_COUNTS = (1, 2)
 
 
 class Cost(NamedTuple):
-    """Seconds of a size: of a step, so much and so much for each row; and of a decoding."""
+    """A size's seconds: a step's fixed part and part for each row, and a decoding."""
 
     fixed: float
     row: float
@@ -31,7 +31,7 @@ class Cost(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """Images in flight and in the queue when the worker is told to leave."""
+    """Images in flight and in the queue when the worker starts draining."""
 
     images: tuple[dict[str, Any], ...]  # arguments of `image`
     steps_before: int
@@ -40,7 +40,7 @@ class Case:
 
 
 def play(case: Case, pace: Pace, *, choosing: bool) -> int:
-    """How many requests are finished in time; `choosing`, or all go on sharing."""
+    """How many requests finish in time if the worker is `choosing`, or if all share."""
     scheduler = StepScheduler(ROWS)
     owed: dict[str, list[Image]] = {}
     for one in case.images:
@@ -127,11 +127,11 @@ def test_no_fewer_are_finished_than_if_all_shared(case: Case) -> None:
 
 @settings(max_examples=300)
 @given(case=cases(sizes=[SIZE, SMALL], row_counts=[1, 2]))
-def test_nor_with_several_sizes(case: Case) -> None:
+def test_no_fewer_are_finished_with_several_sizes(case: Case) -> None:
     assert play(case, all_known(case), choosing=True) >= play(case, Pace(), choosing=False)
 
 
 @settings(max_examples=300)
 @given(case=cases(sizes=[SIZE, SMALL], row_counts=[1, 2], chunk_counts=CHUNK_COUNTS))
-def test_nor_with_prompts_of_several_lengths(case: Case) -> None:
+def test_no_fewer_are_finished_with_prompts_of_several_lengths(case: Case) -> None:
     assert play(case, all_known(case), choosing=True) >= play(case, Pace(), choosing=False)

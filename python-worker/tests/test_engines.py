@@ -16,7 +16,7 @@ def build(*arguments: str) -> Engine:
     return ENGINES[options.engine].build(options.model, options.of_engine, None)
 
 
-def test_the_fake_engine_as_it_is_asked_for() -> None:
+def test_the_fake_engine_gets_its_options() -> None:
     flags = ["--engine", "fake", "--sizes", "64x48,32x32", "--rows", "3"]
     engine = build(*flags, "--fake-faults", "raise:warm")
     assert (engine.capabilities.sizes, engine.capabilities.rows) == (((64, 48), (32, 32)), 3)
@@ -30,11 +30,11 @@ def test_the_fake_engines_own_sizes_and_rows() -> None:
     assert engine.capabilities.rows == 8
 
 
-def test_the_real_engine_needs_a_model_that_is_there(tmp_path: Path) -> None:
+def test_the_real_engine_refuses_a_missing_model(tmp_path: Path) -> None:
     with pytest.raises((ValueError, OSError), match=str(tmp_path)):
         build("--engine", "sdxl", "--model", str(tmp_path / "no-model"))
 
 
-def test_too_few_rows_for_the_real_engine_are_told_by_the_engine() -> None:
+def test_the_real_engine_refuses_too_few_rows() -> None:
     with pytest.raises(ValueError, match="a guided image needs 2"):
         build("--engine", "sdxl", "--model", str(DEMO), "--rows", "1")

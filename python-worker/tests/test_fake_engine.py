@@ -1,4 +1,4 @@
-"""The fake engine keeps to the interface, takes its time, and fails when asked to."""
+"""The fake engine implements the interface, takes its time, and fails on demand."""
 
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,11 @@ DEMO = Path(__file__).parents[2] / "models" / "demo"
 
 
 class Exited(BaseException):
-    """The engine asked for the end of the process."""
+    """The engine ended the process."""
 
 
 def engine(*faults: Fault, **options: Any) -> tuple[FakeEngine, list[float]]:
-    """An engine that does not wait, and the times that it would have waited."""
+    """An engine that does not wait, and a list of the times it would have waited."""
     slept: list[float] = []
     chosen = Options(sizes=(SMALL,), fake_faults=faults, **options)
     return FakeEngine(chosen, sleep=slept.append), slept
@@ -29,7 +29,7 @@ def spec(seed: int = 1, **changes: Any) -> ImageSpec:
     return spec_of(generate("r", **changes), seed)
 
 
-def test_an_image_takes_its_steps_and_its_time() -> None:
+def test_an_image_takes_the_configured_time() -> None:
     fake, slept = engine(fake_warm_ms=4000, fake_encode_ms=20, fake_step_ms=100, fake_decode_ms=30)
     fake.warm(lambda _: None)
     lane = fake.start(spec())
@@ -58,7 +58,7 @@ def test_a_step_may_take_longer_with_more_rows_and_larger_sizes() -> None:
     assert slept == [0.12, 0.13, 0.007]
 
 
-def test_a_preview_is_small_and_tells_the_step() -> None:
+def test_a_preview_is_small_and_depends_on_the_step() -> None:
     fake, _ = engine()
     lane = fake.start(spec())
     fake.step([lane])
@@ -76,7 +76,7 @@ def test_its_weights_decide_its_digest_and_its_images() -> None:
     assert other.finish(lane).tobytes() == picture(text, *SMALL).tobytes()
 
 
-def test_it_holds_the_loop_to_the_interface() -> None:
+def test_it_checks_the_interfaces_conditions() -> None:
     fake, _ = engine(rows=2)
     lane = fake.start(spec(steps=1))
     with pytest.raises(ValueError, match="one shape"):
@@ -90,7 +90,7 @@ def test_it_holds_the_loop_to_the_interface() -> None:
         fake.step([lane])
 
 
-def test_faults_come_at_their_stage_and_seed_only() -> None:
+def test_faults_happen_only_at_their_stage_and_seed() -> None:
     fake, _ = engine(
         Fault("invalid", "encode", 2), Fault("raise", "2", 3), Fault("oom", "decode", 4)
     )
@@ -122,7 +122,7 @@ def test_a_fault_can_end_the_process() -> None:
         fake.step([lane])
 
 
-def test_the_tokenizers_are_the_models() -> None:
+def test_it_takes_the_models_tokenizers() -> None:
     fake = FakeEngine(Options(), DEMO)
     first, second = fake.capabilities.tokenizers
     assert (first.pad_id, second.pad_id) == (49407, 0)

@@ -1,4 +1,4 @@
-"""The fake engine's picture is what its formula says."""
+"""The fake engine's picture follows its formula."""
 
 import hashlib
 import zlib
@@ -43,7 +43,7 @@ def test_the_text_names_every_field_of_the_spec() -> None:
     assert text == f"{ids}|{ids_2}|{no}|{no_2}|9|4|7063|euler|64|48|2"
 
 
-def test_what_saves_operations_is_named_where_there_is_any() -> None:
+def test_the_text_names_refinements_that_are_not_neutral() -> None:
     plain = canonical_text(spec_of(generate("a"), 1))
     full = generate("a", guidance_start=0.0, guidance_end=1.0)
     assert canonical_text(spec_of(full, 1)) == plain

@@ -1,4 +1,4 @@
-"""The full-size checkpoint's writer, on small parts: what it writes is what the worker takes."""
+"""The full-size checkpoint's writer, on small parts: the worker can load its output."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ STEM = "diffusion_pytorch_model"
 TREE = {f"l{i}": Linear.declare(f"l{i}", 8, 8) for i in range(5)}
 
 
-def test_shards_are_filled_and_hold_all_in_order() -> None:
+def test_shards_are_full_and_hold_all_tensors_in_order() -> None:
     shards = list(split(declared(TREE), 300))
     assert [param for shard in shards for param in shard] == declared(TREE)
     sizes = [sum(2 * param.size for param in shard) for shard in shards]
@@ -29,7 +29,7 @@ def test_shards_are_filled_and_hold_all_in_order() -> None:
     )
 
 
-def test_what_is_larger_than_a_shard_has_one_of_its_own() -> None:
+def test_a_tensor_larger_than_a_shard_gets_its_own() -> None:
     assert [len(shard) for shard in split(declared(TREE), 1)] == [1] * 10
 
 
@@ -46,7 +46,7 @@ def test_the_worker_reads_it(tmp_path: Path, shard_bytes: int, file: str) -> Non
     np.testing.assert_array_equal(loaded["l3"].weight, expected.T)
 
 
-def test_the_index_says_how_much_there_is(tmp_path: Path) -> None:
+def test_the_index_has_the_total_size(tmp_path: Path) -> None:
     write_part(tmp_path, STEM, declared(TREE), 300)
     index = json.loads((tmp_path / f"{STEM}.safetensors.index.fp16.json").read_text())
     assert index["metadata"] == {"total_size": 2 * params.count(TREE)}
@@ -55,7 +55,7 @@ def test_the_index_says_how_much_there_is(tmp_path: Path) -> None:
     )
 
 
-def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
+def test_an_existing_folder_is_unchanged(tmp_path: Path) -> None:
     write(tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert (CONFIGS / "model_index.json").exists()

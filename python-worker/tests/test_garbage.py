@@ -1,4 +1,4 @@
-"""Garbage over a real socket: the worker drops it, remembers nothing of it, and goes on."""
+"""Invalid messages over a real socket: the worker drops them, keeps no state, and continues."""
 
 import itertools
 import threading
@@ -27,7 +27,7 @@ from tests.support.samples import SMALL, generate, is_answer
 
 
 class Rig:
-    """A worker's transport and loop with a fake engine that takes no time, in this process."""
+    """A worker's transport and loop in this process, with a fake engine that takes no time."""
 
     def __init__(self, listening: Gateway) -> None:
         at_once = {"fake_step_ms": 0, "fake_encode_ms": 0, "fake_decode_ms": 0}
@@ -49,7 +49,7 @@ class Rig:
         self._thread = threading.Thread(target=self.loop.run, daemon=True)
 
     def start(self) -> None:
-        """Serve, in a session."""
+        """Serve in a session."""
         self.transport.start()
         self._thread.start()
         self.begin("s1")
@@ -60,19 +60,19 @@ class Rig:
         self._session = session
 
     def stop(self) -> None:
-        """Leave."""
+        """Stop the worker."""
         self._mailbox.put(Leave(0.0, "the test is over"))
         self._thread.join()
         self.transport.close(flush_s=0)
 
     def send(self, garbage: list[Frames]) -> None:
-        """Send frames, but none that are a good message by which the worker would leave."""
+        """Send frames, except valid messages that would make the worker exit."""
         for frames in garbage:
             if effect(frames) != "obey":
                 self._gateway.send_frames("w1", frames)
 
     def answers(self) -> None:
-        """Ask for an image and get the right one; then nothing is left to do."""
+        """Request an image and check it; then nothing is left to do."""
         asked = generate(f"sound {next(self._numbers)}", 5)
         self._gateway.send("w1", Ping(self._session), asked)
         assert is_answer(self._gateway.expect(Result, lambda m: m.id == asked.id), asked)
@@ -84,7 +84,7 @@ class Rig:
         return self.transport._bad_total
 
     def kept(self) -> dict[str, Any]:
-        """Whatever still waits for something, by where it waits."""
+        """State that is left over, by where it is."""
         loop, transport = self.loop, self.transport
         places = {
             "requests": loop._scheduler._requests,
@@ -96,7 +96,7 @@ class Rig:
         return {place: content for place, content in places.items() if content}
 
     def warnings(self) -> list[dict[str, Any]]:
-        """What was logged above the level of information."""
+        """Log lines above the level info."""
         return [line for line in self._log.read() if line["level"] > 30]
 
 
@@ -116,7 +116,7 @@ def _rig(listening: Gateway) -> Iterator[Rig]:
 
 
 def check(rig: Rig, garbage: list[Frames]) -> None:
-    """Send garbage: it is dropped and counted, and nothing of it stays."""
+    """Send garbage and check that it is dropped and counted and leaves no state."""
     before = rig.dropped
     rig.send(garbage)
     rig.answers()
@@ -128,7 +128,7 @@ def check(rig: Rig, garbage: list[Frames]) -> None:
 
 @settings(max_examples=300)
 @given(garbage=st.lists(anything, min_size=1, max_size=8))
-def test_garbage_is_dropped_and_counted_and_nothing_of_it_stays(
+def test_garbage_is_dropped_and_counted_and_leaves_no_state(
     rig: Rig, garbage: list[Frames]
 ) -> None:
     check(rig, garbage)
@@ -140,10 +140,10 @@ def test_headers_over_the_limit_are_dropped(rig: Rig, garbage: list[Frames]) -> 
     check(rig, garbage)
 
 
-def test_a_frame_that_is_larger_than_any_closes_the_connection_which_is_made_anew(
+def test_a_frame_over_the_limit_closes_the_connection_and_the_worker_reconnects(
     rig: Rig, listening: Gateway
 ) -> None:
-    """ZeroMQ itself drops it, before there is a message, and would not connect again."""
+    """ZeroMQ drops the frame before it becomes a message, and would not reconnect by itself."""
     before = rig.dropped
     listening.send_frames("w1", [b"\x84\x01", bytes(MAX_FRAME_BYTES + 1)])
     listening.until_unreachable("w1")

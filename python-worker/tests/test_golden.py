@@ -1,4 +1,4 @@
-"""The golden messages: files, schema and codec say the same."""
+"""The golden messages: files, schema and codec agree."""
 
 import base64
 import json
@@ -28,12 +28,12 @@ def _unpack(golden: dict[str, Any]) -> Message:
     return unpack(_frames(golden), FROM_GATEWAY)
 
 
-def test_the_files_are_what_the_maker_makes() -> None:
+def test_the_files_are_up_to_date() -> None:
     made = {f"{golden['name']}.json": text_of(golden) for golden in goldens()}
     assert {path.name: path.read_text() for path in FOLDER.glob("*.json")} == made
 
 
-def test_the_schema_is_one() -> None:
+def test_the_schema_is_valid() -> None:
     Draft202012Validator.check_schema(SCHEMA)
 
 
@@ -43,7 +43,7 @@ def test_every_kind_has_a_golden() -> None:
 
 
 @pytest.mark.parametrize("golden", GOOD, ids=NAME)
-def test_good_messages_are_understood(golden: dict[str, Any]) -> None:
+def test_valid_messages_are_read(golden: dict[str, Any]) -> None:
     message = _unpack(golden)
     assert type(message).__name__.upper() == golden["kind"]
     header = header_of(message)
@@ -53,13 +53,13 @@ def test_good_messages_are_understood(golden: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("golden", GOOD, ids=NAME)
-def test_good_headers_fit_the_schema(golden: dict[str, Any]) -> None:
+def test_valid_headers_fit_the_schema(golden: dict[str, Any]) -> None:
     prefix, header, *_ = _frames(golden)
     VALIDATORS[prefix[0]].validate(json.loads(header))
 
 
 @pytest.mark.parametrize("golden", BAD, ids=NAME)
-def test_bad_messages_are_told_by_code(golden: dict[str, Any]) -> None:
+def test_invalid_messages_get_their_code(golden: dict[str, Any]) -> None:
     with pytest.raises(BadMessage) as caught:
         _unpack(golden)
     assert caught.value.code == golden["error"]
@@ -68,6 +68,6 @@ def test_bad_messages_are_told_by_code(golden: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "golden", [golden for golden in BAD if golden["error"] == "header_field"], ids=NAME
 )
-def test_bad_headers_do_not_fit_the_schema(golden: dict[str, Any]) -> None:
+def test_invalid_headers_do_not_fit_the_schema(golden: dict[str, Any]) -> None:
     prefix, header = _frames(golden)
     assert not VALIDATORS[prefix[0]].is_valid(json.loads(header))

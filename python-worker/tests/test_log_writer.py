@@ -1,4 +1,4 @@
-"""Log lines on their way out: nothing waits for them, and what is lost is counted."""
+"""The log writer blocks nobody and counts lost lines."""
 
 import errno
 import gc
@@ -25,15 +25,15 @@ def lost_line(count: int) -> bytes:
 
 
 class System:
-    """An operating system that takes so many bytes of a write, or fails with an error."""
+    """A fake `write` that accepts given numbers of bytes or fails."""
 
     def __init__(self, outcomes: list[int]) -> None:
-        """Args: `outcomes` are bytes taken, or errors below 0; after them all goes well."""
+        """Args: `outcomes` are accepted bytes, or negative error numbers; later writes succeed."""
         self._outcomes = iter(outcomes)
         self.written = b""
 
     def write(self, _: int, data: memoryview) -> int:
-        """As os.write."""
+        """Like os.write."""
         outcome = next(self._outcomes, len(data))
         if outcome < 0:
             raise OSError(-outcome, os.strerror(-outcome))
@@ -49,7 +49,7 @@ class Pipe:
         self._open = {self.reader, self.writer}
 
     def fill(self) -> int:
-        """Write until no byte finds room; answers how many did."""
+        """Fill the pipe; returns how many bytes fitted."""
         os.set_blocking(self.writer, False)
         total = 0
         for size in (4096, 1):
@@ -62,14 +62,14 @@ class Pipe:
         return total
 
     def read(self, until: Callable[[bytes], bool]) -> bytes:
-        """Read until a condition holds of all that was read."""
+        """Read until a condition holds for everything read."""
         data = b""
         while not until(data):
             data += os.read(self.reader, 1 << 16)
         return data
 
     def close(self, *ends: int) -> None:
-        """Close ends; all, if none is named."""
+        """Close the named ends, or all."""
         for end in ends or tuple(self._open):
             if end in self._open:
                 os.close(end)
@@ -92,7 +92,7 @@ def test_lines_come_in_order(pipe: Pipe) -> None:
     assert lines == [b"%d" % number for number in range(1000)]
 
 
-def test_a_full_pipe_holds_nobody_up_and_what_was_lost_is_told_once(pipe: Pipe) -> None:
+def test_a_full_pipe_blocks_nobody_and_lost_lines_are_reported_once(pipe: Pipe) -> None:
     stuffed = pipe.fill()
     writer = LogWriter(lost_line, pipe.writer, queue_bytes=1000)
     for number in range(500):
@@ -128,7 +128,7 @@ def test_a_pipe_that_nobody_reads_raises_nothing(pipe: Pipe) -> None:
         assert writer.flush(PATIENCE_S)
 
 
-def test_a_device_that_is_full_raises_nothing() -> None:
+def test_a_full_device_raises_nothing() -> None:
     with Path("/dev/full").open("wb") as full:
         writer = LogWriter(lost_line, full.fileno())
         for _ in range(3):
@@ -136,7 +136,7 @@ def test_a_device_that_is_full_raises_nothing() -> None:
             assert writer.flush(PATIENCE_S)
 
 
-def test_a_descriptor_that_somebody_made_non_blocking(pipe: Pipe) -> None:
+def test_a_non_blocking_descriptor_works(pipe: Pipe) -> None:
     stuffed = pipe.fill()
     os.set_blocking(pipe.writer, False)
     writer = LogWriter(lost_line, pipe.writer)
@@ -173,8 +173,8 @@ def test_each_line_is_written_whole_and_in_order_or_counted(
     assert b"a last line\n" in lines
 
 
-def test_a_line_may_be_put_while_another_one_is_put(pipe: Pipe) -> None:
-    """As the garbage collector does when what it frees logs a warning."""
+def test_put_is_reentrant(pipe: Pipe) -> None:
+    """The garbage collector does this if a finalizer logs a warning."""
     writer = LogWriter(lost_line, pipe.writer)
 
     class Late:
@@ -197,7 +197,9 @@ def test_a_line_may_be_put_while_another_one_is_put(pipe: Pipe) -> None:
     assert set(os.read(pipe.reader, 1000).split()) == {b"freed", b"put"}
 
 
-def test_no_thread_can_be_had(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_thread_lines_are_counted_as_lost(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(_: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
@@ -236,7 +238,7 @@ log()
     assert done.stderr.split() == [b"%d" % number for number in range(100)] * times
 
 
-def test_an_interpreter_ends_though_its_log_is_a_full_pipe(pipe: Pipe) -> None:
+def test_an_interpreter_exits_with_a_full_pipe_as_its_log(pipe: Pipe) -> None:
     pipe.fill()
     program = """
 from easel_worker.log_writer import LogWriter

@@ -1,4 +1,4 @@
-"""Logs that pino's readers understand."""
+"""Log lines in pino's format."""
 
 from typing import Any
 
@@ -45,7 +45,7 @@ def test_an_exception_is_written_with_its_stack_on_one_line() -> None:
 
 
 class Unprintable(Exception):
-    """An exception that cannot say what it is."""
+    """An exception whose text cannot be made."""
 
     def __str__(self) -> str:
         raise RuntimeError("no words")

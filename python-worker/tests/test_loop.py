@@ -1,4 +1,4 @@
-"""The life of a request in the worker, with every way to end."""
+"""The loop: how requests run and every way in which they end."""
 
 from dataclasses import replace
 from typing import Any
@@ -48,7 +48,7 @@ def test_an_image_is_encoded_denoised_decoded_and_sent() -> None:
     assert isinstance(stage.about("a")[-1], Result)
 
 
-def test_timings_are_the_whole_of_the_time() -> None:
+def test_timings_add_up() -> None:
     stage = Stage(rows=2)
     stage.play(A, B)
     first, second = stage.results("a")[0].timings, stage.results("b")[0].timings
@@ -65,7 +65,7 @@ def test_each_seed_gets_its_image_and_steps_are_shared() -> None:
     assert stage.vitals.heartbeat("s").steps_total == 4
 
 
-def test_mixed_sizes_steps_and_guidance_all_end_right() -> None:
+def test_requests_of_mixed_sizes_steps_and_guidance_finish() -> None:
     requests = [
         generate("a", 1, 2, steps=3),
         generate("b", 3, steps=5, guidance=1.0),
@@ -104,7 +104,7 @@ CANCELS = {
 
 
 @pytest.mark.parametrize("cue", CANCELS.values(), ids=CANCELS.keys())
-def test_a_cancelled_request_ends_at_once_and_harms_no_other(cue: Any) -> None:
+def test_a_cancelled_request_ends_at_once_and_changes_no_other(cue: Any) -> None:
     stage = Stage(rows=2)
     stage.on(cue, Cancel("a"))
     first = (B, A) if cue is CANCELS["in the queue"] else (A, B)
@@ -130,7 +130,7 @@ def test_a_request_with_a_finished_image_can_still_be_cancelled() -> None:
     assert (len(stage.results("a")), stage.failure("a")) == (1, "cancelled")
 
 
-def test_cancelling_what_is_not_there_is_answered_with_silence() -> None:
+def test_cancelling_an_unknown_request_sends_nothing() -> None:
     stage = Stage()
     stage.on(lambda message: isinstance(message, Result), Cancel("a"))
     stage.play(Cancel("nobody"), A)
@@ -179,7 +179,7 @@ def test_a_request_in_time_does_not_expire() -> None:
     assert len(stage.results("a")) == 1
 
 
-def test_when_the_session_is_lost_everything_is_dropped_in_silence() -> None:
+def test_a_lost_session_drops_everything_and_sends_nothing() -> None:
     stage = Stage(rows=2)
     stage.on(progress("a", "denoising", 2), Lost("test"))
     stage.on(progress("a", "denoising", 2), generate("c", 3))
@@ -201,7 +201,7 @@ def test_when_the_session_is_lost_everything_is_dropped_in_silence() -> None:
         (Fault("raise", "decode", 1), "internal"),
     ],
 )
-def test_only_the_guilty_request_fails(fault: Fault, code: str) -> None:
+def test_only_the_faulty_request_fails(fault: Fault, code: str) -> None:
     stage = Stage(fake_faults=(fault,))
     assert stage.play(A, B) == ExitStatus.DRAINED
     assert (stage.failure("a"), stage.results("a")) == (code, [])
@@ -209,7 +209,7 @@ def test_only_the_guilty_request_fails(fault: Fault, code: str) -> None:
     assert stage.vitals.heartbeat("s").rows_in_use == 0
 
 
-def test_a_request_cancelled_while_images_go_on_one_by_one_takes_no_further_step() -> None:
+def test_a_request_cancelled_during_single_steps_takes_no_further_step() -> None:
     stage = Stage()
     stage.engine = Brittle(stage.fake_engine(sizes=(SMALL,), rows=4), 0, RuntimeError("joint"))
     stage.engine.before_step = lambda lanes: len(lanes) == 1 and stage.cancel("b")
@@ -231,7 +231,7 @@ def test_a_request_cancelled_during_anothers_preview_gets_none() -> None:
 
 
 @pytest.mark.parametrize("advance_first", [0, 1])
-def test_when_only_joint_steps_fail_all_go_on_one_by_one(advance_first: int) -> None:
+def test_when_only_shared_steps_fail_all_images_finish_one_by_one(advance_first: int) -> None:
     stage = Stage()
     error = RuntimeError("RESOURCE_EXHAUSTED: out of HBM")
     stage.engine = Brittle(stage.fake_engine(sizes=(SMALL,), rows=4), advance_first, error)
@@ -241,7 +241,7 @@ def test_when_only_joint_steps_fail_all_go_on_one_by_one(advance_first: int) -> 
 
 
 @pytest.mark.parametrize(("kind", "code"), [("raise", "internal"), ("oom", "out_of_memory")])
-def test_a_worker_whose_engine_only_fails_ends(kind: FaultKind, code: str) -> None:
+def test_a_worker_whose_engine_keeps_failing_exits(kind: FaultKind, code: str) -> None:
     faults = tuple(Fault(kind, "1", seed) for seed in range(MAX_FAILURES_IN_A_ROW))
     stage = Stage(fake_faults=faults, rows=2)
     requests = [generate(f"r{seed}", seed) for seed in range(MAX_FAILURES_IN_A_ROW)]
@@ -260,7 +260,7 @@ def test_a_worker_whose_engine_only_fails_ends(kind: FaultKind, code: str) -> No
         ("decode", "decode", "the decoder"),
     ],
 )
-def test_an_image_that_is_not_finite_fails_alone_by_its_stage(
+def test_an_image_that_is_not_finite_fails_alone_and_names_its_stage(
     stage_name: str, counted: str, said: str
 ) -> None:
     stage = Stage(fake_faults=(Fault("nan", stage_name, 1),))
@@ -282,7 +282,7 @@ def test_nothing_is_computed_for_an_image_that_is_not_finite() -> None:
     assert stage.vitals.heartbeat("s").steps_total == 1
 
 
-def test_a_worker_whose_images_are_all_not_finite_ends() -> None:
+def test_a_worker_whose_images_are_all_not_finite_exits() -> None:
     faults = tuple(Fault("nan", "2", seed) for seed in range(MAX_FAILURES_IN_A_ROW))
     stage = Stage(fake_faults=faults)
     requests = [generate(f"r{seed}", seed) for seed in range(MAX_FAILURES_IN_A_ROW)]
@@ -290,7 +290,7 @@ def test_a_worker_whose_images_are_all_not_finite_ends() -> None:
     assert [stage.failure(request.id) for request in requests] == ["internal"] * len(requests)
 
 
-def test_requests_that_do_not_fit_say_nothing_about_the_engine() -> None:
+def test_invalid_requests_do_not_count_as_failures() -> None:
     faults = tuple(Fault("invalid", "encode", seed) for seed in range(MAX_FAILURES_IN_A_ROW))
     stage = Stage(fake_faults=faults, rows=2)
     requests = [generate(f"r{seed}", seed) for seed in range(MAX_FAILURES_IN_A_ROW)]
@@ -298,7 +298,7 @@ def test_requests_that_do_not_fit_say_nothing_about_the_engine() -> None:
     assert len(stage.results("good")) == 1
 
 
-def test_an_image_in_between_shows_that_the_engine_works() -> None:
+def test_a_finished_image_resets_the_failure_count() -> None:
     faults = tuple(Fault("raise", "1", seed) for seed in range(MAX_FAILURES_IN_A_ROW))
     stage = Stage(fake_faults=faults, rows=2)
     requests = [generate(f"r{seed}", seed) for seed in range(MAX_FAILURES_IN_A_ROW)]
@@ -331,7 +331,7 @@ def test_an_id_in_use_is_ignored() -> None:
     assert [result.seed for result in stage.results("a")] == [1]
 
 
-def test_a_flood_is_refused_and_not_remembered() -> None:
+def test_too_many_images_are_refused() -> None:
     stage = Stage()
     seeds = range(16)
     count = MAX_IMAGES // len(seeds)
@@ -341,7 +341,7 @@ def test_a_flood_is_refused_and_not_remembered() -> None:
     assert stage.failure(f"r{count}") == "internal"
 
 
-def test_a_draining_worker_finishes_what_fits_and_tells_the_rest_at_once() -> None:
+def test_a_draining_worker_finishes_what_fits_and_fails_the_rest_at_once() -> None:
     stage = Stage(rows=2)
     stage.on(progress("a", "denoising", 2), Leave(0.5, "test"))
     stage.on(progress("a", "denoising", 3), generate("late", 3))
@@ -355,7 +355,7 @@ def test_a_draining_worker_finishes_what_fits_and_tells_the_rest_at_once() -> No
 
 
 def test_a_draining_worker_finishes_some_where_sharing_would_finish_none() -> None:
-    """A v5e: 97 ms a guided image and step, 75 ms a decoding; 24 rows, 9 s of grace."""
+    """Times of a v5e: 97 ms for each guided image and step, 75 ms for a decoding; 24 rows, 9 s."""
     times = ((SMALL, StepTime(0.0, 48.5)),)
     stage = Stage(rows=24, fake_step_times=times, fake_encode_ms=3.0, fake_decode_ms=75.0)
     requests = [generate(f"r{number}", number, steps=40) for number in range(12)]
@@ -369,7 +369,7 @@ def test_a_draining_worker_finishes_some_where_sharing_would_finish_none() -> No
     assert told == sorted(told)
 
 
-def test_a_picture_that_is_there_is_sent_although_the_time_is_over() -> None:
+def test_a_decoded_image_is_sent_after_the_deadline() -> None:
     stage = Stage(fake_decode_ms=500.0)
     stage.on(progress("a", "decoding"), Leave(0.4, "test"))
     stage.play(A)
@@ -384,7 +384,7 @@ def test_a_draining_worker_makes_no_previews() -> None:
     assert (shown, len(stage.results("a"))) == ([1], 1)
 
 
-def test_a_draining_worker_leaves_in_time() -> None:
+def test_a_draining_worker_exits_in_time() -> None:
     stage = Stage()
     stage.on(progress("a", "denoising", 1), Leave(0.25, "test"))
     stage.on(progress("a", "denoising", 1), Leave(100.0, "later does not help"))
@@ -393,7 +393,7 @@ def test_a_draining_worker_leaves_in_time() -> None:
     assert stage.now <= 1000.0 + 0.02 + 0.1 + 0.25 + 0.1
 
 
-def test_an_idle_worker_leaves_at_once() -> None:
+def test_an_idle_worker_exits_at_once() -> None:
     stage = Stage()
     assert stage.play(Leave(100.0, "test")) == ExitStatus.DRAINED
     assert (stage.sent, stage.now) == ([Bye("test")], 1000.0)
@@ -405,13 +405,13 @@ def test_a_refused_worker_stops() -> None:
     assert stage.sent == []
 
 
-def test_a_broken_transport_stops_the_worker() -> None:
+def test_a_failed_transport_stops_the_worker() -> None:
     stage = Stage()
     stage.on(progress("a", "denoising", 1), Broken(OSError("test")))
     assert stage.play(A) == ExitStatus.FAILED
 
 
-def test_what_is_in_use_is_told() -> None:
+def test_the_load_is_reported() -> None:
     stage = Stage(rows=2)
     seen = []
 
@@ -446,7 +446,7 @@ def test_what_is_in_use_is_told() -> None:
         st.tuples(st.sampled_from(["encode", "1", "2", "decode"]), st.integers(0, 30)), max_size=2
     ),
 )
-def test_any_traffic_ends_every_request_once_and_with_its_own_images(
+def test_every_request_ends_once_with_its_own_images(
     requests: list[Any], cancels: list[tuple[int, int]], faults: list[tuple[str, int]]
 ) -> None:
     stage = Stage(fake_faults=tuple(Fault("raise", where, seed) for where, seed in faults))

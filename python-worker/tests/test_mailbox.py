@@ -5,7 +5,7 @@ import threading
 from easel_worker.mailbox import Lost, Mailbox
 
 
-def test_all_that_waits_is_taken_at_once_and_in_order() -> None:
+def test_take_returns_all_events_in_order() -> None:
     mailbox = Mailbox()
     mailbox.put(Lost("a"))
     mailbox.put(Lost("b"))
@@ -21,7 +21,7 @@ def test_the_reader_waits_for_the_first_event() -> None:
     timer.join()
 
 
-def test_it_says_when_writers_should_wait() -> None:
+def test_it_is_full_at_its_capacity() -> None:
     mailbox = Mailbox(capacity=2)
     mailbox.put(Lost("a"))
     assert not mailbox.full

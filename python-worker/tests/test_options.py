@@ -1,4 +1,4 @@
-"""A declaration makes a flag, a variable, a value and a line of help."""
+"""An option's declaration makes its flag, variable, value and help."""
 
 from argparse import ArgumentParser
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from easel_worker.options import Option, OptionError, add_flags, declared, joine
 
 @dataclass
 class Kind:
-    """Some settings."""
+    """Some options."""
 
     big_lanes: Annotated[tuple[int, ...], Option(parse.counts, "100 % lanes")] = (1, 2)
     wait_s: Annotated[float, Option(parse.duration, "seconds", flag="--wait", env="PAUSE")] = 0.0
@@ -27,7 +27,7 @@ def given(*arguments: str, **environment: str) -> dict[str, Any]:
     return values_of(settings, vars(parser.parse_args(joined(settings, arguments))), environment)
 
 
-def test_names_follow_from_the_field_unless_they_are_given() -> None:
+def test_names_are_derived_from_the_field_unless_given() -> None:
     names = [(each.field, each.flag, each.env) for each in declared(Kind)]
     assert names == [
         ("big_lanes", "--big-lanes", "BIG_LANES"),
@@ -36,7 +36,7 @@ def test_names_follow_from_the_field_unless_they_are_given() -> None:
     ]
 
 
-def test_some_settings_in_an_order() -> None:
+def test_some_options_in_a_given_order() -> None:
     assert [each.field for each in declared(Kind, "loud", "big_lanes")] == ["loud", "big_lanes"]
     with pytest.raises(KeyError):
         declared(Kind, "not_a_setting")
@@ -51,14 +51,14 @@ def test_only_what_is_given_has_a_value() -> None:
     }
 
 
-def test_what_is_wrong_is_named_by_where_it_came_from() -> None:
+def test_an_error_names_the_flag_or_variable() -> None:
     with pytest.raises(OptionError, match=r"^--wait: must be 0 or more$"):
         given("--wait", "-1", PAUSE="x")
     with pytest.raises(OptionError, match=r"^PAUSE: could not convert"):
         given(PAUSE="x")
 
 
-def test_the_help_names_variables_where_they_are_read() -> None:
+def test_the_help_names_variables_if_asked() -> None:
     without, with_them = ArgumentParser(), ArgumentParser()
     add_flags(without, declared(Kind))
     add_flags(with_them, declared(Kind), variables=True)

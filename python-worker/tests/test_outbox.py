@@ -1,4 +1,4 @@
-"""Messages on their way out: bounded, and never from one session into the next."""
+"""The outbox is bounded, and no message crosses from one session into the next."""
 
 import threading
 
@@ -23,7 +23,7 @@ def drain(outbox: Outbox) -> list[FromWorker]:
 
 
 def putting(outbox: Outbox, message: FromWorker) -> threading.Thread:
-    """A thread that puts a message, and has had the time to block."""
+    """A thread that is blocked in `put`."""
     thread = threading.Thread(target=outbox.put, args=(message,))
     thread.start()
     thread.join(0.05)
@@ -40,7 +40,7 @@ def test_messages_come_out_in_order_and_each_wakes_the_reader() -> None:
     assert outbox.first() is None
 
 
-def test_progress_is_left_out_when_the_reader_is_slow() -> None:
+def test_progress_is_dropped_while_the_queue_is_full() -> None:
     outbox = Outbox(lambda: None, max_messages=2)
     outbox.put(PROGRESS)
     outbox.put(failed("a"))
@@ -60,7 +60,7 @@ def test_a_result_waits_for_room() -> None:
     assert drain(outbox) == [RESULT]
 
 
-def test_a_cut_frees_whoever_waits_and_drops_everything_until_the_loop_knows() -> None:
+def test_a_cut_releases_waiting_writers_and_drops_messages_until_resume() -> None:
     outbox = Outbox(lambda: None, max_messages=1)
     outbox.put(failed("old"))
     thread = putting(outbox, failed("blocked"))
@@ -85,7 +85,7 @@ def test_two_cuts_need_two_resumes() -> None:
     assert drain(outbox) == [failed("after")]
 
 
-def test_after_close_what_is_queued_can_still_be_sent() -> None:
+def test_queued_messages_can_be_sent_after_close() -> None:
     outbox = Outbox(lambda: None, max_messages=1)
     outbox.put(failed("last"))
     thread = putting(outbox, failed("blocked"))

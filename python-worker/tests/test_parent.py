@@ -1,4 +1,4 @@
-"""A worker that its gateway started ends with it. (test/workers/orphans.test.ts has a real one.)"""
+"""A worker ends with the gateway that started it (test/workers/orphans.test.ts: a real one)."""
 
 import os
 import signal
@@ -46,7 +46,7 @@ def test_the_kernel_kills_a_worker_whose_parent_has_died(stop: str, act: str) ->
     os.close(ours)
 
 
-def test_a_worker_whose_parent_dies_just_before_it_asks_leaves() -> None:
+def test_a_worker_whose_parent_died_before_the_call_exits() -> None:
     program = """
 import os
 from easel_worker.parent import die_with_parent

@@ -1,4 +1,4 @@
-"""The worker as a process, over a real socket: what a gateway and an operating system see."""
+"""The worker as a process, over a real socket."""
 
 import base64
 import signal
@@ -45,7 +45,7 @@ def _listening(tmp_path: Path) -> Iterator[Gateway]:
 
 @pytest.fixture(name="ready")
 def _ready(listening: Gateway, tmp_path: Path) -> Iterator[Worker]:
-    """A worker of two rows, in a session; seeds 666, 13 and 70 raise, hang and exit."""
+    """A worker of two rows in a session; the seeds 666, 13 and 70 raise, hang and exit."""
     with worker(listening.endpoint, tmp_path, *ARGUMENTS) as ready:
         listening.welcome()
         yield ready
@@ -53,7 +53,7 @@ def _ready(listening: Gateway, tmp_path: Path) -> Iterator[Worker]:
 
 @pytest.fixture(name="long_lived", scope="module")
 def _long_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    """The gateway of such a worker, for tests that leave it idle."""
+    """The gateway of such a worker, shared by tests that leave it idle."""
     folder = tmp_path_factory.mktemp("shared")
     with (
         gateway(f"ipc://{folder}/gw") as listening,
@@ -65,7 +65,7 @@ def _long_lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 @pytest.fixture(name="shared")
 def _shared(long_lived: Gateway, request: pytest.FixtureRequest) -> Gateway:
-    """The same, in a new session: nobody sent PING while other tests ran."""
+    """The same in a new session, because no PING was sent while other tests ran."""
     session = request.node.name
     if long_lived.known:
         long_lived.send("w1", Ping(session))
@@ -79,13 +79,13 @@ def about(messages: list[FromWorker], request: str) -> list[FromWorker]:
 
 
 def begin(listening: Gateway, request: str, seed: int = 1) -> None:
-    """Start an endless request, and wait until it is denoised."""
+    """Start an endless request and wait until it takes steps."""
     listening.send("w1", generate(request, seed, steps=ENDLESS))
     listening.expect(Progress, lambda m: m.id == request and m.stage == "denoising")
 
 
 def expect_answer(listening: Gateway, request: str) -> None:
-    """Ask for an image, and get the right one."""
+    """Request an image and check it."""
     asked = generate(request, 5)
     listening.send("w1", asked)
     assert is_answer(listening.expect(Result, lambda m: m.id == request), asked)
@@ -159,11 +159,11 @@ def test_a_start_logs_its_time_line(ready: Worker) -> None:
     assert all(0 <= span["start"] <= span["end"] for span in line["timeline"])
 
 
-def test_heartbeats_tell_the_sizes(shared: Gateway) -> None:
+def test_heartbeats_have_the_sizes(shared: Gateway) -> None:
     assert shared.expect(Heartbeat).sizes == ((64, 48), (32, 32))
 
 
-def test_a_hanging_step_is_seen_in_the_heartbeat(listening: Gateway, ready: Worker) -> None:
+def test_heartbeats_show_a_hung_step(listening: Gateway, ready: Worker) -> None:
     listening.send("w1", generate("a", 13))
     beats = [listening.expect(Heartbeat, lambda m: m.rows_in_use == 2) for _ in range(3)]
     assert {beat.steps_total for beat in beats} == {0}
@@ -171,7 +171,7 @@ def test_a_hanging_step_is_seen_in_the_heartbeat(listening: Gateway, ready: Work
 
 
 @pytest.mark.parametrize("stage", ["1", "decode"])
-def test_a_worker_that_hangs_ends_itself(listening: Gateway, tmp_path: Path, stage: str) -> None:
+def test_a_hung_worker_ends_itself(listening: Gateway, tmp_path: Path, stage: str) -> None:
     arguments = ("--step-timeout", "1", "--fake-faults", f"hang:13@{stage}")
     with worker(listening.endpoint, tmp_path, *arguments) as process:
         listening.welcome()
@@ -187,7 +187,7 @@ def test_a_fault_can_end_the_process(listening: Gateway, ready: Worker) -> None:
     assert ready.exit_status() == 70
 
 
-def test_another_session_drops_the_work_and_says_hello(shared: Gateway) -> None:
+def test_another_session_drops_requests_and_sends_hello(shared: Gateway) -> None:
     begin(shared, "old")
     shared.send("w1", generate("old and waiting"), Ping("s2"))
     shared.expect(Hello)
@@ -237,20 +237,20 @@ def test_a_signal_drains(listening: Gateway, ready: Worker, number: int) -> None
     assert ready.exit_status() == 0
 
 
-def test_a_crash_in_native_code_leaves_the_stacks_behind(ready: Worker) -> None:
+def test_a_crash_in_native_code_writes_the_stacks(ready: Worker) -> None:
     ready.signal(signal.SIGSEGV)
     assert ready.exit_status() == -signal.SIGSEGV
     assert "Fatal Python error: Segmentation fault" in ready.stderr()
 
 
-def test_a_worker_that_found_no_gateway_leaves_at_a_signal(tmp_path: Path) -> None:
+def test_a_worker_without_a_gateway_exits_at_a_signal(tmp_path: Path) -> None:
     with worker(f"ipc://{tmp_path}/gw", tmp_path) as process:
         process.wait_for_log("ready, connecting")
         process.signal(signal.SIGTERM)
         assert process.exit_status() == 0
 
 
-def test_a_second_signal_ends_a_hanging_worker_at_once(listening: Gateway, ready: Worker) -> None:
+def test_a_second_signal_ends_a_hung_worker_at_once(listening: Gateway, ready: Worker) -> None:
     listening.send("w1", generate("a", 13))
     listening.expect(Heartbeat, lambda m: m.rows_in_use == 2)
     ready.signal(signal.SIGTERM)
@@ -259,7 +259,7 @@ def test_a_second_signal_ends_a_hanging_worker_at_once(listening: Gateway, ready
     assert ready.exit_status() == 128 + signal.SIGTERM
 
 
-def test_a_closed_stdin_ends_a_hanging_worker(listening: Gateway, ready: Worker) -> None:
+def test_a_closed_stdin_ends_a_hung_worker(listening: Gateway, ready: Worker) -> None:
     listening.send("w1", generate("a", 13))
     listening.expect(Heartbeat, lambda m: m.rows_in_use == 2)
     ready.close_stdin()
@@ -267,7 +267,7 @@ def test_a_closed_stdin_ends_a_hanging_worker(listening: Gateway, ready: Worker)
 
 
 @pytest.mark.parametrize("end", ["signal", "stdin"])
-def test_a_worker_that_still_warms_up_can_be_ended(tmp_path: Path, end: str) -> None:
+def test_a_signal_ends_a_worker_that_is_warming_up(tmp_path: Path, end: str) -> None:
     arguments = ("--fake-warm-ms", "600000", "--exit-with-parent")
     with worker(f"ipc://{tmp_path}/gw", tmp_path, *arguments) as process:
         process.wait_for_log("warming up")
@@ -303,20 +303,20 @@ def test_a_worker_refused_by_a_gateway_of_another_version_exits(
 
 
 def fatal(process: Worker) -> dict[str, Any]:
-    """The one fatal line that a worker that ended has logged; nothing else is above a warning."""
+    """The only line above a warning in an ended worker's log: a fatal one."""
     (line,) = [line for line in process.logs() if line["level"] >= 50]
     assert line["level"] == 60
     return line
 
 
-def test_too_little_memory_at_start_is_told_in_one_line(tmp_path: Path) -> None:
+def test_too_little_memory_at_start_is_logged_in_one_line(tmp_path: Path) -> None:
     with worker(f"ipc://{tmp_path}/gw", tmp_path, "--fake-faults", "oom:warm") as process:
         assert process.exit_status() == 4
     assert "out of memory at start: serve fewer" in fatal(process)["msg"]
     assert "err" not in fatal(process)
 
 
-def test_a_wrong_model_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_wrong_model_is_logged_in_one_line(tmp_path: Path) -> None:
     arguments = ("--model", str(tmp_path / "nothing"))
     with worker(f"ipc://{tmp_path}/gw", tmp_path, *arguments) as process:
         assert process.exit_status() == 7
@@ -324,14 +324,14 @@ def test_a_wrong_model_is_told_in_one_line(tmp_path: Path) -> None:
     assert "err" not in fatal(process)
 
 
-def test_a_fault_at_start_is_told_with_its_stack(tmp_path: Path) -> None:
+def test_a_fault_at_start_is_logged_with_its_stack(tmp_path: Path) -> None:
     with worker(f"ipc://{tmp_path}/gw", tmp_path, "--fake-faults", "raise:warm") as process:
         assert process.exit_status() == 1
     assert fatal(process)["msg"] == "the engine did not start"
     assert "_go_wrong" in fatal(process)["err"]["stack"]
 
 
-def test_a_model_that_computes_no_numbers_is_told_at_the_start(tmp_path: Path) -> None:
+def test_a_model_that_is_not_finite_is_logged_at_the_start(tmp_path: Path) -> None:
     with worker(f"ipc://{tmp_path}/gw", tmp_path, "--fake-faults", "nan:warm") as process:
         assert process.exit_status() == 7
     assert "unet computes numbers that are not finite" in fatal(process)["msg"]
@@ -352,7 +352,7 @@ def test_an_image_that_is_not_finite_is_logged_once_and_counted(
         ]
 
 
-def test_either_side_may_start_first_and_the_gateway_may_be_started_again(tmp_path: Path) -> None:
+def test_either_side_may_start_first_and_the_gateway_may_restart(tmp_path: Path) -> None:
     endpoint = f"ipc://{tmp_path}/gw"
     with worker(endpoint, tmp_path) as process:
         process.wait_for_log("ready, connecting")
@@ -380,7 +380,7 @@ def test_tcp_with_curve_keys(tmp_path: Path) -> None:
         expect_answer(listening, "a")
 
 
-def test_neither_settings_nor_the_fake_engine_need_jax() -> None:
+def test_neither_options_nor_the_fake_engine_import_jax() -> None:
     program = """
 import sys
 from easel_worker.process_options import load

@@ -1,4 +1,4 @@
-"""Flags, environment, defaults: in this order."""
+"""Options come from flags, then the environment, then defaults."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ KEY = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str, **environment: str) -> str:
-    """What is written on stderr when the settings are wrong."""
+    """The text on stderr for wrong options."""
     with pytest.raises(SystemExit) as caught:
         load(arguments, environment)
     assert caught.value.code == 2
@@ -53,7 +53,7 @@ def test_defaults() -> None:
     assert options.name.rpartition("-")[2].isdecimal()
 
 
-def test_a_flag_wins_over_the_environment_which_wins_over_the_default() -> None:
+def test_a_flag_overrides_the_environment_which_overrides_the_default() -> None:
     environment = {"ENGINE": "fake", "ROWS": "4", "DRAIN_GRACE": "7.5", "LOG_LEVEL": ""}
     options = load(["--rows", "2"], environment)
     assert (options.engine, options.of_engine.rows, options.drain_grace_s) == ("fake", 2, 7.5)
@@ -151,7 +151,7 @@ def test_switches_in_the_environment(text: str, value: bool) -> None:
         (["--row", "4"], "unrecognized arguments"),
     ],
 )
-def test_wrong_settings_are_named(
+def test_wrong_options_are_named(
     capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     assert message in refusal(capsys, *FAKE, *arguments)
@@ -184,7 +184,7 @@ def test_a_key_may_begin_with_any_of_its_characters(first: str, tmp_path: Path) 
     assert load(FAKE, environment).curve_server_key == key
 
 
-def test_a_file_wins_over_a_key_of_the_same_form(
+def test_an_existing_file_is_read_even_if_its_name_looks_like_a_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -199,11 +199,11 @@ def test_loopback_needs_no_keys(host: str) -> None:
     assert load([*FAKE, "--connect", f"tcp://{host}:5555"], {}).curve_secret_key is None
 
 
-def test_a_secret_is_not_shown_when_it_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_secret_is_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert "hunter2" not in refusal(capsys, *FAKE, "--curve-secret-key", "hunter2")
 
 
-def test_help_tells_every_flag_and_variable(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_lists_every_flag_and_variable(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         load(["--help"], {})
     assert caught.value.code == 0

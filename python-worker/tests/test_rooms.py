@@ -1,4 +1,4 @@
-"""The rooms of the model's package, and that their imports go one way."""
+"""The rooms of the sdxl package import in one direction."""
 
 import ast
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ def above(file: Path, room: str) -> list[str]:
     return sorted({name for name in imported(file) if name.startswith(prefixes)})
 
 
-def test_every_module_is_in_a_room_that_has_its_place() -> None:
+def test_every_module_is_in_a_known_room() -> None:
     rooms = {path.name for path in SDXL.iterdir() if path.is_dir() and path.name != "__pycache__"}
     assert rooms == set(ROOMS)
     assert [path.name for path in SDXL.glob("*.py")] == ["__init__.py"]

@@ -1,4 +1,4 @@
-"""A connection's life, as protocol/README.md tells it; no socket and no real time."""
+"""The session as protocol/README.md describes it; no socket and no real time."""
 
 import pytest
 
@@ -10,7 +10,7 @@ WELCOME = Welcome("s1", 1000.0)
 
 
 def live(heartbeat_ms: float = 1000.0) -> Session:
-    """A session that was welcomed at 0."""
+    """A session that became live at time 0."""
     session = Session(0.0)
     session.tick(0.0)
     session.receive(Welcome("s1", heartbeat_ms), 0.0)
@@ -21,7 +21,7 @@ def kinds(acts: list[Act]) -> list[type[Act]]:
     return [type(act) for act in acts]
 
 
-def test_it_says_hello_at_once_and_then_every_second_until_it_is_welcomed() -> None:
+def test_it_sends_hello_at_once_and_every_second_until_welcome() -> None:
     session = Session(100.0)
     assert session.due == 100.0
     assert session.tick(100.0) == [SayHello()]
@@ -32,14 +32,14 @@ def test_it_says_hello_at_once_and_then_every_second_until_it_is_welcomed() -> N
     assert session.tick(101.2) == []
 
 
-def test_while_nobody_answers_it_connects_anew_every_ten_seconds() -> None:
+def test_without_an_answer_it_reconnects_every_ten_seconds() -> None:
     session = Session(0.0)
     assert [now for now in range(35) if Reconnect() in session.tick(float(now))] == [10, 20, 30]
     session.receive(Ping("a session that it does not know"), 35.0)
     assert [now for now in range(36, 60) if Reconnect() in session.tick(float(now))] == [45, 55]
 
 
-def test_it_beats_at_the_interval_that_the_gateway_gave() -> None:
+def test_it_sends_heartbeats_at_the_gateways_interval() -> None:
     session = live(heartbeat_ms=200.0)
     assert session.due == pytest.approx(0.2)
     assert session.tick(0.19) == []
@@ -74,13 +74,13 @@ def test_silence_of_five_intervals_but_at_least_ten_seconds_ends_the_session(
     assert kinds(session.tick(2.0 + patience)) == [End, Reconnect, SayHello]
 
 
-def test_a_worker_that_was_frozen_does_not_trust_the_pings_that_waited_for_it() -> None:
+def test_after_a_freeze_old_pings_do_not_hide_the_silence() -> None:
     session = live()
     assert kinds(session.tick(60.0)) == [End, Reconnect, SayHello]
     assert session.receive(Ping("s1"), 60.0) == []
 
 
-def test_outside_a_session_it_takes_no_work_but_leaves_when_told() -> None:
+def test_outside_a_session_it_drops_requests_but_obeys_drain() -> None:
     session = Session(0.0)
     assert session.receive(generate("a"), 0.0) == []
     assert session.receive(Cancel("a"), 0.0) == []
@@ -89,7 +89,7 @@ def test_outside_a_session_it_takes_no_work_but_leaves_when_told() -> None:
     assert session.receive(refused, 0.0) == [Deliver(refused)]
 
 
-def test_in_a_session_work_is_delivered() -> None:
+def test_in_a_session_requests_are_delivered() -> None:
     session = live()
     assert session.receive(generate("a"), 1.0) == [Deliver(generate("a"))]
     assert session.receive(Cancel("a"), 1.0) == [Deliver(Cancel("a"))]
@@ -101,5 +101,5 @@ def test_a_second_welcome_with_another_session_ends_the_first() -> None:
     assert acts[2] == Beat("s2")
 
 
-def test_the_same_welcome_again_keeps_the_work() -> None:
+def test_a_repeated_welcome_keeps_the_requests() -> None:
     assert live().receive(Welcome("s1", 500.0), 1.0) == [Beat("s1")]

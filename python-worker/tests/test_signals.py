@@ -1,4 +1,4 @@
-"""Signals end a worker that cannot leave by itself. (tests/test_process.py has the usual cases.)"""
+"""Signals end a worker that cannot exit by itself (the usual cases: tests/test_process.py)."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from tests.support.process import ROOT
 
 
 def run(program: str) -> tuple[int, list[str]]:
-    """The exit status of a program, and what it logged."""
+    """Run a program; returns its exit status and its log."""
     start = """
 import os, signal, time
 from easel_worker.logs import Logger
@@ -20,7 +20,7 @@ signals = Signals(Logger(), grace_s=0.05, overdue_s=0.05)
     return done.returncode, [json.loads(line)["msg"] for line in done.stderr.splitlines()]
 
 
-def test_a_worker_that_does_not_leave_in_time_is_ended() -> None:
+def test_a_worker_that_does_not_exit_in_time_is_ended() -> None:
     status, logged = run("""
 signals.on_first(lambda: None)
 os.kill(os.getpid(), signal.SIGTERM)
@@ -30,14 +30,14 @@ time.sleep(600)
     assert logged[-1] == "not done 0 s after SIGTERM, exiting"
 
 
-def test_handlers_that_the_engine_put_in_place_are_replaced() -> None:
+def test_signal_handlers_of_libraries_are_replaced() -> None:
     status, logged = run("""
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
 signals.on_first(lambda: os._exit(7))
 os.kill(os.getpid(), signal.SIGTERM)
 time.sleep(600)
 """)
-    assert (status, logged) == (7, [])  # the act comes before the line that announces it
+    assert (status, logged) == (7, [])  # the exit may come before its log line
 
 
 def test_a_signal_before_the_worker_is_ready_ends_it() -> None:

@@ -1,4 +1,4 @@
-"""Requests become specs, or are told why not; capabilities become HELLO."""
+"""Requests become specs or are refused; capabilities become HELLO."""
 
 from dataclasses import replace
 from typing import Any
@@ -19,7 +19,7 @@ def capabilities(**options: Any) -> Capabilities:
     return FakeEngine(Options(**{"sizes": (SMALL, Size(32, 32))} | options)).capabilities
 
 
-def test_a_models_name_can_be_the_operators() -> None:
+def test_the_operator_can_name_the_model() -> None:
     assert hello(capabilities(), "w").model.id == "fake"
     named = hello(capabilities(), "w", "turbo").model
     assert named == replace(capabilities().model, id="turbo")
@@ -44,19 +44,19 @@ def test_one_spec_for_each_seed() -> None:
         ({"negative": Tokens((1,) * 78, (1,) * 77)}, "negative.ids has 78 ids"),
     ],
 )
-def test_what_does_not_fit_is_invalid_and_says_where(changes: dict[str, Any], message: str) -> None:
+def test_a_request_that_does_not_fit_names_the_field(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
         specs(replace(generate("a"), **changes), capabilities())
 
 
-def test_an_interval_of_guidance_becomes_the_specs() -> None:
+def test_specs_have_the_guidance_interval() -> None:
     request = generate("a", 3, 4, guidance_start=0.25, guidance_end=0.75)
     made = specs(request, capabilities())
     assert made == (spec_of(request, 3), spec_of(request, 4))
     assert made[0].guided_steps == range(1, 3)
 
 
-def test_a_cache_interval_becomes_the_specs_up_to_the_limit() -> None:
+def test_specs_have_the_cache_interval_up_to_the_limit() -> None:
     able = capabilities(max_cache_interval=3)
     assert specs(generate("a", 3, cache_interval=3), able)[0].cache_interval == 3
     with pytest.raises(InvalidRequest, match="cache_interval is 4, but at most 3 is allowed"):
@@ -78,7 +78,7 @@ def test_an_engine_that_guides_all_steps_refuses_an_interval() -> None:
     assert specs(generate("a", guidance_start=0.0, guidance_end=1.0), old)
 
 
-def test_an_image_of_which_no_step_is_guided_needs_one_row() -> None:
+def test_an_image_without_guided_steps_needs_one_row() -> None:
     request = generate("a", guidance_start=0.5, guidance_end=0.5)
     assert [spec.rows for spec in specs(request, capabilities(rows=1))] == [1]
 
@@ -89,7 +89,7 @@ def test_a_guided_image_needs_two_rows() -> None:
     assert len(specs(generate("a", guidance=1.0), capabilities(rows=1))) == 1
 
 
-def test_hello_tells_the_capabilities() -> None:
+def test_hello_has_the_capabilities() -> None:
     message = hello(capabilities(rows=6), "w1")
     assert (message.worker, message.rows, message.sizes) == ("w1", 6, (SMALL, Size(32, 32)))
     assert [tokenizer.pad_id for tokenizer in message.tokenizers] == [49407, 0]

@@ -1,4 +1,4 @@
-"""A worker whose log cannot be written serves and obeys like any other."""
+"""A worker whose log cannot be written works like any other."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ STDERRS = ("full pipe", "broken pipe", "full device", "closed")
 
 @contextmanager
 def broken(kind: str) -> Iterator[int]:
-    """A descriptor that takes no line."""
+    """A descriptor that accepts no line."""
     if kind == "full device":
         descriptor = os.open("/dev/full", os.O_WRONLY)
         yield descriptor
@@ -45,7 +45,7 @@ def broken(kind: str) -> Iterator[int]:
 
 @contextmanager
 def worker(endpoint: str, kind: str, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
-    """A worker that logs all it does to such a stderr; killed at the end if it still runs."""
+    """A worker with such a stderr; killed at the end if it still runs."""
     command = [sys.executable, "-m", "easel_worker", "--engine", "fake", "--sizes", "64x48,32x32"]
     command += ["--connect", endpoint, "--name", "w1", "--log-level", "debug"]
     command += ["--exit-with-parent", "--drain-grace", "5", *arguments]
@@ -67,7 +67,7 @@ def _listening(tmp_path: Path) -> Iterator[Gateway]:
 
 
 def serve(listening: Gateway) -> None:
-    """Ask for more than an image, with a message that is none, and get what is due."""
+    """Send requests and an invalid message, and check the answers."""
     listening.welcome()
     asked = generate("a", 666)
     listening.send("w1", asked)
@@ -96,7 +96,7 @@ def test_it_serves_and_ends_when_stdin_closes(listening: Gateway, kind: str) -> 
 
 
 @pytest.mark.parametrize("kind", STDERRS)
-def test_its_exit_status_says_why_it_ends(listening: Gateway, kind: str) -> None:
+def test_it_exits_with_the_usual_status(listening: Gateway, kind: str) -> None:
     with worker(listening.endpoint, kind) as process:
         listening.expect(Hello)
         listening.send("w1", Refused("model", "another model"))

@@ -1,4 +1,4 @@
-"""The step scheduler: who shares a step, who waits, and for how long at most."""
+"""The step scheduler: which images share a step, and how long others wait."""
 
 import itertools
 import sys
@@ -58,7 +58,7 @@ def test_rows_are_in_use_until_the_image_is_decoded() -> None:
     assert scheduler.admit() == [second]
 
 
-def test_nobody_overtakes_an_image_that_needs_two_rows() -> None:
+def test_no_image_overtakes_one_that_needs_two_rows() -> None:
     scheduler = StepScheduler(rows=3)
     running, wide, narrow = image("running"), image("wide"), image("narrow", rows=1)
     for one in (running, wide, narrow):
@@ -91,7 +91,7 @@ def test_prompts_of_different_lengths_share_the_rows_of_a_size_and_take_turns() 
     assert scheduler.next_step() == [long, waits]
 
 
-def test_a_size_that_only_decodes_leaves_its_turn_to_the_others() -> None:
+def test_a_size_without_steps_left_takes_no_turn() -> None:
     scheduler = StepScheduler(rows=2)
     done, busy = image("done", steps=1), image("busy", size=SMALL)
     scheduler.add([done])
@@ -114,7 +114,7 @@ def test_cancel_takes_out_waiting_and_running_images_and_frees_their_rows() -> N
     assert scheduler.busy
 
 
-def test_an_image_that_ended_holds_no_lane() -> None:
+def test_an_ended_image_releases_its_lane() -> None:
     scheduler = StepScheduler(rows=4)
     images = [image("cancelled"), image("finished", steps=1)]
     for one in images:
@@ -161,7 +161,7 @@ def test_a_finished_request_does_not_expire() -> None:
 
 
 @pytest.mark.parametrize("bad", [image("a", rows=2), image("a", rows=1, steps=0)])
-def test_an_image_that_can_never_run_is_an_error(bad: Image) -> None:
+def test_refuses_an_image_that_can_never_run(bad: Image) -> None:
     scheduler = StepScheduler(rows=1)
     with pytest.raises(ValueError, match="image"):
         scheduler.add([image("b", rows=1), bad])
@@ -200,7 +200,7 @@ def test_no_arrivals_make_an_image_wait_longer_than_its_bound(
     after: list[list[Kind]],
     rows: int,
 ) -> None:
-    """Whatever comes after it, at every step: smaller ones, other sizes, as many as you like."""
+    """Images of any size, rows and length may arrive at every step."""
     scheduler, numbers = StepScheduler(rows), itertools.count()
     mine = image("mine", 0, **wanted)
     for kind in before:
@@ -225,7 +225,7 @@ def test_no_arrivals_make_an_image_wait_longer_than_its_bound(
 
 
 class AnyTraffic(RuleBasedStateMachine):
-    """Arrivals, cancellations, expiries and steps in any order, against a model of the promises."""
+    """Arrivals, cancellations, expiries and steps in any order, checked against a model."""
 
     @initialize(rows=st.integers(2, 8))
     def start(self, rows: int) -> None:
@@ -320,7 +320,7 @@ class AnyTraffic(RuleBasedStateMachine):
         assert self.scheduler.busy == bool(left)
 
     def teardown(self) -> None:
-        """Whatever has happened: without more arrivals, everyone gets all of their steps."""
+        """Without further arrivals every image gets all of its steps."""
         if not hasattr(self, "scheduler"):
             return
         for _ in range(10_000):
@@ -338,7 +338,7 @@ class AnyTraffic(RuleBasedStateMachine):
         return [*self.running, *itertools.chain(*self.waiting.values())]
 
     def _cancel(self, name: str) -> None:
-        """A request ends once: the second time there is nothing to end."""
+        """Cancel a request twice: it ends only once."""
         ended = [one for one in self._images() if one.request.id == name]
         assert self.scheduler.cancel(name) == bool(ended)
         assert not self.scheduler.cancel(name)

@@ -19,7 +19,9 @@ def timeline(now: list[float]) -> Timeline:
     return Timeline(age=2.0, clock=lambda: now[0])
 
 
-def test_spans_count_from_the_start_of_the_process(timeline: Timeline, now: list[float]) -> None:
+def test_spans_are_relative_to_the_start_of_the_process(
+    timeline: Timeline, now: list[float]
+) -> None:
     timeline.add("imports", 0.0)
     with timeline.span("weights"):
         now[0] += 3
@@ -38,7 +40,7 @@ def test_overlapping_spans_are_in_the_order_of_their_starts(
     assert timeline.plain()[1] == {"name": "encode", "start": 3.0, "end": 4.0, "note": "compiled"}
 
 
-def test_a_moment_counts_once(timeline: Timeline, now: list[float]) -> None:
+def test_a_moment_is_recorded_once(timeline: Timeline, now: list[float]) -> None:
     first = timeline.once(FIRST_IMAGE)
     now[0] += 1
     assert first is not None
@@ -47,7 +49,7 @@ def test_a_moment_counts_once(timeline: Timeline, now: list[float]) -> None:
     assert timeline.spans == (first,)
 
 
-def test_what_fails_is_no_span(timeline: Timeline) -> None:
+def test_a_span_that_fails_is_not_recorded(timeline: Timeline) -> None:
     def fail() -> None:
         with timeline.span("weights"):
             raise ValueError
@@ -58,7 +60,7 @@ def test_what_fails_is_no_span(timeline: Timeline) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux says when a process began")
-def test_the_process_began_when_it_was_started() -> None:
+def test_the_process_age_is_right() -> None:
     code = "import time; from easel_worker.timeline import process_age; print(process_age())"
     before = time.monotonic()
     output = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)

@@ -1,4 +1,4 @@
-"""The socket and its thread, against a real ROUTER."""
+"""The transport, with a real ROUTER."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -39,7 +39,7 @@ def _listening(tmp_path: Path) -> Iterator[Gateway]:
 
 
 class LeapingClock:
-    """Goes on by a second whenever it is looked at."""
+    """A clock that advances by a second at each call."""
 
     now = 0.0
     leap = 1.0
@@ -82,7 +82,7 @@ def _transport(listening: Gateway, mailbox: Mailbox) -> Iterator[Transport]:
 
 
 def take(mailbox: Mailbox, count: int) -> list[Event]:
-    """So many events, or fewer if they do not come in time."""
+    """Up to this many events, or fewer if they do not arrive in time."""
     events: list[Event] = []
     end = time.monotonic() + PATIENCE_S
     while len(events) < count and time.monotonic() < end:
@@ -105,7 +105,7 @@ def test_messages_become_events_in_order(listening: Gateway, mailbox: Mailbox) -
     assert others == [Leave(1.5, "the gateway asked"), TurnedAway("protocol", "old")]
 
 
-def test_nothing_of_an_old_session_reaches_the_new_one(
+def test_no_message_of_an_old_session_reaches_the_new_one(
     listening: Gateway, mailbox: Mailbox, transport: Transport
 ) -> None:
     listening.send("w1", Ping("s2"))
@@ -146,7 +146,7 @@ def test_close_sends_what_is_queued(listening: Gateway, mailbox: Mailbox) -> Non
     assert len([message for message in before if isinstance(message, Result)]) == 20
 
 
-def test_close_does_not_wait_for_a_gateway_that_is_not_there(tmp_path: Path) -> None:
+def test_close_does_not_wait_for_a_missing_gateway(tmp_path: Path) -> None:
     with gateway(f"ipc://{tmp_path}/gw") as gone:
         pass
     transport = transport_to(gone, Mailbox())
@@ -156,7 +156,7 @@ def test_close_does_not_wait_for_a_gateway_that_is_not_there(tmp_path: Path) -> 
     assert time.monotonic() - start < PATIENCE_S
 
 
-def test_hello_is_not_piled_up_while_nobody_listens(tmp_path: Path) -> None:
+def test_hello_does_not_pile_up_without_a_gateway(tmp_path: Path) -> None:
     endpoint, clock = f"ipc://{tmp_path}/gw", LeapingClock()
     with gateway(endpoint) as listening:
         pass

@@ -1,10 +1,10 @@
-"""What a heartbeat tells."""
+"""The contents of heartbeats."""
 
 from easel_worker.engine import DeviceMemory
 from easel_worker.vitals import Vitals
 
 
-def test_a_heartbeat_tells_counters_and_gauges() -> None:
+def test_a_heartbeat_has_counters_and_gauges() -> None:
     vitals = Vitals()
     vitals.stepped(12.34567)
     vitals.load(rows_in_use=4, queued=2, rows_padded_total=7)
@@ -15,7 +15,7 @@ def test_a_heartbeat_tells_counters_and_gauges() -> None:
     assert beat.memory == (DeviceMemory(0, 1, 2),)
 
 
-def test_step_durations_are_told_once_and_only_the_latest_64() -> None:
+def test_step_durations_are_reported_once_and_only_the_latest_64() -> None:
     vitals = Vitals()
     for step in range(100):
         vitals.stepped(float(step))

@@ -1,4 +1,4 @@
-"""A worker that hangs is ended. (tests/test_process.py does it to a whole worker.)"""
+"""The watchdog ends a hung worker (a whole worker: tests/test_process.py)."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from tests.support.process import ROOT
 
 
 class Kennel:
-    """A watchdog that looks when the test says, and only notes that it would end the process."""
+    """A watchdog that looks on demand and only records that it would end the process."""
 
     def __init__(self) -> None:
         self.vitals = Vitals()
@@ -33,7 +33,7 @@ class Kennel:
             self.watchdog.look()
 
 
-def test_it_ends_a_process_whose_loop_stands_still_with_rows_in_use() -> None:
+def test_it_ends_a_process_whose_loop_stops_while_rows_are_in_use() -> None:
     kennel = Kennel()
     kennel.turn(rows=4)
     kennel.look(LOOKS)
@@ -47,14 +47,14 @@ def test_it_ends_a_process_whose_loop_stands_still_with_rows_in_use() -> None:
 
 
 class StuckLines(Lines):
-    """Lines that go nowhere."""
+    """A sink that drops lines."""
 
     def put(self, line: bytes) -> None:
-        """Fail, as no sink should."""
+        """Raise, which no sink should."""
         raise OSError(28, "No space left on device")
 
 
-def test_it_ends_the_process_whatever_becomes_of_the_log() -> None:
+def test_it_ends_the_process_even_if_the_log_fails() -> None:
     statuses: list[int] = []
     vitals = Vitals()
     watchdog = Watchdog(vitals, 60.0, Logger(sink=StuckLines()), statuses.append)
@@ -67,7 +67,7 @@ def test_it_ends_the_process_whatever_becomes_of_the_log() -> None:
 
 
 @given(turns=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 3 * LOOKS)), max_size=8))
-def test_it_ends_nothing_that_moves_or_is_idle(turns: list[tuple[int, int]]) -> None:
+def test_it_does_not_end_a_moving_or_idle_worker(turns: list[tuple[int, int]]) -> None:
     kennel = Kennel()
     for rows, looks in turns:
         kennel.turn(rows)
@@ -76,7 +76,7 @@ def test_it_ends_nothing_that_moves_or_is_idle(turns: list[tuple[int, int]]) -> 
 
 
 def test_it_needs_no_python_thread_to_run() -> None:
-    """A call into C that keeps the interpreter's lock: neither heartbeats nor the watchdog run."""
+    """A C call that holds the GIL: neither heartbeats nor the watchdog run."""
     program = """
 import ctypes
 from easel_worker.logs import Logger
@@ -91,7 +91,7 @@ ctypes.PyDLL(None).sleep(600)
     assert b"Timeout" in done.stderr
 
 
-def test_it_watches_no_more_once_it_is_stopped() -> None:
+def test_it_does_nothing_after_stop() -> None:
     watchdog = Watchdog(Vitals(), 3600.0, Logger(), lambda _: None)
     watchdog.start()
     assert "watchdog" in [thread.name for thread in threading.enumerate()]

@@ -1,4 +1,4 @@
-"""Programs written to a folder and taken from it, or refused with a reason."""
+"""Programs are written to a folder and loaded from it, or refused with a reason."""
 
 import json
 import pickle
@@ -51,7 +51,7 @@ def run(program: Program) -> list[float]:
     return [float(each) for each in result["y"]]
 
 
-def test_a_program_is_taken(folder: Path) -> None:
+def test_a_stored_program_is_used(folder: Path) -> None:
     said: list[str] = []
     program = use(folder, scale, said)
     assert said[0].startswith(f"took it from {folder}")
@@ -59,7 +59,7 @@ def test_a_program_is_taken(folder: Path) -> None:
     assert run(program) == [1, 4, 7]
 
 
-def test_another_program_is_compiled(folder: Path) -> None:
+def test_a_program_that_is_not_stored_is_compiled(folder: Path) -> None:
     said: list[str] = []
     assert run(use(folder, shift, said)) == [1, 2, 3]
     assert "has no it that fits this model and these options" in said[0]
@@ -83,7 +83,7 @@ def test_a_damaged_program_is_compiled(folder: Path, damage: Callable[[bytes], b
     assert f"it in {folder} cannot be used" in said[0]
 
 
-def test_a_program_that_is_gone_is_compiled(folder: Path) -> None:
+def test_a_missing_program_is_compiled(folder: Path) -> None:
     (file,) = folder.glob("*.zlib")
     file.unlink()
     said: list[str] = []
@@ -92,7 +92,7 @@ def test_a_program_that_is_gone_is_compiled(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("empty_cache")
-def test_without_room_nothing_is_written_and_what_was_there_stays(folder: Path) -> None:
+def test_a_full_disk_leaves_earlier_programs_unchanged(folder: Path) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     lowered = trace(shift, ARGUMENTS, replicated(make_mesh(DEVICES))).lower()
     compiled = lowered.compile()
@@ -108,7 +108,7 @@ def test_a_damaged_manifest_is_refused(folder: Path, manifest: bytes) -> None:
         UseArtifacts(folder, DEVICES, print)
 
 
-def test_programs_for_something_else_are_refused_with_what_differs(folder: Path) -> None:
+def test_refuses_programs_for_other_devices_and_names_the_differences(folder: Path) -> None:
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest["fingerprint"] |= {"jaxlib": "0.0.1", "device": "TPU v5 lite"}
     (folder / MANIFEST).write_text(json.dumps(manifest))

@@ -1,4 +1,4 @@
-"""An image has the bytes that it has alone, whatever joins, leaves or is lost around it.
+"""An image's bytes do not depend on the images around it.
 
 `python -m tests.soak_company` does the same for longer, and with a model on disk.
 """
@@ -70,8 +70,8 @@ def test_on_one_device(engine: SdxlEngine) -> None:
     assert tally.cut_short > 150
 
 
-def test_with_fewer_operations(folder: Path) -> None:
-    """Steps with guidance and without, whole and cached, change places in every lane."""
+def test_guided_unguided_full_and_cached_steps(folder: Path) -> None:
+    """Guided, unguided, full and cached steps alternate in every lane."""
     saving = Options(
         devices=jax.devices()[:1], rows=5, sizes=[], max_prompt_chunks=1, max_cache_interval=3
     )
@@ -81,7 +81,7 @@ def test_with_fewer_operations(folder: Path) -> None:
     assert tally.images > 200
 
 
-def test_on_four_devices_wherever_a_lane_comes_to_lie(engine: SdxlEngine, folder: Path) -> None:
+def test_on_four_devices(engine: SdxlEngine, folder: Path) -> None:
     four = Options(devices=jax.devices()[:4], rows=16, sizes=[], max_prompt_chunks=1)
     company = Company(warm(folder, four), OF_ONE_SIZE, alone=engine)
     tally = played(company, range(1000, 1040))
@@ -89,8 +89,8 @@ def test_on_four_devices_wherever_a_lane_comes_to_lie(engine: SdxlEngine, folder
     assert tally.images > 100
 
 
-def test_in_batches_of_one_fixed_count(folder: Path) -> None:
-    """Alone, an image is computed beside copies of itself, by the program that it always has."""
+def test_in_batches_of_a_fixed_count(folder: Path) -> None:
+    """A single image is padded with copies of itself, so it always runs the same program."""
     three = Options(
         devices=jax.devices()[:1], rows=8, sizes=[], max_prompt_chunks=1, batch_lanes=(3,)
     )

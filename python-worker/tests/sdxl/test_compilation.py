@@ -12,12 +12,12 @@ from easel_worker.sdxl.serving.sharding import make_mesh, replicated
 
 
 def compiled(name: str, function: Callable[..., jax.Array]) -> Program:
-    """For three numbers, on one device."""
+    """A program for three numbers, on one device."""
     where = replicated(make_mesh(jax.devices()[:1]))
     return CompileHere(lambda _: None).compile(name, function, (np.zeros(3, np.float32),), where)
 
 
-def test_a_program_is_compiled_once_and_then_found(empty_cache: Path) -> None:
+def test_a_program_is_compiled_once_and_then_cached(empty_cache: Path) -> None:
     def double(x: jax.Array) -> jax.Array:
         return 2 * x
 
@@ -31,13 +31,13 @@ def test_a_program_is_compiled_once_and_then_found(empty_cache: Path) -> None:
         assert np.array_equal(program.run(np.ones(3, np.float32)), [2, 2, 2])
 
 
-def test_a_program_takes_nothing_else(empty_cache: Path) -> None:
+def test_a_program_refuses_arguments_of_other_shapes(empty_cache: Path) -> None:
     program = compiled("sum", lambda x: x.sum())
     with pytest.raises(TypeError, match="float32"):
         program.run(np.zeros(4, np.float32))
 
 
-def test_each_compilation_of_a_function_is_an_executable_of_its_own() -> None:
+def test_two_compilations_of_a_function_share_no_executable() -> None:
     where = replicated(make_mesh(jax.devices()[:1]))
     shapes = (jax.ShapeDtypeStruct((3,), np.float32),)
     one, two = (finish(trace(jax.numpy.negative, shapes, where).lower(), where) for _ in range(2))

@@ -1,4 +1,4 @@
-"""The SDXL engine on the smallest model: specs in, pixels out, none depends on another."""
+"""The SDXL engine on the smallest model."""
 
 import random
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def engine_of_four(folder: Path) -> SdxlEngine:
 
 
 def make(engine: Engine, wanted: ImageSpec) -> Pixels:
-    """An image alone."""
+    """Make a single image."""
     lane = engine.start(wanted)
     for _ in range(wanted.steps):
         engine.step([lane])
@@ -68,7 +68,7 @@ def mixed_specs(width: int, height: int) -> list[ImageSpec]:
 
 
 def in_company(engine: Engine, specs: list[ImageSpec], schedule: random.Random) -> list[Pixels]:
-    """All specs together: they join at random times, and each step takes some of them."""
+    """Make all images together: they start at random times, and each step takes some of them."""
     waiting, running, images = dict(enumerate(specs)), {}, {}
     while waiting or running:
         for number in [n for n in waiting if schedule.random() < 0.5]:
@@ -83,7 +83,7 @@ def in_company(engine: Engine, specs: list[ImageSpec], schedule: random.Random) 
 
 @contextmanager
 def counted_compilations() -> Iterator[list[str]]:
-    """What jax traces or compiles while the context is open."""
+    """Collect what jax traces or compiles while the context is open."""
     seen: list[str] = []
 
     def listen(event: str, _: float, **about: Any) -> None:
@@ -134,7 +134,7 @@ def test_a_prompt_is_encoded_once_for_each_clip_skip(
     assert len(encoded) == 2
 
 
-def test_an_image_is_its_size_and_no_flat_colour(engine: SdxlEngine) -> None:
+def test_an_image_has_its_size_and_is_not_flat(engine: SdxlEngine) -> None:
     image = make(engine, spec())
     assert image.shape == (8, 16, 3)
     assert image.dtype == np.uint8
@@ -167,7 +167,7 @@ def test_a_guidance_of_one_or_less_ignores_the_negative_prompt(engine: SdxlEngin
     assert np.array_equal(make(engine, spec(guidance=0.5)), plain)
 
 
-def test_outside_the_interval_a_step_is_that_of_the_prompt_alone(engine: SdxlEngine) -> None:
+def test_a_step_outside_the_guidance_interval_uses_the_prompt_alone(engine: SdxlEngine) -> None:
     wanted = spec(steps=6, guidance_start=0.5, guidance_end=0.84, negative=tokens("blurry"))
     assert wanted.guided_steps == range(3, 5)
     # The same from lanes that are of one kind from their first step to their last.
@@ -181,7 +181,7 @@ def test_outside_the_interval_a_step_is_that_of_the_prompt_alone(engine: SdxlEng
     assert np.array_equal(make(engine, wanted), engine.finish(by_hand))
 
 
-def test_an_empty_interval_is_an_image_without_guidance(engine: SdxlEngine) -> None:
+def test_an_empty_guidance_interval_makes_an_unguided_image(engine: SdxlEngine) -> None:
     plain = make(engine, spec(guidance=1.0))
     assert np.array_equal(make(engine, spec(guidance_start=0.5, guidance_end=0.5)), plain)
     assert np.array_equal(make(engine, spec(guidance_end=0.0)), plain)
@@ -201,9 +201,7 @@ def test_nothing_compiles_after_warm(engine: SdxlEngine) -> None:
 
 
 @pytest.mark.parametrize(("width", "height"), SIZES)
-def test_images_do_not_depend_on_their_neighbours(
-    engine: SdxlEngine, width: int, height: int
-) -> None:
+def test_images_do_not_depend_on_other_images(engine: SdxlEngine, width: int, height: int) -> None:
     specs = mixed_specs(width, height)
     alone = [make(engine, each) for each in specs]
     for seed in range(10):
@@ -226,7 +224,7 @@ def test_four_devices_make_the_same_images(engine: SdxlEngine, engine_of_four: S
 
 
 def test_eight_devices_in_pairs_make_the_same_images(folder: Path, engine: SdxlEngine) -> None:
-    """Four pairs. A row is then computed alone, which may round its sums another way."""
+    """Four pairs. Each row is computed alone, which may round its sums differently."""
     options = Options(devices=jax.devices()[:8], sizes=[], max_prompt_chunks=1, split_guidance=True)
     paired = SdxlEngine(folder, options)
     paired.warm(lambda _: None)
@@ -239,7 +237,7 @@ def test_eight_devices_in_pairs_make_the_same_images(folder: Path, engine: SdxlE
         assert np.abs(difference).max() <= 1
 
 
-def test_devices_that_cannot_go_in_pairs_are_refused(folder: Path) -> None:
+def test_refuses_split_guidance_on_an_odd_number_of_devices(folder: Path) -> None:
     options = Options(devices=jax.devices()[:3], split_guidance=True)
     with pytest.raises(ValueError, match="even number of devices, not 3"):
         resolve.mesh(options)
@@ -282,7 +280,7 @@ def test_given_noise_replaces_the_seeds(engine: SdxlEngine) -> None:
     assert np.array_equal(lanes[0].state.sample, noise)  # leading timesteps: scale 1
 
 
-def test_misuse_is_told(engine: SdxlEngine, folder: Path) -> None:
+def test_misuse_raises(engine: SdxlEngine, folder: Path) -> None:
     lane = engine.start(spec(steps=1))
     with pytest.raises(ValueError, match="has steps left"):
         engine.finish(lane)

@@ -1,4 +1,4 @@
-"""NaN and infinity never become a picture: from the text encoders to the pixels, and at the start.
+"""NaN and infinity never become a picture, at any stage and at the start.
 
 The damage is real: weights on disk, an embedding, or a first sample.
 """
@@ -65,7 +65,7 @@ def _engine(folder: Path) -> SdxlEngine:
 
 
 def noise(value: float | None = None) -> NDArray[np.float32]:
-    """Of an image of the default size; with `value` in one place."""
+    """Noise for an image of the default size, with `value` in one place."""
     made = np.random.default_rng(1).standard_normal((4, 8, 4), dtype=np.float32)
     if value is not None:
         made[1, 2, 3] = value
@@ -92,7 +92,7 @@ def alone(engine: SdxlEngine, wanted: ImageSpec) -> Pixels:
     ],
 )
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_a_model_that_computes_no_numbers_does_not_start(
+def test_a_model_whose_numbers_are_not_finite_does_not_start(
     copy: Path, part: str, tensor: str, named: str, value: float
 ) -> None:
     if named.startswith("text"):
@@ -113,7 +113,7 @@ def test_a_model_that_computes_no_numbers_does_not_start(
         ("vae", "decoder.conv_out.bias", {"vae_dtype": "bfloat16"}, "--vae-dtype float32"),
     ],
 )
-def test_a_short_dtype_is_the_first_suspect(
+def test_the_error_suggests_a_wider_dtype_first(
     copy: Path, part: str, tensor: str, options: dict[str, str], hint: str
 ) -> None:
     damage(copy, part, tensor)
@@ -158,7 +158,7 @@ def test_a_prompt_whose_embedding_is_not_finite_fails_alone(copy: Path) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"batch_lanes": (1, 2)}, {"max_cache_interval": 3}])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_neighbours_of_an_image_that_is_not_finite_are_as_if_alone(
+def test_an_image_that_is_not_finite_changes_no_other_image(
     folder: Path, options: dict[str, Any], value: float
 ) -> None:
     engine = warm(folder, **options)
@@ -170,7 +170,7 @@ def test_neighbours_of_an_image_that_is_not_finite_are_as_if_alone(
         engine.step([bad, *(lane for lane in lanes if lane.step < lane.spec.steps)])
     assert bad.not_finite is not None
     assert (bad.not_finite.stage, bad.not_finite.where) == ("denoise", "step 1 of 4")
-    assert bad.step == 1  # nothing more was computed for it
+    assert bad.step == 1  # no further step was computed for it
     for lane, image in zip(lanes, expected, strict=True):
         assert lane.not_finite is None
         # A lane that shares a call with another one may differ in its last bits.
@@ -179,19 +179,19 @@ def test_neighbours_of_an_image_that_is_not_finite_are_as_if_alone(
         )
 
 
-def test_the_last_step_is_read_before_the_picture(engine: SdxlEngine) -> None:
+def test_a_failed_last_step_is_noticed_before_decoding(engine: SdxlEngine) -> None:
     lane = engine.start(spec(steps=2), noise=noise())
     engine.step([lane])
     lane.state = State(lane.state.sample * np.float32(np.inf), lane.state.image)
     engine.step([lane])
-    assert lane.not_finite is None  # not known yet
+    assert lane.not_finite is None  # not read yet
     with pytest.raises(NotFinite, match="step 2 of 2"):
         engine.preview(lane)
     with pytest.raises(NotFinite, match="step 2 of 2"):
         engine.finish(lane)
 
 
-def test_a_decoder_that_overflows_makes_no_picture(engine: SdxlEngine) -> None:
+def test_a_decoder_that_overflows_fails_the_image(engine: SdxlEngine) -> None:
     lane = engine.start(spec(steps=1))
     engine.step([lane])
     lane.state = State(lane.state.sample + np.float32(np.nan), lane.state.image)

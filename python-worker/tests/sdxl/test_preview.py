@@ -1,4 +1,4 @@
-"""Previews: how large they are, and that they show the right colours, on the demo model's VAE."""
+"""Previews have the right size and colours, with the demo model's VAE."""
 
 from functools import partial
 from pathlib import Path
@@ -31,7 +31,7 @@ def demo() -> tuple[SdxlConfig, vae.Vae]:
 
 
 def latents_of(config: SdxlConfig, autoencoder: vae.Vae, pixels: np.ndarray) -> jax.Array:
-    """What the UNet would have to predict for a picture [H, W, 3]."""
+    """The latents of a picture [H, W, 3]."""
     mean, _ = autoencoder.encoder(jnp.asarray(pixels[None] / 127.5 - 1, jnp.float32))
     zero, one = (vae.unscale(config.vae, jnp.full(4, value)) for value in (0.0, 1.0))
     return ((mean - zero) / (one - zero))[0]

@@ -20,7 +20,7 @@ def triple(x: jax.Array) -> jax.Array:
 
 
 def compiled() -> Program:
-    """For three numbers, on one device; from the folder, or anew."""
+    """A program for three numbers, on one device, from the folder or newly compiled."""
     jax.clear_caches()
     where = replicated(make_mesh(jax.devices()[:1]))
     program = CompileHere(lambda _: None).compile("it", triple, (np.zeros(3, np.float32),), where)
@@ -29,13 +29,13 @@ def compiled() -> Program:
 
 
 def entry(folder: Path) -> Path:
-    """The one program in a folder, where nothing else is."""
+    """The only file in a folder."""
     (path,) = folder.iterdir()
     assert path.name.endswith("-cache")
     return path
 
 
-def test_without_room_programs_are_compiled_and_one_warning_says_so(
+def test_a_full_disk_logs_one_warning_and_compiles(
     empty_cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with full_disk():
@@ -71,7 +71,7 @@ def test_a_damaged_entry_is_replaced(
     assert compiled().info.cached
 
 
-def test_an_entry_that_cannot_be_read_is_none(
+def test_an_unreadable_entry_is_compiled_again(
     empty_cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     compiled()
@@ -84,7 +84,7 @@ def test_an_entry_that_cannot_be_read_is_none(
     assert f"programs cannot be kept in {empty_cache}: Is a directory" in said
 
 
-def test_a_folder_that_can_only_be_read_serves(
+def test_a_read_only_folder_is_read(
     empty_cache: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled()
@@ -107,7 +107,7 @@ def test_a_folder_that_can_only_be_read_serves(
 
 
 @pytest.mark.usefixtures("empty_cache")
-def test_a_folder_that_cannot_be_made_is_told_and_not_used(
+def test_a_folder_that_cannot_be_created_logs_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()

@@ -1,4 +1,4 @@
-"""Starting: weights are read while programs are compiled, and the others are compiled behind."""
+"""Starting: weights are read during compilation, and further programs are compiled behind."""
 
 import threading
 import time
@@ -40,7 +40,7 @@ def cold(folder: Path, timeline: Timeline | None = None, *, chunks: int = 1) -> 
 
 @pytest.fixture
 def hold_second(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
-    """Keeps the second size from being compiled until it is set."""
+    """The second size is compiled only after this event is set."""
     go_on, compile_it = threading.Event(), CompileHere.compile
 
     def wait(self: CompileHere, name: str, *rest: Any) -> Any:
@@ -54,7 +54,7 @@ def hold_second(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
-    """No test meets what another one still compiles."""
+    """Wait until no thread of a test compiles."""
     yield
     until(lambda: not any(thread.name == COMPILING for thread in threading.enumerate()))
 
@@ -87,7 +87,7 @@ def test_images_of_the_first_size_are_made_while_the_second_is_compiled(
     assert image(engine, SECOND).shape == (8, 8, 3)
 
 
-def test_hello_tells_what_is_coming_and_refuses_it_until_then(
+def test_hello_lists_coming_sizes_and_requests_for_them_are_refused(
     folder: Path, hold_second: threading.Event
 ) -> None:
     engine = cold(folder)
@@ -214,7 +214,7 @@ def test_wrong_weights_end_the_start_before_all_is_compiled(
     assert compiled in ([], ["encode"])
 
 
-def test_the_first_image_is_on_the_time_line_once(folder: Path) -> None:
+def test_the_time_line_has_the_first_image_once(folder: Path) -> None:
     said: list[str] = []
     timeline = Timeline()
     engine = cold(folder, timeline)

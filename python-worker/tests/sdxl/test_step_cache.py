@@ -1,4 +1,4 @@
-"""Steps over the deep feature of earlier ones, on the smallest model."""
+"""Cached steps, on the smallest model."""
 
 import random
 from dataclasses import replace
@@ -41,7 +41,7 @@ def warm(folder: Path, options: Options) -> SdxlEngine:
 
 
 def mixed_specs() -> list[ImageSpec]:
-    """Whole and cached steps, guided and not, that come and go at different times."""
+    """Specs whose full and cached, guided and unguided steps alternate at different times."""
     return [
         spec("a red circle", seed=1),
         spec("a red circle", seed=1, steps=6, cache_interval=2),
@@ -54,7 +54,7 @@ def mixed_specs() -> list[ImageSpec]:
 
 
 def furthest(ours: Pixels, other: Pixels) -> int:
-    """By how much the pixels differ at most."""
+    """The largest difference of any pixel."""
     return int(np.abs(ours.astype(int) - other).max())
 
 
@@ -76,7 +76,7 @@ def test_there_is_a_program_for_each_kind_of_step(engine: SdxlEngine, plain: Sdx
 
 
 @pytest.mark.parametrize("guidance", [5.0, 1.0])
-def test_over_the_feature_of_the_same_step_the_top_level_makes_what_the_whole_makes(
+def test_the_top_level_over_its_own_deep_feature_equals_a_full_step(
     engine: SdxlEngine, guidance: float
 ) -> None:
     wanted = spec(guidance=guidance, cache_interval=2)
@@ -90,21 +90,21 @@ def test_over_the_feature_of_the_same_step_the_top_level_makes_what_the_whole_ma
     np.testing.assert_allclose(sample(top), sample(whole), rtol=1e-5, atol=1e-5)
 
 
-def test_over_another_feature_it_makes_another_image(engine: SdxlEngine) -> None:
+def test_another_deep_feature_makes_another_image(engine: SdxlEngine) -> None:
     wanted = spec(steps=6)
     images = [make(engine, replace(wanted, cache_interval=n)) for n in (1, 2, 3, 4)]
     assert all(furthest(images[0], image) > 0 for image in images[1:])
     assert len({image.tobytes() for image in images}) == 4
 
 
-def test_whole_steps_make_what_they_make_without_caching(
+def test_full_steps_are_the_same_with_and_without_caching(
     engine: SdxlEngine, plain: SdxlEngine
 ) -> None:
     for wanted in (spec(), spec(guidance=1.0), spec(guidance_end=0.5)):
         assert furthest(make(engine, wanted), make(plain, wanted)) <= 1
 
 
-def test_a_feature_is_kept_only_as_long_as_it_is_needed(engine: SdxlEngine) -> None:
+def test_a_deep_feature_is_dropped_once_no_step_needs_it(engine: SdxlEngine) -> None:
     lane = engine.start(spec(steps=5, cache_interval=2, guidance_end=0.6))
     kept = []
     for _ in range(5):
@@ -114,7 +114,7 @@ def test_a_feature_is_kept_only_as_long_as_it_is_needed(engine: SdxlEngine) -> N
     assert kept == [2, None, None, 1, None]
 
 
-def test_images_do_not_depend_on_their_neighbours(engine: SdxlEngine) -> None:
+def test_images_do_not_depend_on_other_images(engine: SdxlEngine) -> None:
     specs = mixed_specs()
     alone = [make(engine, each) for each in specs]
     for seed in range(10):
@@ -140,7 +140,7 @@ def test_four_devices_make_the_same_images(folder: Path, engine: SdxlEngine) -> 
 
 
 def test_four_devices_in_pairs_make_the_same_images(folder: Path, engine: SdxlEngine) -> None:
-    """A row is then computed alone, which may round its sums another way."""
+    """Each row is computed alone, which may round its sums differently."""
     four = jax.devices()[:4]
     paired = warm(
         folder,
@@ -153,14 +153,14 @@ def test_four_devices_in_pairs_make_the_same_images(folder: Path, engine: SdxlEn
         assert furthest(image, make(engine, wanted)) <= 1
 
 
-def test_the_limit_is_the_operators(engine: SdxlEngine, plain: SdxlEngine) -> None:
+def test_the_operator_sets_the_limit(engine: SdxlEngine, plain: SdxlEngine) -> None:
     assert engine.capabilities.limits.max_cache_interval == 4
     assert plain.capabilities.limits.max_cache_interval == 1
     with pytest.raises(ValueError, match=r"choose 1 \(off\) or more"):
         Options(max_cache_interval=0)
 
 
-def test_sizes_that_come_later_have_their_programs(engine: SdxlEngine) -> None:
+def test_later_sizes_get_cached_steps_too(engine: SdxlEngine) -> None:
     width, height = SIZES[1]
     image = make(engine, spec(width=width, height=height, cache_interval=2))
     assert image.shape == (height, width, 3)

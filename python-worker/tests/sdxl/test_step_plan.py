@@ -1,4 +1,4 @@
-"""How each step of an image is made. Pure."""
+"""How each step of an image is computed. Pure."""
 
 from dataclasses import replace
 
@@ -27,7 +27,7 @@ def specs(draw: st.DrawFn) -> ImageSpec:
 
 
 def shown(plan: tuple[PlannedStep, ...]) -> str:
-    """G and U for whole steps, g and u for cached ones."""
+    """G and U for full steps, g and u for cached ones."""
     letters = {(True, False): "G", (True, True): "g", (False, False): "U", (False, True): "u"}
     return "".join(letters[step] for step in plan)
 
@@ -43,7 +43,7 @@ def test_examples() -> None:
 
 
 @given(specs())
-def test_a_cached_step_has_a_feature_of_its_rows_that_is_young_enough(spec: ImageSpec) -> None:
+def test_a_cached_step_follows_a_recent_full_step_with_as_many_rows(spec: ImageSpec) -> None:
     plan = plan_steps(spec)
     assert len(plan) == spec.steps
     assert [step for step, made in enumerate(plan) if made.guided] == list(spec.guided_steps)
@@ -55,7 +55,7 @@ def test_a_cached_step_has_a_feature_of_its_rows_that_is_young_enough(spec: Imag
 
 
 @given(specs())
-def test_no_more_steps_are_whole_than_must_be(spec: ImageSpec) -> None:
+def test_as_few_steps_as_possible_are_full(spec: ImageSpec) -> None:
     plan = plan_steps(spec)
     for step in range(1, spec.steps):
         if not plan[step].cached:

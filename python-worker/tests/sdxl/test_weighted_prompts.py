@@ -74,7 +74,7 @@ def test_embeddings_and_image_equal_the_references(
     stored = golden(case)
     wanted = spec_of(case, tokens_of(stored))
     specs.check(wanted, reference_engine.capabilities)
-    [*_, prompt] = reference_engine._warm_runner._prompts.of_image(wanted)
+    [*_, prompt] = reference_engine.prompts_of(wanted)
     assert_allclose(prompt.prompt.context, stored["context"], rtol=1e-4, atol=1e-4)
     assert_allclose(prompt.prompt.pooled, stored["pooled"], rtol=1e-4, atol=1e-5)
     picture = make(reference_engine, wanted, IMAGE.noise())

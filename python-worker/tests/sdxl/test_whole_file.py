@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Files are written completely or not at all."""
 
 import os
 import time
@@ -20,7 +20,7 @@ def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("before", [None, b"old"])
-def test_without_room_what_was_there_stays(tmp_path: Path, before: bytes | None) -> None:
+def test_a_full_disk_leaves_the_old_file_unchanged(tmp_path: Path, before: bytes | None) -> None:
     path = tmp_path / "it"
     if before is not None:
         path.write_bytes(before)
@@ -29,7 +29,7 @@ def test_without_room_what_was_there_stays(tmp_path: Path, before: bytes | None)
     assert [each.read_bytes() for each in tmp_path.iterdir()] == [before] * (before is not None)
 
 
-def test_what_was_left_unfinished_long_ago_is_removed(tmp_path: Path) -> None:
+def test_old_unfinished_files_are_removed(tmp_path: Path) -> None:
     for name in ("old.unfinished", "new.unfinished", "old-cache"):
         (tmp_path / name).touch()
     long_ago = time.time() - ABANDONED_S - 60

@@ -38,6 +38,7 @@ from easel_worker.sdxl.serving.describe import describe
 from easel_worker.sdxl.serving.lanes import SdxlLane
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.program_set import ProgramSet
+from easel_worker.sdxl.serving.programs import Encoded
 from easel_worker.sdxl.serving.runner import Runner
 from easel_worker.sdxl.serving.trial import try_size
 from easel_worker.timeline import FIRST_IMAGE, Timeline
@@ -157,6 +158,10 @@ class SdxlEngine:
         """
         self._check(spec)
         return self._warm_runner.start(spec, self._make_table(spec.scheduler, spec.steps), noise)
+
+    def prompts_of(self, spec: ImageSpec) -> list[Encoded]:
+        """The encoded prompts of an image, for comparisons: of a guided one the negative first."""
+        return self._warm_runner.prompts_of(spec)
 
     def step(self, lanes: Sequence[Lane]) -> None:
         """See `Engine.step`."""

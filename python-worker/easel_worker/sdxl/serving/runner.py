@@ -57,7 +57,11 @@ class Runner:
 
     def start(self, spec: ImageSpec, table: Table, noise: NDArray[np.float32] | None) -> SdxlLane:
         """A lane before its first step, with noise from the spec's seed or the given noise."""
-        return self._start(spec, table, noise, self._prompts.of_image(spec))
+        return self._start(spec, table, noise, self.prompts_of(spec))
+
+    def prompts_of(self, spec: ImageSpec) -> list[Encoded]:
+        """The encoded prompts of an image; see `PromptEncoder.of_image`."""
+        return self._prompts.of_image(spec)
 
     def try_image(self, spec: ImageSpec, table: Table) -> None:
         """Make an image without a negative prompt and discard it.
