@@ -66,7 +66,7 @@ def read(model: Path, options: Options, *, only: bool) -> Plan:
 
 
 def compile_all(plan: Plan, compiler: CountingCompiler) -> None:
-    """Compile every program, the default size first."""
+    """Compile every program, in the worker's order."""
     options = plan.options
     programs = ProgramSet(
         plan.config,
@@ -78,8 +78,10 @@ def compile_all(plan: Plan, compiler: CountingCompiler) -> None:
         vae_tile=resolve.vae_tile(options, plan.config.vae_scale),
     )
     lane_counts = resolve.lane_counts(options)
+    first, *others = plan.sizes
+    programs.add_size(first, lane_counts)
     programs.add_masks()
-    for size in plan.sizes:
+    for size in others:
         programs.add_size(size, lane_counts)
     for chunks in range(2, options.max_prompt_chunks + 1):
         for size in plan.sizes:
