@@ -256,9 +256,10 @@ class ProgramInfo:
 class Capabilities:
     """What an engine is and can do; sent to the gateway in HELLO.
 
-    `coming` are the sizes still being compiled; each moves to `sizes` when it is ready. `features`
-    are those of `FEATURES` that the engine has. `features` and `limits.max_chunks` grow while
-    programs are compiled.
+    `second_order` are those of `schedulers` that evaluate the UNet twice in each step of a request
+    but the last. `coming` are the sizes still being compiled; each moves to `sizes` when it is
+    ready. `features` are those of `FEATURES` that the engine has. `features` and
+    `limits.max_chunks` grow while programs are compiled.
     """
 
     model: ModelInfo
@@ -272,6 +273,18 @@ class Capabilities:
     programs: tuple[ProgramInfo, ...]
     coming: tuple[Size, ...] = ()
     features: tuple[Name, ...] = ()
+    second_order: tuple[Name, ...] = ()
+
+
+def evaluations_of(spec: ImageSpec, capabilities: Capabilities) -> int:
+    """How many times the UNet runs for an image, in as many steps that images share."""
+    second_order = spec.scheduler in capabilities.second_order
+    return 2 * spec.steps - 1 if second_order else spec.steps
+
+
+def steps_done(evaluation: int, *, steps: int, evaluations: int) -> int:
+    """How many of a request's steps are done after a number of evaluations of the UNet."""
+    return steps if evaluation == evaluations else evaluation // (2 if evaluations > steps else 1)
 
 
 class Lane(Protocol):
@@ -283,7 +296,11 @@ class Lane(Protocol):
 
     @property
     def step(self) -> int:
-        """How many denoising steps are done, 0 ≤ step ≤ spec.steps."""
+        """How many of the request's steps are done, 0 ≤ step ≤ spec.steps."""
+
+    @property
+    def evaluation(self) -> int:
+        """How many times the UNet has run for it, 0 ≤ evaluation ≤ `evaluations_of`."""
 
     @property
     def not_finite(self) -> NotFinite | None:
@@ -319,7 +336,7 @@ class Engine(Protocol):
         """
 
     def step(self, lanes: Sequence[Lane]) -> None:
-        """Advance every lane by one denoising step, and return when the device is done.
+        """Run the UNet once for every lane, and return when the device is done.
 
         The lanes have one shape and together at most `capabilities.rows` rows. Their step counts,
         schedulers, guidance and seeds may differ. No lane's pixels depend on the other lanes.

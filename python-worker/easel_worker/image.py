@@ -20,7 +20,9 @@ class Image:
 
     Attributes:
         state: only the step scheduler sets it.
-        steps_left: only the step scheduler sets it.
+        evaluations: how many times the UNet runs for it.
+        steps_left: how many shared steps it still takes part in; only the step scheduler sets it.
+        steps_done: how many of the request's steps the gateway knows to be done.
         lane: its arrays on the device; the attribute exists from its encoding to its end.
     """
 
@@ -28,15 +30,17 @@ class Image:
     index: int
     spec: ImageSpec
     arrived: float
+    evaluations: int
     state: State = "waiting"
     steps_left: int = field(init=False)
+    steps_done: int = 0
     lane: Lane = field(init=False, repr=False)
     encode_from: float = 0.0
     denoise_from: float = 0.0
     decode_from: float = 0.0
 
     def __post_init__(self) -> None:
-        self.steps_left = self.spec.steps
+        self.steps_left = self.evaluations
 
     def end(self) -> None:
         """Release the lane, even if other objects still refer to the image."""

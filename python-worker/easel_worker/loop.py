@@ -166,7 +166,7 @@ class Loop:
         images = self._scheduler.next_step()
         if not images:
             return []
-        before = [image.lane.step for image in images]
+        before = [image.lane.evaluation for image in images]
         try:
             self._run_step(images)
         except Exception as error:  # noqa: BLE001 - the engine may raise anything
@@ -185,9 +185,9 @@ class Loop:
             self._requests.blame(images[0], error)
             return
         self._log.warn("a shared step failed, stepping its images one by one", err=error)
-        for image, step in zip(images, before, strict=True):
+        for image, evaluation in zip(images, before, strict=True):
             self._attend()
-            if image.ended or image.lane.step != step:
+            if image.ended or image.lane.evaluation != evaluation:
                 continue
             with self._blaming(image):
                 self._run_step([image])
@@ -205,13 +205,17 @@ class Loop:
     def _denoised(self, image: Image) -> None:
         """Send the image's progress, with a preview if the request wants one at this step.
 
-        An image whose numbers are not finite fails here; the others continue.
+        Sends nothing between the two evaluations of a second-order step. An image whose numbers are
+        not finite fails here; the others continue.
         """
         if (error := image.lane.not_finite) is not None:
             self._requests.blame(image, error)
             return
         image.decode_from = self._clock()
         step, every = image.lane.step, image.request.preview_every
+        if step == image.steps_done:
+            return
+        image.steps_done = step
         leaving = self._departure is not None  # a departing worker skips previews to save time
         if leaving or not every or step % every or step == image.spec.steps:
             self._progress(image, "denoising", step)

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from easel_worker.engine import Capabilities, InvalidRequest, NotFinite
+from easel_worker.engine import Capabilities, InvalidRequest, NotFinite, evaluations_of
 from easel_worker.failures import failure_code, failure_text
 from easel_worker.image import Image
 from easel_worker.logs import Logger
@@ -48,7 +48,9 @@ class Requests:
         except InvalidRequest as error:
             self.refuse(request, "invalid", str(error))
             return
-        self._scheduler.add([Image(request, *one, arrived) for one in enumerate(wanted)])
+        evaluations = evaluations_of(wanted[0], capabilities)
+        images = [Image(request, *one, arrived, evaluations) for one in enumerate(wanted)]
+        self._scheduler.add(images)
 
     def refuse(self, request: Generate, code: FailureCode, message: str) -> None:
         """Fail a request that was not accepted."""

@@ -115,6 +115,7 @@ WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
     "hello-caching": (p.Hello, HELLO_HEADER | CACHING),
     "hello-prompts": (p.Hello, HELLO_HEADER | PROMPTS),
     "hello-features": (p.Hello, HELLO_HEADER | FEATURES),
+    "hello-second-order": (p.Hello, HELLO_HEADER | {"second_order": ["euler"]}),
     "generate": (p.Generate, GENERATE_HEADER),
     "generate-least": (p.Generate, LEAST_HEADER),
     "generate-guidance-interval": (

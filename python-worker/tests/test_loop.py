@@ -48,6 +48,18 @@ def test_an_image_is_encoded_denoised_decoded_and_sent() -> None:
     assert isinstance(stage.about("a")[-1], Result)
 
 
+def test_a_second_order_step_runs_the_unet_twice_and_counts_once() -> None:
+    request = generate("a", 7, steps=3, scheduler="heun", preview_every=1)
+    stage = Stage()
+    stage.play(request)
+    steps = [("denoising", 1), ("denoising", 2), ("denoising", 3)]
+    assert stages(stage.about("a")) == [("encoding", 0), *steps, ("decoding", 3)]
+    shown = [m.step for m in stage.about("a") if isinstance(m, Progress) and m.preview]
+    assert shown == [1, 2]
+    assert stage.vitals.heartbeat("s").steps_total == 5
+    assert is_answer(stage.results("a")[0], request)
+
+
 def test_timings_add_up() -> None:
     stage = Stage(rows=2)
     stage.play(A, B)

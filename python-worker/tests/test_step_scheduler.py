@@ -121,7 +121,7 @@ def test_an_ended_image_releases_its_lane() -> None:
         scheduler.add([one])
     scheduler.admit()
     for one in images:
-        one.lane = FakeLane(one.spec)
+        one.lane = FakeLane(one.spec, one.evaluations)
     scheduler.cancel("cancelled")
     scheduler.finished(*scheduler.stepped(scheduler.next_step()))
     assert not any(hasattr(one, "lane") for one in images)

@@ -102,7 +102,7 @@ export class Admission {
     const seconds = served.secondsFor(job)
     if (seconds === undefined || seconds * 1000 <= timeout) return
     const limit = `its time limit is ${(timeout / 1000).toFixed(1)} s`
-    const alone = served.secondsLeft(job.steps)
+    const alone = served.secondsLeft(job.scheduler, job.steps)
     // No Retry-After: a retry with the same timeout cannot succeed.
     if (alone !== undefined && alone * 1000 > timeout)
       throw new EaselError(

@@ -52,7 +52,7 @@ export class RunExecutor {
       reserve: () => memory.reserve(),
       waiting: (ahead, seconds) => run.emit({ type: 'queued', position: ahead, estimate_seconds: seconds ?? null }),
       started: () => run.emit({ type: 'started' }),
-      progress: (progress) => this.#progress(run, model, progress),
+      progress: (progress) => this.#progress(run, (steps) => model.secondsLeft(job.scheduler, steps), progress),
       image: (index, raw) => {
         memory.arrived()
         const file = this.#file(run, raw, index, resolved).finally(() => memory.encoded())
@@ -72,9 +72,13 @@ export class RunExecutor {
     }
   }
 
-  #progress(run: Run, model: ServedModel, { image, stage, step, of, preview }: JobProgress): void {
+  #progress(
+    run: Run,
+    secondsLeft: (steps: number) => number | undefined,
+    { image, stage, step, of, preview }: JobProgress
+  ): void {
     if (stage === 'denoising') {
-      run.emit({ type: 'progress', image, step, of, eta_seconds: model.secondsLeft(of - step) ?? null })
+      run.emit({ type: 'progress', image, step, of, eta_seconds: secondsLeft(of - step) ?? null })
     }
     if (preview === undefined) return
     const { width, height, pixels } = preview

@@ -11,6 +11,8 @@ export interface Capabilities extends Pick<Hello, 'model' | 'sizes' | 'scheduler
   /** Sizes that at least one worker is still compiling and none has compiled; `coming` on the wire. */
   readonly compiling: Hello['sizes']
   readonly features: string[]
+  /** Schedulers that run the UNet twice in each step but the last; `second_order` on the wire. */
+  readonly secondOrder: readonly string[]
 }
 
 /** Parameters that older workers ignore. Such a worker would silently make a different image. */
@@ -64,7 +66,7 @@ export function mergeCapabilities(
   latest: Hello,
   all: readonly Pick<Hello, 'sizes' | 'coming' | 'features' | 'limits'>[]
 ): Capabilities {
-  const { model, schedulers, defaults } = latest
+  const { model, schedulers, defaults, second_order: secondOrder = [] } = latest
   const sizes = unionOfSizes(all.map((hello) => hello.sizes))
   const compiling = unionOfSizes(all.map(({ coming = [] }) => coming))
   return {
@@ -72,6 +74,7 @@ export function mergeCapabilities(
     sizes,
     compiling: compiling.filter(([width, height]) => !includesSize(sizes, { width, height })),
     schedulers,
+    secondOrder,
     defaults,
     features: [...new Set(all.flatMap(({ features = [] }) => features))],
     limits: mergeLimits(all)

@@ -26,6 +26,8 @@ export interface DispatcherOptions {
   /** The workers of the model. */
   workers: () => Iterable<ConnectedWorker>
   /** Whether a worker has the weights that new tasks go to. */
+  /** How many steps of a worker these steps of a request take. */
+  workerSteps: (scheduler: string, steps: number) => number
   isCurrent: (worker: ConnectedWorker) => boolean
   send: (worker: string, message: GatewayMessage) => void
   forecast: Forecast
@@ -113,11 +115,13 @@ export class Dispatcher {
    * now. Undefined without a recent measurement.
    */
   secondsUntilDone(next?: Job): number[] | undefined {
-    const loads = [
-      ...this.#inOrder(),
-      ...(next === undefined ? [] : [{ rows: this.#rowsOf(next), stepsLeft: next.steps }])
-    ]
-    const { forecast, rows, delay } = this.#options
+    const tasks = this.#inOrder().map(({ rows, job, stepsLeft }) => ({ rows, job, stepsLeft }))
+    if (next !== undefined) tasks.push({ rows: this.#rowsOf(next), job: next, stepsLeft: next.steps })
+    const { forecast, rows, delay, workerSteps } = this.#options
+    const loads = tasks.map((task) => ({
+      rows: task.rows,
+      stepsLeft: workerSteps(task.job.scheduler, task.stepsLeft)
+    }))
     return forecast.secondsUntilDone(loads, rows())?.map((seconds) => seconds + delay())
   }
 

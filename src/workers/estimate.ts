@@ -11,6 +11,7 @@ const EXPIRES_AFTER_MS = 120_000
 /** What an estimate needs to know of a waiting or running job. */
 export interface Load {
   readonly rows: number
+  /** Steps of the workers: a second-order scheduler takes two of them for one step of a request. */
   readonly stepsLeft: number
 }
 

@@ -140,7 +140,10 @@ const HELLO = Type.Object(
       Type.Object({ name: Type.String(), seconds: Type.Number({ minimum: 0 }), cached: Type.Boolean() })
     ),
     coming: Type.Optional(sizes('List of [width, height] that are still being compiled')),
-    features: Type.Optional(listOf(Name, { description: 'Optional abilities of this worker' }))
+    features: Type.Optional(listOf(Name, { description: 'Optional abilities of this worker' })),
+    second_order: Type.Optional(
+      listOf(Name, { description: 'Those of schedulers that run the UNet twice in each step but the last' })
+    )
   },
   { description: '0x01, worker to gateway: who the worker is and what it can do' }
 )

@@ -72,6 +72,7 @@ export class ServedModel {
     this.#options = options
     this.#dispatcher = new Dispatcher({
       workers: () => this.#workers.values(),
+      workerSteps: (scheduler, steps) => this.#workerSteps(scheduler, steps),
       isCurrent: (worker) => this.isCurrent(worker),
       rows: () => this.#rows,
       delay: () => this.#turns?.delayOf(this) ?? 0,
@@ -171,9 +172,9 @@ export class ServedModel {
     return this.#dispatcher.secondsUntilDone(job)?.at(-1)
   }
 
-  /** Seconds that `steps` steps plus encoding and decoding take. Undefined without a recent measurement. */
-  secondsLeft(steps: number): number | undefined {
-    return this.#forecast.secondsLeft(steps)
+  /** Seconds that these steps of a request plus encoding and decoding take. Undefined without a recent measurement. */
+  secondsLeft(scheduler: string, steps: number): number | undefined {
+    return this.#forecast.secondsLeft(this.#workerSteps(scheduler, steps))
   }
 
   /** Runs a job and resolves with its images. @throws JobError when the job ends any other way */
@@ -281,6 +282,11 @@ export class ServedModel {
   abandon(): void {
     this.#draining = true
     this.#dispatcher.abandon()
+  }
+
+  #workerSteps(scheduler: string, steps: number): number {
+    const twice = this.#capabilities?.secondOrder.includes(scheduler) === true
+    return twice ? Math.max(0, 2 * steps - 1) : steps
   }
 
   /** Makes the newest weights among the connected workers current. @returns whether they changed */

@@ -5,7 +5,7 @@ import { until } from '../support/wait.js'
 /** Makes one image, so that the server can measure a step. */
 async function measure(server: RunningServer): Promise<void> {
   expect((await generate(server, { prompt: 'x', num_inference_steps: 10, guidance_scale: 1 })).status).toBe(200)
-  await until('the step time is measured', () => server.pool.defaultModel.secondsLeft(1) !== undefined)
+  await until('the step time is measured', () => server.pool.defaultModel.secondsLeft('euler', 1) !== undefined)
   await idle(server)
 }
 

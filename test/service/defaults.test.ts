@@ -19,6 +19,7 @@ const model: Capabilities = {
   ],
   compiling: [[512, 512]],
   features: [],
+  secondOrder: [],
   schedulers: ['euler', 'ddim'],
   defaults: {
     width: 1024,

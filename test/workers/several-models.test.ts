@@ -178,8 +178,8 @@ it('a full queue of one model refuses none of the other, whose requests wait for
   expect([...events.matchAll(/"position":(\d+)/g)].every(([, position]) => position === '0')).toBe(true)
   // The forecast of a model knows only its own steps and its own queue.
   const { models } = server.pool
-  await until('both are measured', () => models.every((model) => model.secondsLeft(1) !== undefined))
-  expect(models[0]!.secondsLeft(10)!).toBeGreaterThan(4 * models[1]!.secondsLeft(10)!)
+  await until('both are measured', () => models.every((model) => model.secondsLeft('euler', 1) !== undefined))
+  expect(models[0]!.secondsLeft('euler', 10)!).toBeGreaterThan(4 * models[1]!.secondsLeft('euler', 10)!)
   expect(models[1]!.backlogSeconds).toBe(0)
   await server.close(0)
   await Promise.all(long)

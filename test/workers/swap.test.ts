@@ -118,7 +118,7 @@ it('refuses a request whose deadline a swap would miss, and ends one that waits 
   await bothLearned(server)
   const long = generate(server, { prompt: 'x', num_inference_steps: 900 })
   await until('base runs', () => server.pool.models[0]!.running > 0)
-  await until('it is measured', () => server.pool.models[0]!.secondsLeft(1) !== undefined)
+  await until('it is measured', () => server.pool.models[0]!.secondsLeft('euler', 1) !== undefined)
   server.pool.models[1]!.stepTook(0.02)
   const hasty = await generate(server, { prompt: 'x', model: 'turbo', num_inference_steps: 1, timeout: 0.2 })
   expect(await hasty.json()).toMatchObject({ code: 'DEADLINE_UNREACHABLE' })

@@ -5,12 +5,11 @@ from pathlib import Path
 
 from easel_worker.compile.counting_compiler import CountingCompiler
 from easel_worker.sdxl.folder.config import read_config
-from easel_worker.sdxl.folder.easel_json import read_model_defaults
 from easel_worker.sdxl.folder.files import ModelFiles, locate
 from easel_worker.sdxl.folder.model import SdxlParams, abstract_params
+from easel_worker.sdxl.folder.model_defaults import model_defaults
 from easel_worker.sdxl.folder.tokenizer_files import read_tokenizer
 from easel_worker.sdxl.model.config import SdxlConfig
-from easel_worker.sdxl.samplers.sampler import default_scheduler
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.program_set import ProgramSet
@@ -50,8 +49,7 @@ def read(model: Path, options: Options, *, only: bool) -> Plan:
     """
     files = locate(model, vae=options.vae, unet=options.unet)
     config = read_config(files)
-    model_defaults = read_model_defaults(files.folder, default_scheduler(config.scheduler))
-    sizes = resolve.sizes(options, model_defaults.sizes)
+    sizes = resolve.sizes(options, model_defaults(files.folder, config).sizes)
     if only and options.sizes is not None:
         sizes = tuple(Size(*size) for size in options.sizes)
     return Plan(

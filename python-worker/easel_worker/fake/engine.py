@@ -28,13 +28,19 @@ from easel_worker.engine import (
     Pixels,
     ProgramInfo,
     TokenizerInfo,
+    evaluations_of,
+    steps_done,
 )
 from easel_worker.fake.image import canonical_text, picture
 from easel_worker.fake.options import Fault, Options
 from easel_worker.timeline import Timeline
 from easel_worker.tokenizer_digest import tokenizer_info
 
-SCHEDULERS = ("euler", "euler_karras", "euler_ancestral", "ddim", "dpmpp_2m", "dpmpp_2m_karras")
+SECOND_ORDER = ("heun",)
+SCHEDULERS = (
+    *("euler", "euler_karras", "euler_ancestral", "ddim", "dpmpp_2m", "dpmpp_2m_karras"),
+    *SECOND_ORDER,
+)
 PREVIEW_SCALE = 8
 MAX_CLIP_SKIP = 10
 
@@ -43,15 +49,22 @@ FAULT_EXIT_STATUS = 70
 
 @dataclass
 class FakeLane:
-    """An image in flight; only its step count changes.
+    """An image in flight; only its count of evaluations changes.
 
     `unread` is the last step's failure until `settle` reads it, as in the real engine.
     """
 
     spec: ImageSpec
-    step: int = 0
+    evaluations: int
+    evaluation: int = 0
     not_finite: NotFinite | None = None
     unread: NotFinite | None = None
+
+    @property
+    def step(self) -> int:
+        """How many steps are done."""
+        steps = self.spec.steps
+        return steps_done(self.evaluation, steps=steps, evaluations=self.evaluations)
 
     def settle(self) -> bool:
         """Read the last step's failure; returns whether the lane's numbers are finite."""
@@ -112,13 +125,14 @@ class FakeEngine:
             devices=(DeviceInfo(0, "fake"),),
             programs=(ProgramInfo("fake", self._options.fake_warm_ms / 1000, cached=False),),
             features=(GUIDANCE_INTERVAL, PROMPT_WEIGHTS),
+            second_order=SECOND_ORDER,
         )
 
     def start(self, spec: ImageSpec) -> FakeLane:
         """Take `fake_encode_ms`."""
         self._take(self._options.fake_encode_ms)
         self._fault("encode", spec.seed)
-        return FakeLane(spec)
+        return FakeLane(spec, evaluations_of(spec, self.capabilities))
 
     def step(self, lanes: Sequence[Lane]) -> None:
         """Take a step's time. After a fault no lane has advanced; NaN affects only its own lane."""
@@ -129,7 +143,7 @@ class FakeEngine:
         self._take(self._step_ms(stepping))
         unread = [self._step_fault(lane) for lane in stepping]
         for lane, error in zip(stepping, unread, strict=True):
-            lane.step += 1
+            lane.evaluation += 1
             lane.unread = error
 
     def finish(self, lane: Lane) -> Pixels:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from easel_worker.engine import ImageSpec, Tokens
 from parity import cases, stub_tokenizer
 from parity.cases import Case
-from parity.schedulers.cases import SDXL
+from parity.schedulers.cases import EDM, SDXL
 
 SDXL_SCHEDULER = {"_class_name": "EulerDiscreteScheduler", **SDXL}
 """The keys of SDXL base's scheduler_config.json that matter."""
@@ -148,4 +148,14 @@ PIPELINE_CASES = (
         PipelineCase(model.name, model, steps=4, guidance=4.0, negative="dark")
         for model in cases.SIBLINGS
     ),
+    PipelineCase("heun", BASE, scheduler="heun", steps=5),
+    PipelineCase("dpm2-ancestral", BASE, scheduler="dpm2_ancestral_karras", steps=5),
+    PipelineCase("dpm-sde", BASE, scheduler="dpmpp_2m_sde_karras"),
+    PipelineCase("dpm-singlestep", BASE, scheduler="dpmpp_2s"),
+    PipelineCase("ddpm", BASE, scheduler="ddpm"),
+    PipelineCase("lcm", BASE, scheduler="lcm", steps=4, guidance=1.0),
+    PipelineCase("tcd", BASE, scheduler="tcd", steps=4, guidance=1.0),
+    # Playground v2.5: EDM, and a VAE with a mean and a standard deviation for each channel.
+    PipelineCase("edm-dpm", FOUR, scheduler="edm_dpmpp_2m", settings=EDM, guidance=3.0),
+    PipelineCase("edm-euler", FOUR, scheduler="edm_euler", settings=EDM, guidance=3.0),
 )

@@ -40,7 +40,7 @@ def run(case: PipelineCase, engine: SdxlEngine) -> Pixels:
 def make(engine: SdxlEngine, spec: ImageSpec, noise: NDArray[np.float32]) -> Pixels:
     """Return our engine's image from noise [h, w, 4], as [H, W, 3]."""
     lane = engine.start(spec, noise=noise)
-    for _ in range(spec.steps):
+    while lane.step < spec.steps:
         engine.step([lane])
     return engine.finish(lane)
 

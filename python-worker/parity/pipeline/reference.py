@@ -1,5 +1,7 @@
 """Runs diffusers' own StableDiffusionXLPipeline on a pipeline case. Needs torch."""
 
+import itertools
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -9,7 +11,6 @@ from unittest import mock
 import numpy as np
 import torch
 from diffusers import StableDiffusionXLPipeline
-from diffusers.schedulers import scheduling_euler_ancestral_discrete as ancestral
 from numpy.typing import NDArray
 
 from easel_worker.sdxl.serving.programs import draw_noise
@@ -52,7 +53,7 @@ def run(case: PipelineCase, models: Mapping[str, Model]) -> NDArray[np.uint8]:
     """Return diffusers' image, [H, W, 3]."""
     pipeline = pipeline_of(case, models)
     width, height = case.pixels
-    with _our_noise(case):
+    with _our_noise(case, pipeline.scheduler):
         result = pipeline(
             prompt=case.prompt,
             negative_prompt=case.negative,
@@ -68,14 +69,17 @@ def run(case: PipelineCase, models: Mapping[str, Model]) -> NDArray[np.uint8]:
 
 
 @contextmanager
-def _our_noise(case: PipelineCase) -> Iterator[None]:
-    """Make the ancestral sampler draw the noise that our engine draws from the case's seed."""
+def _our_noise(case: PipelineCase, scheduler: Any) -> Iterator[None]:
+    """Make the scheduler draw the noise that our engine draws from the case's seed."""
     width, height = case.size
-    draws = iter(range(1, case.steps + 1))
+    steps = itertools.count()
 
     def draw(*_: Any, **__: Any) -> torch.Tensor:
-        noise = draw_noise(case.seed, next(draws), shape=(height, width, 4))
+        step = next(steps)
+        evaluation = getattr(scheduler, "step_index", step)  # DDPM's has none
+        noise = draw_noise(case.seed, 1 + evaluation, shape=(height, width, 4))
         return torch.from_numpy(np.asarray(noise).transpose(2, 0, 1)[None].copy())
 
-    with mock.patch.object(ancestral, "randn_tensor", draw):
+    module = sys.modules[type(scheduler).__module__]
+    with mock.patch.object(module, "randn_tensor", draw, create=True):
         yield

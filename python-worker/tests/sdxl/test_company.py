@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from easel_worker.sdxl.samplers.sampler import needs_older, offered, second_order
+from easel_worker.sdxl.samplers.sampler import needs_older, offered
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
 from parity.pipeline.cases import SDXL_SCHEDULER
@@ -19,9 +19,7 @@ from tests.support.company import Company, Repertoire, Tally
 REPERTOIRE = Repertoire(
     prompts=[tokens(text) for text in ("", "a red circle", "a blue square", "blurry")],
     sizes=SIZES,
-    schedulers=tuple(
-        n for n in offered(SDXL_SCHEDULER) if not second_order((n,)) and not needs_older(n)
-    ),
+    schedulers=tuple(n for n in offered(SDXL_SCHEDULER) if not needs_older(n)),
 )
 
 OF_ONE_SIZE = replace(REPERTOIRE, sizes=SIZES[:1])

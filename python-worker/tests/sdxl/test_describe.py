@@ -58,11 +58,15 @@ def test_capabilities(folder: Path) -> None:
     assert about.capabilities.limits.max_clip_skip == 1
 
 
-def test_without_easel_json_the_defaults_are_sdxl_bases(folder: Path) -> None:
+def test_without_easel_json_the_unet_decides_the_default_size(folder: Path) -> None:
     (folder / "easel.json").unlink()
-    can = describe(folder, OPTIONS).capabilities
-    assert can.sizes == ((1024, 1024),)
-    assert (can.defaults.width, can.defaults.height) == (1024, 1024)
+    edit(folder / "unet" / "config.json", lambda values: values.update(sample_size=24))
+    about = describe(folder, OPTIONS)
+    side = 24 * about.config.vae_scale
+    can = about.capabilities
+    assert can.sizes == ((side, side),)
+    assert (can.defaults.width, can.defaults.height) == (side, side)
+    assert (can.defaults.num_inference_steps, can.defaults.guidance_scale) == (40, 5.0)
 
 
 def test_easel_json_sets_defaults_and_sizes(folder: Path) -> None:
@@ -162,17 +166,39 @@ def test_a_size_that_is_not_a_multiple_of_8_is_refused(folder: Path) -> None:
 
 
 def test_a_default_scheduler_that_is_not_offered_is_refused(folder: Path) -> None:
-    (folder / "easel.json").write_text(json.dumps({"defaults": {"scheduler": "heun"}}))
-    with pytest.raises(ConfigError, match="'heun' is not offered: choose one of euler"):
+    (folder / "easel.json").write_text(json.dumps({"defaults": {"scheduler": "edm_euler"}}))
+    with pytest.raises(ConfigError, match="'edm_euler' is not offered: choose one of euler"):
         describe(folder, OPTIONS)
 
 
-def test_an_unsupported_scheduler_class_is_refused(folder: Path) -> None:
+def test_a_scheduler_class_that_we_lack_is_replaced_with_a_warning(folder: Path) -> None:
     edit(
         folder / "scheduler" / "scheduler_config.json",
         lambda values: values.update(_class_name="PNDMScheduler"),
     )
-    with pytest.raises(SchedulerError, match="PNDMScheduler"):
+    about = describe(folder, OPTIONS)
+    assert about.capabilities.defaults.scheduler == "dpmpp_2m"
+    (warning,) = about.warnings
+    assert "PNDMScheduler" in warning
+
+
+def test_easel_json_chooses_another_scheduler_without_a_warning(folder: Path) -> None:
+    edit(
+        folder / "scheduler" / "scheduler_config.json",
+        lambda values: values.update(_class_name="PNDMScheduler"),
+    )
+    (folder / "easel.json").write_text(json.dumps({"defaults": {"scheduler": "heun"}}))
+    about = describe(folder, OPTIONS)
+    assert about.capabilities.defaults.scheduler == "heun"
+    assert about.warnings == ()
+
+
+def test_a_model_of_flow_matching_is_refused(folder: Path) -> None:
+    edit(
+        folder / "scheduler" / "scheduler_config.json",
+        lambda values: values.update(_class_name="FlowMatchEulerDiscreteScheduler"),
+    )
+    with pytest.raises(SchedulerError, match="flow matching"):
         describe(folder, OPTIONS)
 
 

@@ -105,9 +105,8 @@ def test_capabilities_are_complete_after_warm(engine: SdxlEngine) -> None:
     assert can.sizes == SIZES
     assert can.rows == 32
     assert len(can.model.digest) == 64
-    names = offered(SDXL_SCHEDULER)
-    twice = second_order(names)
-    assert can.schedulers == tuple(n for n in names if n not in twice and not needs_older(n))
+    assert can.schedulers == tuple(n for n in offered(SDXL_SCHEDULER) if not needs_older(n))
+    assert can.second_order == second_order(can.schedulers)
     names = [program.name for program in can.programs]
     assert names == [
         *("encode", "project x2", "project x1"),

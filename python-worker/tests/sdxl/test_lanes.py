@@ -14,11 +14,13 @@ TOKENS = Tokens((0,), (0,))
 NOTHING = np.zeros(0, np.float32)
 
 
-def lane(guidance: float, steps: int = 4, step: int = 0, seed: int = 0) -> SdxlLane:
-    spec = ImageSpec(TOKENS, None, steps, guidance, "euler", 8, 8, seed=seed)
+def lane(
+    guidance: float, steps: int = 4, evaluation: int = 0, seed: int = 0, scheduler: str = "euler"
+) -> SdxlLane:
+    spec = ImageSpec(TOKENS, None, steps, guidance, scheduler, 8, 8, seed=seed)
     conditions = Conditions(PromptContext([], [], []), NOTHING)
     state = State(NOTHING, NOTHING)
-    return SdxlLane(spec, make_table({}, "euler", steps), conditions, state, step)
+    return SdxlLane(spec, make_table({}, scheduler, steps), conditions, state, evaluation)
 
 
 @given(
@@ -56,11 +58,29 @@ def test_padding_repeats_the_last_lane() -> None:
 
 
 def test_each_lane_has_its_own_numbers() -> None:
-    lanes = [lane(5.0, steps=4, step=3, seed=7), lane(2.0, steps=2, step=0, seed=2**32 - 1)]
+    lanes = [lane(5.0, steps=4, evaluation=3, seed=7), lane(2.0, steps=2, seed=2**32 - 1)]
     numbers = step_numbers(lanes)
     assert numbers.seed.tolist() == [7, 2**32 - 1]
     assert numbers.step.tolist() == [3, 0]
     assert numbers.guidance.tolist() == [5.0, 2.0]
     assert numbers.timestep.tolist() == [0.0, 999.0]
-    for column, name in zip(numbers.coefficients, numbers.coefficients._fields, strict=True):
-        assert column.tolist() == [getattr(each.table.at(each.step), name) for each in lanes]
+    columns = numbers.coefficients._asdict()
+    assert columns.pop("next_older") is None  # no sampler here needs it
+    for name, column in columns.items():
+        assert column.tolist() == [getattr(each.table.at(each.evaluation), name) for each in lanes]
+
+
+def test_a_second_order_sampler_runs_the_unet_twice_a_step() -> None:
+    made = [lane(5.0, steps=3, evaluation=done, scheduler="heun") for done in range(6)]
+    assert [each.step for each in made] == [0, 0, 1, 1, 2, 3]
+    assert {each.evaluations for each in made} == {5}
+    assert lane(5.0, steps=1, evaluation=1, scheduler="heun").step == 1
+
+
+def test_numbers_that_are_not_finite_are_of_the_step_being_made() -> None:
+    bad = [lane(5.0, steps=3, evaluation=done, scheduler="heun") for done in range(1, 6)]
+    for each in bad:
+        each.unread = (np.array([False]), 0)
+        assert not each.settle()
+    named = [each.not_finite.where for each in bad if each.not_finite is not None]
+    assert named == [f"step {step} of 3" for step in (1, 1, 2, 2, 3)]

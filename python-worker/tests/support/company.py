@@ -172,7 +172,7 @@ class Company:
     def _image_of(self, spec: ImageSpec) -> Pixels:
         if spec not in self._known:
             lane = self._alone.start(spec)
-            for _ in range(spec.steps):
+            while lane.step < spec.steps:
                 self._alone.step([lane])
             self._known[spec] = self._alone.finish(lane)
         return self._known[spec]

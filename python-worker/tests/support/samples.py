@@ -63,7 +63,7 @@ def image(
         height=size.height,
         timeout_ms=UNSET if timeout_s is None else timeout_s * 1000,
     )
-    return Image(asked, index, spec_of(asked, seed=1), arrived)
+    return Image(asked, index, spec_of(asked, seed=1), arrived, evaluations=asked.steps)
 
 
 def is_answer(result: Result, request: Generate) -> bool:

@@ -6,11 +6,10 @@ from easel_worker.sdxl.folder.config import read_config
 from easel_worker.sdxl.folder.config_reader import ConfigFile
 from easel_worker.sdxl.folder.config_unet import read_unet_config
 from easel_worker.sdxl.folder.config_vae import read_vae_config
-from easel_worker.sdxl.folder.easel_json import read_model_defaults
 from easel_worker.sdxl.folder.files import locate
+from easel_worker.sdxl.folder.model_defaults import model_defaults
 from easel_worker.sdxl.folder.single_file import check_header
 from easel_worker.sdxl.folder.tokenizer_files import read_tokenizer
-from easel_worker.sdxl.samplers.sampler import default_scheduler
 
 __all__ = ["check_header", "check_small_files"]
 
@@ -34,4 +33,4 @@ def check_small_files(folder: Path, component: str | None = None) -> None:
     config = read_config(files)
     for tokenizer in files.tokenizers:
         read_tokenizer(tokenizer)
-    read_model_defaults(files.folder, default_scheduler(config.scheduler))
+    model_defaults(files.folder, config)

@@ -1,4 +1,4 @@
-"""The model's defaults for requests: `easel.json` in its folder, or those of SDXL base."""
+"""Reads `easel.json`, in which a model's folder may state defaults for requests."""
 
 import json
 import math
@@ -7,19 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from easel_worker.engine import Defaults
 from easel_worker.text_file import TextFileError, read_object
 from easel_worker.values import Size
 
 FILE = "easel.json"
-
-_SDXL_BASE: dict[str, Any] = {
-    "width": 1024,
-    "height": 1024,
-    "num_inference_steps": 40,
-    "guidance_scale": 5.0,
-    "negative_prompt": "",
-}
 
 
 class EaselJsonError(ValueError):
@@ -55,19 +46,18 @@ _DEFAULTS: Mapping[str, tuple[Callable[[object], bool], str]] = {
 
 
 @dataclass(frozen=True)
-class ModelDefaults:
-    """Defaults for requests, and the sizes to compile. The default size comes first."""
+class EaselJson:
+    """What the file says: the defaults it has, and further sizes to compile."""
 
-    defaults: Defaults
+    defaults: Mapping[str, Any]
     sizes: tuple[Size, ...]
 
 
-def read_model_defaults(folder: Path | None, scheduler: str) -> ModelDefaults:
+def read_easel_json(folder: Path | None) -> EaselJson:
     """Read easel.json: {"defaults": {...}, "sizes": [[width, height], ...]}, all optional.
 
     Args:
         folder: of the model, or None for a model without one.
-        scheduler: the default scheduler if the file names none.
 
     Raises:
         EaselJsonError: the file is not a JSON object, or has an unknown key or an invalid value.
@@ -85,10 +75,7 @@ def read_model_defaults(folder: Path | None, scheduler: str) -> ModelDefaults:
             _fail(path, f"defaults.{key}", value, f"must be {kind}")
     if not isinstance(sizes, list):
         _fail(path, "sizes", sizes, "must be a list such as [[1024, 1024], [768, 1344]]")
-    defaults = Defaults(**(_SDXL_BASE | {"scheduler": scheduler} | given))
-    first = Size(defaults.width, defaults.height)
-    others = [_size(path, number, size) for number, size in enumerate(sizes)]
-    return ModelDefaults(defaults, tuple(dict.fromkeys([first, *others])))
+    return EaselJson(given, tuple(_size(path, number, size) for number, size in enumerate(sizes)))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from easel_worker.sdxl.samplers.schedule import Schedule, apply_schedule
 from easel_worker.sdxl.samplers.second_order import dpm_2, dpm_2_ancestral, heun
 from easel_worker.sdxl.samplers.singlestep import dpm_solver_singlestep
 from easel_worker.sdxl.samplers.table import Table
+from easel_worker.sdxl.samplers.training import refuse_other_training
 from easel_worker.sdxl.samplers.unipc import unipc
 
 
@@ -152,11 +153,12 @@ def needs_older(name: str) -> bool:
     return _SAMPLERS[name].needs_older
 
 
-def default_scheduler(file: ConfigFile) -> str:
+def own_scheduler(file: ConfigFile) -> str:
     """The name of the sampler for the config's `_class_name`.
 
     Raises:
-        SchedulerError: we do not implement that class, or a value that it reads.
+        SchedulerError: we do not implement that class, or a value that it reads, or the model was
+            trained for none of our samplers.
     """
     wanted = file.get("_class_name")
     for name in _in_order(file):
@@ -164,11 +166,9 @@ def default_scheduler(file: ConfigFile) -> str:
         if wanted == sampler.reads.name or wanted in sampler.reads.same:
             sampler.config(file)
             return name
-    known = dict.fromkeys(sampler.reads.name for sampler in _SAMPLERS.values())
-    raise SchedulerError(
-        f"_class_name={wanted!r} in scheduler/scheduler_config.json is not supported: "
-        f"set it to one of {', '.join(known)}"
-    )
+    why = refuse_other_training(file, edm=False)
+    what = f"_class_name={wanted!r} in scheduler/scheduler_config.json"
+    raise SchedulerError(why or f"{what} is not implemented")
 
 
 def _in_order(file: ConfigFile) -> tuple[str, ...]:

@@ -14,9 +14,9 @@ from easel_worker.engine import (
     Tokens,
 )
 from easel_worker.sdxl.folder.config import ConfigError, read_config
-from easel_worker.sdxl.folder.easel_json import ModelDefaults, read_model_defaults
 from easel_worker.sdxl.folder.files import ModelFiles, locate
 from easel_worker.sdxl.folder.model import Dtypes
+from easel_worker.sdxl.folder.model_defaults import model_defaults
 from easel_worker.sdxl.folder.tokenizer_files import TokenizerFiles, read_tokenizer
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.unet import UNet
@@ -38,6 +38,7 @@ class Description:
         sizes: the sizes to compile for, the default first.
         capabilities: complete but for the weights' digest and the programs, which are known later.
         largest: the calibration if the model is to be quantised, else None.
+        warnings: what the operator should know of the model, each in one line.
     """
 
     files: ModelFiles
@@ -46,6 +47,7 @@ class Description:
     sizes: tuple[Size, ...]
     capabilities: Capabilities
     largest: tuple[calibration.Largest, ...] | None
+    warnings: tuple[str, ...] = ()
 
     @property
     def empty_text(self) -> Tokens:
@@ -68,8 +70,8 @@ def describe(model: Path, options: Options) -> Description:
     resolve.vae_tile(options, config.vae_scale)
     file = resolve.calibration_file(options, located.folder)
     largest = None if file is None else tuple(calibration.read(file, UNet.declare(config.unet)))
-    model_defaults = _model_defaults(located.folder, config)
-    sizes = resolve.sizes(options, model_defaults.sizes)
+    own = model_defaults(located.folder, config)
+    sizes = resolve.sizes(options, own.sizes)
     for size in sizes:
         if min(size) < 1 or any(side % config.vae_scale for side in size):
             raise ConfigError(
@@ -86,8 +88,9 @@ def describe(model: Path, options: Options) -> Description:
         tokenizers=tuple(files.info for files in tokenizers),
         sizes=sizes,
         rows=resolve.rows(options),
-        schedulers=_offered(config),
-        defaults=model_defaults.defaults,
+        schedulers=own.schedulers,
+        second_order=sampler.second_order(own.schedulers),
+        defaults=own.defaults,
         limits=replace(
             options.limits,
             max_steps=min(options.limits.max_steps, trained),
@@ -100,7 +103,7 @@ def describe(model: Path, options: Options) -> Description:
             GUIDANCE_INTERVAL if config.unet.guidance_features is None else GUIDANCE_EMBEDDING,
         ),
     )
-    return Description(located, config, tokenizers, sizes, capabilities, largest)
+    return Description(located, config, tokenizers, sizes, capabilities, largest, own.warnings)
 
 
 def _most_skipped(config: SdxlConfig) -> int:
@@ -111,30 +114,6 @@ def _most_skipped(config: SdxlConfig) -> int:
 def _dtype_name(dtypes: Dtypes) -> str:
     name = np.dtype(dtypes.model).name
     return f"{name}+int8" if dtypes.int8 else name
-
-
-def _model_defaults(folder: Path | None, config: SdxlConfig) -> ModelDefaults:
-    """The folder's defaults.
-
-    Raises:
-        ConfigError: its default scheduler is not offered.
-    """
-    model_defaults = read_model_defaults(folder, sampler.default_scheduler(config.scheduler))
-    offered = _offered(config)
-    chosen = model_defaults.defaults.scheduler
-    if chosen not in offered:
-        raise ConfigError(
-            f"{folder or 'the model'}: the default scheduler {chosen!r} is not offered: "
-            f"choose one of {', '.join(offered)}"
-        )
-    return model_defaults
-
-
-def _offered(config: SdxlConfig) -> tuple[str, ...]:
-    """The samplers that fit the model and the compiled programs."""
-    names = sampler.offered(config.scheduler)
-    twice = sampler.second_order(names)
-    return tuple(name for name in names if name not in twice and not sampler.needs_older(name))
 
 
 def _check_tokenizers(

@@ -75,6 +75,8 @@ class SdxlEngine:
         """See `Engine.warm`. With `Options.compile_behind` it returns after the default size."""
         self._report = report
         report(f"reading {self._model}")
+        for warning in self._about.warnings:
+            report(f"warning: {warning}")
         about, timeline = self._about, self._timeline
         runner, digest, programs = assemble(about, self._options, timeline, report)
         first, *others = about.sizes

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from jax import Array
 
-from easel_worker.engine import ImageSpec, NotFinite
+from easel_worker.engine import ImageSpec, NotFinite, steps_done
 from easel_worker.sdxl.samplers.table import Coefficients, Table
 from easel_worker.sdxl.serving.programs import Conditions, Kept, LaneInput, State, StepNumbers
 from easel_worker.sdxl.serving.step_plan import PlannedStep, plan_steps
@@ -22,7 +22,8 @@ class SdxlLane:
         spec: what is being made.
         table: the coefficients of its scheduler.
         conditions: the UNet's inputs made from its prompts, for its guided steps if it has any.
-        state: the state after `step` steps.
+        state: the state after `evaluation` runs of the UNet.
+        evaluation: how many rows of the table are done.
         alone: the inputs made from the prompt alone, for the unguided steps of a guided image; None
             if it has no such steps.
         deep: the deep feature of the last full step while a later step needs it, else None.
@@ -36,7 +37,7 @@ class SdxlLane:
     table: Table
     conditions: Conditions
     state: State
-    step: int = 0
+    evaluation: int = 0
     alone: Conditions | None = None
     deep: Array | None = None
     plan: tuple[PlannedStep, ...] = field(init=False)
@@ -52,8 +53,19 @@ class SdxlLane:
         return self.spec.size
 
     @property
+    def evaluations(self) -> int:
+        """How many rows the table has."""
+        return len(self.table.timesteps)
+
+    @property
+    def step(self) -> int:
+        """How many steps are done."""
+        steps = self.spec.steps
+        return steps_done(self.evaluation, steps=steps, evaluations=self.evaluations)
+
+    @property
     def input(self) -> LaneInput:
-        """The arrays for the next step."""
+        """The arrays for the next evaluation."""
         alone = self.spec.guided and not self.next.guided
         conditions = self.alone if alone else self.conditions
         if conditions is None:
@@ -66,11 +78,11 @@ class SdxlLane:
 
     @property
     def next(self) -> PlannedStep:
-        """How the next step is computed."""
+        """How the next evaluation is computed: both evaluations of a step alike."""
         return self.plan[self.step]
 
     def advance(self, made: State | Kept, finite: Array, place: int) -> None:
-        """Store the result of the next step, and drop arrays that no later step needs.
+        """Store the result of the next evaluation, and drop arrays that no later one needs.
 
         Args:
             made: this lane's result.
@@ -82,8 +94,8 @@ class SdxlLane:
             self.state, self.deep = made
         else:
             self.state = made
-        self.step += 1
-        if self.step == len(self.plan) or not self.next.cached:
+        self.evaluation += 1
+        if self.evaluation == self.evaluations or not self.next.cached:
             self.deep = None
 
     def settle(self) -> bool:
@@ -95,7 +107,10 @@ class SdxlLane:
         if self.unread is not None:
             (finite, place), self.unread = self.unread, None
             if not np.asarray(finite)[place]:
-                self.not_finite = NotFinite("denoise", f"step {self.step} of {self.spec.steps}")
+                steps = self.spec.steps
+                each = -(-self.evaluations // steps)
+                step = (self.evaluation + each - 1) // each
+                self.not_finite = NotFinite("denoise", f"step {step} of {steps}")
         return self.not_finite is None
 
 
@@ -149,13 +164,13 @@ def plan_calls(lanes: Sequence[SdxlLane], lane_counts: LaneCounts) -> list[Call]
 
 def step_numbers(lanes: Sequence[SdxlLane]) -> StepNumbers:
     """The timestep, guidance, seed and coefficients of each lane's next step."""
-    rows = [lane.table.at(lane.step) for lane in lanes]
+    rows = [lane.table.at(lane.evaluation) for lane in lanes]
     return StepNumbers(
-        timestep=np.array([lane.table.timesteps[lane.step] for lane in lanes], np.float32),
+        timestep=np.array([lane.table.timesteps[lane.evaluation] for lane in lanes], np.float32),
         guidance=np.array([lane.spec.guidance for lane in lanes], np.float32),
         seed=np.array([lane.spec.seed for lane in lanes], np.uint32),
-        step=np.array([lane.step for lane in lanes], np.uint32),
+        step=np.array([lane.evaluation for lane in lanes], np.uint32),
         coefficients=Coefficients(
             *(np.array(column, np.float32) for column in zip(*rows, strict=True))
-        ),
+        )._replace(next_older=None),
     )

@@ -248,5 +248,5 @@ def _ids(tokens: int) -> Any:
 
 def _numbers(lanes: int) -> StepNumbers:
     floats, integers = np.zeros(lanes, np.float32), np.zeros(lanes, np.uint32)
-    coefficients = Coefficients(*[floats] * len(Coefficients._fields))
+    coefficients = Coefficients(*[floats] * len(Coefficients._fields))._replace(next_older=None)
     return StepNumbers(floats, floats, integers, integers, coefficients)

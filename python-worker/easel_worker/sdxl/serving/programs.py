@@ -292,7 +292,7 @@ def _advance(state: State, output: Array, numbers: StepNumbers) -> State:
         return draw_noise(seed, 1 + step, shape=state.sample.shape[1:])
 
     noise = jax.vmap(draw)(jnp.asarray(numbers.seed), jnp.asarray(numbers.step))
-    at = Coefficients(*(_per_lane(column) for column in numbers.coefficients))
+    at: Coefficients = jax.tree.map(_per_lane, numbers.coefficients)
     return State(*advance(at, state.sample, output, state.image, noise))
 
 

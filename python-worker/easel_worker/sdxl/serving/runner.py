@@ -72,7 +72,7 @@ class Runner:
             NotFinite: its numbers are not finite.
         """
         lane = self._start(spec, table, None, self._prompts.of_image(spec, remember=False))
-        for _ in range(spec.steps):
+        for _ in range(lane.evaluations):
             self.step([lane])
         self.finish(lane)
 
