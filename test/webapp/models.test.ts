@@ -98,6 +98,19 @@ describe('several models', () => {
   })
 })
 
+it('a model that another one keeps from the device is offered with the time that loading takes', async () => {
+  const server = await startTwoModels()
+  const visitor = await enter(server.url)
+  await visitor.page.route('**/health', async (route) => {
+    const health = (await (await route.fetch()).json()) as HealthResponse
+    Object.assign(health.models[1]!, { loaded: false, swap_seconds: 12.4 })
+    await route.fulfill({ json: health })
+  })
+  await visitor.open()
+  await visitor.ready()
+  expect(await picker(visitor).locator('option').allTextContents()).toEqual(['base', 'turbo (loads first, 12 s)'])
+})
+
 it('one model is not offered for choice', async () => {
   const visitor = await enter((await startReadyServer()).url)
   await visitor.ready()

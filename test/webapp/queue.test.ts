@@ -11,7 +11,7 @@ describe('a request while another runs', () => {
     const visitor = await enter(server.url)
     await visitor.ready()
     const sent: string[] = []
-    visitor.page.on('request', (request) => request.method() === 'POST' && sent.push(request.url()))
+    visitor.page.on('request', (request) => request.url().endsWith('/generate') && sent.push(request.url()))
     const release = await visitor.hold()
     await visitor.paint({ prompt: 'first', seed: 1, num_inference_steps: 3 })
     await visitor.paint({ prompt: 'second', seed: 2, num_images: 2, num_inference_steps: 3 })

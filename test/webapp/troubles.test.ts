@@ -74,7 +74,7 @@ describe('errors', () => {
     await visitor.ready()
     const { limits } = (await (await fetch(`${server.url}/health`)).json()) as { limits: Record<string, number> }
     const asked: string[] = []
-    visitor.page.on('request', (request) => request.method() === 'POST' && asked.push(request.url()))
+    visitor.page.on('request', (request) => request.url().endsWith('/generate') && asked.push(request.url()))
     await visitor.page.locator('.fine summary').click()
     await visitor.write({ guidance_start: 0.8, guidance_end: 0.3 })
     await visitor.page.locator('.fine summary').click()
@@ -144,7 +144,7 @@ describe('errors', () => {
       await visitor.ready()
       await visitor.paint({ prompt: 'short', num_inference_steps: 3, [field]: `${'long '.repeat(90)}end` })
       const error = visitor.page.locator(`#${field}-error`)
-      await visitor.sees(error, /^This prompt has 93 tokens; the model reads 77, up to “….*long”\.$/)
+      await visitor.sees(error, /^This prompt has 91 tokens; the model reads 75, up to “….*long”\.$/)
       expect(await visitor.page.locator(`#${field}`).getAttribute('aria-invalid')).toBe('true')
       expect(await focused(visitor)).toBe(field)
       await visitor.page.keyboard.press('Tab')
@@ -227,7 +227,7 @@ describe('errors', () => {
     await visitor.ready()
     const asked: (string | undefined)[] = []
     visitor.page.on('request', (request) => {
-      if (request.method() === 'POST') asked.push(request.headers()['last-event-id'])
+      if (request.url().endsWith('/generate')) asked.push(request.headers()['last-event-id'])
     })
     await visitor.paint({ prompt: 'on a bad line', seed: 5, num_inference_steps: 150 })
     await visitor.sees(visitor.progress, /Step ([5-9]|\d\d+) of/)

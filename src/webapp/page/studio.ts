@@ -1,6 +1,6 @@
 import { Client } from './api/client.js'
 import { ServerError } from './api/errors.js'
-import type { Health } from './api/types.js'
+import type { GenerateRequest, Health } from './api/types.js'
 import { byId } from './lib/dom.js'
 import { uuid } from './lib/random.js'
 import { count } from './lib/text.js'
@@ -10,7 +10,7 @@ import { KeyRing } from './model/keys.js'
 import type { Picture } from './model/picture.js'
 import { type Entry, MOST_WAITING, Queue } from './model/queue.js'
 import { Run } from './model/run.js'
-import { fromRecipe, type Settings, toRequest } from './model/settings.js'
+import { fromRecipe, requestOf, type Settings, toRequest, unlike } from './model/settings.js'
 import { Announcer } from './view/announcer.js'
 import { Blank } from './view/blank.js'
 import { DocumentsLink } from './view/documents-link.js'
@@ -20,6 +20,7 @@ import { KeyDialog } from './view/key-dialog.js'
 import { Notice } from './view/notice.js'
 import { Placard } from './view/placard.js'
 import { Progress } from './view/progress.js'
+import { PromptCounts } from './view/prompt-counts.js'
 import { QueueList } from './view/queue-list.js'
 import { PREPARING, Service } from './view/service.js'
 import { Sketchbook } from './view/sketchbook.js'
@@ -27,6 +28,9 @@ import { Stage } from './view/stage.js'
 import { describeField, passes } from './view/words.js'
 
 const HAS_SETTINGS = 'Loaded the settings of this image'
+
+/** The syntax of the weights that the page writes by itself. */
+const SYNTAX = 'AUTOMATIC1111'
 
 /** The whole page: connects its models and views. */
 export class Studio {
@@ -36,6 +40,7 @@ export class Studio {
   readonly #queueList = new QueueList()
   readonly #announcer = new Announcer()
   readonly #form = new Form()
+  readonly #counts = new PromptCounts(this.#client)
   readonly #stage = new Stage()
   readonly #blank = new Blank()
   readonly #progress = new Progress(this.#announcer)
@@ -66,7 +71,12 @@ export class Studio {
     this.#form
       .on('submit', (settings) => this.#ask(settings))
       .on('model', (model) => this.#choose(model))
+      .on('prompts', (prompts) => this.#counts.show(prompts))
+      .on('syntax', () => this.#announcer.show(`Prompt syntax: ${SYNTAX}`))
       .on('wrong', (fields) => this.#announcer.say(`${count(fields, 'field is', 'fields are')} invalid`))
+    this.#counts
+      .on('syntax', (prompt_syntax) => this.#form.write({ prompt_syntax }))
+      .on('over', (text) => this.#announcer.say(text))
     this.#queue.on('begin', ({ entry, byHand }) => this.#paint(entry, byHand)).on('change', () => this.#queued())
     this.#queueList.on('cancel', (id) => this.#queue.cancel(id))
     this.#notice.on('retry', ({ byHand }) => this.#again(byHand)).on('dismiss', () => this.#queue.release('trouble'))
@@ -222,8 +232,14 @@ export class Studio {
 
   #reuse(picture: Picture): void {
     this.#form.write(fromRecipe(picture.recipe, this.#form.refinements))
-    this.#announcer.show(HAS_SETTINGS)
+    this.#announcer.show(this.#loaded(requestOf(picture.recipe, this.#placard.models)))
     byId('prompt', HTMLTextAreaElement).focus()
+  }
+
+  /** Says that the form has the settings of an image, and which of them it cannot have here. */
+  #loaded(request: GenerateRequest): string {
+    const missing = unlike(request, toRequest(this.#form.settings, this.#form.steps))
+    return missing.length === 0 ? HAS_SETTINGS : `${HAS_SETTINGS}, except ${missing.join(', ')}`
   }
 
   /** Deletes a picture, shows its neighbour, and offers to undo. */
@@ -259,8 +275,8 @@ export class Studio {
       this.#form.write(fromRecipe({ ...recipe, ...request }, this.#form.refinements))
       this.#announcer.show(
         sameModel
-          ? HAS_SETTINGS
-          : `${HAS_SETTINGS}. It was made with ${recipe.model} (Easel ${recipe.version}); this server's images will differ`
+          ? this.#loaded(request)
+          : `${this.#loaded(request)}. It was made with ${recipe.model} (Easel ${recipe.version}); this server's images will differ`
       )
     } catch (error) {
       const locked = error instanceof ServerError && error.body.statusCode === 401

@@ -2,12 +2,22 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { fitting, History } from '../../../src/webapp/page/model/history.js'
 import { inOrder, type Picture, pictureId } from '../../../src/webapp/page/model/picture.js'
-import { fromRecipe, knownOf, requestOf, type Settings, toRequest } from '../../../src/webapp/page/model/settings.js'
+import {
+  fromRecipe,
+  knownOf,
+  requestOf,
+  type Settings,
+  toRequest,
+  unlike
+} from '../../../src/webapp/page/model/settings.js'
 import { memoryStore } from '../../../src/webapp/page/model/store.js'
 
 const settings: Settings = {
   prompt: ' a pear ',
   negative_prompt: '',
+  prompt_2: '',
+  negative_prompt_2: '',
+  prompt_syntax: undefined,
   model: undefined,
   size: '64×48',
   num_inference_steps: 24,
@@ -80,6 +90,25 @@ describe('a recipe', () => {
     expect(requestOf(recipe, ['a', 'm'])).toMatchObject({ model: 'm' })
   })
 
+  it('is unlike a request by the values that the request lacks or changes', () => {
+    const request = requestOf(recipe, [])
+    expect(unlike(request, request)).toEqual([])
+    expect(unlike({ ...request, prompt: ' p ', clip_skip: 1 }, { ...request, seed: 4, num_images: 2 })).toEqual([
+      'seed',
+      'clip_skip'
+    ])
+  })
+
+  it('sets its prompt syntax and second prompts, or clears them if it has none', () => {
+    const own = { prompt_syntax: 'a1111', prompt_2: 'q', negative_prompt_2: 'n' } as const
+    const filled = { ...settings, ...fromRecipe({ ...recipe, ...own }, []) }
+    expect(toRequest(filled, 9)).toMatchObject(own)
+    const cleared = toRequest({ ...filled, ...fromRecipe(recipe, []) }, 9)
+    expect(cleared).toMatchObject({ prompt_syntax: 'plain' })
+    expect(cleared).not.toHaveProperty('prompt_2')
+    expect(cleared).not.toHaveProperty('negative_prompt_2')
+  })
+
   it("sets its guidance interval, or clears the form's if it has none", () => {
     const part = fromRecipe({ ...recipe, guidance_start: 0.2, guidance_end: 0.8, cache_interval: 2 }, REFINEMENTS)
     expect(toRequest({ ...settings, ...part }, 9)).toMatchObject({
@@ -119,6 +148,9 @@ describe('a recipe', () => {
     expect(known).toEqual({ prompt: 'p', guidance_scale: 3, seed: 5, width: 8, height: 8 })
     expect(fromRecipe(known, [])).toEqual({
       prompt: 'p',
+      prompt_2: '',
+      negative_prompt_2: '',
+      prompt_syntax: 'plain',
       size: '8×8',
       guidance_scale: 3,
       seed: 5,

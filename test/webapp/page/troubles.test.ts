@@ -77,6 +77,18 @@ describe('the message to a visitor', () => {
       'prompt has 92 tokens, with its start and end marks; the model takes 77. It would be cut after "a \\"b\\" c", before " d". Shorten it, or send "truncate": true',
       'This prompt has 92 tokens; the model reads 77, up to “…a "b" c”.'
     ],
+    [
+      'PROMPT_TOO_LONG',
+      'prompt',
+      'prompt has 93 tokens, including start and end tokens; the model takes 77. It would be cut after "a b", before " d"',
+      'This prompt has 91 tokens; the model reads 75, up to “…a b”.'
+    ],
+    [
+      'PROMPT_TOO_LONG',
+      'prompt',
+      'prompt has 320 tokens in 5 chunks of 75; the model takes 300 in 4. It would be cut after "a b", before " d"',
+      'This prompt has 320 tokens; the model reads 300, up to “…a b”.'
+    ],
     ['PROMPT_TOO_LONG', 'prompt', 'said in other words', 'This prompt is too long for the model.'],
     [
       'LIMIT_EXCEEDED',
@@ -153,7 +165,7 @@ describe('arrow keys', () => {
 
 it('the form allows prompts as long as the server does', () => {
   const html = readFileSync(join(packageRoot, 'src/webapp/page/index.html'), 'utf8')
-  expect(html.match(/data-most="32000"/g)).toHaveLength(2)
+  expect(html.match(/data-most="32000"/g)).toHaveLength(4)
   expect(MAX_PROMPT_LENGTH).toBe(32_000)
   expect(html).not.toMatch(/maxlength/)
 })

@@ -1,6 +1,6 @@
 import { NetworkError, ServerError, serverError } from './errors.js'
 import { readSse } from './sse.js'
-import type { GenerateRequest, Health, RecipeAnswer, ServerEvent } from './types.js'
+import type { GenerateRequest, Health, PromptCounts, Prompts, RecipeAnswer, ServerEvent } from './types.js'
 
 /** Provides the visitor's access key, if any. */
 export interface Keys {
@@ -137,6 +137,21 @@ export class Client {
     })
     if (!response.ok) throw await serverError(response)
     return (await response.json()) as RecipeAnswer
+  }
+
+  /**
+   * Counts the tokens of prompts.
+   *
+   * @throws ServerError, with the field if a prompt's syntax is misused; NetworkError
+   */
+  async count(prompts: Prompts): Promise<PromptCounts> {
+    const response = await this.#send('tokenize', {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(prompts)
+    })
+    if (!response.ok) throw await serverError(response)
+    return (await response.json()) as PromptCounts
   }
 
   async #send(path: string, init: RequestInit & { headers?: Record<string, string> }): Promise<Response> {

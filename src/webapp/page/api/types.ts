@@ -1,9 +1,14 @@
 import type { Static } from 'typebox'
 import type { GenerateResponse } from '../../../schemas/answer.js'
+import type { TokenizeRequest, TokenizeResponse } from '../../../schemas/tokenize.js'
 import type { RecipeResponse } from '../../../schemas/recipe.js'
 
 export type { GenerateRequest } from '../../../schemas/generate.js'
 export type { HealthResponse as Health } from '../../../schemas/health.js'
+
+/** The fields of POST /tokenize, and its answer. */
+export type Prompts = TokenizeRequest
+export type PromptCounts = TokenizeResponse
 
 /** The answer to POST /recipe. */
 export type RecipeAnswer = Static<typeof RecipeResponse>

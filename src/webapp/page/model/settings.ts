@@ -10,6 +10,11 @@ export interface Settings extends Omit<Numbers, 'width' | 'height' | 'timeout' |
   prompt: string
   /** Undefined until the server has reported its default. */
   negative_prompt: string | undefined
+  /** Empty for the first prompt, as are negative ones. */
+  prompt_2: string
+  negative_prompt_2: string
+  /** Undefined if the server reads only plain prompts. */
+  prompt_syntax: NonNullable<GenerateRequest['prompt_syntax']> | undefined
   /** Undefined if the server has one model. */
   model: string | undefined
   size: string
@@ -31,6 +36,9 @@ export function toRequest(
   {
     prompt,
     negative_prompt,
+    prompt_2,
+    negative_prompt_2,
+    prompt_syntax,
     model,
     size,
     scheduler,
@@ -48,7 +56,8 @@ export function toRequest(
     prompt: prompt.trim(),
     // Send it even if empty: without it, the server would apply its own default.
     ...(negative_prompt === undefined ? {} : { negative_prompt: negative_prompt.trim() }),
-    ...given({ model }),
+    ...filled({ prompt_2, negative_prompt_2 }),
+    ...given({ prompt_syntax, model }),
     ...(width === undefined || height === undefined ? {} : { width, height }),
     ...given(numbers),
     ...(scheduler === '' ? {} : { scheduler }),
@@ -58,6 +67,12 @@ export function toRequest(
     ...(truncate ? { truncate: true } : {}),
     preview_interval: previews ? Math.max(1, Math.round(steps / PREVIEWS)) : 0
   }
+}
+
+/** The texts that are not empty. */
+function filled<T extends Record<string, string>>(texts: T): Partial<T> {
+  const trimmed = Object.entries(texts).map(([name, text]) => [name, text.trim()])
+  return Object.fromEntries(trimmed.filter(([, text]) => text !== '')) as Partial<T>
 }
 
 type Given<T> = { [K in keyof T]?: Exclude<T[K], undefined> }
@@ -83,6 +98,9 @@ export function fromRecipe(
   } = rest as typeof rest & Pick<GenerateRequest, 'timeout' | 'preview_interval'>
   return {
     ...Object.fromEntries(refinements.map((name) => [name, undefined])),
+    prompt_2: '',
+    negative_prompt_2: '',
+    prompt_syntax: 'plain',
     ...given({ ...settings, num_images: 1 }),
     size: sizeName(width, height),
     truncate
@@ -99,6 +117,14 @@ export function requestOf(
   models: readonly string[]
 ): GenerateRequest {
   return models.length > 1 && model !== undefined && models.includes(model) ? { ...request, model } : request
+}
+
+/** The parameters of a wanted request that another request does not have with the same value. */
+export function unlike(wanted: GenerateRequest, other: GenerateRequest): string[] {
+  const plain = (value: unknown) => JSON.stringify(typeof value === 'string' ? value.trim() : value)
+  return Object.entries(wanted)
+    .filter(([name, value]) => plain(value) !== plain((other as Record<string, unknown>)[name]))
+    .map(([name]) => name)
 }
 
 /** A picture's recipe as far as the page knows it from its own request. */

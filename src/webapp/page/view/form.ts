@@ -1,20 +1,25 @@
-import type { Health } from '../api/types.js'
+import type { Health, Prompts } from '../api/types.js'
 import { byId, el } from '../lib/dom.js'
 import { Emitter } from '../lib/events.js'
 import { randomSeed } from '../lib/random.js'
 import { recall, remember } from '../lib/remember.js'
 import type { Numbers, Settings } from '../model/settings.js'
+import type { WeightSyntax } from '../model/weights.js'
 import { joinDials, showDials } from './dial.js'
 import { FieldErrors } from './field-errors.js'
 import { ModelPicker } from './model-picker.js'
 import { Sizes } from './sizes.js'
+import { startWeightButtons, startWeightKeys } from './weight-keys.js'
 
 const NAME = 'easel.form'
 
 type Field = HTMLInputElement | HTMLTextAreaElement | HTMLSelectElement
 
 /** Fields that show the model's defaults. */
-const DEFAULTED = ['num_inference_steps', 'guidance_scale', 'negative_prompt'] as const
+const DEFAULTED = ['num_inference_steps', 'guidance_scale', 'negative_prompt', 'prompt_syntax'] as const
+
+/** Fields that decide how many tokens the prompts have. */
+const COUNTED = ['prompt', 'negative_prompt', 'prompt_2', 'negative_prompt_2', 'prompt_syntax', 'model'] as const
 
 interface Events {
   submit: Settings
@@ -22,6 +27,10 @@ interface Events {
   wrong: number
   /** Another model was chosen, whose offer the form needs. */
   model: string | undefined
+  /** The prompts, or how they are read, have changed. */
+  prompts: Prompts
+  /** The syntax was changed to one with weights, as a weight was given. */
+  syntax: WeightSyntax
 }
 
 /** The form with the request's settings. Restores its values after a reload. */
@@ -31,8 +40,11 @@ export class Form extends Emitter<Events> {
   readonly #models = new ModelPicker()
   readonly errors = new FieldErrors(this.#form)
   #defaults: Health['defaults'] = null
-  /** Whether the negative prompt still awaits the server's default, which then fills it if it is empty. */
-  #fresh: boolean
+  /** Fields that an empty value or the first option would not show to be untouched: they await the server's default. */
+  readonly #awaiting = new Set<string>(['negative_prompt', 'prompt_syntax'])
+  /** Whether the chosen model applies weights in prompts. */
+  #weighs = false
+  #counted = ''
 
   constructor() {
     super()
@@ -46,16 +58,19 @@ export class Form extends Emitter<Events> {
     byId('dice', HTMLButtonElement).addEventListener('click', () => this.write({ seed: randomSeed() }))
     byId('fewer', HTMLButtonElement).addEventListener('click', () => this.#count(-1))
     byId('more', HTMLButtonElement).addEventListener('click', () => this.#count(1))
-    const remembered = recall<Settings>(NAME)
-    this.#fresh = remembered?.negative_prompt === undefined
-    this.write(remembered ?? {})
+    for (const name of ['prompt', 'negative_prompt'])
+      startWeightKeys(this.#field(name) as HTMLTextAreaElement, () => this.#weightSyntax())
+    startWeightButtons(this.#form.querySelectorAll('button[data-weigh]'), () => this.#weightSyntax())
+    this.write(recall<Settings>(NAME) ?? {})
   }
 
   get settings(): Settings {
     return {
       prompt: this.#field('prompt').value,
-      negative_prompt:
-        this.#fresh && this.#field('negative_prompt').value === '' ? undefined : this.#field('negative_prompt').value,
+      negative_prompt: this.#awaiting.has('negative_prompt') ? undefined : this.#field('negative_prompt').value,
+      prompt_2: this.#field('prompt_2').value,
+      negative_prompt_2: this.#field('negative_prompt_2').value,
+      prompt_syntax: this.#syntax,
       model: this.#models.value,
       size: this.#sizes.value,
       ...this.#numbers(),
@@ -118,7 +133,7 @@ export class Form extends Emitter<Events> {
   }
 
   /** Offers what the chosen model supports, keeping the visitor's choices. */
-  adopt({ sizes, coming, schedulers, features, defaults, limits }: Health): void {
+  adopt({ sizes, coming, schedulers, features, max_chunks, defaults, limits }: Health): void {
     const before = this.#defaults
     // A model that is not ready has none yet.
     this.#defaults = defaults ?? before
@@ -129,14 +144,17 @@ export class Form extends Emitter<Events> {
     if (defaults !== null) {
       for (const name of DEFAULTED) {
         const field = this.#field(name)
-        // An empty negative prompt is a choice, unless the visitor never had another.
-        const untouched = name === 'negative_prompt' ? this.#fresh && field.value === '' : field.value === ''
-        if (untouched || field.value === String(before?.[name])) field.value = String(defaults[name])
+        const empty = field.value === '' && name !== 'negative_prompt'
+        if (empty || this.#awaiting.has(name) || field.value === String(before?.[name]))
+          field.value = String(defaults[name] ?? '')
       }
-      this.#fresh = false
+      this.#awaiting.clear()
       this.#offerRefinements(features, defaults)
     }
     showDials(this.#form)
+    const counted = JSON.stringify([features, max_chunks, defaults, this.model])
+    if (counted !== this.#counted) this.#emitPrompts()
+    this.#counted = counted
   }
 
   /** The parameters that only some servers support. */
@@ -146,14 +164,50 @@ export class Form extends Emitter<Events> {
 
   /** Shows the fields that this server supports. Keeps a filled one visible, so that the visitor can clear it. */
   #offerRefinements(features: readonly string[], defaults: Record<string, unknown>): void {
-    for (const field of this.#refinements()) {
-      const place = field.closest<HTMLElement>('[data-optional]')!
-      const feature = place.dataset['feature']
+    for (const place of this.#form.querySelectorAll<HTMLElement>('[data-optional]')) {
+      const field = place.querySelector<Field>('input, textarea, select')!
+      const { feature, option } = place.dataset
+      const supported =
+        feature !== undefined
+          ? features.includes(feature)
+          : option !== undefined
+            ? defaults[option] !== undefined
+            : field instanceof HTMLInputElement && Number(field.max) > Number(field.min)
       field.dataset['preset'] = String(defaults[field.name])
-      place.hidden =
-        !(feature === undefined ? Number(field.max) > Number(field.min) : features.includes(feature)) &&
-        field.value === ''
+      place.hidden = !supported && (field instanceof HTMLSelectElement || field.value === '')
     }
+    this.#weighs = features.includes('prompt_weights') && defaults['prompt_syntax'] !== undefined
+    for (const place of this.#form.querySelectorAll<HTMLElement>('.weigh')) place.hidden = !this.#weighs
+  }
+
+  /** Undefined if the server knows only plain prompts. */
+  get #syntax(): Settings['prompt_syntax'] {
+    return this.#defaults?.prompt_syntax === undefined
+      ? undefined
+      : (this.#field('prompt_syntax').value as Settings['prompt_syntax'])
+  }
+
+  /** The syntax for weights, chosen now if it was none; undefined if the model applies none. */
+  #weightSyntax(): WeightSyntax | undefined {
+    if (!this.#weighs) return undefined
+    const syntax = this.#syntax
+    if (syntax === 'compel' || syntax === 'a1111') return syntax
+    this.write({ prompt_syntax: 'a1111' })
+    this.emit('syntax', 'a1111')
+    return 'a1111'
+  }
+
+  #emitPrompts(): void {
+    if (this.#defaults === null) return
+    const texts = ['prompt', 'negative_prompt', 'prompt_2', 'negative_prompt_2'].map((name) => [
+      name,
+      this.#field(name).value
+    ])
+    this.emit('prompts', {
+      ...(Object.fromEntries(texts.filter(([, text]) => text !== '')) as Prompts),
+      ...(this.#syntax === undefined ? {} : { prompt_syntax: this.#syntax }),
+      ...(this.model === undefined ? {} : { model: this.model })
+    })
   }
 
   #refinements(): HTMLInputElement[] {
@@ -161,12 +215,19 @@ export class Form extends Emitter<Events> {
   }
 
   #changed(names: readonly string[]): void {
+    for (const name of names) this.#awaiting.delete(name)
+    if (names.some((name) => (COUNTED as readonly string[]).includes(name))) this.#emitPrompts()
     // guidance_start and guidance_end are validated together, so clear both errors.
     this.errors.clear(
       names.some((name) => /^guidance_(start|end)$/.test(name)) ? [...names, 'guidance_start', 'guidance_end'] : names
     )
     byId('quality-field', HTMLDivElement).hidden = this.#field('output_format').value === 'png'
-    remember(NAME, { ...this.settings, model: this.#models.wanted, size: this.#sizes.wanted })
+    remember(NAME, {
+      ...this.settings,
+      prompt_syntax: this.#awaiting.has('prompt_syntax') ? undefined : this.#field('prompt_syntax').value,
+      model: this.#models.wanted,
+      size: this.#sizes.wanted
+    })
   }
 
   #count(by: number): void {

@@ -1,5 +1,6 @@
 import type { Health } from '../api/types.js'
 import { byId, el } from '../lib/dom.js'
+import { duration } from '../lib/format.js'
 import { modelNames } from '../model/offer.js'
 
 /** Chooses among the server's models. Hidden if there is one. */
@@ -35,9 +36,7 @@ export class ModelPicker {
     const { wanted } = this
     const names = modelNames({ models })
     this.#field.hidden = names.length < 2
-    const texts = models.flatMap(({ name, status }) =>
-      name === null ? [] : status === 'ready' ? name : `${name} (not ready)`
-    )
+    const texts = models.filter(({ name }) => name !== null).map(describe)
     const shown = [...this.#select.options].map(({ value, text }) => `${value} ${text}`)
     if (names.length < 2) this.#select.replaceChildren()
     // Do not replace the options of an open list without need: that closes it.
@@ -45,4 +44,10 @@ export class ModelPicker {
       this.#select.replaceChildren(...names.map((value, index) => el('option', { value }, texts[index]!)))
     this.value = wanted
   }
+}
+
+function describe({ name, status, loaded, swap_seconds: seconds }: Health['models'][number]): string {
+  if (status !== 'ready') return `${name} (not ready)`
+  // Another model has the device that both share.
+  return loaded ? name! : `${name} (loads first${seconds === null ? '' : `, ${duration(seconds)}`})`
 }

@@ -123,10 +123,12 @@ export function describeField({ code, field, message }: Pick<ErrorBody, 'code' |
 function describeLength(message: string): string {
   const [, tokens] = /has (\d+) tokens/.exec(message) ?? []
   const [, most] = /takes (\d+)/.exec(message) ?? []
+  // The counts below the prompts are without these two.
+  const marks = message.includes('including start and end tokens') ? 2 : 0
   const [, kept] = /cut after ("(?:[^"\\]|\\.)*")/.exec(message) ?? []
   const length =
     tokens === undefined || most === undefined
       ? 'This prompt is too long for the model'
-      : `This prompt has ${tokens} tokens; the model reads ${most}`
+      : `This prompt has ${Number(tokens) - marks} tokens; the model reads ${Number(most) - marks}`
   return kept === undefined ? `${length}.` : `${length}, up to “…${(JSON.parse(kept) as string).trim()}”.`
 }
