@@ -2,8 +2,8 @@ import type { Chunk } from '../chunks/index.js'
 import { EaselError } from '../errors.js'
 import { doubtOf } from '../prompt/index.js'
 import type { SdxlTokenizers } from '../tokenizer/index.js'
-import { type Capabilities, needsWeights, PROMPT_WEIGHTS } from '../workers/capabilities.js'
-import type { Job } from '../workers/job.js'
+import { type Capabilities, GUIDANCE_EMBEDDING, needsWeights, PROMPT_WEIGHTS } from '../workers/capabilities.js'
+import { type Job, rowsOf } from '../workers/job.js'
 import type { TokenIds } from '../workers/protocol.js'
 import type { Decided } from './decisions.js'
 import { BOTH, describeCut, fitted, type Reading, type ReadPrompt, readPrompt } from './prompts.js'
@@ -18,6 +18,9 @@ export type PromptFields = Pick<
   | 'prompt_syntax'
   | 'force_zeros_for_empty_prompt'
   | 'guidance_scale'
+  | 'guidance_start'
+  | 'guidance_end'
+  | 'num_inference_steps'
 >
 
 /** How long a request's prompts are. */
@@ -106,14 +109,15 @@ export function tokenizePrompts(
 export function readPrompts(
   fields: PromptFields,
   tokenizers: SdxlTokenizers,
-  { limits }: Pick<Capabilities, 'limits'>
+  model: Pick<Capabilities, 'features' | 'limits'>
 ): ReadPrompts {
   const { prompt_syntax: syntax } = fields
+  const { limits } = model
   const reading = { syntax, negative: false, most: syntax === 'plain' ? 1 : (limits.max_chunks ?? 1) }
   return {
     reading,
     prompt: readPair('prompt', fields.prompt, fields.prompt_2, reading, tokenizers),
-    negative: hasNegative(fields)
+    negative: hasNegative(fields, model)
       ? readPair(
           'negative_prompt',
           fields.negative_prompt,
@@ -129,10 +133,16 @@ export function readPrompts(
  * Whether a negative prompt is encoded. An unguided image ignores it. Except for `plain`, whose recipes are older, it
  * then must not make the prompt longer.
  */
-function hasNegative(fields: PromptFields): boolean {
-  if (fields.prompt_syntax !== 'plain' && fields.guidance_scale <= 1) return false
+function hasNegative(fields: PromptFields, model: Pick<Capabilities, 'features'>): boolean {
+  if (fields.prompt_syntax !== 'plain' && !isGuided(fields, model)) return false
   const said = fields.negative_prompt !== '' || (fields.negative_prompt_2 ?? '') !== ''
   return said || fields.force_zeros_for_empty_prompt === false
+}
+
+function isGuided(fields: PromptFields, { features }: Pick<Capabilities, 'features'>): boolean {
+  const { guidance_scale: guidance, guidance_start, guidance_end, num_inference_steps: steps } = fields
+  const image = { guidance, guidance_start, guidance_end, steps, seeds: [0] }
+  return rowsOf(image, features.includes(GUIDANCE_EMBEDDING)) > 1
 }
 
 /** An empty second text means the first, as in diffusers. */

@@ -21,6 +21,9 @@ const OPTIONAL = parametersWith('neutral').filter(({ wire }) => wire !== undefin
 /** The limits of the optional parameters. All other limits are the same for every worker of a model. */
 const OPTIONAL_LIMITS: ReadonlySet<string | undefined> = new Set(['max_chunks', ...OPTIONAL.map(({ limit }) => limit)])
 
+/** The feature of workers whose model takes the guidance scale as an input. */
+export const GUIDANCE_EMBEDDING = 'guidance_embedding'
+
 /** The feature of workers that apply the weights in a prompt. */
 export const PROMPT_WEIGHTS = 'prompt_weights'
 

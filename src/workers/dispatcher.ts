@@ -1,4 +1,4 @@
-import { canRun } from './capabilities.js'
+import { canRun, GUIDANCE_EMBEDDING } from './capabilities.js'
 import type { Forecast } from './estimate.js'
 import type { Log } from '../logger.js'
 import type { PoolObserver } from './events.js'
@@ -13,9 +13,6 @@ const MAX_CRASHES = 2
 
 /** Send a worker up to this many times its rows of work, so that it never waits for the network between two steps. */
 const PREFETCH = 2
-
-/** The feature of workers whose model takes the guidance scale as an input. */
-const GUIDANCE_EMBEDDING = 'guidance_embedding'
 
 const GOING_AWAY = 'the server is shutting down'
 

@@ -4,6 +4,7 @@ import type { Recipe } from '../../src/image/recipe.js'
 import { parametersText } from '../../src/image/parameters.js'
 import type { GenerateResponse } from '../../src/schemas/answer.js'
 import type { GenerateRequest } from '../../src/schemas/generate.js'
+import { NEUTRAL } from '../../src/parameters.js'
 import { tokenizePrompts } from '../../src/service/prompt-job.js'
 import { SdxlTokenizers } from '../../src/tokenizer/index.js'
 import { fakePicture } from '../support/fake-image.js'
@@ -19,7 +20,7 @@ const LONG = `${'a red fox on a hill, '.repeat(20)}(at dusk:1.2)`
 
 /** The picture that the fake engine makes of a request. */
 function expected(request: GenerateRequest): Buffer {
-  const fields = { prompt_syntax: 'plain', guidance_scale: 4, negative_prompt: '', ...request } as const
+  const fields = { ...NEUTRAL, guidance_scale: 4, num_inference_steps: 2, negative_prompt: '', ...request }
   const { job } = tokenizePrompts(fields, tokenizers, server.pool.models[0]!.capabilities!, false)
   return fakePicture({
     ...job,

@@ -8,7 +8,15 @@ const tokenizers = await SdxlTokenizers.fromModelFolder(modelFolder)
 const [first, second] = tokenizers.tokenizers
 const limits = { max_steps: 9, max_guidance_scale: 9, max_images: 9, max_chunks: 3 }
 const able = { features: ['prompt_weights'], limits }
-const plain: PromptFields = { prompt: 'a fox', negative_prompt: '', prompt_syntax: 'plain', guidance_scale: 5 }
+const plain: PromptFields = {
+  prompt: 'a fox',
+  negative_prompt: '',
+  prompt_syntax: 'plain',
+  guidance_scale: 5,
+  guidance_start: 0,
+  guidance_end: 1,
+  num_inference_steps: 20
+}
 
 const read = (
   fields: Partial<PromptFields>,
@@ -111,8 +119,12 @@ describe('a1111', () => {
   })
 
   it('does not make an unguided prompt longer for its negative prompt', () => {
-    const fields = { ...syntax, negative_prompt: words(100), guidance_scale: 1 }
-    expect(read(fields).job).toEqual({ prompt: idsOf('a fox'), negative: null })
+    const fields = { ...syntax, negative_prompt: words(100) }
+    const unguided = { prompt: idsOf('a fox'), negative: null }
+    expect(read({ ...fields, guidance_scale: 1 }).job).toEqual(unguided)
+    expect(read({ ...fields, guidance_start: 0.5, guidance_end: 0.51 }).job).toEqual(unguided)
+    expect(read(fields, { ...able, features: ['guidance_embedding'] }).job).toEqual(unguided)
+    expect(read(fields).job.prompt.ids).toHaveLength(154)
   })
 
   it('has a limit in chunks', () => {
