@@ -22,7 +22,7 @@ from easel_worker.protocol import (
     Result,
 )
 from easel_worker.requests import MAX_IMAGES
-from tests.support.samples import SMALL, generate, is_answer
+from tests.support.samples import SMALL, generate, is_answer, token_ids
 from tests.support.stage import OTHER, Brittle, Stage, progress
 
 A = generate("a", 1)
@@ -447,8 +447,9 @@ def test_the_load_is_reported() -> None:
             st.integers(1, 6),  # steps
             st.sampled_from([1.0, 5.0]),  # guidance
             st.sampled_from([SMALL, OTHER]),
+            st.integers(1, 3),  # chunks
             st.just(UNSET) | st.floats(1.0, 3000.0),  # timeout in ms
-            st.integers(0, 60),  # arrives after so many messages
+            st.integers(0, 60),  # arrives after this many messages
         ),
         min_size=1,
         max_size=8,
@@ -463,10 +464,11 @@ def test_every_request_ends_once_with_its_own_images(
 ) -> None:
     stage = Stage(fake_faults=tuple(Fault("raise", where, seed) for where, seed in faults))
     asked, seed = [], 0
-    for index, (images, steps, guidance, size, timeout, after) in enumerate(requests):
+    for index, (images, steps, guidance, size, chunks, timeout, after) in enumerate(requests):
         request = generate(
             f"r{index}",
             *range(seed, seed + images),
+            prompt=token_ids(chunks=chunks),
             steps=steps,
             guidance=guidance,
             width=size[0],

@@ -13,7 +13,7 @@ from easel_worker.sdxl.samplers.sampler import needs_older, offered
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
 from parity.pipeline.cases import SDXL_SCHEDULER
-from tests.sdxl.tiny_model import SIZES, tokens, write
+from tests.sdxl.tiny_model import SIZES, long, tokens, write
 from tests.support.company import Company, Repertoire, Tally
 
 REPERTOIRE = Repertoire(
@@ -35,6 +35,25 @@ SAVING = replace(
         {"guidance_start": 0.25, "guidance_end": 0.75},
         {"guidance_end": 0.5, "cache_interval": 2},
         {"guidance_start": 0.3, "guidance_end": 0.8, "cache_interval": 3},
+    ),
+)
+
+
+ONCE, TWICE = tokens("a red circle"), long("a red circle", "on blue")
+HALF = (1.0, 1.0, 0.5, *(1.0 for _ in ONCE.ids[3:]))
+
+PROMPTS = replace(
+    OF_ONE_SIZE,
+    savings=(
+        {},
+        {"prompt": TWICE, "negative": None},
+        {"prompt": TWICE, "negative": long("blurry", ""), "guidance_end": 0.5},
+        {"prompt": replace(ONCE, weights=HALF), "weighting": "a1111"},
+        {
+            "prompt": replace(ONCE, weights=HALF, masked=((2, 3),)),
+            "weighting": "compel",
+            "empty": tokens(""),
+        },
     ),
 )
 
@@ -77,6 +96,14 @@ def test_guided_unguided_full_and_cached_steps(folder: Path) -> None:
     tally = played(company, range(3000, 3060))
     assert tally.wrong == []
     assert tally.images > 200
+
+
+def test_long_and_weighted_prompts(folder: Path) -> None:
+    """Images of one size with one and two chunks share the rows and take turns."""
+    options = Options(devices=jax.devices()[:1], rows=5, sizes=[], max_prompt_chunks=2)
+    tally = played(Company(warm(folder, options), PROMPTS), range(4000, 4040))
+    assert tally.wrong == []
+    assert tally.images > 100
 
 
 def test_on_four_devices(engine: SdxlEngine, folder: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from easel_worker import specs
-from easel_worker.engine import PROMPT_WEIGHTS, ImageSpec, InvalidRequest, Pixels, Tokens
+from easel_worker.engine import PROMPT_WEIGHTS, ImageSpec, InvalidRequest, Pixels
 from easel_worker.sdxl.serving import weighting
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
@@ -19,7 +19,7 @@ from parity.pipeline.ours import LIMIT, SHARE_LIMIT, difference, engine_for, mak
 from parity.weights.cases import IMAGE, WEIGHTS_CASES, WeightsCase, spec_of, tokens_of
 from tests.sdxl.conftest import FolderMaker
 from tests.sdxl.test_engine import counted_compilations
-from tests.sdxl.tiny_model import LENGTH, spec, tokens, write
+from tests.sdxl.tiny_model import LENGTH, long, spec, tokens, write
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "weights.npz"
 ONE = jax.devices()[:1]
@@ -54,13 +54,6 @@ def image(engine: SdxlEngine, wanted: ImageSpec) -> Pixels:
     for _ in range(wanted.steps):
         engine.step([lane])
     return engine.finish(lane)
-
-
-def long(*texts: str, **lists: Any) -> Tokens:
-    """A prompt of a chunk for each text."""
-    parts = [tokens(text) for text in texts]
-    ids = tuple(each for part in parts for each in part.ids)
-    return Tokens(ids, tuple(each for part in parts for each in part.ids_2), **lists)
 
 
 def weights(value: float, at: int = 2, chunks: int = 1) -> tuple[float, ...]:

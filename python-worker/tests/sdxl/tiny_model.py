@@ -68,6 +68,13 @@ def tokens(text: str) -> Tokens:
     return Tokens(first, second)
 
 
+def long(*texts: str, **lists: Any) -> Tokens:
+    """A prompt of a chunk for each text, with these weights and masks."""
+    parts = [tokens(text) for text in texts]
+    ids = tuple(each for part in parts for each in part.ids)
+    return Tokens(ids, tuple(each for part in parts for each in part.ids_2), **lists)
+
+
 def spec(text: str = "a red circle", **changes: Any) -> ImageSpec:
     """A guided image of four steps, with `changes`."""
     values: dict[str, Any] = {
