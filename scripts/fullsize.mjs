@@ -15,7 +15,8 @@ import { torchPython } from './lib/torch.mjs'
 
 const cwd = join(root, 'python-worker')
 const folder = process.env['FULLSIZE_DIR'] ?? join(tmpdir(), 'easel-fullsize')
-const model = join(folder, 'sdxl-base-random')
+const singleFile = process.argv.includes('--single-file')
+const model = join(folder, singleFile ? 'sdxl-base-random-single' : 'sdxl-base-random')
 const SIDE = 256
 const NEEDED_GB = 12
 /** The most memory that loading may take, relative to the weights' size. */
@@ -42,7 +43,7 @@ await script(async () => {
   const torch = await torchPython()
   mkdirSync(folder, { recursive: true })
   await step(`Writing ${model} unless it exists`, () =>
-    run(python, ['-m', 'parity.fullsize.checkpoint', model], { cwd, env })
+    run(python, ['-m', 'parity.fullsize.checkpoint', model, ...(singleFile ? ['--single-file'] : [])], { cwd, env })
   )
   checkMemory()
   const load = await step('Loading it in bfloat16', () => json(['-m', 'parity.fullsize.load', model]))

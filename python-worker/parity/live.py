@@ -20,11 +20,18 @@ from parity.components import live as components
 from parity.pipeline import live as pipeline
 from parity.report import Comparison, header, row
 from parity.schedulers import live as schedulers
+from parity.single_file import live as single_file
 from parity.weights import live as weights
 
 PACKAGES = ("torch", "diffusers", "transformers", "compel", "jax")
 
-SOURCES = (components.compare, schedulers.compare, pipeline.compare, weights.compare)
+SOURCES = (
+    components.compare,
+    schedulers.compare,
+    pipeline.compare,
+    single_file.compare,
+    weights.compare,
+)
 """All comparisons; each takes the seed of its random values."""
 
 

@@ -39,18 +39,30 @@ def single_file(parts: Mapping[str, Arrays], *, attention_as_conv: bool = True) 
         parts: the tensors of each component by diffusers' names. The VAE may be absent.
         attention_as_conv: store the VAE's attention as convolutions of 1×1, as older code does.
     """
-    tensors: dict[str, Any] = {}
-    clip = parts["text_encoder"]
-    for name, value in clip.items():
-        full = name if name.startswith("text_model.") else f"text_model.{name}"
-        tensors[f"conditioner.embedders.0.transformer.{full}"] = value
-    for name, value in openclip(parts["text_encoder_2"]).items():
-        tensors[f"conditioner.embedders.1.model.{name}"] = value
-    for name, value in unet(parts["unet"]).items():
-        tensors[f"model.diffusion_model.{name}"] = value
-    for name, value in vae(parts.get("vae", {}), attention_as_conv=attention_as_conv).items():
-        tensors[f"first_stage_model.{name}"] = value
-    return {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+    return {
+        name: np.ascontiguousarray(value)
+        for part, tensors in parts.items()
+        for name, value in component(part, tensors, attention_as_conv=attention_as_conv).items()
+    }
+
+
+def component(
+    part: str, tensors: Arrays, *, attention_as_conv: bool = True
+) -> dict[str, NDArray[Any]]:
+    """The tensors of one component in a single file; see `single_file`."""
+    match part:
+        case "text_encoder":
+            prefix = "conditioner.embedders.0.transformer."
+            names = (n if n.startswith("text_model.") else f"text_model.{n}" for n in tensors)
+            written = dict(zip(names, tensors.values(), strict=True))
+        case "text_encoder_2":
+            prefix, written = "conditioner.embedders.1.model.", openclip(tensors)
+        case "unet":
+            prefix, written = "model.diffusion_model.", unet(tensors)
+        case _:
+            prefix = "first_stage_model."
+            written = vae(tensors, attention_as_conv=attention_as_conv)
+    return {f"{prefix}{name}": value for name, value in written.items()}
 
 
 def unet(tensors: Arrays) -> dict[str, NDArray[Any]]:

@@ -3,17 +3,22 @@
 import json
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from easel_worker.sdxl.folder import checkpoint, weights
+from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.folder.files import locate
 from easel_worker.sdxl.model import params
 from easel_worker.sdxl.model.layers import Linear
 from easel_worker.sdxl.model.params import declared
 from parity import synthetic
+from parity.fullsize import single_file
 from parity.fullsize.checkpoint import CONFIGS, split, write, write_part
-from parity.ours import put
+from parity.ours import declare, put
+from tests.sdxl import tiny_model
 
 STEM = "diffusion_pytorch_model"
 TREE = {f"l{i}": Linear.declare(f"l{i}", 8, 8) for i in range(5)}
@@ -44,6 +49,23 @@ def test_the_worker_reads_it(tmp_path: Path, shard_bytes: int, file: str) -> Non
     loaded = weights.load(weights.Weights(tmp_path / "unet", "unet"), TREE, jnp.float32, put)
     expected = synthetic.weight("l3.weight", (8, 8), gain=1.0).astype(np.float16)
     np.testing.assert_array_equal(loaded["l3"].weight, expected.T)
+
+
+def test_the_worker_reads_a_single_file(tmp_path: Path) -> None:
+    tiny = tiny_model.write(tmp_path / "tiny")
+    config = load_config(tiny)
+    for path in tiny.glob("*/*.safetensors"):
+        path.unlink()
+    single_file.write(tiny / "random.safetensors", config)
+    files = locate(tiny)
+    for part, tree in declare(config).items():
+        loaded = weights.load(files.components[part].weights, tree, jnp.float32, put)
+        expected = [
+            p.layout.arrange(synthetic.weight(p.name, p.stored, gain=1.0).astype(np.float16))
+            for p in declared(tree)
+        ]
+        for array, value in zip(jax.tree.leaves(loaded), expected, strict=True):
+            np.testing.assert_array_equal(array, value)
 
 
 def test_the_index_has_the_total_size(tmp_path: Path) -> None:

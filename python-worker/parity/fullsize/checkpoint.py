@@ -17,13 +17,12 @@ from safetensors.numpy import save_file
 from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.model.params import Param, declared
 from parity import synthetic
+from parity.fullsize import single_file
 from parity.golden import STEMS
 from parity.ours import declare
 
 MODELS = Path(__file__).parents[3] / "models"
 CONFIGS = MODELS / "sdxl-base-config"
-TOKENIZERS = MODELS / "demo"
-"""CLIP's own vocabulary, which the demo model shares."""
 
 SHARD_BYTES = 2 * 10**9
 STORED = np.dtype(np.float16)
@@ -42,12 +41,22 @@ def write(folder: Path) -> None:
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     shutil.copytree(CONFIGS, partial)
-    for name in ("tokenizer", "tokenizer_2"):
-        shutil.copytree(TOKENIZERS / name, partial / name)
     (partial / "easel.json").write_text(json.dumps(PREFERENCES))
     for part, tree in declare(load_config(CONFIGS)).items():
         print(f"writing {part}", flush=True)
         write_part(partial / part, STEMS[part], declared(tree), SHARD_BYTES)
+    partial.rename(folder)
+
+
+def write_single(folder: Path) -> None:
+    """Write a folder with a single file and easel.json, unless it exists."""
+    if folder.exists():
+        return
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    (partial / "easel.json").write_text(json.dumps(PREFERENCES))
+    single_file.write(partial / "sdxl-base-random.safetensors", load_config(CONFIGS))
     partial.rename(folder)
 
 
@@ -94,7 +103,9 @@ def main() -> None:
     """Write to the folder that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
-    write(parser.parse_args().folder)
+    parser.add_argument("--single-file", action="store_true", help="write a single file instead")
+    arguments = parser.parse_args()
+    (write_single if arguments.single_file else write)(arguments.folder)
 
 
 if __name__ == "__main__":

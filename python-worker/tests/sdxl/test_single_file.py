@@ -17,15 +17,21 @@ from safetensors.numpy import load_file, save_file
 
 from easel_worker.sdxl.folder import weights
 from easel_worker.sdxl.folder.checkpoint import WeightsError
-from easel_worker.sdxl.folder.config import read_config
-from easel_worker.sdxl.folder.config_reader import ConfigError
+from easel_worker.sdxl.folder.config import load_config, read_config
+from easel_worker.sdxl.folder.config_reader import ConfigError, ConfigFile
+from easel_worker.sdxl.folder.config_unet import read_unet_config
 from easel_worker.sdxl.folder.files import BASE, ModelFiles, locate
 from easel_worker.sdxl.folder.identity import model_digest
 from easel_worker.sdxl.folder.layout import COMPONENTS
+from easel_worker.sdxl.folder.original_names import PREFIXES, original_keys
+from easel_worker.sdxl.folder.single_file import unet_changes
+from easel_worker.sdxl.folder.unet_shape import block_config
+from easel_worker.sdxl.model.params import declared as params_of
+from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.serving.describe import describe
 from easel_worker.sdxl.serving.options import Options
 from parity import original_layout, ours
-from parity.cases import CASES, Case
+from parity.cases import CASES, SIBLINGS, Case
 from parity.golden import STEMS
 from parity.pipeline.cases import PIPELINE_CASES
 from parity.pipeline.ours import LIMIT, difference, engine_for, run
@@ -391,6 +397,31 @@ def test_markers_of_playground_give_its_scheduler_and_latents(folder: Path) -> N
     assert (config.scheduler["sigma_data"], config.scheduler["rho"]) == (0.5, 7.0)
     assert (config.vae.latents_mean, config.vae.latents_std) == (tuple(mean), tuple(std))
     assert config.vae.scaling_factor == 0.5
+
+
+@pytest.mark.parametrize("case", [*SIBLINGS, CASES[0]], ids=lambda case: case.name)
+def test_the_blocks_of_the_unet_are_read_from_the_file(
+    golden_folder: FolderMaker, tmp_path: Path, case: Case
+) -> None:
+    golden, original = golden_folder(case.name)
+    parts = {part: golden.weights(part) for part in COMPONENTS}
+    # Guidance as an input has no name in the original layout.
+    parts["unet"] = {n: v for n, v in parts["unet"].items() if "cond_proj" not in n}
+    save_file(original_layout.single_file(parts), tmp_path / "model.safetensors")
+    own = json.loads((original / "unet/config.json").read_text()) | {"time_cond_proj_dim": None}
+    expected = read_unet_config(ConfigFile(original, own))
+    blocks = block_config(original_layout.unet(parts["unet"]))
+    without = {key: value for key, value in own.items() if key not in blocks}
+    assert read_unet_config(ConfigFile(original, without | blocks)) == expected
+    base = json.loads((BASE / "unet/config.json").read_text())
+    assert (locate(tmp_path).components["unet"].config.values or base | blocks) == base | blocks
+
+
+def test_sdxl_bases_blocks_change_nothing() -> None:
+    declared = UNet.declare(load_config(BASE).unet)
+    params = params_of(declared)
+    names = original_keys("unet", PREFIXES["unet"], params).values()
+    assert unet_changes(names) == {}
 
 
 def test_the_digest_covers_the_file_and_the_configs(folder: Path) -> None:

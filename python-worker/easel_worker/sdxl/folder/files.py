@@ -111,7 +111,7 @@ def _of_file(file: Path, model: Path, *, with_vae: bool) -> ModelFiles:
         base = {} if "_class_name" in changes else read_config_file(BASE / path)
         return ConfigFile(BASE / path, {**base, **changes})
 
-    changes = {"vae": contents.vae}
+    changes = {"unet": contents.unet, "vae": contents.vae}
     first, second = (
         own / name if own is not None and (own / name).is_dir() else BASE / name
         for name in TOKENIZERS

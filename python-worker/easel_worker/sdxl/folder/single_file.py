@@ -4,7 +4,7 @@ A single file has no configs. Its tensors' names and shapes tell the architectur
 fine-tunes add marker tensors that tell what the UNet predicts. Everything else is as in SDXL base.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from easel_worker.sdxl.folder.checkpoint import PICKLES, WeightsError
 from easel_worker.sdxl.folder.header import Header, HeaderError, read_header
 from easel_worker.sdxl.folder.original_names import HARMLESS, MARKERS, PREFIXES
+from easel_worker.sdxl.folder.unet_shape import SDXL_BASE, block_config
 
 SUFFIX = ".safetensors"
 
@@ -81,11 +82,13 @@ class Contents:
 
     Attributes:
         has_vae: whether its VAE is baked in.
+        unet: changes to SDXL base's UNet config, for a UNet with other blocks.
         scheduler: changes to SDXL base's scheduler config, or all of it if it names a class.
         vae: changes to the VAE's config.
     """
 
     has_vae: bool
+    unet: Mapping[str, Any]
     scheduler: Mapping[str, Any]
     vae: Mapping[str, Any]
 
@@ -104,7 +107,14 @@ def inspect(file: Path) -> Contents:
         shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
         raise WeightsError(f"{file}: {len(unknown)} unknown tensors: {shown}")
     scheduler, vae = _predictions(file, header)
-    return Contents(header.has(PREFIXES["vae"]), scheduler, vae)
+    return Contents(header.has(PREFIXES["vae"]), unet_changes(header.tensors), scheduler, vae)
+
+
+def unet_changes(names: Iterable[str]) -> Mapping[str, Any]:
+    """What differs from SDXL base's UNet config in a UNet of the original layout."""
+    prefix = PREFIXES["unet"]
+    blocks = block_config(name.removeprefix(prefix) for name in names if name.startswith(prefix))
+    return {} if blocks == SDXL_BASE else blocks
 
 
 def open_header(file: Path) -> Header:
