@@ -49,6 +49,14 @@ export interface Parameter {
 const size = { minimum: 8, maximum: 8192 }
 const share = { minimum: 0, maximum: 1 }
 
+/** What the parameters of a schedule have in common. */
+const schedules = {
+  feature: 'schedules',
+  unable: "the workers take only the model's schedule",
+  recipe: 'where decided',
+  openai: true
+} as const
+
 /**
  * All parameters of a request for images, in the order of a recipe. The request, the recipe, the extras of /v1, the
  * operator's defaults, /health, the OpenAPI document and the message to the worker are derived from this table.
@@ -177,6 +185,48 @@ export const parameters = {
     recipe: 'always',
     openai: true,
     wire: 'scheduler'
+  },
+  timestep_spacing: {
+    schema: Type.Unsafe<'leading' | 'trailing' | 'linspace'>({
+      type: 'string',
+      enum: ['leading', 'trailing', 'linspace'],
+      description: "How the scheduler spaces its timesteps. Default: the model's."
+    }),
+    omittable: true,
+    ...schedules,
+    wire: 'timestep_spacing'
+  },
+  timesteps: {
+    schema: Type.Array(Type.Integer({ minimum: 0 }), {
+      minItems: 1,
+      maxItems: 1000,
+      description:
+        "The timestep of each step, descending, as diffusers' `timesteps`. Decides num_inference_steps. Not every scheduler takes them."
+    }),
+    omittable: true,
+    ...schedules,
+    wire: 'timesteps'
+  },
+  sigmas: {
+    schema: Type.Array(Type.Number({ minimum: 0, maximum: 1e6 }), {
+      minItems: 2,
+      maxItems: 1001,
+      description:
+        "The noise levels before each step and after the last one, descending, as diffusers' `sigmas`. One more than num_inference_steps, which they decide. Not every scheduler takes them."
+    }),
+    omittable: true,
+    ...schedules,
+    wire: 'sigmas'
+  },
+  eta: {
+    schema: Type.Number({
+      minimum: 0,
+      maximum: 1,
+      description: 'Fresh noise in each step, for the schedulers ddim and tcd. Default: 0.'
+    }),
+    omittable: true,
+    ...schedules,
+    wire: 'eta'
   },
   width: {
     schema: Type.Integer({
@@ -385,10 +435,14 @@ export function requestProperties(): RequestProperties {
   ) as unknown as RequestProperties
 }
 
-/** A schema's type and enum without its limits, for values that the server itself sends. */
+/** A schema's type, enum and items without its limits, for values that the server itself sends. */
 export function bare<S extends TSchema>(schema: S): TUnsafe<Static<S>> {
-  const { type, enum: values } = schema as { type?: string; enum?: readonly unknown[] }
-  return Type.Unsafe({ type, ...(values === undefined ? {} : { enum: values }) })
+  const { type, enum: values, items } = schema as { type?: string; enum?: readonly unknown[]; items?: TSchema }
+  return Type.Unsafe({
+    type,
+    ...(values === undefined ? {} : { enum: values }),
+    ...(items === undefined ? {} : { items: bare(items) })
+  })
 }
 
 /** Properties of an object with all of these parameters, each as `bare`. */

@@ -26,7 +26,10 @@ from easel_worker.values import (
     Seconds,
     Sha256,
     Share,
+    Sigmas,
     Size,
+    Spacing,
+    Timesteps,
     Uint32,
     Weight,
     Weighting,
@@ -44,7 +47,11 @@ PROMPT_WEIGHTS = "prompt_weights"
 GUIDANCE_EMBEDDING = "guidance_embedding"
 """The feature of a model that takes the guidance scale as an input: no image has a second row."""
 
+SCHEDULES = "schedules"
+"""The feature of an engine whose samplers take timesteps, sigmas and eta of a request."""
+
 FEATURES = {
+    SCHEDULES: ("timestep_spacing", "timesteps", "sigmas", "eta"),
     GUIDANCE_INTERVAL: ("guidance_start", "guidance_end"),
     PROMPT_WEIGHTS: ("weighting", "empty"),
 }
@@ -125,6 +132,8 @@ class Parameters:
     `guidance_start` and `guidance_end` are shares of the steps; see `ImageSpec.guided_steps`. With
     a `cache_interval` of N only every Nth step computes the full UNet. `weighting` says how the
     prompts' weights are applied; compel's needs `empty`, the empty text in one chunk.
+    `timestep_spacing`, `timesteps`, `sigmas` and `eta` replace what the scheduler's config says;
+    `timesteps` has one for each step, `sigmas` one more.
     """
 
     prompt: Tokens
@@ -140,6 +149,10 @@ class Parameters:
     cache_interval: Positive = 1
     weighting: Weighting | UnsetType = UNSET
     empty: Tokens | UnsetType = UNSET
+    timestep_spacing: Spacing | UnsetType = UNSET
+    timesteps: Timesteps | UnsetType = UNSET
+    sigmas: Sigmas | UnsetType = UNSET
+    eta: Share = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

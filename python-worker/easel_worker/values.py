@@ -30,6 +30,12 @@ Weight = Annotated[float, Meta(ge=-1000, le=1000)]
 Weighting = Literal["a1111", "compel"]
 """How a prompt's weights are applied."""
 
+Spacing = Literal["leading", "trailing", "linspace"]
+Sigma = Annotated[float, Meta(ge=0, le=_LARGEST)]
+
+Timesteps = Annotated[tuple[Count, ...], Meta(min_length=1, max_length=1000)]
+Sigmas = Annotated[tuple[Sigma, ...], Meta(min_length=2, max_length=1001)]
+
 AtLeastOne = Meta(min_length=1)
 """Marks a list that must not be empty."""
 

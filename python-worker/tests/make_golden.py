@@ -118,6 +118,11 @@ WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
     "hello-second-order": (p.Hello, HELLO_HEADER | {"second_order": ["euler"]}),
     "generate": (p.Generate, GENERATE_HEADER),
     "generate-least": (p.Generate, LEAST_HEADER),
+    "generate-schedule": (
+        p.Generate,
+        GENERATE_HEADER | {"timesteps": [999, 500, 20], "timestep_spacing": "trailing", "eta": 0.3},
+    ),
+    "generate-sigmas": (p.Generate, GENERATE_HEADER | {"sigmas": [14.6, 3.1, 0.0]}),
     "generate-guidance-interval": (
         p.Generate,
         GENERATE_HEADER | {"guidance_start": 0.2, "guidance_end": 1.0},

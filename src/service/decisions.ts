@@ -35,7 +35,13 @@ export function decide(
 ): Decided {
   const entries = Object.entries(request).filter(([name, value]) => value !== undefined && !HANDLING.has(name))
   const said = Object.fromEntries(entries) as Pick<Decided, 'prompt'> & Partial<Decided>
-  return { ...FALLBACKS, ...defaultsOf(model, defaults), seed: said.seed ?? randomSeed(), ...said }
+  return { ...FALLBACKS, ...defaultsOf(model, defaults), ...stepsOf(said), seed: said.seed ?? randomSeed(), ...said }
+}
+
+/** The steps of a request that gives its own schedule and does not state them. */
+function stepsOf({ timesteps, sigmas }: Partial<Decided>): { num_inference_steps?: number } {
+  if (timesteps !== undefined) return { num_inference_steps: timesteps.length }
+  return sigmas === undefined ? {} : { num_inference_steps: sigmas.length - 1 }
 }
 
 /**

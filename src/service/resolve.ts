@@ -21,6 +21,8 @@ export function resolveRequest(
   const decided = decide(request, model, defaults, randomSeed)
   checkInterval(decided, request)
   checkNeutral(decided, model)
+  checkOmittable(decided, model)
+  checkSchedule(decided)
   checkLimits(decided, model)
   checkSize(decided, model)
   if (!model.schedulers.includes(decided.scheduler)) {
@@ -55,6 +57,33 @@ function checkNeutral(decided: Decided, model: Capabilities): void {
     if (decided[name] !== neutral && !supports(model, parameter))
       throw new EaselError('UNSUPPORTED_FEATURE', `${name} must be ${neutral}: ${unable}`, { field: name })
   }
+}
+
+/** Parameters without a default that the workers do not support must be left out. */
+function checkOmittable(decided: Decided, model: Capabilities): void {
+  for (const parameter of parametersWith('omittable')) {
+    const { name } = parameter
+    if (decided[name] !== undefined && !supports(model, parameter)) {
+      const unable = (parameter as { unable?: string }).unable ?? 'the workers do not support it'
+      throw new EaselError('UNSUPPORTED_FEATURE', `${name} must be left out: ${unable}`, { field: name })
+    }
+  }
+}
+
+/** A schedule of the request decides how many steps there are. */
+function checkSchedule({ timesteps, sigmas, num_inference_steps: steps }: Decided): void {
+  if (timesteps !== undefined && sigmas !== undefined)
+    throw new EaselError('INVALID_REQUEST', 'timesteps and sigmas cannot be combined; leave one of them out', {
+      field: 'sigmas'
+    })
+  if (timesteps !== undefined && timesteps.length !== steps)
+    throw new EaselError('INVALID_REQUEST', `timesteps must have ${steps} entries, one for each step`, {
+      field: 'timesteps'
+    })
+  if (sigmas !== undefined && sigmas.length !== steps + 1)
+    throw new EaselError('INVALID_REQUEST', `sigmas must have ${steps + 1} entries, one more than steps`, {
+      field: 'sigmas'
+    })
 }
 
 function checkLimits(decided: Decided, model: Capabilities): void {

@@ -18,6 +18,9 @@ export interface Capabilities extends Pick<Hello, 'model' | 'sizes' | 'scheduler
 /** Parameters that older workers ignore. Such a worker would silently make a different image. */
 const OPTIONAL = parametersWith('neutral').filter(({ wire }) => wire !== undefined)
 
+/** Parameters that have no neutral value: a request has them, or the worker needs no feature. */
+const OMITTABLE = parametersWith('omittable').filter(({ wire }) => wire !== undefined)
+
 /** The limits of the optional parameters. All other limits are the same for every worker of a model. */
 const OPTIONAL_LIMITS: ReadonlySet<string | undefined> = new Set(['max_chunks', ...OPTIONAL.map(({ limit }) => limit)])
 
@@ -34,6 +37,9 @@ export function canRun(hello: Hello, job: Pick<Job, 'width' | 'height'> & Partia
     canEncode(hello, job) &&
     OPTIONAL.every((parameter) =>
       allows(hello, parameter, (job as Record<string, unknown>)[parameter.wire ?? ''] as number | undefined)
+    ) &&
+    OMITTABLE.every(
+      (parameter) => (job as Record<string, unknown>)[parameter.wire ?? ''] === undefined || supports(hello, parameter)
     )
   )
 }

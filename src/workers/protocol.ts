@@ -105,6 +105,18 @@ const refinements = Object.fromEntries(
   [N in Refined as Table[N]['wire']]: TOptional<TUnsafe<number>>
 }
 
+/** Fields of GENERATE that are omitted when the request omits them. */
+const omittable = Object.fromEntries(
+  parametersWith('omittable')
+    .filter(({ wire }) => wire !== undefined)
+    .map(({ wire, schema }) => {
+      const { description: _, ...form } = schema as { description?: string }
+      return [wire, Type.Optional(form as TSchema)]
+    })
+) as {
+  [N in Extract<NamesWith<'omittable'>, NamesWith<'wire'>> as Table[N]['wire']]: TOptional<Table[N]['schema']>
+}
+
 const Limits = Type.Object({
   ...Object.fromEntries(
     parametersWith('limit').map((parameter) => {
@@ -240,7 +252,8 @@ const GENERATE = Type.Object(
     preview_every: Type.Optional(Count),
     timeout_ms: Type.Optional(Milliseconds),
     trace: Type.Optional(Type.String()),
-    ...refinements
+    ...refinements,
+    ...omittable
   },
   { description: '0x84, gateway to worker: make one image per seed' }
 )

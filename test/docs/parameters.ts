@@ -30,7 +30,9 @@ function valuesOf(schema: object): string {
     minimum,
     exclusiveMinimum,
     maximum,
-    maxLength
+    maxLength,
+    minItems,
+    maxItems
   } = schema as {
     type: string
     enum?: readonly string[]
@@ -38,8 +40,11 @@ function valuesOf(schema: object): string {
     exclusiveMinimum?: number
     maximum?: number
     maxLength?: number
+    minItems?: number
+    maxItems?: number
   }
   if (values !== undefined) return values.map((value) => `\`${value}\``).join(', ')
+  if (type === 'array') return `list of ${minItems} to ${maxItems} numbers`
   if (type === 'boolean') return 'true or false'
   if (type === 'string') return `text, at most ${maxLength} characters`
   const from = minimum ?? `more than ${exclusiveMinimum}`

@@ -175,3 +175,38 @@ describe('the rows of an image', () => {
     expect(rowsOf({ ...job, seeds: [1, 2] }, true)).toBe(2)
   })
 })
+
+describe('a schedule of a request', () => {
+  it('decides the number of steps', () => {
+    expect(resolve({ timesteps: [900, 500, 20] }).num_inference_steps).toBe(3)
+    expect(resolve({ sigmas: [14, 3, 0] }).num_inference_steps).toBe(2)
+    expect(wireOf(resolve({ timesteps: [900, 500, 20], eta: 0.3 }))).toMatchObject({
+      steps: 3,
+      timesteps: [900, 500, 20],
+      eta: 0.3
+    })
+  })
+
+  it.each([
+    [{ timesteps: [900, 20], num_inference_steps: 3 }, 'timesteps', 'timesteps must have 3 entries'],
+    [{ sigmas: [14, 0], num_inference_steps: 3 }, 'sigmas', 'sigmas must have 4 entries'],
+    [{ timesteps: [900], sigmas: [14, 0] }, 'sigmas', 'timesteps and sigmas cannot be combined']
+  ])('%j is refused', (request, field, message) => {
+    expect(() => resolve(request)).toThrow(
+      expect.objectContaining({ code: 'INVALID_REQUEST', field, message: expect.stringContaining(message) })
+    )
+  })
+
+  it('needs workers that take it', () => {
+    expect(() => resolve({ timestep_spacing: 'trailing' }, plain, model)).toThrow(
+      expect.objectContaining({ code: 'UNSUPPORTED_FEATURE', field: 'timestep_spacing' })
+    )
+  })
+
+  it('is in the recipe, which gives the same image', () => {
+    const decided = resolve({ sigmas: [14, 3, 0] })
+    const recipe = recipeOf(decided, plain, false)
+    expect(recipe).toMatchObject({ sigmas: [14, 3, 0], num_inference_steps: 2 })
+    expect(resolve({ sigmas: recipe.sigmas!, num_inference_steps: 2 }).sigmas).toEqual([14, 3, 0])
+  })
+})

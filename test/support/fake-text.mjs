@@ -26,6 +26,10 @@ import { createHash } from 'node:crypto'
  * @property {number} [cache_interval]
  * @property {'a1111' | 'compel'} [weighting]
  * @property {Ids} [empty]
+ * @property {'leading' | 'trailing' | 'linspace'} [timestep_spacing]
+ * @property {readonly number[]} [timesteps]
+ * @property {readonly number[]} [sigmas]
+ * @property {number} [eta]
  */
 
 /**
@@ -47,7 +51,11 @@ export function canonicalText({
   guidance_end = 1,
   cache_interval = 1,
   weighting,
-  empty
+  empty,
+  timestep_spacing,
+  timesteps,
+  sigmas,
+  eta = 0
 }) {
   const lists = negative === null ? ['-', '-'] : [negative.ids.join(','), negative.ids_2.join(',')]
   const savings = [thousandths(guidance_start), thousandths(guidance_end), cache_interval]
@@ -65,7 +73,18 @@ export function canonicalText({
     height,
     clip_skip,
     ...named,
-    ...weighted
+    ...weighted,
+    ...(timestep_spacing === undefined && timesteps === undefined && sigmas === undefined && eta === 0
+      ? []
+      : [
+          [
+            'schedule',
+            timestep_spacing ?? '-',
+            timesteps?.join(',') ?? '-',
+            sigmas?.map(thousandths).join(',') ?? '-',
+            thousandths(eta)
+          ].join(';')
+        ])
   ].join('|')
 }
 

@@ -15,6 +15,7 @@ from typing import NoReturn
 from easel_worker.engine import (
     GUIDANCE_INTERVAL,
     PROMPT_WEIGHTS,
+    SCHEDULES,
     Capabilities,
     Defaults,
     DeviceInfo,
@@ -124,7 +125,7 @@ class FakeEngine:
             ),
             devices=(DeviceInfo(0, "fake"),),
             programs=(ProgramInfo("fake", self._options.fake_warm_ms / 1000, cached=False),),
-            features=(GUIDANCE_INTERVAL, PROMPT_WEIGHTS),
+            features=(GUIDANCE_INTERVAL, PROMPT_WEIGHTS, SCHEDULES),
             second_order=SECOND_ORDER,
         )
 

@@ -28,7 +28,8 @@ def canonical_text(spec: ImageSpec) -> str:
     negative prompt), seed, steps, guidance in thousandths (floor(1000·g + 0.5)), scheduler, width,
     height, clip_skip. If any of them is not its default, three more fields follow: guidance_start
     and guidance_end in thousandths, and cache_interval. If the request has a weighting, these three
-    and one more always follow: see `_weighting`.
+    and one more always follow: see `_weighting`. If it has a schedule, one more field follows: see
+    `_schedule`.
     """
     negative = ("-", "-") if spec.negative is None else _lists(spec.negative)
     fields = (
@@ -43,6 +44,7 @@ def canonical_text(spec: ImageSpec) -> str:
         spec.clip_skip,
         *_refinements(spec),
         *_weighting(spec),
+        *_schedule(spec),
     )
     return "|".join(map(str, fields))
 
@@ -100,6 +102,20 @@ def _weighting(spec: ImageSpec) -> tuple[str, ...]:
         parts.append("-" if pooled is UNSET else _joined(pooled))
     parts += ("-", "-") if spec.empty is UNSET else _lists(spec.empty)
     return (";".join(parts),)
+
+
+def _schedule(spec: ImageSpec) -> tuple[str, ...]:
+    """`schedule`, then timestep_spacing, timesteps, and sigmas and eta in thousandths, with `;`.
+
+    Absent ones are `-`; lists are joined by `,`. Nothing without any of them.
+    """
+    given = spec.timestep_spacing, spec.timesteps, spec.sigmas
+    if all(each is UNSET for each in given) and spec.eta == 0.0:
+        return ()
+    spacing = "-" if spec.timestep_spacing is UNSET else spec.timestep_spacing
+    timesteps = "-" if spec.timesteps is UNSET else _joined(spec.timesteps)
+    sigmas = "-" if spec.sigmas is UNSET else _joined(map(_thousandths, spec.sigmas))
+    return (";".join(("schedule", spacing, timesteps, sigmas, str(_thousandths(spec.eta)))),)
 
 
 def _joined(items: Iterable[object]) -> str:

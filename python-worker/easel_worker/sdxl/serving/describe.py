@@ -8,6 +8,7 @@ import numpy as np
 from easel_worker.engine import (
     GUIDANCE_EMBEDDING,
     GUIDANCE_INTERVAL,
+    SCHEDULES,
     Capabilities,
     DeviceInfo,
     ModelInfo,
@@ -101,6 +102,7 @@ def describe(model: Path, options: Options) -> Description:
         programs=(),
         features=(
             GUIDANCE_INTERVAL if config.unet.guidance_features is None else GUIDANCE_EMBEDDING,
+            SCHEDULES,
         ),
     )
     return Description(located, config, tokenizers, sizes, capabilities, largest, own.warnings)

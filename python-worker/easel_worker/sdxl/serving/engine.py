@@ -31,6 +31,7 @@ from easel_worker.engine import (
     Tokens,
 )
 from easel_worker.sdxl.samplers import sampler
+from easel_worker.sdxl.samplers.schedule import Schedule
 from easel_worker.sdxl.samplers.table import Table
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.assembly import assemble
@@ -159,7 +160,9 @@ class SdxlEngine:
                 comparisons with other implementations.
         """
         self._check(spec)
-        return self._warm_runner.start(spec, self._make_table(spec.scheduler, spec.steps), noise)
+        return self._warm_runner.start(
+            spec, self._make_table(spec.scheduler, spec.steps, _schedule(spec)), noise
+        )
 
     def prompts_of(self, spec: ImageSpec) -> list[Encoded]:
         """The encoded prompts of an image, for comparisons: of a guided one the negative first."""
@@ -228,15 +231,24 @@ class SdxlEngine:
             raise RuntimeError("the engine is not ready: call warm() first")
         return self._runner
 
-    def _new_table(self, scheduler: str, steps: int) -> Table:
+    def _new_table(self, scheduler: str, steps: int, schedule: Schedule) -> Table:
         try:
-            return sampler.make_table(self._about.config.scheduler, scheduler, steps)
+            return sampler.make_table(self._about.config.scheduler, scheduler, steps, schedule)
         except ValueError as error:
             raise InvalidRequest(str(error)) from error
 
 
 def _without(sizes: tuple[Size, ...], size: Size) -> tuple[Size, ...]:
     return tuple(other for other in sizes if other != size)
+
+
+def _schedule(spec: ImageSpec) -> Schedule:
+    return Schedule(
+        timestep_spacing=None if spec.timestep_spacing is UNSET else spec.timestep_spacing,
+        timesteps=() if spec.timesteps is UNSET else spec.timesteps,
+        sigmas=() if spec.sigmas is UNSET else spec.sigmas,
+        eta=spec.eta,
+    )
 
 
 def _own(lane: Lane) -> SdxlLane:
