@@ -31,7 +31,7 @@ Weighting = Literal["a1111", "compel"]
 """How a prompt's weights are applied."""
 
 Spacing = Literal["leading", "trailing", "linspace"]
-Sigma = Annotated[float, Meta(ge=0, le=_LARGEST)]
+Sigma = Annotated[float, Meta(ge=0, le=1e6)]
 
 Timesteps = Annotated[tuple[Count, ...], Meta(min_length=1, max_length=1000)]
 Sigmas = Annotated[tuple[Sigma, ...], Meta(min_length=2, max_length=1001)]
