@@ -69,6 +69,26 @@ def test_without_easel_json_the_unet_decides_the_default_size(folder: Path) -> N
     assert (can.defaults.num_inference_steps, can.defaults.guidance_scale) == (40, 5.0)
 
 
+@pytest.mark.parametrize(
+    ("scheduler", "steps", "guidance"),
+    [
+        ({"_class_name": "EulerAncestralDiscreteScheduler", "timestep_spacing": "trailing"}, 1, 0),
+        ({"_class_name": "EulerAncestralDiscreteScheduler"}, 40, 5),
+        ({"_class_name": "LCMScheduler"}, 4, 1),
+        ({"_class_name": "TCDScheduler"}, 4, 0),
+        ({"_class_name": "EDMDPMSolverMultistepScheduler"}, 50, 3),
+    ],
+)
+def test_few_step_models_get_their_own_steps_and_guidance(
+    folder: Path, scheduler: dict[str, Any], steps: int, guidance: float
+) -> None:
+    (folder / "easel.json").unlink()
+    edit(folder / "unet" / "config.json", lambda values: values.update(sample_size=64))
+    edit(folder / "scheduler" / "scheduler_config.json", lambda values: values.update(**scheduler))
+    defaults = describe(folder, OPTIONS).capabilities.defaults
+    assert (defaults.num_inference_steps, defaults.guidance_scale) == (steps, guidance)
+
+
 def test_easel_json_sets_defaults_and_sizes(folder: Path) -> None:
     wanted = {
         "defaults": {"width": 32, "height": 64, "num_inference_steps": 7, "scheduler": "ddim"},

@@ -10,7 +10,11 @@ from easel_worker.sdxl.folder.easel_json import read_easel_json
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.samplers.default import Default, default_scheduler
+from easel_worker.sdxl.samplers.training import EDM_CLASSES
 from easel_worker.values import Size
+
+TURBO = 64
+"""The sample_size of SDXL Turbo's UNet: 512 pixels."""
 
 _SDXL_BASE: dict[str, Any] = {
     "num_inference_steps": 40,
@@ -45,7 +49,12 @@ def model_defaults(folder: Path | None, config: SdxlConfig) -> ModelDefaults:
     names = _offered(config)
     given = read_easel_json(folder)
     default = _scheduler(folder, config, names, given.defaults.get("scheduler"))
-    own = {"scheduler": default.scheduler, **_own_size(config), **given.defaults}
+    own = {
+        "scheduler": default.scheduler,
+        **_own_size(config),
+        **_own_steps(config, names),
+        **given.defaults,
+    }
     defaults = Defaults(**{**_SDXL_BASE, **own})
     first = Size(defaults.width, defaults.height)
     return ModelDefaults(
@@ -60,6 +69,25 @@ def _own_size(config: SdxlConfig) -> dict[str, int]:
     """The size that the UNet was trained on, as diffusers' pipeline takes it by default."""
     side = config.unet.sample_size * config.vae_scale
     return {"width": side, "height": side}
+
+
+def _own_steps(config: SdxlConfig, names: tuple[str, ...]) -> dict[str, Any]:
+    """Steps and guidance of models that are known by their configs, as their authors state them."""
+    scheduler = config.scheduler
+    name = scheduler.get("_class_name")
+    if config.unet.guidance_features is not None:  # LCM-SDXL, often over SDXL base's other files
+        lcm = {"scheduler": "lcm"} if "lcm" in names else {}
+        return {"num_inference_steps": 4, "guidance_scale": 8.0, **lcm}
+    if name == "LCMScheduler":
+        return {"num_inference_steps": 4, "guidance_scale": 1.0}
+    if name == "TCDScheduler":
+        return {"num_inference_steps": 4, "guidance_scale": 0.0}
+    if name in EDM_CLASSES:  # Playground v2.5
+        return {"num_inference_steps": 50, "guidance_scale": 3.0}
+    trailing = scheduler.get("timestep_spacing") == "trailing"
+    if name == "EulerAncestralDiscreteScheduler" and trailing and config.unet.sample_size == TURBO:
+        return {"num_inference_steps": 1, "guidance_scale": 0.0}
+    return {}
 
 
 def _scheduler(
