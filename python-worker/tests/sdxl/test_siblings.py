@@ -16,7 +16,7 @@ import pytest
 
 from easel_worker.calibrate.images import Calibration
 from easel_worker.calibrate.watched import watched_unet
-from easel_worker.engine import GUIDANCE_EMBEDDING, Pixels
+from easel_worker.engine import GUIDANCE_EMBEDDING, GUIDANCE_INTERVAL, Pixels
 from easel_worker.sdxl.folder.config import ConfigError, load_config
 from easel_worker.sdxl.folder.config_reader import ConfigFile
 from easel_worker.sdxl.folder.config_unet import read_unet_config
@@ -129,7 +129,8 @@ def make(engine: SdxlEngine, **changes: Any) -> Pixels:
 
 
 def test_guidance_of_lcm_is_an_input_and_takes_no_second_row(lcm: SdxlEngine) -> None:
-    assert lcm.capabilities.features == (GUIDANCE_EMBEDDING,)
+    assert GUIDANCE_EMBEDDING in lcm.capabilities.features
+    assert GUIDANCE_INTERVAL not in lcm.capabilities.features
     assert PIPELINE.spec().guidance > 1
     assert PIPELINE.spec().rows == 1
     weak, strong = make(lcm, guidance=2.0), make(lcm, guidance=8.0)
