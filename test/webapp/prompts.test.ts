@@ -203,4 +203,34 @@ describe('settings', () => {
     await visitor.page.locator('#file').setInputFiles({ name: 'a.png', mimeType: 'image/png', buffer })
     await visitor.sees(visitor.page.locator('#toast'), /this image, except .*force_zeros_for_empty_prompt/)
   })
+
+  it.each([
+    { features: ['schedules', 'guidance_rescale'], offered: true },
+    { features: [], offered: false }
+  ])('for schedules and guidance rescale are offered with the features $features', async ({ features, offered }) => {
+    const visitor = await enter(server.url)
+    await visitor.page.route('**/health', async (route) => {
+      const health = (await (await route.fetch()).json()) as object
+      await route.fulfill({ json: { ...health, features } })
+    })
+    const sent: unknown[] = []
+    await visitor.page.route('**/generate', async (route) => {
+      sent.push(route.request().postDataJSON())
+      await route.abort()
+    })
+    await visitor.open()
+    await visitor.ready()
+    await visitor.page.locator('.fine summary').click()
+    for (const label of ['Timestep spacing', 'Eta', 'Guidance rescale'])
+      expect(await visitor.page.getByLabel(label).isVisible(), label).toBe(offered)
+    if (offered) {
+      await visitor.page.getByLabel('Timestep spacing').selectOption('trailing')
+      await visitor.write({ eta: 0.5, guidance_rescale: 0.7 })
+    }
+    await visitor.paint({ prompt: 'x' })
+    await visitor.notice.waitFor()
+    const own = { timestep_spacing: 'trailing', eta: 0.5, guidance_rescale: 0.7 }
+    if (offered) expect(sent[0]).toMatchObject(own)
+    else for (const name of Object.keys(own)) expect(sent[0]).not.toHaveProperty(name)
+  })
 })

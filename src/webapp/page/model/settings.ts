@@ -19,6 +19,8 @@ export interface Settings extends Omit<Numbers, 'width' | 'height' | 'timeout' |
   model: string | undefined
   size: string
   scheduler: string
+  /** Empty for the model's. */
+  timestep_spacing: string
   output_format: 'png' | 'jpeg' | 'webp'
   previews: boolean
   truncate: boolean
@@ -42,6 +44,7 @@ export function toRequest(
     model,
     size,
     scheduler,
+    timestep_spacing,
     output_format,
     previews,
     truncate,
@@ -56,7 +59,7 @@ export function toRequest(
     prompt: prompt.trim(),
     // Send it even if empty: without it, the server would apply its own default.
     ...(negative_prompt === undefined ? {} : { negative_prompt: negative_prompt.trim() }),
-    ...filled({ prompt_2, negative_prompt_2 }),
+    ...filled({ prompt_2, negative_prompt_2, timestep_spacing }),
     ...given({ prompt_syntax, model }),
     ...(width === undefined || height === undefined ? {} : { width, height }),
     ...given(numbers),
@@ -101,6 +104,7 @@ export function fromRecipe(
     prompt_2: '',
     negative_prompt_2: '',
     prompt_syntax: 'plain',
+    timestep_spacing: '',
     ...given({ ...settings, num_images: 1 }),
     size: sizeName(width, height),
     truncate

@@ -75,6 +75,7 @@ export class Form extends Emitter<Events> {
       size: this.#sizes.value,
       ...this.#numbers(),
       scheduler: this.#field('scheduler').value,
+      timestep_spacing: this.#field('timestep_spacing').value,
       output_format: this.#field('output_format').value as 'png',
       previews: (this.#field('previews') as HTMLInputElement).checked,
       truncate: (this.#field('truncate') as HTMLInputElement).checked
@@ -174,6 +175,8 @@ export class Form extends Emitter<Events> {
             ? defaults[option] !== undefined
             : field instanceof HTMLInputElement && Number(field.max) > Number(field.min)
       field.dataset['preset'] = String(defaults[field.name])
+      // A choice among options is no loss; what was written stays, for the visitor to clear.
+      if (!supported && field instanceof HTMLSelectElement) field.selectedIndex = 0
       place.hidden = !supported && (field instanceof HTMLSelectElement || field.value === '')
     }
     this.#weighs = features.includes('prompt_weights') && defaults['prompt_syntax'] !== undefined
