@@ -174,7 +174,7 @@ def test_a_step_outside_the_guidance_interval_uses_the_prompt_alone(engine: Sdxl
     by_hand = engine.start(unguided)
     for step in range(6):
         lane = engine.start(replace(guided, guidance_end=1.0) if step in (3, 4) else unguided)
-        lane.state, lane.step = by_hand.state, step
+        lane.state, lane.evaluation = by_hand.state, step
         engine.step([lane])
         by_hand = lane
     assert np.array_equal(make(engine, wanted), engine.finish(by_hand))
