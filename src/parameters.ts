@@ -30,7 +30,7 @@ export interface Parameter {
   readonly limit?: string
   /** The worker feature required for values other than `neutral`. */
   readonly feature?: string
-  /** Why only `neutral` is allowed without the limit or the feature; part of the error. */
+  /** Why it must be `neutral`, or left out, without the limit or the feature; part of the error. */
   readonly unable?: string
   /** Whether every recipe has it, or only those of images that it affects; or its schema there, if different. */
   readonly recipe?: 'always' | 'where decided' | TSchema
@@ -53,6 +53,25 @@ const share = { minimum: 0, maximum: 1 }
 const schedules = {
   feature: 'schedules',
   unable: "the workers take only the model's schedule",
+  recipe: 'where decided',
+  openai: true
+} as const
+
+/** Two whole numbers, as diffusers writes sizes and corners. */
+const pair = (minimum: number, description: string) =>
+  Type.Unsafe<[number, number]>({
+    type: 'array',
+    items: { type: 'integer', minimum, maximum: 65_535 },
+    minItems: 2,
+    maxItems: 2,
+    description
+  })
+
+/** What SDXL's micro-conditioning parameters have in common. */
+const microConditioning = {
+  omittable: true,
+  feature: 'micro_conditioning',
+  unable: "the workers condition on the image's own size",
   recipe: 'where decided',
   openai: true
 } as const
@@ -345,6 +364,63 @@ export const parameters = {
     label: 'Cache interval',
     openai: true,
     wire: 'cache_interval'
+  },
+  guidance_rescale: {
+    schema: Type.Number({
+      ...share,
+      description:
+        'How far to move the standard deviation of guided predictions to that of unguided ones, against overexposure: 0 not at all, 1 fully. As in diffusers.'
+    }),
+    neutral: 0,
+    option: { key: 'defaultGuidanceRescale', doc: 'guidance_rescale of requests without it.' },
+    feature: 'guidance_rescale',
+    unable: 'the workers do not rescale predictions',
+    recipe: 'where decided',
+    label: 'CFG Rescale',
+    openai: true,
+    wire: 'guidance_rescale'
+  },
+  original_size: {
+    schema: pair(
+      1,
+      "[height, width] of the picture that the image should look like it was scaled from, as in diffusers. Default: the image's own."
+    ),
+    ...microConditioning,
+    wire: 'original_size'
+  },
+  crops_coords_top_left: {
+    schema: pair(
+      0,
+      '[top, left] of the crop that the image should look like, as in diffusers. Default: [0, 0], a centered subject.'
+    ),
+    ...microConditioning,
+    wire: 'crops_coords_top_left'
+  },
+  target_size: {
+    schema: pair(1, "[height, width] that the image should look made for, as in diffusers. Default: the image's own."),
+    ...microConditioning,
+    wire: 'target_size'
+  },
+  negative_original_size: {
+    schema: pair(
+      1,
+      'original_size for the negative prompt. Used with negative_target_size only. Default: original_size.'
+    ),
+    ...microConditioning,
+    wire: 'negative_original_size'
+  },
+  negative_crops_coords_top_left: {
+    schema: pair(0, 'crops_coords_top_left for the negative prompt, if its sizes are given. Default: [0, 0].'),
+    ...microConditioning,
+    wire: 'negative_crops_coords_top_left'
+  },
+  negative_target_size: {
+    schema: pair(
+      1,
+      'target_size for the negative prompt. Used with negative_original_size only. Default: target_size.'
+    ),
+    ...microConditioning,
+    wire: 'negative_target_size'
   },
   num_images: {
     schema: Type.Integer({

@@ -25,6 +25,7 @@ from easel_worker.sdxl.serving.describe import Description, describe
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.programs import LaneInput, StepNumbers
 from easel_worker.sdxl.serving.sharding import replicate
+from easel_worker.sdxl.serving.time_ids import own_size
 from easel_worker.values import Size
 
 Function = Callable[..., Any]
@@ -65,17 +66,18 @@ def _cases(
     ids = np.array(text.ids, np.int32), np.array(text.ids_2, np.int32), np.int32(0)
     prompt = jax.jit(programs.encode)(params.text, *ids).prompt
     project = partial(programs.project, ahead=True)
-    conditions = jax.jit(project)(params.unet, (prompt, prompt))
+    conditions = jax.jit(project)(params.unet, (prompt, prompt), np.stack([own_size(size)] * 2))
     state = programs.begin(np.uint32(1), np.float32(1), shape=programs.latent_shape(config, size))
     table = sampler.make_table(config.scheduler, defaults.scheduler, 4)
     numbers = StepNumbers(
         np.array([table.timesteps[0]]),
         np.array([GUIDANCE], np.float32),
+        np.array([0], np.float32),
         np.array([1], np.uint32),
         np.array([0], np.uint32),
         jax.tree.map(lambda column: np.array([column], np.float32), table.at(0)),
     )
-    denoise = partial(programs.denoise, mesh=resolve.mesh(options), size=size)
+    denoise = partial(programs.denoise, mesh=resolve.mesh(options))
     lane = LaneInput(state, conditions)
     return [
         ("encode", programs.encode, lambda made: made.prompt, (params.text, *ids)),

@@ -21,6 +21,7 @@ from easel_worker.values import (
     AtMost32,
     Count,
     Guidance,
+    HeightWidth,
     Name,
     Positive,
     Seconds,
@@ -30,6 +31,7 @@ from easel_worker.values import (
     Size,
     Spacing,
     Timesteps,
+    TopLeft,
     Uint32,
     Weight,
     Weighting,
@@ -50,10 +52,25 @@ GUIDANCE_EMBEDDING = "guidance_embedding"
 SCHEDULES = "schedules"
 """The feature of an engine whose samplers take timesteps, sigmas and eta of a request."""
 
+GUIDANCE_RESCALE = "guidance_rescale"
+"""The feature of an engine that can rescale guided predictions."""
+
+MICRO_CONDITIONING = "micro_conditioning"
+"""The feature of an engine that can condition on other sizes than the image's own."""
+
 FEATURES = {
     SCHEDULES: ("timestep_spacing", "timesteps", "sigmas", "eta"),
     GUIDANCE_INTERVAL: ("guidance_start", "guidance_end"),
     PROMPT_WEIGHTS: ("weighting", "empty"),
+    GUIDANCE_RESCALE: ("guidance_rescale",),
+    MICRO_CONDITIONING: (
+        "original_size",
+        "crops_coords_top_left",
+        "target_size",
+        "negative_original_size",
+        "negative_crops_coords_top_left",
+        "negative_target_size",
+    ),
 }
 """Optional features by name, and the parameters that keep their defaults without the feature."""
 
@@ -134,6 +151,8 @@ class Parameters:
     prompts' weights are applied; compel's needs `empty`, the empty text in one chunk.
     `timestep_spacing`, `timesteps`, `sigmas` and `eta` replace what the scheduler's config says;
     `timesteps` has one for each step, `sigmas` one more.
+    `guidance_rescale` is diffusers': how far a guided prediction's deviation moves to that of the
+    unguided one. Absent sizes of SDXL's micro-conditioning are the image's own.
     """
 
     prompt: Tokens
@@ -147,6 +166,13 @@ class Parameters:
     guidance_start: Share = 0.0
     guidance_end: Share = 1.0
     cache_interval: Positive = 1
+    guidance_rescale: Share = 0.0
+    original_size: HeightWidth | UnsetType = UNSET
+    crops_coords_top_left: TopLeft = (0, 0)
+    target_size: HeightWidth | UnsetType = UNSET
+    negative_original_size: HeightWidth | UnsetType = UNSET
+    negative_crops_coords_top_left: TopLeft = (0, 0)
+    negative_target_size: HeightWidth | UnsetType = UNSET
     weighting: Weighting | UnsetType = UNSET
     empty: Tokens | UnsetType = UNSET
     timestep_spacing: Spacing | UnsetType = UNSET

@@ -4,6 +4,8 @@ import os
 from dataclasses import fields, replace
 from typing import Any
 
+from msgspec import UNSET
+
 from easel_worker import __version__
 from easel_worker.engine import (
     FEATURES,
@@ -73,7 +75,19 @@ def check(spec: ImageSpec, capabilities: Capabilities) -> None:
         raise InvalidRequest(
             "a guided image takes two rows and this worker has one: start it with --rows 2 or more"
         )
+    _check_negative_sizes(spec)
     check_prompts(spec, capabilities)
+
+
+def _check_negative_sizes(spec: ImageSpec) -> None:
+    """diffusers ignores one of them alone, and a crop without them."""
+    sizes = spec.negative_original_size, spec.negative_target_size
+    cropped = spec.negative_crops_coords_top_left != (0, 0)
+    if UNSET in sizes and (sizes != (UNSET, UNSET) or cropped):
+        raise InvalidRequest(
+            "negative_original_size and negative_target_size must be given together, also with "
+            "negative_crops_coords_top_left"
+        )
 
 
 def _check_size(spec: ImageSpec, capabilities: Capabilities) -> None:

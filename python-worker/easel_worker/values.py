@@ -43,6 +43,13 @@ AtMost32 = Meta(max_length=32)
 """Marks a list of at most 32 items."""
 
 
+_Side = Annotated[int, Meta(ge=1, le=65535)]
+_Offset = Annotated[int, Meta(ge=0, le=65535)]
+
+HeightWidth = tuple[_Side, _Side]
+TopLeft = tuple[_Offset, _Offset]
+
+
 class Size(NamedTuple):
     """An image's size in pixels; on the wire a list of two numbers."""
 

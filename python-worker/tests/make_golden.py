@@ -128,6 +128,19 @@ WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
         GENERATE_HEADER | {"guidance_start": 0.2, "guidance_end": 1.0},
     ),
     "generate-cache-interval": (p.Generate, GENERATE_HEADER | {"cache_interval": 3}),
+    "generate-conditions": (
+        p.Generate,
+        GENERATE_HEADER
+        | {
+            "guidance_rescale": 0.7,
+            "original_size": [768, 512],
+            "crops_coords_top_left": [0, 16],
+            "target_size": [1024, 640],
+            "negative_original_size": [256, 256],
+            "negative_crops_coords_top_left": [8, 0],
+            "negative_target_size": [512, 512],
+        },
+    ),
     "generate-a1111": (
         p.Generate,
         GENERATE_HEADER | {"prompt": WEIGHTED, "weighting": "a1111"},
@@ -279,6 +292,14 @@ def _bad_headers() -> Iterator[Golden]:
         "generate-half-prompt": (p.Generate, GENERATE_HEADER, {"prompt": {"ids": [1]}}),
         "generate-guidance-past-the-end": (p.Generate, GENERATE_HEADER, {"guidance_end": 1.01}),
         "generate-cache-interval-of-none": (p.Generate, GENERATE_HEADER, {"cache_interval": 0}),
+        "generate-rescale-of-2": (p.Generate, GENERATE_HEADER, {"guidance_rescale": 2}),
+        "generate-size-of-three": (p.Generate, GENERATE_HEADER, {"target_size": [1, 2, 3]}),
+        "generate-size-of-zero": (p.Generate, GENERATE_HEADER, {"original_size": [0, 512]}),
+        "generate-negative-crop": (
+            p.Generate,
+            GENERATE_HEADER,
+            {"crops_coords_top_left": [0, -1]},
+        ),
         "generate-unknown-weighting": (p.Generate, GENERATE_HEADER, {"weighting": "sd"}),
         "generate-weight-of-1001": (
             p.Generate,

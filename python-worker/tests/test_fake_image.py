@@ -53,6 +53,24 @@ def test_the_text_names_refinements_that_are_not_neutral() -> None:
     assert canonical_text(spec_of(part, 1)) == f"{plain}|200|813|1"
 
 
+def test_rescaling_and_sizes_are_named_unless_neutral() -> None:
+    plain = canonical_text(spec_of(generate("a"), 1))
+    assert canonical_text(spec_of(generate("a", crops_coords_top_left=(0, 0)), 1)) == plain
+    rescaled = generate("a", guidance_rescale=0.7)
+    text = canonical_text(spec_of(rescaled, 1))
+    assert text == f"{plain}|conditions=700;-;0,0;-;-;0,0;-"
+    sized = generate(
+        "a",
+        original_size=(512, 768),
+        target_size=(1024, 640),
+        negative_original_size=(1, 2),
+        negative_crops_coords_top_left=(3, 4),
+        negative_target_size=(5, 6),
+    )
+    text = canonical_text(spec_of(sized, 1))
+    assert text == f"{plain}|conditions=0;512,768;0,0;1024,640;1,2;3,4;5,6"
+
+
 def test_a_weighting_names_all_that_it_needs() -> None:
     prompt = replace(token_ids(), weights=(1.0, 1.3005, -0.5), masked=((1, 2), (3, 5)))
     plain = generate("a", negative=token_ids(100))

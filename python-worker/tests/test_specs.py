@@ -49,6 +49,30 @@ def test_a_request_that_does_not_fit_names_the_field(changes: dict[str, Any], me
         specs(replace(generate("a"), **changes), capabilities())
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"negative_original_size": (512, 512)},
+        {"negative_target_size": (512, 512)},
+        {"negative_crops_coords_top_left": (0, 8)},
+    ],
+)
+def test_negative_sizes_are_given_together(given: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match="must be given together"):
+        specs(generate("a", **given), capabilities())
+    both = {"negative_original_size": (512, 512), "negative_target_size": (512, 512)}
+    [spec] = specs(generate("a", 1, **both | given), capabilities())
+    assert spec == spec_of(generate("a", 1, **both | given), 1)
+
+
+def test_a_model_that_embeds_guidance_has_one_row() -> None:
+    embedding = replace(capabilities(), features=("guidance_embedding",))
+    [spec] = specs(generate("a", 1, guidance=7.5), embedding)
+    assert (spec.rows, spec.guided, spec.guidance) == (1, False, 7.5)
+    with pytest.raises(InvalidRequest, match="does not support guidance_interval"):
+        specs(generate("a", guidance_start=0.5), embedding)
+
+
 def test_specs_have_the_guidance_interval() -> None:
     request = generate("a", 3, 4, guidance_start=0.25, guidance_end=0.75)
     made = specs(request, capabilities())

@@ -18,7 +18,7 @@ const offered = {
   schedulers: Type.Array(Type.String()),
   features: Type.Array(Type.String(), {
     description:
-      'Optional features that the workers support: `guidance_interval` allows guidance_start and guidance_end; `prompt_weights` allows weights in prompts; `schedules` allows timestep_spacing, timesteps, sigmas and eta; with `guidance_embedding` the guidance scale is an input of the model, as in LCM.'
+      'Optional features that the workers support: `guidance_interval` allows guidance_start and guidance_end; `guidance_rescale` and `micro_conditioning` allow guidance_rescale, and original_size with its five relatives; `prompt_weights` allows weights in prompts; `schedules` allows timestep_spacing, timesteps, sigmas and eta; with `guidance_embedding` the guidance scale is an input of the model, as in LCM.'
   }),
   defaults: Type.Union([
     Type.Null(),

@@ -23,6 +23,7 @@ export function resolveRequest(
   checkNeutral(decided, model)
   checkOmittable(decided, model)
   checkSchedule(decided)
+  checkNegativeSizes(decided)
   checkLimits(decided, model)
   checkSize(decided, model)
   if (!model.schedulers.includes(decided.scheduler)) {
@@ -84,6 +85,15 @@ function checkSchedule({ timesteps, sigmas, num_inference_steps: steps }: Decide
     throw new EaselError('INVALID_REQUEST', `sigmas must have ${steps + 1} entries, one more than steps`, {
       field: 'sigmas'
     })
+}
+
+/** diffusers silently ignores one of the two sizes without the other, and their crop without them. */
+function checkNegativeSizes(decided: Decided): void {
+  const sizes = ['negative_original_size', 'negative_target_size'] as const
+  const missing = sizes.find((name) => decided[name] === undefined)
+  const given = [...sizes, 'negative_crops_coords_top_left' as const].find((name) => decided[name] !== undefined)
+  if (missing === undefined || given === undefined) return
+  throw new EaselError('INVALID_REQUEST', `${given} also needs ${missing}`, { field: missing })
 }
 
 function checkLimits(decided: Decided, model: Capabilities): void {

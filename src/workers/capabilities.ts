@@ -16,10 +16,7 @@ export interface Capabilities extends Pick<Hello, 'model' | 'sizes' | 'scheduler
 }
 
 /** Parameters that older workers ignore. Such a worker would silently make a different image. */
-const OPTIONAL = parametersWith('neutral').filter(({ wire }) => wire !== undefined)
-
-/** Parameters that have no neutral value: a request has them, or the worker needs no feature. */
-const OMITTABLE = parametersWith('omittable').filter(({ wire }) => wire !== undefined)
+const OPTIONAL = parametersWith('wire').filter(({ neutral, omittable }) => neutral !== undefined || omittable)
 
 /** The limits of the optional parameters. All other limits are the same for every worker of a model. */
 const OPTIONAL_LIMITS: ReadonlySet<string | undefined> = new Set(['max_chunks', ...OPTIONAL.map(({ limit }) => limit)])
@@ -35,12 +32,7 @@ export function canRun(hello: Hello, job: Pick<Job, 'width' | 'height'> & Partia
   return (
     includesSize(hello.sizes, job) &&
     canEncode(hello, job) &&
-    OPTIONAL.every((parameter) =>
-      allows(hello, parameter, (job as Record<string, unknown>)[parameter.wire ?? ''] as number | undefined)
-    ) &&
-    OMITTABLE.every(
-      (parameter) => (job as Record<string, unknown>)[parameter.wire ?? ''] === undefined || supports(hello, parameter)
-    )
+    OPTIONAL.every((parameter) => allows(hello, parameter, (job as Record<string, unknown>)[parameter.wire]))
   )
 }
 
@@ -65,9 +57,10 @@ export function supports({ features = [], limits }: Supported, parameter: Parame
 }
 
 /** Whether workers accept this value of a parameter. Undefined counts as the neutral value. */
-function allows(supported: Supported, parameter: Parameter, value: number | undefined): boolean {
+function allows(supported: Supported, parameter: Parameter, value: unknown): boolean {
   if (value === parameter.neutral || value === undefined) return true
-  return supports(supported, parameter) && value <= mostOf(parameter, supported.limits)
+  if (!supports(supported, parameter)) return false
+  return parameter.limit === undefined || Number(value) <= mostOf(parameter, supported.limits)
 }
 
 /** The union of what the workers of one model can do. @param latest the HELLO whose defaults and schedulers count */

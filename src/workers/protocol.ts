@@ -5,7 +5,8 @@ import {
   type NamesWith,
   type Parameter,
   type parameters,
-  parametersWith
+  parametersWith,
+  type ValueOf
 } from '../parameters.js'
 
 /**
@@ -83,11 +84,13 @@ const Timings = Type.Object({
 })
 export type Timings = Static<typeof Timings>
 
-type Refined = NamesWith<'neutral'> & NamesWith<'wire'>
+type Refined = (NamesWith<'neutral'> | NamesWith<'omittable'>) & NamesWith<'wire'>
 type Table = typeof parameters
 
-/** A number's schema. Leaves out the maximum if the model sets its own limit. */
+/** The schema of a number or of a list. Leaves out the maximum if the model sets its own limit. */
 function wireForm({ schema, limit }: Parameter): TSchema {
+  const { type, items, minItems, maxItems } = schema as { type?: string } & Record<string, unknown>
+  if (type === 'array') return { type, items, minItems, maxItems }
   const { minimum, maximum } = schema as { minimum?: number; maximum?: number }
   return {
     ...bare(schema),
@@ -96,13 +99,13 @@ function wireForm({ schema, limit }: Parameter): TSchema {
   }
 }
 
-/** Fields of GENERATE that are omitted when neutral. */
+/** Fields of GENERATE that may be omitted. */
 const refinements = Object.fromEntries(
-  parametersWith('neutral')
-    .filter(({ wire }) => wire !== undefined)
+  parametersWith('wire')
+    .filter(({ neutral, omittable }) => neutral !== undefined || omittable)
     .map((parameter) => [parameter.wire, Type.Optional(wireForm(parameter))])
 ) as {
-  [N in Refined as Table[N]['wire']]: TOptional<TUnsafe<number>>
+  [N in Refined as Table[N]['wire']]: TOptional<TUnsafe<ValueOf<N>>>
 }
 
 /** Fields of GENERATE that are omitted when the request omits them. */

@@ -32,7 +32,8 @@ function valuesOf(schema: object): string {
     maximum,
     maxLength,
     minItems,
-    maxItems
+    maxItems,
+    items
   } = schema as {
     type: string
     enum?: readonly string[]
@@ -42,8 +43,10 @@ function valuesOf(schema: object): string {
     maxLength?: number
     minItems?: number
     maxItems?: number
+    items?: object
   }
   if (values !== undefined) return values.map((value) => `\`${value}\``).join(', ')
+  if (items !== undefined && minItems === maxItems) return `two of ${valuesOf(items)}`
   if (type === 'array') return `list of ${minItems} to ${maxItems} numbers`
   if (type === 'boolean') return 'true or false'
   if (type === 'string') return `text, at most ${maxLength} characters`

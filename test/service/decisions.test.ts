@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { loadOptions } from '../../src/gateway-options.js'
 import { rowsOf } from '../../src/workers/job.js'
-import type { Capabilities } from '../../src/workers/capabilities.js'
+import { type Capabilities, canRun } from '../../src/workers/capabilities.js'
+import type { Hello } from '../../src/workers/protocol.js'
 import { type Defaults, NEUTRAL, type Parameter, parameters, parametersWith } from '../../src/parameters.js'
 import type { GenerateRequest } from '../../src/schemas/generate.js'
 import { type Decided, defaultsOf, recipeOf, statedOf, wireOf } from '../../src/service/decisions.js'
@@ -30,6 +31,7 @@ const able = {
   limits: { ...limits, ...Object.fromEntries(parametersWith('limit').map(({ limit }) => [limit, MOST])) }
 }
 const plain = loadOptions([], {}).defaults
+const hello = (capabilities: Capabilities) => capabilities as unknown as Hello
 
 type Refinements = typeof NEUTRAL
 
@@ -119,6 +121,42 @@ describe('a parameter with a neutral value', () => {
       expect(refined(resolve({ [field]: neutral }, plain, model))).toEqual(NEUTRAL)
     }
   )
+})
+
+describe('sizes that an image is conditioned on', () => {
+  const sizes = { original_size: [512, 768], crops_coords_top_left: [0, 8] } satisfies Partial<GenerateRequest>
+
+  it('are sent, and in the recipe, only if the request has them', () => {
+    expect(wireOf(resolve(sizes))).toMatchObject(sizes)
+    expect(recipeOf(resolve(sizes), plain, false)).toMatchObject(sizes)
+    for (const part of [wireOf(resolve({})), recipeOf(resolve({}), plain, false)]) {
+      expect(part).not.toHaveProperty('original_size')
+      expect(part).not.toHaveProperty('crops_coords_top_left')
+    }
+  })
+
+  it('are refused if the workers do not support them', () => {
+    expect(() => resolve(sizes, plain, model)).toThrow(
+      expect.objectContaining({
+        code: 'UNSUPPORTED_FEATURE',
+        field: 'original_size',
+        message: "original_size must be left out: the workers condition on the image's own size"
+      })
+    )
+    expect(canRun(hello(able), { width: 64, height: 64, original_size: [512, 768] })).toBe(true)
+    expect(canRun(hello(model), { width: 64, height: 64, original_size: [512, 768] })).toBe(false)
+    expect(canRun(hello(model), { width: 64, height: 64 })).toBe(true)
+  })
+
+  it('of the negative prompt are given together', () => {
+    const pair: [number, number] = [512, 512]
+    for (const field of ['negative_original_size', 'negative_target_size', 'negative_crops_coords_top_left'] as const)
+      expect(() => resolve({ [field]: pair })).toThrow(
+        expect.objectContaining({ code: 'INVALID_REQUEST', message: expect.stringContaining(`${field} also needs`) })
+      )
+    const both = { negative_original_size: pair, negative_target_size: pair }
+    expect(wireOf(resolve(both))).toMatchObject(both)
+  })
 })
 
 describe('the part of a request sent', () => {

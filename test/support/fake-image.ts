@@ -5,7 +5,21 @@ type FakeJob = Pick<
   Job,
   'prompt' | 'negative' | 'steps' | 'guidance' | 'scheduler' | 'width' | 'height' | 'clip_skip'
 > &
-  Partial<Pick<Job, 'guidance_start' | 'guidance_end' | 'cache_interval'>> & { seed: number }
+  Partial<
+    Pick<
+      Job,
+      | 'guidance_start'
+      | 'guidance_end'
+      | 'cache_interval'
+      | 'guidance_rescale'
+      | 'original_size'
+      | 'crops_coords_top_left'
+      | 'target_size'
+      | 'negative_original_size'
+      | 'negative_crops_coords_top_left'
+      | 'negative_target_size'
+    >
+  > & { seed: number }
 
 /**
  * Computes the fake engine's picture from the same definition with independent code.

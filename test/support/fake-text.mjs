@@ -30,6 +30,13 @@ import { createHash } from 'node:crypto'
  * @property {readonly number[]} [timesteps]
  * @property {readonly number[]} [sigmas]
  * @property {number} [eta]
+ * @property {number} [guidance_rescale]
+ * @property {readonly [number, number]} [original_size]
+ * @property {readonly [number, number]} [crops_coords_top_left]
+ * @property {readonly [number, number]} [target_size]
+ * @property {readonly [number, number]} [negative_original_size]
+ * @property {readonly [number, number]} [negative_crops_coords_top_left]
+ * @property {readonly [number, number]} [negative_target_size]
  */
 
 /**
@@ -55,7 +62,8 @@ export function canonicalText({
   timestep_spacing,
   timesteps,
   sigmas,
-  eta = 0
+  eta = 0,
+  ...conditions
 }) {
   const lists = negative === null ? ['-', '-'] : [negative.ids.join(','), negative.ids_2.join(',')]
   const savings = [thousandths(guidance_start), thousandths(guidance_end), cache_interval]
@@ -84,8 +92,27 @@ export function canonicalText({
             sigmas?.map(thousandths).join(',') ?? '-',
             thousandths(eta)
           ].join(';')
-        ])
+        ]),
+    ...conditionsText(conditions)
   ].join('|')
+}
+
+/**
+ * @param {Pick<FakeJob, 'guidance_rescale' | 'original_size' | 'crops_coords_top_left' | 'target_size' | 'negative_original_size' | 'negative_crops_coords_top_left' | 'negative_target_size'>} conditions
+ */
+function conditionsText({ guidance_rescale = 0, ...pairs }) {
+  const text = [
+    thousandths(guidance_rescale),
+    pairs.original_size,
+    pairs.crops_coords_top_left ?? [0, 0],
+    pairs.target_size,
+    pairs.negative_original_size,
+    pairs.negative_crops_coords_top_left ?? [0, 0],
+    pairs.negative_target_size
+  ]
+    .map((part) => part?.toString() ?? '-')
+    .join(';')
+  return text === '0;-;0,0;-;-;0,0;-' ? [] : [`conditions=${text}`]
 }
 
 /**

@@ -19,6 +19,7 @@ from easel_worker.sdxl.serving.describe import Description, describe
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.programs import Encoded, Prompt
 from easel_worker.sdxl.serving.sharding import replicate
+from easel_worker.sdxl.serving.time_ids import own_size
 from easel_worker.values import Size
 
 Report = Callable[[str], None]
@@ -76,7 +77,7 @@ class Calibration:
         given = (
             jnp.stack([prompt.context for prompt in prompts]),
             jnp.stack([prompt.pooled for prompt in prompts]),
-            programs.time_ids(size, rows=len(prompts)),
+            jnp.tile(own_size(size), (len(prompts), 1)),
         )
         state = programs.begin(jnp.uint32(seed), jnp.float32(table.initial), shape=shape)
         sample, image = state.sample, state.image

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from easel_worker.engine import (
-    GUIDANCE_INTERVAL,
-    PROMPT_WEIGHTS,
-    SCHEDULES,
+    FEATURES,
     Capabilities,
     Defaults,
     DeviceInfo,
@@ -125,7 +123,7 @@ class FakeEngine:
             ),
             devices=(DeviceInfo(0, "fake"),),
             programs=(ProgramInfo("fake", self._options.fake_warm_ms / 1000, cached=False),),
-            features=(GUIDANCE_INTERVAL, PROMPT_WEIGHTS, SCHEDULES),
+            features=tuple(FEATURES),
             second_order=SECOND_ORDER,
         )
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 import numpy as np
 from msgspec import UNSET
 
-from easel_worker.engine import ImageSpec, Pixels, Tokens
+from easel_worker.engine import FEATURES, MICRO_CONDITIONING, ImageSpec, Pixels, Tokens
 
 
 def canonical_text(spec: ImageSpec) -> str:
@@ -29,7 +29,7 @@ def canonical_text(spec: ImageSpec) -> str:
     height, clip_skip. If any of them is not its default, three more fields follow: guidance_start
     and guidance_end in thousandths, and cache_interval. If the request has a weighting, these three
     and one more always follow: see `_weighting`. If it has a schedule, one more field follows: see
-    `_schedule`.
+    `_schedule`. The last field is optional too: see `_conditions`.
     """
     negative = ("-", "-") if spec.negative is None else _lists(spec.negative)
     fields = (
@@ -45,6 +45,7 @@ def canonical_text(spec: ImageSpec) -> str:
         *_refinements(spec),
         *_weighting(spec),
         *_schedule(spec),
+        *_conditions(spec),
     )
     return "|".join(map(str, fields))
 
@@ -116,6 +117,19 @@ def _schedule(spec: ImageSpec) -> tuple[str, ...]:
     timesteps = "-" if spec.timesteps is UNSET else _joined(spec.timesteps)
     sigmas = "-" if spec.sigmas is UNSET else _joined(map(_thousandths, spec.sigmas))
     return (";".join(("schedule", spacing, timesteps, sigmas, str(_thousandths(spec.eta)))),)
+
+
+def _conditions(spec: ImageSpec) -> tuple[str, ...]:
+    """`conditions=` and seven parts joined by `;`; nothing if all have their defaults.
+
+    They are guidance_rescale in thousandths, then original_size, crops_coords_top_left and
+    target_size, and then the negative ones. A pair is joined by `,`; an absent size is `-`.
+    """
+    pairs = [getattr(spec, name) for name in FEATURES[MICRO_CONDITIONING]]
+    texts = ["-" if pair is UNSET else _joined(pair) for pair in pairs]
+    parts = [str(_thousandths(spec.guidance_rescale)), *texts]
+    neutral = parts == ["0", "-", "0,0", "-", "-", "0,0", "-"]
+    return () if neutral else (f"conditions={';'.join(parts)}",)
 
 
 def _joined(items: Iterable[object]) -> str:

@@ -33,6 +33,7 @@ class PipelineCase:
         settings: changes to SDXL's scheduler configuration.
         size: width and height in latents.
         negative: the negative prompt, or None for none.
+        more: further arguments, under the names that diffusers and our spec share.
     """
 
     name: str
@@ -44,6 +45,7 @@ class PipelineCase:
     prompt: str = "a red circle on a blue background"
     negative: str | None = None
     clip_skip: int = 0
+    more: dict[str, Any] = field(default_factory=dict)
     zeros_for_no_negative: bool = True
     size: tuple[int, int] = (8, 4)
     seed: int = 20
@@ -77,6 +79,7 @@ class PipelineCase:
             width=width,
             height=height,
             clip_skip=self.clip_skip,
+            **self.more,
             guidance_embedding=self.model.unet.get("time_cond_proj_dim") is not None,
         )
 
@@ -144,6 +147,27 @@ PIPELINE_CASES = (
     _without_zeros("dpm-single-step", scheduler="dpmpp_2m", steps=1),
     _predicting_v("ddim-v-prediction", scheduler="ddim"),
     _predicting_v("euler-v-prediction", steps=12, negative="red"),
+    PipelineCase("guidance-rescale", BASE, guidance=9.0, more={"guidance_rescale": 0.7}),
+    _predicting_v("guidance-rescale-v-prediction", more={"guidance_rescale": 1.0}),
+    PipelineCase(
+        "micro-conditioning",
+        BASE,
+        more={
+            "original_size": (40, 80),
+            "crops_coords_top_left": (8, 4),
+            "target_size": (512, 1024),
+        },
+    ),
+    PipelineCase(
+        "negative-micro-conditioning",
+        BASE,
+        negative="dark",
+        more={
+            "negative_original_size": (512, 768),
+            "negative_crops_coords_top_left": (0, 16),
+            "negative_target_size": (1024, 640),
+        },
+    ),
     *(
         PipelineCase(model.name, model, steps=4, guidance=4.0, negative="dark")
         for model in cases.SIBLINGS

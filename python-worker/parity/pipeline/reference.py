@@ -64,6 +64,7 @@ def run(case: PipelineCase, models: Mapping[str, Model]) -> NDArray[np.uint8]:
             clip_skip=case.clip_skip or None,
             latents=torch.from_numpy(case.noise().transpose(2, 0, 1)[None].copy()),
             output_type="pil",
+            **case.more,
         )
     return np.asarray(result.images[0])
 

@@ -8,6 +8,8 @@ import numpy as np
 from easel_worker.engine import (
     GUIDANCE_EMBEDDING,
     GUIDANCE_INTERVAL,
+    GUIDANCE_RESCALE,
+    MICRO_CONDITIONING,
     SCHEDULES,
     Capabilities,
     DeviceInfo,
@@ -100,10 +102,7 @@ def describe(model: Path, options: Options) -> Description:
         ),
         devices=tuple(DeviceInfo(d.id, d.device_kind) for d in resolve.devices(options)),
         programs=(),
-        features=(
-            GUIDANCE_INTERVAL if config.unet.guidance_features is None else GUIDANCE_EMBEDDING,
-            SCHEDULES,
-        ),
+        features=_features(config),
     )
     return Description(located, config, tokenizers, sizes, capabilities, largest, own.warnings)
 
@@ -111,6 +110,12 @@ def describe(model: Path, options: Options) -> Description:
 def _most_skipped(config: SdxlConfig) -> int:
     """The largest clip_skip: it skips every layer and leaves the embeddings."""
     return min(config.text_encoder.layers, config.text_encoder_2.layers) - 1
+
+
+def _features(config: SdxlConfig) -> tuple[str, ...]:
+    if config.unet.guidance_features is not None:
+        return (GUIDANCE_EMBEDDING, MICRO_CONDITIONING, SCHEDULES)
+    return (GUIDANCE_INTERVAL, GUIDANCE_RESCALE, MICRO_CONDITIONING, SCHEDULES)
 
 
 def _dtype_name(dtypes: Dtypes) -> str:

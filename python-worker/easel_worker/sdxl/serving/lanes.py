@@ -168,6 +168,7 @@ def step_numbers(lanes: Sequence[SdxlLane]) -> StepNumbers:
     return StepNumbers(
         timestep=np.array([lane.table.timesteps[lane.evaluation] for lane in lanes], np.float32),
         guidance=np.array([lane.spec.guidance for lane in lanes], np.float32),
+        rescale=np.array([lane.spec.guidance_rescale for lane in lanes], np.float32),
         seed=np.array([lane.spec.seed for lane in lanes], np.uint32),
         step=np.array([lane.evaluation for lane in lanes], np.uint32),
         coefficients=Coefficients(

@@ -186,7 +186,8 @@ class ProgramSet:
         ahead = self._mesh.size == 1
         project = partial(programs.project, ahead=ahead)
         for rows in (2, 1):
-            arguments = (self._params.unet, (self.prompt_shapes(chunks),) * rows)
+            ids = np.zeros((rows, 6), np.float32)
+            arguments = (self._params.unet, (self.prompt_shapes(chunks),) * rows, ids)
             name = f"project x{rows}{_of_chunks(chunks)}"
             self._project[rows, chunks] = self._compile(name, project, *arguments)
             self._conditions[rows, chunks] = jax.eval_shape(project, *arguments)
@@ -203,7 +204,7 @@ class ProgramSet:
 
     def _add_denoise(self, key: DenoiseKey, state: State) -> None:
         lane = LaneInput(state, self._conditions[2 if key.guided else 1, key.chunks])
-        denoise = partial(programs.denoise, mesh=self._mesh, size=key.size)
+        denoise = partial(programs.denoise, mesh=self._mesh)
         if not self._caching:
             self._compile_denoise(key, denoise, lane)
             return
@@ -249,4 +250,4 @@ def _ids(tokens: int) -> Any:
 def _numbers(lanes: int) -> StepNumbers:
     floats, integers = np.zeros(lanes, np.float32), np.zeros(lanes, np.uint32)
     coefficients = Coefficients(*[floats] * len(Coefficients._fields))._replace(next_older=None)
-    return StepNumbers(floats, floats, integers, integers, coefficients)
+    return StepNumbers(floats, floats, floats, integers, integers, coefficients)

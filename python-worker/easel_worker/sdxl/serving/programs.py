@@ -59,11 +59,13 @@ class Conditions(NamedTuple):
     """The UNet's inputs made from prompts: one row, or two with guidance, the negative one first.
 
     `context` holds the keys and values of each cross attention [rows, ...], or the contexts that
-    they are made from [rows, tokens, features]. `pooled` is [rows, features].
+    they are made from [rows, tokens, features]. `pooled` is [rows, features], and `time_ids` is
+    [rows, 6], see the module `time_ids`.
     """
 
     context: PromptContext | Array
     pooled: Array
+    time_ids: Array
 
 
 class LaneInput(NamedTuple):
@@ -104,6 +106,7 @@ class StepNumbers(NamedTuple):
 
     timestep: ArrayLike
     guidance: ArrayLike
+    rescale: ArrayLike
     seed: ArrayLike
     step: ArrayLike
     coefficients: Coefficients
@@ -149,7 +152,9 @@ def encode(
     return Encoded(prompt, jnp.stack(finite))
 
 
-def project(params: UNet, prompts: tuple[Prompt, ...], *, ahead: bool) -> Conditions:
+def project(
+    params: UNet, prompts: tuple[Prompt, ...], time_ids: Array, *, ahead: bool
+) -> Conditions:
     """Compute the UNet's inputs that are the same at all steps of an image.
 
     Args:
@@ -161,8 +166,8 @@ def project(params: UNet, prompts: tuple[Prompt, ...], *, ahead: bool) -> Condit
     context = jnp.stack([prompt.context for prompt in prompts])
     pooled = jnp.stack([prompt.pooled for prompt in prompts])
     if not ahead:
-        return Conditions(context, pooled)
-    return Conditions(params.project_context(context), pooled)
+        return Conditions(context, pooled, time_ids)
+    return Conditions(params.project_context(context), pooled, time_ids)
 
 
 def begin(seed: Array, initial: Array, *, shape: tuple[int, ...]) -> State:
@@ -185,7 +190,6 @@ def denoise(
     numbers: StepNumbers,
     *,
     mesh: Mesh,
-    size: Size,
     keep: bool = False,
 ) -> Stepped:
     """Advance lanes of one size by one step, either all guided or none.
@@ -198,7 +202,6 @@ def denoise(
         lanes: the lanes to advance; all have a deep feature, or none has.
         numbers: the step's numbers, [lanes] each.
         mesh: the devices; their number (for guided lanes that of pairs) divides that of the lanes.
-        size: the images' size.
         keep: return the deep features too, for later steps, if the lanes have none. They are split
             over the devices like the conditions.
 
@@ -212,7 +215,7 @@ def denoise(
     ) -> tuple[State, Array, Array | None]:
         lanes = LaneInput(*arrays)
         with jax.named_scope("unet"):
-            output, deep = _predict(params, lanes, numbers, size=size)
+            output, deep = _predict(params, lanes, numbers)
             if guided:
                 output = _guide(output, numbers)
         with jax.named_scope("advance"):
@@ -240,9 +243,7 @@ def denoise(
     return Stepped(tuple(Kept(state, deep[i]) for i, state in enumerate(made)), finite)
 
 
-def _predict(
-    params: UNet, lanes: LaneInput, numbers: StepNumbers, *, size: Size
-) -> tuple[Array, Array | None]:
+def _predict(params: UNet, lanes: LaneInput, numbers: StepNumbers) -> tuple[Array, Array | None]:
     """The UNet's output for this device's rows of each lane: [lanes, rows, ...], float32.
 
     For a full step also the deep feature [lanes, rows, h, w, channels], else None.
@@ -256,7 +257,7 @@ def _predict(
         jnp.repeat(jnp.asarray(numbers.timestep), rows),
         given if projected else params.project_context(given),
         conditions.pooled,
-        time_ids(size, rows=count * rows),
+        conditions.time_ids,
     )
 
     guidance = None
@@ -281,8 +282,24 @@ def _guide(output: Array, numbers: StepNumbers) -> Array:
     """
     both = lax.all_gather(output, PAIR, axis=1, tiled=True)
     uncond, cond = both[:, :1], both[:, 1:]
-    guided: Array = uncond + _per_lane(numbers.guidance)[..., None] * (cond - uncond)
-    return guided
+    guided = uncond + _per_lane(numbers.guidance)[..., None] * (cond - uncond)
+    return _rescale(guided, cond, _per_lane(numbers.rescale)[..., None])
+
+
+def _rescale(guided: Array, cond: Array, share: Array) -> Array:
+    """Move the standard deviation of guided outputs [lanes, 1, ...] to that of `cond`, by a share.
+
+    A lane with a share of 0 keeps its output unchanged.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl.py#L84
+    """
+    rescaled = guided * (_deviation(cond) / _deviation(guided))
+    return jnp.where(share > 0, share * rescaled + (1 - share) * guided, guided)
+
+
+def _deviation(output: Array) -> Array:
+    """The standard deviation of each lane of [lanes, 1, h, w, channels], as torch defines it."""
+    return jnp.std(output, axis=(2, 3, 4), ddof=1, keepdims=True)
 
 
 def _advance(state: State, output: Array, numbers: StepNumbers) -> State:
@@ -294,12 +311,6 @@ def _advance(state: State, output: Array, numbers: StepNumbers) -> State:
     noise = jax.vmap(draw)(jnp.asarray(numbers.seed), jnp.asarray(numbers.step))
     at: Coefficients = jax.tree.map(_per_lane, numbers.coefficients)
     return State(*advance(at, state.sample, output, state.image, noise))
-
-
-def time_ids(size: Size, *, rows: int) -> Array:
-    """SDXL's conditions on the size, [rows, 6]: original size, crop at (0, 0), target size."""
-    ids = (size.height, size.width, 0, 0, size.height, size.width)
-    return jnp.tile(jnp.asarray(ids, jnp.float32), (rows, 1))
 
 
 def _finite(array: Array, *, lanes: bool = False) -> Array:

@@ -17,6 +17,7 @@ from easel_worker.sdxl.serving.program_set import DenoiseKey, ProgramSet
 from easel_worker.sdxl.serving.programs import Conditions, Decoded, Encoded, Prompt, State
 from easel_worker.sdxl.serving.prompts import PromptEncoder
 from easel_worker.sdxl.serving.sharding import replicated
+from easel_worker.sdxl.serving.time_ids import time_ids
 from easel_worker.values import Size
 
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
@@ -152,7 +153,8 @@ class Runner:
     def _project(self, spec: ImageSpec, prompts: Sequence[Encoded]) -> Conditions:
         given: tuple[Prompt, ...] = tuple(prompt.prompt for prompt in prompts)
         project = self._programs.project(len(given), self._prompts.chunks(spec.prompt))
-        return project(self._params.unet, given)
+        ids = np.stack(time_ids(spec)[-len(given) :])
+        return project(self._params.unet, given, ids)
 
     def _begin(
         self, size: Size, seed: int, initial: float, noise: NDArray[np.float32] | None
