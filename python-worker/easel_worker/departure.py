@@ -11,13 +11,14 @@ measurements: if the kept requests no longer fit, they are dropped one by one, t
 """
 
 import heapq
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from easel_worker.engine import StepShape
 from easel_worker.image import Image
 from easel_worker.pace import Pace
+from easel_worker.values import Size
 
 _ROUNDING_S = 1e-6  # tolerance for the rounding of sums of floats
 
@@ -88,57 +89,85 @@ def shared_ends(images: Sequence[Image], pace: Pace, rows: int) -> list[float]:
         rows: how many rows a step holds.
     """
     ends = [0.0] * len(images)
-    sizes = {image.spec.size: _Sharing(rows) for image in images}
-    for place, image in enumerate(images):
-        sizes[image.spec.size].waiting.append((place, image))
-    now, turns = 0.0, 0
-    while running := {size: each for size, each in sizes.items() if each.admit(turns)}:
-        # The shapes take turns; nothing changes until the next image is done.
-        many = min(each.next_end for each in running.values()) - turns
-        used = [step for each in running.values() for step in each.used.items()]
-        now += many * sum(pace.step_s(shape, rows) for shape, rows in used)
-        turns += many
-        for size, each in running.items():
-            for place in each.done(turns):
-                now += pace.decode_s(size)
-                ends[place] = now
+    sharing = _Sharing(images, rows)
+    now = 0.0
+    while running := sharing.admitted():
+        # Until an image is done, nothing changes from one round of all shapes to the next.
+        rounds = max(min(each.turns_left for each in running.values()) - 1, 0)
+        if rounds:
+            now += rounds * sum(pace.step_s(shape, each.rows) for shape, each in running.items())
+            for each in running.values():
+                each.turn += rounds
+        shape, stepped = sharing.next_turn()
+        if stepped.turns_left > 0:
+            now += pace.step_s(shape, stepped.rows)
+            stepped.turn += 1
+        for place in stepped.done():
+            now += pace.decode_s(shape.size)
+            ends[place] = now
     return ends
 
 
-class _Sharing:
-    """Simulates the images of one size."""
+class _Turns:
+    """Simulates the images of one shape that have rows."""
 
-    def __init__(self, rows: int) -> None:
-        self._rows = rows
-        self._running: list[tuple[int, int, StepShape, int]] = []  # last turn, place, shape, rows
-        self.waiting: deque[tuple[int, Image]] = deque()  # place and image
-        self.used: Counter[StepShape] = Counter()  # rows of the shapes that have any
+    def __init__(self) -> None:
+        self.turn = 0  # how many steps the shape has made
+        self.rows = 0
+        self._images: list[tuple[int, int, int]] = []  # last turn, place, rows
 
     @property
-    def next_end(self) -> int:
-        """The last turn of the image that finishes next."""
-        return self._running[0][0]
+    def turns_left(self) -> int:
+        """How many steps until the image that finishes next has made its last."""
+        return self._images[0][0] - self.turn
 
-    def admit(self, turn: int) -> bool:
-        """Give free rows to waiting images; returns whether any image has rows."""
-        while self.waiting and (not self._running or self._fits(self.waiting[0][1])):
-            place, image = self.waiting.popleft()
-            shape, rows = image.spec.shape, image.spec.rows
-            heapq.heappush(self._running, (turn + image.steps_left, place, shape, rows))
-            self.used[shape] += rows
-        return bool(self._running)
+    def add(self, place: int, image: Image) -> None:
+        """Give an image its rows."""
+        rows = image.spec.rows
+        heapq.heappush(self._images, (self.turn + image.steps_left, place, rows))
+        self.rows += rows
 
-    def done(self, turn: int) -> Iterator[int]:
-        """Remove the images that have finished by this turn, and yield their places."""
-        while self._running and self._running[0][0] <= turn:
-            _, place, shape, rows = heapq.heappop(self._running)
-            self.used[shape] -= rows
-            if not self.used[shape]:
-                del self.used[shape]
+    def done(self) -> Iterator[int]:
+        """Remove the images that have made their last step, and yield their places."""
+        while self._images and self._images[0][0] <= self.turn:
+            _, place, rows = heapq.heappop(self._images)
+            self.rows -= rows
             yield place
 
-    def _fits(self, image: Image) -> bool:
-        return self.used.total() + image.spec.rows <= self._rows
+
+class _Sharing:
+    """Simulates the step scheduler: shapes take turns, images of one size share its rows."""
+
+    def __init__(self, images: Sequence[Image], rows: int) -> None:
+        self._rows = rows
+        self._running: dict[StepShape, _Turns] = {}  # the next one to step comes first
+        self._waiting: dict[Size, deque[tuple[int, Image]]] = {}
+        for place, image in enumerate(images):
+            if image.state == "waiting":
+                self._waiting.setdefault(image.spec.size, deque()).append((place, image))
+            else:
+                self._start(place, image)
+
+    def admitted(self) -> dict[StepShape, _Turns]:
+        """Give free rows to waiting images; returns the shapes that have images with rows."""
+        self._running = {shape: each for shape, each in self._running.items() if each.rows}
+        for size, queue in self._waiting.items():
+            running = (each.rows for shape, each in self._running.items() if shape.size == size)
+            free = self._rows - sum(running)
+            while queue and queue[0][1].spec.rows <= free:
+                place, image = queue.popleft()
+                free -= image.spec.rows
+                self._start(place, image)
+        return self._running
+
+    def next_turn(self) -> tuple[StepShape, _Turns]:
+        """The shape that steps next; its following turn comes last."""
+        shape = next(iter(self._running))
+        self._running[shape] = turns = self._running.pop(shape)
+        return shape, turns
+
+    def _start(self, place: int, image: Image) -> None:
+        self._running.setdefault(image.spec.shape, _Turns()).add(place, image)
 
 
 def _longest(names: Sequence[str], fits: Callable[[Sequence[str]], bool]) -> int:

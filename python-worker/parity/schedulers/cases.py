@@ -233,9 +233,12 @@ def _case(scheduler: str, base: Mapping[str, Any] = SDXL, /, **changes: Any) -> 
     if "trained_betas" in changes:
         config["num_train_timesteps"] = len(changes["trained_betas"])
     text = ",".join(f"{k}={'…' if isinstance(v, list) else v}" for k, v in changes.items())
-    # TCD's step has another default for eta than the pipeline, which passes its own.
-    eta = 0.0 if scheduler == "tcd" else None
-    return Case(f"{scheduler}:{text}", scheduler, config, eta=eta)
+    return Case(f"{scheduler}:{text}", scheduler, config, eta=default_eta(scheduler))
+
+
+def default_eta(scheduler: str) -> float | None:
+    """The eta that diffusers' pipeline passes: TCD's step has another default than the pipeline."""
+    return 0.0 if scheduler == "tcd" else None
 
 
 def initial_noise() -> Floats:

@@ -1,15 +1,19 @@
 """Compares our tables with diffusers' schedulers: all cases, and random configs."""
 
 import random
+import re
 from collections.abc import Iterator
 
 from parity.report import Comparison, relative_difference
 from parity.schedulers import ours, reference
-from parity.schedulers.cases import SCHEDULERS, TOLERANCE, Case, cases
+from parity.schedulers.cases import SCHEDULERS, TOLERANCE, Case, cases, default_eta
 
 RANDOM_CASES = 20
 FLOAT32_LOSS = 4096 * 2.0**-23
 """Half a unit in the last place of two numbers, each about 4096 times the result."""
+# For some random configs diffusers truncates timesteps that are nearly whole (exponential and beta
+# sigmas), loses float32's digits (DPM2) or divides by zero (3M, UniPC).
+DRAWN = [name for name in SCHEDULERS if not re.search(r"_exponential|_beta|dpm2|3m|unipc", name)]
 STEP_COUNTS = (1, 2, 3, 4, 14, 15, 16, 30, 50)
 
 
@@ -37,7 +41,7 @@ def diffusers_loss(case: Case, steps: int) -> float:
 
 
 def draw(seed: int) -> Case:
-    """A random sampler with a random config that all samplers support."""
+    """A random sampler of `DRAWN` with a random config that all of them support."""
     rng = random.Random(seed)
     config = {
         "num_train_timesteps": rng.choice([200, 500, 1000]),
@@ -53,6 +57,7 @@ def draw(seed: int) -> Case:
         "lower_order_final": rng.random() < 0.5,
         "euler_at_final": rng.random() < 0.5,
     }
-    scheduler = rng.choice(SCHEDULERS)
+    scheduler = rng.choice(DRAWN)
     spacing, prediction = config["timestep_spacing"], config["prediction_type"]
-    return Case(f"{scheduler}:random-{seed},{spacing},{prediction}", scheduler, config)
+    name = f"{scheduler}:random-{seed},{spacing},{prediction}"
+    return Case(name, scheduler, config, eta=default_eta(scheduler))
