@@ -258,11 +258,12 @@ class TokenizerInfo:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Identity of the weights."""
+    """Identity of the weights. `family` is the model's architecture, such as `sdxl` or `koala`."""
 
     id: Name
     digest: Sha256
     dtype: Name
+    family: Name | UnsetType = UNSET
 
 
 @dataclass(frozen=True)

@@ -111,6 +111,10 @@ PROMPTS = {
 FEATURES = {"features": ["guidance_interval", "a_feature_of_the_future"]}
 WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
     "hello": (p.Hello, HELLO_HEADER),
+    "hello-family": (
+        p.Hello,
+        HELLO_HEADER | {"model": HELLO_HEADER["model"] | {"family": "sdxl"}},
+    ),
     "hello-coming": (p.Hello, HELLO_HEADER | {"coming": [[512, 512], [640, 384]]}),
     "hello-caching": (p.Hello, HELLO_HEADER | CACHING),
     "hello-prompts": (p.Hello, HELLO_HEADER | PROMPTS),

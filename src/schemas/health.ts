@@ -10,7 +10,15 @@ const Status = Type.Union([
 
 /** What clients can request of a model; empty before its first worker is ready. */
 const offered = {
-  model: Type.Union([Type.Null(), Type.Object({ id: Type.String(), digest: Type.String(), dtype: Type.String() })]),
+  model: Type.Union([
+    Type.Null(),
+    Type.Object({
+      id: Type.String(),
+      digest: Type.String(),
+      dtype: Type.String(),
+      family: Type.Optional(Type.String({ description: "The model's architecture, such as sdxl, ssd-1b or lcm." }))
+    })
+  ]),
   sizes: Type.Array(Type.Array(Type.Integer()), { description: 'Sizes as [width, height].' }),
   coming: Type.Array(Type.Array(Type.Integer()), {
     description: 'Sizes that are still compiling. Each moves to `sizes`, or disappears if it cannot be compiled.'

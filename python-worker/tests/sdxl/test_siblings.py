@@ -20,6 +20,7 @@ from easel_worker.engine import GUIDANCE_EMBEDDING, GUIDANCE_INTERVAL, Pixels
 from easel_worker.sdxl.folder.config import ConfigError, load_config
 from easel_worker.sdxl.folder.config_reader import ConfigFile
 from easel_worker.sdxl.folder.config_unet import read_unet_config
+from easel_worker.sdxl.folder.family import family
 from easel_worker.sdxl.model.int8 import Int8Linear
 from easel_worker.sdxl.model.params import count
 from easel_worker.sdxl.model.unet import UNet
@@ -43,6 +44,14 @@ PARAMETERS = {
 }
 """Model cards say 1.3 B, 0.74 B, 782 M and 1,161 M; LCM-SDXL is SDXL base and a projection."""
 
+FAMILIES = {
+    SSD_1B.name: "ssd-1b",
+    VEGA.name: "vega",
+    KOALA_700M.name: "koala",
+    KOALA_1B.name: "koala",
+    LCM_SDXL.name: "lcm",
+}
+
 STRUCTURE = (
     "layers_per_block",
     "mid_block_type",
@@ -61,6 +70,7 @@ def test_a_sibling_at_full_size_has_the_published_number_of_parameters(
     (tmp_path / "config.json").write_text(json.dumps(config))
     declared = UNet.declare(read_unet_config(ConfigFile(tmp_path / "config.json")))
     assert count(declared) == PARAMETERS[case.name]
+    assert family(declared.config) == FAMILIES[case.name]
 
 
 def loaded(folder: Path, given: dict[str, Any]) -> tuple[UNet, list[jax.Array], dict[str, Any]]:

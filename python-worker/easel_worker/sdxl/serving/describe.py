@@ -17,6 +17,7 @@ from easel_worker.engine import (
     Tokens,
 )
 from easel_worker.sdxl.folder.config import ConfigError, read_config
+from easel_worker.sdxl.folder.family import family
 from easel_worker.sdxl.folder.files import ModelFiles, locate
 from easel_worker.sdxl.folder.model import Dtypes
 from easel_worker.sdxl.folder.model_defaults import model_defaults
@@ -87,7 +88,9 @@ def describe(model: Path, options: Options) -> Description:
         )
     trained = int(config.scheduler.get("num_train_timesteps", 1000))
     capabilities = Capabilities(
-        model=ModelInfo(located.name, "", _dtype_name(resolve.dtypes(options))),
+        model=ModelInfo(
+            located.name, "", _dtype_name(resolve.dtypes(options)), family(config.unet)
+        ),
         tokenizers=tuple(files.info for files in tokenizers),
         sizes=sizes,
         rows=resolve.rows(options),

@@ -1,0 +1,23 @@
+"""The family of a checkpoint, by the structure of its UNet."""
+
+from easel_worker.sdxl.model.config import UNetConfig
+
+SDXL = "sdxl"
+
+_BY_STRUCTURE: dict[tuple[int, tuple[tuple[int, ...], ...]], str] = {
+    (1, ((), (2, 2), (4, 4))): "ssd-1b",
+    (1, ((), (1, 1), (2, 2))): "vega",
+    (0, ((), (2,), (5,))): "koala",
+    (2, ((), (2,), (6,))): "koala",
+}
+"""By the middle block's residual blocks and the transformers on the way down."""
+
+
+def family(config: UNetConfig) -> str:
+    """`sdxl`, `ssd-1b`, `vega`, `koala`, or `lcm` for a model that embeds the guidance scale.
+
+    Fine-tunes and few-step models with SDXL base's structure are `sdxl`.
+    """
+    if config.guidance_features is not None:
+        return "lcm"
+    return _BY_STRUCTURE.get((config.mid_resnets, config.down_transformers), SDXL)
