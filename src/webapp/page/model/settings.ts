@@ -20,7 +20,7 @@ export interface Settings extends Omit<Numbers, 'width' | 'height' | 'timeout' |
   size: string
   scheduler: string
   /** Empty for the model's. */
-  timestep_spacing: string
+  timestep_spacing: NonNullable<GenerateRequest['timestep_spacing']> | ''
   output_format: 'png' | 'jpeg' | 'webp'
   previews: boolean
   truncate: boolean
@@ -59,7 +59,8 @@ export function toRequest(
     prompt: prompt.trim(),
     // Send it even if empty: without it, the server would apply its own default.
     ...(negative_prompt === undefined ? {} : { negative_prompt: negative_prompt.trim() }),
-    ...filled({ prompt_2, negative_prompt_2, timestep_spacing }),
+    ...filled({ prompt_2, negative_prompt_2 }),
+    ...(timestep_spacing === '' ? {} : { timestep_spacing }),
     ...given({ prompt_syntax, model }),
     ...(width === undefined || height === undefined ? {} : { width, height }),
     ...given(numbers),

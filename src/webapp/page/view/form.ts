@@ -75,7 +75,7 @@ export class Form extends Emitter<Events> {
       size: this.#sizes.value,
       ...this.#numbers(),
       scheduler: this.#field('scheduler').value,
-      timestep_spacing: this.#field('timestep_spacing').value,
+      timestep_spacing: this.#field('timestep_spacing').value as Settings['timestep_spacing'],
       output_format: this.#field('output_format').value as 'png',
       previews: (this.#field('previews') as HTMLInputElement).checked,
       truncate: (this.#field('truncate') as HTMLInputElement).checked
