@@ -18,7 +18,7 @@ def lane(
     guidance: float, steps: int = 4, evaluation: int = 0, seed: int = 0, scheduler: str = "euler"
 ) -> SdxlLane:
     spec = ImageSpec(TOKENS, None, steps, guidance, scheduler, 8, 8, seed=seed)
-    conditions = Conditions(PromptContext([], [], []), NOTHING)
+    conditions = Conditions(PromptContext([], [], []), NOTHING, NOTHING)
     state = State(NOTHING, NOTHING)
     return SdxlLane(spec, make_table({}, scheduler, steps), conditions, state, evaluation)
 
