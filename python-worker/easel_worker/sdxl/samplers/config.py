@@ -17,6 +17,10 @@ class SchedulerError(ValueError):
     """The model's scheduler config asks for something that we do not implement."""
 
 
+SIGMA_SPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
+"""The keys that space sigmas; at most one may be true."""
+
+
 @dataclass(frozen=True)
 class Config:
     """The keys that decide timesteps, noise levels and updates, under diffusers' names.
@@ -61,6 +65,11 @@ class Config:
     timesteps: tuple[float, ...] = ()
     sigmas: tuple[float, ...] = ()
     eta: float = 0.0
+
+    @property
+    def spacings(self) -> tuple[str, ...]:
+        """Those of `SIGMA_SPACINGS` that are true."""
+        return tuple(key for key in SIGMA_SPACINGS if getattr(self, key))
 
 
 ConfigFile = Mapping[str, Any]
@@ -119,9 +128,6 @@ _CHOICES = {
     "sigma_schedule": ("karras", "exponential"),
 }
 
-SIGMA_SPACINGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
-"""The keys that space sigmas; at most one may be true."""
-
 
 def read(file: ConfigFile, cls: SchedulerClass) -> Config:
     """Read what a scheduler class needs from the file.
@@ -154,11 +160,10 @@ def read(file: ConfigFile, cls: SchedulerClass) -> Config:
         if item.name in _CHOICES:
             value = getattr(config, item.name)
             _check(cls, item.name, value, _CHOICES[item.name], given=item.name in file)
-    spacings = [key for key in SIGMA_SPACINGS if getattr(config, key)]
-    if len(spacings) > 1:
+    if len(config.spacings) > 1:
         raise SchedulerError(
-            f"{cls.name}: {' and '.join(spacings)} are true in scheduler/scheduler_config.json: "
-            "set at most one of them"
+            f"{cls.name}: {' and '.join(config.spacings)} are true in "
+            "scheduler/scheduler_config.json: set at most one of them"
         )
     return config
 

@@ -68,7 +68,9 @@ def _with_noise(config: Config) -> Config:
 
 def _dpm_solver(config: Config, steps: int) -> Table:
     """https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/schedulers/scheduling_dpmsolver_multistep.py#L1196"""
-    times, sigmas = _plan(config, steps)
+    # diffusers rounds the timesteps of Karras sigmas, unless the betas' schedule is the cosine one.
+    rounds = config.use_karras_sigmas and config.beta_schedule != "squaredcos_cap_v2"
+    times, sigmas = schedules.solver_plan(config, steps, rounds=rounds)
     return _multistep(config, times, sigmas, initial=1.0)
 
 
@@ -76,21 +78,6 @@ def _edm_dpm_solver(config: Config, steps: int) -> Table:
     """https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/schedulers/scheduling_edm_dpmsolver_multistep.py#L726"""
     sigmas = edm.sigmas(config, steps)
     return _multistep(config, edm.timesteps(sigmas), sigmas, initial=edm.initial(config, sigmas))
-
-
-def _plan(config: Config, steps: int) -> tuple[Floats, Floats]:
-    """Timesteps [steps] and sigmas [steps + 1] of the DPM-Solver classes."""
-    training = schedules.sigmas_of(schedules.alphas_cumprod(config))
-    times = schedules.timesteps_before_zero(config, steps)
-    sigmas = schedules.sigmas_at(training, times)
-    spaced = schedules.spaced_sigmas(config, training[-1], training[0], steps)
-    if spaced is not None:
-        sigmas, times = spaced, schedules.timesteps_at(training, spaced)
-        # diffusers uses integer timesteps: it rounds those of Karras sigmas, unless the schedule is
-        # the cosine one, and truncates the others.
-        rounds = config.use_karras_sigmas and config.beta_schedule != "squaredcos_cap_v2"
-        times = times.round() if rounds else np.floor(times)
-    return times, np.append(sigmas, schedules.final_sigma(config, training))
 
 
 def _multistep(config: Config, times: Floats, sigmas: Floats, *, initial: float) -> Table:

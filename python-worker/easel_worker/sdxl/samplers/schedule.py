@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from easel_worker.sdxl.samplers.config import SIGMA_SPACINGS, Config, SchedulerClass
+from easel_worker.sdxl.samplers.config import Config, SchedulerClass
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def apply_schedule(
 
 
 def _check_timesteps(config: Config, timesteps: tuple[int, ...], name: str, steps: int) -> None:
-    if any(getattr(config, key) for key in SIGMA_SPACINGS):
+    if config.spacings:
         raise ValueError(
             f"{name} takes no timesteps, because it spaces sigmas: leave them out, or choose a "
             "scheduler without Karras, exponential or beta sigmas"

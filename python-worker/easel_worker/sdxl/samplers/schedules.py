@@ -139,6 +139,27 @@ def timesteps_at(training: Floats, sigmas: Floats) -> Floats:
     return np.interp(np.log(sigmas), known, np.arange(len(training)))
 
 
+def solver_plan(config: Config, steps: int, *, rounds: bool) -> tuple[Floats, Floats]:
+    """Timesteps [steps] and sigmas [steps + 1] of the DPM-Solver classes and UniPC.
+
+    Args:
+        config: the scheduler's.
+        steps: their number.
+        rounds: whether the timesteps of spaced sigmas are rounded. diffusers uses integer timesteps
+            and truncates them otherwise.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/schedulers/scheduling_dpmsolver_multistep.py#L367
+    """
+    training = sigmas_of(alphas_cumprod(config))
+    times = timesteps_before_zero(config, steps)
+    sigmas = sigmas_at(training, times)
+    spaced = spaced_sigmas(config, training[-1], training[0], steps)
+    if spaced is not None:
+        sigmas, times = spaced, timesteps_at(training, spaced)
+        times = times.round() if rounds else np.floor(times)
+    return times, np.append(sigmas, final_sigma(config, training))
+
+
 def final_sigma(config: Config, training: Floats) -> float:
     """The sigma after the last step."""
     return float(training[0]) if config.final_sigmas_type == "sigma_min" else 0.0

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 
 from easel_worker.sdxl.samplers import schedules
 from easel_worker.sdxl.samplers.config import Config
-from easel_worker.sdxl.samplers.schedules import Floats
 from easel_worker.sdxl.samplers.table import Table, Update, from_update, levels
 
 
 def dpm_solver_singlestep(config: Config, steps: int) -> Table:
     """https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/schedulers/scheduling_dpmsolver_singlestep.py#L829"""
-    times, sigmas = _plan(config, steps)
+    times, sigmas = schedules.solver_plan(config, steps, rounds=config.use_karras_sigmas)
     now, then = levels(sigmas[:-1]), levels(sigmas[1:])
     sample = then.sigma / now.sigma
     image = then.alpha * (1.0 - sigmas[1:] / sigmas[:-1])
@@ -54,15 +53,3 @@ def _second_of_a_pair(config: Config, steps: int) -> NDArray[np.bool_]:
     elif lowers_last:
         second[-1] = False
     return second
-
-
-def _plan(config: Config, steps: int) -> tuple[Floats, Floats]:
-    """Timesteps [steps] and sigmas [steps + 1]."""
-    training = schedules.sigmas_of(schedules.alphas_cumprod(config))
-    times = schedules.timesteps_before_zero(config, steps)
-    sigmas = schedules.sigmas_at(training, times)
-    spaced = schedules.spaced_sigmas(config, training[-1], training[0], steps)
-    if spaced is not None:
-        sigmas, times = spaced, schedules.timesteps_at(training, spaced)
-        times = times.round() if config.use_karras_sigmas else np.floor(times)
-    return times, np.append(sigmas, schedules.final_sigma(config, training))

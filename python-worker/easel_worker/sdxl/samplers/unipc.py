@@ -114,13 +114,8 @@ def _order(config: Config, step: int, steps: int) -> int:
 
 def _plan(config: Config, steps: int) -> tuple[Floats, Floats]:
     """Timesteps [steps] and sigmas [steps + 1]."""
-    training = schedules.sigmas_of(schedules.alphas_cumprod(config))
-    times = schedules.timesteps_before_zero(config, steps)
-    sigmas = schedules.sigmas_at(training, times)
-    last = schedules.final_sigma(config, training)
-    spaced = schedules.spaced_sigmas(config, training[-1], training[0], steps)
-    if spaced is not None:
-        sigmas, times = spaced, schedules.timesteps_at(training, spaced)
-        times = times.round() if config.use_karras_sigmas else np.floor(times)
-        last = sigmas[-1] if config.final_sigmas_type == "sigma_min" else 0.0
-    return times, np.append(sigmas, last)
+    times, sigmas = schedules.solver_plan(config, steps, rounds=config.use_karras_sigmas)
+    # Spaced sigmas end where they were spaced to, and not at the lowest of training.
+    if config.spacings and config.final_sigmas_type == "sigma_min":
+        sigmas[-1] = sigmas[-2]
+    return times, sigmas
