@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from easel_worker.departure import Departure
+from easel_worker.departure import Departure, shared_ends
 from easel_worker.engine import StepShape
 from easel_worker.image import Image
 from easel_worker.pace import Pace
@@ -50,6 +50,15 @@ def test_a_request_without_measured_times_is_kept() -> None:
 def test_at_the_deadline_all_requests_are_dropped() -> None:
     images = [left("a", 1), left("a", 1), left("b", 40)]
     assert Departure(110.0, "").too_late(images, Pace(), now=110.0, rows=ROWS) == ["a", "b"]
+
+
+def test_an_image_ends_after_the_step_of_its_shape_and_not_after_the_others() -> None:
+    images = [image("first", size=SIZE, steps=1), image("second", size=SIZE, steps=1, chunks=2)]
+    pace = measured(0.5)
+    pace.stepped(StepShape(SIZE, 2 * LENGTH), 2, 2.0)
+    assert shared_ends(images, pace, ROWS) == [0.5, 2.5]
+    late = Departure(101.0, "").too_late(images, pace, now=100.0, rows=ROWS)
+    assert late == ["second"]
 
 
 def test_pace_follows_the_measurements() -> None:
