@@ -99,7 +99,8 @@ def test_fetches_only_the_files_that_are_read(
 
 def test_the_engine_paints_with_a_fetched_model(server: Hub, tmp_path: Path) -> None:
     fetch(server, tmp_path / "sdxl")
-    engine = SdxlEngine(tmp_path / "sdxl", Options(sizes=(tiny_model.SIZES[0],)))
+    options = Options(sizes=(tiny_model.SIZES[0],), max_prompt_chunks=1)
+    engine = SdxlEngine(tmp_path / "sdxl", options)
     engine.warm(lambda _: None)
     lane = engine.start(tiny_model.spec(steps=1))
     engine.step([lane])

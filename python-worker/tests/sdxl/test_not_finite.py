@@ -215,7 +215,7 @@ def test_a_preview_that_is_not_finite_is_left_out_and_does_not_fail_the_image(
 
 
 def test_devices_that_share_a_guided_image_agree(folder: Path) -> None:
-    options = Options(devices=jax.devices()[:4], sizes=[], split_guidance=True)
+    options = Options(devices=jax.devices()[:4], sizes=[], max_prompt_chunks=1, split_guidance=True)
     engine = SdxlEngine(folder, options)
     engine.warm(lambda _: None)
     good = alone(engine, spec())
