@@ -51,13 +51,19 @@ function entry([path, content]: [string, string]) {
   return { type: 'file', path, size, oid: createHash('sha1').update(`blob ${size}\0${content}`).digest('hex') }
 }
 
-it('npm start downloads a Hugging Face model and serves its folder', async () => {
+/** Starts the hub for this test, and returns an empty folder to download to. */
+async function cacheWithHub(): Promise<string> {
   const cache = mkdtempSync(join(tmpdir(), 'easel-test-'))
   onTestFinished(() => rmSync(cache, { recursive: true }))
   vi.stubEnv('HF_ENDPOINT', await startHub())
   onTestFinished(() => {
     vi.unstubAllEnvs()
   })
+  return cache
+}
+
+it('npm start downloads a Hugging Face model and serves its folder', async () => {
+  const cache = await cacheWithHub()
   const folder = join(cache, 'owner--model@main')
   for (const args of [['--model', 'owner/model@main', '--port', '0'], ['--model=owner/model@main']]) {
     expect(await withLocalModel(args, {}, cache)).toEqual([...args, '--model', folder])
@@ -72,12 +78,7 @@ it('npm start downloads a Hugging Face model and serves its folder', async () =>
 })
 
 it('npm start downloads a VAE and a UNet that replace those of the model', async () => {
-  const cache = mkdtempSync(join(tmpdir(), 'easel-test-'))
-  onTestFinished(() => rmSync(cache, { recursive: true }))
-  vi.stubEnv('HF_ENDPOINT', await startHub())
-  onTestFinished(() => {
-    vi.unstubAllEnvs()
-  })
+  const cache = await cacheWithHub()
   const args = ['--model', 'models/demo', '--vae', 'owner/model']
   const env = { UNET: 'owner/model/lightning_unet.safetensors@main' }
   const [vae, unet] = ['owner--model@main--vae', 'owner--model--lightning_unet.safetensors@main--unet'].map((name) =>
@@ -89,12 +90,7 @@ it('npm start downloads a VAE and a UNet that replace those of the model', async
 })
 
 it('npm start accepts a name without a revision, reports the commit, and is offline the next time', async () => {
-  const cache = mkdtempSync(join(tmpdir(), 'easel-test-'))
-  onTestFinished(() => rmSync(cache, { recursive: true }))
-  onTestFinished(() => {
-    vi.unstubAllEnvs()
-  })
-  vi.stubEnv('HF_ENDPOINT', await startHub())
+  const cache = await cacheWithHub()
   const folder = join(cache, 'owner--model@main')
   expect(await withLocalModel([], { MODEL: 'owner/model' }, cache)).toEqual(['--model', folder])
   expect(JSON.parse(readFileSync(join(folder, 'source.json'), 'utf8'))).toMatchObject({
@@ -111,12 +107,7 @@ it('npm start accepts a name without a revision, reports the commit, and is offl
 })
 
 it('npm start downloads the models of a list', async () => {
-  const cache = mkdtempSync(join(tmpdir(), 'easel-test-'))
-  onTestFinished(() => rmSync(cache, { recursive: true }))
-  onTestFinished(() => {
-    vi.unstubAllEnvs()
-  })
-  vi.stubEnv('HF_ENDPOINT', await startHub())
+  const cache = await cacheWithHub()
   const folder = join(cache, 'owner--model@main')
   const local = `a=${cache},b=${folder}`
   const list = `a=${cache}, b=owner/model`
