@@ -252,7 +252,7 @@ export class WorkerRegistry {
     const { sizes, features, limits } = grown
     this.#options.log.info(
       { worker: worker.name, sizes, features, max_chunks: limits.max_chunks },
-      `worker ${worker.name} now has ${sizes.length} sizes`
+      `worker ${worker.name} has compiled more: sizes ${sizes.map((size) => size.join('x')).join(', ')}; up to ${limits.max_chunks ?? 1} chunks in a prompt`
     )
     this.#options.onGrown(worker)
   }
