@@ -6,7 +6,7 @@ import { Value } from 'typebox/value'
 import { boundedBody } from '../bounded-body.js'
 import { EaselError } from '../errors.js'
 import { ByteReader } from '../image/byte-reader.js'
-import { parseFlatObject } from '../image/flat-json.js'
+import { parseSmallObject } from '../image/small-json.js'
 import { FORMATS, mimeOf } from '../image/formats.js'
 import { type Description, descriptionIn, MAX_RECIPE_BYTES, NotAnImage } from '../image/metadata.js'
 import { recipeOfParameters } from '../image/parameters.js'
@@ -78,7 +78,7 @@ export const recipeRoute: FastifyPluginAsyncTypebox<{ service: ImageService }> =
       if (!(request.body instanceof Kept))
         throw new EaselError('UNSUPPORTED_MEDIA_TYPE', `send an image file with content-type ${TYPES.join(', ')}`)
       const { easel, parameters, format } = request.body.description
-      const recipe = easel === undefined ? recipeOfParameters(parameters ?? '', format) : parseFlatObject(easel)
+      const recipe = easel === undefined ? recipeOfParameters(parameters ?? '', format) : parseSmallObject(easel)
       if (!Value.Check(Recipe, recipe)) throw new EaselError('NO_RECIPE')
       const { model, model_digest, version: release, scheduler, ...body } = recipe
       const own = service.offers.find((offer) => offer.model.id === model)

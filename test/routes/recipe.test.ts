@@ -92,6 +92,22 @@ describe('POST /recipe', () => {
     expect(Buffer.from(await (await generate(server, request)).arrayBuffer()).equals(file)).toBe(true)
   })
 
+  it.each(FORMATS)('returns the lists in the recipe of a %s: sizes and a schedule', async (output_format) => {
+    const body = {
+      prompt: 'a fox',
+      original_size: [512, 768],
+      crops_coords_top_left: [8, 4],
+      target_size: [1024, 640],
+      timesteps: Array.from({ length: 64 }, (_, index) => 999 - 10 * index),
+      seed: 5,
+      output_format
+    }
+    const file = Buffer.from(await (await generate(server, body)).arrayBuffer())
+    const { request } = (await (await post(file, `image/${output_format}`)).json()) as { request: object }
+    expect(request).toMatchObject(body)
+    expect(Buffer.from(await (await generate(server, request)).arrayBuffer()).equals(file)).toBe(true)
+  })
+
   it("states neutral values where the operator's default is not neutral", async () => {
     const saving = await startReadyServer({ DEFAULT_GUIDANCE_END: '0.5' })
     const file = Buffer.from(await (await generate(server, { prompt: 'a fox', seed: 5 })).arrayBuffer())
