@@ -15,6 +15,7 @@ import { uploadsPlugin } from './plugins/uploads.js'
 import { answerHeaderSchemas } from './routes/answers/headers.js'
 import { generateRoute } from './routes/generate.js'
 import { healthRoute, probeRoutes } from './routes/health.js'
+import { lorasRoute } from './routes/loras.js'
 import { metricsRoute } from './routes/metrics.js'
 import { openAiRoutes } from './routes/openai/index.js'
 import { recipeRoute } from './routes/recipe.js'
@@ -63,6 +64,7 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
     await scope.register(generateRoute, { service, withRecipe })
     await scope.register(requestRoutes, { service })
     await scope.register(tokenizeRoute, { service })
+    await scope.register(lorasRoute, { service })
     await scope.register(recipeRoute, { service })
     await scope.register(openAiRoutes, { prefix: '/v1', service, withRecipe, snapSizes })
   })

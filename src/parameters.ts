@@ -8,6 +8,10 @@ import { OutputFormat } from './schemas/format.js'
  */
 export const MAX_PROMPT_LENGTH = 32_000
 
+/** The most LoRAs that an image may have, and the largest weight of one, of either sign. */
+export const MAX_LORAS = 8
+export const MAX_LORA_WEIGHT = 10
+
 /** One parameter of a request for images, with everything the gateway derives from it. */
 export interface Parameter {
   /** Its schema in POST /generate. */
@@ -66,6 +70,15 @@ const pair = (minimum: number, description: string) =>
     maxItems: 2,
     description
   })
+
+const loraWeight = (description: string) =>
+  Type.Optional(Type.Number({ minimum: -MAX_LORA_WEIGHT, maximum: MAX_LORA_WEIGHT, description }))
+
+const loraName = Type.String({
+  minLength: 1,
+  maxLength: 200,
+  description: 'As GET /loras lists it. The part after the last / is enough if only one has it.'
+})
 
 /** What SDXL's micro-conditioning parameters have in common. */
 const microConditioning = {
@@ -269,6 +282,43 @@ export const parameters = {
     },
     recipe: 'always',
     wire: 'height'
+  },
+  loras: {
+    schema: Type.Array(
+      Type.Object(
+        {
+          name: loraName,
+          weight: loraWeight('How strongly it changes the model; may be negative. Default: 1.'),
+          unet_weight: loraWeight('The weight for the UNet alone. Default: `weight`.'),
+          text_weight: loraWeight('The weight for the text encoders alone. Default: `weight`.'),
+          digest: Type.Optional(
+            Type.String({
+              pattern: '^[0-9a-f]{64}$',
+              description: 'SHA-256 of its file. With it a request fails rather than use another file of that name.'
+            })
+          )
+        },
+        { additionalProperties: false }
+      ),
+      {
+        maxItems: MAX_LORAS,
+        description:
+          'LoRAs to apply, in any order; GET /loras lists them. In the syntax `a1111` the prompt may also name them: <lora:name:0.8>.'
+      }
+    ),
+    omittable: true,
+    feature: 'loras',
+    unable: 'this server has no LoRAs; its operator sets LORAS',
+    recipe: Type.Array(
+      Type.Object({
+        name: Type.String(),
+        digest: Type.String(),
+        unet_weight: Type.Number(),
+        text_weight: Type.Number()
+      }),
+      { description: 'The LoRAs that were applied, also those that the prompt names.' }
+    ),
+    openai: true
   },
   output_format: {
     schema: Type.Unsafe<Static<typeof OutputFormat>>({
@@ -485,6 +535,8 @@ export type ModelLimits = {
 } & {
   /** Chunks of a prompt; absent means 1. */
   readonly max_chunks?: number
+  /** LoRAs of an image; absent means 0. */
+  readonly max_loras?: number
 }
 
 /** The largest value of a parameter that the model accepts; Infinity if unlimited. */

@@ -3,9 +3,7 @@
 import faulthandler
 import os
 import sys
-from dataclasses import replace
 
-from easel_worker import specs
 from easel_worker.captured import capture
 from easel_worker.ending import end_process
 from easel_worker.engine import Engine
@@ -16,9 +14,9 @@ from easel_worker.log_writer import STDERR
 from easel_worker.logs import Logger
 from easel_worker.loop import Loop
 from easel_worker.mailbox import Leave, Mailbox
+from easel_worker.news import News
 from easel_worker.parent import exit_with_parent
 from easel_worker.process_options import ProcessOptions, load
-from easel_worker.protocol import Heartbeat, Hello
 from easel_worker.signals import Signals
 from easel_worker.timeline import Timeline
 from easel_worker.transport import Address, CurveKeys, Transport
@@ -74,19 +72,8 @@ def _run(options: ProcessOptions, log: Logger, signals: Signals, timeline: Timel
 def _serve(options: ProcessOptions, engine: Engine, log: Logger, signals: Signals) -> ExitStatus:
     mailbox, vitals = Mailbox(), Vitals()
 
-    def hello() -> Hello:
-        return specs.hello(engine.capabilities, options.name, options.model_name)
-
-    def heartbeat(session: str) -> Heartbeat:
-        now = engine.capabilities
-        return replace(
-            vitals.heartbeat(session),
-            sizes=now.sizes,
-            features=now.features,
-            max_chunks=now.limits.max_chunks,
-        )
-
-    transport = Transport(_address(options), hello, mailbox, heartbeat=heartbeat, log=log)
+    news = News(engine, vitals, options.name, options.model_name)
+    transport = Transport(_address(options), news.hello, mailbox, heartbeat=news.heartbeat, log=log)
     signals.on_first(lambda: mailbox.put(Leave(options.drain_grace_s, "the worker got a signal")))
     log.info("ready, connecting", endpoint=options.connect, sizes=engine.capabilities.sizes)
     transport.start()

@@ -18,20 +18,27 @@ from numpy.typing import NDArray
 
 from easel_worker.values import (
     AtLeastOne,
+    AtMost8,
     AtMost32,
+    AtMost1000,
     Count,
     Guidance,
     HeightWidth,
+    LoraName,
+    LoraWeight,
     Name,
+    OneTo8,
     Positive,
     Seconds,
     Sha256,
     Share,
+    ShortText,
     Sigmas,
     Size,
     Spacing,
     Timesteps,
     TopLeft,
+    TriggerWord,
     Uint32,
     Weight,
     Weighting,
@@ -58,11 +65,15 @@ GUIDANCE_RESCALE = "guidance_rescale"
 MICRO_CONDITIONING = "micro_conditioning"
 """The feature of an engine that can condition on other sizes than the image's own."""
 
+LORAS = "loras"
+"""The feature of an engine that has a folder of LoRAs, which may be empty."""
+
 FEATURES = {
     SCHEDULES: ("timestep_spacing", "timesteps", "sigmas", "eta"),
     GUIDANCE_INTERVAL: ("guidance_start", "guidance_end"),
     PROMPT_WEIGHTS: ("weighting", "empty"),
     GUIDANCE_RESCALE: ("guidance_rescale",),
+    LORAS: ("loras",),
     MICRO_CONDITIONING: (
         "original_size",
         "crops_coords_top_left",
@@ -135,6 +146,16 @@ class Tokens:
         return any(each is not UNSET for each in optional)
 
 
+@dataclass(frozen=True, order=True)
+class LoraUse:
+    """A LoRA that an image has, and its weights for the UNet and for the text encoders."""
+
+    name: LoraName
+    digest: Sha256
+    unet_weight: LoraWeight
+    text_weight: LoraWeight
+
+
 class StepShape(NamedTuple):
     """The size of an image, and the number of its prompt's tokens for each text encoder."""
 
@@ -151,6 +172,7 @@ class Parameters:
     prompts' weights are applied; compel's needs `empty`, the empty text in one chunk.
     `timestep_spacing`, `timesteps`, `sigmas` and `eta` replace what the scheduler's config says;
     `timesteps` has one for each step, `sigmas` one more.
+    `loras` change the weights, in any order.
     `guidance_rescale` is diffusers': how far a guided prediction's deviation moves to that of the
     unguided one. Absent sizes of SDXL's micro-conditioning are the image's own.
     """
@@ -175,6 +197,7 @@ class Parameters:
     negative_target_size: HeightWidth | UnsetType = UNSET
     weighting: Weighting | UnsetType = UNSET
     empty: Tokens | UnsetType = UNSET
+    loras: Annotated[tuple[LoraUse, ...], OneTo8] | UnsetType = UNSET
     timestep_spacing: Spacing | UnsetType = UNSET
     timesteps: Timesteps | UnsetType = UNSET
     sigmas: Sigmas | UnsetType = UNSET
@@ -237,7 +260,10 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest values that a request may have; `max_chunks` is for chunks of a prompt."""
+    """The largest values that a request may have.
+
+    `max_chunks` is for chunks of a prompt, `max_loras` for the LoRAs of an image.
+    """
 
     max_steps: Positive
     max_guidance_scale: Guidance
@@ -245,6 +271,7 @@ class Limits:
     max_cache_interval: Positive = 1
     max_clip_skip: Count = 0
     max_chunks: Positive = 1
+    max_loras: Count = 0
 
 
 @dataclass(frozen=True)
@@ -264,6 +291,28 @@ class ModelInfo:
     digest: Sha256
     dtype: Name
     family: Name | UnsetType = UNSET
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A LoRA that requests may name.
+
+    Attributes:
+        digest: SHA-256 of its file.
+        kind: `lora`, `locon`, `loha`, `lokr` or `dora`.
+        rank: the largest rank of its updates.
+        parts: what it changes: `unet`, `text_encoder`, `text_encoder_2`.
+        trigger_words: what its metadata says belongs into the prompt.
+        base_model: the model that its metadata says it was trained on.
+    """
+
+    name: LoraName
+    digest: Sha256
+    kind: Name
+    rank: Positive | UnsetType = UNSET
+    parts: Annotated[tuple[Name, ...], AtMost8] | UnsetType = UNSET
+    trigger_words: Annotated[tuple[TriggerWord, ...], AtMost8] | UnsetType = UNSET
+    base_model: ShortText | UnsetType = UNSET
 
 
 @dataclass(frozen=True)
@@ -299,7 +348,7 @@ class Capabilities:
     `second_order` are those of `schedulers` that evaluate the UNet twice in each step of a request
     but the last. `coming` are the sizes still being compiled; each moves to `sizes` when it is
     ready. `features` are those of `FEATURES` that the engine has. `features` and
-    `limits.max_chunks` grow while programs are compiled.
+    `limits.max_chunks` grow while programs are compiled. `loras` follow their folder.
     """
 
     model: ModelInfo
@@ -314,6 +363,7 @@ class Capabilities:
     coming: tuple[Size, ...] = ()
     features: tuple[Name, ...] = ()
     second_order: tuple[Name, ...] = ()
+    loras: Annotated[tuple[Lora, ...], AtMost1000] = ()
 
 
 def evaluations_of(spec: ImageSpec, capabilities: Capabilities) -> int:

@@ -21,6 +21,12 @@ MAX_CACHE_INTERVAL = Option(
     "programs, and an image in flight needs more memory",
 )
 
+LORAS = Option(
+    parse.folder,
+    "a folder of LoRAs as .safetensors files, which requests name by their path in it; the worker "
+    "follows changes of the folder (default: none)",
+)
+
 MAX_PROMPT_CHUNKS = Option(
     parse.positive,
     "the largest number of chunks of 75 tokens that a prompt may have; each number above 1 takes "

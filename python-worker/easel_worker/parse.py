@@ -49,6 +49,14 @@ def count(value: str) -> int:
     return number
 
 
+def folder(value: str) -> Path:
+    """A folder that exists."""
+    path = Path(value)
+    if not path.is_dir():
+        raise ValueError(f"{value} is not a folder")
+    return path
+
+
 def counts(value: str) -> tuple[int, ...]:
     """Integers of 1 or more, joined by commas."""
     return tuple(positive(text) for text in value.split(","))

@@ -10,9 +10,10 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from easel_worker.engine import Capabilities, DeviceMemory, Parameters
+from easel_worker.engine import Capabilities, DeviceMemory, Lora, Parameters
 from easel_worker.values import (
     AtLeastOne,
+    AtMost1000,
     Count,
     Id,
     Interval,
@@ -95,6 +96,7 @@ class Heartbeat:
     not_finite: NotFiniteTotals | UnsetType = UNSET
     features: tuple[Name, ...] | UnsetType = UNSET
     max_chunks: Positive | UnsetType = UNSET
+    loras: Annotated[tuple[Lora, ...], AtMost1000] | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)

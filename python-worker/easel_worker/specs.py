@@ -77,6 +77,23 @@ def check(spec: ImageSpec, capabilities: Capabilities) -> None:
         )
     _check_negative_sizes(spec)
     check_prompts(spec, capabilities)
+    _check_loras(spec, capabilities)
+
+
+def _check_loras(spec: ImageSpec, capabilities: Capabilities) -> None:
+    """A LoRA is its file: one that was replaced since the request was accepted is another."""
+    loras = () if spec.loras is UNSET else spec.loras
+    _at_most("the number of loras", len(loras), capabilities.limits.max_loras)
+    names = [lora.name for lora in loras]
+    if len(set(names)) < len(names):
+        raise InvalidRequest("loras names one LoRA twice")
+    known = {lora.name: lora.digest for lora in capabilities.loras}
+    for lora in loras:
+        if known.get(lora.name) != lora.digest:
+            now = f"its digest is {known[lora.name]}" if lora.name in known else "it is gone"
+            raise InvalidRequest(
+                f"the LoRA {lora.name} with digest {lora.digest} is not here: {now}"
+            )
 
 
 def _check_negative_sizes(spec: ImageSpec) -> None:

@@ -27,6 +27,13 @@ Guidance = Annotated[float, Meta(ge=0, le=_LARGEST)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Weight = Annotated[float, Meta(ge=-1000, le=1000)]
 
+LoraName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^<>:\u0000-\u001f]+$")]
+"""The name of a LoRA: nothing that a tag in a prompt cannot hold."""
+
+LoraWeight = Annotated[float, Meta(ge=-10, le=10)]
+ShortText = Annotated[str, Meta(max_length=200)]
+TriggerWord = Annotated[str, Meta(max_length=100)]
+
 Weighting = Literal["a1111", "compel"]
 """How a prompt's weights are applied."""
 
@@ -39,8 +46,11 @@ Sigmas = Annotated[tuple[Sigma, ...], Meta(min_length=2, max_length=1001)]
 AtLeastOne = Meta(min_length=1)
 """Marks a list that must not be empty."""
 
-AtMost32 = Meta(max_length=32)
-"""Marks a list of at most 32 items."""
+AtMost8, AtMost32, AtMost1000 = (Meta(max_length=most) for most in (8, 32, 1000))
+"""Mark a list of at most this many items."""
+
+OneTo8 = Meta(min_length=1, max_length=8)
+"""Marks a list of 1 to 8 items."""
 
 
 _Side = Annotated[int, Meta(ge=1, le=65535)]

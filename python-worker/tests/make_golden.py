@@ -65,6 +65,19 @@ HELLO_HEADER: Header = {
     "devices": [{"id": 0, "kind": "TPU v5 lite"}],
     "programs": [{"name": "denoise-1024x1024-8", "seconds": 41.5, "cached": False}],
 }
+LORA: Header = {"name": "styles/ink", "digest": DIGEST, "kind": "lora"}
+FULL_LORA: Header = LORA | {
+    "rank": 32,
+    "parts": ["unet", "text_encoder"],
+    "trigger_words": ["ink drawing"],
+    "base_model": "sdxl_base_v1-0",
+}
+LORA_USE: Header = {
+    "name": "styles/ink",
+    "digest": DIGEST,
+    "unet_weight": 0.8,
+    "text_weight": -0.5,
+}
 TOKENS: Header = {"ids": [49406, 320, 736, 49407], "ids_2": [49406, 320, 736, 49407, 0]}
 WEIGHTED: Header = TOKENS | {
     "weights": [1.0, 1.3, -0.5, 1.0],
@@ -120,7 +133,17 @@ WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
     "hello-prompts": (p.Hello, HELLO_HEADER | PROMPTS),
     "hello-features": (p.Hello, HELLO_HEADER | FEATURES),
     "hello-second-order": (p.Hello, HELLO_HEADER | {"second_order": ["euler"]}),
+    "hello-loras": (
+        p.Hello,
+        HELLO_HEADER
+        | {
+            "limits": HELLO_HEADER["limits"] | {"max_loras": 4},
+            "features": ["loras"],
+            "loras": [LORA, FULL_LORA | {"name": "styles/oil"}],
+        },
+    ),
     "generate": (p.Generate, GENERATE_HEADER),
+    "generate-loras": (p.Generate, GENERATE_HEADER | {"loras": [LORA_USE]}),
     "generate-least": (p.Generate, LEAST_HEADER),
     "generate-schedule": (
         p.Generate,
@@ -170,6 +193,7 @@ GOOD_TO_GATEWAY: dict[str, p.FromWorker] = {
     "heartbeat": HEARTBEAT,
     "heartbeat-sizes": replace(HEARTBEAT, sizes=((1024, 1024), (768, 512), (512, 512))),
     "heartbeat-features": replace(HEARTBEAT, features=("prompt_weights",), max_chunks=2),
+    "heartbeat-loras": replace(HEARTBEAT, loras=READ["hello-loras"].loras),
     "heartbeat-not-finite": replace(HEARTBEAT, not_finite=p.NotFiniteTotals(1, 20, 0)),
     "heartbeat-idle": p.Heartbeat("gateway.1", 0, 0, 0, 0, (), ()),
     "progress": p.Progress("7f3a.1", 0, "denoising", 12, 40),
@@ -303,6 +327,22 @@ def _bad_headers() -> Iterator[Golden]:
             p.Generate,
             GENERATE_HEADER,
             {"crops_coords_top_left": [0, -1]},
+        ),
+        "generate-no-loras": (p.Generate, GENERATE_HEADER, {"loras": []}),
+        "generate-lora-of-weight-11": (
+            p.Generate,
+            GENERATE_HEADER,
+            {"loras": [LORA_USE | {"unet_weight": 11}]},
+        ),
+        "generate-lora-without-digest": (
+            p.Generate,
+            GENERATE_HEADER,
+            {"loras": [{"name": "ink", "unet_weight": 1, "text_weight": 1}]},
+        ),
+        "generate-lora-named-as-a-tag": (
+            p.Generate,
+            GENERATE_HEADER,
+            {"loras": [LORA_USE | {"name": "a:b"}]},
         ),
         "generate-unknown-weighting": (p.Generate, GENERATE_HEADER, {"weighting": "sd"}),
         "generate-weight-of-1001": (

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from easel_worker.engine import Tokens
+from easel_worker.engine import LoraUse, Tokens
 from easel_worker.fake.image import canonical_text, picture
 from tests.support.samples import generate, spec_of, token_ids
 
@@ -69,6 +69,13 @@ def test_rescaling_and_sizes_are_named_unless_neutral() -> None:
     )
     text = canonical_text(spec_of(sized, 1))
     assert text == f"{plain}|conditions=0;512,768;0,0;1024,640;1,2;3,4;5,6"
+
+
+def test_loras_are_named_in_order() -> None:
+    plain = canonical_text(spec_of(generate("a"), 1))
+    b, a = LoraUse("b", "1" * 64, 0.5, -1.0), LoraUse("a", "2" * 64, 1.0, 0.0)
+    text = canonical_text(spec_of(generate("a", loras=(b, a)), 1))
+    assert text == f"{plain}|loras=a,{a.digest},1000,0;b,{b.digest},500,-1000"
 
 
 def test_a_weighting_names_all_that_it_needs() -> None:

@@ -1,13 +1,14 @@
 """Requests become specs or are refused; capabilities become HELLO."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from easel_worker import protocol
 from easel_worker.codec import pack, unpack
-from easel_worker.engine import Capabilities, InvalidRequest, Tokens
+from easel_worker.engine import Capabilities, InvalidRequest, LoraUse, Tokens
 from easel_worker.fake.engine import FakeEngine
 from easel_worker.fake.options import Options
 from easel_worker.specs import hello, specs
@@ -47,6 +48,23 @@ def test_one_spec_for_each_seed() -> None:
 def test_a_request_that_does_not_fit_names_the_field(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequest, match=message):
         specs(replace(generate("a"), **changes), capabilities())
+
+
+def test_a_lora_is_here_if_its_file_is(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.safetensors").write_bytes(name.encode())
+    having = capabilities(loras=tmp_path)
+    a, b = (LoraUse(lora.name, lora.digest, 1.0, 0.5) for lora in having.loras)
+    assert specs(generate("r", loras=(b, a)), having)[0].loras == (b, a)
+    refused = {
+        "the LoRA a with digest 0+ is not here: its digest is": (replace(a, digest="0" * 64),),
+        "the LoRA c with digest .* is not here: it is gone": (replace(a, name="c"),),
+        "loras names one LoRA twice": (a, replace(a, unet_weight=0.5)),
+        "the number of loras is 5, but at most 4": (a,) * 5,
+    }
+    for message, loras in refused.items():
+        with pytest.raises(InvalidRequest, match=message):
+            specs(generate("r", loras=loras), having)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import { GenerateResponse } from '../schemas/answer.js'
 import { ErrorResponse } from '../schemas/error.js'
 import { GenerateRequest } from '../schemas/generate.js'
 import { HealthResponse } from '../schemas/health.js'
+import { LoraInfo } from '../schemas/loras.js'
 import { OpenAiError, OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel } from '../schemas/openai.js'
 import { asOffered } from '../schemas/offered.js'
 import { RecipeResponse } from '../schemas/recipe.js'
@@ -18,6 +19,7 @@ const SHARED: readonly TSchema[] = [
   GenerateRequest,
   GenerateResponse,
   HealthResponse,
+  LoraInfo,
   OpenAiError,
   OpenAiImagesRequest,
   OpenAiImagesResponse,

@@ -1,14 +1,12 @@
 /**
- * What AUTOMATIC1111's web UI does with a prompt beyond weights and BREAK: networks, composition, and prompts that change
+ * What AUTOMATIC1111's web UI does with a prompt beyond weights, BREAK and LoRAs: composition, and prompts that change
  * between steps. Easel refuses these: as plain text they would paint something else.
- * Source: https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/prompt_parser.py#L15 and
- * https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/extra_networks.py#L160
+ * Source: https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/prompt_parser.py#L15
  */
-import { PromptSyntaxError, SHOWN } from './fragment.js'
+import { PromptSyntaxError, quote } from './fragment.js'
 import { SPACES, wholeWord } from './python-text.js'
 
 const AND = wholeWord('AND')
-const NETWORK = /<[\p{L}\p{N}_]+:(?!>)/u
 const NUMBER = new RegExp(`^[${SPACES}]*[+-]?(\\d+\\.?\\d*|\\.\\d+)(e[+-]?\\d+)?[${SPACES}]*$`, 'i')
 
 /**
@@ -16,19 +14,9 @@ const NUMBER = new RegExp(`^[${SPACES}]*[+-]?(\\d+\\.?\\d*|\\.\\d+)(e[+-]?\\d+)?
  * @throws PromptSyntaxError
  */
 export function refuseUnpaintable(prompt: string, negative: boolean): void {
-  refuseNetworks(prompt)
   if (!negative && AND.test(prompt))
     throw new PromptSyntaxError('has AND, which joins several prompts in this syntax; Easel paints one: write "and"')
   refuseSchedules(prompt)
-}
-
-function refuseNetworks(prompt: string): void {
-  const match = NETWORK.exec(prompt)
-  const end = match === null ? -1 : prompt.indexOf('>', match.index)
-  if (match === null || end === -1) return
-  throw new PromptSyntaxError(
-    `has ${quote(prompt.slice(match.index, end + 1))}, which loads a network in this syntax; Easel loads none: remove it`
-  )
 }
 
 interface Bracket {
@@ -71,8 +59,4 @@ function refuseIfScheduled({ at, colons, lastColon, bar }: Bracket, prompt: stri
     throw new PromptSyntaxError(
       `has ${shown}, which changes the prompt between steps in this syntax; Easel keeps one prompt for all steps: a weight is (word:0.8), in round brackets`
     )
-}
-
-function quote(text: string): string {
-  return text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text
 }

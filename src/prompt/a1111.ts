@@ -8,8 +8,8 @@ import {
   type Fragment,
   MAX_DEPTH,
   PromptSyntaxError,
-  slice,
   located,
+  slice,
   type Located,
   tooDeep
 } from './fragment.js'
@@ -39,11 +39,15 @@ export function hasWordBreak(fragments: readonly Fragment[]): boolean {
 
 /** Fragments in order, at least one; neighbours differ in weight. @throws PromptSyntaxError */
 export function parseA1111(prompt: string): readonly Fragment[] {
+  return parseLocated(located(prompt))
+}
+
+/** The same for part of a prompt. @throws PromptSyntaxError */
+export function parseLocated(whole: Located): readonly Fragment[] {
   const found = new Weighted()
   const round: number[] = []
   const square: number[] = []
-  const whole = located(prompt)
-  for (const match of prompt.matchAll(TOKEN)) {
+  for (const match of whole.text.matchAll(TOKEN)) {
     const [token, weight] = match
     const at = match.index
     const roundStart = weight !== undefined || token === ')' ? round.pop() : undefined

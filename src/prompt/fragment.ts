@@ -41,6 +41,11 @@ export function checkWeights(fragments: readonly Fragment[]): void {
 /** Most characters of the prompt that an error shows. */
 export const SHOWN = 40
 
+/** A part of the prompt as errors show it. */
+export function quote(text: string): string {
+  return text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text
+}
+
 /** Part of a text with its locations. */
 export function slice({ text, starts }: Located, from: number, to: number): Located {
   return { text: text.slice(from, to), starts: starts.slice(from, to) }

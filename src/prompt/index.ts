@@ -1,11 +1,13 @@
-import { parseA1111 } from './a1111.js'
+import { parseLocated } from './a1111.js'
 import { refuseUnpaintable } from './a1111-refusals.js'
 import { parseCompel } from './compel.js'
 import type { Fragment, PromptSyntax } from './fragment.js'
+import { readNetworks } from './networks.js'
 
 export { isBreak } from './a1111.js'
 export { type Fragment, PROMPT_SYNTAXES, PromptSyntaxError, type PromptSyntax } from './fragment.js'
 export { doubtOf } from './doubts.js'
+export { type LoraTag, readNetworks } from './networks.js'
 
 /** A syntax with weights. */
 export type WeightedSyntax = Exclude<PromptSyntax, 'plain'>
@@ -17,6 +19,7 @@ export type WeightedSyntax = Exclude<PromptSyntax, 'plain'>
  */
 export function parsePrompt(prompt: string, syntax: WeightedSyntax, negative: boolean): readonly Fragment[] {
   if (syntax === 'compel') return parseCompel(prompt)
-  refuseUnpaintable(prompt, negative)
-  return parseA1111(prompt)
+  const { rest } = readNetworks(prompt, negative)
+  refuseUnpaintable(rest.text, negative)
+  return parseLocated(rest)
 }

@@ -1,6 +1,7 @@
 import { NEUTRAL } from '../parameters.js'
 import type { GenerateResponse } from './answer.js'
 import type { HealthResponse } from './health.js'
+import type { LoraInfo } from './loras.js'
 import type { OpenAiImagesResponse } from './openai.js'
 import type { TokenizeResponse } from './tokenize.js'
 
@@ -101,6 +102,16 @@ export const healthExample: HealthResponse = {
 export const tokenizeExample: TokenizeResponse = {
   prompt: { tokens: 3, chunks: 1, max_tokens: 300, chunk_starts: [0], cut_at: null },
   warnings: []
+}
+
+export const loraExample: LoraInfo = {
+  name: 'styles/watercolour',
+  digest: '0f6c8a54d8a5c0b1f2a3948576a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3',
+  kind: 'lora',
+  rank: 32,
+  parts: ['unet', 'text_encoder', 'text_encoder_2'],
+  trigger_words: ['watercolour painting'],
+  base_model: 'stable-diffusion-xl-v1-base'
 }
 
 export const openAiExample: OpenAiImagesResponse = {

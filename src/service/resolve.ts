@@ -1,10 +1,18 @@
 import { type Capabilities, supports } from '../workers/capabilities.js'
+import type { LoraUse } from '../workers/protocol.js'
 import { includesSize } from '../workers/sizes.js'
 import { EaselError } from '../errors.js'
 import { type Defaults, mostOf, parametersWith } from '../parameters.js'
 import type { GenerateRequest } from '../schemas/generate.js'
 import { decide, type Decided } from './decisions.js'
+import { lorasOf } from './loras.js'
 import { NOT_READY_RETRY_SECONDS } from './failures.js'
+
+/** A request's values as its images have them. */
+export interface Resolved extends Omit<Decided, 'loras'> {
+  /** Absent for none. */
+  readonly loras?: LoraUse[]
+}
 
 /**
  * Fills in omitted parameters (from the operator, else the model) and checks the result against the workers' abilities.
@@ -17,7 +25,7 @@ export function resolveRequest(
   model: Capabilities,
   defaults: Defaults,
   randomSeed: () => number
-): Decided {
+): Resolved {
   const decided = decide(request, model, defaults, randomSeed)
   checkInterval(decided, request)
   checkNeutral(decided, model)
@@ -31,7 +39,9 @@ export function resolveRequest(
       field: 'scheduler'
     })
   }
-  return decided
+  const { loras: _, ...rest } = decided
+  const loras = lorasOf(decided, model)
+  return loras.length === 0 ? rest : { ...rest, loras }
 }
 
 /** Image i has seed + i, modulo 2^32. */

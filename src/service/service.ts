@@ -15,6 +15,7 @@ import { RunExecutor, type RunExecutorObserver, type RunExecutorOptions } from '
 import type { Model, Models } from './models.js'
 import type { Offer } from './offer.js'
 import { once } from './once.js'
+import type { Lora } from '../workers/protocol.js'
 import type { WorkerPool } from '../workers/worker-pool.js'
 import { tokenizePrompts } from './prompt-job.js'
 import { resolveRequest, seedsOf } from './resolve.js'
@@ -104,6 +105,11 @@ export class ImageService {
   /** What clients can request of the default model. Undefined until its first worker is ready. */
   get offer(): Offer | undefined {
     return this.offerOf(undefined)
+  }
+
+  /** The LoRAs of a model; undefined for the default one. @throws EaselError MODEL_NOT_FOUND */
+  lorasOf(model: string | undefined): readonly Lora[] {
+    return this.#options.models.find(model).served.capabilities?.loras ?? []
   }
 
   /** What clients can request of each model that has had a worker, the default one first. */
@@ -217,6 +223,7 @@ export class ImageService {
       ...prompts.job,
       seeds: seedsOf(resolved),
       ...wireOf(resolved),
+      ...(resolved.loras === undefined ? {} : { loras: resolved.loras }),
       preview_every: request.preview_interval ?? 0,
       ...(caller.trace === undefined ? {} : { trace: caller.trace })
     }

@@ -16,6 +16,7 @@ const ROUTES = [
   { method: 'HEAD', url: '/health' },
   { method: 'POST', url: '/generate' },
   { method: 'POST', url: '/tokenize' },
+  { method: 'GET', url: '/loras' },
   { method: 'POST', url: '/recipe', limit: MAX_FILE_BYTES },
   { method: 'DELETE', url: '/requests/:id' }
 ] as const

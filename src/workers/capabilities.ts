@@ -1,6 +1,6 @@
 import { mostOf, type Parameter, parametersWith } from '../parameters.js'
 import type { Job } from './job.js'
-import type { Hello, TokenIds } from './protocol.js'
+import type { Hello, Lora, TokenIds } from './protocol.js'
 import { includesSize, unionOfSizes } from './sizes.js'
 
 /** The optional features and the limits of one or more workers. */
@@ -11,6 +11,8 @@ export interface Capabilities extends Pick<Hello, 'model' | 'sizes' | 'scheduler
   /** Sizes that at least one worker is still compiling and none has compiled; `coming` on the wire. */
   readonly compiling: Hello['sizes']
   readonly features: string[]
+  /** Each name once: of several workers' files, that of the worker which joined or changed last. */
+  readonly loras: Lora[]
   /** Schedulers that run the UNet twice in each step but the last; `second_order` on the wire. */
   readonly secondOrder: readonly string[]
 }
@@ -19,7 +21,11 @@ export interface Capabilities extends Pick<Hello, 'model' | 'sizes' | 'scheduler
 const OPTIONAL = parametersWith('wire').filter(({ neutral, omittable }) => neutral !== undefined || omittable)
 
 /** The limits of the optional parameters. All other limits are the same for every worker of a model. */
-const OPTIONAL_LIMITS: ReadonlySet<string | undefined> = new Set(['max_chunks', ...OPTIONAL.map(({ limit }) => limit)])
+const OPTIONAL_LIMITS: ReadonlySet<string | undefined> = new Set([
+  'max_chunks',
+  'max_loras',
+  ...OPTIONAL.map(({ limit }) => limit)
+])
 
 /** The feature of workers whose model takes the guidance scale as an input. */
 export const GUIDANCE_EMBEDDING = 'guidance_embedding'
@@ -32,6 +38,7 @@ export function canRun(hello: Hello, job: Pick<Job, 'width' | 'height'> & Partia
   return (
     includesSize(hello.sizes, job) &&
     canEncode(hello, job) &&
+    hasLoras(hello, job) &&
     OPTIONAL.every((parameter) => allows(hello, parameter, (job as Record<string, unknown>)[parameter.wire]))
   )
 }
@@ -42,6 +49,12 @@ function canEncode({ features = [], limits, tokenizers }: Hello, { prompt, negat
   const most = limits.max_chunks ?? 1
   if (prompts.some(({ ids }) => ids.length > tokenizers[0]!.max_length * most)) return false
   return features.includes(PROMPT_WEIGHTS) || !prompts.some(needsWeights)
+}
+
+/** Whether the worker has the job's LoRAs: the same files, and not only the names. */
+function hasLoras({ loras = [], limits }: Hello, { loras: wanted = [] }: Partial<Job>): boolean {
+  if (wanted.length > (limits.max_loras ?? 0)) return false
+  return wanted.every(({ name, digest }) => loras.some((lora) => lora.name === name && lora.digest === digest))
 }
 
 /** Whether a prompt needs PROMPT_WEIGHTS. */
@@ -66,9 +79,9 @@ function allows(supported: Supported, parameter: Parameter, value: unknown): boo
 /** The union of what the workers of one model can do. @param latest the HELLO whose defaults and schedulers count */
 export function mergeCapabilities(
   latest: Hello,
-  all: readonly Pick<Hello, 'sizes' | 'coming' | 'features' | 'limits'>[]
+  all: readonly Pick<Hello, 'sizes' | 'coming' | 'features' | 'limits' | 'loras'>[]
 ): Capabilities {
-  const { model, schedulers, defaults, second_order: secondOrder = [] } = latest
+  const { model, schedulers, defaults, loras = [], second_order: secondOrder = [] } = latest
   const sizes = unionOfSizes(all.map((hello) => hello.sizes))
   const compiling = unionOfSizes(all.map(({ coming = [] }) => coming))
   return {
@@ -78,9 +91,16 @@ export function mergeCapabilities(
     schedulers,
     secondOrder,
     defaults,
+    loras: unionOfLoras([loras, ...all.map((hello) => hello.loras ?? [])]),
     features: [...new Set(all.flatMap(({ features = [] }) => features))],
     limits: mergeLimits(all)
   }
+}
+
+function unionOfLoras(lists: readonly (readonly Lora[])[]): Lora[] {
+  const byName = new Map<string, Lora>()
+  for (const lora of lists.flat()) if (!byName.has(lora.name)) byName.set(lora.name, lora)
+  return [...byName.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1))
 }
 
 function mergeLimits(all: readonly Pick<Hello, 'limits'>[]): Hello['limits'] {

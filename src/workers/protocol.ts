@@ -1,6 +1,8 @@
 import { Type, type Static, type TObject, type TOptional, type TSchema, type TUnsafe } from 'typebox'
 import {
   bare,
+  MAX_LORA_WEIGHT,
+  MAX_LORAS,
   type ModelLimits,
   type NamesWith,
   type Parameter,
@@ -43,6 +45,10 @@ const Guidance = Type.Number({ minimum: 0 })
 const Milliseconds = Type.Number({ minimum: 0 })
 const Sha256 = Type.String({ minLength: 64, maxLength: 64 })
 
+/** Bounds what a worker with a large folder makes the gateway hold. */
+const MAX_LISTED_LORAS = 1000
+const LoraWeight = Type.Number({ minimum: -MAX_LORA_WEIGHT, maximum: MAX_LORA_WEIGHT })
+
 const oneOf = <const V extends string>(...values: readonly V[]) => Type.Unsafe<V>({ enum: values })
 const listOf = <S extends TSchema>(
   items: S,
@@ -75,6 +81,28 @@ const TokenIds = Type.Object(
   { description: 'A prompt for both text encoders' }
 )
 export type TokenIds = Static<typeof TokenIds>
+
+/** A LoRA's name: no path, and nothing that a prompt's tag could not hold. */
+export const LoraName = Type.String({ minLength: 1, maxLength: 200, pattern: '^[^<>:\\u0000-\\u001f]+$' })
+
+const Lora = Type.Object(
+  {
+    name: LoraName,
+    digest: Sha256,
+    kind: Name,
+    rank: Type.Optional(Positive),
+    parts: Type.Optional(listOf(Name, { maxItems: 8 })),
+    trigger_words: Type.Optional(listOf(Type.String({ maxLength: 100 }), { maxItems: 8 })),
+    base_model: Type.Optional(Type.String({ maxLength: 200 }))
+  },
+  { description: 'A LoRA that the worker has' }
+)
+export type Lora = Static<typeof Lora>
+
+const Loras = listOf(Lora, { maxItems: MAX_LISTED_LORAS })
+
+const LoraUse = Type.Object({ name: LoraName, digest: Sha256, unet_weight: LoraWeight, text_weight: LoraWeight })
+export type LoraUse = Static<typeof LoraUse>
 
 const Timings = Type.Object({
   queue_ms: Milliseconds,
@@ -127,7 +155,8 @@ const Limits = Type.Object({
       return [parameter.limit, parameter.neutral === undefined ? form : Type.Optional(form)]
     })
   ),
-  max_chunks: Type.Optional(Positive)
+  max_chunks: Type.Optional(Positive),
+  max_loras: Type.Optional(Count)
 })
 
 const HELLO = Type.Object(
@@ -158,7 +187,8 @@ const HELLO = Type.Object(
     features: Type.Optional(listOf(Name, { description: 'Optional abilities of this worker' })),
     second_order: Type.Optional(
       listOf(Name, { description: 'Those of schedulers that run the UNet twice in each step but the last' })
-    )
+    ),
+    loras: Type.Optional(Loras)
   },
   { description: '0x01, worker to gateway: who the worker is and what it can do' }
 )
@@ -176,6 +206,7 @@ const HEARTBEAT = Type.Object(
     sizes: Type.Optional(sizes("Current value of HELLO's sizes", 1)),
     features: Type.Optional(listOf(Name, { description: "Current value of HELLO's features" })),
     max_chunks: Type.Optional(Positive),
+    loras: Type.Optional(Loras),
     not_finite: Type.Optional(
       Type.Object(
         { text_encoder: Count, denoise: Count, decode: Count },
@@ -252,6 +283,7 @@ const GENERATE = Type.Object(
     height: Positive,
     weighting: Type.Optional(oneOf('a1111', 'compel')),
     empty: Type.Optional(TokenIds),
+    loras: Type.Optional(listOf(LoraUse, { minItems: 1, maxItems: MAX_LORAS })),
     preview_every: Type.Optional(Count),
     timeout_ms: Type.Optional(Milliseconds),
     trace: Type.Optional(Type.String()),

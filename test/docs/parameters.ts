@@ -47,6 +47,7 @@ function valuesOf(schema: object): string {
   }
   if (values !== undefined) return values.map((value) => `\`${value}\``).join(', ')
   if (items !== undefined && minItems === maxItems) return `two of ${valuesOf(items)}`
+  if (type === 'array' && (items as { type?: string }).type === 'object') return `list of at most ${maxItems} objects`
   if (type === 'array') return `list of ${minItems} to ${maxItems} numbers`
   if (type === 'boolean') return 'true or false'
   if (type === 'string') return `text, at most ${maxLength} characters`

@@ -49,7 +49,12 @@ describe('refuses', () => {
   })
 
   it.each([
-    ['a <lora:x:0.8> b', 'has <lora:x:0.8>, which loads a network in this syntax; Easel loads none: remove it'],
+    [
+      'a <hypernet:x:0.8> b',
+      'has <hypernet:x:0.8>, which loads a network that Easel does not have: remove it, or name a LoRA with <lora:name:1>'
+    ],
+    ['a <lora:x:much> b', 'has <lora:x:much>, whose weight "much" is not a number'],
+    ['a <lora:x:> b', 'has <lora:x:>, whose weight "" is not a number'],
     ['a AND b', 'has AND, which joins several prompts in this syntax; Easel paints one: write "and"'],
     [
       '[a:b:0.5]',
@@ -62,7 +67,8 @@ describe('refuses', () => {
   })
 
   it('a network or a change between steps in a negative prompt too, where AND is a word', () => {
-    expect(message('<lora:x:1>', true)).toContain('network')
+    expect(message('<lora:x:1>', true)).toContain('only the prompt can name LoRAs')
+    expect(message('<hypernet:x:1>', true)).toContain('network')
     expect(message('[a|b]', true)).toContain('alternates')
     expect(message('a AND b', true)).toBeUndefined()
   })

@@ -19,6 +19,7 @@ const model: Capabilities = {
   ],
   compiling: [[512, 512]],
   features: [],
+  loras: [],
   secondOrder: [],
   schedulers: ['euler', 'ddim'],
   defaults: {
@@ -63,7 +64,7 @@ describe('problemWithDefaults', () => {
     ],
     [
       { DEFAULT_PROMPT_SYNTAX: 'a1111', DEFAULT_NEGATIVE_PROMPT: '<lora:x:1>' },
-      'DEFAULT_NEGATIVE_PROMPT="<lora:x:1>": negative_prompt has <lora:x:1>, which loads a network in this syntax; Easel loads none: remove it'
+      'DEFAULT_NEGATIVE_PROMPT="<lora:x:1>": negative_prompt has <lora:x:1>, but only the prompt can name LoRAs: move it there'
     ],
     [{ DEFAULT_GUIDANCE_END: '0.8' }, 'DEFAULT_GUIDANCE_END=0.8: guidance_end must be 1: the workers guide all steps'],
     [

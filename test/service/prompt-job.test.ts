@@ -154,7 +154,7 @@ describe('a1111', () => {
     expect(failure({ ...syntax, negative_prompt: '<lora:x:1>' })).toEqual({
       code: 'INVALID_REQUEST',
       field: 'negative_prompt',
-      message: 'negative_prompt has <lora:x:1>, which loads a network in this syntax; Easel loads none: remove it'
+      message: 'negative_prompt has <lora:x:1>, but only the prompt can name LoRAs: move it there'
     })
   })
 

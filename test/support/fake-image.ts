@@ -18,6 +18,7 @@ type FakeJob = Pick<
       | 'negative_original_size'
       | 'negative_crops_coords_top_left'
       | 'negative_target_size'
+      | 'loras'
     >
   > & { seed: number }
 

@@ -37,6 +37,7 @@ import { createHash } from 'node:crypto'
  * @property {readonly [number, number]} [negative_original_size]
  * @property {readonly [number, number]} [negative_crops_coords_top_left]
  * @property {readonly [number, number]} [negative_target_size]
+ * @property {readonly { name: string, digest: string, unet_weight: number, text_weight: number }[]} [loras]
  */
 
 /**
@@ -63,6 +64,7 @@ export function canonicalText({
   timesteps,
   sigmas,
   eta = 0,
+  loras,
   ...conditions
 }) {
   const lists = negative === null ? ['-', '-'] : [negative.ids.join(','), negative.ids_2.join(',')]
@@ -93,7 +95,8 @@ export function canonicalText({
             thousandths(eta)
           ].join(';')
         ]),
-    ...conditionsText(conditions)
+    ...conditionsText(conditions),
+    ...lorasText(loras)
   ].join('|')
 }
 
@@ -113,6 +116,17 @@ function conditionsText({ guidance_rescale = 0, ...pairs }) {
     .map((part) => part?.toString() ?? '-')
     .join(';')
   return text === '0;-;0,0;-;-;0,0;-' ? [] : [`conditions=${text}`]
+}
+
+/** @param {FakeJob['loras']} loras */
+function lorasText(loras) {
+  if (loras === undefined) return []
+  const parts = loras
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+    .map(({ name, digest, unet_weight, text_weight }) =>
+      [name, digest, thousandths(unet_weight), thousandths(text_weight)].join()
+    )
+  return [`loras=${parts.join(';')}`]
 }
 
 /**

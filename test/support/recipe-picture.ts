@@ -26,7 +26,8 @@ export function recipePicture(recipe: Recipe, weights = ''): Buffer {
       clip_skip: 0,
       guidance_start: recipe.guidance_start ?? 0,
       guidance_end: recipe.guidance_end ?? 1,
-      cache_interval: recipe.cache_interval ?? 1
+      cache_interval: recipe.cache_interval ?? 1,
+      ...(recipe.loras === undefined ? {} : { loras: recipe.loras })
     },
     weights
   )

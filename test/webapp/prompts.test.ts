@@ -81,8 +81,8 @@ describe('the count below a prompt', () => {
     const visitor = await readyVisitor()
     await visitor.page.locator('.fine summary').click()
     await visitor.page.getByLabel('Prompt syntax').selectOption('a1111')
-    await visitor.write({ prompt: 'a cat <lora:cute:1>' })
-    await visitor.sees(count(visitor), /^This prompt has "?<lora:cute:1>"?, which loads a network/)
+    await visitor.write({ prompt: 'a cat <hypernet:cute:1>' })
+    await visitor.sees(count(visitor), /^This prompt has "?<hypernet:cute:1>"?, which loads a network/)
   })
 
   it('offers to read what looks like a weight in a plain prompt', async () => {

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from easel_worker.engine import (
     FEATURES,
+    LORAS,
     Capabilities,
     Defaults,
     DeviceInfo,
@@ -31,6 +32,7 @@ from easel_worker.engine import (
     steps_done,
 )
 from easel_worker.fake.image import canonical_text, picture
+from easel_worker.fake.loras import FakeLoras
 from easel_worker.fake.options import Fault, Options
 from easel_worker.timeline import Timeline
 from easel_worker.tokenizer_digest import tokenizer_info
@@ -42,6 +44,7 @@ SCHEDULERS = (
 )
 PREVIEW_SCALE = 8
 MAX_CLIP_SKIP = 10
+MAX_LORAS = 4
 
 FAULT_EXIT_STATUS = 70
 
@@ -94,6 +97,7 @@ class FakeEngine:
         self._sleep = sleep
         self._exit_process = exit_process
         self._tokenizers = _tokenizers(model)
+        self._loras = None if options.loras is None else FakeLoras(options.loras)
 
     def warm(self, report: Callable[[str], None]) -> None:
         """Take `fake_warm_ms`."""
@@ -120,11 +124,13 @@ class FakeEngine:
                 max_cache_interval=self._options.max_cache_interval,
                 max_clip_skip=MAX_CLIP_SKIP,
                 max_chunks=self._options.max_prompt_chunks,
+                max_loras=0 if self._loras is None else MAX_LORAS,
             ),
             devices=(DeviceInfo(0, "fake"),),
             programs=(ProgramInfo("fake", self._options.fake_warm_ms / 1000, cached=False),),
-            features=tuple(FEATURES),
+            features=tuple(name for name in FEATURES if name != LORAS or self._loras is not None),
             second_order=SECOND_ORDER,
+            loras=() if self._loras is None else self._loras.list(),
         )
 
     def start(self, spec: ImageSpec) -> FakeLane:

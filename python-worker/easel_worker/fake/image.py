@@ -29,7 +29,7 @@ def canonical_text(spec: ImageSpec) -> str:
     height, clip_skip. If any of them is not its default, three more fields follow: guidance_start
     and guidance_end in thousandths, and cache_interval. If the request has a weighting, these three
     and one more always follow: see `_weighting`. If it has a schedule, one more field follows: see
-    `_schedule`. The last field is optional too: see `_conditions`.
+    `_schedule`. The last two fields are optional too: see `_conditions` and `_loras`.
     """
     negative = ("-", "-") if spec.negative is None else _lists(spec.negative)
     fields = (
@@ -46,6 +46,7 @@ def canonical_text(spec: ImageSpec) -> str:
         *_weighting(spec),
         *_schedule(spec),
         *_conditions(spec),
+        *_loras(spec),
     )
     return "|".join(map(str, fields))
 
@@ -130,6 +131,20 @@ def _conditions(spec: ImageSpec) -> tuple[str, ...]:
     parts = [str(_thousandths(spec.guidance_rescale)), *texts]
     neutral = parts == ["0", "-", "0,0", "-", "-", "0,0", "-"]
     return () if neutral else (f"conditions={';'.join(parts)}",)
+
+
+def _loras(spec: ImageSpec) -> tuple[str, ...]:
+    """`loras=` and the LoRAs by name, joined by `;`; nothing without LoRAs.
+
+    Each is `name,digest,unet_weight,text_weight`, the weights in thousandths.
+    """
+    if spec.loras is UNSET:
+        return ()
+    parts = (
+        _joined((lora.name, lora.digest, *map(_thousandths, (lora.unet_weight, lora.text_weight))))
+        for lora in sorted(spec.loras)
+    )
+    return (f"loras={';'.join(parts)}",)
 
 
 def _joined(items: Iterable[object]) -> str:

@@ -1,10 +1,11 @@
 """The fake engine's options: its capabilities, its times and its faults."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from easel_worker import parse
-from easel_worker.engine_options import MAX_CACHE_INTERVAL, MAX_PROMPT_CHUNKS, ROWS, SIZES
+from easel_worker.engine_options import LORAS, MAX_CACHE_INTERVAL, MAX_PROMPT_CHUNKS, ROWS, SIZES
 from easel_worker.options import Option
 from easel_worker.values import Size
 
@@ -73,6 +74,8 @@ class Options:
     max_cache_interval: Annotated[int, MAX_CACHE_INTERVAL] = 1
 
     max_prompt_chunks: Annotated[int, MAX_PROMPT_CHUNKS] = 4
+
+    loras: Annotated[Path | None, LORAS] = None
 
     fake_step_ms: Annotated[
         float, Option(parse.duration, "fake engine: milliseconds that a denoising step takes")

@@ -109,6 +109,8 @@ export function describeField({ code, field, message }: Pick<ErrorBody, 'code' |
       return 'This server does not offer this size.'
     case 'UNSUPPORTED_SCHEDULER':
       return 'This server does not offer this sampler.'
+    case 'UNSUPPORTED_LORA':
+      return sentence(message.replace(/^\w+: /, ''))
     case 'UNSUPPORTED_FEATURE':
       return 'This server does not support this option. Leave the field empty.'
     case 'NOT_READY':

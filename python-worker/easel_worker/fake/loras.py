@@ -1,0 +1,28 @@
+"""The fake engine's LoRAs: any files, known by their digests."""
+
+from hashlib import sha256
+from pathlib import Path
+
+from easel_worker.engine import Lora
+from easel_worker.lora_folder import fitting, lora_files
+
+
+class FakeLoras:
+    """Lists the LoRAs of a folder. Reads a file again only after it has changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._known: dict[tuple[str, int, int], Lora] = {}
+
+    def list(self) -> tuple[Lora, ...]:
+        """The LoRAs that the folder has now."""
+        known, self._known = self._known, {}
+        for name, path in lora_files(self._folder).items():
+            stat = path.stat()
+            key = (name, stat.st_mtime_ns, stat.st_size)
+            self._known[key] = known.get(key) or _read(name, path)
+        return fitting(self._known.values())
+
+
+def _read(name: str, path: Path) -> Lora:
+    return Lora(name, sha256(path.read_bytes()).hexdigest(), "lora", rank=4)

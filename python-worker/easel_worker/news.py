@@ -1,0 +1,49 @@
+"""Makes HELLO and the heartbeats, which report what has changed since."""
+
+from dataclasses import replace
+
+from msgspec import UNSET
+
+from easel_worker import specs
+from easel_worker.engine import Engine, Lora
+from easel_worker.protocol import Heartbeat, Hello
+from easel_worker.vitals import Vitals
+
+
+class News:
+    """What a worker tells its gateway about itself. Call it from one thread."""
+
+    def __init__(
+        self, engine: Engine, vitals: Vitals, worker: str, model_name: str | None = None
+    ) -> None:
+        """Args:
+
+        engine: whose capabilities are told.
+        vitals: the counters.
+        worker: the worker's name.
+        model_name: replaces the model's own name.
+        """
+        self._engine = engine
+        self._vitals = vitals
+        self._worker = worker
+        self._model_name = model_name
+        self._told: tuple[Lora, ...] = ()
+
+    def hello(self) -> Hello:
+        """The HELLO of now."""
+        now = self._engine.capabilities
+        self._told = now.loras
+        return specs.hello(now, self._worker, self._model_name)
+
+    def heartbeat(self, session: str) -> Heartbeat:
+        """The heartbeat of now. It has the LoRAs only if they changed: they may be many."""
+        now = self._engine.capabilities
+        changed = now.loras != self._told
+        self._told = now.loras
+        return replace(
+            self._vitals.heartbeat(session),
+            sizes=now.sizes,
+            features=now.features,
+            max_chunks=now.limits.max_chunks,
+            loras=now.loras if changed else UNSET,
+        )

@@ -1,0 +1,67 @@
+"""The folder of LoRAs, and what a worker tells of it."""
+
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+from msgspec import UNSET
+
+from easel_worker.codec import pack
+from easel_worker.engine import Lora
+from easel_worker.fake.engine import FakeEngine
+from easel_worker.fake.options import Options
+from easel_worker.lora_folder import MAX_LISTED, MAX_LISTED_BYTES, fitting, lora_files
+from easel_worker.news import News
+from easel_worker.protocol import MAX_HEADER_BYTES
+from easel_worker.vitals import Vitals
+
+DIGEST = "0" * 64
+
+
+def write(folder: Path, name: str, content: bytes = b"x") -> None:
+    path = folder / f"{name}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def test_a_file_is_named_by_its_path(tmp_path: Path) -> None:
+    for name in ("b", "a", "styles/ink.v2", "a:b", "<a>", "a" * 201):
+        write(tmp_path, name)
+    (tmp_path / "notes.txt").write_text("no LoRA")
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "gone.safetensors").symlink_to(tmp_path / "nothing")
+    (tmp_path / "linked.safetensors").symlink_to(tmp_path / "a.safetensors")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert list(lora_files(tmp_path)) == ["a", "b", "linked", "styles/ink.v2"]
+
+
+def test_hello_has_room_for_what_is_listed(tmp_path: Path) -> None:
+    large = Lora(
+        "名" * 200, DIGEST, "lora", 1, ("unet",) * 8, ("名" * 100,) * 8, base_model="名" * 200
+    )
+    listed = fitting([large] * 5000)
+    assert 100 < len(listed) < MAX_LISTED
+    hello = News(FakeEngine(Options()), Vitals(), "w").hello()
+    header = pack(replace(hello, loras=listed))[1]
+    assert MAX_LISTED_BYTES < len(header) + 10_000 < MAX_HEADER_BYTES
+    assert len(fitting([Lora("a", DIGEST, "lora")] * 5000)) == MAX_LISTED
+
+
+def test_a_heartbeat_tells_the_loras_once_after_they_change(tmp_path: Path) -> None:
+    write(tmp_path, "ink")
+    news = News(FakeEngine(Options(loras=tmp_path)), Vitals(), "w")
+    (ink,) = news.hello().loras
+    assert (ink.name, ink.digest) == ("ink", sha256(b"x").hexdigest())
+    assert news.heartbeat("s").loras is UNSET
+    write(tmp_path, "oil")
+    assert [lora.name for lora in news.heartbeat("s").loras] == ["ink", "oil"]
+    assert news.heartbeat("s").loras is UNSET
+    write(tmp_path, "ink", b"another")
+    told = news.heartbeat("s").loras
+    assert told[0].digest == sha256(b"another").hexdigest()
+
+
+def test_a_worker_without_a_folder_has_no_loras() -> None:
+    capabilities = FakeEngine(Options()).capabilities
+    assert "loras" not in capabilities.features
+    assert capabilities.limits.max_loras == 0

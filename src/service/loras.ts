@@ -1,0 +1,113 @@
+import { EaselError } from '../errors.js'
+import { MAX_LORA_WEIGHT, MAX_LORAS, type ValueOf } from '../parameters.js'
+import { type LoraTag, PromptSyntaxError, readNetworks } from '../prompt/index.js'
+import type { Capabilities } from '../workers/capabilities.js'
+import type { Lora, LoraUse } from '../workers/protocol.js'
+import type { Decided } from './decisions.js'
+
+/** A LoRA that a request asks for, and the field that names it. */
+type Wanted = ValueOf<'loras'>[number] & { readonly field: 'loras' | 'prompt' | 'prompt_2' }
+
+/** Most names that an error lists. */
+const MAX_SHOWN = 20
+
+/**
+ * The LoRAs of a request: those of its field and, in the syntax `a1111`, those that its prompts name. One without
+ * effect, of weight 0, is left out. One that is named twice with the same weights counts once, so that a recipe, which
+ * lists also the LoRAs of its prompt, gives the same image.
+ *
+ * @throws EaselError INVALID_REQUEST, UNSUPPORTED_FEATURE or UNSUPPORTED_LORA
+ */
+export function lorasOf(
+  decided: Pick<Decided, 'loras' | 'prompt' | 'prompt_2' | 'prompt_syntax'>,
+  { loras, limits }: Pick<Capabilities, 'loras' | 'limits'>
+): LoraUse[] {
+  const used = new Map<string, LoraUse>()
+  for (const wanted of [...named(decided), ...tagged(decided)]) {
+    const use = useOf(wanted, loras)
+    const before = used.get(use.name)
+    if (before !== undefined && !sameWeights(before, use))
+      throw invalid(wanted.field, `names the LoRA ${use.name} twice, with different weights: keep one`)
+    used.set(use.name, use)
+  }
+  const effective = [...used.values()].filter(({ unet_weight, text_weight }) => unet_weight !== 0 || text_weight !== 0)
+  const most = Math.min(MAX_LORAS, limits.max_loras ?? 0)
+  if (effective.length > most)
+    throw new EaselError('LIMIT_EXCEEDED', `loras must be at most ${most}, with those that the prompt names`, {
+      field: 'loras'
+    })
+  return effective
+}
+
+function named({ loras = [] }: Pick<Decided, 'loras'>): Wanted[] {
+  return loras.map((lora) => ({ ...lora, field: 'loras' }))
+}
+
+function tagged({
+  prompt,
+  prompt_2 = '',
+  prompt_syntax: syntax
+}: Pick<Decided, 'prompt' | 'prompt_2' | 'prompt_syntax'>): Wanted[] {
+  if (syntax !== 'a1111') return []
+  return [...tagsIn('prompt', prompt), ...tagsIn('prompt_2', prompt_2)]
+}
+
+function tagsIn(field: 'prompt' | 'prompt_2', text: string): Wanted[] {
+  return read(field, text).map(({ tag, ...lora }) => {
+    if (Math.max(Math.abs(lora.unet_weight), Math.abs(lora.text_weight)) > MAX_LORA_WEIGHT)
+      throw invalid(field, `has ${tag}, whose weight must be from -${MAX_LORA_WEIGHT} to ${MAX_LORA_WEIGHT}`)
+    return { ...lora, field }
+  })
+}
+
+function read(field: string, text: string): readonly LoraTag[] {
+  try {
+    return readNetworks(text, false).loras
+  } catch (error) {
+    throw error instanceof PromptSyntaxError ? invalid(field, error.message) : error
+  }
+}
+
+function useOf(wanted: Wanted, loras: readonly Lora[]): LoraUse {
+  const { name, digest } = find(wanted, loras)
+  if (wanted.digest !== undefined && wanted.digest !== digest)
+    throw unsupported(
+      wanted,
+      `the LoRA ${name} is another file now: its digest is ${digest}. Leave digest out to use that one`
+    )
+  const { weight = 1, unet_weight = weight, text_weight = weight } = wanted
+  return { name, digest, unet_weight, text_weight }
+}
+
+/** By its name, or by the part after the last / if only one LoRA has it. */
+function find(wanted: Wanted, loras: readonly Lora[]): Lora {
+  const exact = loras.find(({ name }) => name === wanted.name)
+  if (exact !== undefined) return exact
+  const alike = loras.filter(({ name }) => name.slice(name.lastIndexOf('/') + 1) === wanted.name)
+  if (alike.length === 1) return alike[0]!
+  const shown = JSON.stringify(wanted.name)
+  if (alike.length > 1) throw unsupported(wanted, `${shown} could be ${listed(alike)}: write the whole name`)
+  throw unsupported(
+    wanted,
+    loras.length === 0
+      ? `there is no LoRA ${shown}: this server has none; its operator sets LORAS`
+      : `there is no LoRA ${shown}; there are ${listed(loras)}`
+  )
+}
+
+function listed(loras: readonly Lora[]): string {
+  const names = loras.slice(0, MAX_SHOWN).map(({ name }) => name)
+  return loras.length > MAX_SHOWN ? `${names.join(', ')} and others, which GET /loras lists` : names.join(', ')
+}
+
+function sameWeights(a: LoraUse, b: LoraUse): boolean {
+  return a.unet_weight === b.unet_weight && a.text_weight === b.text_weight
+}
+
+function unsupported({ field }: Wanted, message: string): EaselError {
+  return new EaselError('UNSUPPORTED_LORA', `${field}: ${message}`, { field })
+}
+
+function invalid(field: string, message: string): EaselError {
+  return new EaselError('INVALID_REQUEST', `${field} ${message}`, { field })
+}
