@@ -17,13 +17,14 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from parity.components import live as components
+from parity.loras import live as loras
 from parity.pipeline import live as pipeline
 from parity.report import Comparison, header, row
 from parity.schedulers import live as schedulers
 from parity.single_file import live as single_file
 from parity.weights import live as weights
 
-PACKAGES = ("torch", "diffusers", "transformers", "compel", "jax")
+PACKAGES = ("torch", "diffusers", "transformers", "compel", "peft", "lycoris-lora", "jax")
 
 SOURCES = (
     components.compare,
@@ -31,6 +32,7 @@ SOURCES = (
     pipeline.compare,
     single_file.compare,
     weights.compare,
+    loras.compare,
 )
 """All comparisons; each takes the seed of its random values."""
 

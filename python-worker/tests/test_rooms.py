@@ -11,7 +11,7 @@ import easel_worker.sdxl
 SDXL = Path(easel_worker.sdxl.__file__).parent
 PACKAGE = "easel_worker.sdxl"
 
-ROOMS = ("kernels", "model", "quantization", "samplers", "folder", "serving")
+ROOMS = ("kernels", "model", "quantization", "samplers", "folder", "lora", "serving")
 """From the lowest up. A room imports from itself and from those before it."""
 
 

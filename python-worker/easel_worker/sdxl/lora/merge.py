@@ -1,0 +1,106 @@
+"""Merges LoRAs into weights: the model's own plus the sum of all changes.
+
+Each change is computed from the model's own weights, in float32, and the changes are summed in the
+order given before they are added, so the same LoRAs always give the same numbers. The result is
+converted to the model's dtype once, at the end.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from easel_worker.sdxl.lora.algebra import Floats
+from easel_worker.sdxl.lora.file import Layer, Lora, LoraError
+from easel_worker.sdxl.lora.targets import ParamKey
+from easel_worker.sdxl.model.params import Layout, Param
+
+
+class Weighted(NamedTuple):
+    """A LoRA, and how much of it to apply."""
+
+    lora: Lora
+    weight: float
+
+
+class Merged(NamedTuple):
+    """A parameter with all changes, in our layout, float32."""
+
+    key: ParamKey
+    param: Param
+    values: Floats
+
+
+Base = Callable[[ParamKey], NDArray[np.generic]]
+"""Gives the model's own parameter, in our layout."""
+
+
+def merge(loras: Sequence[Weighted], component: str, base: Base) -> Iterator[Merged]:
+    """The parameters of a component that LoRAs change, one by one.
+
+    Args:
+        loras: the LoRAs, in the order in which their changes are summed.
+        component: of `targets.COMPONENTS`.
+        base: gives the model's own parameters.
+
+    Raises:
+        LoraError: a file is unreadable, or the result is not finite.
+    """
+    with ExitStack() as stack:
+        reads = [stack.enter_context(each.lora.open()) for each in loras]
+        for key, changes in _changes(loras, component).items():
+            param = changes[0].param
+            own = base(key).astype(np.float32)
+            stored = restored(own, param)
+            total = np.zeros(stored.shape, np.float32)
+            for each in changes:
+                parts = reads[each.lora](each.layer)
+                weight = loras[each.lora].weight
+                if each.bias:
+                    total += each.layer.bias_change(parts, weight)
+                else:
+                    total += each.layer.weight_change(parts, stored, weight)
+            if not np.isfinite(total).all():
+                raise LoraError(f"the change of {key.component}.{key.name} is not finite")
+            yield Merged(key, param, own + param.layout.arrange(total))
+
+
+class _Change(NamedTuple):
+    """A LoRA's change of one parameter: the LoRA's place, and its layer."""
+
+    lora: int
+    layer: Layer
+    bias: bool
+    param: Param
+
+
+def _changes(loras: Sequence[Weighted], component: str) -> Mapping[ParamKey, list[_Change]]:
+    """The changes of each parameter, in the order of the LoRAs."""
+    found: dict[ParamKey, list[_Change]] = {}
+    for place, (lora, _) in enumerate(loras):
+        for layer in lora.layers:
+            target = layer.target
+            if target.component != component:
+                continue
+            if layer.changes_weight:
+                key = ParamKey(component, target.weight.name)
+                found.setdefault(key, []).append(_Change(place, layer, False, target.weight))
+            if layer.changes_bias and target.bias is not None:
+                key = ParamKey(component, target.bias.name)
+                found.setdefault(key, []).append(_Change(place, layer, True, target.bias))
+    return found
+
+
+def restored(array: Floats, param: Param) -> Floats:
+    """A parameter in our layout as the checkpoint stores it: undoes `Layout.arrange`."""
+    match param.layout:
+        case Layout.SAME:
+            return array
+        case Layout.LINEAR:
+            return array.T
+        case Layout.CONV:
+            return array.transpose(3, 2, 0, 1)
+        case Layout.POINTWISE:
+            return array.T.reshape(param.stored)

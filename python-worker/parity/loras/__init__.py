@@ -1,0 +1,1 @@
+"""LoRAs of every format, against diffusers with PEFT, and LyCORIS."""
