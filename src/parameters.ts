@@ -48,6 +48,8 @@ export interface Parameter {
   readonly handling?: true
   /** True if nothing takes its place when a request omits it. */
   readonly omittable?: true
+  /** True if the presets of a model in HELLO may set it. */
+  readonly preset?: true
 }
 
 const size = { minimum: 8, maximum: 8192 }
@@ -55,6 +57,7 @@ const share = { minimum: 0, maximum: 1 }
 
 /** What the parameters of a schedule have in common. */
 const schedules = {
+  preset: true,
   feature: 'schedules',
   unable: "the workers take only the model's schedule",
   recipe: 'where decided',
@@ -112,6 +115,15 @@ export const parameters = {
       description: "Which of the server's models makes the images; GET /health lists them. Default: the first."
     }),
     handling: true
+  },
+  preset: {
+    schema: Type.String({
+      maxLength: 64,
+      description:
+        "Values for a few-step model, for example lightning-4: GET /health lists what each sets. Fields that the request sets itself win. Timesteps of a preset are for its own sampler and number of steps, eta for its sampler. Default: the model's defaults."
+    }),
+    handling: true,
+    openai: true
   },
   negative_prompt: {
     schema: Type.String({
@@ -188,6 +200,7 @@ export const parameters = {
       key: 'defaultSteps',
       doc: "num_inference_steps of requests without it. Default: the model's (SDXL base: 40)."
     },
+    preset: true,
     limit: 'max_steps',
     recipe: 'always',
     openai: true,
@@ -203,6 +216,7 @@ export const parameters = {
       key: 'defaultGuidanceScale',
       doc: "guidance_scale of requests without it. Default: the model's (SDXL base: 5.0)."
     },
+    preset: true,
     limit: 'max_guidance_scale',
     recipe: 'always',
     openai: true,
@@ -214,6 +228,7 @@ export const parameters = {
       description: 'Sampler, for example euler or dpmpp_2m; GET /health lists all.'
     }),
     option: { key: 'defaultScheduler', value: 'name', doc: "scheduler of requests without it. Default: the model's." },
+    preset: true,
     recipe: 'always',
     openai: true,
     wire: 'scheduler'
@@ -254,7 +269,7 @@ export const parameters = {
     schema: Type.Number({
       minimum: 0,
       maximum: 1,
-      description: 'Fresh noise in each step, for the schedulers ddim and tcd. Default: 0.'
+      description: "Fresh noise in each step, for the schedulers ddim and tcd. Default: the model's, or 0."
     }),
     omittable: true,
     ...schedules,
@@ -537,6 +552,22 @@ export type ModelLimits = {
   readonly max_chunks?: number
   /** LoRAs of an image; absent means 0. */
   readonly max_loras?: number
+}
+
+type InPreset = NamesWith<'preset'>
+
+/** Values of a request that belong together, under the name that requests give as `preset`. */
+export type Preset = { readonly name: string } & {
+  readonly [N in Exclude<InPreset, NamesWith<'omittable'>>]: ValueOf<N>
+} & { readonly [N in Extract<InPreset, NamesWith<'omittable'>>]?: ValueOf<N> }
+
+/** The schemas of a preset's properties, bare. Those that a request may omit are optional. */
+export function presetProperties(): Record<string, TSchema> {
+  const properties = parametersWith('preset').map(({ name, schema, omittable }) => [
+    name,
+    omittable === true ? Type.Optional(bare(schema)) : bare(schema)
+  ])
+  return { name: Type.String(), ...Object.fromEntries(properties) }
 }
 
 /** The largest value of a parameter that the model accepts; Infinity if unlimited. */

@@ -171,7 +171,7 @@ class Parameters:
     a `cache_interval` of N only every Nth step computes the full UNet. `weighting` says how the
     prompts' weights are applied; compel's needs `empty`, the empty text in one chunk.
     `timestep_spacing`, `timesteps`, `sigmas` and `eta` replace what the scheduler's config says;
-    `timesteps` has one for each step, `sigmas` one more.
+    `timesteps` has one for each step, `sigmas` one more. Absent ones are the model's own.
     `loras` change the weights, in any order.
     `guidance_rescale` is diffusers': how far a guided prediction's deviation moves to that of the
     unguided one. Absent sizes of SDXL's micro-conditioning are the image's own.
@@ -201,7 +201,7 @@ class Parameters:
     timestep_spacing: Spacing | UnsetType = UNSET
     timesteps: Timesteps | UnsetType = UNSET
     sigmas: Sigmas | UnsetType = UNSET
-    eta: Share = 0.0
+    eta: Share | UnsetType = UNSET
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,6 +256,23 @@ class Defaults:
     guidance_scale: Guidance
     scheduler: Name
     negative_prompt: str
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Values of request fields that belong together, under these fields' names in POST /generate.
+
+    A field that is `UNSET` stays what it is without the preset.
+    """
+
+    name: Name
+    num_inference_steps: Positive
+    guidance_scale: Guidance
+    scheduler: Name
+    timestep_spacing: Spacing | UnsetType = UNSET
+    timesteps: Timesteps | UnsetType = UNSET
+    sigmas: Sigmas | UnsetType = UNSET
+    eta: Share | UnsetType = UNSET
 
 
 @dataclass(frozen=True)
@@ -348,7 +365,8 @@ class Capabilities:
     `second_order` are those of `schedulers` that evaluate the UNet twice in each step of a request
     but the last. `coming` are the sizes still being compiled; each moves to `sizes` when it is
     ready. `features` are those of `FEATURES` that the engine has. `features` and
-    `limits.max_chunks` grow while programs are compiled. `loras` follow their folder.
+    `limits.max_chunks` grow while programs are compiled. `loras` follow their folder. `presets` are
+    those that fit the model.
     """
 
     model: ModelInfo
@@ -364,6 +382,7 @@ class Capabilities:
     features: tuple[Name, ...] = ()
     second_order: tuple[Name, ...] = ()
     loras: Annotated[tuple[Lora, ...], AtMost1000] = ()
+    presets: tuple[Preset, ...] = ()
 
 
 def evaluations_of(spec: ImageSpec, capabilities: Capabilities) -> int:

@@ -122,6 +122,36 @@ PROMPTS = {
     "features": ["prompt_weights"],
 }
 FEATURES = {"features": ["guidance_interval", "a_feature_of_the_future"]}
+PRESETS = [
+    {
+        "name": "lightning-4",
+        "num_inference_steps": 4,
+        "guidance_scale": 0.0,
+        "scheduler": "euler",
+        "timestep_spacing": "trailing",
+    },
+    {
+        "name": "dmd2",
+        "num_inference_steps": 4,
+        "guidance_scale": 0.0,
+        "scheduler": "lcm",
+        "timesteps": [999, 749, 499, 249],
+    },
+    {
+        "name": "tcd",
+        "num_inference_steps": 4,
+        "guidance_scale": 0.0,
+        "scheduler": "tcd",
+        "eta": 0.3,
+    },
+    {
+        "name": "a_preset_of_the_future",
+        "num_inference_steps": 2,
+        "guidance_scale": 1.5,
+        "scheduler": "euler",
+        "sigmas": [14.6, 3.1, 0.0],
+    },
+]
 WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
     "hello": (p.Hello, HELLO_HEADER),
     "hello-family": (
@@ -132,6 +162,7 @@ WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
     "hello-caching": (p.Hello, HELLO_HEADER | CACHING),
     "hello-prompts": (p.Hello, HELLO_HEADER | PROMPTS),
     "hello-features": (p.Hello, HELLO_HEADER | FEATURES),
+    "hello-presets": (p.Hello, HELLO_HEADER | {"presets": PRESETS}),
     "hello-second-order": (p.Hello, HELLO_HEADER | {"second_order": ["euler"]}),
     "hello-loras": (
         p.Hello,
@@ -298,6 +329,11 @@ def _bad_headers() -> Iterator[Golden]:
     heartbeat, failed = (header_of(GOOD_TO_GATEWAY[name]) for name in ("heartbeat", "failed"))
     cases: dict[str, tuple[type[p.Message], Header, Header]] = {
         "hello-no-tokenizers": (p.Hello, HELLO_HEADER, {"tokenizers": []}),
+        "hello-preset-without-steps": (
+            p.Hello,
+            HELLO_HEADER,
+            {"presets": [{"name": "few", "guidance_scale": 0, "scheduler": "euler"}]},
+        ),
         "hello-size-of-three": (p.Hello, HELLO_HEADER, {"sizes": [[1024, 1024, 3]]}),
         "heartbeat-no-sizes": (p.Heartbeat, heartbeat, {"sizes": []}),
         "heartbeat-not-finite-without-decode": (

@@ -113,6 +113,7 @@ function offered(offer: Offer | undefined) {
     sizes: offer?.sizes ?? [],
     coming: offer?.compiling ?? [],
     schedulers: offer?.schedulers ?? [],
+    presets: offer?.presets ?? [],
     features: offer?.features ?? [],
     defaults: offer?.defaults ?? null,
     limits: offer?.limits ?? null,

@@ -43,10 +43,19 @@ export const generateExample: GenerateResponse = {
 }
 
 const offered = {
-  model: { id: 'stable-diffusion-xl-base-1.0', digest: '2d1c4f6a', dtype: 'bfloat16' },
+  model: { id: 'stable-diffusion-xl-base-1.0', digest: '2d1c4f6a', dtype: 'bfloat16', family: 'sdxl' },
   sizes: [[1024, 1024]],
   coming: [[1152, 896]],
   schedulers: ['euler', 'ddim'],
+  presets: [
+    {
+      name: 'lightning-4',
+      num_inference_steps: 4,
+      guidance_scale: 0,
+      scheduler: 'euler',
+      timestep_spacing: 'trailing'
+    }
+  ],
   features: ['guidance_interval'],
   defaults: {
     negative_prompt: '',

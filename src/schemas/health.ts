@@ -1,5 +1,6 @@
 import { Type, type Static } from 'typebox'
 import { bareProperties, parametersWith } from '../parameters.js'
+import { PresetSchema } from './preset.js'
 
 const Status = Type.Union([
   Type.Literal('ready'),
@@ -24,6 +25,10 @@ const offered = {
     description: 'Sizes that are still compiling. Each moves to `sizes`, or disappears if it cannot be compiled.'
   }),
   schedulers: Type.Array(Type.String()),
+  presets: Type.Array(PresetSchema, {
+    description:
+      'What requests may send as `preset`: values for few-step models that fit this one. Whether the model is one of them is known to whoever chose it.'
+  }),
   features: Type.Array(Type.String(), {
     description:
       'Optional features that the workers support: `guidance_interval` allows guidance_start and guidance_end; `guidance_rescale` and `micro_conditioning` allow guidance_rescale, and original_size with its five relatives; `prompt_weights` allows weights in prompts; `schedules` allows timestep_spacing, timesteps, sigmas and eta; with `guidance_embedding` the guidance scale is an input of the model, as in LCM.'

@@ -2,6 +2,7 @@
 export interface Offered {
   readonly model: { readonly id: string }
   readonly schedulers: readonly string[]
+  readonly presets: readonly { readonly name: string }[]
   readonly limits: Readonly<Record<string, number>>
 }
 
@@ -11,13 +12,16 @@ interface Document {
 }
 
 /**
- * Narrows the requests in an OpenAPI document to the models, limits and schedulers that the workers accept, so that a
- * client generated from it is not refused for a value the document allows. Several models' limits and schedulers are
- * united. Without an offer, returns the document unchanged.
+ * Narrows the requests in an OpenAPI document to the models, limits, schedulers and presets that the workers accept, so
+ * that a client generated from it is not refused for a value the document allows. What several models have is united.
+ * Without an offer, returns the document unchanged.
  */
 export function asOffered<D extends object>(document: D, offers: readonly Offered[]): D {
   if (offers.length === 0) return document
-  const schedulers = [...new Set(offers.flatMap((offer) => offer.schedulers))]
+  const names = {
+    scheduler: new Set(offers.flatMap((offer) => offer.schedulers)),
+    preset: new Set(offers.flatMap((offer) => offer.presets.map(({ name }) => name)))
+  }
   const limits: Record<string, number> = {}
   for (const offer of offers)
     for (const [name, most] of Object.entries(offer.limits)) limits[name] = Math.max(most, limits[name] ?? 0)
@@ -33,9 +37,12 @@ export function asOffered<D extends object>(document: D, offers: readonly Offere
     // OpenAI's own names also choose the default model under /v1, so the list is closed only here.
     const model = properties['model']
     if (model !== undefined && schema === 'GenerateRequest') model['enum'] = offers.map((offer) => offer.model.id)
-    const scheduler = properties['scheduler']
-    if (scheduler !== undefined)
-      scheduler['enum'] = Array.isArray(scheduler['type']) ? [...schedulers, null] : [...schedulers]
+    for (const [name, values] of Object.entries(names)) {
+      const property = properties[name]
+      // An enum must not be empty.
+      if (property === undefined || values.size === 0) continue
+      property['enum'] = Array.isArray(property['type']) ? [...values, null] : [...values]
+    }
   }
   return narrowed
 }

@@ -1,6 +1,7 @@
 import { Type, type Static, type TOptional, type TSchema, type TUnsafe } from 'typebox'
 import { FORMATS } from '../image/formats.js'
 import { OutputFormat } from './format.js'
+import { PresetSchema } from './preset.js'
 import { bareProperties, MAX_PROMPT_LENGTH, type NamesWith, parametersWith, type ValueOf } from '../parameters.js'
 
 /**
@@ -121,10 +122,12 @@ export const OpenAiModel = Type.Object(
     object: Type.Literal('model'),
     created: Type.Integer(),
     owned_by: Type.String(),
+    family: Type.Optional(Type.String({ description: "The model's architecture, such as sdxl, ssd-1b or lcm." })),
     sizes: Type.Array(Type.Array(Type.Integer()), { description: 'Sizes as [width, height].' }),
     defaults: Type.Object(bareProperties(parametersWith('option')), {
       description: 'Values for fields that a request omits.'
-    })
+    }),
+    presets: Type.Array(PresetSchema, { description: 'What requests may send as `preset`, with the values it sets.' })
   },
   { $id: 'OpenAiModel' }
 )

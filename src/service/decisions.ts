@@ -1,7 +1,15 @@
 import type { Capabilities } from '../workers/capabilities.js'
 import type { Job } from '../workers/job.js'
 import type { Recipe } from '../image/recipe.js'
-import { type Defaults, type NamesWith, type NEUTRAL, parametersWith, type ValueOf } from '../parameters.js'
+import { EaselError } from '../errors.js'
+import {
+  type Defaults,
+  type NamesWith,
+  type NEUTRAL,
+  parametersWith,
+  type Preset,
+  type ValueOf
+} from '../parameters.js'
 import type { GenerateRequest } from '../schemas/generate.js'
 
 type Neutral = typeof NEUTRAL
@@ -26,7 +34,12 @@ export function defaultsOf(model: Capabilities, defaults: Defaults): { [N in Nam
   ) as ReturnType<typeof defaultsOf>
 }
 
-/** Fills in the parameters that a request omits. @param randomSeed returns a uint32 */
+/**
+ * Fills in the parameters that a request omits: from its preset, else the defaults.
+ *
+ * @param randomSeed returns a uint32
+ * @throws EaselError UNSUPPORTED_PRESET
+ */
 export function decide(
   request: GenerateRequest,
   model: Capabilities,
@@ -35,7 +48,44 @@ export function decide(
 ): Decided {
   const entries = Object.entries(request).filter(([name, value]) => value !== undefined && !HANDLING.has(name))
   const said = Object.fromEntries(entries) as Pick<Decided, 'prompt'> & Partial<Decided>
-  return { ...FALLBACKS, ...defaultsOf(model, defaults), ...stepsOf(said), seed: said.seed ?? randomSeed(), ...said }
+  const preset = presetOf(request, model.presets)
+  const own = preset === undefined ? {} : besides(preset, said)
+  const seed = said.seed ?? randomSeed()
+  return { ...FALLBACKS, ...defaultsOf(model, defaults), ...own, ...stepsOf(said), seed, ...said }
+}
+
+/** The values of the preset that a request names. @throws EaselError UNSUPPORTED_PRESET with the names that fit */
+function presetOf(
+  { preset: name }: Pick<GenerateRequest, 'preset'>,
+  presets: readonly Preset[]
+): Omit<Preset, 'name'> | undefined {
+  if (name === undefined) return undefined
+  const found = presets.find((preset) => preset.name === name)
+  if (found === undefined) {
+    const names = presets.map((preset) => preset.name).join(', ')
+    const advice = names === '' ? 'must be left out: this model has no presets' : `must be one of ${names}`
+    throw new EaselError('UNSUPPORTED_PRESET', `preset ${advice}`, { field: 'preset' })
+  }
+  const { name: _, ...values } = found
+  return values
+}
+
+/**
+ * What a preset sets beside the request's own values. Its timesteps or sigmas are for its sampler and its steps, and its
+ * eta is for its sampler.
+ */
+function besides(preset: Omit<Preset, 'name'>, said: Partial<Decided>): Omit<Preset, 'name'> {
+  const { timesteps, sigmas, eta, ...rest } = preset
+  const { scheduler = rest.scheduler, num_inference_steps: steps = rest.num_inference_steps } = said
+  const ownList = said.timestep_spacing ?? said.timesteps ?? said.sigmas
+  const sampler = scheduler === rest.scheduler
+  const list = sampler && steps === rest.num_inference_steps && ownList === undefined
+  return {
+    ...rest,
+    ...(list && timesteps !== undefined ? { timesteps } : {}),
+    ...(list && sigmas !== undefined ? { sigmas } : {}),
+    ...(sampler && eta !== undefined ? { eta } : {})
+  }
 }
 
 /** The steps of a request that gives its own schedule and does not state them. */

@@ -1,14 +1,24 @@
 import type { ServedModel } from '../workers/served-model.js'
-import { type Defaults, mostOf, NEUTRAL, type NamesWith, parametersWith, type ValueOf } from '../parameters.js'
+import {
+  type Defaults,
+  mostOf,
+  NEUTRAL,
+  type NamesWith,
+  parametersWith,
+  type Preset,
+  type ValueOf
+} from '../parameters.js'
 import { defaultsOf, statedOf } from './decisions.js'
 
 /** What clients can request of a model now: its workers' capabilities and the operator's defaults. */
 export interface Offer {
-  readonly model: { readonly id: string; readonly digest: string; readonly dtype: string }
+  readonly model: { readonly id: string; readonly digest: string; readonly dtype: string; readonly family?: string }
   readonly sizes: [width: number, height: number][]
   /** Sizes that are still being compiled; `coming` in GET /health. */
   readonly compiling: [width: number, height: number][]
   readonly schedulers: string[]
+  /** Values that requests choose by name, for few-step models. */
+  readonly presets: Preset[]
   /** Optional abilities of the workers. */
   readonly features: string[]
   /** Values of the parameters that a request omits. */
@@ -24,7 +34,7 @@ export interface Offer {
 /** Undefined until the first worker is ready. */
 export function offerOf({ capabilities }: Pick<ServedModel, 'capabilities'>, defaults: Defaults): Offer | undefined {
   if (capabilities === undefined) return undefined
-  const { model, sizes, compiling, schedulers, features, limits } = capabilities
+  const { model, sizes, compiling, schedulers, presets, features, limits } = capabilities
   const most = Object.fromEntries(
     parametersWith('limit').map((parameter) => [parameter.name, mostOf(parameter, limits)])
   ) as Offer['limits']
@@ -33,6 +43,7 @@ export function offerOf({ capabilities }: Pick<ServedModel, 'capabilities'>, def
     sizes,
     compiling,
     schedulers,
+    presets: [...presets],
     features,
     defaults: defaultsOf(capabilities, defaults),
     limits: most,

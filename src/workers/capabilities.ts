@@ -1,4 +1,4 @@
-import { mostOf, type Parameter, parametersWith } from '../parameters.js'
+import { mostOf, type Parameter, parametersWith, type Preset } from '../parameters.js'
 import type { Job } from './job.js'
 import type { Hello, Lora, TokenIds } from './protocol.js'
 import { includesSize, unionOfSizes } from './sizes.js'
@@ -15,6 +15,7 @@ export interface Capabilities extends Pick<Hello, 'model' | 'sizes' | 'scheduler
   readonly loras: Lora[]
   /** Schedulers that run the UNet twice in each step but the last; `second_order` on the wire. */
   readonly secondOrder: readonly string[]
+  readonly presets: readonly Preset[]
 }
 
 /** Parameters that older workers ignore. Such a worker would silently make a different image. */
@@ -76,12 +77,16 @@ function allows(supported: Supported, parameter: Parameter, value: unknown): boo
   return parameter.limit === undefined || Number(value) <= mostOf(parameter, supported.limits)
 }
 
-/** The union of what the workers of one model can do. @param latest the HELLO whose defaults and schedulers count */
+/**
+ * The union of what the workers of one model can do.
+ *
+ * @param latest the HELLO whose defaults, schedulers and presets count
+ */
 export function mergeCapabilities(
   latest: Hello,
   all: readonly Pick<Hello, 'sizes' | 'coming' | 'features' | 'limits' | 'loras'>[]
 ): Capabilities {
-  const { model, schedulers, defaults, loras = [], second_order: secondOrder = [] } = latest
+  const { model, schedulers, defaults, loras = [], second_order: secondOrder = [], presets = [] } = latest
   const sizes = unionOfSizes(all.map((hello) => hello.sizes))
   const compiling = unionOfSizes(all.map(({ coming = [] }) => coming))
   return {
@@ -90,6 +95,7 @@ export function mergeCapabilities(
     compiling: compiling.filter(([width, height]) => !includesSize(sizes, { width, height })),
     schedulers,
     secondOrder,
+    presets,
     defaults,
     loras: unionOfLoras([loras, ...all.map((hello) => hello.loras ?? [])]),
     features: [...new Set(all.flatMap(({ features = [] }) => features))],

@@ -8,6 +8,7 @@ import {
   type Parameter,
   type parameters,
   parametersWith,
+  type Preset as PresetValues,
   type ValueOf
 } from '../parameters.js'
 
@@ -127,6 +128,12 @@ function wireForm({ schema, limit }: Parameter): TSchema {
   }
 }
 
+/** The schema of a parameter without its description. */
+function formOf({ schema }: Parameter): TSchema {
+  const { description: _, ...form } = schema as { description?: string }
+  return form as TSchema
+}
+
 /** Fields of GENERATE that may be omitted. */
 const refinements = Object.fromEntries(
   parametersWith('wire')
@@ -140,10 +147,7 @@ const refinements = Object.fromEntries(
 const omittable = Object.fromEntries(
   parametersWith('omittable')
     .filter(({ wire }) => wire !== undefined)
-    .map(({ wire, schema }) => {
-      const { description: _, ...form } = schema as { description?: string }
-      return [wire, Type.Optional(form as TSchema)]
-    })
+    .map((parameter) => [parameter.wire, Type.Optional(formOf(parameter))])
 ) as {
   [N in Extract<NamesWith<'omittable'>, NamesWith<'wire'>> as Table[N]['wire']]: TOptional<Table[N]['schema']>
 }
@@ -158,6 +162,19 @@ const Limits = Type.Object({
   max_chunks: Type.Optional(Positive),
   max_loras: Type.Optional(Count)
 })
+
+/** Values under the names of the request's fields, as in `defaults`. */
+const Preset = Type.Object({
+  name: Name,
+  num_inference_steps: Positive,
+  guidance_scale: Guidance,
+  scheduler: Name,
+  ...Object.fromEntries(
+    parametersWith('preset')
+      .filter(({ omittable }) => omittable)
+      .map((parameter) => [parameter.name, Type.Optional(formOf(parameter))])
+  )
+}) as unknown as TUnsafe<PresetValues>
 
 const HELLO = Type.Object(
   {
@@ -188,6 +205,7 @@ const HELLO = Type.Object(
     second_order: Type.Optional(
       listOf(Name, { description: 'Those of schedulers that run the UNet twice in each step but the last' })
     ),
+    presets: Type.Optional(listOf(Preset, { description: 'Values for few-step models that fit this one' })),
     loras: Type.Optional(Loras)
   },
   { description: '0x01, worker to gateway: who the worker is and what it can do' }

@@ -6,8 +6,10 @@ import type { OpenAiImagesRequest } from '../../src/schemas/openai.js'
 const partials = fc.integer({ min: 1, max: 3 })
 const steps = fc.integer({ min: 1, max: 100 })
 
+const PRESETS = [{ name: 'few', num_inference_steps: 4 }]
+
 const translate = (request: OpenAiImagesRequest, steps: number) =>
-  translateTo(request, { steps, sizes: [], defaultSize: undefined, snap: false })
+  translateTo(request, { steps, presets: PRESETS, sizes: [], defaultSize: undefined, snap: false })
 
 describe('translate', () => {
   it('spreads previews evenly over the steps, at most `partial_images` of them', () => {
@@ -24,6 +26,12 @@ describe('translate', () => {
           expect(made.at(-1)!).toBeGreaterThanOrEqual((steps * partial_images) / (partial_images + 1))
       })
     )
+  })
+
+  it("counts a preset's steps for the previews, unless the request sets its own", () => {
+    const stream = { prompt: 'x', stream: true, partial_images: 1, preset: 'few' }
+    expect(translate(stream, 40)).toMatchObject({ preset: 'few', preview_interval: 2 })
+    expect(translate({ ...stream, num_inference_steps: 20 }, 40)).toMatchObject({ preview_interval: 10 })
   })
 
   it("passes SDXL's own fields through", () => {
@@ -63,7 +71,10 @@ describe('translate', () => {
     [512, 512]
   ] as const
   const sizeFor = (size: string, { snap = false, sizes = offered as readonly (readonly [number, number])[] } = {}) => {
-    const { width, height } = translateTo({ prompt: 'x', size }, { steps: 25, sizes, defaultSize: [1024, 1024], snap })
+    const { width, height } = translateTo(
+      { prompt: 'x', size },
+      { steps: 25, presets: [], sizes, defaultSize: [1024, 1024], snap }
+    )
     return [width, height]
   }
 

@@ -57,6 +57,75 @@ const resolve = (request: Partial<GenerateRequest>, defaults: Defaults = plain, 
 const refined = (decided: Decided) =>
   Object.fromEntries(parametersWith('neutral').map(({ name }) => [name, decided[name]]))
 
+describe('a preset', () => {
+  const presets = [
+    { name: 'spaced', num_inference_steps: 2, guidance_scale: 0, scheduler: 'euler', timestep_spacing: 'trailing' },
+    { name: 'timed', num_inference_steps: 2, guidance_scale: 1, scheduler: 'lcm', timesteps: [999, 499] },
+    { name: 'fresh', num_inference_steps: 3, guidance_scale: 0, scheduler: 'tcd', eta: 0.3 }
+  ] as const
+  const few = { ...able, schedulers: ['euler', 'lcm', 'tcd'], presets } as unknown as Capabilities
+  const of = (request: Partial<GenerateRequest>, defaults: Defaults = plain) => {
+    const decided = resolve(request, defaults, few)
+    const set = parametersWith('preset').map(({ name }) => [name, decided[name]] as const)
+    return Object.fromEntries(set.filter(([, value]) => value !== undefined))
+  }
+
+  it("sets its fields, also where the operator has a default, and leaves the model's defaults for the rest", () => {
+    for (const { name, ...values } of presets) {
+      expect(of({ preset: name })).toEqual(values)
+      expect(of({ preset: name }, { ...plain, num_inference_steps: 8, scheduler: 'euler' })).toEqual(values)
+    }
+    expect(resolve({ preset: 'timed' }, plain, few)).toMatchObject({ width: 64, negative_prompt: 'grey' })
+  })
+
+  it('gives way to each field that the request sets', () => {
+    const { name, ...values } = presets[0]
+    expect(of({ preset: name, guidance_scale: 3 })).toEqual({ ...values, guidance_scale: 3 })
+    expect(of({ preset: name, num_inference_steps: 5 })).toEqual({ ...values, num_inference_steps: 5 })
+    expect(of({ preset: name, timestep_spacing: 'leading' })).toEqual({ ...values, timestep_spacing: 'leading' })
+    expect(of({ preset: name, timesteps: [9, 5, 1] })).toEqual({
+      ...values,
+      num_inference_steps: 3,
+      timesteps: [9, 5, 1]
+    })
+  })
+
+  it('has timesteps for its own sampler and steps only, and eta for its sampler', () => {
+    const timed = { num_inference_steps: 2, guidance_scale: 1, scheduler: 'lcm' }
+    expect(of({ preset: 'timed', num_inference_steps: 2 })).toEqual({ ...timed, timesteps: [999, 499] })
+    expect(of({ preset: 'timed', num_inference_steps: 3 })).toEqual({ ...timed, num_inference_steps: 3 })
+    expect(of({ preset: 'timed', scheduler: 'euler' })).toEqual({ ...timed, scheduler: 'euler' })
+    expect(of({ preset: 'timed', timesteps: [800, 300] })).toEqual({ ...timed, timesteps: [800, 300] })
+    expect(of({ preset: 'timed', sigmas: [9, 1, 0] })).toEqual({ ...timed, sigmas: [9, 1, 0] })
+    expect(of({ preset: 'fresh', eta: 0 })).toMatchObject({ eta: 0 })
+    expect(of({ preset: 'fresh', num_inference_steps: 8 })).toMatchObject({ eta: 0.3 })
+    expect(of({ preset: 'fresh', scheduler: 'euler' })).not.toHaveProperty('eta')
+  })
+
+  it('is gone from what is sent and kept, which have its values', () => {
+    const decided = resolve({ preset: 'fresh' }, plain, few)
+    const { name: _, ...values } = presets[2]
+    expect(recipeOf(decided, plain, false)).toMatchObject(values)
+    expect(recipeOf(decided, plain, false)).not.toHaveProperty('preset')
+    expect(wireOf(decided)).toMatchObject({ steps: 3, guidance: 0, scheduler: 'tcd', eta: 0.3 })
+    expect(wireOf(decided)).not.toHaveProperty('preset')
+    expect(resolve(recipeOf(decided, plain, false) as GenerateRequest, plain, few)).toEqual(decided)
+  })
+
+  it('is refused with the names that fit if the model does not have it', () => {
+    const refused = expect.objectContaining({
+      code: 'UNSUPPORTED_PRESET',
+      field: 'preset',
+      message: 'preset must be one of spaced, timed, fresh'
+    }) as Error
+    expect(() => of({ preset: 'turbo' })).toThrow(refused)
+    const none = { ...few, presets: [] }
+    expect(() => resolve({ preset: 'timed' }, plain, none)).toThrow(
+      'preset must be left out: this model has no presets'
+    )
+  })
+})
+
 describe('a parameter that a request omits', () => {
   it("gets the operator's default, else the model's, else the neutral value", () => {
     expect(resolve({})).toEqual({

@@ -21,6 +21,7 @@ const model: Capabilities = {
   features: [],
   loras: [],
   secondOrder: [],
+  presets: [],
   schedulers: ['euler', 'ddim'],
   defaults: {
     width: 1024,

@@ -49,7 +49,7 @@ def read(model: Path, options: Options, *, only: bool) -> Plan:
     """
     files = locate(model, vae=options.vae, unet=options.unet)
     config = read_config(files)
-    sizes = resolve.sizes(options, model_defaults(files.folder, config).sizes)
+    sizes = resolve.sizes(options, model_defaults(files, config).sizes)
     if only and options.sizes is not None:
         sizes = tuple(Size(*size) for size in options.sizes)
     return Plan(

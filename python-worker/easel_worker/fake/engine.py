@@ -26,6 +26,7 @@ from easel_worker.engine import (
     ModelInfo,
     NotFinite,
     Pixels,
+    Preset,
     ProgramInfo,
     TokenizerInfo,
     evaluations_of,
@@ -41,6 +42,15 @@ SECOND_ORDER = ("heun",)
 SCHEDULERS = (
     *("euler", "euler_karras", "euler_ancestral", "ddim", "dpmpp_2m", "dpmpp_2m_karras"),
     *SECOND_ORDER,
+)
+PRESETS = (
+    Preset(
+        "lightning-4",
+        num_inference_steps=4,
+        guidance_scale=0.0,
+        scheduler="euler",
+        timestep_spacing="trailing",
+    ),
 )
 PREVIEW_SCALE = 8
 MAX_CLIP_SKIP = 10
@@ -131,6 +141,7 @@ class FakeEngine:
             features=tuple(name for name in FEATURES if name != LORAS or self._loras is not None),
             second_order=SECOND_ORDER,
             loras=() if self._loras is None else self._loras.list(),
+            presets=PRESETS,
         )
 
     def start(self, spec: ImageSpec) -> FakeLane:

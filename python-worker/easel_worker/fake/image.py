@@ -112,12 +112,13 @@ def _schedule(spec: ImageSpec) -> tuple[str, ...]:
     Absent ones are `-`; lists are joined by `,`. Nothing without any of them.
     """
     given = spec.timestep_spacing, spec.timesteps, spec.sigmas
-    if all(each is UNSET for each in given) and spec.eta == 0.0:
+    eta = 0.0 if spec.eta is UNSET else spec.eta
+    if all(each is UNSET for each in given) and eta == 0.0:
         return ()
     spacing = "-" if spec.timestep_spacing is UNSET else spec.timestep_spacing
     timesteps = "-" if spec.timesteps is UNSET else _joined(spec.timesteps)
     sigmas = "-" if spec.sigmas is UNSET else _joined(map(_thousandths, spec.sigmas))
-    return (";".join(("schedule", spacing, timesteps, sigmas, str(_thousandths(spec.eta)))),)
+    return (";".join(("schedule", spacing, timesteps, sigmas, str(_thousandths(eta)))),)
 
 
 def _conditions(spec: ImageSpec) -> tuple[str, ...]:

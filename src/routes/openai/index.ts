@@ -69,6 +69,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
       const offer = service.offerOf(model)
       const translation = translate(body, {
         steps: offer?.defaults.num_inference_steps ?? 1,
+        presets: offer?.presets ?? [],
         sizes: offer?.sizes ?? [],
         defaultSize: offer && [offer.defaults.width, offer.defaults.height],
         snap: snapSizes
@@ -99,11 +100,16 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
     object: 'model',
     created: 0,
     owned_by: 'easel',
+    family: 'sdxl',
     sizes: [[1024, 1024]],
-    defaults: healthExample.defaults!
+    defaults: healthExample.defaults!,
+    presets: healthExample.presets
   }
   const models = (): OpenAiModel[] =>
-    service.offers.map(({ model, sizes, defaults }) => ({ ...example, id: model.id, sizes, defaults }))
+    service.offers.map(({ model: { id, family }, sizes, defaults, presets }) => {
+      const { family: _, ...rest } = example
+      return { ...rest, id, ...(family === undefined ? {} : { family }), sizes, defaults, presets }
+    })
 
   app.get(
     '/models',

@@ -1,3 +1,4 @@
+import type { Preset } from '../../parameters.js'
 import type { GenerateRequest } from '../../schemas/generate.js'
 import { EXTRAS, type OpenAiImagesRequest } from '../../schemas/openai.js'
 
@@ -31,6 +32,8 @@ export function modelOf({ model }: OpenAiImagesRequest, served: readonly string[
 export interface Translation {
   /** Steps when the request does not set them. */
   steps: number
+  /** The model's presets, whose steps count before those. */
+  presets: readonly Pick<Preset, 'name' | 'num_inference_steps'>[]
   /** Offered sizes, from which an aspect ratio chooses. */
   sizes: readonly Size[]
   /** The size of a request that sets none. */
@@ -45,7 +48,8 @@ type Size = readonly [width: number, height: number]
 export function translate(request: OpenAiImagesRequest, offered: Translation): GenerateRequest {
   const [width, height] = sizeOf(request.size, offered) ?? []
   const partials = partialImagesOf(request)
-  const steps = request.num_inference_steps ?? offered.steps
+  const preset = offered.presets.find(({ name }) => name === request.preset)
+  const steps = request.num_inference_steps ?? preset?.num_inference_steps ?? offered.steps
   return withoutNulls({
     prompt: request.prompt,
     ...Object.fromEntries(EXTRAS.map(({ name }) => [name, request[name]])),

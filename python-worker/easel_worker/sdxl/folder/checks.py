@@ -33,4 +33,4 @@ def check_small_files(folder: Path, component: str | None = None) -> None:
     config = read_config(files)
     for tokenizer in files.tokenizers:
         read_tokenizer(tokenizer)
-    model_defaults(files.folder, config)
+    model_defaults(files, config)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from msgspec import UNSET, UnsetType
+
+from easel_worker.sdxl.folder import presets
 from easel_worker.text_file import TextFileError, read_object
 from easel_worker.values import Size
 
@@ -47,14 +50,18 @@ _DEFAULTS: Mapping[str, tuple[Callable[[object], bool], str]] = {
 
 @dataclass(frozen=True)
 class EaselJson:
-    """What the file says: the defaults it has, and further sizes to compile."""
+    """What the file says: the defaults it has, further sizes to compile, and the model's preset.
+
+    `preset` is None for a model that has none, whatever its name says.
+    """
 
     defaults: Mapping[str, Any]
     sizes: tuple[Size, ...]
+    preset: str | UnsetType | None = UNSET
 
 
 def read_easel_json(folder: Path | None) -> EaselJson:
-    """Read easel.json: {"defaults": {...}, "sizes": [[width, height], ...]}, all optional.
+    """Read easel.json: {"defaults": {}, "sizes": [[width, height]], "preset": ""}, all optional.
 
     Args:
         folder: of the model, or None for a model without one.
@@ -64,8 +71,9 @@ def read_easel_json(folder: Path | None) -> EaselJson:
     """
     path = (folder or Path()) / FILE
     values = {} if folder is None else _read(path)
-    _only(path, "", values, ("defaults", "sizes"))
+    _only(path, "", values, ("defaults", "sizes", "preset"))
     given, sizes = values.get("defaults", {}), values.get("sizes", [])
+    preset = values.get("preset", UNSET)
     if not isinstance(given, dict):
         _fail(path, "defaults", given, 'must be an object such as {"num_inference_steps": 25}')
     _only(path, "defaults.", given, _DEFAULTS)
@@ -75,7 +83,11 @@ def read_easel_json(folder: Path | None) -> EaselJson:
             _fail(path, f"defaults.{key}", value, f"must be {kind}")
     if not isinstance(sizes, list):
         _fail(path, "sizes", sizes, "must be a list such as [[1024, 1024], [768, 1344]]")
-    return EaselJson(given, tuple(_size(path, number, size) for number, size in enumerate(sizes)))
+    if preset not in (UNSET, None, *presets.NAMES):
+        names = ", ".join(presets.NAMES)
+        _fail(path, "preset", preset, f"must be null for none, or one of {names}")
+    numbered = enumerate(sizes)
+    return EaselJson(given, tuple(_size(path, number, size) for number, size in numbered), preset)
 
 
 def _read(path: Path) -> dict[str, Any]:

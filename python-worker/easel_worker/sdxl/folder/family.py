@@ -2,13 +2,13 @@
 
 from easel_worker.sdxl.model.config import UNetConfig
 
-SDXL = "sdxl"
+SDXL, SSD_1B, VEGA, KOALA, LCM = "sdxl", "ssd-1b", "vega", "koala", "lcm"
 
 _BY_STRUCTURE: dict[tuple[int, tuple[tuple[int, ...], ...]], str] = {
-    (1, ((), (2, 2), (4, 4))): "ssd-1b",
-    (1, ((), (1, 1), (2, 2))): "vega",
-    (0, ((), (2,), (5,))): "koala",
-    (2, ((), (2,), (6,))): "koala",
+    (1, ((), (2, 2), (4, 4))): SSD_1B,
+    (1, ((), (1, 1), (2, 2))): VEGA,
+    (0, ((), (2,), (5,))): KOALA,
+    (2, ((), (2,), (6,))): KOALA,
 }
 """By the middle block's residual blocks and the transformers on the way down."""
 
@@ -19,5 +19,5 @@ def family(config: UNetConfig) -> str:
     Fine-tunes and few-step models with SDXL base's structure are `sdxl`.
     """
     if config.guidance_features is not None:
-        return "lcm"
+        return LCM
     return _BY_STRUCTURE.get((config.mid_resnets, config.down_transformers), SDXL)

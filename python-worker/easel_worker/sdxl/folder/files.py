@@ -14,7 +14,8 @@ from easel_worker.sdxl.folder.checkpoint import PICKLES, Weights, WeightsError, 
 from easel_worker.sdxl.folder.config_reader import ConfigError, ConfigFile, read_config_file
 from easel_worker.sdxl.folder.layout import COMPONENTS, INDEX, SCHEDULER, TOKENIZERS
 from easel_worker.sdxl.folder.original_names import PREFIXES
-from easel_worker.sdxl.folder.single_file import SUFFIX, inspect, open_header
+from easel_worker.sdxl.folder.preset_names import Label
+from easel_worker.sdxl.folder.single_file import SUFFIX, inspect, open_header, title_of
 from easel_worker.sdxl.quantization import calibration
 
 BASE = Path(__file__).parents[4] / "models" / "sdxl-base-config"
@@ -43,6 +44,7 @@ class ModelFiles:
         scheduler: the scheduler's config.
         tokenizers: the folders of the first and the second.
         components: by the names in `COMPONENTS`.
+        labels: what its UNet is called, in the file's name first.
     """
 
     name: str
@@ -51,6 +53,7 @@ class ModelFiles:
     scheduler: ConfigFile
     tokenizers: tuple[Path, Path]
     components: Mapping[str, Component]
+    labels: tuple[Label, ...] = ()
 
 
 def locate(model: Path, *, vae: Path | None = None, unet: Path | None = None) -> ModelFiles:
@@ -70,18 +73,32 @@ def locate(model: Path, *, vae: Path | None = None, unet: Path | None = None) ->
     components = dict(files.components)
     if vae is not None:
         components["vae"] = _replacement("vae", vae, components["vae"])
-    name = files.name
+    name, labels = files.name, files.labels
     if unet is not None:
         components["unet"] = _replacement("unet", unet, components["unet"])
         name = f"{name}+{unet.resolve().stem}"
-    return replace(files, name=name, components=components)
+        labels = _labels_of_unet(unet.resolve())
+    return replace(files, name=name, components=components, labels=labels)
+
+
+def _labels_of_unet(unet: Path) -> tuple[Label, ...]:
+    """A UNet says by itself what it is; the model under it says nothing of it."""
+    if unet.is_dir():
+        return (Label(unet.name, "UNet's folder"),)
+    return _labels(unet.stem, "file name", title_of(open_header(unet)))
+
+
+def _labels(name: str, source: str, title: str | None = None) -> tuple[Label, ...]:
+    return (Label(name, source), *(() if title is None else (Label(title, "title"),)))
 
 
 def _of_folder(folder: Path) -> ModelFiles:
     index = folder / INDEX
     values = read_config_file(index)
+    name = str(values.get("_name_or_path") or folder.resolve().name)
     return ModelFiles(
-        name=str(values.get("_name_or_path") or folder.resolve().name),
+        name=name,
+        labels=_labels(name, "name"),
         folder=folder,
         index=ConfigFile(index),
         scheduler=ConfigFile(folder / SCHEDULER),
@@ -118,6 +135,7 @@ def _of_file(file: Path, model: Path, *, with_vae: bool) -> ModelFiles:
     )
     return ModelFiles(
         name=file.stem,
+        labels=_labels(file.stem, "file name", contents.title),
         folder=own,
         index=config(INDEX, {}),
         scheduler=config(SCHEDULER, contents.scheduler),

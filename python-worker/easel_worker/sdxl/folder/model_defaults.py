@@ -1,14 +1,21 @@
-"""The values for what requests leave out: those of easel.json, else those of SDXL base."""
+"""Values for what requests leave out: those of easel.json, else of a preset, else of SDXL base."""
 
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from easel_worker.engine import Defaults
+from msgspec import UNSET
+
+from easel_worker.engine import Defaults, Preset
 from easel_worker.sdxl.folder.config import ConfigError
-from easel_worker.sdxl.folder.easel_json import read_easel_json
+from easel_worker.sdxl.folder.easel_json import EaselJson, read_easel_json
+from easel_worker.sdxl.folder.family import family
+from easel_worker.sdxl.folder.files import ModelFiles
+from easel_worker.sdxl.folder.preset_names import preset_in, says_few_steps
+from easel_worker.sdxl.folder.presets import presets_for
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.samplers import sampler
+from easel_worker.sdxl.samplers.config import SchedulerError
 from easel_worker.sdxl.samplers.default import Default, default_scheduler
 from easel_worker.sdxl.samplers.training import EDM_CLASSES
 from easel_worker.values import Size
@@ -22,6 +29,12 @@ _SDXL_BASE: dict[str, Any] = {
     "negative_prompt": "",
 }
 
+_SDXL_BASE_SCHEDULER = "EulerDiscreteScheduler"
+"""SDXL base's class, which a single file and a UNet over SDXL base have for want of their own."""
+
+_TURBO_SIZE = {"width": 512, "height": 512}
+"""The size of SDXL Turbo as a single file, whose configs are those of SDXL base."""
+
 
 @dataclass(frozen=True)
 class ModelDefaults:
@@ -29,39 +42,150 @@ class ModelDefaults:
 
     Attributes:
         schedulers: the samplers that the model and the programs support.
+        presets: those that fit the model.
+        preset: the preset of the model itself, by easel.json or by its name, if any.
+        scheduler: what the preset changes in the scheduler's config.
         warnings: what the operator should know, each in one line.
+        notes: what was decided by the model's name or for its preset, each in one line.
     """
 
     defaults: Defaults
     sizes: tuple[Size, ...]
     schedulers: tuple[str, ...]
+    presets: tuple[Preset, ...] = ()
+    preset: Preset | None = None
+    scheduler: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def model_defaults(folder: Path | None, config: SdxlConfig) -> ModelDefaults:
+@dataclass(frozen=True)
+class _Chosen:
+    """The model's own preset, why it is that, and what else the model's name tells."""
+
+    preset: Preset
+    why: str
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+
+def model_defaults(files: ModelFiles, config: SdxlConfig) -> ModelDefaults:
     """Decide a model's defaults.
 
     Raises:
         EaselJsonError: easel.json is invalid.
-        ConfigError: the scheduler that it names is not offered.
+        ConfigError: the scheduler or the preset that it names is not offered.
         SchedulerError: no sampler of ours would draw the model's picture.
     """
     names = _offered(config)
-    given = read_easel_json(folder)
-    default = _scheduler(folder, config, names, given.defaults.get("scheduler"))
+    presets = presets_for(family(config.unet), names)
+    given = read_easel_json(files.folder)
+    chosen = _chosen(files, config, given, presets)
+    default = _scheduler(files, config, names, _wanted(given, chosen))
+    known = _own_steps(config, names)
     own = {
-        "scheduler": default.scheduler,
         **_own_size(config),
-        **_own_steps(config, names),
+        **known,
+        **({} if chosen is None else {**chosen.more, **_defaults_of(chosen.preset)}),
         **given.defaults,
     }
+    own.setdefault("scheduler", default.scheduler)
     defaults = Defaults(**{**_SDXL_BASE, **own})
     first = Size(defaults.width, defaults.height)
+    hint = None if chosen or known else _hint(files, given, presets, defaults)
     return ModelDefaults(
         defaults,
         tuple(dict.fromkeys([first, *given.sizes])),
         names,
-        () if default.warning is None else (default.warning,),
+        presets=presets,
+        preset=None if chosen is None else chosen.preset,
+        scheduler={} if chosen is None else _scheduler_of(chosen.preset),
+        warnings=tuple(text for text in (default.warning, hint) if text is not None),
+        notes=() if chosen is None else (_note(chosen, defaults),),
+    )
+
+
+def _chosen(
+    files: ModelFiles, config: SdxlConfig, given: EaselJson, presets: tuple[Preset, ...]
+) -> _Chosen | None:
+    """The preset of easel.json, else the one that the model's name tells."""
+    by_name = {preset.name: preset for preset in presets}
+    if given.preset is not UNSET:
+        if given.preset is None:
+            return None
+        if given.preset not in by_name:
+            fitting = ", ".join(by_name) or "none fits this model"
+            raise ConfigError(
+                f"{files.folder}: the preset {given.preset!r} in easel.json does not fit the "
+                f"model: choose one of {fitting}"
+            )
+        return _Chosen(by_name[given.preset], f"easel.json has the preset {given.preset}")
+    for text, source in files.labels:
+        preset = by_name.get(preset_in(text) or "")
+        if preset is None or not _may_replace(config, preset):
+            continue
+        turbo = preset.name == "turbo" and config.unet.sample_size != TURBO
+        why = f"{text} looks like the preset {preset.name} by its {source}"
+        return _Chosen(preset, why, _TURBO_SIZE if turbo else {})
+    return None
+
+
+def _may_replace(config: SdxlConfig, preset: Preset) -> bool:
+    """Whether a name may decide the sampler: not if the model's folder has chosen another."""
+    if config.scheduler.get("_class_name") == _SDXL_BASE_SCHEDULER:
+        return True
+    try:
+        return sampler.own_scheduler(config.scheduler) == preset.scheduler
+    except SchedulerError:
+        return False
+
+
+def _wanted(given: EaselJson, chosen: _Chosen | None) -> str | None:
+    wanted: str | None = given.defaults.get("scheduler")
+    return wanted or (None if chosen is None else chosen.preset.scheduler)
+
+
+def _defaults_of(preset: Preset) -> dict[str, Any]:
+    return {
+        "num_inference_steps": preset.num_inference_steps,
+        "guidance_scale": preset.guidance_scale,
+        "scheduler": preset.scheduler,
+    }
+
+
+def _scheduler_of(preset: Preset) -> dict[str, Any]:
+    spacing = preset.timestep_spacing
+    return {} if spacing is UNSET else {"timestep_spacing": spacing}
+
+
+def _note(chosen: _Chosen, defaults: Defaults) -> str:
+    """One line that says what requests now get by default."""
+    preset = chosen.preset
+    own = preset.scheduler == defaults.scheduler
+    parts = [
+        f"{defaults.num_inference_steps} steps",
+        f"guidance {defaults.guidance_scale:g}",
+        defaults.scheduler,
+        *([] if preset.timestep_spacing is UNSET else [f"timesteps {preset.timestep_spacing}"]),
+        *([f"timesteps {list(preset.timesteps)}"] if own and preset.timesteps else []),
+        *([f"eta {preset.eta:g}"] if own and preset.eta else []),
+        *([f"{defaults.width}x{defaults.height}"] if chosen.more else []),
+    ]
+    return f"{chosen.why}: by default {', '.join(parts)}; easel.json overrides"
+
+
+def _hint(
+    files: ModelFiles, given: EaselJson, presets: tuple[Preset, ...], defaults: Defaults
+) -> str | None:
+    """For a model that is called a few-step model, and not which."""
+    decided = given.preset is not UNSET or "num_inference_steps" in given.defaults
+    called = next((text for text, _ in files.labels if says_few_steps(text)), None)
+    if decided or called is None or not presets:
+        return None
+    return (
+        f"{called} is called like a model for few steps, but no preset is certain by that, so "
+        f"requests get {defaults.num_inference_steps} steps and guidance "
+        f"{defaults.guidance_scale:g} by default; set "
+        f'"defaults" or "preset" in easel.json: {", ".join(each.name for each in presets)}'
     )
 
 
@@ -91,13 +215,13 @@ def _own_steps(config: SdxlConfig, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _scheduler(
-    folder: Path | None, config: SdxlConfig, names: tuple[str, ...], wanted: str | None
+    files: ModelFiles, config: SdxlConfig, names: tuple[str, ...], wanted: str | None
 ) -> Default:
     if wanted is None:
         return default_scheduler(config.scheduler, names)
     if wanted not in names:
         raise ConfigError(
-            f"{folder or 'the model'}: the default scheduler {wanted!r} is not offered: "
+            f"{files.folder or 'the model'}: the default scheduler {wanted!r} is not offered: "
             f"choose one of {', '.join(names)}"
         )
     return Default(wanted)

@@ -85,12 +85,14 @@ class Contents:
         unet: changes to SDXL base's UNet config, for a UNet with other blocks.
         scheduler: changes to SDXL base's scheduler config, or all of it if it names a class.
         vae: changes to the VAE's config.
+        title: what its metadata calls it, or None.
     """
 
     has_vae: bool
     unet: Mapping[str, Any]
     scheduler: Mapping[str, Any]
     vae: Mapping[str, Any]
+    title: str | None = None
 
 
 def inspect(file: Path) -> Contents:
@@ -107,7 +109,17 @@ def inspect(file: Path) -> Contents:
         shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
         raise WeightsError(f"{file}: {len(unknown)} unknown tensors: {shown}")
     scheduler, vae = _predictions(file, header)
-    return Contents(header.has(PREFIXES["vae"]), unet_changes(header.tensors), scheduler, vae)
+    unet = unet_changes(header.tensors)
+    return Contents(header.has(PREFIXES["vae"]), unet, scheduler, vae, title_of(header))
+
+
+def title_of(header: Header) -> str | None:
+    """What the metadata of a file calls it.
+
+    https://github.com/Stability-AI/ModelSpec
+    """
+    title = header.metadata.get("modelspec.title")
+    return title if isinstance(title, str) and title else None
 
 
 def unet_changes(names: Iterable[str]) -> Mapping[str, Any]:

@@ -14,6 +14,7 @@ from easel_worker.engine import (
     Capabilities,
     DeviceInfo,
     ModelInfo,
+    Preset,
     Tokens,
 )
 from easel_worker.sdxl.folder.config import ConfigError, read_config
@@ -42,7 +43,9 @@ class Description:
         sizes: the sizes to compile for, the default first.
         capabilities: complete but for the weights' digest and the programs, which are known later.
         largest: the calibration if the model is to be quantised, else None.
+        preset: the preset that the model itself has, if any.
         warnings: what the operator should know of the model, each in one line.
+        notes: what was decided by the model's name or for its preset, each in one line.
     """
 
     files: ModelFiles
@@ -51,7 +54,9 @@ class Description:
     sizes: tuple[Size, ...]
     capabilities: Capabilities
     largest: tuple[calibration.Largest, ...] | None
+    preset: Preset | None = None
     warnings: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def empty_text(self) -> Tokens:
@@ -74,7 +79,8 @@ def describe(model: Path, options: Options) -> Description:
     resolve.vae_tile(options, config.vae_scale)
     file = resolve.calibration_file(options, located.folder)
     largest = None if file is None else tuple(calibration.read(file, UNet.declare(config.unet)))
-    own = model_defaults(located.folder, config)
+    own = model_defaults(located, config)
+    config = replace(config, scheduler={**config.scheduler, **own.scheduler})
     sizes = resolve.sizes(options, own.sizes)
     for size in sizes:
         if min(size) < 1 or any(side % config.vae_scale for side in size):
@@ -106,8 +112,19 @@ def describe(model: Path, options: Options) -> Description:
         devices=tuple(DeviceInfo(d.id, d.device_kind) for d in resolve.devices(options)),
         programs=(),
         features=_features(config),
+        presets=own.presets,
     )
-    return Description(located, config, tokenizers, sizes, capabilities, largest, own.warnings)
+    return Description(
+        located,
+        config,
+        tokenizers,
+        sizes,
+        capabilities,
+        largest,
+        preset=own.preset,
+        warnings=own.warnings,
+        notes=own.notes,
+    )
 
 
 def _most_skipped(config: SdxlConfig) -> int:

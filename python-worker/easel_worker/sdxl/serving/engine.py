@@ -41,6 +41,7 @@ from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.sdxl.serving.programs import Encoded
 from easel_worker.sdxl.serving.runner import Runner
+from easel_worker.sdxl.serving.schedule_of import schedule_of
 from easel_worker.sdxl.serving.trial import try_size
 from easel_worker.timeline import FIRST_IMAGE, Timeline
 from easel_worker.values import Size
@@ -78,6 +79,8 @@ class SdxlEngine:
         report(f"reading {self._model}")
         for warning in self._about.warnings:
             report(f"warning: {warning}")
+        for note in self._about.notes:
+            report(note)
         about, timeline = self._about, self._timeline
         runner, digest, programs = assemble(about, self._options, timeline, report)
         first, *others = about.sizes
@@ -161,7 +164,9 @@ class SdxlEngine:
         """
         self._check(spec)
         return self._warm_runner.start(
-            spec, self._make_table(spec.scheduler, spec.steps, _schedule(spec)), noise
+            spec,
+            self._make_table(spec.scheduler, spec.steps, schedule_of(spec, self._about.preset)),
+            noise,
         )
 
     def prompts_of(self, spec: ImageSpec) -> list[Encoded]:
@@ -240,15 +245,6 @@ class SdxlEngine:
 
 def _without(sizes: tuple[Size, ...], size: Size) -> tuple[Size, ...]:
     return tuple(other for other in sizes if other != size)
-
-
-def _schedule(spec: ImageSpec) -> Schedule:
-    return Schedule(
-        timestep_spacing=None if spec.timestep_spacing is UNSET else spec.timestep_spacing,
-        timesteps=() if spec.timesteps is UNSET else spec.timesteps,
-        sigmas=() if spec.sigmas is UNSET else spec.sigmas,
-        eta=spec.eta,
-    )
 
 
 def _own(lane: Lane) -> SdxlLane:
