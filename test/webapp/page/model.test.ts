@@ -24,6 +24,7 @@ const settings: Settings = {
   guidance_scale: undefined,
   seed: undefined,
   num_images: undefined,
+  preset: '',
   scheduler: '',
   timestep_spacing: '',
   output_format: 'png',
@@ -152,6 +153,7 @@ describe('a recipe', () => {
       prompt_2: '',
       negative_prompt_2: '',
       prompt_syntax: 'plain',
+      preset: '',
       timestep_spacing: '',
       size: '8×8',
       guidance_scale: 3,
@@ -159,6 +161,9 @@ describe('a recipe', () => {
       num_images: 1,
       truncate: false
     })
+    // Without a recipe only its name says what else it set.
+    const few = knownOf({ prompt: 'p', preset: 'few' }, { seed: 5, width: 8, height: 8 })
+    expect(toRequest({ ...settings, ...fromRecipe(few, []) }, 9)).toMatchObject({ preset: 'few' })
   })
 })
 

@@ -18,6 +18,8 @@ export interface Settings extends Omit<Numbers, 'width' | 'height' | 'timeout' |
   /** Undefined if the server has one model. */
   model: string | undefined
   size: string
+  /** Empty for none. */
+  preset: string
   scheduler: string
   /** Empty for the model's. */
   timestep_spacing: NonNullable<GenerateRequest['timestep_spacing']> | ''
@@ -43,6 +45,7 @@ export function toRequest(
     prompt_syntax,
     model,
     size,
+    preset,
     scheduler,
     timestep_spacing,
     output_format,
@@ -64,7 +67,8 @@ export function toRequest(
     ...given({ prompt_syntax, model }),
     ...(width === undefined || height === undefined ? {} : { width, height }),
     ...given(numbers),
-    ...(scheduler === '' ? {} : { scheduler }),
+    // Its fields are in the form, except timesteps.
+    ...filled({ preset, scheduler }),
     num_images: num_images ?? 1,
     output_format,
     ...(output_format === 'png' ? {} : given({ quality })),
@@ -105,6 +109,7 @@ export function fromRecipe(
     prompt_2: '',
     negative_prompt_2: '',
     prompt_syntax: 'plain',
+    preset: '',
     timestep_spacing: '',
     ...given({ ...settings, num_images: 1 }),
     size: sizeName(width, height),

@@ -40,6 +40,7 @@ export class Form extends Emitter<Events> {
   readonly #models = new ModelPicker()
   readonly errors = new FieldErrors(this.#form)
   #defaults: Health['defaults'] = null
+  #presets: Health['presets'] = []
   /** Fields that an empty value or the first option would not show to be untouched: they await the server's default. */
   readonly #awaiting = new Set<string>(['negative_prompt', 'prompt_syntax'])
   /** Whether the chosen model applies weights in prompts. */
@@ -55,6 +56,9 @@ export class Form extends Emitter<Events> {
     })
     this.#form.addEventListener('input', ({ target }) => this.#changed([(target as Field).name]))
     byId('model', HTMLSelectElement).addEventListener('change', () => this.emit('model', this.model))
+    byId('preset', HTMLSelectElement).addEventListener('change', ({ target }) =>
+      this.#fill((target as HTMLSelectElement).value)
+    )
     byId('dice', HTMLButtonElement).addEventListener('click', () => this.write({ seed: randomSeed() }))
     byId('fewer', HTMLButtonElement).addEventListener('click', () => this.#count(-1))
     byId('more', HTMLButtonElement).addEventListener('click', () => this.#count(1))
@@ -74,6 +78,7 @@ export class Form extends Emitter<Events> {
       model: this.#models.value,
       size: this.#sizes.value,
       ...this.#numbers(),
+      preset: this.#field('preset').value,
       scheduler: this.#field('scheduler').value,
       timestep_spacing: this.#field('timestep_spacing').value as Settings['timestep_spacing'],
       output_format: this.#field('output_format').value as 'png',
@@ -134,7 +139,7 @@ export class Form extends Emitter<Events> {
   }
 
   /** Offers what the chosen model supports, keeping the visitor's choices. */
-  adopt({ sizes, coming, schedulers, features, max_chunks, defaults, limits }: Health): void {
+  adopt({ sizes, coming, schedulers, presets, features, max_chunks, defaults, limits }: Health): void {
     const before = this.#defaults
     // A model that is not ready has none yet.
     this.#defaults = defaults ?? before
@@ -150,12 +155,36 @@ export class Form extends Emitter<Events> {
           field.value = String(defaults[name] ?? '')
       }
       this.#awaiting.clear()
+      this.#offerPresets(presets)
       this.#offerRefinements(features, defaults)
     }
     showDials(this.#form)
     const counted = JSON.stringify([features, max_chunks, defaults, this.model])
     if (counted !== this.#counted) this.#emitPrompts()
     this.#counted = counted
+  }
+
+  /** Forgets a chosen preset that the model does not offer; the values that it set stay in their fields. */
+  #offerPresets(presets: Health['presets']): void {
+    this.#presets = presets
+    const names = presets.map(({ name }) => name)
+    const select = this.#field('preset') as HTMLSelectElement
+    if (!names.includes(select.value)) select.value = ''
+    offerOptions(select, names)
+    byId('preset-field', HTMLDivElement).hidden = names.length === 0
+  }
+
+  /** Shows what a preset sets, in the fields that the form has for it; without one, the model's defaults. */
+  #fill(name: string): void {
+    const { num_inference_steps, guidance_scale } = this.#defaults ?? {}
+    const preset = this.#presets.find((each) => each.name === name)
+    this.write({
+      num_inference_steps: preset?.num_inference_steps ?? num_inference_steps,
+      guidance_scale: preset?.guidance_scale ?? guidance_scale,
+      scheduler: preset?.scheduler ?? '',
+      timestep_spacing: preset?.timestep_spacing ?? '',
+      eta: preset?.eta
+    })
   }
 
   /** The parameters that only some servers support. */

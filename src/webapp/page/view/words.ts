@@ -111,6 +111,8 @@ export function describeField({ code, field, message }: Pick<ErrorBody, 'code' |
       return 'This server does not offer this sampler.'
     case 'UNSUPPORTED_LORA':
       return sentence(message.replace(/^\w+: /, ''))
+    case 'UNSUPPORTED_PRESET':
+      return 'The model does not have this preset.'
     case 'UNSUPPORTED_FEATURE':
       return 'This server does not support this option. Leave the field empty.'
     case 'NOT_READY':
