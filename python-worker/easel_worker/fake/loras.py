@@ -1,4 +1,4 @@
-"""The fake engine's LoRAs: any files, known by their digests."""
+"""The fake engine's LoRAs: any files, known by their digests; their text is the trigger words."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -25,4 +25,7 @@ class FakeLoras:
 
 
 def _read(name: str, path: Path) -> Lora:
-    return Lora(name, sha256(path.read_bytes()).hexdigest(), "lora", rank=4)
+    content = path.read_bytes()
+    lines = content.decode("utf-8", "replace").splitlines()[:8]
+    words = tuple(line[:100] for line in lines)
+    return Lora(name, sha256(content).hexdigest(), "lora", rank=4, trigger_words=words)

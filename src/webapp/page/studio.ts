@@ -57,6 +57,8 @@ export class Studio {
   #run: Run | undefined
   #shown: Picture | undefined
   #status: Health['status'] | undefined
+  /** The model whose LoRAs are offered. */
+  #lorasOf: string | undefined
   /** The entry that "Try again" retries; undefined if the failure was not of a request. */
   #failed: Entry | undefined
 
@@ -74,6 +76,7 @@ export class Studio {
       .on('prompts', (prompts) => this.#counts.show(prompts))
       .on('syntax', () => this.#announcer.show(`Prompt syntax: ${SYNTAX}`))
       .on('wrong', (fields) => this.#announcer.say(`${count(fields, 'field is', 'fields are')} invalid`))
+    this.#form.loras.on('look', () => void this.#listLoras())
     this.#counts
       .on('syntax', (prompt_syntax) => this.#form.write({ prompt_syntax }))
       .on('over', (text) => this.#announcer.say(text))
@@ -122,6 +125,7 @@ export class Studio {
     const { status } = health
     const preparing = PREPARING.has(status)
     this.#form.adopt(health)
+    if (health.features.includes('loras') && this.#lorasOf !== (this.#service.model ?? '')) void this.#listLoras()
     this.#blank.show(health, since, Date.now())
     if (!this.#run?.active) this.#progress.prepare(preparing)
     if (preparing) this.#queue.hold('model')
@@ -129,6 +133,18 @@ export class Studio {
     if (status === 'ready' && this.#status !== undefined && PREPARING.has(this.#status))
       this.#announcer.show('The model is ready')
     this.#status = status
+  }
+
+  /** Offers the chosen model's LoRAs. What fails here fails again with the picture, and is explained there. */
+  async #listLoras(): Promise<void> {
+    const { model } = this.#service
+    this.#lorasOf = model ?? ''
+    try {
+      const loras = await this.#client.loras(model)
+      if (this.#service.model === model) this.#form.loras.offer(loras)
+    } catch {
+      this.#lorasOf = undefined
+    }
   }
 
   /** Requests a picture now, or when earlier requests are done. */

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { describeLoras } from '../../../src/webapp/page/model/loras.js'
 import { fitting, History } from '../../../src/webapp/page/model/history.js'
 import { inOrder, type Picture, pictureId } from '../../../src/webapp/page/model/picture.js'
 import {
@@ -19,6 +20,7 @@ const settings: Settings = {
   negative_prompt_2: '',
   prompt_syntax: undefined,
   model: undefined,
+  loras: [],
   size: '64×48',
   num_inference_steps: 24,
   guidance_scale: undefined,
@@ -124,6 +126,27 @@ describe('a recipe', () => {
     expect(whole).not.toHaveProperty('cache_interval')
   })
 
+  it('sets its LoRAs, but for those that its prompt names', () => {
+    const digest = 'a'.repeat(64)
+    const loras = [
+      { name: 'styles/ink', digest, unet_weight: 0.5, text_weight: 0.5 },
+      { name: 'oil', digest, unet_weight: 1, text_weight: 0 }
+    ]
+    const chosen = [
+      { name: 'styles/ink', weight: 0.5 },
+      { name: 'oil', unet_weight: 1, text_weight: 0 }
+    ]
+    const request = (own: object) => toRequest({ ...settings, ...fromRecipe({ ...recipe, ...own }, []) }, 9)
+    expect(request({ loras }).loras).toEqual(chosen)
+    const tagged = { loras, prompt: 'a <lora:ink:0.5>', prompt_syntax: 'a1111' } as const
+    expect(request(tagged).loras).toEqual(chosen.slice(1))
+    expect(request({})).not.toHaveProperty('loras')
+    const wanted = requestOf({ ...recipe, loras }, [])
+    expect(unlike(wanted, { ...requestOf(recipe, []), loras: chosen })).toEqual([])
+    expect(unlike(wanted, requestOf(recipe, []))).toEqual(['loras'])
+    expect(describeLoras(chosen)).toBe('styles/ink 0.5, oil 1 (text 0)')
+  })
+
   it('sets truncate if its prompt was cut, and clears it otherwise', () => {
     const cut = { ...recipe, truncate: true as const }
     expect(toRequest({ ...settings, ...fromRecipe(cut, []) }, 9)).toMatchObject({ truncate: true })
@@ -155,6 +178,7 @@ describe('a recipe', () => {
       prompt_syntax: 'plain',
       preset: '',
       timestep_spacing: '',
+      loras: [],
       size: '8×8',
       guidance_scale: 3,
       seed: 5,

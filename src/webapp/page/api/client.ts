@@ -1,6 +1,6 @@
 import { NetworkError, ServerError, serverError } from './errors.js'
 import { readSse } from './sse.js'
-import type { GenerateRequest, Health, PromptCounts, Prompts, RecipeAnswer, ServerEvent } from './types.js'
+import type { GenerateRequest, Health, Lora, PromptCounts, Prompts, RecipeAnswer, ServerEvent } from './types.js'
 
 /** Provides the visitor's access key, if any. */
 export interface Keys {
@@ -152,6 +152,14 @@ export class Client {
     })
     if (!response.ok) throw await serverError(response)
     return (await response.json()) as PromptCounts
+  }
+
+  /** Lists the LoRAs of a model; undefined for the default one. @throws ServerError, NetworkError */
+  async loras(model: string | undefined): Promise<Lora[]> {
+    const query = model === undefined ? '' : `?${new URLSearchParams({ model }).toString()}`
+    const response = await this.#send(`loras${query}`, {})
+    if (!response.ok) throw await serverError(response)
+    return ((await response.json()) as { loras: Lora[] }).loras
   }
 
   async #send(path: string, init: RequestInit & { headers?: Record<string, string> }): Promise<Response> {

@@ -1,14 +1,19 @@
 import type { Static } from 'typebox'
 import type { GenerateResponse } from '../../../schemas/answer.js'
+import type { GenerateRequest } from '../../../schemas/generate.js'
+import type { LoraInfo } from '../../../schemas/loras.js'
 import type { TokenizeRequest, TokenizeResponse } from '../../../schemas/tokenize.js'
 import type { RecipeResponse } from '../../../schemas/recipe.js'
 
-export type { GenerateRequest } from '../../../schemas/generate.js'
+export type { GenerateRequest }
 export type { HealthResponse as Health } from '../../../schemas/health.js'
 
 /** The fields of POST /tokenize, and its answer. */
 export type Prompts = TokenizeRequest
 export type PromptCounts = TokenizeResponse
+
+/** A LoRA that requests may name. */
+export type Lora = LoraInfo
 
 /** The answer to POST /recipe. */
 export type RecipeAnswer = Static<typeof RecipeResponse>
@@ -19,7 +24,9 @@ type ImageJson = GenerateResponse['images'][number]
 export type Recipe = NonNullable<ImageJson['recipe']>
 
 /** What the page knows of a picture: its whole recipe, or less if the server does not send recipes. */
-export type Known = Pick<Recipe, 'prompt' | 'seed' | 'width' | 'height'> & Partial<Recipe>
+export type Known = Pick<Recipe, 'prompt' | 'seed' | 'width' | 'height'> &
+  Partial<Omit<Recipe, 'loras'>> &
+  Pick<GenerateRequest, 'loras'>
 
 export interface ErrorBody {
   statusCode: number

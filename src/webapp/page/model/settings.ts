@@ -1,4 +1,5 @@
 import type { GenerateRequest, Known } from '../api/types.js'
+import { type ChosenLora, lorasOfRecipe } from './loras.js'
 
 /** The numeric request parameters. Undefined means empty in the form: the server then uses its default. */
 export type Numbers = {
@@ -17,6 +18,7 @@ export interface Settings extends Omit<Numbers, 'width' | 'height' | 'timeout' |
   prompt_syntax: NonNullable<GenerateRequest['prompt_syntax']> | undefined
   /** Undefined if the server has one model. */
   model: string | undefined
+  loras: readonly ChosenLora[]
   size: string
   /** Empty for none. */
   preset: string
@@ -44,6 +46,7 @@ export function toRequest(
     negative_prompt_2,
     prompt_syntax,
     model,
+    loras,
     size,
     preset,
     scheduler,
@@ -65,6 +68,7 @@ export function toRequest(
     ...filled({ prompt_2, negative_prompt_2 }),
     ...(timestep_spacing === '' ? {} : { timestep_spacing }),
     ...given({ prompt_syntax, model }),
+    ...(loras.length === 0 ? {} : { loras: [...loras] }),
     ...(width === undefined || height === undefined ? {} : { width, height }),
     ...given(numbers),
     // Its fields are in the form, except timesteps.
@@ -112,6 +116,7 @@ export function fromRecipe(
     preset: '',
     timestep_spacing: '',
     ...given({ ...settings, num_images: 1 }),
+    loras: lorasOfRecipe(recipe),
     size: sizeName(width, height),
     truncate
   }
@@ -132,7 +137,10 @@ export function requestOf(
 /** The parameters of a wanted request that another request does not have with the same value. */
 export function unlike(wanted: GenerateRequest, other: GenerateRequest): string[] {
   const plain = (value: unknown) => JSON.stringify(typeof value === 'string' ? value.trim() : value)
-  return Object.entries(wanted)
+  const loras = lorasOfRecipe(wanted)
+  // The form has LoRAs in its own way: without digests and those that the prompts name.
+  const { loras: _, ...rest } = wanted
+  return Object.entries({ ...rest, ...(loras.length === 0 ? {} : { loras }) })
     .filter(([name, value]) => plain(value) !== plain((other as Record<string, unknown>)[name]))
     .map(([name]) => name)
 }

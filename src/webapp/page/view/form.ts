@@ -7,6 +7,7 @@ import type { Numbers, Settings } from '../model/settings.js'
 import type { WeightSyntax } from '../model/weights.js'
 import { joinDials, showDials } from './dial.js'
 import { FieldErrors } from './field-errors.js'
+import { Loras } from './loras.js'
 import { ModelPicker } from './model-picker.js'
 import { Sizes } from './sizes.js'
 import { startWeightButtons, startWeightKeys } from './weight-keys.js'
@@ -38,6 +39,7 @@ export class Form extends Emitter<Events> {
   readonly #form = byId('form', HTMLFormElement)
   readonly #sizes = new Sizes()
   readonly #models = new ModelPicker()
+  readonly loras = new Loras()
   readonly errors = new FieldErrors(this.#form)
   #defaults: Health['defaults'] = null
   #presets: Health['presets'] = []
@@ -59,6 +61,7 @@ export class Form extends Emitter<Events> {
     byId('preset', HTMLSelectElement).addEventListener('change', ({ target }) =>
       this.#fill((target as HTMLSelectElement).value)
     )
+    this.loras.on('change', () => this.#changed(['loras'])).on('word', (word) => this.#addToPrompt(word))
     byId('dice', HTMLButtonElement).addEventListener('click', () => this.write({ seed: randomSeed() }))
     byId('fewer', HTMLButtonElement).addEventListener('click', () => this.#count(-1))
     byId('more', HTMLButtonElement).addEventListener('click', () => this.#count(1))
@@ -76,6 +79,7 @@ export class Form extends Emitter<Events> {
       negative_prompt_2: this.#field('negative_prompt_2').value,
       prompt_syntax: this.#syntax,
       model: this.#models.value,
+      loras: this.loras.value,
       size: this.#sizes.value,
       ...this.#numbers(),
       preset: this.#field('preset').value,
@@ -112,6 +116,10 @@ export class Form extends Emitter<Events> {
         this.#sizes.value = String(value)
         continue
       }
+      if (name === 'loras') {
+        this.loras.value = value as Settings['loras']
+        continue
+      }
       const field = this.#form.elements.namedItem(name) as Field | null
       if (field === null) continue
       if (field instanceof HTMLInputElement && field.type === 'checkbox') field.checked = value === true
@@ -145,6 +153,7 @@ export class Form extends Emitter<Events> {
     this.#defaults = defaults ?? before
     this.#sizes.offer(sizes, coming, [defaults?.width ?? 0, defaults?.height ?? 0])
     if (schedulers.length > 0) offerOptions(this.#field('scheduler') as HTMLSelectElement, schedulers)
+    this.loras.supported = features.includes('loras')
     for (const [name, most] of Object.entries(limits ?? {}))
       if (this.#has(name)) (this.#field(name) as HTMLInputElement).max = String(most)
     if (defaults !== null) {
@@ -227,6 +236,12 @@ export class Form extends Emitter<Events> {
     this.write({ prompt_syntax: 'a1111' })
     this.emit('syntax', 'a1111')
     return 'a1111'
+  }
+
+  #addToPrompt(word: string): void {
+    const prompt = this.#field('prompt').value.trimEnd()
+    this.write({ prompt: prompt === '' ? word : `${prompt.replace(/,$/, '')}, ${word}` })
+    this.#field('prompt').focus()
   }
 
   #emitPrompts(): void {

@@ -3,6 +3,7 @@ import { curlCommand } from '../lib/curl.js'
 import { byId, el } from '../lib/dom.js'
 import { Emitter } from '../lib/events.js'
 import { duration, fileName } from '../lib/format.js'
+import { describeLoras } from '../model/loras.js'
 import { type Picture, urlOf } from '../model/picture.js'
 import { requestOf, sizeName } from '../model/settings.js'
 import type { Announcer } from './announcer.js'
@@ -56,7 +57,7 @@ export class Placard extends Emitter<Events> {
     byId('recipe', HTMLDListElement).replaceChildren(
       ...Object.entries(recipe).flatMap(([name, value]) => [
         el('dt', {}, name),
-        el('dd', { dir: 'auto' }, String(value))
+        el('dd', { dir: 'auto' }, name === 'loras' ? describeLoras(recipe.loras ?? []) : String(value))
       ])
     )
     this.#download.href = urlOf(picture)
