@@ -17,6 +17,9 @@ const SCHEDULERS = [
   'dpm2_ancestral_karras',
   'lcm',
   'unipc',
+  'unipc_karras',
+  'dpmpp_3m_karras',
+  'dpmpp_3m_sde',
   'tcd',
   'edm_dpmpp_2m'
 ]

@@ -13,7 +13,7 @@ from easel_worker.calibrate.watched import Watched, watched_unet
 from easel_worker.engine import Tokens
 from easel_worker.sdxl.folder.model import SdxlParams, load_params
 from easel_worker.sdxl.samplers import sampler
-from easel_worker.sdxl.samplers.table import Table, advance
+from easel_worker.sdxl.samplers.table import Table
 from easel_worker.sdxl.serving import programs, resolve
 from easel_worker.sdxl.serving.describe import Description, describe
 from easel_worker.sdxl.serving.options import Options
@@ -79,16 +79,20 @@ class Calibration:
             jnp.stack([prompt.pooled for prompt in prompts]),
             jnp.tile(own_size(size), (len(prompts), 1)),
         )
-        state = programs.begin(jnp.uint32(seed), jnp.float32(table.initial), shape=shape)
-        sample, image = state.sample, state.image
+        state = programs.begin(
+            jnp.uint32(seed),
+            jnp.float32(table.initial),
+            shape=shape,
+            keep_older=self._about.keep_older,
+        )
         for step in range(len(table.timesteps)):
-            seen = self._predict(sample, table, step, given)
+            seen = self._predict(state.sample, table, step, given)
             self._remember(seen.largest)
             first, last = seen.output[0], seen.output[-1]
             output = first + defaults.guidance_scale * (last - first)
             noise = programs.draw_noise(seed, 1 + step, shape=shape)
-            sample, image = advance(table.at(step), sample, output, image, noise)
-        return sample
+            state = programs.next_state(table.at(step), state, output, noise)
+        return state.sample
 
     def _predict(
         self, sample: Array, table: Table, step: int, given: tuple[Array, Array, Array]

@@ -108,6 +108,7 @@ def _settings() -> tuple[NamedOption, ...]:
         "split_guidance",
         "max_cache_interval",
         "max_prompt_chunks",
+        "more_schedulers",
         "methods",
     )
 

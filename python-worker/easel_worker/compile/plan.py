@@ -25,6 +25,7 @@ class Plan:
         params: shapes of its weights.
         tokens: number of ids of a text, for each encoder.
         sizes: image sizes to compile for.
+        keep_older: as in `ProgramSet`.
         options: the operator's.
     """
 
@@ -32,6 +33,7 @@ class Plan:
     params: SdxlParams
     tokens: tuple[int, int]
     sizes: tuple[Size, ...]
+    keep_older: bool
     options: Options
 
 
@@ -49,7 +51,8 @@ def read(model: Path, options: Options, *, only: bool) -> Plan:
     """
     files = locate(model, vae=options.vae, unet=options.unet)
     config = read_config(files)
-    sizes = resolve.sizes(options, model_defaults(files, config).sizes)
+    own = model_defaults(files, config, more_schedulers=options.more_schedulers)
+    sizes = resolve.sizes(options, own.sizes)
     if only and options.sizes is not None:
         sizes = tuple(Size(*size) for size in options.sizes)
     return Plan(
@@ -59,6 +62,7 @@ def read(model: Path, options: Options, *, only: bool) -> Plan:
         ),
         tokens=_tokens(files, config),
         sizes=sizes,
+        keep_older=own.keep_older,
         options=options,
     )
 
@@ -73,6 +77,7 @@ def compile_all(plan: Plan, compiler: CountingCompiler) -> None:
         plan.tokens,
         compiler=compiler,
         caching=options.caching,
+        keep_older=plan.keep_older,
         vae_tile=resolve.vae_tile(options, plan.config.vae_scale),
     )
     lane_counts = resolve.lane_counts(options)

@@ -26,6 +26,7 @@ OF_ONE_SIZE = replace(REPERTOIRE, sizes=SIZES[:1])
 
 SAVING = replace(
     OF_ONE_SIZE,
+    schedulers=offered(SDXL_SCHEDULER),
     steps=(2, 5, 7),
     guidances=(1.0, 7.0, 7.0),
     savings=(
@@ -88,9 +89,14 @@ def test_on_one_device(engine: SdxlEngine) -> None:
 
 
 def test_guided_unguided_full_and_cached_steps(folder: Path) -> None:
-    """Guided, unguided, full and cached steps alternate in every lane."""
+    """Guided, unguided, full and cached steps alternate in every lane, with every sampler."""
     saving = Options(
-        devices=jax.devices()[:1], rows=5, sizes=[], max_prompt_chunks=1, max_cache_interval=3
+        devices=jax.devices()[:1],
+        rows=5,
+        sizes=[],
+        max_prompt_chunks=1,
+        max_cache_interval=3,
+        more_schedulers=True,
     )
     company = Company(warm(folder, saving), SAVING)
     tally = played(company, range(3000, 3060))

@@ -22,6 +22,7 @@ from easel_worker.text_file import TextFileError
 from easel_worker.values import Size
 from parity import stub_tokenizer
 from parity.pipeline.cases import PIPELINE_CASES
+from parity.schedulers.cases import EDM
 from tests.sdxl.conftest import FolderMaker
 
 CASE = PIPELINE_CASES[0]
@@ -211,6 +212,42 @@ def test_easel_json_chooses_another_scheduler_without_a_warning(folder: Path) ->
     about = describe(folder, OPTIONS)
     assert about.capabilities.defaults.scheduler == "heun"
     assert about.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("config", "own", "scheduler"),
+    [
+        ({"_class_name": "UniPCMultistepScheduler"}, {}, "unipc"),
+        ({"_class_name": "DPMSolverMultistepScheduler", "solver_order": 3}, {}, "dpmpp_3m"),
+        ({}, {"scheduler": "dpmpp_3m_sde_karras"}, "dpmpp_3m_sde_karras"),
+        (EDM | {"solver_order": 3}, {}, "edm_dpmpp_3m"),
+    ],
+)
+def test_a_default_that_uses_two_earlier_predictions_is_offered(
+    folder: Path, config: dict[str, Any], own: dict[str, str], scheduler: str
+) -> None:
+    edit(folder / "scheduler" / "scheduler_config.json", lambda values: values.update(config))
+    (folder / "easel.json").write_text(json.dumps({"defaults": own}))
+    about = describe(folder, OPTIONS)
+    assert about.capabilities.defaults.scheduler == scheduler
+    assert scheduler in about.capabilities.schedulers
+    assert about.keep_older
+    assert about.warnings == ()
+
+
+def test_other_models_offer_samplers_of_two_earlier_predictions_on_demand(folder: Path) -> None:
+    plain, more = describe(folder, OPTIONS), describe(folder, Options(more_schedulers=True))
+    assert (plain.keep_older, more.keep_older) == (False, True)
+    names = plain.capabilities.schedulers
+    assert {"unipc", "dpmpp_3m", "dpmpp_3m_sde"}.isdisjoint(names)
+    assert {"unipc", "dpmpp_3m", "dpmpp_3m_sde", *names} <= {*more.capabilities.schedulers}
+    assert more.capabilities.defaults == plain.capabilities.defaults
+    edit(
+        folder / "scheduler" / "scheduler_config.json",
+        lambda values: values.update(_class_name="UniPCMultistepScheduler"),
+    )
+    (folder / "easel.json").write_text(json.dumps({"defaults": {"scheduler": "dpmpp_2m"}}))
+    assert not describe(folder, OPTIONS).keep_older
 
 
 def test_a_model_of_flow_matching_is_refused(folder: Path) -> None:

@@ -65,9 +65,19 @@ def test_each_lane_has_its_own_numbers() -> None:
     assert numbers.guidance.tolist() == [5.0, 2.0]
     assert numbers.timestep.tolist() == [0.0, 999.0]
     columns = numbers.coefficients._asdict()
-    assert columns.pop("next_older") is None  # no sampler here needs it
+    assert columns.pop("next_older") is None  # no lane keeps what it applies to
     for name, column in columns.items():
         assert column.tolist() == [getattr(each.table.at(each.evaluation), name) for each in lanes]
+
+
+def test_lanes_that_keep_an_older_prediction_have_its_coefficient() -> None:
+    lanes = [lane(1.0, steps=9, evaluation=4, scheduler=name) for name in ("unipc", "euler")]
+    for each in lanes:
+        each.state = State(NOTHING, NOTHING, NOTHING)
+    column = step_numbers(lanes).coefficients.next_older
+    assert column.tolist() == [each.table.at(4).next_older for each in lanes]
+    assert column[0] != 0
+    assert column[1] == 0
 
 
 def test_a_second_order_sampler_runs_the_unet_twice_a_step() -> None:

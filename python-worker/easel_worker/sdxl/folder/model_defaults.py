@@ -45,6 +45,7 @@ class ModelDefaults:
         presets: those that fit the model.
         preset: the preset of the model itself, by easel.json or by its name, if any.
         scheduler: what the preset changes in the scheduler's config.
+        keep_older: whether the programs need room for samplers that use two earlier predictions.
         warnings: what the operator should know, each in one line.
         notes: what was decided by the model's name or for its preset, each in one line.
     """
@@ -55,6 +56,7 @@ class ModelDefaults:
     presets: tuple[Preset, ...] = ()
     preset: Preset | None = None
     scheduler: Mapping[str, Any] = field(default_factory=dict)
+    keep_older: bool = False
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -68,15 +70,25 @@ class _Chosen:
     more: Mapping[str, Any] = field(default_factory=dict)
 
 
-def model_defaults(files: ModelFiles, config: SdxlConfig) -> ModelDefaults:
+def model_defaults(
+    files: ModelFiles, config: SdxlConfig, *, more_schedulers: bool = False
+) -> ModelDefaults:
     """Decide a model's defaults.
+
+    Samplers that use two earlier predictions cost memory, so they are offered only if the model's
+    default is one of them or the operator asks for them.
+
+    Args:
+        files: where its files are.
+        config: the model's.
+        more_schedulers: offer those samplers.
 
     Raises:
         EaselJsonError: easel.json is invalid.
         ConfigError: the scheduler or the preset that it names is not offered.
         SchedulerError: no sampler of ours would draw the model's picture.
     """
-    names = _offered(config)
+    names = sampler.offered(config.scheduler)
     presets = presets_for(family(config.unet), names)
     given = read_easel_json(files.folder)
     chosen = _chosen(files, config, given, presets)
@@ -91,14 +103,16 @@ def model_defaults(files: ModelFiles, config: SdxlConfig) -> ModelDefaults:
     own.setdefault("scheduler", default.scheduler)
     defaults = Defaults(**{**_SDXL_BASE, **own})
     first = Size(defaults.width, defaults.height)
+    keep_older = more_schedulers or sampler.needs_older(defaults.scheduler)
     hint = None if chosen or known else _hint(files, given, presets, defaults)
     return ModelDefaults(
         defaults,
         tuple(dict.fromkeys([first, *given.sizes])),
-        names,
+        tuple(name for name in names if keep_older or not sampler.needs_older(name)),
         presets=presets,
         preset=None if chosen is None else chosen.preset,
         scheduler={} if chosen is None else _scheduler_of(chosen.preset),
+        keep_older=keep_older,
         warnings=tuple(text for text in (default.warning, hint) if text is not None),
         notes=() if chosen is None else (_note(chosen, defaults),),
     )
@@ -225,9 +239,3 @@ def _scheduler(
             f"choose one of {', '.join(names)}"
         )
     return Default(wanted)
-
-
-def _offered(config: SdxlConfig) -> tuple[str, ...]:
-    """The samplers that fit the model and the compiled programs."""
-    names = sampler.offered(config.scheduler)
-    return tuple(name for name in names if not sampler.needs_older(name))

@@ -76,6 +76,7 @@ def assemble(about: Description, options: Options, timeline: Timeline, report: R
         (len(text.ids), len(text.ids_2)),
         compiler=_TimedCompiler(_compiler(options, report), timeline, (params, digested)),
         caching=options.caching,
+        keep_older=about.keep_older,
         vae_tile=resolve.vae_tile(options, config.vae_scale),
     )
 

@@ -44,6 +44,7 @@ class Description:
         capabilities: complete but for the weights' digest and the programs, which are known later.
         largest: the calibration if the model is to be quantised, else None.
         preset: the preset that the model itself has, if any.
+        keep_older: whether the programs need room for samplers that use two earlier predictions.
         warnings: what the operator should know of the model, each in one line.
         notes: what was decided by the model's name or for its preset, each in one line.
     """
@@ -55,6 +56,7 @@ class Description:
     capabilities: Capabilities
     largest: tuple[calibration.Largest, ...] | None
     preset: Preset | None = None
+    keep_older: bool = False
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -79,7 +81,7 @@ def describe(model: Path, options: Options) -> Description:
     resolve.vae_tile(options, config.vae_scale)
     file = resolve.calibration_file(options, located.folder)
     largest = None if file is None else tuple(calibration.read(file, UNet.declare(config.unet)))
-    own = model_defaults(located, config)
+    own = model_defaults(located, config, more_schedulers=options.more_schedulers)
     config = replace(config, scheduler={**config.scheduler, **own.scheduler})
     sizes = resolve.sizes(options, own.sizes)
     for size in sizes:
@@ -122,6 +124,7 @@ def describe(model: Path, options: Options) -> Description:
         capabilities,
         largest,
         preset=own.preset,
+        keep_older=own.keep_older,
         warnings=own.warnings,
         notes=own.notes,
     )

@@ -165,13 +165,16 @@ def plan_calls(lanes: Sequence[SdxlLane], lane_counts: LaneCounts) -> list[Call]
 def step_numbers(lanes: Sequence[SdxlLane]) -> StepNumbers:
     """The timestep, guidance, seed and coefficients of each lane's next step."""
     rows = [lane.table.at(lane.evaluation) for lane in lanes]
+    coefficients = Coefficients(
+        *(np.array(column, np.float32) for column in zip(*rows, strict=True))
+    )
+    if lanes[0].state.older is None:  # the same in all lanes of an engine
+        coefficients = coefficients._replace(next_older=None)
     return StepNumbers(
         timestep=np.array([lane.table.timesteps[lane.evaluation] for lane in lanes], np.float32),
         guidance=np.array([lane.spec.guidance for lane in lanes], np.float32),
         rescale=np.array([lane.spec.guidance_rescale for lane in lanes], np.float32),
         seed=np.array([lane.spec.seed for lane in lanes], np.uint32),
         step=np.array([lane.evaluation for lane in lanes], np.uint32),
-        coefficients=Coefficients(
-            *(np.array(column, np.float32) for column in zip(*rows, strict=True))
-        )._replace(next_older=None),
+        coefficients=coefficients,
     )

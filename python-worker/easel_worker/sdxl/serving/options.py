@@ -39,6 +39,7 @@ class Options:
         methods: see `model.kernel_options`.
         artifacts: see the module `artifacts`.
         max_cache_interval: above 1, full steps also return their deep feature.
+        more_schedulers: see `model_defaults`.
         compile_cache: `build` applies it to the whole process; the engine does not read it.
         devices: the devices to run on; None for all.
         limits: the most that a request may ask for.
@@ -128,6 +129,17 @@ class Options:
     max_cache_interval: Annotated[int, MAX_CACHE_INTERVAL] = 1
 
     max_prompt_chunks: Annotated[int, MAX_PROMPT_CHUNKS] = 2
+
+    more_schedulers: Annotated[
+        bool,
+        Option(
+            parse.switch,
+            "also offer the schedulers that use two earlier predictions, such as unipc and "
+            "dpmpp_3m_sde; an image in flight then holds a third array of latents (256 KiB more at "
+            "1024x1024, which each step reads and writes); a model whose default scheduler is one "
+            "of them offers them without this option",
+        ),
+    ] = False
 
     methods: Annotated[
         str,

@@ -66,6 +66,7 @@ class ProgramSet:
         *,
         compiler: Compiler,
         caching: bool = False,
+        keep_older: bool = False,
         vae_tile: int | None = None,
     ) -> None:
         """Compile the programs that prompts of one chunk need for any size.
@@ -77,6 +78,7 @@ class ProgramSet:
             tokens: how many ids a text has for each encoder.
             compiler: compiles or loads each program.
             caching: full steps return their deep feature, and cached steps get programs too.
+            keep_older: states have room for samplers that use two earlier predictions.
             vae_tile: latents along a tile's sides, to decode in tiles; None to decode the whole.
         """
         self._config = config
@@ -84,6 +86,7 @@ class ProgramSet:
         self._mesh = mesh
         self._compiler = compiler
         self._caching = caching
+        self._keep_older = keep_older
         self._vae_tile = vae_tile
         self._all: list[Program] = []
         self._begin: dict[Size, Program] = {}
@@ -132,6 +135,11 @@ class ProgramSet:
         if (1, chunks) not in self._project:
             self._add_projections(chunks)
         self._add_steps(size, lane_counts, chunks)
+
+    @property
+    def keep_older(self) -> bool:
+        """Whether states have room for samplers that use two earlier predictions."""
+        return self._keep_older
 
     @property
     def infos(self) -> tuple[ProgramInfo, ...]:
@@ -193,7 +201,8 @@ class ProgramSet:
             self._conditions[rows, chunks] = jax.eval_shape(project, *arguments)
 
     def _begin_function(self, size: Size) -> Callable[..., State]:
-        return partial(programs.begin, shape=programs.latent_shape(self._config, size))
+        shape = programs.latent_shape(self._config, size)
+        return partial(programs.begin, shape=shape, keep_older=self._keep_older)
 
     def _add_steps(self, size: Size, lane_counts: LaneCounts, chunks: int) -> None:
         state: State = jax.eval_shape(self._begin_function(size), *_BEGIN_ARGUMENTS)
@@ -219,7 +228,8 @@ class ProgramSet:
         self, key: DenoiseKey, denoise: Callable[..., Any], lane: LaneInput
     ) -> tuple[Any, ...]:
         """Returns the arguments, which give the shapes."""
-        arguments = (self._params.unet, (lane,) * key.lanes, _numbers(key.lanes))
+        numbers = _numbers(key.lanes, keep_older=self._keep_older)
+        arguments = (self._params.unet, (lane,) * key.lanes, numbers)
         self._denoise[key] = self._compile(f"denoise {key}", denoise, *arguments)
         return arguments
 
@@ -247,7 +257,9 @@ def _ids(tokens: int) -> Any:
     return np.zeros(tokens, np.int32)
 
 
-def _numbers(lanes: int) -> StepNumbers:
+def _numbers(lanes: int, *, keep_older: bool) -> StepNumbers:
     floats, integers = np.zeros(lanes, np.float32), np.zeros(lanes, np.uint32)
-    coefficients = Coefficients(*[floats] * len(Coefficients._fields))._replace(next_older=None)
+    coefficients = Coefficients(*[floats] * len(Coefficients._fields))
+    if not keep_older:
+        coefficients = coefficients._replace(next_older=None)
     return StepNumbers(floats, floats, floats, integers, integers, coefficients)

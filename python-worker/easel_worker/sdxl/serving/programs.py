@@ -49,10 +49,14 @@ class Encoded(NamedTuple):
 
 
 class State(NamedTuple):
-    """The sample and the last predicted image, [h, w, channels] each, float32."""
+    """The sample and the last predicted images, [h, w, channels] each, float32.
+
+    `older` is the image predicted before `image`; None in programs without samplers that use it.
+    """
 
     sample: Array
     image: Array
+    older: Array | None = None
 
 
 class Conditions(NamedTuple):
@@ -170,9 +174,20 @@ def project(
     return Conditions(params.project_context(context), pooled, time_ids)
 
 
-def begin(seed: Array, initial: Array, *, shape: tuple[int, ...]) -> State:
-    """The state before the first step: `initial` times the seed's noise."""
-    return State(initial * draw_noise(seed, 0, shape=shape), jnp.zeros(shape, jnp.float32))
+def begin(
+    seed: Array, initial: Array, *, shape: tuple[int, ...], keep_older: bool = False
+) -> State:
+    """The state before the first step: `initial` times the seed's noise.
+
+    Args:
+        seed: the image's.
+        initial: see `Table`.
+        shape: of the sample.
+        keep_older: keep the older predicted image too, see `State`.
+    """
+    sample = initial * draw_noise(seed, 0, shape=shape)
+    image = jnp.zeros(shape, jnp.float32)
+    return State(sample, image, jnp.zeros(shape, jnp.float32) if keep_older else None)
 
 
 def draw_noise(seed: ArrayLike, draw: ArrayLike, *, shape: tuple[int, ...]) -> Array:
@@ -237,10 +252,16 @@ def denoise(
         out_specs=(each, each, rows),
         check_vma=False,  # kernels' results do not declare over which axes they vary
     )(params, (stacked.state, stacked.conditions, stacked.deep), numbers)
-    made = [State(states.sample[i], states.image[i]) for i in range(len(lanes))]
+    made = [_lane(states, i) for i in range(len(lanes))]
     if deep is None:
         return Stepped(tuple(made), finite)
     return Stepped(tuple(Kept(state, deep[i]) for i, state in enumerate(made)), finite)
+
+
+def _lane(states: State, place: int) -> State:
+    """One of stacked states."""
+    older = None if states.older is None else states.older[place]
+    return State(states.sample[place], states.image[place], older)
 
 
 def _predict(params: UNet, lanes: LaneInput, numbers: StepNumbers) -> tuple[Array, Array | None]:
@@ -310,7 +331,20 @@ def _advance(state: State, output: Array, numbers: StepNumbers) -> State:
 
     noise = jax.vmap(draw)(jnp.asarray(numbers.seed), jnp.asarray(numbers.step))
     at: Coefficients = jax.tree.map(_per_lane, numbers.coefficients)
-    return State(*advance(at, state.sample, output, state.image, noise))
+    return next_state(at, state, output, noise)
+
+
+def next_state(at: Coefficients, state: State, output: Array, noise: Array) -> State:
+    """Apply a step's coefficients to one state, or to several with broadcast coefficients.
+
+    Args:
+        at: the step's coefficients.
+        state: the state before the step.
+        output: the UNet's output after guidance.
+        noise: fresh unit normal noise.
+    """
+    sample, image = advance(at, state.sample, output, state.image, noise, older=state.older)
+    return State(sample, image, None if state.older is None else state.image)
 
 
 def _finite(array: Array, *, lanes: bool = False) -> Array:

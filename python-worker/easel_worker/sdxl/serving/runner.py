@@ -162,7 +162,9 @@ class Runner:
         if noise is None:
             return self._programs.begin(size)(np.uint32(seed), np.float32(initial))
         sample = noise * np.float32(initial)
-        return State(*jax.device_put((sample, np.zeros_like(sample)), self._everywhere))
+        nothing = np.zeros_like(sample)
+        arrays = (sample, nothing, nothing if self._programs.keep_older else None)
+        return State(*jax.device_put(arrays, self._everywhere))
 
 
 def _read(decoded: Decoded) -> Pixels | None:
