@@ -23,6 +23,10 @@ V_PREDICTION = {
 }
 
 
+UNIPC = {"_class_name": "UniPCMultistepScheduler"}
+"""Makes UniPC the default, so the engine also has the others that use two earlier predictions."""
+
+
 @dataclass(frozen=True)
 class PipelineCase:
     """An image to make.
@@ -33,7 +37,8 @@ class PipelineCase:
         settings: changes to SDXL's scheduler configuration.
         size: width and height in latents.
         negative: the negative prompt, or None for none.
-        more: further arguments, under the names that diffusers and our spec share.
+        more: further arguments, under the names that diffusers and our spec share. diffusers takes
+            `timestep_spacing` as a setting of the scheduler.
     """
 
     name: str
@@ -123,9 +128,17 @@ def _without_zeros(name: str, **more: Any) -> PipelineCase:
     return PipelineCase(name, CONV, zeros_for_no_negative=False, size=(8, 12), **more)
 
 
+def _with_older(name: str, scheduler: str, **more: Any) -> PipelineCase:
+    return PipelineCase(name, BASE, scheduler=scheduler, settings=UNIPC, **more)
+
+
 def _predicting_v(name: str, **more: Any) -> PipelineCase:
     return PipelineCase(name, FOUR, settings=V_PREDICTION, **more)
 
+
+TIMESTEPS = (990, 850, 700, 520, 380, 250, 120, 30)
+SIGMAS = (12.0, 6.5, 3.8, 2.2, 1.3, 0.7, 0.3, 0.06, 0.0)
+"""Both uneven on purpose; eight steps."""
 
 BASE, CONV, FOUR = cases.SDXL_BASE_IN_SMALL, cases.CONV_PROJECTION, cases.FOUR_LEVELS
 
@@ -179,6 +192,30 @@ PIPELINE_CASES = (
     PipelineCase("ddpm", BASE, scheduler="ddpm"),
     PipelineCase("lcm", BASE, scheduler="lcm", steps=4, guidance=1.0),
     PipelineCase("tcd", BASE, scheduler="tcd", steps=4, guidance=1.0),
+    PipelineCase("ddim-eta", BASE, scheduler="ddim", more={"eta": 0.5}),
+    PipelineCase("euler-timesteps", BASE, more={"timesteps": TIMESTEPS}),
+    PipelineCase("euler-sigmas", BASE, more={"sigmas": SIGMAS}),
+    PipelineCase(
+        "dpm-timestep-spacing",
+        BASE,
+        scheduler="dpmpp_2m",
+        guidance=1.0,
+        more={"timestep_spacing": "trailing"},
+    ),
+    _with_older("unipc", "unipc"),
+    _with_older("unipc-negative-prompt", "unipc_karras", steps=16, negative="blurry"),
+    _with_older("unipc-unguided", "unipc", guidance=1.0, more={"timestep_spacing": "trailing"}),
+    _with_older("dpm-third-order", "dpmpp_3m_karras", steps=16),
+    _with_older(
+        "dpm-third-order-unguided", "dpmpp_3m", guidance=1.0, more={"timesteps": TIMESTEPS}
+    ),
+    _with_older("dpm-third-order-sde", "dpmpp_3m_sde_exponential", steps=16, negative="dark"),
+    _with_older(
+        "dpm-third-order-sde-unguided",
+        "dpmpp_3m_sde",
+        guidance=1.0,
+        more={"timestep_spacing": "linspace"},
+    ),
     # Playground v2.5: EDM, and a VAE with a mean and a standard deviation for each channel.
     PipelineCase("edm-dpm", FOUR, scheduler="edm_dpmpp_2m", settings=EDM, guidance=3.0),
     PipelineCase("edm-euler", FOUR, scheduler="edm_euler", settings=EDM, guidance=3.0),

@@ -1,8 +1,11 @@
 """Writes tests/goldens/pipelines.npz: images by diffusers' own pipeline. Needs torch.
 
-python -m parity.pipeline.make_goldens
+    python -m parity.pipeline.make_goldens [--all]
+
+Keeps the images that the file has, and adds those of new cases; with --all it makes all again.
 """
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +30,13 @@ def make(case: PipelineCase) -> NDArray[np.uint8]:
 
 
 def main() -> None:
-    """Write all golden images."""
-    images = {case.name: make(case) for case in PIPELINE_CASES}
-    for name, image in images.items():
+    """Write the golden images."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--all", action="store_true", help="make the images of all cases again")
+    known = {} if parser.parse_args().all or not TARGET.exists() else dict(np.load(TARGET))
+    made = {case.name: make(case) for case in PIPELINE_CASES if case.name not in known}
+    images = {case.name: (known | made)[case.name] for case in PIPELINE_CASES}
+    for name, image in made.items():
         flat = np.mean((image == 0) | (image == 255))
         print(f"{name}: {image.shape}, mean {image.mean():.0f}, {flat:.0%} black or white")
     np.savez_compressed(TARGET, **images)

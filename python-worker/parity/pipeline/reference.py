@@ -18,6 +18,11 @@ from parity.pipeline.cases import PipelineCase
 from parity.reference import Model
 from parity.schedulers.reference import scheduler_of
 
+_SETTINGS = ("timestep_spacing",)
+"""What a request says to us, and the scheduler's configuration to diffusers."""
+
+_LISTS = ("timesteps", "sigmas")
+
 
 class _Tokenizer:
     """The part of a tokenizer's interface that the pipeline uses."""
@@ -37,11 +42,12 @@ class _Tokenizer:
 
 def pipeline_of(case: PipelineCase, models: Mapping[str, Model]) -> StableDiffusionXLPipeline:
     """Return diffusers' pipeline with a case's tokenizers and scheduler."""
+    config = case.scheduler_config | {k: case.more[k] for k in _SETTINGS if k in case.more}
     pipeline = StableDiffusionXLPipeline(
         **models,
         tokenizer=_Tokenizer(case, "tokenizer"),
         tokenizer_2=_Tokenizer(case, "tokenizer_2"),
-        scheduler=scheduler_of(case.scheduler, case.scheduler_config),
+        scheduler=scheduler_of(case.scheduler, config),
         force_zeros_for_empty_prompt=case.zeros_for_no_negative,
         add_watermarker=False,
     )
@@ -64,9 +70,18 @@ def run(case: PipelineCase, models: Mapping[str, Model]) -> NDArray[np.uint8]:
             clip_skip=case.clip_skip or None,
             latents=torch.from_numpy(case.noise().transpose(2, 0, 1)[None].copy()),
             output_type="pil",
-            **case.more,
+            **_arguments(case),
         )
     return np.asarray(result.images[0])
+
+
+def _arguments(case: PipelineCase) -> dict[str, Any]:
+    """Return the pipeline's further arguments. Schedulers want lists."""
+    return {
+        name: list(value) if name in _LISTS else value
+        for name, value in case.more.items()
+        if name not in _SETTINGS
+    }
 
 
 @contextmanager
