@@ -1,8 +1,9 @@
 """Compares our SDXL with diffusers and transformers on fresh random checkpoints.
 
-    python -m parity.live [--seed N] [--model FOLDER]
+    python -m parity.live [--seed N] [--model FOLDER | --page]
 
-Prints one table; the exit status is 1 if any difference exceeds its limit.
+Prints one table; the exit status is 1 if any difference exceeds its limit. `--page` then writes the
+differences into the table of families in docs/models.md.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from pathlib import Path
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
+from parity import families
 from parity.components import live as components
 from parity.loras import live as loras
 from parity.pipeline import live as pipeline
@@ -25,6 +27,8 @@ from parity.single_file import live as single_file
 from parity.weights import live as weights
 
 PACKAGES = ("torch", "diffusers", "transformers", "compel", "peft", "lycoris-lora", "jax")
+
+PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 
 SOURCES = (
     components.compare,
@@ -53,19 +57,35 @@ def main() -> int:
     parser.add_argument(
         "--seed", type=int, help="seed of an earlier run to repeat; random by default"
     )
-    parser.add_argument("--model", type=Path, help="compare this diffusers folder instead")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--model", type=Path, help="compare this diffusers folder instead")
+    only.add_argument("--page", action="store_true", help="write the families of docs/models.md")
     arguments = parser.parse_args()
     seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
     _silence_progress()
     print(f"seed {seed}; " + ", ".join(f"{name} {version(name)}" for name in PACKAGES), flush=True)
     print(header())
-    verdicts = []
+    made = []
     for comparison in compare(seed, arguments.model):
         print(row(comparison), flush=True)
-        verdicts.append(comparison.passed)
-    failed = verdicts.count(False)
-    print(f"{len(verdicts)} comparisons, {failed} failed")
-    return 1 if failed else 0
+        made.append(comparison)
+    failed = sum(not comparison.passed for comparison in made)
+    print(f"{len(made)} comparisons, {failed} failed")
+    if failed:
+        return 1
+    if arguments.page:
+        PAGE.write_text(families.insert(PAGE.read_text(), _families(made, seed)))
+    return 0
+
+
+def _families(made: list[Comparison], seed: int) -> str:
+    """The table of families, and the run that made it."""
+    run = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return (
+        f"{families.table(made)}\n"
+        f"Written by `npm run test:parity -- --page`: {len(made)} comparisons, seed {seed}.\n"
+        f"{run}.\n"
+    )
 
 
 def _silence_progress() -> None:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +17,13 @@ from parity.pipeline import ours as our_pipeline
 from parity.pipeline import reference as reference_pipeline
 from parity.pipeline.cases import PIPELINE_CASES, PipelineCase
 from parity.report import Comparison
+from parity.single_file.cases import FILES, MIXED, File
 
 SUBJECT = "single file, of 255"
 
 _CASES = {case.name: case for case in PIPELINE_CASES}
 
 
-@dataclass(frozen=True)
-class _File:
-    """How a model is stored.
-
-    Attributes:
-        case: the name of the pipeline case.
-        dtype: of the tensors, or None for a mixture.
-        attention_as_conv: see `original_layout.single_file`.
-    """
-
-    case: str
-    dtype: torch.dtype | None
-    attention_as_conv: bool = True
-
-
-FILES = (
-    _File("euler-unguided", torch.float32),
-    _File("euler-unguided", torch.float8_e4m3fn, attention_as_conv=False),
-    _File("euler-v-prediction", None),
-)
 _MIXTURE = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -51,11 +32,10 @@ def compare(seed: int) -> Iterator[Comparison]:
     for number, file in enumerate(FILES):
         case = replace(_CASES[file.case], seed=seed, prompt=f"{_CASES[file.case].prompt} {seed}")
         measured = _difference(case, file, seed + number)
-        dtype = "mixed" if file.dtype is None else str(file.dtype).removeprefix("torch.")
-        yield Comparison(SUBJECT, f"{case.name} in {dtype}", measured, our_pipeline.LIMIT)
+        yield Comparison(SUBJECT, file.name, measured, our_pipeline.LIMIT)
 
 
-def _difference(case: PipelineCase, file: _File, seed: int) -> float:
+def _difference(case: PipelineCase, file: File, seed: int) -> float:
     torch.manual_seed(seed)
     models = reference.build(case.model)
     randomise(models)
@@ -71,14 +51,15 @@ def _difference(case: PipelineCase, file: _File, seed: int) -> float:
     return our_pipeline.difference(ours, theirs)
 
 
-def _tensors(models: Mapping[str, Any], file: _File) -> dict[str, torch.Tensor]:
+def _tensors(models: Mapping[str, Any], file: File) -> dict[str, torch.Tensor]:
     parts = {
         part: {name: tensor.numpy() for name, tensor in models[part].state_dict().items()}
         for part in COMPONENTS
     }
     tensors = original_layout.single_file(parts, attention_as_conv=file.attention_as_conv)
+    dtypes = _MIXTURE if file.dtype == MIXED else (getattr(torch, file.dtype),)
     return {
-        name: torch.from_numpy(array).to(file.dtype or _MIXTURE[i % len(_MIXTURE)])
+        name: torch.from_numpy(array).to(dtypes[i % len(dtypes)])
         for i, (name, array) in enumerate(tensors.items())
     }
 
