@@ -75,7 +75,7 @@ FAMILIES = (
     ),
     Family(
         "Hyper-SD, DMD2 and merged LCM models",
-        "few steps, no guidance, LCM or TCD with own timesteps",
+        "few steps, no guidance; LCM, TCD or DDIM, some with own timesteps",
         "`UNET=…` over SDXL base, or `MODEL=…`",
         ("lcm", "tcd", "lcm:own timesteps", "tcd:own timesteps", "tcd:eta=1.0"),
     ),
