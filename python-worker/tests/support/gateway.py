@@ -62,15 +62,21 @@ class Gateway:
         """Send arbitrary frames."""
         self._socket.send_multipart([worker.encode(), *frames])
 
+    def reaches(self, worker: str, message: FromGateway) -> bool:
+        """Send a message if the worker is connected, and return whether it is."""
+        try:
+            self.send(worker, message)
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            return False
+        return True
+
     def until_unreachable(self, worker: str) -> None:
         """Wait until a worker's connection is closed, probing it with CANCELs of no request."""
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
-            try:
-                self.send(worker, Cancel("nothing"))
-            except zmq.ZMQError as error:
-                if error.errno != zmq.EHOSTUNREACH:
-                    raise
+            if not self.reaches(worker, Cancel("nothing")):
                 return
             time.sleep(0.001)
         raise TimeoutError(f"{worker} is still connected")
