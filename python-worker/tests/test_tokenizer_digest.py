@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,7 @@ def test_reads_the_padding_token_that_transformers_reads(tmp_path: Path, row: An
     assert tokenizer_info(tmp_path).pad_id == row["pad"]
 
 
+@cache
 def tokenizer_json(folder: Path) -> dict[str, Any]:
     """`vocab.json` and `merges.txt` as a `tokenizer.json`."""
     bpe = read_bpe(folder)
