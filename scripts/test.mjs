@@ -14,7 +14,7 @@ const worker = join(root, 'python-worker')
 const npx = (/** @type {readonly string[]} */ ...args) => run('npx', ['--no-install', ...args])
 const inWorker = (/** @type {readonly string[]} */ ...args) => run(python, ['-m', ...args], { cwd: worker })
 
-/** Each of these leaves another part of the machine idle, so they run at the same time. */
+/** These begin when the others have ended. */
 const LONG = new Set(['pytest', 'vitest'])
 
 /**
@@ -33,33 +33,38 @@ const installs = {
 }
 
 /**
- * Every check: what it needs, and its commands, which exit with status 0 when it passes.
+ * Every check: what it needs, its commands, which exit with status 0 when it passes, and its lane. The checks of a lane run
+ * one after another, and the lanes at the same time: most checks keep one core busy.
  *
- * @type {Record<string, { needs: string[], run: () => Promise<unknown> }>}
+ * @type {Record<string, { lane: 'node' | 'python', needs: string[], run: () => Promise<unknown> }>}
  */
 const checks = {
   typecheck: {
+    lane: 'node',
     needs: ['node'],
     run: async () => {
       for (const args of [['--noEmit'], ['-p', 'src/webapp/page'], ['-p', 'test/webapp']]) await npx('tsc', ...args)
     }
   },
-  lint: { needs: ['node'], run: () => npx('oxlint', '--deny-warnings', '--quiet') },
-  ruff: { needs: ['python'], run: () => inWorker('ruff', 'check', '--quiet', '.') },
+  lint: { lane: 'node', needs: ['node'], run: () => npx('oxlint', '--deny-warnings', '--quiet') },
+  ruff: { lane: 'python', needs: ['python'], run: () => inWorker('ruff', 'check', '--quiet', '.') },
   format: {
+    lane: 'node',
     needs: ['node', 'python'],
     run: async () => {
       await npx('prettier', '--check', '--log-level', 'warn', '.')
       await inWorker('ruff', 'format', '--quiet', '--check', '.')
     }
   },
-  mypy: { needs: ['python'], run: () => inWorker('mypy', '--no-error-summary') },
+  mypy: { lane: 'python', needs: ['python'], run: () => inWorker('mypy', '--no-error-summary') },
   pytest: {
+    lane: 'python',
     needs: ['python', 'libtpu'],
     run: () =>
       run(python, ['-m', 'pytest', `--junitxml=${join(reports, 'pytest.xml')}`], { cwd: worker, label: 'pytest' })
   },
   vitest: {
+    lane: 'node',
     needs: ['node', 'python', 'dist', 'kubectl', 'schemathesis', 'browser'],
     run: () =>
       npx('vitest', 'run', '--reporter=default', '--reporter=json', `--outputFile=${join(reports, 'vitest.json')}`)
@@ -95,8 +100,14 @@ await script(async () => {
     if (!ok) failed.push(name)
     process.stdout.write(`  ${ok ? '✓' : '✗'} ${name} (${((performance.now() - start) / 1000).toFixed(1)} s)\n`)
   }
-  for (const each of asked.filter(([name]) => !LONG.has(name))) await perform(each)
-  await Promise.all(asked.filter(([name]) => LONG.has(name)).map(perform))
+  const inLanes = (/** @type {typeof asked} */ some) =>
+    Promise.all(
+      ['node', 'python'].map(async (lane) => {
+        for (const each of some.filter(([, check]) => check.lane === lane)) await perform(each)
+      })
+    )
+  await inLanes(asked.filter(([name]) => !LONG.has(name)))
+  await inLanes(asked.filter(([name]) => LONG.has(name)))
   process.stdout.write(failed.length === 0 ? '\nAll checks pass.\n' : `\nFailed: ${failed.join(', ')}\n`)
   process.stdout.write(`${passedTests} passed, ${failedTests} failed\n`)
   if (failed.length > 0) process.exitCode = 1

@@ -24,12 +24,16 @@ export async function setup(purpose) {
   if (purpose !== 'web') await installPython(purpose)
 }
 
-/** Compiles the gateway to dist/ unless it is up to date. */
+/** Tells whether dist/ has the page as the sources say, which the tests of the page build alone. */
+export const page = freshness('dist/page.stamp', ['src/webapp/page', 'src/schemas', 'package-lock.json'])
+
+/** Compiles the gateway and its page to dist/ unless it is up to date. */
 export async function build() {
   await freshness('dist/.stamp', ['src', 'tsconfig.json', 'tsconfig.build.json', 'package-lock.json']).make(() =>
     installing('Building the gateway', 'dist', async () => {
       await remove(join(root, 'dist'))
       await run('npm', ['run', '--silent', 'build'])
+      page.mark()
     })
   )
 }

@@ -20,6 +20,11 @@ export function freshness(stamp, inputs, salt = '') {
     isFresh,
     exists: () => existsSync(path),
     remove: () => rmSync(path, { force: true }),
+    /** Records that something else has just made the output from the current inputs. */
+    mark() {
+      mkdirSync(dirname(path), { recursive: true })
+      writeFileSync(path, digestOf(inputs, salt))
+    },
 
     /**
      * Makes the output again unless it is fresh, while no other command makes anything.
