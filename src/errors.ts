@@ -36,7 +36,7 @@ export const catalogue = {
   OUT_OF_MEMORY: { status: 500, summary: 'The accelerator ran out of memory for this request.' },
   WORKER_CRASHED: { status: 500, summary: 'The worker died twice in a row while it ran this request.' },
   INTERNAL: { status: 500, summary: 'Something went wrong inside the server.' },
-  NOT_READY: { status: 503, summary: 'No worker is ready, or none is ready for this size yet.' },
+  NOT_READY: { status: 503, summary: 'No worker is ready, or none is ready for this size or prompt yet.' },
   DRAINING: { status: 503, summary: 'The server is shutting down.' },
   MEMORY_FULL: { status: 503, summary: "The server's memory for clients is full." },
   DEADLINE_UNREACHABLE: {

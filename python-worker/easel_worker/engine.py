@@ -365,8 +365,9 @@ class Capabilities:
     `second_order` are those of `schedulers` that evaluate the UNet twice in each step of a request
     but the last. `coming` are the sizes still being compiled; each moves to `sizes` when it is
     ready. `features` are those of `FEATURES` that the engine has. `features` and
-    `limits.max_chunks` grow while programs are compiled. `loras` follow their folder. `presets` are
-    those that fit the model.
+    `limits.max_chunks` grow while programs are compiled; `coming_features` are those that they will
+    have then besides, and `coming_max_chunks` is what the limit will be. `loras` follow their
+    folder. `presets` are those that fit the model.
     """
 
     model: ModelInfo
@@ -379,6 +380,8 @@ class Capabilities:
     devices: tuple[DeviceInfo, ...]
     programs: tuple[ProgramInfo, ...]
     coming: tuple[Size, ...] = ()
+    coming_features: tuple[Name, ...] = ()
+    coming_max_chunks: Positive = 1
     features: tuple[Name, ...] = ()
     second_order: tuple[Name, ...] = ()
     loras: Annotated[tuple[Lora, ...], AtMost1000] = ()

@@ -45,5 +45,8 @@ class News:
             sizes=now.sizes,
             features=now.features,
             max_chunks=now.limits.max_chunks,
+            coming=now.coming,
+            coming_features=now.coming_features,
+            coming_max_chunks=now.coming_max_chunks,
             loras=now.loras if changed else UNSET,
         )

@@ -96,6 +96,9 @@ class Heartbeat:
     not_finite: NotFiniteTotals | UnsetType = UNSET
     features: tuple[Name, ...] | UnsetType = UNSET
     max_chunks: Positive | UnsetType = UNSET
+    coming: tuple[Size, ...] | UnsetType = UNSET
+    coming_features: tuple[Name, ...] | UnsetType = UNSET
+    coming_max_chunks: Positive | UnsetType = UNSET
     loras: Annotated[tuple[Lora, ...], AtMost1000] | UnsetType = UNSET
 
 

@@ -115,8 +115,10 @@ function offered(offer: Offer | undefined) {
     schedulers: offer?.schedulers ?? [],
     presets: offer?.presets ?? [],
     features: offer?.features ?? [],
+    coming_features: offer?.comingFeatures ?? [],
     defaults: offer?.defaults ?? null,
     limits: offer?.limits ?? null,
-    max_chunks: offer?.maxChunks ?? null
+    max_chunks: offer?.maxChunks ?? null,
+    coming_max_chunks: offer?.comingMaxChunks ?? null
   }
 }

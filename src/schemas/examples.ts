@@ -57,6 +57,7 @@ const offered = {
     }
   ],
   features: ['guidance_interval'],
+  coming_features: ['prompt_weights'],
   defaults: {
     negative_prompt: '',
     num_inference_steps: 40,
@@ -67,7 +68,8 @@ const offered = {
     ...NEUTRAL
   },
   limits: { num_inference_steps: 100, guidance_scale: 50, num_images: 4, clip_skip: 11, cache_interval: 3 },
-  max_chunks: 4
+  max_chunks: 1,
+  coming_max_chunks: 4
 } satisfies Partial<HealthResponse>
 
 export const healthExample: HealthResponse = {

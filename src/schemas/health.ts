@@ -33,6 +33,9 @@ const offered = {
     description:
       'Optional features that the workers support: `guidance_interval` allows guidance_start and guidance_end; `guidance_rescale` and `micro_conditioning` allow guidance_rescale, and original_size with its five relatives; `prompt_weights` allows weights in prompts; `schedules` allows timestep_spacing, timesteps, sigmas and eta; with `guidance_embedding` the guidance scale is an input of the model, as in LCM.'
   }),
+  coming_features: Type.Array(Type.String(), {
+    description: 'Features whose programs are still compiling. Each moves to `features`, or disappears if it cannot.'
+  }),
   defaults: Type.Union([
     Type.Null(),
     Type.Object(bareProperties(parametersWith('option')), {
@@ -48,6 +51,9 @@ const offered = {
   max_chunks: Type.Union([Type.Null(), Type.Integer()], {
     description:
       'The most chunks of 75 tokens of a prompt in the syntaxes a1111 and compel. Grows while programs are compiled.'
+  }),
+  coming_max_chunks: Type.Union([Type.Null(), Type.Integer()], {
+    description: 'What `max_chunks` will be when all programs are compiled. Prompts between the two get 503 until then.'
   })
 }
 

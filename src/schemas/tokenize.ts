@@ -30,6 +30,11 @@ export const TokenCount = Type.Object(
     }),
     chunks: Type.Integer({ description: 'The number of chunks of 75 tokens that the text takes.' }),
     max_tokens: Type.Integer({ description: 'The most tokens that this server reads now in this syntax.' }),
+    coming_max_tokens: Type.Optional(
+      Type.Integer({
+        description: 'The most tokens that it will read once the programs for them are compiled; absent if no more.'
+      })
+    ),
     chunk_starts: Type.Array(Type.Integer(), {
       description: 'Where each chunk with tokens begins, as an offset in UTF-16 units.'
     }),

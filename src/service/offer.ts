@@ -21,12 +21,16 @@ export interface Offer {
   readonly presets: Preset[]
   /** Optional abilities of the workers. */
   readonly features: string[]
+  /** Features that are still being compiled. */
+  readonly comingFeatures: string[]
   /** Values of the parameters that a request omits. */
   readonly defaults: { readonly [N in NamesWith<'option'>]: ValueOf<N> }
   /** Largest allowed values. */
   readonly limits: { readonly [N in NamesWith<'limit'>]: number }
   /** Most chunks of 75 tokens of a prompt in a syntax that has them. */
   readonly maxChunks: number
+  /** The same when all is compiled. */
+  readonly comingMaxChunks: number
   /** What a request must state to override operator defaults that are not neutral. */
   readonly neutral: Partial<typeof NEUTRAL>
 }
@@ -34,7 +38,8 @@ export interface Offer {
 /** Undefined until the first worker is ready. */
 export function offerOf({ capabilities }: Pick<ServedModel, 'capabilities'>, defaults: Defaults): Offer | undefined {
   if (capabilities === undefined) return undefined
-  const { model, sizes, compiling, schedulers, presets, features, limits } = capabilities
+  const { model, sizes, compiling, schedulers, presets, features, limits, comingFeatures, comingMaxChunks } =
+    capabilities
   const most = Object.fromEntries(
     parametersWith('limit').map((parameter) => [parameter.name, mostOf(parameter, limits)])
   ) as Offer['limits']
@@ -45,9 +50,11 @@ export function offerOf({ capabilities }: Pick<ServedModel, 'capabilities'>, def
     schedulers,
     presets: [...presets],
     features,
+    comingFeatures,
     defaults: defaultsOf(capabilities, defaults),
     limits: most,
     maxChunks: limits.max_chunks ?? 1,
+    comingMaxChunks,
     neutral: statedOf(NEUTRAL, defaults)
   }
 }

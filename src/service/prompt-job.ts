@@ -6,6 +6,7 @@ import { type Capabilities, GUIDANCE_EMBEDDING, needsWeights, PROMPT_WEIGHTS } f
 import { type Job, rowsOf } from '../workers/job.js'
 import type { TokenIds } from '../workers/protocol.js'
 import type { Decided } from './decisions.js'
+import { NOT_READY_RETRY_SECONDS } from './failures.js'
 import { BOTH, describeCut, fitted, type Reading, type ReadPrompt, readPrompt } from './prompts.js'
 
 /** The parameters that say what to read and how. */
@@ -22,6 +23,9 @@ export type PromptFields = Pick<
   | 'guidance_end'
   | 'num_inference_steps'
 >
+
+/** What a model's workers can do with prompts, now and when all is compiled. */
+type Abilities = Pick<Capabilities, 'features' | 'limits' | 'comingFeatures' | 'comingMaxChunks'>
 
 /** How long a request's prompts are. */
 export interface PromptUsage {
@@ -57,16 +61,18 @@ export interface ReadPrompts {
 }
 
 /**
- * Tokenizes a request's prompts.
+ * Tokenizes a request's prompts. What is too long is cut where it will be cut when all is compiled, so that a request
+ * makes the same image before and after.
  *
  * @param truncate whether to truncate a prompt that is too long instead of refusing it
  * @throws EaselError PROMPT_TOO_LONG with the field and where it would be cut; INVALID_REQUEST or UNSUPPORTED_FEATURE
- *   for a syntax that is misused or that the workers do not support
+ *   for a syntax that is misused or that the workers do not support; NOT_READY for prompts whose programs are still
+ *   being compiled
  */
 export function tokenizePrompts(
   fields: PromptFields,
   tokenizers: SdxlTokenizers,
-  model: Pick<Capabilities, 'features' | 'limits'>,
+  model: Abilities,
   truncate: boolean
 ): TokenizedPrompts {
   const read = readPrompts(fields, tokenizers, model)
@@ -79,12 +85,8 @@ export function tokenizePrompts(
   const prompt = idsOf(read.prompt)
   const negative = read.negative === undefined ? null : idsOf(read.negative)
   const weighted = needsWeights(prompt) || (negative !== null && needsWeights(negative))
-  if (weighted && !model.features.includes(PROMPT_WEIGHTS))
-    throw new EaselError(
-      'UNSUPPORTED_FEATURE',
-      'prompt_syntax must be plain for this prompt: the workers do not apply weights',
-      { field: 'prompt_syntax' }
-    )
+  if (weighted) checkWeights(model)
+  if (count > mostNow(read.reading, model)) throw chunksComing(all, read.reading, tokenizers, model)
   const { prompt_syntax: syntax } = fields
   return {
     job: {
@@ -105,15 +107,50 @@ export function tokenizePrompts(
   }
 }
 
-/** Reads all prompts. @throws EaselError INVALID_REQUEST */
+function checkWeights({ features, comingFeatures }: Abilities): void {
+  const field = 'prompt_syntax'
+  if (features.includes(PROMPT_WEIGHTS)) return
+  if (comingFeatures.includes(PROMPT_WEIGHTS))
+    throw new EaselError(
+      'NOT_READY',
+      'prompt_syntax must be plain for this prompt while the program for weights is still being compiled; retry later',
+      { field, retryAfter: NOT_READY_RETRY_SECONDS }
+    )
+  throw new EaselError(
+    'UNSUPPORTED_FEATURE',
+    'prompt_syntax must be plain for this prompt: the workers do not apply weights',
+    { field }
+  )
+}
+
+/** The most chunks that the workers can encode now, of those that `reading` allows. */
+function mostNow({ most }: Reading, { limits }: Pick<Capabilities, 'limits'>): number {
+  return Math.min(most, limits.max_chunks ?? 1)
+}
+
+function chunksComing(
+  prompts: readonly ReadPrompt[],
+  reading: Reading,
+  { tokenizers: [{ room }] }: SdxlTokenizers,
+  model: Abilities
+): EaselError {
+  const now = mostNow(reading, model)
+  const { field, tokens, chunks } = prompts.find((prompt) => prompt.chunks > now)!
+  return new EaselError(
+    'NOT_READY',
+    `${field} has ${tokens} tokens in ${chunks} chunks of ${room}, and the programs for more than ${now} are still being compiled; retry later, or shorten it`,
+    { field, retryAfter: NOT_READY_RETRY_SECONDS }
+  )
+}
+
+/** Reads all prompts, as long as they may be when all is compiled. @throws EaselError INVALID_REQUEST */
 export function readPrompts(
   fields: PromptFields,
   tokenizers: SdxlTokenizers,
-  model: Pick<Capabilities, 'features' | 'limits'>
+  model: Pick<Capabilities, 'features' | 'comingMaxChunks'>
 ): ReadPrompts {
   const { prompt_syntax: syntax } = fields
-  const { limits } = model
-  const reading = { syntax, negative: false, most: syntax === 'plain' ? 1 : (limits.max_chunks ?? 1) }
+  const reading = { syntax, negative: false, most: syntax === 'plain' ? 1 : model.comingMaxChunks }
   return {
     reading,
     prompt: readPair('prompt', fields.prompt, fields.prompt_2, reading, tokenizers),
@@ -198,11 +235,11 @@ function promptTooLong(
   prompt: ReadPrompt,
   reading: Reading,
   { tokenizers: [{ room }] }: SdxlTokenizers,
-  { limits: { max_chunks = 1 } }: Pick<Capabilities, 'limits'>
+  { comingMaxChunks: most }: Pick<Capabilities, 'comingMaxChunks'>
 ): EaselError {
   const advice =
-    reading.syntax === 'plain' && max_chunks > 1
-      ? `Shorten it, send "truncate": true, or send "prompt_syntax": "a1111", which takes ${max_chunks * room} tokens`
+    reading.syntax === 'plain' && most > 1
+      ? `Shorten it, send "truncate": true, or send "prompt_syntax": "a1111", which takes ${most * room} tokens`
       : 'Shorten it, or send "truncate": true'
   return new EaselError('PROMPT_TOO_LONG', `${prompt.field} ${describeCut(prompt, reading, room)}. ${advice}`, {
     field: prompt.field

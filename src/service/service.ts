@@ -202,7 +202,8 @@ export class ImageService {
     const { models, defaults } = this.#options
     const { served, tokenizers } = models.find(request.model)
     const syntax = request.prompt_syntax ?? defaults.prompt_syntax ?? NEUTRAL.prompt_syntax
-    return countTokens(request, { syntax, maxChunks: served.capabilities?.limits.max_chunks ?? 1 }, tokenizers)
+    const { limits, comingMaxChunks = 1 } = served.capabilities ?? {}
+    return countTokens(request, { syntax, maxChunks: limits?.max_chunks ?? 1, comingMaxChunks }, tokenizers)
   }
 
   /** The caller's running requests of this name. */

@@ -10,24 +10,30 @@ const FIELDS = ['prompt', 'prompt_2', 'negative_prompt', 'negative_prompt_2'] as
 /**
  * Counts the tokens of each prompt that the request has.
  *
- * @param maxChunks the most chunks that the workers take, for a syntax that has chunks
+ * @param maxChunks the most chunks that the workers take now, for a syntax that has chunks
+ * @param comingMaxChunks the same when all is compiled; texts are cut there
  * @throws EaselError INVALID_REQUEST for a syntax that is misused
  */
 export function countTokens(
   request: TokenizeRequest,
-  { syntax, maxChunks }: { readonly syntax: PromptSyntax; readonly maxChunks: number },
+  {
+    syntax,
+    maxChunks,
+    comingMaxChunks
+  }: { readonly syntax: PromptSyntax; readonly maxChunks: number; readonly comingMaxChunks: number },
   tokenizers: SdxlTokenizers
 ): TokenizeResponse {
-  const most = syntax === 'plain' ? 1 : maxChunks
+  const [now, most] = syntax === 'plain' ? [1, 1] : [maxChunks, comingMaxChunks]
   const counted = FIELDS.flatMap((field) => {
     const text = request[field]
     if (text === undefined) return []
     const negative = field.startsWith('negative_')
     return [readPrompt(field, text, encodersOf(field, request), { syntax, negative, most }, tokenizers)]
   })
-  const maxTokens = most * tokenizers.tokenizers[0].room
+  const { room } = tokenizers.tokenizers[0]
+  const limits = { max_tokens: now * room, ...(most > now ? { coming_max_tokens: most * room } : {}) }
   return {
-    ...Object.fromEntries(counted.map((prompt) => [prompt.field, countOf(prompt, maxTokens)])),
+    ...Object.fromEntries(counted.map((prompt) => [prompt.field, countOf(prompt, limits)])),
     warnings: warningsOf(counted, { syntax })
   }
 }
@@ -38,12 +44,15 @@ function encodersOf(field: (typeof FIELDS)[number], request: TokenizeRequest): r
   return (request[`${field}_2`] ?? '') === '' ? BOTH : [0]
 }
 
-function countOf({ tokens, chunks, encoders, cutAt }: ReadPrompt, maxTokens: number): TokenCount {
+function countOf(
+  { tokens, chunks, encoders, cutAt }: ReadPrompt,
+  limits: Pick<TokenCount, 'max_tokens' | 'coming_max_tokens'>
+): TokenCount {
   const longest = encoders.find((encoder) => encoder.chunks.length === chunks)!
   return {
     tokens,
     chunks,
-    max_tokens: maxTokens,
+    ...limits,
     chunk_starts: longest.chunks.map(({ start }) => start).filter((start) => start !== undefined),
     cut_at: cutAt ?? null
   }

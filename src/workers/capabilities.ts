@@ -11,6 +11,10 @@ export interface Capabilities extends Pick<Hello, 'model' | 'sizes' | 'scheduler
   /** Sizes that at least one worker is still compiling and none has compiled; `coming` on the wire. */
   readonly compiling: Hello['sizes']
   readonly features: string[]
+  /** Features that at least one worker is still compiling and none has. */
+  readonly comingFeatures: string[]
+  /** The most chunks of a prompt once everything is compiled; at least the limit of now. */
+  readonly comingMaxChunks: number
   /** Each name once: of several workers' files, that of the worker which joined or changed last. */
   readonly loras: Lora[]
   /** Schedulers that run the UNet twice in each step but the last; `second_order` on the wire. */
@@ -84,11 +88,16 @@ function allows(supported: Supported, parameter: Parameter, value: unknown): boo
  */
 export function mergeCapabilities(
   latest: Hello,
-  all: readonly Pick<Hello, 'sizes' | 'coming' | 'features' | 'limits' | 'loras'>[]
+  all: readonly Pick<
+    Hello,
+    'sizes' | 'coming' | 'coming_features' | 'coming_max_chunks' | 'features' | 'limits' | 'loras'
+  >[]
 ): Capabilities {
   const { model, schedulers, defaults, loras = [], second_order: secondOrder = [], presets = [] } = latest
   const sizes = unionOfSizes(all.map((hello) => hello.sizes))
   const compiling = unionOfSizes(all.map(({ coming = [] }) => coming))
+  const features = [...new Set(all.flatMap((hello) => hello.features ?? []))]
+  const comingFeatures = new Set(all.flatMap(({ coming_features = [] }) => coming_features))
   return {
     model,
     sizes,
@@ -98,7 +107,11 @@ export function mergeCapabilities(
     presets,
     defaults,
     loras: unionOfLoras([loras, ...all.map((hello) => hello.loras ?? [])]),
-    features: [...new Set(all.flatMap(({ features = [] }) => features))],
+    features,
+    comingFeatures: [...comingFeatures].filter((name) => !features.includes(name)),
+    comingMaxChunks: Math.max(
+      ...all.map(({ limits, coming_max_chunks = 1 }) => Math.max(limits.max_chunks ?? 1, coming_max_chunks))
+    ),
     limits: mergeLimits(all)
   }
 }

@@ -201,6 +201,10 @@ const HELLO = Type.Object(
       Type.Object({ name: Type.String(), seconds: Type.Number({ minimum: 0 }), cached: Type.Boolean() })
     ),
     coming: Type.Optional(sizes('List of [width, height] that are still being compiled')),
+    coming_features: Type.Optional(
+      listOf(Name, { description: 'What features will have besides, when all is compiled' })
+    ),
+    coming_max_chunks: Type.Optional(Positive),
     features: Type.Optional(listOf(Name, { description: 'Optional abilities of this worker' })),
     second_order: Type.Optional(
       listOf(Name, { description: 'Those of schedulers that run the UNet twice in each step but the last' })
@@ -224,6 +228,9 @@ const HEARTBEAT = Type.Object(
     sizes: Type.Optional(sizes("Current value of HELLO's sizes", 1)),
     features: Type.Optional(listOf(Name, { description: "Current value of HELLO's features" })),
     max_chunks: Type.Optional(Positive),
+    coming: Type.Optional(sizes("Current value of HELLO's coming")),
+    coming_features: Type.Optional(listOf(Name, { description: "Current value of HELLO's coming_features" })),
+    coming_max_chunks: Type.Optional(Positive),
     loras: Type.Optional(Loras),
     not_finite: Type.Optional(
       Type.Object(

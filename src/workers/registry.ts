@@ -50,7 +50,7 @@ export interface RegistryOptions {
   /** Monotonic clock in ms. */
   now: () => number
   onReady: (worker: ConnectedWorker) => void
-  /** It has more sizes, features or chunks than before. */
+  /** It has other sizes, features, chunks or LoRAs than before, or other ones are coming. */
   onGrown: (worker: ConnectedWorker) => void
   onLost: (worker: ConnectedWorker, cause: LossCause) => void
   onMessage: (worker: ConnectedWorker, message: WorkMessage) => void
@@ -252,7 +252,7 @@ export class WorkerRegistry {
     const { sizes, features, limits } = grown
     this.#options.log.info(
       { worker: worker.name, sizes, features, max_chunks: limits.max_chunks },
-      `worker ${worker.name} has compiled more: sizes ${sizes.map((size) => size.join('x')).join(', ')}; up to ${limits.max_chunks ?? 1} chunks in a prompt`
+      `worker ${worker.name} now offers sizes ${sizes.map((size) => size.join('x')).join(', ')}; up to ${limits.max_chunks ?? 1} chunks in a prompt`
     )
     this.#options.onGrown(worker)
   }

@@ -125,9 +125,9 @@ export class ServedModel {
     return this.#turns?.has(this) ?? true
   }
 
-  /** Whether a worker is connected and none still compiles sizes. */
+  /** Whether a worker is connected and none still compiles anything. */
   get complete(): boolean {
-    return this.#workers.size > 0 && this.workers.every(({ hello }) => (hello.coming ?? []).length === 0)
+    return this.#workers.size > 0 && this.workers.every(({ hello }) => isComplete(hello))
   }
 
   /** Whether a worker has a job. */
@@ -329,6 +329,10 @@ export class ServedModel {
       log.info({}, 'the problem is gone: the workers can serve now')
     this.#problem = problem
   }
+}
+
+function isComplete({ coming = [], coming_features = [], coming_max_chunks = 1, limits }: Hello): boolean {
+  return coming.length + coming_features.length === 0 && coming_max_chunks <= (limits.max_chunks ?? 1)
 }
 
 function rowsOf(workers: readonly ConnectedWorker[]): number {

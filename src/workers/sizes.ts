@@ -8,21 +8,36 @@ export function includesSize(sizes: readonly Size[], { width, height }: { width:
 }
 
 /**
- * A HELLO updated with what a worker has compiled and which LoRAs it has found since; undefined if that is nothing new. Compiled sizes are removed
- * from `coming`.
+ * A HELLO updated with what a worker has compiled, given up to compile and found since; undefined if that is nothing
+ * new. Older workers do not say what is still coming: what they have compiled is not.
  */
 export function withHeartbeat(hello: Hello, heartbeat: Heartbeat): Hello | undefined {
-  const { sizes = hello.sizes, features = hello.features ?? [], max_chunks = hello.limits.max_chunks ?? 1 } = heartbeat
+  const before = compiledBy(hello)
+  const { sizes = before.sizes, features = before.features, max_chunks = before.max_chunks } = heartbeat
   const { loras = hello.loras } = heartbeat
-  const same =
-    sizes.length === hello.sizes.length &&
-    features.join() === (hello.features ?? []).join() &&
-    max_chunks === (hello.limits.max_chunks ?? 1) &&
-    (loras === hello.loras || JSON.stringify(loras) === JSON.stringify(hello.loras))
-  if (same) return undefined
-  const coming = (hello.coming ?? []).filter(([width, height]) => !includesSize(sizes, { width, height }))
-  const now = { ...hello, sizes, coming, features, limits: { ...hello.limits, max_chunks } }
-  return loras === undefined ? now : { ...now, loras }
+  const now = {
+    sizes,
+    features,
+    max_chunks,
+    coming: heartbeat.coming ?? without(before.coming, sizes),
+    coming_features: heartbeat.coming_features ?? before.coming_features.filter((name) => !features.includes(name)),
+    coming_max_chunks: heartbeat.coming_max_chunks ?? before.coming_max_chunks
+  }
+  const same = (one: unknown, other: unknown) => one === other || JSON.stringify(one) === JSON.stringify(other)
+  if (same(now, before) && same(loras, hello.loras)) return undefined
+  const { max_chunks: _, ...rest } = now
+  const grown = { ...hello, ...rest, limits: { ...hello.limits, max_chunks } }
+  return loras === undefined ? grown : { ...grown, loras }
+}
+
+/** What a HELLO says about programs, which heartbeats say again. */
+function compiledBy({ sizes, features = [], limits, ...hello }: Hello) {
+  const { coming = [], coming_features = [], coming_max_chunks = 1 } = hello
+  return { sizes, features, max_chunks: limits.max_chunks ?? 1, coming, coming_features, coming_max_chunks }
+}
+
+function without(coming: readonly Size[], sizes: readonly Size[]): Size[] {
+  return coming.filter(([width, height]) => !includesSize(sizes, { width, height }))
 }
 
 /** The sizes of all lists, each once, in order of appearance. */

@@ -19,6 +19,8 @@ const model: Capabilities = {
   ],
   compiling: [[512, 512]],
   features: [],
+  comingFeatures: [],
+  comingMaxChunks: 1,
   loras: [],
   secondOrder: [],
   presets: [],

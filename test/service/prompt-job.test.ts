@@ -1,13 +1,14 @@
 import { describe, expect, it } from 'vitest'
 import { type PromptFields, tokenizePrompts } from '../../src/service/prompt-job.js'
 import { SdxlTokenizers } from '../../src/tokenizer/index.js'
-import type { Capabilities } from '../../src/workers/capabilities.js'
 import { modelFolder } from '../tokenizer/support.js'
+
+type Abilities = Parameters<typeof tokenizePrompts>[2]
 
 const tokenizers = await SdxlTokenizers.fromModelFolder(modelFolder)
 const [first, second] = tokenizers.tokenizers
 const limits = { max_steps: 9, max_guidance_scale: 9, max_images: 9, max_chunks: 3 }
-const able = { features: ['prompt_weights'], limits }
+const able = { features: ['prompt_weights'], limits, comingFeatures: [] as string[], comingMaxChunks: 3 }
 const plain: PromptFields = {
   prompt: 'a fox',
   negative_prompt: '',
@@ -18,16 +19,13 @@ const plain: PromptFields = {
   num_inference_steps: 20
 }
 
-const read = (
-  fields: Partial<PromptFields>,
-  model: Pick<Capabilities, 'features' | 'limits'> = able,
-  truncate = false
-) => tokenizePrompts({ ...plain, ...fields }, tokenizers, model, truncate)
+const read = (fields: Partial<PromptFields>, model: Abilities = able, truncate = false) =>
+  tokenizePrompts({ ...plain, ...fields }, tokenizers, model, truncate)
 const idsOf = (text: string) => {
   const { ids, ids_2 } = tokenizers.encode(text)
   return { ids, ids_2 }
 }
-const failure = (fields: Partial<PromptFields>, model?: Pick<Capabilities, 'features' | 'limits'>): unknown => {
+const failure = (fields: Partial<PromptFields>, model?: Abilities): unknown => {
   try {
     read(fields, model)
     return undefined
@@ -67,7 +65,7 @@ describe('plain prompts', () => {
     const prompt = words(80)
     const expected = `prompt has 82 tokens, including start and end tokens; the model takes 77. It would be cut after ${JSON.stringify(prompt.slice(120, 150))}, before ${JSON.stringify(prompt.slice(150))}. Shorten it, send "truncate": true, or send "prompt_syntax": "a1111", which takes 225 tokens`
     expect(failure({ prompt })).toEqual({ code: 'PROMPT_TOO_LONG', field: 'prompt', message: expected })
-    const old = { features: [], limits: { ...limits, max_chunks: 1 } }
+    const old = { ...able, features: [], limits: { ...limits, max_chunks: 1 }, comingMaxChunks: 1 }
     expect(failure({ prompt }, old)).toMatchObject({ message: expect.stringMatching(/send "truncate": true$/) })
     const { job, report } = read({ prompt }, able, true)
     expect(job.prompt).toEqual(idsOf(prompt))
@@ -141,7 +139,7 @@ describe('a1111', () => {
   })
 
   it('needs workers that apply weights, but not for text alone', () => {
-    const old = { features: [], limits: { ...limits, max_chunks: 1 } }
+    const old = { ...able, features: [], limits: { ...limits, max_chunks: 1 }, comingMaxChunks: 1 }
     expect(failure({ ...syntax, prompt: '(a fox)' }, old)).toEqual({
       code: 'UNSUPPORTED_FEATURE',
       field: 'prompt_syntax',
@@ -201,5 +199,55 @@ describe('compel', () => {
   it('hides nothing that is cut off', () => {
     const prompt = `(a)0.5 ${words(240)} (b)0.5`
     expect(read({ ...syntax, prompt }, able, true).job.prompt.masked).toEqual([[1, 2]])
+  })
+})
+
+describe('prompts whose programs are still being compiled', () => {
+  const early = {
+    features: [],
+    limits: { ...limits, max_chunks: 1 },
+    comingFeatures: ['prompt_weights'],
+    comingMaxChunks: 2
+  }
+  const a1111 = { prompt_syntax: 'a1111' } as const
+
+  it('are not ready, and neither is a prompt that will be cut later than now', () => {
+    expect(failure({ ...a1111, prompt: words(100) }, early)).toEqual({
+      code: 'NOT_READY',
+      field: 'prompt',
+      message:
+        'prompt has 100 tokens in 2 chunks of 75, and the programs for more than 1 are still being compiled; retry later, or shorten it'
+    })
+    expect(failure({ ...a1111, negative_prompt: words(100) }, early)).toMatchObject({ field: 'negative_prompt' })
+    expect(failure({ ...a1111, prompt: '(fox:1.2)' }, early)).toEqual({
+      code: 'NOT_READY',
+      field: 'prompt_syntax',
+      message:
+        'prompt_syntax must be plain for this prompt while the program for weights is still being compiled; retry later'
+    })
+    expect(() => read({ ...a1111, prompt: words(200) }, early, true)).toThrow('prompt has 200 tokens in 3 chunks')
+    expect(read({ ...a1111, prompt: 'a fox' }, early).report.usage.chunks).toBe(1)
+  })
+
+  it('are refused for good if they will not fit, or if the workers will not apply weights', () => {
+    expect(failure({ ...a1111, prompt: words(200) }, early)).toMatchObject({
+      code: 'PROMPT_TOO_LONG',
+      message: expect.stringContaining('the model takes 150 in 2') as string
+    })
+    const never = { ...early, comingFeatures: [] }
+    expect(failure({ ...a1111, prompt: `(fox:1.2) ${words(100)}` }, never)).toMatchObject({
+      code: 'UNSUPPORTED_FEATURE'
+    })
+  })
+
+  it('are not the prompts of the syntax plain', () => {
+    expect(read({ prompt: words(200) }, early, true).report).toMatchObject({
+      truncated: ['prompt'],
+      usage: { chunks: 1 }
+    })
+    expect(failure({ prompt: words(100) }, early)).toMatchObject({
+      code: 'PROMPT_TOO_LONG',
+      message: expect.stringContaining('"prompt_syntax": "a1111", which takes 150 tokens') as string
+    })
   })
 })

@@ -56,6 +56,24 @@ describe('the count below a prompt', () => {
     expect(await visitor.page.locator('.marks .chunk').textContent()).toBe(LONG.slice(starts[1]))
   })
 
+  it('says that the model is still being prepared for a prompt as long as this', async () => {
+    const visitor = await readyVisitor()
+    const prompt = {
+      tokens: 90,
+      chunks: 2,
+      max_tokens: 75,
+      coming_max_tokens: 150,
+      chunk_starts: [0, 60],
+      cut_at: null
+    }
+    await visitor.page.route('**/tokenize', (route) => route.fulfill({ json: { prompt, warnings: [] } }))
+    await visitor.write({ prompt: LONG })
+    await visitor.sees(
+      count(visitor),
+      /^90 of 150 tokens in 2 chunks\. The model is still being prepared for this length$/
+    )
+  })
+
   it.each([360, 1366])('has its marks behind the same lines as the text, on a screen of %d pixels', async (width) => {
     const visitor = await readyVisitor({ viewport: { width, height: 900 } })
     const heights = () =>

@@ -53,6 +53,15 @@ it('mergeCapabilities is the union of all features and optional limits', () => {
   expect(merged(caching, old)).toMatchObject({ limits: caching.limits })
 })
 
+it('mergeCapabilities lists as coming what no worker has yet', () => {
+  const merged = (...all: [Hello, ...Hello[]]) => mergeCapabilities(all[0], all)
+  const early = { ...old, coming_features: ['prompt_weights'], coming_max_chunks: 3 } as Hello
+  expect(merged(old)).toMatchObject({ comingFeatures: [], comingMaxChunks: 1 })
+  expect(merged(old, early)).toMatchObject({ comingFeatures: ['prompt_weights'], comingMaxChunks: 3 })
+  const weighing = { ...old, features: ['prompt_weights'], limits: { ...limits, max_chunks: 4 } } as Hello
+  expect(merged(early, weighing)).toMatchObject({ comingFeatures: [], comingMaxChunks: 4 })
+})
+
 it('sends a guidance interval only to a worker that supports it, and keeps the old worker busy with other jobs', async () => {
   const server = await startServer({ WORKER: 'connect' })
   const model = startWorker(server.endpoint, 'model')

@@ -79,6 +79,99 @@ it('refuses weighted and long prompts until the worker reports that it has compi
   expect((await wanted).status).toBe(200)
 })
 
+describe('weighted and long prompts that are coming', () => {
+  async function serverWithComing(): Promise<{ server: RunningServer; worker: ScriptedWorker }> {
+    const { server, worker } = await serverOfOne()
+    const { limits } = server.pool.state.workers[0]!.hello
+    await reconnect(server, 'young', worker, {
+      sizes: SMALL,
+      features: [],
+      limits: { ...limits, max_chunks: 1 },
+      coming_features: ['prompt_weights'],
+      coming_max_chunks: 2
+    })
+    return { server, worker }
+  }
+  const generated = (server: RunningServer, prompt: string) =>
+    generate(server, { prompt, prompt_syntax: 'a1111', width: 64, height: 64, guidance_scale: 0 })
+  const post = (server: RunningServer, path: string, body: object) =>
+    fetch(`${server.url}${path}`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ prompt_syntax: 'a1111', ...body })
+    })
+
+  it('are refused with 503 under both APIs until the worker reports them', async () => {
+    const { server, worker } = await serverWithComing()
+    const asked = async (prompt: string) => {
+      const answers = [
+        await generated(server, prompt),
+        await post(server, '/v1/images/generations', { prompt, size: '64x64' })
+      ]
+      for (const { status, headers } of answers) {
+        expect(status).toBe(503)
+        expect(Number(headers.get('retry-after'))).toBeGreaterThan(0)
+      }
+      const [own, openai] = await Promise.all(answers.map((answer) => answer.json() as Promise<any>))
+      expect(own.code).toBe('NOT_READY')
+      expect(openai.error).toMatchObject({ code: 'NOT_READY', param: own.field, message: own.message })
+      return own as object
+    }
+    expect(await asked('a (fox:1.2)')).toMatchObject({ field: 'prompt_syntax' })
+    expect(await asked('a BREAK fox')).toMatchObject({ field: 'prompt' })
+    expect((await generated(server, 'a BREAK b BREAK c')).status).toBe(400)
+    await says(worker, SMALL, {
+      features: ['prompt_weights'],
+      max_chunks: 2,
+      coming: [],
+      coming_features: [],
+      coming_max_chunks: 2
+    })
+    await until('the gateway knows', () => server.pool.defaultModel.capabilities?.limits.max_chunks === 2)
+    const wanted = generated(server, 'a BREAK (fox:1.2)')
+    await until('the worker has the job', () => worker.jobs.length === 1)
+    await worker.finish()
+    expect((await wanted).status).toBe(200)
+  })
+
+  it('are counted by /tokenize and listed in /health as what will be possible', async () => {
+    const { server, worker } = await serverWithComing()
+    const counted = async () => {
+      const answer = await post(server, '/tokenize', { prompt: 'a BREAK b BREAK c' })
+      return ((await answer.json()) as { prompt: object }).prompt
+    }
+    const health = async () => (await (await fetch(`${server.url}/health`)).json()) as object
+    expect(await counted()).toMatchObject({ chunks: 3, max_tokens: 75, coming_max_tokens: 150, cut_at: 16 })
+    expect(await health()).toMatchObject({
+      features: [],
+      coming_features: ['prompt_weights'],
+      max_chunks: 1,
+      coming_max_chunks: 2
+    })
+    await says(worker, SMALL, { max_chunks: 2 })
+    await until('the gateway knows', () => server.pool.defaultModel.capabilities?.limits.max_chunks === 2)
+    expect(await counted()).toMatchObject({ max_tokens: 150, cut_at: 16 })
+    expect(await counted()).not.toHaveProperty('coming_max_tokens')
+  })
+
+  it('and sizes are refused for good once the worker gives them up', async () => {
+    const { server, worker } = await serverOfOne()
+    const { limits } = server.pool.state.workers[0]!.hello
+    const nothing = { features: [], limits: { ...limits, max_chunks: 1 } }
+    const coming = { coming: WIDE, coming_features: ['prompt_weights'], coming_max_chunks: 2 }
+    await reconnect(server, 'young', worker, { sizes: SMALL, ...nothing, ...coming })
+    expect((await image(server, 128)).status).toBe(503)
+    await says(worker, SMALL, { coming: [], coming_features: [], coming_max_chunks: 1 })
+    await until('nothing is coming', () => server.pool.defaultModel.capabilities?.compiling.length === 0)
+    const codes = [
+      await image(server, 128),
+      await generated(server, 'a (fox:1.2)'),
+      await generated(server, 'a BREAK b')
+    ].map(async (answer) => ((await answer.json()) as { code: string }).code)
+    expect(await Promise.all(codes)).toEqual(['UNSUPPORTED_SIZE', 'UNSUPPORTED_FEATURE', 'PROMPT_TOO_LONG'])
+  })
+})
+
 it('/health lists sizes as coming until they are compiled', async () => {
   const { server, worker } = await serverOfOne()
   const health = async () => (await (await fetch(`${server.url}/health`)).json()) as object
@@ -125,6 +218,13 @@ describe('withHeartbeat', () => {
     const grown = withHeartbeat(hello(SMALL), heartbeat({ features: ['prompt_weights'], max_chunks: 3 }))
     expect(grown).toMatchObject({ sizes: SMALL, features: ['prompt_weights'], limits: { max_chunks: 3 } })
     expect(withHeartbeat(grown!, heartbeat({ features: ['prompt_weights'], max_chunks: 3 }))).toBeUndefined()
+  })
+
+  it('takes what is still coming, or removes from it what is compiled', () => {
+    const early = { ...hello(SMALL, WIDE), coming_features: ['prompt_weights'], coming_max_chunks: 2 } as Hello
+    expect(withHeartbeat(early, heartbeat({ coming: [] }))).toMatchObject({ sizes: SMALL, coming: [] })
+    expect(withHeartbeat(early, heartbeat({ coming_max_chunks: 1 }))).toMatchObject({ coming_max_chunks: 1 })
+    expect(withHeartbeat(early, heartbeat({ features: ['prompt_weights'] }))).toMatchObject({ coming_features: [] })
   })
 
   it('is undefined for nothing new', () => {

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from easel_worker.engine import COMPILING, PROMPT_WEIGHTS, InvalidRequest
+from easel_worker.news import News
 from easel_worker.protocol import Generate
 from easel_worker.sdxl.folder.checkpoint import WeightsError
 from easel_worker.sdxl.serving import assembly
@@ -20,6 +21,7 @@ from easel_worker.sdxl.serving.options import Options
 from easel_worker.specs import hello, specs
 from easel_worker.timeline import Timeline
 from easel_worker.values import Size
+from easel_worker.vitals import Vitals
 from tests.sdxl.tiny_model import SIZES, spec, tokens, write
 
 PATIENCE_S = 60.0
@@ -41,10 +43,15 @@ def cold(folder: Path, timeline: Timeline | None = None, *, chunks: int = 1) -> 
 @pytest.fixture
 def hold_second(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     """The second size is compiled only after this event is set."""
+    return held(f"begin {SECOND[0]}x{SECOND[1]}", monkeypatch)
+
+
+def held(held_back: str, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """An event after which the program of a name is compiled."""
     go_on, compile_it = threading.Event(), CompileHere.compile
 
     def wait(self: CompileHere, name: str, *rest: Any) -> Any:
-        if name == f"begin {SECOND[0]}x{SECOND[1]}":
+        if name == held_back:
             assert go_on.wait(PATIENCE_S)
         return compile_it(self, name, *rest)
 
@@ -127,16 +134,35 @@ def failing_at(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CompileHere, "compile", fail)
 
 
+def test_weights_are_coming_until_their_program_is_compiled(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = held("encode masked", monkeypatch)
+    engine = cold(folder)
+    engine.warm(lambda _: None)
+    told = hello(engine.capabilities, "w")
+    assert (told.coming_features, told.coming_max_chunks) == ((PROMPT_WEIGHTS,), 1)
+    news = News(engine, Vitals(), "w")
+    assert news.heartbeat("s").coming_features == (PROMPT_WEIGHTS,)
+    go_on.set()
+    until(lambda: not news.heartbeat("s").coming_features)
+    assert PROMPT_WEIGHTS in engine.capabilities.features
+    until(lambda: not engine.capabilities.coming)
+
+
 def test_weights_and_chunks_are_offered_as_they_are_compiled(
     folder: Path, hold_second: threading.Event
 ) -> None:
     engine = cold(folder, chunks=3)
     engine.warm(lambda _: None)
     assert engine.capabilities.limits.max_chunks == 1
+    assert hello(engine.capabilities, "w").coming_max_chunks == 3
     until(lambda: PROMPT_WEIGHTS in engine.capabilities.features)
+    assert engine.capabilities.coming_features == ()
     assert engine.capabilities.limits.max_chunks == 1
     hold_second.set()
     until(lambda: engine.capabilities.limits.max_chunks == 3)
+    assert engine.capabilities.coming_max_chunks == 3
     names = [program.name for program in engine.capabilities.programs]
     assert [name for name in names if name.endswith("chunks")] == [
         f"{name} {chunks} chunks"
@@ -159,6 +185,7 @@ def test_a_number_of_chunks_that_cannot_be_compiled_ends_what_is_offered(
     until(lambda: any("2 chunks is not offered: RESOURCE_EXHAUSTED" in line for line in said))
     until(lambda: not any(thread.name == COMPILING for thread in threading.enumerate()))
     assert engine.capabilities.limits.max_chunks == 1
+    assert engine.capabilities.coming_max_chunks == 1
     assert engine.capabilities.sizes == SIZES
 
 
@@ -170,6 +197,7 @@ def test_weights_whose_program_cannot_be_compiled_are_not_offered(
     engine.warm(lambda _: None)
     until(lambda: engine.capabilities.limits.max_chunks == 2)
     assert PROMPT_WEIGHTS not in engine.capabilities.features
+    assert engine.capabilities.coming_features == ()
 
 
 def test_weights_are_read_while_programs_are_compiled(

@@ -92,6 +92,8 @@ class SdxlEngine:
             model=replace(self._capabilities.model, digest=digest),
             sizes=(first,),
             coming=tuple(others),
+            coming_features=(PROMPT_WEIGHTS,),
+            coming_max_chunks=self._options.max_prompt_chunks,
             programs=runner.infos,
         )
         if self._options.compile_behind:
@@ -107,13 +109,15 @@ class SdxlEngine:
         With `Options.compile_behind` this runs while images are made, and what fails is not
         offered.
         """
-        self._attempt(PROMPT_WEIGHTS, partial(self._add_weights, programs))
+        if not self._attempt(PROMPT_WEIGHTS, partial(self._add_weights, programs)):
+            self._offer(coming_features=())
         for size in sizes:
             if not self._attempt(str(size), partial(self._add_size, programs, size)):
                 self._offer(coming=_without(self._capabilities.coming, size))
         for chunks in range(2, self._options.max_prompt_chunks + 1):
             name = f"a prompt of {chunks} chunks"
             if not self._attempt(name, partial(self._add_chunks, programs, chunks)):
+                self._offer(coming_max_chunks=self._capabilities.limits.max_chunks)
                 break  # max_chunks cannot leave out a number
 
     def _attempt(self, name: str, add: Callable[[], None]) -> bool:
@@ -130,7 +134,7 @@ class SdxlEngine:
 
     def _add_weights(self, programs: ProgramSet) -> None:
         programs.add_masks()
-        self._offer(features=(*self._capabilities.features, PROMPT_WEIGHTS))
+        self._offer(features=(*self._capabilities.features, PROMPT_WEIGHTS), coming_features=())
 
     def _add_size(self, programs: ProgramSet, size: Size) -> None:
         programs.add_size(size, resolve.lane_counts(self._options))

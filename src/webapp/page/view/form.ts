@@ -147,7 +147,17 @@ export class Form extends Emitter<Events> {
   }
 
   /** Offers what the chosen model supports, keeping the visitor's choices. */
-  adopt({ sizes, coming, schedulers, presets, features, max_chunks, defaults, limits }: Health): void {
+  adopt({
+    sizes,
+    coming,
+    schedulers,
+    presets,
+    features,
+    max_chunks,
+    coming_max_chunks,
+    defaults,
+    limits
+  }: Health): void {
     const before = this.#defaults
     // A model that is not ready has none yet.
     this.#defaults = defaults ?? before
@@ -168,7 +178,7 @@ export class Form extends Emitter<Events> {
       this.#offerRefinements(features, defaults)
     }
     showDials(this.#form)
-    const counted = JSON.stringify([features, max_chunks, defaults, this.model])
+    const counted = JSON.stringify([features, max_chunks, coming_max_chunks, defaults, this.model])
     if (counted !== this.#counted) this.#emitPrompts()
     this.#counted = counted
   }

@@ -112,9 +112,13 @@ export class PromptCounts extends Emitter<Events> {
   }
 }
 
-function textOf(text: string, { tokens, max_tokens: most, chunks, cut_at: cut }: Count): string {
+function textOf(
+  text: string,
+  { tokens, max_tokens: now, coming_max_tokens: most = now, chunks, cut_at }: Count
+): string {
   const count = `${tokens} of ${most} tokens${chunks > 1 && most > CHUNK ? ` in ${chunks} chunks` : ''}`
-  return cut === null ? count : `${count}. Not read: “${short(text.slice(cut).trim(), SHOWN)}”`
+  if (cut_at !== null) return `${count}. Not read: “${short(text.slice(cut_at).trim(), SHOWN)}”`
+  return most > now && chunks * CHUNK > now ? `${count}. The model is still being prepared for this length` : count
 }
 
 /** Tokens in a chunk. */
