@@ -67,6 +67,33 @@ export class Admission {
   }
 
   /**
+   * Refuses what several workers can do only together: each part of the request is offered, by different workers.
+   *
+   * @throws EaselError UNSUPPORTED_FEATURE with the field; NOT_READY if a worker that can do all still compiles it
+   */
+  refuseUnlessOneWorker({ served }: Model, job: Job): void {
+    const chance = served.chanceOf(job)
+    if (chance.when === 'now') return
+    if (chance.when === 'later')
+      throw new EaselError(
+        'NOT_READY',
+        'the only workers that can do all of this request are still compiling programs for it; retry later',
+        { retryAfter: NOT_READY_RETRY_SECONDS }
+      )
+    const { field } = chance
+    if (field === undefined)
+      throw new EaselError(
+        'UNSUPPORTED_FEATURE',
+        'no worker can do all of this request: leave out some of its options, which different workers have'
+      )
+    throw new EaselError(
+      'UNSUPPORTED_FEATURE',
+      `${field} cannot be combined with the rest of this request: no one worker can do both; ${field === 'prompt' ? 'shorten it' : 'leave it out'}`,
+      { field }
+    )
+  }
+
+  /**
    * Refuses images that would not fit even if all running requests were done. Counts only what answers hold: pixels and
    * files free themselves, but an answer waits for its clients to read it.
    *

@@ -229,6 +229,7 @@ export class ImageService {
       ...(caller.trace === undefined ? {} : { trace: caller.trace })
     }
     const timeout = Math.min(requestTimeout, (request.timeout ?? Infinity) * 1000, caller.timeout ?? Infinity)
+    this.#admission.refuseUnlessOneWorker(model, job)
     this.#admission.refuseUnlessInTime(model, job, timeout)
     this.#admission.refuseUnlessRoom(job)
     const run = new Run({

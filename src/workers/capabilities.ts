@@ -48,6 +48,41 @@ export function canRun(hello: Hello, job: Pick<Job, 'width' | 'height'> & Partia
   )
 }
 
+/** A worker's HELLO once it has compiled everything. */
+function whole(hello: Hello): Hello {
+  const { sizes, coming = [], features = [], coming_features = [], limits, coming_max_chunks = 1 } = hello
+  return {
+    ...hello,
+    sizes: [...sizes, ...coming],
+    features: [...features, ...coming_features],
+    limits: { ...limits, max_chunks: Math.max(limits.max_chunks ?? 1, coming_max_chunks) }
+  }
+}
+
+/** Whether one of several workers can run a job, if not now then when it has compiled everything. */
+export function chanceOf(hellos: readonly Hello[], job: Job): 'now' | 'later' | 'never' {
+  if (hellos.some((hello) => canRun(hello, job))) return 'now'
+  return hellos.some((hello) => canRun(whole(hello), job)) ? 'later' : 'never'
+}
+
+/**
+ * The request's field without which one of the workers could run the job, for a job of which each part alone can be run
+ * by some worker. Undefined if more than one field is in the way.
+ */
+export function fieldInTheWay(hellos: readonly Hello[], job: Job): string | undefined {
+  const reduced: [field: string, job: Job][] = [
+    ['loras', { ...job, loras: [] }],
+    ...OPTIONAL.map(({ name, wire }): [string, Job] => [name, { ...job, [wire]: undefined }]),
+    ['prompt_syntax', withPrompts(job, ({ ids, ids_2 }) => ({ ids, ids_2 }))],
+    ['prompt', withPrompts(job, (tokens) => ({ ...tokens, ids: tokens.ids.slice(0, 1) }))]
+  ]
+  return reduced.find(([, less]) => chanceOf(hellos, less) !== 'never')?.[0]
+}
+
+function withPrompts(job: Job, change: (tokens: TokenIds) => TokenIds): Job {
+  return { ...job, prompt: change(job.prompt), negative: job.negative === null ? null : change(job.negative) }
+}
+
 /** Whether the worker can encode the job's prompts: their length and their weights. */
 function canEncode({ features = [], limits, tokenizers }: Hello, { prompt, negative }: Partial<Job>): boolean {
   const prompts = [prompt, negative].filter((each) => each != null)

@@ -1,5 +1,5 @@
 import type { Log } from '../logger.js'
-import { type Capabilities, mergeCapabilities } from './capabilities.js'
+import { type Capabilities, chanceOf, fieldInTheWay, mergeCapabilities } from './capabilities.js'
 import { Dispatcher, type SubmitOptions } from './dispatcher.js'
 import { Forecast } from './estimate.js'
 import type { PoolObserver } from './events.js'
@@ -62,6 +62,8 @@ export class ServedModel {
   #current: Weights | undefined
   #capabilities: Capabilities | undefined
   #problem: string | undefined
+  /** The HELLOs that the capabilities are merged from. */
+  #merged: readonly Hello[] = []
   #rows = 0
   #turns: Turns | undefined
   #draining = false
@@ -175,6 +177,17 @@ export class ServedModel {
   /** Seconds that these steps of a request plus encoding and decoding take. Undefined without a recent measurement. */
   secondsLeft(scheduler: string, steps: number): number | undefined {
     return this.#forecast.secondsLeft(this.#workerSteps(scheduler, steps))
+  }
+
+  /**
+   * Whether one of its workers can run a job, if not now then when it has compiled everything: the capabilities are what
+   * they can do together. A worker that was lost counts while its capabilities do. `field` is the request's field that
+   * no worker can do with the rest, if it is one.
+   */
+  chanceOf(job: Job): { readonly when: 'now' | 'later' | 'never'; readonly field?: string | undefined } {
+    // Of a model that takes turns, the worker is not there, or prepares again what it could do.
+    const when = this.#turns === undefined ? chanceOf(this.#merged, job) : 'now'
+    return when === 'never' ? { when, field: fieldInTheWay(this.#merged, job) } : { when }
   }
 
   /** Runs a job and resolves with its images. @throws JobError when the job ends any other way */
@@ -306,7 +319,8 @@ export class ServedModel {
 
   #merge(latest: Hello): void {
     const current = this.workers.filter((worker) => this.isCurrent(worker))
-    this.#capabilities = mergeCapabilities(latest, [...current.map(({ hello }) => hello), ...this.#keptCapabilities()])
+    this.#merged = current.map(({ hello }) => hello)
+    this.#capabilities = mergeCapabilities(latest, [...this.#merged, ...this.#keptCapabilities()])
     this.#rows = rowsOf(current)
     this.#setProblem(this.#options.check?.(this.#capabilities))
     if (this.#problem === undefined) this.#onFirstReady(latest)

@@ -1,6 +1,8 @@
-import { expect, it } from 'vitest'
-import { canRun, mergeCapabilities } from '../../src/workers/capabilities.js'
+import { describe, expect, it } from 'vitest'
+import { canRun, chanceOf, fieldInTheWay, mergeCapabilities } from '../../src/workers/capabilities.js'
+import type { Job } from '../../src/workers/job.js'
 import type { Hello, TokenIds } from '../../src/workers/protocol.js'
+import { idleHeartbeat } from '../support/heartbeat.mjs'
 import { reconnect } from '../support/reconnect.js'
 import { ScriptedWorker } from '../support/scripted-worker.js'
 import { generate, startServer } from '../support/server.js'
@@ -102,4 +104,84 @@ it('sends a guidance interval only to a worker that supports it, and keeps the o
   await until('the new worker has the job again', () => after.jobs.length === 1)
   await after.finish()
   expect((await wanted).status).toBe(200)
+})
+
+describe('chanceOf', () => {
+  const tokenizers = [{ digest: '', pad_id: 0, max_length: 77 }] as Hello['tokenizers']
+  const plain = { ...old, tokenizers }
+  const long = { ...plain, limits: { ...limits, max_chunks: 2 } }
+  const weighing = { ...plain, features: ['prompt_weights'] }
+  const tokens = (chunks: number) => ({ ids: Array.from({ length: chunks * 77 }, () => 1), ids_2: [1] })
+  const ask = (more: object, chunks = 1) => ({ ...job, prompt: tokens(chunks), negative: null, ...more }) as Job
+  const weighted = { prompt: { ...tokens(2), weights: tokens(2).ids } }
+
+  it('is now if one worker can run the job, and never if several can only together', () => {
+    expect(chanceOf([long, weighing], ask({}, 2))).toBe('now')
+    expect(chanceOf([long, weighing], ask(weighted))).toBe('never')
+    expect(chanceOf([{ ...long, features: ['prompt_weights'] }, plain], ask(weighted))).toBe('now')
+  })
+
+  it('is later if one worker can run the job when it has compiled all', () => {
+    const coming = { coming_features: ['prompt_weights'], coming_max_chunks: 2 }
+    expect(chanceOf([{ ...plain, ...coming }], ask(weighted))).toBe('later')
+    expect(chanceOf([{ ...weighing, ...coming }, long], ask(weighted))).toBe('later')
+    expect(chanceOf([{ ...weighing, coming: [[32, 32]] }], ask({ width: 32, height: 32 }))).toBe('later')
+    expect(chanceOf([{ ...weighing, ...coming, coming_max_chunks: 1 }, long], ask(weighted))).toBe('never')
+  })
+
+  it('names the field in the way, if it is one', () => {
+    expect(fieldInTheWay([long, weighing], ask(weighted))).toBe('prompt_syntax')
+    expect(fieldInTheWay([long, { ...able, tokenizers }], ask({ guidance_end: 0.5 }, 2))).toBe('guidance_end')
+    const wide = { ...weighing, sizes: [[32, 64]] as Hello['sizes'] }
+    expect(fieldInTheWay([wide, long], ask({ width: 32 }, 2))).toBe('prompt')
+    const others = [able, caching].map((hello) => ({ ...hello, tokenizers }))
+    expect(fieldInTheWay([long, ...others], ask({ guidance_end: 0.5, cache_interval: 2 }, 2))).toBeUndefined()
+  })
+})
+
+describe('a request that only several workers together can do', () => {
+  it('is refused at once with its field, and with 503 while a worker still compiles the rest', async () => {
+    const server = await startServer({ WORKER: 'connect' })
+    const model = startWorker(server.endpoint, 'model')
+    await server.pool.firstReady
+    const hello = server.pool.state.workers[0]!.hello
+    const one = { ...hello.limits, max_chunks: 1 }
+    const weighing = new ScriptedWorker(server.endpoint, 'weighing', {
+      ...hello,
+      features: ['prompt_weights'],
+      limits: one
+    })
+    const long = new ScriptedWorker(server.endpoint, 'long', {
+      ...hello,
+      features: [],
+      limits: { ...one, max_chunks: 2 }
+    })
+    model.kill('SIGTERM')
+    await until('no other worker is registered', () => server.pool.state.workers.length === 0)
+    await reconnect(server, 'weighing', weighing)
+    await reconnect(server, 'long', long)
+    const ask = (prompt: string) =>
+      generate(server, { prompt, prompt_syntax: 'a1111', width: 64, height: 64, guidance_scale: 0 })
+    const refused = await ask('a BREAK (fox:1.2)')
+    expect(refused.status).toBe(400)
+    expect(await refused.json()).toMatchObject({
+      code: 'UNSUPPORTED_FEATURE',
+      field: 'prompt_syntax',
+      message: expect.stringMatching(/^prompt_syntax cannot be combined with the rest of this request/) as string
+    })
+    // Each part alone goes to the worker that has it.
+    const parts = [ask('a (fox:1.2)'), ask('a BREAK fox')]
+    await until('each has a job', () => weighing.jobs.length === 1 && long.jobs.length === 1)
+
+    await long.send('HEARTBEAT', { ...idleHeartbeat(long.session!), coming_features: ['prompt_weights'] })
+    await until('weights are coming', async () => (await ask('a BREAK (fox:1.2)')).status === 503)
+    expect((await ask('a BREAK (fox:1.2)')).headers.get('retry-after')).toBe('5')
+    await long.send('HEARTBEAT', { ...idleHeartbeat(long.session!), features: ['prompt_weights'], coming_features: [] })
+    await until('the gateway knows', () => server.pool.state.workers.every(({ hello }) => hello.features?.length === 1))
+    const whole = ask('a BREAK (fox:1.2)')
+    await until('the worker has the job', () => long.jobs.length === 2)
+    await weighing.finish()
+    await long.finish()
+    for (const { status } of await Promise.all([...parts, whole])) expect(status).toBe(200)
+  })
 })
