@@ -61,7 +61,7 @@ def run(case: Case, steps: int, *, float64: bool = False) -> tuple[Floats, Float
         float64: make diffusers' code compute the steps, but not the schedule, in float64.
     """
     dtype = torch.float64 if float64 else torch.float32
-    scheduler = scheduler_of(case.scheduler, case.config)
+    scheduler = scheduler_of(case.scheduler, case.asked)
     _set_timesteps(scheduler, case, steps)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)  # as the pipeline does
@@ -98,7 +98,8 @@ def _set_timesteps(scheduler: Any, case: Case, steps: int) -> None:
 @contextmanager
 def _stepping_in_float64(module: ModuleType, scheduler: Any) -> Iterator[None]:
     """Double the schedule, and give its module a torch whose `float32` is float64."""
-    scheduler.sigmas = scheduler.sigmas.double()
+    if hasattr(scheduler, "sigmas"):
+        scheduler.sigmas = scheduler.sigmas.double()
     with mock.patch.object(module, "torch", _Library(torch, float32=torch.float64)):
         yield
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from easel_worker.sdxl.samplers.sampler import second_order
-from parity.schedulers.cases import MAX_STEPS, TOLERANCE, Case, cases
+from parity.schedulers.cases import MAX_STEPS, Case, cases
 from parity.schedulers.ours import difference
 
 GOLDEN = Path(__file__).parents[1] / "goldens/schedulers.npz"
@@ -23,7 +23,7 @@ def test_every_step_count_matches_diffusers(case: Case) -> None:
         steps: difference(case, steps, timesteps[steps - 1], finals[steps - 1])
         for steps in range(1, MAX_STEPS + 1)
     }
-    assert max(differences.values()) <= TOLERANCE, differences
+    assert max(differences.values()) <= case.tolerance, differences
 
 
 def test_the_golden_file_has_exactly_the_cases() -> None:
