@@ -32,9 +32,11 @@ class RunToCompletion(StepScheduler):
         if self._running or not self._requests:
             return []
         first, *_ = next(iter(self._requests.values()))
-        queue, batch, free = self._waiting[first.spec.size], list[Image](), self._rows
-        while queue and queue[0].spec.rows <= free and len(batch) != self._images:
-            image = queue[0]
+        batch: list[Image] = []
+        free = self._room.rows
+        for image in [each for each in self._waiting if each.shape.size == first.shape.size]:
+            if image.spec.rows > free or len(batch) == self._images:
+                break
             free -= image.spec.rows
             self._start(image)
             batch.append(image)

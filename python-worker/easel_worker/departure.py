@@ -11,14 +11,14 @@ measurements: if the kept requests no longer fit, they are dropped one by one, t
 """
 
 import heapq
-from collections import deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from easel_worker.admission import Room, Use, admissible
 from easel_worker.engine import StepShape
 from easel_worker.image import Image
 from easel_worker.pace import Pace
-from easel_worker.values import Size
 
 _ROUNDING_S = 1e-6  # tolerance for the rounding of sums of floats
 
@@ -34,28 +34,28 @@ class Departure:
         """The earlier of two departures."""
         return self if other is None or self.at < other.at else other
 
-    def too_late(self, images: Iterable[Image], pace: Pace, now: float, *, rows: int) -> list[str]:
+    def too_late(self, images: Iterable[Image], pace: Pace, now: float, room: Room) -> list[str]:
         """The ids of the requests to fail now so that the others can finish, in order.
 
         Args:
             images: all images; those that have rows first, the others by arrival.
             pace: the measured times.
             now: monotonic seconds.
-            rows: how many rows a step holds.
+            room: what images in flight share.
         """
         images = list(images)
         left = self.at - now
-        kept = _most(images, pace, left, rows) if left > 0 else ()
+        kept = _most(images, pace, left, room) if left > 0 else ()
         requests = dict.fromkeys(image.request.id for image in images)
         return [request for request in requests if request not in kept]
 
 
-def _most(images: Sequence[Image], pace: Pace, left: float, rows: int) -> frozenset[str]:
+def _most(images: Sequence[Image], pace: Pace, left: float, room: Room) -> frozenset[str]:
     """The most requests that can finish in time: the longest prefix of any of three orders."""
     steps: dict[str, int] = {}
     work: dict[str, float] = {}
     ends: dict[str, float] = {}
-    for image, end in zip(images, shared_ends(images, pace, rows), strict=True):
+    for image, end in zip(images, shared_ends(images, pace, room), strict=True):
         name = image.request.id
         steps[name] = max(steps.get(name, 0), image.steps_left)
         work[name] = work.get(name, 0.0) + _alone_s(image, pace)
@@ -64,7 +64,7 @@ def _most(images: Sequence[Image], pace: Pace, left: float, rows: int) -> frozen
     def fits(names: Sequence[str]) -> bool:
         chosen = frozenset(names)
         alone = [image for image in images if image.request.id in chosen]
-        return max(shared_ends(alone, pace, rows)) <= left + _ROUNDING_S
+        return max(shared_ends(alone, pace, room)) <= left + _ROUNDING_S
 
     # The order in which images finish while all share is never worse than sharing. The other two
     # orders are better if a step takes longer the more rows it has.
@@ -80,16 +80,17 @@ def _alone_s(image: Image, pace: Pace) -> float:
     return image.steps_left * pace.step_s(spec.shape, spec.rows) + pace.decode_s(spec.size)
 
 
-def shared_ends(images: Sequence[Image], pace: Pace, rows: int) -> list[float]:
+def shared_ends(images: Sequence[Image], pace: Pace, room: Room) -> list[float]:
     """When each image finishes if all share the steps, in seconds from now.
 
     Args:
         images: those that have rows first, the others in the order in which they get rows.
         pace: the measured times.
-        rows: how many rows a step holds.
+        room: what images in flight share. That some images were passed before counts for nothing
+            here, so of images with LoRAs the forecast may be late.
     """
     ends = [0.0] * len(images)
-    sharing = _Sharing(images, rows)
+    sharing = _Sharing(images, room)
     now = 0.0
     while running := sharing.admitted():
         # Until an image is done, nothing changes from one round of all shapes to the next.
@@ -138,26 +139,32 @@ class _Turns:
 class _Sharing:
     """Simulates the step scheduler: shapes take turns, images of one size share its rows."""
 
-    def __init__(self, images: Sequence[Image], rows: int) -> None:
-        self._rows = rows
+    def __init__(self, images: Sequence[Image], room: Room) -> None:
+        self._room = room
         self._running: dict[StepShape, _Turns] = {}  # the next one to step comes first
-        self._waiting: dict[Size, deque[tuple[int, Image]]] = {}
+        self._waiting: dict[Image, int] = {}  # their places, in order of arrival
+        self._passed: dict[Image, int] = {}
         for place, image in enumerate(images):
             if image.state == "waiting":
-                self._waiting.setdefault(image.spec.size, deque()).append((place, image))
+                self._waiting[image] = place
             else:
                 self._start(place, image)
+        self._sizes = Counter(image.shape.size for image in self._waiting)
 
     def admitted(self) -> dict[StepShape, _Turns]:
         """Give free rows to waiting images; returns the shapes that have images with rows."""
         self._running = {shape: each for shape, each in self._running.items() if each.rows}
-        for size, queue in self._waiting.items():
-            running = (each.rows for shape, each in self._running.items() if shape.size == size)
-            free = self._rows - sum(running)
-            while queue and queue[0][1].spec.rows <= free:
-                place, image = queue.popleft()
-                free -= image.spec.rows
-                self._start(place, image)
+        if self._waiting:
+            use = Use()
+            for shape, each in self._running.items():
+                use.rows[shape.size] = use.rows.get(shape.size, 0) + each.rows
+                if shape.adapters:
+                    use.sets.add(shape.adapters)
+            for image in admissible(self._waiting, self._sizes, use, self._room, self._passed):
+                self._start(self._waiting.pop(image), image)
+                self._sizes[image.shape.size] -= 1
+                if not self._sizes[image.shape.size]:
+                    del self._sizes[image.shape.size]
         return self._running
 
     def next_turn(self) -> tuple[StepShape, _Turns]:
@@ -167,7 +174,7 @@ class _Sharing:
         return shape, turns
 
     def _start(self, place: int, image: Image) -> None:
-        self._running.setdefault(image.spec.shape, _Turns()).add(place, image)
+        self._running.setdefault(image.shape, _Turns()).add(place, image)
 
 
 def _longest(names: Sequence[str], fits: Callable[[Sequence[str]], bool]) -> int:

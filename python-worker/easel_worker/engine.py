@@ -156,11 +156,22 @@ class LoraUse:
     text_weight: LoraWeight
 
 
+AdapterSet = tuple[tuple[str, float], ...]
+"""The digests and weights of the LoRAs of an image's UNet; empty for the model's own weights."""
+
+
 class StepShape(NamedTuple):
-    """The size of an image, and the number of its prompt's tokens for each text encoder."""
+    """What images must have in common to share a step.
+
+    Attributes:
+        size: of the images.
+        tokens: of their prompts, for each text encoder.
+        adapters: the LoRAs of their UNet.
+    """
 
     size: Size
     tokens: int
+    adapters: AdapterSet = ()
 
 
 @dataclass(frozen=True)
@@ -219,7 +230,13 @@ class ImageSpec(Parameters):
     @property
     def shape(self) -> StepShape:
         """What images must have in common to share a step."""
-        return StepShape(self.size, len(self.prompt.ids))
+        return StepShape(self.size, len(self.prompt.ids), self.adapters)
+
+    @property
+    def adapters(self) -> AdapterSet:
+        """The LoRAs of its UNet, sorted by name."""
+        loras = () if self.loras is UNSET else sorted(self.loras)
+        return tuple((each.digest, each.unet_weight) for each in loras if each.unet_weight)
 
     @property
     def guided_steps(self) -> range:
@@ -316,7 +333,7 @@ class Lora:
 
     Attributes:
         digest: SHA-256 of its file.
-        kind: `lora`, `locon`, `loha`, `lokr` or `dora`.
+        kind: `lora`, `locon`, `loha`, `lokr`, `dora` or `full`.
         rank: the largest rank of its updates.
         parts: what it changes: `unet`, `text_encoder`, `text_encoder_2`.
         trigger_words: what its metadata says belongs into the prompt.
@@ -435,6 +452,10 @@ class Engine(Protocol):
     @property
     def capabilities(self) -> Capabilities:
         """What the engine can do. Complete after `warm`, except for sizes that are `coming`."""
+
+    @property
+    def adapter_sets(self) -> int:
+        """How many different sets of LoRAs, besides none, images in flight may have."""
 
     def start(self, spec: ImageSpec) -> Lane:
         """Encode the prompt and draw the first latents.

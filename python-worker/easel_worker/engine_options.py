@@ -27,6 +27,12 @@ LORAS = Option(
     "follows changes of the folder (default: none)",
 )
 
+LORA_SETS = Option(
+    parse.positive,
+    "how many different sets of LoRAs images in flight may have at once; each set takes the memory "
+    "of the weights that its LoRAs change",
+)
+
 MAX_PROMPT_CHUNKS = Option(
     parse.positive,
     "the largest number of chunks of 75 tokens that a prompt may have; each number above 1 takes "

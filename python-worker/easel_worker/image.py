@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec import UNSET
 
-from easel_worker.engine import ImageSpec, Lane
+from easel_worker.engine import ImageSpec, Lane, StepShape
 from easel_worker.protocol import Generate, Timings
 
 State = Literal["waiting", "running", "decoding", "ended"]
@@ -19,6 +19,7 @@ class Image:
     """Image number `index` of a request. Times are monotonic seconds.
 
     Attributes:
+        shape: of the spec.
         state: only the step scheduler sets it.
         evaluations: how many times the UNet runs for it.
         steps_left: how many shared steps it still takes part in; only the step scheduler sets it.
@@ -31,6 +32,7 @@ class Image:
     spec: ImageSpec
     arrived: float
     evaluations: int
+    shape: StepShape = field(init=False)
     state: State = "waiting"
     steps_left: int = field(init=False)
     steps_done: int = 0
@@ -40,6 +42,7 @@ class Image:
     decode_from: float = 0.0
 
     def __post_init__(self) -> None:
+        self.shape = self.spec.shape
         self.steps_left = self.evaluations
 
     def end(self) -> None:

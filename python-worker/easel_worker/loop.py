@@ -18,6 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from easel_worker.admission import Room
 from easel_worker.departure import Departure
 from easel_worker.engine import Engine, Pixels
 from easel_worker.exit_status import ExitStatus
@@ -74,7 +75,7 @@ class Loop:
         self._vitals = vitals
         self._log = log
         self._clock = clock
-        self._scheduler = scheduler or StepScheduler(engine.capabilities.rows)
+        self._scheduler = scheduler or StepScheduler(engine.capabilities.rows, engine.adapter_sets)
         self._requests = Requests(self._scheduler, link, vitals, log)
         self._pace = Pace()
         self._departure: Departure | None = None
@@ -137,8 +138,8 @@ class Loop:
     def _leave(self, departure: Departure) -> None:
         """Fail requests that cannot finish in time; exit when none is left."""
         images = self._scheduler.images()
-        rows = self._engine.capabilities.rows
-        for request in departure.too_late(images, self._pace, self._clock(), rows=rows):
+        room = Room(self._engine.capabilities.rows, self._engine.adapter_sets)
+        for request in departure.too_late(images, self._pace, self._clock(), room):
             self._requests.fail(request, "draining", departure.reason)
         if not self._scheduler.busy and self._status is None:
             self._link.send(Bye(departure.reason))

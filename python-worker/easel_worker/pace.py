@@ -20,7 +20,7 @@ class Pace:
 
     def stepped(self, shape: StepShape, rows: int, seconds: float) -> None:
         """Record how long a step took that computed this many rows."""
-        _blend(self._step_s.setdefault(shape, {}), rows, seconds)
+        _blend(self._step_s.setdefault(_timed(shape), {}), rows, seconds)
 
     def decoded(self, size: Size, seconds: float) -> None:
         """Record how long a decoding took."""
@@ -32,7 +32,7 @@ class Pace:
         If all measured steps had the same number of rows, the fixed part is 0. Returns 0 for a
         shape without measurements.
         """
-        known = self._step_s.get(shape, {})
+        known = self._step_s.get(_timed(shape), {})
         if rows in known or not known:
             return known.get(rows, 0.0)
         if len(known) == 1:
@@ -49,6 +49,11 @@ class Pace:
     def decode_s(self, size: Size) -> float:
         """Estimate a decoding's seconds; 0 for a size without measurements."""
         return self._decode_s.get(size, 0.0)
+
+
+def _timed(shape: StepShape) -> StepShape:
+    """What decides how long a step takes: LoRAs are merged into the weights, so they do not."""
+    return shape._replace(adapters=())
 
 
 def _blend(averages: dict[_Key, float], key: _Key, seconds: float) -> None:

@@ -4,7 +4,7 @@ import os
 from dataclasses import fields, replace
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from easel_worker import __version__
 from easel_worker.engine import (
@@ -14,6 +14,7 @@ from easel_worker.engine import (
     Capabilities,
     ImageSpec,
     InvalidRequest,
+    LoraUse,
     Parameters,
 )
 from easel_worker.prompt_check import check_prompts
@@ -47,7 +48,8 @@ def specs(request: Generate, capabilities: Capabilities) -> tuple[ImageSpec, ...
     )
     _at_most("the number of seeds", len(made), capabilities.limits.max_images)
     check(made[0], capabilities)
-    return made
+    loras = _effective(made[0], capabilities)
+    return tuple(replace(spec, loras=loras) for spec in made)
 
 
 def _part(kind: type[Parameters | Capabilities], whole: object) -> dict[str, Any]:
@@ -78,6 +80,27 @@ def check(spec: ImageSpec, capabilities: Capabilities) -> None:
     _check_negative_sizes(spec)
     check_prompts(spec, capabilities)
     _check_loras(spec, capabilities)
+
+
+def _effective(spec: ImageSpec, capabilities: Capabilities) -> tuple[LoraUse, ...] | UnsetType:
+    """The LoRAs sorted by name, with a weight of 0 for what a LoRA does not change.
+
+    Requests that mean the same then have equal specs, which share steps and encoded prompts.
+    """
+    if spec.loras is UNSET:
+        return UNSET
+    known = {lora.name: lora.parts for lora in capabilities.loras}
+
+    def effective(use: LoraUse) -> LoraUse:
+        parts = known[use.name]
+        if parts is UNSET:
+            return use
+        # A sum with 0.0, because -0.0 is another key.
+        unet = use.unet_weight + 0.0 if "unet" in parts else 0.0
+        text = use.text_weight + 0.0 if any(part.startswith("text") for part in parts) else 0.0
+        return replace(use, unet_weight=unet, text_weight=text)
+
+    return tuple(sorted(map(effective, spec.loras)))
 
 
 def _check_loras(spec: ImageSpec, capabilities: Capabilities) -> None:

@@ -1,35 +1,42 @@
 """Decides which images share the next denoising step. Pure: no jax, no zmq and no clock.
 
-A step holds images of one shape (the size, and the number of the prompt's tokens) and at most
-`rows` rows; a guided image takes two rows, an unguided one takes one. Rows are given out at step
-boundaries:
+A step holds images of one shape (the size, the number of the prompt's tokens, and the LoRAs of the
+UNet) and at most `rows` rows; a guided image takes two rows, an unguided one takes one. Rows are
+given out at step boundaries:
 
 - Each size has its own `rows` rows. Its images get them in order of arrival and keep them until
   they are finished or cancelled. No image overtakes another, so unguided images cannot starve a
   guided one.
+- The images with rows have at most `sets` different sets of LoRAs, besides none: so many copies of
+  the weights fit the memory. An image whose set has no place waits for one, and up to P = 8 others
+  may pass it meanwhile, so that images with the same LoRAs run together: images of its size, and
+  images of any size that have LoRAs. After them no image passes it any more. Places are given out
+  in order of arrival too: a set gets one before the sets of later images.
 - The shapes that have images with rows take turns. A step takes *all* such images of its shape.
 
-This gives two bounds, with S shapes in use:
+This gives two bounds, with S shapes in use. With C pairs of size and number of tokens, S is at most
+C · (1 + sets).
 
 - **An image that has rows advances once in any S consecutive steps**, whatever its age, shape,
   steps and guidance: its N steps take at most S·N steps.
-- **An image without rows never waits for a later one.** If k images of its size came before it, of
-  at most N steps each, it gets rows after at most k·S·N steps. (All images that have rows are done
-  after S·N steps, so by then at least one of the k has ended.)
+- **How long an image without rows waits.** If k images came before it that are of its size or have
+  LoRAs, of at most N steps each, it gets rows after at most (k + (k + 1)·P)·S·N steps. Without any
+  LoRAs in use k counts its size alone, P is 0, and the bound is k·S·N: it never waits for a later
+  image. (While it waits, only those k images have what it needs, or images that passed it or one of
+  them. All images that have rows are done after S·N steps, so by then at least one of these is.)
 
 New arrivals change neither bound, so no traffic starves an image. A new shape increases S by one
 and takes its first turn last. The bounds count steps; a step's duration depends on its shape and
 rows.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
-from typing import TypeVar
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
+from easel_worker.admission import PASSES, Room, Use, admissible
 from easel_worker.engine import StepShape
 from easel_worker.image import Image
 from easel_worker.values import Size
-
-K = TypeVar("K", bound=Hashable)
 
 
 class StepScheduler:
@@ -38,18 +45,25 @@ class StepScheduler:
     Keeps every added request until its last image is finished or the request is cancelled.
     """
 
-    def __init__(self, rows: int) -> None:
-        """Args: `rows` is how many rows one step holds."""
-        self._rows = rows
+    def __init__(self, rows: int, sets: int = 0, passes: int = PASSES) -> None:
+        """Args:
+
+        rows: how many rows one step holds.
+        sets: how many sets of LoRAs the images with rows may have.
+        passes: how many images may pass one that waits for its set.
+        """
+        self._room = Room(rows, sets, passes)
         self._requests: dict[str, list[Image]] = {}  # by id: the images that have not ended
-        self._waiting: dict[Size, list[Image]] = {}
+        self._waiting: list[Image] = []  # in order of arrival
+        self._waiting_sizes: Counter[Size] = Counter()
+        self._passed: dict[Image, int] = {}
         # The images with rows. The shapes are in the order of their turns, the next one first.
         self._running: dict[StepShape, list[Image]] = {}
 
     @property
     def queued(self) -> int:
         """How many images wait for rows."""
-        return sum(map(len, self._waiting.values()))
+        return len(self._waiting)
 
     @property
     def rows_in_use(self) -> int:
@@ -67,22 +81,27 @@ class StepScheduler:
 
     def images(self) -> Iterator[Image]:
         """Every image that has not ended; those with rows first, then by arrival."""
-        for some in (*self._running.values(), *self._waiting.values()):
+        for some in (*self._running.values(), self._waiting):
             yield from some
 
     def add(self, images: Sequence[Image]) -> None:
         """Queue the images of one request.
 
         Raises:
-            ValueError: an image needs more rows than a step has, or no steps.
+            ValueError: an image needs more rows than a step has, or no steps, or has LoRAs and no
+                set may have a place.
         """
+        room = self._room
         for image in images:
-            if image.spec.rows > self._rows or image.spec.steps < 1:
-                rows, steps = image.spec.rows, image.spec.steps
-                raise ValueError(f"an image of {rows} rows and {steps} steps, in {self._rows} rows")
+            rows, steps = image.spec.rows, image.spec.steps
+            if rows > room.rows or steps < 1:
+                raise ValueError(f"an image of {rows} rows and {steps} steps, in {room.rows} rows")
+            if image.shape.adapters and not room.sets:
+                raise ValueError("an image with LoRAs, without a place for their weights")
         for image in images:
             self._requests.setdefault(image.request.id, []).append(image)
-            self._waiting.setdefault(image.spec.size, []).append(image)
+            self._waiting.append(image)
+            self._waiting_sizes[image.shape.size] += 1
 
     def expired(self, now: float) -> list[str]:
         """The ids of the requests whose deadline has passed."""
@@ -103,15 +122,13 @@ class StepScheduler:
 
     def admit(self) -> list[Image]:
         """Give free rows to the images that wait longest; the caller encodes them before a step."""
-        admitted: list[Image] = []
-        for size, queue in list(self._waiting.items()):
-            running = (images for shape, images in self._running.items() if shape.size == size)
-            free = self._rows - sum(map(_rows, running))
-            while queue and queue[0].spec.rows <= free:
-                image = queue[0]
-                free -= image.spec.rows
-                self._start(image)
-                admitted.append(image)
+        use = Use()
+        for images in self._running.values():
+            for image in images:
+                use.add(image)
+        admitted = admissible(self._waiting, self._waiting_sizes, use, self._room, self._passed)
+        for image in admitted:
+            self._start(image)
         return admitted
 
     def next_step(self) -> list[Image]:
@@ -146,21 +163,20 @@ class StepScheduler:
     def _start(self, image: Image) -> None:
         self._take_out(image)
         image.state = "running"
-        self._running.setdefault(image.spec.shape, []).append(image)
+        self._running.setdefault(image.shape, []).append(image)
 
     def _take_out(self, image: Image) -> None:
         """Remove an image from the list of its state."""
+        shape = image.shape
         if image.state == "waiting":
-            _remove(self._waiting, image.spec.size, image)
-        else:
-            _remove(self._running, image.spec.shape, image)
-
-
-def _remove(lists: dict[K, list[Image]], key: K, image: Image) -> None:
-    """Remove an image from the list of a key, and the list if it is then empty."""
-    lists[key].remove(image)
-    if not lists[key]:
-        del lists[key]
+            self._waiting.remove(image)
+            self._passed.pop(image, None)
+            self._waiting_sizes[shape.size] -= 1
+            self._waiting_sizes += Counter()  # drops sizes without images
+            return
+        self._running[shape].remove(image)
+        if not self._running[shape]:
+            del self._running[shape]
 
 
 def _rows(images: Sequence[Image]) -> int:

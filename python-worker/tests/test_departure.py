@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from easel_worker.admission import Room
 from easel_worker.departure import Departure, shared_ends
 from easel_worker.engine import StepShape
 from easel_worker.image import Image
@@ -32,32 +33,40 @@ def measured(step_s: float, decode_s: float = 0.0) -> Pace:
 
 def test_a_request_that_cannot_finish_even_alone_is_dropped_at_once() -> None:
     images = [left("fits", 20), left("does not", 21)]
-    late = Departure(110.0, "").too_late(images, measured(0.5), now=100.0, rows=ROWS)
+    late = Departure(110.0, "").too_late(images, measured(0.5), now=100.0, room=Room(ROWS))
     assert late == ["does not"]
 
 
 def test_the_decoding_time_counts() -> None:
     images = [left("a", 20)]
-    late = Departure(110.0, "").too_late(images, measured(0.5, 0.1), now=100.0, rows=ROWS)
+    late = Departure(110.0, "").too_late(images, measured(0.5, 0.1), now=100.0, room=Room(ROWS))
     assert late == ["a"]
 
 
 def test_a_request_without_measured_times_is_kept() -> None:
     images = [left("a", 40)]
-    assert not Departure(110.0, "").too_late(images, Pace(), now=109.9, rows=ROWS)
+    assert not Departure(110.0, "").too_late(images, Pace(), now=109.9, room=Room(ROWS))
 
 
 def test_at_the_deadline_all_requests_are_dropped() -> None:
     images = [left("a", 1), left("a", 1), left("b", 40)]
-    assert Departure(110.0, "").too_late(images, Pace(), now=110.0, rows=ROWS) == ["a", "b"]
+    assert Departure(110.0, "").too_late(images, Pace(), now=110.0, room=Room(ROWS)) == ["a", "b"]
+
+
+def test_sets_of_loras_take_turns_and_wait_for_a_place() -> None:
+    images = [image(name, size=SIZE, steps=2, loras=name) for name in ("a", "b")]
+    images.append(image("plain", size=SIZE, steps=2))
+    pace = measured(0.5)
+    assert shared_ends(images, pace, Room(ROWS, sets=1)) == [1.5, 3.0, 2.0]
+    assert shared_ends(images, pace, Room(ROWS, sets=2)) == [2.0, 2.5, 3.0]
 
 
 def test_an_image_ends_after_the_step_of_its_shape_and_not_after_the_others() -> None:
     images = [image("first", size=SIZE, steps=1), image("second", size=SIZE, steps=1, chunks=2)]
     pace = measured(0.5)
     pace.stepped(StepShape(SIZE, 2 * LENGTH), 2, 2.0)
-    assert shared_ends(images, pace, ROWS) == [0.5, 2.5]
-    late = Departure(101.0, "").too_late(images, pace, now=100.0, rows=ROWS)
+    assert shared_ends(images, pace, Room(ROWS)) == [0.5, 2.5]
+    late = Departure(101.0, "").too_late(images, pace, now=100.0, room=Room(ROWS))
     assert late == ["second"]
 
 
@@ -102,7 +111,7 @@ def played(cost: Callable[[int], float], steps: list[int], left: float) -> int:
 
 def test_of_twelve_equal_requests_some_finish_instead_of_none() -> None:
     images = [left(str(number), 30) for number in range(12)]
-    late = Departure(9.0, "").too_late(images, learned(v5e, 24), now=0.0, rows=ROWS)
+    late = Departure(9.0, "").too_late(images, learned(v5e, 24), now=0.0, room=Room(ROWS))
     kept = 12 - len(late)
     assert kept == 2
     assert played(v5e, [30] * 12, 9.0) == 0
@@ -122,7 +131,7 @@ def test_no_fewer_are_finished_than_if_all_shared_the_steps(
         return fixed_s + row_s * rows
 
     images = [left(str(number), count) for number, count in enumerate(steps)]
-    late = Departure(left_s, "").too_late(images, learned(cost, 2, 4, 32), now=0.0, rows=ROWS)
+    late = Departure(left_s, "").too_late(images, learned(cost, 2, 4, 32), now=0.0, room=Room(ROWS))
     kept = [count for number, count in enumerate(steps) if str(number) not in late]
     finished = played(cost, kept, left_s * (1 + 1e-6))
     assert finished == len(kept)
@@ -132,11 +141,11 @@ def test_no_fewer_are_finished_than_if_all_shared_the_steps(
 def test_images_of_one_request_are_kept_or_dropped_together() -> None:
     pair = [image("pair", index, SIZE, steps=10) for index in (0, 1)]
     late = Departure(8.0, "").too_late(
-        [*pair, left("one", 12)], learned(v5e, 2, 4), now=0.0, rows=ROWS
+        [*pair, left("one", 12)], learned(v5e, 2, 4), now=0.0, room=Room(ROWS)
     )
     assert not late
     late = Departure(2.0, "").too_late(
-        [*pair, left("one", 12)], learned(v5e, 2, 4), now=0.0, rows=ROWS
+        [*pair, left("one", 12)], learned(v5e, 2, 4), now=0.0, room=Room(ROWS)
     )
     assert late == ["pair"]
 

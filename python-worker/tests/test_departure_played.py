@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from easel_worker.admission import Room
 from easel_worker.departure import Departure
 from easel_worker.engine import StepShape
 from easel_worker.image import Image
@@ -56,7 +57,7 @@ def play(case: Case, pace: Pace, *, choosing: bool) -> int:
     departure, now = Departure(case.grace, ""), 0.0
     while scheduler.busy and now < case.grace:
         if choosing:
-            for name in departure.too_late(scheduler.images(), pace, now, rows=ROWS):
+            for name in departure.too_late(scheduler.images(), pace, now, room=Room(ROWS)):
                 scheduler.cancel(name)
         scheduler.admit()
         step = scheduler.next_step()

@@ -1,6 +1,8 @@
 """The loop: how requests run and every way in which they end."""
 
 from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
+from easel_worker.engine import LoraUse
 from easel_worker.exit_status import ExitStatus
 from easel_worker.fake.options import Fault, FaultKind, StepTime
 from easel_worker.loop import MAX_FAILURES_IN_A_ROW
@@ -308,6 +311,32 @@ def test_invalid_requests_do_not_count_as_failures() -> None:
     requests = [generate(f"r{seed}", seed) for seed in range(MAX_FAILURES_IN_A_ROW)]
     assert stage.play(*requests, generate("good", 99)) == ExitStatus.DRAINED
     assert len(stage.results("good")) == 1
+
+
+def test_numbers_that_a_lora_makes_infinite_do_not_count_as_failures(tmp_path: Path) -> None:
+    """Its weight is the client's choice, and must not restart the worker."""
+    (tmp_path / "ink.safetensors").write_bytes(b"ink")
+    faults = tuple(Fault("nan", "1", seed) for seed in range(MAX_FAILURES_IN_A_ROW))
+    stage = Stage(fake_faults=faults, rows=2, loras=tmp_path)
+    loras = (LoraUse("ink", sha256(b"ink").hexdigest(), 10.0, 1.0),)
+    requests = [generate(f"r{seed}", seed, loras=loras) for seed in range(MAX_FAILURES_IN_A_ROW)]
+    assert stage.play(*requests, generate("good", 99)) == ExitStatus.DRAINED
+    assert [stage.failure(request.id) for request in requests] == ["internal"] * len(requests)
+    assert len(stage.results("good")) == 1
+
+
+def test_sets_of_loras_wait_for_a_place_and_all_finish(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.safetensors").write_bytes(name.encode())
+    stage = Stage(rows=8, loras=tmp_path)
+    digests = {name: sha256(name.encode()).hexdigest() for name in ("a", "b")}
+    requests = [
+        generate(f"r{number}", number, loras=(LoraUse(name, digests[name], 1.0, 1.0),))
+        for number, name in enumerate("abab")
+    ]
+    assert stage.play(*requests) == ExitStatus.DRAINED
+    ended = [message.id for message in stage.sent if isinstance(message, Result)]
+    assert ended == ["r0", "r2", "r1", "r3"]
 
 
 def test_a_finished_image_resets_the_failure_count() -> None:

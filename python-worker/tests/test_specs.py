@@ -55,7 +55,7 @@ def test_a_lora_is_here_if_its_file_is(tmp_path: Path) -> None:
         (tmp_path / f"{name}.safetensors").write_bytes(name.encode())
     having = capabilities(loras=tmp_path)
     a, b = (LoraUse(lora.name, lora.digest, 1.0, 0.5) for lora in having.loras)
-    assert specs(generate("r", loras=(b, a)), having)[0].loras == (b, a)
+    assert specs(generate("r", loras=(b, a)), having)[0].loras == (a, b)
     refused = {
         "the LoRA a with digest 0+ is not here: its digest is": (replace(a, digest="0" * 64),),
         "the LoRA c with digest .* is not here: it is gone": (replace(a, name="c"),),

@@ -168,6 +168,60 @@ def test_refuses_an_image_that_can_never_run(bad: Image) -> None:
     assert not scheduler.busy
 
 
+def test_images_of_different_loras_share_the_rows_of_a_size_and_take_turns() -> None:
+    scheduler = StepScheduler(rows=6, sets=1)
+    plain, ink, other = image("plain"), image("ink", loras="a"), image("other", loras="a")
+    for one in (plain, ink, other):
+        scheduler.add([one])
+    assert scheduler.admit() == [plain, ink, other]
+    assert [scheduler.next_step() for _ in range(3)] == [[plain], [ink, other], [plain]]
+
+
+def test_an_image_waits_until_a_set_of_loras_has_left() -> None:
+    scheduler = StepScheduler(rows=8, sets=1)
+    ink, oil, both = image("ink", loras="a"), image("oil", loras="b"), image("both", loras="ab")
+    for one in (ink, oil, both):
+        scheduler.add([one])
+    assert scheduler.admit() == [ink]
+    scheduler.cancel("ink")
+    assert scheduler.admit() == [oil]
+    scheduler.cancel("oil")
+    assert scheduler.admit() == [both]
+
+
+def test_few_images_pass_one_that_waits_for_its_set() -> None:
+    scheduler = StepScheduler(rows=20, sets=1, passes=2)
+    scheduler.add([image("ink", loras="a")])
+    scheduler.admit()
+    waits = image("waits", loras="b")
+    same, plain = image("same", loras="a"), image("plain")
+    late = [image("late", loras="a"), image("late too")]
+    elsewhere = image("elsewhere", size=SMALL)
+    for one in (waits, same, plain, *late, elsewhere):
+        scheduler.add([one])
+    assert scheduler.admit() == [same, plain, elsewhere]
+    for name in ("ink", "same"):
+        scheduler.cancel(name)
+    assert scheduler.admit() == [waits, late[1]]
+
+
+def test_a_set_that_waits_for_rows_keeps_its_place() -> None:
+    scheduler = StepScheduler(rows=2, sets=1)
+    scheduler.add([image("running")])
+    scheduler.admit()
+    first, other = image("first", loras="a"), image("other", loras="b", size=SMALL)
+    scheduler.add([first])
+    scheduler.add([other])
+    assert scheduler.admit() == []
+    scheduler.cancel("running")
+    assert scheduler.admit() == [first]
+
+
+def test_refuses_an_image_with_loras_without_a_place_for_a_set() -> None:
+    with pytest.raises(ValueError, match="LoRAs"):
+        StepScheduler(rows=2).add([image("a", loras="a")])
+
+
 STEPS = 5
 Kind = dict[str, Any]
 """Arguments of `image`: size, rows, steps and chunks."""
@@ -185,6 +239,9 @@ def kinds_of(steps: int) -> st.SearchStrategy[Kind]:
 
 
 kinds = kinds_of(STEPS)
+kinds_with_loras = st.builds(
+    lambda kind, loras: kind | {"loras": loras}, kinds, st.sampled_from(["", "a", "b", "ab"])
+)
 
 
 @settings(max_examples=200)
@@ -216,6 +273,48 @@ def test_no_arrivals_make_an_image_wait_longer_than_its_bound(
         assert got_rows_at is not None or step < steps_to_rows
         assert got_rows_at is None or step <= got_rows_at + MOST_SHAPES * mine.spec.steps
         done = scheduler.stepped(scheduler.next_step())
+        for each in done:
+            scheduler.finished(each)
+        if mine in done:
+            return
+        for kind in after[step] if step < len(after) else []:
+            scheduler.add([image(f"r{next(numbers)}", 0, **kind)])
+
+
+@settings(max_examples=150)
+@given(
+    before=st.lists(kinds_with_loras, max_size=6),
+    wanted=kinds_with_loras,
+    after=st.lists(st.lists(kinds_with_loras, max_size=4), max_size=60),
+    room=st.tuples(st.integers(2, 5), st.integers(1, 2), st.integers(0, 2)),
+)
+def test_no_arrivals_with_loras_make_an_image_wait_longer_than_its_bound(
+    before: list[Kind],
+    wanted: Kind,
+    after: list[list[Kind]],
+    room: tuple[int, int, int],
+) -> None:
+    """Images with any LoRAs may arrive at every step. The room is rows, sets and passes."""
+    rows, sets, passes = room
+    scheduler, numbers = StepScheduler(rows, sets, passes), itertools.count()
+    mine = image("mine", 0, **wanted)
+    for kind in before:
+        scheduler.add([image(f"r{next(numbers)}", 0, **kind)])
+    scheduler.add([mine])
+    most_shapes = MOST_SHAPES * (1 + sets)
+    ahead = len([one for one in before if one["size"] == wanted["size"] or one["loras"]])
+    steps_to_rows = (ahead + (ahead + 1) * passes) * most_shapes * STEPS
+    got_rows_at = None
+    for step in itertools.count():
+        if mine in scheduler.admit():
+            got_rows_at = step
+        assert got_rows_at is not None or step < steps_to_rows
+        assert got_rows_at is None or step <= got_rows_at + most_shapes * mine.spec.steps
+        running = [one for one in scheduler.images() if one.state == "running"]
+        assert len({one.shape.adapters for one in running} - {()}) <= sets
+        stepping = scheduler.next_step()
+        assert len({one.shape for one in stepping}) <= 1
+        done = scheduler.stepped(stepping)
         for each in done:
             scheduler.finished(each)
         if mine in done:

@@ -144,6 +144,11 @@ class FakeEngine:
             presets=PRESETS,
         )
 
+    @property
+    def adapter_sets(self) -> int:
+        """As the options say; none without a folder."""
+        return 0 if self._loras is None else self._options.lora_sets
+
     def start(self, spec: ImageSpec) -> FakeLane:
         """Take `fake_encode_ms`."""
         self._take(self._options.fake_encode_ms)

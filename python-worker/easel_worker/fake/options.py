@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 from easel_worker import parse
-from easel_worker.engine_options import LORAS, MAX_CACHE_INTERVAL, MAX_PROMPT_CHUNKS, ROWS, SIZES
+from easel_worker.engine_options import (
+    LORA_SETS,
+    LORAS,
+    MAX_CACHE_INTERVAL,
+    MAX_PROMPT_CHUNKS,
+    ROWS,
+    SIZES,
+)
 from easel_worker.options import Option
 from easel_worker.values import Size
 
@@ -76,6 +83,8 @@ class Options:
     max_prompt_chunks: Annotated[int, MAX_PROMPT_CHUNKS] = 4
 
     loras: Annotated[Path | None, LORAS] = None
+
+    lora_sets: Annotated[int, LORA_SETS] = 1
 
     fake_step_ms: Annotated[
         float, Option(parse.duration, "fake engine: milliseconds that a denoising step takes")

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import UNSET
 
-from easel_worker.engine import ImageSpec, Parameters, Tokens
+from easel_worker.engine import ImageSpec, LoraUse, Parameters, Tokens
 from easel_worker.fake.image import canonical_text, picture
 from easel_worker.image import Image
 from easel_worker.protocol import Generate, Result
@@ -52,8 +52,9 @@ def image(
     chunks: int = 1,
     arrived: float = 0.0,
     timeout_s: float | None = None,
+    loras: str = "",
 ) -> Image:
-    """Return an image that waits for rows."""
+    """Return an image that waits for rows. Each letter of `loras` is a LoRA."""
     asked = generate(
         request,
         prompt=token_ids(chunks=chunks),
@@ -62,6 +63,7 @@ def image(
         width=size.width,
         height=size.height,
         timeout_ms=UNSET if timeout_s is None else timeout_s * 1000,
+        loras=tuple(LoraUse(name, name * 64, 1.0, 1.0) for name in loras) or UNSET,
     )
     return Image(asked, index, spec_of(asked, seed=1), arrived, evaluations=asked.steps)
 
