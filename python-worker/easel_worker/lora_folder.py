@@ -26,7 +26,12 @@ def lora_files(folder: Path) -> dict[str, Path]:
         for path in folder.rglob("*.safetensors")
         if path.is_file()
     }
-    return {name: files[name] for name in sorted(files) if _NAME.fullmatch(name)}
+    return {name: files[name] for name in sorted(files) if is_name(name)}
+
+
+def is_name(text: str) -> bool:
+    """Whether a LoRA can have this name: see `values.LoraName`; lone surrogates cannot be sent."""
+    return _NAME.fullmatch(text) is not None and text.isprintable()
 
 
 def fitting(loras: Iterable[Lora]) -> tuple[Lora, ...]:

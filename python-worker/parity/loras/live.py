@@ -1,4 +1,4 @@
-"""Compares merged weights with those of diffusers with PEFT and of LyCORIS."""
+"""Compares merged weights and whole images with diffusers with PEFT, and with LyCORIS."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -14,9 +14,12 @@ from parity.components.live import randomise
 from parity.loras import ours
 from parity.loras import reference as libraries
 from parity.loras.cases import IMAGE, LORA_CASES, LoraCase
+from parity.loras.files import FILES
+from parity.pipeline import ours as our_pipeline
 from parity.report import Comparison, relative_difference
 
-SUBJECT = "merged weights"
+WEIGHTS = "merged weights"
+IMAGES = "image with LoRAs, of 255"
 
 
 def compare(seed: int) -> Iterator[Comparison]:
@@ -24,11 +27,19 @@ def compare(seed: int) -> Iterator[Comparison]:
     torch.manual_seed(seed)
     models = reference.build(IMAGE.model)
     randomise(models)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as name:
+        folder, loras = Path(name) / "model", Path(name) / "loras"
         reference.pipeline(models).save_pretrained(folder)
-        config = load_config(Path(folder))
-    for case in LORA_CASES:
-        yield Comparison(SUBJECT, case.name, _difference(case, config, models), ours.LIMIT)
+        config = load_config(folder)
+        loras.mkdir()
+        for file in FILES.values():
+            file.write(loras, reference.shapes(models))
+        engine = our_pipeline.engine_for(IMAGE, folder, loras=loras)
+        for case in LORA_CASES:
+            yield Comparison(WEIGHTS, case.name, _difference(case, config, models), ours.LIMIT)
+            image = our_pipeline.make(engine, ours.spec_with(case, engine), IMAGE.noise())
+            measured = our_pipeline.difference(image, libraries.image(case, models))
+            yield Comparison(IMAGES, case.name, measured, our_pipeline.LIMIT)
 
 
 def _difference(case: LoraCase, config: SdxlConfig, models: Mapping[str, Any]) -> float:

@@ -2,18 +2,21 @@
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from easel_worker.engine import ImageSpec, LoraUse
 from easel_worker.sdxl.lora.file import read_lora
-from easel_worker.sdxl.lora.merge import Weighted, merge, restored
+from easel_worker.sdxl.lora.merge import Factors, Weighted, merge, restored
 from easel_worker.sdxl.lora.targets import COMPONENTS, ParamKey, Targets, declarations
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.params import declared
+from easel_worker.sdxl.serving.engine import SdxlEngine
 from parity import synthetic
-from parity.loras.cases import LoraCase
+from parity.loras.cases import IMAGE, LoraCase
 
 Weights = Mapping[str, Mapping[str, NDArray[np.float32]]]
 """A model's parameters: by component, then by the libraries' names."""
@@ -34,28 +37,44 @@ def merged(case: LoraCase, config: SdxlConfig, weights: Weights) -> Weights:
 def _merged(
     case: LoraCase, config: SdxlConfig, weights: Weights, component: str, folder: Path
 ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    targets, own = Targets(config), weights[component]
-    shapes = {part: {n: a.shape for n, a in each.items()} for part, each in weights.items()}
-    params = {param.name: param for param in declared(declarations(config)[component])}
-
-    def library_name(key: ParamKey) -> str:
-        names = (key.name, *params[key.name].aliases)
-        return next(name for name in names if name in own)
-
-    def base(key: ParamKey) -> NDArray[np.generic]:
-        return params[key.name].layout.arrange(own[library_name(key)])
-
-    uses = [
-        Weighted(
-            read_lora(use.file.write(folder, shapes), targets),
-            use.unet if component == "unet" else use.text,
-        )
-        for use in case.uses
-    ]
-    for each in merge(uses, component, base):
-        name, values = library_name(each.key), restored(each.values, each.param)
+    own, model = weights[component], Model(config, weights, component)
+    for each in merge(model.uses(case, folder), component, model.base):
+        if isinstance(each, Factors):
+            raise TypeError("a product, though none was asked for")
+        name, values = model.library_name(each.key), restored(each.values, each.param)
         if not np.array_equal(values, own[name]):
             yield name, values
+
+
+class Model:
+    """A component's weights, for `merge`."""
+
+    def __init__(self, config: SdxlConfig, weights: Weights, component: str) -> None:
+        self._targets = Targets(config)
+        self._weights = weights
+        self._component = component
+        self._params = {param.name: param for param in declared(declarations(config)[component])}
+
+    def library_name(self, key: ParamKey) -> str:
+        """Return the libraries' name of a parameter."""
+        names = (key.name, *self._params[key.name].aliases)
+        return next(name for name in names if name in self._weights[self._component])
+
+    def base(self, key: ParamKey) -> NDArray[np.generic]:
+        """Return a parameter in our layout."""
+        stored = self._weights[self._component][self.library_name(key)]
+        return self._params[key.name].layout.arrange(stored)
+
+    def uses(self, case: LoraCase, folder: Path) -> list[Weighted]:
+        """Return a case's LoRAs, after writing their files."""
+        shapes = {part: {n: a.shape for n, a in own.items()} for part, own in self._weights.items()}
+        return [
+            Weighted(
+                read_lora(use.file.write(folder, shapes), self._targets),
+                use.unet if self._component == "unet" else use.text,
+            )
+            for use in case.uses
+        ]
 
 
 def fingerprint(changed: Weights, before: Weights) -> tuple[list[str], NDArray[np.float64]]:
@@ -69,3 +88,12 @@ def fingerprint(changed: Weights, before: Weights) -> tuple[list[str], NDArray[n
             names.append(full)
             sums.append((float(change @ marks), float(np.linalg.norm(change))))
     return names, np.array(sums)
+
+
+def spec_with(case: LoraCase, engine: SdxlEngine) -> ImageSpec:
+    """Return the spec of the cases' image with a case's LoRAs."""
+    digests = {lora.name: lora.digest for lora in engine.capabilities.loras}
+    loras = (
+        LoraUse(use.file.name, digests[use.file.name], use.unet, use.text) for use in case.uses
+    )
+    return replace(IMAGE.spec(), loras=tuple(loras))

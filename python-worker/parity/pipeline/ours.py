@@ -18,16 +18,20 @@ SHARE_LIMIT = 0.01
 """The largest share of values that may differ."""
 
 
-def engine_for(case: PipelineCase, folder: Path, *, chunks: int = 1) -> SdxlEngine:
+def engine_for(
+    case: PipelineCase, folder: Path, *, chunks: int = 1, loras: Path | None = None
+) -> SdxlEngine:
     """Return a warm engine in float32 for all cases with the same `engine`.
 
     Args:
         case: any of these cases.
         folder: has the model's parts; this function adds the case's other files.
         chunks: how many chunks a prompt may have.
+        loras: a folder of LoRAs.
     """
     case.complete(folder)
-    engine = SdxlEngine(folder, Options(dtype="float32", max_prompt_chunks=chunks))
+    options = Options(dtype="float32", max_prompt_chunks=chunks, loras=loras)
+    engine = SdxlEngine(folder, options)
     engine.warm(lambda _: None)
     return engine
 

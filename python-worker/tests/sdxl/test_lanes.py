@@ -1,5 +1,7 @@
 """Which lanes share a call. Pure: no device computes anything here."""
 
+from typing import Any
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from easel_worker.sdxl.serving.programs import Conditions, State
 
 TOKENS = Tokens((0,), (0,))
 NOTHING = np.zeros(0, np.float32)
+NO_UNET: Any = None
 
 
 def lane(
@@ -20,7 +23,8 @@ def lane(
     spec = ImageSpec(TOKENS, None, steps, guidance, scheduler, 8, 8, seed=seed)
     conditions = Conditions(PromptContext([], [], []), NOTHING, NOTHING)
     state = State(NOTHING, NOTHING)
-    return SdxlLane(spec, make_table({}, scheduler, steps), conditions, state, evaluation)
+    table = make_table({}, scheduler, steps)
+    return SdxlLane(spec, table, conditions, state, NO_UNET, evaluation)
 
 
 @given(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.lora import metadata
 from easel_worker.sdxl.lora.file import LoraError, read_lora
-from easel_worker.sdxl.lora.merge import Weighted, merge
+from easel_worker.sdxl.lora.merge import Factors, Merged, Weighted, merge
 from easel_worker.sdxl.lora.shelf import Shelf
 from easel_worker.sdxl.lora.targets import Targets
 from easel_worker.sdxl.model.config import SdxlConfig
@@ -52,6 +53,27 @@ def test_merged_weights_equal_the_libraries(
     assert names == list(goldens[f"{case.name}/names"])
     expected = goldens[f"{case.name}/sums"]
     np.testing.assert_allclose(sums, expected, atol=1e-5 * expected[:, 1].max())
+
+
+@pytest.mark.parametrize("component", ["unet", "text_encoder_2"])
+def test_products_for_the_devices_are_the_same_changes(
+    component: str, model: tuple[SdxlConfig, ours.Weights], tmp_path: Path
+) -> None:
+    config, weights = model
+    [case] = [case for case in LORA_CASES if len(case.uses) == 2 and case.reference == "diffusers"]
+    own = ours.Model(config, weights, component)
+    uses = own.uses(case, tmp_path)
+    whole = {each.key: each for each in merge(uses, component, own.base)}
+    products = list(merge(uses, component, own.base, most_rank=8))
+    assert {each.key for each in products} == set(whole)
+    for each in products:
+        expected = whole[each.key]
+        assert isinstance(each, Factors)
+        assert isinstance(expected, Merged)
+        product = (each.down.T @ each.up.T).reshape(expected.values.shape)
+        np.testing.assert_allclose(own.base(each.key) + product, expected.values, atol=1e-6)
+    few = merge(uses, component, own.base, most_rank=7)
+    assert any(isinstance(each, Merged) for each in few), "both ranks together are 8"
 
 
 def test_goldens_cover_exactly_the_cases(goldens: Mapping[str, Any]) -> None:
@@ -159,6 +181,19 @@ def test_an_alpha_of_zero_and_a_missing_one_mean_a_scale_of_one(
     assert np.array_equal(merged(alpha=np.array(1, np.float32)), np.full((16, 16), 2.0))
 
 
+def test_a_table_of_vectors_is_not_transposed(tiny: Targets, tmp_path: Path) -> None:
+    layer = "lora_te1_text_model_embeddings_token_embedding"
+    down = np.arange(2 * 8, dtype=np.float32).reshape(2, 8)
+    up = np.arange(100 * 2, dtype=np.float32).reshape(100, 2)
+    path = tmp_path / "words.safetensors"
+    save_file({f"{layer}.lora_down.weight": down, f"{layer}.lora_up.weight": up}, path)
+    uses = [Weighted(read_lora(path, tiny), 1.0)]
+    base = np.ones((100, 8), np.float32)
+    [made] = merge(uses, "text_encoder", lambda _: base, most_rank=128)
+    assert isinstance(made, Merged)
+    assert np.array_equal(made.values, base + up @ down)
+
+
 # The folder
 
 
@@ -209,11 +244,11 @@ def test_a_changed_file_gets_another_digest(tiny: Targets, tmp_path: Path) -> No
 def test_watching_notices_a_new_file(tiny: Targets, tmp_path: Path) -> None:
     shelf = Shelf(tmp_path, tiny)
     noticed: list[list[str]] = []
-    thread = shelf.watch(0.01, lambda: noticed.append(list(shelf.table)))
+    scanned = shelf.watch(0.01, lambda: noticed.append(list(shelf.table)))
+    assert scanned.wait(30)
     write(tmp_path)
-    while not noticed:
-        thread.join(0.01)
-    assert noticed[-1] == ["ink"]
+    while not noticed or noticed[-1] != ["ink"]:
+        time.sleep(0.01)
 
 
 # What a file says to people
@@ -230,22 +265,6 @@ def test_trigger_words_are_those_that_are_named_or_the_most_frequent_tags() -> N
 @pytest.mark.parametrize("text", ["[", "[1]", "3", '{"a": 1}', '{"a": {"b": null}}'])
 def test_broken_metadata_says_nothing(text: str) -> None:
     assert metadata.trigger_words({"ss_tag_frequency": text}) == ()
-
-
-@pytest.mark.parametrize(
-    ("name", "family"),
-    [
-        ("lcm-lora-sdxl", "lcm"),
-        ("sdxl_lightning_4step_lora", "lightning"),
-        ("Hyper-SDXL-8steps-lora", "hyper"),
-        ("dmd2_sdxl_4step_lora_fp16", "dmd2"),
-        ("TCD-SDXL-LoRA", "tcd"),
-        ("filmcm", None),
-        ("ink", None),
-    ],
-)
-def test_few_step_loras_are_known_by_their_names(name: str, family: str | None) -> None:
-    assert metadata.preset(name, {}) == family
 
 
 def test_a_base_model_is_shortened() -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from easel_worker.sdxl.lora.algebra import Floats
+from easel_worker.sdxl.lora.algebra import Floats, Parts, low_rank
 from easel_worker.sdxl.lora.file import Layer, Lora, LoraError
 from easel_worker.sdxl.lora.targets import ParamKey
 from easel_worker.sdxl.model.params import Layout, Param
@@ -33,17 +33,32 @@ class Merged(NamedTuple):
     values: Floats
 
 
+class Factors(NamedTuple):
+    """A parameter's change as a product: `down` [rank, others] and `up` [out, rank], float32.
+
+    `others` are the parameter's other elements in our layout, whose last dimension is `out`.
+    """
+
+    key: ParamKey
+    param: Param
+    down: Floats
+    up: Floats
+
+
 Base = Callable[[ParamKey], NDArray[np.generic]]
 """Gives the model's own parameter, in our layout."""
 
 
-def merge(loras: Sequence[Weighted], component: str, base: Base) -> Iterator[Merged]:
+def merge(
+    loras: Sequence[Weighted], component: str, base: Base, *, most_rank: int = 0
+) -> Iterator[Merged | Factors]:
     """The parameters of a component that LoRAs change, one by one.
 
     Args:
         loras: the LoRAs, in the order in which their changes are summed.
         component: of `targets.COMPONENTS`.
         base: gives the model's own parameters.
+        most_rank: changes that are products of at most this rank together stay products.
 
     Raises:
         LoraError: a file is unreadable, or the result is not finite.
@@ -52,6 +67,9 @@ def merge(loras: Sequence[Weighted], component: str, base: Base) -> Iterator[Mer
         reads = [stack.enter_context(each.lora.open()) for each in loras]
         for key, changes in _changes(loras, component).items():
             param = changes[0].param
+            if all(each.low_rank for each in changes) and _rank(changes) <= most_rank:
+                yield _factors(key, changes, loras, reads)
+                continue
             own = base(key).astype(np.float32)
             stored = restored(own, param)
             total = np.zeros(stored.shape, np.float32)
@@ -74,6 +92,34 @@ class _Change(NamedTuple):
     layer: Layer
     bias: bool
     param: Param
+
+    @property
+    def low_rank(self) -> bool:
+        """Whether it is a product, of a weight whose last dimension in our layout is `out`."""
+        return self.layer.low_rank and not self.bias and self.param.layout is not Layout.SAME
+
+
+def _rank(changes: Sequence["_Change"]) -> int:
+    return sum(each.layer.form.rank for each in changes)
+
+
+def _factors(
+    key: ParamKey,
+    changes: Sequence["_Change"],
+    loras: Sequence[Weighted],
+    reads: Sequence[Callable[[Layer], Parts]],
+) -> Factors:
+    """The factors of all changes side by side: their product is the sum of the products."""
+    downs, ups = [], []
+    for each in changes:
+        parts = reads[each.lora](each.layer)
+        up, down = low_rank(parts)
+        size = each.param.stored[2:]
+        inputs = down.reshape(len(down), -1, *size)
+        # A convolution's other elements are (height, width, in) in our layout.
+        downs.append(np.moveaxis(inputs, 1, -1).reshape(len(down), -1))
+        ups.append(up * np.float32(each.layer.scale(parts) * loras[each.lora].weight))
+    return Factors(key, changes[0].param, np.concatenate(downs), np.concatenate(ups, axis=1))
 
 
 def _changes(loras: Sequence[Weighted], component: str) -> Mapping[ParamKey, list[_Change]]:

@@ -1,4 +1,4 @@
-"""What a LoRA's metadata says of it to people: trigger words, the base model, a few-step preset.
+"""What a LoRA's metadata says of it to people: trigger words and the base model.
 
 Trainers write free text, so everything here is optional, shortened and without control characters.
 https://github.com/kohya-ss/sd-scripts/blob/v0.9.1/library/train_util.py#L3317
@@ -6,7 +6,6 @@ https://github.com/Stability-AI/ModelSpec
 """
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 
 MAX_WORDS = 8
@@ -15,17 +14,6 @@ MAX_CHARACTERS = 64
 
 _TRIGGERS = ("modelspec.trigger_phrase", "ss_trigger_words")
 _BASE_MODELS = ("ss_sd_model_name", "ss_base_model_version", "modelspec.architecture")
-_TITLES = ("modelspec.title", "ss_output_name")
-
-_PRESETS = (
-    ("dmd2", r"dmd2"),
-    ("lightning", r"lightning"),
-    ("hyper", r"hyper[-_ ]?(sd|sdxl|\d)"),
-    ("tcd", r"\btcd\b|_tcd|tcd_"),
-    ("lcm", r"\blcm\b|_lcm|lcm_"),
-    ("turbo", r"turbo"),
-)
-"""Families of few-step LoRAs, by how their files are called."""
 
 
 def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
@@ -41,12 +29,6 @@ def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
 def base_model(metadata: Mapping[str, str]) -> str | None:
     """The name of the model that it was trained on."""
     return next((name for key in _BASE_MODELS if (name := _clean(metadata.get(key, "")))), None)
-
-
-def preset(name: str, metadata: Mapping[str, str]) -> str | None:
-    """The family of a few-step LoRA, such as `lcm`, if its name or its title says so."""
-    titles = " ".join([name, *(metadata.get(key, "") for key in _TITLES)]).lower()
-    return next((family for family, called in _PRESETS if re.search(called, titles)), None)
 
 
 def _tags(metadata: Mapping[str, str]) -> Iterator[tuple[str, float]]:

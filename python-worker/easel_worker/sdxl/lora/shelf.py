@@ -8,11 +8,14 @@ import hashlib
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from easel_worker.engine import READING
+from easel_worker.lora_folder import is_name
 from easel_worker.sdxl.lora.file import Lora, LoraError, read_lora
 from easel_worker.sdxl.lora.targets import Targets
 
@@ -97,30 +100,39 @@ class Shelf:
         self._table = usable
         return changed
 
-    def watch(self, seconds: float, changed: Callable[[], None]) -> threading.Thread:
-        """Scan every few seconds on a thread of its own; calls `changed` after changes."""
-        wait = threading.Event()
+    def watch(self, seconds: float, changed: Callable[[], None]) -> threading.Event:
+        """Scan now and then every few seconds, on a thread of its own.
+
+        Args:
+            seconds: the time between two scans.
+            changed: called after each scan that found something new.
+
+        Returns:
+            Set after the first scan.
+        """
+        scanned = threading.Event()
 
         def run() -> None:
-            while not wait.wait(seconds):
+            while True:
                 try:
                     if self.scan():
                         changed()
                 except Exception as error:  # noqa: BLE001 - the folder may do anything
                     self._say(f"{self._folder} cannot be scanned: {error}")
+                scanned.set()
+                time.sleep(seconds)
 
-        thread = threading.Thread(target=run, name="loras", daemon=True)
-        thread.start()
-        return thread
+        threading.Thread(target=run, name=READING, daemon=True).start()
+        return scanned
 
     def _scanned(self) -> Iterator[tuple[str, Path]]:
         count = 0
         for path in self._files(self._folder, ()):
             name = path.relative_to(self._folder).as_posix().removesuffix(ENDING)
-            if not name.isprintable() or len(name) > MAX_NAME:
+            if not is_name(name):
                 self._say(
-                    f"{path!r} is left out: its name has other characters than printable "
-                    f"ones, or more than {MAX_NAME}"
+                    f"{path!r} is left out: its name is longer than {MAX_NAME} characters, or "
+                    "has one that a prompt's tag cannot hold"
                 )
                 continue
             if count == MAX_FILES:

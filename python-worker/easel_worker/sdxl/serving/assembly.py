@@ -12,7 +12,9 @@ from jax.sharding import Sharding
 from easel_worker.engine import READING
 from easel_worker.sdxl.folder.identity import model_digest
 from easel_worker.sdxl.folder.model import SdxlParams, abstract_params, load_params
+from easel_worker.sdxl.lora.shelf import Shelf
 from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving.adapters import Adapters
 from easel_worker.sdxl.serving.artifacts import ArtifactError, UseArtifacts
 from easel_worker.sdxl.serving.compilation import CompileHere, Compiler, Program
 from easel_worker.sdxl.serving.describe import Description
@@ -33,7 +35,13 @@ class Assembled(NamedTuple):
     programs: ProgramSet
 
 
-def assemble(about: Description, options: Options, timeline: Timeline, report: Report) -> Assembled:
+def assemble(
+    about: Description,
+    options: Options,
+    timeline: Timeline,
+    report: Report,
+    shelf: Shelf | None = None,
+) -> Assembled:
     """Load the model and compile the programs of its default size.
 
     Args:
@@ -41,6 +49,7 @@ def assemble(about: Description, options: Options, timeline: Timeline, report: R
         options: the operator's options.
         timeline: records how long each part took.
         report: called with one readable line for each stage of the work.
+        shelf: the LoRAs; None for none.
 
     Raises:
         WeightsError: see `weights.load`.
@@ -81,13 +90,24 @@ def assemble(about: Description, options: Options, timeline: Timeline, report: R
     )
 
     programs.add_size(about.sizes[0], resolve.lane_counts(options))
+    loaded = params.result()
+    adapters = Adapters(
+        config,
+        loaded,
+        replicate(mesh),
+        programs.merges,
+        shelf=shelf,
+        sets=options.lora_sets,
+        report=report,
+    )
     runner = Runner(
         config,
-        params.result(),
+        loaded,
         programs,
         mesh,
         empty_text=text,
         lane_counts=resolve.lane_counts(options),
+        adapters=adapters,
     )
     return Assembled(runner, digested.result(), programs)
 

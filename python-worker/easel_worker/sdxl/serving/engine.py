@@ -21,19 +21,26 @@ from numpy.typing import NDArray
 
 from easel_worker.engine import (
     COMPILING,
+    LORAS,
     PROMPT_WEIGHTS,
     Capabilities,
     DeviceMemory,
     ImageSpec,
     InvalidRequest,
     Lane,
+    Lora,
     Pixels,
     Tokens,
 )
+from easel_worker.lora_folder import fitting
+from easel_worker.sdxl.lora import metadata
+from easel_worker.sdxl.lora.shelf import Shelf, Shelved
+from easel_worker.sdxl.lora.targets import Targets
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.samplers.schedule import Schedule
 from easel_worker.sdxl.samplers.table import Table
 from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving.adapters import Adapters
 from easel_worker.sdxl.serving.assembly import assemble
 from easel_worker.sdxl.serving.describe import describe
 from easel_worker.sdxl.serving.lanes import SdxlLane
@@ -45,6 +52,12 @@ from easel_worker.sdxl.serving.schedule_of import schedule_of
 from easel_worker.sdxl.serving.trial import try_size
 from easel_worker.timeline import FIRST_IMAGE, Timeline
 from easel_worker.values import Size
+
+SCAN_EVERY_S = 5.0
+"""The time between two looks at the folder of LoRAs."""
+
+FIRST_SCAN_S = 60.0
+"""How long a start waits for the first one, which reads all files."""
 
 
 class SdxlEngine:
@@ -69,6 +82,7 @@ class SdxlEngine:
         self._capabilities = self._about.capabilities
         self._make_table = lru_cache(maxsize=256)(self._new_table)
         self._runner: Runner | None = None
+        self._loras: tuple[Lora, ...] = ()
         self._rows_padded = 0
         self._timeline = timeline or Timeline()
         self._report: Callable[[str], None] = lambda _: None
@@ -82,7 +96,10 @@ class SdxlEngine:
         for note in self._about.notes:
             report(note)
         about, timeline = self._about, self._timeline
-        runner, digest, programs = assemble(about, self._options, timeline, report)
+        shelf, scanned = self._shelf()
+        runner, digest, programs = assemble(about, self._options, timeline, report, shelf)
+        if not scanned.wait(FIRST_SCAN_S):
+            report(f"still reading {self._options.loras}: its LoRAs follow")
         first, *others = about.sizes
         with timeline.span("trial image"):
             try_size(runner, about, self._options, first)
@@ -92,7 +109,7 @@ class SdxlEngine:
             model=replace(self._capabilities.model, digest=digest),
             sizes=(first,),
             coming=tuple(others),
-            coming_features=(PROMPT_WEIGHTS,),
+            coming_features=tuple(self._later(programs)),
             coming_max_chunks=self._options.max_prompt_chunks,
             programs=runner.infos,
         )
@@ -103,14 +120,36 @@ class SdxlEngine:
         else:
             self._extend(programs, others)
 
+    def _shelf(self) -> tuple[Shelf | None, threading.Event]:
+        """The folder of LoRAs, and an event after its first scan."""
+        scanned = threading.Event()
+        if self._options.loras is None:
+            scanned.set()
+            return None, scanned
+        shelf = Shelf(self._options.loras, Targets(self._about.config), self._report)
+        return shelf, shelf.watch(SCAN_EVERY_S, lambda: self._list(shelf))
+
+    def _list(self, shelf: Shelf) -> None:
+        """Offer what the folder has now."""
+        listed = fitting(map(_offered, shelf.table.values()))
+        if len(listed) < len(shelf.table):
+            self._report(f"only the first {len(listed)} LoRAs are offered: the list is too long")
+        self._report(f"LoRAs: {', '.join(lora.name for lora in listed) or 'none'}")
+        self._loras = listed
+
     def _extend(self, programs: ProgramSet, sizes: Sequence[Size]) -> None:
         """Compile what goes beyond the default size and prompts of one chunk without masks.
 
         With `Options.compile_behind` this runs while images are made, and what fails is not
         offered.
         """
-        if not self._attempt(PROMPT_WEIGHTS, partial(self._add_weights, programs)):
-            self._offer(coming_features=())
+        for feature, add in self._later(programs).items():
+            worked = self._attempt(feature, add)
+            now = self._capabilities
+            self._offer(
+                features=(*now.features, *([feature] if worked else [])),
+                coming_features=tuple(each for each in now.coming_features if each != feature),
+            )
         for size in sizes:
             if not self._attempt(str(size), partial(self._add_size, programs, size)):
                 self._offer(coming=_without(self._capabilities.coming, size))
@@ -132,9 +171,12 @@ class SdxlEngine:
             return False
         return True
 
-    def _add_weights(self, programs: ProgramSet) -> None:
-        programs.add_masks()
-        self._offer(features=(*self._capabilities.features, PROMPT_WEIGHTS), coming_features=())
+    def _later(self, programs: ProgramSet) -> dict[str, Callable[[], None]]:
+        """The features that the default size's programs lack, and what compiles each."""
+        later = {PROMPT_WEIGHTS: programs.add_masks}
+        if self._options.loras is not None:
+            later[LORAS] = programs.add_merges
+        return later
 
     def _add_size(self, programs: ProgramSet, size: Size) -> None:
         programs.add_size(size, resolve.lane_counts(self._options))
@@ -156,7 +198,12 @@ class SdxlEngine:
     @property
     def capabilities(self) -> Capabilities:
         """See `Engine.capabilities`."""
-        return self._capabilities
+        return replace(self._capabilities, loras=self._loras)
+
+    @property
+    def adapter_sets(self) -> int:
+        """See `Engine.adapter_sets`."""
+        return 0 if self._options.loras is None else self._options.lora_sets
 
     def start(self, spec: ImageSpec, *, noise: NDArray[np.float32] | None = None) -> SdxlLane:
         """See `Engine.start`.
@@ -176,6 +223,11 @@ class SdxlEngine:
     def prompts_of(self, spec: ImageSpec) -> list[Encoded]:
         """The encoded prompts of an image, for comparisons: of a guided one the negative first."""
         return self._warm_runner.prompts_of(spec)
+
+    @property
+    def adapters(self) -> Adapters:
+        """The copies of the weights with LoRAs, for tests and benchmarks."""
+        return self._warm_runner.adapters
 
     def step(self, lanes: Sequence[Lane]) -> None:
         """See `Engine.step`."""
@@ -245,6 +297,19 @@ class SdxlEngine:
             return sampler.make_table(self._about.config.scheduler, scheduler, steps, schedule)
         except ValueError as error:
             raise InvalidRequest(str(error)) from error
+
+
+def _offered(shelved: Shelved) -> Lora:
+    lora, said = shelved.lora, shelved.lora.metadata
+    return Lora(
+        shelved.name,
+        shelved.digest,
+        lora.kind,
+        rank=lora.rank or UNSET,
+        parts=lora.networks,
+        trigger_words=metadata.trigger_words(said) or UNSET,
+        base_model=metadata.base_model(said) or UNSET,
+    )
 
 
 def _without(sizes: tuple[Size, ...], size: Size) -> tuple[Size, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 from jax import Array
 
 from easel_worker.engine import ImageSpec, NotFinite, steps_done
+from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.samplers.table import Coefficients, Table
 from easel_worker.sdxl.serving.programs import Conditions, Kept, LaneInput, State, StepNumbers
 from easel_worker.sdxl.serving.step_plan import PlannedStep, plan_steps
@@ -23,6 +24,7 @@ class SdxlLane:
         table: the coefficients of its scheduler.
         conditions: the UNet's inputs made from its prompts, for its guided steps if it has any.
         state: the state after `evaluation` runs of the UNet.
+        unet: the UNet's parameters, with the image's LoRAs.
         evaluation: how many rows of the table are done.
         alone: the inputs made from the prompt alone, for the unguided steps of a guided image; None
             if it has no such steps.
@@ -37,6 +39,7 @@ class SdxlLane:
     table: Table
     conditions: Conditions
     state: State
+    unet: UNet
     evaluation: int = 0
     alone: Conditions | None = None
     deep: Array | None = None

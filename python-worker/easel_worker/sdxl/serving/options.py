@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from easel_worker import parse
 from easel_worker.engine import Limits
-from easel_worker.engine_options import MAX_CACHE_INTERVAL, MAX_PROMPT_CHUNKS, ROWS, SIZES
+from easel_worker.engine_options import (
+    LORA_SETS,
+    LORAS,
+    MAX_CACHE_INTERVAL,
+    MAX_PROMPT_CHUNKS,
+    ROWS,
+    SIZES,
+)
 from easel_worker.options import Option
 from easel_worker.sdxl.model.kernel_options import CHOICES, choose
 from easel_worker.values import Size
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
 DTYPES = ("auto", "bfloat16", "float32")
 QUANTIZATIONS = ("none", "int8")
 
-_LIMITS = Limits(max_steps=100, max_guidance_scale=30.0, max_images=8)
+_LIMITS = Limits(max_steps=100, max_guidance_scale=30.0, max_images=8, max_loras=8)
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class Options:
         artifacts: see the module `artifacts`.
         max_cache_interval: above 1, full steps also return their deep feature.
         more_schedulers: see `model_defaults`.
+        loras: see the package `lora`.
+        lora_sets: see `adapters`.
         compile_cache: `build` applies it to the whole process; the engine does not read it.
         devices: the devices to run on; None for all.
         limits: the most that a request may ask for.
@@ -141,6 +150,10 @@ class Options:
         ),
     ] = False
 
+    loras: Annotated[Path | None, LORAS] = None
+
+    lora_sets: Annotated[int, LORA_SETS] = 1
+
     methods: Annotated[
         str,
         Option(
@@ -185,6 +198,13 @@ class Options:
             )
         if self.max_prompt_chunks < 1:
             raise ValueError(f"max_prompt_chunks is {self.max_prompt_chunks}: choose 1 or more")
+        if self.lora_sets < 1:
+            raise ValueError(f"lora_sets is {self.lora_sets}: choose 1 or more")
+        if self.loras is not None and self.quantization != "none":
+            raise ValueError(
+                f"loras cannot be merged into weights of {self.quantization}: leave out LORAS, or "
+                "set QUANTIZATION to none"
+            )
         if self.devices is not None and not self.devices:
             raise ValueError("devices is empty: name one, or leave it out for all")
 

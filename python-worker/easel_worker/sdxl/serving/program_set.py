@@ -15,6 +15,7 @@ from easel_worker.sdxl.samplers.table import Coefficients
 from easel_worker.sdxl.serving import programs
 from easel_worker.sdxl.serving.compilation import Compiler, Program
 from easel_worker.sdxl.serving.lanes import LaneCounts
+from easel_worker.sdxl.serving.merging import MergePrograms
 from easel_worker.sdxl.serving.programs import (
     Conditions,
     Decoded,
@@ -89,6 +90,8 @@ class ProgramSet:
         self._keep_older = keep_older
         self._vae_tile = vae_tile
         self._all: list[Program] = []
+        self._merge_infos: tuple[ProgramInfo, ...] = ()
+        self.merges = MergePrograms(replicated(mesh))
         self._begin: dict[Size, Program] = {}
         self._denoise: dict[DenoiseKey, Program] = {}
         self._decode: dict[Size, Program] = {}
@@ -107,6 +110,11 @@ class ProgramSet:
         seen = tuple(np.ones(ids.shape, np.bool_) for ids in self._texts[:2])
         arguments = (self._params.text, *self._texts, seen)
         self._encode_masked = self._compile("encode masked", programs.encode, *arguments)
+
+    def add_merges(self) -> None:
+        """Compile the programs that merge LoRAs."""
+        params = self._params.unet, self._params.text
+        self._merge_infos = (self.merges.compile(jax.tree.leaves(params)),)
 
     def add_size(self, size: Size, lane_counts: LaneCounts) -> None:
         """Compile the programs that images of a size with prompts of one chunk need.
@@ -144,7 +152,7 @@ class ProgramSet:
     @property
     def infos(self) -> tuple[ProgramInfo, ...]:
         """The programs compiled so far, in order."""
-        return tuple(program.info for program in self._all)
+        return (*(program.info for program in self._all), *self._merge_infos)
 
     @property
     def encode(self) -> Callable[..., Encoded]:

@@ -1,6 +1,7 @@
 """Encodes the prompts of images, and keeps those of recent requests on the devices."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from jax.sharding import Sharding
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from easel_worker.engine import ImageSpec, Tokens
+from easel_worker.engine import ImageSpec, LoraUse, Tokens
 from easel_worker.sdxl.folder.model import TextParams
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.serving.program_set import ProgramSet
@@ -28,6 +29,18 @@ class _How(NamedTuple):
     clip_skip: int = 0
     weighting: Weighting | UnsetType = UNSET
     empty: Tokens | UnsetType = UNSET
+    loras: tuple[LoraUse, ...] = ()
+
+
+def sorted_loras(spec: ImageSpec) -> tuple[LoraUse, ...]:
+    """An image's LoRAs in the order in which their changes are summed."""
+    return () if spec.loras is UNSET else tuple(sorted(spec.loras))
+
+
+def _of_text(spec: ImageSpec) -> tuple[LoraUse, ...]:
+    """What decides the text encoders' parameters."""
+    uses = (use for use in sorted_loras(spec) if use.text_weight)
+    return tuple(replace(use, unet_weight=0.0) for use in uses)
 
 
 class PromptEncoder:
@@ -36,7 +49,7 @@ class PromptEncoder:
     def __init__(
         self,
         config: SdxlConfig,
-        params: TextParams,
+        params: Callable[[Sequence[LoraUse]], TextParams],
         programs: ProgramSet,
         everywhere: Sharding,
         empty_text: Tokens,
@@ -44,7 +57,7 @@ class PromptEncoder:
         """Args:
 
         config: the model's configuration.
-        params: the text encoders.
+        params: gives the text encoders with LoRAs.
         programs: the compiled programs.
         everywhere: where encoded prompts are placed.
         empty_text: the ids of the empty text.
@@ -56,7 +69,7 @@ class PromptEncoder:
         self._everywhere = everywhere
         self._empty_text = empty_text
         self._remembered = lru_cache(REMEMBERED_PROMPTS)(self._encode)
-        self._missing = lru_cache(None)(self._encode_missing)
+        self._missing = lru_cache(REMEMBERED_PROMPTS)(self._encode_missing)
 
     def chunks(self, tokens: Tokens) -> int:
         """How many chunks a prompt has."""
@@ -73,16 +86,17 @@ class PromptEncoder:
             InvalidRequest: the weights produce numbers that are not finite.
         """
         encode: Callable[[Tokens, _How], Encoded] = self._remembered if remember else self._encode
-        how = _How(spec.clip_skip, spec.weighting, spec.empty)
+        how = _How(spec.clip_skip, spec.weighting, spec.empty, _of_text(spec))
         prompt = encode(spec.prompt, how)
         if not spec.guided:
             return [prompt]
         if spec.negative is None:
-            return [self._missing(self.chunks(spec.prompt)), prompt]
+            loras = () if self._zeros_for_missing else how.loras
+            return [self._missing(self.chunks(spec.prompt), loras), prompt]
         # diffusers applies clip_skip to the prompt only.
         return [encode(spec.negative, how._replace(clip_skip=0)), prompt]
 
-    def _encode_missing(self, chunks: int) -> Encoded:
+    def _encode_missing(self, chunks: int, loras: tuple[LoraUse, ...]) -> Encoded:
         """The embeddings of a missing negative prompt.
 
         As in diffusers zeros if the model says so (`force_zeros_for_empty_prompt`), else those of
@@ -90,20 +104,22 @@ class PromptEncoder:
         """
         if not self._zeros_for_missing:
             ids, ids_2 = self._empty_text.ids, self._empty_text.ids_2
-            return self._encode(Tokens(ids * chunks, ids_2 * chunks), _How())
+            return self._encode(Tokens(ids * chunks, ids_2 * chunks), _How(loras=loras))
         shapes = self._programs.prompt_shapes(chunks)
         zeros: Prompt = jax.tree.map(lambda a: self._place(np.zeros(a.shape, a.dtype)), shapes)
         return Encoded(zeros, np.array([True, True]))
 
     def _encode(self, tokens: Tokens, how: _How) -> Encoded:
+        params = self._params(how.loras)
+
         def encode(
             ids: tuple[int, ...], ids_2: tuple[int, ...], seen: Seen | None = None
         ) -> Encoded:
             arguments = (np.array(ids, np.int32), np.array(ids_2, np.int32))
             skip = np.int32(how.clip_skip)
             if seen is None:
-                return self._programs.encode(self._params, *arguments, skip)
-            return self._programs.encode_masked(self._params, *arguments, skip, seen)
+                return self._programs.encode(params, *arguments, skip)
+            return self._programs.encode_masked(params, *arguments, skip, seen)
 
         if self.chunks(tokens) == 1 and not tokens.weighted:
             return encode(tokens.ids, tokens.ids_2)

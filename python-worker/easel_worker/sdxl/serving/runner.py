@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from easel_worker.engine import ImageSpec, NotFinite, Pixels, ProgramInfo, Tokens
 from easel_worker.sdxl.folder.model import SdxlParams
 from easel_worker.sdxl.model.config import SdxlConfig
+from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.samplers.table import Table
+from easel_worker.sdxl.serving.adapters import Adapters
 from easel_worker.sdxl.serving.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
 from easel_worker.sdxl.serving.program_set import DenoiseKey, ProgramSet
 from easel_worker.sdxl.serving.programs import Conditions, Decoded, Encoded, Prompt, State
-from easel_worker.sdxl.serving.prompts import PromptEncoder
+from easel_worker.sdxl.serving.prompts import PromptEncoder, sorted_loras
 from easel_worker.sdxl.serving.sharding import replicated
 from easel_worker.sdxl.serving.time_ids import time_ids
 from easel_worker.values import Size
@@ -35,6 +37,7 @@ class Runner:
         *,
         empty_text: Tokens,
         lane_counts: LaneCounts,
+        adapters: Adapters,
     ) -> None:
         """Args:
 
@@ -44,12 +47,21 @@ class Runner:
         mesh: the devices.
         empty_text: the ids of the empty text.
         lane_counts: how many lanes each denoising program takes.
+        adapters: gives the parameters of images with LoRAs.
         """
         self._params = params
+        self._adapters = adapters
         self._programs = programs
         self._everywhere = replicated(mesh)
         self._lane_counts = lane_counts
-        self._prompts = PromptEncoder(config, params.text, programs, self._everywhere, empty_text)
+        self._prompts = PromptEncoder(
+            config, self._adapters.text, programs, self._everywhere, empty_text
+        )
+
+    @property
+    def adapters(self) -> Adapters:
+        """The parameters of images with LoRAs."""
+        return self._adapters
 
     @property
     def infos(self) -> tuple[ProgramInfo, ...]:
@@ -85,14 +97,17 @@ class Runner:
         prompts: Sequence[Encoded],
     ) -> SdxlLane:
         """Args: `prompts` holds the prompt, with the negative prompt before it if guided."""
+        unet = self._adapters.unet(sorted_loras(spec))
         lane = SdxlLane(
             spec=spec,
             table=table,
-            conditions=self._project(spec, prompts),
+            conditions=self._project(spec, prompts, unet.params),
             state=self._begin(spec.size, spec.seed, table.initial, noise),
+            unet=unet.params,
         )
+        unet.users.add(lane)
         if spec.guided and not all(step.guided for step in lane.plan):
-            lane.alone = self._project(spec, prompts[-1:])
+            lane.alone = self._project(spec, prompts[-1:], unet.params)
         _wait((lane.state, lane.conditions, lane.alone))
         for prompt in prompts:
             for name, finite in zip(TEXT_ENCODERS, np.asarray(prompt.finite), strict=True):
@@ -113,7 +128,7 @@ class Runner:
             key = DenoiseKey(lanes[0].size, len(padded), call.guided, call.cached, chunks)
             inputs = tuple(lane.input for lane in padded)
             run = self._programs.denoise(key)
-            made, finite = run(self._params.unet, inputs, step_numbers(padded))
+            made, finite = run(lanes[0].unet, inputs, step_numbers(padded))
             finite.copy_to_host_async()
             for place, lane in enumerate(call.lanes):  # the rest is padding
                 lane.advance(made[place], finite, place)
@@ -150,11 +165,11 @@ class Runner:
         if lane.not_finite is not None:
             raise lane.not_finite
 
-    def _project(self, spec: ImageSpec, prompts: Sequence[Encoded]) -> Conditions:
+    def _project(self, spec: ImageSpec, prompts: Sequence[Encoded], unet: UNet) -> Conditions:
         given: tuple[Prompt, ...] = tuple(prompt.prompt for prompt in prompts)
         project = self._programs.project(len(given), self._prompts.chunks(spec.prompt))
         ids = np.stack(time_ids(spec)[-len(given) :])
-        return project(self._params.unet, given, ids)
+        return project(unet, given, ids)
 
     def _begin(
         self, size: Size, seed: int, initial: float, noise: NDArray[np.float32] | None

@@ -1,0 +1,182 @@
+"""The weights of images with LoRAs: copies of the model's parameters with the LoRAs merged in.
+
+A copy has only the parameters that its LoRAs change; it shares the others with the model. Programs
+take weights as arguments, so a copy needs no compilation. At most `sets` copies of the UNet are on
+the devices, and as many of the text encoders, which are only needed while prompts are encoded. The
+copy that was not used for the longest time makes way for a new one, unless lanes use it: the step
+scheduler lets at most `sets` sets of LoRAs run at once.
+
+A parameter whose changes all are products of low rank is merged on the devices (see `merging`),
+any other one on the host (see `lora.merge`). Which of the two it is depends on the LoRAs alone, so
+the same LoRAs always give the same bytes.
+"""
+
+import gc
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from easel_worker.engine import InvalidRequest, LoraUse
+from easel_worker.sdxl.folder.model import SdxlParams, TextParams
+from easel_worker.sdxl.folder.weights import Put
+from easel_worker.sdxl.lora.file import LoraError
+from easel_worker.sdxl.lora.merge import Factors, Weighted, merge
+from easel_worker.sdxl.lora.shelf import Shelf
+from easel_worker.sdxl.lora.targets import TEXT, TEXT_2, UNET, ParamKey, declarations
+from easel_worker.sdxl.model.config import SdxlConfig
+from easel_worker.sdxl.model.params import declared
+from easel_worker.sdxl.model.unet import UNet
+from easel_worker.sdxl.serving.merging import MOST_RANK, MergePrograms
+
+P = TypeVar("P")
+
+
+@dataclass(eq=False)
+class Copy(Generic[P]):
+    """Parameters on the devices, and the lanes that use them."""
+
+    params: P
+    users: "weakref.WeakSet[Any]" = field(default_factory=weakref.WeakSet)
+
+
+class Adapters:
+    """Gives the parameters for any LoRAs. Not safe for several threads."""
+
+    def __init__(
+        self,
+        config: SdxlConfig,
+        params: SdxlParams,
+        put: Put,
+        merges: MergePrograms,
+        *,
+        shelf: Shelf | None = None,
+        sets: int = 1,
+        report: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Args:
+
+        config: the model's configuration.
+        params: its parameters, on the devices.
+        put: places an array on the devices.
+        merges: compiled before any LoRA is asked for.
+        shelf: the LoRAs; None for none.
+        sets: how many copies may be on the devices.
+        report: called with a line for each LoRA that cannot be read.
+        """
+        self._params = params
+        self._put = put
+        self._merges = merges
+        self._shelf = shelf
+        self._report = report
+        self._declared = declarations(config)
+        self._own = Copy(params.unet)
+        self._unets: _Recent[Copy[UNet]] = _Recent(sets, lambda copy: bool(copy.users))
+        self._texts: _Recent[TextParams] = _Recent(sets, lambda _: False)
+
+    def unet(self, loras: Sequence[LoraUse]) -> Copy[UNet]:
+        """The UNet with LoRAs merged in, by their `unet_weight`.
+
+        Raises:
+            InvalidRequest: a file cannot be read, or is another one now.
+        """
+        uses = [(use, use.unet_weight) for use in loras if use.unet_weight]
+        if not uses:
+            return self._own
+
+        def make() -> Copy[UNet]:
+            return Copy(self._merged(UNET, self._params.unet, uses))
+
+        return self._unets.get(_key(uses), make)
+
+    def text(self, loras: Sequence[LoraUse]) -> TextParams:
+        """The text encoders with LoRAs merged in, by their `text_weight`. See `unet`."""
+        uses = [(use, use.text_weight) for use in loras if use.text_weight]
+        own = self._params.text
+        if not uses:
+            return own
+
+        def make() -> TextParams:
+            return TextParams(
+                self._merged(TEXT, own.first, uses), self._merged(TEXT_2, own.second, uses)
+            )
+
+        return self._texts.get(_key(uses), make)
+
+    def _merged(self, component: str, own: P, uses: Sequence[tuple[LoraUse, float]]) -> P:
+        """A component's parameters; those that no LoRA changes are the model's own arrays."""
+        leaves, tree = jax.tree.flatten(own)
+        names = [param.name for param in declared(self._declared[component])]
+        places = {name: place for place, name in enumerate(names)}
+
+        def base(key: ParamKey) -> NDArray[np.generic]:
+            return np.asarray(leaves[places[key.name]])
+
+        changed = list(leaves)
+        try:
+            loras = [Weighted(self._file(use), weight) for use, weight in uses]
+            for each in merge(loras, component, base, most_rank=MOST_RANK):
+                place = places[each.key.name]
+                if isinstance(each, Factors):
+                    changed[place] = self._merges.run(leaves[place], each.down, each.up)
+                    continue
+                values = np.ascontiguousarray(each.values, dtype=leaves[place].dtype)
+                changed[place] = self._put(values, each.param)
+        except LoraError as error:
+            names_of = ", ".join(use.name for use, _ in uses)
+            self._report(f"the LoRA {names_of} cannot be used: {error}")
+            raise InvalidRequest(
+                f"the LoRA {names_of} cannot be used: its file cannot be read any more, or has "
+                "numbers that are too large"
+            ) from error
+        merged: P = jax.tree.unflatten(tree, changed)
+        return merged
+
+    def _file(self, use: LoraUse) -> Any:
+        shelved = None if self._shelf is None else self._shelf.table.get(use.name)
+        if shelved is None or shelved.digest != use.digest or not shelved.unchanged():
+            raise InvalidRequest(
+                f"the LoRA {use.name} with digest {use.digest} is not here any more: ask which "
+                "LoRAs there are"
+            )
+        return shelved.lora
+
+
+def _key(uses: Sequence[tuple[LoraUse, float]]) -> Hashable:
+    return tuple((use.digest, weight) for use, weight in uses)
+
+
+class _Recent(Generic[P]):
+    """The values used last, at most so many, and never without those in use."""
+
+    def __init__(self, most: int, in_use: Callable[[P], bool]) -> None:
+        self._most = most
+        self._in_use = in_use
+        self._known: OrderedDict[Hashable, P] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], P]) -> P:
+        """The value of a key: the known one, or a new one, before which others are dropped.
+
+        Raises:
+            RuntimeError: all places are in use.
+        """
+        if key not in self._known:
+            while len(self._known) >= self._most:
+                self._drop()
+            self._known[key] = make()
+        self._known.move_to_end(key)
+        return self._known[key]
+
+    def _drop(self) -> None:
+        for _ in range(2):
+            for key, value in self._known.items():
+                if not self._in_use(value):
+                    del self._known[key]
+                    return
+            gc.collect()  # lanes that ended in an exception may still be in its traceback
+        raise RuntimeError("all copies of the weights are in use by images with other LoRAs")
