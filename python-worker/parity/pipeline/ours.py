@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
 from easel_worker.engine import ImageSpec, Pixels
+from easel_worker.sdxl.serving.compilation import Compiler
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
+from parity.compile_once import CompileOnce
 from parity.pipeline.cases import PipelineCase
 
 LIMIT = 1.0
@@ -19,19 +22,27 @@ SHARE_LIMIT = 0.01
 
 
 def engine_for(
-    case: PipelineCase, folder: Path, *, chunks: int = 1, loras: Path | None = None
+    case: PipelineCase,
+    folder: Path,
+    *,
+    chunks: int = 1,
+    loras: Path | None = None,
+    compiler: Compiler | None = None,
 ) -> SdxlEngine:
-    """Return a warm engine in float32 for all cases with the same `engine`.
+    """Return a warm engine in float32 on one device, for all cases with the same `engine`.
 
     Args:
         case: any of these cases.
         folder: has the model's parts; this function adds the case's other files.
         chunks: how many chunks a prompt may have.
         loras: a folder of LoRAs.
+        compiler: makes the programs; None for one that compiles those that are called.
     """
     case.complete(folder)
-    options = Options(dtype="float32", max_prompt_chunks=chunks, loras=loras)
-    engine = SdxlEngine(folder, options)
+    options = Options(
+        dtype="float32", devices=jax.devices()[:1], max_prompt_chunks=chunks, loras=loras
+    )
+    engine = SdxlEngine(folder, options, compiler=compiler or CompileOnce())
     engine.warm(lambda _: None)
     return engine
 

@@ -19,8 +19,9 @@ OLDER_NAMES = {"demo"}
 
 # Before jax looks for devices. What does not name its devices still runs on the first one.
 jax.config.update("jax_num_cpu_devices", 8)
-# Compiling is most of these tests' time: it is done in haste here, and as a worker does it in the
-# tests that start one. A later run compiles much the same.
+# Compiling is most of these tests' time: it is done in haste here (see parity.compile_once for the
+# engines that make many steps), and as a worker does it in the tests that start one. A later run
+# compiles much the same.
 jax.config.update("jax_disable_most_optimizations", True)
 cache_programs_in(Path(__file__).parents[2] / ".cache" / "test-programs")
 

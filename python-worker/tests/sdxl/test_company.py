@@ -11,8 +11,8 @@ import pytest
 
 from easel_worker.sdxl.samplers.sampler import needs_older, offered
 from easel_worker.sdxl.serving.engine import SdxlEngine
-from easel_worker.sdxl.serving.options import Options
 from parity.pipeline.cases import SDXL_SCHEDULER
+from tests.sdxl.engines import start
 from tests.sdxl.tiny_model import SIZES, long, tokens, write
 from tests.support.company import Company, Repertoire, Tally
 
@@ -66,13 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> SdxlEngine:
-    return warm(folder, Options(devices=jax.devices()[:1], rows=5, max_prompt_chunks=1))
-
-
-def warm(folder: Path, options: Options) -> SdxlEngine:
-    engine = SdxlEngine(folder, options)
-    engine.warm(lambda _: None)
-    return engine
+    return start(folder, rows=5, sizes=None)
 
 
 def played(company: Company, schedules: range) -> Tally:
@@ -90,15 +84,8 @@ def test_on_one_device(engine: SdxlEngine) -> None:
 
 def test_guided_unguided_full_and_cached_steps(folder: Path) -> None:
     """Guided, unguided, full and cached steps alternate in every lane, with every sampler."""
-    saving = Options(
-        devices=jax.devices()[:1],
-        rows=5,
-        sizes=[],
-        max_prompt_chunks=1,
-        max_cache_interval=3,
-        more_schedulers=True,
-    )
-    company = Company(warm(folder, saving), SAVING)
+    saving = start(folder, rows=5, max_cache_interval=3, more_schedulers=True)
+    company = Company(saving, SAVING)
     tally = played(company, range(3000, 3060))
     assert tally.wrong == []
     assert tally.images > 200
@@ -106,15 +93,15 @@ def test_guided_unguided_full_and_cached_steps(folder: Path) -> None:
 
 def test_long_and_weighted_prompts(folder: Path) -> None:
     """Images of one size with one and two chunks share the rows and take turns."""
-    options = Options(devices=jax.devices()[:1], rows=5, sizes=[], max_prompt_chunks=2)
-    tally = played(Company(warm(folder, options), PROMPTS), range(4000, 4040))
+    company = Company(start(folder, rows=5, max_prompt_chunks=2), PROMPTS)
+    tally = played(company, range(4000, 4040))
     assert tally.wrong == []
     assert tally.images > 100
 
 
 def test_on_four_devices(engine: SdxlEngine, folder: Path) -> None:
-    four = Options(devices=jax.devices()[:4], rows=16, sizes=[], max_prompt_chunks=1)
-    company = Company(warm(folder, four), OF_ONE_SIZE, alone=engine)
+    four = start(folder, rows=16, devices=jax.devices()[:4])
+    company = Company(four, OF_ONE_SIZE, alone=engine)
     tally = played(company, range(1000, 1040))
     assert tally.wrong == []
     assert tally.images > 100
@@ -122,10 +109,7 @@ def test_on_four_devices(engine: SdxlEngine, folder: Path) -> None:
 
 def test_in_batches_of_a_fixed_count(folder: Path) -> None:
     """A single image is padded with copies of itself, so it always runs the same program."""
-    three = Options(
-        devices=jax.devices()[:1], rows=8, sizes=[], max_prompt_chunks=1, batch_lanes=(3,)
-    )
-    company = Company(warm(folder, three), OF_ONE_SIZE)
+    company = Company(start(folder, rows=8, batch_lanes=(3,)), OF_ONE_SIZE)
     tally = played(company, range(2000, 2040))
     assert tally.wrong == []
     assert tally.images > 100

@@ -17,6 +17,7 @@ from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
 from parity.pipeline.cases import SDXL_SCHEDULER
+from tests.sdxl.engines import ahead, start
 from tests.sdxl.tiny_model import SIZES, spec, tokens, write
 
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -32,17 +33,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> SdxlEngine:
-    engine = SdxlEngine(folder, Options(devices=jax.devices()[:1], max_prompt_chunks=1))
-    engine.warm(REPORTS.append)
-    return engine
+    return start(folder, ahead(REPORTS.append), sizes=None)
 
 
 @pytest.fixture(scope="module")
 def engine_of_four(folder: Path) -> SdxlEngine:
     """On four fake devices; see conftest."""
-    engine = SdxlEngine(folder, Options(devices=jax.devices()[:4], sizes=[], max_prompt_chunks=1))
-    engine.warm(lambda _: None)
-    return engine
+    return start(folder, devices=jax.devices()[:4])
 
 
 def make(engine: Engine, wanted: ImageSpec) -> Pixels:
@@ -224,9 +221,7 @@ def test_four_devices_make_the_same_images(engine: SdxlEngine, engine_of_four: S
 
 def test_eight_devices_in_pairs_make_the_same_images(folder: Path, engine: SdxlEngine) -> None:
     """Four pairs. Each row is computed alone, which may round its sums differently."""
-    options = Options(devices=jax.devices()[:8], sizes=[], max_prompt_chunks=1, split_guidance=True)
-    paired = SdxlEngine(folder, options)
-    paired.warm(lambda _: None)
+    paired = start(folder, devices=jax.devices()[:8], split_guidance=True)
     guided, unguided = paired.start(spec()), paired.start(spec(guidance=1.0))
     paired.step([guided, unguided])
     assert paired.rows_padded() == 3 * 2 + 7
@@ -252,9 +247,7 @@ def test_rows_computed_to_fill_four_devices_are_counted(engine_of_four: SdxlEngi
 
 
 def test_larger_batches_make_nearly_the_same_images(folder: Path, engine: SdxlEngine) -> None:
-    options = Options(devices=jax.devices()[:1], sizes=[], max_prompt_chunks=1, batch_lanes=(1, 3))
-    batched = SdxlEngine(folder, options)
-    batched.warm(lambda _: None)
+    batched = start(folder, batch_lanes=(1, 3))
     specs = mixed_specs(*SIZES[0])
     for wanted, image in zip(specs, in_company(batched, specs, random.Random(0)), strict=True):
         difference = image.astype(int) - make(engine, wanted)
@@ -296,9 +289,7 @@ def test_misuse_raises(engine: SdxlEngine, folder: Path) -> None:
 
 
 def test_bfloat16_is_near_float32(folder: Path, engine: SdxlEngine) -> None:
-    options = Options(dtype="bfloat16", devices=jax.devices()[:1], sizes=[], max_prompt_chunks=1)
-    rough = SdxlEngine(folder, options)
-    rough.warm(lambda _: None)
+    rough = start(folder, dtype="bfloat16")
     assert rough.capabilities.model.dtype == "bfloat16"
     difference = make(rough, spec()).astype(int) - make(engine, spec())
     assert 0 < np.abs(difference).mean() < 8

@@ -21,10 +21,9 @@ from easel_worker.sdxl.folder.fetch_progress import LINE_EVERY_S, ProgressLines
 from easel_worker.sdxl.folder.files import locate
 from easel_worker.sdxl.folder.hub import HubModel
 from easel_worker.sdxl.folder.hub_files import HubError
-from easel_worker.sdxl.serving.engine import SdxlEngine
-from easel_worker.sdxl.serving.options import Options
 from parity import original_layout
 from tests.sdxl import tiny_model
+from tests.sdxl.engines import start
 from tests.support.hub import BRANCH, COMMIT, REPOSITORY, Hub, serving
 
 MODEL = HubModel(REPOSITORY, COMMIT)
@@ -99,9 +98,7 @@ def test_fetches_only_the_files_that_are_read(
 
 def test_the_engine_paints_with_a_fetched_model(server: Hub, tmp_path: Path) -> None:
     fetch(server, tmp_path / "sdxl")
-    options = Options(sizes=(tiny_model.SIZES[0],), max_prompt_chunks=1)
-    engine = SdxlEngine(tmp_path / "sdxl", options)
-    engine.warm(lambda _: None)
+    engine = start(tmp_path / "sdxl")
     lane = engine.start(tiny_model.spec(steps=1))
     engine.step([lane])
     assert np.ptp(engine.finish(lane)) > 0

@@ -30,6 +30,7 @@ from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.sharding import replicate
 from tests.sdxl import tiny_model
+from tests.sdxl.engines import start
 
 DEMO = Path(__file__).parents[3] / "models" / "demo"
 INPUTS, OUTPUTS = 24, 8
@@ -92,9 +93,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def image(folder: Path, **changes: Any) -> tuple[Pixels, SdxlEngine]:
-    options = Options(devices=jax.devices()[:1], sizes=[], max_prompt_chunks=1, **changes)
-    engine = SdxlEngine(folder, options)
-    engine.warm(lambda _: None)
+    engine = start(folder, **changes)
     lane = engine.start(tiny_model.spec())
     for _ in range(lane.spec.steps):
         engine.step([lane])
@@ -142,11 +141,7 @@ def test_the_demo_model_predicts_nearly_the_same_in_int8() -> None:
 
 def test_several_devices_make_the_same_image_as_one(folder: Path) -> None:
     def make(count: int) -> Pixels:
-        options = Options(
-            devices=jax.devices()[:count], sizes=[], max_prompt_chunks=1, quantization="int8"
-        )
-        engine = SdxlEngine(folder, options)
-        engine.warm(lambda _: None)
+        engine = start(folder, devices=jax.devices()[:count], quantization="int8")
         lane = engine.start(tiny_model.spec(steps=2))
         engine.step([lane])
         engine.step([lane])
@@ -172,8 +167,10 @@ def test_abstract_parameters_equal_the_loaded_ones(folder: Path) -> None:
 
 
 def test_refuses_to_quantise_twice(folder: Path) -> None:
-    declared = UNet.declare(load_config(folder).unet)
-    plain = weights.init(declared, jax.random.key(0), jnp.float32)
+    config, dtypes = load_config(folder), Dtypes(jnp.float32, jnp.float32)
+    declared = UNet.declare(config.unet)
+    put = replicate(resolve.mesh(Options(devices=jax.devices()[:1])))
+    plain = load_params(locate(folder), config, dtypes, put, lambda _: None).unet
     sizes = [np.ones(shape, np.float32) for shape in calibration.shapes(declared).values()]
     quantised = selection.quantise(plain, sizes)
     assert isinstance(quantised.mid.attentions[0].blocks[0].ff_in, Int8Linear)
@@ -214,8 +211,7 @@ def test_a_watched_unet_returns_the_largest_input_of_each_layer(folder: Path) ->
 
 def test_a_calibration_makes_the_same_images_as_a_worker(folder: Path) -> None:
     options = Options(devices=jax.devices()[:1], sizes=[], max_prompt_chunks=1)
-    engine = SdxlEngine(folder, options)
-    engine.warm(lambda _: None)
+    engine = start(folder)
     defaults = engine.capabilities.defaults
     assert defaults.guidance_scale > 1
     lane = engine.start(tiny_model.spec(seed=5, guidance=defaults.guidance_scale))

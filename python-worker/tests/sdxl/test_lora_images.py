@@ -12,6 +12,7 @@ from parity.loras.files import FILES
 from parity.loras.ours import spec_with
 from parity.pipeline.ours import LIMIT, SHARE_LIMIT, difference, engine_for, make, share_different
 from tests.sdxl.conftest import FolderMaker
+from tests.sdxl.engines import COMPILER
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "loras.npz"
 
@@ -23,7 +24,7 @@ def engine(golden_folder: FolderMaker, tmp_path_factory: pytest.TempPathFactory)
     loras = tmp_path_factory.mktemp("files")
     for file in FILES.values():
         file.write(loras, case.shapes)
-    return engine_for(IMAGE, copy, loras=loras)
+    return engine_for(IMAGE, copy, loras=loras, compiler=COMPILER)
 
 
 @pytest.mark.parametrize("case", LORA_CASES, ids=lambda case: case.name)

@@ -20,6 +20,7 @@ from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.programs import State
 from easel_worker.sdxl.serving.trial import BrokenModelError, try_size
 from easel_worker.values import Size
+from tests.sdxl.engines import start
 from tests.sdxl.tiny_model import SIZES, spec, tokens, write
 
 POISON = tokens("poison")
@@ -50,18 +51,9 @@ def damage(folder: Path, part: str, name: str, at: Any = ..., value: float = np.
     save_file(tensors | {name: tensor}, path)
 
 
-def warm(folder: Path, **options: Any) -> SdxlEngine:
-    engine = SdxlEngine(
-        folder,
-        Options(devices=jax.devices()[:1], **({"sizes": [], "max_prompt_chunks": 1} | options)),
-    )
-    engine.warm(lambda _: None)
-    return engine
-
-
 @pytest.fixture(name="engine", scope="module")
 def _engine(folder: Path) -> SdxlEngine:
-    return warm(folder)
+    return start(folder)
 
 
 def noise(value: float | None = None) -> NDArray[np.float32]:
@@ -102,7 +94,7 @@ def test_a_model_whose_numbers_are_not_finite_does_not_start(
     with pytest.raises(
         BrokenModelError, match=rf"the model's {named} computes .* in float32 at"
     ) as it:
-        warm(copy)
+        start(copy)
     assert "its weights are damaged: fetch the model again" in str(it.value)
 
 
@@ -118,7 +110,7 @@ def test_the_error_suggests_a_wider_dtype_first(
 ) -> None:
     damage(copy, part, tensor)
     with pytest.raises(BrokenModelError, match=hint):
-        warm(copy, **options)
+        start(copy, **options)
 
 
 def test_a_further_size_whose_numbers_are_not_finite_is_not_offered(
@@ -132,11 +124,8 @@ def test_a_further_size_whose_numbers_are_not_finite_is_not_offered(
         try_size(runner, about, options, size)
 
     monkeypatch.setattr(engine_module, "try_size", try_but)
-    engine = SdxlEngine(
-        folder, Options(devices=jax.devices()[:1], compile_behind=True, max_prompt_chunks=1)
-    )
     reports: list[str] = []
-    engine.warm(reports.append)
+    engine = start(folder, report=reports.append, sizes=None, compile_behind=True)
     while engine.capabilities.coming:
         pass
     assert engine.capabilities.sizes == (first,)
@@ -146,7 +135,7 @@ def test_a_further_size_whose_numbers_are_not_finite_is_not_offered(
 def test_a_prompt_whose_embedding_is_not_finite_fails_alone(copy: Path) -> None:
     (token,) = (i for i in POISON.ids if i not in tokens("a red circle").ids)
     damage(copy, "text_encoder", "text_model.embeddings.token_embedding.weight", at=token)
-    engine = warm(copy)
+    engine = start(copy)
     good = alone(engine, spec())
     for _ in range(2):  # the second time from memory
         for bad in (spec(prompt=POISON), spec(negative=POISON)):
@@ -161,7 +150,7 @@ def test_a_prompt_whose_embedding_is_not_finite_fails_alone(copy: Path) -> None:
 def test_an_image_that_is_not_finite_changes_no_other_image(
     folder: Path, options: dict[str, Any], value: float
 ) -> None:
-    engine = warm(folder, **options)
+    engine = start(folder, **options)
     specs = [spec(seed=1), spec(seed=2, guidance=1.0), spec(seed=3, steps=3)]
     expected = [alone(engine, each) for each in specs]
     lanes = [engine.start(each) for each in specs]
@@ -215,9 +204,7 @@ def test_a_preview_that_is_not_finite_is_left_out_and_does_not_fail_the_image(
 
 
 def test_devices_that_share_a_guided_image_agree(folder: Path) -> None:
-    options = Options(devices=jax.devices()[:4], sizes=[], max_prompt_chunks=1, split_guidance=True)
-    engine = SdxlEngine(folder, options)
-    engine.warm(lambda _: None)
+    engine = start(folder, devices=jax.devices()[:4], split_guidance=True)
     good = alone(engine, spec())
     lanes = [engine.start(spec()), engine.start(spec(seed=9), noise=noise(np.nan))]
     for _ in range(4):

@@ -18,6 +18,7 @@ from easel_worker.sdxl.samplers.sampler import needs_older
 from easel_worker.sdxl.serving.compilation import Program, trace
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
+from tests.sdxl.engines import ahead, start
 from tests.sdxl.test_engine import counted_compilations, in_company, make
 from tests.sdxl.tiny_model import spec, tokens, write
 
@@ -42,13 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> SdxlEngine:
-    return warm(folder, devices=ONE, max_cache_interval=3)
-
-
-def warm(folder: Path, **options: Any) -> SdxlEngine:
-    engine = SdxlEngine(folder, Options(sizes=[], max_prompt_chunks=1, **options))
-    engine.warm(lambda _: None)
-    return engine
+    return start(folder, ahead(), max_cache_interval=3)
 
 
 def mixed_specs() -> list[ImageSpec]:
@@ -157,14 +152,14 @@ def test_images_do_not_depend_on_other_images_and_nothing_compiles(engine: SdxlE
 
 def test_devices_in_pairs_make_the_same_images(folder: Path, engine: SdxlEngine) -> None:
     """Each row is computed alone, which may round its sums differently."""
-    paired = warm(folder, devices=jax.devices()[:4], split_guidance=True, max_cache_interval=3)
+    paired = start(folder, devices=jax.devices()[:4], split_guidance=True, max_cache_interval=3)
     specs = mixed_specs()
     for wanted, image in zip(specs, in_company(paired, specs, random.Random(0)), strict=True):
         assert np.abs(image.astype(int) - make(engine, wanted)).max() <= 1
 
 
 def test_other_samplers_make_the_same_images_as_without(engine: SdxlEngine, tmp_path: Path) -> None:
-    plain = warm(write(tmp_path), devices=ONE)
+    plain = start(write(tmp_path))
     assert not any(needs_older(name) for name in plain.capabilities.schedulers)
     for scheduler in ("euler", "dpmpp_2m_sde", "ddim"):
         wanted = spec(scheduler=scheduler)

@@ -18,6 +18,7 @@ from parity.pipeline.ours import (
     share_different,
 )
 from tests.sdxl.conftest import FolderMaker
+from tests.sdxl.engines import COMPILER
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "pipelines.npz"
 
@@ -26,14 +27,14 @@ EngineMaker = Callable[[PipelineCase], SdxlEngine]
 
 @pytest.fixture(scope="module")
 def engine_of(golden_folder: FolderMaker, tmp_path_factory: pytest.TempPathFactory) -> EngineMaker:
-    """Make a case's engine. Compiling takes seconds, so cases share engines."""
+    """Make a case's engine. Cases share engines."""
     engines: dict[str, SdxlEngine] = {}
 
     def make(case: PipelineCase) -> SdxlEngine:
         if case.engine not in engines:
             _, folder = golden_folder(case.model.name)
             copy = shutil.copytree(folder, tmp_path_factory.mktemp("pipeline") / "model")
-            engines[case.engine] = engine_for(case, copy)
+            engines[case.engine] = engine_for(case, copy, compiler=COMPILER)
         return engines[case.engine]
 
     return make

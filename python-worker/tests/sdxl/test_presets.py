@@ -19,12 +19,12 @@ from easel_worker.sdxl.folder.presets import NAMES, presets_for
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.samplers.schedule import Schedule
 from easel_worker.sdxl.serving.describe import Description, describe
-from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.schedule_of import schedule_of
 from parity.pipeline.cases import PIPELINE_CASES
 from parity.pipeline.ours import make
 from tests.sdxl.conftest import FolderMaker
+from tests.sdxl.engines import start
 
 CASE = PIPELINE_CASES[0]
 SDXL_SCHEDULER = {
@@ -259,9 +259,8 @@ def test_the_models_own_preset_gives_what_a_request_leaves_out(folder: Path, une
 def test_the_engine_makes_the_image_of_the_models_own_preset(folder: Path) -> None:
     width, height = CASE.pixels
     say(folder, preset="dmd2", defaults={"width": width, "height": height})
-    engine = SdxlEngine(folder, Options(dtype="float32", max_prompt_chunks=1))
     lines: list[str] = []
-    engine.warm(lines.append)
+    engine = start(folder, report=lines.append, dtype="float32")
     assert any(line.startswith("easel.json has the preset dmd2: by default 4") for line in lines)
     spec = replace(CASE.spec(), steps=4, scheduler="lcm", guidance=0.0)
     own = make(engine, spec, CASE.noise())

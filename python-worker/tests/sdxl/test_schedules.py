@@ -9,7 +9,7 @@ import pytest
 
 from easel_worker.engine import SCHEDULES, ImageSpec, InvalidRequest, Pixels
 from easel_worker.sdxl.serving.engine import SdxlEngine
-from easel_worker.sdxl.serving.options import Options
+from tests.sdxl.engines import start
 from tests.sdxl.tiny_model import spec, write
 
 
@@ -17,9 +17,7 @@ from tests.sdxl.tiny_model import spec, write
 def engine(tmp_path_factory: pytest.TempPathFactory) -> SdxlEngine:
     folder: Path = tmp_path_factory.mktemp("model")
     write(folder)
-    made = SdxlEngine(folder, Options(max_prompt_chunks=1))
-    made.warm(lambda _: None)
-    return made
+    return start(folder)
 
 
 def image(engine: SdxlEngine, wanted: ImageSpec) -> Pixels:

@@ -32,6 +32,7 @@ from parity.cases import KOALA_1B, KOALA_700M, LCM_SDXL, SIBLINGS, SSD_1B, VEGA,
 from parity.pipeline.cases import PipelineCase
 from parity.pipeline.ours import engine_for
 from tests.sdxl.conftest import FolderMaker
+from tests.sdxl.engines import COMPILER
 
 BASE = Path(__file__).parents[3] / "models" / "sdxl-base-config"
 
@@ -128,7 +129,7 @@ PIPELINE = PipelineCase("lcm", LCM_SDXL, steps=2, guidance=4.0)
 
 @pytest.fixture(scope="module")
 def lcm(lcm_folder: Path) -> SdxlEngine:
-    return engine_for(PIPELINE, lcm_folder)
+    return engine_for(PIPELINE, lcm_folder, compiler=COMPILER)
 
 
 def make(engine: SdxlEngine, **changes: Any) -> Pixels:

@@ -36,6 +36,7 @@ from parity.golden import STEMS
 from parity.pipeline.cases import PIPELINE_CASES
 from parity.pipeline.ours import LIMIT, difference, engine_for, run
 from tests.sdxl.conftest import FolderMaker
+from tests.sdxl.engines import COMPILER
 
 Arrays = dict[str, NDArray[Any]]
 Parts = dict[str, Arrays]
@@ -105,7 +106,7 @@ def test_all_parameters_equal_those_of_the_folder(
 def test_the_image_equals_diffusers(folder: Path) -> None:
     case = PIPELINE_CASES[0]
     golden = np.load(Path(__file__).parents[1] / "goldens" / "pipelines.npz")[case.name]
-    assert difference(run(case, engine_for(case, folder)), golden) <= LIMIT
+    assert difference(run(case, engine_for(case, folder, compiler=COMPILER)), golden) <= LIMIT
 
 
 @pytest.mark.parametrize(

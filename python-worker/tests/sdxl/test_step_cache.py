@@ -13,10 +13,9 @@ from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.lanes import SdxlLane
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.step_plan import PlannedStep
+from tests.sdxl.engines import ahead, start
 from tests.sdxl.test_engine import counted_compilations, in_company, make
 from tests.sdxl.tiny_model import SIZES, spec, tokens, write
-
-ONE = jax.devices()[:1]
 
 
 @pytest.fixture(scope="module")
@@ -26,18 +25,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> SdxlEngine:
-    return warm(folder, Options(devices=ONE, max_cache_interval=4, max_prompt_chunks=1))
+    return start(folder, ahead(), sizes=None, max_cache_interval=4)
 
 
 @pytest.fixture(scope="module")
 def plain(folder: Path) -> SdxlEngine:
-    return warm(folder, Options(devices=ONE, sizes=[], max_prompt_chunks=1))
-
-
-def warm(folder: Path, options: Options) -> SdxlEngine:
-    engine = SdxlEngine(folder, options)
-    engine.warm(lambda _: None)
-    return engine
+    return start(folder)
 
 
 def mixed_specs() -> list[ImageSpec]:
@@ -129,10 +122,8 @@ def test_nothing_compiles_after_warm(engine: SdxlEngine) -> None:
 
 
 def test_four_devices_make_the_same_images(folder: Path, engine: SdxlEngine) -> None:
-    options = Options(
-        devices=jax.devices()[:4], sizes=[], max_prompt_chunks=1, max_cache_interval=4
-    )
-    four, specs = warm(folder, options), mixed_specs()
+    four = start(folder, devices=jax.devices()[:4], max_cache_interval=4)
+    specs = mixed_specs()
     alone = [make(engine, each) for each in specs]
     for seed in range(3):
         together = in_company(four, specs, random.Random(seed))
@@ -142,12 +133,7 @@ def test_four_devices_make_the_same_images(folder: Path, engine: SdxlEngine) -> 
 def test_four_devices_in_pairs_make_the_same_images(folder: Path, engine: SdxlEngine) -> None:
     """Each row is computed alone, which may round its sums differently."""
     four = jax.devices()[:4]
-    paired = warm(
-        folder,
-        Options(
-            devices=four, sizes=[], max_prompt_chunks=1, split_guidance=True, max_cache_interval=4
-        ),
-    )
+    paired = start(folder, devices=four, split_guidance=True, max_cache_interval=4)
     specs = mixed_specs()
     for wanted, image in zip(specs, in_company(paired, specs, random.Random(0)), strict=True):
         assert furthest(image, make(engine, wanted)) <= 1

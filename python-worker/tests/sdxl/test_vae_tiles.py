@@ -19,6 +19,7 @@ from parity.components import tiles
 from parity.golden import Golden
 from parity.report import relative_difference
 from tests.sdxl import tiny_model
+from tests.sdxl.engines import start
 
 FolderMaker = Callable[[str], tuple[Golden, Path]]
 GOLDEN = Path(__file__).parent.parent / "goldens" / tiles.FILE
@@ -80,9 +81,7 @@ def test_the_engine_decodes_in_tiles_if_the_option_is_set(tmp_path: Path) -> Non
     folder = tiny_model.write(tmp_path)
 
     def image(tile: int) -> np.ndarray:
-        options = Options(devices=jax.devices()[:1], sizes=[], max_prompt_chunks=1, vae_tile=tile)
-        engine = SdxlEngine(folder, options)
-        engine.warm(lambda _: None)
+        engine = start(folder, vae_tile=tile)
         lane = engine.start(tiny_model.spec(steps=1))
         engine.step([lane])
         return engine.finish(lane)

@@ -14,15 +14,14 @@ from easel_worker import specs
 from easel_worker.engine import PROMPT_WEIGHTS, ImageSpec, InvalidRequest, Pixels
 from easel_worker.sdxl.serving import weighting
 from easel_worker.sdxl.serving.engine import SdxlEngine
-from easel_worker.sdxl.serving.options import Options
 from parity.pipeline.ours import LIMIT, SHARE_LIMIT, difference, engine_for, make, share_different
 from parity.weights.cases import IMAGE, WEIGHTS_CASES, WeightsCase, spec_of, tokens_of
 from tests.sdxl.conftest import FolderMaker
+from tests.sdxl.engines import COMPILER, ahead, start
 from tests.sdxl.test_engine import counted_compilations
 from tests.sdxl.tiny_model import LENGTH, long, spec, tokens, write
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "weights.npz"
-ONE = jax.devices()[:1]
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +30,13 @@ def reference_engine(
 ) -> SdxlEngine:
     _, folder = golden_folder(IMAGE.model.name)
     copy = shutil.copytree(folder, tmp_path_factory.mktemp("weights") / "model")
-    return engine_for(IMAGE, copy, chunks=2)
+    return engine_for(IMAGE, copy, chunks=2, compiler=COMPILER)
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> SdxlEngine:
     folder = write(tmp_path_factory.mktemp("tiny"))
-    engine = SdxlEngine(folder, Options(devices=ONE, sizes=[], max_prompt_chunks=3))
-    engine.warm(lambda _: None)
-    return engine
+    return start(folder, ahead(), max_prompt_chunks=3)
 
 
 def golden(case: WeightsCase) -> dict[str, Any]:
@@ -176,14 +173,13 @@ def test_weights_that_overflow_are_the_requests_fault(engine: SdxlEngine) -> Non
     "options",
     [
         {"split_guidance": True, "devices": jax.devices()[:2]},
-        {"max_cache_interval": 3, "devices": ONE},
-        {"batch_lanes": (2,), "devices": ONE},
+        {"max_cache_interval": 3},
+        {"batch_lanes": (2,)},
     ],
     ids=["split guidance", "cached steps", "batched lanes"],
 )
 def test_long_prompts_work_with_other_options(options: dict[str, Any], tmp_path: Path) -> None:
-    engine = SdxlEngine(write(tmp_path / "tiny"), Options(sizes=[], rows=4, **options))
-    engine.warm(lambda _: None)
+    engine = start(write(tmp_path / "tiny"), rows=4, max_prompt_chunks=2, **options)
     interval = engine.capabilities.limits.max_cache_interval
     wanted = spec(prompt=long("a red circle", "on blue"), steps=5, cache_interval=interval)
     lanes = [engine.start(wanted), engine.start(replace(wanted, guidance_end=0.5))]

@@ -41,6 +41,8 @@ def assemble(
     timeline: Timeline,
     report: Report,
     shelf: Shelf | None = None,
+    *,
+    compiler: Compiler | None = None,
 ) -> Assembled:
     """Load the model and compile the programs of its default size.
 
@@ -50,6 +52,7 @@ def assemble(
         timeline: records how long each part took.
         report: called with one readable line for each stage of the work.
         shelf: the LoRAs; None for none.
+        compiler: makes the programs; None for the one that the options ask for.
 
     Raises:
         WeightsError: see `weights.load`.
@@ -83,7 +86,9 @@ def assemble(
         abstract_params(config, dtypes, kernel_options=kernel_options),
         mesh,
         (len(text.ids), len(text.ids_2)),
-        compiler=_TimedCompiler(_compiler(options, report), timeline, (params, digested)),
+        compiler=_TimedCompiler(
+            compiler or _compiler(options, report), timeline, (params, digested)
+        ),
         caching=options.caching,
         keep_older=about.keep_older,
         vae_tile=resolve.vae_tile(options, config.vae_scale),

@@ -1,7 +1,7 @@
 """Compiles functions into programs ahead of their first call, and measures how long that takes."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,9 @@ from jax.sharding import Sharding
 
 from easel_worker.engine import ProgramInfo
 from easel_worker.sdxl.serving.program_cache import keep_programs_in
+
+Options = Iterable[tuple[str, Any]]
+"""Names and values of XLA's options."""
 
 TPU_OPTIONS = (
     # Identical blocks share their instructions, which makes the UNet's program much smaller.
@@ -56,19 +59,30 @@ def trace(function: Callable[..., Any], arguments: tuple[Any, ...], where: Shard
     return jax.jit(own, in_shardings=where, out_shardings=where).trace(*arguments)
 
 
-def finish(lowered: Any, where: Sharding) -> Any:
-    """Compile a lowered function for a sharding's devices, with the options for that platform."""
+def finish(lowered: Any, where: Sharding, options: Options = ()) -> Any:
+    """Compile a lowered function for a sharding's devices, with the options for that platform.
+
+    Args:
+        lowered: the function.
+        where: the sharding of its arguments.
+        options: further options for XLA.
+    """
     device: jax.Device = next(iter(where.device_set))
-    on_tpu = device.platform == "tpu"
-    return lowered.compile(compiler_options=dict(TPU_OPTIONS) if on_tpu else None)
+    given = dict(TPU_OPTIONS if device.platform == "tpu" else ()) | dict(options)
+    return lowered.compile(compiler_options=given or None)
 
 
 class CompileHere:
     """Compiles for the devices of this process, or loads the program from the persistent cache."""
 
-    def __init__(self, report: Callable[[str], None]) -> None:
-        """Args: `report` is called with one readable line for each program."""
+    def __init__(self, report: Callable[[str], None], options: Options = ()) -> None:
+        """Args:
+
+        report: called with one readable line for each program.
+        options: for XLA, besides those that the platform needs.
+        """
         self._report = report
+        self._options = dict(options).items()
 
     def compile(
         self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], where: Sharding
@@ -76,7 +90,7 @@ class CompileHere:
         """See `Compiler.compile`."""
         started = time.perf_counter()
         with _cache_hits() as hits:
-            compiled = finish(trace(function, arguments, where).lower(), where)
+            compiled = finish(trace(function, arguments, where).lower(), where, self._options)
         info = ProgramInfo(name, round(time.perf_counter() - started, 3), cached=bool(hits))
         source = " (from the cache)" if info.cached else ""
         self._report(f"compiled {name} in {info.seconds:.1f} s{source}")

@@ -42,6 +42,7 @@ from easel_worker.sdxl.samplers.table import Table
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.adapters import Adapters
 from easel_worker.sdxl.serving.assembly import assemble
+from easel_worker.sdxl.serving.compilation import Compiler
 from easel_worker.sdxl.serving.describe import describe
 from easel_worker.sdxl.serving.lanes import SdxlLane
 from easel_worker.sdxl.serving.options import Options
@@ -64,7 +65,11 @@ class SdxlEngine:
     """Makes images with an SDXL model from a diffusers folder or a single file."""
 
     def __init__(
-        self, model: Path, options: Options | None = None, timeline: Timeline | None = None
+        self,
+        model: Path,
+        options: Options | None = None,
+        timeline: Timeline | None = None,
+        compiler: Compiler | None = None,
     ) -> None:
         """Read the small files; `warm` does the slow work.
 
@@ -72,6 +77,7 @@ class SdxlEngine:
             model: the model's folder or file.
             options: the operator's options.
             timeline: records how long each part of the start took.
+            compiler: makes the programs; None for the one that the options ask for.
 
         Raises:
             ValueError: the model or an option is not supported; the message says what to do.
@@ -85,6 +91,7 @@ class SdxlEngine:
         self._loras: tuple[Lora, ...] = ()
         self._rows_padded = 0
         self._timeline = timeline or Timeline()
+        self._compiler = compiler
         self._report: Callable[[str], None] = lambda _: None
 
     def warm(self, report: Callable[[str], None]) -> None:
@@ -97,7 +104,9 @@ class SdxlEngine:
             report(note)
         about, timeline = self._about, self._timeline
         shelf, scanned = self._shelf()
-        runner, digest, programs = assemble(about, self._options, timeline, report, shelf)
+        runner, digest, programs = assemble(
+            about, self._options, timeline, report, shelf, compiler=self._compiler
+        )
         if not scanned.wait(FIRST_SCAN_S):
             report(f"still reading {self._options.loras}: its LoRAs follow")
         first, *others = about.sizes

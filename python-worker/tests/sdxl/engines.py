@@ -1,0 +1,39 @@
+"""Starts engines whose programs all tests of a run share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from easel_worker.sdxl.serving.compilation import CompileHere, Compiler
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.options import Options
+from parity.compile_once import QUICKLY, CompileOnce
+
+Report = Callable[[str], None]
+
+COMPILER = CompileOnce()
+"""Compiles a program when a test first calls it."""
+
+
+def start(
+    model: Path, compiler: Compiler = COMPILER, report: Report = lambda _: None, **options: Any
+) -> SdxlEngine:
+    """Return a warm engine for a model's default size and prompts of one chunk, on one device.
+
+    Args:
+        model: the model's folder or file.
+        compiler: makes the programs.
+        report: see `Engine.warm`.
+        options: the engine's, to change that.
+    """
+    given = {"devices": jax.devices()[:1], "sizes": [], "max_prompt_chunks": 1} | options
+    engine = SdxlEngine(model, Options(**given), compiler=compiler)
+    engine.warm(report)
+    return engine
+
+
+def ahead(report: Report = lambda _: None) -> Compiler:
+    """Return a compiler that compiles each program before its first call, as a worker does."""
+    return CompileHere(report, QUICKLY)
