@@ -15,6 +15,7 @@ import {
   startServer
 } from '../support/server.js'
 import { until } from '../support/wait.js'
+import { startWorker } from '../support/worker.js'
 
 async function imageOf(response: Response): Promise<{ pixels: Buffer; recipe: Recipe; png: Buffer }> {
   expect(response.status, await response.clone().text()).toBe(200)
@@ -169,11 +170,12 @@ describe('POST /generate', () => {
   })
 
   it('answers 503 with Retry-After until a worker is ready', async () => {
-    const server = await startServer({ WORKER_ARGS: '--fake-warm-ms 1500' })
+    const server = await startServer({ WORKER: 'connect' })
     const response = await generate(server, { prompt: 'too early' })
     expect(response.status).toBe(503)
     expect(Number(response.headers.get('retry-after'))).toBeGreaterThan(0)
     expect(await response.json()).toMatchObject({ code: 'NOT_READY' })
+    startWorker(server.endpoint, 'late')
     await server.pool.firstReady
     await imageOf(await generate(server, { prompt: 'now' }))
   })
