@@ -27,19 +27,23 @@ class News:
         self._vitals = vitals
         self._worker = worker
         self._model_name = model_name
-        self._told: tuple[Lora, ...] = ()
+        self._greeted: tuple[Lora, ...] = ()
+        self._changed = False
 
     def hello(self) -> Hello:
         """The HELLO of now."""
         now = self._engine.capabilities
-        self._told = now.loras
+        self._greeted, self._changed = now.loras, False
         return specs.hello(now, self._worker, self._model_name)
 
     def heartbeat(self, session: str) -> Heartbeat:
-        """The heartbeat of now. It has the LoRAs only if they changed: they may be many."""
+        """The heartbeat of now.
+
+        The LoRAs may be many, so it has them only once they have differed from HELLO's. It has them
+        from then on, because a heartbeat that was not sent yet makes way for the next one.
+        """
         now = self._engine.capabilities
-        changed = now.loras != self._told
-        self._told = now.loras
+        self._changed |= now.loras != self._greeted
         return replace(
             self._vitals.heartbeat(session),
             sizes=now.sizes,
@@ -48,5 +52,5 @@ class News:
             coming=now.coming,
             coming_features=now.coming_features,
             coming_max_chunks=now.coming_max_chunks,
-            loras=now.loras if changed else UNSET,
+            loras=now.loras if self._changed else UNSET,
         )
