@@ -82,12 +82,13 @@ describe('a request whose server shuts down', () => {
   })
 
   it('waits while it is refused, and continues when another server answers', { timeout: 120_000 }, async () => {
-    const [one, two] = [await startReadyServer(SLOW), await startReadyServer(SLOW)]
+    const slower = { WORKER_ARGS: '--fake-step-ms 40' }
+    const [one, two] = [await startReadyServer(slower), await startReadyServer(slower)]
     const front = await balancer(one)
     const client = clientOf(front.url)
     const events: ServerEvent[] = []
-    // The drain lasts until this request finishes; the other cannot finish in time.
-    const short = generate(one, { prompt: 'x', num_inference_steps: 100 })
+    // The drain lasts until this request finishes, after 2.4 s or more; the other takes at least 40 s.
+    const short = generate(one, { prompt: 'x', num_inference_steps: 60 })
     await running(one)
     const painting = (async () => {
       for await (const event of client.generate(
@@ -96,8 +97,9 @@ describe('a request whose server shuts down', () => {
       ))
         events.push(event)
     })()
+    painting.catch(() => undefined)
     await until('the first progress arrives', () => events.some(({ type }) => type === 'progress'))
-    const closed = one.close(8000)
+    const closed = one.close(30_000)
     await until('the closing server refuses the page', () => front.statuses.includes(503))
     front.to(two)
     await until('the other server makes the image', () => two.pool.state.running === 1)
