@@ -24,7 +24,8 @@ export function useBrowser(): (url: string, options?: ContextOptions) => Promise
   return async (url, options) => {
     const context = await browser!.newContext({ viewport: { width: 1360, height: 900 }, ...options })
     const visitor = await Visitor.enter(context, url)
-    onTestFinished(async () => {
+    onTestFinished(async ({ task }) => {
+      if (task.result?.state === 'fail') console.error(`the page says: ${await visitor.says()}`)
       await context.close()
       visitor.complain()
     })
@@ -70,6 +71,12 @@ export class Visitor {
   /** @throws Error if the page logged errors or sent requests to another server */
   complain(): void {
     if (this.#complaints.length > 0) throw new Error(this.#complaints.join('\n'))
+  }
+
+  /** What the page shows of its state, for the report of a failed test. */
+  async says(): Promise<string> {
+    const texts = this.page.locator('#service, #notice, #progress-text, .field-error:not(:empty)').allInnerTexts()
+    return JSON.stringify(await texts.catch((error: unknown) => String(error)))
   }
 
   /** Waits until the page shows that the model is ready. */
