@@ -7,7 +7,7 @@ import { readNetworks } from './networks.js'
 export { isBreak } from './a1111.js'
 export { type Fragment, PROMPT_SYNTAXES, PromptSyntaxError, type PromptSyntax } from './fragment.js'
 export { doubtOf } from './doubts.js'
-export { type LoraTag, readNetworks } from './networks.js'
+export { readNetworks } from './networks.js'
 
 /** A syntax with weights. */
 export type WeightedSyntax = Exclude<PromptSyntax, 'plain'>

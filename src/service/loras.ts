@@ -1,9 +1,10 @@
 import { EaselError } from '../errors.js'
 import { MAX_LORA_WEIGHT, MAX_LORAS, type ValueOf } from '../parameters.js'
-import { type LoraTag, PromptSyntaxError, readNetworks } from '../prompt/index.js'
+import { readNetworks } from '../prompt/index.js'
 import type { Capabilities } from '../workers/capabilities.js'
 import type { Lora, LoraUse } from '../workers/protocol.js'
 import type { Decided } from './decisions.js'
+import { invalid, refusing } from './prompts.js'
 
 /** A LoRA that a request asks for, and the field that names it. */
 type Wanted = ValueOf<'loras'>[number] & { readonly field: 'loras' | 'prompt' | 'prompt_2' }
@@ -53,19 +54,12 @@ function tagged({
 }
 
 function tagsIn(field: 'prompt' | 'prompt_2', text: string): Wanted[] {
-  return read(field, text).map(({ tag, ...lora }) => {
+  const { loras } = refusing(field, () => readNetworks(text, false))
+  return loras.map(({ tag, ...lora }) => {
     if (Math.max(Math.abs(lora.unet_weight), Math.abs(lora.text_weight)) > MAX_LORA_WEIGHT)
       throw invalid(field, `has ${tag}, whose weight must be from -${MAX_LORA_WEIGHT} to ${MAX_LORA_WEIGHT}`)
     return { ...lora, field }
   })
-}
-
-function read(field: string, text: string): readonly LoraTag[] {
-  try {
-    return readNetworks(text, false).loras
-  } catch (error) {
-    throw error instanceof PromptSyntaxError ? invalid(field, error.message) : error
-  }
 }
 
 function useOf(wanted: Wanted, loras: readonly Lora[]): LoraUse {
@@ -106,8 +100,4 @@ function sameWeights(a: LoraUse, b: LoraUse): boolean {
 
 function unsupported({ field }: Wanted, message: string): EaselError {
   return new EaselError('UNSUPPORTED_LORA', `${field}: ${message}`, { field })
-}
-
-function invalid(field: string, message: string): EaselError {
-  return new EaselError('INVALID_REQUEST', `${field} ${message}`, { field })
 }

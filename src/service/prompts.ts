@@ -95,7 +95,8 @@ function cutOf(encoders: readonly EncoderChunks[], text: string, most: number): 
   return cuts.length === 0 ? undefined : Math.min(...cuts)
 }
 
-function refusing<T>(field: string, read: () => T): T {
+/** Reads part of a prompt. @throws EaselError INVALID_REQUEST with the field instead of a PromptSyntaxError */
+export function refusing<T>(field: string, read: () => T): T {
   try {
     return read()
   } catch (error) {
@@ -103,6 +104,6 @@ function refusing<T>(field: string, read: () => T): T {
   }
 }
 
-function invalid(field: string, message: string): EaselError {
+export function invalid(field: string, message: string): EaselError {
   return new EaselError('INVALID_REQUEST', `${field} ${message}`, { field })
 }
