@@ -18,7 +18,7 @@ export interface Resolved extends Omit<Decided, 'loras'> {
  * Fills in omitted parameters (from the operator, else the model) and checks the result against the workers' abilities.
  *
  * @param randomSeed called when the request has no seed; returns a uint32
- * @throws EaselError 400 with the wrong field; 503 for a size that is still being compiled
+ * @throws EaselError 400 with the wrong field; 503 for a size or a feature that is still being compiled
  */
 export function resolveRequest(
   request: GenerateRequest,
@@ -66,7 +66,7 @@ function checkNeutral(decided: Decided, model: Capabilities): void {
   for (const parameter of parametersWith('neutral')) {
     const { name, neutral, unable } = parameter
     if (decided[name] !== neutral && !supports(model, parameter))
-      throw new EaselError('UNSUPPORTED_FEATURE', `${name} must be ${neutral}: ${unable}`, { field: name })
+      throw unsupported(parameter, model, `must be ${neutral}: ${unable}`)
   }
 }
 
@@ -76,9 +76,24 @@ function checkOmittable(decided: Decided, model: Capabilities): void {
     const { name } = parameter
     if (decided[name] !== undefined && !supports(model, parameter)) {
       const unable = (parameter as { unable?: string }).unable ?? 'the workers do not support it'
-      throw new EaselError('UNSUPPORTED_FEATURE', `${name} must be left out: ${unable}`, { field: name })
+      throw unsupported(parameter, model, `must be left out: ${unable}`)
     }
   }
+}
+
+/** Refuses a parameter: for now only, if a worker is still compiling the programs for it. */
+function unsupported(
+  { name, feature }: { readonly name: string; readonly feature?: string },
+  { comingFeatures }: Capabilities,
+  advice: string
+): EaselError {
+  if (feature === undefined || !comingFeatures.includes(feature))
+    return new EaselError('UNSUPPORTED_FEATURE', `${name} ${advice}`, { field: name })
+  return new EaselError(
+    'NOT_READY',
+    `${name} must be left out while the programs for it are still being compiled; retry later`,
+    { field: name, retryAfter: NOT_READY_RETRY_SECONDS }
+  )
 }
 
 /** A schedule of the request decides how many steps there are. */

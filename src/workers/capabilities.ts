@@ -38,6 +38,9 @@ export const GUIDANCE_EMBEDDING = 'guidance_embedding'
 /** The feature of workers that apply the weights in a prompt. */
 export const PROMPT_WEIGHTS = 'prompt_weights'
 
+/** The feature of workers that have compiled the programs for LoRAs. */
+const LORAS = 'loras'
+
 /** Whether the worker that sent this HELLO can run the job. */
 export function canRun(hello: Hello, job: Pick<Job, 'width' | 'height'> & Partial<Job>): boolean {
   return (
@@ -92,8 +95,9 @@ function canEncode({ features = [], limits, tokenizers }: Hello, { prompt, negat
 }
 
 /** Whether the worker has the job's LoRAs: the same files, and not only the names. */
-function hasLoras({ loras = [], limits }: Hello, { loras: wanted = [] }: Partial<Job>): boolean {
-  if (wanted.length > (limits.max_loras ?? 0)) return false
+function hasLoras({ features = [], loras = [], limits }: Hello, { loras: wanted = [] }: Partial<Job>): boolean {
+  if (wanted.length === 0) return true
+  if (!features.includes(LORAS) || wanted.length > (limits.max_loras ?? 0)) return false
   return wanted.every(({ name, digest }) => loras.some((lora) => lora.name === name && lora.digest === digest))
 }
 

@@ -23,6 +23,7 @@ const model = {
     scheduler: 'euler',
     negative_prompt: 'grey'
   },
+  comingFeatures: [],
   limits
 } as unknown as Capabilities
 const able = {
@@ -307,6 +308,13 @@ describe('a schedule of a request', () => {
   it('needs workers that take it', () => {
     expect(() => resolve({ timestep_spacing: 'trailing' }, plain, model)).toThrow(
       expect.objectContaining({ code: 'UNSUPPORTED_FEATURE', field: 'timestep_spacing' })
+    )
+  })
+
+  it('can be had later while a worker compiles what it needs', () => {
+    const coming = { ...model, comingFeatures: ['schedules'] }
+    expect(() => resolve({ timestep_spacing: 'trailing' }, plain, coming)).toThrow(
+      expect.objectContaining({ code: 'NOT_READY', field: 'timestep_spacing' })
     )
   })
 

@@ -26,6 +26,7 @@ it('a worker gets only jobs whose LoRAs it has, by their files', () => {
   expect(runs(use('cute', 'b'))).toBe(false)
   expect(runs(use('gone', 'a'))).toBe(false)
   expect(runs(use('cute', 'a'), use('ink', 'b'), use('oil', 'c'))).toBe(false)
+  expect(canRun({ ...worker, features: [] }, { width: 64, height: 64, loras: [use('cute', 'a')] })).toBe(false)
 })
 
 it('several workers offer each name once, with the file of the one that came last', () => {
@@ -108,6 +109,43 @@ it('paints with the LoRAs of a real worker, whose folder changes, by field, tag,
   await writeFile(join(folder, 'ink.safetensors'), 'two')
   await until('the new file is listed', async () => (await listed(server)).length === 2)
   await bytesOf({ ...request, loras: [{ name: 'ink' }, { name: 'cute' }] })
+})
+
+it('refuses LoRAs for now while a worker still compiles the programs for them, by field and by tag', async () => {
+  const server = await startServer({ WORKER: 'connect' })
+  const real = startWorker(server.endpoint, 'real')
+  await server.pool.firstReady
+  const base = server.pool.state.workers[0]!.hello
+  const worker = new ScriptedWorker(server.endpoint, 'scripted', {
+    ...base,
+    features: ['prompt_weights'],
+    coming_features: ['loras'],
+    limits: { ...base.limits, max_loras: 2 },
+    loras: [lora('cute', 'a')]
+  })
+  await reconnect(server, 'scripted', worker)
+  real.kill('SIGTERM')
+  await until('only the scripted worker is left', () => server.pool.state.workers.length === 1)
+  const requests = [
+    { prompt: 'a fox', loras: [{ name: 'cute' }] },
+    { prompt: 'a fox <lora:cute:1>', prompt_syntax: 'a1111' }
+  ]
+  for (const request of requests) {
+    const refused = await generate(server, request)
+    expect(refused.status).toBe(503)
+    expect(refused.headers.has('retry-after')).toBe(true)
+    expect(await refused.json()).toMatchObject({ code: 'NOT_READY' })
+  }
+  await worker.send('HEARTBEAT', {
+    ...idleHeartbeat(worker.session!),
+    features: ['prompt_weights', 'loras'],
+    coming_features: []
+  })
+  await until('the worker has the feature', () => server.pool.state.workers[0]!.hello.features!.includes('loras'))
+  const made = requests.map((request) => generate(server, request))
+  await until('the worker has both jobs', () => worker.jobs.length === 2)
+  await worker.finish()
+  for (const answer of made) expect((await answer).status).toBe(200)
 })
 
 it('refuses LoRAs where the workers have none', async () => {
