@@ -1,31 +1,47 @@
-"""The operator's folder of LoRAs: the names of its files, and what fits into HELLO."""
+"""The operator's folder of LoRAs: its files and their names, and what fits into HELLO."""
 
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
 
 from easel_worker.engine import Lora
 
+ENDING = ".safetensors"
+MAX_DEPTH = 8
+"""How many folders deep files are looked for."""
+
+MAX_NAME = 200
 MAX_LISTED = 1000
 MAX_LISTED_BYTES = 512 * 1024
 """HELLO may have 1 MiB, and the rest of it takes a few kB."""
 
-_NAME = re.compile(r"[^<>:\x00-\x1f]{1,200}")
+_NAME = re.compile(rf"[^<>:\x00-\x1f]{{1,{MAX_NAME}}}")
 
 
-def lora_files(folder: Path) -> dict[str, Path]:
+def lora_files(folder: Path, say: Callable[[str], None] = lambda _: None) -> dict[str, Path]:
     """The `.safetensors` files in a folder and its subfolders by name, in order of the names.
 
-    A file's name is its path without the ending, such as `styles/ink`. Links to files are
-    followed, links to folders are not. Files whose name a prompt's tag could not hold are left out.
+    A file's name is its path without the ending, such as `styles/ink`. A link to a folder above is
+    not followed again. Hidden files are left out, so a mounted ConfigMap, whose files are links
+    into hidden folders, has each file once.
+
+    Args:
+        folder: the outermost folder.
+        say: called with a line for what is left out, except hidden and other files.
     """
     files = {
-        path.relative_to(folder).with_suffix("").as_posix(): path
-        for path in folder.rglob("*.safetensors")
-        if path.is_file()
+        path.relative_to(folder).as_posix().removesuffix(ENDING): path
+        for path in _files(folder, (), say)
     }
+    for name, path in files.items():
+        if not is_name(name):
+            say(
+                f"{path!r} is left out: its name is longer than {MAX_NAME} characters, or "
+                "has one that a prompt's tag cannot hold"
+            )
     return {name: files[name] for name in sorted(files) if is_name(name)}
 
 
@@ -44,3 +60,29 @@ def fitting(loras: Iterable[Lora]) -> tuple[Lora, ...]:
             break
         listed.append(lora)
     return tuple(listed)
+
+
+def _files(
+    folder: Path, above: tuple[tuple[int, int], ...], say: Callable[[str], None]
+) -> Iterator[Path]:
+    try:
+        own = folder.stat()
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        say(f"{folder} is left out: {error.strerror or error}")
+        return
+    here = (own.st_dev, own.st_ino)
+    if here in above or len(above) > MAX_DEPTH:
+        say(f"{folder} is left out: it is a loop of links, or too deep")
+        return
+    for name in names:
+        path = folder / name
+        if name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _files(path, (*above, here), say)
+        elif name.endswith(ENDING):
+            if path.is_file():
+                yield path
+            else:
+                say(f"{path} is left out: it is no regular file, or a link to none")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from easel_worker.engine import ImageSpec, LoraUse
 from easel_worker.sdxl.lora.file import read_lora
-from easel_worker.sdxl.lora.merge import Factors, Weighted, merge, restored
+from easel_worker.sdxl.lora.merge import Factors, Weighted, merge
 from easel_worker.sdxl.lora.targets import COMPONENTS, ParamKey, Targets, declarations
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.params import declared
@@ -41,7 +41,8 @@ def _merged(
     for each in merge(model.uses(case, folder), component, model.base):
         if isinstance(each, Factors):
             raise TypeError("a product, though none was asked for")
-        name, values = model.library_name(each.key), restored(each.values, each.param)
+        name = model.library_name(each.key)
+        values = each.param.layout.restore(each.values, each.param.stored)
         if not np.array_equal(values, own[name]):
             yield name, values
 

@@ -12,23 +12,22 @@ from easel_worker.sdxl.folder.layout import INDEX, SCHEDULER
 def model_digest(files: ModelFiles, calibration_file: Path | None = None) -> str:
     """SHA-256 over the names and contents of the configs and weights that we load.
 
-    Reads files in pieces, so memory does not grow with the model.
-
     Args:
         files: of the model.
         calibration_file: of a quantised model, else None.
     """
     named = {PurePosixPath(name): path for name, path in _named(files)}
-    digests = {path: _digest(path) for path in set(named.values())}
+    digests = {path: file_digest(path) for path in set(named.values())}
     whole = hashlib.sha256()
     for name in sorted(named):
         whole.update(f"{name} {digests[named[name]]}\n".encode())
     if calibration_file is not None:
-        whole.update(f"int8 {_digest(calibration_file)}\n".encode())
+        whole.update(f"int8 {file_digest(calibration_file)}\n".encode())
     return whole.hexdigest()
 
 
-def _digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

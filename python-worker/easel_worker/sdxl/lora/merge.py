@@ -71,7 +71,7 @@ def merge(
                 yield _factors(key, changes, loras, reads)
                 continue
             own = base(key).astype(np.float32)
-            stored = restored(own, param)
+            stored = param.layout.restore(own, param.stored)
             total = np.zeros(stored.shape, np.float32)
             for each in changes:
                 parts = reads[each.lora](each.layer)
@@ -137,16 +137,3 @@ def _changes(loras: Sequence[Weighted], component: str) -> Mapping[ParamKey, lis
                 key = ParamKey(component, target.bias.name)
                 found.setdefault(key, []).append(_Change(place, layer, True, target.bias))
     return found
-
-
-def restored(array: Floats, param: Param) -> Floats:
-    """A parameter in our layout as the checkpoint stores it: undoes `Layout.arrange`."""
-    match param.layout:
-        case Layout.SAME:
-            return array
-        case Layout.LINEAR:
-            return array.T
-        case Layout.CONV:
-            return array.transpose(3, 2, 0, 1)
-        case Layout.POINTWISE:
-            return array.T.reshape(param.stored)

@@ -4,8 +4,6 @@ A name is a file's path in the folder without its ending, such as `styles/ink`. 
 only looked up in the table that a scan made: it never reaches the file system.
 """
 
-import hashlib
-import os
 import stat
 import threading
 import time
@@ -15,18 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from easel_worker.engine import READING
-from easel_worker.lora_folder import is_name
+from easel_worker.lora_folder import lora_files
+from easel_worker.sdxl.folder.identity import file_digest
 from easel_worker.sdxl.lora.file import Lora, LoraError, read_lora
 from easel_worker.sdxl.lora.targets import Targets
 
-ENDING = ".safetensors"
 MAX_FILES = 500
 MAX_FILE_BYTES = 4 * 2**30
-MAX_NAME = 200
-MAX_DEPTH = 8
-"""How many folders deep files are looked for."""
-
-_CHUNK = 1 << 20
 
 
 class _Stamp(NamedTuple):
@@ -127,14 +120,7 @@ class Shelf:
 
     def _scanned(self) -> Iterator[tuple[str, Path]]:
         count = 0
-        for path in self._files(self._folder, ()):
-            name = path.relative_to(self._folder).as_posix().removesuffix(ENDING)
-            if not is_name(name):
-                self._say(
-                    f"{path!r} is left out: its name is longer than {MAX_NAME} characters, or "
-                    "has one that a prompt's tag cannot hold"
-                )
-                continue
+        for name, path in lora_files(self._folder, self._say).items():
             if count == MAX_FILES:
                 self._say(f"{self._folder} has more than {MAX_FILES} files: the rest is left out")
                 return
@@ -158,35 +144,10 @@ class Shelf:
         try:
             if stamp.size > MAX_FILE_BYTES:
                 raise LoraError(f"{path} has more than {MAX_FILE_BYTES >> 30} GiB")
-            return Shelved(name, _digest(path), read_lora(path, self._targets), stamp)
+            return Shelved(name, file_digest(path), read_lora(path, self._targets), stamp)
         except (LoraError, OSError) as error:
             self._report(f"a LoRA is left out: {error}")
             return None
-
-    def _files(self, folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[Path]:
-        """The files in a folder and in those below it, in order of their names.
-
-        A link to a folder above is not followed again. Hidden files are left out, so a mounted
-        ConfigMap, whose files are links into hidden folders, has each file once.
-        """
-        try:
-            own = folder.stat()
-            names = sorted(os.listdir(folder))
-        except OSError as error:
-            self._say(f"{folder} is left out: {error.strerror or error}")
-            return
-        here = (own.st_dev, own.st_ino)
-        if here in above or len(above) > MAX_DEPTH:
-            self._say(f"{folder} is left out: it is a loop of links, or too deep")
-            return
-        for name in names:
-            path = folder / name
-            if name.startswith("."):
-                continue
-            if path.is_dir():
-                yield from self._files(path, (*above, here))
-            elif name.endswith(ENDING):
-                yield path
 
     def _say(self, line: str) -> None:
         if line not in self._said:
@@ -199,11 +160,3 @@ def _stamp(path: Path) -> _Stamp:
     if not stat.S_ISREG(found.st_mode):
         raise OSError(0, "it is no regular file")
     return _Stamp(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()

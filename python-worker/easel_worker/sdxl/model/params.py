@@ -70,6 +70,23 @@ class Layout(Enum):
             case Layout.POINTWISE:
                 return stored[:, :, 0, 0].T
 
+    def restore(self, array: NDArray[Any], stored: tuple[int, ...]) -> NDArray[Any]:
+        """View an array in our layout as the checkpoint stores it: undoes `arrange`.
+
+        Args:
+            array: in our layout.
+            stored: the tensor's shape in the checkpoint.
+        """
+        match self:
+            case Layout.SAME:
+                return array
+            case Layout.LINEAR:
+                return array.T
+            case Layout.CONV:
+                return array.transpose(3, 2, 0, 1)
+            case Layout.POINTWISE:
+                return array.T.reshape(stored)
+
 
 class Init(Enum):
     """The initial values of an untrained parameter."""
