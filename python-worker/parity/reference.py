@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from parity.cases import Case
+from parity.golden import Golden
 
 Arrays = Mapping[str, NDArray[Any]]
 Model = torch.nn.Module
@@ -60,6 +61,15 @@ def fill(model: Model, values: Fill) -> None:
         for name, tensor in model.state_dict().items()
     }
     model.load_state_dict(state)
+
+
+def of_golden(case: Case, stored: Golden) -> dict[str, Model]:
+    """Build the four models of a case with the weights of its golden file, in float32."""
+    models = build(case)
+    for part, model in models.items():
+        weights = stored.weights(part)
+        fill(model, lambda name, _, w=weights: w[name].astype(np.float32))
+    return models
 
 
 def pipeline(models: Mapping[str, Model]) -> Pipeline:

@@ -2,6 +2,7 @@
 
 import itertools
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -244,6 +245,41 @@ kinds_with_loras = st.builds(
 )
 
 
+def plays_within(
+    scheduler: StepScheduler,
+    before: list[Kind],
+    wanted: Kind,
+    after: list[list[Kind]],
+    *,
+    steps_to_rows: int,
+    most_shapes: int,
+) -> Iterator[list[Image]]:
+    """Play until the wanted image is done, and check both bounds; yields the images of each step.
+
+    Images of `before` arrive before it, those of `after` after each step.
+    """
+    numbers = itertools.count()
+    mine = image("mine", 0, **wanted)
+    for kind in before:
+        scheduler.add([image(f"r{next(numbers)}", 0, **kind)])
+    scheduler.add([mine])
+    got_rows_at = None
+    for step in itertools.count():
+        if mine in scheduler.admit():
+            got_rows_at = step
+        assert got_rows_at is not None or step < steps_to_rows
+        assert got_rows_at is None or step <= got_rows_at + most_shapes * mine.spec.steps
+        stepping = scheduler.next_step()
+        yield stepping
+        done = scheduler.stepped(stepping)
+        for each in done:
+            scheduler.finished(each)
+        if mine in done:
+            return
+        for kind in after[step] if step < len(after) else []:
+            scheduler.add([image(f"r{next(numbers)}", 0, **kind)])
+
+
 @settings(max_examples=200)
 @given(
     before=st.lists(kinds, max_size=6),
@@ -258,27 +294,13 @@ def test_no_arrivals_make_an_image_wait_longer_than_its_bound(
     rows: int,
 ) -> None:
     """Images of any size, rows and length may arrive at every step."""
-    scheduler, numbers = StepScheduler(rows), itertools.count()
-    mine = image("mine", 0, **wanted)
-    for kind in before:
-        scheduler.add([image(f"r{next(numbers)}", 0, **kind)])
-    scheduler.add([mine])
-    steps_to_rows = (
-        len([one for one in before if one["size"] == wanted["size"]]) * MOST_SHAPES * STEPS
-    )
-    got_rows_at = None
-    for step in itertools.count():
-        if mine in scheduler.admit():
-            got_rows_at = step
-        assert got_rows_at is not None or step < steps_to_rows
-        assert got_rows_at is None or step <= got_rows_at + MOST_SHAPES * mine.spec.steps
-        done = scheduler.stepped(scheduler.next_step())
-        for each in done:
-            scheduler.finished(each)
-        if mine in done:
-            return
-        for kind in after[step] if step < len(after) else []:
-            scheduler.add([image(f"r{next(numbers)}", 0, **kind)])
+    ahead = len([one for one in before if one["size"] == wanted["size"]])
+    steps_to_rows = ahead * MOST_SHAPES * STEPS
+    scheduler = StepScheduler(rows)
+    for _ in plays_within(
+        scheduler, before, wanted, after, steps_to_rows=steps_to_rows, most_shapes=MOST_SHAPES
+    ):
+        pass
 
 
 @settings(max_examples=150)
@@ -296,31 +318,16 @@ def test_no_arrivals_with_loras_make_an_image_wait_longer_than_its_bound(
 ) -> None:
     """Images with any LoRAs may arrive at every step. The room is rows, sets and passes."""
     rows, sets, passes = room
-    scheduler, numbers = StepScheduler(rows, sets, passes), itertools.count()
-    mine = image("mine", 0, **wanted)
-    for kind in before:
-        scheduler.add([image(f"r{next(numbers)}", 0, **kind)])
-    scheduler.add([mine])
     most_shapes = MOST_SHAPES * (1 + sets)
     ahead = len([one for one in before if one["size"] == wanted["size"] or one["loras"]])
     steps_to_rows = (ahead + (ahead + 1) * passes) * most_shapes * STEPS
-    got_rows_at = None
-    for step in itertools.count():
-        if mine in scheduler.admit():
-            got_rows_at = step
-        assert got_rows_at is not None or step < steps_to_rows
-        assert got_rows_at is None or step <= got_rows_at + most_shapes * mine.spec.steps
+    scheduler = StepScheduler(rows, sets, passes)
+    for stepping in plays_within(
+        scheduler, before, wanted, after, steps_to_rows=steps_to_rows, most_shapes=most_shapes
+    ):
         running = [one for one in scheduler.images() if one.state == "running"]
         assert len({one.shape.adapters for one in running} - {()}) <= sets
-        stepping = scheduler.next_step()
         assert len({one.shape for one in stepping}) <= 1
-        done = scheduler.stepped(stepping)
-        for each in done:
-            scheduler.finished(each)
-        if mine in done:
-            return
-        for kind in after[step] if step < len(after) else []:
-            scheduler.add([image(f"r{next(numbers)}", 0, **kind)])
 
 
 class AnyTraffic(RuleBasedStateMachine):

@@ -23,11 +23,7 @@ PACKAGES = ("torch", "diffusers", "transformers", "peft", "lycoris-lora")
 
 def main() -> None:
     """Write the golden file."""
-    stored = golden.load(FOLDER, IMAGE.model.name)
-    models = reference.build(IMAGE.model)
-    for part, model in models.items():
-        weights = stored.weights(part)
-        reference.fill(model, lambda name, _, w=weights: w[name].astype(np.float32))
+    models = reference.of_golden(IMAGE.model, golden.load(FOLDER, IMAGE.model.name))
     before = libraries.weights_of(models)
     stamp = {name: version(name) for name in PACKAGES}
     arrays = {"stamp": np.array(json.dumps(stamp | {"command": f"python -m {__spec__.name}"}))}

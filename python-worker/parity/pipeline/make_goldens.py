@@ -21,11 +21,7 @@ TARGET = Path(__file__).parents[2] / "tests/goldens/pipelines.npz"
 
 def make(case: PipelineCase) -> NDArray[np.uint8]:
     """Run diffusers on the weights of the model's own golden file."""
-    stored = golden.load(FOLDER, case.model.name)
-    models = reference.build(case.model)
-    for part, model in models.items():
-        weights = stored.weights(part)
-        reference.fill(model, lambda name, _, w=weights: w[name].astype(np.float32))
+    models = reference.of_golden(case.model, golden.load(FOLDER, case.model.name))
     return reference_pipeline.run(case, models)
 
 

@@ -23,11 +23,7 @@ PACKAGES = ("torch", "transformers", "diffusers", "compel")
 
 def main() -> None:
     """Write all golden prompts and images."""
-    stored = golden.load(FOLDER, IMAGE.model.name)
-    models = reference.build(IMAGE.model)
-    for part, model in models.items():
-        weights = stored.weights(part)
-        reference.fill(model, lambda name, _, w=weights: w[name].astype(np.float32))
+    models = reference.of_golden(IMAGE.model, golden.load(FOLDER, IMAGE.model.name))
     arrays: dict[str, NDArray[Any]] = {
         "made by": np.array([f"{name} {version(name)}" for name in PACKAGES])
     }
