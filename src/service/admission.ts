@@ -88,7 +88,7 @@ export class Admission {
       )
     throw new EaselError(
       'UNSUPPORTED_FEATURE',
-      `${field} cannot be combined with the rest of this request: no one worker can do both; ${field === 'prompt' ? 'shorten it' : 'leave it out'}`,
+      `${field} cannot be combined with the rest of this request: no single worker can do both; ${field === 'prompt' ? 'shorten it' : 'leave it out'}`,
       { field }
     )
   }

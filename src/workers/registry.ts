@@ -249,10 +249,10 @@ export class WorkerRegistry {
     const grown = withHeartbeat(worker.hello, heartbeat)
     if (grown === undefined) return
     worker.hello = grown
-    const { sizes, features, limits } = grown
+    const { sizes, features, limits, loras = [] } = grown
     this.#options.log.info(
-      { worker: worker.name, sizes, features, max_chunks: limits.max_chunks },
-      `worker ${worker.name} now offers sizes ${sizes.map((size) => size.join('x')).join(', ')}; up to ${limits.max_chunks ?? 1} chunks in a prompt`
+      { worker: worker.name, sizes, features, max_chunks: limits.max_chunks, loras: loras.length },
+      `worker ${worker.name} now offers sizes ${sizes.map((size) => size.join('x')).join(', ')}; up to ${limits.max_chunks ?? 1} chunks in a prompt; ${loras.length} LoRAs`
     )
     this.#options.onGrown(worker)
   }
