@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 import msgspec
+from msgspec import UNSET
 
 from easel_worker.protocol import (
     MAX_HEADER_BYTES,
     NO_PIXELS,
     VERSION,
+    VERSION_WITH_PICTURES,
     Buffer,
+    Generate,
     Message,
     PreviewSize,
     Progress,
@@ -28,8 +31,8 @@ BadMessageCode = Literal[
     "header_size",  # the header is missing or longer than MAX_HEADER_BYTES
     "header_json",  # not one JSON object in UTF-8
     "header_field",  # a field is missing, has the wrong type or is out of range
-    "binary_count",  # the kind has a different number of binary frames
-    "binary_size",  # a binary frame does not hold width · height · 3 bytes
+    "binary_count",  # the kind, version and header ask for a different number of binary frames
+    "binary_size",  # a binary frame does not hold width · height · channels bytes
 ]
 
 
@@ -46,13 +49,14 @@ class BadMessage(ValueError):
 
 def pack(message: Message) -> list[Buffer]:
     """The frames of a message. Pixels are not copied."""
-    prefix = bytes((message.kind, VERSION))
+    pictures = isinstance(message, Generate) and message.frames
+    prefix = bytes((message.kind, VERSION_WITH_PICTURES if pictures else VERSION))
     # to_builtins keeps the pixels as they are and leaves out fields that are UNSET.
     header = msgspec.to_builtins(message, builtin_types=(bytes, memoryview))
-    pixels = header.pop("pixels", NO_PIXELS)
+    pixels, pictures = header.pop("pixels", NO_PIXELS), header.pop("frames", ())
     # json, not msgspec.json: text made from a file name may contain lone surrogates.
     frames: list[Buffer] = [prefix, json.dumps(header, separators=(",", ":")).encode()]
-    return [*frames, pixels] if pixels else frames
+    return [*frames, *pictures, *([pixels] if pixels else [])]
 
 
 def unpack(frames: Sequence[Buffer], kinds: Mapping[int, type[M]]) -> M:
@@ -69,11 +73,12 @@ def unpack(frames: Sequence[Buffer], kinds: Mapping[int, type[M]]) -> M:
     header, binary = _json_object(frames), frames[2:]
     # Pixels come only from a binary frame, never from the header.
     header["pixels"] = binary[0] if binary else NO_PIXELS
+    header["frames"] = tuple(memoryview(frame) for frame in binary)
     try:
         message = msgspec.convert(header, kind)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:
         raise BadMessage("header_field", f"{kind.__name__}: {error}") from error
-    _check_binary(message, binary)
+    _check_binary(message, binary, version=frames[0][1])
     return message
 
 
@@ -82,9 +87,11 @@ def _message_type(frames: Sequence[Buffer], kinds: Mapping[int, type[M]]) -> typ
         raise BadMessage("prefix", "frame 0 must be the two bytes kind and version")
     kind, version = frames[0]
     # REFUSED is the same in all versions, so that a gateway of another version can refuse us.
-    if version != VERSION and kind != Refused.kind:
+    if version not in (VERSION, VERSION_WITH_PICTURES) and kind != Refused.kind:
         raise BadMessage(
-            "version", f"this side speaks version {VERSION}, the message has version {version}"
+            "version",
+            f"this side speaks versions {VERSION} and {VERSION_WITH_PICTURES}, the message has "
+            f"version {version}",
         )
     if kind not in kinds:
         raise BadMessage("kind", f"this side receives no message of the kind 0x{kind:02x}")
@@ -116,22 +123,27 @@ def _no_constant(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
 
 
-def _check_binary(message: Message, binary: Sequence[Buffer]) -> None:
-    size = _picture_size(message)
-    if len(binary) != (size is not None):
-        detail = f"{type(message).__name__} came with {len(binary)} binary frames"
-        raise BadMessage("binary_count", detail)
-    if size is not None and len(binary[0]) != size.width * size.height * 3:
-        needed = f"{size.width}×{size.height} needs {size.width * size.height * 3} bytes"
-        raise BadMessage("binary_size", f"{needed}, got {len(binary[0])}")
+def _check_binary(message: Message, binary: Sequence[Buffer], version: int) -> None:
+    sizes = _binary_sizes(message)
+    wrong_version = isinstance(message, Generate) and bool(sizes) != (
+        version == VERSION_WITH_PICTURES
+    )
+    if len(binary) != len(sizes) or wrong_version:
+        detail = f"{type(message).__name__} of version {version} came with {len(binary)}"
+        raise BadMessage("binary_count", f"{detail} binary frames")
+    for number, (frame, size) in enumerate(zip(binary, sizes, strict=True)):
+        if len(frame) != size:
+            raise BadMessage("binary_size", f"frame {number} needs {size} bytes, got {len(frame)}")
 
 
-def _picture_size(message: Message) -> PreviewSize | Result | None:
-    """The part of the header that gives the binary frame's size; None if there is no such frame."""
+def _binary_sizes(message: Message) -> list[int]:
+    """How long each binary frame is that the header announces."""
     match message:
-        case Result():
-            return message
-        case Progress(preview=PreviewSize() as preview):
-            return preview
+        case Generate():
+            return [] if message.pictures is UNSET else [form.bytes for form in message.pictures]
+        case Result(width=width, height=height):
+            return [width * height * 3]
+        case Progress(preview=PreviewSize(width, height)):
+            return [width * height * 3]
         case _:
-            return None
+            return []

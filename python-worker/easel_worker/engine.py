@@ -9,7 +9,7 @@ and `Capabilities` to HELLO.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -68,12 +68,20 @@ MICRO_CONDITIONING = "micro_conditioning"
 LORAS = "loras"
 """The feature of an engine that has a folder of LoRAs, which may be empty."""
 
+IMAGE_TO_IMAGE = "image_to_image"
+"""The feature of an engine that can begin from a picture, at a later step of the schedule."""
+
+INPAINTING = "inpainting"
+"""The feature of an engine that can repaint the part of a picture that a mask marks."""
+
 FEATURES = {
     SCHEDULES: ("timestep_spacing", "timesteps", "sigmas", "eta"),
     GUIDANCE_INTERVAL: ("guidance_start", "guidance_end"),
     PROMPT_WEIGHTS: ("weighting", "empty"),
     GUIDANCE_RESCALE: ("guidance_rescale",),
     LORAS: ("loras",),
+    IMAGE_TO_IMAGE: ("image", "schedule_steps"),
+    INPAINTING: ("mask",),
     MICRO_CONDITIONING: (
         "original_size",
         "crops_coords_top_left",
@@ -83,10 +91,11 @@ FEATURES = {
         "negative_target_size",
     ),
 }
-"""Optional features by name, and the parameters that keep their defaults without the feature."""
+"""Optional features by name, and the fields of a spec that have their defaults without them."""
 
 LIMITED = {
     "steps": "max_steps",
+    "schedule_steps": "max_steps",
     "guidance": "max_guidance_scale",
     "cache_interval": "max_cache_interval",
     "clip_skip": "max_clip_skip",
@@ -95,6 +104,19 @@ LIMITED = {
 
 Pixels = NDArray[np.uint8]
 """RGB pixels, [height, width, 3]."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that a request brings. Its digest decides whether it equals another.
+
+    Attributes:
+        digest: SHA-256 of the pixels, rows from the top.
+        pixels: [height, width, channels].
+    """
+
+    digest: str
+    pixels: NDArray[np.uint8] = field(compare=False, repr=False)
 
 
 class InvalidRequest(ValueError):
@@ -183,7 +205,8 @@ class Parameters:
     prompts' weights are applied; compel's needs `empty`, the empty text in one chunk.
     `timestep_spacing`, `timesteps`, `sigmas` and `eta` replace what the scheduler's config says;
     `timesteps` has one for each step, `sigmas` one more. Absent ones are the model's own.
-    `loras` change the weights, in any order.
+    `loras` change the weights, in any order. An image that begins from a picture runs the last
+    `steps` of a schedule of `schedule_steps`; absent, they are the same.
     `guidance_rescale` is diffusers': how far a guided prediction's deviation moves to that of the
     unguided one. Absent sizes of SDXL's micro-conditioning are the image's own.
     """
@@ -213,14 +236,27 @@ class Parameters:
     timesteps: Timesteps | UnsetType = UNSET
     sigmas: Sigmas | UnsetType = UNSET
     eta: Share | UnsetType = UNSET
+    schedule_steps: Positive | UnsetType = UNSET
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSpec(Parameters):
-    """Everything that decides one image. The same spec always gives the same pixels."""
+    """Everything that decides one image. The same spec always gives the same pixels.
+
+    Attributes:
+        image: the picture that the image begins from, RGB and of the image's size.
+        mask: where to repaint it, of one channel: 128 or more repaints, less keeps.
+    """
 
     seed: Uint32
     guidance_embedding: bool = False
+    image: Picture | None = None
+    mask: Picture | None = None
+
+    @property
+    def skipped_steps(self) -> int:
+        """How many steps of the schedule are left out at its start."""
+        return 0 if self.schedule_steps is UNSET else self.schedule_steps - self.steps
 
     @property
     def size(self) -> Size:

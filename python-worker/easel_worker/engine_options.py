@@ -33,6 +33,12 @@ LORA_SETS = Option(
     "of the weights that its LoRAs change",
 )
 
+IMAGE_INPUTS = Option(
+    parse.switch,
+    "whether requests may bring an image to begin from, and a mask of what to repaint; false saves "
+    "the programs for it, which are compiled after the worker is ready, and the VAE's encoder",
+)
+
 MAX_PROMPT_CHUNKS = Option(
     parse.positive,
     "the largest number of chunks of 75 tokens that a prompt may have; each number above 1 takes "

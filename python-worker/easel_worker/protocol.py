@@ -1,11 +1,12 @@
-"""The messages of the wire, version 1, as types. `protocol/README.md` says what each field means.
+"""The messages of the wire, versions 1 and 2, as types.
 
+`protocol/README.md` says what each field means.
 `easel_worker.codec` turns these types into frames and back, and checks headers against their
 annotations. `easel_worker.engine` has the types of what an engine is told and says. A field that is
 `UNSET` is absent from the header, which is not the same as null.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal
 
 from msgspec import UNSET, Meta, UnsetType
@@ -19,13 +20,14 @@ from easel_worker.values import (
     Interval,
     Milliseconds,
     Name,
+    OneTo4,
     Positive,
     Size,
     Uint32,
 )
 
-VERSION = 1
-"""The second byte of every message."""
+VERSION, VERSION_WITH_PICTURES = 1, 2
+"""The second byte of a message: GENERATE with pictures has the second one, all others the first."""
 
 MAX_HEADER_BYTES = 1 << 20
 """The longest header that a receiver reads."""
@@ -40,6 +42,9 @@ RefusalCode = Name
 
 NO_PIXELS = memoryview(b"")
 """The pixels of a message without a picture."""
+
+MAX_PICTURE_BYTES = 16 << 20
+"""The largest binary frame that a worker reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +179,24 @@ class Ping:
     session: Id
 
 
+@dataclass(frozen=True, slots=True)
+class PictureForm:
+    """What one binary frame of a GENERATE message holds: width · height · channels bytes."""
+
+    role: Name
+    width: Positive
+    height: Positive
+    channels: Positive
+
+    @property
+    def bytes(self) -> int:
+        """How long the frame is."""
+        return self.width * self.height * self.channels
+
+
 @dataclass(frozen=True, kw_only=True)
 class Generate(Parameters):
-    """Gateway → worker: make one image for each seed."""
+    """Gateway → worker: make one image for each seed. `frames` holds the `pictures`, in order."""
 
     kind: ClassVar[int] = 0x84
     id: Id
@@ -184,6 +204,8 @@ class Generate(Parameters):
     preview_every: Count = 0
     timeout_ms: Milliseconds | UnsetType = UNSET
     trace: str | UnsetType = UNSET
+    pictures: Annotated[tuple[PictureForm, ...], OneTo4] | UnsetType = UNSET
+    frames: tuple[memoryview, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

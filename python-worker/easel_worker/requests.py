@@ -12,7 +12,8 @@ from easel_worker.step_scheduler import StepScheduler
 from easel_worker.vitals import Vitals
 
 MAX_IMAGES = 4096
-"""The gateway limits the queue; this only stops a faulty gateway from filling the memory."""
+MAX_BYTES_OF_PICTURES = 1 << 30
+"""The gateway limits the queue; these only stop a faulty gateway from filling the memory."""
 
 
 class Link(Protocol):
@@ -43,6 +44,10 @@ class Requests:
         if sum(1 for _ in self._scheduler.images()) + len(request.seeds) > MAX_IMAGES:
             self.refuse(request, "internal", f"{MAX_IMAGES} images are waiting: send fewer")
             return
+        if self._bytes_of_pictures(request) > MAX_BYTES_OF_PICTURES:
+            limit = f"{MAX_BYTES_OF_PICTURES} bytes of pictures are waiting: send fewer"
+            self.refuse(request, "internal", limit)
+            return
         try:
             wanted = specs(request, capabilities)
         except InvalidRequest as error:
@@ -51,6 +56,11 @@ class Requests:
         evaluations = evaluations_of(wanted[0], capabilities)
         images = [Image(request, *one, arrived, evaluations) for one in enumerate(wanted)]
         self._scheduler.add(images)
+
+    def _bytes_of_pictures(self, request: Generate) -> int:
+        """The frames of this request and of those that have not ended."""
+        requests = {image.request.id: image.request for image in self._scheduler.images()}
+        return sum(len(f) for each in (*requests.values(), request) for f in each.frames)
 
     def refuse(self, request: Generate, code: FailureCode, message: str) -> None:
         """Fail a request that was not accepted."""

@@ -17,6 +17,7 @@ from easel_worker.engine import (
     LoraUse,
     Parameters,
 )
+from easel_worker.pictures import pictures
 from easel_worker.prompt_check import check_prompts
 from easel_worker.protocol import VERSION, Generate, Hello
 
@@ -42,6 +43,7 @@ def specs(request: Generate, capabilities: Capabilities) -> tuple[ImageSpec, ...
         InvalidRequest: see `check`.
     """
     parameters = _part(Parameters, request)
+    parameters |= pictures(request)
     embedding = GUIDANCE_EMBEDDING in capabilities.features
     made = tuple(
         ImageSpec(seed=seed, guidance_embedding=embedding, **parameters) for seed in request.seeds
@@ -68,8 +70,11 @@ def check(spec: ImageSpec, capabilities: Capabilities) -> None:
         known = ", ".join(capabilities.schedulers)
         raise InvalidRequest(f"scheduler {spec.scheduler!r} is not one of {known}")
     for name, limit in LIMITED.items():
-        _at_most(name, getattr(spec, name), getattr(capabilities.limits, limit))
+        value = getattr(spec, name)
+        if value is not UNSET:
+            _at_most(name, value, getattr(capabilities.limits, limit))
     _check_features(spec, capabilities)
+    _check_schedule_steps(spec)
     if spec.guidance_start > spec.guidance_end:
         start, end = spec.guidance_start, spec.guidance_end
         raise InvalidRequest(f"guidance_start is {start}, which is after guidance_end, {end}")
@@ -119,6 +124,17 @@ def _check_loras(spec: ImageSpec, capabilities: Capabilities) -> None:
             )
 
 
+def _check_schedule_steps(spec: ImageSpec) -> None:
+    if spec.skipped_steps < 0:
+        raise InvalidRequest(
+            f"schedule_steps is {spec.schedule_steps}, which is less than steps, {spec.steps}"
+        )
+    if spec.skipped_steps and spec.image is None:
+        raise InvalidRequest(
+            "schedule_steps is more than steps, which needs a picture with the role image"
+        )
+
+
 def _check_negative_sizes(spec: ImageSpec) -> None:
     """diffusers ignores one of them alone, and a crop without them."""
     sizes = spec.negative_original_size, spec.negative_target_size
@@ -144,7 +160,7 @@ def _at_most(what: str, value: float, limit: float) -> None:
 
 
 def _check_features(spec: ImageSpec, capabilities: Capabilities) -> None:
-    neutral = {field.name: field.default for field in fields(Parameters)}
+    neutral = {field.name: field.default for field in fields(ImageSpec)}
     for feature, names in FEATURES.items():
         used = any(getattr(spec, name) != neutral[name] for name in names)
         if used and feature not in capabilities.features:

@@ -22,6 +22,7 @@ from easel_worker.mailbox import Broken, Event, Leave, Lost, Mailbox, Received, 
 from easel_worker.outbox import Outbox
 from easel_worker.protocol import (
     FROM_GATEWAY,
+    MAX_PICTURE_BYTES,
     Buffer,
     Cancel,
     Drain,
@@ -37,7 +38,6 @@ from easel_worker.waker import Waker
 HIGH_WATER = 16
 """How many messages ZeroMQ queues itself; the outbox queues the rest and limits it."""
 
-MAX_FRAME_BYTES = 4 << 20
 RECEIVE_AT_ONCE = 256
 SEND_AT_ONCE = 64
 LINGER_S = 2.0
@@ -123,7 +123,7 @@ class Transport:
         socket = self._context.socket(zmq.DEALER)
         socket.setsockopt(zmq.ROUTING_ID, self._address.worker.encode())
         socket.setsockopt(zmq.SNDHWM, HIGH_WATER)
-        socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME_BYTES)
+        socket.setsockopt(zmq.MAXMSGSIZE, MAX_PICTURE_BYTES)
         # Queue only while connected, so that no old message reaches the next gateway.
         socket.setsockopt(zmq.IMMEDIATE, 1)
         if "[" in self._address.endpoint:

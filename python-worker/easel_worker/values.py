@@ -49,8 +49,8 @@ AtLeastOne = Meta(min_length=1)
 AtMost8, AtMost32, AtMost1000 = (Meta(max_length=most) for most in (8, 32, 1000))
 """Mark a list of at most this many items."""
 
-OneTo8 = Meta(min_length=1, max_length=8)
-"""Marks a list of 1 to 8 items."""
+OneTo4, OneTo8 = (Meta(min_length=1, max_length=most) for most in (4, 8))
+"""Mark a list of at least one and at most this many items."""
 
 
 _Side = Annotated[int, Meta(ge=1, le=65535)]

@@ -33,7 +33,16 @@ def header_of(message: p.Message) -> Header:
 
 
 def _read(kind: type[p.Message], header: Header) -> Any:
-    return unpack([bytes((kind.kind, p.VERSION)), _json(header)], p.FROM_WORKER | p.FROM_GATEWAY)
+    pictures = [_picture(form) for form in header.get("pictures", ())]
+    version = p.VERSION_WITH_PICTURES if pictures else p.VERSION
+    prefix = bytes((kind.kind, version))
+    return unpack([prefix, _json(header), *pictures], p.FROM_WORKER | p.FROM_GATEWAY)
+
+
+def _picture(form: Header) -> bytes:
+    """Pixels of this form, different for each role."""
+    count = form["width"] * form["height"] * form["channels"]
+    return bytes((i * 7 + len(form["role"])) % 256 for i in range(count))
 
 
 def _json(header: Header) -> bytes:
@@ -116,6 +125,9 @@ LEAST_HEADER: Header = {
     "clip_skip": 0,
     "preview_every": 0,
 }
+IMAGE: Header = {"role": "image", "width": 3, "height": 2, "channels": 3}
+MASK: Header = {"role": "mask", "width": 3, "height": 2, "channels": 1}
+SMALL: Header = {"width": 3, "height": 2}
 CACHING = {"limits": HELLO_HEADER["limits"] | {"max_cache_interval": 5}}
 PROMPTS = {
     "limits": HELLO_HEADER["limits"] | {"max_clip_skip": 10, "max_chunks": 4},
@@ -203,6 +215,11 @@ WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
             "negative_target_size": [512, 512],
         },
     ),
+    "generate-image": (
+        p.Generate,
+        GENERATE_HEADER | SMALL | {"steps": 12, "schedule_steps": 40, "pictures": [IMAGE]},
+    ),
+    "generate-mask": (p.Generate, GENERATE_HEADER | SMALL | {"pictures": [IMAGE, MASK]}),
     "generate-a1111": (
         p.Generate,
         GENERATE_HEADER | {"prompt": WEIGHTED, "weighting": "a1111"},
@@ -322,7 +339,7 @@ def _bad_envelopes(direction: str, kind: int, good: Header) -> Iterator[Golden]:
         "no-frames": ("prefix", []),
         "short-prefix": ("prefix", [prefix[:1], header]),
         "long-prefix": ("prefix", [prefix + b"\0", header]),
-        "version": ("version", [bytes((prefix[0], 2)), header]),
+        "version": ("version", [bytes((prefix[0], 3)), header]),
         "kind": ("kind", [b"\x7f\x01", header]),
         "wrong-way": ("kind", [bytes((wrong_way, 1)), header]),
         "no-header": ("header_size", [prefix]),
@@ -376,6 +393,14 @@ def _bad_headers() -> Iterator[Golden]:
             GENERATE_HEADER,
             {"crops_coords_top_left": [0, -1]},
         ),
+        "generate-no-pictures": (p.Generate, GENERATE_HEADER, {"pictures": []}),
+        "generate-5-pictures": (p.Generate, GENERATE_HEADER, {"pictures": [IMAGE] * 5}),
+        "generate-picture-without-channels": (
+            p.Generate,
+            GENERATE_HEADER,
+            {"pictures": [{"role": "image", "width": 3, "height": 2}]},
+        ),
+        "generate-no-schedule-steps": (p.Generate, GENERATE_HEADER, {"schedule_steps": 0}),
         "generate-no-loras": (p.Generate, GENERATE_HEADER, {"loras": []}),
         "generate-lora-of-weight-11": (
             p.Generate,
@@ -437,6 +462,21 @@ def _bad_binaries() -> Iterator[Golden]:
     }
     for name, (error, frames) in cases.items():
         yield _bad(name, "to-gateway", error, frames)
+    prefix, header, image, mask = _frames(GOOD_TO_WORKER["generate-mask"])
+    plain = _frames(GENERATE)[1]
+    cases = {
+        "generate-version-1-with-pictures": (
+            "binary_count",
+            [bytes((prefix[0], p.VERSION)), header, image, mask],
+        ),
+        "generate-version-2-without-pictures": ("binary_count", [prefix, plain]),
+        "generate-without-mask": ("binary_count", [prefix, header, image]),
+        "generate-with-three-pictures": ("binary_count", [prefix, header, image, mask, mask]),
+        "generate-image-short": ("binary_size", [prefix, header, image[:-1], mask]),
+        "generate-mask-long": ("binary_size", [prefix, header, image, mask + b"\0"]),
+    }
+    for name, (error, frames) in cases.items():
+        yield _bad(name, "to-worker", error, frames)
 
 
 def _frames(message: p.Message) -> Frames:

@@ -9,7 +9,7 @@ import pytest
 
 from easel_worker.engine import LoraUse, Tokens
 from easel_worker.fake.image import canonical_text, picture
-from tests.support.samples import generate, spec_of, token_ids
+from tests.support.samples import generate, spec_of, token_ids, with_pictures
 
 
 def by_hand(text: str, width: int, height: int) -> bytes:
@@ -76,6 +76,16 @@ def test_loras_are_named_in_order() -> None:
     b, a = LoraUse("b", "1" * 64, 0.5, -1.0), LoraUse("a", "2" * 64, 1.0, 0.0)
     text = canonical_text(spec_of(generate("a", loras=(b, a)), 1))
     assert text == f"{plain}|loras=a,{a.digest},1000,0;b,{b.digest},500,-1000"
+
+
+def test_pictures_are_named_by_their_digests() -> None:
+    plain = canonical_text(spec_of(generate("a"), 1))
+    request = with_pictures(generate("a", schedule_steps=10), "image", "mask")
+    image, mask = (hashlib.sha256(frame).hexdigest() for frame in request.frames)
+    text = canonical_text(spec_of(request, 1))
+    assert text == f"{plain}|schedule_steps=10|pictures=image:{image};mask:{mask}"
+    whole = canonical_text(spec_of(with_pictures(generate("a", schedule_steps=4), "image"), 1))
+    assert whole.startswith(f"{plain}|pictures=image:")
 
 
 def test_a_weighting_names_all_that_it_needs() -> None:

@@ -15,10 +15,10 @@ from easel_worker.fake.options import Options
 from easel_worker.logs import Logger
 from easel_worker.loop import Loop
 from easel_worker.mailbox import Leave, Mailbox
-from easel_worker.protocol import Heartbeat, Ping, Result
+from easel_worker.protocol import MAX_PICTURE_BYTES, Heartbeat, Ping, Result
 from easel_worker.session import SILENT_AT_LEAST_S
 from easel_worker.specs import hello
-from easel_worker.transport import MAX_FRAME_BYTES, Address, Transport
+from easel_worker.transport import Address, Transport
 from easel_worker.vitals import Vitals
 from tests.support.garbage import Frames, anything, effect, oversized
 from tests.support.gateway import Gateway, gateway
@@ -145,7 +145,7 @@ def test_a_frame_over_the_limit_closes_the_connection_and_the_worker_reconnects(
 ) -> None:
     """ZeroMQ drops the frame before it becomes a message, and would not reconnect by itself."""
     before = rig.dropped
-    listening.send_frames("w1", [b"\x84\x01", bytes(MAX_FRAME_BYTES + 1)])
+    listening.send_frames("w1", [b"\x84\x01", bytes(MAX_PICTURE_BYTES + 1)])
     listening.until_unreachable("w1")
     rig.ahead_s += SILENT_AT_LEAST_S  # as if it had heard nothing for so long
     rig.begin("s2")

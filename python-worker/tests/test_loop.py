@@ -25,7 +25,7 @@ from easel_worker.protocol import (
     Result,
 )
 from easel_worker.requests import MAX_IMAGES
-from tests.support.samples import SMALL, generate, is_answer, token_ids
+from tests.support.samples import SMALL, generate, is_answer, token_ids, with_pictures
 from tests.support.stage import OTHER, Brittle, Stage, progress
 
 A = generate("a", 1)
@@ -380,6 +380,15 @@ def test_too_many_images_are_refused() -> None:
     stage.play(*(generate(f"r{index}", *seeds) for index in range(count + 1)))
     assert stage.failure(f"r{count - 1}") is None
     assert stage.failure(f"r{count}") == "internal"
+
+
+def test_too_many_bytes_of_pictures_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b, c = (with_pictures(generate(name, 1, 2), "image") for name in "abc")
+    monkeypatch.setattr("easel_worker.requests.MAX_BYTES_OF_PICTURES", 2 * len(a.frames[0]))
+    stage = Stage()
+    stage.on(progress("a", "denoising", 3), Lost("enough"))
+    stage.play(a, b, c)
+    assert [stage.failure(name) for name in "abc"] == [None, None, "internal"]
 
 
 def test_a_draining_worker_finishes_what_fits_and_fails_the_rest_at_once() -> None:

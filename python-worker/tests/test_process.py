@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from easel_worker.protocol import (
 from tests.make_golden import goldens
 from tests.support.gateway import Gateway, gateway
 from tests.support.process import ROOT, Worker, worker
-from tests.support.samples import generate, is_answer
+from tests.support.samples import generate, is_answer, with_pictures
 
 ENDLESS = 1000  # steps of 5 ms: a request that ends only if it is made to
 ARGUMENTS: tuple[str, ...] = ("--rows", "2", "--exit-with-parent", "--drain-grace", "10")
@@ -112,6 +113,17 @@ def test_a_request_from_hello_to_result(listening: Gateway, tmp_path: Path) -> N
         beat = listening.expect(Heartbeat, lambda m: m.steps_total == 4)
         assert (beat.rows_in_use, beat.queued) == (0, 0)
         assert process.wait_for_log("welcomed")["session"] == "s1"
+
+
+def test_pictures_arrive_whole_and_count_the_steps_that_run(shared: Gateway) -> None:
+    asked = with_pictures(generate("p", 5, steps=3, schedule_steps=9), "image", "mask")
+    shared.send("w1", asked)
+    result, before = shared.until(Result, lambda m: m.id == "p")
+    assert is_answer(result, asked)
+    assert {m.of for m in before if isinstance(m, Progress)} == {3}
+    shared.send("w1", replace(asked, id="q", steps=10))
+    failed = shared.expect(Failed, lambda m: m.id == "q")
+    assert (failed.code, "schedule_steps is 9" in failed.message) == ("invalid", True)
 
 
 def test_cancel_between_steps_and_in_the_queue(shared: Gateway) -> None:

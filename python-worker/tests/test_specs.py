@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from easel_worker import protocol
 from easel_worker.codec import pack, unpack
@@ -13,7 +14,7 @@ from easel_worker.fake.engine import FakeEngine
 from easel_worker.fake.options import Options
 from easel_worker.specs import hello, specs
 from easel_worker.values import Size
-from tests.support.samples import SMALL, generate, spec_of, token_ids
+from tests.support.samples import SMALL, generate, spec_of, token_ids, with_pictures
 
 
 def capabilities(**options: Any) -> Capabilities:
@@ -129,6 +130,66 @@ def test_a_guided_image_needs_two_rows() -> None:
     with pytest.raises(InvalidRequest, match="two rows"):
         specs(generate("a"), capabilities(rows=1))
     assert len(specs(generate("a", guidance=1.0), capabilities(rows=1))) == 1
+
+
+def test_specs_have_the_pictures() -> None:
+    request = with_pictures(generate("a", 3, 4, schedule_steps=9), "image", "mask")
+    made = specs(request, capabilities())
+    assert made == (spec_of(request, 3), spec_of(request, 4))
+    image, mask = made[0].image, made[0].mask
+    assert image is not None
+    assert mask is not None
+    assert (image.pixels.shape, mask.pixels.shape) == ((48, 64, 3), (48, 64, 1))
+    assert [image.pixels.tobytes(), mask.pixels.tobytes()] == list(map(bytes, request.frames))
+    assert made[0].skipped_steps == 5
+    other = replace(request, frames=(memoryview(bytes(48 * 64 * 3)), request.frames[1]))
+    assert specs(other, capabilities())[0] != made[0]
+
+
+@pytest.mark.parametrize(
+    ("roles", "changes", "message"),
+    [
+        (["mask", "image"], {}, "a mask comes after the image that it repaints"),
+        (["mask"], {}, "a mask comes after the image that it repaints"),
+        (["image", "image"], {}, "there are two pictures with the role 'image'"),
+        (["image"], {"width": 32, "height": 32}, "the image must be 32x32 with 3 channels, and is"),
+        (["image"], {"schedule_steps": 3}, "schedule_steps is 3, which is less than steps, 4"),
+        (["image"], {"schedule_steps": 1001}, "schedule_steps is 1001, but at most 1000"),
+        ([], {"schedule_steps": 5}, "needs a picture with the role image"),
+    ],
+)
+def test_pictures_that_do_not_fit_are_named(
+    roles: list[str], changes: dict[str, Any], message: str
+) -> None:
+    request = replace(with_pictures(generate("a"), *roles), **changes)
+    if not roles:
+        request = replace(request, pictures=UNSET)
+    with pytest.raises(InvalidRequest, match=message):
+        specs(request, capabilities())
+
+
+def test_a_picture_has_the_channels_of_its_role() -> None:
+    request = with_pictures(generate("a"), "image", "mask")
+    assert request.pictures is not UNSET
+    image, mask = request.pictures
+    for forms, message in {
+        (replace(mask, role="image"),): "the image must be 64x48 with 3 channels, .* with 1",
+        (image, replace(image, role="mask")): "the mask must be 64x48 with 1 channels, .* with 3",
+        (replace(image, role="style"),): "'style' is not one of image, mask",
+    }.items():
+        frames = tuple(memoryview(bytes(form.bytes)) for form in forms)
+        with pytest.raises(InvalidRequest, match=message):
+            specs(replace(request, pictures=forms, frames=frames), capabilities())
+
+
+def test_an_operator_may_leave_pictures_out() -> None:
+    without = capabilities(image_inputs=False)
+    assert not {"image_to_image", "inpainting"} & set(without.features)
+    with pytest.raises(InvalidRequest, match="does not support image_to_image"):
+        specs(with_pictures(generate("a"), "image"), without)
+    masked = with_pictures(generate("a"), "image", "mask")
+    with pytest.raises(InvalidRequest, match="does not support inpainting: leave out mask"):
+        specs(masked, replace(without, features=("image_to_image",)))
 
 
 def test_hello_has_the_capabilities() -> None:

@@ -13,11 +13,14 @@ import {
 } from '../parameters.js'
 
 /**
- * The wire protocol, version 1. protocol/README.md explains the fields. After a change here, regenerate
+ * The wire protocol, versions 1 and 2. protocol/README.md explains the fields. After a change here, regenerate
  * protocol/messages.schema.json: `npx vitest run test/workers/wire-schema.test.ts --update`. Unknown fields are ignored.
  */
 
 export const PROTOCOL_VERSION = 1
+
+/** The version of a GENERATE with pictures; every other message has the first one. */
+export const PICTURES_VERSION = 2
 
 /** Message kinds by name. The value is the first byte of a message. */
 export const KINDS = {
@@ -104,6 +107,17 @@ const Loras = listOf(Lora, { maxItems: MAX_LISTED_LORAS })
 
 const LoraUse = Type.Object({ name: LoraName, digest: Sha256, unet_weight: LoraWeight, text_weight: LoraWeight })
 export type LoraUse = Static<typeof LoraUse>
+
+const PictureForm = Type.Object(
+  {
+    role: Type.Unsafe<'image' | 'mask'>({ ...Name, description: 'image or mask' }),
+    width: Positive,
+    height: Positive,
+    channels: Positive
+  },
+  { description: 'What a binary frame holds: width · height · channels bytes' }
+)
+export type PictureForm = Static<typeof PictureForm>
 
 const Timings = Type.Object({
   queue_ms: Milliseconds,
@@ -309,13 +323,15 @@ const GENERATE = Type.Object(
     weighting: Type.Optional(oneOf('a1111', 'compel')),
     empty: Type.Optional(TokenIds),
     loras: Type.Optional(listOf(LoraUse, { minItems: 1, maxItems: MAX_LORAS })),
+    schedule_steps: Type.Optional(Positive),
+    pictures: Type.Optional(listOf(PictureForm, { minItems: 1, maxItems: 4 })),
     preview_every: Type.Optional(Count),
     timeout_ms: Type.Optional(Milliseconds),
     trace: Type.Optional(Type.String()),
     ...refinements,
     ...omittable
   },
-  { description: '0x84, gateway to worker: make one image per seed' }
+  { description: '0x84, gateway to worker: make one image per seed; one binary frame for each of its pictures' }
 )
 export type Generate = Readonly<Static<typeof GENERATE>>
 
@@ -350,16 +366,21 @@ export type WorkerMessage =
   | (MessageOf<'PROGRESS'> & { pixels?: Uint8Array })
   | (MessageOf<'RESULT'> & { pixels: Uint8Array })
 
-export type GatewayMessage = MessageOf<'WELCOME' | 'REFUSED' | 'PING' | 'GENERATE' | 'CANCEL' | 'DRAIN'>
+/** A message to a worker. `frames` holds the pixels of a GENERATE's `pictures`, in their order. */
+export type GatewayMessage =
+  | MessageOf<'WELCOME' | 'REFUSED' | 'PING' | 'CANCEL' | 'DRAIN'>
+  | (MessageOf<'GENERATE'> & { frames?: readonly Uint8Array[] })
 
 type MessageOf<K extends Kind> = { [N in K]: { kind: N; header: Headers[N] } }[K]
 
 /** Longer headers are malformed, in bytes. */
 export const MAX_HEADER_BYTES = 1024 * 1024
 
-/** Encodes a message to a worker. In version 1 none has binary frames. */
-export function pack(message: GatewayMessage): Buffer[] {
-  return [Buffer.from([KINDS[message.kind], PROTOCOL_VERSION]), Buffer.from(JSON.stringify(message.header))]
+/** Encodes a message to a worker. Copies no pixels. */
+export function pack(message: GatewayMessage): Uint8Array[] {
+  const frames = message.kind === 'GENERATE' ? (message.frames ?? []) : []
+  const version = frames.length > 0 ? PICTURES_VERSION : PROTOCOL_VERSION
+  return [Buffer.from([KINDS[message.kind], version]), Buffer.from(JSON.stringify(message.header)), ...frames]
 }
 
 /** Why a message was dropped. The golden frames use the same reasons on both sides. */

@@ -38,6 +38,8 @@ import { createHash } from 'node:crypto'
  * @property {readonly [number, number]} [negative_crops_coords_top_left]
  * @property {readonly [number, number]} [negative_target_size]
  * @property {readonly { name: string, digest: string, unet_weight: number, text_weight: number }[]} [loras]
+ * @property {number} [schedule_steps]
+ * @property {readonly { role: string, pixels: Uint8Array }[]} [pictures] the image before the mask
  */
 
 /**
@@ -65,6 +67,8 @@ export function canonicalText({
   sigmas,
   eta = 0,
   loras,
+  schedule_steps = steps,
+  pictures = [],
   ...conditions
 }) {
   const lists = negative === null ? ['-', '-'] : [negative.ids.join(','), negative.ids_2.join(',')]
@@ -96,8 +100,16 @@ export function canonicalText({
           ].join(';')
         ]),
     ...conditionsText(conditions),
-    ...lorasText(loras)
+    ...lorasText(loras),
+    ...(schedule_steps === steps ? [] : [`schedule_steps=${schedule_steps}`]),
+    ...picturesText(pictures)
   ].join('|')
+}
+
+/** @param {readonly { role: string, pixels: Uint8Array }[]} pictures */
+function picturesText(pictures) {
+  const parts = pictures.map(({ role, pixels }) => `${role}:${createHash('sha256').update(pixels).digest('hex')}`)
+  return parts.length === 0 ? [] : [`pictures=${parts.join(';')}`]
 }
 
 /**

@@ -49,10 +49,11 @@ describe('golden frames', () => {
   )
 
   it.each(outgoing)('to a worker equal what the gateway sends: $name', (golden) => {
-    const [tag, header] = pack({ kind: golden.kind, header: golden.message } as GatewayMessage)
-    const [goldenTag, goldenHeader] = framesOf(golden)
+    const [goldenTag, goldenHeader, ...frames] = framesOf(golden)
+    const [tag, header, ...binary] = pack({ kind: golden.kind, header: golden.message, frames } as GatewayMessage)
     expect(tag).toEqual(goldenTag)
     expect(JSON.parse(header!.toString())).toMatchObject(JSON.parse(goldenHeader!.toString()) as object)
+    expect(binary).toEqual(frames)
   })
 })
 

@@ -14,6 +14,8 @@ from typing import NoReturn
 
 from easel_worker.engine import (
     FEATURES,
+    IMAGE_TO_IMAGE,
+    INPAINTING,
     LORAS,
     Capabilities,
     Defaults,
@@ -138,11 +140,17 @@ class FakeEngine:
             ),
             devices=(DeviceInfo(0, "fake"),),
             programs=(ProgramInfo("fake", self._options.fake_warm_ms / 1000, cached=False),),
-            features=tuple(name for name in FEATURES if name != LORAS or self._loras is not None),
+            features=tuple(name for name in FEATURES if name not in self._absent),
             second_order=SECOND_ORDER,
             loras=() if self._loras is None else self._loras.list(),
             presets=PRESETS,
         )
+
+    @property
+    def _absent(self) -> set[str]:
+        """The features that the options leave out."""
+        absent = {LORAS} if self._loras is None else set()
+        return absent if self._options.image_inputs else absent | {IMAGE_TO_IMAGE, INPAINTING}
 
     @property
     def adapter_sets(self) -> int:

@@ -29,7 +29,7 @@ def canonical_text(spec: ImageSpec) -> str:
     height, clip_skip. If any of them is not its default, three more fields follow: guidance_start
     and guidance_end in thousandths, and cache_interval. If the request has a weighting, these three
     and one more always follow: see `_weighting`. If it has a schedule, one more field follows: see
-    `_schedule`. The last two fields are optional too: see `_conditions` and `_loras`.
+    `_schedule`. The last fields are optional too: see `_conditions`, `_loras` and `_pictures`.
     """
     negative = ("-", "-") if spec.negative is None else _lists(spec.negative)
     fields = (
@@ -47,6 +47,7 @@ def canonical_text(spec: ImageSpec) -> str:
         *_schedule(spec),
         *_conditions(spec),
         *_loras(spec),
+        *_pictures(spec),
     )
     return "|".join(map(str, fields))
 
@@ -146,6 +147,17 @@ def _loras(spec: ImageSpec) -> tuple[str, ...]:
         for lora in sorted(spec.loras)
     )
     return (f"loras={';'.join(parts)}",)
+
+
+def _pictures(spec: ImageSpec) -> tuple[str, ...]:
+    """`schedule_steps=` if they are not the steps, and `pictures=` if there are any.
+
+    The pictures are `role:digest`, first the image's and then the mask's, joined by `;`.
+    """
+    steps = (f"schedule_steps={spec.schedule_steps}",) if spec.skipped_steps else ()
+    named = {"image": spec.image, "mask": spec.mask}
+    parts = [f"{role}:{each.digest}" for role, each in named.items() if each is not None]
+    return (*steps, f"pictures={';'.join(parts)}") if parts else steps
 
 
 def _joined(items: Iterable[object]) -> str:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from easel_worker import parse
 from easel_worker.engine_options import (
+    IMAGE_INPUTS,
     LORA_SETS,
     LORAS,
     MAX_CACHE_INTERVAL,
@@ -81,6 +82,8 @@ class Options:
     max_cache_interval: Annotated[int, MAX_CACHE_INTERVAL] = 1
 
     max_prompt_chunks: Annotated[int, MAX_PROMPT_CHUNKS] = 4
+
+    image_inputs: Annotated[bool, IMAGE_INPUTS] = True
 
     loras: Annotated[Path | None, LORAS] = None
 

@@ -3,12 +3,14 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
 from msgspec import UNSET
 
 from easel_worker.engine import ImageSpec, LoraUse, Parameters, Tokens
 from easel_worker.fake.image import canonical_text, picture
 from easel_worker.image import Image
-from easel_worker.protocol import Generate, Result
+from easel_worker.pictures import CHANNELS, pictures
+from easel_worker.protocol import Generate, PictureForm, Result
 from easel_worker.values import Size
 
 LENGTH = 77
@@ -36,10 +38,21 @@ def generate(request: str, *seeds: int, **changes: Any) -> Generate:
     return Generate(id=request, seeds=seeds or (1,), **(fields | changes))
 
 
+def with_pictures(request: Generate, *roles: str) -> Generate:
+    """Return the request with random pictures of these roles: `image`, `mask`."""
+    rng = np.random.default_rng(len(roles))
+    forms, frames = [], []
+    for role in roles:
+        form = PictureForm(role, request.width, request.height, CHANNELS[role])
+        forms.append(form)
+        frames.append(memoryview(rng.bytes(form.bytes)))
+    return dataclasses.replace(request, pictures=tuple(forms), frames=tuple(frames))
+
+
 def spec_of(request: Generate, seed: int) -> ImageSpec:
     """Return the spec of one of the request's images."""
     decided = {field.name: getattr(request, field.name) for field in dataclasses.fields(Parameters)}
-    return ImageSpec(seed=seed, **decided)
+    return ImageSpec(seed=seed, **decided, **pictures(request))
 
 
 def image(
