@@ -12,6 +12,7 @@ export const catalogue = {
   UNSUPPORTED_LORA: { status: 400, summary: 'The server does not have this LoRA, or another file of that name.' },
   UNSUPPORTED_PRESET: { status: 400, summary: 'The model does not offer this preset.' },
   UNSUPPORTED_FEATURE: { status: 400, summary: 'The workers cannot do what this field asks for.' },
+  INVALID_PICTURE: { status: 400, summary: 'A picture cannot be read, or not be used as it is.' },
   LIMIT_EXCEEDED: { status: 400, summary: "A number exceeds this server's limit." },
   UNAUTHORIZED: { status: 401, summary: 'The request has no key, or an unknown one.' },
   NOT_FOUND: { status: 404, summary: 'No such route, or no such request in flight.' },
@@ -43,6 +44,7 @@ export const catalogue = {
     status: 503,
     summary: 'The request could not finish before its deadline, so it was not started.'
   },
+  STORAGE_FULL: { status: 507, summary: "The server's disk cannot take the pictures of this request." },
   DEADLINE_EXCEEDED: { status: 504, summary: 'The request did not finish before its deadline.' }
 } as const satisfies Record<string, { status: number; summary: string }>
 

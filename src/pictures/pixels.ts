@@ -1,0 +1,14 @@
+/** Decoded pixels: rows from the top, no padding, 8 bits a channel. */
+export interface Pixels {
+  readonly width: number
+  readonly height: number
+  /** RGB, or one channel of luminance. */
+  readonly channels: 1 | 3
+  /** width · height · channels bytes. */
+  readonly data: Buffer
+}
+
+export interface Size {
+  readonly width: number
+  readonly height: number
+}
