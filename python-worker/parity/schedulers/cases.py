@@ -7,7 +7,7 @@ import random
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,6 +181,20 @@ class Case:
         )
 
 
+class Trajectory(NamedTuple):
+    """What a run passes through.
+
+    Attributes:
+        timesteps: [evaluations].
+        seen: the samples that the model gets, at unit variance, [evaluations, VALUES].
+        final: the final sample, [VALUES].
+    """
+
+    timesteps: Floats
+    seen: Floats
+    final: Floats
+
+
 def cases() -> Iterator[Case]:
     """All cases of the golden file."""
     for scheduler in FULL:
@@ -297,6 +311,27 @@ def _case(scheduler: str, base: Mapping[str, Any] = SDXL, /, **changes: Any) -> 
 def default_eta(scheduler: str) -> float | None:
     """The eta that diffusers' pipeline passes: TCD's step has another default than the pipeline."""
     return 0.0 if scheduler == "tcd" else None
+
+
+BEGINNINGS = ((1, 0), (3, 2), (4, 1), (5, 0), (6, 3), (12, 7), (16, 5), (20, 18))
+"""Numbers of steps, and where in them an image begins from a picture."""
+
+REPAINTED: NDArray[np.bool_] = np.arange(VALUES) % 2 == 0
+"""Which values such an image repaints; of the others it keeps the picture's."""
+
+
+def beginning_cases() -> Iterator[Case]:
+    """The cases that begin from a picture: those of all samplers that decide noise levels."""
+    for case in cases():
+        plain = case.config.get("prediction_type") != "sample" and case.spacing is None
+        if plain and (case.own or case.scheduler not in FULL or "timestep_spacing" in case.name):
+            yield case
+    yield _case("euler", rescale_betas_zero_snr=True, timestep_spacing="trailing")
+
+
+def known_image() -> Floats:
+    """The picture that an image begins from, [VALUES]."""
+    return _wave(1000)
 
 
 def initial_noise() -> Floats:

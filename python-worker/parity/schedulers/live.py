@@ -14,6 +14,7 @@ from parity.schedulers.cases import (
     WITH_ETA,
     WITHOUT_SPACING,
     Case,
+    beginning_cases,
     cases,
     default_eta,
 )
@@ -35,6 +36,9 @@ def compare(seed: int) -> Iterator[Comparison]:
         if case.in_float64:
             lost = max(diffusers_loss(case, steps) for steps in STEP_COUNTS)
             yield Comparison("diffusers' loss in float32", case.name, lost, FLOAT32_LOSS)
+    for case in (*beginning_cases(), *map(draw, range(seed, seed + RANDOM_CASES))):
+        worst = max(difference_from(case, steps, seed) for steps in STEP_COUNTS)
+        yield Comparison("scheduler from a picture", case.name, worst, case.tolerance)
 
 
 def difference(case: Case, steps: int) -> float:
@@ -43,14 +47,22 @@ def difference(case: Case, steps: int) -> float:
     Random cases are compared in float64: in float32 diffusers loses up to 8e-5 in some of them.
     """
     float64 = case.in_float64 or case.seed is not None
-    timesteps, final = reference.run(case, steps, float64=float64)
+    timesteps, _, final = reference.run(case, steps, float64=float64)
     return ours.difference(case, steps, timesteps, final)
+
+
+def difference_from(case: Case, steps: int, seed: int) -> float:
+    """The same for an image that begins from a picture, at a step that the seed decides."""
+    begin = random.Random(f"{seed} {case.name} {steps}").randrange(steps)
+    float64 = case.in_float64 or case.seed is not None
+    return ours.difference_from(
+        case, steps, begin, reference.run(case, steps, begin, float64=float64)
+    )
 
 
 def diffusers_loss(case: Case, steps: int) -> float:
     """The difference of diffusers' final sample in float32 from its own in float64."""
-    _, single = reference.run(case, steps)
-    _, double = reference.run(case, steps, float64=True)
+    single, double = (reference.run(case, steps, float64=wide).final for wide in (False, True))
     return relative_difference(single, double)
 
 

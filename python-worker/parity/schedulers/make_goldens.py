@@ -23,8 +23,8 @@ def main() -> None:
     for case in cases():
         step_counts = range(1, MAX_STEPS + 1)
         runs = [run(case, steps, float64=case.in_float64) for steps in step_counts]
-        goldens[f"{case.name}/timesteps"] = np.concatenate([times for times, _ in runs])
-        goldens[f"{case.name}/final"] = np.stack([final for _, final in runs])
+        goldens[f"{case.name}/timesteps"] = np.concatenate([each.timesteps for each in runs])
+        goldens[f"{case.name}/final"] = np.stack([each.final for each in runs])
     TARGET.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(TARGET, **goldens)
     print(f"{TARGET}: {len(goldens) // 2} cases, {TARGET.stat().st_size} bytes")

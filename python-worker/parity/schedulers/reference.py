@@ -11,7 +11,15 @@ import diffusers
 import numpy as np
 import torch
 
-from parity.schedulers.cases import Case, Floats, fake_model, fresh_noise, initial_noise
+from parity.schedulers.cases import (
+    REPAINTED,
+    Case,
+    Trajectory,
+    fake_model,
+    fresh_noise,
+    initial_noise,
+    known_image,
+)
 
 _SDE = {"algorithm_type": "sde-dpmsolver++"}
 _CLASSES: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
@@ -54,35 +62,56 @@ def scheduler_of(name: str, config: Mapping[str, Any]) -> Any:
     return kind.from_config({**config, **decided, **changes})
 
 
-def run(case: Case, steps: int, *, float64: bool = False) -> tuple[Floats, Floats]:
-    """Run the fake model; returns the timesteps [evaluations] and the final sample [VALUES].
+def run(case: Case, steps: int, begin: int | None = None, *, float64: bool = False) -> Trajectory:
+    """Run the fake model.
 
     Args:
+        case: the sampler and its config.
+        steps: of the schedule.
+        begin: the step at which to begin from a picture, as the image-to-image and inpainting
+            pipelines do; None to begin from noise.
         float64: make diffusers' code compute the steps, but not the schedule, in float64.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl_inpaint.py#L1647
     """
     dtype = torch.float64 if float64 else torch.float32
     scheduler = scheduler_of(case.scheduler, case.asked)
     _set_timesteps(scheduler, case, steps)
+    first = (begin or 0) * scheduler.order
     if hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(0)  # as the pipeline does
-    sample = torch.from_numpy(initial_noise()).to(dtype) * scheduler.init_noise_sigma
+        scheduler.set_begin_index(first)  # as the pipelines do
+    timesteps = scheduler.timesteps[first:]
     # Some classes take an image's four dimensions for granted.
-    sample = sample.reshape(1, 1, 1, -1)
+    start, known, repainted = (
+        torch.from_numpy(each).reshape(1, 1, 1, -1)
+        for each in (initial_noise(), known_image(), REPAINTED)
+    )
+    start, known = start.to(dtype), known.to(dtype)
     extra = {"eta": case.eta} if case.eta is not None else {}
     module = sys.modules[type(scheduler).__module__]
+    samples = []
     with _stepping_in_float64(module, scheduler) if float64 else nullcontext():
-        for row, timestep in enumerate(scheduler.timesteps):
+        if begin is None:
+            sample = start * scheduler.init_noise_sigma
+        else:
+            sample = scheduler.add_noise(known, start, timesteps[:1])
+        for row, timestep in enumerate(timesteps):
             seen = scheduler.scale_model_input(sample, timestep)
+            samples.append(seen.numpy().astype(np.float32).reshape(-1))
             output = torch.from_numpy(fake_model(seen.numpy(), float(timestep)))
             noise = torch.from_numpy(fresh_noise(row)).to(dtype).reshape(sample.shape)
             with mock.patch.object(
                 module, "randn_tensor", lambda *_, n=noise, **__: n, create=True
             ):
                 sample = scheduler.step(output, timestep, sample, **extra).prev_sample
+            if begin is not None:
+                after = timesteps[row + 1 : row + 2]
+                kept = scheduler.add_noise(known, start, after) if len(after) else known
+                sample = torch.where(repainted, sample, kept)
     if sample.dtype != dtype:
         raise TypeError(f"diffusers computed in {sample.dtype} instead of {dtype}")
     final = sample.numpy().astype(np.float32).reshape(-1)
-    return scheduler.timesteps.numpy().astype(np.float32), final
+    return Trajectory(timesteps.numpy().astype(np.float32), np.stack(samples), final)
 
 
 def _set_timesteps(scheduler: Any, case: Case, steps: int) -> None:

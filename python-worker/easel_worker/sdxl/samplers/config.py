@@ -31,6 +31,7 @@ class Config:
         timesteps: a request's own timesteps, one for each step; empty for none.
         sigmas: a request's own sigmas, one more than steps; empty for none.
         eta: a request's share of fresh noise.
+        begin: the first step of the schedule that an image runs.
     """
 
     num_train_timesteps: int = 1000
@@ -65,6 +66,7 @@ class Config:
     timesteps: tuple[float, ...] = ()
     sigmas: tuple[float, ...] = ()
     eta: float = 0.0
+    begin: int = 0
 
     @property
     def spacings(self) -> tuple[str, ...]:

@@ -149,8 +149,9 @@ def _integrals(config: Config, h: float) -> tuple[float, float]:
 
 
 def _orders(config: Config, steps: int) -> Floats:
-    """The order of each step, [steps]."""
-    orders = np.minimum(np.arange(1, steps + 1), config.solver_order)
+    """The order of each step, [steps]. An image's first step has no earlier prediction."""
+    ran = np.arange(steps) - config.begin
+    orders: Floats = np.minimum(np.maximum(ran, 0) + 1, config.solver_order)
     few = config.lower_order_final and steps < _FEW
     if few:
         orders[-2:] = np.minimum(orders[-2:], 2)

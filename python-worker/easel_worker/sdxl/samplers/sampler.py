@@ -109,15 +109,22 @@ _SAMPLERS: Mapping[str, _Sampler] = dict(_named())
 
 
 def make_table(
-    file: ConfigFile, scheduler: str, steps: int, schedule: Schedule | None = None
+    file: ConfigFile,
+    scheduler: str,
+    steps: int,
+    schedule: Schedule | None = None,
+    *,
+    begin: int = 0,
 ) -> Table:
     """Make the table of an image.
 
     Args:
         file: the model's scheduler config: spacing, betas, prediction type.
         scheduler: a name from `offered`.
-        steps: the number of denoising steps, 1 ≤ steps ≤ num_train_timesteps of the config.
+        steps: the number of steps of the schedule, 1 ≤ steps ≤ num_train_timesteps of the config.
         schedule: what the request says instead of the config; None for nothing.
+        begin: how many steps of the schedule to leave out at its start, for an image that begins
+            from a picture; less than `steps`.
 
     Raises:
         SchedulerError: the name is unknown, or the sampler does not support the config.
@@ -135,7 +142,8 @@ def make_table(
         raise ValueError(
             f"{steps} steps are not possible: choose 1 to {config.num_train_timesteps}"
         )
-    return sampler.make(config, steps)
+    table = sampler.make(replace(config, begin=begin), steps)
+    return table.since(2 * begin if sampler.second_order else begin)
 
 
 def offered(file: ConfigFile) -> tuple[str, ...]:

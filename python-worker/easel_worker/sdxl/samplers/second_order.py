@@ -13,7 +13,7 @@ from easel_worker.sdxl.samplers import schedules
 from easel_worker.sdxl.samplers.config import Config
 from easel_worker.sdxl.samplers.euler import initial
 from easel_worker.sdxl.samplers.schedules import Floats
-from easel_worker.sdxl.samplers.table import Table, Update, from_update, levels
+from easel_worker.sdxl.samplers.table import Levels, Table, Update, from_update, levels
 
 
 def heun(config: Config, steps: int) -> Table:
@@ -137,4 +137,7 @@ def _table(
         previous=in_sigma_space["previous"] * alpha,
         noise=in_sigma_space["noise"] * alpha,
     )
-    return from_update(config, times, now, update, initial=initial(config, sigmas))
+    # diffusers adds noise by the sigma at which the step ends, also to DPM-2's helper samples.
+    noised = Levels(now.alpha, _pair(sigmas[:-1], target) * now.alpha)
+    first = initial(config, sigmas)
+    return from_update(config, times, now, update, initial=first, noised=noised)

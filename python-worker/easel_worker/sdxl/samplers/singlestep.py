@@ -52,4 +52,6 @@ def _second_of_a_pair(config: Config, steps: int) -> NDArray[np.bool_]:
         second[:] = False
     elif lowers_last:
         second[-1] = False
+    # An image that begins between the steps of a pair has no first one.
+    second[config.begin] = False
     return second

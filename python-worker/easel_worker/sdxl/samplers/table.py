@@ -31,6 +31,14 @@ class Coefficients(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Levels:
+    """Noise levels of kept samples: the factors of the image and of the noise, [steps]."""
+
+    alpha: Floats
+    sigma: Floats
+
+
+@dataclass(frozen=True)
 class Table:
     """All evaluations of the UNet for an image.
 
@@ -41,15 +49,38 @@ class Table:
         initial: the factor from unit normal noise to the first sample.
         timesteps: the UNet's timestep at each evaluation, [evaluations], float32.
         coefficients: the updates, each [evaluations], float32.
+        noised: how a known image, with noise, takes the place of the sample at each evaluation.
     """
 
     initial: float
     timesteps: NDArray[np.float32]
     coefficients: Coefficients
+    noised: Levels
 
     def at(self, row: int) -> Coefficients:
         """The coefficients of one row, float32 scalars."""
         return Coefficients(*(column[row] for column in self.coefficients))
+
+    def noised_at(self, row: int) -> tuple[np.float32, np.float32]:
+        """The factors of a known image and of its noise in the sample before a row.
+
+        After the last row the known image has no noise, whatever the sampler's last level is, as in
+        diffusers.
+
+        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl_inpaint.py#L1655
+        """
+        if row == len(self.timesteps):
+            return np.float32(1.0), np.float32(0.0)
+        return np.float32(self.noised.alpha[row]), np.float32(self.noised.sigma[row])
+
+    def since(self, row: int) -> "Table":
+        """The table without the rows before this one."""
+        return Table(
+            initial=self.initial,
+            timesteps=self.timesteps[row:],
+            coefficients=Coefficients(*(column[row:] for column in self.coefficients)),
+            noised=Levels(self.noised.alpha[row:], self.noised.sigma[row:]),
+        )
 
     @property
     def needs_older(self) -> bool:
@@ -84,14 +115,6 @@ def advance(
     kept = at.next_sample * sample + at.next_output * output
     following = kept + at.next_previous * previous + at.next_noise * noise
     return (following if older is None else following + at.next_older * older), image
-
-
-@dataclass(frozen=True)
-class Levels:
-    """Noise levels of kept samples: the factors of the image and of the noise, [steps]."""
-
-    alpha: Floats
-    sigma: Floats
 
 
 def levels(sigmas: Floats, sigma_data: float | None = None) -> Levels:
@@ -193,7 +216,7 @@ def first_order(
         then.alpha * image.sample + then.sigma * noise.sample,
         then.alpha * image.output + then.sigma * noise.output,
     )
-    return build(initial, timesteps, image, following, fresh_noise=fresh_noise)
+    return build(initial, timesteps, image, following, noised=now, fresh_noise=fresh_noise)
 
 
 @dataclass(frozen=True)
@@ -216,7 +239,13 @@ class Update:
 
 
 def from_update(
-    config: Config, timesteps: Floats, now: Levels, update: Update, *, initial: float = 1.0
+    config: Config,
+    timesteps: Floats,
+    now: Levels,
+    update: Update,
+    *,
+    initial: float = 1.0,
+    noised: Levels | None = None,
 ) -> Table:
     """The table of a sampler that is stated in terms of predicted images.
 
@@ -226,6 +255,7 @@ def from_update(
         now: the levels of the evaluated samples.
         update: from each evaluation to the next.
         initial: as in `Table`.
+        noised: as in `Table`; None for the levels of the evaluated samples.
     """
     image = image_prediction(config, now)
     following = Mix(
@@ -237,6 +267,7 @@ def from_update(
         timesteps,
         image,
         following,
+        noised=now if noised is None else noised,
         previous=update.previous,
         older=update.older,
         fresh_noise=update.noise,
@@ -249,6 +280,7 @@ def build(
     image: Mix,
     following: Mix,
     *,
+    noised: Levels,
     previous: Floats | None = None,
     older: Floats | None = None,
     fresh_noise: Floats | None = None,
@@ -268,4 +300,5 @@ def build(
         initial=initial,
         timesteps=timesteps.astype(np.float32),
         coefficients=Coefficients(*(column.astype(np.float32) for column in columns)),
+        noised=noised,
     )

@@ -35,7 +35,7 @@ def unipc(config: Config, steps: int) -> Table:
         order = _order(config, step, steps)
         predicted = _predict(config, sigmas, then.alpha[step], step, order)
         image[step], previous[step] = predicted.new, predicted.last
-        if step > 0 and step - 1 not in config.disable_corrector:
+        if step > config.begin and step - 1 not in config.disable_corrector:
             order = _order(config, step - 1, steps)
             change = _correct(config, sigmas, then.alpha[step - 1], step, order)
             image[step] += keep[step] * change.new
@@ -109,7 +109,7 @@ def _order(config: Config, step: int, steps: int) -> int:
     highest = config.solver_order
     if config.lower_order_final:
         highest = min(highest, steps - step)
-    return min(highest, step + 1)
+    return min(highest, max(step - config.begin, 0) + 1)
 
 
 def _plan(config: Config, steps: int) -> tuple[Floats, Floats]:
