@@ -1,0 +1,113 @@
+import type { Readable } from 'node:stream'
+import { pipeline } from 'node:stream/promises'
+import { Busboy } from '@fastify/busboy'
+import { EaselError } from '../errors.js'
+import { excerpt } from '../excerpt.js'
+import type { Uploads } from './store.js'
+
+export interface FormReading {
+  /** The fields of pictures by the names of their parts. */
+  readonly pictures: Readonly<Record<string, string>>
+  /** Most bytes of all other parts together. */
+  readonly maxText: number
+  readonly uploads: Pick<Uploads, 'take'>
+}
+
+/** Most parts. A request has far fewer fields. */
+const MAX_PARTS = 100
+/** Most headers of a part, and their bytes. Browsers send two or three. */
+const MAX_HEADERS = 16
+const MAX_HEADER_BYTES = 4096
+
+/** The fields of a form by name, as texts; a picture is its SHA-256. */
+export type FormFields = ReadonlyMap<string, string>
+
+/**
+ * Reads a multipart/form-data body as it arrives and stores the pictures in it.
+ *
+ * @see https://www.rfc-editor.org/rfc/rfc7578
+ * @throws EaselError INVALID_REQUEST, BODY_TOO_LARGE, or what storing a picture throws
+ */
+export async function readForm(
+  body: Readable,
+  contentType: string,
+  { pictures, maxText, uploads }: FormReading
+): Promise<FormFields> {
+  const parser = parserFor(contentType)
+  const fields = new Map<string, string>()
+  const parts: { stream: Readable; done: Promise<void> }[] = []
+  let text = 0
+  const textOf = async (name: string, stream: Readable): Promise<string> => {
+    const chunks: Buffer[] = []
+    for await (const chunk of stream as AsyncIterable<Buffer>) {
+      text += chunk.length
+      if (text > maxText)
+        throw new EaselError('BODY_TOO_LARGE', `The body, without its pictures, must be at most ${maxText} bytes`)
+      chunks.push(chunk)
+    }
+    return decoded(name, Buffer.concat(chunks))
+  }
+  const receive = async (name: string | undefined, stream: Readable): Promise<void> => {
+    if (name === undefined) throw new EaselError('INVALID_REQUEST', 'a part of the form has no name')
+    const picture = Object.hasOwn(pictures, name) ? pictures[name] : undefined
+    const field = picture ?? name
+    // Its name is the client's text, so it is not the error's field, which is logged.
+    if (fields.has(field)) throw new EaselError('INVALID_REQUEST', `${excerpt(field)} is given more than once`)
+    fields.set(field, '')
+    if (picture === undefined) fields.set(field, await textOf(name, stream))
+    else fields.set(field, (await uploads.take(picture, stream as AsyncIterable<Buffer>)).sha256)
+  }
+  let failure: unknown
+  const fail = (error: unknown) => {
+    failure ??= error
+    for (const { stream } of parts) stream.destroy()
+    body.destroy()
+    parser.destroy()
+  }
+  parser.on('file', (name: string | undefined, stream: Readable) => {
+    // A part that ends in the middle reports it to the parser too.
+    stream.on('error', () => undefined)
+    const done = receive(name, stream).catch(fail)
+    parts.push({ stream, done })
+  })
+  parser.on('partsLimit', () => fail(new EaselError('INVALID_REQUEST', `the form has more than ${MAX_PARTS} parts`)))
+  try {
+    await pipeline(body, parser)
+  } catch (error) {
+    fail(error)
+  }
+  await Promise.all(parts.map(({ done }) => done))
+  if (failure !== undefined) throw asEaselError(failure)
+  return fields
+}
+
+function parserFor(contentType: string) {
+  try {
+    return new Busboy({
+      headers: { 'content-type': contentType },
+      // All parts are streams of bytes: texts are decoded strictly here, and a file without a file name is a file.
+      isPartAFile: () => true,
+      limits: { parts: MAX_PARTS, headerPairs: MAX_HEADERS, headerSize: MAX_HEADER_BYTES }
+    })
+  } catch (cause) {
+    throw new EaselError('INVALID_REQUEST', 'content-type must be multipart/form-data with its boundary', {
+      field: 'content-type',
+      cause
+    })
+  }
+}
+
+function decoded(name: string, bytes: Buffer): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch (cause) {
+    throw new EaselError('INVALID_REQUEST', `${excerpt(name)} is not UTF-8: encode its text as UTF-8`, { cause })
+  }
+}
+
+/** The parser's own errors are about the form. Those of the connection pass. */
+function asEaselError(error: unknown): unknown {
+  const { code, message } = error as NodeJS.ErrnoException
+  if (error instanceof EaselError || code !== undefined) return error
+  return new EaselError('INVALID_REQUEST', `the form is malformed: ${message}`, { cause: error })
+}
