@@ -2,29 +2,22 @@ import type { Format } from './formats.js'
 import { parametersWith } from '../parameters.js'
 import { PROMPT_SYNTAXES } from '../prompt/fragment.js'
 import type { Recipe } from './recipe.js'
-
-/** AUTOMATIC1111's names for our samplers, without the noise schedule. */
-const SAMPLERS: Readonly<Record<string, string>> = {
-  euler: 'Euler',
-  euler_ancestral: 'Euler a',
-  ddim: 'DDIM',
-  dpmpp_2m: 'DPM++ 2M',
-  dpmpp_2m_sde: 'DPM++ 2M SDE',
-  dpmpp_3m_sde: 'DPM++ 3M SDE',
-  heun: 'Heun',
-  dpm2: 'DPM2',
-  dpm2_ancestral: 'DPM2 a',
-  lcm: 'LCM',
-  unipc: 'UniPC'
-}
-
-/** AUTOMATIC1111's names for our noise schedules, by the suffix of a scheduler's name. It writes them separately. */
-const SCHEDULES: Readonly<Record<string, string>> = { _karras: 'Karras', _exponential: 'Exponential', _beta: 'Beta' }
+import { samplerOf, schedulerOf } from './samplers.js'
 
 /** The recipe in AUTOMATIC1111's format, which image viewers read from the PNG keyword `parameters`. */
 export function parametersText(recipe: Recipe): string {
+  return `${promptsText(recipe)}\n${settingsText(recipe)}`
+}
+
+/** The first lines of the format. */
+export function promptsText({ prompt, negative_prompt: negative }: Recipe): string {
+  return negative === '' ? prompt : `${prompt}\n${NEGATIVE}${negative}`
+}
+
+/** The last line of the format. */
+export function settingsText(recipe: Recipe): string {
   const { sampler, schedule } = samplerOf(recipe.scheduler)
-  const settings = [
+  return [
     `Steps: ${recipe.num_inference_steps}`,
     `Sampler: ${sampler}`,
     ...setting('Schedule type', schedule),
@@ -33,12 +26,15 @@ export function parametersText(recipe: Recipe): string {
     ...parametersWith('label').flatMap(({ name, label }) => setting(label, recipe[name])),
     `Seed: ${recipe.seed}`,
     `Size: ${recipe.width}x${recipe.height}`,
-    `Model hash: ${recipe.model_digest.slice(0, 10)}`,
+    `Model hash: ${shortDigest(recipe.model_digest)}`,
     `Model: ${recipe.model}`,
     `Version: easel ${recipe.version}`
-  ]
-  const negative = recipe.negative_prompt === '' ? [] : [`Negative prompt: ${recipe.negative_prompt}`]
-  return [recipe.prompt, ...negative, settings.join(', ')].join('\n')
+  ].join(', ')
+}
+
+/** A model's digest as AUTOMATIC1111 shortens its hashes. */
+export function shortDigest(digest: string): string {
+  return digest.slice(0, 10)
 }
 
 /** Values with separators are quoted. */
@@ -51,7 +47,7 @@ function setting(name: string, value: number | string | undefined): string[] {
  * The web UI counts layers from the end: 2 is the last layer but one, which SDXL takes. The recipe counts from there, as
  * diffusers does.
  */
-const CLIP_SKIP_OFFSET = 2
+export const CLIP_SKIP_OFFSET = 2
 
 /** Maximum length in UTF-16 units; longer text is not parsed. */
 const MAX_TEXT = 65_536
@@ -92,28 +88,11 @@ export function recipeOfParameters(text: string, format: Format): Recipe | undef
   }
 }
 
-/** AUTOMATIC1111's name for a scheduler; ours if it has none. */
-function samplerOf(scheduler: string): { sampler: string; schedule?: string } {
-  const suffix = Object.keys(SCHEDULES).find((end) => scheduler.endsWith(end))
-  const sampler = SAMPLERS[suffix === undefined ? scheduler : scheduler.slice(0, -suffix.length)]
-  if (sampler === undefined) return { sampler: scheduler }
-  return suffix === undefined ? { sampler } : { sampler, schedule: SCHEDULES[suffix]! }
-}
-
 /** Our own text says it where it is not plain. Other programs that write this format read prompts as AUTOMATIC1111 does. */
 function syntaxOf(said: string | undefined, version: string): Pick<Recipe, 'prompt_syntax'> {
   const found = PROMPT_SYNTAXES.find((syntax) => syntax === said)
   if (found !== undefined) return { prompt_syntax: found }
   return version.startsWith('easel ') ? {} : { prompt_syntax: 'a1111' }
-}
-
-/** Older versions of AUTOMATIC1111 append the schedule to the sampler's name. */
-function schedulerOf(sampler: string, schedule: string): string {
-  const [suffix = '', name = ''] =
-    Object.entries(SCHEDULES).find(([, known]) => schedule === known || sampler.endsWith(` ${known}`)) ?? []
-  const plain = sampler.endsWith(` ${name}`) ? sampler.slice(0, -name.length - 1) : sampler
-  const found = Object.entries(SAMPLERS).find(([, known]) => known === plain)?.[0]
-  return found === undefined ? sampler : `${found}${suffix}`
 }
 
 /**
