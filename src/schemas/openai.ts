@@ -1,25 +1,9 @@
 import { Type, type Static, type TOptional, type TSchema, type TUnsafe } from 'typebox'
 import { FORMATS } from '../image/formats.js'
 import { OutputFormat } from './format.js'
+import { maybe, oneOf } from './maybe.js'
 import { PresetSchema } from './preset.js'
 import { bareProperties, MAX_PROMPT_LENGTH, type NamesWith, parametersWith, type ValueOf } from '../parameters.js'
-
-/**
- * An optional field that may be null, since OpenAI's clients send null for unset fields. Uses a list of types: a union
- * would produce an error with one clause for each type.
- */
-const maybe = <T extends TSchema & { type: string; enum?: readonly unknown[] }>({ type, enum: values, ...rest }: T) =>
-  Type.Optional(
-    Type.Unsafe<Static<T> | null>({
-      ...rest,
-      type: [type, 'null'],
-      ...(values === undefined ? {} : { enum: [...values, null] })
-    })
-  )
-
-/** A string enum. */
-const oneOf = <const V extends string>(values: readonly V[], description: string) =>
-  Type.Unsafe<V>({ type: 'string', enum: [...values], description }) as TUnsafe<V> & { type: 'string' }
 
 /** SDXL parameters that OpenAI's API lacks and /v1 accepts. */
 export const EXTRAS = parametersWith('openai')

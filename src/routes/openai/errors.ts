@@ -3,6 +3,7 @@ import type { EaselError, ErrorCode } from '../../errors.js'
 import { type ErrorForm } from '../../schemas/error.js'
 import { OpenAiError } from '../../schemas/openai.js'
 import { ref } from '../../schemas/ref.js'
+import { inNames } from '../names.js'
 
 /** OpenAI's names for our fields. */
 const PARAMS: Readonly<Record<string, string>> = { width: 'size', height: 'size', num_images: 'n' }
@@ -12,13 +13,15 @@ const CODES: Readonly<Partial<Record<ErrorCode, string>>> = { MODEL_NOT_FOUND: '
 
 /** An error in OpenAI's form, with OpenAI's field names. */
 export function openAiError({ code, field, message, statusCode }: EaselError): OpenAiError {
-  const param = field === undefined ? null : (PARAMS[field] ?? field)
-  // Our messages start with the field's name; translate it there too.
-  const named =
-    field !== undefined && param !== null && message.startsWith(`${field} `)
-      ? `${param}${message.slice(field.length)}`
-      : message
-  return { error: { message: named, type: typeOf(statusCode), param, code: CODES[code] ?? code } }
+  const named = inNames(PARAMS, { field, message })
+  return {
+    error: {
+      message: named.message,
+      type: typeOf(statusCode),
+      param: named.field ?? null,
+      code: CODES[code] ?? code
+    }
+  }
 }
 
 function typeOf(status: number): string {
