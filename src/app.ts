@@ -21,6 +21,7 @@ import { openAiRoutes } from './routes/openai/index.js'
 import { recipeRoute } from './routes/recipe.js'
 import { requestRoutes } from './routes/requests.js'
 import { tokenizeRoute } from './routes/tokenize.js'
+import { sdapiRoutes } from './routes/sdapi/index.js'
 import { commonHeaders, ErrorResponse } from './schemas/error.js'
 import { HealthResponse } from './schemas/health.js'
 import type { ImageService } from './service/service.js'
@@ -29,6 +30,9 @@ import { pagePlugin } from './webapp/page-plugin.js'
 
 /** Response headers that a page of another origin may read. */
 const EXPOSED_HEADERS = [...Object.keys({ ...commonHeaders, ...answerHeaderSchemas }), 'retry-after']
+
+/** AUTOMATIC1111's API, whose clients have no other authentication than Basic. */
+const SDAPI = '/sdapi/v1'
 
 /** The default of @fastify/cors lacks DELETE, which a page needs to cancel. */
 const METHODS = ['GET', 'HEAD', 'POST', 'DELETE']
@@ -60,13 +64,14 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
 
   await app.register(async (scope) => {
     await scope.register(tracingPlugin, { tracing })
-    await scope.register(accessPlugin, { keys })
+    await scope.register(accessPlugin, { keys, passwordsUnder: `${SDAPI}/` })
     await scope.register(generateRoute, { service, withRecipe })
     await scope.register(requestRoutes, { service })
     await scope.register(tokenizeRoute, { service })
     await scope.register(lorasRoute, { service })
     await scope.register(recipeRoute, { service })
     await scope.register(openAiRoutes, { prefix: '/v1', service, withRecipe, snapSizes })
+    await scope.register(sdapiRoutes, { prefix: SDAPI, service, withRecipe })
   })
   await app.register(healthRoute, { service })
   if (withAdmin) await registerAdmin(app, parts)

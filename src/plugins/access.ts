@@ -17,10 +17,17 @@ declare module 'fastify' {
 }
 
 const BEARER = /^Bearer +(\S+) *$/i
+const BASIC = /^Basic +([A-Za-z0-9+/]+=*) *$/i
 
-/** Requires a bearer key on every request of the scope and enforces each key's rate. Does nothing without keys. */
-export const accessPlugin = fp<{ keys: KeyFile | undefined }>(
-  async (app, { keys }) => {
+export interface AccessOptions {
+  keys: KeyFile | undefined
+  /** The start of the paths that also take a key as the password of Basic authentication, with any user. */
+  passwordsUnder: string
+}
+
+/** Requires a key on every request of the scope and enforces each key's rate. Does nothing without keys. */
+export const accessPlugin = fp<AccessOptions>(
+  async (app, { keys, passwordsUnder }) => {
     app.decorateRequest('access', null)
     if (keys === undefined) {
       app.decorate('countRequest', async () => undefined)
@@ -28,15 +35,17 @@ export const accessPlugin = fp<{ keys: KeyFile | undefined }>(
     }
 
     app.addHook('onRequest', async (request, reply) => {
-      const token = BEARER.exec(request.headers.authorization ?? '')?.[1]
+      const takesPassword = request.url.startsWith(passwordsUnder)
+      const { authorization = '' } = request.headers
+      const token = BEARER.exec(authorization)?.[1] ?? (takesPassword ? passwordOf(authorization) : undefined)
       const key = token === undefined ? undefined : keys.find(token)
       if (key === undefined) {
-        reply.header('www-authenticate', 'Bearer')
+        reply.header('www-authenticate', takesPassword ? 'Bearer, Basic realm="easel"' : 'Bearer')
         throw new EaselError(
           'UNAUTHORIZED',
           token === undefined
-            ? 'This server requires a key: send the header Authorization: Bearer <key>'
-            : 'The bearer key is unknown: ask the operator for a valid one'
+            ? `This server requires a key: send the header Authorization: Bearer <key>${takesPassword ? ', or the key as the password of Basic authentication' : ''}`
+            : `The ${takesPassword ? '' : 'bearer '}key is unknown: ask the operator for a valid one`
         )
       }
       request.access = key
@@ -58,3 +67,12 @@ export const accessPlugin = fp<{ keys: KeyFile | undefined }>(
   },
   { name: 'access' }
 )
+
+/** The password of Basic authentication. @see https://www.rfc-editor.org/rfc/rfc7617#section-2 */
+function passwordOf(authorization: string): string | undefined {
+  const encoded = BASIC.exec(authorization)?.[1]
+  if (encoded === undefined) return undefined
+  const pair = Buffer.from(encoded, 'base64').toString()
+  const colon = pair.indexOf(':')
+  return colon === -1 ? undefined : pair.slice(colon + 1)
+}

@@ -9,6 +9,17 @@ import { GenerateRequest } from '../schemas/generate.js'
 import { HealthResponse } from '../schemas/health.js'
 import { LoraInfo } from '../schemas/loras.js'
 import { OpenAiError, OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel } from '../schemas/openai.js'
+import {
+  SdapiError,
+  SdapiImagesResponse,
+  SdapiLora,
+  SdapiModel,
+  SdapiOptions,
+  SdapiProgress,
+  SdapiSampler,
+  SdapiScheduler,
+  SdapiTxt2ImgRequest
+} from '../schemas/sdapi.js'
 import { asOffered } from '../schemas/offered.js'
 import { RecipeResponse } from '../schemas/recipe.js'
 import { TokenCount, TokenizeRequest, TokenizeResponse } from '../schemas/tokenize.js'
@@ -26,6 +37,15 @@ const SHARED: readonly TSchema[] = [
   OpenAiModel,
   Recipe,
   RecipeResponse,
+  SdapiError,
+  SdapiImagesResponse,
+  SdapiLora,
+  SdapiModel,
+  SdapiOptions,
+  SdapiProgress,
+  SdapiSampler,
+  SdapiScheduler,
+  SdapiTxt2ImgRequest,
   TokenCount,
   TokenizeRequest,
   TokenizeResponse
@@ -56,13 +76,19 @@ export const openApiPlugin = fp<{ service: ImageService }>(
         },
         components: {
           securitySchemes: {
-            key: { type: 'http', scheme: 'bearer', description: 'Required only if the server is configured with keys.' }
+            key: {
+              type: 'http',
+              scheme: 'bearer',
+              description: 'Required only if the server is configured with keys.'
+            },
+            password: { type: 'http', scheme: 'basic', description: 'The key as the password, with any user.' }
           }
         },
         security: [{}, { key: [] }],
         tags: [
           { name: 'images', description: 'Making images' },
           { name: 'openai', description: 'The OpenAI Images API, for its clients' },
+          { name: 'automatic1111', description: "The API of AUTOMATIC1111's web UI, for its clients" },
           { name: 'operations', description: 'Health and metrics' }
         ]
       },

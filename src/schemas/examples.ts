@@ -138,3 +138,48 @@ export const openAiExample: OpenAiImagesResponse = {
     input_tokens_details: { text_tokens: 12, image_tokens: 0 }
   }
 }
+
+/** Answers of /sdapi/v1. */
+export const sdapiExamples = {
+  images: {
+    images: [ONE_PIXEL],
+    parameters: { prompt: recipe.prompt, steps: 40 },
+    info: JSON.stringify({ prompt: recipe.prompt, seed: 7, all_seeds: [7], width: 1024, height: 1024 })
+  },
+  progress: {
+    progress: 0.5,
+    eta_relative: 1.5,
+    state: {
+      skipped: false,
+      interrupted: false,
+      stopping_generation: false,
+      job: 'txt2img',
+      job_count: 1,
+      job_timestamp: '20261124120000',
+      job_no: 0,
+      sampling_step: 20,
+      sampling_steps: 40
+    },
+    current_image: null,
+    textinfo: null
+  },
+  options: {
+    sd_model_checkpoint: 'stable-diffusion-xl-base-1.0',
+    CLIP_stop_at_last_layers: 2,
+    samples_format: 'png',
+    jpeg_quality: 90,
+    sd_vae: 'Automatic',
+    emphasis: 'Original'
+  },
+  sampler: { name: 'DPM++ 2M', aliases: ['dpmpp_2m'], options: { scheduler: 'karras' } },
+  scheduler: { name: 'karras', label: 'Karras', aliases: null, default_rho: 7, need_inner_model: false },
+  model: {
+    title: 'stable-diffusion-xl-base-1.0',
+    model_name: 'stable-diffusion-xl-base-1.0',
+    hash: '2d1c4f6a',
+    sha256: null,
+    filename: 'stable-diffusion-xl-base-1.0',
+    config: null
+  },
+  lora: { name: loraExample.name, alias: loraExample.name, path: loraExample.name, metadata: { kind: 'lora' } }
+} as const

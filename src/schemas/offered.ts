@@ -6,6 +6,20 @@ export interface Offered {
   readonly limits: Readonly<Record<string, number>>
 }
 
+const SDAPI_NAMES: Readonly<Record<string, string>> = {
+  num_inference_steps: 'steps',
+  guidance_scale: 'cfg_scale',
+  num_images: 'batch_size'
+}
+
+/** The requests for images, with their names for our limits. */
+const REQUESTS: Readonly<Record<string, (limit: string) => string | undefined>> = {
+  GenerateRequest: (limit) => limit,
+  OpenAiImagesRequest: (limit) => (limit === 'num_images' ? 'n' : limit),
+  // Its clip_skip counts from another layer.
+  SdapiTxt2ImgRequest: (limit) => SDAPI_NAMES[limit]
+}
+
 type Schema = Record<string, unknown>
 interface Document {
   components?: { schemas?: Record<string, { properties?: Record<string, Schema> }> }
@@ -26,17 +40,17 @@ export function asOffered<D extends object>(document: D, offers: readonly Offere
   for (const offer of offers)
     for (const [name, most] of Object.entries(offer.limits)) limits[name] = Math.max(most, limits[name] ?? 0)
   const narrowed = structuredClone(document)
-  // /v1 calls num_images `n`.
-  const maxima: Record<string, number> = { ...limits, n: limits['num_images'] ?? Infinity }
-  for (const schema of ['GenerateRequest', 'OpenAiImagesRequest']) {
+  for (const [schema, nameOf] of Object.entries(REQUESTS)) {
     const properties = (narrowed as Document).components?.schemas?.[schema]?.properties ?? {}
-    for (const [name, maximum] of Object.entries(maxima)) {
-      const property = properties[name]
+    for (const [limit, maximum] of Object.entries(limits)) {
+      const property = properties[nameOf(limit) ?? '']
       if (property !== undefined) property['maximum'] = Math.min(maximum, Number(property['maximum'] ?? Infinity))
     }
     // OpenAI's own names also choose the default model under /v1, so the list is closed only here.
     const model = properties['model']
     if (model !== undefined && schema === 'GenerateRequest') model['enum'] = offers.map((offer) => offer.model.id)
+    // The names of samplers under /sdapi are others.
+    if (schema === 'SdapiTxt2ImgRequest') continue
     for (const [name, values] of Object.entries(names)) {
       const property = properties[name]
       // An enum must not be empty.

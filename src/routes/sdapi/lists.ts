@@ -1,0 +1,119 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { type TSchema, Type } from 'typebox'
+import { sdapiExamples } from '../../schemas/examples.js'
+import { ref } from '../../schemas/ref.js'
+import { SdapiLora, SdapiModel, SdapiSampler, SdapiScheduler } from '../../schemas/sdapi.js'
+import { success } from '../../schemas/success.js'
+import { shortDigest } from '../../image/parameters.js'
+import type { Offer } from '../../service/offer.js'
+import type { ImageService } from '../../service/service.js'
+import { sdapiFailures } from './errors.js'
+import { listSamplers, listSchedules } from './samplers.js'
+
+/** Lists of things that Easel has none of, which clients ask for. */
+const EMPTY = {
+  '/upscalers': { operationId: 'listUpscalers', summary: 'No upscalers' },
+  '/latent-upscale-modes': { operationId: 'listLatentUpscaleModes', summary: 'No upscalers of latents' },
+  '/sd-vae': { operationId: 'listVaes', summary: 'No VAEs to choose: the VAE belongs to the model' }
+} as const
+
+/** A digest that is a SHA-256. */
+const SHA256 = /^[0-9a-f]{64}$/
+
+const tags = ['automatic1111']
+const failures = sdapiFailures('UNAUTHORIZED')
+
+const listing = <T extends TSchema>(items: T, description: string, example: object) => ({
+  200: success(Type.Array(items), description, [example]),
+  ...failures
+})
+
+/** What a client can choose from. Samplers and schedules are those of the default model. */
+export const listRoutes: FastifyPluginAsyncTypebox<{ service: ImageService }> = async (app, { service }) => {
+  app.get(
+    '/samplers',
+    {
+      schema: {
+        tags,
+        operationId: 'listSamplers',
+        summary: 'List the samplers',
+        response: listing(ref(SdapiSampler), 'Those of the default model.', sdapiExamples.sampler)
+      }
+    },
+    async () => listSamplers(service.offer?.schedulers ?? [])
+  )
+
+  app.get(
+    '/schedulers',
+    {
+      schema: {
+        tags,
+        operationId: 'listSchedulers',
+        summary: 'List the noise schedules',
+        response: listing(
+          ref(SdapiScheduler),
+          "Those that the default model's samplers can have.",
+          sdapiExamples.scheduler
+        )
+      }
+    },
+    async () => {
+      const { schedulers = [], features = [] } = service.offer ?? {}
+      return listSchedules(schedulers, features.includes('schedules'))
+    }
+  )
+
+  app.get(
+    '/sd-models',
+    {
+      schema: {
+        tags,
+        operationId: 'listSdModels',
+        summary: 'List the models',
+        response: listing(
+          ref(SdapiModel),
+          'Each model of which a worker has been ready, the default one first.',
+          sdapiExamples.model
+        )
+      }
+    },
+    async () => service.offers.map(modelOf)
+  )
+
+  app.get(
+    '/loras',
+    {
+      schema: {
+        tags,
+        operationId: 'listSdapiLoras',
+        summary: 'List the LoRAs',
+        response: listing(ref(SdapiLora), 'Those of the default model, by name.', sdapiExamples.lora)
+      }
+    },
+    async () => service.lorasOf(undefined).map(({ name, ...metadata }) => ({ name, alias: name, path: name, metadata }))
+  )
+
+  for (const [path, texts] of Object.entries(EMPTY))
+    app.get(
+      path,
+      {
+        schema: {
+          tags,
+          ...texts,
+          response: { 200: success(Type.Array(Type.Object({}), { maxItems: 0 }), 'An empty list.', []), ...failures }
+        }
+      },
+      async () => []
+    )
+}
+
+function modelOf({ model: { id, digest } }: Offer) {
+  return {
+    title: id,
+    model_name: id,
+    hash: shortDigest(digest),
+    sha256: SHA256.test(digest) ? digest : null,
+    filename: id,
+    config: null
+  }
+}

@@ -1,0 +1,99 @@
+import { Type, type TSchema } from 'typebox'
+
+/** A field of AUTOMATIC1111's txt2img for something that Easel does not do. */
+export interface FixedField {
+  readonly schema: TSchema
+  /** Its values without effect, besides null; the first is named in errors. */
+  readonly neutral: readonly unknown[]
+  /** Why it must have one of them; part of the error. */
+  readonly unable: string
+}
+
+const flag = { type: ['boolean', 'null'] }
+const number = { type: ['number', 'null'] }
+const text = { type: ['string', 'null'] }
+const list = { type: ['array', 'null'] }
+const object = { type: ['object', 'null'] }
+
+/** Fields that must be neutral. Their names and neutral values are those of the web UI's API. */
+export const FIXED: Readonly<Record<string, FixedField>> = {
+  enable_hr: { schema: flag, neutral: [false], unable: 'Easel makes no second pass at a larger size' },
+  firstpass_image: { schema: text, neutral: [''], unable: 'Easel makes no second pass at a larger size' },
+  restore_faces: { schema: flag, neutral: [false], unable: 'Easel restores no faces' },
+  tiling: { schema: flag, neutral: [false], unable: 'Easel makes no tiles' },
+  styles: { schema: list, neutral: [[]], unable: 'Easel keeps no styles; write their text into the prompt' },
+  subseed_strength: { schema: number, neutral: [0], unable: 'Easel mixes no seeds' },
+  seed_resize_from_w: { schema: number, neutral: [-1, 0], unable: 'Easel does not resize noise' },
+  seed_resize_from_h: { schema: number, neutral: [-1, 0], unable: 'Easel does not resize noise' },
+  s_churn: { schema: number, neutral: [0], unable: 'no sampler here adds noise beyond its own' },
+  s_noise: { schema: number, neutral: [1], unable: 'the samplers have their own noise' },
+  s_min_uncond: {
+    schema: number,
+    neutral: [0],
+    unable: 'the negative prompt counts in every step; guidance_end of POST /generate ends guidance early'
+  },
+  refiner_checkpoint: { schema: text, neutral: ['', 'None'], unable: 'Easel has no refiner' },
+  disable_extra_networks: {
+    schema: flag,
+    neutral: [false],
+    unable: 'Easel would read the tags of LoRAs as text; remove them from the prompt'
+  },
+  script_name: { schema: text, neutral: ['', 'None'], unable: 'Easel has no scripts' },
+  alwayson_scripts: { schema: object, neutral: [{}], unable: 'Easel has no scripts or extensions' },
+  infotext: { schema: text, neutral: [''], unable: 'Easel reads the settings from the fields' },
+  send_images: { schema: flag, neutral: [true], unable: 'Easel stores no images, so the answer is their only copy' }
+}
+
+/** Fields of the web UI's API, or of clients of it, that decide no image here: why. */
+export const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
+  save_images: 'The server stores no images, whatever it says.',
+  do_not_save_samples: 'The server stores no images, whatever it says.',
+  do_not_save_grid: 'The server stores no images, whatever it says.',
+  override_settings_restore_afterwards: 'Settings of a request are always for that request alone.',
+  subseed: 'Used with subseed_strength only.',
+  s_tmin: 'Used with s_churn only.',
+  s_tmax: 'Used with s_churn only.',
+  script_args: 'Used with script_name only.',
+  refiner_switch_at: 'Used with refiner_checkpoint only.',
+  denoising_strength: 'Used with enable_hr only.',
+  firstphase_width: 'Used with enable_hr only.',
+  firstphase_height: 'Used with enable_hr only.',
+  hr_scale: 'Used with enable_hr only.',
+  hr_upscaler: 'Used with enable_hr only.',
+  hr_second_pass_steps: 'Used with enable_hr only.',
+  hr_resize_x: 'Used with enable_hr only.',
+  hr_resize_y: 'Used with enable_hr only.',
+  hr_checkpoint_name: 'Used with enable_hr only.',
+  hr_sampler_name: 'Used with enable_hr only.',
+  hr_scheduler: 'Used with enable_hr only.',
+  hr_prompt: 'Used with enable_hr only.',
+  hr_negative_prompt: 'Used with enable_hr only.',
+  comments: 'Notes of the web UI.',
+  url: 'SillyTavern sends its own address of the server.',
+  auth: 'SillyTavern sends its own credentials for the server.'
+}
+
+/** The properties of both tables for the request's schema. */
+export const unpaintedProperties = {
+  ...Object.fromEntries(
+    Object.entries(FIXED).map(([name, { schema, neutral, unable }]) => [
+      name,
+      Type.Optional(Type.Unsafe<unknown>({ ...schema, description: `Must be ${wordsFor(neutral)}: ${unable}.` }))
+    ])
+  ),
+  ...Object.fromEntries(
+    Object.entries(WITHOUT_EFFECT).map(([name, description]) => [
+      name,
+      Type.Optional(Type.Unsafe<unknown>({ description }))
+    ])
+  )
+}
+
+/** The first neutral value, as an error or a description says it. */
+export function wordsFor([first]: FixedField['neutral']): string {
+  return first === '' ? 'empty' : Array.isArray(first) ? 'an empty list' : isObject(first) ? 'empty' : String(first)
+}
+
+function isObject(value: unknown): boolean {
+  return typeof value === 'object' && value !== null
+}

@@ -1,0 +1,206 @@
+import { Type, type Static } from 'typebox'
+import { parameters } from '../parameters.js'
+import { FORMATS } from '../image/formats.js'
+import { maybe, oneOf } from './maybe.js'
+import { unpaintedProperties } from './sdapi-fields.js'
+
+const { prompt, negative_prompt, num_inference_steps, guidance_scale, width, height, seed, eta, num_images } =
+  parameters
+
+const count = (description: string) => maybe({ ...num_images.schema, description })
+
+/** Most layers from the end that `CLIP_stop_at_last_layers` can name; a model's own limit is lower. */
+const MAX_LAYERS = 100
+
+/** The settings of the web UI that a request may set for itself. */
+export const SdapiOptions = Type.Object(
+  {
+    sd_model_checkpoint: maybe(
+      Type.String({
+        maxLength: 256,
+        description: "Which of the server's models to use: a `title` of GET /sdapi/v1/sd-models. Default: the first."
+      })
+    ),
+    CLIP_stop_at_last_layers: maybe(
+      Type.Integer({
+        minimum: 1,
+        maximum: MAX_LAYERS,
+        description:
+          "The web UI's Clip skip. 1 and 2 both take the last layer but one of SDXL's text encoders, and larger values skip more."
+      })
+    ),
+    samples_format: maybe(oneOf([...FORMATS, 'jpg'], 'Format of the files; jpg means jpeg. Default: png.')),
+    jpeg_quality: maybe({ ...parameters.quality.schema, description: 'Quality of jpg and webp.' }),
+    sd_vae: maybe(Type.String({ description: 'Must be Automatic or None: the VAE belongs to the model.' })),
+    emphasis: maybe(Type.String({ description: 'Must be Original.' }))
+  },
+  { $id: 'SdapiOptions' }
+)
+export type SdapiOptions = Static<typeof SdapiOptions>
+
+/**
+ * Body of POST /sdapi/v1/txt2img: the fields of the web UI's API. Types are checked here, and in
+ * `routes/sdapi/translate.ts` what the fields may ask for.
+ *
+ * @see https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/api/models.py#L101
+ */
+export const SdapiTxt2ImgRequest = Type.Object(
+  {
+    prompt: { ...prompt.schema, description: 'What the image shows, in the syntax `a1111`: weights, BREAK and LoRAs.' },
+    negative_prompt: maybe({
+      ...negative_prompt.schema,
+      description: 'What the image should not show, in the same syntax.'
+    }),
+    steps: maybe({ ...num_inference_steps.schema, description: "Sampling steps. Default: the server's." }),
+    cfg_scale: maybe({
+      ...guidance_scale.schema,
+      description: "Guidance scale; 1 or less turns guidance off. Default: the server's."
+    }),
+    width: maybe({ ...width.schema, description: 'Width in pixels. Only compiled sizes are offered.' }),
+    height: maybe(height.schema),
+    seed: maybe({
+      ...seed.openai,
+      description: 'Seed of the first image; the next ones have the next numbers. -1, the default, is a random one.'
+    }),
+    sampler_name: maybe(
+      Type.String({
+        maxLength: 64,
+        description:
+          "The web UI's name of a sampler, for example `DPM++ 2M`; GET /sdapi/v1/samplers lists all. Default: the server's."
+      })
+    ),
+    sampler_index: maybe(Type.String({ maxLength: 64, description: 'Used without sampler_name.' })),
+    scheduler: maybe(
+      Type.String({
+        maxLength: 64,
+        description:
+          'The noise schedule, by name or label, for example `karras`; GET /sdapi/v1/schedulers lists all. Default: Automatic.'
+      })
+    ),
+    batch_size: count('Images in a batch.'),
+    n_iter: count('Number of batches. All images are one request, batch_size · n_iter of them.'),
+    eta: maybe({ ...eta.schema, description: "Fresh noise in each step of DDIM; otherwise the sampler's own." }),
+    clip_skip: maybe(
+      Type.Integer({ minimum: 1, maximum: MAX_LAYERS, description: "SD.Next's name for CLIP_stop_at_last_layers." })
+    ),
+    override_settings: maybe(Type.Object(SdapiOptions.properties, { description: 'Settings for this request alone.' })),
+    force_task_id: maybe(
+      Type.String({
+        minLength: 1,
+        maxLength: 128,
+        description: 'A name by which GET /sdapi/v1/progress and POST /sdapi/v1/interrupt find the request.'
+      })
+    ),
+    ...unpaintedProperties
+  },
+  { $id: 'SdapiTxt2ImgRequest', examples: [{ prompt: 'a red circle on a blue background', steps: 20 }] }
+)
+export type SdapiTxt2ImgRequest = Static<typeof SdapiTxt2ImgRequest> & Readonly<Record<string, unknown>>
+
+export const SdapiImagesResponse = Type.Object(
+  {
+    images: Type.Array(Type.String({ description: 'A file in base64.' })),
+    parameters: Type.Object({}, { additionalProperties: true, description: "The request's fields." }),
+    info: Type.String({ description: 'JSON: seed, all_seeds, infotexts and other values of the images.' })
+  },
+  { $id: 'SdapiImagesResponse' }
+)
+export type SdapiImagesResponse = Static<typeof SdapiImagesResponse>
+
+/** @see https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/api/api.py#L147 */
+export const SdapiError = Type.Object(
+  {
+    error: Type.String({ description: "Easel's error code." }),
+    detail: Type.String({ description: 'What is wrong, for people.' }),
+    body: Type.String(),
+    errors: Type.String({ description: 'The same as detail, after the status.' })
+  },
+  { $id: 'SdapiError' }
+)
+export type SdapiError = Static<typeof SdapiError>
+
+const orNull = <T extends 'string' | 'number' | 'integer' | 'boolean'>(type: T, description?: string) =>
+  Type.Unsafe<string | null>({ type: [type, 'null'], ...(description === undefined ? {} : { description }) })
+
+export const SdapiSampler = Type.Object(
+  {
+    name: Type.String(),
+    aliases: Type.Array(Type.String(), { description: "Easel's own name, without a schedule." }),
+    options: Type.Object(
+      {
+        scheduler: Type.Optional(Type.String({ description: 'The schedule that Automatic means for this sampler.' }))
+      },
+      { additionalProperties: false }
+    )
+  },
+  { $id: 'SdapiSampler' }
+)
+
+export const SdapiScheduler = Type.Object(
+  {
+    name: Type.String(),
+    label: Type.String(),
+    aliases: Type.Unsafe<string[] | null>({ type: ['array', 'null'], items: { type: 'string' } }),
+    default_rho: Type.Number(),
+    need_inner_model: Type.Boolean()
+  },
+  { $id: 'SdapiScheduler' }
+)
+
+export const SdapiModel = Type.Object(
+  {
+    title: Type.String({ description: 'What override_settings.sd_model_checkpoint takes.' }),
+    model_name: Type.String(),
+    hash: orNull('string', "The start of the digest of the model's weights."),
+    sha256: orNull('string'),
+    filename: Type.String(),
+    config: orNull('string')
+  },
+  { $id: 'SdapiModel' }
+)
+
+export const SdapiLora = Type.Object(
+  {
+    name: Type.String({ description: 'What a tag <lora:name:1> in the prompt calls it.' }),
+    alias: Type.String(),
+    path: Type.String(),
+    metadata: Type.Object({}, { additionalProperties: true })
+  },
+  { $id: 'SdapiLora' }
+)
+
+export const SdapiProgress = Type.Object(
+  {
+    progress: Type.Number({ description: '0 to 1.' }),
+    eta_relative: Type.Number({ description: 'Seconds until it ends; 0 if unknown.' }),
+    state: Type.Object({
+      skipped: Type.Boolean(),
+      interrupted: Type.Boolean(),
+      stopping_generation: Type.Boolean(),
+      job: Type.String(),
+      job_count: Type.Integer({ description: 'Images of the request; 0 if none is in flight.' }),
+      job_timestamp: Type.String(),
+      job_no: Type.Integer({ description: 'Images that are done.' }),
+      sampling_step: Type.Integer(),
+      sampling_steps: Type.Integer()
+    }),
+    current_image: orNull('string', 'A preview as JPEG in base64.'),
+    textinfo: orNull('string')
+  },
+  { $id: 'SdapiProgress' }
+)
+export type SdapiProgress = Static<typeof SdapiProgress>
+
+/** What GET /sdapi/v1/progress and POST /sdapi/v1/interrupt take. */
+export const SdapiTaskQuery = Type.Object({
+  force_task_id: Type.Optional(
+    Type.String({ minLength: 1, maxLength: 128, description: "The request's own. Default: the requests of the key." })
+  )
+})
+
+export const SdapiProgressQuery = Type.Object({
+  ...SdapiTaskQuery.properties,
+  skip_current_image: Type.Optional(
+    Type.String({ pattern: '^([Tt]rue|[Ff]alse|0|1)$', description: 'Whether to leave the preview out.' })
+  )
+})
