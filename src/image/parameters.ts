@@ -54,6 +54,13 @@ const MAX_TEXT = 65_536
 
 const NEGATIVE = 'Negative prompt: '
 
+/** The parts of a text in AUTOMATIC1111's format. */
+interface Parts {
+  readonly prompt: string
+  readonly negative: string
+  readonly settings: Readonly<Record<string, string>>
+}
+
 /**
  * Parses AUTOMATIC1111's format, keeping the settings that mean the same in Easel; undefined if the text is not in that
  * format. Sets `truncate`, because AUTOMATIC1111 does not limit the length of prompts.
@@ -61,18 +68,14 @@ const NEGATIVE = 'Negative prompt: '
  * @param format of the file that contains the text
  */
 export function recipeOfParameters(text: string, format: Format): Recipe | undefined {
-  if (text.length > MAX_TEXT) return undefined
-  const lines = text.split('\n')
-  const last = lines.findLastIndex((line) => line.startsWith('Steps: '))
-  if (last === -1) return undefined
-  const settings = settingsIn(lines[last]!)
-  const [width, height] = (settings['Size'] ?? '').split('x').map(Number)
-  const from = lines.findIndex((line) => line.startsWith(NEGATIVE))
-  const negative = from === -1 || from > last ? last : from
+  const parts = partsOf(text)
+  if (parts === undefined) return undefined
+  const { prompt, negative, settings } = parts
+  const [width, height] = sizeIn(settings).map(Number)
   const version = settings['Version'] ?? ''
   return {
-    prompt: lines.slice(0, negative).join('\n'),
-    negative_prompt: lines.slice(negative, last).join('\n').slice(NEGATIVE.length),
+    prompt,
+    negative_prompt: negative,
     seed: Number(settings['Seed']),
     num_inference_steps: Number(settings['Steps']),
     guidance_scale: Number(settings['CFG scale']),
@@ -86,6 +89,38 @@ export function recipeOfParameters(text: string, format: Format): Recipe | undef
     ...syntaxOf(settings['Prompt syntax'], version),
     version
   }
+}
+
+/** The fields of a text in AUTOMATIC1111's format, as its own reader names them; none for another text. */
+export function parameterFields(text: string): Readonly<Record<string, string>> {
+  const parts = partsOf(text)
+  if (parts === undefined) return {}
+  const { Size: _size, ...settings } = parts.settings
+  const [width, height] = sizeIn(parts.settings)
+  return {
+    Prompt: parts.prompt,
+    'Negative prompt': parts.negative,
+    ...settings,
+    ...(width === undefined || height === undefined ? {} : { 'Size-1': width, 'Size-2': height })
+  }
+}
+
+function partsOf(text: string): Parts | undefined {
+  if (text.length > MAX_TEXT) return undefined
+  const lines = text.split('\n')
+  const last = lines.findLastIndex((line) => line.startsWith('Steps: '))
+  if (last === -1) return undefined
+  const from = lines.findIndex((line) => line.startsWith(NEGATIVE))
+  const negative = from === -1 || from > last ? last : from
+  return {
+    prompt: lines.slice(0, negative).join('\n'),
+    negative: lines.slice(negative, last).join('\n').slice(NEGATIVE.length),
+    settings: settingsIn(lines[last]!)
+  }
+}
+
+function sizeIn(settings: Parts['settings']): string[] {
+  return (settings['Size'] ?? '').split('x')
 }
 
 /** Our own text says it where it is not plain. Other programs that write this format read prompts as AUTOMATIC1111 does. */

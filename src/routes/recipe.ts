@@ -5,10 +5,9 @@ import { Type } from 'typebox'
 import { Value } from 'typebox/value'
 import { boundedBody } from '../bounded-body.js'
 import { EaselError } from '../errors.js'
-import { ByteReader } from '../image/byte-reader.js'
 import { parseSmallObject } from '../image/small-json.js'
 import { FORMATS, mimeOf } from '../image/formats.js'
-import { type Description, descriptionIn, MAX_RECIPE_BYTES, NotAnImage } from '../image/metadata.js'
+import { type Description, MAX_RECIPE_BYTES } from '../image/metadata.js'
 import { recipeOfParameters } from '../image/parameters.js'
 import { Recipe } from '../image/recipe.js'
 import { failures } from '../schemas/error.js'
@@ -18,6 +17,7 @@ import { ref } from '../schemas/ref.js'
 import { success } from '../schemas/success.js'
 import type { ImageService } from '../service/service.js'
 import { BYTES_TYPE } from './answers/form.js'
+import { readDescription, unlessGone } from './description.js'
 
 /** Enough for a PNG of the largest size. The file is streamed, never held whole. */
 export const MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -100,19 +100,5 @@ export const recipeRoute: FastifyPluginAsyncTypebox<{ service: ImageService }> =
 
 /** Reads the whole file but keeps only its recipe. */
 async function readFile(payload: IncomingMessage): Promise<Kept> {
-  const file = new ByteReader(boundedBody(payload, MAX_FILE_BYTES))
-  try {
-    const description = await descriptionIn(file)
-    // Some clients report a broken connection when the answer comes before they have sent the whole body.
-    await file.drain()
-    return new Kept(description)
-  } catch (error) {
-    if (error instanceof NotAnImage) throw new EaselError('INVALID_REQUEST', error.message)
-    const left = payload.destroyed && !payload.complete
-    throw left && !(error instanceof EaselError)
-      ? new EaselError('CANCELLED', 'the client disconnected while sending the file', { cause: error })
-      : error
-  } finally {
-    await file.end()
-  }
+  return new Kept(await unlessGone(payload, () => readDescription(boundedBody(payload, MAX_FILE_BYTES))))
 }

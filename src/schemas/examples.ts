@@ -146,6 +146,11 @@ export const sdapiExamples = {
     parameters: { prompt: recipe.prompt, steps: 40 },
     info: JSON.stringify({ prompt: recipe.prompt, seed: 7, all_seeds: [7], width: 1024, height: 1024 })
   },
+  pngInfo: {
+    info: `${recipe.prompt}\nSteps: 40, Sampler: Euler, CFG scale: 5, Seed: 7, Size: 1024x1024`,
+    items: { easel: JSON.stringify({ ...recipe, ...origin }) },
+    parameters: { Prompt: recipe.prompt, Steps: '40', Sampler: 'Euler', 'Size-1': '1024', 'Size-2': '1024' }
+  },
   progress: {
     progress: 0.5,
     eta_relative: 1.5,

@@ -204,3 +204,21 @@ export const SdapiProgressQuery = Type.Object({
     Type.String({ pattern: '^([Tt]rue|[Ff]alse|0|1)$', description: 'Whether to leave the preview out.' })
   )
 })
+
+export const SdapiPngInfoRequest = Type.Object(
+  { image: Type.String({ description: 'A PNG, JPEG or WebP file in base64, or a data: URL.' }) },
+  { $id: 'SdapiPngInfoRequest', additionalProperties: false }
+)
+
+export const SdapiPngInfoResponse = Type.Object(
+  {
+    info: Type.String({ description: "The parameters of the image, as the web UI's text; empty if it has none." }),
+    items: Type.Object(
+      { easel: Type.Optional(Type.String({ description: 'The recipe of an image that Easel made, as JSON.' })) },
+      { description: 'Other texts in the file.' }
+    ),
+    parameters: Type.Object({}, { additionalProperties: true, description: 'The fields of info.' })
+  },
+  { $id: 'SdapiPngInfoResponse' }
+)
+export type SdapiPngInfoResponse = Static<typeof SdapiPngInfoResponse>

@@ -1,13 +1,14 @@
 import { EaselError } from '../errors.js'
 import { base64Of } from './base64.js'
 import { endOfString, JsonScanner, type PicturePaths } from './json-scanner.js'
-import type { Uploads } from './store.js'
+import type { Upload } from './store.js'
 
 export interface JsonReading {
   readonly paths: PicturePaths
   /** Most bytes of the text besides pictures. */
   readonly maxText: number
-  readonly uploads: Pick<Uploads, 'take'>
+  /** Receives the pictures. */
+  readonly uploads: { take: (field: string, chunks: AsyncIterable<Buffer>) => Promise<Pick<Upload, 'sha256'>> }
 }
 
 const BACKSLASH = 0x5c

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import sharp from 'sharp'
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { loadOptions } from '../../src/gateway-options.js'
+import { pngChunk, pngWith } from '../support/image-files.js'
 import { generate, idle, type RunningServer, shareServer, startReadyServer, startServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 
@@ -308,6 +309,83 @@ describe('POST /sdapi/v1/txt2img', () => {
     const own = await startReadyServer({ EMBED_RECIPE: 'false' })
     const text = JSON.stringify(await made({ ...small, prompt: 'hushhush', negative_prompt: 'hushhush' }, { of: own }))
     expect(text).not.toContain('hushhush')
+  })
+})
+
+describe('POST /sdapi/v1/png-info', () => {
+  const info = (body: unknown) => post('/png-info', body)
+
+  it.each(['png', 'jpg', 'webp'])('reads the parameters of a %s that txt2img made', async (samples_format) => {
+    const asked = { prompt: 'a (fox:1.2), "雪"', negative_prompt: 'fog', steps: 4, sampler_name: 'DPM++ 2M', seed: 3 }
+    const { images, info: made_ } = await made({ ...asked, override_settings: { samples_format } })
+    const [infotext] = (JSON.parse(made_) as { infotexts: string[] }).infotexts
+    for (const image of [images[0]!, `data:image/${samples_format};base64,${images[0]}`]) {
+      const response = await info({ image })
+      expect(response.status).toBe(200)
+      const { info: text, items, parameters } = (await response.json()) as any
+      expect(text).toBe(infotext)
+      expect(JSON.parse(items.easel)).toMatchObject({ prompt: asked.prompt, scheduler: 'dpmpp_2m_karras', seed: 3 })
+      expect(parameters).toMatchObject({
+        Prompt: asked.prompt,
+        'Negative prompt': 'fog',
+        Steps: '4',
+        Sampler: 'DPM++ 2M',
+        'Schedule type': 'Karras',
+        Seed: '3',
+        'Size-1': '64',
+        'Size-2': '64'
+      })
+      expect(parameters).not.toHaveProperty('Size')
+    }
+  })
+
+  it("reads the web UI's own PNG, and finds nothing in another file", async () => {
+    const plain = await sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } })
+      .png()
+      .toBuffer()
+    const text = 'a fox\nSteps: 28, Sampler: Euler a, CFG scale: 5.5, Seed: 4, Size: 832x1216, Version: v1.10.1'
+    const theirs = pngWith(pngChunk('tEXt', Buffer.from(`parameters\0${text}`, 'latin1')))
+    expect(await (await info({ image: theirs.toString('base64') })).json()).toEqual({
+      info: text,
+      items: {},
+      parameters: expect.objectContaining({
+        Prompt: 'a fox',
+        'Negative prompt': '',
+        Sampler: 'Euler a',
+        'Size-2': '1216'
+      })
+    })
+    expect(await (await info({ image: plain.toString('base64') })).json()).toEqual({
+      info: '',
+      items: {},
+      parameters: {}
+    })
+  })
+
+  it('refuses other bodies', async () => {
+    const { images } = await made({ prompt: 'x', steps: 1 })
+    const [image] = images
+    for (const [body, detail] of [
+      [{}, /must be {"image": /],
+      [{ image: 'bm8gaW1hZ2U=' }, /not a PNG, JPEG or WebP/],
+      [{ image: '???' }, /image is not base64/],
+      [{ image: 'https://example.com/x.png' }, /this server fetches nothing/],
+      [{ image, more: 1 }, /must be {"image": /],
+      [{ list: [{ image: 'AAAA' }] }, /must be {"image": /],
+      [{ image: '' }, /not a PNG, JPEG or WebP/]
+    ] as const) {
+      const response = await info(body)
+      expect([response.status, await response.json()], detail.source).toMatchObject([
+        400,
+        { error: 'INVALID_REQUEST', detail: expect.stringMatching(detail) }
+      ])
+    }
+    const raw = (body: string, type = 'application/json') =>
+      fetch(at('/png-info'), { method: 'POST', headers: { 'content-type': type }, body })
+    for (const body of ['{', `{"image":"${image}`, `{"image":"${image}","image":"${image}"}`])
+      expect((await raw(body)).status).toBe(400)
+    expect((await raw('x', 'image/png')).status).toBe(415)
+    expect((await fetch(at('/png-info'), { method: 'POST' })).status).toBe(415)
   })
 })
 

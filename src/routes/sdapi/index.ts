@@ -4,6 +4,7 @@ import type { ImageService } from '../../service/service.js'
 import { sdapiError } from './errors.js'
 import { listRoutes } from './lists.js'
 import { optionsRoutes } from './options.js'
+import { pngInfoRoute } from './png-info.js'
 import { taskRoutes } from './task-routes.js'
 import { Tasks } from './tasks.js'
 import { txt2imgRoute } from './txt2img.js'
@@ -25,4 +26,5 @@ export const sdapiRoutes: FastifyPluginAsyncTypebox<SdapiParts> = async (app, { 
   await app.register(taskRoutes, { tasks })
   await app.register(optionsRoutes, { service })
   await app.register(listRoutes, { service })
+  await app.register(pngInfoRoute)
 }
