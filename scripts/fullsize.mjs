@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { startChild } from '../tools/children.mjs'
 import { machine, table } from '../tools/table.mjs'
 import { readyAddress } from '../tools/gateway.mjs'
-import { root, run, script, step, StepError } from '../tools/run.mjs'
+import { root, run, runForJson, script, step, StepError } from '../tools/run.mjs'
 import { build, python, setup } from '../tools/setup.mjs'
 import { torchPython } from './lib/torch.mjs'
 
@@ -46,13 +46,17 @@ await script(async () => {
     run(python, ['-m', 'parity.fullsize.checkpoint', model, ...(singleFile ? ['--single-file'] : [])], { cwd, env })
   )
   checkMemory()
-  const load = await step('Loading it in bfloat16', () => json(['-m', 'parity.fullsize.load', model]))
+  const load = await step('Loading it in bfloat16', () =>
+    runForJson(python, ['-m', 'parity.fullsize.load', model], { cwd, env })
+  )
   const reference = join(folder, 'diffusers.npz')
   await step('Running diffusers in float32', () =>
     run(torch, ['-m', 'parity.fullsize.theirs', model, reference], { cwd, env, quiet: true })
   )
   const compared = await step('Comparing', () =>
-    inTurn(COMPARED, (part) => json(['-m', 'parity.fullsize.ours', model, reference, ...part]))
+    inTurn(COMPARED, (part) =>
+      runForJson(python, ['-m', 'parity.fullsize.ours', model, reference, ...part], { cwd, env })
+    )
   )
   const image = await step(`Making a picture of ${SIDE}×${SIDE} through the gateway`, picture)
   print(load, compared, image)
@@ -66,22 +70,6 @@ function checkMemory() {
   const free = Number(/^MemAvailable:\s+(\d+) kB$/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]) / 1e6
   if (free < NEEDED_GB)
     throw new StepError(`${free.toFixed(1)} GB of memory are available, but the UNet in float32 needs ${NEEDED_GB}`)
-}
-
-/**
- * Returns the last line that a Python module prints, parsed as JSON.
- *
- * @param {readonly string[]} args
- * @returns {Promise<any>}
- */
-async function json(args) {
-  const output = await run(python, args, { cwd, env, quiet: true })
-  return JSON.parse(
-    output
-      .trim()
-      .split('\n')
-      .findLast((line) => line.startsWith('{')) ?? ''
-  )
 }
 
 /**

@@ -48,6 +48,21 @@ export function run(command, args, { cwd = root, env = process.env, quiet = fals
 }
 
 /**
+ * Returns the last JSON object that a command prints on a line of its own.
+ *
+ * @param {string} command
+ * @param {readonly string[]} args
+ * @param {{ cwd?: string, env?: NodeJS.ProcessEnv }} [options]
+ * @returns {Promise<any>}
+ */
+export async function runForJson(command, args, options = {}) {
+  const output = await run(command, args, { ...options, quiet: true })
+  const line = output.split('\n').findLast((each) => each.startsWith('{'))
+  if (line === undefined) throw new StepError(`${output}\n${[command, ...args].join(' ')} printed no JSON object`)
+  return JSON.parse(line)
+}
+
+/**
  * Prints a step's title, runs it, and prints how long it took.
  *
  * @template T

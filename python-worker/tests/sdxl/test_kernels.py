@@ -20,7 +20,13 @@ from easel_worker.sdxl.kernels import (
 from easel_worker.sdxl.model import layers, params, token_layers
 from easel_worker.sdxl.model.attention import Attend, Block, KeyValue
 from easel_worker.sdxl.model.kernel_layer import bind
-from easel_worker.sdxl.model.kernel_options import FAST, PLAIN, KernelOptions, choose
+from easel_worker.sdxl.model.kernel_options import (
+    CUDNN,
+    FAST,
+    PLAIN,
+    KernelOptions,
+    choose,
+)
 from easel_worker.sdxl.model.layers import Conv, GroupNorm, Linear
 from easel_worker.sdxl.model.resnet import Upsample
 from easel_worker.sdxl.model.unet import UNet
@@ -244,7 +250,63 @@ def test_bind_changes_the_kernel_options_of_every_layer_and_nothing_else() -> No
 
 def test_kernel_options_by_platform() -> None:
     assert choose("auto", "tpu") == choose("fast", "tpu") == FAST
-    assert choose("fast", "cpu") == INTERPRETED
-    assert choose("auto", "cpu") == choose("plain", "tpu") == PLAIN
+    assert choose("auto", "cuda") == choose("fast", "cuda") == CUDNN
+    plain = [choose("auto", each) for each in ("cpu", "rocm")]
+    assert plain + [choose("plain", each) for each in ("tpu", "cuda")] == [PLAIN] * 4
+    for platform in ("cpu", "rocm"):
+        with pytest.raises(ValueError, match=f"the devices are {platform}: choose auto or plain"):
+            choose("fast", platform)
     with pytest.raises(ValueError, match="choose auto, plain, fast"):
         choose("quick", "tpu")
+
+
+@pytest.fixture
+def cudnn_without_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets jax lower cuDNN's attention where there is no NVIDIA GPU to ask for its version."""
+    module = "jax._src.cudnn.fused_attention_stablehlo"
+    monkeypatch.setattr(f"{module}.check_cudnn_version", lambda: 90000)
+    monkeypatch.setattr(f"{module}.check_compute_capability", lambda capability: capability < "9")
+    monkeypatch.setattr(f"{module}.is_cuda_compute_capability_equal", lambda _: False)
+
+
+def lowered_for_cuda(query: jax.ShapeDtypeStruct, keys: int) -> str:
+    shape = (query.shape[0], keys, *query.shape[2:])
+    kv = KeyValue(*[jax.ShapeDtypeStruct(shape, query.dtype)] * 2)
+    exported = jax.export.export(
+        jax.jit(Attend(kernel_options=CUDNN).__call__),
+        platforms=["cuda"],
+        disabled_checks=[jax.export.DisabledSafetyCheck.custom_call(CUDNN_CALL)],
+    )(query, kv)
+    assert exported.out_avals[0].shape == query.shape
+    return exported.mlir_module()
+
+
+CUDNN_CALL = "__cudnn$fmhaSoftmax"
+
+
+@pytest.mark.usefixtures("cudnn_without_a_card")
+def test_cudnn_computes_the_attention_that_it_supports() -> None:
+    for keys in (4096, 77, 308):
+        query = jax.ShapeDtypeStruct((2, 4096, 10, 64), jnp.bfloat16)
+        text = lowered_for_cuda(query, keys)
+        assert text.count(CUDNN_CALL) == 1
+        assert "x4096x4096x" not in text
+
+
+@pytest.mark.usefixtures("cudnn_without_a_card")
+def test_what_cudnn_does_not_support_never_holds_all_scores() -> None:
+    vae = jax.ShapeDtypeStruct((1, 16384, 1, 512), jnp.bfloat16)
+    for query in (vae, jax.ShapeDtypeStruct(vae.shape, jnp.float32)):
+        text = lowered_for_cuda(query, 16384)
+        assert CUDNN_CALL not in text
+        assert "1x1x16384x16384x" not in text
+        assert "1x1x4096x16384x" in text
+
+
+@pytest.mark.parametrize(("tokens", "most"), [(64, 1 << 9), (64, 1), (60, 500), (64, 1 << 30)])
+def test_attention_in_parts(tokens: int, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("easel_worker.sdxl.model.attention._MOST_SCORES", most)
+    query = exact(random(2, tokens, 1, 12))
+    kv = KeyValue(*(exact(random(2, 20, 1, 12, seed=seed)) for seed in (1, 2)))
+    found = Attend(kernel_options=CUDNN)(query, kv)
+    np.testing.assert_allclose(found, Attend()(query, kv), rtol=1e-5, atol=1e-6)

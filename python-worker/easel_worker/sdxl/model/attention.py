@@ -22,6 +22,13 @@ from easel_worker.sdxl.model.params import STATIC, layer
 TRANSFORMER_GROUP_NORM_EPS = 1e-6
 LAYER_NORM_EPS = 1e-5
 
+_CUDNN_DTYPES = (jnp.bfloat16, jnp.float16)
+_CUDNN_FEATURES = 128
+"""The most features of a head that cuDNN supports on every NVIDIA GPU since Ampere."""
+
+_MOST_SCORES = 1 << 26
+"""256 MiB in float32: the VAE's only head has 512 features and 16,384 tokens at 1024x1024."""
+
 BlockContext = list["KeyValue"]
 """Keys and values for each transformer block of one `Transformer`."""
 
@@ -61,21 +68,44 @@ class Attend(KernelLayer):
         Returns:
             [B, tokens, heads, features].
         """
-        if self.kernel_options.attention_kernel and mask is None:
+        options = self.kernel_options
+        if options.cudnn_attention and mask is None:
+            return _attend_on_cuda(query, kv)
+        if options.attention_kernel and mask is None:
             q, k, v = (merge_heads(each) for each in (query, *kv))
             heads = query.shape[2]
             if kernel.fits(q, k, heads):
-                attended = kernel.attend(q, k, v, heads, interpret=self.kernel_options.interpret)
+                attended = kernel.attend(q, k, v, heads, interpret=options.interpret)
                 return attended.reshape(query.shape)
-        exact = layers.precision(query.dtype)
-        scores = jnp.einsum(
-            "bqhd,bkhd->bhqk", query, kv.key, precision=exact, preferred_element_type=jnp.float32
-        )
-        scores = scores * query.shape[-1] ** -0.5
-        if mask is not None:
-            scores = jnp.where(mask, scores, -jnp.inf)
-        weights = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
-        return jnp.einsum("bhqk,bkhd->bqhd", weights, kv.value, precision=exact)
+        return _attend(query, kv, mask)
+
+
+def _attend(query: Array, kv: KeyValue, mask: Array | None = None) -> Array:
+    """`Attend` in plain JAX."""
+    exact = layers.precision(query.dtype)
+    scores = jnp.einsum(
+        "bqhd,bkhd->bhqk", query, kv.key, precision=exact, preferred_element_type=jnp.float32
+    )
+    scores = scores * query.shape[-1] ** -0.5
+    if mask is not None:
+        scores = jnp.where(mask, scores, -jnp.inf)
+    weights = jax.nn.softmax(scores, axis=-1).astype(query.dtype)
+    return jnp.einsum("bhqk,bkhd->bqhd", weights, kv.value, precision=exact)
+
+
+def _attend_on_cuda(query: Array, kv: KeyValue) -> Array:
+    """`Attend` by cuDNN where it supports the shapes, else with at most `_MOST_SCORES` at once."""
+    features = query.shape[-1]
+    if query.dtype in _CUDNN_DTYPES and features <= _CUDNN_FEATURES and features % 8 == 0:
+        return jax.nn.dot_product_attention(query, *kv, implementation="cudnn")
+    batch, tokens, heads, _ = query.shape
+    at_once = max(_MOST_SCORES // (batch * heads * kv.key.shape[1]), 1)
+    chunks = next(count for count in range(1, tokens + 1) if tokens <= at_once * count)
+    if chunks == 1 or tokens % chunks:
+        return _attend(query, kv)
+    parts = query.reshape(batch, chunks, tokens // chunks, heads, features).swapaxes(0, 1)
+    attended: Array = jax.lax.map(lambda part: _attend(part, kv), parts)
+    return attended.swapaxes(0, 1).reshape(query.shape)
 
 
 @layer

@@ -5,7 +5,7 @@ float32 parity with diffusers. The options for TPUs were chosen by the compiler'
 (bench/tpu/README.md) and have not been run on a TPU yet; `plain` turns them off.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 CHOICES = ("auto", "plain", "fast")
 
@@ -16,6 +16,8 @@ class KernelOptions:
 
     Attributes:
         attention_kernel: keep attention scores in the TPU's vector memory (`kernels.attention`).
+        cudnn_attention: use cuDNN's attention, which never stores the scores; where it does not
+            support the shapes, compute few queries at a time.
         convolution_kernel: fuse norm, silu and convolution (`kernels.convolution`).
         linear_kernel: fuse norm, rounding and products of quantised layers
             (`kernels.int8_linear`, `kernels.int8_feed_forward`).
@@ -24,6 +26,7 @@ class KernelOptions:
     """
 
     attention_kernel: bool = False
+    cudnn_attention: bool = False
     convolution_kernel: bool = False
     linear_kernel: bool = False
     one_pass_norms: bool = False
@@ -34,23 +37,38 @@ PLAIN = KernelOptions()
 FAST = KernelOptions(
     attention_kernel=True, convolution_kernel=True, linear_kernel=True, one_pass_norms=True
 )
+CUDNN = KernelOptions(cudnn_attention=True)
+
+_FASTEST = {"tpu": FAST, "cuda": CUDNN}
 
 
-def choose(name: str, platform: str) -> KernelOptions:
-    """The options for a value of METHODS: `auto` is fast on TPUs and plain elsewhere.
-
-    `fast` is slow on other platforms, which must interpret the kernels.
-
-    Args:
-        name: one of `CHOICES`.
-        platform: jax's name of the devices' platform.
+def check(name: str) -> None:
+    """Check a value of METHODS.
 
     Raises:
         ValueError: the name is unknown.
     """
     if name not in CHOICES:
         raise ValueError(f"methods is {name!r}: choose {', '.join(CHOICES)}")
-    on_tpu = platform == "tpu"
-    if name == "fast" or (name == "auto" and on_tpu):
-        return replace(FAST, interpret=not on_tpu)
-    return PLAIN
+
+
+def choose(name: str, platform: str) -> KernelOptions:
+    """The options for a value of METHODS: `auto` is `fast` where the platform has fast ones.
+
+    Args:
+        name: one of `CHOICES`.
+        platform: what the devices are: `tpu`, `cuda`, `rocm` or `cpu`.
+
+    Raises:
+        ValueError: the name is unknown, or the platform has no fast options.
+    """
+    check(name)
+    fastest = _FASTEST.get(platform)
+    if name == "plain" or (name == "auto" and fastest is None):
+        return PLAIN
+    if fastest is None:
+        raise ValueError(
+            f"methods is 'fast', which is for TPUs and NVIDIA GPUs, and the devices are {platform}:"
+            " choose auto or plain"
+        )
+    return fastest

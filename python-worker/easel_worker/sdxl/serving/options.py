@@ -16,7 +16,7 @@ from easel_worker.engine_options import (
     SIZES,
 )
 from easel_worker.options import Option
-from easel_worker.sdxl.model.kernel_options import CHOICES, choose
+from easel_worker.sdxl.model.kernel_options import CHOICES, check
 from easel_worker.values import Size
 
 # Reading options and --help must not take the seconds that jax does.
@@ -158,8 +158,9 @@ class Options:
         str,
         Option(
             parse.choice(*CHOICES),
-            "how to compute attention, convolutions and int8 layers: plain (JAX), fast (our TPU "
-            "kernels, which have not run on a real TPU yet), or auto (fast on TPUs)",
+            "how to compute attention, convolutions and int8 layers: plain (JAX), fast (on TPUs "
+            "our kernels, which have not run on a real TPU yet; on NVIDIA GPUs cuDNN's "
+            "attention), or auto (fast on TPUs and NVIDIA GPUs)",
         ),
     ] = "auto"
 
@@ -189,7 +190,7 @@ class Options:
         if self.quantization not in QUANTIZATIONS:
             known = ", ".join(QUANTIZATIONS)
             raise ValueError(f"quantization is {self.quantization!r}: choose one of {known}")
-        choose(self.methods, "cpu")
+        check(self.methods)
         if not self.batch_lanes or min(self.batch_lanes) < 1:
             raise ValueError(f"batch_lanes is {self.batch_lanes!r}: choose counts of 1 or more")
         if self.max_cache_interval < 1:

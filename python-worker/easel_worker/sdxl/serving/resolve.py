@@ -72,8 +72,20 @@ def calibration_file(options: Options, folder: Path | None) -> Path | None:
 
 
 def kernel_options(options: Options) -> KernelOptions:
-    """How attention, convolutions and int8 layers are computed."""
-    return choose(options.methods, devices(options)[0].platform)
+    """How attention, convolutions and int8 layers are computed.
+
+    Raises:
+        ValueError: the devices have no such kernels.
+    """
+    return choose(options.methods, platform(devices(options)[0]))
+
+
+def platform(device: jax.Device) -> str:
+    """What a device is: `tpu`, `cuda`, `rocm` or `cpu`. jax calls NVIDIA's and AMD's GPUs `gpu`."""
+    kind: str = device.platform
+    if kind != "gpu":
+        return kind
+    return "rocm" if "rocm" in device.client.platform_version else "cuda"
 
 
 def rows(options: Options) -> int:
