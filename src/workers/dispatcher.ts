@@ -1,3 +1,4 @@
+import { AdapterSets } from './adapter-sets.js'
 import { canRun, GUIDANCE_EMBEDDING } from './capabilities.js'
 import type { Forecast } from './estimate.js'
 import type { Log } from '../logger.js'
@@ -22,9 +23,9 @@ const MODEL_CHANGED = 'the model changed while the request ran; send it again'
 export interface DispatcherOptions {
   /** The workers of the model. */
   workers: () => Iterable<ConnectedWorker>
-  /** Whether a worker has the weights that new tasks go to. */
   /** How many steps of a worker these steps of a request take. */
   workerSteps: (scheduler: string, steps: number) => number
+  /** Whether a worker has the weights that new tasks go to. */
   isCurrent: (worker: ConnectedWorker) => boolean
   send: (worker: string, message: GatewayMessage) => void
   forecast: Forecast
@@ -58,7 +59,8 @@ interface Assignment {
 /**
  * Assigns tasks to workers and ends every accepted job exactly once.
  *
- * Tasks of one size run first come, first served, each on the least loaded worker that has the size. When a worker
+ * Tasks of one size run first come, first served, each on the least loaded worker that has the size. A worker whose
+ * weights already have a task's LoRAs counts as less loaded. When a worker
  * dies, its tasks return to the front of the queue. One that was running may have caused the death, so it is retried
  * once, alone on a worker, where a poisoned job cannot crash others.
  *
@@ -69,6 +71,7 @@ export class Dispatcher {
   readonly #options: DispatcherOptions
   readonly #queue: Task[] = []
   readonly #assignments = new Map<string, Assignment>()
+  readonly #adapters = new AdapterSets()
   /** Names of workers that take no more work but are still connected. */
   readonly #drainingWorkers = new Set<string>()
   #paused = false
@@ -234,6 +237,7 @@ export class Dispatcher {
    */
   workerLost(name: string, blameless: boolean): void {
     this.#drainingWorkers.delete(name)
+    this.#adapters.lost(name)
     const lost = [...this.#assignments].filter(([, assignment]) => assignment.worker === name)
     const again: Task[] = []
     for (const [id, { task }] of lost) {
@@ -278,12 +282,12 @@ export class Dispatcher {
     let bestLoad = Infinity
     for (const worker of this.#accepting()) {
       if (!this.#canRun(task, worker)) continue
-      const { rows, rowsOfSize, suspect } = this.#load(worker.name, task.job)
+      const { rows, rowsOfSize, suspect, jobs } = this.#load(worker.name, task.job)
       const alone = suspect || task.crashes > 0
       // A worker has separate rows for each size. A task larger than PREFETCH allows goes out when the size is idle.
       const room = everything || rowsOfSize === 0 || rowsOfSize + task.rows <= PREFETCH * worker.hello.rows
       const fits = rows === 0 || (!alone && room)
-      const load = rows / worker.hello.rows
+      const load = rows / worker.hello.rows + this.#adapters.cost(worker.name, task.job, jobs)
       if (fits && load < bestLoad) {
         best = worker
         bestLoad = load
@@ -313,23 +317,26 @@ export class Dispatcher {
     }
   }
 
-  /** Rows assigned to a worker, in total and of a job's size, and whether any of its tasks is a suspect. */
-  #load(name: string, { width, height }: Job): { rows: number; rowsOfSize: number; suspect: boolean } {
+  /** Rows assigned to a worker, in total and of a job's size, its jobs, and whether any of its tasks is a suspect. */
+  #load(name: string, { width, height }: Job): { rows: number; rowsOfSize: number; suspect: boolean; jobs: Job[] } {
+    const jobs: Job[] = []
     let rows = 0
     let rowsOfSize = 0
     let suspect = false
     for (const { task, worker } of this.#assignments.values()) {
       if (worker !== name) continue
+      jobs.push(task.job)
       rows += task.rows
       if (task.job.width === width && task.job.height === height) rowsOfSize += task.rows
       suspect ||= task.crashes > 0
     }
-    return { rows, rowsOfSize, suspect }
+    return { rows, rowsOfSize, suspect, jobs }
   }
 
   #assign(task: Task, worker: ConnectedWorker): void {
     const { observer, now, send } = this.#options
     task.weights = worker.hello.model
+    this.#adapters.assigned(worker.name, task.job)
     task.attempts += 1
     if (task.attempts > 1) observer.replay()
     // The protocol forbids reusing an id, and late messages of an earlier attempt must not match this one.

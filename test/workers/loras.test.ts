@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { expect, it, onTestFinished } from 'vitest'
+import { adapterSet } from '../../src/workers/adapter-sets.js'
 import { canRun, mergeCapabilities } from '../../src/workers/capabilities.js'
 import type { Hello, Lora } from '../../src/workers/protocol.js'
 import { idleHeartbeat } from '../support/heartbeat.mjs'
@@ -37,6 +38,48 @@ it('several workers offer each name once, with the file of the one that came las
 
 const listed = async (server: RunningServer) =>
   ((await (await fetch(`${server.url}/loras`)).json()) as { loras: Lora[] }).loras
+
+it('tells sets of LoRAs apart as the step scheduler does', () => {
+  const [ink, cute] = [use('ink', 'b'), use('cute', 'a')]
+  expect(adapterSet({ loras: [ink, cute] })).toBe(adapterSet({ loras: [cute, ink] }))
+  expect(adapterSet({ loras: [{ ...ink, text_weight: 0 }] })).toBe(adapterSet({ loras: [ink] }))
+  expect(adapterSet({ loras: [{ ...ink, unet_weight: 0 }] })).toBe(adapterSet({}))
+  const different = [[ink], [cute], [ink, cute], [{ ...ink, unet_weight: 0.5 }], [use('ink', 'c')]]
+  expect(new Set(different.map((loras) => adapterSet({ loras }))).size).toBe(different.length)
+})
+
+it('sends jobs to the worker whose weights have their LoRAs, and others to where they hold up nobody', async () => {
+  const server = await startServer({ WORKER: 'connect' })
+  const real = startWorker(server.endpoint, 'real')
+  await server.pool.firstReady
+  const base = server.pool.state.workers[0]!.hello
+  const loras = [lora('cute', 'a'), lora('ink', 'b')]
+  const capable = { ...base, features: ['loras'], limits: { ...base.limits, max_loras: 2 }, loras }
+  const workers = ['first', 'second'].map((name) => new ScriptedWorker(server.endpoint, name, capable))
+  for (const [place, worker] of workers.entries()) await reconnect(server, ['first', 'second'][place]!, worker)
+  real.kill('SIGTERM')
+  await until('only the scripted workers are left', () => server.pool.state.workers.length === 2)
+
+  const answers: Promise<Response>[] = []
+  /** Sends a request and returns which worker got it. */
+  const placeOf = async (name?: string) => {
+    const before = workers.map((worker) => worker.jobs.length)
+    const body = { prompt: 'a fox', ...(name === undefined ? {} : { loras: [{ name }] }) }
+    answers.push(generate(server, body))
+    const place = () => workers.findIndex((worker, index) => worker.jobs.length > before[index]!)
+    await until('a worker has the job', () => place() !== -1)
+    return place()
+  }
+  const cute = await placeOf('cute')
+  expect(await placeOf('ink')).toBe(1 - cute)
+  expect([await placeOf('cute'), await placeOf('ink'), await placeOf('cute')]).toEqual([cute, 1 - cute, cute])
+  expect(await placeOf()).toBe(1 - cute)
+  for (const worker of workers) await worker.finish()
+  for (const answer of answers) expect((await answer).status).toBe(200)
+  // Both are idle: the merged weights are still where they were.
+  expect([await placeOf('ink'), await placeOf('cute')]).toEqual([1 - cute, cute])
+  for (const worker of workers) await worker.finish()
+})
 
 it('lists the LoRAs as they come and go, and sends a job to a worker that has its file', async () => {
   const server = await startServer({ WORKER: 'connect' })
