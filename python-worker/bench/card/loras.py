@@ -20,14 +20,15 @@ from safetensors.numpy import save_file
 from easel_worker.engine import LoraUse
 from easel_worker.sdxl.folder.config import read_config
 from easel_worker.sdxl.folder.files import locate
-from easel_worker.sdxl.lora.shelf import Shelf
+from easel_worker.sdxl.folder.shelf import Shelf
+from easel_worker.sdxl.lora.file import Lora
 from easel_worker.sdxl.lora.targets import UNET, declarations
 from easel_worker.sdxl.model.params import declared
 from easel_worker.sdxl.serving.adapters import Adapters
 
 
 def time_loras(
-    adapters: Adapters, shelf: Shelf, switches: int, memory: Callable[[], dict[str, int]]
+    adapters: Adapters, shelf: Shelf[Lora], switches: int, memory: Callable[[], dict[str, int]]
 ) -> dict[str, Any]:
     """Merge each LoRA of a folder in turn, many times.
 

@@ -24,7 +24,9 @@ from jax.sharding import Sharding
 from bench.card.loras import time_loras
 from easel_worker.engine import ImageSpec, ProgramInfo, Tokens
 from easel_worker.sdxl.folder.model import load_params
-from easel_worker.sdxl.lora.shelf import Shelf
+from easel_worker.sdxl.folder.shelf import Shelf
+from easel_worker.sdxl.lora.file import Lora
+from easel_worker.sdxl.lora.shelf import lora_shelf
 from easel_worker.sdxl.lora.targets import Targets
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.serving import resolve
@@ -94,7 +96,9 @@ def main() -> None:
     print(json.dumps(found))
 
 
-def _start(model: Path, options: Options, size: Size) -> tuple[Runner, Description, Shelf | None]:
+def _start(
+    model: Path, options: Options, size: Size
+) -> tuple[Runner, Description, Shelf[Lora] | None]:
     """Load the model and compile what guided images of one size need."""
     about = describe(model, options)
     mesh, dtypes = resolve.mesh(options), resolve.dtypes(options)
@@ -109,7 +113,7 @@ def _start(model: Path, options: Options, size: Size) -> tuple[Runner, Descripti
         programs.add_size(size, counts)
     shelf = None
     if options.loras is not None:
-        shelf = Shelf(options.loras, Targets(about.config), _say)
+        shelf = lora_shelf(options.loras, Targets(about.config), _say)
         shelf.scan()
         programs.add_merges()
     adapters = Adapters(about.config, params, put, programs.merges, shelf=shelf)

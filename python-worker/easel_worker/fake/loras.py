@@ -4,7 +4,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from easel_worker.engine import Lora
-from easel_worker.lora_folder import fitting, lora_files
+from easel_worker.listed_files import fitting, named_files
 
 
 class FakeLoras:
@@ -17,7 +17,7 @@ class FakeLoras:
     def list(self) -> tuple[Lora, ...]:
         """The LoRAs that the folder has now."""
         known, self._known = self._known, {}
-        for name, path in lora_files(self._folder).items():
+        for name, path in named_files(self._folder).items():
             stat = path.stat()
             key = (name, stat.st_mtime_ns, stat.st_size)
             self._known[key] = known.get(key) or _read(name, path)

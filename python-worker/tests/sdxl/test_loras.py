@@ -16,7 +16,7 @@ from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.lora import metadata
 from easel_worker.sdxl.lora.file import LoraError, read_lora
 from easel_worker.sdxl.lora.merge import Factors, Merged, Weighted, merge
-from easel_worker.sdxl.lora.shelf import Shelf
+from easel_worker.sdxl.lora.shelf import lora_shelf
 from easel_worker.sdxl.lora.targets import Targets
 from easel_worker.sdxl.model.config import SdxlConfig
 from parity.loras import ours
@@ -202,7 +202,7 @@ def test_names_are_paths_in_the_folder(tiny: Targets, tmp_path: Path) -> None:
     write(tmp_path, "styles/wash")
     write(tmp_path, ".hidden/ink")
     (tmp_path / "notes.txt").write_text("no LoRA")
-    shelf = Shelf(tmp_path, tiny)
+    shelf = lora_shelf(tmp_path, tiny)
     assert shelf.scan()
     assert list(shelf.table) == ["ink", "styles/wash"]
     assert not shelf.scan()
@@ -217,7 +217,7 @@ def test_each_file_that_cannot_be_used_gets_one_line(tiny: Targets, tmp_path: Pa
     whole = write(tmp_path, "cut").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[:-1])
     lines: list[str] = []
-    shelf = Shelf(tmp_path, tiny, lines.append)
+    shelf = lora_shelf(tmp_path, tiny, lines.append)
     shelf.scan()
     shelf.scan()
     assert list(shelf.table) == ["ink"]
@@ -228,7 +228,7 @@ def test_each_file_that_cannot_be_used_gets_one_line(tiny: Targets, tmp_path: Pa
 
 def test_a_changed_file_gets_another_digest(tiny: Targets, tmp_path: Path) -> None:
     write(tmp_path)
-    shelf = Shelf(tmp_path, tiny)
+    shelf = lora_shelf(tmp_path, tiny)
     shelf.scan()
     before = shelf.table["ink"]
     assert before.unchanged()
@@ -242,7 +242,7 @@ def test_a_changed_file_gets_another_digest(tiny: Targets, tmp_path: Path) -> No
 
 
 def test_watching_notices_a_new_file(tiny: Targets, tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, tiny)
+    shelf = lora_shelf(tmp_path, tiny)
     noticed: list[list[str]] = []
     scanned = shelf.watch(0.01, lambda: noticed.append(list(shelf.table)))
     assert scanned.wait(30)

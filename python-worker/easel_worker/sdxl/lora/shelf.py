@@ -1,162 +1,29 @@
-"""The folder of LoRAs that the operator names, read again when files change.
+"""The folder of LoRAs that the operator names."""
 
-A name is a file's path in the folder without its ending, such as `styles/ink`. A request's name is
-only looked up in the table that a scan made: it never reaches the file system.
-"""
-
-import stat
-import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
-from easel_worker.engine import READING
-from easel_worker.lora_folder import lora_files
-from easel_worker.sdxl.folder.identity import file_digest
-from easel_worker.sdxl.lora.file import Lora, LoraError, read_lora
+from easel_worker.sdxl.folder.shelf import Shelf
+from easel_worker.sdxl.lora.file import Lora, read_lora
 from easel_worker.sdxl.lora.targets import Targets
 
-MAX_FILES = 500
 MAX_FILE_BYTES = 4 * 2**30
 
 
-class _Stamp(NamedTuple):
-    """Changes when a file's content does."""
+def lora_shelf(
+    folder: Path, targets: Targets, report: Callable[[str], None] | None = None
+) -> Shelf[Lora]:
+    """The LoRAs of a folder, not read yet; see `Shelf`.
 
-    device: int
-    inode: int
-    size: int
-    modified_ns: int
-
-
-@dataclass(frozen=True)
-class Shelved:
-    """A LoRA that can be used.
-
-    Attributes:
-        name: what requests call it.
-        digest: SHA-256 of the file.
-        lora: what its header says.
-        stamp: of the file when it was read.
+    Args:
+        folder: has the files.
+        targets: the layers of the model.
+        report: called with a line for each file that cannot be used.
     """
-
-    name: str
-    digest: str
-    lora: Lora
-    stamp: _Stamp
-
-    def unchanged(self) -> bool:
-        """Whether the file is still the one that was read."""
-        try:
-            return _stamp(self.lora.file) == self.stamp
-        except OSError:
-            return False
-
-
-class Shelf:
-    """The LoRAs of a folder. One thread may scan while others look up."""
-
-    def __init__(
-        self, folder: Path, targets: Targets, report: Callable[[str], None] | None = None
-    ) -> None:
-        """Does not read the folder yet.
-
-        Args:
-            folder: has the files.
-            targets: the layers of the model.
-            report: called with a line for each file that cannot be used, once for each content.
-        """
-        self._folder = folder
-        self._targets = targets
-        self._report = report or (lambda _: None)
-        self._read: dict[Path, tuple[_Stamp, Shelved | None]] = {}
-        self._said: set[str] = set()
-        self._table: Mapping[str, Shelved] = {}
-
-    @property
-    def table(self) -> Mapping[str, Shelved]:
-        """The LoRAs by name, in order of their names, as of the last scan."""
-        return self._table
-
-    def scan(self) -> bool:
-        """Read new and changed files; returns whether the table is another one."""
-        found = dict(self._scanned())
-        self._read = {path: self._read[path] for path in found.values()}
-        usable = {
-            name: shelved
-            for name, path in sorted(found.items())
-            if (shelved := self._read[path][1]) is not None
-        }
-        changed = usable != self._table
-        self._table = usable
-        return changed
-
-    def watch(self, seconds: float, changed: Callable[[], None]) -> threading.Event:
-        """Scan now and then every few seconds, on a thread of its own.
-
-        Args:
-            seconds: the time between two scans.
-            changed: called after each scan that found something new.
-
-        Returns:
-            Set after the first scan.
-        """
-        scanned = threading.Event()
-
-        def run() -> None:
-            while True:
-                try:
-                    if self.scan():
-                        changed()
-                except Exception as error:  # noqa: BLE001 - the folder may do anything
-                    self._say(f"{self._folder} cannot be scanned: {error}")
-                scanned.set()
-                time.sleep(seconds)
-
-        threading.Thread(target=run, name=READING, daemon=True).start()
-        return scanned
-
-    def _scanned(self) -> Iterator[tuple[str, Path]]:
-        count = 0
-        for name, path in lora_files(self._folder, self._say).items():
-            if count == MAX_FILES:
-                self._say(f"{self._folder} has more than {MAX_FILES} files: the rest is left out")
-                return
-            if self._take(name, path):
-                count += 1
-                yield name, path
-
-    def _take(self, name: str, path: Path) -> bool:
-        """Read a file unless it was read before; returns whether it can be looked at."""
-        try:
-            now = _stamp(path)
-        except OSError as error:
-            self._say(f"{path} is left out: {error.strerror or error}")
-            return False
-        known = self._read.get(path)
-        if known is None or known[0] != now:
-            self._read[path] = (now, self._shelved(name, path, now))
-        return True
-
-    def _shelved(self, name: str, path: Path, stamp: _Stamp) -> Shelved | None:
-        try:
-            if stamp.size > MAX_FILE_BYTES:
-                raise LoraError(f"{path} has more than {MAX_FILE_BYTES >> 30} GiB")
-            return Shelved(name, file_digest(path), read_lora(path, self._targets), stamp)
-        except (LoraError, OSError) as error:
-            self._report(f"a LoRA is left out: {error}")
-            return None
-
-    def _say(self, line: str) -> None:
-        if line not in self._said:
-            self._said.add(line)
-            self._report(line)
-
-
-def _stamp(path: Path) -> _Stamp:
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise OSError(0, "it is no regular file")
-    return _Stamp(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    return Shelf(
+        folder,
+        lambda path: read_lora(path, targets),
+        what="a LoRA",
+        most_bytes=MAX_FILE_BYTES,
+        report=report,
+    )

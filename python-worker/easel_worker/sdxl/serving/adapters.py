@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from easel_worker.engine import InvalidRequest, LoraUse
 from easel_worker.sdxl.folder.model import SdxlParams, TextParams
+from easel_worker.sdxl.folder.shelf import Shelf
 from easel_worker.sdxl.folder.weights import Put
-from easel_worker.sdxl.lora.file import LoraError
+from easel_worker.sdxl.lora.file import Lora, LoraError
 from easel_worker.sdxl.lora.merge import Factors, Weighted, merge
-from easel_worker.sdxl.lora.shelf import Shelf
 from easel_worker.sdxl.lora.targets import TEXT, TEXT_2, UNET, ParamKey, declarations
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.params import declared
@@ -55,7 +55,7 @@ class Adapters:
         put: Put,
         merges: MergePrograms,
         *,
-        shelf: Shelf | None = None,
+        shelf: Shelf[Lora] | None = None,
         sets: int = 1,
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -137,14 +137,14 @@ class Adapters:
         merged: P = jax.tree.unflatten(tree, changed)
         return merged
 
-    def _file(self, use: LoraUse) -> Any:
+    def _file(self, use: LoraUse) -> Lora:
         shelved = None if self._shelf is None else self._shelf.table.get(use.name)
         if shelved is None or shelved.digest != use.digest or not shelved.unchanged():
             raise InvalidRequest(
                 f"the LoRA {use.name} with digest {use.digest} is not here any more: ask which "
                 "LoRAs there are"
             )
-        return shelved.lora
+        return shelved.item
 
 
 def _key(uses: Sequence[tuple[LoraUse, float]]) -> Hashable:

@@ -12,7 +12,8 @@ from jax.sharding import Sharding
 from easel_worker.engine import READING
 from easel_worker.sdxl.folder.identity import model_digest
 from easel_worker.sdxl.folder.model import SdxlParams, abstract_params, load_params
-from easel_worker.sdxl.lora.shelf import Shelf
+from easel_worker.sdxl.folder.shelf import Shelf
+from easel_worker.sdxl.lora.file import Lora
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.adapters import Adapters
 from easel_worker.sdxl.serving.artifacts import ArtifactError, UseArtifacts
@@ -40,7 +41,7 @@ def assemble(
     options: Options,
     timeline: Timeline,
     report: Report,
-    shelf: Shelf | None = None,
+    shelf: Shelf[Lora] | None = None,
     *,
     compiler: Compiler | None = None,
 ) -> Assembled:

@@ -32,9 +32,11 @@ from easel_worker.engine import (
     Pixels,
     Tokens,
 )
-from easel_worker.lora_folder import fitting
+from easel_worker.listed_files import fitting
+from easel_worker.sdxl.folder.shelf import Shelf, Shelved
 from easel_worker.sdxl.lora import metadata
-from easel_worker.sdxl.lora.shelf import Shelf, Shelved
+from easel_worker.sdxl.lora.file import Lora as LoraFile
+from easel_worker.sdxl.lora.shelf import lora_shelf
 from easel_worker.sdxl.lora.targets import Targets
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.samplers.schedule import Schedule
@@ -129,16 +131,16 @@ class SdxlEngine:
         else:
             self._extend(programs, others)
 
-    def _shelf(self) -> tuple[Shelf | None, threading.Event]:
+    def _shelf(self) -> tuple[Shelf[LoraFile] | None, threading.Event]:
         """The folder of LoRAs, and an event after its first scan."""
         scanned = threading.Event()
         if self._options.loras is None:
             scanned.set()
             return None, scanned
-        shelf = Shelf(self._options.loras, Targets(self._about.config), self._report)
+        shelf = lora_shelf(self._options.loras, Targets(self._about.config), self._report)
         return shelf, shelf.watch(SCAN_EVERY_S, lambda: self._list(shelf))
 
-    def _list(self, shelf: Shelf) -> None:
+    def _list(self, shelf: Shelf[LoraFile]) -> None:
         """Offer what the folder has now."""
         listed = fitting(map(_offered, shelf.table.values()))
         if len(listed) < len(shelf.table):
@@ -308,8 +310,8 @@ class SdxlEngine:
             raise InvalidRequest(str(error)) from error
 
 
-def _offered(shelved: Shelved) -> Lora:
-    lora, said = shelved.lora, shelved.lora.metadata
+def _offered(shelved: Shelved[LoraFile]) -> Lora:
+    lora, said = shelved.item, shelved.item.metadata
     return Lora(
         shelved.name,
         shelved.digest,

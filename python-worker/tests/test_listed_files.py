@@ -1,4 +1,4 @@
-"""The folder of LoRAs, and what a worker tells of it."""
+"""The folders of files that requests name, and what a worker tells of them."""
 
 from dataclasses import replace
 from hashlib import sha256
@@ -10,7 +10,7 @@ from easel_worker.codec import pack
 from easel_worker.engine import Lora
 from easel_worker.fake.engine import FakeEngine
 from easel_worker.fake.options import Options
-from easel_worker.lora_folder import MAX_LISTED, MAX_LISTED_BYTES, fitting, lora_files
+from easel_worker.listed_files import MAX_LISTED, MAX_LISTED_BYTES, fitting, named_files
 from easel_worker.news import News
 from easel_worker.protocol import MAX_HEADER_BYTES
 from easel_worker.vitals import Vitals
@@ -32,7 +32,7 @@ def test_a_file_is_named_by_its_path(tmp_path: Path) -> None:
     (tmp_path / "gone.safetensors").symlink_to(tmp_path / "nothing")
     (tmp_path / "linked.safetensors").symlink_to(tmp_path / "a.safetensors")
     (tmp_path / "loop").symlink_to(tmp_path)
-    assert list(lora_files(tmp_path)) == ["a", "b", "linked", "styles/ink.v2"]
+    assert list(named_files(tmp_path)) == ["a", "b", "linked", "styles/ink.v2"]
 
 
 def test_hello_has_room_for_what_is_listed(tmp_path: Path) -> None:

@@ -1,13 +1,14 @@
-"""The operator's folder of LoRAs: its files and their names, and what fits into HELLO."""
+"""An operator's folder of files that requests name: their names, and what fits into HELLO."""
 
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
-from easel_worker.engine import Lora
+T = TypeVar("T")
 
 ENDING = ".safetensors"
 MAX_DEPTH = 8
@@ -16,12 +17,12 @@ MAX_DEPTH = 8
 MAX_NAME = 200
 MAX_LISTED = 1000
 MAX_LISTED_BYTES = 512 * 1024
-"""HELLO may have 1 MiB, and the rest of it takes a few kB."""
+"""Of a list. HELLO may have 1 MiB, and what is no list takes a few kB."""
 
 _NAME = re.compile(rf"[^<>:\x00-\x1f]{{1,{MAX_NAME}}}")
 
 
-def lora_files(folder: Path, say: Callable[[str], None] = lambda _: None) -> dict[str, Path]:
+def named_files(folder: Path, say: Callable[[str], None] = lambda _: None) -> dict[str, Path]:
     """The `.safetensors` files in a folder and its subfolders by name, in order of the names.
 
     A file's name is its path without the ending, such as `styles/ink`. A link to a folder above is
@@ -46,19 +47,18 @@ def lora_files(folder: Path, say: Callable[[str], None] = lambda _: None) -> dic
 
 
 def is_name(text: str) -> bool:
-    """Whether a LoRA can have this name: see `values.LoraName`; lone surrogates cannot be sent."""
+    """Whether a file can have this name: see `values.LoraName`; lone surrogates cannot be sent."""
     return _NAME.fullmatch(text) is not None and text.isprintable()
 
 
-def fitting(loras: Iterable[Lora]) -> tuple[Lora, ...]:
-    """The first of these LoRAs that HELLO has room for."""
-    listed: list[Lora] = []
-    room = MAX_LISTED_BYTES
-    for lora in loras:
-        room -= len(msgspec.json.encode(lora)) + 1
+def fitting(described: Iterable[T], room: int = MAX_LISTED_BYTES) -> tuple[T, ...]:
+    """The first of these descriptions that HELLO has room for, in bytes of JSON."""
+    listed: list[T] = []
+    for each in described:
+        room -= len(msgspec.json.encode(each)) + 1
         if room < 0 or len(listed) == MAX_LISTED:
             break
-        listed.append(lora)
+        listed.append(each)
     return tuple(listed)
 
 
