@@ -26,6 +26,7 @@ import { commonHeaders, ErrorResponse } from './schemas/error.js'
 import { HealthResponse } from './schemas/health.js'
 import type { ImageService } from './service/service.js'
 import type { Tracing } from './tracing/tracing.js'
+import type { UploadStore } from './uploads/store.js'
 import { pagePlugin } from './webapp/page-plugin.js'
 
 /** Response headers that a page of another origin may read. */
@@ -44,6 +45,7 @@ export interface AppParts extends BaseOptions {
   keys: KeyFile | undefined
   tracing: Tracing
   memory: MemoryBudget
+  uploads: UploadStore
   /** Whether responses include the recipe, which contains the prompts. */
   withRecipe: boolean
   /** Origins whose pages may call the service. */
@@ -56,7 +58,7 @@ export interface AppParts extends BaseOptions {
 
 /** Builds the HTTP application without listening. */
 export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
-  const { service, keys, tracing, withRecipe, corsOrigins, snapSizes, withAdmin } = parts
+  const { service, keys, tracing, withRecipe, corsOrigins, snapSizes, withAdmin, uploads, bodyLimit } = parts
   const app = await createApp(parts)
   if (corsOrigins.length > 0)
     await app.register(cors, { origin: [...corsOrigins], methods: METHODS, exposedHeaders: EXPOSED_HEADERS })
@@ -65,7 +67,7 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
   await app.register(async (scope) => {
     await scope.register(tracingPlugin, { tracing })
     await scope.register(accessPlugin, { keys, passwordsUnder: `${SDAPI}/` })
-    await scope.register(generateRoute, { service, withRecipe })
+    await scope.register(generateRoute, { service, withRecipe, uploads, bodyLimit })
     await scope.register(requestRoutes, { service })
     await scope.register(tokenizeRoute, { service })
     await scope.register(lorasRoute, { service })

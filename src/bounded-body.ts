@@ -28,6 +28,18 @@ export function boundedBody(request: IncomingMessage, limit: number): Readable {
   return counted
 }
 
+/** Reads a body. @throws EaselError CANCELLED if the client disconnects while it sends it */
+export async function unlessGone<T>(payload: IncomingMessage, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read()
+  } catch (error) {
+    const left = payload.destroyed && !payload.complete
+    throw left && !(error instanceof EaselError)
+      ? new EaselError('CANCELLED', 'the client disconnected while sending the body', { cause: error })
+      : error
+  }
+}
+
 function tooLarge(limit: number): EaselError {
   return new EaselError('BODY_TOO_LARGE', `The body must be at most ${limit} bytes`)
 }

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs'
-import { totalmem } from 'node:os'
+import { tmpdir, totalmem } from 'node:os'
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { budgetWithin, MemoryBudget, type Part } from './memory.js'
@@ -155,13 +155,13 @@ export const options = {
   memoryBudget: optional({
     env: 'MEMORY_BUDGET',
     value: 'bytes',
-    doc: "Most bytes that the gateway holds for clients: 1/8 for request bodies, 1/4 for answers kept for retries, the rest for pixels, files and answers being read. Requests beyond it are refused with 503 MEMORY_FULL. Default: (M - 160 MiB) / 2, from 64 MiB to 2 GiB, where M is the container's memory limit or else the machine's memory.",
+    doc: "Most bytes that the gateway holds for clients: 1/8 for request bodies, 1/8 for decoded pictures that requests start from, 1/8 for answers kept for retries, the rest for pixels, files and answers being read. Requests beyond it are refused with 503 MEMORY_FULL. Default: (M - 160 MiB) / 2, from 64 MiB to 2 GiB, where M is the container's memory limit or else the machine's memory.",
     parse: (value: string) => parseNumber(value, { min: LEAST_BUDGET, max: 2 ** 40, ...whole })
   }),
   idempotencyBytes: optional({
     env: 'IDEMPOTENCY_BYTES',
     value: 'bytes',
-    doc: 'Most bytes of answers kept for retries. Default and maximum: a quarter of MEMORY_BUDGET.',
+    doc: 'Most bytes of answers kept for retries. Default and maximum: an eighth of MEMORY_BUDGET.',
     parse: (value: string) => parseNumber(value, { min: 0, max: 2 ** 40, ...whole })
   }),
   accessKeys: optional({
@@ -186,8 +186,38 @@ export const options = {
     'BODY_LIMIT',
     524_288,
     { min: 1024, max: 104_857_600, ...whole },
-    'Largest request body in bytes. The longest allowed prompts take at most 384 KB, however they are escaped.'
+    'Largest request body in bytes, without the pictures in it. The longest allowed prompts take at most 384 KB, however they are escaped.'
   ),
+  pictureLimit: number(
+    'PICTURE_LIMIT',
+    16_777_216,
+    { min: 1024, max: 1_073_741_824, ...whole },
+    'Largest file of a picture that a request starts from, in bytes.'
+  ),
+  picturePixels: number(
+    'PICTURE_PIXELS',
+    16_777_216,
+    { min: 4096, max: 268_435_456, ...whole },
+    'Most pixels of such a picture, width times height. Decoding takes up to 12 bytes a pixel, which MEMORY_BUDGET does not count (docs/capacity.md).'
+  ),
+  pictureDecoders: number(
+    'PICTURE_DECODERS',
+    1,
+    { min: 1, max: 64, ...whole },
+    'Most such pictures decoded at once. One takes 0.1 to 0.5 s at the largest size.'
+  ),
+  pictureDisk: number(
+    'PICTURE_DISK',
+    536_870_912,
+    { min: 1024, max: 2 ** 40, ...whole },
+    'Most bytes on the disk for such pictures, from all clients together. Further ones are refused with 503 MEMORY_FULL.'
+  ),
+  pictureFolder: optional({
+    env: 'PICTURE_FOLDER',
+    value: 'path',
+    doc: 'Folder for such pictures while a request needs them. The files have no names, so they are gone when the process ends. Should not be in memory (tmpfs). Default: the temporary folder.',
+    parse: (value: string) => resolve(value)
+  }),
   receiveTimeout: number('RECEIVE_TIMEOUT', 30, seconds, 'Seconds within which a client must send its whole request.'),
   keepAliveTimeout: number(
     'KEEP_ALIVE_TIMEOUT',
@@ -264,12 +294,13 @@ export { OptionError, flagOf, HelpRequested, VersionRequested } from './options.
 export type GatewayOptions = Readonly<
   Omit<
     OptionValues<typeof options>,
-    'python' | 'memoryBudget' | 'model' | 'models' | 'vae' | 'unet' | keyof typeof defaultOptions
+    'python' | 'memoryBudget' | 'pictureFolder' | 'model' | 'models' | 'vae' | 'unet' | keyof typeof defaultOptions
   > & {
     python: string
     /** The models to serve, the default one first. */
     models: readonly ModelEntry[]
     memoryBudget: number
+    pictureFolder: string
     defaults: Defaults
   }
 >
@@ -314,6 +345,7 @@ function check(values: OptionValues<typeof options>): GatewayOptions {
     )
   if (values.defaultGuidanceStart > values.defaultGuidanceEnd)
     throw new OptionError('DEFAULT_GUIDANCE_START must be at most DEFAULT_GUIDANCE_END')
+  if (values.pictureDisk < values.pictureLimit) throw new OptionError('PICTURE_DISK must be at least PICTURE_LIMIT')
   if (values.heartbeatTimeout < 2 * values.heartbeatInterval)
     throw new OptionError('HEARTBEAT_TIMEOUT must be at least twice HEARTBEAT_INTERVAL')
   return Object.freeze({
@@ -322,6 +354,7 @@ function check(values: OptionValues<typeof options>): GatewayOptions {
     models,
     workerEndpoint: checkEndpoint(values),
     memoryBudget: checkMemory(values),
+    pictureFolder: values.pictureFolder ?? tmpdir(),
     python: pythonPath(values.python)
   })
 }

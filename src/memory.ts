@@ -1,13 +1,15 @@
 /** What the gateway holds memory for. Each is a label value of `easel_memory_bytes`. */
-export const PARTS = ['uploads', 'pixels', 'files', 'answers', 'replays'] as const
+export const PARTS = ['uploads', 'inputs', 'pixels', 'files', 'answers', 'replays'] as const
 export type Part = (typeof PARTS)[number]
 
 /** Each pool has its own share, so uploads and kept answers can never take memory from running images. */
 const POOLS = {
-  /** Request bodies. */
+  /** Request bodies, without the pictures in them. */
   uploads: 1 / 8,
+  /** Pictures that accepted requests start from, decoded. */
+  inputs: 1 / 8,
   /** Finished answers kept for retries. */
-  replays: 1 / 4,
+  replays: 1 / 8,
   /** Pixels, files and answers being read. */
   images: 5 / 8
 } as const
@@ -15,6 +17,7 @@ type Pool = keyof typeof POOLS
 
 const POOL_OF: Readonly<Record<Part, Pool>> = {
   uploads: 'uploads',
+  inputs: 'inputs',
   pixels: 'images',
   files: 'images',
   answers: 'images',
@@ -25,6 +28,9 @@ const POOL_OF: Readonly<Record<Part, Pool>> = {
 export interface Hold {
   /** Changes the number of bytes. Never refuses, because the bytes already exist. */
   resize: (bytes: number) => void
+  /** Changes the number of bytes, unless more do not fit. */
+  tryResize: (bytes: number) => boolean
+  /** Frees the bytes for good: `resize` then does nothing. */
   release: () => void
 }
 
@@ -36,7 +42,7 @@ export interface Hold {
  */
 export class MemoryBudget {
   readonly #limit: number
-  readonly #used: Record<Part, number> = { uploads: 0, pixels: 0, files: 0, answers: 0, replays: 0 }
+  readonly #used: Record<Part, number> = { uploads: 0, inputs: 0, pixels: 0, files: 0, answers: 0, replays: 0 }
   readonly #listeners: (() => void)[] = []
   #telling = false
 
@@ -75,14 +81,25 @@ export class MemoryBudget {
   /** Holds bytes that already exist, even beyond the limit. */
   hold(part: Part, bytes: number): Hold {
     let held = 0
+    let released = false
     const resize = (to: number) => {
+      if (released) return
       this.#used[part] += to - held
       const less = to < held
       held = to
       if (less) this.#tell()
     }
     resize(bytes)
-    return { resize, release: () => resize(0) }
+    const release = () => {
+      resize(0)
+      released = true
+    }
+    const tryResize = (to: number) => {
+      if (to - held > this.room(part)) return false
+      resize(to)
+      return true
+    }
+    return { resize, tryResize, release }
   }
 
   /** Calls `listener` soon after bytes were released. */

@@ -9,8 +9,10 @@ import { type MemoryBudget, PARTS } from './memory.js'
 import type { ConnectedWorker } from './workers/registry.js'
 import { linesDropped } from './log.js'
 import type { ServiceObserver, ImageService } from './service/service.js'
+import type { ReaderObserver } from './pictures/reader.js'
 import { OUTCOMES } from './service/ledger.js'
 import type { Model } from './service/models.js'
+import type { UploadObserver, UploadStore } from './uploads/store.js'
 
 /** Histogram buckets in seconds, from the encoding of a PNG to the wait in a long queue. */
 const SECONDS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300]
@@ -20,13 +22,15 @@ interface WatchedParts {
   service: ImageService
   /** Connections of the first port. */
   connections: Connections
+  /** Clients' pictures on the disk. */
+  uploads: UploadStore
   memory: MemoryBudget
   log: Logger
 }
 
 export interface Metrics {
   registry: Registry
-  observer: PoolObserver & ServiceObserver
+  observer: PoolObserver & ServiceObserver & ReaderObserver & UploadObserver
   /** Adds the metrics that are read from the running parts at each scrape. Call it once. */
   watch: (parts: WatchedParts) => void
   /** A client that did not read its answer was disconnected. */
@@ -75,6 +79,13 @@ export function createMetrics(): Metrics {
   const swaps = counter('easel_model_swaps_total', 'Times that a model took over the device that it shares.', ['model'])
   const malformed = counter('easel_malformed_messages_total', 'Dropped messages on the worker socket.', ['reason'])
   const slow = counter('easel_slow_readers_total', 'Clients disconnected because they did not read their answers.')
+  const decoding = histogram('easel_picture_decode_duration_seconds', "Decoding one client's picture.")
+  const pictureBytes = counter('easel_picture_bytes_total', "Bytes of clients' pictures received.")
+  const picturesRefused = counter(
+    'easel_pictures_refused_total',
+    "Clients' pictures that could not be used, by reason: format, animated, pixels, broken, slow.",
+    ['reason']
+  )
   const compile = new Gauge({
     name: 'easel_compile_seconds',
     help: 'Time to compile a program, or to load it from the cache.',
@@ -101,6 +112,9 @@ export function createMetrics(): Metrics {
       for (const { name, seconds, cached } of hello.programs)
         compile.set({ worker, program: name, cached: String(cached) }, seconds)
     },
+    pictureDecoded: (seconds) => decoding.observe(seconds),
+    pictureRefused: (reason) => picturesRefused.inc({ reason }),
+    pictureBytes: (bytes) => pictureBytes.inc(bytes),
     replay: () => replays.inc(),
     workerLost: (worker, cause) => lost.inc({ worker, cause }),
     swap: (model) => swaps.inc({ model }),
@@ -124,7 +138,7 @@ type Sample = [labels: Record<string, string>, value: number]
  * Adds metrics that are read at the scrape. prom-client calls every `collect` in one synchronous pass, so the values
  * are consistent: accepted = succeeded + failed + cancelled + expired + in flight in every scrape.
  */
-function watch(registry: Registry, { pool, service, memory, connections, log }: WatchedParts): void {
+function watch(registry: Registry, { pool, service, memory, uploads, connections, log }: WatchedParts): void {
   const registers = [registry]
   const { ledger } = service
   const gauge = (name: string, help: string, labelNames: string[], samples: () => Sample[]) =>
@@ -251,6 +265,24 @@ function watch(registry: Registry, { pool, service, memory, connections, log }: 
     'Most bytes that a part may hold; pixels, files and answers share one limit.',
     ['part'],
     () => PARTS.map((part) => [{ part }, memory.most(part)])
+  )
+  gauge(
+    'easel_picture_disk_bytes',
+    "Bytes of clients' pictures on the disk.",
+    [],
+    single(() => uploads.bytes)
+  )
+  gauge(
+    'easel_picture_disk_limit_bytes',
+    'Most bytes of them (PICTURE_DISK).',
+    [],
+    single(() => uploads.maxBytes)
+  )
+  gauge(
+    'easel_picture_files',
+    "Clients' pictures on the disk.",
+    [],
+    single(() => uploads.files)
   )
   gauge(
     'easel_queue_limit',

@@ -1,5 +1,7 @@
 import { Type, type Static, type TOptional, type TSchema, type TUnsafe } from 'typebox'
 import { PROMPT_SYNTAXES, type PromptSyntax } from './prompt/fragment.js'
+import { RESIZE_MODES, type ResizeMode } from './pictures/fit.js'
+import { MASK_MEANINGS, type MaskMeaning } from './pictures/mask-meaning.js'
 import { OutputFormat } from './schemas/format.js'
 
 /**
@@ -73,6 +75,8 @@ const pair = (minimum: number, description: string) =>
     maxItems: 2,
     description
   })
+
+const sha256 = (description: string) => Type.String({ pattern: '^[0-9a-f]{64}$', description })
 
 const loraWeight = (description: string) =>
   Type.Optional(Type.Number({ minimum: -MAX_LORA_WEIGHT, maximum: MAX_LORA_WEIGHT, description }))
@@ -297,6 +301,70 @@ export const parameters = {
     },
     recipe: 'always',
     wire: 'height'
+  },
+  image: {
+    schema: Type.String({
+      description:
+        'The picture to start from: a PNG, JPEG or WebP file in base64, or as a data: URL; in a form, a file. It is turned upright and loses its alpha. Without width and height, the image has the offered size whose aspect ratio is nearest to it.'
+    }),
+    handling: true
+  },
+  mask_image: {
+    schema: Type.String({
+      description:
+        'Which parts of `image` to repaint: white those, black what stays. A file like `image`; a pixel is white from a luminance of 128 on.'
+    }),
+    handling: true
+  },
+  image_sha256: {
+    schema: sha256('SHA-256 of `image`. With it a request fails rather than start from another file; recipes have it.'),
+    omittable: true,
+    recipe: 'where decided'
+  },
+  mask_image_sha256: {
+    schema: sha256('The same for `mask_image`.'),
+    omittable: true,
+    recipe: 'where decided'
+  },
+  mask_from: {
+    schema: Type.Unsafe<MaskMeaning>({
+      type: 'string',
+      enum: [...MASK_MEANINGS],
+      description:
+        "What of `mask_image` is repainted: `white`, the default, or what is `transparent`, as in OpenAI's API."
+    }),
+    omittable: true,
+    recipe: 'where decided'
+  },
+  strength: {
+    schema: Type.Number({
+      ...share,
+      description:
+        'How much to change `image`, as in diffusers: of N steps, the last ⌊N·strength⌋ run. 1 runs all of them. Default: 0.3, or 0.9999 with `mask_image`.'
+    }),
+    omittable: true,
+    recipe: 'where decided',
+    label: 'Denoising strength'
+  },
+  resize_mode: {
+    schema: Type.Unsafe<ResizeMode>({
+      type: 'string',
+      enum: [...RESIZE_MODES],
+      description:
+        "How `image` and `mask_image` are brought to the image's size, as in diffusers: `default` stretches them, `crop` covers the size and cuts the rest off, `fill` shows all of them and repeats their edges. Default: default, or fill with padding_mask_crop."
+    }),
+    omittable: true,
+    recipe: 'where decided'
+  },
+  padding_mask_crop: {
+    schema: Type.Integer({
+      minimum: 0,
+      maximum: 8192,
+      description:
+        "Paint only the part of `image` around the mask, with this many pixels around it, at the image's full size, and put it back, as in diffusers. The answer then has the size of `image`."
+    }),
+    omittable: true,
+    recipe: 'where decided'
   },
   loras: {
     schema: Type.Array(

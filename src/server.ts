@@ -13,12 +13,14 @@ import { type PoolOptions, WorkerPool } from './workers/worker-pool.js'
 import { ImageEncoder } from './image/encoder.js'
 import { MemoryBudget } from './memory.js'
 import { createMetrics } from './metrics.js'
+import { PictureReader } from './pictures/reader.js'
 import { closeWithin } from './process.js'
 import { problemWithDefaults } from './service/defaults.js'
 import { Model, Models } from './service/models.js'
 import { ImageService } from './service/service.js'
 import { SdxlTokenizers, SharedParts } from './tokenizer/index.js'
 import { noTracing, type Tracing } from './tracing/tracing.js'
+import { MAX_FILES, UploadStore } from './uploads/store.js'
 import { readVersion } from './version.js'
 
 /** The assembled gateway. It does not listen yet. */
@@ -45,6 +47,9 @@ const LAST_ANSWERS_MS = 2000
 const OWN_DESCRIPTORS = 64
 const WORKER_DESCRIPTORS = 8
 
+/** How long decoding one picture may take, in seconds. */
+const DECODE_SECONDS = 20
+
 /** Most connections to ADMIN_PORT. */
 const ADMIN_CONNECTIONS = 64
 
@@ -60,6 +65,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
   const reserve =
     OWN_DESCRIPTORS +
     WORKER_DESCRIPTORS * Math.max(processes.length, options.workers) +
+    MAX_FILES +
     (options.adminPort === undefined ? 0 : ADMIN_CONNECTIONS)
   const connections = new Connections(connectionRoom(options.maxConnections, reserve, log))
   const pool = await WorkerPool.open({
@@ -81,8 +87,20 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     observer: metrics.observer
   })
   memory.onRoom(() => pool.resume())
+  const uploads = new UploadStore({
+    folder: options.pictureFolder,
+    maxFileBytes: options.pictureLimit,
+    maxBytes: options.pictureDisk,
+    observer: metrics.observer
+  })
   const service = new ImageService({
     pool,
+    pictures: new PictureReader({
+      maxPixels: options.picturePixels,
+      seconds: DECODE_SECONDS,
+      concurrency: options.pictureDecoders,
+      observer: metrics.observer
+    }),
     models: new Models(pool.models.map((served, index) => new Model(served, tokenizers[index]!, options.defaults))),
     memory,
     encoder: new ImageEncoder({
@@ -99,7 +117,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     version,
     observer: metrics.observer
   })
-  metrics.watch({ pool, service, memory, connections, log })
+  metrics.watch({ pool, service, memory, uploads, connections, log })
   const parts: AppParts = {
     service,
     metrics,
@@ -114,6 +132,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     onSlowReader: metrics.slowReader,
     onRefused: metrics.refused,
     memory,
+    uploads,
     connections,
     withRecipe: options.embedRecipe,
     corsOrigins: options.corsOrigins,

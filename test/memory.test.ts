@@ -25,7 +25,8 @@ describe('MemoryBudget', () => {
           if (release) held.shift()?.release()
           for (const each of PARTS) expect(memory.used(each)).toBe(sum(each))
           expect(sum('uploads')).toBeLessThanOrEqual(125)
-          expect(sum('replays')).toBeLessThanOrEqual(250)
+          expect(sum('inputs')).toBeLessThanOrEqual(125)
+          expect(sum('replays')).toBeLessThanOrEqual(125)
           expect(sum('pixels', 'files', 'answers')).toBeLessThanOrEqual(625)
         }
       })
@@ -37,7 +38,17 @@ describe('MemoryBudget', () => {
     const hold = memory.hold('files', 10)
     memory.hold('files', 1)
     for (const _ of [1, 2]) hold.release()
-    expect(memory.used('files')).toBe(1)
+    hold.resize(20)
+    expect([hold.tryResize(20), memory.used('files')]).toEqual([true, 1])
+  })
+
+  it('grows a hold only while there is room', () => {
+    const memory = new MemoryBudget(1000)
+    const [hold, other] = [memory.hold('uploads', 10), memory.hold('uploads', 100)]
+    expect([hold.tryResize(26), memory.used('uploads')]).toEqual([false, 110])
+    expect([hold.tryResize(25), memory.used('uploads')]).toEqual([true, 125])
+    other.release()
+    expect([hold.tryResize(125), hold.tryResize(126), hold.tryResize(3)]).toEqual([true, false, true])
   })
 
   it('calls onRoom listeners only after bytes were released', async () => {

@@ -39,7 +39,8 @@ export async function sizeOf(file: Buffer, limits: DecodeLimits): Promise<Size> 
     )
   let metadata: Metadata
   try {
-    metadata = await open(file, limits).metadata()
+    // The header alone: the limit is checked below, with a message that says the size.
+    metadata = await open(file, { maxPixels: Infinity }).metadata()
   } catch (error) {
     throw broken(error)
   }
@@ -92,9 +93,9 @@ async function pixelsOf(image: Sharp, { seconds }: DecodeLimits, channels: 1 | 3
   }
 }
 
-function open(file: Buffer, { maxPixels }: DecodeLimits): Sharp {
+function open(file: Buffer, { maxPixels }: Pick<DecodeLimits, 'maxPixels'>): Sharp {
   // Without failOn, a file that ends early would be grey below. `error` does not refuse odd metadata.
-  return sharp(file, { failOn: 'error', limitInputPixels: maxPixels, animated: false })
+  return sharp(file, { failOn: 'error', limitInputPixels: Number.isFinite(maxPixels) && maxPixels, animated: false })
     .autoOrient()
     .toColourspace('srgb')
 }

@@ -3,6 +3,7 @@ import { EaselError } from '../errors.js'
 import { cropRegionOf, type Region } from './crop-region.js'
 import { decode, decodeAlpha, type DecodeLimits, PictureError, type PictureProblem, sizeOf } from './decode.js'
 import type { ResizeMode } from './fit.js'
+import type { MaskMeaning } from './mask-meaning.js'
 import type { Pixels, Size } from './pixels.js'
 import { cropped, inverted, luminance, overlaid, resized, resizedMask } from './transform.js'
 
@@ -14,9 +15,6 @@ export interface PictureFile {
   readonly read: () => Promise<Buffer>
 }
 
-/** How to read a mask: white is repainted, or what is transparent, as in OpenAI's API. */
-export type MaskMeaning = 'white' | 'transparent'
-
 export interface PictureFiles {
   readonly image: PictureFile
   readonly mask?: PictureFile | undefined
@@ -24,6 +22,10 @@ export interface PictureFiles {
 }
 
 /** What an image starts from, at its own size, and what of the original it replaces. */
+function isSize(a: Size, b: Size): boolean {
+  return a.width === b.width && a.height === b.height
+}
+
 export interface Prepared {
   readonly image: Pixels
   /** 255 where the image is repainted, else 0. */
@@ -87,7 +89,7 @@ export class PictureReader {
       const size = await this.#checked(files.image, file)
       const maskFile = files.mask && (await files.mask.read())
       const maskSize = files.mask && (await this.#checked(files.mask, maskFile!))
-      if (padding !== undefined && (maskSize?.width !== size.width || maskSize.height !== size.height))
+      if (padding !== undefined && maskSize !== undefined && !isSize(maskSize, size))
         throw new EaselError(
           'INVALID_REQUEST',
           `mask_image must have the size of image with padding_mask_crop, ${size.width}x${size.height}`,

@@ -49,7 +49,7 @@ export function answerError(
   // Do not log a 4xx message: it may quote the request, including the prompt.
   const said = statusCode >= 500 ? error.message : catalogue[code].summary
   request.log[level](
-    { code, field, err: statusCode === 500 ? error : undefined },
+    { code, field, err: level === 'error' ? error : undefined },
     field === undefined ? said : `${said} (${field})`
   )
   // Set it here too: requests refused before routing run no hooks.

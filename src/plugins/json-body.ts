@@ -1,6 +1,14 @@
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { EaselError } from '../errors.js'
+import { settleUpload } from './uploads.js'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Parses a JSON body as strictly as the default parser. @throws EaselError or Fastify's own error */
+    parseJson: (request: FastifyRequest, body: Buffer) => Promise<unknown>
+  }
+}
 
 /** The value of a charset parameter. */
 const CHARSET = /;\s*charset\s*=\s*"?([^\s";]*)/i
@@ -25,20 +33,22 @@ export const jsonBodyPlugin = fp(
     })
 
     const parseText = app.getDefaultJsonParser('error', 'error')
-    app.removeContentTypeParser('application/json')
-    app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, body, done) => {
-      // If the client has disconnected, its hold is already released.
-      if (!request.raw.destroyed) request.upload?.resize(body.length)
-      let text
-      try {
-        text = decode(request, body)
-      } catch (error) {
-        done(error as Error)
-        return
-      }
-      // The result goes to `done`; the return value is for async parsers.
-      void parseText(request, text, done)
+    app.decorate('parseJson', async (request: FastifyRequest, body: Buffer) => {
+      const text = decode(request, body)
+      return new Promise((resolve, reject) => {
+        // The result goes to the callback; the return value is for async parsers.
+        void parseText(request, text, (error, value) => (error === null ? resolve(value) : reject(error)))
+      })
     })
+    app.removeContentTypeParser('application/json')
+    app.addContentTypeParser<Buffer>(
+      'application/json',
+      { parseAs: 'buffer' },
+      async (request: FastifyRequest, body: Buffer) => {
+        settleUpload(request, body.length)
+        return app.parseJson(request, body)
+      }
+    )
   },
   { name: 'json-body' }
 )

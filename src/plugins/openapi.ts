@@ -5,7 +5,7 @@ import type { TSchema } from 'typebox'
 import { Recipe } from '../image/recipe.js'
 import { GenerateResponse } from '../schemas/answer.js'
 import { ErrorResponse } from '../schemas/error.js'
-import { GenerateRequest } from '../schemas/generate.js'
+import { GenerateForm, GenerateRequest } from '../schemas/generate.js'
 import { HealthResponse } from '../schemas/health.js'
 import { LoraInfo } from '../schemas/loras.js'
 import { OpenAiError, OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel } from '../schemas/openai.js'
@@ -29,6 +29,7 @@ import type { ImageService } from '../service/service.js'
 
 const SHARED: readonly TSchema[] = [
   ErrorResponse,
+  GenerateForm,
   GenerateRequest,
   GenerateResponse,
   HealthResponse,

@@ -2,7 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { GenerateRequest } from '../schemas/generate.js'
 import { fingerprintOf } from '../service/idempotency.js'
 import type { Run } from '../service/run.js'
-import type { Caller } from '../service/service.js'
+import type { Caller } from '../service/caller.js'
 import { formatTraceparent } from '../tracing/traceparent.js'
 
 /** The image request headers that reach the service, already validated by `GenerateHeaders`. */

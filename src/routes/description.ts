@@ -1,4 +1,3 @@
-import type { IncomingMessage } from 'node:http'
 import { EaselError } from '../errors.js'
 import { ByteReader } from '../image/byte-reader.js'
 import { type Description, descriptionIn, NotAnImage } from '../image/metadata.js'
@@ -19,17 +18,5 @@ export async function readDescription(chunks: AsyncIterable<Buffer>): Promise<De
     throw error instanceof NotAnImage ? new EaselError('INVALID_REQUEST', error.message) : error
   } finally {
     await file.end()
-  }
-}
-
-/** Reads a body. @throws EaselError CANCELLED if the client disconnects while it sends it */
-export async function unlessGone<T>(payload: IncomingMessage, read: () => Promise<T>): Promise<T> {
-  try {
-    return await read()
-  } catch (error) {
-    const left = payload.destroyed && !payload.complete
-    throw left && !(error instanceof EaselError)
-      ? new EaselError('CANCELLED', 'the client disconnected while sending the file', { cause: error })
-      : error
   }
 }

@@ -3,13 +3,23 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { EaselError } from '../errors.js'
 import { mimeOf } from '../image/formats.js'
+import { FORM_TYPE, type PictureBodies, pictureBodiesPlugin } from '../plugins/picture-bodies.js'
 import { GenerateResponse } from '../schemas/answer.js'
 import { commonHeaders, failures } from '../schemas/error.js'
 import { generateExample } from '../schemas/examples.js'
-import { ADMISSION_CODES, END_CODES, GenerateHeaders, GenerateRequest, RequestParams } from '../schemas/generate.js'
+import {
+  ADMISSION_CODES,
+  END_CODES,
+  GenerateForm,
+  GenerateHeaders,
+  GenerateRequest,
+  RequestParams
+} from '../schemas/generate.js'
 import { ref } from '../schemas/ref.js'
 import type { Run } from '../service/run.js'
 import type { ImageService } from '../service/service.js'
+import { limitWithPictures } from '../uploads/limit.js'
+import type { UploadStore } from '../uploads/store.js'
 import { sendPieces } from './answers/body.js'
 import { EVENT_HEADERS, EVENTS_DESCRIPTION, eventsSchema, EventStream, eventTexts } from './answers/events.js'
 import { BYTES_TYPE, chooseForm, EVENTS_TYPE, type Form, JSON_TYPE, MULTIPART_TYPE } from './answers/form.js'
@@ -17,25 +27,43 @@ import { answerHeaders, answerHeaderSchemas } from './answers/headers.js'
 import { jsonAnswer } from './answers/json.js'
 import { multipartAnswer } from './answers/multipart.js'
 import { callerOf, scopeOf, whenDone } from './caller.js'
+import { bodyOf, preparedOf } from './pictures.js'
 
-export interface GenerateParts {
+export interface GenerateParts extends Pick<PictureBodies, 'bodyLimit'> {
   service: ImageService
+  uploads: UploadStore
   /** Whether answers include the recipe, which contains the prompts. */
   withRecipe: boolean
 }
+
+/** The fields that are pictures, in JSON and in a form. */
+const PICTURE_FIELDS = { image: 'image', mask_image: 'mask_image' } as const
 
 /** Client generators recognise binary bodies by this format. OpenAPI 3.1 no longer requires it but still allows it. */
 const File = { schema: Type.Unsafe<Buffer>({ type: 'string', format: 'binary' }) }
 const Events = { schema: eventsSchema(EVENTS_DESCRIPTION) }
 
 /** POST /generate makes images from a prompt. GET /requests/{id}/events watches a request made by another call. */
-export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (app, { service, withRecipe }) => {
+export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (
+  app,
+  { service, withRecipe, uploads, bodyLimit }
+) => {
   const textsOf = eventTexts(withRecipe)
+  const bodies = {
+    store: uploads,
+    bodyLimit,
+    json: PICTURE_FIELDS,
+    form: PICTURE_FIELDS,
+    properties: GenerateRequest.properties
+  }
+  await app.register(pictureBodiesPlugin, bodies)
 
   app.post(
     '/generate',
     {
       onRequest: app.countRequest,
+      bodyLimit: limitWithPictures(bodyLimit, uploads.maxFileBytes),
+      config: { growingBody: true },
       schema: {
         tags: ['images'],
         operationId: 'generate',
@@ -43,7 +71,9 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
         description:
           '`Accept` chooses the form of the answer: the image file, JSON, multipart/mixed, or a stream of progress events.',
         headers: GenerateHeaders,
-        body: ref(GenerateRequest),
+        body: {
+          content: { [JSON_TYPE]: { schema: ref(GenerateRequest) }, [FORM_TYPE]: { schema: ref(GenerateForm) } }
+        },
         response: {
           200: {
             description: 'The images, with their recipes embedded.',
@@ -64,9 +94,12 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (ap
       }
     },
     async (request, reply) => {
-      const { form, format } = chooseForm(request, request.body)
-      const body = format === undefined ? request.body : { ...request.body, output_format: format }
-      const { run, fresh, replayed, detach } = service.submit(body, callerOf(request, request.headers, body))
+      const asked = bodyOf(request)
+      const { form, format } = chooseForm(request, asked)
+      const body = format === undefined ? asked : { ...asked, output_format: format }
+      const caller = callerOf(request, request.headers, body)
+      const prepared = await preparedOf(service, request, body, caller)
+      const { run, fresh, replayed, detach } = service.submit(body, caller, prepared)
       whenDone(run, request, reply, detach)
       if (replayed) reply.header('idempotent-replayed', 'true')
       // A fresh run starts at event 0: `Last-Event-ID` then refers to another server's events.

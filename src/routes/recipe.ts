@@ -3,7 +3,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { Value } from 'typebox/value'
-import { boundedBody } from '../bounded-body.js'
+import { boundedBody, unlessGone } from '../bounded-body.js'
 import { EaselError } from '../errors.js'
 import { parseSmallObject } from '../image/small-json.js'
 import { FORMATS, mimeOf } from '../image/formats.js'
@@ -17,7 +17,7 @@ import { ref } from '../schemas/ref.js'
 import { success } from '../schemas/success.js'
 import type { ImageService } from '../service/service.js'
 import { BYTES_TYPE } from './answers/form.js'
-import { readDescription, unlessGone } from './description.js'
+import { readDescription } from './description.js'
 
 /** Enough for a PNG of the largest size. The file is streamed, never held whole. */
 export const MAX_FILE_BYTES = 64 * 1024 * 1024

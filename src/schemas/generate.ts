@@ -14,6 +14,18 @@ export const GenerateRequest = Type.Object(requestProperties(), {
 
 export type GenerateRequest = Static<typeof GenerateRequest>
 
+const File = (description: string) => Type.Optional(Type.String({ format: 'binary', description }))
+
+/** The same as a form, whose files are `image` and `mask_image`. Lists are JSON in the form's text. */
+export const GenerateForm = Type.Object(
+  {
+    ...GenerateRequest.properties,
+    image: File('The picture to start from: a PNG, JPEG or WebP file.'),
+    mask_image: File('Which parts of `image` to repaint: white those, black what stays.')
+  },
+  { $id: 'GenerateForm', additionalProperties: false }
+)
+
 /** Headers that POST /generate reads. */
 export const GenerateHeaders = Type.Object({
   'idempotency-key': Type.Optional(
@@ -49,6 +61,7 @@ export const ADMISSION_CODES = [
   'UNSUPPORTED_LORA',
   'UNSUPPORTED_PRESET',
   'UNSUPPORTED_FEATURE',
+  'INVALID_PICTURE',
   'LIMIT_EXCEEDED',
   'NOT_ACCEPTABLE',
   'REQUEST_TIMEOUT',
@@ -63,7 +76,8 @@ export const ADMISSION_CODES = [
   'NOT_READY',
   'DRAINING',
   'MEMORY_FULL',
-  'DEADLINE_UNREACHABLE'
+  'DEADLINE_UNREACHABLE',
+  'STORAGE_FULL'
 ] as const satisfies readonly ErrorCode[]
 
 /** Errors that end an accepted request. */

@@ -1,6 +1,7 @@
 import type { Job } from '../workers/job.js'
 import { EaselError } from '../errors.js'
-import type { MemoryBudget } from '../memory.js'
+import type { Hold, MemoryBudget } from '../memory.js'
+import type { Size } from '../pictures/pixels.js'
 import { MEMORY_RETRY_SECONDS, NOT_READY_RETRY_SECONDS } from './failures.js'
 import type { Model } from './models.js'
 import type { Run } from './run.js'
@@ -99,12 +100,17 @@ export class Admission {
    *
    * @throws EaselError LIMIT_EXCEEDED or MEMORY_FULL
    */
-  refuseUnlessRoom({ width, height, seeds }: Pick<Job, 'width' | 'height' | 'seeds'>): void {
+  refuseUnlessRoom({ width, height, images: count }: Size & { readonly images: number }): void {
     const { memory } = this.#options
-    const needed = pixelBytesOf({ width, height, images: seeds.length }) + CLIENT_BYTES
+    const needed = pixelBytesOf({ width, height, images: count }) + CLIENT_BYTES
     const most = memory.most('pixels')
     if (needed > most) {
       const images = Math.floor((most - CLIENT_BYTES) / pixelBytesOf({ width, height, images: 1 }))
+      if (images === 0)
+        throw new EaselError(
+          'LIMIT_EXCEEDED',
+          `an image of ${width}x${height} does not fit into this server's memory (MEMORY_BUDGET)`
+        )
       throw new EaselError(
         'LIMIT_EXCEEDED',
         `num_images must be at most ${images} at ${width}x${height}: this server has no memory for more at once (MEMORY_BUDGET)`,
@@ -112,6 +118,23 @@ export class Admission {
       )
     }
     if (memory.used('answers') + needed > most) throw memoryFull()
+  }
+
+  /**
+   * Holds memory for the decoded pictures that a request starts from.
+   *
+   * @throws EaselError LIMIT_EXCEEDED or MEMORY_FULL
+   */
+  holdInputs({ width, height }: Size, bytes: number): Hold {
+    const { memory } = this.#options
+    const hold = memory.tryHold('inputs', bytes)
+    if (hold !== undefined) return hold
+    if (bytes <= memory.most('inputs')) throw memoryFull()
+    throw new EaselError(
+      'LIMIT_EXCEEDED',
+      `image must be left out at ${width}x${height}: this server has no memory for pictures of this size (MEMORY_BUDGET)`,
+      { field: 'image' }
+    )
   }
 
   /** @throws EaselError MEMORY_FULL when there is no memory for one more client of the run */

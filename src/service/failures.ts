@@ -1,3 +1,4 @@
+import type { Capabilities } from '../workers/capabilities.js'
 import { JobError } from '../workers/job.js'
 import { EaselError, type ErrorCode } from '../errors.js'
 import type { Outcome } from './ledger.js'
@@ -17,6 +18,21 @@ const FAILURE_CODES: Record<JobError['failure'], ErrorCode> = {
   out_of_memory: 'OUT_OF_MEMORY',
   invalid: 'INVALID_REQUEST',
   internal: 'GENERATION_FAILED'
+}
+
+/** Refuses a parameter: for now only, if a worker is still compiling the programs for it. */
+export function unsupported(
+  { name, feature }: { readonly name: string; readonly feature?: string | undefined },
+  { comingFeatures }: Pick<Capabilities, 'comingFeatures'>,
+  advice: string
+): EaselError {
+  if (feature === undefined || !comingFeatures.includes(feature))
+    return new EaselError('UNSUPPORTED_FEATURE', `${name} ${advice}`, { field: name })
+  return new EaselError(
+    'NOT_READY',
+    `${name} must be left out while the programs for it are still being compiled; retry later`,
+    { field: name, retryAfter: NOT_READY_RETRY_SECONDS }
+  )
 }
 
 /** Maps any error of an accepted request to one from the catalogue. */

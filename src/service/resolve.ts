@@ -6,7 +6,8 @@ import { type Defaults, mostOf, parametersWith } from '../parameters.js'
 import type { GenerateRequest } from '../schemas/generate.js'
 import { decide, type Decided } from './decisions.js'
 import { lorasOf } from './loras.js'
-import { NOT_READY_RETRY_SECONDS } from './failures.js'
+import { NOT_READY_RETRY_SECONDS, unsupported } from './failures.js'
+import { checkStart } from './starts.js'
 
 /** A request's values as its images have them. */
 export interface Resolved extends Omit<Decided, 'loras'> {
@@ -30,6 +31,7 @@ export function resolveRequest(
   checkInterval(decided, request)
   checkNeutral(decided, model)
   checkOmittable(decided, model)
+  checkStart(request, decided, model)
   checkSchedule(decided)
   checkNegativeSizes(decided)
   checkLimits(decided, model)
@@ -79,21 +81,6 @@ function checkOmittable(decided: Decided, model: Capabilities): void {
       throw unsupported(parameter, model, `must be left out: ${unable}`)
     }
   }
-}
-
-/** Refuses a parameter: for now only, if a worker is still compiling the programs for it. */
-function unsupported(
-  { name, feature }: { readonly name: string; readonly feature?: string },
-  { comingFeatures }: Capabilities,
-  advice: string
-): EaselError {
-  if (feature === undefined || !comingFeatures.includes(feature))
-    return new EaselError('UNSUPPORTED_FEATURE', `${name} ${advice}`, { field: name })
-  return new EaselError(
-    'NOT_READY',
-    `${name} must be left out while the programs for it are still being compiled; retry later`,
-    { field: name, retryAfter: NOT_READY_RETRY_SECONDS }
-  )
 }
 
 /** A schedule of the request decides how many steps there are. */

@@ -7,6 +7,7 @@ import type { Recipe } from '../image/recipe.js'
 import type { MemoryBudget } from '../memory.js'
 import type { Defaults } from '../parameters.js'
 import { type Decided, recipeOf } from './decisions.js'
+import type { Overlay } from './preparer.js'
 import type { ImageFile, Run, RunTimings } from './run.js'
 import type { RunMemory } from './run-memory.js'
 
@@ -34,6 +35,8 @@ export interface Execution {
   /** ms */
   timeout: number
   memory: RunMemory
+  /** Puts an image into the picture that it is a part of; undefined if it is the whole answer. */
+  overlay: Overlay | undefined
 }
 
 /** Runs an accepted request: turns the workers' progress into run events, and pixels into image files. */
@@ -45,7 +48,7 @@ export class RunExecutor {
   }
 
   /** Runs the request until the run has ended. Never throws. */
-  async execute({ run, model, job, resolved, timeout, memory }: Execution): Promise<void> {
+  async execute({ run, model, job, resolved, timeout, memory, overlay }: Execution): Promise<void> {
     const start = performance.now()
     const files: Promise<{ image: ImageFile; ms: number }>[] = []
     const listener: JobListener = {
@@ -55,7 +58,7 @@ export class RunExecutor {
       progress: (progress) => this.#progress(run, (steps) => model.secondsLeft(job.scheduler, steps), progress),
       image: (index, raw) => {
         memory.arrived()
-        const file = this.#file(run, raw, index, resolved).finally(() => memory.encoded())
+        const file = this.#file(run, raw, index, { resolved, overlay }).finally(() => memory.encoded())
         // Avoid an unhandled rejection; Promise.all below reports failures.
         file.catch(() => undefined)
         files.push(file)
@@ -92,10 +95,17 @@ export class RunExecutor {
       .finally(() => hold.release())
   }
 
-  async #file(run: Run, raw: RawImage, index: number, resolved: Decided): Promise<{ image: ImageFile; ms: number }> {
+  async #file(
+    run: Run,
+    raw: RawImage,
+    index: number,
+    { resolved, overlay }: Pick<Execution, 'resolved' | 'overlay'>
+  ): Promise<{ image: ImageFile; ms: number }> {
     const { encoder, embedRecipe, defaults, version, observer } = this.#options
     const start = performance.now()
-    const { width, height, seed } = raw
+    const { seed } = raw
+    const picture = overlay === undefined ? raw : await overlay(raw.pixels)
+    const { width, height } = picture
     const { output_format: format, quality } = resolved
     const { id, digest } = raw.model
     const recipe: Recipe = {
@@ -104,7 +114,11 @@ export class RunExecutor {
       model_digest: digest,
       version
     }
-    const bytes = await encoder.encode(raw, { format, quality, recipe: embedRecipe ? recipe : undefined }, run.signal)
+    const bytes = await encoder.encode(
+      picture,
+      { format, quality, recipe: embedRecipe ? recipe : undefined },
+      run.signal
+    )
     const ms = performance.now() - start
     observer.file({ seconds: ms / 1000, format, bytes: bytes.length, width, height })
     const image: ImageFile = { index, seed, format, width, height, bytes, recipe }

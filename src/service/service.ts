@@ -1,14 +1,13 @@
-import { randomInt } from 'node:crypto'
-import type { Job } from '../workers/job.js'
 import { EaselError } from '../errors.js'
 import type { MemoryBudget } from '../memory.js'
 import { NEUTRAL } from '../parameters.js'
+import type { PictureReader } from '../pictures/reader.js'
 import type { GenerateRequest } from '../schemas/generate.js'
 import type { TokenizeRequest, TokenizeResponse } from '../schemas/tokenize.js'
 import { Admission } from './admission.js'
-import { wireOf } from './decisions.js'
+import type { Caller } from './caller.js'
 import { MEMORY_RETRY_SECONDS, outcomeOf } from './failures.js'
-import { IdempotencyStore, type RequestKey } from './idempotency.js'
+import { IdempotencyStore } from './idempotency.js'
 import { RunsInFlight } from './in-flight.js'
 import { Ledger, type Outcome } from './ledger.js'
 import { RunExecutor, type RunExecutorObserver, type RunExecutorOptions } from './run-executor.js'
@@ -17,8 +16,8 @@ import type { Offer } from './offer.js'
 import { once } from './once.js'
 import type { Lora } from '../workers/protocol.js'
 import type { WorkerPool } from '../workers/worker-pool.js'
-import { tokenizePrompts } from './prompt-job.js'
-import { resolveRequest, seedsOf } from './resolve.js'
+import { Planner } from './planner.js'
+import { type Prepared, Preparer, type RequestPictures } from './preparer.js'
 import { Run } from './run.js'
 import { RunMemory } from './run-memory.js'
 import { Concurrency } from './concurrency.js'
@@ -29,6 +28,7 @@ export interface ServiceOptions extends RunExecutorOptions {
   pool: WorkerPool
   models: Models
   memory: MemoryBudget
+  pictures: PictureReader
   /** Most requests in flight for each model: accepted and not ended. */
   queueLimit: number
   /** ms that a request may take at most; clients can only ask for less */
@@ -48,21 +48,6 @@ export interface ServiceObserver extends RunExecutorObserver {
   ended: (outcome: Outcome, seconds: number, scope: string, model: string) => void
   /** A keyed request was attached to an existing run. */
   repeated: (how: 'joined' | 'replayed') => void
-}
-
-/** The caller of a request, and what its headers and key say. */
-export interface Caller {
-  /** The request's name, by which its client can cancel it. */
-  id: string
-  /** The caller's namespace: equal names in different scopes are different requests. */
-  scope: string
-  key?: RequestKey | undefined
-  /** ms that the client will wait, in addition to the body's `timeout`; the smaller counts */
-  timeout?: number | undefined
-  /** The client's traceparent. */
-  trace?: string | undefined
-  /** Limit on the scope's requests in flight; undefined for none. */
-  concurrency?: number | undefined
 }
 
 /** A client attached to a new, running or finished run. */
@@ -86,6 +71,8 @@ export class ImageService {
   readonly #inFlight = new RunsInFlight()
   readonly #concurrency = new Concurrency()
   readonly #admission: Admission
+  readonly #planner: Planner
+  readonly #preparer: Preparer
   readonly #executor: RunExecutor
   readonly #keyed: IdempotencyStore
   #clients = 0
@@ -99,6 +86,8 @@ export class ImageService {
       memory: options.memory,
       queueLimit: options.queueLimit
     })
+    this.#planner = new Planner({ ...options, admission: this.#admission })
+    this.#preparer = new Preparer({ ...options, planner: this.#planner, admission: this.#admission })
     this.#executor = new RunExecutor(options)
   }
 
@@ -168,12 +157,41 @@ export class ImageService {
    * Accepts a request, or joins the run that has its idempotency key, and attaches the client. The run proceeds on its
    * own.
    *
+   * @param prepared what `prepare` made of its pictures; freed when the run ends, or now if there is none
    * @throws EaselError when it is refused; nothing is held then
    */
-  submit(request: GenerateRequest, caller: Caller): Submitted {
+  submit(request: GenerateRequest, caller: Caller, prepared?: Prepared): Submitted {
+    try {
+      const submitted = this.#submit(request, caller, prepared)
+      if (!submitted.fresh) prepared?.release()
+      return submitted
+    } catch (error) {
+      prepared?.release()
+      throw error
+    }
+  }
+
+  /**
+   * Decodes the pictures that a request starts from, for `submit`. Undefined if the request repeats a known one.
+   *
+   * @param files the pictures; the request has their digests in their place
+   * @param signal fires when the client has left
+   * @throws EaselError when the request is refused; nothing is held then
+   */
+  async prepare(
+    request: GenerateRequest,
+    caller: Caller,
+    files: RequestPictures,
+    signal: AbortSignal
+  ): Promise<Prepared | undefined> {
+    if (caller.key !== undefined && this.#keyed.find(caller.key) !== undefined) return undefined
+    return this.#preparer.prepare(request, caller, files, signal)
+  }
+
+  #submit(request: GenerateRequest, caller: Caller, prepared: Prepared | undefined): Submitted {
     const known = caller.key && this.#keyed.find(caller.key)
     if (known === undefined) {
-      const run = this.#accept(request, caller)
+      const run = this.#accept(request, caller, prepared)
       return { run, fresh: true, replayed: false, detach: this.#attach(run, true) }
     }
     this.#admission.refuseOverConcurrency(
@@ -211,42 +229,24 @@ export class ImageService {
     return this.#inFlight.find(scope, id)
   }
 
-  #accept(request: GenerateRequest, caller: Caller): Run {
-    const { models, defaults, requestTimeout, resumeWindow } = this.#options
-    const model = models.find(request.model)
-    const { served, tokenizers } = model
-    this.#admission.refuseUnlessReady(model)
-    this.#admission.refuseWhenFull(model, caller.scope, caller.concurrency ?? Infinity)
-    const capabilities = served.capabilities!
-    const resolved = resolveRequest(request, capabilities, defaults, () => randomInt(2 ** 32))
-    const prompts = tokenizePrompts(resolved, tokenizers, capabilities, request.truncate ?? false)
-    const job: Job = {
-      ...prompts.job,
-      seeds: seedsOf(resolved),
-      ...wireOf(resolved),
-      ...(resolved.loras === undefined ? {} : { loras: resolved.loras }),
-      preview_every: request.preview_interval ?? 0,
-      ...(caller.trace === undefined ? {} : { trace: caller.trace })
-    }
-    const timeout = Math.min(requestTimeout, (request.timeout ?? Infinity) * 1000, caller.timeout ?? Infinity)
-    this.#admission.refuseUnlessOneWorker(model, job)
-    this.#admission.refuseUnlessInTime(model, job, timeout)
-    this.#admission.refuseUnlessRoom(job)
+  #accept(request: GenerateRequest, caller: Caller, prepared: Prepared | undefined): Run {
+    const model = this.#planner.admit(request, caller)
+    // Decoding took time, in which others may have taken the place.
+    if (prepared !== undefined) this.#planner.refuseUnlessPossible(prepared.plan)
+    const { resolved, prompts, job, timeout, size } = prepared?.plan ?? this.#planner.plan(request, caller, model)
     const run = new Run({
       id: caller.id,
       timeout,
-      abandonAfter: caller.key === undefined ? 0 : resumeWindow,
+      abandonAfter: caller.key === undefined ? 0 : this.#options.resumeWindow,
       prompts: prompts.report
     })
     this.#account(run, caller.scope, model)
-    const memory = new RunMemory(this.#options.memory, run, {
-      width: job.width,
-      height: job.height,
-      images: job.seeds.length
-    })
+    const memory = new RunMemory(this.#options.memory, run, size)
+    if (prepared !== undefined) run.onEnd(prepared.release)
     this.#inFlight.add(caller.scope, caller.id, run)
     if (caller.key !== undefined) this.#keyed.remember(caller.key, run)
-    void this.#executor.execute({ run, model: served, job, resolved, timeout, memory })
+    const overlay = prepared?.overlay
+    void this.#executor.execute({ run, model: model.served, job, resolved, timeout, memory, overlay })
     return run
   }
 

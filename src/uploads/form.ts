@@ -8,8 +8,8 @@ import type { Uploads } from './store.js'
 export interface FormReading {
   /** The fields of pictures by the names of their parts. */
   readonly pictures: Readonly<Record<string, string>>
-  /** Most bytes of all other parts together. */
-  readonly maxText: number
+  /** Called with the bytes of all other parts so far, before they are kept. Throws to refuse. */
+  readonly onText: (bytes: number) => void
   readonly uploads: Pick<Uploads, 'take'>
 }
 
@@ -26,12 +26,12 @@ export type FormFields = ReadonlyMap<string, string>
  * Reads a multipart/form-data body as it arrives and stores the pictures in it.
  *
  * @see https://www.rfc-editor.org/rfc/rfc7578
- * @throws EaselError INVALID_REQUEST, BODY_TOO_LARGE, or what storing a picture throws
+ * @throws EaselError INVALID_REQUEST; what `onText` and storing a picture throw
  */
 export async function readForm(
   body: Readable,
   contentType: string,
-  { pictures, maxText, uploads }: FormReading
+  { pictures, onText, uploads }: FormReading
 ): Promise<FormFields> {
   const parser = parserFor(contentType)
   const fields = new Map<string, string>()
@@ -41,9 +41,8 @@ export async function readForm(
     const chunks: Buffer[] = []
     for await (const chunk of stream as AsyncIterable<Buffer>) {
       text += chunk.length
-      if (text > maxText)
-        throw new EaselError('BODY_TOO_LARGE', `The body, without its pictures, must be at most ${maxText} bytes`)
-      chunks.push(chunk)
+      onText(text)
+      chunks.push(Buffer.from(chunk))
     }
     return decoded(name, Buffer.concat(chunks))
   }

@@ -5,8 +5,8 @@ import type { Upload } from './store.js'
 
 export interface JsonReading {
   readonly paths: PicturePaths
-  /** Most bytes of the text besides pictures. */
-  readonly maxText: number
+  /** Called with the bytes of text so far, before they are kept. Throws to refuse. */
+  readonly onText: (bytes: number) => void
   /** Receives the pictures. */
   readonly uploads: { take: (field: string, chunks: AsyncIterable<Buffer>) => Promise<Pick<Upload, 'sha256'>> }
 }
@@ -20,18 +20,18 @@ const BACKSLASH = 0x5c
  * Does not check that the text is JSON; whoever parses it does.
  *
  * @returns the text, in UTF-8 as it was sent
- * @throws EaselError BODY_TOO_LARGE, or what storing a picture throws
+ * @throws what `onText` and storing a picture throw; EaselError INVALID_REQUEST for what is not base64
  */
-export async function readJson(body: AsyncIterable<Buffer>, { paths, maxText, uploads }: JsonReading): Promise<Buffer> {
+export async function readJson(body: AsyncIterable<Buffer>, { paths, onText, uploads }: JsonReading): Promise<Buffer> {
   const cursor = new Cursor(body)
   const scanner = new JsonScanner(paths)
   const text: Buffer[] = []
   let bytes = 0
   const keep = (part: Buffer) => {
     bytes += part.length
-    if (bytes > maxText)
-      throw new EaselError('BODY_TOO_LARGE', `The body, without its pictures, must be at most ${maxText} bytes`)
-    text.push(part)
+    onText(bytes)
+    // A part of a chunk would keep all of the chunk.
+    text.push(Buffer.from(part))
   }
   while (await cursor.more()) {
     const { at, field } = scanner.next(cursor.chunk, cursor.at)

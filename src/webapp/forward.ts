@@ -3,9 +3,10 @@ import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { Agent } from 'undici'
 import { boundedBody } from '../bounded-body.js'
 import { EaselError } from '../errors.js'
+import { limitWithPictures } from '../uploads/limit.js'
 import type { WebOptions } from './web-options.js'
 
-type Upstream = Pick<WebOptions, 'serverUrl' | 'apiKey' | 'bodyLimit' | 'maxRequests'>
+type Upstream = Pick<WebOptions, 'serverUrl' | 'apiKey' | 'bodyLimit' | 'pictureLimit' | 'maxRequests'>
 
 /** The gateway's own limit: enough for a PNG of the largest size. */
 const MAX_FILE_BYTES = 64 * 1024 * 1024
@@ -14,7 +15,7 @@ const MAX_FILE_BYTES = 64 * 1024 * 1024
 const ROUTES = [
   { method: 'GET', url: '/health' },
   { method: 'HEAD', url: '/health' },
-  { method: 'POST', url: '/generate' },
+  { method: 'POST', url: '/generate', pictures: true },
   { method: 'POST', url: '/tokenize' },
   { method: 'GET', url: '/loras' },
   { method: 'POST', url: '/recipe', limit: MAX_FILE_BYTES },
@@ -61,7 +62,7 @@ const RETRY_AFTER_SECONDS = 5
 
 /** Forwards the page's requests to the gateway. Streams bodies both ways and propagates a visitor's disconnection. */
 export const forwardPlugin: FastifyPluginAsync<Upstream> = async (app, upstream) => {
-  const { bodyLimit, maxRequests } = upstream
+  const { bodyLimit, pictureLimit, maxRequests } = upstream
   // No timeouts here: the gateway ends every request at its deadline.
   const agent = new Agent({
     connect: { timeout: CONNECT_TIMEOUT_MS },
@@ -87,12 +88,13 @@ export const forwardPlugin: FastifyPluginAsync<Upstream> = async (app, upstream)
   })
 
   for (const { method, url, ...own } of ROUTES) {
-    const { limit } = { limit: bodyLimit, ...own }
+    const { limit, pictures } = { limit: bodyLimit, pictures: false, ...own }
     app.route({
       method,
       url,
       exposeHeadRoute: false,
-      handler: (request, reply) => forward({ upstream, agent, limit }, request, reply)
+      handler: (request, reply) =>
+        forward({ upstream, agent, limit: pictures ? limitWithPictures(limit, pictureLimit) : limit }, request, reply)
     })
   }
 }

@@ -34,7 +34,13 @@ export const options = {
     'BODY_LIMIT',
     524_288,
     { min: 1024, max: 104_857_600, integer: true },
-    "Largest request for images, in bytes. Keep it at or below the gateway's BODY_LIMIT. (Files sent for their recipe: 64 MiB.)"
+    "Largest request for images without its pictures, in bytes. Keep it at or below the gateway's BODY_LIMIT. (Files sent for their recipe: 64 MiB.)"
+  ),
+  pictureLimit: number(
+    'PICTURE_LIMIT',
+    16_777_216,
+    { min: 1024, max: 1_073_741_824, integer: true },
+    "Largest picture that a request starts from, in bytes. Keep it at or below the gateway's PICTURE_LIMIT."
   ),
   receiveTimeout: number('RECEIVE_TIMEOUT', 30, seconds, 'Seconds for a visitor to send a whole request.'),
   keepAliveTimeout: number(

@@ -41,12 +41,16 @@ export const PROMPT_WEIGHTS = 'prompt_weights'
 /** The feature of workers that have compiled the programs for LoRAs. */
 const LORAS = 'loras'
 
+/** The feature that each role of a picture needs. A worker without it does not read messages with pictures. */
+export const PICTURE_FEATURES = { image: 'image_to_image', mask: 'inpainting' } as const
+
 /** Whether the worker that sent this HELLO can run the job. */
 export function canRun(hello: Hello, job: Pick<Job, 'width' | 'height'> & Partial<Job>): boolean {
   return (
     includesSize(hello.sizes, job) &&
     canEncode(hello, job) &&
     hasLoras(hello, job) &&
+    takesPictures(hello, job) &&
     OPTIONAL.every((parameter) => allows(hello, parameter, (job as Record<string, unknown>)[parameter.wire]))
   )
 }
@@ -75,6 +79,8 @@ export function chanceOf(hellos: readonly Hello[], job: Job): 'now' | 'later' | 
 export function fieldInTheWay(hellos: readonly Hello[], job: Job): string | undefined {
   const reduced: [field: string, job: Job][] = [
     ['loras', { ...job, loras: [] }],
+    ['mask_image', { ...job, pictures: job.pictures?.filter(({ role }) => role !== 'mask') ?? [] }],
+    ['image', { ...job, pictures: [] }],
     ...OPTIONAL.map(({ name, wire }): [string, Job] => [name, { ...job, [wire]: undefined }]),
     ['prompt_syntax', withPrompts(job, ({ ids, ids_2 }) => ({ ids, ids_2 }))],
     ['prompt', withPrompts(job, (tokens) => ({ ...tokens, ids: tokens.ids.slice(0, 1) }))]
@@ -99,6 +105,11 @@ function hasLoras({ features = [], loras = [], limits }: Hello, { loras: wanted 
   if (wanted.length === 0) return true
   if (!features.includes(LORAS) || wanted.length > (limits.max_loras ?? 0)) return false
   return wanted.every(({ name, digest }) => loras.some((lora) => lora.name === name && lora.digest === digest))
+}
+
+/** Whether the worker starts from pictures of the job's roles. */
+function takesPictures({ features = [] }: Hello, { pictures = [] }: Partial<Job>): boolean {
+  return pictures.every(({ role }) => features.includes(PICTURE_FEATURES[role]))
 }
 
 /** Whether a prompt needs PROMPT_WEIGHTS. */

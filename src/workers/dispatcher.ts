@@ -343,7 +343,8 @@ export class Dispatcher {
     const id = `${task.id}.${task.attempts}`
     this.#assignments.set(id, { task, worker: worker.name, undelivered: new Set(task.job.seeds.keys()) })
     const timeout_ms = Math.max(1, Math.round(task.deadline - now()))
-    send(worker.name, { kind: 'GENERATE', header: { ...task.job, id, timeout_ms } })
+    const { frames = [], ...header } = task.job
+    send(worker.name, { kind: 'GENERATE', header: { ...header, id, timeout_ms }, frames })
   }
 
   #result(id: string, assignment: Assignment, result: Result, pixels: Uint8Array, model: Weights): void {

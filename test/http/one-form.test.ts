@@ -176,7 +176,7 @@ describe.each(['gateway', 'page'] as const)('%s: requests for images', (name) =>
     'application/x-www-form-urlencoded',
     'application/octet-stream',
     'image/png',
-    'multipart/form-data; boundary=x',
+    'multipart/mixed; boundary=x',
     'application/json-patch+json',
     'nonsense',
     'a/b/c',

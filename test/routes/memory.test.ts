@@ -114,13 +114,13 @@ describe('unread answers', () => {
   })
 
   it('block the replay of a kept answer while they fill the memory', async () => {
-    const server = await startReadyServer({ ...LARGE, MEMORY_BUDGET: String(58 * MIB), SEND_TIMEOUT: '60' })
+    const server = await startReadyServer({ ...LARGE, MEMORY_BUDGET: String(96 * MIB), SEND_TIMEOUT: '60' })
     const key = { 'idempotency-key': 'k', accept: 'application/json' }
     const replay = () => generate(server, large, { headers: key })
     await (await replay()).arrayBuffer()
-    // 11 MB twice and half of that once, of 38 MB for images.
+    // 56 MB of 63 MB for images.
     const leave = []
-    for (const [index, num_images] of [8, 8, 4].entries()) {
+    for (const [index, num_images] of [8, 8, 8, 8, 3, 3].entries()) {
       leave.push(askUnread(server, { ...large, num_images }))
       await until('the answer waits for its reader', () => server.service.ledger.ended.succeeded === index + 2)
     }
@@ -190,18 +190,41 @@ describe('request bodies', () => {
     const slow = Array.from({ length: 32 }, (_, index) =>
       upload(
         server,
-        '/generate',
+        '/tokenize',
         [...json, index % 2 === 0 ? 'Content-Length: 65536' : 'Transfer-Encoding: chunked'],
         Buffer.from('1\r\n{')
       )
     )
     await until('both uploads count', async () => (await used(server, 'uploads')) === 2 * MIB)
-    const more = upload(server, '/generate', [...json, 'Content-Length: 65536'], Buffer.alloc(100))
+    const more = upload(server, '/tokenize', [...json, 'Content-Length: 65536'], Buffer.alloc(100))
     await until('the request is answered', () => more.answer().includes('MEMORY_FULL'))
     expect(more.answer()).toMatch(/^HTTP\/1\.1 503 [^]*\r\nretry-after: \d+/i)
     expect((await generate(server, { prompt: 'x' })).status).toBe(200)
     for (const { socket } of slow) socket.destroy()
     await until('no upload is held', async () => (await used(server, 'uploads')) === 0)
+  })
+
+  it('that may have pictures count as they arrive, besides the pictures', async () => {
+    const server = await startReadyServer({ MEMORY_BUDGET: String(16 * MIB), BODY_LIMIT: String(MIB) })
+    const head = ['Content-Type: application/json', `Content-Length: ${3 * MIB}`]
+    const slow = Array.from({ length: 3 }, () => upload(server, '/generate', head, Buffer.from('{"prompt":"')))
+    await until('all uploads count', async () => (await used(server, 'uploads')) === 3 * 4096)
+    const picture = upload(server, '/generate', head, Buffer.from(`{"image":"${'A'.repeat(2.5 * MIB)}`))
+    await until(
+      'the picture is on the disk',
+      async () => (await metric(server, 'easel_picture_disk_bytes')) > 1.8 * MIB
+    )
+    expect(await used(server, 'uploads')).toBeLessThan(5 * 4096)
+    for (const { socket } of slow.slice(0, 2)) socket.write('x'.repeat(0.9 * MIB))
+    await until('their texts count', async () => (await used(server, 'uploads')) > 1.8 * MIB)
+    slow[2]!.socket.write('x'.repeat(0.9 * MIB))
+    await until('the third is refused', () => slow[2]!.answer().includes('MEMORY_FULL'))
+    expect(slow[2]!.answer()).toMatch(/^HTTP\/1.1 503 [^]*\r\nretry-after: \d+/i)
+    for (const { socket } of [...slow, picture]) socket.destroy()
+    await until(
+      'nothing is held',
+      async () => (await used(server, 'uploads')) + (await metric(server, 'easel_picture_files')) === 0
+    )
   })
 
   it('without a declared length count as the maximum only until they are read', async () => {

@@ -20,7 +20,7 @@ type FakeJob = Pick<
       | 'negative_target_size'
       | 'loras'
     >
-  > & { seed: number }
+  > & { seed: number; pictures?: readonly { role: string; pixels: Uint8Array }[]; schedule_steps?: number }
 
 /**
  * Computes the fake engine's picture from the same definition with independent code.

@@ -7,8 +7,11 @@ import { fakePicture } from './fake-image.js'
 
 const tokenizers = await SdxlTokenizers.fromModelFolder(loadOptions([], {}).models[0]!.path)
 
+/** What an image starts from, as its worker gets it: at the size of the recipe. */
+export type Frames = readonly { role: 'image' | 'mask'; pixels: Buffer }[]
+
 /** The picture that the fake engine makes for a recipe, with the demo model's tokenizers. */
-export function recipePicture(recipe: Recipe, weights = ''): Buffer {
+export function recipePicture(recipe: Recipe, weights = '', pictures: Frames = []): Buffer {
   const tokens = (text: string) => {
     const { ids, ids_2 } = tokenizers.encode(text)
     return { ids, ids_2 }
@@ -18,7 +21,9 @@ export function recipePicture(recipe: Recipe, weights = ''): Buffer {
       prompt: tokens(recipe.prompt),
       negative: recipe.negative_prompt === '' ? null : tokens(recipe.negative_prompt),
       seed: recipe.seed,
-      steps: recipe.num_inference_steps,
+      steps: Math.floor(recipe.num_inference_steps * (recipe.strength ?? 1)),
+      schedule_steps: recipe.num_inference_steps,
+      pictures,
       guidance: recipe.guidance_scale,
       scheduler: recipe.scheduler,
       width: recipe.width,

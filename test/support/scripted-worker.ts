@@ -7,6 +7,8 @@ import { idleHeartbeat } from './heartbeat.mjs'
 export class ScriptedWorker {
   /** The jobs that it received, oldest first. */
   readonly jobs: Generate[] = []
+  /** The binary frames of each job that it received, oldest first. */
+  readonly frames: Buffer[][] = []
   session: string | undefined
   /** Why the gateway refused it. */
   refused: { code: string; message: string } | undefined
@@ -74,13 +76,15 @@ export class ScriptedWorker {
   }
 
   async #listen(dealer: Dealer): Promise<void> {
-    for await (const [tag, header] of dealer) {
+    for await (const [tag, header, ...frames] of dealer) {
       const kind = tag![0]
       const content = JSON.parse(header!.toString()) as { session?: string }
       if (kind === KINDS.WELCOME) this.session = content.session
       else if (kind === KINDS.REFUSED) this.refused = content as { code: string; message: string }
-      else if (kind === KINDS.GENERATE) this.jobs.push(content as Generate)
-      else if (kind === KINDS.PING) await this.#ping(content.session!)
+      else if (kind === KINDS.GENERATE) {
+        this.jobs.push(content as Generate)
+        this.frames.push(frames)
+      } else if (kind === KINDS.PING) await this.#ping(content.session!)
     }
   }
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { readForm } from '../../src/uploads/form.js'
-import { inPieces, pieceSizes, sha256, Taken } from './support.js'
+import { atMost, inPieces, pieceSizes, sha256, Taken } from './support.js'
 
 const pictures = { image: 'image', 'image[]': 'image', mask: 'mask_image' }
 
@@ -9,7 +9,7 @@ async function read(body: string | Uint8Array, { type, sizes = [50] }: { type: s
   const uploads = new Taken()
   const fields = await readForm(inPieces(Buffer.from(body as Uint8Array), sizes), type, {
     pictures,
-    maxText: 5000,
+    onText: atMost(5000),
     uploads
   })
   return { fields: Object.fromEntries(fields), files: uploads.files }

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { readJson } from '../../src/uploads/json.js'
-import { inPieces, pieceSizes, sha256, Taken } from './support.js'
+import { atMost, inPieces, pieceSizes, sha256, Taken } from './support.js'
 
 const paths = { image: 'image', mask_image: 'mask_image', 'images.*.image_url': 'first', 'mask.image_url': 'mask' }
 
@@ -10,7 +10,7 @@ async function read(
   { sizes = [11], maxText = 100_000 }: { sizes?: number[]; maxText?: number } = {}
 ) {
   const uploads = new Taken()
-  const kept = await readJson(inPieces(Buffer.from(text), sizes), { paths, maxText, uploads })
+  const kept = await readJson(inPieces(Buffer.from(text), sizes), { paths, onText: atMost(maxText), uploads })
   return { kept: kept.toString(), files: uploads.files }
 }
 
@@ -95,7 +95,11 @@ describe('pictures in JSON', () => {
   it('passes any bytes on that hold no picture', async () => {
     await fc.assert(
       fc.asyncProperty(fc.uint8Array({ maxLength: 400 }), pieceSizes, async (bytes, sizes) => {
-        const kept = await readJson(inPieces(bytes, sizes), { paths: {}, maxText: 1000, uploads: new Taken() })
+        const kept = await readJson(inPieces(bytes, sizes), {
+          paths: {},
+          onText: () => undefined,
+          uploads: new Taken()
+        })
         expect(kept.equals(bytes)).toBe(true)
       })
     )

@@ -37,3 +37,10 @@ export async function collected(chunks: AsyncIterable<Buffer>): Promise<Buffer> 
   for await (const chunk of chunks) parts.push(chunk)
   return Buffer.concat(parts)
 }
+
+/** Refuses more text than this. */
+export function atMost(limit: number): (bytes: number) => void {
+  return (bytes) => {
+    if (bytes > limit) throw new EaselError('BODY_TOO_LARGE', `more than ${limit} bytes`)
+  }
+}

@@ -3,6 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import { type AddressInfo, connect } from 'node:net'
 import { describe, expect, it, onTestFinished } from 'vitest'
 import { RawClient, rawGenerate } from '../http/raw-client.js'
+import { limitWithPictures } from '../../src/uploads/limit.js'
 import { startReadyServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 import { startWeb } from '../support/web.js'
@@ -16,7 +17,8 @@ const head = (path: string, type: string, ...headers: string[]) =>
 
 describe('a body', () => {
   it.each([
-    ['/generate', 'application/json', 524_289],
+    ['/generate', 'application/json', limitWithPictures(524_288, 16 * MIB) + 1],
+    ['/tokenize', 'application/json', 524_289],
     ['/recipe', 'image/png', 64 * MIB + 1]
   ])('to %s with a declared length above the limit never reaches the gateway', async (path, type, length) => {
     const upstream = await startUpstream()
@@ -38,7 +40,7 @@ describe('a body', () => {
     const web = await startWeb(upstream.url, { BODY_LIMIT: '4096' })
     const client = new RawClient(web)
     const chunk = `400\r\n${' '.repeat(1024)}\r\n`
-    await client.write(head('/generate', 'application/json', 'transfer-encoding: chunked') + chunk.repeat(3))
+    await client.write(head('/tokenize', 'application/json', 'transfer-encoding: chunked') + chunk.repeat(3))
     await until('the gateway has the first bytes', () => upstream.received === 3072)
     // The body never ends.
     await client.write(chunk.repeat(2))

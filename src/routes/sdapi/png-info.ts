@@ -2,7 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { Value } from 'typebox/value'
-import { boundedBody } from '../../bounded-body.js'
+import { boundedBody, unlessGone } from '../../bounded-body.js'
 import { EaselError } from '../../errors.js'
 import { type Description, MAX_RECIPE_BYTES } from '../../image/metadata.js'
 import { parameterFields, parametersText } from '../../image/parameters.js'
@@ -13,8 +13,9 @@ import { ref } from '../../schemas/ref.js'
 import { SdapiPngInfoRequest, SdapiPngInfoResponse } from '../../schemas/sdapi.js'
 import { success } from '../../schemas/success.js'
 import { readJson } from '../../uploads/json.js'
+import { textWithin } from '../../uploads/limit.js'
 import { JSON_TYPE } from '../answers/form.js'
-import { readDescription, unlessGone } from '../description.js'
+import { readDescription } from '../description.js'
 import { MAX_FILE_BYTES } from '../recipe.js'
 import { sdapiFailures } from './errors.js'
 
@@ -92,7 +93,11 @@ async function readBody(payload: IncomingMessage): Promise<Kept> {
   }
   try {
     const text = await unlessGone(payload, () =>
-      readJson(body, { paths: { image: 'image' }, maxText: MAX_TEXT_BYTES, uploads: { take } })
+      readJson(body, {
+        paths: { image: 'image' },
+        onText: (bytes) => textWithin(MAX_TEXT_BYTES, bytes),
+        uploads: { take }
+      })
     )
     const [description, ...others] = found
     if (description === undefined || others.length > 0 || !Value.Check(SdapiPngInfoRequest, jsonOf(text)))

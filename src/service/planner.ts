@@ -1,0 +1,90 @@
+import { randomInt } from 'node:crypto'
+import type { Defaults } from '../parameters.js'
+import type { Size } from '../pictures/pixels.js'
+import type { GenerateRequest } from '../schemas/generate.js'
+import type { Job } from '../workers/job.js'
+import type { Admission } from './admission.js'
+import type { Caller } from './caller.js'
+import { wireOf } from './decisions.js'
+import type { Model, Models } from './models.js'
+import { tokenizePrompts } from './prompt-job.js'
+import { type Resolved, resolveRequest, seedsOf } from './resolve.js'
+import { startWireOf } from './starts.js'
+
+/** Everything decided about a request. */
+export interface Plan {
+  readonly model: Model
+  readonly resolved: Resolved
+  readonly prompts: ReturnType<typeof tokenizePrompts>
+  readonly job: Job
+  /** ms */
+  readonly timeout: number
+  /** Its files. */
+  readonly size: Size & { readonly images: number }
+}
+
+export interface PlannerOptions {
+  models: Models
+  defaults: Defaults
+  /** ms that a request may take at most; clients can only ask for less */
+  requestTimeout: number
+  admission: Admission
+}
+
+/** Decides whether and how a request is served. Changes no state. */
+export class Planner {
+  readonly #options: PlannerOptions
+
+  constructor(options: PlannerOptions) {
+    this.#options = options
+  }
+
+  /** The model of a request, if it takes one more. @throws EaselError */
+  admit(request: GenerateRequest, caller: Caller): Model {
+    const { models, admission } = this.#options
+    const model = models.find(request.model)
+    admission.refuseUnlessReady(model)
+    admission.refuseWhenFull(model, caller.scope, caller.concurrency ?? Infinity)
+    return model
+  }
+
+  /**
+   * @param output the size of the request's files, if not that of the images that the workers make
+   * @throws EaselError when the request is refused
+   */
+  plan(request: GenerateRequest, caller: Caller, model: Model, output?: Size): Plan {
+    const { defaults, requestTimeout } = this.#options
+    const { served, tokenizers } = model
+    const capabilities = served.capabilities!
+    const resolved = resolveRequest(request, capabilities, defaults, () => randomInt(2 ** 32))
+    const prompts = tokenizePrompts(resolved, tokenizers, capabilities, request.truncate ?? false)
+    const job: Job = {
+      ...prompts.job,
+      seeds: seedsOf(resolved),
+      ...wireOf(resolved),
+      ...startWireOf(resolved),
+      ...(resolved.loras === undefined ? {} : { loras: resolved.loras }),
+      preview_every: request.preview_interval ?? 0,
+      ...(caller.trace === undefined ? {} : { trace: caller.trace })
+    }
+    const { width, height } = output ?? job
+    const plan = {
+      model,
+      resolved,
+      prompts,
+      job,
+      timeout: Math.min(requestTimeout, (request.timeout ?? Infinity) * 1000, caller.timeout ?? Infinity),
+      size: { width, height, images: job.seeds.length }
+    }
+    this.refuseUnlessPossible(plan)
+    return plan
+  }
+
+  /** @throws EaselError if the plan cannot be carried out now */
+  refuseUnlessPossible({ model, job, timeout, size }: Plan): void {
+    const { admission } = this.#options
+    admission.refuseUnlessOneWorker(model, job)
+    admission.refuseUnlessInTime(model, job, timeout)
+    admission.refuseUnlessRoom(size)
+  }
+}

@@ -1,0 +1,103 @@
+import type { Picture } from '../image/encoder.js'
+import type { Hold } from '../memory.js'
+import type { Pixels, Size } from '../pictures/pixels.js'
+import type { PictureFiles, PictureReader } from '../pictures/reader.js'
+import type { GenerateRequest } from '../schemas/generate.js'
+import type { Admission } from './admission.js'
+import type { Caller } from './caller.js'
+import { once } from './once.js'
+import type { Plan, Planner } from './planner.js'
+import { resizeModeOf, sizeFor } from './starts.js'
+
+/** The pictures of a request. */
+export interface RequestPictures extends PictureFiles {
+  /** Keeps their files until the returned function is called. */
+  readonly keep: () => () => void
+}
+
+/** Puts an image into the picture that it is a part of. */
+export type Overlay = (pixels: Uint8Array) => Promise<Picture>
+
+/** A request whose pictures are decoded. */
+export interface Prepared {
+  readonly plan: Plan
+  /** Undefined if an image is the whole answer. */
+  readonly overlay: Overlay | undefined
+  /** Frees the pictures. */
+  readonly release: () => void
+}
+
+export interface PreparerOptions {
+  planner: Planner
+  admission: Admission
+  pictures: PictureReader
+}
+
+/** Makes plans for requests that start from pictures. */
+export class Preparer {
+  readonly #options: PreparerOptions
+
+  constructor(options: PreparerOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Plans a request and decodes its pictures. What is wrong with the request is found before any pixel is decoded.
+   *
+   * @param files the pictures; the request has their digests in their place
+   * @param signal fires when the client has left
+   * @throws EaselError when the request is refused; nothing is held then
+   */
+  async prepare(
+    request: GenerateRequest,
+    caller: Caller,
+    files: RequestPictures,
+    signal: AbortSignal
+  ): Promise<Prepared> {
+    const { planner, admission, pictures } = this.#options
+    const model = planner.admit(request, caller)
+    const padding = request.padding_mask_crop
+    const letGo = files.keep()
+    const held = [letGo]
+    const release = once(() => {
+      for (const free of held) free()
+    })
+    let plan: Plan | undefined
+    try {
+      const { image, mask, region } = await pictures.prepare(files, {
+        mode: resizeModeOf(request),
+        padding,
+        signal,
+        choose: (picture) => {
+          const sized = { ...request, ...sizeFor(picture, model.served.capabilities!.sizes, request) }
+          plan = planner.plan(sized, caller, model, padding === undefined ? undefined : picture)
+          const { width, height } = plan.job
+          const hold: Hold = admission.holdInputs(
+            { width, height },
+            width * height * (files.mask === undefined ? 3 : 4)
+          )
+          held.push(() => hold.release())
+          return { width, height }
+        }
+      })
+      const { job } = plan!
+      if (region === undefined) letGo()
+      return {
+        plan: { ...plan!, job: { ...job, frames: mask === undefined ? [image.data] : [image.data, mask.data] } },
+        overlay: region && overlayOf(job, (pixels) => pictures.overlay(pixels, files, region)),
+        release
+      }
+    } catch (error) {
+      release()
+      throw error
+    }
+  }
+}
+
+/** @param size of the images */
+function overlayOf({ width, height }: Size, put: (image: Pixels) => Promise<Pixels>): Overlay {
+  return async ({ buffer, byteOffset, byteLength }) => {
+    const whole = await put({ width, height, channels: 3, data: Buffer.from(buffer, byteOffset, byteLength) })
+    return { width: whole.width, height: whole.height, pixels: whole.data }
+  }
+}
