@@ -493,6 +493,19 @@ class Engine(Protocol):
     def adapter_sets(self) -> int:
         """How many different sets of LoRAs, besides none, images in flight may have."""
 
+    def prepare(self, spec: ImageSpec, ready: Callable[[], None]) -> bool:
+        """Do what takes long before an image can start, such as merging LoRAs, on another thread.
+
+        Args:
+            spec: has passed `easel_worker.specs.check`.
+            ready: called on another thread when it is worth to ask again; always the same function,
+                because only that of the call that begins the work is called.
+
+        Returns:
+            Whether nothing is left to do, so that `start` is quick. What went wrong, `start`
+            raises.
+        """
+
     def start(self, spec: ImageSpec) -> Lane:
         """Encode the prompt and draw the first latents.
 

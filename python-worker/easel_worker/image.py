@@ -9,8 +9,9 @@ from msgspec import UNSET
 from easel_worker.engine import ImageSpec, Lane, StepShape
 from easel_worker.protocol import Generate, Timings
 
-State = Literal["waiting", "running", "decoding", "ended"]
-"""Waiting: no rows yet. Running: has rows and steps left. Decoding: has rows but no steps left.
+State = Literal["waiting", "preparing", "running", "decoding", "ended"]
+"""Waiting: no rows yet. Preparing: has rows, and its LoRAs are being merged. Running: has rows and
+steps left. Decoding: has rows but no steps left.
 Ended: finished, failed or cancelled."""
 
 

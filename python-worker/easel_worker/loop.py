@@ -2,7 +2,8 @@
 
 1. GENERATE arrives in the mailbox. A request that does not fit fails with `invalid`.
 2. Its images wait in the step scheduler for rows.
-3. At a step boundary they get rows and are encoded, one after the other.
+3. At a step boundary they get rows and are encoded, one after the other. An image whose LoRAs the
+   engine has to merge first keeps its rows meanwhile, and the others continue.
 4. They share steps with the other images that have rows. Each step sends a PROGRESS.
 5. Images without steps left are decoded, one after the other, and sent as RESULT. Then their rows
    are free.
@@ -24,7 +25,16 @@ from easel_worker.engine import Engine, Pixels
 from easel_worker.exit_status import ExitStatus
 from easel_worker.image import Image
 from easel_worker.logs import Logger
-from easel_worker.mailbox import Broken, Event, Leave, Lost, Mailbox, Received, TurnedAway
+from easel_worker.mailbox import (
+    Broken,
+    Event,
+    Leave,
+    Lost,
+    Mailbox,
+    Prepared,
+    Received,
+    TurnedAway,
+)
 from easel_worker.pace import Pace
 from easel_worker.protocol import (
     Bye,
@@ -40,6 +50,9 @@ from easel_worker.step_scheduler import StepScheduler
 from easel_worker.vitals import Vitals
 
 MEMORY_EVERY_S = 1.0
+STALLED_S = 0.1
+"""How long the loop waits for an event while all images with rows are being prepared: deadlines
+pass meanwhile."""
 MAX_FAILURES_IN_A_ROW = 8
 """After this many failed images in a row the worker exits. Invalid requests do not count. The
 device or its memory is probably lost, and a new process helps."""
@@ -78,6 +91,7 @@ class Loop:
         self._scheduler = scheduler or StepScheduler(engine.capabilities.rows, engine.adapter_sets)
         self._requests = Requests(self._scheduler, link, vitals, log)
         self._pace = Pace()
+        self._preparing: list[Image] = []
         self._departure: Departure | None = None
         self._status: ExitStatus | None = None
         self._memory_due = clock()
@@ -85,24 +99,47 @@ class Loop:
     def run(self) -> ExitStatus:
         """Serve until the worker has to exit; returns the process's exit status."""
         while self._status is None:
-            self._attend(wait=not self._scheduler.busy and self._departure is None)
+            self._attend(self._patience())
             for image in self._scheduler.admit():
-                self._encode(image)
+                self._scheduler.prepares(image)
+                self._preparing.append(image)
+            self._begin_prepared()
             for image in self._step():
                 self._decode(image)
         return self._status
 
+    def _patience(self) -> float | None:
+        """How long to wait for an event, in seconds; None for ever."""
+        if self._scheduler.stalled:
+            return STALLED_S
+        return 0 if self._scheduler.busy or self._departure is not None else None
+
+    def _begin_prepared(self) -> None:
+        """Encode the admitted images for which the engine has everything, in order."""
+        waiting, self._preparing = self._preparing, []
+        for image in waiting:
+            if image.ended:
+                continue
+            with self._blaming(image):
+                if self._engine.prepare(image.spec, self._when_prepared):
+                    self._encode(image)
+                else:
+                    self._preparing.append(image)
+
+    def _when_prepared(self) -> None:
+        self._mailbox.put(Prepared())
+
     # Events, between the engine's calls
 
-    def _attend(self, *, wait: bool = False, done: bool = False) -> None:
+    def _attend(self, patience: float | None = 0, *, done: bool = False) -> None:
         """Handle events and deadlines; ends requests that nobody waits for.
 
         Args:
-            wait: block until an event arrives.
+            patience: how many seconds to wait for an event; None for ever.
             done: a finished image is still to be sent, so a departure must not drop requests now.
         """
         self._publish()
-        for event in self._mailbox.take(None if wait else 0):
+        for event in self._mailbox.take(patience):
             self._handle(event)
         for request in self._scheduler.expired(self._clock()):
             self._requests.fail(request, "expired", "the request's timeout has passed")
@@ -131,6 +168,8 @@ class Loop:
             case TurnedAway():
                 self._stop(ExitStatus.REFUSED)
                 self._log.fatal("refused by the gateway", code=event.code, reason=event.message)
+            case Prepared():
+                pass  # it only ends the wait
             case Broken():
                 self._stop(ExitStatus.FAILED)
                 self._log.fatal("the transport failed", err=event.error)
@@ -159,6 +198,7 @@ class Loop:
         self._progress(image, "encoding", 0)
         with self._blaming(image):
             image.lane = self._engine.start(image.spec)
+            self._scheduler.prepared(image)
         image.denoise_from = self._clock()
 
     def _step(self) -> list[Image]:

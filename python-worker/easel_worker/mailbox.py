@@ -39,13 +39,18 @@ class TurnedAway:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """The engine has done what an image waited for."""
+
+
+@dataclass(frozen=True)
 class Broken:
     """The transport failed with an unexpected error; nothing can be sent any more."""
 
     error: Exception
 
 
-Event = Received | Lost | Leave | TurnedAway | Broken
+Event = Received | Lost | Leave | TurnedAway | Prepared | Broken
 
 
 class Mailbox:

@@ -13,6 +13,8 @@ given out at step boundaries:
   images of any size that have LoRAs. After them no image passes it any more. Places are given out
   in order of arrival too: a set gets one before the sets of later images.
 - The shapes that have images with rows take turns. A step takes *all* such images of its shape.
+- While an image's LoRAs are being merged it has rows and takes part in no step. The bounds below
+  count from the end of the merging.
 
 This gives two bounds, with S shapes in use. With C pairs of size and number of tokens, S is at most
 C · (1 + sets).
@@ -67,8 +69,15 @@ class StepScheduler:
 
     @property
     def rows_in_use(self) -> int:
-        """How many rows are in use, over all sizes."""
-        return sum(map(_rows, self._running.values()))
+        """How many rows are in use, over all sizes; without those of images that are prepared."""
+        images = (image for images in self._running.values() for image in images)
+        return sum(image.spec.rows for image in images if image.state != "preparing")
+
+    @property
+    def stalled(self) -> bool:
+        """Whether there are images, and all that have rows are being prepared."""
+        states = [image.state for images in self._running.values() for image in images]
+        return bool(states) and all(state == "preparing" for state in states)
 
     @property
     def busy(self) -> bool:
@@ -131,6 +140,14 @@ class StepScheduler:
             self._start(image)
         return admitted
 
+    def prepares(self, image: Image) -> None:
+        """An admitted image takes part in no step until `prepared`."""
+        image.state = "preparing"
+
+    def prepared(self, image: Image) -> None:
+        """An image takes part in steps from now on."""
+        image.state = "running"
+
     def next_step(self) -> list[Image]:
         """The images that advance in the next step; empty if no image has rows and steps left."""
         for shape in list(self._running):
@@ -177,7 +194,3 @@ class StepScheduler:
         self._running[shape].remove(image)
         if not self._running[shape]:
             del self._running[shape]
-
-
-def _rows(images: Sequence[Image]) -> int:
-    return sum(image.spec.rows for image in images)

@@ -1,5 +1,6 @@
 """The loop: how requests run and every way in which they end."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -10,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
 
-from easel_worker.engine import LoraUse
+from easel_worker.engine import ImageSpec, LoraUse
 from easel_worker.exit_status import ExitStatus
+from easel_worker.fake.engine import FakeEngine
 from easel_worker.fake.options import Fault, FaultKind, StepTime
 from easel_worker.loop import MAX_FAILURES_IN_A_ROW
 from easel_worker.mailbox import Broken, Leave, Lost, TurnedAway
@@ -20,6 +22,7 @@ from easel_worker.protocol import (
     Cancel,
     Failed,
     FromWorker,
+    Generate,
     NotFiniteTotals,
     Progress,
     Result,
@@ -61,6 +64,83 @@ def test_a_second_order_step_runs_the_unet_twice_and_counts_once() -> None:
     assert shown == [1, 2]
     assert stage.vitals.heartbeat("s").steps_total == 5
     assert is_answer(stage.results("a")[0], request)
+
+
+class Merging:
+    """An engine that is not prepared for images with LoRAs until it was asked a few times."""
+
+    def __init__(self, inner: FakeEngine, asked: int, error: Exception | None = None) -> None:
+        self._inner = inner
+        self._left = asked
+        self._error = error
+        self.ready: Callable[[], None] = lambda: None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def prepare(self, spec: ImageSpec, ready: Callable[[], None]) -> bool:
+        if spec.loras is UNSET:
+            return True
+        self._left -= 1
+        if self._left > 0:
+            return False
+        if self._error is not None:
+            raise self._error
+        return True
+
+
+@pytest.fixture
+def merging(tmp_path: Path) -> tuple[Stage, Generate]:
+    """A stage with a folder of LoRAs, and a request for one."""
+    (tmp_path / "ink.safetensors").write_bytes(b"ink")
+    stage = Stage(loras=tmp_path, rows=4)
+    [ink] = stage.engine.capabilities.loras
+    return stage, generate("a", 1, loras=(LoraUse(ink.name, ink.digest, 1.0, 1.0),))
+
+
+def test_other_images_are_made_while_loras_are_merged(merging: tuple[Stage, Generate]) -> None:
+    stage, with_lora = merging
+    stage.engine = Merging(stage.engine, asked=100)  # type: ignore[arg-type]
+    assert stage.play(with_lora, B) is ExitStatus.DRAINED
+    assert [message.id for message in stage.sent if isinstance(message, Result)] == ["b", "a"]
+    assert is_answer(stage.results("a")[0], with_lora)
+    assert stages(stage.about("a"))[0] == ("encoding", 0)
+
+
+def test_an_image_whose_loras_are_merged_counts_as_no_work(merging: tuple[Stage, Generate]) -> None:
+    stage, with_lora = merging
+    stage.engine = Merging(stage.engine, asked=50)  # type: ignore[arg-type]
+    in_use = []
+    stage.on(progress("b", "decoding"), with_lora)
+    stage.on(progress("a", "encoding"), B)
+    before = stage.vitals.load
+
+    def load(**given: int) -> None:
+        in_use.append(given["rows_in_use"])
+        before(**given)
+
+    stage.vitals.load = load  # type: ignore[method-assign]
+    stage.play(with_lora)
+    assert in_use[:40] == [0] * 40
+    assert max(in_use) > 0
+
+
+@pytest.mark.parametrize("end", ["error", "cancel", "lost"])
+def test_an_image_ends_while_its_loras_are_merged(
+    merging: tuple[Stage, Generate], end: str
+) -> None:
+    stage, with_lora = merging
+    error = MemoryError("no room") if end == "error" else None
+    stage.engine = Merging(stage.engine, asked=3, error=error)  # type: ignore[arg-type]
+    if end == "cancel":
+        stage.on(progress("b", "encoding"), Cancel("a"))
+    if end == "lost":
+        stage.on(progress("b", "encoding"), Lost("gone"))
+    assert stage.play(with_lora, B) is ExitStatus.DRAINED
+    assert stage.results("a") == []
+    wanted = {"error": "out_of_memory", "cancel": "cancelled", "lost": None}
+    assert stage.failure("a") == wanted[end]
+    assert bool(stage.results("b")) is (end != "lost")
 
 
 def test_timings_add_up() -> None:

@@ -154,6 +154,23 @@ it('paints with the LoRAs of a real worker, whose folder changes, by field, tag,
   await bytesOf({ ...request, loras: [{ name: 'ink' }, { name: 'cute' }] })
 })
 
+it('makes other images while a worker merges LoRAs', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'easel-loras-'))
+  onTestFinished(() => rm(folder, { recursive: true, force: true }))
+  await writeFile(join(folder, 'cute.safetensors'), 'one')
+  const never = 3_600_000
+  const server = await startServer({ WORKER_ARGS: `--loras ${folder} --fake-merge-ms ${never}` })
+  await server.pool.firstReady
+  const leaving = new AbortController()
+  const request = { prompt: 'a fox', num_inference_steps: 2, width: 64, height: 64 }
+  const merging = generate(server, { ...request, loras: [{ name: 'cute' }] }, { signal: leaving.signal })
+  await until('the worker has the request with the LoRA', () => server.pool.defaultModel.running === 1)
+  for (let count = 0; count < 3; count += 1) expect((await generate(server, request)).status).toBe(200)
+  leaving.abort()
+  await expect(merging).rejects.toThrow('aborted')
+  await until('its request has ended', () => server.pool.defaultModel.running === 0)
+})
+
 it('refuses LoRAs for now while a worker still compiles the programs for them, by field and by tag', async () => {
   const server = await startServer({ WORKER: 'connect' })
   const real = startWorker(server.endpoint, 'real')

@@ -5,6 +5,7 @@ which request they belong to, its times are options, and it fails on demand.
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from easel_worker.engine import (
     IMAGE_TO_IMAGE,
     INPAINTING,
     LORAS,
+    READING,
+    AdapterSet,
     Capabilities,
     Defaults,
     DeviceInfo,
@@ -110,6 +113,7 @@ class FakeEngine:
         self._exit_process = exit_process
         self._tokenizers = _tokenizers(model)
         self._loras = None if options.loras is None else FakeLoras(options.loras)
+        self._merged: dict[AdapterSet, str] = {}
 
     def warm(self, report: Callable[[str], None]) -> None:
         """Take `fake_warm_ms`."""
@@ -156,6 +160,22 @@ class FakeEngine:
     def adapter_sets(self) -> int:
         """As the options say; none without a folder."""
         return 0 if self._loras is None else self._options.lora_sets
+
+    def prepare(self, spec: ImageSpec, ready: Callable[[], None]) -> bool:
+        """Take `fake_merge_ms` for the first image of each set of LoRAs, on another thread."""
+        wanted, seconds = spec.adapters, self._options.fake_merge_ms / 1000
+        if not wanted or not seconds or self._merged.get(wanted) == "merged":
+            return True
+        if wanted not in self._merged:
+            self._merged[wanted] = "merging"
+
+            def merge() -> None:
+                self._sleep(seconds)
+                self._merged[wanted] = "merged"
+                ready()
+
+            threading.Thread(target=merge, name=READING, daemon=True).start()
+        return False
 
     def start(self, spec: ImageSpec) -> FakeLane:
         """Take `fake_encode_ms`."""

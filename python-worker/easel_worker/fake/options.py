@@ -110,6 +110,10 @@ class Options:
         float, Option(parse.duration, "fake engine: milliseconds that decoding an image takes")
     ] = 1.0
 
+    fake_merge_ms: Annotated[
+        float, Option(parse.duration, "fake engine: milliseconds that merging LoRAs takes")
+    ] = 0.0
+
     fake_warm_ms: Annotated[
         float,
         Option(

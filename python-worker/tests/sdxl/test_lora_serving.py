@@ -1,6 +1,7 @@
 """Images with LoRAs: bytes, compilations and memory, and what happens when files change."""
 
 import gc
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.lora.targets import COMPONENTS, declarations
 from easel_worker.sdxl.model.params import declared
 from easel_worker.sdxl.samplers.sampler import needs_older, offered
+from easel_worker.sdxl.serving import adapters
 from easel_worker.sdxl.serving import engine as sdxl_engine
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
@@ -156,6 +158,61 @@ def test_memory_is_flat_over_a_thousand_switches(engine: SdxlEngine) -> None:
 
     before = switched(2)
     assert switched(1000) == before
+
+
+def prepared(
+    engine: SdxlEngine, wanted: ImageSpec, called: threading.Semaphore | None = None
+) -> int:
+    """Wait until an image can start; returns how often the engine called back."""
+    called = called or threading.Semaphore(0)
+    calls = 0
+    while not engine.prepare(wanted, called.release):
+        assert called.acquire(timeout=60)
+        calls += 1
+    return calls
+
+
+def test_merging_ahead_gives_the_same_bytes(engine: SdxlEngine) -> None:
+    ink, oil = use(engine, "ink"), use(engine, "oil")
+    both = spec(loras=(ink, oil))
+    wanted = picture(engine, both)
+    picture(engine, spec(loras=(ink,)))
+    with counted_compilations() as compiled:
+        # A plain image can start while a copy is made, and while another image waits for its own.
+        called = threading.Semaphore(0)
+        assert not engine.prepare(both, called.release)
+        assert engine.prepare(spec(), pytest.fail)
+        assert prepared(engine, both, called) <= 2  # the UNet and the text encoders
+        assert np.array_equal(picture(engine, both), wanted)
+        assert engine.prepare(both, pytest.fail)
+    assert compiled == []
+
+
+def test_the_place_of_a_cancelled_image_is_given_to_the_next(engine: SdxlEngine) -> None:
+    first, second = (spec(loras=(use(engine, name, 0.3),)) for name in ("oil", "ink"))
+    called = threading.Semaphore(0)
+    assert not engine.prepare(first, called.release)
+    prepared(engine, second, called)
+    made = picture(engine, second)
+    picture(engine, first)
+    assert np.array_equal(picture(engine, second), made)
+
+
+def test_what_made_merging_fail_is_raised_at_the_start(
+    engine: SdxlEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = spec(loras=(use(engine, "oil", 0.35),))
+
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(adapters, "merge", fail)
+        assert prepared(engine, wanted) == 1
+    with pytest.raises(MemoryError, match="no room"):
+        engine.start(wanted)
+    assert prepared(engine, wanted) >= 1
+    engine.start(wanted)
 
 
 def test_a_copy_in_use_is_not_dropped(engine: SdxlEngine) -> None:

@@ -8,10 +8,12 @@ scheduler lets at most `sets` sets of LoRAs run at once.
 
 A parameter whose changes all are products of low rank is merged on the devices (see `merging`),
 any other one on the host (see `lora.merge`). Which of the two it is depends on the LoRAs alone, so
-the same LoRAs always give the same bytes.
+the same LoRAs always give the same bytes. On the host a whole SDXL takes a minute of one core, so
+`prepare` merges on a thread of its own, while the devices make other images.
 """
 
 import gc
+import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
@@ -22,7 +24,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from easel_worker.engine import InvalidRequest, LoraUse
+from easel_worker.engine import READING, InvalidRequest, LoraUse
 from easel_worker.sdxl.folder.model import SdxlParams, TextParams
 from easel_worker.sdxl.folder.shelf import Shelf
 from easel_worker.sdxl.folder.weights import Put
@@ -46,7 +48,11 @@ class Copy(Generic[P]):
 
 
 class Adapters:
-    """Gives the parameters for any LoRAs. Not safe for several threads."""
+    """Gives the parameters for any LoRAs. Not safe for several threads.
+
+    `prepare` makes one copy at a time on another thread; `unet` and `text` make what is missing at
+    once.
+    """
 
     def __init__(
         self,
@@ -78,6 +84,58 @@ class Adapters:
         self._own = Copy(params.unet)
         self._unets: _Recent[Copy[UNet]] = _Recent(sets, lambda copy: bool(copy.users))
         self._texts: _Recent[TextParams] = _Recent(sets, lambda _: False)
+        self._merging: _Merging | None = None
+        self._failed: dict[Hashable, Exception] = {}
+
+    def prepare(self, loras: Sequence[LoraUse], ready: Callable[[], None]) -> bool:
+        """Begin to make the copies that an image needs, unless they are there.
+
+        Args:
+            loras: the image's.
+            ready: called on another thread when a copy is made, also if that failed.
+
+        Returns:
+            Whether nothing is missing. What made a copy impossible, `unet` or `text` raises next.
+        """
+        if self._merging is not None:
+            if not self._merging.done.is_set():
+                return not self._missing(loras)
+            self._keep(self._merging)
+            self._merging = None
+        missing = self._missing(loras)
+        if missing is None:
+            return True
+        missing.recent.make_room()
+        merging = self._merging = _Merging(missing)
+
+        def run() -> None:
+            try:
+                merging.made = missing.make()
+            except Exception as error:  # noqa: BLE001 - raised where the copy is asked for
+                merging.error = error
+            merging.done.set()
+            ready()
+
+        threading.Thread(target=run, name=READING, daemon=True).start()
+        return False
+
+    def _keep(self, merging: "_Merging") -> None:
+        """Keep a copy that was made on the other thread, or why it was not."""
+        wanted = merging.wanted
+        self._failed.clear()  # nobody asked for it: the image was cancelled
+        if merging.error is None:
+            wanted.recent.put(wanted.key, merging.made)
+        else:
+            self._failed[wanted.key] = merging.error
+
+    def _missing(self, loras: Sequence[LoraUse]) -> "_Wanted | None":
+        """The next copy to make for an image; None if it has all, or cannot have one."""
+        for wanted in (self._wanted_unet(loras), self._wanted_text(loras)):
+            if wanted is not None and wanted.key in self._failed:
+                return None
+            if wanted is not None and wanted.key not in wanted.recent:
+                return wanted
+        return None
 
     def unet(self, loras: Sequence[LoraUse]) -> Copy[UNet]:
         """The UNet with LoRAs merged in, by their `unet_weight`.
@@ -85,28 +143,41 @@ class Adapters:
         Raises:
             InvalidRequest: a file cannot be read, or is another one now.
         """
+        wanted = self._wanted_unet(loras)
+        return self._own if wanted is None else self._get(wanted)
+
+    def _wanted_unet(self, loras: Sequence[LoraUse]) -> "_Wanted | None":
         uses = [(use, use.unet_weight) for use in loras if use.unet_weight]
         if not uses:
-            return self._own
+            return None
 
         def make() -> Copy[UNet]:
             return Copy(self._merged(UNET, self._params.unet, uses))
 
-        return self._unets.get(_key(uses), make)
+        return _Wanted((UNET, *_key(uses)), self._unets, make)
 
     def text(self, loras: Sequence[LoraUse]) -> TextParams:
         """The text encoders with LoRAs merged in, by their `text_weight`. See `unet`."""
+        wanted = self._wanted_text(loras)
+        return self._params.text if wanted is None else self._get(wanted)
+
+    def _wanted_text(self, loras: Sequence[LoraUse]) -> "_Wanted | None":
         uses = [(use, use.text_weight) for use in loras if use.text_weight]
-        own = self._params.text
         if not uses:
-            return own
+            return None
+        own = self._params.text
 
         def make() -> TextParams:
             return TextParams(
                 self._merged(TEXT, own.first, uses), self._merged(TEXT_2, own.second, uses)
             )
 
-        return self._texts.get(_key(uses), make)
+        return _Wanted((TEXT, *_key(uses)), self._texts, make)
+
+    def _get(self, wanted: "_Wanted") -> Any:
+        if (error := self._failed.pop(wanted.key, None)) is not None:
+            raise error
+        return wanted.recent.get(wanted.key, wanted.make)
 
     def _merged(self, component: str, own: P, uses: Sequence[tuple[LoraUse, float]]) -> P:
         """A component's parameters; those that no LoRA changes are the model's own arrays."""
@@ -147,7 +218,26 @@ class Adapters:
         return shelved.item
 
 
-def _key(uses: Sequence[tuple[LoraUse, float]]) -> Hashable:
+@dataclass(frozen=True)
+class _Wanted:
+    """A copy that an image needs: where it is kept, and how it is made."""
+
+    key: Hashable
+    recent: "_Recent[Any]"
+    make: Callable[[], Any]
+
+
+@dataclass
+class _Merging:
+    """A copy that is being made on another thread, which sets `done` last."""
+
+    wanted: _Wanted
+    made: Any = None
+    error: Exception | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+def _key(uses: Sequence[tuple[LoraUse, float]]) -> tuple[Hashable, ...]:
     return tuple((use.digest, weight) for use, weight in uses)
 
 
@@ -166,11 +256,27 @@ class _Recent(Generic[P]):
             RuntimeError: all places are in use.
         """
         if key not in self._known:
-            while len(self._known) >= self._most:
-                self._drop()
+            self.make_room()
             self._known[key] = make()
         self._known.move_to_end(key)
         return self._known[key]
+
+    def put(self, key: Hashable, value: P) -> None:
+        """Keep a new value that was made after `make_room`."""
+        self.make_room()
+        self._known[key] = value
+
+    def make_room(self) -> None:
+        """Drop values until one more has a place.
+
+        Raises:
+            RuntimeError: all places are in use.
+        """
+        while len(self._known) >= self._most:
+            self._drop()
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._known
 
     def _drop(self) -> None:
         for _ in range(2):

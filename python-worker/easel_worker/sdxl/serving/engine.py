@@ -50,6 +50,7 @@ from easel_worker.sdxl.serving.lanes import SdxlLane
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.sdxl.serving.programs import Encoded
+from easel_worker.sdxl.serving.prompts import sorted_loras
 from easel_worker.sdxl.serving.runner import Runner
 from easel_worker.sdxl.serving.schedule_of import schedule_of
 from easel_worker.sdxl.serving.trial import try_size
@@ -215,6 +216,10 @@ class SdxlEngine:
     def adapter_sets(self) -> int:
         """See `Engine.adapter_sets`."""
         return 0 if self._options.loras is None else self._options.lora_sets
+
+    def prepare(self, spec: ImageSpec, ready: Callable[[], None]) -> bool:
+        """See `Engine.prepare`."""
+        return self._warm_runner.adapters.prepare(sorted_loras(spec), ready)
 
     def start(self, spec: ImageSpec, *, noise: NDArray[np.float32] | None = None) -> SdxlLane:
         """See `Engine.start`.
