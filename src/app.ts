@@ -73,7 +73,7 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
     await scope.register(lorasRoute, { service })
     await scope.register(recipeRoute, { service })
     await scope.register(openAiRoutes, { prefix: '/v1', service, withRecipe, snapSizes })
-    await scope.register(sdapiRoutes, { prefix: SDAPI, service, withRecipe })
+    await scope.register(sdapiRoutes, { prefix: SDAPI, service, withRecipe, uploads, bodyLimit })
   })
   await app.register(healthRoute, { service })
   if (withAdmin) await registerAdmin(app, parts)

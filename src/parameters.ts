@@ -331,7 +331,7 @@ export const parameters = {
       type: 'string',
       enum: [...MASK_MEANINGS],
       description:
-        "What of `mask_image` is repainted: `white`, the default, or what is `transparent`, as in OpenAI's API."
+        "What of `mask_image` is repainted: `white`, the default, `black`, or what is `transparent`, as in OpenAI's API."
     }),
     omittable: true,
     recipe: 'where decided'

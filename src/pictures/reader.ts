@@ -129,7 +129,10 @@ export class PictureReader {
 
   /** The mask as one channel, white where the image is repainted, at its own size. */
   async #mask({ mask, maskMeaning }: PictureFiles, file: Buffer): Promise<Pixels> {
-    if (maskMeaning === 'white') return luminance(await this.#decoded(mask!, file))
+    if (maskMeaning !== 'transparent') {
+      const brightness = await luminance(await this.#decoded(mask!, file))
+      return maskMeaning === 'white' ? brightness : inverted(brightness)
+    }
     return inverted(await this.#counted(mask!, () => decodeAlpha(file, this.#options)))
   }
 

@@ -12,6 +12,7 @@ import { OpenAiError, OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel } f
 import {
   SdapiError,
   SdapiImagesResponse,
+  SdapiImg2ImgRequest,
   SdapiLora,
   SdapiModel,
   SdapiOptions,
@@ -42,6 +43,7 @@ const SHARED: readonly TSchema[] = [
   RecipeResponse,
   SdapiError,
   SdapiImagesResponse,
+  SdapiImg2ImgRequest,
   SdapiLora,
   SdapiModel,
   SdapiOptions,

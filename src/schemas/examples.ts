@@ -6,7 +6,7 @@ import type { OpenAiImagesResponse } from './openai.js'
 import type { TokenizeResponse } from './tokenize.js'
 
 /** A PNG of one grey pixel. */
-const ONE_PIXEL = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=='
+export const ONE_PIXEL = 'iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=='
 
 const recipe = {
   prompt: 'a lighthouse on a cliff at dusk, oil painting',

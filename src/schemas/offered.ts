@@ -17,7 +17,8 @@ const REQUESTS: Readonly<Record<string, (limit: string) => string | undefined>> 
   GenerateRequest: (limit) => limit,
   OpenAiImagesRequest: (limit) => (limit === 'num_images' ? 'n' : limit),
   // Its clip_skip counts from another layer.
-  SdapiTxt2ImgRequest: (limit) => SDAPI_NAMES[limit]
+  SdapiTxt2ImgRequest: (limit) => SDAPI_NAMES[limit],
+  SdapiImg2ImgRequest: (limit) => SDAPI_NAMES[limit]
 }
 
 type Schema = Record<string, unknown>
@@ -50,7 +51,7 @@ export function asOffered<D extends object>(document: D, offers: readonly Offere
     const model = properties['model']
     if (model !== undefined && schema === 'GenerateRequest') model['enum'] = offers.map((offer) => offer.model.id)
     // The names of samplers under /sdapi are others.
-    if (schema === 'SdapiTxt2ImgRequest') continue
+    if (schema.startsWith('Sdapi')) continue
     for (const [name, values] of Object.entries(names)) {
       const property = properties[name]
       // An enum must not be empty.

@@ -1,6 +1,6 @@
 import { Type, type TSchema } from 'typebox'
 
-/** A field of AUTOMATIC1111's txt2img for something that Easel does not do. */
+/** A field of AUTOMATIC1111's API for something that Easel does not do. */
 export interface FixedField {
   readonly schema: TSchema
   /** Its values without effect, besides null; the first is named in errors. */
@@ -15,8 +15,16 @@ const text = { type: ['string', 'null'] }
 const list = { type: ['array', 'null'] }
 const object = { type: ['object', 'null'] }
 
-/** Fields that must be neutral. Their names and neutral values are those of the web UI's API. */
-export const FIXED: Readonly<Record<string, FixedField>> = {
+/** The fields of a request that decide nothing here. */
+export interface Unpainted {
+  /** Fields that must be neutral. */
+  readonly fixed: Readonly<Record<string, FixedField>>
+  /** Fields that may have any value, and why. */
+  readonly ignored: Readonly<Record<string, string>>
+}
+
+/** Names and neutral values are those of the web UI's API. */
+const FIXED: Readonly<Record<string, FixedField>> = {
   enable_hr: { schema: flag, neutral: [false], unable: 'Easel makes no second pass at a larger size' },
   firstpass_image: { schema: text, neutral: [''], unable: 'Easel makes no second pass at a larger size' },
   restore_faces: { schema: flag, neutral: [false], unable: 'Easel restores no faces' },
@@ -44,8 +52,8 @@ export const FIXED: Readonly<Record<string, FixedField>> = {
   send_images: { schema: flag, neutral: [true], unable: 'Easel stores no images, so the answer is their only copy' }
 }
 
-/** Fields of the web UI's API, or of clients of it, that decide no image here: why. */
-export const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
+/** Fields of the web UI's API, or of clients of it. */
+const IGNORED: Readonly<Record<string, string>> = {
   save_images: 'The server stores no images, whatever it says.',
   do_not_save_samples: 'The server stores no images, whatever it says.',
   do_not_save_grid: 'The server stores no images, whatever it says.',
@@ -55,7 +63,6 @@ export const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
   s_tmax: 'Used with s_churn only.',
   script_args: 'Used with script_name only.',
   refiner_switch_at: 'Used with refiner_checkpoint only.',
-  denoising_strength: 'Used with enable_hr only.',
   firstphase_width: 'Used with enable_hr only.',
   firstphase_height: 'Used with enable_hr only.',
   hr_scale: 'Used with enable_hr only.',
@@ -73,20 +80,47 @@ export const WITHOUT_EFFECT: Readonly<Record<string, string>> = {
   auth: 'SillyTavern sends its own credentials for the server.'
 }
 
-/** The properties of both tables for the request's schema. */
-export const unpaintedProperties = {
-  ...Object.fromEntries(
-    Object.entries(FIXED).map(([name, { schema, neutral, unable }]) => [
-      name,
-      Type.Optional(Type.Unsafe<unknown>({ ...schema, description: `Must be ${wordsFor(neutral)}: ${unable}.` }))
-    ])
-  ),
-  ...Object.fromEntries(
-    Object.entries(WITHOUT_EFFECT).map(([name, description]) => [
-      name,
-      Type.Optional(Type.Unsafe<unknown>({ description }))
-    ])
-  )
+export const TXT2IMG: Unpainted = {
+  fixed: FIXED,
+  ignored: { ...IGNORED, denoising_strength: 'Used with enable_hr only.' }
+}
+
+/** Fields of img2img that must be neutral if it has a mask, and otherwise decide nothing. */
+export const WITH_MASK: Unpainted['fixed'] = {
+  mask_blur: { schema: number, neutral: [0], unable: 'Easel does not blur masks' },
+  mask_blur_x: { schema: number, neutral: [0], unable: 'Easel does not blur masks' },
+  mask_blur_y: { schema: number, neutral: [0], unable: 'Easel does not blur masks' },
+  mask_round: { schema: flag, neutral: [true], unable: 'a pixel of a mask is repainted or not' },
+  inpainting_fill: {
+    schema: number,
+    neutral: [1],
+    unable: 'what is under the mask starts from the picture itself ("original")'
+  }
+}
+
+export const IMG2IMG: Unpainted = {
+  fixed: {
+    ...FIXED,
+    include_init_images: { schema: flag, neutral: [false], unable: 'the answer does not repeat pictures' },
+    initial_noise_multiplier: { schema: number, neutral: [1], unable: 'Easel does not scale noise' },
+    latent_mask: { schema: text, neutral: [''], unable: 'Easel takes masks as pictures, in the field mask' }
+  },
+  ignored: { ...IGNORED, image_cfg_scale: 'Used by models that edit by instruction only.' }
+}
+
+/** The properties of these fields for a request's schema. */
+export function unpaintedProperties({ fixed, ignored }: Unpainted) {
+  return {
+    ...Object.fromEntries(
+      Object.entries(fixed).map(([name, { schema, neutral, unable }]) => [
+        name,
+        Type.Optional(Type.Unsafe<unknown>({ ...schema, description: `Must be ${wordsFor(neutral)}: ${unable}.` }))
+      ])
+    ),
+    ...Object.fromEntries(
+      Object.entries(ignored).map(([name, description]) => [name, Type.Optional(Type.Unsafe<unknown>({ description }))])
+    )
+  }
 }
 
 /** The first neutral value, as an error or a description says it. */

@@ -1,11 +1,13 @@
 import { Type, type Static } from 'typebox'
 import { parameters } from '../parameters.js'
 import { FORMATS } from '../image/formats.js'
+import { ONE_PIXEL } from './examples.js'
 import { maybe, oneOf } from './maybe.js'
-import { unpaintedProperties } from './sdapi-fields.js'
+import { IMG2IMG, TXT2IMG, unpaintedProperties, WITH_MASK } from './sdapi-fields.js'
 
 const { prompt, negative_prompt, num_inference_steps, guidance_scale, width, height, seed, eta, num_images } =
   parameters
+const { strength, padding_mask_crop } = parameters
 
 const count = (description: string) => maybe({ ...num_images.schema, description })
 
@@ -38,64 +40,110 @@ export const SdapiOptions = Type.Object(
 )
 export type SdapiOptions = Static<typeof SdapiOptions>
 
+/** The fields that requests for images have in common. */
+const SdapiImagesRequest = Type.Object({
+  prompt: { ...prompt.schema, description: 'What the image shows, in the syntax `a1111`: weights, BREAK and LoRAs.' },
+  negative_prompt: maybe({
+    ...negative_prompt.schema,
+    description: 'What the image should not show, in the same syntax.'
+  }),
+  steps: maybe({ ...num_inference_steps.schema, description: "Sampling steps. Default: the server's." }),
+  cfg_scale: maybe({
+    ...guidance_scale.schema,
+    description: "Guidance scale; 1 or less turns guidance off. Default: the server's."
+  }),
+  width: maybe({ ...width.schema, description: 'Width in pixels. Only compiled sizes are offered.' }),
+  height: maybe(height.schema),
+  seed: maybe({
+    ...seed.openai,
+    description: 'Seed of the first image; the next ones have the next numbers. -1, the default, is a random one.'
+  }),
+  sampler_name: maybe(
+    Type.String({
+      maxLength: 64,
+      description:
+        "The web UI's name of a sampler, for example `DPM++ 2M`; GET /sdapi/v1/samplers lists all. Default: the server's."
+    })
+  ),
+  sampler_index: maybe(Type.String({ maxLength: 64, description: 'Used without sampler_name.' })),
+  scheduler: maybe(
+    Type.String({
+      maxLength: 64,
+      description:
+        'The noise schedule, by name or label, for example `karras`; GET /sdapi/v1/schedulers lists all. Default: Automatic.'
+    })
+  ),
+  batch_size: count('Images in a batch.'),
+  n_iter: count('Number of batches. All images are one request, batch_size · n_iter of them.'),
+  eta: maybe({ ...eta.schema, description: "Fresh noise in each step of DDIM; otherwise the sampler's own." }),
+  clip_skip: maybe(
+    Type.Integer({ minimum: 1, maximum: MAX_LAYERS, description: "SD.Next's name for CLIP_stop_at_last_layers." })
+  ),
+  override_settings: maybe(Type.Object(SdapiOptions.properties, { description: 'Settings for this request alone.' })),
+  force_task_id: maybe(
+    Type.String({
+      minLength: 1,
+      maxLength: 128,
+      description: 'A name by which GET /sdapi/v1/progress and POST /sdapi/v1/interrupt find the request.'
+    })
+  )
+})
+export type SdapiImagesRequest = Static<typeof SdapiImagesRequest> & Readonly<Record<string, unknown>>
+
 /**
- * Body of POST /sdapi/v1/txt2img: the fields of the web UI's API. Types are checked here, and in
- * `routes/sdapi/translate.ts` what the fields may ask for.
+ * Body of POST /sdapi/v1/txt2img: the fields of the web UI's API. Types are checked here, and in `routes/sdapi/` what
+ * the fields may ask for.
  *
- * @see https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/api/models.py#L101
+ * @see https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/api/models.py
  */
 export const SdapiTxt2ImgRequest = Type.Object(
-  {
-    prompt: { ...prompt.schema, description: 'What the image shows, in the syntax `a1111`: weights, BREAK and LoRAs.' },
-    negative_prompt: maybe({
-      ...negative_prompt.schema,
-      description: 'What the image should not show, in the same syntax.'
-    }),
-    steps: maybe({ ...num_inference_steps.schema, description: "Sampling steps. Default: the server's." }),
-    cfg_scale: maybe({
-      ...guidance_scale.schema,
-      description: "Guidance scale; 1 or less turns guidance off. Default: the server's."
-    }),
-    width: maybe({ ...width.schema, description: 'Width in pixels. Only compiled sizes are offered.' }),
-    height: maybe(height.schema),
-    seed: maybe({
-      ...seed.openai,
-      description: 'Seed of the first image; the next ones have the next numbers. -1, the default, is a random one.'
-    }),
-    sampler_name: maybe(
-      Type.String({
-        maxLength: 64,
-        description:
-          "The web UI's name of a sampler, for example `DPM++ 2M`; GET /sdapi/v1/samplers lists all. Default: the server's."
-      })
-    ),
-    sampler_index: maybe(Type.String({ maxLength: 64, description: 'Used without sampler_name.' })),
-    scheduler: maybe(
-      Type.String({
-        maxLength: 64,
-        description:
-          'The noise schedule, by name or label, for example `karras`; GET /sdapi/v1/schedulers lists all. Default: Automatic.'
-      })
-    ),
-    batch_size: count('Images in a batch.'),
-    n_iter: count('Number of batches. All images are one request, batch_size · n_iter of them.'),
-    eta: maybe({ ...eta.schema, description: "Fresh noise in each step of DDIM; otherwise the sampler's own." }),
-    clip_skip: maybe(
-      Type.Integer({ minimum: 1, maximum: MAX_LAYERS, description: "SD.Next's name for CLIP_stop_at_last_layers." })
-    ),
-    override_settings: maybe(Type.Object(SdapiOptions.properties, { description: 'Settings for this request alone.' })),
-    force_task_id: maybe(
-      Type.String({
-        minLength: 1,
-        maxLength: 128,
-        description: 'A name by which GET /sdapi/v1/progress and POST /sdapi/v1/interrupt find the request.'
-      })
-    ),
-    ...unpaintedProperties
-  },
+  { ...SdapiImagesRequest.properties, ...unpaintedProperties(TXT2IMG) },
   { $id: 'SdapiTxt2ImgRequest', examples: [{ prompt: 'a red circle on a blue background', steps: 20 }] }
 )
-export type SdapiTxt2ImgRequest = Static<typeof SdapiTxt2ImgRequest> & Readonly<Record<string, unknown>>
+
+/** An integer for a switch, which some clients send as a boolean. */
+const flag = (description: string) =>
+  Type.Optional(Type.Unsafe<boolean | 0 | 1 | null>({ enum: [true, false, 0, 1, null], description }))
+
+/** Body of POST /sdapi/v1/img2img. */
+export const SdapiImg2ImgRequest = Type.Object(
+  {
+    ...SdapiImagesRequest.properties,
+    init_images: Type.Array(Type.String({ description: 'A PNG, JPEG or WebP file in base64, or a data: URL.' }), {
+      minItems: 1,
+      maxItems: 1,
+      description: 'The picture to start from. One for all images.'
+    }),
+    denoising_strength: maybe({
+      ...strength.schema,
+      description:
+        'How much to change the picture: of N steps, the last ⌊N · denoising_strength⌋ run. Default: 0.3, or 0.9999 with a mask.'
+    }),
+    resize_mode: maybe(
+      Type.Integer({
+        minimum: 0,
+        maximum: 3,
+        description:
+          "How the picture is brought to the image's size: 0 stretches it, 1 covers the size and cuts the rest off, 2 shows all of it and repeats its edges. 3, the resizing of latents, is refused. Only 2 with inpaint_full_res. Default: 0."
+      })
+    ),
+    mask: maybe(Type.String({ description: 'What to repaint, as a picture: white is repainted, black stays.' })),
+    inpainting_mask_invert: flag('1 repaints what is black instead.'),
+    inpaint_full_res: flag(
+      'Paint only the part around the mask, at the full size of the image, and put it back. Default: no.'
+    ),
+    inpaint_full_res_padding: maybe({
+      ...padding_mask_crop.schema,
+      description: 'How many pixels around the mask belong to that part. Default: 0.'
+    }),
+    ...unpaintedProperties({ ...IMG2IMG, fixed: { ...IMG2IMG.fixed, ...WITH_MASK } })
+  },
+  {
+    $id: 'SdapiImg2ImgRequest',
+    examples: [{ prompt: 'a red circle on a blue background', init_images: [ONE_PIXEL], denoising_strength: 0.6 }]
+  }
+)
+export type SdapiImg2ImgRequest = Static<typeof SdapiImg2ImgRequest> & Readonly<Record<string, unknown>>
 
 export const SdapiImagesResponse = Type.Object(
   {
@@ -107,7 +155,7 @@ export const SdapiImagesResponse = Type.Object(
 )
 export type SdapiImagesResponse = Static<typeof SdapiImagesResponse>
 
-/** @see https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/api/api.py#L147 */
+/** @see https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/api/api.py */
 export const SdapiError = Type.Object(
   {
     error: Type.String({ description: "Easel's error code." }),

@@ -69,6 +69,17 @@ describe('PictureReader', () => {
     expect(prepared.mask!.data.equals(rawPixels(target, 1, (x, y) => (x < 4 && y < 4 ? 255 : 0)))).toBe(true)
   })
 
+  it('repaints what is black in a mask if asked to, and what is neither as in its opposite', async () => {
+    const { reader } = open()
+    const image = file('image', await drawn(size).png().toBuffer())
+    const greys = drawn(target, 1, (x) => x * 16 + 7)
+    const prepared = await reader.prepare(
+      { image, mask: file('mask', await greys.png().toBuffer()), maskMeaning: 'black' },
+      { mode, choose }
+    )
+    expect(prepared.mask!.data.equals(rawPixels(target, 1, (x) => (x * 16 + 7 < 128 ? 255 : 0)))).toBe(true)
+  })
+
   it('crops to the mask with its padding, and puts the image back', async () => {
     const { reader } = open()
     const files = {

@@ -3,13 +3,15 @@ import { describe, expect, it } from 'vitest'
 import { EaselError } from '../../src/errors.js'
 import { samplerOf } from '../../src/image/samplers.js'
 import { imagesAnswer } from '../../src/routes/sdapi/answer.js'
+import { img2img, txt2img } from '../../src/routes/sdapi/kinds.js'
 import { choiceOf, listSamplers, listSchedules } from '../../src/routes/sdapi/samplers.js'
 import { readSettings } from '../../src/routes/sdapi/settings.js'
+import { startOf } from '../../src/routes/sdapi/start.js'
 import { translate } from '../../src/routes/sdapi/translate.js'
 import { slicesOf } from '../../src/routes/answers/body.js'
 import type { Recipe } from '../../src/image/recipe.js'
-import type { SdapiTxt2ImgRequest } from '../../src/schemas/sdapi.js'
-import { FIXED, WITHOUT_EFFECT } from '../../src/schemas/sdapi-fields.js'
+import type { SdapiImagesRequest, SdapiImg2ImgRequest } from '../../src/schemas/sdapi.js'
+import { WITH_MASK } from '../../src/schemas/sdapi-fields.js'
 
 const SCHEDULERS = [
   'euler euler_karras euler_exponential euler_beta euler_ancestral ddim ddpm heun heun_karras lcm tcd edm_euler',
@@ -21,8 +23,8 @@ const offered = { schedulers: SCHEDULERS, usual: 'euler', maxClipSkip: 10 }
 const choose = (sampler?: string, schedule?: string, schedulers: readonly string[] = SCHEDULERS) =>
   choiceOf({ sampler, schedule }, { schedulers, usual: schedulers[0]! })
 
-const ask = (fields: object, from = offered) =>
-  translate({ prompt: 'x', ...fields } as SdapiTxt2ImgRequest, readSettings({}, ''), from)
+const ask = (fields: object, from = offered, kind = txt2img) =>
+  translate({ prompt: 'x', ...fields } as SdapiImagesRequest, kind, readSettings({}, ''), from)
 
 function refusal(act: () => unknown): EaselError {
   try {
@@ -137,7 +139,7 @@ describe('translate', () => {
 
   it('leaves what the request leaves out, or has as null, to the server', () => {
     const names = ['negative_prompt', 'steps', 'cfg_scale', 'width', 'seed', 'sampler_name', 'scheduler', 'clip_skip']
-    const nulls = Object.fromEntries([...names, ...Object.keys(FIXED)].map((name) => [name, null]))
+    const nulls = Object.fromEntries([...names, ...Object.keys(txt2img.fixed)].map((name) => [name, null]))
     for (const request of [{}, nulls, { seed: -1, batch_size: 1, n_iter: 1, sampler_name: '', scheduler: '' }])
       expect(ask(request)).toEqual({ prompt: 'x', prompt_syntax: 'a1111' })
   })
@@ -145,13 +147,15 @@ describe('translate', () => {
   it('takes fields for what Easel does not do only with their neutral values', () => {
     fc.assert(
       fc.property(
-        fc.constantFrom(...Object.entries(FIXED)),
+        fc
+          .constantFrom(txt2img, img2img)
+          .chain((kind) => fc.tuple(fc.constant(kind), fc.constantFrom(...Object.entries(kind.fixed)))),
         fc.jsonValue({ maxDepth: 1 }),
-        ([field, { neutral, unable }], value) => {
-          for (const each of neutral) expect(() => ask({ [field]: each })).not.toThrow()
+        ([kind, [field, { neutral, unable }]], value) => {
+          for (const each of neutral) expect(() => ask({ [field]: each }, offered, kind)).not.toThrow()
           if (value === null || neutral.some((each) => JSON.stringify(each) === JSON.stringify(value))) return
           if (Object.is(value, -0)) return
-          expect(refusal(() => ask({ [field]: value }))).toMatchObject({
+          expect(refusal(() => ask({ [field]: value }, offered, kind))).toMatchObject({
             code: 'UNSUPPORTED_FEATURE',
             field,
             message: expect.stringMatching(new RegExp(`^${field} must be .*: ${unable}$`))
@@ -163,7 +167,7 @@ describe('translate', () => {
 
   it('takes any value of fields without effect, and no value of unknown ones', () => {
     fc.assert(
-      fc.property(fc.constantFrom(...Object.keys(WITHOUT_EFFECT)), fc.jsonValue(), (field, value) => {
+      fc.property(fc.constantFrom(...Object.keys(txt2img.ignored)), fc.jsonValue(), (field, value) => {
         expect(ask({ [field]: value })).toEqual(ask({}))
       })
     )
@@ -192,7 +196,8 @@ describe('translate', () => {
   it('reads the Clip skip from either name', () => {
     const skip = (layers: number | undefined, clip_skip: number | undefined) =>
       translate(
-        { prompt: 'x', clip_skip } as SdapiTxt2ImgRequest,
+        { prompt: 'x', clip_skip } as SdapiImagesRequest,
+        txt2img,
         readSettings(layers === undefined ? {} : { CLIP_stop_at_last_layers: layers }, ''),
         offered
       ).clip_skip
@@ -218,6 +223,63 @@ describe('translate', () => {
 
   it('asks for previews only if the client can ask for the progress', () => {
     expect(ask({ force_task_id: 'task' })).toMatchObject({ preview_interval: 10 })
+  })
+})
+
+describe('startOf', () => {
+  const start = (fields: object) =>
+    startOf({ prompt: 'x', init_images: ['digest'], ...fields } as unknown as SdapiImg2ImgRequest)
+
+  it.each([
+    [{}, {}],
+    [{ denoising_strength: 0.6 }, { strength: 0.6 }],
+    [{ resize_mode: 0 }, { resize_mode: 'default' }],
+    [{ resize_mode: 1 }, { resize_mode: 'crop' }],
+    [{ resize_mode: 2 }, { resize_mode: 'fill' }],
+    [
+      { mask: 'm', resize_mode: 1 },
+      { mask_image: 'm', resize_mode: 'crop' }
+    ],
+    [{ mask: 'm', inpainting_mask_invert: 0 }, { mask_image: 'm' }],
+    [
+      { mask: 'm', inpainting_mask_invert: 1 },
+      { mask_image: 'm', mask_from: 'black' }
+    ],
+    [
+      { mask: 'm', inpainting_mask_invert: true },
+      { mask_image: 'm', mask_from: 'black' }
+    ],
+    [
+      { mask: 'm', inpaint_full_res: true, resize_mode: 1 },
+      { mask_image: 'm', padding_mask_crop: 0 }
+    ],
+    [
+      { mask: 'm', inpaint_full_res: 1, inpaint_full_res_padding: 32 },
+      { mask_image: 'm', padding_mask_crop: 32 }
+    ],
+    [{ mask: 'm', inpaint_full_res: false, inpaint_full_res_padding: 32 }, { mask_image: 'm' }],
+    // They are about masks, so without one they decide nothing.
+    [{ inpainting_mask_invert: 1, inpaint_full_res: true, mask_blur: 4, inpainting_fill: 0, mask: null }, {}]
+  ])('reads %o as %o', (fields, expected) => {
+    expect(start(fields)).toEqual({ image: 'digest', ...expected })
+  })
+
+  it('takes fields about masks only with their neutral values if there is a mask', () => {
+    for (const [field, { neutral, unable }] of Object.entries(WITH_MASK)) {
+      expect(start({ mask: 'm', [field]: neutral[0] })).toEqual({ image: 'digest', mask_image: 'm' })
+      const other = neutral[0] === true ? false : 4
+      expect(refusal(() => start({ mask: 'm', [field]: other }))).toMatchObject({
+        field,
+        message: `${field} must be ${neutral[0]}: ${unable}`
+      })
+    }
+  })
+
+  it('refuses the resizing of latents', () => {
+    expect(refusal(() => start({ resize_mode: 3 }))).toMatchObject({
+      code: 'UNSUPPORTED_FEATURE',
+      field: 'resize_mode'
+    })
   })
 })
 
@@ -267,9 +329,9 @@ describe('imagesAnswer', () => {
       recipe: each
     }))
     const pieces = imagesAnswer(
-      { prompt: recipe.prompt, ...request } as SdapiTxt2ImgRequest,
+      { prompt: recipe.prompt, ...request } as SdapiImagesRequest,
       { images, timings: {} as never },
-      { batchSize: 1, withPrompts, now: new Date(Date.UTC(2026, 10, 24, 12, 5, 9)) }
+      { kind: txt2img, batchSize: 1, withPrompts, now: new Date(Date.UTC(2026, 10, 24, 12, 5, 9)) }
     )
     const { info, ...rest } = JSON.parse(Buffer.concat([...slicesOf(pieces)]).toString())
     return { ...rest, info: JSON.parse(info) }

@@ -5,6 +5,7 @@ import sharp from 'sharp'
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { loadOptions } from '../../src/gateway-options.js'
 import { pngChunk, pngWith } from '../support/image-files.js'
+import { drawn } from '../support/pictures.js'
 import { generate, idle, type RunningServer, shareServer, startReadyServer, startServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 
@@ -299,7 +300,7 @@ describe('POST /sdapi/v1/txt2img', () => {
   })
 
   it('answers 404 for what it does not have', async () => {
-    for (const path of ['/img2img', '/skip', '/extra-single-image']) {
+    for (const path of ['/skip', '/extra-single-image']) {
       const response = await post(path, {})
       expect([response.status, await response.json()]).toMatchObject([404, { error: 'NOT_FOUND' }])
     }
@@ -309,6 +310,98 @@ describe('POST /sdapi/v1/txt2img', () => {
     const own = await startReadyServer({ EMBED_RECIPE: 'false' })
     const text = JSON.stringify(await made({ ...small, prompt: 'hushhush', negative_prompt: 'hushhush' }, { of: own }))
     expect(text).not.toContain('hushhush')
+  })
+})
+
+describe('POST /sdapi/v1/img2img', () => {
+  const size = { width: 64, height: 64 }
+  const body = { prompt: 'a fox', steps: 10, seed: 3, ...size }
+  const same = { prompt: 'a fox', num_inference_steps: 10, seed: 3, prompt_syntax: 'a1111', ...size }
+  let picture: string
+  let mask: string
+  beforeAll(async () => {
+    picture = (await drawn({ width: 96, height: 64 }).png().toBuffer()).toString('base64')
+    mask = (
+      await drawn({ width: 96, height: 64 }, 1, (x) => (x < 20 ? 255 : 0))
+        .png()
+        .toBuffer()
+    ).toString('base64')
+  })
+  const ask = (fields: object, more: Parameters<typeof post>[2] = {}) =>
+    post('/img2img', { init_images: [picture], ...body, ...fields }, more)
+
+  async function painted(fields: object): Promise<Answer> {
+    const response = await ask(fields)
+    expect(response.status, await response.clone().text()).toBe(200)
+    return (await response.json()) as Answer
+  }
+
+  it('starts from the picture as POST /generate does', async () => {
+    const { images, info, parameters } = await painted({ denoising_strength: 0.75, resize_mode: 1 })
+    expect(images).toEqual(await ours({ ...same, image: picture, strength: 0.75, resize_mode: 'crop' }))
+    expect(JSON.parse(info)).toMatchObject({ denoising_strength: 0.75, seed: 3 })
+    expect(JSON.parse(info).infotexts[0]).toContain('Denoising strength: 0.75')
+    expect(parameters).toEqual({ ...body, denoising_strength: 0.75, resize_mode: 1 })
+    const other = await painted({
+      init_images: [`data:image/png;base64,${picture}`],
+      denoising_strength: 0.75,
+      resize_mode: 1
+    })
+    expect(other.images).toEqual(images)
+    expect((await painted({ denoising_strength: 0.5, resize_mode: 1 })).images).not.toEqual(images)
+    const two = await painted({ denoising_strength: 0.75, resize_mode: 1, batch_size: 2 })
+    expect(two.images).toHaveLength(2)
+    expect(two.images[0]).toBe(images[0])
+  })
+
+  it('repaints what is white in the mask, or black, and only the part around it if asked to', async () => {
+    const { images } = await painted({ mask, mask_blur: 0, inpainting_fill: 1 })
+    expect(images).toEqual(await ours({ ...same, image: picture, mask_image: mask }))
+    const inverted = await painted({ mask, inpainting_mask_invert: 1 })
+    expect(inverted.images).toEqual(await ours({ ...same, image: picture, mask_image: mask, mask_from: 'black' }))
+    expect(inverted.images).not.toEqual(images)
+    const opposite = drawn({ width: 96, height: 64 }, 1, (x) => (x < 20 ? 0 : 255))
+    const pixelsOf = (image: string) => sharp(Buffer.from(image, 'base64')).raw().toBuffer()
+    const [byHand] = (await painted({ mask: (await opposite.png().toBuffer()).toString('base64') })).images
+    expect((await pixelsOf(inverted.images[0]!)).equals(await pixelsOf(byHand!))).toBe(true)
+    const part = await painted({ mask, inpaint_full_res: true, inpaint_full_res_padding: 4 })
+    expect(part.images).toEqual(await ours({ ...same, image: picture, mask_image: mask, padding_mask_crop: 4 }))
+    expect(JSON.parse(part.info)).toMatchObject({ width: 64, height: 64 })
+  })
+
+  it('names the field that it refuses', async () => {
+    for (const [fields, error, detail] of [
+      [{ init_images: [] }, 'INVALID_REQUEST', /init_images must NOT have fewer than 1/],
+      [{ init_images: undefined }, 'INVALID_REQUEST', /required property 'init_images'/],
+      [{ init_images: [picture, picture] }, 'INVALID_REQUEST', /^init_images is given more than once/],
+      [{ init_images: ['bm8gaW1hZ2U='] }, 'INVALID_PICTURE', /^init_images /],
+      [{ init_images: ['https://example.com/x.png'] }, 'INVALID_REQUEST', /^init_images must hold the picture itself/],
+      [{ denoising_strength: 0.05 }, 'INVALID_REQUEST', /^denoising_strength must be at least 0.1/],
+      [{ resize_mode: 3 }, 'UNSUPPORTED_FEATURE', /^resize_mode must be 0, 1 or 2/],
+      [{ mask, mask_blur: 4 }, 'UNSUPPORTED_FEATURE', /^mask_blur must be 0/],
+      [{ mask, inpainting_fill: 0 }, 'UNSUPPORTED_FEATURE', /^inpainting_fill must be 1/],
+      [{ include_init_images: true }, 'UNSUPPORTED_FEATURE', /^include_init_images must be false/],
+      [{ width: 640 }, 'UNSUPPORTED_SIZE', /^640x64 is not offered/],
+      [{ strength: 0.5 }, 'INVALID_REQUEST', /^"strength" is not a field/]
+    ] as const) {
+      const response = await ask(fields)
+      expect([response.status, await response.json()], detail.source).toMatchObject([
+        400,
+        { error, detail: expect.stringMatching(detail) }
+      ])
+    }
+    const form = new FormData()
+    form.append('prompt', 'x')
+    expect((await fetch(at('/img2img'), { method: 'POST', body: form })).status).toBe(415)
+  })
+
+  it('shows its progress and can be interrupted', async () => {
+    const asked = ask({ steps: 1000, denoising_strength: 1, force_task_id: 'painting' })
+    const query = '?force_task_id=painting'
+    await until('it runs', async () => (await get(`/progress${query}`)).state.sampling_step > 0)
+    expect((await get(`/progress${query}`)).state).toMatchObject({ job: 'painting', sampling_steps: 1000 })
+    await post(`/interrupt${query}`, {})
+    expect((await asked).status).toBe(499)
   })
 })
 
@@ -368,8 +461,8 @@ describe('POST /sdapi/v1/png-info', () => {
     for (const [body, detail] of [
       [{}, /must be {"image": /],
       [{ image: 'bm8gaW1hZ2U=' }, /not a PNG, JPEG or WebP/],
-      [{ image: '???' }, /image is not base64/],
-      [{ image: 'https://example.com/x.png' }, /this server fetches nothing/],
+      [{ image: '???' }, /^body\/image is not base64/],
+      [{ image: 'https://example.com/x.png' }, /^body\/image must hold the picture itself/],
       [{ image, more: 1 }, /must be {"image": /],
       [{ list: [{ image: 'AAAA' }] }, /must be {"image": /],
       [{ image: '' }, /not a PNG, JPEG or WebP/]

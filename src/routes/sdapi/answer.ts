@@ -1,17 +1,18 @@
 import { CLIP_SKIP_OFFSET, promptsText, settingsText, shortDigest } from '../../image/parameters.js'
 import type { Recipe } from '../../image/recipe.js'
 import { samplerOf } from '../../image/samplers.js'
-import { SdapiTxt2ImgRequest } from '../../schemas/sdapi.js'
-import { WITHOUT_EFFECT } from '../../schemas/sdapi-fields.js'
+import type { SdapiImagesRequest } from '../../schemas/sdapi.js'
 import type { Finished } from '../../service/run.js'
 import { joined, type Piece } from '../answers/body.js'
+import type { Kind } from './kinds.js'
 import { stampOf } from './stamp.js'
 
 /** Fields of a request that its answer does not repeat. */
-const PRIVATE: ReadonlySet<string> = new Set(['url', 'auth'])
+const LEFT_OUT: ReadonlySet<string> = new Set(['url', 'auth', 'init_images', 'mask'])
 const PROMPTS: ReadonlySet<string> = new Set(['prompt', 'negative_prompt'])
 
 export interface AnswerOptions {
+  readonly kind: Kind
   /** The images of a batch, of which the request may ask for several. */
   readonly batchSize: number
   /** Whether the answer has the prompts. */
@@ -20,7 +21,7 @@ export interface AnswerOptions {
 }
 
 /** The finished request as an `SdapiImagesResponse`. */
-export function imagesAnswer(request: SdapiTxt2ImgRequest, { images }: Finished, options: AnswerOptions): Piece[] {
+export function imagesAnswer(request: SdapiImagesRequest, { images }: Finished, options: AnswerOptions): Piece[] {
   return [
     '{"images":[',
     ...joined(
@@ -42,13 +43,13 @@ export function imagesAnswer(request: SdapiTxt2ImgRequest, { images }: Finished,
  * The fields of the request that this API knows. Leaves out lists and objects that decide nothing, because they may be
  * nested too deep to write.
  */
-function repeated(request: SdapiTxt2ImgRequest, { withPrompts }: AnswerOptions): object {
+function repeated(request: SdapiImagesRequest, { kind, withPrompts }: AnswerOptions): object {
   const known = Object.entries(request).filter(
     ([name, value]) =>
-      Object.hasOwn(SdapiTxt2ImgRequest.properties, name) &&
-      !PRIVATE.has(name) &&
+      Object.hasOwn(kind.properties, name) &&
+      !LEFT_OUT.has(name) &&
       (withPrompts || !PROMPTS.has(name)) &&
-      !(Object.hasOwn(WITHOUT_EFFECT, name) && typeof value === 'object')
+      !(Object.hasOwn(kind.ignored, name) && typeof value === 'object')
   )
   return Object.fromEntries(known)
 }
@@ -57,7 +58,7 @@ function repeated(request: SdapiTxt2ImgRequest, { withPrompts }: AnswerOptions):
  * The JSON text of `info`, in pieces. The images have the same prompts, so their pieces are the same string: an answer
  * with many images holds a long prompt once.
  *
- * @see https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/processing.py#L632
+ * @see https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/processing.py
  */
 function infoOf(recipes: readonly Recipe[], { batchSize, withPrompts, now }: AnswerOptions): string[] {
   const first = recipes[0]!
@@ -86,7 +87,7 @@ function infoOf(recipes: readonly Recipe[], { batchSize, withPrompts, now }: Ans
     sd_vae_hash: null,
     seed_resize_from_w: -1,
     seed_resize_from_h: -1,
-    denoising_strength: null,
+    denoising_strength: first.strength ?? null,
     extra_generation_params: {},
     index_of_first_image: 0,
     styles: [],

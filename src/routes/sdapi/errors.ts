@@ -13,6 +13,10 @@ const NAMES: Readonly<Record<string, string>> = {
   scheduler: 'sampler_name',
   timestep_spacing: 'scheduler',
   loras: 'prompt',
+  image: 'init_images',
+  mask_image: 'mask',
+  strength: 'denoising_strength',
+  padding_mask_crop: 'inpaint_full_res_padding',
   model: 'override_settings.sd_model_checkpoint',
   clip_skip: 'override_settings.CLIP_stop_at_last_layers'
 }
@@ -20,7 +24,7 @@ const NAMES: Readonly<Record<string, string>> = {
 /**
  * An error in the web UI's form, with its field names.
  *
- * @see https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/api/api.py#L147
+ * @see https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/api/api.py
  */
 export function sdapiError({ code, field, message, statusCode }: EaselError): SdapiError {
   const named = inNames(NAMES, { field, message })

@@ -19,6 +19,9 @@ import { readDescription } from '../description.js'
 import { MAX_FILE_BYTES } from '../recipe.js'
 import { sdapiFailures } from './errors.js'
 
+/** The file's field, as errors of the schema name it: `image` alone is a field of img2img under another name. */
+const FIELD = 'body/image'
+
 /** Most bytes of the body besides the file. */
 const MAX_TEXT_BYTES = 4096
 /** The file in base64, and the rest. */
@@ -94,14 +97,14 @@ async function readBody(payload: IncomingMessage): Promise<Kept> {
   try {
     const text = await unlessGone(payload, () =>
       readJson(body, {
-        paths: { image: 'image' },
+        paths: { image: FIELD },
         onText: (bytes) => textWithin(MAX_TEXT_BYTES, bytes),
         uploads: { take }
       })
     )
     const [description, ...others] = found
     if (description === undefined || others.length > 0 || !Value.Check(SdapiPngInfoRequest, jsonOf(text)))
-      throw new EaselError('INVALID_REQUEST', 'the body must be {"image": "<a file in base64>"}', { field: 'image' })
+      throw new EaselError('INVALID_REQUEST', 'the body must be {"image": "<a file in base64>"}', { field: FIELD })
     return new Kept(description)
   } finally {
     body.destroy()

@@ -24,7 +24,7 @@ export function progressOf(task: Task | undefined, withPreview: boolean): SdapiP
   return inForm({
     progress: Math.min(1, Math.max(LEAST, share)),
     seconds,
-    job: task.id ?? 'txt2img',
+    job: task.id ?? task.kind,
     images,
     since: task.since,
     done: done.size,

@@ -5,6 +5,8 @@ import { scopeOf } from '../caller.js'
 /** A request of this API in flight. */
 export interface Task {
   readonly run: Run
+  /** The name of its route. */
+  readonly kind: string
   /** The name that its client gave it: `force_task_id`. */
   readonly id: string | undefined
   /** How many images it asks for. */

@@ -3,9 +3,10 @@ import { EaselError } from '../../errors.js'
 import { excerpt } from '../../excerpt.js'
 import { CLIP_SKIP_OFFSET } from '../../image/parameters.js'
 import type { GenerateRequest } from '../../schemas/generate.js'
-import { SdapiTxt2ImgRequest } from '../../schemas/sdapi.js'
-import { FIXED, wordsFor } from '../../schemas/sdapi-fields.js'
+import type { SdapiImagesRequest } from '../../schemas/sdapi.js'
+import { type Unpainted, wordsFor } from '../../schemas/sdapi-fields.js'
 import { isEmpty } from './empty.js'
+import type { Kind } from './kinds.js'
 import { choiceOf, type OfferedSamplers } from './samplers.js'
 import { type AskedSettings, clipSkipOf } from './settings.js'
 
@@ -27,19 +28,21 @@ export interface Offered extends OfferedSamplers {
 }
 
 /**
- * Translates a request of the web UI's API to ours. What it omits gets the server's defaults.
+ * Translates what a request of the web UI's API says about its images to ours. What it omits gets the server's defaults.
  *
+ * @param kind the fields that it may have
  * @param settings of its `override_settings`
  * @param offered by its model; undefined before the model's first worker, whose requests are refused
  * @throws EaselError for a field that asks for what Easel does not do
  */
 export function translate(
-  request: SdapiTxt2ImgRequest,
+  request: SdapiImagesRequest,
+  kind: Kind,
   settings: AskedSettings,
   offered: Offered | undefined
 ): GenerateRequest {
-  refuseUnknown(request)
-  refuseUnpainted(request)
+  refuseUnknown(request, kind)
+  refuseUnpainted(request, kind.fixed)
   const { prompt, negative_prompt, steps, cfg_scale, width, height, seed, batch_size, n_iter } = request
   const sampler = offered === undefined ? {} : samplerFields(request, offered)
   const images = (batch_size ?? 1) * (n_iter ?? 1)
@@ -64,10 +67,8 @@ export function translate(
 type Optional<T> = { [K in keyof T]: T[K] | null | undefined }
 
 /** Unknown fields are often typos, or ask for what another fork of the web UI does. */
-function refuseUnknown(request: SdapiTxt2ImgRequest): void {
-  const unknown = Object.entries(request).find(
-    ([name, value]) => !Object.hasOwn(SdapiTxt2ImgRequest.properties, name) && !isEmpty(value)
-  )
+function refuseUnknown(request: SdapiImagesRequest, { properties }: Kind): void {
+  const unknown = Object.entries(request).find(([name, value]) => !Object.hasOwn(properties, name) && !isEmpty(value))
   if (unknown === undefined) return
   // Without the field: it is the client's text, and the log has the field.
   throw new EaselError(
@@ -76,8 +77,9 @@ function refuseUnknown(request: SdapiTxt2ImgRequest): void {
   )
 }
 
-function refuseUnpainted(request: SdapiTxt2ImgRequest): void {
-  for (const [field, { neutral, unable }] of Object.entries(FIXED)) {
+/** @throws EaselError UNSUPPORTED_FEATURE for a field that is not neutral */
+export function refuseUnpainted(request: Readonly<Record<string, unknown>>, fixed: Unpainted['fixed']): void {
+  for (const [field, { neutral, unable }] of Object.entries(fixed)) {
     const value = request[field]
     if (value == null || neutral.some((each) => isDeepStrictEqual(each, value))) continue
     throw new EaselError('UNSUPPORTED_FEATURE', `${field} must be ${wordsFor(neutral)}: ${unable}`, { field })
@@ -85,7 +87,7 @@ function refuseUnpainted(request: SdapiTxt2ImgRequest): void {
 }
 
 function samplerFields(
-  { sampler_name, sampler_index, scheduler, eta }: SdapiTxt2ImgRequest,
+  { sampler_name, sampler_index, scheduler, eta }: SdapiImagesRequest,
   offered: OfferedSamplers
 ): Pick<GenerateRequest, 'scheduler' | 'timestep_spacing' | 'eta'> {
   const choice = choiceOf(
@@ -102,7 +104,7 @@ function samplerFields(
 
 /** `clip_skip` and `CLIP_stop_at_last_layers` are one field under two names. */
 function clipSkip(
-  { clip_skip: layers }: SdapiTxt2ImgRequest,
+  { clip_skip: layers }: SdapiImagesRequest,
   { clip_skip: ofSettings }: AskedSettings,
   most: number
 ): number | undefined {

@@ -1,0 +1,147 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { Static } from 'typebox'
+import { FORM_TYPE, type PictureBodies, pictureBodiesPlugin } from '../../plugins/picture-bodies.js'
+import { commonHeaders } from '../../schemas/error.js'
+import { sdapiExamples } from '../../schemas/examples.js'
+import { ADMISSION_CODES, END_CODES, GenerateHeaders, type GenerateRequest } from '../../schemas/generate.js'
+import { ref } from '../../schemas/ref.js'
+import {
+  SdapiImagesResponse,
+  type SdapiImagesRequest,
+  SdapiImg2ImgRequest,
+  SdapiTxt2ImgRequest
+} from '../../schemas/sdapi.js'
+import type { ImageService } from '../../service/service.js'
+import { limitWithPictures } from '../../uploads/limit.js'
+import type { UploadStore } from '../../uploads/store.js'
+import { sendPieces } from '../answers/body.js'
+import { JSON_TYPE } from '../answers/form.js'
+import { answerHeaders, answerHeaderSchemas } from '../answers/headers.js'
+import { callerOf, scopeOf, whenDone } from '../caller.js'
+import { preparedOf } from '../pictures.js'
+import { imagesAnswer } from './answer.js'
+import { sdapiFailures } from './errors.js'
+import { img2img, type Kind, txt2img } from './kinds.js'
+import { readSettings } from './settings.js'
+import { startOf } from './start.js'
+import type { Tasks } from './tasks.js'
+import { translate } from './translate.js'
+
+export interface ImagesParts extends Pick<PictureBodies, 'bodyLimit'> {
+  service: ImageService
+  tasks: Tasks
+  uploads: UploadStore
+  /** Whether answers include the recipe, which contains the prompts. */
+  withRecipe: boolean
+}
+
+/** Where the body of img2img has pictures. */
+const PICTURES = { 'init_images.*': 'image', mask: 'mask_image' } as const
+
+const NEUTRAL = 'A field that asks for what Easel does not do is refused unless it has its neutral value.'
+
+const shared = {
+  tags: ['automatic1111'],
+  headers: GenerateHeaders,
+  response: {
+    200: {
+      description: 'The images, as files in base64.',
+      headers: { ...commonHeaders, ...answerHeaderSchemas },
+      content: { [JSON_TYPE]: { schema: ref(SdapiImagesResponse), example: sdapiExamples.images } }
+    },
+    ...sdapiFailures(...ADMISSION_CODES, ...END_CODES)
+  }
+}
+
+/** POST /txt2img makes images from a prompt, and POST /img2img from a prompt and a picture. */
+export const imageRoutes: FastifyPluginAsyncTypebox<ImagesParts> = async (app, parts) => {
+  app.post(
+    '/txt2img',
+    {
+      onRequest: app.countRequest,
+      schema: {
+        ...shared,
+        operationId: 'txt2img',
+        summary: "Make images (AUTOMATIC1111's API)",
+        description: `Takes the fields of the web UI's API. ${NEUTRAL}`,
+        body: ref(SdapiTxt2ImgRequest)
+      }
+    },
+    async (request, reply) => {
+      await paint(parts, txt2img, { request, reply })
+      return reply
+    }
+  )
+
+  await app.register(async (scope) => {
+    const { uploads, bodyLimit } = parts
+    await scope.register(pictureBodiesPlugin, { store: uploads, bodyLimit, json: PICTURES, form: {}, properties: {} })
+    scope.removeContentTypeParser(FORM_TYPE)
+    scope.post(
+      '/img2img',
+      {
+        onRequest: scope.countRequest,
+        bodyLimit: limitWithPictures(bodyLimit, uploads.maxFileBytes),
+        config: { growingBody: true },
+        schema: {
+          ...shared,
+          operationId: 'img2img',
+          summary: "Make images from a picture (AUTOMATIC1111's API)",
+          description: `Starts from the picture, or repaints what its mask says. ${NEUTRAL}`,
+          body: ref(SdapiImg2ImgRequest)
+        }
+      },
+      async (request, reply) => {
+        await paint(parts, img2img, { request, reply, start: startOf(request.body as SdapiImg2ImgRequest) })
+        return reply
+      }
+    )
+  })
+}
+
+interface Exchange {
+  readonly request: FastifyRequest<{ Headers: Static<typeof GenerateHeaders> }>
+  readonly reply: FastifyReply
+  /** What our request says about the picture that it starts from. */
+  readonly start?: Partial<GenerateRequest>
+}
+
+async function paint(
+  { service, tasks, withRecipe }: ImagesParts,
+  kind: Kind,
+  { request, reply, start = {} }: Exchange
+): Promise<void> {
+  const body = request.body as SdapiImagesRequest
+  const settings = readSettings(body.override_settings ?? {}, 'override_settings.')
+  const offer = service.offerOf(settings.model)
+  const offered = offer && {
+    schedulers: offer.schedulers,
+    usual: offer.defaults.scheduler,
+    maxClipSkip: offer.limits.clip_skip
+  }
+  const translated = { ...translate(body, kind, settings, offered), ...start }
+  const caller = callerOf(request, request.headers, translated)
+  const prepared = await preparedOf(service, request, translated, caller)
+  const { run, replayed, detach } = service.submit(translated, caller, prepared)
+  whenDone(run, request, reply, detach)
+  tasks.add(scopeOf(request), {
+    run,
+    kind: kind.name,
+    id: body.force_task_id ?? undefined,
+    images: translated.num_images ?? 1,
+    since: new Date()
+  })
+  if (replayed) reply.header('idempotent-replayed', 'true')
+  const finished = await run.finished
+  sendPieces(
+    reply.headers(answerHeaders(run, finished, withRecipe)),
+    JSON_TYPE,
+    imagesAnswer(body, finished, {
+      kind,
+      batchSize: body.batch_size ?? 1,
+      withPrompts: withRecipe,
+      now: new Date()
+    })
+  )
+}
