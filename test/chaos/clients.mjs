@@ -2,7 +2,7 @@
 import http from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { randomNumbers } from '../../tools/random.mjs'
-import { Broken, post } from './http.mjs'
+import { bodyOf, Broken, post } from './http.mjs'
 import { planRequest } from './random-requests.mjs'
 
 /** Average time before a client disconnects, in ms. */
@@ -18,7 +18,7 @@ const MAX_LEAVES = 3
  * The outcomes of the requests. `broken` lists what must not happen.
  *
  * @typedef {{ attempts: number, ends: Record<string, number>, broken: string[] }} Tally
- * @typedef {(png: Buffer, body: import('./random-requests.mjs').Body, seed: number) => Promise<boolean>} IsPicture
+ * @typedef {(png: Buffer, plan: import('./random-requests.mjs').Plan, seed: number) => Promise<boolean>} IsPicture
  */
 
 /**
@@ -82,7 +82,7 @@ class Client {
     const seed = Number(answer.headers['easel-seed'])
     if (plan.body.seed !== undefined && plan.body.seed !== seed)
       throw new Broken(`asked for seed ${plan.body.seed}, got ${seed}`)
-    if (!(await this.isPicture(answer.body, plan.body, seed))) throw new Broken('got the image of another request')
+    if (!(await this.isPicture(answer.body, plan, seed))) throw new Broken('got the image of another request')
     if (plan.manner === 'repeat') await this.repeat(plan, answer)
     if (plan.manner === 'reuse') await this.reuse(plan)
     return 'image'
@@ -94,7 +94,9 @@ class Client {
    * @param {import('./random-requests.mjs').Plan} plan
    * @param {number} leaves how often the client disconnects
    */
-  async ask({ body, key }, leaves) {
+  async ask(plan, leaves) {
+    const { key } = plan
+    const body = await bodyOf(plan)
     const end = performance.now() + GIVE_UP_MS
     for (;;) {
       this.tally.attempts += 1

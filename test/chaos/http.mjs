@@ -1,5 +1,6 @@
 // @ts-check
 import http from 'node:http'
+import sharp from 'sharp'
 
 /** An attempt's outcome: the answer, or 'left' if the client disconnected first. */
 /** @typedef {{ status: number, headers: http.IncomingHttpHeaders, body: Buffer }} Answer */
@@ -11,17 +12,42 @@ const HANG_MS = 60_000
 export class Broken extends Error {}
 
 /**
+ * A request's body as bytes, and its type.
+ *
+ * @param {import('./random-requests.mjs').Plan} plan
+ * @returns {Promise<{ type: string, bytes: Buffer }>}
+ */
+export async function bodyOf({ body, pictures, form }) {
+  const files = await Promise.all(
+    Object.entries(pictures).map(async ([field, pixels]) => {
+      const { width, height } = body
+      const channels = field === 'image' ? 3 : 1
+      return /** @type {const} */ ([field, await sharp(pixels, { raw: { width, height, channels } }).png().toBuffer()])
+    })
+  )
+  if (!form) {
+    const encoded = Object.fromEntries(files.map(([field, file]) => [field, file.toString('base64')]))
+    return { type: 'application/json', bytes: Buffer.from(JSON.stringify({ ...body, ...encoded })) }
+  }
+  const parts = new FormData()
+  for (const [field, value] of Object.entries(body)) parts.append(field, String(value))
+  for (const [field, file] of files) parts.append(field, new Blob([new Uint8Array(file)]), `${field}.png`)
+  const made = new Response(parts)
+  return { type: made.headers.get('content-type') ?? '', bytes: Buffer.from(await made.arrayBuffer()) }
+}
+
+/**
  * Sends POST /generate over one of the agent's connections.
  *
  * @param {string} url
- * @param {object} body
+ * @param {{ type: string, bytes: Buffer }} body
  * @param {{ agent: http.Agent, key?: string | undefined, leaveAfter?: number | undefined }} options leaveAfter: ms after which the client disconnects
  * @returns {Promise<Answer | 'left'>}
  * @throws Broken if no complete answer arrives
  */
 export function post(url, body, { agent, key, leaveAfter }) {
   return new Promise((resolve, reject) => {
-    const headers = { 'content-type': 'application/json', ...(key === undefined ? {} : { 'idempotency-key': key }) }
+    const headers = { 'content-type': body.type, ...(key === undefined ? {} : { 'idempotency-key': key }) }
     const request = http.request(`${url}/generate`, { method: 'POST', agent, headers })
     let left = false
     const hang = setTimeout(() => request.destroy(new Broken(`no answer within ${HANG_MS / 1000} s`)), HANG_MS)
@@ -49,6 +75,6 @@ export function post(url, body, { agent, key, leaveAfter }) {
       if (left) resolve('left')
       else reject(new Broken('the connection closed before the answer was complete'))
     })
-    request.end(JSON.stringify(body))
+    request.end(body.bytes)
   })
 }
