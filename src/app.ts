@@ -72,7 +72,7 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
     await scope.register(tokenizeRoute, { service })
     await scope.register(lorasRoute, { service })
     await scope.register(recipeRoute, { service })
-    await scope.register(openAiRoutes, { prefix: '/v1', service, withRecipe, snapSizes })
+    await scope.register(openAiRoutes, { prefix: '/v1', service, withRecipe, snapSizes, uploads, bodyLimit })
     await scope.register(sdapiRoutes, { prefix: SDAPI, service, withRecipe, uploads, bodyLimit })
   })
   await app.register(healthRoute, { service })

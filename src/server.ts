@@ -95,6 +95,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
   })
   const service = new ImageService({
     pool,
+    maxPictureBytes: options.pictureLimit,
     pictures: new PictureReader({
       maxPixels: options.picturePixels,
       seconds: DECODE_SECONDS,

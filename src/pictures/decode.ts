@@ -69,12 +69,18 @@ export async function decode(file: Buffer, limits: DecodeLimits): Promise<Pixels
 }
 
 /**
- * The alpha of a picture, upright, as one channel; 255 everywhere if it has none.
+ * The alpha of a picture, upright, as one channel.
  *
  * @param file one for which `sizeOf` gave a size
- * @throws PictureError
+ * @throws PictureError also for one without alpha
  */
 export async function decodeAlpha(file: Buffer, limits: DecodeLimits): Promise<Pixels> {
+  const { hasAlpha } = await sharp(file, { limitInputPixels: false }).metadata()
+  if (!hasAlpha)
+    throw new PictureError(
+      'format',
+      'has no transparency, which says what to repaint: send a PNG or WebP with alpha, or mask_from white'
+    )
   return pixelsOf(open(file, limits).ensureAlpha().extractChannel('alpha'), limits, 1)
 }
 

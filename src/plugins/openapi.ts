@@ -8,7 +8,15 @@ import { ErrorResponse } from '../schemas/error.js'
 import { GenerateForm, GenerateRequest } from '../schemas/generate.js'
 import { HealthResponse } from '../schemas/health.js'
 import { LoraInfo } from '../schemas/loras.js'
-import { OpenAiError, OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel } from '../schemas/openai.js'
+import {
+  OpenAiEditsForm,
+  OpenAiEditsRequest,
+  OpenAiError,
+  OpenAiImagesRequest,
+  OpenAiImagesResponse,
+  OpenAiModel,
+  OpenAiVariationsForm
+} from '../schemas/openai.js'
 import {
   SdapiError,
   SdapiImagesResponse,
@@ -35,10 +43,13 @@ const SHARED: readonly TSchema[] = [
   GenerateResponse,
   HealthResponse,
   LoraInfo,
+  OpenAiEditsForm,
+  OpenAiEditsRequest,
   OpenAiError,
   OpenAiImagesRequest,
   OpenAiImagesResponse,
   OpenAiModel,
+  OpenAiVariationsForm,
   Recipe,
   RecipeResponse,
   SdapiError,

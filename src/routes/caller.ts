@@ -6,7 +6,7 @@ import type { Caller } from '../service/caller.js'
 import { formatTraceparent } from '../tracing/traceparent.js'
 
 /** The image request headers that reach the service, already validated by `GenerateHeaders`. */
-interface CallerHeaders {
+export interface CallerHeaders {
   'idempotency-key'?: string
   'x-request-timeout'?: string
 }

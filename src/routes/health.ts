@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
+import { FORMATS } from '../image/formats.js'
 import { failures } from '../schemas/error.js'
 import { healthExample } from '../schemas/examples.js'
 import { HealthResponse } from '../schemas/health.js'
@@ -102,6 +103,7 @@ function describe(service: ImageService): HealthResponse {
         requests: { ...requests, limit: service.queueLimitOfModel }
       }
     }),
+    pictures: { formats: [...FORMATS], ...service.pictureLimits },
     requests: { in_flight: service.ledger.inFlight, queued, limit: service.queueLimit },
     workers
   }

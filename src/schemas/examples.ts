@@ -90,6 +90,7 @@ export const healthExample: HealthResponse = {
       swap_seconds: null
     }
   ],
+  pictures: { formats: ['png', 'jpeg', 'webp'], max_bytes: 16_777_216, max_pixels: 16_777_216 },
   requests: { in_flight: 3, queued: 1, limit: 64 },
   workers: {
     expected: 1,

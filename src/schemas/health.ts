@@ -31,7 +31,7 @@ const offered = {
   }),
   features: Type.Array(Type.String(), {
     description:
-      'Optional features that the workers support: `guidance_interval` allows guidance_start and guidance_end; `guidance_rescale` and `micro_conditioning` allow guidance_rescale, and original_size with its five relatives; `prompt_weights` allows weights in prompts; `schedules` allows timestep_spacing, timesteps, sigmas and eta; with `guidance_embedding` the guidance scale is an input of the model, as in LCM.'
+      'Optional features that the workers support: `guidance_interval` allows guidance_start and guidance_end; `guidance_rescale` and `micro_conditioning` allow guidance_rescale, and original_size with its five relatives; `image_to_image` allows image, and `inpainting` mask_image; `prompt_weights` allows weights in prompts; `schedules` allows timestep_spacing, timesteps, sigmas and eta; with `guidance_embedding` the guidance scale is an input of the model, as in LCM.'
   }),
   coming_features: Type.Array(Type.String(), {
     description: 'Features whose programs are still compiling. Each moves to `features`, or disappears if it cannot.'
@@ -85,6 +85,17 @@ export const HealthResponse = Type.Object(
         ])
       }),
       { description: 'All models. The first is the default, which the fields outside this list describe.' }
+    ),
+    pictures: Type.Object(
+      {
+        formats: Type.Array(Type.String()),
+        max_bytes: Type.Integer({ description: 'Of one file.' }),
+        max_pixels: Type.Integer({ description: 'Width times height.' })
+      },
+      {
+        description:
+          'What a picture that a request starts from may be. A model takes one if it has the feature `image_to_image`, and a mask with `inpainting`.'
+      }
     ),
     requests: Type.Object({ in_flight: Type.Integer(), queued: Type.Integer(), limit: Type.Integer() }),
     workers: Type.Object({

@@ -12,10 +12,18 @@ const SDAPI_NAMES: Readonly<Record<string, string>> = {
   num_images: 'batch_size'
 }
 
+function openAiName(limit: string): string {
+  return limit === 'num_images' ? 'n' : limit
+}
+
 /** The requests for images, with their names for our limits. */
 const REQUESTS: Readonly<Record<string, (limit: string) => string | undefined>> = {
   GenerateRequest: (limit) => limit,
-  OpenAiImagesRequest: (limit) => (limit === 'num_images' ? 'n' : limit),
+  GenerateForm: (limit) => limit,
+  OpenAiImagesRequest: openAiName,
+  OpenAiEditsRequest: openAiName,
+  OpenAiEditsForm: openAiName,
+  OpenAiVariationsForm: openAiName,
   // Its clip_skip counts from another layer.
   SdapiTxt2ImgRequest: (limit) => SDAPI_NAMES[limit],
   SdapiImg2ImgRequest: (limit) => SDAPI_NAMES[limit]
@@ -49,7 +57,7 @@ export function asOffered<D extends object>(document: D, offers: readonly Offere
     }
     // OpenAI's own names also choose the default model under /v1, so the list is closed only here.
     const model = properties['model']
-    if (model !== undefined && schema === 'GenerateRequest') model['enum'] = offers.map((offer) => offer.model.id)
+    if (model !== undefined && schema.startsWith('Generate')) model['enum'] = offers.map((offer) => offer.model.id)
     // The names of samplers under /sdapi are others.
     if (schema.startsWith('Sdapi')) continue
     for (const [name, values] of Object.entries(names)) {

@@ -3,21 +3,39 @@ import { FORMATS } from '../image/formats.js'
 import { OutputFormat } from './format.js'
 import { maybe, oneOf } from './maybe.js'
 import { PresetSchema } from './preset.js'
-import { bareProperties, MAX_PROMPT_LENGTH, type NamesWith, parametersWith, type ValueOf } from '../parameters.js'
+import {
+  bareProperties,
+  MAX_PROMPT_LENGTH,
+  type Parameter,
+  type ParameterName,
+  parameters,
+  parametersWith,
+  type ValueOf
+} from '../parameters.js'
 
 /** SDXL parameters that OpenAI's API lacks and /v1 accepts. */
 export const EXTRAS = parametersWith('openai')
 
-const extras = Object.fromEntries(
-  EXTRAS.map(({ name, schema, openai }) => [
-    name,
-    maybe(
-      (openai === true ? { ...schema, description: 'Same as in POST /generate.' } : openai) as TSchema & {
-        type: string
-      }
-    )
-  ])
-) as { [N in NamesWith<'openai'>]: TOptional<TUnsafe<ValueOf<N> | null>> }
+/** The same of requests that start from a picture. */
+const PICTURE_EXTRA_NAMES = ['mask_from', 'strength', 'resize_mode', 'padding_mask_crop'] as const
+type PictureExtra = (typeof PICTURE_EXTRA_NAMES)[number]
+export const PICTURE_EXTRAS = PICTURE_EXTRA_NAMES.map((name) => ({ ...(parameters[name] as Parameter), name }))
+
+type Extras<N extends ParameterName> = { [K in N]: TOptional<TUnsafe<ValueOf<K> | null>> }
+
+/** Fields with the meaning that they have in POST /generate, or with the schema that the table gives for here. */
+function extrasOf<N extends ParameterName>(list: readonly (Parameter & { readonly name: N })[]): Extras<N> {
+  return Object.fromEntries(
+    list.map(({ name, schema, openai = true }) => [
+      name,
+      maybe(
+        (openai === true ? { ...schema, description: 'Same as in POST /generate.' } : openai) as TSchema & {
+          type: string
+        }
+      )
+    ])
+  ) as unknown as Extras<N>
+}
 
 /**
  * Body of POST /v1/images/generations. Unknown fields are ignored, as OpenAI's API does.
@@ -60,11 +78,63 @@ export const OpenAiImagesRequest = Type.Object(
       Type.Integer({ minimum: 0, maximum: 3, description: 'Maximum number of previews of each image in the stream.' })
     ),
     user: maybe(Type.String()),
-    ...extras
+    ...extrasOf(EXTRAS)
   },
   { $id: 'OpenAiImagesRequest', examples: [{ prompt: 'a red circle on a blue background', n: 1 }] }
 )
 export type OpenAiImagesRequest = Static<typeof OpenAiImagesRequest>
+
+const { prompt, ...answers } = OpenAiImagesRequest.properties
+
+/** What both requests with a picture take besides it. `size` auto is the offered size nearest to the picture's. */
+const withPicture = { ...answers, ...extrasOf<PictureExtra>(PICTURE_EXTRAS) }
+
+/** Fields of OpenAI's models that mean nothing here. */
+const ignored = {
+  background: maybe(Type.String({ description: 'Ignored: images are opaque.' })),
+  input_fidelity: maybe(Type.String({ description: 'Ignored; set strength instead.' })),
+  moderation: maybe(Type.String({ description: 'Ignored.' }))
+}
+
+const ImageUrl = Type.Object({
+  image_url: Type.String({ description: 'A data: URL. The server fetches nothing.' })
+})
+const File = (description: string) => Type.Optional(Type.String({ format: 'binary', description }))
+const MASK = 'What is transparent in it is repainted; `mask_from` white repaints what is white.'
+
+/**
+ * JSON body of POST /v1/images/edits.
+ *
+ * @see https://platform.openai.com/docs/api-reference/images/createEdit
+ */
+export const OpenAiEditsRequest = Type.Object(
+  {
+    prompt,
+    ...withPicture,
+    ...ignored,
+    images: Type.Array(ImageUrl, { minItems: 1, maxItems: 1, description: 'The picture to edit.' }),
+    mask: Type.Optional(Type.Object(ImageUrl.properties, { description: MASK }))
+  },
+  { $id: 'OpenAiEditsRequest' }
+)
+
+/** The same as a form, as the official clients send it. */
+export const OpenAiEditsForm = Type.Object(
+  { prompt, ...withPicture, ...ignored, image: File('The picture to edit; also as `image[]`.'), mask: File(MASK) },
+  { $id: 'OpenAiEditsForm' }
+)
+export type OpenAiEditsForm = Static<typeof OpenAiEditsForm>
+
+/**
+ * Body of POST /v1/images/variations.
+ *
+ * @see https://platform.openai.com/docs/api-reference/images/createVariation
+ */
+export const OpenAiVariationsForm = Type.Object(
+  { ...withPicture, image: File('The picture to vary.') },
+  { $id: 'OpenAiVariationsForm' }
+)
+export type OpenAiVariationsForm = Static<typeof OpenAiVariationsForm>
 
 export const OpenAiImagesResponse = Type.Object(
   {

@@ -29,6 +29,8 @@ export interface ServiceOptions extends RunExecutorOptions {
   models: Models
   memory: MemoryBudget
   pictures: PictureReader
+  /** Most bytes of a picture's file. */
+  maxPictureBytes: number
   /** Most requests in flight for each model: accepted and not ended. */
   queueLimit: number
   /** ms that a request may take at most; clients can only ask for less */
@@ -122,6 +124,12 @@ export class ImageService {
   /** Easel's release. */
   get version(): string {
     return this.#options.version
+  }
+
+  /** Limits of a picture that a request starts from. */
+  get pictureLimits(): { max_bytes: number; max_pixels: number } {
+    const { maxPictureBytes, pictures } = this.#options
+    return { max_bytes: maxPictureBytes, max_pixels: pictures.maxPixels }
   }
 
   /** Most requests in flight for each model. */

@@ -31,6 +31,7 @@ function valuesOf(schema: object): string {
     exclusiveMinimum,
     maximum,
     maxLength,
+    pattern,
     minItems,
     maxItems,
     items
@@ -41,6 +42,7 @@ function valuesOf(schema: object): string {
     exclusiveMinimum?: number
     maximum?: number
     maxLength?: number
+    pattern?: string
     minItems?: number
     maxItems?: number
     items?: object
@@ -50,6 +52,8 @@ function valuesOf(schema: object): string {
   if (type === 'array' && (items as { type?: string }).type === 'object') return `list of at most ${maxItems} objects`
   if (type === 'array') return `list of ${minItems} to ${maxItems} numbers`
   if (type === 'boolean') return 'true or false'
+  if (pattern !== undefined) return '64 digits of hex'
+  if (type === 'string' && maxLength === undefined) return 'file, or text in base64'
   if (type === 'string') return `text, at most ${maxLength} characters`
   const from = minimum ?? `more than ${exclusiveMinimum}`
   return `${type === 'integer' ? 'whole number' : 'number'}, ${from} to ${maximum}`

@@ -304,6 +304,14 @@ describe('POST /generate with a picture', () => {
     expect((await made(forwarded)).file.equals(direct.file)).toBe(true)
   })
 
+  it('is limited as /health says', async () => {
+    const health = (await (await fetch(`${server.url}/health`)).json()) as object
+    expect(health).toMatchObject({
+      features: expect.arrayContaining(['image_to_image', 'inpainting']),
+      pictures: { formats: ['png', 'jpeg', 'webp'], max_bytes: 16_777_216, max_pixels: 16_777_216 }
+    })
+  })
+
   it('counts decodes, bytes and refusals', async () => {
     const before = await metric(server, 'easel_picture_bytes_total')
     await made(await send(server, body(), { image }))

@@ -21,7 +21,7 @@ export function imagesResponse(run: Run, { images }: Finished, format: 'b64_json
  *
  * @see https://platform.openai.com/docs/api-reference/images-streaming
  */
-export function streamPieces(run: Run, partialImages: number): PiecesOf {
+export function streamPieces(run: Run, partialImages: number, kind: 'image_generation' | 'image_edit'): PiecesOf {
   const previews = new Map<number, number>()
   return (event) => {
     if (event.type === 'preview') {
@@ -31,7 +31,7 @@ export function streamPieces(run: Run, partialImages: number): PiecesOf {
       const { width, height, jpeg } = event
       return piecesOf(
         {
-          type: 'image_generation.partial_image',
+          type: `${kind}.partial_image`,
           partial_image_index: index,
           ...fieldsOf({ width, height, format: 'jpeg' })
         },
@@ -39,10 +39,7 @@ export function streamPieces(run: Run, partialImages: number): PiecesOf {
       )
     }
     if (event.type === 'image')
-      return piecesOf(
-        { type: 'image_generation.completed', ...fieldsOf(event.image), usage: usageOf(run) },
-        event.image.bytes
-      )
+      return piecesOf({ type: `${kind}.completed`, ...fieldsOf(event.image), usage: usageOf(run) }, event.image.bytes)
     return event.type === 'error' ? piecesOf({ type: 'error', ...openAiError(event.error) }) : []
   }
 }

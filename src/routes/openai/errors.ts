@@ -1,12 +1,12 @@
 import { Type } from 'typebox'
 import type { EaselError, ErrorCode } from '../../errors.js'
-import { type ErrorForm } from '../../schemas/error.js'
+import { type ErrorForm, failuresAs } from '../../schemas/error.js'
 import { OpenAiError } from '../../schemas/openai.js'
 import { ref } from '../../schemas/ref.js'
 import { inNames } from '../names.js'
 
 /** OpenAI's names for our fields. */
-const PARAMS: Readonly<Record<string, string>> = { width: 'size', height: 'size', num_images: 'n' }
+const PARAMS: Readonly<Record<string, string>> = { width: 'size', height: 'size', num_images: 'n', mask_image: 'mask' }
 
 /** OpenAI's codes that its clients look for. */
 const CODES: Readonly<Partial<Record<ErrorCode, string>>> = { MODEL_NOT_FOUND: 'model_not_found' }
@@ -30,7 +30,12 @@ function typeOf(status: number): string {
   return status >= 500 ? 'server_error' : 'invalid_request_error'
 }
 
-export const openAiErrorForm: ErrorForm<ReturnType<typeof Type.Unsafe<OpenAiError>>> = {
+const openAiErrorForm: ErrorForm<ReturnType<typeof Type.Unsafe<OpenAiError>>> = {
   schema: ref(OpenAiError),
   body: openAiError
+}
+
+/** The `response` schemas of a route's errors. */
+export function openAiFailures(...codes: readonly ErrorCode[]) {
+  return failuresAs(openAiErrorForm, codes)
 }

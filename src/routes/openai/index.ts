@@ -1,39 +1,28 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { EaselError, type ErrorCode } from '../../errors.js'
+import { EaselError } from '../../errors.js'
 import { excerpt } from '../../excerpt.js'
 import { answerErrors } from '../../plugins/errors.js'
-import { commonHeaders, failuresAs } from '../../schemas/error.js'
+import { commonHeaders } from '../../schemas/error.js'
 import { healthExample, openAiExample } from '../../schemas/examples.js'
 import { ADMISSION_CODES, END_CODES, GenerateHeaders } from '../../schemas/generate.js'
 import { EXTRAS, OpenAiImagesRequest, OpenAiImagesResponse, OpenAiModel } from '../../schemas/openai.js'
 import { ref } from '../../schemas/ref.js'
 import { success } from '../../schemas/success.js'
-import type { ImageService } from '../../service/service.js'
-import { sendPieces } from '../answers/body.js'
-import { EVENT_HEADERS, eventsSchema, EventStream } from '../answers/events.js'
-import { EVENTS_TYPE, JSON_TYPE } from '../answers/form.js'
-import { answerHeaders, answerHeaderSchemas } from '../answers/headers.js'
-import { callerOf, whenDone } from '../caller.js'
-import { imagesResponse, streamPieces } from './answer.js'
-import { openAiError, openAiErrorForm } from './errors.js'
-import { modelOf, partialImagesOf, responseFormatOf, translate } from './translate.js'
-
-interface OpenAiParts {
-  service: ImageService
-  /** Whether answers include the recipe, which contains the prompts. */
-  withRecipe: boolean
-  /** Whether to replace a size that is not offered by the nearest one. */
-  snapSizes: boolean
-}
+import { eventsSchema } from '../answers/events.js'
+import { EVENTS_TYPE } from '../answers/form.js'
+import { answerHeaderSchemas } from '../answers/headers.js'
+import { type EditParts, openAiEditRoutes } from './edits.js'
+import { openAiError, openAiFailures } from './errors.js'
+import { respond } from './respond.js'
+import { translate } from './translate.js'
 
 const EVENTS = 'The events of the OpenAI API: `image_generation.partial_image` and `image_generation.completed`.'
 const Events = { schema: eventsSchema(EVENTS) }
 
-const failures = (...codes: readonly ErrorCode[]) => failuresAs(openAiErrorForm, codes)
-
 /** The image generation part of the OpenAI API, under /v1. */
-export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, { service, withRecipe, snapSizes }) => {
+export const openAiRoutes: FastifyPluginAsyncTypebox<EditParts> = async (app, parts) => {
+  const { service } = parts
   answerErrors(app, openAiError)
 
   app.post(
@@ -56,43 +45,21 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
               [EVENTS_TYPE]: Events
             }
           },
-          ...failures(...ADMISSION_CODES, ...END_CODES)
+          ...openAiFailures(...ADMISSION_CODES, ...END_CODES)
         }
       }
     },
     async (request, reply) => {
       const { body } = request
-      const model = modelOf(
-        body,
-        service.models.flatMap(({ name }) => name ?? [])
-      )
-      const offer = service.offerOf(model)
-      const translation = translate(body, {
-        steps: offer?.defaults.num_inference_steps ?? 1,
-        presets: offer?.presets ?? [],
-        sizes: offer?.sizes ?? [],
-        defaultSize: offer && [offer.defaults.width, offer.defaults.height],
-        snap: snapSizes
+      return respond(parts, request, reply, {
+        asked: body,
+        headers: request.headers,
+        kind: 'image_generation',
+        translate: (offered) => translate(body, offered)
       })
-      const translated = model === undefined ? translation : { ...translation, model }
-      const { run, replayed, detach } = service.submit(translated, callerOf(request, request.headers, translated))
-      whenDone(run, request, reply, detach)
-      if (replayed) reply.header('idempotent-replayed', 'true')
-      if (body.stream === true) {
-        const piecesOf = streamPieces(run, partialImagesOf(body))
-        return reply
-          .type(EVENTS_TYPE)
-          .headers(EVENT_HEADERS)
-          .send(new EventStream(run, { after: 0, piecesOf }))
-      }
-      const finished = await run.finished
-      return sendPieces(
-        reply.headers(answerHeaders(run, finished, withRecipe)),
-        JSON_TYPE,
-        imagesResponse(run, finished, responseFormatOf(body))
-      )
     }
   )
+  await app.register(openAiEditRoutes, { ...parts, prefix: '' })
 
   const List = Type.Object({ object: Type.Literal('list'), data: Type.Array(ref(OpenAiModel)) })
   const example: OpenAiModel = {
@@ -123,7 +90,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
             object: 'list',
             data: [example]
           }),
-          ...failures('UNAUTHORIZED')
+          ...openAiFailures('UNAUTHORIZED')
         }
       }
     },
@@ -140,7 +107,7 @@ export const openAiRoutes: FastifyPluginAsyncTypebox<OpenAiParts> = async (app, 
         params: Type.Object({ model: Type.String({ description: 'Its id, as listed by GET /v1/models.' }) }),
         response: {
           200: success(ref(OpenAiModel), 'The model.', example),
-          ...failures('UNAUTHORIZED', 'MODEL_NOT_FOUND')
+          ...openAiFailures('UNAUTHORIZED', 'MODEL_NOT_FOUND')
         }
       }
     },

@@ -1,9 +1,18 @@
 import type { Preset } from '../../parameters.js'
 import type { GenerateRequest } from '../../schemas/generate.js'
-import { EXTRAS, type OpenAiImagesRequest } from '../../schemas/openai.js'
+import {
+  EXTRAS,
+  type OpenAiEditsForm,
+  type OpenAiImagesRequest,
+  type OpenAiVariationsForm,
+  PICTURE_EXTRAS
+} from '../../schemas/openai.js'
 
 /** `partial_images` of a streaming request, otherwise 0. */
-export function partialImagesOf({ stream, partial_images }: OpenAiImagesRequest): number {
+export function partialImagesOf({
+  stream,
+  partial_images
+}: Pick<OpenAiImagesRequest, 'stream' | 'partial_images'>): number {
   return stream === true ? (partial_images ?? 0) : 0
 }
 
@@ -11,7 +20,10 @@ export function partialImagesOf({ stream, partial_images }: OpenAiImagesRequest)
 const URL_MODELS: ReadonlySet<string> = new Set(['dall-e-2', 'dall-e-3'])
 
 /** The form of the images: as requested, else OpenAI's default for the model named. */
-export function responseFormatOf({ response_format, model }: OpenAiImagesRequest): 'b64_json' | 'url' {
+export function responseFormatOf({
+  response_format,
+  model
+}: Pick<OpenAiImagesRequest, 'response_format' | 'model'>): 'b64_json' | 'url' {
   return response_format ?? (URL_MODELS.has(model ?? '') ? 'url' : 'b64_json')
 }
 
@@ -24,9 +36,60 @@ const OPENAI_MODEL = /^(dall-e|gpt-image|chatgpt-image)-/
  *
  * @param served the names of the server's models
  */
-export function modelOf({ model }: OpenAiImagesRequest, served: readonly string[]): string | undefined {
+export function modelOf({ model }: Pick<OpenAiImagesRequest, 'model'>, served: readonly string[]): string | undefined {
   if (model == null || (OPENAI_MODEL.test(model) && !served.includes(model))) return undefined
   return model
+}
+
+/** How much the image changes when the request does not say. With a mask, diffusers' default applies. */
+const EDIT_STRENGTH = 0.8
+const VARIATION_STRENGTH = 0.6
+
+/** Nothing but white space, which the text encoders see as an empty prompt. */
+const NO_PROMPT = ' '
+
+/** The digests of a request's pictures. */
+export interface Pictures {
+  image: string
+  mask?: string | undefined
+}
+
+/** Translates a request for an edit, but for its model, to ours. OpenAI's masks are transparent where to repaint. */
+export function translateEdit(request: OpenAiEditsForm, pictures: Pictures, offered: Translation): GenerateRequest {
+  const strength = pictures.mask === undefined ? EDIT_STRENGTH : undefined
+  return fromPicture(request, pictures, offered, { strength })
+}
+
+/** The same for variations, which have no prompt. */
+export function translateVariation(
+  request: OpenAiVariationsForm,
+  pictures: Pictures,
+  offered: Translation
+): GenerateRequest {
+  return fromPicture({ ...request, prompt: NO_PROMPT }, pictures, offered, { strength: VARIATION_STRENGTH })
+}
+
+function fromPicture(
+  request: OpenAiVariationsForm & { prompt: string },
+  { image, mask }: Pictures,
+  offered: Translation,
+  { strength: usual }: { strength: number | undefined }
+): GenerateRequest {
+  const own = Object.fromEntries(PICTURE_EXTRAS.map(({ name }) => [name, request[name]])) as Nullable<
+    Pick<GenerateRequest, 'mask_from' | 'strength' | 'resize_mode' | 'padding_mask_crop'>
+  >
+  const strength = own.strength ?? usual
+  const { preview_interval: interval, ...translated } = translate(request, offered)
+  return withoutNulls({
+    ...translated,
+    ...own,
+    image,
+    mask_image: mask,
+    mask_from: own.mask_from ?? (mask === undefined ? undefined : 'transparent'),
+    strength,
+    // Fewer steps run, so the previews are closer together.
+    preview_interval: interval && Math.max(1, Math.floor(interval * (strength ?? 1)))
+  })
 }
 
 export interface Translation {
@@ -65,7 +128,7 @@ export function translate(request: OpenAiImagesRequest, offered: Translation): G
   })
 }
 
-/** Undefined for the server's default size. */
+/** Undefined for the server's default size, or the picture's. */
 function sizeOf(size: string | null | undefined, { sizes, defaultSize, snap }: Translation): Size | undefined {
   if (size == null || size === 'auto') return undefined
   const [width, height] = size.split(/[x:]/).map(Number) as [number, number]

@@ -1,0 +1,72 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { OpenAiImagesRequest } from '../../schemas/openai.js'
+import type { GenerateRequest } from '../../schemas/generate.js'
+import type { ImageService } from '../../service/service.js'
+import { sendPieces } from '../answers/body.js'
+import { EVENT_HEADERS, EventStream } from '../answers/events.js'
+import { EVENTS_TYPE, JSON_TYPE } from '../answers/form.js'
+import { answerHeaders } from '../answers/headers.js'
+import { type CallerHeaders, callerOf, whenDone } from '../caller.js'
+import { preparedOf } from '../pictures.js'
+import { imagesResponse, streamPieces } from './answer.js'
+import { modelOf, partialImagesOf, responseFormatOf, type Translation } from './translate.js'
+
+export interface OpenAiParts {
+  service: ImageService
+  /** Whether answers include the recipe, which contains the prompts. */
+  withRecipe: boolean
+  /** Whether to replace a size that is not offered by the nearest one. */
+  snapSizes: boolean
+}
+
+/** What a request says about its answer, and its model. */
+type Asked = Pick<OpenAiImagesRequest, 'model' | 'stream' | 'partial_images' | 'response_format'>
+
+export interface Making {
+  asked: Asked
+  headers: CallerHeaders
+  /** Names the events of a stream. */
+  kind: 'image_generation' | 'image_edit'
+  /** Translates the request, but for its model, to ours. */
+  translate: (offered: Translation) => GenerateRequest
+}
+
+/** Makes the images of an OpenAI request and answers in its form. */
+export async function respond(
+  { service, withRecipe, snapSizes }: OpenAiParts,
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { asked, headers, kind, translate }: Making
+): Promise<FastifyReply> {
+  const model = modelOf(
+    asked,
+    service.models.flatMap(({ name }) => name ?? [])
+  )
+  const offer = service.offerOf(model)
+  const translation = translate({
+    steps: offer?.defaults.num_inference_steps ?? 1,
+    presets: offer?.presets ?? [],
+    sizes: offer?.sizes ?? [],
+    defaultSize: offer && [offer.defaults.width, offer.defaults.height],
+    snap: snapSizes
+  })
+  const translated = model === undefined ? translation : { ...translation, model }
+  const caller = callerOf(request, headers, translated)
+  const prepared = await preparedOf(service, request, translated, caller)
+  const { run, replayed, detach } = service.submit(translated, caller, prepared)
+  whenDone(run, request, reply, detach)
+  if (replayed) reply.header('idempotent-replayed', 'true')
+  if (asked.stream === true) {
+    const piecesOf = streamPieces(run, partialImagesOf(asked), kind)
+    return reply
+      .type(EVENTS_TYPE)
+      .headers(EVENT_HEADERS)
+      .send(new EventStream(run, { after: 0, piecesOf }))
+  }
+  const finished = await run.finished
+  return sendPieces(
+    reply.headers(answerHeaders(run, finished, withRecipe)),
+    JSON_TYPE,
+    imagesResponse(run, finished, responseFormatOf(asked))
+  )
+}
