@@ -33,7 +33,9 @@ class Variant:
 
     name: str
     options: Options = field(
-        default_factory=lambda: Options(devices=jax.devices()[:1], max_prompt_chunks=1)
+        default_factory=lambda: Options(
+            devices=jax.devices()[:1], max_prompt_chunks=1, image_inputs=False
+        )
     )
     asked: Mapping[str, Any] = field(default_factory=dict)
 

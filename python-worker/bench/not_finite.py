@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--model", required=True, type=Path, help="a diffusers folder")
     parser.add_argument("--rounds", default=200, type=int, help="runs of each program")
     chosen = parser.parse_args()
-    options = Options(devices=jax.devices()[:1], max_prompt_chunks=1)
+    options = Options(devices=jax.devices()[:1], max_prompt_chunks=1, image_inputs=False)
     about = describe(chosen.model, options)
     dtypes, put = resolve.dtypes(options), replicate(resolve.mesh(options))
     kernel_options = resolve.kernel_options(options)

@@ -254,9 +254,14 @@ class ImageSpec(Parameters):
     mask: Picture | None = None
 
     @property
+    def schedule_length(self) -> int:
+        """How many steps the sampler's schedule has."""
+        return self.steps if self.schedule_steps is UNSET else self.schedule_steps
+
+    @property
     def skipped_steps(self) -> int:
         """How many steps of the schedule are left out at its start."""
-        return 0 if self.schedule_steps is UNSET else self.schedule_steps - self.steps
+        return self.schedule_length - self.steps
 
     @property
     def size(self) -> Size:

@@ -57,7 +57,9 @@ def _arguments() -> argparse.Namespace:
 
 
 def _engine(folder: Path, batch_lanes: tuple[int, ...] = EXACT) -> SdxlEngine:
-    engine = SdxlEngine(folder, Options(batch_lanes=batch_lanes, max_prompt_chunks=1))
+    engine = SdxlEngine(
+        folder, Options(batch_lanes=batch_lanes, max_prompt_chunks=1, image_inputs=False)
+    )
     engine.warm(lambda line: print(line, file=sys.stderr))
     return engine
 

@@ -42,7 +42,9 @@ def main() -> None:
         read = json.loads(chosen.tokens.read_text(encoding="utf-8"))
         texts = [Tokens(tuple(each["ids"]), tuple(each["ids_2"])) for each in read]
         given = values_of(settings, vars(chosen), environment={})
-        options = Options(**given, devices=jax.devices()[:1], max_prompt_chunks=1)
+        options = Options(
+            **given, devices=jax.devices()[:1], max_prompt_chunks=1, image_inputs=False
+        )
         largest = calibrate(chosen.model, texts, options, chosen.steps, _say)
         file = chosen.to or chosen.model / calibration.FILE
         calibration.write(file, largest)

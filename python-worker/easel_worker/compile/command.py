@@ -106,6 +106,7 @@ def _settings() -> tuple[NamedOption, ...]:
         "quantization",
         "batch_lanes",
         "split_guidance",
+        "image_inputs",
         "max_cache_interval",
         "max_prompt_chunks",
         "more_schedulers",

@@ -36,7 +36,7 @@ def residents(params: SdxlParams, counted: list[Counted]) -> Residents:
         params: shapes of all weights. Each chip has a copy.
         counted: the programs.
     """
-    parts = (params.unet, params.vae, params.text.first, params.text.second)
+    parts = (params.unet, params.vae, params.encoder, params.text.first, params.text.second)
     images = [
         each.beside_weights // lanes for each in counted if (lanes := _guided_lanes(each.name))
     ]

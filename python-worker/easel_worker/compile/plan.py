@@ -58,7 +58,10 @@ def read(model: Path, options: Options, *, only: bool) -> Plan:
     return Plan(
         config=config,
         params=abstract_params(
-            config, resolve.dtypes(options), kernel_options=resolve.kernel_options(options)
+            config,
+            resolve.dtypes(options),
+            kernel_options=resolve.kernel_options(options),
+            encoder=options.image_inputs,
         ),
         tokens=_tokens(files, config),
         sizes=sizes,
@@ -89,6 +92,9 @@ def compile_all(plan: Plan, compiler: CountingCompiler) -> None:
     for chunks in range(2, options.max_prompt_chunks + 1):
         for size in plan.sizes:
             programs.add_chunks(size, chunks, lane_counts)
+    if options.image_inputs:
+        for size in plan.sizes:
+            programs.pictures.add_size(size)
 
 
 def _tokens(files: ModelFiles, config: SdxlConfig) -> tuple[int, int]:

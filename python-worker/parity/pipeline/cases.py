@@ -1,17 +1,19 @@
 """Whole images to compare: a tiny model, its settings and the image's parameters. No torch."""
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from easel_worker.engine import ImageSpec, Tokens
+from easel_worker.engine import ImageSpec, Picture, Tokens
 from parity import cases, stub_tokenizer
 from parity.cases import Case
-from parity.schedulers.cases import EDM, SDXL
+from parity.schedulers.cases import EDM, EDM_SCHEDULERS, SCHEDULERS, SDXL
 
 SDXL_SCHEDULER = {"_class_name": "EulerDiscreteScheduler", **SDXL}
 """The keys of SDXL base's scheduler_config.json that matter."""
@@ -39,6 +41,8 @@ class PipelineCase:
         negative: the negative prompt, or None for none.
         more: further arguments, under the names that diffusers and our spec share. diffusers takes
             `timestep_spacing` as a setting of the scheduler.
+        strength: of an image that begins from a picture; None to begin from noise.
+        masked: whether it repaints only a part of the picture.
     """
 
     name: str
@@ -54,6 +58,8 @@ class PipelineCase:
     zeros_for_no_negative: bool = True
     size: tuple[int, int] = (8, 4)
     seed: int = 20
+    strength: float | None = None
+    masked: bool = False
 
     @property
     def scheduler_config(self) -> dict[str, Any]:
@@ -63,7 +69,8 @@ class PipelineCase:
     @property
     def engine(self) -> str:
         """A key of the engine: cases with the same key differ only in their specs."""
-        return f"{self.model.name} {self.settings} {self.zeros_for_no_negative} {self.size}"
+        own = self.zeros_for_no_negative, self.size, self.strength is not None
+        return f"{self.model.name} {self.settings} {own}"
 
     @property
     def pixels(self) -> tuple[int, int]:
@@ -78,7 +85,8 @@ class PipelineCase:
             prompt=self.tokens(self.prompt),
             negative=None if self.negative is None else self.tokens(self.negative),
             seed=self.seed,
-            steps=self.steps,
+            **self._steps(),
+            **self._pictures(),
             guidance=self.guidance,
             scheduler=self.scheduler,
             width=width,
@@ -87,6 +95,40 @@ class PipelineCase:
             **self.more,
             guidance_embedding=self.model.unet.get("time_cond_proj_dim") is not None,
         )
+
+    def _steps(self) -> dict[str, int]:
+        """How many steps run, and of how many.
+
+        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl_img2img.py#L652
+        """
+        if self.strength is None:
+            return {"steps": self.steps}
+        run = min(int(self.steps * self.strength), self.steps)
+        return {"steps": run, "schedule_steps": self.steps}
+
+    def _pictures(self) -> dict[str, Picture]:
+        if self.strength is None:
+            return {}
+        image = Picture("image", self.picture())
+        return (
+            {"image": image, "mask": Picture("mask", self.mask())}
+            if self.masked
+            else {"image": image}
+        )
+
+    def picture(self) -> NDArray[np.uint8]:
+        """Return the picture that the image begins from, [H, W, 3]: coarse colours with noise."""
+        width, height = self.pixels
+        generator = np.random.default_rng(self.seed + 1)
+        coarse = generator.integers(0, 216, (height // 8, width // 8, 3))
+        fine = generator.integers(0, 40, (height, width, 3))
+        return (coarse.repeat(8, axis=0).repeat(8, axis=1) + fine).astype(np.uint8)
+
+    def mask(self) -> NDArray[np.uint8]:
+        """Return which parts to repaint, [H, W, 1]: another value for each pixel."""
+        width, height = self.pixels
+        generator = np.random.default_rng(self.seed + 2)
+        return generator.integers(0, 256, (height, width, 1), dtype=np.uint8)
 
     def tokens(self, text: str) -> Tokens:
         """Return a text's ids for both encoders."""
@@ -100,6 +142,12 @@ class PipelineCase:
         """Return the noise that both sides start from, [h, w, 4]."""
         width, height = self.size
         generator = np.random.default_rng(self.seed)
+        return generator.standard_normal((height, width, 4), dtype=np.float32)
+
+    def posterior(self) -> NDArray[np.float32]:
+        """Return the noise of the picture's latents on both sides, [h, w, 4]."""
+        width, height = self.size
+        generator = np.random.default_rng(self.seed + 3)
         return generator.standard_normal((height, width, 4), dtype=np.float32)
 
     def complete(self, folder: Path) -> None:
@@ -220,3 +268,56 @@ PIPELINE_CASES = (
     PipelineCase("edm-dpm", FOUR, scheduler="edm_dpmpp_2m", settings=EDM, guidance=3.0),
     PipelineCase("edm-euler", FOUR, scheduler="edm_euler", settings=EDM, guidance=3.0),
 )
+
+STRENGTHS = (0.3, 0.6, 0.85, 1.0)
+
+
+def picture_cases() -> Iterator[PipelineCase]:
+    """Images that begin from a picture, and images that repaint a part of it.
+
+    All samplers, at all strengths, with and without a mask.
+    """
+    for scheduler in (*SCHEDULERS, *EDM_SCHEDULERS):
+        for strength, masked in product(STRENGTHS, (False, True)):
+            yield _from_picture(scheduler, strength, masked=masked)
+
+
+def _from_picture(scheduler: str, strength: float, *, masked: bool) -> PipelineCase:
+    edm = scheduler in EDM_SCHEDULERS
+    # A third-order default makes the engine offer it, and changes the others of diffusers' class.
+    third = {"solver_order": 3} if scheduler == "edm_dpmpp_3m" else {}
+    settings = EDM | third if edm else UNIPC
+    return PipelineCase(
+        f"{'inpaint' if masked else 'image'} {scheduler} {strength}",
+        FOUR if edm else BASE,
+        scheduler=scheduler,
+        settings=settings,
+        guidance=1.0 if scheduler in ("lcm", "tcd") else 3.0,
+        strength=strength,
+        masked=masked,
+    )
+
+
+def _golden_pictures() -> Iterator[PipelineCase]:
+    """Each of the plain samplers once, and what only images from pictures have in combination."""
+    plain = (name for name in (*SCHEDULERS, *EDM_SCHEDULERS) if not name.endswith(_SPACED))
+    for number, scheduler in enumerate(plain):
+        strength = STRENGTHS[number // 2 % len(STRENGTHS)]
+        yield _from_picture(scheduler, strength, masked=number % 2 == 1)
+    yield replace(
+        _from_picture("euler", 0.6, masked=True),
+        name="inpaint-negative-prompt-rescale",
+        negative="blurry",
+        more={"guidance_rescale": 0.7},
+    )
+    yield replace(
+        _from_picture("dpmpp_2m", 0.6, masked=False),
+        name="image-timesteps",
+        more={"timesteps": TIMESTEPS},
+    )
+
+
+_SPACED = ("_karras", "_exponential", "_beta")
+
+PICTURE_CASES = tuple(_golden_pictures())
+"""Those of which the golden file has images."""

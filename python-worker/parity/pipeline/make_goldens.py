@@ -1,4 +1,4 @@
-"""Writes tests/goldens/pipelines.npz: images by diffusers' own pipeline. Needs torch.
+"""Writes tests/goldens/pipelines.npz: images by diffusers' own pipelines. Needs torch.
 
     python -m parity.pipeline.make_goldens [--all]
 
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from parity import golden, reference
 from parity.components.make_goldens import FOLDER
 from parity.pipeline import reference as reference_pipeline
-from parity.pipeline.cases import PIPELINE_CASES, PipelineCase
+from parity.pipeline.cases import PICTURE_CASES, PIPELINE_CASES, PipelineCase
 
+ALL = (*PIPELINE_CASES, *PICTURE_CASES)
 TARGET = Path(__file__).parents[2] / "tests/goldens/pipelines.npz"
 
 
@@ -30,8 +31,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--all", action="store_true", help="make the images of all cases again")
     known = {} if parser.parse_args().all or not TARGET.exists() else dict(np.load(TARGET))
-    made = {case.name: make(case) for case in PIPELINE_CASES if case.name not in known}
-    images = {case.name: (known | made)[case.name] for case in PIPELINE_CASES}
+    made = {case.name: make(case) for case in ALL if case.name not in known}
+    images = {case.name: (known | made)[case.name] for case in ALL}
     for name, image in made.items():
         flat = np.mean((image == 0) | (image == 255))
         print(f"{name}: {image.shape}, mean {image.mean():.0f}, {flat:.0%} black or white")

@@ -40,7 +40,11 @@ def engine_for(
     """
     case.complete(folder)
     options = Options(
-        dtype="float32", devices=jax.devices()[:1], max_prompt_chunks=chunks, loras=loras
+        dtype="float32",
+        devices=jax.devices()[:1],
+        max_prompt_chunks=chunks,
+        loras=loras,
+        image_inputs=case.strength is not None,
     )
     engine = SdxlEngine(folder, options, compiler=compiler or CompileOnce())
     engine.warm(lambda _: None)
@@ -49,12 +53,20 @@ def engine_for(
 
 def run(case: PipelineCase, engine: SdxlEngine) -> Pixels:
     """Return our engine's image of a case, [H, W, 3]."""
-    return make(engine, case.spec(), case.noise())
+    return make(engine, case.spec(), case.noise(), case.posterior())
 
 
-def make(engine: SdxlEngine, spec: ImageSpec, noise: NDArray[np.float32]) -> Pixels:
-    """Return our engine's image from noise [h, w, 4], as [H, W, 3]."""
-    lane = engine.start(spec, noise=noise)
+def make(
+    engine: SdxlEngine,
+    spec: ImageSpec,
+    noise: NDArray[np.float32],
+    posterior: NDArray[np.float32] | None = None,
+) -> Pixels:
+    """Return our engine's image from noise [h, w, 4], as [H, W, 3].
+
+    `posterior` is the noise of its picture's latents.
+    """
+    lane = engine.start(spec, noise=noise, posterior=posterior)
     while lane.step < spec.steps:
         engine.step([lane])
     return engine.finish(lane)

@@ -1,17 +1,23 @@
-"""Runs diffusers' own StableDiffusionXLPipeline on a pipeline case. Needs torch."""
+"""Runs diffusers' own pipelines on a pipeline case. Needs torch."""
 
 import itertools
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 import numpy as np
 import torch
-from diffusers import StableDiffusionXLPipeline
+from diffusers import (
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLInpaintPipeline,
+    StableDiffusionXLPipeline,
+)
+from diffusers.models.autoencoders import vae as autoencoders
 from numpy.typing import NDArray
+from PIL import Image
 
 from easel_worker.sdxl.serving.programs import draw_noise
 from parity.pipeline.cases import PipelineCase
@@ -40,10 +46,15 @@ class _Tokenizer:
         return []  # the pipeline only looks for textual inversions; there are none
 
 
-def pipeline_of(case: PipelineCase, models: Mapping[str, Model]) -> StableDiffusionXLPipeline:
+def pipeline_of(case: PipelineCase, models: Mapping[str, Model]) -> Any:
     """Return diffusers' pipeline with a case's tokenizers and scheduler."""
     config = case.scheduler_config | {k: case.more[k] for k in _SETTINGS if k in case.more}
-    pipeline = StableDiffusionXLPipeline(
+    kind: Any = StableDiffusionXLPipeline
+    if case.strength is not None:
+        kind = StableDiffusionXLImg2ImgPipeline
+    if case.masked:
+        kind = _Inpainting
+    pipeline = kind(
         **models,
         tokenizer=_Tokenizer(case, "tokenizer"),
         tokenizer_2=_Tokenizer(case, "tokenizer_2"),
@@ -55,24 +66,53 @@ def pipeline_of(case: PipelineCase, models: Mapping[str, Model]) -> StableDiffus
     return pipeline
 
 
+class _Inpainting(StableDiffusionXLInpaintPipeline):
+    """Scales latents as the other pipelines do: diffusers' leaves out mean and deviation."""
+
+    def _encode_vae_image(self, image: torch.Tensor, generator: Any) -> torch.Tensor:
+        latents = super()._encode_vae_image(image, generator)
+        config = self.vae.config
+        if config.latents_mean is None:
+            return latents
+        mean, std = (
+            torch.tensor(each).view(1, -1, 1, 1)
+            for each in (config.latents_mean, config.latents_std)
+        )
+        return (latents - mean * config.scaling_factor) / std
+
+
 def run(case: PipelineCase, models: Mapping[str, Model]) -> NDArray[np.uint8]:
     """Return diffusers' image, [H, W, 3]."""
     pipeline = pipeline_of(case, models)
-    width, height = case.pixels
-    with _our_noise(case, pipeline.scheduler):
+    with _our_noise(case, pipeline):
         result = pipeline(
             prompt=case.prompt,
             negative_prompt=case.negative,
-            width=width,
-            height=height,
             num_inference_steps=case.steps,
             guidance_scale=case.guidance,
             clip_skip=case.clip_skip or None,
-            latents=torch.from_numpy(case.noise().transpose(2, 0, 1)[None].copy()),
             output_type="pil",
+            **_beginning(case),
             **_arguments(case),
         )
     return np.asarray(result.images[0])
+
+
+def _beginning(case: PipelineCase) -> dict[str, Any]:
+    """Return the arguments that say what the image begins from."""
+    width, height = case.pixels
+    if case.strength is None:
+        return {"width": width, "height": height, "latents": _in_torch(case.noise())}
+    given = {"image": Image.fromarray(case.picture()), "strength": case.strength}
+    if not case.masked:
+        return given
+    mask = Image.fromarray(case.mask()[..., 0])
+    return given | {"mask_image": mask, "width": width, "height": height}
+
+
+def _in_torch(latents: NDArray[np.float32]) -> torch.Tensor:
+    """[h, w, channels] → [1, channels, h, w]."""
+    return torch.from_numpy(latents.transpose(2, 0, 1)[None].copy())
 
 
 def _arguments(case: PipelineCase) -> dict[str, Any]:
@@ -85,17 +125,29 @@ def _arguments(case: PipelineCase) -> dict[str, Any]:
 
 
 @contextmanager
-def _our_noise(case: PipelineCase, scheduler: Any) -> Iterator[None]:
-    """Make the scheduler draw the noise that our engine draws from the case's seed."""
+def _our_noise(case: PipelineCase, pipeline: Any) -> Iterator[None]:
+    """Give diffusers the noise that our engine gets, and that it draws from the case's seed."""
     width, height = case.size
-    steps = itertools.count()
+    scheduler, steps = pipeline.scheduler, itertools.count()
 
-    def draw(*_: Any, **__: Any) -> torch.Tensor:
+    def fresh(*_: Any, **__: Any) -> torch.Tensor:
         step = next(steps)
-        evaluation = getattr(scheduler, "step_index", step)  # DDPM's has none
+        # DDIM and DDPM have no indices.
+        first = getattr(scheduler, "begin_index", 0)
+        evaluation = getattr(scheduler, "step_index", step + first) - first
         noise = draw_noise(case.seed, 1 + evaluation, shape=(height, width, 4))
-        return torch.from_numpy(np.asarray(noise).transpose(2, 0, 1)[None].copy())
+        return _in_torch(np.asarray(noise))
 
-    module = sys.modules[type(scheduler).__module__]
-    with mock.patch.object(module, "randn_tensor", draw, create=True):
+    def given(noise: NDArray[np.float32]) -> Any:
+        return lambda *_, **__: _in_torch(noise)
+
+    # Inpainting's own subclass draws in the module of its base.
+    kind = next(each for each in type(pipeline).__mro__ if each.__module__.startswith("diffusers"))
+    with ExitStack() as stack:
+        for module, draw in (
+            (sys.modules[type(scheduler).__module__], fresh),
+            (sys.modules[kind.__module__], given(case.noise())),
+            (autoencoders, given(case.posterior())),
+        ):
+            stack.enter_context(mock.patch.object(module, "randn_tensor", draw, create=True))
         yield

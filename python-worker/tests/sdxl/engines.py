@@ -22,13 +22,16 @@ def start(
 ) -> SdxlEngine:
     """Return a warm engine for a model's default size and prompts of one chunk, on one device.
 
+    Its images begin from noise alone.
+
     Args:
         model: the model's folder or file.
         compiler: makes the programs.
         report: see `Engine.warm`.
         options: the engine's, to change that.
     """
-    given = {"devices": jax.devices()[:1], "sizes": [], "max_prompt_chunks": 1} | options
+    least = {"sizes": [], "max_prompt_chunks": 1, "image_inputs": False}
+    given = {"devices": jax.devices()[:1], **least} | options
     engine = SdxlEngine(model, Options(**given), compiler=compiler)
     engine.warm(report)
     return engine

@@ -5,6 +5,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import jax
 import pytest
@@ -12,9 +13,11 @@ import pytest
 from easel_worker.sdxl.samplers.sampler import needs_older, offered
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from parity.pipeline.cases import SDXL_SCHEDULER
-from tests.sdxl.engines import start
+from tests.sdxl.engines import ahead, start
+from tests.sdxl.test_engine import counted_compilations
 from tests.sdxl.tiny_model import SIZES, long, tokens, write
 from tests.support.company import Company, Repertoire, Tally
+from tests.support.samples import generate, with_pictures
 
 REPERTOIRE = Repertoire(
     prompts=[tokens(text) for text in ("", "a red circle", "a blue square", "blurry")],
@@ -59,6 +62,28 @@ PROMPTS = replace(
 )
 
 
+def with_size(*roles: str, **changes: Any) -> dict[str, Any]:
+    """The fields of a request with these pictures, of the first size."""
+    width, height = SIZES[0]
+    request = with_pictures(generate("r", width=width, height=height, **changes), *roles)
+    return {"pictures": request.pictures, "frames": request.frames, **changes}
+
+
+PICTURES = replace(
+    OF_ONE_SIZE,
+    schedulers=offered(SDXL_SCHEDULER),
+    savings=(
+        {},
+        {},
+        with_size("image", schedule_steps=6),
+        with_size("image", schedule_steps=7, cache_interval=2),
+        with_size("image", "mask"),
+        with_size("image", "mask", schedule_steps=6, preview_every=1),
+        with_size("image", "mask", schedule_steps=9, guidance_end=0.5, cache_interval=2),
+    ),
+)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("company"))
@@ -97,6 +122,17 @@ def test_long_and_weighted_prompts(folder: Path) -> None:
     tally = played(company, range(4000, 4040))
     assert tally.wrong == []
     assert tally.images > 100
+
+
+def test_images_from_noise_and_from_pictures(folder: Path) -> None:
+    """They share steps, and nothing is compiled for any of them."""
+    options = {"max_cache_interval": 2, "more_schedulers": True, "image_inputs": True}
+    company = Company(start(folder, ahead(), rows=5, **options), PICTURES)
+    with counted_compilations() as seen:
+        tally = played(company, range(5000, 5080))
+    assert tally.wrong == []
+    assert tally.images > 250
+    assert seen == []
 
 
 def test_on_four_devices(engine: SdxlEngine, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Whole images of our engine against diffusers' StableDiffusionXLPipeline, from equal noise."""
+"""Whole images of our engine against diffusers' pipelines, from equal noise."""
 
 import shutil
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from easel_worker.sdxl.serving.engine import SdxlEngine
-from parity.pipeline.cases import PIPELINE_CASES, PipelineCase
+from parity.pipeline.cases import PICTURE_CASES, PIPELINE_CASES, PipelineCase
 from parity.pipeline.ours import (
     LIMIT,
     SHARE_LIMIT,
@@ -20,6 +20,7 @@ from parity.pipeline.ours import (
 from tests.sdxl.conftest import FolderMaker
 from tests.sdxl.engines import COMPILER
 
+ALL = (*PIPELINE_CASES, *PICTURE_CASES)
 GOLDEN = Path(__file__).parents[1] / "goldens" / "pipelines.npz"
 
 EngineMaker = Callable[[PipelineCase], SdxlEngine]
@@ -40,7 +41,7 @@ def engine_of(golden_folder: FolderMaker, tmp_path_factory: pytest.TempPathFacto
     return make
 
 
-@pytest.mark.parametrize("case", PIPELINE_CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
 def test_image_equals_diffusers(case: PipelineCase, engine_of: EngineMaker) -> None:
     image, golden = run(case, engine_of(case)), np.load(GOLDEN)[case.name]
     assert difference(image, golden) <= LIMIT
@@ -48,4 +49,4 @@ def test_image_equals_diffusers(case: PipelineCase, engine_of: EngineMaker) -> N
 
 
 def test_goldens_cover_exactly_the_cases() -> None:
-    assert set(np.load(GOLDEN)) == {case.name for case in PIPELINE_CASES}
+    assert set(np.load(GOLDEN)) == {case.name for case in ALL}

@@ -10,7 +10,13 @@ import jax
 import numpy as np
 import pytest
 
-from easel_worker.engine import COMPILING, PROMPT_WEIGHTS, InvalidRequest
+from easel_worker.engine import (
+    COMPILING,
+    IMAGE_TO_IMAGE,
+    INPAINTING,
+    PROMPT_WEIGHTS,
+    InvalidRequest,
+)
 from easel_worker.news import News
 from easel_worker.protocol import Generate
 from easel_worker.sdxl.folder.checkpoint import WeightsError
@@ -23,6 +29,7 @@ from easel_worker.timeline import Timeline
 from easel_worker.values import Size
 from easel_worker.vitals import Vitals
 from tests.sdxl.tiny_model import SIZES, spec, tokens, write
+from tests.support.samples import generate, with_pictures
 
 PATIENCE_S = 60.0
 FIRST, SECOND = SIZES
@@ -35,8 +42,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("tiny"))
 
 
-def cold(folder: Path, timeline: Timeline | None = None, *, chunks: int = 1) -> SdxlEngine:
-    options = Options(devices=jax.devices()[:1], compile_behind=True, max_prompt_chunks=chunks)
+def cold(
+    folder: Path, timeline: Timeline | None = None, *, chunks: int = 1, pictures: bool = False
+) -> SdxlEngine:
+    options = Options(
+        devices=jax.devices()[:1],
+        compile_behind=True,
+        max_prompt_chunks=chunks,
+        image_inputs=pictures,
+    )
     return SdxlEngine(folder, options, timeline)
 
 
@@ -198,6 +212,41 @@ def test_weights_whose_program_cannot_be_compiled_are_not_offered(
     until(lambda: engine.capabilities.limits.max_chunks == 2)
     assert PROMPT_WEIGHTS not in engine.capabilities.features
     assert engine.capabilities.coming_features == ()
+
+
+def test_pictures_are_offered_last_and_for_all_sizes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = held("picture 8x8", monkeypatch)
+    engine = cold(folder, chunks=2, pictures=True)
+    engine.warm(lambda _: None)
+    until(lambda: engine.capabilities.limits.max_chunks == 2)
+    assert hello(engine.capabilities, "w").coming_features == (IMAGE_TO_IMAGE, INPAINTING)
+    request = with_pictures(generate("r", width=16, height=8, prompt=tokens("x")), "image")
+    with pytest.raises(InvalidRequest, match="does not support image_to_image"):
+        specs(request, engine.capabilities)
+    go_on.set()
+    until(lambda: not engine.capabilities.coming_features)
+    assert {IMAGE_TO_IMAGE, INPAINTING} < set(engine.capabilities.features)
+    assert specs(request, engine.capabilities)[0].image is not None
+    names = [program.name for program in engine.capabilities.programs]
+    assert names[-6:] == [
+        f"{name} {size}" for size in SIZES for name in ("picture noise", "picture", "picture blend")
+    ]
+
+
+def test_pictures_whose_programs_cannot_be_compiled_are_not_offered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing_at("picture 8x8", monkeypatch)
+    said: list[str] = []
+    engine = cold(folder, pictures=True)
+    engine.warm(said.append)
+    until(lambda: not engine.capabilities.coming_features)
+    assert not {IMAGE_TO_IMAGE, INPAINTING} & set(engine.capabilities.features)
+    assert engine.capabilities.sizes == SIZES
+    wrong = "image_to_image and inpainting is not offered: RESOURCE_EX"
+    assert any(line.startswith(wrong) for line in said)
 
 
 def test_weights_are_read_while_programs_are_compiled(

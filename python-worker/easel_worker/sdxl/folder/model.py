@@ -17,7 +17,7 @@ from easel_worker.sdxl.model.kernel_options import PLAIN, KernelOptions
 from easel_worker.sdxl.model.params import Tree, count
 from easel_worker.sdxl.model.text_encoder import TextEncoder
 from easel_worker.sdxl.model.unet import UNet
-from easel_worker.sdxl.model.vae import Decoder, Vae
+from easel_worker.sdxl.model.vae import Decoder, Encoder, Vae
 from easel_worker.sdxl.quantization import calibration, selection
 from easel_worker.sdxl.quantization.calibration import Largest
 
@@ -41,11 +41,17 @@ class Dtypes:
 
 @dataclass(frozen=True)
 class SdxlParams:
-    """The parameters of text-to-image, without the VAE's encoder."""
+    """The parameters of a model.
+
+    Attributes:
+        vae: the VAE's decoder.
+        encoder: the VAE's encoder; None where no image begins from a picture.
+    """
 
     text: TextParams
     unet: UNet
     vae: Decoder
+    encoder: Encoder | None = None
 
 
 def load_params(
@@ -57,6 +63,7 @@ def load_params(
     *,
     kernel_options: KernelOptions = PLAIN,
     largest: Sequence[Largest] | None = None,
+    encoder: bool = False,
 ) -> SdxlParams:
     """Read all weights of a model.
 
@@ -68,6 +75,7 @@ def load_params(
         report: called with a log line before each component.
         kernel_options: the kernels of UNet and VAE.
         largest: the calibration of a model to quantise, from `calibration.read`.
+        encoder: keep the VAE's encoder, if the files have one.
 
     Raises:
         WeightsError: see `weights.load`.
@@ -78,13 +86,22 @@ def load_params(
         return weights.load(files.components[component].weights, tree, dtype, put)
 
     trees = _declarations(config)
+    whole = weights.has_any(files.components["vae"].weights, trees.vae.encoder)
+    if encoder and not whole:
+        report("the vae has no encoder, so requests cannot bring pictures")
+    autoencoder = load("vae", trees.vae, dtypes.vae) if whole else None
     loaded = SdxlParams(
         text=TextParams(
             load("text_encoder", trees.text.first, dtypes.model),
             load("text_encoder_2", trees.text.second, dtypes.model),
         ),
         unet=load("unet", trees.unet, dtypes.model),
-        vae=load("vae", trees.vae, dtypes.vae).decoder,
+        vae=(
+            load("vae", trees.vae.decoder, dtypes.vae)
+            if autoencoder is None
+            else autoencoder.decoder
+        ),
+        encoder=autoencoder.encoder if autoencoder is not None and encoder else None,
     )
     if largest is None:
         return _bound(loaded, kernel_options)
@@ -93,7 +110,11 @@ def load_params(
 
 
 def abstract_params(
-    config: SdxlConfig, dtypes: Dtypes, *, kernel_options: KernelOptions = PLAIN
+    config: SdxlConfig,
+    dtypes: Dtypes,
+    *,
+    kernel_options: KernelOptions = PLAIN,
+    encoder: bool = False,
 ) -> SdxlParams:
     """Shapes and dtypes of the result of `load_params`, to compile programs without weights."""
     trees = _declarations(config)
@@ -104,6 +125,7 @@ def abstract_params(
         ),
         unet=weights.abstract(trees.unet, dtypes.model),
         vae=weights.abstract(trees.vae.decoder, dtypes.vae),
+        encoder=weights.abstract(trees.vae.encoder, dtypes.vae) if encoder else None,
     )
     if not dtypes.int8:
         return _bound(whole, kernel_options)
@@ -117,8 +139,12 @@ def abstract_params(
 
 def _bound(params: SdxlParams, kernel_options: KernelOptions) -> SdxlParams:
     """Binds kernel options to UNet and VAE. The text encoders are small and always use `PLAIN`."""
+    encoder = params.encoder
     return replace(
-        params, unet=bind(params.unet, kernel_options), vae=bind(params.vae, kernel_options)
+        params,
+        unet=bind(params.unet, kernel_options),
+        vae=bind(params.vae, kernel_options),
+        encoder=None if encoder is None else bind(encoder, kernel_options),
     )
 
 

@@ -21,7 +21,7 @@ from easel_worker.sdxl.folder.checkpoint import (
 from easel_worker.sdxl.folder.original_names import from_original, original_keys
 from easel_worker.sdxl.model.params import Init, Param, Tree, declared
 
-__all__ = ["Put", "Weights", "WeightsError", "abstract", "init", "load"]
+__all__ = ["Put", "Weights", "WeightsError", "abstract", "has_any", "init", "load"]
 
 Put = Callable[[NDArray[Any], Param], jax.Array]
 """Places an array, already in our layout and dtype, on the devices."""
@@ -70,6 +70,21 @@ def load(source: Weights, tree: Tree, dtype: DTypeLike, put: Put) -> Tree:
             _wait_for_oldest(in_flight)
         loaded: Tree = jax.tree.map(lambda param: placed[param.name], tree)
         return loaded
+
+
+def has_any(source: Weights, tree: Any) -> bool:
+    """Whether the files hold any of the declared tensors.
+
+    Raises:
+        WeightsError: a file is unreadable.
+    """
+    params = declared(tree)
+    names = {name for param in params for name in (param.name, *param.aliases)}
+    with open_tensors(source.path) as tensors:
+        own = tensors
+        if source.prefix is not None:
+            own = from_original(source.component, source.prefix, params, tensors)
+        return any(tensor.name in names for tensor in own)
 
 
 def _wait_for_oldest(in_flight: deque[jax.Array]) -> None:

@@ -256,6 +256,20 @@ def unscale(config: VaeConfig, latents: Array) -> Array:
     return latents * std / config.scaling_factor + mean
 
 
+def scale(config: VaeConfig, latents: Array) -> Array:
+    """Convert float32 latents from the VAE's own scale to the UNet's: the inverse of `unscale`.
+
+    diffusers' inpainting pipeline leaves out the mean and the standard deviation, which spoils the
+    colours of models that have them. We scale as its image-to-image pipeline does.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl_img2img.py#L746
+    """
+    if config.latents_mean is None or config.latents_std is None:
+        return latents * config.scaling_factor
+    mean, std = jnp.asarray(config.latents_mean), jnp.asarray(config.latents_std)
+    return (latents - mean) * config.scaling_factor / std
+
+
 def _declare_norm(name: str, channels: int, config: VaeConfig) -> GroupNorm:
     return GroupNorm.declare(name, channels, groups=config.norm_groups, eps=NORM_EPS)
 

@@ -72,6 +72,7 @@ def assemble(
                 report,
                 kernel_options=kernel_options,
                 largest=about.largest,
+                encoder=options.image_inputs,
             )
 
     def digest() -> str:
@@ -84,7 +85,9 @@ def assemble(
     text = about.empty_text
     programs = ProgramSet(
         config,
-        abstract_params(config, dtypes, kernel_options=kernel_options),
+        abstract_params(
+            config, dtypes, kernel_options=kernel_options, encoder=options.image_inputs
+        ),
         mesh,
         (len(text.ids), len(text.ids_2)),
         compiler=_TimedCompiler(

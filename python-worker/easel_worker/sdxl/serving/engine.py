@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from easel_worker.engine import (
     COMPILING,
+    IMAGE_TO_IMAGE,
+    INPAINTING,
     LORAS,
     PROMPT_WEIGHTS,
     Capabilities,
@@ -48,12 +50,13 @@ from easel_worker.sdxl.serving.compilation import Compiler
 from easel_worker.sdxl.serving.describe import describe
 from easel_worker.sdxl.serving.lanes import SdxlLane
 from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.picture_programs import Draws
 from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.sdxl.serving.programs import Encoded
 from easel_worker.sdxl.serving.prompts import sorted_loras
 from easel_worker.sdxl.serving.runner import Runner
 from easel_worker.sdxl.serving.schedule_of import schedule_of
-from easel_worker.sdxl.serving.trial import try_size
+from easel_worker.sdxl.serving.trial import try_picture, try_size
 from easel_worker.timeline import FIRST_IMAGE, Timeline
 from easel_worker.values import Size
 
@@ -121,7 +124,7 @@ class SdxlEngine:
             model=replace(self._capabilities.model, digest=digest),
             sizes=(first,),
             coming=tuple(others),
-            coming_features=tuple(self._later(programs)),
+            coming_features=(*self._later(programs), *self._pictures),
             coming_max_chunks=self._options.max_prompt_chunks,
             programs=runner.infos,
         )
@@ -152,16 +155,11 @@ class SdxlEngine:
     def _extend(self, programs: ProgramSet, sizes: Sequence[Size]) -> None:
         """Compile what goes beyond the default size and prompts of one chunk without masks.
 
-        With `Options.compile_behind` this runs while images are made, and what fails is not
-        offered.
+        The programs for pictures come last: they are offered for all sizes or for none. With
+        `Options.compile_behind` this runs while images are made, and what fails is not offered.
         """
         for feature, add in self._later(programs).items():
-            worked = self._attempt(feature, add)
-            now = self._capabilities
-            self._offer(
-                features=(*now.features, *([feature] if worked else [])),
-                coming_features=tuple(each for each in now.coming_features if each != feature),
-            )
+            self._add_features((feature,), add)
         for size in sizes:
             if not self._attempt(str(size), partial(self._add_size, programs, size)):
                 self._offer(coming=_without(self._capabilities.coming, size))
@@ -170,6 +168,17 @@ class SdxlEngine:
             if not self._attempt(name, partial(self._add_chunks, programs, chunks)):
                 self._offer(coming_max_chunks=self._capabilities.limits.max_chunks)
                 break  # max_chunks cannot leave out a number
+        if self._pictures:
+            self._add_features(self._pictures, partial(self._add_pictures, programs))
+
+    def _add_features(self, features: tuple[str, ...], add: Callable[[], None]) -> None:
+        """Offer features, or drop them if what they need cannot be added."""
+        worked = self._attempt(" and ".join(features), add)
+        now = self._capabilities
+        self._offer(
+            features=(*now.features, *(features if worked else ())),
+            coming_features=tuple(each for each in now.coming_features if each not in features),
+        )
 
     def _attempt(self, name: str, add: Callable[[], None]) -> bool:
         """Add an ability; returns whether it worked."""
@@ -189,6 +198,17 @@ class SdxlEngine:
         if self._options.loras is not None:
             later[LORAS] = programs.add_merges
         return later
+
+    @property
+    def _pictures(self) -> tuple[str, ...]:
+        """The features of images that begin from pictures, if the model can make any."""
+        wanted = self._options.image_inputs and self._warm_runner.has_encoder
+        return (IMAGE_TO_IMAGE, INPAINTING) if wanted else ()
+
+    def _add_pictures(self, programs: ProgramSet) -> None:
+        for size in self._capabilities.sizes:
+            programs.pictures.add_size(size)
+            try_picture(self._warm_runner, self._about, self._options, size)
 
     def _add_size(self, programs: ProgramSet, size: Size) -> None:
         programs.add_size(size, resolve.lane_counts(self._options))
@@ -221,20 +241,30 @@ class SdxlEngine:
         """See `Engine.prepare`."""
         return self._warm_runner.adapters.prepare(sorted_loras(spec), ready)
 
-    def start(self, spec: ImageSpec, *, noise: NDArray[np.float32] | None = None) -> SdxlLane:
+    def start(
+        self,
+        spec: ImageSpec,
+        *,
+        noise: NDArray[np.float32] | None = None,
+        posterior: NDArray[np.float32] | None = None,
+    ) -> SdxlLane:
         """See `Engine.start`.
 
         Args:
             spec: what to make.
             noise: unit normal noise [h, w, channels] to use instead of the seed's noise, for
                 comparisons with other implementations.
+            posterior: with `noise`, the same for the latents of the spec's picture; None for their
+                mean.
         """
         self._check(spec)
-        return self._warm_runner.start(
-            spec,
-            self._make_table(spec.scheduler, spec.steps, schedule_of(spec, self._about.preset)),
-            noise,
-        )
+        draws = None
+        if noise is not None:
+            draws = Draws(noise, np.zeros_like(noise) if posterior is None else posterior)
+        schedule = schedule_of(spec, self._about.preset)
+        steps, begin = spec.schedule_length, spec.skipped_steps
+        table = self._make_table(spec.scheduler, steps, schedule, begin)
+        return self._warm_runner.start(spec, table, draws)
 
     def prompts_of(self, spec: ImageSpec) -> list[Encoded]:
         """The encoded prompts of an image, for comparisons: of a guided one the negative first."""
@@ -308,9 +338,10 @@ class SdxlEngine:
             raise RuntimeError("the engine is not ready: call warm() first")
         return self._runner
 
-    def _new_table(self, scheduler: str, steps: int, schedule: Schedule) -> Table:
+    def _new_table(self, scheduler: str, steps: int, schedule: Schedule, begin: int) -> Table:
+        file = self._about.config.scheduler
         try:
-            return sampler.make_table(self._about.config.scheduler, scheduler, steps, schedule)
+            return sampler.make_table(file, scheduler, steps, schedule, begin=begin)
         except ValueError as error:
             raise InvalidRequest(str(error)) from error
 

@@ -10,6 +10,7 @@ from jax import Array
 from easel_worker.engine import ImageSpec, NotFinite, steps_done
 from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.samplers.table import Coefficients, Table
+from easel_worker.sdxl.serving.picture_programs import Background
 from easel_worker.sdxl.serving.programs import Conditions, Kept, LaneInput, State, StepNumbers
 from easel_worker.sdxl.serving.step_plan import PlannedStep, plan_steps
 from easel_worker.values import Size
@@ -29,6 +30,7 @@ class SdxlLane:
         alone: the inputs made from the prompt alone, for the unguided steps of a guided image; None
             if it has no such steps.
         deep: the deep feature of the last full step while a later step needs it, else None.
+        background: what the image keeps of its picture; None for nothing.
         plan: how each step is computed.
         not_finite: set once a step is known to have made numbers that are not finite.
         unread: the last call's finite flags and this lane's place among them; None once `settle`
@@ -43,6 +45,7 @@ class SdxlLane:
     evaluation: int = 0
     alone: Conditions | None = None
     deep: Array | None = None
+    background: Background | None = None
     plan: tuple[PlannedStep, ...] = field(init=False)
     not_finite: NotFinite | None = None
     unread: "tuple[Array, int] | None" = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from easel_worker import parse
 from easel_worker.engine import Limits
 from easel_worker.engine_options import (
+    IMAGE_INPUTS,
     LORA_SETS,
     LORAS,
     MAX_CACHE_INTERVAL,
@@ -149,6 +150,8 @@ class Options:
             "of them offers them without this option",
         ),
     ] = False
+
+    image_inputs: Annotated[bool, IMAGE_INPUTS] = True
 
     loras: Annotated[Path | None, LORAS] = None
 

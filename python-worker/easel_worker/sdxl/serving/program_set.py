@@ -16,6 +16,7 @@ from easel_worker.sdxl.serving import programs
 from easel_worker.sdxl.serving.compilation import Compiler, Program
 from easel_worker.sdxl.serving.lanes import LaneCounts
 from easel_worker.sdxl.serving.merging import MergePrograms
+from easel_worker.sdxl.serving.picture_programs import PicturePrograms
 from easel_worker.sdxl.serving.programs import (
     Conditions,
     Decoded,
@@ -92,6 +93,7 @@ class ProgramSet:
         self._all: list[Program] = []
         self._merge_infos: tuple[ProgramInfo, ...] = ()
         self.merges = MergePrograms(replicated(mesh))
+        self.pictures = PicturePrograms(config, params.encoder, self._compile, keep_older)
         self._begin: dict[Size, Program] = {}
         self._denoise: dict[DenoiseKey, Program] = {}
         self._decode: dict[Size, Program] = {}

@@ -151,7 +151,7 @@ def encode(
     with jax.named_scope("text_encoder_2"):
         second = params.second(ids_2[None], seen[1])
     states = [before_last(first.hidden_states), before_last(second.hidden_states)]
-    finite = [_finite(states[0]), _finite(states[1]) & _finite(second.pooled)]
+    finite = [is_finite(states[0]), is_finite(states[1]) & is_finite(second.pooled)]
     prompt = Prompt(jnp.concatenate(states, axis=-1), second.pooled[0])
     return Encoded(prompt, jnp.stack(finite))
 
@@ -239,7 +239,7 @@ def denoise(
             # Without the barrier this check could change how the state is computed.
             barrier: Callable[[State], State] = lax.optimization_barrier
             made = barrier(state)
-            finite = _finite(made.sample, lanes=True) & _finite(made.image, lanes=True)
+            finite = is_finite(made.sample, lanes=True) & is_finite(made.image, lanes=True)
         return made, finite, deep if keep else None
 
     stacked: LaneInput = jax.tree.map(lambda *arrays: jnp.stack(arrays), *lanes)
@@ -347,7 +347,7 @@ def next_state(at: Coefficients, state: State, output: Array, noise: Array) -> S
     return State(sample, image, None if state.older is None else state.image)
 
 
-def _finite(array: Array, *, lanes: bool = False) -> Array:
+def is_finite(array: Array, *, lanes: bool = False) -> Array:
     """Whether no number is NaN or infinite, in a whole array or in each lane [lanes, ...]."""
     return jnp.all(jnp.isfinite(array), axis=tuple(range(1 if lanes else 0, array.ndim)))
 
@@ -371,7 +371,7 @@ def decode(decoder: vae.Decoder, sample: Array, *, tile: int | None = None) -> D
     whole = decoder if tile is None else partial(vae_tiles.decode, decoder, tile=tile)
     image = whole(latents)[0].astype(jnp.float32)
     pixels = jnp.round(jnp.clip(image * 0.5 + 0.5, 0.0, 1.0) * 255.0).astype(jnp.uint8)
-    return Decoded(pixels, _finite(image))
+    return Decoded(pixels, is_finite(image))
 
 
 def preview(decoder: vae.Decoder, image: Array, *, shrink: int) -> Decoded:

@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from numpy.typing import NDArray
 
 from easel_worker.engine import ImageSpec, NotFinite, Pixels, ProgramInfo, Tokens
 from easel_worker.sdxl.folder.model import SdxlParams
@@ -14,13 +13,14 @@ from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.samplers.table import Table
 from easel_worker.sdxl.serving.adapters import Adapters
+from easel_worker.sdxl.serving.beginning import Beginner
 from easel_worker.sdxl.serving.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
+from easel_worker.sdxl.serving.picture_programs import Draws
 from easel_worker.sdxl.serving.program_set import DenoiseKey, ProgramSet
-from easel_worker.sdxl.serving.programs import Conditions, Decoded, Encoded, Prompt, State
+from easel_worker.sdxl.serving.programs import Conditions, Decoded, Encoded, Prompt
 from easel_worker.sdxl.serving.prompts import PromptEncoder, sorted_loras
 from easel_worker.sdxl.serving.sharding import replicated
 from easel_worker.sdxl.serving.time_ids import time_ids
-from easel_worker.values import Size
 
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 
@@ -57,6 +57,7 @@ class Runner:
         self._prompts = PromptEncoder(
             config, self._adapters.text, programs, self._everywhere, empty_text
         )
+        self._beginner = Beginner(programs, params.encoder, self._everywhere, config.vae_scale)
 
     @property
     def adapters(self) -> Adapters:
@@ -68,9 +69,14 @@ class Runner:
         """The programs compiled so far."""
         return self._programs.infos
 
-    def start(self, spec: ImageSpec, table: Table, noise: NDArray[np.float32] | None) -> SdxlLane:
+    @property
+    def has_encoder(self) -> bool:
+        """Whether the model has what encodes pictures."""
+        return self._params.encoder is not None
+
+    def start(self, spec: ImageSpec, table: Table, draws: Draws | None) -> SdxlLane:
         """A lane before its first step, with noise from the spec's seed or the given noise."""
-        return self._start(spec, table, noise, self.prompts_of(spec))
+        return self._start(spec, table, draws, self.prompts_of(spec))
 
     def prompts_of(self, spec: ImageSpec) -> list[Encoded]:
         """The encoded prompts of an image; see `PromptEncoder.of_image`."""
@@ -93,17 +99,19 @@ class Runner:
         self,
         spec: ImageSpec,
         table: Table,
-        noise: NDArray[np.float32] | None,
+        draws: Draws | None,
         prompts: Sequence[Encoded],
     ) -> SdxlLane:
         """Args: `prompts` holds the prompt, with the negative prompt before it if guided."""
         unet = self._adapters.unet(sorted_loras(spec))
+        beginning = self._beginner.begin(spec, table, draws)
         lane = SdxlLane(
             spec=spec,
             table=table,
             conditions=self._project(spec, prompts, unet.params),
-            state=self._begin(spec.size, spec.seed, table.initial, noise),
+            state=beginning.state,
             unet=unet.params,
+            background=beginning.background,
         )
         unet.users.add(lane)
         if spec.guided and not all(step.guided for step in lane.plan):
@@ -113,6 +121,7 @@ class Runner:
             for name, finite in zip(TEXT_ENCODERS, np.asarray(prompt.finite), strict=True):
                 if not finite:
                     raise NotFinite("text_encoder", name)
+        beginning.check()
         return lane
 
     def step(self, lanes: Sequence[SdxlLane]) -> int:
@@ -132,6 +141,7 @@ class Runner:
             finite.copy_to_host_async()
             for place, lane in enumerate(call.lanes):  # the rest is padding
                 lane.advance(made[place], finite, place)
+                self._blend(lane)
         _wait([lane.state for lane in lanes])
         return sum(call.rows_padded for call in calls)
 
@@ -171,15 +181,12 @@ class Runner:
         ids = np.stack(time_ids(spec)[-len(given) :])
         return project(unet, given, ids)
 
-    def _begin(
-        self, size: Size, seed: int, initial: float, noise: NDArray[np.float32] | None
-    ) -> State:
-        if noise is None:
-            return self._programs.begin(size)(np.uint32(seed), np.float32(initial))
-        sample = noise * np.float32(initial)
-        nothing = np.zeros_like(sample)
-        arrays = (sample, nothing, nothing if self._programs.keep_older else None)
-        return State(*jax.device_put(arrays, self._everywhere))
+    def _blend(self, lane: SdxlLane) -> None:
+        """Put back what the lane keeps of its picture."""
+        if lane.background is not None:
+            levels = lane.table.noised_at(lane.evaluation)
+            blend = self._programs.pictures.blend(lane.size)
+            lane.state = blend(lane.state, lane.background, *levels)
 
 
 def _read(decoded: Decoded) -> Pixels | None:

@@ -31,7 +31,7 @@ def schedule_of(spec: ImageSpec, preset: Preset | None) -> Schedule:
 def _timesteps(spec: ImageSpec, own: Preset | None) -> tuple[int, ...]:
     if spec.timesteps is not UNSET:
         return spec.timesteps
-    if own is None or own.timesteps is UNSET or len(own.timesteps) != spec.steps:
+    if own is None or own.timesteps is UNSET or len(own.timesteps) != spec.schedule_length:
         return ()
     replaced = spec.timestep_spacing is not UNSET or spec.sigmas is not UNSET
     return () if replaced else own.timesteps

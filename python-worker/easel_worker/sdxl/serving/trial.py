@@ -1,10 +1,11 @@
 """Checks that a loaded and compiled model computes finite numbers, with an image of one step."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from easel_worker.engine import ImageSpec, NotFinite, Tokens
+from easel_worker.engine import ImageSpec, NotFinite, Picture, Tokens
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.describe import Description
@@ -38,8 +39,20 @@ def try_size(
     Raises:
         BrokenModelError: the numbers are not finite.
     """
+    _try(runner, about, options, _spec(about, size, chunks))
+
+
+def try_picture(runner: Runner, about: Description, options: Options, size: Size) -> None:
+    """The same with an image that begins from a grey picture and keeps it, in one step of two."""
+    grey = np.full((size.height, size.width, 3), 127, np.uint8)
+    image, mask = Picture("", grey), Picture("", np.zeros_like(grey[..., :1]))
+    spec = replace(_spec(about, size, chunks=1), image=image, mask=mask, schedule_steps=2)
+    _try(runner, about, options, spec)
+
+
+def _spec(about: Description, size: Size, chunks: int) -> ImageSpec:
     defaults = about.capabilities.defaults
-    spec = ImageSpec(
+    return ImageSpec(
         prompt=Tokens(about.empty_text.ids * chunks, about.empty_text.ids_2 * chunks),
         negative=None,
         seed=0,
@@ -50,11 +63,16 @@ def try_size(
         height=size.height,
         guidance_embedding=about.config.unet.guidance_features is not None,
     )
-    table = sampler.make_table(about.config.scheduler, spec.scheduler, spec.steps)
+
+
+def _try(runner: Runner, about: Description, options: Options, spec: ImageSpec) -> None:
+    table = sampler.make_table(
+        about.config.scheduler, spec.scheduler, spec.schedule_length, begin=spec.skipped_steps
+    )
     try:
         runner.try_image(spec, table)
     except NotFinite as error:
-        raise BrokenModelError(_what_to_do(error, options, size)) from error
+        raise BrokenModelError(_what_to_do(error, options, spec.size)) from error
 
 
 def _what_to_do(error: NotFinite, options: Options, size: Size) -> str:
