@@ -366,6 +366,34 @@ export const parameters = {
     omittable: true,
     recipe: 'where decided'
   },
+  hires: {
+    schema: Type.Object(
+      {
+        width: Type.Integer({ ...size, description: 'Width of the finished image; only compiled sizes are offered.' }),
+        height: Type.Integer({ ...size, description: 'Height of the finished image.' }),
+        strength: Type.Optional(
+          Type.Number({ ...share, description: 'How much the second pass changes the enlarged image. Default: 0.7.' })
+        ),
+        num_inference_steps: Type.Optional(
+          Type.Integer({
+            minimum: 1,
+            maximum: 1000,
+            description: 'Steps of the second pass before `strength`. Default: those of the first.'
+          })
+        )
+      },
+      {
+        additionalProperties: false,
+        description:
+          'A second pass: each image is enlarged to this size with a bicubic filter and changed from there, like `image` with `strength`. `width` and `height` are the size of the first pass.'
+      }
+    ),
+    omittable: true,
+    feature: 'image_to_image',
+    unable: 'no worker starts from a picture',
+    recipe: 'where decided',
+    openai: true
+  },
   loras: {
     schema: Type.Array(
       Type.Object(

@@ -24,12 +24,36 @@ export function settingsText(recipe: Recipe): string {
     `CFG scale: ${recipe.guidance_scale}`,
     ...setting('Clip skip', recipe.clip_skip === undefined ? undefined : recipe.clip_skip + CLIP_SKIP_OFFSET),
     ...parametersWith('label').flatMap(({ name, label }) => setting(label, recipe[name])),
+    ...hiresSettings(recipe),
     `Seed: ${recipe.seed}`,
     `Size: ${recipe.width}x${recipe.height}`,
     `Model hash: ${shortDigest(recipe.model_digest)}`,
     `Model: ${recipe.model}`,
     `Version: easel ${recipe.version}`
   ].join(', ')
+}
+
+/** The filter that enlarges images for a second pass. No upscaler of the web UI has this name. */
+const UPSCALER = 'Bicubic'
+
+function hiresSettings({ hires, num_inference_steps: first }: Recipe): string[] {
+  if (hires === undefined) return []
+  const { width, height, strength, num_inference_steps: steps = first } = hires
+  return [
+    ...setting('Denoising strength', strength),
+    `Hires resize: ${width}x${height}`,
+    `Hires steps: ${steps}`,
+    `Hires upscaler: ${UPSCALER}`
+  ]
+}
+
+/** The second pass that a text describes; none if another upscaler made it, whose pixels would differ. */
+function hiresIn(settings: Parts['settings']): Pick<Recipe, 'hires'> {
+  const size = /^(\d{1,5})x(\d{1,5})$/.exec(settings['Hires resize'] ?? '')
+  if (size === null || settings['Hires upscaler'] !== UPSCALER) return {}
+  const [, width, height] = size.map(Number)
+  const [strength, steps] = [Number(settings['Denoising strength']), Number(settings['Hires steps'])]
+  return { hires: { width: width!, height: height!, strength, num_inference_steps: steps } }
 }
 
 /** A model's digest as AUTOMATIC1111 shortens its hashes. */
@@ -87,6 +111,7 @@ export function recipeOfParameters(text: string, format: Format): Recipe | undef
     model: settings['Model'] ?? '',
     model_digest: settings['Model hash'] ?? '',
     ...syntaxOf(settings['Prompt syntax'], version),
+    ...hiresIn(settings),
     version
   }
 }

@@ -22,16 +22,16 @@ export interface PictureFiles {
 }
 
 /** What an image starts from, at its own size, and what of the original it replaces. */
-function isSize(a: Size, b: Size): boolean {
-  return a.width === b.width && a.height === b.height
-}
-
 export interface Prepared {
   readonly image: Pixels
   /** 255 where the image is repainted, else 0. */
   readonly mask?: Pixels | undefined
   /** Set if only this part of the original is painted, to be put back by `overlay`. */
   readonly region?: Region | undefined
+}
+
+function isSize(a: Size, b: Size): boolean {
+  return a.width === b.width && a.height === b.height
 }
 
 export interface Preparation {
@@ -116,6 +116,11 @@ export class PictureReader {
         region
       }
     })
+  }
+
+  /** Brings pixels to a size, stretched. */
+  scale(pixels: Pixels, size: Size): Promise<Pixels> {
+    return this.#limit(() => resized(pixels, size, 'default'))
   }
 
   /** Puts an image back into the region of the original for which it was made. */

@@ -123,17 +123,18 @@ export class Admission {
   /**
    * Holds memory for the decoded pictures that a request starts from.
    *
+   * @param field the one that needs them
    * @throws EaselError LIMIT_EXCEEDED or MEMORY_FULL
    */
-  holdInputs({ width, height }: Size, bytes: number): Hold {
+  holdInputs({ width, height }: Size, bytes: number, field: 'image' | 'hires' = 'image'): Hold {
     const { memory } = this.#options
     const hold = memory.tryHold('inputs', bytes)
     if (hold !== undefined) return hold
     if (bytes <= memory.most('inputs')) throw memoryFull()
     throw new EaselError(
       'LIMIT_EXCEEDED',
-      `image must be left out at ${width}x${height}: this server has no memory for pictures of this size (MEMORY_BUDGET)`,
-      { field: 'image' }
+      `${field} must be left out at ${width}x${height}: this server has no memory for pictures of this size (MEMORY_BUDGET)`,
+      { field }
     )
   }
 

@@ -11,6 +11,7 @@ import {
   type ValueOf
 } from '../parameters.js'
 import type { GenerateRequest } from '../schemas/generate.js'
+import { hiresOf } from './second-pass.js'
 import { startOf } from './starts.js'
 
 type Neutral = typeof NEUTRAL
@@ -52,7 +53,16 @@ export function decide(
   const preset = presetOf(request, model.presets)
   const own = preset === undefined ? {} : besides(preset, said)
   const seed = said.seed ?? randomSeed()
-  return { ...FALLBACKS, ...defaultsOf(model, defaults), ...own, ...stepsOf(said), seed, ...said, ...startOf(request) }
+  return {
+    ...FALLBACKS,
+    ...defaultsOf(model, defaults),
+    ...own,
+    ...stepsOf(said),
+    seed,
+    ...said,
+    ...startOf(request),
+    ...hiresOf(request)
+  }
 }
 
 /** The values of the preset that a request names. @throws EaselError UNSUPPORTED_PRESET with the names that fit */

@@ -9,7 +9,10 @@ import { wireOf } from './decisions.js'
 import type { Model, Models } from './models.js'
 import { tokenizePrompts } from './prompt-job.js'
 import { type Resolved, resolveRequest, seedsOf } from './resolve.js'
+import { type SecondPass, secondPassOf } from './second-pass.js'
 import { startWireOf } from './starts.js'
+
+const NO_PIXELS = new Uint8Array()
 
 /** Everything decided about a request. */
 export interface Plan {
@@ -17,6 +20,7 @@ export interface Plan {
   readonly resolved: Resolved
   readonly prompts: ReturnType<typeof tokenizePrompts>
   readonly job: Job
+  readonly second: SecondPass | undefined
   /** ms */
   readonly timeout: number
   /** Its files. */
@@ -67,12 +71,14 @@ export class Planner {
       preview_every: request.preview_interval ?? 0,
       ...(caller.trace === undefined ? {} : { trace: caller.trace })
     }
-    const { width, height } = output ?? job
+    const second = secondPassOf(job, resolved)
+    const { width, height } = output ?? second?.size ?? job
     const plan = {
       model,
       resolved,
       prompts,
       job,
+      second,
       timeout: Math.min(requestTimeout, (request.timeout ?? Infinity) * 1000, caller.timeout ?? Infinity),
       size: { width, height, images: job.seeds.length }
     }
@@ -81,10 +87,11 @@ export class Planner {
   }
 
   /** @throws EaselError if the plan cannot be carried out now */
-  refuseUnlessPossible({ model, job, timeout, size }: Plan): void {
+  refuseUnlessPossible({ model, job, second, timeout, size }: Plan): void {
     const { admission } = this.#options
     admission.refuseUnlessOneWorker(model, job)
-    admission.refuseUnlessInTime(model, job, timeout)
+    if (second !== undefined) admission.refuseUnlessOneWorker(model, second.job(0, NO_PIXELS))
+    admission.refuseUnlessInTime(model, { ...job, steps: job.steps + (second?.steps ?? 0) }, timeout)
     admission.refuseUnlessRoom(size)
   }
 }

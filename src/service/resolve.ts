@@ -1,12 +1,13 @@
 import { type Capabilities, supports } from '../workers/capabilities.js'
 import type { LoraUse } from '../workers/protocol.js'
-import { includesSize } from '../workers/sizes.js'
 import { EaselError } from '../errors.js'
 import { type Defaults, mostOf, parametersWith } from '../parameters.js'
 import type { GenerateRequest } from '../schemas/generate.js'
 import { decide, type Decided } from './decisions.js'
 import { lorasOf } from './loras.js'
-import { NOT_READY_RETRY_SECONDS, unsupported } from './failures.js'
+import { unsupported } from './failures.js'
+import { checkHires } from './second-pass.js'
+import { checkOffered } from './sizes.js'
 import { checkStart } from './starts.js'
 
 /** A request's values as its images have them. */
@@ -32,6 +33,7 @@ export function resolveRequest(
   checkNeutral(decided, model)
   checkOmittable(decided, model)
   checkStart(request, decided, model)
+  checkHires(request, decided, model)
   checkSchedule(decided)
   checkNegativeSizes(decided)
   checkLimits(decided, model)
@@ -116,23 +118,6 @@ function checkLimits(decided: Decided, model: Capabilities): void {
   }
 }
 
-function checkSize({ width, height }: Decided, { sizes, compiling }: Capabilities): void {
-  if (includesSize(sizes, { width, height })) return
-  const offered = sizes.map(([w, h]) => `${w}x${h}`).join(', ')
-  const field = sizes.some(([w]) => w === width) ? 'height' : 'width'
-  if (includesSize(compiling, { width, height })) {
-    throw new EaselError(
-      'NOT_READY',
-      `${width}x${height} is still being compiled; retry later, or use one of ${offered}`,
-      {
-        field,
-        retryAfter: NOT_READY_RETRY_SECONDS
-      }
-    )
-  }
-  throw new EaselError(
-    'UNSUPPORTED_SIZE',
-    `${width}x${height} is not offered; width x height must be one of ${offered}`,
-    { field }
-  )
+function checkSize({ width, height }: Decided, model: Capabilities): void {
+  checkOffered({ width, height }, model, (sizes) => (sizes.some(([w]) => w === width) ? 'height' : 'width'))
 }

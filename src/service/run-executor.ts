@@ -6,14 +6,19 @@ import type { Format } from '../image/formats.js'
 import type { Recipe } from '../image/recipe.js'
 import type { MemoryBudget } from '../memory.js'
 import type { Defaults } from '../parameters.js'
+import type { Pixels } from '../pictures/pixels.js'
+import type { PictureReader } from '../pictures/reader.js'
+import type { Timings } from '../workers/protocol.js'
 import { type Decided, recipeOf } from './decisions.js'
 import type { Overlay } from './preparer.js'
 import type { ImageFile, Run, RunTimings } from './run.js'
 import type { RunMemory } from './run-memory.js'
+import type { SecondPass } from './second-pass.js'
 
 export interface RunExecutorOptions {
   encoder: ImageEncoder
   memory: MemoryBudget
+  pictures: PictureReader
   defaults: Defaults
   /** Whether to embed the recipe in image files. */
   embedRecipe: boolean
@@ -31,6 +36,8 @@ export interface Execution {
   run: Run
   model: ServedModel
   job: Job
+  /** Undefined for images of one pass. */
+  second: SecondPass | undefined
   resolved: Decided
   /** ms */
   timeout: number
@@ -48,40 +55,70 @@ export class RunExecutor {
   }
 
   /** Runs the request until the run has ended. Never throws. */
-  async execute({ run, model, job, resolved, timeout, memory, overlay }: Execution): Promise<void> {
+  async execute(execution: Execution): Promise<void> {
+    const { run, model, job, second, timeout, memory } = execution
     const start = performance.now()
-    const files: Promise<{ image: ImageFile; ms: number }>[] = []
+    const files: Promise<Made>[] = []
+    const of = job.steps + (second?.steps ?? 0)
     const listener: JobListener = {
       reserve: () => memory.reserve(),
       waiting: (ahead, seconds) => run.emit({ type: 'queued', position: ahead, estimate_seconds: seconds ?? null }),
       started: () => run.emit({ type: 'started' }),
-      progress: (progress) => this.#progress(run, (steps) => model.secondsLeft(job.scheduler, steps), progress),
+      progress: (progress) => this.#progress(execution, { ...progress, of }),
       image: (index, raw) => {
         memory.arrived()
-        const file = this.#file(run, raw, index, { resolved, overlay }).finally(() => memory.encoded())
+        const file = this.#made(execution, raw, index, start).finally(() => memory.encoded())
         // Avoid an unhandled rejection; Promise.all below reports failures.
         file.catch(() => undefined)
         files.push(file)
       }
     }
     try {
-      const raw = await model.generate(job, { id: randomUUID(), timeout, signal: run.signal, listener })
+      await model.generate(job, { id: randomUUID(), timeout, signal: run.signal, listener })
       const made = await Promise.race([Promise.all(files), stopped(run.signal)])
       const images = made.map(({ image }) => image).sort((a, b) => a.index - b.index)
       const file_ms = Math.max(...made.map(({ ms }) => ms))
-      run.succeed({ images, timings: { ...slowest(raw), file_ms, total_ms: performance.now() - start } })
+      run.succeed({ images, timings: { ...slowest(made), file_ms, total_ms: performance.now() - start } })
     } catch (error) {
       run.fail(error)
     }
   }
 
-  #progress(
-    run: Run,
-    secondsLeft: (steps: number) => number | undefined,
-    { image, stage, step, of, preview }: JobProgress
-  ): void {
+  /** Makes an image's file of its pixels, after the second pass if there is one. */
+  async #made(execution: Execution, first: RawImage, index: number, start: number): Promise<Made> {
+    const raw = execution.second === undefined ? first : await this.#enlarged(execution, first, index, start)
+    return { ...(await this.#file(execution, raw, index)), timings: raw.timings }
+  }
+
+  /** Runs the second pass over an image, on the weights that made it. @param start of the request, in ms */
+  async #enlarged(execution: Execution, first: RawImage, index: number, start: number): Promise<RawImage> {
+    const { run, model, job, second, timeout } = execution
+    const { size, steps, job: jobOf } = second!
+    const { width, height, pixels } = first
+    const picture = { width, height, channels: 3, data: Buffer.from(pixels.buffer, pixels.byteOffset, pixels.length) }
+    const enlarged = await this.#options.pictures.scale(picture as Pixels, size)
+    const [made] = await model.generate(jobOf(index, enlarged.data), {
+      id: randomUUID(),
+      timeout: timeout - (performance.now() - start),
+      signal: run.signal,
+      weights: first.model,
+      listener: {
+        progress: (progress) =>
+          this.#progress(execution, {
+            ...progress,
+            image: index,
+            step: job.steps + progress.step,
+            of: job.steps + steps
+          })
+      }
+    })
+    return { ...made!, timings: sum(first.timings, made!.timings) }
+  }
+
+  #progress({ run, model, job }: Execution, { image, stage, step, of, preview }: JobProgress): void {
     if (stage === 'denoising') {
-      run.emit({ type: 'progress', image, step, of, eta_seconds: secondsLeft(of - step) ?? null })
+      const eta_seconds = model.secondsLeft(job.scheduler, of - step) ?? null
+      run.emit({ type: 'progress', image, step, of, eta_seconds })
     }
     if (preview === undefined) return
     const { width, height, pixels } = preview
@@ -95,12 +132,7 @@ export class RunExecutor {
       .finally(() => hold.release())
   }
 
-  async #file(
-    run: Run,
-    raw: RawImage,
-    index: number,
-    { resolved, overlay }: Pick<Execution, 'resolved' | 'overlay'>
-  ): Promise<{ image: ImageFile; ms: number }> {
+  async #file({ run, resolved, overlay }: Execution, raw: RawImage, index: number): Promise<Omit<Made, 'timings'>> {
     const { encoder, embedRecipe, defaults, version, observer } = this.#options
     const start = performance.now()
     const { seed } = raw
@@ -127,9 +159,26 @@ export class RunExecutor {
   }
 }
 
+/** An image's file, how long the file took in ms, and how long the workers took. */
+interface Made {
+  readonly image: ImageFile
+  readonly ms: number
+  readonly timings: Timings
+}
+
+/** The times of two passes together. */
+function sum(first: Timings, second: Timings): Timings {
+  return {
+    queue_ms: first.queue_ms + second.queue_ms,
+    encode_ms: first.encode_ms + second.encode_ms,
+    denoise_ms: first.denoise_ms + second.denoise_ms,
+    decode_ms: first.decode_ms + second.decode_ms
+  }
+}
+
 /** The images of a request run in parallel, so report the slowest image for each stage. */
-function slowest(images: readonly RawImage[]): Omit<RunTimings, 'file_ms' | 'total_ms'> {
-  const most = (name: keyof RawImage['timings']) => Math.max(...images.map(({ timings }) => timings[name]))
+function slowest(images: readonly Pick<Made, 'timings'>[]): Omit<RunTimings, 'file_ms' | 'total_ms'> {
+  const most = (name: keyof Timings) => Math.max(...images.map(({ timings }) => timings[name]))
   return {
     queue_ms: most('queue_ms'),
     encode_ms: most('encode_ms'),

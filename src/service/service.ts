@@ -19,7 +19,7 @@ import type { WorkerPool } from '../workers/worker-pool.js'
 import { Planner } from './planner.js'
 import { type Prepared, Preparer, type RequestPictures } from './preparer.js'
 import { Run } from './run.js'
-import { RunMemory } from './run-memory.js'
+import { pixelBytesOf, RunMemory } from './run-memory.js'
 import { Concurrency } from './concurrency.js'
 import { type ModelStatus, type ServiceStatus, statusOf, statusOfModel } from './status.js'
 import { countTokens } from './tokenize.js'
@@ -241,7 +241,9 @@ export class ImageService {
     const model = this.#planner.admit(request, caller)
     // Decoding took time, in which others may have taken the place.
     if (prepared !== undefined) this.#planner.refuseUnlessPossible(prepared.plan)
-    const { resolved, prompts, job, timeout, size } = prepared?.plan ?? this.#planner.plan(request, caller, model)
+    const plan = prepared?.plan ?? this.#planner.plan(request, caller, model)
+    const { resolved, prompts, job, second, timeout, size } = plan
+    const inputs = second && this.#admission.holdInputs(second.size, pixelBytesOf(size), 'hires')
     const run = new Run({
       id: caller.id,
       timeout,
@@ -251,10 +253,11 @@ export class ImageService {
     this.#account(run, caller.scope, model)
     const memory = new RunMemory(this.#options.memory, run, size)
     if (prepared !== undefined) run.onEnd(prepared.release)
+    if (inputs !== undefined) run.onEnd(() => inputs.release())
     this.#inFlight.add(caller.scope, caller.id, run)
     if (caller.key !== undefined) this.#keyed.remember(caller.key, run)
     const overlay = prepared?.overlay
-    void this.#executor.execute({ run, model: model.served, job, resolved, timeout, memory, overlay })
+    void this.#executor.execute({ run, model: model.served, job, second, resolved, timeout, memory, overlay })
     return run
   }
 

@@ -57,7 +57,7 @@ export function checkStart(request: GenerateRequest, decided: Decided, model: Ca
     )
   if (padding !== undefined && (mode ?? 'fill') !== 'fill')
     throw invalid('resize_mode', 'must be fill with padding_mask_crop, or left out')
-  checkStrength(decided)
+  checkStepsRun('strength', decided)
 }
 
 /** Steps that run: as diffusers' `get_timesteps`, whose products Python rounds as JavaScript does. */
@@ -129,11 +129,16 @@ function checkDigest(request: GenerateRequest, field: 'image' | 'mask_image'): v
   )
 }
 
-function checkStrength(decided: Decided): void {
-  const { num_inference_steps: steps } = decided
-  if (stepsRun(decided) > 0) return
+/** @param field the field that has the strength, or that is the strength. @throws EaselError if no step would run */
+export function checkStepsRun(
+  field: 'strength' | 'hires',
+  pass: Pick<Decided, 'strength' | 'num_inference_steps'>
+): void {
+  const { num_inference_steps: steps } = pass
+  if (stepsRun(pass) > 0) return
   const least = Math.ceil(10_000 / steps) / 10_000
-  throw invalid('strength', `must be at least ${least}: with less, none of the ${steps} steps would run`)
+  const what = field === 'strength' ? '' : 'strength '
+  throw invalid(field, `${what}must be at least ${least}: with less, none of the ${steps} steps would run`)
 }
 
 function invalid(field: string, message: string): EaselError {

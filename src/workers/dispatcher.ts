@@ -46,6 +46,8 @@ export interface SubmitOptions {
   /** Aborting ends the job with the abort reason if that is a JobError, otherwise as cancelled. */
   signal?: AbortSignal | undefined
   listener?: JobListener | undefined
+  /** Only workers with these weights may run it; by default those with the current ones. */
+  weights?: Weights | undefined
 }
 
 /** One attempt at a task on one worker. It occupies rows there until the worker reports its end. */
@@ -130,9 +132,10 @@ export class Dispatcher {
    *
    * @throws JobError when the job ends any other way; the worker frees its rows by the next step
    */
-  submit(job: Job, { id, timeout, signal, listener }: SubmitOptions): Promise<RawImage[]> {
+  submit(job: Job, { id, timeout, signal, listener, weights }: SubmitOptions): Promise<RawImage[]> {
     const submittedAt = this.#options.now()
     const task = new Task({ id, job, rows: this.#rowsOf(job), submittedAt, deadline: submittedAt + timeout, listener })
+    task.weights = weights
     const onAbort = () => this.#stop(task, signal?.reason)
     task.onEnd(() => signal?.removeEventListener('abort', onAbort))
     if (this.#abandoned) task.fail('draining', GOING_AWAY)

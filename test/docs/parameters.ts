@@ -51,6 +51,7 @@ function valuesOf(schema: object): string {
   if (items !== undefined && minItems === maxItems) return `two of ${valuesOf(items)}`
   if (type === 'array' && (items as { type?: string }).type === 'object') return `list of at most ${maxItems} objects`
   if (type === 'array') return `list of ${minItems} to ${maxItems} numbers`
+  if (type === 'object') return 'object'
   if (type === 'boolean') return 'true or false'
   if (pattern !== undefined) return '64 digits of hex'
   if (type === 'string' && maxLength === undefined) return 'file, or text in base64'

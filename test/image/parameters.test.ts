@@ -108,6 +108,17 @@ describe("AUTOMATIC1111's parameters", () => {
     )
   })
 
+  it('describe a second pass, and are read back unless another upscaler made it', () => {
+    const hires = { width: 96, height: 64, strength: 0.5, num_inference_steps: 12 }
+    const recipe = { ...recipeOfParameters('x\nSteps: 20, Size: 64x64', 'png')!, hires }
+    const text = parametersText(recipe)
+    expect(text).toContain('Denoising strength: 0.5, Hires resize: 96x64, Hires steps: 12, Hires upscaler: Bicubic')
+    expect(recipeOfParameters(text, 'png')!.hires).toEqual(hires)
+    expect(recipeOfParameters(text.replace('Bicubic', 'Lanczos'), 'png')).not.toHaveProperty('hires')
+    const sameSteps = { ...recipe, hires: { width: 96, height: 64, strength: 0.5 } }
+    expect(parametersText(sameSteps)).toContain('Hires steps: 20')
+  })
+
   it('are parsed in linear time from any text', () => {
     fc.assert(fc.property(fc.string(), (text) => void recipeOfParameters(`Steps: ${text}`, 'png')))
     for (const text of ['a ', '"', '\\', 'a: "', ' ', 'a:', ',', ':', ', a'].map((part) =>

@@ -218,3 +218,16 @@ it('a real worker that returns with other weights takes over', async () => {
     .toBuffer()
   expect(pixels.equals(recipePicture(recipe, 'new'))).toBe(true)
 })
+
+it('a second pass runs on the weights of the first one', async () => {
+  const before = await joins('before', BEFORE)
+  const request = { prompt: 'x', width: 64, height: 64, num_inference_steps: 2, hires: { width: 64, height: 64 } }
+  const answer = generate(server, request)
+  await until('a worker has the first pass', () => before.jobs.length === 1)
+  const after = await joins('after', AFTER)
+  await before.finish()
+  await until('it has the second pass', () => before.jobs.length === 1 && before.jobs[0]!.pictures !== undefined)
+  expect(after.jobs).toEqual([])
+  await before.finish()
+  expect((await answer).status).toBe(200)
+})

@@ -1,0 +1,88 @@
+import { EaselError } from '../errors.js'
+import type { Size } from '../pictures/pixels.js'
+import type { GenerateRequest } from '../schemas/generate.js'
+import type { Capabilities } from '../workers/capabilities.js'
+import type { Job } from '../workers/job.js'
+import type { Decided } from './decisions.js'
+import { checkOffered } from './sizes.js'
+import { checkStepsRun, stepsRun } from './starts.js'
+
+/** AUTOMATIC1111's default for its hires fix. */
+const STRENGTH = 0.7
+
+/** A second pass over each image of a request, at another size: image-to-image from the enlarged first image. */
+export interface SecondPass {
+  /** Of the finished images. */
+  readonly size: Size
+  /** Steps that it runs. */
+  readonly steps: number
+  /**
+   * The job for one image.
+   *
+   * @param index of the image
+   * @param pixels the first image at the second pass's size, RGB
+   */
+  readonly job: (index: number, pixels: Uint8Array) => Job
+}
+
+/** What a request with `hires` decides by itself. */
+export function hiresOf({ hires }: Pick<GenerateRequest, 'hires'>): Pick<Decided, 'hires'> {
+  return hires === undefined ? {} : { hires: { ...hires, strength: hires.strength ?? STRENGTH } }
+}
+
+/**
+ * Checks what a request says about its second pass.
+ *
+ * @throws EaselError 400 with the wrong field; 503 while the size is still being compiled
+ */
+export function checkHires({ image }: Pick<GenerateRequest, 'image'>, decided: Decided, model: Capabilities): void {
+  const { hires } = decided
+  if (hires === undefined) return
+  if (image !== undefined) throw invalid('must be left out with image: send the result as image to change it again')
+  const { num_inference_steps: steps } = hires
+  if (steps !== undefined && (decided.timesteps ?? decided.sigmas) !== undefined)
+    throw invalid('must not have num_inference_steps with timesteps or sigmas, which decide the number')
+  if (steps !== undefined && steps > model.limits.max_steps)
+    throw new EaselError('LIMIT_EXCEEDED', `hires.num_inference_steps must be at most ${model.limits.max_steps}`, {
+      field: 'hires'
+    })
+  checkStepsRun('hires', passOf(decided, hires))
+  checkOffered(hires, model, () => 'hires')
+}
+
+/** The second pass of a request, if it has one. @param job of the first pass */
+export function secondPassOf(job: Job, decided: Decided): SecondPass | undefined {
+  const { hires } = decided
+  if (hires === undefined) return undefined
+  const { width, height } = hires
+  const pass = passOf(decided, hires)
+  const [steps, of] = [stepsRun(pass), pass.num_inference_steps]
+  const { schedule_steps: _, ...rest } = job
+  return {
+    size: { width, height },
+    steps,
+    job: (index, pixels) => ({
+      ...rest,
+      seeds: [job.seeds[index]!],
+      width,
+      height,
+      steps,
+      ...(steps === of ? {} : { schedule_steps: of }),
+      pictures: [{ role: 'image', width, height, channels: 3 }],
+      frames: [pixels]
+    })
+  }
+}
+
+type Hires = NonNullable<Decided['hires']>
+
+function passOf(
+  { num_inference_steps: first }: Decided,
+  { strength, num_inference_steps: steps = first }: Hires
+): { strength: number; num_inference_steps: number } {
+  return { strength: strength ?? STRENGTH, num_inference_steps: steps }
+}
+
+function invalid(message: string): EaselError {
+  return new EaselError('INVALID_REQUEST', `hires ${message}`, { field: 'hires' })
+}

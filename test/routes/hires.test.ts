@@ -1,0 +1,96 @@
+import sharp from 'sharp'
+import { describe, expect, it } from 'vitest'
+import type { Recipe } from '../../src/image/recipe.js'
+import type { Pixels } from '../../src/pictures/pixels.js'
+import { resized } from '../../src/pictures/transform.js'
+import { recipePicture } from '../support/recipe-picture.js'
+import { eventsOf } from '../support/events.js'
+import { generate, metric, type RunningServer, shareServer } from '../support/server.js'
+
+const STEPS = 10
+const FIRST = { width: 64, height: 64 }
+const LARGE = { width: 128, height: 96 }
+const body = (more: object = {}) => ({ prompt: 'a fox', num_inference_steps: STEPS, seed: 3, ...FIRST, ...more })
+
+/** The pixels of the second pass, by the definition of the fake engine: from the first pass's, enlarged. */
+async function expected(recipe: Recipe): Promise<Buffer> {
+  const { hires, ...first } = recipe
+  const { width, height, strength, num_inference_steps: steps = STEPS } = hires!
+  const data = recipePicture(first as Recipe)
+  const enlarged = await resized({ ...FIRST, channels: 3, data } as Pixels, { width, height }, 'default')
+  const second = { ...first, width, height, strength, num_inference_steps: steps }
+  return recipePicture(second as Recipe, '', [{ role: 'image', pixels: enlarged.data }])
+}
+
+const pixelsOf = (file: ArrayBuffer | Buffer) => sharp(file).raw().toBuffer({ resolveWithObject: true })
+
+interface ImageData {
+  index: number
+  data: string
+  width: number
+  height: number
+  recipe: Recipe
+}
+
+describe('hires', () => {
+  let server: RunningServer
+  shareServer((ready) => (server = ready), { WORKER_ARGS: '--sizes 64x64,128x96' })
+
+  it('makes each image larger in a second pass, and its recipe makes the same file', async () => {
+    for (const hires of [LARGE, { ...LARGE, strength: 0.45, num_inference_steps: 7 }]) {
+      const response = await generate(server, body({ hires }))
+      expect(response.status, await response.clone().text()).toBe(200)
+      const file = Buffer.from(await response.arrayBuffer())
+      const recipe = JSON.parse(response.headers.get('easel-recipe')!) as Recipe
+      expect(recipe).toMatchObject({ ...FIRST, hires: { strength: 0.7, ...hires } })
+      const { data, info } = await pixelsOf(file)
+      expect(info).toMatchObject(LARGE)
+      expect(data.equals(await expected(recipe))).toBe(true)
+
+      const read = await fetch(`${server.url}/recipe`, {
+        method: 'POST',
+        headers: { 'content-type': 'image/png' },
+        body: new Uint8Array(file)
+      })
+      const { request } = (await read.json()) as { request: object }
+      const again = await generate(server, request)
+      expect(Buffer.from(await again.arrayBuffer()).equals(file)).toBe(true)
+    }
+    expect(await metric(server, 'easel_memory_bytes', 'part="inputs"')).toBe(0)
+  })
+
+  it('gives several images, each from its own first pass, and counts the steps of both passes', async () => {
+    const request = body({ hires: { ...LARGE, strength: 0.5 }, num_images: 2 })
+    const response = await generate(server, request, { headers: { accept: 'text/event-stream' } })
+    const events = []
+    for await (const event of eventsOf(response)) events.push(event)
+    const images = events.filter(({ event }) => event === 'image').map(({ data }) => data as unknown as ImageData)
+    expect(images.map(({ index }) => index).toSorted()).toEqual([0, 1])
+    for (const { data, recipe, width, height } of images) {
+      expect({ width, height }).toEqual(LARGE)
+      expect((await pixelsOf(Buffer.from(data, 'base64'))).data.equals(await expected(recipe))).toBe(true)
+    }
+    for (const index of [0, 1]) {
+      const steps = events
+        .filter(({ event, data }) => event === 'progress' && data['image'] === index)
+        .map(({ data }) => data as { step: number; of: number })
+      expect(new Set(steps.map(({ of }) => of))).toEqual(new Set([STEPS * 1.5]))
+      const seen = steps.map(({ step }) => step)
+      expect(seen).toEqual(seen.toSorted((a, b) => a - b))
+      expect(seen.at(-1)).toBe(STEPS * 1.5)
+    }
+  })
+
+  it.each([
+    [{ hires: { width: 32, height: 32 } }, 'UNSUPPORTED_SIZE', '32x32 is not offered'],
+    [{ hires: { ...LARGE, strength: 0.01 } }, 'INVALID_REQUEST', 'hires strength must be at least 0.1'],
+    [{ hires: { ...LARGE, num_inference_steps: 3 }, sigmas: [3, 1, 0] }, 'INVALID_REQUEST', 'hires must not have'],
+    [{ hires: { ...LARGE, num_inference_steps: 1001 } }, 'INVALID_REQUEST', 'num_inference_steps'],
+    [{ hires: { width: 128 } }, 'INVALID_REQUEST', 'height']
+  ])('checks %j', async (more, code, message) => {
+    const response = await generate(server, body(more))
+    const error = (await response.json()) as { code: string; message: string }
+    expect([response.status, error.code]).toEqual([400, code])
+    expect(error.message).toContain(message)
+  })
+})
