@@ -10,7 +10,9 @@ import { KeyRing } from './model/keys.js'
 import type { Picture } from './model/picture.js'
 import { type Entry, MOST_WAITING, Queue } from './model/queue.js'
 import { Run } from './model/run.js'
-import { fromRecipe, requestOf, type Settings, toRequest, unlike } from './model/settings.js'
+import { fromRecipe, requestOf, unlike } from './model/settings.js'
+import { Sources } from './model/sources.js'
+import { readStart, type StartRecipe, varyStrength } from './model/start.js'
 import { Announcer } from './view/announcer.js'
 import { Blank } from './view/blank.js'
 import { DocumentsLink } from './view/documents-link.js'
@@ -52,6 +54,7 @@ export class Studio {
   readonly #paintText = byId('generate-text', HTMLSpanElement)
   readonly #paintButton = byId('generate', HTMLButtonElement)
   readonly #stopButton = byId('cancel', HTMLButtonElement)
+  readonly #sources = new Sources()
   readonly #history: History
   readonly #sketchbook: Sketchbook
   #run: Run | undefined
@@ -71,11 +74,14 @@ export class Studio {
 
   #wire(): void {
     this.#form
-      .on('submit', (settings) => this.#ask(settings))
+      .on('submit', () => this.#ask())
       .on('model', (model) => this.#choose(model))
       .on('prompts', (prompts) => this.#counts.show(prompts))
       .on('syntax', () => this.#announcer.show(`Prompt syntax: ${SYNTAX}`))
       .on('wrong', (fields) => this.#announcer.say(`${count(fields, 'field is', 'fields are')} invalid`))
+    this.#form.start
+      .on('taken', () => this.#announcer.say('The picture is in the form'))
+      .on('problem', (words) => this.#announcer.say(words))
     this.#form.loras.on('look', () => void this.#listLoras())
     this.#counts
       .on('syntax', (prompt_syntax) => this.#form.write({ prompt_syntax }))
@@ -85,7 +91,12 @@ export class Studio {
     this.#notice.on('retry', ({ byHand }) => this.#again(byHand)).on('dismiss', () => this.#queue.release('trouble'))
     this.#blank.on('take', (prompt) => this.#begin(prompt))
     this.#stage.on('show', (picture) => this.#show(picture))
-    this.#placard.on('reuse', (picture) => this.#reuse(picture)).on('remove', (picture) => this.#remove(picture))
+    this.#placard
+      .on('reuse', (picture) => void this.#reuse(picture))
+      .on('remove', (picture) => this.#remove(picture))
+      .on('alike', (picture) => void this.#alike(picture))
+      .on('vary', (picture) => void this.#vary(picture))
+      .on('start', (picture) => void this.#form.start.take(picture.blob))
     this.#sketchbook.on('open', (picture) => this.#open(picture)).on('clear', () => this.#clear())
     this.#history.on('change', () => this.#placard.show(this.#shown, this.#kept(this.#shown)))
     this.#service
@@ -93,7 +104,11 @@ export class Studio {
       .on('documents', (documents) => this.#documentsLink.show(documents))
       .on('locked', () => this.#keyDialog.ask(() => void this.#service.ask()))
     this.#stopButton.addEventListener('click', () => this.stop())
-    startDrop((file) => void this.#read(file))
+    startDrop({
+      read: (file) => void this.#read(file),
+      start: (file) => void this.#form.start.take(file),
+      starts: () => this.#form.start.supported
+    })
     // Nobody would see the picture, so stop the server's work on it.
     window.addEventListener('pagehide', () => this.#run?.stop())
   }
@@ -125,6 +140,7 @@ export class Studio {
     const { status } = health
     const preparing = PREPARING.has(status)
     this.#form.adopt(health)
+    this.#placard.starts = this.#form.start.supported
     if (health.features.includes('loras') && this.#lorasOf !== (this.#service.model ?? '')) void this.#listLoras()
     this.#blank.show(health, since, Date.now())
     if (!this.#run?.active) this.#progress.prepare(preparing)
@@ -148,9 +164,9 @@ export class Studio {
   }
 
   /** Requests a picture now, or when earlier requests are done. */
-  #ask(settings: Settings): void {
+  #ask(): void {
     this.#notice.hide()
-    if (!this.#queue.add(toRequest(settings, this.#form.steps)))
+    if (!this.#queue.add(this.#form.request, this.#form.start.files))
       return this.#announcer.show(`The queue is full: ${MOST_WAITING} requests are waiting`)
     const { length } = this.#queue.waiting
     if (length > 0) this.#announcer.say(`${count(length, 'request is', 'requests are')} waiting`)
@@ -167,10 +183,13 @@ export class Studio {
   }
 
   #paint(entry: Entry, byHand: boolean): void {
-    const run = new Run(this.#client, entry.request)
+    const run = new Run(this.#client, entry)
     this.#run = run
     run
-      .on('picture', ({ picture }) => void this.#history.add(picture))
+      .on('picture', ({ picture }) => {
+        this.#sources.note(picture.recipe, entry.files)
+        void this.#history.add(picture)
+      })
       .on('change', () => this.#buttons())
       .on('end', ({ error }) => this.#ended(entry, error))
     this.#stage.begin(run, byHand)
@@ -196,8 +215,8 @@ export class Studio {
     }
     const passing = passes(error)
     if (passing) this.#queue.hold('trouble')
-    const inForm = JSON.stringify(toRequest(this.#form.settings, this.#form.steps)) === JSON.stringify(entry.request)
-    if (inForm && body?.statusCode === 400 && body.field !== undefined) {
+    const inForm = this.#holds(entry)
+    if (inForm && body?.field !== undefined && (body.statusCode === 400 || body.statusCode === 413)) {
       const words = describeField(body)
       const offer =
         body.code === 'PROMPT_TOO_LONG'
@@ -208,6 +227,16 @@ export class Studio {
     // Retry automatically if more requests wait, since the visitor may be away, and if only a restart ended this one.
     const auto = passing && (this.#queue.waiting.length > 0 || body?.code === 'DRAINING')
     this.#notice.show(error, { retry: body?.statusCode !== 400, auto, about: inForm ? '' : entry.request.prompt })
+  }
+
+  /** Whether the form still has what this entry requests. */
+  #holds({ request, files }: Entry): boolean {
+    const { image, mask_image } = this.#form.start.files
+    return (
+      image === files.image &&
+      mask_image === files.mask_image &&
+      JSON.stringify(this.#form.request) === JSON.stringify(request)
+    )
   }
 
   /** Requests the picture with a truncated prompt, and reveals the setting because it stays on. */
@@ -246,15 +275,51 @@ export class Studio {
     byId('prompt', HTMLTextAreaElement).focus()
   }
 
-  #reuse(picture: Picture): void {
-    this.#form.write(fromRecipe(picture.recipe, this.#form.refinements))
-    this.#announcer.show(this.#loaded(requestOf(picture.recipe, this.#placard.models)))
+  async #reuse({ recipe }: Picture): Promise<void> {
+    this.#form.write(fromRecipe(recipe, this.#form.refinements))
+    await this.#startAs(recipe)
+    this.#announcer.show(this.#loaded(requestOf(recipe, this.#placard.models)))
     byId('prompt', HTMLTextAreaElement).focus()
+  }
+
+  /** Requests images with the same settings and other seeds. */
+  async #alike({ recipe }: Picture): Promise<void> {
+    const { num_images } = this.#form.settings
+    this.#form.write({ ...fromRecipe(recipe, this.#form.refinements), seed: undefined, num_images })
+    await this.#startAs(recipe)
+    this.#form.submit()
+  }
+
+  /** Requests variations of the image: they start from it, with other seeds. */
+  async #vary({ recipe, blob }: Picture): Promise<void> {
+    const { num_images } = this.#form.settings
+    this.#form.write({ ...fromRecipe(recipe, this.#form.refinements), seed: undefined, num_images, resize_mode: '' })
+    this.#form.write({ strength: varyStrength(this.#form.steps) })
+    this.#form.start.value = await readStart(blob, undefined)
+    this.#form.submit()
+  }
+
+  /** Puts the picture of a recipe into the form, or asks for it if it is not here. */
+  async #startAs({ image_sha256: wanted }: StartRecipe): Promise<void> {
+    const { start } = this.#form
+    if (wanted === undefined) start.value = undefined
+    else if (start.value?.sha256 !== wanted) {
+      const file = await this.#sources.find(
+        wanted,
+        this.#history.pictures.map(({ blob }) => blob)
+      )
+      if (file === undefined) start.want()
+      else start.value = await readStart(file, undefined)
+    }
   }
 
   /** Says that the form has the settings of an image, and which of them it cannot have here. */
   #loaded(request: GenerateRequest): string {
-    const missing = unlike(request, toRequest(this.#form.settings, this.#form.steps))
+    const { image_sha256: image, mask_image_sha256: mask_image } = request
+    const missing = [
+      ...unlike(request, this.#form.requestWith({ image, mask_image })),
+      ...(image !== undefined && this.#form.start.value === undefined ? ['its picture'] : [])
+    ]
     return missing.length === 0 ? HAS_SETTINGS : `${HAS_SETTINGS}, except ${missing.join(', ')}`
   }
 
@@ -289,6 +354,7 @@ export class Studio {
       const { recipe, request, same_model: sameModel } = await this.#client.recipe(file)
       if (!this.#run?.active) this.#open({ id: uuid(), createdAt: Date.now(), blob: file, recipe })
       this.#form.write(fromRecipe({ ...recipe, ...request }, this.#form.refinements))
+      await this.#startAs(request)
       this.#announcer.show(
         sameModel
           ? this.#loaded(request)

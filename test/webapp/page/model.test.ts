@@ -1,5 +1,7 @@
+import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { sizeFor, startOf, stepsRun as serverSteps } from '../../../src/service/starts.js'
 import { describeLoras } from '../../../src/webapp/page/model/loras.js'
 import { fitting, History } from '../../../src/webapp/page/model/history.js'
 import { inOrder, type Picture, pictureId } from '../../../src/webapp/page/model/picture.js'
@@ -11,6 +13,8 @@ import {
   toRequest,
   unlike
 } from '../../../src/webapp/page/model/settings.js'
+import { Sources } from '../../../src/webapp/page/model/sources.js'
+import { defaultStrength, nearestSize, stepsRun, varyStrength } from '../../../src/webapp/page/model/start.js'
 import { memoryStore } from '../../../src/webapp/page/model/store.js'
 
 const settings: Settings = {
@@ -29,6 +33,7 @@ const settings: Settings = {
   preset: '',
   scheduler: '',
   timestep_spacing: '',
+  resize_mode: '',
   output_format: 'png',
   quality: 90,
   previews: true,
@@ -177,6 +182,8 @@ describe('a recipe', () => {
       negative_prompt_2: '',
       prompt_syntax: 'plain',
       preset: '',
+      strength: undefined,
+      resize_mode: '',
       timestep_spacing: '',
       loras: [],
       size: '8×8',
@@ -290,5 +297,62 @@ describe('the history', () => {
     const history = new History(full, [], true)
     await history.add(picture('1'))
     expect(history.pictures).toHaveLength(1)
+  })
+})
+
+describe('a picture to start from', () => {
+  const started = { ...settings, strength: 0.5, resize_mode: 'crop' as const }
+
+  it('brings its fields into the request, which has none of them without it', () => {
+    expect(toRequest(started, 24, { image: new Blob() })).toMatchObject({
+      strength: 0.5,
+      resize_mode: 'crop',
+      // An eighth of the 12 steps that run.
+      preview_interval: 2
+    })
+    const plain = toRequest(started, 24)
+    expect(plain).not.toHaveProperty('strength')
+    expect(plain).not.toHaveProperty('resize_mode')
+  })
+
+  it("is counted in steps as the server does, and a variation's runs at least one", () => {
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 1000 }), fc.double({ min: 0, max: 1, noNaN: true }), (steps, strength) => {
+        expect(stepsRun(steps, strength)).toBe(serverSteps({ strength, num_inference_steps: steps }))
+        expect(stepsRun(steps, varyStrength(steps))).toBeGreaterThanOrEqual(1)
+      })
+    )
+    const digest = 'a'.repeat(64)
+    expect(defaultStrength({})).toBe(startOf({ prompt: 'p', image: digest }).strength)
+    expect(defaultStrength({ mask_image: 1 })).toBe(
+      startOf({ prompt: 'p', image: digest, mask_image: digest }).strength
+    )
+  })
+
+  it('chooses the same size as the server', () => {
+    const side = fc.integer({ min: 1, max: 4096 })
+    fc.assert(
+      fc.property(
+        side,
+        side,
+        fc.array(fc.tuple(side, side), { minLength: 1, maxLength: 8 }),
+        (width, height, sizes) => {
+          const [across, down] = nearestSize({ width, height }, sizes)!
+          expect({ width: across, height: down }).toEqual(sizeFor({ width, height }, sizes, {}))
+        }
+      )
+    )
+  })
+
+  it('is remembered by its digest until newer ones take its room', async () => {
+    const sources = new Sources(10)
+    const [a, b] = [new Blob(['aaaaaa']), new Blob(['bbbbbb'])]
+    sources.note({ image_sha256: 'a' }, { image: a })
+    expect(await sources.find('a')).toBe(a)
+    sources.note({ image_sha256: 'b' }, { image: b })
+    expect(await sources.find('a')).toBeUndefined()
+    expect(await sources.find('b')).toBe(b)
+    const digest = createHash('sha256').update('aaaaaa').digest('hex')
+    expect(await sources.find(digest, [b, a])).toBe(a)
   })
 })

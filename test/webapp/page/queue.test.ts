@@ -36,7 +36,7 @@ describe('the queue', () => {
     queue.hold('trouble')
     queue.finished()
     expect(begun).toEqual(['a by hand'])
-    queue.again({ id: 1, request: request('a') }, false)
+    queue.again({ id: 1, request: request('a'), files: {} }, false)
     queue.finished()
     expect(begun).toEqual(['a by hand', 'a', 'b'])
   })

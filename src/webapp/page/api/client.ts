@@ -1,6 +1,7 @@
+import { formData } from '../lib/form-data.js'
 import { NetworkError, ServerError, serverError } from './errors.js'
 import { readSse } from './sse.js'
-import type { GenerateRequest, Health, Lora, PromptCounts, Prompts, RecipeAnswer, ServerEvent } from './types.js'
+import type { Files, GenerateRequest, Health, Lora, PromptCounts, Prompts, RecipeAnswer, ServerEvent } from './types.js'
 
 /** Provides the visitor's access key, if any. */
 export interface Keys {
@@ -59,14 +60,18 @@ export class Client {
    *
    * @throws ServerError before the request is accepted; NetworkError; the reason of `signal`
    */
-  async *generate(request: GenerateRequest, ticket: Ticket): AsyncGenerator<ServerEvent, void, undefined> {
+  async *generate(
+    request: GenerateRequest,
+    ticket: Ticket,
+    files: Files = {}
+  ): AsyncGenerator<ServerEvent, void, undefined> {
     let accepted = false
     let lastEventId = ''
     let moves = 0
     for (let breaks = 0; ; breaks++) {
       let trouble: ServerError | NetworkError | undefined
       try {
-        const response = await this.#openStream(request, ticket, lastEventId)
+        const response = await this.#openStream(request, files, ticket, lastEventId)
         accepted = true
         for await (const message of readSse(response)) {
           lastEventId = message.id
@@ -98,20 +103,23 @@ export class Client {
 
   async #openStream(
     request: GenerateRequest,
+    files: Files,
     { id, signal }: Ticket,
     lastEventId: string
   ): Promise<ReadableStream<Uint8Array>> {
+    const withFiles = Object.keys(files).length > 0
     const response = await this.#send('generate', {
       method: 'POST',
       headers: {
         accept: 'text/event-stream',
-        'content-type': 'application/json',
         'x-request-id': id,
+        // The browser states the type of a form, with its boundary.
+        ...(withFiles ? {} : { 'content-type': 'application/json' }),
         // With a key, the request outlives a broken stream for a while; sending the same key resumes it.
         'idempotency-key': id,
         ...(lastEventId === '' ? {} : { 'last-event-id': lastEventId })
       },
-      body: JSON.stringify(request),
+      body: withFiles ? formData(request, files) : JSON.stringify(request),
       signal
     })
     if (!response.ok) throw await serverError(response)

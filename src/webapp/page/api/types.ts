@@ -8,6 +8,12 @@ import type { RecipeResponse } from '../../../schemas/recipe.js'
 export type { GenerateRequest }
 export type { HealthResponse as Health } from '../../../schemas/health.js'
 
+/** The files of a request for images, by the names of their fields. */
+export interface Files {
+  readonly image?: Blob
+  readonly mask_image?: Blob
+}
+
 /** The fields of POST /tokenize, and its answer. */
 export type Prompts = TokenizeRequest
 export type PromptCounts = TokenizeResponse

@@ -1,4 +1,5 @@
 import type { Known } from '../api/types.js'
+import type { Size } from '../lib/picture-file.js'
 
 /** A picture in this browser. */
 export interface Picture {
@@ -7,6 +8,8 @@ export interface Picture {
   createdAt: number
   blob: Blob
   recipe: Known
+  /** Of the file, if known: with `padding_mask_crop` it is not the recipe's. */
+  size?: Size
   /** Duration from the click. Undefined for pictures opened from a file. */
   seconds?: number
 }
@@ -31,6 +34,11 @@ export function inOrder(pictures: readonly Picture[]): Picture[] {
 function partsOf(id: string): { run: string; index: number } {
   const [, run = id, index = '0'] = /^(.*)-(\d+)$/s.exec(id) ?? []
   return { run, index: Number(index) }
+}
+
+/** The size of the picture. */
+export function shapeOf({ size, recipe }: Picture): Size {
+  return size ?? recipe
 }
 
 const urls = new WeakMap<Picture, string>()

@@ -1,10 +1,11 @@
-import type { GenerateRequest } from '../api/types.js'
+import type { Files, GenerateRequest } from '../api/types.js'
 import { Emitter } from '../lib/events.js'
 
 /** A request by the visitor. */
 export interface Entry {
   readonly id: number
   readonly request: GenerateRequest
+  readonly files: Files
 }
 
 /** Why the queue is paused: the model is not ready, or the last request failed and must be retried first. */
@@ -40,9 +41,9 @@ export class Queue extends Emitter<Events> {
   }
 
   /** Adds a request and resumes those paused by a failure. @returns whether there was room */
-  add(request: GenerateRequest): boolean {
+  add(request: GenerateRequest, files: Files = {}): boolean {
     if (this.#waiting.length >= MOST_WAITING) return false
-    this.#waiting = [...this.#waiting, { id: ++this.#ids, request }]
+    this.#waiting = [...this.#waiting, { id: ++this.#ids, request, files }]
     this.release('trouble', true)
     return true
   }

@@ -1,10 +1,11 @@
 import type { Client } from '../api/client.js'
 import { ServerError } from '../api/errors.js'
-import type { GenerateRequest, ServerEvent } from '../api/types.js'
+import type { Files, GenerateRequest, ServerEvent } from '../api/types.js'
 import { fromBase64 } from '../lib/base64.js'
 import { Emitter } from '../lib/events.js'
 import { uuid } from '../lib/random.js'
 import { type Picture, pictureId } from './picture.js'
+import type { Entry } from './queue.js'
 import { knownOf } from './settings.js'
 
 export type Phase = 'asking' | 'queued' | 'painting' | 'done' | 'stopped' | 'failed'
@@ -35,6 +36,7 @@ const IMAGE_TYPE = /^image\/(jpeg|png|webp)$/
 export class Run extends Emitter<Events> {
   readonly id = uuid()
   readonly request: GenerateRequest
+  readonly #files: Files
   readonly slots: Slot[]
   readonly #client: Client
   readonly #abort = new AbortController()
@@ -47,10 +49,11 @@ export class Run extends Emitter<Events> {
   /** Seconds until this run's turn, at most. */
   estimate: number | undefined
 
-  constructor(client: Client, request: GenerateRequest) {
+  constructor(client: Client, { request, files }: Pick<Entry, 'request' | 'files'>) {
     super()
     this.#client = client
     this.request = request
+    this.#files = files
     this.slots = Array.from({ length: request.num_images ?? 1 }, () => ({
       step: 0,
       of: 0,
@@ -82,7 +85,11 @@ export class Run extends Emitter<Events> {
   async start(): Promise<void> {
     let error: unknown
     try {
-      for await (const event of this.#client.generate(this.request, { id: this.id, signal: this.#abort.signal }))
+      for await (const event of this.#client.generate(
+        this.request,
+        { id: this.id, signal: this.#abort.signal },
+        this.#files
+      ))
         this.#take(event)
       this.#enter('done')
     } catch (thrown) {
@@ -148,6 +155,7 @@ export class Run extends Emitter<Events> {
       createdAt: Date.now(),
       blob: new Blob([fromBase64(data)], { type: IMAGE_TYPE.test(mime_type) ? mime_type : 'image/png' }),
       recipe: recipe ?? knownOf(this.request, image),
+      size: { width: image.width, height: image.height },
       seconds: (performance.now() - this.#start) / 1000
     }
     this.emit('picture', { index, picture: slot.picture })

@@ -1,5 +1,6 @@
-import type { GenerateRequest, Known } from '../api/types.js'
+import type { Files, GenerateRequest, Known } from '../api/types.js'
 import { type ChosenLora, lorasOfRecipe } from './loras.js'
+import { defaultStrength, stepsRun } from './start.js'
 
 /** The numeric request parameters. Undefined means empty in the form: the server then uses its default. */
 export type Numbers = {
@@ -25,10 +26,15 @@ export interface Settings extends Omit<Numbers, 'width' | 'height' | 'timeout' |
   scheduler: string
   /** Empty for the model's. */
   timestep_spacing: NonNullable<GenerateRequest['timestep_spacing']> | ''
+  /** Empty for the server's default. */
+  resize_mode: NonNullable<GenerateRequest['resize_mode']> | ''
   output_format: 'png' | 'jpeg' | 'webp'
   previews: boolean
   truncate: boolean
 }
+
+/** Which files a request has. */
+type Marked = { readonly [N in keyof Files]?: unknown }
 
 /** Approximate number of previews of each picture. */
 const PREVIEWS = 8
@@ -37,7 +43,11 @@ export function sizeName(width: number, height: number): string {
   return `${width}×${height}`
 }
 
-/** The request for these settings. */
+/**
+ * The request for these settings, without its files.
+ *
+ * @param files those that it has, in any form; fields that need others are left out
+ */
 export function toRequest(
   {
     prompt,
@@ -51,6 +61,8 @@ export function toRequest(
     preset,
     scheduler,
     timestep_spacing,
+    resize_mode,
+    strength,
     output_format,
     previews,
     truncate,
@@ -58,8 +70,11 @@ export function toRequest(
     quality,
     ...numbers
   }: Settings,
-  steps: number
+  steps: number,
+  files: Marked = {}
 ): GenerateRequest {
+  const started = files.image !== undefined
+  const run = started ? stepsRun(steps, strength ?? defaultStrength(files)) : steps
   const [width, height] = size.split('×').map(Number)
   return {
     prompt: prompt.trim(),
@@ -67,6 +82,8 @@ export function toRequest(
     ...(negative_prompt === undefined ? {} : { negative_prompt: negative_prompt.trim() }),
     ...filled({ prompt_2, negative_prompt_2 }),
     ...(timestep_spacing === '' ? {} : { timestep_spacing }),
+    ...(started ? given({ strength }) : {}),
+    ...(started && resize_mode !== '' ? { resize_mode } : {}),
     ...given({ prompt_syntax, model }),
     ...(loras.length === 0 ? {} : { loras: [...loras] }),
     ...(width === undefined || height === undefined ? {} : { width, height }),
@@ -77,7 +94,7 @@ export function toRequest(
     output_format,
     ...(output_format === 'png' ? {} : given({ quality })),
     ...(truncate ? { truncate: true } : {}),
-    preview_interval: previews ? Math.max(1, Math.round(steps / PREVIEWS)) : 0
+    preview_interval: previews ? Math.max(1, Math.round(run / PREVIEWS)) : 0
   }
 }
 
@@ -102,7 +119,16 @@ export function fromRecipe(
   recipe: Omit<Known, 'truncate'> & Pick<GenerateRequest, 'truncate'>,
   refinements: readonly (keyof Numbers)[]
 ): Partial<Settings> {
-  const { width, height, model_digest: _digest, version: _version, truncate = false, ...rest } = recipe
+  const {
+    width,
+    height,
+    model_digest: _digest,
+    version: _version,
+    image_sha256: _image,
+    mask_image_sha256: _mask,
+    truncate = false,
+    ...rest
+  } = recipe
   const {
     timeout: _timeout,
     preview_interval: _interval,
@@ -115,6 +141,8 @@ export function fromRecipe(
     prompt_syntax: 'plain',
     preset: '',
     timestep_spacing: '',
+    strength: undefined,
+    resize_mode: '',
     ...given({ ...settings, num_images: 1 }),
     loras: lorasOfRecipe(recipe),
     size: sizeName(width, height),
@@ -134,12 +162,12 @@ export function requestOf(
   return models.length > 1 && model !== undefined && models.includes(model) ? { ...request, model } : request
 }
 
-/** The parameters of a wanted request that another request does not have with the same value. */
+/** The parameters of a wanted request, other than its files, that another request does not have with the same value. */
 export function unlike(wanted: GenerateRequest, other: GenerateRequest): string[] {
   const plain = (value: unknown) => JSON.stringify(typeof value === 'string' ? value.trim() : value)
   const loras = lorasOfRecipe(wanted)
   // The form has LoRAs in its own way: without digests and those that the prompts name.
-  const { loras: _, ...rest } = wanted
+  const { loras: _loras, image_sha256: _image, mask_image_sha256: _mask, ...rest } = wanted
   return Object.entries({ ...rest, ...(loras.length === 0 ? {} : { loras }) })
     .filter(([name, value]) => plain(value) !== plain((other as Record<string, unknown>)[name]))
     .map(([name]) => name)

@@ -78,16 +78,14 @@ function lineOf(name: string): string {
 }
 
 function problem(field: Element, form: HTMLFormElement): string | undefined {
+  // A button that opens a choice.
+  if (field instanceof HTMLButtonElement) return field.dataset['problem']
   if (field instanceof HTMLTextAreaElement) return problemOfText(field)
   if (field instanceof HTMLSelectElement)
     return field.selectedOptions[0]?.dataset['missing'] === undefined
       ? undefined
       : `This server does not offer ${field.value}.`
-  if (
-    !(field instanceof HTMLInputElement) ||
-    field.type !== 'number' ||
-    field.closest('#quality-field[hidden]') !== null
-  )
+  if (!(field instanceof HTMLInputElement) || field.type !== 'number' || field.closest('[hidden]') !== null)
     return undefined
   if (field.validity.valid) return field.name === 'guidance_end' ? problemOfInterval(form) : undefined
   return `Enter ${field.step === '1' ? 'a whole number' : 'a number'} from ${field.min} to ${field.max}.`

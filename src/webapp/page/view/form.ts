@@ -1,15 +1,17 @@
-import type { Health, Prompts } from '../api/types.js'
+import type { GenerateRequest, Health, Prompts } from '../api/types.js'
 import { byId, el } from '../lib/dom.js'
 import { Emitter } from '../lib/events.js'
 import { randomSeed } from '../lib/random.js'
 import { recall, remember } from '../lib/remember.js'
-import type { Numbers, Settings } from '../model/settings.js'
+import { type Numbers, type Settings, sizeName, toRequest } from '../model/settings.js'
+import { nearestSize, type Start, varyStrength } from '../model/start.js'
 import type { WeightSyntax } from '../model/weights.js'
 import { joinDials, showDials } from './dial.js'
 import { FieldErrors } from './field-errors.js'
 import { Loras } from './loras.js'
 import { ModelPicker } from './model-picker.js'
 import { Sizes } from './sizes.js'
+import { StartField } from './start-field.js'
 import { startWeightButtons, startWeightKeys } from './weight-keys.js'
 
 const NAME = 'easel.form'
@@ -23,7 +25,8 @@ const DEFAULTED = ['num_inference_steps', 'guidance_scale', 'negative_prompt', '
 const COUNTED = ['prompt', 'negative_prompt', 'prompt_2', 'negative_prompt_2', 'prompt_syntax', 'model'] as const
 
 interface Events {
-  submit: Settings
+  /** The request is complete. */
+  submit: undefined
   /** Number of invalid fields, now marked. */
   wrong: number
   /** Another model was chosen, whose offer the form needs. */
@@ -40,9 +43,11 @@ export class Form extends Emitter<Events> {
   readonly #sizes = new Sizes()
   readonly #models = new ModelPicker()
   readonly loras = new Loras()
+  readonly start = new StartField()
   readonly errors = new FieldErrors(this.#form)
   #defaults: Health['defaults'] = null
   #presets: Health['presets'] = []
+  #offered: Health['sizes'] = []
   /** Fields that an empty value or the first option would not show to be untouched: they await the server's default. */
   readonly #awaiting = new Set<string>(['negative_prompt', 'prompt_syntax'])
   /** Whether the chosen model applies weights in prompts. */
@@ -62,6 +67,10 @@ export class Form extends Emitter<Events> {
       this.#fill((target as HTMLSelectElement).value)
     )
     this.loras.on('change', () => this.#changed(['loras'])).on('word', (word) => this.#addToPrompt(word))
+    this.start
+      .on('change', () => this.#changed(['image']))
+      .on('taken', (start) => this.#fit(start))
+      .on('problem', (words) => this.errors.show('image', words))
     byId('dice', HTMLButtonElement).addEventListener('click', () => this.write({ seed: randomSeed() }))
     byId('fewer', HTMLButtonElement).addEventListener('click', () => this.#count(-1))
     byId('more', HTMLButtonElement).addEventListener('click', () => this.#count(1))
@@ -85,10 +94,21 @@ export class Form extends Emitter<Events> {
       preset: this.#field('preset').value,
       scheduler: this.#field('scheduler').value,
       timestep_spacing: this.#field('timestep_spacing').value as Settings['timestep_spacing'],
+      resize_mode: this.#field('resize_mode').value as Settings['resize_mode'],
       output_format: this.#field('output_format').value as 'png',
       previews: (this.#field('previews') as HTMLInputElement).checked,
       truncate: (this.#field('truncate') as HTMLInputElement).checked
     }
+  }
+
+  /** The request for the settings, without its files. */
+  get request(): GenerateRequest {
+    return this.requestWith(this.start.files)
+  }
+
+  /** The request as it were with these files. */
+  requestWith(files: Parameters<typeof toRequest>[2]): GenerateRequest {
+    return toRequest(this.settings, this.steps, files)
   }
 
   /** The chosen model; undefined for the server's only one. */
@@ -103,7 +123,7 @@ export class Form extends Emitter<Events> {
 
   submit(): void {
     const wrong = this.errors.check()
-    if (wrong === 0) this.emit('submit', this.settings)
+    if (wrong === 0) this.emit('submit', undefined)
     else this.emit('wrong', wrong)
   }
 
@@ -147,23 +167,16 @@ export class Form extends Emitter<Events> {
   }
 
   /** Offers what the chosen model supports, keeping the visitor's choices. */
-  adopt({
-    sizes,
-    coming,
-    schedulers,
-    presets,
-    features,
-    max_chunks,
-    coming_max_chunks,
-    defaults,
-    limits
-  }: Health): void {
+  adopt(health: Health): void {
+    const { sizes, coming, schedulers, presets, features, max_chunks, coming_max_chunks, defaults, limits } = health
     const before = this.#defaults
     // A model that is not ready has none yet.
     this.#defaults = defaults ?? before
     this.#sizes.offer(sizes, coming, [defaults?.width ?? 0, defaults?.height ?? 0])
     if (schedulers.length > 0) offerOptions(this.#field('scheduler') as HTMLSelectElement, schedulers)
     this.loras.supported = features.includes('loras')
+    this.start.adopt(health)
+    this.#offered = sizes
     for (const [name, most] of Object.entries(limits ?? {}))
       if (this.#has(name)) (this.#field(name) as HTMLInputElement).max = String(most)
     if (defaults !== null) {
@@ -248,6 +261,13 @@ export class Form extends Emitter<Events> {
     return 'a1111'
   }
 
+  /** Chooses the size that is most like the picture, and a strength if there is none. */
+  #fit(start: Start): void {
+    const [width, height] = nearestSize(start, this.#offered) ?? []
+    if (width !== undefined && height !== undefined) this.#sizes.value = sizeName(width, height)
+    this.write({ strength: this.#number('strength') ?? varyStrength(this.steps) })
+  }
+
   #addToPrompt(word: string): void {
     const prompt = this.#field('prompt').value.trimEnd()
     this.write({ prompt: prompt === '' ? word : `${prompt.replace(/,$/, '')}, ${word}` })
@@ -278,6 +298,7 @@ export class Form extends Emitter<Events> {
     this.errors.clear(
       names.some((name) => /^guidance_(start|end)$/.test(name)) ? [...names, 'guidance_start', 'guidance_end'] : names
     )
+    this.start.refresh(this.steps, this.#number('strength'))
     byId('quality-field', HTMLDivElement).hidden = this.#field('output_format').value === 'png'
     remember(NAME, {
       ...this.settings,

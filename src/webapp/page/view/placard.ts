@@ -4,14 +4,31 @@ import { byId, el } from '../lib/dom.js'
 import { Emitter } from '../lib/events.js'
 import { duration, fileName } from '../lib/format.js'
 import { describeLoras } from '../model/loras.js'
-import { type Picture, urlOf } from '../model/picture.js'
+import { type Picture, shapeOf, urlOf } from '../model/picture.js'
 import { requestOf, sizeName } from '../model/settings.js'
 import type { Announcer } from './announcer.js'
 
 interface Events {
   reuse: Picture
+  /** The visitor wants more images with these settings. */
+  alike: Picture
+  /** The visitor wants variations of the image. */
+  vary: Picture
+  /** The visitor wants to start from the image. */
+  start: Picture
   remove: Picture
 }
+
+const COPIED = 'Copied the curl command for this image'
+
+/** The buttons about the picture by their ids, and what they emit. */
+const BUTTONS = [
+  ['reuse', 'reuse'],
+  ['remove', 'remove'],
+  ['alike', 'alike'],
+  ['vary', 'vary'],
+  ['start-here', 'start']
+] as const
 
 /** The label of the picture, as in a museum: its prompt and how it was made. */
 export class Placard extends Emitter<Events> {
@@ -28,15 +45,18 @@ export class Placard extends Emitter<Events> {
   constructor(announcer: Announcer) {
     super()
     this.#announcer = announcer
-    byId('reuse', HTMLButtonElement).addEventListener('click', () => this.#picture && this.emit('reuse', this.#picture))
-    byId('remove', HTMLButtonElement).addEventListener(
-      'click',
-      () => this.#picture && this.emit('remove', this.#picture)
-    )
+    for (const [id, name] of BUTTONS)
+      byId(id, HTMLButtonElement).addEventListener('click', () => this.#picture && this.emit(name, this.#picture))
     byId('curl', HTMLButtonElement).addEventListener('click', () => void this.#copyCurl())
     this.#more.addEventListener('click', () => this.#unfold(this.#more.ariaExpanded !== 'true'))
     // Check on resize too: the number of lines in the prompt depends on the width.
     new ResizeObserver(() => this.#offerMore()).observe(this.#prompt)
+  }
+
+  /** Says whether the chosen model starts from pictures. */
+  set starts(starts: boolean) {
+    byId('vary', HTMLButtonElement).hidden = !starts
+    byId('start-here', HTMLButtonElement).hidden = !starts
   }
 
   /** @param kept whether the picture is in the sketchbook and so can be deleted */
@@ -78,20 +98,22 @@ export class Placard extends Emitter<Events> {
     if (this.#picture === undefined) return
     const { recipe } = this.#picture
     const command = curlCommand(new URL('generate', document.baseURI).href, requestOf(recipe, this.models))
-    this.#announcer.show(
-      (await copyText(command)) ? 'Copied the curl command for this image' : 'This browser does not allow copying'
-    )
+    const copied = recipe.image_sha256 === undefined ? COPIED : `${COPIED}. It reads its picture from a file`
+    this.#announcer.show((await copyText(command)) ? copied : 'This browser does not allow copying')
   }
 }
 
-function facts({ recipe, seconds }: Picture): string {
+function facts(picture: Picture): string {
+  const { recipe, seconds } = picture
+  const { width, height } = shapeOf(picture)
   const { seed, num_inference_steps: steps, guidance_scale: guidance, scheduler, model } = recipe
   return [
     `seed ${seed}`,
     steps === undefined ? undefined : `${steps} steps`,
     guidance === undefined ? undefined : guidance > 1 ? `guidance ${guidance}` : 'no guidance',
     scheduler,
-    sizeName(recipe.width, recipe.height),
+    sizeName(width, height),
+    recipe.image_sha256 === undefined ? undefined : `from a picture, strength ${recipe.strength}`,
     recipe.truncate === true ? 'prompt truncated' : undefined,
     model,
     seconds === undefined ? undefined : `generated in ${duration(seconds)}`

@@ -2,7 +2,7 @@ import { byId, el, placeChildren } from '../lib/dom.js'
 import { Emitter } from '../lib/events.js'
 import { short } from '../lib/text.js'
 import type { History } from '../model/history.js'
-import { type Picture, urlOf } from '../model/picture.js'
+import { type Picture, shapeOf, urlOf } from '../model/picture.js'
 import { Roving } from './roving.js'
 
 /** Maximum characters of a prompt in an accessible name. */
@@ -65,7 +65,8 @@ export class Sketchbook extends Emitter<Events> {
   }
 
   #sketch(picture: Picture): HTMLButtonElement {
-    const { prompt, seed, width, height } = picture.recipe
+    const { prompt, seed } = picture.recipe
+    const { width, height } = shapeOf(picture)
     const image = el('img', { src: urlOf(picture), alt: '', loading: 'lazy', decoding: 'async', width, height })
     const sketch = el(
       'button',

@@ -1,7 +1,7 @@
 import { byId, el } from '../lib/dom.js'
 import { Emitter } from '../lib/events.js'
 import { short } from '../lib/text.js'
-import { type Picture, urlOf } from '../model/picture.js'
+import { type Picture, shapeOf, urlOf } from '../model/picture.js'
 import type { Run } from '../model/run.js'
 import { Roving } from './roving.js'
 
@@ -163,7 +163,8 @@ export class Stage extends Emitter<Events> {
   }
 
   #put(picture: Picture): void {
-    this.#shape(picture.recipe.width, picture.recipe.height)
+    const { width, height } = shapeOf(picture)
+    this.#shape(width, height)
     this.#blank.hidden = true
     this.#frame.dataset['state'] = 'done'
     this.#layer(urlOf(picture), short(picture.recipe.prompt, SAID) || 'Image without a prompt', 1)

@@ -41,6 +41,7 @@ const WORDS: Readonly<Partial<Record<ErrorCode, Words>>> = {
   INTERNAL: ['The image could not be made', 'An internal error occurred on the server.'],
   BODY_TOO_LARGE: ['The request is too large', 'The server does not accept this much data.'],
   REQUEST_TIMEOUT: ['Sending took too long', 'The connection to the server is slow or broken.'],
+  STORAGE_FULL: ['The server is busy', 'Its disk has no room for another picture at the moment.'],
   NO_RECIPE: ['This image contains no settings', 'It was not made by Easel, or another program removed its metadata.']
 }
 
@@ -97,7 +98,12 @@ export function describeField({ code, field, message }: Pick<ErrorBody, 'code' |
   switch (code) {
     case 'PROMPT_TOO_LONG':
       return describeLength(message)
+    case 'INVALID_PICTURE':
+      return sentence(message.replace(/^\w+/, 'This picture'))
+    case 'BODY_TOO_LARGE':
+      return 'This picture is too large for the server.'
     case 'LIMIT_EXCEEDED': {
+      if (field === 'image') return 'This picture is too large for the server.'
       const [, most] = /at most (\d[\d.]*\d|\d)/.exec(message) ?? []
       return most === undefined
         ? 'This exceeds the limit of this server.'

@@ -1,0 +1,214 @@
+import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import axe from 'axe-core'
+import sharp from 'sharp'
+import { beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import type { Recipe } from '../../src/image/recipe.js'
+import { drawn, rawPixels } from '../support/pictures.js'
+import { type Frames, recipePicture } from '../support/recipe-picture.js'
+import { type RunningServer, shareServer, startReadyServer } from '../support/server.js'
+import { useBrowser, type Visitor } from './support/visitor.js'
+
+const SIZE = { width: 64, height: 64 }
+const PROMPT = 'a fox\nat night'
+
+const enter = useBrowser()
+const pixels = rawPixels(SIZE, 3, (x, y, channel) => (x * 3 + y * 2 + channel * 50) & 255)
+let photo: Buffer
+let server: RunningServer
+
+shareServer((ready) => (server = ready), { WORKER_ARGS: '--sizes 64x64,32x48,96x64', PICTURE_LIMIT: '200000' })
+beforeAll(async () => {
+  photo = await sharp(pixels, { raw: { ...SIZE, channels: 3 } })
+    .png()
+    .toBuffer()
+})
+
+const sha256 = (file: Buffer) => createHash('sha256').update(file).digest('hex')
+const field = (visitor: Visitor) => visitor.page.locator('#start-field')
+const thumb = (visitor: Visitor) => visitor.page.locator('#start-thumb')
+const size = (visitor: Visitor) => visitor.page.locator('.chip input:checked').inputValue()
+
+async function choose(visitor: Visitor, buffer: Buffer, name = 'a.png'): Promise<void> {
+  await visitor.page.locator('#start-file').setInputFiles({ name, mimeType: 'image/png', buffer })
+}
+
+/** Gives the page a file by an event that has a DataTransfer. */
+async function give(visitor: Visitor, selector: string, type: 'dragover' | 'drop' | 'paste', file: Buffer) {
+  const transfer = await visitor.page.evaluateHandle((base64) => {
+    const data = new DataTransfer()
+    const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0))
+    data.items.add(new File([bytes], 'a.png', { type: 'image/png' }))
+    return data
+  }, file.toString('base64'))
+  if (type !== 'paste') return visitor.page.dispatchEvent(selector, type, { dataTransfer: transfer })
+  await visitor.page.locator(selector).evaluate((element, clipboardData) => {
+    element.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true }))
+  }, transfer)
+}
+
+/** The newest image of the history: its recipe, and the pixels of its file. */
+async function newest(visitor: Visitor): Promise<{ file: Buffer; recipe: Recipe; pixels: Buffer }> {
+  const { bytes } = await visitor.download()
+  const answer = await fetch(`${server.url}/recipe`, {
+    method: 'POST',
+    headers: { 'content-type': 'image/png' },
+    body: new Uint8Array(bytes)
+  })
+  const { recipe } = (await answer.json()) as { recipe: Recipe }
+  return { file: bytes, recipe, pixels: await sharp(bytes).removeAlpha().raw().toBuffer() }
+}
+
+/** Presses Generate, or what does, and waits for one more image. */
+async function made(visitor: Visitor, press = () => visitor.submit.click()) {
+  const before = await visitor.sketches.count()
+  await press()
+  await visitor.keeps(before + 1)
+  await visitor.rests()
+  return newest(visitor)
+}
+
+async function accessible(visitor: Visitor): Promise<void> {
+  await visitor.page.evaluate(axe.source)
+  const violations = await visitor.page.evaluate(
+    async () => (await (window as unknown as { axe: typeof import('axe-core') }).axe.run()).violations
+  )
+  expect(violations).toEqual([])
+}
+
+describe('a picture to start from', () => {
+  it('is chosen, dropped or pasted, shown, sent as it is, and removed', async () => {
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.write({ prompt: PROMPT, seed: 5, num_inference_steps: 10 })
+    await choose(visitor, photo)
+    await thumb(visitor).waitFor()
+    expect(await visitor.page.locator('#strength').inputValue()).toBe('0.6')
+    await visitor.sees(field(visitor), /64×64.*Runs the last 6 of 10 steps/s)
+    await accessible(visitor)
+    const first = await made(visitor)
+    expect(first.recipe).toMatchObject({ prompt: PROMPT, image_sha256: sha256(photo), strength: 0.6, width: 64 })
+    const frames: Frames = [{ role: 'image', pixels }]
+    expect(first.pixels.equals(recipePicture(first.recipe, '', frames))).toBe(true)
+    await visitor.sees(visitor.page.locator('#placard-facts'), /from a picture, strength 0\.6/)
+
+    await visitor.button('Remove the picture').click()
+    expect(await thumb(visitor).isVisible()).toBe(false)
+    expect(await visitor.page.evaluate(() => document.activeElement?.id)).toBe('image')
+    expect((await made(visitor)).recipe).not.toHaveProperty('image_sha256')
+
+    // A wide one chooses the size that is most like it.
+    const wide = await drawn({ width: 300, height: 190 }).png().toBuffer()
+    await give(visitor, 'body', 'dragover', wide)
+    await give(visitor, '#drop-start', 'dragover', wide)
+    await visitor.page.locator('#drop-start[data-over]').waitFor()
+    await accessible(visitor)
+    await give(visitor, '#drop-start', 'drop', wide)
+    await visitor.sees(field(visitor), /300×190/)
+    expect(await size(visitor)).toBe('96×64')
+    expect(await visitor.page.locator('#drop').isVisible()).toBe(false)
+    await give(visitor, 'body', 'paste', photo)
+    await visitor.sees(field(visitor), /64×64/)
+    await visitor.page.locator('.fine summary').click()
+    await visitor.page.locator('#resize_mode').selectOption('crop')
+    await visitor.page.getByLabel('Strength, as a slider').fill('0.25')
+    expect((await made(visitor)).recipe).toMatchObject({ strength: 0.25, resize_mode: 'crop', width: 64 })
+  })
+
+  it('may be an image of the history, whose settings come back with their picture', async () => {
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.write({ prompt: 'one', seed: 1, num_inference_steps: 10 })
+    const first = await made(visitor)
+    const varied = await made(visitor, () => visitor.button('Vary').click())
+    expect(varied.recipe).toMatchObject({ prompt: 'one', image_sha256: sha256(first.file), strength: 0.6 })
+    expect(varied.recipe.seed).not.toBe(1)
+    const alike = await made(visitor, () => visitor.button('More like this').click())
+    expect(alike.recipe).toEqual({ ...varied.recipe, seed: alike.recipe.seed })
+    expect(alike.recipe.seed).not.toBe(varied.recipe.seed)
+
+    // Settings without a picture remove it; those with one find it in the history, also after a reload.
+    await visitor.sketches.last().click()
+    await visitor.button('Use these settings').click()
+    expect(await thumb(visitor).isVisible()).toBe(false)
+    await visitor.button('Start from it').click()
+    await thumb(visitor).waitFor()
+    await visitor.open()
+    await visitor.ready()
+    await visitor.sketches.first().click()
+    await visitor.button('Use these settings').click()
+    await thumb(visitor).waitFor()
+    expect((await made(visitor)).file.equals(alike.file)).toBe(true)
+  })
+
+  it('is asked for if a recipe needs one that is not here', async () => {
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.write({ prompt: PROMPT, seed: 2, num_inference_steps: 10 })
+    await choose(visitor, photo)
+    await thumb(visitor).waitFor()
+    const first = await made(visitor)
+    await visitor.open()
+    await visitor.ready()
+    await visitor.sketches.first().click()
+    await visitor.button('Use these settings').click()
+    await visitor.sees(visitor.page.locator('#toast'), /except its picture/)
+    await visitor.sees(field(visitor), /made from a picture that is not here/)
+    await visitor.submit.click()
+    await visitor.sees(visitor.page.locator('#image-error'), /Choose the picture, or start without one/)
+    expect(await visitor.page.evaluate(() => document.activeElement?.id)).toBe('image')
+    await accessible(visitor)
+    await choose(visitor, photo)
+    await thumb(visitor).waitFor()
+    expect(await visitor.page.locator('#image-error').textContent()).toBe('')
+    expect((await made(visitor)).file.equals(first.file)).toBe(true)
+
+    // The curl command reads the picture from a file.
+    await visitor.context.grantPermissions(['clipboard-read', 'clipboard-write'])
+    await visitor.button('Copy as curl').click()
+    await visitor.sees(visitor.page.locator('#toast'), /reads its picture from a file/)
+    const command = await visitor.page.evaluate(() => navigator.clipboard.readText())
+    const folder = mkdtempSync(join(tmpdir(), 'easel-curl-'))
+    onTestFinished(() => rmSync(folder, { recursive: true }))
+    writeFileSync(join(folder, 'picture'), photo)
+    await promisify(execFile)('sh', ['-c', command.replace('curl ', 'curl --silent --fail ')], { cwd: folder })
+    expect(readFileSync(join(folder, 'a-fox-at-night-2.png')).equals(first.file)).toBe(true)
+  })
+
+  it('is refused before it is sent if it is too large or no picture, and with words if the server does', async () => {
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.write({ prompt: 'x', num_inference_steps: 4 })
+    const error = visitor.page.locator('#image-error')
+    await choose(visitor, Buffer.concat([photo, Buffer.alloc(200_000)]))
+    await visitor.sees(error, /too large: the server takes at most 195 KiB/)
+    await choose(visitor, Buffer.from('GIF89a'), 'a.png')
+    await visitor.sees(error, /Only PNG, JPEG and WebP/)
+    await choose(visitor, photo.subarray(0, 60))
+    await visitor.sees(error, /damaged/)
+    expect(await thumb(visitor).isVisible()).toBe(false)
+    await choose(visitor, photo)
+    await thumb(visitor).waitFor()
+    await visitor.write({ strength: 0.1 })
+    await visitor.submit.click()
+    await visitor.sees(visitor.page.locator('#strength-error'), /at least 0\.25: with less, none of the 4 steps/i)
+  })
+
+  it('is not offered where the model takes none', async () => {
+    const plain = await startReadyServer({ WORKER_ARGS: '--image-inputs false' })
+    const visitor = await enter(plain.url)
+    await visitor.ready()
+    await visitor.paint({ prompt: 'x', num_inference_steps: 2 })
+    await visitor.keeps(1)
+    expect(await field(visitor).isVisible()).toBe(false)
+    expect(await visitor.button('Vary').isVisible()).toBe(false)
+    expect(await visitor.button('More like this').isVisible()).toBe(true)
+    await give(visitor, 'body', 'dragover', photo)
+    await visitor.page.locator('#drop').waitFor()
+    expect(await visitor.page.locator('#drop-start').isVisible()).toBe(false)
+  })
+})
