@@ -42,7 +42,7 @@ export interface Preparation {
   readonly mode: ResizeMode
   /** Pixels around the mask, to paint only that part at the image's full size; undefined to paint all. */
   readonly padding?: number | undefined
-  /** Stops before the next stage when it fires. */
+  /** Rejects with its reason at once when it fires, also while others are decoded. */
   readonly signal?: AbortSignal | undefined
 }
 
@@ -83,7 +83,7 @@ export class PictureReader {
    */
   prepare(files: PictureFiles, preparation: Preparation): Promise<Prepared> {
     const { choose, mode, padding, signal } = preparation
-    return this.#limit(async () => {
+    const prepared = this.#limit(async () => {
       signal?.throwIfAborted()
       const file = await files.image.read()
       const size = await this.#checked(files.image, file)
@@ -95,8 +95,9 @@ export class PictureReader {
           `mask_image must have the size of image with padding_mask_crop, ${size.width}x${size.height}`,
           { field: 'mask_image' }
         )
-      const target = choose(size)
+      // After an abort nobody frees what `choose` holds.
       signal?.throwIfAborted()
+      const target = choose(size)
       if (maskFile === undefined) return { image: await resized(await this.#decoded(files.image, file), target, mode) }
       const mask = await this.#mask(files, maskFile)
       signal?.throwIfAborted()
@@ -116,6 +117,7 @@ export class PictureReader {
         region
       }
     })
+    return signal === undefined ? prepared : unlessAborted(prepared, signal)
   }
 
   /** Brings pixels to a size, stretched. */
@@ -166,4 +168,14 @@ export class PictureReader {
       throw new EaselError(code, `${field} ${error.message}`, { field, cause: error })
     }
   }
+}
+
+/** The promise, or a rejection with the signal's reason if that comes first. */
+function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason as Error)
+    if (signal.aborted) abort()
+    signal.addEventListener('abort', abort, { once: true })
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort))
+  })
 }

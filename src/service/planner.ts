@@ -52,12 +52,17 @@ export class Planner {
     return model
   }
 
+  /** How long the request may take, in ms: what the operator, the client's body and its header allow. */
+  timeoutOf(request: GenerateRequest, caller: Caller): number {
+    return Math.min(this.#options.requestTimeout, (request.timeout ?? Infinity) * 1000, caller.timeout ?? Infinity)
+  }
+
   /**
    * @param output the size of the request's files, if not that of the images that the workers make
    * @throws EaselError when the request is refused
    */
   plan(request: GenerateRequest, caller: Caller, model: Model, output?: Size): Plan {
-    const { defaults, requestTimeout } = this.#options
+    const { defaults } = this.#options
     const { served, tokenizers } = model
     const capabilities = served.capabilities!
     const resolved = resolveRequest(request, capabilities, defaults, () => randomInt(2 ** 32))
@@ -79,7 +84,7 @@ export class Planner {
       prompts,
       job,
       second,
-      timeout: Math.min(requestTimeout, (request.timeout ?? Infinity) * 1000, caller.timeout ?? Infinity),
+      timeout: this.timeoutOf(request, caller),
       size: { width, height, images: job.seeds.length }
     }
     this.refuseUnlessPossible(plan)

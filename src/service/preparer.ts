@@ -1,3 +1,4 @@
+import { EaselError } from '../errors.js'
 import type { Picture } from '../image/encoder.js'
 import type { Hold } from '../memory.js'
 import type { Pixels, Size } from '../pictures/pixels.js'
@@ -42,20 +43,25 @@ export class Preparer {
   }
 
   /**
-   * Plans a request and decodes its pictures. What is wrong with the request is found before any pixel is decoded.
+   * Plans a request and decodes its pictures. What is wrong with the request is found before any pixel is decoded. Its
+   * time runs from here on, so it also covers the wait for a decoder.
    *
    * @param files the pictures; the request has their digests in their place
-   * @param signal fires when the client has left
+   * @param left fires when the client has left
    * @throws EaselError when the request is refused; nothing is held then
    */
   async prepare(
     request: GenerateRequest,
     caller: Caller,
     files: RequestPictures,
-    signal: AbortSignal
+    left: AbortSignal
   ): Promise<Prepared> {
     const { planner, admission, pictures } = this.#options
-    const model = planner.admit(request, caller)
+    const start = performance.now()
+    const time = planner.timeoutOf(request, caller)
+    const late = new AbortController()
+    const expiry = setTimeout(() => late.abort(new EaselError('DEADLINE_EXCEEDED')), time)
+    const signal = AbortSignal.any([left, late.signal])
     const padding = request.padding_mask_crop
     const letGo = files.keep()
     const held = [letGo]
@@ -64,6 +70,7 @@ export class Preparer {
     })
     let plan: Plan | undefined
     try {
+      const model = planner.admit(request, caller)
       const { image, mask, region } = await pictures.prepare(files, {
         mode: resizeModeOf(request),
         padding,
@@ -83,13 +90,19 @@ export class Preparer {
       const { job } = plan!
       if (region === undefined) letGo()
       return {
-        plan: { ...plan!, job: { ...job, frames: mask === undefined ? [image.data] : [image.data, mask.data] } },
+        plan: {
+          ...plan!,
+          timeout: Math.max(1, time - (performance.now() - start)),
+          job: { ...job, frames: mask === undefined ? [image.data] : [image.data, mask.data] }
+        },
         overlay: region && overlayOf(job, (pixels) => pictures.overlay(pixels, files, region)),
         release
       }
     } catch (error) {
       release()
       throw error
+    } finally {
+      clearTimeout(expiry)
     }
   }
 }

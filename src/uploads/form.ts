@@ -50,8 +50,7 @@ export async function readForm(
     if (name === undefined) throw new EaselError('INVALID_REQUEST', 'a part of the form has no name')
     const picture = Object.hasOwn(pictures, name) ? pictures[name] : undefined
     const field = picture ?? name
-    // Its name is the client's text, so it is not the error's field, which is logged.
-    if (fields.has(field)) throw new EaselError('INVALID_REQUEST', `${excerpt(field)} is given more than once`)
+    if (fields.has(field)) throw twice(field, picture !== undefined)
     fields.set(field, '')
     if (picture === undefined) fields.set(field, await textOf(name, stream))
     else fields.set(field, (await uploads.take(picture, stream as AsyncIterable<Buffer>)).sha256)
@@ -78,6 +77,13 @@ export async function readForm(
   await Promise.all(parts.map(({ done }) => done))
   if (failure !== undefined) throw asEaselError(failure)
   return fields
+}
+
+function twice(field: string, isPicture: boolean): EaselError {
+  if (isPicture)
+    return new EaselError('INVALID_REQUEST', `${field} is given more than once: send one picture`, { field })
+  // Its name is the client's text, so it is not the error's field, which is logged.
+  return new EaselError('INVALID_REQUEST', `${excerpt(field)} is given more than once`)
 }
 
 function parserFor(contentType: string) {

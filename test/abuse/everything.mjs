@@ -67,7 +67,7 @@ function inMemory(memoryMib) {
 }
 
 /**
- * Checks what the gateway still holds after its clients have left: answers for retries, at most a quarter of its budget.
+ * Checks what the gateway still holds after its clients have left: answers for retries, at most an eighth of its budget.
  *
  * @param {Gateway} gateway
  * @param {number} memoryMib
@@ -75,7 +75,7 @@ function inMemory(memoryMib) {
  * @returns {Promise<Row>}
  */
 async function ownCountBack({ adminUrl }, memoryMib, what) {
-  const limit = memoryMib / 8
+  const limit = memoryMib / 16
   const samples = has('MEMORY_BUDGET') ? await scrape(adminUrl).catch(() => undefined) : undefined
   const found = samples && total(samples, 'easel_memory_bytes') / 2 ** 20
   return atMost(`${what}: held for clients afterwards, by easel_memory_bytes`, { found, limit, unit: 'MiB' })

@@ -12,6 +12,7 @@ import { loadAttacks } from './load.mjs'
 import { logAttacks } from './logs.mjs'
 import { modelAttacks } from './models.mjs'
 import { orphanAttacks } from './orphans.mjs'
+import { pictureAttacks } from './pictures.mjs'
 import { recipeAttacks } from './recipe.mjs'
 import { unreadAttacks } from './unread.mjs'
 import { uploadAttacks } from './uploads.mjs'
@@ -31,6 +32,7 @@ const ENOUGH = 100
  */
 export const ATTACKS = {
   recipe: recipeAttacks,
+  pictures: pictureAttacks,
   unread: unreadAttacks,
   uploads: uploadAttacks,
   load: loadAttacks,

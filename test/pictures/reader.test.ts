@@ -148,6 +148,23 @@ describe('PictureReader', () => {
     expect(seen.decoded).toBe(0)
   })
 
+  it('does not let a client wait that has left, and asks nothing more of it', async () => {
+    const { reader } = open()
+    let go!: () => void
+    const blocked = new Promise<void>((resolve) => (go = resolve))
+    const slow = { field: 'image', read: async () => (await blocked, blackPng(size)) }
+    const controller = new AbortController()
+    let chosen = 0
+    const chooses = () => ((chosen += 1), target)
+    const running = reader.prepare({ image: slow, maskMeaning }, { mode, choose: chooses, signal: controller.signal })
+    const waiting = reader.prepare({ image: slow, maskMeaning }, { mode, choose: chooses, signal: controller.signal })
+    controller.abort(new Error('left'))
+    for (const each of [running, waiting]) await expect(each).rejects.toThrow('left')
+    go()
+    await reader.prepare({ image: file('image', blackPng(size)), maskMeaning }, { mode, choose })
+    expect(chosen).toBe(0)
+  })
+
   it('decodes one at a time, and not for a client that has left', async () => {
     const { reader } = open()
     let [reading, most] = [0, 0]

@@ -152,7 +152,7 @@ describe('the official OpenAI client', () => {
       'two pictures',
       async () => edit({ image: [await file(image), await file(mask)], prompt: 'x' }),
       400,
-      null,
+      'image',
       /^image is given more than once/
     ],
     [

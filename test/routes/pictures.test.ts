@@ -293,7 +293,11 @@ describe('POST /generate with a picture', () => {
     const twice = form(body(), { image })
     twice.append('image', new Blob([new Uint8Array(image)]), 'b.png')
     const answer = await fetch(`${server.url}/generate`, { method: 'POST', body: twice })
-    expect(await refusal(answer)).toMatchObject({ statusCode: 400, message: 'image is given more than once' })
+    expect(await refusal(answer)).toMatchObject({
+      statusCode: 400,
+      field: 'image',
+      message: 'image is given more than once: send one picture'
+    })
     await noFiles(server)
   })
 
@@ -418,6 +422,17 @@ describe('limits of pictures', () => {
     await Promise.allSettled(busy)
     await until('their memory is free', async () => (await metric(server, 'easel_memory_bytes', 'part="inputs"')) === 0)
   })
+})
+
+it('the time of a request includes the wait for a decoder', async () => {
+  const server = await startReadyServer()
+  const heavy = blackPng({ width: 4096, height: 4096 }, { depth: 16, colour: 6 })
+  const busy = Array.from({ length: 6 }, () => send(server, body(), { image: heavy }))
+  await until('pictures are decoded', async () => (await metric(server, 'easel_picture_files')) > 3)
+  const late = await refusal(await send(server, body({ timeout: 0.05 }), { image }))
+  expect(late).toMatchObject({ statusCode: 504, code: 'DEADLINE_EXCEEDED' })
+  for (const response of await Promise.all(busy)) expect(response.status).toBe(200)
+  await noFiles(server)
 })
 
 describe('workers and pictures', () => {

@@ -134,6 +134,36 @@ export function other(format) {
 }
 
 /**
+ * Returns a PNG whose header says this size. Its pixels are black, and no more than `bytes` of them are there.
+ *
+ * @param {{ side: number, depth?: 8 | 16, alpha?: boolean, interlaced?: boolean, bytes?: number, before?: Buffer }} picture
+ */
+export function blackPng({ side, depth = 8, alpha = false, interlaced = false, bytes, before = Buffer.alloc(0) }) {
+  const header = Buffer.alloc(13)
+  header.writeUInt32BE(side, 0)
+  header.writeUInt32BE(side, 4)
+  header.set([depth, alpha ? 6 : 2, 0, 0, interlaced ? 1 : 0], 8)
+  // Interlaced rows have a filter byte in each of the seven passes.
+  const data = bytes ?? ((side * (alpha ? 4 : 3) * depth) / 8 + 1 + (interlaced ? 64 : 0)) * side
+  return Buffer.concat([
+    PNG_SIGNATURE,
+    chunk('IHDR', header),
+    before,
+    chunk('IDAT', deflateSync(Buffer.alloc(data))),
+    IEND
+  ])
+}
+
+/**
+ * Returns an ICC profile chunk that inflates to this many bytes.
+ *
+ * @param {number} bytes
+ */
+export function profileBomb(bytes) {
+  return chunk('iCCP', Buffer.concat([Buffer.from('x\0\0'), deflateSync(Buffer.alloc(bytes))]))
+}
+
+/**
  * @param {string} type
  * @param {Buffer} data
  */
