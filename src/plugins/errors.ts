@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import { catalogue, EaselError, type ErrorCode, errorBody } from '../errors.js'
 import { excerpt } from '../excerpt.js'
 import { fieldLike } from '../schemas/suggest.js'
+import { mediaTypesOf, unsupportedType } from './media-types.js'
 import { noteMethods } from './methods.js'
 
 declare module 'fastify' {
@@ -105,19 +106,12 @@ function toEaselError(error: FastifyError | EaselError, request: FastifyRequest)
   if (error instanceof EaselError) return error
   if (error.validation) return invalid(error)
   const code = FASTIFY_CODES[error.code]
-  if (code === 'UNSUPPORTED_MEDIA_TYPE')
-    return new EaselError(code, `content-type must be ${mediaTypesOf(request).join(' or ')}`, { field: 'content-type' })
+  if (code === 'UNSUPPORTED_MEDIA_TYPE') return unsupportedType(mediaTypesOf(request.routeOptions))
   if (code !== undefined) return new EaselError(code, excerpt(error.message, MESSAGE_LENGTH))
   // Malformed JSON and the like arrive as plain errors with a 4xx status.
   if (error.statusCode !== undefined && error.statusCode >= 400 && error.statusCode < 500)
     return new EaselError('INVALID_REQUEST', excerpt(error.message, MESSAGE_LENGTH))
   return new EaselError('INTERNAL', undefined, { cause: error })
-}
-
-/** The media types that the request's route accepts. */
-function mediaTypesOf({ routeOptions }: FastifyRequest): string[] {
-  const body = routeOptions.schema?.body as { content?: Record<string, unknown> } | undefined
-  return Object.keys(body?.content ?? { 'application/json': {} })
 }
 
 /** Names the field that violates the schema. An unknown field's name is truncated and escaped. */

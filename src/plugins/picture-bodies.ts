@@ -9,6 +9,7 @@ import { readJson } from '../uploads/json.js'
 import type { PicturePaths } from '../uploads/json-scanner.js'
 import { limitWithPictures, textWithin } from '../uploads/limit.js'
 import type { Uploads, UploadStore } from '../uploads/store.js'
+import { mediaTypesOf, unsupportedType } from './media-types.js'
 import { growUpload, settleUpload } from './uploads.js'
 
 declare module 'fastify' {
@@ -54,6 +55,12 @@ export const pictureBodiesPlugin = fp<PictureBodies>(
       return payload
     })
 
+    // Fastify checks a body by the schema of its content type, and not at all if the route has none for it.
+    app.addHook('preValidation', async ({ body, mediaType, routeOptions }) => {
+      if (body === undefined) return
+      const types = mediaTypesOf(routeOptions)
+      if (mediaType === undefined || !types.includes(mediaType)) throw unsupportedType(types)
+    })
     app.removeContentTypeParser(JSON_TYPE)
     app.addContentTypeParser(JSON_TYPE, async (request: FastifyRequest, payload: IncomingMessage) => {
       const text = await receive(payload, limit, (body) =>

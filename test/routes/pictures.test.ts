@@ -470,3 +470,35 @@ describe('workers and pictures', () => {
     expect(found.equals(recipePicture(recipe, '', REPAINT))).toBe(true)
   })
 })
+
+describe('a content type', () => {
+  let server: RunningServer
+  shareServer((ready) => (server = ready))
+
+  it.each(['Application/JSON', 'application/json; charset=utf-8', 'application/json;x=y', 'application/json '])(
+    'written as %j has its body checked',
+    async (type) => {
+      for (const path of ['generate', 'v1/images/edits']) {
+        const response = await fetch(`${server.url}/${path}`, {
+          method: 'POST',
+          headers: { 'content-type': type },
+          body: JSON.stringify({ prompt: 5, image: base64(image) })
+        })
+        expect(response.status).toBe(400)
+        expect(await response.text()).toMatch(/prompt must be string|must have required property/)
+      }
+    }
+  )
+
+  it('that a route does not name is refused, also where its neighbours take it', async () => {
+    const response = await fetch(`${server.url}/v1/images/variations`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({ images: [{ image_url: base64(image) }], size: 5 })
+    })
+    expect(response.status).toBe(415)
+    expect(await response.json()).toMatchObject({
+      error: { param: 'content-type', message: 'content-type must be multipart/form-data' }
+    })
+  })
+})
