@@ -9,6 +9,7 @@ const locks = [
   'python-worker/requirements-test.lock',
   'python-worker/requirements-tpu.lock',
   'python-worker/requirements-libtpu.lock',
+  'python-worker/requirements-cuda.lock',
   'test/deploy/requirements.lock',
   'test/http/requirements.lock'
 ]
@@ -28,7 +29,7 @@ describe.each(locks)('%s', (file) => {
 })
 
 describe('the locks of the worker', () => {
-  it.each(['requirements-test.lock', 'requirements-tpu.lock'])('%s has the versions that run', (file) => {
+  it.each(['requirements-test.lock', 'requirements-tpu.lock', 'requirements-cuda.lock'])('%s has the versions that run', (file) => {
     const runtime = pinsOf('requirements.lock')
     expect(runtime.size).toBeGreaterThan(5)
     const other = pinsOf(file)
@@ -37,6 +38,12 @@ describe('the locks of the worker', () => {
 
   it('holds the TPU runtime', () => {
     expect([...pinsOf('requirements-tpu.lock').keys()]).toContain('libtpu')
+  })
+
+  it('holds CUDA, cuDNN and their plugin of the same jax', () => {
+    const pins = pinsOf('requirements-cuda.lock')
+    expect(pins.get('jax-cuda13-plugin')).toBe(pins.get('jax'))
+    expect([...pins.keys()]).toContain('nvidia-cudnn-cu13')
   })
 })
 

@@ -5,6 +5,7 @@ import pickle
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -17,6 +18,7 @@ from easel_worker.sdxl.serving.artifacts import (
     UseArtifacts,
 )
 from easel_worker.sdxl.serving.compilation import Program, trace
+from easel_worker.sdxl.serving.fingerprint import fingerprint
 from easel_worker.sdxl.serving.sharding import make_mesh, replicated
 from tests.support.disk import full_disk
 
@@ -119,3 +121,19 @@ def test_refuses_programs_for_other_devices_and_names_the_differences(folder: Pa
 def test_a_folder_without_programs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="easel-compile --write"):
         UseArtifacts(tmp_path, DEVICES, print)
+
+
+def test_the_fingerprint_of_a_gpu_has_its_libraries_and_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = tmp_path / "version"
+    driver.write_text("NVRM version: 580.159\nGCC version: 12\n")
+    monkeypatch.setattr("easel_worker.sdxl.serving.fingerprint.NVIDIA_DRIVER", driver)
+    client = SimpleNamespace(platform_version="PJRT C API\ncuda 13000")
+    card = SimpleNamespace(platform="gpu", device_kind="NVIDIA H200", client=client, coords=None)
+    found = fingerprint([card])  # type: ignore[list-item]
+    assert found["runtime"] == client.platform_version
+    assert found["driver"] == "NVRM version: 580.159"
+    assert found["cudnn"] == "of the system"
+    other = fingerprint(jax.devices()[:1])
+    assert not {"runtime", "driver", "cudnn"} & other.keys()

@@ -4,11 +4,14 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import jax
 
 from easel_worker import __version__
 from easel_worker.sdxl.serving.compilation import TPU_OPTIONS
+
+NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 Fingerprint = dict[str, str]
 """Versions, flags and devices by name, readable so that differences can be shown."""
@@ -26,7 +29,7 @@ def fingerprint(devices: Sequence[jax.Device]) -> Fingerprint:
         "platform": first.platform,
         "device": first.device_kind,
         "topology": _topology(devices),
-    }
+    } | (_gpu(first) if first.platform == "gpu" else {})
 
 
 def differences(made: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
@@ -49,6 +52,19 @@ def _libtpu() -> str:
         return version("libtpu")
     except PackageNotFoundError:
         return "of the system"
+
+
+def _gpu(device: jax.Device) -> Fingerprint:
+    """The versions of CUDA or ROCm, of cuDNN and of the driver."""
+    try:
+        cudnn = version("nvidia-cudnn-cu13")
+    except PackageNotFoundError:
+        cudnn = "of the system"
+    try:
+        driver = NVIDIA_DRIVER.read_text(encoding="utf-8").splitlines()[0]
+    except OSError:
+        driver = "unknown"
+    return {"runtime": device.client.platform_version, "cudnn": cudnn, "driver": driver}
 
 
 def _flags() -> str:
