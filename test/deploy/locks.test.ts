@@ -29,12 +29,15 @@ describe.each(locks)('%s', (file) => {
 })
 
 describe('the locks of the worker', () => {
-  it.each(['requirements-test.lock', 'requirements-tpu.lock', 'requirements-cuda.lock'])('%s has the versions that run', (file) => {
-    const runtime = pinsOf('requirements.lock')
-    expect(runtime.size).toBeGreaterThan(5)
-    const other = pinsOf(file)
-    for (const [name, version] of runtime) expect([name, other.get(name)]).toEqual([name, version])
-  })
+  it.each(['requirements-test.lock', 'requirements-tpu.lock', 'requirements-cuda.lock'])(
+    '%s has the versions that run',
+    (file) => {
+      const runtime = pinsOf('requirements.lock')
+      expect(runtime.size).toBeGreaterThan(5)
+      const other = pinsOf(file)
+      for (const [name, version] of runtime) expect([name, other.get(name)]).toEqual([name, version])
+    }
+  )
 
   it('holds the TPU runtime', () => {
     expect([...pinsOf('requirements-tpu.lock').keys()]).toContain('libtpu')
