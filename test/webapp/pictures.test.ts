@@ -80,6 +80,54 @@ async function accessible(visitor: Visitor): Promise<void> {
   expect(violations).toEqual([])
 }
 
+/** Remembers the form of the newest request, whose files no other tool shows. */
+async function watchForms(visitor: Visitor): Promise<() => Promise<Buffer>> {
+  await visitor.page.addInitScript(() => {
+    const { fetch } = window
+    window.fetch = (input, init) => {
+      if (init?.body instanceof FormData) Object.assign(window, { sent: init.body })
+      return fetch(input, init)
+    }
+  })
+  await visitor.open()
+  await visitor.ready()
+  const bytes = () =>
+    visitor.page.evaluate(async () => {
+      const file = (window as unknown as { sent: FormData }).sent.get('mask_image') as File
+      return [...new Uint8Array(await file.arrayBuffer())]
+    })
+  return async () => Buffer.from(await bytes())
+}
+
+/** The mask's file as one channel, cut at the middle as the gateway does. */
+async function maskPixels(file: Buffer): Promise<{ pixels: Buffer; white: (x: number, y: number) => boolean }> {
+  const { data, info } = await sharp(file)
+    .removeAlpha()
+    .toColourspace('b-w')
+    .raw()
+    .toBuffer({ resolveWithObject: true })
+  expect(info).toMatchObject({ ...SIZE, channels: 1 })
+  const pixels = Buffer.from(data.map((value) => (value >= 128 ? 255 : 0)))
+  return { pixels, white: (x, y) => pixels[y * SIZE.width + x] === 255 }
+}
+
+/** Where a place of the picture, in its pixels, is on the screen. */
+async function placeOf(visitor: Visitor): Promise<(x: number, y: number) => [x: number, y: number]> {
+  const box = (await visitor.page.locator('#mask-canvas').boundingBox())!
+  return (x, y) => [box.x + (x / SIZE.width) * box.width, box.y + (y / SIZE.height) * box.height]
+}
+
+/** Moves one finger over the screen. */
+async function swipe(visitor: Visitor, points: readonly (readonly [x: number, y: number])[]): Promise<void> {
+  const session = await visitor.context.newCDPSession(visitor.page)
+  for (const [index, [x, y]] of points.entries())
+    await session.send('Input.dispatchTouchEvent', {
+      type: index === 0 ? 'touchStart' : 'touchMove',
+      touchPoints: [{ x, y }]
+    })
+  await session.send('Input.dispatchTouchEvent', { type: 'touchEnd', touchPoints: [] })
+}
+
 describe('a picture to start from', () => {
   it('is chosen, dropped or pasted, shown, sent as it is, and removed', async () => {
     const visitor = await enter(server.url)
@@ -159,7 +207,7 @@ describe('a picture to start from', () => {
     await visitor.sees(visitor.page.locator('#toast'), /except its picture/)
     await visitor.sees(field(visitor), /made from a picture that is not here/)
     await visitor.submit.click()
-    await visitor.sees(visitor.page.locator('#image-error'), /Choose the picture, or start without one/)
+    await visitor.sees(visitor.page.locator('#image-error'), /Choose the picture, or go on without it/)
     expect(await visitor.page.evaluate(() => document.activeElement?.id)).toBe('image')
     await accessible(visitor)
     await choose(visitor, photo)
@@ -212,3 +260,143 @@ describe('a picture to start from', () => {
     expect(await visitor.page.locator('#drop-start').isVisible()).toBe(false)
   })
 })
+
+describe('a mask', () => {
+  const painted = (visitor: Visitor) => visitor.button(/Paint a mask|Change the mask/)
+  const brush = (visitor: Visitor, pixels: number) => visitor.page.locator('#brush-size').fill(String(pixels))
+
+  it('is painted by mouse and by keys, erased, undone, and arrives as it was painted', async () => {
+    const visitor = await enter(server.url)
+    const sent = await watchForms(visitor)
+    await visitor.write({ prompt: 'a red boat', seed: 5, num_inference_steps: 10 })
+    await choose(visitor, photo)
+    await painted(visitor).click()
+    await visitor.page.locator('#mask-canvas').waitFor()
+    await accessible(visitor)
+    const { mouse, keyboard } = visitor.page
+    const place = await placeOf(visitor)
+    const line = async (...points: [number, number][]) => {
+      for (const [index, [x, y]] of points.entries()) {
+        await mouse.move(...place(x, y), { steps: 4 })
+        if (index === 0) await mouse.down()
+      }
+      await mouse.up()
+    }
+    await brush(visitor, 8)
+    await line([10, 10], [50, 10])
+    await line([10, 40], [50, 40])
+    await keyboard.press('Control+z')
+    await visitor.button('Erase').click()
+    await line([30, 4], [30, 16])
+    await visitor.button('Erase').click()
+    // The brush of the keys begins in the middle; four steps are its diameter.
+    await visitor.page.locator('#mask-canvas').focus()
+    for (let step = 0; step < 8; step++) await keyboard.press('Shift+ArrowDown')
+    await keyboard.press('Escape')
+    await visitor.page.locator('#mask-dialog').waitFor({ state: 'hidden' })
+    expect(await visitor.page.evaluate(() => document.activeElement?.id)).toBe('mask_image')
+    expect(await visitor.page.locator('#strength').inputValue()).toBe('1')
+    await visitor.page.locator('#start-mask').waitFor()
+    await accessible(visitor)
+
+    const { recipe, pixels: found, file } = await made(visitor)
+    const bytes = await sent()
+    expect(recipe).toMatchObject({ mask_image_sha256: sha256(bytes), strength: 1 })
+    const { pixels: mask, white } = await maskPixels(bytes)
+    const places: [x: number, y: number, is: boolean][] = [
+      [10, 10, true],
+      [20, 7, true],
+      [48, 12, true],
+      [20, 16, false],
+      [30, 10, false],
+      [12, 40, false],
+      [32, 40, true],
+      [32, 47, true],
+      [32, 55, false],
+      [2, 60, false]
+    ]
+    expect(places.filter(([x, y, is]) => white(x, y) !== is)).toEqual([])
+    const frames: Frames = [
+      { role: 'image', pixels },
+      { role: 'mask', pixels: mask }
+    ]
+    expect(found.equals(recipePicture(recipe, '', frames))).toBe(true)
+
+    // Painted on, it keeps what it has; only the masked part is painted if so chosen.
+    await painted(visitor).click()
+    await visitor.page.locator('#mask-canvas').waitFor()
+    await brush(visitor, 8)
+    await line([8, 56], [12, 56])
+    await visitor.button('Done').click()
+    await visitor.page.getByLabel('Paint only the masked part').check()
+    expect(await visitor.page.locator('#padding_mask_crop').inputValue()).toBe('32')
+    await visitor.write({ padding_mask_crop: 4 })
+    await accessible(visitor)
+    const part = await made(visitor)
+    expect(part.recipe).toMatchObject({ padding_mask_crop: 4 })
+    const second = await maskPixels(await sent())
+    expect([...places, [10, 56, true] as const].filter(([x, y, is]) => second.white(x, y) !== is)).toEqual([])
+    for (let at = 0; at < SIZE.width * SIZE.height; at++)
+      if (second.pixels[at] === 0 && !nearWhite(second.pixels, at))
+        expect(part.pixels.subarray(3 * at, 3 * at + 3).equals(pixels.subarray(3 * at, 3 * at + 3))).toBe(true)
+
+    // The settings come back with the mask while the page is open, and ask for it later.
+    await visitor.sketches.last().click()
+    await visitor.button('Use these settings').click()
+    await visitor.page.locator('#padding-field').waitFor({ state: 'hidden' })
+    expect((await made(visitor)).file.equals(file)).toBe(true)
+    await visitor.open()
+    await visitor.ready()
+    await visitor.sketches.first().click()
+    await visitor.button('Use these settings').click()
+    await visitor.sees(visitor.page.locator('#toast'), /except its picture, its mask/)
+    await choose(visitor, photo)
+    await visitor.sees(field(visitor), /made with a mask that is not here/)
+    await visitor.submit.click()
+    await visitor.sees(visitor.page.locator('#mask_image-error'), /Paint the mask, or go on without it/)
+    await visitor.button('Go on without it').click()
+    expect((await made(visitor)).recipe).not.toHaveProperty('mask_image_sha256')
+  })
+
+  it('is painted by touch on a phone, and cleared', async () => {
+    const visitor = await enter(server.url, {
+      viewport: { width: 390, height: 844 },
+      isMobile: true,
+      hasTouch: true,
+      deviceScaleFactor: 2
+    })
+    const sent = await watchForms(visitor)
+    await visitor.write({ prompt: 'a red boat', num_inference_steps: 10 })
+    await choose(visitor, photo)
+    await painted(visitor).click()
+    await visitor.page.locator('#mask-canvas').waitFor()
+    await accessible(visitor)
+    await brush(visitor, 10)
+    const place = await placeOf(visitor)
+    await swipe(visitor, [place(32, 50), place(40, 50)])
+    await visitor.button('Clear').click()
+    await swipe(visitor, [place(10, 10), place(10, 30), place(40, 30)])
+    await visitor.button('Done').click()
+    await visitor.page.locator('#start-mask').waitFor()
+    await made(visitor)
+    const { white } = await maskPixels(await sent())
+    expect([white(10, 12), white(12, 28), white(38, 32), white(30, 12), white(36, 50)]).toEqual([
+      true,
+      true,
+      true,
+      false,
+      false
+    ])
+    await painted(visitor).click()
+    await visitor.button('Clear').click()
+    await visitor.button('Done').click()
+    await visitor.page.locator('#start-mask').waitFor({ state: 'hidden' })
+    expect((await made(visitor)).recipe).not.toHaveProperty('mask_image_sha256')
+  })
+})
+
+/** Whether a pixel is beside a white one, where a mask's edge is grey. */
+function nearWhite(mask: Buffer, at: number): boolean {
+  const { width } = SIZE
+  return [-width - 1, -width, -width + 1, -1, 1, width - 1, width, width + 1].some((by) => mask[at + by] === 255)
+}

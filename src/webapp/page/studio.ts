@@ -293,32 +293,33 @@ export class Studio {
   /** Requests variations of the image: they start from it, with other seeds. */
   async #vary({ recipe, blob }: Picture): Promise<void> {
     const { num_images } = this.#form.settings
-    this.#form.write({ ...fromRecipe(recipe, this.#form.refinements), seed: undefined, num_images, resize_mode: '' })
-    this.#form.write({ strength: varyStrength(this.#form.steps) })
-    this.#form.start.value = await readStart(blob, undefined)
+    this.#form.write({ ...fromRecipe(recipe, this.#form.refinements), seed: undefined, num_images })
+    this.#form.write({ resize_mode: '', padding_mask_crop: undefined, strength: varyStrength(this.#form.steps) })
+    this.#form.start.put(await readStart(blob, undefined))
     this.#form.submit()
   }
 
-  /** Puts the picture of a recipe into the form, or asks for it if it is not here. */
-  async #startAs({ image_sha256: wanted }: StartRecipe): Promise<void> {
+  /** Puts the picture and the mask of a recipe into the form, or asks for what is not here. */
+  async #startAs({ image_sha256: image, mask_image_sha256: mask }: StartRecipe): Promise<void> {
     const { start } = this.#form
-    if (wanted === undefined) start.value = undefined
-    else if (start.value?.sha256 !== wanted) {
-      const file = await this.#sources.find(
-        wanted,
-        this.#history.pictures.map(({ blob }) => blob)
-      )
-      if (file === undefined) start.want()
-      else start.value = await readStart(file, undefined)
-    }
+    if (image === undefined) return start.put(undefined)
+    const files = this.#history.pictures.map(({ blob }) => blob)
+    const found = start.value?.sha256 === image ? start.value.file : await this.#sources.find(image, files)
+    const masking =
+      mask === undefined ? undefined : await this.#sources.find(mask, start.mask === undefined ? [] : [start.mask])
+    const wanted = { image: found === undefined, mask: mask !== undefined && masking === undefined }
+    if (found === undefined) start.put(undefined, undefined, { image: true, mask: mask !== undefined })
+    else start.put(await readStart(found, undefined), masking, wanted)
   }
 
   /** Says that the form has the settings of an image, and which of them it cannot have here. */
   #loaded(request: GenerateRequest): string {
     const { image_sha256: image, mask_image_sha256: mask_image } = request
+    const { files } = this.#form.start
     const missing = [
       ...unlike(request, this.#form.requestWith({ image, mask_image })),
-      ...(image !== undefined && this.#form.start.value === undefined ? ['its picture'] : [])
+      ...(image !== undefined && files.image === undefined ? ['its picture'] : []),
+      ...(mask_image !== undefined && files.mask_image === undefined ? ['its mask'] : [])
     ]
     return missing.length === 0 ? HAS_SETTINGS : `${HAS_SETTINGS}, except ${missing.join(', ')}`
   }

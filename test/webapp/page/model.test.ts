@@ -184,6 +184,7 @@ describe('a recipe', () => {
       preset: '',
       strength: undefined,
       resize_mode: '',
+      padding_mask_crop: undefined,
       timestep_spacing: '',
       loras: [],
       size: '8×8',
@@ -310,6 +311,13 @@ describe('a picture to start from', () => {
       // An eighth of the 12 steps that run.
       preview_interval: 2
     })
+    const masked = { image: new Blob(), mask_image: new Blob() }
+    expect(toRequest({ ...started, padding_mask_crop: 8 }, 24, { image: new Blob() })).not.toHaveProperty(
+      'padding_mask_crop'
+    )
+    const part = toRequest({ ...started, padding_mask_crop: 8 }, 24, masked)
+    expect(part).toMatchObject({ padding_mask_crop: 8 })
+    expect(part).not.toHaveProperty('resize_mode')
     const plain = toRequest(started, 24)
     expect(plain).not.toHaveProperty('strength')
     expect(plain).not.toHaveProperty('resize_mode')

@@ -63,6 +63,7 @@ export function toRequest(
     timestep_spacing,
     resize_mode,
     strength,
+    padding_mask_crop,
     output_format,
     previews,
     truncate,
@@ -74,6 +75,7 @@ export function toRequest(
   files: Marked = {}
 ): GenerateRequest {
   const started = files.image !== undefined
+  const padding = files.mask_image === undefined ? undefined : padding_mask_crop
   const run = started ? stepsRun(steps, strength ?? defaultStrength(files)) : steps
   const [width, height] = size.split('×').map(Number)
   return {
@@ -83,7 +85,9 @@ export function toRequest(
     ...filled({ prompt_2, negative_prompt_2 }),
     ...(timestep_spacing === '' ? {} : { timestep_spacing }),
     ...(started ? given({ strength }) : {}),
-    ...(started && resize_mode !== '' ? { resize_mode } : {}),
+    // What is cropped to the mask is always fitted in one way.
+    ...(started && resize_mode !== '' && padding === undefined ? { resize_mode } : {}),
+    ...given({ padding_mask_crop: padding }),
     ...given({ prompt_syntax, model }),
     ...(loras.length === 0 ? {} : { loras: [...loras] }),
     ...(width === undefined || height === undefined ? {} : { width, height }),
@@ -143,6 +147,7 @@ export function fromRecipe(
     timestep_spacing: '',
     strength: undefined,
     resize_mode: '',
+    padding_mask_crop: undefined,
     ...given({ ...settings, num_images: 1 }),
     loras: lorasOfRecipe(recipe),
     size: sizeName(width, height),

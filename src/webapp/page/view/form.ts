@@ -68,8 +68,11 @@ export class Form extends Emitter<Events> {
     )
     this.loras.on('change', () => this.#changed(['loras'])).on('word', (word) => this.#addToPrompt(word))
     this.start
-      .on('change', () => this.#changed(['image']))
-      .on('taken', (start) => this.#fit(start))
+      .on('change', () => this.#changed(['image', 'mask_image']))
+      .on('taken', ({ start, asked }) => {
+        if (!asked) this.#fit(start)
+      })
+      .on('masked', (masked) => this.#suit(masked))
       .on('problem', (words) => this.errors.show('image', words))
     byId('dice', HTMLButtonElement).addEventListener('click', () => this.write({ seed: randomSeed() }))
     byId('fewer', HTMLButtonElement).addEventListener('click', () => this.#count(-1))
@@ -266,6 +269,12 @@ export class Form extends Emitter<Events> {
     const [width, height] = nearestSize(start, this.#offered) ?? []
     if (width !== undefined && height !== undefined) this.#sizes.value = sizeName(width, height)
     this.write({ strength: this.#number('strength') ?? varyStrength(this.steps) })
+  }
+
+  /** With a mask, by default all of the masked part is made anew. */
+  #suit(masked: boolean): void {
+    const usual = varyStrength(this.steps)
+    if (this.#number('strength') === (masked ? usual : 1)) this.write({ strength: masked ? 1 : usual })
   }
 
   #addToPrompt(word: string): void {

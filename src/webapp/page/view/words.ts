@@ -99,7 +99,7 @@ export function describeField({ code, field, message }: Pick<ErrorBody, 'code' |
     case 'PROMPT_TOO_LONG':
       return describeLength(message)
     case 'INVALID_PICTURE':
-      return sentence(message.replace(/^\w+/, 'This picture'))
+      return sentence(message.replace(/^\w+/, field === 'mask_image' ? 'The mask' : 'This picture'))
     case 'BODY_TOO_LARGE':
       return 'This picture is too large for the server.'
     case 'LIMIT_EXCEEDED': {
