@@ -45,8 +45,9 @@ export async function sizeOf(file: Buffer, limits: DecodeLimits): Promise<Size> 
     throw broken(error)
   }
   if (metadata.format !== kind.format) throw broken(new Error(`read as ${metadata.format}`))
-  if ((metadata.pages ?? 1) > 1 || (kind.format === 'png' && isAnimatedPng(file)))
-    throw new PictureError('animated', 'is animated: send a still picture')
+  const animated = kind.format === 'png' ? isAnimatedPng(file) : (metadata.pages ?? 1) > 1
+  if (animated === undefined) throw broken(new Error('too many chunks'))
+  if (animated) throw new PictureError('animated', 'is animated: send a still picture')
   const { width, height } = metadata.autoOrient
   if (width * height > limits.maxPixels)
     throw new PictureError(

@@ -40,20 +40,23 @@ export const READABLE = FORMATS.map((format) => (format === 'webp' ? 'WebP' : fo
 const PNG_HEAD = 8
 const CHUNK_HEAD = 8
 const CHECK = 4
-/** Types of chunks as numbers: a file may have a million of them. */
-const [ACTL, IDAT] = ['acTL', 'IDAT'].map((type) => Buffer.from(type, 'latin1').readUInt32BE(0))
+/** Chunks looked at. Real files have a few before their pixels; a file made for it may have a million. */
+const MAX_CHUNKS = 5000
 
 /**
- * Whether a PNG is animated. libvips does not say so: it reads the first frame.
+ * Whether a PNG is animated; undefined if it has too many chunks before its pixels to tell. libvips does not say so: it
+ * reads the first frame.
  *
  * @see https://www.w3.org/TR/png-3/#acTL-chunk
  */
-export function isAnimatedPng(file: Buffer): boolean {
-  // acTL comes before the first IDAT. Each step advances by at least 12 bytes.
-  for (let at = PNG_HEAD; at + CHUNK_HEAD <= file.length;) {
-    const type = file.readUInt32BE(at + 4)
-    if (type === ACTL) return true
-    if (type === IDAT) return false
+export function isAnimatedPng(file: Buffer): boolean | undefined {
+  let at = PNG_HEAD
+  // acTL comes before the first IDAT.
+  for (let chunk = 0; at + CHUNK_HEAD <= file.length; chunk++) {
+    if (chunk === MAX_CHUNKS) return undefined
+    const type = file.toString('latin1', at + 4, at + CHUNK_HEAD)
+    if (type === 'acTL') return true
+    if (type === 'IDAT') return false
     at += CHUNK_HEAD + file.readUInt32BE(at) + CHECK
   }
   return false

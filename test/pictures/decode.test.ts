@@ -159,6 +159,13 @@ describe('a file is refused', () => {
     expect(await problemOf(apng)).toBe('animated')
   })
 
+  it('if it has a thousand times the chunks of a real one', async () => {
+    const chunks = (count: number) => Array.from({ length: count }, () => pngChunk('tEXt', Buffer.from('a\0b')))
+    const data = Buffer.from([0, 1, 2, 3, 4, 5, 6])
+    expect(await problemOf(rawPng({ width: 2, height: 1, data, before: chunks(100) }))).toBe('none')
+    expect(await problemOf(rawPng({ width: 2, height: 1, data, before: chunks(5001) }))).toBe('broken')
+  })
+
   it('by its pixels, before any is decoded', async () => {
     // 2.7 GB of pixels in a file whose header says so; its data is short, which decoding would find first.
     const bomb = rawPng({ width: 30_000, height: 30_000, data: Buffer.alloc(2 ** 20) })
