@@ -2,17 +2,20 @@
 
     python -m parity.pipeline.make_goldens [--all]
 
-Keeps the images that the file has, and adds those of new cases; with --all it makes all again.
+Keeps the images that the file has, and adds those of new cases; with --all it makes all again. The
+file's stamp has the versions that made each image; those of before there was a stamp are absent.
 """
 
 import argparse
+import json
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from parity import golden, reference
-from parity.components.make_goldens import FOLDER
+from parity.components.make_goldens import FOLDER, PACKAGES
 from parity.pipeline import reference as reference_pipeline
 from parity.pipeline.cases import PICTURE_CASES, PIPELINE_CASES, PipelineCase
 
@@ -33,10 +36,14 @@ def main() -> None:
     known = {} if parser.parse_args().all or not TARGET.exists() else dict(np.load(TARGET))
     made = {case.name: make(case) for case in ALL if case.name not in known}
     images = {case.name: (known | made)[case.name] for case in ALL}
+    stamp = json.loads(str(known.get("stamp", "{}")))
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    stamp |= dict.fromkeys(made, f"{versions}: python -m parity.pipeline.make_goldens")
     for name, image in made.items():
         flat = np.mean((image == 0) | (image == 255))
         print(f"{name}: {image.shape}, mean {image.mean():.0f}, {flat:.0%} black or white")
-    np.savez_compressed(TARGET, **images)
+    arrays = images | {"stamp": np.array(json.dumps(stamp))}
+    np.savez_compressed(TARGET, allow_pickle=False, **arrays)
     print(f"{TARGET}: {TARGET.stat().st_size // 1024} KiB")
 
 
