@@ -10,6 +10,9 @@ import { OutputFormat } from './schemas/format.js'
  */
 export const MAX_PROMPT_LENGTH = 32_000
 
+/** The most embeddings that an image's prompts may have. */
+export const MAX_EMBEDDINGS = 64
+
 /** The most LoRAs that an image may have, and the largest weight of one, of either sign. */
 export const MAX_LORAS = 8
 export const MAX_LORA_WEIGHT = 10

@@ -28,6 +28,7 @@ from easel_worker.values import (
     LoraWeight,
     Name,
     OneTo8,
+    OneTo64,
     Positive,
     Seconds,
     Sha256,
@@ -68,6 +69,9 @@ MICRO_CONDITIONING = "micro_conditioning"
 LORAS = "loras"
 """The feature of an engine that has a folder of LoRAs, which may be empty."""
 
+EMBEDDINGS = "embeddings"
+"""The feature of an engine that has a folder of embeddings, which may be empty."""
+
 IMAGE_TO_IMAGE = "image_to_image"
 """The feature of an engine that can begin from a picture, at a later step of the schedule."""
 
@@ -80,6 +84,7 @@ FEATURES = {
     PROMPT_WEIGHTS: ("weighting", "empty"),
     GUIDANCE_RESCALE: ("guidance_rescale",),
     LORAS: ("loras",),
+    EMBEDDINGS: ("embeddings", "pooled_at_end"),
     IMAGE_TO_IMAGE: ("image", "schedule_steps"),
     INPAINTING: ("mask",),
     MICRO_CONDITIONING: (
@@ -145,7 +150,8 @@ class Tokens:
     """A prompt as token ids for the two text encoders (`_2` is the second one).
 
     The ids are chunks of the tokenizer's max_length, each with its start, end and padding; both
-    encoders have the same number of chunks. A list that is `UNSET` is absent.
+    encoders have the same number of chunks. Ids beyond the tokenizer's are vectors of embeddings,
+    see `EmbeddingUse`. A list that is `UNSET` is absent.
 
     Attributes:
         weights: one weight for each id; absent means 1 for all.
@@ -178,6 +184,15 @@ class LoraUse:
     text_weight: LoraWeight
 
 
+@dataclass(frozen=True, order=True)
+class EmbeddingUse:
+    """An embedding that an image's prompts have: the ids from `first_id` on are its vectors."""
+
+    name: LoraName
+    digest: Sha256
+    first_id: Uint32
+
+
 AdapterSet = tuple[tuple[str, float], ...]
 """The digests and weights of the LoRAs of an image's UNet; empty for the model's own weights."""
 
@@ -205,7 +220,10 @@ class Parameters:
     prompts' weights are applied; compel's needs `empty`, the empty text in one chunk.
     `timestep_spacing`, `timesteps`, `sigmas` and `eta` replace what the scheduler's config says;
     `timesteps` has one for each step, `sigmas` one more. Absent ones are the model's own.
-    `loras` change the weights, in any order. An image that begins from a picture runs the last
+    `loras` change the weights, in any order. `embeddings` are those of all prompts, in any order.
+    With `pooled_at_end` the pooled embedding is always that of the end-of-text token; otherwise
+    a text encoder that takes the highest id for it, as old configs want, takes a vector's place.
+    An image that begins from a picture runs the last
     `steps` of a schedule of `schedule_steps`; absent, they are the same.
     `guidance_rescale` is diffusers': how far a guided prediction's deviation moves to that of the
     unguided one. Absent sizes of SDXL's micro-conditioning are the image's own.
@@ -232,6 +250,8 @@ class Parameters:
     weighting: Weighting | UnsetType = UNSET
     empty: Tokens | UnsetType = UNSET
     loras: Annotated[tuple[LoraUse, ...], OneTo8] | UnsetType = UNSET
+    embeddings: Annotated[tuple[EmbeddingUse, ...], OneTo64] | UnsetType = UNSET
+    pooled_at_end: bool = False
     timestep_spacing: Spacing | UnsetType = UNSET
     timesteps: Timesteps | UnsetType = UNSET
     sigmas: Sigmas | UnsetType = UNSET
@@ -391,6 +411,20 @@ class Lora:
 
 
 @dataclass(frozen=True)
+class Embedding:
+    """A textual inversion that prompts may name.
+
+    Attributes:
+        digest: SHA-256 of its file.
+        vectors: how many it has for each text encoder; each takes the place of a token.
+    """
+
+    name: LoraName
+    digest: Sha256
+    vectors: Positive
+
+
+@dataclass(frozen=True)
 class DeviceInfo:
     """An accelerator, or the CPU."""
 
@@ -424,8 +458,8 @@ class Capabilities:
     but the last. `coming` are the sizes still being compiled; each moves to `sizes` when it is
     ready. `features` are those of `FEATURES` that the engine has. `features` and
     `limits.max_chunks` grow while programs are compiled; `coming_features` are those that they will
-    have then besides, and `coming_max_chunks` is what the limit will be. `loras` follow their
-    folder. `presets` are those that fit the model.
+    have then besides, and `coming_max_chunks` is what the limit will be. `loras` and `embeddings`
+    follow their folders. `presets` are those that fit the model.
     """
 
     model: ModelInfo
@@ -443,6 +477,7 @@ class Capabilities:
     features: tuple[Name, ...] = ()
     second_order: tuple[Name, ...] = ()
     loras: Annotated[tuple[Lora, ...], AtMost1000] = ()
+    embeddings: Annotated[tuple[Embedding, ...], AtMost1000] = ()
     presets: tuple[Preset, ...] = ()
 
 

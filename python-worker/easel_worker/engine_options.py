@@ -33,6 +33,12 @@ LORA_SETS = Option(
     "of the weights that its LoRAs change",
 )
 
+EMBEDDINGS = Option(
+    parse.folder,
+    "a folder of embeddings (textual inversions) for SDXL as .safetensors files, which prompts "
+    "name; the worker follows changes of the folder (default: none)",
+)
+
 IMAGE_INPUTS = Option(
     parse.switch,
     "whether requests may bring an image to begin from, and a mask of what to repaint; false saves "

@@ -1,5 +1,6 @@
 """An operator's folder of files that requests name: their names, and what fits into HELLO."""
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+
+from easel_worker.pickles import PICKLES
 
 T = TypeVar("T")
 
@@ -17,7 +20,8 @@ MAX_DEPTH = 8
 MAX_NAME = 200
 MAX_LISTED = 1000
 MAX_LISTED_BYTES = 512 * 1024
-"""Of a list. HELLO may have 1 MiB, and what is no list takes a few kB."""
+MAX_LISTED_EMBEDDING_BYTES = 256 * 1024
+"""HELLO may have 1 MiB, and what is no list takes a few kB."""
 
 _NAME = re.compile(rf"[^<>:\x00-\x1f]{{1,{MAX_NAME}}}")
 
@@ -51,11 +55,11 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None and text.isprintable()
 
 
-def fitting(described: Iterable[T], room: int = MAX_LISTED_BYTES) -> tuple[T, ...]:
-    """The first of these descriptions that HELLO has room for, in bytes of JSON."""
+def fitting(described: Iterable[T], room: int) -> tuple[T, ...]:
+    """The first of these descriptions that HELLO has room for, in bytes as `codec` writes them."""
     listed: list[T] = []
     for each in described:
-        room -= len(msgspec.json.encode(each)) + 1
+        room -= len(json.dumps(msgspec.to_builtins(each), separators=(",", ":"))) + 1
         if room < 0 or len(listed) == MAX_LISTED:
             break
         listed.append(each)
@@ -81,6 +85,8 @@ def _files(
             continue
         if path.is_dir():
             yield from _files(path, (*above, here), say)
+        elif PICKLES.fullmatch(name):
+            say(f"{path} is left out: loading it can run code; convert it to {ENDING}")
         elif name.endswith(ENDING):
             if path.is_file():
                 yield path

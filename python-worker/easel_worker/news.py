@@ -5,7 +5,7 @@ from dataclasses import replace
 from msgspec import UNSET
 
 from easel_worker import specs
-from easel_worker.engine import Engine, Lora
+from easel_worker.engine import Capabilities, Engine
 from easel_worker.protocol import Heartbeat, Hello
 from easel_worker.vitals import Vitals
 
@@ -27,23 +27,23 @@ class News:
         self._vitals = vitals
         self._worker = worker
         self._model_name = model_name
-        self._greeted: tuple[Lora, ...] = ()
+        self._greeted: tuple[object, ...] = ()
         self._changed = False
 
     def hello(self) -> Hello:
         """The HELLO of now."""
         now = self._engine.capabilities
-        self._greeted, self._changed = now.loras, False
+        self._greeted, self._changed = _files(now), False
         return specs.hello(now, self._worker, self._model_name)
 
     def heartbeat(self, session: str) -> Heartbeat:
         """The heartbeat of now.
 
-        The LoRAs may be many, so it has them only once they have differed from HELLO's. It has them
-        from then on, because a heartbeat that was not sent yet makes way for the next one.
+        LoRAs and embeddings may be many, so it has them only once they have differed from HELLO's.
+        It has them from then on, because a heartbeat that was not sent makes way for the next one.
         """
         now = self._engine.capabilities
-        self._changed |= now.loras != self._greeted
+        self._changed |= _files(now) != self._greeted
         return replace(
             self._vitals.heartbeat(session),
             sizes=now.sizes,
@@ -53,4 +53,10 @@ class News:
             coming_features=now.coming_features,
             coming_max_chunks=now.coming_max_chunks,
             loras=now.loras if self._changed else UNSET,
+            embeddings=now.embeddings if self._changed else UNSET,
         )
+
+
+def _files(now: Capabilities) -> tuple[object, ...]:
+    """What follows the operator's folders."""
+    return now.loras, now.embeddings

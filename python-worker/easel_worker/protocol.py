@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from easel_worker.engine import Capabilities, DeviceMemory, Lora, Parameters
+from easel_worker.engine import Capabilities, DeviceMemory, Embedding, Lora, Parameters
 from easel_worker.values import (
     AtLeastOne,
     AtMost1000,
@@ -105,6 +105,7 @@ class Heartbeat:
     coming_features: tuple[Name, ...] | UnsetType = UNSET
     coming_max_chunks: Positive | UnsetType = UNSET
     loras: Annotated[tuple[Lora, ...], AtMost1000] | UnsetType = UNSET
+    embeddings: Annotated[tuple[Embedding, ...], AtMost1000] | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,9 +81,10 @@ class Requests:
     def blame(self, image: Image, error: Exception) -> None:
         """End the request of an image whose work raised `error`."""
         request, code = image.request, failure_code(error)
-        # Numbers that are not finite may be due to a LoRA's weight, which the client chose.
-        by_loras = isinstance(error, NotFinite) and bool(image.spec.loras)
-        self.failures_in_a_row += code != "invalid" and not by_loras
+        # Numbers that are not finite may be due to a LoRA or an embedding, which the client chose.
+        chosen = bool(image.spec.loras) or bool(image.spec.embeddings)
+        by_choice = isinstance(error, NotFinite) and chosen
+        self.failures_in_a_row += code != "invalid" and not by_choice
         self.fail(request.id, code, failure_text(error))
         names = _names(request)
         if isinstance(error, NotFinite):

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from easel_worker import __version__
+from easel_worker.embedding_check import check_embeddings, embeddings_of
 from easel_worker.engine import (
     FEATURES,
     GUIDANCE_EMBEDDING,
@@ -51,7 +52,8 @@ def specs(request: Generate, capabilities: Capabilities) -> tuple[ImageSpec, ...
     _at_most("the number of seeds", len(made), capabilities.limits.max_images)
     check(made[0], capabilities)
     loras = _effective(made[0], capabilities)
-    return tuple(replace(spec, loras=loras) for spec in made)
+    embeddings = embeddings_of(made[0]) or UNSET
+    return tuple(replace(spec, loras=loras, embeddings=embeddings) for spec in made)
 
 
 def _part(kind: type[Parameters | Capabilities], whole: object) -> dict[str, Any]:
@@ -84,6 +86,7 @@ def check(spec: ImageSpec, capabilities: Capabilities) -> None:
         )
     _check_negative_sizes(spec)
     check_prompts(spec, capabilities)
+    check_embeddings(spec, capabilities)
     _check_loras(spec, capabilities)
 
 

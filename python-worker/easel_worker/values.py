@@ -28,7 +28,7 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 Weight = Annotated[float, Meta(ge=-1000, le=1000)]
 
 LoraName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^<>:\u0000-\u001f]+$")]
-"""The name of a LoRA: nothing that a tag in a prompt cannot hold."""
+"""The name of a LoRA or an embedding: nothing that a tag in a prompt cannot hold."""
 
 LoraWeight = Annotated[float, Meta(ge=-10, le=10)]
 ShortText = Annotated[str, Meta(max_length=200)]
@@ -49,7 +49,7 @@ AtLeastOne = Meta(min_length=1)
 AtMost8, AtMost32, AtMost1000 = (Meta(max_length=most) for most in (8, 32, 1000))
 """Mark a list of at most this many items."""
 
-OneTo4, OneTo8 = (Meta(min_length=1, max_length=most) for most in (4, 8))
+OneTo4, OneTo8, OneTo64 = (Meta(min_length=1, max_length=most) for most in (4, 8, 64))
 """Mark a list of at least one and at most this many items."""
 
 

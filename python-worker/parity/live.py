@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from parity import families
 from parity.components import live as components
+from parity.embeddings import live as embeddings
 from parity.loras import live as loras
 from parity.pipeline import live as pipeline
 from parity.report import Comparison, header, row
@@ -37,6 +38,7 @@ SOURCES = (
     single_file.compare,
     weights.compare,
     loras.compare,
+    embeddings.compare,
 )
 """All comparisons; each takes the seed of its random values."""
 

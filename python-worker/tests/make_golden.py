@@ -87,6 +87,8 @@ LORA_USE: Header = {
     "unet_weight": 0.8,
     "text_weight": -0.5,
 }
+EMBEDDING: Header = {"name": "styles/ink", "digest": DIGEST, "vectors": 2}
+EMBEDDING_USE: Header = {"name": "styles/ink", "digest": DIGEST, "first_id": 49408}
 TOKENS: Header = {"ids": [49406, 320, 736, 49407], "ids_2": [49406, 320, 736, 49407, 0]}
 WEIGHTED: Header = TOKENS | {
     "weights": [1.0, 1.3, -0.5, 1.0],
@@ -189,8 +191,22 @@ WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
             "loras": [LORA, FULL_LORA | {"name": "styles/oil"}],
         },
     ),
+    "hello-embeddings": (
+        p.Hello,
+        HELLO_HEADER
+        | {"features": ["embeddings"], "embeddings": [EMBEDDING, EMBEDDING | {"name": "wash"}]},
+    ),
     "generate": (p.Generate, GENERATE_HEADER),
     "generate-loras": (p.Generate, GENERATE_HEADER | {"loras": [LORA_USE]}),
+    "generate-embeddings": (
+        p.Generate,
+        GENERATE_HEADER
+        | {
+            "negative": {"ids": [49406, 49408, 49407], "ids_2": [49406, 49408, 49409, 49407]},
+            "embeddings": [EMBEDDING_USE],
+            "pooled_at_end": True,
+        },
+    ),
     "generate-least": (p.Generate, LEAST_HEADER),
     "generate-schedule": (
         p.Generate,
@@ -246,6 +262,9 @@ GOOD_TO_GATEWAY: dict[str, p.FromWorker] = {
     "heartbeat-sizes": replace(HEARTBEAT, sizes=((1024, 1024), (768, 512), (512, 512))),
     "heartbeat-features": replace(HEARTBEAT, features=("prompt_weights",), max_chunks=2),
     "heartbeat-loras": replace(HEARTBEAT, loras=READ["hello-loras"].loras),
+    "heartbeat-embeddings": replace(
+        HEARTBEAT, loras=(), embeddings=READ["hello-embeddings"].embeddings
+    ),
     "heartbeat-coming": replace(
         HEARTBEAT,
         sizes=((1024, 1024),),
@@ -416,6 +435,18 @@ def _bad_headers() -> Iterator[Golden]:
             p.Generate,
             GENERATE_HEADER,
             {"loras": [LORA_USE | {"name": "a:b"}]},
+        ),
+        "generate-no-embeddings": (p.Generate, GENERATE_HEADER, {"embeddings": []}),
+        "generate-embedding-without-first-id": (
+            p.Generate,
+            GENERATE_HEADER,
+            {"embeddings": [{"name": "ink", "digest": DIGEST}]},
+        ),
+        "generate-pooled-at-1": (p.Generate, GENERATE_HEADER, {"pooled_at_end": 1}),
+        "hello-embedding-of-no-vectors": (
+            p.Hello,
+            HELLO_HEADER,
+            {"embeddings": [EMBEDDING | {"vectors": 0}]},
         ),
         "generate-unknown-weighting": (p.Generate, GENERATE_HEADER, {"weighting": "sd"}),
         "generate-weight-of-1001": (

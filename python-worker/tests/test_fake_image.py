@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from easel_worker.engine import LoraUse, Tokens
+from easel_worker.engine import EmbeddingUse, LoraUse, Tokens
 from easel_worker.fake.image import canonical_text, picture
 from tests.support.samples import generate, spec_of, token_ids, with_pictures
 
@@ -76,6 +76,16 @@ def test_loras_are_named_in_order() -> None:
     b, a = LoraUse("b", "1" * 64, 0.5, -1.0), LoraUse("a", "2" * 64, 1.0, 0.0)
     text = canonical_text(spec_of(generate("a", loras=(b, a)), 1))
     assert text == f"{plain}|loras=a,{a.digest},1000,0;b,{b.digest},500,-1000"
+
+
+def test_embeddings_are_named_in_order() -> None:
+    plain = canonical_text(spec_of(generate("a"), 1))
+    b, a = EmbeddingUse("b", "1" * 64, 500), EmbeddingUse("a", "2" * 64, 501)
+    text = canonical_text(spec_of(generate("a", embeddings=(b, a)), 1))
+    assert text == f"{plain}|embeddings=a,{a.digest},501;b,{b.digest},500"
+    at_end = generate("a", embeddings=(b,), pooled_at_end=True)
+    text = canonical_text(spec_of(at_end, 1))
+    assert text == f"{plain}|embeddings=b,{b.digest},500|pooled_at_end"
 
 
 def test_pictures_are_named_by_their_digests() -> None:

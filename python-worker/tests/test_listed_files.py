@@ -7,10 +7,16 @@ from pathlib import Path
 from msgspec import UNSET
 
 from easel_worker.codec import pack
-from easel_worker.engine import Lora
+from easel_worker.engine import Embedding, Lora
 from easel_worker.fake.engine import FakeEngine
 from easel_worker.fake.options import Options
-from easel_worker.listed_files import MAX_LISTED, MAX_LISTED_BYTES, fitting, named_files
+from easel_worker.listed_files import (
+    MAX_LISTED,
+    MAX_LISTED_BYTES,
+    MAX_LISTED_EMBEDDING_BYTES,
+    fitting,
+    named_files,
+)
 from easel_worker.news import News
 from easel_worker.protocol import MAX_HEADER_BYTES
 from easel_worker.vitals import Vitals
@@ -37,14 +43,17 @@ def test_a_file_is_named_by_its_path(tmp_path: Path) -> None:
 
 def test_hello_has_room_for_what_is_listed(tmp_path: Path) -> None:
     large = Lora(
-        "名" * 200, DIGEST, "lora", 1, ("unet",) * 8, ("名" * 100,) * 8, base_model="名" * 200
+        "😀" * 200, DIGEST, "lora", 1, ("unet",) * 8, ("名" * 100,) * 8, base_model="名" * 200
     )
-    listed = fitting([large] * 5000)
-    assert 100 < len(listed) < MAX_LISTED
+    listed = fitting([large] * 5000, MAX_LISTED_BYTES)
+    more = fitting([Embedding("😀" * 200, DIGEST, 75)] * 5000, MAX_LISTED_EMBEDDING_BYTES)
+    assert 0 < len(more) < MAX_LISTED
+    assert 0 < len(listed) < MAX_LISTED
     hello = News(FakeEngine(Options()), Vitals(), "w").hello()
-    header = pack(replace(hello, loras=listed))[1]
-    assert MAX_LISTED_BYTES < len(header) + 10_000 < MAX_HEADER_BYTES
-    assert len(fitting([Lora("a", DIGEST, "lora")] * 5000)) == MAX_LISTED
+    header = pack(replace(hello, loras=listed, embeddings=more))[1]
+    most = MAX_LISTED_BYTES + MAX_LISTED_EMBEDDING_BYTES
+    assert most < len(header) + 20_000 < MAX_HEADER_BYTES
+    assert len(fitting([Lora("a", DIGEST, "lora")] * 5000, MAX_LISTED_BYTES)) == MAX_LISTED
 
 
 def test_heartbeats_tell_the_loras_once_they_differ_from_those_of_hello(tmp_path: Path) -> None:
@@ -66,7 +75,32 @@ def test_heartbeats_tell_the_loras_once_they_differ_from_those_of_hello(tmp_path
     assert news.heartbeat("s").loras is UNSET
 
 
-def test_a_worker_without_a_folder_has_no_loras() -> None:
+def test_heartbeats_tell_the_embeddings_too(tmp_path: Path) -> None:
+    write(tmp_path, "ink", b"12")
+    news = News(FakeEngine(Options(embeddings=tmp_path)), Vitals(), "w")
+    hello = news.hello()
+    assert hello.embeddings == (Embedding("ink", sha256(b"12").hexdigest(), 12),)
+    assert "embeddings" in hello.features
+    assert news.heartbeat("s").embeddings is UNSET
+    write(tmp_path, "oil", b"no number")
+    told = news.heartbeat("s")
+    assert [(each.name, each.vectors) for each in told.embeddings] == [("ink", 12), ("oil", 1)]
+    assert told.loras == ()
+
+
+def test_files_that_can_run_code_are_left_out_with_a_reason(tmp_path: Path) -> None:
+    lines: list[str] = []
+    write(tmp_path, "ink")
+    for name in ("old.pt", "older.bin", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    assert list(named_files(tmp_path, lines.append)) == ["ink"]
+    assert [line.split("/")[-1] for line in lines] == [
+        f"{name} is left out: loading it can run code; convert it to .safetensors"
+        for name in ("old.pt", "older.bin")
+    ]
+
+
+def test_a_worker_without_folders_has_neither() -> None:
     capabilities = FakeEngine(Options()).capabilities
-    assert "loras" not in capabilities.features
+    assert not {"loras", "embeddings"} & {*capabilities.features}
     assert capabilities.limits.max_loras == 0

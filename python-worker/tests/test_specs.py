@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from easel_worker import protocol
 from easel_worker.codec import pack, unpack
-from easel_worker.engine import Capabilities, InvalidRequest, LoraUse, Tokens
+from easel_worker.engine import Capabilities, EmbeddingUse, InvalidRequest, LoraUse, Tokens
 from easel_worker.fake.engine import FakeEngine
 from easel_worker.fake.options import Options
 from easel_worker.specs import hello, specs
@@ -66,6 +66,26 @@ def test_a_lora_is_here_if_its_file_is(tmp_path: Path) -> None:
     for message, loras in refused.items():
         with pytest.raises(InvalidRequest, match=message):
             specs(generate("r", loras=loras), having)
+
+
+def test_an_embedding_is_here_if_its_file_is(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.safetensors").write_bytes(b"3")
+    having = capabilities(embeddings=tmp_path)
+    a, b = (EmbeddingUse(each.name, each.digest, 500) for each in having.embeddings)
+    b = replace(b, first_id=503)
+    assert specs(generate("r", embeddings=(b, a)), having)[0].embeddings == (a, b)
+    refused = {
+        "the embedding a with digest 0+ is not here: its digest is": (replace(a, digest="0" * 64),),
+        "the embedding c with digest .* is not here: it is gone": (replace(a, name="c"),),
+        "embeddings names one embedding twice": (a, replace(a, first_id=600)),
+        "the ids of the embedding b are also another one's": (a, replace(b, first_id=502)),
+    }
+    for message, embeddings in refused.items():
+        with pytest.raises(InvalidRequest, match=message):
+            specs(generate("r", embeddings=embeddings), having)
+    with pytest.raises(InvalidRequest, match="does not support embeddings"):
+        specs(generate("r", embeddings=(a,)), capabilities())
 
 
 @pytest.mark.parametrize(

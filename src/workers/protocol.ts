@@ -1,6 +1,7 @@
 import { Type, type Static, type TObject, type TOptional, type TSchema, type TUnsafe } from 'typebox'
 import {
   bare,
+  MAX_EMBEDDINGS,
   MAX_LORA_WEIGHT,
   MAX_LORAS,
   type ModelLimits,
@@ -50,7 +51,7 @@ const Milliseconds = Type.Number({ minimum: 0 })
 const Sha256 = Type.String({ minLength: 64, maxLength: 64 })
 
 /** Bounds what a worker with a large folder makes the gateway hold. */
-const MAX_LISTED_LORAS = 1000
+const MAX_LISTED = 1000
 const LoraWeight = Type.Number({ minimum: -MAX_LORA_WEIGHT, maximum: MAX_LORA_WEIGHT })
 
 const oneOf = <const V extends string>(...values: readonly V[]) => Type.Unsafe<V>({ enum: values })
@@ -86,7 +87,7 @@ const TokenIds = Type.Object(
 )
 export type TokenIds = Static<typeof TokenIds>
 
-/** A LoRA's name: no path, and nothing that a prompt's tag could not hold. */
+/** The name of a LoRA or an embedding: no path, and nothing that a prompt's tag could not hold. */
 export const LoraName = Type.String({ minLength: 1, maxLength: 200, pattern: '^[^<>:\\u0000-\\u001f]+$' })
 
 const Lora = Type.Object(
@@ -103,10 +104,21 @@ const Lora = Type.Object(
 )
 export type Lora = Static<typeof Lora>
 
-const Loras = listOf(Lora, { maxItems: MAX_LISTED_LORAS })
+const Loras = listOf(Lora, { maxItems: MAX_LISTED })
 
 const LoraUse = Type.Object({ name: LoraName, digest: Sha256, unet_weight: LoraWeight, text_weight: LoraWeight })
 export type LoraUse = Static<typeof LoraUse>
+
+const Embedding = Type.Object(
+  { name: LoraName, digest: Sha256, vectors: Positive },
+  { description: 'A textual inversion that the worker has' }
+)
+export type Embedding = Static<typeof Embedding>
+
+const Embeddings = listOf(Embedding, { maxItems: MAX_LISTED })
+
+const EmbeddingUse = Type.Object({ name: LoraName, digest: Sha256, first_id: Uint32 })
+export type EmbeddingUse = Static<typeof EmbeddingUse>
 
 const PictureForm = Type.Object(
   {
@@ -224,7 +236,8 @@ const HELLO = Type.Object(
       listOf(Name, { description: 'Those of schedulers that run the UNet twice in each step but the last' })
     ),
     presets: Type.Optional(listOf(Preset, { description: 'Values for few-step models that fit this one' })),
-    loras: Type.Optional(Loras)
+    loras: Type.Optional(Loras),
+    embeddings: Type.Optional(Embeddings)
   },
   { description: '0x01, worker to gateway: who the worker is and what it can do' }
 )
@@ -246,6 +259,7 @@ const HEARTBEAT = Type.Object(
     coming_features: Type.Optional(listOf(Name, { description: "Current value of HELLO's coming_features" })),
     coming_max_chunks: Type.Optional(Positive),
     loras: Type.Optional(Loras),
+    embeddings: Type.Optional(Embeddings),
     not_finite: Type.Optional(
       Type.Object(
         { text_encoder: Count, denoise: Count, decode: Count },
@@ -323,6 +337,8 @@ const GENERATE = Type.Object(
     weighting: Type.Optional(oneOf('a1111', 'compel')),
     empty: Type.Optional(TokenIds),
     loras: Type.Optional(listOf(LoraUse, { minItems: 1, maxItems: MAX_LORAS })),
+    embeddings: Type.Optional(listOf(EmbeddingUse, { minItems: 1, maxItems: MAX_EMBEDDINGS })),
+    pooled_at_end: Type.Optional(Type.Boolean()),
     schedule_steps: Type.Optional(Positive),
     pictures: Type.Optional(listOf(PictureForm, { minItems: 1, maxItems: 4 })),
     preview_every: Type.Optional(Count),

@@ -38,6 +38,8 @@ import { createHash } from 'node:crypto'
  * @property {readonly [number, number]} [negative_crops_coords_top_left]
  * @property {readonly [number, number]} [negative_target_size]
  * @property {readonly { name: string, digest: string, unet_weight: number, text_weight: number }[]} [loras]
+ * @property {readonly { name: string, digest: string, first_id: number }[]} [embeddings]
+ * @property {boolean} [pooled_at_end]
  * @property {number} [schedule_steps]
  * @property {readonly { role: string, pixels: Uint8Array }[]} [pictures] the image before the mask
  */
@@ -67,6 +69,8 @@ export function canonicalText({
   sigmas,
   eta = 0,
   loras,
+  embeddings,
+  pooled_at_end = false,
   schedule_steps = steps,
   pictures = [],
   ...conditions
@@ -101,6 +105,7 @@ export function canonicalText({
         ]),
     ...conditionsText(conditions),
     ...lorasText(loras),
+    ...embeddingsText(embeddings, pooled_at_end),
     ...(schedule_steps === steps ? [] : [`schedule_steps=${schedule_steps}`]),
     ...picturesText(pictures)
   ].join('|')
@@ -139,6 +144,18 @@ function lorasText(loras) {
       [name, digest, thousandths(unet_weight), thousandths(text_weight)].join()
     )
   return [`loras=${parts.join(';')}`]
+}
+
+/**
+ * @param {FakeJob['embeddings']} embeddings
+ * @param {boolean} atEnd
+ */
+function embeddingsText(embeddings, atEnd) {
+  if (embeddings === undefined) return []
+  const parts = embeddings
+    .toSorted((a, b) => (a.name < b.name ? -1 : 1))
+    .map(({ name, digest, first_id }) => [name, digest, first_id].join())
+  return [`embeddings=${parts.join(';')}`, ...(atEnd ? ['pooled_at_end'] : [])]
 }
 
 /**

@@ -31,6 +31,7 @@ from easel_worker.sdxl.lora.targets import Targets
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.adapters import Adapters
+from easel_worker.sdxl.serving.chunk_vectors import ChunkVectors
 from easel_worker.sdxl.serving.compilation import CompileHere, Program
 from easel_worker.sdxl.serving.describe import Description, describe
 from easel_worker.sdxl.serving.lanes import LaneCounts, SdxlLane
@@ -118,7 +119,14 @@ def _start(
         programs.add_merges()
     adapters = Adapters(about.config, params, put, programs.merges, shelf=shelf)
     runner = Runner(
-        about.config, params, programs, mesh, empty_text=text, lane_counts=counts, adapters=adapters
+        about.config,
+        params,
+        programs,
+        mesh,
+        empty_text=text,
+        lane_counts=counts,
+        adapters=adapters,
+        vectors=ChunkVectors(None, None),
     )
     return runner, about, shelf
 

@@ -80,6 +80,7 @@ def compile_all(plan: Plan, compiler: CountingCompiler) -> None:
         plan.tokens,
         compiler=compiler,
         caching=options.caching,
+        embeddings=options.embeddings is not None,
         keep_older=plan.keep_older,
         vae_tile=resolve.vae_tile(options, plan.config.vae_scale),
     )

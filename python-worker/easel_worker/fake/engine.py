@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from easel_worker.engine import (
+    EMBEDDINGS,
     FEATURES,
     IMAGE_TO_IMAGE,
     INPAINTING,
@@ -37,8 +38,8 @@ from easel_worker.engine import (
     evaluations_of,
     steps_done,
 )
+from easel_worker.fake.files import fake_embeddings, fake_loras
 from easel_worker.fake.image import canonical_text, picture
-from easel_worker.fake.loras import FakeLoras
 from easel_worker.fake.options import Fault, Options
 from easel_worker.timeline import Timeline
 from easel_worker.tokenizer_digest import tokenizer_info
@@ -112,7 +113,8 @@ class FakeEngine:
         self._sleep = sleep
         self._exit_process = exit_process
         self._tokenizers = _tokenizers(model)
-        self._loras = None if options.loras is None else FakeLoras(options.loras)
+        self._loras = fake_loras(options.loras)
+        self._embeddings = fake_embeddings(options.embeddings)
         self._merged: dict[AdapterSet, str] = {}
 
     def warm(self, report: Callable[[str], None]) -> None:
@@ -140,26 +142,31 @@ class FakeEngine:
                 max_cache_interval=self._options.max_cache_interval,
                 max_clip_skip=MAX_CLIP_SKIP,
                 max_chunks=self._options.max_prompt_chunks,
-                max_loras=0 if self._loras is None else MAX_LORAS,
+                max_loras=0 if self._options.loras is None else MAX_LORAS,
             ),
             devices=(DeviceInfo(0, "fake"),),
             programs=(ProgramInfo("fake", self._options.fake_warm_ms / 1000, cached=False),),
             features=tuple(name for name in FEATURES if name not in self._absent),
             second_order=SECOND_ORDER,
-            loras=() if self._loras is None else self._loras.list(),
+            loras=self._loras.list(),
+            embeddings=self._embeddings.list(),
             presets=PRESETS,
         )
 
     @property
     def _absent(self) -> set[str]:
         """The features that the options leave out."""
-        absent = {LORAS} if self._loras is None else set()
+        absent = set()
+        if self._options.loras is None:
+            absent |= {LORAS}
+        if self._options.embeddings is None:
+            absent |= {EMBEDDINGS}
         return absent if self._options.image_inputs else absent | {IMAGE_TO_IMAGE, INPAINTING}
 
     @property
     def adapter_sets(self) -> int:
         """As the options say; none without a folder."""
-        return 0 if self._loras is None else self._options.lora_sets
+        return 0 if self._options.loras is None else self._options.lora_sets
 
     def prepare(self, spec: ImageSpec, ready: Callable[[], None]) -> bool:
         """Take `fake_merge_ms` for the first image of each set of LoRAs, on another thread."""

@@ -29,7 +29,8 @@ def canonical_text(spec: ImageSpec) -> str:
     height, clip_skip. If any of them is not its default, three more fields follow: guidance_start
     and guidance_end in thousandths, and cache_interval. If the request has a weighting, these three
     and one more always follow: see `_weighting`. If it has a schedule, one more field follows: see
-    `_schedule`. The last fields are optional too: see `_conditions`, `_loras` and `_pictures`.
+    `_schedule`. The last fields are optional too: see `_conditions`,
+    `_loras`, `_embeddings` and `_pictures`.
     """
     negative = ("-", "-") if spec.negative is None else _lists(spec.negative)
     fields = (
@@ -47,6 +48,7 @@ def canonical_text(spec: ImageSpec) -> str:
         *_schedule(spec),
         *_conditions(spec),
         *_loras(spec),
+        *_embeddings(spec),
         *_pictures(spec),
     )
     return "|".join(map(str, fields))
@@ -147,6 +149,18 @@ def _loras(spec: ImageSpec) -> tuple[str, ...]:
         for lora in sorted(spec.loras)
     )
     return (f"loras={';'.join(parts)}",)
+
+
+def _embeddings(spec: ImageSpec) -> tuple[str, ...]:
+    """`embeddings=` and `name,digest,first_id` of each by name, joined by `;`; nothing without any.
+
+    With `pooled_at_end` one field more is that name.
+    """
+    if spec.embeddings is UNSET:
+        return ()
+    parts = (_joined((use.name, use.digest, use.first_id)) for use in sorted(spec.embeddings))
+    end = ("pooled_at_end",) if spec.pooled_at_end else ()
+    return (f"embeddings={';'.join(parts)}", *end)
 
 
 def _pictures(spec: ImageSpec) -> tuple[str, ...]:

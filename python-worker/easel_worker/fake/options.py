@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from easel_worker import parse
 from easel_worker.engine_options import (
+    EMBEDDINGS,
     IMAGE_INPUTS,
     LORA_SETS,
     LORAS,
@@ -88,6 +89,8 @@ class Options:
     loras: Annotated[Path | None, LORAS] = None
 
     lora_sets: Annotated[int, LORA_SETS] = 1
+
+    embeddings: Annotated[Path | None, EMBEDDINGS] = None
 
     fake_step_ms: Annotated[
         float, Option(parse.duration, "fake engine: milliseconds that a denoising step takes")

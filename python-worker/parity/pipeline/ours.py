@@ -27,6 +27,7 @@ def engine_for(
     *,
     chunks: int = 1,
     loras: Path | None = None,
+    embeddings: Path | None = None,
     compiler: Compiler | None = None,
 ) -> SdxlEngine:
     """Return a warm engine in float32 on one device, for all cases with the same `engine`.
@@ -36,6 +37,7 @@ def engine_for(
         folder: has the model's parts; this function adds the case's other files.
         chunks: how many chunks a prompt may have.
         loras: a folder of LoRAs.
+        embeddings: a folder of embeddings.
         compiler: makes the programs; None for one that compiles those that are called.
     """
     case.complete(folder)
@@ -45,6 +47,7 @@ def engine_for(
         max_prompt_chunks=chunks,
         loras=loras,
         image_inputs=case.strength is not None,
+        embeddings=embeddings,
     )
     engine = SdxlEngine(folder, options, compiler=compiler or CompileOnce())
     engine.warm(lambda _: None)

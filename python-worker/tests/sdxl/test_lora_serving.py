@@ -17,8 +17,7 @@ from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.lora.targets import COMPONENTS, declarations
 from easel_worker.sdxl.model.params import declared
 from easel_worker.sdxl.samplers.sampler import needs_older, offered
-from easel_worker.sdxl.serving import adapters
-from easel_worker.sdxl.serving import engine as sdxl_engine
+from easel_worker.sdxl.serving import adapters, shelves
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.specs import check
@@ -48,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def engine(folder: Path) -> SdxlEngine:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sdxl_engine, "SCAN_EVERY_S", 0.05)
+        patch.setattr(shelves, "SCAN_EVERY_S", 0.05)
         return warm(folder)
 
 

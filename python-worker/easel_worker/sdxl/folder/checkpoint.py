@@ -1,6 +1,5 @@
 """Finds the safetensors files of one component, single or sharded, and reads them by tensor."""
 
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from easel_worker.pickles import PICKLES
 from easel_worker.sdxl.folder.float8 import Float8Tensors
 from easel_worker.text_file import read_object
 
@@ -17,9 +17,6 @@ VARIANTS = ("", "fp32", "fp16", "bf16")
 """Variants that differ only in precision, in order of preference; "" is no variant."""
 
 _STEMS = ("diffusion_pytorch_model", "model")
-
-PICKLES = re.compile(r".*\.(bin|ckpt|pt|pth|pickle)")
-"""Files that can run code when they are loaded, so nothing here loads them."""
 
 
 class WeightsError(ValueError):

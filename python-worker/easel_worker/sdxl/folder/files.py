@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from easel_worker.sdxl.folder.checkpoint import PICKLES, Weights, WeightsError, has_weights
+from easel_worker.pickles import PICKLES
+from easel_worker.sdxl.folder.checkpoint import Weights, WeightsError, has_weights
 from easel_worker.sdxl.folder.config_reader import ConfigError, ConfigFile, read_config_file
 from easel_worker.sdxl.folder.layout import COMPONENTS, INDEX, SCHEDULER, TOKENIZERS
 from easel_worker.sdxl.folder.original_names import PREFIXES

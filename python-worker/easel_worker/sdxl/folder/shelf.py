@@ -87,6 +87,11 @@ class Shelf(Generic[T]):
         self._table: Mapping[str, Shelved[T]] = {}
 
     @property
+    def folder(self) -> Path:
+        """The folder that has the files."""
+        return self._folder
+
+    @property
     def table(self) -> Mapping[str, Shelved[T]]:
         """The files by name, in order of their names, as of the last scan."""
         return self._table

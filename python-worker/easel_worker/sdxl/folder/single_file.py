@@ -11,7 +11,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from easel_worker.sdxl.folder.checkpoint import PICKLES, WeightsError
+from easel_worker.pickles import PICKLES
+from easel_worker.sdxl.folder.checkpoint import WeightsError
 from easel_worker.sdxl.folder.header import Header, HeaderError, read_header
 from easel_worker.sdxl.folder.original_names import HARMLESS, MARKERS, PREFIXES
 from easel_worker.sdxl.folder.unet_shape import SDXL_BASE, block_config

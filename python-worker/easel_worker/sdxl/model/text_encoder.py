@@ -18,6 +18,20 @@ LEGACY_EOS_ID = 2
 """The eos_token_id of old configs. The end-of-text token is then the highest id of a text."""
 
 
+class TextWithVectors(NamedTuple):
+    """A text of which some tokens are vectors of embeddings.
+
+    Attributes:
+        ids: [tokens], int32; where a vector counts, only to find the end-of-text token.
+        vectors: [tokens, hidden].
+        here: [tokens], True where the vector counts instead of the token.
+    """
+
+    ids: Array
+    vectors: Array
+    here: Array
+
+
 class TextOutput(NamedTuple):
     """The outputs of an encoder for a prompt.
 
@@ -117,19 +131,25 @@ class TextEncoder:
         # transformers 5 saves an encoder without projection without the prefix.
         return with_aliases(declared, lambda name: name.removeprefix(PREFIX))
 
-    def __call__(self, ids: Array, seen: Array | None = None) -> TextOutput:
+    def __call__(
+        self, ids: Array, seen: Array | None = None, given: TextWithVectors | None = None
+    ) -> TextOutput:
         """Encode prompts.
 
         Args:
             ids: token ids [B, tokens], int32, with at most `config.positions` tokens.
             seen: [tokens], True for tokens that may be attended to; None for all.
+            given: vectors instead of tokens, the same for all prompts; None for none.
 
         https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/modeling_clip.py#L504
         """
         tokens = ids.shape[1]
         with jax.named_scope("embed"):
             positions = self.position_embedding.weight[:tokens]
-            x = self.token_embedding(ids) + positions
+            x = self.token_embedding(ids)
+            if given is not None:
+                x = jnp.where(given.here[:, None], given.vectors, x)
+            x = x + positions
         mask = jnp.tril(
             jnp.ones((tokens, tokens), dtype=bool)
         )  # a token attends to itself and earlier ones

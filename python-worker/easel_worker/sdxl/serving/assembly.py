@@ -12,17 +12,17 @@ from jax.sharding import Sharding
 from easel_worker.engine import READING
 from easel_worker.sdxl.folder.identity import model_digest
 from easel_worker.sdxl.folder.model import SdxlParams, abstract_params, load_params
-from easel_worker.sdxl.folder.shelf import Shelf
-from easel_worker.sdxl.lora.file import Lora
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.adapters import Adapters
 from easel_worker.sdxl.serving.artifacts import ArtifactError, UseArtifacts
+from easel_worker.sdxl.serving.chunk_vectors import ChunkVectors
 from easel_worker.sdxl.serving.compilation import CompileHere, Compiler, Program
 from easel_worker.sdxl.serving.describe import Description
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.sdxl.serving.runner import Runner
 from easel_worker.sdxl.serving.sharding import replicate
+from easel_worker.sdxl.serving.shelves import Shelves
 from easel_worker.timeline import Timeline
 
 Report = Callable[[str], None]
@@ -41,7 +41,7 @@ def assemble(
     options: Options,
     timeline: Timeline,
     report: Report,
-    shelf: Shelf[Lora] | None = None,
+    shelves: Shelves,
     *,
     compiler: Compiler | None = None,
 ) -> Assembled:
@@ -52,7 +52,7 @@ def assemble(
         options: the operator's options.
         timeline: records how long each part took.
         report: called with one readable line for each stage of the work.
-        shelf: the LoRAs; None for none.
+        shelves: the LoRAs and embeddings.
         compiler: makes the programs; None for the one that the options ask for.
 
     Raises:
@@ -94,6 +94,7 @@ def assemble(
             compiler or _compiler(options, report), timeline, (params, digested)
         ),
         caching=options.caching,
+        embeddings=options.embeddings is not None,
         keep_older=about.keep_older,
         vae_tile=resolve.vae_tile(options, config.vae_scale),
     )
@@ -105,7 +106,7 @@ def assemble(
         loaded,
         replicate(mesh),
         programs.merges,
-        shelf=shelf,
+        shelf=shelves.lora_shelf,
         sets=options.lora_sets,
         report=report,
     )
@@ -117,6 +118,7 @@ def assemble(
         empty_text=text,
         lane_counts=resolve.lane_counts(options),
         adapters=adapters,
+        vectors=ChunkVectors(shelves.embedding_shelf, programs.no_vectors),
     )
     return Assembled(runner, digested.result(), programs)
 

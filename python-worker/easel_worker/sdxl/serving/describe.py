@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from easel_worker.engine import (
+    EMBEDDINGS,
     GUIDANCE_EMBEDDING,
     GUIDANCE_INTERVAL,
     GUIDANCE_RESCALE,
@@ -114,7 +115,7 @@ def describe(model: Path, options: Options) -> Description:
         ),
         devices=tuple(DeviceInfo(d.id, d.device_kind) for d in resolve.devices(options)),
         programs=(),
-        features=_features(config),
+        features=(*_features(config), *([] if options.embeddings is None else [EMBEDDINGS])),
         presets=own.presets,
     )
     return Description(

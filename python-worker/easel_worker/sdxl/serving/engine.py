@@ -30,16 +30,9 @@ from easel_worker.engine import (
     ImageSpec,
     InvalidRequest,
     Lane,
-    Lora,
     Pixels,
     Tokens,
 )
-from easel_worker.listed_files import fitting
-from easel_worker.sdxl.folder.shelf import Shelf, Shelved
-from easel_worker.sdxl.lora import metadata
-from easel_worker.sdxl.lora.file import Lora as LoraFile
-from easel_worker.sdxl.lora.shelf import lora_shelf
-from easel_worker.sdxl.lora.targets import Targets
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.samplers.schedule import Schedule
 from easel_worker.sdxl.samplers.table import Table
@@ -56,15 +49,13 @@ from easel_worker.sdxl.serving.programs import Encoded
 from easel_worker.sdxl.serving.prompts import sorted_loras
 from easel_worker.sdxl.serving.runner import Runner
 from easel_worker.sdxl.serving.schedule_of import schedule_of
+from easel_worker.sdxl.serving.shelves import Shelves
 from easel_worker.sdxl.serving.trial import try_picture, try_size
 from easel_worker.timeline import FIRST_IMAGE, Timeline
 from easel_worker.values import Size
 
-SCAN_EVERY_S = 5.0
-"""The time between two looks at the folder of LoRAs."""
-
-FIRST_SCAN_S = 60.0
-"""How long a start waits for the first one, which reads all files."""
+MAX_IDS = 2**31
+"""Programs take ids as int32."""
 
 
 class SdxlEngine:
@@ -94,7 +85,7 @@ class SdxlEngine:
         self._capabilities = self._about.capabilities
         self._make_table = lru_cache(maxsize=256)(self._new_table)
         self._runner: Runner | None = None
-        self._loras: tuple[Lora, ...] = ()
+        self._shelves = Shelves(self._about, self._options, self._say)
         self._rows_padded = 0
         self._timeline = timeline or Timeline()
         self._compiler = compiler
@@ -109,12 +100,11 @@ class SdxlEngine:
         for note in self._about.notes:
             report(note)
         about, timeline = self._about, self._timeline
-        shelf, scanned = self._shelf()
+        self._shelves.watch()
         runner, digest, programs = assemble(
-            about, self._options, timeline, report, shelf, compiler=self._compiler
+            about, self._options, timeline, report, self._shelves, compiler=self._compiler
         )
-        if not scanned.wait(FIRST_SCAN_S):
-            report(f"still reading {self._options.loras}: its LoRAs follow")
+        self._shelves.wait()
         first, *others = about.sizes
         with timeline.span("trial image"):
             try_size(runner, about, self._options, first)
@@ -134,23 +124,6 @@ class SdxlEngine:
             ).start()
         else:
             self._extend(programs, others)
-
-    def _shelf(self) -> tuple[Shelf[LoraFile] | None, threading.Event]:
-        """The folder of LoRAs, and an event after its first scan."""
-        scanned = threading.Event()
-        if self._options.loras is None:
-            scanned.set()
-            return None, scanned
-        shelf = lora_shelf(self._options.loras, Targets(self._about.config), self._report)
-        return shelf, shelf.watch(SCAN_EVERY_S, lambda: self._list(shelf))
-
-    def _list(self, shelf: Shelf[LoraFile]) -> None:
-        """Offer what the folder has now."""
-        listed = fitting(map(_offered, shelf.table.values()))
-        if len(listed) < len(shelf.table):
-            self._report(f"only the first {len(listed)} LoRAs are offered: the list is too long")
-        self._report(f"LoRAs: {', '.join(lora.name for lora in listed) or 'none'}")
-        self._loras = listed
 
     def _extend(self, programs: ProgramSet, sizes: Sequence[Size]) -> None:
         """Compile what goes beyond the default size and prompts of one chunk without masks.
@@ -179,6 +152,9 @@ class SdxlEngine:
             features=(*now.features, *(features if worked else ())),
             coming_features=tuple(each for each in now.coming_features if each not in features),
         )
+
+    def _say(self, line: str) -> None:
+        self._report(line)
 
     def _attempt(self, name: str, add: Callable[[], None]) -> bool:
         """Add an ability; returns whether it worked."""
@@ -230,7 +206,8 @@ class SdxlEngine:
     @property
     def capabilities(self) -> Capabilities:
         """See `Engine.capabilities`."""
-        return replace(self._capabilities, loras=self._loras)
+        shelves = self._shelves
+        return replace(self._capabilities, loras=shelves.loras, embeddings=shelves.embeddings)
 
     @property
     def adapter_sets(self) -> int:
@@ -322,6 +299,12 @@ class SdxlEngine:
         Raises:
             InvalidRequest: the spec breaks one.
         """
+        vectors = [] if spec.embeddings is UNSET else self._warm_runner.vector_ids(spec)
+        tokens_end = max(files.size for files in self._about.tokenizers)
+        if any(each.start < tokens_end or each.stop > MAX_IDS for each in vectors):
+            raise InvalidRequest(
+                f"embeddings has a first_id outside {tokens_end} to {MAX_IDS}, or too near its end"
+            )
         for name in ("prompt", "negative", "empty"):
             tokens: Tokens | UnsetType | None = getattr(spec, name)
             if tokens is None or tokens is UNSET:
@@ -329,7 +312,8 @@ class SdxlEngine:
             first, second = self._about.tokenizers
             pooled = () if tokens.pooled_ids_2 is UNSET else tokens.pooled_ids_2
             for ids, files in ((tokens.ids, first), ((*tokens.ids_2, *pooled), second)):
-                if max(ids) >= files.size:
+                outside = (each for each in ids if each >= files.size)
+                if not all(any(each in known for known in vectors) for each in outside):
                     raise InvalidRequest(f"{name} has a token id outside 0 to {files.size - 1}")
 
     @property
@@ -344,19 +328,6 @@ class SdxlEngine:
             return sampler.make_table(file, scheduler, steps, schedule, begin=begin)
         except ValueError as error:
             raise InvalidRequest(str(error)) from error
-
-
-def _offered(shelved: Shelved[LoraFile]) -> Lora:
-    lora, said = shelved.item, shelved.item.metadata
-    return Lora(
-        shelved.name,
-        shelved.digest,
-        lora.kind,
-        rank=lora.rank or UNSET,
-        parts=lora.networks,
-        trigger_words=metadata.trigger_words(said) or UNSET,
-        base_model=metadata.base_model(said) or UNSET,
-    )
 
 
 def _without(sizes: tuple[Size, ...], size: Size) -> tuple[Size, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from easel_worker import parse
 from easel_worker.engine import Limits
 from easel_worker.engine_options import (
+    EMBEDDINGS,
     IMAGE_INPUTS,
     LORA_SETS,
     LORAS,
@@ -50,6 +51,7 @@ class Options:
         more_schedulers: see `model_defaults`.
         loras: see the package `lora`.
         lora_sets: see `adapters`.
+        embeddings: see `folder.embedding_file`.
         compile_cache: `build` applies it to the whole process; the engine does not read it.
         devices: the devices to run on; None for all.
         limits: the most that a request may ask for.
@@ -156,6 +158,8 @@ class Options:
     loras: Annotated[Path | None, LORAS] = None
 
     lora_sets: Annotated[int, LORA_SETS] = 1
+
+    embeddings: Annotated[Path | None, EMBEDDINGS] = None
 
     methods: Annotated[
         str,

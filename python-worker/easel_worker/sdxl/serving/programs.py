@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 from easel_worker.sdxl.folder.model import TextParams
 from easel_worker.sdxl.model import vae, vae_tiles
 from easel_worker.sdxl.model.config import SdxlConfig
+from easel_worker.sdxl.model.text_encoder import TextEncoder, TextOutput, TextWithVectors
 from easel_worker.sdxl.model.unet import PromptContext, UNet
 from easel_worker.sdxl.samplers.table import Coefficients, advance
 from easel_worker.sdxl.serving.sharding import (
@@ -124,8 +125,8 @@ def latent_shape(config: SdxlConfig, size: Size) -> tuple[int, int, int]:
 
 def encode(
     params: TextParams,
-    ids: Array,
-    ids_2: Array,
+    ids: Array | TextWithVectors,
+    ids_2: Array | TextWithVectors,
     skip: Array,
     seen: tuple[Array | None, Array | None] = (None, None),
 ) -> Encoded:
@@ -133,7 +134,7 @@ def encode(
 
     Args:
         params: the encoders.
-        ids: [tokens], int32, for the first encoder.
+        ids: [tokens], int32, for the first encoder; or also the vectors of embeddings.
         ids_2: the same for the second encoder.
         skip: the context comes from this many layers before the last but one.
         seen: for each encoder which tokens may be attended to, [tokens]; None for all.
@@ -147,13 +148,21 @@ def encode(
         return chosen
 
     with jax.named_scope("text_encoder"):
-        first = params.first(ids[None], seen[0])
+        first = _encode_text(params.first, ids, seen[0])
     with jax.named_scope("text_encoder_2"):
-        second = params.second(ids_2[None], seen[1])
+        second = _encode_text(params.second, ids_2, seen[1])
     states = [before_last(first.hidden_states), before_last(second.hidden_states)]
     finite = [is_finite(states[0]), is_finite(states[1]) & is_finite(second.pooled)]
     prompt = Prompt(jnp.concatenate(states, axis=-1), second.pooled[0])
     return Encoded(prompt, jnp.stack(finite))
+
+
+def _encode_text(
+    encoder: TextEncoder, text: Array | TextWithVectors, seen: Array | None
+) -> TextOutput:
+    if isinstance(text, TextWithVectors):
+        return encoder(text.ids[None], seen, text)
+    return encoder(text[None], seen)
 
 
 def project(

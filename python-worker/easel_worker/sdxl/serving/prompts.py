@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -11,9 +11,11 @@ from jax.sharding import Sharding
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from easel_worker.engine import ImageSpec, LoraUse, Tokens
+from easel_worker.embedding_check import embeddings_of
+from easel_worker.engine import EmbeddingUse, ImageSpec, LoraUse, Tokens
 from easel_worker.sdxl.folder.model import TextParams
 from easel_worker.sdxl.model.config import SdxlConfig
+from easel_worker.sdxl.serving.chunk_vectors import ChunkVectors
 from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.sdxl.serving.programs import Encoded, Prompt
 from easel_worker.sdxl.serving.weighted_prompt import Seen, encode_weighted
@@ -30,6 +32,8 @@ class _How(NamedTuple):
     weighting: Weighting | UnsetType = UNSET
     empty: Tokens | UnsetType = UNSET
     loras: tuple[LoraUse, ...] = ()
+    embeddings: tuple[EmbeddingUse, ...] = ()
+    pooled_at_end: bool = False
 
 
 def sorted_loras(spec: ImageSpec) -> tuple[LoraUse, ...]:
@@ -52,7 +56,9 @@ class PromptEncoder:
         params: Callable[[Sequence[LoraUse]], TextParams],
         programs: ProgramSet,
         everywhere: Sharding,
+        *,
         empty_text: Tokens,
+        vectors: ChunkVectors,
     ) -> None:
         """Args:
 
@@ -61,6 +67,7 @@ class PromptEncoder:
         programs: the compiled programs.
         everywhere: where encoded prompts are placed.
         empty_text: the ids of the empty text.
+        vectors: gives the vectors of embeddings.
         """
         self._features = config.text_encoder.hidden
         self._zeros_for_missing = config.force_zeros_for_empty_prompt
@@ -68,6 +75,7 @@ class PromptEncoder:
         self._programs = programs
         self._everywhere = everywhere
         self._empty_text = empty_text
+        self._vectors = vectors
         self._remembered = lru_cache(REMEMBERED_PROMPTS)(self._encode)
         self._missing = lru_cache(REMEMBERED_PROMPTS)(self._encode_missing)
 
@@ -83,18 +91,27 @@ class PromptEncoder:
             remember: take prompts from the cache and keep them there.
 
         Raises:
-            InvalidRequest: the weights produce numbers that are not finite.
+            InvalidRequest: the weights produce numbers that are not finite, or an embedding's file
+                is another one now.
         """
         encode: Callable[[Tokens, _How], Encoded] = self._remembered if remember else self._encode
-        how = _How(spec.clip_skip, spec.weighting, spec.empty, _of_text(spec))
-        prompt = encode(spec.prompt, how)
+        how = _How(
+            spec.clip_skip,
+            spec.weighting,
+            spec.empty,
+            _of_text(spec),
+            pooled_at_end=spec.pooled_at_end,
+        )
+        used = partial(self._vectors.used_in, uses=embeddings_of(spec))
+        prompt = encode(spec.prompt, how._replace(embeddings=used(spec.prompt)))
         if not spec.guided:
             return [prompt]
         if spec.negative is None:
             loras = () if self._zeros_for_missing else how.loras
             return [self._missing(self.chunks(spec.prompt), loras), prompt]
         # diffusers applies clip_skip to the prompt only.
-        return [encode(spec.negative, how._replace(clip_skip=0)), prompt]
+        own = how._replace(clip_skip=0, embeddings=used(spec.negative))
+        return [encode(spec.negative, own), prompt]
 
     def _encode_missing(self, chunks: int, loras: tuple[LoraUse, ...]) -> Encoded:
         """The embeddings of a missing negative prompt.
@@ -111,15 +128,15 @@ class PromptEncoder:
 
     def _encode(self, tokens: Tokens, how: _How) -> Encoded:
         params = self._params(how.loras)
+        skip = np.int32(how.clip_skip)
 
         def encode(
             ids: tuple[int, ...], ids_2: tuple[int, ...], seen: Seen | None = None
         ) -> Encoded:
-            arguments = (np.array(ids, np.int32), np.array(ids_2, np.int32))
-            skip = np.int32(how.clip_skip)
+            texts = self._vectors.of_chunk(ids, ids_2, how.embeddings, at_end=how.pooled_at_end)
             if seen is None:
-                return self._programs.encode(params, *arguments, skip)
-            return self._programs.encode_masked(params, *arguments, skip, seen)
+                return self._programs.encode(params, *texts, skip)
+            return self._programs.encode_masked(params, *texts, skip, seen)
 
         if self.chunks(tokens) == 1 and not tokens.weighted:
             return encode(tokens.ids, tokens.ids_2)

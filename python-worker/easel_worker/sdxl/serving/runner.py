@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from easel_worker.embedding_check import embeddings_of
 from easel_worker.engine import ImageSpec, NotFinite, Pixels, ProgramInfo, Tokens
 from easel_worker.sdxl.folder.model import SdxlParams
 from easel_worker.sdxl.model.config import SdxlConfig
@@ -14,6 +15,7 @@ from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.samplers.table import Table
 from easel_worker.sdxl.serving.adapters import Adapters
 from easel_worker.sdxl.serving.beginning import Beginner
+from easel_worker.sdxl.serving.chunk_vectors import ChunkVectors
 from easel_worker.sdxl.serving.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
 from easel_worker.sdxl.serving.picture_programs import Draws
 from easel_worker.sdxl.serving.program_set import DenoiseKey, ProgramSet
@@ -38,6 +40,7 @@ class Runner:
         empty_text: Tokens,
         lane_counts: LaneCounts,
         adapters: Adapters,
+        vectors: ChunkVectors,
     ) -> None:
         """Args:
 
@@ -48,14 +51,21 @@ class Runner:
         empty_text: the ids of the empty text.
         lane_counts: how many lanes each denoising program takes.
         adapters: gives the parameters of images with LoRAs.
+        vectors: gives the vectors of embeddings.
         """
         self._params = params
         self._adapters = adapters
         self._programs = programs
         self._everywhere = replicated(mesh)
         self._lane_counts = lane_counts
+        self._vectors = vectors
         self._prompts = PromptEncoder(
-            config, self._adapters.text, programs, self._everywhere, empty_text
+            config,
+            self._adapters.text,
+            programs,
+            self._everywhere,
+            empty_text=empty_text,
+            vectors=vectors,
         )
         self._beginner = Beginner(programs, params.encoder, self._everywhere, config.vae_scale)
 
@@ -73,6 +83,14 @@ class Runner:
     def has_encoder(self) -> bool:
         """Whether the model has what encodes pictures."""
         return self._params.encoder is not None
+
+    def vector_ids(self, spec: ImageSpec) -> list[range]:
+        """The ids of each of an image's embeddings.
+
+        Raises:
+            InvalidRequest: a file is another one now.
+        """
+        return [self._vectors.ids_of(use) for use in embeddings_of(spec)]
 
     def start(self, spec: ImageSpec, table: Table, draws: Draws | None) -> SdxlLane:
         """A lane before its first step, with noise from the spec's seed or the given noise."""

@@ -1,0 +1,68 @@
+"""The fake engine's LoRAs and embeddings: any files, known by their digests."""
+
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from easel_worker.engine import Embedding, Lora
+from easel_worker.listed_files import (
+    MAX_LISTED_BYTES,
+    MAX_LISTED_EMBEDDING_BYTES,
+    fitting,
+    named_files,
+)
+
+T = TypeVar("T")
+
+
+class FakeFiles(Generic[T]):
+    """Lists the files of a folder. Reads a file again only after it has changed."""
+
+    def __init__(self, folder: Path | None, describe: Callable[[str, bytes], T], room: int) -> None:
+        """Args:
+
+        folder: has the files; None for none.
+        describe: what HELLO says of a file, from its name and its content.
+        room: bytes that HELLO has for the list.
+        """
+        self._folder = folder
+        self._describe = describe
+        self._room = room
+        self._known: dict[tuple[str, int, int], T] = {}
+
+    def list(self) -> tuple[T, ...]:
+        """What the folder has now."""
+        if self._folder is None:
+            return ()
+        known, self._known = self._known, {}
+        for name, path in named_files(self._folder).items():
+            stat = path.stat()
+            key = (name, stat.st_mtime_ns, stat.st_size)
+            self._known[key] = known.get(key) or self._describe(name, path.read_bytes())
+        return fitting(self._known.values(), self._room)
+
+
+def fake_loras(folder: Path | None) -> FakeFiles[Lora]:
+    """LoRAs, whose trigger words are their text."""
+    return FakeFiles(folder, _lora, MAX_LISTED_BYTES)
+
+
+def fake_embeddings(folder: Path | None) -> FakeFiles[Embedding]:
+    """Embeddings with as many vectors as their text says, or one."""
+    return FakeFiles(folder, _embedding, MAX_LISTED_EMBEDDING_BYTES)
+
+
+def _lora(name: str, content: bytes) -> Lora:
+    words = tuple(line[:100] for line in _text(content).splitlines()[:8])
+    return Lora(name, sha256(content).hexdigest(), "lora", rank=4, trigger_words=words)
+
+
+def _embedding(name: str, content: bytes) -> Embedding:
+    text = _text(content)
+    vectors = max(1, int(text)) if text.isdecimal() and len(text) < 3 else 1
+    return Embedding(name, sha256(content).hexdigest(), vectors)
+
+
+def _text(content: bytes) -> str:
+    return content.decode("utf-8", "replace")

@@ -1,0 +1,1 @@
+"""Images whose prompts name embeddings, against diffusers."""
