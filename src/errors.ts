@@ -10,6 +10,10 @@ export const catalogue = {
   UNSUPPORTED_SIZE: { status: 400, summary: 'The model has no compiled program for this size.' },
   UNSUPPORTED_SCHEDULER: { status: 400, summary: 'The model does not offer this scheduler.' },
   UNSUPPORTED_LORA: { status: 400, summary: 'The server does not have this LoRA, or another file of that name.' },
+  UNSUPPORTED_EMBEDDING: {
+    status: 400,
+    summary: 'The server does not have this embedding, or another file of that name.'
+  },
   UNSUPPORTED_PRESET: { status: 400, summary: 'The model does not offer this preset.' },
   UNSUPPORTED_FEATURE: { status: 400, summary: 'The workers cannot do what this field asks for.' },
   INVALID_PICTURE: { status: 400, summary: 'A picture cannot be read, or not be used as it is.' },

@@ -81,6 +81,10 @@ const pair = (minimum: number, description: string) =>
 
 const sha256 = (description: string) => Type.String({ pattern: '^[0-9a-f]{64}$', description })
 
+const fileDigest = Type.Optional(
+  sha256('SHA-256 of its file. With it a request fails rather than use another file of that name.')
+)
+
 const loraWeight = (description: string) =>
   Type.Optional(Type.Number({ minimum: -MAX_LORA_WEIGHT, maximum: MAX_LORA_WEIGHT, description }))
 
@@ -405,12 +409,7 @@ export const parameters = {
           weight: loraWeight('How strongly it changes the model; may be negative. Default: 1.'),
           unet_weight: loraWeight('The weight for the UNet alone. Default: `weight`.'),
           text_weight: loraWeight('The weight for the text encoders alone. Default: `weight`.'),
-          digest: Type.Optional(
-            Type.String({
-              pattern: '^[0-9a-f]{64}$',
-              description: 'SHA-256 of its file. With it a request fails rather than use another file of that name.'
-            })
-          )
+          digest: fileDigest
         },
         { additionalProperties: false }
       ),
@@ -432,6 +431,27 @@ export const parameters = {
       }),
       { description: 'The LoRAs that were applied, also those that the prompt names.' }
     ),
+    openai: true
+  },
+  embeddings: {
+    schema: Type.Array(
+      Type.Object(
+        {
+          name: Type.String({ minLength: 1, maxLength: 200, description: 'As GET /embeddings lists it.' }),
+          digest: fileDigest
+        },
+        { additionalProperties: false }
+      ),
+      {
+        maxItems: MAX_EMBEDDINGS,
+        description:
+          'The embeddings that the prompts may name; other names are text. Default: all that GET /embeddings lists.'
+      }
+    ),
+    omittable: true,
+    recipe: Type.Array(Type.Object({ name: Type.String(), digest: Type.String() }), {
+      description: 'The embeddings that the prompts name. Absent if the server had no folder of them.'
+    }),
     openai: true
   },
   output_format: {

@@ -1,5 +1,5 @@
 import type { Fragment } from '../prompt/index.js'
-import type { ClipTokenizer, Tokens, WordMemo } from '../tokenizer/index.js'
+import type { ClipTokenizer, EmbeddingNames, Tokens, WordMemo } from '../tokenizer/index.js'
 
 /** As many tokens of a prompt as a text encoder takes at once, for one encoder. */
 export interface Chunk {
@@ -58,9 +58,18 @@ export class Filling {
   }
 }
 
-/** A fragment's tokens with where they begin in the prompt. */
-export function tokensOf({ text, starts }: Fragment, tokenizer: ClipTokenizer, memo: WordMemo): Tokens {
-  const found = tokenizer.tokens(text, memo)
+/**
+ * A fragment's tokens with where they begin in the prompt.
+ *
+ * @param names of embeddings to find as diffusers does
+ */
+export function tokensOf(
+  { text, starts }: Fragment,
+  tokenizer: ClipTokenizer,
+  memo: WordMemo,
+  names?: EmbeddingNames
+): Tokens {
+  const found = tokenizer.tokens(text, memo, names)
   return { ids: found.ids, starts: found.starts.map((start) => starts[start]!) }
 }
 

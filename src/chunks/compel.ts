@@ -4,7 +4,7 @@
  * https://github.com/damian0815/compel/blob/v2.5.1/src/compel/embeddings_provider.py#L383
  */
 import type { Fragment } from '../prompt/index.js'
-import type { ClipTokenizer, WordMemo } from '../tokenizer/index.js'
+import type { ClipTokenizer, EmbeddingNames, WordMemo } from '../tokenizer/index.js'
 import { type Chunk, Filling, tokensOf } from './chunk.js'
 
 /** Positions from `start` up to `end` in the ids of all chunks joined. */
@@ -27,12 +27,17 @@ const SPLITS: readonly ((spelling: string) => boolean)[] = [
   (spelling) => spelling.endsWith('</w>')
 ]
 
-export function compelChunks(fragments: readonly Fragment[], tokenizer: ClipTokenizer): CompelChunks {
+/** @param names of embeddings, as compel's DiffusersTextualInversionManager finds them */
+export function compelChunks(
+  fragments: readonly Fragment[],
+  tokenizer: ClipTokenizer,
+  names?: EmbeddingNames
+): CompelChunks {
   const memo: WordMemo = new Map()
   const all = new Filling()
   const lowered: Span[] = []
   for (const fragment of fragments) {
-    const { ids, starts } = tokensOf(fragment, tokenizer, memo)
+    const { ids, starts } = tokensOf(fragment, tokenizer, memo, names)
     if (fragment.weight < 1 && ids.length > 0) lowered.push([all.length, all.length + ids.length])
     for (const [index, id] of ids.entries()) all.push(id, fragment.weight, starts[index]!)
   }

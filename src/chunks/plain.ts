@@ -1,9 +1,9 @@
-import type { ClipTokenizer, WordMemo } from '../tokenizer/index.js'
+import type { ClipTokenizer, EmbeddingNames, WordMemo } from '../tokenizer/index.js'
 import { type Chunk, Filling } from './chunk.js'
 
 /** The text in chunks as full as they can be, at least one. */
-export function plainChunks(text: string, tokenizer: ClipTokenizer, memo: WordMemo): Chunk[] {
-  const { ids, starts } = tokenizer.tokens(text, memo)
+export function plainChunks(text: string, tokenizer: ClipTokenizer, memo: WordMemo, names?: EmbeddingNames): Chunk[] {
+  const { ids, starts } = tokenizer.tokens(text, memo, names)
   const chunks: Chunk[] = []
   for (let from = 0; from === 0 || from < ids.length; from += tokenizer.room) {
     const filling = new Filling()

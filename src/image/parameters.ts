@@ -29,6 +29,7 @@ export function settingsText(recipe: Recipe): string {
     `Size: ${recipe.width}x${recipe.height}`,
     `Model hash: ${shortDigest(recipe.model_digest)}`,
     `Model: ${recipe.model}`,
+    ...setting('TI hashes', embeddingHashes(recipe)),
     `Version: easel ${recipe.version}`
   ].join(', ')
 }
@@ -59,6 +60,12 @@ function hiresIn(settings: Parts['settings']): Pick<Recipe, 'hires'> {
 /** A model's digest as AUTOMATIC1111 shortens its hashes. */
 export function shortDigest(digest: string): string {
   return digest.slice(0, 10)
+}
+
+/** As AUTOMATIC1111 lists the embeddings that the prompts name. */
+function embeddingHashes({ embeddings = [] }: Recipe): string | undefined {
+  const hashes = embeddings.map(({ name, digest }) => `${name.replaceAll(/[:,]/g, '')}: ${digest.slice(0, 12)}`)
+  return hashes.length === 0 ? undefined : hashes.join(', ')
 }
 
 /** Values with separators are quoted. */

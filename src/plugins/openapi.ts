@@ -7,6 +7,7 @@ import { GenerateResponse } from '../schemas/answer.js'
 import { ErrorResponse } from '../schemas/error.js'
 import { GenerateForm, GenerateRequest } from '../schemas/generate.js'
 import { HealthResponse } from '../schemas/health.js'
+import { EmbeddingInfo } from '../schemas/embeddings.js'
 import { LoraInfo } from '../schemas/loras.js'
 import {
   OpenAiEditsForm,
@@ -21,6 +22,7 @@ import {
   SdapiError,
   SdapiImagesResponse,
   SdapiImg2ImgRequest,
+  SdapiEmbeddings,
   SdapiLora,
   SdapiModel,
   SdapiOptions,
@@ -45,6 +47,7 @@ const SHARED: readonly TSchema[] = [
   LoraInfo,
   OpenAiEditsForm,
   OpenAiEditsRequest,
+  EmbeddingInfo,
   OpenAiError,
   OpenAiImagesRequest,
   OpenAiImagesResponse,
@@ -55,6 +58,7 @@ const SHARED: readonly TSchema[] = [
   SdapiError,
   SdapiImagesResponse,
   SdapiImg2ImgRequest,
+  SdapiEmbeddings,
   SdapiLora,
   SdapiModel,
   SdapiOptions,

@@ -1,6 +1,7 @@
 import { NEUTRAL } from '../parameters.js'
 import type { GenerateResponse } from './answer.js'
 import type { HealthResponse } from './health.js'
+import type { EmbeddingInfo } from './embeddings.js'
 import type { LoraInfo } from './loras.js'
 import type { OpenAiImagesResponse } from './openai.js'
 import type { TokenizeResponse } from './tokenize.js'
@@ -126,6 +127,12 @@ export const loraExample: LoraInfo = {
   base_model: 'stable-diffusion-xl-v1-base'
 }
 
+export const embeddingExample: EmbeddingInfo = {
+  name: 'bad-hands',
+  digest: '9b1e5c0d3f7a2846b5c4d3e2f10918273645a4b3c2d1e0f9f8e7d6c5b4a39281',
+  vectors: 8
+}
+
 export const openAiExample: OpenAiImagesResponse = {
   created: 1_795_384_800,
   data: [{ b64_json: ONE_PIXEL }],
@@ -186,6 +193,12 @@ export const sdapiExamples = {
     sha256: null,
     filename: 'stable-diffusion-xl-base-1.0',
     config: null
+  },
+  embeddings: {
+    loaded: {
+      [embeddingExample.name]: { step: null, sd_checkpoint: null, sd_checkpoint_name: null, shape: 2048, vectors: 8 }
+    },
+    skipped: {}
   },
   lora: { name: loraExample.name, alias: loraExample.name, path: loraExample.name, metadata: { kind: 'lora' } }
 } as const

@@ -207,6 +207,22 @@ export const SdapiModel = Type.Object(
   { $id: 'SdapiModel' }
 )
 
+const SdapiEmbedding = Type.Object({
+  step: Type.Null(),
+  sd_checkpoint: Type.Null(),
+  sd_checkpoint_name: Type.Null(),
+  shape: Type.Integer({ description: 'Numbers of a vector for both text encoders of SDXL.' }),
+  vectors: Type.Integer({ description: 'How many tokens of a prompt it takes.' })
+})
+
+export const SdapiEmbeddings = Type.Object(
+  {
+    loaded: Type.Record(Type.String(), SdapiEmbedding, { description: 'By the names that prompts call them.' }),
+    skipped: Type.Object({}, { description: "Always empty: what does not fit the model is in the worker's log." })
+  },
+  { $id: 'SdapiEmbeddings' }
+)
+
 export const SdapiLora = Type.Object(
   {
     name: Type.String({ description: 'What a tag <lora:name:1> in the prompt calls it.' }),

@@ -38,6 +38,11 @@ export const TokenCount = Type.Object(
     chunk_starts: Type.Array(Type.Integer(), {
       description: 'Where each chunk with tokens begins, as an offset in UTF-16 units.'
     }),
+    embeddings: Type.Optional(
+      Type.Array(Type.String(), {
+        description: 'The embeddings that the text names, each of whose vectors counts as a token; absent for none.'
+      })
+    ),
     cut_at: Type.Union([Type.Integer(), Type.Null()], {
       description: 'Where `truncate` would cut the text, as an offset in UTF-16 units; null if all of it is read.'
     })

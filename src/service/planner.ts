@@ -6,6 +6,7 @@ import type { Job } from '../workers/job.js'
 import type { Admission } from './admission.js'
 import type { Caller } from './caller.js'
 import { wireOf } from './decisions.js'
+import { recipeEmbeddings } from './embeddings.js'
 import type { Model, Models } from './models.js'
 import { tokenizePrompts } from './prompt-job.js'
 import { type Resolved, resolveRequest, seedsOf } from './resolve.js'
@@ -65,8 +66,10 @@ export class Planner {
     const { defaults } = this.#options
     const { served, tokenizers } = model
     const capabilities = served.capabilities!
-    const resolved = resolveRequest(request, capabilities, defaults, () => randomInt(2 ** 32))
-    const prompts = tokenizePrompts(resolved, tokenizers, capabilities, request.truncate ?? false)
+    const wanted = resolveRequest(request, capabilities, defaults, () => randomInt(2 ** 32))
+    const prompts = tokenizePrompts(wanted, tokenizers, capabilities, request.truncate ?? false)
+    const { embeddings: _, ...rest } = wanted
+    const resolved: Resolved = { ...rest, ...recipeEmbeddings(prompts.job, capabilities) }
     const job: Job = {
       ...prompts.job,
       seeds: seedsOf(resolved),

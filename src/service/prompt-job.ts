@@ -1,4 +1,4 @@
-import type { Chunk } from '../chunks/index.js'
+import { type Chunk, chunksOf } from '../chunks/index.js'
 import { EaselError } from '../errors.js'
 import { doubtOf } from '../prompt/index.js'
 import type { SdxlTokenizers } from '../tokenizer/index.js'
@@ -6,6 +6,7 @@ import { type Capabilities, GUIDANCE_EMBEDDING, needsWeights, PROMPT_WEIGHTS } f
 import { type Job, rowsOf } from '../workers/job.js'
 import type { TokenIds } from '../workers/protocol.js'
 import type { Decided } from './decisions.js'
+import { embeddingNames, type EmbeddingsOfJob, withEmbeddings } from './embeddings.js'
 import { NOT_READY_RETRY_SECONDS } from './failures.js'
 import { BOTH, describeCut, fitted, type Reading, type ReadPrompt, readPrompt } from './prompts.js'
 
@@ -17,6 +18,7 @@ export type PromptFields = Pick<
   | 'negative_prompt'
   | 'negative_prompt_2'
   | 'prompt_syntax'
+  | 'embeddings'
   | 'force_zeros_for_empty_prompt'
   | 'guidance_scale'
   | 'guidance_start'
@@ -25,7 +27,7 @@ export type PromptFields = Pick<
 >
 
 /** What a model's workers can do with prompts, now and when all is compiled. */
-type Abilities = Pick<Capabilities, 'features' | 'limits' | 'comingFeatures' | 'comingMaxChunks'>
+type Abilities = Pick<Capabilities, 'features' | 'limits' | 'comingFeatures' | 'comingMaxChunks' | 'embeddings'>
 
 /** How long a request's prompts are. */
 export interface PromptUsage {
@@ -47,7 +49,7 @@ export interface PromptReport {
 }
 
 export interface TokenizedPrompts {
-  readonly job: Pick<Job, 'prompt' | 'negative' | 'weighting' | 'empty'>
+  readonly job: EmbeddingsOfJob & Pick<Job, 'weighting' | 'empty'>
   readonly report: PromptReport
 }
 
@@ -90,8 +92,7 @@ export function tokenizePrompts(
   const { prompt_syntax: syntax } = fields
   return {
     job: {
-      prompt,
-      negative,
+      ...withEmbeddings({ prompt, negative }, read.reading.names, syntax === 'a1111'),
       ...(weighted && syntax !== 'plain' ? { weighting: syntax } : {}),
       ...(weighted && syntax === 'compel' ? { empty: emptyIds(tokenizers) } : {})
     },
@@ -143,14 +144,19 @@ function chunksComing(
   )
 }
 
-/** Reads all prompts, as long as they may be when all is compiled. @throws EaselError INVALID_REQUEST */
+/**
+ * Reads all prompts, as long as they may be when all is compiled.
+ *
+ * @throws EaselError INVALID_REQUEST or UNSUPPORTED_EMBEDDING
+ */
 export function readPrompts(
   fields: PromptFields,
   tokenizers: SdxlTokenizers,
-  model: Pick<Capabilities, 'features' | 'comingMaxChunks'>
+  model: Pick<Capabilities, 'features' | 'comingMaxChunks' | 'embeddings'>
 ): ReadPrompts {
   const { prompt_syntax: syntax } = fields
-  const reading = { syntax, negative: false, most: syntax === 'plain' ? 1 : model.comingMaxChunks }
+  const most = syntax === 'plain' ? 1 : model.comingMaxChunks
+  const reading = { syntax, negative: false, most, names: embeddingNames(fields, model, tokenizers) }
   return {
     reading,
     prompt: readPair('prompt', fields.prompt, fields.prompt_2, reading, tokenizers),
@@ -196,7 +202,7 @@ function readPair(
 
 function tokenIds(
   prompts: readonly ReadPrompt[],
-  { syntax }: Reading,
+  { syntax, names }: Reading,
   size: { readonly most: number; readonly count: number },
   tokenizers: SdxlTokenizers
 ): TokenIds {
@@ -205,7 +211,10 @@ function tokenIds(
     .map((encoder, index) => fitted(encoder, size, tokenizers.tokenizers[index]!))
   const ids_2 = two!.chunks.flatMap(({ ids }) => ids)
   // compel pools the text as it is written, with its weights.
-  const pooled = syntax === 'compel' ? tokenizers.encode(prompts.at(-1)!.text).ids_2 : undefined
+  const pooled =
+    syntax === 'compel'
+      ? chunksOf(prompts.at(-1)!.text, [1], { syntax: 'plain', negative: false, names }, tokenizers)[0]!.chunks[0]!.ids
+      : undefined
   return {
     ids: one!.chunks.flatMap(({ ids }) => ids),
     ids_2,
@@ -213,7 +222,7 @@ function tokenIds(
     ...optional('weights_2', weightsOf(two!.chunks)),
     ...optional('masked', one!.masked.length > 0 ? [...one!.masked] : undefined),
     ...optional('masked_2', two!.masked.length > 0 ? [...two!.masked] : undefined),
-    ...optional('pooled_ids_2', pooled?.some((id, index) => id !== ids_2[index]) === true ? pooled : undefined)
+    ...optional('pooled_ids_2', pooled?.some((id, index) => id !== ids_2[index]) === true ? [...pooled] : undefined)
   }
 }
 

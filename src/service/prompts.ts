@@ -1,7 +1,8 @@
 import { type Chunk, chunksOf, emptyChunk, type EncoderChunks, type EncoderIndex } from '../chunks/index.js'
 import { EaselError } from '../errors.js'
 import { PromptSyntaxError, type PromptSyntax } from '../prompt/index.js'
-import type { ClipTokenizer, SdxlTokenizers } from '../tokenizer/index.js'
+import type { Embedding } from '../workers/protocol.js'
+import type { ClipTokenizer, EmbeddingNames, SdxlTokenizers } from '../tokenizer/index.js'
 
 /** How much of the prompt an error shows before and after the cut, in UTF-16 units. */
 const SHOWN_BEFORE = 30
@@ -15,6 +16,8 @@ export interface Reading {
   readonly negative: boolean
   /** Most chunks that the prompt may have. */
   readonly most: number
+  /** Of the embeddings that the prompt may name. */
+  readonly names?: EmbeddingNames<Embedding> | undefined
 }
 
 /** One field's text as the text encoders that it is for take it. */
@@ -42,10 +45,10 @@ export function readPrompt(
   field: string,
   text: string,
   which: readonly EncoderIndex[],
-  { syntax, negative, most }: Reading,
+  { syntax, negative, most, names }: Reading,
   tokenizers: SdxlTokenizers
 ): ReadPrompt {
-  const encoders = refusing(field, () => chunksOf(text, which, { syntax, negative }, tokenizers))
+  const encoders = refusing(field, () => chunksOf(text, which, { syntax, negative, names }, tokenizers))
   if (encoders.some(({ masked }) => masked.length > MAX_LOWERED))
     throw invalid(field, `has more than ${MAX_LOWERED} parts with a weight below 1: remove or join some`)
   return {

@@ -14,7 +14,7 @@ import { RunExecutor, type RunExecutorObserver, type RunExecutorOptions } from '
 import type { Model, Models } from './models.js'
 import type { Offer } from './offer.js'
 import { once } from './once.js'
-import type { Lora } from '../workers/protocol.js'
+import type { Embedding, Lora } from '../workers/protocol.js'
 import type { WorkerPool } from '../workers/worker-pool.js'
 import { Planner } from './planner.js'
 import { type Prepared, Preparer, type RequestPictures } from './preparer.js'
@@ -101,6 +101,11 @@ export class ImageService {
   /** The LoRAs of a model; undefined for the default one. @throws EaselError MODEL_NOT_FOUND */
   lorasOf(model: string | undefined): readonly Lora[] {
     return this.#options.models.find(model).served.capabilities?.loras ?? []
+  }
+
+  /** The embeddings of a model; undefined for the default one. @throws EaselError MODEL_NOT_FOUND */
+  embeddingsOf(model: string | undefined): readonly Embedding[] {
+    return this.#options.models.find(model).served.capabilities?.embeddings ?? []
   }
 
   /** What clients can request of each model that has had a worker, the default one first. */
@@ -228,8 +233,9 @@ export class ImageService {
     const { models, defaults } = this.#options
     const { served, tokenizers } = models.find(request.model)
     const syntax = request.prompt_syntax ?? defaults.prompt_syntax ?? NEUTRAL.prompt_syntax
-    const { limits, comingMaxChunks = 1 } = served.capabilities ?? {}
-    return countTokens(request, { syntax, maxChunks: limits?.max_chunks ?? 1, comingMaxChunks }, tokenizers)
+    const { limits, comingMaxChunks = 1, embeddings = [] } = served.capabilities ?? {}
+    const maxChunks = limits?.max_chunks ?? 1
+    return countTokens(request, { syntax, maxChunks, comingMaxChunks, embeddings }, tokenizers)
   }
 
   /** The caller's running requests of this name. */

@@ -7,33 +7,38 @@ export interface AddedToken {
   readonly normalized: boolean
 }
 
-/** A stretch of text: an added token, with its id, or the text between two. */
+/** A stretch of text: an added token, with its ids, or the text between two. */
 export interface Stretch {
   readonly start: number
   readonly end: number
-  readonly id: number | undefined
+  readonly ids: readonly number[] | undefined
 }
 
-export class AddedTokenFinder {
-  readonly #ids: ReadonlyMap<string, number>
+/** Finds added tokens in a text. */
+export interface Finder {
+  /** Yields the non-empty stretches of `text` in order. If tokens overlap, the leftmost, then the longest, wins. */
+  split: (text: string) => Iterable<Stretch>
+}
+
+export class AddedTokenFinder implements Finder {
+  readonly #ids: ReadonlyMap<string, readonly number[]>
   readonly #pattern: RegExp | undefined
 
-  /** @param ids the id of each spelling to find */
-  constructor(ids: ReadonlyMap<string, number>) {
+  /** @param ids of each spelling to find */
+  constructor(ids: ReadonlyMap<string, readonly number[]>) {
     this.#ids = ids
     const longestFirst = [...ids.keys()].toSorted((a, b) => b.length - a.length)
     this.#pattern = ids.size === 0 ? undefined : new RegExp(longestFirst.map(escape).join('|'), 'gu')
   }
 
-  /** Yields the non-empty stretches of `text` in order. If tokens overlap, the leftmost, then the longest, wins. */
   *split(text: string): Generator<Stretch> {
     let start = 0
     for (const match of this.#pattern === undefined ? [] : text.matchAll(this.#pattern)) {
-      if (match.index > start) yield { start, end: match.index, id: undefined }
+      if (match.index > start) yield { start, end: match.index, ids: undefined }
       start = match.index + match[0].length
-      yield { start: match.index, end: start, id: this.#ids.get(match[0]) }
+      yield { start: match.index, end: start, ids: this.#ids.get(match[0]) }
     }
-    if (start < text.length) yield { start, end: text.length, id: undefined }
+    if (start < text.length) yield { start, end: text.length, ids: undefined }
   }
 }
 

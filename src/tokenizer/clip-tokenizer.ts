@@ -2,11 +2,13 @@
  * CLIP's tokenizer. Produces the same ids as transformers' CLIPTokenizer. Source:
  * https://github.com/huggingface/transformers/blob/v5.23.0/src/transformers/models/clip/tokenization_clip.py#L28
  */
-import { AddedTokenFinder } from './added-tokens.js'
+import { AddedTokenFinder, type Finder } from './added-tokens.js'
 import { mergeWord } from './bpe.js'
 import { explain, readTokenizerFolder } from './folder.js'
+import { NameFinder } from './name-finder.js'
 import { normalize, type Normalized } from './normalize.js'
 import type { TokenizerConfig } from './config.js'
+import type { EmbeddingNames } from './embedding-names.js'
 import { SharedParts } from './shared-parts.js'
 import type { Unicode } from './unicode.js'
 import type { Vocabulary } from './vocabulary.js'
@@ -35,11 +37,11 @@ const ENDS = 2
 /** Ids of words already encoded. Use one for each text, to bound its size. Share it only within one vocabulary. */
 export type WordMemo = Map<string, readonly number[]>
 
-/** A word or added token, and its offset in the source text. */
+/** A word or what was added, and its offset in the source text. */
 interface Piece {
   readonly ids: readonly number[]
   readonly start: number
-  /** The word in its normalized stretch. Undefined for an added token, which has one id and is never cut. */
+  /** The word in its normalized stretch. Undefined for what was added, whose ids all begin where it does. */
   readonly word?: { readonly stretch: Normalized; readonly from: number }
 }
 
@@ -51,9 +53,12 @@ export class ClipTokenizer {
   readonly room: number
   /** See `Vocabulary.digest`. */
   readonly digest: string
+  /** Ids are below it. */
+  readonly size: number
   readonly #vocabulary: Vocabulary
   readonly #unicode: Unicode
   readonly #bosId: number
+  readonly #added: ReadonlyMap<string, readonly number[]>
   readonly #raw: AddedTokenFinder
   readonly #normalized: AddedTokenFinder
 
@@ -62,16 +67,18 @@ export class ClipTokenizer {
     this.maxLength = config.maxLength
     this.room = config.maxLength - ENDS
     this.digest = vocabulary.digest
+    this.size = vocabulary.size
     this.#vocabulary = vocabulary
     this.#unicode = unicode
     this.#bosId = vocabulary.id(config.bos)
     this.eosId = vocabulary.id(config.eos)
-    const [raw, normalized] = [new Map<string, number>(), new Map<string, number>()]
+    const [raw, normalized] = [new Map<string, [number]>(), new Map<string, [number]>()]
     for (const token of config.added) {
       const id = vocabulary.id(token.content)
-      if (token.normalized) normalized.set(normalize(token.content, 0, unicode).text, id)
-      else raw.set(token.content, id)
+      if (token.normalized) normalized.set(normalize(token.content, 0, unicode).text, [id])
+      else raw.set(token.content, [id])
     }
+    this.#added = normalized
     this.#raw = new AddedTokenFinder(raw)
     this.#normalized = new AddedTokenFinder(normalized)
   }
@@ -96,11 +103,16 @@ export class ClipTokenizer {
     }
   }
 
-  /** All tokens of a text, of any length, without start, end and padding. */
-  tokens(text: string, memo: WordMemo = new Map()): Tokens {
+  /**
+   * All tokens of a text, of any length, without start, end and padding.
+   *
+   * @param names of embeddings, whose vectors take the place of tokens
+   */
+  tokens(text: string, memo: WordMemo = new Map(), names?: EmbeddingNames): Tokens {
     const ids: number[] = []
     const starts: number[] = []
-    for (const piece of this.#pieces(text, memo)) {
+    const finder = names?.finder(this) ?? this.#normalized
+    for (const piece of this.#pieces(text, memo, finder)) {
       for (const id of piece.ids) ids.push(id)
       this.#addStarts(piece, starts)
     }
@@ -113,22 +125,28 @@ export class ClipTokenizer {
     return [this.#bosId, ...ids, this.eosId, ...padding]
   }
 
-  /** A token as the vocabulary spells it, with `</w>` at the end of a word. */
+  /** A token as the vocabulary spells it, with `</w>` at the end of a word; empty for an embedding's vector. */
   spelling(id: number): string {
-    return this.#vocabulary.token(id)
+    return id < this.size ? this.#vocabulary.token(id) : ''
   }
 
-  *#pieces(text: string, memo: WordMemo): Generator<Piece> {
-    for (const { start, end, id } of this.#raw.split(text)) {
-      if (id === undefined) yield* this.#stretchPieces(normalize(text.slice(start, end), start, this.#unicode), memo)
-      else yield { ids: [id], start }
+  /** Finds these names too, in any case, as the reference does after they were added to it. */
+  finderWith(names: ReadonlyMap<string, readonly number[]>): Finder {
+    const normalized = [...names].map(([name, ids]) => [normalize(name, 0, this.#unicode).text, ids] as const)
+    return new NameFinder(this.#added, normalized)
+  }
+
+  *#pieces(text: string, memo: WordMemo, finder: Finder): Generator<Piece> {
+    for (const { start, end, ids } of this.#raw.split(text)) {
+      if (ids !== undefined) yield { ids, start }
+      else yield* this.#stretchPieces(normalize(text.slice(start, end), start, this.#unicode), memo, finder)
     }
   }
 
-  *#stretchPieces(stretch: Normalized, memo: WordMemo): Generator<Piece> {
-    for (const { start, end, id } of this.#normalized.split(stretch.text)) {
-      if (id !== undefined) {
-        yield { ids: [id], start: stretch.starts[start] as number }
+  *#stretchPieces(stretch: Normalized, memo: WordMemo, finder: Finder): Generator<Piece> {
+    for (const { start, end, ids: added } of finder.split(stretch.text)) {
+      if (added !== undefined) {
+        yield { ids: added, start: stretch.starts[start] as number }
         continue
       }
       for (const [from, to] of words(stretch.text, start, end, this.#unicode)) {
@@ -148,8 +166,11 @@ export class ClipTokenizer {
 
   /** Adds for each id the source offset of the first character that the ids before it do not cover completely. */
   #addStarts({ ids, start, word }: Piece, offsets: number[]): void {
+    if (word === undefined) {
+      for (let index = 0; index < ids.length; index++) offsets.push(start)
+      return
+    }
     offsets.push(start)
-    if (word === undefined) return
     const { text, starts } = word.stretch
     let unit = word.from
     let uncovered = 0

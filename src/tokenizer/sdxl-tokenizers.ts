@@ -4,6 +4,7 @@
  */
 import { join } from 'node:path'
 import { ClipTokenizer, type Encoded, type WordMemo } from './clip-tokenizer.js'
+import { EmbeddingNames, type NamedEmbedding } from './embedding-names.js'
 import { SharedParts } from './shared-parts.js'
 
 export interface SdxlEncoded extends Encoded {
@@ -14,6 +15,7 @@ export interface SdxlEncoded extends Encoded {
 export class SdxlTokenizers {
   /** In the order of the model's text encoders. */
   readonly tokenizers: readonly [ClipTokenizer, ClipTokenizer]
+  readonly #names = new WeakMap<readonly NamedEmbedding[], EmbeddingNames<NamedEmbedding>>()
 
   constructor(first: ClipTokenizer, second: ClipTokenizer) {
     this.tokenizers = [first, second]
@@ -33,6 +35,16 @@ export class SdxlTokenizers {
   /** Reads `tokenizer/` and `tokenizer_2/` of a diffusers folder. @throws Error that names the file and what is wrong */
   static fromModelFolder(folder: string): Promise<SdxlTokenizers> {
     return SdxlTokenizers.fromFolders([join(folder, 'tokenizer'), join(folder, 'tokenizer_2')])
+  }
+
+  /** The names of embeddings, for these tokenizers; the same for the same list. Undefined for none. */
+  namesOf<E extends NamedEmbedding>(embeddings: readonly E[]): EmbeddingNames<E> | undefined {
+    if (embeddings.length === 0) return undefined
+    const known = this.#names.get(embeddings) as EmbeddingNames<E> | undefined
+    if (known !== undefined) return known
+    const names = new EmbeddingNames(embeddings, Math.max(...this.tokenizers.map(({ size }) => size)))
+    this.#names.set(embeddings, names)
+    return names
   }
 
   encode(text: string): SdxlEncoded {

@@ -1,6 +1,6 @@
 import { mostOf, type Parameter, parametersWith, type Preset } from '../parameters.js'
 import type { Job } from './job.js'
-import type { Hello, Lora, TokenIds } from './protocol.js'
+import type { Embedding, Hello, Lora, TokenIds } from './protocol.js'
 import { includesSize, unionOfSizes } from './sizes.js'
 
 /** The optional features and the limits of one or more workers. */
@@ -17,6 +17,8 @@ export interface Capabilities extends Pick<Hello, 'model' | 'sizes' | 'scheduler
   readonly comingMaxChunks: number
   /** Each name once: of several workers' files, that of the worker which joined or changed last. */
   readonly loras: Lora[]
+  /** As `loras`. */
+  readonly embeddings: Embedding[]
   /** Schedulers that run the UNet twice in each step but the last; `second_order` on the wire. */
   readonly secondOrder: readonly string[]
   readonly presets: readonly Preset[]
@@ -41,6 +43,9 @@ export const PROMPT_WEIGHTS = 'prompt_weights'
 /** The feature of workers that have compiled the programs for LoRAs. */
 const LORAS = 'loras'
 
+/** The feature of workers whose programs take the vectors of embeddings. */
+export const EMBEDDINGS = 'embeddings'
+
 /** The feature that each role of a picture needs. A worker without it does not read messages with pictures. */
 export const PICTURE_FEATURES = { image: 'image_to_image', mask: 'inpainting' } as const
 
@@ -50,6 +55,7 @@ export function canRun(hello: Hello, job: Pick<Job, 'width' | 'height'> & Partia
     includesSize(hello.sizes, job) &&
     canEncode(hello, job) &&
     hasLoras(hello, job) &&
+    hasEmbeddings(hello, job) &&
     takesPictures(hello, job) &&
     OPTIONAL.every((parameter) => allows(hello, parameter, (job as Record<string, unknown>)[parameter.wire]))
   )
@@ -79,6 +85,7 @@ export function chanceOf(hellos: readonly Hello[], job: Job): 'now' | 'later' | 
 export function fieldInTheWay(hellos: readonly Hello[], job: Job): string | undefined {
   const reduced: [field: string, job: Job][] = [
     ['loras', { ...job, loras: [] }],
+    ['embeddings', { ...job, embeddings: [] }],
     ['mask_image', { ...job, pictures: job.pictures?.filter(({ role }) => role !== 'mask') ?? [] }],
     ['image', { ...job, pictures: [] }],
     ...OPTIONAL.map(({ name, wire }): [string, Job] => [name, { ...job, [wire]: undefined }]),
@@ -104,7 +111,19 @@ function canEncode({ features = [], limits, tokenizers }: Hello, { prompt, negat
 function hasLoras({ features = [], loras = [], limits }: Hello, { loras: wanted = [] }: Partial<Job>): boolean {
   if (wanted.length === 0) return true
   if (!features.includes(LORAS) || wanted.length > (limits.max_loras ?? 0)) return false
-  return wanted.every(({ name, digest }) => loras.some((lora) => lora.name === name && lora.digest === digest))
+  return haveAll(loras, wanted)
+}
+
+/** The same for its embeddings. */
+function hasEmbeddings({ features = [], embeddings = [] }: Hello, { embeddings: wanted = [] }: Partial<Job>): boolean {
+  return wanted.length === 0 || (features.includes(EMBEDDINGS) && haveAll(embeddings, wanted))
+}
+
+/** A file of the operator's. */
+type File = Pick<Lora, 'name' | 'digest'>
+
+function haveAll(files: readonly File[], wanted: readonly File[]): boolean {
+  return wanted.every(({ name, digest }) => files.some((file) => file.name === name && file.digest === digest))
 }
 
 /** Whether the worker starts from pictures of the job's roles. */
@@ -140,10 +159,10 @@ export function mergeCapabilities(
   latest: Hello,
   all: readonly Pick<
     Hello,
-    'sizes' | 'coming' | 'coming_features' | 'coming_max_chunks' | 'features' | 'limits' | 'loras'
+    'sizes' | 'coming' | 'coming_features' | 'coming_max_chunks' | 'features' | 'limits' | 'loras' | 'embeddings'
   >[]
 ): Capabilities {
-  const { model, schedulers, defaults, loras = [], second_order: secondOrder = [], presets = [] } = latest
+  const { model, schedulers, defaults, second_order: secondOrder = [], presets = [] } = latest
   const sizes = unionOfSizes(all.map((hello) => hello.sizes))
   const compiling = unionOfSizes(all.map(({ coming = [] }) => coming))
   const features = [...new Set(all.flatMap((hello) => hello.features ?? []))]
@@ -156,7 +175,8 @@ export function mergeCapabilities(
     secondOrder,
     presets,
     defaults,
-    loras: unionOfLoras([loras, ...all.map((hello) => hello.loras ?? [])]),
+    loras: unionOf([latest, ...all].map(({ loras = [] }) => loras)),
+    embeddings: unionOf([latest, ...all].map(({ embeddings = [] }) => embeddings)),
     features,
     comingFeatures: [...comingFeatures].filter((name) => !features.includes(name)),
     comingMaxChunks: Math.max(
@@ -166,9 +186,9 @@ export function mergeCapabilities(
   }
 }
 
-function unionOfLoras(lists: readonly (readonly Lora[])[]): Lora[] {
-  const byName = new Map<string, Lora>()
-  for (const lora of lists.flat()) if (!byName.has(lora.name)) byName.set(lora.name, lora)
+function unionOf<F extends File>(lists: readonly (readonly F[])[]): F[] {
+  const byName = new Map<string, F>()
+  for (const file of lists.flat()) if (!byName.has(file.name)) byName.set(file.name, file)
   return [...byName.values()].toSorted((a, b) => (a.name < b.name ? -1 : 1))
 }
 

@@ -50,7 +50,7 @@ export interface RegistryOptions {
   /** Monotonic clock in ms. */
   now: () => number
   onReady: (worker: ConnectedWorker) => void
-  /** It has other sizes, features, chunks or LoRAs than before, or other ones are coming. */
+  /** It has other sizes, features, chunks, LoRAs or embeddings than before, or other ones are coming. */
   onGrown: (worker: ConnectedWorker) => void
   onLost: (worker: ConnectedWorker, cause: LossCause) => void
   onMessage: (worker: ConnectedWorker, message: WorkMessage) => void
@@ -249,10 +249,17 @@ export class WorkerRegistry {
     const grown = withHeartbeat(worker.hello, heartbeat)
     if (grown === undefined) return
     worker.hello = grown
-    const { sizes, features, limits, loras = [] } = grown
+    const { sizes, features, limits, loras = [], embeddings = [] } = grown
     this.#options.log.info(
-      { worker: worker.name, sizes, features, max_chunks: limits.max_chunks, loras: loras.length },
-      `worker ${worker.name} now offers sizes ${sizes.map((size) => size.join('x')).join(', ')}; up to ${limits.max_chunks ?? 1} chunks in a prompt; ${loras.length} LoRAs`
+      {
+        worker: worker.name,
+        sizes,
+        features,
+        max_chunks: limits.max_chunks,
+        loras: loras.length,
+        embeddings: embeddings.length
+      },
+      `worker ${worker.name} now offers sizes ${sizes.map((size) => size.join('x')).join(', ')}; up to ${limits.max_chunks ?? 1} chunks in a prompt; ${loras.length} LoRAs; ${embeddings.length} embeddings`
     )
     this.#options.onGrown(worker)
   }

@@ -14,7 +14,7 @@ export function includesSize(sizes: readonly Size[], { width, height }: { width:
 export function withHeartbeat(hello: Hello, heartbeat: Heartbeat): Hello | undefined {
   const before = compiledBy(hello)
   const { sizes = before.sizes, features = before.features, max_chunks = before.max_chunks } = heartbeat
-  const { loras = hello.loras } = heartbeat
+  const { loras = hello.loras, embeddings = hello.embeddings } = heartbeat
   const now = {
     sizes,
     features,
@@ -24,10 +24,15 @@ export function withHeartbeat(hello: Hello, heartbeat: Heartbeat): Hello | undef
     coming_max_chunks: heartbeat.coming_max_chunks ?? before.coming_max_chunks
   }
   const same = (one: unknown, other: unknown) => one === other || JSON.stringify(one) === JSON.stringify(other)
-  if (same(now, before) && same(loras, hello.loras)) return undefined
+  if (same(now, before) && same(loras, hello.loras) && same(embeddings, hello.embeddings)) return undefined
   const { max_chunks: _, ...rest } = now
-  const grown = { ...hello, ...rest, limits: { ...hello.limits, max_chunks } }
-  return loras === undefined ? grown : { ...grown, loras }
+  return {
+    ...hello,
+    ...rest,
+    limits: { ...hello.limits, max_chunks },
+    ...(loras === undefined ? {} : { loras }),
+    ...(embeddings === undefined ? {} : { embeddings })
+  }
 }
 
 /** What a HELLO says about programs, which heartbeats say again. */

@@ -22,6 +22,7 @@ const model: Capabilities = {
   comingFeatures: [],
   comingMaxChunks: 1,
   loras: [],
+  embeddings: [],
   secondOrder: [],
   presets: [],
   schedulers: ['euler', 'ddim'],

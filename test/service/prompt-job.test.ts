@@ -8,7 +8,13 @@ type Abilities = Parameters<typeof tokenizePrompts>[2]
 const tokenizers = await SdxlTokenizers.fromModelFolder(modelFolder)
 const [first, second] = tokenizers.tokenizers
 const limits = { max_steps: 9, max_guidance_scale: 9, max_images: 9, max_chunks: 3 }
-const able = { features: ['prompt_weights'], limits, comingFeatures: [] as string[], comingMaxChunks: 3 }
+const able: Abilities = {
+  features: ['prompt_weights'],
+  limits,
+  comingFeatures: [],
+  comingMaxChunks: 3,
+  embeddings: []
+}
 const plain: PromptFields = {
   prompt: 'a fox',
   negative_prompt: '',
@@ -203,7 +209,8 @@ describe('compel', () => {
 })
 
 describe('prompts whose programs are still being compiled', () => {
-  const early = {
+  const early: Abilities = {
+    embeddings: [],
     features: [],
     limits: { ...limits, max_chunks: 1 },
     comingFeatures: ['prompt_weights'],

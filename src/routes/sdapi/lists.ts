@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type TSchema, Type } from 'typebox'
 import { sdapiExamples } from '../../schemas/examples.js'
 import { ref } from '../../schemas/ref.js'
-import { SdapiLora, SdapiModel, SdapiSampler, SdapiScheduler } from '../../schemas/sdapi.js'
+import { SdapiEmbeddings, SdapiLora, SdapiModel, SdapiSampler, SdapiScheduler } from '../../schemas/sdapi.js'
 import { success } from '../../schemas/success.js'
 import { shortDigest } from '../../image/parameters.js'
 import type { Offer } from '../../service/offer.js'
@@ -16,6 +16,9 @@ const EMPTY = {
   '/latent-upscale-modes': { operationId: 'listLatentUpscaleModes', summary: 'No upscalers of latents' },
   '/sd-vae': { operationId: 'listVaes', summary: 'No VAEs to choose: the VAE belongs to the model' }
 } as const
+
+/** What the web UI says of SDXL's embeddings: 768 numbers for the first text encoder and 1280 for the second. */
+const SDXL_EMBEDDING = { step: null, sd_checkpoint: null, sd_checkpoint_name: null, shape: 2048 }
 
 /** A digest that is a SHA-256. */
 const SHA256 = /^[0-9a-f]{64}$/
@@ -91,6 +94,27 @@ export const listRoutes: FastifyPluginAsyncTypebox<{ service: ImageService }> = 
       }
     },
     async () => service.lorasOf(undefined).map(({ name, ...metadata }) => ({ name, alias: name, path: name, metadata }))
+  )
+
+  app.get(
+    '/embeddings',
+    {
+      schema: {
+        tags,
+        operationId: 'listSdapiEmbeddings',
+        summary: 'List the embeddings',
+        response: {
+          200: success(ref(SdapiEmbeddings), 'Those of the default model, by name.', sdapiExamples.embeddings),
+          ...failures
+        }
+      }
+    },
+    async () => {
+      const loaded = service
+        .embeddingsOf(undefined)
+        .map(({ name, vectors }) => [name, { ...SDXL_EMBEDDING, vectors }] as const)
+      return { loaded: Object.fromEntries(loaded), skipped: {} }
+    }
   )
 
   for (const [path, texts] of Object.entries(EMPTY))

@@ -116,6 +116,7 @@ export function describeField({ code, field, message }: Pick<ErrorBody, 'code' |
     case 'UNSUPPORTED_SCHEDULER':
       return 'This server does not offer this sampler.'
     case 'UNSUPPORTED_LORA':
+    case 'UNSUPPORTED_EMBEDDING':
       return sentence(message.replace(/^\w+: /, ''))
     case 'UNSUPPORTED_PRESET':
       return 'The model does not have this preset.'
