@@ -21,10 +21,10 @@ export interface FoundVectors {
   readonly length: number
 }
 
-/** A name's tokens, and the vectors that it stands for. */
-interface Spelled {
-  readonly tokens: readonly number[]
-  readonly vectors: readonly number[]
+/** A node of a trie of tokens: where a name ends, its vectors. */
+interface Node {
+  readonly next: Map<number, Node>
+  vectors?: readonly number[]
 }
 
 export class EmbeddingNames<E extends NamedEmbedding = NamedEmbedding> {
@@ -34,7 +34,7 @@ export class EmbeddingNames<E extends NamedEmbedding = NamedEmbedding> {
   /** The vectors of each spelling; names come before their last parts, and in order. */
   readonly #spellings: ReadonlyMap<string, readonly number[]>
   readonly #finders = new Map<ClipTokenizer, Finder>()
-  readonly #tables = new Map<ClipTokenizer, ReadonlyMap<number, readonly Spelled[]>>()
+  readonly #spelled = new Map<ClipTokenizer, Node>()
 
   /**
    * @param embeddings in order of their names
@@ -66,9 +66,13 @@ export class EmbeddingNames<E extends NamedEmbedding = NamedEmbedding> {
    * https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/textual_inversion/textual_inversion.py#L265
    */
   at(tokens: readonly number[], position: number, tokenizer: ClipTokenizer): FoundVectors | undefined {
-    const table = once(this.#tables, tokenizer, () => tableOf(this.#spellings, tokenizer))
-    const found = table.get(tokens[position]!)?.find((spelled) => startsAt(tokens, position, spelled.tokens))
-    return found && { ids: found.vectors, length: found.tokens.length }
+    let node: Node | undefined = once(this.#spelled, tokenizer, () => trieOf(this.#spellings, tokenizer))
+    let found: FoundVectors | undefined
+    for (let length = 0; node !== undefined; length++) {
+      if (node.vectors !== undefined) found = { ids: node.vectors, length }
+      node = node.next.get(tokens[position + length]!)
+    }
+    return found
   }
 
   /** The embeddings that have any of these ids, in order of their names. */
@@ -88,22 +92,19 @@ function spellingsOf(placed: readonly PlacedEmbedding[]): Map<string, readonly n
   return spellings
 }
 
-/** Names by their first token, those with the most tokens first. */
-function tableOf(
-  spellings: ReadonlyMap<string, readonly number[]>,
-  tokenizer: ClipTokenizer
-): Map<number, readonly Spelled[]> {
-  const table = new Map<number, Spelled[]>()
+/** The names by their tokens; of two with the same tokens the earlier one counts. */
+function trieOf(spellings: ReadonlyMap<string, readonly number[]>, tokenizer: ClipTokenizer): Node {
+  const root: Node = { next: new Map() }
   for (const [name, vectors] of spellings) {
-    const tokens = tokenizer.tokens(name).ids
-    if (tokens.length > 0) table.set(tokens[0]!, [...(table.get(tokens[0]!) ?? []), { tokens, vectors }])
+    let node = root
+    for (const token of tokenizer.tokens(name).ids) {
+      let next = node.next.get(token)
+      if (next === undefined) node.next.set(token, (next = { next: new Map() }))
+      node = next
+    }
+    if (node !== root) node.vectors ??= vectors
   }
-  for (const list of table.values()) list.sort((a, b) => b.tokens.length - a.tokens.length)
-  return table
-}
-
-function startsAt(tokens: readonly number[], position: number, part: readonly number[]): boolean {
-  return part.every((token, index) => tokens[position + index] === token)
+  return root
 }
 
 function once<K, V>(made: Map<K, V>, key: K, make: () => V): V {

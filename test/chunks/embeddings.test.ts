@@ -160,7 +160,7 @@ describe('a name in a folder', () => {
 })
 
 describe('many names', () => {
-  it('take no more time than few', () => {
+  it('are found in prompts of any length', () => {
     const many = Array.from({ length: 1000 }, (_, index) => ({ name: `${'a'.repeat(100)}${index}`, vectors: 75 }))
     const found = new EmbeddingNames(many, FIRST_ID)
     const tokenizer = tokenizerOf(77)
