@@ -81,7 +81,7 @@ async function accessible(visitor: Visitor): Promise<void> {
 }
 
 /** Remembers the form of the newest request, whose files no other tool shows. */
-async function watchForms(visitor: Visitor): Promise<() => Promise<Buffer>> {
+async function watchForms(visitor: Visitor): Promise<(name?: 'image' | 'mask_image') => Promise<Buffer>> {
   await visitor.page.addInitScript(() => {
     const { fetch } = window
     window.fetch = (input, init) => {
@@ -91,30 +91,38 @@ async function watchForms(visitor: Visitor): Promise<() => Promise<Buffer>> {
   })
   await visitor.open()
   await visitor.ready()
-  const bytes = () =>
-    visitor.page.evaluate(async () => {
-      const file = (window as unknown as { sent: FormData }).sent.get('mask_image') as File
-      return [...new Uint8Array(await file.arrayBuffer())]
-    })
-  return async () => Buffer.from(await bytes())
+  return async (name = 'mask_image') =>
+    Buffer.from(
+      await visitor.page.evaluate(async (name) => {
+        const file = (window as unknown as { sent: FormData }).sent.get(name) as File
+        return [...new Uint8Array(await file.arrayBuffer())]
+      }, name)
+    )
 }
 
 /** The mask's file as one channel, cut at the middle as the gateway does. */
-async function maskPixels(file: Buffer): Promise<{ pixels: Buffer; white: (x: number, y: number) => boolean }> {
+async function maskPixels(
+  file: Buffer,
+  size = SIZE
+): Promise<{ pixels: Buffer; white: (x: number, y: number) => boolean }> {
   const { data, info } = await sharp(file)
     .removeAlpha()
     .toColourspace('b-w')
     .raw()
     .toBuffer({ resolveWithObject: true })
-  expect(info).toMatchObject({ ...SIZE, channels: 1 })
+  expect(info).toMatchObject({ ...size, channels: 1 })
   const pixels = Buffer.from(data.map((value) => (value >= 128 ? 255 : 0)))
-  return { pixels, white: (x, y) => pixels[y * SIZE.width + x] === 255 }
+  return { pixels, white: (x, y) => pixels[y * size.width + x] === 255 }
 }
 
 /** Where a place of the picture, in its pixels, is on the screen. */
-async function placeOf(visitor: Visitor): Promise<(x: number, y: number) => [x: number, y: number]> {
-  const box = (await visitor.page.locator('#mask-canvas').boundingBox())!
-  return (x, y) => [box.x + (x / SIZE.width) * box.width, box.y + (y / SIZE.height) * box.height]
+async function placeOf(
+  visitor: Visitor,
+  board = '#mask-canvas',
+  size = SIZE
+): Promise<(x: number, y: number) => [x: number, y: number]> {
+  const box = (await visitor.page.locator(board).boundingBox())!
+  return (x, y) => [box.x + (x / size.width) * box.width, box.y + (y / size.height) * box.height]
 }
 
 /** Moves one finger over the screen. */
@@ -262,7 +270,7 @@ describe('a picture to start from', () => {
 })
 
 describe('a mask', () => {
-  const painted = (visitor: Visitor) => visitor.button(/Paint a mask|Change the mask/)
+  const painted = (visitor: Visitor) => visitor.button(/Paint a mask|Change mask/)
   const brush = (visitor: Visitor, pixels: number) => visitor.page.locator('#brush-size').fill(String(pixels))
 
   it('is painted by mouse and by keys, erased, undone, and arrives as it was painted', async () => {
@@ -393,6 +401,73 @@ describe('a mask', () => {
     await visitor.page.locator('#start-mask').waitFor({ state: 'hidden' })
     expect((await made(visitor)).recipe).not.toHaveProperty('mask_image_sha256')
   })
+})
+
+it('a picture is placed in a frame by dragging and by keys, and what is empty is the mask', async () => {
+  const frame = { width: 96, height: 64 }
+  const visitor = await enter(server.url)
+  const sent = await watchForms(visitor)
+  await visitor.write({ prompt: 'a wider view', seed: 7, num_inference_steps: 10 })
+  await choose(visitor, photo)
+  await thumb(visitor).waitFor()
+  await visitor.page.locator('.chip', { hasText: '96×64' }).click()
+  await visitor.button('Extend').click()
+  const says = visitor.page.locator('#extend-says')
+  // As large as is possible, in the middle.
+  await visitor.sees(says, /64×64 of 96×64, 16 from the left, 0 from the top/)
+  await accessible(visitor)
+  const { mouse, keyboard } = visitor.page
+  const place = await placeOf(visitor, '#extend-board', frame)
+  const drag = async (...points: [number, number][]) => {
+    for (const [index, [x, y]] of points.entries()) {
+      await mouse.move(...place(x, y))
+      if (index === 0) await mouse.down()
+    }
+    await mouse.up()
+  }
+  await drag([40, 30], [20, 40], [-20, 30])
+  await visitor.sees(says, /64×64 of 96×64, 0 from the left/)
+  // By its corner: half the size, while the other corner stays.
+  await drag([62, 62], [50, 50], [32, 32])
+  await visitor.sees(says, /32×32 of 96×64, 0 from the left, 0 from the top/)
+  await drag([10, 10], [30, 20])
+  await visitor.sees(says, /32×32 of 96×64, 20 from the left, 10 from the top/)
+  await keyboard.press('ArrowRight')
+  await keyboard.press('Shift+ArrowDown')
+  await visitor.sees(says, /32×32 of 96×64, 23 from the left, 11 from the top/)
+  await keyboard.press('+')
+  await keyboard.press('-')
+  await visitor.sees(says, /32×32 of 96×64, 23 from the left, 11 from the top/)
+  await visitor.button('Place it').click()
+  await visitor.sees(field(visitor), /96×64/)
+  expect(await visitor.page.locator('#strength').inputValue()).toBe('1')
+
+  const { recipe, pixels: found } = await made(visitor)
+  const [image, maskBytes] = [await sent('image'), await sent()]
+  expect(recipe).toMatchObject({ image_sha256: sha256(image), mask_image_sha256: sha256(maskBytes), ...frame })
+  const { pixels: mask } = await maskPixels(maskBytes, frame)
+  const inside = (x: number, y: number) => x >= 23 && x < 55 && y >= 11 && y < 43
+  expect(mask.equals(rawPixels(frame, 1, (x, y) => (inside(x, y) ? 0 : 255)))).toBe(true)
+  const whole = await sharp(image).removeAlpha().raw().toBuffer()
+  const frames: Frames = [
+    { role: 'image', pixels: whole },
+    { role: 'mask', pixels: mask }
+  ]
+  expect(found.equals(recipePicture(recipe, '', frames))).toBe(true)
+  // The picture is there at half its size: its colours, give or take the filter.
+  const small = await sharp(photo).resize(32, 32).removeAlpha().raw().toBuffer()
+  const [x, y] = [8, 8]
+  for (let channel = 0; channel < 3; channel++)
+    expect(Math.abs(whole[((y + 11) * 96 + x + 23) * 3 + channel]! - small[(y * 32 + x) * 3 + channel]!)).toBeLessThan(
+      12
+    )
+
+  // Opened again, it places the same picture from where it was; Cancel leaves all as it is.
+  await visitor.button('Extend').click()
+  await visitor.sees(says, /32×32 of 96×64, 23 from the left, 11 from the top/)
+  await visitor.button('Cancel', true).click()
+  await visitor.page.locator('#extend-dialog').waitFor({ state: 'hidden' })
+  expect((await made(visitor)).recipe).toEqual(recipe)
 })
 
 /** Whether a pixel is beside a white one, where a mask's edge is grey. */

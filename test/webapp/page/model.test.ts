@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { sizeFor, startOf, stepsRun as serverSteps } from '../../../src/service/starts.js'
 import { describeLoras } from '../../../src/webapp/page/model/loras.js'
 import { fitting, History } from '../../../src/webapp/page/model/history.js'
+import { firstPlacement, LEAST, moved, rectOf, scaled, stretched } from '../../../src/webapp/page/model/placement.js'
 import { inOrder, type Picture, pictureId } from '../../../src/webapp/page/model/picture.js'
 import {
   fromRecipe,
@@ -362,5 +363,46 @@ describe('a picture to start from', () => {
     expect(await sources.find('b')).toBe(b)
     const digest = createHash('sha256').update('aaaaaa').digest('hex')
     expect(await sources.find(digest, [b, a])).toBe(a)
+  })
+})
+
+describe('the placement of a picture in a frame', () => {
+  const side = fc.integer({ min: 8, max: 4096 })
+  const size = fc.record({ width: side, height: side })
+  const share = fc.double({ min: 0, max: 1, noNaN: true })
+  const placement = fc.record({ scale: fc.double({ min: LEAST, max: 1, noNaN: true }), across: share, down: share })
+  const by = fc.tuple(fc.integer({ min: -9000, max: 9000 }), fc.integer({ min: -9000, max: 9000 }))
+
+  it('is inside, however it is moved and scaled', () => {
+    fc.assert(
+      fc.property(size, size, placement, by, (picture, frame, start, to) => {
+        const all = [
+          start,
+          firstPlacement(picture, frame),
+          moved(start, picture, frame, to),
+          stretched(start, picture, frame, to),
+          scaled(start, to[0])
+        ]
+        for (const { x, y, width, height } of all.map((each) => rectOf(each, picture, frame))) {
+          expect(Math.min(x, y)).toBeGreaterThanOrEqual(0)
+          expect(Math.min(width, height)).toBeGreaterThanOrEqual(1)
+          expect(x + width).toBeLessThanOrEqual(frame.width)
+          expect(y + height).toBeLessThanOrEqual(frame.height)
+        }
+      })
+    )
+  })
+
+  it('moves by whole pixels, and keeps its upper left corner where the lower right one is dragged', () => {
+    const [picture, frame] = [
+      { width: 600, height: 400 },
+      { width: 1000, height: 1000 }
+    ]
+    const at = { scale: 0.5, across: 0.25, down: 0.5 }
+    const before = rectOf(at, picture, frame)
+    const after = rectOf(moved(at, picture, frame, [10, -7]), picture, frame)
+    expect(after).toEqual({ ...before, x: before.x + 10, y: before.y - 7 })
+    const larger = rectOf(stretched(at, picture, frame, [before.x + 600, before.y + 300]), picture, frame)
+    expect(larger).toEqual({ x: before.x, y: before.y, width: 600, height: 400 })
   })
 })

@@ -1,18 +1,15 @@
+import { fill, newCanvas, pngOf } from './canvas.js'
+
 /** The PNG of a mask: white where the canvas is painted, black elsewhere. Undefined if nothing is painted. */
 export async function maskFile(painted: HTMLCanvasElement): Promise<Blob | undefined> {
   if (isBlank(painted)) return undefined
-  const [canvas, context] = blankLike(painted)
+  const [canvas, context] = newCanvas(painted)
   context.drawImage(painted, 0, 0)
   context.globalCompositeOperation = 'source-in'
   fill(context, 'white')
   context.globalCompositeOperation = 'destination-over'
   fill(context, 'black')
-  return new Promise((resolve, reject) =>
-    canvas.toBlob(
-      (file) => (file === null ? reject(new Error('The mask cannot be encoded')) : resolve(file)),
-      'image/png'
-    )
-  )
+  return pngOf(canvas)
 }
 
 /** Paints what is white in a mask's file, in a colour. The file is brought to the canvas's size. */
@@ -29,18 +26,8 @@ export async function paintMask(file: Blob, canvas: HTMLCanvasElement, colour: s
   fill(context, colour)
 }
 
-function fill(context: CanvasRenderingContext2D, colour: string): void {
-  context.fillStyle = colour
-  context.fillRect(0, 0, context.canvas.width, context.canvas.height)
-}
-
 function isBlank(canvas: HTMLCanvasElement): boolean {
   const { data } = canvas.getContext('2d')!.getImageData(0, 0, canvas.width, canvas.height)
   for (let at = 3; at < data.length; at += 4) if (data[at]! >= 128) return false
   return true
-}
-
-function blankLike({ width, height }: HTMLCanvasElement): [HTMLCanvasElement, CanvasRenderingContext2D] {
-  const canvas = Object.assign(document.createElement('canvas'), { width, height })
-  return [canvas, canvas.getContext('2d')!]
 }

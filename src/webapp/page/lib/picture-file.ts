@@ -4,6 +4,12 @@ export interface Size {
   readonly height: number
 }
 
+/** A part of a picture, in its pixels. */
+export interface Rect extends Size {
+  readonly x: number
+  readonly y: number
+}
+
 /** Each type by bytes of its files, as Latin-1, at an offset. */
 const SIGNATURES = [
   ['image/png', 0, '\x89PNG\r\n\x1a\n'],

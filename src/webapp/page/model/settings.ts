@@ -1,4 +1,5 @@
 import type { Files, GenerateRequest, Known } from '../api/types.js'
+import type { Size } from '../lib/picture-file.js'
 import { type ChosenLora, lorasOfRecipe } from './loras.js'
 import { defaultStrength, stepsRun } from './start.js'
 
@@ -43,6 +44,12 @@ export function sizeName(width: number, height: number): string {
   return `${width}×${height}`
 }
 
+/** The size of this name; undefined for the empty one. */
+export function sizeOfName(name: string): Size | undefined {
+  const [width, height] = name.split('×').map(Number)
+  return width === undefined || height === undefined ? undefined : { width, height }
+}
+
 /**
  * The request for these settings, without its files.
  *
@@ -77,7 +84,6 @@ export function toRequest(
   const started = files.image !== undefined
   const padding = files.mask_image === undefined ? undefined : padding_mask_crop
   const run = started ? stepsRun(steps, strength ?? defaultStrength(files)) : steps
-  const [width, height] = size.split('×').map(Number)
   return {
     prompt: prompt.trim(),
     // Send it even if empty: without it, the server would apply its own default.
@@ -90,7 +96,7 @@ export function toRequest(
     ...given({ padding_mask_crop: padding }),
     ...given({ prompt_syntax, model }),
     ...(loras.length === 0 ? {} : { loras: [...loras] }),
-    ...(width === undefined || height === undefined ? {} : { width, height }),
+    ...sizeOfName(size),
     ...given(numbers),
     // Its fields are in the form, except timesteps.
     ...filled({ preset, scheduler }),

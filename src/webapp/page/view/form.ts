@@ -3,7 +3,7 @@ import { byId, el } from '../lib/dom.js'
 import { Emitter } from '../lib/events.js'
 import { randomSeed } from '../lib/random.js'
 import { recall, remember } from '../lib/remember.js'
-import { type Numbers, type Settings, sizeName, toRequest } from '../model/settings.js'
+import { type Numbers, type Settings, sizeName, sizeOfName, toRequest } from '../model/settings.js'
 import { nearestSize, type Start, varyStrength } from '../model/start.js'
 import type { WeightSyntax } from '../model/weights.js'
 import { joinDials, showDials } from './dial.js'
@@ -43,7 +43,7 @@ export class Form extends Emitter<Events> {
   readonly #sizes = new Sizes()
   readonly #models = new ModelPicker()
   readonly loras = new Loras()
-  readonly start = new StartField()
+  readonly start = new StartField(() => sizeOfName(this.#sizes.value))
   readonly errors = new FieldErrors(this.#form)
   #defaults: Health['defaults'] = null
   #presets: Health['presets'] = []

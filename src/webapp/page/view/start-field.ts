@@ -1,8 +1,11 @@
 import type { Files, Health } from '../api/types.js'
 import { byId } from '../lib/dom.js'
 import { Emitter } from '../lib/events.js'
+import type { Size } from '../lib/picture-file.js'
+import type { Placement } from '../model/placement.js'
 import { sizeName } from '../model/settings.js'
 import { defaultStrength, readStart, type Start, StartProblem, stepsRun } from '../model/start.js'
+import { ExtendDialog } from './extend-dialog.js'
 import { MaskDialog } from './mask-dialog.js'
 
 interface Events {
@@ -20,6 +23,12 @@ interface Events {
 interface Wanted {
   image: boolean
   mask: boolean
+}
+
+/** The picture that was placed in a frame, and where. */
+interface Placed {
+  readonly start: Start
+  readonly placement: Placement
 }
 
 const NOTHING: Wanted = { image: false, mask: false }
@@ -41,17 +50,23 @@ export class StartField extends Emitter<Events> {
   readonly #note = byId('strength-note', HTMLParagraphElement)
   readonly #part = byId('masked-part', HTMLInputElement)
   readonly #padding = byId('padding_mask_crop', HTMLInputElement)
-  readonly #dialog = new MaskDialog()
+  readonly #extend = byId('start-extend', HTMLButtonElement)
+  readonly #maskDialog = new MaskDialog()
+  readonly #extendDialog = new ExtendDialog()
+  readonly #frame: () => Size | undefined
   #start: Start | undefined
   #mask: Blob | undefined
+  #placed: Placed | undefined
   #wanted = NOTHING
   #features: readonly string[] = []
   #limits: Health['pictures'] | undefined
   /** The newest file that is being read. */
   #reading: Blob | undefined
 
-  constructor() {
+  /** @param frame gives the chosen size */
+  constructor(frame: () => Size | undefined) {
     super()
+    this.#frame = frame
     this.#choose.addEventListener('click', () => this.#file.click())
     this.#file.addEventListener('change', () => {
       const [file] = this.#file.files ?? []
@@ -61,6 +76,7 @@ export class StartField extends Emitter<Events> {
     byId('start-remove', HTMLButtonElement).addEventListener('click', () => this.#remove())
     byId('start-without', HTMLButtonElement).addEventListener('click', () => this.#goWithout())
     this.#paint.addEventListener('click', () => void this.#paintMask())
+    this.#extend.addEventListener('click', () => void this.#place())
     // Before the form shows what the field says.
     this.#part.addEventListener('input', () => {
       this.#padding.value = this.#part.checked ? String(PADDING) : ''
@@ -97,6 +113,7 @@ export class StartField extends Emitter<Events> {
   put(start: Start | undefined, mask?: Blob, wanted: Partial<Wanted> = {}): void {
     this.#reading = undefined
     this.#wanted = { ...NOTHING, ...wanted }
+    this.#placed = undefined
     this.#start = start
     this.#mask = mask
     showFile(this.#thumb, start?.file)
@@ -141,11 +158,30 @@ export class StartField extends Emitter<Events> {
   async #paintMask(): Promise<void> {
     const start = this.#start
     if (start === undefined) return
-    const before = this.#mask
-    const mask = await this.#dialog.edit(this.#thumb.src, start, before)
-    if (this.#start !== start) return
+    const mask = await this.#maskDialog.edit(this.#thumb.src, start, this.#mask)
+    if (this.#start === start) this.#replace(start, mask, this.#placed)
+  }
+
+  /** Places the picture in a frame of the chosen size; what is empty is the mask. */
+  async #place(): Promise<void> {
+    const [before, frame] = [this.#start, this.#frame()]
+    if (before === undefined || frame === undefined) return
+    const { start, placement } = this.#placed ?? { start: before, placement: undefined }
+    const placed = await this.#extendDialog.place(start.file, frame, placement)
+    if (placed === undefined || this.#start !== before) return
+    try {
+      this.#replace(await readStart(placed.image, this.#limits), placed.mask, { start, placement: placed.placement })
+    } catch (error) {
+      if (error instanceof StartProblem) this.emit('problem', error.message)
+      else throw error
+    }
+  }
+
+  #replace(start: Start, mask: Blob | undefined, placed: Placed | undefined): void {
+    const masked = this.#mask !== undefined
     this.put(start, mask)
-    if ((mask === undefined) !== (before === undefined)) this.emit('masked', mask !== undefined)
+    this.#placed = placed
+    if ((mask !== undefined) !== masked) this.emit('masked', mask !== undefined)
   }
 
   #remove(): void {
@@ -176,7 +212,8 @@ export class StartField extends Emitter<Events> {
     this.#facts.textContent = start === undefined ? '' : sizeName(start.width, start.height)
     this.#choose.textContent = start === undefined ? 'Choose a picture' : 'Replace'
     this.#paint.hidden = start === undefined || (!masks && mask === undefined && !wanted.mask)
-    this.#paint.textContent = mask === undefined ? 'Paint a mask' : 'Change the mask'
+    this.#extend.hidden = start === undefined || !masks
+    this.#paint.textContent = mask === undefined ? 'Paint a mask' : 'Change mask'
     setProblem(this.#choose, [
       [wanted.image, 'Choose the picture, or go on without it.'],
       [start !== undefined && !this.supported, 'This model cannot start from a picture. Remove it.']
