@@ -103,6 +103,7 @@ describe('a recipe', () => {
   it('is unlike a request by the values that the request lacks or changes', () => {
     const request = requestOf(recipe, [])
     expect(unlike(request, request)).toEqual([])
+    expect(unlike({ ...request, embeddings: [{ name: 'e', digest: 'a'.repeat(64) }] }, request)).toEqual([])
     expect(unlike({ ...request, prompt: ' p ', clip_skip: 1 }, { ...request, seed: 4, num_images: 2 })).toEqual([
       'seed',
       'clip_skip'

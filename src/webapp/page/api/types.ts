@@ -31,8 +31,8 @@ export type Recipe = NonNullable<ImageJson['recipe']>
 
 /** What the page knows of a picture: its whole recipe, or less if the server does not send recipes. */
 export type Known = Pick<Recipe, 'prompt' | 'seed' | 'width' | 'height'> &
-  Partial<Omit<Recipe, 'loras'>> &
-  Pick<GenerateRequest, 'loras'>
+  Partial<Omit<Recipe, 'loras' | 'embeddings'>> &
+  Pick<GenerateRequest, 'loras' | 'embeddings'>
 
 export interface ErrorBody {
   statusCode: number

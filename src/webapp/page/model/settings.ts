@@ -178,7 +178,8 @@ export function unlike(wanted: GenerateRequest, other: GenerateRequest): string[
   const plain = (value: unknown) => JSON.stringify(typeof value === 'string' ? value.trim() : value)
   const loras = lorasOfRecipe(wanted)
   // The form has LoRAs in its own way: without digests and those that the prompts name.
-  const { loras: _loras, image_sha256: _image, mask_image_sha256: _mask, ...rest } = wanted
+  // The prompts name the embeddings.
+  const { loras: _loras, embeddings: _embeddings, image_sha256: _image, mask_image_sha256: _mask, ...rest } = wanted
   return Object.entries({ ...rest, ...(loras.length === 0 ? {} : { loras }) })
     .filter(([name, value]) => plain(value) !== plain((other as Record<string, unknown>)[name]))
     .map(([name]) => name)

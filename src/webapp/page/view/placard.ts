@@ -77,7 +77,7 @@ export class Placard extends Emitter<Events> {
     byId('recipe', HTMLDListElement).replaceChildren(
       ...Object.entries(recipe).flatMap(([name, value]) => [
         el('dt', {}, name),
-        el('dd', { dir: 'auto' }, name === 'loras' ? describeLoras(recipe.loras ?? []) : String(value))
+        el('dd', { dir: 'auto' }, name === 'loras' ? describeLoras(recipe.loras ?? []) : textOf(value))
       ])
     )
     this.#download.href = urlOf(picture)
@@ -101,6 +101,10 @@ export class Placard extends Emitter<Events> {
     const copied = recipe.image_sha256 === undefined ? COPIED : `${COPIED}. It reads its picture from a file`
     this.#announcer.show((await copyText(command)) ? copied : 'This browser does not allow copying')
   }
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'object' ? JSON.stringify(value) : String(value)
 }
 
 function facts(picture: Picture): string {
