@@ -13,6 +13,15 @@ export function descriptorLimit(file = '/proc/self/limits'): number | undefined 
   }
 }
 
+/**
+ * How many descriptors files may take: `wanted`, or a sixteenth of a low limit.
+ *
+ * @param descriptors of the process; undefined if unknown
+ */
+export function fileRoom(wanted: number, descriptors = descriptorLimit()): number {
+  return Math.min(wanted, Math.max(1, Math.floor((descriptors ?? Infinity) / 16)))
+}
+
 export interface Room {
   /** MAX_CONNECTIONS */
   wanted: number

@@ -7,7 +7,7 @@ import { type AppParts, buildAdminApp, buildApp } from './app.js'
 import { type GatewayOptions, packageRoot, processEnvironment } from './gateway-options.js'
 import { Connections } from './connections.js'
 import { tokenizerFolders } from './model-folder.js'
-import { connectionRoom } from './descriptors.js'
+import { connectionRoom, fileRoom } from './descriptors.js'
 import type { WorkerProcess } from './workers/supervisor.js'
 import { type PoolOptions, WorkerPool } from './workers/worker-pool.js'
 import { ImageEncoder } from './image/encoder.js'
@@ -62,10 +62,11 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
   const metrics = createMetrics()
   const memory = new MemoryBudget(options.memoryBudget)
   const processes = workerProcesses(options)
+  const maxFiles = fileRoom(MAX_FILES)
   const reserve =
     OWN_DESCRIPTORS +
     WORKER_DESCRIPTORS * Math.max(processes.length, options.workers) +
-    MAX_FILES +
+    maxFiles +
     (options.adminPort === undefined ? 0 : ADMIN_CONNECTIONS)
   const connections = new Connections(connectionRoom(options.maxConnections, reserve, log))
   const pool = await WorkerPool.open({
@@ -89,6 +90,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
   memory.onRoom(() => pool.resume())
   const uploads = new UploadStore({
     folder: options.pictureFolder,
+    maxFiles,
     maxFileBytes: options.pictureLimit,
     maxBytes: options.pictureDisk,
     observer: metrics.observer

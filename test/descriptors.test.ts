@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it, onTestFinished } from 'vitest'
-import { connectionLimit, descriptorLimit } from '../src/descriptors.js'
+import { connectionLimit, descriptorLimit, fileRoom } from '../src/descriptors.js'
 
 describe('descriptorLimit', () => {
   it('is the soft limit of the kernel', () => {
@@ -19,6 +19,12 @@ describe('descriptorLimit', () => {
   it('is undefined if the system has no /proc', () => {
     expect(descriptorLimit('/nowhere/limits')).toBeUndefined()
   })
+})
+
+it('fileRoom is the wanted number, or a sixteenth of a low limit', () => {
+  expect([undefined, 20_000, 2048, 256, 8].map((descriptors) => fileRoom(128, descriptors ?? Infinity))).toEqual([
+    128, 128, 128, 16, 1
+  ])
 })
 
 describe('connectionLimit', () => {

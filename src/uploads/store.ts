@@ -6,6 +6,8 @@ import { EaselError } from '../errors.js'
 export interface UploadStoreOptions {
   /** The folder for files; it must exist. */
   readonly folder: string
+  /** Most files at a time, up to MAX_FILES. Each takes a descriptor. */
+  readonly maxFiles: number
   /** Most bytes of one file. */
   readonly maxFileBytes: number
   /** Most bytes of all files together. */
@@ -29,7 +31,7 @@ export interface Upload {
   readonly read: () => Promise<Buffer>
 }
 
-/** Most files at a time. Each takes a descriptor. */
+/** The most files that a store needs: two of each of 64 requests. */
 export const MAX_FILES = 128
 
 /** `Retry-After` when other files take all the room. A file may take RECEIVE_TIMEOUT, but most take far less. */
@@ -74,7 +76,7 @@ export class UploadStore {
 
   /** @throws EaselError MEMORY_FULL */
   addFile(field: string): void {
-    if (this.#files >= MAX_FILES) throw full(field)
+    if (this.#files >= this.#options.maxFiles) throw full(field)
     this.#files += 1
   }
 

@@ -119,7 +119,7 @@ describe('with 256 descriptors and 260 idle connections', () => {
       body: '{"prompt":"x"}'
     })
     expect([answer.status, answer.headers.get('content-type')]).toEqual([200, 'image/png'])
-    expect(gateway.output().match(/MAX_CONNECTIONS is 184 instead of 1024/g)).toHaveLength(1)
+    expect(gateway.output().match(/MAX_CONNECTIONS is 168 instead of 1024/g)).toHaveLength(1)
   }, 60_000)
 
   it("the page's process answers and reaches its gateway", async () => {

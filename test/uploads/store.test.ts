@@ -11,6 +11,7 @@ async function open(more: Partial<ConstructorParameters<typeof UploadStore>[0]> 
   let received = 0
   const store = new UploadStore({
     folder,
+    maxFiles: MAX_FILES,
     maxFileBytes: 1000,
     maxBytes: 2500,
     observer: { pictureBytes: (bytes) => void (received += bytes) },
