@@ -122,6 +122,7 @@ class Loop:
                 continue
             with self._blaming(image):
                 if self._engine.prepare(image.spec, self._when_prepared):
+                    self._scheduler.prepared(image)
                     self._encode(image)
                 else:
                     self._preparing.append(image)
@@ -198,7 +199,6 @@ class Loop:
         self._progress(image, "encoding", 0)
         with self._blaming(image):
             image.lane = self._engine.start(image.spec)
-            self._scheduler.prepared(image)
         image.denoise_from = self._clock()
 
     def _step(self) -> list[Image]:

@@ -125,6 +125,20 @@ def test_an_image_whose_loras_are_merged_counts_as_no_work(merging: tuple[Stage,
     assert max(in_use) > 0
 
 
+def test_an_image_that_is_encoded_has_rows() -> None:
+    stage = Stage()
+    in_use = []
+
+    def encodes(message: FromWorker) -> bool:
+        if isinstance(message, Progress) and message.stage == "encoding":
+            in_use.append(stage.vitals.turn()[1])
+        return False
+
+    stage.on(encodes, Cancel("nothing"))
+    stage.play(A)
+    assert in_use == [2]
+
+
 @pytest.mark.parametrize("end", ["error", "cancel", "lost"])
 def test_an_image_ends_while_its_loras_are_merged(
     merging: tuple[Stage, Generate], end: str
