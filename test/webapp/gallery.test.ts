@@ -84,6 +84,7 @@ describe.each(looks)('the page, %s', (look, options) => {
     await visitor.sketches.nth(5).click()
     await check(visitor, look, 'done')
 
+    if (!SCREENSHOTS) await checkPicture(visitor, look)
     await visitor.button('Delete', true).click()
     await visitor.keeps(5)
     // The toast stays open while it has the focus.
@@ -136,6 +137,26 @@ describe('the theme', () => {
     expect(await background()).toBe(dark)
   })
 })
+
+/** Checks the form with a picture and a mask, and both dialogs. */
+async function checkPicture(visitor: Visitor, look: string): Promise<void> {
+  await visitor.button('Start from it').click()
+  await visitor.button('Extend').click()
+  await visitor.page.locator('#extend-board').waitFor()
+  await visitor.page.keyboard.press('-')
+  await check(visitor, look, 'extend')
+  await visitor.button('Place it').click()
+  await visitor.page.locator('#start-mask').waitFor()
+  await visitor.page.getByLabel('Paint only the masked part').check()
+  await check(visitor, look, 'picture')
+  await visitor.button('Change mask').click()
+  await visitor.button('Erase').click()
+  await visitor.page.locator('#mask-canvas').focus()
+  await visitor.page.keyboard.press('Space')
+  await check(visitor, look, 'mask')
+  await visitor.button('Done').click()
+  await visitor.button('Remove the picture').click()
+}
 
 /** The number of steps; for screenshots, the demo model's default. */
 function steps(number: number): Record<string, number> {
