@@ -47,6 +47,8 @@ describe.each(looks)('the page, %s', (look, options) => {
   it('has no accessibility violation in any state', async () => {
     const visitor = await enter(server.url, { ...options, reducedMotion: 'reduce' })
     await visitor.ready()
+    // The model's programs for pictures are compiled last.
+    await visitor.page.locator('#start-field').waitFor()
     await check(visitor, look, 'blank')
 
     const release = await visitor.hold()
