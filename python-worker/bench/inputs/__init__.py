@@ -1,0 +1,1 @@
+"""What each input of an image costs: see `bench.inputs.ours`."""
