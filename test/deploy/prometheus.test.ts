@@ -1,6 +1,7 @@
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Dealer } from 'zeromq'
 import { loadOptions } from '../../src/gateway-options.js'
@@ -55,6 +56,11 @@ async function live(round: number): Promise<void> {
   await Promise.all(Array.from({ length: 4 }, (_, seed) => ask({ seed, num_inference_steps: 3 })))
   for (const _ of [1, 2]) await ask({ seed: 9, num_inference_steps: 3 }, { 'idempotency-key': `again-${round}` })
   expect((await ask({ width: 8 })).status).toBe(400)
+  const image = await sharp({ create: { width: 8, height: 8, channels: 3, background: 'red' } })
+    .png()
+    .toBuffer()
+  expect((await ask({ image: image.toString('base64'), strength: 1, num_inference_steps: 3 })).status).toBe(200)
+  expect((await ask({ image: Buffer.from('GIF89a').toString('base64') })).status).toBe(400)
   await badMessage()
   const replayed = ask({ num_inference_steps: 100 })
   await running(server)
