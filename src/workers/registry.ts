@@ -248,6 +248,7 @@ export class WorkerRegistry {
   #grow(worker: ConnectedWorker, heartbeat: Heartbeat): void {
     const grown = withHeartbeat(worker.hello, heartbeat)
     if (grown === undefined) return
+    const news = newsOf(worker.hello, grown)
     worker.hello = grown
     const { sizes, features, limits, loras = [], embeddings = [] } = grown
     this.#options.log.info(
@@ -259,7 +260,9 @@ export class WorkerRegistry {
         loras: loras.length,
         embeddings: embeddings.length
       },
-      `worker ${worker.name} now offers sizes ${sizes.map((size) => size.join('x')).join(', ')}; up to ${limits.max_chunks ?? 1} chunks in a prompt; ${loras.length} LoRAs; ${embeddings.length} embeddings`
+      news.length === 0
+        ? `worker ${worker.name} offers the same as before, and has given up what it could not compile`
+        : `worker ${worker.name} now offers ${news.join(', ')}`
     )
     this.#options.onGrown(worker)
   }
@@ -296,4 +299,20 @@ export class WorkerRegistry {
 /** Escapes and shortens a routing id for logs: a peer chooses its bytes. */
 function shown(peer: string): string {
   return JSON.stringify(peer.slice(0, 64))
+}
+
+/** What a worker offers that it did not offer before, in words. */
+function newsOf(before: Hello, now: Hello): string[] {
+  const sizes = now.sizes.filter(([w, h]) => !before.sizes.some(([width, height]) => width === w && height === h))
+  const features = (now.features ?? []).filter((feature) => !(before.features ?? []).includes(feature))
+  const chunks = now.limits.max_chunks ?? 1
+  const listed = (['loras', 'embeddings'] as const).filter(
+    (list) => JSON.stringify(now[list]) !== JSON.stringify(before[list])
+  )
+  return [
+    ...sizes.map((size) => size.join('x')),
+    ...features,
+    ...(chunks === (before.limits.max_chunks ?? 1) ? [] : [`prompts of up to ${chunks} chunks`]),
+    ...listed.map((list) => `${now[list]?.length ?? 0} ${list === 'loras' ? 'LoRAs' : list}`)
+  ]
 }

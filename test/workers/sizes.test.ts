@@ -53,8 +53,10 @@ it('refuses a size that is still being compiled with 503 until the worker report
   })
   expect((await image(server, 256)).status).toBe(400)
 
-  await says(worker, BOTH)
+  const features = [...(server.pool.state.workers[0]!.hello.features ?? []), 'more']
+  await says(worker, BOTH, { features })
   await until('the gateway knows both sizes', () => server.pool.defaultModel.capabilities?.sizes.length === 2)
+  expect(server.logs.map(({ msg }) => msg)).toContain('worker young now offers 128x64, more')
   const wanted = image(server, 128)
   await until('the worker has the job', () => worker.jobs.length === 1)
   await worker.finish()
