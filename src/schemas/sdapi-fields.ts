@@ -23,10 +23,12 @@ export interface Unpainted {
   readonly ignored: Readonly<Record<string, string>>
 }
 
+const SECOND_PASS = "none of the web UI's upscalers is here; hires of POST /generate makes a second pass"
+
 /** Names and neutral values are those of the web UI's API. */
 const FIXED: Readonly<Record<string, FixedField>> = {
-  enable_hr: { schema: flag, neutral: [false], unable: 'Easel makes no second pass at a larger size' },
-  firstpass_image: { schema: text, neutral: [''], unable: 'Easel makes no second pass at a larger size' },
+  enable_hr: { schema: flag, neutral: [false], unable: SECOND_PASS },
+  firstpass_image: { schema: text, neutral: [''], unable: SECOND_PASS },
   restore_faces: { schema: flag, neutral: [false], unable: 'Easel restores no faces' },
   tiling: { schema: flag, neutral: [false], unable: 'Easel makes no tiles' },
   styles: { schema: list, neutral: [[]], unable: 'Easel keeps no styles; write their text into the prompt' },

@@ -70,9 +70,10 @@ export class Admission {
   /**
    * Refuses what several workers can do only together: each part of the request is offered, by different workers.
    *
+   * @param picture the field that has the job's picture
    * @throws EaselError UNSUPPORTED_FEATURE with the field; NOT_READY if a worker that can do all still compiles it
    */
-  refuseUnlessOneWorker({ served }: Model, job: Job): void {
+  refuseUnlessOneWorker({ served }: Model, job: Job, picture: 'image' | 'hires' = 'image'): void {
     const chance = served.chanceOf(job)
     if (chance.when === 'now') return
     if (chance.when === 'later')
@@ -81,7 +82,7 @@ export class Admission {
         'the only workers that can do all of this request are still compiling programs for it; retry later',
         { retryAfter: NOT_READY_RETRY_SECONDS }
       )
-    const { field } = chance
+    const field = chance.field === 'image' ? picture : chance.field
     if (field === undefined)
       throw new EaselError(
         'UNSUPPORTED_FEATURE',

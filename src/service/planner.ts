@@ -98,7 +98,7 @@ export class Planner {
   refuseUnlessPossible({ model, job, second, timeout, size }: Plan): void {
     const { admission } = this.#options
     admission.refuseUnlessOneWorker(model, job)
-    if (second !== undefined) admission.refuseUnlessOneWorker(model, second.job(0, NO_PIXELS))
+    if (second !== undefined) admission.refuseUnlessOneWorker(model, second.job(0, NO_PIXELS), 'hires')
     admission.refuseUnlessInTime(model, { ...job, steps: job.steps + (second?.steps ?? 0) }, timeout)
     admission.refuseUnlessRoom(size)
   }

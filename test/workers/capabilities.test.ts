@@ -184,4 +184,28 @@ describe('a request that only several workers together can do', () => {
     await long.finish()
     for (const { status } of await Promise.all([...parts, whole])) expect(status).toBe(200)
   })
+
+  it('is refused with hires as its field if no worker can make the second pass', async () => {
+    const server = await startServer({ WORKER: 'connect' })
+    const model = startWorker(server.endpoint, 'model')
+    await server.pool.firstReady
+    const hello = server.pool.state.workers[0]!.hello
+    const [small, large]: Hello['sizes'] = [
+      [64, 64],
+      [128, 96]
+    ]
+    const starting = { ...hello, sizes: [small!], features: ['image_to_image'] }
+    const wide = { ...hello, sizes: [small!, large!], features: [] }
+    model.kill('SIGTERM')
+    await until('no other worker is registered', () => server.pool.state.workers.length === 0)
+    await reconnect(server, 'starting', new ScriptedWorker(server.endpoint, 'starting', starting))
+    await reconnect(server, 'wide', new ScriptedWorker(server.endpoint, 'wide', wide))
+    const request = { prompt: 'x', width: 64, height: 64, hires: { width: 128, height: 96 } }
+    const refused = await generate(server, request)
+    expect(await refused.json()).toMatchObject({
+      code: 'UNSUPPORTED_FEATURE',
+      field: 'hires',
+      message: expect.stringMatching(/^hires cannot be combined with the rest of this request/) as string
+    })
+  })
 })
