@@ -49,8 +49,8 @@ class BadMessage(ValueError):
 
 def pack(message: Message) -> list[Buffer]:
     """The frames of a message. Pixels are not copied."""
-    pictures = isinstance(message, Generate) and message.frames
-    prefix = bytes((message.kind, VERSION_WITH_PICTURES if pictures else VERSION))
+    with_pictures = isinstance(message, Generate) and message.frames
+    prefix = bytes((message.kind, VERSION_WITH_PICTURES if with_pictures else VERSION))
     # to_builtins keeps the pixels as they are and leaves out fields that are UNSET.
     header = msgspec.to_builtins(message, builtin_types=(bytes, memoryview))
     pixels, pictures = header.pop("pixels", NO_PIXELS), header.pop("frames", ())

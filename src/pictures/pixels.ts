@@ -12,3 +12,8 @@ export interface Size {
   readonly width: number
   readonly height: number
 }
+
+/** The RGB pixels of an image from a worker; the bytes are not copied. */
+export function rgbOf({ width, height }: Size, { buffer, byteOffset, byteLength }: Uint8Array): Pixels {
+  return { width, height, channels: 3, data: Buffer.from(buffer, byteOffset, byteLength) }
+}

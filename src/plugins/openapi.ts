@@ -2,76 +2,38 @@ import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import fp from 'fastify-plugin'
 import type { TSchema } from 'typebox'
-import { Recipe } from '../image/recipe.js'
-import { GenerateResponse } from '../schemas/answer.js'
-import { ErrorResponse } from '../schemas/error.js'
-import { GenerateForm, GenerateRequest } from '../schemas/generate.js'
-import { HealthResponse } from '../schemas/health.js'
-import { EmbeddingInfo } from '../schemas/embeddings.js'
-import { LoraInfo } from '../schemas/loras.js'
-import {
-  OpenAiEditsForm,
-  OpenAiEditsRequest,
-  OpenAiError,
-  OpenAiImagesRequest,
-  OpenAiImagesResponse,
-  OpenAiModel,
-  OpenAiVariationsForm
-} from '../schemas/openai.js'
-import {
-  SdapiError,
-  SdapiImagesResponse,
-  SdapiImg2ImgRequest,
-  SdapiEmbeddings,
-  SdapiLora,
-  SdapiModel,
-  SdapiOptions,
-  SdapiPngInfoRequest,
-  SdapiPngInfoResponse,
-  SdapiProgress,
-  SdapiSampler,
-  SdapiScheduler,
-  SdapiTxt2ImgRequest
-} from '../schemas/sdapi.js'
+import * as recipe from '../image/recipe.js'
+import * as answer from '../schemas/answer.js'
+import * as embeddings from '../schemas/embeddings.js'
+import * as error from '../schemas/error.js'
+import * as generate from '../schemas/generate.js'
+import * as health from '../schemas/health.js'
+import * as loras from '../schemas/loras.js'
 import { asOffered } from '../schemas/offered.js'
-import { RecipeResponse } from '../schemas/recipe.js'
-import { TokenCount, TokenizeRequest, TokenizeResponse } from '../schemas/tokenize.js'
+import * as openai from '../schemas/openai.js'
+import * as recipeRoute from '../schemas/recipe.js'
+import * as sdapi from '../schemas/sdapi.js'
+import * as tokenize from '../schemas/tokenize.js'
 import type { ImageService } from '../service/service.js'
 
-const SHARED: readonly TSchema[] = [
-  ErrorResponse,
-  GenerateForm,
-  GenerateRequest,
-  GenerateResponse,
-  HealthResponse,
-  LoraInfo,
-  OpenAiEditsForm,
-  OpenAiEditsRequest,
-  EmbeddingInfo,
-  OpenAiError,
-  OpenAiImagesRequest,
-  OpenAiImagesResponse,
-  OpenAiModel,
-  OpenAiVariationsForm,
-  Recipe,
-  RecipeResponse,
-  SdapiError,
-  SdapiImagesResponse,
-  SdapiImg2ImgRequest,
-  SdapiEmbeddings,
-  SdapiLora,
-  SdapiModel,
-  SdapiOptions,
-  SdapiPngInfoRequest,
-  SdapiPngInfoResponse,
-  SdapiProgress,
-  SdapiSampler,
-  SdapiScheduler,
-  SdapiTxt2ImgRequest,
-  TokenCount,
-  TokenizeRequest,
-  TokenizeResponse
+const MODULES: readonly object[] = [
+  answer,
+  embeddings,
+  error,
+  generate,
+  health,
+  loras,
+  openai,
+  recipe,
+  recipeRoute,
+  sdapi,
+  tokenize
 ]
+
+/** The schemas that have an `$id`, by which others refer to them. */
+const SHARED: readonly TSchema[] = MODULES.flatMap((module): unknown[] => Object.values(module)).filter(
+  (schema): schema is TSchema => typeof schema === 'object' && schema !== null && '$id' in schema
+)
 
 /**
  * /docs loads only its own files; React sets inline styles. Swagger UI's default policy would also upgrade every

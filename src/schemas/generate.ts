@@ -1,6 +1,7 @@
 import { Type, type Static } from 'typebox'
 import type { ErrorCode } from '../errors.js'
 import { requestProperties } from '../parameters.js'
+import { file } from './file.js'
 
 /**
  * Body of POST /generate, with diffusers' names. Validation checks only this schema; admission later checks what the
@@ -14,14 +15,12 @@ export const GenerateRequest = Type.Object(requestProperties(), {
 
 export type GenerateRequest = Static<typeof GenerateRequest>
 
-const File = (description: string) => Type.Optional(Type.String({ format: 'binary', description }))
-
 /** The same as a form, whose files are `image` and `mask_image`. Lists are JSON in the form's text. */
 export const GenerateForm = Type.Object(
   {
     ...GenerateRequest.properties,
-    image: File('The picture to start from: a PNG, JPEG or WebP file.'),
-    mask_image: File('Which parts of `image` to repaint: white those, black what stays.')
+    image: file('The picture to start from: a PNG, JPEG or WebP file.'),
+    mask_image: file('Which parts of `image` to repaint: white those, black what stays.')
   },
   { $id: 'GenerateForm', additionalProperties: false }
 )

@@ -1,6 +1,7 @@
 import { Type, type Static, type TOptional, type TSchema, type TUnsafe } from 'typebox'
 import { FORMATS } from '../image/formats.js'
 import { OutputFormat } from './format.js'
+import { file } from './file.js'
 import { maybe, oneOf } from './maybe.js'
 import { PresetSchema } from './preset.js'
 import {
@@ -99,7 +100,6 @@ const ignored = {
 const ImageUrl = Type.Object({
   image_url: Type.String({ description: 'A data: URL. The server fetches nothing.' })
 })
-const File = (description: string) => Type.Optional(Type.String({ format: 'binary', description }))
 const MASK = 'What is transparent in it is repainted; `mask_from` white repaints what is white.'
 
 /**
@@ -120,7 +120,7 @@ export const OpenAiEditsRequest = Type.Object(
 
 /** The same as a form, as the official clients send it. */
 export const OpenAiEditsForm = Type.Object(
-  { prompt, ...withPicture, ...ignored, image: File('The picture to edit; also as `image[]`.'), mask: File(MASK) },
+  { prompt, ...withPicture, ...ignored, image: file('The picture to edit; also as `image[]`.'), mask: file(MASK) },
   { $id: 'OpenAiEditsForm' }
 )
 export type OpenAiEditsForm = Static<typeof OpenAiEditsForm>
@@ -131,7 +131,7 @@ export type OpenAiEditsForm = Static<typeof OpenAiEditsForm>
  * @see https://platform.openai.com/docs/api-reference/images/createVariation
  */
 export const OpenAiVariationsForm = Type.Object(
-  { ...withPicture, image: File('The picture to vary.') },
+  { ...withPicture, image: file('The picture to vary.') },
   { $id: 'OpenAiVariationsForm' }
 )
 export type OpenAiVariationsForm = Static<typeof OpenAiVariationsForm>

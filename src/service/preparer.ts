@@ -1,7 +1,7 @@
 import { EaselError } from '../errors.js'
 import type { Picture } from '../image/encoder.js'
 import type { Hold } from '../memory.js'
-import type { Pixels, Size } from '../pictures/pixels.js'
+import { type Pixels, rgbOf, type Size } from '../pictures/pixels.js'
 import type { PictureFiles, PictureReader } from '../pictures/reader.js'
 import type { GenerateRequest } from '../schemas/generate.js'
 import type { Admission } from './admission.js'
@@ -108,9 +108,9 @@ export class Preparer {
 }
 
 /** @param size of the images */
-function overlayOf({ width, height }: Size, put: (image: Pixels) => Promise<Pixels>): Overlay {
-  return async ({ buffer, byteOffset, byteLength }) => {
-    const whole = await put({ width, height, channels: 3, data: Buffer.from(buffer, byteOffset, byteLength) })
+function overlayOf(size: Size, put: (image: Pixels) => Promise<Pixels>): Overlay {
+  return async (pixels) => {
+    const whole = await put(rgbOf(size, pixels))
     return { width: whole.width, height: whole.height, pixels: whole.data }
   }
 }

@@ -6,7 +6,7 @@ import type { Format } from '../image/formats.js'
 import type { Recipe } from '../image/recipe.js'
 import type { MemoryBudget } from '../memory.js'
 import type { Defaults } from '../parameters.js'
-import type { Pixels } from '../pictures/pixels.js'
+import { rgbOf } from '../pictures/pixels.js'
 import type { PictureReader } from '../pictures/reader.js'
 import type { Timings } from '../workers/protocol.js'
 import { type Decided, recipeOf } from './decisions.js'
@@ -94,9 +94,7 @@ export class RunExecutor {
   async #enlarged(execution: Execution, first: RawImage, index: number, start: number): Promise<RawImage> {
     const { run, model, job, second, timeout } = execution
     const { size, steps, job: jobOf } = second!
-    const { width, height, pixels } = first
-    const picture = { width, height, channels: 3, data: Buffer.from(pixels.buffer, pixels.byteOffset, pixels.length) }
-    const enlarged = await this.#options.pictures.scale(picture as Pixels, size)
+    const enlarged = await this.#options.pictures.scale(rgbOf(first, first.pixels), size)
     const [made] = await model.generate(jobOf(index, enlarged.data), {
       id: randomUUID(),
       timeout: timeout - (performance.now() - start),

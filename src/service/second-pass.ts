@@ -76,11 +76,12 @@ export function secondPassOf(job: Job, decided: Decided): SecondPass | undefined
 
 type Hires = NonNullable<Decided['hires']>
 
+/** @param hires as `hiresOf` decided it */
 function passOf(
   { num_inference_steps: first }: Decided,
   { strength, num_inference_steps: steps = first }: Hires
 ): { strength: number; num_inference_steps: number } {
-  return { strength: strength ?? STRENGTH, num_inference_steps: steps }
+  return { strength: strength!, num_inference_steps: steps }
 }
 
 function invalid(message: string): EaselError {

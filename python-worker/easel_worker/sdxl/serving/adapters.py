@@ -13,10 +13,10 @@ the same LoRAs always give the same bytes. On the host a whole SDXL takes a minu
 """
 
 import gc
-import threading
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -84,8 +84,9 @@ class Adapters:
         self._own = Copy(params.unet)
         self._unets: _Recent[Copy[UNet]] = _Recent(sets, lambda copy: bool(copy.users))
         self._texts: _Recent[TextParams] = _Recent(sets, lambda _: False)
-        self._merging: _Merging | None = None
-        self._failed: dict[Hashable, Exception] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=READING)
+        self._merging: tuple[_Wanted, Future[Any]] | None = None
+        self._failed: dict[Hashable, BaseException] = {}
 
     def prepare(self, loras: Sequence[LoraUse], ready: Callable[[], None]) -> bool:
         """Begin to make the copies that an image needs, unless they are there.
@@ -98,35 +99,27 @@ class Adapters:
             Whether nothing is missing. What made a copy impossible, `unet` or `text` raises next.
         """
         if self._merging is not None:
-            if not self._merging.done.is_set():
+            if not self._merging[1].done():
                 return not self._missing(loras)
-            self._keep(self._merging)
+            self._keep(*self._merging)
             self._merging = None
         missing = self._missing(loras)
         if missing is None:
             return True
         missing.recent.make_room()
-        merging = self._merging = _Merging(missing)
-
-        def run() -> None:
-            try:
-                merging.made = missing.make()
-            except Exception as error:  # noqa: BLE001 - raised where the copy is asked for
-                merging.error = error
-            merging.done.set()
-            ready()
-
-        threading.Thread(target=run, name=READING, daemon=True).start()
+        made = self._thread.submit(missing.make)
+        self._merging = missing, made
+        made.add_done_callback(lambda _: ready())
         return False
 
-    def _keep(self, merging: "_Merging") -> None:
+    def _keep(self, wanted: "_Wanted", made: Future[Any]) -> None:
         """Keep a copy that was made on the other thread, or why it was not."""
-        wanted = merging.wanted
         self._failed.clear()  # nobody asked for it: the image was cancelled
-        if merging.error is None:
-            wanted.recent.put(wanted.key, merging.made)
+        error = made.exception()
+        if error is None:
+            wanted.recent.put(wanted.key, made.result())
         else:
-            self._failed[wanted.key] = merging.error
+            self._failed[wanted.key] = error
 
     def _missing(self, loras: Sequence[LoraUse]) -> "_Wanted | None":
         """The next copy to make for an image; None if it has all, or cannot have one."""
@@ -225,16 +218,6 @@ class _Wanted:
     key: Hashable
     recent: "_Recent[Any]"
     make: Callable[[], Any]
-
-
-@dataclass
-class _Merging:
-    """A copy that is being made on another thread, which sets `done` last."""
-
-    wanted: _Wanted
-    made: Any = None
-    error: Exception | None = None
-    done: threading.Event = field(default_factory=threading.Event)
 
 
 def _key(uses: Sequence[tuple[LoraUse, float]]) -> tuple[Hashable, ...]:

@@ -1,3 +1,4 @@
+import { ARROWS } from '../lib/arrows.js'
 import { byId } from '../lib/dom.js'
 import { extendedFiles } from '../lib/extend-file.js'
 import type { Size } from '../lib/picture-file.js'
@@ -8,12 +9,6 @@ const STEP = 1 / 32
 /** How far + and −, and a notch of the wheel, scale it. */
 const SCALE_STEP = 0.05
 
-const ARROWS: Readonly<Record<string, readonly [x: number, y: number]>> = {
-  ArrowLeft: [-1, 0],
-  ArrowRight: [1, 0],
-  ArrowUp: [0, -1],
-  ArrowDown: [0, 1]
-}
 const SCALES: Readonly<Record<string, number>> = { '+': SCALE_STEP, '=': SCALE_STEP, '-': -SCALE_STEP }
 
 export interface Extended {

@@ -1,3 +1,4 @@
+import { ARROWS } from '../lib/arrows.js'
 import { byId } from '../lib/dom.js'
 import { maskFile, paintMask } from '../lib/mask-file.js'
 import type { Size } from '../lib/picture-file.js'
@@ -5,13 +6,6 @@ import { drawStroke, Mask, type Point } from '../model/mask.js'
 
 /** Diameters of the brush, as shares of the picture's shorter side. */
 const BRUSH = { least: 0.01, first: 0.12, most: 0.5 }
-
-const ARROWS: Readonly<Record<string, Point>> = {
-  ArrowLeft: [-1, 0],
-  ArrowRight: [1, 0],
-  ArrowUp: [0, -1],
-  ArrowDown: [0, 1]
-}
 
 /** The dialog in which the visitor paints what changes, by mouse, pen, touch or keys. */
 export class MaskDialog {

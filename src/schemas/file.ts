@@ -1,0 +1,4 @@
+import { Type } from 'typebox'
+
+/** An optional field of a form that is a file. */
+export const file = (description: string) => Type.Optional(Type.String({ format: 'binary', description }))
