@@ -38,8 +38,9 @@ async function npmStart(): Promise<Started> {
     stream.on('data', (chunk) => {
       output += chunk
     })
+  // Not 'exit': the gateway outlives an npm that is killed, and prints more.
   const end = new Promise<number | string | null>((resolve) => {
-    child.once('exit', (code, signal) => resolve(code ?? signal))
+    child.once('close', (code, signal) => resolve(code ?? signal))
   })
   onTestFinished(async () => {
     try {

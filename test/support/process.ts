@@ -43,8 +43,9 @@ export function startProcess(
   let output = ''
   child.stdout?.on('data', (chunk) => (output += chunk))
   child.stderr!.on('data', (chunk) => (output += chunk))
+  // Not 'exit': what the process printed last may still be in the pipe then.
   const exit = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) =>
-    child.once('exit', (code, signal) => resolve({ code, signal }))
+    child.once('close', (code, signal) => resolve({ code, signal }))
   )
   onTestFinished(async () => {
     child.kill('SIGTERM')

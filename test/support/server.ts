@@ -94,9 +94,11 @@ export function idle(server: RunningServer): Promise<void> {
   return until('no rows are in use', () => server.pool.state.workers[0]?.heartbeat?.rows_in_use === 0)
 }
 
-/** Waits until a heartbeat reports `rows` rows in use. Wait for `idle` before calling it again. */
+/** Waits until a new heartbeat reports `rows` rows in use: the last one may tell of a request that has ended since. */
 export function running(server: RunningServer, rows = 1): Promise<void> {
-  return until(`${rows} rows are in use`, () => (server.pool.state.workers[0]?.heartbeat?.rows_in_use ?? 0) >= rows)
+  const heartbeat = () => server.pool.state.workers[0]?.heartbeat
+  const last = heartbeat()
+  return until(`${rows} rows are in use`, () => heartbeat() !== last && (heartbeat()?.rows_in_use ?? 0) >= rows)
 }
 
 /** Sends a generate request. */

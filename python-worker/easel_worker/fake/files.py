@@ -38,6 +38,8 @@ class FakeFiles(Generic[T]):
         known, self._known = self._known, {}
         for name, path in named_files(self._folder).items():
             stat = path.stat()
+            if stat.st_size == 0:  # somebody is still writing it
+                continue
             key = (name, stat.st_mtime_ns, stat.st_size)
             self._known[key] = known.get(key) or self._describe(name, path.read_bytes())
         return fitting(self._known.values(), self._room)
