@@ -671,6 +671,8 @@ export type ModelLimits = {
   readonly max_chunks?: number
   /** LoRAs of an image; absent means 0. */
   readonly max_loras?: number
+  /** ControlNets and T2I-Adapters of an image; absent means 0. */
+  readonly max_controls?: number
 }
 
 type InPreset = NamesWith<'preset'>

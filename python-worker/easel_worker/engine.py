@@ -20,13 +20,16 @@ from easel_worker.values import (
     AtLeastOne,
     AtMost8,
     AtMost32,
+    AtMost100,
     AtMost1000,
+    ConditioningScale,
     Count,
     Guidance,
     HeightWidth,
     LoraName,
     LoraWeight,
     Name,
+    OneTo4,
     OneTo8,
     OneTo64,
     Positive,
@@ -78,6 +81,12 @@ IMAGE_TO_IMAGE = "image_to_image"
 INPAINTING = "inpainting"
 """The feature of an engine that can repaint the part of a picture that a mask marks."""
 
+CONTROLS = "controls"
+"""The feature of an engine with ControlNets or T2I-Adapters, which pictures control images by."""
+
+IP_ADAPTERS = "ip_adapters"
+"""The feature of an engine with IP-Adapters, by which pictures are prompts."""
+
 FEATURES = {
     SCHEDULES: ("timestep_spacing", "timesteps", "sigmas", "eta"),
     GUIDANCE_INTERVAL: ("guidance_start", "guidance_end"),
@@ -87,6 +96,8 @@ FEATURES = {
     EMBEDDINGS: ("embeddings", "pooled_at_end"),
     IMAGE_TO_IMAGE: ("image", "schedule_steps"),
     INPAINTING: ("mask",),
+    CONTROLS: ("controls",),
+    IP_ADAPTERS: ("ip_adapters",),
     MICRO_CONDITIONING: (
         "original_size",
         "crops_coords_top_left",
@@ -193,6 +204,36 @@ class EmbeddingUse:
     first_id: Uint32
 
 
+@dataclass(frozen=True)
+class ControlUse:
+    """A ControlNet or T2I-Adapter that an image has, how strong it is, and in which steps.
+
+    `start` and `end` are shares of the steps that run; see `in_step`.
+    """
+
+    name: LoraName
+    digest: Sha256
+    scale: ConditioningScale
+    start: Share = 0.0
+    end: Share = 1.0
+
+    def in_step(self, step: int, steps: int) -> bool:
+        """Whether it changes this step, counted from 0, of so many.
+
+        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/controlnet/pipeline_controlnet_sd_xl.py#L1405
+        """
+        return not (step / steps < self.start or (step + 1) / steps > self.end)
+
+
+@dataclass(frozen=True)
+class IpAdapterUse:
+    """An IP-Adapter that an image has, and how strong it is."""
+
+    name: LoraName
+    digest: Sha256
+    scale: ConditioningScale
+
+
 AdapterSet = tuple[tuple[str, float], ...]
 """The digests and weights of the LoRAs of an image's UNet; empty for the model's own weights."""
 
@@ -224,7 +265,8 @@ class Parameters:
     With `pooled_at_end` the pooled embedding is always that of the end-of-text token; otherwise
     a text encoder that takes the highest id for it, as old configs want, takes a vector's place.
     An image that begins from a picture runs the last
-    `steps` of a schedule of `schedule_steps`; absent, they are the same.
+    `steps` of a schedule of `schedule_steps`; absent, they are the same. `controls` and
+    `ip_adapters` have a picture each, in the same order.
     `guidance_rescale` is diffusers': how far a guided prediction's deviation moves to that of the
     unguided one. Absent sizes of SDXL's micro-conditioning are the image's own.
     """
@@ -257,6 +299,8 @@ class Parameters:
     sigmas: Sigmas | UnsetType = UNSET
     eta: Share | UnsetType = UNSET
     schedule_steps: Positive | UnsetType = UNSET
+    controls: Annotated[tuple[ControlUse, ...], OneTo4] | UnsetType = UNSET
+    ip_adapters: Annotated[tuple[IpAdapterUse, ...], OneTo4] | UnsetType = UNSET
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,12 +310,16 @@ class ImageSpec(Parameters):
     Attributes:
         image: the picture that the image begins from, RGB and of the image's size.
         mask: where to repaint it, of one channel: 128 or more repaints, less keeps.
+        control_pictures: that of each of `controls`, RGB and of the image's size.
+        ip_adapter_pictures: that of each of `ip_adapters`, RGB and of any size.
     """
 
     seed: Uint32
     guidance_embedding: bool = False
     image: Picture | None = None
     mask: Picture | None = None
+    control_pictures: tuple[Picture, ...] = ()
+    ip_adapter_pictures: tuple[Picture, ...] = ()
 
     @property
     def schedule_length(self) -> int:
@@ -357,7 +405,8 @@ class Preset:
 class Limits:
     """The largest values that a request may have.
 
-    `max_chunks` is for chunks of a prompt, `max_loras` for the LoRAs of an image.
+    `max_chunks` is for chunks of a prompt, `max_loras` for the LoRAs of an image, `max_controls`
+    for its ControlNets and T2I-Adapters together.
     """
 
     max_steps: Positive
@@ -367,6 +416,7 @@ class Limits:
     max_clip_skip: Count = 0
     max_chunks: Positive = 1
     max_loras: Count = 0
+    max_controls: Count = 0
 
 
 @dataclass(frozen=True)
@@ -425,6 +475,29 @@ class Embedding:
 
 
 @dataclass(frozen=True)
+class Control:
+    """A net that requests may name to follow a picture.
+
+    Attributes:
+        digest: SHA-256 of what decides its numbers.
+        kind: `controlnet` or `t2i-adapter`.
+    """
+
+    name: LoraName
+    digest: Sha256
+    kind: Name
+
+
+@dataclass(frozen=True)
+class IpAdapter:
+    """An IP-Adapter that requests may name; it makes so many tokens of each picture."""
+
+    name: LoraName
+    digest: Sha256
+    tokens: Positive
+
+
+@dataclass(frozen=True)
 class DeviceInfo:
     """An accelerator, or the CPU."""
 
@@ -459,7 +532,8 @@ class Capabilities:
     ready. `features` are those of `FEATURES` that the engine has. `features` and
     `limits.max_chunks` grow while programs are compiled; `coming_features` are those that they will
     have then besides, and `coming_max_chunks` is what the limit will be. `loras` and `embeddings`
-    follow their folders. `presets` are those that fit the model.
+    follow their folders; `controls` and `ip_adapters` are those that were there at the start.
+    `presets` are those that fit the model.
     """
 
     model: ModelInfo
@@ -478,6 +552,8 @@ class Capabilities:
     second_order: tuple[Name, ...] = ()
     loras: Annotated[tuple[Lora, ...], AtMost1000] = ()
     embeddings: Annotated[tuple[Embedding, ...], AtMost1000] = ()
+    controls: Annotated[tuple[Control, ...], AtMost100] = ()
+    ip_adapters: Annotated[tuple[IpAdapter, ...], AtMost100] = ()
     presets: tuple[Preset, ...] = ()
 
 

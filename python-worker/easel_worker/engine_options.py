@@ -39,6 +39,18 @@ EMBEDDINGS = Option(
     "name; the worker follows changes of the folder (default: none)",
 )
 
+CONTROLNETS = Option(
+    parse.folder,
+    "a folder of ControlNets and T2I-Adapters for SDXL, which requests name to follow a picture's "
+    "edges, depth or pose; they are read when the worker starts (default: none)",
+)
+
+IP_ADAPTERS = Option(
+    parse.folder,
+    "a folder of IP-Adapters for SDXL, which requests name to have a picture as a prompt; they are "
+    "read when the worker starts (default: none)",
+)
+
 IMAGE_INPUTS = Option(
     parse.switch,
     "whether requests may bring an image to begin from, and a mask of what to repaint; false saves "

@@ -21,6 +21,8 @@ MAX_NAME = 200
 MAX_LISTED = 1000
 MAX_LISTED_BYTES = 512 * 1024
 MAX_LISTED_EMBEDDING_BYTES = 256 * 1024
+MAX_LISTED_CONTROLS = 100
+MAX_LISTED_CONTROL_BYTES = 64 * 1024
 """HELLO may have 1 MiB, and what is no list takes a few kB."""
 
 _NAME = re.compile(rf"[^<>:\x00-\x1f]{{1,{MAX_NAME}}}")
@@ -55,12 +57,12 @@ def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None and text.isprintable()
 
 
-def fitting(described: Iterable[T], room: int) -> tuple[T, ...]:
+def fitting(described: Iterable[T], room: int, most: int = MAX_LISTED) -> tuple[T, ...]:
     """The first of these descriptions that HELLO has room for, in bytes as `codec` writes them."""
     listed: list[T] = []
     for each in described:
         room -= len(json.dumps(msgspec.to_builtins(each), separators=(",", ":"))) + 1
-        if room < 0 or len(listed) == MAX_LISTED:
+        if room < 0 or len(listed) == most:
             break
         listed.append(each)
     return tuple(listed)

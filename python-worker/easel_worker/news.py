@@ -39,7 +39,7 @@ class News:
     def heartbeat(self, session: str) -> Heartbeat:
         """The heartbeat of now.
 
-        LoRAs and embeddings may be many, so it has them only once they have differed from HELLO's.
+        The operator's files may be many, so it has them only once they have differed from HELLO's.
         It has them from then on, because a heartbeat that was not sent makes way for the next one.
         """
         now = self._engine.capabilities
@@ -54,9 +54,11 @@ class News:
             coming_max_chunks=now.coming_max_chunks,
             loras=now.loras if self._changed else UNSET,
             embeddings=now.embeddings if self._changed else UNSET,
+            controls=now.controls if self._changed else UNSET,
+            ip_adapters=now.ip_adapters if self._changed else UNSET,
         )
 
 
 def _files(now: Capabilities) -> tuple[object, ...]:
-    """What follows the operator's folders."""
-    return now.loras, now.embeddings
+    """What is in the operator's folders."""
+    return now.loras, now.embeddings, now.controls, now.ip_adapters

@@ -11,16 +11,25 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from easel_worker.engine import Capabilities, DeviceMemory, Embedding, Lora, Parameters
+from easel_worker.engine import (
+    Capabilities,
+    Control,
+    DeviceMemory,
+    Embedding,
+    IpAdapter,
+    Lora,
+    Parameters,
+)
 from easel_worker.values import (
     AtLeastOne,
+    AtMost100,
     AtMost1000,
     Count,
     Id,
     Interval,
     Milliseconds,
     Name,
-    OneTo4,
+    OneTo6,
     Positive,
     Size,
     Uint32,
@@ -106,6 +115,8 @@ class Heartbeat:
     coming_max_chunks: Positive | UnsetType = UNSET
     loras: Annotated[tuple[Lora, ...], AtMost1000] | UnsetType = UNSET
     embeddings: Annotated[tuple[Embedding, ...], AtMost1000] | UnsetType = UNSET
+    controls: Annotated[tuple[Control, ...], AtMost100] | UnsetType = UNSET
+    ip_adapters: Annotated[tuple[IpAdapter, ...], AtMost100] | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +216,7 @@ class Generate(Parameters):
     preview_every: Count = 0
     timeout_ms: Milliseconds | UnsetType = UNSET
     trace: str | UnsetType = UNSET
-    pictures: Annotated[tuple[PictureForm, ...], OneTo4] | UnsetType = UNSET
+    pictures: Annotated[tuple[PictureForm, ...], OneTo6] | UnsetType = UNSET
     frames: tuple[memoryview, ...] = field(default=(), repr=False)
 
 

@@ -81,8 +81,9 @@ class Requests:
     def blame(self, image: Image, error: Exception) -> None:
         """End the request of an image whose work raised `error`."""
         request, code = image.request, failure_code(error)
-        # Numbers that are not finite may be due to a LoRA or an embedding, which the client chose.
-        chosen = bool(image.spec.loras) or bool(image.spec.embeddings)
+        # Numbers that are not finite may be due to what the client chose.
+        spec = image.spec
+        chosen = any(map(bool, (spec.loras, spec.embeddings, spec.controls, spec.ip_adapters)))
         by_choice = isinstance(error, NotFinite) and chosen
         self.failures_in_a_row += code != "invalid" and not by_choice
         self.fail(request.id, code, failure_text(error))

@@ -7,6 +7,7 @@ from typing import Any
 from msgspec import UNSET, UnsetType
 
 from easel_worker import __version__
+from easel_worker.control_check import check_controls
 from easel_worker.embedding_check import check_embeddings, embeddings_of
 from easel_worker.engine import (
     FEATURES,
@@ -88,6 +89,7 @@ def check(spec: ImageSpec, capabilities: Capabilities) -> None:
     check_prompts(spec, capabilities)
     check_embeddings(spec, capabilities)
     _check_loras(spec, capabilities)
+    check_controls(spec, capabilities)
 
 
 def _effective(spec: ImageSpec, capabilities: Capabilities) -> tuple[LoraUse, ...] | UnsetType:

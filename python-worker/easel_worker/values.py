@@ -25,6 +25,7 @@ Milliseconds = Annotated[float, Meta(ge=0, le=_LARGEST)]
 Interval = Annotated[float, Meta(ge=1, le=_LARGEST)]
 Guidance = Annotated[float, Meta(ge=0, le=_LARGEST)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+ConditioningScale = Annotated[float, Meta(ge=0, le=10)]
 Weight = Annotated[float, Meta(ge=-1000, le=1000)]
 
 LoraName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^<>:\u0000-\u001f]+$")]
@@ -46,10 +47,10 @@ Sigmas = Annotated[tuple[Sigma, ...], Meta(min_length=2, max_length=1001)]
 AtLeastOne = Meta(min_length=1)
 """Marks a list that must not be empty."""
 
-AtMost8, AtMost32, AtMost1000 = (Meta(max_length=most) for most in (8, 32, 1000))
+AtMost8, AtMost32, AtMost100, AtMost1000 = (Meta(max_length=most) for most in (8, 32, 100, 1000))
 """Mark a list of at most this many items."""
 
-OneTo4, OneTo8, OneTo64 = (Meta(min_length=1, max_length=most) for most in (4, 8, 64))
+OneTo4, OneTo6, OneTo8, OneTo64 = (Meta(min_length=1, max_length=most) for most in (4, 6, 8, 64))
 """Mark a list of at least one and at most this many items."""
 
 

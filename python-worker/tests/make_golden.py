@@ -89,6 +89,10 @@ LORA_USE: Header = {
 }
 EMBEDDING: Header = {"name": "styles/ink", "digest": DIGEST, "vectors": 2}
 EMBEDDING_USE: Header = {"name": "styles/ink", "digest": DIGEST, "first_id": 49408}
+CONTROL: Header = {"name": "canny", "digest": DIGEST, "kind": "controlnet"}
+CONTROL_USE: Header = {"name": "canny", "digest": DIGEST, "scale": 0.5, "start": 0, "end": 0.8}
+IP_ADAPTER: Header = {"name": "plus", "digest": DIGEST, "tokens": 16}
+IP_ADAPTER_USE: Header = {"name": "plus", "digest": DIGEST, "scale": 0.6}
 TOKENS: Header = {"ids": [49406, 320, 736, 49407], "ids_2": [49406, 320, 736, 49407, 0]}
 WEIGHTED: Header = TOKENS | {
     "weights": [1.0, 1.3, -0.5, 1.0],
@@ -130,6 +134,8 @@ LEAST_HEADER: Header = {
 IMAGE: Header = {"role": "image", "width": 3, "height": 2, "channels": 3}
 MASK: Header = {"role": "mask", "width": 3, "height": 2, "channels": 1}
 SMALL: Header = {"width": 3, "height": 2}
+CONTROL_PICTURE: Header = IMAGE | {"role": "control"}
+STYLE: Header = {"role": "ip_adapter", "width": 2, "height": 4, "channels": 3}
 CACHING = {"limits": HELLO_HEADER["limits"] | {"max_cache_interval": 5}}
 PROMPTS = {
     "limits": HELLO_HEADER["limits"] | {"max_clip_skip": 10, "max_chunks": 4},
@@ -196,6 +202,16 @@ WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
         HELLO_HEADER
         | {"features": ["embeddings"], "embeddings": [EMBEDDING, EMBEDDING | {"name": "wash"}]},
     ),
+    "hello-controls": (
+        p.Hello,
+        HELLO_HEADER
+        | {
+            "limits": HELLO_HEADER["limits"] | {"max_controls": 2},
+            "features": ["controls", "ip_adapters"],
+            "controls": [CONTROL, CONTROL | {"name": "depth", "kind": "t2i-adapter"}],
+            "ip_adapters": [IP_ADAPTER],
+        },
+    ),
     "generate": (p.Generate, GENERATE_HEADER),
     "generate-loras": (p.Generate, GENERATE_HEADER | {"loras": [LORA_USE]}),
     "generate-embeddings": (
@@ -236,6 +252,16 @@ WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
         GENERATE_HEADER | SMALL | {"steps": 12, "schedule_steps": 40, "pictures": [IMAGE]},
     ),
     "generate-mask": (p.Generate, GENERATE_HEADER | SMALL | {"pictures": [IMAGE, MASK]}),
+    "generate-controls": (
+        p.Generate,
+        GENERATE_HEADER
+        | SMALL
+        | {
+            "controls": [CONTROL_USE, {"name": "depth", "digest": DIGEST, "scale": 1}],
+            "ip_adapters": [IP_ADAPTER_USE],
+            "pictures": [IMAGE, MASK, CONTROL_PICTURE, CONTROL_PICTURE, STYLE],
+        },
+    ),
     "generate-a1111": (
         p.Generate,
         GENERATE_HEADER | {"prompt": WEIGHTED, "weighting": "a1111"},
@@ -264,6 +290,12 @@ GOOD_TO_GATEWAY: dict[str, p.FromWorker] = {
     "heartbeat-loras": replace(HEARTBEAT, loras=READ["hello-loras"].loras),
     "heartbeat-embeddings": replace(
         HEARTBEAT, loras=(), embeddings=READ["hello-embeddings"].embeddings
+    ),
+    "heartbeat-controls": replace(
+        HEARTBEAT,
+        features=("controls", "ip_adapters"),
+        controls=READ["hello-controls"].controls,
+        ip_adapters=READ["hello-controls"].ip_adapters,
     ),
     "heartbeat-coming": replace(
         HEARTBEAT,
@@ -413,7 +445,29 @@ def _bad_headers() -> Iterator[Golden]:
             {"crops_coords_top_left": [0, -1]},
         ),
         "generate-no-pictures": (p.Generate, GENERATE_HEADER, {"pictures": []}),
-        "generate-5-pictures": (p.Generate, GENERATE_HEADER, {"pictures": [IMAGE] * 5}),
+        "generate-7-pictures": (p.Generate, GENERATE_HEADER, {"pictures": [IMAGE] * 7}),
+        "hello-101-controls": (p.Hello, HELLO_HEADER, {"controls": [CONTROL] * 101}),
+        "hello-ip-adapter-of-no-tokens": (
+            p.Hello,
+            HELLO_HEADER,
+            {"ip_adapters": [IP_ADAPTER | {"tokens": 0}]},
+        ),
+        "generate-no-controls": (p.Generate, GENERATE_HEADER, {"controls": []}),
+        "generate-control-scale-of-11": (
+            p.Generate,
+            GENERATE_HEADER,
+            {"controls": [CONTROL_USE | {"scale": 11}]},
+        ),
+        "generate-control-past-the-end": (
+            p.Generate,
+            GENERATE_HEADER,
+            {"controls": [CONTROL_USE | {"end": 1.01}]},
+        ),
+        "generate-ip-adapter-without-scale": (
+            p.Generate,
+            GENERATE_HEADER,
+            {"ip_adapters": [{"name": "plus", "digest": DIGEST}]},
+        ),
         "generate-picture-without-channels": (
             p.Generate,
             GENERATE_HEADER,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from easel_worker.engine import EmbeddingUse, LoraUse, Tokens
+from easel_worker.engine import ControlUse, EmbeddingUse, IpAdapterUse, LoraUse, Tokens
 from easel_worker.fake.image import canonical_text, picture
 from tests.support.samples import generate, spec_of, token_ids, with_pictures
 
@@ -96,6 +96,21 @@ def test_pictures_are_named_by_their_digests() -> None:
     assert text == f"{plain}|schedule_steps=10|pictures=image:{image};mask:{mask}"
     whole = canonical_text(spec_of(with_pictures(generate("a", schedule_steps=4), "image"), 1))
     assert whole.startswith(f"{plain}|pictures=image:")
+
+
+def test_controls_are_named_as_they_come() -> None:
+    plain = canonical_text(spec_of(generate("a"), 1))
+    b, a = ControlUse("b", "1" * 64, 0.5), ControlUse("a", "2" * 64, 1.0, 0.1, 0.75)
+    style = IpAdapterUse("c", "3" * 64, 0.6)
+    request = generate("a", controls=(b, a), ip_adapters=(style,), schedule_steps=10)
+    request = with_pictures(request, "image", "control", "control", "ip_adapter")
+    hashes = [hashlib.sha256(frame).hexdigest() for frame in request.frames]
+    roles = "image", "control", "control", "ip_adapter"
+    shown = ";".join(f"{role}:{digest}" for role, digest in zip(roles, hashes, strict=True))
+    controls = f"controls=b,{b.digest},500,0,1000;a,{a.digest},1000,100,750"
+    assert canonical_text(spec_of(request, 1)) == (
+        f"{plain}|schedule_steps=10|{controls}|ip_adapters=c,{style.digest},600|pictures={shown}"
+    )
 
 
 def test_a_weighting_names_all_that_it_needs() -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 from msgspec import UNSET
 
 from easel_worker.codec import pack
-from easel_worker.engine import Embedding, Lora
+from easel_worker.engine import Control, Embedding, IpAdapter, Lora
 from easel_worker.fake.engine import FakeEngine
 from easel_worker.fake.options import Options
 from easel_worker.listed_files import (
     MAX_LISTED,
     MAX_LISTED_BYTES,
+    MAX_LISTED_CONTROL_BYTES,
+    MAX_LISTED_CONTROLS,
     MAX_LISTED_EMBEDDING_BYTES,
     fitting,
     named_files,
@@ -50,10 +52,16 @@ def test_hello_has_room_for_what_is_listed(tmp_path: Path) -> None:
     assert 0 < len(more) < MAX_LISTED
     assert 0 < len(listed) < MAX_LISTED
     hello = News(FakeEngine(Options()), Vitals(), "w").hello()
-    header = pack(replace(hello, loras=listed, embeddings=more))[1]
-    most = MAX_LISTED_BYTES + MAX_LISTED_EMBEDDING_BYTES
+    nets = fitting([Control("😀" * 200, DIGEST, "t2i-adapter")] * 100, MAX_LISTED_CONTROL_BYTES)
+    styles = fitting([IpAdapter("😀" * 200, DIGEST, 16)] * 100, MAX_LISTED_CONTROL_BYTES)
+    lists = {"loras": listed, "embeddings": more, "controls": nets, "ip_adapters": styles}
+    header = pack(replace(hello, **lists))[1]
+    most = MAX_LISTED_BYTES + MAX_LISTED_EMBEDDING_BYTES + 2 * MAX_LISTED_CONTROL_BYTES
     assert most < len(header) + 20_000 < MAX_HEADER_BYTES
     assert len(fitting([Lora("a", DIGEST, "lora")] * 5000, MAX_LISTED_BYTES)) == MAX_LISTED
+    small = [Control("a", DIGEST, "controlnet")] * 200
+    few = fitting(small, MAX_LISTED_CONTROL_BYTES, MAX_LISTED_CONTROLS)
+    assert len(few) == MAX_LISTED_CONTROLS
 
 
 def test_heartbeats_tell_the_loras_once_they_differ_from_those_of_hello(tmp_path: Path) -> None:
@@ -88,6 +96,24 @@ def test_heartbeats_tell_the_embeddings_too(tmp_path: Path) -> None:
     assert told.loras == ()
 
 
+def test_hello_tells_the_controls_and_ip_adapters(tmp_path: Path) -> None:
+    write(tmp_path / "nets", "canny", b"a net")
+    write(tmp_path / "nets", "sketch", b"t2i-adapter")
+    write(tmp_path / "styles", "plus", b"16")
+    options = Options(controlnets=tmp_path / "nets", ip_adapters=tmp_path / "styles")
+    news = News(FakeEngine(options), Vitals(), "w")
+    hello = news.hello()
+    assert [(each.name, each.kind) for each in hello.controls] == [
+        ("canny", "controlnet"),
+        ("sketch", "t2i-adapter"),
+    ]
+    assert hello.ip_adapters == (IpAdapter("plus", sha256(b"16").hexdigest(), 16),)
+    assert {"controls", "ip_adapters"} <= {*hello.features}
+    assert hello.limits.max_controls == 2
+    told = news.heartbeat("s")
+    assert (told.controls, told.ip_adapters) == (UNSET, UNSET)
+
+
 def test_files_that_can_run_code_are_left_out_with_a_reason(tmp_path: Path) -> None:
     lines: list[str] = []
     write(tmp_path, "ink")
@@ -102,5 +128,6 @@ def test_files_that_can_run_code_are_left_out_with_a_reason(tmp_path: Path) -> N
 
 def test_a_worker_without_folders_has_neither() -> None:
     capabilities = FakeEngine(Options()).capabilities
-    assert not {"loras", "embeddings"} & {*capabilities.features}
-    assert capabilities.limits.max_loras == 0
+    folders = {"loras", "embeddings", "controls", "ip_adapters"}
+    assert not folders & {*capabilities.features}
+    assert (capabilities.limits.max_loras, capabilities.limits.max_controls) == (0, 0)

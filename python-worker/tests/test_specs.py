@@ -9,7 +9,15 @@ from msgspec import UNSET
 
 from easel_worker import protocol
 from easel_worker.codec import pack, unpack
-from easel_worker.engine import Capabilities, EmbeddingUse, InvalidRequest, LoraUse, Tokens
+from easel_worker.engine import (
+    Capabilities,
+    ControlUse,
+    EmbeddingUse,
+    InvalidRequest,
+    IpAdapterUse,
+    LoraUse,
+    Tokens,
+)
 from easel_worker.fake.engine import FakeEngine
 from easel_worker.fake.options import Options
 from easel_worker.specs import hello, specs
@@ -173,6 +181,9 @@ def test_specs_have_the_pictures() -> None:
         (["mask"], {}, "a mask comes after the image that it repaints"),
         (["image", "image"], {}, "there are two pictures with the role 'image'"),
         (["image"], {"width": 32, "height": 32}, "the image must be 32x32 with 3 channels, and is"),
+        (["control", "image"], {}, "the roles of pictures come in the order image, mask, control"),
+        (["image", "control"], {}, "controls has 0 entries, so pictures .* control, and has 1"),
+        (["ip_adapter"], {}, "ip_adapters has 0 entries, so pictures .* ip_adapter, and has 1"),
         (["image"], {"schedule_steps": 3}, "schedule_steps is 3, which is less than steps, 4"),
         (["image"], {"schedule_steps": 1001}, "schedule_steps is 1001, but at most 1000"),
         ([], {"schedule_steps": 5}, "needs a picture with the role image"),
@@ -195,11 +206,81 @@ def test_a_picture_has_the_channels_of_its_role() -> None:
     for forms, message in {
         (replace(mask, role="image"),): "the image must be 64x48 with 3 channels, .* with 1",
         (image, replace(image, role="mask")): "the mask must be 64x48 with 1 channels, .* with 3",
-        (replace(image, role="style"),): "'style' is not one of image, mask",
+        (replace(image, role="style"),): "'style' is not one of image, mask, control, ip_adapter",
     }.items():
         frames = tuple(memoryview(bytes(form.bytes)) for form in forms)
         with pytest.raises(InvalidRequest, match=message):
             specs(replace(request, pictures=forms, frames=frames), capabilities())
+
+
+def test_a_control_is_here_with_a_picture_if_its_file_is(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        (tmp_path / f"{name}.safetensors").write_bytes(name.encode())
+    having = capabilities(controlnets=tmp_path, ip_adapters=tmp_path)
+    a, b, c = (ControlUse(each.name, each.digest, 1.0) for each in having.controls)
+    style = IpAdapterUse("a", a.digest, 0.5)
+
+    def asked(*controls: ControlUse, styles: tuple[IpAdapterUse, ...] = ()) -> Any:
+        request = generate("r", controls=controls or UNSET, ip_adapters=styles or UNSET)
+        roles = ["control"] * len(controls) + ["ip_adapter"] * len(styles)
+        return with_pictures(request, *roles)
+
+    (spec,) = specs(asked(b, a, styles=(style,)), having)
+    assert (spec.controls, spec.ip_adapters) == ((b, a), (style,))
+    assert [len(spec.control_pictures), len(spec.ip_adapter_pictures)] == [2, 1]
+    (twice,) = specs(asked(a, a), having)  # one net may follow two pictures
+    assert twice.control_pictures[0] != twice.control_pictures[1]
+    gone = replace(a, name="d")
+    refused = {
+        asked(a, b, c): "the number of controls is 3, but at most 2",
+        asked(styles=(style, style)): "the number of ip_adapters is 2, but at most 1",
+        asked(
+            replace(a, digest=b.digest)
+        ): f"the control a with digest .* its digest is {a.digest}",
+        asked(gone): "the control d with digest .* is not here: it is gone",
+        asked(styles=(replace(style, name="d"),)): "the IP-Adapter d with digest .* it is gone",
+        asked(a, replace(b, start=0.5, end=0.5)): r"controls\[1\]: start is 0.5, .* end, 0.5",
+        replace(asked(a), frames=(), pictures=UNSET): "controls has 1 entries, .* and has 0",
+    }
+    for request, message in refused.items():
+        with pytest.raises(InvalidRequest, match=message):
+            specs(request, having)
+    with pytest.raises(InvalidRequest, match="does not support controls: leave out controls"):
+        specs(asked(a), capabilities())
+
+
+def test_an_ip_adapters_picture_has_a_size_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(b"a")
+    having = capabilities(ip_adapters=tmp_path)
+    (listed,) = having.ip_adapters
+    style = IpAdapterUse("a", listed.digest, 0.5)
+
+    def of(width: int, height: int, channels: int = 3) -> Any:
+        form = protocol.PictureForm("ip_adapter", width, height, channels)
+        frames = (memoryview(bytes(form.bytes)),)
+        return replace(generate("r", ip_adapters=(style,)), pictures=(form,), frames=frames)
+
+    assert specs(of(1024, 1), having)[0].ip_adapter_pictures[0].pixels.shape == (1, 1024, 3)
+    for wrong in (of(1025, 1), of(1, 1025), of(8, 8, 1)):
+        with pytest.raises(InvalidRequest, match="3 channels and sides of at most 1024, and is"):
+            specs(wrong, having)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "steps", "kept"),
+    [
+        (0.0, 1.0, 3, [True, True, True]),
+        (0.0, 0.5, 4, [True, True, False, False]),
+        (0.0, 0.5, 3, [True, False, False]),  # diffusers leaves out a step that ends later
+        (0.5, 1.0, 3, [False, False, True]),
+        (0.0, 0.1, 5, [False] * 5),
+    ],
+)
+def test_a_control_is_in_the_steps_that_lie_in_its_interval(
+    start: float, end: float, steps: int, kept: list[bool]
+) -> None:
+    use = ControlUse("a", "0" * 64, 1.0, start, end)
+    assert [use.in_step(step, steps) for step in range(steps)] == kept
 
 
 def test_an_operator_may_leave_pictures_out() -> None:

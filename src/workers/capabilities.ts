@@ -47,7 +47,12 @@ const LORAS = 'loras'
 export const EMBEDDINGS = 'embeddings'
 
 /** The feature that each role of a picture needs. A worker without it does not read messages with pictures. */
-export const PICTURE_FEATURES = { image: 'image_to_image', mask: 'inpainting' } as const
+export const PICTURE_FEATURES = {
+  image: 'image_to_image',
+  mask: 'inpainting',
+  control: 'controls',
+  ip_adapter: 'ip_adapters'
+} as const
 
 /** Whether the worker that sent this HELLO can run the job. */
 export function canRun(hello: Hello, job: Pick<Job, 'width' | 'height'> & Partial<Job>): boolean {

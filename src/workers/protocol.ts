@@ -52,6 +52,12 @@ const Sha256 = Type.String({ minLength: 64, maxLength: 64 })
 
 /** Bounds what a worker with a large folder makes the gateway hold. */
 const MAX_LISTED = 1000
+const MAX_LISTED_CONTROLS = 100
+
+/** The most entries of `controls` and of `ip_adapters` that a message may have; workers allow fewer. */
+const MAX_CONTROLS = 4
+const MAX_CONTROL_SCALE = 10
+const MAX_PICTURES = 6
 const LoraWeight = Type.Number({ minimum: -MAX_LORA_WEIGHT, maximum: MAX_LORA_WEIGHT })
 
 const oneOf = <const V extends string>(...values: readonly V[]) => Type.Unsafe<V>({ enum: values })
@@ -120,9 +126,43 @@ const Embeddings = listOf(Embedding, { maxItems: MAX_LISTED })
 const EmbeddingUse = Type.Object({ name: LoraName, digest: Sha256, first_id: Uint32 })
 export type EmbeddingUse = Static<typeof EmbeddingUse>
 
+const Scale = Type.Number({ minimum: 0, maximum: MAX_CONTROL_SCALE })
+const Share = Type.Number({ minimum: 0, maximum: 1 })
+
+const Control = Type.Object(
+  { name: LoraName, digest: Sha256, kind: Name },
+  { description: 'A ControlNet or T2I-Adapter that the worker has' }
+)
+export type Control = Static<typeof Control>
+
+const Controls = listOf(Control, { maxItems: MAX_LISTED_CONTROLS })
+
+const ControlUse = Type.Object({
+  name: LoraName,
+  digest: Sha256,
+  scale: Scale,
+  start: Type.Optional(Share),
+  end: Type.Optional(Share)
+})
+export type ControlUse = Static<typeof ControlUse>
+
+const IpAdapter = Type.Object(
+  { name: LoraName, digest: Sha256, tokens: Positive },
+  { description: 'An IP-Adapter that the worker has' }
+)
+export type IpAdapter = Static<typeof IpAdapter>
+
+const IpAdapters = listOf(IpAdapter, { maxItems: MAX_LISTED_CONTROLS })
+
+const IpAdapterUse = Type.Object({ name: LoraName, digest: Sha256, scale: Scale })
+export type IpAdapterUse = Static<typeof IpAdapterUse>
+
 const PictureForm = Type.Object(
   {
-    role: Type.Unsafe<'image' | 'mask'>({ ...Name, description: 'image or mask' }),
+    role: Type.Unsafe<'image' | 'mask' | 'control' | 'ip_adapter'>({
+      ...Name,
+      description: 'image, mask, control or ip_adapter'
+    }),
     width: Positive,
     height: Positive,
     channels: Positive
@@ -186,7 +226,8 @@ const Limits = Type.Object({
     })
   ),
   max_chunks: Type.Optional(Positive),
-  max_loras: Type.Optional(Count)
+  max_loras: Type.Optional(Count),
+  max_controls: Type.Optional(Count)
 })
 
 /** Values under the names of the request's fields, as in `defaults`. */
@@ -237,7 +278,9 @@ const HELLO = Type.Object(
     ),
     presets: Type.Optional(listOf(Preset, { description: 'Values for few-step models that fit this one' })),
     loras: Type.Optional(Loras),
-    embeddings: Type.Optional(Embeddings)
+    embeddings: Type.Optional(Embeddings),
+    controls: Type.Optional(Controls),
+    ip_adapters: Type.Optional(IpAdapters)
   },
   { description: '0x01, worker to gateway: who the worker is and what it can do' }
 )
@@ -260,6 +303,8 @@ const HEARTBEAT = Type.Object(
     coming_max_chunks: Type.Optional(Positive),
     loras: Type.Optional(Loras),
     embeddings: Type.Optional(Embeddings),
+    controls: Type.Optional(Controls),
+    ip_adapters: Type.Optional(IpAdapters),
     not_finite: Type.Optional(
       Type.Object(
         { text_encoder: Count, denoise: Count, decode: Count },
@@ -340,7 +385,9 @@ const GENERATE = Type.Object(
     embeddings: Type.Optional(listOf(EmbeddingUse, { minItems: 1, maxItems: MAX_EMBEDDINGS })),
     pooled_at_end: Type.Optional(Type.Boolean()),
     schedule_steps: Type.Optional(Positive),
-    pictures: Type.Optional(listOf(PictureForm, { minItems: 1, maxItems: 4 })),
+    controls: Type.Optional(listOf(ControlUse, { minItems: 1, maxItems: MAX_CONTROLS })),
+    ip_adapters: Type.Optional(listOf(IpAdapterUse, { minItems: 1, maxItems: MAX_CONTROLS })),
+    pictures: Type.Optional(listOf(PictureForm, { minItems: 1, maxItems: MAX_PICTURES })),
     preview_every: Type.Optional(Count),
     timeout_ms: Type.Optional(Milliseconds),
     trace: Type.Optional(Type.String()),

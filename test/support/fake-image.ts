@@ -19,6 +19,8 @@ type FakeJob = Pick<
       | 'negative_crops_coords_top_left'
       | 'negative_target_size'
       | 'loras'
+      | 'controls'
+      | 'ip_adapters'
     >
   > & { seed: number; pictures?: readonly { role: string; pixels: Uint8Array }[]; schedule_steps?: number }
 

@@ -41,7 +41,9 @@ import { createHash } from 'node:crypto'
  * @property {readonly { name: string, digest: string, first_id: number }[]} [embeddings]
  * @property {boolean} [pooled_at_end]
  * @property {number} [schedule_steps]
- * @property {readonly { role: string, pixels: Uint8Array }[]} [pictures] the image before the mask
+ * @property {readonly { name: string, digest: string, scale: number, start?: number, end?: number }[]} [controls]
+ * @property {readonly { name: string, digest: string, scale: number }[]} [ip_adapters]
+ * @property {readonly { role: string, pixels: Uint8Array }[]} [pictures] in the order of the wire
  */
 
 /**
@@ -72,6 +74,8 @@ export function canonicalText({
   embeddings,
   pooled_at_end = false,
   schedule_steps = steps,
+  controls = [],
+  ip_adapters = [],
   pictures = [],
   ...conditions
 }) {
@@ -107,8 +111,25 @@ export function canonicalText({
     ...lorasText(loras),
     ...embeddingsText(embeddings, pooled_at_end),
     ...(schedule_steps === steps ? [] : [`schedule_steps=${schedule_steps}`]),
+    ...usesText(
+      'controls',
+      controls.map(({ start = 0, end = 1, ...use }) => [use, [use.scale, start, end]])
+    ),
+    ...usesText(
+      'ip_adapters',
+      ip_adapters.map((use) => [use, [use.scale]])
+    ),
     ...picturesText(pictures)
   ].join('|')
+}
+
+/**
+ * @param {string} field
+ * @param {readonly (readonly [{ name: string, digest: string }, readonly number[]])[]} uses
+ */
+function usesText(field, uses) {
+  const parts = uses.map(([{ name, digest }, numbers]) => [name, digest, ...numbers.map(thousandths)].join())
+  return parts.length === 0 ? [] : [`${field}=${parts.join(';')}`]
 }
 
 /** @param {readonly { role: string, pixels: Uint8Array }[]} pictures */

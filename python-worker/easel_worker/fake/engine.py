@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import NoReturn
 
 from easel_worker.engine import (
+    CONTROLS,
     EMBEDDINGS,
     FEATURES,
     IMAGE_TO_IMAGE,
     INPAINTING,
+    IP_ADAPTERS,
     LORAS,
     READING,
     AdapterSet,
@@ -38,7 +40,12 @@ from easel_worker.engine import (
     evaluations_of,
     steps_done,
 )
-from easel_worker.fake.files import fake_embeddings, fake_loras
+from easel_worker.fake.files import (
+    fake_controls,
+    fake_embeddings,
+    fake_ip_adapters,
+    fake_loras,
+)
 from easel_worker.fake.image import canonical_text, picture
 from easel_worker.fake.options import Fault, Options
 from easel_worker.timeline import Timeline
@@ -61,6 +68,7 @@ PRESETS = (
 PREVIEW_SCALE = 8
 MAX_CLIP_SKIP = 10
 MAX_LORAS = 4
+MAX_CONTROLS = 2
 
 FAULT_EXIT_STATUS = 70
 
@@ -115,6 +123,8 @@ class FakeEngine:
         self._tokenizers = _tokenizers(model)
         self._loras = fake_loras(options.loras)
         self._embeddings = fake_embeddings(options.embeddings)
+        self._controls = fake_controls(options.controlnets)
+        self._ip_adapters = fake_ip_adapters(options.ip_adapters)
         self._merged: dict[AdapterSet, str] = {}
 
     def warm(self, report: Callable[[str], None]) -> None:
@@ -143,6 +153,7 @@ class FakeEngine:
                 max_clip_skip=MAX_CLIP_SKIP,
                 max_chunks=self._options.max_prompt_chunks,
                 max_loras=0 if self._options.loras is None else MAX_LORAS,
+                max_controls=0 if self._options.controlnets is None else MAX_CONTROLS,
             ),
             devices=(DeviceInfo(0, "fake"),),
             programs=(ProgramInfo("fake", self._options.fake_warm_ms / 1000, cached=False),),
@@ -150,17 +161,21 @@ class FakeEngine:
             second_order=SECOND_ORDER,
             loras=self._loras.list(),
             embeddings=self._embeddings.list(),
+            controls=self._controls.list(),
+            ip_adapters=self._ip_adapters.list(),
             presets=PRESETS,
         )
 
     @property
     def _absent(self) -> set[str]:
         """The features that the options leave out."""
-        absent = set()
-        if self._options.loras is None:
-            absent |= {LORAS}
-        if self._options.embeddings is None:
-            absent |= {EMBEDDINGS}
+        folders = {
+            LORAS: self._options.loras,
+            EMBEDDINGS: self._options.embeddings,
+            CONTROLS: self._options.controlnets,
+            IP_ADAPTERS: self._options.ip_adapters,
+        }
+        absent = {feature for feature, folder in folders.items() if folder is None}
         return absent if self._options.image_inputs else absent | {IMAGE_TO_IMAGE, INPAINTING}
 
     @property

@@ -1,13 +1,16 @@
-"""The fake engine's LoRAs and embeddings: any files, known by their digests."""
+"""The fake engine's LoRAs, embeddings and so on: any files, known by their digests."""
 
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from easel_worker.engine import Embedding, Lora
+from easel_worker.engine import Control, Embedding, IpAdapter, Lora
 from easel_worker.listed_files import (
+    MAX_LISTED,
     MAX_LISTED_BYTES,
+    MAX_LISTED_CONTROL_BYTES,
+    MAX_LISTED_CONTROLS,
     MAX_LISTED_EMBEDDING_BYTES,
     fitting,
     named_files,
@@ -19,16 +22,24 @@ T = TypeVar("T")
 class FakeFiles(Generic[T]):
     """Lists the files of a folder. Reads a file again only after it has changed."""
 
-    def __init__(self, folder: Path | None, describe: Callable[[str, bytes], T], room: int) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        describe: Callable[[str, bytes], T],
+        room: int,
+        most: int = MAX_LISTED,
+    ) -> None:
         """Args:
 
         folder: has the files; None for none.
         describe: what HELLO says of a file, from its name and its content.
         room: bytes that HELLO has for the list.
+        most: how many the list may have.
         """
         self._folder = folder
         self._describe = describe
         self._room = room
+        self._most = most
         self._known: dict[tuple[str, int, int], T] = {}
 
     def list(self) -> tuple[T, ...]:
@@ -42,7 +53,7 @@ class FakeFiles(Generic[T]):
                 continue
             key = (name, stat.st_mtime_ns, stat.st_size)
             self._known[key] = known.get(key) or self._describe(name, path.read_bytes())
-        return fitting(self._known.values(), self._room)
+        return fitting(self._known.values(), self._room, self._most)
 
 
 def fake_loras(folder: Path | None) -> FakeFiles[Lora]:
@@ -55,15 +66,37 @@ def fake_embeddings(folder: Path | None) -> FakeFiles[Embedding]:
     return FakeFiles(folder, _embedding, MAX_LISTED_EMBEDDING_BYTES)
 
 
+def fake_controls(folder: Path | None) -> FakeFiles[Control]:
+    """T2I-Adapters, whose text says so, and ControlNets."""
+    return FakeFiles(folder, _control, MAX_LISTED_CONTROL_BYTES, MAX_LISTED_CONTROLS)
+
+
+def fake_ip_adapters(folder: Path | None) -> FakeFiles[IpAdapter]:
+    """IP-Adapters of as many tokens as their text says, or four."""
+    return FakeFiles(folder, _ip_adapter, MAX_LISTED_CONTROL_BYTES, MAX_LISTED_CONTROLS)
+
+
 def _lora(name: str, content: bytes) -> Lora:
     words = tuple(line[:100] for line in _text(content).splitlines()[:8])
     return Lora(name, sha256(content).hexdigest(), "lora", rank=4, trigger_words=words)
 
 
 def _embedding(name: str, content: bytes) -> Embedding:
+    return Embedding(name, sha256(content).hexdigest(), _number(content, 1))
+
+
+def _control(name: str, content: bytes) -> Control:
+    kind = "t2i-adapter" if _text(content).startswith("t2i-adapter") else "controlnet"
+    return Control(name, sha256(content).hexdigest(), kind)
+
+
+def _ip_adapter(name: str, content: bytes) -> IpAdapter:
+    return IpAdapter(name, sha256(content).hexdigest(), _number(content, 4))
+
+
+def _number(content: bytes, otherwise: int) -> int:
     text = _text(content)
-    vectors = max(1, int(text)) if text.isdecimal() and len(text) < 3 else 1
-    return Embedding(name, sha256(content).hexdigest(), vectors)
+    return max(1, int(text)) if text.isdecimal() and len(text) < 3 else otherwise
 
 
 def _text(content: bytes) -> str:

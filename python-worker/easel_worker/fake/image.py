@@ -18,7 +18,15 @@ from collections.abc import Iterable
 import numpy as np
 from msgspec import UNSET
 
-from easel_worker.engine import FEATURES, MICRO_CONDITIONING, ImageSpec, Pixels, Tokens
+from easel_worker.engine import (
+    FEATURES,
+    MICRO_CONDITIONING,
+    ControlUse,
+    ImageSpec,
+    Pixels,
+    Tokens,
+)
+from easel_worker.pictures import ROLES
 
 
 def canonical_text(spec: ImageSpec) -> str:
@@ -30,7 +38,7 @@ def canonical_text(spec: ImageSpec) -> str:
     and guidance_end in thousandths, and cache_interval. If the request has a weighting, these three
     and one more always follow: see `_weighting`. If it has a schedule, one more field follows: see
     `_schedule`. The last fields are optional too: see `_conditions`,
-    `_loras`, `_embeddings` and `_pictures`.
+    `_loras`, `_embeddings`, `_schedule_steps`, `_controls` and `_pictures`.
     """
     negative = ("-", "-") if spec.negative is None else _lists(spec.negative)
     fields = (
@@ -49,6 +57,8 @@ def canonical_text(spec: ImageSpec) -> str:
         *_conditions(spec),
         *_loras(spec),
         *_embeddings(spec),
+        *_schedule_steps(spec),
+        *_controls(spec),
         *_pictures(spec),
     )
     return "|".join(map(str, fields))
@@ -163,15 +173,37 @@ def _embeddings(spec: ImageSpec) -> tuple[str, ...]:
     return (f"embeddings={';'.join(parts)}", *end)
 
 
-def _pictures(spec: ImageSpec) -> tuple[str, ...]:
-    """`schedule_steps=` if they are not the steps, and `pictures=` if there are any.
+def _schedule_steps(spec: ImageSpec) -> tuple[str, ...]:
+    """`schedule_steps=` and their number, if they are not the steps."""
+    return (f"schedule_steps={spec.schedule_steps}",) if spec.skipped_steps else ()
 
-    The pictures are `role:digest`, first the image's and then the mask's, joined by `;`.
+
+def _controls(spec: ImageSpec) -> tuple[str, ...]:
+    """`controls=` and `ip_adapters=`, each with its entries in order, joined by `;`, if any.
+
+    An entry is `name,digest,scale`, and of a control also `start,end`, numbers in thousandths.
     """
-    steps = (f"schedule_steps={spec.schedule_steps}",) if spec.skipped_steps else ()
-    named = {"image": spec.image, "mask": spec.mask}
-    parts = [f"{role}:{each.digest}" for role, each in named.items() if each is not None]
-    return (*steps, f"pictures={';'.join(parts)}") if parts else steps
+    named: list[str] = []
+    for field in ("controls", "ip_adapters"):
+        uses = getattr(spec, field)
+        if uses is UNSET:
+            continue
+        parts = []
+        for use in uses:
+            numbers = [use.scale, *([use.start, use.end] if isinstance(use, ControlUse) else [])]
+            parts.append(_joined((use.name, use.digest, *map(_thousandths, numbers))))
+        named.append(f"{field}={';'.join(parts)}")
+    return tuple(named)
+
+
+def _pictures(spec: ImageSpec) -> tuple[str, ...]:
+    """`pictures=` and `role:digest` of each in the order of `ROLES`, joined by `;`, if any."""
+    parts: list[str] = []
+    for name, role in ROLES.items():
+        found = getattr(spec, role.field)
+        each = found if isinstance(found, tuple) else () if found is None else (found,)
+        parts += [f"{name}:{picture.digest}" for picture in each]
+    return (f"pictures={';'.join(parts)}",) if parts else ()
 
 
 def _joined(items: Iterable[object]) -> str:

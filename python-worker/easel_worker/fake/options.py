@@ -6,8 +6,10 @@ from typing import Annotated, Literal, get_args
 
 from easel_worker import parse
 from easel_worker.engine_options import (
+    CONTROLNETS,
     EMBEDDINGS,
     IMAGE_INPUTS,
+    IP_ADAPTERS,
     LORA_SETS,
     LORAS,
     MAX_CACHE_INTERVAL,
@@ -91,6 +93,10 @@ class Options:
     lora_sets: Annotated[int, LORA_SETS] = 1
 
     embeddings: Annotated[Path | None, EMBEDDINGS] = None
+
+    controlnets: Annotated[Path | None, CONTROLNETS] = None
+
+    ip_adapters: Annotated[Path | None, IP_ADAPTERS] = None
 
     fake_step_ms: Annotated[
         float, Option(parse.duration, "fake engine: milliseconds that a denoising step takes")

@@ -9,7 +9,7 @@ from msgspec import UNSET
 from easel_worker.engine import ImageSpec, LoraUse, Parameters, Tokens
 from easel_worker.fake.image import canonical_text, picture
 from easel_worker.image import Image
-from easel_worker.pictures import CHANNELS, pictures
+from easel_worker.pictures import ROLES, pictures
 from easel_worker.protocol import Generate, PictureForm, Result
 from easel_worker.values import Size
 
@@ -39,11 +39,11 @@ def generate(request: str, *seeds: int, **changes: Any) -> Generate:
 
 
 def with_pictures(request: Generate, *roles: str) -> Generate:
-    """Return the request with random pictures of these roles: `image`, `mask`."""
+    """Return the request with random pictures of these roles, all of the image's size."""
     rng = np.random.default_rng(len(roles))
     forms, frames = [], []
     for role in roles:
-        form = PictureForm(role, request.width, request.height, CHANNELS[role])
+        form = PictureForm(role, request.width, request.height, ROLES[role].channels)
         forms.append(form)
         frames.append(memoryview(rng.bytes(form.bytes)))
     return dataclasses.replace(request, pictures=tuple(forms), frames=tuple(frames))
