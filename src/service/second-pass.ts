@@ -25,9 +25,11 @@ export interface SecondPass {
   readonly job: (index: number, pixels: Uint8Array) => Job
 }
 
-/** What a request with `hires` decides by itself. */
+/** What a request with `hires` decides by itself. Its fields have one order, so that equal requests make equal files. */
 export function hiresOf({ hires }: Pick<GenerateRequest, 'hires'>): Pick<Decided, 'hires'> {
-  return hires === undefined ? {} : { hires: { ...hires, strength: hires.strength ?? STRENGTH } }
+  if (hires === undefined) return {}
+  const { width, height, strength = STRENGTH, num_inference_steps: steps } = hires
+  return { hires: { width, height, strength, ...(steps === undefined ? {} : { num_inference_steps: steps }) } }
 }
 
 /**

@@ -59,6 +59,12 @@ describe('hires', () => {
     expect(await metric(server, 'easel_memory_bytes', 'part="inputs"')).toBe(0)
   })
 
+  it('makes one file, whatever the order of its fields', async () => {
+    const file = async (hires: object) => Buffer.from(await (await generate(server, body({ hires }))).arrayBuffer())
+    const one = await file({ ...LARGE, strength: 0.5, num_inference_steps: 7 })
+    expect((await file({ num_inference_steps: 7, strength: 0.5, ...LARGE })).equals(one)).toBe(true)
+  })
+
   it('gives several images, each from its own first pass, and counts the steps of both passes', async () => {
     const request = body({ hires: { ...LARGE, strength: 0.5 }, num_images: 2 })
     const response = await generate(server, request, { headers: { accept: 'text/event-stream' } })

@@ -293,7 +293,10 @@ export class Studio {
   /** Requests variations of the image: they start from it, with other seeds. */
   async #vary({ recipe, blob }: Picture): Promise<void> {
     const { num_images } = this.#form.settings
-    this.#form.write({ ...fromRecipe(recipe, this.#form.refinements), seed: undefined, num_images })
+    const settings = fromRecipe(recipe, this.#form.refinements)
+    // The image is already enlarged.
+    const { hires: enlarged, size = '' } = settings
+    this.#form.write({ ...settings, size: enlarged || size, hires: '', seed: undefined, num_images })
     this.#form.write({ resize_mode: '', padding_mask_crop: undefined, strength: varyStrength(this.#form.steps) })
     this.#form.start.put(await readStart(blob, undefined))
     this.#form.submit()

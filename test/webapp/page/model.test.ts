@@ -27,6 +27,7 @@ const settings: Settings = {
   model: undefined,
   loras: [],
   size: '64×48',
+  hires: '',
   num_inference_steps: 24,
   guidance_scale: undefined,
   seed: undefined,
@@ -110,6 +111,25 @@ describe('a recipe', () => {
     ])
   })
 
+  it('sets its second pass, or clears it if it has none', () => {
+    const hires = { width: 16, height: 32, strength: 0.5, num_inference_steps: 7 }
+    const filled = { ...settings, ...fromRecipe({ ...recipe, hires }, []) }
+    expect(filled).toMatchObject({ size: '8×16', hires: '16×32', hires_strength: 0.5, hires_steps: 7 })
+    const request = toRequest(filled, 9)
+    // 9 steps, and half of 7.
+    expect(request).toMatchObject({ hires, preview_interval: Math.round((9 + 3) / 8) })
+    expect(unlike(requestOf({ ...recipe, hires }, []), request)).toEqual([])
+    expect(unlike(requestOf({ ...recipe, hires: { ...hires, width: 8 } }, []), request)).toEqual(['hires'])
+    const cleared = toRequest({ ...filled, ...fromRecipe(recipe, []) }, 9)
+    expect(Object.keys(cleared).filter((name) => name.startsWith('hires'))).toEqual([])
+  })
+
+  it('has no second pass beside a picture to start from', () => {
+    const filled = { ...settings, ...fromRecipe({ ...recipe, hires: { width: 16, height: 32 } }, []) }
+    expect(toRequest(filled, 9)).toHaveProperty('hires', { width: 16, height: 32 })
+    expect(toRequest(filled, 9, { image: new Blob() })).not.toHaveProperty('hires')
+  })
+
   it('sets its prompt syntax and second prompts, or clears them if it has none', () => {
     const own = { prompt_syntax: 'a1111', prompt_2: 'q', negative_prompt_2: 'n' } as const
     const filled = { ...settings, ...fromRecipe({ ...recipe, ...own }, []) }
@@ -190,6 +210,7 @@ describe('a recipe', () => {
       timestep_spacing: '',
       loras: [],
       size: '8×8',
+      hires: '',
       guidance_scale: 3,
       seed: 5,
       num_images: 1,

@@ -1,5 +1,6 @@
 import type { Files, GenerateRequest, Known } from '../api/types.js'
 import type { Size } from '../lib/picture-file.js'
+import { hiresNumbers, type HiresNumbers, hiresOf, hiresSteps } from './hires.js'
 import { type ChosenLora, lorasOfRecipe } from './loras.js'
 import { defaultStrength, stepsRun } from './start.js'
 
@@ -9,7 +10,7 @@ export type Numbers = {
 }
 
 /** The values in the form. */
-export interface Settings extends Omit<Numbers, 'width' | 'height' | 'timeout' | 'preview_interval'> {
+export interface Settings extends Omit<Numbers, 'width' | 'height' | 'timeout' | 'preview_interval'>, HiresNumbers {
   prompt: string
   /** Undefined until the server has reported its default. */
   negative_prompt: string | undefined
@@ -22,6 +23,8 @@ export interface Settings extends Omit<Numbers, 'width' | 'height' | 'timeout' |
   model: string | undefined
   loras: readonly ChosenLora[]
   size: string
+  /** The size of the second pass; empty for none. */
+  hires: string
   /** Empty for none. */
   preset: string
   scheduler: string
@@ -65,6 +68,9 @@ export function toRequest(
     model,
     loras,
     size,
+    hires: hiresSize,
+    hires_strength,
+    hires_steps,
     preset,
     scheduler,
     timestep_spacing,
@@ -83,7 +89,10 @@ export function toRequest(
 ): GenerateRequest {
   const started = files.image !== undefined
   const padding = files.mask_image === undefined ? undefined : padding_mask_crop
-  const run = started ? stepsRun(steps, strength ?? defaultStrength(files)) : steps
+  const second = { hires_strength, hires_steps }
+  const hires = started ? undefined : hiresOf(sizeOfName(hiresSize), second)
+  const first = started ? stepsRun(steps, strength ?? defaultStrength(files)) : steps
+  const run = hires === undefined ? first : first + hiresSteps(steps, second).run
   return {
     prompt: prompt.trim(),
     // Send it even if empty: without it, the server would apply its own default.
@@ -97,6 +106,7 @@ export function toRequest(
     ...given({ prompt_syntax, model }),
     ...(loras.length === 0 ? {} : { loras: [...loras] }),
     ...sizeOfName(size),
+    ...given({ hires }),
     ...given(numbers),
     // Its fields are in the form, except timesteps.
     ...filled({ preset, scheduler }),
@@ -136,6 +146,7 @@ export function fromRecipe(
     version: _version,
     image_sha256: _image,
     mask_image_sha256: _mask,
+    hires,
     truncate = false,
     ...rest
   } = recipe
@@ -157,6 +168,8 @@ export function fromRecipe(
     ...given({ ...settings, num_images: 1 }),
     loras: lorasOfRecipe(recipe),
     size: sizeName(width, height),
+    hires: hires === undefined ? '' : sizeName(hires.width, hires.height),
+    ...hiresNumbers(hires),
     truncate
   }
 }

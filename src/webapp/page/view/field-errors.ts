@@ -82,7 +82,7 @@ function problem(field: Element, form: HTMLFormElement): string | undefined {
   if (field instanceof HTMLButtonElement) return field.dataset['problem']
   if (field instanceof HTMLTextAreaElement) return problemOfText(field)
   if (field instanceof HTMLSelectElement)
-    return field.selectedOptions[0]?.dataset['missing'] === undefined
+    return field.selectedOptions[0]?.dataset['missing'] === undefined || field.closest('[hidden]') !== null
       ? undefined
       : `This server does not offer ${field.value}.`
   if (!(field instanceof HTMLInputElement) || field.type !== 'number' || field.closest('[hidden]') !== null)

@@ -8,6 +8,7 @@ import { nearestSize, type Start, varyStrength } from '../model/start.js'
 import type { WeightSyntax } from '../model/weights.js'
 import { joinDials, showDials } from './dial.js'
 import { FieldErrors } from './field-errors.js'
+import { HiresField } from './hires-field.js'
 import { Loras } from './loras.js'
 import { ModelPicker } from './model-picker.js'
 import { Sizes } from './sizes.js'
@@ -23,6 +24,15 @@ const DEFAULTED = ['num_inference_steps', 'guidance_scale', 'negative_prompt', '
 
 /** Fields that decide how many tokens the prompts have. */
 const COUNTED = ['prompt', 'negative_prompt', 'prompt_2', 'negative_prompt_2', 'prompt_syntax', 'model'] as const
+
+/** Fields whose errors go when another field changes, because they are checked together. */
+const CHECKED_WITH: Readonly<Record<string, readonly string[]>> = {
+  guidance_start: ['guidance_end'],
+  guidance_end: ['guidance_start'],
+  hires_strength: ['hires'],
+  hires_steps: ['hires'],
+  num_inference_steps: ['hires']
+}
 
 interface Events {
   /** The request is complete. */
@@ -45,6 +55,7 @@ export class Form extends Emitter<Events> {
   readonly loras = new Loras()
   readonly start = new StartField(() => sizeOfName(this.#sizes.value))
   readonly errors = new FieldErrors(this.#form)
+  readonly #hires = new HiresField()
   #defaults: Health['defaults'] = null
   #presets: Health['presets'] = []
   #offered: Health['sizes'] = []
@@ -93,6 +104,7 @@ export class Form extends Emitter<Events> {
       model: this.#models.value,
       loras: this.loras.value,
       size: this.#sizes.value,
+      hires: this.#field('hires').value,
       ...this.#numbers(),
       preset: this.#field('preset').value,
       scheduler: this.#field('scheduler').value,
@@ -139,6 +151,10 @@ export class Form extends Emitter<Events> {
         this.#sizes.value = String(value)
         continue
       }
+      if (name === 'hires') {
+        this.#hires.value = String(value)
+        continue
+      }
       if (name === 'loras') {
         this.loras.value = value as Settings['loras']
         continue
@@ -179,6 +195,8 @@ export class Form extends Emitter<Events> {
     if (schedulers.length > 0) offerOptions(this.#field('scheduler') as HTMLSelectElement, schedulers)
     this.loras.supported = features.includes('loras')
     this.start.adopt(health)
+    this.#hires.adopt(health)
+    this.#refresh()
     this.#offered = sizes
     for (const [name, most] of Object.entries(limits ?? {}))
       if (this.#has(name)) (this.#field(name) as HTMLInputElement).max = String(most)
@@ -303,11 +321,8 @@ export class Form extends Emitter<Events> {
   #changed(names: readonly string[]): void {
     for (const name of names) this.#awaiting.delete(name)
     if (names.some((name) => (COUNTED as readonly string[]).includes(name))) this.#emitPrompts()
-    // guidance_start and guidance_end are validated together, so clear both errors.
-    this.errors.clear(
-      names.some((name) => /^guidance_(start|end)$/.test(name)) ? [...names, 'guidance_start', 'guidance_end'] : names
-    )
-    this.start.refresh(this.steps, this.#number('strength'))
+    this.errors.clear(names.flatMap((name) => [name, ...(CHECKED_WITH[name] ?? [])]))
+    this.#refresh()
     byId('quality-field', HTMLDivElement).hidden = this.#field('output_format').value === 'png'
     remember(NAME, {
       ...this.settings,
@@ -315,6 +330,14 @@ export class Form extends Emitter<Events> {
       model: this.#models.wanted,
       size: this.#sizes.wanted
     })
+  }
+
+  /** Shows what follows from the values of the fields. */
+  #refresh(): void {
+    const { steps } = this
+    this.start.refresh(steps, this.#number('strength'))
+    const [hires_strength, hires_steps] = [this.#number('hires_strength'), this.#number('hires_steps')]
+    this.#hires.refresh(steps, { hires_strength, hires_steps }, this.start.value !== undefined)
   }
 
   #count(by: number): void {
