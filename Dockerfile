@@ -2,6 +2,7 @@
 #
 #   gateway      the HTTP server; waits for workers
 #   worker       SDXL on Cloud TPUs (linux/amd64)
+#   worker-cuda  the same on NVIDIA GPUs (CUDA 13), several gigabytes
 #   worker-cpu   the same without libtpu, for any machine; a third of the size
 #   webapp       the web page, as a process of its own
 #   all-in-one   gateway, worker-cpu and the demo model in one container
@@ -60,6 +61,12 @@ FROM python-base AS worker-packages
 COPY python-worker/requirements-tpu.lock ./
 RUN --mount=type=cache,target=/root/.cache/pip python -m venv /opt/venv \
     && /opt/venv/bin/pip install --require-hashes --only-binary=:all: --requirement requirements-tpu.lock \
+    && /opt/venv/bin/pip uninstall --yes pip setuptools
+
+FROM python-base AS worker-cuda-packages
+COPY python-worker/requirements-cuda.lock ./
+RUN --mount=type=cache,target=/root/.cache/pip python -m venv /opt/venv \
+    && /opt/venv/bin/pip install --require-hashes --only-binary=:all: --requirement requirements-cuda.lock \
     && /opt/venv/bin/pip uninstall --yes pip setuptools
 
 FROM python-base AS worker-cpu-packages
@@ -145,6 +152,31 @@ ARG VERSION=unversioned
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Easel worker" \
       org.opencontainers.image.description="JAX worker that holds SDXL on Cloud TPUs for an Easel gateway" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+
+# --- worker-cuda ----------------------------------------------------------------------------------
+
+FROM python-runtime AS worker-cuda
+COPY --from=worker-cuda-packages /opt/venv /opt/venv
+COPY --from=worker-program /opt/easel /opt/easel
+# NVIDIA_*: what the container runtime adds from the host. GKE mounts the driver in /usr/local/nvidia
+# instead. XLA_FLAGS: only kernels that give the same bytes each time.
+ENV EASEL_CONNECT=ipc:///run/easel/worker.sock \
+    JAX_PLATFORMS=cuda,cpu \
+    LD_LIBRARY_PATH=/usr/local/nvidia/lib64 \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility \
+    XLA_FLAGS=--xla_gpu_exclude_nondeterministic_ops=true
+USER 10001:10001
+CMD ["python", "-m", "easel_worker"]
+HEALTHCHECK NONE
+ARG VERSION=unversioned
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Easel worker-cuda" \
+      org.opencontainers.image.description="JAX worker that holds SDXL on NVIDIA GPUs for an Easel gateway" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

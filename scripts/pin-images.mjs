@@ -6,14 +6,14 @@ import { readFileSync, writeFileSync } from 'node:fs'
 
 const PLACE = 'k8s/components/place/place.yaml'
 const BASES = ['Dockerfile', 'cloudbuild.yaml']
-const IMAGES = ['gateway', 'worker', 'webapp']
+const IMAGES = ['gateway', 'worker', 'worker-cuda', 'webapp']
 const DIGEST = /^sha256:[0-9a-f]{64}$/
 
 const HELP = `usage: node scripts/pin-images.mjs [TAG]      (from the root of the repository)
        node scripts/pin-images.mjs --bases
 
-Without --bases: asks Artifact Registry (gcloud) for the digests of gateway, worker and webapp, and writes
-TAG@DIGEST to ${PLACE}. TAG defaults to the one in that file.
+Without --bases: asks Artifact Registry (gcloud) for the digests of ${IMAGES.join(', ')}, and
+writes TAG@DIGEST to ${PLACE}. TAG defaults to the one in that file.
 
 With --bases: asks Docker Hub (docker buildx) for the digests of the images that ${BASES.join(' and ')} use.
 `

@@ -6,6 +6,11 @@ import { startChild } from '../../tools/children.mjs'
 import { step, StepError } from '../../tools/run.mjs'
 
 const USER = 10_001
+/** Images for devices that this machine may lack, and the package that drives the device. */
+const DEVICE_IMAGES = [
+  { image: 'worker', holds: 'libtpu' },
+  { image: 'worker-cuda', holds: 'jax-cuda13-plugin' }
+]
 const PROMPT = JSON.stringify({ prompt: 'a red circle on a blue background', num_inference_steps: 4 })
 
 /** @typedef {(args: readonly string[]) => Promise<string>} Buildah */
@@ -42,16 +47,16 @@ export async function tryImages(buildah, targets) {
       })
     )
   }
-  // Without a TPU this only checks that the packages load and that the worker reports the missing TPU.
-  if (targets.includes('worker')) {
-    await step('Trying worker', () =>
+  // Without a TPU or GPU this only checks that the packages load.
+  for (const { image, holds } of DEVICE_IMAGES.filter((each) => targets.includes(each.image))) {
+    await step(`Trying ${image}`, () =>
       trial(buildah, async (start) => {
         await start.once({
-          image: 'worker',
+          image,
           command: [
             'python',
             '-c',
-            'import importlib.metadata as m, easel_worker.sdxl.serving.engine; print(m.version("libtpu"))'
+            `import importlib.metadata as m, easel_worker.sdxl.serving.engine; print(m.version("${holds}"))`
           ],
           env: { JAX_PLATFORMS: 'cpu' }
         })

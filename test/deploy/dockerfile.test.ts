@@ -13,6 +13,7 @@ const targets: [string, Program[], string[]][] = [
   ['gateway', [gateway], ['node', 'dist/main.js']],
   ['webapp', [webapp], ['node', 'dist/webapp/main.js']],
   ['worker', [worker], ['python', '-m', 'easel_worker']],
+  ['worker-cuda', [worker], ['python', '-m', 'easel_worker']],
   ['worker-cpu', [worker], ['python', '-m', 'easel_worker']],
   ['all-in-one', [gateway, worker], ['node', 'dist/main.js']]
 ]
@@ -99,19 +100,25 @@ describe('the health checks', () => {
     )
   })
 
-  it.each(['worker', 'worker-cpu'])('%s: there is none, for it speaks no HTTP', (name) => {
+  it.each(['worker', 'worker-cuda', 'worker-cpu'])('%s: there is none, for it speaks no HTTP', (name) => {
     expect(contentOf(stageOf(name), 'HEALTHCHECK')).toBe('NONE')
   })
 })
 
-describe('the two workers', () => {
-  it('differ in their packages and where they look for devices, and in nothing else', () => {
-    const rest = (name: string) =>
-      stageOf(name)
-        .instructions.filter(({ keyword }) => keyword !== 'LABEL')
-        .map(({ content }) => content.replace(/-cpu|\s*\\?\s*JAX_PLATFORMS=cpu/g, ''))
-    expect(rest('worker-cpu')).toEqual(rest('worker'))
-  })
+describe('the workers', () => {
+  it.each(['worker-cpu', 'worker-cuda'])(
+    '%s has other packages than worker, looks elsewhere for devices, and is the same else',
+    (device) => {
+      const rest = (name: string) =>
+        stageOf(name)
+          .instructions.filter(({ keyword }) => keyword !== 'LABEL')
+          .map(({ keyword, content }) => (keyword === 'ENV' ? '' : content.replace(/-cpu|-cuda/g, '')))
+      expect(rest(device)).toEqual(rest('worker'))
+      const { JAX_PLATFORMS: platforms, ...environment } = environmentOf(stages, device)
+      expect(platforms).toBe({ 'worker-cpu': 'cpu', 'worker-cuda': 'cuda,cpu' }[device])
+      expect(environment).toMatchObject(environmentOf(stages, 'worker'))
+    }
+  )
 })
 
 function stageOf(name: string): Stage {

@@ -59,7 +59,10 @@ describe.each(overlays)('k8s/overlays/%s', (folder) => {
   it('runs a gateway and a worker in one Pod, from images that the Dockerfile has', () => {
     expect(pod.containers.map(({ name }) => name)).toEqual(['gateway', 'worker'])
     expect(imageOf(gateway)).toBe('gateway')
-    expect(imageOf(worker)).toBe(worker.resources?.limits?.['google.com/tpu'] === undefined ? 'worker-cpu' : 'worker')
+    const { 'google.com/tpu': tpus, 'nvidia.com/gpu': gpus } = worker.resources?.limits ?? {}
+    expect(imageOf(worker)).toBe(tpus === undefined ? (gpus === undefined ? 'worker-cpu' : 'worker-cuda') : 'worker')
+    // A node pulls no second image to fetch weights.
+    for (const each of pod.initContainers ?? []) expect(imageOf(each)).toBe(imageOf(worker))
     const stages = readDockerfile().map(({ name }) => name)
     for (const container of everyContainer(manifests)) expect(stages).toContain(imageOf(container))
   })
@@ -275,6 +278,24 @@ describe.each([
         limits: { 'google.com/tpu': chips }
       })
       expect(gateway?.resources?.limits).not.toHaveProperty(['google.com/tpu'])
+      expect(spec.strategy?.rollingUpdate?.maxSurge).toBe(0)
+    },
+    INSTALL_MS
+  )
+})
+
+describe('k8s/overlays/nvidia-l4', () => {
+  it(
+    'asks for the node and its GPU',
+    async () => {
+      const { spec } = named<Deployment>(parseManifests(await render('nvidia-l4')), 'Deployment', 'easel')
+      const [gateway, worker] = spec.template.spec.containers
+      expect(spec.template.spec.nodeSelector).toEqual({ 'cloud.google.com/gke-accelerator': 'nvidia-l4' })
+      expect(spec.template.spec.tolerations).toEqual([
+        { key: 'nvidia.com/gpu', operator: 'Exists', effect: 'NoSchedule' }
+      ])
+      expect(worker?.resources).toMatchObject({ requests: { 'nvidia.com/gpu': 1 }, limits: { 'nvidia.com/gpu': 1 } })
+      expect(gateway?.resources?.limits).not.toHaveProperty(['nvidia.com/gpu'])
       expect(spec.strategy?.rollingUpdate?.maxSurge).toBe(0)
     },
     INSTALL_MS

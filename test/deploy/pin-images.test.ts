@@ -9,7 +9,7 @@ import { type Deployment, INSTALL_MS, ofKind, overlays, parseManifests } from '.
 import { violations } from './policy.js'
 
 const digestOf = (letter: string) => `sha256:${letter.repeat(64)}`
-const LETTERS: Record<string, string> = { gateway: 'a', worker: 'b', webapp: 'c' }
+const LETTERS: Record<string, string> = { gateway: 'a', worker: 'b', 'worker-cuda': '9', webapp: 'c' }
 
 /** A copy of what the script writes to, and stand-ins for the programs that ask registries: they answer as told, and write down what they were asked. */
 function copy(programs: Record<string, string>): {
@@ -79,7 +79,7 @@ describe('scripts/pin-images.mjs', () => {
         const images = await imagesOf(folder, overlay)
         expect(images.length).toBeGreaterThan(1)
         for (const image of images) {
-          const [, name = ''] = /\/([a-z]+):abc1234@/.exec(image) ?? []
+          const [, name = ''] = /\/([a-z-]+):abc1234@/.exec(image) ?? []
           expect(image).toBe(`${repository}/${name}:abc1234@${digestOf(LETTERS[name] ?? '?')}`)
         }
       }

@@ -102,6 +102,12 @@ const spoilt: [string, (pod: PodSpec, gateway: Container, manifests: Manifest[])
     }
   ],
   [
+    'gateway requests another number of GPUs',
+    (_, gateway) => {
+      Object.assign(gateway.resources?.limits ?? {}, { 'nvidia.com/gpu': 1 })
+    }
+  ],
+  [
     'whatever that is today',
     (_, gateway) => {
       gateway.image = 'registry:5000/easel/gateway'

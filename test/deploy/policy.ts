@@ -69,7 +69,8 @@ function unboundContainer({ name, resources }: Container): string[] {
     [`${name} requests no CPU or memory`]: requests['cpu'] === undefined || requests['memory'] === undefined,
     [`${name} has no limit of CPU or memory`]: limits['cpu'] === undefined || limits['memory'] === undefined,
     [`${name} requests another number of TPU chips than its limit`]:
-      requests['google.com/tpu'] !== limits['google.com/tpu']
+      requests['google.com/tpu'] !== limits['google.com/tpu'],
+    [`${name} requests another number of GPUs than its limit`]: requests['nvidia.com/gpu'] !== limits['nvidia.com/gpu']
   })
 }
 

@@ -16,7 +16,11 @@ const foreign: ReadonlyMap<string, string> = new Map([
   ['PATH', 'the kernel'],
   ['PYTHONDONTWRITEBYTECODE', 'Python'],
   ['PYTHONUNBUFFERED', 'Python'],
-  ['JAX_PLATFORMS', 'JAX']
+  ['JAX_PLATFORMS', 'JAX'],
+  ['LD_LIBRARY_PATH', 'the dynamic linker'],
+  ['NVIDIA_VISIBLE_DEVICES', "NVIDIA's container runtime"],
+  ['NVIDIA_DRIVER_CAPABILITIES', "NVIDIA's container runtime"],
+  ['XLA_FLAGS', 'XLA']
 ])
 
 /** Those of the variables that neither the programs nor anything they stand on reads. */

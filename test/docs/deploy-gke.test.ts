@@ -205,7 +205,9 @@ describe(`following ${PAGE}`, () => {
       registry: 'us-central1-docker.pkg.dev',
       project: 'your-project',
       repository: 'easel',
-      ...Object.fromEntries(['gateway', 'worker', 'webapp'].map((name) => [name, `0123456@${digestOf(name)}`])),
+      ...Object.fromEntries(
+        ['gateway', 'worker', 'worker-cuda', 'webapp'].map((name) => [name, `0123456@${digestOf(name)}`])
+      ),
       cluster: 'easel',
       bucket: 'your-project-easel',
       host: 'easel.example.com'
@@ -244,11 +246,12 @@ describe(`following ${PAGE}`, () => {
 })
 
 describe(`the pools of ${PAGE}`, () => {
-  /** How a machine type shows itself to a Pod. */
-  const LABELS: Record<string, [accelerator: string, topology: string]> = {
+  /** How a machine type shows itself to a Pod: its accelerator, and for TPUs their topology. */
+  const LABELS: Record<string, string[]> = {
     'ct5lp-hightpu-1t': ['tpu-v5-lite-podslice', '1x1'],
     'ct5lp-hightpu-8t': ['tpu-v5-lite-podslice', '2x4'],
-    'ct6e-standard-1t': ['tpu-v6e-slice', '1x1']
+    'ct6e-standard-1t': ['tpu-v6e-slice', '1x1'],
+    'g2-standard-8': ['nvidia-l4']
   }
 
   async function podOf(overlay: string): Promise<PodSpec> {
@@ -259,19 +262,17 @@ describe(`the pools of ${PAGE}`, () => {
     '%s finds its nodes',
     async (overlay) => {
       const { nodeSelector = {} } = await podOf(overlay)
-      const wanted = [
-        nodeSelector['cloud.google.com/gke-tpu-accelerator'],
-        nodeSelector['cloud.google.com/gke-tpu-topology'],
-        nodeSelector['cloud.google.com/gke-spot'] === 'true'
-      ]
+      const labels = ['gke-tpu-accelerator', 'gke-tpu-topology', 'gke-accelerator'].flatMap(
+        (label) => nodeSelector[`cloud.google.com/${label}`] ?? []
+      )
+      const wanted = [...labels, nodeSelector['cloud.google.com/gke-spot'] === 'true']
       const pools = of('container node-pools create').map((call) => [
         ...(LABELS[flag(call, '--machine-type')] ?? []),
         call.flags.has('--spot')
       ])
       expect(pools).toContainEqual(wanted)
       // The table says the same machine.
-      const [machine] =
-        Object.entries(LABELS).find(([, labels]) => labels[0] === wanted[0] && labels[1] === wanted[1]) ?? []
+      const [machine] = Object.entries(LABELS).find(([, each]) => each.join() === labels.join()) ?? []
       const rows = readFileSync(join(packageRoot, PAGE), 'utf8')
         .split('\n')
         .filter((line) => line.startsWith('|') && line.includes(`\`${overlay}\``))

@@ -45,7 +45,7 @@ const FLAGS: Record<string, readonly string[]> = {
   ],
   'container clusters delete': ['--location'],
   'container clusters get-credentials': ['--location'],
-  'container node-pools create': ['--cluster', ...POOL],
+  'container node-pools create': ['--cluster', '--accelerator', ...POOL],
   'iam service-accounts create': [],
   'iam service-accounts delete': [],
   'projects add-iam-policy-binding': ['--condition', ...MEMBER],

@@ -31,7 +31,7 @@ const ANSWERS: Record<string, string> = {
   gcloud: `case "$*" in
     *'value(projectNumber)'*) echo ${PROJECT_NUMBER};;
     *'value(address)'*) echo 192.0.2.1;;
-    ${['gateway', 'worker', 'webapp'].map((name) => `*'docker images describe '*/${name}:*) echo ${digestOf(name)};;`).join('\n')}
+    ${['gateway', 'worker', 'worker-cuda', 'webapp'].map((name) => `*'docker images describe '*/${name}:*) echo ${digestOf(name)};;`).join('\n')}
   esac`,
   kubectl: 'case "$*" in *jsonpath*) echo 192.0.2.1;; esac',
   git: `case "$*" in *--short*) echo ${COMMIT.slice(0, 7)};; *) echo ${COMMIT};; esac`,
