@@ -35,7 +35,7 @@ export function settingsText(recipe: Recipe): string {
 }
 
 /** The filter that enlarges images for a second pass. No upscaler of the web UI has this name. */
-const UPSCALER = 'Bicubic'
+export const UPSCALER = 'Bicubic'
 
 function hiresSettings({ hires, num_inference_steps: first }: Recipe): string[] {
   if (hires === undefined) return []

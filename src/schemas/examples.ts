@@ -186,6 +186,7 @@ export const sdapiExamples = {
   },
   sampler: { name: 'DPM++ 2M', aliases: ['dpmpp_2m'], options: { scheduler: 'karras' } },
   scheduler: { name: 'karras', label: 'Karras', aliases: null, default_rho: 7, need_inner_model: false },
+  upscaler: { name: 'Bicubic', model_name: null, model_path: null, model_url: null, scale: null },
   model: {
     title: 'stable-diffusion-xl-base-1.0',
     model_name: 'stable-diffusion-xl-base-1.0',

@@ -23,12 +23,13 @@ export interface Unpainted {
   readonly ignored: Readonly<Record<string, string>>
 }
 
-const SECOND_PASS = "none of the web UI's upscalers is here; hires of POST /generate makes a second pass"
-
 /** Names and neutral values are those of the web UI's API. */
 const FIXED: Readonly<Record<string, FixedField>> = {
-  enable_hr: { schema: flag, neutral: [false], unable: SECOND_PASS },
-  firstpass_image: { schema: text, neutral: [''], unable: SECOND_PASS },
+  firstpass_image: {
+    schema: text,
+    neutral: [''],
+    unable: 'Easel makes the first pass itself; img2img changes a picture'
+  },
   restore_faces: { schema: flag, neutral: [false], unable: 'Easel restores no faces' },
   tiling: { schema: flag, neutral: [false], unable: 'Easel makes no tiles' },
   styles: { schema: list, neutral: [[]], unable: 'Easel keeps no styles; write their text into the prompt' },
@@ -65,27 +66,28 @@ const IGNORED: Readonly<Record<string, string>> = {
   s_tmax: 'Used with s_churn only.',
   script_args: 'Used with script_name only.',
   refiner_switch_at: 'Used with refiner_checkpoint only.',
-  firstphase_width: 'Used with enable_hr only.',
-  firstphase_height: 'Used with enable_hr only.',
-  hr_scale: 'Used with enable_hr only.',
-  hr_upscaler: 'Used with enable_hr only.',
-  hr_second_pass_steps: 'Used with enable_hr only.',
-  hr_resize_x: 'Used with enable_hr only.',
-  hr_resize_y: 'Used with enable_hr only.',
-  hr_checkpoint_name: 'Used with enable_hr only.',
-  hr_sampler_name: 'Used with enable_hr only.',
-  hr_scheduler: 'Used with enable_hr only.',
-  hr_prompt: 'Used with enable_hr only.',
-  hr_negative_prompt: 'Used with enable_hr only.',
   comments: 'Notes of the web UI.',
   url: 'SillyTavern sends its own address of the server.',
   auth: 'SillyTavern sends its own credentials for the server.'
 }
 
-export const TXT2IMG: Unpainted = {
-  fixed: FIXED,
-  ignored: { ...IGNORED, denoising_strength: 'Used with enable_hr only.' }
+export const TXT2IMG: Unpainted = { fixed: FIXED, ignored: IGNORED }
+
+const SAME = 'both passes have one'
+
+/** Fields of txt2img that must be neutral with enable_hr, and otherwise decide nothing. */
+export const WITH_HIRES: Unpainted['fixed'] = {
+  firstphase_width: { schema: number, neutral: [0], unable: 'width is the size of the first pass' },
+  firstphase_height: { schema: number, neutral: [0], unable: 'height is the size of the first pass' },
+  hr_checkpoint_name: { schema: text, neutral: ['', 'Use same checkpoint'], unable: `${SAME} model` },
+  hr_sampler_name: { schema: text, neutral: ['', 'Use same sampler'], unable: `${SAME} sampler` },
+  hr_scheduler: { schema: text, neutral: ['', 'Use same scheduler'], unable: `${SAME} schedule` },
+  hr_prompt: { schema: text, neutral: [''], unable: `${SAME} prompt` },
+  hr_negative_prompt: { schema: text, neutral: [''], unable: `${SAME} negative prompt` }
 }
+
+/** Fields of the second pass that are not in `WITH_HIRES`, besides `denoising_strength`. */
+const HIRES = ['hr_scale', 'hr_upscaler', 'hr_second_pass_steps', 'hr_resize_x', 'hr_resize_y']
 
 /** Fields of img2img that must be neutral if it has a mask, and otherwise decide nothing. */
 export const WITH_MASK: Unpainted['fixed'] = {
@@ -103,11 +105,16 @@ export const WITH_MASK: Unpainted['fixed'] = {
 export const IMG2IMG: Unpainted = {
   fixed: {
     ...FIXED,
+    enable_hr: { schema: flag, neutral: [false], unable: 'only txt2img makes a second pass' },
     include_init_images: { schema: flag, neutral: [false], unable: 'the answer does not repeat pictures' },
     initial_noise_multiplier: { schema: number, neutral: [1], unable: 'Easel does not scale noise' },
     latent_mask: { schema: text, neutral: [''], unable: 'Easel takes masks as pictures, in the field mask' }
   },
-  ignored: { ...IGNORED, image_cfg_scale: 'Used by models that edit by instruction only.' }
+  ignored: {
+    ...IGNORED,
+    ...Object.fromEntries([...HIRES, ...Object.keys(WITH_HIRES)].map((name) => [name, 'Used with enable_hr only.'])),
+    image_cfg_scale: 'Used by models that edit by instruction only.'
+  }
 }
 
 /** The properties of these fields for a request's schema. */

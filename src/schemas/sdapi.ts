@@ -3,7 +3,7 @@ import { parameters } from '../parameters.js'
 import { FORMATS } from '../image/formats.js'
 import { ONE_PIXEL } from './examples.js'
 import { maybe, oneOf } from './maybe.js'
-import { IMG2IMG, TXT2IMG, unpaintedProperties, WITH_MASK } from './sdapi-fields.js'
+import { IMG2IMG, TXT2IMG, unpaintedProperties, WITH_HIRES, WITH_MASK } from './sdapi-fields.js'
 
 const { prompt, negative_prompt, num_inference_steps, guidance_scale, width, height, seed, eta, num_images } =
   parameters
@@ -90,6 +90,8 @@ const SdapiImagesRequest = Type.Object({
 })
 export type SdapiImagesRequest = Static<typeof SdapiImagesRequest> & Readonly<Record<string, unknown>>
 
+const hiresEdge = { type: 'integer', minimum: 0, maximum: 8192 } as const
+
 /**
  * Body of POST /sdapi/v1/txt2img: the fields of the web UI's API. Types are checked here, and in `routes/sdapi/` what
  * the fields may ask for.
@@ -97,9 +99,42 @@ export type SdapiImagesRequest = Static<typeof SdapiImagesRequest> & Readonly<Re
  * @see https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/api/models.py
  */
 export const SdapiTxt2ImgRequest = Type.Object(
-  { ...SdapiImagesRequest.properties, ...unpaintedProperties(TXT2IMG) },
+  {
+    ...SdapiImagesRequest.properties,
+    enable_hr: maybe(
+      Type.Boolean({ description: 'Make a second pass at a larger size. The other fields of hr_* need it.' })
+    ),
+    hr_scale: maybe(
+      Type.Number({
+        minimum: 0,
+        maximum: 64,
+        description: 'How many times larger the finished image is. Only compiled sizes are offered. Default: 2.'
+      })
+    ),
+    hr_resize_x: maybe({
+      ...hiresEdge,
+      description: 'Width of the finished image instead; 0 follows from the height.'
+    }),
+    hr_resize_y: maybe({ ...hiresEdge, description: 'Its height; 0 follows from the width.' }),
+    hr_upscaler: maybe(
+      Type.String({
+        maxLength: 256,
+        description: 'Bicubic, or Lanczos or None, which mean the same here. Default: Bicubic.'
+      })
+    ),
+    hr_second_pass_steps: maybe(
+      Type.Integer({ minimum: 0, maximum: 1000, description: 'Steps of the second pass; 0 means `steps`.' })
+    ),
+    denoising_strength: maybe({
+      ...strength.schema,
+      description: 'How much the second pass changes the image, with enable_hr. Default: 0.7.'
+    }),
+    ...unpaintedProperties({ ...TXT2IMG, fixed: { ...TXT2IMG.fixed, ...WITH_HIRES } })
+  },
   { $id: 'SdapiTxt2ImgRequest', examples: [{ prompt: 'a red circle on a blue background', steps: 20 }] }
 )
+
+export type SdapiTxt2ImgRequest = Static<typeof SdapiTxt2ImgRequest> & Readonly<Record<string, unknown>>
 
 /** An integer for a switch, which some clients send as a boolean. */
 const flag = (description: string) =>
@@ -193,6 +228,17 @@ export const SdapiScheduler = Type.Object(
     need_inner_model: Type.Boolean()
   },
   { $id: 'SdapiScheduler' }
+)
+
+export const SdapiUpscaler = Type.Object(
+  {
+    name: Type.String({ description: 'What hr_upscaler takes.' }),
+    model_name: orNull('string'),
+    model_path: orNull('string'),
+    model_url: orNull('string'),
+    scale: orNull('number')
+  },
+  { $id: 'SdapiUpscaler' }
 )
 
 export const SdapiModel = Type.Object(

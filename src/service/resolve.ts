@@ -7,7 +7,7 @@ import { decide, type Decided } from './decisions.js'
 import { lorasOf } from './loras.js'
 import { unsupported } from './failures.js'
 import { checkHires } from './second-pass.js'
-import { checkOffered } from './sizes.js'
+import { checkSize } from './sizes.js'
 import { checkStart } from './starts.js'
 
 /** A request's values as its images have them. */
@@ -33,11 +33,11 @@ export function resolveRequest(
   checkNeutral(decided, model)
   checkOmittable(decided, model)
   checkStart(request, decided, model)
-  checkHires(request, decided, model)
   checkSchedule(decided)
   checkNegativeSizes(decided)
   checkLimits(decided, model)
   checkSize(decided, model)
+  checkHires(request, decided, model)
   if (!model.schedulers.includes(decided.scheduler)) {
     throw new EaselError('UNSUPPORTED_SCHEDULER', `scheduler must be one of ${model.schedulers.join(', ')}`, {
       field: 'scheduler'
@@ -116,8 +116,4 @@ function checkLimits(decided: Decided, model: Capabilities): void {
     const most = mostOf(parameter, model.limits)
     if (decided[name] > most) throw new EaselError('LIMIT_EXCEEDED', `${name} must be at most ${most}`, { field: name })
   }
-}
-
-function checkSize({ width, height }: Decided, model: Capabilities): void {
-  checkOffered({ width, height }, model, (sizes) => (sizes.some(([w]) => w === width) ? 'height' : 'width'))
 }

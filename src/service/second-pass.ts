@@ -45,7 +45,7 @@ export function checkHires({ image }: Pick<GenerateRequest, 'image'>, decided: D
   if (steps !== undefined && (decided.timesteps ?? decided.sigmas) !== undefined)
     throw invalid('must not have num_inference_steps with timesteps or sigmas, which decide the number')
   if (steps !== undefined && steps > model.limits.max_steps)
-    throw new EaselError('LIMIT_EXCEEDED', `hires.num_inference_steps must be at most ${model.limits.max_steps}`, {
+    throw new EaselError('LIMIT_EXCEEDED', `hires num_inference_steps must be at most ${model.limits.max_steps}`, {
       field: 'hires'
     })
   checkStepsRun('hires', passOf(decided, hires))

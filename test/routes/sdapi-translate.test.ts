@@ -6,12 +6,13 @@ import { imagesAnswer } from '../../src/routes/sdapi/answer.js'
 import { img2img, txt2img } from '../../src/routes/sdapi/kinds.js'
 import { choiceOf, listSamplers, listSchedules } from '../../src/routes/sdapi/samplers.js'
 import { readSettings } from '../../src/routes/sdapi/settings.js'
+import { secondPassOf } from '../../src/routes/sdapi/second-pass.js'
 import { startOf } from '../../src/routes/sdapi/start.js'
 import { translate } from '../../src/routes/sdapi/translate.js'
 import { slicesOf } from '../../src/routes/answers/body.js'
 import type { Recipe } from '../../src/image/recipe.js'
-import type { SdapiImagesRequest, SdapiImg2ImgRequest } from '../../src/schemas/sdapi.js'
-import { WITH_MASK } from '../../src/schemas/sdapi-fields.js'
+import type { SdapiImagesRequest, SdapiImg2ImgRequest, SdapiTxt2ImgRequest } from '../../src/schemas/sdapi.js'
+import { WITH_HIRES, WITH_MASK } from '../../src/schemas/sdapi-fields.js'
 
 const SCHEDULERS = [
   'euler euler_karras euler_exponential euler_beta euler_ancestral ddim ddpm heun heun_karras lcm tcd edm_euler',
@@ -280,6 +281,86 @@ describe('startOf', () => {
       code: 'UNSUPPORTED_FEATURE',
       field: 'resize_mode'
     })
+  })
+})
+
+describe('secondPassOf', () => {
+  const sizes: [number, number][] = [
+    [64, 64],
+    [64, 96],
+    [96, 144],
+    [128, 128],
+    [128, 192]
+  ]
+  const offer = { sizes, compiling: [[256, 256]] as [number, number][], defaults: { width: 64, height: 96 } as never }
+  const second = (fields: object) =>
+    secondPassOf({ prompt: 'x', enable_hr: true, ...fields } as SdapiTxt2ImgRequest, offer)
+
+  it.each<[object, object]>([
+    [{}, { width: 128, height: 192 }],
+    [{ hr_scale: 1.5 }, { width: 96, height: 144 }],
+    [
+      { width: 64, height: 64, hr_scale: null },
+      { width: 128, height: 128 }
+    ],
+    [{ hr_resize_x: 96 }, { width: 96, height: 144 }],
+    [
+      { hr_resize_y: 144, hr_resize_x: 0, hr_scale: 4 },
+      { width: 96, height: 144 }
+    ],
+    [
+      { hr_resize_x: 128, hr_resize_y: 192 },
+      { width: 128, height: 192 }
+    ],
+    [
+      { hr_second_pass_steps: 7, denoising_strength: 0.4 },
+      { width: 128, height: 192, strength: 0.4, num_inference_steps: 7 }
+    ],
+    [
+      { hr_second_pass_steps: 0, denoising_strength: null },
+      { width: 128, height: 192 }
+    ],
+    ...['Bicubic', 'Lanczos', 'None', 'lanczos', '', null].map((hr_upscaler): [object, object] => [
+      { hr_upscaler },
+      { width: 128, height: 192 }
+    ])
+  ])('reads %o as %o', (fields, hires) => {
+    expect(second(fields)).toEqual({ hires })
+  })
+
+  it('is none unless enable_hr is true, whatever the other fields are', () => {
+    for (const enable_hr of [false, null, undefined])
+      expect(second({ enable_hr, hr_upscaler: 'Latent', hr_scale: 9, hr_prompt: 'y' })).toEqual({})
+  })
+
+  it('refuses upscalers that are not here by their names', () => {
+    for (const hr_upscaler of ['Latent', 'Latent (nearest-exact)', 'Nearest', '4x-UltraSharp', 'R-ESRGAN 4x+'])
+      expect(refusal(() => second({ hr_upscaler }))).toMatchObject({
+        code: 'UNSUPPORTED_FEATURE',
+        field: 'hr_upscaler',
+        message: expect.stringContaining(`not "${hr_upscaler}"`)
+      })
+  })
+
+  it.each([
+    [{ hr_scale: 3 }, 'UNSUPPORTED_SIZE', 'hr_scale', '192x288'],
+    [{ hr_resize_x: 100 }, 'UNSUPPORTED_SIZE', 'hr_resize_x', '100x150'],
+    [{ hr_resize_y: 100 }, 'UNSUPPORTED_SIZE', 'hr_resize_y', '66x100'],
+    [{ hr_resize_x: 128, hr_resize_y: 128 }, 'UNSUPPORTED_FEATURE', 'hr_resize_x', 'aspect ratio of 64x96'],
+    [{ width: 64, height: 64, hr_scale: 4 }, 'NOT_READY', 'hr_scale', '256x256 is still being compiled']
+  ])('refuses %o', (fields, code, field, message) => {
+    expect(refusal(() => second(fields))).toMatchObject({ code, field, message: expect.stringContaining(message) })
+  })
+
+  it('takes fields of a second pass that is unlike the first only with their neutral values', () => {
+    for (const [field, { neutral, unable }] of Object.entries(WITH_HIRES)) {
+      for (const each of [...neutral, null]) expect(second({ [field]: each })).toEqual(second({}))
+      expect(refusal(() => second({ [field]: typeof neutral[0] === 'number' ? 4 : 'other' }))).toMatchObject({
+        code: 'UNSUPPORTED_FEATURE',
+        field,
+        message: expect.stringContaining(unable)
+      })
+    }
   })
 })
 

@@ -155,7 +155,8 @@ describe('SillyTavern', () => {
     expect(await names('/schedulers')).toEqual(
       expect.arrayContaining(['automatic', 'karras', 'normal', 'simple', 'sgm_uniform'])
     )
-    for (const path of ['/upscalers', '/latent-upscale-modes', '/sd-vae']) expect(await get(path)).toEqual([])
+    expect(await names('/upscalers')).toEqual(['Bicubic'])
+    for (const path of ['/latent-upscale-modes', '/sd-vae']) expect(await get(path)).toEqual([])
     // It also asks for what only Forge has, and takes the list above if that fails.
     expect((await fetch(at('/sd-modules'), { headers })).status).toBe(404)
     expect(await get('/options')).not.toHaveProperty('forge_preset')
@@ -194,13 +195,15 @@ describe('SillyTavern', () => {
       await made({ ...body, width: 64, height: 64, sampler_name: 'DPM++ 2M', scheduler }, { headers })
   })
 
-  it('is told what ADetailer and a second pass would need', async () => {
+  it('is told what ADetailer and upscalers would need', async () => {
     const alwayson_scripts = { ADetailer: { args: [true, true, { ad_model: 'face_yolov8n.pt' }] } }
     const detail = async (more: object) => ((await (await post('/txt2img', { ...body, ...more })).json()) as any).detail
     expect(await detail({ alwayson_scripts })).toBe(
       'alwayson_scripts must be empty: Easel has no scripts or extensions'
     )
-    expect(await detail({ enable_hr: true })).toMatch(/^enable_hr must be false: /)
+    expect(await detail({ enable_hr: true })).toMatch(
+      /^hr_upscaler must be Bicubic, Lanczos or None, .* here, not "Latent": /
+    )
     expect(await detail({ override_settings: { sd_vae: 'x.pt' } })).toMatch(
       /^override_settings.sd_vae must be Automatic/
     )
@@ -234,6 +237,23 @@ describe('POST /sdapi/v1/txt2img', () => {
     expect(JSON.parse(info)).toMatchObject({ batch_size: 2, all_seeds: [2 ** 32 - 1, 0, 1, 2], seed: 2 ** 32 - 1 })
   })
 
+  it('makes the second pass of hires, whose upscaler is in the list', async () => {
+    const [{ name: hr_upscaler }] = await get('/upscalers')
+    const first = { prompt: 'a fox', steps: 10, seed: 3, width: 512, height: 512 }
+    const { images, info } = await made({ ...first, enable_hr: true, hr_upscaler })
+    const our = { prompt: 'a fox', num_inference_steps: 10, seed: 3, width: 512, height: 512, prompt_syntax: 'a1111' }
+    expect(images).toEqual(await ours({ ...our, hires: { width: 1024, height: 1024 } }))
+    expect(await sharp(Buffer.from(images[0]!, 'base64')).metadata()).toMatchObject({ width: 1024, height: 1024 })
+    const { infotexts, ...rest } = JSON.parse(info) as Record<string, any>
+    expect(rest).toMatchObject({ width: 512, height: 512, denoising_strength: 0.7 })
+    expect(infotexts[0]).toContain('Denoising strength: 0.7, Hires resize: 1024x1024, Hires steps: 10')
+
+    const second = { hr_resize_x: 1024, denoising_strength: 0.5, hr_second_pass_steps: 6 }
+    expect((await made({ ...first, enable_hr: true, ...second })).images).toEqual(
+      await ours({ ...our, hires: { width: 1024, height: 1024, strength: 0.5, num_inference_steps: 6 } })
+    )
+  })
+
   it('reads prompts with weights, and refuses what they cannot mean, in its own error form', async () => {
     const weighted = { prompt: 'a (fox:1.3)', seed: 1 }
     expect((await made({ ...small, ...weighted })).images).toEqual(
@@ -245,6 +265,15 @@ describe('POST /sdapi/v1/txt2img', () => {
       [{ prompt: 'fox '.repeat(400) }, 400, 'PROMPT_TOO_LONG', /^prompt has 400 tokens in 6 chunks/],
       [{ prompt: '' }, 400, 'INVALID_REQUEST', /prompt must NOT have fewer than 1/],
       [{ width: 640 }, 400, 'UNSUPPORTED_SIZE', /^640x64 is not offered/],
+      [{ width: 640, enable_hr: true }, 400, 'UNSUPPORTED_SIZE', /^640x64 is not offered/],
+      [{ enable_hr: true }, 400, 'UNSUPPORTED_SIZE', /^hr_scale 128x128 is not offered; .* 64x64, 512x512, 1024x1024$/],
+      [{ enable_hr: true, hr_resize_y: 96 }, 400, 'UNSUPPORTED_SIZE', /^hr_resize_y 96x96 is not offered/],
+      [
+        { enable_hr: true, hr_scale: 8, denoising_strength: 0.1 },
+        400,
+        'INVALID_REQUEST',
+        /^enable_hr strength must be at least 0.25/
+      ],
       [{ steps: 1001 }, 400, 'INVALID_REQUEST', /steps must be <= 1000/],
       [{ cfg_scale: 99 }, 400, 'LIMIT_EXCEEDED', /^cfg_scale must be at most 50$/],
       [{ batch_size: 4, n_iter: 5 }, 400, 'LIMIT_EXCEEDED', /^batch_size must be at most 16$/],

@@ -87,7 +87,7 @@ function infoOf(recipes: readonly Recipe[], { batchSize, withPrompts, now }: Ans
     sd_vae_hash: null,
     seed_resize_from_w: -1,
     seed_resize_from_h: -1,
-    denoising_strength: first.strength ?? null,
+    denoising_strength: first.strength ?? first.hires?.strength ?? null,
     extra_generation_params: {},
     index_of_first_image: 0,
     styles: [],

@@ -16,6 +16,7 @@ const NAMES: Readonly<Record<string, string>> = {
   image: 'init_images',
   mask_image: 'mask',
   strength: 'denoising_strength',
+  hires: 'enable_hr',
   padding_mask_crop: 'inpaint_full_res_padding',
   model: 'override_settings.sd_model_checkpoint',
   clip_skip: 'override_settings.CLIP_stop_at_last_layers'

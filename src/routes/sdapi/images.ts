@@ -12,6 +12,7 @@ import {
   SdapiImg2ImgRequest,
   SdapiTxt2ImgRequest
 } from '../../schemas/sdapi.js'
+import type { Offer } from '../../service/offer.js'
 import type { ImageService } from '../../service/service.js'
 import { limitWithPictures } from '../../uploads/limit.js'
 import type { UploadStore } from '../../uploads/store.js'
@@ -24,6 +25,7 @@ import { imagesAnswer } from './answer.js'
 import { sdapiFailures } from './errors.js'
 import { img2img, type Kind, txt2img } from './kinds.js'
 import { readSettings } from './settings.js'
+import { secondPassOf } from './second-pass.js'
 import { startOf } from './start.js'
 import type { Tasks } from './tasks.js'
 import { translate } from './translate.js'
@@ -69,7 +71,8 @@ export const imageRoutes: FastifyPluginAsyncTypebox<ImagesParts> = async (app, p
       }
     },
     async (request, reply) => {
-      await paint(parts, txt2img, { request, reply })
+      const second = (offer?: Offer) => secondPassOf(request.body as SdapiTxt2ImgRequest, offer)
+      await paint(parts, txt2img, { request, reply, more: second })
       return reply
     }
   )
@@ -93,7 +96,7 @@ export const imageRoutes: FastifyPluginAsyncTypebox<ImagesParts> = async (app, p
         }
       },
       async (request, reply) => {
-        await paint(parts, img2img, { request, reply, start: startOf(request.body as SdapiImg2ImgRequest) })
+        await paint(parts, img2img, { request, reply, more: () => startOf(request.body as SdapiImg2ImgRequest) })
         return reply
       }
     )
@@ -103,14 +106,14 @@ export const imageRoutes: FastifyPluginAsyncTypebox<ImagesParts> = async (app, p
 interface Exchange {
   readonly request: FastifyRequest<{ Headers: Static<typeof GenerateHeaders> }>
   readonly reply: FastifyReply
-  /** What our request says about the picture that it starts from. */
-  readonly start?: Partial<GenerateRequest>
+  /** What our request says besides the fields that both kinds have. */
+  readonly more: (offer: Offer | undefined) => Partial<GenerateRequest>
 }
 
 async function paint(
   { service, tasks, withRecipe }: ImagesParts,
   kind: Kind,
-  { request, reply, start = {} }: Exchange
+  { request, reply, more }: Exchange
 ): Promise<void> {
   const body = request.body as SdapiImagesRequest
   const settings = readSettings(body.override_settings ?? {}, 'override_settings.')
@@ -120,7 +123,7 @@ async function paint(
     usual: offer.defaults.scheduler,
     maxClipSkip: offer.limits.clip_skip
   }
-  const translated = { ...translate(body, kind, settings, offered), ...start }
+  const translated = { ...translate(body, kind, settings, offered), ...more(offer) }
   const caller = callerOf(request, request.headers, translated)
   const prepared = await preparedOf(service, request, translated, caller)
   const { run, replayed, detach } = service.submit(translated, caller, prepared)

@@ -2,9 +2,16 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type TSchema, Type } from 'typebox'
 import { sdapiExamples } from '../../schemas/examples.js'
 import { ref } from '../../schemas/ref.js'
-import { SdapiEmbeddings, SdapiLora, SdapiModel, SdapiSampler, SdapiScheduler } from '../../schemas/sdapi.js'
+import {
+  SdapiEmbeddings,
+  SdapiLora,
+  SdapiModel,
+  SdapiSampler,
+  SdapiScheduler,
+  SdapiUpscaler
+} from '../../schemas/sdapi.js'
 import { success } from '../../schemas/success.js'
-import { shortDigest } from '../../image/parameters.js'
+import { shortDigest, UPSCALER } from '../../image/parameters.js'
 import type { Offer } from '../../service/offer.js'
 import type { ImageService } from '../../service/service.js'
 import { sdapiFailures } from './errors.js'
@@ -12,10 +19,12 @@ import { listSamplers, listSchedules } from './samplers.js'
 
 /** Lists of things that Easel has none of, which clients ask for. */
 const EMPTY = {
-  '/upscalers': { operationId: 'listUpscalers', summary: 'No upscalers' },
   '/latent-upscale-modes': { operationId: 'listLatentUpscaleModes', summary: 'No upscalers of latents' },
   '/sd-vae': { operationId: 'listVaes', summary: 'No VAEs to choose: the VAE belongs to the model' }
 } as const
+
+/** The filter that enlarges images for a second pass, as the web UI lists its upscalers. */
+const FILTER = { name: UPSCALER, model_name: null, model_path: null, model_url: null, scale: null }
 
 /** What the web UI says of SDXL's embeddings: 768 numbers for the first text encoder and 1280 for the second. */
 const SDXL_EMBEDDING = { step: null, sd_checkpoint: null, sd_checkpoint_name: null, shape: 2048 }
@@ -115,6 +124,23 @@ export const listRoutes: FastifyPluginAsyncTypebox<{ service: ImageService }> = 
         .map(({ name, vectors }) => [name, { ...SDXL_EMBEDDING, vectors }] as const)
       return { loaded: Object.fromEntries(loaded), skipped: {} }
     }
+  )
+
+  app.get(
+    '/upscalers',
+    {
+      schema: {
+        tags,
+        operationId: 'listUpscalers',
+        summary: 'List the upscalers',
+        response: listing(
+          ref(SdapiUpscaler),
+          'The filter that enlarges images for a second pass, if the default model makes one.',
+          sdapiExamples.upscaler
+        )
+      }
+    },
+    async () => (service.offer?.features.includes('image_to_image') === true ? [FILTER] : [])
   )
 
   for (const [path, texts] of Object.entries(EMPTY))
