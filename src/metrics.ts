@@ -131,6 +131,7 @@ export function createMetrics(): Metrics {
 }
 
 type DeviceMemory = Heartbeat['memory'][number]
+type LoraSets = NonNullable<Heartbeat['lora_sets']>
 
 type Sample = [labels: Record<string, string>, value: number]
 
@@ -361,6 +362,34 @@ function watch(registry: Registry, { pool, service, memory, uploads, connections
       pool.state.workers.flatMap(({ name, heartbeat }) =>
         Object.entries(heartbeat?.not_finite ?? {}).map(([stage, count]): Sample => [{ worker: name, stage }, count])
       )
+  )
+  const perLoraWorker = (value: (sets: LoraSets) => number) => (): Sample[] =>
+    pool.state.workers.flatMap(({ name, heartbeat }): Sample[] =>
+      heartbeat?.lora_sets === undefined ? [] : [[{ worker: name }, value(heartbeat.lora_sets)]]
+    )
+  gauge(
+    'easel_lora_sets',
+    'Copies of the weights with LoRAs that are on the devices.',
+    ['worker'],
+    perLoraWorker(({ held }) => held)
+  )
+  total(
+    'easel_lora_merges_total',
+    'Copies of weights with LoRAs made since the worker started: each is a switch to other LoRAs.',
+    ['worker'],
+    perLoraWorker(({ merges_total: merges }) => merges)
+  )
+  total(
+    'easel_lora_merge_seconds_total',
+    'Seconds that the host took to make them.',
+    ['worker'],
+    perLoraWorker(({ merge_seconds_total: seconds }) => seconds)
+  )
+  gauge(
+    'easel_lora_images_preparing',
+    'Images that wait until their LoRAs are merged.',
+    ['worker'],
+    perLoraWorker(({ preparing }) => preparing)
   )
   const perDevice = (value: (memory: DeviceMemory) => number) => (): Sample[] =>
     pool.state.workers.flatMap(({ name, heartbeat }) =>

@@ -5,7 +5,15 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO
 
-from easel_worker.engine import Capabilities, DeviceMemory, Engine, ImageSpec, Lane, Pixels
+from easel_worker.engine import (
+    Capabilities,
+    DeviceMemory,
+    Engine,
+    ImageSpec,
+    Lane,
+    Merges,
+    Pixels,
+)
 
 
 class Recorder:
@@ -58,6 +66,10 @@ class Recorder:
     def preview(self, lane: Lane) -> Pixels:
         """As the engine."""
         return self._engine.preview(lane)
+
+    def merges(self) -> Merges | None:
+        """See `Engine.merges`."""
+        return self._engine.merges()
 
     def rows_padded(self) -> int:
         """As the engine."""

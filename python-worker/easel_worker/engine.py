@@ -568,6 +568,17 @@ def steps_done(evaluation: int, *, steps: int, evaluations: int) -> int:
     return steps if evaluation == evaluations else evaluation // (2 if evaluations > steps else 1)
 
 
+class Merges(NamedTuple):
+    """What an engine has merged LoRAs into."""
+
+    held: int
+    """Copies of the UNet's weights on the devices now, one for each set of LoRAs."""
+    total: int
+    """Copies of the UNet's and of the text encoders' weights made since the start."""
+    seconds: float
+    """How long the host worked on them, with reading the LoRAs."""
+
+
 class Lane(Protocol):
     """One image in flight: the engine's own state. Other code uses only these properties."""
 
@@ -659,6 +670,9 @@ class Engine(Protocol):
 
     def rows_padded(self) -> int:
         """How many rows were computed since the start only to fill compiled programs."""
+
+    def merges(self) -> Merges | None:
+        """What LoRAs were merged into; None if the engine takes none."""
 
     def memory(self) -> tuple[DeviceMemory, ...]:
         """Memory in use on each device; empty if the backend does not report it."""

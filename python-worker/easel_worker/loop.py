@@ -307,6 +307,7 @@ class Loop:
             queued=self._scheduler.queued,
             rows_padded_total=self._engine.rows_padded(),
         )
+        self._vitals.merged(self._engine.merges(), self._scheduler.preparing)
         if self._clock() >= self._memory_due:
             self._memory_due = self._clock() + MEMORY_EVERY_S
             self._vitals.memory(self._engine.memory())

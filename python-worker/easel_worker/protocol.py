@@ -31,6 +31,7 @@ from easel_worker.values import (
     Name,
     OneTo6,
     Positive,
+    Seconds,
     Size,
     Uint32,
 )
@@ -54,6 +55,16 @@ NO_PIXELS = memoryview(b"")
 
 MAX_PICTURE_BYTES = 16 << 20
 """The largest binary frame that a worker reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoraSets:
+    """The weights of images with LoRAs; see `engine.Merges`."""
+
+    held: Count
+    merges_total: Count
+    merge_seconds_total: Seconds
+    preparing: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +128,7 @@ class Heartbeat:
     embeddings: Annotated[tuple[Embedding, ...], AtMost1000] | UnsetType = UNSET
     controls: Annotated[tuple[Control, ...], AtMost100] | UnsetType = UNSET
     ip_adapters: Annotated[tuple[IpAdapter, ...], AtMost100] | UnsetType = UNSET
+    lora_sets: LoraSets | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)

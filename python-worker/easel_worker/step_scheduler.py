@@ -70,13 +70,18 @@ class StepScheduler:
     @property
     def rows_in_use(self) -> int:
         """How many rows are in use, over all sizes; without those of images that are prepared."""
-        images = (image for images in self._running.values() for image in images)
+        images = self._with_rows()
         return sum(image.spec.rows for image in images if image.state != "preparing")
+
+    @property
+    def preparing(self) -> int:
+        """How many images with rows are being prepared."""
+        return sum(image.state == "preparing" for image in self._with_rows())
 
     @property
     def stalled(self) -> bool:
         """Whether there are images, and all that have rows are being prepared."""
-        states = [image.state for images in self._running.values() for image in images]
+        states = [image.state for image in self._with_rows()]
         return bool(states) and all(state == "preparing" for state in states)
 
     @property
@@ -92,6 +97,10 @@ class StepScheduler:
         """Every image that has not ended; those with rows first, then by arrival."""
         for some in (*self._running.values(), self._waiting):
             yield from some
+
+    def _with_rows(self) -> Iterator[Image]:
+        for images in self._running.values():
+            yield from images
 
     def add(self, images: Sequence[Image]) -> None:
         """Queue the images of one request.
@@ -132,9 +141,8 @@ class StepScheduler:
     def admit(self) -> list[Image]:
         """Give free rows to the images that wait longest; the caller encodes them before a step."""
         use = Use()
-        for images in self._running.values():
-            for image in images:
-                use.add(image)
+        for image in self._with_rows():
+            use.add(image)
         admitted = admissible(self._waiting, self._waiting_sizes, use, self._room, self._passed)
         for image in admitted:
             self._start(image)

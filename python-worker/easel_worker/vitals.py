@@ -4,8 +4,10 @@ import threading
 from collections import deque
 from dataclasses import replace
 
-from easel_worker.engine import DeviceMemory, NotFiniteStage
-from easel_worker.protocol import Heartbeat, NotFiniteTotals
+from msgspec import UNSET, UnsetType
+
+from easel_worker.engine import DeviceMemory, Merges, NotFiniteStage
+from easel_worker.protocol import Heartbeat, LoraSets, NotFiniteTotals
 
 STEPS_REMEMBERED = 64
 
@@ -23,6 +25,7 @@ class Vitals:
         self._queued = 0
         self._memory: tuple[DeviceMemory, ...] = ()
         self._not_finite = NotFiniteTotals(0, 0, 0)
+        self._lora_sets: LoraSets | UnsetType = UNSET
 
     def stepped(self, milliseconds: float) -> None:
         """Count one denoising step."""
@@ -43,6 +46,13 @@ class Vitals:
             self._rows_in_use = rows_in_use
             self._queued = queued
             self._rows_padded_total = rows_padded_total
+
+    def merged(self, merges: Merges | None, preparing: int) -> None:
+        """Set what LoRAs were merged into, and how many images with rows wait for that."""
+        with self._lock:
+            if merges is not None:
+                held, total, seconds = merges
+                self._lora_sets = LoraSets(held, total, round(seconds, 3), preparing)
 
     def turn(self) -> tuple[int, int]:
         """How often `load` was called, and the rows in use. A hung loop stops calling `load`."""
@@ -68,4 +78,5 @@ class Vitals:
                 step_ms=step_ms,
                 memory=self._memory,
                 not_finite=self._not_finite,
+                lora_sets=self._lora_sets,
             )

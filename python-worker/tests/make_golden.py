@@ -305,6 +305,7 @@ GOOD_TO_GATEWAY: dict[str, p.FromWorker] = {
         coming_features=("prompt_weights",),
         coming_max_chunks=2,
     ),
+    "heartbeat-lora-sets": replace(HEARTBEAT, lora_sets=p.LoraSets(2, 7, 3.25, 1)),
     "heartbeat-not-finite": replace(HEARTBEAT, not_finite=p.NotFiniteTotals(1, 20, 0)),
     "heartbeat-idle": p.Heartbeat("gateway.1", 0, 0, 0, 0, (), ()),
     "progress": p.Progress("7f3a.1", 0, "denoising", 12, 40),
@@ -420,6 +421,18 @@ def _bad_headers() -> Iterator[Golden]:
             p.Heartbeat,
             heartbeat,
             {"not_finite": {"text_encoder": 1, "denoise": 0}},
+        ),
+        "heartbeat-lora-sets-negative": (
+            p.Heartbeat,
+            heartbeat,
+            {
+                "lora_sets": {
+                    "held": 1,
+                    "merges_total": 1,
+                    "merge_seconds_total": -1,
+                    "preparing": 0,
+                }
+            },
         ),
         "heartbeat-missing-session": (p.Heartbeat, heartbeat, {"session": ...}),
         "heartbeat-negative": (p.Heartbeat, heartbeat, {"queued": -1}),

@@ -1,6 +1,9 @@
 """The contents of heartbeats."""
 
-from easel_worker.engine import DeviceMemory
+from msgspec import UNSET
+
+from easel_worker.engine import DeviceMemory, Merges
+from easel_worker.protocol import LoraSets
 from easel_worker.vitals import Vitals
 
 
@@ -24,3 +27,11 @@ def test_step_durations_are_reported_once_and_only_the_latest_64() -> None:
     assert beat.steps_total == 100
     assert vitals.heartbeat("s1").step_ms == ()
     assert vitals.heartbeat("s1").steps_total == 100
+
+
+def test_a_heartbeat_has_sets_of_loras_if_the_engine_takes_any() -> None:
+    vitals = Vitals()
+    vitals.merged(None, 0)
+    assert vitals.heartbeat("s1").lora_sets is UNSET
+    vitals.merged(Merges(2, 7, 1.23456), 1)
+    assert vitals.heartbeat("s1").lora_sets == LoraSets(2, 7, 1.235, 1)

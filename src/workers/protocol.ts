@@ -48,6 +48,7 @@ const Positive = Type.Integer({ minimum: 1 })
 const Uint32 = Type.Integer({ minimum: 0, maximum: 4_294_967_295 })
 const Guidance = Type.Number({ minimum: 0 })
 const Milliseconds = Type.Number({ minimum: 0 })
+const Seconds = Type.Number({ minimum: 0 })
 const Sha256 = Type.String({ minLength: 64, maxLength: 64 })
 
 /** Bounds what a worker with a large folder makes the gateway hold. */
@@ -305,6 +306,12 @@ const HEARTBEAT = Type.Object(
     embeddings: Type.Optional(Embeddings),
     controls: Type.Optional(Controls),
     ip_adapters: Type.Optional(IpAdapters),
+    lora_sets: Type.Optional(
+      Type.Object(
+        { held: Count, merges_total: Count, merge_seconds_total: Seconds, preparing: Count },
+        { description: 'Copies of weights with LoRAs, the time that they took, and images that wait for theirs' }
+      )
+    ),
     not_finite: Type.Optional(
       Type.Object(
         { text_encoder: Count, denoise: Count, decode: Count },

@@ -25,11 +25,12 @@ beforeAll(async () => {
   const folder = await mkdtemp(join(tmpdir(), 'easel-test-'))
   ends.push(() => rm(folder, { recursive: true }))
   await writeFile(join(folder, 'keys.json'), JSON.stringify({ keys: [{ name: 'team', key: KEY }] }))
+  await writeFile(join(folder, 'ink.safetensors'), 'ink')
   // A model that takes turns, so that its loading is measured.
   const model = { name: 'base', path: loadOptions([], {}).models[0]!.path, device: 'chip' }
   await writeFile(join(folder, 'models.json'), JSON.stringify([model]))
   const opened = await openServer({
-    WORKER_ARGS: '--fake-step-ms 20',
+    WORKER_ARGS: `--fake-step-ms 20 --fake-merge-ms 5 --loras ${folder}`,
     ACCESS_KEYS: join(folder, 'keys.json'),
     MODELS: join(folder, 'models.json')
   })
@@ -61,6 +62,7 @@ async function live(round: number): Promise<void> {
     .toBuffer()
   expect((await ask({ image: image.toString('base64'), strength: 1, num_inference_steps: 3 })).status).toBe(200)
   expect((await ask({ image: Buffer.from('GIF89a').toString('base64') })).status).toBe(400)
+  expect((await ask({ loras: [{ name: 'ink' }], num_inference_steps: 3 })).status).toBe(200)
   await badMessage()
   const replayed = ask({ num_inference_steps: 100 })
   await running(server)

@@ -10,7 +10,7 @@ import { idleHeartbeat } from '../support/heartbeat.mjs'
 import { checkedRecipe } from '../support/recipe-picture.js'
 import { reconnect } from '../support/reconnect.js'
 import { ScriptedWorker } from '../support/scripted-worker.js'
-import { generate, type RunningServer, startServer } from '../support/server.js'
+import { generate, metric, type RunningServer, startReadyServer, startServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 import { startWorker } from '../support/worker.js'
 
@@ -104,6 +104,26 @@ it('lists the LoRAs as they come and go, and sends a job to a worker that has it
   await until('the new file is listed', async () => (await listed(server)).length === 2)
   const again = await generate(server, { prompt: 'a fox', loras: recipe.loras })
   expect(await again.json()).toMatchObject({ code: 'UNSUPPORTED_LORA', field: 'loras' })
+})
+
+it('counts the sets of LoRAs that a worker has, what they took and the images that wait for them', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'easel-loras-'))
+  onTestFinished(() => rm(folder, { recursive: true, force: true }))
+  const plain = await startReadyServer({})
+  for (const name of ['easel_lora_sets', 'easel_lora_merges_total'])
+    expect(await (await fetch(`${plain.url}/metrics`)).text()).not.toMatch(new RegExp(`^${name}{`, 'm'))
+
+  for (const name of ['cute', 'ink']) await writeFile(join(folder, `${name}.safetensors`), name)
+  const server = await startReadyServer({ WORKER_ARGS: `--loras ${folder} --fake-merge-ms 400` })
+  const made = ['cute', 'ink'].map((name) =>
+    generate(server, { prompt: 'x', loras: [{ name }], num_inference_steps: 2 })
+  )
+  await until('an image waits', async () => (await metric(server, 'easel_lora_images_preparing')) === 1)
+  for (const answer of made) expect((await answer).status).toBe(200)
+  await until('both are counted', async () => (await metric(server, 'easel_lora_merges_total')) === 2)
+  expect(await metric(server, 'easel_lora_sets')).toBe(2)
+  expect(await metric(server, 'easel_lora_merge_seconds_total')).toBeCloseTo(0.8)
+  await until('none waits', async () => (await metric(server, 'easel_lora_images_preparing')) === 0)
 })
 
 it('paints with the LoRAs of a real worker, whose folder changes, by field, tag, /v1 and recipe', async () => {

@@ -31,6 +31,7 @@ from easel_worker.engine import (
     InvalidRequest,
     Lane,
     Limits,
+    Merges,
     ModelInfo,
     NotFinite,
     Pixels,
@@ -235,6 +236,13 @@ class FakeEngine:
     def rows_padded(self) -> int:
         """Always 0: a fake step has no padding."""
         return 0
+
+    def merges(self) -> Merges | None:
+        """Copies are only counted; none is dropped."""
+        if self._options.loras is None:
+            return None
+        merged = sum(state == "merged" for state in self._merged.values())
+        return Merges(merged, merged, merged * self._options.fake_merge_ms / 1000)
 
     def memory(self) -> tuple[DeviceMemory, ...]:
         """The memory of an invented device, always the same."""

@@ -188,6 +188,24 @@ def test_merging_ahead_gives_the_same_bytes(engine: SdxlEngine) -> None:
     assert compiled == []
 
 
+def test_copies_are_counted_however_they_were_made(engine: SdxlEngine) -> None:
+    ink, oil = use(engine, "ink", 0.45), use(engine, "oil", 0.45)
+    picture(engine, spec(loras=(ink,)))
+    before = engine.merges()
+    prepared(engine, spec(loras=(oil,)))
+    after = engine.merges()
+    assert before is not None
+    assert after is not None
+    assert (after.held, after.total) == (1, before.total + 2)  # the UNet and the text encoders
+    assert after.seconds > before.seconds
+    picture(engine, spec(loras=(oil,)))
+    assert engine.merges() == after
+    picture(engine, spec(loras=(ink,)))
+    last = engine.merges()
+    assert last is not None
+    assert (last.held, last.total) == (1, after.total + 1)  # its prompt is remembered
+
+
 def test_the_place_of_a_cancelled_image_is_given_to_the_next(engine: SdxlEngine) -> None:
     first, second = (spec(loras=(use(engine, name, 0.3),)) for name in ("oil", "ink"))
     called = threading.Semaphore(0)

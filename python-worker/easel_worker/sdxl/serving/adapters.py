@@ -13,18 +13,19 @@ the same LoRAs always give the same bytes. On the host a whole SDXL takes a minu
 """
 
 import gc
+import time
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from easel_worker.engine import READING, InvalidRequest, LoraUse
+from easel_worker.engine import READING, InvalidRequest, LoraUse, Merges
 from easel_worker.sdxl.folder.model import SdxlParams, TextParams
 from easel_worker.sdxl.folder.shelf import Shelf
 from easel_worker.sdxl.folder.weights import Put
@@ -85,8 +86,13 @@ class Adapters:
         self._unets: _Recent[Copy[UNet]] = _Recent(sets, lambda copy: bool(copy.users))
         self._texts: _Recent[TextParams] = _Recent(sets, lambda _: False)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=READING)
-        self._merging: tuple[_Wanted, Future[Any]] | None = None
+        self._merging: tuple[_Wanted, Future[_Made]] | None = None
         self._failed: dict[Hashable, BaseException] = {}
+        self._made, self._seconds = 0, 0.0
+
+    def merges(self) -> Merges:
+        """See `Engine.merges`."""
+        return Merges(len(self._unets), self._made, self._seconds)
 
     def prepare(self, loras: Sequence[LoraUse], ready: Callable[[], None]) -> bool:
         """Begin to make the copies that an image needs, unless they are there.
@@ -107,17 +113,17 @@ class Adapters:
         if missing is None:
             return True
         missing.recent.make_room()
-        made = self._thread.submit(missing.make)
+        made = self._thread.submit(_timed, missing.make)
         self._merging = missing, made
         made.add_done_callback(lambda _: ready())
         return False
 
-    def _keep(self, wanted: "_Wanted", made: Future[Any]) -> None:
+    def _keep(self, wanted: "_Wanted", made: "Future[_Made]") -> None:
         """Keep a copy that was made on the other thread, or why it was not."""
         self._failed.clear()  # nobody asked for it: the image was cancelled
         error = made.exception()
         if error is None:
-            wanted.recent.put(wanted.key, made.result())
+            wanted.recent.put(wanted.key, self._counted(made.result()))
         else:
             self._failed[wanted.key] = error
 
@@ -170,7 +176,12 @@ class Adapters:
     def _get(self, wanted: "_Wanted") -> Any:
         if (error := self._failed.pop(wanted.key, None)) is not None:
             raise error
-        return wanted.recent.get(wanted.key, wanted.make)
+        return wanted.recent.get(wanted.key, lambda: self._counted(_timed(wanted.make)))
+
+    def _counted(self, made: "_Made") -> Any:
+        self._made += 1
+        self._seconds += made.seconds
+        return made.value
 
     def _merged(self, component: str, own: P, uses: Sequence[tuple[LoraUse, float]]) -> P:
         """A component's parameters; those that no LoRA changes are the model's own arrays."""
@@ -220,6 +231,19 @@ class _Wanted:
     make: Callable[[], Any]
 
 
+class _Made(NamedTuple):
+    """A copy, and the seconds that the host took for it."""
+
+    value: Any
+    seconds: float
+
+
+def _timed(make: Callable[[], Any]) -> _Made:
+    start = time.perf_counter()
+    value = make()
+    return _Made(value, time.perf_counter() - start)
+
+
 def _key(uses: Sequence[tuple[LoraUse, float]]) -> tuple[Hashable, ...]:
     return tuple((use.digest, weight) for use, weight in uses)
 
@@ -257,6 +281,9 @@ class _Recent(Generic[P]):
         """
         while len(self._known) >= self._most:
             self._drop()
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._known

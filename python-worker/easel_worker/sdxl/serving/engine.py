@@ -30,6 +30,7 @@ from easel_worker.engine import (
     ImageSpec,
     InvalidRequest,
     Lane,
+    Merges,
     Pixels,
     Tokens,
 )
@@ -279,6 +280,10 @@ class SdxlEngine:
     def preview(self, lane: Lane) -> Pixels | None:
         """See `Engine.preview`. Meaningless before the first step."""
         return self._warm_runner.preview(_own(lane))
+
+    def merges(self) -> Merges | None:
+        """See `Engine.merges`."""
+        return self._warm_runner.adapters.merges() if self.adapter_sets else None
 
     def rows_padded(self) -> int:
         """See `Engine.rows_padded`."""
