@@ -26,6 +26,13 @@ def model_digest(files: ModelFiles, calibration_file: Path | None = None) -> str
     return whole.hexdigest()
 
 
+def component_digest(folder: Path) -> str:
+    """SHA-256 over the names and contents of a component's config and weights."""
+    files = {folder / "config.json", *_files(Weights(folder, folder.name))}
+    lines = [f"{file.name} {file_digest(file)}\n" for file in sorted(files)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
 def file_digest(path: Path) -> str:
     """SHA-256 of a file, read in pieces."""
     with path.open("rb") as file:

@@ -27,11 +27,12 @@ Put = Callable[[NDArray[Any], Param], jax.Array]
 """Places an array, already in our layout and dtype, on the devices."""
 
 _POSITIONS = {"text_model.embeddings.position_ids", "embeddings.position_ids"}
-"""arange(77), not trained."""
+"""arange(77), not trained, as are a vision encoder's."""
 
 HARMLESS = {
     "text_encoder": frozenset({*_POSITIONS, "text_projection.weight", "logit_scale"}),
     "text_encoder_2": frozenset({*_POSITIONS, "logit_scale"}),
+    "image_encoder": frozenset({"vision_model.embeddings.position_ids"}),
 }
 """Tensors that some checkpoints hold and the model does not use. Only these are ignored."""
 

@@ -29,7 +29,7 @@ _CUDNN_FEATURES = 128
 _MOST_SCORES = 1 << 26
 """256 MiB in float32: the VAE's only head has 512 features and 16,384 tokens at 1024x1024."""
 
-BlockContext = list["KeyValue"]
+BlockContext = list["KeyValue | WithPicture"]
 """Keys and values for each transformer block of one `Transformer`."""
 
 Change = Callable[[list[Linear]], Sequence[AnyLinear]]
@@ -41,6 +41,13 @@ class KeyValue(NamedTuple):
 
     key: Array
     value: Array
+
+
+class WithPicture(NamedTuple):
+    """Keys and values of a prompt, and those of an IP-Adapter's picture, times its scale."""
+
+    prompt: KeyValue
+    picture: KeyValue
 
 
 def split_heads(x: Array, heads: int) -> Array:
@@ -166,8 +173,10 @@ class Block:
             ff_out=Linear.declare(f"{name}.ff.net.2", 4 * features, features),
         )
 
-    def __call__(self, x: Array, kv: KeyValue) -> Array:
+    def __call__(self, x: Array, kv: KeyValue | WithPicture) -> Array:
         """x [B, tokens, C] → [B, tokens, C], attending to the prompt's keys and values.
+
+        With a picture's, the results of both attentions are added.
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/attention.py#L960
         """
@@ -182,7 +191,12 @@ class Block:
         with jax.named_scope("cross_attention"):
             cross = self.attn2
             [query] = token_layers.normed(self.norm2, [cross.to_q], x)
-            attended = merge_heads(cross.attend(split_heads(query, cross.heads), kv))
+            query = split_heads(query, cross.heads)
+            if isinstance(kv, WithPicture):
+                both = cross.attend(query, kv.prompt) + cross.attend(query, kv.picture)
+                attended = merge_heads(both)
+            else:
+                attended = merge_heads(cross.attend(query, kv))
             x = token_layers.added(cross.to_out, attended, x)
         with jax.named_scope("feed_forward"):
             return token_layers.feed_forward(self.norm3, self.ff_in, self.ff_out, x)

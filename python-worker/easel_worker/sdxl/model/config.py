@@ -30,6 +30,32 @@ class TextConfig:
 
 
 @dataclass(frozen=True)
+class VisionConfig:
+    """A CLIP vision encoder with a projection.
+
+    Attributes:
+        side: pixels along a picture's side.
+        patch: pixels along a patch's side.
+        projection: features of the projected output.
+    """
+
+    hidden: int
+    intermediate: int
+    layers: int
+    heads: int
+    side: int
+    patch: int
+    activation: str
+    norm_eps: float
+    projection: int
+
+    @property
+    def tokens(self) -> int:
+        """One for each patch, and one for the whole picture before them."""
+        return (self.side // self.patch) ** 2 + 1
+
+
+@dataclass(frozen=True)
 class UNetConfig:
     """The denoiser. Tuples hold one value per level, from full resolution down.
 

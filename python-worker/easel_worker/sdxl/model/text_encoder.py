@@ -7,13 +7,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from easel_worker.sdxl.model.attention import Attend, KeyValue, merge_heads, split_heads
+from easel_worker.sdxl.model.clip_layer import ClipLayer
 from easel_worker.sdxl.model.config import TextConfig
-from easel_worker.sdxl.model.layers import Embedding, LayerNorm, Linear, gelu, quick_gelu
+from easel_worker.sdxl.model.layers import Embedding, LayerNorm, Linear
 from easel_worker.sdxl.model.params import STATIC, layer, with_aliases
 
 PREFIX = "text_model."
-ACTIVATIONS = {"gelu": gelu, "quick_gelu": quick_gelu}
 LEGACY_EOS_ID = 2
 """The eos_token_id of old configs. The end-of-text token is then the highest id of a text."""
 
@@ -46,60 +45,12 @@ class TextOutput(NamedTuple):
 
 
 @layer
-class TextLayer:
-    """Causal self attention and a feed-forward layer, both residual."""
-
-    norm1: LayerNorm
-    q: Linear
-    k: Linear
-    v: Linear
-    out: Linear
-    norm2: LayerNorm
-    fc1: Linear
-    fc2: Linear
-    heads: int = field(metadata=STATIC)
-    activation: str = field(metadata=STATIC)
-    attend: Attend = Attend()
-
-    @classmethod
-    def declare(cls, name: str, config: TextConfig) -> Self:
-        """Declare a layer of a checkpoint."""
-        hidden, wide = config.hidden, config.intermediate
-
-        def norm(leaf: str) -> LayerNorm:
-            return LayerNorm.declare(f"{name}.{leaf}", hidden, eps=config.norm_eps)
-
-        return cls(
-            norm1=norm("layer_norm1"),
-            q=Linear.declare(f"{name}.self_attn.q_proj", hidden, hidden),
-            k=Linear.declare(f"{name}.self_attn.k_proj", hidden, hidden),
-            v=Linear.declare(f"{name}.self_attn.v_proj", hidden, hidden),
-            out=Linear.declare(f"{name}.self_attn.out_proj", hidden, hidden),
-            norm2=norm("layer_norm2"),
-            fc1=Linear.declare(f"{name}.mlp.fc1", hidden, wide),
-            fc2=Linear.declare(f"{name}.mlp.fc2", wide, hidden),
-            heads=config.heads,
-            activation=config.activation,
-        )
-
-    def __call__(self, x: Array, mask: Array) -> Array:
-        """x [B, tokens, hidden] → the same shape. mask [tokens, tokens], see `Attend`."""
-        normal = self.norm1(x)
-        query, key, value = (
-            split_heads(linear(normal), self.heads) for linear in (self.q, self.k, self.v)
-        )
-        x = x + self.out(merge_heads(self.attend(query, KeyValue(key, value), mask=mask)))
-        wide = ACTIVATIONS[self.activation](self.fc1(self.norm2(x)))
-        return x + self.fc2(wide)
-
-
-@layer
 class TextEncoder:
     """A whole encoder."""
 
     token_embedding: Embedding
     position_embedding: Embedding
-    layers: tuple[TextLayer, ...]
+    layers: tuple[ClipLayer, ...]
     final_norm: LayerNorm
     projection: Linear | None
     config: TextConfig = field(metadata=STATIC)
@@ -119,7 +70,7 @@ class TextEncoder:
                 f"{embeddings}.position_embedding", config.positions, hidden
             ),
             layers=tuple(
-                TextLayer.declare(f"{PREFIX}encoder.layers.{i}", config)
+                ClipLayer.declare(f"{PREFIX}encoder.layers.{i}", config)
                 for i in range(config.layers)
             ),
             final_norm=LayerNorm.declare(f"{PREFIX}final_layer_norm", hidden, eps=config.norm_eps),

@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
+from easel_worker.sdxl.model.attention import KeyValue, WithPicture
 from easel_worker.sdxl.model.config import UNetConfig
 from easel_worker.sdxl.model.layers import Conv, GroupNorm, Linear, norm_silu_conv, sinusoid
 from easel_worker.sdxl.model.params import STATIC, layer
@@ -32,6 +33,15 @@ class PromptContext(NamedTuple):
     down: list[LevelContext]
     mid: LevelContext
     up: list[LevelContext]
+
+    def with_picture(self, picture: "PromptContext") -> "PromptContext":
+        """The same with the keys and values of an IP-Adapter's picture for each attention."""
+
+        def is_leaf(node: object) -> bool:
+            return isinstance(node, KeyValue)
+
+        both: PromptContext = jax.tree.map(WithPicture, self, picture, is_leaf=is_leaf)
+        return both
 
 
 def embed_guidance(guidance: Array, features: int) -> Array:
