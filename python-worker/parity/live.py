@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 from parity import families
 from parity.components import live as components
 from parity.embeddings import live as embeddings
+from parity.ip_adapters import live as ip_adapters
 from parity.loras import live as loras
 from parity.pipeline import live as pipeline
 from parity.report import Comparison, header, row
@@ -39,6 +40,7 @@ SOURCES = (
     weights.compare,
     loras.compare,
     embeddings.compare,
+    ip_adapters.compare,
 )
 """All comparisons; each takes the seed of its random values."""
 

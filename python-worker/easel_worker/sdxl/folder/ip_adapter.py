@@ -5,13 +5,14 @@ An adapter is a folder with one `.safetensors` file, whose tensors are named `im
 """
 
 import hashlib
+import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from easel_worker.listed_files import ENDING, is_name
+from easel_worker.listed_files import ENDING, MAX_LISTED_CONTROLS, is_name
 from easel_worker.pickles import PICKLES
 from easel_worker.sdxl.folder import weights
 from easel_worker.sdxl.folder.checkpoint import Weights, WeightsError, has_weights, open_tensors
@@ -31,11 +32,8 @@ from easel_worker.sdxl.model.vision_encoder import VisionEncoder
 
 ENCODER = "image_encoder"
 
-MOST = 100
-"""HELLO lists as many."""
-
 MOST_TOKENS = 64
-"""Published adapters have 4 or 16."""
+"""Published adapters have 4 or 16. An adapter's tokens are repeated until all have as many."""
 
 _CONVERT = (
     "which can run code: convert it with torch.load(FILE, weights_only=True) and "
@@ -94,15 +92,31 @@ def find_ip_adapters(
         unet: of the model.
         report: called with a line for each entry that cannot be used.
     """
-    found = []
+    found: list[IpAdapterFiles] = []
     for path in _entries(folder, report):
         try:
-            found.append(read_ip_adapter(path, unet))
+            files = read_ip_adapter(path, unet)
+            _check_tokens(path, [*found, files])
+            found.append(files)
         except (IpAdapterError, ConfigError, WeightsError, OSError) as error:
             report(f"an IP-Adapter is left out: {error}")
-    if len(found) > MOST:
-        report(f"only the first {MOST} IP-Adapters of {folder} are used: there are {len(found)}")
-    return tuple(found[:MOST])
+    if len(found) > MAX_LISTED_CONTROLS:
+        report(f"only the first {MAX_LISTED_CONTROLS} IP-Adapters of {folder} are used")
+    return tuple(found[:MAX_LISTED_CONTROLS])
+
+
+def common_tokens(found: Iterable[IpAdapterFiles]) -> int:
+    """The least number of tokens that those of each adapter divide."""
+    return math.lcm(*(files.shape.tokens for files in found))
+
+
+def _check_tokens(folder: Path, found: Sequence[IpAdapterFiles]) -> None:
+    if (together := common_tokens(found)) > MOST_TOKENS:
+        *others, own = (files.shape.tokens for files in found)
+        raise IpAdapterError(
+            f"{folder} makes {own} tokens, and the others {', '.join(map(str, sorted({*others})))}:"
+            f" their least common multiple, {together}, is above {MOST_TOKENS}"
+        )
 
 
 def _entries(folder: Path, report: Callable[[str], None]) -> Iterator[Path]:
@@ -121,7 +135,7 @@ def _entries(folder: Path, report: Callable[[str], None]) -> Iterator[Path]:
                 f"{ENCODER}/"
             )
         elif not is_name(name):
-            report(f"{path!r} is left out: its name is too long, or has a control character, <, > or :")
+            report(f"{path!r} is left out: its name is too long, or has a character such as < or :")
         else:
             yield path
 

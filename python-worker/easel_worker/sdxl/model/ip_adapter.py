@@ -202,9 +202,7 @@ class ImageKeyValue:
     def __call__(self, tokens: Array, scale: Array) -> KeyValue:
         """tokens [B, tokens, context] → keys, and values times scale."""
         value = self.to_v(tokens) * scale.astype(tokens.dtype)
-        return KeyValue(
-            split_heads(self.to_k(tokens), self.heads), split_heads(value, self.heads)
-        )
+        return KeyValue(split_heads(self.to_k(tokens), self.heads), split_heads(value, self.heads))
 
 
 @layer

@@ -46,7 +46,8 @@ def clip_pixels(picture: Pixels, side: int) -> NDArray[np.float32]:
     else:
         cut = _resize(_resize_columns(picture, columns, side), rows, side)
     values = (cut.astype(np.float64) * (1 / 255)).astype(np.float32)
-    normal: NDArray[np.float32] = (values - np.float32(MEAN)) / np.float32(DEVIATION)
+    mean, deviation = np.array(MEAN, np.float32), np.array(DEVIATION, np.float32)
+    normal: NDArray[np.float32] = (values - mean) / deviation
     return normal
 
 

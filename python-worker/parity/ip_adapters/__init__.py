@@ -1,0 +1,1 @@
+"""Compares images with IP-Adapters, and the adapters' parts."""
