@@ -449,6 +449,8 @@ class Lora:
         parts: what it changes: `unet`, `text_encoder`, `text_encoder_2`.
         trigger_words: what its metadata says belongs into the prompt.
         base_model: the model that its metadata says it was trained on.
+        preset: the preset of the few-step model that its name says it makes, whether or not the
+            model has it.
     """
 
     name: LoraName
@@ -458,6 +460,7 @@ class Lora:
     parts: Annotated[tuple[Name, ...], AtMost8] | UnsetType = UNSET
     trigger_words: Annotated[tuple[TriggerWord, ...], AtMost8] | UnsetType = UNSET
     base_model: ShortText | UnsetType = UNSET
+    preset: Name | UnsetType = UNSET
 
 
 @dataclass(frozen=True)

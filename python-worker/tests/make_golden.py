@@ -80,6 +80,7 @@ FULL_LORA: Header = LORA | {
     "parts": ["unet", "text_encoder"],
     "trigger_words": ["ink drawing"],
     "base_model": "sdxl_base_v1-0",
+    "preset": "lightning-4",
 }
 LORA_USE: Header = {
     "name": "styles/ink",

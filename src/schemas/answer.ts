@@ -32,7 +32,8 @@ export const GenerateResponse = Type.Object(
     ),
     truncated: Type.Array(Type.String(), { description: 'Names of the prompt fields that were cut to fit.' }),
     warnings: Type.Array(Type.String(), {
-      description: 'What in the prompts is probably not meant as it is read, e.g. a weight in a plain prompt.'
+      description:
+        'What is probably not meant as it is read, e.g. a weight in a plain prompt, or a LoRA for few steps with many.'
     }),
     usage: Type.Object({
       chunks: Type.Integer({ description: 'The number of chunks of 75 tokens in which the prompts are encoded.' }),

@@ -14,7 +14,13 @@ export const LoraInfo = Type.Object(
     trigger_words: Type.Optional(
       Type.Array(Type.String(), { description: 'Words that its metadata says belong into the prompt.' })
     ),
-    base_model: Type.Optional(Type.String({ description: 'The model that its metadata says it was trained on.' }))
+    base_model: Type.Optional(Type.String({ description: 'The model that its metadata says it was trained on.' })),
+    preset: Type.Optional(
+      Type.String({
+        description:
+          'The preset that fits it, of those that the model offers: it makes images in few steps. A request names the preset itself.'
+      })
+    )
   },
   { $id: 'LoraInfo' }
 )

@@ -73,6 +73,33 @@ function useOf(wanted: Wanted, loras: readonly Lora[]): LoraUse {
   return { name, digest, unet_weight, text_weight }
 }
 
+/** The LoRAs of a model, each with its preset if the model has that. */
+export function offeredLoras({ loras, presets }: Pick<Capabilities, 'loras' | 'presets'>): Lora[] {
+  return loras.map(({ preset, ...lora }) =>
+    presets.some(({ name }) => name === preset) ? { ...lora, preset: preset! } : lora
+  )
+}
+
+/** More steps and guidance than a LoRA for few steps is used with, with room for those who mix it with others. */
+const FEW = { num_inference_steps: 16, guidance_scale: 3 } as const
+
+/** Doubts about LoRAs for few steps in a request whose values are those of other models. */
+export function lorasDoubted(
+  { num_inference_steps: steps, guidance_scale: guidance }: Pick<Decided, 'num_inference_steps' | 'guidance_scale'>,
+  used: readonly LoraUse[],
+  model: Pick<Capabilities, 'loras' | 'presets'>
+): string[] {
+  if (steps <= FEW.num_inference_steps && guidance <= FEW.guidance_scale) return []
+  const offered = offeredLoras(model)
+  return used.flatMap(({ name, unet_weight: weight }) => {
+    const preset = offered.find((lora) => lora.name === name)?.preset
+    if (preset === undefined || weight === 0) return []
+    return [
+      `loras has ${name}, which is for few steps, with ${steps} steps and a guidance_scale of ${guidance}: "preset": "${preset}" has what it needs`
+    ]
+  })
+}
+
 /** By its name, or by the part after the last / if only one LoRA has it. */
 function find(wanted: Wanted, loras: readonly Lora[]): Lora {
   const exact = loras.find(({ name }) => name === wanted.name)

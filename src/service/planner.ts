@@ -7,6 +7,7 @@ import type { Admission } from './admission.js'
 import type { Caller } from './caller.js'
 import { wireOf } from './decisions.js'
 import { recipeEmbeddings } from './embeddings.js'
+import { lorasDoubted } from './loras.js'
 import type { Model, Models } from './models.js'
 import { tokenizePrompts } from './prompt-job.js'
 import { type Resolved, resolveRequest, seedsOf } from './resolve.js'
@@ -67,7 +68,10 @@ export class Planner {
     const { served, tokenizers } = model
     const capabilities = served.capabilities!
     const wanted = resolveRequest(request, capabilities, defaults, () => randomInt(2 ** 32))
-    const prompts = tokenizePrompts(wanted, tokenizers, capabilities, request.truncate ?? false)
+    const tokenized = tokenizePrompts(wanted, tokenizers, capabilities, request.truncate ?? false)
+    const { report } = tokenized
+    const warnings = [...report.warnings, ...lorasDoubted(wanted, wanted.loras ?? [], capabilities)]
+    const prompts = { ...tokenized, report: { ...report, warnings } }
     const { embeddings: _, ...rest } = wanted
     const resolved: Resolved = { ...rest, ...recipeEmbeddings(prompts.job, capabilities) }
     const job: Job = {

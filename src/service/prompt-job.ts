@@ -39,11 +39,11 @@ export interface PromptUsage {
   readonly total: number
 }
 
-/** What an answer says about the prompts. */
+/** What an answer says about the prompts, and about LoRAs. */
 export interface PromptReport {
   /** Names of the prompts that were truncated. */
   readonly truncated: readonly string[]
-  /** One line for each thing in the prompts that is probably not meant so. */
+  /** One line for each thing that is probably not meant so. */
   readonly warnings: readonly string[]
   readonly usage: PromptUsage
 }

@@ -11,6 +11,7 @@ import { IdempotencyStore } from './idempotency.js'
 import { RunsInFlight } from './in-flight.js'
 import { Ledger, type Outcome } from './ledger.js'
 import { RunExecutor, type RunExecutorObserver, type RunExecutorOptions } from './run-executor.js'
+import { offeredLoras } from './loras.js'
 import type { Model, Models } from './models.js'
 import type { Offer } from './offer.js'
 import { once } from './once.js'
@@ -100,7 +101,8 @@ export class ImageService {
 
   /** The LoRAs of a model; undefined for the default one. @throws EaselError MODEL_NOT_FOUND */
   lorasOf(model: string | undefined): readonly Lora[] {
-    return this.#options.models.find(model).served.capabilities?.loras ?? []
+    const { capabilities } = this.#options.models.find(model).served
+    return capabilities === undefined ? [] : offeredLoras(capabilities)
   }
 
   /** The embeddings of a model; undefined for the default one. @throws EaselError MODEL_NOT_FOUND */

@@ -105,7 +105,8 @@ const Lora = Type.Object(
     rank: Type.Optional(Positive),
     parts: Type.Optional(listOf(Name, { maxItems: 8 })),
     trigger_words: Type.Optional(listOf(Type.String({ maxLength: 100 }), { maxItems: 8 })),
-    base_model: Type.Optional(Type.String({ maxLength: 200 }))
+    base_model: Type.Optional(Type.String({ maxLength: 200 })),
+    preset: Type.Optional(Name)
   },
   { description: 'A LoRA that the worker has' }
 )

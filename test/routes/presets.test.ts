@@ -1,7 +1,10 @@
-import { describe, expect, it } from 'vitest'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, expect, it, onTestFinished } from 'vitest'
 import { reconnect } from '../support/reconnect.js'
 import { ScriptedWorker } from '../support/scripted-worker.js'
-import { generate, type RunningServer, shareServer, startServer } from '../support/server.js'
+import { generate, type RunningServer, shareServer, startReadyServer, startServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 import { startWorker } from '../support/worker.js'
 
@@ -88,4 +91,36 @@ describe('preset', () => {
     expect(refused.status).toBe(400)
     expect(await refused.json()).toMatchObject({ error: { param: 'preset', code: 'UNSUPPORTED_PRESET' } })
   })
+})
+
+it('of a LoRA is listed if the model has it, and a request without its values is warned', async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'easel-loras-'))
+  onTestFinished(() => rm(folder, { recursive: true, force: true }))
+  for (const [name, preset] of [
+    ['fast', 'lightning-4'],
+    ['other', 'lightning-1']
+  ])
+    await writeFile(join(folder, `${name}.safetensors`), `fast\npreset ${preset}`)
+  const own = await startReadyServer({ WORKER_ARGS: `--loras ${folder}` })
+  const { loras } = (await (await fetch(`${own.url}/loras`)).json()) as { loras: { name: string; preset?: string }[] }
+  expect(loras.map(({ name, preset }) => [name, preset])).toEqual([
+    ['fast', 'lightning-4'],
+    ['other', undefined]
+  ])
+
+  const warning = async (body: object) => {
+    const response = await generate(own, { prompt: 'x', ...body })
+    expect(response.status).toBe(200)
+    return response.headers.get('easel-warning')
+  }
+  const fast = { loras: [{ name: 'fast' }] }
+  const said = await warning(fast)
+  // The request's values are what the model has by default: the LoRA has changed nothing.
+  expect(said).toMatch(/^loras has fast, .* with 20 steps and a guidance_scale of 5: "preset": "lightning-4"/)
+  expect(await warning({ prompt: 'x<lora:fast:1>', prompt_syntax: 'a1111' })).toBe(said)
+  expect(await warning({ ...fast, num_inference_steps: 8 })).toMatch(/8 steps and a guidance_scale of 5/)
+  expect(await warning({ ...fast, preset: 'lightning-4' })).toBeNull()
+  expect(await warning({ ...fast, num_inference_steps: 8, guidance_scale: 2 })).toBeNull()
+  expect(await warning({ loras: [{ name: 'fast', unet_weight: 0 }] })).toBeNull()
+  expect(await warning({ loras: [{ name: 'other' }] })).toBeNull()
 })

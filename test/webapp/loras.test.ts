@@ -21,6 +21,27 @@ async function startWithLoras(): Promise<{ server: RunningServer; folder: string
 const choice = (visitor: Visitor) => visitor.page.getByLabel('LoRAs', { exact: true })
 const rows = (visitor: Visitor) => visitor.page.locator('.lora')
 
+it('offers the preset of a LoRA for few steps', async () => {
+  const { server, folder } = await startWithLoras()
+  await writeFile(join(folder, 'fast.safetensors'), 'preset lightning-4')
+  const visitor = await enter(server.url)
+  await visitor.ready()
+  await until('the LoRA is offered', async () => {
+    await choice(visitor).blur()
+    await choice(visitor).focus()
+    return (await choice(visitor).innerText()).includes('fast')
+  })
+  await choice(visitor).selectOption('cute')
+  expect(await visitor.button(/Use preset/).count()).toBe(0)
+  await choice(visitor).selectOption('fast')
+  await visitor.button('Use preset lightning-4').click()
+  const values = ['preset', 'num_inference_steps', 'guidance_scale', 'scheduler', 'timestep_spacing'].map((name) =>
+    visitor.page.locator(`#${name}`).inputValue()
+  )
+  expect(await Promise.all(values)).toEqual(['lightning-4', '4', '0', 'euler', 'trailing'])
+  expect(await visitor.page.locator('#preset').isVisible()).toBe(true)
+})
+
 it('adds LoRAs with weights and trigger words, also after a reload, and reuses those of an image', async () => {
   const { server, folder } = await startWithLoras()
   const visitor = await enter(server.url)

@@ -5,6 +5,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from msgspec import UNSET, UnsetType
+
 from easel_worker.engine import Control, Embedding, IpAdapter, Lora
 from easel_worker.listed_files import (
     MAX_LISTED,
@@ -57,7 +59,7 @@ class FakeFiles(Generic[T]):
 
 
 def fake_loras(folder: Path | None) -> FakeFiles[Lora]:
-    """LoRAs, whose trigger words are their text."""
+    """LoRAs, whose trigger words are their text, except for a last line `preset NAME`."""
     return FakeFiles(folder, _lora, MAX_LISTED_BYTES)
 
 
@@ -78,7 +80,11 @@ def fake_ip_adapters(folder: Path | None) -> FakeFiles[IpAdapter]:
 
 def _lora(name: str, content: bytes) -> Lora:
     words = tuple(line[:100] for line in _text(content).splitlines()[:8])
-    return Lora(name, sha256(content).hexdigest(), "lora", rank=4, trigger_words=words)
+    preset: str | UnsetType = UNSET
+    if words and words[-1].startswith("preset "):
+        words, preset = words[:-1], words[-1].removeprefix("preset ")
+    digest = sha256(content).hexdigest()
+    return Lora(name, digest, "lora", rank=4, trigger_words=words, preset=preset)
 
 
 def _embedding(name: str, content: bytes) -> Embedding:

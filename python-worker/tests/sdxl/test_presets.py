@@ -14,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 from easel_worker.engine import Preset
 from easel_worker.sdxl.folder.config import ConfigError
 from easel_worker.sdxl.folder.easel_json import EaselJsonError
-from easel_worker.sdxl.folder.preset_names import preset_in, says_few_steps
+from easel_worker.sdxl.folder.preset_names import preset_in, preset_of_lora, says_few_steps
 from easel_worker.sdxl.folder.presets import NAMES, presets_for
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.samplers.schedule import Schedule
@@ -140,6 +140,24 @@ def test_a_name_tells_a_preset_only_if_it_says_which(text: str, name: str | None
     assert preset_in(text) == name
     if name is not None:
         assert says_few_steps(text)
+
+
+@pytest.mark.parametrize(
+    ("names", "preset"),
+    [
+        (("sdxl_lightning_4step_lora",), "lightning-4"),
+        (("fast/Hyper-SDXL-8steps-lora",), "hyper-8"),
+        (("Hyper-SDXL-1step-lora",), "hyper-unified"),
+        (("Hyper-SDXL-8steps-CFG-lora",), None),
+        (("lcm-lora-sdxl/pytorch_lora_weights",), "lcm"),
+        (("lcm/sdxl_lightning_4step_lora",), "lightning-4"),
+        (("dmd2_sdxl_4step_lora_fp16",), "dmd2"),
+        (("unnamed", "TCD SDXL"), "tcd"),
+        (("styles/ink", "ink drawing"), None),
+    ],
+)
+def test_a_loras_names_tell_its_preset(names: tuple[str, ...], preset: str | None) -> None:
+    assert preset_of_lora(*names) == preset
 
 
 def test_a_unet_of_lightning_gets_its_defaults_and_one_line_says_so(

@@ -16,7 +16,7 @@ export const answerHeaderSchemas = {
   'easel-chunks': Type.String({ description: 'The number of chunks of 75 tokens in which the prompts are encoded.' }),
   'easel-warning': Type.String({
     description:
-      'What in the prompts is probably not meant as it is read, e.g. a weight in a plain prompt. ASCII; other characters as in JSON.'
+      'What is probably not meant as it is read, e.g. a weight in a plain prompt, or a LoRA for few steps with many. ASCII; other characters as in JSON.'
   }),
   'idempotent-replayed': Type.String({
     description: '`true` if this is the stored answer to an earlier request with the same key.'

@@ -25,6 +25,12 @@ _WHOLE = {
 """Distillations whose preset needs no more than their name. Others than Stability's own Turbo have
 other samplers, so its name must begin the text."""
 
+_OF_LORAS = {"hyper-1": "hyper-unified"}
+"""Presets of LoRAs that have another one than the UNet of that name.
+
+https://huggingface.co/ByteDance/Hyper-SD#1-step-unified-lora
+"""
+
 _KEEPS_GUIDANCE = re.compile(r"(?<![a-z])cfg(?![a-z])")
 """Hyper-SD's models that are sampled with guidance, unlike those of the presets."""
 
@@ -56,6 +62,18 @@ def preset_in(text: str) -> str | None:
     if len(steps) != 1 or _KEEPS_GUIDANCE.search(lower):
         return None
     return f"{families[0]}-{steps.pop()}"
+
+
+def preset_of_lora(name: str, *titles: str) -> str | None:
+    """The preset of the few-step model that a LoRA makes, by what it is called; None for others.
+
+    Args:
+        name: its path in the folder of LoRAs; the last part that names a preset counts.
+        titles: other names of it.
+    """
+    texts = (*reversed(name.split("/")), *titles)
+    found = next((preset for text in texts if (preset := preset_in(text))), None)
+    return _OF_LORAS.get(found, found) if found else None
 
 
 def says_few_steps(text: str) -> bool:

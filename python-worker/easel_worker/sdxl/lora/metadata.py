@@ -13,6 +13,7 @@ MAX_CHARACTERS = 64
 """The longest trigger word and the longest name of a base model."""
 
 _TRIGGERS = ("modelspec.trigger_phrase", "ss_trigger_words")
+_TITLES = ("modelspec.title", "ss_output_name")
 _BASE_MODELS = ("ss_sd_model_name", "ss_base_model_version", "modelspec.architecture")
 
 
@@ -29,6 +30,11 @@ def trigger_words(metadata: Mapping[str, str]) -> tuple[str, ...]:
 def base_model(metadata: Mapping[str, str]) -> str | None:
     """The name of the model that it was trained on."""
     return next((name for key in _BASE_MODELS if (name := _clean(metadata.get(key, "")))), None)
+
+
+def titles(metadata: Mapping[str, str]) -> tuple[str, ...]:
+    """What its trainer called it."""
+    return tuple(name for key in _TITLES if (name := _clean(metadata.get(key, ""))))
 
 
 def _tags(metadata: Mapping[str, str]) -> Iterator[tuple[str, float]]:

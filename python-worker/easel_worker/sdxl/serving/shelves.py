@@ -11,6 +11,7 @@ from easel_worker.engine import Embedding, Lora
 from easel_worker.listed_files import MAX_LISTED_BYTES, MAX_LISTED_EMBEDDING_BYTES, fitting
 from easel_worker.sdxl.folder.embedding_file import Embedding as EmbeddingFile
 from easel_worker.sdxl.folder.embedding_file import embedding_shelf
+from easel_worker.sdxl.folder.preset_names import preset_of_lora
 from easel_worker.sdxl.folder.shelf import Shelf, Shelved
 from easel_worker.sdxl.lora import metadata
 from easel_worker.sdxl.lora.file import Lora as LoraFile
@@ -103,6 +104,7 @@ def _lora(shelved: Shelved[LoraFile]) -> Lora:
         parts=lora.networks,
         trigger_words=metadata.trigger_words(said) or UNSET,
         base_model=metadata.base_model(said) or UNSET,
+        preset=preset_of_lora(shelved.name, *metadata.titles(said)) or UNSET,
     )
 
 

@@ -77,7 +77,10 @@ export class Form extends Emitter<Events> {
     byId('preset', HTMLSelectElement).addEventListener('change', ({ target }) =>
       this.#fill((target as HTMLSelectElement).value)
     )
-    this.loras.on('change', () => this.#changed(['loras'])).on('word', (word) => this.#addToPrompt(word))
+    this.loras
+      .on('change', () => this.#changed(['loras']))
+      .on('word', (word) => this.#addToPrompt(word))
+      .on('preset', (preset) => this.#prefer(preset))
     this.start
       .on('change', () => this.#changed(['image', 'mask_image']))
       .on('taken', ({ start, asked }) => {
@@ -225,6 +228,14 @@ export class Form extends Emitter<Events> {
     if (!names.includes(select.value)) select.value = ''
     offerOptions(select, names)
     byId('preset-field', HTMLDivElement).hidden = names.length === 0
+  }
+
+  /** Chooses a preset for the visitor, and shows where it is. */
+  #prefer(preset: string): void {
+    this.write({ preset })
+    this.#fill(preset)
+    this.reveal('preset')
+    this.#field('preset').focus()
   }
 
   /** Shows what a preset sets, in the fields that the form has for it; without one, the model's defaults. */

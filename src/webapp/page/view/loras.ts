@@ -8,6 +8,8 @@ interface Events {
   change: undefined
   /** The visitor wants this trigger word in the prompt. */
   word: string
+  /** The visitor wants the preset of a LoRA. */
+  preset: string
   /** The visitor looks for a LoRA: the list should be as new as possible. */
   look: undefined
 }
@@ -109,7 +111,11 @@ export class Loras extends Emitter<Events> {
       this.#choose(this.#chosen.filter((lora) => lora.name !== name))
       this.#select.focus()
     })
-    const words = (offered?.trigger_words ?? []).map((word) => this.#wordButton(word))
+    const { trigger_words = [], preset } = offered ?? {}
+    const words = [
+      ...(preset === undefined ? [] : [this.#presetButton(preset)]),
+      ...trigger_words.map((word) => this.#wordButton(word))
+    ]
     return el(
       'li',
       { className: 'lora' },
@@ -121,6 +127,20 @@ export class Loras extends Emitter<Events> {
         : []),
       ...(words.length === 0 ? [] : [el('div', { className: 'lora-words' }, ...words)])
     )
+  }
+
+  #presetButton(preset: string): HTMLButtonElement {
+    const button = el(
+      'button',
+      {
+        type: 'button',
+        className: 'quiet',
+        title: 'This LoRA is for few steps: choose its steps, guidance and sampler'
+      },
+      `Use preset ${preset}`
+    )
+    button.addEventListener('click', () => this.emit('preset', preset))
+    return button
   }
 
   #wordButton(word: string): HTMLButtonElement {
