@@ -245,11 +245,13 @@ class StepShape(NamedTuple):
         size: of the images.
         tokens: of their prompts, for each text encoder.
         adapters: the LoRAs of their UNet.
+        conditioned: whether pictures control their steps; see `ImageSpec.conditioned`.
     """
 
     size: Size
     tokens: int
     adapters: AdapterSet = ()
+    conditioned: bool = False
 
 
 @dataclass(frozen=True)
@@ -339,7 +341,12 @@ class ImageSpec(Parameters):
     @property
     def shape(self) -> StepShape:
         """What images must have in common to share a step."""
-        return StepShape(self.size, len(self.prompt.ids), self.adapters)
+        return StepShape(self.size, len(self.prompt.ids), self.adapters, self.conditioned)
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether any net or adapter changes its steps by a picture, which takes other programs."""
+        return self.controls is not UNSET or self.ip_adapters is not UNSET
 
     @property
     def adapters(self) -> AdapterSet:

@@ -19,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from parity import families
 from parity.components import live as components
+from parity.controls import live as controls
 from parity.embeddings import live as embeddings
 from parity.ip_adapters import live as ip_adapters
 from parity.loras import live as loras
@@ -41,6 +42,7 @@ SOURCES = (
     loras.compare,
     embeddings.compare,
     ip_adapters.compare,
+    controls.compare,
 )
 """All comparisons; each takes the seed of its random values."""
 

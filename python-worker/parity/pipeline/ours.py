@@ -28,6 +28,7 @@ def engine_for(
     chunks: int = 1,
     loras: Path | None = None,
     embeddings: Path | None = None,
+    controlnets: Path | None = None,
     compiler: Compiler | None = None,
 ) -> SdxlEngine:
     """Return a warm engine in float32 on one device, for all cases with the same `engine`.
@@ -38,6 +39,7 @@ def engine_for(
         chunks: how many chunks a prompt may have.
         loras: a folder of LoRAs.
         embeddings: a folder of embeddings.
+        controlnets: a folder of ControlNets and T2I-Adapters.
         compiler: makes the programs; None for one that compiles those that are called.
     """
     case.complete(folder)
@@ -48,6 +50,7 @@ def engine_for(
         loras=loras,
         image_inputs=case.strength is not None,
         embeddings=embeddings,
+        controlnets=controlnets,
     )
     engine = SdxlEngine(folder, options, compiler=compiler or CompileOnce())
     engine.warm(lambda _: None)

@@ -46,21 +46,31 @@ class _Tokenizer:
         return []  # the pipeline only looks for textual inversions; there are none
 
 
-def pipeline_of(case: PipelineCase, models: Mapping[str, Model]) -> Any:
-    """Return diffusers' pipeline with a case's tokenizers and scheduler."""
+def pipeline_of(
+    case: PipelineCase, models: Mapping[str, Any], kind: Any = None, **more: Any
+) -> Any:
+    """Return diffusers' pipeline with a case's tokenizers and scheduler.
+
+    Args:
+        case: the case.
+        models: the pipeline's models.
+        kind: its class; None for that of an image without controls.
+        more: further arguments of the class.
+    """
     config = case.scheduler_config | {k: case.more[k] for k in _SETTINGS if k in case.more}
-    kind: Any = StableDiffusionXLPipeline
-    if case.strength is not None:
-        kind = StableDiffusionXLImg2ImgPipeline
-    if case.masked:
-        kind = _Inpainting
+    if kind is None:
+        kind = StableDiffusionXLPipeline
+        if case.strength is not None:
+            kind = StableDiffusionXLImg2ImgPipeline
+        if case.masked:
+            kind = _Inpainting
     pipeline = kind(
         **models,
         tokenizer=_Tokenizer(case, "tokenizer"),
         tokenizer_2=_Tokenizer(case, "tokenizer_2"),
         scheduler=scheduler_of(case.scheduler, config),
         force_zeros_for_empty_prompt=case.zeros_for_no_negative,
-        add_watermarker=False,
+        **({"add_watermarker": False} | more),
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -83,7 +93,11 @@ class _Inpainting(StableDiffusionXLInpaintPipeline):
 
 def run(case: PipelineCase, models: Mapping[str, Model]) -> NDArray[np.uint8]:
     """Return diffusers' image, [H, W, 3]."""
-    pipeline = pipeline_of(case, models)
+    return call(case, pipeline_of(case, models))
+
+
+def call(case: PipelineCase, pipeline: Any, **more: Any) -> NDArray[np.uint8]:
+    """Return the image of a pipeline, [H, W, 3], which also gets the arguments `more`."""
     with _our_noise(case, pipeline):
         result = pipeline(
             prompt=case.prompt,
@@ -94,6 +108,7 @@ def run(case: PipelineCase, models: Mapping[str, Model]) -> NDArray[np.uint8]:
             output_type="pil",
             **_beginning(case),
             **_arguments(case),
+            **more,
         )
     return np.asarray(result.images[0])
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 from jax.typing import DTypeLike
 
+from easel_worker.sdxl.model.additions import NO_ADDITIONS, Additions
 from easel_worker.sdxl.model.attention import KeyValue, WithPicture
 from easel_worker.sdxl.model.config import UNetConfig
 from easel_worker.sdxl.model.layers import Conv, GroupNorm, Linear, norm_silu_conv, sinusoid
@@ -93,6 +94,56 @@ class Conditioning:
         if self.cond_proj is not None and second is not None:
             x = x + self.cond_proj(second)
         return self.linear_2(jax.nn.silu(self.linear_1(x)))
+
+
+def embed_conditions(
+    config: UNetConfig,
+    time_embedding: Conditioning,
+    added_embedding: Conditioning | None,
+    *,
+    timestep: Array,
+    pooled: Array,
+    time_ids: Array,
+    guidance: Array | None = None,
+) -> Array:
+    """silu of the embedding of time, guidance, pooled prompt and sizes: [B, time features].
+
+    Args:
+        config: the UNet's.
+        time_embedding: its layers for the time and the guidance.
+        added_embedding: its layers for pooled prompt and sizes; None for a net without them.
+        timestep: [B].
+        pooled: [B, features].
+        time_ids: [B, 6].
+        guidance: [B], for a config with `guidance_features`.
+
+    https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L890
+    """
+    dtype = time_embedding.linear_1.weight.dtype
+
+    def embedded(values: Array, features: int) -> Array:
+        made = sinusoid(
+            values,
+            features=features,
+            flip_sin_to_cos=config.flip_sin_to_cos,
+            freq_shift=config.freq_shift,
+        )
+        return made.astype(dtype)
+
+    with jax.named_scope("embed_conditions"):
+        time = embedded(timestep, config.channels[0])
+        added = None
+        if added_embedding is not None:
+            sizes = embedded(time_ids, config.time_id_features)
+            sizes = sizes.reshape(sizes.shape[0], -1)
+            added = jnp.concatenate([pooled.astype(dtype), sizes], axis=-1)
+        second = None
+        if guidance is not None and config.guidance_features is not None:
+            second = embed_guidance(guidance, config.guidance_features).astype(dtype)
+        embedding = time_embedding(time, second)
+        if added_embedding is not None and added is not None:
+            embedding = embedding + added_embedding(added)
+    return jax.nn.silu(embedding)
 
 
 @layer
@@ -181,17 +232,29 @@ class UNet:
         time_ids: Array,
         *,
         guidance: Array | None = None,
+        additions: Additions = NO_ADDITIONS,
     ) -> Whole:
-        """Like a call, but takes `project_context`'s result and also returns the deep feature."""
+        """Like a call, but takes `project_context`'s result and also returns the deep feature.
+
+        `additions` are what pictures add.
+        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L1117
+        """
+        residuals, features = additions.residuals, additions.features or ()
         time = self._embed_conditions(timestep, pooled, time_ids, guidance)
         x = self._conv_in(sample)
         skips = [x]
         for i, down in enumerate(self.down):
             with jax.named_scope(f"down_{i}"):
-                x, more = down(x, time, prompt.down[i])
+                feature = features[i] if i < len(features) else None
+                x, more = down(x, time, prompt.down[i], feature=feature)
             skips += more
         with jax.named_scope("mid"):
             x = self.mid(x, time, prompt.mid)
+            if len(features) > len(self.down):
+                x = x + features[-1]
+        if residuals is not None:
+            skips = [skip + more for skip, more in zip(skips, residuals.skips, strict=True)]
+            x = x + residuals.mid
         for i, up in reversed(list(enumerate(self.up))):
             deep = x  # after the loop: the input of the top level
             with jax.named_scope(f"up_{i}"):
@@ -236,33 +299,14 @@ class UNet:
     def _embed_conditions(
         self, timestep: Array, pooled: Array, time_ids: Array, guidance: Array | None
     ) -> Array:
-        """silu of the embedding of time, guidance, pooled prompt and sizes: [B, time features].
-
-        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_condition.py#L890
-        """
-        config = self.config
-        with jax.named_scope("embed_conditions"):
-            time = self._sinusoid(timestep, config.channels[0])
-            sizes = self._sinusoid(time_ids, config.time_id_features)
-            sizes = sizes.reshape(sizes.shape[0], -1)
-            added = jnp.concatenate([pooled.astype(self.dtype), sizes], axis=-1)
-            embedding = self.time_embedding(time, self._embed_guidance(guidance))
-            embedding = embedding + self.added_embedding(added)
-        return jax.nn.silu(embedding)
-
-    def _embed_guidance(self, guidance: Array | None) -> Array | None:
-        features = self.config.guidance_features
-        if features is None:
-            return None
-        if guidance is None:
+        if self.config.guidance_features is not None and guidance is None:
             raise ValueError("this UNet takes the guidance scale as an input: pass it")
-        return embed_guidance(guidance, features).astype(self.dtype)
-
-    def _sinusoid(self, values: Array, features: int) -> Array:
-        made = sinusoid(
-            values,
-            features=features,
-            flip_sin_to_cos=self.config.flip_sin_to_cos,
-            freq_shift=self.config.freq_shift,
+        return embed_conditions(
+            self.config,
+            self.time_embedding,
+            self.added_embedding,
+            timestep=timestep,
+            pooled=pooled,
+            time_ids=time_ids,
+            guidance=guidance,
         )
-        return made.astype(self.dtype)

@@ -56,8 +56,13 @@ class Down(Level):
             None if last else declare_downsample(name, outputs, SAME_3X3),
         )
 
-    def __call__(self, x: Array, time: Array, context: LevelContext) -> tuple[Array, list[Array]]:
+    def __call__(
+        self, x: Array, time: Array, context: LevelContext, *, feature: Array | None = None
+    ) -> tuple[Array, list[Array]]:
         """The image at the next level, and the skip connections of this one.
+
+        `feature` is what a T2I-Adapter adds: after the last transformer of a level that has any,
+        else at the level's end. diffusers adds it there in place, so the skip connection has it.
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_blocks.py#L1239
         """
@@ -66,10 +71,15 @@ class Down(Level):
             x = self._resnet(i, x, time)
             if self.attentions:
                 x = self._transformer(i, x, context)
+            if feature is not None and self.attentions and i == len(self.resnets) - 1:
+                x = x + feature
             skips.append(x)
         if self.downsample is not None:
             x = self.downsample(x)
             skips.append(x)
+        if feature is not None and not self.attentions:
+            x = x + feature
+            skips[-1] = x
         return x, skips
 
 

@@ -19,6 +19,7 @@ from easel_worker.engine import (
     Tokens,
 )
 from easel_worker.sdxl.folder.config import ConfigError, read_config
+from easel_worker.sdxl.folder.control_files import ControlFiles, find_controls
 from easel_worker.sdxl.folder.family import family
 from easel_worker.sdxl.folder.files import ModelFiles, locate
 from easel_worker.sdxl.folder.model import Dtypes
@@ -47,6 +48,7 @@ class Description:
         preset: the preset that the model itself has, if any.
         keep_older: whether the programs need room for samplers that use two earlier predictions.
         warnings: what the operator should know of the model, each in one line.
+        controls: the ControlNets and T2I-Adapters that fit the model.
         notes: what was decided by the model's name or for its preset, each in one line.
     """
 
@@ -60,6 +62,7 @@ class Description:
     keep_older: bool = False
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    controls: tuple[ControlFiles, ...] = ()
 
     @property
     def empty_text(self) -> Tokens:
@@ -95,6 +98,13 @@ def describe(model: Path, options: Options) -> Description:
             f"{model}: its UNet has one level, so there are no deep features to reuse: leave "
             "max_cache_interval at 1"
         )
+    left_out: list[str] = []
+    controls: tuple[ControlFiles, ...] = ()
+    if options.controlnets is not None:
+        folder = options.controlnets
+        controls = find_controls(folder, config.unet, config.vae_scale, sizes, left_out.append)
+        if not controls:
+            left_out.append(f"{folder} has no ControlNet or T2I-Adapter that can be used")
     trained = int(config.scheduler.get("num_train_timesteps", 1000))
     capabilities = Capabilities(
         model=ModelInfo(
@@ -127,8 +137,9 @@ def describe(model: Path, options: Options) -> Description:
         largest,
         preset=own.preset,
         keep_older=own.keep_older,
-        warnings=own.warnings,
+        warnings=(*own.warnings, *left_out),
         notes=own.notes,
+        controls=controls,
     )
 
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from easel_worker.engine import (
     COMPILING,
+    CONTROLS,
     IMAGE_TO_IMAGE,
     INPAINTING,
     LORAS,
@@ -41,6 +42,8 @@ from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.adapters import Adapters
 from easel_worker.sdxl.serving.assembly import assemble
 from easel_worker.sdxl.serving.compilation import Compiler
+from easel_worker.sdxl.serving.control_loading import load_nets
+from easel_worker.sdxl.serving.controls import Controls
 from easel_worker.sdxl.serving.describe import describe
 from easel_worker.sdxl.serving.lanes import SdxlLane
 from easel_worker.sdxl.serving.options import Options
@@ -50,10 +53,14 @@ from easel_worker.sdxl.serving.programs import Encoded
 from easel_worker.sdxl.serving.prompts import sorted_loras
 from easel_worker.sdxl.serving.runner import Runner
 from easel_worker.sdxl.serving.schedule_of import schedule_of
+from easel_worker.sdxl.serving.sharding import replicate, replicated
 from easel_worker.sdxl.serving.shelves import Shelves
-from easel_worker.sdxl.serving.trial import try_picture, try_size
+from easel_worker.sdxl.serving.trial import try_control, try_picture, try_size
 from easel_worker.timeline import FIRST_IMAGE, Timeline
 from easel_worker.values import Size
+
+MAX_CONTROLS = 2
+"""How many ControlNets and T2I-Adapters an image may have together."""
 
 MAX_IDS = 2**31
 """Programs take ids as int32."""
@@ -115,7 +122,7 @@ class SdxlEngine:
             model=replace(self._capabilities.model, digest=digest),
             sizes=(first,),
             coming=tuple(others),
-            coming_features=(*self._later(programs), *self._pictures),
+            coming_features=(*self._later(programs), *self._pictures, *self._controls),
             coming_max_chunks=self._options.max_prompt_chunks,
             programs=runner.infos,
         )
@@ -129,7 +136,8 @@ class SdxlEngine:
     def _extend(self, programs: ProgramSet, sizes: Sequence[Size]) -> None:
         """Compile what goes beyond the default size and prompts of one chunk without masks.
 
-        The programs for pictures come last: they are offered for all sizes or for none. With
+        The programs for pictures come last, those of nets after all others: they are offered for
+        all sizes or for none. With
         `Options.compile_behind` this runs while images are made, and what fails is not offered.
         """
         for feature, add in self._later(programs).items():
@@ -144,6 +152,8 @@ class SdxlEngine:
                 break  # max_chunks cannot leave out a number
         if self._pictures:
             self._add_features(self._pictures, partial(self._add_pictures, programs))
+        if self._controls:
+            self._add_features(self._controls, partial(self._add_controls, programs))
 
     def _add_features(self, features: tuple[str, ...], add: Callable[[], None]) -> None:
         """Offer features, or drop them if what they need cannot be added."""
@@ -186,6 +196,35 @@ class SdxlEngine:
         for size in self._capabilities.sizes:
             programs.pictures.add_size(size)
             try_picture(self._warm_runner, self._about, self._options, size)
+
+    @property
+    def _controls(self) -> tuple[str, ...]:
+        """The feature of images that follow pictures, if the operator has nets."""
+        return (CONTROLS,) if self._about.controls else ()
+
+    def _add_controls(self, programs: ProgramSet) -> None:
+        options, mesh, runner = self._options, resolve.mesh(self._options), self._warm_runner
+        kernel_options = resolve.kernel_options(options)
+        found, now = self._about.controls, self._capabilities
+        nets = load_nets(
+            found,
+            resolve.dtypes(options).model,
+            replicate(mesh),
+            self._say,
+            kernel_options=kernel_options,
+        )
+        loaded = tuple(nets)
+        configs = tuple(dict.fromkeys(files.config for files in found))
+        control = programs.control_programs(configs, kernel_options=kernel_options)
+        for size in now.sizes:
+            control.add_size(size)
+            for chunks in range(1, now.limits.max_chunks + 1):
+                programs.add_conditioned(control, size, chunks, resolve.lane_counts(options))
+        runner.controls = Controls(loaded, control, replicated(mesh))
+        for net in loaded:
+            try_control(runner, self._about, options, now.sizes[0], net.listed)
+        limits = replace(now.limits, max_controls=MAX_CONTROLS)
+        self._offer(controls=tuple(net.listed for net in loaded), limits=limits)
 
     def _add_size(self, programs: ProgramSet, size: Size) -> None:
         programs.add_size(size, resolve.lane_counts(self._options))
@@ -304,6 +343,10 @@ class SdxlEngine:
         Raises:
             InvalidRequest: the spec breaks one.
         """
+        if spec.conditioned and spec.cache_interval > 1:
+            raise InvalidRequest(
+                f"cache_interval is {spec.cache_interval}: an image with controls needs 1"
+            )
         vectors = [] if spec.embeddings is UNSET else self._warm_runner.vector_ids(spec)
         tokens_end = max(files.size for files in self._about.tokenizers)
         if any(each.start < tokens_end or each.stop > MAX_IDS for each in vectors):

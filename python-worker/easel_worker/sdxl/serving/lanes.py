@@ -10,6 +10,7 @@ from jax import Array
 from easel_worker.engine import ImageSpec, NotFinite, steps_done
 from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.samplers.table import Coefficients, Table
+from easel_worker.sdxl.serving.lane_control import LaneControl
 from easel_worker.sdxl.serving.picture_programs import Background
 from easel_worker.sdxl.serving.programs import Conditions, Kept, LaneInput, State, StepNumbers
 from easel_worker.sdxl.serving.step_plan import PlannedStep, plan_steps
@@ -31,6 +32,7 @@ class SdxlLane:
             if it has no such steps.
         deep: the deep feature of the last full step while a later step needs it, else None.
         background: what the image keeps of its picture; None for nothing.
+        control: what adds to the UNet; None for an image without controls.
         plan: how each step is computed.
         not_finite: set once a step is known to have made numbers that are not finite.
         unread: the last call's finite flags and this lane's place among them; None once `settle`
@@ -46,6 +48,7 @@ class SdxlLane:
     alone: Conditions | None = None
     deep: Array | None = None
     background: Background | None = None
+    control: LaneControl | None = None
     plan: tuple[PlannedStep, ...] = field(init=False)
     not_finite: NotFinite | None = None
     unread: "tuple[Array, int] | None" = None

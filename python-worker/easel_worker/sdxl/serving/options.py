@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from easel_worker import parse
 from easel_worker.engine import Limits
 from easel_worker.engine_options import (
+    CONTROLNETS,
     EMBEDDINGS,
     IMAGE_INPUTS,
     LORA_SETS,
@@ -52,6 +53,7 @@ class Options:
         loras: see the package `lora`.
         lora_sets: see `adapters`.
         embeddings: see `folder.embedding_file`.
+        controlnets: see `folder.control_files`.
         compile_cache: `build` applies it to the whole process; the engine does not read it.
         devices: the devices to run on; None for all.
         limits: the most that a request may ask for.
@@ -160,6 +162,8 @@ class Options:
     lora_sets: Annotated[int, LORA_SETS] = 1
 
     embeddings: Annotated[Path | None, EMBEDDINGS] = None
+
+    controlnets: Annotated[Path | None, CONTROLNETS] = None
 
     methods: Annotated[
         str,

@@ -1,6 +1,6 @@
 """All compiled programs of a model: those that fit any size, and a set for each size."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -11,10 +11,12 @@ from jax.sharding import Mesh
 from easel_worker.engine import ProgramInfo
 from easel_worker.sdxl.folder.model import SdxlParams
 from easel_worker.sdxl.model.config import SdxlConfig
+from easel_worker.sdxl.model.kernel_options import KernelOptions
 from easel_worker.sdxl.model.text_encoder import TextEncoder, TextWithVectors
 from easel_worker.sdxl.samplers.table import Coefficients
 from easel_worker.sdxl.serving import programs
 from easel_worker.sdxl.serving.compilation import Compiler, Program
+from easel_worker.sdxl.serving.control_programs import ControlPrograms, NetConfig, StepKind
 from easel_worker.sdxl.serving.lanes import LaneCounts
 from easel_worker.sdxl.serving.merging import MergePrograms
 from easel_worker.sdxl.serving.picture_programs import PicturePrograms
@@ -43,6 +45,7 @@ class DenoiseKey(NamedTuple):
         guided: whether the lanes are guided.
         cached: whether it computes only the top level, over the deep feature of an earlier step.
         chunks: how many chunks the lanes' prompts have.
+        conditioned: whether pictures add to the UNet.
     """
 
     size: Size
@@ -50,9 +53,11 @@ class DenoiseKey(NamedTuple):
     guided: bool
     cached: bool = False
     chunks: int = 1
+    conditioned: bool = False
 
     def __str__(self) -> str:
         cached = " cached" if self.cached else ""
+        cached = " conditioned" if self.conditioned else cached
         guided = "guided" if self.guided else "unguided"
         return f"{self.size} {guided}{cached} x{self.lanes}{_of_chunks(self.chunks)}"
 
@@ -112,6 +117,7 @@ class ProgramSet:
         self._encode_masked: Program | None = None
         self._project: dict[tuple[int, int], Program] = {}
         self._conditions: dict[tuple[int, int], Conditions] = {}
+        self._contexts: dict[tuple[int, int], Program] = {}
         self._add_projections(chunks=1)
 
     def add_masks(self) -> None:
@@ -152,6 +158,57 @@ class ProgramSet:
         if (1, chunks) not in self._project:
             self._add_projections(chunks)
         self._add_steps(size, lane_counts, chunks)
+
+    def control_programs(
+        self, nets: Sequence[NetConfig], *, kernel_options: KernelOptions
+    ) -> ControlPrograms:
+        """The programs of the operator's nets, not yet compiled for any size."""
+        return ControlPrograms(
+            self._config,
+            nets,
+            self._mesh,
+            self._compile,
+            dtype=self._params.unet.dtype,
+            kernel_options=kernel_options,
+        )
+
+    def add_conditioned(
+        self, control: ControlPrograms, size: Size, chunks: int, lane_counts: LaneCounts
+    ) -> None:
+        """Compile the steps of images with pictures that add to the UNet.
+
+        Args:
+            control: the programs of the nets, which are compiled with them.
+            size: the images' size; its programs for images without such pictures are compiled.
+            chunks: the same of how many chunks the prompts have.
+            lane_counts: see `add_size`.
+        """
+        state: State = jax.eval_shape(self._begin_function(size), *_BEGIN_ARGUMENTS)
+        denoise = partial(programs.denoise, mesh=self._mesh)
+        for guided, counts in ((True, lane_counts.guided), (False, lane_counts.unguided)):
+            rows = 2 if guided else 1
+            contexts = self._add_contexts(rows, chunks)
+            additions = control.shapes(size, rows)
+            lane = LaneInput(state, self._conditions[rows, chunks], additions=additions)
+            for lanes in counts:
+                key = DenoiseKey(size, lanes, guided, chunks=chunks, conditioned=True)
+                self._compile_denoise(key, denoise, lane)
+                control.add_steps(StepKind(size, lanes, guided, chunks), state.sample, contexts)
+
+    def _add_contexts(self, rows: int, chunks: int) -> Conditions:
+        """Compile `contexts`; returns the shapes of what it makes."""
+        project = partial(programs.project, ahead=False)
+        ids = np.zeros((rows, 6), np.float32)
+        arguments = (self._params.unet, (self.prompt_shapes(chunks),) * rows, ids)
+        if (rows, chunks) not in self._contexts:
+            name = f"contexts x{rows}{_of_chunks(chunks)}"
+            self._contexts[rows, chunks] = self._compile(name, project, *arguments)
+        shapes: Conditions = jax.eval_shape(project, *arguments)
+        return shapes
+
+    def contexts(self, rows: int, chunks: int) -> Callable[..., Conditions]:
+        """`programs.project` without keys and values, for one prompt or two."""
+        return self._contexts[rows, chunks].run
 
     @property
     def keep_older(self) -> bool:

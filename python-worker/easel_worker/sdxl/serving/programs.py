@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from easel_worker.sdxl.folder.model import TextParams
 from easel_worker.sdxl.model import vae, vae_tiles
+from easel_worker.sdxl.model.additions import NO_ADDITIONS, Additions
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.text_encoder import TextEncoder, TextOutput, TextWithVectors
 from easel_worker.sdxl.model.unet import PromptContext, UNet
@@ -77,12 +78,14 @@ class LaneInput(NamedTuple):
     """A lane's arrays for one step.
 
     If `deep` holds the deep feature of an earlier step, [rows, h, w, channels], only the UNet's top
-    level is computed; see `UNet.top`.
+    level is computed; see `UNet.top`. `additions` are what the request's pictures add: residuals
+    [rows, h, w, channels], and features [h, w, channels] for all rows.
     """
 
     state: State
     conditions: Conditions
     deep: Array | None = None
+    additions: Additions = NO_ADDITIONS
 
 
 class Kept(NamedTuple):
@@ -235,7 +238,9 @@ def denoise(
     guided = lanes[0].conditions.pooled.shape[0] == GUIDED_ROWS
 
     def on_each_device(
-        params: UNet, arrays: tuple[State, Conditions, Array | None], numbers: StepNumbers
+        params: UNet,
+        arrays: tuple[State, Conditions, Array | None, Additions],
+        numbers: StepNumbers,
     ) -> tuple[State, Array, Array | None]:
         lanes = LaneInput(*arrays)
         with jax.named_scope("unet"):
@@ -254,13 +259,14 @@ def denoise(
     stacked: LaneInput = jax.tree.map(lambda *arrays: jnp.stack(arrays), *lanes)
     each = BY_LANE if guided else BY_LANE_EVERYWHERE
     rows = BY_LANE_AND_ROW if guided else BY_LANE_EVERYWHERE
+    added = Additions(rows, each)  # type: ignore[arg-type]
     states, finite, deep = jax.shard_map(
         on_each_device,
         mesh=mesh,
-        in_specs=(WHOLE, (each, rows, rows), each),
+        in_specs=(WHOLE, (each, rows, rows, added), each),
         out_specs=(each, each, rows),
         check_vma=False,  # kernels' results do not declare over which axes they vary
-    )(params, (stacked.state, stacked.conditions, stacked.deep), numbers)
+    )(params, (stacked.state, stacked.conditions, stacked.deep, stacked.additions), numbers)
     made = [_lane(states, i) for i in range(len(lanes))]
     if deep is None:
         return Stepped(tuple(made), finite)
@@ -298,11 +304,19 @@ def _predict(params: UNet, lanes: LaneInput, numbers: StepNumbers) -> tuple[Arra
         return array.reshape(count, rows, *array.shape[1:])
 
     if lanes.deep is None:
-        whole = params.whole(*arguments, guidance=guidance)
+        additions = _of_rows(lanes.additions, rows)
+        whole = params.whole(*arguments, guidance=guidance, additions=additions)
         return by_lane(whole.output.astype(jnp.float32)), by_lane(whole.deep)
     deep = lanes.deep.reshape(-1, *lanes.deep.shape[2:])
     output = params.top(*arguments, deep=deep, guidance=guidance)
     return by_lane(output.astype(jnp.float32)), None
+
+
+def _of_rows(additions: Additions, rows: int) -> Additions:
+    """The additions of this device's lanes, [lanes, ...], by row."""
+    residuals = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), additions.residuals)
+    features = jax.tree.map(lambda a: jnp.repeat(a, rows, axis=0), additions.features)
+    return Additions(residuals, features)
 
 
 def _guide(output: Array, numbers: StepNumbers) -> Array:

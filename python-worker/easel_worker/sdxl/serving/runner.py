@@ -16,10 +16,13 @@ from easel_worker.sdxl.samplers.table import Table
 from easel_worker.sdxl.serving.adapters import Adapters
 from easel_worker.sdxl.serving.beginning import Beginner
 from easel_worker.sdxl.serving.chunk_vectors import ChunkVectors
-from easel_worker.sdxl.serving.lanes import LaneCounts, SdxlLane, plan_calls, step_numbers
+from easel_worker.sdxl.serving.control_programs import StepKind
+from easel_worker.sdxl.serving.controls import Controls
+from easel_worker.sdxl.serving.lane_control import LaneControl
+from easel_worker.sdxl.serving.lanes import Call, LaneCounts, SdxlLane, plan_calls, step_numbers
 from easel_worker.sdxl.serving.picture_programs import Draws
 from easel_worker.sdxl.serving.program_set import DenoiseKey, ProgramSet
-from easel_worker.sdxl.serving.programs import Conditions, Decoded, Encoded, Prompt
+from easel_worker.sdxl.serving.programs import Conditions, Decoded, Encoded, LaneInput, Prompt
 from easel_worker.sdxl.serving.prompts import PromptEncoder, sorted_loras
 from easel_worker.sdxl.serving.sharding import replicated
 from easel_worker.sdxl.serving.time_ids import time_ids
@@ -28,7 +31,11 @@ TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 
 
 class Runner:
-    """Turns a valid spec into pixels."""
+    """Turns a valid spec into pixels.
+
+    Attributes:
+        controls: the operator's nets, once they are loaded and compiled.
+    """
 
     def __init__(
         self,
@@ -53,6 +60,7 @@ class Runner:
         adapters: gives the parameters of images with LoRAs.
         vectors: gives the vectors of embeddings.
         """
+        self.controls: Controls | None = None
         self._params = params
         self._adapters = adapters
         self._programs = programs
@@ -134,6 +142,9 @@ class Runner:
         unet.users.add(lane)
         if spec.guided and not all(step.guided for step in lane.plan):
             lane.alone = self._project(spec, prompts[-1:], unet.params)
+        if spec.conditioned:
+            lane.control = self._control(spec, prompts, lane)
+            _wait([each.picture for each in lane.control.nets])
         _wait((lane.state, lane.conditions, lane.alone))
         for prompt in prompts:
             for name, finite in zip(TEXT_ENCODERS, np.asarray(prompt.finite), strict=True):
@@ -151,17 +162,31 @@ class Runner:
         calls = plan_calls(lanes, self._lane_counts)
         for call in calls:
             padded = call.padded
-            chunks = self._prompts.chunks(lanes[0].spec.prompt)
-            key = DenoiseKey(lanes[0].size, len(padded), call.guided, call.cached, chunks)
-            inputs = tuple(lane.input for lane in padded)
+            key = self._key(call)
             run = self._programs.denoise(key)
-            made, finite = run(lanes[0].unet, inputs, step_numbers(padded))
+            made, finite = run(lanes[0].unet, self._inputs(call, key), step_numbers(padded))
             finite.copy_to_host_async()
             for place, lane in enumerate(call.lanes):  # the rest is padding
                 lane.advance(made[place], finite, place)
                 self._blend(lane)
         _wait([lane.state for lane in lanes])
         return sum(call.rows_padded for call in calls)
+
+    def _key(self, call: Call) -> DenoiseKey:
+        spec, padded = call.lanes[0].spec, call.padded
+        chunks = self._prompts.chunks(spec.prompt)
+        how = call.guided, call.cached, chunks, spec.conditioned
+        return DenoiseKey(spec.size, len(padded), *how)
+
+    def _inputs(self, call: Call, key: DenoiseKey) -> tuple[LaneInput, ...]:
+        inputs = tuple(lane.input for lane in call.padded)
+        if not key.conditioned:
+            return inputs
+        kind = StepKind(key.size, key.lanes, key.guided, key.chunks)
+        additions = self._ready_controls.additions(call.padded, kind)
+        return tuple(
+            own._replace(additions=more) for own, more in zip(inputs, additions, strict=True)
+        )
 
     def finish(self, lane: SdxlLane) -> Pixels:
         """Decode the lane's sample into pixels.
@@ -198,6 +223,21 @@ class Runner:
         project = self._programs.project(len(given), self._prompts.chunks(spec.prompt))
         ids = np.stack(time_ids(spec)[-len(given) :])
         return project(unet, given, ids)
+
+    def _control(self, spec: ImageSpec, prompts: Sequence[Encoded], lane: SdxlLane) -> LaneControl:
+        def contexts(prompts: Sequence[Encoded]) -> Conditions:
+            given = tuple(prompt.prompt for prompt in prompts)
+            project = self._programs.contexts(len(given), self._prompts.chunks(spec.prompt))
+            return project(lane.unet, given, np.stack(time_ids(spec)[-len(given) :]))
+
+        alone = None if lane.alone is None else contexts(prompts[-1:])
+        return self._ready_controls.begin(spec, contexts(prompts), alone)
+
+    @property
+    def _ready_controls(self) -> Controls:
+        if self.controls is None:
+            raise RuntimeError("the operator's nets are not ready")
+        return self.controls
 
     def _blend(self, lane: SdxlLane) -> None:
         """Put back what the lane keeps of its picture."""

@@ -5,7 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from easel_worker.engine import ImageSpec, NotFinite, Picture, Tokens
+from easel_worker.engine import (
+    Control,
+    ControlUse,
+    ImageSpec,
+    NotFinite,
+    Picture,
+    Tokens,
+)
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.describe import Description
@@ -47,6 +54,16 @@ def try_picture(runner: Runner, about: Description, options: Options, size: Size
     grey = np.full((size.height, size.width, 3), 127, np.uint8)
     image, mask = Picture("", grey), Picture("", np.zeros_like(grey[..., :1]))
     spec = replace(_spec(about, size, chunks=1), image=image, mask=mask, schedule_steps=2)
+    _try(runner, about, options, spec)
+
+
+def try_control(
+    runner: Runner, about: Description, options: Options, size: Size, control: Control
+) -> None:
+    """The same with an image that follows a grey picture by a ControlNet or T2I-Adapter."""
+    grey = Picture("", np.full((size.height, size.width, 3), 127, np.uint8))
+    use = ControlUse(control.name, control.digest, 1.0)
+    spec = replace(_spec(about, size, chunks=1), controls=(use,), control_pictures=(grey,))
     _try(runner, about, options, spec)
 
 

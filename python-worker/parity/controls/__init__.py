@@ -1,0 +1,1 @@
+"""Images that follow pictures by ControlNets and T2I-Adapters, beside diffusers."""
