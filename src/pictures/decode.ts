@@ -76,13 +76,29 @@ export async function decode(file: Buffer, limits: DecodeLimits): Promise<Pixels
  * @throws PictureError also for one without alpha
  */
 export async function decodeAlpha(file: Buffer, limits: DecodeLimits): Promise<Pixels> {
-  const { hasAlpha } = await sharp(file, { limitInputPixels: false }).metadata()
-  if (!hasAlpha)
+  const alpha = await alphaOf(file, limits)
+  if (alpha === undefined)
     throw new PictureError(
       'format',
       'has no transparency, which says what to repaint: send a PNG or WebP with alpha, or mask_from white'
     )
-  return pixelsOf(open(file, limits).ensureAlpha().extractChannel('alpha'), limits, 1)
+  return alpha
+}
+
+/**
+ * Whether any pixel of a picture is more transparent than not, so that the picture can be its own mask.
+ *
+ * @param file one for which `sizeOf` gave a size
+ * @throws PictureError
+ */
+export async function hasHoles(file: Buffer, limits: DecodeLimits): Promise<boolean> {
+  const alpha = await alphaOf(file, limits)
+  return alpha !== undefined && alpha.data.some((value) => value < 128)
+}
+
+async function alphaOf(file: Buffer, limits: DecodeLimits): Promise<Pixels | undefined> {
+  const { hasAlpha } = await sharp(file, { limitInputPixels: false }).metadata()
+  return hasAlpha ? pixelsOf(open(file, limits).ensureAlpha().extractChannel('alpha'), limits, 1) : undefined
 }
 
 async function pixelsOf(image: Sharp, { seconds }: DecodeLimits, channels: 1 | 3): Promise<Pixels> {

@@ -1,7 +1,15 @@
 import pLimit from 'p-limit'
 import { EaselError } from '../errors.js'
 import { cropRegionOf, type Region } from './crop-region.js'
-import { decode, decodeAlpha, type DecodeLimits, PictureError, type PictureProblem, sizeOf } from './decode.js'
+import {
+  decode,
+  decodeAlpha,
+  type DecodeLimits,
+  hasHoles,
+  PictureError,
+  type PictureProblem,
+  sizeOf
+} from './decode.js'
 import type { ResizeMode } from './fit.js'
 import type { MaskMeaning } from './mask-meaning.js'
 import type { Pixels, Size } from './pixels.js'
@@ -118,6 +126,19 @@ export class PictureReader {
       }
     })
     return signal === undefined ? prepared : unlessAborted(prepared, signal)
+  }
+
+  /**
+   * Whether parts of a picture are transparent.
+   *
+   * @throws EaselError INVALID_PICTURE or LIMIT_EXCEEDED with the field
+   */
+  hasHoles(picture: PictureFile): Promise<boolean> {
+    return this.#limit(async () => {
+      const file = await picture.read()
+      await this.#checked(picture, file)
+      return this.#refusing(picture, () => hasHoles(file, this.#options))
+    })
   }
 
   /** Brings pixels to a size, stretched. */

@@ -38,7 +38,8 @@ export async function preparedOf(
   if (raw.socket.destroyed) leave()
   const files = {
     image,
-    mask: uploads.get('mask_image'),
+    // A picture may be its own mask.
+    mask: uploads.get('mask_image') ?? (body.mask_image === image.sha256 ? image : undefined),
     maskMeaning: body.mask_from ?? 'white',
     keep: () => uploads.keep()
   }

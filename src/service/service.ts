@@ -1,7 +1,7 @@
 import { EaselError } from '../errors.js'
 import type { MemoryBudget } from '../memory.js'
 import { NEUTRAL } from '../parameters.js'
-import type { PictureReader } from '../pictures/reader.js'
+import type { PictureFile, PictureReader } from '../pictures/reader.js'
 import type { GenerateRequest } from '../schemas/generate.js'
 import type { TokenizeRequest, TokenizeResponse } from '../schemas/tokenize.js'
 import { Admission } from './admission.js'
@@ -184,6 +184,11 @@ export class ImageService {
       prepared?.release()
       throw error
     }
+  }
+
+  /** Whether parts of a picture are transparent. @throws EaselError for a file that is no picture */
+  hasHoles(picture: PictureFile): Promise<boolean> {
+    return this.#options.pictures.hasHoles(picture)
   }
 
   /**

@@ -102,6 +102,39 @@ describe('the official OpenAI client', () => {
     expect(Buffer.from(await again.arrayBuffer()).equals(only(response))).toBe(true)
   })
 
+  it('repaints what is transparent in the picture itself without a mask, but not for models that do not', async () => {
+    const cut = await sharp(
+      rawPixels(SIZE, 4, (x, y, channel) => (channel === 3 ? (x < 20 ? 0 : 255) : pixels[(y * 64 + x) * 3 + channel]!)),
+      { raw: { ...SIZE, channels: 4 } }
+    )
+      .png()
+      .toBuffer()
+    const own = await edit({
+      image: await file(cut),
+      prompt: 'a boat',
+      seed: 5,
+      response_format: 'b64_json',
+      model: 'dall-e-2'
+    })
+    const { recipe, pixels: found } = await read(only(own))
+    expect(recipe).toMatchObject({ strength: 0.9999, mask_from: 'transparent' })
+    expect(recipe.mask_image_sha256).toBe(recipe.image_sha256)
+    const frames = [
+      { role: 'image' as const, pixels },
+      { role: 'mask' as const, pixels: maskPixels }
+    ]
+    expect(found.equals(recipePicture(recipe, '', frames))).toBe(true)
+    const unmasked = async (params: Partial<OpenAI.ImageEditParamsNonStreaming> & Extra, bytes: Buffer = cut) =>
+      (await read(only(await edit({ image: await file(bytes), prompt: 'a boat', ...params })))).recipe
+    for (const whole of [
+      await unmasked({ model: 'gpt-image-1' }),
+      await unmasked({}, image),
+      await unmasked({}, await sharp(cut).flatten().ensureAlpha().png().toBuffer())
+    ])
+      expect(whole).not.toHaveProperty('mask_image_sha256')
+    expect(await unmasked({})).toHaveProperty('mask_image_sha256')
+  })
+
   it('sends a file as a stream, in a list of one, and takes a size', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'easel-edit-'))
     onTestFinished(() => rm(folder, { recursive: true }))

@@ -75,8 +75,9 @@ export const openAiEditRoutes: FastifyPluginAsyncTypebox<EditParts> = async (app
       }
     },
     async (request, reply) => {
-      const pictures = picturesOf(request)
+      const sent = picturesOf(request)
       const asked = request.body as OpenAiEditsForm
+      const pictures = ownsMask(asked, sent) && (await holed(parts, request)) ? { ...sent, mask: sent.image } : sent
       return respond(parts, request, reply, {
         asked,
         headers: request.headers,
@@ -112,6 +113,23 @@ export const openAiEditRoutes: FastifyPluginAsyncTypebox<EditParts> = async (app
       })
     }
   )
+}
+
+/** Models that repaint the whole picture without a mask, whatever is transparent in it. */
+const WHOLE = /^(chatgpt|gpt)-image/
+
+/**
+ * Whether a picture with transparent parts is its own mask: without another one, which these models need.
+ *
+ * @see https://platform.openai.com/docs/api-reference/images/createEdit
+ */
+function ownsMask({ model, mask_from: from }: OpenAiEditsForm, { mask }: Pictures): boolean {
+  return mask === undefined && !WHOLE.test(model ?? '') && (from ?? 'transparent') === 'transparent'
+}
+
+/** Whether parts of the request's picture are transparent. @throws EaselError for a file that is no picture */
+function holed({ service }: OpenAiParts, { uploads }: FastifyRequest): Promise<boolean> {
+  return service.hasHoles(uploads!.get('image')!)
 }
 
 /** @throws EaselError INVALID_REQUEST without a picture */
