@@ -218,10 +218,11 @@ KOALA_700M = sibling(
 )
 KOALA_1B = sibling("koala-1b", layers_per_block=1, transformer_layers_per_block=[0, 2, 6])
 LCM_SDXL = sibling("lcm-sdxl", transformer_layers_per_block=[1, 2, 10], time_cond_proj_dim=256)
+INPAINTING = sibling("inpainting", in_channels=9)
 
 SIBLINGS = (SSD_1B, VEGA, KOALA_700M, KOALA_1B, LCM_SDXL)
 
-CASES = (SDXL_BASE_IN_SMALL, DEMO, CONV_PROJECTION, FOUR_LEVELS, QUIET, *SIBLINGS)
+CASES = (SDXL_BASE_IN_SMALL, DEMO, CONV_PROJECTION, FOUR_LEVELS, QUIET, *SIBLINGS, INPAINTING)
 
 
 def from_folder(folder: Path, latents: tuple[int, int]) -> Case:

@@ -101,6 +101,18 @@ FAMILIES = (
         ),
     ),
     Family(
+        "SDXL inpainting 0.1 and other inpainting models",
+        "9 input channels: the UNet takes the mask and the masked picture too",
+        "`MODEL=…` as SDXL base, or `UNET=…` over it",
+        (
+            "inpainting",
+            "inpainting euler text",
+            "inpainting euler mask 0.6",
+            "inpainting euler mask 1.0",
+            "inpainting unipc mask 0.6",
+        ),
+    ),
+    Family(
         "SSD-1B",
         "a depth for each transformer; no attention in the middle block",
         "`MODEL=…` as SDXL base",

@@ -89,7 +89,7 @@ def inputs(case: Case, seed: int) -> dict[str, NDArray[Any]]:
     def normal(*shape: int) -> NDArray[np.float32]:
         return rng.standard_normal(shape, dtype=np.float32)
 
-    latents = (case.batch, 4, height, width)
+    latents = (case.batch, case.unet.get("in_channels", 4), height, width)
     pooled = case.text_encoder_2["projection_dim"]
     given = {
         "ids": _ids(case.text_encoder, case.batch, rng),

@@ -1,6 +1,7 @@
 """Make a calibration's images like the worker does, with a UNet that reports its inputs."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -17,6 +18,12 @@ from easel_worker.sdxl.samplers.table import Table
 from easel_worker.sdxl.serving import programs, resolve
 from easel_worker.sdxl.serving.describe import Description, describe
 from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.picture_programs import (
+    MASKED_DRAW,
+    REPAINT,
+    Inpainting,
+    inpainting_inputs,
+)
 from easel_worker.sdxl.serving.programs import Encoded, Prompt
 from easel_worker.sdxl.serving.sharding import replicate
 from easel_worker.sdxl.serving.time_ids import own_size
@@ -43,7 +50,12 @@ class Calibration:
         put = replicate(resolve.mesh(options))
         self._about: Description = about
         self._params: SdxlParams = load_params(
-            about.files, about.config, resolve.dtypes(options), put, report
+            about.files,
+            about.config,
+            resolve.dtypes(options),
+            put,
+            report,
+            encoder=about.config.inpaints,
         )
         self._unet = watched_unet(about.config.unet)
         self._encode = jax.jit(programs.encode)
@@ -85,14 +97,28 @@ class Calibration:
             shape=shape,
             keep_older=self._about.keep_older,
         )
+        besides = self._inpainting(size, seed)
         for step in range(len(table.timesteps)):
-            seen = self._predict(state.sample, table, step, given)
+            sample = jnp.concatenate([state.sample, *besides], axis=-1)
+            seen = self._predict(sample, table, step, given)
             self._remember(seen.largest)
             first, last = seen.output[0], seen.output[-1]
             output = first + defaults.guidance_scale * (last - first)
             noise = programs.draw_noise(seed, 1 + step, shape=shape)
             state = programs.next_state(table.at(step), state, output, noise)
         return state.sample
+
+    def _inpainting(self, size: Size, seed: int) -> list[Array]:
+        """What an inpainting UNet takes besides the sample: a grey picture, all repainted."""
+        encoder, config = self._params.encoder, self._about.config
+        if not config.inpaints or encoder is None:
+            return []
+        pixels = jnp.zeros((size.height, size.width, 3), jnp.uint8)
+        mask = jnp.full((size.height, size.width, 1), REPAINT, jnp.uint8)
+        noise = programs.draw_noise(seed, MASKED_DRAW, shape=programs.latent_shape(config, size))
+        make = jax.jit(partial(inpainting_inputs, config=config.vae))
+        made: Inpainting = make(encoder, pixels, mask, noise)
+        return [made.inputs]
 
     def _predict(
         self, sample: Array, table: Table, step: int, given: tuple[Array, Array, Array]

@@ -61,7 +61,7 @@ def read(model: Path, options: Options, *, only: bool) -> Plan:
             config,
             resolve.dtypes(options),
             kernel_options=resolve.kernel_options(options),
-            encoder=options.image_inputs,
+            encoder=resolve.needs_encoder(options, config),
         ),
         tokens=_tokens(files, config),
         sizes=sizes,

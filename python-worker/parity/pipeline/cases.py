@@ -67,9 +67,15 @@ class PipelineCase:
         return SDXL_SCHEDULER | self.settings
 
     @property
+    def inpainting(self) -> bool:
+        """Whether its model is an inpainting one."""
+        return self.model.unet.get("in_channels", 4) > 4
+
+    @property
     def engine(self) -> str:
         """A key of the engine: cases with the same key differ only in their specs."""
-        own = self.zeros_for_no_negative, self.size, self.strength is not None
+        pictures = self.strength is not None or self.inpainting
+        own = self.zeros_for_no_negative, self.size, pictures
         return f"{self.model.name} {self.settings} {own}"
 
     @property
@@ -189,6 +195,7 @@ SIGMAS = (12.0, 6.5, 3.8, 2.2, 1.3, 0.7, 0.3, 0.06, 0.0)
 """Both uneven on purpose; eight steps."""
 
 BASE, CONV, FOUR = cases.SDXL_BASE_IN_SMALL, cases.CONV_PROJECTION, cases.FOUR_LEVELS
+INPAINTING = cases.INPAINTING
 
 PIPELINE_CASES = (
     PipelineCase("euler", BASE, steps=20),
@@ -317,7 +324,62 @@ def _golden_pictures() -> Iterator[PipelineCase]:
     )
 
 
+def inpainting_cases() -> Iterator[PipelineCase]:
+    """Images of an inpainting model: from text, and from a picture with a mask and without one.
+
+    diffusers has only its inpainting pipeline for such a model. Without a mask it gets a white one,
+    and for an image from text full strength too, with which it takes nothing from the picture.
+    """
+    for scheduler in INPAINTING_SCHEDULERS:
+        yield _inpainting(scheduler, strength=None)
+        for strength, masked in product(STRENGTHS, (False, True)):
+            yield _inpainting(scheduler, strength=strength, masked=masked)
+    yield replace(
+        _inpainting("euler", strength=0.6, masked=True),
+        name="inpainting-negative-prompt-rescale",
+        negative="blurry",
+        more={"guidance_rescale": 0.7},
+    )
+    yield replace(
+        _inpainting("dpmpp_2m", strength=0.85, masked=True),
+        name="inpainting-unguided",
+        guidance=1.0,
+    )
+
+
+INPAINTING_SCHEDULERS = (
+    "euler",
+    "euler_ancestral",
+    "dpmpp_2m_karras",
+    "dpmpp_2m_sde",
+    "heun",
+    "dpm2_ancestral",
+    "ddim",
+    "ddpm",
+    "unipc",
+    "lcm",
+)
+
+
+def _inpainting(scheduler: str, *, strength: float | None, masked: bool = False) -> PipelineCase:
+    kind = "text" if strength is None else f"{'mask' if masked else 'image'} {strength}"
+    return PipelineCase(
+        f"inpainting {scheduler} {kind}",
+        INPAINTING,
+        scheduler=scheduler,
+        settings=UNIPC,
+        guidance=1.0 if scheduler == "lcm" else 3.0,
+        strength=strength,
+        masked=masked,
+    )
+
+
 _SPACED = ("_karras", "_exponential", "_beta")
 
 PICTURE_CASES = tuple(_golden_pictures())
 """Those of which the golden file has images."""
+
+INPAINTING_CASES = tuple(
+    case for number, case in enumerate(inpainting_cases()) if number % 4 == 0 or case.more
+)
+"""The same for inpainting models."""

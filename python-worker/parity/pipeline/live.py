@@ -17,7 +17,13 @@ from parity import reference
 from parity.components.live import randomise
 from parity.pipeline import ours as our_pipeline
 from parity.pipeline import reference as reference_pipeline
-from parity.pipeline.cases import PICTURE_CASES, PIPELINE_CASES, PipelineCase, picture_cases
+from parity.pipeline.cases import (
+    PICTURE_CASES,
+    PIPELINE_CASES,
+    PipelineCase,
+    inpainting_cases,
+    picture_cases,
+)
 from parity.report import Comparison
 
 SUBJECT = "image, of 255"
@@ -25,7 +31,7 @@ SUBJECT = "image, of 255"
 
 def compare(seed: int) -> Iterator[Comparison]:
     """Compare all cases; the seed determines weights, noise and prompts."""
-    all_cases = (*PIPELINE_CASES, *PICTURE_CASES, *picture_cases())
+    all_cases = (*PIPELINE_CASES, *PICTURE_CASES, *picture_cases(), *inpainting_cases())
     seeded = [replace(case, seed=seed, prompt=f"{case.prompt} {seed}") for case in all_cases]
     for number, (_, cases) in enumerate(groupby(seeded, lambda case: case.engine)):
         yield from compare_engine(list(cases), seed + number)

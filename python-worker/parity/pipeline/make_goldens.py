@@ -17,9 +17,14 @@ from numpy.typing import NDArray
 from parity import golden, reference
 from parity.components.make_goldens import FOLDER, PACKAGES
 from parity.pipeline import reference as reference_pipeline
-from parity.pipeline.cases import PICTURE_CASES, PIPELINE_CASES, PipelineCase
+from parity.pipeline.cases import (
+    INPAINTING_CASES,
+    PICTURE_CASES,
+    PIPELINE_CASES,
+    PipelineCase,
+)
 
-ALL = (*PIPELINE_CASES, *PICTURE_CASES)
+ALL = (*PIPELINE_CASES, *PICTURE_CASES, *INPAINTING_CASES)
 TARGET = Path(__file__).parents[2] / "tests/goldens/pipelines.npz"
 
 
@@ -39,6 +44,7 @@ def main() -> None:
     stamp = json.loads(str(known.get("stamp", "{}")))
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     stamp |= dict.fromkeys(made, f"{versions}: python -m parity.pipeline.make_goldens")
+    stamp = {name: by for name, by in stamp.items() if name in images}
     for name, image in made.items():
         flat = np.mean((image == 0) | (image == 255))
         print(f"{name}: {image.shape}, mean {image.mean():.0f}, {flat:.0%} black or white")

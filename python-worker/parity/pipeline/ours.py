@@ -48,7 +48,7 @@ def engine_for(
         devices=jax.devices()[:1],
         max_prompt_chunks=chunks,
         loras=loras,
-        image_inputs=case.strength is not None,
+        image_inputs=case.strength is not None or case.inpainting,
         embeddings=embeddings,
         controlnets=controlnets,
     )

@@ -62,7 +62,7 @@ def pipeline_of(
         kind = StableDiffusionXLPipeline
         if case.strength is not None:
             kind = StableDiffusionXLImg2ImgPipeline
-        if case.masked:
+        if case.masked or case.inpainting:
             kind = _Inpainting
     pipeline = kind(
         **models,
@@ -116,13 +116,18 @@ def call(case: PipelineCase, pipeline: Any, **more: Any) -> NDArray[np.uint8]:
 def _beginning(case: PipelineCase) -> dict[str, Any]:
     """Return the arguments that say what the image begins from."""
     width, height = case.pixels
-    if case.strength is None:
+    if case.strength is None and not case.inpainting:
         return {"width": width, "height": height, "latents": _in_torch(case.noise())}
-    given = {"image": Image.fromarray(case.picture()), "strength": case.strength}
-    if not case.masked:
+    strength = 1.0 if case.strength is None else case.strength
+    given = {"image": Image.fromarray(case.picture()), "strength": strength}
+    if not case.masked and not case.inpainting:
         return given
-    mask = Image.fromarray(case.mask()[..., 0])
-    return given | {"mask_image": mask, "width": width, "height": height}
+    mask = case.mask() if case.masked else np.full_like(case.mask(), 255)
+    return given | {
+        "mask_image": Image.fromarray(mask[..., 0]),
+        "width": width,
+        "height": height,
+    }
 
 
 def _in_torch(latents: NDArray[np.float32]) -> torch.Tensor:

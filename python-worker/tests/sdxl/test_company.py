@@ -135,6 +135,18 @@ def test_images_from_noise_and_from_pictures(folder: Path) -> None:
     assert seen == []
 
 
+def test_an_inpainting_model(tmp_path: Path) -> None:
+    """Every image brings its own mask and picture to the steps that it shares."""
+    options = {"max_cache_interval": 2, "more_schedulers": True, "image_inputs": True}
+    folder = write(tmp_path / "inpainting", {"in_channels": 9})
+    company = Company(start(folder, ahead(), rows=5, **options), PICTURES)
+    with counted_compilations() as seen:
+        tally = played(company, range(6000, 6040))
+    assert tally.wrong == []
+    assert tally.images > 120
+    assert seen == []
+
+
 def test_on_four_devices(engine: SdxlEngine, folder: Path) -> None:
     four = start(folder, rows=16, devices=jax.devices()[:4])
     company = Company(four, OF_ONE_SIZE, alone=engine)

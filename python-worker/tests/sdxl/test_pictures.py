@@ -22,7 +22,7 @@ from easel_worker.engine import (
 )
 from easel_worker.sdxl.folder.checkpoint import WeightsError
 from easel_worker.sdxl.serving.engine import SdxlEngine
-from easel_worker.sdxl.serving.picture_programs import POSTERIOR_DRAW, draw
+from easel_worker.sdxl.serving.picture_programs import MASKED_DRAW, POSTERIOR_DRAW, draw
 from easel_worker.sdxl.serving.programs import draw_noise
 from tests.sdxl.engines import start
 from tests.sdxl.tiny_model import spec, write
@@ -124,14 +124,17 @@ def test_a_mask_of_nothing_gives_back_the_picture(engine: SdxlEngine) -> None:
     assert np.array_equal(*seeds)
 
 
-@given(seed=st.integers(0, 2**32 - 1), step=st.integers(0, 2**32 - 2))
+@given(seed=st.integers(0, 2**32 - 1), step=st.integers(0, 2**32 - 3))
 def test_no_other_draw_is_the_pictures(seed: int, step: int) -> None:
     shape = (2, 2, 4)
     made = draw(np.uint32(seed), shape=shape)
     assert np.array_equal(made.first, draw_noise(np.uint32(seed), 0, shape=shape))
+    masked = draw_noise(np.uint32(seed), MASKED_DRAW, shape=shape)
     other = draw_noise(np.uint32(seed), np.uint32(step), shape=shape)
-    assert not np.array_equal(made.posterior, other)
-    assert POSTERIOR_DRAW == 2**32 - 1
+    for one in (made.posterior, masked):
+        assert not np.array_equal(one, other)
+    assert not np.array_equal(made.posterior, masked)
+    assert (POSTERIOR_DRAW, MASKED_DRAW) == (2**32 - 1, 2**32 - 2)
 
 
 def test_four_devices_make_the_same_images(engine: SdxlEngine, folder: Path) -> None:

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from easel_worker.sdxl.serving.engine import SdxlEngine
-from parity.pipeline.cases import PICTURE_CASES, PIPELINE_CASES, PipelineCase
+from parity.pipeline.cases import (
+    INPAINTING_CASES,
+    PICTURE_CASES,
+    PIPELINE_CASES,
+    PipelineCase,
+)
 from parity.pipeline.ours import (
     LIMIT,
     SHARE_LIMIT,
@@ -20,7 +25,7 @@ from parity.pipeline.ours import (
 from tests.sdxl.conftest import FolderMaker
 from tests.sdxl.engines import COMPILER
 
-ALL = (*PIPELINE_CASES, *PICTURE_CASES)
+ALL = (*PIPELINE_CASES, *PICTURE_CASES, *INPAINTING_CASES)
 GOLDEN = Path(__file__).parents[1] / "goldens" / "pipelines.npz"
 
 EngineMaker = Callable[[PipelineCase], SdxlEngine]

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,37 @@ def test_a_unet_by_itself_replaces_the_models(
     assert model_digest(files) != model_digest(locate(folder))
 
 
+@pytest.mark.parametrize("prefix", [None, "", "model.diffusion_model."])
+def test_a_unet_by_itself_may_be_an_inpainting_one(
+    golden_folder: FolderMaker, configs: Path, parts: Parts, tmp_path: Path, prefix: str | None
+) -> None:
+    """Its first layer says so, since the config is that of the UNet that it replaces."""
+    save_file(original_layout.single_file(parts), configs / "small.safetensors")
+    unet = dict(parts["unet"])
+    shape = unet["conv_in.weight"].shape
+    unet["conv_in.weight"] = np.ones((shape[0], 9, *shape[2:]), np.float32)
+    if prefix is not None:
+        unet = {f"{prefix}{name}": each for name, each in original_layout.unet(unet).items()}
+    save_file(unet, tmp_path / "inpainting.safetensors")
+    files = locate(configs, unet=tmp_path / "inpainting.safetensors")
+    assert read_config(files).inpaints
+    assert load(files)["unet"].conv_in.weight.shape[2] == 9
+
+
+def test_a_single_file_without_configs_may_be_an_inpainting_one(tmp_path: Path) -> None:
+    """With SDXL base's configs, which are for 4 channels."""
+    prefix = PREFIXES["unet"]
+    params = params_of(UNet.declare(load_config(BASE).unet))
+    empty = np.zeros(0, np.float32)
+    tensors = dict.fromkeys(original_keys("unet", prefix, params).values(), empty)
+    tensors |= {UNET_CONV_IN: np.zeros((0, 9), np.float32)}
+    others = ("conditioner.embedders.1.model.ln_final.weight", "first_stage_model.x")
+    save_file(tensors | dict.fromkeys(others, empty), tmp_path / "inpaint.safetensors")
+    config = read_config(locate(tmp_path / "inpaint.safetensors"))
+    assert config.inpaints
+    assert config.unet == replace(load_config(BASE).unet, in_channels=9)
+
+
 def test_a_replacement_that_does_not_exist_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"VAE={tmp_path}/no: there is no such"):
         locate(folder, vae=tmp_path / "no")
@@ -292,7 +324,7 @@ def test_another_kind_of_file_is_refused_by_name(
 
 
 @pytest.mark.parametrize(
-    ("channels", "what"), [(9, "an inpainting model"), (8, "an instruct-pix2pix model")]
+    ("channels", "what"), [(5, "not a text-to-image model"), (8, "an instruct-pix2pix model")]
 )
 def test_other_input_channels_are_refused(folder: Path, channels: int, what: str) -> None:
     shape = (32, channels, 3, 3)

@@ -1,6 +1,7 @@
 """Writes the smallest SDXL that has every component, as a diffusers folder."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,10 @@ _FILES: dict[str, Any] = {
 }
 
 
-def write(folder: Path) -> Path:
-    """Write the model, its tokenizers and its easel.json."""
-    for path, content in _FILES.items():
+def write(folder: Path, unet: Mapping[str, Any] | None = None) -> Path:
+    """Write the model, its tokenizers and its easel.json; `unet` changes the UNet's config."""
+    own = {"unet/config.json": _FILES["unet/config.json"] | dict(unet or {})}
+    for path, content in (_FILES | own).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(json.dumps(content))
     for tokenizer in stub_tokenizer.PADS:

@@ -12,7 +12,7 @@ from easel_worker.sdxl.folder.config_text import read_text_config
 from easel_worker.sdxl.folder.config_unet import read_unet_config
 from easel_worker.sdxl.folder.config_vae import read_vae_config
 from easel_worker.sdxl.folder.files import ModelFiles, locate
-from easel_worker.sdxl.model.config import SdxlConfig, UNetConfig
+from easel_worker.sdxl.model.config import SdxlConfig
 
 __all__ = ["ConfigError", "load_config", "read_config"]
 
@@ -29,7 +29,8 @@ _CLASSES = {
 }
 """The classes of components in model_index.json."""
 
-_IMAGE_INPUTS = "needs an image as input, which this version does not take: serve a base model"
+_PIPELINES = ("StableDiffusionXLPipeline", "StableDiffusionXLInpaintPipeline")
+"""The supported classes of whole models in model_index.json. What a UNet takes, its config says."""
 
 _SWITCHES = (
     "rescale_betas_zero_snr",
@@ -73,23 +74,15 @@ def read_config(files: ModelFiles) -> SdxlConfig:
 
 
 def _check_pipeline(index: ConfigReader) -> None:
-    """Refuse other pipelines than text to image."""
+    """Refuse pipelines that are not SDXL's."""
     key = "_class_name"
-    match index.values.get(key):
-        case "StableDiffusionXLImg2ImgPipeline":
-            index.fail(key, "an image-to-image model, such as SDXL's refiner, " + _IMAGE_INPUTS)
-        case "StableDiffusionXLInpaintPipeline":
-            index.fail(key, "an inpainting model " + _IMAGE_INPUTS)
-        case _:
-            index.require(key, "StableDiffusionXLPipeline")
-
-
-def _check_inputs(unet: Path, config: UNetConfig, latents: int) -> None:
-    """Refuse a UNet that has more inputs than latents."""
-    if config.in_channels == 2 * latents + 1:
-        raise ConfigError(
-            f"{unet}: in_channels = {config.in_channels}: an inpainting model {_IMAGE_INPUTS}"
+    if index.values.get(key) == "StableDiffusionXLImg2ImgPipeline":
+        index.fail(
+            key,
+            "an image-to-image model, such as SDXL's refiner, needs an image as input, which this "
+            "version does not take: serve a base model",
         )
+    index.require(key, *_PIPELINES)
 
 
 def _scheduler(file: ConfigFile) -> dict[str, Any]:
@@ -115,7 +108,6 @@ def _scheduler(file: ConfigFile) -> dict[str, Any]:
 def _check_fit(unet_config: Path, config: SdxlConfig) -> None:
     """Refuse components that do not fit together."""
     text, text_2, unet, vae = config.text_encoder, config.text_encoder_2, config.unet, config.vae
-    _check_inputs(unet_config, unet, vae.latent_channels)
     added = text_2.pooled + TIME_IDS * unet.time_id_features
     for key, value, expected, source in (
         ("cross_attention_dim", unet.context, text.hidden + text_2.hidden, "both text encoders"),
@@ -125,8 +117,12 @@ def _check_fit(unet_config: Path, config: SdxlConfig) -> None:
             added,
             "text_encoder_2",
         ),
-        ("in_channels", unet.in_channels, vae.latent_channels, "the VAE's latents"),
         ("out_channels", unet.out_channels, vae.latent_channels, "the VAE's latents"),
     ):
         if value != expected:
             raise ConfigError(f"{unet_config}: {key} = {value}: {source} need {expected}")
+    if unet.in_channels != vae.latent_channels and not config.inpaints:
+        raise ConfigError(
+            f"{unet_config}: in_channels = {unet.in_channels}: the VAE's latents need "
+            f"{vae.latent_channels}, or {2 * vae.latent_channels + 1} in an inpainting model"
+        )

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,8 @@ def _of_file(path: Path, unet: UNetConfig) -> ControlNetConfig:
             "be read without a config.json; put others into a folder with theirs"
         )
     return ControlNetConfig(
-        unet=unet,
+        # A net takes the sample alone, also over an inpainting UNet.
+        unet=replace(unet, in_channels=unet.out_channels),
         picture_channels=tuple(_picture_channels(shapes)),
         bgr=False,
         added_conditions=any(name.startswith(_ADDED) for name in shapes),

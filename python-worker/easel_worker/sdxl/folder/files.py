@@ -12,15 +12,29 @@ from typing import Any
 
 from easel_worker.pickles import PICKLES
 from easel_worker.sdxl.folder.checkpoint import Weights, WeightsError, has_weights
-from easel_worker.sdxl.folder.config_reader import ConfigError, ConfigFile, read_config_file
+from easel_worker.sdxl.folder.config_reader import (
+    ConfigError,
+    ConfigFile,
+    ConfigReader,
+    read_config_file,
+)
 from easel_worker.sdxl.folder.layout import COMPONENTS, INDEX, SCHEDULER, TOKENIZERS
 from easel_worker.sdxl.folder.original_names import PREFIXES
 from easel_worker.sdxl.folder.preset_names import Label
-from easel_worker.sdxl.folder.single_file import SUFFIX, inspect, open_header, title_of
+from easel_worker.sdxl.folder.single_file import (
+    SUFFIX,
+    input_changes,
+    inspect,
+    open_header,
+    title_of,
+)
 from easel_worker.sdxl.quantization import calibration
 
 BASE = Path(__file__).parents[4] / "models" / "sdxl-base-config"
 """SDXL base's configs and tokenizers."""
+
+_CONV_IN, _ORIGINAL_CONV_IN = "conv_in.weight", "input_blocks.0.0.weight"
+"""The UNet's first layer in both layouts."""
 
 _ORIGINAL_MARKS = {"unet": "input_blocks.", "vae": "decoder.mid."}
 """What only the original layout of a component has, after the component's prefix or without it."""
@@ -163,7 +177,17 @@ def _replacement(name: str, path: Path, replaced: Component) -> Component:
         raise ConfigError(f"{name.upper()}={path}: there is no such folder or file")
     header = open_header(path)
     original = (p for p in (PREFIXES[name], "") if header.has(p + _ORIGINAL_MARKS[name]))
-    return Component(replaced.config, Weights(path, name, next(original, None)))
+    prefix = next(original, None)
+    config = replaced.config
+    if name == "unet":
+        conv_in = header.tensors.get(_CONV_IN if prefix is None else f"{prefix}{_ORIGINAL_CONV_IN}")
+        changes = {} if conv_in is None else input_changes(conv_in.shape)
+        config = _changed(config, changes) if changes else config
+    return Component(config, Weights(path, name, prefix))
+
+
+def _changed(config: ConfigFile, changes: Mapping[str, Any]) -> ConfigFile:
+    return ConfigFile(config.path, {**ConfigReader(config).values, **changes})
 
 
 def _single_file(model: Path) -> Path | None:

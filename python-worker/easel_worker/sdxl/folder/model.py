@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax.typing import DTypeLike
 
 from easel_worker.sdxl.folder import weights
+from easel_worker.sdxl.folder.checkpoint import WeightsError
 from easel_worker.sdxl.folder.files import ModelFiles
 from easel_worker.sdxl.folder.weights import Put
 from easel_worker.sdxl.model.config import SdxlConfig
@@ -88,6 +89,12 @@ def load_params(
     trees = _declarations(config)
     whole = weights.has_any(files.components["vae"].weights, trees.vae.encoder)
     if encoder and not whole:
+        if config.inpaints:
+            path = files.components["vae"].weights.path
+            raise WeightsError(
+                f"{path}: the vae has no encoder, which an inpainting model needs: set VAE to a "
+                "whole one, such as that of madebyollin/sdxl-vae-fp16-fix"
+            )
         report("the vae has no encoder, so requests cannot bring pictures")
     autoencoder = load("vae", trees.vae, dtypes.vae) if whole else None
     loaded = SdxlParams(

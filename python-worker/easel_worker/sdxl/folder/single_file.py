@@ -22,6 +22,9 @@ SUFFIX = ".safetensors"
 _CONV_IN = "model.diffusion_model.input_blocks.0.0.weight"
 _OPENCLIP = "conditioner.embedders.1.model."
 
+_LATENTS, _INPAINTING = 4, 9
+"""The input channels of SDXL base's UNet and of an inpainting one: latents, mask, latents."""
+
 _OTHER_MODELS = (
     ("joint_blocks.", "a Stable Diffusion 3 model"),
     ("double_blocks.", "a Flux model"),
@@ -110,7 +113,7 @@ def inspect(file: Path) -> Contents:
         shown = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
         raise WeightsError(f"{file}: {len(unknown)} unknown tensors: {shown}")
     scheduler, vae = _predictions(file, header)
-    unet = unet_changes(header.tensors)
+    unet = {**unet_changes(header.tensors), **input_changes(header.tensors[_CONV_IN].shape)}
     return Contents(header.has(PREFIXES["vae"]), unet, scheduler, vae, title_of(header))
 
 
@@ -128,6 +131,11 @@ def unet_changes(names: Iterable[str]) -> Mapping[str, Any]:
     prefix = PREFIXES["unet"]
     blocks = block_config(name.removeprefix(prefix) for name in names if name.startswith(prefix))
     return {} if blocks == SDXL_BASE else blocks
+
+
+def input_changes(conv_in: tuple[int, ...]) -> Mapping[str, Any]:
+    """What a config without the UNet's inputs lacks, from the shape of the UNet's first layer."""
+    return {"in_channels": conv_in[1]} if conv_in[1:2] == (_INPAINTING,) else {}
 
 
 def open_header(file: Path) -> Header:
@@ -148,7 +156,7 @@ def open_header(file: Path) -> Header:
 
 
 def check_header(file: str, header: Header) -> None:
-    """Refuse a file that is not a whole SDXL model for text-to-image.
+    """Refuse a file that is not a whole SDXL model.
 
     Args:
         file: its name, for messages.
@@ -171,12 +179,13 @@ def check_header(file: str, header: Header) -> None:
 
 
 def _check_conv_in(file: str, shape: tuple[int, ...]) -> None:
-    inputs = {8: "an instruct-pix2pix model", 9: "an inpainting model"}
-    if shape[1:2] != (4,):
-        what = inputs.get(shape[1] if len(shape) > 1 else 0, "not a text-to-image model")
+    if shape[1:2] not in ((_LATENTS,), (_INPAINTING,)):
+        pix2pix = shape[1:2] == (2 * _LATENTS,)
+        what = "an instruct-pix2pix model" if pix2pix else "not a text-to-image model"
         raise WeightsError(
-            f"{file}: {_CONV_IN} has shape {list(shape)}: this is {what}, which is not supported "
-            "yet; take a text-to-image model, whose UNet has 4 input channels"
+            f"{file}: {_CONV_IN} has shape {list(shape)}: this is {what}, which is not supported; "
+            f"take a text-to-image model, whose UNet has {_LATENTS} input channels, or an "
+            f"inpainting model, whose UNet has {_INPAINTING}"
         )
 
 

@@ -149,6 +149,11 @@ class SdxlConfig:
     force_zeros_for_empty_prompt: bool
 
     @property
+    def inpaints(self) -> bool:
+        """Whether the UNet was trained to repaint: its inputs have a mask and a picture besides."""
+        return self.unet.in_channels == 2 * self.vae.latent_channels + 1
+
+    @property
     def vae_scale(self) -> int:
         """Pixels per latent along each side."""
         return self.vae.scale

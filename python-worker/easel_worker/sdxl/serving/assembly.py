@@ -60,6 +60,7 @@ def assemble(
     """
     config, mesh, dtypes = about.config, resolve.mesh(options), resolve.dtypes(options)
     kernel_options = resolve.kernel_options(options)
+    encoder = resolve.needs_encoder(options, config)
 
     def read() -> SdxlParams:
         with timeline.span("weights"):
@@ -72,7 +73,7 @@ def assemble(
                 report,
                 kernel_options=kernel_options,
                 largest=about.largest,
-                encoder=options.image_inputs,
+                encoder=encoder,
             )
 
     def digest() -> str:
@@ -85,9 +86,7 @@ def assemble(
     text = about.empty_text
     programs = ProgramSet(
         config,
-        abstract_params(
-            config, dtypes, kernel_options=kernel_options, encoder=options.image_inputs
-        ),
+        abstract_params(config, dtypes, kernel_options=kernel_options, encoder=encoder),
         mesh,
         (len(text.ids), len(text.ids_2)),
         compiler=_TimedCompiler(

@@ -33,6 +33,7 @@ class SdxlLane:
         deep: the deep feature of the last full step while a later step needs it, else None.
         background: what the image keeps of its picture; None for nothing.
         control: what adds to the UNet; None for an image without controls.
+        inpainting: what an inpainting UNet takes besides the sample; None for other UNets.
         plan: how each step is computed.
         not_finite: set once a step is known to have made numbers that are not finite.
         unread: the last call's finite flags and this lane's place among them; None once `settle`
@@ -49,6 +50,7 @@ class SdxlLane:
     deep: Array | None = None
     background: Background | None = None
     control: LaneControl | None = None
+    inpainting: Array | None = None
     plan: tuple[PlannedStep, ...] = field(init=False)
     not_finite: NotFinite | None = None
     unread: "tuple[Array, int] | None" = None
@@ -80,10 +82,10 @@ class SdxlLane:
         if conditions is None:
             raise RuntimeError("an unguided step was not planned when the lane was started")
         if not self.next.cached:
-            return LaneInput(self.state, conditions)
+            return LaneInput(self.state, conditions, inpainting=self.inpainting)
         if self.deep is None:
             raise RuntimeError("a cached step was planned before a full one")
-        return LaneInput(self.state, conditions, self.deep)
+        return LaneInput(self.state, conditions, self.deep, inpainting=self.inpainting)
 
     @property
     def next(self) -> PlannedStep:

@@ -104,6 +104,7 @@ class ProgramSet:
         self.merges = MergePrograms(replicated(mesh))
         self.pictures = PicturePrograms(config, params.encoder, self._compile, keep_older)
         self._begin: dict[Size, Program] = {}
+        self._inpainting: dict[Size, Any] = {}
         self._denoise: dict[DenoiseKey, Program] = {}
         self._decode: dict[Size, Program] = {}
         self._preview: dict[Size, Program] = {}
@@ -141,6 +142,8 @@ class ProgramSet:
         begin = self._begin_function(size)
         state: State = jax.eval_shape(begin, *_BEGIN_ARGUMENTS)
         self._begin[size] = self._compile(f"begin {size}", begin, *_BEGIN_ARGUMENTS)
+        if self._config.inpaints:
+            self._inpainting[size] = self.pictures.add_inpainting(size).inputs
         self._add_steps(size, lane_counts, chunks=1)
         decode = partial(programs.decode, tile=self._vae_tile)
         name = f"decode {size}"
@@ -189,7 +192,8 @@ class ProgramSet:
             rows = 2 if guided else 1
             contexts = self._add_contexts(rows, chunks)
             additions = control.shapes(size, rows)
-            lane = LaneInput(state, self._conditions[rows, chunks], additions=additions)
+            conditions, inputs = self._conditions[rows, chunks], self._inpainting.get(size)
+            lane = LaneInput(state, conditions, additions=additions, inpainting=inputs)
             for lanes in counts:
                 key = DenoiseKey(size, lanes, guided, chunks=chunks, conditioned=True)
                 self._compile_denoise(key, denoise, lane)
@@ -286,7 +290,8 @@ class ProgramSet:
             self._add_denoise(key, state)
 
     def _add_denoise(self, key: DenoiseKey, state: State) -> None:
-        lane = LaneInput(state, self._conditions[2 if key.guided else 1, key.chunks])
+        conditions = self._conditions[2 if key.guided else 1, key.chunks]
+        lane = LaneInput(state, conditions, inpainting=self._inpainting.get(key.size))
         denoise = partial(programs.denoise, mesh=self._mesh)
         if not self._caching:
             self._compile_denoise(key, denoise, lane)

@@ -79,13 +79,16 @@ class LaneInput(NamedTuple):
 
     If `deep` holds the deep feature of an earlier step, [rows, h, w, channels], only the UNet's top
     level is computed; see `UNet.top`. `additions` are what the request's pictures add: residuals
-    [rows, h, w, channels], and features [h, w, channels] for all rows.
+    [rows, h, w, channels], and features [h, w, channels] for all rows. `inpainting` holds what an
+    inpainting UNet takes besides the sample: the mask and the latents of the masked picture,
+    [h, w, 1 + channels].
     """
 
     state: State
     conditions: Conditions
     deep: Array | None = None
     additions: Additions = NO_ADDITIONS
+    inpainting: Array | None = None
 
 
 class Kept(NamedTuple):
@@ -239,7 +242,7 @@ def denoise(
 
     def on_each_device(
         params: UNet,
-        arrays: tuple[State, Conditions, Array | None, Additions],
+        arrays: tuple[State, Conditions, Array | None, Additions, Array | None],
         numbers: StepNumbers,
     ) -> tuple[State, Array, Array | None]:
         lanes = LaneInput(*arrays)
@@ -260,13 +263,20 @@ def denoise(
     each = BY_LANE if guided else BY_LANE_EVERYWHERE
     rows = BY_LANE_AND_ROW if guided else BY_LANE_EVERYWHERE
     added = Additions(rows, each)  # type: ignore[arg-type]
+    arrays = (
+        stacked.state,
+        stacked.conditions,
+        stacked.deep,
+        stacked.additions,
+        stacked.inpainting,
+    )
     states, finite, deep = jax.shard_map(
         on_each_device,
         mesh=mesh,
-        in_specs=(WHOLE, (each, rows, rows, added), each),
+        in_specs=(WHOLE, (each, rows, rows, added, each), each),
         out_specs=(each, each, rows),
         check_vma=False,  # kernels' results do not declare over which axes they vary
-    )(params, (stacked.state, stacked.conditions, stacked.deep, stacked.additions), numbers)
+    )(params, arrays, numbers)
     made = [_lane(states, i) for i in range(len(lanes))]
     if deep is None:
         return Stepped(tuple(made), finite)
@@ -288,8 +298,11 @@ def _predict(params: UNet, lanes: LaneInput, numbers: StepNumbers) -> tuple[Arra
     conditions = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), lanes.conditions)
     given = conditions.context
     projected = isinstance(given, PromptContext)
+    sample = lanes.state.sample
+    if lanes.inpainting is not None:
+        sample = jnp.concatenate([sample, lanes.inpainting], axis=-1)
     arguments = (
-        jnp.repeat(lanes.state.sample, rows, axis=0),
+        jnp.repeat(sample, rows, axis=0),
         jnp.repeat(jnp.asarray(numbers.timestep), rows),
         given if projected else params.project_context(given),
         conditions.pooled,

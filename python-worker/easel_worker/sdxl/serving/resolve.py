@@ -9,6 +9,7 @@ from jax.sharding import Mesh
 from jax.typing import DTypeLike
 
 from easel_worker.sdxl.folder.model import Dtypes
+from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.kernel_options import KernelOptions, choose
 from easel_worker.sdxl.quantization import calibration
 from easel_worker.sdxl.serving.lanes import LaneCounts
@@ -56,6 +57,11 @@ def vae_tile(options: Options, scale: int) -> int | None:
     if options.vae_tile % (4 * scale):
         raise ValueError(f"vae_tile is {options.vae_tile}: it must be a multiple of {4 * scale}")
     return options.vae_tile // scale
+
+
+def needs_encoder(options: Options, config: SdxlConfig) -> bool:
+    """Whether the VAE's encoder is needed: an inpainting model has a picture in every image."""
+    return options.image_inputs or config.inpaints
 
 
 def calibration_file(options: Options, folder: Path | None) -> Path | None:

@@ -75,7 +75,7 @@ class Runner:
             empty_text=empty_text,
             vectors=vectors,
         )
-        self._beginner = Beginner(programs, params.encoder, self._everywhere, config.vae_scale)
+        self._beginner = Beginner(config, programs, params.encoder, self._everywhere)
 
     @property
     def adapters(self) -> Adapters:
@@ -138,6 +138,7 @@ class Runner:
             state=beginning.state,
             unet=unet.params,
             background=beginning.background,
+            inpainting=beginning.inpainting,
         )
         unet.users.add(lane)
         if spec.guided and not all(step.guided for step in lane.plan):
@@ -145,7 +146,7 @@ class Runner:
         if spec.conditioned:
             lane.control = self._control(spec, prompts, lane)
             _wait([each.picture for each in lane.control.nets])
-        _wait((lane.state, lane.conditions, lane.alone))
+        _wait((lane.state, lane.conditions, lane.alone, lane.inpainting))
         for prompt in prompts:
             for name, finite in zip(TEXT_ENCODERS, np.asarray(prompt.finite), strict=True):
                 if not finite:
