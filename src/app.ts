@@ -15,6 +15,7 @@ import { uploadsPlugin } from './plugins/uploads.js'
 import { answerHeaderSchemas } from './routes/answers/headers.js'
 import { generateRoute } from './routes/generate.js'
 import { healthRoute, probeRoutes } from './routes/health.js'
+import { controlRoutes } from './routes/controls.js'
 import { embeddingsRoute } from './routes/embeddings.js'
 import { lorasRoute } from './routes/loras.js'
 import { metricsRoute } from './routes/metrics.js'
@@ -73,6 +74,7 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
     await scope.register(tokenizeRoute, { service })
     await scope.register(lorasRoute, { service })
     await scope.register(embeddingsRoute, { service })
+    await scope.register(controlRoutes, { service })
     await scope.register(recipeRoute, { service })
     await scope.register(openAiRoutes, { prefix: '/v1', service, withRecipe, snapSizes, uploads, bodyLimit })
     await scope.register(sdapiRoutes, { prefix: SDAPI, service, withRecipe, uploads, bodyLimit })

@@ -14,6 +14,10 @@ export const catalogue = {
     status: 400,
     summary: 'The server does not have this embedding, or another file of that name.'
   },
+  UNSUPPORTED_CONTROL: {
+    status: 400,
+    summary: 'The server does not have this ControlNet, T2I-Adapter or IP-Adapter, or another one of that name.'
+  },
   UNSUPPORTED_PRESET: { status: 400, summary: 'The model does not offer this preset.' },
   UNSUPPORTED_FEATURE: { status: 400, summary: 'The workers cannot do what this field asks for.' },
   INVALID_PICTURE: { status: 400, summary: 'A picture cannot be read, or not be used as it is.' },

@@ -2,6 +2,7 @@ import { Type, type Static, type TOptional, type TSchema, type TUnsafe } from 't
 import { PROMPT_SYNTAXES, type PromptSyntax } from './prompt/fragment.js'
 import { RESIZE_MODES, type ResizeMode } from './pictures/fit.js'
 import { MASK_MEANINGS, type MaskMeaning } from './pictures/mask-meaning.js'
+import { CANNY, PREPROCESSORS, type PreprocessorName } from './pictures/preprocessors.js'
 import { OutputFormat } from './schemas/format.js'
 
 /**
@@ -16,6 +17,10 @@ export const MAX_EMBEDDINGS = 64
 /** The most LoRAs that an image may have, and the largest weight of one, of either sign. */
 export const MAX_LORAS = 8
 export const MAX_LORA_WEIGHT = 10
+
+/** The most ControlNets and T2I-Adapters, and the most IP-Adapters, of an image. */
+export const MAX_CONTROLS = 2
+export const MAX_IP_ADAPTERS = 1
 
 /** One parameter of a request for images, with everything the gateway derives from it. */
 export interface Parameter {
@@ -93,6 +98,62 @@ const loraName = Type.String({
   maxLength: 200,
   description: 'As GET /loras lists it. The part after the last / is enough if only one has it.'
 })
+
+const fileName = (list: string) =>
+  Type.String({
+    minLength: 1,
+    maxLength: 200,
+    description: `As GET ${list} lists it. The part after the last / is enough if only one has it.`
+  })
+
+/** A picture of an entry of a list. In a form it is a file of its own. */
+const entryPicture = (description: string) => Type.Optional(Type.String({ description }))
+
+const pictureSha256 = Type.Optional(
+  sha256('SHA-256 of `image`. With it a request fails rather than take another file; recipes have it.')
+)
+
+const conditioningScale = (description: string) => Type.Optional(Type.Number({ minimum: 0, maximum: 10, description }))
+
+const resizeMode = (description: string) =>
+  Type.Unsafe<ResizeMode>({ type: 'string', enum: [...RESIZE_MODES], description })
+
+const threshold = (description: string) => Type.Optional(Type.Number({ minimum: 0, maximum: CANNY.most, description }))
+
+/** What a control has besides its file and its picture. */
+const controlValues = {
+  preprocessor: Type.Optional(
+    Type.Unsafe<PreprocessorName>({
+      type: 'string',
+      enum: [...PREPROCESSORS],
+      description:
+        "What is made of `image` first, at the image's size: `none`, the default, for one that already shows edges, depth or a pose; `canny`, edges, as OpenCV; `lineart`, lines, as lineart_standard of AUTOMATIC1111's extension."
+    })
+  ),
+  low_threshold: threshold(`With canny: the lower threshold, as in OpenCV. Default: ${CANNY.low}.`),
+  high_threshold: threshold(`With canny: the higher threshold. Default: ${CANNY.high}.`),
+  resize_mode: Type.Optional(resizeMode("How `image` is brought to the image's size, as below. Default: default.")),
+  controlnet_conditioning_scale: conditioningScale(
+    'How strongly the image follows the picture, as in diffusers; for a T2I-Adapter, adapter_conditioning_scale. Default: 1.'
+  ),
+  control_guidance_start: Type.Optional(
+    Type.Number({ ...share, description: 'Fraction of the steps at which it starts, as in diffusers. Default: 0.' })
+  ),
+  control_guidance_end: Type.Optional(
+    Type.Number({ ...share, description: 'Fraction of the steps at which it ends. Default: 1.' })
+  )
+}
+
+const ipAdapterValues = {
+  scale: conditioningScale('How much the picture counts beside the prompt, as in diffusers. Default: 1.')
+}
+
+/** What a recipe says of a file and its picture. */
+const recipeEntry = {
+  name: Type.String(),
+  digest: Type.String(),
+  image_sha256: sha256('SHA-256 of its picture, which must be sent again.')
+}
 
 /** What SDXL's micro-conditioning parameters have in common. */
 const microConditioning = {
@@ -354,12 +415,9 @@ export const parameters = {
     label: 'Denoising strength'
   },
   resize_mode: {
-    schema: Type.Unsafe<ResizeMode>({
-      type: 'string',
-      enum: [...RESIZE_MODES],
-      description:
-        "How `image` and `mask_image` are brought to the image's size, as in diffusers: `default` stretches them, `crop` covers the size and cuts the rest off, `fill` shows all of them and repeats their edges. Default: default, or fill with padding_mask_crop."
-    }),
+    schema: resizeMode(
+      "How `image` and `mask_image` are brought to the image's size, as in diffusers: `default` stretches them, `crop` covers the size and cuts the rest off, `fill` shows all of them and repeats their edges. Default: default, or fill with padding_mask_crop."
+    ),
     omittable: true,
     recipe: 'where decided'
   },
@@ -453,6 +511,55 @@ export const parameters = {
       description: 'The embeddings that the prompts name. Absent if the server had no folder of them.'
     }),
     openai: true
+  },
+  controls: {
+    schema: Type.Array(
+      Type.Object(
+        {
+          name: fileName('/controls'),
+          image: entryPicture('The picture to follow, a file like `image` of the request; in a form, `control_image`.'),
+          ...controlValues,
+          digest: fileDigest,
+          image_sha256: pictureSha256
+        },
+        { additionalProperties: false }
+      ),
+      {
+        maxItems: MAX_CONTROLS,
+        description:
+          'Pictures whose edges, depth or pose the image follows, each by a ControlNet or T2I-Adapter; GET /controls lists them.'
+      }
+    ),
+    omittable: true,
+    feature: 'controls',
+    unable: 'this server has no ControlNets; its operator sets CONTROLNETS',
+    recipe: Type.Array(Type.Object({ ...recipeEntry, ...controlValues }), {
+      description: 'What the image follows.'
+    })
+  },
+  ip_adapters: {
+    schema: Type.Array(
+      Type.Object(
+        {
+          name: fileName('/ip-adapters'),
+          image: entryPicture('The picture, a file like `image` of the request; in a form, `ip_adapter_image`.'),
+          ...ipAdapterValues,
+          digest: fileDigest,
+          image_sha256: pictureSha256
+        },
+        { additionalProperties: false }
+      ),
+      {
+        maxItems: MAX_IP_ADAPTERS,
+        description: 'Pictures that count as prompts, each by an IP-Adapter; GET /ip-adapters lists them.'
+      }
+    ),
+    omittable: true,
+    feature: 'ip_adapters',
+    unable: 'this server has no IP-Adapters; its operator sets IP_ADAPTERS',
+    recipe: Type.Array(Type.Object({ ...recipeEntry, ...ipAdapterValues }), {
+      description: 'Pictures that counted as prompts.'
+    })
   },
   output_format: {
     schema: Type.Unsafe<Static<typeof OutputFormat>>({

@@ -13,6 +13,8 @@ import {
 import type { ResizeMode } from './fit.js'
 import type { MaskMeaning } from './mask-meaning.js'
 import type { Pixels, Size } from './pixels.js'
+import { preprocessed } from './preprocess.js'
+import type { Preprocessor } from './preprocessors.js'
 import { cropped, inverted, luminance, overlaid, resized, resizedMask } from './transform.js'
 
 /** A picture's file as a client sent it. */
@@ -54,6 +56,16 @@ export interface Preparation {
   readonly signal?: AbortSignal | undefined
 }
 
+/** What a control picture is to be. */
+export interface ControlPreparation {
+  /** The sizes to have it at. */
+  readonly sizes: readonly Size[]
+  readonly mode: ResizeMode
+  readonly preprocessor: Preprocessor
+  /** As in `Preparation`. */
+  readonly signal?: AbortSignal | undefined
+}
+
 export interface ReaderOptions extends DecodeLimits {
   /** Pictures decoded at once. */
   readonly concurrency: number
@@ -91,8 +103,7 @@ export class PictureReader {
    */
   prepare(files: PictureFiles, preparation: Preparation): Promise<Prepared> {
     const { choose, mode, padding, signal } = preparation
-    const prepared = this.#limit(async () => {
-      signal?.throwIfAborted()
+    return this.#alone(signal, async () => {
       const file = await files.image.read()
       const size = await this.#checked(files.image, file)
       const maskFile = files.mask && (await files.mask.read())
@@ -125,7 +136,42 @@ export class PictureReader {
         region
       }
     })
-    return signal === undefined ? prepared : unlessAborted(prepared, signal)
+  }
+
+  /**
+   * Decodes a control picture, brings it to each of the sizes, and makes there of it what the net takes.
+   *
+   * @returns RGB of each size
+   * @throws EaselError INVALID_PICTURE or LIMIT_EXCEEDED with the field
+   */
+  control(file: PictureFile, { sizes, mode, preprocessor, signal }: ControlPreparation): Promise<Pixels[]> {
+    return this.#alone(signal, async () => {
+      const picture = await this.#opened(file)
+      const made: Pixels[] = []
+      for (const size of sizes) {
+        const fitting = await resized(picture, size, mode)
+        made.push(
+          await this.#refusing(file, () =>
+            preprocessed(fitting, preprocessor, { seconds: this.#options.seconds, signal })
+          )
+        )
+      }
+      return made
+    })
+  }
+
+  /**
+   * Decodes a picture, and reduces it if a side is longer than `most` pixels.
+   *
+   * @throws EaselError INVALID_PICTURE or LIMIT_EXCEEDED with the field
+   */
+  reference(file: PictureFile, most: number, signal?: AbortSignal): Promise<Pixels> {
+    return this.#alone(signal, async () => {
+      const picture = await this.#opened(file)
+      const scale = Math.min(1, most / Math.max(picture.width, picture.height))
+      const side = (length: number) => Math.max(1, Math.round(length * scale))
+      return resized(picture, { width: side(picture.width), height: side(picture.height) }, 'default')
+    })
   }
 
   /**
@@ -153,6 +199,22 @@ export class PictureReader {
       const mask = await this.#mask(files, await files.mask!.read())
       return overlaid(image, original, mask, region)
     })
+  }
+
+  /** Does something when no more than `concurrency` others do. Rejects at once when the signal fires. */
+  #alone<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+    const result = this.#limit(() => {
+      signal?.throwIfAborted()
+      return work()
+    })
+    return signal === undefined ? result : unlessAborted(result, signal)
+  }
+
+  /** Checks a file and decodes it. */
+  async #opened(picture: PictureFile): Promise<Pixels> {
+    const file = await picture.read()
+    await this.#checked(picture, file)
+    return this.#decoded(picture, file)
   }
 
   /** The mask as one channel, white where the image is repainted, at its own size. */

@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import type { TSchema } from 'typebox'
 import * as recipe from '../image/recipe.js'
 import * as answer from '../schemas/answer.js'
+import * as controls from '../schemas/controls.js'
 import * as embeddings from '../schemas/embeddings.js'
 import * as error from '../schemas/error.js'
 import * as generate from '../schemas/generate.js'
@@ -18,6 +19,7 @@ import type { ImageService } from '../service/service.js'
 
 const MODULES: readonly object[] = [
   answer,
+  controls,
   embeddings,
   error,
   generate,

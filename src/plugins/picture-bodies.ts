@@ -4,9 +4,11 @@ import fp from 'fastify-plugin'
 import type { TSchema } from 'typebox'
 import { boundedBody, unlessGone } from '../bounded-body.js'
 import { valuesOf } from '../schemas/form-values.js'
+import { withEntryPictures } from '../uploads/entries.js'
 import { readForm } from '../uploads/form.js'
 import { readJson } from '../uploads/json.js'
 import type { PicturePaths } from '../uploads/json-scanner.js'
+import type { PictureField } from '../uploads/picture-field.js'
 import { limitWithPictures, textWithin } from '../uploads/limit.js'
 import type { Uploads, UploadStore } from '../uploads/store.js'
 import { mediaTypesOf, unsupportedType } from './media-types.js'
@@ -29,7 +31,7 @@ export interface PictureBodies {
   /** Where JSON has pictures. */
   json: PicturePaths
   /** The fields of pictures by the names of a form's parts. */
-  form: Readonly<Record<string, string>>
+  form: Readonly<Record<string, PictureField>>
   /** The schema of each field, by which a form's texts are read. */
   properties: Readonly<Record<string, TSchema>>
 }
@@ -81,7 +83,7 @@ export const pictureBodiesPlugin = fp<PictureBodies>(
         request,
         [...fields.values()].reduce((sum, text) => sum + text.length, 0)
       )
-      return valuesOf(fields, properties)
+      return withEntryPictures(valuesOf(fields, properties), request.uploads!)
     })
   },
   { name: 'picture-bodies' }

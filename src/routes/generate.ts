@@ -38,6 +38,8 @@ export interface GenerateParts extends Pick<PictureBodies, 'bodyLimit'> {
 
 /** The fields that are pictures, in JSON and in a form. */
 const PICTURE_FIELDS = { image: 'image', mask_image: 'mask_image' } as const
+const CONTROLS = { list: 'controls' } as const
+const IP_ADAPTERS = { list: 'ip_adapters' } as const
 
 /** Client generators recognise binary bodies by this format. OpenAPI 3.1 no longer requires it but still allows it. */
 const File = { schema: Type.Unsafe<Buffer>({ type: 'string', format: 'binary' }) }
@@ -52,8 +54,8 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (
   const bodies = {
     store: uploads,
     bodyLimit,
-    json: PICTURE_FIELDS,
-    form: PICTURE_FIELDS,
+    json: { ...PICTURE_FIELDS, 'controls.*.image': CONTROLS, 'ip_adapters.*.image': IP_ADAPTERS },
+    form: { ...PICTURE_FIELDS, control_image: CONTROLS, ip_adapter_image: IP_ADAPTERS },
     properties: GenerateRequest.properties
   }
   await app.register(pictureBodiesPlugin, bodies)

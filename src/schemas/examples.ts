@@ -1,5 +1,6 @@
 import { NEUTRAL } from '../parameters.js'
 import type { GenerateResponse } from './answer.js'
+import type { ControlInfo, IpAdapterInfo } from './controls.js'
 import type { HealthResponse } from './health.js'
 import type { EmbeddingInfo } from './embeddings.js'
 import type { LoraInfo } from './loras.js'
@@ -125,6 +126,18 @@ export const loraExample: LoraInfo = {
   parts: ['unet', 'text_encoder', 'text_encoder_2'],
   trigger_words: ['watercolour painting'],
   base_model: 'stable-diffusion-xl-v1-base'
+}
+
+export const controlExample: ControlInfo = {
+  name: 'canny',
+  digest: '5f2a0c1b7d3e9f8a6c4b2d1e0f9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a',
+  kind: 'controlnet'
+}
+
+export const ipAdapterExample: IpAdapterInfo = {
+  name: 'plus',
+  digest: '9c8b7a6f5e4d3c2b1a0f9e8d7c6b5a4f3e2d1c0b9a8f7e6d5c4b3a2f1e0d9c8b',
+  tokens: 16
 }
 
 export const embeddingExample: EmbeddingInfo = {

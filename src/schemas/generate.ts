@@ -1,7 +1,7 @@
 import { Type, type Static } from 'typebox'
 import type { ErrorCode } from '../errors.js'
 import { requestProperties } from '../parameters.js'
-import { file } from './file.js'
+import { file, files } from './file.js'
 
 /**
  * Body of POST /generate, with diffusers' names. Validation checks only this schema; admission later checks what the
@@ -15,12 +15,14 @@ export const GenerateRequest = Type.Object(requestProperties(), {
 
 export type GenerateRequest = Static<typeof GenerateRequest>
 
-/** The same as a form, whose files are `image` and `mask_image`. Lists are JSON in the form's text. */
+/** The same as a form, whose files are `image`, `mask_image`, `control_image` and `ip_adapter_image`. Lists are JSON in the form's text. */
 export const GenerateForm = Type.Object(
   {
     ...GenerateRequest.properties,
     image: file('The picture to start from: a PNG, JPEG or WebP file.'),
-    mask_image: file('Which parts of `image` to repaint: white those, black what stays.')
+    mask_image: file('Which parts of `image` to repaint: white those, black what stays.'),
+    control_image: files('The picture of each entry of `controls`, in their order.'),
+    ip_adapter_image: files('The picture of each entry of `ip_adapters`, in their order.')
   },
   { $id: 'GenerateForm', additionalProperties: false }
 )
@@ -59,6 +61,7 @@ export const ADMISSION_CODES = [
   'UNSUPPORTED_SCHEDULER',
   'UNSUPPORTED_LORA',
   'UNSUPPORTED_EMBEDDING',
+  'UNSUPPORTED_CONTROL',
   'UNSUPPORTED_PRESET',
   'UNSUPPORTED_FEATURE',
   'INVALID_PICTURE',

@@ -13,7 +13,6 @@ const flag = { type: ['boolean', 'null'] }
 const number = { type: ['number', 'null'] }
 const text = { type: ['string', 'null'] }
 const list = { type: ['array', 'null'] }
-const object = { type: ['object', 'null'] }
 
 /** The fields of a request that decide nothing here. */
 export interface Unpainted {
@@ -50,7 +49,6 @@ const FIXED: Readonly<Record<string, FixedField>> = {
     unable: 'Easel would read the tags of LoRAs as text; remove them from the prompt'
   },
   script_name: { schema: text, neutral: ['', 'None'], unable: 'Easel has no scripts' },
-  alwayson_scripts: { schema: object, neutral: [{}], unable: 'Easel has no scripts or extensions' },
   infotext: { schema: text, neutral: [''], unable: 'Easel reads the settings from the fields' },
   send_images: { schema: flag, neutral: [true], unable: 'Easel stores no images, so the answer is their only copy' }
 }

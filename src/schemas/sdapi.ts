@@ -3,6 +3,7 @@ import { parameters } from '../parameters.js'
 import { FORMATS } from '../image/formats.js'
 import { ONE_PIXEL } from './examples.js'
 import { maybe, oneOf } from './maybe.js'
+import { SdapiScripts } from './sdapi-controlnet.js'
 import { IMG2IMG, TXT2IMG, unpaintedProperties, WITH_HIRES, WITH_MASK } from './sdapi-fields.js'
 
 const { prompt, negative_prompt, num_inference_steps, guidance_scale, width, height, seed, eta, num_images } =
@@ -80,6 +81,7 @@ const SdapiImagesRequest = Type.Object({
     Type.Integer({ minimum: 1, maximum: MAX_LAYERS, description: "SD.Next's name for CLIP_stop_at_last_layers." })
   ),
   override_settings: maybe(Type.Object(SdapiOptions.properties, { description: 'Settings for this request alone.' })),
+  alwayson_scripts: maybe(SdapiScripts),
   force_task_id: maybe(
     Type.String({
       minLength: 1,

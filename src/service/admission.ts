@@ -122,12 +122,16 @@ export class Admission {
   }
 
   /**
-   * Holds memory for the decoded pictures that a request starts from.
+   * Holds memory for the decoded pictures of a request.
    *
    * @param field the one that needs them
    * @throws EaselError LIMIT_EXCEEDED or MEMORY_FULL
    */
-  holdInputs({ width, height }: Size, bytes: number, field: 'image' | 'hires' = 'image'): Hold {
+  holdInputs(
+    { width, height }: Size,
+    bytes: number,
+    field: 'image' | 'hires' | 'controls' | 'ip_adapters' = 'image'
+  ): Hold {
     const { memory } = this.#options
     const hold = memory.tryHold('inputs', bytes)
     if (hold !== undefined) return hold

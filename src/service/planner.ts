@@ -5,6 +5,7 @@ import type { GenerateRequest } from '../schemas/generate.js'
 import type { Job } from '../workers/job.js'
 import type { Admission } from './admission.js'
 import type { Caller } from './caller.js'
+import { conditionsWireOf } from './controls.js'
 import { wireOf } from './decisions.js'
 import { recipeEmbeddings } from './embeddings.js'
 import { lorasDoubted } from './loras.js'
@@ -79,6 +80,7 @@ export class Planner {
       seeds: seedsOf(resolved),
       ...wireOf(resolved),
       ...startWireOf(resolved),
+      ...conditionsWireOf(resolved),
       ...(resolved.loras === undefined ? {} : { loras: resolved.loras }),
       preview_every: request.preview_interval ?? 0,
       ...(caller.trace === undefined ? {} : { trace: caller.trace })

@@ -4,6 +4,7 @@ import { EaselError } from '../errors.js'
 import { type Defaults, mostOf, parametersWith } from '../parameters.js'
 import type { GenerateRequest } from '../schemas/generate.js'
 import { decide, type Decided } from './decisions.js'
+import { type Conditions, conditionsOf } from './controls.js'
 import { lorasOf } from './loras.js'
 import { unsupported } from './failures.js'
 import { checkHires } from './second-pass.js'
@@ -11,7 +12,7 @@ import { checkSize } from './sizes.js'
 import { checkStart } from './starts.js'
 
 /** A request's values as its images have them. */
-export interface Resolved extends Omit<Decided, 'loras'> {
+export interface Resolved extends Omit<Decided, 'loras' | keyof Conditions>, Conditions {
   /** Absent for none. */
   readonly loras?: LoraUse[]
 }
@@ -43,9 +44,9 @@ export function resolveRequest(
       field: 'scheduler'
     })
   }
-  const { loras: _, ...rest } = decided
+  const { loras: _, controls: _controls, ip_adapters: _adapters, ...rest } = decided
   const loras = lorasOf(decided, model)
-  return loras.length === 0 ? rest : { ...rest, loras }
+  return { ...rest, ...(loras.length === 0 ? {} : { loras }), ...conditionsOf(decided, request, model) }
 }
 
 /** Image i has seed + i, modulo 2^32. */

@@ -76,6 +76,20 @@ export function secondPassOf(job: Job, decided: Decided): SecondPass | undefined
   }
 }
 
+/** A second pass whose images also have these pictures, after the one that they start from. */
+export function withPictures(
+  second: SecondPass,
+  { pictures, frames }: Required<Pick<Job, 'pictures' | 'frames'>>
+): SecondPass {
+  return {
+    ...second,
+    job: (index, pixels) => {
+      const job = second.job(index, pixels)
+      return { ...job, pictures: [...job.pictures!, ...pictures], frames: [...job.frames!, ...frames] }
+    }
+  }
+}
+
 type Hires = NonNullable<Decided['hires']>
 
 /** @param hires as `hiresOf` decided it */

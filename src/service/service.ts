@@ -15,7 +15,7 @@ import { offeredLoras } from './loras.js'
 import type { Model, Models } from './models.js'
 import type { Offer } from './offer.js'
 import { once } from './once.js'
-import type { Embedding, Lora } from '../workers/protocol.js'
+import type { Control, Embedding, IpAdapter, Lora } from '../workers/protocol.js'
 import type { WorkerPool } from '../workers/worker-pool.js'
 import { Planner } from './planner.js'
 import { type Prepared, Preparer, type RequestPictures } from './preparer.js'
@@ -110,6 +110,16 @@ export class ImageService {
     return this.#options.models.find(model).served.capabilities?.embeddings ?? []
   }
 
+  /** The ControlNets and T2I-Adapters of a model; undefined for the default one. @throws EaselError MODEL_NOT_FOUND */
+  controlsOf(model: string | undefined): readonly Control[] {
+    return this.#options.models.find(model).served.capabilities?.controls ?? []
+  }
+
+  /** The IP-Adapters of a model; undefined for the default one. @throws EaselError MODEL_NOT_FOUND */
+  ipAdaptersOf(model: string | undefined): readonly IpAdapter[] {
+    return this.#options.models.find(model).served.capabilities?.ipAdapters ?? []
+  }
+
   /** What clients can request of each model that has had a worker, the default one first. */
   get offers(): readonly Offer[] {
     return this.models.flatMap(({ offer }) => offer ?? [])
@@ -192,7 +202,7 @@ export class ImageService {
   }
 
   /**
-   * Decodes the pictures that a request starts from, for `submit`. Undefined if the request repeats a known one.
+   * Decodes the pictures of a request, for `submit`. Undefined if the request repeats a known one.
    *
    * @param files the pictures; the request has their digests in their place
    * @param signal fires when the client has left

@@ -3,11 +3,12 @@ import { pipeline } from 'node:stream/promises'
 import { Busboy } from '@fastify/busboy'
 import { EaselError } from '../errors.js'
 import { excerpt } from '../excerpt.js'
+import { fieldNameOf, type PictureField } from './picture-field.js'
 import type { Uploads } from './store.js'
 
 export interface FormReading {
-  /** The fields of pictures by the names of their parts. */
-  readonly pictures: Readonly<Record<string, string>>
+  /** The fields of pictures by the names of their parts. A part of a list's pictures may be repeated. */
+  readonly pictures: Readonly<Record<string, PictureField>>
   /** Called with the bytes of all other parts so far, before they are kept. Throws to refuse. */
   readonly onText: (bytes: number) => void
   readonly uploads: Pick<Uploads, 'take'>
@@ -36,6 +37,13 @@ export async function readForm(
   const parser = parserFor(contentType)
   const fields = new Map<string, string>()
   const parts: { stream: Readable; done: Promise<void> }[] = []
+  const counts = new Map<string, number>()
+  /** How many parts of this name came before. */
+  const counted = (name: string): number => {
+    const before = counts.get(name) ?? 0
+    counts.set(name, before + 1)
+    return before
+  }
   let text = 0
   const textOf = async (name: string, stream: Readable): Promise<string> => {
     const chunks: Buffer[] = []
@@ -48,7 +56,8 @@ export async function readForm(
   }
   const receive = async (name: string | undefined, stream: Readable): Promise<void> => {
     if (name === undefined) throw new EaselError('INVALID_REQUEST', 'a part of the form has no name')
-    const picture = Object.hasOwn(pictures, name) ? pictures[name] : undefined
+    const known = Object.hasOwn(pictures, name) ? pictures[name] : undefined
+    const picture = known === undefined ? undefined : fieldNameOf(known, counted(name))
     const field = picture ?? name
     if (fields.has(field)) throw twice(field, picture !== undefined)
     fields.set(field, '')

@@ -1,8 +1,10 @@
-/** Which strings of a JSON body are pictures: the field's name by the path to it, `*` for any index. */
-export type PicturePaths = Readonly<Record<string, string>>
+import { fieldNameOf, type PictureField } from './picture-field.js'
+
+/** Which strings of a JSON body are pictures: the field by the path to it, `*` for any index. */
+export type PicturePaths = Readonly<Record<string, PictureField>>
 
 /** Objects and lists this deep may contain a picture; deeper ones are only passed over. */
-const MAX_DEPTH = 4
+const MAX_DEPTH = 6
 
 const [QUOTE, COMMA, BACKSLASH] = [0x22, 0x2c, 0x5c]
 const [OPEN, CLOSE, OPEN_LIST, CLOSE_LIST] = [0x7b, 0x7d, 0x5b, 0x5d]
@@ -70,14 +72,21 @@ export class JsonScanner {
     return this.#depth <= MAX_DEPTH ? this.#places.at(-1) : undefined
   }
 
-  /** A string opens. Returns the field if it is a picture. */
+  /** The index in the innermost list. */
+  get #index(): number {
+    const index = this.#places.findLast(({ at }) => typeof at === 'number')?.at
+    return typeof index === 'number' ? index : 0
+  }
+
+  /** A string opens. Returns the field if it is a picture. @throws EaselError if its list has too many */
   #opens(): string | undefined {
     const here = this.#here
     if (here?.key !== true) {
       const path = here && this.#places.map(({ at }) => (typeof at === 'number' ? '*' : at)).join('.')
       const field = path !== undefined && Object.hasOwn(this.#paths, path) ? this.#paths[path] : undefined
-      if (field === undefined) this.#string = 'value'
-      return field
+      if (field !== undefined) return fieldNameOf(field, this.#index)
+      this.#string = 'value'
+      return undefined
     }
     this.#string = 'key'
     this.#key = []

@@ -1,7 +1,5 @@
 import { EaselError } from '../errors.js'
-
-/** Most pictures of a request. */
-const PICTURES = 2
+import { MAX_PICTURES } from './picture-field.js'
 
 /** Base64 of three bytes has four letters, and may have line breaks. */
 const BASE64 = 1.4
@@ -16,7 +14,7 @@ const FRAMING_BYTES = 64 * 1024
  * @param pictureLimit most bytes of one picture's file
  */
 export function limitWithPictures(bodyLimit: number, pictureLimit: number): number {
-  return bodyLimit + Math.ceil(PICTURES * pictureLimit * BASE64) + FRAMING_BYTES
+  return bodyLimit + Math.ceil(MAX_PICTURES * pictureLimit * BASE64) + FRAMING_BYTES
 }
 
 /** Refuses a body whose text is longer. @throws EaselError BODY_TOO_LARGE */

@@ -31,7 +31,7 @@ export interface Upload {
   readonly read: () => Promise<Buffer>
 }
 
-/** The most files that a store needs: two of each of 64 requests. */
+/** The most files that a store needs: two of each of 64 requests, or five of each of 25. */
 export const MAX_FILES = 128
 
 /** `Retry-After` when other files take all the room. A file may take RECEIVE_TIMEOUT, but most take far less. */
@@ -118,6 +118,11 @@ export class Uploads {
 
   get(field: string): Upload | undefined {
     return this.#kept.get(field)
+  }
+
+  /** A file by what is in it. */
+  withDigest(sha256: string): Upload | undefined {
+    return [...this.#kept.values()].find((upload) => upload.sha256 === sha256)
   }
 
   /**

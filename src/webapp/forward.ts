@@ -18,6 +18,8 @@ const ROUTES = [
   { method: 'POST', url: '/generate', pictures: true },
   { method: 'POST', url: '/tokenize' },
   { method: 'GET', url: '/loras' },
+  { method: 'GET', url: '/controls' },
+  { method: 'GET', url: '/ip-adapters' },
   { method: 'POST', url: '/recipe', limit: MAX_FILE_BYTES },
   { method: 'DELETE', url: '/requests/:id' }
 ] as const

@@ -1,6 +1,6 @@
 import { mostOf, type Parameter, parametersWith, type Preset } from '../parameters.js'
 import type { Job } from './job.js'
-import type { Embedding, Hello, Lora, TokenIds } from './protocol.js'
+import type { Control, Embedding, Hello, IpAdapter, Lora, TokenIds } from './protocol.js'
 import { includesSize, unionOfSizes } from './sizes.js'
 
 /** The optional features and the limits of one or more workers. */
@@ -19,6 +19,10 @@ export interface Capabilities extends Pick<Hello, 'model' | 'sizes' | 'scheduler
   readonly loras: Lora[]
   /** As `loras`. */
   readonly embeddings: Embedding[]
+  /** As `loras`: ControlNets and T2I-Adapters. */
+  readonly controls: Control[]
+  /** As `loras`; `ip_adapters` on the wire. */
+  readonly ipAdapters: IpAdapter[]
   /** Schedulers that run the UNet twice in each step but the last; `second_order` on the wire. */
   readonly secondOrder: readonly string[]
   readonly presets: readonly Preset[]
@@ -31,6 +35,7 @@ const OPTIONAL = parametersWith('wire').filter(({ neutral, omittable }) => neutr
 const OPTIONAL_LIMITS: ReadonlySet<string | undefined> = new Set([
   'max_chunks',
   'max_loras',
+  'max_controls',
   ...OPTIONAL.map(({ limit }) => limit)
 ])
 
@@ -61,6 +66,8 @@ export function canRun(hello: Hello, job: Pick<Job, 'width' | 'height'> & Partia
     canEncode(hello, job) &&
     hasLoras(hello, job) &&
     hasEmbeddings(hello, job) &&
+    hasControls(hello, job) &&
+    hasIpAdapters(hello, job) &&
     takesPictures(hello, job) &&
     OPTIONAL.every((parameter) => allows(hello, parameter, (job as Record<string, unknown>)[parameter.wire]))
   )
@@ -91,13 +98,19 @@ export function fieldInTheWay(hellos: readonly Hello[], job: Job): string | unde
   const reduced: [field: string, job: Job][] = [
     ['loras', { ...job, loras: [] }],
     ['embeddings', { ...job, embeddings: [] }],
-    ['mask_image', { ...job, pictures: job.pictures?.filter(({ role }) => role !== 'mask') ?? [] }],
-    ['image', { ...job, pictures: [] }],
+    ['controls', withoutPictures({ ...job, controls: [] }, 'control')],
+    ['ip_adapters', withoutPictures({ ...job, ip_adapters: [] }, 'ip_adapter')],
+    ['mask_image', withoutPictures(job, 'mask')],
+    ['image', withoutPictures(job, 'image', 'mask')],
     ...OPTIONAL.map(({ name, wire }): [string, Job] => [name, { ...job, [wire]: undefined }]),
     ['prompt_syntax', withPrompts(job, ({ ids, ids_2 }) => ({ ids, ids_2 }))],
     ['prompt', withPrompts(job, (tokens) => ({ ...tokens, ids: tokens.ids.slice(0, 1) }))]
   ]
   return reduced.find(([, less]) => chanceOf(hellos, less) !== 'never')?.[0]
+}
+
+function withoutPictures(job: Job, ...roles: (keyof typeof PICTURE_FEATURES)[]): Job {
+  return { ...job, pictures: job.pictures?.filter(({ role }) => !roles.includes(role)) ?? [] }
 }
 
 function withPrompts(job: Job, change: (tokens: TokenIds) => TokenIds): Job {
@@ -124,6 +137,27 @@ function hasEmbeddings({ features = [], embeddings = [] }: Hello, { embeddings: 
   return wanted.length === 0 || (features.includes(EMBEDDINGS) && haveAll(embeddings, wanted))
 }
 
+/** The same for its ControlNets and T2I-Adapters. */
+function hasControls(
+  { features = [], controls = [], limits }: Hello,
+  { controls: wanted = [] }: Partial<Job>
+): boolean {
+  if (wanted.length === 0) return true
+  return (
+    features.includes(PICTURE_FEATURES.control) &&
+    wanted.length <= (limits.max_controls ?? 0) &&
+    haveAll(controls, wanted)
+  )
+}
+
+/** The same for its IP-Adapters. */
+function hasIpAdapters(
+  { features = [], ip_adapters: adapters = [] }: Hello,
+  { ip_adapters: wanted = [] }: Partial<Job>
+): boolean {
+  return wanted.length === 0 || (features.includes(PICTURE_FEATURES.ip_adapter) && haveAll(adapters, wanted))
+}
+
 /** A file of the operator's. */
 type File = Pick<Lora, 'name' | 'digest'>
 
@@ -131,7 +165,7 @@ function haveAll(files: readonly File[], wanted: readonly File[]): boolean {
   return wanted.every(({ name, digest }) => files.some((file) => file.name === name && file.digest === digest))
 }
 
-/** Whether the worker starts from pictures of the job's roles. */
+/** Whether the worker takes pictures of the job's roles. */
 function takesPictures({ features = [] }: Hello, { pictures = [] }: Partial<Job>): boolean {
   return pictures.every(({ role }) => features.includes(PICTURE_FEATURES[role]))
 }
@@ -164,7 +198,16 @@ export function mergeCapabilities(
   latest: Hello,
   all: readonly Pick<
     Hello,
-    'sizes' | 'coming' | 'coming_features' | 'coming_max_chunks' | 'features' | 'limits' | 'loras' | 'embeddings'
+    | 'sizes'
+    | 'coming'
+    | 'coming_features'
+    | 'coming_max_chunks'
+    | 'features'
+    | 'limits'
+    | 'loras'
+    | 'embeddings'
+    | 'controls'
+    | 'ip_adapters'
   >[]
 ): Capabilities {
   const { model, schedulers, defaults, second_order: secondOrder = [], presets = [] } = latest
@@ -182,6 +225,8 @@ export function mergeCapabilities(
     defaults,
     loras: unionOf([latest, ...all].map(({ loras = [] }) => loras)),
     embeddings: unionOf([latest, ...all].map(({ embeddings = [] }) => embeddings)),
+    controls: unionOf([latest, ...all].map(({ controls = [] }) => controls)),
+    ipAdapters: unionOf([latest, ...all].map(({ ip_adapters = [] }) => ip_adapters)),
     features,
     comingFeatures: [...comingFeatures].filter((name) => !features.includes(name)),
     comingMaxChunks: Math.max(

@@ -10,7 +10,7 @@ import {
   pack,
   type WorkerMessage
 } from './protocol.js'
-import { withHeartbeat } from './sizes.js'
+import { LISTS, withHeartbeat } from './sizes.js'
 
 /** A worker whose HELLO was accepted. */
 export interface ConnectedWorker {
@@ -50,7 +50,7 @@ export interface RegistryOptions {
   /** Monotonic clock in ms. */
   now: () => number
   onReady: (worker: ConnectedWorker) => void
-  /** It has other sizes, features, chunks, LoRAs or embeddings than before, or other ones are coming. */
+  /** It has other sizes, features, chunks or files (`LISTS`) than before, or other ones are coming. */
   onGrown: (worker: ConnectedWorker) => void
   onLost: (worker: ConnectedWorker, cause: LossCause) => void
   onMessage: (worker: ConnectedWorker, message: WorkMessage) => void
@@ -250,15 +250,14 @@ export class WorkerRegistry {
     if (grown === undefined) return
     const news = newsOf(worker.hello, grown)
     worker.hello = grown
-    const { sizes, features, limits, loras = [], embeddings = [] } = grown
+    const { sizes, features, limits } = grown
     this.#options.log.info(
       {
         worker: worker.name,
         sizes,
         features,
         max_chunks: limits.max_chunks,
-        loras: loras.length,
-        embeddings: embeddings.length
+        ...Object.fromEntries(LISTS.map((list) => [list, grown[list]?.length ?? 0]))
       },
       news.length === 0
         ? `worker ${worker.name} offers the same as before, and has given up what it could not compile`
@@ -301,18 +300,23 @@ function shown(peer: string): string {
   return JSON.stringify(peer.slice(0, 64))
 }
 
+const SHOWN = {
+  loras: 'LoRAs',
+  embeddings: 'embeddings',
+  controls: 'control nets',
+  ip_adapters: 'IP-Adapters'
+} as const
+
 /** What a worker offers that it did not offer before, in words. */
 function newsOf(before: Hello, now: Hello): string[] {
   const sizes = now.sizes.filter(([w, h]) => !before.sizes.some(([width, height]) => width === w && height === h))
   const features = (now.features ?? []).filter((feature) => !(before.features ?? []).includes(feature))
   const chunks = now.limits.max_chunks ?? 1
-  const listed = (['loras', 'embeddings'] as const).filter(
-    (list) => JSON.stringify(now[list]) !== JSON.stringify(before[list])
-  )
+  const listed = LISTS.filter((list) => JSON.stringify(now[list]) !== JSON.stringify(before[list]))
   return [
     ...sizes.map((size) => size.join('x')),
     ...features,
     ...(chunks === (before.limits.max_chunks ?? 1) ? [] : [`prompts of up to ${chunks} chunks`]),
-    ...listed.map((list) => `${now[list]?.length ?? 0} ${list === 'loras' ? 'LoRAs' : list}`)
+    ...listed.map((list) => `${now[list]?.length ?? 0} ${SHOWN[list]}`)
   ]
 }

@@ -7,6 +7,9 @@ export function includesSize(sizes: readonly Size[], { width, height }: { width:
   return sizes.some(([w, h]) => w === width && h === height)
 }
 
+/** What a worker has files of. */
+export const LISTS = ['loras', 'embeddings', 'controls', 'ip_adapters'] as const
+
 /**
  * A HELLO updated with what a worker has compiled, given up to compile and found since; undefined if that is nothing
  * new. Older workers do not say what is still coming: what they have compiled is not.
@@ -14,7 +17,6 @@ export function includesSize(sizes: readonly Size[], { width, height }: { width:
 export function withHeartbeat(hello: Hello, heartbeat: Heartbeat): Hello | undefined {
   const before = compiledBy(hello)
   const { sizes = before.sizes, features = before.features, max_chunks = before.max_chunks } = heartbeat
-  const { loras = hello.loras, embeddings = hello.embeddings } = heartbeat
   const now = {
     sizes,
     features,
@@ -24,14 +26,14 @@ export function withHeartbeat(hello: Hello, heartbeat: Heartbeat): Hello | undef
     coming_max_chunks: heartbeat.coming_max_chunks ?? before.coming_max_chunks
   }
   const same = (one: unknown, other: unknown) => one === other || JSON.stringify(one) === JSON.stringify(other)
-  if (same(now, before) && same(loras, hello.loras) && same(embeddings, hello.embeddings)) return undefined
+  const listed = LISTS.flatMap((list) => (heartbeat[list] === undefined ? [] : [[list, heartbeat[list]] as const]))
+  if (same(now, before) && listed.every(([list, files]) => same(files, hello[list]))) return undefined
   const { max_chunks: _, ...rest } = now
   return {
     ...hello,
     ...rest,
     limits: { ...hello.limits, max_chunks },
-    ...(loras === undefined ? {} : { loras }),
-    ...(embeddings === undefined ? {} : { embeddings })
+    ...Object.fromEntries(listed)
   }
 }
 

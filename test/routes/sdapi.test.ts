@@ -199,7 +199,7 @@ describe('SillyTavern', () => {
     const alwayson_scripts = { ADetailer: { args: [true, true, { ad_model: 'face_yolov8n.pt' }] } }
     const detail = async (more: object) => ((await (await post('/txt2img', { ...body, ...more })).json()) as any).detail
     expect(await detail({ alwayson_scripts })).toBe(
-      'alwayson_scripts must be empty: Easel has no scripts or extensions'
+      'alwayson_scripts: "ADetailer" must be left out: Easel has no scripts or extensions besides controlnet'
     )
     expect(await detail({ enable_hr: true })).toMatch(
       /^hr_upscaler must be Bicubic, Lanczos or None, .* here, not "Latent": /

@@ -23,6 +23,8 @@ const model: Capabilities = {
   comingMaxChunks: 1,
   loras: [],
   embeddings: [],
+  controls: [],
+  ipAdapters: [],
   secondOrder: [],
   presets: [],
   schedulers: ['euler', 'ddim'],

@@ -7,8 +7,8 @@ import { fakePicture } from './fake-image.js'
 
 const tokenizers = await SdxlTokenizers.fromModelFolder(loadOptions([], {}).models[0]!.path)
 
-/** What an image starts from, as its worker gets it: at the size of the recipe. */
-export type Frames = readonly { role: 'image' | 'mask'; pixels: Buffer }[]
+/** The pictures of an image, as its worker gets them: all but those for IP-Adapters at the size of the recipe. */
+export type Frames = readonly { role: 'image' | 'mask' | 'control' | 'ip_adapter'; pixels: Buffer }[]
 
 /** The picture that the fake engine makes for a recipe, with the demo model's tokenizers. */
 export function recipePicture(recipe: Recipe, weights = '', pictures: Frames = []): Buffer {
@@ -32,7 +32,15 @@ export function recipePicture(recipe: Recipe, weights = '', pictures: Frames = [
       guidance_start: recipe.guidance_start ?? 0,
       guidance_end: recipe.guidance_end ?? 1,
       cache_interval: recipe.cache_interval ?? 1,
-      ...(recipe.loras === undefined ? {} : { loras: recipe.loras })
+      ...(recipe.loras === undefined ? {} : { loras: recipe.loras }),
+      controls: (recipe.controls ?? []).map(({ name, digest, ...values }) => ({
+        name,
+        digest,
+        scale: values.controlnet_conditioning_scale ?? 1,
+        start: values.control_guidance_start ?? 0,
+        end: values.control_guidance_end ?? 1
+      })),
+      ip_adapters: (recipe.ip_adapters ?? []).map(({ name, digest, scale = 1 }) => ({ name, digest, scale }))
     },
     weights
   )

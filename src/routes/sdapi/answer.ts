@@ -7,8 +7,8 @@ import { joined, type Piece } from '../answers/body.js'
 import type { Kind } from './kinds.js'
 import { stampOf } from './stamp.js'
 
-/** Fields of a request that its answer does not repeat. */
-const LEFT_OUT: ReadonlySet<string> = new Set(['url', 'auth', 'init_images', 'mask'])
+/** Fields of a request that its answer does not repeat: secrets, pictures, and what may be nested too deep to write. */
+const LEFT_OUT: ReadonlySet<string> = new Set(['url', 'auth', 'init_images', 'mask', 'alwayson_scripts'])
 const PROMPTS: ReadonlySet<string> = new Set(['prompt', 'negative_prompt'])
 
 export interface AnswerOptions {

@@ -17,6 +17,8 @@ const NAMES: Readonly<Record<string, string>> = {
   mask_image: 'mask',
   strength: 'denoising_strength',
   hires: 'enable_hr',
+  controls: 'alwayson_scripts.controlnet.args',
+  ip_adapters: 'alwayson_scripts.controlnet.args',
   padding_mask_crop: 'inpaint_full_res_padding',
   model: 'override_settings.sd_model_checkpoint',
   clip_skip: 'override_settings.CLIP_stop_at_last_layers'

@@ -21,7 +21,9 @@ import { JSON_TYPE } from '../answers/form.js'
 import { answerHeaders, answerHeaderSchemas } from '../answers/headers.js'
 import { callerOf, scopeOf, whenDone } from '../caller.js'
 import { preparedOf } from '../pictures.js'
+import { MAX_UNITS } from '../../schemas/sdapi-controlnet.js'
 import { imagesAnswer } from './answer.js'
+import { controlsOf } from './controlnet.js'
 import { sdapiFailures } from './errors.js'
 import { img2img, type Kind, txt2img } from './kinds.js'
 import { readSettings } from './settings.js'
@@ -38,8 +40,19 @@ export interface ImagesParts extends Pick<PictureBodies, 'bodyLimit'> {
   withRecipe: boolean
 }
 
-/** Where the body of img2img has pictures. */
-const PICTURES = { 'init_images.*': 'image', mask: 'mask_image' } as const
+/** Where the units of the ControlNet extension have pictures, under either of its names. */
+const UNIT = { list: 'controls', most: MAX_UNITS } as const
+const UNITS = Object.fromEntries(
+  ['controlnet', 'ControlNet'].flatMap((script) =>
+    ['image', 'image.image', 'input_image', 'input_image.image'].map((field) => [
+      `alwayson_scripts.${script}.args.*.${field}`,
+      UNIT
+    ])
+  )
+)
+
+/** Where bodies have pictures. */
+const PICTURES = { ...UNITS, 'init_images.*': 'image', mask: 'mask_image' } as const
 
 const NEUTRAL = 'A field that asks for what Easel does not do is refused unless it has its neutral value.'
 
@@ -58,35 +71,37 @@ const shared = {
 
 /** POST /txt2img makes images from a prompt, and POST /img2img from a prompt and a picture. */
 export const imageRoutes: FastifyPluginAsyncTypebox<ImagesParts> = async (app, parts) => {
-  app.post(
-    '/txt2img',
-    {
-      onRequest: app.countRequest,
-      schema: {
-        ...shared,
-        operationId: 'txt2img',
-        summary: "Make images (AUTOMATIC1111's API)",
-        description: `Takes the fields of the web UI's API. ${NEUTRAL}`,
-        body: ref(SdapiTxt2ImgRequest)
-      }
-    },
-    async (request, reply) => {
-      const second = (offer?: Offer) => secondPassOf(request.body as SdapiTxt2ImgRequest, offer)
-      await paint(parts, txt2img, { request, reply, more: second })
-      return reply
-    }
-  )
-
   await app.register(async (scope) => {
     const { uploads, bodyLimit } = parts
     await scope.register(pictureBodiesPlugin, { store: uploads, bodyLimit, json: PICTURES, form: {}, properties: {} })
     scope.removeContentTypeParser(FORM_TYPE)
+    const route = {
+      onRequest: scope.countRequest,
+      bodyLimit: limitWithPictures(bodyLimit, uploads.maxFileBytes),
+      config: { growingBody: true }
+    }
+    scope.post(
+      '/txt2img',
+      {
+        ...route,
+        schema: {
+          ...shared,
+          operationId: 'txt2img',
+          summary: "Make images (AUTOMATIC1111's API)",
+          description: `Takes the fields of the web UI's API. ${NEUTRAL}`,
+          body: ref(SdapiTxt2ImgRequest)
+        }
+      },
+      async (request, reply) => {
+        const second = (offer?: Offer) => secondPassOf(request.body as SdapiTxt2ImgRequest, offer)
+        await paint(parts, txt2img, { request, reply, more: second })
+        return reply
+      }
+    )
     scope.post(
       '/img2img',
       {
-        onRequest: scope.countRequest,
-        bodyLimit: limitWithPictures(bodyLimit, uploads.maxFileBytes),
-        config: { growingBody: true },
+        ...route,
         schema: {
           ...shared,
           operationId: 'img2img',
@@ -123,7 +138,9 @@ async function paint(
     usual: offer.defaults.scheduler,
     maxClipSkip: offer.limits.clip_skip
   }
-  const translated = { ...translate(body, kind, settings, offered), ...more(offer) }
+  const rest = more(offer)
+  const controls = controlsOf(body.alwayson_scripts, rest.image)
+  const translated = { ...translate(body, kind, settings, offered), ...rest, ...controls }
   const caller = callerOf(request, request.headers, translated)
   const prepared = await preparedOf(service, request, translated, caller)
   const { run, replayed, detach } = service.submit(translated, caller, prepared)

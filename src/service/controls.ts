@@ -1,0 +1,198 @@
+import { EaselError } from '../errors.js'
+import { excerpt } from '../excerpt.js'
+import type { Recipe } from '../image/recipe.js'
+import type { ValueOf } from '../parameters.js'
+import { CANNY, type Preprocessor } from '../pictures/preprocessors.js'
+import type { GenerateRequest } from '../schemas/generate.js'
+import type { Capabilities } from '../workers/capabilities.js'
+import type { Job } from '../workers/job.js'
+import type { Decided } from './decisions.js'
+
+/** What a request's pictures control: entries of `controls` and `ip_adapters` with their values, as recipes have them. */
+export interface Conditions {
+  readonly controls?: NonNullable<Recipe['controls']>
+  readonly ip_adapters?: NonNullable<Recipe['ip_adapters']>
+}
+
+type Control = NonNullable<Conditions['controls']>[number]
+type List = keyof Conditions
+type Entry = ValueOf<List>[number]
+interface Listed {
+  readonly name: string
+  readonly digest: string
+}
+
+/** How errors call what each list has, and what lists and sets it. */
+const WORDS = {
+  controls: { what: 'ControlNet or T2I-Adapter', route: '/controls', option: 'CONTROLNETS' },
+  ip_adapters: { what: 'IP-Adapter', route: '/ip-adapters', option: 'IP_ADAPTERS' }
+} as const
+
+/** Most names that an error lists. */
+const MAX_SHOWN = 20
+
+/**
+ * The controls and IP-Adapters of a request. Its pictures are their digests here: whoever read them put them in.
+ *
+ * @throws EaselError INVALID_REQUEST, LIMIT_EXCEEDED or UNSUPPORTED_CONTROL with the list
+ */
+export function conditionsOf(
+  { controls = [], ip_adapters: adapters = [] }: Pick<Decided, List>,
+  request: Pick<GenerateRequest, 'padding_mask_crop'>,
+  model: Pick<Capabilities, 'controls' | 'ipAdapters' | 'limits'>
+): Conditions {
+  const most = model.limits.max_controls ?? 0
+  if (controls.length > most)
+    throw new EaselError('LIMIT_EXCEEDED', `controls must have at most ${most} entries`, { field: 'controls' })
+  if (controls.length > 0 && request.padding_mask_crop !== undefined)
+    throw invalid(
+      'controls',
+      'controls must be left out with padding_mask_crop: their pictures are not cropped with image'
+    )
+  const used = controls.map((entry, index) => {
+    checkControl(entry, index)
+    return { ...found('controls', entry, index, model.controls), ...valuesOf(entry) }
+  })
+  const pictures = adapters.map((entry, index) => ({
+    ...found('ip_adapters', entry, index, model.ipAdapters),
+    scale: entry.scale ?? 1
+  }))
+  return {
+    ...(used.length === 0 ? {} : { controls: used }),
+    ...(pictures.length === 0 ? {} : { ip_adapters: pictures })
+  }
+}
+
+/** The values that decide something, in one order: equal requests have equal recipes, to the byte. */
+function valuesOf({
+  preprocessor = 'none',
+  low_threshold: low = CANNY.low,
+  high_threshold: high = CANNY.high,
+  resize_mode: mode = 'default',
+  controlnet_conditioning_scale: scale = 1,
+  control_guidance_start: start = 0,
+  control_guidance_end: end = 1
+}: ValueOf<'controls'>[number]): Omit<Control, 'name' | 'digest' | 'image_sha256'> {
+  return {
+    ...(preprocessor === 'none' ? {} : { preprocessor }),
+    ...(preprocessor === 'canny' ? { low_threshold: low, high_threshold: high } : {}),
+    ...(mode === 'default' ? {} : { resize_mode: mode }),
+    controlnet_conditioning_scale: scale,
+    ...(start === 0 ? {} : { control_guidance_start: start }),
+    ...(end === 1 ? {} : { control_guidance_end: end })
+  }
+}
+
+function checkControl(entry: ValueOf<'controls'>[number], index: number): void {
+  const { control_guidance_start: start = 0, control_guidance_end: end = 1, preprocessor } = entry
+  const at = `controls[${index}]`
+  if (start >= end)
+    throw invalid('controls', `${at}.control_guidance_start must be less than control_guidance_end, ${end}`)
+  const threshold = (['low_threshold', 'high_threshold'] as const).find((name) => entry[name] !== undefined)
+  if (threshold !== undefined && preprocessor !== 'canny')
+    throw invalid(
+      'controls',
+      `${at}.${threshold} is for the preprocessor canny: leave it out, or send that preprocessor`
+    )
+}
+
+/** The file that an entry names, and the digest of its picture. */
+function found(
+  list: List,
+  entry: Entry,
+  index: number,
+  files: readonly Listed[]
+): { name: string; digest: string; image_sha256: string } {
+  const { name, digest } = find(list, entry, index, files)
+  return { name, digest, image_sha256: digestOf(list, entry, index) }
+}
+
+/** A recipe's picture must be sent again, and be the same. */
+function digestOf(list: List, { image, image_sha256: wanted }: Entry, index: number): string {
+  const field = `${list}[${index}].image`
+  if (image === undefined)
+    throw invalid(
+      list,
+      wanted === undefined
+        ? `${field} must be sent: the picture, as PNG, JPEG or WebP`
+        : `${field} must be sent: image_sha256 says that it is the file with the SHA-256 ${wanted}`
+    )
+  if (wanted !== undefined && wanted !== image)
+    throw invalid(list, `${field} is another file than image_sha256 says: its SHA-256 is ${image}, not ${wanted}`)
+  return image
+}
+
+/** By its name, or by the part after the last / if only one has it. */
+function find(list: List, { name, digest }: Entry, index: number, files: readonly Listed[]): Listed {
+  const { what, option } = WORDS[list]
+  const at = `${list}[${index}].name`
+  const alike = files.filter((file) => file.name.slice(file.name.lastIndexOf('/') + 1) === name)
+  const file = files.find((each) => each.name === name) ?? (alike.length === 1 ? alike[0] : undefined)
+  if (file === undefined) {
+    const shown = JSON.stringify(excerpt(name))
+    if (alike.length > 1)
+      throw unsupported(list, `${at}: ${shown} could be ${namesOf(list, alike)}: write the whole name`)
+    throw unsupported(
+      list,
+      files.length === 0
+        ? `${at}: there is no ${what} ${shown}: this server has none; its operator sets ${option}`
+        : `${at}: there is no ${what} ${shown}; there are ${namesOf(list, files)}`
+    )
+  }
+  if (digest !== undefined && digest !== file.digest)
+    throw unsupported(
+      list,
+      `${list}[${index}].digest: ${file.name} is another one now: its digest is ${file.digest}. Leave digest out to use that one`
+    )
+  return file
+}
+
+function namesOf(list: List, files: readonly Listed[]): string {
+  const names = files.slice(0, MAX_SHOWN).map(({ name }) => name)
+  return files.length > MAX_SHOWN
+    ? `${names.join(', ')} and others, which GET ${WORDS[list].route} lists`
+    : names.join(', ')
+}
+
+/** What a GENERATE says of the conditions, besides their pictures. */
+export function conditionsWireOf({
+  controls = [],
+  ip_adapters: adapters = []
+}: Conditions): Partial<Pick<Job, 'controls' | 'ip_adapters'>> {
+  const used = controls.map(({ name, digest, ...values }) => {
+    const {
+      controlnet_conditioning_scale: scale = 1,
+      control_guidance_start: start,
+      control_guidance_end: end
+    } = values
+    return {
+      name,
+      digest,
+      scale,
+      ...(start === undefined ? {} : { start }),
+      ...(end === undefined ? {} : { end })
+    }
+  })
+  const pictures = adapters.map(({ name, digest, scale = 1 }) => ({ name, digest, scale }))
+  return {
+    ...(used.length === 0 ? {} : { controls: used }),
+    ...(pictures.length === 0 ? {} : { ip_adapters: pictures })
+  }
+}
+
+/** What is made of a control's picture. */
+export function preprocessorOf({
+  preprocessor = 'none',
+  low_threshold: low = CANNY.low,
+  high_threshold: high = CANNY.high
+}: Control): Preprocessor {
+  return preprocessor === 'canny' ? { name: preprocessor, low, high } : { name: preprocessor }
+}
+
+function invalid(field: List, message: string): EaselError {
+  return new EaselError('INVALID_REQUEST', message, { field })
+}
+
+function unsupported(field: List, message: string): EaselError {
+  return new EaselError('UNSUPPORTED_CONTROL', message, { field })
+}
