@@ -1,8 +1,8 @@
 """Decides which images share the next denoising step. Pure: no jax, no zmq and no clock.
 
-A step holds images of one shape (the size, the number of the prompt's tokens, and the LoRAs of the
-UNet) and at most `rows` rows; a guided image takes two rows, an unguided one takes one. Rows are
-given out at step boundaries:
+A step holds images of one shape (the size, the number of the prompt's tokens, the LoRAs of the
+UNet, and whether pictures control its steps) and at most `rows` rows; a guided image takes two
+rows, an unguided one takes one. Rows are given out at step boundaries:
 
 - Each size has its own `rows` rows. Its images get them in order of arrival and keep them until
   they are finished or cancelled. No image overtakes another, so unguided images cannot starve a
@@ -17,7 +17,7 @@ given out at step boundaries:
   count from the end of the merging.
 
 This gives two bounds, with S shapes in use. With C pairs of size and number of tokens, S is at most
-C · (1 + sets).
+C · (1 + sets), and twice that where the worker has ControlNets, T2I-Adapters or IP-Adapters.
 
 - **An image that has rows advances once in any S consecutive steps**, whatever its age, shape,
   steps and guidance: its N steps take at most S·N steps.

@@ -21,7 +21,8 @@ LARGE = Size(1024, 1024)
 SMALL = Size(512, 512)
 SIZES = (LARGE, SMALL, Size(768, 512))
 CHUNK_COUNTS = (1, 3)
-MOST_SHAPES = len(SIZES) * len(CHUNK_COUNTS)
+MOST_SHAPES = len(SIZES) * len(CHUNK_COUNTS) * 2
+"""Each size and length with controls and without."""
 
 
 def test_images_of_one_size_share_a_step_whatever_their_steps_and_rows() -> None:
@@ -90,6 +91,19 @@ def test_prompts_of_different_lengths_share_the_rows_of_a_size_and_take_turns() 
     scheduler.cancel("short")
     assert scheduler.admit() == [waits]
     assert scheduler.next_step() == [long, waits]
+
+
+def test_controlled_and_plain_images_share_the_rows_of_a_size_and_take_turns() -> None:
+    scheduler = StepScheduler(rows=6)
+    plain, led, waits = image("plain"), image("led", controlled=True), image("w", controlled=True)
+    other = image("other", controlled=True)
+    for one in (plain, led, waits, other):
+        scheduler.add([one])
+    assert scheduler.admit() == [plain, led, waits]
+    assert [scheduler.next_step() for _ in range(3)] == [[plain], [led, waits], [plain]]
+    scheduler.cancel("plain")
+    assert scheduler.admit() == [other]
+    assert scheduler.next_step() == [led, waits, other]
 
 
 def test_a_size_without_steps_left_takes_no_turn() -> None:
@@ -225,7 +239,7 @@ def test_refuses_an_image_with_loras_without_a_place_for_a_set() -> None:
 
 STEPS = 5
 Kind = dict[str, Any]
-"""Arguments of `image`: size, rows, steps and chunks."""
+"""Arguments of `image`."""
 
 
 def kinds_of(steps: int) -> st.SearchStrategy[Kind]:
@@ -235,6 +249,7 @@ def kinds_of(steps: int) -> st.SearchStrategy[Kind]:
             "rows": st.integers(1, 2),
             "steps": st.integers(1, steps),
             "chunks": st.sampled_from(CHUNK_COUNTS),
+            "controlled": st.booleans(),
         }
     )
 

@@ -5,12 +5,14 @@ from pathlib import Path
 
 from easel_worker.compile.counting_compiler import CountingCompiler
 from easel_worker.sdxl.folder.config import read_config
+from easel_worker.sdxl.folder.control_files import find_controls
 from easel_worker.sdxl.folder.files import ModelFiles, locate
 from easel_worker.sdxl.folder.model import SdxlParams, abstract_params
 from easel_worker.sdxl.folder.model_defaults import model_defaults
 from easel_worker.sdxl.folder.tokenizer_files import read_tokenizer
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving.control_programs import NetConfig
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.values import Size
@@ -26,6 +28,7 @@ class Plan:
         tokens: number of ids of a text, for each encoder.
         sizes: image sizes to compile for.
         keep_older: as in `ProgramSet`.
+        nets: the configurations of the operator's ControlNets and T2I-Adapters, each once.
         options: the operator's.
     """
 
@@ -34,6 +37,7 @@ class Plan:
     tokens: tuple[int, int]
     sizes: tuple[Size, ...]
     keep_older: bool
+    nets: tuple[NetConfig, ...]
     options: Options
 
 
@@ -66,6 +70,7 @@ def read(model: Path, options: Options, *, only: bool) -> Plan:
         tokens=_tokens(files, config),
         sizes=sizes,
         keep_older=own.keep_older,
+        nets=_nets(options, config, sizes),
         options=options,
     )
 
@@ -96,6 +101,20 @@ def compile_all(plan: Plan, compiler: CountingCompiler) -> None:
     if options.image_inputs:
         for size in plan.sizes:
             programs.pictures.add_size(size)
+    if plan.nets:
+        kernel_options = resolve.kernel_options(options)
+        control = programs.control_programs(plan.nets, kernel_options=kernel_options)
+        for size in plan.sizes:
+            programs.add_controls(control, size, options.max_prompt_chunks, lane_counts)
+
+
+def _nets(options: Options, config: SdxlConfig, sizes: tuple[Size, ...]) -> tuple[NetConfig, ...]:
+    if options.controlnets is None:
+        return ()
+    folder, scale = options.controlnets, config.vae_scale
+    # The worker says which nets it leaves out.
+    found = find_controls(folder, config.unet, scale, sizes, lambda _: None)
+    return tuple(dict.fromkeys(files.config for files in found))
 
 
 def _tokens(files: ModelFiles, config: SdxlConfig) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from msgspec import UNSET
 
-from easel_worker.engine import ImageSpec, LoraUse, Parameters, Tokens
+from easel_worker.engine import ControlUse, ImageSpec, LoraUse, Parameters, Tokens
 from easel_worker.fake.image import canonical_text, picture
 from easel_worker.image import Image
 from easel_worker.pictures import ROLES, pictures
@@ -66,6 +66,7 @@ def image(
     arrived: float = 0.0,
     timeout_s: float | None = None,
     loras: str = "",
+    controlled: bool = False,
 ) -> Image:
     """Return an image that waits for rows. Each letter of `loras` is a LoRA."""
     asked = generate(
@@ -78,7 +79,10 @@ def image(
         timeout_ms=UNSET if timeout_s is None else timeout_s * 1000,
         loras=tuple(LoraUse(name, name * 64, 1.0, 1.0) for name in loras) or UNSET,
     )
-    return Image(asked, index, spec_of(asked, seed=1), arrived, evaluations=asked.steps)
+    spec = spec_of(asked, seed=1)
+    if controlled:  # without its picture, which scheduling does not need
+        spec = dataclasses.replace(spec, controls=(ControlUse("c", "c" * 64, 1.0),))
+    return Image(asked, index, spec, arrived, evaluations=asked.steps)
 
 
 def is_answer(result: Result, request: Generate) -> bool:

@@ -218,6 +218,11 @@ def _check_fit(
             f"{list(own.layers)} layers, those of the model's UNet {list(unet.channels)} and "
             f"{list(unet.layers)}"
         )
+    if own.in_channels != unet.out_channels:
+        raise ConfigError(
+            f"{path}: in_channels is {own.in_channels}, and the model's latents have "
+            f"{unet.out_channels} channels"
+        )
     if own.context != unet.context:
         raise ConfigError(
             f"{path}: it is for other text encoders: cross_attention_dim is {own.context}, that of "

@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from jax import Array
-from jax.sharding import Sharding
 
 from easel_worker.engine import ImageSpec, InvalidRequest
 from easel_worker.sdxl.model.additions import Additions, Residuals
@@ -26,19 +24,14 @@ from easel_worker.sdxl.serving.programs import Conditions
 class Controls:
     """The operator's nets, loaded and compiled."""
 
-    def __init__(
-        self, nets: Sequence[Net], programs: ControlPrograms, everywhere: Sharding
-    ) -> None:
+    def __init__(self, nets: Sequence[Net], programs: ControlPrograms) -> None:
         """Args:
 
         nets: the nets, on the devices.
         programs: compiled for every size that callers use.
-        everywhere: the sharding of arrays.
         """
-        self.nets = tuple(nets)
         self._by_name = {net.listed.name: net for net in nets}
         self._programs = programs
-        self._everywhere = everywhere
 
     def begin(self, spec: ImageSpec, contexts: Conditions, alone: Conditions | None) -> LaneControl:
         """What an image's lane needs: looks at its pictures, once.
@@ -53,8 +46,7 @@ class Controls:
             if net is None or net.listed.digest != use.digest:
                 raise InvalidRequest(f"the control {use.name} with digest {use.digest} is not here")
             look = self._programs.picture(net.config, spec.size)
-            pixels = jax.device_put(picture.pixels, self._everywhere)
-            used.append(UsedNet(net, use, look(picture_part(net.params), pixels)))
+            used.append(UsedNet(net, use, look(picture_part(net.params), picture.pixels)))
         return LaneControl(tuple(used), contexts, alone)
 
     def additions(self, lanes: Sequence[SdxlLane], kind: StepKind) -> list[Additions]:

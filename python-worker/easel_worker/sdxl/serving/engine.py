@@ -53,7 +53,7 @@ from easel_worker.sdxl.serving.programs import Encoded
 from easel_worker.sdxl.serving.prompts import sorted_loras
 from easel_worker.sdxl.serving.runner import Runner
 from easel_worker.sdxl.serving.schedule_of import schedule_of
-from easel_worker.sdxl.serving.sharding import replicate, replicated
+from easel_worker.sdxl.serving.sharding import replicate
 from easel_worker.sdxl.serving.shelves import Shelves
 from easel_worker.sdxl.serving.trial import try_control, try_picture, try_size
 from easel_worker.timeline import FIRST_IMAGE, Timeline
@@ -203,13 +203,13 @@ class SdxlEngine:
         return (CONTROLS,) if self._about.controls else ()
 
     def _add_controls(self, programs: ProgramSet) -> None:
-        options, mesh, runner = self._options, resolve.mesh(self._options), self._warm_runner
+        options, runner = self._options, self._warm_runner
         kernel_options = resolve.kernel_options(options)
         found, now = self._about.controls, self._capabilities
         nets = load_nets(
             found,
             resolve.dtypes(options).model,
-            replicate(mesh),
+            replicate(resolve.mesh(options)),
             self._say,
             kernel_options=kernel_options,
         )
@@ -217,10 +217,9 @@ class SdxlEngine:
         configs = tuple(dict.fromkeys(files.config for files in found))
         control = programs.control_programs(configs, kernel_options=kernel_options)
         for size in now.sizes:
-            control.add_size(size)
-            for chunks in range(1, now.limits.max_chunks + 1):
-                programs.add_conditioned(control, size, chunks, resolve.lane_counts(options))
-        runner.controls = Controls(loaded, control, replicated(mesh))
+            lane_counts = resolve.lane_counts(options)
+            programs.add_controls(control, size, now.limits.max_chunks, lane_counts)
+        runner.controls = Controls(loaded, control)
         for net in loaded:
             try_control(runner, self._about, options, now.sizes[0], net.listed)
         limits = replace(now.limits, max_controls=MAX_CONTROLS)

@@ -175,17 +175,24 @@ class ProgramSet:
             kernel_options=kernel_options,
         )
 
-    def add_conditioned(
-        self, control: ControlPrograms, size: Size, chunks: int, lane_counts: LaneCounts
+    def add_controls(
+        self, control: ControlPrograms, size: Size, max_chunks: int, lane_counts: LaneCounts
     ) -> None:
-        """Compile the steps of images with pictures that add to the UNet.
+        """Compile what images with pictures that add to the UNet need.
 
         Args:
             control: the programs of the nets, which are compiled with them.
             size: the images' size; its programs for images without such pictures are compiled.
-            chunks: the same of how many chunks the prompts have.
+            max_chunks: the same of the most chunks that prompts have.
             lane_counts: see `add_size`.
         """
+        control.add_size(size)
+        for chunks in range(1, max_chunks + 1):
+            self._add_conditioned(control, size, chunks, lane_counts)
+
+    def _add_conditioned(
+        self, control: ControlPrograms, size: Size, chunks: int, lane_counts: LaneCounts
+    ) -> None:
         state: State = jax.eval_shape(self._begin_function(size), *_BEGIN_ARGUMENTS)
         denoise = partial(programs.denoise, mesh=self._mesh)
         for guided, counts in ((True, lane_counts.guided), (False, lane_counts.unguided)):
