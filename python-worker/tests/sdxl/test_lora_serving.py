@@ -189,7 +189,7 @@ def test_merging_ahead_gives_the_same_bytes(engine: SdxlEngine) -> None:
 
 
 def test_copies_are_counted_however_they_were_made(engine: SdxlEngine) -> None:
-    ink, oil = use(engine, "ink", 0.45), use(engine, "oil", 0.45)
+    ink, oil = use(engine, "ink", 0.45, 0.45), use(engine, "oil", 0.45, 0.45)
     picture(engine, spec(loras=(ink,)))
     before = engine.merges()
     prepared(engine, spec(loras=(oil,)))
@@ -204,6 +204,24 @@ def test_copies_are_counted_however_they_were_made(engine: SdxlEngine) -> None:
     last = engine.merges()
     assert last is not None
     assert (last.held, last.total) == (1, after.total + 1)  # its prompt is remembered
+
+
+def test_the_text_encoders_are_not_merged_for_prompts_that_are_remembered(
+    engine: SdxlEngine,
+) -> None:
+    ink, oil = use(engine, "ink", 0.55, 0.55), use(engine, "oil", 0.55, 0.55)
+    first, second = (spec(loras=(lora,)) for lora in (ink, oil))
+    merged = []
+    for wanted in (first, second, first, second, replace(second, seed=2)):
+        before = engine.merges()
+        assert before is not None
+        prepared(engine, wanted)
+        picture(engine, wanted)
+        after = engine.merges()
+        assert after is not None
+        merged.append(after.total - before.total)
+    # The UNet and the text encoders, and later the UNet alone.
+    assert merged == [2, 2, 1, 1, 0]
 
 
 def test_the_place_of_a_cancelled_image_is_given_to_the_next(engine: SdxlEngine) -> None:

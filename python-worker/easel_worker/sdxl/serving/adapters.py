@@ -94,22 +94,25 @@ class Adapters:
         """See `Engine.merges`."""
         return Merges(len(self._unets), self._made, self._seconds)
 
-    def prepare(self, loras: Sequence[LoraUse], ready: Callable[[], None]) -> bool:
+    def prepare(
+        self, loras: Sequence[LoraUse], ready: Callable[[], None], *, encodes: bool = True
+    ) -> bool:
         """Begin to make the copies that an image needs, unless they are there.
 
         Args:
             loras: the image's.
             ready: called on another thread when a copy is made, also if that failed.
+            encodes: whether the image needs the text encoders: its prompts are not encoded yet.
 
         Returns:
             Whether nothing is missing. What made a copy impossible, `unet` or `text` raises next.
         """
         if self._merging is not None:
             if not self._merging[1].done():
-                return not self._missing(loras)
+                return not self._missing(loras, encodes)
             self._keep(*self._merging)
             self._merging = None
-        missing = self._missing(loras)
+        missing = self._missing(loras, encodes)
         if missing is None:
             return True
         missing.recent.make_room()
@@ -127,9 +130,10 @@ class Adapters:
         else:
             self._failed[wanted.key] = error
 
-    def _missing(self, loras: Sequence[LoraUse]) -> "_Wanted | None":
+    def _missing(self, loras: Sequence[LoraUse], encodes: bool) -> "_Wanted | None":
         """The next copy to make for an image; None if it has all, or cannot have one."""
-        for wanted in (self._wanted_unet(loras), self._wanted_text(loras)):
+        text = self._wanted_text(loras) if encodes else None
+        for wanted in (self._wanted_unet(loras), text):
             if wanted is not None and wanted.key in self._failed:
                 return None
             if wanted is not None and wanted.key not in wanted.recent:

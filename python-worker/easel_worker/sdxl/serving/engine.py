@@ -50,7 +50,6 @@ from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.picture_programs import Draws
 from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.sdxl.serving.programs import Encoded
-from easel_worker.sdxl.serving.prompts import sorted_loras
 from easel_worker.sdxl.serving.runner import Runner
 from easel_worker.sdxl.serving.schedule_of import schedule_of
 from easel_worker.sdxl.serving.sharding import replicate
@@ -255,7 +254,7 @@ class SdxlEngine:
 
     def prepare(self, spec: ImageSpec, ready: Callable[[], None]) -> bool:
         """See `Engine.prepare`."""
-        return self._warm_runner.adapters.prepare(sorted_loras(spec), ready)
+        return self._warm_runner.prepare(spec, ready)
 
     def start(
         self,

@@ -1,8 +1,8 @@
 """Encodes the prompts of images, and keeps those of recent requests on the devices."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -18,6 +18,7 @@ from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.serving.chunk_vectors import ChunkVectors
 from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.sdxl.serving.programs import Encoded, Prompt
+from easel_worker.sdxl.serving.remembered import Remembered
 from easel_worker.sdxl.serving.weighted_prompt import Seen, encode_weighted
 from easel_worker.values import Weighting
 
@@ -76,8 +77,8 @@ class PromptEncoder:
         self._everywhere = everywhere
         self._empty_text = empty_text
         self._vectors = vectors
-        self._remembered = lru_cache(REMEMBERED_PROMPTS)(self._encode)
-        self._missing = lru_cache(REMEMBERED_PROMPTS)(self._encode_missing)
+        self._remembered = Remembered(self._encode, REMEMBERED_PROMPTS)
+        self._missing = Remembered(self._encode_missing, REMEMBERED_PROMPTS)
 
     def chunks(self, tokens: Tokens) -> int:
         """How many chunks a prompt has."""
@@ -94,7 +95,17 @@ class PromptEncoder:
             InvalidRequest: the weights produce numbers that are not finite, or an embedding's file
                 is another one now.
         """
-        encode: Callable[[Tokens, _How], Encoded] = self._remembered if remember else self._encode
+        return [
+            encode(*args) if remember or encode is self._missing else encode.make(*args)
+            for encode, args in self._asked(spec)
+        ]
+
+    def remembers(self, spec: ImageSpec) -> bool:
+        """Whether `of_image` has all prompts of an image. See there for what is raised."""
+        return all(args in encode for encode, args in self._asked(spec))
+
+    def _asked(self, spec: ImageSpec) -> list[tuple[Remembered[Encoded], tuple[Hashable, ...]]]:
+        """How each prompt of an image is encoded: the function, and what it takes."""
         how = _How(
             spec.clip_skip,
             spec.weighting,
@@ -103,15 +114,16 @@ class PromptEncoder:
             pooled_at_end=spec.pooled_at_end,
         )
         used = partial(self._vectors.used_in, uses=embeddings_of(spec))
-        prompt = encode(spec.prompt, how._replace(embeddings=used(spec.prompt)))
+        own = how._replace(embeddings=used(spec.prompt))
+        prompt = self._remembered, (spec.prompt, own)
         if not spec.guided:
             return [prompt]
         if spec.negative is None:
             loras = () if self._zeros_for_missing else how.loras
-            return [self._missing(self.chunks(spec.prompt), loras), prompt]
+            return [(self._missing, (self.chunks(spec.prompt), loras)), prompt]
         # diffusers applies clip_skip to the prompt only.
-        own = how._replace(clip_skip=0, embeddings=used(spec.negative))
-        return [encode(spec.negative, own), prompt]
+        negative = how._replace(clip_skip=0, embeddings=used(spec.negative))
+        return [(self._remembered, (spec.negative, negative)), prompt]
 
     def _encode_missing(self, chunks: int, loras: tuple[LoraUse, ...]) -> Encoded:
         """The embeddings of a missing negative prompt.

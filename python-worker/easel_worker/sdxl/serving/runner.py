@@ -1,6 +1,6 @@
 """Runs a loaded and compiled model: starts, advances and decodes lanes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -103,6 +103,12 @@ class Runner:
     def start(self, spec: ImageSpec, table: Table, draws: Draws | None) -> SdxlLane:
         """A lane before its first step, with noise from the spec's seed or the given noise."""
         return self._start(spec, table, draws, self.prompts_of(spec))
+
+    def prepare(self, spec: ImageSpec, ready: Callable[[], None]) -> bool:
+        """See `Engine.prepare`. Prompts that are remembered need no text encoders."""
+        loras = sorted_loras(spec)
+        encodes = bool(loras) and not self._prompts.remembers(spec)
+        return self.adapters.prepare(loras, ready, encodes=encodes)
 
     def prompts_of(self, spec: ImageSpec) -> list[Encoded]:
         """The encoded prompts of an image; see `PromptEncoder.of_image`."""
