@@ -538,12 +538,12 @@ class Capabilities:
     """What an engine is and can do; sent to the gateway in HELLO.
 
     `second_order` are those of `schedulers` that evaluate the UNet twice in each step of a request
-    but the last. `coming` are the sizes still being compiled; each moves to `sizes` when it is
-    ready. `features` are those of `FEATURES` that the engine has. `features` and
-    `limits.max_chunks` grow while programs are compiled; `coming_features` are those that they will
-    have then besides, and `coming_max_chunks` is what the limit will be. `loras` and `embeddings`
-    follow their folders; `controls` and `ip_adapters` are those that were there at the start.
-    `presets` are those that fit the model.
+    but the last, and `unspaced` those that take no `timestep_spacing`. `coming` are the sizes still
+    being compiled; each moves to `sizes` when it is ready. `features` are those of `FEATURES` that
+    the engine has. `features` and `limits.max_chunks` grow while programs are compiled;
+    `coming_features` are those that they will have then besides, and `coming_max_chunks` is what
+    the limit will be. `loras` and `embeddings` follow their folders; `controls` and `ip_adapters`
+    are those that were there at the start. `presets` are those that fit the model.
     """
 
     model: ModelInfo
@@ -560,6 +560,7 @@ class Capabilities:
     coming_max_chunks: Positive = 1
     features: tuple[Name, ...] = ()
     second_order: tuple[Name, ...] = ()
+    unspaced: tuple[Name, ...] = ()
     loras: Annotated[tuple[Lora, ...], AtMost1000] = ()
     embeddings: Annotated[tuple[Embedding, ...], AtMost1000] = ()
     controls: Annotated[tuple[Control, ...], AtMost100] = ()

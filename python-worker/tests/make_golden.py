@@ -189,6 +189,7 @@ WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
     "hello-features": (p.Hello, HELLO_HEADER | FEATURES),
     "hello-presets": (p.Hello, HELLO_HEADER | {"presets": PRESETS}),
     "hello-second-order": (p.Hello, HELLO_HEADER | {"second_order": ["euler"]}),
+    "hello-unspaced": (p.Hello, HELLO_HEADER | {"unspaced": ["euler"]}),
     "hello-loras": (
         p.Hello,
         HELLO_HEADER

@@ -51,7 +51,7 @@ export function decide(
   const entries = Object.entries(request).filter(([name, value]) => value !== undefined && !HANDLING.has(name))
   const said = Object.fromEntries(entries) as Pick<Decided, 'prompt'> & Partial<Decided>
   const preset = presetOf(request, model.presets)
-  const own = preset === undefined ? {} : besides(preset, said)
+  const own = preset === undefined ? {} : besides(preset, said, model.unspaced)
   const seed = said.seed ?? randomSeed()
   return {
     ...FALLBACKS,
@@ -82,17 +82,24 @@ function presetOf(
 }
 
 /**
- * What a preset sets beside the request's own values. Its timesteps or sigmas are for its sampler and its steps, and its
- * eta is for its sampler.
+ * What a preset sets beside the request's own values. Its timesteps or sigmas are for its sampler and its steps, its eta
+ * is for its sampler, and its spacing is for every sampler that takes one.
+ *
+ * @param unspaced samplers that take no spacing
  */
-function besides(preset: Omit<Preset, 'name'>, said: Partial<Decided>): Omit<Preset, 'name'> {
-  const { timesteps, sigmas, eta, ...rest } = preset
+function besides(
+  preset: Omit<Preset, 'name'>,
+  said: Partial<Decided>,
+  unspaced: readonly string[]
+): Omit<Preset, 'name'> {
+  const { timesteps, sigmas, eta, timestep_spacing: spacing, ...rest } = preset
   const { scheduler = rest.scheduler, num_inference_steps: steps = rest.num_inference_steps } = said
   const ownList = said.timestep_spacing ?? said.timesteps ?? said.sigmas
   const sampler = scheduler === rest.scheduler
   const list = sampler && steps === rest.num_inference_steps && ownList === undefined
   return {
     ...rest,
+    ...(spacing === undefined || unspaced.includes(scheduler) ? {} : { timestep_spacing: spacing }),
     ...(list && timesteps !== undefined ? { timesteps } : {}),
     ...(list && sigmas !== undefined ? { sigmas } : {}),
     ...(sampler && eta !== undefined ? { eta } : {})

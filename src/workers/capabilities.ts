@@ -23,6 +23,8 @@ export interface Capabilities extends Pick<Hello, 'model' | 'sizes' | 'scheduler
   readonly controls: Control[]
   /** As `loras`; `ip_adapters` on the wire. */
   readonly ipAdapters: IpAdapter[]
+  /** Schedulers that take no `timestep_spacing`. */
+  readonly unspaced: readonly string[]
   /** Schedulers that run the UNet twice in each step but the last; `second_order` on the wire. */
   readonly secondOrder: readonly string[]
   readonly presets: readonly Preset[]
@@ -210,7 +212,7 @@ export function mergeCapabilities(
     | 'ip_adapters'
   >[]
 ): Capabilities {
-  const { model, schedulers, defaults, second_order: secondOrder = [], presets = [] } = latest
+  const { model, schedulers, defaults, second_order: secondOrder = [], unspaced = [], presets = [] } = latest
   const sizes = unionOfSizes(all.map((hello) => hello.sizes))
   const compiling = unionOfSizes(all.map(({ coming = [] }) => coming))
   const features = [...new Set(all.flatMap((hello) => hello.features ?? []))]
@@ -220,6 +222,7 @@ export function mergeCapabilities(
     sizes,
     compiling: compiling.filter(([width, height]) => !includesSize(sizes, { width, height })),
     schedulers,
+    unspaced,
     secondOrder,
     presets,
     defaults,

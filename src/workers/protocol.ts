@@ -275,6 +275,7 @@ const HELLO = Type.Object(
     ),
     coming_max_chunks: Type.Optional(Positive),
     features: Type.Optional(listOf(Name, { description: 'Optional abilities of this worker' })),
+    unspaced: Type.Optional(listOf(Name, { description: 'Those of schedulers that take no timestep_spacing' })),
     second_order: Type.Optional(
       listOf(Name, { description: 'Those of schedulers that run the UNet twice in each step but the last' })
     ),

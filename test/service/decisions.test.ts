@@ -64,7 +64,12 @@ describe('a preset', () => {
     { name: 'timed', num_inference_steps: 2, guidance_scale: 1, scheduler: 'lcm', timesteps: [999, 499] },
     { name: 'fresh', num_inference_steps: 3, guidance_scale: 0, scheduler: 'tcd', eta: 0.3 }
   ] as const
-  const few = { ...able, schedulers: ['euler', 'lcm', 'tcd'], presets } as unknown as Capabilities
+  const few = {
+    ...able,
+    schedulers: ['euler', 'ddim', 'lcm', 'tcd'],
+    unspaced: ['lcm', 'tcd'],
+    presets
+  } as unknown as Capabilities
   const of = (request: Partial<GenerateRequest>, defaults: Defaults = plain) => {
     const decided = resolve(request, defaults, few)
     const set = parametersWith('preset').map(({ name }) => [name, decided[name]] as const)
@@ -88,6 +93,16 @@ describe('a preset', () => {
       ...values,
       num_inference_steps: 3,
       timesteps: [9, 5, 1]
+    })
+  })
+
+  it('has its spacing for each sampler that takes one', () => {
+    const [{ name, timestep_spacing, ...values }] = presets
+    expect(of({ preset: name, scheduler: 'ddim' })).toEqual({ ...values, scheduler: 'ddim', timestep_spacing })
+    expect(of({ preset: name, scheduler: 'lcm' })).toEqual({ ...values, scheduler: 'lcm' })
+    // What the request itself says is not dropped: the worker refuses it, and names the field.
+    expect(of({ preset: name, scheduler: 'lcm', timestep_spacing: 'leading' })).toMatchObject({
+      timestep_spacing: 'leading'
     })
   })
 

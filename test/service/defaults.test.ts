@@ -26,6 +26,7 @@ const model: Capabilities = {
   controls: [],
   ipAdapters: [],
   secondOrder: [],
+  unspaced: [],
   presets: [],
   schedulers: ['euler', 'ddim'],
   defaults: {

@@ -15,6 +15,7 @@ from easel_worker.sdxl.samplers.sampler import (
     offered,
     own_scheduler,
     second_order,
+    unspaced,
 )
 from easel_worker.sdxl.samplers.schedule import Schedule
 from easel_worker.sdxl.samplers.table import Table
@@ -320,3 +321,18 @@ def test_samples_keep_unit_variance(name: str) -> None:
     if name == "tcd":  # ends at timestep 0, which has some noise left
         image = np.sqrt(0.99915) * image + np.sqrt(0.00085) * implied
     np.testing.assert_allclose(sample, image, atol=2e-3)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_samplers_that_are_said_to_take_no_spacing_take_none(name: str) -> None:
+    spaced = Schedule(timestep_spacing="trailing")
+    if unspaced((name,)):
+        with pytest.raises(ValueError, match=f"{name} takes no timestep_spacing"):
+            make_table(SDXL, name, 4, spaced)
+    else:
+        make_table(SDXL, name, 4, spaced)
+
+
+def test_some_samplers_take_no_spacing() -> None:
+    assert {"lcm", "tcd", "dpmpp_2s"} <= set(unspaced(ALL))
+    assert "euler" not in unspaced(ALL)

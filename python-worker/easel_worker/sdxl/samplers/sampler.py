@@ -30,7 +30,7 @@ from easel_worker.sdxl.samplers.dpm_solver import (
 )
 from easel_worker.sdxl.samplers.edm import edm_euler
 from easel_worker.sdxl.samplers.euler import euler, euler_ancestral
-from easel_worker.sdxl.samplers.schedule import Schedule, apply_schedule
+from easel_worker.sdxl.samplers.schedule import SPACING, Schedule, apply_schedule
 from easel_worker.sdxl.samplers.second_order import dpm_2, dpm_2_ancestral, heun
 from easel_worker.sdxl.samplers.singlestep import dpm_solver_singlestep
 from easel_worker.sdxl.samplers.table import Table
@@ -154,6 +154,11 @@ def offered(file: ConfigFile) -> tuple[str, ...]:
 def second_order(names: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the samplers that evaluate the UNet twice in each step but the last."""
     return tuple(name for name in names if _SAMPLERS[name].second_order)
+
+
+def unspaced(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the samplers that take no `timestep_spacing`."""
+    return tuple(name for name in names if SPACING not in _SAMPLERS[name].reads.reads)
 
 
 def needs_older(name: str) -> bool:

@@ -7,6 +7,9 @@ import numpy as np
 
 from easel_worker.sdxl.samplers.config import Config, SchedulerClass
 
+SPACING = "timestep_spacing"
+"""The field that a sampler takes if its class reads the config's key of this name."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -35,8 +38,8 @@ def apply_schedule(
 
     https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/pipelines/stable_diffusion_xl/pipeline_stable_diffusion_xl.py#L120
     """
-    for key in ("timestep_spacing", "timesteps", "sigmas", "eta"):
-        taken = key in (cls.reads if key == "timestep_spacing" else cls.accepts)
+    for key in (SPACING, "timesteps", "sigmas", "eta"):
+        taken = key in (cls.reads if key == SPACING else cls.accepts)
         if getattr(schedule, key) and not taken:
             raise ValueError(f"{name} takes no {key}: leave it out, or choose another scheduler")
     if schedule.timesteps and schedule.sigmas:

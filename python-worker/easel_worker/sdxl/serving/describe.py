@@ -115,6 +115,7 @@ def describe(model: Path, options: Options) -> Description:
         rows=resolve.rows(options),
         schedulers=own.schedulers,
         second_order=sampler.second_order(own.schedulers),
+        unspaced=sampler.unspaced(own.schedulers),
         defaults=own.defaults,
         limits=replace(
             options.limits,
