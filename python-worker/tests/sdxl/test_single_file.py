@@ -21,9 +21,11 @@ from easel_worker.sdxl.folder.checkpoint import WeightsError
 from easel_worker.sdxl.folder.config import load_config, read_config
 from easel_worker.sdxl.folder.config_reader import ConfigError, ConfigFile
 from easel_worker.sdxl.folder.config_unet import read_unet_config
+from easel_worker.sdxl.folder.easel_json import EaselJsonError
 from easel_worker.sdxl.folder.files import BASE, ModelFiles, locate
 from easel_worker.sdxl.folder.identity import model_digest
 from easel_worker.sdxl.folder.layout import COMPONENTS
+from easel_worker.sdxl.folder.model_defaults import model_defaults
 from easel_worker.sdxl.folder.original_names import PREFIXES, original_keys
 from easel_worker.sdxl.folder.single_file import unet_changes
 from easel_worker.sdxl.folder.unet_shape import block_config
@@ -278,15 +280,39 @@ def test_a_unet_by_itself_may_be_an_inpainting_one(
     assert load(files)["unet"].conv_in.weight.shape[2] == 9
 
 
-def test_a_single_file_without_configs_may_be_an_inpainting_one(tmp_path: Path) -> None:
-    """With SDXL base's configs, which are for 4 channels."""
-    prefix = PREFIXES["unet"]
+def save_base(file: Path, *, channels: int) -> None:
+    """A single file with the names of SDXL base's tensors, without numbers."""
     params = params_of(UNet.declare(load_config(BASE).unet))
     empty = np.zeros(0, np.float32)
-    tensors = dict.fromkeys(original_keys("unet", prefix, params).values(), empty)
-    tensors |= {UNET_CONV_IN: np.zeros((0, 9), np.float32)}
+    tensors = dict.fromkeys(original_keys("unet", PREFIXES["unet"], params).values(), empty)
+    tensors |= {UNET_CONV_IN: np.zeros((0, channels), np.float32)}
     others = ("conditioner.embedders.1.model.ln_final.weight", "first_stage_model.x")
-    save_file(tensors | dict.fromkeys(others, empty), tmp_path / "inpaint.safetensors")
+    save_file(tensors | dict.fromkeys(others, empty), file)
+
+
+def test_a_single_file_has_its_easel_json_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "base.safetensors"
+    save_base(file, channels=4)
+
+    def steps(model: Path) -> int:
+        files = locate(model)
+        return model_defaults(files, read_config(files)).defaults.num_inference_steps
+
+    assert (steps(file), steps(tmp_path)) == (40, 40)
+    for name, number in (("easel.json", 3), ("base.safetensors.easel.json", 7)):
+        values = {"defaults": {"num_inference_steps": number}}
+        (tmp_path / name).write_text(json.dumps(values))
+    assert (steps(file), steps(tmp_path)) == (7, 3)
+    (tmp_path / "base.safetensors.easel.json").write_text('{"defaults": {"steps": 7}}')
+    with pytest.raises(
+        EaselJsonError, match=r"safetensors\.easel\.json: defaults\.steps = 7"
+    ):
+        steps(file)
+
+
+def test_a_single_file_without_configs_may_be_an_inpainting_one(tmp_path: Path) -> None:
+    """With SDXL base's configs, which are for 4 channels."""
+    save_base(tmp_path / "inpaint.safetensors", channels=9)
     config = read_config(locate(tmp_path / "inpaint.safetensors"))
     assert config.inpaints
     assert config.unet == replace(load_config(BASE).unet, in_channels=9)

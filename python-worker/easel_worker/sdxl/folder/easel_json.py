@@ -1,4 +1,4 @@
-"""Reads `easel.json`, in which a model's folder may state defaults for requests."""
+"""Reads `easel.json`, which may state defaults for requests to a model."""
 
 import json
 import math
@@ -60,17 +60,21 @@ class EaselJson:
     preset: str | UnsetType | None = UNSET
 
 
-def read_easel_json(folder: Path | None) -> EaselJson:
+def easel_json_of(model: Path) -> Path:
+    """Where a model's easel.json can be: in its folder, or beside its single file."""
+    return model / FILE if model.is_dir() else model.with_name(f"{model.name}.{FILE}")
+
+
+def read_easel_json(path: Path) -> EaselJson:
     """Read easel.json: {"defaults": {}, "sizes": [[width, height]], "preset": ""}, all optional.
 
     Args:
-        folder: of the model, or None for a model without one.
+        path: from `easel_json_of`; there need be no file.
 
     Raises:
         EaselJsonError: the file is not a JSON object, or has an unknown key or an invalid value.
     """
-    path = (folder or Path()) / FILE
-    values = {} if folder is None else _read(path)
+    values = _read(path)
     _only(path, "", values, ("defaults", "sizes", "preset"))
     given, sizes = values.get("defaults", {}), values.get("sizes", [])
     preset = values.get("preset", UNSET)

@@ -18,6 +18,7 @@ from easel_worker.sdxl.folder.config_reader import (
     ConfigReader,
     read_config_file,
 )
+from easel_worker.sdxl.folder.easel_json import easel_json_of
 from easel_worker.sdxl.folder.layout import COMPONENTS, INDEX, SCHEDULER, TOKENIZERS
 from easel_worker.sdxl.folder.original_names import PREFIXES
 from easel_worker.sdxl.folder.preset_names import Label
@@ -54,7 +55,8 @@ class ModelFiles:
 
     Attributes:
         name: the model's name, if its model_index.json gives none.
-        folder: where easel.json and the calibration can be, if anywhere.
+        folder: where the calibration can be, if anywhere.
+        easel_json: where easel.json can be.
         index: model_index.json.
         scheduler: the scheduler's config.
         tokenizers: the folders of the first and the second.
@@ -64,6 +66,7 @@ class ModelFiles:
 
     name: str
     folder: Path | None
+    easel_json: Path
     index: ConfigFile
     scheduler: ConfigFile
     tokenizers: tuple[Path, Path]
@@ -115,6 +118,7 @@ def _of_folder(folder: Path) -> ModelFiles:
         name=name,
         labels=_labels(name, "name"),
         folder=folder,
+        easel_json=easel_json_of(folder),
         index=ConfigFile(index),
         scheduler=ConfigFile(folder / SCHEDULER),
         tokenizers=(folder / TOKENIZERS[0], folder / TOKENIZERS[1]),
@@ -152,6 +156,7 @@ def _of_file(file: Path, model: Path, *, with_vae: bool) -> ModelFiles:
         name=file.stem,
         labels=_labels(file.stem, "file name", contents.title),
         folder=own,
+        easel_json=easel_json_of(model),
         index=config(INDEX, {}),
         scheduler=config(SCHEDULER, contents.scheduler),
         tokenizers=(first, second),

@@ -90,7 +90,7 @@ def model_defaults(
     """
     names = sampler.offered(config.scheduler)
     presets = presets_for(family(config.unet), names)
-    given = read_easel_json(files.folder)
+    given = read_easel_json(files.easel_json)
     chosen = _chosen(files, config, given, presets)
     default = _scheduler(files, config, names, _wanted(given, chosen))
     known = _own_steps(config, names)
@@ -129,7 +129,7 @@ def _chosen(
         if given.preset not in by_name:
             fitting = ", ".join(by_name) or "none fits this model"
             raise ConfigError(
-                f"{files.folder}: the preset {given.preset!r} in easel.json does not fit the "
+                f"{files.easel_json}: the preset {given.preset!r} does not fit the "
                 f"model: choose one of {fitting}"
             )
         return _Chosen(by_name[given.preset], f"easel.json has the preset {given.preset}")
