@@ -54,8 +54,13 @@ def write_net(folder: Path, name: str, config: dict[str, Any]) -> Path:
     path = folder / name
     path.mkdir(parents=True)
     (path / "config.json").write_text(json.dumps(config))
-    save_file(tensors(name, config), path / "diffusion_pytorch_model.safetensors")
+    save(tensors(name, config), path)
     return path
+
+
+def save(weights: dict[str, np.ndarray], path: Path) -> None:
+    """Write the weights of a net's folder."""
+    save_file(weights, path / "diffusion_pytorch_model.safetensors")
 
 
 def write_nets(folder: Path) -> Path:

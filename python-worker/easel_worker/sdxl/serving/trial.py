@@ -60,11 +60,22 @@ def try_picture(runner: Runner, about: Description, options: Options, size: Size
 def try_control(
     runner: Runner, about: Description, options: Options, size: Size, control: Control
 ) -> None:
-    """The same with an image that follows a grey picture by a ControlNet or T2I-Adapter."""
+    """The same with an image that follows a grey picture by a ControlNet or T2I-Adapter.
+
+    Raises:
+        BrokenModelError: the numbers are not finite; those of the model alone are.
+    """
     grey = Picture("", np.full((size.height, size.width, 3), 127, np.uint8))
     use = ControlUse(control.name, control.digest, 1.0)
     spec = replace(_spec(about, size, chunks=1), controls=(use,), control_pictures=(grey,))
-    _try(runner, about, options, spec)
+    try:
+        _try(runner, about, options, spec)
+    except BrokenModelError as error:
+        dtype = np.dtype(resolve.dtypes(options).model).name
+        raise BrokenModelError(
+            f"the control {control.name} makes numbers that are not finite (NaN or infinite) in "
+            f"{dtype} at {size}: take it out of the folder, or try --dtype float32 (DTYPE)"
+        ) from error
 
 
 def _spec(about: Description, size: Size, chunks: int) -> ImageSpec:
