@@ -1,6 +1,6 @@
 import { Client } from './api/client.js'
 import { ServerError } from './api/errors.js'
-import type { GenerateRequest, Health } from './api/types.js'
+import type { GenerateRequest, Health, Known } from './api/types.js'
 import { byId } from './lib/dom.js'
 import { uuid } from './lib/random.js'
 import { count } from './lib/text.js'
@@ -9,6 +9,7 @@ import type { History } from './model/history.js'
 import { KeyRing } from './model/keys.js'
 import type { Picture } from './model/picture.js'
 import { type Entry, MOST_WAITING, Queue } from './model/queue.js'
+import { type ConditionList, PARTS, plainCondition } from './model/conditions.js'
 import { Run } from './model/run.js'
 import { fromRecipe, requestOf, unlike } from './model/settings.js'
 import { Sources } from './model/sources.js'
@@ -33,6 +34,8 @@ const HAS_SETTINGS = 'Loaded the settings of this image'
 
 /** The syntax of the weights that the page writes by itself. */
 const SYNTAX = 'AUTOMATIC1111'
+
+const FILES = ['image', 'mask_image', ...Object.values(PARTS)] as const
 
 /** The whole page: connects its models and views. */
 export class Studio {
@@ -62,6 +65,8 @@ export class Studio {
   #status: Health['status'] | undefined
   /** The model whose LoRAs are offered. */
   #lorasOf: string | undefined
+  /** The model whose nets for pictures are offered. */
+  #conditionsOf: string | undefined
   /** The entry that "Try again" retries; undefined if the failure was not of a request. */
   #failed: Entry | undefined
 
@@ -142,6 +147,8 @@ export class Studio {
     this.#form.adopt(health)
     this.#placard.starts = this.#form.start.supported
     if (health.features.includes('loras') && this.#lorasOf !== (this.#service.model ?? '')) void this.#listLoras()
+    const follows = health.features.some((feature) => Object.hasOwn(PARTS, feature))
+    if (follows && this.#conditionsOf !== (this.#service.model ?? '')) void this.#listConditions()
     this.#blank.show(health, since, Date.now())
     if (!this.#run?.active) this.#progress.prepare(preparing)
     if (preparing) this.#queue.hold('model')
@@ -163,10 +170,23 @@ export class Studio {
     }
   }
 
+  /** Offers the chosen model's nets for pictures, as `#listLoras` does. */
+  async #listConditions(): Promise<void> {
+    const { model } = this.#service
+    this.#conditionsOf = model ?? ''
+    try {
+      const names = await this.#client.conditions(model)
+      if (this.#service.model !== model) return
+      for (const list of Object.keys(PARTS) as ConditionList[]) this.#form.conditions[list].offer(names[list])
+    } catch {
+      this.#conditionsOf = undefined
+    }
+  }
+
   /** Requests a picture now, or when earlier requests are done. */
   #ask(): void {
     this.#notice.hide()
-    if (!this.#queue.add(this.#form.request, this.#form.start.files))
+    if (!this.#queue.add(this.#form.request, this.#form.files))
       return this.#announcer.show(`The queue is full: ${MOST_WAITING} requests are waiting`)
     const { length } = this.#queue.waiting
     if (length > 0) this.#announcer.say(`${count(length, 'request is', 'requests are')} waiting`)
@@ -231,11 +251,9 @@ export class Studio {
 
   /** Whether the form still has what this entry requests. */
   #holds({ request, files }: Entry): boolean {
-    const { image, mask_image } = this.#form.start.files
+    const now = this.#form.files
     return (
-      image === files.image &&
-      mask_image === files.mask_image &&
-      JSON.stringify(this.#form.request) === JSON.stringify(request)
+      FILES.every((name) => now[name] === files[name]) && JSON.stringify(this.#form.request) === JSON.stringify(request)
     )
   }
 
@@ -298,13 +316,16 @@ export class Studio {
     const { hires: enlarged, size = '' } = settings
     this.#form.write({ ...settings, size: enlarged || size, hires: '', seed: undefined, num_images })
     this.#form.write({ resize_mode: '', padding_mask_crop: undefined, strength: varyStrength(this.#form.steps) })
+    await this.#followAs(recipe)
     this.#form.start.put(await readStart(blob, undefined))
     this.#form.submit()
   }
 
   /** Puts the picture and the mask of a recipe into the form, or asks for what is not here. */
-  async #startAs({ image_sha256: image, mask_image_sha256: mask }: StartRecipe): Promise<void> {
+  async #startAs(recipe: StartRecipe & Pick<Known, ConditionList>): Promise<void> {
+    const { image_sha256: image, mask_image_sha256: mask } = recipe
     const { start } = this.#form
+    await this.#followAs(recipe)
     if (image === undefined) return start.put(undefined)
     const files = this.#history.pictures.map(({ blob }) => blob)
     const found = start.value?.sha256 === image ? start.value.file : await this.#sources.find(image, files)
@@ -313,6 +334,19 @@ export class Studio {
     const wanted = { image: found === undefined, mask: mask !== undefined && masking === undefined }
     if (found === undefined) start.put(undefined, undefined, { image: true, mask: mask !== undefined })
     else start.put(await readStart(found, undefined), masking, wanted)
+  }
+
+  /** Puts in what the images of a recipe follow; the form has one entry of each list. */
+  async #followAs(recipe: Pick<Known, ConditionList>): Promise<void> {
+    for (const list of Object.keys(PARTS) as ConditionList[]) {
+      const field = this.#form.conditions[list]
+      const [entry] = recipe[list] ?? []
+      const sha256 = entry?.image_sha256
+      const own = field.picture === undefined ? [] : [field.picture.file]
+      const others = [...own, ...this.#history.pictures.map(({ blob }) => blob)]
+      const file = sha256 === undefined ? undefined : await this.#sources.find(sha256, others)
+      field.put(entry && plainCondition(entry), file && (await readStart(file, undefined)))
+    }
   }
 
   /** Says that the form has the settings of an image, and which of them it cannot have here. */

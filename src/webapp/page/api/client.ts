@@ -1,4 +1,5 @@
 import { formData } from '../lib/form-data.js'
+import type { ConditionList } from '../model/conditions.js'
 import { NetworkError, ServerError, serverError } from './errors.js'
 import { readSse } from './sse.js'
 import type { Files, GenerateRequest, Health, Lora, PromptCounts, Prompts, RecipeAnswer, ServerEvent } from './types.js'
@@ -168,6 +169,20 @@ export class Client {
     const response = await this.#send(`loras${query}`, {})
     if (!response.ok) throw await serverError(response)
     return ((await response.json()) as { loras: Lora[] }).loras
+  }
+
+  /** Lists what the images of a model can follow: names for `controls` and `ip_adapters`. @throws ServerError, NetworkError */
+  async conditions(model: string | undefined): Promise<Record<ConditionList, string[]>> {
+    const query = model === undefined ? '' : `?${new URLSearchParams({ model }).toString()}`
+    const namesAt = async <L extends string>(path: string, list: L): Promise<string[]> => {
+      const response = await this.#send(`${path}${query}`, {})
+      if (!response.ok) throw await serverError(response)
+      return ((await response.json()) as Record<L, { name: string }[]>)[list].map(({ name }) => name)
+    }
+    return {
+      controls: await namesAt('controls', 'controls'),
+      ip_adapters: await namesAt('ip-adapters', 'ip_adapters')
+    }
   }
 
   async #send(path: string, init: RequestInit & { headers?: Record<string, string> }): Promise<Response> {

@@ -12,6 +12,8 @@ export type { HealthResponse as Health } from '../../../schemas/health.js'
 export interface Files {
   readonly image?: Blob
   readonly mask_image?: Blob
+  readonly control_image?: Blob
+  readonly ip_adapter_image?: Blob
 }
 
 /** The fields of POST /tokenize, and its answer. */
@@ -31,8 +33,8 @@ export type Recipe = NonNullable<ImageJson['recipe']>
 
 /** What the page knows of a picture: its whole recipe, or less if the server does not send recipes. */
 export type Known = Pick<Recipe, 'prompt' | 'seed' | 'width' | 'height'> &
-  Partial<Omit<Recipe, 'loras' | 'embeddings'>> &
-  Pick<GenerateRequest, 'loras' | 'embeddings'>
+  Partial<Omit<Recipe, 'loras' | 'embeddings' | 'controls' | 'ip_adapters'>> &
+  Pick<GenerateRequest, 'loras' | 'embeddings' | 'controls' | 'ip_adapters'>
 
 export interface ErrorBody {
   statusCode: number

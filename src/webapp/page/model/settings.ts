@@ -1,5 +1,6 @@
 import type { Files, GenerateRequest, Known } from '../api/types.js'
 import type { Size } from '../lib/picture-file.js'
+import { conditionsOf } from './conditions.js'
 import { hiresNumbers, type HiresNumbers, hiresOf, hiresSteps } from './hires.js'
 import { type ChosenLora, lorasOfRecipe } from './loras.js'
 import { defaultStrength, stepsRun } from './start.js'
@@ -147,6 +148,8 @@ export function fromRecipe(
     image_sha256: _image,
     mask_image_sha256: _mask,
     hires,
+    controls: _controls,
+    ip_adapters: _adapters,
     truncate = false,
     ...rest
   } = recipe
@@ -192,8 +195,9 @@ export function unlike(wanted: GenerateRequest, other: GenerateRequest): string[
   const loras = lorasOfRecipe(wanted)
   // The form has LoRAs in its own way: without digests and those that the prompts name.
   // The prompts name the embeddings.
-  const { loras: _loras, embeddings: _embeddings, image_sha256: _image, mask_image_sha256: _mask, ...rest } = wanted
-  return Object.entries({ ...rest, ...(loras.length === 0 ? {} : { loras }) })
+  const { loras: _loras, embeddings: _embeddings, image_sha256: _image, mask_image_sha256: _mask, ...others } = wanted
+  const { controls: _controls, ip_adapters: _adapters, ...rest } = others
+  return Object.entries({ ...rest, ...(loras.length === 0 ? {} : { loras }), ...conditionsOf(wanted) })
     .filter(([name, value]) => plain(value) !== plain((other as Record<string, unknown>)[name]))
     .map(([name]) => name)
 }

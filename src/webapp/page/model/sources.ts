@@ -1,5 +1,6 @@
-import type { Files } from '../api/types.js'
+import type { Files, Known } from '../api/types.js'
 import { sha256Of } from '../lib/picture-file.js'
+import type { ConditionList } from './conditions.js'
 import type { StartRecipe } from './start.js'
 
 /** Bytes of files that are remembered at most. */
@@ -15,9 +16,11 @@ export class Sources {
   }
 
   /** Remembers the files of a request, whose digests are in the recipe that the server returned. */
-  note({ image_sha256, mask_image_sha256 }: StartRecipe, { image, mask_image }: Files): void {
-    this.#keep(image_sha256, image)
-    this.#keep(mask_image_sha256, mask_image)
+  note(recipe: StartRecipe & Pick<Known, ConditionList>, files: Files): void {
+    this.#keep(recipe.image_sha256, files.image)
+    this.#keep(recipe.mask_image_sha256, files.mask_image)
+    this.#keep(recipe.controls?.[0]?.image_sha256, files.control_image)
+    this.#keep(recipe.ip_adapters?.[0]?.image_sha256, files.ip_adapter_image)
   }
 
   /** The file with this digest: a remembered one, or one of these. */

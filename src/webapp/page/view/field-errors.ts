@@ -74,7 +74,9 @@ export class FieldErrors {
 
 /** Errors for `height` and `size` appear at the size chooser, which has the error line named `width`. */
 function lineOf(name: string): string {
-  return name === 'height' || name === 'size' ? 'width' : name
+  if (name === 'height' || name === 'size') return 'width'
+  // An error about an entry of a list, such as controls[0].image, is at the list.
+  return name.replace(/\[.*$/, '')
 }
 
 function problem(field: Element, form: HTMLFormElement): string | undefined {

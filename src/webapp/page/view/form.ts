@@ -1,11 +1,13 @@
-import type { GenerateRequest, Health, Prompts } from '../api/types.js'
+import type { Files, GenerateRequest, Health, Prompts } from '../api/types.js'
 import { byId, el } from '../lib/dom.js'
 import { Emitter } from '../lib/events.js'
 import { randomSeed } from '../lib/random.js'
 import { recall, remember } from '../lib/remember.js'
 import { type Numbers, type Settings, sizeName, sizeOfName, toRequest } from '../model/settings.js'
+import { type ConditionList, PARTS } from '../model/conditions.js'
 import { nearestSize, type Start, varyStrength } from '../model/start.js'
 import type { WeightSyntax } from '../model/weights.js'
+import { ConditionField } from './condition-field.js'
 import { joinDials, showDials } from './dial.js'
 import { FieldErrors } from './field-errors.js'
 import { HiresField } from './hires-field.js'
@@ -55,6 +57,10 @@ export class Form extends Emitter<Events> {
   readonly loras = new Loras()
   readonly start = new StartField(() => sizeOfName(this.#sizes.value))
   readonly errors = new FieldErrors(this.#form)
+  readonly conditions: Readonly<Record<ConditionList, ConditionField>> = {
+    controls: new ConditionField('controls'),
+    ip_adapters: new ConditionField('ip_adapters')
+  }
   readonly #hires = new HiresField()
   #defaults: Health['defaults'] = null
   #presets: Health['presets'] = []
@@ -88,6 +94,8 @@ export class Form extends Emitter<Events> {
       })
       .on('masked', (masked) => this.#suit(masked))
       .on('problem', (words) => this.errors.show('image', words))
+    for (const [list, field] of this.#lists)
+      field.on('change', () => this.#changed([list])).on('problem', (words) => this.errors.show(list, words))
     byId('dice', HTMLButtonElement).addEventListener('click', () => this.write({ seed: randomSeed() }))
     byId('fewer', HTMLButtonElement).addEventListener('click', () => this.#count(-1))
     byId('more', HTMLButtonElement).addEventListener('click', () => this.#count(1))
@@ -124,9 +132,22 @@ export class Form extends Emitter<Events> {
     return this.requestWith(this.start.files)
   }
 
-  /** The request as it were with these files. */
+  /** The request as it were with these files to start from. */
   requestWith(files: Parameters<typeof toRequest>[2]): GenerateRequest {
-    return toRequest(this.settings, this.steps, files)
+    const conditions = this.#lists.flatMap(([list, { value }]) => (value === undefined ? [] : [[list, [value]]]))
+    return { ...toRequest(this.settings, this.steps, files), ...Object.fromEntries(conditions) }
+  }
+
+  /** The files of the request. */
+  get files(): Files {
+    const pictures = this.#lists.flatMap(([list, { picture }]) =>
+      picture === undefined ? [] : [[PARTS[list], picture.file]]
+    )
+    return { ...this.start.files, ...Object.fromEntries(pictures) }
+  }
+
+  get #lists(): [ConditionList, ConditionField][] {
+    return Object.entries(this.conditions) as [ConditionList, ConditionField][]
   }
 
   /** The chosen model; undefined for the server's only one. */
@@ -198,6 +219,7 @@ export class Form extends Emitter<Events> {
     if (schedulers.length > 0) offerOptions(this.#field('scheduler') as HTMLSelectElement, schedulers)
     this.loras.supported = features.includes('loras')
     this.start.adopt(health)
+    for (const [list, field] of this.#lists) field.adopt(features.includes(list), health.pictures)
     this.#hires.adopt(health)
     this.#refresh()
     this.#offered = sizes

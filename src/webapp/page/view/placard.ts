@@ -98,7 +98,12 @@ export class Placard extends Emitter<Events> {
     if (this.#picture === undefined) return
     const { recipe } = this.#picture
     const command = curlCommand(new URL('generate', document.baseURI).href, requestOf(recipe, this.models))
-    const copied = recipe.image_sha256 === undefined ? COPIED : `${COPIED}. It reads its picture from a file`
+    const follows = recipe.controls !== undefined || recipe.ip_adapters !== undefined
+    const copied = follows
+      ? `${COPIED}. It reads its pictures from files`
+      : recipe.image_sha256 === undefined
+        ? COPIED
+        : `${COPIED}. It reads its picture from a file`
     this.#announcer.show((await copyText(command)) ? copied : 'This browser does not allow copying')
   }
 }

@@ -99,11 +99,11 @@ export function describeField({ code, field, message }: Pick<ErrorBody, 'code' |
     case 'PROMPT_TOO_LONG':
       return describeLength(message)
     case 'INVALID_PICTURE':
-      return sentence(message.replace(/^\w+/, field === 'mask_image' ? 'The mask' : 'This picture'))
+      return sentence(message.replace(/^\S+/, field === 'mask_image' ? 'The mask' : 'This picture'))
     case 'BODY_TOO_LARGE':
       return 'This picture is too large for the server.'
     case 'LIMIT_EXCEEDED': {
-      if (field === 'image') return 'This picture is too large for the server.'
+      if (field === 'image' || field?.endsWith('.image')) return 'This picture is too large for the server.'
       const [, most] = /at most (\d[\d.]*\d|\d)/.exec(message) ?? []
       return most === undefined
         ? 'This exceeds the limit of this server.'
@@ -117,7 +117,8 @@ export function describeField({ code, field, message }: Pick<ErrorBody, 'code' |
       return 'This server does not offer this sampler.'
     case 'UNSUPPORTED_LORA':
     case 'UNSUPPORTED_EMBEDDING':
-      return sentence(message.replace(/^\w+: /, ''))
+    case 'UNSUPPORTED_CONTROL':
+      return sentence(message.replace(/^[\w[\].]+: /, ''))
     case 'UNSUPPORTED_PRESET':
       return 'The model does not have this preset.'
     case 'UNSUPPORTED_FEATURE':

@@ -1,0 +1,147 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import axe from 'axe-core'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { blackPng, drawn } from '../support/pictures.js'
+import { openServer, type RunningServer, startReadyServer } from '../support/server.js'
+import { useBrowser, type Visitor } from './support/visitor.js'
+
+const enter = useBrowser()
+let server: RunningServer
+let photo: Buffer
+let painting: Buffer
+
+beforeAll(async () => {
+  const folder = await mkdtemp(join(tmpdir(), 'easel-page-controls-'))
+  await mkdir(join(folder, 'nets'))
+  await mkdir(join(folder, 'adapters'))
+  await writeFile(join(folder, 'nets/canny.safetensors'), 'edges')
+  await writeFile(join(folder, 'nets/depth.safetensors'), 't2i-adapter')
+  await writeFile(join(folder, 'adapters/plus.safetensors'), '16')
+  photo = await drawn({ width: 120, height: 80 }).png().toBuffer()
+  painting = await drawn({ width: 90, height: 90 }, 3, (x, y, channel) => (x * y * (channel + 1)) & 255)
+    .png()
+    .toBuffer()
+  const args = `--controlnets ${folder}/nets --ip-adapters ${folder}/adapters`
+  const { server: opened, stop } = await openServer({ WORKER_ARGS: args })
+  server = opened
+  await server.pool.firstReady
+  return async () => {
+    await stop()
+    await rm(folder, { recursive: true })
+  }
+})
+
+const choose = (visitor: Visitor, list: string, buffer: Buffer) =>
+  visitor.page.locator(`#${list}-file`).setInputFiles({ name: 'a.png', mimeType: 'image/png', buffer })
+const field = (visitor: Visitor, list: string) => visitor.page.locator(`#${list}-field`)
+
+async function violations(visitor: Visitor): Promise<unknown[]> {
+  await visitor.page.evaluate(axe.source)
+  return visitor.page.evaluate(
+    async () => (await (window as unknown as { axe: typeof import('axe-core') }).axe.run()).violations
+  )
+}
+
+/** The same request by another client. */
+async function made(entries: Record<'controls' | 'ip_adapters', object[]>): Promise<Buffer> {
+  const form = new FormData()
+  const fields = { prompt: 'a fox', seed: 4, num_inference_steps: 2, width: 64, height: 64, ...entries }
+  for (const [name, value] of Object.entries(fields))
+    form.set(name, typeof value === 'string' ? value : JSON.stringify(value))
+  form.set('control_image', new Blob([new Uint8Array(photo)]), 'a')
+  form.set('ip_adapter_image', new Blob([new Uint8Array(painting)]), 'b')
+  const response = await fetch(`${server.url}/generate`, { method: 'POST', body: form })
+  expect(response.status, await response.clone().text()).toBe(200)
+  return Buffer.from(await response.arrayBuffer())
+}
+
+describe('pictures that the image follows', () => {
+  it('are chosen with a net, a preprocessor and a scale, and come back with the settings of the image', async () => {
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.write({ prompt: 'a fox', seed: 4, num_inference_steps: 2 })
+    await field(visitor, 'controls').waitFor()
+    await choose(visitor, 'controls', photo)
+    await choose(visitor, 'ip_adapters', painting)
+    await visitor.sees(visitor.page.locator('#controls-facts'), /120×80/)
+    await visitor.page.getByLabel('Followed by').selectOption('depth')
+    await visitor.page.getByLabel('Drawn of it first').selectOption('canny')
+    await visitor.page.getByLabel('How strongly').fill('0.5')
+    await visitor.page.getByLabel('How much it counts').fill('0.7')
+    expect(await violations(visitor)).toEqual([])
+
+    await visitor.submit.click()
+    await visitor.picture.waitFor()
+    const entries = {
+      controls: [{ name: 'depth', preprocessor: 'canny', controlnet_conditioning_scale: 0.5 }],
+      ip_adapters: [{ name: 'plus', scale: 0.7 }]
+    }
+    expect((await visitor.download()).bytes.equals(await made(entries))).toBe(true)
+
+    await visitor.button('Remove the picture to follow').click()
+    await visitor.button('Remove the picture as a prompt').click()
+    expect(await visitor.page.locator('#controls-settings').isVisible()).toBe(false)
+    await visitor.sketches.first().click()
+    await visitor.button('Use these settings').click()
+    await visitor.sees(visitor.page.locator('#announce'), /Loaded the settings of this image$/)
+    expect(await visitor.page.getByLabel('Followed by').inputValue()).toBe('depth')
+    expect(await visitor.page.getByLabel('Drawn of it first').inputValue()).toBe('canny')
+    expect(await visitor.page.getByLabel('How strongly').inputValue()).toBe('0.5')
+    await visitor.submit.click()
+    await visitor.keeps(2)
+    expect((await visitor.download()).bytes.equals(await made(entries))).toBe(true)
+  })
+
+  it('are asked for where they are not here', async () => {
+    const entries = {
+      controls: [{ name: 'canny', preprocessor: 'canny', low_threshold: 5, controlnet_conditioning_scale: 0.25 }],
+      ip_adapters: [{ name: 'plus' }]
+    }
+    const file = await made(entries)
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await visitor.page.locator('#file').setInputFiles({ name: 'x.png', mimeType: 'image/png', buffer: file })
+    await visitor.sees(
+      visitor.page.locator('#announce'),
+      /Loaded the settings of this image, except controls, ip_adapters$/
+    )
+    await visitor.sees(visitor.page.locator('#controls-wanted'), /a picture that is not here/)
+    expect(await violations(visitor)).toEqual([])
+    await visitor.submit.click()
+    await visitor.sees(visitor.page.locator('#controls-error'), /Choose the picture, or go on without it/)
+    await choose(visitor, 'controls', photo)
+    await choose(visitor, 'ip_adapters', painting)
+    await visitor.submit.click()
+    await visitor.keeps(1)
+    // With the threshold, for which the form has no field.
+    expect((await visitor.download()).bytes.equals(file)).toBe(true)
+  })
+
+  it('say beside their field what is wrong', async () => {
+    const visitor = await enter(server.url)
+    await visitor.ready()
+    await field(visitor, 'controls').waitFor()
+    await choose(visitor, 'controls', Buffer.from('GIF89a'.padEnd(50)))
+    await visitor.sees(visitor.page.locator('#controls-error'), /Only PNG, JPEG and WebP/)
+    // The net goes while the page is open.
+    await choose(visitor, 'controls', blackPng({ width: 40, height: 40 }))
+    await visitor.page.getByLabel('Followed by').evaluate((select: HTMLSelectElement) => {
+      const [option] = select.options
+      option!.value = 'gone'
+      select.dispatchEvent(new Event('input', { bubbles: true }))
+    })
+    await visitor.write({ prompt: 'a fox', num_inference_steps: 2 })
+    await visitor.submit.click()
+    await visitor.sees(visitor.page.locator('#controls-error'), /there is no ControlNet or T2I-Adapter "gone"/i)
+  })
+})
+
+it('has no fields for them where the model has no nets', async () => {
+  const plain = await startReadyServer()
+  const visitor = await enter(plain.url)
+  await visitor.ready()
+  await visitor.sees(visitor.page.locator('.chip').first(), /64/)
+  for (const list of ['controls', 'ip_adapters']) expect(await field(visitor, list).isVisible()).toBe(false)
+})
