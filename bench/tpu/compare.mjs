@@ -11,8 +11,8 @@ import { imageSeconds, ourRows, rooflines } from './rows.mjs'
 const folder = join(root, 'bench/tpu')
 const STEPS = [20, 30, 40]
 
-/** Upper limits for the programs for v5e:1x1. */
-export const TARGETS = { stepMs: 105, decodeMs: 80, stepTemporaryMib: 500, programMib: 150, int8StepMs: 80 }
+/** Upper limits for the programs for v5e:1x1. Those of the decode and of int8 are from the old count, which was higher. */
+export const TARGETS = { stepMs: 92, decodeMs: 80, stepTemporaryMib: 500, programMib: 150, int8StepMs: 80 }
 
 /** Our programs, as the last checks counted them. */
 export const ours = () => ourRows(join(folder, 'results'))
@@ -24,7 +24,7 @@ function print(rows) {
     'images',
     'step ms',
     'temp MiB',
-    'moved GB',
+    'HBM GB',
     'decode ms',
     'temp MiB',
     ...STEPS.map((steps) => `${steps} steps s`)
@@ -35,10 +35,10 @@ function print(rows) {
       rows.map((row) => [
         row.name,
         String(row.step?.images ?? 1),
-        fixed(row.step?.ms, 1),
+        range(row.step),
         fixed(row.step?.temporaryMib, 0),
         fixed(row.step?.movedGb, 1),
-        fixed(row.decode?.ms, 1),
+        range(row.decode),
         fixed(row.decode?.temporaryMib, 0),
         ...STEPS.map((steps) => fixed(imageSeconds(row, rows, steps), 2))
       ])
@@ -54,13 +54,19 @@ function fixed(value, digits) {
   return value === undefined ? '-' : value.toFixed(digits)
 }
 
+/** @param {import('./rows.mjs').Part | undefined} part */
+function range(part) {
+  if (part?.fromMs === undefined) return fixed(part?.ms, 1)
+  return `${part.fromMs.toFixed(1)} to ${part.ms.toFixed(1)}`
+}
+
 /** Returns the whole comparison. */
 export function compare() {
   /** @type {{ rows: import('./rows.mjs').Row[], note: string }} */
   const others = JSON.parse(readFileSync(join(folder, 'others.json'), 'utf8'))
   print([...others.rows, ...ours(), ...rooflines()])
   console.log(
-    `\nOthers: ${others.note}\nOurs: the same, and for kernels the longer of roofline and schedule; "images" is the number that share a step on all chips. Seconds of an image: its steps and a decode; with cache_interval 3, one step in three is a full one.`
+    `\nRows without an Easel result file: ${others.note}\nA range is from no memory to all memory that is not hidden (bench/tpu/README.md). "images" is the number that share a step on all chips. Seconds of an image: its steps and a decode, with that memory; with cache_interval 3, one step in three is a full one.`
   )
 }
 

@@ -28,7 +28,9 @@ const NAMES = /** @type {Record<string, string>} */ ({
 const CACHE_INTERVAL = 3
 
 /**
- * @typedef {{ ms: number, temporaryMib?: number, movedGb?: number, programMib?: number, images?: number }} Part
+ * `ms` has all memory that is not hidden, `fromMs` none of it.
+ *
+ * @typedef {{ ms: number, fromMs?: number, temporaryMib?: number, movedGb?: number, programMib?: number, images?: number }} Part
  * @typedef {{ name: string, result?: string, step?: Part, decode?: Part }} Row
  * @typedef {{ name: string, artifact_bytes: number | null, counted: Record<string, any> }} Program
  */
@@ -72,6 +74,7 @@ export function rowOf(result, programs) {
 function part({ name, artifact_bytes: bytes, counted }) {
   return {
     ms: counted['total'] * 1e3,
+    fromMs: counted['compute'] * 1e3,
     temporaryMib: counted['temporary'] / MIB,
     movedGb: counted['moved'] / 1e9,
     images: Number(name.match(/ x(\d+)$/)?.[1] ?? 1),
@@ -88,7 +91,7 @@ export function rooflines() {
 }
 
 /**
- * Returns the seconds of an image: its steps and a decode. A result without a decode of its own uses that of one chip of
+ * Returns the seconds of an image, with all memory that is not hidden: its steps and a decode. A result without a decode of its own uses that of one chip of
  * the same kind with the usual programs, which are the same.
  *
  * @param {Row} row

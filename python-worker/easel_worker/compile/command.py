@@ -4,16 +4,19 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 
 from easel_worker.compile import table, topology
-from easel_worker.compile.chips import Chip, chip_of
+from easel_worker.compile.chips import CHIPS, Chip, chip_of
 from easel_worker.compile.counting_compiler import Counted, CountingCompiler
+from easel_worker.compile.dump import programs_in
 from easel_worker.compile.memory import residents
 from easel_worker.compile.plan import Plan, compile_all, read
+from easel_worker.compile.program_cost import yardstick_json
+from easel_worker.compile.yardstick import count
 from easel_worker.options import NamedOption, add_flags, declared, values_of
 from easel_worker.sdxl.serving.artifacts import ArtifactWriter
 from easel_worker.sdxl.serving.compilation import cache_programs_in
@@ -21,23 +24,63 @@ from easel_worker.sdxl.serving.fingerprint import fingerprint
 from easel_worker.sdxl.serving.options import Options
 
 _FAILED = 2
+_KNOWN = ", ".join(topology.TOPOLOGIES)
 _IMAGES = 2
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Compile programs, print and write the figures; return the exit status."""
-    chosen = _parser().parse_args(arguments)
-    with TemporaryDirectory(prefix="easel-schedules-") as schedules:
+    """Compile programs or count compiled ones, print and write the figures; return the status."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    if (chosen.model is None) == (chosen.count is None):
+        parser.error("give either --model, to compile its programs, or --count FOLDER")
+    with TemporaryDirectory(prefix="easel-schedules-") as temporary:
         try:
-            return _run(chosen, Path(schedules))
+            if chosen.count is not None:
+                return _count(chosen)
+            dump = Path(temporary) if chosen.dump is None else chosen.dump
+            return _run(chosen, _empty(dump))
         except (ValueError, OSError) as error:
             print(f"easel-compile: {error}", file=sys.stderr)
             return _FAILED
 
 
-def _run(chosen: argparse.Namespace, schedules: Path) -> int:
+def _empty(folder: Path) -> Path:
+    """Make the folder that the compiler writes to."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise ValueError(f"--dump needs an empty folder, and {folder} is not empty")
+    return folder.resolve()
+
+
+def _count(chosen: argparse.Namespace) -> int:
+    """Count the programs in a folder that a TPU's compiler wrote, whosoever program they are."""
+    name = "v5e" if chosen.topology == topology.PRESENT else chosen.topology.partition(":")[0]
+    if name not in CHIPS:
+        raise ValueError(f"unknown topology {chosen.topology!r}: choose {_KNOWN}")
+    programs: list[dict[str, object]] = []
+    for each in programs_in(chosen.count):
+        counted = count(*each.read(), CHIPS[name])
+        programs.append({"name": each.name, "counted": yardstick_json(counted)})
+        print(f"{each.name}, counted for a {name}:\n{table.yardstick_table(counted)}")
+        if chosen.instructions:
+            print(
+                f"\nthe longest operations:\n{table.operations_table(counted, chosen.instructions)}"
+            )
+        print()
+    print(table.NOTE)
+    if chosen.json is not None:
+        _write(chosen.json, {"note": table.NOTE, "programs": programs})
+    return 0
+
+
+def _write(path: Path, report: Mapping[str, object]) -> None:
+    path.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def _run(chosen: argparse.Namespace, dump: Path) -> int:
     given = values_of(_settings(), vars(chosen), environment={})
-    topology.prepare(chosen.topology, schedules)
+    topology.prepare(chosen.topology, dump)
     if chosen.write is not None:
         _start_afresh(chosen.write / "cache")
     devices = topology.devices(chosen.topology)
@@ -46,7 +89,7 @@ def _run(chosen: argparse.Namespace, schedules: Path) -> int:
     chip = chip_of(devices[0].device_kind)
     compiler = CountingCompiler(
         chip=chip,
-        schedules=None if chosen.topology == topology.PRESENT else schedules,
+        dump=dump,
         writer=None if chosen.write is None else ArtifactWriter(chosen.write, devices),
         wanted=re.compile(chosen.programs),
         report=lambda line: print(line, file=sys.stderr, flush=True),
@@ -55,8 +98,8 @@ def _run(chosen: argparse.Namespace, schedules: Path) -> int:
     _print(plan, compiler.counted, chip, chosen)
     if chosen.json is not None:
         programs = [_as_json(each) for each in compiler.counted]
-        report = {"fingerprint": fingerprint(devices), "note": table.NOTE, "programs": programs}
-        chosen.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        written = {"fingerprint": fingerprint(devices), "note": table.NOTE, "programs": programs}
+        _write(chosen.json, written)
     return 0
 
 
@@ -75,14 +118,15 @@ def _print(
     print(table.programs_table(counted, chip))
     if chip is None:
         return
-    print(f"\n{table.kernels_table(counted)}")
     print(f"\n{table.memory_lines(residents(plan.params, counted), chip, _IMAGES)}")
     for each in counted:
         if each.cost.collectives:
             print(f"{each.name}: communication between chips: {each.cost.collectives}")
-        if chosen.instructions:
-            print(f"\n{each.name}: the longest of XLA's instructions:")
-            print(table.instructions_table(each, chip, chosen.instructions))
+        if each.cost.yardstick is not None:
+            print(f"\n{each.name}:\n{table.yardstick_table(each.cost.yardstick)}")
+        if each.cost.yardstick is not None and chosen.instructions:
+            print(f"\n{each.name}: the longest operations:")
+            print(table.operations_table(each.cost.yardstick, chosen.instructions))
     print(f"\n{table.NOTE}")
 
 
@@ -117,16 +161,23 @@ def _settings() -> tuple[NamedOption, ...]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="easel-compile",
-        description="Compile a model's programs for a TPU, without needing one, and print the "
-        "compiler's estimates. Estimated milliseconds compare programs; they do not predict times.",
+        description="Compile a model's programs for a TPU, without needing one, and count what "
+        "they need. Counted milliseconds compare programs; they do not predict times.",
     )
     add = parser.add_argument
-    known = ", ".join(topology.TOPOLOGIES)
-    add("--model", type=Path, required=True, help="a diffusers folder; weights are not read")
+    add("--model", type=Path, help="a diffusers folder; weights are not read")
+    add(
+        "--count",
+        type=Path,
+        metavar="FOLDER",
+        help="compile nothing: count the programs that any process with libtpu left in this "
+        f"folder, with LIBTPU_INIT_ARGS='{topology.dump_flags('FOLDER')}'",
+    )
     add(
         "--topology",
         default=topology.PRESENT,
-        help=f"{known}, or {topology.PRESENT} for this machine's devices (default)",
+        help=f"{_KNOWN}, or {topology.PRESENT} for this machine's devices (default). With --count, "
+        "the chip that was compiled for (default: v5e)",
     )
     add("--only-sizes", action="store_true", help="skip the model's default size")
     add("--programs", default="", help="compile only programs whose name matches this pattern")
@@ -134,7 +185,13 @@ def _parser() -> argparse.ArgumentParser:
         "--instructions",
         type=int,
         default=0,
-        help="show this many of each program's longest instructions",
+        help="show this many of each program's longest operations",
+    )
+    add(
+        "--dump",
+        type=Path,
+        metavar="FOLDER",
+        help="keep what the compiler writes in this empty folder, to --count it again",
     )
     add("--json", type=Path, help="write all figures to this file")
     add(

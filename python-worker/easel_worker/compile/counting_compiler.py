@@ -12,7 +12,6 @@ import jax
 from jax.sharding import Sharding
 
 from easel_worker.compile.chips import Chip
-from easel_worker.compile.hlo import Instruction, instructions
 from easel_worker.compile.program_cost import ProgramCost, cost_of
 from easel_worker.engine import ProgramInfo
 from easel_worker.sdxl.serving.artifacts import ArtifactWriter
@@ -31,10 +30,9 @@ class Counted:
     Attributes:
         name: its name in the worker's reports.
         compile_seconds: time to compile it, measured on this machine.
-        count: what it will need.
+        cost: what it will need.
         beside_weights: bytes of its arguments after the first, which is the weights.
         written: bytes of its artifact; None if it was not written.
-        instructions: its instructions with estimated cycles, for the table of the longest.
     """
 
     name: str
@@ -42,7 +40,6 @@ class Counted:
     cost: ProgramCost
     beside_weights: int
     written: int | None
-    instructions: tuple[Instruction, ...]
 
 
 class CountingCompiler:
@@ -51,7 +48,7 @@ class CountingCompiler:
     def __init__(
         self,
         chip: Chip | None,
-        schedules: Path | None,
+        dump: Path | None,
         writer: ArtifactWriter | None,
         wanted: re.Pattern[str],
         report: Callable[[str], None],
@@ -60,13 +57,13 @@ class CountingCompiler:
 
         Args:
             chip: the chip to compile for; None for a CPU.
-            schedules: the folder of the kernels' schedules, or None.
+            dump: the folder that the compiler writes schedules to, or None.
             writer: writes the programs to files; None to write none.
             wanted: a pattern that the names of wanted programs match.
             report: called with a readable line for each program.
         """
         self._chip = chip
-        self._schedules = schedules
+        self._dump = dump
         self._writer = writer
         self._wanted = wanted
         self._report = report
@@ -79,8 +76,7 @@ class CountingCompiler:
         if not self._wanted.search(name):
             return Program(ProgramInfo(name, 0.0, cached=False), _not_compiled)
         started = time.perf_counter()
-        traced = trace(function, arguments, where)
-        lowered = traced.lower()
+        lowered = trace(function, arguments, where).lower()
         compiled = finish(lowered, where)
         seconds = time.perf_counter() - started
         self._report(f"compiled {name} in {seconds:.1f} s")
@@ -88,10 +84,9 @@ class CountingCompiler:
             Counted(
                 name=name,
                 compile_seconds=seconds,
-                cost=cost_of(compiled, traced, self._chip, self._schedules),
+                cost=cost_of(compiled, self._chip, self._dump),
                 beside_weights=size(arguments[1:]),
                 written=self._writer.add(name, lowered, compiled) if self._writer else None,
-                instructions=tuple(instructions(compiled.as_text())) if self._chip else (),
             )
         )
         return Program(ProgramInfo(name, round(seconds, 3), cached=False), compiled)

@@ -1,30 +1,30 @@
-"""Read the compiler's estimates from a TPU program's optimized HLO.
-
-The compiler annotates most instructions with estimated cycles, but not our kernels ("custom calls")
-and not loops. So we read the entry computation, where a fusion's estimate includes its body, and
-the bodies of loops.
-"""
+"""Read a TPU program's optimized HLO: its computations, operations, and the kind of their work."""
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
-_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
-_CALLED = re.compile(r"calls=%([\w.\-]+)")
+ENTRY = "ENTRY"
+
+_OPERATION = re.compile(r"^\s+(?:ROOT )?%([\w.\-]+) = ")
+_OPCODE = re.compile(r"\s*([\w\-]+)\(")
+_NAME = re.compile(r"%([\w.\-]+)")
+_CALLED = re.compile(r"\b(?:calls|to_apply|called_computations)=\{?%([\w.\-]+)")
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"')
 _SCOPE = re.compile(r'op_name="([^"]*)"')
-_RESULT = re.compile(r"^\s*(?:ROOT )?%([\w.\-]+) = (\S+)")
-_KERNEL = 'custom_call_target="tpu_custom_call"'
 _COLLECTIVE = re.compile(
-    r" (all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?\("
+    r"^(all-reduce|all-gather|all-to-all|reduce-scatter|collective-permute)(?:-start)?$"
 )
-_LOOP = re.compile(r" while\(.*condition=%([\w.\-]+), body=%([\w.\-]+)")
-_CONSTANT = re.compile(r" s32\[\]\S* constant\((\d+)\)")
-_WINDOW = re.compile(r" convolution\(.*?window=\{size=(\d+(?:x\d+)*)")
+_LOOP = re.compile(r"condition=%([\w.\-]+), body=%([\w.\-]+)")
+_BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
+_TWO_BRANCHES = re.compile(r"true_computation=%([\w.\-]+), false_computation=%([\w.\-]+)")
+_WINDOW = re.compile(r"window=\{size=(\d+(?:x\d+)*)")
+_LIMIT = re.compile(r"^(\d+)$")
 
 
 class Kind(Enum):
-    """The kind of an instruction's main work."""
+    """The kind of an operation's main work."""
 
     DOT = "dot"
     CONV = "conv"
@@ -33,96 +33,197 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True)
-class Instruction:
-    """One instruction of the entry computation or of a loop.
+class Operation:
+    """One operation.
 
     Attributes:
         name: unique in the program.
-        kind: its main work.
-        cycles: the compiler's estimate; None for a kernel.
-        result: its shape and layout.
-        scope: the named scopes of our code that it comes from.
-        collective: the kind of communication between chips, or None.
-        times: how often it runs: the product of the iterations of its loops.
+        opcode: such as `fusion`.
+        result: the type of its result, with layout and memory space; a tuple's in parentheses.
+        arguments: the text between its parentheses.
+        attributes: the text after them.
     """
 
     name: str
-    kind: Kind
-    cycles: int | None
+    opcode: str
     result: str
-    scope: str
-    collective: str | None
-    times: int = 1
+    arguments: str
+    attributes: str
 
     @property
     def base(self) -> str:
         """The name without its unique number."""
-        return re.sub(r"\.\d+$", "", self.name)
+        return re.sub(r"(\.\d+)+$", "", self.name)
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """The names of its operands."""
+        return tuple(_NAME.findall(self.arguments))
+
+    @property
+    def called(self) -> str | None:
+        """The computation that a fusion or call runs; None for another operation."""
+        found = _CALLED.search(self.attributes)
+        return found[1] if found else None
+
+    @property
+    def is_kernel(self) -> bool:
+        """Whether it is a Pallas kernel."""
+        return 'custom_call_target="tpu_custom_call"' in self.attributes
+
+    @property
+    def collective(self) -> str | None:
+        """The kind of communication between chips, or None."""
+        found = _COLLECTIVE.match(self.opcode)
+        return found[1] if found else None
+
+    @property
+    def scope(self) -> str:
+        """The named scopes of the source that it comes from."""
+        found = _SCOPE.search(self.attributes)
+        return found[1] if found else ""
+
+    @property
+    def loop(self) -> tuple[str, str] | None:
+        """A `while`'s condition and body; None for another operation."""
+        found = _LOOP.search(self.attributes) if self.opcode == "while" else None
+        return (found[1], found[2]) if found else None
+
+    @property
+    def branches(self) -> tuple[str, ...]:
+        """The computations of a `conditional`."""
+        if self.opcode != "conditional":
+            return ()
+        if found := _BRANCHES.search(self.attributes):
+            return tuple(_NAME.findall(found[1]))
+        two = _TWO_BRANCHES.search(self.attributes)
+        return two.groups() if two else ()
 
 
-def instructions(text: str) -> list[Instruction]:
-    """The instructions that the compiler gives cycles for, kernels, and collectives.
+Module = dict[str, tuple[Operation, ...]]
+"""The operations of each computation, in the order of the schedule; the entry's name is `ENTRY`."""
+
+
+def read_module(text: str) -> Module:
+    """Read a whole program.
+
+    An attribute may span lines, and any of these may begin with a brace. So a computation ends at a
+    line that is one closing brace and closes nothing else.
 
     Args:
-        text: `compiled.as_text()`.
+        text: `compiled.as_text()`, or the compiler's file `*-TLP-hlo.txt`.
+
+    Raises:
+        ValueError: there is no entry computation, or a computation does not end.
     """
-    return list(_instructions("ENTRY", dict(_computations(text))))
+    module = {name: tuple(_read(each) for each in texts) for name, texts in _computations(text)}
+    if ENTRY not in module:
+        raise ValueError("this is no HLO program: it has no entry computation")
+    return module
 
 
-def _instructions(computation: str, bodies: dict[str, list[str]]) -> Iterator[Instruction]:
-    for line in bodies[computation]:
-        if loop := _LOOP.search(line):
-            turns = _turns(bodies[loop[1]])
-            for inner in _instructions(loop[2], bodies):
-                yield replace(inner, times=inner.times * turns)
-        elif (found := _read(line, bodies)) is not None:
-            yield found
+def turns(operation: Operation, module: Module) -> int:
+    """Iterations of a loop that counts from 0 to below a constant, as `lax.map` makes; else 1."""
+    if operation.loop is None:
+        return 1
+    condition = module.get(operation.loop[0], ())
+    limits = [
+        int(each.arguments)
+        for each in condition
+        if each.opcode == "constant" and _LIMIT.match(each.arguments)
+    ]
+    below = any("direction=LT" in each.attributes for each in _inside(condition, module))
+    return limits[0] if below and len(limits) == 1 else 1
 
 
-def _turns(condition: list[str]) -> int:
-    """Iterations of a loop that `lax.map` made: from 0 to below a constant. Others count once."""
-    limits = [int(found[1]) for line in condition if (found := _CONSTANT.search(line))]
-    counts = any("direction=LT" in line for line in condition)
-    return limits[0] if counts and len(limits) == 1 else 1
-
-
-def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
-    """Each computation's name ("ENTRY" for the entry) and its lines."""
-    name = ""
-    lines: list[str] = []
-    for line in text.splitlines():
-        if line.endswith("{") and not line.startswith(" "):
-            name, lines = line.split()[0].lstrip("%"), []
-        elif line.startswith("}") and name:
-            yield name, lines
-            name = ""
-        elif name:
-            lines.append(line)
-
-
-def _read(line: str, bodies: dict[str, list[str]]) -> Instruction | None:
-    result, cycles = _RESULT.match(line), _CYCLES.search(line)
-    communication = _COLLECTIVE.search(line)
-    is_kernel = _KERNEL in line
-    if result is None or not (cycles or communication or is_kernel):
-        return None
-    scope = _SCOPE.search(line)
-    return Instruction(
-        name=result[1],
-        kind=Kind.KERNEL if is_kernel else _kind(line, bodies),
-        cycles=None if cycles is None else int(cycles[1]),
-        result=result[2],
-        scope="" if scope is None else scope[1],
-        collective=None if communication is None else communication[1],
-    )
-
-
-def _kind(line: str, bodies: dict[str, list[str]]) -> Kind:
+def kind_of(operation: Operation, module: Module) -> Kind:
     """The compiler writes a matrix product as a convolution without a window or with a 1×1 one."""
-    called = _CALLED.search(line)
-    body = bodies.get(called[1], []) if called else []
-    products = [each for each in [line, *body] if " convolution(" in each]
-    windows = [found[1] for each in products if (found := _WINDOW.search(each))]
+    if operation.is_kernel:
+        return Kind.KERNEL
+    products = [each for each in _inside((operation,), module) if each.opcode == "convolution"]
+    windows = [found[1] for each in products if (found := _WINDOW.search(each.attributes))]
     if any(size != "1" for window in windows for size in window.split("x")):
         return Kind.CONV
     return Kind.DOT if products else Kind.OTHER
+
+
+def collectives(module: Module) -> dict[str, int]:
+    """How often the program communicates between chips, by kind."""
+    found: dict[str, int] = {}
+    for each, times in running(module):
+        if each.collective is not None:
+            found[each.collective] = found.get(each.collective, 0) + times
+    return found
+
+
+def running(
+    module: Module, computation: str = ENTRY, times: int = 1
+) -> Iterator[tuple[Operation, int]]:
+    """Each operation of the entry computation and of its loops, with how often it runs."""
+    for each in module[computation]:
+        if each.loop is not None:
+            yield from running(module, each.loop[1], times * turns(each, module))
+        else:
+            yield each, times
+
+
+def _inside(operations: tuple[Operation, ...], module: Module) -> Iterator[Operation]:
+    """Some operations, with those of the computations that they call."""
+    for each in operations:
+        yield each
+        if each.called is not None:
+            yield from _inside(module.get(each.called, ()), module)
+
+
+def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Each computation's name and the text of its operations."""
+    name = ""
+    operations: list[list[str]] = []
+    for line in text.splitlines():
+        if not name:
+            if line.endswith("{") and not line.startswith(" "):
+                name, operations = line.split()[0].lstrip("%"), []
+        elif line.rstrip() == "}" and (not operations or _is_whole(operations[-1])):
+            yield name, ["\n".join(each) for each in operations]
+            name = ""
+        elif _OPERATION.match(line) and (not operations or _is_whole(operations[-1])):
+            operations.append([line])
+        elif operations:
+            operations[-1].append(line)
+    if name:
+        raise ValueError(f"the computation {name} does not end")
+
+
+def _is_whole(lines: list[str]) -> bool:
+    """Whether all braces outside of quotes are closed."""
+    if len(lines) == 1 and "{" not in lines[0]:
+        return True
+    bare = _QUOTED.sub("", "\n".join(lines))
+    return bare.count("{") <= bare.count("}")
+
+
+def _read(text: str) -> Operation:
+    start = _OPERATION.match(text)
+    assert start is not None, "an operation's text begins with its name"
+    result, end = _type(text, start.end())
+    opcode = _OPCODE.match(text, end)
+    if opcode is None:
+        raise ValueError(f"no opcode in the operation %{start[1]}")
+    close = _closing(text, opcode.end() - 1)
+    return Operation(start[1], opcode[1], result, text[opcode.end() : close], text[close + 1 :])
+
+
+def _type(text: str, start: int) -> tuple[str, int]:
+    """The type that begins at a position, and where it ends."""
+    end = _closing(text, start) + 1 if text[start] == "(" else text.find(" ", start)
+    return text[start:end], end
+
+
+def _closing(text: str, opening: int) -> int:
+    """The position of the parenthesis that closes the one at `opening`."""
+    depth = 0
+    for found in re.compile(r"[()]").finditer(text, opening):
+        depth += 1 if found[0] == "(" else -1
+        if depth == 0:
+            return found.start()
+    raise ValueError(f"unbalanced parentheses in {text[:80].strip()!r}")

@@ -1,48 +1,131 @@
-"""Cycles of kernels, from the compiler's final schedules.
+"""Cycles of one operation, from the compiler's final schedule of it.
 
-libtpu can write a kernel's bundles (it issues one per cycle), with the loop over the grid and its
-number of iterations. So cycles = bundles outside loops + Σ bundles · iterations. They leave out
-waiting for memory and for the matrix unit.
+libtpu writes each fusion's and kernel's bundles; it issues one per cycle. A loop over a grid is
+pipelined: beside the turns that compute, some only fill the pipeline, and branch over the body.
+So cycles = Σ bundles · turns, where the body counts only the turns that compute. They leave out
+waiting for memory. A body that runs only on some turns (`pl.when`) counts as if it ran on all.
 """
 
 import re
-from pathlib import Path
+from collections import Counter
+from dataclasses import dataclass
 
-_FILE = re.compile(r"^\d+-(?P<name>[\w.\-]+?)(?:\.\d+)?-\d+-final_bundles\.txt$")
-_BUNDLE = re.compile(r"^\s*0x([0-9a-f]+)\s+(LB)?")
-_EXIT_TEST = re.compile(r"(%p\w+) = scmp\.ge\.s32\.totalorder %\w+, (\d+) /\* loop exit test \*/")
-_BRANCH = re.compile(r"sbr\.rel \(!(%p\w+)\)")
+_BUNDLE = re.compile(r"^\s*(?:0x[0-9a-f]+|0)\s+([A-Z]{2})?\s*:\s*(?:> ?)*\{")
+_EXIT_TEST = re.compile(r"(%p\w+) = scmp\.ge\.s32\.totalorder %\w+, (\d+) /\* loop exit test")
+_BRANCH = re.compile(r"sbr\.rel (?:\((!?)(%p\w+)\) )?target = \$region(\d+)")
+_REGION = re.compile(r"Start(?:/End empty)? region (\d+)\b")
+_STAGE = re.compile(r"iteration index, stage = (\d+)")
+_RESULT = re.compile(r"vpop\.([a-z0-9]+)\.mrf\.(mxu\d)")
+
+_DELAY_SLOTS = 4
+"""Bundles after a branch that run whether it is taken or not."""
+_CYCLES_PER_RESULT = 8
+_CYCLES_PER_INTEGER_RESULT = 4
+"""A pop takes the 8 rows of a register. A matrix unit gives one row a cycle, and two of 8-bit
+products: 128 · 128 products in four units at 1.5 GHz are the 197 TFLOP/s that Google publishes for
+v5e, and it publishes twice as many for int8."""
 
 
-def kernel_cycles(folder: Path, names: set[str]) -> dict[str, int]:
-    """The maximum scheduled cycles of the kernels of each name.
+@dataclass(frozen=True)
+class Schedule:
+    """One operation's schedule.
 
-    Args:
-        folder: the folder where the compiler wrote schedules, see `topology.prepare`.
-        names: names of kernels, without their unique numbers.
+    Attributes:
+        bundles: how many there are.
+        issue: cycles to issue them, with every turn of the loops.
+        matrix: cycles that its busiest matrix unit gives results in.
+        unknown_loops: loops whose number of turns is not a constant; they count once.
     """
-    longest: dict[str, int] = {}
-    for path in folder.glob("*-final_bundles.txt"):
-        found = _FILE.match(path.name)
-        if found and found["name"] in names:
-            cycles = scheduled_cycles(path.read_text(encoding="utf-8"))
-            longest[found["name"]] = max(cycles, longest.get(found["name"], 0))
-    return longest
+
+    bundles: int
+    issue: int
+    matrix: int
+    unknown_loops: int
 
 
-def scheduled_cycles(text: str) -> int:
-    """The cycles of one schedule, with all iterations of its loops."""
-    last, extra = -1, 0
-    begun: list[int] = []
-    turns: dict[str, int] = {}
+@dataclass
+class _Bundle:
+    label: str
+    text: str
+    turns: int = 1
+    in_loop: bool = False
+
+
+def read_schedule(text: str) -> Schedule:
+    """Read one file `*-final_bundles.txt`."""
+    bundles = _bundles(text)
+    unknown = _count_turns(bundles)
+    results: Counter[str] = Counter()
+    for each in bundles:
+        for dtype, unit in _RESULT.findall(each.text):
+            cycles = _CYCLES_PER_INTEGER_RESULT if dtype == "s32" else _CYCLES_PER_RESULT
+            results[unit] += cycles * each.turns
+    return Schedule(
+        bundles=len(bundles),
+        issue=sum(each.turns for each in bundles),
+        matrix=max(results.values(), default=0),
+        unknown_loops=unknown,
+    )
+
+
+def _bundles(text: str) -> list[_Bundle]:
+    """A bundle's annotations may continue on further lines."""
+    found: list[tuple[str, list[str]]] = []
     for line in text.splitlines():
         if bundle := _BUNDLE.match(line):
-            last = int(bundle[1], 16)
-            if bundle[2]:
-                begun.append(last)
-        if test := _EXIT_TEST.search(line):
-            turns[test[1]] = int(test[2])
-        branch = _BRANCH.search(line)
-        if branch and branch[1] in turns and begun:
-            extra += (last - begun.pop() + 1) * (turns[branch[1]] - 1)
-    return last + 1 + extra
+            found.append((bundle[1] or "", [line]))
+        elif found:
+            found[-1][1].append(line)
+    return [_Bundle(label, "\n".join(lines)) for label, lines in found]
+
+
+def _count_turns(bundles: list[_Bundle]) -> int:
+    """Multiply each bundle's turns by those of its loops; return how many loops are unknown."""
+    begun: dict[str, int] = {}
+    limits: dict[str, int] = {}
+    unknown = sum(each.label == "LB" for each in bundles)
+    for place, each in enumerate(bundles):
+        if each.label == "LB":
+            begun |= dict.fromkeys(_REGION.findall(each.text), place)
+        limits |= {found[1]: int(found[2]) for found in _EXIT_TEST.finditer(each.text)}
+        for negated, predicate, region in _BRANCH.findall(each.text):
+            if negated and predicate in limits and region in begun:
+                end = min(place + _DELAY_SLOTS, len(bundles) - 1)
+                _repeat(bundles[begun[region] : end + 1], limits[predicate])
+                unknown -= 1
+    return unknown
+
+
+def _repeat(loop: list[_Bundle], turns: int) -> None:
+    """Count a loop's bundles once for each turn, and its body once for each turn that computes."""
+    own = [not each.in_loop for each in loop]
+    stages = [
+        int(s) for each, is_own in zip(loop, own, strict=True) if is_own for s in _stages(each)
+    ]
+    filling = max(stages, default=0)
+    body = _longest_branch(loop, own) if 0 < filling < turns else range(0)
+    for place, each in enumerate(loop):
+        each.turns *= turns - filling if place in body else turns
+        each.in_loop = True
+
+
+def _stages(bundle: _Bundle) -> list[str]:
+    return _STAGE.findall(bundle.text)
+
+
+def _longest_branch(loop: list[_Bundle], own: list[bool]) -> range:
+    """What the longest forward branch jumps over: the body, when a turn only fills the pipeline."""
+    targets = {
+        region: place
+        for place, each in enumerate(loop)
+        if own[place] and each.label == "PF"
+        for region in _REGION.findall(each.text)
+    }
+    skipped = [
+        range(place + 1 + _DELAY_SLOTS, targets[region])
+        for place, each in enumerate(loop)
+        if own[place]
+        for _, _, region in _BRANCH.findall(each.text)
+        if targets.get(region, 0) > place
+    ]
+    return max(skipped, key=len, default=range(0))

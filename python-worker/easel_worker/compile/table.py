@@ -5,19 +5,20 @@ from collections.abc import Sequence
 
 from easel_worker.compile.chips import Chip
 from easel_worker.compile.counting_compiler import Counted
-from easel_worker.compile.hlo import Instruction, Kind
 from easel_worker.compile.memory import Residents
+from easel_worker.compile.program_cost import Row, rows_of
+from easel_worker.compile.yardstick import OperationCount, Yardstick
 
 MIB = 2**20
 NOTE = (
-    "Milliseconds are estimated, not measured: the compiler's cycles for XLA's own instructions,\n"
-    "and for our kernels the longer of their roofline and their final schedule. They compare\n"
-    "programs with each other and do not predict times. No TPU has run these programs."
+    "Milliseconds are counted, not measured: for each operation the longest of issuing its\n"
+    "bundles, its matrix unit and its bytes in HBM. They are a range: `from` as if memory cost\n"
+    "nothing, `to` with all memory that is not hidden. No TPU has run these programs."
 )
 
 _HEADER = (
     *("program", "compile s", "args MiB", "temp MiB", "code MiB", "peak MiB", "% of HBM"),
-    *("moved GB", "dot", "conv", "other", "kernels", "ms"),
+    *("HBM GB", "from ms", "to ms"),
 )
 
 
@@ -27,50 +28,65 @@ def programs_table(counted: Sequence[Counted], chip: Chip | None) -> str:
 
 
 def _program(counted: Counted, chip: Chip | None) -> tuple[str, ...]:
-    cost = counted.cost
-    share = f"{100 * cost.peak / chip.memory:.1f}" if chip else "-"
-    kernels = sum(kernel.seconds for kernel in cost.kernels)
-    kinds = [cost.seconds.get(kind.value, 0.0) for kind in (Kind.DOT, Kind.CONV, Kind.OTHER)]
-    times = [_ms(seconds) if chip else "-" for seconds in (*kinds, kernels, cost.total)]
+    cost, yardstick = counted.cost, counted.cost.yardstick
     sizes = (cost.arguments, cost.temporary, cost.code, cost.peak)
     return (
         counted.name,
         f"{counted.compile_seconds:.1f}",
         *(f"{size / MIB:.1f}" for size in sizes),
-        share,
-        f"{cost.moved / 1e9:.2f}",
-        *times,
+        f"{100 * cost.peak / chip.memory:.1f}" if chip else "-",
+        f"{yardstick.moved / 1e9:.2f}" if yardstick else "-",
+        *((_ms(yardstick.compute), _ms(yardstick.total)) if yardstick else ("-", "-")),
     )
 
 
-def kernels_table(counted: Sequence[Counted]) -> str:
-    """Our kernels: their calls, roofline and schedule."""
-    rows = [("program", "kernel", "calls", "roofline ms", "scheduled ms", "counted ms")]
-    for each in counted:
-        for kernel in each.cost.kernels:
-            scheduled = "-" if kernel.scheduled is None else _ms(kernel.scheduled)
-            times = (_ms(kernel.bound), scheduled, _ms(kernel.seconds))
-            rows.append((each.name, kernel.name, str(kernel.calls), *times))
-    return render(rows) if len(rows) > 1 else "no kernels"
+def yardstick_table(yardstick: Yardstick) -> str:
+    """A program by kind of operation, and its sums."""
+    header = ("operations", "kind", "issue ms", "matrix ms", "HBM ms", "counted ms")
+    bounds = ("issue-bound", "matrix-bound", "memory-bound")
+    rows = [_kind(label, row) for label, row in rows_of(yardstick).items()]
+    return "\n".join((render([(*header, *bounds), *rows]), *_sums(yardstick)))
 
 
-def instructions_table(counted: Counted, chip: Chip, most: int) -> str:
-    """A program's longest instructions, with equal ones added up."""
-    alike: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for each in counted.instructions:
-        if each.cycles is not None and each.kind is not Kind.KERNEL:
-            alike[_alike(each)] += [each.cycles] * each.times
-    longest = sorted(alike.items(), key=lambda item: -sum(item[1]))[:most]
-    rows = [("ms", "times", "kind", "instruction", "result", "from")]
-    for (kind, base, result, scope), cycles in longest:
-        ms = _ms(sum(cycles) / chip.clock)
-        rows.append((ms, str(len(cycles)), kind, base, result[:44], scope[-60:]))
+def _kind(label: str, row: Row) -> tuple[str, ...]:
+    times = (row.issue, row.matrix, row.memory, row.counted)
+    bounds = (row.issue_bound, row.matrix_bound, row.memory_bound)
+    return (str(row.operations), label, *map(_ms, times), *map(_ms, bounds))
+
+
+def _sums(yardstick: Yardstick) -> list[str]:
+    moved = f"{yardstick.moved / 1e9:.2f} GB = {_ms(yardstick.moved / yardstick.bandwidth)} ms"
+    lines = [
+        f"as if memory cost nothing: {_ms(yardstick.compute)} ms",
+        f"with overlap: {_ms(yardstick.total)} ms, of which waits {_ms(yardstick.waits)}",
+        f"without overlap: {_ms(yardstick.without_overlap)} ms, of which HBM {moved}",
+    ]
+    if yardstick.unscheduled:
+        lines.append(f"{yardstick.unscheduled} operations have no schedule: only bytes count")
+    if yardstick.unknown_loops:
+        lines.append(f"{yardstick.unknown_loops} loops have no constant limit: they count one turn")
+    return lines
+
+
+def operations_table(yardstick: Yardstick, most: int) -> str:
+    """A program's longest operations, with equal ones added up."""
+    alike: dict[tuple[str, ...], Row] = defaultdict(Row)
+    for each in yardstick.operations:
+        alike[_alike(each)] = alike[_alike(each)].plus(each)
+    longest = sorted(alike.items(), key=lambda item: -item[1].counted)[:most]
+    header = ("counted ms", "times", "issue ms", "matrix ms", "HBM ms", "kind", "operation")
+    rows = [(*header, "result", "from")]
+    for (kind, base, result, scope), row in longest:
+        times = (_ms(row.issue), _ms(row.matrix), _ms(row.memory))
+        own = (_ms(row.counted), str(row.operations), *times)
+        rows.append((*own, kind, base, result[:44], scope[-60:]))
     return render(rows)
 
 
-def _alike(each: Instruction) -> tuple[str, ...]:
-    scope = "/".join(part.rstrip("0123456789") for part in each.scope.split("/")[1:])
-    return each.kind.value, each.base, each.result.partition("{")[0], scope
+def _alike(each: OperationCount) -> tuple[str, ...]:
+    operation = each.operation
+    scope = "/".join(part.rstrip("0123456789") for part in operation.scope.split("/")[1:])
+    return each.kind.value, operation.base, operation.result.partition("{")[0], scope
 
 
 def memory_lines(residents: Residents, chip: Chip, images: int) -> str:

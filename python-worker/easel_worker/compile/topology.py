@@ -27,23 +27,28 @@ class TopologyError(ValueError):
     """The devices are not available. The message says what to do."""
 
 
-def prepare(topology: str, schedules: Path) -> None:
+def dump_flags(folder: Path | str) -> str:
+    """libtpu's flags that make the compiler write each program's HLO and schedules to a folder."""
+    return (
+        f"--xla_jf_dump_to={folder} --xla_jf_dump_llo_text=true "
+        "--xla_jf_dump_llo_pass_label_regex=.*final_bundles.*"
+    )
+
+
+def prepare(topology: str, dump: Path) -> None:
     """Set the environment variables that libtpu reads. Call before jax looks for devices.
 
     Args:
         topology: `PRESENT`, or one of `TOPOLOGIES`.
-        schedules: an existing folder, where the compiler writes the kernels' final schedules.
+        dump: an existing folder, where the compiler writes programs and their schedules.
     """
+    if find_spec("libtpu") is not None:
+        os.environ[_FLAGS] = f"{os.environ.get(_FLAGS, '')} {dump_flags(dump)}".strip()
     if topology == PRESENT:
         return
     for name, value in _ELSEWHERE.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", _accelerator(topology))
-    dump = (
-        f"--xla_jf_dump_to={schedules} --xla_jf_dump_llo_text=true "
-        "--xla_jf_dump_llo_pass_label_regex=.*final_bundles.*"
-    )
-    os.environ[_FLAGS] = f"{os.environ.get(_FLAGS, '')} {dump}".strip()
     update: Callable[[str, Any], None] = jax.config.update
     update("jax_platforms", "cpu")
 

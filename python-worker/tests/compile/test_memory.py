@@ -9,8 +9,8 @@ NO_WEIGHTS = SdxlParams(unet={}, vae={}, text=TextParams({}, {}))
 
 
 def counted(name: str, beside_weights: int) -> Counted:
-    cost = ProgramCost(0, 0, 0, 0, 0, {}, (), {})
-    return Counted(name, 1.0, cost, beside_weights, None, ())
+    cost = ProgramCost(0, 0, 0, 0, {}, None)
+    return Counted(name, 1.0, cost, beside_weights, None)
 
 
 def test_an_image_holds_the_arguments_of_its_largest_step() -> None:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from easel_worker.compile import topology
 from easel_worker.compile.chips import chip_of
+from easel_worker.compile.hlo import Kind
 from easel_worker.compile.program_cost import ProgramCost, cost_of
 from easel_worker.sdxl.folder import weights
 from easel_worker.sdxl.model.attention import Block, KeyValue
@@ -59,27 +60,27 @@ def vae_block() -> tuple[Any, tuple[Any, ...]]:
     return apply, (bind(weights.abstract(declared, jnp.bfloat16), FAST), array(1, 128, 128, 512))
 
 
-def counted(function: Any, arguments: tuple[Any, ...], schedules: Path) -> ProgramCost:
-    """Return what the TPU's compiler counts."""
+def counted(function: Any, arguments: tuple[Any, ...], dump: Path) -> ProgramCost:
+    """Return what the yardstick counts."""
     devices = topology.devices(TOPOLOGY)
     traced = trace(function, arguments, replicated(make_mesh(devices)))
-    chip = chip_of(devices[0].device_kind)
-    return cost_of(traced.lower().compile(), traced, chip, schedules)
+    return cost_of(traced.lower().compile(), chip_of(devices[0].device_kind), dump)
 
 
 def main() -> None:
     """Count the pieces and print the results."""
     found = {}
     with TemporaryDirectory() as folder:
-        schedules = Path(folder)
-        topology.prepare(TOPOLOGY, schedules)
+        topology.prepare(TOPOLOGY, Path(folder))
         for piece in (transformer_block, int8_block, vae_block):
-            one = counted(*piece(), schedules)
+            one = counted(*piece(), Path(folder))
+            assert one.yardstick is not None, "a v5e has a yardstick"
             found[piece.__name__] = {
-                "ms": 1e3 * one.total,
+                "ms": 1e3 * one.yardstick.total,
                 "temporary_mib": one.temporary / 2**20,
-                "kernels": {kernel.name: kernel.calls for kernel in one.kernels},
-                "unscheduled": [k.name for k in one.kernels if k.scheduled is None],
+                "kernels": sum(each.kind is Kind.KERNEL for each in one.yardstick.operations),
+                "unscheduled": one.yardstick.unscheduled,
+                "unknown_loops": one.yardstick.unknown_loops,
             }
     print(json.dumps(found))
 

@@ -16,9 +16,9 @@ WORKER = Path(__file__).parents[2]
 
 CEILINGS = {
     # ms, MiB
-    "transformer_block": (0.95, 20.0),
-    "int8_block": (0.57, 10.0),
-    "vae_block": (1.25, 20.0),
+    "transformer_block": (0.90, 20.0),
+    "int8_block": (0.51, 10.0),
+    "vae_block": (0.92, 20.0),
 }
 FAR_BELOW = 0.8
 
@@ -48,8 +48,12 @@ def test_a_piece_stays_under_its_ceiling(counted: Counted, piece: str) -> None:
     assert counted[piece]["temporary_mib"] <= mib
 
 
-def test_our_kernels_are_used_and_scheduled(counted: Counted) -> None:
-    for piece, calls in (("transformer_block", 2), ("int8_block", 7), ("vae_block", 2)):
-        kernels: dict[str, int] = counted[piece]["kernels"]  # type: ignore[assignment]
-        assert sum(kernels.values()) == calls
-        assert counted[piece]["unscheduled"] == []
+@pytest.mark.parametrize(
+    ("piece", "kernels"), [("transformer_block", 2), ("int8_block", 7), ("vae_block", 2)]
+)
+def test_our_kernels_are_used_and_everything_has_a_schedule(
+    counted: Counted, piece: str, kernels: int
+) -> None:
+    assert counted[piece]["kernels"] == kernels
+    assert counted[piece]["unscheduled"] == 0
+    assert counted[piece]["unknown_loops"] == 0

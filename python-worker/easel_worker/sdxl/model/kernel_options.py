@@ -1,7 +1,7 @@
 """Which kernels compute the expensive parts of the model. Only this module decides.
 
 All options compute the same function and differ in speed and rounding. On CPUs the plain ones keep
-float32 parity with diffusers. The options for TPUs were chosen by the compiler's cost estimates
+float32 parity with diffusers. The options for TPUs were chosen by counts of the compiler's output
 (bench/tpu/README.md) and have not been run on a TPU yet; `plain` turns them off.
 """
 
