@@ -1,13 +1,13 @@
 // @ts-check
 import { once } from 'node:events'
-import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { startChild } from '../../tools/children.mjs'
 import { readyAddress } from '../../tools/gateway.mjs'
 import { root } from '../../tools/run.mjs'
 import { processesWith } from '../support/processes.mjs'
-import { LORAS, SIZES } from './random-requests.mjs'
+import { ADAPTERS, LORAS, NETS, SIZES } from './random-requests.mjs'
 
 const FATAL = 60
 /** A small heap makes V8 collect garbage during the run, so that the memory at its end is what the gateway holds. */
@@ -21,8 +21,11 @@ const SMALL_HEAP = ['--max-old-space-size=64', '--max-semi-space-size=2']
  */
 export async function startGateway({ stepMs, queueLimit }) {
   const folder = await mkdtemp(join(tmpdir(), 'easel-chaos-'))
-  const loras = await mkdtemp(join(tmpdir(), 'easel-chaos-loras-'))
-  for (const [name, text] of Object.entries(LORAS)) await writeFile(join(loras, `${name}.safetensors`), text)
+  const files = await mkdtemp(join(tmpdir(), 'easel-chaos-files-'))
+  for (const [kind, texts] of Object.entries({ loras: LORAS, controlnets: NETS, 'ip-adapters': ADAPTERS })) {
+    await mkdir(join(files, kind))
+    for (const [name, text] of Object.entries(texts)) await writeFile(join(files, kind, `${name}.safetensors`), text)
+  }
   const child = startChild(process.execPath, [...SMALL_HEAP, join(root, 'dist/main.js')], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {
@@ -40,7 +43,7 @@ export async function startGateway({ stepMs, queueLimit }) {
       HEARTBEAT_INTERVAL: '0.1',
       HEARTBEAT_TIMEOUT: '1',
       RESTART_BACKOFF: '0.05',
-      WORKER_ARGS: `--sizes ${SIZES.map((size) => size.join('x')).join(',')} --rows 8 --fake-step-ms ${stepMs} --fake-merge-ms ${stepMs} --loras ${loras}`
+      WORKER_ARGS: `--sizes ${SIZES.map((size) => size.join('x')).join(',')} --rows 8 --fake-step-ms ${stepMs} --fake-merge-ms ${stepMs} --loras ${files}/loras --controlnets ${files}/controlnets --ip-adapters ${files}/ip-adapters`
     }
   })
   const log = new LogWatch(child.stdout)
@@ -60,11 +63,11 @@ export async function startGateway({ stepMs, queueLimit }) {
       child.kill('SIGTERM')
       if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
       const orphans = processesWith(folder)
-      const files = await readdir(folder)
+      const left = await readdir(folder)
       for (const pid of orphans) process.kill(pid, 'SIGKILL')
       await rm(folder, { recursive: true })
-      await rm(loras, { recursive: true })
-      return { status: child.signalCode ?? child.exitCode, orphans, files, stderr }
+      await rm(files, { recursive: true })
+      return { status: child.signalCode ?? child.exitCode, orphans, files: left, stderr }
     }
   }
 }

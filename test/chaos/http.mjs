@@ -18,24 +18,34 @@ export class Broken extends Error {}
  * @returns {Promise<{ type: string, bytes: Buffer }>}
  */
 export async function bodyOf({ body, pictures, form }) {
-  const files = await Promise.all(
-    Object.entries(pictures).map(async ([field, pixels]) => {
-      const { width, height } = body
-      const channels = field === 'image' ? 3 : 1
-      return /** @type {const} */ ([field, await sharp(pixels, { raw: { width, height, channels } }).png().toBuffer()])
-    })
-  )
+  const { width, height } = body
+  const fileOf = (/** @type {Buffer} */ pixels, /** @type {1 | 3} */ channels = 3) =>
+    sharp(pixels, { raw: { width, height, channels } }).png().toBuffer()
+  const image = pictures.image && (await fileOf(pictures.image))
+  const mask = pictures.mask_image && (await fileOf(pictures.mask_image, 1))
+  const controls = await Promise.all(pictures.controls.map((pixels) => fileOf(pixels)))
+  const adapters = await Promise.all(pictures.ip_adapters.map((pixels) => fileOf(pixels)))
   if (!form) {
-    const encoded = Object.fromEntries(files.map(([field, file]) => [field, file.toString('base64')]))
-    return { type: 'application/json', bytes: Buffer.from(JSON.stringify({ ...body, ...encoded })) }
+    const withImages = (/** @type {object[]} */ entries, /** @type {Buffer[]} */ files) =>
+      entries.map((entry, index) => ({ ...entry, image: files[index]?.toString('base64') }))
+    const whole = {
+      ...body,
+      image: image?.toString('base64'),
+      mask_image: mask?.toString('base64'),
+      ...(body.controls === undefined ? {} : { controls: withImages(body.controls, controls) }),
+      ...(body.ip_adapters === undefined ? {} : { ip_adapters: withImages(body.ip_adapters, adapters) })
+    }
+    return { type: 'application/json', bytes: Buffer.from(JSON.stringify(whole)) }
   }
   const parts = new FormData()
-  for (const [field, value] of Object.entries(body)) parts.append(field, String(value))
-  for (const [field, file] of files) parts.append(field, new Blob([new Uint8Array(file)]), `${field}.png`)
+  for (const [field, value] of Object.entries(body))
+    parts.append(field, typeof value === 'object' ? JSON.stringify(value) : String(value))
+  const files = { image: image ?? [], mask_image: mask ?? [], control_image: controls, ip_adapter_image: adapters }
+  for (const [field, list] of Object.entries(files))
+    for (const file of [list].flat()) parts.append(field, new Blob([new Uint8Array(file)]), `${field}.png`)
   const made = new Response(parts)
   return { type: made.headers.get('content-type') ?? '', bytes: Buffer.from(await made.arrayBuffer()) }
 }
-
 /**
  * Sends POST /generate over one of the agent's connections.
  *

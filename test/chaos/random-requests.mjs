@@ -11,26 +11,38 @@ const WORDS = ['red', 'circle', 'lighthouse', 'dusk', 'oil', 'painting', 'cliff'
 /** LoRAs that the workers of a chaos run have: the texts of their files, by name. */
 export const LORAS = { ink: 'a file', oil: 'another file' }
 
-/**
- * The digest of a LoRA's file.
- *
- * @param {keyof typeof LORAS} name
- */
-export const digestOf = (name) => createHash('sha256').update(LORAS[name]).digest('hex')
+/** Their control nets and IP-Adapters. */
+export const NETS = { edges: 'a net', pose: 't2i-adapter' }
+export const ADAPTERS = { plus: '16' }
 
 /**
- * What an image is made from: words, words and a LoRA, a picture, or a picture and a mask.
+ * The digest of a file.
  *
- * @typedef {'text' | 'lora' | 'picture' | 'mask'} Kind
+ * @param {string} text of the file
+ */
+export const digestOf = (text) => createHash('sha256').update(text).digest('hex')
+
+/**
+ * What an image is made from: words, words and a LoRA, a picture, a picture and a mask, pictures that it follows, or all
+ * of these pictures.
+ *
+ * @typedef {'text' | 'lora' | 'picture' | 'mask' | 'control' | 'all'} Kind
  */
 
 /** @type {readonly [Kind, number][]} shares that add up to 1 */
 const KINDS = [
-  ['text', 0.5],
-  ['lora', 0.2],
-  ['picture', 0.2],
-  ['mask', 0.1]
+  ['text', 0.4],
+  ['lora', 0.15],
+  ['picture', 0.15],
+  ['mask', 0.1],
+  ['control', 0.15],
+  ['all', 0.05]
 ]
+
+/** @type {ReadonlySet<Kind>} those that start from a picture */
+const STARTED = new Set(['picture', 'mask', 'all'])
+/** @type {ReadonlySet<Kind>} those that follow pictures */
+const FOLLOWING = new Set(['control', 'all'])
 
 /**
  * A client's behaviour with a request.
@@ -43,8 +55,9 @@ const KINDS = [
  * - `invalid`: sends an invalid request.
  *
  * @typedef {'wait' | 'leave' | 'retry' | 'repeat' | 'reuse' | 'invalid'} Manner
- * @typedef {{ prompt: string, negative_prompt?: string, seed?: number, num_inference_steps: number, guidance_scale: number, width: number, height: number, scheduler: string, loras?: { name: keyof typeof LORAS, weight: number }[], strength?: number }} Body
- * @typedef {{ image?: Buffer, mask_image?: Buffer }} Pictures raw pixels of the image's size: RGB, and one channel
+ * @typedef {{ prompt: string, negative_prompt?: string, seed?: number, num_inference_steps: number, guidance_scale: number, width: number, height: number, scheduler: string, loras?: { name: keyof typeof LORAS, weight: number }[], strength?: number, controls?: Control[], ip_adapters?: { name: keyof typeof ADAPTERS, scale: number }[] }} Body
+ * @typedef {{ name: keyof typeof NETS, preprocessor?: 'canny' | 'lineart', controlnet_conditioning_scale: number }} Control
+ * @typedef {{ image?: Buffer, mask_image?: Buffer, controls: Buffer[], ip_adapters: Buffer[] }} Pictures raw pixels of the image's size: RGB, and one channel for the mask
  * @typedef {{ index: number, manner: Manner, body: Body, pictures: Pictures, form: boolean, key: string | undefined }} Plan form: sent as a form and not as JSON
  */
 
@@ -80,26 +93,51 @@ export function planRequest(index, run, random) {
     height,
     scheduler: pick(['euler', 'ddim', 'dpmpp_2m']),
     ...(kind === 'lora' ? { loras: [{ name: pick(Object.keys(LORAS)), weight: pick([0.5, 1]) }] } : {}),
-    ...(kind === 'picture' || kind === 'mask' ? { strength: pick([0.5, 0.75, 1]) } : {})
+    ...(STARTED.has(kind) ? { strength: pick([0.5, 0.75, 1]) } : {}),
+    ...(FOLLOWING.has(kind) ? followedBy(pick) : {})
   }
-  const pictures = picturesOf(kind, width * height, random)
+  const pictures = picturesOf(kind, body, width * height, random)
   const keyed = manner === 'retry' || manner === 'repeat' || manner === 'reuse'
-  const form = pictures.image !== undefined && random() < 0.5
+  const form = (STARTED.has(kind) || FOLLOWING.has(kind)) && random() < 0.5
   return { index, manner, body, pictures, form, key: keyed ? `${run}-${index}` : undefined }
 }
 
 /**
+ * @param {(list: readonly any[]) => any} pick
+ * @returns {Required<Pick<Body, 'controls' | 'ip_adapters'>>}
+ */
+function followedBy(pick) {
+  const control = () => {
+    const preprocessor = pick([undefined, 'canny', 'lineart'])
+    return {
+      name: pick(Object.keys(NETS)),
+      ...(preprocessor === undefined ? {} : { preprocessor }),
+      controlnet_conditioning_scale: pick([0, 0.5, 1])
+    }
+  }
+  return {
+    controls: Array.from({ length: pick([1, 2]) }, control),
+    ip_adapters: pick([[], [{ name: 'plus', scale: 0.6 }]])
+  }
+}
+
+/**
  * @param {Kind} kind
+ * @param {Body} body
  * @param {number} pixels
  * @param {() => number} random
  * @returns {Pictures}
  */
-function picturesOf(kind, pixels, random) {
+function picturesOf(kind, { controls = [], ip_adapters = [] }, pixels, random) {
   const bytes = (/** @type {number} */ count, /** @type {() => number} */ next) =>
     Buffer.from(Uint8Array.from({ length: count }, next))
-  if (kind !== 'picture' && kind !== 'mask') return {}
-  const image = bytes(pixels * 3, () => Math.floor(random() * 256))
-  return kind === 'mask' ? { image, mask_image: bytes(pixels, () => (random() < 0.5 ? 0 : 255)) } : { image }
+  const image = () => bytes(pixels * 3, () => Math.floor(random() * 256))
+  return {
+    ...(STARTED.has(kind) ? { image: image() } : {}),
+    ...(STARTED.has(kind) && kind !== 'picture' ? { mask_image: bytes(pixels, () => (random() < 0.5 ? 0 : 255)) } : {}),
+    controls: controls.map(image),
+    ip_adapters: ip_adapters.map(image)
+  }
 }
 
 /**
