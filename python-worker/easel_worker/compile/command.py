@@ -151,6 +151,7 @@ def _settings() -> tuple[NamedOption, ...]:
         "batch_lanes",
         "split_guidance",
         "image_inputs",
+        "controlnets",
         "max_cache_interval",
         "max_prompt_chunks",
         "more_schedulers",

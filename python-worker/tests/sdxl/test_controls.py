@@ -1,6 +1,7 @@
 """Images that follow pictures by the operator's ControlNets and T2I-Adapters."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from easel_worker.engine import ControlUse, InvalidRequest, Picture
+from easel_worker.calibrate.images import calibrate
+from easel_worker.compile.plan import compile_all, read
+from easel_worker.engine import ControlUse, InvalidRequest, Picture, ProgramInfo
 from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.folder.control_files import ControlFiles, find_controls
 from easel_worker.sdxl.model.t2i_adapter import _halve
+from easel_worker.sdxl.quantization import calibration
 from easel_worker.sdxl.samplers.sampler import offered
+from easel_worker.sdxl.serving.compilation import Program
 from easel_worker.sdxl.serving.control_programs import _added
 from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.options import Options
 from easel_worker.values import Size
 from parity.pipeline.cases import SDXL_SCHEDULER
 from tests.sdxl import tiny_nets
@@ -202,6 +208,42 @@ def test_halving_an_odd_side_takes_the_mean_of_what_is_there() -> None:
     x = jnp.arange(15, dtype=jnp.float32).reshape(1, 3, 5, 1)
     expected = [[3.0, 5.0, 6.5], [10.5, 12.5, 14.0]]
     assert np.array_equal(np.asarray(_halve(x))[0, :, :, 0], expected)
+
+
+def test_easel_compile_makes_the_workers_programs(
+    engine: SdxlEngine, model: Path, nets: Path
+) -> None:
+    names: list[str] = []
+
+    class Naming:
+        def compile(self, name: str, *_: Any) -> Program:
+            names.append(name)
+            return Program(ProgramInfo(name, 0.0, cached=False), lambda *_: None)
+
+    options = Options(
+        devices=jax.devices()[:1],
+        sizes=[],
+        max_prompt_chunks=1,
+        image_inputs=False,
+        controlnets=nets,
+    )
+    compile_all(read(model, options, only=False), Naming())  # type: ignore[arg-type]
+    assert names == [program.name for program in engine.capabilities.programs]
+
+
+def test_controls_over_a_unet_of_8_bits(
+    model: Path, nets: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = shutil.copytree(model, tmp_path_factory.mktemp("int8") / "model")
+    options = Options(devices=jax.devices()[:1], max_prompt_chunks=1)
+    largest = calibrate(folder, [tokens("a red circle")], options, 3, lambda _: None)
+    calibration.write(folder / calibration.FILE, largest)
+    quantised = start(folder, controlnets=nets, quantization="int8")
+    canny = use(quantised, "canny")
+    plain = make(quantised, spec())
+    without = make(quantised, control(quantised, replace(canny, scale=0.0)))
+    assert np.abs(without.astype(int) - plain.astype(int)).max() <= 1
+    assert not np.array_equal(make(quantised, control(quantised, canny)), plain)
 
 
 # The operator's folder

@@ -304,9 +304,7 @@ def test_a_single_file_has_its_easel_json_beside_it(tmp_path: Path) -> None:
         (tmp_path / name).write_text(json.dumps(values))
     assert (steps(file), steps(tmp_path)) == (7, 3)
     (tmp_path / "base.safetensors.easel.json").write_text('{"defaults": {"steps": 7}}')
-    with pytest.raises(
-        EaselJsonError, match=r"safetensors\.easel\.json: defaults\.steps = 7"
-    ):
+    with pytest.raises(EaselJsonError, match=r"safetensors\.easel\.json: defaults\.steps = 7"):
         steps(file)
 
 
