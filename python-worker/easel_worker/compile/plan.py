@@ -7,6 +7,7 @@ from easel_worker.compile.counting_compiler import CountingCompiler
 from easel_worker.sdxl.folder.config import read_config
 from easel_worker.sdxl.folder.control_files import find_controls
 from easel_worker.sdxl.folder.files import ModelFiles, locate
+from easel_worker.sdxl.folder.ip_adapter import IpAdapterFiles, find_ip_adapters
 from easel_worker.sdxl.folder.model import SdxlParams, abstract_params
 from easel_worker.sdxl.folder.model_defaults import model_defaults
 from easel_worker.sdxl.folder.tokenizer_files import read_tokenizer
@@ -29,6 +30,7 @@ class Plan:
         sizes: image sizes to compile for.
         keep_older: as in `ProgramSet`.
         nets: the configurations of the operator's ControlNets and T2I-Adapters, each once.
+        ip_adapters: the operator's IP-Adapters.
         options: the operator's.
     """
 
@@ -38,6 +40,7 @@ class Plan:
     sizes: tuple[Size, ...]
     keep_older: bool
     nets: tuple[NetConfig, ...]
+    ip_adapters: tuple[IpAdapterFiles, ...]
     options: Options
 
 
@@ -71,6 +74,7 @@ def read(model: Path, options: Options, *, only: bool) -> Plan:
         sizes=sizes,
         keep_older=own.keep_older,
         nets=_nets(options, config, sizes),
+        ip_adapters=_ip_adapters(options, config),
         options=options,
     )
 
@@ -101,11 +105,16 @@ def compile_all(plan: Plan, compiler: CountingCompiler) -> None:
     if options.image_inputs:
         for size in plan.sizes:
             programs.pictures.add_size(size)
+    control = pictures = None
     if plan.nets:
         kernel_options = resolve.kernel_options(options)
         control = programs.control_programs(plan.nets, kernel_options=kernel_options)
+    if plan.ip_adapters:
+        pictures = programs.image_prompt_programs(plan.ip_adapters)
+    if plan.nets or plan.ip_adapters:
         for size in plan.sizes:
-            programs.add_controls(control, size, options.max_prompt_chunks, lane_counts)
+            chunks = options.max_prompt_chunks
+            programs.add_conditioned(control, pictures, size, chunks, lane_counts)
 
 
 def _nets(options: Options, config: SdxlConfig, sizes: tuple[Size, ...]) -> tuple[NetConfig, ...]:
@@ -115,6 +124,12 @@ def _nets(options: Options, config: SdxlConfig, sizes: tuple[Size, ...]) -> tupl
     # The worker says which nets it leaves out.
     found = find_controls(folder, config.unet, scale, sizes, lambda _: None)
     return tuple(dict.fromkeys(files.config for files in found))
+
+
+def _ip_adapters(options: Options, config: SdxlConfig) -> tuple[IpAdapterFiles, ...]:
+    if options.ip_adapters is None:
+        return ()
+    return find_ip_adapters(options.ip_adapters, config.unet, lambda _: None)
 
 
 def _tokens(files: ModelFiles, config: SdxlConfig) -> tuple[int, int]:

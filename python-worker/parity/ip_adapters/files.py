@@ -69,11 +69,11 @@ class AdapterFile:
         config = read_vision_config(ConfigFile(Path("config.json"), self.encoder))
         return self._values(VisionEncoder.declare(config), seed, "float32")
 
-    def write(self, folder: Path, model: cases.Case, seed: int = 0) -> Path:
-        """Write the adapter's folder into a folder of adapters."""
+    def write(self, folder: Path, unet: UNetConfig, seed: int = 0) -> Path:
+        """Write the adapter's folder, for a UNet, into a folder of adapters."""
         own = folder / self.name
         (own / "image_encoder").mkdir(parents=True)
-        save_file(dict(self.tensors(unet_of(model), seed)), own / self.file)
+        save_file(dict(self.tensors(unet, seed)), own / self.file)
         (own / "image_encoder/config.json").write_text(json.dumps(self.encoder))
         save_file(dict(self.encoder_tensors(seed)), own / "image_encoder/model.safetensors")
         return own

@@ -1,4 +1,4 @@
-"""Runs an adapter's parts with our layers. No torch."""
+"""Runs an adapter's parts with our layers, and makes images with our engine. No torch."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,13 @@ from easel_worker.sdxl.model.config import UNetConfig
 from easel_worker.sdxl.model.ip_adapter import IpAdapter
 from easel_worker.sdxl.model.vision_encoder import VisionEncoder
 from easel_worker.sdxl.serving.clip_pixels import clip_pixels
+from easel_worker.sdxl.serving.compilation import Compiler
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from parity import cases
+from parity.ip_adapters.files import FILES, unet_of
 from parity.ours import put
+from parity.pipeline import ours as pipeline
+from parity.pipeline.cases import PipelineCase
 
 Floats = NDArray[np.float32]
 
@@ -47,3 +53,22 @@ def run(folder: Path, unet: UNetConfig, picture: NDArray[np.uint8]) -> Parts:
     seen = encoder(jnp.asarray(pixels)[None])
     tokens = adapter.tokens(encoder, jnp.asarray(pixels))
     return Parts(pixels, *(np.asarray(each) for each in (*(s[0] for s in seen), tokens)))
+
+
+def engine_for(
+    model: cases.Case, folder: Path, adapters: Path, seed: int, compiler: Compiler | None = None
+) -> SdxlEngine:
+    """Return a warm engine with all adapters, which also begins images from pictures.
+
+    Args:
+        model: whose parts the folder has.
+        folder: see `pipeline.ours.engine_for`.
+        adapters: an empty folder, or one that has the adapters already.
+        seed: of the adapters.
+        compiler: see `pipeline.ours.engine_for`.
+    """
+    for file in FILES:
+        if not (adapters / file.name).exists():
+            file.write(adapters, unet_of(model), seed)
+    image = PipelineCase("ip adapters", model, strength=0.6)
+    return pipeline.engine_for(image, folder, ip_adapters=adapters, compiler=compiler)

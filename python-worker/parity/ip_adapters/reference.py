@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from parity.ip_adapters.cases import IpAdapterCase
 from parity.ip_adapters.files import AdapterFile
 from parity.ip_adapters.ours import Parts
 from parity.pipeline import reference as pipelines
@@ -44,3 +45,10 @@ def parts(pipeline: Any, picture: NDArray[np.uint8]) -> Parts:
         seen.image_embeds[0].numpy(),
         tokens[:, 0].numpy(),
     )
+
+
+def run(case: IpAdapterCase, models: Mapping[str, Any], folder: Path) -> NDArray[np.uint8]:
+    """Return diffusers' image, [H, W, 3]."""
+    pipeline = loaded(case.image, models, case.file, folder)
+    pipeline.set_ip_adapter_scale(case.scale)
+    return pipelines.call(case.image, pipeline, ip_adapter_image=Image.fromarray(case.picture()))

@@ -29,6 +29,7 @@ def engine_for(
     loras: Path | None = None,
     embeddings: Path | None = None,
     controlnets: Path | None = None,
+    ip_adapters: Path | None = None,
     compiler: Compiler | None = None,
 ) -> SdxlEngine:
     """Return a warm engine in float32 on one device, for all cases with the same `engine`.
@@ -40,6 +41,7 @@ def engine_for(
         loras: a folder of LoRAs.
         embeddings: a folder of embeddings.
         controlnets: a folder of ControlNets and T2I-Adapters.
+        ip_adapters: a folder of IP-Adapters.
         compiler: makes the programs; None for one that compiles those that are called.
     """
     case.complete(folder)
@@ -51,6 +53,7 @@ def engine_for(
         image_inputs=case.strength is not None or case.inpainting,
         embeddings=embeddings,
         controlnets=controlnets,
+        ip_adapters=ip_adapters,
     )
     engine = SdxlEngine(folder, options, compiler=compiler or CompileOnce())
     engine.warm(lambda _: None)

@@ -33,7 +33,7 @@ def change_tensors(file: Path, change: Callable[[dict[str, Any]], None]) -> None
 
 def test_finds_both_kinds_by_their_folders(tmp_path: Path) -> None:
     for file in FILES:
-        file.write(tmp_path, MODEL)
+        file.write(tmp_path, UNET)
     (tmp_path / ".hidden").mkdir()
     assert found(tmp_path) == (["plain", "plus"], [])
     plain, plus = find_ip_adapters(tmp_path, UNET, print)
@@ -42,7 +42,7 @@ def test_finds_both_kinds_by_their_folders(tmp_path: Path) -> None:
 
 
 def test_the_digest_follows_the_adapter_and_its_encoder(tmp_path: Path) -> None:
-    folder = PLAIN.write(tmp_path, MODEL)
+    folder = PLAIN.write(tmp_path, UNET)
 
     def now() -> tuple[str, str]:
         [files] = find_ip_adapters(tmp_path, UNET, print)
@@ -60,7 +60,7 @@ def test_the_digest_follows_the_adapter_and_its_encoder(tmp_path: Path) -> None:
 
 
 def test_an_encoder_of_2023_has_its_positions_too(tmp_path: Path) -> None:
-    folder = PLAIN.write(tmp_path, MODEL)
+    folder = PLAIN.write(tmp_path, UNET)
     name = "vision_model.embeddings.position_ids"
     change_tensors(
         folder / "image_encoder/model.safetensors",
@@ -145,8 +145,8 @@ REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_leaves_out(name: str, tmp_path: Path) -> None:
     change, why = REFUSED[name]
-    change(PLAIN.write(tmp_path, MODEL))
-    PLUS.write(tmp_path, MODEL)
+    change(PLAIN.write(tmp_path, UNET))
+    PLUS.write(tmp_path, UNET)
     names, said = found(tmp_path)
     assert names == ["plus"]
     assert len(said) == 1
@@ -155,26 +155,26 @@ def test_leaves_out(name: str, tmp_path: Path) -> None:
 
 
 def test_leaves_out_an_adapter_for_other_prompts(tmp_path: Path) -> None:
-    PLAIN.write(tmp_path, cases.CONV_PROJECTION)
+    PLAIN.write(tmp_path, unet_of(cases.CONV_PROJECTION))
     assert unet_of(cases.CONV_PROJECTION).context == UNET.context
     names, said = found(tmp_path)
     assert names == []
     assert "does not fit this model's UNet" in said[0]
-    replace(PLAIN, name="sd15").write(tmp_path, cases.FOUR_LEVELS)
+    replace(PLAIN, name="sd15").write(tmp_path, unet_of(cases.FOUR_LEVELS))
     names, said = found(tmp_path)
     assert "makes tokens of 48 features, but this model's prompts have 40" in said[1]
 
 
 def test_leaves_out_too_many_tokens(tmp_path: Path) -> None:
     many = AdapterFile("many", replace(PLAIN.shape, tokens=65), vision(32, 1, 2))
-    many.write(tmp_path, MODEL)
+    many.write(tmp_path, UNET)
     assert "makes 65 tokens: 1 to 64 are supported" in found(tmp_path)[1][0]
 
 
 def test_leaves_out_tokens_that_do_not_go_with_the_others(tmp_path: Path) -> None:
     for name, tokens in (("a", 4), ("b", 6), ("c", 48), ("d", 7), ("e", 16)):
         shape = replace(PLAIN.shape, tokens=tokens)
-        AdapterFile(name, shape, vision(32, 1, 2)).write(tmp_path, MODEL)
+        AdapterFile(name, shape, vision(32, 1, 2)).write(tmp_path, UNET)
     names, said = found(tmp_path)
     assert names == ["a", "b", "c", "e"]
     assert "d makes 7 tokens, and the others 4, 6, 48: their least common multiple, 336" in said[0]

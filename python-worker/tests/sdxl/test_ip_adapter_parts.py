@@ -24,7 +24,7 @@ MODEL = cases.SDXL_BASE_IN_SMALL
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_parts_equal_the_libraries(file: AdapterFile, tmp_path: Path) -> None:
-    golden, folder = np.load(GOLDEN), file.write(tmp_path, MODEL)
+    golden, folder = np.load(GOLDEN), file.write(tmp_path, unet_of(MODEL))
     made = ours.run(folder, unet_of(MODEL), picture(PICTURE_SEED))._asdict()
     assert np.array_equal(made.pop("pixels"), golden[f"{file.name} pixels"])
     found = {name: relative_difference(made[name], golden[f"{file.name} {name}"]) for name in made}

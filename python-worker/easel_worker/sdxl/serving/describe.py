@@ -22,6 +22,7 @@ from easel_worker.sdxl.folder.config import ConfigError, read_config
 from easel_worker.sdxl.folder.control_files import ControlFiles, find_controls
 from easel_worker.sdxl.folder.family import family
 from easel_worker.sdxl.folder.files import ModelFiles, locate
+from easel_worker.sdxl.folder.ip_adapter import IpAdapterFiles, find_ip_adapters
 from easel_worker.sdxl.folder.model import Dtypes
 from easel_worker.sdxl.folder.model_defaults import model_defaults
 from easel_worker.sdxl.folder.tokenizer_files import TokenizerFiles, read_tokenizer
@@ -49,6 +50,7 @@ class Description:
         keep_older: whether the programs need room for samplers that use two earlier predictions.
         warnings: what the operator should know of the model, each in one line.
         controls: the ControlNets and T2I-Adapters that fit the model.
+        ip_adapters: the IP-Adapters that fit it.
         notes: what was decided by the model's name or for its preset, each in one line.
     """
 
@@ -63,6 +65,7 @@ class Description:
     warnings: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     controls: tuple[ControlFiles, ...] = ()
+    ip_adapters: tuple[IpAdapterFiles, ...] = ()
 
     @property
     def empty_text(self) -> Tokens:
@@ -100,6 +103,11 @@ def describe(model: Path, options: Options) -> Description:
         )
     left_out: list[str] = []
     controls: tuple[ControlFiles, ...] = ()
+    adapters: tuple[IpAdapterFiles, ...] = ()
+    if options.ip_adapters is not None:
+        adapters = find_ip_adapters(options.ip_adapters, config.unet, left_out.append)
+        if not adapters:
+            left_out.append(f"{options.ip_adapters} has no IP-Adapter that can be used")
     if options.controlnets is not None:
         folder = options.controlnets
         controls = find_controls(folder, config.unet, config.vae_scale, sizes, left_out.append)
@@ -141,6 +149,7 @@ def describe(model: Path, options: Options) -> Description:
         warnings=(*own.warnings, *left_out),
         notes=own.notes,
         controls=controls,
+        ip_adapters=adapters,
     )
 
 

@@ -11,6 +11,7 @@ from easel_worker.engine_options import (
     CONTROLNETS,
     EMBEDDINGS,
     IMAGE_INPUTS,
+    IP_ADAPTERS,
     LORA_SETS,
     LORAS,
     MAX_CACHE_INTERVAL,
@@ -54,6 +55,7 @@ class Options:
         lora_sets: see `adapters`.
         embeddings: see `folder.embedding_file`.
         controlnets: see `folder.control_files`.
+        ip_adapters: see `folder.ip_adapter`.
         compile_cache: `build` applies it to the whole process; the engine does not read it.
         devices: the devices to run on; None for all.
         limits: the most that a request may ask for.
@@ -165,6 +167,8 @@ class Options:
 
     controlnets: Annotated[Path | None, CONTROLNETS] = None
 
+    ip_adapters: Annotated[Path | None, IP_ADAPTERS] = None
+
     methods: Annotated[
         str,
         Option(
@@ -216,6 +220,12 @@ class Options:
             raise ValueError(
                 f"loras cannot be merged into weights of {self.quantization}: leave out LORAS, or "
                 "set QUANTIZATION to none"
+            )
+        if self.ip_adapters is not None and self.quantization != "none":
+            raise ValueError(
+                "ip_adapters changes what the linear layers get, and the calibration for "
+                f"{self.quantization} was made without it: leave out IP_ADAPTERS, or set "
+                "QUANTIZATION to none"
             )
         if self.devices is not None and not self.devices:
             raise ValueError("devices is empty: name one, or leave it out for all")

@@ -9,6 +9,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from easel_worker.engine import ProgramInfo
+from easel_worker.sdxl.folder.ip_adapter import IpAdapterFiles
 from easel_worker.sdxl.folder.model import SdxlParams
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.kernel_options import KernelOptions
@@ -17,6 +18,7 @@ from easel_worker.sdxl.samplers.table import Coefficients
 from easel_worker.sdxl.serving import programs
 from easel_worker.sdxl.serving.compilation import Compiler, Program
 from easel_worker.sdxl.serving.control_programs import ControlPrograms, NetConfig, StepKind
+from easel_worker.sdxl.serving.image_prompts import ImagePromptPrograms
 from easel_worker.sdxl.serving.lanes import LaneCounts
 from easel_worker.sdxl.serving.merging import MergePrograms
 from easel_worker.sdxl.serving.picture_programs import PicturePrograms
@@ -175,36 +177,59 @@ class ProgramSet:
             kernel_options=kernel_options,
         )
 
-    def add_controls(
-        self, control: ControlPrograms, size: Size, max_chunks: int, lane_counts: LaneCounts
+    def image_prompt_programs(self, found: Sequence[IpAdapterFiles]) -> ImagePromptPrograms:
+        """The programs of the operator's IP-Adapters."""
+        unet = self._params.unet
+        return ImagePromptPrograms(found, self._config.unet, self._compile, dtype=unet.dtype)
+
+    def add_conditioned(
+        self,
+        control: ControlPrograms | None,
+        pictures: ImagePromptPrograms | None,
+        size: Size,
+        max_chunks: int,
+        lane_counts: LaneCounts,
     ) -> None:
-        """Compile what images with pictures that add to the UNet need.
+        """Compile what images with pictures that change the UNet need.
 
         Args:
-            control: the programs of the nets, which are compiled with them.
+            control: the programs of the nets, which are compiled with them; None without nets.
+            pictures: the programs of IP-Adapters; None without adapters.
             size: the images' size; its programs for images without such pictures are compiled.
             max_chunks: the same of the most chunks that prompts have.
             lane_counts: see `add_size`.
         """
-        control.add_size(size)
+        if control is not None:
+            control.add_size(size)
         for chunks in range(1, max_chunks + 1):
-            self._add_conditioned(control, size, chunks, lane_counts)
+            self._add_conditioned(control, pictures, size, chunks, lane_counts)
 
     def _add_conditioned(
-        self, control: ControlPrograms, size: Size, chunks: int, lane_counts: LaneCounts
+        self,
+        control: ControlPrograms | None,
+        pictures: ImagePromptPrograms | None,
+        size: Size,
+        chunks: int,
+        lane_counts: LaneCounts,
     ) -> None:
         state: State = jax.eval_shape(self._begin_function(size), *_BEGIN_ARGUMENTS)
         denoise = partial(programs.denoise, mesh=self._mesh)
         for guided, counts in ((True, lane_counts.guided), (False, lane_counts.unguided)):
             rows = 2 if guided else 1
-            contexts = self._add_contexts(rows, chunks)
-            additions = control.shapes(size, rows)
             conditions, inputs = self._conditions[rows, chunks], self._inpainting.get(size)
-            lane = LaneInput(state, conditions, additions=additions, inpainting=inputs)
+            lane = LaneInput(state, conditions, inpainting=inputs)
+            if pictures is not None:
+                with_picture = conditions._replace(picture=pictures.shapes(rows))
+                lane = lane._replace(conditions=with_picture)
+            if control is not None:
+                contexts = self._add_contexts(rows, chunks)
+                lane = lane._replace(additions=control.shapes(size, rows))
             for lanes in counts:
                 key = DenoiseKey(size, lanes, guided, chunks=chunks, conditioned=True)
                 self._compile_denoise(key, denoise, lane)
-                control.add_steps(StepKind(size, lanes, guided, chunks), state.sample, contexts)
+                if control is not None:
+                    kind = StepKind(size, lanes, guided, chunks)
+                    control.add_steps(kind, state.sample, contexts)
 
     def _add_contexts(self, rows: int, chunks: int) -> Conditions:
         """Compile `contexts`; returns the shapes of what it makes."""

@@ -66,12 +66,14 @@ class Conditions(NamedTuple):
 
     `context` holds the keys and values of each cross attention [rows, ...], or the contexts that
     they are made from [rows, tokens, features]. `pooled` is [rows, features], and `time_ids` is
-    [rows, 6], see the module `time_ids`.
+    [rows, 6], see the module `time_ids`. `picture` holds the keys and values of an IP-Adapter's
+    picture; None in programs of images without one.
     """
 
     context: PromptContext | Array
     pooled: Array
     time_ids: Array
+    picture: PromptContext | None = None
 
 
 class LaneInput(NamedTuple):
@@ -296,15 +298,13 @@ def _predict(params: UNet, lanes: LaneInput, numbers: StepNumbers) -> tuple[Arra
     """
     count, rows = lanes.conditions.pooled.shape[:2]
     conditions = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), lanes.conditions)
-    given = conditions.context
-    projected = isinstance(given, PromptContext)
     sample = lanes.state.sample
     if lanes.inpainting is not None:
         sample = jnp.concatenate([sample, lanes.inpainting], axis=-1)
     arguments = (
         jnp.repeat(sample, rows, axis=0),
         jnp.repeat(jnp.asarray(numbers.timestep), rows),
-        given if projected else params.project_context(given),
+        _context(params, conditions),
         conditions.pooled,
         conditions.time_ids,
     )
@@ -323,6 +323,13 @@ def _predict(params: UNet, lanes: LaneInput, numbers: StepNumbers) -> tuple[Arra
     deep = lanes.deep.reshape(-1, *lanes.deep.shape[2:])
     output = params.top(*arguments, deep=deep, guidance=guidance)
     return by_lane(output.astype(jnp.float32)), None
+
+
+def _context(params: UNet, conditions: Conditions) -> PromptContext:
+    """The keys and values of each cross attention for this device's rows."""
+    given = conditions.context
+    context = given if isinstance(given, PromptContext) else params.project_context(given)
+    return context if conditions.picture is None else context.with_picture(conditions.picture)
 
 
 def _of_rows(additions: Additions, rows: int) -> Additions:

@@ -18,6 +18,7 @@ from easel_worker.sdxl.serving.beginning import Beginner
 from easel_worker.sdxl.serving.chunk_vectors import ChunkVectors
 from easel_worker.sdxl.serving.control_programs import StepKind
 from easel_worker.sdxl.serving.controls import Controls
+from easel_worker.sdxl.serving.image_prompts import ImagePrompts, SeenPicture
 from easel_worker.sdxl.serving.lane_control import LaneControl
 from easel_worker.sdxl.serving.lanes import Call, LaneCounts, SdxlLane, plan_calls, step_numbers
 from easel_worker.sdxl.serving.picture_programs import Draws
@@ -35,6 +36,7 @@ class Runner:
 
     Attributes:
         controls: the operator's nets, once they are loaded and compiled.
+        image_prompts: the same of IP-Adapters.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class Runner:
         vectors: gives the vectors of embeddings.
         """
         self.controls: Controls | None = None
+        self.image_prompts: ImagePrompts | None = None
         self._params = params
         self._adapters = adapters
         self._programs = programs
@@ -149,7 +152,8 @@ class Runner:
         unet.users.add(lane)
         if spec.guided and not all(step.guided for step in lane.plan):
             lane.alone = self._project(spec, prompts[-1:], unet.params)
-        if spec.conditioned:
+        seen = self._see(spec, lane)
+        if spec.conditioned and self.controls is not None:
             lane.control = self._control(spec, prompts, lane)
             _wait([each.picture for each in lane.control.nets])
         _wait((lane.state, lane.conditions, lane.alone, lane.inpainting))
@@ -158,6 +162,8 @@ class Runner:
                 if not finite:
                     raise NotFinite("text_encoder", name)
         beginning.check()
+        if seen is not None:
+            seen.check()
         return lane
 
     def step(self, lanes: Sequence[SdxlLane]) -> int:
@@ -187,7 +193,7 @@ class Runner:
 
     def _inputs(self, call: Call, key: DenoiseKey) -> tuple[LaneInput, ...]:
         inputs = tuple(lane.input for lane in call.padded)
-        if not key.conditioned:
+        if not key.conditioned or self.controls is None:
             return inputs
         kind = StepKind(key.size, key.lanes, key.guided, key.chunks)
         additions = self._ready_controls.additions(call.padded, kind)
@@ -230,6 +236,18 @@ class Runner:
         project = self._programs.project(len(given), self._prompts.chunks(spec.prompt))
         ids = np.stack(time_ids(spec)[-len(given) :])
         return project(unet, given, ids)
+
+    def _see(self, spec: ImageSpec, lane: SdxlLane) -> SeenPicture | None:
+        """Give a lane the keys and values of its picture, as its steps' programs take them."""
+        prompts = self.image_prompts
+        if not spec.conditioned or prompts is None:
+            return None
+        seen = prompts.begin(spec)
+        rows = 2 if spec.guided else 1
+        lane.conditions = lane.conditions._replace(picture=prompts.context(seen, rows))
+        if lane.alone is not None:
+            lane.alone = lane.alone._replace(picture=prompts.context(seen, 1))
+        return seen
 
     def _control(self, spec: ImageSpec, prompts: Sequence[Encoded], lane: SdxlLane) -> LaneControl:
         def contexts(prompts: Sequence[Encoded]) -> Conditions:

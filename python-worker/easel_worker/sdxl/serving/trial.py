@@ -9,6 +9,8 @@ from easel_worker.engine import (
     Control,
     ControlUse,
     ImageSpec,
+    IpAdapter,
+    IpAdapterUse,
     NotFinite,
     Picture,
     Tokens,
@@ -76,6 +78,16 @@ def try_control(
             f"the control {control.name} makes numbers that are not finite (NaN or infinite) in "
             f"{dtype} at {size}: take it out of the folder, or try --dtype float32 (DTYPE)"
         ) from error
+
+
+def try_ip_adapter(
+    runner: Runner, about: Description, options: Options, size: Size, adapter: IpAdapter
+) -> None:
+    """The same with an image that has a grey picture as a prompt."""
+    grey = Picture("", np.full((64, 64, 3), 127, np.uint8))
+    use = IpAdapterUse(adapter.name, adapter.digest, 1.0)
+    spec = _spec(about, size, chunks=1)
+    _try(runner, about, options, replace(spec, ip_adapters=(use,), ip_adapter_pictures=(grey,)))
 
 
 def _spec(about: Description, size: Size, chunks: int) -> ImageSpec:

@@ -1,0 +1,167 @@
+"""The engine with IP-Adapters on the smallest model."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from easel_worker.engine import (
+    IP_ADAPTERS,
+    ImageSpec,
+    InvalidRequest,
+    IpAdapterUse,
+    Picture,
+)
+from easel_worker.protocol import PictureForm
+from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.trial import BrokenModelError
+from parity.ip_adapters.files import FILES, PLAIN, picture
+from tests.sdxl.engines import ahead, start
+from tests.sdxl.test_company import OF_ONE_SIZE
+from tests.sdxl.test_engine import counted_compilations, make
+from tests.sdxl.tiny_model import spec, write
+from tests.support.company import Company
+
+
+def write_adapters(model: Path, folder: Path) -> Path:
+    for file in FILES:
+        file.write(folder, load_config(model).unet)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def adapters(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_adapters(model, tmp_path_factory.mktemp("adapters"))
+
+
+@pytest.fixture(scope="module")
+def engine(model: Path, adapters: Path) -> SdxlEngine:
+    return start(model, ahead(), rows=5, ip_adapters=adapters)
+
+
+def use(engine: SdxlEngine, name: str, scale: float) -> IpAdapterUse:
+    digests = {each.name: each.digest for each in engine.capabilities.ip_adapters}
+    return IpAdapterUse(name, digests[name], scale)
+
+
+def with_adapter(engine: SdxlEngine, name: str, scale: float = 1.0, **changes: Any) -> ImageSpec:
+    pictures = (Picture("", picture(1)),)
+    return replace(
+        spec(**changes),
+        ip_adapters=(use(engine, name, scale),),
+        ip_adapter_pictures=pictures,
+    )
+
+
+def test_offers_the_adapters_of_the_folder(engine: SdxlEngine) -> None:
+    can = engine.capabilities
+    assert IP_ADAPTERS in can.features
+    assert [(each.name, each.tokens) for each in can.ip_adapters] == [("plain", 4), ("plus", 6)]
+    assert len({each.digest for each in can.ip_adapters}) == 2
+    conditioned = [each.name for each in can.programs if "conditioned" in each.name]
+    assert conditioned == [
+        "denoise 16x8 guided conditioned x1",
+        "denoise 16x8 unguided conditioned x1",
+    ]
+
+
+def test_a_worker_without_the_option_has_no_program_for_them(
+    engine: SdxlEngine, model: Path
+) -> None:
+    plain = start(model)
+    names = [each.name for each in plain.capabilities.programs]
+    with_adapters = [each.name for each in engine.capabilities.programs]
+    assert [name for name in names if name not in with_adapters] == []
+    assert names == with_adapters[: len(names)]
+    assert not any("picture" in name or "conditioned" in name for name in names)
+    assert plain.capabilities.ip_adapters == ()
+
+
+def test_the_picture_the_adapter_and_the_scale_decide_the_image(engine: SdxlEngine) -> None:
+    one = with_adapter(engine, "plain")
+    other = replace(one, ip_adapter_pictures=(Picture("", picture(2)),))
+    weaker = with_adapter(engine, "plain", 0.5)
+    wanted = (one, other, weaker, with_adapter(engine, "plus"), spec())
+    made = {make(engine, each).tobytes() for each in wanted}
+    assert len(made) == len(wanted)
+    assert make(engine, one).tobytes() in made
+
+
+def requests(engine: SdxlEngine) -> tuple[dict[str, Any], ...]:
+    """What a request says for each adapter, with pictures of other sizes."""
+    made = []
+    for name, scale, size in (
+        ("plain", 1.0, (53, 37)),
+        ("plus", 0.6, (20, 90)),
+        ("plus", 0.0, (7, 7)),
+    ):
+        width, height = size
+        frame = memoryview(picture(width, width=width, height=height).tobytes())
+        form = PictureForm("ip_adapter", width, height, 3)
+        uses = (use(engine, name, scale),)
+        made.append({"ip_adapters": uses, "pictures": (form,), "frames": (frame,)})
+    return tuple(made)
+
+
+def test_images_have_the_bytes_that_they_have_alone(engine: SdxlEngine) -> None:
+    """Those with adapters of either kind and those without take turns; nothing is compiled."""
+    plain, plus, weak = requests(engine)
+    repertoire = replace(
+        OF_ONE_SIZE,
+        savings=({}, {}, plain, plus, weak, {**plain, "guidance_end": 0.5}),
+    )
+    company = Company(engine, repertoire)
+    with counted_compilations() as seen:
+        for seed in range(6000, 6060):
+            company.play(seed)
+    assert company.tally.wrong == []
+    assert company.tally.images > 200
+    assert seen == []
+
+
+def test_cached_steps_are_refused(model: Path, adapters: Path) -> None:
+    caching = start(model, ip_adapters=adapters, max_cache_interval=2)
+    with pytest.raises(InvalidRequest, match="cache_interval is 2: an image with controls or ip"):
+        caching.start(with_adapter(caching, "plain", cache_interval=2))
+
+
+def test_another_file_of_the_same_name_is_refused(engine: SdxlEngine) -> None:
+    gone = replace(use(engine, "plain", 1.0), digest="0" * 64)
+    wanted = replace(with_adapter(engine, "plain"), ip_adapters=(gone,))
+    with pytest.raises(InvalidRequest, match="the IP-Adapter plain with digest 000"):
+        engine.start(wanted)
+
+
+def test_8_bits_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="leave out IP_ADAPTERS, or set QUANTIZATION to none"):
+        Options(ip_adapters=tmp_path, quantization="int8")
+
+
+def test_says_which_part_is_not_finite(model: Path, tmp_path: Path) -> None:
+    folder = PLAIN.write(tmp_path, load_config(model).unet)
+    weights = folder / "image_encoder/model.safetensors"
+    tensors = load_file(weights)
+    tensors["visual_projection.weight"] = np.full_like(tensors["visual_projection.weight"], np.nan)
+    save_file(tensors, weights)
+    with pytest.raises(
+        BrokenModelError, match="image_encoder computes numbers that are not finite"
+    ):
+        start(model, ip_adapters=tmp_path)
+
+
+def test_a_folder_without_adapters_offers_nothing_and_says_so(model: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    (tmp_path / "ip-adapter_sdxl.bin").write_bytes(b"")
+    empty = start(model, report=said.append, ip_adapters=tmp_path)
+    assert IP_ADAPTERS not in empty.capabilities.features
+    assert any("has no IP-Adapter that can be used" in line for line in said)
