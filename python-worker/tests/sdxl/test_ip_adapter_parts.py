@@ -1,19 +1,25 @@
 """Vision encoders and projections of IP-Adapters against transformers' and diffusers'."""
 
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from easel_worker.sdxl.folder.weights import init
+from easel_worker.sdxl.folder.config_reader import ConfigFile
+from easel_worker.sdxl.folder.config_unet import read_unet_config
+from easel_worker.sdxl.folder.config_vision import read_vision_config
+from easel_worker.sdxl.folder.weights import abstract, init
 from easel_worker.sdxl.model.attention import KeyValue
-from easel_worker.sdxl.model.ip_adapter import IpAdapter
+from easel_worker.sdxl.model.ip_adapter import IpAdapter, PlainShape, ResamplerShape
+from easel_worker.sdxl.model.params import count
 from easel_worker.sdxl.model.unet import PromptContext, UNet
+from easel_worker.sdxl.model.vision_encoder import VisionEncoder
 from parity import cases
 from parity.ip_adapters import ours
-from parity.ip_adapters.files import FILES, PLAIN, AdapterFile, picture, unet_of
+from parity.ip_adapters.files import FILES, PLAIN, AdapterFile, picture, unet_of, vision
 from parity.report import relative_difference
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "ip-adapters.npz"
@@ -74,3 +80,36 @@ def prompt_context(model: cases.Case) -> PromptContext:
 
 def key_values(context: PromptContext) -> list[KeyValue]:
     return jax.tree.leaves(context, is_leaf=lambda node: isinstance(node, KeyValue))
+
+
+BASE = Path(__file__).parents[3] / "models/sdxl-base-config/unet/config.json"
+PAGE = Path(__file__).parents[3] / "docs/models.md"
+LARGE = {"image_size": 224, "patch_size": 14}
+VIT_H = vision(1280, 32, 16, projection_dim=1024, **LARGE)
+BIG_G = vision(1664, 48, 16, projection_dim=1280, intermediate_size=8192, **LARGE)
+
+
+def encoder(config: dict[str, Any]) -> VisionEncoder:
+    return VisionEncoder.declare(read_vision_config(ConfigFile(Path("config.json"), config)))
+
+
+def test_the_page_says_the_memory_of_published_adapters() -> None:
+    config = read_unet_config(ConfigFile(BASE))
+    plus = ResamplerShape(tokens=16, features=1280, hidden=1280, heads=20, layers=4)
+    trees = {
+        "encoder ViT-H": encoder(VIT_H),
+        "encoder bigG": encoder(BIG_G),
+        "`ip-adapter_sdxl`": IpAdapter.declare(PlainShape(4, 1280), config),
+        "`ip-adapter_sdxl_vit-h`": IpAdapter.declare(PlainShape(4, 1024), config),
+        "`ip-adapter-plus_sdxl_vit-h`": IpAdapter.declare(plus, config),
+    }
+    page = PAGE.read_text()
+    for name, tree in trees.items():
+        size = count(tree)
+        assert f"| {name} | {size / 1e6:,.0f} M | {2 * size / 1e9:.2f} GB |" in page
+    adapter = abstract(trees["`ip-adapter_sdxl`"], jnp.bfloat16)
+    for tokens in (4, 16):
+        given = jax.ShapeDtypeStruct((2, tokens, config.context), jnp.bfloat16)
+        made = jax.eval_shape(IpAdapter.project, adapter, given, np.float32(1))
+        held = sum(each.size * each.dtype.itemsize for each in jax.tree.leaves(made))
+        assert f"| each guided image in flight, {tokens} tokens | | {held / 1e6:.1f} MB |" in page
