@@ -194,7 +194,7 @@ def test_long_prompts_have_programs_too(model: Path, nets: Path) -> None:
 def test_cached_steps_are_refused(model: Path, nets: Path) -> None:
     caching = start(model, controlnets=nets, max_cache_interval=3)
     asked = control(caching, use(caching, "canny"), cache_interval=2)
-    with pytest.raises(InvalidRequest, match="cache_interval is 2: an image with controls needs 1"):
+    with pytest.raises(InvalidRequest, match="cache_interval is 2: an image with controls or"):
         caching.start(asked)
 
 

@@ -4,12 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from easel_worker.engine import (
     IP_ADAPTERS,
+    ControlUse,
     ImageSpec,
     InvalidRequest,
     IpAdapterUse,
@@ -21,11 +23,14 @@ from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.trial import BrokenModelError
 from parity.ip_adapters.files import FILES, PLAIN, picture
+from parity.pipeline.ours import difference
+from tests.sdxl import tiny_nets
 from tests.sdxl.engines import ahead, start
 from tests.sdxl.test_company import OF_ONE_SIZE
 from tests.sdxl.test_engine import counted_compilations, make
-from tests.sdxl.tiny_model import spec, write
+from tests.sdxl.tiny_model import spec, tokens, write
 from tests.support.company import Company
+from tests.support.samples import generate, spec_of, with_pictures
 
 
 def write_adapters(model: Path, folder: Path) -> Path:
@@ -127,6 +132,46 @@ def test_images_have_the_bytes_that_they_have_alone(engine: SdxlEngine) -> None:
     assert company.tally.wrong == []
     assert company.tally.images > 200
     assert seen == []
+
+
+def test_images_with_nets_and_images_with_adapters_share_programs(tmp_path: Path) -> None:
+    """One has what the other has not as zeros, which add nothing."""
+    model = write(tmp_path / "model", unet=tiny_nets.UNET)
+    nets = tiny_nets.write_nets(tmp_path / "nets")
+    own = write_adapters(model, tmp_path / "adapters")
+    both = start(model, rows=5, controlnets=nets, ip_adapters=own)
+    alone = start(model, rows=5, controlnets=nets), start(model, rows=5, ip_adapters=own)
+    listed = {each.name: each.digest for each in both.capabilities.controls}
+    size = {"controls": (ControlUse("canny", listed["canny"], 0.7),)}
+    request = with_pictures(generate("r", width=16, height=8), "control")
+    controlled = {"pictures": request.pictures, "frames": request.frames, **size}
+    plain, plus, weak = requests(both)
+    together = {
+        **plain,
+        **size,
+        "pictures": (*request.pictures, *plain["pictures"]),
+        "frames": (*request.frames, *plain["frames"]),
+    }
+    savings = ({}, controlled, plain, plus, weak, together)
+    company = Company(both, replace(OF_ONE_SIZE, savings=savings))
+    for seed in range(7000, 7020):
+        company.play(seed)
+    assert company.tally.wrong == []
+    assert company.tally.images > 60
+    for engine, fields in zip(alone, (controlled, plus), strict=True):
+        spec = spec_of(generate("r", prompt=tokens("fox"), width=16, height=8, **fields), 1)
+        assert difference(make(engine, spec), make(both, spec)) <= 1
+
+
+def test_on_several_devices(engine: SdxlEngine, model: Path, adapters: Path) -> None:
+    """Where the keys and values of prompts are computed in each step."""
+    four = start(model, rows=16, ip_adapters=adapters, devices=jax.devices()[:4])
+    plain, plus, _ = requests(engine)
+    company = Company(four, replace(OF_ONE_SIZE, savings=({}, plain, plus)), alone=engine)
+    for seed in range(8000, 8010):
+        company.play(seed)
+    assert company.tally.wrong == []
+    assert company.tally.images > 30
 
 
 def test_cached_steps_are_refused(model: Path, adapters: Path) -> None:

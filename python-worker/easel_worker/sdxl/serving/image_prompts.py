@@ -208,7 +208,6 @@ class ImagePrompts:
         """
         self._by_name = {adapter.listed.name: adapter for adapter in adapters}
         self._programs = programs
-        self._everywhere = everywhere
 
         def zeros(each: Any) -> Array:
             placed: Array = jax.device_put(np.zeros(each.shape, each.dtype), everywhere)
@@ -231,8 +230,7 @@ class ImagePrompts:
         if adapter is None or adapter.listed.digest != use.digest:
             raise InvalidRequest(f"the IP-Adapter {use.name} with digest {use.digest} is not here")
         pixels = clip_pixels(picture.pixels, adapter.kind.vision.side)
-        placed = jax.device_put(pixels, self._everywhere)
-        seen = self._programs.look(adapter.kind)(adapter.params, adapter.encoder, placed)
+        seen = self._programs.look(adapter.kind)(adapter.params, adapter.encoder, pixels)
         return SeenPicture(adapter, seen, use.scale)
 
     def context(self, seen: SeenPicture | None, rows: int) -> PromptContext:
