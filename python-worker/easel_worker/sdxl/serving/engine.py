@@ -21,10 +21,8 @@ from numpy.typing import NDArray
 
 from easel_worker.engine import (
     COMPILING,
-    CONTROLS,
     IMAGE_TO_IMAGE,
     INPAINTING,
-    IP_ADAPTERS,
     LORAS,
     PROMPT_WEIGHTS,
     Capabilities,
@@ -43,17 +41,8 @@ from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.adapters import Adapters
 from easel_worker.sdxl.serving.assembly import assemble
 from easel_worker.sdxl.serving.compilation import Compiler
-from easel_worker.sdxl.serving.control_loading import load_nets
-from easel_worker.sdxl.serving.control_programs import ControlPrograms
-from easel_worker.sdxl.serving.controls import Controls
+from easel_worker.sdxl.serving.conditioning import Conditioning, condition_features
 from easel_worker.sdxl.serving.describe import describe
-from easel_worker.sdxl.serving.image_prompts import (
-    ImagePromptPrograms,
-    ImagePrompts,
-    LoadedAdapter,
-    load_adapters,
-)
-from easel_worker.sdxl.serving.lane_control import Net
 from easel_worker.sdxl.serving.lanes import SdxlLane
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.picture_programs import Draws
@@ -61,14 +50,10 @@ from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.sdxl.serving.programs import Encoded
 from easel_worker.sdxl.serving.runner import Runner
 from easel_worker.sdxl.serving.schedule_of import schedule_of
-from easel_worker.sdxl.serving.sharding import replicate, replicated
 from easel_worker.sdxl.serving.shelves import Shelves
-from easel_worker.sdxl.serving.trial import try_control, try_ip_adapter, try_picture, try_size
+from easel_worker.sdxl.serving.trial import try_picture, try_size
 from easel_worker.timeline import FIRST_IMAGE, Timeline
 from easel_worker.values import Size
-
-MAX_CONTROLS = 2
-"""How many ControlNets and T2I-Adapters an image may have together."""
 
 MAX_IDS = 2**31
 """Programs take ids as int32."""
@@ -130,7 +115,11 @@ class SdxlEngine:
             model=replace(self._capabilities.model, digest=digest),
             sizes=(first,),
             coming=tuple(others),
-            coming_features=(*self._later(programs), *self._pictures, *self._conditions),
+            coming_features=(
+                *self._later(programs),
+                *self._pictures,
+                *condition_features(self._about),
+            ),
             coming_max_chunks=self._options.max_prompt_chunks,
             programs=runner.infos,
         )
@@ -160,8 +149,8 @@ class SdxlEngine:
                 break  # max_chunks cannot leave out a number
         if self._pictures:
             self._add_features(self._pictures, partial(self._add_pictures, programs))
-        if self._conditions:
-            self._add_features(self._conditions, partial(self._add_conditioned, programs))
+        if features := condition_features(self._about):
+            self._add_features(features, partial(self._add_conditions, programs))
 
     def _add_features(self, features: tuple[str, ...], add: Callable[[], None]) -> None:
         """Offer features, or drop them if what they need cannot be added."""
@@ -205,53 +194,9 @@ class SdxlEngine:
             programs.pictures.add_size(size)
             try_picture(self._warm_runner, self._about, self._options, size)
 
-    @property
-    def _conditions(self) -> tuple[str, ...]:
-        """The features of images whose steps pictures change, if the operator has what does it."""
-        kinds = ((CONTROLS, self._about.controls), (IP_ADAPTERS, self._about.ip_adapters))
-        return tuple(feature for feature, found in kinds if found)
-
-    def _add_conditioned(self, programs: ProgramSet) -> None:
-        """Load the nets and adapters, and compile the programs that both have together."""
-        runner, now = self._warm_runner, self._capabilities
-        everywhere = replicated(resolve.mesh(self._options))
-        control = pictures = None
-        if self._about.controls:
-            control, nets = self._load_nets(programs)
-        if self._about.ip_adapters:
-            pictures, adapters = self._load_adapters(programs)
-        for size in now.sizes:
-            counts = resolve.lane_counts(self._options)
-            programs.add_conditioned(control, pictures, size, now.limits.max_chunks, counts)
-        trial = runner, self._about, self._options, now.sizes[0]
-        offered: dict[str, Any] = {}
-        if control is not None:
-            runner.controls = Controls(nets, control)
-            offered["controls"] = tuple(net.listed for net in nets)
-            offered["limits"] = replace(now.limits, max_controls=MAX_CONTROLS)
-        if pictures is not None:
-            runner.image_prompts = ImagePrompts(adapters, pictures, everywhere)
-            offered["ip_adapters"] = tuple(adapter.listed for adapter in adapters)
-        for net in offered.get("controls", ()):
-            try_control(*trial, net)
-        for adapter in offered.get("ip_adapters", ()):
-            try_ip_adapter(*trial, adapter)
-        self._offer(**offered)
-
-    def _load_nets(self, programs: ProgramSet) -> tuple[ControlPrograms, tuple[Net, ...]]:
-        found, kernel_options = self._about.controls, resolve.kernel_options(self._options)
-        dtype, put = resolve.dtypes(self._options).model, replicate(resolve.mesh(self._options))
-        nets = tuple(load_nets(found, dtype, put, self._say, kernel_options=kernel_options))
-        configs = tuple(dict.fromkeys(files.config for files in found))
-        return programs.control_programs(configs, kernel_options=kernel_options), nets
-
-    def _load_adapters(
-        self, programs: ProgramSet
-    ) -> tuple[ImagePromptPrograms, tuple[LoadedAdapter, ...]]:
-        found, unet = self._about.ip_adapters, self._about.config.unet
-        dtype, put = resolve.dtypes(self._options).model, replicate(resolve.mesh(self._options))
-        adapters = load_adapters(found, unet, dtype, put, self._say)
-        return programs.image_prompt_programs(found), adapters
+    def _add_conditions(self, programs: ProgramSet) -> None:
+        conditioning = Conditioning(self._about, self._options, self._say)
+        self._offer(**conditioning.add(self._warm_runner, programs, self._capabilities))
 
     def _add_size(self, programs: ProgramSet, size: Size) -> None:
         programs.add_size(size, resolve.lane_counts(self._options))

@@ -70,24 +70,30 @@ def try_control(
     grey = Picture("", np.full((size.height, size.width, 3), 127, np.uint8))
     use = ControlUse(control.name, control.digest, 1.0)
     spec = replace(_spec(about, size, chunks=1), controls=(use,), control_pictures=(grey,))
-    try:
-        _try(runner, about, options, spec)
-    except BrokenModelError as error:
-        dtype = np.dtype(resolve.dtypes(options).model).name
-        raise BrokenModelError(
-            f"the control {control.name} makes numbers that are not finite (NaN or infinite) in "
-            f"{dtype} at {size}: take it out of the folder, or try --dtype float32 (DTYPE)"
-        ) from error
+    _try_with(f"the control {control.name}", runner, about, options, spec)
 
 
 def try_ip_adapter(
     runner: Runner, about: Description, options: Options, size: Size, adapter: IpAdapter
 ) -> None:
-    """The same with an image that has a grey picture as a prompt."""
+    """The same with an image that has a grey picture as a prompt. See `try_control`."""
     grey = Picture("", np.full((64, 64, 3), 127, np.uint8))
     use = IpAdapterUse(adapter.name, adapter.digest, 1.0)
-    spec = _spec(about, size, chunks=1)
-    _try(runner, about, options, replace(spec, ip_adapters=(use,), ip_adapter_pictures=(grey,)))
+    spec = replace(_spec(about, size, chunks=1), ip_adapters=(use,), ip_adapter_pictures=(grey,))
+    _try_with(f"the IP-Adapter {adapter.name}", runner, about, options, spec)
+
+
+def _try_with(
+    what: str, runner: Runner, about: Description, options: Options, spec: ImageSpec
+) -> None:
+    try:
+        _try(runner, about, options, spec)
+    except BrokenModelError as error:
+        dtype = np.dtype(resolve.dtypes(options).model).name
+        raise BrokenModelError(
+            f"{what} makes numbers that are not finite (NaN or infinite) in {dtype} at "
+            f"{spec.size}: take it out of the folder, or try --dtype float32 (DTYPE)"
+        ) from error
 
 
 def _spec(about: Description, size: Size, chunks: int) -> ImageSpec:
