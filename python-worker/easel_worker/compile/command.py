@@ -152,6 +152,7 @@ def _settings() -> tuple[NamedOption, ...]:
         "split_guidance",
         "image_inputs",
         "controlnets",
+        "ip_adapters",
         "max_cache_interval",
         "max_prompt_chunks",
         "more_schedulers",

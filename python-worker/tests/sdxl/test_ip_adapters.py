@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from easel_worker.compile.plan import compile_all, read
 from easel_worker.engine import (
     IP_ADAPTERS,
     ControlUse,
@@ -16,9 +17,11 @@ from easel_worker.engine import (
     InvalidRequest,
     IpAdapterUse,
     Picture,
+    ProgramInfo,
 )
 from easel_worker.protocol import PictureForm
 from easel_worker.sdxl.folder.config import load_config
+from easel_worker.sdxl.serving.compilation import Program
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.trial import BrokenModelError
@@ -90,6 +93,27 @@ def test_a_worker_without_the_option_has_no_program_for_them(
     assert names == with_adapters[: len(names)]
     assert not any("picture" in name or "conditioned" in name for name in names)
     assert plain.capabilities.ip_adapters == ()
+
+
+class Named:
+    """Compiles nothing, and keeps the names."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def compile(self, name: str, function: Any, _: tuple[Any, ...], __: Any) -> Program:
+        self.names.append(name)
+        return Program(ProgramInfo(name, 0.0, cached=False), function)
+
+
+def test_easel_compile_compiles_the_same_programs(
+    engine: SdxlEngine, model: Path, adapters: Path
+) -> None:
+    least = {"sizes": [], "max_prompt_chunks": 1, "image_inputs": False}
+    options = Options(devices=jax.devices()[:1], rows=5, ip_adapters=adapters, **least)
+    compiler: Any = Named()
+    compile_all(read(model, options, only=False), compiler)
+    assert compiler.names == [each.name for each in engine.capabilities.programs]
 
 
 def test_the_picture_the_adapter_and_the_scale_decide_the_image(engine: SdxlEngine) -> None:
