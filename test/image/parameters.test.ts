@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { parametersText, recipeOfParameters } from '../../src/image/parameters.js'
-import type { Recipe } from '../../src/image/recipe.js'
+import { someRecipe } from '../support/recipe.js'
 
 const SCHEDULERS = [
   'euler',
@@ -26,24 +26,10 @@ const SCHEDULERS = [
 
 describe("AUTOMATIC1111's parameters", () => {
   it("use AUTOMATIC1111's sampler names", () => {
-    const recipe: Recipe = {
-      prompt: 'a fox',
-      negative_prompt: 'fog',
-      seed: 5,
-      num_inference_steps: 20,
-      guidance_scale: 7,
-      scheduler: 'dpmpp_2m_karras',
-      width: 64,
-      height: 32,
-      output_format: 'png',
-      model: 'm',
-      model_digest: '0123456789abcdef',
-      version: '1'
-    }
-    expect(parametersText(recipe)).toBe(
+    expect(parametersText(someRecipe)).toBe(
       'a fox\nNegative prompt: fog\nSteps: 20, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 7, Seed: 5, Size: 64x32, Model hash: 0123456789, Model: m, Version: easel 1'
     )
-    expect(parametersText({ ...recipe, scheduler: 'euler_ancestral' })).toContain('Sampler: Euler a, CFG')
+    expect(parametersText({ ...someRecipe, scheduler: 'euler_ancestral' })).toContain('Sampler: Euler a, CFG')
   })
 
   it("are parsed with the schedule as a setting or in the sampler's name", () => {

@@ -12,6 +12,7 @@ import { translate } from '../../src/routes/sdapi/translate.js'
 import { slicesOf } from '../../src/routes/answers/body.js'
 import type { Recipe } from '../../src/image/recipe.js'
 import type { SdapiImagesRequest, SdapiImg2ImgRequest, SdapiTxt2ImgRequest } from '../../src/schemas/sdapi.js'
+import { someRecipe } from '../support/recipe.js'
 import { WITH_HIRES, WITH_MASK } from '../../src/schemas/sdapi-fields.js'
 
 const SCHEDULERS = [
@@ -385,20 +386,7 @@ describe('readSettings', () => {
 })
 
 describe('imagesAnswer', () => {
-  const recipe: Recipe = {
-    prompt: '',
-    negative_prompt: '',
-    seed: 0,
-    num_inference_steps: 20,
-    guidance_scale: 7,
-    scheduler: 'dpmpp_2m_karras',
-    width: 64,
-    height: 32,
-    output_format: 'png',
-    model: 'm',
-    model_digest: '0123456789abcdef',
-    version: '1'
-  }
+  const recipe: Recipe = { ...someRecipe, prompt: '', negative_prompt: '', seed: 0 }
   const answerTo = (request: object, recipes: readonly Recipe[], withPrompts = true) => {
     const images = recipes.map((each, index) => ({
       index,

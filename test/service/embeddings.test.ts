@@ -5,6 +5,7 @@ import { type PromptFields, tokenizePrompts } from '../../src/service/prompt-job
 import { countTokens } from '../../src/service/tokenize.js'
 import { SdxlTokenizers } from '../../src/tokenizer/index.js'
 import type { Embedding } from '../../src/workers/protocol.js'
+import { plainPrompt } from '../support/prompts.js'
 import { modelFolder } from '../tokenizer/support.js'
 
 const tokenizers = await SdxlTokenizers.fromModelFolder(modelFolder)
@@ -18,17 +19,8 @@ const embedding = (name: string, letter: string, vectors: number): Embedding => 
 const embeddings = [embedding('anime', 'a', 4), embedding('bad-hands', 'b', 2), embedding('zz/ink', 'c', 3)]
 const limits = { max_steps: 9, max_guidance_scale: 9, max_images: 9, max_chunks: 3 }
 const able = { features: ['prompt_weights', 'embeddings'], limits, comingFeatures: [], comingMaxChunks: 3, embeddings }
-const fields: PromptFields = {
-  prompt: 'a fox',
-  negative_prompt: '',
-  prompt_syntax: 'plain',
-  guidance_scale: 5,
-  guidance_start: 0,
-  guidance_end: 1,
-  num_inference_steps: 20
-}
 const jobOf = (changes: Partial<PromptFields>, model = able) =>
-  tokenizePrompts({ ...fields, ...changes }, tokenizers, model, false).job
+  tokenizePrompts({ ...plainPrompt, ...changes }, tokenizers, model, false).job
 const failure = (work: () => unknown) => {
   try {
     work()
@@ -77,7 +69,7 @@ describe('a job', () => {
   })
 
   it('counts vectors as tokens, and is refused where they do not fit', () => {
-    const { usage } = tokenizePrompts({ ...fields, prompt: 'a fox ink' }, tokenizers, able, false).report
+    const { usage } = tokenizePrompts({ ...plainPrompt, prompt: 'a fox ink' }, tokenizers, able, false).report
     expect(usage.tokens).toEqual({ prompt: 5 })
     expect(failure(() => jobOf({ prompt: 'anime '.repeat(19) }))).toMatchObject({
       code: 'PROMPT_TOO_LONG',

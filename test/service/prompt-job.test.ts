@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { type PromptFields, tokenizePrompts } from '../../src/service/prompt-job.js'
 import { SdxlTokenizers } from '../../src/tokenizer/index.js'
+import { plainPrompt } from '../support/prompts.js'
 import { modelFolder } from '../tokenizer/support.js'
 
 type Abilities = Parameters<typeof tokenizePrompts>[2]
@@ -15,18 +16,9 @@ const able: Abilities = {
   comingMaxChunks: 3,
   embeddings: []
 }
-const plain: PromptFields = {
-  prompt: 'a fox',
-  negative_prompt: '',
-  prompt_syntax: 'plain',
-  guidance_scale: 5,
-  guidance_start: 0,
-  guidance_end: 1,
-  num_inference_steps: 20
-}
 
 const read = (fields: Partial<PromptFields>, model: Abilities = able, truncate = false) =>
-  tokenizePrompts({ ...plain, ...fields }, tokenizers, model, truncate)
+  tokenizePrompts({ ...plainPrompt, ...fields }, tokenizers, model, truncate)
 const idsOf = (text: string) => {
   const { ids, ids_2 } = tokenizers.encode(text)
   return { ids, ids_2 }

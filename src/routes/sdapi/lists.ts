@@ -26,7 +26,12 @@ const EMPTY = {
 /** The filter that enlarges images for a second pass, as the web UI lists its upscalers. */
 const FILTER = { name: UPSCALER, model_name: null, model_path: null, model_url: null, scale: null }
 
-/** What the web UI says of SDXL's embeddings: 768 numbers for the first text encoder and 1280 for the second. */
+/**
+ * What the web UI says of SDXL's embeddings: 768 numbers for the first text encoder and 1280 for the second. All models
+ * of SDXL's family have these encoders; the web UI knows no others, such as those of the demo model.
+ *
+ * @see https://github.com/AUTOMATIC1111/stable-diffusion-webui/blob/v1.10.1/modules/textual_inversion/textual_inversion.py
+ */
 const SDXL_EMBEDDING = { step: null, sd_checkpoint: null, sd_checkpoint_name: null, shape: 2048 }
 
 /** A digest that is a SHA-256. */
