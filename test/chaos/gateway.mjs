@@ -7,7 +7,7 @@ import { startChild } from '../../tools/children.mjs'
 import { readyAddress } from '../../tools/gateway.mjs'
 import { root } from '../../tools/run.mjs'
 import { processesWith } from '../support/processes.mjs'
-import { ADAPTERS, LORAS, NETS, SIZES } from './random-requests.mjs'
+import { ADAPTERS, EMBEDDINGS, LORAS, NETS, SIZES } from './random-requests.mjs'
 
 const FATAL = 60
 /** A small heap makes V8 collect garbage during the run, so that the memory at its end is what the gateway holds. */
@@ -22,7 +22,8 @@ const SMALL_HEAP = ['--max-old-space-size=64', '--max-semi-space-size=2']
 export async function startGateway({ stepMs, queueLimit }) {
   const folder = await mkdtemp(join(tmpdir(), 'easel-chaos-'))
   const files = await mkdtemp(join(tmpdir(), 'easel-chaos-files-'))
-  for (const [kind, texts] of Object.entries({ loras: LORAS, controlnets: NETS, 'ip-adapters': ADAPTERS })) {
+  const kinds = { loras: LORAS, embeddings: EMBEDDINGS, controlnets: NETS, 'ip-adapters': ADAPTERS }
+  for (const [kind, texts] of Object.entries(kinds)) {
     await mkdir(join(files, kind))
     for (const [name, text] of Object.entries(texts)) await writeFile(join(files, kind, `${name}.safetensors`), text)
   }
@@ -43,7 +44,7 @@ export async function startGateway({ stepMs, queueLimit }) {
       HEARTBEAT_INTERVAL: '0.1',
       HEARTBEAT_TIMEOUT: '1',
       RESTART_BACKOFF: '0.05',
-      WORKER_ARGS: `--sizes ${SIZES.map((size) => size.join('x')).join(',')} --rows 8 --fake-step-ms ${stepMs} --fake-merge-ms ${stepMs} --loras ${files}/loras --controlnets ${files}/controlnets --ip-adapters ${files}/ip-adapters`
+      WORKER_ARGS: `--sizes ${SIZES.map((size) => size.join('x')).join(',')} --rows 8 --fake-step-ms ${stepMs} --fake-merge-ms ${stepMs} --loras ${files}/loras --embeddings ${files}/embeddings --controlnets ${files}/controlnets --ip-adapters ${files}/ip-adapters`
     }
   })
   const log = new LogWatch(child.stdout)

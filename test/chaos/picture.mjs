@@ -3,18 +3,33 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import sharp from 'sharp'
 import { root } from '../../tools/run.mjs'
-import { jobDigest } from '../support/fake-text.mjs'
-import { ADAPTERS, digestOf, LORAS, NETS } from './random-requests.mjs'
+import { fakePixels, jobDigest } from '../support/fake-text.mjs'
+import { ADAPTERS, digestOf, EMBEDDINGS, LORAS, NETS } from './random-requests.mjs'
+
+/** What the prompts of a run may use. */
+const ABILITIES = {
+  features: ['embeddings'],
+  limits: { max_chunks: 1 },
+  comingFeatures: [],
+  comingMaxChunks: 1,
+  embeddings: Object.entries(EMBEDDINGS).map(([name, text]) => ({
+    name,
+    digest: digestOf(text),
+    vectors: Number(text)
+  }))
+}
 
 /**
- * Returns a function that tells whether a PNG is a request's picture, by the built gateway's tokenizers and the definition
- * of the fake engine's picture.
+ * Returns a function that tells whether a PNG is a request's picture, by the built gateway's tokenizers and filters, and
+ * the definition of the fake engine's picture.
  *
  * @returns {Promise<(png: Buffer, plan: import('./random-requests.mjs').Plan, seed: number) => Promise<boolean>>}
  */
 export async function pictureChecker() {
   const load = (/** @type {string} */ file) => import(pathToFileURL(join(root, 'dist', file)).href)
   const { SdxlTokenizers } = await load('tokenizer/index.js')
+  const { tokenizePrompts } = await load('service/prompt-job.js')
+  const { resized } = await load('pictures/transform.js')
   const { canny } = await load('pictures/lines/canny.mjs')
   const { lineart } = await load('pictures/lines/lineart.mjs')
   const tokenizers = await SdxlTokenizers.fromModelFolder(join(root, 'models/demo'))
@@ -29,8 +44,6 @@ export async function pictureChecker() {
   }
   return async (png, { body, pictures }, seed) => {
     const {
-      prompt,
-      negative_prompt = '',
       num_inference_steps: steps,
       strength = 1,
       loras,
@@ -39,12 +52,12 @@ export async function pictureChecker() {
       guidance_scale: guidance,
       scheduler,
       width,
-      height
+      height,
+      hires
     } = body
-    const negative = negative_prompt === '' ? null : tokenizers.encode(negative_prompt)
-    const digest = jobDigest({
-      prompt: tokenizers.encode(prompt),
-      negative,
+    const fields = { negative_prompt: '', ...body, prompt_syntax: 'plain', guidance_start: 0, guidance_end: 1 }
+    const job = {
+      ...tokenizePrompts(fields, tokenizers, ABILITIES, false).job,
       seed,
       steps: Math.trunc(steps * strength),
       schedule_steps: steps,
@@ -69,9 +82,31 @@ export async function pictureChecker() {
         })),
         ...pictures.ip_adapters.map((pixels) => ({ role: 'ip_adapter', pixels }))
       ]
-    })
+    }
+    const last = hires === undefined ? job : await secondOf(job, hires, resized)
+    const digest = jobDigest(last)
     const { data, info } = await sharp(png).raw().toBuffer({ resolveWithObject: true })
-    return info.width === width && info.height === height && data.subarray(0, digest.length).equals(digest)
+    return info.width === last.width && info.height === last.height && data.subarray(0, digest.length).equals(digest)
+  }
+}
+
+/**
+ * The job of a second pass.
+ *
+ * @param {import('../support/fake-text.mjs').FakeJob} first
+ * @param {{ width: number, height: number, strength: number }} hires
+ * @param {(pixels: object, size: object, mode: string) => Promise<{ data: Buffer }>} resized the gateway's
+ */
+async function secondOf(first, { width, height, strength }, resized) {
+  const made = { width: first.width, height: first.height, channels: 3, data: fakePixels(first) }
+  const { data } = await resized(made, { width, height }, 'default')
+  return {
+    ...first,
+    width,
+    height,
+    steps: Math.trunc(first.steps * strength),
+    schedule_steps: first.steps,
+    pictures: [{ role: 'image', pixels: data }]
   }
 }
 

@@ -11,6 +11,9 @@ const WORDS = ['red', 'circle', 'lighthouse', 'dusk', 'oil', 'painting', 'cliff'
 /** LoRAs that the workers of a chaos run have: the texts of their files, by name. */
 export const LORAS = { ink: 'a file', oil: 'another file' }
 
+/** Their embeddings: the text of a file is its number of vectors. None is part of `WORDS`. */
+export const EMBEDDINGS = { charm: '2', 'many hands': '3' }
+
 /** Their control nets and IP-Adapters. */
 export const NETS = { edges: 'a net', pose: 't2i-adapter' }
 export const ADAPTERS = { plus: '16' }
@@ -23,17 +26,19 @@ export const ADAPTERS = { plus: '16' }
 export const digestOf = (text) => createHash('sha256').update(text).digest('hex')
 
 /**
- * What an image is made from: words, words and a LoRA, a picture, a picture and a mask, pictures that it follows, or all
- * of these pictures.
+ * What an image is made from: words, words and a LoRA or an embedding, words in two passes, a picture, a picture and a
+ * mask, pictures that it follows, or all of these pictures.
  *
- * @typedef {'text' | 'lora' | 'picture' | 'mask' | 'control' | 'all'} Kind
+ * @typedef {'text' | 'lora' | 'embedding' | 'hires' | 'picture' | 'mask' | 'control' | 'all'} Kind
  */
 
 /** @type {readonly [Kind, number][]} shares that add up to 1 */
 const KINDS = [
-  ['text', 0.4],
+  ['text', 0.25],
   ['lora', 0.15],
-  ['picture', 0.15],
+  ['embedding', 0.1],
+  ['hires', 0.1],
+  ['picture', 0.1],
   ['mask', 0.1],
   ['control', 0.15],
   ['all', 0.05]
@@ -55,7 +60,7 @@ const FOLLOWING = new Set(['control', 'all'])
  * - `invalid`: sends an invalid request.
  *
  * @typedef {'wait' | 'leave' | 'retry' | 'repeat' | 'reuse' | 'invalid'} Manner
- * @typedef {{ prompt: string, negative_prompt?: string, seed?: number, num_inference_steps: number, guidance_scale: number, width: number, height: number, scheduler: string, loras?: { name: keyof typeof LORAS, weight: number }[], strength?: number, controls?: Control[], ip_adapters?: { name: keyof typeof ADAPTERS, scale: number }[] }} Body
+ * @typedef {{ prompt: string, negative_prompt?: string, seed?: number, num_inference_steps: number, guidance_scale: number, width: number, height: number, scheduler: string, loras?: { name: keyof typeof LORAS, weight: number }[], hires?: { width: number, height: number, strength: number }, strength?: number, controls?: Control[], ip_adapters?: { name: keyof typeof ADAPTERS, scale: number }[] }} Body
  * @typedef {{ name: keyof typeof NETS, preprocessor?: 'canny' | 'lineart', controlnet_conditioning_scale: number }} Control
  * @typedef {{ image?: Buffer, mask_image?: Buffer, controls: Buffer[], ip_adapters: Buffer[] }} Pictures raw pixels of the image's size: RGB, and one channel for the mask
  * @typedef {{ index: number, manner: Manner, body: Body, pictures: Pictures, form: boolean, key: string | undefined }} Plan form: sent as a form and not as JSON
@@ -84,7 +89,7 @@ export function planRequest(index, run, random) {
   const words = (/** @type {number} */ count) => Array.from({ length: count }, () => pick(WORDS)).join(' ')
   const [width, height] = manner === 'invalid' ? [8192, 8192] : pick(SIZES)
   const body = {
-    prompt: `${words(3)} ${index}`,
+    prompt: `${words(3)} ${kind === 'embedding' ? `${pick(Object.keys(EMBEDDINGS))} ` : ''}${index}`,
     ...(random() < 0.5 ? { negative_prompt: words(2) } : {}),
     ...(manner === 'repeat' || manner === 'reuse' ? {} : { seed: Math.floor(random() * 2 ** 32) }),
     num_inference_steps: 2 + Math.floor(random() * 11),
@@ -93,6 +98,7 @@ export function planRequest(index, run, random) {
     height,
     scheduler: pick(['euler', 'ddim', 'dpmpp_2m']),
     ...(kind === 'lora' ? { loras: [{ name: pick(Object.keys(LORAS)), weight: pick([0.5, 1]) }] } : {}),
+    ...(kind === 'hires' ? { hires: hiresOf(pick(SIZES), pick([0.5, 0.75, 1])) } : {}),
     ...(STARTED.has(kind) ? { strength: pick([0.5, 0.75, 1]) } : {}),
     ...(FOLLOWING.has(kind) ? followedBy(pick) : {})
   }
@@ -100,6 +106,14 @@ export function planRequest(index, run, random) {
   const keyed = manner === 'retry' || manner === 'repeat' || manner === 'reuse'
   const form = (STARTED.has(kind) || FOLLOWING.has(kind)) && random() < 0.5
   return { index, manner, body, pictures, form, key: keyed ? `${run}-${index}` : undefined }
+}
+
+/**
+ * @param {[number, number]} size
+ * @param {number} strength
+ */
+function hiresOf([width, height], strength) {
+  return { width, height, strength }
 }
 
 /**

@@ -1,5 +1,5 @@
 import type { Job } from '../../src/workers/job.js'
-import { jobDigest } from './fake-text.mjs'
+import { fakePixels } from './fake-text.mjs'
 
 type FakeJob = Pick<
   Job,
@@ -30,21 +30,5 @@ type FakeJob = Pick<
  * @param weights the worker's --fake-weights
  */
 export function fakePicture(job: FakeJob, weights = ''): Buffer {
-  const { width, height } = job
-  const d = jobDigest(job, weights)
-  const pixels = Buffer.alloc(width * height * 3)
-  for (let y = 0; y < height; y++) {
-    const row = (y * y * (d[2]! | 1) + 257 * d[3]! + 1) % 65536
-    for (let x = 0; x < width; x++) {
-      for (let c = 0; c < 3; c++) {
-        const i = 3 * x + c
-        const column = (i * i * (d[0]! | 1) + 257 * d[1]!) % 65536
-        const noise = ((column * row) % 65536) >> 13
-        pixels[(y * width + x) * 3 + c] =
-          (d[4 + c]! + ((x * (1 + (d[7 + c]! % 4))) >> 2) + ((y * (1 + (d[10]! % 4))) >> 2) + noise) & 255
-      }
-    }
-  }
-  d.copy(pixels, 0)
-  return pixels
+  return fakePixels(job, weights)
 }

@@ -212,3 +212,30 @@ export function jobDigest(job, weights = '') {
     .update(`${canonicalText(job)}${named}`)
     .digest()
 }
+
+/**
+ * The picture of a job, RGB, as easel_worker/fake/image.py defines it.
+ *
+ * @param {FakeJob} job
+ * @param {string} [weights] the worker's --fake-weights
+ */
+export function fakePixels(job, weights = '') {
+  const { width, height } = job
+  const d = jobDigest(job, weights)
+  const at = (/** @type {number} */ index) => /** @type {number} */ (d[index])
+  const pixels = Buffer.alloc(width * height * 3)
+  for (let y = 0; y < height; y++) {
+    const row = (y * y * (at(2) | 1) + 257 * at(3) + 1) % 65536
+    for (let x = 0; x < width; x++) {
+      for (let c = 0; c < 3; c++) {
+        const i = 3 * x + c
+        const column = (i * i * (at(0) | 1) + 257 * at(1)) % 65536
+        const noise = ((column * row) % 65536) >> 13
+        pixels[(y * width + x) * 3 + c] =
+          (at(4 + c) + ((x * (1 + (at(7 + c) % 4))) >> 2) + ((y * (1 + (at(10) % 4))) >> 2) + noise) & 255
+      }
+    }
+  }
+  d.copy(pixels, 0)
+  return pixels
+}
