@@ -1,12 +1,13 @@
 // @ts-check
 // Attack: malicious pictures for POST /generate, too many of them, and a full disk.
 import { execFileSync } from 'node:child_process'
-import { readdir } from 'node:fs/promises'
+import { readdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { scrape, total } from '../support/metrics.mjs'
 import { amount, attacked, atMost } from './lib/attack.mjs'
 import { atEnd } from './lib/cleanup.mjs'
 import { blackPng, other, pngOfChunks, profileBomb, svg } from './lib/files.mjs'
-import { ownFolder, removeFolder } from './lib/gateway.mjs'
+import { FAST, ownFolder, removeFolder } from './lib/gateway.mjs'
 import { ask, generate, refused, SMALL, tally } from './lib/http.mjs'
 import { PEAK_MIB, RECEIVE_TIMEOUT_S, SLACK_S } from './lib/limits.mjs'
 import { forgetPeak, peakMib, waitFor } from './lib/proc.mjs'
@@ -42,6 +43,7 @@ export async function pictureAttacks({ short = false } = {}) {
     ]),
     await attacked('pictures: slow uploads', { env: { PICTURE_LIMIT: String(4 * MB) } }, slow)
   ]
+  if (!short) outcomes.push(await lines(8))
   outcomes.push(await fullDisk(), await unnamed())
   return outcomes
 }
@@ -122,6 +124,43 @@ async function together(gateway, count) {
     limit: `200 or a refusal each, RSS ≤ ${PEAK_MIB} MiB`,
     found: `${tally(answers.map(({ status }) => status))}, ${peak === undefined ? 'the gateway ended' : `${amount(peak)} MiB`}`,
     held: answers.every((answer) => answer.status === 200 || refused(answer)) && peak !== undefined && peak <= PEAK_MIB
+  }
+}
+
+/**
+ * Lines of large pictures, which take the gateway's own time and memory, by many clients at once.
+ *
+ * @param {number} count
+ */
+async function lines(count) {
+  const nets = await ownFolder()
+  try {
+    await writeFile(join(nets, 'net.safetensors'), 'a net')
+    const env = { WORKER_ARGS: `${FAST} --controlnets ${nets}` }
+    return await attacked('pictures: lines of many', { env }, async ({ gateway, restMib }) => {
+      const image = blackPng({ side: SIDE }).toString('base64')
+      const control = { name: 'net', image, preprocessor: 'lineart' }
+      const body = { ...SMALL, width: 1024, height: 1024, controls: [control, control] }
+      forgetPeak(gateway.pid)
+      const answers = await Promise.all(
+        Array.from({ length: count }, () => generate(gateway.url, body, { most: PATIENCE_MS }))
+      )
+      const peak = peakMib(gateway.pid)
+      return [
+        {
+          attack: `${count} requests at once, each for the lines of two pictures of 4096 × 4096 pixels at 1024 × 1024`,
+          limit: `200 or a refusal each, RSS ≤ ${PEAK_MIB} MiB`,
+          found: `${tally(answers.map(({ status }) => status))}, ${peak === undefined ? 'the gateway ended' : `${amount(peak)} MiB`}`,
+          held:
+            answers.every((answer) => answer.status === 200 || refused(answer)) &&
+            peak !== undefined &&
+            peak <= PEAK_MIB
+        },
+        await memoryBack(gateway, restMib, 'lines of pictures')
+      ]
+    })
+  } finally {
+    removeFolder(nets)
   }
 }
 
