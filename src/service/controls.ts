@@ -37,10 +37,17 @@ const MAX_SHOWN = 20
  * @throws EaselError INVALID_REQUEST, LIMIT_EXCEEDED or UNSUPPORTED_CONTROL with the list
  */
 export function conditionsOf(
-  { controls = [], ip_adapters: adapters = [] }: Pick<Decided, List>,
+  { controls = [], ip_adapters: adapters = [], cache_interval: cached }: Pick<Decided, List | 'cache_interval'>,
   request: Pick<GenerateRequest, 'padding_mask_crop'>,
   model: Pick<Capabilities, 'controls' | 'ipAdapters' | 'limits'>
 ): Conditions {
+  const list = controls.length > 0 ? 'controls' : adapters.length > 0 ? 'ip_adapters' : undefined
+  if (list !== undefined && cached > 1)
+    throw new EaselError(
+      'UNSUPPORTED_FEATURE',
+      `cache_interval must be 1 with ${list}, not ${cached}: the deep features that it reuses would not follow the pictures`,
+      { field: 'cache_interval' }
+    )
   const most = model.limits.max_controls ?? 0
   if (controls.length > most)
     throw new EaselError('LIMIT_EXCEEDED', `controls must have at most ${most} entries`, { field: 'controls' })
