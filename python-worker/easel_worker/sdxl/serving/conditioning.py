@@ -1,7 +1,6 @@
 """Loads and compiles what changes an image's steps by pictures: nets and IP-Adapters together."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from easel_worker.engine import CONTROLS, IP_ADAPTERS, Capabilities
@@ -22,9 +21,6 @@ from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.sdxl.serving.runner import Runner
 from easel_worker.sdxl.serving.sharding import replicate, replicated
 from easel_worker.sdxl.serving.trial import try_control, try_ip_adapter
-
-MAX_CONTROLS = 2
-"""How many ControlNets and T2I-Adapters an image may have together."""
 
 Report = Callable[[str], None]
 
@@ -74,7 +70,6 @@ class Conditioning:
         if control is not None:
             runner.controls = Controls(nets, control)
             added["controls"] = tuple(net.listed for net in nets)
-            added["limits"] = replace(now.limits, max_controls=MAX_CONTROLS)
         if pictures is not None:
             everywhere = replicated(resolve.mesh(options))
             runner.image_prompts = ImagePrompts(adapters, pictures, everywhere)

@@ -131,6 +131,7 @@ def describe(model: Path, options: Options) -> Description:
             max_cache_interval=options.max_cache_interval,
             max_clip_skip=_most_skipped(config),
             max_loras=0 if options.loras is None else options.limits.max_loras,
+            max_controls=options.limits.max_controls if controls else 0,
         ),
         devices=tuple(DeviceInfo(d.id, d.device_kind) for d in resolve.devices(options)),
         programs=(),

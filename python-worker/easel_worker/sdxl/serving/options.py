@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 DTYPES = ("auto", "bfloat16", "float32")
 QUANTIZATIONS = ("none", "int8")
 
-_LIMITS = Limits(max_steps=100, max_guidance_scale=30.0, max_images=8, max_loras=8)
+_LIMITS = Limits(max_steps=100, max_guidance_scale=30.0, max_images=8, max_loras=8, max_controls=2)
 
 
 @dataclass(frozen=True)
