@@ -24,14 +24,18 @@ const WANTED =
 const CONVERT =
   'Such files can run code when they are loaded. To convert one, use diffusers: StableDiffusionXLPipeline.from_single_file(FILE).save_pretrained(FOLDER)'
 
-/** The folders of a model's two tokenizers. Those that a single file lacks are SDXL base's. */
+/**
+ * The folders of a model's two tokenizers. Those that a single file lacks are SDXL base's. SDXL's refiner has the second
+ * one only, which then counts for both; a worker refuses other models that lack the first.
+ */
 export function tokenizerFolders(model: string): [string, string] {
   const single = SINGLE_FILE.test(model) || (!isDiffusersFolder(model) && singleFiles(model).length > 0)
   const folder = (name: string) => {
     const own = join(model, name)
     return single && !existsSync(own) ? join(SDXL_BASE, name) : own
   }
-  return [folder('tokenizer'), folder('tokenizer_2')]
+  const [first, second] = [folder('tokenizer'), folder('tokenizer_2')]
+  return [existsSync(first) || !existsSync(second) ? first : second, second]
 }
 
 /** What is wrong if the value is a URL instead of a folder; undefined otherwise. */

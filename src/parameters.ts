@@ -164,6 +164,14 @@ const microConditioning = {
   openai: true
 } as const
 
+/** What the scores of models such as SDXL's refiner have in common. */
+const score = {
+  feature: 'aesthetic_score',
+  unable: 'the model takes no aesthetic score',
+  recipe: 'where decided',
+  openai: true
+} as const
+
 /**
  * All parameters of a request for images, in the order of a recipe. The request, the recipe, the extras of /v1, the
  * operator's defaults, /health, the OpenAPI document and the message to the worker are derived from this table.
@@ -712,6 +720,31 @@ export const parameters = {
     ),
     ...microConditioning,
     wire: 'negative_target_size'
+  },
+  aesthetic_score: {
+    schema: Type.Number({
+      minimum: 0,
+      maximum: 10,
+      description:
+        "How beautiful the image should be, for models that were trained with such scores: SDXL's refiner. As in diffusers."
+    }),
+    neutral: 6,
+    option: { key: 'defaultAestheticScore', doc: 'aesthetic_score of requests without it.' },
+    ...score,
+    label: 'Aesthetic score',
+    wire: 'aesthetic_score'
+  },
+  negative_aesthetic_score: {
+    schema: Type.Number({
+      minimum: 0,
+      maximum: 10,
+      description: 'The same for the negative prompt, which the image moves away from.'
+    }),
+    neutral: 2.5,
+    option: { key: 'defaultNegativeAestheticScore', doc: 'negative_aesthetic_score of requests without it.' },
+    ...score,
+    label: 'Negative aesthetic score',
+    wire: 'negative_aesthetic_score'
   },
   num_images: {
     schema: Type.Integer({

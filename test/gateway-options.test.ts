@@ -106,7 +106,16 @@ describe('loadOptions', () => {
 describe('MODEL', () => {
   const folder = mkdtempSync(join(tmpdir(), 'easel-test-'))
   mkdirSync(join(folder, 'cache/snapshots/0123/unet'), { recursive: true })
-  for (const name of ['empty', 'one', 'own/tokenizer', 'pickled', 'two', 'whole/unet'])
+  for (const name of [
+    'empty',
+    'one',
+    'own/tokenizer',
+    'pickled',
+    'refiner/tokenizer_2',
+    'refiner/unet',
+    'two',
+    'whole/unet'
+  ])
     mkdirSync(join(folder, name), { recursive: true })
   for (const file of [
     'all.ckpt',
@@ -119,6 +128,9 @@ describe('MODEL', () => {
     'two/a.safetensors',
     'two/b.safetensors',
     'two/notes.txt',
+    'refiner/model_index.json',
+    'refiner/tokenizer_2/vocab.json',
+    'refiner/unet/model.safetensors',
     'whole/all.safetensors',
     'whole/model_index.json',
     'whole/other.safetensors',
@@ -167,6 +179,11 @@ describe('MODEL', () => {
       first === undefined ? join(base, 'tokenizer') : join(folder, first),
       second === undefined ? join(base, 'tokenizer_2') : join(folder, second)
     ])
+  })
+
+  it("may be a folder with the second tokenizer only, as SDXL's refiner", () => {
+    const second = join(folder, 'refiner/tokenizer_2')
+    expect(tokenizerFolders(join(folder, 'refiner'))).toEqual([second, second])
   })
 
   it('may be a single file that only the worker has', () => {

@@ -33,6 +33,7 @@ from easel_worker.values import (
     OneTo8,
     OneTo64,
     Positive,
+    Score,
     Seconds,
     Sha256,
     Share,
@@ -75,6 +76,12 @@ LORAS = "loras"
 EMBEDDINGS = "embeddings"
 """The feature of an engine that has a folder of embeddings, which may be empty."""
 
+AESTHETIC_SCORE = "aesthetic_score"
+"""The feature of a model that is conditioned on aesthetic scores, as SDXL's refiner is."""
+
+PICTURES_ONLY = "pictures_only"
+"""The feature of a model that changes pictures and makes none from text alone."""
+
 IMAGE_TO_IMAGE = "image_to_image"
 """The feature of an engine that can begin from a picture, at a later step of the schedule."""
 
@@ -98,6 +105,7 @@ FEATURES = {
     INPAINTING: ("mask",),
     CONTROLS: ("controls",),
     IP_ADAPTERS: ("ip_adapters",),
+    AESTHETIC_SCORE: ("aesthetic_score", "negative_aesthetic_score"),
     MICRO_CONDITIONING: (
         "original_size",
         "crops_coords_top_left",
@@ -270,7 +278,8 @@ class Parameters:
     `steps` of a schedule of `schedule_steps`; absent, they are the same. `controls` and
     `ip_adapters` have a picture each, in the same order.
     `guidance_rescale` is diffusers': how far a guided prediction's deviation moves to that of the
-    unguided one. Absent sizes of SDXL's micro-conditioning are the image's own.
+    unguided one. Absent sizes of SDXL's micro-conditioning are the image's own. Models with
+    aesthetic scores have them in the place of the target size.
     """
 
     prompt: Tokens
@@ -291,6 +300,8 @@ class Parameters:
     negative_original_size: HeightWidth | UnsetType = UNSET
     negative_crops_coords_top_left: TopLeft = (0, 0)
     negative_target_size: HeightWidth | UnsetType = UNSET
+    aesthetic_score: Score = 6.0
+    negative_aesthetic_score: Score = 2.5
     weighting: Weighting | UnsetType = UNSET
     empty: Tokens | UnsetType = UNSET
     loras: Annotated[tuple[LoraUse, ...], OneTo8] | UnsetType = UNSET

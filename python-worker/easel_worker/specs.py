@@ -13,6 +13,7 @@ from easel_worker.engine import (
     FEATURES,
     GUIDANCE_EMBEDDING,
     LIMITED,
+    PICTURES_ONLY,
     Capabilities,
     ImageSpec,
     InvalidRequest,
@@ -84,6 +85,11 @@ def check(spec: ImageSpec, capabilities: Capabilities) -> None:
     if spec.rows > capabilities.rows:
         raise InvalidRequest(
             "a guided image takes two rows and this worker has one: start it with --rows 2 or more"
+        )
+    if PICTURES_ONLY in capabilities.features and spec.image is None:
+        raise InvalidRequest(
+            "this model changes pictures and makes none from text alone: send a picture with the "
+            "role image"
         )
     _check_negative_sizes(spec)
     check_prompts(spec, capabilities)

@@ -22,6 +22,7 @@ class Case:
     """A tiny model and the inputs to run it on.
 
     Attributes:
+        text_encoder: None for a model with the second one only.
         latents: height and width of the UNet's input.
         batch: number of rows.
         stored: dtype of the weights in the checkpoint.
@@ -29,7 +30,7 @@ class Case:
     """
 
     name: str
-    text_encoder: Config
+    text_encoder: Config | None
     text_encoder_2: Config
     unet: Config
     vae: Config
@@ -37,6 +38,11 @@ class Case:
     batch: int = 2
     stored: str = "float32"
     gain: float = 1.0
+
+    @property
+    def first_text_encoder(self) -> Config:
+        """That which a prompt's first ids are for; the only one, if there is one."""
+        return self.text_encoder or self.text_encoder_2
 
 
 def text(hidden: int, layers: int, heads: int, **more: Any) -> Config:
@@ -74,11 +80,11 @@ def unet(channels: tuple[int, ...], blocks: str, heads: Any, context: int, **mor
     return config | more
 
 
-def added(features: int, pooled: int) -> Config:
+def added(features: int, pooled: int, ids: int = 6) -> Config:
     """Return the UNet's config keys for time ids of `features` sines and cosines each."""
     return {
         "addition_time_embed_dim": features,
-        "projection_class_embeddings_input_dim": 6 * features + pooled,
+        "projection_class_embeddings_input_dim": ids * features + pooled,
     }
 
 
@@ -220,9 +226,36 @@ KOALA_1B = sibling("koala-1b", layers_per_block=1, transformer_layers_per_block=
 LCM_SDXL = sibling("lcm-sdxl", transformer_layers_per_block=[1, 2, 10], time_cond_proj_dim=256)
 INPAINTING = sibling("inpainting", in_channels=9)
 
+REFINER = replace(
+    SDXL_BASE_IN_SMALL,
+    name="refiner",
+    text_encoder=None,
+    unet=unet(
+        (16, 32, 48, 48),
+        "DCCD",
+        [1, 2, 3, 3],
+        24,
+        layers_per_block=2,
+        transformer_layers_per_block=4,
+        **added(8, 24, ids=5),
+    ),
+    vae=vae((8, 16)),
+    latents=(8, 8),
+)
+"""SDXL's refiner in small: the published levels, layers and depths."""
+
 SIBLINGS = (SSD_1B, VEGA, KOALA_700M, KOALA_1B, LCM_SDXL)
 
-CASES = (SDXL_BASE_IN_SMALL, DEMO, CONV_PROJECTION, FOUR_LEVELS, QUIET, *SIBLINGS, INPAINTING)
+CASES = (
+    SDXL_BASE_IN_SMALL,
+    DEMO,
+    CONV_PROJECTION,
+    FOUR_LEVELS,
+    QUIET,
+    *SIBLINGS,
+    INPAINTING,
+    REFINER,
+)
 
 
 def from_folder(folder: Path, latents: tuple[int, int]) -> Case:
@@ -232,8 +265,9 @@ def from_folder(folder: Path, latents: tuple[int, int]) -> Case:
         values: Config = json.loads((folder / part / "config.json").read_text())
         return {key: value for key, value in values.items() if not key.startswith("_")}
 
-    parts = ("text_encoder", "text_encoder_2", "unet", "vae")
-    return Case(folder.name, *map(config, parts), latents=latents)
+    first = config("text_encoder") if (folder / "text_encoder").is_dir() else None
+    others = map(config, ("text_encoder_2", "unet", "vae"))
+    return Case(folder.name, first, *others, latents=latents)
 
 
 def _depths(rng: random.Random, layers: int, levels: int) -> list[int | list[int]]:

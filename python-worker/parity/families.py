@@ -113,6 +113,17 @@ FAMILIES = (
         ),
     ),
     Family(
+        "SDXL refiner 1.0",
+        "one text encoder, aesthetic scores; changes pictures only",
+        "`MODEL=…` as SDXL base",
+        (
+            "refiner",
+            "refiner euler image 0.3",
+            "refiner euler mask 0.6",
+            "refiner-scores-and-sizes",
+        ),
+    ),
+    Family(
         "SSD-1B",
         "a depth for each transformer; no attention in the middle block",
         "`MODEL=…` as SDXL base",

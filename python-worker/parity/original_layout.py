@@ -39,11 +39,16 @@ def single_file(parts: Mapping[str, Arrays], *, attention_as_conv: bool = True) 
         parts: the tensors of each component by diffusers' names. The VAE may be absent.
         attention_as_conv: store the VAE's attention as convolutions of 1×1, as older code does.
     """
-    return {
+    written = {
         name: np.ascontiguousarray(value)
         for part, tensors in parts.items()
         for name, value in component(part, tensors, attention_as_conv=attention_as_conv).items()
     }
+    if "text_encoder" in parts:
+        return written
+    # As in SDXL's refiner.
+    one, zero = "conditioner.embedders.1.", "conditioner.embedders.0."
+    return {name.replace(one, zero): value for name, value in written.items()}
 
 
 def component(

@@ -30,9 +30,12 @@ def put(array: NDArray[Any], _: Param) -> jax.Array:
 
 
 def declare(config: SdxlConfig) -> dict[str, Any]:
-    """Return the declarations of all four parts."""
+    """Return the declarations of all parts."""
+    first = {}
+    if config.text_encoder is not None:
+        first = {"text_encoder": TextEncoder.declare(config.text_encoder)}
     return {
-        "text_encoder": TextEncoder.declare(config.text_encoder),
+        **first,
         "text_encoder_2": TextEncoder.declare(config.text_encoder_2),
         "unet": UNet.declare(config.unet),
         "vae": Vae.declare(config.vae),
@@ -52,6 +55,8 @@ def run(parts: Mapping[str, Any], given: Arrays) -> dict[str, NDArray[np.float32
     """Return the outputs of `parity.reference.run`, under the same names and in its layout."""
     outputs: dict[str, jax.Array] = {}
     for part, ids in (("text_encoder", "ids"), ("text_encoder_2", "ids_2")):
+        if part not in parts:
+            continue
         text = _run(parts[part], jnp.asarray(given[ids], jnp.int32))
         outputs[f"{part}.hidden_states"] = text.hidden_states
         outputs[f"{part}.pooled"] = text.pooled

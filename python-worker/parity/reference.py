@@ -6,7 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    EulerDiscreteScheduler,
+    StableDiffusionXLImg2ImgPipeline,
+    UNet2DConditionModel,
+)
 from diffusers import StableDiffusionXLPipeline as Pipeline
 from numpy.typing import NDArray
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
@@ -22,9 +27,12 @@ COMPONENTS = ("text_encoder", "text_encoder_2", "unet", "vae")
 
 
 def build(case: Case) -> dict[str, Model]:
-    """Build the four models of a case, in evaluation mode, initialised as their classes do."""
+    """Build the models of a case, in evaluation mode, initialised as their classes do."""
+    first: dict[str, Model] = {}
+    if case.text_encoder is not None:
+        first = {"text_encoder": CLIPTextModel(CLIPTextConfig(**case.text_encoder))}
     models: dict[str, Model] = {
-        "text_encoder": CLIPTextModel(CLIPTextConfig(**case.text_encoder)),
+        **first,
         "text_encoder_2": CLIPTextModelWithProjection(CLIPTextConfig(**case.text_encoder_2)),
         "unet": UNet2DConditionModel(**case.unet),
         "vae": AutoencoderKL(**case.vae),
@@ -33,10 +41,13 @@ def build(case: Case) -> dict[str, Model]:
 
 
 def read(folder: Path) -> dict[str, Model]:
-    """Load the four models of a diffusers folder, in float32."""
+    """Load the models of a diffusers folder, in float32."""
     full = torch.float32
+    first: dict[str, Model] = {}
+    if (folder / "text_encoder").is_dir():
+        first["text_encoder"] = CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=full)
     models: dict[str, Model] = {
-        "text_encoder": CLIPTextModel.from_pretrained(folder / "text_encoder", dtype=full),
+        **first,
         "text_encoder_2": CLIPTextModelWithProjection.from_pretrained(
             folder / "text_encoder_2", dtype=full
         ),
@@ -72,12 +83,21 @@ def of_golden(case: Case, stored: Golden) -> dict[str, Model]:
     return models
 
 
-def pipeline(models: Mapping[str, Model]) -> Pipeline:
+def pipeline(models: Mapping[str, Model]) -> Any:
     """Return the models as a pipeline without tokenizers, which can save a diffusers folder."""
     scheduler = EulerDiscreteScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, steps_offset=1
     )
-    return Pipeline(**models, scheduler=scheduler, tokenizer=None, tokenizer_2=None)
+    parts: dict[str, Any] = {**models, "scheduler": scheduler, "tokenizer": None}
+    if "text_encoder" in models:
+        return Pipeline(**parts, tokenizer_2=None)
+    return StableDiffusionXLImg2ImgPipeline(
+        **parts,
+        tokenizer_2=None,
+        text_encoder=None,
+        requires_aesthetics_score=True,
+        force_zeros_for_empty_prompt=False,
+    )
 
 
 def inputs(case: Case, seed: int) -> dict[str, NDArray[Any]]:
@@ -91,14 +111,16 @@ def inputs(case: Case, seed: int) -> dict[str, NDArray[Any]]:
 
     latents = (case.batch, case.unet.get("in_channels", 4), height, width)
     pooled = case.text_encoder_2["projection_dim"]
+    added = case.unet["projection_class_embeddings_input_dim"] - pooled
+    sizes = added // case.unet["addition_time_embed_dim"]
     given = {
-        "ids": _ids(case.text_encoder, case.batch, rng),
+        "ids": _ids(case.first_text_encoder, case.batch, rng),
         "ids_2": _ids(case.text_encoder_2, case.batch, rng),
         "sample": normal(*latents),
         "timestep": rng.choice(np.float32([1, 7.5, 400, 999]), case.batch),
         "context": normal(case.batch, 13, case.unet["cross_attention_dim"]),
         "pooled": normal(case.batch, pooled),
-        "time_ids": rng.choice(np.float32([0, 64, 768, 1024]), (case.batch, 6)),
+        "time_ids": rng.choice(np.float32([0, 64, 768, 1024]), (case.batch, sizes)),
         "latents": normal(1, 4, 6, 4),
         "image": np.tanh(normal(1, 3, 6 * scale, 4 * scale)),
     }
@@ -148,7 +170,6 @@ def decode_in_tiles(vae: Any, latents: NDArray[np.float32], tile: int) -> NDArra
 def run(models: Mapping[str, Any], given: Arrays) -> dict[str, NDArray[Any]]:
     """Return all outputs that we compare, in diffusers' layout."""
     tensors = {name: torch.from_numpy(np.asarray(value)) for name, value in given.items()}
-    first = models["text_encoder"](tensors["ids"], output_hidden_states=True)
     second = models["text_encoder_2"](tensors["ids_2"], output_hidden_states=True)
     noise = models["unet"](
         tensors["sample"],
@@ -158,9 +179,14 @@ def run(models: Mapping[str, Any], given: Arrays) -> dict[str, NDArray[Any]]:
         added_cond_kwargs={"text_embeds": tensors["pooled"], "time_ids": tensors["time_ids"]},
     )
     posterior = models["vae"].encode(tensors["image"]).latent_dist
-    outputs = {
-        "text_encoder.hidden_states": torch.stack(first.hidden_states),
-        "text_encoder.pooled": first.pooler_output,
+    outputs = {}
+    if "text_encoder" in models:
+        first = models["text_encoder"](tensors["ids"], output_hidden_states=True)
+        outputs = {
+            "text_encoder.hidden_states": torch.stack(first.hidden_states),
+            "text_encoder.pooled": first.pooler_output,
+        }
+    outputs |= {
         "text_encoder_2.hidden_states": torch.stack(second.hidden_states),
         "text_encoder_2.pooled": second.text_embeds,
         "unet": noise.sample,

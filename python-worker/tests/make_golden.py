@@ -249,6 +249,10 @@ WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
             "negative_target_size": [512, 512],
         },
     ),
+    "generate-aesthetic-scores": (
+        p.Generate,
+        GENERATE_HEADER | {"aesthetic_score": 8.5, "negative_aesthetic_score": 0},
+    ),
     "generate-image": (
         p.Generate,
         GENERATE_HEADER | SMALL | {"steps": 12, "schedule_steps": 40, "pictures": [IMAGE]},
@@ -452,6 +456,7 @@ def _bad_headers() -> Iterator[Golden]:
         "generate-guidance-past-the-end": (p.Generate, GENERATE_HEADER, {"guidance_end": 1.01}),
         "generate-cache-interval-of-none": (p.Generate, GENERATE_HEADER, {"cache_interval": 0}),
         "generate-rescale-of-2": (p.Generate, GENERATE_HEADER, {"guidance_rescale": 2}),
+        "generate-score-of-11": (p.Generate, GENERATE_HEADER, {"aesthetic_score": 11}),
         "generate-size-of-three": (p.Generate, GENERATE_HEADER, {"target_size": [1, 2, 3]}),
         "generate-size-of-zero": (p.Generate, GENERATE_HEADER, {"original_size": [0, 512]}),
         "generate-negative-crop": (

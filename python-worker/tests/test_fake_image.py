@@ -71,6 +71,14 @@ def test_rescaling_and_sizes_are_named_unless_neutral() -> None:
     assert text == f"{plain}|conditions=0;512,768;0,0;1024,640;1,2;3,4;5,6"
 
 
+def test_scores_are_named_unless_neutral() -> None:
+    plain = canonical_text(spec_of(generate("a"), 1))
+    assert canonical_text(spec_of(generate("a", aesthetic_score=6.0), 1)) == plain
+    scored = generate("a", aesthetic_score=7.25, guidance_rescale=0.7)
+    text = canonical_text(spec_of(scored, 1))
+    assert text == f"{plain}|conditions=700;-;0,0;-;-;0,0;-|scores=7250;2500"
+
+
 def test_loras_are_named_in_order() -> None:
     plain = canonical_text(spec_of(generate("a"), 1))
     b, a = LoraUse("b", "1" * 64, 0.5, -1.0), LoraUse("a", "2" * 64, 1.0, 0.0)

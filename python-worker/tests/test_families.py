@@ -6,7 +6,7 @@ import pytest
 
 from parity.cases import CASES
 from parity.families import BEGIN, END, FAMILIES, insert, table
-from parity.pipeline.cases import PIPELINE_CASES, inpainting_cases
+from parity.pipeline.cases import PIPELINE_CASES, inpainting_cases, refiner_cases
 from parity.report import Comparison
 from parity.schedulers.cases import cases as scheduler_cases
 from parity.single_file.cases import FILES
@@ -17,6 +17,7 @@ COMPARED = {
     *(case.name for case in CASES),
     *(case.name for case in PIPELINE_CASES),
     *(case.name for case in inpainting_cases()),
+    *(case.name for case in refiner_cases()),
     *(case.name for case in scheduler_cases()),
     *(file.name for file in FILES),
 }

@@ -213,6 +213,14 @@ def test_a_picture_has_the_channels_of_its_role() -> None:
             specs(replace(request, pictures=forms, frames=frames), capabilities())
 
 
+def test_a_model_that_only_changes_pictures_needs_one() -> None:
+    able = capabilities()
+    refiner = replace(able, features=(*able.features, "pictures_only"))
+    with pytest.raises(InvalidRequest, match="makes none from text alone: send a picture"):
+        specs(generate("a"), refiner)
+    assert specs(with_pictures(generate("a"), "image"), refiner)
+
+
 def test_a_control_is_here_with_a_picture_if_its_file_is(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         (tmp_path / f"{name}.safetensors").write_bytes(name.encode())

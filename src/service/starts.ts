@@ -2,7 +2,7 @@ import { EaselError } from '../errors.js'
 import type { ResizeMode } from '../pictures/fit.js'
 import type { Size } from '../pictures/pixels.js'
 import type { GenerateRequest } from '../schemas/generate.js'
-import { type Capabilities, PICTURE_FEATURES } from '../workers/capabilities.js'
+import { type Capabilities, PICTURE_FEATURES, PICTURES_ONLY } from '../workers/capabilities.js'
 import type { Job } from '../workers/job.js'
 import type { Decided } from './decisions.js'
 import { unsupported } from './failures.js'
@@ -38,6 +38,8 @@ export function checkStart(request: GenerateRequest, decided: Decided, model: Ca
   if (image === undefined) {
     const field = ABOUT_IMAGES.find((name) => request[name] !== undefined)
     if (field !== undefined) throw invalid(field, 'needs image: send the picture to start from, or leave it out')
+    if (model.features.includes(PICTURES_ONLY))
+      throw invalid('image', `must be sent: ${model.model.id} changes pictures and makes none from text alone`)
     return
   }
   if (!model.features.includes(PICTURE_FEATURES.image))

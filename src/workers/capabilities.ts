@@ -44,6 +44,9 @@ const OPTIONAL_LIMITS: ReadonlySet<string | undefined> = new Set([
 /** The feature of workers whose model takes the guidance scale as an input. */
 export const GUIDANCE_EMBEDDING = 'guidance_embedding'
 
+/** The feature of workers whose model changes pictures and makes none from text alone, as SDXL's refiner. */
+export const PICTURES_ONLY = 'pictures_only'
+
 /** The feature of workers that apply the weights in a prompt. */
 export const PROMPT_WEIGHTS = 'prompt_weights'
 

@@ -93,6 +93,18 @@ describe('the steps of a strength', () => {
   })
 })
 
+describe('a model that only changes pictures', () => {
+  const refiner = { ...model, features: [...model.features, 'pictures_only'], model: { id: 'refiner' } } as Capabilities
+
+  it('refuses a request without one by name, and takes one with it', () => {
+    const check = (request: Partial<GenerateRequest>) => () =>
+      checkStart({ prompt: 'x', ...request }, decided(request), refiner)
+    expect(check({})).toThrow('image must be sent: refiner changes pictures and makes none from text alone')
+    expect(check({ image: IMAGE })).not.toThrow()
+    expect(check({ strength: 0.5 })).toThrow('strength needs image')
+  })
+})
+
 describe('the size for a picture', () => {
   const size = fc.tuple(fc.integer({ min: 8, max: 2048 }), fc.integer({ min: 8, max: 2048 }))
   const sizes = fc.array(size, { minLength: 1, maxLength: 12 })

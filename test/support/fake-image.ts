@@ -12,6 +12,8 @@ type FakeJob = Pick<
       | 'guidance_end'
       | 'cache_interval'
       | 'guidance_rescale'
+      | 'aesthetic_score'
+      | 'negative_aesthetic_score'
       | 'original_size'
       | 'crops_coords_top_left'
       | 'target_size'

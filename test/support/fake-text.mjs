@@ -31,6 +31,8 @@ import { createHash } from 'node:crypto'
  * @property {readonly number[]} [sigmas]
  * @property {number} [eta]
  * @property {number} [guidance_rescale]
+ * @property {number} [aesthetic_score]
+ * @property {number} [negative_aesthetic_score]
  * @property {readonly [number, number]} [original_size]
  * @property {readonly [number, number]} [crops_coords_top_left]
  * @property {readonly [number, number]} [target_size]
@@ -77,6 +79,8 @@ export function canonicalText({
   controls = [],
   ip_adapters = [],
   pictures = [],
+  aesthetic_score = 6,
+  negative_aesthetic_score = 2.5,
   ...conditions
 }) {
   const lists = negative === null ? ['-', '-'] : [negative.ids.join(','), negative.ids_2.join(',')]
@@ -108,6 +112,7 @@ export function canonicalText({
           ].join(';')
         ]),
     ...conditionsText(conditions),
+    ...scoresText([aesthetic_score, negative_aesthetic_score]),
     ...lorasText(loras),
     ...embeddingsText(embeddings, pooled_at_end),
     ...(schedule_steps === steps ? [] : [`schedule_steps=${schedule_steps}`]),
@@ -154,6 +159,12 @@ function conditionsText({ guidance_rescale = 0, ...pairs }) {
     .map((part) => part?.toString() ?? '-')
     .join(';')
   return text === '0;-;0,0;-;-;0,0;-' ? [] : [`conditions=${text}`]
+}
+
+/** @param {readonly [number, number]} scores */
+function scoresText(scores) {
+  const text = scores.map(thousandths).join(';')
+  return text === '6000;2500' ? [] : [`scores=${text}`]
 }
 
 /** @param {FakeJob['loras']} loras */

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from easel_worker.calibrate.watched import Watched, watched_unet
 from easel_worker.engine import Tokens
+from easel_worker.sdxl.folder.config_reader import ConfigError
 from easel_worker.sdxl.folder.model import SdxlParams, load_params
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.samplers.table import Table
@@ -47,6 +48,10 @@ class Calibration:
             ValueError: the model is not supported, or its weights do not fit.
         """
         about = describe(folder, options)
+        if about.config.pictures_only:
+            raise ConfigError(
+                f"{folder}: a model that changes pictures cannot be calibrated by texts"
+            )
         put = replicate(resolve.mesh(options))
         self._about: Description = about
         self._params: SdxlParams = load_params(

@@ -137,4 +137,5 @@ def _tokens(files: ModelFiles, config: SdxlConfig) -> tuple[int, int]:
     if all(folder.is_dir() for folder in files.tokenizers):
         first, second = (read_tokenizer(folder).info.max_length for folder in files.tokenizers)
         return first, second
-    return config.text_encoder.positions, config.text_encoder_2.positions
+    encoder = config.text_encoder or config.text_encoder_2
+    return encoder.positions, config.text_encoder_2.positions

@@ -55,6 +55,7 @@ def canonical_text(spec: ImageSpec) -> str:
         *_weighting(spec),
         *_schedule(spec),
         *_conditions(spec),
+        *_scores(spec),
         *_loras(spec),
         *_embeddings(spec),
         *_schedule_steps(spec),
@@ -145,6 +146,15 @@ def _conditions(spec: ImageSpec) -> tuple[str, ...]:
     parts = [str(_thousandths(spec.guidance_rescale)), *texts]
     neutral = parts == ["0", "-", "0,0", "-", "-", "0,0", "-"]
     return () if neutral else (f"conditions={';'.join(parts)}",)
+
+
+def _scores(spec: ImageSpec) -> tuple[str, ...]:
+    """`scores=` and the aesthetic scores in thousandths, joined by `;`; nothing for the defaults.
+
+    The negative prompt's is the second.
+    """
+    scores = [_thousandths(each) for each in (spec.aesthetic_score, spec.negative_aesthetic_score)]
+    return () if scores == [6000, 2500] else (f"scores={';'.join(map(str, scores))}",)
 
 
 def _loras(spec: ImageSpec) -> tuple[str, ...]:

@@ -72,6 +72,11 @@ class PipelineCase:
         return self.model.unet.get("in_channels", 4) > 4
 
     @property
+    def refiner(self) -> bool:
+        """Whether its model is one like SDXL's refiner."""
+        return self.model.text_encoder is None
+
+    @property
     def engine(self) -> str:
         """A key of the engine: cases with the same key differ only in their specs."""
         pictures = self.strength is not None or self.inpainting
@@ -142,6 +147,8 @@ class PipelineCase:
 
     def ids(self, text: str, tokenizer: str) -> list[int]:
         """Return a text's ids for one encoder."""
+        if self.refiner:  # it has the second one only
+            tokenizer = "tokenizer_2"
         return stub_tokenizer.ids_of(text, tokenizer, *vocabulary_of(self.model, tokenizer))
 
     def noise(self) -> NDArray[np.float32]:
@@ -158,7 +165,7 @@ class PipelineCase:
 
     def complete(self, folder: Path) -> None:
         """Add the other files that our engine reads to a folder with the model's parts."""
-        for name in stub_tokenizer.PADS:
+        for name in list(stub_tokenizer.PADS)[1 if self.refiner else 0 :]:
             stub_tokenizer.write(folder, name, *vocabulary_of(self.model, name))
         scheduler = folder / "scheduler" / "scheduler_config.json"
         scheduler.parent.mkdir(exist_ok=True)
@@ -173,8 +180,8 @@ class PipelineCase:
 
 def vocabulary_of(model: Case, tokenizer: str) -> tuple[int, int]:
     """Return the vocabulary's size and a text's length, which both encoders must support."""
-    config = model.text_encoder if tokenizer == "tokenizer" else model.text_encoder_2
-    encoders = model.text_encoder, model.text_encoder_2
+    encoders = model.first_text_encoder, model.text_encoder_2
+    config = encoders[0 if tokenizer == "tokenizer" else 1]
     return config["vocab_size"], min(c["max_position_embeddings"] for c in encoders)
 
 
@@ -195,7 +202,7 @@ SIGMAS = (12.0, 6.5, 3.8, 2.2, 1.3, 0.7, 0.3, 0.06, 0.0)
 """Both uneven on purpose; eight steps."""
 
 BASE, CONV, FOUR = cases.SDXL_BASE_IN_SMALL, cases.CONV_PROJECTION, cases.FOUR_LEVELS
-INPAINTING = cases.INPAINTING
+INPAINTING, REFINER = cases.INPAINTING, cases.REFINER
 
 PIPELINE_CASES = (
     PipelineCase("euler", BASE, steps=20),
@@ -347,6 +354,44 @@ def inpainting_cases() -> Iterator[PipelineCase]:
     )
 
 
+def refiner_cases() -> Iterator[PipelineCase]:
+    """Images of SDXL's refiner in small, which begin from pictures, with and without a mask."""
+    plain = PipelineCase(
+        "", REFINER, guidance=3.0, zeros_for_no_negative=False, settings=UNIPC, strength=0.3
+    )
+    for scheduler in ("euler", "dpmpp_2m_karras", "heun", "ddim", "unipc"):
+        for strength, masked in product(STRENGTHS, (False, True)):
+            kind = "mask" if masked else "image"
+            name = f"refiner {scheduler} {kind} {strength}"
+            yield replace(plain, name=name, scheduler=scheduler, strength=strength, masked=masked)
+    yield replace(plain, name="refiner-unguided", guidance=1.0, more={"aesthetic_score": 3.25})
+    yield replace(
+        plain,
+        name="refiner-scores-and-sizes",
+        negative="blurry",
+        clip_skip=1,
+        strength=0.6,
+        more={
+            "aesthetic_score": 9.5,
+            "negative_aesthetic_score": 0.0,
+            "original_size": (40, 80),
+            "crops_coords_top_left": (8, 4),
+        },
+    )
+    yield replace(
+        plain,
+        name="refiner-negative-sizes",
+        negative="dark",
+        strength=0.85,
+        more={
+            "negative_original_size": (512, 768),
+            "negative_crops_coords_top_left": (0, 16),
+            "negative_target_size": (1024, 640),
+        },
+    )
+    yield replace(plain, name="refiner-zeros", zeros_for_no_negative=True, strength=0.6)
+
+
 INPAINTING_SCHEDULERS = (
     "euler",
     "euler_ancestral",
@@ -383,3 +428,8 @@ INPAINTING_CASES = tuple(
     case for number, case in enumerate(inpainting_cases()) if number % 4 == 0 or case.more
 )
 """The same for inpainting models."""
+
+REFINER_CASES = tuple(
+    case for number, case in enumerate(refiner_cases()) if number % 5 == 0 or "-" in case.name
+)
+"""The same for the refiner."""

@@ -23,6 +23,7 @@ from parity.pipeline.cases import (
     PipelineCase,
     inpainting_cases,
     picture_cases,
+    refiner_cases,
 )
 from parity.report import Comparison
 
@@ -31,7 +32,13 @@ SUBJECT = "image, of 255"
 
 def compare(seed: int) -> Iterator[Comparison]:
     """Compare all cases; the seed determines weights, noise and prompts."""
-    all_cases = (*PIPELINE_CASES, *PICTURE_CASES, *picture_cases(), *inpainting_cases())
+    all_cases = (
+        *PIPELINE_CASES,
+        *PICTURE_CASES,
+        *picture_cases(),
+        *inpainting_cases(),
+        *refiner_cases(),
+    )
     seeded = [replace(case, seed=seed, prompt=f"{case.prompt} {seed}") for case in all_cases]
     for number, (_, cases) in enumerate(groupby(seeded, lambda case: case.engine)):
         yield from compare_engine(list(cases), seed + number)

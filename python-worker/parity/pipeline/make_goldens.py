@@ -21,10 +21,11 @@ from parity.pipeline.cases import (
     INPAINTING_CASES,
     PICTURE_CASES,
     PIPELINE_CASES,
+    REFINER_CASES,
     PipelineCase,
 )
 
-ALL = (*PIPELINE_CASES, *PICTURE_CASES, *INPAINTING_CASES)
+ALL = (*PIPELINE_CASES, *PICTURE_CASES, *INPAINTING_CASES, *REFINER_CASES)
 TARGET = Path(__file__).parents[2] / "tests/goldens/pipelines.npz"
 
 

@@ -64,9 +64,12 @@ def pipeline_of(
             kind = StableDiffusionXLImg2ImgPipeline
         if case.masked or case.inpainting:
             kind = _Inpainting
+    if case.refiner:
+        models = {**models, "text_encoder": None}
+        more = {**more, "requires_aesthetics_score": True}
     pipeline = kind(
         **models,
-        tokenizer=_Tokenizer(case, "tokenizer"),
+        tokenizer=None if case.refiner else _Tokenizer(case, "tokenizer"),
         tokenizer_2=_Tokenizer(case, "tokenizer_2"),
         scheduler=scheduler_of(case.scheduler, config),
         force_zeros_for_empty_prompt=case.zeros_for_no_negative,

@@ -265,6 +265,15 @@ def test_shards_are_fetched_with_their_index(index: str) -> None:
     assert sorted(found) == sorted(wanted)
 
 
+def test_the_first_text_encoder_may_be_absent() -> None:
+    """As in SDXL's refiner. Without its weights, where its config is, it is refused."""
+    unet = "unet/diffusion_pytorch_model.safetensors"
+    second = [unet, *OTHERS[1:]]
+    assert sorted(hub_files.weights_files(second, None)) == sorted(second)
+    with pytest.raises(HubError, match="no weights of its text_encoder"):
+        hub_files.weights_files([*second, "text_encoder/config.json"], None)
+
+
 def test_a_component_without_weights_is_refused() -> None:
     with pytest.raises(HubError, match=r"no weights of its unet.*model\.bin, which can run code"):
         hub_files.weights_files([*OTHERS, "unet/diffusion_pytorch_model.bin"], None)

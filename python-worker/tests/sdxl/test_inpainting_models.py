@@ -138,7 +138,9 @@ def test_a_vae_without_an_encoder_is_refused(folder: Path, tmp_path: Path) -> No
         if not name.startswith(("encoder.", "quant_conv."))
     }
     save_file(decoding, model / VAE)
-    with pytest.raises(WeightsError, match="no encoder, which an inpainting model needs: set VAE"):
+    with pytest.raises(
+        WeightsError, match="no encoder, which this model needs for pictures: set VAE"
+    ):
         start(model)
 
 

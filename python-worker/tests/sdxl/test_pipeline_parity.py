@@ -12,6 +12,7 @@ from parity.pipeline.cases import (
     INPAINTING_CASES,
     PICTURE_CASES,
     PIPELINE_CASES,
+    REFINER_CASES,
     PipelineCase,
 )
 from parity.pipeline.ours import (
@@ -25,7 +26,7 @@ from parity.pipeline.ours import (
 from tests.sdxl.conftest import FolderMaker
 from tests.sdxl.engines import COMPILER
 
-ALL = (*PIPELINE_CASES, *PICTURE_CASES, *INPAINTING_CASES)
+ALL = (*PIPELINE_CASES, *PICTURE_CASES, *INPAINTING_CASES, *REFINER_CASES)
 GOLDEN = Path(__file__).parents[1] / "goldens" / "pipelines.npz"
 
 EngineMaker = Callable[[PipelineCase], SdxlEngine]

@@ -172,26 +172,6 @@ def test_a_unet_that_takes_guidance_as_an_input_asks_for_it(golden_folder: Folde
         unet(*given)
 
 
-@pytest.mark.parametrize(
-    ("file", "changes", "message"),
-    [
-        (
-            "model_index.json",
-            {"_class_name": "StableDiffusionXLImg2ImgPipeline", "requires_aesthetics_score": True},
-            r"model_index\.json: _class_name = .*refiner, needs an image as input",
-        ),
-    ],
-)
-def test_refuses_models_that_need_an_image(
-    tmp_path: Path, file: str, changes: dict[str, Any], message: str
-) -> None:
-    folder = shutil.copytree(BASE, tmp_path / "model")
-    values = json.loads((folder / file).read_text())
-    (folder / file).write_text(json.dumps(values | changes))
-    with pytest.raises(ConfigError, match=message):
-        load_config(folder)
-
-
 def test_reads_the_configs_of_an_inpainting_model(tmp_path: Path) -> None:
     """Those of SDXL inpainting 0.1 differ from SDXL base's in these."""
     folder = shutil.copytree(BASE, tmp_path / "model")

@@ -16,9 +16,6 @@ from easel_worker.sdxl.model.config import SdxlConfig
 
 __all__ = ["ConfigError", "load_config", "read_config"]
 
-TIME_IDS = 6
-"""The number of micro-conditioning values: original size, crop and target size, two each."""
-
 _CLASSES = {
     "text_encoder": ("CLIPTextModel",),
     "text_encoder_2": ("CLIPTextModelWithProjection",),
@@ -29,7 +26,8 @@ _CLASSES = {
 }
 """The classes of components in model_index.json."""
 
-_PIPELINES = ("StableDiffusionXLPipeline", "StableDiffusionXLInpaintPipeline")
+_FROM_PICTURES = "StableDiffusionXLImg2ImgPipeline"
+_PIPELINES = ("StableDiffusionXLPipeline", "StableDiffusionXLInpaintPipeline", _FROM_PICTURES)
 """The supported classes of whole models in model_index.json. What a UNet takes, its config says."""
 
 _SWITCHES = (
@@ -54,7 +52,7 @@ def read_config(files: ModelFiles) -> SdxlConfig:
         ConfigError: a file is missing or has an unsupported value; it names file, key and value.
     """
     index = ConfigReader(files.index)
-    _check_pipeline(index)
+    index.require("_class_name", *_PIPELINES)
     for name, classes in _CLASSES.items():
         given = index.values.get(name)
         used = given[-1] if isinstance(given, list) and given else given
@@ -62,27 +60,21 @@ def read_config(files: ModelFiles) -> SdxlConfig:
             index.fail(name, f"only {' or '.join(classes)} is supported")
     configs = {name: files.components[name].config for name in files.components}
     config = SdxlConfig(
-        text_encoder=read_text_config(configs["text_encoder"], projects=False),
+        text_encoder=(
+            read_text_config(configs["text_encoder"], projects=False)
+            if "text_encoder" in configs
+            else None
+        ),
         text_encoder_2=read_text_config(configs["text_encoder_2"], projects=True),
         unet=read_unet_config(configs["unet"]),
         vae=read_vae_config(configs["vae"]),
         scheduler=_scheduler(files.scheduler),
         force_zeros_for_empty_prompt=index.boolean("force_zeros_for_empty_prompt", True),
+        aesthetic_scores=index.boolean("requires_aesthetics_score", False),
+        pictures_only=index.values.get("_class_name") == _FROM_PICTURES,
     )
     _check_fit(configs["unet"].path, config)
     return config
-
-
-def _check_pipeline(index: ConfigReader) -> None:
-    """Refuse pipelines that are not SDXL's."""
-    key = "_class_name"
-    if index.values.get(key) == "StableDiffusionXLImg2ImgPipeline":
-        index.fail(
-            key,
-            "an image-to-image model, such as SDXL's refiner, needs an image as input, which this "
-            "version does not take: serve a base model",
-        )
-    index.require(key, *_PIPELINES)
 
 
 def _scheduler(file: ConfigFile) -> dict[str, Any]:
@@ -107,15 +99,17 @@ def _scheduler(file: ConfigFile) -> dict[str, Any]:
 
 def _check_fit(unet_config: Path, config: SdxlConfig) -> None:
     """Refuse components that do not fit together."""
-    text, text_2, unet, vae = config.text_encoder, config.text_encoder_2, config.unet, config.vae
-    added = text_2.pooled + TIME_IDS * unet.time_id_features
+    text_2, unet, vae = config.text_encoder_2, config.unet, config.vae
+    added = text_2.pooled + config.time_ids * unet.time_id_features
+    context = sum(each.hidden for each in config.text_encoders)
+    encoders = "both text encoders" if len(config.text_encoders) > 1 else "text_encoder_2"
     for key, value, expected, source in (
-        ("cross_attention_dim", unet.context, text.hidden + text_2.hidden, "both text encoders"),
+        ("cross_attention_dim", unet.context, context, encoders),
         (
             "projection_class_embeddings_input_dim",
             unet.added_features,
             added,
-            "text_encoder_2",
+            f"text_encoder_2 and {config.time_ids} sizes and scores",
         ),
         ("out_channels", unet.out_channels, vae.latent_channels, "the VAE's latents"),
     ):

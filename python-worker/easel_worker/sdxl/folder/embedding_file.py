@@ -83,9 +83,14 @@ def read_embedding(file: Path, config: SdxlConfig, most: int) -> Embedding:
     try:
         with open_tensors(file) as stored:
             first, second = _pair(file, {tensor.key: tensor for tensor in stored})
+            vectors = _vectors(second, config.text_encoder_2.hidden, most)
+            nothing = np.zeros((len(vectors), 0), np.float32)
             made = Embedding(
-                _vectors(first, config.text_encoder.hidden, most),
-                _vectors(second, config.text_encoder_2.hidden, most),
+                # A model without the first encoder takes nothing for it.
+                nothing
+                if config.text_encoder is None
+                else _vectors(first, config.text_encoder.hidden, most),
+                vectors,
             )
     except WeightsError as error:
         raise EmbeddingError(str(error)) from error

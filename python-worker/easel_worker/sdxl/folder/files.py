@@ -59,8 +59,9 @@ class ModelFiles:
         easel_json: where easel.json can be.
         index: model_index.json.
         scheduler: the scheduler's config.
-        tokenizers: the folders of the first and the second.
-        components: by the names in `COMPONENTS`.
+        tokenizers: the folders of the first and the second; the second's twice if the model has no
+            first text encoder.
+        components: by the names in `COMPONENTS`; that encoder may be missing.
         labels: what its UNet is called, in the file's name first.
     """
 
@@ -113,6 +114,7 @@ def _labels(name: str, source: str, title: str | None = None) -> tuple[Label, ..
 def _of_folder(folder: Path) -> ModelFiles:
     index = folder / INDEX
     values = read_config_file(index)
+    lacks_first = _lacks_first_encoder(values)
     name = str(values.get("_name_or_path") or folder.resolve().name)
     return ModelFiles(
         name=name,
@@ -121,12 +123,21 @@ def _of_folder(folder: Path) -> ModelFiles:
         easel_json=easel_json_of(folder),
         index=ConfigFile(index),
         scheduler=ConfigFile(folder / SCHEDULER),
-        tokenizers=(folder / TOKENIZERS[0], folder / TOKENIZERS[1]),
+        tokenizers=(folder / TOKENIZERS[1 if lacks_first else 0], folder / TOKENIZERS[1]),
         components={
             name: Component(ConfigFile(folder / name / "config.json"), Weights(folder / name, name))
-            for name in COMPONENTS
+            for name in _components(lacks_first=lacks_first)
         },
     )
+
+
+def _lacks_first_encoder(index: Mapping[str, Any]) -> bool:
+    """Whether model_index.json says so: diffusers writes [null, null] for a missing part."""
+    return index.get("text_encoder", "") in (None, [None, None])
+
+
+def _components(*, lacks_first: bool) -> tuple[str, ...]:
+    return tuple(name for name in COMPONENTS if not (lacks_first and name == "text_encoder"))
 
 
 def _of_file(file: Path, model: Path, *, with_vae: bool) -> ModelFiles:
@@ -148,24 +159,26 @@ def _of_file(file: Path, model: Path, *, with_vae: bool) -> ModelFiles:
         return ConfigFile(BASE / path, {**base, **changes})
 
     changes = {"unet": contents.unet, "vae": contents.vae}
+    index = config(INDEX, contents.index)
+    lacks_first = _lacks_first_encoder(ConfigReader(index).values)
     first, second = (
         own / name if own is not None and (own / name).is_dir() else BASE / name
-        for name in TOKENIZERS
+        for name in (TOKENIZERS[1 if lacks_first else 0], TOKENIZERS[1])
     )
     return ModelFiles(
         name=file.stem,
         labels=_labels(file.stem, "file name", contents.title),
         folder=own,
         easel_json=easel_json_of(model),
-        index=config(INDEX, {}),
+        index=index,
         scheduler=config(SCHEDULER, contents.scheduler),
         tokenizers=(first, second),
         components={
             name: Component(
                 config(f"{name}/config.json", changes.get(name, {})),
-                Weights(file, name, PREFIXES[name]),
+                Weights(file, name, contents.prefixes[name]),
             )
-            for name in COMPONENTS
+            for name in _components(lacks_first=lacks_first)
         },
     )
 

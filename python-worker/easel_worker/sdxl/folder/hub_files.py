@@ -53,7 +53,13 @@ def weights_files(paths: Collection[str], component: str | None) -> list[str]:
     """
     if component is not None:
         return _weights(_folder_of(paths, component), component, paths)
-    return [path for part in COMPONENTS for path in _weights(f"{part}/", part, paths)]
+    return [
+        path
+        for part in COMPONENTS
+        # SDXL's refiner has no first text encoder; the configs tell later whether this is one.
+        if part != "text_encoder" or any(path.startswith(f"{part}/") for path in paths)
+        for path in _weights(f"{part}/", part, paths)
+    ]
 
 
 def missing_file(paths: Collection[str], file: str) -> HubError:

@@ -24,9 +24,9 @@ from easel_worker.sdxl.quantization.calibration import Largest
 
 
 class TextParams(NamedTuple):
-    """The two text encoders."""
+    """The two text encoders. A model may have the second one only."""
 
-    first: TextEncoder
+    first: TextEncoder | None
     second: TextEncoder
 
 
@@ -89,17 +89,19 @@ def load_params(
     trees = _declarations(config)
     whole = weights.has_any(files.components["vae"].weights, trees.vae.encoder)
     if encoder and not whole:
-        if config.inpaints:
+        if config.inpaints or config.pictures_only:
             path = files.components["vae"].weights.path
             raise WeightsError(
-                f"{path}: the vae has no encoder, which an inpainting model needs: set VAE to a "
-                "whole one, such as that of madebyollin/sdxl-vae-fp16-fix"
+                f"{path}: the vae has no encoder, which this model needs for pictures: set VAE "
+                "to a whole one, such as that of madebyollin/sdxl-vae-fp16-fix"
             )
         report("the vae has no encoder, so requests cannot bring pictures")
     autoencoder = load("vae", trees.vae, dtypes.vae) if whole else None
     loaded = SdxlParams(
         text=TextParams(
-            load("text_encoder", trees.text.first, dtypes.model),
+            None
+            if trees.text.first is None
+            else load("text_encoder", trees.text.first, dtypes.model),
             load("text_encoder_2", trees.text.second, dtypes.model),
         ),
         unet=load("unet", trees.unet, dtypes.model),
@@ -127,7 +129,7 @@ def abstract_params(
     trees = _declarations(config)
     whole = SdxlParams(
         text=TextParams(
-            weights.abstract(trees.text.first, dtypes.model),
+            None if trees.text.first is None else weights.abstract(trees.text.first, dtypes.model),
             weights.abstract(trees.text.second, dtypes.model),
         ),
         unet=weights.abstract(trees.unet, dtypes.model),
@@ -167,7 +169,8 @@ class _Declared:
 def _declarations(config: SdxlConfig) -> _Declared:
     return _Declared(
         text=TextParams(
-            TextEncoder.declare(config.text_encoder), TextEncoder.declare(config.text_encoder_2)
+            None if config.text_encoder is None else TextEncoder.declare(config.text_encoder),
+            TextEncoder.declare(config.text_encoder_2),
         ),
         unet=UNet.declare(config.unet),
         vae=Vae.declare(config.vae),

@@ -21,6 +21,28 @@ SUFFIX = ".safetensors"
 
 _CONV_IN = "model.diffusion_model.input_blocks.0.0.weight"
 _OPENCLIP = "conditioner.embedders.1.model."
+_REFINERS_OPENCLIP = "conditioner.embedders.0.model."
+"""Where SDXL's refiner has the second text encoder, which is its only one."""
+
+_REFINERS_PREFIXES = {**PREFIXES, "text_encoder_2": _REFINERS_OPENCLIP}
+
+REFINERS_INDEX: Mapping[str, Any] = {
+    "_class_name": "StableDiffusionXLImg2ImgPipeline",
+    "force_zeros_for_empty_prompt": False,
+    "requires_aesthetics_score": True,
+    "text_encoder": [None, None],
+    "tokenizer": [None, None],
+}
+REFINERS_UNET: Mapping[str, Any] = {
+    "attention_head_dim": [6, 12, 24, 24],
+    "block_out_channels": [384, 768, 1536, 1536],
+    "cross_attention_dim": 1280,
+    "projection_class_embeddings_input_dim": 2560,
+}
+"""What differs from SDXL base in the refiner's model_index.json and, besides blocks, in its UNet.
+
+https://github.com/Stability-AI/generative-models/blob/45c443b316737a4ab6e40413d7794a7f5657c19f/configs/inference/sd_xl_refiner.yaml
+"""
 
 _LATENTS, _INPAINTING = 4, 9
 """The input channels of SDXL base's UNet and of an inpainting one: latents, mask, latents."""
@@ -30,7 +52,6 @@ _OTHER_MODELS = (
     ("double_blocks.", "a Flux model"),
     ("cond_stage_model.transformer.", "a Stable Diffusion 1 model"),
     ("cond_stage_model.model.", "a Stable Diffusion 2 model"),
-    ("conditioner.embedders.0.model.", "the SDXL refiner"),
     ("lora_", "a LoRA, not a whole model"),
     (".lora_", "a LoRA, not a whole model"),
     ("control_model.", "a ControlNet"),
@@ -89,6 +110,8 @@ class Contents:
         unet: changes to SDXL base's UNet config, for a UNet with other blocks.
         scheduler: changes to SDXL base's scheduler config, or all of it if it names a class.
         vae: changes to the VAE's config.
+        index: all of model_index.json, if it is not SDXL base's.
+        prefixes: what the names of each component's tensors begin with.
         title: what its metadata calls it, or None.
     """
 
@@ -96,6 +119,8 @@ class Contents:
     unet: Mapping[str, Any]
     scheduler: Mapping[str, Any]
     vae: Mapping[str, Any]
+    index: Mapping[str, Any]
+    prefixes: Mapping[str, str]
     title: str | None = None
 
 
@@ -114,7 +139,20 @@ def inspect(file: Path) -> Contents:
         raise WeightsError(f"{file}: {len(unknown)} unknown tensors: {shown}")
     scheduler, vae = _predictions(file, header)
     unet = {**unet_changes(header.tensors), **input_changes(header.tensors[_CONV_IN].shape)}
-    return Contents(header.has(PREFIXES["vae"]), unet, scheduler, vae, title_of(header))
+    refiner = _is_refiner(header)
+    return Contents(
+        header.has(PREFIXES["vae"]),
+        {**REFINERS_UNET, **unet} if refiner else unet,
+        scheduler,
+        vae,
+        REFINERS_INDEX if refiner else {},
+        _REFINERS_PREFIXES if refiner else PREFIXES,
+        title_of(header),
+    )
+
+
+def _is_refiner(header: Header) -> bool:
+    return header.has(_REFINERS_OPENCLIP) and not header.has(_OPENCLIP)
 
 
 def title_of(header: Header) -> str | None:
@@ -172,7 +210,7 @@ def check_header(file: str, header: Header) -> None:
             f"{file}: {scaled}: its fp8 weights have scales, which are not supported; take the "
             "model in fp16 or bf16, or in fp8 without scales"
         )
-    if _CONV_IN in names and header.has(_OPENCLIP):
+    if _CONV_IN in names and (header.has(_OPENCLIP) or _is_refiner(header)):
         _check_conv_in(file, names[_CONV_IN].shape)
         return
     raise WeightsError(f"{file}: {_what_it_is(header)}")
@@ -205,7 +243,7 @@ def _what_it_is(header: Header) -> str:
 
 def _is_known(name: str) -> bool:
     return (
-        name.startswith(tuple(PREFIXES.values()))
+        name.startswith((*PREFIXES.values(), _REFINERS_OPENCLIP))
         or HARMLESS.fullmatch(name) is not None
         or MARKERS.fullmatch(name) is not None
     )

@@ -56,12 +56,16 @@ def block_config(names: Iterable[str]) -> dict[str, Any]:
 
     down, up = levels("input_blocks", 1), levels("output_blocks", 0)
     middle = sum(1 for side, _ in resnets if side == "middle_block")
+    depths = [_depths(level) for level in down]
+    if not any(down[-1]):
+        # The middle block has the depth of the last level, also where that has no transformers.
+        depths[-1] = layers["middle_block", 1] or 1
     return {
         "down_block_types": [_type("Down", level) for level in down],
         "layers_per_block": [len(level) for level in down],
         "mid_block_type": _MID_TYPES.get(middle),
         "reverse_transformer_layers_per_block": [_depths(level) for level in up],
-        "transformer_layers_per_block": [_depths(level) for level in down],
+        "transformer_layers_per_block": depths,
         "up_block_types": [_type("Up", level) for level in up],
     }
 

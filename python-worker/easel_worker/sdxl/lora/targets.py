@@ -87,7 +87,7 @@ def declarations(config: SdxlConfig) -> Mapping[str, UNet | TextEncoder]:
     """The declarations of each of `COMPONENTS`."""
     return {
         UNET: UNet.declare(config.unet),
-        TEXT: TextEncoder.declare(config.text_encoder),
+        **({} if config.text_encoder is None else {TEXT: TextEncoder.declare(config.text_encoder)}),
         TEXT_2: TextEncoder.declare(config.text_encoder_2),
     }
 

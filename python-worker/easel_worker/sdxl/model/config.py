@@ -137,16 +137,32 @@ class SdxlConfig:
     """A whole SDXL model.
 
     Attributes:
+        text_encoder: None for a model with the second one only, as SDXL's refiner.
         scheduler: the contents of scheduler_config.json, with "_class_name".
         force_zeros_for_empty_prompt: use zeros as embeddings of an absent negative prompt.
+        aesthetic_scores: the UNet is conditioned on a score in the place of the target size.
+        pictures_only: it changes pictures and makes none from text alone.
     """
 
-    text_encoder: TextConfig
+    text_encoder: TextConfig | None
     text_encoder_2: TextConfig
     unet: UNetConfig
     vae: VaeConfig
     scheduler: dict[str, Any]
     force_zeros_for_empty_prompt: bool
+    aesthetic_scores: bool = False
+    pictures_only: bool = False
+
+    @property
+    def text_encoders(self) -> tuple[TextConfig, ...]:
+        """Those that it has: the second is the last."""
+        first = () if self.text_encoder is None else (self.text_encoder,)
+        return (*first, self.text_encoder_2)
+
+    @property
+    def time_ids(self) -> int:
+        """How many numbers the UNet is conditioned on besides the prompt; see `time_ids`."""
+        return 5 if self.aesthetic_scores else 6
 
     @property
     def inpaints(self) -> bool:

@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from easel_worker.engine import (
+    AESTHETIC_SCORE,
     EMBEDDINGS,
     GUIDANCE_EMBEDDING,
     GUIDANCE_INTERVAL,
     GUIDANCE_RESCALE,
     MICRO_CONDITIONING,
+    PICTURES_ONLY,
     SCHEDULES,
     Capabilities,
     DeviceInfo,
@@ -85,6 +87,11 @@ def describe(model: Path, options: Options) -> Description:
     first, second = located.tokenizers
     tokenizers = read_tokenizer(first), read_tokenizer(second)
     _check_tokenizers(model, config, tokenizers)
+    if config.pictures_only and not options.image_inputs:
+        raise ConfigError(
+            f"{model}: it changes pictures and makes none from text alone, such as SDXL's refiner: "
+            "leave IMAGE_INPUTS true"
+        )
     resolve.vae_tile(options, config.vae_scale)
     file = resolve.calibration_file(options, located.folder)
     largest = None if file is None else tuple(calibration.read(file, UNet.declare(config.unet)))
@@ -156,13 +163,18 @@ def describe(model: Path, options: Options) -> Description:
 
 def _most_skipped(config: SdxlConfig) -> int:
     """The largest clip_skip: it skips every layer and leaves the embeddings."""
-    return min(config.text_encoder.layers, config.text_encoder_2.layers) - 1
+    return min(encoder.layers for encoder in config.text_encoders) - 1
 
 
 def _features(config: SdxlConfig) -> tuple[str, ...]:
-    if config.unet.guidance_features is not None:
-        return (GUIDANCE_EMBEDDING, MICRO_CONDITIONING, SCHEDULES)
-    return (GUIDANCE_INTERVAL, GUIDANCE_RESCALE, MICRO_CONDITIONING, SCHEDULES)
+    guided = GUIDANCE_INTERVAL, GUIDANCE_RESCALE
+    return (
+        *(guided if config.unet.guidance_features is None else (GUIDANCE_EMBEDDING,)),
+        MICRO_CONDITIONING,
+        SCHEDULES,
+        *((AESTHETIC_SCORE,) if config.aesthetic_scores else ()),
+        *((PICTURES_ONLY,) if config.pictures_only else ()),
+    )
 
 
 def _dtype_name(dtypes: Dtypes) -> str:
@@ -173,7 +185,7 @@ def _dtype_name(dtypes: Dtypes) -> str:
 def _check_tokenizers(
     model: Path, config: SdxlConfig, tokenizers: tuple[TokenizerFiles, TokenizerFiles]
 ) -> None:
-    encoders = config.text_encoder, config.text_encoder_2
+    encoders = config.text_encoder or config.text_encoder_2, config.text_encoder_2
     for files, encoder in zip(tokenizers, encoders, strict=True):
         if files.size > encoder.vocabulary or files.info.max_length > encoder.positions:
             raise ConfigError(

@@ -234,7 +234,7 @@ class ProgramSet:
     def _add_contexts(self, rows: int, chunks: int) -> Conditions:
         """Compile `contexts`; returns the shapes of what it makes."""
         project = partial(programs.project, ahead=False)
-        ids = np.zeros((rows, 6), np.float32)
+        ids = np.zeros((rows, self._config.time_ids), np.float32)
         arguments = (self._params.unet, (self.prompt_shapes(chunks),) * rows, ids)
         if (rows, chunks) not in self._contexts:
             name = f"contexts x{rows}{_of_chunks(chunks)}"
@@ -304,7 +304,7 @@ class ProgramSet:
         ahead = self._mesh.size == 1
         project = partial(programs.project, ahead=ahead)
         for rows in (2, 1):
-            ids = np.zeros((rows, 6), np.float32)
+            ids = np.zeros((rows, self._config.time_ids), np.float32)
             arguments = (self._params.unet, (self.prompt_shapes(chunks),) * rows, ids)
             name = f"project x{rows}{_of_chunks(chunks)}"
             self._project[rows, chunks] = self._compile(name, project, *arguments)
@@ -369,10 +369,11 @@ def _no_vectors(
 ) -> tuple[TextWithVectors, TextWithVectors]:
     """What the encoding of prompts takes for texts without embeddings."""
 
-    def text(encoder: TextEncoder, count: int) -> Any:
-        vectors = np.zeros(
-            (count, encoder.config.hidden), np.dtype(encoder.token_embedding.weight.dtype)
-        )
+    def text(encoder: TextEncoder | None, count: int) -> Any:
+        hidden, dtype = 0, np.dtype(np.float32)
+        if encoder is not None:
+            hidden, dtype = encoder.config.hidden, np.dtype(encoder.token_embedding.weight.dtype)
+        vectors = np.zeros((count, hidden), dtype)
         return TextWithVectors(_ids(count), vectors, np.zeros(count, np.bool_))  # type: ignore[arg-type]
 
     return text(params.text.first, tokens[0]), text(params.text.second, tokens[1])

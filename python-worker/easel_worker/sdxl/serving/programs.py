@@ -66,8 +66,8 @@ class Conditions(NamedTuple):
 
     `context` holds the keys and values of each cross attention [rows, ...], or the contexts that
     they are made from [rows, tokens, features]. `pooled` is [rows, features], and `time_ids` is
-    [rows, 6], see the module `time_ids`. `picture` holds the keys and values of an IP-Adapter's
-    picture; None in programs of images without one.
+    [rows, 5 or 6], see the module `time_ids`. `picture` holds the keys and values of an
+    IP-Adapter's picture; None in programs of images without one.
     """
 
     context: PromptContext | Array
@@ -141,7 +141,7 @@ def encode(
     """Run a prompt of one chunk through both text encoders.
 
     Args:
-        params: the encoders.
+        params: the encoders; without a first one its ids do not matter.
         ids: [tokens], int32, for the first encoder; or also the vectors of embeddings.
         ids_2: the same for the second encoder.
         skip: the context comes from this many layers before the last but one.
@@ -155,12 +155,18 @@ def encode(
         chosen: Array = lax.dynamic_index_in_dim(states[:, 0], layer, keepdims=False)
         return chosen
 
-    with jax.named_scope("text_encoder"):
-        first = _encode_text(params.first, ids, seen[0])
+    first = None
+    if params.first is not None:
+        with jax.named_scope("text_encoder"):
+            first = _encode_text(params.first, ids, seen[0])
     with jax.named_scope("text_encoder_2"):
         second = _encode_text(params.second, ids_2, seen[1])
-    states = [before_last(first.hidden_states), before_last(second.hidden_states)]
-    finite = [is_finite(states[0]), is_finite(states[1]) & is_finite(second.pooled)]
+    outputs = (second,) if first is None else (first, second)
+    states = [before_last(each.hidden_states) for each in outputs]
+    finite = [is_finite(each) for each in states]
+    finite[-1] = finite[-1] & is_finite(second.pooled)
+    if first is None:
+        finite.insert(0, jnp.array(True))
     prompt = Prompt(jnp.concatenate(states, axis=-1), second.pooled[0])
     return Encoded(prompt, jnp.stack(finite))
 

@@ -70,7 +70,7 @@ class PromptEncoder:
         empty_text: the ids of the empty text.
         vectors: gives the vectors of embeddings.
         """
-        self._features = config.text_encoder.hidden
+        self._features = 0 if config.text_encoder is None else config.text_encoder.hidden
         self._zeros_for_missing = config.force_zeros_for_empty_prompt
         self._params = params
         self._programs = programs

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from numpy.typing import NDArray
 
 from easel_worker.embedding_check import embeddings_of
 from easel_worker.engine import ImageSpec, NotFinite, Pixels, ProgramInfo, Tokens
@@ -26,7 +27,7 @@ from easel_worker.sdxl.serving.program_set import DenoiseKey, ProgramSet
 from easel_worker.sdxl.serving.programs import Conditions, Decoded, Encoded, LaneInput, Prompt
 from easel_worker.sdxl.serving.prompts import PromptEncoder, sorted_loras
 from easel_worker.sdxl.serving.sharding import replicated
-from easel_worker.sdxl.serving.time_ids import time_ids
+from easel_worker.sdxl.serving.time_ids import time_ids, time_ids_with_scores
 
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2")
 
@@ -78,6 +79,7 @@ class Runner:
             empty_text=empty_text,
             vectors=vectors,
         )
+        self._scores = config.aesthetic_scores
         self._beginner = Beginner(config, programs, params.encoder, self._everywhere)
 
     @property
@@ -234,8 +236,12 @@ class Runner:
     def _project(self, spec: ImageSpec, prompts: Sequence[Encoded], unet: UNet) -> Conditions:
         given: tuple[Prompt, ...] = tuple(prompt.prompt for prompt in prompts)
         project = self._programs.project(len(given), self._prompts.chunks(spec.prompt))
-        ids = np.stack(time_ids(spec)[-len(given) :])
-        return project(unet, given, ids)
+        return project(unet, given, self._time_ids(spec, len(given)))
+
+    def _time_ids(self, spec: ImageSpec, rows: int) -> NDArray[np.float32]:
+        """[rows, 5 or 6]."""
+        both = time_ids_with_scores(spec) if self._scores else time_ids(spec)
+        return np.stack(both[-rows:])
 
     def _see(self, spec: ImageSpec, lane: SdxlLane) -> SeenPicture | None:
         """Give a lane the keys and values of its picture, as its steps' programs take them."""
@@ -253,7 +259,7 @@ class Runner:
         def contexts(prompts: Sequence[Encoded]) -> Conditions:
             given = tuple(prompt.prompt for prompt in prompts)
             project = self._programs.contexts(len(given), self._prompts.chunks(spec.prompt))
-            return project(lane.unet, given, np.stack(time_ids(spec)[-len(given) :]))
+            return project(lane.unet, given, self._time_ids(spec, len(given)))
 
         alone = None if lane.alone is None else contexts(prompts[-1:])
         return self._ready_controls.begin(spec, contexts(prompts), alone)

@@ -47,7 +47,8 @@ def encode_weighted(
         weighting: how the weights are applied.
         empty: the ids of the empty text, for compel.
         length: ids of a chunk.
-        features: the first encoder's features; the second encoder's follow them in a context.
+        features: the first encoder's features, 0 without one; the second encoder's follow them in
+            a context.
         encode: encodes one chunk.
 
     Raises:
@@ -85,7 +86,7 @@ class _Prompt:
         """The hidden states of an encoder with weights applied: [chunks, tokens, features]."""
         plain = self._variant(half, None)
         given = self._tokens.weights_2 if half else self._tokens.weights
-        if given is UNSET:
+        if given is UNSET or plain.shape[-1] == 0:  # as the first encoder's of SDXL's refiner
             return plain
         weights = np.array(given, np.float32).reshape(plain.shape[:2])
         if how == "a1111":
