@@ -1,4 +1,4 @@
-import type { Capabilities } from '../workers/capabilities.js'
+import { type Capabilities, PICTURES_ONLY } from '../workers/capabilities.js'
 import { EaselError } from '../errors.js'
 import { type Defaults, type NamesWith, parameters } from '../parameters.js'
 import { envOf } from '../options.js'
@@ -24,7 +24,9 @@ export function problemWithDefaults(
 ): string | undefined {
   const problem = (field: Field, why: string) => `${whoSaidIt(field, model, defaults)}: ${why}`
   try {
-    const resolved = resolveRequest(PLAIN, model, defaults, () => 0)
+    // A model that only changes pictures refuses every request without one, which is no default's fault.
+    const able = { ...model, features: model.features.filter((name) => name !== PICTURES_ONLY) }
+    const resolved = resolveRequest(PLAIN, able, defaults, () => 0)
     const { reading, negative: [negative] = [] } = readPrompts(resolved, tokenizers, model)
     if (negative?.cutAt !== undefined) {
       const { room } = tokenizers.tokenizers[0]

@@ -45,6 +45,12 @@ function problem(env: NodeJS.ProcessEnv, changes: Partial<Capabilities> = {}): s
 }
 
 describe('problemWithDefaults', () => {
+  it('is none of a model that needs a picture in each request', () => {
+    const only = { features: ['image_to_image', 'pictures_only'] }
+    expect(problem({}, only)).toBeUndefined()
+    expect(problem({ DEFAULT_STEPS: '151' }, only)).toMatch('num_inference_steps must be at most 150')
+  })
+
   it.each([
     [{ DEFAULT_SCHEDULER: 'Euler' }, 'DEFAULT_SCHEDULER="Euler": scheduler must be one of euler, ddim'],
     [
