@@ -74,6 +74,24 @@ describe('a preset', () => {
     await visitor.sees(visitor.page.locator('#preset-error'), /does not have this preset/)
   })
 
+  it("leaves its spacing to the server, which drops it for samplers that take none, but not the visitor's own", async () => {
+    const visitor = await entered()
+    await preset(visitor).selectOption('lightning-4')
+    await field(visitor, 'scheduler').selectOption('heun')
+    const asked = async () => {
+      const sent = visitor.page.waitForRequest('**/generate')
+      await visitor.write({ prompt: 'spaced' })
+      await visitor.submit.click()
+      await visitor.rests()
+      return (await sent).postDataJSON() as object
+    }
+    const body = await asked()
+    expect(body).toMatchObject({ preset: 'lightning-4', scheduler: 'heun' })
+    expect(body).not.toHaveProperty('timestep_spacing')
+    await field(visitor, 'timestep_spacing').selectOption('linspace')
+    expect(await asked()).toMatchObject({ timestep_spacing: 'linspace' })
+  })
+
   it('is forgotten where the model does not offer it, and the choice is hidden where it offers none', async () => {
     const visitor = await entered()
     await preset(visitor).selectOption('lightning-4')

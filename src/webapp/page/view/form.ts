@@ -135,7 +135,11 @@ export class Form extends Emitter<Events> {
   /** The request as it were with these files to start from. */
   requestWith(files: Parameters<typeof toRequest>[2]): GenerateRequest {
     const conditions = this.#lists.flatMap(([list, { value }]) => (value === undefined ? [] : [[list, [value]]]))
-    return { ...toRequest(this.settings, this.steps, files), ...Object.fromEntries(conditions) }
+    const { settings } = this
+    // The server leaves a preset's spacing out for samplers that take none.
+    if (settings.timestep_spacing === this.#presets.find(({ name }) => name === settings.preset)?.timestep_spacing)
+      settings.timestep_spacing = ''
+    return { ...toRequest(settings, this.steps, files), ...Object.fromEntries(conditions) }
   }
 
   /** The files of the request. */
