@@ -18,7 +18,7 @@ from easel_worker.sdxl.kernels import (
     upsampling,
 )
 from easel_worker.sdxl.model import layers, params, token_layers
-from easel_worker.sdxl.model.attention import Attend, Block, KeyValue
+from easel_worker.sdxl.model.attention import Attend, Block, KeyValue, WithPicture
 from easel_worker.sdxl.model.kernel_layer import bind
 from easel_worker.sdxl.model.kernel_options import (
     CUDNN,
@@ -59,6 +59,7 @@ def assert_near(found: jax.Array, wanted: jax.Array) -> None:
         (2, 64, 32, 32),
         (4, 64, 16, 77),
         *((2, 64, 16, 77 * chunks) for chunks in (2, 3, 4)),
+        *((2, 64, 16, tokens) for tokens in (4, 12)),
         (1, 256, 32, 32),
         (2, 64, 1024, 16),
     ],
@@ -68,6 +69,20 @@ def test_attention(heads: int, features: int, tokens: int, keys: int) -> None:
     kv = KeyValue(*(random(2, keys, heads, features, seed=seed) for seed in (1, 2)))
     found = Attend(kernel_options=INTERPRETED)(query, kv)
     assert_near(found, Attend()(exact(query), KeyValue(exact(kv.key), exact(kv.value))))
+
+
+def test_a_block_that_attends_to_a_picture_too() -> None:
+    tree = weights.init(Block.declare("b", 128, 64, 2), jax.random.key(0), jnp.bfloat16)
+    x = random(1, 16, 128)
+    prompt, picture = (
+        KeyValue(*(random(1, keys, 2, 64, seed=seed) for seed in (1, 2))) for keys in (77, 4)
+    )
+    both = WithPicture(prompt, picture)
+    found = bind(tree, INTERPRETED)(x, both)
+    whole, given = jax.tree.map(exact, (tree, (x, both)))
+    wanted, without = whole(*given), whole(given[0], given[1].prompt)
+    assert np.abs(exact(found) - wanted).mean() < 0.02 * np.abs(wanted).mean()
+    assert np.abs(without - wanted).mean() > 0.1 * np.abs(wanted).mean()
 
 
 def test_attention_does_not_overflow() -> None:
