@@ -1,5 +1,6 @@
 """Our kernels, interpreted on a CPU, against plain float32."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -186,6 +187,33 @@ def test_int8_feed_forward() -> None:
 def feed_forward(block: Block, x: jax.Array, kernel_options: KernelOptions) -> jax.Array:
     parts = bind((block.norm3, block.ff_in, block.ff_out), kernel_options)
     return token_layers.feed_forward(*parts, x)
+
+
+def test_the_fitted_gelu_is_near_the_exact_one_at_every_number() -> None:
+    bits = np.arange(2**16, dtype=np.uint16)
+    x = jax.lax.bitcast_convert_type(jnp.asarray(bits), jnp.bfloat16)
+    x = x[jnp.isfinite(x)]
+    wide = np.asarray(x.astype(jnp.float32), np.float64)
+    exact = np.array([0.5 * each * math.erfc(-each / math.sqrt(2.0)) for each in wide])
+    exact = np.where(np.isfinite(exact), exact, wide)
+    found = np.asarray(layers.fitted_gelu(x.astype(jnp.float32)), np.float64)
+    assert np.all(np.abs(found - exact) <= 2.6e-5 + 2**-22 * np.abs(exact))
+    rounded = np.asarray(layers.fitted_gelu(x).astype(jnp.float32), np.float64)
+    assert np.all(np.abs(rounded - exact) <= 2.7e-5 + 2**-8 * np.abs(exact))
+
+
+@pytest.mark.parametrize(("dtype", "differs"), [(jnp.bfloat16, True), (jnp.float32, False)])
+def test_only_bfloat16_layers_take_the_fitted_gelu(dtype: jnp.dtype, differs: bool) -> None:
+    block = weights.abstract(Block.declare("b", 128, 128, heads=2), dtype)
+    block = jax.tree.map(lambda leaf: random(*leaf.shape).astype(dtype), block)
+    x = random(1, 8, 128).astype(dtype)
+    exact = replace(FAST, fitted_gelu=False, one_pass_norms=False)
+    fast = str(
+        jax.make_jaxpr(lambda x: feed_forward(block, x, replace(exact, fitted_gelu=True)))(x)
+    )
+    assert ("tanh" in fast) == differs
+    assert ("erf" in fast) != differs
+    assert "tanh" not in str(jax.make_jaxpr(lambda x: feed_forward(block, x, exact))(x))
 
 
 def test_gelu_by_tanh_is_accurate_enough_for_8_bits() -> None:

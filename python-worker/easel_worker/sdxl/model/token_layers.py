@@ -3,7 +3,7 @@
 Kernels fuse these where the layers are quantised (`int8`) and the kernel options say so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
 import jax.numpy as jnp
@@ -60,8 +60,15 @@ def feed_forward(norm: LayerNorm, inner: AnyLinear, outer: AnyLinear, x: Array) 
         return int8_feed_forward.feed_forward(x, norm, *linears, interpret=interpret)
     [both] = normed(norm, [inner], x)
     value, gate = jnp.split(both, 2, axis=-1)
-    gelu = int8_feed_forward.gelu if isinstance(inner, Int8Linear) else layers.gelu
-    return added(outer, value * gelu(gate), x)
+    return added(outer, value * _gelu(norm, inner, x)(gate), x)
+
+
+def _gelu(norm: LayerNorm, inner: AnyLinear, x: Array) -> Callable[[Array], Array]:
+    """The exact one, unless quantising or bfloat16 rounds more than another is off."""
+    if isinstance(inner, Int8Linear):
+        return int8_feed_forward.gelu
+    fitted = norm.kernel_options.fitted_gelu and x.dtype == jnp.bfloat16
+    return layers.fitted_gelu if fitted else layers.gelu
 
 
 def _by_kernel(linears: Sequence[AnyLinear]) -> TypeGuard[Sequence[Int8Linear]]:
