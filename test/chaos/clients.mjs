@@ -107,7 +107,7 @@ class Client {
         if (key === undefined) return answer
       } else if (answer.status !== 429 && answer.status !== 503) return answer
       else {
-        this.refused(answer, answer.status, answer.status === 429 ? 'QUEUE_FULL' : 'NOT_READY')
+        this.refused(answer, answer.status, ...(answer.status === 429 ? ['QUEUE_FULL'] : ['NOT_READY', 'MEMORY_FULL']))
         if (!(Number(answer.headers['retry-after']) >= 1)) throw new Broken(`${answer.status} without Retry-After`)
         if (performance.now() > end) throw new Broken(`answered ${answer.status} for ${GIVE_UP_MS / 1000} s`)
         await sleep(AGAIN_MS * (0.5 + this.random()))
@@ -142,12 +142,13 @@ class Client {
   /**
    * @param {import('./http.mjs').Answer} answer
    * @param {number} status
-   * @param {string} code
+   * @param {string[]} codes one of which the answer must have
    */
-  refused(answer, status, code) {
+  refused(answer, status, ...codes) {
     const text = answer.body.toString()
-    if (answer.status !== status || JSON.parse(text).code !== code)
-      throw new Broken(`expected ${status} ${code}, got ${answer.status} ${text.slice(0, 200)}`)
+    const { code } = JSON.parse(text)
+    if (answer.status !== status || !codes.includes(code))
+      throw new Broken(`expected ${status} ${codes.join(' or ')}, got ${answer.status} ${text.slice(0, 200)}`)
     return code
   }
 
