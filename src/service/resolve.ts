@@ -34,11 +34,11 @@ export function resolveRequest(
   checkNeutral(decided, model)
   checkOmittable(decided, model)
   checkStart(request, decided, model)
+  checkSize(decided, model)
+  checkHires(request, decided, model)
   checkSchedule(decided)
   checkNegativeSizes(decided)
   checkLimits(decided, model)
-  checkSize(decided, model)
-  checkHires(request, decided, model)
   if (!model.schedulers.includes(decided.scheduler)) {
     throw new EaselError('UNSUPPORTED_SCHEDULER', `scheduler must be one of ${model.schedulers.join(', ')}`, {
       field: 'scheduler'
