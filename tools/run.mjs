@@ -17,16 +17,17 @@ export class StepError extends Error {}
  *
  * @param {string} command
  * @param {readonly string[]} args
- * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, quiet?: boolean, label?: string }} [options] `label` prefixes each line of
- *   output, for commands that run at the same time
+ * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, quiet?: boolean, label?: string, timeout?: number }} [options] `label`
+ *   prefixes each line of output, for commands that run at the same time; after `timeout` ms the command gets SIGTERM
  * @returns {Promise<string>} the output of a quiet command
  */
-export function run(command, args, { cwd = root, env = process.env, quiet = false, label } = {}) {
+export function run(command, args, { cwd = root, env = process.env, quiet = false, label, timeout } = {}) {
   return new Promise((resolve, reject) => {
     const piped = quiet || label !== undefined
     const child = startChild(command, args, {
       cwd,
       env,
+      ...(timeout !== undefined && { timeout }),
       stdio: piped ? ['ignore', 'pipe', 'pipe'] : ['ignore', 'inherit', 'inherit']
     })
     if (quiet) dispose(child)
@@ -52,7 +53,7 @@ export function run(command, args, { cwd = root, env = process.env, quiet = fals
  *
  * @param {string} command
  * @param {readonly string[]} args
- * @param {{ cwd?: string, env?: NodeJS.ProcessEnv }} [options]
+ * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, timeout?: number }} [options]
  * @returns {Promise<any>}
  */
 export async function runForJson(command, args, options = {}) {

@@ -53,6 +53,7 @@ export async function load(url, { clients, seconds, body }) {
   }
   const start = performance.now()
   const health = probe(url, end)
+  health.catch(() => {})
   await Promise.all(Array.from({ length: clients }, client))
   const elapsed = (performance.now() - start) / 1000
   return {
@@ -111,12 +112,21 @@ function ask(url, json) {
  * @param {number} end
  */
 async function probe(url, end) {
-  /** @type {Promise<number>[]} */
+  /** @type {Promise<number | Error>[]} */
   const answers = []
   while (performance.now() < end) {
     const start = performance.now()
-    answers.push(ask(`${url}/health`).then(() => performance.now() - start))
+    // A rejection before anybody waits for it would end the process and hide why a client failed.
+    answers.push(
+      ask(`${url}/health`).then(
+        () => performance.now() - start,
+        (/** @type {Error} */ error) => error
+      )
+    )
     await new Promise((resolve) => setTimeout(resolve, HEALTH_EVERY_MS))
   }
-  return Promise.all(answers)
+  return (await Promise.all(answers)).map((answer) => {
+    if (answer instanceof Error) throw new StepError(`/health: ${answer.message}`)
+    return answer
+  })
 }

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from easel_worker.engine import Tokens
@@ -67,7 +68,7 @@ def _cases(
     prompt = jax.jit(programs.encode)(params.text, *ids).prompt
     project = partial(programs.project, ahead=True)
     conditions = jax.jit(project)(params.unet, (prompt, prompt), np.stack([own_size(size)] * 2))
-    state = programs.begin(np.uint32(1), np.float32(1), shape=programs.latent_shape(config, size))
+    state = programs.begin(jnp.uint32(1), jnp.float32(1), shape=programs.latent_shape(config, size))
     table = sampler.make_table(config.scheduler, defaults.scheduler, 4)
     numbers = StepNumbers(
         np.array([table.timesteps[0]]),
@@ -96,12 +97,12 @@ def _in_turns(
 ) -> list[list[float]]:
     """Return the seconds of each run of each function; the order alternates between rounds."""
     for run in pair:
-        jax.block_until_ready(run(*arguments))
+        jax.block_until_ready(run(*arguments))  # type: ignore[no-untyped-call]
     times: list[list[float]] = [[] for _ in pair]
     for number in range(rounds):
         for which in (0, 1) if number % 2 else (1, 0):
             start = time.perf_counter()
-            jax.block_until_ready(pair[which](*arguments))
+            jax.block_until_ready(pair[which](*arguments))  # type: ignore[no-untyped-call]
             times[which].append(time.perf_counter() - start)
     return times
 

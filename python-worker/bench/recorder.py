@@ -42,6 +42,15 @@ class Recorder:
         """As the engine."""
         return self._engine.capabilities
 
+    @property
+    def adapter_sets(self) -> int:
+        """As the engine."""
+        return self._engine.adapter_sets
+
+    def prepare(self, spec: ImageSpec, ready: Callable[[], None]) -> bool:
+        """As the engine."""
+        return self._engine.prepare(spec, ready)
+
     def start(self, spec: ImageSpec) -> Lane:
         """As the engine."""
         self._begun[spec.seed] = self._now()
@@ -63,7 +72,7 @@ class Recorder:
         self._lines.write(json.dumps(line) + "\n")
         return pixels
 
-    def preview(self, lane: Lane) -> Pixels:
+    def preview(self, lane: Lane) -> Pixels | None:
         """As the engine."""
         return self._engine.preview(lane)
 

@@ -42,7 +42,7 @@ def time_loras(
     for switch in range(switches):
         use = uses[switch % len(uses)]
         started = time.perf_counter()
-        jax.block_until_ready(adapters.unet([use]).params)
+        jax.block_until_ready(adapters.unet([use]).params)  # type: ignore[no-untyped-call]
         times[use.name].append(time.perf_counter() - started)
         if switch == 2 * len(uses):
             early = memory()

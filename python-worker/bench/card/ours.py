@@ -32,7 +32,7 @@ from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.adapters import Adapters
 from easel_worker.sdxl.serving.chunk_vectors import ChunkVectors
-from easel_worker.sdxl.serving.compilation import CompileHere, Program
+from easel_worker.sdxl.serving.compilation import CompileHere, Compiler, Program
 from easel_worker.sdxl.serving.describe import Description, describe
 from easel_worker.sdxl.serving.lanes import LaneCounts, SdxlLane
 from easel_worker.sdxl.serving.options import Options
@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--loras", type=Path, help="a folder of LoRAs, to time their merging")
     parser.add_argument("--switches", default=0, type=int, help="how many times they are merged")
     parser.add_argument("--pixels", type=Path, help="where to write pixels (.npz)")
+    parser.add_argument("--trace", type=Path, help="where to write the profiler's trace")
     chosen = parser.parse_args()
     lanes = tuple(int(each) for each in chosen.lanes.split(","))
     options = Options(
@@ -68,7 +69,8 @@ def main() -> None:
         lora_sets=1,
     )
     started = time.perf_counter()
-    runner, about, shelf = _start(chosen.model, options, Size(chosen.side, chosen.side))
+    size = Size(chosen.side, chosen.side)
+    runner, about, shelf = start(chosen.model, options, size, CompileHere(say))
     found: dict[str, Any] = {
         "device": jax.devices()[0].device_kind,
         "jax": jax.__version__,
@@ -88,6 +90,9 @@ def main() -> None:
         found[f"lanes_{count}"], pixels[str(count)] = _measure(runner, begin, count)
         print(count, found[f"lanes_{count}"], file=sys.stderr, flush=True)
     found["memory"] = _memory()
+    if chosen.trace is not None:
+        with jax.profiler.trace(chosen.trace):
+            _measure(runner, begin, lanes[0])
     if shelf is not None:
         found["loras"] = time_loras(runner.adapters, shelf, chosen.switches, _memory)
         after = _measure(runner, begin, lanes[0])[0]
@@ -97,24 +102,24 @@ def main() -> None:
     print(json.dumps(found))
 
 
-def _start(
-    model: Path, options: Options, size: Size
+def start(
+    model: Path, options: Options, size: Size, compiler: Compiler
 ) -> tuple[Runner, Description, Shelf[Lora] | None]:
-    """Load the model and compile what guided images of one size need."""
+    """Load the model and make the programs that guided images of one size need."""
     about = describe(model, options)
     mesh, dtypes = resolve.mesh(options), resolve.dtypes(options)
     kernels, put = resolve.kernel_options(options), replicate(resolve.mesh(options))
-    params = load_params(about.files, about.config, dtypes, put, _say, kernel_options=kernels)
+    params = load_params(about.files, about.config, dtypes, put, say, kernel_options=kernels)
     counts = LaneCounts(guided=resolve.lane_counts(options).guided, unguided=())
     text = about.empty_text
-    with _InParallel() as compiler:
+    with _InParallel(compiler) as parallel:
         programs = ProgramSet(
-            about.config, params, mesh, (len(text.ids), len(text.ids_2)), compiler=compiler
+            about.config, params, mesh, (len(text.ids), len(text.ids_2)), compiler=parallel
         )
         programs.add_size(size, counts)
     shelf = None
     if options.loras is not None:
-        shelf = lora_shelf(options.loras, Targets(about.config), _say)
+        shelf = lora_shelf(options.loras, Targets(about.config), say)
         shelf.scan()
         programs.add_merges()
     adapters = Adapters(about.config, params, put, programs.merges, shelf=shelf)
@@ -189,8 +194,8 @@ def _memory() -> dict[str, int]:
 class _InParallel:
     """Compiles programs on several threads; all are done when the context ends."""
 
-    def __init__(self) -> None:
-        self._compiler = CompileHere(_say)
+    def __init__(self, compiler: Compiler) -> None:
+        self._compiler = compiler
         self._pool = ThreadPoolExecutor(8)
         self._pending: list[Future[Program]] = []
 
@@ -212,7 +217,7 @@ class _InParallel:
         return Program(info, lambda *given: future.result().run(*given))
 
 
-def _say(line: str) -> None:
+def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 

@@ -77,7 +77,7 @@ class Peer:
         }
 
 
-@torch.inference_mode()
+@torch.inference_mode()  # type: ignore[untyped-decorator,unused-ignore]
 def main() -> None:
     """Measure, and print the result."""
     parser = argparse.ArgumentParser(prog="bench.card.theirs", description=__doc__)
