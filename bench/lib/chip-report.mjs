@@ -99,7 +99,12 @@ function countedRow({ device, side }) {
   if (name === undefined || side !== 1024) return undefined
   const row = ourRows(join(root, 'bench/tpu/results')).find((each) => each.result === name)
   if (row === undefined) return undefined
-  return ['counted by the compiler for SDXL base, not measured', '1', '', ms(row.step?.ms), ms(row.decode?.ms), '']
+  const range = (/** @type {import('../tpu/rows.mjs').Part | undefined} */ part) =>
+    [part?.fromMs, part?.ms]
+      .filter((each) => each !== undefined)
+      .map(ms)
+      .join(' to ')
+  return ['counted by the compiler for SDXL base, not measured', '1', '', range(row.step), range(row.decode), '']
 }
 
 /**
