@@ -30,7 +30,7 @@ export function unsupported(
     return new EaselError('UNSUPPORTED_FEATURE', `${name} ${advice}`, { field: name })
   return new EaselError(
     'NOT_READY',
-    `${name} must be left out while the programs for it are still being compiled; retry later`,
+    `${name} is not available yet: the programs for it are still being compiled; retry later`,
     { field: name, retryAfter: NOT_READY_RETRY_SECONDS }
   )
 }
