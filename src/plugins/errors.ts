@@ -117,7 +117,8 @@ function toEaselError(error: FastifyError | EaselError, request: FastifyRequest)
 /** Names the field that violates the schema. An unknown field's name is truncated and escaped. */
 function invalid(error: FastifyError): EaselError {
   const [first] = error.validation ?? []
-  const params = first?.params as { missingProperty?: string; additionalProperty?: string } | undefined
+  const params = first?.params as
+    { missingProperty?: string; additionalProperty?: string; allowedValues?: readonly unknown[] } | undefined
   if (params?.additionalProperty !== undefined) {
     const field = excerpt(params.additionalProperty)
     const meant = fieldLike(params.additionalProperty)
@@ -128,9 +129,16 @@ function invalid(error: FastifyError): EaselError {
     )
   }
   const field = params?.missingProperty ?? first?.instancePath.split('/')[1]
+  const allowed = params?.allowedValues
+    ?.map((value) => (typeof value === 'string' && value !== '' ? value : JSON.stringify(value)))
+    .join(', ')
+  const message =
+    allowed === undefined
+      ? error.message
+      : error.message.replace('equal to one of the allowed values', `one of ${allowed}`)
   return new EaselError(
     'INVALID_REQUEST',
-    excerpt(error.message, MESSAGE_LENGTH),
+    excerpt(message, MESSAGE_LENGTH),
     field === undefined || field === '' ? {} : { field }
   )
 }

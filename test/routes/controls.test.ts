@@ -364,7 +364,7 @@ describe('control pictures', () => {
       () => ({ controls: one({ preprocessor: 'depth' }) }),
       'INVALID_REQUEST',
       'controls',
-      /preprocessor must be equal to one of/
+      /preprocessor must be one of none, canny, lineart/
     ],
     [
       'too large a scale',
