@@ -28,6 +28,10 @@ class CompileOnce:
         self._compiler = CompileHere(lambda _: None, QUICKLY)
         self._made: dict[Hashable, Callable[..., Any]] = {}
 
+    def forget(self) -> None:
+        """Let go of all programs."""
+        self._made.clear()
+
     def compile(
         self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], where: Sharding
     ) -> Program:

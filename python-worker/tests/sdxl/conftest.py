@@ -1,5 +1,6 @@
 """Tiny SDXL folders written from the golden files, and eight fake devices to run on."""
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from easel_worker.sdxl.serving.compilation import cache_programs_in
 from parity import golden
 from parity.golden import Golden
+from tests.sdxl.engines import COMPILER
 
 GOLDENS = Path(__file__).parent.parent / "goldens" / "sdxl"
 
@@ -26,6 +28,17 @@ jax.config.update("jax_disable_most_optimizations", True)
 cache_programs_in(Path(__file__).parents[2] / ".cache" / "test-programs")
 
 FolderMaker = Callable[[str], tuple[Golden, Path]]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_programs() -> Iterator[None]:
+    """Frees a module's programs. On a CPU each takes dozens of memory maps, of which Linux allows a
+    process 65,530; without the next one, XLA ends the process with a segmentation fault.
+    """
+    yield
+    COMPILER.forget()
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
