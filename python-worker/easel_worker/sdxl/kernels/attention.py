@@ -50,7 +50,6 @@ def attend(query: Array, key: Array, value: Array, heads: int, *, interpret: boo
     batch, tokens, channels = query.shape
     width = LANES if heads > 1 else channels
     rows = min(_queries(key.shape[1]), tokens)
-    scratch = [pltpu.VMEM((4, key.shape[1], width), key.dtype)] if heads > 1 else []
     block = pl.BlockSpec((1, rows, width), lambda b, h, i: (b, i, h))
     whole = pl.BlockSpec((1, key.shape[1], width), lambda b, h, i: (b, 0, h))
     call = pl.pallas_call(
@@ -59,7 +58,6 @@ def attend(query: Array, key: Array, value: Array, heads: int, *, interpret: boo
         in_specs=[block, whole, whole],
         out_specs=block,
         out_shape=jax.typeof(query),
-        scratch_shapes=scratch,
         compiler_params=pltpu.CompilerParams(
             dimension_semantics=("parallel", "parallel", "arbitrary"), vmem_limit_bytes=MEMORY
         ),
@@ -76,27 +74,18 @@ def _queries(keys: int) -> int:
     return min(_MOST_QUERIES, max(_SCORES // keys, LANES))
 
 
-def _pair(query: Array, key: Array, value: Array, out: Array, seen: Array) -> None:
+def _pair(query: Array, key: Array, value: Array, out: Array) -> None:
     """Two heads of 64 channels, side by side in the lanes.
 
-    Each head multiplies all lanes, with the other head's queries and keys set to zero: the MXU
-    would pad 64 to 128 anyway. Both are set, because zero times infinity is no number, and one
-    head's overflow must not reach the other. Lanes without values hold ones, so that P·V also sums
-    P. `seen` keeps both heads' keys and then their values, [4, kv tokens, channels], for all blocks
-    of queries.
+    Each head multiplies all lanes, with the other head's queries set to zero: the MXU would pad 64
+    to 128 anyway. Lanes without values hold ones, so that P·V also sums P.
     """
-
-    @pl.when(pl.program_id(2) == 0)
-    def _split() -> None:
-        k, v = key[0], value[0]
-        first, zero, one = _first_lanes(k.shape), jnp.zeros_like(k), jnp.ones_like(v)
-        seen[0], seen[1] = jnp.where(first, k, zero), jnp.where(first, zero, k)
-        seen[2], seen[3] = jnp.where(first, v, one), jnp.where(first, one, v)
-
     q, _ = _scaled(query[0], PAIRED_HEAD)
-    first, zero = _first_lanes(q.shape), jnp.zeros_like(q)
-    left = _product(jnp.where(first, q, zero), seen[0], seen[2])
-    right = _product(jnp.where(first, zero, q), seen[1], seen[3])
+    k, v = key[0], value[0]
+    first, first_value = _first_lanes(q.shape), _first_lanes(v.shape)
+    zero, one = jnp.zeros_like(q), jnp.ones_like(v)
+    left = _product(jnp.where(first, q, zero), k, jnp.where(first_value, v, one))
+    right = _product(jnp.where(first, zero, q), k, jnp.where(first_value, one, v))
     sums = pltpu.roll(jnp.where(first, right, left), PAIRED_HEAD, 1)
     out[0] = (jnp.where(first, left, right) / sums).astype(out.dtype)
 

@@ -207,24 +207,11 @@ def _declare_affine(name: str, features: int) -> tuple[Array, Array]:
     )
 
 
-_PIVOT = 128
-"""How many values along the first axis the pivot of `_moments` averages."""
-
-
 def _moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """Mean and variance of float32 x over `axes`, in one pass.
-
-    The sums are of x − pivot and its square, with the mean of the first few values as the pivot.
-    Without it a mean far above the spread would leave no digits of the variance. The mean of n of
-    all N values is at most √(N/n) standard deviations away from the mean, so rounding costs the
-    variance a share of N/n · 2⁻²⁴ at most. Rounding cannot make it negative.
-    """
-    few = lax.slice_in_dim(x, 0, min(_PIVOT, x.shape[axes[0]]), axis=axes[0] % x.ndim)
-    pivot = jnp.mean(few, axis=axes, keepdims=True)
-    centred = x - pivot
-    mean = jnp.mean(centred, axis=axes, keepdims=True)
-    square = jnp.mean(jnp.square(centred), axis=axes, keepdims=True)
-    return pivot + mean, jnp.maximum(square - jnp.square(mean), 0.0)
+    """Mean and variance of float32 x in one pass. Rounding cannot make the variance negative."""
+    mean = jnp.mean(x, axis=axes, keepdims=True)
+    square = jnp.mean(jnp.square(x), axis=axes, keepdims=True)
+    return mean, jnp.maximum(square - jnp.square(mean), 0.0)
 
 
 def norm_silu_conv(norm: GroupNorm, conv: Conv, x: Array, *, offset: Array | None = None) -> Array:
