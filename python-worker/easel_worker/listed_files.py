@@ -68,6 +68,16 @@ def fitting(described: Iterable[T], room: int, most: int = MAX_LISTED) -> tuple[
     return tuple(listed)
 
 
+def entries(folder: Path, say: Callable[[str], None]) -> list[Path]:
+    """What a folder has, by name, without hidden entries; `say` is told if it cannot be read."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        say(f"{folder} cannot be read: {error.strerror or error}")
+        return []
+    return [folder / name for name in names if not name.startswith(".")]
+
+
 def _files(
     folder: Path, above: tuple[tuple[int, int], ...], say: Callable[[str], None]
 ) -> Iterator[Path]:

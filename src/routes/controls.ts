@@ -1,8 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { ControlInfo, ControlsQuery, IpAdapterInfo } from '../schemas/controls.js'
+import { ControlInfo, IpAdapterInfo } from '../schemas/controls.js'
 import { failures } from '../schemas/error.js'
 import { controlExample, ipAdapterExample } from '../schemas/examples.js'
+import { ModelQuery } from '../schemas/model-query.js'
 import { ref } from '../schemas/ref.js'
 import { success } from '../schemas/success.js'
 import type { ImageService } from '../service/service.js'
@@ -22,7 +23,7 @@ export const controlRoutes: FastifyPluginAsyncTypebox<{ service: ImageService }>
         operationId: 'listControls',
         summary: 'List the ControlNets and T2I-Adapters',
         description: `Those ${FOLDER}`,
-        querystring: ControlsQuery,
+        querystring: ModelQuery,
         response: {
           200: success(Type.Object({ controls: Type.Array(ref(ControlInfo)) }), 'By name.', {
             controls: [controlExample]
@@ -42,7 +43,7 @@ export const controlRoutes: FastifyPluginAsyncTypebox<{ service: ImageService }>
         operationId: 'listIpAdapters',
         summary: 'List the IP-Adapters',
         description: `Those ${FOLDER}`,
-        querystring: ControlsQuery,
+        querystring: ModelQuery,
         response: {
           200: success(Type.Object({ ip_adapters: Type.Array(ref(IpAdapterInfo)) }), 'By name.', {
             ip_adapters: [ipAdapterExample]

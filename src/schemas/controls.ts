@@ -1,5 +1,4 @@
 import { Type, type Static } from 'typebox'
-import { parameters } from '../parameters.js'
 
 /** A ControlNet or T2I-Adapter that requests may name. */
 export const ControlInfo = Type.Object(
@@ -22,5 +21,3 @@ export const IpAdapterInfo = Type.Object(
   { $id: 'IpAdapterInfo' }
 )
 export type IpAdapterInfo = Static<typeof IpAdapterInfo>
-
-export const ControlsQuery = Type.Object({ model: Type.Optional(parameters.model.schema) })

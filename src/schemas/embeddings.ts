@@ -1,5 +1,4 @@
 import { Type, type Static } from 'typebox'
-import { parameters } from '../parameters.js'
 
 /** An embedding that prompts may name. */
 export const EmbeddingInfo = Type.Object(
@@ -11,5 +10,3 @@ export const EmbeddingInfo = Type.Object(
   { $id: 'EmbeddingInfo' }
 )
 export type EmbeddingInfo = Static<typeof EmbeddingInfo>
-
-export const EmbeddingsQuery = Type.Object({ model: Type.Optional(parameters.model.schema) })

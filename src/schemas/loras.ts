@@ -1,5 +1,4 @@
 import { Type, type Static } from 'typebox'
-import { parameters } from '../parameters.js'
 
 /** A LoRA that requests may name. */
 export const LoraInfo = Type.Object(
@@ -25,5 +24,3 @@ export const LoraInfo = Type.Object(
   { $id: 'LoraInfo' }
 )
 export type LoraInfo = Static<typeof LoraInfo>
-
-export const LorasQuery = Type.Object({ model: Type.Optional(parameters.model.schema) })

@@ -1,5 +1,4 @@
 import { EaselError } from '../errors.js'
-import { excerpt } from '../excerpt.js'
 import type { Recipe } from '../image/recipe.js'
 import type { ValueOf } from '../parameters.js'
 import { CANNY, type Preprocessor } from '../pictures/preprocessors.js'
@@ -7,6 +6,7 @@ import type { GenerateRequest } from '../schemas/generate.js'
 import type { Capabilities } from '../workers/capabilities.js'
 import type { Job } from '../workers/job.js'
 import type { Decided } from './decisions.js'
+import { fileNamed } from './named-file.js'
 
 /** What a request's pictures control: entries of `controls` and `ip_adapters` with their values, as recipes have them. */
 export interface Conditions {
@@ -22,14 +22,10 @@ interface Listed {
   readonly digest: string
 }
 
-/** How errors call what each list has, and what lists and sets it. */
-const WORDS = {
-  controls: { what: 'ControlNet or T2I-Adapter', route: '/controls', option: 'CONTROLNETS' },
-  ip_adapters: { what: 'IP-Adapter', route: '/ip-adapters', option: 'IP_ADAPTERS' }
+const KINDS = {
+  controls: { what: 'ControlNet or T2I-Adapter', route: '/controls', option: 'CONTROLNETS', short: true },
+  ip_adapters: { what: 'IP-Adapter', route: '/ip-adapters', option: 'IP_ADAPTERS', short: true }
 } as const
-
-/** Most names that an error lists. */
-const MAX_SHOWN = 20
 
 /**
  * The controls and IP-Adapters of a request. Its pictures are their digests here: whoever read them put them in.
@@ -129,36 +125,14 @@ function digestOf(list: List, { image, image_sha256: wanted }: Entry, index: num
   return image
 }
 
-/** By its name, or by the part after the last / if only one has it. */
 function find(list: List, { name, digest }: Entry, index: number, files: readonly Listed[]): Listed {
-  const { what, option } = WORDS[list]
-  const at = `${list}[${index}].name`
-  const alike = files.filter((file) => file.name.slice(file.name.lastIndexOf('/') + 1) === name)
-  const file = files.find((each) => each.name === name) ?? (alike.length === 1 ? alike[0] : undefined)
-  if (file === undefined) {
-    const shown = JSON.stringify(excerpt(name))
-    if (alike.length > 1)
-      throw unsupported(list, `${at}: ${shown} could be ${namesOf(list, alike)}: write the whole name`)
-    throw unsupported(
-      list,
-      files.length === 0
-        ? `${at}: there is no ${what} ${shown}: this server has none; its operator sets ${option}`
-        : `${at}: there is no ${what} ${shown}; there are ${namesOf(list, files)}`
-    )
-  }
+  const file = fileNamed(files, name, KINDS[list], (message) => unsupported(list, `${list}[${index}].name: ${message}`))
   if (digest !== undefined && digest !== file.digest)
     throw unsupported(
       list,
       `${list}[${index}].digest: ${file.name} is another one now: its digest is ${file.digest}. Leave digest out to use that one`
     )
   return file
-}
-
-function namesOf(list: List, files: readonly Listed[]): string {
-  const names = files.slice(0, MAX_SHOWN).map(({ name }) => name)
-  return files.length > MAX_SHOWN
-    ? `${names.join(', ')} and others, which GET ${WORDS[list].route} lists`
-    : names.join(', ')
 }
 
 /** What a GENERATE says of the conditions, besides their pictures. */

@@ -1,14 +1,13 @@
 import { EaselError } from '../errors.js'
-import { excerpt } from '../excerpt.js'
 import { MAX_EMBEDDINGS } from '../parameters.js'
 import type { EmbeddingNames, PlacedEmbedding, SdxlTokenizers } from '../tokenizer/index.js'
 import { type Capabilities, EMBEDDINGS } from '../workers/capabilities.js'
 import type { Embedding, TokenIds } from '../workers/protocol.js'
 import type { Job } from '../workers/job.js'
 import type { Decided } from './decisions.js'
+import { fileNamed } from './named-file.js'
 
-/** Most names that an error lists. */
-const MAX_SHOWN = 20
+const EMBEDDING = { what: 'embedding', route: '/embeddings', option: 'EMBEDDINGS', short: false } as const
 
 /** What a recipe says of an embedding. */
 type Named = Pick<Embedding, 'name' | 'digest'>
@@ -32,26 +31,12 @@ export function embeddingNames(
 }
 
 function find({ name, digest }: { name: string; digest?: string }, embeddings: readonly Embedding[]): Embedding {
-  const found = embeddings.find((embedding) => embedding.name === name)
-  const shown = JSON.stringify(excerpt(name))
-  if (found === undefined)
-    throw unsupported(
-      embeddings.length === 0
-        ? `there is no embedding ${shown}: this server has none; its operator sets EMBEDDINGS`
-        : `there is no embedding ${shown}; there are ${shownNames(embeddings)}`
-    )
+  const found = fileNamed(embeddings, name, EMBEDDING, unsupported)
   if (digest !== undefined && digest !== found.digest)
     throw unsupported(
       `the embedding ${name} is another file now: its digest is ${found.digest}. Leave digest out to use that one`
     )
   return found
-}
-
-function shownNames(embeddings: readonly Embedding[]): string {
-  const names = embeddings.slice(0, MAX_SHOWN).map(({ name }) => name)
-  return embeddings.length > MAX_SHOWN
-    ? `${names.join(', ')} and others, which GET /embeddings lists`
-    : names.join(', ')
 }
 
 function unsupported(message: string): EaselError {

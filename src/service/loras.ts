@@ -4,13 +4,13 @@ import { readNetworks } from '../prompt/index.js'
 import type { Capabilities } from '../workers/capabilities.js'
 import type { Lora, LoraUse } from '../workers/protocol.js'
 import type { Decided } from './decisions.js'
+import { fileNamed } from './named-file.js'
 import { invalid, refusing } from './prompts.js'
 
 /** A LoRA that a request asks for, and the field that names it. */
 type Wanted = ValueOf<'loras'>[number] & { readonly field: 'loras' | 'prompt' | 'prompt_2' }
 
-/** Most names that an error lists. */
-const MAX_SHOWN = 20
+const LORA = { what: 'LoRA', route: '/loras', option: 'LORAS', short: true } as const
 
 /**
  * The LoRAs of a request: those of its field and, in the syntax `a1111`, those that its prompts name. One without
@@ -63,7 +63,7 @@ function tagsIn(field: 'prompt' | 'prompt_2', text: string): Wanted[] {
 }
 
 function useOf(wanted: Wanted, loras: readonly Lora[]): LoraUse {
-  const { name, digest } = find(wanted, loras)
+  const { name, digest } = fileNamed(loras, wanted.name, LORA, (message) => unsupported(wanted, message))
   if (wanted.digest !== undefined && wanted.digest !== digest)
     throw unsupported(
       wanted,
@@ -98,27 +98,6 @@ export function lorasDoubted(
       `loras has ${name}, which is for few steps, with ${steps} steps and a guidance_scale of ${guidance}: "preset": "${preset}" has what it needs`
     ]
   })
-}
-
-/** By its name, or by the part after the last / if only one LoRA has it. */
-function find(wanted: Wanted, loras: readonly Lora[]): Lora {
-  const exact = loras.find(({ name }) => name === wanted.name)
-  if (exact !== undefined) return exact
-  const alike = loras.filter(({ name }) => name.slice(name.lastIndexOf('/') + 1) === wanted.name)
-  if (alike.length === 1) return alike[0]!
-  const shown = JSON.stringify(wanted.name)
-  if (alike.length > 1) throw unsupported(wanted, `${shown} could be ${listed(alike)}: write the whole name`)
-  throw unsupported(
-    wanted,
-    loras.length === 0
-      ? `there is no LoRA ${shown}: this server has none; its operator sets LORAS`
-      : `there is no LoRA ${shown}; there are ${listed(loras)}`
-  )
-}
-
-function listed(loras: readonly Lora[]): string {
-  const names = loras.slice(0, MAX_SHOWN).map(({ name }) => name)
-  return loras.length > MAX_SHOWN ? `${names.join(', ')} and others, which GET /loras lists` : names.join(', ')
 }
 
 function sameWeights(a: LoraUse, b: LoraUse): boolean {

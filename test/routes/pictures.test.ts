@@ -447,7 +447,12 @@ describe('workers and pictures', () => {
     await until('two workers are connected', () => server.pool.state.workers.length === 2)
     const coming = await send(server, body(), { image, mask_image: mask })
     expect(coming.headers.get('retry-after')).not.toBeNull()
-    expect(await refusal(coming)).toMatchObject({ statusCode: 503, code: 'NOT_READY', field: 'mask_image' })
+    expect(await refusal(coming)).toMatchObject({
+      statusCode: 503,
+      code: 'NOT_READY',
+      field: 'mask_image',
+      message: 'mask_image is not available yet: the programs for it are still being compiled; retry later'
+    })
     const asked = send(server, body(), { image })
     await until('the worker with the feature has the job', () => worker.jobs.length === 1)
     expect(worker.jobs[0]).toMatchObject({

@@ -43,9 +43,7 @@ class Compared:
     def __call__(self, *given: Any) -> Array:
         """The plain layer's output."""
         output: Array = self.plain(*given)
-        exact = output.astype(jnp.float32)
-        difference = self.other(*given).astype(jnp.float32) - exact
-        self.report(jnp.sqrt(jnp.mean(difference**2) / jnp.mean(exact**2)))
+        self.report(_difference(output, self.other(*given)))
         return output
 
     def project_context(self, context: Array) -> Any:
@@ -98,10 +96,14 @@ def _apply(unet: UNet, other: KernelOptions, *given: Array) -> dict[str, Array]:
         up=levels("up", plain.up, fast.up),
     )
     output = watched(*given)
-    exact = output.astype(jnp.float32)
-    difference = fast(*given).astype(jnp.float32) - exact
-    found["whole"] = jnp.sqrt(jnp.mean(difference**2) / jnp.mean(exact**2))
+    found["whole"] = _difference(output, fast(*given))
     return found
+
+
+def _difference(exact: Array, found: Array) -> Array:
+    """The root mean square of a difference, relative to that of `exact`."""
+    wide = exact.astype(jnp.float32)
+    return jnp.sqrt(jnp.mean((found.astype(jnp.float32) - wide) ** 2) / jnp.mean(wide**2))
 
 
 def arguments(config: SdxlConfig, side: int, dtype: Any) -> tuple[Array, ...]:

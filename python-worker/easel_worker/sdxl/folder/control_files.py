@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from easel_worker.listed_files import ENDING, MAX_LISTED_CONTROLS, is_name
+from easel_worker.listed_files import ENDING, MAX_LISTED_CONTROLS, entries, is_name
 from easel_worker.sdxl.folder import weights
 from easel_worker.sdxl.folder.checkpoint import Weights, WeightsError, open_tensors
 from easel_worker.sdxl.folder.config_reader import ConfigError, ConfigFile, read_config_file
@@ -105,7 +104,9 @@ def find_controls(
         say: called with a line for each entry that is left out, which says why.
     """
     found: list[ControlFiles] = []
-    for path in _entries(folder, say):
+    for path in entries(folder, say):
+        if not path.is_dir() and path.suffix != ENDING:
+            continue
         name = path.name.removesuffix(ENDING) if path.is_file() else path.name
         if not is_name(name):
             say(f"{path!r} is left out: a request cannot write its name")
@@ -119,18 +120,6 @@ def find_controls(
             except (ConfigError, WeightsError) as error:
                 say(f"{path} is left out: {error}")
     return tuple(found)
-
-
-def _entries(folder: Path, say: Callable[[str], None]) -> Iterator[Path]:
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        say(f"{folder} cannot be read: {error.strerror or error}")
-        return
-    for name in names:
-        path = folder / name
-        if not name.startswith(".") and (path.is_dir() or name.endswith(ENDING)):
-            yield path
 
 
 def _read(

@@ -6,13 +6,12 @@ An adapter is a folder with one `.safetensors` file, whose tensors are named `im
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from easel_worker.listed_files import ENDING, MAX_LISTED_CONTROLS, is_name
+from easel_worker.listed_files import ENDING, MAX_LISTED_CONTROLS, entries, is_name
 from easel_worker.pickles import PICKLES
 from easel_worker.sdxl.folder import weights
 from easel_worker.sdxl.folder.checkpoint import Weights, WeightsError, has_weights, open_tensors
@@ -120,21 +119,13 @@ def _check_tokens(folder: Path, found: Sequence[IpAdapterFiles]) -> None:
 
 
 def _entries(folder: Path, report: Callable[[str], None]) -> Iterator[Path]:
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError as error:
-        report(f"{folder} cannot be read: {error.strerror or error}")
-        return
-    for name in names:
-        path = folder / name
-        if name.startswith("."):
-            continue
+    for path in entries(folder, report):
         if not path.is_dir():
             report(
                 f"{path} is left out: an IP-Adapter is a folder, with its {ENDING} file and its "
                 f"{ENCODER}/"
             )
-        elif not is_name(name):
+        elif not is_name(path.name):
             report(f"{path!r} is left out: its name is too long, or has a character such as < or :")
         else:
             yield path
