@@ -7,6 +7,8 @@ same rules to the future.
 from collections.abc import Collection, Iterable, MutableMapping
 from dataclasses import dataclass, field
 
+from msgspec import UNSET
+
 from easel_worker.engine import AdapterSet
 from easel_worker.image import Image
 from easel_worker.values import Size
@@ -23,26 +25,44 @@ class Room:
         rows: rows of a step; each size has so many.
         sets: how many different sets of LoRAs, besides none, images with rows may have.
         passes: see `PASSES`.
+        fair: whether it is shared between tenants; a departing worker finishes what it can.
     """
 
     rows: int
     sets: int = 0
     passes: int = PASSES
+    fair: bool = True
+
+    @property
+    def rows_of_tenant(self) -> int:
+        """How many rows of a size one stated tenant may have: the rest is for others to begin at
+        once."""
+        return self.rows - 2 * (self.rows // 8)
 
 
 @dataclass
 class Use:
-    """What the images with rows use: rows of each size, and sets of LoRAs."""
+    """What the images with rows use: rows of each size, also by tenant, and sets of LoRAs."""
 
     rows: dict[Size, int] = field(default_factory=dict)
+    tenants: dict[tuple[Size, int], int] = field(default_factory=dict)
     sets: set[AdapterSet] = field(default_factory=set)
 
     def add(self, image: Image) -> None:
         """Count an image."""
         size, adapters = image.shape.size, image.shape.adapters
         self.rows[size] = self.rows.get(size, 0) + image.spec.rows
+        mine = size, image.tenant.id
+        self.tenants[mine] = self.tenants.get(mine, 0) + image.spec.rows
         if adapters:
             self.sets.add(adapters)
+
+    def exceeds(self, image: Image, room: Room) -> bool:
+        """Whether the image's tenant would have more rows of its size than one may have."""
+        if image.request.tenant is UNSET or not room.fair:
+            return False
+        held = self.tenants.get((image.shape.size, image.tenant.id), 0)
+        return held + image.spec.rows > room.rows_of_tenant
 
 
 def admissible(
@@ -55,7 +75,7 @@ def admissible(
     """The images that get rows now, in order.
 
     Args:
-        waiting: the images without rows, in order of arrival.
+        waiting: the images without rows, in the order in which they get them.
         sizes: of these images.
         use: what the images with rows use. The admitted ones are added, and so are the sets that
             images without rows are to have next.
@@ -68,6 +88,8 @@ def admissible(
     closed: set[Size] = set()
     sets_closed = False
     for image in waiting:
+        if use.exceeds(image, room):
+            continue
         size, adapters = image.shape.size, image.shape.adapters
         if adapters and adapters not in use.sets:
             if len(use.sets) >= room.sets:

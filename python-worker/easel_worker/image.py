@@ -7,12 +7,16 @@ from typing import Literal
 from msgspec import UNSET
 
 from easel_worker.engine import ImageSpec, Lane, StepShape
-from easel_worker.protocol import Generate, Timings
+from easel_worker.protocol import Generate, Tenant, Timings
 
 State = Literal["waiting", "preparing", "running", "decoding", "ended"]
 """Waiting: no rows yet. Preparing: has rows, and its LoRAs are being merged. Running: has rows and
 steps left. Decoding: has rows but no steps left.
 Ended: finished, failed or cancelled."""
+
+
+NOBODY = Tenant(id=0, weight=1.0)
+"""The tenant of requests that state none."""
 
 
 @dataclass(eq=False)
@@ -55,6 +59,11 @@ class Image:
     def ended(self) -> bool:
         """Whether it is finished, failed or cancelled."""
         return self.state == "ended"
+
+    @property
+    def tenant(self) -> Tenant:
+        """Whom its request is for."""
+        return NOBODY if self.request.tenant is UNSET else self.request.tenant
 
     @property
     def deadline(self) -> float:

@@ -165,6 +165,7 @@ class Loop:
             case Leave():
                 departure = Departure(self._clock() + event.grace_s, event.reason)
                 self._departure = departure.or_sooner(self._departure)
+                self._scheduler.depart()
                 self._log.info("draining", reason=event.reason, grace_s=event.grace_s)
             case TurnedAway():
                 self._stop(ExitStatus.REFUSED)
@@ -178,7 +179,7 @@ class Loop:
     def _leave(self, departure: Departure) -> None:
         """Fail requests that cannot finish in time; exit when none is left."""
         images = self._scheduler.images()
-        room = Room(self._engine.capabilities.rows, self._engine.adapter_sets)
+        room = Room(self._engine.capabilities.rows, self._engine.adapter_sets, fair=False)
         for request in departure.too_late(images, self._pace, self._clock(), room):
             self._requests.fail(request, "draining", departure.reason)
         if not self._scheduler.busy and self._status is None:
@@ -197,7 +198,7 @@ class Loop:
             return
         image.encode_from = self._clock()
         self._progress(image, "encoding", 0)
-        with self._blaming(image):
+        with self._blaming(image), self._timed([image]):
             image.lane = self._engine.start(image.spec)
         image.denoise_from = self._clock()
 
@@ -235,7 +236,8 @@ class Loop:
 
     def _run_step(self, images: list[Image]) -> None:
         start = self._clock()
-        self._engine.step([image.lane for image in images])
+        with self._timed(images):
+            self._engine.step([image.lane for image in images])
         if all(image.lane.not_finite for image in images):
             return  # the engine computed nothing
         seconds = self._clock() - start
@@ -264,7 +266,8 @@ class Loop:
         self._attend()
         if not image.ended:
             with self._blaming(image):
-                preview = self._engine.preview(image.lane)
+                with self._timed([image]):
+                    preview = self._engine.preview(image.lane)
                 self._progress(image, "denoising", step, preview)
 
     def _decode(self, image: Image) -> None:
@@ -274,12 +277,22 @@ class Loop:
         start = self._clock()
         self._progress(image, "decoding", image.spec.steps)
         with self._blaming(image):
-            pixels = self._engine.finish(image.lane)
+            with self._timed([image]):
+                pixels = self._engine.finish(image.lane)
             done = self._clock()
             self._pace.decoded(image.spec.size, done - start)
             self._attend(done=True)
             if not image.ended:
                 self._requests.finish(image, _result(image, pixels, done))
+
+    @contextmanager
+    def _timed(self, images: list[Image]) -> Iterator[None]:
+        """Count the seconds of a call of the engine for these images."""
+        start = self._clock()
+        try:
+            yield
+        finally:
+            self._scheduler.took(images, self._clock() - start)
 
     @contextmanager
     def _blaming(self, image: Image) -> Iterator[None]:

@@ -33,6 +33,7 @@ from easel_worker.values import (
     Positive,
     Seconds,
     Size,
+    TenantWeight,
     Uint32,
 )
 
@@ -204,6 +205,14 @@ class Ping:
 
 
 @dataclass(frozen=True, slots=True)
+class Tenant:
+    """Whom a request is for, and how much of the worker's time that one gets beside others."""
+
+    id: Count
+    weight: TenantWeight
+
+
+@dataclass(frozen=True, slots=True)
 class PictureForm:
     """What one binary frame of a GENERATE message holds: width · height · channels bytes."""
 
@@ -228,6 +237,7 @@ class Generate(Parameters):
     preview_every: Count = 0
     timeout_ms: Milliseconds | UnsetType = UNSET
     trace: str | UnsetType = UNSET
+    tenant: Tenant | UnsetType = UNSET
     pictures: Annotated[tuple[PictureForm, ...], OneTo6] | UnsetType = UNSET
     frames: tuple[memoryview, ...] = field(default=(), repr=False)
 

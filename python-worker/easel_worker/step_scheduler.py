@@ -13,11 +13,16 @@ rows, an unguided one takes one. Rows are given out at step boundaries:
   images of any size that have LoRAs. After them no image passes it any more. Places are given out
   in order of arrival too: a set gets one before the sets of later images.
 - The shapes that have images with rows take turns. A step takes *all* such images of its shape.
+- Where images have several tenants, only those of tenants that have used the least of the worker's
+  time take part in a step (`tenants`), freed rows go to the tenant that has the fewest, and a
+  stated tenant gets no more than `Room.rows_of_tenant` of a size, so that another one's first image
+  can begin. A shape without an image that may take part keeps its turn.
 - While an image's LoRAs are being merged it has rows and takes part in no step. The bounds below
   count from the end of the merging.
 
-This gives two bounds, with S shapes in use. With C pairs of size and number of tokens, S is at most
-C · (1 + sets), and twice that where the worker has ControlNets, T2I-Adapters or IP-Adapters.
+With one tenant this gives two bounds, with S shapes in use. With C pairs of size and number of
+tokens, S is at most C · (1 + sets), and twice that where the worker has ControlNets, T2I-Adapters
+or IP-Adapters.
 
 - **An image that has rows advances once in any S consecutive steps**, whatever its age, shape,
   steps and guidance: its N steps take at most S·N steps.
@@ -34,10 +39,12 @@ rows.
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from easel_worker.admission import PASSES, Room, Use, admissible
 from easel_worker.engine import StepShape
 from easel_worker.image import Image
+from easel_worker.tenants import Tenants, in_turn
 from easel_worker.values import Size
 
 
@@ -61,6 +68,7 @@ class StepScheduler:
         self._passed: dict[Image, int] = {}
         # The images with rows. The shapes are in the order of their turns, the next one first.
         self._running: dict[StepShape, list[Image]] = {}
+        self._tenants = Tenants()
 
     @property
     def queued(self) -> int:
@@ -143,10 +151,20 @@ class StepScheduler:
         use = Use()
         for image in self._with_rows():
             use.add(image)
-        admitted = admissible(self._waiting, self._waiting_sizes, use, self._room, self._passed)
+        waiting = self._in_turn(use)
+        admitted = admissible(waiting, self._waiting_sizes, use, self._room, self._passed)
         for image in admitted:
             self._start(image)
         return admitted
+
+    def _in_turn(self, use: Use) -> list[Image]:
+        """The waiting images in the order in which they get rows."""
+        if not self._room.fair or len({image.tenant.id for image in self._waiting}) < 2:
+            return self._waiting
+        rows: dict[int, int] = {}
+        for (_, tenant), held in use.tenants.items():
+            rows[tenant] = rows.get(tenant, 0) + held
+        return in_turn(self._waiting, rows)
 
     def prepares(self, image: Image) -> None:
         """An admitted image takes part in no step until `prepared`."""
@@ -155,14 +173,34 @@ class StepScheduler:
     def prepared(self, image: Image) -> None:
         """An image takes part in steps from now on."""
         image.state = "running"
+        self._find_tenants()
+
+    def depart(self) -> None:
+        """From now on finish what can be finished, whoever it is for."""
+        self._room = replace(self._room, fair=False)
+
+    def took(self, images: Sequence[Image], seconds: float) -> None:
+        """Count the seconds of one call of the engine for these images."""
+        self._tenants.took(images, seconds)
 
     def next_step(self) -> list[Image]:
         """The images that advance in the next step; empty if no image has rows and steps left."""
-        for shape in list(self._running):
-            self._running[shape] = images = self._running.pop(shape)  # its next turn comes last
-            if step := [image for image in images if image.state == "running"]:
+        self._find_tenants()
+        tenants = self._tenants.next() if self._room.fair else self._tenants.all()
+        for shape, images in list(self._running.items()):
+            able = [image for image in images if image.state == "running"]
+            step = [image for image in able if image.tenant.id in tenants]
+            if able and not step:
+                continue
+            self._running[shape] = self._running.pop(shape)  # its next turn comes last
+            if step:
                 return step
         return []
+
+    def _find_tenants(self) -> None:
+        """Say whose images can step."""
+        images = self._with_rows()
+        self._tenants.present({image.tenant.id for image in images if image.state == "running"})
 
     def stepped(self, step: Sequence[Image]) -> list[Image]:
         """Count a step for its images that have not ended; returns those without steps left."""

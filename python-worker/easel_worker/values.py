@@ -26,6 +26,7 @@ Interval = Annotated[float, Meta(ge=1, le=_LARGEST)]
 Guidance = Annotated[float, Meta(ge=0, le=_LARGEST)]
 Score = Annotated[float, Meta(ge=0, le=10)]
 Share = Annotated[float, Meta(ge=0, le=1)]
+TenantWeight = Annotated[float, Meta(gt=0, le=_LARGEST)]
 ConditioningScale = Annotated[float, Meta(ge=0, le=10)]
 Weight = Annotated[float, Meta(ge=-1000, le=1000)]
 

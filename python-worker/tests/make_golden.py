@@ -226,6 +226,7 @@ WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
         },
     ),
     "generate-least": (p.Generate, LEAST_HEADER),
+    "generate-tenant": (p.Generate, GENERATE_HEADER | {"tenant": {"id": 3, "weight": 0.5}}),
     "generate-schedule": (
         p.Generate,
         GENERATE_HEADER | {"timesteps": [999, 500, 20], "timestep_spacing": "trailing", "eta": 0.3},
@@ -456,6 +457,12 @@ def _bad_headers() -> Iterator[Golden]:
         "generate-guidance-past-the-end": (p.Generate, GENERATE_HEADER, {"guidance_end": 1.01}),
         "generate-cache-interval-of-none": (p.Generate, GENERATE_HEADER, {"cache_interval": 0}),
         "generate-rescale-of-2": (p.Generate, GENERATE_HEADER, {"guidance_rescale": 2}),
+        "generate-tenant-without-weight": (p.Generate, GENERATE_HEADER, {"tenant": {"id": 3}}),
+        "generate-tenant-of-weight-0": (
+            p.Generate,
+            GENERATE_HEADER,
+            {"tenant": {"id": 3, "weight": 0}},
+        ),
         "generate-score-of-11": (p.Generate, GENERATE_HEADER, {"aesthetic_score": 11}),
         "generate-size-of-three": (p.Generate, GENERATE_HEADER, {"target_size": [1, 2, 3]}),
         "generate-size-of-zero": (p.Generate, GENERATE_HEADER, {"original_size": [0, 512]}),

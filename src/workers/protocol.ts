@@ -400,6 +400,7 @@ const GENERATE = Type.Object(
     preview_every: Type.Optional(Count),
     timeout_ms: Type.Optional(Milliseconds),
     trace: Type.Optional(Type.String()),
+    tenant: Type.Optional(Type.Object({ id: Count, weight: Type.Number({ exclusiveMinimum: 0 }) })),
     ...refinements,
     ...omittable
   },

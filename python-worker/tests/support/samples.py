@@ -10,7 +10,7 @@ from easel_worker.engine import ControlUse, ImageSpec, LoraUse, Parameters, Toke
 from easel_worker.fake.image import canonical_text, picture
 from easel_worker.image import Image
 from easel_worker.pictures import ROLES, pictures
-from easel_worker.protocol import Generate, PictureForm, Result
+from easel_worker.protocol import Generate, PictureForm, Result, Tenant
 from easel_worker.values import Size
 
 LENGTH = 77
@@ -67,6 +67,7 @@ def image(
     timeout_s: float | None = None,
     loras: str = "",
     controlled: bool = False,
+    tenant: Tenant | None = None,
 ) -> Image:
     """Return an image that waits for rows. Each letter of `loras` is a LoRA."""
     asked = generate(
@@ -78,6 +79,7 @@ def image(
         height=size.height,
         timeout_ms=UNSET if timeout_s is None else timeout_s * 1000,
         loras=tuple(LoraUse(name, name * 64, 1.0, 1.0) for name in loras) or UNSET,
+        tenant=tenant or UNSET,
     )
     spec = spec_of(asked, seed=1)
     if controlled:  # without its picture, which scheduling does not need
