@@ -3,6 +3,7 @@ import { PROMPT_SYNTAXES, type PromptSyntax } from './prompt/fragment.js'
 import { RESIZE_MODES, type ResizeMode } from './pictures/fit.js'
 import { MASK_MEANINGS, type MaskMeaning } from './pictures/mask-meaning.js'
 import { CANNY, PREPROCESSORS, type PreprocessorName } from './pictures/preprocessors.js'
+import { PRIORITIES, type Priority } from './priority.js'
 import { OutputFormat } from './schemas/format.js'
 
 /**
@@ -764,6 +765,16 @@ export const parameters = {
         "Seconds that the client will wait. A request that cannot finish by then is refused at once; one that does not finish by then is stopped with 504. The server's own limit still applies."
     }),
     handling: true
+  },
+  priority: {
+    schema: Type.Unsafe<Priority>({
+      type: 'string',
+      enum: [...PRIORITIES],
+      description:
+        "`batch`, for images that nobody waits for: such a request waits while interactive ones do, but not for ever. Default: `interactive`, or `batch` where the caller's key is for batch requests only."
+    }),
+    handling: true,
+    openai: true
   },
   preview_interval: {
     schema: Type.Integer({

@@ -10,6 +10,10 @@ export interface AccessKey {
   readonly digest: Buffer
   readonly requestsPerMinute: number | undefined
   readonly concurrentRequests: number | undefined
+  /** How many chip-seconds it gets for each one of a key with weight 1, while both wait. */
+  readonly weight: number
+  /** Whether all its requests are batch requests. */
+  readonly batchOnly: boolean
 }
 
 const KeyFile = Type.Object(
@@ -21,7 +25,9 @@ const KeyFile = Type.Object(
           key: Type.Optional(Type.String({ pattern: '^[\\x21-\\x7e]{16,}$' })),
           sha256: Type.Optional(Type.String({ pattern: '^[0-9a-f]{64}$' })),
           requests_per_minute: Type.Optional(Type.Integer({ minimum: 1 })),
-          concurrent_requests: Type.Optional(Type.Integer({ minimum: 1 }))
+          concurrent_requests: Type.Optional(Type.Integer({ minimum: 1 })),
+          weight: Type.Optional(Type.Number({ minimum: 0.01, maximum: 100 })),
+          batch_only: Type.Optional(Type.Boolean())
         },
         { additionalProperties: false }
       )
@@ -31,7 +37,8 @@ const KeyFile = Type.Object(
 )
 
 /**
- * Parses a key file: `{"keys": [{"name", "key" or "sha256", "requests_per_minute"?, "concurrent_requests"?}]}`.
+ * Parses a key file: `{"keys": [{"name", "key" or "sha256", "requests_per_minute"?, "concurrent_requests"?, "weight"?,
+ * "batch_only"?}]}`.
  *
  * @throws Error that says what is wrong without revealing a key
  */
@@ -47,13 +54,22 @@ export function parseKeys(text: string): AccessKey[] {
     throw new Error(`${first?.instancePath || 'it'}: ${first?.message}`)
   }
   const names = new Set<string>()
-  return file.keys.map(({ name, key, sha256, requests_per_minute, concurrent_requests }) => {
-    if (names.has(name)) throw new Error(`two keys have the name ${name}`)
-    names.add(name)
-    if ((key === undefined) === (sha256 === undefined)) throw new Error(`${name}: give either key or sha256`)
-    const digest = key === undefined ? Buffer.from(sha256!, 'hex') : digestOf(key)
-    return { name, digest, requestsPerMinute: requests_per_minute, concurrentRequests: concurrent_requests }
-  })
+  return file.keys.map(
+    ({ name, key, sha256, requests_per_minute, concurrent_requests, weight = 1, batch_only = false }) => {
+      if (names.has(name)) throw new Error(`two keys have the name ${name}`)
+      names.add(name)
+      if ((key === undefined) === (sha256 === undefined)) throw new Error(`${name}: give either key or sha256`)
+      const digest = key === undefined ? Buffer.from(sha256!, 'hex') : digestOf(key)
+      return {
+        name,
+        digest,
+        requestsPerMinute: requests_per_minute,
+        concurrentRequests: concurrent_requests,
+        weight,
+        batchOnly: batch_only
+      }
+    }
+  )
 }
 
 /** The key that matches a token. Constant-time: compares every key even after a match. */

@@ -25,14 +25,17 @@ export function callerOf(request: FastifyRequest, headers: CallerHeaders, body: 
     key: key === undefined ? undefined : { scope, key, fingerprint: fingerprintOf(pictureOf(body)) },
     timeout: timeout === undefined ? undefined : Number(timeout) * 1000,
     trace: formatTraceparent(request.span.context),
-    concurrency: request.access?.concurrentRequests
+    concurrency: request.access?.concurrentRequests,
+    weight: request.access?.weight,
+    batchOnly: request.access?.batchOnly
   }
 }
 
-/** The fields that determine the files: not the timeout, the previews, or whether a long prompt is cut or refused. */
+/** The fields that determine the files: not the timeout, the previews, the class, or whether a long prompt is cut or refused. */
 function pictureOf({
   timeout: _timeout,
   preview_interval: _previews,
+  priority: _priority,
   truncate: _truncate,
   output_format = 'png',
   ...rest

@@ -1,3 +1,4 @@
+import type { Share } from '../workers/fair-queue.js'
 import type { Job } from '../workers/job.js'
 import { EaselError } from '../errors.js'
 import type { Hold, MemoryBudget } from '../memory.js'
@@ -154,8 +155,8 @@ export class Admission {
    * @param timeout ms
    * @throws EaselError DEADLINE_UNREACHABLE
    */
-  refuseUnlessInTime({ served }: Model, job: Job, timeout: number): void {
-    const seconds = served.secondsFor(job)
+  refuseUnlessInTime({ served }: Model, job: Job, share: Share, timeout: number): void {
+    const seconds = served.secondsFor(job, share)
     if (seconds === undefined || seconds * 1000 <= timeout) return
     const limit = `its time limit is ${(timeout / 1000).toFixed(1)} s`
     const alone = served.secondsLeft(job.scheduler, job.steps)

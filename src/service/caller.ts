@@ -13,4 +13,8 @@ export interface Caller {
   trace?: string | undefined
   /** Limit on the scope's requests in flight; undefined for none. */
   concurrency?: number | undefined
+  /** How much of the chips the scope gets beside others; 1 by default. */
+  weight?: number | undefined
+  /** Whether the scope may send batch requests only. */
+  batchOnly?: boolean | undefined
 }

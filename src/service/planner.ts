@@ -2,6 +2,7 @@ import { randomInt } from 'node:crypto'
 import type { Defaults } from '../parameters.js'
 import type { Size } from '../pictures/pixels.js'
 import type { GenerateRequest } from '../schemas/generate.js'
+import type { Share } from '../workers/fair-queue.js'
 import type { Job } from '../workers/job.js'
 import type { Admission } from './admission.js'
 import type { Caller } from './caller.js'
@@ -10,6 +11,7 @@ import { wireOf } from './decisions.js'
 import { recipeEmbeddings } from './embeddings.js'
 import { lorasDoubted } from './loras.js'
 import type { Model, Models } from './models.js'
+import { shareOf } from './share.js'
 import { tokenizePrompts } from './prompt-job.js'
 import { type Resolved, resolveRequest, seedsOf } from './resolve.js'
 import { type SecondPass, secondPassOf } from './second-pass.js'
@@ -24,6 +26,7 @@ export interface Plan {
   readonly prompts: ReturnType<typeof tokenizePrompts>
   readonly job: Job
   readonly second: SecondPass | undefined
+  readonly share: Share
   /** ms */
   readonly timeout: number
   /** Its files. */
@@ -93,6 +96,7 @@ export class Planner {
       prompts,
       job,
       second,
+      share: shareOf(request, caller),
       timeout: this.timeoutOf(request, caller),
       size: { width, height, images: job.seeds.length }
     }
@@ -101,11 +105,11 @@ export class Planner {
   }
 
   /** @throws EaselError if the plan cannot be carried out now */
-  refuseUnlessPossible({ model, job, second, timeout, size }: Plan): void {
+  refuseUnlessPossible({ model, job, second, share, timeout, size }: Plan): void {
     const { admission } = this.#options
     admission.refuseUnlessOneWorker(model, job)
     if (second !== undefined) admission.refuseUnlessOneWorker(model, second.job(0, NO_PIXELS), 'hires')
-    admission.refuseUnlessInTime(model, { ...job, steps: job.steps + (second?.steps ?? 0) }, timeout)
+    admission.refuseUnlessInTime(model, { ...job, steps: job.steps + (second?.steps ?? 0) }, share, timeout)
     admission.refuseUnlessRoom(size)
   }
 }

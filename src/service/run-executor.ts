@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { ServedModel } from '../workers/served-model.js'
+import type { Share } from '../workers/fair-queue.js'
 import type { Job, JobListener, JobProgress, RawImage } from '../workers/job.js'
 import type { ImageEncoder } from '../image/encoder.js'
 import type { Format } from '../image/formats.js'
@@ -36,6 +37,7 @@ export interface Execution {
   run: Run
   model: ServedModel
   job: Job
+  share: Share
   /** Undefined for images of one pass. */
   second: SecondPass | undefined
   resolved: Decided
@@ -56,7 +58,7 @@ export class RunExecutor {
 
   /** Runs the request until the run has ended. Never throws. */
   async execute(execution: Execution): Promise<void> {
-    const { run, model, job, second, timeout, memory } = execution
+    const { run, model, job, share, second, timeout, memory } = execution
     const start = performance.now()
     const files: Promise<Made>[] = []
     const of = job.steps + (second?.steps ?? 0)
@@ -74,7 +76,7 @@ export class RunExecutor {
       }
     }
     try {
-      await model.generate(job, { id: randomUUID(), timeout, signal: run.signal, listener })
+      await model.generate(job, { id: randomUUID(), timeout, signal: run.signal, listener, share })
       const made = await Promise.race([Promise.all(files), stopped(run.signal)])
       const images = made.map(({ image }) => image).sort((a, b) => a.index - b.index)
       const file_ms = Math.max(...made.map(({ ms }) => ms))
@@ -92,7 +94,7 @@ export class RunExecutor {
 
   /** Runs the second pass over an image, on the weights that made it. @param start of the request, in ms */
   async #enlarged(execution: Execution, first: RawImage, index: number, start: number): Promise<RawImage> {
-    const { run, model, job, second, timeout } = execution
+    const { run, model, job, share, second, timeout } = execution
     const { size, steps, job: jobOf } = second!
     const enlarged = await this.#options.pictures.scale(rgbOf(first, first.pixels), size)
     const [made] = await model.generate(jobOf(index, enlarged.data), {
@@ -100,6 +102,7 @@ export class RunExecutor {
       timeout: timeout - (performance.now() - start),
       signal: run.signal,
       weights: first.model,
+      share,
       listener: {
         progress: (progress) =>
           this.#progress(execution, {

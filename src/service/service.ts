@@ -265,7 +265,7 @@ export class ImageService {
     // Decoding took time, in which others may have taken the place.
     if (prepared !== undefined) this.#planner.refuseUnlessPossible(prepared.plan)
     const plan = prepared?.plan ?? this.#planner.plan(request, caller, model)
-    const { resolved, prompts, job, second, timeout, size } = plan
+    const { resolved, prompts, job, share, second, timeout, size } = plan
     const inputs = second && this.#admission.holdInputs(second.size, pixelBytesOf(size), 'hires')
     const run = new Run({
       id: caller.id,
@@ -280,7 +280,7 @@ export class ImageService {
     this.#inFlight.add(caller.scope, caller.id, run)
     if (caller.key !== undefined) this.#keyed.remember(caller.key, run)
     const overlay = prepared?.overlay
-    void this.#executor.execute({ run, model: model.served, job, second, resolved, timeout, memory, overlay })
+    void this.#executor.execute({ run, model: model.served, job, share, second, resolved, timeout, memory, overlay })
     return run
   }
 

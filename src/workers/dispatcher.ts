@@ -1,6 +1,7 @@
 import { AdapterSets } from './adapter-sets.js'
 import { canRun, GUIDANCE_EMBEDDING } from './capabilities.js'
 import type { Forecast } from './estimate.js'
+import { FairQueue, type Share } from './fair-queue.js'
 import type { Log } from '../logger.js'
 import type { PoolObserver } from './events.js'
 import { type Job, JobError, type JobListener, type RawImage, rowsOf } from './job.js'
@@ -8,12 +9,19 @@ import { sameWeights, type Weights } from './models.js'
 import type { Failed, GatewayMessage, Result } from './protocol.js'
 import type { ConnectedWorker, WorkMessage } from './registry.js'
 import { Task } from './task.js'
+import { tenantName, Tenants } from './tenants.js'
 
 /** A task fails once this many workers in a row have died while running it: it probably killed them. */
 const MAX_CRASHES = 2
 
 /** Send a worker up to this many times its rows of work, so that it never waits for the network between two steps. */
 const PREFETCH = 2
+
+/** How long a batch job waits for interactive ones before it gets its part of the chips, in ms. */
+const BATCH_AGEING_MS = 60_000
+
+/** The share of jobs for which none is stated. */
+const NOBODY: Share = { key: '', weight: 1, priority: 'interactive' }
 
 const GOING_AWAY = 'the server is shutting down'
 
@@ -23,6 +31,8 @@ const MODEL_CHANGED = 'the model changed while the request ran; send it again'
 export interface DispatcherOptions {
   /** The workers of the model. */
   workers: () => Iterable<ConnectedWorker>
+  /** Chip-seconds that a job will probably take. Positive. */
+  cost: (job: Job) => number
   /** How many steps of a worker these steps of a request take. */
   workerSteps: (scheduler: string, steps: number) => number
   /** Whether a worker has the weights that new tasks go to. */
@@ -48,6 +58,8 @@ export interface SubmitOptions {
   listener?: JobListener | undefined
   /** Only workers with these weights may run it; by default those with the current ones. */
   weights?: Weights | undefined
+  /** Whose it is. By default that of a server without access keys. */
+  share?: Share | undefined
 }
 
 /** One attempt at a task on one worker. It occupies rows there until the worker reports its end. */
@@ -61,9 +73,9 @@ interface Assignment {
 /**
  * Assigns tasks to workers and ends every accepted job exactly once.
  *
- * Tasks of one size run first come, first served, each on the least loaded worker that has the size. A worker whose
- * weights already have a task's LoRAs counts as less loaded. When a worker
- * dies, its tasks return to the front of the queue. One that was running may have caused the death, so it is retried
+ * Tasks of one size run in the fair order of `FairQueue`, which is that of arrival for tasks of one key and class. Each
+ * runs on the least loaded worker that has the size. A worker whose weights already have a task's LoRAs counts as less
+ * loaded. When a worker dies, its tasks return to the front of the queue. One that was running may have caused the death, so it is retried
  * once, alone on a worker, where a poisoned job cannot crash others.
  *
  * A task's first worker decides its weights. It never goes to a worker with other weights, and fails when only such
@@ -71,9 +83,10 @@ interface Assignment {
  */
 export class Dispatcher {
   readonly #options: DispatcherOptions
-  readonly #queue: Task[] = []
+  readonly #queue = new FairQueue<Task>(BATCH_AGEING_MS)
   readonly #assignments = new Map<string, Assignment>()
   readonly #adapters = new AdapterSets()
+  readonly #tenants = new Tenants()
   /** Names of workers that take no more work but are still connected. */
   readonly #drainingWorkers = new Set<string>()
   #paused = false
@@ -96,7 +109,7 @@ export class Dispatcher {
 
   /** When the oldest waiting job was submitted, in ms; undefined if none waits. */
   get oldestQueuedAt(): number | undefined {
-    return this.#queue.reduce<number | undefined>(
+    return this.#queue.all.reduce<number | undefined>(
       (oldest, { submittedAt }) => Math.min(oldest ?? Infinity, submittedAt),
       undefined
     )
@@ -113,12 +126,21 @@ export class Dispatcher {
   }
 
   /**
-   * Seconds from now until each job will be done: first the running ones, then the queue, then `next` as if submitted
-   * now. Undefined without a recent measurement.
+   * Seconds from now until each job will be done: first the running ones, then the queue in its order. Undefined without
+   * a recent measurement.
    */
-  secondsUntilDone(next?: Job): number[] | undefined {
-    const tasks = this.#inOrder().map(({ rows, job, stepsLeft }) => ({ rows, job, stepsLeft }))
-    if (next !== undefined) tasks.push({ rows: this.#rowsOf(next), job: next, stepsLeft: next.steps })
+  secondsUntilDone(): number[] | undefined {
+    return this.#secondsUntilDone(this.#inOrder())
+  }
+
+  /** Seconds until a job submitted now would be done. Undefined without a recent measurement. */
+  secondsFor(job: Job, share: Share = NOBODY): number | undefined {
+    const next = this.#task(job, { id: '', timeout: Infinity, share })
+    const tasks = this.#inOrder(next)
+    return this.#secondsUntilDone(tasks)?.[tasks.indexOf(next)]
+  }
+
+  #secondsUntilDone(tasks: readonly Task[]): number[] | undefined {
     const { forecast, rows, delay, workerSteps } = this.#options
     const loads = tasks.map((task) => ({
       rows: task.rows,
@@ -132,10 +154,9 @@ export class Dispatcher {
    *
    * @throws JobError when the job ends any other way; the worker frees its rows by the next step
    */
-  submit(job: Job, { id, timeout, signal, listener, weights }: SubmitOptions): Promise<RawImage[]> {
-    const submittedAt = this.#options.now()
-    const task = new Task({ id, job, rows: this.#rowsOf(job), submittedAt, deadline: submittedAt + timeout, listener })
-    task.weights = weights
+  submit(job: Job, options: SubmitOptions): Promise<RawImage[]> {
+    const task = this.#task(job, options)
+    const { signal } = options
     const onAbort = () => this.#stop(task, signal?.reason)
     task.onEnd(() => signal?.removeEventListener('abort', onAbort))
     if (this.#abandoned) task.fail('draining', GOING_AWAY)
@@ -148,8 +169,17 @@ export class Dispatcher {
     return task.finished
   }
 
+  #task(job: Job, { id, timeout, listener, weights, share = NOBODY }: SubmitOptions): Task {
+    const { now, cost } = this.#options
+    const submittedAt = now()
+    const deadline = submittedAt + timeout
+    const task = new Task({ id, job, share, cost: cost(job), rows: this.rowsOf(job), submittedAt, deadline, listener })
+    task.weights = weights
+    return task
+  }
+
   /**
-   * Assigns waiting tasks while workers have room, first come, first served within a size. A full size does not block
+   * Assigns waiting tasks while workers have room, in fair order within a size. A full size does not block
    * the others, because each has its own rows; nor does a task that no worker can run yet, e.g. while a restarted
    * worker compiles its size.
    */
@@ -157,7 +187,7 @@ export class Dispatcher {
     this.#failOrphans()
     if (!this.#paused) this.#assignQueued()
     // No worker will join any more: fail at once, so that clients can try another server.
-    if (this.#draining && !this.available) for (const task of this.#queue.splice(0)) task.fail('draining', GOING_AWAY)
+    if (this.#draining && !this.available) for (const task of this.#queue.clear()) task.fail('draining', GOING_AWAY)
     this.#reportPositions()
   }
 
@@ -170,16 +200,21 @@ export class Dispatcher {
 
   #assignQueued(): void {
     const full = new Set<string>()
-    let place = 0
-    while (place < this.#queue.length) {
-      const task = this.#queue[place]!
+    const { now } = this.#options
+    const tried = new Set<Task>()
+    let order = this.#queue.order(now())
+    for (let task = order.shift(); task !== undefined; task = order.shift()) {
+      if (tried.has(task)) continue
+      tried.add(task)
       const size = `${task.job.width}x${task.job.height}`
       const worker = full.has(size) ? undefined : this.#choose(task)
       if (worker !== undefined) {
         // No memory in the gateway for its images. Stop here: smaller tasks that overtook this one would starve it.
         if (!task.reserve()) break
-        this.#queue.splice(place, 1)
+        this.#queue.take(task, now())
         this.#assign(task, worker)
+        // Its key has paid, which may put others before its next task.
+        order = this.#queue.order(now())
         continue
       }
       if (this.#anyCanRun(task)) {
@@ -187,7 +222,6 @@ export class Dispatcher {
         if (task.crashes > 0) break
         full.add(size)
       }
-      place += 1
     }
   }
 
@@ -204,10 +238,12 @@ export class Dispatcher {
    * @param graceMs how long the workers may take
    */
   drainWorkers(graceMs: number): void {
-    for (const task of this.#queue.splice(0)) {
+    const { now } = this.#options
+    for (const task of this.#queue.order(now())) {
       const worker = this.#choose(task, true)
-      if (worker !== undefined && task.reserve()) this.#assign(task, worker)
-      else this.#queue.push(task)
+      if (worker === undefined || !task.reserve()) continue
+      this.#queue.take(task, now())
+      this.#assign(task, worker)
     }
     for (const { name } of this.#accepting()) {
       this.#drainingWorkers.add(name)
@@ -252,7 +288,7 @@ export class Dispatcher {
         task.fail('worker_crashed', 'the worker died twice in a row while it ran this request')
       else again.push(task)
     }
-    this.#queue.unshift(...again)
+    this.#queue.giveBack(again)
     if (again.length > 0)
       this.#options.log.warn(
         { worker: name, requests: again.map((task) => task.id) },
@@ -264,7 +300,7 @@ export class Dispatcher {
   /** Fails all remaining tasks and every later submit. */
   abandon(): void {
     this.#abandoned = true
-    const left = [...this.#queue.splice(0), ...this.running]
+    const left = [...this.#queue.clear(), ...this.running]
     this.#assignments.clear()
     for (const task of left) task.fail('draining', GOING_AWAY)
   }
@@ -273,7 +309,8 @@ export class Dispatcher {
     for (const worker of this.#options.workers()) if (!this.#drainingWorkers.has(worker.name)) yield worker
   }
 
-  #rowsOf(job: Job): number {
+  /** Most rows that a job's images take in one step. */
+  rowsOf(job: Job): number {
     const workers = [...this.#options.workers()]
     const embedded = workers.every(({ hello }) => hello.features?.includes(GUIDANCE_EMBEDDING))
     return rowsOf(job, embedded && workers.length > 0)
@@ -285,10 +322,12 @@ export class Dispatcher {
     let bestLoad = Infinity
     for (const worker of this.#accepting()) {
       if (!this.#canRun(task, worker)) continue
-      const { rows, rowsOfSize, suspect, jobs } = this.#load(worker.name, task.job)
+      const { rows, rowsOfSize, others, suspect, jobs } = this.#load(worker.name, task)
       const alone = suspect || task.crashes > 0
-      // A worker has separate rows for each size. A task larger than PREFETCH allows goes out when the size is idle.
-      const room = everything || rowsOfSize === 0 || rowsOfSize + task.rows <= PREFETCH * worker.hello.rows
+      // A worker has separate rows for each size. A task larger than PREFETCH allows goes out when the size is idle, and
+      // the first of a key whatever others have there: the worker lets it take part at once.
+      const first = rowsOfSize === others
+      const room = everything || first || rowsOfSize + task.rows <= PREFETCH * worker.hello.rows
       const fits = rows === 0 || (!alone && room)
       const load = rows / worker.hello.rows + this.#adapters.cost(worker.name, task.job, jobs)
       if (fits && load < bestLoad) {
@@ -313,27 +352,37 @@ export class Dispatcher {
   #failOrphans(): void {
     const connected = [...this.#options.workers()].map(({ hello }) => hello.model)
     if (connected.length === 0) return
-    for (const task of this.#queue.filter(({ weights }) => weights !== undefined)) {
+    for (const task of this.#queue.all.filter(({ weights }) => weights !== undefined)) {
       if (connected.some((weights) => sameWeights(weights, task.weights!))) continue
-      this.#queue.splice(this.#queue.indexOf(task), 1)
+      this.#queue.remove(task)
       task.fail('internal', MODEL_CHANGED)
     }
   }
 
-  /** Rows assigned to a worker, in total and of a job's size, its jobs, and whether any of its tasks is a suspect. */
-  #load(name: string, { width, height }: Job): { rows: number; rowsOfSize: number; suspect: boolean; jobs: Job[] } {
+  /**
+   * Rows assigned to a worker, in total, of a task's size, and of these the other tenants'; its jobs, and whether any of
+   * its tasks is a suspect.
+   */
+  #load(
+    name: string,
+    { job: { width, height }, share }: Task
+  ): { rows: number; rowsOfSize: number; others: number; suspect: boolean; jobs: Job[] } {
     const jobs: Job[] = []
     let rows = 0
     let rowsOfSize = 0
+    let others = 0
     let suspect = false
     for (const { task, worker } of this.#assignments.values()) {
       if (worker !== name) continue
       jobs.push(task.job)
       rows += task.rows
-      if (task.job.width === width && task.job.height === height) rowsOfSize += task.rows
+      if (task.job.width === width && task.job.height === height) {
+        rowsOfSize += task.rows
+        if (tenantName(task.share) !== tenantName(share)) others += task.rows
+      }
       suspect ||= task.crashes > 0
     }
-    return { rows, rowsOfSize, suspect, jobs }
+    return { rows, rowsOfSize, others, suspect, jobs }
   }
 
   #assign(task: Task, worker: ConnectedWorker): void {
@@ -347,7 +396,8 @@ export class Dispatcher {
     this.#assignments.set(id, { task, worker: worker.name, undelivered: new Set(task.job.seeds.keys()) })
     const timeout_ms = Math.max(1, Math.round(task.deadline - now()))
     const { frames = [], ...header } = task.job
-    send(worker.name, { kind: 'GENERATE', header: { ...header, id, timeout_ms }, frames })
+    const tenant = this.#tenants.of(task.share)
+    send(worker.name, { kind: 'GENERATE', header: { ...header, ...tenant, id, timeout_ms }, frames })
   }
 
   #result(id: string, assignment: Assignment, result: Result, pixels: Uint8Array, model: Weights): void {
@@ -375,7 +425,7 @@ export class Dispatcher {
     if (code === 'draining' && !task.ended) {
       // The worker is leaving without finishing it: requeue it for another worker or a successor.
       task.running = false
-      this.#queue.unshift(task)
+      this.#queue.giveBack([task])
     } else task.fail(code, message)
     this.#release(id)
   }
@@ -392,8 +442,7 @@ export class Dispatcher {
 
   /** Ends a task for its client at once. The worker frees its rows at the next step. */
   #stop(task: Task, reason: unknown): void {
-    const place = this.#queue.indexOf(task)
-    if (place !== -1) this.#queue.splice(place, 1)
+    this.#queue.remove(task)
     if (reason instanceof JobError) task.fail(reason.failure, reason.message)
     else task.fail('cancelled', 'the request was cancelled')
     for (const [id, assignment] of this.#assignments) {
@@ -402,9 +451,13 @@ export class Dispatcher {
     this.#reportPositions()
   }
 
-  /** Tasks in the order they will run: those at workers, then the queue. */
-  #inOrder(): readonly Task[] {
-    return [...this.running, ...this.#queue]
+  /**
+   * Tasks in the order they will run: those at workers, then the queue.
+   *
+   * @param more a task placed as if it were submitted now
+   */
+  #inOrder(more?: Task): readonly Task[] {
+    return [...this.running, ...this.#queue.order(this.#options.now(), more)]
   }
 
   /** Reports queue positions to listeners. A task that a worker has but has not started still counts as waiting. */

@@ -2,7 +2,7 @@ import type { Weights } from './models.js'
 import type { Generate, Progress, Timings } from './protocol.js'
 
 /** A request as the pool sees it: token ids, numbers and pixels, no text. GENERATE without the fields of one attempt. */
-export type Job = Omit<Generate, 'id' | 'timeout_ms'> & {
+export type Job = Omit<Generate, 'id' | 'timeout_ms' | 'tenant'> & {
   /** The pixels of `pictures`, in their order. A retry on another worker sends the same ones. */
   readonly frames?: readonly Uint8Array[]
 }

@@ -3,7 +3,9 @@ import { type Capabilities, chanceOf, fieldInTheWay, mergeCapabilities } from '.
 import { Dispatcher, type SubmitOptions } from './dispatcher.js'
 import { Forecast } from './estimate.js'
 import type { PoolObserver } from './events.js'
+import type { Share } from './fair-queue.js'
 import type { Job, RawImage } from './job.js'
+import { nominalChipSeconds } from './prices.js'
 import { describeWeights, sameWeights, type Weights } from './models.js'
 import type { GatewayMessage, Hello } from './protocol.js'
 import type { ConnectedWorker, Refusal, WorkMessage } from './registry.js'
@@ -75,6 +77,7 @@ export class ServedModel {
     this.#dispatcher = new Dispatcher({
       workers: () => this.#workers.values(),
       workerSteps: (scheduler, steps) => this.#workerSteps(scheduler, steps),
+      cost: (job) => this.#cost(job),
       isCurrent: (worker) => this.isCurrent(worker),
       rows: () => this.#rows,
       delay: () => this.#turns?.delayOf(this) ?? 0,
@@ -170,8 +173,8 @@ export class ServedModel {
   }
 
   /** Seconds until a job submitted now would be done. Undefined without a recent measurement. */
-  secondsFor(job: Job): number | undefined {
-    return this.#dispatcher.secondsUntilDone(job)?.at(-1)
+  secondsFor(job: Job, share: Share): number | undefined {
+    return this.#dispatcher.secondsFor(job, share)
   }
 
   /** Seconds that these steps of a request plus encoding and decoding take. Undefined without a recent measurement. */
@@ -295,6 +298,10 @@ export class ServedModel {
   abandon(): void {
     this.#draining = true
     this.#dispatcher.abandon()
+  }
+
+  #cost(job: Job): number {
+    return nominalChipSeconds(job, this.#workerSteps(job.scheduler, job.steps), this.#dispatcher.rowsOf(job))
   }
 
   #workerSteps(scheduler: string, steps: number): number {

@@ -1,9 +1,13 @@
 import { type Job, JobError, type JobFailure, type JobListener, type JobProgress, type RawImage } from './job.js'
+import type { Share, Waiting } from './fair-queue.js'
 import type { Weights } from './models.js'
 
 export interface TaskFields {
   id: string
   job: Job
+  share: Share
+  /** Chip-seconds that it will probably take. */
+  cost: number
   rows: number
   /** ms */
   submittedAt: number
@@ -13,9 +17,11 @@ export interface TaskFields {
 }
 
 /** A job in the dispatcher. It ends exactly once. */
-export class Task {
+export class Task implements Waiting {
   readonly id: string
   readonly job: Job
+  readonly share: Share
+  readonly cost: number
   readonly rows: number
   /** When it was submitted, in ms of the dispatcher's clock. */
   readonly submittedAt: number
@@ -41,9 +47,11 @@ export class Task {
   #ended = false
   readonly finished: Promise<RawImage[]>
 
-  constructor({ id, job, rows, submittedAt, deadline, listener }: TaskFields) {
+  constructor({ id, job, share, cost, rows, submittedAt, deadline, listener }: TaskFields) {
     this.id = id
     this.job = job
+    this.share = share
+    this.cost = cost
     this.rows = rows
     this.submittedAt = submittedAt
     this.deadline = deadline

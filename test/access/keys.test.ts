@@ -12,7 +12,7 @@ describe('parseKeys', () => {
     const keys = parseKeys(
       file(
         { name: 'a', key: 'another-long-secret', requests_per_minute: 60, concurrent_requests: 4 },
-        { name: 'b', sha256 }
+        { name: 'b', sha256, weight: 2.5, batch_only: true }
       )
     )
     expect(
@@ -20,6 +20,10 @@ describe('parseKeys', () => {
     ).toEqual([
       ['a', 60, 4],
       ['b', undefined, undefined]
+    ])
+    expect(keys.map(({ weight, batchOnly }) => [weight, batchOnly])).toEqual([
+      [1, false],
+      [2.5, true]
     ])
     expect(findKey(keys, secret)?.name).toBe('b')
     expect(findKey(keys, 'another-long-secret')?.name).toBe('a')
@@ -35,6 +39,7 @@ describe('parseKeys', () => {
       /keys\/0\/key/
     ],
     ['a short key', file({ name: 'a', key: 'short' }), /keys\/0\/key/],
+    ['a weight of 0', file({ name: 'a', key: secret, weight: 0 }), /keys\/0\/weight/],
     ['a name with a space', file({ name: 'a b', key: secret }), /keys\/0\/name/],
     [
       'two keys with the same name',

@@ -132,7 +132,10 @@ it('refuses a request whose deadline a swap would miss, and ends one that waits 
     guidance: 1,
     scheduler: 'euler'
   }
-  const forecast = turbo!.secondsFor({ ...job, width: 64, height: 64 })!
+  const forecast = turbo!.secondsFor(
+    { ...job, width: 64, height: 64 },
+    { key: '', weight: 1, priority: 'interactive' }
+  )!
   expect(forecast).toBeGreaterThan(turbo!.swapSeconds! + base!.backlogSeconds! * 0.9)
   expect(forecast).toBeLessThan(turbo!.swapSeconds! + 60)
   const waits = generate(server, { prompt: 'x', model: 'turbo', num_inference_steps: 1 })
