@@ -1,7 +1,11 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { Router } from 'zeromq'
 import { bindIpcFile, type IpcFile } from './ipc-file.js'
 
 const IPC = 'ipc://'
+
+/** How long messages are sent or received before other work has a turn, in ms. */
+const SLICE_MS = 5
 
 export interface SocketOptions {
   endpoint: string
@@ -45,6 +49,7 @@ export async function openSocket(options: SocketOptions): Promise<RouterSocket> 
   const outgoing: [peer: string, frames: readonly Uint8Array[]][] = []
   let writing: Promise<void> | undefined
   const write = async () => {
+    const pause = slices()
     for (let next = outgoing.shift(); next !== undefined; next = outgoing.shift()) {
       const [peer, frames] = next
       try {
@@ -52,12 +57,17 @@ export async function openSocket(options: SocketOptions): Promise<RouterSocket> 
       } catch {
         options.onUnreachable(peer)
       }
+      await pause()
     }
     writing = undefined
   }
 
   const reading = (async () => {
-    for await (const [peer, ...frames] of router) options.onMessage(peer!.toString(), frames)
+    const pause = slices()
+    for await (const [peer, ...frames] of router) {
+      options.onMessage(peer!.toString(), frames)
+      await pause()
+    }
   })()
 
   return {
@@ -73,6 +83,18 @@ export async function openSocket(options: SocketOptions): Promise<RouterSocket> 
       await reading.catch(() => undefined)
       await file?.release()
     }
+  }
+}
+
+/**
+ * Returns a function to await after each message. zeromq.js takes up to 512 waiting messages in one turn of the event
+ * loop: hundreds of images, while no probe is answered.
+ */
+function slices(): () => Promise<void> | undefined {
+  let began = performance.now()
+  return () => {
+    if (performance.now() - began < SLICE_MS) return undefined
+    return nextTurn().then(() => void (began = performance.now()))
   }
 }
 
