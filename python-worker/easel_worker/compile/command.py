@@ -151,6 +151,7 @@ def _settings() -> tuple[NamedOption, ...]:
         "batch_lanes",
         "split_guidance",
         "image_inputs",
+        "embeddings",
         "controlnets",
         "ip_adapters",
         "max_cache_interval",

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -52,6 +53,27 @@ def test_a_worker_uses_programs_compiled_ahead(tmp_path: Path, empty_cache: Path
     other = Options(**OPTIONS, artifacts=made, dtype="bfloat16")
     image(folder, other, said)
     assert any("has no encode that fits this model and these options" in line for line in said)
+
+
+def test_the_command_compiles_for_a_worker_with_embeddings(
+    tmp_path: Path, empty_cache: Path
+) -> None:
+    """The encoding of prompts then takes vectors: it is another program."""
+    folder, made, embeddings = write(tmp_path / "tiny"), tmp_path / "made", tmp_path / "embeddings"
+    embeddings.mkdir()
+    wanted = ["--embeddings", str(embeddings), "--max-prompt-chunks", "1", "--programs", "^encode"]
+    assert command.main(["--model", str(folder), *wanted, "--write", str(made)]) == 0
+
+    given: dict[str, Any] = {"sizes": [], "max_prompt_chunks": 1, "image_inputs": False}
+
+    def not_taken(**options: Any) -> list[str]:
+        said: list[str] = []
+        engine = SdxlEngine(folder, Options(**given, artifacts=made, **options))
+        engine.warm(said.append)
+        return [line for line in said if "has no encode" in line]
+
+    assert not_taken(embeddings=embeddings) == []
+    assert len(not_taken()) == 2  # also that of prompts with hidden tokens
 
 
 def test_reports_why_a_folder_of_programs_is_not_used(tmp_path: Path) -> None:
