@@ -165,8 +165,8 @@ function checks({ parts }, result) {
   if (int8 !== undefined)
     lines.push(
       int8.wrong === 0
-        ? `- int8: the kernels round ${int8.tried} values as plain JAX does.`
-        : `- **int8: the kernels round ${int8.wrong} of ${int8.tried} values otherwise than plain JAX**, first ${JSON.stringify(int8.first)}. Do not use QUANTIZATION=int8 here.`
+        ? `- int8: the kernels round ${int8.tried} values as the host does.`
+        : `- **int8: the kernels round ${int8.wrong} of ${int8.tried} values otherwise than the host**, first ${JSON.stringify(int8.first)}. Do not use QUANTIZATION=int8 here.`
     )
   const artifacts = result('artifacts')
   if (artifacts !== undefined)

@@ -86,7 +86,7 @@ describe('the report', () => {
       auto: { result: { lanes_1: figures, memory: { peak_bytes_in_use: 2 ** 30 }, start_s: 93.4 } },
       alike: { result: { 1: 24.25 } },
       layers: { result: { 'down.0.resnets.0': 0.001, 'mid.resnets.1': 0.5, whole: 0.3 } },
-      int8: { result: { tried: 10, wrong: 2, first: { value: 127.6, kernel: -128, plain: 127 } } },
+      int8: { result: { tried: 10, wrong: 2, first: { value: 127.6, device: -128, host: 127 } } },
       artifacts: { result: { refused: 'DIR does not fit this worker: libtpu is 2 here and was 1', lines: [] } },
       service: {
         result: [{ clients: 4, images: 9, images_per_s: 0.5, p50_ms: 1, p99_ms: 2, health_p99_ms: 3.14, watts: 100 }]
@@ -102,7 +102,7 @@ describe('the report', () => {
     expect(text).toMatch(/\| counted by the compiler for SDXL base, not measured \| 1 \| {2}\| \d+\.\d to \d+\.\d \|/)
     expect(text).toContain('24.3 dB with 1 in a call')
     expect(text).toContain('The first layer that differs by 5 % or more is mid.resnets.1')
-    expect(text).toContain('int8: the kernels round 2 of 10 values otherwise than plain JAX')
+    expect(text).toContain('int8: the kernels round 2 of 10 values otherwise than the host')
     expect(text).toContain('artifacts: DIR does not fit this worker: libtpu is 2 here and was 1')
     expect(text).toContain('| 4 | 9 | 0.50 | 1 | 2 | 3.1 | 200 | 2.00 |')
     expect(text).toContain('**plain failed**: line ended with SIGTERM')

@@ -61,12 +61,12 @@ def test_shows_which_layers_other_kernels_compute_differently(
     assert wrong["down.1.resnets.0"] > 0.01
 
 
-def test_int8_kernels_round_as_plain_jax_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_int8_kernels_round_as_the_host_does(monkeypatch: pytest.MonkeyPatch) -> None:
     assert int8.check()["wrong"] == 0
     monkeypatch.setattr(integers, "to_int8", lambda x: jnp.clip(x, -127, 127).astype(jnp.int8))
     found = int8.check()
     assert found["wrong"] > 1000
-    assert found["first"]["kernel"] != found["first"]["plain"]
+    assert found["first"]["device"] != found["first"]["host"]
 
 
 def test_signal_to_noise_is_none_for_equal_images() -> None:

@@ -1,6 +1,7 @@
 """Quantised linear layers: error bounds, which layers are quantised, and whole images."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jax import lax
 
 from easel_worker.calibrate.__main__ import main
 from easel_worker.calibrate.images import Calibration, calibrate
@@ -19,14 +21,17 @@ from easel_worker.sdxl.folder import weights
 from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.folder.files import locate
 from easel_worker.sdxl.folder.model import Dtypes, abstract_params, load_params
+from easel_worker.sdxl.kernels import integers
 from easel_worker.sdxl.model import int8
 from easel_worker.sdxl.model.int8 import Int8Linear
+from easel_worker.sdxl.model.kernel_options import FAST
 from easel_worker.sdxl.model.layers import Linear
 from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.quantization import calibration, linears, selection
 from easel_worker.sdxl.quantization.calibration import CalibrationError
-from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving import int8_check, resolve
 from easel_worker.sdxl.serving.engine import SdxlEngine
+from easel_worker.sdxl.serving.int8_check import WrongRoundingError
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.sharding import replicate
 from tests.sdxl import tiny_model
@@ -259,6 +264,36 @@ def test_refuses_a_calibration_of_another_model(folder: Path, tmp_path: Path) ->
     (tmp_path / "no").write_text("no safetensors")
     with pytest.raises(CalibrationError, match="cannot be read"):
         SdxlEngine(folder, Options(quantization="int8", calibration=tmp_path / "no"))
+
+
+def clipping_pack(x: jax.Array) -> jax.Array:
+    """`integers.to_int8` by a cast that clips instead of keeping the low 8 bits."""
+    low_bits = lax.bitcast_convert_type(jnp.clip(x, -127.0, 127.0) + 1.5 * 2**23, jnp.int32)
+    return jnp.clip(low_bits, -128, 127).astype(jnp.int8)
+
+
+def test_kernels_whose_cast_clips_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, kernels = jax.devices()[0], replace(FAST, interpret=True)
+    int8_check.check(kernels, device)
+    assert int8_check.rounding(kernels, device) == (512 * 512, 0, None)
+    monkeypatch.setattr(integers, "to_int8", clipping_pack)
+    wrong = r"cpu rounds \d+ of 262144 .* first -140 to 127 instead of -127, .* METHODS=plain"
+    with pytest.raises(WrongRoundingError, match=wrong):
+        int8_check.check(kernels, device)
+
+
+def test_a_worker_checks_how_its_device_rounds_before_it_reads_weights(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half_up(x: jax.Array) -> jax.Array:
+        return jnp.clip(jnp.floor(x + 0.5), -127, 127).astype(jnp.int8)
+
+    monkeypatch.setattr(int8, "nearest", half_up)
+    said: list[str] = []
+    with pytest.raises(WrongRoundingError, match="would be wrong: leave out QUANTIZATION"):
+        start(folder, report=said.append, quantization="int8")
+    assert not any(line.startswith("loading") for line in said)
+    start(folder)
 
 
 def test_refuses_an_unknown_quantization() -> None:

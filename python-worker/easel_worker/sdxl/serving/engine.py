@@ -37,7 +37,7 @@ from easel_worker.engine import (
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.samplers.schedule import Schedule
 from easel_worker.sdxl.samplers.table import Table
-from easel_worker.sdxl.serving import resolve
+from easel_worker.sdxl.serving import int8_check, resolve
 from easel_worker.sdxl.serving.adapters import Adapters
 from easel_worker.sdxl.serving.assembly import assemble
 from easel_worker.sdxl.serving.compilation import Compiler
@@ -101,6 +101,10 @@ class SdxlEngine:
         for note in self._about.notes:
             report(note)
         about, timeline = self._about, self._timeline
+        if resolve.dtypes(self._options).int8:
+            with timeline.span("int8 check"):
+                device = resolve.devices(self._options)[0]
+                int8_check.check(resolve.kernel_options(self._options), device)
         self._shelves.watch()
         runner, digest, programs = assemble(
             about, self._options, timeline, report, self._shelves, compiler=self._compiler
