@@ -1,7 +1,7 @@
 import type { Log } from '../logger.js'
 import type { PoolObserver, LossCause } from './events.js'
 import { type Decode } from './codec.js'
-import { receivedMessagesRead, type TickCounter } from './ticks.js'
+import type { TickCounter } from './ticks.js'
 import {
   type GatewayMessage,
   type Heartbeat,
@@ -45,6 +45,8 @@ export interface RegistryOptions {
   refusal: (worker: string, hello: Hello) => Refusal | undefined
   decode: Decode
   send: (peer: string, frames: readonly Uint8Array[]) => void
+  /** Resolves when all received messages are read. */
+  received: () => Promise<void>
   log: Log
   observer: PoolObserver
   /** Monotonic clock in ms. */
@@ -152,7 +154,7 @@ export class WorkerRegistry {
 
   /** Loses a worker if its fault remains once all received messages are read: the gateway itself may have stalled. */
   async #loseIfStillFaulty(worker: ConnectedWorker): Promise<void> {
-    await receivedMessagesRead()
+    await this.#options.received()
     const fault = this.#fault(worker)
     if (fault !== undefined && this.#workers.get(worker.name) === worker) this.lose(worker.name, fault)
   }

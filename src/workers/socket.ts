@@ -1,11 +1,15 @@
-import { setImmediate as nextTurn } from 'node:timers/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Router } from 'zeromq'
 import { bindIpcFile, type IpcFile } from './ipc-file.js'
+import { Slices } from './slices.js'
 
 const IPC = 'ipc://'
 
-/** How long messages are sent or received before other work has a turn, in ms. */
-const SLICE_MS = 5
+/** Waits needed to read everything already received: first libzmq's I/O thread must run, then the event loop. */
+const WAITS = 5
+const WAIT_MS = 20
+/** Most waits while messages keep coming: 5 s. */
+const MOST_WAITS = 250
 
 export interface SocketOptions {
   endpoint: string
@@ -20,6 +24,8 @@ export interface SocketOptions {
 export interface RouterSocket {
   /** Queues a message without waiting. Never throws. */
   send: (peer: string, frames: readonly Uint8Array[]) => void
+  /** Resolves when everything received before the call has been read, even if the process stalls meanwhile. */
+  received: () => Promise<void>
   /** Sends the queued messages, then closes. */
   close: () => Promise<void>
 }
@@ -49,7 +55,7 @@ export async function openSocket(options: SocketOptions): Promise<RouterSocket> 
   const outgoing: [peer: string, frames: readonly Uint8Array[]][] = []
   let writing: Promise<void> | undefined
   const write = async () => {
-    const pause = slices()
+    const slices = new Slices()
     for (let next = outgoing.shift(); next !== undefined; next = outgoing.shift()) {
       const [peer, frames] = next
       try {
@@ -57,16 +63,16 @@ export async function openSocket(options: SocketOptions): Promise<RouterSocket> 
       } catch {
         options.onUnreachable(peer)
       }
-      await pause()
+      await slices.pause()
     }
     writing = undefined
   }
 
+  const incoming = new Slices()
   const reading = (async () => {
-    const pause = slices()
     for await (const [peer, ...frames] of router) {
       options.onMessage(peer!.toString(), frames)
-      await pause()
+      await incoming.pause()
     }
   })()
 
@@ -76,6 +82,10 @@ export async function openSocket(options: SocketOptions): Promise<RouterSocket> 
       outgoing.push([peer, frames])
       writing ??= write()
     },
+    async received() {
+      for (let wait = 0; wait < WAITS || (wait < MOST_WAITS && incoming.pausedWithin(WAIT_MS)); wait++)
+        await sleep(WAIT_MS, undefined, { ref: false })
+    },
     async close() {
       await writing
       router.close()
@@ -83,18 +93,6 @@ export async function openSocket(options: SocketOptions): Promise<RouterSocket> 
       await reading.catch(() => undefined)
       await file?.release()
     }
-  }
-}
-
-/**
- * Returns a function to await after each message. zeromq.js takes up to 512 waiting messages in one turn of the event
- * loop: hundreds of images, while no probe is answered.
- */
-function slices(): () => Promise<void> | undefined {
-  let began = performance.now()
-  return () => {
-    if (performance.now() - began < SLICE_MS) return undefined
-    return nextTurn().then(() => void (began = performance.now()))
   }
 }
 

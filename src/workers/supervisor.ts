@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import type { Log } from '../logger.js'
 import type { PoolObserver } from './events.js'
 import { forwardLog } from './forward-log.js'
-import { receivedMessagesRead, type TickCounter } from './ticks.js'
+import type { TickCounter } from './ticks.js'
 
 const MAX_BACKOFF_MS = 30_000
 /** After being ready for this long, a worker's next death restarts the backoff from the beginning. */
@@ -40,6 +40,8 @@ export interface SupervisorOptions {
   startTimeout: number
   /** Advanced before each call of `tick`. */
   ticks: TickCounter
+  /** Resolves when all received messages are read. */
+  received: () => Promise<void>
   log: Log
   observer: PoolObserver
   /** A worker's process ended, or could not be started. The socket may not know yet. */
@@ -250,7 +252,7 @@ export class Supervisor {
   /** Kills a worker if it is still overdue once all received messages are read: the gateway may have stalled. */
   async #endOverdue(name: string, child: Child): Promise<void> {
     const { process } = child
-    await receivedMessagesRead()
+    await this.#options.received()
     if (child.process !== process || !this.#overdue(child)) return
     process?.kill('SIGKILL')
     this.#options.log.error(

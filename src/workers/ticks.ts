@@ -1,9 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-
-/** Waits needed to read everything already received: first libzmq's I/O thread must run, then the event loop. */
-const WAITS = 5
-const WAIT_MS = 20
-
 /**
  * Measures timeouts in ticks, one per heartbeat interval, instead of by a clock. A clock would blame workers for the
  * gateway's own stalls (a paused machine, a long garbage collection); a stall of any length is one tick.
@@ -30,9 +24,4 @@ export class TickCounter {
   passed(since: number, ms: number): boolean {
     return this.#count - since > Math.ceil(ms / this.#intervalMs)
   }
-}
-
-/** Resolves when everything received before the call has been read, even if the process stalls meanwhile. */
-export async function receivedMessagesRead(): Promise<void> {
-  for (let wait = 0; wait < WAITS; wait++) await sleep(WAIT_MS, undefined, { ref: false })
 }

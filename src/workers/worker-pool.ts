@@ -26,7 +26,7 @@ export interface PoolOptions {
   /** ms that a model with work keeps a shared device while requests for another one wait */
   swapWait: number
   /** How to start workers; undefined when they are started by someone else. Models that share a device need it. */
-  spawn?: Omit<SupervisorOptions, 'ticks' | 'log' | 'observer' | 'onExit' | 'onUnrecoverable'> | undefined
+  spawn?: Omit<SupervisorOptions, 'received' | 'ticks' | 'log' | 'observer' | 'onExit' | 'onUnrecoverable'> | undefined
   log: Log
   observer: PoolObserver
 }
@@ -107,6 +107,7 @@ export class WorkerPool {
       refusal: (worker, hello) => this.#refusal(worker, hello),
       decode: createDecoder(),
       send: (peer, frames) => socket.send(peer, frames),
+      received: () => socket.received(),
       log,
       observer,
       now,
@@ -119,6 +120,7 @@ export class WorkerPool {
       this.#supervisor = new Supervisor({
         ...options.spawn,
         ticks,
+        received: () => socket.received(),
         log,
         observer,
         onExit: (name, cause) => this.#onExit(name, cause),
