@@ -3,6 +3,13 @@ import { canRun, fieldInTheWay, mergeCapabilities } from '../../src/workers/capa
 import type { Job } from '../../src/workers/job.js'
 import type { Heartbeat, Hello } from '../../src/workers/protocol.js'
 import { withHeartbeat } from '../../src/workers/sizes.js'
+import { idleHeartbeat } from '../support/heartbeat.mjs'
+import { blackPng } from '../support/pictures.js'
+import { ScriptedWorker } from '../support/scripted-worker.js'
+import { generate, startReadyServer } from '../support/server.js'
+import { until } from '../support/wait.js'
+
+const SIZE = { width: 64, height: 64 }
 
 const digest = (letter: string) => letter.repeat(64)
 const sizes: Hello['sizes'] = [[64, 64]]
@@ -61,4 +68,42 @@ it('a heartbeat brings nets that HELLO did not have, and none where it says noth
     features: ['controls'],
     controls
   })
+})
+
+it('is refused with 503 while a worker still compiles the programs for it, and taken from then on', async () => {
+  const server = await startReadyServer()
+  const worker = new ScriptedWorker(server.endpoint, 'following', {
+    ...server.pool.state.workers[0]!.hello,
+    limits: { ...server.pool.state.workers[0]!.hello.limits, max_controls: 2 }
+  })
+  await worker.hello({ coming_features: ['controls', 'ip_adapters'] })
+  await until('two workers are connected', () => server.pool.state.workers.length === 2)
+  const image = blackPng(SIZE).toString('base64')
+  const asked = (list: object) => generate(server, { prompt: 'a fox', ...SIZE, ...list })
+  for (const [field, name] of [
+    ['controls', 'canny'],
+    ['ip_adapters', 'plus']
+  ] as const) {
+    const refused = await asked({ [field]: [{ name, image }] })
+    expect(refused.status).toBe(503)
+    expect(refused.headers.get('retry-after')).toBe('5')
+    expect(await refused.json()).toMatchObject({
+      code: 'NOT_READY',
+      field,
+      message: `${field} is not available yet: the programs for it are still being compiled; retry later`
+    })
+  }
+  const features = [...server.pool.state.workers[0]!.hello.features!, 'controls']
+  await worker.send('HEARTBEAT', { ...idleHeartbeat(worker.session!), features, coming_features: [], controls })
+  await until('the net is listed', async () => {
+    const listed = (await (await fetch(`${server.url}/controls`)).json()) as { controls: object[] }
+    return listed.controls.length === 1
+  })
+  const made = asked({ controls: [{ name: 'canny', image }] })
+  await until('the worker has the job', () => worker.jobs.length === 1)
+  expect(worker.jobs[0]).toMatchObject({ controls: [use], pictures: [{ role: 'control', ...SIZE, channels: 3 }] })
+  await worker.finish()
+  expect((await made).status).toBe(200)
+  // The other feature's programs could not be compiled: it is not offered any more.
+  expect((await asked({ ip_adapters: [{ name: 'plus', image }] })).status).toBe(400)
 })

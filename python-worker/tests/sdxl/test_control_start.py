@@ -1,5 +1,6 @@
 """The operator's nets are loaded and compiled after the worker is ready."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,17 +90,62 @@ def test_nets_whose_programs_cannot_be_compiled_are_not_offered(
     assert any(line.startswith("controls is not offered: RESOURCE_EXHAUSTED") for line in said)
 
 
-def test_a_net_whose_numbers_are_not_finite_is_not_offered(tmp_path: Path) -> None:
-    write(tmp_path / "model")
-    tiny_nets.write_net(tmp_path / "nets", "broken", OF_TWO_LEVELS)
+def write_broken(nets: Path) -> None:
+    """Write a net whose numbers are not finite."""
+    tiny_nets.write_net(nets, "broken", OF_TWO_LEVELS)
     weights = tiny_nets.tensors("broken", OF_TWO_LEVELS)
     weights["controlnet_mid_block.bias"] = np.full_like(
         weights["controlnet_mid_block.bias"], np.nan
     )
-    tiny_nets.save(weights, tmp_path / "nets" / "broken")
+    tiny_nets.save(weights, nets / "broken")
+
+
+def test_a_net_whose_numbers_are_not_finite_withholds_only_itself(
+    folder: Path, tmp_path: Path
+) -> None:
+    write_broken(tmp_path / "nets")
+    tiny_nets.write_net(tmp_path / "nets", "canny", OF_TWO_LEVELS)
+    shutil.copytree(folder / "model", tmp_path / "model")
     said: list[str] = []
     engine = cold(tmp_path)
     engine.warm(said.append)
     until(lambda: not engine.capabilities.coming_features)
-    assert engine.capabilities.controls == ()
-    assert any("the control broken" in line for line in said)
+    can = engine.capabilities
+    assert "controls" in can.features
+    assert [each.name for each in can.controls] == ["canny"]
+    (line,) = (line for line in said if "not offered" in line)
+    assert line.startswith(
+        "warning: the control broken is not offered: it makes numbers that are not finite (NaN or "
+        "infinite) in float32 at 16x8"
+    )
+    (canny,) = can.controls
+    size = {"width": 16, "height": 8, "prompt": tokens("x")}
+    request = generate("r", controls=(ControlUse("canny", canny.digest, 1.0),), **size)
+    (spec,) = specs(with_pictures(request, "control"), can)
+    lane = engine.start(spec)
+    for _ in range(spec.steps):
+        engine.step([lane])
+    assert engine.finish(lane).shape == (8, 16, 3)
+
+
+def test_a_net_whose_weights_went_withholds_only_itself(folder: Path, tmp_path: Path) -> None:
+    for name in ("canny", "gone"):
+        tiny_nets.write_net(tmp_path / "nets", name, OF_TWO_LEVELS)
+    shutil.copytree(folder / "model", tmp_path / "model")
+    said: list[str] = []
+    engine = cold(tmp_path)
+    (tmp_path / "nets/gone/diffusion_pytorch_model.safetensors").unlink()
+    engine.warm(said.append)
+    until(lambda: not engine.capabilities.coming_features)
+    assert [each.name for each in engine.capabilities.controls] == ["canny"]
+    assert any(line.startswith("warning: the control gone is not offered: ") for line in said)
+
+
+def test_controls_are_not_offered_where_no_net_works(folder: Path, tmp_path: Path) -> None:
+    write_broken(tmp_path / "nets")
+    shutil.copytree(folder / "model", tmp_path / "model")
+    engine = cold(tmp_path)
+    engine.warm(lambda _: None)
+    until(lambda: not engine.capabilities.coming_features)
+    can = engine.capabilities
+    assert ("controls" in can.features, can.controls) == (False, ())

@@ -24,7 +24,6 @@ from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.serving.compilation import Program
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
-from easel_worker.sdxl.serving.trial import BrokenModelError
 from parity.ip_adapters.files import FILES, PLAIN, picture
 from parity.pipeline.ours import difference
 from tests.sdxl import tiny_nets
@@ -216,14 +215,19 @@ def test_8_bits_are_refused(tmp_path: Path) -> None:
         Options(ip_adapters=tmp_path, quantization="int8")
 
 
-def test_names_the_adapter_that_is_not_finite(model: Path, tmp_path: Path) -> None:
-    folder = PLAIN.write(tmp_path, load_config(model).unet)
+def test_an_adapter_that_is_not_finite_withholds_only_itself(model: Path, tmp_path: Path) -> None:
+    write_adapters(model, tmp_path)
+    folder = tmp_path / PLAIN.name
     weights = folder / "image_encoder/model.safetensors"
     tensors = load_file(weights)
     tensors["visual_projection.weight"] = np.full_like(tensors["visual_projection.weight"], np.nan)
     save_file(tensors, weights)
-    with pytest.raises(BrokenModelError, match="the IP-Adapter plain makes numbers that are not"):
-        start(model, ip_adapters=tmp_path)
+    said: list[str] = []
+    can = start(model, report=said.append, ip_adapters=tmp_path).capabilities
+    assert IP_ADAPTERS in can.features
+    assert [each.name for each in can.ip_adapters] == ["plus"]
+    (line,) = (line for line in said if "not offered" in line)
+    assert "the IP-Adapter plain is not offered: it makes numbers that are not finite" in line
 
 
 def test_a_folder_without_adapters_offers_nothing_and_says_so(model: Path, tmp_path: Path) -> None:

@@ -1,19 +1,23 @@
 """Loads and compiles what changes an image's steps by pictures: nets and IP-Adapters together."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
+
+from jax.typing import DTypeLike
 
 from easel_worker.engine import CONTROLS, IP_ADAPTERS, Capabilities
+from easel_worker.sdxl.folder.control_files import ControlFiles
+from easel_worker.sdxl.folder.ip_adapter import IpAdapterFiles
+from easel_worker.sdxl.folder.weights import Put
+from easel_worker.sdxl.model.vision_encoder import VisionEncoder
 from easel_worker.sdxl.serving import resolve
-from easel_worker.sdxl.serving.control_loading import load_nets
-from easel_worker.sdxl.serving.control_programs import ControlPrograms
+from easel_worker.sdxl.serving.control_loading import load_net
 from easel_worker.sdxl.serving.controls import Controls
 from easel_worker.sdxl.serving.describe import Description
 from easel_worker.sdxl.serving.image_prompts import (
-    ImagePromptPrograms,
     ImagePrompts,
     LoadedAdapter,
-    load_adapters,
+    load_adapter,
 )
 from easel_worker.sdxl.serving.lane_control import Net
 from easel_worker.sdxl.serving.options import Options
@@ -23,6 +27,17 @@ from easel_worker.sdxl.serving.sharding import replicate, replicated
 from easel_worker.sdxl.serving.trial import try_control, try_ip_adapter
 
 Report = Callable[[str], None]
+
+
+class _Named(Protocol):
+    @property
+    def name(self) -> str: ...
+
+
+One = TypeVar("One", bound=_Named)
+Made = TypeVar("Made")
+
+_CONTROL, _IP_ADAPTER = "control", "IP-Adapter"
 
 
 def condition_features(about: Description) -> tuple[str, ...]:
@@ -39,58 +54,78 @@ class Conditioning:
 
         about: the model's description.
         options: the operator's.
-        report: called with a line for each part that is read.
+        report: called with a line for each part that is read, and for what is not offered.
         """
         self._about = about
         self._options = options
         self._report = report
+        self._encoders: dict[str, VisionEncoder] = {}
 
     def add(self, runner: Runner, programs: ProgramSet, now: Capabilities) -> dict[str, Any]:
         """Read the weights, compile the programs of both kinds, and make a trial image with each.
 
         Returns:
-            What capabilities have besides, by their fields.
-
-        Raises:
-            WeightsError: see `weights.load`.
-            BrokenModelError: the numbers of a net or an adapter are not finite.
+            What capabilities list besides, by their fields: the nets and adapters that could be
+            read and whose trial images were made. `report` has said why others were not.
         """
-        about, options = self._about, self._options
+        about, options, size = self._about, self._options, now.sizes[0]
         control = pictures = None
         nets: Sequence[Net] = ()
         adapters: Sequence[LoadedAdapter] = ()
         if about.controls:
-            control, nets = self._load_nets(programs)
+            nets = self._each(_CONTROL, about.controls, self._load_net)
+            configs = tuple(dict.fromkeys(files.config for files in about.controls))
+            kernel_options = resolve.kernel_options(options)
+            control = programs.control_programs(configs, kernel_options=kernel_options)
         if about.ip_adapters:
-            pictures, adapters = self._load_adapters(programs)
+            adapters = self._each(_IP_ADAPTER, about.ip_adapters, self._load_adapter)
+            pictures = programs.image_prompt_programs(about.ip_adapters)
         lane_counts = resolve.lane_counts(options)
-        for size in now.sizes:
-            programs.add_conditioned(control, pictures, size, now.limits.max_chunks, lane_counts)
-        added: dict[str, Any] = {}
-        if control is not None:
-            runner.controls = Controls(nets, control)
-            added["controls"] = tuple(net.listed for net in nets)
-        if pictures is not None:
-            everywhere = replicated(resolve.mesh(options))
-            runner.image_prompts = ImagePrompts(adapters, pictures, everywhere)
-            added["ip_adapters"] = tuple(adapter.listed for adapter in adapters)
-        for net in nets:
-            try_control(runner, about, options, now.sizes[0], net.listed)
-        for adapter in adapters:
-            try_ip_adapter(runner, about, options, now.sizes[0], adapter.listed)
-        return added
+        for each in now.sizes:
+            programs.add_conditioned(control, pictures, each, now.limits.max_chunks, lane_counts)
+        everywhere = replicated(resolve.mesh(options))
 
-    def _load_nets(self, programs: ProgramSet) -> tuple[ControlPrograms, Sequence[Net]]:
-        found, kernel_options = self._about.controls, resolve.kernel_options(self._options)
-        dtype, put = resolve.dtypes(self._options).model, replicate(resolve.mesh(self._options))
-        nets = tuple(load_nets(found, dtype, put, self._report, kernel_options=kernel_options))
-        configs = tuple(dict.fromkeys(files.config for files in found))
-        return programs.control_programs(configs, kernel_options=kernel_options), nets
+        def use(nets: Sequence[Net], adapters: Sequence[LoadedAdapter]) -> None:
+            runner.controls = None if control is None else Controls(nets, control)
+            if pictures is not None:
+                runner.image_prompts = ImagePrompts(adapters, pictures, everywhere)
 
-    def _load_adapters(
-        self, programs: ProgramSet
-    ) -> tuple[ImagePromptPrograms, Sequence[LoadedAdapter]]:
-        found, unet = self._about.ip_adapters, self._about.config.unet
-        dtype, put = resolve.dtypes(self._options).model, replicate(resolve.mesh(self._options))
-        adapters = load_adapters(found, unet, dtype, put, self._report)
-        return programs.image_prompt_programs(found), adapters
+        def try_net(net: Net) -> Net:
+            try_control(runner, about, options, size, net.listed)
+            return net
+
+        def try_adapter(adapter: LoadedAdapter) -> LoadedAdapter:
+            try_ip_adapter(runner, about, options, size, adapter.listed)
+            return adapter
+
+        use(nets, adapters)
+        nets = self._each(_CONTROL, nets, try_net)
+        adapters = self._each(_IP_ADAPTER, adapters, try_adapter)
+        use(nets, adapters)
+        return {
+            CONTROLS: tuple(net.listed for net in nets),
+            IP_ADAPTERS: tuple(adapter.listed for adapter in adapters),
+        }
+
+    def _each(self, what: str, ones: Sequence[One], do: Callable[[One], Made]) -> tuple[Made, ...]:
+        """What is made of each of them, without those that fail."""
+        made = []
+        for one in ones:
+            try:
+                made.append(do(one))
+            except Exception as error:  # noqa: BLE001 - the device may raise anything
+                self._report(f"warning: the {what} {one.name} is not offered: {error}")
+        return tuple(made)
+
+    def _load_net(self, files: ControlFiles) -> Net:
+        kernel_options = resolve.kernel_options(self._options)
+        return load_net(files, *self._where, self._report, kernel_options=kernel_options)
+
+    def _load_adapter(self, files: IpAdapterFiles) -> LoadedAdapter:
+        unet, encoders = self._about.config.unet, self._encoders
+        return load_adapter(files, unet, *self._where, self._report, encoders=encoders)
+
+    @property
+    def _where(self) -> tuple[DTypeLike, Put]:
+        """The dtype of weights, and what places them on the devices."""
+        return resolve.dtypes(self._options).model, replicate(resolve.mesh(self._options))

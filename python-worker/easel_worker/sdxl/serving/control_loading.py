@@ -1,6 +1,6 @@
 """Loads the operator's ControlNets and T2I-Adapters."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 
 from jax.typing import DTypeLike
 
@@ -15,29 +15,28 @@ from easel_worker.sdxl.model.params import count
 from easel_worker.sdxl.serving.lane_control import Net
 
 
-def load_nets(
-    found: Iterable[ControlFiles],
+def load_net(
+    files: ControlFiles,
     dtype: DTypeLike,
     put: Put,
     report: Callable[[str], None],
     *,
     kernel_options: KernelOptions,
-) -> Iterator[Net]:
-    """Read the weights of nets, and their digests.
+) -> Net:
+    """Read the weights of a net, and its digest.
 
     Args:
-        found: the nets.
+        files: the net.
         dtype: to convert the weights to.
         put: places each array on the devices.
-        report: called with a log line before each net.
-        kernel_options: the kernels of the nets.
+        report: called with a log line before.
+        kernel_options: the kernels of the net.
 
     Raises:
         WeightsError: see `weights.load`.
     """
-    for files in found:
-        tree = files.tree
-        kind = "controlnet" if isinstance(files.config, ControlNetConfig) else "t2i-adapter"
-        report(f"loading the {kind} {files.name}: {count(tree) / 1e6:.1f} M parameters")
-        params = bind(weights.load(files.weights, tree, dtype, put), kernel_options)
-        yield Net(Control(files.name, files.digest(), kind), files.config, params)
+    tree = files.tree
+    kind = "controlnet" if isinstance(files.config, ControlNetConfig) else "t2i-adapter"
+    report(f"loading the {kind} {files.name}: {count(tree) / 1e6:.1f} M parameters")
+    params = bind(weights.load(files.weights, tree, dtype, put), kernel_options)
+    return Net(Control(files.name, files.digest(), kind), files.config, params)

@@ -154,16 +154,22 @@ class SdxlEngine:
         if self._pictures:
             self._add_features(self._pictures, partial(self._add_pictures, programs))
         if features := condition_features(self._about):
-            self._add_features(features, partial(self._add_conditions, programs))
+            name = " and ".join(features)
+            if not self._attempt(name, partial(self._add_conditions, programs, features)):
+                self._offer(**self._come(features, ()))
 
     def _add_features(self, features: tuple[str, ...], add: Callable[[], None]) -> None:
         """Offer features, or drop them if what they need cannot be added."""
         worked = self._attempt(" and ".join(features), add)
+        self._offer(**self._come(features, features if worked else ()))
+
+    def _come(self, awaited: Sequence[str], offered: Sequence[str]) -> dict[str, Any]:
+        """The capabilities' fields of features when none of the awaited ones is coming any more."""
         now = self._capabilities
-        self._offer(
-            features=(*now.features, *(features if worked else ())),
-            coming_features=tuple(each for each in now.coming_features if each not in features),
-        )
+        return {
+            "features": (*now.features, *offered),
+            "coming_features": tuple(each for each in now.coming_features if each not in awaited),
+        }
 
     def _say(self, line: str) -> None:
         self._report(line)
@@ -198,9 +204,11 @@ class SdxlEngine:
             programs.pictures.add_size(size)
             try_picture(self._warm_runner, self._about, self._options, size)
 
-    def _add_conditions(self, programs: ProgramSet) -> None:
+    def _add_conditions(self, programs: ProgramSet, features: Sequence[str]) -> None:
         conditioning = Conditioning(self._about, self._options, self._say)
-        self._offer(**conditioning.add(self._warm_runner, programs, self._capabilities))
+        listed = conditioning.add(self._warm_runner, programs, self._capabilities)
+        offered = tuple(each for each in features if listed[each])
+        self._offer(**listed, **self._come(features, offered))
 
     def _add_size(self, programs: ProgramSet, size: Size) -> None:
         programs.add_size(size, resolve.lane_counts(self._options))

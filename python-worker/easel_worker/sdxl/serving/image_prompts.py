@@ -6,7 +6,7 @@ the same number of tokens. An adapter with fewer repeats its own: repeated keys 
 of them a share of the attention's weights, and the same sum.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -54,6 +54,11 @@ class LoadedAdapter:
     params: model.IpAdapter
     encoder: VisionEncoder
 
+    @property
+    def name(self) -> str:
+        """By which requests name it."""
+        return self.listed.name
+
 
 @dataclass(frozen=True, eq=False)
 class SeenPicture:
@@ -76,42 +81,41 @@ class _Kind(NamedTuple):
     vision: VisionConfig
 
 
-def load_adapters(
-    found: Iterable[IpAdapterFiles],
+def load_adapter(
+    files: IpAdapterFiles,
     unet: UNetConfig,
     dtype: DTypeLike,
     put: Put,
     report: Callable[[str], None],
-) -> tuple[LoadedAdapter, ...]:
-    """Read the weights of adapters and of their encoders. Equal encoders are read once.
+    *,
+    encoders: dict[str, VisionEncoder],
+) -> LoadedAdapter:
+    """Read the weights of an adapter, and of its encoder unless an equal one was read before.
 
     Args:
-        found: the adapters.
+        files: the adapter.
         unet: of the model.
         dtype: to convert the weights to.
         put: places each array on the devices.
         report: called with a log line before each part.
+        encoders: those that were read, by their digests; this one's is put in.
 
     Raises:
         WeightsError: see `weights.load`.
     """
-    encoders: dict[str, VisionEncoder] = {}
-    made = []
-    for files in found:
-        digest = digests(files)
-        if digest.encoder not in encoders:
-            tree = VisionEncoder.declare(files.vision)
-            size = f"{count(tree) / 1e6:.1f} M parameters"
-            report(f"loading the image encoder of {files.name}: {size}")
-            source = Weights(files.encoder, ENCODER)
-            encoders[digest.encoder] = weights.load(source, tree, dtype, put)
-        adapter = model.IpAdapter.declare(files.shape, unet)
-        report(f"loading the IP-Adapter {files.name}: {count(adapter) / 1e6:.1f} M parameters")
-        params = weights.load(Weights(files.file, "ip_adapter"), adapter, dtype, put)
-        listed = IpAdapter(files.name, digest.whole, files.shape.tokens)
-        kind = _Kind(files.shape, files.vision)
-        made.append(LoadedAdapter(listed, kind, params, encoders[digest.encoder]))
-    return tuple(made)
+    digest = digests(files)
+    if digest.encoder not in encoders:
+        tree = VisionEncoder.declare(files.vision)
+        size = f"{count(tree) / 1e6:.1f} M parameters"
+        report(f"loading the image encoder of {files.name}: {size}")
+        source = Weights(files.encoder, ENCODER)
+        encoders[digest.encoder] = weights.load(source, tree, dtype, put)
+    adapter = model.IpAdapter.declare(files.shape, unet)
+    report(f"loading the IP-Adapter {files.name}: {count(adapter) / 1e6:.1f} M parameters")
+    params = weights.load(Weights(files.file, "ip_adapter"), adapter, dtype, put)
+    listed = IpAdapter(files.name, digest.whole, files.shape.tokens)
+    kind = _Kind(files.shape, files.vision)
+    return LoadedAdapter(listed, kind, params, encoders[digest.encoder])
 
 
 def look(adapter: model.IpAdapter, encoder: VisionEncoder, pixels: Array) -> PictureTokens:

@@ -20,6 +20,11 @@ class Net:
     config: NetConfig
     params: ControlNet | T2IAdapter
 
+    @property
+    def name(self) -> str:
+        """By which requests name it."""
+        return self.listed.name
+
 
 class UsedNet(NamedTuple):
     """A net that an image has, with what was made of the picture at the image's start.

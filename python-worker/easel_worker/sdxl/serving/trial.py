@@ -70,7 +70,7 @@ def try_control(
     grey = Picture("", np.full((size.height, size.width, 3), 127, np.uint8))
     use = ControlUse(control.name, control.digest, 1.0)
     spec = replace(_spec(about, size, chunks=1), controls=(use,), control_pictures=(grey,))
-    _try_with(f"the control {control.name}", runner, about, options, spec)
+    _try_with_picture(runner, about, options, spec)
 
 
 def try_ip_adapter(
@@ -80,19 +80,19 @@ def try_ip_adapter(
     grey = Picture("", np.full((64, 64, 3), 127, np.uint8))
     use = IpAdapterUse(adapter.name, adapter.digest, 1.0)
     spec = replace(_spec(about, size, chunks=1), ip_adapters=(use,), ip_adapter_pictures=(grey,))
-    _try_with(f"the IP-Adapter {adapter.name}", runner, about, options, spec)
+    _try_with_picture(runner, about, options, spec)
 
 
-def _try_with(
-    what: str, runner: Runner, about: Description, options: Options, spec: ImageSpec
+def _try_with_picture(
+    runner: Runner, about: Description, options: Options, spec: ImageSpec
 ) -> None:
     try:
         _try(runner, about, options, spec)
     except BrokenModelError as error:
         dtype = np.dtype(resolve.dtypes(options).model).name
         raise BrokenModelError(
-            f"{what} makes numbers that are not finite (NaN or infinite) in {dtype} at "
-            f"{spec.size}: take it out of the folder, or try --dtype float32 (DTYPE)"
+            f"it makes numbers that are not finite (NaN or infinite) in {dtype} at {spec.size}: "
+            "take it out of the folder, or try --dtype float32 (DTYPE)"
         ) from error
 
 
