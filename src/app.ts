@@ -13,11 +13,9 @@ import { openApiPlugin } from './plugins/openapi.js'
 import { tracingPlugin } from './plugins/tracing.js'
 import { uploadsPlugin } from './plugins/uploads.js'
 import { answerHeaderSchemas } from './routes/answers/headers.js'
+import { fileListRoutes } from './routes/file-lists.js'
 import { generateRoute } from './routes/generate.js'
 import { healthRoute, probeRoutes } from './routes/health.js'
-import { controlRoutes } from './routes/controls.js'
-import { embeddingsRoute } from './routes/embeddings.js'
-import { lorasRoute } from './routes/loras.js'
 import { metricsRoute } from './routes/metrics.js'
 import { openAiRoutes } from './routes/openai/index.js'
 import { recipeRoute } from './routes/recipe.js'
@@ -72,9 +70,7 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
     await scope.register(generateRoute, { service, withRecipe, uploads, bodyLimit })
     await scope.register(requestRoutes, { service })
     await scope.register(tokenizeRoute, { service })
-    await scope.register(lorasRoute, { service })
-    await scope.register(embeddingsRoute, { service })
-    await scope.register(controlRoutes, { service })
+    await scope.register(fileListRoutes, { service })
     await scope.register(recipeRoute, { service })
     await scope.register(openAiRoutes, { prefix: '/v1', service, withRecipe, snapSizes, uploads, bodyLimit })
     await scope.register(sdapiRoutes, { prefix: SDAPI, service, withRecipe, uploads, bodyLimit })
