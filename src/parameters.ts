@@ -544,7 +544,8 @@ export const parameters = {
     unable: 'this server has no ControlNets; its operator sets CONTROLNETS',
     recipe: Type.Array(Type.Object({ ...recipeEntry, ...controlValues }), {
       description: 'What the image follows.'
-    })
+    }),
+    openai: true
   },
   ip_adapters: {
     schema: Type.Array(
@@ -568,7 +569,8 @@ export const parameters = {
     unable: 'this server has no IP-Adapters; its operator sets IP_ADAPTERS',
     recipe: Type.Array(Type.Object({ ...recipeEntry, ...ipAdapterValues }), {
       description: 'Pictures that counted as prompts.'
-    })
+    }),
+    openai: true
   },
   output_format: {
     schema: Type.Unsafe<Static<typeof OutputFormat>>({

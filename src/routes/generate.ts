@@ -18,6 +18,7 @@ import {
 import { ref } from '../schemas/ref.js'
 import type { Run } from '../service/run.js'
 import type { ImageService } from '../service/service.js'
+import { ENTRY_PARTS, ENTRY_PATHS } from '../uploads/entries.js'
 import { limitWithPictures } from '../uploads/limit.js'
 import type { UploadStore } from '../uploads/store.js'
 import { sendPieces } from './answers/body.js'
@@ -38,8 +39,6 @@ export interface GenerateParts extends Pick<PictureBodies, 'bodyLimit'> {
 
 /** The fields that are pictures, in JSON and in a form. */
 const PICTURE_FIELDS = { image: 'image', mask_image: 'mask_image' } as const
-const CONTROLS = { list: 'controls' } as const
-const IP_ADAPTERS = { list: 'ip_adapters' } as const
 
 /** Client generators recognise binary bodies by this format. OpenAPI 3.1 no longer requires it but still allows it. */
 const File = { schema: Type.Unsafe<Buffer>({ type: 'string', format: 'binary' }) }
@@ -54,8 +53,8 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (
   const bodies = {
     store: uploads,
     bodyLimit,
-    json: { ...PICTURE_FIELDS, 'controls.*.image': CONTROLS, 'ip_adapters.*.image': IP_ADAPTERS },
-    form: { ...PICTURE_FIELDS, control_image: CONTROLS, ip_adapter_image: IP_ADAPTERS },
+    json: { ...PICTURE_FIELDS, ...ENTRY_PATHS },
+    form: { ...PICTURE_FIELDS, ...ENTRY_PARTS },
     properties: GenerateRequest.properties
   }
   await app.register(pictureBodiesPlugin, bodies)

@@ -1,7 +1,7 @@
 import { Type, type Static, type TOptional, type TSchema, type TUnsafe } from 'typebox'
 import { FORMATS } from '../image/formats.js'
 import { OutputFormat } from './format.js'
-import { file } from './file.js'
+import { file, files } from './file.js'
 import { maybe, oneOf } from './maybe.js'
 import { PresetSchema } from './preset.js'
 import {
@@ -118,9 +118,22 @@ export const OpenAiEditsRequest = Type.Object(
   { $id: 'OpenAiEditsRequest' }
 )
 
+/** The files of a form besides those to start from. Lists such as `controls` are JSON in the form's text. */
+const entryFiles = {
+  control_image: files('The picture of each entry of `controls`, in their order; also as `control_image[]`.'),
+  ip_adapter_image: files('The picture of each entry of `ip_adapters`; also as `ip_adapter_image[]`.')
+}
+
 /** The same as a form, as the official clients send it. */
 export const OpenAiEditsForm = Type.Object(
-  { prompt, ...withPicture, ...ignored, image: file('The picture to edit; also as `image[]`.'), mask: file(MASK) },
+  {
+    prompt,
+    ...withPicture,
+    ...ignored,
+    ...entryFiles,
+    image: file('The picture to edit; also as `image[]`.'),
+    mask: file(MASK)
+  },
   { $id: 'OpenAiEditsForm' }
 )
 export type OpenAiEditsForm = Static<typeof OpenAiEditsForm>
@@ -131,7 +144,7 @@ export type OpenAiEditsForm = Static<typeof OpenAiEditsForm>
  * @see https://platform.openai.com/docs/api-reference/images/createVariation
  */
 export const OpenAiVariationsForm = Type.Object(
-  { ...withPicture, image: file('The picture to vary.') },
+  { ...withPicture, ...entryFiles, image: file('The picture to vary.') },
   { $id: 'OpenAiVariationsForm' }
 )
 export type OpenAiVariationsForm = Static<typeof OpenAiVariationsForm>

@@ -1,9 +1,18 @@
 import { EaselError } from '../errors.js'
-import { entryField, type PictureList } from './picture-field.js'
+import { entryField, type PictureField, type PictureList } from './picture-field.js'
 import type { Uploads } from './store.js'
 
 /** The part of a form that has the pictures of each list. */
 const PARTS: Readonly<Record<PictureList, string>> = { controls: 'control_image', ip_adapters: 'ip_adapter_image' }
+const LISTS = Object.entries(PARTS) as [PictureList, string][]
+
+/** The pictures of the lists: their fields by the paths in JSON, and by the names of a form's parts. */
+export const ENTRY_PATHS: Readonly<Record<string, PictureField>> = Object.fromEntries(
+  LISTS.map(([list]) => [`${list}.*.image`, { list }])
+)
+export const ENTRY_PARTS: Readonly<Record<string, PictureField>> = Object.fromEntries(
+  LISTS.map(([list, part]) => [part, { list }])
+)
 
 /**
  * Puts the SHA-256 of a form's pictures into the entries of the lists that they belong to, as JSON has them.
@@ -16,7 +25,7 @@ export function withEntryPictures(
   uploads: Pick<Uploads, 'get'>
 ): Record<string, unknown> {
   const result = { ...values }
-  for (const [list, part] of Object.entries(PARTS) as [PictureList, string][]) {
+  for (const [list, part] of LISTS) {
     const entries: unknown[] = Array.isArray(values[list]) ? [...(values[list] as unknown[])] : []
     for (let index = 0, upload; (upload = uploads.get(entryField(list, index))) !== undefined; index++) {
       delete result[entryField(list, index)]

@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { EaselError } from '../../errors.js'
-import { FORM_TYPE, type PictureBodies, pictureBodiesPlugin } from '../../plugins/picture-bodies.js'
+import { FORM_TYPE, pictureBodiesPlugin } from '../../plugins/picture-bodies.js'
 import { commonHeaders } from '../../schemas/error.js'
 import { openAiExample } from '../../schemas/examples.js'
 import { ADMISSION_CODES, END_CODES, GenerateHeaders } from '../../schemas/generate.js'
@@ -12,18 +12,14 @@ import {
   OpenAiVariationsForm
 } from '../../schemas/openai.js'
 import { ref } from '../../schemas/ref.js'
+import { ENTRY_PARTS, ENTRY_PATHS } from '../../uploads/entries.js'
 import { limitWithPictures } from '../../uploads/limit.js'
-import type { UploadStore } from '../../uploads/store.js'
 import { eventsSchema } from '../answers/events.js'
 import { EVENTS_TYPE, JSON_TYPE } from '../answers/form.js'
 import { answerHeaderSchemas } from '../answers/headers.js'
 import { openAiFailures } from './errors.js'
-import { type OpenAiParts, respond } from './respond.js'
+import { type OpenAiParts, type PictureParts, respond } from './respond.js'
 import { type Pictures, translateEdit, translateVariation } from './translate.js'
-
-export interface EditParts extends OpenAiParts, Pick<PictureBodies, 'bodyLimit'> {
-  uploads: UploadStore
-}
 
 const EVENTS = 'The events of the OpenAI API: `image_edit.partial_image` and `image_edit.completed`.'
 
@@ -39,13 +35,19 @@ const answers = {
   ...openAiFailures(...ADMISSION_CODES, ...END_CODES)
 }
 
+/** The official clients write a list of files as parts with these names. */
+const LISTED_PARTS = Object.fromEntries(Object.entries(ENTRY_PARTS).map(([name, field]) => [`${name}[]`, field]))
+
 /** The parts of the OpenAI API that start from a picture. */
-export const openAiEditRoutes: FastifyPluginAsyncTypebox<EditParts> = async (app, { uploads, bodyLimit, ...parts }) => {
+export const openAiEditRoutes: FastifyPluginAsyncTypebox<PictureParts> = async (
+  app,
+  { uploads, bodyLimit, ...parts }
+) => {
   await app.register(pictureBodiesPlugin, {
     store: uploads,
     bodyLimit,
-    json: { 'images.*.image_url': 'image', 'mask.image_url': 'mask_image' },
-    form: { image: 'image', 'image[]': 'image', mask: 'mask_image' },
+    json: { 'images.*.image_url': 'image', 'mask.image_url': 'mask_image', ...ENTRY_PATHS },
+    form: { image: 'image', 'image[]': 'image', mask: 'mask_image', ...ENTRY_PARTS, ...LISTED_PARTS },
     properties: OpenAiEditsForm.properties
   })
   const route = {

@@ -1,7 +1,9 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { PictureBodies } from '../../plugins/picture-bodies.js'
 import type { OpenAiImagesRequest } from '../../schemas/openai.js'
 import type { GenerateRequest } from '../../schemas/generate.js'
 import type { ImageService } from '../../service/service.js'
+import type { UploadStore } from '../../uploads/store.js'
 import { sendPieces } from '../answers/body.js'
 import { EVENT_HEADERS, EventStream } from '../answers/events.js'
 import { EVENTS_TYPE, JSON_TYPE } from '../answers/form.js'
@@ -17,6 +19,11 @@ export interface OpenAiParts {
   withRecipe: boolean
   /** Whether to replace a size that is not offered by the nearest one. */
   snapSizes: boolean
+}
+
+/** What routes whose requests have pictures need. */
+export interface PictureParts extends OpenAiParts, Pick<PictureBodies, 'bodyLimit'> {
+  uploads: UploadStore
 }
 
 /** What a request says about its answer, and its model. */
