@@ -13,6 +13,7 @@ import { openApiPlugin } from './plugins/openapi.js'
 import { tracingPlugin } from './plugins/tracing.js'
 import { uploadsPlugin } from './plugins/uploads.js'
 import { answerHeaderSchemas } from './routes/answers/headers.js'
+import { controlPreviewRoute } from './routes/control-preview.js'
 import { fileListRoutes } from './routes/file-lists.js'
 import { generateRoute } from './routes/generate.js'
 import { healthRoute, probeRoutes } from './routes/health.js'
@@ -71,6 +72,7 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
     await scope.register(requestRoutes, { service })
     await scope.register(tokenizeRoute, { service })
     await scope.register(fileListRoutes, { service })
+    await scope.register(controlPreviewRoute, { service, uploads, bodyLimit })
     await scope.register(recipeRoute, { service })
     await scope.register(openAiRoutes, { prefix: '/v1', service, withRecipe, snapSizes, uploads, bodyLimit })
     await scope.register(sdapiRoutes, { prefix: SDAPI, service, withRecipe, uploads, bodyLimit })

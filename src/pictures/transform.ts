@@ -19,6 +19,11 @@ export async function resized(pixels: Pixels, target: Size, mode: ResizeMode): P
   return toPixels(open(fitting).extend({ left, top, right, bottom, extendWith: 'copy' }), pixels.channels)
 }
 
+/** A PNG file of pixels. */
+export function pngOf(pixels: Pixels): Promise<Buffer> {
+  return open(pixels).png().toBuffer()
+}
+
 /** Brings a mask of one channel to a size, and then each pixel to 255 (repaint) or 0 (keep). */
 export async function resizedMask(mask: Pixels, target: Size, mode: ResizeMode): Promise<Pixels> {
   return toPixels(open(await resized(mask, target, mode)).threshold(THRESHOLD), 1)

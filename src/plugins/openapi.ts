@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import type { TSchema } from 'typebox'
 import * as recipe from '../image/recipe.js'
 import * as answer from '../schemas/answer.js'
+import * as controlPreview from '../schemas/control-preview.js'
 import * as controls from '../schemas/controls.js'
 import * as embeddings from '../schemas/embeddings.js'
 import * as error from '../schemas/error.js'
@@ -19,6 +20,7 @@ import type { ImageService } from '../service/service.js'
 
 const MODULES: readonly object[] = [
   answer,
+  controlPreview,
   controls,
   embeddings,
   error,

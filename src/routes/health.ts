@@ -121,6 +121,7 @@ function offered(offer: Offer | undefined) {
     defaults: offer?.defaults ?? null,
     limits: offer?.limits ?? null,
     max_chunks: offer?.maxChunks ?? null,
-    coming_max_chunks: offer?.comingMaxChunks ?? null
+    coming_max_chunks: offer?.comingMaxChunks ?? null,
+    max_controls: offer?.maxControls ?? null
   }
 }

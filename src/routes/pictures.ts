@@ -32,20 +32,28 @@ export async function preparedOf(
   body: GenerateRequest,
   caller: Caller
 ): Promise<Prepared | undefined> {
-  const { uploads, raw } = request
+  const { uploads } = request
   if (uploads === null) return undefined
   const files = filesOf(uploads, body)
   if (files.start === undefined && files.controls.length + files.ipAdapters.length === 0) return undefined
+  try {
+    return await whileHere(request, (left) => service.prepare(body, caller, files, left))
+  } finally {
+    // What is prepared keeps the files if it still needs them.
+    uploads.close()
+  }
+}
+
+/** Does something with a signal that fires when the client leaves. */
+export async function whileHere<T>({ raw }: FastifyRequest, work: (left: AbortSignal) => Promise<T>): Promise<T> {
   const leaving = new AbortController()
   const leave = () => leaving.abort(new EaselError('CANCELLED'))
   raw.socket.once('close', leave)
   if (raw.socket.destroyed) leave()
   try {
-    return await service.prepare(body, caller, files, leaving.signal)
+    return await work(leaving.signal)
   } finally {
     raw.socket.off('close', leave)
-    // What is prepared keeps the files if it still needs them.
-    uploads.close()
   }
 }
 

@@ -71,7 +71,8 @@ const offered = {
   },
   limits: { num_inference_steps: 100, guidance_scale: 50, num_images: 4, clip_skip: 11, cache_interval: 3 },
   max_chunks: 1,
-  coming_max_chunks: 4
+  coming_max_chunks: 4,
+  max_controls: 0
 } satisfies Partial<HealthResponse>
 
 export const healthExample: HealthResponse = {

@@ -54,6 +54,9 @@ const offered = {
   }),
   coming_max_chunks: Type.Union([Type.Null(), Type.Integer()], {
     description: 'What `max_chunks` will be when all programs are compiled. Prompts between the two get 503 until then.'
+  }),
+  max_controls: Type.Union([Type.Null(), Type.Integer()], {
+    description: 'The most `controls` of a request; 0 if the workers can do none.'
   })
 }
 

@@ -87,16 +87,24 @@ function valuesOf({
 }
 
 function checkControl(entry: ValueOf<'controls'>[number], index: number): void {
-  const { control_guidance_start: start = 0, control_guidance_end: end = 1, preprocessor } = entry
+  const { control_guidance_start: start = 0, control_guidance_end: end = 1 } = entry
   const at = `controls[${index}]`
   if (start >= end)
     throw invalid('controls', `${at}.control_guidance_start must be less than control_guidance_end, ${end}`)
-  const threshold = (['low_threshold', 'high_threshold'] as const).find((name) => entry[name] !== undefined)
-  if (threshold !== undefined && preprocessor !== 'canny')
+  const threshold = unusedThreshold(entry)
+  if (threshold !== undefined)
     throw invalid(
       'controls',
       `${at}.${threshold} is for the preprocessor canny: leave it out, or send that preprocessor`
     )
+}
+
+type Drawing = Pick<ValueOf<'controls'>[number], 'preprocessor' | 'low_threshold' | 'high_threshold'>
+
+/** A threshold that is given although its preprocessor is not. */
+export function unusedThreshold(entry: Drawing): 'low_threshold' | 'high_threshold' | undefined {
+  if (entry.preprocessor === 'canny') return undefined
+  return (['low_threshold', 'high_threshold'] as const).find((name) => entry[name] !== undefined)
 }
 
 /** The file that an entry names, and the digest of its picture. */
@@ -166,7 +174,7 @@ export function preprocessorOf({
   preprocessor = 'none',
   low_threshold: low = CANNY.low,
   high_threshold: high = CANNY.high
-}: Control): Preprocessor {
+}: Drawing): Preprocessor {
   return preprocessor === 'canny' ? { name: preprocessor, low, high } : { name: preprocessor }
 }
 

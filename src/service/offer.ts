@@ -29,7 +29,9 @@ export interface Offer {
   readonly limits: { readonly [N in NamesWith<'limit'>]: number }
   /** Most chunks of 75 tokens of a prompt in a syntax that has them. */
   readonly maxChunks: number
-  /** The same when all is compiled. */
+  /** Most ControlNets and T2I-Adapters of an image. */
+  readonly maxControls: number
+  /** Most chunks when all is compiled. */
   readonly comingMaxChunks: number
   /** What a request must state to override operator defaults that are not neutral. */
   readonly neutral: Partial<typeof NEUTRAL>
@@ -55,6 +57,7 @@ export function offerOf({ capabilities }: Pick<ServedModel, 'capabilities'>, def
     limits: most,
     maxChunks: limits.max_chunks ?? 1,
     comingMaxChunks,
+    maxControls: limits.max_controls ?? 0,
     neutral: statedOf(NEUTRAL, defaults)
   }
 }

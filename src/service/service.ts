@@ -1,7 +1,9 @@
 import { EaselError } from '../errors.js'
 import type { MemoryBudget } from '../memory.js'
 import { NEUTRAL } from '../parameters.js'
+import type { Pixels } from '../pictures/pixels.js'
 import type { PictureFile, PictureReader } from '../pictures/reader.js'
+import type { ControlPreviewRequest } from '../schemas/control-preview.js'
 import type { GenerateRequest } from '../schemas/generate.js'
 import type { TokenizeRequest, TokenizeResponse } from '../schemas/tokenize.js'
 import { Admission } from './admission.js'
@@ -22,6 +24,7 @@ import { type Prepared, Preparer, type RequestPictures } from './preparer.js'
 import { Run } from './run.js'
 import { pixelBytesOf, RunMemory } from './run-memory.js'
 import { Concurrency } from './concurrency.js'
+import { previewOfControl } from './control-preview.js'
 import { type ModelStatus, type ServiceStatus, statusOf, statusOfModel } from './status.js'
 import { countTokens } from './tokenize.js'
 
@@ -194,6 +197,16 @@ export class ImageService {
       prepared?.release()
       throw error
     }
+  }
+
+  /**
+   * What a net gets of a control picture.
+   *
+   * @param left fires when the client has left
+   * @throws EaselError when it is refused; nothing is held then
+   */
+  previewControl(request: ControlPreviewRequest, picture: PictureFile, left: AbortSignal): Promise<Pixels> {
+    return previewOfControl({ ...this.#options, admission: this.#admission }, request, picture, left)
   }
 
   /** Whether parts of a picture are transparent. @throws EaselError for a file that is no picture */

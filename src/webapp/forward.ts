@@ -19,6 +19,7 @@ const ROUTES = [
   { method: 'POST', url: '/tokenize' },
   { method: 'GET', url: '/loras' },
   { method: 'GET', url: '/controls' },
+  { method: 'POST', url: '/controls/preview', pictures: true },
   { method: 'GET', url: '/ip-adapters' },
   { method: 'POST', url: '/recipe', limit: MAX_FILE_BYTES },
   { method: 'DELETE', url: '/requests/:id' }

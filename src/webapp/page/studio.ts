@@ -11,11 +11,13 @@ import type { Picture } from './model/picture.js'
 import { type Entry, MOST_WAITING, Queue } from './model/queue.js'
 import { type ConditionList, PARTS, plainCondition } from './model/conditions.js'
 import { Run } from './model/run.js'
-import { fromRecipe, requestOf, unlike } from './model/settings.js'
+import { fromRecipe, requestOf, sizeOfName, unlike } from './model/settings.js'
 import { Sources } from './model/sources.js'
 import { readStart, type StartRecipe, varyStrength } from './model/start.js'
 import { Announcer } from './view/announcer.js'
 import { Blank } from './view/blank.js'
+import type { PreviewAsk } from './view/condition-entry.js'
+import type { Followed } from './view/condition-field.js'
 import { DocumentsLink } from './view/documents-link.js'
 import { startDrop } from './view/drop.js'
 import { Form } from './view/form.js'
@@ -28,7 +30,7 @@ import { QueueList } from './view/queue-list.js'
 import { PREPARING, Service } from './view/service.js'
 import { Sketchbook } from './view/sketchbook.js'
 import { Stage } from './view/stage.js'
-import { describeField, passes } from './view/words.js'
+import { describe, describeField, passes } from './view/words.js'
 
 const HAS_SETTINGS = 'Loaded the settings of this image'
 
@@ -87,6 +89,7 @@ export class Studio {
     this.#form.start
       .on('taken', () => this.#announcer.say('The picture is in the form'))
       .on('problem', (words) => this.#announcer.say(words))
+    this.#form.conditions.controls.on('preview', (ask) => void this.#preview(ask))
     this.#form.loras.on('look', () => void this.#listLoras())
     this.#counts
       .on('syntax', (prompt_syntax) => this.#form.write({ prompt_syntax }))
@@ -253,7 +256,8 @@ export class Studio {
   #holds({ request, files }: Entry): boolean {
     const now = this.#form.files
     return (
-      FILES.every((name) => now[name] === files[name]) && JSON.stringify(this.#form.request) === JSON.stringify(request)
+      FILES.every((name) => same(now[name], files[name])) &&
+      JSON.stringify(this.#form.request) === JSON.stringify(request)
     )
   }
 
@@ -336,16 +340,32 @@ export class Studio {
     else start.put(await readStart(found, undefined), masking, wanted)
   }
 
-  /** Puts in what the images of a recipe follow; the form has one entry of each list. */
+  /** Puts in what the images of a recipe follow. */
   async #followAs(recipe: Pick<Known, ConditionList>): Promise<void> {
     for (const list of Object.keys(PARTS) as ConditionList[]) {
       const field = this.#form.conditions[list]
-      const [entry] = recipe[list] ?? []
-      const sha256 = entry?.image_sha256
-      const own = field.picture === undefined ? [] : [field.picture.file]
-      const others = [...own, ...this.#history.pictures.map(({ blob }) => blob)]
-      const file = sha256 === undefined ? undefined : await this.#sources.find(sha256, others)
-      field.put(entry && plainCondition(entry), file && (await readStart(file, undefined)))
+      const others = [...field.files, ...this.#history.pictures.map(({ blob }) => blob)]
+      const followed: Followed[] = []
+      for (const entry of recipe[list] ?? []) {
+        const { image_sha256: sha256 } = entry
+        const file = sha256 === undefined ? undefined : await this.#sources.find(sha256, others)
+        followed.push({ values: plainCondition(entry), picture: file && (await readStart(file, undefined)) })
+      }
+      field.put(followed)
+    }
+  }
+
+  /** Shows what a preprocessor draws of a picture, at the size of the image. */
+  async #preview({ drawing, file, show, fail }: PreviewAsk): Promise<void> {
+    const { model, size } = this.#form.settings
+    try {
+      const asked = { ...drawing, ...sizeOfName(size), ...(model === undefined ? {} : { model }) }
+      show(await this.#client.previewControl(asked, file))
+      this.#announcer.say('What is drawn is shown')
+    } catch (error) {
+      const body = error instanceof ServerError ? error.body : undefined
+      if (body?.statusCode === 401) return this.#keyDialog.ask(() => void this.#preview({ drawing, file, show, fail }))
+      fail(body?.field === undefined ? describe(error).text : describeField(body))
     }
   }
 
@@ -404,6 +424,12 @@ export class Studio {
       else this.#notice.show(error, { retry: false })
     }
   }
+}
+
+/** Whether two requests have the same files in a field. */
+function same(one: Blob | readonly Blob[] | undefined, other: Blob | readonly Blob[] | undefined): boolean {
+  const [ones, others] = [[one].flat(), [other].flat()]
+  return ones.length === others.length && ones.every((file, index) => file === others[index])
 }
 
 /** The next picture, or the previous one if it is the last. */

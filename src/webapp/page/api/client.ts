@@ -2,7 +2,17 @@ import { formData } from '../lib/form-data.js'
 import type { ConditionList } from '../model/conditions.js'
 import { NetworkError, ServerError, serverError } from './errors.js'
 import { readSse } from './sse.js'
-import type { Files, GenerateRequest, Health, Lora, PromptCounts, Prompts, RecipeAnswer, ServerEvent } from './types.js'
+import type {
+  ControlPreviewRequest,
+  Files,
+  GenerateRequest,
+  Health,
+  Lora,
+  PromptCounts,
+  Prompts,
+  RecipeAnswer,
+  ServerEvent
+} from './types.js'
 
 /** Provides the visitor's access key, if any. */
 export interface Keys {
@@ -183,6 +193,13 @@ export class Client {
       controls: await namesAt('controls', 'controls'),
       ip_adapters: await namesAt('ip-adapters', 'ip_adapters')
     }
+  }
+
+  /** A PNG file of what a net gets of a control picture. @throws ServerError, NetworkError */
+  async previewControl(request: Omit<ControlPreviewRequest, 'image'>, file: Blob): Promise<Blob> {
+    const response = await this.#send('controls/preview', { method: 'POST', body: formData(request, { image: file }) })
+    if (!response.ok) throw await serverError(response)
+    return response.blob()
   }
 
   async #send(path: string, init: RequestInit & { headers?: Record<string, string> }): Promise<Response> {

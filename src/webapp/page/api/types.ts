@@ -5,6 +5,7 @@ import type { LoraInfo } from '../../../schemas/loras.js'
 import type { TokenizeRequest, TokenizeResponse } from '../../../schemas/tokenize.js'
 import type { RecipeResponse } from '../../../schemas/recipe.js'
 
+export type { ControlPreviewRequest } from '../../../schemas/control-preview.js'
 export type { GenerateRequest }
 export type { HealthResponse as Health } from '../../../schemas/health.js'
 
@@ -12,8 +13,9 @@ export type { HealthResponse as Health } from '../../../schemas/health.js'
 export interface Files {
   readonly image?: Blob
   readonly mask_image?: Blob
-  readonly control_image?: Blob
-  readonly ip_adapter_image?: Blob
+  /** One for each entry of `controls`, and of `ip_adapters`. */
+  readonly control_image?: readonly Blob[]
+  readonly ip_adapter_image?: readonly Blob[]
 }
 
 /** The fields of POST /tokenize, and its answer. */

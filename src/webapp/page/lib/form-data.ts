@@ -10,6 +10,7 @@ export function formData(fields: object, files: Files): FormData {
     else form.append(name, JSON.stringify(value))
   }
   // Not the visitor's own names of the files.
-  for (const [name, file] of Object.entries(files) as [string, Blob][]) form.append(name, file, name)
+  for (const [name, file] of Object.entries(files) as [string, Blob | readonly Blob[]][])
+    for (const each of [file].flat()) form.append(name, each, name)
   return form
 }

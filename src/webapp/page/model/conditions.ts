@@ -8,6 +8,9 @@ export type ConditionList = keyof typeof PARTS
 export type Condition = NonNullable<GenerateRequest['controls']>[number] &
   Pick<NonNullable<GenerateRequest['ip_adapters']>[number], 'scale'>
 
+/** What a preprocessor makes of a picture. */
+export type Drawing = Pick<Condition, 'preprocessor' | 'low_threshold' | 'high_threshold' | 'resize_mode'>
+
 /** An entry as the form has it: without digests, so that another file of that name or another picture serves. */
 export function plainCondition({
   digest: _digest,

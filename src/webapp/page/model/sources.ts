@@ -1,6 +1,6 @@
 import type { Files, Known } from '../api/types.js'
 import { sha256Of } from '../lib/picture-file.js'
-import type { ConditionList } from './conditions.js'
+import { type ConditionList, PARTS } from './conditions.js'
 import type { StartRecipe } from './start.js'
 
 /** Bytes of files that are remembered at most. */
@@ -19,8 +19,8 @@ export class Sources {
   note(recipe: StartRecipe & Pick<Known, ConditionList>, files: Files): void {
     this.#keep(recipe.image_sha256, files.image)
     this.#keep(recipe.mask_image_sha256, files.mask_image)
-    this.#keep(recipe.controls?.[0]?.image_sha256, files.control_image)
-    this.#keep(recipe.ip_adapters?.[0]?.image_sha256, files.ip_adapter_image)
+    for (const [list, part] of Object.entries(PARTS) as [ConditionList, 'control_image'][])
+      for (const [index, file] of (files[part] ?? []).entries()) this.#keep(recipe[list]?.[index]?.image_sha256, file)
   }
 
   /** The file with this digest: a remembered one, or one of these. */

@@ -134,7 +134,7 @@ export class Form extends Emitter<Events> {
 
   /** The request as it were with these files to start from. */
   requestWith(files: Parameters<typeof toRequest>[2]): GenerateRequest {
-    const conditions = this.#lists.flatMap(([list, { value }]) => (value === undefined ? [] : [[list, [value]]]))
+    const conditions = this.#lists.flatMap(([list, { value }]) => (value.length === 0 ? [] : [[list, value]]))
     const { settings } = this
     // The server leaves a preset's spacing out for samplers that take none.
     if (settings.timestep_spacing === this.#presets.find(({ name }) => name === settings.preset)?.timestep_spacing)
@@ -144,9 +144,7 @@ export class Form extends Emitter<Events> {
 
   /** The files of the request. */
   get files(): Files {
-    const pictures = this.#lists.flatMap(([list, { picture }]) =>
-      picture === undefined ? [] : [[PARTS[list], picture.file]]
-    )
+    const pictures = this.#lists.flatMap(([list, { files }]) => (files.length === 0 ? [] : [[PARTS[list], files]]))
     return { ...this.start.files, ...Object.fromEntries(pictures) }
   }
 
@@ -223,7 +221,9 @@ export class Form extends Emitter<Events> {
     if (schedulers.length > 0) offerOptions(this.#field('scheduler') as HTMLSelectElement, schedulers)
     this.loras.supported = features.includes('loras')
     this.start.adopt(health)
-    for (const [list, field] of this.#lists) field.adopt(features.includes(list), health.pictures)
+    const most = { controls: health.max_controls ?? 1, ip_adapters: 1 }
+    for (const [list, field] of this.#lists)
+      field.adopt({ most: features.includes(list) ? most[list] : 0, limits: health.pictures })
     this.#hires.adopt(health)
     this.#refresh()
     this.#offered = sizes
@@ -358,6 +358,7 @@ export class Form extends Emitter<Events> {
   #changed(names: readonly string[]): void {
     for (const name of names) this.#awaiting.delete(name)
     if (names.some((name) => (COUNTED as readonly string[]).includes(name))) this.#emitPrompts()
+    if (names.includes('size')) this.conditions.controls.forgetDrawn()
     this.errors.clear(names.flatMap((name) => [name, ...(CHECKED_WITH[name] ?? [])]))
     this.#refresh()
     byId('quality-field', HTMLDivElement).hidden = this.#field('output_format').value === 'png'

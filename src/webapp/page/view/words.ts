@@ -124,7 +124,9 @@ export function describeField({ code, field, message }: Pick<ErrorBody, 'code' |
     case 'UNSUPPORTED_FEATURE':
       return 'This server does not support this option. Leave the field empty.'
     case 'NOT_READY':
-      return 'This size is still being prepared. Choose another one or try again later.'
+      return field === undefined || field === 'width' || field === 'height' || field === 'hires'
+        ? 'This size is still being prepared. Choose another one or try again later.'
+        : 'This is still being prepared. Try again later.'
     default:
       // E.g. "body/num_images must be <= 64". Rare: the page validates before the server does.
       return sentence(message.replace(/^body\/?\S*\s+|^(?<name>\w+) (?=must)/, ''))
