@@ -46,6 +46,8 @@ function print(ours, theirs) {
       (ours.memory[kind] / 1e6).toFixed(1)
     ]
   )
+  for (const [kind, changes] of Object.entries(ours.int8.switch_ms))
+    rows.push([`Easel, int8: ${kind}`, '', '', '', '', ms(changes), (ours.int8.memory[kind] / 1e6).toFixed(1)])
   const plain = theirs.images.text.step_ms
   for (const [kind, { start_ms: start, step_ms: each, end_ms: end }] of Object.entries(theirs.images)) {
     const added = kind === 'text' ? '' : `${each < plain ? '' : '+'}${(each - plain).toFixed(2)}`

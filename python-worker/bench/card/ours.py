@@ -121,8 +121,9 @@ def start(
     if options.loras is not None:
         shelf = lora_shelf(options.loras, Targets(about.config), say)
         shelf.scan()
-        programs.add_merges()
     adapters = Adapters(about.config, params, put, programs.merges, shelf=shelf)
+    if shelf is not None:
+        programs.add_merges(adapters.parameters)
     runner = Runner(
         about.config,
         params,

@@ -8,7 +8,6 @@ other load on the machine affects all of them equally. Prints one JSON object.
 
 import argparse
 import json
-import math
 import statistics
 import sys
 import threading
@@ -26,7 +25,7 @@ from easel_worker.engine import ImageSpec, LoraUse, Picture
 from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.folder.model import abstract_params
 from easel_worker.sdxl.lora.targets import COMPONENTS, declarations
-from easel_worker.sdxl.model.params import declared
+from easel_worker.sdxl.model.params import declared, nbytes
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.describe import describe
 from easel_worker.sdxl.serving.engine import SdxlEngine
@@ -40,7 +39,7 @@ SWITCHES = 20
 class Bench:
     """An engine, and images of each kind."""
 
-    def __init__(self, model: Path, folder: Path) -> None:
+    def __init__(self, model: Path, folder: Path, quantization: str = "none") -> None:
         trees = declarations(load_config(model))
         shapes = {part: {p.name: p.stored for p in declared(trees[part])} for part in COMPONENTS}
         kinds.write_loras(folder, shapes)
@@ -50,6 +49,7 @@ class Bench:
             max_prompt_chunks=1,
             loras=folder,
             lora_sets=2,
+            quantization=quantization,
         )
         self.engine = SdxlEngine(model, options)
         self.engine.warm(lambda line: print(line, file=sys.stderr))
@@ -160,7 +160,7 @@ def _encoder_bytes(model: Path) -> int:
     """What the VAE's encoder, which only pictures need, takes on the devices."""
     dtypes = resolve.dtypes(Options())
     encoder = abstract_params(load_config(model), dtypes, encoder=True).encoder
-    return sum(math.prod(each.shape) * each.dtype.itemsize for each in jax.tree.leaves(encoder))
+    return nbytes(encoder)
 
 
 def main() -> None:
@@ -171,11 +171,13 @@ def main() -> None:
     parser.add_argument("--rounds", default=5, type=int, help="images of each kind")
     chosen = parser.parse_args()
     bench = Bench(chosen.model, chosen.folder)
+    int8 = Bench(chosen.model, chosen.folder, "int8")
     programs = bench.engine.capabilities.programs
     found = {
         "images": bench.images(chosen.rounds),
         "switch_ms": bench.switches(),
         "memory": bench.memory(),
+        "int8": {"switch_ms": int8.switches(), "memory": int8.memory()},
         "encoder_bytes": _encoder_bytes(chosen.model),
         "programs_s": {each.name: each.seconds for each in programs},
     }

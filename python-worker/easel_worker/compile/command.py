@@ -18,9 +18,11 @@ from easel_worker.compile.plan import Plan, compile_all, read
 from easel_worker.compile.program_cost import yardstick_json
 from easel_worker.compile.yardstick import count
 from easel_worker.options import NamedOption, add_flags, declared, values_of
+from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.artifacts import ArtifactWriter
 from easel_worker.sdxl.serving.compilation import cache_programs_in
 from easel_worker.sdxl.serving.fingerprint import fingerprint
+from easel_worker.sdxl.serving.lora_memory import lora_bytes
 from easel_worker.sdxl.serving.options import Options
 
 _FAILED = 2
@@ -119,6 +121,7 @@ def _print(
     if chip is None:
         return
     print(f"\n{table.memory_lines(residents(plan.params, counted), chip, _IMAGES)}")
+    print(table.lora_line(lora_bytes(plan.config, resolve.dtypes(plan.options))))
     for each in counted:
         if each.cost.collectives:
             print(f"{each.name}: communication between chips: {each.cost.collectives}")

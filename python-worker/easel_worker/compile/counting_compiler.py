@@ -1,6 +1,5 @@
 """A compiler that reports what each program needs, and can write programs to files."""
 
-import math
 import re
 import time
 from collections.abc import Callable
@@ -8,19 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 from jax.sharding import Sharding
 
 from easel_worker.compile.chips import Chip
 from easel_worker.compile.program_cost import ProgramCost, cost_of
 from easel_worker.engine import ProgramInfo
+from easel_worker.sdxl.model.params import nbytes
 from easel_worker.sdxl.serving.artifacts import ArtifactWriter
 from easel_worker.sdxl.serving.compilation import Program, finish, trace
-
-
-def size(tree: Any) -> int:
-    """Bytes of a tree's arrays."""
-    return sum(math.prod(a.shape) * a.dtype.itemsize for a in jax.tree.leaves(tree))
 
 
 @dataclass(frozen=True)
@@ -85,7 +79,7 @@ class CountingCompiler:
                 name=name,
                 compile_seconds=seconds,
                 cost=cost_of(compiled, self._chip, self._dump),
-                beside_weights=size(arguments[1:]),
+                beside_weights=nbytes(arguments[1:]),
                 written=self._writer.add(name, lowered, compiled) if self._writer else None,
             )
         )

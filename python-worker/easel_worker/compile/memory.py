@@ -3,8 +3,9 @@
 import re
 from dataclasses import dataclass
 
-from easel_worker.compile.counting_compiler import Counted, size
+from easel_worker.compile.counting_compiler import Counted
 from easel_worker.sdxl.folder.model import SdxlParams
+from easel_worker.sdxl.model.params import nbytes
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def residents(params: SdxlParams, counted: list[Counted]) -> Residents:
         each.beside_weights // lanes for each in counted if (lanes := _guided_lanes(each.name))
     ]
     return Residents(
-        weights=sum(size(part) for part in parts),
+        weights=sum(nbytes(part) for part in parts),
         code=sum(each.cost.code for each in counted),
         image=max(images, default=0),
         working=max((each.cost.temporary + each.cost.outputs for each in counted), default=0),

@@ -8,6 +8,7 @@ from easel_worker.compile.counting_compiler import Counted
 from easel_worker.compile.memory import Residents
 from easel_worker.compile.program_cost import Row, rows_of
 from easel_worker.compile.yardstick import OperationCount, Yardstick
+from easel_worker.sdxl.serving.lora_memory import LoraBytes
 
 MIB = 2**20
 NOTE = (
@@ -98,6 +99,15 @@ def memory_lines(residents: Residents, chip: Chip, images: int) -> str:
         f"weights {residents.weights / MIB:.0f} + programs {residents.code / MIB:.0f} + images "
         f"{images} × {residents.image / MIB:.0f} + working {residents.working / MIB:.0f} = "
         f"{total / MIB:.0f} MiB of {chip.memory / MIB:.0f}: {verdict}"
+    )
+
+
+def lora_line(needed: LoraBytes) -> str:
+    """What LoRAs need besides."""
+    source = f", and {needed.source / MIB:.0f} MiB on it or in the host's memory for all of them"
+    return (
+        f"with LORAS: {needed.copy / MIB:.0f} MiB more for each set of LORA_SETS whose LoRAs "
+        f"change all linear layers{source if needed.source else ''}"
     )
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Sharding
 
-from easel_worker.sdxl.serving.compilation import CompileHere, Compiler
+from easel_worker.sdxl.serving.compilation import CompileHere, Compiler, Program
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
 from parity.compile_once import QUICKLY, CompileOnce
@@ -40,3 +41,18 @@ def start(
 def ahead(report: Report = lambda _: None) -> Compiler:
     """Return a compiler that compiles each program before its first call, as a worker does."""
     return CompileHere(report, QUICKLY)
+
+
+def lowered(model: Path, **options: Any) -> dict[str, str]:
+    """What a worker's programs compute, by name, without compiling them."""
+    texts: dict[str, str] = {}
+
+    class Lowering:
+        def compile(
+            self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], _: Sharding
+        ) -> Program:
+            texts[name] = jax.jit(function).lower(*arguments).as_text()
+            return COMPILER.compile(name, function, arguments, _)
+
+    start(model, Lowering(), **options)
+    return texts

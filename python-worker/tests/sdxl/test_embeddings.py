@@ -6,11 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jax
 import ml_dtypes
 import numpy as np
 import pytest
-from jax.sharding import Sharding
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
@@ -24,7 +22,6 @@ from easel_worker.sdxl.folder.embedding_file import (
 )
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.serving import shelves
-from easel_worker.sdxl.serving.compilation import Program
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.specs import check
 from parity.embeddings import ours
@@ -33,7 +30,7 @@ from parity.pipeline.ours import LIMIT, SHARE_LIMIT, difference, make, share_dif
 from parity.report import relative_difference
 from tests.sdxl import tiny_model
 from tests.sdxl.conftest import FolderMaker
-from tests.sdxl.engines import COMPILER, ahead, start
+from tests.sdxl.engines import COMPILER, ahead, lowered, start
 from tests.sdxl.test_lora_serving import counted_compilations, picture
 from tests.sdxl.tiny_model import WORDS, spec
 
@@ -245,21 +242,6 @@ def test_only_the_encoding_of_prompts_differs_with_the_option(model: Path, tmp_p
     assert without.keys() == having.keys()
     different = {name for name, text in without.items() if having[name] != text}
     assert different == {"encode", "encode masked"}
-
-
-def lowered(model: Path, **options: Any) -> dict[str, str]:
-    """What a worker's programs compute, by name, without compiling them."""
-    texts: dict[str, str] = {}
-
-    class Lowering:
-        def compile(
-            self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...], _: Sharding
-        ) -> Program:
-            texts[name] = jax.jit(function).lower(*arguments).as_text()
-            return COMPILER.compile(name, function, arguments, _)
-
-    start(model, Lowering(), **options)
-    return texts
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

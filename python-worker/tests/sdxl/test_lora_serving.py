@@ -12,10 +12,12 @@ import jax
 import numpy as np
 import pytest
 
+from easel_worker.calibrate.images import calibrate
 from easel_worker.engine import ImageSpec, InvalidRequest, LoraUse, Pixels
 from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.lora.targets import COMPONENTS, declarations
 from easel_worker.sdxl.model.params import declared
+from easel_worker.sdxl.quantization import calibration
 from easel_worker.sdxl.samplers.sampler import needs_older, offered
 from easel_worker.sdxl.serving import adapters, shelves
 from easel_worker.sdxl.serving.engine import SdxlEngine
@@ -41,14 +43,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "loras").mkdir()
     for file in FILES:
         file.write(folder / "loras", shapes)
+    options = Options(devices=jax.devices()[:1], max_prompt_chunks=1)
+    largest = calibrate(folder, [tokens("a red circle")], options, 2, lambda _: None)
+    calibration.write(folder / calibration.FILE, largest)
     return folder
 
 
-@pytest.fixture(scope="module")
-def engine(folder: Path) -> SdxlEngine:
+@pytest.fixture(scope="module", params=["none", "int8"])
+def engine(folder: Path, request: pytest.FixtureRequest) -> SdxlEngine:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shelves, "SCAN_EVERY_S", 0.05)
-        return warm(folder)
+        return warm(folder, quantization=request.param)
 
 
 def warm(folder: Path, **options: object) -> SdxlEngine:
@@ -286,13 +291,9 @@ def test_the_engine_follows_its_folder(engine: SdxlEngine, folder: Path) -> None
 
 def test_several_devices_make_the_same_image(engine: SdxlEngine, folder: Path) -> None:
     wanted = spec(loras=(use(engine, "ink"), use(engine, "oil", 0.5)))
-    two = warm(folder, devices=jax.devices()[:2])
+    int8 = engine.capabilities.model.dtype.endswith("int8")
+    two = warm(folder, devices=jax.devices()[:2], quantization="int8" if int8 else "none")
     assert np.array_equal(picture(two, wanted), picture(engine, wanted))
-
-
-def test_loras_and_int8_do_not_go_together(folder: Path) -> None:
-    with pytest.raises(ValueError, match="loras cannot be merged into weights of int8"):
-        Options(loras=folder, quantization="int8")
 
 
 def test_without_a_folder_there_is_no_feature(folder: Path) -> None:

@@ -21,6 +21,7 @@ from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.model.vae import Decoder, Encoder, Vae
 from easel_worker.sdxl.quantization import calibration, selection
 from easel_worker.sdxl.quantization.calibration import Largest
+from easel_worker.sdxl.quantization.source import Source
 
 
 class TextParams(NamedTuple):
@@ -47,12 +48,14 @@ class SdxlParams:
     Attributes:
         vae: the VAE's decoder.
         encoder: the VAE's encoder; None where no image begins from a picture.
+        source: what a quantised UNet was made from; None without, and where nothing changes it.
     """
 
     text: TextParams
     unet: UNet
     vae: Decoder
     encoder: Encoder | None = None
+    source: Source | None = None
 
 
 def load_params(
@@ -64,6 +67,7 @@ def load_params(
     *,
     kernel_options: KernelOptions = PLAIN,
     largest: Sequence[Largest] | None = None,
+    keep_source: bool = False,
     encoder: bool = False,
 ) -> SdxlParams:
     """Read all weights of a model.
@@ -76,6 +80,7 @@ def load_params(
         report: called with a log line before each component.
         kernel_options: the kernels of UNet and VAE.
         largest: the calibration of a model to quantise, from `calibration.read`.
+        keep_source: keep what the layers are quantised from, so that it can be changed.
         encoder: keep the VAE's encoder, if the files have one.
 
     Raises:
@@ -115,7 +120,10 @@ def load_params(
     if largest is None:
         return _bound(loaded, kernel_options)
     report("quantising the linear layers of the unet to int8")
-    return _bound(replace(loaded, unet=selection.quantise(loaded.unet, largest)), kernel_options)
+    layers = selection.quantised_layers(loaded.unet, largest)
+    source = Source(loaded.unet, trees.unet, layers, largest, kernel_options)
+    quantised = replace(loaded, unet=source.with_layers(loaded.unet, {}))
+    return _bound(replace(quantised, source=source if keep_source else None), kernel_options)
 
 
 def abstract_params(

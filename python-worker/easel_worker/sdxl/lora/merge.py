@@ -52,7 +52,7 @@ Base = Callable[[ParamKey], NDArray[np.generic]]
 def merge(
     loras: Sequence[Weighted], component: str, base: Base, *, most_rank: int = 0
 ) -> Iterator[Merged | Factors]:
-    """The parameters of a component that LoRAs change, one by one.
+    """The parameters of a component that LoRAs change, one by one, in order of their names.
 
     Args:
         loras: the LoRAs, in the order in which their changes are summed.
@@ -65,7 +65,7 @@ def merge(
     """
     with ExitStack() as stack:
         reads = [stack.enter_context(each.lora.open()) for each in loras]
-        for key, changes in _changes(loras, component).items():
+        for key, changes in sorted(_changes(loras, component).items()):
             param = changes[0].param
             if all(each.low_rank for each in changes) and _rank(changes) <= most_rank:
                 yield _factors(key, changes, loras, reads)
@@ -83,6 +83,11 @@ def merge(
             if not np.isfinite(total).all():
                 raise LoraError(f"the change of {key.component}.{key.name} is not finite")
             yield Merged(key, param, own + param.layout.arrange(total))
+
+
+def changed(loras: Sequence[Weighted], component: str) -> frozenset[ParamKey]:
+    """Which parameters of a component `merge` gives."""
+    return frozenset(_changes(loras, component))
 
 
 class _Change(NamedTuple):

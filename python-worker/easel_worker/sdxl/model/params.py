@@ -13,6 +13,7 @@ from enum import Enum
 from typing import Any, TypeVar, dataclass_transform
 
 import jax
+import numpy as np
 from numpy.typing import NDArray
 
 Tree = TypeVar("Tree")
@@ -150,6 +151,11 @@ def with_aliases(tree: Tree, alias: Callable[[str], str]) -> Tree:
 def declared(tree: Any) -> list[Param]:
     """The declarations of a tree, in order."""
     return jax.tree.leaves(tree)
+
+
+def nbytes(tree: Any) -> int:
+    """Bytes of a tree's arrays, which may be abstract."""
+    return sum(math.prod(a.shape) * np.dtype(a.dtype).itemsize for a in jax.tree.leaves(tree))
 
 
 def count(tree: Any) -> int:

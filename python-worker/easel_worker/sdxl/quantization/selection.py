@@ -11,6 +11,7 @@ import jax
 from jax.typing import ArrayLike
 
 from easel_worker.sdxl.model.attention import Block, Change
+from easel_worker.sdxl.model.int8 import Int8Linear
 from easel_worker.sdxl.model.layers import Linear
 from easel_worker.sdxl.model.params import Tree
 from easel_worker.sdxl.quantization import linears
@@ -49,6 +50,12 @@ def input_names(tree: Any) -> list[str]:
     return [weight.name.removesuffix(".weight") for weight in weights]
 
 
+def quantised_layers(tree: Any, largest: Sequence[ArrayLike]) -> list[list[Int8Linear]]:
+    """The layers of `shared_inputs` quantised, in the same groups. See `quantise`."""
+    pairs = zip(shared_inputs(tree), largest, strict=True)
+    return [linears.quantise(layers, size) for layers, size in pairs]
+
+
 def quantise(tree: Tree, largest: Sequence[ArrayLike]) -> Tree:
     """Quantise the layers of `shared_inputs`.
 
@@ -56,6 +63,5 @@ def quantise(tree: Tree, largest: Sequence[ArrayLike]) -> Tree:
         tree: a model of arrays, or an abstract one under `jax.eval_shape`.
         largest: for each of `shared_inputs`, the largest absolute value of each channel, [in].
     """
-    pairs = zip(shared_inputs(tree), largest, strict=True)
-    made = iter([linears.quantise(layers, size) for layers, size in pairs])
+    made = iter(quantised_layers(tree, largest))
     return replaced(tree, lambda _: next(made))

@@ -1,7 +1,9 @@
 """The weights of images with LoRAs: copies of the model's parameters with the LoRAs merged in.
 
 A copy has only the parameters that its LoRAs change; it shares the others with the model. Programs
-take weights as arguments, so a copy needs no compilation. At most `sets` copies of the UNet are on
+take weights as arguments, so a copy needs no compilation. Of an int8 UNet LoRAs are merged into the
+weights from before they were rounded, and what changed is quantised as when the model was loaded
+(see `quantization.source`). At most `sets` copies of the UNet are on
 the devices, and as many of the text encoders, which are only needed while prompts are encoded. The
 copy that was not used for the longest time makes way for a new one, unless lanes use it: the step
 scheduler lets at most `sets` sets of LoRAs run at once.
@@ -16,13 +18,14 @@ import gc
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import jax
 import numpy as np
+from jax import Array
 from numpy.typing import NDArray
 
 from easel_worker.engine import READING, InvalidRequest, LoraUse, Merges
@@ -30,11 +33,12 @@ from easel_worker.sdxl.folder.model import SdxlParams, TextParams
 from easel_worker.sdxl.folder.shelf import Shelf
 from easel_worker.sdxl.folder.weights import Put
 from easel_worker.sdxl.lora.file import Lora, LoraError
-from easel_worker.sdxl.lora.merge import Factors, Weighted, merge
+from easel_worker.sdxl.lora.merge import Factors, Weighted, changed, merge
 from easel_worker.sdxl.lora.targets import TEXT, TEXT_2, UNET, ParamKey, declarations
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.params import declared
 from easel_worker.sdxl.model.unet import UNet
+from easel_worker.sdxl.quantization.source import Source
 from easel_worker.sdxl.serving.merging import MOST_RANK, MergePrograms
 
 P = TypeVar("P")
@@ -89,6 +93,21 @@ class Adapters:
         self._merging: tuple[_Wanted, Future[_Made]] | None = None
         self._failed: dict[Hashable, BaseException] = {}
         self._made, self._seconds = 0, 0.0
+
+    @property
+    def source(self) -> Source | None:
+        """What the UNet was quantised from; None if it is not."""
+        return self._params.source
+
+    @property
+    def parameters(self) -> list[Any]:
+        """All parameters that LoRAs may change, as they are merged into."""
+        return jax.tree.leaves((self._mergeable, self._params.text))
+
+    @property
+    def _mergeable(self) -> UNet:
+        source = self._params.source
+        return self._params.unet if source is None else source.unet
 
     def merges(self) -> Merges:
         """See `Engine.merges`."""
@@ -155,7 +174,7 @@ class Adapters:
             return None
 
         def make() -> Copy[UNet]:
-            return Copy(self._merged(UNET, self._params.unet, uses))
+            return Copy(self._merged_unet(uses))
 
         return _Wanted((UNET, *_key(uses)), self._unets, make)
 
@@ -187,25 +206,50 @@ class Adapters:
         self._seconds += made.seconds
         return made.value
 
+    def _merged_unet(self, uses: Sequence[tuple[LoraUse, float]]) -> UNet:
+        source = self._params.source
+        if source is None:
+            return self._merged(UNET, self._params.unet, uses)
+        loras = self._files(uses)
+        names = {key.name for key in changed(loras, UNET)}
+        copy = source.begin(names, self._put)
+        for name, values in self._changed(UNET, source.unet, uses):
+            copy.change(name, values)
+        return copy.finish()
+
     def _merged(self, component: str, own: P, uses: Sequence[tuple[LoraUse, float]]) -> P:
         """A component's parameters; those that no LoRA changes are the model's own arrays."""
         leaves, tree = jax.tree.flatten(own)
-        names = [param.name for param in declared(self._declared[component])]
-        places = {name: place for place, name in enumerate(names)}
+        places = self._places(component)
+        for name, values in self._changed(component, own, uses):
+            leaves[places[name]] = values
+        merged: P = jax.tree.unflatten(tree, leaves)
+        return merged
+
+    def _changed(
+        self, component: str, own: Any, uses: Sequence[tuple[LoraUse, float]]
+    ) -> Iterator[tuple[str, Array]]:
+        """The names and the new values of a component's parameters that LoRAs change.
+
+        Args:
+            component: of `targets.COMPONENTS`.
+            own: its parameters, in the order of its declarations.
+            uses: the LoRAs with their weights.
+        """
+        leaves, places = jax.tree.leaves(own), self._places(component)
 
         def base(key: ParamKey) -> NDArray[np.generic]:
             return np.asarray(leaves[places[key.name]])
 
-        changed = list(leaves)
         try:
-            loras = [Weighted(self._file(use), weight) for use, weight in uses]
-            for each in merge(loras, component, base, most_rank=MOST_RANK):
-                place = places[each.key.name]
+            for each in merge(self._files(uses), component, base, most_rank=MOST_RANK):
+                leaf = leaves[places[each.key.name]]
                 if isinstance(each, Factors):
-                    changed[place] = self._merges.run(leaves[place], each.down, each.up)
+                    onto = self._put(leaf, each.param) if isinstance(leaf, np.ndarray) else leaf
+                    yield each.key.name, self._merges.run(onto, each.down, each.up)
                     continue
-                values = np.ascontiguousarray(each.values, dtype=leaves[place].dtype)
-                changed[place] = self._put(values, each.param)
+                values = np.ascontiguousarray(each.values, dtype=leaf.dtype)
+                yield each.key.name, self._put(values, each.param)
         except LoraError as error:
             names_of = ", ".join(use.name for use, _ in uses)
             self._report(f"the LoRA {names_of} cannot be used: {error}")
@@ -213,8 +257,13 @@ class Adapters:
                 f"the LoRA {names_of} cannot be used: its file cannot be read any more, or has "
                 "numbers that are too large"
             ) from error
-        merged: P = jax.tree.unflatten(tree, changed)
-        return merged
+
+    def _places(self, component: str) -> dict[str, int]:
+        """Where a component's parameters are among its leaves, by their names."""
+        return {p.name: place for place, p in enumerate(declared(self._declared[component]))}
+
+    def _files(self, uses: Sequence[tuple[LoraUse, float]]) -> list[Weighted]:
+        return [Weighted(self._file(use), weight) for use, weight in uses]
 
     def _file(self, use: LoraUse) -> Lora:
         shelved = None if self._shelf is None else self._shelf.table.get(use.name)

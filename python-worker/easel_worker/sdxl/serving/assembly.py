@@ -73,6 +73,7 @@ def assemble(
                 report,
                 kernel_options=kernel_options,
                 largest=about.largest,
+                keep_source=options.loras is not None,
                 encoder=encoder,
             )
 

@@ -44,6 +44,7 @@ from easel_worker.sdxl.serving.compilation import Compiler
 from easel_worker.sdxl.serving.conditioning import Conditioning, condition_features
 from easel_worker.sdxl.serving.describe import describe
 from easel_worker.sdxl.serving.lanes import SdxlLane
+from easel_worker.sdxl.serving.lora_memory import bytes_beside, find_place
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.picture_programs import Draws
 from easel_worker.sdxl.serving.program_set import ProgramSet
@@ -190,7 +191,7 @@ class SdxlEngine:
         """The features that the default size's programs lack, and what compiles each."""
         later = {PROMPT_WEIGHTS: programs.add_masks}
         if self._options.loras is not None:
-            later[LORAS] = programs.add_merges
+            later[LORAS] = partial(self._add_loras, programs)
         return later
 
     @property
@@ -198,6 +199,13 @@ class SdxlEngine:
         """The features of images that begin from pictures, if the model can make any."""
         wanted = self._options.image_inputs and self._warm_runner.has_encoder
         return (IMAGE_TO_IMAGE, INPAINTING) if wanted else ()
+
+    def _add_loras(self, programs: ProgramSet) -> None:
+        adapters = self._warm_runner.adapters
+        programs.add_merges(adapters.parameters)
+        if adapters.source is not None and (memory := self.memory()):
+            needed = bytes_beside(self._about, self._options, programs)
+            find_place(adapters.source, needed, memory, self._report)
 
     def _add_pictures(self, programs: ProgramSet) -> None:
         for size in self._capabilities.sizes:

@@ -63,7 +63,8 @@ class MergePrograms:
                 np.zeros((outputs, key.rank), np.float32),
             )
             name = f"merge {key.shape} {key.rank}"
-            self._programs[key] = compiler.compile(name, merge, (param, down, up), self._where)
+            shape: Any = jax.ShapeDtypeStruct(param.shape, param.dtype)  # type: ignore[no-untyped-call]
+            self._programs[key] = compiler.compile(name, merge, (shape, down, up), self._where)
         seconds = round(time.perf_counter() - started, 3)
         cached = all(program.info.cached for program in self._programs.values())
         return ProgramInfo(f"merge LoRAs x{len(wanted)}", seconds, cached)

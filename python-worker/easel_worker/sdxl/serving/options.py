@@ -216,11 +216,6 @@ class Options:
             raise ValueError(f"max_prompt_chunks is {self.max_prompt_chunks}: choose 1 or more")
         if self.lora_sets < 1:
             raise ValueError(f"lora_sets is {self.lora_sets}: choose 1 or more")
-        if self.loras is not None and self.quantization != "none":
-            raise ValueError(
-                f"loras cannot be merged into weights of {self.quantization}: leave out LORAS, or "
-                "set QUANTIZATION to none"
-            )
         if self.ip_adapters is not None and self.quantization != "none":
             raise ValueError(
                 "ip_adapters changes what the linear layers get, and the calibration for "

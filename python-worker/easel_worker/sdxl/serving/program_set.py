@@ -1,6 +1,6 @@
 """All compiled programs of a model: those that fit any size, and a set for each size."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from easel_worker.sdxl.folder.ip_adapter import IpAdapterFiles
 from easel_worker.sdxl.folder.model import SdxlParams
 from easel_worker.sdxl.model.config import SdxlConfig
 from easel_worker.sdxl.model.kernel_options import KernelOptions
+from easel_worker.sdxl.model.params import nbytes
 from easel_worker.sdxl.model.text_encoder import TextEncoder, TextWithVectors
 from easel_worker.sdxl.samplers.table import Coefficients
 from easel_worker.sdxl.serving import programs
@@ -102,6 +103,7 @@ class ProgramSet:
         self._keep_older = keep_older
         self._vae_tile = vae_tile
         self._all: list[Program] = []
+        self._lane_bytes = 0
         self._merge_infos: tuple[ProgramInfo, ...] = ()
         self.merges = MergePrograms(replicated(mesh))
         self.pictures = PicturePrograms(config, params.encoder, self._compile, keep_older)
@@ -129,10 +131,9 @@ class ProgramSet:
         arguments = (self._params.text, *self._texts, seen)
         self._encode_masked = self._compile("encode masked", programs.encode, *arguments)
 
-    def add_merges(self) -> None:
-        """Compile the programs that merge LoRAs."""
-        params = self._params.unet, self._params.text
-        self._merge_infos = (self.merges.compile(jax.tree.leaves(params)),)
+    def add_merges(self, params: Iterable[Any]) -> None:
+        """Compile the programs that merge LoRAs into these parameters, which may be abstract."""
+        self._merge_infos = (self.merges.compile(params),)
 
     def add_size(self, size: Size, lane_counts: LaneCounts) -> None:
         """Compile the programs that images of a size with prompts of one chunk need.
@@ -256,6 +257,12 @@ class ProgramSet:
         """The programs compiled so far, in order."""
         return (*(program.info for program in self._all), *self._merge_infos)
 
+    def bytes_with(self, lanes: int) -> int:
+        """Bytes of each device for lanes in flight, and for the program that needs most."""
+        analysed = (program.run.memory_analysis() for program in self._all)  # type: ignore[attr-defined]
+        working = (a.temp_size_in_bytes + a.output_size_in_bytes for a in analysed if a is not None)
+        return lanes * self._lane_bytes + max(working, default=0)
+
     @property
     def encode(self) -> Callable[..., Encoded]:
         """`programs.encode`, which takes vectors of embeddings if `no_vectors` is there."""
@@ -339,6 +346,7 @@ class ProgramSet:
         self, key: DenoiseKey, denoise: Callable[..., Any], lane: LaneInput
     ) -> tuple[Any, ...]:
         """Returns the arguments, which give the shapes."""
+        self._lane_bytes = max(self._lane_bytes, nbytes(lane))
         numbers = _numbers(key.lanes, keep_older=self._keep_older)
         arguments = (self._params.unet, (lane,) * key.lanes, numbers)
         self._denoise[key] = self._compile(f"denoise {key}", denoise, *arguments)
