@@ -15,6 +15,8 @@ _EXIT_TEST = re.compile(r"(%p\w+) = scmp\.ge\.s32\.totalorder %\w+, (\d+) /\* lo
 _BRANCH = re.compile(r"sbr\.rel (?:\((!?)(%p\w+)\) )?target = \$region(\d+)")
 _REGION = re.compile(r"Start(?:/End empty)? region (\d+)\b")
 _STAGE = re.compile(r"iteration index, stage = (\d+)")
+_GUARD = re.compile(r"(%p\w+) = pnand (%p\w+), (%p\w+)")
+_BOUND = re.compile(r"(%p\w+) = scmp\.(ge|lt)\.s32\.totalorder %\w+, (\d+)\b")
 _RESULT = re.compile(r"vpop\.([a-z0-9]+)\.mrf\.(mxu\d)")
 
 _DELAY_SLOTS = 4
@@ -98,34 +100,48 @@ def _count_turns(bundles: list[_Bundle]) -> int:
 
 def _repeat(loop: list[_Bundle], turns: int) -> None:
     """Count a loop's bundles once for each turn, and its body once for each turn that computes."""
-    own = [not each.in_loop for each in loop]
-    stages = [
-        int(s) for each, is_own in zip(loop, own, strict=True) if is_own for s in _stages(each)
-    ]
-    filling = max(stages, default=0)
-    body = _longest_branch(loop, own) if 0 < filling < turns else range(0)
+    own = [each for each in loop if not each.in_loop]
+    filling = max((int(stage) for each in own for stage in _STAGE.findall(each.text)), default=0)
+    body, predicate = _longest_branch(loop)
+    computing = _guarded_turns(own, predicate)
+    if computing is None:
+        computing = turns - filling if 0 < filling < turns else turns
     for place, each in enumerate(loop):
-        each.turns *= turns - filling if place in body else turns
+        each.turns *= computing if place in body else turns
         each.in_loop = True
 
 
-def _stages(bundle: _Bundle) -> list[str]:
-    return _STAGE.findall(bundle.text)
+def _longest_branch(loop: list[_Bundle]) -> tuple[range, str]:
+    """What the longest forward branch jumps over, and its predicate.
 
-
-def _longest_branch(loop: list[_Bundle], own: list[bool]) -> range:
-    """What the longest forward branch jumps over: the body, when a turn only fills the pipeline."""
+    It is the body, when a turn only fills the pipeline.
+    """
+    own = [(place, each) for place, each in enumerate(loop) if not each.in_loop]
     targets = {
         region: place
-        for place, each in enumerate(loop)
-        if own[place] and each.label == "PF"
+        for place, each in own
+        if each.label == "PF"
         for region in _REGION.findall(each.text)
     }
     skipped = [
-        range(place + 1 + _DELAY_SLOTS, targets[region])
-        for place, each in enumerate(loop)
-        if own[place]
-        for _, _, region in _BRANCH.findall(each.text)
+        (range(place + 1 + _DELAY_SLOTS, targets[region]), predicate)
+        for place, each in own
+        for _, predicate, region in _BRANCH.findall(each.text)
         if targets.get(region, 0) > place
     ]
-    return max(skipped, key=len, default=range(0))
+    return max(skipped, key=lambda one: len(one[0]), default=(range(0), ""))
+
+
+def _guarded_turns(own: list[_Bundle], predicate: str) -> int | None:
+    """The turns that compute, where the branch over the body says so.
+
+    It is taken unless first ≤ turn < end. The stages alone do not say it: a kernel whose result
+    stays in vector memory has an empty last turn without a stage.
+    """
+    text = "\n".join(each.text for each in own)
+    bounds = {name: (kind, int(limit)) for name, kind, limit in _BOUND.findall(text)}
+    for name, *terms in _GUARD.findall(text):
+        limits: dict[str, int] = dict(bounds[term] for term in terms if term in bounds)
+        if name == predicate and limits.keys() == {"ge", "lt"}:
+            return limits["lt"] - limits["ge"]
+    return None

@@ -4,10 +4,16 @@ import itertools
 
 
 class Loop:
-    """A loop of `turns`, of which `filling` only fill the pipeline and jump over the body."""
+    """A loop of `turns`, of which `filling` only fill the pipeline and jump over the body.
 
-    def __init__(self, turns: int, filling: int, body: "list[Part]") -> None:
-        self.turns, self.filling, self.body = turns, filling, body
+    A guarded one says between which turns the body runs, and has stages for one filling turn only:
+    so libtpu writes kernels whose result stays in vector memory.
+    """
+
+    def __init__(
+        self, turns: int, filling: int, body: "list[Part]", *, guarded: bool = False
+    ) -> None:
+        self.turns, self.filling, self.body, self.guarded = turns, filling, body, guarded
 
     HEAD = 3
     """Bundles up to the branch over the body."""
@@ -53,8 +59,15 @@ def schedule(parts: list[Part], pops: int = 0) -> str:
         begin, end = next(numbers), next(numbers)
         stages = " ;; ".join(
             f"%s{stage} = sadd.s32 1, %s9 /* iteration index, stage = {stage} */"
-            for stage in range(loop.filling + 1)
+            for stage in range((1 if loop.guarded else loop.filling) + 1)
         )
+        if loop.guarded:
+            first, last = f"%p{end}_p1", f"%p{end}_p2"
+            stages += (
+                f" ;; {first} = scmp.ge.s32.totalorder %s9, 1"
+                f" ;; {last} = scmp.lt.s32.totalorder %s9, {1 + loop.turns - loop.filling}"
+                f" ;; %p{end}_p3 = pnand {first}, {last}"
+            )
         bundle(depth, f"{stages} /* Start region {begin} */", "LB")
         bundle(depth, f"%dma = dma.hbm_to_vmem [thread:$0] /* \nwindow_bounds: ({end}, 1)\n */")
         bundle(depth, f"%2 = sbr.rel (%p{end}_p3) target = $region{end}")

@@ -12,7 +12,8 @@ straight = st.integers(1, 20)
 @st.composite
 def loops(draw: st.DrawFn, inner: st.SearchStrategy[list[Part]]) -> Loop:
     filling = draw(st.integers(0, 2))
-    return Loop(filling + draw(st.integers(1, 50)), filling, [draw(straight), *draw(inner)])
+    turns, body = filling + draw(st.integers(1, 50)), [draw(straight), *draw(inner)]
+    return Loop(turns, filling, body, guarded=draw(st.booleans()))
 
 
 def parts(inner: st.SearchStrategy[list[Part]]) -> st.SearchStrategy[list[Part]]:
@@ -32,6 +33,12 @@ def test_turns_that_fill_the_pipeline_are_not_whole_turns() -> None:
     around = Loop.HEAD + Loop.TAIL + 2 * Loop.DELAY
     assert found.issue == 5 + 12 * around + 10 * 100
     assert found.bundles == 5 + around + 100
+
+
+def test_an_empty_last_turn_without_a_stage_does_not_count() -> None:
+    """A kernel of 8 turns whose result stays in vector memory."""
+    found = read_schedule(schedule([Loop(10, 2, [100], guarded=True)]))
+    assert found.issue == 10 * (Loop.HEAD + Loop.TAIL + 2 * Loop.DELAY) + 8 * 100
 
 
 @given(st.integers(1, 30), st.integers(1, 30), st.integers(0, 4))
