@@ -16,9 +16,9 @@ WORKER = Path(__file__).parents[2]
 
 CEILINGS = {
     # ms, MiB
-    "transformer_block": (0.85, 20.0),
-    "int8_block": (0.51, 10.0),
-    "vae_block": (0.92, 20.0),
+    "transformer_block": (0.81, 20.0),
+    "int8_block": (0.49, 10.0),
+    "vae_block": (0.87, 20.0),
 }
 FAR_BELOW = 0.8
 

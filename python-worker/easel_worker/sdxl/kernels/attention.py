@@ -14,23 +14,22 @@ from jax import Array, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from easel_worker.sdxl.kernels.chip import LANES, MEMORY
+from easel_worker.sdxl.kernels.chip import LANES, MEMORY, block_tokens
 
 PAIRED_HEAD = LANES // 2
 """Channels of a head when two heads share the lanes."""
 
 _SCORES = 2**21
 """Maximum number of scores of a block of queries: 8 MiB of float32."""
-_MOST_QUERIES = 512
+_MOST_QUERIES = 1024
 
 
 def fits(query: Array, key: Array, heads: int) -> bool:
     """Whether `attend` supports these arrays."""
-    tokens, channels = query.shape[1:]
+    channels = query.shape[-1]
     paired = channels == heads * PAIRED_HEAD and heads % 2 == 0
     single = heads == 1 and channels % LANES == 0
-    whole = tokens % min(_queries(key.shape[1]), tokens) == 0 and tokens % 8 == 0
-    return query.dtype == jnp.bfloat16 and (paired or single) and whole
+    return query.dtype == jnp.bfloat16 and (paired or single) and _queries(query, key) is not None
 
 
 def attend(query: Array, key: Array, value: Array, heads: int, *, interpret: bool = False) -> Array:
@@ -49,7 +48,9 @@ def attend(query: Array, key: Array, value: Array, heads: int, *, interpret: boo
     """
     batch, tokens, channels = query.shape
     width = LANES if heads > 1 else channels
-    rows = min(_queries(key.shape[1]), tokens)
+    rows = _queries(query, key)
+    if rows is None:
+        raise ValueError(f"no block divides {tokens} queries: see fits")
     block = pl.BlockSpec((1, rows, width), lambda b, h, i: (b, i, h))
     whole = pl.BlockSpec((1, key.shape[1], width), lambda b, h, i: (b, 0, h))
     call = pl.pallas_call(
@@ -69,25 +70,48 @@ def attend(query: Array, key: Array, value: Array, heads: int, *, interpret: boo
     return attended
 
 
-def _queries(keys: int) -> int:
-    """Number of queries in a block."""
-    return min(_MOST_QUERIES, max(_SCORES // keys, LANES))
+def _queries(query: Array, key: Array) -> int | None:
+    """Number of queries in a block; None if none fits."""
+    most = min(_MOST_QUERIES, max(_SCORES // key.shape[1], LANES))
+    return block_tokens(query.shape[1], most)
 
 
 def _pair(query: Array, key: Array, value: Array, out: Array) -> None:
+    out[0] = pair(query[0], key[0], value[0])
+
+
+def pair(query: Array, key: Array, value: Array) -> Array:
     """Two heads of 64 channels, side by side in the lanes.
 
-    Each head multiplies all lanes, with the other head's queries set to zero: the MXU would pad 64
-    to 128 anyway. Lanes without values hold ones, so that P·V also sums P.
+    Each head multiplies all lanes, with the other head's queries and keys set to zero: the MXU
+    would pad 64 to 128 anyway. Both are set, because zero times infinity is no number, and one
+    head's overflow must not reach the other. Lanes without values hold ones, so that P·V also sums
+    P.
+
+    Args:
+        query: [queries, 128].
+        key: [keys, 128].
+        value: like key.
+
+    Returns:
+        [queries, 128], in the dtype of the query.
     """
-    q, _ = _scaled(query[0], PAIRED_HEAD)
-    k, v = key[0], value[0]
-    first, first_value = _first_lanes(q.shape), _first_lanes(v.shape)
-    zero, one = jnp.zeros_like(q), jnp.ones_like(v)
-    left = _product(jnp.where(first, q, zero), k, jnp.where(first_value, v, one))
-    right = _product(jnp.where(first, zero, q), k, jnp.where(first_value, one, v))
+    q, _ = _scaled(query, PAIRED_HEAD)
+    first, first_key = _first_lanes(q.shape), _first_lanes(key.shape)
+    zero, zero_key, one = jnp.zeros_like(q), jnp.zeros_like(key), jnp.ones_like(value)
+    left = _product(
+        jnp.where(first, q, zero),
+        jnp.where(first_key, key, zero_key),
+        jnp.where(first_key, value, one),
+    )
+    right = _product(
+        jnp.where(first, zero, q),
+        jnp.where(first_key, zero_key, key),
+        jnp.where(first_key, one, value),
+    )
     sums = pltpu.roll(jnp.where(first, right, left), PAIRED_HEAD, 1)
-    out[0] = (jnp.where(first, left, right) / sums).astype(out.dtype)
+    attended: Array = (jnp.where(first, left, right) / sums).astype(query.dtype)
+    return attended
 
 
 def _single(query: Array, key: Array, value: Array, out: Array) -> None:

@@ -4,6 +4,9 @@ XLA splits a convolution of few large images into many small ones, with copies, 
 This kernel processes an image in blocks of rows. It reads the rows above and below with each block.
 For the neighbours to the left and right, it multiplies the same aligned input by the three columns
 of the filter and shifts two of the sums by one pixel.
+
+It can add another image to its result, and can measure what it writes, so that a norm of the result
+need not read it again.
 """
 
 from functools import partial
@@ -35,8 +38,10 @@ def convolve(
     bias: Array,
     affine: tuple[Array, Array] | None,
     *,
+    residual: Array | None = None,
+    measure: bool = False,
     interpret: bool = False,
-) -> Array:
+) -> list[Array]:
     """Zero-padded convolution of stride 1, for arrays that `fits` accepts.
 
     Args:
@@ -45,33 +50,41 @@ def convolve(
         bias: [out] or [B, out], added at the end.
         affine: scale and shift of the input before its silu, float32 [B, in] each; None to use the
             input unchanged.
+        residual: added to the result, [B, H, W, out]; or None.
+        measure: whether to return the result's moments too.
         interpret: interpret the kernel on a CPU.
 
     Returns:
-        [B, H, W, out], summed in float32.
+        [B, H, W, out], summed in float32; and `rows.moments` of its blocks, [B, blocks, 2, out].
     """
     batch, height, width, inputs = x.shape
     outputs = weight.shape[-1]
     rows = by_rows.block_rows(height, width, outputs)
     scales = [] if affine is None else [each[:, None, :] for each in affine]
     biases = jnp.broadcast_to(bias.astype(jnp.float32), (batch, outputs))[:, None, :]
+    block = pl.BlockSpec((1, rows, width, outputs), lambda b, i: (b, i, 0, 0))
+    added = [] if residual is None else [residual]
     call = pl.pallas_call(
-        partial(_kernel, normalise=affine is not None),
+        partial(_kernel, scales=len(scales), added=len(added)),
         grid=(batch, height // rows),
         in_specs=[
             *by_rows.image_specs(x.shape, rows),
             pl.BlockSpec(weight.shape, lambda b, i: (0, 0, 0, 0)),
             pl.BlockSpec((1, 1, outputs), lambda b, i: (b, 0, 0)),
             *(pl.BlockSpec((1, 1, inputs), lambda b, i: (b, 0, 0)) for _ in scales),
+            *(block for _ in added),
         ],
-        out_specs=pl.BlockSpec((1, rows, width, outputs), lambda b, i: (b, i, 0, 0)),
-        out_shape=chip.like(x, (batch, height, width, outputs)),
+        out_specs=[block, by_rows.moments_spec(outputs)][: 1 + measure],
+        out_shape=[
+            chip.like(x, (batch, height, width, outputs)),
+            by_rows.moments_shape(batch, height // rows, outputs),
+        ][: 1 + measure],
         compiler_params=by_rows.compiler_params(),
         cost_estimate=by_rows.cost(x, outputs, _FILTER**2, batch * height * width),
         interpret=interpret,
         name=f"conv_{height}x{width}x{inputs}x{outputs}",
     )
-    convolved: Array = call(x, x, x, weight, biases, *scales)
+    convolved: list[Array] = call(x, x, x, weight, biases, *scales, *added)
     return convolved
 
 
@@ -82,16 +95,17 @@ def _kernel(
     weight: Array,
     bias: Array,
     *rest: Array,
-    normalise: bool,
+    scales: int,
+    added: int,
 ) -> None:
-    *scales, out = rest
+    affine, more, (out, *moments) = rest[:scales], rest[scales:][:added], rest[scales + added :]
     _, rows, width, outputs = out.shape
 
     def prepared(ref: Array) -> Array:
         x = ref[0]
-        if not normalise:
+        if not affine:
             return x
-        scale, shift = scales
+        scale, shift = affine
         y = x.astype(jnp.float32) * scale[0] + shift[0]
         return (y * jax.nn.sigmoid(y)).astype(x.dtype)
 
@@ -106,4 +120,10 @@ def _kernel(
         return total
 
     y = by_rows.from_left(column(0), width) + column(1) + by_rows.from_right(column(2), width)
-    out[0] = (y + bias[0]).reshape(rows, width, outputs).astype(out.dtype)
+    y += bias[0]
+    for each in more:
+        y += each[0].reshape(rows * width, outputs).astype(jnp.float32)
+    stored = y.astype(out.dtype)
+    out[0] = stored.reshape(rows, width, outputs)
+    for each in moments:
+        each[0, 0] = by_rows.moments(stored)

@@ -44,14 +44,14 @@ def feed_forward(
     channels = x.shape[-1]
     tokens = x.size // channels
     whole = [
-        integers.vector(inner.gain),
+        chip.vector(inner.gain),
         *integers.norm_vectors(norm),
         inner.int8,
-        integers.vector(inner.step),
+        chip.vector(inner.step),
         _bias(inner),
-        integers.vector(outer.gain),
+        chip.vector(outer.gain),
         outer.int8,
-        integers.vector(outer.step),
+        chip.vector(outer.step),
         _bias(outer),
     ]
     hidden = outer.int8.shape[0]
@@ -78,7 +78,7 @@ def feed_forward(
 def _bias(linear: Quantised) -> Array:
     if linear.bias is None:
         raise ValueError("this feed-forward layer has no bias: the kernel needs one")
-    return integers.vector(linear.bias)
+    return chip.vector(linear.bias)
 
 
 def _kernel(x: Array, gain: Array, *rest: Array, eps: float) -> None:

@@ -38,15 +38,15 @@ def project(
     """
     channels = x.shape[-1]
     tokens = x.size // channels
-    vectors = [integers.vector(layers[0].gain)]
+    vectors = [chip.vector(layers[0].gain)]
     if norm is not None:
         vectors += integers.norm_vectors(norm)
     weights = [layer.int8 for layer in layers]
-    steps = [integers.vector(layer.step) for layer in layers]
+    steps = [chip.vector(layer.step) for layer in layers]
     outputs = [weight.shape[1] for weight in weights]
     zero = [jnp.zeros(each, jnp.float32) for each in outputs]
     biases = [
-        integers.vector(none if layer.bias is None else layer.bias)
+        chip.vector(none if layer.bias is None else layer.bias)
         for layer, none in zip(layers, zero, strict=True)
     ]
     added = [] if residual is None else [residual.reshape(tokens, -1)]

@@ -65,9 +65,7 @@ def to_int8(x: Array) -> Array:
 
 def normalised(x: Array, weight: Array, bias: Array, gain: Array, eps: float) -> Array:
     """Layer norm of float32 x [tokens, C], times a gain. The vectors are [1, C]."""
-    centred = x - jnp.mean(x, axis=-1, keepdims=True)
-    variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
-    return centred * lax.rsqrt(variance + eps) * (weight * gain) + bias * gain
+    return chip.standardised(x, eps) * (weight * gain) + bias * gain
 
 
 def product(steps: Array, weight: Array, step: Array) -> Array:
@@ -76,14 +74,9 @@ def product(steps: Array, weight: Array, step: Array) -> Array:
     return sums.astype(jnp.float32) * step
 
 
-def vector(x: Array) -> Array:
-    """[C] → [1, C], float32."""
-    return x.astype(jnp.float32)[None]
-
-
 def norm_vectors(norm: Norm) -> list[Array]:
     """A layer norm's weight and bias as arguments of `normalised`."""
-    return [vector(norm.weight), vector(norm.bias)]
+    return [chip.vector(norm.weight), chip.vector(norm.bias)]
 
 
 def tokens_spec(channels: int) -> pl.BlockSpec:

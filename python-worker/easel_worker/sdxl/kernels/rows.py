@@ -3,6 +3,7 @@
 An image is [B, H, W, C]: its channels are in the TPU's lanes and its columns in the sublanes.
 """
 
+import jax
 import jax.numpy as jnp
 from jax import Array, lax
 from jax.experimental import pallas as pl
@@ -70,6 +71,30 @@ def from_right(sums: Array, width: int) -> Array:
 def _column(sums: Array, width: int) -> Array:
     column: Array = lax.rem(lax.broadcasted_iota(jnp.int32, sums.shape, 0), width)
     return column
+
+
+def moments(x: Array) -> Array:
+    """The mean and the variance of each channel of a block: x [pixels, C] → [2, C], float32.
+
+    One pass over x minus its first pixel, so that a mean far above the spread costs no digits.
+    """
+    wide = x.astype(jnp.float32)
+    pivot = wide[:1]
+    centred = wide - pivot
+    mean = jnp.mean(centred, axis=0, keepdims=True)
+    square = jnp.mean(jnp.square(centred), axis=0, keepdims=True)
+    return jnp.concatenate([pivot + mean, jnp.maximum(square - jnp.square(mean), 0.0)])
+
+
+def moments_spec(channels: int, parts: int = 1) -> pl.BlockSpec:
+    """The moments of a block's parts, in `moments_shape`."""
+    return pl.BlockSpec((1, parts, 2, channels), lambda b, i: (b, i, 0, 0))
+
+
+def moments_shape(batch: int, parts: int, channels: int) -> jax.ShapeDtypeStruct:
+    """What `moments` returns for each part of each image."""
+    shape = (batch, parts, 2, channels)
+    return jax.ShapeDtypeStruct(shape, jnp.float32)  # type: ignore[no-untyped-call]
 
 
 def compiler_params() -> pltpu.CompilerParams:

@@ -25,17 +25,20 @@ def fits(x: Array, weight: Array) -> bool:
     return convolution.fits(x, weight) and batch * height * width >= _FEWEST_PIXELS
 
 
-def convolve_upsampled(x: Array, weight: Array, bias: Array, *, interpret: bool = False) -> Array:
+def convolve_upsampled(
+    x: Array, weight: Array, bias: Array, *, measure: bool = False, interpret: bool = False
+) -> list[Array]:
     """Upsample by 2, then convolve with zero padding.
 
     Args:
         x: [B, H, W, in], see `convolution.convolve`.
         weight: [3, 3, in, out].
         bias: [out].
+        measure: whether to return the result's moments too.
         interpret: interpret the kernel on a CPU.
 
     Returns:
-        [B, 2H, 2W, out], summed in float32.
+        [B, 2H, 2W, out], summed in float32; and `rows.moments` of its parts, [B, parts, 2, out].
     """
     batch, height, width, _ = x.shape
     outputs = weight.shape[-1]
@@ -49,15 +52,21 @@ def convolve_upsampled(x: Array, weight: Array, bias: Array, *, interpret: bool 
             pl.BlockSpec(summed.shape, lambda b, i: (0, 0, 0, 0, 0, 0)),
             pl.BlockSpec((1, outputs), lambda b, i: (0, 0)),
         ],
-        out_specs=pl.BlockSpec((1, rows, 2, 2 * width, outputs), lambda b, i: (b, i, 0, 0, 0)),
-        out_shape=chip.like(x, (batch, height, 2, 2 * width, outputs)),
+        out_specs=[
+            pl.BlockSpec((1, rows, 2, 2 * width, outputs), lambda b, i: (b, i, 0, 0, 0)),
+            by_rows.moments_spec(outputs, parts=2),
+        ][: 1 + measure],
+        out_shape=[
+            chip.like(x, (batch, height, 2, 2 * width, outputs)),
+            by_rows.moments_shape(batch, 2 * (height // rows), outputs),
+        ][: 1 + measure],
         compiler_params=by_rows.compiler_params(),
         cost_estimate=by_rows.cost(x, outputs, _TAPS, batch * height * width),
         interpret=interpret,
         name=f"upsample_{height}x{width}x{x.shape[-1]}x{outputs}",
     )
-    doubled: Array = call(x, x, x, summed, bias.astype(jnp.float32)[None])
-    return doubled.reshape(batch, 2 * height, 2 * width, outputs)
+    doubled, *moments = call(x, x, x, summed, bias.astype(jnp.float32)[None])
+    return [doubled.reshape(batch, 2 * height, 2 * width, outputs), *moments]
 
 
 def sum_weights(weight: Array) -> Array:
@@ -81,7 +90,7 @@ def _places(weight: Array) -> Array:
 
 
 def _kernel(above: Array, here: Array, below: Array, *rest: Array) -> None:
-    weight, bias, out = rest
+    weight, bias, out, *moments = rest
     rows, width, outputs = here.shape[1], here.shape[2], out.shape[-1]
     x = by_rows.with_neighbours(above[0], here[0], below[0])
 
@@ -99,6 +108,8 @@ def _kernel(above: Array, here: Array, below: Array, *rest: Array) -> None:
         right = column(row, 1, 0) + by_rows.from_right(column(row, 1, 1), width) + bias[0]
         pair = _interleave(left, right)
         out[0, :, row] = pair.reshape(rows, 2 * width, outputs)
+        for each in moments:
+            each[0, row] = by_rows.moments(pair)
 
 
 def _interleave(even: Array, odd: Array) -> Array:

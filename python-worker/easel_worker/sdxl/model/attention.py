@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from easel_worker.sdxl.kernels import attention as kernel
+from easel_worker.sdxl.kernels import cross_attention
 from easel_worker.sdxl.model import layers, token_layers
 from easel_worker.sdxl.model.int8 import AnyLinear
 from easel_worker.sdxl.model.kernel_layer import KernelLayer
@@ -187,7 +188,18 @@ class Block:
                 for each in token_layers.normed(self.norm1, [own.to_k, own.to_v, own.to_q], x)
             )
             attended = merge_heads(own.attend(query, KeyValue(key, value)))
-            x = token_layers.added(own.to_out, attended, x)
+        if isinstance(kv, KeyValue) and self._at_once(x, kv):
+            with jax.named_scope("cross_attention"):
+                x = self._by_kernel(x, attended, kv)
+        else:
+            x = self._one_by_one(x, attended, kv)
+        with jax.named_scope("feed_forward"):
+            return token_layers.feed_forward(self.norm3, self.ff_in, self.ff_out, x)
+
+    def _one_by_one(self, x: Array, attended: Array, kv: KeyValue | WithPicture) -> Array:
+        """The end of self attention, and cross attention."""
+        with jax.named_scope("self_attention"):
+            x = token_layers.added(self.attn1.to_out, attended, x)
         with jax.named_scope("cross_attention"):
             cross = self.attn2
             [query] = token_layers.normed(self.norm2, [cross.to_q], x)
@@ -197,9 +209,26 @@ class Block:
                 attended = merge_heads(both)
             else:
                 attended = merge_heads(cross.attend(query, kv))
-            x = token_layers.added(cross.to_out, attended, x)
-        with jax.named_scope("feed_forward"):
-            return token_layers.feed_forward(self.norm3, self.ff_in, self.ff_out, x)
+            return token_layers.added(cross.to_out, attended, x)
+
+    def _at_once(self, x: Array, kv: KeyValue) -> bool:
+        """Whether one kernel can do what `_one_by_one` does."""
+        linears = (self.attn1.to_out, self.attn2.to_q, self.attn2.to_out)
+        plain = all(type(each) is Linear for each in linears)
+        options, heads = self.attn2.attend.kernel_options, self.attn2.heads
+        fits = cross_attention.fits(x, merge_heads(kv.key), heads)
+        return options.attention_kernel and plain and fits
+
+    def _by_kernel(self, x: Array, attended: Array, kv: KeyValue) -> Array:
+        """Like `_one_by_one`, where `_at_once` is true."""
+        own_out, query, out = _plain(self.attn1.to_out, self.attn2.to_q, self.attn2.to_out)
+        key, value = map(merge_heads, kv)
+        return cross_attention.attend(
+            *(x, attended),
+            cross_attention.Layers(own_out, self.norm2, query, out),
+            *(key, value),
+            interpret=self.attn2.attend.kernel_options.interpret,
+        )
 
     def replaced(self, change: Change) -> Self:
         """Replace the linear layers that run at every step (all but cross attention's to_k, to_v).

@@ -15,13 +15,15 @@ class KernelOptions:
     """Options that apply where a kernel supports the shapes; elsewhere plain JAX is used.
 
     Attributes:
-        attention_kernel: keep attention scores in the TPU's vector memory (`kernels.attention`).
+        attention_kernel: keep attention scores in the TPU's vector memory (`kernels.attention`),
+            and fuse cross attention with the products around it (`kernels.cross_attention`).
         cudnn_attention: use cuDNN's attention, which never stores the scores; where it does not
             support the shapes, compute few queries at a time.
         convolution_kernel: fuse norm, silu and convolution (`kernels.convolution`).
         linear_kernel: fuse norm, rounding and products of quantised layers
             (`kernels.int8_linear`, `kernels.int8_feed_forward`).
-        one_pass_norms: compute mean and variance from the sums of x and x² in one pass.
+        one_pass_norms: compute mean and variance from the sums of x and x² in one pass; group norms
+            subtract a pixel first.
         fitted_gelu: compute GELU in bfloat16 layers by tanh of a polynomial, 2.6e-5 off at most.
         interpret: interpret the kernels on a CPU, for tests.
     """

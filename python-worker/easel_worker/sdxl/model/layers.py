@@ -6,8 +6,9 @@ operands to bfloat16.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import field
-from typing import Self
+from typing import NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,25 @@ from easel_worker.sdxl.kernels import convolution as kernel
 from easel_worker.sdxl.model.kernel_layer import KernelLayer
 from easel_worker.sdxl.model.params import STATIC, Init, Layout, layer, tensor
 
+
+class Measured(NamedTuple):
+    """An image and, if a kernel measured it while writing it, what its norm needs.
+
+    Attributes:
+        image: [B, H, W, C].
+        moments: the mean and the variance of each channel of equally large parts of the image,
+            [B, parts, 2, C], float32; or None.
+    """
+
+    image: Array
+    moments: Array | None = None
+
+
 Padding = tuple[tuple[int, int], tuple[int, int]]
 """Zero rows and columns to add: ((above, below), (left, right))."""
+
+Moments = tuple[Array, Array]
+"""Mean and variance."""
 
 SAME_3X3: Padding = ((1, 1), (1, 1))
 
@@ -121,7 +139,8 @@ class Conv(KernelLayer):
         same = self.stride == 1 and self.padding == SAME_3X3
         if self.kernel_options.convolution_kernel and same and kernel.fits(x, self.weight):
             interpret = self.kernel_options.interpret
-            return kernel.convolve(x, self.weight, self.bias, None, interpret=interpret)
+            [y] = kernel.convolve(x, self.weight, self.bias, None, interpret=interpret)
+            return y
         y = lax.conv_general_dilated(
             x,
             self.weight,
@@ -141,15 +160,6 @@ class Norm(KernelLayer):
     bias: Array
     eps: float = field(metadata=STATIC)
 
-    def _standardise(self, x: Array, axes: tuple[int, ...]) -> Array:
-        """Normalise float32 x to zero mean and unit variance over `axes`."""
-        if self.kernel_options.one_pass_norms:
-            mean, variance = _moments(x, axes)
-            return (x - mean) * lax.rsqrt(variance + self.eps)
-        centred = x - jnp.mean(x, axis=axes, keepdims=True)
-        variance = jnp.mean(jnp.square(centred), axis=axes, keepdims=True)
-        return centred * lax.rsqrt(variance + self.eps)
-
     def _affine(self, normal: Array, dtype: DTypeLike) -> Array:
         scaled = normal * self.weight.astype(jnp.float32)
         return (scaled + self.bias.astype(jnp.float32)).astype(dtype)
@@ -165,7 +175,12 @@ class LayerNorm(Norm):
         return cls(*_declare_affine(name, features), eps)
 
     def __call__(self, x: Array) -> Array:
-        return self._affine(self._standardise(x.astype(jnp.float32), (-1,)), x.dtype)
+        wide = x.astype(jnp.float32)
+        if self.kernel_options.one_pass_norms:
+            normal = _standardised(wide, _moments(wide, -1), self.eps)
+        else:
+            normal = _standardised_exactly(wide, (-1,), self.eps)
+        return self._affine(normal, x.dtype)
 
 
 @layer
@@ -180,24 +195,36 @@ class GroupNorm(Norm):
         return cls(*_declare_affine(name, features), eps, groups)
 
     def __call__(self, x: Array) -> Array:
-        normal = self._standardise(self._in_groups(x), (1, 3)).reshape(x.shape)
-        return self._affine(normal, x.dtype)
+        wide = x.astype(jnp.float32)
+        if self.kernel_options.one_pass_norms:
+            pixels = wide.reshape(x.shape[0], -1, x.shape[-1])
+            mean, variance = self._of_groups(_moments_of_channels(x))
+            normal = _standardised(pixels, (mean[:, None], variance[:, None]), self.eps)
+        else:
+            size = x.shape[-1] // self.groups
+            in_groups = wide.reshape(x.shape[0], -1, self.groups, size)
+            normal = _standardised_exactly(in_groups, (1, 3), self.eps)
+        return self._affine(normal.reshape(x.shape), x.dtype)
 
-    def affine(self, x: Array) -> tuple[Array, Array]:
-        """The scale and shift per channel that normalise x [B, ..., C]: [B, C] each, float32."""
-        mean, variance = _moments(self._in_groups(x), (1, 3))
-        each = (x.shape[0], self.groups, x.shape[-1] // self.groups)
+    def affine(self, x: Measured) -> tuple[Array, Array]:
+        """The scale and shift per channel that normalise an image: [B, C] each, float32."""
+        moments = _moments_of_channels(x.image) if x.moments is None else x.moments
+        mean, variance = self._of_groups(moments)
+        scale = lax.rsqrt(variance + self.eps) * self.weight.astype(jnp.float32)
+        return scale, self.bias.astype(jnp.float32) - mean * scale
 
-        def by_channel(moment: Array) -> Array:
-            return jnp.broadcast_to(moment[:, 0], each).reshape(x.shape[0], -1)
-
-        scale = by_channel(lax.rsqrt(variance + self.eps)) * self.weight.astype(jnp.float32)
-        return scale, self.bias.astype(jnp.float32) - by_channel(mean) * scale
-
-    def _in_groups(self, x: Array) -> Array:
-        """x [B, ..., C] → [B, pixels, groups, C / groups], float32."""
-        size = x.shape[-1] // self.groups
-        return x.astype(jnp.float32).reshape(x.shape[0], -1, self.groups, size)
+    def _of_groups(self, moments: Array) -> Moments:
+        """The moments [B, C] of each channel's group, from those of parts, [B, parts, 2, C]."""
+        batch, parts, _, channels = moments.shape
+        in_groups = moments.reshape(batch, parts, 2, self.groups, channels // self.groups)
+        means, variances = in_groups[:, :, 0], in_groups[:, :, 1]
+        mean = jnp.mean(means, axis=(1, 3), keepdims=True)
+        variance = jnp.mean(variances + jnp.square(means - mean), axis=(1, 3), keepdims=True)
+        shape = (batch, 1, *means.shape[2:])
+        first, second = (
+            jnp.broadcast_to(each, shape).reshape(batch, channels) for each in (mean, variance)
+        )
+        return first, second
 
 
 def _declare_affine(name: str, features: int) -> tuple[Array, Array]:
@@ -207,31 +234,75 @@ def _declare_affine(name: str, features: int) -> tuple[Array, Array]:
     )
 
 
-def _moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+def _standardised_exactly(x: Array, axes: tuple[int, ...], eps: float) -> Array:
+    """Float32 x with zero mean and unit variance over `axes`, in two passes."""
+    centred = x - jnp.mean(x, axis=axes, keepdims=True)
+    variance = jnp.mean(jnp.square(centred), axis=axes, keepdims=True)
+    return centred * lax.rsqrt(variance + eps)
+
+
+def _moments(x: Array, axis: int) -> Moments:
     """Mean and variance of float32 x in one pass. Rounding cannot make the variance negative."""
-    mean = jnp.mean(x, axis=axes, keepdims=True)
-    square = jnp.mean(jnp.square(x), axis=axes, keepdims=True)
+    mean = jnp.mean(x, axis=axis, keepdims=True)
+    square = jnp.mean(jnp.square(x), axis=axis, keepdims=True)
     return mean, jnp.maximum(square - jnp.square(mean), 0.0)
 
 
-def norm_silu_conv(norm: GroupNorm, conv: Conv, x: Array, *, offset: Array | None = None) -> Array:
-    """conv(silu(norm(x))) + offset, fused where the convolution kernel supports it.
+def _moments_of_channels(x: Array) -> Array:
+    """`Measured.moments` of x [B, ..., C] as one part: [B, 1, 2, C].
+
+    One pass over x minus its first pixel, so that a mean far above the spread costs no digits. The
+    pixel is cut out before the conversion: after it, XLA would store all of float32 x.
+    """
+    pixels = x.reshape(x.shape[0], -1, x.shape[-1])
+    pivot = pixels[:, :1].astype(jnp.float32)
+    mean, variance = _moments(pixels.astype(jnp.float32) - pivot, 1)
+    return jnp.stack([pivot + mean, variance], axis=2)
+
+
+def _standardised(x: Array, moments: Moments, eps: float) -> Array:
+    mean, variance = moments
+    return (x - mean) * lax.rsqrt(variance + eps)
+
+
+def norm_silu_conv(
+    norm: GroupNorm,
+    conv: Conv,
+    x: Measured,
+    *,
+    offset: Array | None = None,
+    residual: Callable[[], Array] | None = None,
+    measure: bool = False,
+) -> Measured:
+    """residual + conv(silu(norm(x))) + offset, fused where the convolution kernel supports it.
 
     Args:
         norm: norm of the input.
         conv: a 3×3 convolution of stride 1.
         x: [B, H, W, in].
         offset: added to every pixel of an image, [B, out]; or None.
+        residual: computes what to add to the image, [B, H, W, out]; or None.
+        measure: whether the kernel measures the result, for the norm that follows.
 
     Returns:
         [B, H, W, out].
     """
-    if conv.kernel_options.convolution_kernel and kernel.fits(x, conv.weight):
-        bias = conv.bias if offset is None else conv.bias + offset
-        interpret = conv.kernel_options.interpret
-        return kernel.convolve(x, conv.weight, bias, norm.affine(x), interpret=interpret)
-    y = conv(jax.nn.silu(norm(x)))
-    return y if offset is None else y + offset[:, None, None, :]
+    if conv.kernel_options.convolution_kernel and kernel.fits(x.image, conv.weight):
+        return Measured(
+            *kernel.convolve(
+                x.image,
+                conv.weight,
+                conv.bias if offset is None else conv.bias + offset,
+                norm.affine(x),
+                residual=None if residual is None else residual(),
+                measure=measure,
+                interpret=conv.kernel_options.interpret,
+            )
+        )
+    y = conv(jax.nn.silu(norm(x.image)))
+    if offset is not None:
+        y = y + offset[:, None, None, :]
+    return Measured(y if residual is None else residual() + y)
 
 
 def gelu(x: Array) -> Array:

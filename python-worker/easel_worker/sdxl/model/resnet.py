@@ -9,6 +9,7 @@ from easel_worker.sdxl.model.layers import (
     Conv,
     GroupNorm,
     Linear,
+    Measured,
     Padding,
     norm_silu_conv,
     upsample_nearest,
@@ -75,11 +76,17 @@ class Resnet:
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/resnet.py#L319
         """
+        return self.measured(Measured(x), time).image
+
+    def measured(self, x: Measured, time: Array | None = None) -> Measured:
+        """Like a call, for an image that may be measured, and measures its result if it can."""
         offset = None if self.time is None or time is None else self.time(time)
-        h = norm_silu_conv(self.norm1, self.conv1, x, offset=offset)
-        h = norm_silu_conv(self.norm2, self.conv2, h)
-        shortcut = x if self.shortcut is None else self.shortcut(x)
-        return shortcut + h
+        h = norm_silu_conv(self.norm1, self.conv1, x, offset=offset, measure=True)
+
+        def shortcut() -> Array:
+            return x.image if self.shortcut is None else self.shortcut(x.image)
+
+        return norm_silu_conv(self.norm2, self.conv2, h, residual=shortcut, measure=True)
 
 
 def declare_downsample(name: str, channels: int, padding: Padding) -> Conv:
@@ -116,13 +123,21 @@ class Upsample:
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/upsampling.py#L140
         """
-        conv, options = self.conv, self.conv.kernel_options
         doubled = (2 * x.shape[1], 2 * x.shape[2])
-        at_once = options.convolution_kernel and size in {None, doubled}
-        if at_once and upsampling.fits(x, conv.weight):
-            interpret = options.interpret
-            return upsampling.convolve_upsampled(x, conv.weight, conv.bias, interpret=interpret)
-        x = upsample_nearest(x)
-        if size is not None:
-            x = x[:, : size[0], : size[1], :]
-        return conv(x)
+        if size is None or size == doubled:
+            return self._doubled(x, measure=False).image
+        return self.conv(upsample_nearest(x)[:, : size[0], : size[1], :])
+
+    def measured(self, x: Array) -> Measured:
+        """Like a call without a size, and measures its result if it can."""
+        return self._doubled(x, measure=True)
+
+    def _doubled(self, x: Array, *, measure: bool) -> Measured:
+        conv, options = self.conv, self.conv.kernel_options
+        if options.convolution_kernel and upsampling.fits(x, conv.weight):
+            return Measured(
+                *upsampling.convolve_upsampled(
+                    x, conv.weight, conv.bias, measure=measure, interpret=options.interpret
+                )
+            )
+        return Measured(conv(upsample_nearest(x)))

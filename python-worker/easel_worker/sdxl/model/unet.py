@@ -12,7 +12,14 @@ from jax.typing import DTypeLike
 from easel_worker.sdxl.model.additions import NO_ADDITIONS, Additions
 from easel_worker.sdxl.model.attention import KeyValue, WithPicture
 from easel_worker.sdxl.model.config import UNetConfig
-from easel_worker.sdxl.model.layers import Conv, GroupNorm, Linear, norm_silu_conv, sinusoid
+from easel_worker.sdxl.model.layers import (
+    Conv,
+    GroupNorm,
+    Linear,
+    Measured,
+    norm_silu_conv,
+    sinusoid,
+)
 from easel_worker.sdxl.model.params import STATIC, layer
 from easel_worker.sdxl.model.unet_blocks import Down, LevelContext, Mid, Up
 
@@ -294,7 +301,7 @@ class UNet:
 
     def _conv_out(self, x: Array) -> Array:
         with jax.named_scope("conv_out"):
-            return norm_silu_conv(self.norm_out, self.conv_out, x)
+            return norm_silu_conv(self.norm_out, self.conv_out, Measured(x)).image
 
     def _embed_conditions(
         self, timestep: Array, pooled: Array, time_ids: Array, guidance: Array | None

@@ -10,7 +10,14 @@ from jax import Array
 
 from easel_worker.sdxl.model.attention import Attend, KeyValue, merge_heads, split_heads
 from easel_worker.sdxl.model.config import VaeConfig
-from easel_worker.sdxl.model.layers import Conv, GroupNorm, Linear, Padding, norm_silu_conv
+from easel_worker.sdxl.model.layers import (
+    Conv,
+    GroupNorm,
+    Linear,
+    Measured,
+    Padding,
+    norm_silu_conv,
+)
 from easel_worker.sdxl.model.params import STATIC, layer
 from easel_worker.sdxl.model.resnet import Resnet, Upsample, declare_downsample
 
@@ -77,12 +84,12 @@ class Mid:
             attention = PixelAttention.declare(f"{name}.attentions.0", config)
         return cls(_declare_resnets(name, config, [channels] * 2, channels), attention)
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Measured) -> Measured:
         """x [B, h, w, C] → the same shape."""
         with jax.named_scope("mid"):
             x = _through(self.resnets[:1], x)
             if self.attention is not None:
-                x = self.attention(x)
+                x = Measured(self.attention(x.image))
             return _through(self.resnets[1:], x)
 
 
@@ -104,10 +111,10 @@ class DownLevel:
             downsample = declare_downsample(name, outputs, DOWNSAMPLE_PADDING)
         return cls(_declare_resnets(name, config, sizes, outputs), downsample)
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Measured) -> Measured:
         """The image at the next level down."""
         x = _through(self.resnets, x)
-        return x if self.downsample is None else self.downsample(x)
+        return x if self.downsample is None else Measured(self.downsample(x.image))
 
 
 @layer
@@ -127,10 +134,10 @@ class UpLevel:
         upsample = Upsample.declare(name, outputs) if level > 0 else None
         return cls(_declare_resnets(name, config, sizes, outputs), upsample)
 
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, x: Measured) -> Measured:
         """The image at the level above."""
         x = _through(self.resnets, x)
-        return x if self.upsample is None else self.upsample(x)
+        return x if self.upsample is None else self.upsample.measured(x.image)
 
 
 @layer
@@ -170,11 +177,11 @@ class Encoder:
         """
         x = image.astype(self.conv_in.weight.dtype)
         with jax.named_scope("vae_encoder"):
-            x = self.conv_in(x)
+            features = Measured(self.conv_in(x))
             for i, level in enumerate(self.levels):
                 with jax.named_scope(f"down_{i}"):
-                    x = level(x)
-            x = _head(self.norm_out, self.conv_out, self.mid(x))
+                    features = level(features)
+            x = _head(self.norm_out, self.conv_out, self.mid(features))
             if self.quant is not None:
                 x = self.quant(x)
             mean, logvar = jnp.split(x, 2, axis=-1)
@@ -224,11 +231,11 @@ class Decoder:
         with jax.named_scope("vae_decoder"):
             if self.post_quant is not None:
                 x = self.post_quant(x)
-            x = self.mid(self.conv_in(x))
+            features = self.mid(Measured(self.conv_in(x)))
             for i, level in reversed(list(enumerate(self.levels))):
                 with jax.named_scope(f"up_{i}"):
-                    x = level(x)
-            return _head(self.norm_out, self.conv_out, x)
+                    features = level(features)
+            return _head(self.norm_out, self.conv_out, features)
 
 
 @layer
@@ -290,15 +297,15 @@ def _declare_resnets(
     )
 
 
-def _through(resnets: Sequence[Resnet], x: Array) -> Array:
+def _through(resnets: Sequence[Resnet], x: Measured) -> Measured:
     """Apply residual blocks in order."""
     for i, resnet in enumerate(resnets):
         with jax.named_scope(f"resnet_{i}"):
-            x = resnet(x)
+            x = resnet.measured(x)
     return x
 
 
-def _head(norm: GroupNorm, conv: Conv, x: Array) -> Array:
+def _head(norm: GroupNorm, conv: Conv, x: Measured) -> Array:
     """The last norm and convolution of encoder or decoder."""
     with jax.named_scope("conv_out"):
-        return norm_silu_conv(norm, conv, x)
+        return norm_silu_conv(norm, conv, x).image
