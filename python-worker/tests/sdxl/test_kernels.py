@@ -337,6 +337,23 @@ def test_int8_layers_with_norm_or_sum() -> None:
     assert_within_steps(found, token_layers.added(own.to_out, exact(x), exact(more)))
 
 
+def test_int8_cross_attention_in_one_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    block, x = int8_block(128), random(2, 64, 128)
+    kv = KeyValue(*(random(2, 77, 2, 64, seed=seed) for seed in (1, 2)))
+    called = []
+    attend = cross_attention.attend
+
+    def watched(*given: jax.Array, **options: bool) -> jax.Array:
+        called.append(given)
+        return attend(*given, **options)
+
+    monkeypatch.setattr(cross_attention, "attend", watched)
+    found = bind(block, INTERPRETED)(x, kv)
+    assert len(called) == 1
+    wanted = block(exact(x), jax.tree.map(exact, kv))
+    assert np.abs(exact(found) - wanted).mean() < 0.02 * np.abs(wanted).mean()
+
+
 def test_int8_feed_forward() -> None:
     block, x = int8_block(128), random(2, 64, 128)
     assert int8_feed_forward.fits(x, block.ff_out)

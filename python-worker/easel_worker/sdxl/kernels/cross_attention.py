@@ -3,7 +3,8 @@
     y = x + own(attended)
     y + out(attention(query(norm(y)), keys, values))
 
-These steps treat each token alone, so a block of tokens stays in vector memory through all of them.
+The three linear layers are of bfloat16, or all quantised to 8 bits. These steps treat each token
+alone, so a block of tokens stays in vector memory through all of them.
 Attention to a prompt's few keys is bound by the issue of its instructions, and the products around
 it by the matrix units: in one kernel they overlap.
 """
@@ -17,8 +18,8 @@ from jax import Array
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from easel_worker.sdxl.kernels import attention, chip
-from easel_worker.sdxl.kernels.integers import Norm
+from easel_worker.sdxl.kernels import attention, chip, integers
+from easel_worker.sdxl.kernels.integers import Norm, Quantised
 
 _MOST_TOKENS = 512
 _MOST_KEYS = 512
@@ -27,8 +28,8 @@ _MEMORY = 48 * 2**20
 """The rest of the vector memory holds the weights, which XLA copies there ahead of the kernel."""
 
 
-class Product(Protocol):
-    """The fields of a linear layer that the kernel uses: weight [C, C] and bias [C]."""
+class Plain(Protocol):
+    """The fields of a bfloat16 layer that the kernel uses: weight [C, C] and bias [C]."""
 
     @property
     def weight(self) -> Array: ...
@@ -40,10 +41,10 @@ class Product(Protocol):
 class Layers(NamedTuple):
     """The layers of the formula above. `own` and `out` have biases, `query` has none."""
 
-    own: Product
+    own: Plain | Quantised
     norm: Norm
-    query: Product
-    out: Product
+    query: Plain | Quantised
+    out: Plain | Quantised
 
 
 def fits(x: Array, key: Array, heads: int) -> bool:
@@ -78,12 +79,18 @@ def attend(
     block = pl.BlockSpec((1, rows, channels), lambda b, i: (b, i, 0))
     prompt = pl.BlockSpec((1, key.shape[1], channels), lambda b, i: (b, 0, 0))
     vector = pl.BlockSpec((1, channels), lambda b, i: (0, 0))
-    weight = pl.BlockSpec(memory_space=pltpu.VMEM)
     own, norm, query, out = layers
+    products = [_operands(each, interpret=interpret) for each in (own, query, out)]
+    vectors = [chip.vector(each) for each in (_bias(own), norm.weight, norm.bias, _bias(out))]
     call = pl.pallas_call(
         partial(_kernel, eps=norm.eps),
         grid=(batch, tokens // rows),
-        in_specs=[*[block] * 2, *[prompt] * 2, *[weight] * 3, *[vector] * 4],
+        in_specs=[
+            *[block] * 2,
+            *[prompt] * 2,
+            *(spec for each in products for spec in _specs(each)),
+            *[vector] * len(vectors),
+        ],
         out_specs=block,
         out_shape=jax.typeof(x),
         compiler_params=pltpu.CompilerParams(
@@ -91,14 +98,28 @@ def attend(
         ),
         cost_estimate=_cost(x, key),
         interpret=interpret,
-        name=f"cross_attention_{tokens}x{key.shape[1]}x{channels}",
+        name=f"{'int8_' * (len(products[0]) > 1)}cross_attention_"
+        f"{tokens}x{key.shape[1]}x{channels}",
     )
     result: Array = call(
         *(x, attended, key, value),
-        *(_near(each.weight, interpret=interpret) for each in (own, query, out)),
-        *(chip.vector(each) for each in (_bias(own), norm.weight, norm.bias, _bias(out))),
+        *(each for operands in products for each in operands),
+        *vectors,
     )
     return result
+
+
+def _operands(layer: Plain | Quantised, *, interpret: bool) -> list[Array]:
+    """The weight, and if it is quantised its gain and step."""
+    if isinstance(layer, Quantised):
+        weight = _near(layer.int8, interpret=interpret)
+        return [weight, chip.vector(layer.gain), chip.vector(layer.step)]
+    return [_near(layer.weight, interpret=interpret)]
+
+
+def _specs(operands: list[Array]) -> list[pl.BlockSpec]:
+    near = pl.BlockSpec(memory_space=pltpu.VMEM)
+    return [near, *(pl.BlockSpec(each.shape, lambda b, i: (0, 0)) for each in operands[1:])]
 
 
 def _near(weight: Array, *, interpret: bool) -> Array:
@@ -106,25 +127,27 @@ def _near(weight: Array, *, interpret: bool) -> Array:
     return weight if interpret else pltpu.with_memory_space_constraint(weight, pltpu.VMEM)
 
 
-def _bias(layer: Product) -> Array:
+def _bias(layer: Plain | Quantised) -> Array:
     if layer.bias is None:
         raise ValueError("this layer has no bias: the kernel needs one")
     return layer.bias
 
 
 def _kernel(x: Array, attended: Array, key: Array, value: Array, *rest: Array, eps: float) -> None:
-    own, query, out, own_bias, norm_weight, norm_bias, out_bias, result = rest
+    *operands, own_bias, norm_weight, norm_bias, out_bias, result = rest
+    each = len(operands) // 3
+    own, query, out = (operands[i * each : (i + 1) * each] for i in range(3))
     dtype = result.dtype
     # Rounded, as it is where other kernels store it.
-    y = x[0].astype(jnp.float32) + _dot(attended[0], own) + own_bias[...]
+    y = x[0].astype(jnp.float32) + _product(attended[0], own) + own_bias[...]
     y = y.astype(dtype).astype(jnp.float32)
     normal = chip.standardised(y, eps) * norm_weight[...] + norm_bias[...]
-    queries = _dot(normal.astype(dtype), query).astype(dtype)
+    queries = _product(normal, query).astype(dtype)
     heads = [
         attention.pair(queries[:, lanes], key[0, :, lanes], value[0, :, lanes])
         for lanes in map(_lanes, range(queries.shape[1] // chip.LANES))
     ]
-    sums = _dot(jnp.concatenate(heads, axis=-1), out)
+    sums = _product(jnp.concatenate(heads, axis=-1), out)
     result[0] = (y + sums + out_bias[...]).astype(dtype)
 
 
@@ -132,8 +155,15 @@ def _lanes(pair: int) -> slice:
     return slice(pair * chip.LANES, (pair + 1) * chip.LANES)
 
 
-def _dot(x: Array, weight: Array) -> Array:
-    return jnp.dot(x, weight[...], preferred_element_type=jnp.float32)
+def _product(x: Array, operands: list[Array]) -> Array:
+    """x [tokens, C] times the weight of `_operands`, float32."""
+    if len(operands) == 1:
+        [weight] = operands
+        dtype = weight.dtype
+        return jnp.dot(x.astype(dtype), weight[...], preferred_element_type=jnp.float32)
+    weight, gain, step = operands
+    steps = integers.to_int8(x.astype(jnp.float32) * gain[...])
+    return integers.product(steps, weight[...], step[...])
 
 
 def _cost(x: Array, key: Array) -> pl.CostEstimate:

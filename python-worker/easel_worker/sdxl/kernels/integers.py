@@ -4,7 +4,7 @@ Kernels process tokens [tokens, channels] in blocks, while the weights stay in v
 blocks keep the sums of products in registers.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -33,6 +33,7 @@ class Norm(Protocol):
     def eps(self) -> float: ...
 
 
+@runtime_checkable
 class Quantised(Protocol):
     """The fields of a layer that kernels use: int8 [in, out], gain [in], step and bias [out]."""
 

@@ -15,7 +15,7 @@ from jax import Array
 from easel_worker.sdxl.kernels import attention as kernel
 from easel_worker.sdxl.kernels import cross_attention
 from easel_worker.sdxl.model import layers, token_layers
-from easel_worker.sdxl.model.int8 import AnyLinear
+from easel_worker.sdxl.model.int8 import AnyLinear, Int8Linear
 from easel_worker.sdxl.model.kernel_layer import KernelLayer
 from easel_worker.sdxl.model.layers import GroupNorm, LayerNorm, Linear
 from easel_worker.sdxl.model.params import STATIC, layer
@@ -214,20 +214,23 @@ class Block:
     def _at_once(self, x: Array, kv: KeyValue) -> bool:
         """Whether one kernel can do what `_one_by_one` does."""
         linears = (self.attn1.to_out, self.attn2.to_q, self.attn2.to_out)
-        plain = all(type(each) is Linear for each in linears)
         options, heads = self.attn2.attend.kernel_options, self.attn2.heads
+        # A subclass does more than multiply.
+        alike = all(type(each) is Linear for each in linears) or (
+            options.linear_kernel and all(isinstance(each, Int8Linear) for each in linears)
+        )
         fits = cross_attention.fits(x, merge_heads(kv.key), heads)
-        return options.attention_kernel and plain and fits
+        return options.attention_kernel and alike and fits
 
     def _by_kernel(self, x: Array, attended: Array, kv: KeyValue) -> Array:
         """Like `_one_by_one`, where `_at_once` is true."""
-        own_out, query, out = _plain(self.attn1.to_out, self.attn2.to_q, self.attn2.to_out)
+        own, cross = self.attn1, self.attn2
         key, value = map(merge_heads, kv)
         return cross_attention.attend(
             *(x, attended),
-            cross_attention.Layers(own_out, self.norm2, query, out),
+            cross_attention.Layers(own.to_out, self.norm2, cross.to_q, cross.to_out),
             *(key, value),
-            interpret=self.attn2.attend.kernel_options.interpret,
+            interpret=cross.attend.kernel_options.interpret,
         )
 
     def replaced(self, change: Change) -> Self:
