@@ -24,7 +24,9 @@ import { requestRoutes } from './routes/requests.js'
 import { tokenizeRoute } from './routes/tokenize.js'
 import { sdapiRoutes } from './routes/sdapi/index.js'
 import { commonHeaders, ErrorResponse } from './schemas/error.js'
+import { usageRoute } from './routes/usage.js'
 import { HealthResponse } from './schemas/health.js'
+import { UsageResponse } from './schemas/usage.js'
 import type { ImageService } from './service/service.js'
 import type { Tracing } from './tracing/tracing.js'
 import type { UploadStore } from './uploads/store.js'
@@ -88,6 +90,7 @@ export async function buildAdminApp(parts: AppParts): Promise<FastifyInstance> {
   const app = await createApp(parts)
   app.addSchema(HealthResponse)
   app.addSchema(ErrorResponse)
+  app.addSchema(UsageResponse)
   await app.register(healthRoute, parts)
   await registerAdmin(app, parts)
   return app
@@ -96,6 +99,7 @@ export async function buildAdminApp(parts: AppParts): Promise<FastifyInstance> {
 async function registerAdmin(app: FastifyInstance, { service, metrics }: AppParts): Promise<void> {
   await app.register(probeRoutes, { service })
   await app.register(metricsRoute, { registry: metrics.registry })
+  await app.register(usageRoute, { service })
 }
 
 async function createApp(parts: AppParts): Promise<FastifyInstance> {

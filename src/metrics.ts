@@ -236,6 +236,23 @@ function watch(registry: Registry, { pool, service, memory, uploads, connections
     ['model'],
     perModel(({ served }) => served.swapSeconds)
   )
+  const used = () =>
+    service.models.flatMap(({ name, served }) => (name === undefined ? [] : [{ model: name, ...served.usage }]))
+  total(
+    'easel_chip_seconds_total',
+    'Chip-seconds used, by key, model and kind of work.',
+    ['key', 'model', 'kind'],
+    () =>
+      used().flatMap(({ model, lines }) =>
+        lines.map(({ key, kind, chipSeconds }): Sample => [{ key, model, kind }, chipSeconds])
+      )
+  )
+  total('easel_busy_chip_seconds_total', 'Chip-seconds that workers were busy.', ['model'], () =>
+    used().map(({ model, busy }): Sample => [{ model }, busy])
+  )
+  gauge('easel_in_flight_chip_seconds', 'Chip-seconds used for images that have not ended.', ['model'], () =>
+    used().map(({ model, inFlight }): Sample => [{ model }, inFlight])
+  )
   gauge(
     'easel_worker_info',
     'The model of each connected worker; always 1.',

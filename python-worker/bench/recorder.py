@@ -80,6 +80,10 @@ class Recorder:
         """See `Engine.merges`."""
         return self._engine.merges()
 
+    def clock(self) -> float:
+        """As the engine."""
+        return self._engine.clock()
+
     def rows_padded(self) -> int:
         """As the engine."""
         return self._engine.rows_padded()

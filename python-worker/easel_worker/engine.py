@@ -690,6 +690,9 @@ class Engine(Protocol):
             NotFinite: the last step made numbers that are not finite.
         """
 
+    def clock(self) -> float:
+        """Monotonic seconds, by which calls are charged to images: a clock's, or invented ones."""
+
     def rows_padded(self) -> int:
         """How many rows were computed since the start only to fill compiled programs."""
 

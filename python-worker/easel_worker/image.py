@@ -1,6 +1,7 @@
 """One image of a request, from its arrival to its end."""
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -30,6 +31,7 @@ class Image:
         steps_left: how many shared steps it still takes part in; only the step scheduler sets it.
         steps_done: how many of the request's steps the gateway knows to be done.
         lane: its arrays on the device; the attribute exists from its encoding to its end.
+        used: seconds that the engine has worked for it, by kind of work; only `meter` changes it.
     """
 
     request: Generate
@@ -45,6 +47,7 @@ class Image:
     encode_from: float = 0.0
     denoise_from: float = 0.0
     decode_from: float = 0.0
+    used: dict[str, float] = field(default_factory=lambda: defaultdict(float), repr=False)
 
     def __post_init__(self) -> None:
         self.shape = self.spec.shape

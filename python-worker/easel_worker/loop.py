@@ -35,6 +35,7 @@ from easel_worker.mailbox import (
     Received,
     TurnedAway,
 )
+from easel_worker.meter import Meter, used_by
 from easel_worker.pace import Pace
 from easel_worker.protocol import (
     Bye,
@@ -90,6 +91,7 @@ class Loop:
         self._clock = clock
         self._scheduler = scheduler or StepScheduler(engine.capabilities.rows, engine.adapter_sets)
         self._requests = Requests(self._scheduler, link, vitals, log)
+        self._meter = Meter(engine, vitals, self._scheduler.took)
         self._pace = Pace()
         self._preparing: list[Image] = []
         self._departure: Departure | None = None
@@ -161,6 +163,7 @@ class Loop:
                 self._requests.fail(cancel.id, "cancelled", "cancelled by the gateway")
             case Lost():
                 self._scheduler.cancel_all()
+                self._vitals.new_session()
                 self._link.resume()
             case Leave():
                 departure = Departure(self._clock() + event.grace_s, event.reason)
@@ -198,7 +201,7 @@ class Loop:
             return
         image.encode_from = self._clock()
         self._progress(image, "encoding", 0)
-        with self._blaming(image), self._timed([image]):
+        with self._blaming(image), self._meter.call("encode", [image]):
             image.lane = self._engine.start(image.spec)
         image.denoise_from = self._clock()
 
@@ -236,7 +239,7 @@ class Loop:
 
     def _run_step(self, images: list[Image]) -> None:
         start = self._clock()
-        with self._timed(images):
+        with self._meter.call("denoise", images):
             self._engine.step([image.lane for image in images])
         if all(image.lane.not_finite for image in images):
             return  # the engine computed nothing
@@ -266,7 +269,7 @@ class Loop:
         self._attend()
         if not image.ended:
             with self._blaming(image):
-                with self._timed([image]):
+                with self._meter.call("preview", [image]):
                     preview = self._engine.preview(image.lane)
                 self._progress(image, "denoising", step, preview)
 
@@ -277,22 +280,13 @@ class Loop:
         start = self._clock()
         self._progress(image, "decoding", image.spec.steps)
         with self._blaming(image):
-            with self._timed([image]):
+            with self._meter.call("decode", [image]):
                 pixels = self._engine.finish(image.lane)
             done = self._clock()
             self._pace.decoded(image.spec.size, done - start)
             self._attend(done=True)
             if not image.ended:
                 self._requests.finish(image, _result(image, pixels, done))
-
-    @contextmanager
-    def _timed(self, images: list[Image]) -> Iterator[None]:
-        """Count the seconds of a call of the engine for these images."""
-        start = self._clock()
-        try:
-            yield
-        finally:
-            self._scheduler.took(images, self._clock() - start)
 
     @contextmanager
     def _blaming(self, image: Image) -> Iterator[None]:
@@ -335,6 +329,7 @@ def _result(image: Image, pixels: Pixels, now: float) -> Result:
         height=image.spec.height,
         timings=image.timings(now),
         pixels=_bytes(pixels),
+        used=used_by([image]),
     )
 
 

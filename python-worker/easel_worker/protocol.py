@@ -95,6 +95,24 @@ class Timings:
     decode_ms: Milliseconds
 
 
+@dataclass(frozen=True, slots=True)
+class Used:
+    """How long the engine worked for an image, or for some together: its parts of shared calls."""
+
+    encode_ms: Milliseconds = 0.0
+    denoise_ms: Milliseconds = 0.0
+    preview_ms: Milliseconds = 0.0
+    decode_ms: Milliseconds = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """How long the engine has worked in a session, and how long of that only for padding."""
+
+    busy_ms: Milliseconds
+    padding_ms: Milliseconds
+
+
 @dataclass(frozen=True, kw_only=True)
 class Hello(Capabilities):
     """Worker → gateway: who the worker is and what it can do."""
@@ -130,6 +148,7 @@ class Heartbeat:
     controls: Annotated[tuple[Control, ...], AtMost100] | UnsetType = UNSET
     ip_adapters: Annotated[tuple[IpAdapter, ...], AtMost100] | UnsetType = UNSET
     lora_sets: LoraSets | UnsetType = UNSET
+    used: Busy | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +177,7 @@ class Result:
     height: Positive
     timings: Timings
     pixels: memoryview
+    used: Used | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +188,7 @@ class Failed:
     id: Id
     code: FailureCode
     message: str
+    used: Used | UnsetType = UNSET
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from easel_worker.engine import Capabilities, InvalidRequest, NotFinite, evaluat
 from easel_worker.failures import failure_code, failure_text
 from easel_worker.image import Image
 from easel_worker.logs import Logger
+from easel_worker.meter import used_by
 from easel_worker.protocol import Failed, FailureCode, FromWorker, Generate, Result
 from easel_worker.specs import specs
 from easel_worker.step_scheduler import StepScheduler
@@ -75,8 +76,9 @@ class Requests:
 
     def fail(self, request: str, code: FailureCode, message: str) -> None:
         """End a request with FAILED, unless it has already ended."""
+        used = used_by(self._scheduler.of(request))
         if self._scheduler.cancel(request):
-            self._link.send(Failed(request, code, message))
+            self._link.send(Failed(request, code, message, used))
 
     def blame(self, image: Image, error: Exception) -> None:
         """End the request of an image whose work raised `error`."""

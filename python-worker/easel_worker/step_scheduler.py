@@ -106,6 +106,10 @@ class StepScheduler:
         for some in (*self._running.values(), self._waiting):
             yield from some
 
+    def of(self, request: str) -> Sequence[Image]:
+        """The images of a request that have not ended."""
+        return self._requests.get(request, ())
+
     def _with_rows(self) -> Iterator[Image]:
         for images in self._running.values():
             yield from images

@@ -7,7 +7,7 @@ from dataclasses import replace
 from msgspec import UNSET, UnsetType
 
 from easel_worker.engine import DeviceMemory, Merges, NotFiniteStage
-from easel_worker.protocol import Heartbeat, LoraSets, NotFiniteTotals
+from easel_worker.protocol import Busy, Heartbeat, LoraSets, NotFiniteTotals
 
 STEPS_REMEMBERED = 64
 
@@ -26,12 +26,25 @@ class Vitals:
         self._memory: tuple[DeviceMemory, ...] = ()
         self._not_finite = NotFiniteTotals(0, 0, 0)
         self._lora_sets: LoraSets | UnsetType = UNSET
+        self._busy_s = 0.0
+        self._padding_s = 0.0
 
     def stepped(self, milliseconds: float) -> None:
         """Count one denoising step."""
         with self._lock:
             self._steps_total += 1
             self._step_ms.append(round(milliseconds, 3))
+
+    def busy(self, seconds: float, padding: float) -> None:
+        """Count a call of the engine, and its part that computed only padding."""
+        with self._lock:
+            self._busy_s += seconds
+            self._padding_s += padding
+
+    def new_session(self) -> None:
+        """Begin to count the engine's calls again: nobody asks for those so far any more."""
+        with self._lock:
+            self._busy_s = self._padding_s = 0.0
 
     def not_finite(self, stage: NotFiniteStage) -> None:
         """Count an image that failed because its numbers were not finite."""
@@ -79,4 +92,5 @@ class Vitals:
                 memory=self._memory,
                 not_finite=self._not_finite,
                 lora_sets=self._lora_sets,
+                used=Busy(round(self._busy_s * 1000, 3), round(self._padding_s * 1000, 3)),
             )

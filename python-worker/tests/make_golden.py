@@ -287,6 +287,7 @@ HELLO, GENERATE = READ["hello"], READ["generate"]
 HEARTBEAT = p.Heartbeat(
     "gateway.1", 128, 4, 2, 3, (101.5, 99.25), (DeviceMemory(0, 7 << 30, 16 << 30),)
 )
+USED = p.Used(encode_ms=10.5, denoise_ms=2000.125, decode_ms=80.0)
 TIMINGS = p.Timings(queue_ms=1.5, encode_ms=20.0, denoise_ms=4000.25, decode_ms=80.0)
 
 GOOD_TO_GATEWAY: dict[str, p.FromWorker] = {
@@ -313,11 +314,14 @@ GOOD_TO_GATEWAY: dict[str, p.FromWorker] = {
         coming_max_chunks=2,
     ),
     "heartbeat-lora-sets": replace(HEARTBEAT, lora_sets=p.LoraSets(2, 7, 3.25, 1)),
+    "heartbeat-used": replace(HEARTBEAT, used=p.Busy(busy_ms=1234.5, padding_ms=10.25)),
     "heartbeat-not-finite": replace(HEARTBEAT, not_finite=p.NotFiniteTotals(1, 20, 0)),
     "heartbeat-idle": p.Heartbeat("gateway.1", 0, 0, 0, 0, (), ()),
     "progress": p.Progress("7f3a.1", 0, "denoising", 12, 40),
     "progress-preview": p.Progress("7f3a.1", 1, "denoising", 15, 40, p.PreviewSize(3, 2), PIXELS),
     "result": p.Result("7f3a.1", 1, 4294967295, 3, 2, TIMINGS, PIXELS),
+    "result-used": p.Result("7f3a.1", 1, 4294967295, 3, 2, TIMINGS, PIXELS, USED),
+    "failed-used": p.Failed("7f3a.1", "cancelled", "cancelled by the gateway", USED),
     "failed": p.Failed("7f3a.1", "invalid", "größer als erlaubt: 4096×4096"),
     "bye": p.Bye("the worker got a signal"),
 }
@@ -445,6 +449,11 @@ def _bad_headers() -> Iterator[Golden]:
         "heartbeat-negative": (p.Heartbeat, heartbeat, {"queued": -1}),
         "heartbeat-boolean-for-integer": (p.Heartbeat, heartbeat, {"rows_in_use": True}),
         "heartbeat-65-steps": (p.Heartbeat, heartbeat, {"step_ms": [1.0] * 65}),
+        "heartbeat-busy-before-zero": (
+            p.Heartbeat,
+            heartbeat,
+            {"used": {"busy_ms": -1, "padding_ms": 0}},
+        ),
         "failed-unknown-code": (p.Failed, failed, {"code": "bored"}),
         "generate-missing-negative": (p.Generate, GENERATE_HEADER, {"negative": ...}),
         "generate-string-for-integer": (p.Generate, GENERATE_HEADER, {"steps": "40"}),

@@ -4,9 +4,11 @@ import fp from 'fastify-plugin'
 import type { TSchema } from 'typebox'
 import * as recipe from '../image/recipe.js'
 import * as answer from '../schemas/answer.js'
+import * as chipSeconds from '../schemas/chip-seconds.js'
 import * as controlPreview from '../schemas/control-preview.js'
 import * as controls from '../schemas/controls.js'
 import * as embeddings from '../schemas/embeddings.js'
+import * as estimate from '../schemas/estimate.js'
 import * as error from '../schemas/error.js'
 import * as generate from '../schemas/generate.js'
 import * as health from '../schemas/health.js'
@@ -16,14 +18,17 @@ import * as openai from '../schemas/openai.js'
 import * as recipeRoute from '../schemas/recipe.js'
 import * as sdapi from '../schemas/sdapi.js'
 import * as tokenize from '../schemas/tokenize.js'
+import * as usage from '../schemas/usage.js'
 import type { ImageService } from '../service/service.js'
 
 const MODULES: readonly object[] = [
   answer,
   controlPreview,
+  chipSeconds,
   controls,
   embeddings,
   error,
+  estimate,
   generate,
   health,
   loras,
@@ -31,7 +36,8 @@ const MODULES: readonly object[] = [
   recipe,
   recipeRoute,
   sdapi,
-  tokenize
+  tokenize,
+  usage
 ]
 
 /** The schemas that have an `$id`, by which others refer to them. */

@@ -28,6 +28,7 @@ import { answerHeaders, answerHeaderSchemas } from './answers/headers.js'
 import { jsonAnswer } from './answers/json.js'
 import { multipartAnswer } from './answers/multipart.js'
 import { callerOf, scopeOf, whenDone } from './caller.js'
+import { estimateRoute } from './estimate.js'
 import { bodyOf, preparedOf } from './pictures.js'
 
 export interface GenerateParts extends Pick<PictureBodies, 'bodyLimit'> {
@@ -44,7 +45,7 @@ const PICTURE_FIELDS = { image: 'image', mask_image: 'mask_image' } as const
 const File = { schema: Type.Unsafe<Buffer>({ type: 'string', format: 'binary' }) }
 const Events = { schema: eventsSchema(EVENTS_DESCRIPTION) }
 
-/** POST /generate makes images from a prompt. GET /requests/{id}/events watches a request made by another call. */
+/** POST /generate makes images from a prompt; POST /estimate says what that would use. GET /requests/{id}/events watches a request made by another call. */
 export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (
   app,
   { service, withRecipe, uploads, bodyLimit }
@@ -58,6 +59,7 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (
     properties: GenerateRequest.properties
   }
   await app.register(pictureBodiesPlugin, bodies)
+  await app.register(estimateRoute, { service, bodyLimit, maxFileBytes: uploads.maxFileBytes })
 
   app.post(
     '/generate',

@@ -1,5 +1,6 @@
 import { Type, type Static } from 'typebox'
 import { Recipe } from '../image/recipe.js'
+import { ChipSeconds } from './chip-seconds.js'
 import { ref } from './ref.js'
 
 const Milliseconds = Type.Number({ minimum: 0 })
@@ -39,7 +40,8 @@ export const GenerateResponse = Type.Object(
       chunks: Type.Integer({ description: 'The number of chunks of 75 tokens in which the prompts are encoded.' }),
       tokens: Type.Record(Type.String(), Type.Integer(), {
         description: 'Tokens of each prompt by its field, before any cut, without start, end and padding.'
-      })
+      }),
+      chip_seconds: Type.Optional(ref(ChipSeconds))
     })
   },
   { $id: 'GenerateResponse' }

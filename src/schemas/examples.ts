@@ -1,5 +1,6 @@
 import { NEUTRAL } from '../parameters.js'
 import type { GenerateResponse } from './answer.js'
+import type { EstimateResponse } from './estimate.js'
 import type { ControlInfo, IpAdapterInfo } from './controls.js'
 import type { HealthResponse } from './health.js'
 import type { EmbeddingInfo } from './embeddings.js'
@@ -23,6 +24,10 @@ const recipe = {
 } as const
 const origin = { model: 'stable-diffusion-xl-base-1.0', model_digest: '2d1c4f6a', version: '0.1.0' }
 
+const chipSeconds = { total: 3.131, encode: 0.009, denoise: 3.021, preview: 0, decode: 0.101 }
+
+export const estimateExample: EstimateResponse = { chip_seconds: chipSeconds, wait_seconds: 1.5, seconds: 4.6 }
+
 export const recipeExample = { recipe: { ...recipe, ...origin }, request: recipe, same_model: true }
 
 export const generateExample: GenerateResponse = {
@@ -41,7 +46,7 @@ export const generateExample: GenerateResponse = {
   timings: { queue_ms: 12.1, encode_ms: 9.4, denoise_ms: 3020.5, decode_ms: 101.2, file_ms: 84, total_ms: 3231.9 },
   truncated: [],
   warnings: [],
-  usage: { chunks: 1, tokens: { prompt: 11 } }
+  usage: { chunks: 1, tokens: { prompt: 11 }, chip_seconds: chipSeconds }
 }
 
 const offered = {

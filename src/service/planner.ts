@@ -17,7 +17,8 @@ import { type Resolved, resolveRequest, seedsOf } from './resolve.js'
 import { type SecondPass, secondPassOf } from './second-pass.js'
 import { startWireOf } from './starts.js'
 
-const NO_PIXELS = new Uint8Array()
+/** Pixels of a job that is only looked at. */
+export const NO_PIXELS = new Uint8Array()
 
 /** Everything decided about a request. */
 export interface Plan {

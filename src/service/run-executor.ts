@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { ServedModel } from '../workers/served-model.js'
+import { type ChipSeconds, total } from '../workers/chip-ledger.js'
 import type { Share } from '../workers/fair-queue.js'
 import type { Job, JobListener, JobProgress, RawImage } from '../workers/job.js'
 import type { ImageEncoder } from '../image/encoder.js'
@@ -80,7 +81,11 @@ export class RunExecutor {
       const made = await Promise.race([Promise.all(files), stopped(run.signal)])
       const images = made.map(({ image }) => image).sort((a, b) => a.index - b.index)
       const file_ms = Math.max(...made.map(({ ms }) => ms))
-      run.succeed({ images, timings: { ...slowest(made), file_ms, total_ms: performance.now() - start } })
+      run.succeed({
+        images,
+        used: usedBy(made),
+        timings: { ...slowest(made), file_ms, total_ms: performance.now() - start }
+      })
     } catch (error) {
       run.fail(error)
     }
@@ -89,7 +94,7 @@ export class RunExecutor {
   /** Makes an image's file of its pixels, after the second pass if there is one. */
   async #made(execution: Execution, first: RawImage, index: number, start: number): Promise<Made> {
     const raw = execution.second === undefined ? first : await this.#enlarged(execution, first, index, start)
-    return { ...(await this.#file(execution, raw, index)), timings: raw.timings }
+    return { ...(await this.#file(execution, raw, index)), timings: raw.timings, used: raw.used }
   }
 
   /** Runs the second pass over an image, on the weights that made it. @param start of the request, in ms */
@@ -113,7 +118,7 @@ export class RunExecutor {
           })
       }
     })
-    return { ...made!, timings: sum(first.timings, made!.timings) }
+    return { ...made!, timings: sum(first.timings, made!.timings), used: usedBy([first, made!]) }
   }
 
   #progress({ run, model, job }: Execution, { image, stage, step, of, preview }: JobProgress): void {
@@ -133,7 +138,11 @@ export class RunExecutor {
       .finally(() => hold.release())
   }
 
-  async #file({ run, resolved, overlay }: Execution, raw: RawImage, index: number): Promise<Omit<Made, 'timings'>> {
+  async #file(
+    { run, resolved, overlay }: Execution,
+    raw: RawImage,
+    index: number
+  ): Promise<Omit<Made, 'timings' | 'used'>> {
     const { encoder, embedRecipe, defaults, version, observer } = this.#options
     const start = performance.now()
     const { seed } = raw
@@ -165,6 +174,13 @@ interface Made {
   readonly image: ImageFile
   readonly ms: number
   readonly timings: Timings
+  readonly used: ChipSeconds | undefined
+}
+
+/** What images have used together; undefined if not all of their workers say. */
+function usedBy(images: readonly Pick<Made, 'used'>[]): ChipSeconds | undefined {
+  const known = images.flatMap(({ used }) => used ?? [])
+  return known.length === images.length ? total(known) : undefined
 }
 
 /** The times of two passes together. */

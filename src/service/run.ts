@@ -1,3 +1,4 @@
+import type { ChipSeconds } from '../workers/chip-ledger.js'
 import { JobError } from '../workers/job.js'
 import type { EaselError } from '../errors.js'
 import type { Format } from '../image/formats.js'
@@ -32,6 +33,8 @@ export interface ImageFile {
 export interface Finished {
   readonly images: readonly ImageFile[]
   readonly timings: RunTimings
+  /** What all images have used; undefined if their workers do not say. */
+  readonly used?: ChipSeconds | undefined
 }
 
 export type RunEvent =
@@ -54,7 +57,7 @@ export type RunEvent =
     }
   | { readonly type: 'image'; readonly image: ImageFile }
   | { readonly type: 'error'; readonly error: EaselError }
-  | { readonly type: 'done'; readonly timings: RunTimings }
+  | { readonly type: 'done'; readonly timings: RunTimings; readonly used?: ChipSeconds | undefined }
 
 /** An event with its number. Numbers increase. */
 export type Numbered = RunEvent & { readonly number: number }
@@ -205,7 +208,7 @@ export class Run {
   }
 
   succeed(finished: Finished): void {
-    this.#end({ type: 'done', timings: finished.timings }, undefined)
+    this.#end({ type: 'done', timings: finished.timings, used: finished.used }, undefined)
     this.#resolve(finished)
   }
 

@@ -9,6 +9,7 @@ import type { TokenizeRequest, TokenizeResponse } from '../schemas/tokenize.js'
 import { Admission } from './admission.js'
 import type { Caller } from './caller.js'
 import { MEMORY_RETRY_SECONDS, outcomeOf } from './failures.js'
+import { type Estimate, estimateOf } from './estimate.js'
 import { IdempotencyStore } from './idempotency.js'
 import { RunsInFlight } from './in-flight.js'
 import { Ledger, type Outcome } from './ledger.js'
@@ -256,6 +257,21 @@ export class ImageService {
    */
   watch(run: Run): () => void {
     return this.#join(run, false)
+  }
+
+  /**
+   * What a request would use and when it would be done. Makes nothing.
+   *
+   * @param prepared what `prepare` made of its pictures; freed here
+   * @throws EaselError when `submit` would refuse it
+   */
+  estimate(request: GenerateRequest, caller: Caller, prepared?: Prepared): Estimate {
+    try {
+      const model = this.#planner.admit(request, caller)
+      return estimateOf(prepared?.plan ?? this.#planner.plan(request, caller, model))
+    } finally {
+      prepared?.release()
+    }
   }
 
   /** Counts the tokens of prompts. @throws EaselError INVALID_REQUEST or MODEL_NOT_FOUND */

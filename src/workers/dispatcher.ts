@@ -1,12 +1,13 @@
 import { AdapterSets } from './adapter-sets.js'
 import { canRun, GUIDANCE_EMBEDDING } from './capabilities.js'
+import { type ChipLedger, type ChipSeconds, chipSecondsOf, type Count, sumOf } from './chip-ledger.js'
 import type { Forecast } from './estimate.js'
 import { FairQueue, type Share } from './fair-queue.js'
 import type { Log } from '../logger.js'
 import type { PoolObserver } from './events.js'
 import { type Job, JobError, type JobListener, type RawImage, rowsOf } from './job.js'
 import { sameWeights, type Weights } from './models.js'
-import type { Failed, GatewayMessage, Result } from './protocol.js'
+import type { Failed, GatewayMessage, Hello, Result } from './protocol.js'
 import type { ConnectedWorker, WorkMessage } from './registry.js'
 import { Task } from './task.js'
 import { tenantName, Tenants } from './tenants.js'
@@ -23,6 +24,9 @@ const BATCH_AGEING_MS = 60_000
 /** The share of jobs for which none is stated. */
 const NOBODY: Share = { key: '', weight: 1, priority: 'interactive' }
 
+/** Failures after which a key pays for the work so far: its client did not want it any more. */
+const OWN_FAILURES: ReadonlySet<Failed['code']> = new Set(['cancelled', 'expired'])
+
 const GOING_AWAY = 'the server is shutting down'
 
 /** All attempts at a request must use the same weights. */
@@ -33,6 +37,9 @@ export interface DispatcherOptions {
   workers: () => Iterable<ConnectedWorker>
   /** Chip-seconds that a job will probably take. Positive. */
   cost: (job: Job) => number
+  /** An image of a job has used this. */
+  learn: (job: Job, used: ChipSeconds) => void
+  ledger: ChipLedger
   /** How many steps of a worker these steps of a request take. */
   workerSteps: (scheduler: string, steps: number) => number
   /** Whether a worker has the weights that new tasks go to. */
@@ -173,7 +180,16 @@ export class Dispatcher {
     const { now, cost } = this.#options
     const submittedAt = now()
     const deadline = submittedAt + timeout
-    const task = new Task({ id, job, share, cost: cost(job), rows: this.rowsOf(job), submittedAt, deadline, listener })
+    const task = new Task({
+      id,
+      job,
+      share,
+      cost: cost(job),
+      rows: rowsOf(job, this.embedded),
+      submittedAt,
+      deadline,
+      listener
+    })
     task.weights = weights
     return task
   }
@@ -256,7 +272,10 @@ export class Dispatcher {
     const { id } = message.header
     const assignment = this.#assignments.get(id)
     // A late message about an attempt that ended or moved to another worker.
-    if (assignment === undefined || assignment.worker !== worker.name) return
+    if (assignment === undefined || assignment.worker !== worker.name) {
+      this.#account(worker, undefined, message)
+      return
+    }
     const { task } = assignment
     if (message.kind === 'PROGRESS') {
       const { image, stage, step, of, preview } = message.header
@@ -264,9 +283,33 @@ export class Dispatcher {
       const first = !task.started
       task.progress({ image, stage, step, of, ...picture })
       if (first) this.#started(task)
-    } else if (message.kind === 'RESULT')
-      this.#result(id, assignment, message.header, message.pixels, worker.hello.model)
+      return
+    }
+    const used = this.#account(worker, assignment, message)
+    if (message.kind === 'RESULT')
+      this.#result(id, assignment, message.header, message.pixels, worker.hello.model, used)
     else this.#failed(id, assignment, message.header)
+  }
+
+  /** Enters what a worker has used into the ledger. @returns it, if the worker says */
+  #account(
+    { name, session, hello }: ConnectedWorker,
+    assignment: Assignment | undefined,
+    message: WorkMessage
+  ): ChipSeconds | undefined {
+    const { ledger } = this.#options
+    const said = message.kind === 'PROGRESS' ? undefined : message.header.used
+    if (said === undefined) return undefined
+    const used = chipSecondsOf(said, chipsOf(hello))
+    // A key pays for what it got and for what it has cancelled, but not for what went wrong here.
+    const lost = message.kind === 'FAILED' && !OWN_FAILURES.has(message.header.code)
+    if (assignment === undefined || lost) ledger.lose(name, session, used)
+    else {
+      const { task } = assignment
+      ledger.charge(name, session, task.share, used)
+      task.used = (task.used ?? 0) + sumOf(used)
+    }
+    return used
   }
 
   /**
@@ -274,14 +317,18 @@ export class Dispatcher {
    *
    * @param blameless whether the loss says nothing about the tasks that ran
    */
-  workerLost(name: string, blameless: boolean): void {
+  workerLost({ name, session, hello, heartbeat }: ConnectedWorker, blameless: boolean): void {
+    this.#options.ledger.close(name, session, countOf({ hello, heartbeat }))
     this.#drainingWorkers.delete(name)
     this.#adapters.lost(name)
     const lost = [...this.#assignments].filter(([, assignment]) => assignment.worker === name)
     const again: Task[] = []
     for (const [id, { task }] of lost) {
       this.#assignments.delete(id)
-      if (task.ended) continue
+      if (task.ended) {
+        this.#queue.settle(task, task.used ?? 0)
+        continue
+      }
       task.crashes = task.running && !blameless ? task.crashes + 1 : 0
       task.running = false
       if (task.crashes >= MAX_CRASHES)
@@ -309,11 +356,10 @@ export class Dispatcher {
     for (const worker of this.#options.workers()) if (!this.#drainingWorkers.has(worker.name)) yield worker
   }
 
-  /** Most rows that a job's images take in one step. */
-  rowsOf(job: Job): number {
+  /** Whether the model takes the guidance scale as an input, so that no image has a second row. */
+  get embedded(): boolean {
     const workers = [...this.#options.workers()]
-    const embedded = workers.every(({ hello }) => hello.features?.includes(GUIDANCE_EMBEDDING))
-    return rowsOf(job, embedded && workers.length > 0)
+    return workers.length > 0 && workers.every(({ hello }) => hello.features?.includes(GUIDANCE_EMBEDDING))
   }
 
   /** @param everything ignore the PREFETCH limit */
@@ -400,7 +446,14 @@ export class Dispatcher {
     send(worker.name, { kind: 'GENERATE', header: { ...header, ...tenant, id, timeout_ms }, frames })
   }
 
-  #result(id: string, assignment: Assignment, result: Result, pixels: Uint8Array, model: Weights): void {
+  #result(
+    id: string,
+    assignment: Assignment,
+    result: Result,
+    pixels: Uint8Array,
+    model: Weights,
+    used: ChipSeconds | undefined
+  ): void {
     const { task } = assignment
     const { image, seed, width, height, timings } = result
     if (seed !== task.job.seeds[image] || width !== task.job.width || height !== task.job.height) {
@@ -411,7 +464,8 @@ export class Dispatcher {
     }
     // A duplicate RESULT: count the image once.
     if (!assignment.undelivered.delete(image)) return
-    task.image(image, { seed, width, height, pixels, timings, model })
+    task.image(image, { seed, width, height, pixels, timings, model, used })
+    if (used !== undefined) this.#options.learn(task.job, used)
     this.#options.forecast.overheadTook((timings.encode_ms + timings.decode_ms) / 1000)
     if (assignment.undelivered.size === 0) this.#release(id)
   }
@@ -425,13 +479,21 @@ export class Dispatcher {
     if (code === 'draining' && !task.ended) {
       // The worker is leaving without finishing it: requeue it for another worker or a successor.
       task.running = false
+      this.#assignments.delete(id)
       this.#queue.giveBack([task])
-    } else task.fail(code, message)
+      this.pump()
+      return
+    }
+    task.fail(code, message)
     this.#release(id)
   }
 
+  /** Ends an attempt after which the task is not tried again. */
   #release(id: string): void {
+    const { task } = this.#assignments.get(id)!
     this.#assignments.delete(id)
+    // Workers that do not say what they used are believed to have used what was estimated.
+    if (task.used !== undefined) this.#queue.settle(task, task.used)
     this.pump()
   }
 
@@ -472,4 +534,17 @@ export class Dispatcher {
       ahead += 1
     }
   }
+}
+
+/** How many chips a worker drives. */
+function chipsOf({ devices }: Pick<Hello, 'devices'>): number {
+  return Math.max(1, devices.length)
+}
+
+/** What a worker counted in its present session, in chip-seconds; undefined if it does not count. */
+export function countOf({ hello, heartbeat }: Pick<ConnectedWorker, 'hello' | 'heartbeat'>): Count | undefined {
+  if (heartbeat?.used === undefined) return undefined
+  const { busy_ms, padding_ms } = heartbeat.used
+  const chips = chipsOf(hello)
+  return { busy: (busy_ms * chips) / 1000, padding: (padding_ms * chips) / 1000 }
 }

@@ -1,3 +1,4 @@
+import type { ChipSeconds } from './chip-ledger.js'
 import type { Weights } from './models.js'
 import type { Generate, Progress, Timings } from './protocol.js'
 
@@ -17,6 +18,8 @@ export interface RawImage {
   readonly timings: Timings
   /** The weights of the worker that made it. */
   readonly model: Weights
+  /** What it has used; undefined if its worker does not say. */
+  readonly used: ChipSeconds | undefined
 }
 
 export interface JobProgress {
@@ -54,6 +57,24 @@ export class JobError extends Error {
     this.name = 'JobError'
     this.failure = failure
   }
+}
+
+/**
+ * Rows that one image takes in all its steps together: two in a guided step, one in another.
+ *
+ * @param embedded as in `rowsOf`
+ */
+export function rowSteps(
+  {
+    guidance,
+    guidance_start = 0,
+    guidance_end = 1,
+    steps
+  }: Pick<Job, 'guidance' | 'guidance_start' | 'guidance_end' | 'steps'>,
+  embedded: boolean
+): number {
+  const guided = embedded || guidance <= 1 ? 0 : Math.trunc(guidance_end * steps) - Math.trunc(guidance_start * steps)
+  return steps + Math.max(0, guided)
 }
 
 /**

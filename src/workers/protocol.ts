@@ -314,6 +314,12 @@ const HEARTBEAT = Type.Object(
         { description: 'Copies of weights with LoRAs, the time that they took, and images that wait for theirs' }
       )
     ),
+    used: Type.Optional(
+      Type.Object(
+        { busy_ms: Milliseconds, padding_ms: Milliseconds },
+        { description: 'How long the engine worked in this session, and how long of that for padding' }
+      )
+    ),
     not_finite: Type.Optional(
       Type.Object(
         { text_encoder: Count, denoise: Count, decode: Count },
@@ -338,8 +344,27 @@ const PROGRESS = Type.Object(
 )
 export type Progress = Static<typeof PROGRESS>
 
+const Used = Type.Object(
+  {
+    encode_ms: Type.Optional(Milliseconds),
+    denoise_ms: Type.Optional(Milliseconds),
+    preview_ms: Type.Optional(Milliseconds),
+    decode_ms: Type.Optional(Milliseconds)
+  },
+  { description: 'How long the engine worked for the images: their parts of shared calls' }
+)
+export type Used = Static<typeof Used>
+
 const RESULT = Type.Object(
-  { id: Id, image: Count, seed: Uint32, width: Positive, height: Positive, timings: Timings },
+  {
+    id: Id,
+    image: Count,
+    seed: Uint32,
+    width: Positive,
+    height: Positive,
+    timings: Timings,
+    used: Type.Optional(Used)
+  },
   { description: '0x04, worker to gateway: one finished image; one binary frame' }
 )
 export type Result = Static<typeof RESULT>
@@ -348,7 +373,8 @@ const FAILED = Type.Object(
   {
     id: Id,
     code: oneOf('invalid', 'cancelled', 'expired', 'draining', 'out_of_memory', 'internal'),
-    message: Type.String()
+    message: Type.String(),
+    used: Type.Optional(Used)
   },
   { description: '0x05, worker to gateway: the request failed, with none or some of its images sent' }
 )

@@ -1,17 +1,21 @@
 import type { Log } from '../logger.js'
 import { type Capabilities, chanceOf, fieldInTheWay, mergeCapabilities } from './capabilities.js'
-import { Dispatcher, type SubmitOptions } from './dispatcher.js'
+import { ChipLedger, type ChipSeconds, sumOf } from './chip-ledger.js'
+import { countOf, Dispatcher, type SubmitOptions } from './dispatcher.js'
 import { Forecast } from './estimate.js'
 import type { PoolObserver } from './events.js'
 import type { Share } from './fair-queue.js'
 import type { Job, RawImage } from './job.js'
-import { nominalChipSeconds } from './prices.js'
+import { type Extent, nominalChipSeconds, PriceList } from './prices.js'
 import { describeWeights, sameWeights, type Weights } from './models.js'
 import type { GatewayMessage, Hello } from './protocol.js'
 import type { ConnectedWorker, Refusal, WorkMessage } from './registry.js'
 
 /** Most weights remembered. Bounded, because workers choose their digests. */
 const MAX_SEEN = 64
+
+/** The least that a job counts for, in chip-seconds. */
+const MIN_COST = 1e-6
 
 /** A model that requests can choose. */
 export interface ModelOptions {
@@ -58,6 +62,8 @@ export class ServedModel {
   readonly #options: ServedModelOptions
   readonly #workers = new Map<string, ConnectedWorker>()
   readonly #forecast = new Forecast()
+  readonly #prices = new PriceList()
+  readonly #ledger = new ChipLedger()
   readonly #dispatcher: Dispatcher
   /** All weights that its workers have had, in the order in which they were first seen. */
   readonly #seen: Weights[] = []
@@ -78,6 +84,8 @@ export class ServedModel {
       workers: () => this.#workers.values(),
       workerSteps: (scheduler, steps) => this.#workerSteps(scheduler, steps),
       cost: (job) => this.#cost(job),
+      learn: (job, used) => this.#prices.learn(job, this.#extentOf(job), used),
+      ledger: this.#ledger,
       isCurrent: (worker) => this.isCurrent(worker),
       rows: () => this.#rows,
       delay: () => this.#turns?.delayOf(this) ?? 0,
@@ -177,6 +185,22 @@ export class ServedModel {
     return this.#dispatcher.secondsFor(job, share)
   }
 
+  /** What a job will probably use. Undefined before the first image. */
+  chipSecondsFor(job: Job): ChipSeconds | undefined {
+    return this.#prices.estimate(job, this.#extentOf(job))
+  }
+
+  /** Who used its chips. */
+  get usage(): ReturnType<ChipLedger['read']> {
+    return this.#ledger.read(
+      this.workers.map(({ name, session, hello, heartbeat }) => ({
+        name,
+        session,
+        count: countOf({ hello, heartbeat })
+      }))
+    )
+  }
+
   /** Seconds that these steps of a request plus encoding and decoding take. Undefined without a recent measurement. */
   secondsLeft(scheduler: string, steps: number): number | undefined {
     return this.#forecast.secondsLeft(this.#workerSteps(scheduler, steps))
@@ -251,7 +275,7 @@ export class ServedModel {
     if (this.#chooseWeights()) this.#merge(this.workers.find((each) => this.isCurrent(each))!.hello)
     const left = this.workers.filter((each) => this.isCurrent(each))
     if (left.length > 0) this.#rows = rowsOf(left)
-    this.#dispatcher.workerLost(worker.name, blameless)
+    this.#dispatcher.workerLost(worker, blameless)
   }
 
   receive(worker: ConnectedWorker, message: WorkMessage): void {
@@ -301,7 +325,13 @@ export class ServedModel {
   }
 
   #cost(job: Job): number {
-    return nominalChipSeconds(job, this.#workerSteps(job.scheduler, job.steps), this.#dispatcher.rowsOf(job))
+    const estimate = this.chipSecondsFor(job)
+    // Credit of nothing would never run out.
+    return Math.max(MIN_COST, estimate === undefined ? nominalChipSeconds(job, this.#extentOf(job)) : sumOf(estimate))
+  }
+
+  #extentOf({ scheduler, steps }: Job): Extent {
+    return { embedded: this.#dispatcher.embedded, evaluations: this.#workerSteps(scheduler, steps) / steps }
   }
 
   #workerSteps(scheduler: string, steps: number): number {

@@ -29,6 +29,8 @@ export class Task implements Waiting {
   readonly deadline: number
   /** The weights of its first worker, which all later ones must have. */
   weights: Weights | undefined
+  /** Chip-seconds that its key has paid; undefined until a worker says. */
+  used: number | undefined
   /** How often it was sent to a worker. */
   attempts = 0
   /** Consecutive worker deaths while it ran. After one it is a suspect and runs alone. */

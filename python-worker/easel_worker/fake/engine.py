@@ -127,6 +127,7 @@ class FakeEngine:
         self._controls = fake_controls(options.controlnets)
         self._ip_adapters = fake_ip_adapters(options.ip_adapters)
         self._merged: dict[AdapterSet, str] = {}
+        self._spent_s = 0.0
 
     def warm(self, report: Callable[[str], None]) -> None:
         """Take `fake_warm_ms`."""
@@ -233,6 +234,10 @@ class FakeEngine:
         text = f"{self._text(lane.spec)}|{lane.step}"
         return picture(text, lane.spec.width // PREVIEW_SCALE, lane.spec.height // PREVIEW_SCALE)
 
+    def clock(self) -> float:
+        """What its calls were told to take, whatever the machine's other load made of that."""
+        return self._spent_s
+
     def rows_padded(self) -> int:
         """Always 0: a fake step has no padding."""
         return 0
@@ -285,6 +290,7 @@ class FakeEngine:
     def _take(self, milliseconds: float) -> None:
         if milliseconds > 0:
             self._sleep(milliseconds / 1000)
+            self._spent_s += milliseconds / 1000
 
     def _fault(self, stage: str, seed: int | None) -> None:
         """Fail if the options have a fault for this stage and seed."""

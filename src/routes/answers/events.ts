@@ -3,7 +3,7 @@ import { type TUnsafe, Type } from 'typebox'
 import { errorBody } from '../../errors.js'
 import type { Numbered, Run } from '../../service/run.js'
 import { jsonWithFile, type Piece, slicesOf } from './body.js'
-import { imageJson, promptsJson } from './json.js'
+import { imageJson, reportJson } from './json.js'
 
 /** Describes the stream in the OpenAPI document. */
 export const EVENTS_DESCRIPTION = [
@@ -148,7 +148,7 @@ function dataOf(run: Run, event: Numbered, withRecipe: boolean): Piece[] {
         ...(event.error.retryAfter === undefined ? {} : { retry_after: event.error.retryAfter })
       })
     case 'done':
-      return json({ id, timings: event.timings, ...promptsJson(run) })
+      return json({ id, timings: event.timings, ...reportJson(run, event.used) })
   }
 }
 

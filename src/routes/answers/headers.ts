@@ -1,5 +1,6 @@
 import { Type } from 'typebox'
 import { ascii, recipeHeader } from '../../image/recipe.js'
+import { chipSecondsJson } from '../../service/chip-seconds.js'
 import type { Finished, Run, RunTimings } from '../../service/run.js'
 
 /** Schemas of the headers from `answerHeaders`, for the OpenAPI document. */
@@ -14,6 +15,9 @@ export const answerHeaderSchemas = {
       'The number of tokens of each prompt by its field, before any cut, without start, end and padding: `prompt=12, negative_prompt=9`.'
   }),
   'easel-chunks': Type.String({ description: 'The number of chunks of 75 tokens in which the prompts are encoded.' }),
+  'easel-chip-seconds': Type.String({
+    description: 'Seconds that the chips worked for the request, times the number of chips.'
+  }),
   'easel-warning': Type.String({
     description:
       'What is probably not meant as it is read, e.g. a weight in a plain prompt, or a LoRA for few steps with many. ASCII; other characters as in JSON.'
@@ -27,7 +31,11 @@ export const answerHeaderSchemas = {
 }
 
 /** Headers of every successful answer. */
-export function answerHeaders(run: Run, { images, timings }: Finished, withRecipe: boolean): Record<string, string> {
+export function answerHeaders(
+  run: Run,
+  { images, timings, used }: Finished,
+  withRecipe: boolean
+): Record<string, string> {
   const first = images[0]!
   const { truncated, warnings, usage } = run.prompts
   return {
@@ -38,6 +46,7 @@ export function answerHeaders(run: Run, { images, timings }: Finished, withRecip
       .map(([field, tokens]) => `${field}=${tokens}`)
       .join(', '),
     'easel-chunks': String(usage.chunks),
+    ...(used === undefined ? {} : { 'easel-chip-seconds': String(chipSecondsJson(used).total) }),
     ...(truncated.length > 0 ? { 'easel-truncated': truncated.join(', ') } : {}),
     ...(warnings.length > 0 ? { 'easel-warning': ascii(warnings.join('; ')) } : {})
   }

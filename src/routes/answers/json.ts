@@ -1,10 +1,11 @@
 import { mimeOf } from '../../image/formats.js'
+import { chipSecondsJson } from '../../service/chip-seconds.js'
 import type { Finished, ImageFile, Run } from '../../service/run.js'
 import { joined, jsonWithFile, type Piece } from './body.js'
 
 /** All images of a request as a `GenerateResponse`. */
-export function jsonAnswer(run: Run, { images, timings }: Finished, withRecipe: boolean): Piece[] {
-  const rest = JSON.stringify({ timings, ...promptsJson(run) }).slice(1)
+export function jsonAnswer(run: Run, { images, timings, used }: Finished, withRecipe: boolean): Piece[] {
+  const rest = JSON.stringify({ timings, ...reportJson(run, used) }).slice(1)
   return [
     `{"id":${JSON.stringify(run.id)},"images":[`,
     ...joined(
@@ -15,10 +16,11 @@ export function jsonAnswer(run: Run, { images, timings }: Finished, withRecipe: 
   ]
 }
 
-/** What an answer says about its prompts. */
-export function promptsJson({ prompts: { truncated, warnings, usage } }: Run) {
+/** What an answer says about its prompts, and what its images have used. */
+export function reportJson({ prompts: { truncated, warnings, usage } }: Run, used: Finished['used']) {
   const { chunks, tokens } = usage
-  return { truncated, warnings, usage: { chunks, tokens } }
+  const chips = used === undefined ? {} : { chip_seconds: chipSecondsJson(used) }
+  return { truncated, warnings, usage: { chunks, tokens, ...chips } }
 }
 
 /**

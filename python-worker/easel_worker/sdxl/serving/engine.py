@@ -9,6 +9,7 @@ the same program, so other lanes cannot change its arithmetic.
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -315,6 +316,10 @@ class SdxlEngine:
     def merges(self) -> Merges | None:
         """See `Engine.merges`."""
         return self._warm_runner.adapters.merges() if self.adapter_sets else None
+
+    def clock(self) -> float:
+        """The monotonic clock: every call waits for the device."""
+        return time.monotonic()
 
     def rows_padded(self) -> int:
         """See `Engine.rows_padded`."""
