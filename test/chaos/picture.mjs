@@ -1,4 +1,5 @@
 // @ts-check
+import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import sharp from 'sharp'
@@ -30,8 +31,9 @@ export async function pictureChecker() {
   const { SdxlTokenizers } = await load('tokenizer/index.js')
   const { tokenizePrompts } = await load('service/prompt-job.js')
   const { resized } = await load('pictures/transform.js')
-  const { canny } = await load('pictures/lines/canny.mjs')
-  const { lineart } = await load('pictures/lines/lineart.mjs')
+  const { canny, lineart } = await load('pictures/lines/lines.mjs')
+  // Vitest wraps what it imports, and a promise cannot be wrapped.
+  const cv = await createRequire(import.meta.url)('@techstark/opencv-js')
   const tokenizers = await SdxlTokenizers.fromModelFolder(join(root, 'models/demo'))
   /**
    * @param {{ width: number, height: number, data: Buffer }} picture
@@ -39,7 +41,7 @@ export async function pictureChecker() {
    */
   const linesOf = (picture, preprocessor) => {
     if (preprocessor === undefined) return picture.data
-    const lines = preprocessor === 'canny' ? canny(picture, 100, 200) : lineart(picture)
+    const lines = preprocessor === 'canny' ? canny(cv, picture, 100, 200) : lineart(cv, picture)
     return Buffer.from(Uint8Array.from(picture.data, (_, i) => lines[Math.floor(i / 3)]))
   }
   return async (png, { body, pictures }, seed) => {
