@@ -392,6 +392,16 @@ def test_only_bfloat16_layers_take_the_fitted_gelu(dtype: jnp.dtype, differs: bo
     assert "tanh" not in str(jax.make_jaxpr(lambda x: feed_forward(block, x, exact))(x))
 
 
+def test_value_and_gate_by_two_products_have_the_bits_of_one() -> None:
+    block = weights.init(Block.declare("b", 128, 64, 2), jax.random.key(0), jnp.bfloat16)
+    block = replace(block, ff_in=replace(block.ff_in, bias=random(1024, seed=1)))
+    x = random(2, 64, 128)
+    value, gate = jnp.split(block.ff_in(block.norm3(x)), 2, axis=-1)
+    wanted = x + block.ff_out(value * layers.fitted_gelu(gate))
+    fitted = replace(PLAIN, fitted_gelu=True)
+    np.testing.assert_array_equal(exact(feed_forward(block, x, fitted)), exact(wanted))
+
+
 def test_gelu_by_tanh_is_accurate_enough_for_8_bits() -> None:
     x = jnp.linspace(-8.0, 8.0, 4001)
     assert float(jnp.max(jnp.abs(int8_feed_forward.gelu(x) - layers.gelu(x)))) < 6e-4

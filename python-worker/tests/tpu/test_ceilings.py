@@ -16,7 +16,7 @@ WORKER = Path(__file__).parents[2]
 
 CEILINGS = {
     # ms, MiB
-    "transformer_block": (0.81, 20.0),
+    "transformer_block": (0.78, 20.0),
     "int8_block": (0.475, 13.0),
     "vae_block": (0.87, 20.0),
 }

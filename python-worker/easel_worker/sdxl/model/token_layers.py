@@ -3,16 +3,16 @@
 Kernels fuse these where the layers are quantised (`int8`) and the kernel options say so.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeGuard
 
 import jax.numpy as jnp
-from jax import Array
+from jax import Array, lax
 
 from easel_worker.sdxl.kernels import int8_feed_forward, int8_linear
 from easel_worker.sdxl.model import layers
 from easel_worker.sdxl.model.int8 import AnyLinear, Int8Linear
-from easel_worker.sdxl.model.layers import LayerNorm
+from easel_worker.sdxl.model.layers import LayerNorm, Linear
 
 
 def normed(norm: LayerNorm, linears: Sequence[AnyLinear], x: Array) -> list[Array]:
@@ -58,17 +58,27 @@ def feed_forward(norm: LayerNorm, inner: AnyLinear, outer: AnyLinear, x: Array) 
     if _by_kernel(linears) and int8_feed_forward.fits(x, linears[1]):
         interpret = linears[0].kernel_options.interpret
         return int8_feed_forward.feed_forward(x, norm, *linears, interpret=interpret)
+    if norm.kernel_options.fitted_gelu and x.dtype == jnp.bfloat16 and isinstance(inner, Linear):
+        return added(outer, _gated(inner, norm(x)), x)
     [both] = normed(norm, [inner], x)
     value, gate = jnp.split(both, 2, axis=-1)
-    return added(outer, value * _gelu(norm, inner, x)(gate), x)
+    gelu = int8_feed_forward.gelu if isinstance(inner, Int8Linear) else layers.gelu
+    return added(outer, value * gelu(gate), x)
 
 
-def _gelu(norm: LayerNorm, inner: AnyLinear, x: Array) -> Callable[[Array], Array]:
-    """The exact one, unless quantising or bfloat16 rounds more than another is off."""
-    if isinstance(inner, Int8Linear):
-        return int8_feed_forward.gelu
-    fitted = norm.kernel_options.fitted_gelu and x.dtype == jnp.bfloat16
-    return layers.fitted_gelu if fitted else layers.gelu
+def _gated(inner: Linear, normal: Array) -> Array:
+    """value · gelu(gate), by one product for each and a fitted GELU.
+
+    The barrier keeps XLA from computing it inside the product that follows, which would then be
+    bound by the issue of its instructions. These products have time for it.
+    """
+    weights = jnp.split(inner.weight, 2, axis=-1)
+    biases = [None, None] if inner.bias is None else jnp.split(inner.bias, 2)
+    value, gate = (Linear(*half)(normal) for half in zip(weights, biases, strict=True))
+    gated: Array = lax.optimization_barrier(  # type: ignore[no-untyped-call]
+        value * layers.fitted_gelu(gate)
+    )
+    return gated
 
 
 def _by_kernel(linears: Sequence[AnyLinear]) -> TypeGuard[Sequence[Int8Linear]]:
