@@ -100,9 +100,9 @@ export const options = {
   }),
   engine: oneOf(
     'ENGINE',
-    ['sdxl', 'fake'],
+    ['sdxl', 'fake', 'maxdiffusion'],
     'sdxl',
-    'Engine of the workers that the gateway starts: sdxl, or fake (synthetic pictures, for tests and benchmarks).'
+    "Engine of the workers that the gateway starts: sdxl, fake (synthetic pictures, for tests and benchmarks), or maxdiffusion (MaxDiffusion's UNet, where it is installed: docs/maxdiffusion.md)."
   ),
   python: optional({
     env: 'PYTHON',
@@ -392,7 +392,7 @@ function modelsIn(
  */
 export function requireModels(given: GatewayOptions): GatewayOptions {
   for (const { name, path } of given.models) {
-    const wrong = modelError(path, given.worker === 'spawn' && given.engine === 'sdxl')
+    const wrong = modelError(path, given.worker === 'spawn' && given.engine !== 'fake')
     if (wrong !== undefined)
       throw new OptionError(`${name === undefined ? 'MODEL' : `MODELS: ${name}`}=${path}: ${wrong}`)
   }

@@ -197,8 +197,9 @@ describe('MODEL', () => {
     expect(() => loadOptions([], { MODELS: 'a=/a,b=/b', VAE: 'vae' })).toThrow(/in the "args" of the model/)
   })
 
-  it('may lack model_index.json if the gateway starts no sdxl worker', () => {
+  it('may lack model_index.json if the gateway starts no worker that reads it', () => {
     const model = join(folder, 'empty')
+    expect(() => load({ MODEL: model, ENGINE: 'maxdiffusion' })).toThrow('the folder has no model_index.json')
     expect(load({ MODEL: model, ENGINE: 'fake' }).models[0]!.path).toBe(model)
     expect(load({ MODEL: model, WORKER: 'connect', WORKER_ENDPOINT: 'ipc:///run/x' }).models[0]!.path).toBe(model)
   })

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from easel_worker.engine import Engine
 from easel_worker.fake.engine import build as build_fake
 from easel_worker.fake.options import Options as FakeOptions
+from easel_worker.maxdiffusion.build import build as build_maxdiffusion
+from easel_worker.maxdiffusion.options import Options as MaxDiffusionOptions
 from easel_worker.sdxl.serving.build import build as build_sdxl
 from easel_worker.sdxl.serving.options import Options as SdxlOptions
 from easel_worker.timeline import Timeline
@@ -45,5 +47,11 @@ ENGINES: Mapping[str, Registered] = {
         build_fake,
         "makes pictures that tests can compute, without a model",
         needs_model=False,
+    ),
+    "maxdiffusion": Registered(
+        MaxDiffusionOptions,
+        build_maxdiffusion,
+        "makes images with MaxDiffusion's UNet, where that is installed",
+        needs_model=True,
     ),
 }

@@ -31,11 +31,14 @@ class Gateway:
         return worker.decode(), unpack(frames, FROM_WORKER)
 
     def until(
-        self, kind: type[M], where: Callable[[M], bool] = lambda _: True
+        self,
+        kind: type[M],
+        where: Callable[[M], bool] = lambda _: True,
+        patience_s: float = PATIENCE_S,
     ) -> tuple[M, list[FromWorker]]:
         """Return the first message of a kind (that satisfies `where`), and all earlier ones."""
         skipped: list[FromWorker] = []
-        end = time.monotonic() + PATIENCE_S
+        end = time.monotonic() + patience_s
         while True:
             _, message = self.receive(end - time.monotonic())
             if isinstance(message, kind) and where(message):
@@ -46,9 +49,11 @@ class Gateway:
         """Return the first message of a kind that satisfies `where`; ignore others."""
         return self.until(kind, where)[0]
 
-    def welcome(self, session: str = "s1", heartbeat_ms: float = 50.0) -> Hello:
+    def welcome(
+        self, session: str = "s1", heartbeat_ms: float = 50.0, patience_s: float = PATIENCE_S
+    ) -> Hello:
         """Wait for HELLO and welcome its sender."""
-        hello = self.expect(Hello)
+        hello, _ = self.until(Hello, patience_s=patience_s)
         self.send(hello.worker, Welcome(session, heartbeat_ms))
         self.known = True
         return hello

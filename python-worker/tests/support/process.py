@@ -31,9 +31,9 @@ class Worker:
         assert self._process.stdin is not None
         self._process.stdin.close()
 
-    def exit_status(self) -> int:
+    def exit_status(self, patience_s: float = PATIENCE_S) -> int:
         """Wait for the process to end, and return its status."""
-        return self._process.wait(PATIENCE_S)
+        return self._process.wait(patience_s)
 
     @property
     def running(self) -> bool:

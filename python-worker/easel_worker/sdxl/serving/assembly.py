@@ -19,6 +19,7 @@ from easel_worker.sdxl.serving.chunk_vectors import ChunkVectors
 from easel_worker.sdxl.serving.compilation import CompileHere, Compiler, Program
 from easel_worker.sdxl.serving.describe import Description
 from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.other_unet import OtherUNet, with_other
 from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.sdxl.serving.runner import Runner
 from easel_worker.sdxl.serving.sharding import replicate
@@ -44,6 +45,7 @@ def assemble(
     shelves: Shelves,
     *,
     compiler: Compiler | None = None,
+    other: OtherUNet | None = None,
 ) -> Assembled:
     """Load the model and compile the programs of its default size.
 
@@ -54,6 +56,7 @@ def assemble(
         report: called with one readable line for each stage of the work.
         shelves: the LoRAs and embeddings.
         compiler: makes the programs; None for the one that the options ask for.
+        other: see `SdxlEngine`.
 
     Raises:
         WeightsError: see `weights.load`.
@@ -85,9 +88,10 @@ def assemble(
     params, digested = pool.submit(read), pool.submit(digest)
     pool.shutdown(wait=False)
     text = about.empty_text
+    shapes = abstract_params(config, dtypes, kernel_options=kernel_options, encoder=encoder)
     programs = ProgramSet(
         config,
-        abstract_params(config, dtypes, kernel_options=kernel_options, encoder=encoder),
+        with_other(shapes, other),
         mesh,
         (len(text.ids), len(text.ids_2)),
         compiler=_TimedCompiler(
@@ -100,7 +104,7 @@ def assemble(
     )
 
     programs.add_size(about.sizes[0], resolve.lane_counts(options))
-    loaded = params.result()
+    loaded = with_other(params.result(), other)
     adapters = Adapters(
         config,
         loaded,

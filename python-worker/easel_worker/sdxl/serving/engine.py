@@ -47,6 +47,7 @@ from easel_worker.sdxl.serving.describe import describe
 from easel_worker.sdxl.serving.lanes import SdxlLane
 from easel_worker.sdxl.serving.lora_memory import bytes_beside, find_place
 from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.other_unet import OtherUNet, described
 from easel_worker.sdxl.serving.picture_programs import Draws
 from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.sdxl.serving.programs import Encoded
@@ -70,6 +71,7 @@ class SdxlEngine:
         options: Options | None = None,
         timeline: Timeline | None = None,
         compiler: Compiler | None = None,
+        other: OtherUNet | None = None,
     ) -> None:
         """Read the small files; `warm` does the slow work.
 
@@ -78,13 +80,15 @@ class SdxlEngine:
             options: the operator's options.
             timeline: records how long each part of the start took.
             compiler: makes the programs; None for the one that the options ask for.
+            other: computes the UNet in the place of ours; None for ours.
 
         Raises:
             ValueError: the model or an option is not supported; the message says what to do.
         """
         self._model = model
         self._options = options or Options()
-        self._about = describe(model, self._options)
+        self._about = described(describe(model, self._options), other)
+        self._other = other
         self._capabilities = self._about.capabilities
         self._make_table = lru_cache(maxsize=256)(self._new_table)
         self._runner: Runner | None = None
@@ -109,7 +113,13 @@ class SdxlEngine:
                 int8_check.check(resolve.kernel_options(self._options), device)
         self._shelves.watch()
         runner, digest, programs = assemble(
-            about, self._options, timeline, report, self._shelves, compiler=self._compiler
+            about,
+            self._options,
+            timeline,
+            report,
+            self._shelves,
+            compiler=self._compiler,
+            other=self._other,
         )
         self._shelves.wait()
         first, *others = about.sizes
