@@ -27,14 +27,15 @@ export const estimateRoute: FastifyPluginAsyncTypebox<EstimateParts> = async (
   app.post(
     '/estimate',
     {
+      // It may decode pictures.
+      onRequest: app.countRequest,
       bodyLimit: limitWithPictures(bodyLimit, maxFileBytes),
       config: { growingBody: true },
       schema: {
         tags: ['images'],
         operationId: 'estimate',
         summary: 'Estimate what a request would use',
-        description:
-          'Takes what POST /generate takes, makes nothing, and refuses what that would refuse. Does not count towards the requests per minute of a key.',
+        description: 'Takes what POST /generate takes, makes nothing, and refuses what that would refuse.',
         body: {
           content: { [JSON_TYPE]: { schema: ref(GenerateRequest) }, [FORM_TYPE]: { schema: ref(GenerateForm) } }
         },
@@ -58,5 +59,5 @@ export const estimateRoute: FastifyPluginAsyncTypebox<EstimateParts> = async (
   )
 }
 
-/** What only POST /generate answers: nothing here has a form, an idempotency key or a rate. */
-const NOT_HERE: ReadonlySet<string> = new Set(['NOT_ACCEPTABLE', 'IDEMPOTENCY_KEY_REUSED', 'RATE_LIMITED'])
+/** What only POST /generate answers: nothing here has a form or an idempotency key. */
+const NOT_HERE: ReadonlySet<string> = new Set(['NOT_ACCEPTABLE', 'IDEMPOTENCY_KEY_REUSED'])
