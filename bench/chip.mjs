@@ -1,8 +1,9 @@
 // @ts-check
 // npm run bench:chip -- [--model DIR] [--side N] [--out DIR]: all that the first hour on a new device should tell, in one
 // report: what is there, kernels beside plain JAX on the same seeds, the int8 check, programs from another machine, the
-// service under load, and diffusers beside it where it is installed. CARD_PYTHON is as for bench:card. Safe to abort: the
-// same command goes on where it stopped. Without arguments: the demo model.
+// service under load, and diffusers and MaxDiffusion beside it where they are installed. CARD_PYTHON is as for bench:card,
+// and MAXDIFFUSION as for the worker. Safe to abort: the same command goes on where it stopped. Without arguments: the demo
+// model.
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
@@ -32,6 +33,16 @@ const HELP = `usage: npm run bench:chip -- [options]
 /** Below this, images made by two sets of kernels count as different, and the layers are compared. */
 const ALIKE_DB = 30
 const STEPS = 20
+/**
+ * MaxDiffusion's settings: the part's name and title, its attention, and from how many tokens on. The first is its default.
+ *
+ * @type {[[string, string, string, string], ...[string, string, string, string][]]}
+ */
+const MAXDIFFUSION = [
+  ['maxdiffusion', 'MaxDiffusion', 'dot_product', '4096'],
+  ['maxdiffusion-flash', 'MaxDiffusion, flash attention', 'flash', '4096'],
+  ['maxdiffusion-flash-1024', 'MaxDiffusion, flash attention from 1024 tokens', 'flash', '1024']
+]
 
 const cwd = join(root, 'python-worker')
 const { values } = parseArgs({
@@ -130,7 +141,8 @@ async function measure(parts, device) {
     await parts.run('artifacts', 'Programs from another machine', (time) =>
       python3('bench.chip.artifacts', [model, resolve(artifacts), '--side', side], time)
     )
-  await parts.run('service', 'The service', serve)
+  await parts.run('service', 'The service', (time) => serve(time, 'sdxl'))
+  await maxdiffusion(parts, device.platform, pixels)
   if (!(await has('import torch, diffusers'))) parts.skip('diffusers', `${card} has no torch and diffusers`)
   else
     await parts.run('diffusers', 'diffusers', (time) => python3('bench.card.theirs', flags('--batches', lanes), time))
@@ -139,6 +151,42 @@ async function measure(parts, device) {
       python3('bench.card.theirs', flags('--batches', lanes, '--compiled', 'default'), time)
     )
   else parts.skip('diffusers-compiled', 'torch.compile is tried on GPUs')
+}
+
+/**
+ * MaxDiffusion's UNet in our engine, and our service with it.
+ *
+ * @param {Parts} parts
+ * @param {string} platform
+ * @param {(name: string) => string} pixels the file of a part's images
+ */
+async function maxdiffusion(parts, platform, pixels) {
+  const installed = Boolean(process.env['MAXDIFFUSION']) || (await has('import maxdiffusion'))
+  for (const [name, title, attention, tokens] of MAXDIFFUSION) {
+    if (!installed) parts.skip(name, `MAXDIFFUSION is not set, and ${card} has no maxdiffusion`)
+    else if (attention !== 'dot_product' && platform !== 'tpu') parts.skip(name, `${attention} attention is for TPUs`)
+    else
+      await parts.run(name, title, (time) =>
+        python3(
+          'bench.card.ours',
+          [
+            ...flags('--lanes', lanes, '--maxdiffusion', attention),
+            '--flash-min-tokens',
+            tokens,
+            '--pixels',
+            pixels(name)
+          ],
+          time
+        )
+      )
+  }
+  const [name] = MAXDIFFUSION[0]
+  const outcome = parts.outcomes.get(name)
+  if (outcome === undefined || !('result' in outcome)) return
+  await parts.run('maxdiffusion-alike', "MaxDiffusion's images beside ours", () =>
+    python3('bench.chip.compare', [pixels('plain'), pixels(name)])
+  )
+  await parts.run('maxdiffusion-service', 'The service with MaxDiffusion', (time) => serve(time, 'maxdiffusion'))
 }
 
 /** @param {...string} more */
@@ -167,10 +215,11 @@ async function has(code) {
  * Images through the gateway, as clients see them.
  *
  * @param {number} time ms that are left
+ * @param {'sdxl' | 'maxdiffusion'} engine
  */
-async function serve(time) {
+async function serve(time, engine) {
   const gateway = await startGateway('', {
-    ENGINE: 'sdxl',
+    ENGINE: engine,
     MODEL: model,
     PYTHON: card,
     SIZES: `${side}x${side}`,

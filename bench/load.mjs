@@ -2,9 +2,12 @@
 // npm run bench:load: how long requests wait under open-loop traffic with mixed step counts and sizes: with our step
 // scheduling, one request at a time, and whole-request batching. All three use the same gateway, wire and fake engine,
 // and get the same requests at the same times; they differ only in the worker's scheduler
-// (python-worker/bench/policies.py). Settings: REQUESTS, SPEED, ROWS, LOADS.
-import { script } from '../tools/run.mjs'
-import { build, setup } from '../tools/setup.mjs'
+// (python-worker/bench/policies.py). Settings: REQUESTS, BACKLOG, SPEED, ROWS, LOADS. ENGINE=sdxl or ENGINE=maxdiffusion
+// measures the device that jax finds instead of the fake one, one system after the other, with MODEL, PYTHON and the
+// engine's own variables; SIDES multiplies the images' sides (8: 1024², 768² and 512²).
+import { join } from 'node:path'
+import { root, script } from '../tools/run.mjs'
+import { build, python, setup } from '../tools/setup.mjs'
 import { send, startSystem } from './lib/system.mjs'
 import { machine, quantile, table } from '../tools/table.mjs'
 import { arrivals, DEVICE, deviceOptions } from './lib/workload.mjs'
@@ -17,8 +20,14 @@ const SPEED = Number(process.env['SPEED'] ?? 8)
 const ROWS = Number(process.env['ROWS'] ?? 32)
 /** Loads, relative to the throughput of one request at a time. */
 const LOADS = (process.env['LOADS'] ?? '0.5,0.8,0.95').split(',').map(Number)
+const ENGINE = process.env['ENGINE'] ?? 'fake'
+const FAKE = ENGINE === 'fake'
+const MODEL = process.env['MODEL'] ?? join(root, 'models/demo')
+const PYTHON = process.env['PYTHON'] ?? python
+/** How many times as large images are, for a real engine. */
+const SIDES = FAKE ? 1 : Number(process.env['SIDES'] ?? 1)
 /** Requests sent at once, to measure a system's throughput. */
-const BACKLOG = Math.max(100, Math.round(REQUESTS / 3))
+const BACKLOG = Number(process.env['BACKLOG'] ?? Math.max(100, Math.round(REQUESTS / 3)))
 
 /** The other policies get the whole queue to choose from; ours runs as it is deployed. */
 const WHOLE_QUEUE = 1_000_000
@@ -29,6 +38,10 @@ const SYSTEMS = [
   { title: 'ours: step scheduling', policy: 'steps', rows: ROWS, offered: ROWS }
 ]
 
+const SIZES = DEVICE.map(({ width, height }) => `${width * SIDES}x${height * SIDES}`)
+const REAL = ['--engine', ENGINE, '--model', MODEL, '--sizes', SIZES.join(',')]
+REAL.push('--max-prompt-chunks', '1', '--image-inputs', 'false')
+
 /** @typedef {{ wait: number[], first: number[], total: number[], perSecond: number }} Measured times in ms */
 
 await script(async () => {
@@ -36,7 +49,9 @@ await script(async () => {
   await build()
   console.log(`\n${machine()}`)
   console.log(
-    `Fake device: one TPU v5e chip with SDXL base as computed in bench/lib/workload.mjs, ${SPEED}× faster. Sizes ${DEVICE.map(({ stands }) => stands).join(', ')}; 4 to 40 steps; 4 of 5 guided; ${ROWS} rows a step.`
+    FAKE
+      ? `Fake device: one TPU v5e chip with SDXL base as computed in bench/lib/workload.mjs, ${SPEED}× faster. Sizes ${DEVICE.map(({ stands }) => stands).join(', ')}; 4 to 40 steps; 4 of 5 guided; ${ROWS} rows a step.`
+      : `The engine ${ENGINE} with ${MODEL}, on the device that jax finds. Sizes ${SIZES.join(', ')}; 4 to 40 steps; 4 of 5 guided; ${ROWS} rows a step.`
   )
   const capacity = await measureAll(arrivals({ seed: 1, count: BACKLOG, perSecond: Infinity }))
   const base = /** @type {Measured} */ (capacity[0]).perSecond
@@ -49,7 +64,7 @@ await script(async () => {
     ratios.push(`${(single / ours).toFixed(1)}× at ${Math.round(load * 100)} %`)
   }
   console.log(
-    `Load is Poisson arrivals, ${REQUESTS} requests, in % of the ${base.toFixed(2)} images/s that one request at a time reaches with a backlog. Times in ms, measured (not multiplied by ${SPEED}).\n`
+    `Load is Poisson arrivals, ${REQUESTS} requests, in % of the ${base.toFixed(2)} images/s that one request at a time reaches with a backlog. Times in ms, measured${FAKE ? ` (not multiplied by ${SPEED})` : ''}.\n`
   )
   console.log(
     table(['load', 'system', 'queue wait p50', 'p99', 'first step p50', 'p99', 'total p50', 'p99', 'images/s'], rows)
@@ -60,12 +75,26 @@ await script(async () => {
 })
 
 /**
- * Sends the same requests to every system at the same time, so that other load on the machine affects all equally.
+ * Sends the same requests to every system: to those with a fake device at the same time, so that other load on the machine
+ * affects all equally; to those with a real device one after the other.
  *
- * @param {import('./lib/workload.mjs').Arrival[]} requests
+ * @param {import('./lib/workload.mjs').Arrival[]} given
  */
-async function measureAll(requests) {
-  const systems = await Promise.all(SYSTEMS.map((system) => startSystem(system, deviceOptions(SPEED))))
+async function measureAll(given) {
+  const requests = given.map(({ at, body }) => ({
+    at,
+    body: { ...body, width: Number(body['width']) * SIDES, height: Number(body['height']) * SIDES }
+  }))
+  if (!FAKE) {
+    const all = []
+    for (const each of SYSTEMS) {
+      const system = await startSystem(each, PYTHON, REAL)
+      all.push(await measure(system, requests).finally(() => system.stop()))
+    }
+    return all
+  }
+  const fake = ['--engine', ENGINE, '--model', MODEL, ...deviceOptions(SPEED)]
+  const systems = await Promise.all(SYSTEMS.map((system) => startSystem(system, PYTHON, fake)))
   try {
     return await Promise.all(systems.map((system) => measure(system, requests)))
   } finally {

@@ -49,6 +49,7 @@ export function report(found) {
     ...alike(found, result),
     '## The service',
     serviceTable(result('service') ?? [], found.price),
+    ...withMaxDiffusion(found, result),
     '## Checks',
     checks(found, result)
   ]
@@ -70,6 +71,9 @@ function modelTable(found, result) {
   for (const [name, title, prefix] of [
     ['auto', 'Easel', 'lanes_'],
     ['plain', 'Easel, plain JAX', 'lanes_'],
+    ['maxdiffusion', "MaxDiffusion's UNet, its default", 'lanes_'],
+    ['maxdiffusion-flash', 'the same, flash attention from 4096 tokens', 'lanes_'],
+    ['maxdiffusion-flash-1024', 'the same, flash attention from 1024 tokens', 'lanes_'],
     ['diffusers', 'diffusers', 'batch_'],
     ['diffusers-compiled', 'diffusers, torch.compile of the UNet', 'batch_']
   ]) {
@@ -114,11 +118,8 @@ function countedRow({ device, side }) {
 function alike({ alikeDb }, result) {
   const found = result('alike')
   if (found === undefined) return []
-  const said = Object.entries(found)
-    .map(([count, value]) => `${value === null ? 'equal' : `${value.toFixed(1)} dB`} with ${count} in a call`)
-    .join(', ')
   const lines = [
-    `The kernels' images beside plain JAX's, same seeds: ${said}. Below ${alikeDb} dB they count as different.`
+    `The kernels' images beside plain JAX's, same seeds: ${inDecibels(found)}. Below ${alikeDb} dB they count as different.`
   ]
   const layers = result('layers')
   if (layers !== undefined) {
@@ -131,6 +132,27 @@ function alike({ alikeDb }, result) {
     )
   }
   return lines
+}
+
+/** @param {Record<string, number | null>} found by the number of images in a call */
+function inDecibels(found) {
+  return Object.entries(found)
+    .map(([count, value]) => `${value === null ? 'equal' : `${value.toFixed(1)} dB`} with ${count} in a call`)
+    .join(', ')
+}
+
+/**
+ * @param {Found} found
+ * @param {(name: string) => any} result
+ */
+function withMaxDiffusion({ price }, result) {
+  const [alike, rows] = [result('maxdiffusion-alike'), result('maxdiffusion-service')]
+  return [
+    ...(rows === undefined ? [] : ["The same service with MaxDiffusion's UNet:", serviceTable(rows, price)]),
+    ...(alike === undefined
+      ? []
+      : [`MaxDiffusion's images beside those of plain JAX, same seeds: ${inDecibels(alike)}.`])
+  ]
 }
 
 /**

@@ -6,7 +6,6 @@ import { join } from 'node:path'
 import { startChild } from '../../tools/children.mjs'
 import { readyAddress } from '../../tools/gateway.mjs'
 import { root, StepError } from '../../tools/run.mjs'
-import { python } from '../../tools/setup.mjs'
 
 /**
  * @typedef {object} Policy
@@ -20,9 +19,10 @@ import { python } from '../../tools/setup.mjs'
  * Starts our gateway and a worker with a given policy, each as a process.
  *
  * @param {Policy} policy
- * @param {readonly string[]} workerOptions
+ * @param {string} python the worker's
+ * @param {readonly string[]} workerOptions its engine with its options
  */
-export async function startSystem({ policy, rows, offered }, workerOptions) {
+export async function startSystem({ policy, rows, offered }, python, workerOptions) {
   const folder = await mkdtemp(join(tmpdir(), 'easel-bench-'))
   const endpoint = `ipc://${join(folder, 'worker.sock')}`
   const record = join(folder, 'images.jsonl')
@@ -49,10 +49,6 @@ export async function startSystem({ policy, rows, offered }, workerOptions) {
       String(rows),
       '--record',
       record,
-      '--engine',
-      'fake',
-      '--model',
-      join(root, 'models/demo'),
       '--rows',
       String(offered),
       '--connect',

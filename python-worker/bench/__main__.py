@@ -7,6 +7,7 @@ ends when its gateway tells it to, or when it is killed.
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 
 from bench.policies import POLICIES
@@ -45,6 +46,8 @@ def _serve(ours: argparse.Namespace, options: ProcessOptions, log: Logger) -> Ex
         build = ENGINES[options.engine].build
         engine = Recorder(build(options.model, options.of_engine, None), lines)
         engine.warm(log.debug)
+        while engine.capabilities.coming:  # a real engine compiles further sizes behind
+            time.sleep(0.1)
         hello = specs.hello(engine.capabilities, options.name)
         address = Address(options.connect, options.name)
         transport = Transport(address, lambda: hello, mailbox, heartbeat=vitals.heartbeat, log=log)

@@ -47,6 +47,7 @@ describe('npm run bench:chip', () => {
     expect(layers.skipped).toContain('alike')
     expect(int8.result).toMatchObject({ wrong: 0 })
     expect(artifacts.skipped).toBe('no --artifacts')
+    expect(found.parts.maxdiffusion.skipped).toContain('MAXDIFFUSION is not set')
     expect(service.result).toMatchObject([{ clients: 1, watts: null }])
     expect(service.result[0].images).toBeGreaterThan(0)
 
@@ -88,6 +89,13 @@ describe('the report', () => {
       layers: { result: { 'down.0.resnets.0': 0.001, 'mid.resnets.1': 0.5, whole: 0.3 } },
       int8: { result: { tried: 10, wrong: 2, first: { value: 127.6, device: -128, host: 127 } } },
       artifacts: { result: { refused: 'DIR does not fit this worker: libtpu is 2 here and was 1', lines: [] } },
+      maxdiffusion: { result: { lanes_1: { ...figures, step_ms: 120.8 } } },
+      'maxdiffusion-flash': { error: 'no such kernel' },
+      'maxdiffusion-flash-1024': { skipped: 'flash attention is for TPUs' },
+      'maxdiffusion-alike': { result: { 1: 41.5 } },
+      'maxdiffusion-service': {
+        result: [{ clients: 4, images: 7, images_per_s: 0.4, p50_ms: 3, p99_ms: 4, health_p99_ms: 5, watts: null }]
+      },
       service: {
         result: [{ clients: 4, images: 9, images_per_s: 0.5, p50_ms: 1, p99_ms: 2, health_p99_ms: 3.14, watts: 100 }]
       },
@@ -101,6 +109,11 @@ describe('the report', () => {
     expect(text).toContain('| Easel | 1 | 1.0 | 96.5 | 76.3 | 0.50 |')
     expect(text).toMatch(/\| counted by the compiler for SDXL base, not measured \| 1 \| {2}\| \d+\.\d to \d+\.\d \|/)
     expect(text).toContain('24.3 dB with 1 in a call')
+    expect(text).toContain("| MaxDiffusion's UNet, its default | 1 | 1.0 | 120.8 | 76.3 | 0.50 |")
+    expect(text).toContain("MaxDiffusion's images beside those of plain JAX, same seeds: 41.5 dB with 1 in a call.")
+    expect(text).toMatch(/The same service with MaxDiffusion's UNet:\n\n.*\n.*\n\| 4 \| 7 \| 0\.40 \|/)
+    expect(text).toContain('**maxdiffusion-flash failed**: no such kernel')
+    expect(text).toContain('maxdiffusion-flash-1024 was not run: flash attention is for TPUs.')
     expect(text).toContain('The first layer that differs by 5 % or more is mid.resnets.1')
     expect(text).toContain('int8: the kernels round 2 of 10 values otherwise than the host')
     expect(text).toContain('artifacts: DIR does not fit this worker: libtpu is 2 here and was 1')

@@ -4,11 +4,13 @@
 
 Prints one JSON object: a guided step for each number of images in a call, the decoder, and whole
 images. `--pixels FILE` keeps the pixels of each call's first image, to compare two sets of kernels.
+`--maxdiffusion ATTENTION` steps MaxDiffusion's UNet, that of MAXDIFFUSION or the installed one.
 """
 
 import argparse
 import hashlib
 import json
+import os
 import statistics
 import sys
 import time
@@ -23,6 +25,9 @@ from jax.sharding import Sharding
 
 from bench.card.loras import time_loras
 from easel_worker.engine import ImageSpec, ProgramInfo, Tokens
+from easel_worker.maxdiffusion.options import ATTENTIONS
+from easel_worker.maxdiffusion.options import Options as MaxDiffusionOptions
+from easel_worker.maxdiffusion.start import other_unet
 from easel_worker.sdxl.folder.model import load_params
 from easel_worker.sdxl.folder.shelf import Shelf
 from easel_worker.sdxl.lora.file import Lora
@@ -36,6 +41,7 @@ from easel_worker.sdxl.serving.compilation import CompileHere, Compiler, Program
 from easel_worker.sdxl.serving.describe import Description, describe
 from easel_worker.sdxl.serving.lanes import LaneCounts, SdxlLane
 from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.other_unet import OtherUNet, described, with_other
 from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.sdxl.serving.runner import Runner
 from easel_worker.sdxl.serving.sharding import replicate
@@ -56,25 +62,29 @@ def main() -> None:
     parser.add_argument("--loras", type=Path, help="a folder of LoRAs, to time their merging")
     parser.add_argument("--switches", default=0, type=int, help="how many times they are merged")
     parser.add_argument("--pixels", type=Path, help="where to write pixels (.npz)")
+    parser.add_argument("--maxdiffusion", choices=ATTENTIONS, help="as MAXDIFFUSION_ATTENTION")
+    parser.add_argument("--flash-min-tokens", default=4096, type=int)
     parser.add_argument("--trace", type=Path, help="where to write the profiler's trace")
     chosen = parser.parse_args()
     lanes = tuple(int(each) for each in chosen.lanes.split(","))
-    options = Options(
-        devices=jax.devices()[:1],
-        methods=chosen.methods,
-        batch_lanes=lanes,
-        sizes=(),
-        max_prompt_chunks=1,
-        loras=chosen.loras,
-        lora_sets=1,
-    )
-    started = time.perf_counter()
     size = Size(chosen.side, chosen.side)
-    runner, about, shelf = start(chosen.model, options, size, CompileHere(say))
+    given: dict[str, Any] = {
+        "devices": jax.devices()[:1],
+        "methods": chosen.methods,
+        "batch_lanes": lanes,
+        "sizes": (),
+        "max_prompt_chunks": 1,
+        "loras": chosen.loras,
+        "lora_sets": 1,
+    }
+    started = time.perf_counter()
+    options, other = _options(chosen, given)
+    runner, about, shelf = start(chosen.model, options, size, CompileHere(say), other)
     found: dict[str, Any] = {
         "device": jax.devices()[0].device_kind,
         "jax": jax.__version__,
         "methods": chosen.methods,
+        "maxdiffusion": chosen.maxdiffusion,
         "side": chosen.side,
         "start_s": time.perf_counter() - started,
         "programs_s": {info.name: info.seconds for info in runner.infos},
@@ -102,14 +112,33 @@ def main() -> None:
     print(json.dumps(found))
 
 
+def _options(chosen: argparse.Namespace, given: dict[str, Any]) -> tuple[Options, OtherUNet | None]:
+    """The engine's options, and MaxDiffusion's UNet if it was asked for."""
+    if chosen.maxdiffusion is None:
+        return Options(**given), None
+    checkout = os.environ.get("MAXDIFFUSION")
+    options = MaxDiffusionOptions(
+        **given,
+        maxdiffusion=None if checkout is None else Path(checkout),
+        maxdiffusion_attention=chosen.maxdiffusion,
+        maxdiffusion_flash_min_tokens=chosen.flash_min_tokens,
+    )
+    return options, other_unet(chosen.model, options)
+
+
 def start(
-    model: Path, options: Options, size: Size, compiler: Compiler
+    model: Path,
+    options: Options,
+    size: Size,
+    compiler: Compiler,
+    other: OtherUNet | None = None,
 ) -> tuple[Runner, Description, Shelf[Lora] | None]:
     """Load the model and make the programs that guided images of one size need."""
-    about = describe(model, options)
+    about = described(describe(model, options), other)
     mesh, dtypes = resolve.mesh(options), resolve.dtypes(options)
     kernels, put = resolve.kernel_options(options), replicate(resolve.mesh(options))
-    params = load_params(about.files, about.config, dtypes, put, say, kernel_options=kernels)
+    loaded = load_params(about.files, about.config, dtypes, put, say, kernel_options=kernels)
+    params = with_other(loaded, other)
     counts = LaneCounts(guided=resolve.lane_counts(options).guided, unguided=())
     text = about.empty_text
     with _InParallel(compiler) as parallel:
