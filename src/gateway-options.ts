@@ -75,6 +75,12 @@ export const options = {
     doc: "UNet that replaces the model's, such as SDXL-Lightning's, in the workers that the gateway starts: a diffusers folder or a .safetensors file. `npm start` also takes a Hugging Face name.",
     parse: (value: string) => resolve(value)
   }),
+  refiner: optional({
+    env: 'REFINER',
+    value: 'path',
+    doc: "SDXL's refiner, which does the last steps of images with denoising_end, in the workers that the gateway starts: a diffusers folder or a .safetensors file. `npm start` also takes a Hugging Face name.",
+    parse: (value: string) => resolve(value)
+  }),
   worker: oneOf(
     'WORKER',
     ['spawn', 'connect'],
@@ -294,7 +300,15 @@ export { OptionError, flagOf, HelpRequested, VersionRequested } from './options.
 export type GatewayOptions = Readonly<
   Omit<
     OptionValues<typeof options>,
-    'python' | 'memoryBudget' | 'pictureFolder' | 'model' | 'models' | 'vae' | 'unet' | keyof typeof defaultOptions
+    | 'python'
+    | 'memoryBudget'
+    | 'pictureFolder'
+    | 'model'
+    | 'models'
+    | 'vae'
+    | 'unet'
+    | 'refiner'
+    | keyof typeof defaultOptions
   > & {
     python: string
     /** The models to serve, the default one first. */
@@ -335,9 +349,11 @@ export function loadOptions(
 }
 
 function check(values: OptionValues<typeof options>): GatewayOptions {
-  const { model, vae, unet, ...rest } = values
-  const replaced = [...(vae === undefined ? [] : ['--vae', vae]), ...(unet === undefined ? [] : ['--unet', unet])]
-  const models = modelsIn(model, values.models, replaced)
+  const { model, vae, unet, refiner, ...rest } = values
+  const parts = Object.entries({ vae, unet, refiner }).flatMap(([name, path]) =>
+    path === undefined ? [] : [`--${name}`, path]
+  )
+  const models = modelsIn(model, values.models, parts)
   const sharing = models.find(({ device }) => device !== undefined)
   if (sharing !== undefined && values.worker === 'connect')
     throw new OptionError(
@@ -375,7 +391,9 @@ function modelsIn(
 ): readonly ModelEntry[] {
   if (several !== undefined) {
     if (args.length > 0)
-      throw new OptionError('with MODELS, give --vae and --unet in the "args" of the model that they are for')
+      throw new OptionError(
+        'with MODELS, give --vae, --unet and --refiner in the "args" of the model that they are for'
+      )
     if (model === options.model.fallback) return several
     throw new OptionError('give MODEL or MODELS, not both: MODELS names every model, the default one first')
   }

@@ -729,7 +729,7 @@ export const parameters = {
       minimum: 0,
       maximum: 10,
       description:
-        "How beautiful the image should be, for models that were trained with such scores: SDXL's refiner. As in diffusers."
+        "How beautiful the image should be, for models that were trained with such scores: SDXL's refiner, also where it does an image's last steps (`denoising_end`). As in diffusers."
     }),
     neutral: 6,
     option: { key: 'defaultAestheticScore', doc: 'aesthetic_score of requests without it.' },
@@ -748,6 +748,21 @@ export const parameters = {
     ...score,
     label: 'Negative aesthetic score',
     wire: 'negative_aesthetic_score'
+  },
+  denoising_end: {
+    schema: Type.Number({
+      exclusiveMinimum: 0,
+      exclusiveMaximum: 1,
+      description:
+        "Where the refiner takes over, as in diffusers: it does the steps from this fraction of the training timesteps on, from the model's latents and without new noise. SDXL's authors take 0.8. Default: the model does all steps."
+    }),
+    omittable: true,
+    feature: 'refiner',
+    unable: 'this model has no refiner; the operator sets REFINER',
+    recipe: 'where decided',
+    label: 'Refiner switch at',
+    openai: true,
+    wire: 'denoising_end'
   },
   num_images: {
     schema: Type.Integer({

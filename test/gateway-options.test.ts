@@ -191,9 +191,10 @@ describe('MODEL', () => {
     expect(load({ ...connect, MODEL: '/models/x.safetensors' }).models[0]!.path).toBe('/models/x.safetensors')
   })
 
-  it('passes VAE and UNET to the workers, as absolute paths', () => {
-    const [model] = loadOptions([], { MODEL: '/m', VAE: 'vae', UNET: '/unet.safetensors' }).models
-    expect(model!.args).toEqual(['--vae', resolve('vae'), '--unet', '/unet.safetensors'])
+  it('passes VAE, UNET and REFINER to the workers, as absolute paths', () => {
+    const parts = { VAE: 'vae', UNET: '/unet.safetensors', REFINER: '/refiner' }
+    const [model] = loadOptions([], { MODEL: '/m', ...parts }).models
+    expect(model!.args).toEqual(['--vae', resolve('vae'), '--unet', '/unet.safetensors', '--refiner', '/refiner'])
     expect(() => loadOptions([], { MODELS: 'a=/a,b=/b', VAE: 'vae' })).toThrow(/in the "args" of the model/)
   })
 

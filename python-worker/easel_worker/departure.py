@@ -77,7 +77,7 @@ def _most(images: Sequence[Image], pace: Pace, left: float, room: Room) -> froze
 
 def _alone_s(image: Image, pace: Pace) -> float:
     spec = image.spec
-    return image.steps_left * pace.step_s(spec.shape, spec.rows) + pace.decode_s(spec.size)
+    return image.steps_left * pace.step_s(image.shape, spec.rows) + pace.decode_s(spec.size)
 
 
 def shared_ends(images: Sequence[Image], pace: Pace, room: Room) -> list[float]:

@@ -26,6 +26,7 @@ from easel_worker.values import (
     Count,
     Guidance,
     HeightWidth,
+    InnerShare,
     LoraName,
     LoraWeight,
     Name,
@@ -94,6 +95,9 @@ CONTROLS = "controls"
 IP_ADAPTERS = "ip_adapters"
 """The feature of an engine with IP-Adapters, by which pictures are prompts."""
 
+REFINER = "refiner"
+"""The feature of an engine with a second model, which does an image's last steps."""
+
 FEATURES = {
     SCHEDULES: ("timestep_spacing", "timesteps", "sigmas", "eta"),
     GUIDANCE_INTERVAL: ("guidance_start", "guidance_end"),
@@ -106,6 +110,7 @@ FEATURES = {
     CONTROLS: ("controls",),
     IP_ADAPTERS: ("ip_adapters",),
     AESTHETIC_SCORE: ("aesthetic_score", "negative_aesthetic_score"),
+    REFINER: ("denoising_end",),
     MICRO_CONDITIONING: (
         "original_size",
         "crops_coords_top_left",
@@ -254,12 +259,14 @@ class StepShape(NamedTuple):
         tokens: of their prompts, for each text encoder.
         adapters: the LoRAs of their UNet.
         conditioned: whether pictures control their steps; see `ImageSpec.conditioned`.
+        refined: whether the refiner does these steps.
     """
 
     size: Size
     tokens: int
     adapters: AdapterSet = ()
     conditioned: bool = False
+    refined: bool = False
 
 
 @dataclass(frozen=True)
@@ -279,7 +286,8 @@ class Parameters:
     `ip_adapters` have a picture each, in the same order.
     `guidance_rescale` is diffusers': how far a guided prediction's deviation moves to that of the
     unguided one. Absent sizes of SDXL's micro-conditioning are the image's own. Models with
-    aesthetic scores have them in the place of the target size.
+    aesthetic scores have them in the place of the target size. With a `denoising_end` the refiner
+    does the steps from this share of the training timesteps on.
     """
 
     prompt: Tokens
@@ -302,6 +310,7 @@ class Parameters:
     negative_target_size: HeightWidth | UnsetType = UNSET
     aesthetic_score: Score = 6.0
     negative_aesthetic_score: Score = 2.5
+    denoising_end: InnerShare | UnsetType = UNSET
     weighting: Weighting | UnsetType = UNSET
     empty: Tokens | UnsetType = UNSET
     loras: Annotated[tuple[LoraUse, ...], OneTo8] | UnsetType = UNSET
@@ -351,8 +360,18 @@ class ImageSpec(Parameters):
 
     @property
     def shape(self) -> StepShape:
-        """What images must have in common to share a step."""
+        """What images must have in common to share a step, before the refiner takes over."""
         return StepShape(self.size, len(self.prompt.ids), self.adapters, self.conditioned)
+
+    @property
+    def refined_from(self) -> float | None:
+        """From which share of the training timesteps on the refiner does its steps, if at all."""
+        return None if self.denoising_end is UNSET else self.denoising_end
+
+    @property
+    def refined_shape(self) -> StepShape:
+        """The same in the steps of the refiner: LoRAs and pictures change the base model only."""
+        return StepShape(self.size, len(self.prompt.ids), refined=True)
 
     @property
     def conditioned(self) -> bool:
@@ -448,12 +467,16 @@ class TokenizerInfo:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """Identity of the weights. `family` is the model's architecture, such as `sdxl` or `koala`."""
+    """Identity of the weights. `family` is the model's architecture, such as `sdxl` or `koala`.
+
+    `refiner` is the name of the refiner, whose weights the digest is of too.
+    """
 
     id: Name
     digest: Sha256
     dtype: Name
     family: Name | UnsetType = UNSET
+    refiner: Name | UnsetType = UNSET
 
 
 @dataclass(frozen=True)
@@ -580,7 +603,10 @@ class Capabilities:
 
 
 def evaluations_of(spec: ImageSpec, capabilities: Capabilities) -> int:
-    """How many times the UNet runs for an image, in as many steps that images share."""
+    """How many times the UNet runs for an image, in as many steps that images share.
+
+    With a refiner it may be one more: only the engine knows, see `Lane.evaluations`.
+    """
     second_order = spec.scheduler in capabilities.second_order
     return 2 * spec.steps - 1 if second_order else spec.steps
 
@@ -614,7 +640,19 @@ class Lane(Protocol):
 
     @property
     def evaluation(self) -> int:
-        """How many times the UNet has run for it, 0 ≤ evaluation ≤ `evaluations_of`."""
+        """How many times the UNet has run for it, 0 ≤ evaluation ≤ `evaluations`."""
+
+    @property
+    def evaluations(self) -> int:
+        """How many times it runs in all."""
+
+    @property
+    def handover(self) -> int | None:
+        """The evaluation at which the refiner takes over, 0 < handover < evaluations; else None."""
+
+    @property
+    def shape(self) -> StepShape:
+        """What lanes must have in common to share its next step."""
 
     @property
     def not_finite(self) -> NotFinite | None:

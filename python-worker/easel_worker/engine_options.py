@@ -1,5 +1,7 @@
 """Options that several engines share."""
 
+from pathlib import Path
+
 from easel_worker import parse
 from easel_worker.options import Option
 
@@ -49,6 +51,12 @@ IP_ADAPTERS = Option(
     parse.folder,
     "a folder of IP-Adapters for SDXL, which requests name to have a picture as a prompt; they are "
     "read when the worker starts (default: none)",
+)
+
+REFINER = Option(
+    Path,
+    "SDXL's refiner, which does the last steps of images with denoising_end: a diffusers folder or "
+    "a single file; it is read and compiled after the worker is ready (default: none)",
 )
 
 IMAGE_INPUTS = Option(

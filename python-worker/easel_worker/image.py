@@ -25,9 +25,10 @@ class Image:
     """Image number `index` of a request. Times are monotonic seconds.
 
     Attributes:
-        shape: of the spec.
+        shape: of its next step; the step scheduler changes it where the refiner takes over.
         state: only the step scheduler sets it.
         evaluations: how many times the UNet runs for it.
+        handover: the evaluation at which the refiner takes over; None without one.
         steps_left: how many shared steps it still takes part in; only the step scheduler sets it.
         steps_done: how many of the request's steps the gateway knows to be done.
         lane: its arrays on the device; the attribute exists from its encoding to its end.
@@ -43,6 +44,7 @@ class Image:
     state: State = "waiting"
     steps_left: int = field(init=False)
     steps_done: int = 0
+    handover: int | None = field(init=False, default=None)
     lane: Lane = field(init=False, repr=False)
     encode_from: float = 0.0
     denoise_from: float = 0.0
@@ -52,6 +54,12 @@ class Image:
     def __post_init__(self) -> None:
         self.shape = self.spec.shape
         self.steps_left = self.evaluations
+
+    def begin(self, lane: Lane) -> None:
+        """Take the lane of the encoded image, which knows how often the UNet runs."""
+        self.lane = lane
+        self.evaluations = self.steps_left = lane.evaluations
+        self.handover = lane.handover
 
     def end(self) -> None:
         """Release the lane, even if other objects still refer to the image."""

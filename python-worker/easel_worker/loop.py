@@ -202,7 +202,7 @@ class Loop:
         image.encode_from = self._clock()
         self._progress(image, "encoding", 0)
         with self._blaming(image), self._meter.call("encode", [image]):
-            image.lane = self._engine.start(image.spec)
+            image.begin(self._engine.start(image.spec))
         image.denoise_from = self._clock()
 
     def _step(self) -> list[Image]:
@@ -246,7 +246,7 @@ class Loop:
         seconds = self._clock() - start
         self._vitals.stepped(seconds * 1000)
         rows = sum(image.spec.rows for image in images)
-        self._pace.stepped(images[0].spec.shape, rows, seconds)
+        self._pace.stepped(images[0].shape, rows, seconds)
 
     def _denoised(self, image: Image) -> None:
         """Send the image's progress, with a preview if the request wants one at this step.

@@ -96,6 +96,7 @@ def check(spec: ImageSpec, capabilities: Capabilities) -> None:
     check_embeddings(spec, capabilities)
     _check_loras(spec, capabilities)
     check_controls(spec, capabilities)
+    _check_refined(spec)
 
 
 def _effective(spec: ImageSpec, capabilities: Capabilities) -> tuple[LoraUse, ...] | UnsetType:
@@ -144,6 +145,22 @@ def _check_schedule_steps(spec: ImageSpec) -> None:
         raise InvalidRequest(
             "schedule_steps is more than steps, which needs a picture with the role image"
         )
+
+
+def _check_refined(spec: ImageSpec) -> None:
+    """What the refiner's steps cannot show as two pipelines of diffusers would."""
+    if spec.refined_from is None:
+        return
+    combined = {
+        "mask": spec.mask is not None,
+        "embeddings": spec.embeddings is not UNSET,
+        "cache_interval": spec.cache_interval > 1,
+    }
+    for name, given in combined.items():
+        if given:
+            raise InvalidRequest(
+                f"{name} and denoising_end cannot be combined: leave one of them out"
+            )
 
 
 def _check_negative_sizes(spec: ImageSpec) -> None:

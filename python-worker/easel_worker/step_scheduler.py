@@ -1,8 +1,9 @@
 """Decides which images share the next denoising step. Pure: no jax, no zmq and no clock.
 
 A step holds images of one shape (the size, the number of the prompt's tokens, the LoRAs of the
-UNet, and whether pictures control its steps) and at most `rows` rows; a guided image takes two
-rows, an unguided one takes one. Rows are given out at step boundaries:
+UNet, whether pictures control its steps, and whether they are the refiner's) and at most `rows`
+rows; a guided image takes two rows, an unguided one takes one. Rows are given out at step
+boundaries:
 
 - Each size has its own `rows` rows. Its images get them in order of arrival and keep them until
   they are finished or cancelled. No image overtakes another, so unguided images cannot starve a
@@ -22,7 +23,8 @@ rows, an unguided one takes one. Rows are given out at step boundaries:
 
 With one tenant this gives two bounds, with S shapes in use. With C pairs of size and number of
 tokens, S is at most C · (1 + sets), and twice that where the worker has ControlNets, T2I-Adapters
-or IP-Adapters.
+or IP-Adapters, and C more where it has a refiner. Where the refiner takes over, an image keeps its
+rows and changes its shape.
 
 - **An image that has rows advances once in any S consecutive steps**, whatever its age, shape,
   steps and guidance: its N steps take at most S·N steps.
@@ -216,7 +218,15 @@ class StepScheduler:
             if image.steps_left == 0:
                 image.state = "decoding"
                 done.append(image)
+            elif image.evaluations - image.steps_left == image.handover:
+                self._hand_over(image)
         return done
+
+    def _hand_over(self, image: Image) -> None:
+        """The rest of an image's steps are the refiner's."""
+        self._leave(image)
+        image.shape = image.spec.refined_shape
+        self._running.setdefault(image.shape, []).append(image)
 
     def finished(self, image: Image) -> None:
         """End an image that is decoded, and free its rows."""
@@ -241,6 +251,10 @@ class StepScheduler:
             self._waiting_sizes[shape.size] -= 1
             self._waiting_sizes += Counter()  # drops sizes without images
             return
-        self._running[shape].remove(image)
-        if not self._running[shape]:
-            del self._running[shape]
+        self._leave(image)
+
+    def _leave(self, image: Image) -> None:
+        """Remove an image from those of its shape that have rows."""
+        self._running[image.shape].remove(image)
+        if not self._running[image.shape]:
+            del self._running[image.shape]

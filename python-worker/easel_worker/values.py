@@ -27,6 +27,7 @@ Guidance = Annotated[float, Meta(ge=0, le=_LARGEST)]
 Score = Annotated[float, Meta(ge=0, le=10)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 TenantWeight = Annotated[float, Meta(gt=0, le=_LARGEST)]
+InnerShare = Annotated[float, Meta(gt=0, lt=1)]
 ConditioningScale = Annotated[float, Meta(ge=0, le=10)]
 Weight = Annotated[float, Meta(ge=-1000, le=1000)]
 

@@ -21,6 +21,7 @@ from parity import families
 from parity.components import live as components
 from parity.controls import live as controls
 from parity.embeddings import live as embeddings
+from parity.ensembles import live as ensembles
 from parity.ip_adapters import live as ip_adapters
 from parity.loras import live as loras
 from parity.pipeline import live as pipeline
@@ -43,6 +44,7 @@ SOURCES = (
     embeddings.compare,
     ip_adapters.compare,
     controls.compare,
+    ensembles.compare,
 )
 """All comparisons; each takes the seed of its random values."""
 

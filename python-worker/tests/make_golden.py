@@ -179,6 +179,14 @@ WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
         p.Hello,
         HELLO_HEADER | {"model": HELLO_HEADER["model"] | {"family": "sdxl"}},
     ),
+    "hello-refiner": (
+        p.Hello,
+        HELLO_HEADER
+        | {
+            "model": HELLO_HEADER["model"] | {"refiner": "sd_xl_refiner_1.0"},
+            "features": ["refiner", "aesthetic_score"],
+        },
+    ),
     "hello-coming": (p.Hello, HELLO_HEADER | {"coming": [[512, 512], [640, 384]]}),
     "hello-coming-prompts": (
         p.Hello,
@@ -254,6 +262,7 @@ WRITTEN: dict[str, tuple[type[p.Message], Header]] = {
         p.Generate,
         GENERATE_HEADER | {"aesthetic_score": 8.5, "negative_aesthetic_score": 0},
     ),
+    "generate-refined": (p.Generate, GENERATE_HEADER | {"denoising_end": 0.8}),
     "generate-image": (
         p.Generate,
         GENERATE_HEADER | SMALL | {"steps": 12, "schedule_steps": 40, "pictures": [IMAGE]},
@@ -473,6 +482,8 @@ def _bad_headers() -> Iterator[Golden]:
             {"tenant": {"id": 3, "weight": 0}},
         ),
         "generate-score-of-11": (p.Generate, GENERATE_HEADER, {"aesthetic_score": 11}),
+        "generate-refined-from-the-end": (p.Generate, GENERATE_HEADER, {"denoising_end": 1}),
+        "generate-refined-from-the-start": (p.Generate, GENERATE_HEADER, {"denoising_end": 0}),
         "generate-size-of-three": (p.Generate, GENERATE_HEADER, {"target_size": [1, 2, 3]}),
         "generate-size-of-zero": (p.Generate, GENERATE_HEADER, {"original_size": [0, 512]}),
         "generate-negative-crop": (

@@ -76,6 +76,25 @@ def test_its_weights_decide_its_digest_and_its_images() -> None:
     assert other.finish(lane).tobytes() == picture(text, *SMALL).tobytes()
 
 
+def test_a_refiner_takes_over_in_the_middle(tmp_path: Path) -> None:
+    fake, _ = engine(rows=8, refiner=tmp_path / "refiner.safetensors")
+    assert fake.capabilities.model.refiner == "refiner"
+    lane = fake.start(spec(denoising_end=0.8))
+    assert (lane.evaluations, lane.handover) == (4, 3)
+    shapes = []
+    while lane.step < 4:
+        shapes.append(lane.shape)
+        fake.step([lane])
+    assert [shape.refined for shape in shapes] == [False, False, False, True]
+    early, late = fake.start(spec(denoising_end=0.1)), fake.start(spec())
+    assert early.handover == 1
+    fake.step([early, late])
+    with pytest.raises(ValueError, match="one shape"):
+        fake.step([early, late])
+    with pytest.raises(InvalidRequest, match="needs 2 steps"):
+        fake.start(spec(steps=1, denoising_end=0.8))
+
+
 def test_it_checks_the_interfaces_conditions() -> None:
     fake, _ = engine(rows=2)
     lane = fake.start(spec(steps=1))

@@ -79,6 +79,12 @@ def test_scores_are_named_unless_neutral() -> None:
     assert text == f"{plain}|conditions=700;-;0,0;-;-;0,0;-|scores=7250;2500"
 
 
+def test_where_the_refiner_takes_over_is_named() -> None:
+    plain = canonical_text(spec_of(generate("a"), 1))
+    text = canonical_text(spec_of(generate("a", denoising_end=0.8), 1))
+    assert text == f"{plain}|denoising_end=800"
+
+
 def test_loras_are_named_in_order() -> None:
     plain = canonical_text(spec_of(generate("a"), 1))
     b, a = LoraUse("b", "1" * 64, 0.5, -1.0), LoraUse("a", "2" * 64, 1.0, 0.0)

@@ -301,6 +301,23 @@ def test_an_operator_may_leave_pictures_out() -> None:
         specs(masked, replace(without, features=("image_to_image",)))
 
 
+def test_a_refiner_continues_what_it_can_show(tmp_path: Path) -> None:
+    having = capabilities(refiner=tmp_path, embeddings=tmp_path, max_cache_interval=4)
+    (spec,) = specs(generate("a", denoising_end=0.8), having)
+    assert spec.refined_from == 0.8
+    assert spec.refined_shape == spec.shape._replace(refined=True)
+    with pytest.raises(InvalidRequest, match="does not support refiner: leave out denoising_end"):
+        specs(generate("a", denoising_end=0.8), capabilities())
+    refused = {
+        "mask": with_pictures(generate("a", denoising_end=0.8), "image", "mask"),
+        "cache_interval": generate("a", denoising_end=0.8, cache_interval=2),
+    }
+    for name, request in refused.items():
+        with pytest.raises(InvalidRequest, match=f"{name} and denoising_end cannot be combined"):
+            specs(request, having)
+    assert specs(with_pictures(generate("a", denoising_end=0.8), "image"), having)
+
+
 def test_hello_has_the_capabilities() -> None:
     message = hello(capabilities(rows=6), "w1")
     assert (message.worker, message.rows, message.sizes) == ("w1", 6, (SMALL, Size(32, 32)))

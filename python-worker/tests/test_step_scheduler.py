@@ -21,8 +21,9 @@ LARGE = Size(1024, 1024)
 SMALL = Size(512, 512)
 SIZES = (LARGE, SMALL, Size(768, 512))
 CHUNK_COUNTS = (1, 3)
-MOST_SHAPES = len(SIZES) * len(CHUNK_COUNTS) * 2
-"""Each size and length with controls and without."""
+KINDS = len(SIZES) * len(CHUNK_COUNTS)
+MOST_SHAPES = KINDS * 3
+"""Each size and length with controls and without, and refined."""
 
 
 def test_images_of_one_size_share_a_step_whatever_their_steps_and_rows() -> None:
@@ -152,6 +153,24 @@ def test_an_image_cancelled_during_its_step_is_not_done_after_it() -> None:
     assert not scheduler.busy
 
 
+def test_where_the_refiner_takes_over_an_image_joins_those_of_the_refiner() -> None:
+    scheduler = StepScheduler(rows=8, sets=1)
+    first, second = image("a", steps=4, handover=1), image("b", steps=4, loras="x", handover=2)
+    plain, other = image("c", steps=4), image("d", loras="y")
+    for one in (first, second, plain, other):
+        scheduler.add([one])
+    assert scheduler.admit() == [first, second, plain]  # y waits for the place of x
+    steps = []
+    for _ in range(6):
+        step = scheduler.next_step()
+        steps.append({one.request.id for one in step})
+        scheduler.stepped(step)
+    assert steps == [{"a", "c"}, {"b"}, {"c"}, {"a"}, {"b"}, {"c"}]
+    assert scheduler.admit() == [other]  # the refiner has no LoRAs, so the place is free
+    together = [scheduler.next_step(), scheduler.next_step()]
+    assert [first, second] in together
+
+
 def test_requests_expire_at_their_deadline_and_not_before() -> None:
     scheduler = StepScheduler(rows=2)
     scheduler.add([image("a", timeout_s=10.0)])
@@ -250,6 +269,7 @@ def kinds_of(steps: int) -> st.SearchStrategy[Kind]:
             "steps": st.integers(1, steps),
             "chunks": st.sampled_from(CHUNK_COUNTS),
             "controlled": st.booleans(),
+            "handover": st.none() | st.integers(1, 3),
         }
     )
 
@@ -333,7 +353,7 @@ def test_no_arrivals_with_loras_make_an_image_wait_longer_than_its_bound(
 ) -> None:
     """Images with any LoRAs may arrive at every step. The room is rows, sets and passes."""
     rows, sets, passes = room
-    most_shapes = MOST_SHAPES * (1 + sets)
+    most_shapes = KINDS * (2 * (1 + sets) + 1)
     ahead = len([one for one in before if one["size"] == wanted["size"] or one["loras"]])
     steps_to_rows = (ahead + (ahead + 1) * passes) * most_shapes * STEPS
     scheduler = StepScheduler(rows, sets, passes)
@@ -407,8 +427,8 @@ class AnyTraffic(RuleBasedStateMachine):
         assert bool(step) == bool(able)
         if not step:
             return
-        shape = step[0].spec.shape
-        assert set(step) == {one for one in able if one.spec.shape == shape}
+        shape = self._shape(step[0])
+        assert set(step) == {one for one in able if self._shape(one) == shape}
         assert sum(one.spec.rows for one in step) <= self.rows
         for one in able - set(step):
             assert shape not in self.passed[one], (
@@ -457,6 +477,10 @@ class AnyTraffic(RuleBasedStateMachine):
 
     def _images(self) -> list[Image]:
         return [*self.running, *itertools.chain(*self.waiting.values())]
+
+    def _shape(self, one: Image) -> StepShape:
+        refined = one.handover is not None and self.running[one] >= one.handover
+        return one.spec.refined_shape if refined else one.spec.shape
 
     def _cancel(self, name: str) -> None:
         """Cancel a request twice: it ends only once."""

@@ -12,8 +12,11 @@ const BRANCH = 'main'
 /** The components that another model's can replace. */
 const COMPONENTS = ['vae', 'unet']
 
+/** The options that name a whole model. */
+const WHOLE = ['model', 'refiner']
+
 /**
- * Returns the gateway's arguments with the models as folders, and the VAE and UNet that replace a model's. Fetches them
+ * Returns the gateway's arguments with the models as folders, and the VAE, UNet and refiner of a model. Fetches them
  * from the hub unless they are cached. With `--models` it does so for a list of models, but not for a file.
  *
  * @param {readonly string[]} args
@@ -28,7 +31,7 @@ export async function withLocalModel(args, env, cache = join(root, '.cache/model
     return local === list ? [...args] : [...args, '--models', local] // the last one has precedence
   }
   const all = [...args]
-  for (const name of ['model', ...COMPONENTS]) {
+  for (const name of [...WHOLE, ...COMPONENTS]) {
     const option = name.toUpperCase()
     const value = valueOf(`--${name}`, args) ?? env[option]
     if (value === undefined) continue

@@ -17,7 +17,10 @@ const offered = {
       id: Type.String(),
       digest: Type.String(),
       dtype: Type.String(),
-      family: Type.Optional(Type.String({ description: "The model's architecture, such as sdxl, ssd-1b or lcm." }))
+      family: Type.Optional(Type.String({ description: "The model's architecture, such as sdxl, ssd-1b or lcm." })),
+      refiner: Type.Optional(
+        Type.String({ description: 'Its refiner; images with `denoising_end` need `refiner` among the features.' })
+      )
     })
   ]),
   sizes: Type.Array(Type.Array(Type.Integer()), { description: 'Sizes as [width, height].' }),

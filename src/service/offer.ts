@@ -12,7 +12,14 @@ import { defaultsOf, statedOf } from './decisions.js'
 
 /** What clients can request of a model now: its workers' capabilities and the operator's defaults. */
 export interface Offer {
-  readonly model: { readonly id: string; readonly digest: string; readonly dtype: string; readonly family?: string }
+  readonly model: {
+    readonly id: string
+    readonly digest: string
+    readonly dtype: string
+    readonly family?: string
+    /** The second model, which does the last steps of some images. */
+    readonly refiner?: string
+  }
   readonly sizes: [width: number, height: number][]
   /** Sizes that are still being compiled; `coming` in GET /health. */
   readonly compiling: [width: number, height: number][]

@@ -13,6 +13,7 @@ import { lorasDoubted } from './loras.js'
 import type { Model, Models } from './models.js'
 import { shareOf } from './share.js'
 import { tokenizePrompts } from './prompt-job.js'
+import { checkEmbeddings } from './refined.js'
 import { type Resolved, resolveRequest, seedsOf } from './resolve.js'
 import { type SecondPass, secondPassOf } from './second-pass.js'
 import { startWireOf } from './starts.js'
@@ -77,6 +78,7 @@ export class Planner {
     const { report } = tokenized
     const warnings = [...report.warnings, ...lorasDoubted(wanted, wanted.loras ?? [], capabilities)]
     const prompts = { ...tokenized, report: { ...report, warnings } }
+    checkEmbeddings(wanted, prompts.job.embeddings)
     const { embeddings: _, ...rest } = wanted
     const resolved: Resolved = { ...rest, ...recipeEmbeddings(prompts.job, capabilities) }
     const job: Job = {

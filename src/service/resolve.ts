@@ -7,6 +7,7 @@ import { decide, type Decided } from './decisions.js'
 import { type Conditions, conditionsOf } from './controls.js'
 import { lorasOf } from './loras.js'
 import { unsupported } from './failures.js'
+import { checkRefined } from './refined.js'
 import { checkHires } from './second-pass.js'
 import { checkSize } from './sizes.js'
 import { checkStart } from './starts.js'
@@ -36,6 +37,7 @@ export function resolveRequest(
   checkStart(request, decided, model)
   checkSize(decided, model)
   checkHires(request, decided, model)
+  checkRefined(request, decided)
   checkSchedule(decided)
   checkNegativeSizes(decided)
   checkLimits(decided, model)

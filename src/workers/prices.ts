@@ -96,8 +96,9 @@ function kindOf({
   controls,
   ip_adapters: adapters,
   cache_interval: cache = 1,
+  denoising_end: end = 1,
   pictures
 }: Job): string {
   const conditions = [controls?.length ?? 0, adapters?.length ?? 0, pictures?.length ?? 0]
-  return [width, height, prompt.ids.length, cache, ...conditions].join()
+  return [width, height, prompt.ids.length, cache, end, ...conditions].join()
 }

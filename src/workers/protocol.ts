@@ -251,7 +251,13 @@ const HELLO = Type.Object(
     worker: Name,
     version: Name,
     pid: Count,
-    model: Type.Object({ id: Name, digest: Sha256, dtype: Name, family: Type.Optional(Name) }),
+    model: Type.Object({
+      id: Name,
+      digest: Sha256,
+      dtype: Name,
+      family: Type.Optional(Name),
+      refiner: Type.Optional(Name)
+    }),
     tokenizers: listOf(Type.Object({ digest: Sha256, pad_id: Count, max_length: Positive }), { minItems: 1 }),
     sizes: sizes('List of [width, height] that the worker can make now', 1),
     rows: Positive,

@@ -14,6 +14,7 @@ type FakeJob = Pick<
       | 'guidance_rescale'
       | 'aesthetic_score'
       | 'negative_aesthetic_score'
+      | 'denoising_end'
       | 'original_size'
       | 'crops_coords_top_left'
       | 'target_size'

@@ -33,6 +33,7 @@ import { createHash } from 'node:crypto'
  * @property {number} [guidance_rescale]
  * @property {number} [aesthetic_score]
  * @property {number} [negative_aesthetic_score]
+ * @property {number} [denoising_end]
  * @property {readonly [number, number]} [original_size]
  * @property {readonly [number, number]} [crops_coords_top_left]
  * @property {readonly [number, number]} [target_size]
@@ -81,6 +82,7 @@ export function canonicalText({
   pictures = [],
   aesthetic_score = 6,
   negative_aesthetic_score = 2.5,
+  denoising_end,
   ...conditions
 }) {
   const lists = negative === null ? ['-', '-'] : [negative.ids.join(','), negative.ids_2.join(',')]
@@ -113,6 +115,7 @@ export function canonicalText({
         ]),
     ...conditionsText(conditions),
     ...scoresText([aesthetic_score, negative_aesthetic_score]),
+    ...(denoising_end === undefined ? [] : [`denoising_end=${thousandths(denoising_end)}`]),
     ...lorasText(loras),
     ...embeddingsText(embeddings, pooled_at_end),
     ...(schedule_steps === steps ? [] : [`schedule_steps=${schedule_steps}`]),

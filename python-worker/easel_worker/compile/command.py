@@ -120,7 +120,8 @@ def _print(
     print(table.programs_table(counted, chip))
     if chip is None:
         return
-    print(f"\n{table.memory_lines(residents(plan.params, counted), chip, _IMAGES)}")
+    found = residents(plan.params, counted, plan.refiner_params)
+    print(f"\n{table.memory_lines(found, chip, _IMAGES)}")
     print(table.lora_line(lora_bytes(plan.config, resolve.dtypes(plan.options))))
     for each in counted:
         if each.cost.collectives:
@@ -157,6 +158,7 @@ def _settings() -> tuple[NamedOption, ...]:
         "embeddings",
         "controlnets",
         "ip_adapters",
+        "refiner",
         "max_cache_interval",
         "max_prompt_chunks",
         "more_schedulers",

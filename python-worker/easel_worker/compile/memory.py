@@ -30,14 +30,19 @@ class Residents:
         return self.weights + self.code + images * self.image + self.working
 
 
-def residents(params: SdxlParams, counted: list[Counted]) -> Residents:
+def residents(
+    params: SdxlParams, counted: list[Counted], refiner: SdxlParams | None = None
+) -> Residents:
     """Add up the bytes of compiled programs.
 
     Args:
         params: shapes of all weights. Each chip has a copy.
         counted: the programs.
+        refiner: shapes of the refiner's weights, of which it may share some with the model.
     """
-    parts = (params.unet, params.vae, params.encoder, params.text.first, params.text.second)
+    parts = [params.unet, params.vae, params.encoder, params.text.first, params.text.second]
+    if refiner is not None:
+        parts += [refiner.unet, refiner.text.second]
     images = [
         each.beside_weights // lanes for each in counted if (lanes := _guided_lanes(each.name))
     ]

@@ -16,6 +16,11 @@ from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.control_programs import NetConfig
 from easel_worker.sdxl.serving.options import Options
 from easel_worker.sdxl.serving.program_set import ProgramSet
+from easel_worker.sdxl.serving.refiner_loading import (
+    add_sizes,
+    refiner_params,
+    refiner_programs,
+)
 from easel_worker.values import Size
 
 
@@ -31,6 +36,7 @@ class Plan:
         keep_older: as in `ProgramSet`.
         nets: the configurations of the operator's ControlNets and T2I-Adapters, each once.
         ip_adapters: the operator's IP-Adapters.
+        refiner: the configuration of the operator's refiner, if any.
         options: the operator's.
     """
 
@@ -41,7 +47,13 @@ class Plan:
     keep_older: bool
     nets: tuple[NetConfig, ...]
     ip_adapters: tuple[IpAdapterFiles, ...]
+    refiner: SdxlConfig | None
     options: Options
+
+    @property
+    def refiner_params(self) -> SdxlParams | None:
+        """Shapes of the refiner's weights."""
+        return None if self.refiner is None else refiner_params(self.refiner, self.options)
 
 
 def read(model: Path, options: Options, *, only: bool) -> Plan:
@@ -75,6 +87,7 @@ def read(model: Path, options: Options, *, only: bool) -> Plan:
         keep_older=own.keep_older,
         nets=_nets(options, config, sizes),
         ip_adapters=_ip_adapters(options, config),
+        refiner=_refiner(options, model),
         options=options,
     )
 
@@ -115,6 +128,18 @@ def compile_all(plan: Plan, compiler: CountingCompiler) -> None:
         for size in plan.sizes:
             chunks = options.max_prompt_chunks
             programs.add_conditioned(control, pictures, size, chunks, lane_counts)
+    if plan.refiner is not None:
+        refiner = refiner_programs(
+            plan.refiner, options, plan.tokens, compiler, keep_older=plan.keep_older
+        )
+        add_sizes(refiner, plan.sizes, options.max_prompt_chunks, lane_counts)
+
+
+def _refiner(options: Options, model: Path) -> SdxlConfig | None:
+    """The worker says whether it fits the model."""
+    if options.refiner is None:
+        return None
+    return read_config(locate(options.refiner, vae=options.vae or model))
 
 
 def _nets(options: Options, config: SdxlConfig, sizes: tuple[Size, ...]) -> tuple[NetConfig, ...]:

@@ -13,6 +13,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NoReturn
 
+from msgspec import UNSET
+
 from easel_worker.engine import (
     CONTROLS,
     EMBEDDINGS,
@@ -22,6 +24,7 @@ from easel_worker.engine import (
     IP_ADAPTERS,
     LORAS,
     READING,
+    REFINER,
     AdapterSet,
     Capabilities,
     Defaults,
@@ -37,6 +40,7 @@ from easel_worker.engine import (
     Pixels,
     Preset,
     ProgramInfo,
+    StepShape,
     TokenizerInfo,
     evaluations_of,
     steps_done,
@@ -83,6 +87,7 @@ class FakeLane:
 
     spec: ImageSpec
     evaluations: int
+    handover: int | None = None
     evaluation: int = 0
     not_finite: NotFinite | None = None
     unread: NotFinite | None = None
@@ -92,6 +97,12 @@ class FakeLane:
         """How many steps are done."""
         steps = self.spec.steps
         return steps_done(self.evaluation, steps=steps, evaluations=self.evaluations)
+
+    @property
+    def shape(self) -> StepShape:
+        """That of the refiner's steps from `handover` on."""
+        refined = self.handover is not None and self.evaluation >= self.handover
+        return self.spec.refined_shape if refined else self.spec.shape
 
     def settle(self) -> bool:
         """Read the last step's failure; returns whether the lane's numbers are finite."""
@@ -140,8 +151,14 @@ class FakeEngine:
     def capabilities(self) -> Capabilities:
         """What the options say."""
         width, height = self._options.sizes[0]
+        refiner = self._options.refiner
         return Capabilities(
-            model=ModelInfo("fake", _digest(self._options.fake_weights), "uint8"),
+            model=ModelInfo(
+                "fake",
+                _digest(self._options.fake_weights),
+                "uint8",
+                refiner=UNSET if refiner is None else refiner.stem,
+            ),
             tokenizers=self._tokenizers,
             sizes=self._options.sizes,
             rows=self._options.rows,
@@ -176,6 +193,7 @@ class FakeEngine:
             EMBEDDINGS: self._options.embeddings,
             CONTROLS: self._options.controlnets,
             IP_ADAPTERS: self._options.ip_adapters,
+            REFINER: self._options.refiner,
         }
         absent = {feature for feature, folder in folders.items() if folder is None}
         return absent if self._options.image_inputs else absent | {IMAGE_TO_IMAGE, INPAINTING}
@@ -205,7 +223,8 @@ class FakeEngine:
         """Take `fake_encode_ms`."""
         self._take(self._options.fake_encode_ms)
         self._fault("encode", spec.seed)
-        return FakeLane(spec, evaluations_of(spec, self.capabilities))
+        evaluations = evaluations_of(spec, self.capabilities)
+        return FakeLane(spec, evaluations, _handover(spec, evaluations))
 
     def step(self, lanes: Sequence[Lane]) -> None:
         """Take a step's time. After a fault no lane has advanced; NaN affects only its own lane."""
@@ -274,7 +293,7 @@ class FakeEngine:
 
     def _check(self, lanes: Sequence[Lane]) -> None:
         """Check that the loop keeps the interface's conditions."""
-        if len({lane.spec.shape for lane in lanes}) != 1:
+        if len({lane.shape for lane in lanes}) != 1:
             raise ValueError("the lanes of a step must have one shape")
         if sum(lane.spec.rows for lane in lanes) > self._options.rows:
             raise ValueError(f"a step holds {self._options.rows} rows")
@@ -316,6 +335,16 @@ class FakeEngine:
 def build(model: Path | None, options: Options, _timeline: Timeline | None) -> FakeEngine:
     """See `engines.Build`."""
     return FakeEngine(options, model)
+
+
+def _handover(spec: ImageSpec, evaluations: int) -> int | None:
+    """The evaluation at which the invented refiner takes over."""
+    share = spec.refined_from
+    if share is None:
+        return None
+    if evaluations == 1:
+        raise InvalidRequest("denoising_end needs 2 steps or more: one for each model")
+    return min(max(int(evaluations * share), 1), evaluations - 1)
 
 
 def _not_finite(stage: str) -> NoReturn:

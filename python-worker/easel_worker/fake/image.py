@@ -38,7 +38,7 @@ def canonical_text(spec: ImageSpec) -> str:
     and guidance_end in thousandths, and cache_interval. If the request has a weighting, these three
     and one more always follow: see `_weighting`. If it has a schedule, one more field follows: see
     `_schedule`. The last fields are optional too: see `_conditions`,
-    `_loras`, `_embeddings`, `_schedule_steps`, `_controls` and `_pictures`.
+    `_refiner`, `_loras`, `_embeddings`, `_schedule_steps`, `_controls` and `_pictures`.
     """
     negative = ("-", "-") if spec.negative is None else _lists(spec.negative)
     fields = (
@@ -56,6 +56,7 @@ def canonical_text(spec: ImageSpec) -> str:
         *_schedule(spec),
         *_conditions(spec),
         *_scores(spec),
+        *_refiner(spec),
         *_loras(spec),
         *_embeddings(spec),
         *_schedule_steps(spec),
@@ -155,6 +156,12 @@ def _scores(spec: ImageSpec) -> tuple[str, ...]:
     """
     scores = [_thousandths(each) for each in (spec.aesthetic_score, spec.negative_aesthetic_score)]
     return () if scores == [6000, 2500] else (f"scores={';'.join(map(str, scores))}",)
+
+
+def _refiner(spec: ImageSpec) -> tuple[str, ...]:
+    """`denoising_end=` and it in thousandths, if the refiner does the last steps."""
+    share = spec.refined_from
+    return () if share is None else (f"denoising_end={_thousandths(share)}",)
 
 
 def _loras(spec: ImageSpec) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from easel_worker.engine_options import (
     LORAS,
     MAX_CACHE_INTERVAL,
     MAX_PROMPT_CHUNKS,
+    REFINER,
     ROWS,
     SIZES,
 )
@@ -97,6 +98,8 @@ class Options:
     controlnets: Annotated[Path | None, CONTROLNETS] = None
 
     ip_adapters: Annotated[Path | None, IP_ADAPTERS] = None
+
+    refiner: Annotated[Path | None, REFINER] = None
 
     fake_step_ms: Annotated[
         float, Option(parse.duration, "fake engine: milliseconds that a denoising step takes")

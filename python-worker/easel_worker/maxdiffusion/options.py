@@ -17,6 +17,7 @@ _OURS_ONLY = (
     "loras",
     "controlnets",
     "ip_adapters",
+    "refiner",
 )
 """Options that change or need our UNet."""
 

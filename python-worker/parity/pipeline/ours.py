@@ -30,6 +30,7 @@ def engine_for(
     embeddings: Path | None = None,
     controlnets: Path | None = None,
     ip_adapters: Path | None = None,
+    refiner: Path | None = None,
     compiler: Compiler | None = None,
 ) -> SdxlEngine:
     """Return a warm engine in float32 on one device, for all cases with the same `engine`.
@@ -42,6 +43,7 @@ def engine_for(
         embeddings: a folder of embeddings.
         controlnets: a folder of ControlNets and T2I-Adapters.
         ip_adapters: a folder of IP-Adapters.
+        refiner: the folder of a refiner.
         compiler: makes the programs; None for one that compiles those that are called.
     """
     case.complete(folder)
@@ -54,6 +56,7 @@ def engine_for(
         embeddings=embeddings,
         controlnets=controlnets,
         ip_adapters=ip_adapters,
+        refiner=refiner,
     )
     engine = SdxlEngine(folder, options, compiler=compiler or CompileOnce())
     engine.warm(lambda _: None)

@@ -101,22 +101,35 @@ def run(case: PipelineCase, models: Mapping[str, Model]) -> NDArray[np.uint8]:
 
 def call(case: PipelineCase, pipeline: Any, **more: Any) -> NDArray[np.uint8]:
     """Return the image of a pipeline, [H, W, 3], which also gets the arguments `more`."""
-    with _our_noise(case, pipeline):
-        result = pipeline(
+    return np.asarray(images(case, pipeline, **beginning(case), **more)[0])
+
+
+def images(
+    case: PipelineCase, pipeline: Any, *, before: int = 0, output: str = "pil", **more: Any
+) -> Any:
+    """Return the images of a pipeline, which also gets the arguments `more`.
+
+    Args:
+        case: the case, without what its image begins from.
+        pipeline: of the case.
+        before: how many evaluations of the image another pipeline did before this one.
+        output: the pipeline's `output_type`.
+        more: further arguments.
+    """
+    with _our_noise(case, pipeline, before):
+        return pipeline(
             prompt=case.prompt,
             negative_prompt=case.negative,
             num_inference_steps=case.steps,
             guidance_scale=case.guidance,
             clip_skip=case.clip_skip or None,
-            output_type="pil",
-            **_beginning(case),
+            output_type=output,
             **_arguments(case),
             **more,
-        )
-    return np.asarray(result.images[0])
+        ).images
 
 
-def _beginning(case: PipelineCase) -> dict[str, Any]:
+def beginning(case: PipelineCase) -> dict[str, Any]:
     """Return the arguments that say what the image begins from."""
     width, height = case.pixels
     if case.strength is None and not case.inpainting:
@@ -148,7 +161,7 @@ def _arguments(case: PipelineCase) -> dict[str, Any]:
 
 
 @contextmanager
-def _our_noise(case: PipelineCase, pipeline: Any) -> Iterator[None]:
+def _our_noise(case: PipelineCase, pipeline: Any, before: int) -> Iterator[None]:
     """Give diffusers the noise that our engine gets, and that it draws from the case's seed."""
     width, height = case.size
     scheduler, steps = pipeline.scheduler, itertools.count()
@@ -158,7 +171,7 @@ def _our_noise(case: PipelineCase, pipeline: Any) -> Iterator[None]:
         # DDIM and DDPM have no indices.
         first = getattr(scheduler, "begin_index", 0)
         evaluation = getattr(scheduler, "step_index", step + first) - first
-        noise = draw_noise(case.seed, 1 + evaluation, shape=(height, width, 4))
+        noise = draw_noise(case.seed, 1 + before + evaluation, shape=(height, width, 4))
         return _in_torch(np.asarray(noise))
 
     def given(noise: NDArray[np.float32]) -> Any:

@@ -4,18 +4,19 @@
 """
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import jax
 import pytest
 
-from easel_worker.sdxl.samplers.sampler import needs_older, offered
+from easel_worker.sdxl.samplers.sampler import make_table, needs_older, offered
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from parity.pipeline.cases import SDXL_SCHEDULER
 from tests.sdxl.engines import ahead, start
 from tests.sdxl.test_engine import counted_compilations
-from tests.sdxl.tiny_model import SIZES, long, tokens, write
+from tests.sdxl.tiny_model import SIZES, long, tokens, write, write_refiner
 from tests.support.company import Company, Repertoire, Tally
 from tests.support.samples import generate, with_pictures
 
@@ -84,6 +85,33 @@ PICTURES = replace(
 )
 
 
+def divides(scheduler: str) -> bool:
+    """Whether all images of `REFINED` with a sampler leave a step to each model."""
+    for end, steps, begin in product((0.4, 0.5, 0.6), (6, 8), (0, 2)):
+        try:
+            make_table(SDXL_SCHEDULER, scheduler, steps + begin, begin=begin, end=end)
+        except ValueError:
+            return False
+    return True
+
+
+REFINED = replace(
+    OF_ONE_SIZE,
+    schedulers=tuple(filter(divides, offered(SDXL_SCHEDULER))),
+    steps=(6, 8),
+    savings=(
+        {},
+        {},
+        {"denoising_end": 0.5},
+        {"denoising_end": 0.6, "preview_every": 1, "aesthetic_score": 9.0},
+        {"denoising_end": 0.4, "guidance_start": 0.3, "guidance_end": 0.8},
+        {"denoising_end": 0.6, "prompt": TWICE, "negative": None},
+        {"denoising_end": 0.5, "prompt": replace(ONCE, weights_2=HALF), "weighting": "a1111"},
+        with_size("image", steps=6, schedule_steps=8, denoising_end=0.6),
+    ),
+)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("company"))
@@ -144,6 +172,19 @@ def test_an_inpainting_model(tmp_path: Path) -> None:
         tally = played(company, range(6000, 6040))
     assert tally.wrong == []
     assert tally.images > 120
+    assert seen == []
+
+
+def test_images_that_a_refiner_finishes(folder: Path, tmp_path: Path) -> None:
+    """The refiner's steps are a group of their own, and nothing is compiled for any image."""
+    options = {"more_schedulers": True, "image_inputs": True, "max_prompt_chunks": 2}
+    refiner = write_refiner(tmp_path / "refiner")
+    made = start(folder, ahead(), rows=5, refiner=refiner, **options)
+    company = Company(made, REFINED)
+    with counted_compilations() as seen:
+        tally = played(company, range(7000, 7040))
+    assert tally.wrong == []
+    assert tally.images > 100
     assert seen == []
 
 

@@ -18,7 +18,7 @@ from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.artifacts import MANIFEST, ArtifactWriter
 from easel_worker.sdxl.serving.engine import SdxlEngine
 from easel_worker.sdxl.serving.options import Options
-from tests.sdxl.tiny_model import LENGTH, spec, write
+from tests.sdxl.tiny_model import LENGTH, spec, write, write_refiner
 
 OPTIONS = {"devices": jax.devices()[:1], "sizes": [], "max_prompt_chunks": 1}
 
@@ -33,8 +33,10 @@ def image(folder: Path, options: Options, said: list[str]) -> np.ndarray:
 
 
 def test_a_worker_uses_programs_compiled_ahead(tmp_path: Path, empty_cache: Path) -> None:
+    """Those of its model and of its refiner."""
     folder, made = write(tmp_path / "tiny"), tmp_path / "made"
-    options = Options(**OPTIONS)
+    whole = {**OPTIONS, "refiner": write_refiner(tmp_path / "refiner")}
+    options = Options(**whole)
     plan = read(folder, options, only=False)
     writer = ArtifactWriter(made, resolve.devices(options))
     compiler = CountingCompiler(None, None, writer, re.compile(""), lambda _: None)
@@ -43,14 +45,14 @@ def test_a_worker_uses_programs_compiled_ahead(tmp_path: Path, empty_cache: Path
     assert sorted(json.loads((made / MANIFEST).read_text())["programs"].values()) == sorted(names)
 
     said: list[str] = []
-    ahead = image(folder, Options(**OPTIONS, artifacts=made), said)
+    ahead = image(folder, Options(**whole, artifacts=made), said)
     assert [f"took {name} from {made}" for name in names] == [
         line.rpartition(" in ")[0] for line in said if line.startswith("took")
     ]
     assert np.array_equal(ahead, image(folder, options, []))
 
     said.clear()
-    other = Options(**OPTIONS, artifacts=made, dtype="bfloat16")
+    other = Options(**whole, artifacts=made, dtype="bfloat16")
     image(folder, other, said)
     assert any("has no encode that fits this model and these options" in line for line in said)
 

@@ -54,6 +54,32 @@ def write(folder: Path, unet: Mapping[str, Any] | None = None) -> Path:
     return folder
 
 
+def write_refiner(folder: Path, scheduler: Mapping[str, Any] | None = None) -> Path:
+    """Write a refiner for the model, whose text encoder equals the model's second one.
+
+    `scheduler` changes its scheduler's config.
+    """
+    files = {path: content for path, content in _FILES.items() if "text_encoder/" not in path}
+    files |= {
+        "model_index.json": {
+            "_class_name": "StableDiffusionXLImg2ImgPipeline",
+            "text_encoder": [None, None],
+            "requires_aesthetics_score": True,
+            "force_zeros_for_empty_prompt": False,
+        },
+        "unet/config.json": cases.unet((8, 8), "CD", [1, 2], 8, **cases.added(4, 8, ids=5)),
+        "scheduler/scheduler_config.json": SDXL_SCHEDULER | dict(scheduler or {}),
+    }
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(json.dumps(content))
+    stub_tokenizer.write(folder, "tokenizer_2", WORDS, LENGTH)
+    config = load_config(folder)
+    _save(folder / "text_encoder_2/model", TextEncoder.declare(config.text_encoder_2))
+    _save(folder / "unet/diffusion_pytorch_model", UNet.declare(config.unet))
+    return folder
+
+
 def _save(stem: Path, tree: Any) -> None:
     tensors = {p.name: synthetic.weight(p.name, p.stored, gain=1.0) for p in declared(tree)}
     save_file(

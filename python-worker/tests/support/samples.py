@@ -68,8 +68,12 @@ def image(
     loras: str = "",
     controlled: bool = False,
     tenant: Tenant | None = None,
+    handover: int | None = None,
 ) -> Image:
-    """Return an image that waits for rows. Each letter of `loras` is a LoRA."""
+    """Return an image that waits for rows. Each letter of `loras` is a LoRA.
+
+    A `handover` that the image does not reach is none.
+    """
     asked = generate(
         request,
         prompt=token_ids(chunks=chunks),
@@ -84,7 +88,9 @@ def image(
     spec = spec_of(asked, seed=1)
     if controlled:  # without its picture, which scheduling does not need
         spec = dataclasses.replace(spec, controls=(ControlUse("c", "c" * 64, 1.0),))
-    return Image(asked, index, spec, arrived, evaluations=asked.steps)
+    made = Image(asked, index, spec, arrived, evaluations=asked.steps)
+    made.handover = handover if handover is not None and handover < steps else None
+    return made
 
 
 def is_answer(result: Result, request: Generate) -> bool:

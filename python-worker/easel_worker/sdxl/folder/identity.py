@@ -9,12 +9,15 @@ from easel_worker.sdxl.folder.files import ModelFiles
 from easel_worker.sdxl.folder.layout import INDEX, SCHEDULER
 
 
-def model_digest(files: ModelFiles, calibration_file: Path | None = None) -> str:
+def model_digest(
+    files: ModelFiles, calibration_file: Path | None = None, refiner: ModelFiles | None = None
+) -> str:
     """SHA-256 over the names and contents of the configs and weights that we load.
 
     Args:
         files: of the model.
         calibration_file: of a quantised model, else None.
+        refiner: of the operator's refiner, else None.
     """
     named = {PurePosixPath(name): path for name, path in _named(files)}
     digests = {path: file_digest(path) for path in set(named.values())}
@@ -23,6 +26,8 @@ def model_digest(files: ModelFiles, calibration_file: Path | None = None) -> str
         whole.update(f"{name} {digests[named[name]]}\n".encode())
     if calibration_file is not None:
         whole.update(f"int8 {file_digest(calibration_file)}\n".encode())
+    if refiner is not None:
+        whole.update(f"refiner {model_digest(refiner)}\n".encode())
     return whole.hexdigest()
 
 

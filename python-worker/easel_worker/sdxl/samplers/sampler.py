@@ -30,6 +30,7 @@ from easel_worker.sdxl.samplers.dpm_solver import (
 )
 from easel_worker.sdxl.samplers.edm import edm_euler
 from easel_worker.sdxl.samplers.euler import euler, euler_ancestral
+from easel_worker.sdxl.samplers.handover import first_of_refiner, join
 from easel_worker.sdxl.samplers.schedule import SPACING, Schedule, apply_schedule
 from easel_worker.sdxl.samplers.second_order import dpm_2, dpm_2_ancestral, heun
 from easel_worker.sdxl.samplers.singlestep import dpm_solver_singlestep
@@ -115,6 +116,7 @@ def make_table(
     schedule: Schedule | None = None,
     *,
     begin: int = 0,
+    end: float | None = None,
 ) -> Table:
     """Make the table of an image.
 
@@ -125,10 +127,13 @@ def make_table(
         schedule: what the request says instead of the config; None for nothing.
         begin: how many steps of the schedule to leave out at its start, for an image that begins
             from a picture; less than `steps`.
+        end: the share of the training timesteps from which on a refiner does the rest; None
+            without one.
 
     Raises:
         SchedulerError: the name is unknown, or the sampler does not support the config.
-        ValueError: the sampler cannot run this many steps, or does not take the schedule.
+        ValueError: the sampler cannot run this many steps, or does not take the schedule, or the
+            model or its refiner would have no step.
     """
     if scheduler not in _SAMPLERS:
         raise SchedulerError(
@@ -142,6 +147,23 @@ def make_table(
         raise ValueError(
             f"{steps} steps are not possible: choose 1 to {config.num_train_timesteps}"
         )
+    table = _since(sampler, config, steps, begin)
+    if end is None:
+        return table
+    trained = config.num_train_timesteps
+    cutoff = round(trained - end * trained)
+    whole = sampler.make(config, steps)
+    first = first_of_refiner(whole, cutoff, second_order=sampler.second_order)
+    rest = (
+        whole.since(first)
+        if first == len(whole.timesteps)
+        else _since(sampler, config, steps, first // 2 if sampler.second_order else first)
+    )
+    return join(table, rest, whole=whole, cutoff=cutoff)
+
+
+def _since(sampler: _Sampler, config: Config, steps: int, begin: int) -> Table:
+    """The table of an image that runs the steps from `begin` on."""
     table = sampler.make(replace(config, begin=begin), steps)
     return table.since(2 * begin if sampler.second_order else begin)
 

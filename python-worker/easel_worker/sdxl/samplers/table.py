@@ -50,12 +50,16 @@ class Table:
         timesteps: the UNet's timestep at each evaluation, [evaluations], float32.
         coefficients: the updates, each [evaluations], float32.
         noised: how a known image, with noise, takes the place of the sample at each evaluation.
+        handover: the first row of the refiner; None without one. See `handover`.
+        repeated: how many rows before it the refiner does again: 0 or 1.
     """
 
     initial: float
     timesteps: NDArray[np.float32]
     coefficients: Coefficients
     noised: Levels
+    handover: int | None = None
+    repeated: int = 0
 
     def at(self, row: int) -> Coefficients:
         """The coefficients of one row, float32 scalars."""

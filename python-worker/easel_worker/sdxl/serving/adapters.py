@@ -168,6 +168,11 @@ class Adapters:
         wanted = self._wanted_unet(loras)
         return self._own if wanted is None else self._get(wanted)
 
+    def release(self, lane: Any) -> None:
+        """A lane needs the UNet with its LoRAs no more."""
+        for copy in self._unets.values():
+            copy.users.discard(lane)
+
     def _wanted_unet(self, loras: Sequence[LoraUse]) -> "_Wanted | None":
         uses = [(use, use.unet_weight) for use in loras if use.unet_weight]
         if not uses:
@@ -334,6 +339,10 @@ class _Recent(Generic[P]):
         """
         while len(self._known) >= self._most:
             self._drop()
+
+    def values(self) -> tuple[P, ...]:
+        """The known values."""
+        return tuple(self._known.values())
 
     def __len__(self) -> int:
         return len(self._known)

@@ -30,11 +30,15 @@ Report = Callable[[str], None]
 
 
 class Assembled(NamedTuple):
-    """A started model, whose programs serve its default size with prompts of one chunk."""
+    """A started model, whose programs serve its default size with prompts of one chunk.
+
+    `compiler` makes further programs.
+    """
 
     runner: Runner
     digest: str
     programs: ProgramSet
+    compiler: Compiler
 
 
 def assemble(
@@ -82,21 +86,22 @@ def assemble(
 
     def digest() -> str:
         with timeline.span("digest"):
-            return model_digest(about.files, resolve.calibration_file(options, about.files.folder))
+            calibration = resolve.calibration_file(options, about.files.folder)
+            refiner = None if about.refiner is None else about.refiner.files
+            return model_digest(about.files, calibration, refiner)
 
     pool = ThreadPoolExecutor(2, thread_name_prefix=READING)
     params, digested = pool.submit(read), pool.submit(digest)
     pool.shutdown(wait=False)
     text = about.empty_text
     shapes = abstract_params(config, dtypes, kernel_options=kernel_options, encoder=encoder)
+    timed = _TimedCompiler(compiler or _compiler(options, report), timeline, (params, digested))
     programs = ProgramSet(
         config,
         with_other(shapes, other),
         mesh,
         (len(text.ids), len(text.ids_2)),
-        compiler=_TimedCompiler(
-            compiler or _compiler(options, report), timeline, (params, digested)
-        ),
+        compiler=timed,
         caching=options.caching,
         embeddings=options.embeddings is not None,
         keep_older=about.keep_older,
@@ -124,7 +129,7 @@ def assemble(
         adapters=adapters,
         vectors=ChunkVectors(shelves.embedding_shelf, programs.no_vectors),
     )
-    return Assembled(runner, digested.result(), programs)
+    return Assembled(runner, digested.result(), programs, timed)
 
 
 class _TimedCompiler:

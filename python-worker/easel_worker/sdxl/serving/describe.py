@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from msgspec import UNSET
 
 from easel_worker.engine import (
     AESTHETIC_SCORE,
@@ -34,6 +35,7 @@ from easel_worker.sdxl.quantization import calibration
 from easel_worker.sdxl.samplers import sampler
 from easel_worker.sdxl.serving import resolve
 from easel_worker.sdxl.serving.options import Options
+from easel_worker.sdxl.serving.refiner_files import RefinerFiles, find_refiner
 from easel_worker.values import Size
 
 
@@ -53,6 +55,7 @@ class Description:
         warnings: what the operator should know of the model, each in one line.
         controls: the ControlNets and T2I-Adapters that fit the model.
         ip_adapters: the IP-Adapters that fit it.
+        refiner: the operator's refiner, if any.
         notes: what was decided by the model's name or for its preset, each in one line.
     """
 
@@ -68,6 +71,7 @@ class Description:
     notes: tuple[str, ...] = ()
     controls: tuple[ControlFiles, ...] = ()
     ip_adapters: tuple[IpAdapterFiles, ...] = ()
+    refiner: RefinerFiles | None = None
 
     @property
     def empty_text(self) -> Tokens:
@@ -108,6 +112,9 @@ def describe(model: Path, options: Options) -> Description:
             f"{model}: its UNet has one level, so there are no deep features to reuse: leave "
             "max_cache_interval at 1"
         )
+    refiner = None
+    if options.refiner is not None:
+        refiner = find_refiner(options.refiner, config, tokenizers[1], vae=options.vae or model)
     left_out: list[str] = []
     controls: tuple[ControlFiles, ...] = ()
     adapters: tuple[IpAdapterFiles, ...] = ()
@@ -123,7 +130,11 @@ def describe(model: Path, options: Options) -> Description:
     trained = int(config.scheduler.get("num_train_timesteps", 1000))
     capabilities = Capabilities(
         model=ModelInfo(
-            located.name, "", _dtype_name(resolve.dtypes(options)), family(config.unet)
+            located.name,
+            "",
+            _dtype_name(resolve.dtypes(options)),
+            family(config.unet),
+            UNSET if refiner is None else refiner.files.name,
         ),
         tokenizers=tuple(files.info for files in tokenizers),
         sizes=sizes,
@@ -136,7 +147,7 @@ def describe(model: Path, options: Options) -> Description:
             options.limits,
             max_steps=min(options.limits.max_steps, trained),
             max_cache_interval=options.max_cache_interval,
-            max_clip_skip=_most_skipped(config),
+            max_clip_skip=_most_skipped(config, *([] if refiner is None else [refiner.config])),
             max_loras=0 if options.loras is None else options.limits.max_loras,
             max_controls=options.limits.max_controls if controls else 0,
         ),
@@ -158,12 +169,13 @@ def describe(model: Path, options: Options) -> Description:
         notes=own.notes,
         controls=controls,
         ip_adapters=adapters,
+        refiner=refiner,
     )
 
 
-def _most_skipped(config: SdxlConfig) -> int:
+def _most_skipped(*configs: SdxlConfig) -> int:
     """The largest clip_skip: it skips every layer and leaves the embeddings."""
-    return min(encoder.layers for encoder in config.text_encoders) - 1
+    return min(encoder.layers for config in configs for encoder in config.text_encoders) - 1
 
 
 def _features(config: SdxlConfig) -> tuple[str, ...]:

@@ -21,11 +21,13 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
 from easel_worker.engine import (
+    AESTHETIC_SCORE,
     COMPILING,
     IMAGE_TO_IMAGE,
     INPAINTING,
     LORAS,
     PROMPT_WEIGHTS,
+    REFINER,
     Capabilities,
     DeviceMemory,
     ImageSpec,
@@ -51,6 +53,7 @@ from easel_worker.sdxl.serving.other_unet import OtherUNet, described
 from easel_worker.sdxl.serving.picture_programs import Draws
 from easel_worker.sdxl.serving.program_set import ProgramSet
 from easel_worker.sdxl.serving.programs import Encoded
+from easel_worker.sdxl.serving.refiner_loading import RefinerLoader
 from easel_worker.sdxl.serving.runner import Runner
 from easel_worker.sdxl.serving.schedule_of import schedule_of
 from easel_worker.sdxl.serving.shelves import Shelves
@@ -112,7 +115,7 @@ class SdxlEngine:
                 device = resolve.devices(self._options)[0]
                 int8_check.check(resolve.kernel_options(self._options), device)
         self._shelves.watch()
-        runner, digest, programs = assemble(
+        runner, digest, programs, compiler = assemble(
             about,
             self._options,
             timeline,
@@ -135,23 +138,24 @@ class SdxlEngine:
                 *self._later(programs),
                 *self._pictures,
                 *condition_features(self._about),
+                *self._refined,
             ),
             coming_max_chunks=self._options.max_prompt_chunks,
             programs=runner.infos,
         )
         if self._options.compile_behind:
             threading.Thread(
-                target=self._extend, args=(programs, others), name=COMPILING, daemon=True
+                target=self._extend, args=(programs, compiler, others), name=COMPILING, daemon=True
             ).start()
         else:
-            self._extend(programs, others)
+            self._extend(programs, compiler, others)
 
-    def _extend(self, programs: ProgramSet, sizes: Sequence[Size]) -> None:
+    def _extend(self, programs: ProgramSet, compiler: Compiler, sizes: Sequence[Size]) -> None:
         """Compile what goes beyond the default size and prompts of one chunk without masks.
 
-        The programs for pictures come last, those of nets after all others: they are offered for
-        all sizes or for none. With
-        `Options.compile_behind` this runs while images are made, and what fails is not offered.
+        The programs for pictures come late, then those of nets, and the refiner's after all others:
+        they are offered for all sizes or for none. With `Options.compile_behind` this runs while
+        images are made, and what fails is not offered.
         """
         for feature, add in self._later(programs).items():
             self._add_features((feature,), add)
@@ -169,6 +173,8 @@ class SdxlEngine:
             name = " and ".join(features)
             if not self._attempt(name, partial(self._add_conditions, programs, features)):
                 self._offer(**self._come(features, ()))
+        if self._refined:
+            self._add_features(self._refined, partial(self._add_refiner, compiler))
 
     def _add_features(self, features: tuple[str, ...], add: Callable[[], None]) -> None:
         """Offer features, or drop them if what they need cannot be added."""
@@ -229,6 +235,17 @@ class SdxlEngine:
         offered = tuple(each for each in features if listed[each])
         self._offer(**listed, **self._come(features, offered))
 
+    @property
+    def _refined(self) -> tuple[str, ...]:
+        """The features that the operator's refiner brings, if there is one."""
+        return () if self._about.refiner is None else (REFINER, AESTHETIC_SCORE)
+
+    def _add_refiner(self, compiler: Compiler) -> None:
+        now = self._capabilities
+        loader = RefinerLoader(self._about, self._options, compiler, self._say)
+        loader.add(self._warm_runner, now)
+        self._offer()
+
     def _add_size(self, programs: ProgramSet, size: Size) -> None:
         programs.add_size(size, resolve.lane_counts(self._options))
         try_size(self._warm_runner, self._about, self._options, size)
@@ -283,7 +300,7 @@ class SdxlEngine:
             draws = Draws(noise, np.zeros_like(noise) if posterior is None else posterior)
         schedule = schedule_of(spec, self._about.preset)
         steps, begin = spec.schedule_length, spec.skipped_steps
-        table = self._make_table(spec.scheduler, steps, schedule, begin)
+        table = self._make_table(spec.scheduler, steps, schedule, begin, spec.refined_from)
         return self._warm_runner.start(spec, table, draws)
 
     def prompts_of(self, spec: ImageSpec) -> list[Encoded]:
@@ -301,7 +318,7 @@ class SdxlEngine:
         for lane in own:
             if lane.step >= lane.spec.steps:
                 raise ValueError(f"a lane has no steps left after step {lane.step}: finish it")
-            if (one := lane.spec.shape) != (other := own[0].spec.shape):
+            if (one := lane.shape) != (other := own[0].shape):
                 raise ValueError(f"lanes of {one} and {other} cannot share a step")
         rows = sum(lane.spec.rows for lane in own)
         if rows > self._capabilities.rows:
@@ -378,10 +395,12 @@ class SdxlEngine:
             raise RuntimeError("the engine is not ready: call warm() first")
         return self._runner
 
-    def _new_table(self, scheduler: str, steps: int, schedule: Schedule, begin: int) -> Table:
+    def _new_table(
+        self, scheduler: str, steps: int, schedule: Schedule, begin: int, end: float | None
+    ) -> Table:
         file = self._about.config.scheduler
         try:
-            return sampler.make_table(file, scheduler, steps, schedule, begin=begin)
+            return sampler.make_table(file, scheduler, steps, schedule, begin=begin, end=end)
         except ValueError as error:
             raise InvalidRequest(str(error)) from error
 

@@ -7,12 +7,19 @@ from typing import NamedTuple
 import numpy as np
 from jax import Array
 
-from easel_worker.engine import ImageSpec, NotFinite, steps_done
+from easel_worker.engine import ImageSpec, NotFinite, StepShape, steps_done
 from easel_worker.sdxl.model.unet import UNet
 from easel_worker.sdxl.samplers.table import Coefficients, Table
 from easel_worker.sdxl.serving.lane_control import LaneControl
 from easel_worker.sdxl.serving.picture_programs import Background
-from easel_worker.sdxl.serving.programs import Conditions, Kept, LaneInput, State, StepNumbers
+from easel_worker.sdxl.serving.programs import (
+    Conditions,
+    Encoded,
+    Kept,
+    LaneInput,
+    State,
+    StepNumbers,
+)
 from easel_worker.sdxl.serving.step_plan import PlannedStep, plan_steps
 from easel_worker.values import Size
 
@@ -34,6 +41,7 @@ class SdxlLane:
         background: what the image keeps of its picture; None for nothing.
         control: what adds to the UNet; None for an image without controls.
         inpainting: what an inpainting UNet takes besides the sample; None for other UNets.
+        refiner_prompts: the prompts as the refiner reads them, until it takes over.
         plan: how each step is computed.
         not_finite: set once a step is known to have made numbers that are not finite.
         unread: the last call's finite flags and this lane's place among them; None once `settle`
@@ -51,6 +59,7 @@ class SdxlLane:
     background: Background | None = None
     control: LaneControl | None = None
     inpainting: Array | None = None
+    refiner_prompts: Sequence[Encoded] = ()
     plan: tuple[PlannedStep, ...] = field(init=False)
     not_finite: NotFinite | None = None
     unread: "tuple[Array, int] | None" = None
@@ -69,10 +78,27 @@ class SdxlLane:
         return len(self.table.timesteps)
 
     @property
+    def handover(self) -> int | None:
+        """See `Lane.handover`."""
+        return self.table.handover
+
+    @property
+    def refined(self) -> bool:
+        """Whether the refiner does the next evaluation."""
+        return self.handover is not None and self.evaluation >= self.handover
+
+    @property
+    def shape(self) -> StepShape:
+        """See `Lane.shape`."""
+        return self.spec.refined_shape if self.refined else self.spec.shape
+
+    @property
     def step(self) -> int:
         """How many steps are done."""
-        steps = self.spec.steps
-        return steps_done(self.evaluation, steps=steps, evaluations=self.evaluations)
+        repeated = self.table.repeated
+        done = self.evaluation - (repeated if self.refined else 0)
+        evaluations = self.evaluations - repeated
+        return steps_done(done, steps=self.spec.steps, evaluations=evaluations)
 
     @property
     def input(self) -> LaneInput:

@@ -16,6 +16,7 @@ from easel_worker.engine_options import (
     LORAS,
     MAX_CACHE_INTERVAL,
     MAX_PROMPT_CHUNKS,
+    REFINER,
     ROWS,
     SIZES,
 )
@@ -56,6 +57,7 @@ class Options:
         embeddings: see `folder.embedding_file`.
         controlnets: see `folder.control_files`.
         ip_adapters: see `folder.ip_adapter`.
+        refiner: see `refiner_files`.
         compile_cache: `build` applies it to the whole process; the engine does not read it.
         devices: the devices to run on; None for all.
         limits: the most that a request may ask for.
@@ -168,6 +170,8 @@ class Options:
     controlnets: Annotated[Path | None, CONTROLNETS] = None
 
     ip_adapters: Annotated[Path | None, IP_ADAPTERS] = None
+
+    refiner: Annotated[Path | None, REFINER] = None
 
     methods: Annotated[
         str,

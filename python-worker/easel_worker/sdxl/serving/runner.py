@@ -26,6 +26,7 @@ from easel_worker.sdxl.serving.picture_programs import Draws
 from easel_worker.sdxl.serving.program_set import DenoiseKey, ProgramSet
 from easel_worker.sdxl.serving.programs import Conditions, Decoded, Encoded, LaneInput, Prompt
 from easel_worker.sdxl.serving.prompts import PromptEncoder, sorted_loras
+from easel_worker.sdxl.serving.refiner import Refiner
 from easel_worker.sdxl.serving.sharding import replicated
 from easel_worker.sdxl.serving.time_ids import time_ids, time_ids_with_scores
 
@@ -38,6 +39,8 @@ class Runner:
     Attributes:
         controls: the operator's nets, once they are loaded and compiled.
         image_prompts: the same of IP-Adapters.
+        refiner: the same of the refiner.
+        params: the model's parameters.
     """
 
     def __init__(
@@ -65,7 +68,8 @@ class Runner:
         """
         self.controls: Controls | None = None
         self.image_prompts: ImagePrompts | None = None
-        self._params = params
+        self.refiner: Refiner | None = None
+        self.params = params
         self._adapters = adapters
         self._programs = programs
         self._everywhere = replicated(mesh)
@@ -90,12 +94,13 @@ class Runner:
     @property
     def infos(self) -> tuple[ProgramInfo, ...]:
         """The programs compiled so far."""
-        return self._programs.infos
+        more = () if self.refiner is None else self.refiner.programs.infos
+        return (*self._programs.infos, *more)
 
     @property
     def has_encoder(self) -> bool:
         """Whether the model has what encodes pictures."""
-        return self._params.encoder is not None
+        return self.params.encoder is not None
 
     def vector_ids(self, spec: ImageSpec) -> list[range]:
         """The ids of each of an image's embeddings.
@@ -108,6 +113,13 @@ class Runner:
     def start(self, spec: ImageSpec, table: Table, draws: Draws | None) -> SdxlLane:
         """A lane before its first step, with noise from the spec's seed or the given noise."""
         return self._start(spec, table, draws, self.prompts_of(spec))
+
+    def _refined_prompts(self, spec: ImageSpec, *, remember: bool) -> list[Encoded]:
+        return (
+            self._ready_refiner.prompts_of(spec, remember=remember)
+            if spec.refined_from is not None
+            else []
+        )
 
     def prepare(self, spec: ImageSpec, ready: Callable[[], None]) -> bool:
         """See `Engine.prepare`. Prompts that are remembered need no text encoders."""
@@ -127,7 +139,8 @@ class Runner:
         Raises:
             NotFinite: its numbers are not finite.
         """
-        lane = self._start(spec, table, None, self._prompts.of_image(spec, remember=False))
+        prompts = self._prompts.of_image(spec, remember=False)
+        lane = self._start(spec, table, None, prompts, remember=False)
         for _ in range(lane.evaluations):
             self.step([lane])
         self.finish(lane)
@@ -138,8 +151,11 @@ class Runner:
         table: Table,
         draws: Draws | None,
         prompts: Sequence[Encoded],
+        *,
+        remember: bool = True,
     ) -> SdxlLane:
         """Args: `prompts` holds the prompt, with the negative prompt before it if guided."""
+        refiner_prompts = self._refined_prompts(spec, remember=remember)
         unet = self._adapters.unet(sorted_loras(spec))
         beginning = self._beginner.begin(spec, table, draws)
         lane = SdxlLane(
@@ -150,6 +166,7 @@ class Runner:
             unet=unet.params,
             background=beginning.background,
             inpainting=beginning.inpainting,
+            refiner_prompts=refiner_prompts,
         )
         unet.users.add(lane)
         if spec.guided and not all(step.guided for step in lane.plan):
@@ -159,7 +176,7 @@ class Runner:
             lane.control = self._control(spec, prompts, lane)
             _wait([each.picture for each in lane.control.nets])
         _wait((lane.state, lane.conditions, lane.alone, lane.inpainting))
-        for prompt in prompts:
+        for prompt in (*prompts, *refiner_prompts):
             for name, finite in zip(TEXT_ENCODERS, np.asarray(prompt.finite), strict=True):
                 if not finite:
                     raise NotFinite("text_encoder", name)
@@ -178,19 +195,22 @@ class Runner:
         for call in calls:
             padded = call.padded
             key = self._key(call)
-            run = self._programs.denoise(key)
-            made, finite = run(lanes[0].unet, self._inputs(call, key), step_numbers(padded))
+            programs = self._ready_refiner.programs if call.lanes[0].refined else self._programs
+            run = programs.denoise(key)
+            made, finite = run(call.lanes[0].unet, self._inputs(call, key), step_numbers(padded))
             finite.copy_to_host_async()
             for place, lane in enumerate(call.lanes):  # the rest is padding
                 lane.advance(made[place], finite, place)
                 self._blend(lane)
+                if lane.evaluation == lane.handover:
+                    self._hand_over(lane)
         _wait([lane.state for lane in lanes])
         return sum(call.rows_padded for call in calls)
 
     def _key(self, call: Call) -> DenoiseKey:
         spec, padded = call.lanes[0].spec, call.padded
         chunks = self._prompts.chunks(spec.prompt)
-        how = call.guided, call.cached, chunks, spec.conditioned
+        how = call.guided, call.cached, chunks, call.lanes[0].shape.conditioned
         return DenoiseKey(spec.size, len(padded), *how)
 
     def _inputs(self, call: Call, key: DenoiseKey) -> tuple[LaneInput, ...]:
@@ -211,7 +231,7 @@ class Runner:
         """
         self._settle(lane)
         decode = self._programs.decode(lane.size)
-        pixels = _read(decode(self._params.vae, lane.state.sample))
+        pixels = _read(decode(self.params.vae, lane.state.sample))
         if pixels is None:
             raise NotFinite("decode", "the decoder")
         return pixels
@@ -226,7 +246,7 @@ class Runner:
         """
         self._settle(lane)
         preview = self._programs.preview(lane.size)
-        return _read(preview(self._params.vae, lane.state.image))
+        return _read(preview(self.params.vae, lane.state.image))
 
     def _settle(self, lane: SdxlLane) -> None:
         lane.settle()
@@ -269,6 +289,18 @@ class Runner:
         if self.controls is None:
             raise RuntimeError("the operator's nets are not ready")
         return self.controls
+
+    def _hand_over(self, lane: SdxlLane) -> None:
+        """The rest of a lane's steps are the refiner's."""
+        self._ready_refiner.take_over(lane)
+        if lane.spec.adapters:
+            self._adapters.release(lane)
+
+    @property
+    def _ready_refiner(self) -> Refiner:
+        if self.refiner is None:
+            raise RuntimeError("the refiner is not ready")
+        return self.refiner
 
     def _blend(self, lane: SdxlLane) -> None:
         """Put back what the lane keeps of its picture."""

@@ -83,6 +83,19 @@ def try_ip_adapter(
     _try_with_picture(runner, about, options, spec)
 
 
+def try_refined(runner: Runner, about: Description, options: Options, size: Size) -> None:
+    """The same with an image of which the refiner does a part. See `try_control`."""
+    spec = replace(_spec(about, size, chunks=1), steps=4, denoising_end=0.5)
+    try:
+        _try(runner, about, options, spec)
+    except BrokenModelError as error:
+        dtype = np.dtype(resolve.dtypes(options).model).name
+        raise BrokenModelError(
+            f"the refiner makes numbers that are not finite (NaN or infinite) in {dtype} at "
+            f"{size}: try --dtype float32 (DTYPE); if that does not help, its weights are damaged"
+        ) from error
+
+
 def _try_with_picture(
     runner: Runner, about: Description, options: Options, spec: ImageSpec
 ) -> None:
@@ -113,7 +126,11 @@ def _spec(about: Description, size: Size, chunks: int) -> ImageSpec:
 
 def _try(runner: Runner, about: Description, options: Options, spec: ImageSpec) -> None:
     table = sampler.make_table(
-        about.config.scheduler, spec.scheduler, spec.schedule_length, begin=spec.skipped_steps
+        about.config.scheduler,
+        spec.scheduler,
+        spec.schedule_length,
+        begin=spec.skipped_steps,
+        end=spec.refined_from,
     )
     try:
         runner.try_image(spec, table)

@@ -1,0 +1,1 @@
+"""Images that a refiner finishes, beside diffusers' two pipelines."""
