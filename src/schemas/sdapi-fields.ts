@@ -42,7 +42,6 @@ const FIXED: Readonly<Record<string, FixedField>> = {
     neutral: [0],
     unable: 'the negative prompt counts in every step; guidance_end of POST /generate ends guidance early'
   },
-  refiner_checkpoint: { schema: text, neutral: ['', 'None'], unable: 'Easel has no refiner' },
   disable_extra_networks: {
     schema: flag,
     neutral: [false],
@@ -63,7 +62,6 @@ const IGNORED: Readonly<Record<string, string>> = {
   s_tmin: 'Used with s_churn only.',
   s_tmax: 'Used with s_churn only.',
   script_args: 'Used with script_name only.',
-  refiner_switch_at: 'Used with refiner_checkpoint only.',
   comments: 'Notes of the web UI.',
   url: 'SillyTavern sends its own address of the server.',
   auth: 'SillyTavern sends its own credentials for the server.'

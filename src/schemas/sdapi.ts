@@ -80,6 +80,20 @@ const SdapiImagesRequest = Type.Object({
   clip_skip: maybe(
     Type.Integer({ minimum: 1, maximum: MAX_LAYERS, description: "SD.Next's name for CLIP_stop_at_last_layers." })
   ),
+  refiner_checkpoint: maybe(
+    Type.String({
+      maxLength: 256,
+      description:
+        "The model's refiner, by the name that GET /health lists, with or without the file's ending and hash; None for none."
+    })
+  ),
+  refiner_switch_at: maybe(
+    Type.Number({
+      minimum: 0,
+      maximum: 1,
+      description: 'Where the refiner takes over, with refiner_checkpoint: as `denoising_end`. Default: 0.8.'
+    })
+  ),
   override_settings: maybe(Type.Object(SdapiOptions.properties, { description: 'Settings for this request alone.' })),
   alwayson_scripts: maybe(SdapiScripts),
   force_task_id: maybe(

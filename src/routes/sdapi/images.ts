@@ -26,6 +26,7 @@ import { imagesAnswer } from './answer.js'
 import { controlsOf } from './controlnet.js'
 import { sdapiFailures } from './errors.js'
 import { img2img, type Kind, txt2img } from './kinds.js'
+import { refinerOf } from './refiner.js'
 import { readSettings } from './settings.js'
 import { secondPassOf } from './second-pass.js'
 import { startOf } from './start.js'
@@ -140,7 +141,8 @@ async function paint(
   }
   const rest = more(offer)
   const controls = controlsOf(body.alwayson_scripts, rest.image)
-  const translated = { ...translate(body, kind, settings, offered), ...rest, ...controls }
+  const refined = refinerOf(body, offer)
+  const translated = { ...translate(body, kind, settings, offered), ...rest, ...controls, ...refined }
   const caller = callerOf(request, request.headers, translated)
   const prepared = await preparedOf(service, request, translated, caller)
   const { run, replayed, detach } = service.submit(translated, caller, prepared)
