@@ -41,7 +41,8 @@ export const estimateRoute: FastifyPluginAsyncTypebox<EstimateParts> = async (
         },
         response: {
           200: success(ref(EstimateResponse), 'The estimate.', estimateExample),
-          ...failures(...ADMISSION_CODES.filter((code) => !NOT_HERE.has(code)))
+          // Pictures wait for a decoder, for which a client may not wait.
+          ...failures(...ADMISSION_CODES.filter((code) => !NOT_HERE.has(code)), 'CANCELLED', 'DEADLINE_EXCEEDED')
         }
       }
     },

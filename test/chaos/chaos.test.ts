@@ -12,4 +12,4 @@ it('every request ends exactly once and nothing is left over while workers die, 
     'faults'
   ).toBeGreaterThan(0)
   expect(observed.tally.ends['image'], 'images').toBeGreaterThan(150)
-}, 180_000)
+}, 400_000)

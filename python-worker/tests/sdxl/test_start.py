@@ -31,7 +31,7 @@ from easel_worker.vitals import Vitals
 from tests.sdxl.tiny_model import SIZES, spec, tokens, write
 from tests.support.samples import generate, with_pictures
 
-PATIENCE_S = 60.0
+PATIENCE_S = 240.0
 FIRST, SECOND = SIZES
 
 Compile = Callable[..., Any]
