@@ -61,13 +61,10 @@ export class ChipLedger {
 
   /** A session has ended. What is not accounted for is lost. @param count the worker's last */
   close(worker: string, session: string, count: Count | undefined): void {
-    const settled = this.#settledOf(worker, session)
+    const { busy, padding, inFlight } = this.#stateOf(worker, session, count)
     this.#sessions.delete(worker)
-    const padding = count?.padding ?? 0
-    // The last images may have come after the last count.
-    const busy = Math.max(count?.busy ?? 0, settled + padding)
     this.#padding += padding
-    this.#lost += busy - padding - settled
+    this.#lost += inFlight
     this.#closed += busy
   }
 
@@ -81,17 +78,25 @@ export class ChipLedger {
     let busy = this.#closed
     let inFlight = 0
     for (const { name, session, count } of connected) {
-      const settled = this.#settledOf(name, session)
-      const now = Math.max(count?.busy ?? 0, settled + (count?.padding ?? 0))
-      padding += count?.padding ?? 0
-      busy += now
-      inFlight += now - settled - (count?.padding ?? 0)
+      const state = this.#stateOf(name, session, count)
+      padding += state.padding
+      busy += state.busy
+      inFlight += state.inFlight
     }
     const lines: Line[] = [...this.#charged].flatMap(([key, works]) =>
       [...works].map(([kind, chipSeconds]) => ({ key, kind, chipSeconds }))
     )
     lines.push({ key: '', kind: 'padding', chipSeconds: padding }, { key: '', kind: 'lost', chipSeconds: this.#lost })
     return { lines, inFlight, busy }
+  }
+
+  /** A session by its worker's last count. What is in flight is not accounted for yet. */
+  #stateOf(worker: string, session: string, count: Count = { busy: 0, padding: 0 }): Count & { inFlight: number } {
+    const { padding } = count
+    const known = this.#settledOf(worker, session) + padding
+    // The last images may have come after the last count.
+    const busy = Math.max(count.busy, known)
+    return { busy, padding, inFlight: busy - known }
   }
 
   #settle(worker: string, session: string, used: ChipSeconds): void {
