@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import type { FastifyRequest } from 'fastify'
+import type { FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import type { TSchema } from 'typebox'
 import { boundedBody, unlessGone } from '../bounded-body.js'
@@ -15,6 +15,10 @@ import { mediaTypesOf, unsupportedType } from './media-types.js'
 import { growUpload, settleUpload } from './uploads.js'
 
 declare module 'fastify' {
+  interface FastifyInstance {
+    /** The options of a route that takes such bodies, in the scopes of `pictureBodiesPlugin`. It counts for its key. */
+    pictureRoute: { onRequest: onRequestAsyncHookHandler; bodyLimit: number; config: FastifyContextConfig }
+  }
   interface FastifyRequest {
     /** The pictures in the body, until the answer is sent; null outside the scopes of `pictureBodiesPlugin`. */
     uploads: Uploads | null
@@ -38,8 +42,8 @@ export interface PictureBodies {
 
 /**
  * Reads the bodies of the scope that may have pictures, JSON and forms. The pictures go to the disk as they arrive; the
- * parsed body has their SHA-256 in their place. In memory a body takes `bodyLimit` at most. Set `growingBody` and
- * `bodyLimit` (`limitWithPictures`) of the scope's routes.
+ * parsed body has their SHA-256 in their place. In memory a body takes `bodyLimit` at most. The scope's routes take
+ * `pictureRoute`.
  */
 export const pictureBodiesPlugin = fp<PictureBodies>(
   async (app, { store, bodyLimit, json, form, properties }) => {
@@ -49,6 +53,7 @@ export const pictureBodiesPlugin = fp<PictureBodies>(
       growUpload(request, bytes)
     }
     app.decorateRequest('uploads', null)
+    app.decorate('pictureRoute', { onRequest: app.countRequest, bodyLimit: limit, config: { growingBody: true } })
     app.addHook('preParsing', async (request, reply, payload) => {
       const uploads = store.open()
       request.uploads = uploads

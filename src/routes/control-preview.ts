@@ -7,7 +7,6 @@ import { ControlPreviewForm, ControlPreviewRequest } from '../schemas/control-pr
 import { commonHeaders, failures } from '../schemas/error.js'
 import { ref } from '../schemas/ref.js'
 import type { ImageService } from '../service/service.js'
-import { limitWithPictures } from '../uploads/limit.js'
 import type { UploadStore } from '../uploads/store.js'
 import { JSON_TYPE } from './answers/form.js'
 import { whileHere } from './pictures.js'
@@ -31,10 +30,7 @@ export const controlPreviewRoute: FastifyPluginAsyncTypebox<ControlPreviewParts>
   app.post(
     '/controls/preview',
     {
-      // It takes a thread for up to seconds.
-      onRequest: app.countRequest,
-      bodyLimit: limitWithPictures(bodyLimit, store.maxFileBytes),
-      config: { growingBody: true },
+      ...app.pictureRoute,
       schema: {
         tags: ['images'],
         operationId: 'previewControl',

@@ -8,29 +8,15 @@ import { ADMISSION_CODES, GenerateForm, GenerateRequest } from '../schemas/gener
 import { ref } from '../schemas/ref.js'
 import { success } from '../schemas/success.js'
 import type { ImageService } from '../service/service.js'
-import { limitWithPictures } from '../uploads/limit.js'
 import { callerOf } from './caller.js'
 import { bodyOf, preparedOf } from './pictures.js'
 
-export interface EstimateParts {
-  service: ImageService
-  bodyLimit: number
-  /** Most bytes of a picture. */
-  maxFileBytes: number
-}
-
 /** POST /estimate says what a request for images would use. Register it in the scope of POST /generate's bodies. */
-export const estimateRoute: FastifyPluginAsyncTypebox<EstimateParts> = async (
-  app,
-  { service, bodyLimit, maxFileBytes }
-) => {
+export const estimateRoute: FastifyPluginAsyncTypebox<{ service: ImageService }> = async (app, { service }) => {
   app.post(
     '/estimate',
     {
-      // It may decode pictures.
-      onRequest: app.countRequest,
-      bodyLimit: limitWithPictures(bodyLimit, maxFileBytes),
-      config: { growingBody: true },
+      ...app.pictureRoute,
       schema: {
         tags: ['images'],
         operationId: 'estimate',

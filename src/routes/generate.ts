@@ -19,7 +19,6 @@ import { ref } from '../schemas/ref.js'
 import type { Run } from '../service/run.js'
 import type { ImageService } from '../service/service.js'
 import { ENTRY_PARTS, ENTRY_PATHS } from '../uploads/entries.js'
-import { limitWithPictures } from '../uploads/limit.js'
 import type { UploadStore } from '../uploads/store.js'
 import { sendPieces } from './answers/body.js'
 import { EVENT_HEADERS, EVENTS_DESCRIPTION, eventsSchema, EventStream, eventTexts } from './answers/events.js'
@@ -59,14 +58,12 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (
     properties: GenerateRequest.properties
   }
   await app.register(pictureBodiesPlugin, bodies)
-  await app.register(estimateRoute, { service, bodyLimit, maxFileBytes: uploads.maxFileBytes })
+  await app.register(estimateRoute, { service })
 
   app.post(
     '/generate',
     {
-      onRequest: app.countRequest,
-      bodyLimit: limitWithPictures(bodyLimit, uploads.maxFileBytes),
-      config: { growingBody: true },
+      ...app.pictureRoute,
       schema: {
         tags: ['images'],
         operationId: 'generate',

@@ -13,7 +13,6 @@ import {
 } from '../../schemas/openai.js'
 import { ref } from '../../schemas/ref.js'
 import { ENTRY_PARTS, ENTRY_PATHS } from '../../uploads/entries.js'
-import { limitWithPictures } from '../../uploads/limit.js'
 import { eventsSchema } from '../answers/events.js'
 import { EVENTS_TYPE, JSON_TYPE } from '../answers/form.js'
 import { answerHeaderSchemas } from '../answers/headers.js'
@@ -50,16 +49,11 @@ export const openAiEditRoutes: FastifyPluginAsyncTypebox<PictureParts> = async (
     form: { image: 'image', 'image[]': 'image', mask: 'mask_image', ...ENTRY_PARTS, ...LISTED_PARTS },
     properties: OpenAiEditsForm.properties
   })
-  const route = {
-    onRequest: app.countRequest,
-    bodyLimit: limitWithPictures(bodyLimit, uploads.maxFileBytes),
-    config: { growingBody: true }
-  }
 
   app.post(
     '/images/edits',
     {
-      ...route,
+      ...app.pictureRoute,
       schema: {
         tags: ['openai'],
         operationId: 'createImageEdit',
@@ -92,7 +86,7 @@ export const openAiEditRoutes: FastifyPluginAsyncTypebox<PictureParts> = async (
   app.post(
     '/images/variations',
     {
-      ...route,
+      ...app.pictureRoute,
       schema: {
         tags: ['openai'],
         operationId: 'createImageVariation',

@@ -6,7 +6,6 @@ import { ADMISSION_CODES, END_CODES, GenerateHeaders } from '../../schemas/gener
 import { EXTRAS, OpenAiImagesRequest, OpenAiImagesResponse } from '../../schemas/openai.js'
 import { ref } from '../../schemas/ref.js'
 import { ENTRY_PATHS } from '../../uploads/entries.js'
-import { limitWithPictures } from '../../uploads/limit.js'
 import { eventsSchema } from '../answers/events.js'
 import { EVENTS_TYPE, JSON_TYPE } from '../answers/form.js'
 import { answerHeaderSchemas } from '../answers/headers.js'
@@ -33,9 +32,7 @@ export const openAiGenerationRoute: FastifyPluginAsyncTypebox<PictureParts> = as
   app.post(
     '/images/generations',
     {
-      onRequest: app.countRequest,
-      bodyLimit: limitWithPictures(bodyLimit, uploads.maxFileBytes),
-      config: { growingBody: true },
+      ...app.pictureRoute,
       schema: {
         tags: ['openai'],
         operationId: 'createImage',

@@ -14,7 +14,6 @@ import {
 } from '../../schemas/sdapi.js'
 import type { Offer } from '../../service/offer.js'
 import type { ImageService } from '../../service/service.js'
-import { limitWithPictures } from '../../uploads/limit.js'
 import type { UploadStore } from '../../uploads/store.js'
 import { sendPieces } from '../answers/body.js'
 import { JSON_TYPE } from '../answers/form.js'
@@ -76,15 +75,10 @@ export const imageRoutes: FastifyPluginAsyncTypebox<ImagesParts> = async (app, p
     const { uploads, bodyLimit } = parts
     await scope.register(pictureBodiesPlugin, { store: uploads, bodyLimit, json: PICTURES, form: {}, properties: {} })
     scope.removeContentTypeParser(FORM_TYPE)
-    const route = {
-      onRequest: scope.countRequest,
-      bodyLimit: limitWithPictures(bodyLimit, uploads.maxFileBytes),
-      config: { growingBody: true }
-    }
     scope.post(
       '/txt2img',
       {
-        ...route,
+        ...scope.pictureRoute,
         schema: {
           ...shared,
           operationId: 'txt2img',
@@ -102,7 +96,7 @@ export const imageRoutes: FastifyPluginAsyncTypebox<ImagesParts> = async (app, p
     scope.post(
       '/img2img',
       {
-        ...route,
+        ...scope.pictureRoute,
         schema: {
           ...shared,
           operationId: 'img2img',
