@@ -1,12 +1,10 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import OpenAI, { toFile } from 'openai'
 import sharp from 'sharp'
 import { beforeAll, describe, expect, it } from 'vitest'
 import type { Recipe } from '../../src/image/recipe.js'
+import { openControlServer, painted } from '../support/controls.js'
 import { drawn, rawPng } from '../support/pictures.js'
-import { generate, metric, openServer, type RunningServer } from '../support/server.js'
+import { generate, metric, type RunningServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 
 const SIZE = { width: 64, height: 64 }
@@ -19,28 +17,15 @@ let depth: Buffer
 let painting: Buffer
 
 beforeAll(async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'easel-openai-controls-'))
-  await mkdir(join(folder, 'nets'))
-  await mkdir(join(folder, 'adapters'))
-  await writeFile(join(folder, 'nets/canny.safetensors'), 'edges')
-  await writeFile(join(folder, 'nets/depth.safetensors'), 't2i-adapter')
-  await writeFile(join(folder, 'adapters/plus.safetensors'), '16')
   edges = await drawn({ width: 120, height: 80 }).png().toBuffer()
   depth = await drawn(SIZE, 3, (x) => x * 3)
     .png()
     .toBuffer()
-  painting = await drawn({ width: 90, height: 90 }, 3, (x, y, channel) => (x * y * (channel + 1)) & 255)
-    .png()
-    .toBuffer()
-  const args = `--controlnets ${folder}/nets --ip-adapters ${folder}/adapters`
-  const { server: opened, stop } = await openServer({ WORKER_ARGS: args })
+  painting = await painted()
+  const { server: opened, stop } = await openControlServer()
   server = opened
-  await server.pool.firstReady
   client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'none', maxRetries: 0 })
-  return async () => {
-    await stop()
-    await rm(folder, { recursive: true })
-  }
+  return stop
 })
 
 const CONTROLS = [

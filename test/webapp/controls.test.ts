@@ -1,11 +1,9 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import axe from 'axe-core'
 import sharp from 'sharp'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { openControlServer, painted } from '../support/controls.js'
 import { blackPng, drawn } from '../support/pictures.js'
-import { openServer, type RunningServer, startReadyServer } from '../support/server.js'
+import { type RunningServer, startReadyServer } from '../support/server.js'
 import { useBrowser, type Visitor } from './support/visitor.js'
 
 const enter = useBrowser()
@@ -14,24 +12,11 @@ let photo: Buffer
 let painting: Buffer
 
 beforeAll(async () => {
-  const folder = await mkdtemp(join(tmpdir(), 'easel-page-controls-'))
-  await mkdir(join(folder, 'nets'))
-  await mkdir(join(folder, 'adapters'))
-  await writeFile(join(folder, 'nets/canny.safetensors'), 'edges')
-  await writeFile(join(folder, 'nets/depth.safetensors'), 't2i-adapter')
-  await writeFile(join(folder, 'adapters/plus.safetensors'), '16')
   photo = await drawn({ width: 120, height: 80 }).png().toBuffer()
-  painting = await drawn({ width: 90, height: 90 }, 3, (x, y, channel) => (x * y * (channel + 1)) & 255)
-    .png()
-    .toBuffer()
-  const args = `--controlnets ${folder}/nets --ip-adapters ${folder}/adapters`
-  const { server: opened, stop } = await openServer({ WORKER_ARGS: args })
+  painting = await painted()
+  const { server: opened, stop } = await openControlServer()
   server = opened
-  await server.pool.firstReady
-  return async () => {
-    await stop()
-    await rm(folder, { recursive: true })
-  }
+  return stop
 })
 
 const choose = (visitor: Visitor, list: string, buffer: Buffer) =>

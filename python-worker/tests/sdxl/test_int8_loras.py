@@ -14,14 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from easel_worker.calibrate.images import calibrate
 from easel_worker.engine import DeviceMemory, LoraUse, Pixels
 from easel_worker.sdxl.folder.config import load_config
 from easel_worker.sdxl.folder.model import Dtypes
-from easel_worker.sdxl.lora.targets import COMPONENTS, TEXT, TEXT_2, UNET, declarations
+from easel_worker.sdxl.lora.targets import TEXT, TEXT_2, UNET, declarations
 from easel_worker.sdxl.model.params import declared
 from easel_worker.sdxl.model.unet import UNet
-from easel_worker.sdxl.quantization import calibration, selection
+from easel_worker.sdxl.quantization import selection
 from easel_worker.sdxl.quantization.source import Source
 from easel_worker.sdxl.serving import engine as serving_engine
 from easel_worker.sdxl.serving import lora_memory
@@ -31,7 +30,8 @@ from easel_worker.sdxl.serving.options import Options
 from parity.loras.files import ALL, ATTENTION, CONVOLUTIONS, LINEARS, NORMS, LoraFile
 from tests.sdxl.engines import Report, ahead, lowered, start
 from tests.sdxl.test_lora_serving import counted_compilations
-from tests.sdxl.tiny_model import LENGTH, spec, tokens, write
+from tests.sdxl.tiny_loras import write_with_loras
+from tests.sdxl.tiny_model import LENGTH, spec
 
 OTHERS = r"time_emb_proj|conv_shortcut|linear_[12]|text_projection"
 FILES = (
@@ -49,17 +49,7 @@ FILES = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model with its calibration, and LoRAs."""
-    folder = write(tmp_path_factory.mktemp("model"))
-    trees = declarations(load_config(folder))
-    shapes = {part: {p.name: p.stored for p in declared(trees[part])} for part in COMPONENTS}
-    (folder / "loras").mkdir()
-    for file in FILES:
-        file.write(folder / "loras", shapes)
-    options = Options(devices=jax.devices()[:1], max_prompt_chunks=1)
-    largest = calibrate(folder, [tokens("a red circle")], options, 2, lambda _: None)
-    calibration.write(folder / calibration.FILE, largest)
-    return folder
+    return write_with_loras(tmp_path_factory.mktemp("model"), FILES)
 
 
 def serve(folder: Path, **options: Any) -> SdxlEngine:

@@ -12,12 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from easel_worker.calibrate.images import calibrate
 from easel_worker.engine import ImageSpec, InvalidRequest, LoraUse, Pixels
-from easel_worker.sdxl.folder.config import load_config
-from easel_worker.sdxl.lora.targets import COMPONENTS, declarations
-from easel_worker.sdxl.model.params import declared
-from easel_worker.sdxl.quantization import calibration
 from easel_worker.sdxl.samplers.sampler import needs_older, offered
 from easel_worker.sdxl.serving import adapters, shelves
 from easel_worker.sdxl.serving.engine import SdxlEngine
@@ -25,7 +20,8 @@ from easel_worker.sdxl.serving.options import Options
 from easel_worker.specs import check
 from parity.loras.files import ATTENTION, UNET_ATTENTION, LoraFile
 from parity.pipeline.cases import SDXL_SCHEDULER
-from tests.sdxl.tiny_model import SIZES, spec, tokens, write
+from tests.sdxl.tiny_loras import write_with_loras
+from tests.sdxl.tiny_model import SIZES, spec, tokens
 from tests.support.company import Company, Repertoire
 
 FILES = (
@@ -37,16 +33,7 @@ FILES = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = write(tmp_path_factory.mktemp("model"))
-    trees = declarations(load_config(folder))
-    shapes = {part: {p.name: p.stored for p in declared(trees[part])} for part in COMPONENTS}
-    (folder / "loras").mkdir()
-    for file in FILES:
-        file.write(folder / "loras", shapes)
-    options = Options(devices=jax.devices()[:1], max_prompt_chunks=1)
-    largest = calibrate(folder, [tokens("a red circle")], options, 2, lambda _: None)
-    calibration.write(folder / calibration.FILE, largest)
-    return folder
+    return write_with_loras(tmp_path_factory.mktemp("model"), FILES)
 
 
 @pytest.fixture(scope="module", params=["none", "int8"])
