@@ -25,6 +25,23 @@ const ask = (server: RunningServer, headers: Record<string, string>, body: objec
   generate(server, { prompt: 'x', ...body }, { headers })
 
 describe('with access keys', () => {
+  it('counts every request with pictures for the rate of its key, before it is read', async () => {
+    const paths = ['/generate', '/estimate', '/controls/preview', '/sdapi/v1/txt2img', '/sdapi/v1/img2img'].concat(
+      ['generations', 'edits', 'variations'].map((kind) => `/v1/images/${kind}`)
+    )
+    const keys = paths.map((_, index) => ({
+      name: `${index}`,
+      key: `the-key-of-route-${index}`,
+      requests_per_minute: 1
+    }))
+    const server = await startReadyServer({ ACCESS_KEYS: await keyFile(...keys) })
+    for (const [index, path] of paths.entries()) {
+      const headers = { ...bearer(keys[index]!), 'content-type': 'application/json' }
+      const post = async () => (await fetch(server.url + path, { method: 'POST', headers, body: '{' })).status
+      expect([path, await post(), await post()]).toEqual([path, 400, 429])
+    }
+  })
+
   it('requires a key for images, but not for health, metrics, the page or documents', async () => {
     const server = await startReadyServer({ ACCESS_KEYS: await keyFile(KEYS.a) })
     expect((await ask(server, bearer(KEYS.a))).status).toBe(200)
