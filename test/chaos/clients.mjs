@@ -2,15 +2,13 @@
 import http from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { randomNumbers } from '../../tools/random.mjs'
-import { bodyOf, Broken, post } from './http.mjs'
+import { bodyOf, Broken, post, Progress } from './http.mjs'
 import { planRequest } from './random-requests.mjs'
 
 /** Average time before a client disconnects, in ms. */
 const STAY_MS = 60
 /** Time before a client retries, in ms. */
 const AGAIN_MS = 100
-/** A server that accepts nothing for this long is broken, in ms. */
-const GIVE_UP_MS = 60_000
 /** How often a client disconnects from a request with a key. */
 const MAX_LEAVES = 3
 
@@ -30,11 +28,19 @@ const MAX_LEAVES = 3
 export async function runClients({ url, clients, more, seed, isPicture }) {
   /** @type {Tally} */
   const tally = { attempts: 0, ends: {}, broken: [] }
+  const progress = new Progress()
   await Promise.all(
     Array.from({ length: clients }, async () => {
       const agent = new http.Agent({ keepAlive: true, maxSockets: 1 })
       for (let index = more(); index !== undefined; index = more()) {
-        const client = new Client({ url, agent, isPicture, random: randomNumbers(seed * 1_000_003 + index), tally })
+        const client = new Client({
+          url,
+          agent,
+          progress,
+          isPicture,
+          random: randomNumbers(seed * 1_000_003 + index),
+          tally
+        })
         await client.run(index, `run-${seed}`)
       }
       agent.destroy()
@@ -44,10 +50,11 @@ export async function runClients({ url, clients, more, seed, isPicture }) {
 }
 
 class Client {
-  /** @param {{ url: string, agent: http.Agent, isPicture: IsPicture, random: () => number, tally: Tally }} parts */
-  constructor({ url, agent, isPicture, random, tally }) {
+  /** @param {{ url: string, agent: http.Agent, progress: Progress, isPicture: IsPicture, random: () => number, tally: Tally }} parts */
+  constructor({ url, agent, progress, isPicture, random, tally }) {
     this.url = url
     this.agent = agent
+    this.progress = progress
     this.isPicture = isPicture
     this.random = random
     this.tally = tally
@@ -95,21 +102,23 @@ class Client {
    * @param {number} leaves how often the client disconnects
    */
   async ask(plan, leaves) {
+    const { agent, progress } = this
     const { key } = plan
     const body = await bodyOf(plan)
-    const end = performance.now() + GIVE_UP_MS
     for (;;) {
       this.tally.attempts += 1
       const leaveAfter = leaves > 0 ? -Math.log(1 - this.random()) * STAY_MS : undefined
-      const answer = await post(this.url, body, { agent: this.agent, key, leaveAfter })
+      const answer = await post(this.url, body, { agent, progress, key, leaveAfter })
       if (answer === 'left') {
         leaves -= 1
         if (key === undefined) return answer
-      } else if (answer.status !== 429 && answer.status !== 503) return answer
-      else {
+      } else if (answer.status !== 429 && answer.status !== 503) {
+        progress.note()
+        return answer
+      } else {
         this.refused(answer, answer.status, ...(answer.status === 429 ? ['QUEUE_FULL'] : ['NOT_READY', 'MEMORY_FULL']))
         if (!(Number(answer.headers['retry-after']) >= 1)) throw new Broken(`${answer.status} without Retry-After`)
-        if (performance.now() > end) throw new Broken(`answered ${answer.status} for ${GIVE_UP_MS / 1000} s`)
+        if (progress.hangs) throw new Broken(`answered ${answer.status} while the service hangs`)
         await sleep(AGAIN_MS * (0.5 + this.random()))
       }
     }

@@ -39,6 +39,8 @@ export async function startGateway({ stepMs, queueLimit }) {
       ENGINE: 'fake',
       WORKERS: '2',
       QUEUE_LIMIT: String(queueLimit),
+      // The clients judge what hangs. A busy machine may take long for a request.
+      REQUEST_TIMEOUT: '3600',
       // The store of answers for retries fills up early, so that it does not count as growth. It holds about 100 answers.
       IDEMPOTENCY_BYTES: String(2 ** 20),
       HEARTBEAT_INTERVAL: '0.1',
@@ -59,6 +61,7 @@ export async function startGateway({ stepMs, queueLimit }) {
     log,
     /** Running workers; their command lines name the socket in the folder. */
     workers: () => processesWith(join(folder, 'easel-')),
+    kill: () => child.kill('SIGKILL'),
     /** Ends the gateway as a platform would, and returns how it ended and what it left. */
     async stop() {
       child.kill('SIGTERM')

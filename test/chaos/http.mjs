@@ -5,7 +5,7 @@ import sharp from 'sharp'
 /** An attempt's outcome: the answer, or 'left' if the client disconnected first. */
 /** @typedef {{ status: number, headers: http.IncomingHttpHeaders, body: Buffer }} Answer */
 
-/** A request without an answer after this time hangs, in ms. */
+/** A request hangs if it waits while nobody has had an answer for this long, in ms. A busy machine is only slow. */
 const HANG_MS = 60_000
 
 /** A violation that no client may see. */
@@ -46,21 +46,37 @@ export async function bodyOf({ body, pictures, form }) {
   const made = new Response(parts)
   return { type: made.headers.get('content-type') ?? '', bytes: Buffer.from(await made.arrayBuffer()) }
 }
+/** When any client last had an answer other than a request to come again. All clients of a run share one. */
+export class Progress {
+  #last = performance.now()
+
+  note() {
+    this.#last = performance.now()
+  }
+
+  /** Whether nobody has had an answer for the time that counts as a hang. */
+  get hangs() {
+    return performance.now() - this.#last > HANG_MS
+  }
+}
+
 /**
  * Sends POST /generate over one of the agent's connections.
  *
  * @param {string} url
  * @param {{ type: string, bytes: Buffer }} body
- * @param {{ agent: http.Agent, key?: string | undefined, leaveAfter?: number | undefined }} options leaveAfter: ms after which the client disconnects
+ * @param {{ agent: http.Agent, progress: Progress, key?: string | undefined, leaveAfter?: number | undefined }} options leaveAfter: ms after which the client disconnects
  * @returns {Promise<Answer | 'left'>}
  * @throws Broken if no complete answer arrives
  */
-export function post(url, body, { agent, key, leaveAfter }) {
+export function post(url, body, { agent, progress, key, leaveAfter }) {
   return new Promise((resolve, reject) => {
     const headers = { 'content-type': body.type, ...(key === undefined ? {} : { 'idempotency-key': key }) }
     const request = http.request(`${url}/generate`, { method: 'POST', agent, headers })
     let left = false
-    const hang = setTimeout(() => request.destroy(new Broken(`no answer within ${HANG_MS / 1000} s`)), HANG_MS)
+    const hang = setInterval(() => {
+      if (progress.hangs) request.destroy(new Broken(`no answer while nobody had one for ${HANG_MS / 1000} s`))
+    }, 1000)
     const leave =
       leaveAfter === undefined
         ? undefined
@@ -80,7 +96,7 @@ export function post(url, body, { agent, key, leaveAfter }) {
       if (!left) reject(error instanceof Broken ? error : new Broken(`the connection failed: ${error.message}`))
     })
     request.on('close', () => {
-      clearTimeout(hang)
+      clearInterval(hang)
       clearTimeout(leave)
       if (left) resolve('left')
       else reject(new Broken('the connection closed before the answer was complete'))

@@ -39,12 +39,14 @@ const WARM_UP = 0.5
 
 /**
  * @param {Plan} plan
+ * @param {AbortSignal} [signal] kills the gateway, with which the run ends
  * @returns {Promise<Observed>}
  */
-export async function run(plan) {
+export async function run(plan, signal) {
   const isPicture = await pictureChecker()
   // Room for three of four clients, so that some requests are refused.
   const gateway = await startGateway({ stepMs: plan.stepMs, queueLimit: Math.ceil(plan.clients * 0.75) })
+  signal?.addEventListener('abort', () => gateway.kill())
   const over = new AbortController()
   try {
     const observed = await observe(plan, gateway, isPicture, over)
@@ -72,6 +74,8 @@ async function observe(
   let next = 0
   const more = () => (next < requests && performance.now() - start < seconds * 1000 ? next++ : undefined)
   const watching = watch(gateway, over.signal)
+  // Awaited after the clients, which end too when the gateway is gone.
+  watching.catch(() => undefined)
   const haunting = haunt({
     workers: gateway.workers,
     everyMs: faultEveryMs,

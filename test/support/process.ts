@@ -57,7 +57,7 @@ export function startProcess(
 }
 
 /** Waits until a gateway process is ready, and returns the address that it prints. */
-export async function readyAddress(gateway: GatewayProcess, timeout = 60_000): Promise<string> {
+export async function readyAddress(gateway: GatewayProcess, timeout = 170_000): Promise<string> {
   const pattern = /ready: .* on (http:\/\/[\w.:]+)/
   await until(
     `the gateway is ready; it printed:\n${gateway.output()}`,
