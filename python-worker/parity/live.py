@@ -1,6 +1,6 @@
 """Compares our SDXL with diffusers and transformers on fresh random checkpoints.
 
-    python -m parity.live [--seed N] [--model FOLDER | --page]
+    python -m parity.live [--seed N] [--model FOLDER | --only PART | --page]
 
 Prints one table; the exit status is 1 if any difference exceeds its limit. `--page` then writes the
 differences into the table of families in docs/models.md.
@@ -28,35 +28,38 @@ from parity.pipeline import live as pipeline
 from parity.report import Comparison, header, row
 from parity.schedulers import live as schedulers
 from parity.single_file import live as single_file
+from parity.together import live as together
 from parity.weights import live as weights
 
 PACKAGES = ("torch", "diffusers", "transformers", "compel", "peft", "lycoris-lora", "jax")
 
 PAGE = Path(__file__).parents[2] / "docs" / "models.md"
 
-SOURCES = (
-    components.compare,
-    schedulers.compare,
-    pipeline.compare,
-    single_file.compare,
-    weights.compare,
-    loras.compare,
-    embeddings.compare,
-    ip_adapters.compare,
-    controls.compare,
-    ensembles.compare,
-)
-"""All comparisons; each takes the seed of its random values."""
+SOURCES = {
+    "components": components.compare,
+    "schedulers": schedulers.compare,
+    "pipeline": pipeline.compare,
+    "single_file": single_file.compare,
+    "weights": weights.compare,
+    "loras": loras.compare,
+    "embeddings": embeddings.compare,
+    "ip_adapters": ip_adapters.compare,
+    "controls": controls.compare,
+    "ensembles": ensembles.compare,
+    "together": together.compare,
+}
+"""All comparisons, by the names of their folders; each takes the seed of its random values."""
 
 
-def compare(seed: int, model: Path | None) -> Iterator[Comparison]:
-    """Run all comparisons, or those of one model folder."""
+def compare(seed: int, model: Path | None, only: str | None) -> Iterator[Comparison]:
+    """Run all comparisons, those of one model folder, or one of `SOURCES`."""
     if model is not None:
         yield from components.compare_folder(model, seed)
         yield from pipeline.compare_folder(model, seed)
         return
-    for source in SOURCES:
-        yield from source(seed)
+    for name, source in SOURCES.items():
+        if only in (None, name):
+            yield from source(seed)
 
 
 def main() -> int:
@@ -65,20 +68,22 @@ def main() -> int:
     parser.add_argument(
         "--seed", type=int, help="seed of an earlier run to repeat; random by default"
     )
-    only = parser.add_mutually_exclusive_group()
-    only.add_argument("--model", type=Path, help="compare this diffusers folder instead")
-    only.add_argument("--page", action="store_true", help="write the families of docs/models.md")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--model", type=Path, help="compare this diffusers folder instead")
+    part.add_argument("--only", choices=SOURCES, help="run one part of the comparisons")
+    part.add_argument("--page", action="store_true", help="write the families of docs/models.md")
     arguments = parser.parse_args()
     seed = secrets.randbelow(2**31) if arguments.seed is None else arguments.seed
     _silence_progress()
     print(f"seed {seed}; " + ", ".join(f"{name} {version(name)}" for name in PACKAGES), flush=True)
     print(header())
     made = []
-    for comparison in compare(seed, arguments.model):
+    for comparison in compare(seed, arguments.model, arguments.only):
         print(row(comparison), flush=True)
         made.append(comparison)
     failed = sum(not comparison.passed for comparison in made)
-    print(f"{len(made)} comparisons, {failed} failed")
+    largest = max((each.measured for each in made if families.IMAGES in each.subject), default=0)
+    print(f"{len(made)} comparisons, {failed} failed; images within {largest:.0f}/255")
     if failed:
         return 1
     if arguments.page:

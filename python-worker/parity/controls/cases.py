@@ -1,6 +1,6 @@
 """Images that follow pictures, and the nets that they follow them by. No torch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,9 +28,15 @@ _FOR_UNET = (
     "transformer_layers_per_block",
     "use_linear_projection",
 )
-_CONTROLNET = {"_class_name": "ControlNetModel"} | {
-    key: MODEL.unet[key] for key in _FOR_UNET if key in MODEL.unet
-}
+
+
+def controlnet_of(unet: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config.json of a ControlNet for a UNet, without its picture's channels."""
+    own = {key: unet[key] for key in _FOR_UNET if key in unet}
+    return {"_class_name": "ControlNetModel"} | own
+
+
+_CONTROLNET = controlnet_of(MODEL.unet)
 _NO_CONDITIONS = {
     "addition_embed_type": None,
     "addition_time_embed_dim": None,

@@ -58,29 +58,36 @@ def save(nets: Nets, folder: Path) -> None:
 def run(case: ControlCase, models: Mapping[str, Model], nets: Nets) -> NDArray[np.uint8]:
     """Return diffusers' image, [H, W, 3]."""
     image, used = case.image, [nets[use.name] for use in case.nets]
-    pictures = [Image.fromarray(picture) for picture in case.pictures()]
     if case.nets[0].adapter:
-        return _adapted(case, models, used, pictures)
-    if image.strength is None:
-        kind: Any = StableDiffusionXLControlNetPipeline
-        given = {"image": pictures}
-    else:
-        kind = StableDiffusionXLControlNetImg2ImgPipeline
-        if image.masked:
-            kind = StableDiffusionXLControlNetInpaintPipeline
-        given = {"control_image": pictures}
-    one = len(used) == 1
-    if one:
-        given = dict.fromkeys(given, pictures[0])
-    made = pipeline.pipeline_of(image, models, kind, controlnet=used[0] if one else used)
-    numbers = {
+        return _adapted(case, models, used, _pictures(case))
+    kind, given = followed(case)
+    made = pipeline.pipeline_of(image, models, kind, controlnet=used[0] if len(used) == 1 else used)
+    return pipeline.call(image, made, **given)
+
+
+def followed(case: ControlCase) -> tuple[Any, dict[str, Any]]:
+    """Return the class of pipeline for an image that follows ControlNets, and its arguments."""
+    image = case.image
+    kind: Any = StableDiffusionXLControlNetImg2ImgPipeline
+    if image.masked or image.inpainting:
+        kind = StableDiffusionXLControlNetInpaintPipeline
+    elif image.strength is None:
+        kind = StableDiffusionXLControlNetPipeline
+    given: dict[str, list[Any]] = {
+        "image" if kind is StableDiffusionXLControlNetPipeline else "control_image": _pictures(
+            case
+        ),
         "controlnet_conditioning_scale": [use.scale for use in case.nets],
         "control_guidance_start": [use.start for use in case.nets],
         "control_guidance_end": [use.end for use in case.nets],
     }
-    if one:
-        numbers = {name: values[0] for name, values in numbers.items()}  # type: ignore[misc]
-    return pipeline.call(image, made, **given, **numbers)
+    if len(case.nets) == 1:
+        return kind, {name: one for name, [one] in given.items()}
+    return kind, given
+
+
+def _pictures(case: ControlCase) -> list[Image.Image]:
+    return [Image.fromarray(picture) for picture in case.pictures()]
 
 
 def _adapted(

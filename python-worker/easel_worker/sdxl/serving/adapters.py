@@ -195,9 +195,9 @@ class Adapters:
         own = self._params.text
 
         def make() -> TextParams:
-            return TextParams(
-                self._merged(TEXT, own.first, uses), self._merged(TEXT_2, own.second, uses)
-            )
+            # A refiner has the second one only.
+            first = None if own.first is None else self._merged(TEXT, own.first, uses)
+            return TextParams(first, self._merged(TEXT_2, own.second, uses))
 
         return _Wanted((TEXT, *_key(uses)), self._texts, make)
 

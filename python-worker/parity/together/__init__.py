@@ -1,0 +1,1 @@
+"""Images with LoRAs, nets and IP-Adapters together, of three kinds of model."""
