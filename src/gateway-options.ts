@@ -20,6 +20,7 @@ import {
   text
 } from './options.js'
 import { workerEndpoint } from './worker-endpoint.js'
+import { CURVE_KEY } from './z85.js'
 import { MAX_WORKERS, type ModelEntry, parseModels } from './models-option.js'
 
 /** The folder that holds package.json, models/ and python-worker/. */
@@ -96,13 +97,19 @@ export const options = {
   workerEndpoint: text(
     'WORKER_ENDPOINT',
     '',
-    "ZeroMQ address that the gateway binds for its workers: ipc://PATH, or tcp://HOST:PORT, which must be loopback unless CURVE_SECRET_KEY is set. A socket file has mode 0600, so workers must run as the gateway's user. The gateway replaces a socket that a killed gateway left behind, and no other file. Empty: a fresh ipc socket in the temporary folder (WORKER=spawn only)."
+    "ZeroMQ address that the gateway binds for its workers: ipc://PATH, or tcp://HOST:PORT, which must be loopback unless CURVE_SECRET_KEY and CURVE_WORKER_KEYS are set. A socket file has mode 0600, so workers must run as the gateway's user. The gateway replaces a socket that a killed gateway left behind, and no other file. Empty: a fresh ipc socket in the temporary folder (WORKER=spawn only)."
   ),
   curveSecretKey: optional({
     env: 'CURVE_SECRET_KEY',
-    value: 'z85',
-    doc: 'CURVE secret key of the gateway (40 characters of Z85). Workers get its public key.',
-    parse: parseZ85
+    value: 'z85|@file',
+    doc: 'CURVE secret key of the gateway (40 characters of Z85), or @FILE for a file that contains it. Workers get its public key.',
+    parse: parseKey
+  }),
+  curveWorkerKeys: optional({
+    env: 'CURVE_WORKER_KEYS',
+    value: 'file',
+    doc: "File with the public CURVE keys of the workers, one a line, read again at each connection. Other peers are refused. Default: whoever knows the gateway's public key may connect.",
+    parse: (value: string) => resolve(value)
   }),
   engine: oneOf(
     'ENGINE',
@@ -331,8 +338,10 @@ function parseOrigins(value: string): string[] {
   return origins
 }
 
-function parseZ85(value: string): string {
-  if (!/^[0-9a-zA-Z.\-:+=^!/*?&<>()[\]{}@%$#]{40}$/.test(value)) throw new Error('must be 40 characters of Z85')
+/** The file is read when the server starts, so that manifests can be checked where it does not exist. */
+function parseKey(value: string): string {
+  if (!CURVE_KEY.test(value) && !/^@./.test(value))
+    throw new Error('must be 40 characters of Z85, or @FILE for a file that contains them')
   return value
 }
 
@@ -375,9 +384,14 @@ function check(values: OptionValues<typeof options>): GatewayOptions {
   })
 }
 
-function checkEndpoint({ workerEndpoint: given, worker, curveSecretKey }: OptionValues<typeof options>): string {
+function checkEndpoint(values: OptionValues<typeof options>): string {
+  const { workerEndpoint: given, worker, curveSecretKey: key, curveWorkerKeys: workerKeys } = values
+  if (workerKeys !== undefined && key === undefined)
+    throw new OptionError(
+      'CURVE_WORKER_KEYS needs CURVE_SECRET_KEY: without it the socket has no encryption and no keys'
+    )
   try {
-    return workerEndpoint(given, { spawns: worker === 'spawn', hasKeys: curveSecretKey !== undefined })
+    return workerEndpoint(given, { spawns: worker === 'spawn', hasKeys: key !== undefined && workerKeys !== undefined })
   } catch (error) {
     throw new OptionError(`WORKER_ENDPOINT${given === '' ? '' : `=${given}`}: ${(error as Error).message}`)
   }

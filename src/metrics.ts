@@ -78,6 +78,11 @@ export function createMetrics(): Metrics {
   const restarts = counter('easel_worker_restarts_total', 'Restarts of worker processes.', ['worker'])
   const swaps = counter('easel_model_swaps_total', 'Times that a model took over the device that it shares.', ['model'])
   const malformed = counter('easel_malformed_messages_total', 'Dropped messages on the worker socket.', ['reason'])
+  const peersRefused = counter(
+    'easel_worker_peers_refused_total',
+    'Connections to the worker socket that ended before they were those of a worker, by reason: key, protocol, handshake.',
+    ['reason']
+  )
   const slow = counter('easel_slow_readers_total', 'Clients disconnected because they did not read their answers.')
   const decoding = histogram('easel_picture_decode_duration_seconds', "Decoding one client's picture.")
   const pictureBytes = counter('easel_picture_bytes_total', "Bytes of clients' pictures received.")
@@ -119,7 +124,8 @@ export function createMetrics(): Metrics {
     workerLost: (worker, cause) => lost.inc({ worker, cause }),
     swap: (model) => swaps.inc({ model }),
     restart: (worker) => restarts.inc({ worker }),
-    malformed: (reason) => malformed.inc({ reason })
+    malformed: (reason) => malformed.inc({ reason }),
+    peerRefused: (reason) => peersRefused.inc({ reason })
   }
   return {
     registry,

@@ -8,6 +8,7 @@ import { type GatewayOptions, packageRoot, processEnvironment } from './gateway-
 import { Connections } from './connections.js'
 import { tokenizerFolders } from './model-folder.js'
 import { connectionRoom, fileRoom } from './descriptors.js'
+import { readCurveKeys } from './workers/curve.js'
 import type { WorkerProcess } from './workers/supervisor.js'
 import { type PoolOptions, WorkerPool } from './workers/worker-pool.js'
 import { ImageEncoder } from './image/encoder.js'
@@ -71,7 +72,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
   const connections = new Connections(connectionRoom(options.maxConnections, reserve, log))
   const pool = await WorkerPool.open({
     endpoint: options.workerEndpoint,
-    curveSecretKey: options.curveSecretKey,
+    curve: await readCurveKeys(options.curveSecretKey, options.curveWorkerKeys),
     heartbeatInterval: options.heartbeatInterval * 1000,
     heartbeatTimeout: options.heartbeatTimeout * 1000,
     stepTimeout: options.stepTimeout * 1000,

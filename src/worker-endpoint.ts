@@ -28,7 +28,7 @@ export function workerEndpoint(endpoint: string, { spawns, hasKeys }: { spawns: 
     )
   if (!LOOPBACK.test(host) && !hasKeys)
     throw new Error(
-      'other machines can reach this address, so CURVE_SECRET_KEY must be set (or use ipc:// or a loopback address)'
+      'other machines can reach this address, so CURVE_SECRET_KEY and CURVE_WORKER_KEYS must be set (or use ipc:// or a loopback address)'
     )
   return endpoint
 }

@@ -63,7 +63,14 @@ describe('loadOptions', () => {
     [[], { WORKER: 'connect' }, /^WORKER_ENDPOINT: WORKER=connect needs it/],
     [[], { WORKER_ENDPOINT: 'http://x' }, /must be ipc/],
     [[], { WORKER_ENDPOINT: 'ipc://@worker' }, /WORKER_ENDPOINT=ipc:\/\/@worker: an abstract socket has no owner/],
-    [[], { WORKER_ENDPOINT: 'tcp://0.0.0.0:5555' }, /CURVE_SECRET_KEY must be set/],
+    [[], { WORKER_ENDPOINT: 'tcp://0.0.0.0:5555' }, /CURVE_SECRET_KEY and CURVE_WORKER_KEYS must be set/],
+    [
+      [],
+      { WORKER_ENDPOINT: 'tcp://0.0.0.0:5555', CURVE_SECRET_KEY: 'x'.repeat(40) },
+      /CURVE_SECRET_KEY and CURVE_WORKER_KEYS must be set/
+    ],
+    [[], { CURVE_WORKER_KEYS: 'keys' }, /^CURVE_WORKER_KEYS needs CURVE_SECRET_KEY/],
+    [[], { CURVE_SECRET_KEY: '@' }, /or @FILE/],
     [
       [],
       { WORKER_ENDPOINT: 'tcp://127.0.0.1:*' },
@@ -73,7 +80,7 @@ describe('loadOptions', () => {
     [[], { WORKER_ENDPOINT: 'tcp://127.0.0.1' }, /a port from 1/],
     [[], { WORKER_ENDPOINT: 'tcp://::1:5555' }, /in brackets/],
     [[], { WORKER_ENDPOINT: 'ipc://' }, /must be ipc/],
-    [[], { WORKER_ENDPOINT: 'tcp://[::]:5555' }, /CURVE_SECRET_KEY must be set/],
+    [[], { WORKER_ENDPOINT: 'tcp://[::]:5555' }, /CURVE_SECRET_KEY and CURVE_WORKER_KEYS must be set/],
     [[], { CURVE_SECRET_KEY: 'short' }, /40 characters/],
     [[], { HEARTBEAT_INTERVAL: '6' }, /at least twice/],
     [[], { DEFAULT_GUIDANCE_START: '0.5', DEFAULT_GUIDANCE_END: '0.4' }, /DEFAULT_GUIDANCE_START must be at most/]
@@ -98,8 +105,11 @@ describe('loadOptions', () => {
 
   it('requires CURVE keys for tcp except on loopback', () => {
     expect(loadOptions([], { WORKER_ENDPOINT: 'tcp://127.0.0.1:5555' }).workerEndpoint).toBe('tcp://127.0.0.1:5555')
-    const key = 'x'.repeat(40)
-    expect(loadOptions([], { WORKER_ENDPOINT: 'tcp://0.0.0.0:5555', CURVE_SECRET_KEY: key }).curveSecretKey).toBe(key)
+    const keys = { CURVE_SECRET_KEY: '@/run/keys/secret', CURVE_WORKER_KEYS: '/run/keys/workers' }
+    expect(loadOptions([], { WORKER_ENDPOINT: 'tcp://0.0.0.0:5555', ...keys })).toMatchObject({
+      curveSecretKey: keys.CURVE_SECRET_KEY,
+      curveWorkerKeys: keys.CURVE_WORKER_KEYS
+    })
   })
 })
 

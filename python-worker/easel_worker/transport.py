@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import zmq
+from zmq.utils.monitor import parse_monitor_message
 
 from easel_worker.codec import BadMessage, pack, unpack
 from easel_worker.logs import Logger
@@ -37,6 +38,15 @@ from easel_worker.waker import Waker
 
 HIGH_WATER = 16
 """How many messages ZeroMQ queues itself; the outbox queues the rest and limits it."""
+
+HANDSHAKE_FAILED = (
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH
+    | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+    | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+)
+
+COMPLAIN_EVERY_S = 60.0
+"""How often a worker that the gateway does not let in says so."""
 
 RECEIVE_AT_ONCE = 256
 SEND_AT_ONCE = 64
@@ -97,7 +107,9 @@ class Transport:
         self._bad_total = 0
         self._bad_logged = False
         self._closing_at: float | None = None
+        self._complain_at = -math.inf
         self._socket = self._open()
+        self._monitor = self._socket.get_monitor_socket(HANDSHAKE_FAILED)
         self._thread = threading.Thread(target=self._run, name="transport", daemon=True)
 
     def start(self) -> None:
@@ -149,6 +161,7 @@ class Transport:
             self._mailbox.put(Broken(error))
             self._outbox.close()
         finally:
+            self._socket.disable_monitor()
             self._socket.close(linger=int(LINGER_S * 1000))
             self._waker.close()
             self._context.term()
@@ -164,9 +177,12 @@ class Transport:
         poller = zmq.Poller()
         poller.register(self._waker.socket, zmq.POLLIN)
         poller.register(self._socket, wanted)
+        poller.register(self._monitor, zmq.POLLIN)
         ready = dict(poller.poll(self._timeout_ms()))
         if self._waker.socket in ready:
             self._waker.clear()
+        if self._monitor in ready:
+            self._turned_away()
         if ready.get(self._socket, 0) & zmq.POLLIN:
             self._receive()
 
@@ -212,6 +228,14 @@ class Transport:
             else:
                 self._act(self._session.receive(message, self._clock()))
 
+    def _turned_away(self) -> None:
+        """Say that the handshake failed, and why: at first, then now and then."""
+        event = parse_monitor_message(self._monitor.recv_multipart())["event"]
+        if self._clock() < self._complain_at:
+            return
+        self._complain_at = self._clock() + COMPLAIN_EVERY_S
+        self._log.warn(_why_not_let_in(event, self._address), endpoint=self._address.endpoint)
+
     def _count_bad(self, error: BadMessage) -> None:
         self._bad_total += 1
         if not self._bad_logged:
@@ -228,8 +252,10 @@ class Transport:
                 case Beat(session):
                     self._urgent[Heartbeat.kind] = pack(self._heartbeat(session))
                 case Reconnect():
+                    self._socket.disable_monitor()
                     self._socket.close(linger=0)
                     self._socket = self._open()
+                    self._monitor = self._socket.get_monitor_socket(HANDSHAKE_FAILED)
                 case Begin(session):
                     self._bad_logged = False
                     self._log.info("welcomed by the gateway", session=session)
@@ -249,3 +275,22 @@ class Transport:
                 return TurnedAway(message.code, message.message)
             case _:
                 return Received(message, self._clock())
+
+
+def _why_not_let_in(event: int, address: Address) -> str:
+    """Why the gateway's socket ended the handshake, as far as it says."""
+    if event == zmq.EVENT_HANDSHAKE_FAILED_AUTH and address.keys is not None:
+        public = zmq.curve_public(address.keys.own_secret.encode()).decode()
+        return (
+            "the gateway does not know this worker's CURVE key; add its public key to the "
+            f"gateway's CURVE_WORKER_KEYS: {public}"
+        )
+    if address.keys is None:
+        return (
+            "the gateway ended the connection before its handshake: if it has CURVE keys, set "
+            "--curve-server-key and --curve-secret-key"
+        )
+    return (
+        "the gateway ended the connection before its handshake: --curve-server-key is not its "
+        "public key, or it has no CURVE_SECRET_KEY, or something else listens there"
+    )

@@ -392,6 +392,38 @@ def test_tcp_with_curve_keys(tmp_path: Path) -> None:
         expect_answer(listening, "a")
 
 
+def test_a_worker_that_is_not_let_in_says_why_and_goes_on_trying(tmp_path: Path) -> None:
+    server_public, server_secret = zmq.curve_keypair()
+    other_public, _ = zmq.curve_keypair()
+    _, worker_secret = zmq.curve_keypair()
+    secret_file = tmp_path / "key"
+    secret_file.write_bytes(worker_secret)
+    wrong = ("--curve-server-key", other_public.decode(), "--curve-secret-key", f"@{secret_file}")
+    with gateway("tcp://127.0.0.1:*", server_secret) as listening:
+        with worker(listening.endpoint, tmp_path, *wrong) as process:
+            process.wait_for_log("--curve-server-key is not its public key")
+        with worker(listening.endpoint, tmp_path) as process:
+            process.wait_for_log("set --curve-server-key and --curve-secret-key")
+        right = ("--curve-server-key", server_public.decode(), *wrong[2:])
+        with worker(listening.endpoint, tmp_path, *right) as process:
+            listening.welcome()
+            expect_answer(listening, "a")
+            assert not [line for line in process.logs() if "handshake" in line["msg"]]
+
+
+def test_a_worker_whose_key_the_gateway_does_not_know_says_which_to_add(tmp_path: Path) -> None:
+    server_public, server_secret = zmq.curve_keypair()
+    worker_public, worker_secret = zmq.curve_keypair()
+    secret_file = tmp_path / "key"
+    secret_file.write_bytes(worker_secret)
+    keys = ("--curve-server-key", server_public.decode(), "--curve-secret-key", f"@{secret_file}")
+    with (
+        gateway("tcp://127.0.0.1:*", server_secret, worker_keys=[]) as listening,
+        worker(listening.endpoint, tmp_path, *keys) as process,
+    ):
+        process.wait_for_log(f"CURVE_WORKER_KEYS: {worker_public.decode()}")
+
+
 def test_neither_options_nor_the_fake_engine_import_jax() -> None:
     program = """
 import sys

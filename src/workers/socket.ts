@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Router } from 'zeromq'
 import { bindIpcFile, type IpcFile } from './ipc-file.js'
+import { type CurveKeys, openDoor } from './curve.js'
+import type { RefusedPeer } from './events.js'
 import { Slices } from './slices.js'
 
 const IPC = 'ipc://'
@@ -13,11 +15,16 @@ const MOST_WAITS = 250
 
 export interface SocketOptions {
   endpoint: string
-  curveSecretKey?: string | undefined
+  /** Undefined for a socket without encryption. */
+  curve?: CurveKeys | undefined
   /** Called for each message, in order; must not throw. */
   onMessage: (peer: string, frames: Uint8Array[]) => void
   /** Called when a message cannot be delivered: the peer is gone, or its queue is full. */
   onUnreachable: (peer: string) => void
+  /** Called when a connection ends before it is one of a worker. */
+  onRefused?: ((peer: RefusedPeer) => void) | undefined
+  /** Called when the file of the workers' keys cannot be read again. */
+  onKeyError?: ((error: Error) => void) | undefined
 }
 
 /** The gateway's ROUTER socket. zeromq.js allows one pending receive and one pending send, hence one loop for each. */
@@ -30,8 +37,12 @@ export interface RouterSocket {
   close: () => Promise<void>
 }
 
+/** How long a peer may take to say who it is, in ms. Until then it costs a descriptor and 30 kB. */
+const HANDSHAKE_MS = 10_000
+
 /** Binds the socket. @throws Error that names WORKER_ENDPOINT when the address is taken or cannot be bound */
 export async function openSocket(options: SocketOptions): Promise<RouterSocket> {
+  const door = options.curve && (await openDoor(options.curve, (error) => options.onKeyError?.(error)))
   const router = new Router({
     mandatory: true,
     // A restarted worker may reconnect under its name before the old connection is known to be dead.
@@ -42,13 +53,19 @@ export async function openSocket(options: SocketOptions): Promise<RouterSocket> 
     maxMessageSize: 256 * 1024 * 1024,
     // Without it, binding an IPv6 address fails with "No such device". IPv4 still works with it.
     ipv6: options.endpoint.includes('['),
-    ...(options.curveSecretKey === undefined ? {} : { curveServer: true, curveSecretKey: options.curveSecretKey })
+    handshakeInterval: HANDSHAKE_MS,
+    ...door?.options
   })
+  const refused = (why: RefusedPeer) => () => options.onRefused?.(why)
+  router.events.on('handshake:error:auth', refused('key'))
+  router.events.on('handshake:error:protocol', refused('protocol'))
+  router.events.on('handshake:error:other', refused('handshake'))
   let file: IpcFile | undefined
   try {
     file = await bind(router, options.endpoint)
   } catch (error) {
     router.close()
+    door?.close()
     throw error
   }
 
@@ -91,6 +108,7 @@ export async function openSocket(options: SocketOptions): Promise<RouterSocket> 
       router.close()
       // The loop ends when the socket closes; an error now is irrelevant.
       await reading.catch(() => undefined)
+      door?.close()
       await file?.release()
     }
   }

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import type { Log } from '../logger.js'
 import { createDecoder } from './codec.js'
-import type { LossCause, PoolObserver } from './events.js'
+import type { CurveKeys } from './curve.js'
+import type { LossCause, PoolObserver, RefusedPeer } from './events.js'
 import type { Hello } from './protocol.js'
 import { type ConnectedWorker, type Refusal, WorkerRegistry } from './registry.js'
 import { type ModelOptions, ServedModel } from './served-model.js'
@@ -12,7 +13,8 @@ import { TickCounter } from './ticks.js'
 
 export interface PoolOptions {
   endpoint: string
-  curveSecretKey?: string | undefined
+  /** Undefined for a socket without encryption. */
+  curve?: CurveKeys | undefined
   /** The models to serve, at least one; the first is the default. */
   models: readonly ModelOptions[]
   /** ms */
@@ -65,9 +67,12 @@ export class WorkerPool {
     let pool: WorkerPool | undefined
     const socket = await openSocket({
       endpoint: options.endpoint,
-      curveSecretKey: options.curveSecretKey,
+      curve: options.curve,
       onMessage: (peer, frames) => pool && pool.#registry.receive(peer, frames),
-      onUnreachable: (peer) => pool && pool.#registry.unreachable(peer)
+      onUnreachable: (peer) => pool && pool.#registry.unreachable(peer),
+      onRefused: strangers(options),
+      onKeyError: (error) =>
+        options.log.error({}, `CURVE_WORKER_KEYS cannot be used, so the previous keys stay valid: ${error.message}`)
     })
     pool = new WorkerPool(options, socket)
     pool.#supervisor?.start((model) => pool.models[model]!.loaded)
@@ -276,5 +281,23 @@ export class WorkerPool {
     // A frozen or hung process may resume: kill it before another worker gets its tasks.
     if (cause === 'silent' || cause === 'hung') this.#supervisor?.kill(worker.name)
     this.#modelOf(worker.hello)?.lost(worker, BLAMELESS.has(cause))
+  }
+}
+
+const REFUSED: Record<RefusedPeer, string> = {
+  key: "a peer's CURVE key is not in CURVE_WORKER_KEYS; add the public key of each worker to that file",
+  protocol:
+    'a peer on the worker socket has no CURVE keys or not those of this gateway (EASEL_CURVE_SERVER_KEY), or is no worker',
+  handshake: 'a peer on the worker socket did not say in time who it is'
+}
+
+/** Counts refused peers, and logs the first for each reason: anybody may cause any number. */
+function strangers({ log, observer }: PoolOptions): (reason: RefusedPeer) => void {
+  const logged = new Set<RefusedPeer>()
+  return (reason) => {
+    observer.peerRefused(reason)
+    if (logged.has(reason)) return
+    logged.add(reason)
+    log.warn({ reason }, `${REFUSED[reason]}; further ones are only counted`)
   }
 }

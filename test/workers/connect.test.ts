@@ -1,24 +1,16 @@
 import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { writeFile } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
+import { mkdtempSync } from 'node:fs'
+import { readFile, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { curveKeyPair } from 'zeromq'
-import { expect, it } from 'vitest'
-import { generate, openServer, startServer } from '../support/server.js'
+import { describe, expect, it } from 'vitest'
+import { makeKeys } from '../../scripts/curve-keys.mjs'
+import { freePort } from '../support/ports.js'
+import { generate, metric, openServer, type RunningServer, startServer } from '../support/server.js'
 import { until } from '../support/wait.js'
 import { startWorker } from '../support/worker.js'
-
-/** A port that was free a moment ago. */
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
-}
 
 function endpoint(): string {
   return `ipc://${join(tmpdir(), `easel-test-${randomUUID()}.sock`)}`
@@ -57,15 +49,66 @@ it('an external worker outlives its gateway and serves the next one', async () =
   expect((await generate(second, { prompt: 'x' })).status).toBe(200)
 })
 
-it('with CURVE accepts only the worker that knows the key', async () => {
-  const address = endpoint()
-  const [gateway, worker] = [curveKeyPair(), curveKeyPair()]
-  const server = await startServer({ WORKER: 'connect', WORKER_ENDPOINT: address, CURVE_SECRET_KEY: gateway.secretKey })
-  const keyFile = join(tmpdir(), `easel-test-${randomUUID()}.key`)
-  await writeFile(keyFile, worker.secretKey, { mode: 0o600 })
-  startWorker(address, 'plain')
-  startWorker(address, 'known', { EASEL_CURVE_SERVER_KEY: gateway.publicKey, EASEL_CURVE_SECRET_KEY: `@${keyFile}` })
-  await server.pool.firstReady
-  expect((await generate(server, { prompt: 'x' })).status).toBe(200)
-  expect(server.pool.state.workers.map(({ name }) => name)).toEqual(['known'])
+describe('with CURVE', () => {
+  it('accepts the worker that knows the key, and counts and logs the others', async () => {
+    const address = endpoint()
+    const { gateway, worker } = keys()
+    const server = await startServer({ WORKER: 'connect', WORKER_ENDPOINT: address, ...gateway })
+    startWorker(address, 'plain')
+    startWorker(address, 'known', worker)
+    startWorker(address, 'other', { ...worker, EASEL_CURVE_SERVER_KEY: curveKeyPair().publicKey })
+    await server.pool.firstReady
+    expect((await generate(server, { prompt: 'x' })).status).toBe(200)
+    await until('two peers were refused', async () => (await refused(server, 'protocol')) >= 2)
+    expect(server.pool.state.workers.map(({ name }) => name)).toEqual(['known'])
+    const lines = server.logs.filter(({ reason }) => reason === 'protocol')
+    expect(lines.map(({ msg }) => msg)).toEqual([expect.stringContaining('EASEL_CURVE_SERVER_KEY')])
+  })
+
+  it('lets in a worker once its key is in the file, without a restart', async () => {
+    const address = `tcp://127.0.0.1:${await freePort()}`
+    const { folder, gateway, worker } = keys()
+    const list = join(folder, 'gateway/workers')
+    const right = await readFile(list)
+    await writeFile(list, `# another's\n${curveKeyPair().publicKey}\n`)
+    const server = await startServer({ WORKER: 'connect', WORKER_ENDPOINT: address, ...gateway })
+    startWorker(address, 'new', worker)
+    await until('it was refused', async () => (await refused(server, 'key')) > 0)
+    expect(server.pool.state.workers).toEqual([])
+    await writeFile(list, 'no key\n')
+    await until('the error is logged', () => server.logs.some(({ msg }) => msg.includes('line 1 must begin')))
+    expect(server.pool.state.workers).toEqual([])
+    await writeFile(list, right)
+    await server.pool.firstReady
+    expect((await generate(server, { prompt: 'x' })).status).toBe(200)
+  })
+
+  it.each([
+    ['CURVE_SECRET_KEY', 'gateway/secret', /^CURVE_SECRET_KEY: .*must contain a key of 40/],
+    ['CURVE_WORKER_KEYS', 'gateway/workers', /^CURVE_WORKER_KEYS=.*: line 1 must begin with a public key/]
+  ])('does not start when the file of %s has no key', async (_, file, message) => {
+    const { folder, gateway } = keys()
+    await writeFile(join(folder, file), 'short')
+    await expect(openServer({ WORKER: 'connect', WORKER_ENDPOINT: endpoint(), ...gateway })).rejects.toThrow(message)
+  })
 })
+
+/** Fresh keys, and the environments that name them. */
+function keys() {
+  const folder = join(mkdtempSync(join(tmpdir(), 'easel-test-')), 'keys')
+  makeKeys(folder)
+  return {
+    folder,
+    gateway: {
+      CURVE_SECRET_KEY: `@${join(folder, 'gateway/secret')}`,
+      CURVE_WORKER_KEYS: join(folder, 'gateway/workers')
+    },
+    worker: {
+      EASEL_CURVE_SERVER_KEY: `@${join(folder, 'worker/gateway')}`,
+      EASEL_CURVE_SECRET_KEY: `@${join(folder, 'worker/secret')}`
+    }
+  }
+}
+
+const refused = (server: RunningServer, reason: string) =>
+  metric(server, 'easel_worker_peers_refused_total', `reason="${reason}"`)

@@ -3,9 +3,12 @@
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TypeVar
 
 import zmq
+from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils import z85
 
 from easel_worker.codec import pack, unpack
 from easel_worker.protocol import FROM_WORKER, Cancel, FromGateway, FromWorker, Hello, Welcome
@@ -88,9 +91,19 @@ class Gateway:
 
 
 @contextmanager
-def gateway(endpoint: str, curve_secret: bytes | None = None) -> Iterator[Gateway]:
-    """Open a gateway that listens at the endpoint (tcp with port `*` picks a free port)."""
+def gateway(
+    endpoint: str, curve_secret: bytes | None = None, worker_keys: list[bytes] | None = None
+) -> Iterator[Gateway]:
+    """Open a gateway that listens at the endpoint (tcp with port `*` picks a free port).
+
+    `worker_keys` are the public keys of the workers that it lets in; by default it lets in all.
+    """
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    door = None
+    if worker_keys is not None:
+        door = ThreadAuthenticator(context)
+        door.start()
+        door.configure_curve_callback(credentials_provider=_Listed(worker_keys))
     socket = context.socket(zmq.ROUTER)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     socket.setsockopt(zmq.LINGER, 0)
@@ -102,4 +115,18 @@ def gateway(endpoint: str, curve_secret: bytes | None = None) -> Iterator[Gatewa
         yield Gateway(socket, socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0"))
     finally:
         socket.close()
+        if door is not None:
+            door.stop()
         context.term()
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """Lets in the workers with these public keys (Z85)."""
+
+    keys: list[bytes]
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        """Whether to let in a peer with this key. Called for each."""
+        del domain  # pyzmq passes the socket's, which has none
+        return z85.encode(key) in self.keys
