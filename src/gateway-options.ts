@@ -94,6 +94,11 @@ export const options = {
     { min: 1, max: MAX_WORKERS, ...whole },
     'Number of workers to start for each model (WORKER=spawn) or to expect in all (WORKER=connect, used only for metrics and alerts). One worker drives all chips of the host.'
   ),
+  holdRequests: flag(
+    'HOLD_REQUESTS',
+    false,
+    'Whether requests wait for a worker, as long as their deadline allows, while none is connected: true or false. For WORKER=connect, where workers come and go with the load. Waiting requests count towards QUEUE_LIMIT.'
+  ),
   workerEndpoint: text(
     'WORKER_ENDPOINT',
     '',
@@ -238,6 +243,12 @@ export const options = {
     seconds,
     "Seconds that an idle connection stays open. Must exceed the idle timeout of the load balancer in front (Google's: 600 s). Otherwise the balancer may send a request into a closing connection and answer 502."
   ),
+  connectionMaxAge: number(
+    'CONNECTION_MAX_AGE',
+    300,
+    seconds,
+    'Seconds after which a connection ends with its next answer (Connection: close), up to a fifth earlier, so that busy clients and load balancers also reach Pods that came later.'
+  ),
   sendTimeout: number(
     'SEND_TIMEOUT',
     30,
@@ -367,6 +378,10 @@ function check(values: OptionValues<typeof options>): GatewayOptions {
   if (sharing !== undefined && values.worker === 'connect')
     throw new OptionError(
       `MODELS: ${sharing.name} has a "device", but only workers that the gateway starts (WORKER=spawn) can take turns`
+    )
+  if (values.holdRequests && values.worker === 'spawn')
+    throw new OptionError(
+      'HOLD_REQUESTS is for WORKER=connect: a gateway that starts its workers knows whether one is coming'
     )
   if (values.defaultGuidanceStart > values.defaultGuidanceEnd)
     throw new OptionError('DEFAULT_GUIDANCE_START must be at most DEFAULT_GUIDANCE_END')

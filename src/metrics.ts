@@ -231,6 +231,18 @@ function watch(registry: Registry, { pool, service, memory, uploads, connections
     perModel(({ served }) => served.backlogSeconds)
   )
   gauge(
+    'easel_backlog_chip_seconds',
+    'Chip-seconds that waiting and running requests of a model will still take; without a worker too.',
+    ['model'],
+    () => service.models.map((model): Sample => [{ model: model.name ?? '' }, service.backlogChipSecondsOf(model)])
+  )
+  gauge(
+    'easel_requests_held',
+    'Requests that wait, before they are accepted, until their model has had a worker (HOLD_REQUESTS).',
+    [],
+    single(() => service.models.reduce((sum, model) => sum + service.heldFor(model), 0))
+  )
+  gauge(
     'easel_model_workers_ready',
     'Workers that are connected, alive, and have the current weights of the model.',
     ['model'],

@@ -113,6 +113,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     }),
     defaults: options.defaults,
     queueLimit: options.queueLimit,
+    holdRequests: options.holdRequests,
     requestTimeout: options.requestTimeout * 1000,
     resumeWindow: options.resumeWindow * 1000,
     idempotencyTtl: options.idempotencyTtl * 1000,
@@ -132,6 +133,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     bodyLimit: options.bodyLimit,
     receiveTimeout: options.receiveTimeout * 1000,
     keepAliveTimeout: options.keepAliveTimeout * 1000,
+    connectionMaxAge: options.connectionMaxAge * 1000,
     sendTimeout: options.sendTimeout * 1000,
     onSlowReader: metrics.slowReader,
     onRefused: metrics.refused,
@@ -156,6 +158,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     service,
     async close(graceMs) {
       const end = performance.now() + graceMs
+      service.drain()
       pool.drain(Math.max(graceMs - LAST_FILES_MS, graceMs / 2))
       while (service.ledger.inFlight > 0 && performance.now() < end)
         await new Promise((resolve) => setTimeout(resolve, DRAIN_POLL_MS))

@@ -93,3 +93,39 @@ describe('KEEP_ALIVE_TIMEOUT', () => {
     expect(keepAliveTimeout).toBeGreaterThan(GOOGLE_KEEPS_S)
   })
 })
+
+describe('CONNECTION_MAX_AGE', () => {
+  const PATH = '/health/live'
+  const ages = async () =>
+    Promise.all(['0.05', '600'].map(async (age) => (await startServer({ CONNECTION_MAX_AGE: age })).url))
+
+  it('ends an old connection with its next answer, and keeps a young one', async () => {
+    const [short, long] = await ages()
+    const old = await askOnce(short!, PATH)
+    const young = await askOnce(long!, PATH)
+    // Each answer may be the last: the connection's time runs from its beginning.
+    while (!/^connection: close\r$/im.test(old.read)) {
+      const before = answers(old)
+      old.ask()
+      await until('it is answered', () => answers(old) > before)
+    }
+    await until('the old connection is closed', () => old.closed)
+    young.ask()
+    await until('the young one is answered', () => answers(young) === 2)
+    expect(young.read).not.toMatch(/^connection: close\r$/im)
+    expect(young.closed).toBe(false)
+  })
+
+  it('answers requests that were pipelined before it ends', async () => {
+    const { url } = await startServer({ CONNECTION_MAX_AGE: '0.05' })
+    const old = await askOnce(url, PATH)
+    const { hostname } = new URL(url)
+    const request = `GET ${PATH} HTTP/1.1\r\nhost: ${hostname}\r\n\r\n`
+    while (!old.closed) {
+      const before = answers(old)
+      if (/^connection: close\r$/im.test(old.read)) break
+      old.socket.write(request.repeat(3))
+      await until('all are answered', () => answers(old) === before + 3)
+    }
+  })
+})

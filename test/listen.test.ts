@@ -14,6 +14,7 @@ it('every address shares the connection limit and the error format until the app
     bodyLimit: 1024,
     receiveTimeout: 30_000,
     keepAliveTimeout: 30_000,
+    connectionMaxAge: 60_000,
     sendTimeout: 30_000,
     logPrompts: false,
     connections
@@ -59,6 +60,7 @@ it('skips an address in use, but fails if it is the first', async () => {
       bodyLimit: 1024,
       receiveTimeout: 30_000,
       keepAliveTimeout: 30_000,
+      connectionMaxAge: 60_000,
       sendTimeout: 30_000,
       logPrompts: false,
       connections: new Connections(3)

@@ -5,6 +5,7 @@ import type { ErrorCode } from '../errors.js'
 import { lingerAfterEarlyAnswers } from '../lingering.js'
 import { cutSlowReaders } from '../slow-readers.js'
 import { answerClientError, refuseTunnel } from './client-errors.js'
+import { connectionAgePlugin } from './connection-age.js'
 import { answerError, errorFormOf, errorsPlugin } from './errors.js'
 import { fairTurnsPlugin } from './fair-turns.js'
 import { httpRulesPlugin } from './http-rules.js'
@@ -19,6 +20,8 @@ export interface BaseOptions {
   receiveTimeout: number
   /** ms for which an idle connection stays open */
   keepAliveTimeout: number
+  /** ms after which a connection ends with its next answer */
+  connectionMaxAge: number
   /** ms within which a client must read a minimum of its answer (`cutSlowReaders`) */
   sendTimeout: number
   /** Called for each client cut off because it does not read. */
@@ -35,6 +38,7 @@ export async function createBase({
   bodyLimit,
   receiveTimeout,
   keepAliveTimeout,
+  connectionMaxAge,
   sendTimeout,
   onSlowReader,
   onRefused = () => undefined,
@@ -80,6 +84,7 @@ export async function createBase({
   // Fastify parses text/plain by default. Without the parser, every type that a route does not name gets 415.
   app.removeContentTypeParser('text/plain')
   await app.register(fairTurnsPlugin)
+  await app.register(connectionAgePlugin, { connections, connectionMaxAge })
   await app.register(requestIdPlugin)
   await app.register(requestLogPlugin, { logPrompts })
   await app.register(errorsPlugin, { onRefused })

@@ -28,6 +28,7 @@ import { jsonAnswer } from './answers/json.js'
 import { multipartAnswer } from './answers/multipart.js'
 import { callerOf, scopeOf, whenDone } from './caller.js'
 import { estimateRoute } from './estimate.js'
+import { held } from './held.js'
 import { bodyOf, preparedOf } from './pictures.js'
 
 export interface GenerateParts extends Pick<PictureBodies, 'bodyLimit'> {
@@ -97,7 +98,12 @@ export const generateRoute: FastifyPluginAsyncTypebox<GenerateParts> = async (
       const asked = bodyOf(request)
       const { form, format } = chooseForm(request, asked)
       const body = format === undefined ? asked : { ...asked, output_format: format }
-      const caller = callerOf(request, request.headers, body)
+      const withTimeLeft = await held(service, request, {
+        model: body.model,
+        images: body.num_images ?? 1,
+        timeouts: [body.timeout, request.headers['x-request-timeout']]
+      })
+      const caller = withTimeLeft(callerOf(request, request.headers, body))
       const prepared = await preparedOf(service, request, body, caller)
       const { run, fresh, replayed, detach } = service.submit(body, caller, prepared)
       whenDone(run, request, reply, detach)

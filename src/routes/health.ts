@@ -16,6 +16,9 @@ interface HealthParts {
 /** Relative, so that they work behind a path prefix. @see https://www.rfc-editor.org/rfc/rfc8631 */
 const DOCUMENTS = '<docs>; rel="service-doc", <openapi.json>; rel="service-desc"'
 
+/** The states in which requests are taken. */
+const TAKES_REQUESTS: ReadonlySet<string> = new Set<HealthResponse['status']>(['ready', 'holding'])
+
 const Probe = Type.Object({ status: Type.String() })
 
 /** GET /health: status for people; sizes, schedulers, defaults and limits for clients. */
@@ -41,7 +44,7 @@ export const healthRoute: FastifyPluginAsyncTypebox<HealthParts> = async (app, {
     async (_request, reply) => {
       const health = describe(service)
       if (app.hasPlugin('openapi')) reply.header('link', DOCUMENTS)
-      return reply.code(health.status === 'ready' ? 200 : 503).send(health)
+      return reply.code(TAKES_REQUESTS.has(health.status) ? 200 : 503).send(health)
     }
   )
 }
@@ -69,20 +72,17 @@ export const probeRoutes: FastifyPluginAsyncTypebox<HealthParts> = async (app, {
 
   // An answer proves that the event loop runs. The supervisor restarts dead workers, so they must not fail this probe.
   probe('/health/live', 'isAlive', 'The process is alive', () => true)
-  probe('/health/ready', 'isReady', 'Requests are accepted', () => service.status.status === 'ready')
+  probe('/health/ready', 'isReady', 'Requests are accepted', () => TAKES_REQUESTS.has(service.status.status))
   probe(
     '/health/startup',
     'hasStarted',
-    'A worker of each model has been ready once',
-    () => service.offers.length === service.models.length
+    'A worker of each model has been ready once, or requests wait for one',
+    () => service.holdsRequests || service.offers.length === service.models.length
   )
   // The same two under the paths of KServe's Open Inference Protocol.
   probe('/v2/health/live', 'serverLive', 'The process is alive (Open Inference Protocol)', () => true)
-  probe(
-    '/v2/health/ready',
-    'serverReady',
-    'Requests are accepted (Open Inference Protocol)',
-    () => service.status.status === 'ready'
+  probe('/v2/health/ready', 'serverReady', 'Requests are accepted (Open Inference Protocol)', () =>
+    TAKES_REQUESTS.has(service.status.status)
   )
 }
 
@@ -100,11 +100,16 @@ function describe(service: ImageService): HealthResponse {
         name: model.name ?? null,
         ...rest,
         ...offered(model.offer),
-        requests: { ...requests, limit: service.queueLimitOfModel }
+        requests: { ...requests, held: service.heldFor(model), limit: service.queueLimitOfModel }
       }
     }),
     pictures: { formats: [...FORMATS], ...service.pictureLimits },
-    requests: { in_flight: service.ledger.inFlight, queued, limit: service.queueLimit },
+    requests: {
+      in_flight: service.ledger.inFlight,
+      queued,
+      held: service.models.reduce((sum, model) => sum + service.heldFor(model), 0),
+      limit: service.queueLimit
+    },
     workers
   }
 }

@@ -92,14 +92,14 @@ export const healthExample: HealthResponse = {
       status: 'ready',
       problem: null,
       ...offered,
-      requests: { in_flight: 3, queued: 1, limit: 64 },
+      requests: { in_flight: 3, queued: 1, held: 0, limit: 64 },
       workers: { ready: 1 },
       loaded: true,
       swap_seconds: null
     }
   ],
   pictures: { formats: ['png', 'jpeg', 'webp'], max_bytes: 16_777_216, max_pixels: 16_777_216 },
-  requests: { in_flight: 3, queued: 1, limit: 64 },
+  requests: { in_flight: 3, queued: 1, held: 0, limit: 64 },
   workers: {
     expected: 1,
     ready: 1,

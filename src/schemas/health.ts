@@ -2,12 +2,29 @@ import { Type, type Static } from 'typebox'
 import { bareProperties, parametersWith } from '../parameters.js'
 import { PresetSchema } from './preset.js'
 
-const Status = Type.Union([
-  Type.Literal('ready'),
-  Type.Literal('starting'),
-  Type.Literal('unavailable'),
-  Type.Literal('draining')
-])
+const Status = Type.Union(
+  [
+    Type.Literal('ready'),
+    Type.Literal('holding'),
+    Type.Literal('starting'),
+    Type.Literal('unavailable'),
+    Type.Literal('draining')
+  ],
+  {
+    description:
+      '`ready`: requests are accepted and a worker is there. `holding`: requests are taken, and wait for a worker, because none is connected. `starting`: no worker has been ready yet. `unavailable`: none is at the moment. `draining`: the server shuts down.'
+  }
+)
+
+const Requests = Type.Object({
+  in_flight: Type.Integer({ description: 'Accepted and not ended.' }),
+  queued: Type.Integer({ description: 'Of these, waiting for a worker.' }),
+  held: Type.Integer({
+    description:
+      'Waiting, before they are accepted, for the first worker of all (HOLD_REQUESTS). They count towards the limit.'
+  }),
+  limit: Type.Integer()
+})
 
 /** What clients can request of a model; empty before its first worker is ready. */
 const offered = {
@@ -80,7 +97,7 @@ export const HealthResponse = Type.Object(
         status: Status,
         problem: Type.Union([Type.Null(), Type.String()]),
         ...offered,
-        requests: Type.Object({ in_flight: Type.Integer(), queued: Type.Integer(), limit: Type.Integer() }),
+        requests: Requests,
         workers: Type.Object({
           ready: Type.Integer({ description: 'Connected workers with the current weights of the model.' })
         }),
@@ -103,7 +120,7 @@ export const HealthResponse = Type.Object(
           'What a picture that a request starts from may be. A model takes one if it has the feature `image_to_image`, and a mask with `inpainting`.'
       }
     ),
-    requests: Type.Object({ in_flight: Type.Integer(), queued: Type.Integer(), limit: Type.Integer() }),
+    requests: Requests,
     workers: Type.Object({
       expected: Type.Integer(),
       ready: Type.Integer(),

@@ -4,6 +4,7 @@ import { EaselError } from '../errors.js'
 import type { Hold, MemoryBudget } from '../memory.js'
 import type { Size } from '../pictures/pixels.js'
 import { MEMORY_RETRY_SECONDS, NOT_READY_RETRY_SECONDS } from './failures.js'
+import type { HeldRequests } from './held-requests.js'
 import type { Model } from './models.js'
 import type { Run } from './run.js'
 import { CLIENT_BYTES, pixelBytesOf } from './run-memory.js'
@@ -19,6 +20,9 @@ export interface AdmissionOptions {
   memory: MemoryBudget
   /** Most requests in flight for each model: accepted and not ended. */
   queueLimit: number
+  /** Whether requests wait while no worker is connected. */
+  holdRequests: boolean
+  held: HeldRequests
 }
 
 /** Admission control: accepts a request, or says when to retry. Changes no state and starts no work. */
@@ -36,7 +40,9 @@ export class Admission {
       throw new EaselError('NOT_READY', "the server's defaults do not fit its model; GET /health names the option", {
         retryAfter: NOT_READY_RETRY_SECONDS
       })
-    if (!served.ready)
+    // Without capabilities nothing can be decided about a request: see HeldRequests.
+    const waits = this.#options.holdRequests && served.capabilities !== undefined
+    if (!served.ready && !waits)
       throw new EaselError('NOT_READY', name && `no worker of the model ${name} is ready`, {
         retryAfter: NOT_READY_RETRY_SECONDS
       })
@@ -47,8 +53,8 @@ export class Admission {
    * @throws EaselError QUEUE_FULL or CONCURRENCY_LIMITED
    */
   refuseWhenFull(model: Model, scope: string, most: number): void {
-    const { queueLimit } = this.#options
-    if (model.ledger.inFlight >= queueLimit)
+    const { queueLimit, held } = this.#options
+    if (model.ledger.inFlight + held.countOf(model) >= queueLimit)
       throw new EaselError('QUEUE_FULL', `the queue is full: ${queueLimit} requests are in flight`, {
         retryAfter: retryAfter(model)
       })
@@ -60,7 +66,8 @@ export class Admission {
    * @throws EaselError CONCURRENCY_LIMITED
    */
   refuseOverConcurrency(model: Model, scope: string, most: number): void {
-    if (this.#options.concurrency.of(scope) < most) return
+    const { concurrency, held } = this.#options
+    if (concurrency.of(scope) + held.countOfScope(scope) < most) return
     throw new EaselError(
       'CONCURRENCY_LIMITED',
       `${scope} may have at most ${most} requests in flight; each counts until its answer is read`,

@@ -10,6 +10,7 @@ import { Admission } from './admission.js'
 import type { Caller } from './caller.js'
 import { MEMORY_RETRY_SECONDS, outcomeOf } from './failures.js'
 import { type Estimate, estimateOf } from './estimate.js'
+import { type Held, HeldRequests } from './held-requests.js'
 import { IdempotencyStore } from './idempotency.js'
 import { RunsInFlight } from './in-flight.js'
 import { Ledger, type Outcome } from './ledger.js'
@@ -38,6 +39,8 @@ export interface ServiceOptions extends RunExecutorOptions {
   maxPictureBytes: number
   /** Most requests in flight for each model: accepted and not ended. */
   queueLimit: number
+  /** Whether requests wait, as long as their time allows, while no worker is connected */
+  holdRequests: boolean
   /** ms that a request may take at most; clients can only ask for less */
   requestTimeout: number
   /** ms that a keyed request keeps running after its last client has left */
@@ -77,6 +80,7 @@ export class ImageService {
   readonly #options: ServiceOptions
   readonly #inFlight = new RunsInFlight()
   readonly #concurrency = new Concurrency()
+  readonly #held = new HeldRequests()
   readonly #admission: Admission
   readonly #planner: Planner
   readonly #preparer: Preparer
@@ -91,7 +95,9 @@ export class ImageService {
       draining: () => options.pool.draining,
       concurrency: this.#concurrency,
       memory: options.memory,
-      queueLimit: options.queueLimit
+      queueLimit: options.queueLimit,
+      holdRequests: options.holdRequests,
+      held: this.#held
     })
     this.#planner = new Planner({ ...options, admission: this.#admission })
     this.#preparer = new Preparer({ ...options, planner: this.#planner, admission: this.#admission })
@@ -135,11 +141,26 @@ export class ImageService {
   }
 
   get status(): ServiceStatus {
-    return statusOf(this.#options.pool)
+    return statusOf(this.#options.pool, this.#options.holdRequests)
   }
 
   statusOfModel(model: Model): ModelStatus {
-    return statusOfModel(model, this.#options.pool.draining)
+    return statusOfModel(model, this.#options.pool.draining, this.#options.holdRequests)
+  }
+
+  /** Whether requests wait, as long as their time allows, while no worker is connected. */
+  get holdsRequests(): boolean {
+    return this.#options.holdRequests
+  }
+
+  /** Requests that wait, before they are accepted, until a model has had a worker. */
+  heldFor(model: Model): number {
+    return this.#held.countOf(model)
+  }
+
+  /** Chip-seconds that the requests of a model will still take, as far as can be foreseen. */
+  backlogChipSecondsOf(model: Model): number {
+    return model.served.backlogChipSeconds + this.#held.chipSecondsOf(model)
   }
 
   /** Easel's release. */
@@ -180,6 +201,43 @@ export class ImageService {
    */
   offerOf(model: string | undefined): Offer | undefined {
     return this.#options.models.find(model).offer
+  }
+
+  /**
+   * How long a request may take, in ms.
+   *
+   * @param wanted what the client allows, in ms
+   */
+  timeoutOf(wanted: number): number {
+    return Math.min(this.#options.requestTimeout, wanted)
+  }
+
+  /**
+   * Waits until a model has had a worker, if the server holds requests.
+   *
+   * @param name undefined for the default model
+   * @param timeout what the client allows, in ms
+   * @param left fires when the client has left
+   * @returns whether it waited
+   * @throws EaselError when the request is refused, its time is over, or its client has left
+   */
+  async hold(
+    name: string | undefined,
+    { concurrency, ...held }: Held & { readonly concurrency: number | undefined },
+    timeout: number,
+    left: AbortSignal
+  ): Promise<boolean> {
+    const model = this.#options.models.find(name)
+    if (!this.#options.holdRequests || model.served.capabilities !== undefined || this.#options.pool.draining)
+      return false
+    this.#admission.refuseWhenFull(model, held.scope, concurrency ?? Infinity)
+    await this.#held.wait(model, held, this.timeoutOf(timeout), left)
+    return true
+  }
+
+  /** Refuses the requests that wait for a model's first worker. Call it when the server shuts down. */
+  drain(): void {
+    this.#held.drain()
   }
 
   /**

@@ -2,7 +2,8 @@ import type { ServedModel } from '../workers/served-model.js'
 import type { WorkerPool } from '../workers/worker-pool.js'
 import type { Model } from './models.js'
 
-type Word = 'ready' | 'starting' | 'unavailable' | 'draining'
+/** `holding`: no worker is connected, and requests wait for one. */
+type Word = 'ready' | 'holding' | 'starting' | 'unavailable' | 'draining'
 
 export interface ModelStatus {
   readonly status: Word
@@ -39,10 +40,10 @@ export interface ServiceStatus {
   }
 }
 
-export function statusOfModel({ served, ledger }: Model, draining: boolean): ModelStatus {
+export function statusOfModel({ served, ledger }: Model, draining: boolean, holds: boolean): ModelStatus {
   const current = served.workers.filter((worker) => served.isCurrent(worker))
   return {
-    status: draining ? 'draining' : wordFor([served]),
+    status: draining ? 'draining' : wordFor([served], holds),
     problem: served.problem ?? null,
     requests: { in_flight: ledger.inFlight, queued: served.queued },
     workers: { ready: current.length },
@@ -51,10 +52,10 @@ export function statusOfModel({ served, ledger }: Model, draining: boolean): Mod
   }
 }
 
-export function statusOf(pool: WorkerPool): ServiceStatus {
+export function statusOf(pool: WorkerPool, holds: boolean): ServiceStatus {
   const { workers, workersExpected, queued } = pool.state
   return {
-    status: pool.draining ? 'draining' : wordFor(pool.models),
+    status: pool.draining ? 'draining' : wordFor(pool.models, holds),
     problem: problemOf(pool.models),
     queued,
     workers: { expected: workersExpected, ready: workers.length, list: pool.models.flatMap(workersOf) }
@@ -62,8 +63,9 @@ export function statusOf(pool: WorkerPool): ServiceStatus {
 }
 
 /** Models that are not ready do not make the service unavailable while another is. */
-function wordFor(models: readonly ServedModel[]): Word {
+function wordFor(models: readonly ServedModel[], holds: boolean): Word {
   if (models.some(({ ready }) => ready)) return 'ready'
+  if (holds && models.some(({ problem }) => problem === undefined)) return 'holding'
   return models.every(({ capabilities }) => capabilities === undefined) ? 'starting' : 'unavailable'
 }
 

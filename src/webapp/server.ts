@@ -15,7 +15,8 @@ const OWN_DESCRIPTORS = 32
  * @throws Error if the file descriptor limit leaves none for visitors
  */
 export async function buildWebApp(options: WebOptions, log: FastifyBaseLogger): Promise<FastifyInstance> {
-  const { bodyLimit, maxRequests, maxConnections, receiveTimeout, keepAliveTimeout, sendTimeout } = options
+  const { bodyLimit, maxRequests, maxConnections, receiveTimeout, keepAliveTimeout, connectionMaxAge, sendTimeout } =
+    options
   const connections = new Connections(
     connectionRoom(maxConnections, OWN_DESCRIPTORS + SHORT_REQUESTS + maxRequests, log)
   )
@@ -25,6 +26,7 @@ export async function buildWebApp(options: WebOptions, log: FastifyBaseLogger): 
     bodyLimit,
     receiveTimeout: receiveTimeout * 1000,
     keepAliveTimeout: keepAliveTimeout * 1000,
+    connectionMaxAge: connectionMaxAge * 1000,
     sendTimeout: sendTimeout * 1000,
     connections
   })

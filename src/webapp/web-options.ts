@@ -49,6 +49,12 @@ export const options = {
     seconds,
     "Seconds for which a visitor's idle connection stays open. Must exceed the load balancer's own (Google's: 600 s); otherwise it may send a request on a connection that is closing, and answer 502."
   ),
+  connectionMaxAge: number(
+    'CONNECTION_MAX_AGE',
+    300,
+    seconds,
+    "Seconds after which a visitor's connection ends with its next answer, up to a fifth earlier, so that it reaches Pods that came later."
+  ),
   sendTimeout: number(
     'SEND_TIMEOUT',
     30,

@@ -132,6 +132,12 @@ export class Dispatcher {
     return [...this.#assignments.values()].map(({ task }) => task).filter((task) => !task.ended)
   }
 
+  /** Chip-seconds that its jobs will still take: estimates, less the steps that are done. */
+  get backlogChipSeconds(): number {
+    const left = [...this.#queue.all, ...this.running].map(({ cost, stepsLeft, job }) => (cost * stepsLeft) / job.steps)
+    return left.reduce((sum, seconds) => sum + seconds, 0)
+  }
+
   /**
    * Seconds from now until each job will be done: first the running ones, then the queue in its order. Undefined without
    * a recent measurement.
@@ -505,7 +511,10 @@ export class Dispatcher {
   /** Ends a task for its client at once. The worker frees its rows at the next step. */
   #stop(task: Task, reason: unknown): void {
     this.#queue.remove(task)
-    if (reason instanceof JobError) task.fail(reason.failure, reason.message)
+    const unserved = task.attempts === 0 && !this.available
+    if (reason instanceof JobError && reason.failure === 'expired' && unserved)
+      task.fail('expired', `${reason.message}: no worker was connected`)
+    else if (reason instanceof JobError) task.fail(reason.failure, reason.message)
     else task.fail('cancelled', 'the request was cancelled')
     for (const [id, assignment] of this.#assignments) {
       if (assignment.task === task) this.#options.send(assignment.worker, { kind: 'CANCEL', header: { id } })

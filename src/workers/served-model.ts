@@ -180,6 +180,11 @@ export class ServedModel {
       : this.#dispatcher.secondsUntilDone()?.reduce((latest, seconds) => Math.max(latest, seconds), 0)
   }
 
+  /** Chip-seconds that its jobs will still take, measured or not, with or without a worker. */
+  get backlogChipSeconds(): number {
+    return this.#dispatcher.backlogChipSeconds
+  }
+
   /** Seconds until a job submitted now would be done. Undefined without a recent measurement. */
   secondsFor(job: Job, share: Share): number | undefined {
     return this.#dispatcher.secondsFor(job, share)

@@ -37,7 +37,7 @@ export interface RouterSocket {
   close: () => Promise<void>
 }
 
-/** How long a peer may take to say who it is, in ms. Until then it costs a descriptor and 30 kB. */
+/** How long a peer may take to say who it is, in ms. Until then it costs a descriptor and 5 kB. */
 const HANDSHAKE_MS = 10_000
 
 /** Binds the socket. @throws Error that names WORKER_ENDPOINT when the address is taken or cannot be bound */

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import sharp from 'sharp'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Dealer } from 'zeromq'
+import { curveKeyPair, Dealer } from 'zeromq'
 import { loadOptions } from '../../src/gateway-options.js'
 import { generate, metric, openServer, type RunningServer, running } from '../support/server.js'
 import { until } from '../support/wait.js'
@@ -64,6 +64,7 @@ async function live(round: number): Promise<void> {
   expect((await ask({ image: Buffer.from('GIF89a').toString('base64') })).status).toBe(400)
   expect((await ask({ loras: [{ name: 'ink' }], num_inference_steps: 3 })).status).toBe(200)
   await badMessage()
+  await badPeer()
   const replayed = ask({ num_inference_steps: 100 })
   await running(server)
   process.kill(server.pool.state.workers[0]!.hello.pid, 'SIGKILL')
@@ -78,6 +79,22 @@ async function badMessage(): Promise<void> {
   await stranger.send([Buffer.from([250, 250]), 'garbage'])
   // Closing drops what is still on its way, and without a second one the counter never grows.
   await until('the request is counted', async () => (await counted()) > before)
+  stranger.close()
+}
+
+/** A peer with keys, on a socket that has none. */
+async function badPeer(): Promise<void> {
+  const counted = () => metric(server, 'easel_worker_peers_refused_total')
+  const before = await counted()
+  const { publicKey, secretKey } = curveKeyPair()
+  const stranger = new Dealer({
+    linger: 0,
+    curveServerKey: publicKey,
+    curvePublicKey: publicKey,
+    curveSecretKey: secretKey
+  })
+  stranger.connect(server.endpoint)
+  await until('it is counted', async () => (await counted()) > before)
   stranger.close()
 }
 

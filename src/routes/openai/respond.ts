@@ -9,6 +9,7 @@ import { EVENT_HEADERS, EventStream } from '../answers/events.js'
 import { EVENTS_TYPE, JSON_TYPE } from '../answers/form.js'
 import { answerHeaders } from '../answers/headers.js'
 import { type CallerHeaders, callerOf, whenDone } from '../caller.js'
+import { held } from '../held.js'
 import { preparedOf } from '../pictures.js'
 import { imagesResponse, streamPieces } from './answer.js'
 import { modelOf, partialImagesOf, responseFormatOf, type Translation } from './translate.js'
@@ -27,7 +28,7 @@ export interface PictureParts extends OpenAiParts, Pick<PictureBodies, 'bodyLimi
 }
 
 /** What a request says about its answer, and its model. */
-type Asked = Pick<OpenAiImagesRequest, 'model' | 'stream' | 'partial_images' | 'response_format'>
+type Asked = Pick<OpenAiImagesRequest, 'model' | 'n' | 'stream' | 'partial_images' | 'response_format'>
 
 export interface Making {
   asked: Asked
@@ -49,6 +50,11 @@ export async function respond(
     asked,
     service.models.flatMap(({ name }) => name ?? [])
   )
+  const withTimeLeft = await held(service, request, {
+    model,
+    images: asked.n ?? 1,
+    timeouts: [headers['x-request-timeout']]
+  })
   const offer = service.offerOf(model)
   const translation = translate({
     steps: offer?.defaults.num_inference_steps ?? 1,
@@ -58,7 +64,7 @@ export async function respond(
     snap: snapSizes
   })
   const translated = model === undefined ? translation : { ...translation, model }
-  const caller = callerOf(request, headers, translated)
+  const caller = withTimeLeft(callerOf(request, headers, translated))
   const prepared = await preparedOf(service, request, translated, caller)
   const { run, replayed, detach } = service.submit(translated, caller, prepared)
   whenDone(run, request, reply, detach)

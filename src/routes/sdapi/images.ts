@@ -19,6 +19,7 @@ import { sendPieces } from '../answers/body.js'
 import { JSON_TYPE } from '../answers/form.js'
 import { answerHeaders, answerHeaderSchemas } from '../answers/headers.js'
 import { callerOf, scopeOf, whenDone } from '../caller.js'
+import { held } from '../held.js'
 import { preparedOf } from '../pictures.js'
 import { MAX_UNITS } from '../../schemas/sdapi-controlnet.js'
 import { imagesAnswer } from './answer.js'
@@ -127,6 +128,11 @@ async function paint(
 ): Promise<void> {
   const body = request.body as SdapiImagesRequest
   const settings = readSettings(body.override_settings ?? {}, 'override_settings.')
+  const withTimeLeft = await held(service, request, {
+    model: settings.model,
+    images: (body.batch_size ?? 1) * (body.n_iter ?? 1),
+    timeouts: [request.headers['x-request-timeout']]
+  })
   const offer = service.offerOf(settings.model)
   const offered = offer && {
     schedulers: offer.schedulers,
@@ -137,7 +143,7 @@ async function paint(
   const controls = controlsOf(body.alwayson_scripts, rest.image)
   const refined = refinerOf(body, offer)
   const translated = { ...translate(body, kind, settings, offered), ...rest, ...controls, ...refined }
-  const caller = callerOf(request, request.headers, translated)
+  const caller = withTimeLeft(callerOf(request, request.headers, translated))
   const prepared = await preparedOf(service, request, translated, caller)
   const { run, replayed, detach } = service.submit(translated, caller, prepared)
   whenDone(run, request, reply, detach)

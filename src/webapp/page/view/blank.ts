@@ -43,6 +43,11 @@ export class Blank extends Emitter<Events> {
         'The model is restarting',
         `${sinceWords(since, now)} Write your prompt and press Generate: it starts as soon as the model is ready.`
       )
+    else if (status === 'holding')
+      this.#say(
+        'No machine is running yet',
+        'Write your prompt and press Generate: that starts one, which takes minutes, and your image waits for it.'
+      )
     else
       this.#say(
         'No image yet',

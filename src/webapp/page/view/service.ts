@@ -28,6 +28,7 @@ export const PREPARING: ReadonlySet<string> = new Set<Health['status']>(['starti
 
 const STATES: Readonly<Record<Health['status'], string>> = {
   ready: 'Ready',
+  holding: 'No machine is running yet: requests wait for one …',
   starting: 'Preparing the model …',
   unavailable: 'The model is restarting …',
   draining: 'The server is restarting …'
