@@ -3,10 +3,58 @@
 //
 //   node scripts/capacity.mjs --images-per-second 2 --steps 30 [--size 1024] [--chip v5e] [--efficiency 0.4]
 import { parseArgs } from 'node:util'
-import { CHIPS, chipsFor, meanWait, secondsPerImage } from './lib/capacity.mjs'
+import { chipHours, CHIPS, chipsFor, meanWait, secondsPerImage, utilizationAt } from './lib/capacity.mjs'
 
 /** Shares of the chip's peak: the limit, the best published value for v5e, and the value to plan with. */
 export const EFFICIENCIES = [1, 0.626, 0.4]
+
+/** Dollars for an hour: of a v5e chip on demand, and of the node of a gateway apart (e2-standard-4). */
+export const PRICES = { chip: 1.2, node: 0.134 }
+
+/** Images wait for this share of an image's time, on average, where a shape is said to be full. */
+const WAIT = 0.5
+
+/** Eight chips in each shape, by how many chips share a queue. */
+const SHAPES = [
+  { name: 'eight Pods of one chip, behind a Service', sharing: 1, gateways: 0 },
+  { name: 'one Pod of eight chips (`tpu-v5e-2x4`)', sharing: 8, gateways: 0 },
+  { name: 'a gateway apart, eight workers (`gke-apart`)', sharing: 8, gateways: 1 }
+]
+
+/** @param {number} seconds of one chip for an image */
+function shapes(seconds) {
+  return SHAPES.map(({ name, sharing, gateways }) => {
+    const utilization = utilizationAt(WAIT, sharing)
+    const imagesPerSecond = (8 * utilization) / seconds
+    const hours = chipHours({ seconds, utilization })
+    const dollars = hours * PRICES.chip + (gateways * PRICES.node * 1000) / imagesPerSecond / 3600
+    return [
+      name,
+      `${Math.round(utilization * 100)} %`,
+      imagesPerSecond.toFixed(2),
+      hours.toFixed(2),
+      dollars.toFixed(2)
+    ]
+  })
+}
+
+/** Chip-hours of 1,000 images a day in `bursts`, and of a day with a chip that is always there. */
+function days(/** @type {number} */ seconds) {
+  // After a burst: cooldownPeriod of the component autoscale-keda-workers. Before it: a start, not measured.
+  const [idle, start] = [900, 600]
+  const work = (1000 * seconds) / 3600
+  return [
+    ['a chip that is always there', '24.00', (24 * PRICES.chip).toFixed(2)],
+    ...[2, 8, 24].map((bursts) => {
+      const hours = work + (bursts * (idle + start)) / 3600
+      return [
+        `\`gke-apart\`, ${bursts} bursts a day`,
+        hours.toFixed(2),
+        (hours * PRICES.chip + 24 * PRICES.node).toFixed(2)
+      ]
+    })
+  ]
+}
 
 /** @param {readonly (string | number)[][]} rows */
 const lines = (rows) => rows.map((row) => `| ${row.join(' | ')} |`).join('\n')
@@ -33,7 +81,13 @@ export function tables() {
     `${utilization * 100} %`,
     ...[1, 2, 4, 8].map((count) => meanWait(utilization, count).toFixed(2))
   ])
-  return { times: lines(times), chips: lines(chips), waits: lines(waits) }
+  return {
+    times: lines(times),
+    chips: lines(chips),
+    waits: lines(waits),
+    shapes: lines(shapes(seconds)),
+    days: lines(days(seconds))
+  }
 }
 
 function main() {

@@ -1,7 +1,7 @@
 // @ts-check
 // Makes the CURVE keys of a gateway and its workers (docs/deploy-gke.md). Run: node scripts/curve-keys.mjs FOLDER
 import { generateKeyPairSync } from 'node:crypto'
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, realpathSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 /** @see https://rfc.zeromq.org/spec/32/ */
@@ -43,7 +43,7 @@ function toZ85(bytes) {
   return text
 }
 
-if (process.argv[1] === import.meta.filename) {
+if (process.argv[1] !== undefined && realpathSync(process.argv[1]) === import.meta.filename) {
   const [folder, ...rest] = process.argv.slice(2)
   if (folder === undefined || rest.length > 0 || folder.startsWith('-')) {
     process.stderr.write('usage: node scripts/curve-keys.mjs FOLDER    (a new folder for the keys)\n')

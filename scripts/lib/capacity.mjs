@@ -38,6 +38,32 @@ export function chipsFor({ imagesPerSecond, seconds, utilization = 0.7, spare = 
 }
 
 /**
+ * Returns the share of the time that `chips` with one queue are busy when images wait for `wait` of an image's time on
+ * average.
+ *
+ * @param {number} wait
+ * @param {number} chips
+ */
+export function utilizationAt(wait, chips) {
+  let [low, high] = [0, 1]
+  while (high - low > 1e-6) {
+    const middle = (low + high) / 2
+    if (meanWait(middle, chips) < wait) low = middle
+    else high = middle
+  }
+  return low
+}
+
+/**
+ * Returns the chip-hours that 1,000 images take, idle time included.
+ *
+ * @param {{ seconds: number, utilization: number }} load seconds of one chip for an image
+ */
+export function chipHours({ seconds, utilization }) {
+  return (1000 * seconds) / utilization / 3600
+}
+
+/**
  * Returns the mean wait of an image that arrives at random, in units of an image's time, if `chips` share one queue: Allen
  * and Cunneen's approximation, with Erlang's formula for many servers, for images of equal duration.
  *

@@ -1,7 +1,8 @@
 // What the custom resources that we use may hold, in short form: the fields we set, as their definitions have them
 // (names, types and what is required). An unknown field is refused.
 // GoogleCloudPlatform/prometheus-engine, manifests/setup.yaml; kedacore/keda, config/crd/bases;
-// kubernetes-sigs/gateway-api v1.4, config/crd/standard; GoogleCloudPlatform/gke-gateway-api, config/crd.
+// kubernetes-sigs/gateway-api v1.4, config/crd/standard; GoogleCloudPlatform/gke-gateway-api, config/crd;
+// cloud.google.com/kubernetes-engine/docs/reference/crds/computeclass.
 
 type Schema = Record<string, unknown>
 
@@ -143,6 +144,41 @@ export const customResources: Record<string, Schema> = Object.fromEntries([
         triggers: list(trigger)
       },
       ['scaleTargetRef', 'triggers']
+    )
+  ),
+  resource(
+    'cloud.google.com/v1',
+    'ComputeClass',
+    object(
+      {
+        activeMigration: object({ optimizeRulePriority: { type: 'boolean' } }),
+        nodePoolAutoCreation: object({ enabled: { type: 'boolean' } }),
+        nodePoolConfig: object({
+          serviceAccount: { type: 'string', pattern: '^[^@]+@[^@]+\\.iam\\.gserviceaccount\\.com$' }
+        }),
+        whenUnsatisfiable: { enum: ['ScaleUpAnyway', 'DoNotScaleUp'] },
+        priorities: list(
+          object({
+            spot: { type: 'boolean' },
+            flexStart: object({
+              enabled: { type: 'boolean' },
+              nodeRecycling: object({ leadTimeSeconds: count })
+            }),
+            tpu: object(
+              { type: string, count: between(1, 8), topology: { type: 'string', pattern: '^\\d+(x\\d+)+$' } },
+              ['type', 'count', 'topology']
+            ),
+            nodeSystemConfig: object({
+              kubeletConfig: object({
+                // GKE takes no other values.
+                shutdownGracePeriodSeconds: { enum: [0, 30, 120] },
+                shutdownGracePeriodCriticalPodsSeconds: between(0, 120)
+              })
+            })
+          })
+        )
+      },
+      ['priorities']
     )
   ),
   resource(

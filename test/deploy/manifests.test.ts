@@ -1,10 +1,11 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { budgetWithin, MemoryBudget } from '../../src/memory.js'
 import { loadOptions, packageRoot } from '../../src/gateway-options.js'
 import { loadWebOptions } from '../../src/webapp/web-options.js'
-import { environmentOf, readDockerfile } from './dockerfile.js'
+import { everyContainer, holds, imageAndPod, imageOf } from './containers.js'
+import { readDockerfile } from './dockerfile.js'
 import {
   type BackendPolicy,
   type ConfigMap,
@@ -32,14 +33,9 @@ const SPOT_GRACE_S = 15
 
 describe.each(overlays)('k8s/overlays/%s', (folder) => {
   let manifests: Manifest[]
-  let pod: PodSpec
-  let gateway: Container
-  let worker: Container
 
   beforeAll(async () => {
     manifests = parseManifests(await render(folder))
-    pod = named<Deployment>(manifests, 'Deployment', 'easel').spec.template.spec
-    ;[gateway, worker] = pod.containers as [Container, Container]
   }, INSTALL_MS)
 
   it('keeps the policy', () => {
@@ -51,20 +47,39 @@ describe.each(overlays)('k8s/overlays/%s', (folder) => {
     expect(namespace.metadata.labels).toMatchObject({ 'pod-security.kubernetes.io/enforce': 'restricted' })
     const elsewhere = manifests.filter(
       ({ kind, metadata }) =>
-        !['Namespace', 'StorageClass'].includes(kind) && metadata.namespace !== namespace.metadata.name
+        !['Namespace', 'StorageClass', 'ComputeClass'].includes(kind) && metadata.namespace !== namespace.metadata.name
     )
     expect(elsewhere).toEqual([])
   })
 
-  it('runs a gateway and a worker in one Pod, from images that the Dockerfile has', () => {
+  it('takes images that the Dockerfile has', () => {
+    const stages = readDockerfile().map(({ name }) => name)
+    for (const container of everyContainer(manifests)) expect(stages).toContain(imageOf(container))
+  })
+})
+
+/** Those with a gateway and a worker in each Pod. */
+const together = overlays.filter((folder) => !kustomizationOf(folder).includes('/apart\n'))
+
+describe.each(together)('the Pod of k8s/overlays/%s', (folder) => {
+  let manifests: Manifest[]
+  let pod: PodSpec
+  let gateway: Container
+  let worker: Container
+
+  beforeAll(async () => {
+    manifests = parseManifests(await render(folder))
+    pod = named<Deployment>(manifests, 'Deployment', 'easel').spec.template.spec
+    ;[gateway, worker] = pod.containers as [Container, Container]
+  }, INSTALL_MS)
+
+  it('runs a gateway and a worker', () => {
     expect(pod.containers.map(({ name }) => name)).toEqual(['gateway', 'worker'])
     expect(imageOf(gateway)).toBe('gateway')
     const { 'google.com/tpu': tpus, 'nvidia.com/gpu': gpus } = worker.resources?.limits ?? {}
     expect(imageOf(worker)).toBe(tpus === undefined ? (gpus === undefined ? 'worker-cpu' : 'worker-cuda') : 'worker')
     // A node pulls no second image to fetch weights.
     for (const each of pod.initContainers ?? []) expect(imageOf(each)).toBe(imageOf(worker))
-    const stages = readDockerfile().map(({ name }) => name)
-    for (const container of everyContainer(manifests)) expect(stages).toContain(imageOf(container))
   })
 
   it('fetches a model, if it does, to where both of them look for it', () => {
@@ -331,42 +346,7 @@ describe('k8s/components', () => {
   })
 })
 
-/** The target of the Dockerfile that a container runs. */
-function imageOf({ image }: Container): string {
-  return /(?:\/|easel-)([\w-]+):[^/]+$/.exec(image)?.[1]?.replace(/^easel-/, '') ?? image
-}
-
-function everyContainer(manifests: readonly Manifest[]): Container[] {
-  return ofKind<Deployment>(manifests, 'Deployment').flatMap(({ spec: { template } }) =>
-    template.spec.containers.concat(template.spec.initContainers ?? [])
-  )
-}
-
 function kustomizationOf(overlay: string): string {
   const file = join(packageRoot, 'k8s/overlays', overlay, 'kustomization.yaml')
   return existsSync(file) ? readFileSync(file, 'utf8') : ''
-}
-
-/** Whether a target's image has a path that some stage copies out of this repository. */
-function holds(target: string, path: string): boolean {
-  const stage = readDockerfile().find(({ name }) => name === target)
-  if (stage === undefined) return false
-  return (
-    holds(stage.base, path) ||
-    stage.copies.some(({ from, sources, target }) => {
-      const place = resolve('/opt/easel', target)
-      if (from === undefined) return place === path
-      return sources.some(
-        (source) => path.startsWith(place) && holds(from, resolve('/opt/easel', source) + path.slice(place.length))
-      )
-    })
-  )
-}
-
-/** What the process in a container finds in its environment; the Pod's values win over the image's. */
-function imageAndPod(container: Container, manifests: readonly Manifest[]): Record<string, string> {
-  const image = environmentOf(readDockerfile(), imageOf(container))
-  // The image's PATH leads to its own Python, which is not on this machine.
-  delete image['PATH']
-  return { ...image, ...variablesOf(container, manifests) }
 }

@@ -86,7 +86,7 @@ export interface Deployment extends Manifest {
     replicas?: number
     progressDeadlineSeconds?: number
     selector: LabelSelector
-    strategy?: { rollingUpdate?: { maxSurge?: number | string } }
+    strategy?: { rollingUpdate?: { maxSurge?: number | string; maxUnavailable?: number | string } }
     template: { metadata: { labels: Record<string, string>; annotations?: Record<string, string> }; spec: PodSpec }
   }
 }
@@ -98,6 +98,7 @@ export interface PodDisruptionBudget extends Manifest {
 interface NetworkRule {
   ports?: { port: number | string; protocol?: string }[]
   to?: { podSelector?: LabelSelector; ipBlock?: { cidr: string } }[]
+  from?: { podSelector?: LabelSelector; namespaceSelector?: object }[]
 }
 
 export interface NetworkPolicy extends Manifest {
@@ -127,6 +128,19 @@ export interface Service extends Manifest {
     type?: string
     selector: Record<string, string>
     ports: { name?: string; port: number; targetPort?: string | number }[]
+  }
+}
+
+export interface ComputeClass extends Manifest {
+  spec: {
+    priorities: {
+      spot?: boolean
+      flexStart?: { enabled: boolean }
+      tpu?: { type: string; count: number; topology: string }
+      nodeSystemConfig?: {
+        kubeletConfig?: { shutdownGracePeriodSeconds?: number; shutdownGracePeriodCriticalPodsSeconds?: number }
+      }
+    }[]
   }
 }
 

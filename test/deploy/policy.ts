@@ -10,13 +10,15 @@ import {
 import { strayRoutes } from './policy-front-door.js'
 import { strayObjects } from './policy-objects.js'
 import { found } from './policy-rules.js'
+import { openWorkerPorts } from './policy-worker-port.js'
 
 /** What is wrong with a set of manifests by our own rules, one sentence each; nothing when all is well. */
 export function violations(manifests: readonly Manifest[]): string[] {
   return [
     ...ofKind<Deployment>(manifests, 'Deployment').flatMap((deployment) => unsafe(deployment, manifests)),
     ...strayObjects(manifests),
-    ...strayRoutes(manifests)
+    ...strayRoutes(manifests),
+    ...openWorkerPorts(manifests)
   ]
 }
 

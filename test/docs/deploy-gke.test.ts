@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
 import { packageRoot } from '../../src/gateway-options.js'
 import {
+  type ComputeClass,
   type Deployment,
   type Gateway,
   INSTALL_MS,
@@ -184,8 +185,9 @@ describe(`following ${PAGE}`, () => {
     expect(rolesOf(`${pool}/subject/ns/custom-metrics/sa/custom-metrics-stackdriver-adapter`)).toEqual([
       'roles/monitoring.viewer on your-project'
     ])
+    expect(rolesOf(`${pool}/subject/ns/keda/sa/keda-operator`)).toEqual(['roles/monitoring.viewer on your-project'])
     // What the commands above and below leave is nothing.
-    expect(new Set(grants().map(({ member }) => member)).size).toBe(4)
+    expect(new Set(grants().map(({ member }) => member)).size).toBe(5)
   })
 
   it('fetches into the bucket what gateway and worker read, and nothing else', () => {
@@ -208,6 +210,7 @@ describe(`following ${PAGE}`, () => {
       ...Object.fromEntries(
         ['gateway', 'worker', 'worker-cuda', 'webapp'].map((name) => [name, `0123456@${digestOf(name)}`])
       ),
+      nodes: 'easel-nodes@your-project.iam.gserviceaccount.com',
       cluster: 'easel',
       bucket: 'your-project-easel',
       host: 'easel.example.com'
@@ -258,7 +261,21 @@ describe(`the pools of ${PAGE}`, () => {
     return named<Deployment>(parseManifests(await render(overlay)), 'Deployment', 'easel').spec.template.spec
   }
 
-  it.each(overlays.filter((name) => name !== 'cpu-demo'))(
+  it(
+    'are made for gke-apart by its class, of the same chips, as the same account',
+    async () => {
+      const { spec } = named<ComputeClass & { spec: { nodePoolConfig: { serviceAccount: string } } }>(
+        parseManifests(await render('gke-apart')),
+        'ComputeClass',
+        'easel-v5e'
+      )
+      for (const { tpu } of spec.priorities) expect([tpu?.type, tpu?.topology]).toEqual(LABELS['ct5lp-hightpu-1t'])
+      expect(spec.nodePoolConfig.serviceAccount).toBe('easel-nodes@PROJECT_ID.iam.gserviceaccount.com')
+    },
+    INSTALL_MS
+  )
+
+  it.each(overlays.filter((name) => !['cpu-demo', 'gke-apart'].includes(name)))(
     '%s finds its nodes',
     async (overlay) => {
       const { nodeSelector = {} } = await podOf(overlay)
