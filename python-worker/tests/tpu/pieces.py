@@ -1,4 +1,4 @@
-"""Counts three full-width pieces of SDXL on a v5e, in a process of its own.
+"""Counts full-width pieces of SDXL on a v5e, in a process of its own.
 
 libtpu reads the environment when it is loaded, and jax looks for devices only once. Prints JSON:
 each piece's counted milliseconds and the MiB that it needs while it runs.
@@ -54,6 +54,13 @@ def int8_block() -> tuple[Any, tuple[Any, ...]]:
     return apply, (bind(quantised, FAST), *given)
 
 
+def top_block() -> tuple[Any, tuple[Any, ...]]:
+    """Return a residual block of the UNet's top level, for a guided image of 1024×1024."""
+    declared = Resnet.declare("r", 320, 320, groups=32, eps=1e-5, time_features=1280)
+    block = bind(weights.abstract(declared, jnp.bfloat16), FAST)
+    return apply, (block, array(2, 128, 128, 320), array(2, 1280))
+
+
 def vae_block() -> tuple[Any, tuple[Any, ...]]:
     """Return a residual block of the VAE's decoder, for an image of 1024×1024."""
     declared = Resnet.declare("r", 512, 512, groups=32, eps=1e-6)
@@ -72,7 +79,7 @@ def main() -> None:
     found = {}
     with TemporaryDirectory() as folder:
         topology.prepare(TOPOLOGY, Path(folder))
-        for piece in (transformer_block, int8_block, vae_block):
+        for piece in (transformer_block, int8_block, top_block, vae_block):
             one = counted(*piece(), Path(folder))
             assert one.yardstick is not None, "a v5e has a yardstick"
             found[piece.__name__] = {

@@ -16,10 +16,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.experimental import pallas as pl
 
-from easel_worker.sdxl.kernels import chip
+from easel_worker.sdxl.kernels import chip, taps
 from easel_worker.sdxl.kernels import rows as by_rows
 
-_FILTER = 3
 _MOST_PADDING = 1.25
 """Maximum ratio of padded input channels to input channels."""
 
@@ -28,7 +27,7 @@ def fits(x: Array, weight: Array) -> bool:
     """Whether `convolve` supports these arrays."""
     inputs = x.shape[-1]
     filled = by_rows.padded(inputs) <= _MOST_PADDING * inputs
-    whole = x.shape[2] % by_rows.SUBLANES == 0 and weight.shape[:2] == (_FILTER, _FILTER)
+    whole = x.shape[2] % by_rows.SUBLANES == 0 and weight.shape[:2] == (taps.FILTER, taps.FILTER)
     return x.dtype == jnp.bfloat16 and filled and whole
 
 
@@ -80,7 +79,7 @@ def convolve(
             by_rows.moments_shape(batch, height // rows, outputs),
         ][: 1 + measure],
         compiler_params=by_rows.compiler_params(),
-        cost_estimate=by_rows.cost(x, outputs, _FILTER**2, batch * height * width),
+        cost_estimate=by_rows.cost(x, outputs, taps.FILTER**2, batch * height * width),
         interpret=interpret,
         name=f"conv_{height}x{width}x{inputs}x{outputs}",
     )
@@ -111,16 +110,7 @@ def _kernel(
 
     x = by_rows.with_neighbours(prepared(above), prepared(here), prepared(below))
 
-    def column(j: int) -> Array:
-        """Contribution of the filter's column j to its centre pixel: [rows · width, out]."""
-        total = jnp.zeros((rows * width, outputs), jnp.float32)
-        for i in range(_FILTER):
-            pixels = x[i : i + rows].reshape(rows * width, -1)
-            total += jnp.dot(pixels, weight[i, j], preferred_element_type=jnp.float32)
-        return total
-
-    y = by_rows.from_left(column(0), width) + column(1) + by_rows.from_right(column(2), width)
-    y += bias[0]
+    y = taps.convolved(x, weight) + bias[0]
     for each in more:
         y += each[0].reshape(rows * width, outputs).astype(jnp.float32)
     stored = y.astype(out.dtype)
