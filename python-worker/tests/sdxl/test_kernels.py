@@ -252,7 +252,16 @@ def test_an_outlier_first_costs_a_norm_in_one_pass_little() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "outputs"),
-    [((2, 8, 16, 128), 256), ((1, 3, 32, 128), 128), ((1, 4, 16, 128), 3), ((2, 1, 16, 320), 64)],
+    [
+        ((2, 8, 16, 128), 256),
+        ((1, 3, 32, 128), 128),
+        ((1, 4, 16, 128), 3),
+        ((1, 4, 16, 320), 4),
+        ((2, 1, 16, 320), 64),
+        ((2, 3, 16, 320), 320),
+        ((1, 2, 16, 128), 320),
+        ((1, 2, 16, 448), 130),
+    ],
 )
 def test_norm_silu_conv(shape: tuple[int, ...], outputs: int) -> None:
     channels = shape[-1]
@@ -268,6 +277,41 @@ def test_norm_silu_conv(shape: tuple[int, ...], outputs: int) -> None:
         *jax.tree.map(exact, (norm, conv)), Measured(exact(x)), offset=exact(offset)
     )
     assert_near(found.image, wanted.image)
+
+
+@pytest.mark.parametrize("outputs", [4, 320])
+def test_an_infinite_pixel_reaches_only_its_neighbours(outputs: int) -> None:
+    """Products of several rows and columns of the filter share tiles of the matrix unit."""
+    x = random(1, 5, 16, 320).at[0, 2, 7].set(jnp.inf)
+    weight = jnp.abs(random(3, 3, 320, outputs, seed=1)) + 1
+    [found] = convolution.convolve(x, weight, jnp.zeros(outputs), None, interpret=True)
+    wanted = np.zeros((1, 5, 16, outputs), bool)
+    wanted[0, 1:4, 6:9] = True
+    np.testing.assert_array_equal(np.isposinf(exact(found)), wanted)
+    assert np.isfinite(np.asarray(exact(found))[~wanted]).all()
+
+
+@pytest.mark.parametrize("mean", [0.0, 256.0, 3000.0])
+def test_a_norm_of_images_side_by_side_of_which_one_is_measured(mean: float) -> None:
+    """The groups do not end where the first image does, and its moments are of several parts."""
+    x, weight = random(2, 128, 128, 128), random(3, 3, 128, 128, seed=1, scale=0.02)
+    made = convolution.convolve(x, weight, jnp.full(128, mean), None, measure=True, interpret=True)
+    assert made[1].shape[1] > 1
+    images = [Measured(*made), Measured(random(2, 128, 128, 32, seed=2) + 1)]
+    norm = bind(GroupNorm(jnp.ones(160), jnp.zeros(160), groups=32, eps=1e-6), INTERPRETED)
+    both = layers.concatenated(images)
+    assert both.moments is not None
+    for order in (images, images[::-1]):
+        both = layers.concatenated(order)
+        found, wanted = exact(norm.of(both)), bind(norm, PLAIN)(exact(both.image))
+        np.testing.assert_allclose(found, wanted, atol=ROUNDING, rtol=ROUNDING)
+
+
+def test_images_side_by_side_that_nothing_measured() -> None:
+    x = random(1, 2, 16, 128)
+    both = layers.concatenated([Measured(x), Measured(x[..., :64])])
+    assert both.moments is None
+    np.testing.assert_array_equal(both.image, jnp.concatenate([x, x[..., :64]], axis=-1))
 
 
 def test_upsampling(monkeypatch: pytest.MonkeyPatch) -> None:

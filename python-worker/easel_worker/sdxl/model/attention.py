@@ -17,7 +17,7 @@ from easel_worker.sdxl.kernels import cross_attention
 from easel_worker.sdxl.model import layers, token_layers
 from easel_worker.sdxl.model.int8 import AnyLinear, Int8Linear
 from easel_worker.sdxl.model.kernel_layer import KernelLayer
-from easel_worker.sdxl.model.layers import GroupNorm, LayerNorm, Linear
+from easel_worker.sdxl.model.layers import GroupNorm, LayerNorm, Linear, Measured
 from easel_worker.sdxl.model.params import STATIC, layer
 
 TRANSFORMER_GROUP_NORM_EPS = 1e-6
@@ -318,12 +318,13 @@ class Transformer:
         """The keys and values of a prompt [B, tokens, C], for each block."""
         return [block.attn2.project_context(context) for block in self.blocks]
 
-    def __call__(self, image: Array, context: BlockContext) -> Array:
-        """image [B, H, W, C] → [B, H, W, C].
+    def __call__(self, measured: Measured, context: BlockContext) -> Array:
+        """An image [B, H, W, C], which may be measured → [B, H, W, C].
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/transformers/transformer_2d.py#L324
         """
-        x = self.norm(image).reshape(image.shape[0], -1, image.shape[-1])
+        image = measured.image
+        x = self.norm.of(measured).reshape(image.shape[0], -1, image.shape[-1])
         x = self.proj_in(x)
         for i, (block, kv) in enumerate(zip(self.blocks, context, strict=True)):
             with jax.named_scope(f"block_{i}"):

@@ -9,7 +9,7 @@ from jax import Array
 
 from easel_worker.sdxl.model.additions import Residuals
 from easel_worker.sdxl.model.config import UNetConfig
-from easel_worker.sdxl.model.layers import Conv, Linear
+from easel_worker.sdxl.model.layers import Conv, Linear, Measured
 from easel_worker.sdxl.model.params import STATIC, layer
 from easel_worker.sdxl.model.unet import Conditioning, embed_conditions
 from easel_worker.sdxl.model.unet_blocks import Down, Mid
@@ -149,7 +149,7 @@ class ControlNet:
         )
         context = context.astype(dtype)
         with jax.named_scope("conv_in"):
-            x = self.conv_in(sample.astype(dtype)) + picture
+            x = Measured(self.conv_in(sample.astype(dtype)) + picture)
         made = [x]
         for i, down in enumerate(self.down):
             with jax.named_scope(f"down_{i}"):
@@ -158,8 +158,8 @@ class ControlNet:
         with jax.named_scope("mid"):
             x = self.mid(x, time, self.mid.project_context(context))
         with jax.named_scope("residuals"):
-            skips = tuple(out(skip) for out, skip in zip(self.skips, made, strict=True))
-            return Residuals(skips, self.mid_out(x))
+            skips = tuple(out(skip.image) for out, skip in zip(self.skips, made, strict=True))
+            return Residuals(skips, self.mid_out(x.image))
 
 
 def _pointwise(name: str, features: int) -> Linear:

@@ -6,7 +6,7 @@ operands to bfloat16.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import NamedTuple, Self
 
@@ -32,6 +32,10 @@ class Measured(NamedTuple):
 
     image: Array
     moments: Array | None = None
+
+    def plus(self, other: Array) -> "Measured":
+        """The sum of the image and another, [B, H, W, C]; not measured."""
+        return Measured(self.image + other)
 
 
 Padding = tuple[tuple[int, int], tuple[int, int]]
@@ -195,10 +199,15 @@ class GroupNorm(Norm):
         return cls(*_declare_affine(name, features), eps, groups)
 
     def __call__(self, x: Array) -> Array:
+        return self.of(Measured(x))
+
+    def of(self, measured: Measured) -> Array:
+        """Like a call, for an image that may be measured."""
+        x = measured.image
         wide = x.astype(jnp.float32)
         if self.kernel_options.one_pass_norms:
             pixels = wide.reshape(x.shape[0], -1, x.shape[-1])
-            mean, variance = self._of_groups(_moments_of_channels(x))
+            mean, variance = self._of_groups(_moments_of(measured))
             normal = _standardised(pixels, (mean[:, None], variance[:, None]), self.eps)
         else:
             size = x.shape[-1] // self.groups
@@ -208,8 +217,7 @@ class GroupNorm(Norm):
 
     def affine(self, x: Measured) -> tuple[Array, Array]:
         """The scale and shift per channel that normalise an image: [B, C] each, float32."""
-        moments = _moments_of_channels(x.image) if x.moments is None else x.moments
-        mean, variance = self._of_groups(moments)
+        mean, variance = self._of_groups(_moments_of(x))
         scale = lax.rsqrt(variance + self.eps) * self.weight.astype(jnp.float32)
         return scale, self.bias.astype(jnp.float32) - mean * scale
 
@@ -258,6 +266,27 @@ def _moments_of_channels(x: Array) -> Array:
     pivot = pixels[:, :1].astype(jnp.float32)
     mean, variance = _moments(pixels.astype(jnp.float32) - pivot, 1)
     return jnp.stack([pivot + mean, variance], axis=2)
+
+
+def _moments_of(x: Measured) -> Array:
+    return _moments_of_channels(x.image) if x.moments is None else x.moments
+
+
+def concatenated(images: Sequence[Measured]) -> Measured:
+    """Images with their channels side by side. If one is measured, so is the result."""
+    image = jnp.concatenate([each.image for each in images], axis=-1)
+    if all(each.moments is None for each in images):
+        return Measured(image)
+    moments = [_of_whole_image(_moments_of(each)) for each in images]
+    return Measured(image, jnp.concatenate(moments, axis=-1))
+
+
+def _of_whole_image(moments: Array) -> Array:
+    """The moments of each channel, [B, 1, 2, C], from those of parts, [B, parts, 2, C]."""
+    means, variances = moments[:, :, 0], moments[:, :, 1]
+    mean = jnp.mean(means, axis=1, keepdims=True)
+    variance = jnp.mean(variances + jnp.square(means - mean), axis=1, keepdims=True)
+    return jnp.stack([mean, variance], axis=2)
 
 
 def _standardised(x: Array, moments: Moments, eps: float) -> Array:

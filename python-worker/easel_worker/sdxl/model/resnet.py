@@ -114,23 +114,23 @@ class Upsample:
         """Declare the upsampling of the level `name` of a checkpoint."""
         return cls(Conv.declare(f"{name}.upsamplers.0.conv", channels, channels))
 
-    def __call__(self, x: Array, size: tuple[int, int] | None = None) -> Array:
+    def __call__(self, x: Array) -> Array:
         """x [B, H, W, C] → [B, 2H, 2W, C].
+
+        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/upsampling.py#L140
+        """
+        return self._doubled(x, measure=False).image
+
+    def measured(self, x: Array, size: tuple[int, int] | None = None) -> Measured:
+        """Like a call, and measures its result if it can.
 
         Args:
             x: image.
             size: height and width to crop to, for an odd size that the downsampling rounded up.
-
-        https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/upsampling.py#L140
         """
-        doubled = (2 * x.shape[1], 2 * x.shape[2])
-        if size is None or size == doubled:
-            return self._doubled(x, measure=False).image
-        return self.conv(upsample_nearest(x)[:, : size[0], : size[1], :])
-
-    def measured(self, x: Array) -> Measured:
-        """Like a call without a size, and measures its result if it can."""
-        return self._doubled(x, measure=True)
+        if size is None or size == (2 * x.shape[1], 2 * x.shape[2]):
+            return self._doubled(x, measure=True)
+        return Measured(self.conv(upsample_nearest(x)[:, : size[0], : size[1], :]))
 
     def _doubled(self, x: Array, *, measure: bool) -> Measured:
         conv, options = self.conv, self.conv.kernel_options

@@ -248,7 +248,7 @@ class UNet:
         """
         residuals, features = additions.residuals, additions.features or ()
         time = self._embed_conditions(timestep, pooled, time_ids, guidance)
-        x = self._conv_in(sample)
+        x = Measured(self._conv_in(sample))
         skips = [x]
         for i, down in enumerate(self.down):
             with jax.named_scope(f"down_{i}"):
@@ -258,15 +258,15 @@ class UNet:
         with jax.named_scope("mid"):
             x = self.mid(x, time, prompt.mid)
             if len(features) > len(self.down):
-                x = x + features[-1]
+                x = x.plus(features[-1])
         if residuals is not None:
-            skips = [skip + more for skip, more in zip(skips, residuals.skips, strict=True)]
-            x = x + residuals.mid
+            skips = [skip.plus(more) for skip, more in zip(skips, residuals.skips, strict=True)]
+            x = x.plus(residuals.mid)
         for i, up in reversed(list(enumerate(self.up))):
             deep = x  # after the loop: the input of the top level
             with jax.named_scope(f"up_{i}"):
                 x = up(x, time, prompt.up[i], skips=skips)
-        return Whole(self._conv_out(x), deep)
+        return Whole(self._conv_out(x), deep.image)
 
     def top(
         self,
@@ -286,22 +286,22 @@ class UNet:
         https://github.com/horseee/DeepCache/blob/d0c7bffcea29a612ee7d40bea4a28e74fad69edd/DeepCache/extension/deepcache.py#L24
         """
         time = self._embed_conditions(timestep, pooled, time_ids, guidance)
-        x = self._conv_in(sample)
+        x = Measured(self._conv_in(sample))
         # Only the levels below need the downsampled image.
         down = replace(self.down[0], downsample=None)
         with jax.named_scope("down_0"):
             _, more = down(x, time, prompt.down[0])
         with jax.named_scope("up_0"):
-            x = self.up[0](deep, time, prompt.up[0], skips=[x, *more])
+            x = self.up[0](Measured(deep), time, prompt.up[0], skips=[x, *more])
         return self._conv_out(x)
 
     def _conv_in(self, sample: Array) -> Array:
         with jax.named_scope("conv_in"):
             return self.conv_in(sample.astype(self.dtype))
 
-    def _conv_out(self, x: Array) -> Array:
+    def _conv_out(self, x: Measured) -> Array:
         with jax.named_scope("conv_out"):
-            return norm_silu_conv(self.norm_out, self.conv_out, Measured(x)).image
+            return norm_silu_conv(self.norm_out, self.conv_out, x).image
 
     def _embed_conditions(
         self, timestep: Array, pooled: Array, time_ids: Array, guidance: Array | None

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from typing import Self
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 
 from easel_worker.sdxl.model.attention import BlockContext, Transformer
 from easel_worker.sdxl.model.config import UNetConfig
-from easel_worker.sdxl.model.layers import SAME_3X3, Conv
+from easel_worker.sdxl.model.layers import SAME_3X3, Conv, Measured, concatenated
 from easel_worker.sdxl.model.params import layer
 from easel_worker.sdxl.model.resnet import Resnet, Upsample, declare_downsample
 
@@ -28,13 +27,13 @@ class Level:
         """The keys and values of a prompt [B, tokens, C] for every transformer."""
         return [transformer.project_context(context) for transformer in self.attentions]
 
-    def _resnet(self, index: int, x: Array, time: Array) -> Array:
+    def _resnet(self, index: int, x: Measured, time: Array) -> Measured:
         with jax.named_scope(f"resnet_{index}"):
-            return self.resnets[index](x, time)
+            return self.resnets[index].measured(x, time)
 
-    def _transformer(self, index: int, x: Array, context: LevelContext) -> Array:
+    def _transformer(self, index: int, x: Measured, context: LevelContext) -> Measured:
         with jax.named_scope(f"transformer_{index}"):
-            return self.attentions[index](x, context[index])
+            return Measured(self.attentions[index](x, context[index]))
 
 
 @layer
@@ -57,8 +56,8 @@ class Down(Level):
         )
 
     def __call__(
-        self, x: Array, time: Array, context: LevelContext, *, feature: Array | None = None
-    ) -> tuple[Array, list[Array]]:
+        self, x: Measured, time: Array, context: LevelContext, *, feature: Array | None = None
+    ) -> tuple[Measured, list[Measured]]:
         """The image at the next level, and the skip connections of this one.
 
         `feature` is what a T2I-Adapter adds: after the last transformer of a level that has any,
@@ -66,19 +65,19 @@ class Down(Level):
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_blocks.py#L1239
         """
-        skips = []
+        skips: list[Measured] = []
         for i in range(len(self.resnets)):
             x = self._resnet(i, x, time)
             if self.attentions:
                 x = self._transformer(i, x, context)
             if feature is not None and self.attentions and i == len(self.resnets) - 1:
-                x = x + feature
+                x = x.plus(feature)
             skips.append(x)
         if self.downsample is not None:
-            x = self.downsample(x)
+            x = Measured(self.downsample(x.image))
             skips.append(x)
         if feature is not None and not self.attentions:
-            x = x + feature
+            x = x.plus(feature)
             skips[-1] = x
         return x, skips
 
@@ -99,7 +98,7 @@ class Mid(Level):
             _declare_transformers("mid_block", config, level, config.mid_transformers),
         )
 
-    def __call__(self, x: Array, time: Array, context: LevelContext) -> Array:
+    def __call__(self, x: Measured, time: Array, context: LevelContext) -> Measured:
         """x [B, h, w, C] → the same shape.
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_blocks.py#L854
@@ -136,20 +135,20 @@ class Up(Level):
         )
 
     def __call__(
-        self, x: Array, time: Array, context: LevelContext, *, skips: list[Array]
-    ) -> Array:
+        self, x: Measured, time: Array, context: LevelContext, *, skips: list[Measured]
+    ) -> Measured:
         """The image at the level above. Pops its skip connections off the end of `skips`.
 
         https://github.com/huggingface/diffusers/blob/v0.42.1/src/diffusers/models/unets/unet_2d_blocks.py#L2405
         """
         for i in range(len(self.resnets)):
-            x = jnp.concatenate([x, skips.pop()], axis=-1)
+            x = concatenated([x, skips.pop()])
             x = self._resnet(i, x, time)
             if self.attentions:
                 x = self._transformer(i, x, context)
         if self.upsample is not None:
-            _, height, width, _ = skips[-1].shape
-            x = self.upsample(x, (height, width))
+            _, height, width, _ = skips[-1].image.shape
+            x = self.upsample.measured(x.image, (height, width))
         return x
 
 
