@@ -205,6 +205,60 @@ def test_group_norm_in_one_pass_where_the_mean_is_far_above_the_spread(
     assert error < (2**-8 if dtype == jnp.bfloat16 else 1e-5 + mean * 2**-22)
 
 
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+@pytest.mark.parametrize("mean", [0.0, 10.0, 256.0, 1000.0, 3000.0])
+def test_layer_norm_where_the_mean_is_far_above_the_spread(mean: float, dtype: jnp.dtype) -> None:
+    """In bfloat16 it has one pass: with a mean of 1000 spreads, a step is already four of them."""
+    norm = LayerNorm(jnp.ones(1280, dtype), jnp.zeros(1280, dtype), eps=1e-5)
+    x = jnp.asarray(mean + np.random.default_rng(0).standard_normal((256, 1280)), dtype)
+    wide = np.asarray(x, np.float64)
+    centred = wide - wide.mean(-1, keepdims=True)
+    wanted = centred / np.sqrt(np.square(centred).mean(-1, keepdims=True) + norm.eps)
+    found = exact(bind(norm, INTERPRETED)(x))
+    error = np.abs(found - wanted).mean() / np.abs(wanted).mean()
+    if dtype == jnp.bfloat16:
+        assert error < (0.04 if mean == 1000 else 2**-7)
+    else:
+        assert error < 1e-5 + mean * 2**-22
+
+
+KEYS = {
+    "one": lambda: random(1, 1, 2, 64),
+    "all equal": lambda: jnp.broadcast_to(random(1, 1, 2, 64), (1, 256, 2, 64)),
+    "many": lambda: random(1, 300, 2, 64),
+}
+
+
+@pytest.mark.parametrize("keys", KEYS)
+@pytest.mark.parametrize("scale", [0.0, 1e-3, 1.0, 30.0, 100.0])
+@pytest.mark.parametrize("mean", [0.0, 100.0])
+def test_attention_with_flat_and_peaked_weights(keys: str, scale: float, mean: float) -> None:
+    """Weights from equal ones to a single one, and values with a mean far above their spread."""
+    query, key = scale * random(1, 64, 2, 64, seed=1), KEYS[keys]()
+    kv = KeyValue(key, random(*key.shape, seed=2) + jnp.asarray(mean, jnp.bfloat16))
+    found = Attend(kernel_options=INTERPRETED)(query, kv)
+    assert_near(found, Attend()(exact(query), KeyValue(exact(kv.key), exact(kv.value))))
+
+
+def test_a_heads_size_does_not_change_the_head_beside_it() -> None:
+    size = jnp.asarray([1e30, 1.0], jnp.bfloat16)[None, None, :, None]
+    query, key, value = (random(1, 64, 2, 64, seed=seed) for seed in range(3))
+    wanted = exact(Attend(kernel_options=INTERPRETED)(query, KeyValue(key, value)))
+    found = exact(Attend(kernel_options=INTERPRETED)(query, KeyValue(key, size * value)))
+    np.testing.assert_array_equal(found[:, :, 1], wanted[:, :, 1])
+    np.testing.assert_allclose(found[:, :, 0], 1e30 * wanted[:, :, 0], rtol=ROUNDING, atol=1e28)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_norm_silu_conv_of_small_and_large_images(scale: float) -> None:
+    x = random(1, 4, 32, 256, scale=scale)
+    norm = GroupNorm(random(256, seed=2), random(256, seed=3), groups=32, eps=1e-5)
+    conv = Conv(random(3, 3, 256, 320, seed=4, scale=0.02), random(320, seed=5))
+    found = layers.norm_silu_conv(*bind((norm, conv), INTERPRETED), Measured(x))
+    whole = jax.tree.map(exact, (norm, conv))
+    assert_near(found.image, layers.norm_silu_conv(*whole, Measured(exact(x))).image)
+
+
 @pytest.mark.parametrize("mean", [0.0, 100.0, 256.0, 1000.0])
 def test_a_residual_block_where_the_mean_is_far_above_the_spread(mean: float) -> None:
     """The first norm sums its input, the second one's input is measured by the kernel."""

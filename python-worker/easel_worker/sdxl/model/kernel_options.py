@@ -23,7 +23,7 @@ class KernelOptions:
         linear_kernel: fuse norm, rounding and products of quantised layers
             (`kernels.int8_linear`, `kernels.int8_feed_forward`).
         one_pass_norms: compute mean and variance from the sums of x and x² in one pass; group norms
-            subtract a pixel first.
+            subtract a pixel first, and layer norms of float32 keep two passes.
         fitted_gelu: compute GELU in bfloat16 layers by tanh of a polynomial, 2.6e-5 off at most.
         interpret: interpret the kernels on a CPU, for tests.
     """
