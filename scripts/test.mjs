@@ -3,6 +3,7 @@
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { installBrowser } from '../tools/browser.mjs'
+import { bucketServers } from '../tools/bucket-servers.mjs'
 import { installDeployTools } from '../tools/deploy-tools.mjs'
 import { schemathesis } from '../tools/http-tools.mjs'
 import { libtpu } from './lib/libtpu.mjs'
@@ -29,6 +30,7 @@ const installs = {
   kubectl: () => step('Installing kubectl, Prometheus and the checkers of the deployment files', installDeployTools),
   libtpu,
   schemathesis,
+  buckets: bucketServers,
   browser: installBrowser
 }
 
@@ -65,7 +67,7 @@ const checks = {
   },
   vitest: {
     lane: 'node',
-    needs: ['node', 'python', 'dist', 'kubectl', 'schemathesis', 'browser'],
+    needs: ['node', 'python', 'dist', 'kubectl', 'schemathesis', 'buckets', 'browser'],
     run: () =>
       npx('vitest', 'run', '--reporter=default', '--reporter=json', `--outputFile=${join(reports, 'vitest.json')}`)
   }

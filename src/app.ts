@@ -21,12 +21,14 @@ import { metricsRoute } from './routes/metrics.js'
 import { openAiRoutes } from './routes/openai/index.js'
 import { recipeRoute } from './routes/recipe.js'
 import { requestRoutes } from './routes/requests.js'
+import { type StoredFiles, storedFileRoute } from './routes/stored-file.js'
 import { tokenizeRoute } from './routes/tokenize.js'
 import { sdapiRoutes } from './routes/sdapi/index.js'
 import { commonHeaders, ErrorResponse } from './schemas/error.js'
 import { usageRoute } from './routes/usage.js'
 import { HealthResponse } from './schemas/health.js'
 import { UsageResponse } from './schemas/usage.js'
+import type { Results } from './results/results.js'
 import type { ImageService } from './service/service.js'
 import type { Tracing } from './tracing/tracing.js'
 import type { UploadStore } from './uploads/store.js'
@@ -55,13 +57,19 @@ export interface AppParts extends BaseOptions {
   corsOrigins: readonly string[]
   /** Whether /v1 replaces a size that is not offered by the nearest offered one. */
   snapSizes: boolean
+  /** Where images are stored that /v1 answers as URLs; undefined for data: URLs. */
+  results: Results | undefined
+  /** The stored images, if the gateway itself serves them. */
+  storedFiles: StoredFiles | undefined
+  /** What URLs of the gateway's own begin with; undefined for what the client called it. */
+  publicUrl: string | undefined
   /** Whether probes and metrics are on this port; otherwise `buildAdminApp` serves them on another. */
   withAdmin: boolean
 }
 
 /** Builds the HTTP application without listening. */
 export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
-  const { service, keys, tracing, withRecipe, corsOrigins, snapSizes, withAdmin, uploads, bodyLimit } = parts
+  const { service, keys, tracing, withRecipe, corsOrigins, withAdmin, uploads, bodyLimit } = parts
   const app = await createApp(parts)
   if (corsOrigins.length > 0)
     await app.register(cors, { origin: [...corsOrigins], methods: METHODS, exposedHeaders: EXPOSED_HEADERS })
@@ -76,9 +84,12 @@ export async function buildApp(parts: AppParts): Promise<FastifyInstance> {
     await scope.register(fileListRoutes, { service })
     await scope.register(controlPreviewRoute, { service, uploads, bodyLimit })
     await scope.register(recipeRoute, { service })
-    await scope.register(openAiRoutes, { prefix: '/v1', service, withRecipe, snapSizes, uploads, bodyLimit })
+    const { snapSizes, results, publicUrl } = parts
+    const answering = { snapSizes, results, publicUrl }
+    await scope.register(openAiRoutes, { prefix: '/v1', service, withRecipe, uploads, bodyLimit, ...answering })
     await scope.register(sdapiRoutes, { prefix: SDAPI, service, withRecipe, uploads, bodyLimit })
   })
+  await app.register(storedFileRoute, { files: parts.storedFiles })
   await app.register(healthRoute, { service })
   if (withAdmin) await registerAdmin(app, parts)
   await app.register(pagePlugin)

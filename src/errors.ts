@@ -23,6 +23,7 @@ export const catalogue = {
   INVALID_PICTURE: { status: 400, summary: 'A picture cannot be read, or not be used as it is.' },
   LIMIT_EXCEEDED: { status: 400, summary: "A number exceeds this server's limit." },
   UNAUTHORIZED: { status: 401, summary: 'The request has no key, or an unknown one.' },
+  URL_INVALID: { status: 403, summary: 'The URL of a stored image has expired, or was changed.' },
   NOT_FOUND: { status: 404, summary: 'No such route, or no such request in flight.' },
   MODEL_NOT_FOUND: { status: 404, summary: 'The server does not have this model.' },
   METHOD_NOT_ALLOWED: {
@@ -52,7 +53,11 @@ export const catalogue = {
     status: 503,
     summary: 'The request could not finish before its deadline, so it was not started.'
   },
-  STORAGE_FULL: { status: 507, summary: "The server's disk cannot take the pictures of this request." },
+  RESULTS_UNAVAILABLE: { status: 503, summary: 'The images were made, but could not be stored for their URLs.' },
+  STORAGE_FULL: {
+    status: 507,
+    summary: "The server's disk cannot take the pictures of this request, or its images."
+  },
   DEADLINE_EXCEEDED: { status: 504, summary: 'The request did not finish before its deadline.' }
 } as const satisfies Record<string, { status: number; summary: string }>
 

@@ -21,6 +21,7 @@ import {
 } from './options.js'
 import { workerEndpoint } from './worker-endpoint.js'
 import { CURVE_KEY } from './z85.js'
+import { parseLocation } from './results/location.js'
 import { MAX_WORKERS, type ModelEntry, parseModels } from './models-option.js'
 
 /** The folder that holds package.json, models/ and python-worker/. */
@@ -108,6 +109,7 @@ export const options = {
     env: 'CURVE_SECRET_KEY',
     value: 'z85|@file',
     doc: 'CURVE secret key of the gateway (40 characters of Z85), or @FILE for a file that contains it. Workers get its public key.',
+    secret: true,
     parse: parseKey
   }),
   curveWorkerKeys: optional({
@@ -236,6 +238,44 @@ export const options = {
     doc: 'Folder for such pictures while a request needs them. The files have no names, so they are gone when the process ends. Should not be in memory (tmpfs). Default: the temporary folder.',
     parse: (value: string) => resolve(value)
   }),
+  results: optional({
+    env: 'RESULTS',
+    value: 'location',
+    doc: 'Where images are stored that /v1 answers as URLs: file:///FOLDER, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX (docs/results.md). Default: nowhere, and their URLs are data: URLs.',
+    secret: true,
+    parse: parseLocation
+  }),
+  resultsUrlTtl: number(
+    'RESULTS_URL_TTL',
+    3600,
+    { min: 1, max: 604_800, ...whole },
+    'Seconds for which such a URL can be read. Buckets allow a week at most.'
+  ),
+  resultsKeep: number(
+    'RESULTS_KEEP',
+    86_400,
+    { min: 1, max: 10 ** 9, ...whole },
+    'Seconds that RESULTS=file:// keeps an image; not less than RESULTS_URL_TTL. Buckets have lifecycle rules of their own.'
+  ),
+  resultsDisk: number(
+    'RESULTS_DISK',
+    10_737_418_240,
+    { min: 1024, max: 2 ** 50, ...whole },
+    'Most bytes of all images of RESULTS=file://. Further ones are refused with 507 STORAGE_FULL.'
+  ),
+  resultsSecret: optional({
+    env: 'RESULTS_SECRET',
+    value: 'text',
+    doc: 'Secret of 32 characters or more that signs the URLs of RESULTS=file://. Gateways that share the folder need the same one. Default: a new one at each start, with which earlier URLs end.',
+    secret: true,
+    parse: parseSecret
+  }),
+  publicUrl: optional({
+    env: 'PUBLIC_URL',
+    value: 'url',
+    doc: 'What clients put before the paths of this server, such as https://images.example.com. URLs of RESULTS=file:// begin with it. Default: http:// and the Host that the client sent.',
+    parse: parsePublicUrl
+  }),
   receiveTimeout: number('RECEIVE_TIMEOUT', 30, seconds, 'Seconds within which a client must send its whole request.'),
   keepAliveTimeout: number(
     'KEEP_ALIVE_TIMEOUT',
@@ -342,6 +382,17 @@ function parseUrl(value: string): string {
   return value
 }
 
+function parsePublicUrl(value: string): string {
+  const { search, hash } = new URL(parseUrl(value))
+  if (search !== '' || hash !== '') throw new Error('must not contain ? or #')
+  return value
+}
+
+function parseSecret(value: string): string {
+  if (value.length < 32) throw new Error('must have 32 characters or more')
+  return value
+}
+
 function parseOrigins(value: string): string[] {
   const origins = value.split(/\s+/).filter(Boolean)
   const wrong = origins.find((origin) => !URL.canParse(origin) || new URL(origin).origin !== origin)
@@ -386,6 +437,7 @@ function check(values: OptionValues<typeof options>): GatewayOptions {
   if (values.defaultGuidanceStart > values.defaultGuidanceEnd)
     throw new OptionError('DEFAULT_GUIDANCE_START must be at most DEFAULT_GUIDANCE_END')
   if (values.pictureDisk < values.pictureLimit) throw new OptionError('PICTURE_DISK must be at least PICTURE_LIMIT')
+  if (values.resultsKeep < values.resultsUrlTtl) throw new OptionError('RESULTS_KEEP must be at least RESULTS_URL_TTL')
   if (values.heartbeatTimeout < 2 * values.heartbeatInterval)
     throw new OptionError('HEARTBEAT_TIMEOUT must be at least twice HEARTBEAT_INTERVAL')
   return Object.freeze({

@@ -12,6 +12,7 @@ import type { ServiceObserver, ImageService } from './service/service.js'
 import type { ReaderObserver } from './pictures/reader.js'
 import { OUTCOMES } from './service/ledger.js'
 import type { Model } from './service/models.js'
+import type { ResultsObserver } from './results/results.js'
 import type { UploadObserver, UploadStore } from './uploads/store.js'
 
 /** Histogram buckets in seconds, from the encoding of a PNG to the wait in a long queue. */
@@ -30,7 +31,7 @@ interface WatchedParts {
 
 export interface Metrics {
   registry: Registry
-  observer: PoolObserver & ServiceObserver & ReaderObserver & UploadObserver
+  observer: PoolObserver & ServiceObserver & ReaderObserver & UploadObserver & ResultsObserver
   /** Adds the metrics that are read from the running parts at each scrape. Call it once. */
   watch: (parts: WatchedParts) => void
   /** A client that did not read its answer was disconnected. */
@@ -91,6 +92,13 @@ export function createMetrics(): Metrics {
     "Clients' pictures that could not be used, by reason: format, animated, pixels, broken, slow.",
     ['reason']
   )
+  const results = counter(
+    'easel_results_total',
+    'Image files sent to the store of results: stored, or failed, which a client sees as an error.',
+    ['outcome']
+  )
+  const resultBytes = counter('easel_result_bytes_total', 'Bytes of image files stored.')
+  const storing = histogram('easel_result_store_duration_seconds', 'Storing one image file.')
   const compile = new Gauge({
     name: 'easel_compile_seconds',
     help: 'Time to compile a program, or to load it from the cache.',
@@ -120,6 +128,11 @@ export function createMetrics(): Metrics {
     pictureDecoded: (seconds) => decoding.observe(seconds),
     pictureRefused: (reason) => picturesRefused.inc({ reason }),
     pictureBytes: (bytes) => pictureBytes.inc(bytes),
+    stored(outcome, seconds, bytes) {
+      results.inc({ outcome })
+      storing.observe(seconds)
+      resultBytes.inc(bytes)
+    },
     replay: () => replays.inc(),
     workerLost: (worker, cause) => lost.inc({ worker, cause }),
     swap: (model) => swaps.inc({ model }),

@@ -7,6 +7,8 @@ export interface Option<T> {
   /** What `--help` and the docs call the value. */
   value: string
   fallback: T
+  /** Whether errors must not repeat the value. */
+  secret?: boolean
   /** @throws Error that says which values are valid */
   parse: (text: string) => T
 }
@@ -153,7 +155,8 @@ function parseOption<T>(option: Option<T>, raw: string, source: string): T {
   try {
     return option.parse(raw)
   } catch (error) {
-    throw new OptionError(`${source}=${JSON.stringify(raw)}: ${(error as Error).message}`)
+    const given = option.secret === true ? '' : `=${JSON.stringify(raw)}`
+    throw new OptionError(`${source}${given}: ${(error as Error).message}`)
   }
 }
 

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
@@ -13,10 +14,16 @@ import type { WorkerProcess } from './workers/supervisor.js'
 import { type PoolOptions, WorkerPool } from './workers/worker-pool.js'
 import { ImageEncoder } from './image/encoder.js'
 import { MemoryBudget } from './memory.js'
-import { createMetrics } from './metrics.js'
+import { createMetrics, type Metrics } from './metrics.js'
 import { PictureReader } from './pictures/reader.js'
 import { closeWithin } from './process.js'
 import { problemWithDefaults } from './service/defaults.js'
+import { FolderStore } from './results/folder.js'
+import type { Location } from './results/location.js'
+import { openStore } from './results/open.js'
+import { Results } from './results/results.js'
+import { Signer } from './results/signature.js'
+import { MAX_READS, STORED_PATH, type StoredFiles } from './routes/stored-file.js'
 import { Model, Models } from './service/models.js'
 import { ImageService } from './service/service.js'
 import { SdxlTokenizers, SharedParts } from './tokenizer/index.js'
@@ -68,7 +75,8 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     OWN_DESCRIPTORS +
     WORKER_DESCRIPTORS * Math.max(processes.length, options.workers) +
     maxFiles +
-    (options.adminPort === undefined ? 0 : ADMIN_CONNECTIONS)
+    (options.adminPort === undefined ? 0 : ADMIN_CONNECTIONS) +
+    (options.results?.kind === 'file' ? MAX_READS : 0)
   const connections = new Connections(connectionRoom(options.maxConnections, reserve, log))
   const pool = await WorkerPool.open({
     endpoint: options.workerEndpoint,
@@ -122,6 +130,7 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     version,
     observer: metrics.observer
   })
+  const stored = options.results && (await openResults({ ...options, results: options.results }, log, metrics))
   metrics.watch({ pool, service, memory, uploads, connections, log })
   const parts: AppParts = {
     service,
@@ -143,6 +152,9 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
     withRecipe: options.embedRecipe,
     corsOrigins: options.corsOrigins,
     snapSizes: options.snapSizes,
+    results: stored?.results,
+    storedFiles: stored?.files,
+    publicUrl: options.publicUrl,
     withAdmin: options.adminPort === undefined
   }
   const app = await buildApp(parts)
@@ -165,8 +177,24 @@ export async function createServer(options: GatewayOptions, log: Logger): Promis
       await pool.close()
       keys?.close()
       await Promise.all([app, admin].map((each) => each && closeWithin(each, LAST_ANSWERS_MS)))
+      stored?.results.close()
       await tracing.close()
     }
+  }
+}
+
+/** Opens the store of finished images. A folder is served by the gateway itself. */
+async function openResults(
+  { results: location, ...options }: GatewayOptions & { results: Location },
+  log: Logger,
+  { observer }: Metrics
+): Promise<{ results: Results; files: StoredFiles | undefined }> {
+  const signer = new Signer(options.resultsSecret ?? randomBytes(32))
+  const { resultsKeep: keep, resultsDisk: maxBytes, resultsUrlTtl: urlTtl } = options
+  const store = await openStore(location, { signer, path: STORED_PATH, keep, maxBytes })
+  return {
+    results: new Results({ store, urlTtl, log, observer }),
+    files: store instanceof FolderStore ? { store, signer } : undefined
   }
 }
 

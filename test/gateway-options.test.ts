@@ -36,7 +36,7 @@ describe('loadOptions', () => {
           return loadOptions(argv, { WORKER_ENDPOINT: 'ipc:///run/x', ...variables })
         } catch (error) {
           // The message is the same for flag and variable, except for the name at its beginning.
-          return (error as Error).message.replace(/^\S+?=/, '')
+          return (error as Error).message.replace(/^\S+?(=|: )/, '')
         }
       }
       expect(outcome([`--${flagOf(name)}`, value], {})).toEqual(outcome([], { [env]: value }))

@@ -68,7 +68,7 @@ export const OpenAiImagesRequest = Type.Object(
     response_format: maybe(
       oneOf(
         ['b64_json', 'url'],
-        '`url` returns a data: URL, since the server stores nothing. Default: `url` for the models dall-e-2 and dall-e-3, as in the OpenAI API, else b64_json.'
+        '`url` returns a URL that anybody can read for a while if the server stores images (its option RESULTS), else a data: URL. Default: `url` for the models dall-e-2 and dall-e-3, as in the OpenAI API, else b64_json.'
       )
     ),
     output_format: maybe(oneOf([...FORMATS, 'jpg'], 'File format; jpg means jpeg.')),

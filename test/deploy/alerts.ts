@@ -154,6 +154,21 @@ export const alertCases: AlertCase[] = [
     }
   },
   {
+    alert: 'EaselResultsFailing',
+    labels: { namespace: 'easel' },
+    summary: '50% of images cannot be stored',
+    fires: {
+      [`easel_results_total{outcome="failed",${POD}}`]: '0+1x100',
+      [`easel_results_total{outcome="stored",${POD}}`]: '0+1x100'
+    },
+    // One that failed an hour ago, and a server that stores nothing.
+    quiet: {
+      [`easel_results_total{outcome="failed",${POD}}`]: '0x20 1x80',
+      [`easel_results_total{outcome="stored",${POD}}`]: '0+1x100'
+    },
+    alsoQuiet: [{ [`up{job="easel",${POD}}`]: '1x100' }]
+  },
+  {
     alert: 'EaselEventLoopSlow',
     labels: pod,
     summary: 'The gateway of easel-0 lags by 500ms',

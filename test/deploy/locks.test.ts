@@ -11,7 +11,8 @@ const locks = [
   'python-worker/requirements-libtpu.lock',
   'python-worker/requirements-cuda.lock',
   'test/deploy/requirements.lock',
-  'test/http/requirements.lock'
+  'test/http/requirements.lock',
+  'test/results/requirements.lock'
 ]
 
 describe.each(locks)('%s', (file) => {

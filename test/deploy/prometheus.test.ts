@@ -32,7 +32,8 @@ beforeAll(async () => {
   const opened = await openServer({
     WORKER_ARGS: `--fake-step-ms 20 --fake-merge-ms 5 --loras ${folder}`,
     ACCESS_KEYS: join(folder, 'keys.json'),
-    MODELS: join(folder, 'models.json')
+    MODELS: join(folder, 'models.json'),
+    RESULTS: `file://${folder}/results`
   })
   ends.push(opened.stop)
   ;({ server } = opened)
@@ -63,6 +64,12 @@ async function live(round: number): Promise<void> {
   expect((await ask({ image: image.toString('base64'), strength: 1, num_inference_steps: 3 })).status).toBe(200)
   expect((await ask({ image: Buffer.from('GIF89a').toString('base64') })).status).toBe(400)
   expect((await ask({ loras: [{ name: 'ink' }], num_inference_steps: 3 })).status).toBe(200)
+  const stored = await fetch(`${server.url}/v1/images/generations`, {
+    method: 'POST',
+    headers: { authorization, 'content-type': 'application/json' },
+    body: JSON.stringify({ prompt: 'x', num_inference_steps: 3, response_format: 'url' })
+  })
+  expect(stored.status).toBe(200)
   await badMessage()
   await badPeer()
   const replayed = ask({ num_inference_steps: 100 })

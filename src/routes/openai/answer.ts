@@ -5,13 +5,25 @@ import { joined, jsonWithFile, type Piece } from '../answers/body.js'
 import type { PiecesOf } from '../answers/events.js'
 import { openAiError } from './errors.js'
 
-/** The finished request as an `OpenAiImagesResponse`. */
-export function imagesResponse(run: Run, { images }: Finished, format: 'b64_json' | 'url'): Piece[] {
+/**
+ * The finished request as an `OpenAiImagesResponse`.
+ *
+ * @param urls where the images can be read, if they were stored; else `url` gives data: URLs
+ */
+export function imagesResponse(
+  run: Run,
+  { images }: Finished,
+  format: 'b64_json' | 'url',
+  urls?: readonly string[]
+): Piece[] {
   const [first] = images
-  const fileOf = ({ format: fileFormat, bytes }: ImageFile) =>
-    format === 'url'
+  const fileOf = ({ format: fileFormat, bytes }: ImageFile, index: number) => {
+    if (format === 'b64_json') return jsonWithFile({}, 'b64_json', bytes)
+    const url = urls?.[index]
+    return url === undefined
       ? jsonWithFile({}, 'url', bytes, `data:${mimeOf(fileFormat)};base64,`)
-      : jsonWithFile({}, 'b64_json', bytes)
+      : [JSON.stringify({ url })]
+  }
   const rest = JSON.stringify({ ...fieldsOf(first!), usage: usageOf(run) }).slice(1)
   return [`{"created":${secondsNow()},"data":[`, ...joined(images.map(fileOf), ','), `],${rest}`]
 }

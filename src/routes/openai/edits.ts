@@ -31,7 +31,7 @@ const answers = {
       [EVENTS_TYPE]: { schema: eventsSchema(EVENTS) }
     }
   },
-  ...openAiFailures(...ADMISSION_CODES, ...END_CODES)
+  ...openAiFailures(...ADMISSION_CODES, ...END_CODES, 'RESULTS_UNAVAILABLE')
 }
 
 /** The official clients write a list of files as parts with these names. */

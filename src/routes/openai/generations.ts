@@ -49,7 +49,7 @@ export const openAiGenerationRoute: FastifyPluginAsyncTypebox<PictureParts> = as
               [EVENTS_TYPE]: Events
             }
           },
-          ...openAiFailures(...ADMISSION_CODES, ...END_CODES)
+          ...openAiFailures(...ADMISSION_CODES, ...END_CODES, 'RESULTS_UNAVAILABLE')
         }
       }
     },

@@ -2,13 +2,15 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { PictureBodies } from '../../plugins/picture-bodies.js'
 import type { OpenAiImagesRequest } from '../../schemas/openai.js'
 import type { GenerateRequest } from '../../schemas/generate.js'
+import type { Results } from '../../results/results.js'
+import type { Finished, Run } from '../../service/run.js'
 import type { ImageService } from '../../service/service.js'
 import type { UploadStore } from '../../uploads/store.js'
 import { sendPieces } from '../answers/body.js'
 import { EVENT_HEADERS, EventStream } from '../answers/events.js'
 import { EVENTS_TYPE, JSON_TYPE } from '../answers/form.js'
 import { answerHeaders } from '../answers/headers.js'
-import { type CallerHeaders, callerOf, whenDone } from '../caller.js'
+import { type CallerHeaders, callerOf, scopeOf, whenDone } from '../caller.js'
 import { held } from '../held.js'
 import { preparedOf } from '../pictures.js'
 import { imagesResponse, streamPieces } from './answer.js'
@@ -20,6 +22,10 @@ export interface OpenAiParts {
   withRecipe: boolean
   /** Whether to replace a size that is not offered by the nearest one. */
   snapSizes: boolean
+  /** Where images are stored that are asked for as URLs; undefined for data: URLs. */
+  results: Results | undefined
+  /** What URLs of the gateway's own begin with; undefined for what the client called it. */
+  publicUrl: string | undefined
 }
 
 /** What routes whose requests have pictures need. */
@@ -41,11 +47,12 @@ export interface Making {
 
 /** Makes the images of an OpenAI request and answers in its form. */
 export async function respond(
-  { service, withRecipe, snapSizes }: OpenAiParts,
+  parts: OpenAiParts,
   request: FastifyRequest,
   reply: FastifyReply,
   { asked, headers, kind, translate }: Making
 ): Promise<FastifyReply> {
+  const { service, withRecipe, snapSizes } = parts
   const model = modelOf(
     asked,
     service.models.flatMap(({ name }) => name ?? [])
@@ -77,9 +84,34 @@ export async function respond(
       .send(new EventStream(run, { after: 0, piecesOf }))
   }
   const finished = await run.finished
+  const format = responseFormatOf(asked)
+  const urls = format === 'url' ? await storedUrls(parts, request, run, finished) : undefined
   return sendPieces(
     reply.headers(answerHeaders(run, finished, withRecipe)),
     JSON_TYPE,
-    imagesResponse(run, finished, responseFormatOf(asked))
+    imagesResponse(run, finished, format, urls)
   )
+}
+
+/** URLs under which the images of a request are stored; undefined if the server stores none. */
+async function storedUrls(
+  { service, results, publicUrl }: OpenAiParts,
+  request: FastifyRequest,
+  run: Run,
+  { images }: Finished
+): Promise<string[] | undefined> {
+  if (results === undefined) return undefined
+  // While they are being stored, the images stay in memory even if the client leaves.
+  const stop = service.watch(run)
+  try {
+    const urls = await results.urls(scopeOf(request), images)
+    return urls.map((url) => absoluteUrl(url, publicUrl ?? `${request.protocol}://${request.host}`))
+  } finally {
+    stop()
+  }
+}
+
+/** A path of the gateway becomes a URL. A client that does not say whom it calls gets the path. */
+function absoluteUrl(url: string, base: string): string {
+  return URL.canParse(url, base) ? new URL(url, base).href : url
 }
